@@ -1,0 +1,146 @@
+//! Names of things: one newtype per kind of entity, so that a bead's id is never taken for an agent's.
+//!
+//! A client may choose an id of the form [`is_well_formed`] checks; otherwise one is made here from
+//! random bytes that the caller brings, never from the clock.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The longest id a client may choose, in bytes.
+pub const MAX_CHOSEN_LEN: usize = 64;
+/// The longest id that an imported bead may carry, in bytes.
+pub const MAX_IMPORTED_LEN: usize = 255;
+
+/// A text that is no id of ours: what was given, shortened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an id: {0:?}; an id matches ^[a-z0-9][a-z0-9._-]{{0,63}}$")]
+pub struct NotAnId(pub String);
+
+/// Whether a client may choose this text as an id: `^[a-z0-9][a-z0-9._-]{0,63}$`, and none of the
+/// words that mean "nothing" somewhere.
+pub fn is_well_formed(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    let head = bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    head && text.len() <= MAX_CHOSEN_LEN
+        && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+        && !matches!(text, "null" | "undefined")
+}
+
+const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+/// `length` base-36 digits drawn from 16 random bytes; at most 24 of them carry entropy.
+pub fn base36(random: [u8; 16], length: usize) -> String {
+    let mut rest = u128::from_le_bytes(random);
+    let mut text = String::with_capacity(length);
+    for _ in 0..length.min(24) {
+        let digit = usize::try_from(rest % 36).unwrap_or(0);
+        text.push(char::from(DIGITS[digit]));
+        rest /= 36;
+    }
+    text
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $digits:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// An id of our own making from 16 random bytes.
+            pub fn from_random(random: [u8; 16]) -> Self {
+                Self(format!(concat!($prefix, "{}"), base36(random, $digits)))
+            }
+
+            /// The id a client chose.
+            pub fn chosen(text: &str) -> Result<Self, NotAnId> {
+                if is_well_formed(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(NotAnId(text.chars().take(80).collect()))
+                }
+            }
+
+            /// An id that was accepted before: read from the store, or from a reference to be looked up.
+            pub fn known(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id!(
+    /// An agent.
+    AgentId, "agent-", 12
+);
+id!(
+    /// A bead (work item).
+    BeadId, "bd-", 8
+);
+id!(
+    /// A decision.
+    DecisionId, "dec-", 12
+);
+id!(
+    /// A provider.
+    ProviderId, "provider-", 12
+);
+id!(
+    /// A project.
+    ProjectId, "project-", 12
+);
+id!(
+    /// One run of an agent on a bead.
+    RunId, "run-", 20
+);
+id!(
+    /// An event.
+    EventId, "evt-", 20
+);
+id!(
+    /// An entry of the vault.
+    KeyId, "key_", 12
+);
+id!(
+    /// An API token (the public half: the secret is never an id).
+    TokenId, "tok-", 12
+);
+id!(
+    /// A comment on a bead.
+    CommentId, "com-", 16
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_may_choose_plain_lower_case_ids_only() {
+        for good in ["coding-agent", "a", "0.x_y", &"a".repeat(64)] {
+            assert!(is_well_formed(good), "{good}");
+        }
+        for bad in ["", "-a", "A", "a b", "a/b", "null", "é", &"a".repeat(65)] {
+            assert!(!is_well_formed(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn made_ids_are_well_formed_and_follow_their_random_bytes() {
+        let one = RunId::from_random([7; 16]);
+        assert!(is_well_formed(one.as_str()), "{one}");
+        assert_ne!(one, RunId::from_random([8; 16]));
+        assert_eq!(one.as_str().len(), "run-".len() + 20);
+    }
+}

@@ -1,1 +1,3 @@
 //! Arbiter
+
+pub mod config;

@@ -4,5 +4,30 @@
 //! (readiness, back-off, restart budget, matching). Knows no clock, no randomness, no I/O: time, ids
 //! and random bytes come in as arguments.
 
+#[macro_use]
+mod words;
+
+pub mod agent;
+pub mod agent_config;
+pub mod backoff;
+pub mod bead;
+pub mod bead_change;
+pub mod decision;
+pub mod dispatch;
+pub mod event;
+pub mod event_type;
 pub mod ids;
+pub mod lease;
+pub mod machine;
+pub mod project;
+pub mod prompt;
+pub mod protocol;
+pub mod provider;
+pub mod readiness;
+pub mod record;
+pub mod refusal;
+pub mod restart;
+pub mod run;
 pub mod time;
+pub mod token;
+pub mod vault;

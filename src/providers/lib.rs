@@ -1,1 +1,30 @@
-//! arbiter-providers
+//! Calls to AI providers: one [`Client`] per endpoint, guarded against requests to places where
+//! they must not go, limited in time and size, with one taxonomy of what can go wrong.
+//!
+//! Owns the wire formats and the guard. Must not know actors, the store, the vault or HTTP
+//! routes: a key comes in with a call and is forgotten with it.
+
+mod address;
+mod chat;
+mod client;
+mod endpoint;
+mod error;
+mod openai;
+mod redact;
+mod refusal;
+mod resolver;
+
+pub use chat::{
+    ChatAnswer, ChatRequest, Message, ModelInfo, Role, Tool, ToolCall, Usage,
+};
+pub use client::{Client, MAX_ANSWER_BYTES, Timeouts};
+pub use endpoint::{Endpoint, EndpointError, EndpointPolicy, HttpPolicy};
+pub use error::{CallError, CallErrorKind};
+
+/// Makes ring the cryptography of every TLS connection of this process; call it first in `main`.
+///
+/// Whoever installed a provider before keeps it. [`Client::new`] calls this too, so that no order
+/// of start can leave a client without cryptography.
+pub fn install_tls() {
+    rustls::crypto::ring::default_provider().install_default().ok();
+}

@@ -1,1 +1,22 @@
-//! arbiter-testkit
+//! What tests of Arbiter stand on: a provider that follows a script, the server as a child process,
+//! a plain HTTP client and a strict reader of event streams.
+//!
+//! Everything runs over real sockets on loopback with ports the system chooses, and waits for
+//! signals, never for time to pass. Must not know any other package of Arbiter: it looks at the
+//! product from outside.
+
+// Support for tests: a broken expectation here is a failed test, and the message says which.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod http_client;
+mod provider_wire;
+mod script;
+mod scripted_provider;
+mod server_process;
+mod sse;
+
+pub use http_client::{HttpAnswer, HttpError, send};
+pub use script::{ChatInput, Fault, Reply, Script, TokenCount, ToolUse};
+pub use scripted_provider::{RecordedRequest, ScriptedProvider};
+pub use server_process::{ServerProcess, TEST_PASSWORD};
+pub use sse::{Frame, SseClient, SseError};

@@ -1,1 +1,25 @@
-//! arbiter-vault
+//! The encrypted key file: who opens it, what is in it, how it is replaced.
+//!
+//! Owns the cipher, the file format and the atomic replacement. Synchronous by design: every call that
+//! takes a password may run a key derivation of tens of milliseconds and belongs on a blocking thread.
+//! Must not know actors, HTTP, the database, or who asks for a key and why.
+
+mod atomic_file;
+mod cipher;
+mod entry;
+mod error;
+mod format;
+mod session;
+mod vault;
+
+#[cfg(test)]
+mod tamper_tests;
+#[cfg(test)]
+mod v1_tests;
+#[cfg(test)]
+mod vault_tests;
+
+pub use cipher::Iterations;
+pub use entry::{EntryInfo, NewEntry};
+pub use error::VaultError;
+pub use vault::{Unlock, Vault, VaultState};

@@ -1,0 +1,189 @@
+//! The command line: starts a server, or talks to one.
+//!
+//! Owns arguments, tables, exit codes and the way a client finds its server; one file per command.
+//! A client command knows the HTTP API and nothing behind it: it opens no database and no vault.
+//! Data goes to standard output, everything else to standard error.
+
+mod agent;
+mod bead;
+mod client;
+mod completions;
+mod config;
+mod connection;
+mod data_directory;
+mod decision;
+mod demo;
+mod event_line;
+mod events;
+mod failure;
+mod key;
+mod openapi;
+mod output;
+mod password;
+mod problem;
+mod project;
+mod provider;
+mod request;
+mod run;
+mod secret;
+mod serve;
+mod session;
+mod sse;
+mod status;
+mod table;
+mod token;
+mod vault;
+
+use clap::{Args, Parser, Subcommand};
+use connection::Connection;
+use failure::Failure;
+use session::Session;
+use std::process::ExitCode;
+
+/// What follows the list of commands in the help.
+const AFTER_HELP: &str = "\
+Client commands find the server by --url or ARBITER_URL and --token or ARBITER_TOKEN, else by what
+the local server wrote to the data directory.
+
+Exit codes: 0 done, 1 failed, 2 usage, 69 server unreachable, 74 input or output failed,
+75 data directory held by another server, 77 refused, 78 configuration.";
+
+/// A server that runs a company of AI agents and can be trusted with its keys.
+#[derive(Debug, Parser)]
+#[command(name = "arbiter", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server
+    Serve(serve::Serve),
+    /// Start a server that shows everything with a simulated provider; nothing is kept
+    Demo(demo::Demo),
+    /// Show how the server is doing
+    Status(Connection),
+    /// Unlock, lock or look at the vault
+    Vault(Online<vault::Command>),
+    /// Keys in the vault; a key is never shown
+    Key(Online<key::Command>),
+    /// LLM endpoints
+    Provider(Online<provider::Command>),
+    /// Agents
+    Agent(Online<agent::Command>),
+    /// Projects
+    Project(Online<project::Command>),
+    /// Beads: the work, and what it waits for
+    Bead(Online<bead::Command>),
+    /// Questions to people
+    Decision(Online<decision::Command>),
+    /// API tokens
+    Token(Online<token::Command>),
+    /// Runs of agents on beads
+    Run(Online<run::Command>),
+    /// What happened, and what happens
+    Events(Online<events::Command>),
+    /// Settings and where each came from
+    Config(Online<config::Command>),
+    /// Print the OpenAPI document
+    Openapi(Connection),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+}
+
+/// A command that talks to a server.
+#[derive(Debug, Args)]
+struct Online<C: Subcommand> {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    command: C,
+}
+
+/// Reads the arguments of this process, does what they say and returns the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data; a closed pipe is no reason to complain.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE));
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report();
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Serve(command) => command.run(),
+        Command::Demo(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Config(online) => match online.command {
+            config::Command::Check(check) => check.run(&online.connection),
+            config::Command::Show(show) => show.run(&online.connection),
+        },
+        Command::Status(connection) => connection.with(async |s| status::run(s).await),
+        Command::Openapi(connection) => connection.with(async |s| openapi::run(s).await),
+        Command::Vault(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Key(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Provider(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Agent(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Project(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Bead(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Decision(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Token(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Run(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Events(online) => online.connection.with(async |s| online.command.run(s).await),
+    }
+}
+
+impl Connection {
+    /// Opens a session and runs one client command in it.
+    fn with(&self, command: impl AsyncFnOnce(&Session) -> Result<(), Failure>) -> Result<(), Failure> {
+        let session = Session::open(self)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| Failure::io("cannot start the client", source))?;
+        runtime.block_on(command(&session))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_takes_a_key_or_password_as_an_argument() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                let name = argument.get_id().as_str();
+                let secret = ["api_key", "password", "value", "key"].contains(&name);
+                assert!(!secret, "{} {name}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn connection_flags_may_stand_before_or_after_the_inner_command() {
+        for line in ["arbiter bead --json list", "arbiter bead list --json --url http://h:1"] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        assert!(Cli::try_parse_from(["arbiter", "serve", "--json"]).is_err());
+    }
+}

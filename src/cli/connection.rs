@@ -1,0 +1,198 @@
+//! How a client command finds its server.
+//!
+//! Owns the flags every client command takes, and the rule that a token written for the local server
+//! is sent to that server and to no other.
+
+use super::{data_directory, failure::Failure, output::Form};
+use clap::Args;
+use secrecy::SecretString;
+use serde::Deserialize;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+use url::Url;
+
+/// The flags of every client command.
+#[derive(Clone, Debug, Args)]
+pub struct Connection {
+    /// The server's address; else the local server's
+    #[arg(long, env = "ARBITER_URL", global = true, value_name = "URL")]
+    url: Option<String>,
+    /// The API token; else the local server's admin token
+    #[arg(long, env = "ARBITER_TOKEN", hide_env_values = true, global = true)]
+    token: Option<Token>,
+    /// The local server's data directory
+    #[arg(long, env = "ARBITER_DATA_DIR", global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print the API's JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// A token that shows itself nowhere.
+#[derive(Clone, Debug)]
+struct Token(SecretString);
+
+impl From<&str> for Token {
+    fn from(text: &str) -> Self {
+        Self(SecretString::from(text.trim()))
+    }
+}
+
+/// A server and how to be let in.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its address.
+    pub url: Url,
+    /// The token to send, if there is one.
+    pub token: Option<SecretString>,
+}
+
+/// What a running server writes to its data directory.
+#[derive(Debug, Deserialize)]
+struct ServerFile {
+    url: String,
+}
+
+impl Connection {
+    /// For whom data is written.
+    pub fn form(&self) -> Form {
+        if self.json { Form::Json } else { Form::Table }
+    }
+
+    /// The data directory.
+    pub fn data_directory(&self) -> Result<PathBuf, Failure> {
+        data_directory::resolve(self.data_dir.as_deref())
+    }
+
+    /// The server that the flags, the environment or the data directory name.
+    pub fn target(&self) -> Result<Target, Failure> {
+        let given = self.url.as_deref().filter(|text| !text.is_empty()).map(parse).transpose()?;
+        let token = self.token.clone().map(|token| token.0);
+        if let (Some(url), Some(token)) = (&given, &token) {
+            return Ok(Target { url: url.clone(), token: Some(token.clone()) });
+        }
+        // A foreign server needs no data directory here.
+        let directory = match self.data_directory() {
+            Ok(directory) => directory,
+            Err(failure) => {
+                let url = given.ok_or(failure)?;
+                return Ok(Target { url, token });
+            }
+        };
+        let local = local_server(&directory)?;
+        let url = given.or_else(|| local.clone()).ok_or_else(|| {
+            Failure::Unreachable(format!(
+                "no server runs in {}: start one with `arbiter serve`, or give --url",
+                directory.display()
+            ))
+        })?;
+        let token = match token {
+            None if local.is_some_and(|local| local.origin() == url.origin()) => {
+                read_optional(&directory.join(data_directory::ADMIN_TOKEN_FILE))?
+                    .map(|text| Token::from(text.as_str()).0)
+            }
+            given => given,
+        };
+        Ok(Target { url, token })
+    }
+}
+
+fn parse(text: &str) -> Result<Url, Failure> {
+    let url = Url::parse(text)
+        .map_err(|error| Failure::Usage(format!("{text:?} is no URL: {error}")))?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() {
+        Ok(url)
+    } else {
+        Err(Failure::Usage(format!("{text:?} is no http or https URL")))
+    }
+}
+
+/// The address that the server of this directory wrote; none when none runs there.
+fn local_server(directory: &Path) -> Result<Option<Url>, Failure> {
+    let path = directory.join(data_directory::SERVER_FILE);
+    let Some(text) = read_optional(&path)? else { return Ok(None) };
+    let file: ServerFile = serde_json::from_str(&text).map_err(|error| {
+        Failure::io(format!("cannot understand {}", path.display()), io::Error::other(error))
+    })?;
+    parse(&file.url).map(Some)
+}
+
+fn read_optional(path: &Path) -> Result<Option<String>, Failure> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::io(format!("cannot read {}", path.display()), error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    fn directory_of_a_server() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let server = r#"{"url":"http://127.0.0.1:4100","pid":7}"#;
+        fs::write(directory.path().join("server.json"), server).unwrap();
+        fs::write(directory.path().join("admin-token"), "local-admin\n").unwrap();
+        directory
+    }
+
+    fn connection(directory: &Path, url: Option<&str>, token: Option<&str>) -> Connection {
+        Connection {
+            url: url.map(str::to_owned),
+            token: token.map(Token::from),
+            data_dir: Some(directory.to_owned()),
+            json: false,
+        }
+    }
+
+    fn found(connection: &Connection) -> (String, Option<String>) {
+        let target = connection.target().unwrap();
+        let token = target.token.map(|token| token.expose_secret().to_owned());
+        (target.url.to_string(), token)
+    }
+
+    #[test]
+    fn the_data_directory_names_the_server_and_its_token() {
+        let directory = directory_of_a_server();
+        let local = found(&connection(directory.path(), None, None));
+        assert_eq!(local, ("http://127.0.0.1:4100/".to_owned(), Some("local-admin".to_owned())));
+        let with_token = found(&connection(directory.path(), None, Some("mine")));
+        assert_eq!(with_token.1.as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn the_local_token_is_sent_to_the_local_server_only() {
+        let directory = directory_of_a_server();
+        let same = found(&connection(directory.path(), Some("http://127.0.0.1:4100/"), None));
+        assert_eq!(same.1.as_deref(), Some("local-admin"));
+        let foreign = found(&connection(directory.path(), Some("http://elsewhere:4100"), None));
+        assert_eq!(foreign.1, None);
+    }
+
+    #[test]
+    fn without_a_server_the_failure_says_where_it_looked() {
+        let directory = tempfile::tempdir().unwrap();
+        let failure = connection(directory.path(), None, None).target().unwrap_err();
+        assert_eq!(failure.exit_code(), 69);
+        assert!(failure.to_string().contains(&directory.path().display().to_string()));
+    }
+
+    #[test]
+    fn a_token_shows_itself_nowhere() {
+        let connection = connection(Path::new("/nowhere"), None, Some("hush-hush"));
+        assert!(!format!("{connection:?}").contains("hush"));
+    }
+
+    #[test]
+    fn what_is_no_web_address_is_a_usage_error() {
+        for text in ["127.0.0.1:8080", "ftp://h", "nonsense"] {
+            assert_eq!(parse(text).unwrap_err().exit_code(), 2, "{text}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Typed settings: what can be configured, its defaults, and where each value came from.
+//!
+//! Owns the layers (built-in defaults, then `arbiter.toml`, then `ARBITER_SECTION__KEY` of the
+//! environment, then flags), the refusal of unknown keys and the ranges. Knows nothing of what the
+//! settings are used for, and holds no secret: a password or a token is never configuration.
+
+mod defaults;
+mod error;
+mod file;
+mod layers;
+mod load;
+mod nearest;
+mod ranges;
+mod settings;
+mod source;
+
+pub use error::{ConfigError, Problem};
+pub use layers::Flag;
+pub use load::{Entry, Loaded};
+pub use settings::{
+    Actors, Authentication, Decisions, Dispatch, Events, Http, Log, LogFormat, LogLevel,
+    LogTargets, Providers, Settings, Store, Vault,
+};
+pub use source::Source;

@@ -1,0 +1,122 @@
+//! The built-in default of every setting.
+//!
+//! Owns the values and nothing else; their meaning stands at the fields.
+
+use super::settings::{
+    Actors, Authentication, Decisions, Dispatch, Events, Http, Log, LogFormat, LogLevel,
+    LogTargets, Providers, Store, Vault,
+};
+use std::net::{Ipv4Addr, SocketAddr};
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            allowed_hosts: Vec::new(),
+            auth: Authentication::On,
+            max_body_bytes: 1024 * 1024,
+            request_timeout_ms: 30_000,
+            header_read_timeout_ms: 5_000,
+            max_connections: 2_048,
+            max_streams: 1_024,
+            stream_keep_alive_ms: 15_000,
+            stream_stall_ms: 30_000,
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            group_commit_max: 256,
+            queue_max: 4_096,
+            readers: 4,
+        }
+    }
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            buffer: 1_000,
+            retention_days: 30,
+            retention_max: 5_000_000,
+        }
+    }
+}
+
+impl Default for Actors {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            mailbox: 64,
+            idle_retire_ms: 60_000,
+            restart_limit: 5,
+            restart_window_ms: 60_000,
+        }
+    }
+}
+
+impl Default for Vault {
+    fn default() -> Self {
+        Self {
+            kdf_iterations: 600_000,
+            auto_lock_sec: 0,
+        }
+    }
+}
+
+impl Default for Providers {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval_ms: 30_000,
+            heartbeat_timeout_ms: 10_000,
+            call_deadline_ms: 120_000,
+            idle_timeout_ms: 30_000,
+            allow_public_http: false,
+        }
+    }
+}
+
+impl Default for Dispatch {
+    fn default() -> Self {
+        Self {
+            max_parallel: 16,
+            attempts_max: 3,
+            backoff_base_ms: 1_000,
+            backoff_max_ms: 300_000,
+            lease_ttl_sec: 300,
+            max_steps: 8,
+            p0_decisions_per_project: 20,
+        }
+    }
+}
+
+impl Default for Decisions {
+    fn default() -> Self {
+        Self {
+            timeout_sec: 172_800,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: LogLevel::Info,
+            targets: LogTargets::default(),
+        }
+    }
+}
+
+impl Default for LogTargets {
+    fn default() -> Self {
+        Self {
+            workflow: LogLevel::Info,
+            activity: LogLevel::Info,
+            event_bus: LogLevel::Info,
+            integration: LogLevel::Info,
+        }
+    }
+}

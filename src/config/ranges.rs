@@ -1,0 +1,116 @@
+//! The range of every number, and what must fit together.
+//!
+//! Owns the bounds. A test holds the table complete: a number without a range is not accepted.
+
+use super::{Authentication, Problem, Settings, Source};
+use std::collections::BTreeMap;
+use toml::Value;
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
+const DAY_SEC: i64 = 24 * 60 * 60;
+
+/// Dotted key, least and greatest value, both included.
+const RANGES: &[(&str, i64, i64)] = &[
+    ("http.max_body_bytes", 1024, 64 * 1024 * 1024),
+    ("http.request_timeout_ms", 100, HOUR_MS),
+    ("http.header_read_timeout_ms", 100, HOUR_MS),
+    ("http.max_connections", 1, 1_000_000),
+    ("http.max_streams", 0, 1_000_000),
+    ("http.stream_keep_alive_ms", 100, HOUR_MS),
+    ("http.stream_stall_ms", 100, HOUR_MS),
+    ("store.group_commit_max", 1, 100_000),
+    ("store.queue_max", 1, 1_000_000),
+    ("store.readers", 1, 256),
+    ("events.buffer", 1, 10_000_000),
+    ("events.retention_days", 1, 36_500),
+    ("events.retention_max", 1_000, 1_000_000_000_000),
+    ("actors.threads", 1, 1_024),
+    ("actors.mailbox", 1, 1_000_000),
+    ("actors.idle_retire_ms", 10, 24 * HOUR_MS),
+    ("actors.restart_limit", 0, 1_000),
+    ("actors.restart_window_ms", 1, 24 * HOUR_MS),
+    ("vault.kdf_iterations", 100_000, 100_000_000),
+    ("vault.auto_lock_sec", 0, 365 * DAY_SEC),
+    ("providers.heartbeat_interval_ms", 10, 24 * HOUR_MS),
+    ("providers.heartbeat_timeout_ms", 10, HOUR_MS),
+    ("providers.call_deadline_ms", 10, 24 * HOUR_MS),
+    ("providers.idle_timeout_ms", 10, 24 * HOUR_MS),
+    ("dispatch.max_parallel", 1, 100_000),
+    ("dispatch.attempts_max", 1, 1_000),
+    ("dispatch.backoff_base_ms", 1, HOUR_MS),
+    ("dispatch.backoff_max_ms", 1, 24 * HOUR_MS),
+    ("dispatch.lease_ttl_sec", 10, 3_600),
+    ("dispatch.max_steps", 1, 1_000),
+    ("dispatch.p0_decisions_per_project", 1, 10_000),
+    ("decisions.timeout_sec", 1, 3_650 * DAY_SEC),
+];
+
+/// What is out of range among `values`, or does not fit together in `settings`.
+pub fn problems(
+    settings: &Settings,
+    values: &BTreeMap<String, Value>,
+    sources: &BTreeMap<String, Source>,
+) -> Vec<Problem> {
+    let unfit = |key: &str, detail: String| Problem::Unfit {
+        key: key.to_owned(),
+        found_in: sources.get(key).cloned().unwrap_or(Source::Default),
+        detail,
+    };
+    let mut found: Vec<Problem> = RANGES
+        .iter()
+        .filter_map(|&(key, least, greatest)| {
+            let value = values.get(key)?.as_integer()?;
+            (!(least..=greatest).contains(&value))
+                .then(|| unfit(key, format!("{value} is not within {least} to {greatest}")))
+        })
+        .collect();
+    let (listen, auth) = (settings.http.listen, settings.http.auth);
+    if auth == Authentication::Off && !listen.ip().is_loopback() {
+        found.push(unfit(
+            "http.auth",
+            format!("can be off on a loopback address only, and `http.listen` is {listen}"),
+        ));
+    }
+    for host in &settings.http.allowed_hosts {
+        if host.is_empty() || host.contains(['/', '*', ' ', '@']) {
+            found.push(unfit(
+                "http.allowed_hosts",
+                format!("{host:?} is not a host name; write it without scheme, path or wildcard"),
+            ));
+        }
+    }
+    if settings.dispatch.backoff_base_ms > settings.dispatch.backoff_max_ms {
+        found.push(unfit(
+            "dispatch.backoff_base_ms",
+            format!(
+                "{} is more than `dispatch.backoff_max_ms`, which is {}",
+                settings.dispatch.backoff_base_ms, settings.dispatch.backoff_max_ms
+            ),
+        ));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic)]
+
+    use super::*;
+    use crate::config::load::values_of;
+
+    #[test]
+    fn every_number_has_a_range_that_holds_its_default() {
+        let values = values_of(&Settings::default());
+        for (key, value) in &values {
+            let Some(number) = value.as_integer() else {
+                continue;
+            };
+            let range = RANGES.iter().find(|(known, ..)| known == key);
+            let (_, least, greatest) = range.unwrap_or_else(|| panic!("{key} has no range"));
+            assert!((least..=greatest).contains(&&number), "{key} = {number}");
+        }
+        for (key, ..) in RANGES {
+            assert!(values.contains_key(*key), "{key} is no setting");
+        }
+    }
+}

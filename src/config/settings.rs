@@ -1,0 +1,229 @@
+//! Every setting: name, type, unit, meaning.
+//!
+//! Owns the shape of the configuration (the values are in `defaults`); `config/arbiter.default.toml` documents the same keys and a
+//! test holds the two equal. Knows neither layers nor ranges.
+
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// All settings, one field per section.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The HTTP server and its limits.
+    pub http: Http,
+    /// The database.
+    pub store: Store,
+    /// The event log and its broker.
+    pub events: Events,
+    /// The actors and their supervision.
+    pub actors: Actors,
+    /// The key manager.
+    pub vault: Vault,
+    /// Calls to providers.
+    pub providers: Providers,
+    /// Handing out work.
+    pub dispatch: Dispatch,
+    /// Questions to people.
+    pub decisions: Decisions,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// The HTTP server and its limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address and port to listen on; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Host names, beside loopback and the listening address, that a request may be addressed to.
+    pub allowed_hosts: Vec<String>,
+    /// Whether requests need a token.
+    pub auth: Authentication,
+    /// The largest request body, in bytes.
+    pub max_body_bytes: u64,
+    /// The longest time a request may take, streams excepted.
+    pub request_timeout_ms: u64,
+    /// The longest time a client may take to send its request head.
+    pub header_read_timeout_ms: u64,
+    /// The most connections at one time.
+    pub max_connections: usize,
+    /// The most event streams at one time.
+    pub max_streams: usize,
+    /// The time between two keep-alive comments on an event stream.
+    pub stream_keep_alive_ms: u64,
+    /// The time after which a connection whose peer takes nothing is closed.
+    pub stream_stall_ms: u64,
+}
+
+/// Whether requests need a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Authentication {
+    /// Every request but the public routes carries a token.
+    On,
+    /// No request needs a token; accepted on a loopback address only.
+    Off,
+}
+
+/// The database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// The most commands that share one transaction and its fsync.
+    pub group_commit_max: usize,
+    /// The most commands that wait for the writer; beyond it the server answers busy.
+    pub queue_max: usize,
+    /// The number of reading connections.
+    pub readers: usize,
+}
+
+/// The event log and its broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// The number of newest events kept in memory for subscribers.
+    pub buffer: usize,
+    /// The days an event is kept.
+    pub retention_days: u32,
+    /// The number of events kept at most.
+    pub retention_max: u64,
+}
+
+/// The actors and their supervision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Actors {
+    /// The threads that entities (agents, beads, decisions, …) are spread over.
+    pub threads: usize,
+    /// The messages that may wait for one actor; beyond it the server answers busy.
+    pub mailbox: usize,
+    /// The idle time after which an entity's actor leaves memory.
+    pub idle_retire_ms: u64,
+    /// The restarts within the window after which an actor is given up.
+    pub restart_limit: u32,
+    /// The window in which restarts are counted.
+    pub restart_window_ms: u64,
+}
+
+/// The key manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vault {
+    /// PBKDF2 iterations for new entries.
+    pub kdf_iterations: u32,
+    /// The idle time after which the vault locks itself; 0 never.
+    pub auto_lock_sec: u64,
+}
+
+/// Calls to providers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Providers {
+    /// The time between two heartbeats of one provider.
+    pub heartbeat_interval_ms: u64,
+    /// The longest time one heartbeat may take.
+    pub heartbeat_timeout_ms: u64,
+    /// The longest time one call may take, retries included.
+    pub call_deadline_ms: u64,
+    /// The longest silence between two pieces of a streamed answer.
+    pub idle_timeout_ms: u64,
+    /// Whether an endpoint may be plain `http` on a public address, where a key travels unencrypted.
+    pub allow_public_http: bool,
+}
+
+/// Handing out work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dispatch {
+    /// The most beads worked on at one time.
+    pub max_parallel: usize,
+    /// The attempts without progress after which a bead is blocked and a person asked.
+    pub attempts_max: u32,
+    /// The wait after the first failed attempt; it doubles with each further one.
+    pub backoff_base_ms: u64,
+    /// The longest wait between two attempts.
+    pub backoff_max_ms: u64,
+    /// The time a claim holds without being renewed.
+    pub lease_ttl_sec: u64,
+    /// The most calls to the provider within one run.
+    pub max_steps: u32,
+    /// The most open approvals of critical beads in one project.
+    pub p0_decisions_per_project: usize,
+}
+
+/// Questions to people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Decisions {
+    /// The time to answer, for a decision that names none.
+    pub timeout_sec: u64,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The level of everything that is no target of its own.
+    pub level: LogLevel,
+    /// The level per target.
+    pub targets: LogTargets,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The least severe level that is still logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What failed.
+    Error,
+    /// What is about to.
+    Warn,
+    /// What happened.
+    Info,
+    /// How it happened.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word as log filters write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The level per log target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogTargets {
+    /// Workflows: starts and ends.
+    pub workflow: LogLevel,
+    /// Activities: starts and ends.
+    pub activity: LogLevel,
+    /// The event broker: subscribers and deliveries.
+    pub event_bus: LogLevel,
+    /// Calls that leave the process: start, end, time, outcome.
+    pub integration: LogLevel,
+}

@@ -1,0 +1,340 @@
+//! Agents: an LLM with a persona, or an external program; their machine and rules.
+
+use crate::agent_config::AgentConfig;
+use crate::event_type::EventType;
+use crate::ids::{AgentId, BeadId, ProjectId, ProviderId};
+use crate::machine::Machine;
+use crate::record::{Happening, Record};
+use crate::refusal::{Problems, Refusal};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+words! {
+    /// Where an agent stands.
+    pub enum Status {
+        /// Created, not started.
+        Inactive = "inactive",
+        /// Starting.
+        Spawned = "spawned",
+        /// Waiting for work.
+        Idle = "idle",
+        /// At work on a bead.
+        Working = "working",
+        /// Waiting for something, or failed too often.
+        Blocked = "blocked",
+        /// Stopped.
+        Shutdown = "shutdown",
+    }
+}
+
+words! {
+    /// What moves an agent.
+    pub enum Trigger {
+        /// It is to be started.
+        Activate = "activate",
+        /// Its actor is up.
+        Ready = "ready",
+        /// It gets a bead.
+        Assign = "assign",
+        /// It ended its bead.
+        Finish = "finish",
+        /// It gives its bead back.
+        Release = "release",
+        /// It waits for a decision or a provider.
+        Wait = "wait",
+        /// It can go on.
+        Resume = "resume",
+        /// It failed and cannot go on by itself.
+        Fault = "fault",
+        /// It is to stop.
+        Shutdown = "shutdown",
+        /// It is to start anew.
+        Restart = "restart",
+    }
+}
+
+impl Machine for Status {
+    type Trigger = Trigger;
+    const ENTITY: &'static str = "agent";
+    const TRANSITIONS: &'static [(Self, Trigger, Self)] = &[
+        (Self::Inactive, Trigger::Activate, Self::Spawned),
+        (Self::Spawned, Trigger::Ready, Self::Idle),
+        (Self::Idle, Trigger::Assign, Self::Working),
+        (Self::Working, Trigger::Finish, Self::Idle),
+        (Self::Working, Trigger::Release, Self::Idle),
+        (Self::Working, Trigger::Wait, Self::Blocked),
+        (Self::Blocked, Trigger::Resume, Self::Working),
+        (Self::Blocked, Trigger::Release, Self::Idle),
+        (Self::Spawned, Trigger::Fault, Self::Blocked),
+        (Self::Idle, Trigger::Fault, Self::Blocked),
+        (Self::Working, Trigger::Fault, Self::Blocked),
+        (Self::Spawned, Trigger::Shutdown, Self::Shutdown),
+        (Self::Idle, Trigger::Shutdown, Self::Shutdown),
+        (Self::Working, Trigger::Shutdown, Self::Shutdown),
+        (Self::Blocked, Trigger::Shutdown, Self::Shutdown),
+        (Self::Idle, Trigger::Restart, Self::Spawned),
+        (Self::Blocked, Trigger::Restart, Self::Spawned),
+        (Self::Shutdown, Trigger::Restart, Self::Spawned),
+    ];
+}
+
+words! {
+    /// Who does an agent's work.
+    pub enum Kind {
+        /// Arbiter, through the agent's provider.
+        Llm = "llm",
+        /// Another program, over the API.
+        External = "external",
+    }
+}
+
+/// An agent as the store holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its id.
+    pub id: AgentId,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// The provider it speaks to; always there for `llm`.
+    pub provider_id: Option<ProviderId>,
+    /// The persona it plays.
+    pub persona_name: Option<String>,
+    /// The role it fills; beads with the tag `role:x` look for it.
+    pub role: Option<String>,
+    /// The project it works for; none: all.
+    pub project_id: Option<ProjectId>,
+    /// Who does its work.
+    pub kind: Kind,
+    /// Where it stands.
+    pub status: Status,
+    /// Why it stands there, when that needs saying.
+    pub status_reason: Option<String>,
+    /// The bead it works on.
+    pub current_bead: Option<BeadId>,
+    /// How it speaks to its model.
+    pub config: AgentConfig,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it last did something (telemetry).
+    pub last_active: Option<Timestamp>,
+    /// How many events have shaped it.
+    pub revision: u64,
+}
+
+impl Record for Agent {
+    const ENTITY: &'static str = "agent";
+    const CREATED: EventType = EventType::AgentSpawned;
+    const STATUS_CHANGED: EventType = EventType::AgentStatusChange;
+    const UPDATED: EventType = EventType::AgentUpdated;
+    const TELEMETRY: &'static [&'static str] = &["last_active"];
+
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+    fn project(&self) -> Option<&str> {
+        self.project_id.as_ref().map(ProjectId::as_str)
+    }
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+    fn touch(&mut self, at: Timestamp) {
+        self.revision += 1;
+        self.updated_at = at;
+    }
+}
+
+/// What can be asked of an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Start an agent that was created without being started.
+    Activate,
+    /// Its actor is up and it has no bead.
+    BecomeReady,
+    /// Give it a bead.
+    Assign(BeadId),
+    /// It ended its bead.
+    Finish {
+        /// How it ended.
+        outcome: String,
+    },
+    /// It gives its bead back.
+    Release {
+        /// Why.
+        reason: String,
+    },
+    /// It waits.
+    Wait {
+        /// For what.
+        reason: String,
+    },
+    /// It goes on.
+    Resume,
+    /// It failed.
+    Fail {
+        /// How.
+        reason: String,
+    },
+    /// Stop it.
+    Shutdown {
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Start it anew.
+    Restart,
+    /// Become what `after` says in its plain fields.
+    Update(Box<Agent>),
+}
+
+impl Agent {
+    /// What a command makes of the agent.
+    pub fn decide(&self, command: &Command) -> Result<Vec<Happening>, Refusal> {
+        let mut after = self.clone();
+        let mut notes = Vec::new();
+        after.status_reason = None;
+        let step = |trigger| self.status.step(self.id.as_str(), trigger);
+        match command {
+            Command::Activate => after.status = step(Trigger::Activate)?,
+            Command::BecomeReady => after.status = step(Trigger::Ready)?,
+            Command::Assign(bead) => {
+                after.status = step(Trigger::Assign)?;
+                after.current_bead = Some(bead.clone());
+            }
+            Command::Finish { outcome } => {
+                after.status = step(Trigger::Finish)?;
+                let data = json!({"bead_id": self.current_bead, "outcome": outcome});
+                notes.push(Happening::noted(EventType::AgentCompleted, data));
+                after.current_bead = None;
+            }
+            Command::Release { reason } => {
+                after.status = step(Trigger::Release)?;
+                after.current_bead = None;
+                after.status_reason = Some(reason.clone());
+            }
+            Command::Wait { reason } => {
+                after.status = step(Trigger::Wait)?;
+                after.status_reason = Some(reason.clone());
+            }
+            Command::Resume => after.status = step(Trigger::Resume)?,
+            Command::Fail { reason } => {
+                after.status = step(Trigger::Fault)?;
+                after.current_bead = None;
+                after.status_reason = Some(reason.clone());
+            }
+            Command::Shutdown { reason } => {
+                after.status = step(Trigger::Shutdown)?;
+                after.current_bead = None;
+                after.status_reason.clone_from(reason);
+                notes.push(Happening::noted(EventType::AgentShutdown, json!({"reason": reason})));
+            }
+            Command::Restart => {
+                after.status = step(Trigger::Restart)?;
+                after.current_bead = None;
+                notes.push(Happening::noted(EventType::AgentRestarted, json!({"old": self.status})));
+            }
+            Command::Update(wanted) => after = wanted.as_ref().clone(),
+        }
+        let reason = after.status_reason.as_deref();
+        let change = Happening::between(self, &after, reason);
+        let mut happenings = Vec::new();
+        if !matches!(&change, Happening::Changed { changes, .. } if changes.is_empty()) {
+            happenings.push(change);
+        }
+        happenings.append(&mut notes);
+        Ok(happenings)
+    }
+
+    /// Whether it can be given work: it is idle, or busy and so will be.
+    pub fn is_employed(&self) -> bool {
+        matches!(self.status, Status::Spawned | Status::Idle | Status::Working)
+    }
+}
+
+/// Checks an agent's plain fields; all problems at once.
+pub fn check(agent: &Agent) -> Result<(), Refusal> {
+    let mut problems = Problems::default();
+    problems.require((1..=200).contains(&agent.name.chars().count()), "name", "has 1 to 200 characters");
+    problems.require(agent.description.len() <= 65_536, "description", "is longer than 65536 bytes");
+    let provider = agent.kind == Kind::External || agent.provider_id.is_some();
+    problems.require(provider, "provider_id", "is required of an agent of kind llm");
+    agent.config.check(&mut problems);
+    problems.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::tests::check_exhaustively;
+    use crate::record::{created_event, event, evolved, replay};
+    use proptest::prelude::*;
+
+    fn agent() -> Agent {
+        Agent {
+            id: AgentId::known("a"),
+            name: "A".into(),
+            description: String::new(),
+            provider_id: Some(ProviderId::known("p")),
+            persona_name: None,
+            role: None,
+            project_id: None,
+            kind: Kind::Llm,
+            status: Status::Inactive,
+            status_reason: None,
+            current_bead: None,
+            config: AgentConfig::default(),
+            created_at: Timestamp::from_millis(0),
+            updated_at: Timestamp::from_millis(0),
+            last_active: None,
+            revision: 1,
+        }
+    }
+
+    #[test]
+    fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
+        check_exhaustively(Status::ALL, Trigger::ALL);
+    }
+
+    #[test]
+    fn an_llm_agent_without_a_provider_is_refused_and_an_external_one_is_not() {
+        let nobody = Agent { provider_id: None, ..agent() };
+        assert!(check(&nobody).is_err());
+        assert!(check(&Agent { kind: Kind::External, ..nobody }).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn replaying_the_events_of_any_history_gives_the_row(picks in prop::collection::vec(0usize..9, 0..40)) {
+            let reason = || "r".to_owned();
+            let commands = [
+                Command::Activate,
+                Command::BecomeReady,
+                Command::Assign(BeadId::known("bd-1")),
+                Command::Finish { outcome: "closed".into() },
+                Command::Release { reason: reason() },
+                Command::Fail { reason: reason() },
+                Command::Shutdown { reason: Some(reason()) },
+                Command::Restart,
+                Command::Wait { reason: reason() },
+            ];
+            let mut row = agent();
+            let first = created_event(&row);
+            let mut log = vec![(first.kind, first.data, row.created_at)];
+            for (step, pick) in picks.iter().enumerate() {
+                let now = Timestamp::from_millis(i64::try_from(step).unwrap());
+                let Ok(happenings) = row.decide(&commands[*pick]) else { continue };
+                let next = evolved(&row, &happenings, now);
+                for happening in &happenings {
+                    let told = event(&next, happening);
+                    log.push((told.kind, told.data, now));
+                }
+                row = next;
+            }
+            let replayed: Option<Agent> = replay(log.iter().map(|(kind, data, at)| (*kind, data, *at)));
+            prop_assert_eq!(replayed, Some(row));
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! Beads: work items, their machine and the rules by which commands change them.
+
+use crate::event_type::EventType;
+use crate::ids::{AgentId, BeadId, ProjectId};
+use crate::machine::Machine;
+use crate::record::{Happening, Record};
+use crate::refusal::Refusal;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+words! {
+    /// Where a bead stands.
+    pub enum Status {
+        /// Nobody works on it.
+        Open = "open",
+        /// Somebody holds it.
+        InProgress = "in_progress",
+        /// A person or an agent said that it cannot go on.
+        Blocked = "blocked",
+        /// Done, or given up.
+        Closed = "closed",
+    }
+}
+
+words! {
+    /// What moves a bead.
+    pub enum Trigger {
+        /// Somebody takes it.
+        Claim = "claim",
+        /// It cannot go on.
+        Block = "block",
+        /// It can go on again.
+        Unblock = "unblock",
+        /// The holder gives it back.
+        Release = "release",
+        /// The holder fell silent.
+        LeaseExpired = "lease expired",
+        /// The holder finished it.
+        Complete = "complete",
+        /// It is ended from outside.
+        Close = "close",
+        /// It is wanted again.
+        Reopen = "reopen",
+        /// It is to be done anew by whoever fits.
+        Redispatch = "redispatch",
+    }
+}
+
+impl Machine for Status {
+    type Trigger = Trigger;
+    const ENTITY: &'static str = "bead";
+    const TRANSITIONS: &'static [(Self, Trigger, Self)] = &[
+        (Self::Open, Trigger::Claim, Self::InProgress),
+        (Self::Open, Trigger::Block, Self::Blocked),
+        (Self::InProgress, Trigger::Block, Self::Blocked),
+        (Self::Blocked, Trigger::Unblock, Self::Open),
+        (Self::InProgress, Trigger::Release, Self::Open),
+        (Self::InProgress, Trigger::LeaseExpired, Self::Open),
+        (Self::Open, Trigger::Complete, Self::Closed),
+        (Self::InProgress, Trigger::Complete, Self::Closed),
+        (Self::Blocked, Trigger::Complete, Self::Closed),
+        (Self::Open, Trigger::Close, Self::Closed),
+        (Self::InProgress, Trigger::Close, Self::Closed),
+        (Self::Blocked, Trigger::Close, Self::Closed),
+        (Self::Closed, Trigger::Reopen, Self::Open),
+        (Self::Closed, Trigger::Redispatch, Self::Open),
+    ];
+}
+
+/// The priority that needs a person's approval before an agent works on it.
+pub const CRITICAL: u8 = 0;
+/// The priority of a bead that names none.
+pub const DEFAULT_PRIORITY: u8 = 2;
+/// The lowest priority.
+pub const BACKLOG: u8 = 4;
+
+/// The types that a bead may have.
+pub const TYPES: &[&str] = &[
+    "task",
+    "bug",
+    "feature",
+    "epic",
+    "chore",
+    "decision",
+    "message",
+    "molecule",
+    "gate",
+    "spike",
+    "story",
+    "milestone",
+    "event",
+];
+/// Types that are never part of ready work (bd's `ready` leaves them out).
+pub const NEVER_READY: &[&str] = &["merge-request", "gate", "molecule", "message", "agent", "role", "rig"];
+/// Types that no agent is ever given.
+pub const NEVER_DISPATCHED: &[&str] =
+    &["epic", "decision", "milestone", "gate", "message", "molecule", "event"];
+
+/// A bead as the store holds it. Its dependencies are rows of their own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bead {
+    /// Its id.
+    pub id: BeadId,
+    /// One of [`TYPES`], or a foreign one that was imported.
+    #[serde(rename = "type")]
+    pub bead_type: String,
+    /// What it is about, in one line.
+    pub title: String,
+    /// What is to be done.
+    pub description: String,
+    /// Where it stands.
+    pub status: Status,
+    /// 0 (critical) to 4 (backlog).
+    pub priority: u8,
+    /// The project it belongs to.
+    pub project_id: ProjectId,
+    /// The agent or person who holds it, or who is to have it.
+    pub assigned_to: Option<String>,
+    /// Labels; `role:x` says which role fits.
+    pub tags: Vec<String>,
+    /// Anything the work needs to know, by name.
+    pub context: Map<String, Value>,
+    /// When it counts as done.
+    pub acceptance_criteria: String,
+    /// When it should be done.
+    pub due_at: Option<Timestamp>,
+    /// Not ready before this time.
+    pub defer_until: Option<Timestamp>,
+    /// What came of it, or why it was ended.
+    pub close_reason: Option<String>,
+    /// Why it is blocked.
+    pub block_reason: Option<String>,
+    /// Whether a person has approved it (asked of priority 0 only).
+    pub approval: Approval,
+    /// Failed attempts since it last made progress.
+    pub attempts: u32,
+    /// Not tried again before this time.
+    pub next_attempt_at: Option<Timestamp>,
+    /// What the last failed attempt said.
+    pub last_error: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it was closed.
+    pub closed_at: Option<Timestamp>,
+    /// How many events have shaped it.
+    pub revision: u64,
+}
+
+words! {
+    /// Whether a person has said that an agent may work on a bead.
+    pub enum Approval {
+        /// Nobody has.
+        Missing = "missing",
+        /// Somebody has.
+        Given = "given",
+    }
+}
+
+impl Record for Bead {
+    const ENTITY: &'static str = "bead";
+    const CREATED: EventType = EventType::BeadCreated;
+    const STATUS_CHANGED: EventType = EventType::BeadStatusChange;
+    const UPDATED: EventType = EventType::BeadUpdated;
+    const TELEMETRY: &'static [&'static str] = &[];
+
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+    fn project(&self) -> Option<&str> {
+        Some(self.project_id.as_str())
+    }
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+    fn touch(&mut self, at: Timestamp) {
+        self.revision += 1;
+        self.updated_at = at;
+    }
+}
+
+/// What else bears on a bead: read in the same moment as the bead.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Beads it waits for.
+    pub waiting_on: Vec<BeadId>,
+    /// Decisions about it that nobody has made yet.
+    pub pending_decisions: Vec<String>,
+}
+
+/// Who takes a bead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claimant {
+    /// An agent, under a lease.
+    Agent(AgentId),
+    /// A person, without a lease.
+    Person(String),
+}
+
+impl Claimant {
+    /// The name that `assigned_to` shows.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Agent(id) => id.as_str(),
+            Self::Person(name) => name,
+        }
+    }
+}
+
+/// Whether a release counts as a failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It does not: our own restart, a locked vault, a lost provider, or the holder's free choice.
+    Spared,
+    /// It does; not tried again before the time given.
+    Failed {
+        /// When to try again.
+        retry_at: Timestamp,
+    },
+}
+
+/// What can be asked of a bead.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Take it.
+    Claim(Claimant),
+    /// Give it back.
+    Release {
+        /// Why.
+        reason: String,
+        /// Whether that was a failed attempt.
+        attempt: Attempt,
+    },
+    /// Its lease has run out.
+    ExpireLease {
+        /// When to try again.
+        retry_at: Timestamp,
+    },
+    /// Say that it cannot go on.
+    Block {
+        /// Why.
+        reason: String,
+    },
+    /// Say that it can go on.
+    Unblock {
+        /// Why.
+        reason: String,
+    },
+    /// End it with a result.
+    Complete {
+        /// What came of it.
+        summary: String,
+    },
+    /// End it from outside.
+    Close {
+        /// Why.
+        reason: String,
+    },
+    /// Want it again.
+    Reopen,
+    /// Want it done anew; attempts are forgotten.
+    Redispatch {
+        /// Why.
+        reason: Option<String>,
+    },
+    /// A person approves that an agent works on it.
+    Approve,
+    /// Forget failed attempts.
+    ForgetAttempts,
+    /// Become what `after` says in its plain fields.
+    Update(Box<Bead>),
+}
+
+impl Bead {
+    /// What a command makes of the bead; `now` is the time of the change.
+    pub fn decide(
+        &self,
+        command: &Command,
+        facts: &Facts,
+        now: Timestamp,
+    ) -> Result<Vec<Happening>, Refusal> {
+        let mut after = self.clone();
+        let mut reason = None;
+        let mut notes = Vec::new();
+        match command {
+            Command::Claim(claimant) => {
+                after.status = self.step(Trigger::Claim)?;
+                self.check_claim(claimant, facts, now)?;
+                after.assigned_to = Some(claimant.name().to_owned());
+                after.next_attempt_at = None;
+                let assigned = json!({"agent_id": claimant.name()});
+                notes.push(Happening::noted(EventType::BeadAssigned, assigned));
+            }
+            Command::Release { reason: why, attempt } => {
+                after.status = self.step(Trigger::Release)?;
+                after.assigned_to = None;
+                if let Attempt::Failed { retry_at } = attempt {
+                    after.fail(why, *retry_at);
+                }
+                reason = Some(why.as_str());
+            }
+            Command::ExpireLease { retry_at } => {
+                after.status = self.step(Trigger::LeaseExpired)?;
+                after.assigned_to = None;
+                after.fail("its lease expired", *retry_at);
+                reason = Some("its lease expired");
+            }
+            Command::Block { reason: why } => {
+                after.status = self.step(Trigger::Block)?;
+                after.block_reason = Some(why.clone());
+                reason = Some(why.as_str());
+            }
+            Command::Unblock { reason: why } => {
+                after.status = self.step(Trigger::Unblock)?;
+                after.block_reason = None;
+                after.assigned_to = None;
+                reason = Some(why.as_str());
+            }
+            Command::Complete { summary } => {
+                after.status = self.step(Trigger::Complete)?;
+                after.end(summary, now);
+                notes.push(self.completed(summary));
+                reason = Some(summary.as_str());
+            }
+            Command::Close { reason: why } => {
+                after.status = self.step(Trigger::Close)?;
+                after.end(why, now);
+                notes.push(self.completed(why));
+                reason = Some(why.as_str());
+            }
+            Command::Reopen => {
+                after.status = self.step(Trigger::Reopen)?;
+                after.reopen();
+            }
+            Command::Redispatch { reason: why } => {
+                after.status = self.step(Trigger::Redispatch)?;
+                after.reopen();
+                after.forget_attempts();
+                reason = why.as_deref();
+            }
+            Command::Approve => after.approval = Approval::Given,
+            Command::ForgetAttempts => after.forget_attempts(),
+            Command::Update(wanted) => {
+                after = wanted.as_ref().clone();
+                if after.priority == CRITICAL && self.priority != CRITICAL {
+                    after.approval = Approval::Missing;
+                }
+            }
+        }
+        let mut happenings = Vec::new();
+        let change = Happening::between(self, &after, reason);
+        if !matches!(&change, Happening::Changed { changes, .. } if changes.is_empty()) {
+            happenings.push(change);
+        }
+        happenings.append(&mut notes);
+        Ok(happenings)
+    }
+
+    fn step(&self, trigger: Trigger) -> Result<Status, Refusal> {
+        self.status.step(self.id.as_str(), trigger)
+    }
+
+    fn check_claim(&self, claimant: &Claimant, facts: &Facts, now: Timestamp) -> Result<(), Refusal> {
+        let not_ready = |detail: String| Err(Refusal::conflict("not-ready", detail));
+        if let Some(holder) = self.assigned_to.as_deref().filter(|holder| *holder != claimant.name()) {
+            return not_ready(format!("bead {} is meant for {holder}", self.id));
+        }
+        if !facts.waiting_on.is_empty() {
+            let ids: Vec<&str> = facts.waiting_on.iter().map(BeadId::as_str).collect();
+            return not_ready(format!("bead {} waits for {}", self.id, ids.join(", ")));
+        }
+        if !facts.pending_decisions.is_empty() {
+            let ids = facts.pending_decisions.join(", ");
+            return not_ready(format!("bead {} waits for the decision {ids}", self.id));
+        }
+        if let Some(until) = self.defer_until.filter(|until| *until > now) {
+            return not_ready(format!("bead {} is deferred until {until}", self.id));
+        }
+        if let Claimant::Agent(_) = claimant
+            && self.priority == CRITICAL
+            && self.approval == Approval::Missing
+        {
+            let detail = format!("bead {} has priority 0 and no person has approved it yet", self.id);
+            return Err(Refusal::conflict("not-approved", detail));
+        }
+        Ok(())
+    }
+
+    fn completed(&self, summary: &str) -> Happening {
+        let data = json!({"summary": summary, "assigned_to": self.assigned_to});
+        Happening::noted(EventType::BeadCompleted, data)
+    }
+
+    fn end(&mut self, why: &str, now: Timestamp) {
+        self.close_reason = Some(why.to_owned());
+        self.closed_at = Some(now);
+        self.block_reason = None;
+        self.next_attempt_at = None;
+    }
+
+    fn reopen(&mut self) {
+        self.close_reason = None;
+        self.closed_at = None;
+        self.assigned_to = None;
+    }
+
+    fn fail(&mut self, error: &str, retry_at: Timestamp) {
+        self.attempts += 1;
+        self.last_error = Some(error.to_owned());
+        self.next_attempt_at = Some(retry_at);
+    }
+
+    fn forget_attempts(&mut self) {
+        self.attempts = 0;
+        self.next_attempt_at = None;
+        self.last_error = None;
+    }
+}
+
+/// The trigger by which a word in `PATCH {"status"}` reaches that status from where the bead stands.
+pub fn trigger_for(from: Status, wanted: Status) -> Option<Trigger> {
+    match (from, wanted) {
+        (from, wanted) if from == wanted => None,
+        (_, Status::InProgress) => Some(Trigger::Claim),
+        (_, Status::Blocked) => Some(Trigger::Block),
+        (_, Status::Closed) => Some(Trigger::Close),
+        (Status::InProgress, Status::Open) => Some(Trigger::Release),
+        (Status::Blocked, Status::Open) => Some(Trigger::Unblock),
+        (_, Status::Open) => Some(Trigger::Reopen),
+    }
+}
+
+#[cfg(test)]
+#[path = "bead_tests.rs"]
+mod tests;

@@ -1,0 +1,147 @@
+//! What a client may say about a bead: new beads, patches, dependencies, and what is wrong with them.
+
+use crate::bead::{Approval, BACKLOG, Bead, DEFAULT_PRIORITY, Status, TYPES};
+use crate::ids::{BeadId, ProjectId};
+use crate::refusal::{Problems, Refusal};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The longest title, in characters.
+pub const MAX_TITLE: usize = 500;
+/// The longest description or list of criteria, in bytes.
+pub const MAX_TEXT: usize = 262_144;
+/// The most tags of one bead.
+pub const MAX_TAGS: usize = 100;
+/// The longest tag, in bytes.
+pub const MAX_TAG: usize = 255;
+
+/// The dependency types that say whether a bead is ready; all others only inform.
+pub const READINESS_TYPES: &[&str] = &["blocks", "parent-child", "conditional-blocks", "waits-for"];
+/// The longest name of a dependency type, in bytes.
+pub const MAX_EDGE_TYPE: usize = 50;
+
+/// `bead_id` depends on `depends_on`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// The bead that depends.
+    pub bead_id: BeadId,
+    /// What it depends on.
+    pub depends_on: BeadId,
+    /// How: `blocks`, `parent-child`, `related`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// Whether a dependency of this type bears on readiness.
+pub fn affects_readiness(kind: &str) -> bool {
+    READINESS_TYPES.contains(&kind)
+}
+
+/// A bead that somebody wants to exist.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct NewBead {
+    /// A chosen id, or none.
+    pub id: Option<String>,
+    /// One of [`TYPES`]; `task` by default.
+    pub bead_type: Option<String>,
+    /// What it is about.
+    pub title: String,
+    /// What is to be done.
+    pub description: String,
+    /// 0 to 4; 2 by default.
+    pub priority: Option<u8>,
+    /// The project it belongs to.
+    pub project_id: String,
+    /// Who is to have it.
+    pub assigned_to: Option<String>,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// What the work needs to know.
+    pub context: Map<String, Value>,
+    /// When it counts as done.
+    pub acceptance_criteria: String,
+    /// Its parent.
+    pub parent: Option<String>,
+    /// Beads that block it.
+    pub blocked_by: Vec<String>,
+    /// Beads that are related to it.
+    pub related_to: Vec<String>,
+    /// When it should be done.
+    pub due_at: Option<Timestamp>,
+    /// Not ready before this time.
+    pub defer_until: Option<Timestamp>,
+}
+
+impl NewBead {
+    /// The bead and its dependencies as they will be stored; `id` is the chosen or made id.
+    pub fn build(&self, id: BeadId, now: Timestamp) -> Result<(Bead, Vec<Edge>), Refusal> {
+        let bead = Bead {
+            id: id.clone(),
+            bead_type: self.bead_type.clone().unwrap_or_else(|| "task".to_owned()),
+            title: self.title.clone(),
+            description: self.description.clone(),
+            status: Status::Open,
+            priority: self.priority.unwrap_or(DEFAULT_PRIORITY),
+            project_id: ProjectId::known(self.project_id.clone()),
+            assigned_to: self.assigned_to.clone(),
+            tags: self.tags.clone(),
+            context: self.context.clone(),
+            acceptance_criteria: self.acceptance_criteria.clone(),
+            due_at: self.due_at,
+            defer_until: self.defer_until,
+            close_reason: None,
+            block_reason: None,
+            approval: Approval::Missing,
+            attempts: 0,
+            next_attempt_at: None,
+            last_error: None,
+            created_at: now,
+            updated_at: now,
+            closed_at: None,
+            revision: 1,
+        };
+        check(&bead)?;
+        Ok((bead, self.edges(&id)))
+    }
+
+    fn edges(&self, id: &BeadId) -> Vec<Edge> {
+        let edge = |target: &String, kind: &str| Edge {
+            bead_id: id.clone(),
+            depends_on: BeadId::known(target.clone()),
+            kind: kind.to_owned(),
+        };
+        let mut edges: Vec<Edge> = self.parent.iter().map(|p| edge(p, "parent-child")).collect();
+        edges.extend(self.blocked_by.iter().map(|b| edge(b, "blocks")));
+        edges.extend(self.related_to.iter().map(|r| edge(r, "related")));
+        let mut seen = std::collections::BTreeSet::new();
+        edges.retain(|edge| seen.insert(edge.depends_on.clone()));
+        edges
+    }
+}
+
+/// Checks a bead's plain fields; all problems at once.
+pub fn check(bead: &Bead) -> Result<(), Refusal> {
+    let mut problems = Problems::default();
+    let title = bead.title.chars().count();
+    problems.require((1..=MAX_TITLE).contains(&title), "title", "has 1 to 500 characters");
+    problems.require(bead.description.len() <= MAX_TEXT, "description", "is longer than 262144 bytes");
+    let criteria = bead.acceptance_criteria.len() <= MAX_TEXT;
+    problems.require(criteria, "acceptance_criteria", "is longer than 262144 bytes");
+    problems.require(bead.priority <= BACKLOG, "priority", "is 0 (critical) to 4 (backlog)");
+    let types = format!("is one of {}", TYPES.join(", "));
+    problems.require(TYPES.contains(&bead.bead_type.as_str()), "type", types);
+    problems.require(bead.tags.len() <= MAX_TAGS, "tags", "are more than 100");
+    let tag_ok = |tag: &String| !tag.is_empty() && tag.len() <= MAX_TAG;
+    problems.require(bead.tags.iter().all(tag_ok), "tags", "have 1 to 255 bytes each");
+    let named = bead.assigned_to.as_ref().is_none_or(|name| !name.is_empty() && name.len() <= MAX_TAG);
+    problems.require(named, "assigned_to", "has 1 to 255 bytes");
+    problems.finish()
+}
+
+/// Checks the type of a dependency.
+pub fn check_edge_type(kind: &str) -> Result<(), Refusal> {
+    let mut problems = Problems::default();
+    problems.require((1..=MAX_EDGE_TYPE).contains(&kind.len()), "type", "has 1 to 50 bytes");
+    problems.finish()
+}

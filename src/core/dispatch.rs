@@ -1,0 +1,186 @@
+//! Who gets which bead, and why a bead is not moving: pure functions of what the dispatcher has read.
+
+use crate::agent::{self, Agent};
+use crate::bead::{Approval, Bead, CRITICAL, Facts, NEVER_DISPATCHED, Status};
+use crate::ids::{AgentId, BeadId};
+use crate::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether an agent's provider can be called now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderState {
+    /// It can.
+    Usable,
+    /// It cannot.
+    Unusable,
+}
+
+/// Why an agent does not fit a bead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mismatch {
+    /// The bead is meant for somebody else.
+    MeantForAnother,
+    /// The agent works for another project.
+    OtherProject,
+    /// The bead wants another role.
+    OtherRole,
+    /// The agent fetches its own work.
+    Pulls,
+    /// The agent is not started.
+    NotStarted,
+    /// The agent's provider cannot be called.
+    ProviderUnusable,
+    /// The agent has a bead already.
+    Busy,
+}
+
+/// The role a bead asks for by its tag `role:x`.
+pub fn wanted_role(bead: &Bead) -> Option<&str> {
+    bead.tags.iter().find_map(|tag| tag.strip_prefix("role:"))
+}
+
+/// Whether an agent may be given a bead now; the first obstacle otherwise.
+pub fn fit(bead: &Bead, agent: &Agent, provider: ProviderState) -> Result<(), Mismatch> {
+    if bead.assigned_to.as_deref().is_some_and(|name| name != agent.id.as_str()) {
+        return Err(Mismatch::MeantForAnother);
+    }
+    if agent.project_id.as_ref().is_some_and(|project| *project != bead.project_id) {
+        return Err(Mismatch::OtherProject);
+    }
+    if !wanted_role(bead).is_none_or(|role| fills(agent, role)) {
+        return Err(Mismatch::OtherRole);
+    }
+    if agent.kind == agent::Kind::External {
+        return Err(Mismatch::Pulls);
+    }
+    match agent.status {
+        agent::Status::Idle if provider == ProviderState::Unusable => Err(Mismatch::ProviderUnusable),
+        agent::Status::Idle => Ok(()),
+        agent::Status::Working => Err(Mismatch::Busy),
+        _ => Err(Mismatch::NotStarted),
+    }
+}
+
+fn fills(agent: &Agent, role: &str) -> bool {
+    let persona = agent.persona_name.as_deref().and_then(|name| name.rsplit('/').next());
+    agent.role.as_deref() == Some(role) || (agent.role.is_none() && persona == Some(role))
+}
+
+/// Pairs beads (in the order of their urgency) with free agents. An agent that serves fewer projects or
+/// longer had nothing to do comes first; each agent gets one bead.
+pub fn pair(beads: &[Bead], agents: &[(Agent, ProviderState)]) -> Vec<(BeadId, AgentId)> {
+    let mut free: Vec<&(Agent, ProviderState)> = agents.iter().collect();
+    free.sort_by_key(|(agent, _)| (agent.project_id.is_none(), agent.last_active, agent.id.clone()));
+    let mut taken = BTreeSet::new();
+    let mut pairs = Vec::new();
+    for bead in beads {
+        let found = free
+            .iter()
+            .find(|(agent, provider)| !taken.contains(&agent.id) && fit(bead, agent, *provider).is_ok());
+        if let Some((agent, _)) = found {
+            taken.insert(agent.id.clone());
+            pairs.push((bead.id.clone(), agent.id.clone()));
+        }
+    }
+    pairs
+}
+
+/// Whether a bead may be given to an agent at all, now.
+pub fn is_due(bead: &Bead, now: Timestamp) -> bool {
+    !NEVER_DISPATCHED.contains(&bead.bead_type.as_str())
+        && bead.next_attempt_at.is_none_or(|at| at <= now)
+        && bead.defer_until.is_none_or(|at| at <= now)
+}
+
+/// Whether a person has to approve the bead before an agent gets it.
+pub fn wants_approval(bead: &Bead) -> bool {
+    bead.priority == CRITICAL && bead.approval == Approval::Missing
+}
+
+/// Whether work is handed out at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// It is.
+    Active,
+    /// Not at present, and why.
+    Parked(String),
+}
+
+/// Says in words why a bead is not moving; empty when it is being worked on or is closed.
+pub fn why(
+    bead: &Bead,
+    facts: &Facts,
+    agents: &[(Agent, ProviderState)],
+    operation: &Operation,
+    now: Timestamp,
+) -> Vec<String> {
+    match bead.status {
+        Status::Closed | Status::InProgress => return vec![],
+        Status::Blocked => {
+            let reason = bead.block_reason.as_deref().unwrap_or("no reason was given");
+            let mut reasons = vec![format!("it is blocked: {reason}")];
+            reasons
+                .extend(facts.pending_decisions.iter().map(|id| format!("it waits for the decision {id}")));
+            return reasons;
+        }
+        Status::Open => {}
+    }
+    let mut reasons: Vec<String> =
+        facts.waiting_on.iter().map(|id| format!("it waits for bead {id}")).collect();
+    reasons.extend(facts.pending_decisions.iter().map(|id| format!("it waits for the decision {id}")));
+    if let Some(until) = bead.defer_until.filter(|until| *until > now) {
+        reasons.push(format!("it is deferred until {until}"));
+    }
+    if let Some(at) = bead.next_attempt_at.filter(|at| *at > now) {
+        let error = bead.last_error.as_deref().unwrap_or("unknown");
+        reasons.push(format!("attempt {} failed ({error}); the next one is at {at}", bead.attempts));
+    }
+    if NEVER_DISPATCHED.contains(&bead.bead_type.as_str()) {
+        reasons.push(format!("beads of type {} are not given to agents", bead.bead_type));
+    }
+    if wants_approval(bead) {
+        reasons.push("it has priority 0 and waits for a person's approval".to_owned());
+    }
+    if let Operation::Parked(why) = operation {
+        reasons.push(format!("no work is handed out: {why}"));
+    }
+    if reasons.is_empty() {
+        reasons.extend(why_no_agent(bead, agents));
+    }
+    reasons
+}
+
+fn why_no_agent(bead: &Bead, agents: &[(Agent, ProviderState)]) -> Vec<String> {
+    if agents.is_empty() {
+        return vec!["there is no agent".to_owned()];
+    }
+    let mut by_obstacle: BTreeMap<Mismatch, Vec<&str>> = BTreeMap::new();
+    for (agent, provider) in agents {
+        match fit(bead, agent, *provider) {
+            Ok(()) => return vec![format!("agent {} is free for it and is about to get it", agent.id)],
+            Err(obstacle) => by_obstacle.entry(obstacle).or_default().push(agent.id.as_str()),
+        }
+    }
+    let role = wanted_role(bead).unwrap_or("any");
+    by_obstacle
+        .into_iter()
+        .map(|(obstacle, ids)| {
+            let ids = ids.join(", ");
+            match obstacle {
+                Mismatch::MeantForAnother => {
+                    format!("it is meant for {}, not {ids}", bead.assigned_to.as_deref().unwrap_or("another"))
+                }
+                Mismatch::OtherProject => format!("{ids}: work for another project"),
+                Mismatch::OtherRole => format!("{ids}: do not fill the role {role}"),
+                Mismatch::Pulls => format!("{ids}: fetch their own work"),
+                Mismatch::NotStarted => format!("{ids}: not started, or blocked"),
+                Mismatch::ProviderUnusable => format!("{ids}: the provider cannot be called now"),
+                Mismatch::Busy => format!("{ids}: at work on another bead"),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "dispatch_tests.rs"]
+mod tests;

@@ -1,0 +1,215 @@
+//! Projects: what beads and agents belong to.
+
+use crate::event_type::EventType;
+use crate::ids::ProjectId;
+use crate::machine::Machine;
+use crate::record::{Happening, Record};
+use crate::refusal::{Problems, Refusal};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+words! {
+    /// Where a project stands.
+    pub enum Status {
+        /// Work goes on.
+        Open = "open",
+        /// Work has ended.
+        Closed = "closed",
+        /// Work goes on again.
+        Reopened = "reopened",
+    }
+}
+
+words! {
+    /// What moves a project.
+    pub enum Trigger {
+        /// End it.
+        Close = "close",
+        /// Take it up again.
+        Reopen = "reopen",
+    }
+}
+
+impl Machine for Status {
+    type Trigger = Trigger;
+    const ENTITY: &'static str = "project";
+    const TRANSITIONS: &'static [(Self, Trigger, Self)] = &[
+        (Self::Open, Trigger::Close, Self::Closed),
+        (Self::Reopened, Trigger::Close, Self::Closed),
+        (Self::Closed, Trigger::Reopen, Self::Reopened),
+    ];
+}
+
+words! {
+    /// Whether a project may ever be closed.
+    pub enum Term {
+        /// It ends some day.
+        Finite = "finite",
+        /// It never closes.
+        Perpetual = "perpetual",
+    }
+}
+
+/// A project as the store holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Project {
+    /// Its id.
+    pub id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// Where its source is.
+    pub git_repo: Option<String>,
+    /// The branch that counts.
+    pub branch: Option<String>,
+    /// The directory of its bead files.
+    pub beads_path: Option<String>,
+    /// What its work needs to know, by name.
+    pub context: Map<String, Value>,
+    /// Where it stands.
+    pub status: Status,
+    /// A perpetual project never closes.
+    pub is_perpetual: bool,
+    /// A sticky project stays on top of lists.
+    pub is_sticky: bool,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it was closed.
+    pub closed_at: Option<Timestamp>,
+    /// How many events have shaped it.
+    pub revision: u64,
+}
+
+impl Record for Project {
+    const ENTITY: &'static str = "project";
+    const CREATED: EventType = EventType::ProjectCreated;
+    const STATUS_CHANGED: EventType = EventType::ProjectUpdated;
+    const UPDATED: EventType = EventType::ProjectUpdated;
+    const TELEMETRY: &'static [&'static str] = &[];
+
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+    fn project(&self) -> Option<&str> {
+        Some(self.id.as_str())
+    }
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+    fn touch(&mut self, at: Timestamp) {
+        self.revision += 1;
+        self.updated_at = at;
+    }
+}
+
+/// What can be asked of a project.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// End it; refused while work is open.
+    Close {
+        /// Beads that are not closed.
+        open_beads: u64,
+    },
+    /// Take it up again.
+    Reopen,
+    /// Become what `after` says in its plain fields.
+    Update(Box<Project>),
+}
+
+impl Project {
+    /// What a command makes of the project.
+    pub fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<Happening>, Refusal> {
+        let mut after = self.clone();
+        let mut note = None;
+        let step = |trigger| self.status.step(self.id.as_str(), trigger);
+        match command {
+            Command::Close { open_beads } => {
+                after.status = step(Trigger::Close)?;
+                if self.is_perpetual {
+                    let detail = format!("project {} is perpetual and never closes", self.id);
+                    return Err(Refusal::conflict("perpetual-project", detail));
+                }
+                if *open_beads > 0 {
+                    let detail = format!("project {} has {open_beads} beads that are not closed", self.id);
+                    return Err(Refusal::conflict("open-work", detail));
+                }
+                after.closed_at = Some(now);
+                note = Some(EventType::ProjectClosed);
+            }
+            Command::Reopen => {
+                after.status = step(Trigger::Reopen)?;
+                after.closed_at = None;
+                note = Some(EventType::ProjectReopened);
+            }
+            Command::Update(wanted) => after = wanted.as_ref().clone(),
+        }
+        let change = Happening::between(self, &after, None);
+        let unchanged = matches!(&change, Happening::Changed { changes, .. } if changes.is_empty());
+        let mut happenings = if unchanged { vec![] } else { vec![change] };
+        let data = json!({"old": self.status, "new": after.status});
+        happenings.extend(note.map(|kind| Happening::noted(kind, data)));
+        Ok(happenings)
+    }
+}
+
+/// Checks a project's plain fields; all problems at once.
+pub fn check(project: &Project) -> Result<(), Refusal> {
+    let mut problems = Problems::default();
+    problems.require((1..=200).contains(&project.name.chars().count()), "name", "has 1 to 200 characters");
+    for (name, value) in
+        [("git_repo", &project.git_repo), ("branch", &project.branch), ("beads_path", &project.beads_path)]
+    {
+        let fits = value.as_ref().is_none_or(|text| text.len() <= 4096);
+        problems.require(fits, name, "is longer than 4096 bytes");
+    }
+    problems.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::tests::check_exhaustively;
+    use crate::record::{created_event, event, evolved, replay};
+
+    fn project() -> Project {
+        let at = Timestamp::from_millis(0);
+        Project {
+            id: ProjectId::known("p"),
+            name: "P".into(),
+            git_repo: None,
+            branch: None,
+            beads_path: None,
+            context: Map::new(),
+            status: Status::Open,
+            is_perpetual: false,
+            is_sticky: false,
+            created_at: at,
+            updated_at: at,
+            closed_at: None,
+            revision: 1,
+        }
+    }
+
+    #[test]
+    fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
+        check_exhaustively(Status::ALL, Trigger::ALL);
+    }
+
+    #[test]
+    fn a_project_closes_when_its_work_is_done_unless_it_is_perpetual() {
+        let now = Timestamp::from_millis(9);
+        let close = |open_beads| Command::Close { open_beads };
+        let open = project();
+        assert!(matches!(open.decide(&close(1), now), Err(Refusal::Conflict { code: "open-work", .. })));
+        let perpetual = Project { is_perpetual: true, ..project() };
+        assert!(perpetual.decide(&close(0), now).is_err());
+        let happenings = open.decide(&close(0), now).unwrap();
+        let closed = evolved(&open, &happenings, now);
+        assert_eq!((closed.status, closed.closed_at), (Status::Closed, Some(now)));
+        let mut log = vec![(Project::CREATED, created_event(&open).data, now)];
+        log.extend(happenings.iter().map(|h| (event(&closed, h).kind, event(&closed, h).data, now)));
+        assert_eq!(replay(log.iter().map(|(k, d, t)| (*k, d, *t))), Some(closed));
+    }
+}

@@ -1,0 +1,84 @@
+//! What an agent is told: the system prompt from who it is, the user prompt from what is to be done.
+
+use crate::agent::Agent;
+use crate::bead::Bead;
+use crate::project::Project;
+
+/// The longest text of a comment or a result that goes into a prompt, in characters.
+const EXCERPT: usize = 4_000;
+
+/// What is known about a bead's surroundings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Surroundings {
+    /// Results of beads it depended on: title and summary.
+    pub results: Vec<(String, String)>,
+    /// Comments: author and text, oldest first.
+    pub comments: Vec<(String, String)>,
+    /// Questions and their answers.
+    pub decisions: Vec<(String, String)>,
+}
+
+/// Who the agent is.
+pub fn system(agent: &Agent) -> String {
+    let mut text = format!("You are {}, an agent of a company that Arbiter runs.", agent.name);
+    if let Some(role) = agent.role.as_deref().or(agent.persona_name.as_deref()) {
+        text.push_str(&format!(" Your role: {role}."));
+    }
+    if !agent.description.is_empty() {
+        text.push_str(&format!("\n{}", agent.description));
+    }
+    text.push_str(
+        "\n\nYou are given one work item at a time. Do it and call `finish` with a summary of what came of \
+         it. Call `ask_decision` when a person has to decide, `block` when it cannot be done, `comment` to \
+         keep a remark. Without tools, answer with one fenced block: ```arbiter {\"action\": \"finish\", \
+         \"summary\": \"…\"}```; plain text counts as `finish`.",
+    );
+    if let Some(own) = &agent.config.system_prompt {
+        text.push_str(&format!("\n\n{own}"));
+    }
+    text
+}
+
+/// What is to be done.
+pub fn user(project: &Project, bead: &Bead, around: &Surroundings) -> String {
+    let mut text = format!("Project: {}\nWork item {}: {}\n", project.name, bead.id, bead.title);
+    text.push_str(&format!("Type: {}. Priority: {}.\n", bead.bead_type, bead.priority));
+    section(&mut text, "Description", &bead.description);
+    section(&mut text, "Done when", &bead.acceptance_criteria);
+    for (name, value) in project.context.iter().chain(&bead.context) {
+        text.push_str(&format!(
+            "\n{name}: {}\n",
+            value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+        ));
+    }
+    list(&mut text, "Results of what this item depended on", &around.results);
+    list(&mut text, "Decisions", &around.decisions);
+    list(&mut text, "Comments", &around.comments);
+    if let Some(error) = &bead.last_error {
+        text.push_str(&format!("\nAttempt {} failed: {}\n", bead.attempts, excerpt(error)));
+    }
+    text
+}
+
+fn section(text: &mut String, title: &str, body: &str) {
+    if !body.is_empty() {
+        text.push_str(&format!("\n{title}:\n{body}\n"));
+    }
+}
+
+fn list(text: &mut String, title: &str, items: &[(String, String)]) {
+    if items.is_empty() {
+        return;
+    }
+    text.push_str(&format!("\n{title}:\n"));
+    for (head, body) in items {
+        text.push_str(&format!("- {head}: {}\n", excerpt(body)));
+    }
+}
+
+fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

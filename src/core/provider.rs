@@ -1,0 +1,433 @@
+//! Providers: LLM endpoints, their health and how beats change it.
+
+use crate::event_type::EventType;
+use crate::ids::{KeyId, ProviderId};
+use crate::machine::Machine;
+use crate::record::{Happening, Record};
+use crate::refusal::{Problems, Refusal};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+words! {
+    /// How a provider is.
+    pub enum Status {
+        /// Not heard of yet.
+        Pending = "pending",
+        /// It answers.
+        Active = "active",
+        /// It answers late, or missed a beat.
+        Degraded = "degraded",
+        /// It does not answer.
+        Unhealthy = "unhealthy",
+        /// The operator switched it off.
+        Disabled = "disabled",
+    }
+}
+
+words! {
+    /// What moves a provider.
+    pub enum Trigger {
+        /// A beat found it well.
+        Well = "be found well",
+        /// A beat found it slow, or one or two beats failed.
+        Weak = "be found weak",
+        /// Beats failed.
+        Fail = "be found down",
+        /// The operator's word.
+        Disable = "disable",
+        /// The operator's word.
+        Enable = "enable",
+    }
+}
+
+impl Machine for Status {
+    type Trigger = Trigger;
+    const ENTITY: &'static str = "provider";
+    const TRANSITIONS: &'static [(Self, Trigger, Self)] = &[
+        (Self::Pending, Trigger::Well, Self::Active),
+        (Self::Pending, Trigger::Weak, Self::Degraded),
+        (Self::Pending, Trigger::Fail, Self::Unhealthy),
+        (Self::Active, Trigger::Weak, Self::Degraded),
+        (Self::Active, Trigger::Fail, Self::Unhealthy),
+        (Self::Degraded, Trigger::Well, Self::Active),
+        (Self::Degraded, Trigger::Fail, Self::Unhealthy),
+        (Self::Unhealthy, Trigger::Well, Self::Active),
+        (Self::Unhealthy, Trigger::Weak, Self::Degraded),
+        (Self::Pending, Trigger::Disable, Self::Disabled),
+        (Self::Active, Trigger::Disable, Self::Disabled),
+        (Self::Degraded, Trigger::Disable, Self::Disabled),
+        (Self::Unhealthy, Trigger::Disable, Self::Disabled),
+        (Self::Disabled, Trigger::Enable, Self::Pending),
+    ];
+}
+
+words! {
+    /// Whose protocol a provider speaks.
+    pub enum ProviderType {
+        /// OpenAI.
+        OpenAi = "openai",
+        /// Anthropic.
+        Anthropic = "anthropic",
+        /// vLLM.
+        Vllm = "vllm",
+        /// Ollama.
+        Ollama = "ollama",
+        /// A model on this machine.
+        Local = "local",
+        /// Anything that speaks OpenAI's chat completions.
+        Custom = "custom",
+    }
+}
+
+/// Failed beats in a row that make a provider unhealthy.
+pub const STRIKES: u32 = 3;
+/// A beat that takes this many times the median of its history is late.
+pub const LATE_FACTOR: u64 = 5;
+/// A beat below this is never late, whatever the median, in milliseconds.
+pub const LATE_FLOOR_MS: u64 = 500;
+
+/// A provider as the store holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provider {
+    /// Its id.
+    pub id: ProviderId,
+    /// Its name.
+    pub name: String,
+    /// Whose protocol it speaks.
+    #[serde(rename = "type")]
+    pub provider_type: ProviderType,
+    /// Its URL; `/v1` is added when it has no path.
+    pub endpoint: String,
+    /// The model that was asked for.
+    pub configured_model: Option<String>,
+    /// The model that calls use.
+    pub selected_model: Option<String>,
+    /// Why that one.
+    pub selection_reason: Option<String>,
+    /// How good it is, 0 to 1.
+    pub model_score: Option<f64>,
+    /// The GPU it wants.
+    pub selected_gpu: Option<String>,
+    /// What it is for.
+    pub description: String,
+    /// Whether calls carry a key.
+    pub requires_key: bool,
+    /// The vault's entry with that key.
+    pub key_id: Option<KeyId>,
+    /// The most calls at once; none: no limit of its own.
+    pub max_concurrency: Option<u32>,
+    /// Tokens that fit into one call.
+    pub context_window: Option<u64>,
+    /// Price of a million tokens in, in US dollars.
+    pub price_input_per_mtok: Option<f64>,
+    /// Price of a million tokens out, in US dollars.
+    pub price_output_per_mtok: Option<f64>,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// How it is.
+    pub status: Status,
+    /// Why, when that needs saying.
+    pub status_reason: Option<String>,
+    /// When it was last asked (telemetry).
+    pub last_heartbeat_at: Option<Timestamp>,
+    /// How long the answer took, in milliseconds (telemetry).
+    pub last_heartbeat_latency_ms: Option<u64>,
+    /// What went wrong (telemetry).
+    pub last_heartbeat_error: Option<String>,
+    /// Failed beats in a row (telemetry).
+    pub failures: u32,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// How many events have shaped it.
+    pub revision: u64,
+}
+
+impl Record for Provider {
+    const ENTITY: &'static str = "provider";
+    const CREATED: EventType = EventType::ProviderRegistered;
+    const STATUS_CHANGED: EventType = EventType::ProviderStatusChange;
+    const UPDATED: EventType = EventType::ProviderUpdated;
+    const TELEMETRY: &'static [&'static str] =
+        &["last_heartbeat_at", "last_heartbeat_latency_ms", "last_heartbeat_error", "failures"];
+
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+    fn project(&self) -> Option<&str> {
+        None
+    }
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+    fn touch(&mut self, at: Timestamp) {
+        self.revision += 1;
+        self.updated_at = at;
+    }
+}
+
+/// Whether a provider's key can be read now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAccess {
+    /// It can, or none is needed.
+    Readable,
+    /// The vault is locked or has no such entry.
+    Unreadable,
+}
+
+/// What one beat found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beat {
+    /// It answered, with these models.
+    Answered {
+        /// How long it took, in milliseconds.
+        latency_ms: u64,
+        /// The median of earlier beats, if there were any.
+        median_ms: Option<u64>,
+        /// What it offers.
+        models: Vec<String>,
+    },
+    /// It did not.
+    Failed {
+        /// What went wrong.
+        error: String,
+        /// How long that took, in milliseconds.
+        latency_ms: u64,
+    },
+}
+
+/// What can be asked of a provider.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Take note of a beat.
+    Beat(Beat),
+    /// Switch it off.
+    Disable,
+    /// Switch it on.
+    Enable,
+    /// Become what `after` says in its plain fields.
+    Update(Box<Provider>),
+}
+
+impl Provider {
+    /// The only test of "up": it answers, and its key can be read.
+    pub fn is_usable(&self, key: KeyAccess) -> bool {
+        matches!(self.status, Status::Active | Status::Degraded)
+            && (!self.requires_key || key == KeyAccess::Readable)
+    }
+
+    /// The model that calls use: the selected one, else the configured one.
+    pub fn model(&self) -> Option<&str> {
+        self.selected_model.as_deref().or(self.configured_model.as_deref())
+    }
+
+    /// What a beat says of the provider, by the rule of three strikes.
+    pub fn verdict(&self, beat: &Beat) -> Trigger {
+        match beat {
+            Beat::Answered { latency_ms, median_ms, .. } => {
+                let late = median_ms.is_some_and(|median| {
+                    *latency_ms > (median.saturating_mul(LATE_FACTOR)).max(LATE_FLOOR_MS)
+                });
+                if late { Trigger::Weak } else { Trigger::Well }
+            }
+            Beat::Failed { .. } => {
+                let first = self.status == Status::Pending;
+                let down = self.status == Status::Unhealthy;
+                if first || down || self.failures + 1 >= STRIKES { Trigger::Fail } else { Trigger::Weak }
+            }
+        }
+    }
+
+    /// The row with the measurements of a beat; no event tells of those.
+    #[must_use]
+    pub fn measured(&self, beat: &Beat, now: Timestamp) -> Self {
+        let mut after = self.clone();
+        after.last_heartbeat_at = Some(now);
+        match beat {
+            Beat::Answered { latency_ms, .. } => {
+                after.last_heartbeat_latency_ms = Some(*latency_ms);
+                after.last_heartbeat_error = None;
+                after.failures = 0;
+            }
+            Beat::Failed { error, latency_ms } => {
+                after.last_heartbeat_latency_ms = Some(*latency_ms);
+                after.last_heartbeat_error = Some(error.clone());
+                after.failures = self.failures.saturating_add(1);
+            }
+        }
+        after
+    }
+
+    /// What a command makes of the provider.
+    pub fn decide(&self, command: &Command) -> Result<Vec<Happening>, Refusal> {
+        let mut after = self.clone();
+        match command {
+            Command::Beat(beat) => {
+                if self.status == Status::Disabled {
+                    return Ok(vec![]);
+                }
+                // A verdict without an arrow is a provider that stays as it is.
+                after.status = self.status.after(self.verdict(beat)).unwrap_or(self.status);
+                after.status_reason = match beat {
+                    Beat::Failed { error, .. } => Some(error.clone()),
+                    Beat::Answered { .. } if after.status == Status::Degraded => {
+                        Some("slow to answer".into())
+                    }
+                    Beat::Answered { models, .. } => {
+                        after.select_model(models);
+                        None
+                    }
+                };
+                if after.status == self.status {
+                    after.status_reason.clone_from(&self.status_reason);
+                }
+            }
+            Command::Disable => {
+                after.status = self.status.step(self.id.as_str(), Trigger::Disable)?;
+                after.status_reason = None;
+            }
+            Command::Enable => {
+                after.status = self.status.step(self.id.as_str(), Trigger::Enable)?;
+                after.status_reason = None;
+            }
+            Command::Update(wanted) => after = wanted.as_ref().clone(),
+        }
+        let reason = after.status_reason.as_deref();
+        let change = Happening::between(self, &after, reason);
+        let unchanged = matches!(&change, Happening::Changed { changes, .. } if changes.is_empty());
+        Ok(if unchanged { vec![] } else { vec![change] })
+    }
+
+    fn select_model(&mut self, offered: &[String]) {
+        let wanted = self.configured_model.as_ref();
+        let (model, reason) = match (wanted.filter(|w| offered.contains(w)), offered.first()) {
+            (Some(wanted), _) => (wanted.clone(), "the configured model is offered"),
+            (None, Some(first)) => (first.clone(), "the first model offered"),
+            (None, None) => return,
+        };
+        if self.selected_model.as_ref() != Some(&model) {
+            self.selected_model = Some(model);
+            self.selection_reason = Some(reason.to_owned());
+        }
+    }
+}
+
+/// Checks a provider's plain fields; the endpoint is checked by whoever connects to it.
+pub fn check(provider: &Provider) -> Result<(), Refusal> {
+    let mut problems = Problems::default();
+    problems.require((1..=200).contains(&provider.name.chars().count()), "name", "has 1 to 200 characters");
+    problems.require(provider.description.len() <= 65_536, "description", "is longer than 65536 bytes");
+    problems.require(provider.max_concurrency != Some(0), "max_concurrency", "is at least 1");
+    let price_ok = |price: Option<f64>| price.is_none_or(|p| p.is_finite() && p >= 0.0);
+    problems.require(price_ok(provider.price_input_per_mtok), "price_input_per_mtok", "is 0 or more");
+    problems.require(price_ok(provider.price_output_per_mtok), "price_output_per_mtok", "is 0 or more");
+    let keyed = !provider.requires_key || provider.key_id.is_some();
+    problems.require(keyed, "requires_key", "needs an api_key or a key_id");
+    problems.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::tests::check_exhaustively;
+    use crate::record::evolved;
+
+    fn provider(status: Status) -> Provider {
+        Provider {
+            id: ProviderId::known("p"),
+            name: "P".into(),
+            provider_type: ProviderType::Custom,
+            endpoint: "http://127.0.0.1:1/v1".into(),
+            configured_model: Some("m".into()),
+            selected_model: None,
+            selection_reason: None,
+            model_score: None,
+            selected_gpu: None,
+            description: String::new(),
+            requires_key: true,
+            key_id: Some(KeyId::known("key_p")),
+            max_concurrency: None,
+            context_window: None,
+            price_input_per_mtok: None,
+            price_output_per_mtok: None,
+            tags: vec![],
+            status,
+            status_reason: None,
+            last_heartbeat_at: None,
+            last_heartbeat_latency_ms: None,
+            last_heartbeat_error: None,
+            failures: 0,
+            created_at: Timestamp::from_millis(0),
+            updated_at: Timestamp::from_millis(0),
+            revision: 1,
+        }
+    }
+
+    fn failed() -> Beat {
+        Beat::Failed { error: "connection refused".into(), latency_ms: 1 }
+    }
+
+    fn answered(latency_ms: u64, median_ms: Option<u64>) -> Beat {
+        Beat::Answered { latency_ms, median_ms, models: vec!["x".into(), "m".into()] }
+    }
+
+    fn beat(provider: &Provider, beat: Beat) -> Provider {
+        let now = Timestamp::from_millis(1);
+        let happenings = provider.decide(&Command::Beat(beat.clone())).unwrap();
+        evolved(provider, &happenings, now).measured(&beat, now)
+    }
+
+    #[test]
+    fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
+        check_exhaustively(Status::ALL, Trigger::ALL);
+    }
+
+    #[test]
+    fn a_failed_first_beat_is_unhealthy_at_once_and_later_it_takes_three() {
+        assert_eq!(beat(&provider(Status::Pending), failed()).status, Status::Unhealthy);
+        let mut up = provider(Status::Active);
+        let mut seen = vec![];
+        for _ in 0..4 {
+            up = beat(&up, failed());
+            seen.push(up.status);
+        }
+        assert_eq!(seen, [Status::Degraded, Status::Degraded, Status::Unhealthy, Status::Unhealthy]);
+        assert_eq!(beat(&up, answered(9, None)).status, Status::Active);
+    }
+
+    #[test]
+    fn a_beat_far_over_the_median_is_late() {
+        assert_eq!(beat(&provider(Status::Active), answered(501, Some(20))).status, Status::Degraded);
+        assert_eq!(beat(&provider(Status::Active), answered(499, Some(20))).status, Status::Active);
+    }
+
+    #[test]
+    fn no_beat_changes_what_the_operator_disabled() {
+        let off = provider(Status::Disabled);
+        for heard in [failed(), answered(1, None)] {
+            assert_eq!(off.decide(&Command::Beat(heard)).unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn the_configured_model_is_selected_when_it_is_offered() {
+        let up = beat(&provider(Status::Pending), answered(1, None));
+        assert_eq!(
+            (up.model(), up.selection_reason.as_deref()),
+            (Some("m"), Some("the configured model is offered"))
+        );
+        let other = Provider { configured_model: Some("gone".into()), ..provider(Status::Pending) };
+        assert_eq!(beat(&other, answered(1, None)).model(), Some("x"));
+    }
+
+    #[test]
+    fn a_keyed_provider_is_usable_only_while_its_key_can_be_read() {
+        let up = provider(Status::Degraded);
+        assert!(up.is_usable(KeyAccess::Readable) && !up.is_usable(KeyAccess::Unreadable));
+        assert!(Provider { requires_key: false, ..up }.is_usable(KeyAccess::Unreadable));
+        for status in [Status::Pending, Status::Unhealthy, Status::Disabled] {
+            assert!(!provider(status).is_usable(KeyAccess::Readable));
+        }
+    }
+}

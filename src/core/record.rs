@@ -1,0 +1,197 @@
+//! Records and what happens to them: the one way in which a row changes and is replayed.
+//!
+//! An entity decides a command by looking at itself and saying what it would be afterwards; the
+//! difference becomes the event. `evolve` applies that difference and never refuses, so replaying an
+//! entity's events gives its row (all but the columns of telemetry, which have no events).
+
+use crate::event::NewEvent;
+use crate::event_type::EventType;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The old and the new value of one field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// What it was.
+    pub old: Value,
+    /// What it is now.
+    pub new: Value,
+}
+
+/// Changed fields by name.
+pub type Changes = BTreeMap<String, FieldChange>;
+
+/// A stored entity with a status and a revision.
+pub trait Record: Clone + Serialize + DeserializeOwned {
+    /// The entity's name in messages.
+    const ENTITY: &'static str;
+    /// The event that creates it; its data is the whole record.
+    const CREATED: EventType;
+    /// The event of a changed status.
+    const STATUS_CHANGED: EventType;
+    /// The event of other changed fields.
+    const UPDATED: EventType;
+    /// Fields without events: measurements that replay does not restore.
+    const TELEMETRY: &'static [&'static str];
+
+    /// The entity's id.
+    fn id(&self) -> &str;
+    /// The project it belongs to.
+    fn project(&self) -> Option<&str>;
+    /// How many events have shaped it.
+    fn revision(&self) -> u64;
+    /// Sets what every event sets: the next revision and the time of the change.
+    fn touch(&mut self, at: Timestamp);
+}
+
+/// What happened to a record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// Fields changed; `status` among them makes it a change of status.
+    Changed {
+        /// The fields, with both values.
+        changes: Changes,
+        /// Why, in words.
+        reason: Option<String>,
+    },
+    /// Something worth telling that leaves the row as it is.
+    Noted {
+        /// Which event.
+        kind: EventType,
+        /// Its data.
+        data: Value,
+    },
+}
+
+impl Happening {
+    /// The difference between a record and what it becomes.
+    pub fn between<R: Record>(before: &R, after: &R, reason: Option<&str>) -> Self {
+        Self::Changed { changes: difference(before, after), reason: reason.map(str::to_owned) }
+    }
+
+    /// An event that changes no row.
+    pub fn noted(kind: EventType, data: Value) -> Self {
+        Self::Noted { kind, data }
+    }
+}
+
+const DERIVED: [&str; 2] = ["revision", "updated_at"];
+
+fn fields<R: Record>(record: &R) -> Map<String, Value> {
+    match serde_json::to_value(record) {
+        Ok(Value::Object(map)) => map,
+        // A record is a struct of plain fields, which always serializes to an object.
+        _ => Map::new(),
+    }
+}
+
+/// The fields in which two states of one record differ, derived fields and telemetry left out.
+pub fn difference<R: Record>(before: &R, after: &R) -> Changes {
+    let (old, mut new) = (fields(before), fields(after));
+    let mut changes = Changes::new();
+    for (name, old) in old {
+        let new = new.remove(&name).unwrap_or(Value::Null);
+        if new != old && !DERIVED.contains(&name.as_str()) && !R::TELEMETRY.contains(&name.as_str()) {
+            changes.insert(name, FieldChange { old, new });
+        }
+    }
+    changes
+}
+
+/// Applies one happening. Never refuses: what was decided has happened.
+pub fn evolve<R: Record>(record: &mut R, happening: &Happening, at: Timestamp) {
+    if let Happening::Changed { changes, .. } = happening {
+        let mut map = fields(record);
+        for (name, change) in changes {
+            map.insert(name.clone(), change.new.clone());
+        }
+        if let Ok(changed) = serde_json::from_value::<R>(Value::Object(map)) {
+            *record = changed;
+        }
+        record.touch(at);
+    }
+}
+
+/// Applies happenings in order and returns what the record becomes.
+pub fn evolved<R: Record>(record: &R, happenings: &[Happening], at: Timestamp) -> R {
+    let mut after = record.clone();
+    for happening in happenings {
+        evolve(&mut after, happening, at);
+    }
+    after
+}
+
+/// The event that tells of a new record.
+pub fn created_event<R: Record>(record: &R) -> NewEvent {
+    NewEvent {
+        kind: R::CREATED,
+        project_id: record.project().map(str::to_owned),
+        subject: record.id().to_owned(),
+        data: Value::Object(fields(record)),
+    }
+}
+
+/// The event that tells of one happening, in the shape that streams and replays.
+pub fn event<R: Record>(record: &R, happening: &Happening) -> NewEvent {
+    let (kind, data) = match happening {
+        Happening::Noted { kind, data } => (*kind, data.clone()),
+        Happening::Changed { changes, reason } => match changes.get("status") {
+            Some(status) => {
+                let mut data = json!({"old": status.old, "new": status.new});
+                if let Some(reason) = reason {
+                    data["reason"] = json!(reason);
+                }
+                let others: Changes = changes
+                    .iter()
+                    .filter(|(name, _)| name.as_str() != "status")
+                    .map(|(name, change)| (name.clone(), change.clone()))
+                    .collect();
+                if !others.is_empty() {
+                    data["changes"] = json!(others);
+                }
+                (R::STATUS_CHANGED, data)
+            }
+            None => {
+                let mut data = json!({"changes": changes});
+                if let Some(reason) = reason {
+                    data["reason"] = json!(reason);
+                }
+                (R::UPDATED, data)
+            }
+        },
+    };
+    NewEvent { kind, project_id: record.project().map(str::to_owned), subject: record.id().to_owned(), data }
+}
+
+/// Rebuilds a record from its events in order; `None` when they do not begin with its creation, or end
+/// with its deletion.
+pub fn replay<'a, R: Record>(
+    events: impl IntoIterator<Item = (EventType, &'a Value, Timestamp)>,
+) -> Option<R> {
+    let mut record: Option<R> = None;
+    for (kind, data, at) in events {
+        if kind == R::CREATED {
+            record = serde_json::from_value(data.clone()).ok();
+        } else if let Some(record) = record.as_mut()
+            && let Some(happening) = read_event::<R>(kind, data)
+        {
+            evolve(record, &happening, at);
+        }
+    }
+    record
+}
+
+fn read_event<R: Record>(kind: EventType, data: &Value) -> Option<Happening> {
+    if kind != R::STATUS_CHANGED && kind != R::UPDATED {
+        return None;
+    }
+    let mut changes: Changes =
+        data.get("changes").and_then(|c| serde_json::from_value(c.clone()).ok()).unwrap_or_default();
+    // Some entities tell of both under one type; a status is told by `old` and `new`.
+    if let (true, Some(old), Some(new)) = (kind == R::STATUS_CHANGED, data.get("old"), data.get("new")) {
+        changes.insert("status".to_owned(), FieldChange { old: old.clone(), new: new.clone() });
+    }
+    Some(Happening::Changed { changes, reason: None })
+}

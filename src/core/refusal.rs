@@ -1,0 +1,131 @@
+//! Why a command is refused. A refusal is an answer, not a fault: nothing changed and nothing broke.
+
+use serde::{Deserialize, Serialize};
+
+/// One field that is wrong, by JSON pointer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldProblem {
+    /// JSON pointer into the body, such as `/priority`.
+    pub pointer: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl FieldProblem {
+    /// A problem with the field `name` at the top of the body.
+    pub fn at(name: &str, detail: impl Into<String>) -> Self {
+        Self { pointer: format!("/{name}"), detail: detail.into() }
+    }
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The table has no such transition.
+    #[error("{entity} {id} is {state}: it cannot {trigger} from there")]
+    Transition {
+        /// The kind of entity.
+        entity: &'static str,
+        /// Its id.
+        id: String,
+        /// The state it was in.
+        state: String,
+        /// What was tried.
+        trigger: String,
+    },
+    /// There is no such entity.
+    #[error("no {entity} has the id {id}")]
+    NotFound {
+        /// The kind of entity.
+        entity: &'static str,
+        /// The id that was asked for.
+        id: String,
+    },
+    /// The id is taken, or was once.
+    #[error("{entity} {id} exists already or has existed; ids are never given twice")]
+    Exists {
+        /// The kind of entity.
+        entity: &'static str,
+        /// The id that was wanted.
+        id: String,
+    },
+    /// The state of things forbids it; `code` names the rule.
+    #[error("{detail}")]
+    Conflict {
+        /// The rule, as the last part of the problem's type.
+        code: &'static str,
+        /// What stands against it, in words.
+        detail: String,
+    },
+    /// The caller's own right does not reach so far.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The client's `If-Match` does not name the revision that is stored.
+    #[error("{entity} {id} has been changed since: it is at revision {revision}")]
+    Precondition {
+        /// The kind of entity.
+        entity: &'static str,
+        /// Its id.
+        id: String,
+        /// The revision that is stored.
+        revision: u64,
+    },
+    /// Fields that are unknown, missing or wrong.
+    #[error("{}", describe(.0))]
+    Invalid(Vec<FieldProblem>),
+}
+
+impl Refusal {
+    /// A conflict under the rule `code`.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::Conflict { code, detail: detail.into() }
+    }
+
+    /// One wrong field.
+    pub fn field(name: &str, detail: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldProblem::at(name, detail)])
+    }
+
+    /// An entity that is not there.
+    pub fn not_found(entity: &'static str, id: impl Into<String>) -> Self {
+        Self::NotFound { entity, id: id.into() }
+    }
+}
+
+fn describe(problems: &[FieldProblem]) -> String {
+    let each: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.pointer, p.detail)).collect();
+    format!("the request is not valid: {}", each.join("; "))
+}
+
+/// Collects problems with fields, so that a caller learns of all of them at once.
+#[derive(Debug, Default)]
+pub struct Problems(Vec<FieldProblem>);
+
+impl Problems {
+    /// Notes a problem when `holds` is false.
+    pub fn require(&mut self, holds: impl Into<Holds>, name: &str, detail: impl Into<String>) {
+        if holds.into() == Holds::No {
+            self.0.push(FieldProblem::at(name, detail));
+        }
+    }
+
+    /// Ends the collection: a refusal when anything was noted.
+    pub fn finish(self) -> Result<(), Refusal> {
+        if self.0.is_empty() { Ok(()) } else { Err(Refusal::Invalid(self.0)) }
+    }
+}
+
+/// Whether a rule holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// It holds.
+    Yes,
+    /// It does not.
+    No,
+}
+
+impl From<bool> for Holds {
+    fn from(value: bool) -> Self {
+        if value { Self::Yes } else { Self::No }
+    }
+}

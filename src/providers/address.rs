@@ -1,0 +1,114 @@
+//! Which network addresses a provider may live at.
+//!
+//! Pure: it judges an address and knows nothing of names, URLs or connections. The ranges are
+//! IANA's special-purpose registries; the single addresses are the metadata services of the clouds.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// From where an address can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// This machine or the private network around it.
+    Local,
+    /// The internet.
+    Public,
+    /// Never a provider: metadata services, link-local, multicast, unspecified and reserved addresses.
+    Forbidden,
+}
+
+/// Metadata services outside of the ranges that are forbidden as a whole: Azure's wire server and
+/// Alibaba Cloud.
+const METADATA_V4: [Ipv4Addr; 2] =
+    [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200)];
+
+/// Metadata services within unique local addresses: EC2, EKS Pod Identity, Google Cloud.
+const METADATA_V6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
+
+/// Judges one address, also one that hides an IPv4 address within an IPv6 one.
+pub(crate) fn reach(address: IpAddr) -> Reach {
+    match address {
+        IpAddr::V4(v4) => reach_v4(v4),
+        IpAddr::V6(v6) => reach_v6(v6),
+    }
+}
+
+fn reach_v4(address: Ipv4Addr) -> Reach {
+    let [first, second, third, _] = address.octets();
+    match (first, second, third) {
+        _ if METADATA_V4.contains(&address) => Reach::Forbidden,
+        // 169.254/16 holds the metadata of AWS, Azure, Google and ECS; 192.0.0/24 that of Oracle.
+        (0 | 224..=255, _, _) | (169, 254, _) | (192, 0, 0) => Reach::Forbidden,
+        (10 | 127, _, _) | (172, 16..=31, _) | (192, 168, _) | (100, 64..=127, _) => Reach::Local,
+        _ => Reach::Public,
+    }
+}
+
+fn reach_v6(address: Ipv6Addr) -> Reach {
+    if address == Ipv6Addr::LOCALHOST {
+        return Reach::Local;
+    }
+    if let Some(mapped) = address.to_ipv4_mapped() {
+        return reach_v4(mapped);
+    }
+    if let Some(inner) = translated(address) {
+        // Nobody reaches a private network through a public tunnel unless to get around this check.
+        return match reach_v4(inner) {
+            Reach::Public => Reach::Public,
+            Reach::Local | Reach::Forbidden => Reach::Forbidden,
+        };
+    }
+    match address.segments()[0] {
+        _ if METADATA_V6.contains(&address) => Reach::Forbidden,
+        0xfe80..=0xfeff | 0xff00..=0xffff => Reach::Forbidden,
+        0xfc00..=0xfdff => Reach::Local,
+        _ => Reach::Public,
+    }
+}
+
+/// The IPv4 address that a translated or tunnelled IPv6 address leads to.
+fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+    match address.segments() {
+        // IPv4-compatible (and the unspecified address), IPv4-translated, NAT64, local NAT64
+        [0, 0, 0, 0, 0, 0, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x64, 0xff9b, 1, _, _, _, high, low] => Some(join(high, low)),
+        // 6to4
+        [0x2002, high, low, ..] => Some(join(high, low)),
+        // Teredo writes the client's address inverted
+        [0x2001, 0, _, _, _, _, high, low] => Some(join(!high, !low)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_has_its_reach() {
+        let table = [
+            (Reach::Local, "127.0.0.1 127.9.9.9 10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1"),
+            (Reach::Local, "100.64.0.1 ::1 fd12::1 ::ffff:127.0.0.1 ::ffff:10.1.2.3"),
+            (Reach::Public, "1.1.1.1 172.32.0.1 198.18.0.1 100.128.0.1 2606:4700::1111"),
+            (Reach::Public, "::ffff:1.1.1.1 64:ff9b::101:101 2002:101:101::1"),
+            (Reach::Forbidden, "169.254.169.254 169.254.170.2 0.0.0.0 0.1.2.3 224.0.0.1"),
+            (Reach::Forbidden, "255.255.255.255 240.0.0.1 192.0.0.192 168.63.129.16"),
+            (Reach::Forbidden, "100.100.100.200 :: ff02::1 fe80::1 fec0::1 fd00:ec2::254"),
+            (Reach::Forbidden, "fd00:ec2::23 fd20:ce::254 ::ffff:169.254.169.254 ::169.254.169.254"),
+            (Reach::Forbidden, "64:ff9b::a9fe:a9fe 64:ff9b:1::a9fe:a9fe 2002:a9fe:a9fe::1"),
+            (Reach::Forbidden, "2002:7f00:1::1 2001:0:1:2:3:4:5601:5601 ::ffff:0:169.254.169.254"),
+        ];
+        for (expected, addresses) in table {
+            for text in addresses.split(' ') {
+                let address: IpAddr = text.parse().unwrap();
+                assert_eq!(reach(address), expected, "{text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Where a provider lives: a URL that was checked once and is not looked at as text again.
+//!
+//! Owns what may be written as an endpoint. Must not connect or resolve: the addresses behind a
+//! name are judged by `resolver.rs` at each connection, those written as numbers are judged here,
+//! since a connector resolves no literals.
+
+use crate::address::{Reach, reach};
+use crate::resolver::AddressRule;
+use std::fmt;
+use std::net::IpAddr;
+use url::{Host, Url};
+
+/// The longest endpoint that is accepted, in bytes.
+const MAX_ENDPOINT_BYTES: usize = 2048;
+
+/// Names of metadata services; their addresses are refused as well.
+const METADATA_NAMES: [&str; 4] =
+    ["metadata.google.internal", "metadata.goog", "metadata", "instance-data.ec2.internal"];
+
+/// Where plain `http` may be spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpPolicy {
+    /// To loopback and private addresses only: prompts and keys do not cross the internet in clear.
+    #[default]
+    LocalOnly,
+    /// To public addresses too.
+    Anywhere,
+}
+
+/// What the operator allows of an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointPolicy {
+    /// Where plain `http` may be spoken.
+    pub allow_public_http: HttpPolicy,
+}
+
+/// Why a text is no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// It cannot be read as a URL.
+    #[error("the endpoint is not a url")]
+    NotAUrl(#[source] url::ParseError),
+    /// It has more than 2048 bytes.
+    #[error("the endpoint is longer than {MAX_ENDPOINT_BYTES} bytes")]
+    TooLong,
+    /// Its scheme is neither `http` nor `https`.
+    #[error("the endpoint's scheme {0:?} is neither http nor https")]
+    Scheme(String),
+    /// It carries a user name or a password.
+    #[error("the endpoint carries a user name or password; give the key by itself")]
+    UserInfo,
+    /// It ends in a fragment.
+    #[error("the endpoint has a fragment, which no server sees")]
+    Fragment,
+    /// It names no host.
+    #[error("the endpoint names no host")]
+    NoHost,
+    /// Plain `http` to an address on the internet.
+    #[error("the endpoint speaks http to the public address {0}; use https")]
+    PublicHttp(String),
+    /// A cloud's metadata service or an address at which no provider can live.
+    #[error("the endpoint's host {0} is never a provider")]
+    ForbiddenHost(String),
+}
+
+/// A checked endpoint.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    base: Url,
+    host: String,
+    rule: AddressRule,
+}
+
+impl Endpoint {
+    /// Checks a text as the address of a provider's API. It is used as given, except that `/v1` is
+    /// appended when the URL has no path.
+    ///
+    /// # Errors
+    /// [`EndpointError`] tells which rule the text breaks.
+    pub fn parse(text: &str, policy: EndpointPolicy) -> Result<Self, EndpointError> {
+        if text.len() > MAX_ENDPOINT_BYTES {
+            return Err(EndpointError::TooLong);
+        }
+        let mut base = Url::parse(text).map_err(EndpointError::NotAUrl)?;
+        let is_http = match base.scheme() {
+            "http" => true,
+            "https" => false,
+            other => return Err(EndpointError::Scheme(other.to_owned())),
+        };
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(EndpointError::UserInfo);
+        }
+        if base.fragment().is_some() {
+            return Err(EndpointError::Fragment);
+        }
+        let rule = if is_http && policy.allow_public_http == HttpPolicy::LocalOnly {
+            AddressRule::LocalOnly
+        } else {
+            AddressRule::LocalOrPublic
+        };
+        let host = check_host(&base, rule)?;
+        if matches!(base.path(), "" | "/") {
+            base.set_path("/v1");
+        }
+        Ok(Self { base, host, rule })
+    }
+
+    /// The host as `url` normalises it: lower case, numbers in their usual form.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn rule(&self) -> AddressRule {
+        self.rule
+    }
+
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.base.scheme() == "https"
+    }
+
+    /// The URL of something below the base; the base's query, if any, is kept.
+    pub(crate) fn below(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        // Only URLs that cannot be a base have no segments, and `http` always can.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+}
+
+/// Without the query, which may hold a secret.
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({}{})", self.base.origin().ascii_serialization(), self.base.path())
+    }
+}
+
+fn check_host(base: &Url, rule: AddressRule) -> Result<String, EndpointError> {
+    let address: IpAddr = match base.host().ok_or(EndpointError::NoHost)? {
+        Host::Ipv4(v4) => v4.into(),
+        Host::Ipv6(v6) => v6.into(),
+        Host::Domain(name) => {
+            let bare = name.trim_end_matches('.');
+            return match bare {
+                "" => Err(EndpointError::NoHost),
+                _ if METADATA_NAMES.contains(&bare) => Err(EndpointError::ForbiddenHost(bare.to_owned())),
+                _ => Ok(name.to_owned()),
+            };
+        }
+    };
+    match reach(address) {
+        Reach::Forbidden => Err(EndpointError::ForbiddenHost(address.to_string())),
+        found if !rule.admits(found) => Err(EndpointError::PublicHttp(address.to_string())),
+        Reach::Local | Reach::Public => Ok(address.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Endpoint, EndpointError> {
+        Endpoint::parse(text, EndpointPolicy::default())
+    }
+
+    #[test]
+    fn the_version_is_appended_only_where_there_is_no_path() {
+        let table = [
+            ("http://localhost:11434", "http://localhost:11434/v1/models"),
+            ("http://localhost:11434/", "http://localhost:11434/v1/models"),
+            ("https://api.example.com/v1", "https://api.example.com/v1/models"),
+            ("https://api.example.com/v1/", "https://api.example.com/v1/models"),
+            ("https://api.example.com/openai/v2", "https://api.example.com/openai/v2/models"),
+            ("https://a.example/o?api-version=1", "https://a.example/o/models?api-version=1"),
+            ("HTTPS://API.Example.com", "https://api.example.com/v1/models"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse(text).unwrap().below(&["models"]).as_str(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn metadata_services_are_refused_in_every_spelling() {
+        let spellings = [
+            "169.254.169.254",
+            "169.254.169.254:80",
+            "2852039166",
+            "0xa9fea9fe",
+            "0xA9.0xFE.0xA9.0xFE",
+            "0251.0376.0251.0376",
+            "025177524776",
+            "169.254.43518",
+            "169.16689662",
+            "0xa9.254.0251.254",
+            "169.254.169.254.",
+            "%31%36%39.254.169.254",
+            "１６９.254.169.254",
+            "169。254。169。254",
+            "[::ffff:169.254.169.254]",
+            "[::ffff:a9fe:a9fe]",
+            "[0:0:0:0:0:ffff:169.254.169.254]",
+            "[::169.254.169.254]",
+            "[64:ff9b::169.254.169.254]",
+            "[2002:a9fe:a9fe::]",
+            "[fd00:ec2::254]",
+            "[FD00:0EC2:0:0::254]",
+            "metadata.google.internal",
+            "METADATA.Google.Internal",
+            "metadata.google.internal.",
+            "metadata.google.internal..",
+            "metadata%2egoogle%2einternal",
+            "metadata。google。internal",
+            "0.0.0.0:11434",
+            "0",
+            "[::]",
+        ];
+        for host in spellings {
+            for scheme in ["http", "https"] {
+                let refused = Endpoint::parse(
+                    &format!("{scheme}://{host}/latest"),
+                    EndpointPolicy { allow_public_http: HttpPolicy::Anywhere },
+                );
+                // Some spellings are no host at all for `url`; that is a refusal as well.
+                assert!(
+                    matches!(refused, Err(EndpointError::ForbiddenHost(_) | EndpointError::NotAUrl(_))),
+                    "{scheme} {host}: {refused:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn http_stays_within_the_private_network_unless_allowed() {
+        for host in ["127.0.0.1", "0x7f.1", "2130706433", "10.1.2.3", "[::1]", "[fd12::1]", "ollama"] {
+            assert!(parse(&format!("http://{host}:1")).is_ok(), "{host}");
+        }
+        for host in ["1.1.1.1", "16843009", "0x01.1.0x1.01", "[2606:4700::1111]", "[::ffff:1.1.1.1]"] {
+            let text = format!("http://{host}");
+            assert!(matches!(parse(&text), Err(EndpointError::PublicHttp(_))), "{host}");
+            let policy = EndpointPolicy { allow_public_http: HttpPolicy::Anywhere };
+            assert!(Endpoint::parse(&text, policy).is_ok(), "{host}");
+            assert!(parse(&format!("https://{host}")).is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_plain_web_address_is_refused() {
+        for text in ["https://user@example.com", "https://:secret@example.com", "http://a:b@127.0.0.1"] {
+            assert_eq!(parse(text), Err(EndpointError::UserInfo), "{text}");
+        }
+        for text in ["ftp://example.com", "file:///etc/passwd", "localhost:11434", "gopher://127.0.0.1"] {
+            assert!(matches!(parse(text), Err(EndpointError::Scheme(_))), "{text}");
+        }
+        assert_eq!(parse("https://example.com/#x"), Err(EndpointError::Fragment));
+        assert!(matches!(parse("example.com"), Err(EndpointError::NotAUrl(_))));
+        assert!(matches!(parse("https://"), Err(EndpointError::NotAUrl(_))));
+        assert_eq!(parse(&format!("https://{}", "a".repeat(2048))), Err(EndpointError::TooLong));
+    }
+
+    #[test]
+    fn an_endpoint_is_shown_without_its_query() {
+        let shown = format!("{:?}", parse("https://example.com/v1?key=secret").unwrap());
+        assert_eq!(shown, "Endpoint(https://example.com/v1)");
+    }
+}

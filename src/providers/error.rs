@@ -1,0 +1,97 @@
+//! What can go wrong in a call to a provider, in one taxonomy for every wire format.
+//!
+//! Must not know HTTP routes or retries: who calls decides by [`CallErrorKind`] what follows.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallErrorKind {
+    /// The provider refused the key, or wants one.
+    Auth,
+    /// The provider does not have this model.
+    NotFound {
+        /// The model that was asked for.
+        model: String,
+    },
+    /// The provider wants fewer calls.
+    RateLimited {
+        /// How long the provider asks to wait, where it says so; at most a day.
+        retry_after: Option<Duration>,
+    },
+    /// Prompt and answer do not fit into the model's context.
+    ContextTooLong,
+    /// The provider will not serve this call however often it is made (malformed, filtered, unpaid), or
+    /// our guard will not make it.
+    Refused,
+    /// The provider failed or has no capacity at the moment.
+    Overloaded,
+    /// The answer is not what the protocol promises.
+    Broken,
+    /// The answer did not come, or not go on, in time.
+    TimedOut,
+    /// No connection came about, or it was lost before the answer was whole.
+    Unreachable,
+    /// The caller gave up.
+    Cancelled,
+    /// The answer is larger than the limit.
+    TooLarge,
+}
+
+/// A failed call. It has no source: sources would carry a provider's words past the redaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallError {
+    kind: CallErrorKind,
+    detail: String,
+}
+
+impl CallError {
+    /// `detail` must have passed [`crate::redact::presentable`] unless it is all our own words.
+    pub(crate) fn new(kind: CallErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> &CallErrorKind {
+        &self.kind
+    }
+
+    /// Whether the same call may well succeed later or elsewhere.
+    pub fn is_transient(&self) -> bool {
+        match self.kind {
+            CallErrorKind::RateLimited { .. }
+            | CallErrorKind::Overloaded
+            | CallErrorKind::TimedOut
+            | CallErrorKind::Unreachable => true,
+            CallErrorKind::Auth
+            | CallErrorKind::NotFound { .. }
+            | CallErrorKind::ContextTooLong
+            | CallErrorKind::Refused
+            | CallErrorKind::Broken
+            | CallErrorKind::Cancelled
+            | CallErrorKind::TooLarge => false,
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            CallErrorKind::Auth => "the provider refused the key",
+            CallErrorKind::NotFound { .. } => "the provider does not have the model",
+            CallErrorKind::RateLimited { .. } => "the provider limits the rate of calls",
+            CallErrorKind::ContextTooLong => "the conversation does not fit the model's context",
+            CallErrorKind::Refused => "the call was refused",
+            CallErrorKind::Overloaded => "the provider is failing or overloaded",
+            CallErrorKind::Broken => "the provider's answer breaks the protocol",
+            CallErrorKind::TimedOut => "the provider took too long",
+            CallErrorKind::Unreachable => "the provider cannot be reached",
+            CallErrorKind::Cancelled => "the call was cancelled",
+            CallErrorKind::TooLarge => "the provider's answer is too large",
+        })?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
+    }
+}
+
+impl std::error::Error for CallError {}

@@ -1,0 +1,253 @@
+//! OpenAI's chat completions, as OpenAI, vLLM, Ollama, llama.cpp, LM Studio, OpenRouter and others
+//! speak them: writes requests, reads answers.
+//!
+//! Strict in what it sends, tolerant in what it reads: a missing usage, `content: null`, arguments
+//! as an object and a bare list of models all occur in the wild. Must not connect.
+
+use crate::chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Role, Tool, ToolCall, Usage};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// The body of `POST {base}/chat/completions`.
+pub(crate) fn chat_body(request: &ChatRequest) -> Value {
+    let mut body = Map::new();
+    body.insert("model".into(), request.model.as_str().into());
+    body.insert("messages".into(), request.messages.iter().map(message_body).collect());
+    if !request.tools.is_empty() {
+        body.insert("tools".into(), request.tools.iter().map(tool_body).collect());
+    }
+    if let Some(temperature) = request.temperature {
+        body.insert("temperature".into(), temperature.into());
+    }
+    if let Some(max_tokens) = request.max_tokens {
+        body.insert("max_tokens".into(), max_tokens.into());
+    }
+    body.insert("stream".into(), false.into());
+    Value::Object(body)
+}
+
+fn message_body(message: &Message) -> Value {
+    let mut body = Map::new();
+    body.insert("role".into(), role_name(message.role).into());
+    let only_calls = message.content.is_empty() && !message.tool_calls.is_empty();
+    let content = if only_calls { Value::Null } else { message.content.as_str().into() };
+    body.insert("content".into(), content);
+    if !message.tool_calls.is_empty() {
+        body.insert("tool_calls".into(), message.tool_calls.iter().map(tool_call_body).collect());
+    }
+    if let Some(id) = &message.tool_call_id {
+        body.insert("tool_call_id".into(), id.as_str().into());
+    }
+    Value::Object(body)
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::System => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Tool => "tool",
+    }
+}
+
+fn tool_body(tool: &Tool) -> Value {
+    json!({
+        "type": "function",
+        "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+    })
+}
+
+fn tool_call_body(call: &ToolCall) -> Value {
+    json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
+}
+
+#[derive(Deserialize)]
+struct WireAnswer {
+    model: Option<String>,
+    choices: Vec<WireChoice>,
+    usage: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct WireChoice {
+    message: WireMessage,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireMessage {
+    content: Option<WireContent>,
+    refusal: Option<String>,
+    tool_calls: Option<Vec<WireToolCall>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WireContent {
+    Text(String),
+    Parts(Vec<WirePart>),
+}
+
+#[derive(Deserialize)]
+struct WirePart {
+    text: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireToolCall {
+    id: Option<String>,
+    function: WireFunction,
+}
+
+#[derive(Deserialize)]
+struct WireFunction {
+    name: String,
+    arguments: Option<Value>,
+}
+
+/// Reads the answer to a chat; `asked_model` stands in when the answer names no model.
+///
+/// # Errors
+/// A text that says what is wrong with the answer. It may quote the answer, so it must be redacted.
+pub(crate) fn read_chat(body: Value, asked_model: &str) -> Result<ChatAnswer, String> {
+    let answer = WireAnswer::deserialize(body).map_err(|error| error.to_string())?;
+    let choice = answer.choices.into_iter().next().ok_or("the answer holds no choice")?;
+    let content = match choice.message.content {
+        Some(WireContent::Text(text)) => text,
+        Some(WireContent::Parts(parts)) => parts.into_iter().filter_map(|part| part.text).collect(),
+        None => choice.message.refusal.unwrap_or_default(),
+    };
+    let calls = choice.message.tool_calls.unwrap_or_default().into_iter().enumerate();
+    let tokens = |name| answer.usage.as_ref()?.get(name)?.as_u64();
+    Ok(ChatAnswer {
+        model: answer.model.filter(|model| !model.is_empty()).unwrap_or_else(|| asked_model.to_owned()),
+        content,
+        tool_calls: calls.map(|(index, call)| read_tool_call(index, call)).collect(),
+        finish_reason: choice.finish_reason,
+        usage: Usage {
+            input_tokens: tokens("prompt_tokens").unwrap_or(0),
+            output_tokens: tokens("completion_tokens").unwrap_or(0),
+        },
+    })
+}
+
+fn read_tool_call(index: usize, call: WireToolCall) -> ToolCall {
+    ToolCall {
+        id: call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("call_{index}")),
+        name: call.function.name,
+        arguments: match call.function.arguments {
+            Some(Value::String(text)) => text,
+            Some(Value::Null) | None => "{}".to_owned(),
+            Some(value) => value.to_string(),
+        },
+    }
+}
+
+/// Reads `{"data": [{"id": …}]}` or the bare list; entries without an id are passed over.
+///
+/// # Errors
+/// A text that says what is wrong with the list.
+pub(crate) fn read_models(body: &Value) -> Result<Vec<ModelInfo>, String> {
+    let entries = match (body, body.get("data")) {
+        (Value::Array(entries), _) | (_, Some(Value::Array(entries))) => entries.as_slice(),
+        // Ollama without any model
+        (_, Some(Value::Null)) => &[],
+        _ => return Err("the answer holds no list of models".to_owned()),
+    };
+    Ok(entries
+        .iter()
+        .filter_map(|entry| {
+            let id = entry.get("id")?.as_str()?.to_owned();
+            Some(ModelInfo { id, context_window: context_window(entry) })
+        })
+        .collect())
+}
+
+/// Groq, vLLM, OpenRouter, LM Studio, in this order.
+fn context_window(entry: &Value) -> Option<u64> {
+    ["context_window", "max_model_len", "context_length", "max_context_length"]
+        .iter()
+        .find_map(|name| entry.get(name)?.as_u64().filter(|tokens| *tokens > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_carries_tools_calls_and_results_as_openai_writes_them() {
+        let call = ToolCall { id: "c1".into(), name: "finish".into(), arguments: "{}".into() };
+        let request = ChatRequest {
+            model: "m".into(),
+            messages: vec![
+                Message::new(Role::User, "hello"),
+                Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") },
+                Message::tool_result("c1", "done"),
+            ],
+            tools: vec![Tool { name: "finish".into(), description: "ends".into(), parameters: json!({"type": "object"}) }],
+            temperature: Some(0.5),
+            max_tokens: Some(10),
+        };
+        let expected = json!({
+            "model": "m",
+            "messages": [
+                {"role": "user", "content": "hello"},
+                {"role": "assistant", "content": null, "tool_calls":
+                    [{"id": "c1", "type": "function", "function": {"name": "finish", "arguments": "{}"}}]},
+                {"role": "tool", "content": "done", "tool_call_id": "c1"},
+            ],
+            "tools": [{"type": "function", "function":
+                {"name": "finish", "description": "ends", "parameters": {"type": "object"}}}],
+            "temperature": 0.5,
+            "max_tokens": 10,
+            "stream": false,
+        });
+        assert_eq!(chat_body(&request), expected);
+    }
+
+    #[test]
+    fn a_request_without_wishes_states_none() {
+        let request =
+            ChatRequest { model: "m".into(), messages: vec![], tools: vec![], temperature: None, max_tokens: None };
+        assert_eq!(chat_body(&request), json!({"model": "m", "messages": [], "stream": false}));
+    }
+
+    #[test]
+    fn an_answer_without_usage_content_or_ids_is_read() {
+        let body = json!({"choices": [{"message": {"content": null, "tool_calls": [
+            {"function": {"name": "finish", "arguments": {"summary": "x"}}},
+            {"id": "", "function": {"name": "block"}},
+        ]}}], "usage": null});
+        let answer = read_chat(body, "asked").unwrap();
+        assert_eq!((answer.model.as_str(), answer.content.as_str()), ("asked", ""));
+        assert_eq!(answer.usage, Usage::default());
+        let calls: Vec<_> = answer.tool_calls.iter().map(|call| (call.id.as_str(), call.arguments.as_str())).collect();
+        assert_eq!(calls, [("call_0", r#"{"summary":"x"}"#), ("call_1", "{}")]);
+    }
+
+    #[test]
+    fn content_in_parts_and_refusals_are_text() {
+        let text = |message: Value| read_chat(json!({"choices": [{"message": message}]}), "m").unwrap().content;
+        assert_eq!(text(json!({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})), "ab");
+        assert_eq!(text(json!({"content": null, "refusal": "I cannot"})), "I cannot");
+    }
+
+    #[test]
+    fn an_answer_without_a_choice_is_none() {
+        for body in [json!({}), json!({"choices": []}), json!({"choices": [{}]}), json!([]), json!("x")] {
+            assert!(read_chat(body.clone(), "m").is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn lists_of_models_are_read_in_every_dialect() {
+        let body = json!({"data": [
+            {"id": "a"}, {"id": "b", "max_model_len": 8192}, {"id": "c", "context_length": 0}, {"name": "no id"},
+        ]});
+        let read: Vec<_> = read_models(&body).unwrap().into_iter().map(|m| (m.id, m.context_window)).collect();
+        assert_eq!(read, [("a".into(), None), ("b".into(), Some(8192)), ("c".into(), None)]);
+        assert_eq!(read_models(&json!([{"id": "a"}])).unwrap().len(), 1);
+        assert_eq!(read_models(&json!({"data": null})).unwrap(), []);
+        assert!(read_models(&json!({"models": []})).is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! Makes a provider's words fit to be shown: without the key, on one line, short.
+//!
+//! Every text that enters a [`crate::CallError`] passes here, also the messages of libraries, for
+//! they quote what the provider sent, and a provider may echo the key it was given.
+
+/// The most of a provider's words that an error keeps, in bytes.
+pub(crate) const MAX_DETAIL_BYTES: usize = 2048;
+
+const MARK: &str = "[redacted]";
+
+/// `text` without the key, in one line of at most [`MAX_DETAIL_BYTES`] and an ellipsis.
+pub(crate) fn presentable(text: &str, key: Option<&str>) -> String {
+    let mut clean = text.to_owned();
+    if let Some(key) = key.filter(|key| !key.is_empty()) {
+        clean = clean.replace(key, MARK);
+        for escaped in escaped_forms(key) {
+            clean = clean.replace(&escaped, MARK);
+        }
+        drop_cut_key(&mut clean, key);
+    }
+    let mut line = String::with_capacity(clean.len().min(MAX_DETAIL_BYTES));
+    for word in clean.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    if line.len() > MAX_DETAIL_BYTES {
+        line.truncate(line.floor_char_boundary(MAX_DETAIL_BYTES));
+        line.push('…');
+    }
+    line
+}
+
+/// The key as a JSON text or a debug output would write it.
+fn escaped_forms(key: &str) -> impl Iterator<Item = String> {
+    let json = key.replace('\\', "\\\\").replace('"', "\\\"");
+    let slashed = json.replace('/', "\\/");
+    [json, slashed].into_iter().filter({
+        let key = key.to_owned();
+        move |form| *form != key
+    })
+}
+
+/// Removes the beginning of a key at the end of a text whose reading stopped in the middle of it.
+fn drop_cut_key(text: &mut String, key: &str) {
+    let cut = (1..key.len())
+        .rev()
+        .filter(|length| key.is_char_boundary(*length))
+        // A few letters are no secret, and honest texts end in them.
+        .find(|length| *length >= 4 && text.ends_with(&key[..*length]));
+    if let Some(length) = cut {
+        text.truncate(text.len() - length);
+        text.push_str(MARK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_replaced_wherever_it_stands() {
+        assert_eq!(presentable("sk-1 and sk-1", Some("sk-1")), "[redacted] and [redacted]");
+        assert_eq!(presentable("nothing here", None), "nothing here");
+        assert_eq!(presentable("nothing here", Some("")), "nothing here");
+    }
+
+    #[test]
+    fn a_key_that_was_escaped_is_still_a_key() {
+        assert_eq!(presentable(r#"{"key":"a\/b\"c"}"#, Some("a/b\"c")), r#"{"key":"[redacted]"}"#);
+        assert_eq!(presentable(r#"a/b\"c"#, Some("a/b\"c")), "[redacted]");
+    }
+
+    #[test]
+    fn a_key_that_was_cut_off_leaves_no_beginning() {
+        assert_eq!(presentable("your key sk-secret-12", Some("sk-secret-1234")), "your key [redacted]");
+    }
+
+    #[test]
+    fn long_texts_are_shortened_after_the_key_is_gone() {
+        let key = "k".repeat(100);
+        let text = format!("{}{key}{}", "é".repeat(1000), "x".repeat(5000));
+        let shown = presentable(&text, Some(&key));
+        assert!(shown.len() <= MAX_DETAIL_BYTES + '…'.len_utf8(), "{}", shown.len());
+        assert!(!shown.contains("kk"), "{shown}");
+    }
+
+    #[test]
+    fn lines_and_control_characters_become_single_spaces() {
+        assert_eq!(presentable(" a\r\n\u{1b}[31m\tb\0 ", None), "a [31m b");
+    }
+}

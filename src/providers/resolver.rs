@@ -1,0 +1,114 @@
+//! Names become addresses here, and only addresses that an endpoint may use come out.
+//!
+//! The connector asks this resolver once per connection and connects to what it was given, so a
+//! name that changes its address between check and connection (DNS rebinding) gains nothing.
+
+use crate::address::{Reach, reach};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+
+/// Which addresses an endpoint may lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AddressRule {
+    /// Loopback and private addresses.
+    LocalOnly,
+    /// All but the forbidden ones.
+    LocalOrPublic,
+}
+
+impl AddressRule {
+    pub(crate) fn admits(self, found: Reach) -> bool {
+        match self {
+            Self::LocalOnly => found == Reach::Local,
+            Self::LocalOrPublic => found != Reach::Forbidden,
+        }
+    }
+}
+
+/// A name that leads where its endpoint may not go.
+#[derive(Debug, thiserror::Error)]
+#[error("the name {name} leads to {address}, where this endpoint may not go")]
+pub(crate) struct AddressRefused {
+    name: String,
+    address: IpAddr,
+}
+
+/// The addresses of a name, not yet judged.
+pub(crate) type Lookup = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// Resolves names through `lookup` and judges every address by `rule`.
+pub(crate) struct GuardedResolver {
+    rule: AddressRule,
+    lookup: fn(String) -> Lookup,
+}
+
+impl GuardedResolver {
+    pub(crate) fn new(rule: AddressRule, lookup: fn(String) -> Lookup) -> Self {
+        Self { rule, lookup }
+    }
+}
+
+/// Asks the operating system.
+pub(crate) fn system_lookup(name: String) -> Lookup {
+    Box::pin(async move {
+        // Port 0 stands for the port of the URL.
+        Ok(tokio::net::lookup_host((name, 0)).await?.collect())
+    })
+}
+
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (rule, lookup) = (self.rule, self.lookup);
+        let name = name.as_str().to_owned();
+        Box::pin(async move {
+            let addresses = lookup(name.clone()).await?;
+            match addresses.iter().map(SocketAddr::ip).find(|ip| !rule.admits(reach(*ip))) {
+                // One bad address condemns the name: an honest provider has none.
+                Some(address) => Err(AddressRefused { name, address }.into()),
+                None => Ok(Box::new(addresses.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mixed(_: String) -> Lookup {
+        let addresses = ["1.1.1.1:0", "[::ffff:169.254.169.254]:0"];
+        Box::pin(async move { Ok(addresses.iter().map(|text| text.parse().unwrap()).collect()) })
+    }
+
+    fn public(_: String) -> Lookup {
+        Box::pin(async { Ok(vec![SocketAddr::from(([1, 1, 1, 1], 0))]) })
+    }
+
+    async fn resolve(rule: AddressRule, lookup: fn(String) -> Lookup) -> Result<Vec<SocketAddr>, String> {
+        let name: Name = "provider.example".parse().unwrap();
+        let found = GuardedResolver::new(rule, lookup).resolve(name).await;
+        found.map(Iterator::collect).map_err(|refused| refused.to_string())
+    }
+
+    #[tokio::test]
+    async fn one_forbidden_address_condemns_the_name() {
+        let refused = resolve(AddressRule::LocalOrPublic, mixed).await.unwrap_err();
+        assert!(refused.contains("169.254.169.254"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_public_address_is_refused_where_only_local_ones_may_be() {
+        assert!(resolve(AddressRule::LocalOnly, public).await.is_err());
+        assert_eq!(resolve(AddressRule::LocalOrPublic, public).await.map(|found| found.len()), Ok(1));
+    }
+
+    #[tokio::test]
+    async fn the_machine_itself_is_found_by_its_name() {
+        let name: Name = "localhost".parse().unwrap();
+        let found = GuardedResolver::new(AddressRule::LocalOnly, system_lookup).resolve(name).await;
+        assert!(found.unwrap().all(|address| address.ip().is_loopback()));
+    }
+}

@@ -1,0 +1,250 @@
+//! What a scripted provider shall answer: data, and a closure where data is not enough.
+//!
+//! Must not know sockets; `scripted_provider.rs` plays the script, `provider_wire.rs` writes it down.
+
+use serde_json::{Value, json};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A chat as the provider received it.
+#[derive(Clone, Debug)]
+pub struct ChatInput {
+    /// The request's JSON body; `null` when it was no JSON.
+    pub body: Value,
+    /// The `Authorization` header.
+    pub authorization: Option<String>,
+    /// Which chat of this provider it is, from 1.
+    pub number: usize,
+}
+
+impl ChatInput {
+    /// The model that is asked.
+    pub fn model(&self) -> &str {
+        self.body["model"].as_str().unwrap_or_default()
+    }
+
+    /// The text of the last message with this role; empty when there is none.
+    pub fn last_text_of(&self, role: &str) -> &str {
+        let messages = self.body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+        let last = messages.iter().rev().find(|message| message["role"] == role);
+        last.and_then(|message| message["content"].as_str()).unwrap_or_default()
+    }
+
+    /// Whether the answer is wanted as a stream of events.
+    pub fn wants_stream(&self) -> bool {
+        self.body["stream"] == true
+    }
+}
+
+/// A tool the scripted model calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolUse {
+    /// The id of the call.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
+    /// The arguments; sent as JSON text.
+    pub arguments: Value,
+}
+
+/// The tokens a reply claims to have used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenCount {
+    /// Tokens of the prompt.
+    pub input: u64,
+    /// Tokens of the answer.
+    pub output: u64,
+}
+
+/// What goes wrong with a reply, after it was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Take the request and stay silent.
+    Hang,
+    /// Send half of the body and close the connection.
+    CutInTheMiddle,
+    /// Send half of the body and stay silent.
+    StallInTheMiddle,
+    /// Send the body byte by byte, with this pause before each.
+    OneBytePer(Duration),
+    /// Send a body that never ends.
+    HugeBody,
+    /// Send a body that is no UTF-8.
+    InvalidUtf8,
+}
+
+/// One answer of the provider.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The text of the model's message.
+    pub text: String,
+    /// The tools the model calls.
+    pub tool_calls: Vec<ToolUse>,
+    /// What the answer claims to have used; a guess from the lengths of the texts when absent.
+    pub usage: Option<TokenCount>,
+    /// How long the provider thinks before the first byte.
+    pub delay: Duration,
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers besides the content type, or instead of it.
+    pub headers: Vec<(String, String)>,
+    /// The raw body in place of a well-formed answer.
+    pub body: Option<String>,
+    /// What goes wrong.
+    pub fault: Option<Fault>,
+}
+
+impl Reply {
+    /// A model's plain text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            tool_calls: Vec::new(),
+            usage: None,
+            delay: Duration::ZERO,
+            status: 200,
+            headers: Vec::new(),
+            body: None,
+            fault: None,
+        }
+    }
+
+    /// A model that calls one tool.
+    pub fn tool(name: impl Into<String>, arguments: Value) -> Self {
+        Self::text("").and_tool(name, arguments)
+    }
+
+    /// An error status with a raw body.
+    pub fn error(status: u16, body: impl Into<String>) -> Self {
+        Self { status, ..Self::raw(body) }
+    }
+
+    /// A raw body in place of a well-formed answer.
+    pub fn raw(body: impl Into<String>) -> Self {
+        Self { body: Some(body.into()), ..Self::text("") }
+    }
+
+    /// A redirect to another URL.
+    pub fn redirect(url: impl Into<String>) -> Self {
+        Self::error(302, "").with_header("location", url)
+    }
+
+    /// A reply that suffers this fault.
+    pub fn failing(fault: Fault) -> Self {
+        Self { fault: Some(fault), ..Self::text("[simulated] a text long enough to be cut in two") }
+    }
+
+    /// The same reply, which calls one more tool.
+    #[must_use]
+    pub fn and_tool(mut self, name: impl Into<String>, arguments: Value) -> Self {
+        let id = format!("call_{}", self.tool_calls.len());
+        self.tool_calls.push(ToolUse { id, name: name.into(), arguments });
+        self
+    }
+
+    /// The same reply with a header; `content-type` replaces the usual one.
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same reply after a time of thinking.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// The same reply with this count of tokens.
+    #[must_use]
+    pub fn using(mut self, input: u64, output: u64) -> Self {
+        self.usage = Some(TokenCount { input, output });
+        self
+    }
+}
+
+type Answer = Arc<dyn Fn(&ChatInput) -> Reply + Send + Sync>;
+
+/// How a scripted provider behaves.
+#[derive(Clone)]
+pub struct Script {
+    pub(crate) models: Value,
+    pub(crate) models_reply: Option<Reply>,
+    pub(crate) required_key: Option<String>,
+    pub(crate) answer: Answer,
+}
+
+/// Offers the model `scripted-model` and answers every chat with a text that says it is simulated.
+impl Default for Script {
+    fn default() -> Self {
+        Self::answering(|chat| {
+            let asked: String = chat.last_text_of("user").chars().take(200).collect();
+            Reply::text(format!("[simulated] no model was asked; this stands for an answer to: {asked}"))
+        })
+    }
+}
+
+impl Script {
+    /// Answers every chat with what the closure says.
+    pub fn answering(answer: impl Fn(&ChatInput) -> Reply + Send + Sync + 'static) -> Self {
+        Self {
+            models: json!([{"id": "scripted-model", "object": "model"}]),
+            models_reply: None,
+            required_key: None,
+            answer: Arc::new(answer),
+        }
+    }
+
+    /// Answers every chat with the same reply.
+    pub fn always(reply: Reply) -> Self {
+        Self::answering(move |_| reply.clone())
+    }
+
+    /// Answers the chats with these replies in turn, and the last of them for ever after.
+    ///
+    /// # Panics
+    /// When a chat comes and there are no replies.
+    pub fn in_turn(replies: impl Into<Vec<Reply>>) -> Self {
+        let replies = replies.into();
+        Self::answering(move |chat| {
+            let last = replies.len().checked_sub(1).expect("a script in turn needs a reply");
+            replies[(chat.number - 1).min(last)].clone()
+        })
+    }
+
+    /// Offers these models.
+    #[must_use]
+    pub fn with_models(mut self, ids: &[&str]) -> Self {
+        self.models = ids.iter().map(|id| json!({"id": id, "object": "model"})).collect();
+        self
+    }
+
+    /// Offers these entries as its list of models, just as they are.
+    #[must_use]
+    pub fn with_model_entries(mut self, entries: Value) -> Self {
+        self.models = entries;
+        self
+    }
+
+    /// Answers requests for the list of models with this reply; its faults apply.
+    #[must_use]
+    pub fn with_models_reply(mut self, reply: Reply) -> Self {
+        self.models_reply = Some(reply);
+        self
+    }
+
+    /// Refuses every request without this key, and echoes what it was given as a careless provider does.
+    #[must_use]
+    pub fn requiring_key(mut self, key: impl Into<String>) -> Self {
+        self.required_key = Some(key.into());
+        self
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").field("models", &self.models).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,291 @@
+//! AES-256-GCM under keys from PBKDF2-HMAC-SHA256, and nothing about files.
+//!
+//! Owns the sizes, the limits on rounds, the freshness of salt and nonce, and the only places where a
+//! secret is exposed. Must not know entries, JSON or paths.
+
+use crate::VaultError;
+use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use pbkdf2::hmac::{Hmac, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+/// Bytes of a salt.
+pub(crate) const SALT_LEN: usize = 32;
+/// Bytes of a nonce.
+pub(crate) const NONCE_LEN: usize = 12;
+/// Bytes of an authentication tag.
+pub(crate) const TAG_LEN: usize = 16;
+/// Bytes of a key, a seal and a v1 password check.
+pub(crate) const KEY_LEN: usize = 32;
+/// More stack than a derivation or a cipher run uses, in bytes.
+const SCRUBBED_STACK_BYTES: usize = 32 * 1024;
+
+/// The salt of one encryption.
+pub(crate) type Salt = [u8; SALT_LEN];
+
+/// Rounds of PBKDF2-HMAC-SHA256, always between [`Iterations::MIN`] and [`Iterations::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Iterations(u32);
+
+impl Iterations {
+    /// 100,000: what the v1 format has always meant, and the least accepted from a file.
+    pub const MIN: Self = Self(100_000);
+    /// 600,000: what is written unless configured otherwise (OWASP Password Storage, 2023).
+    pub const DEFAULT: Self = Self(600_000);
+    /// 10,000,000: a file may not hang us; about 2.5 s on a slow core.
+    pub const MAX: Self = Self(10_000_000);
+
+    /// The count of rounds.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for Iterations {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl TryFrom<u32> for Iterations {
+    type Error = VaultError;
+
+    fn try_from(rounds: u32) -> Result<Self, VaultError> {
+        if (Self::MIN.0..=Self::MAX.0).contains(&rounds) { Ok(Self(rounds)) } else { Err(VaultError::Iterations(rounds)) }
+    }
+}
+
+/// A key, wiped when dropped; boxed first and filled in place, so that moving it leaves no copy.
+pub(crate) struct DerivedKey(Box<Zeroizing<[u8; KEY_LEN]>>);
+
+impl DerivedKey {
+    fn filled(fill: impl FnOnce(&mut [u8; KEY_LEN])) -> Self {
+        let mut key = Self(Box::new(Zeroizing::new([0; KEY_LEN])));
+        fill(&mut key.0);
+        key
+    }
+
+    /// A key that no password leads to.
+    pub(crate) fn random() -> Result<Self, VaultError> {
+        let mut answer = Ok(());
+        let key = Self::filled(|bytes| answer = fill_random(bytes));
+        answer.map(|()| key)
+    }
+
+    /// The key these bytes are, when there are enough of them.
+    pub(crate) fn from_plaintext(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == KEY_LEN).then(|| Self::filled(|key| key.copy_from_slice(bytes)))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+
+    /// Whether these bytes are the key, in constant time.
+    pub(crate) fn is(&self, other: &[u8]) -> bool {
+        self.as_bytes().ct_eq(other).into()
+    }
+
+    /// Whether this tag is the message's under this key, in constant time.
+    pub(crate) fn verifies(&self, message: &[u8], tag: &[u8; KEY_LEN]) -> bool {
+        self.authenticate(message).ct_eq(tag).into()
+    }
+
+    /// HMAC-SHA256 of a message under this key.
+    pub(crate) fn authenticate(&self, message: &[u8]) -> [u8; KEY_LEN] {
+        on_scrubbed_stack(|| {
+            // HMAC takes a key of any length, so the zeros are never returned; and they match no seal.
+            let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(self.as_bytes()) else { return [0; KEY_LEN] };
+            mac.update(message);
+            mac.finalize().into_bytes().into()
+        })
+    }
+}
+
+/// Salt, nonce, ciphertext and tag of one encryption: what `encrypted_data` holds.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Ciphertext {
+    pub(crate) salt: Salt,
+    nonce: [u8; NONCE_LEN],
+    body: Vec<u8>,
+}
+
+impl Ciphertext {
+    /// From standard, padded base64 of salt ‖ nonce ‖ ciphertext+tag.
+    pub(crate) fn from_base64(text: &str) -> Option<Self> {
+        let bytes = STANDARD.decode(text).ok()?;
+        let (salt, rest) = bytes.split_first_chunk::<SALT_LEN>()?;
+        let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>()?;
+        (body.len() >= TAG_LEN).then(|| Self { salt: *salt, nonce: *nonce, body: body.to_vec() })
+    }
+
+    pub(crate) fn to_base64(&self) -> String {
+        STANDARD.encode([&self.salt[..], &self.nonce[..], &self.body[..]].concat())
+    }
+}
+
+/// The key of a password. Costs `iterations` rounds: 84 ms for the default on the reference machine.
+pub(crate) fn derive(password: &SecretString, salt: &[u8], iterations: Iterations) -> DerivedKey {
+    on_scrubbed_stack(|| {
+        DerivedKey::filled(|key| {
+            pbkdf2::pbkdf2_hmac::<Sha256>(password.expose_secret().as_bytes(), salt, iterations.get(), key);
+        })
+    })
+}
+
+/// Encrypts under a fresh salt and a fresh nonce; answers the derived key too, so that it can be cached.
+pub(crate) fn encrypt(
+    password: &SecretString,
+    iterations: Iterations,
+    plaintext: &[u8],
+    associated_data: &[u8],
+) -> Result<(Ciphertext, DerivedKey), VaultError> {
+    let (mut salt, mut nonce) = ([0; SALT_LEN], [0; NONCE_LEN]);
+    fill_random(&mut salt)?;
+    fill_random(&mut nonce)?;
+    let key = derive(password, &salt, iterations);
+    // The full capacity at once: a vector that grows leaves its plaintext behind.
+    let mut body = Zeroizing::new(Vec::with_capacity(plaintext.len() + TAG_LEN));
+    body.extend_from_slice(plaintext);
+    let tag = on_scrubbed_stack(|| {
+        let cipher = Aes256Gcm::new_from_slice(key.as_bytes()).map_err(|_| TOO_LONG)?;
+        cipher.encrypt_inout_detached(&nonce.into(), associated_data, body.as_mut_slice().into()).map_err(|_| TOO_LONG)
+    })?;
+    body.extend_from_slice(&tag);
+    Ok((Ciphertext { salt, nonce, body: std::mem::take(&mut *body) }, key))
+}
+
+/// GCM takes 64 GiB at once; no value of ours comes near.
+const TOO_LONG: VaultError = VaultError::TooLarge { limit_bytes: u32::MAX as u64 };
+
+/// Encrypts the text of a secret; see [`encrypt`].
+pub(crate) fn encrypt_text(
+    password: &SecretString,
+    iterations: Iterations,
+    text: &SecretString,
+    associated_data: &[u8],
+) -> Result<(Ciphertext, DerivedKey), VaultError> {
+    encrypt(password, iterations, text.expose_secret().as_bytes(), associated_data)
+}
+
+/// The plaintext, or nothing when key, associated data or any bit of the ciphertext is not right.
+pub(crate) fn decrypt(key: &DerivedKey, sealed: &Ciphertext, associated_data: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (text, tag) = sealed.body.split_last_chunk::<TAG_LEN>()?;
+    let mut plaintext = Zeroizing::new(text.to_vec());
+    on_scrubbed_stack(|| {
+        let cipher = Aes256Gcm::new_from_slice(key.as_bytes()).ok()?;
+        let buffer = plaintext.as_mut_slice().into();
+        cipher.decrypt_inout_detached(&sealed.nonce.into(), associated_data, buffer, &(*tag).into()).ok()
+    })?;
+    Some(plaintext)
+}
+
+/// [`decrypt`] for text. Nothing as well when the plaintext is not UTF-8.
+pub(crate) fn decrypt_text(key: &DerivedKey, sealed: &Ciphertext, associated_data: &[u8]) -> Option<SecretString> {
+    let plaintext = decrypt(key, sealed, associated_data)?;
+    std::str::from_utf8(&plaintext).ok().map(SecretString::from)
+}
+
+/// Whether there is nothing in the secret.
+pub(crate) fn is_empty(secret: &SecretString) -> bool {
+    secret.expose_secret().is_empty()
+}
+
+/// Associated data in which no two lists of parts look alike: each part follows its length (8 bytes,
+/// big endian).
+pub(crate) fn length_prefixed<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut data = Vec::new();
+    for part in parts {
+        data.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        data.extend_from_slice(part);
+    }
+    data
+}
+
+fn fill_random(bytes: &mut [u8]) -> Result<(), VaultError> {
+    getrandom::fill(bytes).map_err(|error| VaultError::Random(std::io::Error::other(error.to_string())))
+}
+
+/// Runs `work` one frame down and then overwrites the stack it used: HMAC blocks hold the password,
+/// AES schedules hold the key, and moves of both leave copies that no destructor reaches.
+fn on_scrubbed_stack<T>(work: impl FnOnce() -> T) -> T {
+    let answer = run_below(work);
+    scrub_stack();
+    answer
+}
+
+#[inline(never)]
+fn run_below<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+#[inline(never)]
+fn scrub_stack() {
+    let mut waste = [0_u8; SCRUBBED_STACK_BYTES];
+    waste.zeroize();
+    std::hint::black_box(&waste);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn password() -> SecretString {
+        SecretString::from("correct horse")
+    }
+
+    #[test]
+    fn rounds_outside_the_range_cannot_be_held() {
+        for bad in [0, 99_999, 10_000_001, u32::MAX] {
+            assert!(matches!(Iterations::try_from(bad), Err(VaultError::Iterations(n)) if n == bad));
+        }
+        assert_eq!(Iterations::try_from(100_000).unwrap(), Iterations::MIN);
+        assert_eq!(Iterations::try_from(10_000_000).unwrap(), Iterations::MAX);
+        assert_eq!(Iterations::default().get(), 600_000);
+    }
+
+    #[test]
+    fn the_derivation_is_pbkdf2_hmac_sha256() {
+        // Computed with Python's hashlib.pbkdf2_hmac("sha256", b"correct horse", b"salt", 100000).
+        let expected = "58fc8a16c3cfd768";
+        let key = derive(&password(), b"salt", Iterations::MIN);
+        let head: String = key.as_bytes()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(head, expected);
+    }
+
+    #[test]
+    fn what_was_encrypted_opens_with_the_same_associated_data_only() {
+        let (sealed, key) = encrypt(&password(), Iterations::MIN, b"sk-1", b"here").unwrap();
+        assert_eq!(decrypt(&key, &sealed, b"here").unwrap().as_slice(), b"sk-1");
+        assert!(decrypt(&key, &sealed, b"there").is_none());
+        assert!(decrypt(&DerivedKey::random().unwrap(), &sealed, b"here").is_none());
+    }
+
+    #[test]
+    fn each_encryption_has_its_own_salt_and_nonce() {
+        let (one, _) = encrypt(&password(), Iterations::MIN, b"sk-1", b"").unwrap();
+        let (two, _) = encrypt(&password(), Iterations::MIN, b"sk-1", b"").unwrap();
+        assert_ne!(one.salt, two.salt);
+        assert_ne!(one.nonce, two.nonce);
+    }
+
+    #[test]
+    fn base64_comes_back_and_short_or_loose_texts_do_not() {
+        let (sealed, _) = encrypt(&password(), Iterations::MIN, b"", b"").unwrap();
+        let text = sealed.to_base64();
+        assert!(Ciphertext::from_base64(&text).unwrap() == sealed);
+        assert!(Ciphertext::from_base64(text.trim_end_matches('=')).is_none() || !text.ends_with('='));
+        assert!(Ciphertext::from_base64(&STANDARD.encode([0; SALT_LEN + NONCE_LEN + TAG_LEN - 1])).is_none());
+        assert!(Ciphertext::from_base64("!").is_none());
+    }
+
+    #[test]
+    fn lists_of_parts_never_look_alike() {
+        assert_ne!(length_prefixed([&b"ab"[..], b"c"]), length_prefixed([&b"a"[..], b"bc"]));
+        assert_ne!(length_prefixed([&b"a"[..]]), length_prefixed([&b"a"[..], b""]));
+    }
+}

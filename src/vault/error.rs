@@ -1,0 +1,91 @@
+//! Everything the vault can refuse or fail at, in one enum.
+//!
+//! Owns the wording. Must not know secrets: no variant carries a value, a password or file contents.
+
+use arbiter_core::ids::KeyId;
+use std::{io, path::PathBuf};
+
+/// Why the vault did not do what was asked. After any of them the file on disk holds what it held
+/// before, with one exception that [`VaultError::Io`] names.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VaultError {
+    /// The operation needs the password, and the vault is locked.
+    #[error("the vault is locked")]
+    Locked,
+    /// The password does not open this vault. A damaged verifier looks the same.
+    #[error("wrong password")]
+    WrongPassword,
+    /// A new vault or a new password needs at least one character.
+    #[error("the password is empty")]
+    EmptyPassword,
+    /// No entry has this id.
+    #[error("no key {0}")]
+    NotFound(KeyId),
+    /// An entry has this id already, and a create never overwrites.
+    #[error("key {0} exists already")]
+    Exists(KeyId),
+    /// The entry is bound to hosts, and the request goes elsewhere (or names no host).
+    #[error("key {id} is not for host {host:?}")]
+    HostRefused {
+        /// The entry.
+        id: KeyId,
+        /// The host the key was asked for; empty when none was named.
+        host: String,
+    },
+    /// The entry does not open: damaged, moved here from another entry, or of another password.
+    #[error("key {id} cannot be read")]
+    Unreadable {
+        /// The entry.
+        id: KeyId,
+    },
+    /// The file is not one this program can fully read. It is never overwritten.
+    #[error("key file {path:?} is refused: {reason}")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, without quoting it.
+        reason: String,
+    },
+    /// The file on disk is no longer the one that was read.
+    #[error("key file {path:?} was changed or removed by another program; lock and unlock to read it again")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file or its directory is open to others, or belongs to someone else.
+    #[error("{path:?} must belong to this user alone; run: {fix}")]
+    Permissions {
+        /// The file or directory.
+        path: PathBuf,
+        /// The shell command that mends it.
+        fix: String,
+    },
+    /// The disk, a quota or a file size limit is exhausted (`ENOSPC`, `EDQUOT`, `EFBIG`).
+    #[error("no space left for the key file")]
+    Full,
+    /// The file would grow beyond what [`crate::Vault::open`] accepts.
+    #[error("the key file would exceed {limit_bytes} bytes")]
+    TooLarge {
+        /// The largest file accepted, in bytes.
+        limit_bytes: u64,
+    },
+    /// The system refused a file operation. When `operation` is `sync the directory of`, the new
+    /// contents are in place and only their durability is unknown.
+    #[error("cannot {operation} {path:?}")]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The operating system gave no random bytes.
+    #[error("no random bytes from the operating system")]
+    Random(#[source] io::Error),
+    /// A count of key derivation rounds outside the accepted range.
+    #[error("{0} key derivation rounds are outside 100000 to 10000000")]
+    Iterations(u32),
+}

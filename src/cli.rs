@@ -25,6 +25,8 @@ mod project;
 mod provider;
 mod request;
 mod run;
+#[cfg(test)]
+mod scripted_server;
 mod secret;
 mod serve;
 mod session;
@@ -155,6 +157,9 @@ impl Connection {
         runtime.block_on(command(&session))
     }
 }
+
+#[cfg(test)]
+mod commands_tests;
 
 #[cfg(test)]
 mod tests {

@@ -46,9 +46,8 @@ impl Client {
             // A proxy of the environment is meant for the world, not for this machine.
             builder = builder.no_proxy();
         }
-        let http = builder
-            .build()
-            .map_err(|error| Failure::Failed(format!("cannot start the client: {error}")))?;
+        let http =
+            builder.build().map_err(|error| Failure::Failed(format!("cannot start the client: {error}")))?;
         Ok(Self { http, base: target.url.clone() })
     }
 
@@ -62,6 +61,13 @@ impl Client {
     pub async fn text(&self, request: &Request) -> Result<String, Failure> {
         let response = self.send(request).await?;
         response.text().await.map_err(|error| broken_off(&error))
+    }
+
+    /// The JSON document at a path of the server itself, outside the API.
+    pub async fn document(&self, segments: &[&str]) -> Result<Value, Failure> {
+        let url = self.below(segments)?;
+        let sent = self.http.get(url).timeout(ANSWER_TIMEOUT).send().await;
+        read(self.accepted(sent).await?).await
     }
 
     /// The first `limit` entries of a list, page by page, and whether there are more.
@@ -90,8 +96,7 @@ impl Client {
 
     /// Opens an event stream; `last` is the last event that was seen.
     pub async fn stream(&self, request: &Request, last: Option<&str>) -> Result<Response, Failure> {
-        let mut builder =
-            self.http.get(self.address(request)?).header(ACCEPT, "text/event-stream");
+        let mut builder = self.http.get(self.address(request)?).header(ACCEPT, "text/event-stream");
         if let Some(last) = last {
             builder = builder.header("Last-Event-ID", last);
         }
@@ -100,10 +105,8 @@ impl Client {
 
     /// Sends; an answer that is no success is a failure.
     async fn send(&self, request: &Request) -> Result<Response, Failure> {
-        let mut builder = self
-            .http
-            .request(request.method.clone(), self.address(request)?)
-            .timeout(ANSWER_TIMEOUT);
+        let mut builder =
+            self.http.request(request.method.clone(), self.address(request)?).timeout(ANSWER_TIMEOUT);
         if let Some(body) = &request.body {
             builder = builder.json(body);
         }
@@ -116,26 +119,31 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
-        let request_id = response
-            .headers()
-            .get("x-request-id")
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
+        let request_id =
+            response.headers().get("x-request-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = response.bytes().await.unwrap_or_default();
         let problem = Problem::from_answer(status.as_u16(), &body, request_id.as_deref());
         Err(Failure::Server(Box::new(problem)))
     }
 
     fn address(&self, request: &Request) -> Result<Url, Failure> {
+        let segments = request.segments.iter().map(String::as_str);
+        let segments: Vec<&str> = ["api", "v1"].into_iter().chain(segments).collect();
+        let mut url = self.below(&segments)?;
+        if !request.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&request.query);
+        }
+        Ok(url)
+    }
+
+    /// The address with these segments below the server's own.
+    fn below(&self, segments: &[&str]) -> Result<Url, Failure> {
         let mut url = self.base.clone();
         url.set_query(None);
         url.path_segments_mut()
             .map_err(|()| Failure::Usage(format!("{} cannot have a path", self.base)))?
             .pop_if_empty()
-            .extend(request.segments.iter().map(String::as_str));
-        if !request.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&request.query);
-        }
+            .extend(segments);
         Ok(url)
     }
 

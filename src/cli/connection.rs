@@ -5,7 +5,7 @@
 
 use super::{data_directory, failure::Failure, output::Form};
 use clap::Args;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::{
     fs, io,
@@ -17,13 +17,13 @@ use url::Url;
 #[derive(Clone, Debug, Args)]
 pub struct Connection {
     /// The server's address; else the local server's
-    #[arg(long, env = "ARBITER_URL", global = true, value_name = "URL")]
+    #[arg(long, env = "ARBITER_URL", global = true, help_heading = "Server", value_name = "URL")]
     url: Option<String>,
     /// The API token; else the local server's admin token
-    #[arg(long, env = "ARBITER_TOKEN", hide_env_values = true, global = true)]
+    #[arg(long, env = "ARBITER_TOKEN", hide_env_values = true, global = true, help_heading = "Server")]
     token: Option<Token>,
     /// The local server's data directory
-    #[arg(long, env = "ARBITER_DATA_DIR", global = true, value_name = "DIR")]
+    #[arg(long, env = "ARBITER_DATA_DIR", global = true, help_heading = "Server", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Print the API's JSON
     #[arg(long, global = true)]
@@ -70,6 +70,7 @@ impl Connection {
     pub fn target(&self) -> Result<Target, Failure> {
         let given = self.url.as_deref().filter(|text| !text.is_empty()).map(parse).transpose()?;
         let token = self.token.clone().map(|token| token.0);
+        let token = token.filter(|token| !token.expose_secret().is_empty());
         if let (Some(url), Some(token)) = (&given, &token) {
             return Ok(Target { url: url.clone(), token: Some(token.clone()) });
         }
@@ -100,8 +101,7 @@ impl Connection {
 }
 
 fn parse(text: &str) -> Result<Url, Failure> {
-    let url = Url::parse(text)
-        .map_err(|error| Failure::Usage(format!("{text:?} is no URL: {error}")))?;
+    let url = Url::parse(text).map_err(|error| Failure::Usage(format!("{text:?} is no URL: {error}")))?;
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
         Ok(url)
     } else {
@@ -129,10 +129,7 @@ fn read_optional(path: &Path) -> Result<Option<String>, Failure> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
-    use secrecy::ExposeSecret;
 
     fn directory_of_a_server() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();

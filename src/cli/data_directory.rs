@@ -21,10 +21,7 @@ pub fn resolve(given: Option<&Path>) -> Result<PathBuf, Failure> {
     choose(given, |name| std::env::var_os(name))
 }
 
-fn choose(
-    given: Option<&Path>,
-    variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<PathBuf, Failure> {
+fn choose(given: Option<&Path>, variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Failure> {
     if let Some(path) = given {
         return Ok(path.to_owned());
     }

@@ -46,7 +46,7 @@ fn detail(data: &Value) -> String {
     if let Some(Value::String(reason)) = data.get("reason") {
         parts.push(format!("({reason})"));
     }
-    parts.join("  ")
+    parts.join(" ")
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
     fn a_change_shows_both_values_and_the_reason() {
         assert_eq!(
             line("bead.status_change", json!({"old": "open", "new": "blocked", "reason": "no paint"})),
-            "    12  2026-11-23T00:00:00.007Z  bead.status_change      bd-1  open → blocked  (no paint)"
+            "    12  2026-11-23T00:00:00.007Z  bead.status_change      bd-1  open → blocked (no paint)"
         );
         let updated = json!({"changes": {"priority": {"old": 2, "new": 0}}});
         assert!(line("bead.updated", updated).ends_with("priority: 2 → 0"));

@@ -29,11 +29,7 @@ impl Output {
     /// Output in `form`; emphasis only on a terminal and without `NO_COLOR`.
     pub fn new(form: Form) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let emphasis = if !plain && io::stdout().is_terminal() {
-            Emphasis::Bold
-        } else {
-            Emphasis::None
-        };
+        let emphasis = if !plain && io::stdout().is_terminal() { Emphasis::Bold } else { Emphasis::None };
         Self { form, emphasis }
     }
 

@@ -35,9 +35,7 @@ pub fn from_environment() -> Result<Option<SecretString>, Failure> {
         Ok(text) if text.is_empty() => Err(Failure::Refused(format!("{VARIABLE} is empty"))),
         Ok(text) => Ok(Some(SecretString::from(text))),
         Err(env::VarError::NotPresent) => Ok(None),
-        Err(env::VarError::NotUnicode(_)) => {
-            Err(Failure::Refused(format!("{VARIABLE} is not valid UTF-8")))
-        }
+        Err(env::VarError::NotUnicode(_)) => Err(Failure::Refused(format!("{VARIABLE} is not valid UTF-8"))),
     }
 }
 
@@ -88,8 +86,6 @@ pub fn ask_twice(prompt: &str) -> Result<SecretString, Failure> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 

@@ -51,9 +51,7 @@ impl Request {
         let mut body = serde_json::to_value(value)
             .map_err(|error| Failure::Failed(format!("cannot write the request: {error}")))?;
         if let Value::Object(fields) = &mut body {
-            fields.retain(|_, value| {
-                !value.is_null() && !value.as_array().is_some_and(Vec::is_empty)
-            });
+            fields.retain(|_, value| !value.is_null() && !value.as_array().is_some_and(Vec::is_empty));
         }
         self.body = Some(body);
         Ok(self)
@@ -62,8 +60,6 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
     use serde_json::json;
 

@@ -37,8 +37,8 @@ impl KeySource {
         }
         if let Some(path) = &self.api_key_file {
             let name = path.display().to_string();
-            let file = fs::File::open(path)
-                .map_err(|source| Failure::io(format!("cannot read {name}"), source))?;
+            let file =
+                fs::File::open(path).map_err(|source| Failure::io(format!("cannot read {name}"), source))?;
             return all_of(file, &name).map(Some);
         }
         if self.api_key_prompt { ask("API key: ").map(Some) } else { Ok(None) }
@@ -52,9 +52,7 @@ impl KeySource {
         if io::stdin().is_terminal() {
             return ask("Key: ");
         }
-        Err(Failure::Usage(
-            "no key: give --api-key-stdin or --api-key-file, or run in a terminal".to_owned(),
-        ))
+        Err(Failure::Usage("no key: give --api-key-stdin or --api-key-file, or run in a terminal".to_owned()))
     }
 }
 
@@ -90,8 +88,6 @@ fn accepted(text: &str, name: &str) -> Result<SecretString, Failure> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

@@ -32,12 +32,7 @@ impl Session {
     }
 
     /// Prints up to `limit` entries of a list, and a note when there are more.
-    pub async fn list(
-        &self,
-        request: Request,
-        limit: usize,
-        columns: &[Column],
-    ) -> Result<(), Failure> {
+    pub async fn list(&self, request: Request, limit: usize, columns: &[Column]) -> Result<(), Failure> {
         let (rows, rest) = self.client.list(&request, limit).await?;
         self.output.list(&rows, columns)?;
         if rest == Rest::More {

@@ -10,8 +10,7 @@ const CELL_MAX: usize = 60;
 /// What stands between two columns.
 const GAP: &str = "  ";
 /// The fields that come first in a record; the others follow by name.
-const FIRST: [&str; 8] =
-    ["id", "name", "title", "question", "status", "state", "type", "priority"];
+const FIRST: [&str; 8] = ["id", "name", "title", "question", "status", "state", "type", "priority"];
 
 /// A column: its title, and the field that fills it (`a.b` for a field within a field).
 pub type Column = (&'static str, &'static str);

@@ -3,8 +3,8 @@
 //! Owns the values and nothing else; their meaning stands at the fields.
 
 use super::settings::{
-    Actors, Authentication, Decisions, Dispatch, Events, Http, Log, LogFormat, LogLevel,
-    LogTargets, Providers, Store, Vault,
+    Actors, Authentication, Decisions, Dispatch, Events, Http, Log, LogFormat, LogLevel, LogTargets,
+    Providers, Store, Vault,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -27,42 +27,25 @@ impl Default for Http {
 
 impl Default for Store {
     fn default() -> Self {
-        Self {
-            group_commit_max: 256,
-            queue_max: 4_096,
-            readers: 4,
-        }
+        Self { group_commit_max: 256, queue_max: 4_096, readers: 4 }
     }
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self {
-            buffer: 1_000,
-            retention_days: 30,
-            retention_max: 5_000_000,
-        }
+        Self { buffer: 1_000, retention_days: 30, retention_max: 5_000_000 }
     }
 }
 
 impl Default for Actors {
     fn default() -> Self {
-        Self {
-            threads: 1,
-            mailbox: 64,
-            idle_retire_ms: 60_000,
-            restart_limit: 5,
-            restart_window_ms: 60_000,
-        }
+        Self { threads: 1, mailbox: 64, idle_retire_ms: 60_000, restart_limit: 5, restart_window_ms: 60_000 }
     }
 }
 
 impl Default for Vault {
     fn default() -> Self {
-        Self {
-            kdf_iterations: 600_000,
-            auto_lock_sec: 0,
-        }
+        Self { kdf_iterations: 600_000, auto_lock_sec: 0 }
     }
 }
 
@@ -94,19 +77,13 @@ impl Default for Dispatch {
 
 impl Default for Decisions {
     fn default() -> Self {
-        Self {
-            timeout_sec: 172_800,
-        }
+        Self { timeout_sec: 172_800 }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            level: LogLevel::Info,
-            targets: LogTargets::default(),
-        }
+        Self { format: LogFormat::Text, level: LogLevel::Info, targets: LogTargets::default() }
     }
 }
 

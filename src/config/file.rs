@@ -7,26 +7,19 @@ use std::path::Path;
 
 /// Reads the file at `path` as a layer.
 pub fn read(path: &Path) -> Result<Layer, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     parse(&text, path)
 }
 
 /// `text` as the layer that a file at `path` holds.
 pub fn parse(text: &str, path: &Path) -> Result<Layer, ConfigError> {
-    let table: toml::Table = toml::from_str(text).map_err(|source| ConfigError::Syntax {
-        path: path.to_owned(),
-        source: Box::new(source),
-    })?;
+    let table: toml::Table = toml::from_str(text)
+        .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
     let keys = super::layers::leaves(&table)
         .into_iter()
         .map(|(key, _)| {
-            let source = Source::File {
-                path: path.to_owned(),
-                line: line_of(text, &key),
-            };
+            let source = Source::File { path: path.to_owned(), line: line_of(text, &key) };
             (key, source)
         })
         .collect();
@@ -46,18 +39,12 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
             section.clone()
         } else if let Some((name, _)) = line.split_once('=') {
             let name = plain(name);
-            if section.is_empty() {
-                name
-            } else {
-                format!("{section}.{name}")
-            }
+            if section.is_empty() { name } else { format!("{section}.{name}") }
         } else {
             continue;
         };
         // An inline table sets all keys below its own name on this line.
-        let inline = key
-            .strip_prefix(here.as_str())
-            .is_some_and(|rest| rest.starts_with('.'));
+        let inline = key.strip_prefix(here.as_str()).is_some_and(|rest| rest.starts_with('.'));
         if here == key || (inline && line.contains('{')) {
             return Some(index + 1);
         }
@@ -67,9 +54,7 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
 
 /// A key without quotes and blanks.
 fn plain(name: &str) -> String {
-    name.chars()
-        .filter(|c| !c.is_whitespace() && !matches!(c, '"' | '\''))
-        .collect()
+    name.chars().filter(|c| !c.is_whitespace() && !matches!(c, '"' | '\'')).collect()
 }
 
 #[cfg(test)]
@@ -94,9 +79,6 @@ mod tests {
     #[test]
     fn a_file_that_is_no_toml_is_named() {
         let error = parse("[http\n", Path::new("/etc/arbiter.toml")).err();
-        assert_eq!(
-            error.map(|e| e.to_string()).as_deref(),
-            Some("/etc/arbiter.toml is not valid TOML")
-        );
+        assert_eq!(error.map(|e| e.to_string()).as_deref(), Some("/etc/arbiter.toml is not valid TOML"));
     }
 }

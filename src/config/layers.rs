@@ -65,13 +65,7 @@ pub fn from_flags(flags: &[Flag], defaults: &BTreeMap<String, Value>) -> Layer {
     let mut layer = Layer::default();
     for flag in flags {
         let value = typed(&flag.value, defaults.get(flag.key));
-        layer.set(
-            flag.key.to_owned(),
-            value,
-            Source::Flag {
-                name: flag.name.to_owned(),
-            },
-        );
+        layer.set(flag.key.to_owned(), value, Source::Flag { name: flag.name.to_owned() });
     }
     layer
 }
@@ -105,10 +99,7 @@ fn typed(text: &str, default: Option<&Value>) -> Value {
 
 /// The entries of a list written with commas, in brackets and quotes or not.
 fn list(text: &str) -> Vec<Value> {
-    let inner = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     inner
         .split(',')
         .map(|entry| entry.trim().trim_matches(['"', '\'']))
@@ -125,12 +116,8 @@ fn insert(table: &mut Table, key: &str, value: Value) -> bool {
             true
         }
         Some((section, rest)) => {
-            let inner = table
-                .entry(section.to_owned())
-                .or_insert_with(|| Value::Table(Table::new()));
-            inner
-                .as_table_mut()
-                .is_some_and(|inner| insert(inner, rest, value))
+            let inner = table.entry(section.to_owned()).or_insert_with(|| Value::Table(Table::new()));
+            inner.as_table_mut().is_some_and(|inner| insert(inner, rest, value))
         }
     }
 }
@@ -141,10 +128,7 @@ mod tests {
 
     fn defaults() -> BTreeMap<String, Value> {
         BTreeMap::from([
-            (
-                "http.listen".to_owned(),
-                Value::String("127.0.0.1:8080".to_owned()),
-            ),
+            ("http.listen".to_owned(), Value::String("127.0.0.1:8080".to_owned())),
             ("http.allowed_hosts".to_owned(), Value::Array(Vec::new())),
             ("store.readers".to_owned(), Value::Integer(4)),
         ])
@@ -166,10 +150,7 @@ mod tests {
         let found: BTreeMap<_, _> = leaves(&layer.table).into_iter().collect();
         assert_eq!(found.len(), 3);
         assert_eq!(found["http.listen"].as_str(), Some("8080"));
-        assert_eq!(
-            found["http.allowed_hosts"].as_array().map(Vec::len),
-            Some(2)
-        );
+        assert_eq!(found["http.allowed_hosts"].as_array().map(Vec::len), Some(2));
         assert_eq!(found["store.readers"].as_integer(), Some(10));
     }
 

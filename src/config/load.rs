@@ -51,10 +51,7 @@ impl Settings {
     /// The settings and sources of a program that reads neither file nor environment nor flags.
     pub fn built_in() -> Loaded {
         let settings = Self::default();
-        let sources = values_of(&settings)
-            .into_keys()
-            .map(|key| (key, Source::Default))
-            .collect();
+        let sources = values_of(&settings).into_keys().map(|key| (key, Source::Default)).collect();
         Loaded { settings, sources }
     }
 }
@@ -82,14 +79,9 @@ pub fn values_of(settings: &Settings) -> BTreeMap<String, Value> {
     layers::leaves(&table).into_iter().collect()
 }
 
-fn combine(
-    defaults: &BTreeMap<String, Value>,
-    above: Vec<layers::Layer>,
-) -> Result<Loaded, ConfigError> {
-    let mut sources: BTreeMap<String, Source> = defaults
-        .keys()
-        .map(|key| (key.clone(), Source::Default))
-        .collect();
+fn combine(defaults: &BTreeMap<String, Value>, above: Vec<layers::Layer>) -> Result<Loaded, ConfigError> {
+    let mut sources: BTreeMap<String, Source> =
+        defaults.keys().map(|key| (key.clone(), Source::Default)).collect();
     let mut problems = Vec::new();
     let mut figment = Figment::from(Serialized::defaults(Settings::default()));
     for layer in above {
@@ -106,10 +98,7 @@ fn combine(
         return Err(ConfigError::Invalid { problems });
     }
     let settings: Settings = figment.extract().map_err(|error| ConfigError::Invalid {
-        problems: error
-            .into_iter()
-            .map(|one| wrong_type(&one, &sources))
-            .collect(),
+        problems: error.into_iter().map(|one| wrong_type(&one, &sources)).collect(),
     })?;
     let problems = ranges::problems(&settings, &values_of(&settings), &sources);
     if problems.is_empty() {
@@ -141,16 +130,10 @@ fn misplaced(
             detail: "is a section, not a value".to_owned(),
         });
     }
-    let sections = defaults
-        .keys()
-        .filter_map(|known| Some(known.rsplit_once('.')?.0));
+    let sections = defaults.keys().filter_map(|known| Some(known.rsplit_once('.')?.0));
     let known = defaults.keys().map(String::as_str).chain(sections);
     let nearest = nearest::nearest(&key, known)?.to_owned();
-    Some(Problem::UnknownKey {
-        key,
-        found_in,
-        nearest,
-    })
+    Some(Problem::UnknownKey { key, found_in, nearest })
 }
 
 fn wrong_type(error: &figment::Error, sources: &BTreeMap<String, Source>) -> Problem {
@@ -162,11 +145,7 @@ fn wrong_type(error: &figment::Error, sources: &BTreeMap<String, Source>) -> Pro
         Some((key, source)) => (key.clone(), source.clone()),
         None => (error.path.join("."), Source::Default),
     };
-    Problem::Unfit {
-        key,
-        found_in,
-        detail: error.kind.to_string(),
-    }
+    Problem::Unfit { key, found_in, detail: error.kind.to_string() }
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The layers as a user meets them.
 
-#![allow(clippy::unwrap_used)]
-
 use super::*;
 use crate::config::{Authentication, LogLevel};
 use std::io::Write;
@@ -13,41 +11,27 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 }
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
 }
 
 fn refusal(text: &str, pairs: &[(&str, &str)]) -> String {
     let file = file(text);
     let error = Settings::load(Some(file.path()), environment(pairs), &[]).unwrap_err();
-    error
-        .to_string()
-        .replace(&file.path().display().to_string(), "FILE")
+    error.to_string().replace(&file.path().display().to_string(), "FILE")
 }
 
 #[test]
 fn without_layers_every_value_is_the_default_and_says_so() {
     let loaded = Settings::load(None, [], &[]).unwrap();
     assert_eq!(loaded, Settings::built_in());
-    assert!(
-        loaded
-            .sources
-            .values()
-            .all(|source| *source == Source::Default)
-    );
+    assert!(loaded.sources.values().all(|source| *source == Source::Default));
     assert_eq!(loaded.entries().len(), loaded.sources.len());
 }
 
 #[test]
 fn a_later_layer_wins_and_each_value_names_its_layer() {
     let file = file("[http]\nlisten = \"127.0.0.1:1\"\nmax_streams = 5\n[store]\nreaders = 2\n");
-    let flag = Flag {
-        name: "--listen",
-        key: "http.listen",
-        value: "127.0.0.1:3".to_owned(),
-    };
+    let flag = Flag { name: "--listen", key: "http.listen", value: "127.0.0.1:3".to_owned() };
     let loaded = Settings::load(
         Some(file.path()),
         environment(&[
@@ -65,20 +49,14 @@ fn a_later_layer_wins_and_each_value_names_its_layer() {
     assert_eq!(loaded.settings.log.targets.event_bus, LogLevel::Debug);
     let source = |key: &str| loaded.sources[key].to_string();
     assert_eq!(source("http.listen"), "flag --listen");
-    assert_eq!(
-        source("http.max_streams"),
-        format!("{}:3", file.path().display())
-    );
+    assert_eq!(source("http.max_streams"), format!("{}:3", file.path().display()));
     assert_eq!(source("store.readers"), "env ARBITER_STORE__READERS");
     assert_eq!(source("log.level"), "default");
 }
 
 #[test]
 fn unknown_keys_are_all_named_with_their_place_and_the_nearest_known_one() {
-    let text = refusal(
-        "[http]\nlisen = \"x\"\n[stor]\n",
-        &[("ARBITER_LOG__LEVL", "info")],
-    );
+    let text = refusal("[http]\nlisen = \"x\"\n[stor]\n", &[("ARBITER_LOG__LEVL", "info")]);
     assert_eq!(
         text,
         "unknown key `http.lisen` (FILE:2); did you mean `http.listen`?\n\
@@ -90,37 +68,19 @@ fn unknown_keys_are_all_named_with_their_place_and_the_nearest_known_one() {
 #[test]
 fn a_value_of_the_wrong_type_names_its_key_and_place() {
     let text = refusal("[store]\nreaders = \"many\"\n", &[]);
-    assert!(
-        text.starts_with("`store.readers` (FILE:2): invalid type: found string"),
-        "{text}"
-    );
+    assert!(text.starts_with("`store.readers` (FILE:2): invalid type: found string"), "{text}");
     let text = refusal("", &[("ARBITER_HTTP__LISTEN", "8080")]);
-    assert!(
-        text.starts_with("`http.listen` (env ARBITER_HTTP__LISTEN): "),
-        "{text}"
-    );
+    assert!(text.starts_with("`http.listen` (env ARBITER_HTTP__LISTEN): "), "{text}");
     let text = refusal("", &[("ARBITER_LOG__LEVEL", "loud")]);
-    assert!(
-        text.contains("`log.level`") && text.contains("loud"),
-        "{text}"
-    );
+    assert!(text.contains("`log.level`") && text.contains("loud"), "{text}");
     let text = refusal("[http]\nallowed_hosts = [\"a\", 3]\n", &[]);
-    assert!(
-        text.starts_with("`http.allowed_hosts` (FILE:2): invalid type"),
-        "{text}"
-    );
-    assert_eq!(
-        refusal("http = 3\n", &[]),
-        "`http` (FILE:1): is a section, not a value"
-    );
+    assert!(text.starts_with("`http.allowed_hosts` (FILE:2): invalid type"), "{text}");
+    assert_eq!(refusal("http = 3\n", &[]), "`http` (FILE:1): is a section, not a value");
 }
 
 #[test]
 fn a_number_out_of_range_is_refused_with_the_range() {
-    let text = refusal(
-        "[vault]\nkdf_iterations = 1000\n[dispatch]\nlease_ttl_sec = 5\n",
-        &[],
-    );
+    let text = refusal("[vault]\nkdf_iterations = 1000\n[dispatch]\nlease_ttl_sec = 5\n", &[]);
     assert_eq!(
         text,
         "`vault.kdf_iterations` (FILE:2): 1000 is not within 100000 to 100000000\n\
@@ -140,19 +100,13 @@ fn authentication_is_off_on_loopback_only() {
 #[test]
 fn an_empty_section_is_no_mistake() {
     let file = file("[http]\n[log.targets]\n");
-    assert_eq!(
-        Settings::load(Some(file.path()), [], &[]).unwrap().settings,
-        Settings::default()
-    );
+    assert_eq!(Settings::load(Some(file.path()), [], &[]).unwrap().settings, Settings::default());
 }
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let error = Settings::load(Some(Path::new("/nowhere/arbiter.toml")), [], &[]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "cannot read the configuration file /nowhere/arbiter.toml"
-    );
+    assert_eq!(error.to_string(), "cannot read the configuration file /nowhere/arbiter.toml");
 }
 
 #[test]

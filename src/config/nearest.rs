@@ -45,12 +45,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_key_finds_its_neighbour() {
-        let known = [
-            "http.listen",
-            "http.max_streams",
-            "log.level",
-            "store.readers",
-        ];
+        let known = ["http.listen", "http.max_streams", "log.level", "store.readers"];
         assert_eq!(nearest("http.lisen", known), Some("http.listen"));
         assert_eq!(nearest("htp.max_stream", known), Some("http.max_streams"));
         assert_eq!(nearest("listen", known), Some("http.listen"));

@@ -93,8 +93,6 @@ pub fn problems(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::panic)]
-
     use super::*;
     use crate::config::load::values_of;
 

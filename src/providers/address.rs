@@ -18,8 +18,7 @@ pub(crate) enum Reach {
 
 /// Metadata services outside of the ranges that are forbidden as a whole: Azure's wire server and
 /// Alibaba Cloud.
-const METADATA_V4: [Ipv4Addr; 2] =
-    [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200)];
+const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200)];
 
 /// Metadata services within unique local addresses: EC2, EKS Pod Identity, Google Cloud.
 const METADATA_V6: [Ipv6Addr; 3] = [
@@ -63,7 +62,8 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
     }
     match address.segments()[0] {
         _ if METADATA_V6.contains(&address) => Reach::Forbidden,
-        0xfe80..=0xfeff | 0xff00..=0xffff => Reach::Forbidden,
+        // Link-local, the old site-local, multicast.
+        0xfe80..=0xffff => Reach::Forbidden,
         0xfc00..=0xfdff => Reach::Local,
         _ => Reach::Public,
     }

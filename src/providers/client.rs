@@ -88,7 +88,9 @@ impl Client {
         }
         match builder.build() {
             Ok(http) => Ok(Self { endpoint, http, timeouts }),
-            Err(error) => Err(CallError::new(CallErrorKind::Unreachable, presentable(&with_sources(&error), None))),
+            Err(error) => {
+                Err(CallError::new(CallErrorKind::Unreachable, presentable(&with_sources(&error), None)))
+            }
         }
     }
 
@@ -109,7 +111,11 @@ impl Client {
     /// # Errors
     /// [`CallError`]; its kind says whether the key, the model, the request, the provider or the way
     /// to it is at fault.
-    pub async fn chat(&self, key: Option<&SecretString>, request: &ChatRequest) -> Result<ChatAnswer, CallError> {
+    pub async fn chat(
+        &self,
+        key: Option<&SecretString>,
+        request: &ChatRequest,
+    ) -> Result<ChatAnswer, CallError> {
         let asked = Asked { model: Some(&request.model), key: usable(key) };
         let call = self
             .http
@@ -187,9 +193,10 @@ fn bearer(key: &str) -> Result<HeaderValue, CallError> {
             value.set_sensitive(true);
             Ok(value)
         }
-        Err(_) => {
-            Err(CallError::new(CallErrorKind::Auth, "the key holds a character that no header may carry, such as a line end"))
-        }
+        Err(_) => Err(CallError::new(
+            CallErrorKind::Auth,
+            "the key holds a character that no header may carry, such as a line end",
+        )),
     }
 }
 

@@ -14,9 +14,7 @@ mod redact;
 mod refusal;
 mod resolver;
 
-pub use chat::{
-    ChatAnswer, ChatRequest, Message, ModelInfo, Role, Tool, ToolCall, Usage,
-};
+pub use chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Role, Tool, ToolCall, Usage};
 pub use client::{Client, MAX_ANSWER_BYTES, Timeouts};
 pub use endpoint::{Endpoint, EndpointError, EndpointPolicy, HttpPolicy};
 pub use error::{CallError, CallErrorKind};

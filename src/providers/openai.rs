@@ -184,7 +184,11 @@ mod tests {
                 Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") },
                 Message::tool_result("c1", "done"),
             ],
-            tools: vec![Tool { name: "finish".into(), description: "ends".into(), parameters: json!({"type": "object"}) }],
+            tools: vec![Tool {
+                name: "finish".into(),
+                description: "ends".into(),
+                parameters: json!({"type": "object"}),
+            }],
             temperature: Some(0.5),
             max_tokens: Some(10),
         };
@@ -207,8 +211,13 @@ mod tests {
 
     #[test]
     fn a_request_without_wishes_states_none() {
-        let request =
-            ChatRequest { model: "m".into(), messages: vec![], tools: vec![], temperature: None, max_tokens: None };
+        let request = ChatRequest {
+            model: "m".into(),
+            messages: vec![],
+            tools: vec![],
+            temperature: None,
+            max_tokens: None,
+        };
         assert_eq!(chat_body(&request), json!({"model": "m", "messages": [], "stream": false}));
     }
 
@@ -221,14 +230,19 @@ mod tests {
         let answer = read_chat(body, "asked").unwrap();
         assert_eq!((answer.model.as_str(), answer.content.as_str()), ("asked", ""));
         assert_eq!(answer.usage, Usage::default());
-        let calls: Vec<_> = answer.tool_calls.iter().map(|call| (call.id.as_str(), call.arguments.as_str())).collect();
+        let calls: Vec<_> =
+            answer.tool_calls.iter().map(|call| (call.id.as_str(), call.arguments.as_str())).collect();
         assert_eq!(calls, [("call_0", r#"{"summary":"x"}"#), ("call_1", "{}")]);
     }
 
     #[test]
     fn content_in_parts_and_refusals_are_text() {
-        let text = |message: Value| read_chat(json!({"choices": [{"message": message}]}), "m").unwrap().content;
-        assert_eq!(text(json!({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})), "ab");
+        let text =
+            |message: Value| read_chat(json!({"choices": [{"message": message}]}), "m").unwrap().content;
+        assert_eq!(
+            text(json!({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})),
+            "ab"
+        );
         assert_eq!(text(json!({"content": null, "refusal": "I cannot"})), "I cannot");
     }
 
@@ -244,7 +258,8 @@ mod tests {
         let body = json!({"data": [
             {"id": "a"}, {"id": "b", "max_model_len": 8192}, {"id": "c", "context_length": 0}, {"name": "no id"},
         ]});
-        let read: Vec<_> = read_models(&body).unwrap().into_iter().map(|m| (m.id, m.context_window)).collect();
+        let read: Vec<_> =
+            read_models(&body).unwrap().into_iter().map(|m| (m.id, m.context_window)).collect();
         assert_eq!(read, [("a".into(), None), ("b".into(), Some(8192)), ("c".into(), None)]);
         assert_eq!(read_models(&json!([{"id": "a"}])).unwrap().len(), 1);
         assert_eq!(read_models(&json!({"data": null})).unwrap(), []);

@@ -22,7 +22,12 @@ pub(crate) struct Asked<'a> {
 }
 
 /// The error that an answer with another status than success stands for.
-pub(crate) fn from_status(status: StatusCode, headers: &HeaderMap, body: &[u8], asked: Asked<'_>) -> CallError {
+pub(crate) fn from_status(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    asked: Asked<'_>,
+) -> CallError {
     let text = String::from_utf8_lossy(body);
     let said = Said::read(&text);
     let kind = kind_of(status.as_u16(), headers, &said, asked);
@@ -91,8 +96,12 @@ impl Said {
     /// The words of OpenAI, vLLM, llama.cpp, Anthropic and others for the same thing.
     fn speaks_of_context(&self) -> bool {
         const CODES: [&str; 2] = ["context_length_exceeded", "exceed_context_size_error"];
-        const PHRASES: [&str; 4] =
-            ["maximum context length", "context length exceeded", "prompt is too long", "exceeds the available context size"];
+        const PHRASES: [&str; 4] = [
+            "maximum context length",
+            "context length exceeded",
+            "prompt is too long",
+            "exceeds the available context size",
+        ];
         let message = self.message.to_ascii_lowercase();
         CODES.contains(&self.code.as_str()) || PHRASES.iter().any(|phrase| message.contains(phrase))
     }
@@ -136,8 +145,16 @@ mod tests {
             (403, "{}", CallErrorKind::Auth),
             (404, r#"{"error":"model \"m\" not found"}"#, not_found.clone()),
             (400, r#"{"error":{"code":"model_not_found","message":"no"}}"#, not_found),
-            (400, r#"{"error":{"code":"context_length_exceeded","message":"no"}}"#, CallErrorKind::ContextTooLong),
-            (400, r#"{"message":"This model's maximum context length is 8 tokens"}"#, CallErrorKind::ContextTooLong),
+            (
+                400,
+                r#"{"error":{"code":"context_length_exceeded","message":"no"}}"#,
+                CallErrorKind::ContextTooLong,
+            ),
+            (
+                400,
+                r#"{"message":"This model's maximum context length is 8 tokens"}"#,
+                CallErrorKind::ContextTooLong,
+            ),
             (413, "<html>", CallErrorKind::ContextTooLong),
             (400, r#"{"error":{"message":"bad"}}"#, CallErrorKind::Refused),
             (402, "", CallErrorKind::Refused),
@@ -167,15 +184,24 @@ mod tests {
     fn a_wait_is_read_in_every_form_and_bounded() {
         let wait = |pairs: &[(&'static str, &'static str)]| {
             let pairs = pairs.iter().map(|(name, value)| {
-                (reqwest::header::HeaderName::from_static(name), reqwest::header::HeaderValue::from_static(value))
+                (
+                    reqwest::header::HeaderName::from_static(name),
+                    reqwest::header::HeaderValue::from_static(value),
+                )
             });
             retry_after(&pairs.collect())
         };
         let date = ("date", "Wed, 21 Oct 2026 07:27:00 GMT");
         assert_eq!(wait(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
         assert_eq!(wait(&[("retry-after", "1.5")]), Some(Duration::from_millis(1500)));
-        assert_eq!(wait(&[("retry-after-ms", "250"), ("retry-after", "1")]), Some(Duration::from_millis(250)));
-        assert_eq!(wait(&[date, ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")]), Some(Duration::from_secs(60)));
+        assert_eq!(
+            wait(&[("retry-after-ms", "250"), ("retry-after", "1")]),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!(
+            wait(&[date, ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")]),
+            Some(Duration::from_secs(60))
+        );
         assert_eq!(wait(&[date, ("retry-after", "Wed, 21 Oct 2026 07:26:00 GMT")]), Some(Duration::ZERO));
         assert_eq!(wait(&[("retry-after", "99999999999")]), Some(MAX_RETRY_AFTER));
         for nonsense in ["-1", "soon", "NaN", ""] {

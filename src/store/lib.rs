@@ -1,1 +1,51 @@
-//! arbiter-store
+//! The store: one SQLite file, one writer thread with group commit, a few readers.
+//!
+//! Owns every line of SQL, the directory's lock, migrations and the event log with its hash chain. Knows
+//! nothing of actors, HTTP or secrets. Every change goes through [`Store::commit`] as a [`Unit`]; the
+//! answer comes after the fsync.
+
+mod agents;
+mod apply;
+mod beads;
+mod checkpoints;
+mod comments;
+mod connection;
+mod decisions;
+mod dependencies;
+mod error;
+mod events;
+mod handle;
+mod heartbeats;
+mod idempotency;
+mod leases;
+mod lock;
+mod migrate;
+mod operation;
+mod page;
+mod projects;
+mod providers;
+mod queries;
+mod readers;
+mod readiness;
+mod runs;
+mod table;
+mod tokens;
+mod unit;
+mod verify;
+mod writer;
+
+pub use beads::{BeadDetail, BeadFilter, BeadSort, Links};
+pub use comments::Comment;
+pub use decisions::DecisionFilter;
+pub use error::StoreError;
+pub use events::{EventPage, EventRange, TypeCount};
+pub use handle::{Options, Store};
+pub use heartbeats::Heartbeat;
+pub use idempotency::{IdempotencyKey, KeptAnswer};
+pub use lock::{DirectoryLock, LockError};
+pub use page::{Page, PageRequest};
+pub use queries::Counts;
+pub use runs::RunFilter;
+pub use unit::{Change, Committed, Unit, Write};
+pub use verify::{Verified, VerifyError};
+pub use writer::{Publish, WriterStats};

@@ -12,8 +12,6 @@ use hyper::body::Frame;
 use hyper::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A body that may break while it is sent.
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -31,7 +29,7 @@ pub(crate) fn chat_answer(reply: &Reply, chat: &ChatInput) -> (&'static str, Str
 }
 
 /// The response that carries `text` as the reply wants it, or breaks on the way.
-pub(crate) fn response(reply: &Reply, content_type: &str, text: String, sent: Arc<AtomicU64>) -> Response<Body> {
+pub(crate) fn response(reply: &Reply, content_type: &str, text: String) -> Response<Body> {
     let mut builder = Response::builder().status(reply.status);
     if !reply.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
         builder = builder.header(CONTENT_TYPE, content_type);
@@ -39,15 +37,14 @@ pub(crate) fn response(reply: &Reply, content_type: &str, text: String, sent: Ar
     for (name, value) in &reply.headers {
         builder = builder.header(name, value);
     }
-    builder.body(body(reply.fault.clone(), text, sent)).expect("a script's headers are well formed")
+    builder.body(body(reply.fault.clone(), text)).expect("a script's headers are well formed")
 }
 
-fn body(fault: Option<Fault>, text: String, sent: Arc<AtomicU64>) -> Body {
+fn body(fault: Option<Fault>, text: String) -> Body {
     let bytes = Bytes::from(text);
     let half = bytes.slice(..bytes.len() / 2);
     let pieces = match fault {
         None | Some(Fault::Hang) => {
-            sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             return Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
         }
         Some(Fault::CutInTheMiddle) => {
@@ -77,13 +74,8 @@ fn body(fault: Option<Fault>, text: String, sent: Arc<AtomicU64>) -> Body {
             stream::iter(broken.map(Ok)).boxed()
         }
     };
-    let counted = pieces.map(move |piece: io::Result<Bytes>| {
-        piece.map(|bytes| {
-            sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            Frame::data(bytes)
-        })
-    });
-    BodyExt::boxed_unsync(StreamBody::new(counted))
+    let frames = pieces.map(|piece: io::Result<Bytes>| piece.map(Frame::data));
+    BodyExt::boxed_unsync(StreamBody::new(frames))
 }
 
 fn whole(reply: &Reply, chat: &ChatInput) -> Value {
@@ -114,7 +106,8 @@ fn streamed(reply: &Reply, chat: &ChatInput) -> String {
         });
         format!("data: {chunk}\n\n")
     };
-    let delta = |delta: Value| chunk(json!([{"index": 0, "delta": delta, "finish_reason": null}]), Value::Null);
+    let delta =
+        |delta: Value| chunk(json!([{"index": 0, "delta": delta, "finish_reason": null}]), Value::Null);
     let mut text = delta(json!({"role": "assistant", "content": ""}));
     for word in reply.text.split_inclusive(' ') {
         text.push_str(&delta(json!({"content": word})));

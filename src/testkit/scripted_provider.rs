@@ -12,7 +12,6 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -34,7 +33,6 @@ struct State {
     script: Mutex<Script>,
     requests: Mutex<Vec<RecordedRequest>>,
     chats: watch::Sender<usize>,
-    sent: Arc<AtomicU64>,
 }
 
 /// A running scripted provider; it ends when dropped.
@@ -58,11 +56,12 @@ impl ScriptedProvider {
             script: Mutex::new(script),
             requests: Mutex::default(),
             chats: watch::Sender::new(0),
-            sent: Arc::default(),
         });
         let (stop, stopped) = oneshot::channel();
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime can be built");
         let served = Arc::clone(&state);
         let thread = std::thread::Builder::new()
             .name("scripted-provider".into())
@@ -109,11 +108,6 @@ impl ScriptedProvider {
         assert!(waited.is_ok(), "only {} of {count} chats were asked", self.chat_count());
     }
 
-    /// How many bytes of bodies were handed to the sockets.
-    pub fn body_bytes_sent(&self) -> u64 {
-        self.state.sent.load(Ordering::Relaxed)
-    }
-
     /// Follows another script from the next request on; counts go on.
     pub fn set_script(&self, script: Script) {
         *lock(&self.state.script) = script;
@@ -151,7 +145,9 @@ async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
         let Ok((connection, _)) = listener.accept().await else { continue };
         let state = Arc::clone(&state);
         let service = hyper::service::service_fn(move |request| answer(request, Arc::clone(&state)));
-        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service));
+        tokio::spawn(
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service),
+        );
     }
 }
 
@@ -159,9 +155,11 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
     let path = request.uri().path().to_owned();
     let header = request.headers().get(AUTHORIZATION);
     let authorization = header.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body =
+        request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let recorded = RecordedRequest { path: path.clone(), authorization: authorization.clone(), body: body.clone() };
+    let recorded =
+        RecordedRequest { path: path.clone(), authorization: authorization.clone(), body: body.clone() };
     lock(&state.requests).push(recorded);
     let script = lock(&state.script).clone();
     let wanted = script.required_key.as_ref().map(|key| format!("Bearer {key}"));
@@ -175,21 +173,24 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
                 number = *count;
             });
             let chat = ChatInput { body, authorization, number };
-            let reply = if is_welcome { (script.answer)(&chat) } else { unwelcome(chat.authorization.as_deref()) };
+            let reply =
+                if is_welcome { (script.answer)(&chat) } else { unwelcome(chat.authorization.as_deref()) };
             let answer = chat_answer(&reply, &chat);
             (reply, answer)
         }
         _ if !is_welcome => raw(unwelcome(authorization.as_deref())),
-        "/v1/models" => raw(script.models_reply.unwrap_or_else(|| {
-            Reply::raw(json!({"object": "list", "data": script.models}).to_string())
-        })),
-        _ => raw(Reply::error(404, json!({"error": {"message": format!("no such path: {path}")}}).to_string())),
+        "/v1/models" => raw(script
+            .models_reply
+            .unwrap_or_else(|| Reply::raw(json!({"object": "list", "data": script.models}).to_string()))),
+        _ => {
+            raw(Reply::error(404, json!({"error": {"message": format!("no such path: {path}")}}).to_string()))
+        }
     };
     tokio::time::sleep(reply.delay).await;
     if reply.fault == Some(Fault::Hang) {
         std::future::pending::<()>().await;
     }
-    Ok(response(&reply, content_type, text, Arc::clone(&state.sent)))
+    Ok(response(&reply, content_type, text))
 }
 
 fn raw(reply: Reply) -> (Reply, (&'static str, String)) {
@@ -201,3 +202,6 @@ fn unwelcome(authorization: Option<&str>) -> Reply {
     let message = format!("Incorrect API key provided: {}", authorization.unwrap_or("none"));
     Reply::error(401, json!({"error": {"message": message, "code": "invalid_api_key"}}).to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,11 @@ impl SseClient {
     /// # Errors
     /// [`SseError::Refused`] with the whole answer for any status but 200, [`SseError::Malformed`] for
     /// another content type, [`SseError::Lost`] without a connection, [`SseError::TimedOut`] after 30 s.
-    pub async fn connect(url: &str, token: Option<&str>, last_event_id: Option<&str>) -> Result<Self, SseError> {
+    pub async fn connect(
+        url: &str,
+        token: Option<&str>,
+        last_event_id: Option<&str>,
+    ) -> Result<Self, SseError> {
         let bearer = token.map(|token| format!("Bearer {token}"));
         let mut headers = vec![("accept", "text/event-stream")];
         headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
@@ -82,7 +86,8 @@ impl SseClient {
             let answer = HttpAnswer { status: head.status.as_u16(), headers: head.headers, body };
             return Err(SseError::Refused(Box::new(answer)));
         }
-        let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type =
+            head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if content_type.split(';').next() != Some("text/event-stream") {
             return Err(SseError::Malformed(format!("content type {content_type:?}")));
         }
@@ -100,7 +105,8 @@ impl SseClient {
             if let Some(frame) = self.take_buffered()? {
                 return Ok(frame);
             }
-            let frame = tokio::time::timeout_at(deadline, self.body.frame()).await.map_err(|_| SseError::TimedOut)?;
+            let frame =
+                tokio::time::timeout_at(deadline, self.body.frame()).await.map_err(|_| SseError::TimedOut)?;
             match frame {
                 Some(Ok(frame)) => self.unread.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
                 Some(Err(error)) => return Err(SseError::Lost(error.into())),
@@ -186,7 +192,8 @@ mod tests {
     async fn reading(text: &str) -> (ScriptedProvider, SseClient) {
         let reply = Reply::raw(text).with_header("content-type", "text/event-stream; charset=utf-8");
         let provider = ScriptedProvider::start(Script::default().with_models_reply(reply));
-        let client = SseClient::connect(&format!("{}/models", provider.url()), Some("t"), Some("e-7")).await.unwrap();
+        let client =
+            SseClient::connect(&format!("{}/models", provider.url()), Some("t"), Some("e-7")).await.unwrap();
         (provider, client)
     }
 
@@ -205,7 +212,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_malformed_is_an_error() {
-        for text in ["data: a", "date: a\n\n", "id: 1\n\n", "data\n\n", "retry: x\ndata: a\n\n", "id: 1\nid: 2\ndata: a\n\n"] {
+        for text in [
+            "data: a",
+            "date: a\n\n",
+            "id: 1\n\n",
+            "data\n\n",
+            "retry: x\ndata: a\n\n",
+            "id: 1\nid: 2\ndata: a\n\n",
+        ] {
             let (_provider, mut client) = reading(text).await;
             let error = client.next(SOON).await.unwrap_err();
             assert!(matches!(error, SseError::Malformed(_) | SseError::Lost(_)), "{text:?}: {error}");

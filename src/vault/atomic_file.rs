@@ -4,12 +4,11 @@
 //! All names are resolved in a directory opened once per operation, so that a check and the act it
 //! guards see the same directory.
 
-use crate::VaultError;
+use crate::{VaultError, privacy::check_private, temporary};
 use rustix::{
     fd::OwnedFd,
-    fs::{self, AtFlags, FileType, Mode, OFlags, Stat},
+    fs::{self, AtFlags, FileType, Mode, OFlags},
     io::Errno,
-    process::{self, Pid},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -22,8 +21,6 @@ use std::{
 pub(crate) const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// The mode of everything created here.
 const PRIVATE: Mode = Mode::from_raw_mode(0o600);
-/// Permission bits that nobody but the owner may have.
-const OTHERS: u32 = 0o077;
 
 /// A private file, and what was last seen in it.
 pub(crate) struct AtomicFile {
@@ -36,7 +33,7 @@ impl AtomicFile {
     /// The file at this path, and its directory without what a killed process left there.
     pub(crate) fn open(path: PathBuf) -> Result<Self, VaultError> {
         let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-        let name = name.ok_or_else(|| VaultError::Corrupt { path: path.clone(), reason: "its name is not a file name".to_owned() })?;
+        let name = name.ok_or_else(|| VaultError::corrupt(&path, "its name is not a file name"))?;
         let file = Self { path, name, seen: None };
         file.remove_stale(&file.directory()?)?;
         Ok(file)
@@ -68,7 +65,7 @@ impl AtomicFile {
         if current.as_deref().map(digest) != self.seen {
             return Err(VaultError::Changed { path: self.path.clone() });
         }
-        let fresh = self.temporary("new");
+        let fresh = temporary::name(&self.name, "new");
         let answer = self.write_temporary(&directory, &fresh, bytes, verify).and_then(|()| {
             if let Some(current) = current {
                 self.keep_backup(&directory, &current)?;
@@ -91,7 +88,7 @@ impl AtomicFile {
 
     /// Keeps the bytes that are about to be replaced. A copy, not a link: both files survive alone.
     fn keep_backup(&self, directory: &OwnedFd, current: &[u8]) -> Result<(), VaultError> {
-        let copy = self.temporary("bak");
+        let copy = temporary::name(&self.name, "bak");
         let answer = self
             .write_temporary(directory, &copy, current, |_| Ok(()))
             .and_then(|()| self.rename(directory, &copy, &format!("{}.bak", self.name)));
@@ -109,7 +106,8 @@ impl AtomicFile {
         verify: impl FnOnce(&[u8]) -> Result<(), VaultError>,
     ) -> Result<(), VaultError> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = fs::openat(directory, name, flags, PRIVATE).map_err(|error| self.fault("create a file beside", error))?;
+        let opened = fs::openat(directory, name, flags, PRIVATE)
+            .map_err(|error| self.fault("create a file beside", error))?;
         let mut file = File::from(opened);
         // One write() may be short on a full disk, without an error: hence the loop and the reading back.
         file.write_all(bytes).map_err(|error| self.io_fault("write a file beside", error))?;
@@ -121,7 +119,8 @@ impl AtomicFile {
     }
 
     fn rename(&self, directory: &OwnedFd, from: &str, to: &str) -> Result<(), VaultError> {
-        fs::renameat(directory, from, directory, to).map_err(|error| self.fault("rename a file beside", error))
+        fs::renameat(directory, from, directory, to)
+            .map_err(|error| self.fault("rename a file beside", error))
     }
 
     fn read_name(&self, directory: &OwnedFd, name: &str) -> Result<Option<Vec<u8>>, VaultError> {
@@ -153,15 +152,11 @@ impl AtomicFile {
             _ => Path::new("."),
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = fs::open(path, flags, Mode::empty()).map_err(|error| self.fault("open the directory of", error))?;
+        let opened = fs::open(path, flags, Mode::empty())
+            .map_err(|error| self.fault("open the directory of", error))?;
         let stat = fs::fstat(&opened).map_err(|error| self.fault("inspect the directory of", error))?;
         check_private(path, &stat, "700")?;
         Ok(opened)
-    }
-
-    /// `.keys.json.<pid>.<kind>.tmp`: the process id says whether its maker still lives.
-    fn temporary(&self, kind: &str) -> String {
-        format!(".{}.{}.{kind}.tmp", self.name, std::process::id())
     }
 
     fn remove_stale(&self, directory: &OwnedFd) -> Result<(), VaultError> {
@@ -169,7 +164,7 @@ impl AtomicFile {
         for found in fs::Dir::read_from(directory).map_err(listing)? {
             let found = found.map_err(listing)?;
             let Ok(name) = found.file_name().to_str() else { continue };
-            if self.is_stale(name) {
+            if temporary::is_stale(&self.name, name) {
                 match fs::unlinkat(directory, name, AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT) => {}
                     Err(error) => return Err(self.fault("remove a stale file beside", error)),
@@ -179,19 +174,8 @@ impl AtomicFile {
         Ok(())
     }
 
-    /// Whether this is a temporary file of ours that no other living process is writing.
-    fn is_stale(&self, name: &str) -> bool {
-        let middle = name.strip_prefix('.').and_then(|name| name.strip_prefix(self.name.as_str()));
-        let Some(middle) = middle.and_then(|name| name.strip_prefix('.')).and_then(|name| name.strip_suffix(".tmp")) else {
-            return false;
-        };
-        let maker = middle.split('.').next().and_then(|pid| pid.parse::<i32>().ok()).filter(|pid| *pid > 0);
-        let maker = maker.and_then(Pid::from_raw).filter(|pid| *pid != process::getpid());
-        maker.is_none_or(|pid| process::test_kill_process(pid) == Err(Errno::SRCH))
-    }
-
     fn corrupt(&self, reason: &str) -> VaultError {
-        VaultError::Corrupt { path: self.path.clone(), reason: reason.to_owned() }
+        VaultError::corrupt(&self.path, reason)
     }
 
     fn fault(&self, operation: &'static str, error: Errno) -> VaultError {
@@ -210,16 +194,89 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-fn check_private(path: &Path, stat: &Stat, mode: &str) -> Result<(), VaultError> {
-    let fix = mend(path, stat.st_mode, stat.st_uid, process::geteuid().as_raw(), mode);
-    fix.map_or(Ok(()), |fix| Err(VaultError::Permissions { path: path.to_owned(), fix }))
-}
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
-/// The command that makes the path private again; nothing when it is.
-fn mend(path: &Path, found_mode: u32, owner: u32, us: u32, mode: &str) -> Option<String> {
-    let quoted = format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
-    let chown = (owner != us).then(|| format!("chown {us} {quoted}"));
-    let chmod = (found_mode & OTHERS != 0).then(|| format!("chmod {mode} {quoted}"));
-    let commands: Vec<String> = chown.into_iter().chain(chmod).collect();
-    (!commands.is_empty()).then(|| commands.join(" && "))
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let directory = crate::privacy::private_directory();
+        let path = directory.path().join("keys.json");
+        (directory, path)
+    }
+
+    fn put(path: &Path, mode: u32) {
+        std::fs::write(path, b"old").unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_file_or_directory_open_to_others_is_refused_with_the_command_that_mends_it() {
+        let (directory, path) = place();
+        put(&path, 0o640);
+        let refused = AtomicFile::open(path.clone()).unwrap().read().unwrap_err();
+        let command = format!("chmod 600 '{}'", path.display());
+        assert!(matches!(&refused, VaultError::Permissions { fix, .. } if *fix == command), "{refused}");
+        assert!(refused.to_string().ends_with(&command));
+        put(&path, 0o600);
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o710)).unwrap();
+        let command = format!("chmod 700 '{}'", directory.path().display());
+        let refused = AtomicFile::open(path).err().unwrap();
+        assert!(matches!(&refused, VaultError::Permissions { fix, .. } if *fix == command), "{refused}");
+    }
+
+    #[test]
+    fn links_and_what_is_no_file_are_refused_without_waiting() {
+        let (directory, path) = place();
+        let elsewhere = directory.path().join("elsewhere");
+        put(&elsewhere, 0o600);
+        symlink(&elsewhere, &path).unwrap();
+        assert!(matches!(AtomicFile::open(path.clone()).unwrap().read(), Err(VaultError::Corrupt { .. })));
+        std::fs::remove_file(&path).unwrap();
+        fs::mkfifoat(fs::CWD, &path, PRIVATE).unwrap();
+        assert!(matches!(AtomicFile::open(path).unwrap().read(), Err(VaultError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn what_does_not_verify_changes_nothing_and_leaves_nothing() {
+        let (directory, path) = place();
+        put(&path, 0o600);
+        let mut file = AtomicFile::open(path.clone()).unwrap();
+        file.read().unwrap();
+        assert!(matches!(file.replace(b"new", |_| Err(VaultError::Locked)), Err(VaultError::Locked)));
+        assert!(!file.holds(b"new"));
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        file.replace(b"new", |_| Ok(())).unwrap();
+        assert_eq!(file.read().unwrap().unwrap(), b"new");
+        let too_large = vec![0; usize::try_from(MAX_FILE_BYTES).unwrap() + 1];
+        assert!(matches!(file.replace(&too_large, |_| Ok(())), Err(VaultError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_faults() {
+        let gone = AtomicFile::open(place().1.join("keys.json")).err().unwrap();
+        assert!(matches!(gone, VaultError::Io { operation: "open the directory of", .. }));
+        let (_directory, path) = place();
+        let file = AtomicFile::open(path).unwrap();
+        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::FBIG] {
+            assert!(matches!(file.fault("write", errno), VaultError::Full));
+        }
+    }
+
+    #[test]
+    fn opening_removes_what_a_killed_process_left_and_nothing_else() {
+        let (directory, path) = place();
+        for name in
+            [".keys.json.4194304.new.tmp", "keys.json", "keys.json.bak", ".other.json.4194304.new.tmp"]
+        {
+            put(&directory.path().join(name), 0o600);
+        }
+        AtomicFile::open(path).unwrap();
+        let listing = std::fs::read_dir(directory.path()).unwrap();
+        let mut left: Vec<_> = listing.map(|found| found.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".other.json.4194304.new.tmp", "keys.json", "keys.json.bak"]);
+    }
 }

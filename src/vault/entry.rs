@@ -3,7 +3,10 @@
 //! Owns the fields, the associated data and the reading of a v1 entry. Must not know passwords, other
 //! entries or the disk.
 
-use crate::cipher::{Ciphertext, Iterations, length_prefixed};
+use crate::{
+    Iterations,
+    cipher::{Ciphertext, length_prefixed},
+};
 use arbiter_core::{ids::KeyId, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -100,7 +103,8 @@ pub(crate) enum AnyEntryJson<'a> {
 impl NewEntry {
     /// The label of this entry, created now.
     pub(crate) fn into_label(self, iterations: Iterations, now: Timestamp) -> Label {
-        let mut allowed_hosts: Vec<String> = self.allowed_hosts.iter().map(|host| host.to_lowercase()).collect();
+        let mut allowed_hosts: Vec<String> =
+            self.allowed_hosts.iter().map(|host| host.to_lowercase()).collect();
         allowed_hosts.sort();
         allowed_hosts.dedup();
         Label {
@@ -136,7 +140,8 @@ impl EntryInfo {
     /// Whether the key may be sent to this host. A bound key goes nowhere when no host is named.
     pub(crate) fn allows(&self, host: Option<&str>) -> bool {
         self.allowed_hosts.is_empty()
-            || host.is_some_and(|host| self.allowed_hosts.iter().any(|allowed| *allowed == host.to_lowercase()))
+            || host
+                .is_some_and(|host| self.allowed_hosts.iter().any(|allowed| *allowed == host.to_lowercase()))
     }
 }
 
@@ -195,7 +200,8 @@ impl Entry {
         match json {
             Value::Object(fields) if !fields.contains_key("version") => {
                 let fields: BTreeMap<String, Value> = fields.into_iter().collect();
-                let sealed = fields.get("encrypted_data").and_then(Value::as_str).and_then(Ciphertext::from_base64);
+                let sealed =
+                    fields.get("encrypted_data").and_then(Value::as_str).and_then(Ciphertext::from_base64);
                 Ok(Self::V1 { fields, sealed })
             }
             json => Self::v2_from_json(id, json),
@@ -204,15 +210,16 @@ impl Entry {
 
     fn v2_from_json(id: &KeyId, json: Value) -> Result<Self, String> {
         // Serde's message would quote the file; the id says enough.
-        let json: EntryJson =
-            serde_json::from_value(json).map_err(|_| format!("entry {id:?} has missing, unknown or malformed fields"))?;
+        let json: EntryJson = serde_json::from_value(json)
+            .map_err(|_| format!("entry {id:?} has missing, unknown or malformed fields"))?;
         if json.version != ENTRY_VERSION {
             return Err(format!("entry {id:?} has the unknown version {}", json.version));
         }
         if json.id != *id {
             return Err(format!("entry {id:?} is filed under an id that is not its own"));
         }
-        let iterations = Iterations::try_from(json.kdf.iterations).map_err(|error| format!("entry {id:?}: {error}"))?;
+        let iterations =
+            Iterations::try_from(json.kdf.iterations).map_err(|error| format!("entry {id:?}: {error}"))?;
         let sealed = Ciphertext::from_base64(&json.encrypted_data)
             .ok_or_else(|| format!("entry {id:?} holds no ciphertext"))?;
         let label = Label {
@@ -233,21 +240,18 @@ impl Entry {
     pub(crate) fn to_json(&self) -> AnyEntryJson<'_> {
         match self {
             Self::V1 { fields, .. } => AnyEntryJson::V1(fields),
-            Self::V2 { label, iterations, sealed } => {
-                let label = label.clone();
-                AnyEntryJson::V2(EntryJson {
-                    id: label.id,
-                    name: label.name,
-                    description: label.description,
-                    encrypted_data: sealed.to_base64(),
-                    created_at: label.created_at,
-                    updated_at: label.updated_at,
-                    version: ENTRY_VERSION,
-                    kdf: KdfJson { iterations: iterations.get() },
-                    purpose: label.purpose,
-                    allowed_hosts: label.allowed_hosts,
-                })
-            }
+            Self::V2 { label, iterations, sealed } => AnyEntryJson::V2(EntryJson {
+                id: label.id.clone(),
+                name: label.name.clone(),
+                description: label.description.clone(),
+                encrypted_data: sealed.to_base64(),
+                created_at: label.created_at,
+                updated_at: label.updated_at,
+                version: ENTRY_VERSION,
+                kdf: KdfJson { iterations: iterations.get() },
+                purpose: label.purpose.clone(),
+                allowed_hosts: label.allowed_hosts.clone(),
+            }),
         }
     }
 }

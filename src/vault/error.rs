@@ -3,7 +3,10 @@
 //! Owns the wording. Must not know secrets: no variant carries a value, a password or file contents.
 
 use arbiter_core::ids::KeyId;
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// Why the vault did not do what was asked. After any of them the file on disk holds what it held
 /// before, with one exception that [`VaultError::Io`] names.
@@ -88,4 +91,11 @@ pub enum VaultError {
     /// A count of key derivation rounds outside the accepted range.
     #[error("{0} key derivation rounds are outside 100000 to 10000000")]
     Iterations(u32),
+}
+
+impl VaultError {
+    /// A refusal of the file at `path`; the reason quotes nothing of it.
+    pub(crate) fn corrupt(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Corrupt { path: path.to_owned(), reason: reason.into() }
+    }
 }

@@ -9,7 +9,8 @@
 //! and generation included, fails at the seal.
 
 use crate::{
-    cipher::{Ciphertext, Iterations, KEY_LEN, length_prefixed},
+    Iterations,
+    cipher::{Ciphertext, KEY_LEN, length_prefixed},
     entry::{AnyEntryJson, Entry, KdfJson},
 };
 use arbiter_core::ids::KeyId;
@@ -117,7 +118,9 @@ impl KeyFile {
         match serde_json::from_slice::<VersionJson>(bytes).map_err(|error| malformed(&error))?.version {
             None => Self::parse_v1(bytes),
             Some(Value::String(version)) if version == V1_VERSION => Self::parse_v1(bytes),
-            Some(Value::Number(version)) if version.as_u64() == Some(u64::from(FILE_VERSION)) => Self::parse_v2(bytes),
+            Some(Value::Number(version)) if version.as_u64() == Some(u64::from(FILE_VERSION)) => {
+                Self::parse_v2(bytes)
+            }
             Some(_) => Err("its version is unknown".to_owned()),
         }
     }
@@ -125,8 +128,10 @@ impl KeyFile {
     fn parse_v2(bytes: &[u8]) -> Result<Self, String> {
         let json: V2Json = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
         let verifier = Verifier {
-            iterations: Iterations::try_from(json.verifier.kdf.iterations).map_err(|error| error.to_string())?,
-            sealed: Ciphertext::from_base64(&json.verifier.encrypted_data).ok_or("its verifier is no ciphertext")?,
+            iterations: Iterations::try_from(json.verifier.kdf.iterations)
+                .map_err(|error| error.to_string())?,
+            sealed: Ciphertext::from_base64(&json.verifier.encrypted_data)
+                .ok_or("its verifier is no ciphertext")?,
         };
         let seal = decode_key(&json.seal).ok_or("its seal is malformed")?;
         let keys = parse_entries(json.keys)?;
@@ -155,7 +160,9 @@ impl KeyFile {
 
     /// The bytes to be written: indented, with a last newline. A v1 header is never written again.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, String> {
-        let Header::V2 { seal, .. } = &self.header else { return Err("a version 1 file is not written".to_owned()) };
+        let Header::V2 { seal, .. } = &self.header else {
+            return Err("a version 1 file is not written".to_owned());
+        };
         let json = self.to_json(Some(STANDARD.encode(seal)))?;
         let mut bytes = serde_json::to_vec_pretty(&json).map_err(|error| error.to_string())?;
         bytes.push(b'\n');
@@ -215,7 +222,9 @@ fn malformed(error: &serde_json::Error) -> String {
     let (line, column) = (error.line(), error.column());
     match error.classify() {
         Category::Eof => format!("it ends too early, at line {line} column {column}"),
-        Category::Data => format!("a field is missing, unknown or of the wrong kind at line {line} column {column}"),
+        Category::Data => {
+            format!("a field is missing, unknown or of the wrong kind at line {line} column {column}")
+        }
         Category::Syntax | Category::Io => format!("it is not JSON at line {line} column {column}"),
     }
 }
@@ -232,7 +241,10 @@ mod tests {
     #[test]
     fn versions_nobody_knows_are_refused() {
         for version in ["3", "1", "\"2\"", "\"1.1\"", "2.0", "[]", "true"] {
-            assert!(reason(&format!("{{\"version\": {version}, \"keys\": {{}}}}")).contains("version"), "{version}");
+            assert!(
+                reason(&format!("{{\"version\": {version}, \"keys\": {{}}}}")).contains("version"),
+                "{version}"
+            );
         }
     }
 

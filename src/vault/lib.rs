@@ -9,7 +9,11 @@ mod cipher;
 mod entry;
 mod error;
 mod format;
+mod iterations;
+mod privacy;
 mod session;
+mod state;
+mod temporary;
 mod vault;
 
 #[cfg(test)]
@@ -19,7 +23,8 @@ mod v1_tests;
 #[cfg(test)]
 mod vault_tests;
 
-pub use cipher::Iterations;
 pub use entry::{EntryInfo, NewEntry};
 pub use error::VaultError;
-pub use vault::{Unlock, Vault, VaultState};
+pub use iterations::Iterations;
+pub use state::{Unlock, VaultState};
+pub use vault::Vault;

@@ -4,8 +4,8 @@
 //! decide which entry may go where.
 
 use crate::{
-    VaultError,
-    cipher::{self, DerivedKey, Iterations, Salt},
+    Iterations, VaultError,
+    cipher::{self, DerivedKey, Salt},
     entry::{Entry, Label},
     format::{Header, KeyFile, Verifier},
 };
@@ -69,16 +69,20 @@ impl Session {
             return Ok(());
         }
         let reason = "its seal does not match, so something else changed it; the .bak file beside it is the one before";
-        Err(VaultError::Corrupt { path: path.to_owned(), reason: reason.to_owned() })
+        Err(VaultError::corrupt(path, reason))
     }
 
     /// Opens each v1 entry once, keeps what opened and notes what did not.
     fn try_v1_entries(&mut self, file: &KeyFile, derive: Derive<'_>) -> usize {
         let mut opened = 0;
         for (id, entry) in file.keys.iter().filter(|(_, entry)| entry.is_v1()) {
-            let key = entry.sealed().map(|sealed| (sealed, derive(&self.password, &sealed.salt, entry.iterations())));
+            let key = entry
+                .sealed()
+                .map(|sealed| (sealed, derive(&self.password, &sealed.salt, entry.iterations())));
             match key {
-                Some((sealed, key)) if cipher::decrypt_text(&key, sealed, &entry.associated_data()).is_some() => {
+                Some((sealed, key))
+                    if cipher::decrypt_text(&key, sealed, &entry.associated_data()).is_some() =>
+                {
                     self.derived.insert((sealed.salt, entry.iterations()), key);
                     opened += 1;
                 }
@@ -110,7 +114,8 @@ impl Session {
 
     fn seal_key_of(&self, verifier: &Verifier) -> Option<DerivedKey> {
         let key = self.derived.get(&(verifier.sealed.salt, verifier.iterations))?;
-        let plaintext = cipher::decrypt(key, &verifier.sealed, &Verifier::associated_data(verifier.iterations))?;
+        let plaintext =
+            cipher::decrypt(key, &verifier.sealed, &Verifier::associated_data(verifier.iterations))?;
         DerivedKey::from_plaintext(&plaintext)
     }
 
@@ -187,8 +192,36 @@ impl Session {
         self.derived.retain(|known, _| {
             Some(*known) == verifier
                 || file.keys.values().any(|entry| {
-                    entry.sealed().is_some_and(|sealed| sealed.salt == known.0) && entry.iterations() == known.1
+                    entry.sealed().is_some_and(|sealed| sealed.salt == known.0)
+                        && entry.iterations() == known.1
                 })
         });
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::vault_tests::{at, entry, id, secret};
+
+    #[test]
+    fn a_key_is_derived_once_and_forgotten_with_its_entry() {
+        let mut writer = Session::new(secret("password"));
+        let label = entry("a", &[]).into_label(Iterations::MIN, at(1));
+        let sealed = writer.encrypt(label, Iterations::MIN, &secret("sk-a")).unwrap();
+        let mut reader = Session::new(secret("password"));
+        assert!(reader.derived.is_empty());
+        for _ in 0..3 {
+            reader.open(&id("a"), &sealed).unwrap();
+            assert_eq!(reader.derived.len(), 1);
+        }
+        let mut file =
+            KeyFile { header: Header::V1 { check: None }, keys: BTreeMap::from([(id("a"), sealed)]) };
+        reader.forget_all_but(&file);
+        assert_eq!(reader.derived.len(), 1);
+        file.keys.clear();
+        reader.forget_all_but(&file);
+        assert!(reader.derived.is_empty());
     }
 }

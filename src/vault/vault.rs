@@ -4,7 +4,7 @@
 //! durable. Must not know who asks, nor throttle attempts; one caller at a time, on a blocking thread.
 
 use crate::{
-    EntryInfo, Iterations, NewEntry, VaultError,
+    EntryInfo, Iterations, NewEntry, Unlock, VaultError, VaultState,
     atomic_file::AtomicFile,
     cipher,
     entry::Entry,
@@ -14,29 +14,6 @@ use crate::{
 use arbiter_core::{ids::KeyId, time::Timestamp};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, fmt, path::PathBuf};
-
-/// Whether the vault exists and its password is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VaultState {
-    /// No file, or a v1 file with nothing in it: the first password creates the vault.
-    Uninitialized,
-    /// The file is there, the password is not.
-    Locked,
-    /// Secrets can be read and written.
-    Unlocked,
-}
-
-/// What an unlock did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unlock {
-    /// There was no vault; now there is one with this password, durably.
-    Created,
-    /// The password is right.
-    Opened {
-        /// Entries of the Go program that it does not open; they are kept as they are.
-        unreadable: Vec<KeyId>,
-    },
-}
 
 /// The encrypted key file. Its [`fmt::Debug`] shows the path, the state and the count of entries.
 pub struct Vault {
@@ -99,7 +76,11 @@ impl Vault {
         self.unlock_with(password, &mut cipher::derive)
     }
 
-    pub(crate) fn unlock_with(&mut self, password: SecretString, derive: Derive<'_>) -> Result<Unlock, VaultError> {
+    pub(crate) fn unlock_with(
+        &mut self,
+        password: SecretString,
+        derive: Derive<'_>,
+    ) -> Result<Unlock, VaultError> {
         if self.session.is_none() {
             self.reload()?;
         }
@@ -157,7 +138,10 @@ impl Vault {
         let entry = self.contents.as_ref().and_then(|file| file.keys.get(id));
         let entry = entry.ok_or_else(|| VaultError::NotFound(id.clone()))?;
         if !entry.info(id).allows(host) {
-            return Err(VaultError::HostRefused { id: id.clone(), host: host.unwrap_or_default().to_owned() });
+            return Err(VaultError::HostRefused {
+                id: id.clone(),
+                host: host.unwrap_or_default().to_owned(),
+            });
         }
         session.open(id, entry)
     }
@@ -207,7 +191,9 @@ impl Vault {
         let session = self.session.as_ref().ok_or(VaultError::Locked)?;
         let keys = self.contents.iter().flat_map(|file| &file.keys);
         let outdated = keys
-            .filter(|(id, entry)| (entry.is_v1() || entry.iterations() < rounds) && !session.unreadable().contains(id))
+            .filter(|(id, entry)| {
+                (entry.is_v1() || entry.iterations() < rounds) && !session.unreadable().contains(id)
+            })
             .count();
         if outdated > 0 {
             self.encrypt_all(session.password(), rounds, now)?;
@@ -215,7 +201,12 @@ impl Vault {
         Ok(outdated)
     }
 
-    fn encrypt_all(&mut self, password: SecretString, rounds: Iterations, now: Timestamp) -> Result<(), VaultError> {
+    fn encrypt_all(
+        &mut self,
+        password: SecretString,
+        rounds: Iterations,
+        now: Timestamp,
+    ) -> Result<(), VaultError> {
         let mut keys = self.keys();
         let from = self.session.as_mut().ok_or(VaultError::Locked)?;
         let mut to = Session::new(password);
@@ -259,14 +250,14 @@ impl Vault {
     ) -> Result<(), VaultError> {
         let session = fresh.as_ref().or(self.session.as_ref()).ok_or(VaultError::Locked)?;
         let generation = self.generation().saturating_add(1);
-        let mut next = KeyFile { header: Header::V2 { generation, verifier, seal: Default::default() }, keys };
+        let mut next =
+            KeyFile { header: Header::V2 { generation, verifier, seal: Default::default() }, keys };
         session.seal(&mut next);
         let path = self.file.path().to_owned();
-        let corrupt = |reason: String| VaultError::Corrupt { path: path.clone(), reason };
-        let bytes = next.to_bytes().map_err(corrupt)?;
+        let bytes = next.to_bytes().map_err(|reason| VaultError::corrupt(&path, reason))?;
         let answer = self.file.replace(&bytes, |written| match KeyFile::parse(written) {
             Ok(read) if read == next && session.opens(&read) => Ok(()),
-            _ => Err(corrupt("what was about to be written does not open, so the old file stays".to_owned())),
+            _ => Err(VaultError::corrupt(&path, "the new file does not open, so the old one stays")),
         });
         // An error may come after the file is in place (its directory was not synced): memory follows the disk.
         if self.file.holds(&bytes) {
@@ -281,8 +272,7 @@ impl Vault {
 
     fn read(&mut self) -> Result<Option<KeyFile>, VaultError> {
         let Some(bytes) = self.file.read()? else { return Ok(None) };
-        let path = self.file.path();
-        KeyFile::parse(&bytes).map(Some).map_err(|reason| VaultError::Corrupt { path: path.to_owned(), reason })
+        KeyFile::parse(&bytes).map(Some).map_err(|reason| VaultError::corrupt(self.file.path(), reason))
     }
 
     fn reload(&mut self) -> Result<(), VaultError> {

@@ -1,0 +1,76 @@
+//! `arbiter bead …`: the work, and what it waits for.
+
+mod add;
+mod list;
+mod why;
+mod work;
+
+use super::{failure::Failure, request::Request, session::Session};
+use clap::Subcommand;
+
+/// What to do with beads.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List beads
+    List(list::List),
+    /// List what could be worked on now, most urgent first
+    Ready(list::Ready),
+    /// Show one bead
+    Show {
+        /// The bead's id
+        id: String,
+    },
+    /// Create a bead
+    Add(Box<add::Add>),
+    /// Take a bead for an agent; prints the lease's token
+    Claim(work::Claim),
+    /// Say that its work is done
+    Complete(work::Complete),
+    /// End it without its work being done
+    Close(work::Because),
+    /// Say that it cannot go on
+    Block(work::Because),
+    /// Say that it can go on again
+    Unblock {
+        /// The bead's id
+        id: String,
+    },
+    /// Say in words why it does not move
+    Why {
+        /// The bead's id
+        id: String,
+    },
+    /// Comment on it
+    Comment {
+        /// The bead's id
+        id: String,
+        /// What to say
+        text: String,
+    },
+    /// Draw a project's beads and what they wait for
+    Graph(why::Graph),
+}
+
+impl Command {
+    /// Runs the command.
+    pub async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::List(list) => list.run(session).await,
+            Self::Ready(ready) => ready.run(session).await,
+            Self::Show { id } => session.show(Request::get(&["beads", &id])).await,
+            Self::Add(add) => session.act(Request::post(&["beads"]).body(&add)?, "created").await,
+            Self::Claim(claim) => claim.run(session).await,
+            Self::Complete(complete) => complete.run(session).await,
+            Self::Close(because) => because.run(session, "close", "closed").await,
+            Self::Block(because) => because.run(session, "block", "blocked").await,
+            Self::Unblock { id } => session.act(Request::post(&["beads", &id, "unblock"]), "unblocked").await,
+            Self::Why { id } => why::explain(session, &id).await,
+            Self::Comment { id, text } => {
+                let body = serde_json::json!({"comment": text});
+                let request = Request::post(&["beads", &id, "comments"]).body(&body)?;
+                session.act(request, "commented").await
+            }
+            Self::Graph(graph) => graph.run(session).await,
+        }
+    }
+}

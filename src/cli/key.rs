@@ -1,0 +1,71 @@
+//! `arbiter key …`: entries of the vault. No command shows a key.
+
+use super::{failure::Failure, request::Request, secret::KeySource, session::Session, table::Column};
+use clap::{Args, Subcommand};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+const COLUMNS: &[Column] = &[
+    ("id", "id"),
+    ("name", "name"),
+    ("description", "description"),
+    ("created", "created_at"),
+    ("updated", "updated_at"),
+];
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the entries, without their keys
+    List {
+        /// The most entries to show
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Store a key; it is asked for unless it comes from standard input or a file
+    Add(Add),
+    /// Delete an entry
+    Delete {
+        /// The entry's id
+        id: String,
+    },
+}
+
+/// The arguments of `key add`.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// What the entry is called
+    name: String,
+    /// The entry's id; else one is made
+    #[arg(long)]
+    id: Option<String>,
+    /// What the key is for
+    #[arg(long)]
+    description: Option<String>,
+    #[command(flatten)]
+    source: KeySource,
+}
+
+impl Command {
+    /// Runs the command.
+    pub async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::List { limit } => session.list(Request::get(&["keys"]), limit, COLUMNS).await,
+            Self::Add(add) => add.run(session).await,
+            Self::Delete { id } => session.act(Request::delete(&["keys", &id]), "deleted").await,
+        }
+    }
+}
+
+impl Add {
+    async fn run(self, session: &Session) -> Result<(), Failure> {
+        let key = self.source.read_or_ask()?;
+        let body = json!({
+            "id": self.id,
+            "name": self.name,
+            "description": self.description,
+            "value": key.expose_secret(),
+        });
+        session.act(Request::post(&["keys"]).body(&body)?, "stored").await
+    }
+}

@@ -1,0 +1,83 @@
+//! `arbiter project …`: projects.
+
+use super::{failure::Failure, request::Request, session::Session, table::Column};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+const COLUMNS: &[Column] = &[
+    ("id", "id"),
+    ("name", "name"),
+    ("status", "status"),
+    ("repository", "git_repo"),
+    ("branch", "branch"),
+    ("updated", "updated_at"),
+];
+
+/// What to do with projects.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the projects
+    List {
+        /// Only those with this status
+        #[arg(long)]
+        status: Option<String>,
+        /// The most entries to show
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Show one project
+    Show {
+        /// The project's id
+        id: String,
+    },
+    /// Create a project
+    Add(Add),
+    /// Close it; open work in it files a decision first
+    Close {
+        /// The project's id
+        id: String,
+    },
+    /// Open it again
+    Reopen {
+        /// The project's id
+        id: String,
+    },
+}
+
+/// The arguments of `project add`.
+#[derive(Debug, Args, Serialize)]
+pub struct Add {
+    /// What it is called
+    name: String,
+    /// Its id; else one is made
+    #[arg(long)]
+    id: Option<String>,
+    /// Its repository
+    #[arg(long, value_name = "URL")]
+    git_repo: Option<String>,
+    /// The branch to work on
+    #[arg(long)]
+    branch: Option<String>,
+    /// Its beads' directory
+    #[arg(long, value_name = "PATH")]
+    beads_path: Option<String>,
+    /// It never closes
+    #[arg(long = "perpetual")]
+    is_perpetual: bool,
+}
+
+impl Command {
+    /// Runs the command.
+    pub async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::List { status, limit } => {
+                let request = Request::get(&["projects"]).filter("status", status);
+                session.list(request, limit, COLUMNS).await
+            }
+            Self::Show { id } => session.show(Request::get(&["projects", &id])).await,
+            Self::Add(add) => session.act(Request::post(&["projects"]).body(&add)?, "created").await,
+            Self::Close { id } => session.act(Request::post(&["projects", &id, "close"]), "closed").await,
+            Self::Reopen { id } => session.act(Request::post(&["projects", &id, "reopen"]), "reopened").await,
+        }
+    }
+}

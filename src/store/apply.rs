@@ -1,0 +1,69 @@
+//! Applies one unit of work inside the writer's transaction.
+
+use crate::comments::{self, On};
+use crate::error::StoreError;
+use crate::readiness::{self, Woken};
+use crate::unit::{Change, Unit, Write};
+use crate::{
+    agents, beads, checkpoints, dependencies, heartbeats, idempotency, leases, operation, providers, runs,
+};
+use crate::{table, tokens};
+use arbiter_core::refusal::Refusal;
+use rusqlite::Connection;
+use std::collections::BTreeSet;
+
+/// Applies all changes; returns the beads that became ready by them.
+pub(crate) fn apply(connection: &Connection, unit: &Unit) -> Result<Vec<Woken>, StoreError> {
+    let mut seeds = BTreeSet::new();
+    for one in &unit.changes {
+        // A dependency that goes is seen only before the change, one that comes only after it.
+        if matches!(one, Change::RemoveEdge(_) | Change::Bead(Write::Delete { .. })) {
+            readiness::touched(connection, one, &mut seeds)?;
+        }
+        change(connection, unit, one)?;
+        readiness::touched(connection, one, &mut seeds)?;
+    }
+    if seeds.is_empty() { Ok(vec![]) } else { readiness::refresh(connection, seeds) }
+}
+
+fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), StoreError> {
+    match change {
+        Change::Bead(write) => beads::write(connection, write),
+        Change::Agent(write) => table::write(connection, write),
+        Change::Provider(write) => table::write(connection, write),
+        Change::Project(write) => table::write(connection, write),
+        Change::Decision(write) => {
+            if let Write::Insert(decision) = write
+                && !table::exists(connection, "projects", decision.project_id.as_str())?
+            {
+                let detail = format!("no project has the id {}", decision.project_id);
+                return Err(Refusal::field("project_id", detail).into());
+            }
+            table::write(connection, write)
+        }
+        Change::AddEdge(edge) => dependencies::add(connection, edge, &unit.actor, unit.at),
+        Change::RemoveEdge(edge) => dependencies::remove(connection, edge),
+        Change::PutLease(lease) => leases::put(connection, lease),
+        Change::RenewLease(lease) => leases::renew(connection, lease),
+        Change::EndLease(bead) => leases::end(connection, bead),
+        Change::StartRun(run) => runs::start(connection, run),
+        Change::FinishRun(run) => runs::finish(connection, run),
+        Change::BeadComment(comment) => comments::add(connection, On::Bead, comment),
+        Change::ProjectComment(comment) => comments::add(connection, On::Project, comment),
+        Change::Beat { provider, beat } => {
+            providers::measure(connection, provider)?;
+            heartbeats::add(connection, provider.id.as_str(), beat)
+        }
+        Change::Active { agent_id, at } => agents::active(connection, agent_id, *at),
+        Change::PutToken(token) => tokens::put(connection, token),
+        Change::RevokeToken(id) => tokens::revoke(connection, id),
+        Change::Operation(parked) => operation::put(connection, parked.as_deref(), unit.at),
+        Change::KeepAnswer(kept) => idempotency::put(connection, kept),
+        Change::PruneEvents { first_kept } => checkpoints::cut(connection, *first_kept, unit.at),
+        Change::PruneHistory { heartbeats_before, answers_before, runs_before } => {
+            heartbeats::prune(connection, *heartbeats_before)?;
+            idempotency::prune(connection, *answers_before)?;
+            runs::prune(connection, *runs_before)
+        }
+    }
+}

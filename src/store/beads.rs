@@ -1,0 +1,307 @@
+//! The table of beads, with their tags, and what a reader wants to know beside the row.
+
+use crate::dependencies;
+use crate::error::StoreError;
+use crate::page::{self, Conditions, Listing, Page, PageRequest};
+use crate::table::{
+    self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
+};
+use crate::unit::Write;
+use arbiter_core::bead::{Approval, Bead, Facts, Status};
+use arbiter_core::ids::{BeadId, ProjectId};
+use arbiter_core::refusal::Refusal;
+use arbiter_core::time::Timestamp;
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row};
+
+impl Table for Bead {
+    const NAME: &'static str = "beads";
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "type",
+        "title",
+        "description",
+        "status",
+        "priority",
+        "project_id",
+        "assigned_to",
+        "tags",
+        "context",
+        "acceptance_criteria",
+        "due_at",
+        "defer_until",
+        "close_reason",
+        "block_reason",
+        "approval",
+        "attempts",
+        "next_attempt_at",
+        "last_error",
+        "created_at",
+        "updated_at",
+        "closed_at",
+        "revision",
+    ];
+
+    fn values(&self) -> Vec<Value> {
+        vec![
+            text(self.id.as_str()),
+            text(&self.bead_type),
+            text(&self.title),
+            text(&self.description),
+            text(self.status.as_str()),
+            Value::Integer(self.priority.into()),
+            text(self.project_id.as_str()),
+            optional(self.assigned_to.as_deref(), text),
+            json(&self.tags),
+            json(&self.context),
+            text(&self.acceptance_criteria),
+            optional(self.due_at, time),
+            optional(self.defer_until, time),
+            optional(self.close_reason.as_deref(), text),
+            optional(self.block_reason.as_deref(), text),
+            text(self.approval.as_str()),
+            Value::Integer(self.attempts.into()),
+            optional(self.next_attempt_at, time),
+            optional(self.last_error.as_deref(), text),
+            time(self.created_at),
+            time(self.updated_at),
+            optional(self.closed_at, time),
+            integer(self.revision),
+        ]
+    }
+
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: BeadId::known(row.get::<_, String>(0)?),
+            bead_type: row.get(1)?,
+            title: row.get(2)?,
+            description: row.get(3)?,
+            status: parse(row, 4, Status::parse)?,
+            priority: row.get(5)?,
+            project_id: ProjectId::known(row.get::<_, String>(6)?),
+            assigned_to: row.get(7)?,
+            tags: get_json(row, 8)?,
+            context: get_json(row, 9)?,
+            acceptance_criteria: row.get(10)?,
+            due_at: get_optional_time(row, 11)?,
+            defer_until: get_optional_time(row, 12)?,
+            close_reason: row.get(13)?,
+            block_reason: row.get(14)?,
+            approval: parse(row, 15, Approval::parse)?,
+            attempts: row.get(16)?,
+            next_attempt_at: get_optional_time(row, 17)?,
+            last_error: row.get(18)?,
+            created_at: get_time(row, 19)?,
+            updated_at: get_time(row, 20)?,
+            closed_at: get_optional_time(row, 21)?,
+            revision: row.get(22)?,
+        })
+    }
+}
+
+/// The other ends of a bead's dependencies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Its parent.
+    pub parent: Option<BeadId>,
+    /// Beads that block it.
+    pub blocked_by: Vec<BeadId>,
+    /// Beads that it blocks.
+    pub blocks: Vec<BeadId>,
+    /// Beads it is related to.
+    pub related_to: Vec<BeadId>,
+    /// Its children.
+    pub children: Vec<BeadId>,
+}
+
+/// A bead with what a reader wants to know beside its row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BeadDetail {
+    /// The row.
+    pub bead: Bead,
+    /// Its dependencies, both ways.
+    pub links: Links,
+    /// Whether it is ready but for its `defer_until`.
+    pub is_ready: bool,
+    /// What it waits for.
+    pub facts: Facts,
+}
+
+/// The order of a list of beads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BeadSort {
+    /// Oldest first.
+    #[default]
+    Age,
+    /// Most urgent first, then oldest first.
+    Urgency,
+}
+
+/// Which beads are wanted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BeadFilter {
+    /// Only this project's.
+    pub project_id: Option<String>,
+    /// Only in this state.
+    pub status: Option<Status>,
+    /// Only of this type.
+    pub bead_type: Option<String>,
+    /// Only of this priority.
+    pub priority: Option<u8>,
+    /// Only held by, or meant for, this agent or person.
+    pub assigned_to: Option<String>,
+    /// Only with this tag.
+    pub tag: Option<String>,
+    /// Only children of this bead.
+    pub parent: Option<String>,
+    /// Only with this text in title or description.
+    pub text: Option<String>,
+    /// Only those that are ready at this time.
+    pub ready_at: Option<Timestamp>,
+    /// The order.
+    pub sort: BeadSort,
+}
+
+/// Applies a write to a bead's row and its tags.
+pub(crate) fn write(connection: &Connection, write: &Write<Bead>) -> Result<(), StoreError> {
+    if let Write::Insert(bead) = write {
+        let retired = connection
+            .prepare_cached("SELECT 1 FROM retired_ids WHERE kind = 'bead' AND id = ?1")?
+            .exists([bead.id.as_str()])?;
+        if retired {
+            return Err(Refusal::Exists { entity: "bead", id: bead.id.to_string() }.into());
+        }
+        if !table::exists(connection, "projects", bead.project_id.as_str())? {
+            let detail = format!("no project has the id {}", bead.project_id);
+            return Err(Refusal::field("project_id", detail).into());
+        }
+    }
+    table::write(connection, write)?;
+    match write {
+        Write::Insert(bead) => tag(connection, bead),
+        Write::Update { row, .. } => {
+            connection
+                .prepare_cached("DELETE FROM bead_tags WHERE bead_id = ?1")?
+                .execute([row.id.as_str()])?;
+            tag(connection, row)
+        }
+        Write::Delete { row } => {
+            connection
+                .prepare_cached("INSERT INTO retired_ids (kind, id) VALUES ('bead', ?1)")?
+                .execute([row.id.as_str()])?;
+            Ok(())
+        }
+    }
+}
+
+fn tag(connection: &Connection, bead: &Bead) -> Result<(), StoreError> {
+    for tag in &bead.tags {
+        connection
+            .prepare_cached("INSERT OR IGNORE INTO bead_tags (bead_id, tag) VALUES (?1, ?2)")?
+            .execute([bead.id.as_str(), tag])?;
+    }
+    Ok(())
+}
+
+/// A bead with its surroundings.
+pub(crate) fn detail(connection: &Connection, id: &str) -> Result<Option<BeadDetail>, StoreError> {
+    let Some(bead) = table::get::<Bead>(connection, id)? else { return Ok(None) };
+    Ok(Some(with_detail(connection, bead)?))
+}
+
+fn with_detail(connection: &Connection, bead: Bead) -> Result<BeadDetail, StoreError> {
+    let links = dependencies::links(connection, bead.id.as_str())?;
+    let is_ready = connection
+        .prepare_cached("SELECT ready FROM beads WHERE id = ?1")?
+        .query_row([bead.id.as_str()], |row| row.get(0))?;
+    let facts = facts(connection, &bead.id)?;
+    Ok(BeadDetail { bead, links, is_ready, facts })
+}
+
+/// What a claim of the bead has to know.
+pub(crate) fn facts(connection: &Connection, id: &BeadId) -> Result<Facts, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM decisions WHERE bead_id = ?1 AND status = 'pending' ORDER BY created_at, id",
+    )?;
+    let pending = statement.query_map([id.as_str()], |row| row.get(0))?;
+    let pending_decisions = pending.collect::<Result<_, _>>()?;
+    Ok(Facts { waiting_on: dependencies::waiting_on(connection, id.as_str())?, pending_decisions })
+}
+
+/// A page of beads.
+pub(crate) fn list(
+    connection: &Connection,
+    filter: &BeadFilter,
+    request: &PageRequest,
+) -> Result<Page<BeadDetail>, StoreError> {
+    let columns = table::columns::<Bead>("b.");
+    let order: &[&str] = match filter.sort {
+        BeadSort::Age => &["b.created_at", "b.id"],
+        BeadSort::Urgency => &["b.priority", "b.created_at", "b.id"],
+    };
+    let listing = Listing { from: "beads b", columns: &columns, order };
+    let page = page::read(connection, &listing, conditions(filter), request, Bead::read)?;
+    let items = page.items.into_iter().map(|bead| with_detail(connection, bead)).collect::<Result<_, _>>()?;
+    Ok(Page { items, next: page.next, total: page.total })
+}
+
+fn conditions(filter: &BeadFilter) -> Conditions {
+    let mut conditions = Conditions::default();
+    if let Some(at) = filter.ready_at {
+        conditions.add_plain("b.ready = 1");
+        conditions.add("(b.defer_until IS NULL OR b.defer_until <= ?)", at.to_string());
+    }
+    conditions.equal("b.project_id", filter.project_id.as_deref());
+    conditions.equal("b.status", filter.status.map(Status::as_str));
+    conditions.equal("b.type", filter.bead_type.as_deref());
+    conditions.equal("b.assigned_to", filter.assigned_to.as_deref());
+    if let Some(priority) = filter.priority {
+        conditions.add("b.priority = ?", i64::from(priority));
+    }
+    if let Some(tag) = &filter.tag {
+        conditions.add("b.id IN (SELECT bead_id FROM bead_tags WHERE tag = ?)", tag.clone());
+    }
+    if let Some(parent) = &filter.parent {
+        conditions.add(
+            "b.id IN (SELECT bead_id FROM bead_dependencies WHERE depends_on = ? AND type = 'parent-child')",
+            parent.clone(),
+        );
+    }
+    if let Some(text) = &filter.text {
+        let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        let pattern = format!("%{escaped}%");
+        conditions.add("b.title || ' ' || b.description LIKE ? ESCAPE '\\'", pattern);
+    }
+    conditions
+}
+
+/// Ready beads in the order of their urgency that may be handed out at `now`.
+pub(crate) fn due(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<Bead>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM beads WHERE ready = 1 AND (defer_until IS NULL OR defer_until <= ?1)
+         AND (next_attempt_at IS NULL OR next_attempt_at <= ?1) ORDER BY priority, created_at, id LIMIT ?2",
+        table::columns::<Bead>("")
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(rusqlite::params![now.to_string(), limit], Bead::read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The next time after `now` at which a ready bead's deferral or pause ends.
+pub(crate) fn next_due(connection: &Connection, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT min(max(coalesce(defer_until, ''), coalesce(next_attempt_at, ''))) FROM beads
+               WHERE ready = 1 AND (defer_until > ?1 OR next_attempt_at > ?1)";
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row([now.to_string()], |row| get_optional_time(row, 0))?)
+}
+
+/// Beads that an agent of ours holds.
+pub(crate) fn held(connection: &Connection) -> Result<Vec<Bead>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM beads WHERE status = 'in_progress' AND assigned_to IS NOT NULL ORDER BY id",
+        table::columns::<Bead>("")
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([], Bead::read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

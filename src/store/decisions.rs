@@ -1,0 +1,139 @@
+//! The table of decisions.
+
+use crate::error::StoreError;
+use crate::page::{self, Conditions, Listing, Page, PageRequest};
+use crate::table::{
+    self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
+};
+use arbiter_core::decision::{Decision, Purpose, Status};
+use arbiter_core::ids::{BeadId, DecisionId, ProjectId};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row};
+
+impl Table for Decision {
+    const NAME: &'static str = "decisions";
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "project_id",
+        "bead_id",
+        "purpose",
+        "question",
+        "options",
+        "recommendation",
+        "requester_id",
+        "decider_id",
+        "decision",
+        "rationale",
+        "priority",
+        "status",
+        "deadline",
+        "created_at",
+        "updated_at",
+        "decided_at",
+        "revision",
+    ];
+
+    fn values(&self) -> Vec<Value> {
+        vec![
+            text(self.id.as_str()),
+            text(self.project_id.as_str()),
+            optional(self.bead_id.as_ref(), |id| text(id.as_str())),
+            text(self.purpose.as_str()),
+            text(&self.question),
+            json(&self.options),
+            optional(self.recommendation.as_deref(), text),
+            optional(self.requester_id.as_deref(), text),
+            optional(self.decider_id.as_deref(), text),
+            optional(self.decision.as_deref(), text),
+            optional(self.rationale.as_deref(), text),
+            Value::Integer(self.priority.into()),
+            text(self.status.as_str()),
+            optional(self.deadline, time),
+            time(self.created_at),
+            time(self.updated_at),
+            optional(self.decided_at, time),
+            integer(self.revision),
+        ]
+    }
+
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: DecisionId::known(row.get::<_, String>(0)?),
+            project_id: ProjectId::known(row.get::<_, String>(1)?),
+            bead_id: row.get::<_, Option<String>>(2)?.map(BeadId::known),
+            purpose: parse(row, 3, Purpose::parse)?,
+            question: row.get(4)?,
+            options: get_json(row, 5)?,
+            recommendation: row.get(6)?,
+            requester_id: row.get(7)?,
+            decider_id: row.get(8)?,
+            decision: row.get(9)?,
+            rationale: row.get(10)?,
+            priority: row.get(11)?,
+            status: parse(row, 12, Status::parse)?,
+            deadline: get_optional_time(row, 13)?,
+            created_at: get_time(row, 14)?,
+            updated_at: get_time(row, 15)?,
+            decided_at: get_optional_time(row, 16)?,
+            revision: row.get(17)?,
+        })
+    }
+}
+
+/// Which decisions are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DecisionFilter {
+    /// Only this project's.
+    pub project_id: Option<String>,
+    /// Only in this state.
+    pub status: Option<Status>,
+    /// Only about this bead.
+    pub bead_id: Option<String>,
+    /// Only of this priority.
+    pub priority: Option<u8>,
+}
+
+/// A page of decisions by age.
+pub(crate) fn list(
+    connection: &Connection,
+    filter: &DecisionFilter,
+    request: &PageRequest,
+) -> Result<Page<Decision>, StoreError> {
+    let mut conditions = Conditions::default();
+    conditions.equal("project_id", filter.project_id.as_deref());
+    conditions.equal("status", filter.status.map(Status::as_str));
+    conditions.equal("bead_id", filter.bead_id.as_deref());
+    if let Some(priority) = filter.priority {
+        conditions.add("priority = ?", i64::from(priority));
+    }
+    let columns = table::columns::<Decision>("");
+    let listing = Listing { from: "decisions", columns: &columns, order: &["created_at", "id"] };
+    page::read(connection, &listing, conditions, request, Decision::read)
+}
+
+/// The decisions about a bead, oldest first.
+pub(crate) fn of_bead(connection: &Connection, bead: &str) -> Result<Vec<Decision>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM decisions WHERE bead_id = ?1 ORDER BY created_at, id",
+        table::columns::<Decision>("")
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([bead], Decision::read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The ids of decisions that nobody has made yet.
+pub(crate) fn pending(connection: &Connection) -> Result<Vec<DecisionId>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT id FROM decisions WHERE status = 'pending'")?;
+    let rows = statement.query_map([], |row| Ok(DecisionId::known(row.get::<_, String>(0)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// How many approvals of a project nobody has given or refused yet.
+pub(crate) fn pending_approvals(connection: &Connection, project: &str) -> Result<u64, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT count(*) FROM decisions WHERE status = 'pending' AND purpose = 'approval' AND project_id = ?1",
+        )?
+        .query_row([project], |row| row.get(0))?)
+}

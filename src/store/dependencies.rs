@@ -1,0 +1,168 @@
+//! Dependencies between beads: edges, cycles, and what a bead waits for.
+
+use crate::beads::Links;
+use crate::error::StoreError;
+use crate::table;
+use arbiter_core::bead::Status;
+use arbiter_core::bead_change::{Edge, affects_readiness, check_edge_type};
+use arbiter_core::ids::BeadId;
+use arbiter_core::readiness::{Target, Waits, holds_back};
+use arbiter_core::refusal::Refusal;
+use arbiter_core::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::{HashMap, VecDeque};
+
+/// Adds an edge between two beads that exist. One edge per ordered pair.
+pub(crate) fn add(connection: &Connection, edge: &Edge, by: &str, at: Timestamp) -> Result<(), StoreError> {
+    check_edge_type(&edge.kind)?;
+    if !table::exists(connection, "beads", edge.depends_on.as_str())? {
+        let detail = format!("no bead has the id {}", edge.depends_on);
+        return Err(Refusal::field("depends_on", detail).into());
+    }
+    if edge.bead_id == edge.depends_on {
+        return Err(Refusal::conflict("dependency-cycle", "a bead cannot depend on itself").into());
+    }
+    if affects_readiness(&edge.kind)
+        && let Some(path) = path(connection, &edge.depends_on, &edge.bead_id)?
+    {
+        let names: Vec<&str> = std::iter::once(&edge.bead_id).chain(&path).map(BeadId::as_str).collect();
+        let detail = format!("the dependency closes a cycle: {}", names.join(" → "));
+        return Err(Refusal::conflict("dependency-cycle", detail).into());
+    }
+    let added = connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO bead_dependencies (bead_id, depends_on, type, created_at, created_by)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![edge.bead_id.as_str(), edge.depends_on.as_str(), edge.kind, at.to_string(), by])?;
+    if added == 0 {
+        let detail = format!("bead {} depends on {} already", edge.bead_id, edge.depends_on);
+        return Err(Refusal::conflict("dependency-exists", detail).into());
+    }
+    Ok(())
+}
+
+/// Removes an edge.
+pub(crate) fn remove(connection: &Connection, edge: &Edge) -> Result<(), StoreError> {
+    let removed = connection
+        .prepare_cached("DELETE FROM bead_dependencies WHERE bead_id = ?1 AND depends_on = ?2")?
+        .execute([edge.bead_id.as_str(), edge.depends_on.as_str()])?;
+    if removed == 0 {
+        let id = format!("{} → {}", edge.bead_id, edge.depends_on);
+        return Err(Refusal::NotFound { entity: "dependency", id }.into());
+    }
+    Ok(())
+}
+
+/// The way from one bead to another along edges that affect readiness, both ends included.
+fn path(connection: &Connection, from: &BeadId, to: &BeadId) -> Result<Option<Vec<BeadId>>, StoreError> {
+    let mut came_from: HashMap<BeadId, Option<BeadId>> = HashMap::from([(from.clone(), None)]);
+    let mut queue = VecDeque::from([from.clone()]);
+    while let Some(at) = queue.pop_front() {
+        if at == *to {
+            let mut way = vec![at.clone()];
+            let mut step = came_from.get(&at).cloned().flatten();
+            while let Some(id) = step {
+                step = came_from.get(&id).cloned().flatten();
+                way.push(id);
+            }
+            way.reverse();
+            return Ok(Some(way));
+        }
+        for (next, kind) in depends_on(connection, at.as_str())? {
+            if affects_readiness(&kind) && !came_from.contains_key(&next) {
+                came_from.insert(next.clone(), Some(at.clone()));
+                queue.push_back(next);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What a bead depends on, with the type of each edge.
+pub(crate) fn depends_on(connection: &Connection, id: &str) -> Result<Vec<(BeadId, String)>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT depends_on, type FROM bead_dependencies WHERE bead_id = ?1 ORDER BY 1")?;
+    let rows = statement.query_map([id], |row| Ok((BeadId::known(row.get::<_, String>(0)?), row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What depends on a bead, with the type of each edge.
+pub(crate) fn dependents(connection: &Connection, id: &str) -> Result<Vec<(BeadId, String)>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT bead_id, type FROM bead_dependencies WHERE depends_on = ?1 ORDER BY 1")?;
+    let rows = statement.query_map([id], |row| Ok((BeadId::known(row.get::<_, String>(0)?), row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The other ends of a bead's edges, sorted by what they mean for it.
+pub(crate) fn links(connection: &Connection, id: &str) -> Result<Links, StoreError> {
+    let mut links = Links::default();
+    for (target, kind) in depends_on(connection, id)? {
+        match kind.as_str() {
+            "parent-child" => links.parent = Some(target),
+            kind if affects_readiness(kind) => links.blocked_by.push(target),
+            _ => links.related_to.push(target),
+        }
+    }
+    for (source, kind) in dependents(connection, id)? {
+        match kind.as_str() {
+            "parent-child" => links.children.push(source),
+            kind if affects_readiness(kind) => links.blocks.push(source),
+            _ => links.related_to.push(source),
+        }
+    }
+    links.related_to.sort();
+    links.related_to.dedup();
+    Ok(links)
+}
+
+/// The beads that hold this one back.
+pub(crate) fn waiting_on(connection: &Connection, id: &str) -> Result<Vec<BeadId>, StoreError> {
+    let mut waiting = Vec::new();
+    for (target, kind) in depends_on(connection, id)? {
+        if affects_readiness(&kind) && holds_back(&look(connection, &target, kind)?) == Waits::Yes {
+            waiting.push(target);
+        }
+    }
+    Ok(waiting)
+}
+
+/// What is known of the other end of an edge.
+fn look(connection: &Connection, target: &BeadId, kind: String) -> Result<Target, StoreError> {
+    let found: Option<(String, bool)> = connection
+        .prepare_cached("SELECT status, waits FROM beads WHERE id = ?1")?
+        .query_row([target.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let open_children = if kind == "waits-for" {
+        connection
+            .prepare_cached(
+                "SELECT count(*) FROM bead_dependencies d JOIN beads c ON c.id = d.bead_id
+                 WHERE d.depends_on = ?1 AND d.type = 'parent-child' AND c.status <> 'closed'",
+            )?
+            .query_row([target.as_str()], |row| row.get(0))?
+    } else {
+        0
+    };
+    let (status, waits) = match found {
+        Some((word, waits)) => (Status::parse(&word), if waits { Waits::Yes } else { Waits::No }),
+        None => (None, Waits::No),
+    };
+    Ok(Target { kind, status, waits, open_children })
+}
+
+/// Every edge of a project's beads.
+pub(crate) fn of_project(connection: &Connection, project: Option<&str>) -> Result<Vec<Edge>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT d.bead_id, d.depends_on, d.type FROM bead_dependencies d JOIN beads b ON b.id = d.bead_id
+         WHERE ?1 IS NULL OR b.project_id = ?1 ORDER BY 1, 2",
+    )?;
+    let rows = statement.query_map([project], |row| {
+        Ok(Edge {
+            bead_id: BeadId::known(row.get::<_, String>(0)?),
+            depends_on: BeadId::known(row.get::<_, String>(1)?),
+            kind: row.get(2)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,110 @@
+//! The handle by which everybody else reaches the store.
+
+use crate::connection::open_writer;
+use crate::error::StoreError;
+use crate::migrate::{MIGRATIONS, migrate};
+use crate::readers::Readers;
+use crate::unit::{Committed, Unit};
+use crate::writer::{Job, Order, Publish, Writer, WriterStats};
+use arbiter_core::time::Timestamp;
+use crossbeam_channel::{Sender, TrySendError, bounded};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// How many units may wait for the writer.
+const WAITING: usize = 4096;
+
+/// How a store is opened.
+pub struct Options {
+    /// The data directory; the file in it is `arbiter.db`.
+    pub directory: PathBuf,
+    /// How many threads read.
+    pub readers: usize,
+    /// The most units in one transaction.
+    pub group_max: usize,
+    /// When it is opened.
+    pub now: Timestamp,
+    /// Hears of committed events.
+    pub publish: Publish,
+    /// Hears that the store cannot go on.
+    pub on_failure: Box<dyn Fn(&StoreError) + Send>,
+}
+
+/// The store. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    sender: Sender<Order>,
+    pub(crate) readers: Readers,
+    stats: Arc<WriterStats>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the database, brings its schema up to date and starts the threads.
+    pub fn open(options: Options) -> Result<Self, StoreError> {
+        let path = options.directory.join("arbiter.db");
+        make_private(&path)?;
+        let mut connection = open_writer(&path)?;
+        migrate(&mut connection, MIGRATIONS, options.now)?;
+        let stats = Arc::new(WriterStats::default());
+        let writer = Writer::new(
+            connection,
+            Arc::clone(&stats),
+            options.publish,
+            options.on_failure,
+            options.group_max.max(1),
+        )?;
+        let readers = Readers::start(&path, options.readers)?;
+        let (sender, jobs) = bounded(WAITING);
+        let thread = std::thread::Builder::new()
+            .name("store-write".into())
+            .spawn(move || writer.run(&jobs))
+            .map_err(|source| StoreError::Io { operation: "start", path: "the writer".into(), source })?;
+        Ok(Self { sender, readers, stats, thread: Arc::new(Mutex::new(Some(thread))), path })
+    }
+
+    /// Commits a unit of work; the answer comes after the fsync.
+    pub async fn commit(&self, unit: Unit) -> Result<Committed, StoreError> {
+        let (answer, wait) = oneshot::channel();
+        self.sender.try_send(Order::Commit(Job { unit, answer })).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError::Busy,
+            TrySendError::Disconnected(_) => StoreError::Failed,
+        })?;
+        wait.await.map_err(|_| StoreError::Failed)?
+    }
+
+    /// Ends the writer: what waits is committed first, later units are refused, and the write-ahead log is
+    /// moved into the database. Blocks until that is done.
+    pub fn close(&self) {
+        // A writer that is gone already needs no order to stop.
+        let _ = self.sender.send(Order::Stop);
+        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+
+    /// What the writer has done since the start.
+    pub fn stats(&self) -> &WriterStats {
+        &self.stats
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Makes the file with mode 0600 before SQLite would make it with another.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    made.map(drop).map_err(|source| StoreError::Io {
+        operation: "open",
+        path: path.display().to_string(),
+        source,
+    })
+}

@@ -1,0 +1,89 @@
+//! Answers to requests that carried an Idempotency-Key, kept so that a repeat gets the same one.
+
+use crate::error::StoreError;
+use arbiter_core::refusal::Refusal;
+use arbiter_core::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// Which request it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey {
+    /// Whose.
+    pub token_id: String,
+    /// Method and path.
+    pub route: String,
+    /// What the client chose.
+    pub key: String,
+}
+
+/// The answer that was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// To which request.
+    pub request: IdempotencyKey,
+    /// SHA-256 of its body, in hex.
+    pub body_digest: String,
+    /// The status code.
+    pub status: u16,
+    /// The Location header.
+    pub location: Option<String>,
+    /// The body.
+    pub answer: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// The answer that was given to this request.
+pub(crate) fn get(connection: &Connection, key: &IdempotencyKey) -> Result<Option<KeptAnswer>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT body_digest, status, location, answer, created_at FROM idempotency
+         WHERE token_id = ?1 AND route = ?2 AND key = ?3",
+    )?;
+    let found = statement.query_row([&key.token_id, &key.route, &key.key], |row| {
+        Ok(KeptAnswer {
+            request: key.clone(),
+            body_digest: row.get(0)?,
+            status: row.get(1)?,
+            location: row.get(2)?,
+            answer: row.get(3)?,
+            created_at: crate::table::get_time(row, 4)?,
+        })
+    });
+    Ok(found.optional()?)
+}
+
+/// Keeps an answer; a second one to the same request is refused.
+pub(crate) fn put(connection: &Connection, kept: &KeptAnswer) -> Result<(), StoreError> {
+    let added = connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO idempotency (token_id, route, key, body_digest, status, location, answer, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            kept.request.token_id,
+            kept.request.route,
+            kept.request.key,
+            kept.body_digest,
+            kept.status,
+            kept.location,
+            kept.answer,
+            kept.created_at.to_string(),
+        ])?;
+    if added == 1 {
+        Ok(())
+    } else {
+        Err(Refusal::conflict(
+            "request-repeated",
+            "a request with this Idempotency-Key was answered meanwhile",
+        )
+        .into())
+    }
+}
+
+/// Forgets answers given before a time.
+pub(crate) fn prune(connection: &Connection, before: Timestamp) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM idempotency WHERE created_at < ?1")?
+        .execute([before.to_string()])?;
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! One process per data directory, and nobody else may look into it.
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("another arbiter holds the data directory {0}; stop it first, or use another --data-dir")]
+    Held(PathBuf),
+    /// Others can look into it.
+    #[error("the data directory {path} is open to others (mode {mode:o}); run: chmod 700 {path}")]
+    TooOpen {
+        /// The directory.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// It belongs to somebody else.
+    #[error("the data directory {path} belongs to user {owner}, not to us ({us}); run: chown {us} {path}")]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        us: u32,
+    },
+    /// It cannot be made or written.
+    #[error("the data directory {path} cannot be used")]
+    Io {
+        /// The directory or file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The held lock; it ends with the process, or when it is dropped.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    directory: PathBuf,
+    _file: OwnedFd,
+}
+
+impl DirectoryLock {
+    /// Makes the directory when it is missing (0700), checks its mode and owner, and takes the lock.
+    pub fn take(directory: &Path) -> Result<Self, LockError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source: std::io::Error| LockError::Io { path, source }
+        };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io(directory))?;
+        let about = std::fs::metadata(directory).map_err(io(directory))?;
+        let us = rustix::process::geteuid().as_raw();
+        if about.uid() != us {
+            return Err(LockError::Foreign { path: directory.to_owned(), owner: about.uid(), us });
+        }
+        if about.mode() & 0o077 != 0 {
+            return Err(LockError::TooOpen { path: directory.to_owned(), mode: about.mode() & 0o777 });
+        }
+        let path = directory.join("arbiter.lock");
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| LockError::Io { path: path.clone(), source: errno.into() })?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { directory: directory.to_owned(), _file: file }),
+            Err(Errno::WOULDBLOCK) => Err(LockError::Held(directory.to_owned())),
+            Err(errno) => Err(LockError::Io { path, source: errno.into() }),
+        }
+    }
+
+    /// The directory that is held.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_second_holder_is_refused_until_the_first_lets_go() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("data");
+        let first = DirectoryLock::take(&directory).unwrap();
+        assert!(matches!(DirectoryLock::take(&directory), Err(LockError::Held(_))));
+        drop(first);
+        assert!(DirectoryLock::take(&directory).is_ok());
+    }
+
+    #[test]
+    fn a_directory_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("data");
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let refused = DirectoryLock::take(&directory).unwrap_err().to_string();
+        assert!(refused.contains("chmod 700"), "{refused}");
+    }
+}

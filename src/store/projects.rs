@@ -1,0 +1,88 @@
+//! The table of projects.
+
+use crate::error::StoreError;
+use crate::page::{self, Conditions, Listing, Page, PageRequest};
+use crate::table::{
+    self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
+};
+use arbiter_core::ids::ProjectId;
+use arbiter_core::project::{Project, Status};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row};
+
+impl Table for Project {
+    const NAME: &'static str = "projects";
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "name",
+        "git_repo",
+        "branch",
+        "beads_path",
+        "context",
+        "status",
+        "is_perpetual",
+        "is_sticky",
+        "created_at",
+        "updated_at",
+        "closed_at",
+        "revision",
+    ];
+
+    fn values(&self) -> Vec<Value> {
+        vec![
+            text(self.id.as_str()),
+            text(&self.name),
+            optional(self.git_repo.as_deref(), text),
+            optional(self.branch.as_deref(), text),
+            optional(self.beads_path.as_deref(), text),
+            json(&self.context),
+            text(self.status.as_str()),
+            Value::Integer(self.is_perpetual.into()),
+            Value::Integer(self.is_sticky.into()),
+            time(self.created_at),
+            time(self.updated_at),
+            optional(self.closed_at, time),
+            integer(self.revision),
+        ]
+    }
+
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: ProjectId::known(row.get::<_, String>(0)?),
+            name: row.get(1)?,
+            git_repo: row.get(2)?,
+            branch: row.get(3)?,
+            beads_path: row.get(4)?,
+            context: get_json(row, 5)?,
+            status: parse(row, 6, Status::parse)?,
+            is_perpetual: row.get(7)?,
+            is_sticky: row.get(8)?,
+            created_at: get_time(row, 9)?,
+            updated_at: get_time(row, 10)?,
+            closed_at: get_optional_time(row, 11)?,
+            revision: row.get(12)?,
+        })
+    }
+}
+
+/// A page of projects by age.
+pub(crate) fn list(
+    connection: &Connection,
+    status: Option<Status>,
+    request: &PageRequest,
+) -> Result<Page<Project>, StoreError> {
+    let mut conditions = Conditions::default();
+    conditions.equal("status", status.map(Status::as_str));
+    let columns = table::columns::<Project>("");
+    let listing = Listing { from: "projects", columns: &columns, order: &["created_at", "id"] };
+    page::read(connection, &listing, conditions, request, Project::read)
+}
+
+/// How many of a project's beads have each status.
+pub(crate) fn bead_counts(connection: &Connection, project: &str) -> Result<Vec<(String, u64)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT status, count(*) FROM beads WHERE project_id = ?1 GROUP BY status ORDER BY 1",
+    )?;
+    let rows = statement.query_map([project], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

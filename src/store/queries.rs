@@ -1,0 +1,185 @@
+//! What may be read: one method for each question.
+
+use crate::beads::{BeadDetail, BeadFilter};
+use crate::comments::{Comment, On};
+use crate::decisions::DecisionFilter;
+use crate::error::StoreError;
+use crate::events::{EventPage, EventRange, TypeCount};
+use crate::handle::Store;
+use crate::heartbeats::Heartbeat;
+use crate::idempotency::{IdempotencyKey, KeptAnswer};
+use crate::page::{Page, PageRequest};
+use crate::runs::RunFilter;
+use crate::verify::{Verified, VerifyError};
+use crate::{
+    agents, beads, comments, decisions, dependencies, events, heartbeats, idempotency, leases, operation,
+};
+use crate::{projects, providers, runs, table, tokens, verify};
+use arbiter_core::agent::{self, Agent};
+use arbiter_core::bead::{Bead, Facts};
+use arbiter_core::bead_change::Edge;
+use arbiter_core::decision::Decision;
+use arbiter_core::dispatch::Operation;
+use arbiter_core::ids::{BeadId, DecisionId};
+use arbiter_core::lease::Lease;
+use arbiter_core::project::{self, Project};
+use arbiter_core::provider::Provider;
+use arbiter_core::run::Run;
+use arbiter_core::time::Timestamp;
+use arbiter_core::token::Token;
+use rusqlite::Connection;
+
+/// How many of everything there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Beads by status.
+    pub beads: Vec<(String, u64)>,
+    /// Agents by status.
+    pub agents: Vec<(String, u64)>,
+    /// Providers by status.
+    pub providers: Vec<(String, u64)>,
+    /// Decisions that nobody has made yet.
+    pub pending_decisions: u64,
+    /// Beads that are ready (deferral left aside).
+    pub ready_beads: u64,
+}
+
+macro_rules! questions {
+    ($( $(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) -> $out:ty = |$c:ident| $body:expr; )*) => {
+        impl Store {
+            $(
+                $(#[$doc])*
+                pub async fn $name(&self, $($arg: $ty),*) -> Result<$out, StoreError> {
+                    self.readers.read(move |$c: &Connection| $body).await
+                }
+            )*
+        }
+    };
+}
+
+questions! {
+    /// A bead's row.
+    bead(id: String) -> Option<Bead> = |c| table::get(c, &id);
+    /// A bead with its surroundings.
+    bead_detail(id: String) -> Option<BeadDetail> = |c| beads::detail(c, &id);
+    /// A page of beads.
+    beads(filter: BeadFilter, page: PageRequest) -> Page<BeadDetail> = |c| beads::list(c, &filter, &page);
+    /// A bead's row, what a claim has to know, and its live lease: read in one moment.
+    bead_state(id: String) -> Option<(Bead, Facts, Option<Lease>)> = |c| snapshot(c, |c| {
+        let Some(bead) = table::get::<Bead>(c, &id)? else { return Ok(None) };
+        let (facts, lease) = (beads::facts(c, &bead.id)?, leases::get(c, &id)?);
+        Ok(Some((bead, facts, lease)))
+    });
+    /// Ready beads, most urgent first, that may be handed out now.
+    due_beads(now: Timestamp, limit: u32) -> Vec<Bead> = |c| beads::due(c, now, limit);
+    /// The next time at which a ready bead's deferral or pause ends.
+    next_due(now: Timestamp) -> Option<Timestamp> = |c| beads::next_due(c, now);
+    /// Beads in progress.
+    held_beads() -> Vec<Bead> = |c| beads::held(c);
+    /// Every live lease.
+    leases() -> Vec<Lease> = |c| leases::all(c);
+    /// The dependencies of one bead, outward.
+    edges_of(id: String) -> Vec<(BeadId, String)> = |c| dependencies::depends_on(c, &id);
+    /// Every dependency of a project, or of all.
+    edges(project: Option<String>) -> Vec<Edge> = |c| dependencies::of_project(c, project.as_deref());
+    /// Comments on a bead.
+    bead_comments(id: String, page: PageRequest) -> Page<Comment> = |c| comments::list(c, On::Bead, &id, &page);
+    /// Comments on a project.
+    project_comments(id: String, page: PageRequest) -> Page<Comment> =
+        |c| comments::list(c, On::Project, &id, &page);
+    /// An agent.
+    agent(id: String) -> Option<Agent> = |c| table::get(c, &id);
+    /// A page of agents.
+    agents(project: Option<String>, status: Option<agent::Status>, page: PageRequest) -> Page<Agent> =
+        |c| agents::list(c, project.as_deref(), status, &page);
+    /// All agents that are started, or failed.
+    employed_agents() -> Vec<Agent> = |c| agents::employed(c);
+    /// The agents that use a provider.
+    agents_of_provider(id: String) -> Vec<Agent> = |c| agents::of_provider(c, &id);
+    /// A provider.
+    provider(id: String) -> Option<Provider> = |c| providers::get(c, &id);
+    /// A page of providers.
+    providers(page: PageRequest) -> Page<Provider> = |c| providers::list(c, &page);
+    /// Every provider.
+    all_providers() -> Vec<Provider> = |c| providers::all(c);
+    /// A provider's newest heartbeats.
+    heartbeats(id: String, limit: u32) -> Vec<Heartbeat> = |c| heartbeats::list(c, &id, limit);
+    /// The median latency of a provider's recent beats, in milliseconds.
+    median_latency(id: String) -> Option<u64> = |c| heartbeats::median(c, &id);
+    /// A project.
+    project(id: String) -> Option<Project> = |c| table::get(c, &id);
+    /// A page of projects.
+    projects(status: Option<project::Status>, page: PageRequest) -> Page<Project> =
+        |c| projects::list(c, status, &page);
+    /// How many of a project's beads have each status.
+    bead_counts(project: String) -> Vec<(String, u64)> = |c| projects::bead_counts(c, &project);
+    /// A decision.
+    decision(id: String) -> Option<Decision> = |c| table::get(c, &id);
+    /// A page of decisions.
+    decisions(filter: DecisionFilter, page: PageRequest) -> Page<Decision> =
+        |c| decisions::list(c, &filter, &page);
+    /// The decisions about a bead.
+    decisions_of(bead: String) -> Vec<Decision> = |c| decisions::of_bead(c, &bead);
+    /// Decisions that nobody has made yet.
+    pending_decisions() -> Vec<DecisionId> = |c| decisions::pending(c);
+    /// How many approvals of a project nobody has given or refused yet.
+    pending_approvals(project: String) -> u64 = |c| decisions::pending_approvals(c, &project);
+    /// A run.
+    run(id: String) -> Option<Run> = |c| runs::get(c, &id);
+    /// A page of runs.
+    runs(filter: RunFilter, page: PageRequest) -> Page<Run> = |c| runs::list(c, &filter, &page);
+    /// Every run that has not ended.
+    running_runs() -> Vec<Run> = |c| runs::running(c);
+    /// Every token.
+    tokens() -> Vec<Token> = |c| tokens::all(c);
+    /// Whether work is handed out, and since when.
+    operation() -> (Operation, Option<Timestamp>) = |c| operation::get(c);
+    /// The answer given to a request with this key.
+    kept_answer(key: IdempotencyKey) -> Option<KeptAnswer> = |c| idempotency::get(c, &key);
+    /// A part of the event log.
+    events(range: EventRange) -> EventPage = |c| snapshot(c, |c| events::range(c, &range));
+    /// The numbers of the oldest and the newest event; zeros when there is none.
+    event_bounds() -> (u64, u64) = |c| snapshot(c, |c| Ok((events::first_seq(c)?, events::last_seq(c)?)));
+    /// How many events of each type there are.
+    event_counts(project: Option<String>) -> Vec<TypeCount> = |c| events::counts(c, project.as_deref());
+    /// The first event that retention keeps.
+    first_kept_event(before: Timestamp, max: u64) -> u64 = |c| events::first_kept(c, &before.to_string(), max);
+    /// How many of everything there are.
+    counts() -> Counts = |c| snapshot(c, count_all);
+}
+
+impl Store {
+    /// Follows the hash chain through the whole log.
+    pub async fn verify_events(&self) -> Result<Verified, VerifyError> {
+        let outcome = self.readers.read(|c| Ok(verify::verify(c))).await;
+        outcome.map_err(VerifyError::Store)?
+    }
+}
+
+/// Runs several reads against one state of the database.
+fn snapshot<T>(
+    connection: &Connection,
+    read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let transaction = connection.unchecked_transaction()?;
+    read(&transaction)
+}
+
+fn count_all(c: &Connection) -> Result<Counts, StoreError> {
+    let by_status = |table: &str| -> Result<Vec<(String, u64)>, StoreError> {
+        let sql = format!("SELECT status, count(*) FROM {table} GROUP BY status ORDER BY 1");
+        let mut statement = c.prepare_cached(&sql)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    };
+    let number = |sql: &str| -> Result<u64, StoreError> {
+        Ok(c.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    };
+    Ok(Counts {
+        beads: by_status("beads")?,
+        agents: by_status("agents")?,
+        providers: by_status("providers")?,
+        pending_decisions: number("SELECT count(*) FROM decisions WHERE status = 'pending'")?,
+        ready_beads: number("SELECT count(*) FROM beads WHERE ready = 1")?,
+    })
+}

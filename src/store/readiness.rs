@@ -1,0 +1,90 @@
+//! Keeps `waits` and `ready` true in the transaction of every change that bears on them.
+
+use crate::dependencies;
+use crate::error::StoreError;
+use crate::unit::{Change, Write};
+use arbiter_core::bead::{Bead, Status};
+use arbiter_core::ids::BeadId;
+use arbiter_core::readiness::{Waits, is_ready};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::{BTreeSet, VecDeque};
+
+/// A bead that has just become ready.
+pub(crate) struct Woken {
+    pub(crate) id: BeadId,
+    pub(crate) project_id: String,
+}
+
+/// Notes the beads whose readiness a change may touch. Called before and after the change, since a
+/// dependency is visible only on one side of its own removal.
+pub(crate) fn touched(
+    connection: &Connection,
+    change: &Change,
+    seeds: &mut BTreeSet<BeadId>,
+) -> Result<(), StoreError> {
+    match change {
+        Change::Bead(Write::Insert(bead)) => {
+            seeds.insert(bead.id.clone());
+        }
+        Change::Bead(Write::Update { row, .. } | Write::Delete { row }) => around(connection, row, seeds)?,
+        Change::AddEdge(edge) | Change::RemoveEdge(edge) => {
+            seeds.insert(edge.bead_id.clone());
+            // A new or lost child changes what waits for the children of its parent.
+            waiters(connection, edge.depends_on.as_str(), seeds)?;
+        }
+        Change::Decision(
+            Write::Insert(decision) | Write::Update { row: decision, .. } | Write::Delete { row: decision },
+        ) => seeds.extend(decision.bead_id.clone()),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn around(connection: &Connection, bead: &Bead, seeds: &mut BTreeSet<BeadId>) -> Result<(), StoreError> {
+    seeds.insert(bead.id.clone());
+    seeds.extend(dependencies::dependents(connection, bead.id.as_str())?.into_iter().map(|(id, _)| id));
+    for (target, kind) in dependencies::depends_on(connection, bead.id.as_str())? {
+        if kind == "parent-child" {
+            waiters(connection, target.as_str(), seeds)?;
+        }
+    }
+    Ok(())
+}
+
+fn waiters(connection: &Connection, id: &str, seeds: &mut BTreeSet<BeadId>) -> Result<(), StoreError> {
+    let dependents = dependencies::dependents(connection, id)?;
+    seeds.extend(dependents.into_iter().filter(|(_, kind)| kind == "waits-for").map(|(id, _)| id));
+    Ok(())
+}
+
+/// Recomputes the noted beads and, where `waits` changed, their children. Returns those that became ready.
+pub(crate) fn refresh(connection: &Connection, seeds: BTreeSet<BeadId>) -> Result<Vec<Woken>, StoreError> {
+    let mut queue: VecDeque<BeadId> = seeds.into_iter().collect();
+    let mut woken = Vec::new();
+    while let Some(id) = queue.pop_front() {
+        let row: Option<(String, String, bool, bool, String)> = connection
+            .prepare_cached("SELECT status, type, waits, ready, project_id FROM beads WHERE id = ?1")?
+            .query_row([id.as_str()], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))
+            .optional()?;
+        let Some((word, bead_type, waited, was_ready, project_id)) = row else { continue };
+        let waits = !dependencies::waiting_on(connection, id.as_str())?.is_empty();
+        let pending: u64 = connection
+            .prepare_cached("SELECT count(*) FROM decisions WHERE bead_id = ?1 AND status = 'pending'")?
+            .query_row([id.as_str()], |row| row.get(0))?;
+        let status = Status::parse(&word).unwrap_or(Status::Closed);
+        let ready = is_ready(status, &bead_type, if waits { Waits::Yes } else { Waits::No }, pending);
+        if waits != waited || ready != was_ready {
+            connection
+                .prepare_cached("UPDATE beads SET waits = ?2, ready = ?3 WHERE id = ?1")?
+                .execute(params![id.as_str(), waits, ready])?;
+        }
+        if waits != waited {
+            let children = dependencies::dependents(connection, id.as_str())?;
+            queue.extend(children.into_iter().filter(|(_, kind)| kind == "parent-child").map(|(id, _)| id));
+        }
+        if ready && !was_ready {
+            woken.push(Woken { id, project_id });
+        }
+    }
+    Ok(woken)
+}

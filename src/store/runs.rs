@@ -1,0 +1,148 @@
+//! The table of runs.
+
+use crate::error::StoreError;
+use crate::page::{self, Conditions, Listing, Page, PageRequest};
+use crate::table::{get_json, get_optional_time, get_time, integer, json, optional, parse, time};
+use arbiter_core::ids::{AgentId, BeadId, ProjectId, ProviderId, RunId};
+use arbiter_core::run::{Run, Status};
+use arbiter_core::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+const COLUMNS: &str = "id, bead_id, agent_id, project_id, provider_id, model, status, outcome, prompt, answer,
+    error, messages, steps, key_uses, input_tokens, output_tokens, cost_usd, latency_ms, started_at, finished_at";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Run> {
+    Ok(Run {
+        id: RunId::known(row.get::<_, String>(0)?),
+        bead_id: BeadId::known(row.get::<_, String>(1)?),
+        agent_id: AgentId::known(row.get::<_, String>(2)?),
+        project_id: ProjectId::known(row.get::<_, String>(3)?),
+        provider_id: row.get::<_, Option<String>>(4)?.map(ProviderId::known),
+        model: row.get(5)?,
+        status: parse(row, 6, Status::parse)?,
+        outcome: row.get(7)?,
+        prompt: row.get(8)?,
+        answer: row.get(9)?,
+        error: row.get(10)?,
+        messages: get_json(row, 11)?,
+        steps: row.get(12)?,
+        key_uses: row.get(13)?,
+        input_tokens: row.get(14)?,
+        output_tokens: row.get(15)?,
+        cost_usd: row.get(16)?,
+        latency_ms: row.get(17)?,
+        started_at: get_time(row, 18)?,
+        finished_at: get_optional_time(row, 19)?,
+    })
+}
+
+/// Which runs are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Only on this bead.
+    pub bead_id: Option<String>,
+    /// Only of this agent.
+    pub agent_id: Option<String>,
+    /// Only of this project.
+    pub project_id: Option<String>,
+    /// Only in this state.
+    pub status: Option<Status>,
+}
+
+/// The run with this id.
+pub(crate) fn get(connection: &Connection, id: &str) -> Result<Option<Run>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM runs WHERE id = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([id], read).optional()?)
+}
+
+/// A page of runs by age.
+pub(crate) fn list(
+    connection: &Connection,
+    filter: &RunFilter,
+    request: &PageRequest,
+) -> Result<Page<Run>, StoreError> {
+    let mut conditions = Conditions::default();
+    conditions.equal("bead_id", filter.bead_id.as_deref());
+    conditions.equal("agent_id", filter.agent_id.as_deref());
+    conditions.equal("project_id", filter.project_id.as_deref());
+    conditions.equal("status", filter.status.map(Status::as_str));
+    let listing = Listing { from: "runs", columns: COLUMNS, order: &["started_at", "id"] };
+    page::read(connection, &listing, conditions, request, read)
+}
+
+/// Every run that has not ended.
+pub(crate) fn running(connection: &Connection) -> Result<Vec<Run>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM runs WHERE status = 'running' ORDER BY id");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Stores a run that begins.
+pub(crate) fn start(connection: &Connection, run: &Run) -> Result<(), StoreError> {
+    let marks: Vec<String> = (1..=20).map(|n| format!("?{n}")).collect();
+    let sql = format!("INSERT INTO runs ({COLUMNS}) VALUES ({})", marks.join(", "));
+    connection.prepare_cached(&sql)?.execute(params![
+        run.id.as_str(),
+        run.bead_id.as_str(),
+        run.agent_id.as_str(),
+        run.project_id.as_str(),
+        run.provider_id.as_ref().map(ProviderId::as_str),
+        run.model,
+        run.status.as_str(),
+        run.outcome,
+        run.prompt,
+        run.answer,
+        run.error,
+        json(&run.messages),
+        run.steps,
+        run.key_uses,
+        integer(run.input_tokens),
+        integer(run.output_tokens),
+        run.cost_usd,
+        integer(run.latency_ms),
+        time(run.started_at),
+        optional(run.finished_at, time),
+    ])?;
+    Ok(())
+}
+
+/// Stores how a run ended; a run ends once.
+pub(crate) fn finish(connection: &Connection, run: &Run) -> Result<(), StoreError> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE runs SET provider_id = ?2, model = ?3, status = ?4, outcome = ?5, prompt = ?6, answer = ?7,
+             error = ?8, messages = ?9, steps = ?10, key_uses = ?11, input_tokens = ?12, output_tokens = ?13,
+             cost_usd = ?14, latency_ms = ?15, finished_at = ?16 WHERE id = ?1 AND status = 'running'",
+        )?
+        .execute(params![
+            run.id.as_str(),
+            run.provider_id.as_ref().map(ProviderId::as_str),
+            run.model,
+            run.status.as_str(),
+            run.outcome,
+            run.prompt,
+            run.answer,
+            run.error,
+            json(&run.messages),
+            run.steps,
+            run.key_uses,
+            integer(run.input_tokens),
+            integer(run.output_tokens),
+            run.cost_usd,
+            integer(run.latency_ms),
+            optional(run.finished_at, time),
+        ])?;
+    if changed == 1 { Ok(()) } else { Err(StoreError::Stale { entity: "run", id: run.id.to_string() }) }
+}
+
+/// Deletes runs that ended before a time; those of open beads stay until their bead ends.
+pub(crate) fn prune(connection: &Connection, before: Timestamp) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM runs WHERE status <> 'running' AND started_at < ?1
+             AND bead_id NOT IN (SELECT id FROM beads WHERE status <> 'closed')",
+        )?
+        .execute([before.to_string()])?;
+    Ok(())
+}

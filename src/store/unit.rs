@@ -1,0 +1,177 @@
+//! Units of work: everything that one command changes, with its events, committed together or not at all.
+
+use crate::comments::Comment;
+use crate::heartbeats::Heartbeat;
+use crate::idempotency::KeptAnswer;
+use arbiter_core::agent::Agent;
+use arbiter_core::bead::Bead;
+use arbiter_core::bead_change::Edge;
+use arbiter_core::decision::Decision;
+use arbiter_core::event::NewEvent;
+use arbiter_core::ids::{AgentId, BeadId, TokenId};
+use arbiter_core::lease::Lease;
+use arbiter_core::project::Project;
+use arbiter_core::provider::Provider;
+use arbiter_core::record::{self, Happening, Record};
+use arbiter_core::run::Run;
+use arbiter_core::time::Timestamp;
+use arbiter_core::token::Token;
+
+/// What becomes of a row with a revision.
+#[derive(Clone, Debug)]
+pub enum Write<T> {
+    /// It is new.
+    Insert(T),
+    /// It changes, if it still has the revision it was decided on.
+    Update {
+        /// The whole row.
+        row: T,
+        /// The revision it was decided on.
+        expected: u64,
+    },
+    /// It goes, if it still has the revision it was decided on.
+    Delete {
+        /// The row.
+        row: T,
+    },
+}
+
+/// One change of the store.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A bead's row.
+    Bead(Write<Bead>),
+    /// An agent's row.
+    Agent(Write<Agent>),
+    /// A provider's row.
+    Provider(Write<Provider>),
+    /// A project's row.
+    Project(Write<Project>),
+    /// A decision's row.
+    Decision(Write<Decision>),
+    /// A new dependency; a cycle among those that affect readiness is refused with its path.
+    AddEdge(Edge),
+    /// A dependency that goes.
+    RemoveEdge(Edge),
+    /// A new lease.
+    PutLease(Lease),
+    /// A lease that lasts longer; refused when it is no longer the live one.
+    RenewLease(Lease),
+    /// The end of a lease.
+    EndLease(BeadId),
+    /// A run that begins.
+    StartRun(Run),
+    /// A run that ends; refused when it has ended already.
+    FinishRun(Run),
+    /// A comment on a bead.
+    BeadComment(Comment),
+    /// A comment on a project.
+    ProjectComment(Comment),
+    /// A provider's measurements (telemetry).
+    Beat {
+        /// The provider with its measured fields.
+        provider: Provider,
+        /// The line of its history.
+        beat: Heartbeat,
+    },
+    /// An agent did something (telemetry).
+    Active {
+        /// Which.
+        agent_id: AgentId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A new token.
+    PutToken(Token),
+    /// A token that no longer works.
+    RevokeToken(TokenId),
+    /// Whether work is handed out: `None` is yes, `Some` is why not.
+    Operation(Option<String>),
+    /// The answer to a request with an Idempotency-Key.
+    KeepAnswer(KeptAnswer),
+    /// Events before this number go; a checkpoint keeps the chain verifiable.
+    PruneEvents {
+        /// The first event that stays.
+        first_kept: u64,
+    },
+    /// History older than this goes: heartbeats and kept answers.
+    PruneHistory {
+        /// The oldest heartbeat that stays.
+        heartbeats_before: Timestamp,
+        /// The oldest kept answer that stays.
+        answers_before: Timestamp,
+        /// The oldest run that stays.
+        runs_before: Timestamp,
+    },
+}
+
+/// Everything that one command changes.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Who wants it: a user, an agent, or `system`.
+    pub actor: String,
+    /// Which part of the server decided.
+    pub source: &'static str,
+    /// The rows, in order.
+    pub changes: Vec<Change>,
+    /// What is told of it, in order.
+    pub events: Vec<NewEvent>,
+}
+
+impl Unit {
+    /// An empty unit.
+    pub fn new(at: Timestamp, actor: impl Into<String>, source: &'static str) -> Self {
+        Self { at, actor: actor.into(), source, changes: vec![], events: vec![] }
+    }
+
+    /// Adds a change without an event.
+    pub fn change(&mut self, change: Change) -> &mut Self {
+        self.changes.push(change);
+        self
+    }
+
+    /// Adds an event.
+    pub fn tell(&mut self, event: NewEvent) -> &mut Self {
+        self.events.push(event);
+        self
+    }
+
+    /// Adds a new record and the event of its creation.
+    pub fn create<R: Record>(&mut self, row: &R, change: fn(Write<R>) -> Change) -> &mut Self {
+        self.tell(record::created_event(row));
+        self.change(change(Write::Insert(row.clone())))
+    }
+
+    /// Adds what happened to a record, with its events; returns the record as it will be.
+    pub fn happen<R: Record>(
+        &mut self,
+        before: &R,
+        happenings: &[Happening],
+        change: fn(Write<R>) -> Change,
+    ) -> R {
+        let after = record::evolved(before, happenings, self.at);
+        for happening in happenings {
+            self.tell(record::event(&after, happening));
+        }
+        if after.revision() != before.revision() {
+            self.change(change(Write::Update { row: after.clone(), expected: before.revision() }));
+        }
+        after
+    }
+
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.events.is_empty()
+    }
+}
+
+/// What a commit did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// The number of its last event; 0 when it had none.
+    pub last_seq: u64,
+    /// Beads that became ready by it.
+    pub became_ready: Vec<BeadId>,
+}

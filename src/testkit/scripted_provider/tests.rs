@@ -1,0 +1,104 @@
+//! The provider as a client sees it, over real loopback HTTP.
+
+use super::*;
+use crate::{HttpAnswer, SseClient, SseError, send};
+
+fn chat(text: &str) -> Value {
+    json!({"model": "m", "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": text}]})
+}
+
+async fn ask(provider: &ScriptedProvider, body: &Value, headers: &[(&str, &str)]) -> HttpAnswer {
+    send("POST", &format!("{}/chat/completions", provider.url()), headers, Some(body)).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_chat_is_answered_and_recorded() {
+    let provider = ScriptedProvider::start(Script::default());
+    let answer = ask(&provider, &chat("say hello"), &[("authorization", "Bearer k")]).await;
+    let body = answer.json();
+    let content = body["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(content.starts_with("[simulated]") && content.ends_with("say hello"), "{content}");
+    assert_eq!((answer.status, body["model"].as_str()), (200, Some("m")));
+    assert!(body["usage"]["prompt_tokens"].as_u64() > Some(0));
+    let expected = RecordedRequest {
+        path: "/v1/chat/completions".into(),
+        authorization: Some("Bearer k".into()),
+        body: chat("say hello"),
+    };
+    assert_eq!((provider.requests(), provider.chat_count()), (vec![expected], 1));
+}
+
+#[tokio::test]
+async fn a_script_answers_in_turn_and_can_be_changed() {
+    let provider = ScriptedProvider::start(Script::in_turn([Reply::error(503, "busy"), Reply::text("two")]));
+    let text = |answer: HttpAnswer| answer.json()["choices"][0]["message"]["content"].clone();
+    assert_eq!(ask(&provider, &chat(""), &[]).await.status, 503);
+    assert_eq!(text(ask(&provider, &chat(""), &[]).await), "two");
+    assert_eq!(text(ask(&provider, &chat(""), &[]).await), "two");
+    provider.set_script(Script::answering(|chat| Reply::text(format!("{} {}", chat.model(), chat.number))));
+    assert_eq!(text(ask(&provider, &chat(""), &[]).await), "m 4");
+}
+
+#[tokio::test]
+async fn models_and_keys_are_as_scripted() {
+    let provider = ScriptedProvider::start(Script::default().with_models(&["a", "b"]).requiring_key("k"));
+    let url = format!("{}/models", provider.url());
+    let list = send("GET", &url, &[("authorization", "Bearer k")], None).await.unwrap().json();
+    assert_eq!(list["data"][1]["id"], "b");
+    assert_eq!(send("GET", &url, &[], None).await.unwrap().status, 401);
+    assert_eq!(ask(&provider, &chat(""), &[("authorization", "Bearer x")]).await.status, 401);
+    assert_eq!(
+        send("GET", &format!("{url}/no"), &[("authorization", "Bearer k")], None).await.unwrap().status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn a_streamed_chat_comes_in_chunks_that_end_with_done() {
+    let reply = Reply::text("one two").and_tool("finish", json!({"summary": "x"})).using(5, 2);
+    let provider = ScriptedProvider::start(Script::always(reply));
+    let mut body = chat("go");
+    body["stream"] = true.into();
+    body["stream_options"] = json!({"include_usage": true});
+    let answer = ask(&provider, &body, &[]).await;
+    assert_eq!(answer.header("content-type"), "text/event-stream");
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let mut events: Vec<&str> =
+        text.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap()).collect();
+    assert_eq!(events.pop(), Some("[DONE]"));
+    let events: Vec<Value> = events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let deltas = events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str());
+    assert_eq!(deltas.collect::<String>(), "one two");
+    let calls = events.iter().find(|event| event["choices"][0]["delta"]["tool_calls"].is_array()).unwrap();
+    assert_eq!(calls["choices"][0]["delta"]["tool_calls"][0]["function"]["name"], "finish");
+    assert_eq!(events.last().unwrap()["usage"]["prompt_tokens"], 5);
+}
+
+#[tokio::test]
+async fn a_chat_that_hangs_is_seen_and_cut_off_by_the_end() {
+    let provider = ScriptedProvider::start(Script::always(Reply::failing(Fault::Hang)));
+    let url = format!("{}/chat/completions", provider.url());
+    let asking = tokio::spawn(async move { send("POST", &url, &[], Some(&chat(""))).await.is_err() });
+    provider.chats_asked(1).await;
+    assert!(!asking.is_finished());
+    provider.shutdown();
+    assert!(asking.await.unwrap(), "a connection was lost");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_is_lost_and_not_ended() {
+    let reply =
+        Reply { body: Some("data: 1\n\ndata: 2\n\n".repeat(8)), ..Reply::failing(Fault::CutInTheMiddle) };
+    let reply = reply.with_header("content-type", "text/event-stream");
+    let provider = ScriptedProvider::start(Script::default().with_models_reply(reply));
+    let mut client = SseClient::connect(&format!("{}/models", provider.url()), None, None).await.unwrap();
+    let mut frames = 0;
+    let error = loop {
+        match client.next(Duration::from_secs(10)).await {
+            Ok(_) => frames += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, SseError::Lost(_)), "{error}");
+    assert_eq!(frames, 8);
+}

@@ -1,0 +1,28 @@
+//! The words for what a vault is and what an unlock did.
+//!
+//! Owns two enums. Must not know how either comes about.
+
+use arbiter_core::ids::KeyId;
+
+/// Whether the vault exists and its password is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VaultState {
+    /// No file, or a v1 file with nothing in it: the first password creates the vault.
+    Uninitialized,
+    /// The file is there, the password is not.
+    Locked,
+    /// Secrets can be read and written.
+    Unlocked,
+}
+
+/// What an unlock did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unlock {
+    /// There was no vault; now there is one with this password, durably.
+    Created,
+    /// The password is right.
+    Opened {
+        /// Entries of the Go program that it does not open; they are kept as they are.
+        unreadable: Vec<KeyId>,
+    },
+}

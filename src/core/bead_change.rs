@@ -1,5 +1,6 @@
 //! What a client may say about a bead: new beads, patches, dependencies, and what is wrong with them.
 
+use crate::agent_change::set;
 use crate::bead::{Approval, BACKLOG, Bead, DEFAULT_PRIORITY, Status, TYPES};
 use crate::ids::{BeadId, ProjectId};
 use crate::refusal::{Problems, Refusal};
@@ -144,4 +145,86 @@ pub fn check_edge_type(kind: &str) -> Result<(), Refusal> {
     let mut problems = Problems::default();
     problems.require((1..=MAX_EDGE_TYPE).contains(&kind.len()), "type", "has 1 to 50 bytes");
     problems.finish()
+}
+
+/// Fields of a bead that are to change; `None` leaves one as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BeadPatch {
+    /// One of [`TYPES`].
+    pub bead_type: Option<String>,
+    /// What it is about.
+    pub title: Option<String>,
+    /// What is to be done.
+    pub description: Option<String>,
+    /// 0 to 4.
+    pub priority: Option<u8>,
+    /// The project it belongs to.
+    pub project_id: Option<String>,
+    /// Who is to have it.
+    pub assigned_to: Option<Option<String>>,
+    /// Labels.
+    pub tags: Option<Vec<String>>,
+    /// What the work needs to know.
+    pub context: Option<Map<String, Value>>,
+    /// When it counts as done.
+    pub acceptance_criteria: Option<String>,
+    /// When it should be done.
+    pub due_at: Option<Option<Timestamp>>,
+    /// Not ready before this time.
+    pub defer_until: Option<Option<Timestamp>>,
+    /// Its parent.
+    pub parent: Option<Option<String>>,
+    /// All beads that block it.
+    pub blocked_by: Option<Vec<String>>,
+    /// All beads it is related to.
+    pub related_to: Option<Vec<String>>,
+}
+
+impl BeadPatch {
+    /// The bead as the patch wants it, its dependencies left aside.
+    pub fn apply(&self, bead: &Bead) -> Result<Bead, Refusal> {
+        let mut after = bead.clone();
+        let patch = self.clone();
+        set(&mut after.bead_type, patch.bead_type);
+        set(&mut after.title, patch.title);
+        set(&mut after.description, patch.description);
+        set(&mut after.priority, patch.priority);
+        set(&mut after.project_id, patch.project_id.map(ProjectId::known));
+        set(&mut after.assigned_to, patch.assigned_to);
+        set(&mut after.tags, patch.tags);
+        set(&mut after.context, patch.context);
+        set(&mut after.acceptance_criteria, patch.acceptance_criteria);
+        set(&mut after.due_at, patch.due_at);
+        set(&mut after.defer_until, patch.defer_until);
+        let held = bead.status == Status::InProgress;
+        if held && after.assigned_to != bead.assigned_to {
+            let detail = "is held by somebody: release the bead first";
+            return Err(Refusal::conflict("bead-held", format!("bead {} {detail}", bead.id)));
+        }
+        check(&after)?;
+        Ok(after)
+    }
+
+    /// The dependencies to add and to remove so that they are as the patch wants them.
+    pub fn edges(&self, bead: &BeadId, present: &[(BeadId, String)]) -> (Vec<Edge>, Vec<Edge>) {
+        let wanted: [(&str, Option<Vec<String>>); 3] = [
+            ("parent-child", self.parent.clone().map(|parent| parent.into_iter().collect())),
+            ("blocks", self.blocked_by.clone()),
+            ("related", self.related_to.clone()),
+        ];
+        let (mut add, mut remove) = (vec![], vec![]);
+        for (kind, wanted) in wanted {
+            let Some(wanted) = wanted else { continue };
+            let edge = |target: &str| Edge {
+                bead_id: bead.clone(),
+                depends_on: BeadId::known(target),
+                kind: kind.to_owned(),
+            };
+            let has = |target: &str| present.iter().any(|(id, k)| id.as_str() == target && k == kind);
+            add.extend(wanted.iter().filter(|target| !has(target)).map(|target| edge(target)));
+            let gone = present.iter().filter(|(id, k)| k == kind && !wanted.iter().any(|w| w == id.as_str()));
+            remove.extend(gone.map(|(id, _)| edge(id.as_str())));
+        }
+        (add, remove)
+    }
 }

@@ -8,11 +8,13 @@
 mod words;
 
 pub mod agent;
+pub mod agent_change;
 pub mod agent_config;
 pub mod backoff;
 pub mod bead;
 pub mod bead_change;
 pub mod decision;
+pub mod decision_change;
 pub mod dispatch;
 pub mod event;
 pub mod event_type;
@@ -20,9 +22,11 @@ pub mod ids;
 pub mod lease;
 pub mod machine;
 pub mod project;
+pub mod project_change;
 pub mod prompt;
 pub mod protocol;
 pub mod provider;
+pub mod provider_change;
 pub mod readiness;
 pub mod record;
 pub mod refusal;

@@ -1,1 +1,57 @@
-//! arbiter-actors
+//! The cast: every agent, bead, decision, provider, heartbeat, project and the vault is one supervised
+//! actor; the event bus is their broker and the orchestrator their root.
+//!
+//! Owns who does what and in which order. Knows nothing of HTTP, the command line or Temporal: the
+//! edges reach everything through [`Handles`].
+
+mod agent;
+mod bead;
+mod bead_actor;
+mod bead_run;
+mod caller;
+mod clock;
+mod commit;
+mod decision;
+mod directory;
+mod dispatcher;
+mod entropy;
+mod event_bus;
+mod fault;
+mod handles;
+mod heartbeat;
+mod hold;
+mod inject;
+mod orchestrator;
+mod project;
+mod provider;
+mod provider_link;
+mod recovery;
+mod retention;
+mod run;
+mod settings;
+mod shared;
+mod shell;
+mod start;
+mod subscription;
+mod timer;
+mod tokens;
+mod vault;
+
+pub use agent::AgentsHandle;
+pub use bead::{BeadAction, BeadsHandle, Claimed, LeaseGrant};
+pub use caller::{Caller, Cascade};
+pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
+pub use decision::DecisionsHandle;
+pub use dispatcher::DispatcherHandle;
+pub use event_bus::BusHandle;
+pub use fault::{Fault, VaultFault};
+pub use handles::Handles;
+pub use inject::Inject;
+pub use orchestrator::{ActorsStatus, OrchestratorHandle};
+pub use project::ProjectsHandle;
+pub use provider::ProvidersHandle;
+pub use settings::Settings;
+pub use start::{Cast, StartError, start};
+pub use subscription::{Delivery, Subscription};
+pub use tokens::{NewToken, TokensHandle};
+pub use vault::{Unlocked, VaultHandle, VaultView};

@@ -218,7 +218,7 @@ impl Decision {
                     bead::Command::ForgetAttempts,
                     bead::Command::Unblock { reason: format!("decision {}: try again", self.id) },
                 ],
-                Some("close") if bead != bead::Status::Closed => {
+                Some("close") if blocked => {
                     vec![bead::Command::Close { reason: format!("decision {}: given up", self.id) }]
                 }
                 _ => vec![],

@@ -1,0 +1,290 @@
+//! Beads as others reach them: the handle, and what a bead's actor can be told.
+//!
+//! What the actor does with it is in `bead_actor`.
+
+use crate::caller::Caller;
+use crate::entropy;
+use crate::fault::Fault;
+use crate::shared::Shared;
+use arbiter_core::bead::{Bead, Claimant, Facts};
+use arbiter_core::bead_change::{BeadPatch, Edge, NewBead};
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::BeadId;
+use arbiter_core::lease::{MAX_TTL_SEC, MIN_TTL_SEC};
+use arbiter_core::refusal::Refusal;
+use arbiter_core::run::Run;
+use arbiter_core::time::Timestamp;
+use arbiter_store::{BeadDetail, Change, Comment, Links, StoreError, Unit};
+use serde_json::json;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// How many ids are drawn before a collision counts as an error.
+const ID_TRIES: u32 = 4;
+
+/// The proof of a claim, given once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseGrant {
+    /// The token that later writes carry.
+    pub token: String,
+    /// When the claim ends unless renewed.
+    pub expires_at: Timestamp,
+}
+
+/// A claimed bead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claimed {
+    /// The bead.
+    pub bead: BeadDetail,
+    /// The lease; a person has none.
+    pub lease: Option<LeaseGrant>,
+}
+
+/// What can be done with a bead besides claiming and changing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BeadAction {
+    /// Give it back.
+    Release {
+        /// Why.
+        reason: String,
+    },
+    /// End it with a result.
+    Complete {
+        /// What came of it.
+        summary: String,
+    },
+    /// End it from outside.
+    Close {
+        /// Why.
+        reason: String,
+    },
+    /// Say that it cannot go on.
+    Block {
+        /// Why.
+        reason: String,
+    },
+    /// Say that it can go on.
+    Unblock,
+    /// Want it again.
+    Reopen,
+    /// Want it done anew.
+    Redispatch {
+        /// Why.
+        reason: Option<String>,
+    },
+}
+
+/// How others reach beads.
+#[derive(Clone)]
+pub struct BeadsHandle(pub(crate) Arc<Shared>);
+
+type Answer<T> = oneshot::Sender<Result<T, Fault>>;
+
+impl BeadsHandle {
+    /// Creates a bead with its dependencies.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for wrong fields, a taken id, unknown beads or a cycle.
+    pub async fn create(&self, caller: &Caller, new: NewBead) -> Result<BeadDetail, Fault> {
+        let now = self.0.clock.now();
+        for attempt in 1.. {
+            let id = match &new.id {
+                Some(text) => BeadId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
+                None => BeadId::from_random(entropy::bytes16()),
+            };
+            let (bead, edges) = new.build(id.clone(), now)?;
+            let mut unit = Unit::new(now, caller.name.clone(), "beads");
+            unit.create(&bead, Change::Bead);
+            for edge in &edges {
+                let added = edge_event(EventType::BeadDependencyAdded, &bead, edge);
+                unit.tell(added).change(Change::AddEdge(edge.clone()));
+            }
+            match self.0.store.commit(unit).await {
+                Ok(committed) if edges.is_empty() => {
+                    let is_ready = committed.became_ready.contains(&bead.id);
+                    return Ok(BeadDetail { bead, is_ready, links: Links::default(), facts: Facts::default() });
+                }
+                Ok(_) => return detail(&self.0, id.as_str()).await,
+                Err(StoreError::Refused(Refusal::Exists { .. })) if new.id.is_none() && attempt < ID_TRIES => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Fault::Busy("the store".to_owned()))
+    }
+
+    /// Claims a bead for an agent (under a lease) or a person (without one). An agent of kind `llm` begins
+    /// to work at once.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] unless the bead is ready and approved and the agent idle.
+    pub async fn claim(
+        &self,
+        caller: &Caller,
+        id: &BeadId,
+        claimant: Claimant,
+        ttl_sec: Option<u64>,
+    ) -> Result<Claimed, Fault> {
+        let default = self.0.settings.lease_ttl.as_secs();
+        let ttl_sec = ttl_sec.unwrap_or(default);
+        if !(MIN_TTL_SEC..=MAX_TTL_SEC).contains(&ttl_sec) {
+            return Err(Refusal::field("ttl_sec", "is 10 to 3600").into());
+        }
+        let caller = caller.clone();
+        self.ask(id, |answer| Command::Claim { caller, claimant, ttl_sec, answer }).await
+    }
+
+    /// Renews a lease.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when the token is not that of the present claim.
+    pub async fn heartbeat(&self, id: &BeadId, lease_token: String) -> Result<LeaseGrant, Fault> {
+        self.ask(id, |answer| Command::Heartbeat { lease_token, answer }).await
+    }
+
+    /// Does something with a bead. A lease token, when given, must be that of the present claim.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when the bead's state does not allow it.
+    pub async fn act(
+        &self,
+        caller: &Caller,
+        id: &BeadId,
+        action: BeadAction,
+        lease_token: Option<String>,
+    ) -> Result<BeadDetail, Fault> {
+        let caller = caller.clone();
+        self.ask(id, |answer| Command::Act { caller, action, lease_token, answer }).await
+    }
+
+    /// Changes a bead's fields and dependencies.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for wrong fields, a cycle, or another revision than the caller's.
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        id: &BeadId,
+        patch: BeadPatch,
+        lease_token: Option<String>,
+    ) -> Result<BeadDetail, Fault> {
+        let (caller, patch) = (caller.clone(), Box::new(patch));
+        self.ask(id, |answer| Command::Update { caller, patch, lease_token, answer }).await
+    }
+
+    /// Adds a dependency.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown bead, a repeat, or a cycle (with its path).
+    pub async fn add_dependency(
+        &self,
+        caller: &Caller,
+        id: &BeadId,
+        depends_on: BeadId,
+        kind: String,
+    ) -> Result<BeadDetail, Fault> {
+        let edge = Edge { bead_id: id.clone(), depends_on, kind };
+        let caller = caller.clone();
+        self.ask(id, |answer| Command::Edges { caller, add: vec![edge], remove: vec![], answer }).await
+    }
+
+    /// Removes a dependency.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when there is none.
+    pub async fn remove_dependency(
+        &self,
+        caller: &Caller,
+        id: &BeadId,
+        depends_on: &BeadId,
+    ) -> Result<BeadDetail, Fault> {
+        let edge = Edge { bead_id: id.clone(), depends_on: depends_on.clone(), kind: String::new() };
+        let caller = caller.clone();
+        self.ask(id, |answer| Command::Edges { caller, add: vec![], remove: vec![edge], answer }).await
+    }
+
+    /// Comments on a bead.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown bead or an empty text.
+    pub async fn comment(&self, caller: &Caller, id: &BeadId, text: String) -> Result<Comment, Fault> {
+        let caller = caller.clone();
+        self.ask(id, |answer| Command::Comment { caller, text, answer }).await
+    }
+
+    /// Deletes a bead; its runs and events stay, its id is never given again.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] while somebody holds it.
+    pub async fn delete(&self, caller: &Caller, id: &BeadId) -> Result<(), Fault> {
+        let caller = caller.clone();
+        self.ask(id, |answer| Command::Delete { caller, answer }).await?;
+        self.0.beads.remove(id.as_str());
+        Ok(())
+    }
+
+    /// Ends a run and the hold it belongs to, in one unit.
+    pub(crate) async fn end_run(&self, id: &BeadId, end: RunEnd) -> Result<(), Fault> {
+        let end = Box::new(end);
+        self.ask(id, |answer| Command::EndRun { end, answer }).await
+    }
+
+    async fn ask<T>(&self, id: &BeadId, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, Fault> {
+        self.0.beads.ask(&self.0, id.as_str(), command).await
+    }
+}
+
+/// How a run ended and what that does to its bead.
+#[derive(Clone, Debug)]
+pub(crate) struct RunEnd {
+    /// The token of the claim the run worked under.
+    pub(crate) lease_token: String,
+    /// The run as it ended.
+    pub(crate) run: Run,
+    /// What becomes of the bead.
+    pub(crate) result: RunResult,
+}
+
+/// What becomes of a bead after a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RunResult {
+    /// It is done.
+    Complete(String),
+    /// It cannot go on.
+    Block(String),
+    /// A person has to decide: question, options, priority.
+    Ask(String, Vec<String>, Option<u8>),
+    /// The attempt failed.
+    Failed(String),
+    /// It is given back without counting an attempt.
+    Spared(String),
+}
+
+/// What a bead can be told.
+pub(crate) enum Command {
+    Claim { caller: Caller, claimant: Claimant, ttl_sec: u64, answer: Answer<Claimed> },
+    Heartbeat { lease_token: String, answer: Answer<LeaseGrant> },
+    Act { caller: Caller, action: BeadAction, lease_token: Option<String>, answer: Answer<BeadDetail> },
+    Update { caller: Caller, patch: Box<BeadPatch>, lease_token: Option<String>, answer: Answer<BeadDetail> },
+    Edges { caller: Caller, add: Vec<Edge>, remove: Vec<Edge>, answer: Answer<BeadDetail> },
+    Comment { caller: Caller, text: String, answer: Answer<Comment> },
+    Delete { caller: Caller, answer: Answer<()> },
+    EndRun { end: Box<RunEnd>, answer: Answer<()> },
+    LeaseDue,
+}
+
+/// A bead with its surroundings, as it is now.
+pub(crate) async fn detail(shared: &Shared, id: &str) -> Result<BeadDetail, Fault> {
+    let found = shared.store.bead_detail(id.to_owned()).await?;
+    found.ok_or_else(|| Refusal::not_found("bead", id).into())
+}
+
+/// The event of an edge that comes or goes.
+pub(crate) fn edge_event(kind: EventType, bead: &Bead, edge: &Edge) -> NewEvent {
+    NewEvent {
+        kind,
+        project_id: Some(bead.project_id.to_string()),
+        subject: bead.id.to_string(),
+        data: json!({"depends_on": edge.depends_on, "type": edge.kind}),
+    }
+}

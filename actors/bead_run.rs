@@ -1,0 +1,195 @@
+//! How a run or an expired lease ends a hold on a bead, and when failures become a person's question.
+
+use crate::bead::{RunEnd, RunResult};
+use crate::bead_actor::BeadActor;
+use crate::caller::Caller;
+use crate::commit::until_fresh;
+use crate::decision::DecisionsHandle;
+use crate::entropy;
+use crate::fault::Fault;
+use crate::hold::{self, Ending};
+use arbiter_core::backoff;
+use arbiter_core::bead::{self, Attempt, Bead, Facts};
+use arbiter_core::decision::{ATTEMPTS_OPTIONS, Decision, Purpose};
+use arbiter_core::decision_change::NewDecision;
+use arbiter_core::ids::DecisionId;
+use arbiter_core::lease;
+use arbiter_core::record::evolved;
+use arbiter_core::run;
+use arbiter_core::time::Timestamp;
+use arbiter_store::{Change, Unit};
+use std::sync::Arc;
+
+impl BeadActor {
+    /// Ends a run and its hold in one unit. A run whose claim is over ends nothing but itself.
+    pub(crate) async fn end_run(&self, end: &RunEnd) -> Result<(), Fault> {
+        let asked = until_fresh(async || {
+            let (bead, facts, lease) = self.state().await?;
+            lease::check_token(lease.as_ref(), Some(&end.lease_token), &bead.id)?;
+            let caller = Caller::named(end.run.agent_id.as_str());
+            let mut unit = self.unit(&caller);
+            let mut run = end.run.clone();
+            run.finished_at = Some(unit.at);
+            let ending = self.conclude(&mut unit, &bead, &facts, &end.result, &run.agent_id.to_string())?;
+            hold::end(&self.scope.shared, &mut unit, &bead, lease.as_ref(), &ending.0, Some(&run)).await?;
+            self.commit(unit).await?;
+            Ok(ending.1)
+        })
+        .await?;
+        self.watch(None);
+        if let Some(decision) = asked {
+            DecisionsHandle(Arc::clone(&self.scope.shared)).wake(&decision);
+        }
+        Ok(())
+    }
+
+    /// Ends a hold whose lease has run out. A lease that was renewed meanwhile is watched again.
+    pub(crate) async fn expire(&self) -> Result<(), Fault> {
+        let asked = until_fresh(async || {
+            let (bead, facts, lease) = self.state().await?;
+            let Some(lease) = lease else { return Ok(None) };
+            let mut unit = self.unit(&Caller::system());
+            if lease.expires_at > unit.at {
+                self.watch(Some(&lease));
+                return Ok(None);
+            }
+            let why = format!("the lease of {} expired", lease.agent_id);
+            let retry_at = self.retry_at(&bead, unit.at);
+            let happenings = bead.decide(&bead::Command::ExpireLease { retry_at }, &facts, unit.at)?;
+            let after = unit.happen(&bead, &happenings, Change::Bead);
+            let asked = self.ask_when_spent(&mut unit, &after, &facts, &why, lease.agent_id.as_str())?;
+            let ending = Ending::Released(why);
+            hold::end(&self.scope.shared, &mut unit, &bead, Some(&lease), &ending, None).await?;
+            self.commit(unit).await?;
+            self.watch(None);
+            self.scope.shared.runs.abort(&lease.agent_id, &lease.bead_id);
+            Ok(asked)
+        })
+        .await?;
+        if let Some(decision) = asked {
+            DecisionsHandle(Arc::clone(&self.scope.shared)).wake(&decision);
+        }
+        Ok(())
+    }
+
+    /// Adds what a run's result makes of the bead; returns how the hold ends, and a decision that was filed.
+    fn conclude(
+        &self,
+        unit: &mut Unit,
+        bead: &Bead,
+        facts: &Facts,
+        result: &RunResult,
+        agent: &str,
+    ) -> Result<(Ending, Option<DecisionId>), Fault> {
+        let now = unit.at;
+        let apply = |unit: &mut Unit, command: bead::Command| -> Result<Bead, Fault> {
+            let happenings = bead.decide(&command, facts, now)?;
+            Ok(unit.happen(bead, &happenings, Change::Bead))
+        };
+        match result {
+            RunResult::Complete(summary) => {
+                apply(unit, bead::Command::Complete { summary: summary.clone() })?;
+                Ok((Ending::Finished("closed"), None))
+            }
+            RunResult::Block(reason) => {
+                apply(unit, bead::Command::Block { reason: reason.clone() })?;
+                Ok((Ending::Finished("blocked"), None))
+            }
+            RunResult::Ask(question, options, priority) => {
+                let mut new = NewDecision::question(bead.project_id.as_str(), question);
+                new.options.clone_from(options);
+                new.priority = *priority;
+                let decision = self.file(unit, bead, new, agent)?;
+                let reason = format!("waits for decision {}", decision.id);
+                apply(unit, bead::Command::Block { reason })?;
+                Ok((Ending::Finished("asked"), Some(decision.id)))
+            }
+            RunResult::Spared(reason) => {
+                let reason = reason.clone();
+                apply(unit, bead::Command::Release { reason: reason.clone(), attempt: Attempt::Spared })?;
+                Ok((Ending::Released(reason), None))
+            }
+            RunResult::Failed(error) => {
+                let attempt = Attempt::Failed { retry_at: self.retry_at(bead, now) };
+                let released = apply(unit, bead::Command::Release { reason: error.clone(), attempt })?;
+                let asked = self.ask_when_spent(unit, &released, facts, error, agent)?;
+                Ok((Ending::Released(error.clone()), asked))
+            }
+        }
+    }
+
+    /// When the bead will be tried again after one more failure.
+    fn retry_at(&self, bead: &Bead, now: Timestamp) -> Timestamp {
+        let settings = &self.scope.shared.settings;
+        let attempt = bead.attempts + 1;
+        now.plus(backoff::pause(attempt, settings.backoff_base, settings.backoff_max, entropy::number()))
+    }
+
+    /// Blocks a bead that has failed too often and asks a person, with the evidence.
+    fn ask_when_spent(
+        &self,
+        unit: &mut Unit,
+        bead: &Bead,
+        facts: &Facts,
+        error: &str,
+        agent: &str,
+    ) -> Result<Option<DecisionId>, Fault> {
+        if bead.attempts < self.scope.shared.settings.attempts_max {
+            return Ok(None);
+        }
+        let question = format!(
+            "Bead {} ({}) failed {} times without progress; the last attempt by {agent} said: {error}. \
+             What should happen with it?",
+            bead.id, bead.title, bead.attempts
+        );
+        let mut new = NewDecision::question(bead.project_id.as_str(), question.chars().take(10_000).collect::<String>());
+        new.purpose = Purpose::Attempts;
+        new.options = ATTEMPTS_OPTIONS.map(str::to_owned).to_vec();
+        new.priority = Some(bead.priority);
+        let decision = self.file(unit, bead, new, "system")?;
+        let reason = format!("{} attempts failed (decision {})", bead.attempts, decision.id);
+        let happenings = bead.decide(&bead::Command::Block { reason }, facts, unit.at)?;
+        unit.happen(bead, &happenings, Change::Bead);
+        Ok(Some(decision.id))
+    }
+
+    fn file(&self, unit: &mut Unit, bead: &Bead, new: NewDecision, requester: &str) -> Result<Decision, Fault> {
+        let new = NewDecision {
+            bead_id: Some(bead.id.to_string()),
+            requester_id: Some(requester.to_owned()),
+            ..new
+        };
+        let id = DecisionId::from_random(entropy::bytes16());
+        let decision = new.build(id, unit.at, self.scope.shared.settings.decision_timeout)?;
+        unit.create(&decision, Change::Decision);
+        Ok(decision)
+    }
+}
+
+/// The outcome word of a run's result, as the run's row shows it.
+pub(crate) fn outcome(result: &RunResult) -> (run::Status, Option<&'static str>) {
+    match result {
+        RunResult::Complete(_) => (run::Status::Succeeded, Some("finish")),
+        RunResult::Block(_) => (run::Status::Succeeded, Some("block")),
+        RunResult::Ask(..) => (run::Status::Succeeded, Some("ask_decision")),
+        RunResult::Failed(_) => (run::Status::Failed, None),
+        RunResult::Spared(_) => (run::Status::Cancelled, None),
+    }
+}
+
+/// A bead as several commands in a row leave it, with all that happened on the way.
+pub(crate) fn play(
+    bead: &Bead,
+    commands: &[bead::Command],
+    facts: &Facts,
+    unit: &mut Unit,
+) -> Result<Bead, Fault> {
+    let mut row = bead.clone();
+    for command in commands {
+        let happenings = row.decide(command, facts, unit.at)?;
+        let next = evolved(&row, &happenings, unit.at);
+        unit.happen(&row, &happenings, Change::Bead);
+        row = next;
+    }
+    Ok(row)
+}

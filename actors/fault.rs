@@ -1,0 +1,84 @@
+//! Why an actor did not do what it was asked.
+
+use arbiter_core::refusal::Refusal;
+use arbiter_store::StoreError;
+use arbiter_vault::VaultError;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// It is against a rule; nothing changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(StoreError),
+    /// More is waiting for the actor than it takes.
+    #[error("{0} has too much to do; try again")]
+    Busy(String),
+    /// The actor failed while it was at it; it is starting anew.
+    #[error("{actor} failed while handling the request and is being restarted")]
+    Crashed {
+        /// Kind and id of the actor.
+        actor: String,
+    },
+    /// The vault did not do it.
+    #[error(transparent)]
+    Vault(#[from] VaultFault),
+    /// The provider did not do it.
+    #[error("{0}")]
+    Provider(String),
+    /// The server is stopping.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}
+
+/// Why the vault did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultFault {
+    /// It is locked.
+    #[error("the vault is locked")]
+    Locked,
+    /// The password is wrong.
+    #[error("the password is wrong")]
+    WrongPassword,
+    /// Too many wrong passwords; wait.
+    #[error("too many wrong passwords; try again in {retry_after_sec} s")]
+    Throttled {
+        /// How long to wait, in seconds.
+        retry_after_sec: u64,
+    },
+    /// The key file or the disk.
+    #[error("the vault failed")]
+    Failed(#[source] VaultError),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused(refusal) => Self::Refused(refusal),
+            StoreError::Busy => Self::Busy("the store".to_owned()),
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<VaultError> for Fault {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Locked => Self::Vault(VaultFault::Locked),
+            VaultError::WrongPassword => Self::Vault(VaultFault::WrongPassword),
+            VaultError::NotFound(id) => Self::Refused(Refusal::not_found("key", id.as_str())),
+            VaultError::Exists(id) => {
+                Self::Refused(Refusal::Exists { entity: "key", id: id.as_str().to_owned() })
+            }
+            VaultError::HostRefused { id, host } => Self::Refused(Refusal::conflict(
+                "key-not-for-host",
+                format!("key {id} may not be sent to {host}"),
+            )),
+            VaultError::EmptyPassword => Self::Refused(Refusal::field("password", "is empty")),
+            VaultError::Full => Self::Store(StoreError::Full),
+            other => Self::Vault(VaultFault::Failed(other)),
+        }
+    }
+}

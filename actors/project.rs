@@ -1,0 +1,249 @@
+//! The actor of one project: its fields, its closing, its comments.
+//!
+//! Owns nothing in memory. Talks to the store. Restart: at once.
+
+use crate::caller::{Caller, Cascade};
+use crate::commit::{check_revision, until_fresh};
+use crate::entropy;
+use crate::fault::Fault;
+use crate::shared::Shared;
+use crate::shell::{Role, Scope};
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::{CommentId, ProjectId};
+use arbiter_core::project::{self, Project};
+use arbiter_core::project_change::{NewProject, ProjectPatch};
+use arbiter_core::refusal::Refusal;
+use arbiter_store::{BeadFilter, Change, Comment, PageRequest, Unit, Write};
+use serde_json::json;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// How others reach projects.
+#[derive(Clone)]
+pub struct ProjectsHandle(pub(crate) Arc<Shared>);
+
+type Answer<T> = oneshot::Sender<Result<T, Fault>>;
+
+impl ProjectsHandle {
+    /// Creates a project.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for wrong fields or a taken id.
+    pub async fn create(&self, caller: &Caller, new: NewProject) -> Result<Project, Fault> {
+        let now = self.0.clock.now();
+        let id = match &new.id {
+            Some(text) => ProjectId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
+            None => ProjectId::from_random(entropy::bytes16()),
+        };
+        let project = new.build(id, now)?;
+        let mut unit = Unit::new(now, caller.name.clone(), "projects");
+        unit.create(&project, Change::Project);
+        self.0.store.commit(unit).await?;
+        Ok(project)
+    }
+
+    /// Changes a project's fields.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for wrong fields or another revision than the caller's.
+    pub async fn update(&self, caller: &Caller, id: &ProjectId, patch: ProjectPatch) -> Result<Project, Fault> {
+        self.change(caller, id, Wish::Update(Box::new(patch))).await
+    }
+
+    /// Closes a project.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] while work is open, and always for a perpetual project.
+    pub async fn close(&self, caller: &Caller, id: &ProjectId) -> Result<Project, Fault> {
+        self.change(caller, id, Wish::Close).await
+    }
+
+    /// Takes a closed project up again.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for a project that is not closed.
+    pub async fn reopen(&self, caller: &Caller, id: &ProjectId) -> Result<Project, Fault> {
+        self.change(caller, id, Wish::Reopen).await
+    }
+
+    /// Comments on a project.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown project or an empty text.
+    pub async fn comment(&self, caller: &Caller, id: &ProjectId, text: String) -> Result<Comment, Fault> {
+        let caller = caller.clone();
+        self.0.projects.ask(&self.0, id.as_str(), |answer| Command::Comment { caller, text, answer }).await
+    }
+
+    /// Deletes a project; with [`Cascade::Yes`] its beads go with it.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] while agents belong to it, somebody holds one of its beads, or it has beads.
+    pub async fn delete(&self, caller: &Caller, id: &ProjectId, cascade: Cascade) -> Result<(), Fault> {
+        let caller = caller.clone();
+        let ask = |answer| Command::Delete { caller, cascade, answer };
+        self.0.projects.ask(&self.0, id.as_str(), ask).await?;
+        self.0.projects.remove(id.as_str());
+        Ok(())
+    }
+
+    async fn change(&self, caller: &Caller, id: &ProjectId, wish: Wish) -> Result<Project, Fault> {
+        let caller = caller.clone();
+        self.0.projects.ask(&self.0, id.as_str(), |answer| Command::Change { caller, wish, answer }).await
+    }
+}
+
+/// What a caller wants of a project.
+pub(crate) enum Wish {
+    Update(Box<ProjectPatch>),
+    Close,
+    Reopen,
+}
+
+/// What a project can be told.
+pub(crate) enum Command {
+    Change { caller: Caller, wish: Wish, answer: Answer<Project> },
+    Comment { caller: Caller, text: String, answer: Answer<Comment> },
+    Delete { caller: Caller, cascade: Cascade, answer: Answer<()> },
+}
+
+/// The actor of one project.
+pub(crate) struct ProjectActor {
+    scope: Scope<Self>,
+}
+
+impl Role for ProjectActor {
+    type Command = Command;
+    const KIND: &'static str = "project";
+
+    fn new(scope: Scope<Self>) -> Self {
+        Self { scope }
+    }
+
+    async fn start(&mut self) {}
+
+    async fn handle(&mut self, command: Command) {
+        // An answer that nobody waits for any more was still given to the store.
+        match command {
+            Command::Change { caller, wish, answer } => {
+                let _ = answer.send(self.change(&caller, &wish).await);
+            }
+            Command::Comment { caller, text, answer } => {
+                let _ = answer.send(self.comment(&caller, &text).await);
+            }
+            Command::Delete { caller, cascade, answer } => {
+                let _ = answer.send(self.delete(&caller, cascade).await);
+            }
+        }
+    }
+}
+
+impl ProjectActor {
+    async fn row(&self) -> Result<Project, Fault> {
+        let found = self.scope.shared.store.project(self.scope.id.clone()).await?;
+        found.ok_or_else(|| Refusal::not_found("project", &self.scope.id).into())
+    }
+
+    async fn change(&self, caller: &Caller, wish: &Wish) -> Result<Project, Fault> {
+        let shared = &self.scope.shared;
+        until_fresh(async || {
+            let project = self.row().await?;
+            check_revision(caller, &project)?;
+            let command = match wish {
+                Wish::Update(patch) => project::Command::Update(Box::new(patch.apply(&project)?)),
+                Wish::Reopen => project::Command::Reopen,
+                Wish::Close => {
+                    let counts = shared.store.bead_counts(self.scope.id.clone()).await?;
+                    let open = counts.iter().filter(|(status, _)| status != "closed").map(|(_, n)| n).sum();
+                    project::Command::Close { open_beads: open }
+                }
+            };
+            let mut unit = Unit::new(shared.clock.now(), caller.name.clone(), "projects");
+            let happenings = project.decide(&command, unit.at)?;
+            let after = unit.happen(&project, &happenings, Change::Project);
+            if !unit.is_empty() {
+                shared.store.commit(unit).await?;
+            }
+            Ok(after)
+        })
+        .await
+    }
+
+    async fn comment(&self, caller: &Caller, text: &str) -> Result<Comment, Fault> {
+        if text.trim().is_empty() || text.len() > 65_536 {
+            return Err(Refusal::field("comment", "has 1 to 65536 bytes").into());
+        }
+        let project = self.row().await?;
+        let mut unit = Unit::new(self.scope.shared.clock.now(), caller.name.clone(), "projects");
+        let comment = Comment {
+            id: CommentId::from_random(entropy::bytes16()).to_string(),
+            subject: project.id.to_string(),
+            author_id: caller.name.clone(),
+            text: text.to_owned(),
+            created_at: unit.at,
+        };
+        unit.tell(NewEvent {
+            kind: EventType::ProjectCommented,
+            project_id: Some(project.id.to_string()),
+            subject: project.id.to_string(),
+            data: json!({"comment_id": comment.id, "author_id": comment.author_id, "comment": comment.text}),
+        });
+        unit.change(Change::ProjectComment(comment.clone()));
+        self.scope.shared.store.commit(unit).await?;
+        Ok(comment)
+    }
+
+    async fn delete(&self, caller: &Caller, cascade: Cascade) -> Result<(), Fault> {
+        let shared = &self.scope.shared;
+        let project = self.row().await?;
+        check_revision(caller, &project)?;
+        let mut unit = Unit::new(shared.clock.now(), caller.name.clone(), "projects");
+        let agents = shared.store.agents(Some(self.scope.id.clone()), None, page(1)).await?;
+        if let Some(agent) = agents.items.first() {
+            let detail = format!("agent {} belongs to project {}", agent.id, project.id);
+            return Err(Refusal::conflict("in-use", detail).into());
+        }
+        let filter = BeadFilter { project_id: Some(self.scope.id.clone()), ..BeadFilter::default() };
+        let mut cursor = None;
+        loop {
+            let request = PageRequest { limit: 500, cursor };
+            let beads = shared.store.beads(filter.clone(), request).await?;
+            if cascade == Cascade::No && beads.total > 0 {
+                let detail = format!("project {} has beads; use cascade=true to delete them too", project.id);
+                return Err(Refusal::conflict("in-use", detail).into());
+            }
+            for detail in beads.items {
+                let bead = detail.bead;
+                if bead.status == arbiter_core::bead::Status::InProgress {
+                    let detail = format!("bead {} is held: release it first", bead.id);
+                    return Err(Refusal::conflict("bead-held", detail).into());
+                }
+                unit.tell(NewEvent {
+                    kind: EventType::BeadDeleted,
+                    project_id: Some(project.id.to_string()),
+                    subject: bead.id.to_string(),
+                    data: json!({"title": bead.title}),
+                });
+                unit.change(Change::Bead(Write::Delete { row: bead }));
+            }
+            cursor = beads.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        unit.tell(NewEvent {
+            kind: EventType::ProjectDeleted,
+            project_id: Some(project.id.to_string()),
+            subject: project.id.to_string(),
+            data: json!({"name": project.name}),
+        });
+        unit.change(Change::Project(Write::Delete { row: project }));
+        shared.store.commit(unit).await?;
+        Ok(())
+    }
+}
+
+fn page(limit: u32) -> PageRequest {
+    PageRequest { limit, cursor: None }
+}

@@ -1,0 +1,93 @@
+//! What the actors need to know of the configuration.
+
+use std::time::Duration;
+
+/// Settings of the actors.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Threads for entities.
+    pub threads: usize,
+    /// Messages that may wait for one actor.
+    pub mailbox: usize,
+    /// How long an entity's actor stays in memory without a message.
+    pub idle_retire: Duration,
+    /// Restarts of one actor within the window.
+    pub restart_limit: usize,
+    /// The window of the restarts.
+    pub restart_window: Duration,
+    /// Events that the bus keeps for slow subscribers.
+    pub bus_buffer: usize,
+    /// How long events are kept.
+    pub events_kept_for: Duration,
+    /// How many events are kept.
+    pub events_kept: u64,
+    /// PBKDF2 iterations of new vault entries.
+    pub kdf_iterations: u32,
+    /// How long the vault may lie unused before it locks; zero: for ever.
+    pub auto_lock: Duration,
+    /// The pause between heartbeats.
+    pub heartbeat_interval: Duration,
+    /// How long a heartbeat may take.
+    pub heartbeat_timeout: Duration,
+    /// How long a call may take.
+    pub call_deadline: Duration,
+    /// How long a provider may be silent within an answer.
+    pub idle_timeout: Duration,
+    /// Whether plain HTTP may leave the local network.
+    pub public_http: PublicHttp,
+    /// Runs at one time.
+    pub max_parallel: usize,
+    /// Failed attempts before a person is asked.
+    pub attempts_max: u32,
+    /// The pause after the first failed attempt.
+    pub backoff_base: Duration,
+    /// The longest pause between attempts.
+    pub backoff_max: Duration,
+    /// How long a lease lasts without a heartbeat.
+    pub lease_ttl: Duration,
+    /// Answers of the model in one run.
+    pub max_steps: u32,
+    /// Pending approvals of one project.
+    pub approvals_per_project: u64,
+    /// How long a decision waits for its answer.
+    pub decision_timeout: Duration,
+}
+
+/// Whether plain HTTP may leave the local network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublicHttp {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Refused,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            mailbox: 64,
+            idle_retire: Duration::from_secs(60),
+            restart_limit: 5,
+            restart_window: Duration::from_secs(60),
+            bus_buffer: 1000,
+            events_kept_for: Duration::from_secs(30 * 86_400),
+            events_kept: 5_000_000,
+            kdf_iterations: 600_000,
+            auto_lock: Duration::ZERO,
+            heartbeat_interval: Duration::from_secs(30),
+            heartbeat_timeout: Duration::from_secs(10),
+            call_deadline: Duration::from_secs(120),
+            idle_timeout: Duration::from_secs(30),
+            public_http: PublicHttp::Refused,
+            max_parallel: 16,
+            attempts_max: 3,
+            backoff_base: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(300),
+            lease_ttl: Duration::from_secs(300),
+            max_steps: 8,
+            approvals_per_project: 20,
+            decision_timeout: Duration::from_secs(48 * 3600),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What all actors share: the store, the clock, the settings and the registries through which they find
+//! each other.
+
+use crate::agent::AgentActor;
+use crate::bead_actor::BeadActor;
+use crate::clock::SharedClock;
+use crate::decision::DecisionActor;
+use crate::directory::{Directory, Place, Threads};
+use crate::dispatcher::DispatcherActor;
+use crate::event_bus::{BusActor, Broker};
+use crate::heartbeat::HeartbeatActor;
+use crate::inject::Inject;
+use crate::orchestrator::OrchestratorActor;
+use crate::project::ProjectActor;
+use crate::provider::ProviderActor;
+use crate::run::Runs;
+use crate::settings::Settings;
+use crate::shell::Failure;
+use crate::tokens::TokenCache;
+use crate::vault::{VaultActor, VaultPlace};
+use arbiter_store::Store;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::mpsc;
+
+/// The id of actors of which there is one.
+pub(crate) const SINGLE: &str = "main";
+
+/// Everything that all actors share.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) clock: SharedClock,
+    pub(crate) settings: Settings,
+    /// Runs, timers and calls to providers live here, not on the actors' threads.
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) threads: Threads,
+    pub(crate) inject: Inject,
+    pub(crate) broker: Broker,
+    pub(crate) runs: Runs,
+    pub(crate) token_cache: TokenCache,
+    pub(crate) vault_place: VaultPlace,
+    pub(crate) beads: Directory<BeadActor>,
+    pub(crate) agents: Directory<AgentActor>,
+    pub(crate) decisions: Directory<DecisionActor>,
+    pub(crate) providers: Directory<ProviderActor>,
+    pub(crate) heartbeats: Directory<HeartbeatActor>,
+    pub(crate) projects: Directory<ProjectActor>,
+    pub(crate) vault: Directory<VaultActor>,
+    pub(crate) bus: Directory<BusActor>,
+    pub(crate) dispatcher: Directory<DispatcherActor>,
+    pub(crate) orchestrator: Directory<OrchestratorActor>,
+    failures: mpsc::UnboundedSender<Failure>,
+    stopping: AtomicBool,
+}
+
+/// What [`Shared`] is made of.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) clock: SharedClock,
+    pub(crate) settings: Settings,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) threads: Threads,
+    pub(crate) vault_place: VaultPlace,
+    pub(crate) last_seq: u64,
+    pub(crate) failures: mpsc::UnboundedSender<Failure>,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let broker = Broker::new(parts.settings.bus_buffer, parts.last_seq);
+        Arc::new(Self {
+            store: parts.store,
+            clock: parts.clock,
+            settings: parts.settings,
+            runtime: parts.runtime,
+            threads: parts.threads,
+            inject: Inject::default(),
+            broker,
+            runs: Runs::default(),
+            token_cache: TokenCache::default(),
+            vault_place: parts.vault_place,
+            beads: Directory::new(Place::Entities),
+            agents: Directory::new(Place::Entities),
+            decisions: Directory::new(Place::Entities),
+            providers: Directory::new(Place::Entities),
+            heartbeats: Directory::new(Place::Entities),
+            projects: Directory::new(Place::Entities),
+            vault: Directory::new(Place::Root),
+            bus: Directory::new(Place::Root),
+            dispatcher: Directory::new(Place::Root),
+            orchestrator: Directory::new(Place::Root),
+            failures: parts.failures,
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Tells the orchestrator of a failed actor.
+    pub(crate) fn report(&self, failure: Failure) {
+        // Without an orchestrator the process is ending, and so does the actor.
+        let _ = self.failures.send(failure);
+    }
+
+    /// Whether the server is stopping.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// From now on nothing new is begun.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,59 @@
+//! Who may use an endpoint.
+
+use arbiter_core::token::Role;
+
+/// The least role that an endpoint asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Anybody, without a token.
+    Public,
+    /// Whoever may read.
+    Viewer,
+    /// Agents too, for their own beads.
+    Agent,
+    /// Whoever runs the company.
+    Operator,
+    /// Whoever may do everything.
+    Admin,
+}
+
+impl Access {
+    /// Whether a role suffices.
+    pub const fn allows(self, role: Role) -> bool {
+        let rank = match role {
+            Role::Viewer => 1,
+            Role::Agent => 2,
+            Role::Operator => 3,
+            Role::Admin => 4,
+        };
+        rank >= self as u8
+    }
+
+    /// The word for it in messages and in the OpenAPI document.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Viewer => "viewer",
+            Self::Agent => "agent",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_role_may_do_what_the_lesser_ones_may() {
+        let order = [Role::Viewer, Role::Agent, Role::Operator, Role::Admin];
+        let accesses = [Access::Viewer, Access::Agent, Access::Operator, Access::Admin];
+        for (rank, role) in order.into_iter().enumerate() {
+            assert!(Access::Public.allows(role));
+            for (needed, access) in accesses.into_iter().enumerate() {
+                assert_eq!(access.allows(role), rank >= needed, "{role} {}", access.as_str());
+            }
+        }
+    }
+}

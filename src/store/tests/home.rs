@@ -1,0 +1,82 @@
+//! A data directory of a test's own, and what the store in it has told.
+
+use arbiter_core::event::Event;
+use arbiter_core::time::Timestamp;
+use arbiter_store::{BeadDetail, BeadFilter, EventRange, Options, PageRequest, Store};
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// What the store's two callbacks were told.
+#[derive(Clone, Default)]
+pub struct Heard {
+    published: Arc<Mutex<Vec<Arc<Event>>>>,
+    failures: Arc<Mutex<Vec<String>>>,
+}
+
+impl Heard {
+    /// Published events, in the order of their publication.
+    pub fn events(&self) -> Vec<Event> {
+        self.published.lock().unwrap().iter().map(|event| event.as_ref().clone()).collect()
+    }
+
+    /// Failures that were reported.
+    pub fn failures(&self) -> Vec<String> {
+        self.failures.lock().unwrap().clone()
+    }
+}
+
+/// A directory that goes when the test ends.
+pub struct Home {
+    directory: tempfile::TempDir,
+    pub heard: Heard,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), heard: Heard::default() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.path().join("arbiter.db")
+    }
+
+    pub fn open(&self) -> Store {
+        Store::open(options(self.path(), &self.heard)).unwrap()
+    }
+
+    /// A connection past the store, for looking and for doing harm.
+    pub fn raw(&self) -> Connection {
+        let raw = Connection::open(self.database()).unwrap();
+        raw.execute_batch("PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF").unwrap();
+        raw
+    }
+}
+
+/// How a test opens a store.
+pub fn options(directory: &Path, heard: &Heard) -> Options {
+    let (published, failures) = (Arc::clone(&heard.published), Arc::clone(&heard.failures));
+    Options {
+        directory: directory.to_owned(),
+        readers: 2,
+        group_max: 256,
+        now: Timestamp::from_millis(0),
+        publish: Box::new(move |events| published.lock().unwrap().extend(events)),
+        on_failure: Box::new(move |error| failures.lock().unwrap().push(error.to_string())),
+    }
+}
+
+/// Every bead, by age.
+pub async fn all_beads(store: &Store) -> Vec<BeadDetail> {
+    let page = PageRequest { limit: 100_000, cursor: None };
+    store.beads(BeadFilter::default(), page).await.unwrap().items
+}
+
+/// The whole log.
+pub async fn all_events(store: &Store) -> Vec<Event> {
+    store.events(EventRange { limit: 1_000_000, ..EventRange::default() }).await.unwrap().events
+}

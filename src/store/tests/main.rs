@@ -1,0 +1,18 @@
+//! The store from outside: what it promises about units, events, readiness, replay, full disks, failing
+//! disks and kills.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // the allowance of clippy.toml reaches #[test] functions only
+
+mod again;
+mod events;
+mod failing_disk;
+mod full_disk;
+mod home;
+mod kill;
+mod migrations;
+mod readiness;
+mod reading;
+mod reference;
+mod replay;
+mod rows;
+mod tampering;
+mod units;

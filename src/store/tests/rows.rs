@@ -1,0 +1,195 @@
+//! Rows as tests need them.
+
+use arbiter_core::agent::{self, Agent};
+use arbiter_core::agent_config::AgentConfig;
+use arbiter_core::bead::Bead;
+use arbiter_core::bead_change::{Edge, NewBead};
+use arbiter_core::decision::{self, Decision, Purpose};
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::{AgentId, BeadId, DecisionId, ProjectId, ProviderId, RunId};
+use arbiter_core::lease::{Lease, digest};
+use arbiter_core::project::{self, Project};
+use arbiter_core::provider::{self, Provider, ProviderType};
+use arbiter_core::run::{self, Run};
+use arbiter_core::time::Timestamp;
+use arbiter_store::{Change, Comment, Unit};
+use serde_json::{Map, json};
+
+pub fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millis(ms)
+}
+
+pub fn unit() -> Unit {
+    Unit::new(at(1_000), "ann", "test")
+}
+
+/// A unit that makes the project `p`.
+pub fn with_project() -> Unit {
+    let mut unit = unit();
+    unit.create(&project("p"), Change::Project);
+    unit
+}
+
+/// A unit that makes a bead.
+pub fn with_bead(row: &Bead) -> Unit {
+    let mut unit = unit();
+    unit.create(row, Change::Bead);
+    unit
+}
+
+/// A unit that only tells.
+pub fn telling(subject: &str) -> Unit {
+    let mut unit = unit();
+    unit.tell(NewEvent::of(EventType::LogMessage, subject, json!({"message": subject})));
+    unit
+}
+
+pub fn project(id: &str) -> Project {
+    Project {
+        id: ProjectId::known(id),
+        name: "P".into(),
+        git_repo: None,
+        branch: None,
+        beads_path: None,
+        context: Map::new(),
+        status: project::Status::Open,
+        is_perpetual: false,
+        is_sticky: false,
+        created_at: at(0),
+        updated_at: at(0),
+        closed_at: None,
+        revision: 1,
+    }
+}
+
+/// A bead of project `p`.
+pub fn bead(id: &str) -> Bead {
+    let wanted = NewBead { title: format!("bead {id}"), project_id: "p".into(), ..NewBead::default() };
+    wanted.build(BeadId::known(id), at(0)).unwrap().0
+}
+
+pub fn edge(from: &str, to: &str, kind: &str) -> Edge {
+    Edge { bead_id: BeadId::known(from), depends_on: BeadId::known(to), kind: kind.into() }
+}
+
+pub fn decision(id: &str, bead: Option<&str>) -> Decision {
+    Decision {
+        id: DecisionId::known(id),
+        project_id: ProjectId::known("p"),
+        bead_id: bead.map(BeadId::known),
+        purpose: Purpose::Question,
+        question: "Which?".into(),
+        options: vec![],
+        recommendation: None,
+        requester_id: None,
+        decider_id: None,
+        decision: None,
+        rationale: None,
+        priority: 2,
+        status: decision::Status::Pending,
+        deadline: Some(at(100)),
+        created_at: at(0),
+        updated_at: at(0),
+        decided_at: None,
+        revision: 1,
+    }
+}
+
+/// An external agent, which needs no provider.
+pub fn agent(id: &str) -> Agent {
+    Agent {
+        id: AgentId::known(id),
+        name: "A".into(),
+        description: String::new(),
+        provider_id: None,
+        persona_name: None,
+        role: None,
+        project_id: None,
+        kind: agent::Kind::External,
+        status: agent::Status::Inactive,
+        status_reason: None,
+        current_bead: None,
+        config: AgentConfig::default(),
+        created_at: at(0),
+        updated_at: at(0),
+        last_active: None,
+        revision: 1,
+    }
+}
+
+pub fn provider(id: &str) -> Provider {
+    Provider {
+        id: ProviderId::known(id),
+        name: "V".into(),
+        provider_type: ProviderType::OpenAi,
+        endpoint: "http://127.0.0.1:1".into(),
+        configured_model: None,
+        selected_model: None,
+        selection_reason: None,
+        model_score: None,
+        selected_gpu: None,
+        description: String::new(),
+        requires_key: false,
+        key_id: None,
+        max_concurrency: None,
+        context_window: None,
+        price_input_per_mtok: None,
+        price_output_per_mtok: None,
+        tags: vec![],
+        status: provider::Status::Pending,
+        status_reason: None,
+        last_heartbeat_at: None,
+        last_heartbeat_latency_ms: None,
+        last_heartbeat_error: None,
+        failures: 0,
+        created_at: at(0),
+        updated_at: at(0),
+        revision: 1,
+    }
+}
+
+pub fn comment(id: &str, subject: &str) -> Comment {
+    Comment {
+        id: id.into(),
+        subject: subject.into(),
+        author_id: "ann".into(),
+        text: "hm".into(),
+        created_at: at(0),
+    }
+}
+
+pub fn lease(bead: &str, token: &str) -> Lease {
+    Lease {
+        bead_id: BeadId::known(bead),
+        agent_id: AgentId::known("a"),
+        token_digest: digest(token),
+        ttl_sec: 300,
+        expires_at: at(300_000),
+    }
+}
+
+pub fn run(id: &str, bead: &str) -> Run {
+    Run {
+        id: RunId::known(id),
+        bead_id: BeadId::known(bead),
+        agent_id: AgentId::known("a"),
+        project_id: ProjectId::known("p"),
+        provider_id: None,
+        model: None,
+        status: run::Status::Running,
+        outcome: None,
+        prompt: "do it".into(),
+        answer: None,
+        error: None,
+        messages: json!([]),
+        steps: 0,
+        key_uses: 0,
+        input_tokens: 0,
+        output_tokens: 0,
+        cost_usd: 0.0,
+        latency_ms: 0,
+        started_at: at(0),
+        finished_at: None,
+    }
+}

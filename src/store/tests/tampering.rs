@@ -1,0 +1,119 @@
+//! The log finds every byte that was changed behind its back.
+
+use crate::home::Home;
+use crate::rows::{bead, telling, with_bead, with_project};
+use arbiter_store::{Store, Verified, VerifyError};
+use rusqlite::Connection;
+use rusqlite::types::Value;
+
+const TEXT_COLUMNS: &[&str] =
+    &["id", "type", "timestamp", "source", "project_id", "subject", "actor", "data"];
+
+/// A store with six events, one of them without a project.
+async fn logged(home: &Home) -> Store {
+    let store = home.open();
+    store.commit(with_project()).await.unwrap();
+    store.commit(with_bead(&bead("b1"))).await.unwrap();
+    store.commit(telling("x")).await.unwrap();
+    store.commit(with_bead(&bead("b2"))).await.unwrap();
+    assert_eq!(store.verify_events().await.unwrap(), Verified { events: 6, first_seq: 1, last_seq: 6 });
+    store
+}
+
+fn read(raw: &Connection, column: &str, seq: u64) -> Value {
+    raw.query_row(&format!("SELECT {column} FROM events WHERE seq = ?1"), [seq], |row| row.get(0)).unwrap()
+}
+
+fn write(raw: &Connection, column: &str, seq: u64, value: &Value) {
+    let sql = format!("UPDATE events SET {column} = ?2 WHERE seq = ?1");
+    assert_eq!(raw.execute(&sql, rusqlite::params![seq, value]).unwrap(), 1);
+}
+
+async fn expect_changed(store: &Store, seq: u64, what: &str) {
+    match store.verify_events().await {
+        Err(VerifyError::Changed(found)) if found == seq => {}
+        other => panic!("{what} of event {seq}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn one_changed_byte_in_any_column_names_the_event() {
+    let home = Home::new();
+    let store = logged(&home).await;
+    let raw = home.raw();
+    for seq in [2, 4, 6] {
+        for column in TEXT_COLUMNS {
+            let was = read(&raw, column, seq);
+            let Value::Text(text) = &was else { continue };
+            for place in 0..text.len() {
+                // The second bit changes the case of a letter: what reads the same is still a change.
+                for flip in [0x01, 0x20] {
+                    let mut bytes = text.clone().into_bytes();
+                    bytes[place] ^= flip;
+                    let Ok(changed) = String::from_utf8(bytes) else { continue };
+                    write(&raw, column, seq, &Value::Text(changed.clone()));
+                    expect_changed(&store, seq, &format!("{column} = {changed:?}")).await;
+                }
+            }
+            write(&raw, column, seq, &was);
+        }
+        for column in ["prev_hash", "hash"] {
+            let was = read(&raw, column, seq);
+            let Value::Blob(bytes) = &was else { panic!("{was:?}") };
+            for place in 0..bytes.len() {
+                let mut changed = bytes.clone();
+                changed[place] ^= 1;
+                write(&raw, column, seq, &Value::Blob(changed));
+                expect_changed(&store, seq, column).await;
+            }
+            write(&raw, column, seq, &was);
+        }
+        store.verify_events().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_project_that_was_added_or_taken_away_names_the_event() {
+    let home = Home::new();
+    let store = logged(&home).await;
+    let raw = home.raw();
+    assert_eq!(read(&raw, "project_id", 4), Value::Null);
+    write(&raw, "project_id", 4, &Value::Text(String::new()));
+    expect_changed(&store, 4, "project_id").await;
+    write(&raw, "project_id", 4, &Value::Null);
+    store.verify_events().await.unwrap();
+    write(&raw, "project_id", 3, &Value::Null);
+    expect_changed(&store, 3, "project_id").await;
+}
+
+#[tokio::test]
+async fn a_deleted_or_renumbered_event_is_missing_even_when_it_was_the_newest() {
+    for seq in 1..=6_u64 {
+        for sql in ["DELETE FROM events WHERE seq = ?1", "UPDATE events SET seq = 1000 + seq WHERE seq = ?1"] {
+            let home = Home::new();
+            let store = logged(&home).await;
+            assert_eq!(home.raw().execute(sql, [seq]).unwrap(), 1);
+            match store.verify_events().await {
+                Err(VerifyError::Missing(found)) if found == seq => {}
+                other => panic!("{sql} {seq}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cut_log_still_finds_a_changed_byte_and_a_changed_cut() {
+    let home = Home::new();
+    let store = logged(&home).await;
+    let mut cut = crate::rows::unit();
+    cut.change(arbiter_store::Change::PruneEvents { first_kept: 3 });
+    store.commit(cut).await.unwrap();
+    assert_eq!(store.verify_events().await.unwrap().first_seq, 3);
+    let raw = home.raw();
+    let was = read(&raw, "actor", 5);
+    write(&raw, "actor", 5, &Value::Text("eve".into()));
+    expect_changed(&store, 5, "actor").await;
+    write(&raw, "actor", 5, &was);
+    raw.execute("UPDATE checkpoints SET hash = zeroblob(32)", []).unwrap();
+    expect_changed(&store, 3, "the cut").await;
+}

@@ -1,0 +1,344 @@
+//! Units: all or nothing, each for itself, and each on the row it was decided on.
+
+use crate::home::{Home, all_beads, all_events, options};
+use crate::rows::{
+    agent, at, bead, comment, decision, edge, lease, project, provider, run, telling, unit, with_bead,
+    with_project,
+};
+use arbiter_core::bead::Bead;
+use arbiter_core::ids::AgentId;
+use arbiter_core::record::Record;
+use arbiter_core::refusal::Refusal;
+use arbiter_store::{Change, Committed, IdempotencyKey, KeptAnswer, PageRequest, Store, StoreError, Unit, Write};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::mpsc;
+use std::task::{Context, Waker};
+
+type Outcome = Result<Committed, StoreError>;
+
+fn code(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Err(StoreError::Refused(Refusal::Conflict { code, .. })) => code,
+        other => panic!("no conflict: {other:?}"),
+    }
+}
+
+fn field(outcome: &Outcome) -> String {
+    match outcome {
+        Err(StoreError::Refused(Refusal::Invalid(problems))) => problems[0].pointer.clone(),
+        other => panic!("no field problem: {other:?}"),
+    }
+}
+
+fn is_taken(outcome: &Outcome, entity: &str, id: &str) -> bool {
+    matches!(outcome, Err(StoreError::Refused(Refusal::Exists { entity: e, id: i })) if *e == entity && i == id)
+}
+
+fn is_stale(outcome: &Outcome, entity: &str, id: &str) -> bool {
+    matches!(outcome, Err(StoreError::Stale { entity: e, id: i }) if *e == entity && i == id)
+}
+
+/// A store with project `p` and bead `old`.
+async fn started(home: &Home) -> Store {
+    let store = home.open();
+    store.commit(with_project()).await.unwrap();
+    store.commit(with_bead(&bead("old"))).await.unwrap();
+    store
+}
+
+#[tokio::test]
+async fn a_unit_is_written_whole_or_not_at_all_wherever_it_is_refused() {
+    let home = Home::new();
+    let store = started(&home).await;
+    let before = (all_beads(&store).await, all_events(&store).await);
+    let good = [
+        Change::Bead(Write::Insert(bead("new"))),
+        Change::BeadComment(comment("com-1", "old")),
+        Change::AddEdge(edge("new", "old", "blocks")),
+        Change::PutLease(lease("old", "t")),
+        Change::StartRun(run("run-1", "old")),
+        Change::Decision(Write::Insert(decision("dec-1", Some("old")))),
+    ];
+    for refused_at in 0..=good.len() {
+        let mut unit = telling("told");
+        unit.changes.extend(good.iter().cloned());
+        unit.changes.insert(refused_at, Change::Bead(Write::Insert(bead("old"))));
+        let outcome = store.commit(unit).await;
+        assert!(is_taken(&outcome, "bead", "old"), "{outcome:?}");
+        assert_eq!((all_beads(&store).await, all_events(&store).await), before, "refused at {refused_at}");
+        assert!(store.leases().await.unwrap().is_empty());
+        assert!(store.running_runs().await.unwrap().is_empty());
+        assert!(store.edges(None).await.unwrap().is_empty());
+        assert!(store.pending_decisions().await.unwrap().is_empty());
+        let page = PageRequest { limit: 10, cursor: None };
+        assert_eq!(store.bead_comments("old".into(), page).await.unwrap().items, []);
+    }
+    let mut unit = telling("told");
+    unit.changes.extend(good);
+    assert_eq!(store.commit(unit).await.unwrap().last_seq, 5, "told, and nothing of the refused ones");
+    assert_eq!(all_beads(&store).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_refused_unit_does_not_spoil_the_others_of_its_commit() {
+    let home = Home::new();
+    let (entered, in_publish) = mpsc::channel();
+    let (gate, opened) = mpsc::channel::<()>();
+    let mut options = options(home.path(), &home.heard);
+    let record = std::mem::replace(&mut options.publish, Box::new(|_| ()));
+    options.publish = Box::new(move |events| {
+        record(events);
+        // Holds the writer until the gate is gone, so that everything sent meanwhile is one group.
+        let _ = entered.send(());
+        let _ = opened.recv();
+    });
+    let store = Store::open(options).unwrap();
+    let mut first: Pin<Box<dyn Future<Output = Outcome>>> = Box::pin(store.commit(with_project()));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    in_publish.recv().unwrap();
+
+    let mut waiting: Vec<Pin<Box<dyn Future<Output = Outcome>>>> = Vec::new();
+    let mut send = |unit: Unit| {
+        let mut commit = Box::pin(store.commit(unit));
+        assert!(commit.as_mut().poll(&mut context).is_pending());
+        waiting.push(commit);
+    };
+    for number in 0..40 {
+        let id = format!("b{number}");
+        send(with_bead(&bead(&id)));
+        let refused = match number % 4 {
+            0 => with_bead(&bead(&id)),
+            1 => with_bead(&Bead { project_id: project("nowhere").id, ..bead("x") }),
+            2 => {
+                let mut unit = telling("x");
+                unit.change(Change::Bead(Write::Update { row: bead(&id), expected: 7 }));
+                unit
+            }
+            _ => {
+                let mut unit = telling("x");
+                unit.change(Change::AddEdge(edge("b0", &id, "blocks")));
+                unit.change(Change::AddEdge(edge(&id, "b0", "waits-for")));
+                unit
+            }
+        };
+        send(refused);
+    }
+    drop(gate);
+    first.await.unwrap();
+    let (mut expected, mut number) = (1, 0);
+    for pair in waiting.chunks_mut(2) {
+        let good = pair[0].as_mut().await.unwrap();
+        expected += 2; // its creation, and that it is ready
+        assert_eq!(good.last_seq, expected);
+        let refused = pair[1].as_mut().await;
+        match number % 4 {
+            0 => assert!(is_taken(&refused, "bead", &format!("b{number}")), "{refused:?}"),
+            1 => assert_eq!(field(&refused), "/project_id"),
+            2 => assert!(is_stale(&refused, "bead", &format!("b{number}")), "{refused:?}"),
+            _ => assert_eq!(code(&refused), "dependency-cycle"),
+        }
+        number += 1;
+    }
+    use std::sync::atomic::Ordering::Relaxed;
+    assert_eq!(store.stats().commits.load(Relaxed), 2, "all but the first were one transaction");
+    assert_eq!(store.stats().units.load(Relaxed), 41);
+    let seqs: Vec<u64> = all_events(&store).await.iter().map(|event| event.seq).collect();
+    assert_eq!(seqs, (1..=81).collect::<Vec<_>>());
+    assert_eq!(home.heard.events(), all_events(&store).await);
+    assert_eq!(all_beads(&store).await.len(), 40);
+    assert_eq!(store.edges(None).await.unwrap(), []);
+    assert!(all_beads(&store).await.iter().all(|one| one.is_ready));
+}
+
+/// Inserts the row, then tries everything that a taken id or an old revision has to stop.
+async fn check_revisions<R: Record + std::fmt::Debug + PartialEq>(
+    store: &Store,
+    row: &R,
+    later: &R,
+    change: fn(Write<R>) -> Change,
+) {
+    let mut create = unit();
+    create.create(row, change);
+    store.commit(create.clone()).await.unwrap();
+    let events = all_events(store).await;
+    assert!(is_taken(&store.commit(create).await, R::ENTITY, row.id()), "{} twice", R::ENTITY);
+    for expected in [0, 2, u64::MAX] {
+        let mut stale = telling("x");
+        stale.change(change(Write::Update { row: later.clone(), expected }));
+        assert!(is_stale(&store.commit(stale).await, R::ENTITY, row.id()), "{} {expected}", R::ENTITY);
+    }
+    let mut stale = telling("x");
+    stale.change(change(Write::Delete { row: later.clone() }));
+    assert!(is_stale(&store.commit(stale).await, R::ENTITY, row.id()), "{} deleted", R::ENTITY);
+    assert_eq!(all_events(store).await, events, "a refused {} told something", R::ENTITY);
+    let mut fresh = unit();
+    fresh.change(change(Write::Update { row: later.clone(), expected: row.revision() }));
+    store.commit(fresh).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_row_changes_only_from_the_revision_it_was_decided_on() {
+    let home = Home::new();
+    let store = started(&home).await;
+    let (mut one, before) = (bead("b"), bead("b"));
+    (one.revision, one.title) = (2, "later".into());
+    check_revisions(&store, &before, &one, Change::Bead).await;
+    let mut one = agent("a");
+    one.revision = 2;
+    check_revisions(&store, &agent("a"), &one, Change::Agent).await;
+    let mut one = provider("v");
+    one.revision = 2;
+    check_revisions(&store, &provider("v"), &one, Change::Provider).await;
+    let mut one = project("q");
+    one.revision = 2;
+    check_revisions(&store, &project("q"), &one, Change::Project).await;
+    let mut one = decision("d", None);
+    one.revision = 2;
+    check_revisions(&store, &decision("d", None), &one, Change::Decision).await;
+    let stored = store.bead("b".into()).await.unwrap().unwrap();
+    assert_eq!((stored.revision, stored.title.as_str()), (2, "later"));
+}
+
+#[tokio::test]
+async fn ids_of_deleted_beads_and_decisions_are_never_given_again() {
+    let home = Home::new();
+    let store = started(&home).await;
+    let asked = decision("dec-1", None);
+    let mut unit = unit();
+    unit.create(&asked, Change::Decision);
+    store.commit(unit).await.unwrap();
+    let mut deleting = telling("gone");
+    deleting.change(Change::Bead(Write::Delete { row: bead("old") }));
+    deleting.change(Change::Decision(Write::Delete { row: asked.clone() }));
+    store.commit(deleting).await.unwrap();
+    assert_eq!(store.bead("old".into()).await.unwrap(), None);
+    let check = async |store: &Store| {
+        assert!(is_taken(&store.commit(with_bead(&bead("old"))).await, "bead", "old"));
+        let mut unit = telling("x");
+        unit.create(&asked, Change::Decision);
+        let outcome = store.commit(unit).await;
+        assert!(is_taken(&outcome, "decision", "dec-1"), "{outcome:?}");
+    };
+    check(&store).await;
+    store.close();
+    check(&home.open()).await;
+}
+
+#[tokio::test]
+async fn an_unknown_project_is_a_problem_of_the_field_that_names_it() {
+    let home = Home::new();
+    let store = home.open();
+    assert_eq!(field(&store.commit(with_bead(&bead("b"))).await), "/project_id");
+    let mut unit = unit();
+    unit.create(&decision("d", None), Change::Decision);
+    assert_eq!(field(&store.commit(unit).await), "/project_id");
+    assert_eq!(all_events(&store).await, []);
+}
+
+#[tokio::test]
+async fn what_names_something_that_is_gone_is_refused_and_is_no_fault() {
+    let home = Home::new();
+    let store = started(&home).await;
+    let beat = arbiter_store::Heartbeat { at: at(1), latency_ms: 1, error: None };
+    let agent_of_nothing = arbiter_core::agent::Agent { provider_id: Some(provider("v").id), ..agent("a") };
+    let gone = [
+        Change::BeadComment(comment("com-1", "gone")),
+        Change::ProjectComment(comment("com-1", "gone")),
+        Change::PutLease(lease("gone", "t")),
+        Change::AddEdge(edge("gone", "old", "blocks")),
+        Change::Beat { provider: provider("v"), beat },
+        Change::Agent(Write::Insert(agent_of_nothing)),
+        Change::Project(Write::Delete { row: project("p") }), // bead `old` names it
+    ];
+    for change in gone {
+        let mut unit = telling("x");
+        unit.change(change.clone());
+        let outcome = store.commit(unit).await;
+        assert!(
+            matches!(&outcome, Err(StoreError::Refused(Refusal::Conflict { code: "in-use", .. }))),
+            "{change:?} {outcome:?}"
+        );
+    }
+    assert_eq!(home.heard.failures(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn only_the_live_lease_is_renewed_and_a_run_ends_once() {
+    let home = Home::new();
+    let store = started(&home).await;
+    let commit = async |change: Change| {
+        let mut unit = unit();
+        unit.change(change);
+        store.commit(unit).await
+    };
+    commit(Change::PutLease(lease("old", "first"))).await.unwrap();
+    commit(Change::PutLease(lease("old", "second"))).await.unwrap();
+    let outcome = commit(Change::RenewLease(lease("old", "first").renewed(at(9)))).await;
+    assert!(is_stale(&outcome, "lease", "old"), "{outcome:?}");
+    commit(Change::RenewLease(lease("old", "second").renewed(at(9)))).await.unwrap();
+    assert_eq!(store.leases().await.unwrap(), [lease("old", "second").renewed(at(9))]);
+    commit(Change::StartRun(run("run-1", "old"))).await.unwrap();
+    let mut ended = run("run-1", "old");
+    (ended.status, ended.finished_at) = (arbiter_core::run::Status::Succeeded, Some(at(5)));
+    commit(Change::FinishRun(ended.clone())).await.unwrap();
+    assert_eq!(store.run("run-1".into()).await.unwrap(), Some(ended.clone()));
+    ended.status = arbiter_core::run::Status::Failed;
+    assert!(is_stale(&commit(Change::FinishRun(ended)).await, "run", "run-1"));
+}
+
+#[tokio::test]
+async fn an_agents_last_activity_is_not_undone_by_a_change_decided_before_it() {
+    let home = Home::new();
+    let store = started(&home).await;
+    let row = agent("a");
+    let mut making = unit();
+    making.create(&row, Change::Agent);
+    store.commit(making).await.unwrap();
+    let mut active = unit();
+    active.change(Change::Active { agent_id: AgentId::known("a"), at: at(77) });
+    store.commit(active).await.unwrap();
+    let mut update = unit();
+    let happenings = row.decide(&arbiter_core::agent::Command::Activate).unwrap();
+    update.happen(&row, &happenings, Change::Agent);
+    store.commit(update).await.unwrap();
+    let stored = store.agent("a".into()).await.unwrap().unwrap();
+    assert_eq!((stored.revision, stored.last_active), (2, Some(at(77))));
+}
+
+#[tokio::test]
+async fn a_request_is_answered_once_and_its_repeat_changes_nothing() {
+    let home = Home::new();
+    let store = started(&home).await;
+    let request = IdempotencyKey { token_id: "t".into(), route: "POST /beads".into(), key: "k".into() };
+    let kept = KeptAnswer {
+        request: request.clone(),
+        body_digest: "00".into(),
+        status: 201,
+        location: None,
+        answer: "{}".into(),
+        created_at: at(0),
+    };
+    let create = |id: &str| {
+        let mut unit = with_bead(&bead(id));
+        unit.change(Change::KeepAnswer(kept.clone()));
+        unit
+    };
+    store.commit(create("one")).await.unwrap();
+    assert_eq!(code(&store.commit(create("two")).await), "request-repeated");
+    assert_eq!(store.bead("two".into()).await.unwrap(), None);
+    assert_eq!(store.kept_answer(request).await.unwrap(), Some(kept));
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_says_so_and_takes_no_more_changes() {
+    let home = Home::new();
+    let mut options = options(home.path(), &home.heard);
+    options.publish = Box::new(|_| panic!("a listener that panics"));
+    let store = Store::open(options).unwrap();
+    assert!(matches!(store.commit(with_project()).await, Err(StoreError::Failed)));
+    assert!(matches!(store.commit(telling("x")).await, Err(StoreError::Failed)));
+    assert_eq!(home.heard.failures().len(), 1);
+    assert_eq!(all_events(&store).await.len(), 1, "reading goes on");
+}

@@ -103,10 +103,16 @@ impl BeadsHandle {
             match self.0.store.commit(unit).await {
                 Ok(committed) if edges.is_empty() => {
                     let is_ready = committed.became_ready.contains(&bead.id);
-                    return Ok(BeadDetail { bead, is_ready, links: Links::default(), facts: Facts::default() });
+                    return Ok(BeadDetail {
+                        bead,
+                        is_ready,
+                        links: Links::default(),
+                        facts: Facts::default(),
+                    });
                 }
                 Ok(_) => return detail(&self.0, id.as_str()).await,
-                Err(StoreError::Refused(Refusal::Exists { .. })) if new.id.is_none() && attempt < ID_TRIES => {}
+                Err(StoreError::Refused(Refusal::Exists { .. }))
+                    if new.id.is_none() && attempt < ID_TRIES => {}
                 Err(error) => return Err(error.into()),
             }
         }

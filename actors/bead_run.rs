@@ -142,7 +142,10 @@ impl BeadActor {
              What should happen with it?",
             bead.id, bead.title, bead.attempts
         );
-        let mut new = NewDecision::question(bead.project_id.as_str(), question.chars().take(10_000).collect::<String>());
+        let mut new = NewDecision::question(
+            bead.project_id.as_str(),
+            question.chars().take(10_000).collect::<String>(),
+        );
         new.purpose = Purpose::Attempts;
         new.options = ATTEMPTS_OPTIONS.map(str::to_owned).to_vec();
         new.priority = Some(bead.priority);
@@ -153,7 +156,13 @@ impl BeadActor {
         Ok(Some(decision.id))
     }
 
-    fn file(&self, unit: &mut Unit, bead: &Bead, new: NewDecision, requester: &str) -> Result<Decision, Fault> {
+    fn file(
+        &self,
+        unit: &mut Unit,
+        bead: &Bead,
+        new: NewDecision,
+        requester: &str,
+    ) -> Result<Decision, Fault> {
         let new = NewDecision {
             bead_id: Some(bead.id.to_string()),
             requester_id: Some(requester.to_owned()),

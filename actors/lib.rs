@@ -5,6 +5,7 @@
 //! edges reach everything through [`Handles`].
 
 mod agent;
+mod agent_actor;
 mod bead;
 mod bead_actor;
 mod bead_run;
@@ -24,6 +25,7 @@ mod inject;
 mod orchestrator;
 mod project;
 mod provider;
+mod provider_actor;
 mod provider_link;
 mod recovery;
 mod retention;
@@ -33,9 +35,11 @@ mod shared;
 mod shell;
 mod start;
 mod subscription;
+mod surroundings;
 mod timer;
 mod tokens;
 mod vault;
+mod vault_actor;
 
 pub use agent::AgentsHandle;
 pub use bead::{BeadAction, BeadsHandle, Claimed, LeaseGrant};

@@ -47,7 +47,12 @@ impl ProjectsHandle {
     ///
     /// # Errors
     /// [`Fault::Refused`] for wrong fields or another revision than the caller's.
-    pub async fn update(&self, caller: &Caller, id: &ProjectId, patch: ProjectPatch) -> Result<Project, Fault> {
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        id: &ProjectId,
+        patch: ProjectPatch,
+    ) -> Result<Project, Fault> {
         self.change(caller, id, Wish::Update(Box::new(patch))).await
     }
 

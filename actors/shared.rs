@@ -1,23 +1,24 @@
 //! What all actors share: the store, the clock, the settings and the registries through which they find
 //! each other.
 
-use crate::agent::AgentActor;
+use crate::agent_actor::AgentActor;
 use crate::bead_actor::BeadActor;
 use crate::clock::SharedClock;
 use crate::decision::DecisionActor;
 use crate::directory::{Directory, Place, Threads};
 use crate::dispatcher::DispatcherActor;
-use crate::event_bus::{BusActor, Broker};
+use crate::event_bus::{Broker, BusActor};
 use crate::heartbeat::HeartbeatActor;
 use crate::inject::Inject;
 use crate::orchestrator::OrchestratorActor;
 use crate::project::ProjectActor;
-use crate::provider::ProviderActor;
+use crate::provider_actor::ProviderActor;
 use crate::run::Runs;
 use crate::settings::Settings;
 use crate::shell::Failure;
 use crate::tokens::TokenCache;
-use crate::vault::{VaultActor, VaultPlace};
+use crate::vault::VaultPlace;
+use crate::vault_actor::VaultActor;
 use arbiter_store::Store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

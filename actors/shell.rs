@@ -7,6 +7,7 @@
 
 use crate::shared::Shared;
 use crate::timer::Timers;
+use actix::WeakAddr;
 use actix::prelude::*;
 use arbiter_core::restart::{Budget, Verdict};
 use futures_util::FutureExt;
@@ -55,11 +56,13 @@ impl<R: Role> Clone for Scope<R> {
 }
 
 /// A command on its way; the permit bounds how many there are.
-#[derive(Message)]
-#[rtype(result = "()")]
 pub(crate) struct Deliver<C> {
     pub(crate) command: C,
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<C: Send + 'static> Message for Deliver<C> {
+    type Result = ();
 }
 
 /// What the orchestrator hears of a failed actor.

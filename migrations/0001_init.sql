@@ -151,7 +151,7 @@ CREATE TABLE leases (
 
 CREATE TABLE decisions (
     id TEXT PRIMARY KEY,
-    project_id TEXT NOT NULL REFERENCES projects (id),
+    project_id TEXT NOT NULL,
     bead_id TEXT,
     purpose TEXT NOT NULL,
     question TEXT NOT NULL,

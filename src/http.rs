@@ -6,11 +6,13 @@
 
 mod access;
 mod auth;
+mod bead_cache;
 mod body;
 mod call;
 mod context;
 mod dispatch;
 mod endpoint;
+mod faults;
 mod fields;
 mod frames;
 mod metrics;
@@ -21,10 +23,11 @@ mod problem;
 mod query;
 mod reply;
 mod request_id;
-mod resources;
+mod run_counts;
 mod router;
 mod server;
 mod stream;
+mod table;
 mod vocabulary;
 
 pub use access::Access;
@@ -36,5 +39,5 @@ pub use metrics::install as install_metrics;
 pub use openapi::document;
 pub use problem::{ApiError, PROBLEMS, ProblemType};
 pub use reply::Reply;
-pub use resources::endpoints;
+pub use table::endpoints;
 pub use server::{Limits, run, serve, serve_endpoints};

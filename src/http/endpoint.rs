@@ -118,7 +118,7 @@ pub struct Endpoint {
     /// How careful it is with its body.
     pub secrecy: Secrecy,
     /// How long it may take.
-    pub duration: Patience,
+    pub patience: Patience,
     /// What answers.
     pub handler: Handler,
     /// What is counted about it.
@@ -142,7 +142,7 @@ impl Endpoint {
             body: None,
             answers: Vec::new(),
             secrecy: Secrecy::Plain,
-            duration: Patience::Limited,
+            patience: Patience::Limited,
             handler: Box::new(move |call| handler(call).boxed()),
             metrics,
         }
@@ -256,7 +256,7 @@ impl Endpoint {
     /// Its answer may take as long as it wants.
     #[must_use]
     pub fn unlimited(mut self) -> Self {
-        self.duration = Patience::Unlimited;
+        self.patience = Patience::Unlimited;
         self
     }
 }

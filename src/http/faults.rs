@@ -1,13 +1,17 @@
 //! What can go wrong behind the handles, as problems. The one place that knows both.
 
 use crate::http::problem::ApiError;
-use arbiter_actors::Fault;
+use arbiter_actors::{Fault, VaultFault};
+use arbiter_core::refusal::Refusal;
 use arbiter_store::StoreError;
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let detail = error.to_string();
         match error {
+            StoreError::Refused(Refusal::Invalid(errors)) if errors.iter().all(|e| e.pointer == "/cursor") => {
+                Self::query("parameter \"cursor\" is not one that a Link header gave")
+            }
             StoreError::Refused(refusal) => refusal.into(),
             StoreError::Stale { .. } => Self::new("changed", detail),
             StoreError::Full => Self::new("disk-full", "there is no space left on the disk"),
@@ -23,7 +27,30 @@ impl From<StoreError> for ApiError {
 
 impl From<Fault> for ApiError {
     fn from(fault: Fault) -> Self {
-        todo(fault)
+        let detail = fault.to_string();
+        match fault {
+            Fault::Refused(refusal) => refusal.into(),
+            Fault::Store(error) => error.into(),
+            Fault::Busy(_) => Self::new("busy", detail),
+            Fault::Crashed { .. } => Self::new("actor-crashed", detail),
+            Fault::Vault(fault) => fault.into(),
+            Fault::Provider(_) => Self::new("provider-failed", detail),
+            Fault::ShuttingDown => Self::new("shutting-down", detail),
+        }
+    }
+}
+
+impl From<VaultFault> for ApiError {
+    fn from(fault: VaultFault) -> Self {
+        let detail = fault.to_string();
+        match fault {
+            VaultFault::Locked => Self::new("vault-locked", detail),
+            VaultFault::WrongPassword => Self::new("wrong-password", detail),
+            VaultFault::Throttled { retry_after_sec } => {
+                Self::new("throttled", detail).retry_after(retry_after_sec)
+            }
+            VaultFault::Failed(error) => internal(&error),
+        }
     }
 }
 
@@ -37,4 +64,31 @@ pub fn internal(error: &dyn std::error::Error) -> ApiError {
     }
     tracing::error!(error = %chain, "a request met a fault");
     ApiError::new("internal", "the server met a fault; its log says which")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_has_the_status_that_says_what_to_do() {
+        let status = |fault: Fault| ApiError::from(fault).status().as_u16();
+        assert_eq!(status(Fault::Refused(Refusal::not_found("bead", "x"))), 404);
+        assert_eq!(status(Fault::Busy("bead x".into())), 503);
+        assert_eq!(status(Fault::Crashed { actor: "bead x".into() }), 500);
+        assert_eq!(status(Fault::Store(StoreError::Full)), 507);
+        assert_eq!(status(Fault::Store(StoreError::Failed)), 503);
+        assert_eq!(status(Fault::Vault(VaultFault::Locked)), 423);
+        assert_eq!(status(Fault::Vault(VaultFault::WrongPassword)), 403);
+        assert_eq!(status(Fault::Vault(VaultFault::Throttled { retry_after_sec: 4 })), 429);
+        assert_eq!(status(Fault::Provider("away".into())), 502);
+        assert_eq!(status(Fault::ShuttingDown), 503);
+    }
+
+    #[test]
+    fn a_cause_is_not_told_to_the_client() {
+        let io = std::io::Error::other("/secret/place is broken");
+        let error = StoreError::Io { operation: "open", path: "/secret/place".into(), source: io };
+        assert!(!ApiError::from(error).detail().contains("secret"));
+    }
 }

@@ -52,6 +52,7 @@ problems! {
     "agent-busy" 409 "Agent busy": "The agent has as many beads as it may have, or is not idle."
     "perpetual-project" 409 "Perpetual project": "A perpetual project never closes."
     "open-work" 409 "Open work": "The project has beads that are not closed."
+    "key-not-for-host" 409 "Key not for host": "The key is bound to hosts, and the endpoint is on another one."
     "in-use" 409 "In use": "Something depends on it; ?cascade=true deletes that too."
     "dependency-cycle" 409 "Dependency cycle": "The dependency would close a cycle; the detail names its path."
     "dependency-exists" 409 "Dependency exists": "The bead depends on the other one already."

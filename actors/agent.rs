@@ -1,0 +1,240 @@
+//! Agents as others reach them: creating, changing, starting, stopping, giving work.
+//!
+//! What an agent's actor does with it is in `agent_actor`.
+
+use crate::agent_actor::{Command, Wish};
+use crate::bead::BeadsHandle;
+use crate::caller::{Caller, Cascade};
+use crate::entropy;
+use crate::fault::Fault;
+use crate::hold::{self, Ending};
+use crate::shared::Shared;
+use arbiter_core::agent::{self, Agent, Status};
+use arbiter_core::agent_change::{AgentPatch, NewAgent, Start};
+use arbiter_core::bead::{self, Attempt, Claimant};
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::{AgentId, BeadId};
+use arbiter_core::record::{Happening, event, evolved};
+use arbiter_core::refusal::Refusal;
+use arbiter_store::{Change, Unit, Write};
+use serde_json::json;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// How others reach agents.
+#[derive(Clone)]
+pub struct AgentsHandle(pub(crate) Arc<Shared>);
+
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, Fault>>;
+
+impl AgentsHandle {
+    /// Creates an agent and, unless told otherwise, starts it.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for wrong fields, an unknown provider or project, or a taken id.
+    pub async fn create(&self, caller: &Caller, new: NewAgent) -> Result<Agent, Fault> {
+        let id = match &new.id {
+            Some(text) => AgentId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
+            None => AgentId::from_random(entropy::bytes16()),
+        };
+        let agent = new.build(id.clone(), self.0.clock.now())?;
+        self.check_references(&agent).await?;
+        let mut unit = Unit::new(self.0.clock.now(), caller.name.clone(), "agents");
+        if new.start == Start::Now {
+            // One row, two events: what it was created as, and that it was started.
+            let happenings = agent.decide(&agent::Command::Activate)?;
+            let started = evolved(&agent, &happenings, unit.at);
+            unit.tell(arbiter_core::record::created_event(&agent));
+            for happening in &happenings {
+                unit.tell(event(&started, happening));
+            }
+            unit.change(Change::Agent(Write::Insert(started)));
+        } else {
+            unit.create(&agent, Change::Agent);
+        }
+        self.0.store.commit(unit).await?;
+        if new.start == Start::Now { self.settle(&id).await } else { Ok(agent) }
+    }
+
+    pub(crate) async fn check_references(&self, agent: &Agent) -> Result<(), Fault> {
+        if let Some(id) = &agent.provider_id
+            && self.0.store.provider(id.to_string()).await?.is_none()
+        {
+            return Err(Refusal::field("provider_id", format!("no provider has the id {id}")).into());
+        }
+        if let Some(id) = &agent.project_id
+            && self.0.store.project(id.to_string()).await?.is_none()
+        {
+            return Err(Refusal::field("project_id", format!("no project has the id {id}")).into());
+        }
+        Ok(())
+    }
+
+    /// Changes an agent's fields; its next run follows them.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for wrong fields or another revision than the caller's.
+    pub async fn update(&self, caller: &Caller, id: &AgentId, patch: AgentPatch) -> Result<Agent, Fault> {
+        self.change(caller, id, Wish::Update(Box::new(patch))).await
+    }
+
+    /// Gives an agent a bead, as a claim does.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] unless the bead is ready and the agent idle.
+    pub async fn assign(&self, caller: &Caller, id: &AgentId, bead: &BeadId) -> Result<Agent, Fault> {
+        self.row(id).await?;
+        let beads = BeadsHandle(Arc::clone(&self.0));
+        beads.claim(caller, bead, Claimant::Agent(id.clone()), None).await?;
+        self.row(id).await
+    }
+
+    /// Stops an agent; its bead is given back.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when it is not running.
+    pub async fn shutdown(
+        &self,
+        caller: &Caller,
+        id: &AgentId,
+        reason: Option<String>,
+    ) -> Result<Agent, Fault> {
+        self.change(caller, id, Wish::Shutdown(reason)).await
+    }
+
+    /// Starts an agent anew.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] while it works, and for one that was never started.
+    pub async fn restart(&self, caller: &Caller, id: &AgentId) -> Result<Agent, Fault> {
+        self.change(caller, id, Wish::Restart).await?;
+        self.settle(id).await
+    }
+
+    /// Starts an agent that was created without being started.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when it was started before.
+    pub async fn activate(&self, caller: &Caller, id: &AgentId) -> Result<Agent, Fault> {
+        self.change(caller, id, Wish::Activate).await?;
+        self.settle(id).await
+    }
+
+    /// Brings an agent to the status that a word names, by the one trigger that leads there.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown word, or when nothing leads there.
+    pub async fn set_status(
+        &self,
+        caller: &Caller,
+        id: &AgentId,
+        word: &str,
+        reason: Option<String>,
+    ) -> Result<Agent, Fault> {
+        let agent = self.row(id).await?;
+        let why = || reason.clone().unwrap_or_else(|| format!("set by {}", caller.name));
+        let same = || Refusal::conflict("same-status", format!("agent {id} is {} already", agent.status));
+        match (word, agent.status) {
+            ("active", Status::Inactive) => self.activate(caller, id).await,
+            ("active", Status::Shutdown | Status::Blocked) => self.restart(caller, id).await,
+            ("active", _) => Err(same().into()),
+            ("working", _) => {
+                let detail = "an agent works when it has a bead: assign one";
+                Err(Refusal::conflict("assign-a-bead", detail).into())
+            }
+            (word, status) if word == status.as_str() => Err(same().into()),
+            ("shutdown", _) => self.shutdown(caller, id, reason).await,
+            ("blocked", _) => self.change(caller, id, Wish::Fail(why())).await,
+            ("idle", _) => self.change(caller, id, Wish::Release(why())).await,
+            _ => Err(Refusal::field("status", "is one of active, idle, blocked, shutdown").into()),
+        }
+    }
+
+    /// Deletes an agent; its runs and events stay.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] while it has a bead, unless [`Cascade::Yes`] gives that back.
+    pub async fn delete(&self, caller: &Caller, id: &AgentId, cascade: Cascade) -> Result<(), Fault> {
+        let agent = self.row(id).await?;
+        crate::commit::check_revision(caller, &agent)?;
+        if let (Cascade::No, Some(bead)) = (cascade, &agent.current_bead) {
+            let detail = format!("agent {id} has bead {bead}; use cascade=true to give it back");
+            return Err(Refusal::conflict("in-use", detail).into());
+        }
+        let mut unit = Unit::new(self.0.clock.now(), caller.name.clone(), "agents");
+        delete_agent(&self.0, &mut unit, &agent).await?;
+        self.0.store.commit(unit).await?;
+        self.0.runs.abort_all(id);
+        self.0.agents.remove(id.as_str());
+        Ok(())
+    }
+
+    /// Tells an agent that it holds a bead and shall begin.
+    pub(crate) fn begin(&self, id: &AgentId, bead: &BeadId, token: String) {
+        let command = Command::Begin { bead: bead.clone(), token };
+        self.0.agents.tell(&self.0, id.as_str(), command);
+    }
+
+    /// Starts the actor of an agent that is to run.
+    pub(crate) fn wake(&self, id: &AgentId) {
+        self.0.agents.wake(&self.0, id.as_str());
+    }
+
+    /// An agent failed too often.
+    pub(crate) async fn give_up(&self, id: &AgentId, reason: String) -> Result<Agent, Fault> {
+        let agent = self.row(id).await?;
+        let mut unit = Unit::new(self.0.clock.now(), "system", "agents");
+        release_bead(&self.0, &mut unit, &agent, &reason).await?;
+        let happenings = agent.decide(&agent::Command::Fail { reason })?;
+        let after = unit.happen(&agent, &happenings, Change::Agent);
+        self.0.store.commit(unit).await?;
+        self.0.runs.abort_all(id);
+        Ok(after)
+    }
+
+    async fn settle(&self, id: &AgentId) -> Result<Agent, Fault> {
+        self.0.agents.ask(&self.0, id.as_str(), |answer| Command::Settle { answer }).await
+    }
+
+    async fn row(&self, id: &AgentId) -> Result<Agent, Fault> {
+        let found = self.0.store.agent(id.to_string()).await?;
+        found.ok_or_else(|| Refusal::not_found("agent", id.as_str()).into())
+    }
+
+    async fn change(&self, caller: &Caller, id: &AgentId, wish: Wish) -> Result<Agent, Fault> {
+        let caller = caller.clone();
+        self.0.agents.ask(&self.0, id.as_str(), |answer| Command::Change { caller, wish, answer }).await
+    }
+}
+
+/// Adds the return of an agent's bead to a unit: the bead, the lease and the run, but not the agent.
+pub(crate) async fn release_bead(
+    shared: &Shared,
+    unit: &mut Unit,
+    agent: &Agent,
+    reason: &str,
+) -> Result<(), Fault> {
+    let Some(id) = &agent.current_bead else { return Ok(()) };
+    let Some((bead, facts, lease)) = shared.store.bead_state(id.to_string()).await? else { return Ok(()) };
+    if bead.status != bead::Status::InProgress || bead.assigned_to.as_deref() != Some(agent.id.as_str()) {
+        return Ok(());
+    }
+    let reason = format!("{}: {reason}", agent.id);
+    let command = bead::Command::Release { reason: reason.clone(), attempt: Attempt::Spared };
+    let happenings = bead.decide(&command, &facts, unit.at)?;
+    unit.happen(&bead, &happenings, Change::Bead);
+    if lease.is_some() {
+        unit.change(Change::EndLease(bead.id.clone()));
+    }
+    // The agent's own row is its owner's to change, so no lease is passed on here.
+    hold::end(shared, unit, &bead, None, &Ending::Released(reason), None).await
+}
+
+/// Adds the deletion of an agent, and the return of its bead, to a unit.
+pub(crate) async fn delete_agent(shared: &Shared, unit: &mut Unit, agent: &Agent) -> Result<(), Fault> {
+    release_bead(shared, unit, agent, "deleted").await?;
+    let told = Happening::noted(EventType::AgentDeleted, json!({"name": agent.name}));
+    unit.tell(event(agent, &told));
+    unit.change(Change::Agent(Write::Delete { row: agent.clone() }));
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The dispatcher: gives ready work to free agents, whenever either may have changed.
+//!
+//! Owns no state but the time of the next retry or deferral. Hears events, asks the store for what is
+//! ready, asks beads to be claimed. No tick: it sleeps until an event or that time. Restart: at once, with
+//! a look at everything.
+
+use crate::bead::BeadsHandle;
+use crate::caller::Caller;
+use crate::decision::DecisionsHandle;
+use crate::fault::Fault;
+use crate::shared::{SINGLE, Shared};
+use crate::shell::{Role, Scope};
+use arbiter_core::agent::{Agent, Kind, Status};
+use arbiter_core::bead::{Bead, Claimant};
+use arbiter_core::decision::{APPROVAL_OPTIONS, Purpose};
+use arbiter_core::decision_change::NewDecision;
+use arbiter_core::dispatch::{self, Operation, ProviderState};
+use arbiter_core::ids::{AgentId, BeadId};
+use arbiter_core::refusal::Refusal;
+use futures_util::future::join_all;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Ready beads looked at in one pass.
+const LOOK: u32 = 1000;
+/// The name of the timer of the next retry or deferral.
+const NEXT: &str = "next";
+
+/// How others reach the dispatcher.
+#[derive(Clone)]
+pub struct DispatcherHandle(pub(crate) Arc<Shared>);
+
+impl DispatcherHandle {
+    /// Says in words why a bead is not moving; empty when it is being worked on or is closed.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown bead.
+    pub async fn why(&self, id: &BeadId) -> Result<Vec<String>, Fault> {
+        let found = self.0.store.bead_state(id.to_string()).await?;
+        let (bead, facts, _) = found.ok_or_else(|| Refusal::not_found("bead", id.as_str()))?;
+        let (operation, _) = self.0.store.operation().await?;
+        let agents = agents(&self.0).await?;
+        Ok(dispatch::why(&bead, &facts, &agents, &operation, self.0.clock.now()))
+    }
+
+    /// Lets the dispatcher look again.
+    pub(crate) fn look(&self) {
+        self.0.dispatcher.tell(&self.0, SINGLE, Command::Look);
+    }
+}
+
+/// What the dispatcher can be told.
+pub(crate) enum Command {
+    Look,
+}
+
+/// The dispatcher.
+pub(crate) struct DispatcherActor {
+    scope: Scope<Self>,
+}
+
+impl Role for DispatcherActor {
+    type Command = Command;
+    const KIND: &'static str = "dispatcher";
+
+    fn new(scope: Scope<Self>) -> Self {
+        Self { scope }
+    }
+
+    async fn start(&mut self) {
+        self.scope.timers.set(NEXT, self.scope.shared.clock.now(), Command::Look);
+    }
+
+    async fn handle(&mut self, command: Command) {
+        let Command::Look = command;
+        if self.scope.shared.is_stopping() {
+            return;
+        }
+        if let Err(fault) = self.pass().await {
+            tracing::warn!(%fault, "a pass of the dispatcher failed");
+        }
+    }
+}
+
+impl DispatcherActor {
+    async fn pass(&self) -> Result<(), Fault> {
+        let shared = &self.scope.shared;
+        let now = shared.clock.now();
+        if let (Operation::Parked(_), _) = shared.store.operation().await? {
+            return Ok(());
+        }
+        let due = shared.store.due_beads(now, LOOK).await?;
+        let (unapproved, ready): (Vec<Bead>, Vec<Bead>) =
+            due.into_iter().filter(|bead| dispatch::is_due(bead, now)).partition(dispatch::wants_approval);
+        self.ask_approvals(&unapproved).await?;
+        if !ready.is_empty() {
+            let agents = agents(shared).await?;
+            let at_work =
+                agents.iter().filter(|(a, _)| a.kind == Kind::Llm && a.status == Status::Working).count();
+            let free = shared.settings.max_parallel.saturating_sub(at_work);
+            let pairs = dispatch::pair(&ready, &agents);
+            join_all(pairs.into_iter().take(free).map(|(bead, agent)| self.give(bead, agent))).await;
+        }
+        match shared.store.next_due(now).await? {
+            Some(at) => self.scope.timers.set(NEXT, at, Command::Look),
+            None => self.scope.timers.cancel(NEXT),
+        }
+        Ok(())
+    }
+
+    async fn give(&self, bead: BeadId, agent: AgentId) {
+        let beads = BeadsHandle(Arc::clone(&self.scope.shared));
+        let claimant = Claimant::Agent(agent.clone());
+        match beads.claim(&Caller::named("dispatcher"), &bead, claimant, None).await {
+            Ok(_) => {}
+            // Somebody else was faster; the event of that brings the next pass.
+            Err(Fault::Refused(refusal)) => tracing::debug!(%bead, %agent, %refusal, "a claim was refused"),
+            Err(fault) => tracing::warn!(%bead, %agent, %fault, "a claim failed"),
+        }
+    }
+
+    /// Asks a person about critical beads that are next in line.
+    async fn ask_approvals(&self, beads: &[Bead]) -> Result<(), Fault> {
+        let shared = &self.scope.shared;
+        let decisions = DecisionsHandle(Arc::clone(shared));
+        let mut pending: HashMap<&str, u64> = HashMap::new();
+        for bead in beads {
+            let project = bead.project_id.as_str();
+            if !pending.contains_key(project) {
+                pending.insert(project, shared.store.pending_approvals(project.to_owned()).await?);
+            }
+            let count = pending.entry(project).or_default();
+            if *count >= shared.settings.approvals_per_project {
+                continue;
+            }
+            *count += 1;
+            let question = format!("May an agent work on the critical bead {} ({})?", bead.id, bead.title);
+            let mut new = NewDecision::question(project, question);
+            new.bead_id = Some(bead.id.to_string());
+            new.purpose = Purpose::Approval;
+            new.options = APPROVAL_OPTIONS.map(str::to_owned).to_vec();
+            new.priority = Some(bead.priority);
+            decisions.create(&Caller::named("dispatcher"), new).await?;
+        }
+        Ok(())
+    }
+}
+
+/// All agents that are started, each with the state of its provider.
+async fn agents(shared: &Shared) -> Result<Vec<(Agent, ProviderState)>, Fault> {
+    let providers = shared.store.all_providers().await?;
+    let usable: HashMap<&str, bool> = providers
+        .iter()
+        .map(|provider| (provider.id.as_str(), provider.is_usable(shared.vault_place.access(provider))))
+        .collect();
+    let agents = shared.store.employed_agents().await?;
+    let with_state = agents.into_iter().map(|agent| {
+        let up = agent.provider_id.as_ref().is_some_and(|id| usable.get(id.as_str()) == Some(&true));
+        (agent, if up { ProviderState::Usable } else { ProviderState::Unusable })
+    });
+    Ok(with_state.collect())
+}

@@ -1,0 +1,78 @@
+//! Everything the edges may do, in one value.
+
+use crate::agent::AgentsHandle;
+use crate::bead::BeadsHandle;
+use crate::clock::SharedClock;
+use crate::decision::DecisionsHandle;
+use crate::dispatcher::DispatcherHandle;
+use crate::event_bus::BusHandle;
+use crate::inject::Inject;
+use crate::orchestrator::OrchestratorHandle;
+use crate::project::ProjectsHandle;
+use crate::provider::ProvidersHandle;
+use crate::shared::Shared;
+use crate::tokens::TokensHandle;
+use crate::vault::VaultHandle;
+use arbiter_store::Store;
+use std::sync::Arc;
+
+/// The handles of the cast. Clones share it.
+#[derive(Clone)]
+pub struct Handles {
+    /// For reading.
+    pub store: Store,
+    /// Beads.
+    pub beads: BeadsHandle,
+    /// Agents.
+    pub agents: AgentsHandle,
+    /// Decisions.
+    pub decisions: DecisionsHandle,
+    /// Providers.
+    pub providers: ProvidersHandle,
+    /// Projects.
+    pub projects: ProjectsHandle,
+    /// The vault.
+    pub vault: VaultHandle,
+    /// Events.
+    pub bus: BusHandle,
+    /// The dispatcher.
+    pub dispatcher: DispatcherHandle,
+    /// The root.
+    pub orchestrator: OrchestratorHandle,
+    /// API tokens.
+    pub tokens: TokensHandle,
+    /// The time.
+    pub clock: SharedClock,
+    shared: Arc<Shared>,
+}
+
+impl Handles {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let of = || Arc::clone(&shared);
+        Self {
+            store: shared.store.clone(),
+            beads: BeadsHandle(of()),
+            agents: AgentsHandle(of()),
+            decisions: DecisionsHandle(of()),
+            providers: ProvidersHandle(of()),
+            projects: ProjectsHandle(of()),
+            vault: VaultHandle(of()),
+            bus: BusHandle(of()),
+            dispatcher: DispatcherHandle(of()),
+            orchestrator: OrchestratorHandle(of()),
+            tokens: TokensHandle(of()),
+            clock: Arc::clone(&shared.clock),
+            shared,
+        }
+    }
+
+    /// Faults on purpose, for tests.
+    pub fn inject(&self) -> &Inject {
+        &self.shared.inject
+    }
+
+    /// Whether the server is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.shared.is_stopping()
+    }
+}

@@ -1,0 +1,131 @@
+//! The heartbeat of one provider: an actor of its own, so that a provider that hangs holds up nobody else.
+//!
+//! Owns the time of the next beat. Asks its provider for the way there and tells it what was found.
+//! Restart: at once, with a beat.
+
+use crate::entropy;
+use crate::fault::{Fault, VaultFault};
+use crate::provider::ProvidersHandle;
+use crate::provider_link::CallFailure;
+use crate::shared::Shared;
+use crate::shell::{Role, Scope};
+use arbiter_core::ids::ProviderId;
+use arbiter_core::provider::{Beat, KeyAccess, Provider, Status};
+use arbiter_core::refusal::Refusal;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// The name of the timer of the next beat.
+const NEXT: &str = "next";
+/// How far a beat may lie off its time, in hundredths of the interval.
+const JITTER_PERCENT: u32 = 10;
+
+/// How others reach heartbeats.
+pub(crate) struct HeartbeatsHandle(pub(crate) Arc<Shared>);
+
+impl HeartbeatsHandle {
+    /// Starts the heartbeat of a provider, with a first beat.
+    pub(crate) fn wake(&self, id: &ProviderId) {
+        self.0.heartbeats.wake(&self.0, id.as_str());
+    }
+
+    /// Beats now and returns what was found.
+    pub(crate) async fn beat(&self, id: &ProviderId) -> Result<Provider, Fault> {
+        self.0.heartbeats.ask(&self.0, id.as_str(), |answer| Command::Beat(Some(answer))).await
+    }
+
+    /// Beats without being waited for.
+    pub(crate) fn beat_soon(&self, id: &ProviderId) {
+        self.0.heartbeats.tell(&self.0, id.as_str(), Command::Beat(None));
+    }
+
+    /// Every provider beats.
+    pub(crate) fn beat_all(&self) {
+        self.0.heartbeats.tell_all(|| Command::Beat(None));
+    }
+}
+
+/// What a heartbeat can be told.
+pub(crate) enum Command {
+    Beat(Option<oneshot::Sender<Result<Provider, Fault>>>),
+}
+
+/// The heartbeat of one provider.
+pub(crate) struct HeartbeatActor {
+    scope: Scope<Self>,
+    id: ProviderId,
+}
+
+impl Role for HeartbeatActor {
+    type Command = Command;
+    const KIND: &'static str = "heartbeat";
+
+    fn new(scope: Scope<Self>) -> Self {
+        let id = ProviderId::known(scope.id.clone());
+        Self { scope, id }
+    }
+
+    async fn start(&mut self) {
+        self.scope.pin.store(true, Ordering::Release);
+        self.scope.timers.set(NEXT, self.scope.shared.clock.now(), Command::Beat(None));
+    }
+
+    async fn handle(&mut self, command: Command) {
+        let Command::Beat(answer) = command;
+        let outcome = self.beat().await;
+        if let Err(Fault::Refused(Refusal::NotFound { .. })) = &outcome {
+            // Its provider was deleted: no further beat.
+            self.scope.timers.clear();
+        } else {
+            self.plan();
+        }
+        if let Some(answer) = answer {
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+impl HeartbeatActor {
+    fn plan(&self) {
+        let interval = self.scope.shared.settings.heartbeat_interval;
+        let spread = (interval * JITTER_PERCENT / 100).as_nanos().max(1);
+        let extra = u128::from(entropy::number()) % spread;
+        let pause = interval + Duration::from_nanos(u64::try_from(extra).unwrap_or(0));
+        self.scope.timers.set(NEXT, self.scope.shared.clock.now().plus(pause), Command::Beat(None));
+    }
+
+    async fn beat(&self) -> Result<Provider, Fault> {
+        let shared = &self.scope.shared;
+        let providers = ProvidersHandle(Arc::clone(shared));
+        let link = match providers.link(&self.id).await {
+            Ok(link) => link,
+            // An endpoint that the rules no longer allow is down like any other.
+            Err(Fault::Refused(refusal @ Refusal::Invalid(_))) => {
+                let beat = Beat::Failed { error: refusal.to_string(), latency_ms: 0 };
+                return providers.note_beat(&self.id, beat).await;
+            }
+            Err(fault) => return Err(fault),
+        };
+        if link.provider.status == Status::Disabled {
+            let detail = format!("provider {} is disabled", self.id);
+            return Err(Refusal::conflict("provider-disabled", detail).into());
+        }
+        if link.provider.requires_key && shared.vault_place.access(&link.provider) == KeyAccess::Unreadable {
+            // Skipped, not failed: it says nothing about the provider.
+            return Err(VaultFault::Locked.into());
+        }
+        let median_ms = shared.store.median_latency(self.id.to_string()).await?;
+        let (outcome, latency_ms) = link.models(shared, "heartbeat").await;
+        let beat = match outcome {
+            Ok(models) => {
+                let models = models.into_iter().map(|model| model.id).collect();
+                Beat::Answered { latency_ms, median_ms, models }
+            }
+            Err(CallFailure::Call(error)) => Beat::Failed { error: error.to_string(), latency_ms },
+            Err(CallFailure::Fault(fault)) => return Err(fault),
+        };
+        providers.note_beat(&self.id, beat).await
+    }
+}

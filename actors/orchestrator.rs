@@ -1,0 +1,250 @@
+//! The root: hears of every failure, counts restarts, escalates what fails too often, lets idle actors go.
+//!
+//! Owns the order in which the cast starts and stops. Restart: at once; it keeps nothing in memory that
+//! matters.
+
+use crate::agent::AgentsHandle;
+use crate::bead::{BeadAction, BeadsHandle};
+use crate::caller::Caller;
+use crate::dispatcher::DispatcherHandle;
+use crate::fault::Fault;
+use crate::retention;
+use crate::shared::{SINGLE, Shared};
+use crate::shell::{Failure, Role, Scope};
+use arbiter_core::dispatch::Operation;
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::{AgentId, BeadId};
+use arbiter_core::refusal::Refusal;
+use arbiter_core::restart::Verdict;
+use arbiter_core::time::Timestamp;
+use arbiter_store::{Change, Unit};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The name of the timer that lets idle actors go.
+const SWEEP: &str = "sweep";
+/// The name of the timer of retention.
+const RETENTION: &str = "retention";
+/// How often retention is looked at.
+const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+
+/// The cast as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActorsStatus {
+    /// Living actors by kind.
+    pub actors: Vec<(String, usize)>,
+    /// Restarts by kind since the start.
+    pub restarts: Vec<(String, u64)>,
+    /// Why no work is handed out, if so.
+    pub parked: Option<String>,
+    /// Since when.
+    pub changed_at: Option<Timestamp>,
+    /// Runs that go on.
+    pub working: usize,
+    /// The most runs at one time.
+    pub limit: usize,
+}
+
+/// How others reach the orchestrator.
+#[derive(Clone)]
+pub struct OrchestratorHandle(pub(crate) Arc<Shared>);
+
+impl OrchestratorHandle {
+    /// How the cast stands.
+    ///
+    /// # Errors
+    /// [`Fault::Store`] when the store cannot be read.
+    pub async fn status(&self) -> Result<ActorsStatus, Fault> {
+        let (operation, changed_at) = self.0.store.operation().await?;
+        let parked = match operation {
+            Operation::Parked(reason) => Some(reason),
+            Operation::Active => None,
+        };
+        let mut actors = Vec::new();
+        let mut restarts = Vec::new();
+        each_kind(&self.0, |kind, living, restarted| {
+            actors.push((kind.to_owned(), living));
+            restarts.push((kind.to_owned(), restarted));
+        });
+        Ok(ActorsStatus {
+            actors,
+            restarts,
+            parked,
+            changed_at,
+            working: self.0.runs.len(),
+            limit: self.0.settings.max_parallel,
+        })
+    }
+
+    /// From now on no work is handed out; what runs goes on.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when that is so already.
+    pub async fn park(&self, caller: &Caller, reason: String) -> Result<(), Fault> {
+        if let (Operation::Parked(why), _) = self.0.store.operation().await? {
+            return Err(
+                Refusal::conflict("same-status", format!("no work is handed out already: {why}")).into()
+            );
+        }
+        let data = json!({"reason": reason});
+        self.operate(caller, EventType::SystemParked, data, Some(reason)).await
+    }
+
+    /// Work is handed out again.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when that is so already.
+    pub async fn resume(&self, caller: &Caller) -> Result<(), Fault> {
+        if let (Operation::Active, _) = self.0.store.operation().await? {
+            return Err(Refusal::conflict("same-status", "work is handed out already").into());
+        }
+        self.operate(caller, EventType::SystemResumed, json!({}), None).await?;
+        DispatcherHandle(Arc::clone(&self.0)).look();
+        Ok(())
+    }
+
+    async fn operate(
+        &self,
+        caller: &Caller,
+        kind: EventType,
+        data: serde_json::Value,
+        parked: Option<String>,
+    ) -> Result<(), Fault> {
+        let mut unit = Unit::new(self.0.clock.now(), caller.name.clone(), "orchestrator");
+        unit.tell(NewEvent::of(kind, "system", data)).change(Change::Operation(parked));
+        self.0.store.commit(unit).await?;
+        Ok(())
+    }
+
+    /// Passes a failure on to the orchestrator.
+    pub(crate) fn hear(&self, failure: Failure) {
+        self.0.orchestrator.tell(&self.0, SINGLE, Command::Failed(failure));
+    }
+}
+
+/// What the orchestrator can be told.
+pub(crate) enum Command {
+    Failed(Failure),
+    Sweep,
+    Retention,
+}
+
+/// The orchestrator.
+pub(crate) struct OrchestratorActor {
+    scope: Scope<Self>,
+}
+
+impl Role for OrchestratorActor {
+    type Command = Command;
+    const KIND: &'static str = "orchestrator";
+
+    fn new(scope: Scope<Self>) -> Self {
+        Self { scope }
+    }
+
+    async fn start(&mut self) {
+        self.plan(SWEEP, self.scope.shared.settings.idle_retire, Command::Sweep);
+        self.plan(RETENTION, Duration::ZERO, Command::Retention);
+    }
+
+    async fn handle(&mut self, command: Command) {
+        let shared = Arc::clone(&self.scope.shared);
+        match command {
+            Command::Failed(failure) => self.failed(failure).await,
+            Command::Sweep => {
+                let idle = i64::try_from(shared.settings.idle_retire.as_millis()).unwrap_or(i64::MAX);
+                let before = shared.clock.now().as_millis().saturating_sub(idle);
+                shared.beads.retire(before);
+                shared.decisions.retire(before);
+                shared.projects.retire(before);
+                self.plan(SWEEP, shared.settings.idle_retire, Command::Sweep);
+            }
+            Command::Retention => {
+                if let Err(fault) = retention::enforce(&shared).await {
+                    tracing::warn!(%fault, "old rows could not be deleted");
+                }
+                self.plan(RETENTION, RETENTION_EVERY, Command::Retention);
+            }
+        }
+    }
+}
+
+impl OrchestratorActor {
+    fn plan(&self, name: &'static str, after: Duration, command: Command) {
+        self.scope.timers.set(name, self.scope.shared.clock.now().plus(after), command);
+    }
+
+    async fn failed(&self, failure: Failure) {
+        let shared = &self.scope.shared;
+        tracing::error!(kind = failure.kind, id = failure.id, message = failure.message, "an actor failed");
+        count(shared, &failure);
+        let mut unit = Unit::new(shared.clock.now(), "system", "orchestrator");
+        let given_up = failure.verdict == Verdict::GiveUp;
+        let data = json!({"kind": failure.kind, "error": failure.message, "given_up": given_up});
+        unit.tell(NewEvent::of(EventType::ActorRestarted, failure.id.clone(), data));
+        if let Err(error) = shared.store.commit(unit).await {
+            tracing::error!(%error, "a restart could not be recorded");
+        }
+        if given_up && let Err(fault) = escalate(shared, &failure).await {
+            tracing::error!(kind = failure.kind, id = failure.id, %fault, "an escalation failed");
+        }
+    }
+}
+
+/// What becomes of an entity whose actor fails too often.
+async fn escalate(shared: &Arc<Shared>, failure: &Failure) -> Result<(), Fault> {
+    let reason = format!("crash-loop: {}", failure.message);
+    match failure.kind {
+        "agent" => {
+            let agents = AgentsHandle(Arc::clone(shared));
+            agents.give_up(&AgentId::known(failure.id.clone()), reason).await?;
+        }
+        "bead" => {
+            // The bead's own actor rests until its window has passed; then the block goes through.
+            let beads = BeadsHandle(Arc::clone(shared));
+            let id = BeadId::known(failure.id.clone());
+            let pause = shared.settings.restart_window + Duration::from_secs(1);
+            shared.runtime.spawn(async move {
+                tokio::time::sleep(pause).await;
+                let action = BeadAction::Block { reason };
+                if let Err(fault) = beads.act(&Caller::system(), &id, action, None).await {
+                    tracing::warn!(%id, %fault, "a bead in a crash loop could not be blocked");
+                }
+            });
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn each_kind(shared: &Shared, mut each: impl FnMut(&'static str, usize, u64)) {
+    macro_rules! kinds {
+        ($($kind:literal => $field:ident),+ $(,)?) => {
+            $( each($kind, shared.$field.len(), shared.$field.restarts()); )+
+        };
+    }
+    kinds! {
+        "agent" => agents, "bead" => beads, "decision" => decisions, "dispatcher" => dispatcher,
+        "event_bus" => bus, "heartbeat" => heartbeats, "orchestrator" => orchestrator, "project" => projects,
+        "provider" => providers, "vault" => vault,
+    }
+}
+
+fn count(shared: &Arc<Shared>, failure: &Failure) {
+    let id = failure.id.as_str();
+    macro_rules! revive {
+        ($($kind:literal => $field:ident),+ $(,)?) => {
+            match failure.kind {
+                $( $kind => { shared.$field.count_restart(); shared.$field.revive(shared, id); } )+
+                _ => {}
+            }
+        };
+    }
+    revive! {
+        "agent" => agents, "bead" => beads, "decision" => decisions, "provider" => providers,
+        "heartbeat" => heartbeats, "project" => projects, "vault" => vault, "event_bus" => bus,
+        "dispatcher" => dispatcher, "orchestrator" => orchestrator,
+    }
+}

@@ -1,0 +1,124 @@
+//! The actor of one provider: its health by the rule of three strikes, its client, its changes.
+//!
+//! Owns the client (connections, limits), made anew when the row changes. Talks to the store. Restart: at
+//! once; the client is made anew when it is wanted.
+
+use crate::caller::Caller;
+use crate::commit::{check_revision, until_fresh};
+use crate::fault::Fault;
+use crate::provider::Answer;
+use crate::provider_link::{Link, endpoint};
+use crate::shell::{Role, Scope};
+use arbiter_core::provider::{self, Beat, Provider};
+use arbiter_core::provider_change::ProviderPatch;
+use arbiter_core::refusal::Refusal;
+use arbiter_store::{Change, Heartbeat, Unit};
+use std::sync::Arc;
+
+/// What a caller wants of a provider.
+pub(crate) enum Wish {
+    Update(Box<ProviderPatch>),
+    Enable,
+    Disable,
+}
+
+/// What a provider can be told.
+pub(crate) enum Command {
+    Change { caller: Caller, wish: Wish, answer: Answer<Provider> },
+    Link { answer: Answer<Arc<Link>> },
+    Beat { beat: Beat, answer: Answer<Provider> },
+    Disconnect,
+}
+
+/// The actor of one provider.
+pub(crate) struct ProviderActor {
+    scope: Scope<Self>,
+    link: Option<Arc<Link>>,
+}
+
+impl Role for ProviderActor {
+    type Command = Command;
+    const KIND: &'static str = "provider";
+
+    fn new(scope: Scope<Self>) -> Self {
+        Self { scope, link: None }
+    }
+
+    async fn start(&mut self) {}
+
+    async fn handle(&mut self, command: Command) {
+        // An answer that nobody waits for any more was still given to the store.
+        match command {
+            Command::Change { caller, wish, answer } => {
+                let _ = answer.send(self.change(&caller, &wish).await);
+            }
+            Command::Link { answer } => {
+                let _ = answer.send(self.link().await);
+            }
+            Command::Beat { beat, answer } => {
+                let _ = answer.send(self.beat(&beat).await);
+            }
+            Command::Disconnect => self.link = None,
+        }
+    }
+}
+
+impl ProviderActor {
+    async fn row(&self) -> Result<Provider, Fault> {
+        let found = self.scope.shared.store.provider(self.scope.id.clone()).await?;
+        found.ok_or_else(|| Refusal::not_found("provider", &self.scope.id).into())
+    }
+
+    async fn change(&mut self, caller: &Caller, wish: &Wish) -> Result<Provider, Fault> {
+        let shared = &self.scope.shared;
+        let after = until_fresh(async || {
+            let provider = self.row().await?;
+            check_revision(caller, &provider)?;
+            let command = match wish {
+                Wish::Update(patch) => provider::Command::Update(Box::new(patch.apply(&provider)?)),
+                Wish::Enable => provider::Command::Enable,
+                Wish::Disable => provider::Command::Disable,
+            };
+            let mut unit = Unit::new(shared.clock.now(), caller.name.clone(), "providers");
+            let happenings = provider.decide(&command)?;
+            let after = unit.happen(&provider, &happenings, Change::Provider);
+            endpoint(&after.endpoint, &shared.settings)?;
+            if !unit.is_empty() {
+                shared.store.commit(unit).await?;
+            }
+            Ok(after)
+        })
+        .await?;
+        self.link = None;
+        Ok(after)
+    }
+
+    async fn link(&mut self) -> Result<Arc<Link>, Fault> {
+        let provider = self.row().await?;
+        if let Some(link) = self.link.as_ref().filter(|link| link.provider.revision == provider.revision) {
+            return Ok(Arc::clone(link));
+        }
+        let link = Arc::new(Link::open(provider, &self.scope.shared.settings)?);
+        self.link = Some(Arc::clone(&link));
+        Ok(link)
+    }
+
+    async fn beat(&self, beat: &Beat) -> Result<Provider, Fault> {
+        let shared = &self.scope.shared;
+        until_fresh(async || {
+            let provider = self.row().await?;
+            let mut unit = Unit::new(shared.clock.now(), "system", "heartbeats");
+            let happenings = provider.decide(&provider::Command::Beat(beat.clone()))?;
+            let after = unit.happen(&provider, &happenings, Change::Provider).measured(beat, unit.at);
+            let (latency_ms, error) = match beat {
+                Beat::Answered { latency_ms, .. } => (*latency_ms, None),
+                Beat::Failed { error, latency_ms } => (*latency_ms, Some(error.clone())),
+            };
+            let line = Heartbeat { at: unit.at, latency_ms, error };
+            unit.change(Change::Beat { provider: after.clone(), beat: line });
+            shared.store.commit(unit).await?;
+            Ok(after)
+        })
+        .await
+    }
+}

@@ -1,0 +1,71 @@
+//! The start after any end: whatever was at work when the process ended is continued or given back.
+//!
+//! A run does not outlive its process, so beads of `llm` agents go back without counting an attempt;
+//! external agents keep their claims, each with its full time anew.
+
+use crate::agent::{AgentsHandle, release_bead};
+use crate::fault::Fault;
+use crate::heartbeat::HeartbeatsHandle;
+use crate::hold;
+use crate::shared::Shared;
+use arbiter_core::agent::{self, Agent, Kind, Status};
+use arbiter_store::{Change, Unit};
+use std::sync::Arc;
+
+/// What the end of the process means to work that was going on.
+const REASON: &str = "the server was restarted";
+
+/// Puts the stored state right before anything new begins.
+pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Fault> {
+    for agent in shared.store.employed_agents().await? {
+        if agent.kind == Kind::Llm && matches!(agent.status, Status::Working | Status::Blocked) {
+            give_back(shared, &agent).await?;
+        }
+    }
+    for lease in shared.store.leases().await? {
+        let now = shared.clock.now();
+        let mut unit = Unit::new(now, "system", "recovery");
+        let holder = shared.store.agent(lease.agent_id.to_string()).await?;
+        if holder.is_some_and(|agent| agent.kind == Kind::External) {
+            unit.change(Change::RenewLease(lease.renewed(now)));
+            shared.store.commit(unit).await?;
+            shared.beads.wake(shared, lease.bead_id.as_str());
+        } else {
+            // A claim without its agent ends by itself when its time has come.
+            shared.beads.wake(shared, lease.bead_id.as_str());
+        }
+    }
+    for run in shared.store.running_runs().await? {
+        let mut unit = Unit::new(shared.clock.now(), "system", "recovery");
+        let at = unit.at;
+        hold::finish_run(&mut unit, &hold::cancelled(run, REASON, at));
+        shared.store.commit(unit).await?;
+    }
+    Ok(())
+}
+
+async fn give_back(shared: &Arc<Shared>, agent: &Agent) -> Result<(), Fault> {
+    if agent.current_bead.is_none() {
+        return Ok(());
+    }
+    let mut unit = Unit::new(shared.clock.now(), "system", "recovery");
+    release_bead(shared, &mut unit, agent, REASON).await?;
+    let happenings = agent.decide(&agent::Command::Release { reason: REASON.to_owned() })?;
+    unit.happen(agent, &happenings, Change::Agent);
+    shared.store.commit(unit).await?;
+    Ok(())
+}
+
+/// Starts the actors that have something to do by themselves.
+pub(crate) async fn wake_all(shared: &Arc<Shared>) -> Result<(), Fault> {
+    for decision in shared.store.pending_decisions().await? {
+        shared.decisions.wake(shared, decision.as_str());
+    }
+    for provider in shared.store.all_providers().await? {
+        HeartbeatsHandle(Arc::clone(shared)).wake(&provider.id);
+    }
+    for agent in shared.store.employed_agents().await? {
+        AgentsHandle(Arc::clone(shared)).wake(&agent.id);
+    }
+    Ok(())
+}

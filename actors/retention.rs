@@ -1,0 +1,35 @@
+//! What grows is cut: events at a checkpoint, heartbeats, kept answers and old runs.
+
+use crate::fault::Fault;
+use crate::shared::Shared;
+use arbiter_core::time::Timestamp;
+use arbiter_store::{Change, Unit};
+use std::time::Duration;
+
+/// How long heartbeats are kept for plots.
+const HEARTBEATS: Duration = Duration::from_secs(7 * 86_400);
+/// How long answers to requests with an Idempotency-Key are kept.
+const ANSWERS: Duration = Duration::from_secs(86_400);
+/// How long runs of closed beads are kept.
+const RUNS: Duration = Duration::from_secs(90 * 86_400);
+
+fn before(now: Timestamp, span: Duration) -> Timestamp {
+    let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(now.as_millis().saturating_sub(ms))
+}
+
+/// Deletes what is older than its time, or more than its number.
+pub(crate) async fn enforce(shared: &Shared) -> Result<(), Fault> {
+    let now = shared.clock.now();
+    let mut unit = Unit::new(now, "system", "retention");
+    let oldest = before(now, shared.settings.events_kept_for);
+    let first_kept = shared.store.first_kept_event(oldest, shared.settings.events_kept).await?;
+    unit.change(Change::PruneEvents { first_kept });
+    unit.change(Change::PruneHistory {
+        heartbeats_before: before(now, HEARTBEATS),
+        answers_before: before(now, ANSWERS),
+        runs_before: before(now, RUNS),
+    });
+    shared.store.commit(unit).await?;
+    Ok(())
+}

@@ -1,0 +1,341 @@
+//! One run: an agent does one bead through its provider, step by step, and ends it.
+//!
+//! A task of its own on the runtime. Owns the conversation while it lasts; what counts is in the run's row
+//! when it ends. Renews the lease while it waits, so that a run that hangs or dies loses it.
+
+use crate::bead::{BeadsHandle, RunEnd, RunResult};
+use crate::bead_run::outcome;
+use crate::caller::Caller;
+use crate::entropy;
+use crate::fault::Fault;
+use crate::heartbeat::HeartbeatsHandle;
+use crate::provider::ProvidersHandle;
+use crate::provider_link::{CallFailure, Completion};
+use crate::shared::Shared;
+use arbiter_core::agent::Agent;
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::{AgentId, BeadId, RunId};
+use arbiter_core::prompt;
+use arbiter_core::protocol::{self, Action};
+use arbiter_core::run::{Run, Status};
+use arbiter_core::time::Timestamp;
+use arbiter_providers::{CallErrorKind, ChatRequest, Message, Role as Speaker, Tool};
+use arbiter_store::{Change, StoreError, Unit};
+use futures_util::FutureExt;
+use serde_json::json;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::task::AbortHandle;
+
+/// How often the end of a run is offered to a store that is full or busy.
+const END_TRIES: u32 = 20;
+/// The pause between two offers.
+const END_PAUSE: Duration = Duration::from_millis(250);
+/// A claim this young may still get its run.
+const YOUNG: Duration = Duration::from_secs(1);
+
+/// The runs that go on, by agent.
+#[derive(Default)]
+pub(crate) struct Runs(Mutex<HashMap<AgentId, (BeadId, AbortHandle)>>);
+
+impl Runs {
+    fn lock(&self) -> MutexGuard<'_, HashMap<AgentId, (BeadId, AbortHandle)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an agent runs something.
+    pub(crate) fn has(&self, agent: &AgentId) -> bool {
+        self.lock().contains_key(agent)
+    }
+
+    /// How many runs go on.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Stops an agent's run of one bead.
+    pub(crate) fn abort(&self, agent: &AgentId, bead: &BeadId) {
+        let mut runs = self.lock();
+        if runs.get(agent).is_some_and(|(running, _)| running == bead)
+            && let Some((_, task)) = runs.remove(agent)
+        {
+            task.abort();
+        }
+    }
+
+    /// Stops whatever an agent runs.
+    pub(crate) fn abort_all(&self, agent: &AgentId) {
+        if let Some((_, task)) = self.lock().remove(agent) {
+            task.abort();
+        }
+    }
+
+    fn done(&self, agent: &AgentId, bead: &BeadId) {
+        let mut runs = self.lock();
+        if runs.get(agent).is_some_and(|(running, _)| running == bead) {
+            runs.remove(agent);
+        }
+    }
+}
+
+/// Whether a claim is old enough that its run must have begun.
+pub(crate) fn is_late(agent: &Agent, now: Timestamp) -> bool {
+    now.since(agent.updated_at) > YOUNG
+}
+
+/// Begins a run; returns at once.
+pub(crate) fn begin(shared: &Arc<Shared>, agent: &Agent, bead: &BeadId, token: String) {
+    let (world, who, what) = (Arc::clone(shared), agent.clone(), bead.clone());
+    let mut runs = shared.runs.lock();
+    let task = shared.runtime.spawn(async move {
+        let (agent_id, bead_id) = (who.id.clone(), what.clone());
+        let id = RunId::from_random(entropy::bytes16());
+        let work = Work { shared: Arc::clone(&world), agent: who, bead: what, token, run: empty(&id) };
+        work.whole().await;
+        world.runs.done(&agent_id, &bead_id);
+    });
+    if let Some((_, old)) = runs.insert(agent.id.clone(), (bead.clone(), task.abort_handle())) {
+        old.abort();
+    }
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    agent: Agent,
+    bead: BeadId,
+    token: String,
+    run: Run,
+}
+
+impl Work {
+    async fn whole(mut self) {
+        let result = match AssertUnwindSafe(self.conversation()).catch_unwind().await {
+            Ok(Ok(result)) => result,
+            Ok(Err(fault)) => match fault {
+                Fault::Vault(_) | Fault::ShuttingDown => RunResult::Spared(fault.to_string()),
+                other => RunResult::Failed(other.to_string()),
+            },
+            Err(_) => RunResult::Failed("the run panicked".to_owned()),
+        };
+        let (status, word) = outcome(&result);
+        self.run.status = status;
+        self.run.outcome = word.map(str::to_owned);
+        if let RunResult::Failed(error) | RunResult::Spared(error) = &result {
+            self.run.error = Some(error.clone());
+        }
+        let end = RunEnd { lease_token: self.token.clone(), run: self.run.clone(), result };
+        for _ in 0..END_TRIES {
+            let beads = BeadsHandle(Arc::clone(&self.shared));
+            match beads.end_run(&self.bead, end.clone()).await {
+                Ok(()) => return,
+                Err(Fault::Busy(_) | Fault::Crashed { .. } | Fault::Store(StoreError::Full)) => {
+                    tokio::time::sleep(END_PAUSE).await;
+                }
+                // The claim is over: its end has ended the run as well.
+                Err(Fault::Refused(refusal)) => {
+                    tracing::debug!(run = %self.run.id, %refusal, "a run ended after its claim");
+                    return;
+                }
+                Err(fault) => {
+                    tracing::error!(run = %self.run.id, %fault, "a run's end could not be stored");
+                    return;
+                }
+            }
+        }
+        // The lease runs out and frees the bead.
+        tracing::error!(run = %self.run.id, "a run's end could not be stored for want of space or time");
+    }
+
+    async fn conversation(&mut self) -> Result<RunResult, Fault> {
+        let mut request = self.prepare().await?;
+        let most = self.agent.config.max_steps.unwrap_or(self.shared.settings.max_steps);
+        for _ in 0..most {
+            let completion = match self.call(&request).await {
+                Ok(completion) => completion,
+                Err(CallFailure::Fault(fault)) => return Err(fault),
+                Err(CallFailure::Call(error)) => return Ok(self.judge(&error).await),
+            };
+            self.count(&completion);
+            let answer = completion.answer;
+            let mut said = Message::new(Speaker::Assistant, answer.content.clone());
+            said.tool_calls.clone_from(&answer.tool_calls);
+            request.messages.push(said);
+            if answer.tool_calls.is_empty() {
+                match protocol::read_text(&answer.content) {
+                    Ok(action) => {
+                        if let Some(result) = self.act(action).await? {
+                            self.remember(&request);
+                            return Ok(result);
+                        }
+                        request.messages.push(Message::new(Speaker::User, "Noted. Go on."));
+                    }
+                    Err(problem) => request.messages.push(Message::new(Speaker::User, problem)),
+                }
+            }
+            for call in &answer.tool_calls {
+                let reply = match protocol::read_call(&call.name, &call.arguments) {
+                    Ok(action) => match self.act(action).await? {
+                        Some(result) => {
+                            self.remember(&request);
+                            return Ok(result);
+                        }
+                        None => "noted".to_owned(),
+                    },
+                    Err(problem) => problem,
+                };
+                request.messages.push(Message::tool_result(&call.id, reply));
+            }
+            self.remember(&request);
+        }
+        Ok(RunResult::Failed(format!("it did not end within {most} steps")))
+    }
+
+    /// Reads what the prompt needs and writes the run's row, before the provider is called.
+    async fn prepare(&mut self) -> Result<ChatRequest, Fault> {
+        let store = &self.shared.store;
+        let gone = |what: &'static str| Fault::Provider(format!("the {what} is gone"));
+        let bead = store.bead(self.bead.to_string()).await?.ok_or_else(|| gone("bead"))?;
+        let project = store.project(bead.project_id.to_string()).await?.ok_or_else(|| gone("project"))?;
+        let around = crate::surroundings::read(store, &bead).await?;
+        let system = prompt::system(&self.agent);
+        let user = prompt::user(&project, &bead, &around);
+        let now = self.shared.clock.now();
+        self.run.bead_id = bead.id.clone();
+        self.run.agent_id = self.agent.id.clone();
+        self.run.project_id = bead.project_id.clone();
+        self.run.provider_id.clone_from(&self.agent.provider_id);
+        self.run.prompt.clone_from(&user);
+        self.run.started_at = now;
+        let mut unit = Unit::new(now, self.agent.id.as_str(), "runs");
+        unit.tell(NewEvent {
+            kind: EventType::RunStarted,
+            project_id: Some(bead.project_id.to_string()),
+            subject: self.run.id.to_string(),
+            data: json!({"bead_id": bead.id, "agent_id": self.agent.id, "attempt": bead.attempts + 1}),
+        });
+        unit.change(Change::StartRun(self.run.clone()));
+        store.commit(unit).await?;
+        let tools = protocol::tools().into_iter().map(|tool| Tool {
+            name: tool.name.to_owned(),
+            description: tool.description.to_owned(),
+            parameters: tool.parameters,
+        });
+        let config = &self.agent.config;
+        Ok(ChatRequest {
+            model: config.model.clone().unwrap_or_default(),
+            messages: vec![Message::new(Speaker::System, system), Message::new(Speaker::User, user)],
+            tools: tools.collect(),
+            temperature: config.temperature,
+            max_tokens: config.max_tokens,
+        })
+    }
+
+    /// Calls the provider and keeps the lease alive meanwhile.
+    async fn call(&self, request: &ChatRequest) -> Result<Completion, CallFailure> {
+        let provider = self.agent.provider_id.clone().ok_or_else(|| {
+            CallFailure::Fault(Fault::Provider(format!("agent {} has no provider", self.agent.id)))
+        })?;
+        let link = ProvidersHandle(Arc::clone(&self.shared)).link(&provider).await?;
+        let mut request = request.clone();
+        if request.model.is_empty() {
+            let unknown = || Fault::Provider(format!("provider {provider} offers no model"));
+            request.model = link.provider.model().ok_or_else(unknown)?.to_owned();
+        }
+        let call = link.chat(&self.shared, self.agent.id.as_str(), &request);
+        tokio::pin!(call);
+        let mut renew = tokio::time::interval(self.shared.settings.lease_ttl / 3);
+        renew.tick().await;
+        let beads = BeadsHandle(Arc::clone(&self.shared));
+        loop {
+            tokio::select! {
+                outcome = &mut call => return outcome,
+                _ = renew.tick() => {
+                    match beads.heartbeat(&self.bead, self.token.clone()).await {
+                        Ok(_) | Err(Fault::Busy(_) | Fault::Crashed { .. } | Fault::Store(_)) => {}
+                        // The claim is over; whatever the model says no longer counts.
+                        Err(fault) => return Err(CallFailure::Fault(fault)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, completion: &Completion) {
+        let (run, usage) = (&mut self.run, completion.answer.usage);
+        run.steps += 1;
+        run.key_uses += completion.key_uses;
+        run.input_tokens += usage.input_tokens;
+        run.output_tokens += usage.output_tokens;
+        run.cost_usd += completion.cost_usd;
+        run.latency_ms += completion.latency_ms;
+        run.model = Some(completion.answer.model.clone());
+        run.answer = Some(completion.answer.content.clone());
+    }
+
+    fn remember(&mut self, request: &ChatRequest) {
+        // Messages are plain texts, which always serialize.
+        self.run.messages = serde_json::to_value(&request.messages).unwrap_or_default();
+    }
+
+    /// What an error of the provider means: its own outage spares the bead an attempt.
+    async fn judge(&self, error: &arbiter_providers::CallError) -> RunResult {
+        let text = error.to_string();
+        if !matches!(
+            error.kind(),
+            CallErrorKind::Unreachable | CallErrorKind::TimedOut | CallErrorKind::Overloaded
+        ) {
+            return RunResult::Failed(text);
+        }
+        let Some(provider) = &self.agent.provider_id else { return RunResult::Failed(text) };
+        match HeartbeatsHandle(Arc::clone(&self.shared)).beat(provider).await {
+            Ok(provider) if provider.is_usable(self.shared.vault_place.access(&provider)) => {
+                RunResult::Failed(text)
+            }
+            Ok(_) | Err(_) => RunResult::Spared(format!("provider {provider} does not answer: {text}")),
+        }
+    }
+
+    /// Does what the agent chose; `None` means that the run goes on.
+    async fn act(&mut self, action: Action) -> Result<Option<RunResult>, Fault> {
+        Ok(match action {
+            Action::Finish { summary } => Some(RunResult::Complete(summary)),
+            Action::Block { reason } => Some(RunResult::Block(reason)),
+            Action::AskDecision { question, options, priority } => {
+                Some(RunResult::Ask(question, options, priority))
+            }
+            Action::Comment { text } => {
+                let caller = Caller::named(self.agent.id.as_str());
+                BeadsHandle(Arc::clone(&self.shared)).comment(&caller, &self.bead, text).await?;
+                None
+            }
+        })
+    }
+}
+
+fn empty(id: &RunId) -> Run {
+    Run {
+        id: id.clone(),
+        bead_id: BeadId::known(""),
+        agent_id: AgentId::known(""),
+        project_id: arbiter_core::ids::ProjectId::known(""),
+        provider_id: None,
+        model: None,
+        status: Status::Running,
+        outcome: None,
+        prompt: String::new(),
+        answer: None,
+        error: None,
+        messages: json!([]),
+        steps: 0,
+        key_uses: 0,
+        input_tokens: 0,
+        output_tokens: 0,
+        cost_usd: 0.0,
+        latency_ms: 0,
+        started_at: Timestamp::default(),
+        finished_at: None,
+    }
+}

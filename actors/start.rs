@@ -1,0 +1,211 @@
+//! Starts and stops the cast: threads, store, vault, recovery, actors, in that order.
+
+use crate::clock::SharedClock;
+use crate::directory::Threads;
+use crate::dispatcher::DispatcherHandle;
+use crate::event_bus::BusHandle;
+use crate::fault::Fault;
+use crate::handles::Handles;
+use crate::heartbeat::HeartbeatsHandle;
+use crate::orchestrator::OrchestratorHandle;
+use crate::recovery;
+use crate::settings::Settings;
+use crate::shared::{Parts, SINGLE, Shared};
+use crate::subscription::Delivery;
+use crate::vault::VaultPlace;
+use actix_rt::{Arbiter, System};
+use arbiter_core::agent;
+use arbiter_core::event::EventFilter;
+use arbiter_core::event_type::EventType;
+use arbiter_store::{Change, DirectoryLock, Options, Store, StoreError, Unit};
+use arbiter_vault::{Iterations, Vault, VaultError};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+
+/// Why the cast could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error("the database cannot be opened")]
+    Store(#[from] StoreError),
+    /// The key file.
+    #[error("the key file cannot be opened")]
+    Vault(#[from] VaultError),
+    /// A thread.
+    #[error("a thread cannot be started")]
+    Thread(#[source] std::io::Error),
+    /// The state could not be put right.
+    #[error("the state cannot be recovered")]
+    Recovery(#[from] Fault),
+}
+
+/// The running cast.
+pub struct Cast {
+    /// What the edges may do.
+    pub handles: Handles,
+    shared: Arc<Shared>,
+    system: System,
+    root: Option<JoinHandle<()>>,
+    _lock: DirectoryLock,
+}
+
+/// Starts the cast over a held data directory. Must be called on a tokio runtime of several threads, where
+/// runs, calls and timers will live. `on_failure` hears that the store cannot go on: the process has to end.
+///
+/// # Errors
+/// [`StartError`], with nothing running.
+pub async fn start(
+    lock: DirectoryLock,
+    settings: Settings,
+    clock: SharedClock,
+    on_failure: Box<dyn Fn(&StoreError) + Send>,
+    readers: usize,
+    group_max: usize,
+) -> Result<Cast, StartError> {
+    let iterations = Iterations::try_from(settings.kdf_iterations)?;
+    let vault = Vault::open(lock.directory().join("keys.json"), iterations)?;
+    let (publish, mut committed) = mpsc::unbounded_channel();
+    let store = Store::open(Options {
+        directory: lock.directory().to_owned(),
+        readers,
+        group_max,
+        now: clock.now(),
+        // Without a bus nobody listens any more.
+        publish: Box::new(move |events| drop(publish.send(events))),
+        on_failure,
+    })?;
+    let (_, last_seq) = store.event_bounds().await?;
+    let (threads, system, root) = start_threads(settings.threads).await.map_err(StartError::Thread)?;
+    let (failures, mut failed) = mpsc::unbounded_channel();
+    let shared = Shared::new(Parts {
+        store,
+        clock,
+        settings,
+        runtime: tokio::runtime::Handle::current(),
+        threads,
+        vault_place: VaultPlace::new(vault),
+        last_seq,
+        failures,
+    });
+    let bus = BusHandle(Arc::clone(&shared));
+    tokio::spawn(async move {
+        while let Some(events) = committed.recv().await {
+            bus.publish(events);
+        }
+    });
+    let orchestrator = OrchestratorHandle(Arc::clone(&shared));
+    tokio::spawn(async move {
+        while let Some(failure) = failed.recv().await {
+            orchestrator.hear(failure);
+        }
+    });
+    shared.token_cache.load(&shared).await?;
+    recovery::recover(&shared).await?;
+    shared.orchestrator.wake(&shared, SINGLE);
+    recovery::wake_all(&shared).await?;
+    listen(&shared).await?;
+    shared.dispatcher.wake(&shared, SINGLE);
+    Ok(Cast { handles: Handles::new(Arc::clone(&shared)), shared, system, root: Some(root), _lock: lock })
+}
+
+/// One thread for the root and the single actors, `count` for entities.
+async fn start_threads(count: usize) -> std::io::Result<(Threads, System, JoinHandle<()>)> {
+    let (ready, wait) = oneshot::channel();
+    let root = std::thread::Builder::new().name("actors-root".into()).spawn(move || {
+        let runner = System::new();
+        runner.block_on(async {
+            let entities: Vec<_> = (0..count.max(1)).map(|_| Arbiter::new().handle()).collect();
+            let threads = Threads { root: Arbiter::current(), entities: entities.into() };
+            // Nobody waits only when the start was given up.
+            let _ = ready.send((threads, System::current()));
+        });
+        if let Err(error) = runner.run() {
+            tracing::error!(%error, "the root's thread failed");
+        }
+    })?;
+    let (threads, system) = wait.await.map_err(std::io::Error::other)?;
+    Ok((threads, system, root))
+}
+
+/// Tells the dispatcher and the heartbeats of events that concern them.
+async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
+    let mut events = BusHandle(Arc::clone(shared)).subscribe(EventFilter::default(), None).await?;
+    let (dispatcher, heartbeats) =
+        (DispatcherHandle(Arc::clone(shared)), HeartbeatsHandle(Arc::clone(shared)));
+    tokio::spawn(async move {
+        loop {
+            let mut next = Some(events.next().await);
+            let mut look = false;
+            // Several events at once are one reason to look.
+            while let Some(delivery) = next {
+                let Delivery::Event(event) = delivery else { return };
+                look |= matters(event.kind);
+                if event.kind == EventType::VaultUnlocked {
+                    heartbeats.beat_all();
+                }
+                next = events.try_next();
+            }
+            if look {
+                dispatcher.look();
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Whether an event may let a bead move.
+fn matters(kind: EventType) -> bool {
+    matches!(
+        kind,
+        EventType::BeadReady
+            | EventType::BeadUpdated
+            | EventType::BeadStatusChange
+            | EventType::AgentStatusChange
+            | EventType::AgentUpdated
+            | EventType::AgentSpawned
+            | EventType::ProviderStatusChange
+            | EventType::ProviderUpdated
+            | EventType::VaultUnlocked
+            | EventType::SystemResumed
+    )
+}
+
+impl Cast {
+    /// Stops the cast: no new work, runs are given back, the vault is locked, the store is closed. What
+    /// this does not finish is put right by the next start.
+    pub async fn stop(mut self) {
+        self.shared.stop();
+        for agent in self.shared.store.employed_agents().await.unwrap_or_default() {
+            if agent.kind == agent::Kind::Llm && agent.current_bead.is_some() {
+                self.shared.runs.abort_all(&agent.id);
+                if let Err(fault) = release_for_shutdown(&self.shared, &agent).await {
+                    tracing::warn!(agent = %agent.id, %fault, "a bead could not be given back");
+                }
+            }
+        }
+        self.system.stop();
+        let (root, shared) = (self.root.take(), Arc::clone(&self.shared));
+        let end = tokio::task::spawn_blocking(move || {
+            if let Some(root) = root {
+                // A root that panicked has been reported by its own thread.
+                let _ = root.join();
+            }
+            shared.vault_place.lock_now();
+            shared.store.close();
+        });
+        if let Err(error) = end.await {
+            tracing::error!(%error, "the store could not be closed in order");
+        }
+    }
+}
+
+async fn release_for_shutdown(shared: &Arc<Shared>, agent: &agent::Agent) -> Result<(), Fault> {
+    let mut unit = Unit::new(shared.clock.now(), "system", "shutdown");
+    crate::agent::release_bead(shared, &mut unit, agent, "the server is stopping").await?;
+    let reason = "the server is stopping".to_owned();
+    let happenings = agent.decide(&agent::Command::Release { reason })?;
+    unit.happen(agent, &happenings, Change::Agent);
+    shared.store.commit(unit).await?;
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! The cast in one process: real store, real vault, real HTTP to a scripted provider.
+
+mod stage;
+mod work;

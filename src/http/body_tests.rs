@@ -1,0 +1,107 @@
+use super::*;
+use serde::Deserialize;
+use warp::http::HeaderValue;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Wanted {
+    title: String,
+    #[serde(default)]
+    priority: Option<u8>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    inner: Option<Inner>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Inner {
+    #[serde(rename = "a/b")]
+    slashed: u8,
+}
+
+fn problem(text: &str) -> (u16, Vec<(String, String)>) {
+    let error = parse::<Wanted>(text.as_bytes()).unwrap_err();
+    let errors = error.errors().iter().map(|e| (e.pointer.clone(), e.detail.clone())).collect();
+    (error.status().as_u16(), errors)
+}
+
+fn pointer_of(text: &str) -> String {
+    let (status, errors) = problem(text);
+    assert_eq!((status, errors.len()), (422, 1), "{text}");
+    errors[0].0.clone()
+}
+
+#[test]
+fn what_is_no_json_is_malformed() {
+    for text in ["", "{", "title", r#"{"title": "a"} x"#, r#"{"title": 'a'}"#, "\u{feff}{}"] {
+        assert_eq!(problem(text).0, 400, "{text:?}");
+    }
+}
+
+#[test]
+fn unknown_missing_and_wrong_fields_are_named_by_pointer() {
+    assert_eq!(pointer_of(r#"{"title": "a", "colour": 1}"#), "/colour");
+    assert_eq!(pointer_of(r#"{"priority": 1}"#), "/title");
+    assert_eq!(pointer_of(r#"{"title": 3}"#), "/title");
+    assert_eq!(pointer_of(r#"{"title": "a", "priority": "high"}"#), "/priority");
+    assert_eq!(pointer_of(r#"{"title": "a", "priority": 256}"#), "/priority");
+    assert_eq!(pointer_of(r#"{"title": "a", "priority": -1}"#), "/priority");
+    assert_eq!(pointer_of(r#"{"title": "a", "tags": ["x", 2]}"#), "/tags/1");
+    assert_eq!(pointer_of(r#"{"title": "a", "inner": {}}"#), "/inner/a~1b");
+    assert_eq!(pointer_of(r#"{"title": "a", "inner": {"a/b": []}}"#), "/inner/a~1b");
+    assert_eq!(pointer_of("[]"), "");
+}
+
+#[test]
+fn details_speak_of_the_field_and_not_of_the_text() {
+    assert_eq!(problem("{}").1[0].1, "is required");
+    let unknown = &problem(r#"{"title": "a", "colour": 1}"#).1[0].1;
+    assert!(unknown.starts_with("is not a field that can be set here; expected"), "{unknown}");
+    assert!(!problem(r#"{"title": 3}"#).1[0].1.contains("line"));
+}
+
+#[test]
+fn a_body_calls_itself_json_or_is_refused() {
+    let check = |value: &'static str| {
+        check_content_type(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]))
+    };
+    assert!(check("application/json").is_ok());
+    assert!(check("Application/JSON; charset=utf-8").is_ok());
+    for wrong in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {
+        assert_eq!(check(wrong).unwrap_err().code(), "media-type", "{wrong}");
+    }
+    assert!(check_content_type(&HeaderMap::new()).is_err());
+}
+
+fn stream(pieces: &'static [&'static str]) -> BodyStream {
+    Box::pin(futures_util::stream::iter(pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes())))))
+}
+
+#[tokio::test]
+async fn a_body_is_read_up_to_its_limit_however_it_arrives() {
+    let none = HeaderMap::new();
+    let limit = Limit::new(6, Secrecy::Plain);
+    assert_eq!(read(stream(&["abc", "def"]), &none, limit).await.unwrap().as_slice(), b"abcdef");
+    let over = read(stream(&["abc", "defg"]), &none, limit).await.unwrap_err();
+    assert_eq!(over.status().as_u16(), 413);
+    let announced = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("7"))]);
+    assert_eq!(read(stream(&[]), &announced, limit).await.unwrap_err().status().as_u16(), 413);
+}
+
+#[tokio::test]
+async fn the_buffer_of_a_secret_never_moves() {
+    let limit = Limit::new(1_000_000, Secrecy::Secret);
+    let read = read(stream(&["abc", "def"]), &HeaderMap::new(), limit).await.unwrap();
+    assert_eq!(read.capacity(), SECRET_MAX);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stops_arriving_is_given_up() {
+    let silent: BodyStream = Box::pin(futures_util::stream::pending());
+    let error = read(silent, &HeaderMap::new(), Limit::new(6, Secrecy::Plain)).await.unwrap_err();
+    assert_eq!(error.status().as_u16(), 408);
+}

@@ -1,0 +1,98 @@
+//! What the whole edge shares: handles, settings, what is cached and counted, and the signal to end.
+
+use crate::config::{Loaded, Settings};
+use crate::http::bead_cache::BeadCache;
+use crate::http::frames::FrameCache;
+use crate::http::metrics::Metrics;
+use arbiter_actors::Handles;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// What the whole edge shares. Clones share it.
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+struct Inner {
+    handles: Handles,
+    loaded: Loaded,
+    metrics: Metrics,
+    started: Instant,
+    closing: watch::Sender<bool>,
+    frames: FrameCache,
+    beads: BeadCache,
+}
+
+impl Context {
+    /// A context of these handles and settings. Installs the recorder of metrics if nobody has.
+    pub fn new(handles: Handles, loaded: Loaded) -> Self {
+        Self(Arc::new(Inner {
+            handles,
+            loaded,
+            metrics: Metrics::new(),
+            started: Instant::now(),
+            closing: watch::Sender::new(false),
+            frames: FrameCache::default(),
+            beads: BeadCache::default(),
+        }))
+    }
+
+    /// The handles by which everything is reached.
+    pub fn handles(&self) -> &Handles {
+        &self.0.handles
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.0.loaded.settings
+    }
+
+    /// The settings with where each came from.
+    pub fn loaded(&self) -> &Loaded {
+        &self.0.loaded
+    }
+
+    /// How long the server has been running.
+    pub fn uptime(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+
+    /// The signal to end.
+    pub fn closing(&self) -> Closing {
+        Closing(self.0.closing.subscribe())
+    }
+
+    /// Whether the end has begun.
+    pub fn is_closing(&self) -> bool {
+        *self.0.closing.borrow()
+    }
+
+    /// Begins the end: streams say so and end, connections take no further request.
+    pub fn close(&self) {
+        self.0.closing.send_replace(true);
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn frames(&self) -> &FrameCache {
+        &self.0.frames
+    }
+
+    pub(crate) fn beads(&self) -> &BeadCache {
+        &self.0.beads
+    }
+}
+
+/// The signal to end, as one listener hears it.
+#[derive(Clone, Debug)]
+pub struct Closing(watch::Receiver<bool>);
+
+impl Closing {
+    /// Waits until the end has begun.
+    pub async fn begun(&mut self) {
+        // Without a sender the server is gone already.
+        let _ = self.0.wait_for(|closing| *closing).await;
+    }
+}

@@ -1,0 +1,200 @@
+//! From a request to its answer: one boxed filter, the checks that every request passes, and what every
+//! answer carries.
+
+use crate::http::access::Access;
+use crate::http::auth;
+use crate::http::body::{BodyStream, Limit};
+use crate::http::call::Call;
+use crate::http::context::Context;
+use crate::http::endpoint::{Endpoint, Patience};
+use crate::http::fields::Nothing;
+use crate::http::metrics::RouteMetrics;
+use crate::http::origin::{self, Hosts};
+use crate::http::problem::ApiError;
+use crate::http::query::Query;
+use crate::http::reply::Reply;
+use crate::http::request_id::{self, RequestId};
+use crate::http::router::{Found, Params, Router};
+use bytes::{Buf, Bytes};
+use futures_util::{FutureExt, Stream, StreamExt};
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use warp::filters::BoxedFilter;
+use warp::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use warp::http::{HeaderMap, Method, StatusCode};
+use warp::path::FullPath;
+use warp::reply::Response;
+use warp::{Filter, Reply as _};
+
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// Everything that a request meets on its way.
+pub struct Edge {
+    context: Context,
+    router: Router,
+    hosts: Hosts,
+    /// Counts what is no route, so that a client cannot make up labels.
+    unrouted: RouteMetrics,
+}
+
+/// A request as the filter takes it apart.
+struct Request {
+    method: Method,
+    path: String,
+    query: String,
+    headers: HeaderMap,
+    body: BodyStream,
+}
+
+impl Edge {
+    /// An edge with these endpoints that listens at an address.
+    pub fn new(context: Context, endpoints: Vec<Endpoint>, listening: SocketAddr) -> Self {
+        let endpoints: Vec<Arc<Endpoint>> = endpoints.into_iter().map(Arc::new).collect();
+        let hosts = Hosts::new(listening, &context.settings().http.allowed_hosts);
+        let unrouted = RouteMetrics::new(Method::GET, "none");
+        Self { context, router: Router::new(&endpoints), hosts, unrouted }
+    }
+
+    /// The edge as a filter that answers everything.
+    pub fn into_filter(self) -> BoxedFilter<(Response,)> {
+        let edge = Arc::new(self);
+        let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+        warp::method()
+            .and(warp::path::full())
+            .and(query)
+            .and(warp::header::headers_cloned())
+            .and(warp::body::stream())
+            .then(move |method, path: FullPath, query, headers, body| {
+                let path = path.as_str().to_owned();
+                let request = Request { method, path, query, headers, body: in_pieces(body) };
+                let edge = Arc::clone(&edge);
+                async move { edge.answer(request).await }
+            })
+            .boxed()
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        let started = Instant::now();
+        let id = RequestId::of(&request.headers);
+        let found = self.router.find(&request.method, &request.path);
+        let (metrics, outcome) = match found {
+            Found::Endpoint(endpoint, params) => {
+                let served = self.serve(endpoint, params, request, id.clone());
+                let outcome = AssertUnwindSafe(served).catch_unwind().await;
+                (&endpoint.metrics, outcome.unwrap_or_else(|_| Err(panicked())))
+            }
+            Found::OtherMethods(others) => (&self.unrouted, self.other_method(&request, others)),
+            Found::Nothing => (&self.unrouted, self.admit(&request).and_then(|()| Err(ApiError::no_route()))),
+        };
+        let response = outcome.map_or_else(|error| render(error, &id), Reply::into_response);
+        metrics.record(response.status(), started.elapsed());
+        finish(response, id)
+    }
+
+    /// What a request must be, whatever it asks for.
+    fn admit(&self, request: &Request) -> Result<(), ApiError> {
+        self.hosts.check(&request.headers)?;
+        origin::check_site(&request.method, &request.headers)
+    }
+
+    fn other_method(&self, request: &Request, others: &[Arc<Endpoint>]) -> Result<Reply, ApiError> {
+        self.admit(request)?;
+        let mut methods: Vec<&str> = others.iter().map(|endpoint| endpoint.method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.push("OPTIONS");
+        let methods = methods.join(", ");
+        if request.method == Method::OPTIONS {
+            return Ok(Reply::no_content().with_header(ALLOW, &methods));
+        }
+        let detail = format!("{} is not one of {methods}", request.method);
+        Err(ApiError::new("method-not-allowed", detail).allowing(methods))
+    }
+
+    async fn serve(
+        &self,
+        endpoint: &Endpoint,
+        params: Params,
+        request: Request,
+        request_id: RequestId,
+    ) -> Result<Reply, ApiError> {
+        self.admit(&request)?;
+        let settings = &self.context.settings().http;
+        let mut call = Call {
+            identity: auth::identify(&self.context, &request.headers, endpoint.access)?,
+            query: Query::parse(&request.query, &endpoint.query)?,
+            context: self.context.clone(),
+            headers: request.headers,
+            path: request.path,
+            body: Some(request.body),
+            limit: Limit::new(settings.max_body_bytes, endpoint.secrecy),
+            params,
+            request_id,
+        };
+        if self.context.is_closing() && endpoint.access != Access::Public {
+            return Err(ApiError::new("shutting-down", "the server is shutting down"));
+        }
+        let answered = async {
+            if endpoint.body.is_none() && !matches!(endpoint.method, Method::GET) {
+                call.json_or_default::<Nothing>().await?;
+            }
+            (endpoint.handler)(call).await
+        };
+        if endpoint.patience == Patience::Unlimited {
+            return answered.await;
+        }
+        let limit = Duration::from_millis(settings.request_timeout_ms);
+        let late = |_| ApiError::new("deadline", "the request took too long and was given up");
+        tokio::time::timeout(limit, answered).await.map_err(late)?
+    }
+}
+
+/// A body of any kind as pieces of bytes.
+fn in_pieces<B: Buf + 'static>(
+    body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
+) -> BodyStream {
+    Box::pin(body.map(|piece| -> Result<Bytes, warp::Error> {
+        piece.map(|mut piece| piece.copy_to_bytes(piece.remaining()))
+    }))
+}
+
+fn panicked() -> ApiError {
+    ApiError::new("internal", "the server failed on this request; its log says how")
+}
+
+fn render(error: ApiError, id: &RequestId) -> Response {
+    let (code, detail) = (error.code(), error.detail());
+    if error.status().is_server_error() {
+        tracing::warn!(request_id = id.as_str(), code, detail, "a request failed");
+    } else {
+        tracing::debug!(request_id = id.as_str(), code, detail, "a request was refused");
+    }
+    let (status, headers, body) = error.render(id.as_str());
+    let mut response = warp::reply::with_status(body, status).into_response();
+    *response.headers_mut() = headers;
+    response
+}
+
+/// What every answer carries.
+fn finish(mut response: Response, id: RequestId) -> Response {
+    let bodiless = response.status() == StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(request_id::HEADER, id.into_value());
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'self'; frame-ancestors 'none'"),
+    );
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    if !bodiless {
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
+    response
+}

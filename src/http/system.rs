@@ -1,0 +1,133 @@
+//! The system as a whole: what runs, how much of everything there is, and whether work is handed out.
+
+use crate::http::access::Access;
+use crate::http::vocabulary::maybe_time;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_core::dispatch::Operation;
+use arbiter_core::time::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use warp::http::Method;
+
+/// The state of the system.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SystemView {
+    /// `active` or `parked`.
+    state: &'static str,
+    /// Why it is parked.
+    reason: Option<String>,
+    /// When that changed last.
+    #[schemars(schema_with = "maybe_time")]
+    updated_at: Option<Timestamp>,
+    /// How many of everything there are.
+    counts: CountsView,
+    /// Agents at work.
+    workers: WorkersView,
+    /// Living actors by kind.
+    actors: BTreeMap<String, usize>,
+    /// Restarts of actors by kind.
+    restarts: BTreeMap<String, u64>,
+    /// The number of the newest event.
+    event_seq: u64,
+    /// Whether a Temporal server mirrors the state.
+    temporal: &'static str,
+}
+
+/// How many of everything there are.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CountsView {
+    /// Beads by status.
+    beads: BTreeMap<String, u64>,
+    /// Agents by status.
+    agents: BTreeMap<String, u64>,
+    /// Providers by status.
+    providers: BTreeMap<String, u64>,
+    /// Beads that are ready.
+    ready_beads: u64,
+    /// Decisions that nobody has made yet.
+    pending_decisions: u64,
+}
+
+/// Agents at work.
+#[derive(Debug, Serialize, JsonSchema)]
+struct WorkersView {
+    /// At work.
+    busy: usize,
+    /// Waiting for work.
+    idle: u64,
+    /// How many may be at work at one time.
+    limit: usize,
+}
+
+/// Why the system rests.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ParkBody {
+    /// Why.
+    reason: String,
+}
+
+/// The state of the system, and its switch.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/system/status", show)
+            .summary("What runs and how much of everything there is")
+            .answers::<SystemView>(200),
+        Endpoint::with_body(Method::POST, "/api/v1/system/park", park)
+            .access(Access::Operator)
+            .summary("Hand out no more work; what runs goes on")
+            .answers::<SystemView>(200),
+        Endpoint::post("/api/v1/system/resume", resume)
+            .access(Access::Operator)
+            .summary("Hand out work again")
+            .answers::<SystemView>(200),
+    ]
+}
+
+async fn show(call: Call) -> Result<Reply, ApiError> {
+    let handles = call.handles();
+    let counts = handles.store.counts().await?;
+    let (operation, updated_at) = handles.store.operation().await?;
+    let status = handles.orchestrator.status().await?;
+    let agents: BTreeMap<String, u64> = counts.agents.into_iter().collect();
+    let (state, reason) = match operation {
+        Operation::Active => ("active", None),
+        Operation::Parked(reason) => ("parked", Some(reason)),
+    };
+    Reply::json(&SystemView {
+        state,
+        reason,
+        updated_at,
+        workers: WorkersView {
+            busy: status.working,
+            idle: agents.get("idle").copied().unwrap_or(0),
+            limit: status.limit,
+        },
+        counts: CountsView {
+            beads: counts.beads.into_iter().collect(),
+            agents,
+            providers: counts.providers.into_iter().collect(),
+            ready_beads: counts.ready_beads,
+            pending_decisions: counts.pending_decisions,
+        },
+        actors: status.actors.into_iter().collect(),
+        restarts: status.restarts.into_iter().collect(),
+        event_seq: handles.store.stats().last_seq.load(Ordering::Acquire),
+        temporal: "off",
+    })
+}
+
+async fn park(call: Call, body: ParkBody) -> Result<Reply, ApiError> {
+    if body.reason.trim().is_empty() {
+        return Err(ApiError::field("reason", "is empty"));
+    }
+    call.handles().orchestrator.park(&call.caller()?, body.reason).await?;
+    show(call).await
+}
+
+async fn resume(call: Call) -> Result<Reply, ApiError> {
+    call.handles().orchestrator.resume(&call.caller()?).await?;
+    show(call).await
+}

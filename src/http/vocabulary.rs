@@ -1,0 +1,76 @@
+//! Schemas of the core's words and times, which know nothing of schemas themselves.
+
+use arbiter_core::event_type::EventType;
+use arbiter_core::token::Role;
+use arbiter_core::{agent, bead, decision, project, provider, run, vault};
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// A closed set of words.
+pub trait Vocabulary {
+    /// All of them.
+    const WORDS: &'static [&'static str];
+}
+
+macro_rules! vocabulary {
+    ($($words:ty),+ $(,)?) => {
+        $(impl Vocabulary for $words {
+            const WORDS: &'static [&'static str] = &{
+                let mut words = [""; <$words>::ALL.len()];
+                let mut at = 0;
+                while at < words.len() {
+                    words[at] = <$words>::ALL[at].as_str();
+                    at += 1;
+                }
+                words
+            };
+        })+
+    };
+}
+
+vocabulary!(
+    agent::Kind,
+    agent::Status,
+    bead::Approval,
+    bead::Status,
+    decision::Purpose,
+    decision::Status,
+    project::Status,
+    provider::ProviderType,
+    provider::Status,
+    run::Status,
+    vault::Status,
+    EventType,
+    Role,
+);
+
+/// One of a set of words.
+pub fn word<T: Vocabulary>(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": T::WORDS})
+}
+
+/// A point in time.
+pub fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time"})
+}
+
+/// A point in time, or null.
+pub fn maybe_time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": ["string", "null"], "format": "date-time"})
+}
+
+/// An object with anything in it.
+pub fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "additionalProperties": true})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_a_schema_are_those_of_the_core() {
+        assert_eq!(<bead::Status as Vocabulary>::WORDS, ["open", "in_progress", "blocked", "closed"]);
+        let schema = word::<Role>(&mut SchemaGenerator::default());
+        assert_eq!(schema.as_value()["enum"][0], "admin");
+    }
+}

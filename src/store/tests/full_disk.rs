@@ -1,0 +1,114 @@
+//! A full disk: said so, nothing half written, reading goes on, and space that comes back is used.
+
+use crate::again::{as_child, behind, say};
+use crate::home::{Heard, options};
+use crate::kill::{prepare, whole, whole_beads};
+use arbiter_store::{Store, StoreError};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+const TEST: &str = "full_disk::a_full_disk_refuses_changes_until_there_is_space_and_loses_none";
+/// The exit code that says that the small disk could not be made.
+const NO_DISK: i32 = 97;
+const MOUNT: &str = "mount -t tmpfs -o size=6m,mode=0700 tmpfs \"$0\" || exit 97; exec \"$@\"";
+
+/// Fills the disk with beads of one size, then makes room, and checks everything at each step.
+async fn fill_and_free(directory: &Path, size: usize) {
+    std::fs::create_dir(directory).unwrap();
+    prepare(directory);
+    let ballast = directory.join("ballast");
+    std::fs::write(&ballast, vec![7_u8; 1_500_000]).unwrap();
+    let heard = Heard::default();
+    let store = Store::open(options(directory, &heard)).unwrap();
+    let description = "x".repeat(size);
+    let (mut answered, mut number) = (BTreeSet::new(), 0);
+    let mut refused_in_all = 0;
+    for round in 0..3 {
+        let mut refused = 0;
+        while refused < 5 {
+            // Several at a time, so that a whole group meets the full disk.
+            let mut group = tokio::task::JoinSet::new();
+            for _ in 0..3 {
+                number += 1;
+                let (id, store) = (format!("b{number}"), store.clone());
+                let unit = whole(&id, &description);
+                group.spawn(async move { (id, store.commit(unit).await) });
+            }
+            while let Some(done) = group.join_next().await {
+                match done.unwrap() {
+                    (id, Ok(_)) => assert!(answered.insert(id)),
+                    (_, Err(StoreError::Full)) => refused += 1,
+                    (id, Err(other)) => panic!("{id} of {size} bytes: {other:?}"),
+                }
+            }
+        }
+        refused_in_all += refused;
+        assert_eq!(whole_beads(&store).await, answered, "full, {size} bytes, round {round}");
+        assert_eq!(heard.events().len(), answered.len() * 3, "published is what was committed");
+        match round {
+            0 => std::fs::remove_file(&ballast).unwrap(),
+            1 => remove_padding(directory),
+            _ => {}
+        }
+        if round < 2 {
+            number += 1;
+            let id = format!("b{number}");
+            store.commit(whole(&id, &description)).await.unwrap_or_else(|e| panic!("with space: {e:?}"));
+            answered.insert(id);
+            assert_eq!(whole_beads(&store).await, answered, "freed, {size} bytes, round {round}");
+            // From here to the next filling the disk is filled by somebody else, to the last byte.
+            pad(directory);
+        }
+    }
+    assert!(refused_in_all >= 15 && !answered.is_empty());
+    assert_eq!(heard.failures(), Vec::<String>::new(), "a full disk is no failure");
+    store.close();
+    std::fs::remove_file(directory.join("padding")).ok();
+    let store = Store::open(options(directory, &Heard::default())).unwrap();
+    assert_eq!(whole_beads(&store).await, answered, "after reopening");
+    store.close();
+}
+
+/// Takes all the space that is left.
+fn pad(directory: &Path) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(directory.join("padding")).unwrap();
+    while file.write_all(&[7; 512]).is_ok() {}
+}
+
+fn remove_padding(directory: &Path) {
+    std::fs::remove_file(directory.join("padding")).unwrap();
+}
+
+#[test]
+fn a_full_disk_refuses_changes_until_there_is_space_and_loses_none() {
+    if let Some(disk) = as_child() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for size in [0, 900, 5_000, 60_000, 300_000] {
+            let directory = disk.join(size.to_string());
+            runtime.block_on(fill_and_free(&directory, size));
+            std::fs::remove_dir_all(&directory).unwrap();
+        }
+        say("filled and freed");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let place = home.path().to_str().unwrap();
+    // A mount namespace of its own: the small disk goes with the child, whatever becomes of it.
+    for unshare in [&["unshare", "-m"][..], &["unshare", "-rm"]] {
+        let prefix = [unshare, &["sh", "-c", MOUNT, place]].concat();
+        let Ok(output) = behind(&prefix, TEST, home.path()).output() else { continue };
+        let (said, complaint) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let no_disk = output.status.code() == Some(NO_DISK) || complaint.starts_with("unshare:");
+        if !no_disk {
+            assert!(output.status.success(), "{said}\n{complaint}");
+            assert!(said.contains("filled and freed"), "{said}\n{complaint}");
+            return;
+        }
+    }
+    panic!(
+        "no small disk could be mounted: run this test as root with CAP_SYS_ADMIN, or allow user namespaces \
+         (sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0)"
+    );
+}

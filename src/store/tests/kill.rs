@@ -1,0 +1,149 @@
+//! A process killed at any moment loses nothing it has answered, and leaves nothing half done.
+
+use crate::again::{as_child, behind, say};
+use crate::home::{Heard, all_beads, all_events, options};
+use crate::rows::{bead, comment, edge, unit, with_project};
+use arbiter_core::event_type::EventType;
+use arbiter_store::{Change, PageRequest, Store, Unit};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+
+const KILLS: u32 = 30;
+const SEED: &str = "ARBITER_STORE_TEST_SEED";
+const ROOT: &str = "root";
+
+/// Everything of one bead: its row, its edge, its comment, and three events.
+pub fn whole(id: &str, description: &str) -> Unit {
+    let mut row = bead(id);
+    row.description = description.to_owned();
+    let mut unit = unit();
+    unit.create(&row, Change::Bead);
+    unit.change(Change::BeadComment(comment(&format!("com-{id}"), id)));
+    unit.change(Change::AddEdge(edge(id, ROOT, "related")));
+    unit.events.extend(crate::rows::telling(id).events);
+    unit
+}
+
+/// What every whole unit of a bead tells, in order.
+const TOLD: [EventType; 3] = [EventType::BeadCreated, EventType::LogMessage, EventType::BeadReady];
+
+/// The beads of whole units; panics when there is a part of one, or a gap in the log.
+pub async fn whole_beads(store: &Store) -> BTreeSet<String> {
+    let events = all_events(store).await;
+    let verified = store.verify_events().await.unwrap();
+    assert_eq!(verified.events, u64::try_from(events.len()).unwrap());
+    let mut told: BTreeMap<String, Vec<EventType>> = BTreeMap::new();
+    for (place, event) in events.iter().enumerate() {
+        assert_eq!(event.seq, u64::try_from(place).unwrap() + 1);
+        told.entry(event.subject.clone()).or_default().push(event.kind);
+    }
+    told.retain(|id, _| id != "p" && id != ROOT);
+    let mut found = BTreeSet::new();
+    for one in all_beads(store).await {
+        let id = one.bead.id.to_string();
+        if id == ROOT {
+            continue;
+        }
+        let page = PageRequest { limit: 10, cursor: None };
+        assert_eq!(store.bead_comments(id.clone(), page).await.unwrap().total, 1, "comment of {id}");
+        assert_eq!(one.links.related_to.len(), 1, "edge of {id}");
+        assert!(one.is_ready, "{id}");
+        assert_eq!(told.remove(&id).unwrap(), TOLD, "events of {id}");
+        found.insert(id);
+    }
+    assert_eq!(told, BTreeMap::new(), "events without their bead");
+    found
+}
+
+/// Makes the database with its project and the bead that all others are related to.
+pub fn prepare(directory: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let store = Store::open(options(directory, &Heard::default())).unwrap();
+        let mut unit = with_project();
+        unit.create(&bead(ROOT), Change::Bead);
+        store.commit(unit).await.unwrap();
+        store.close();
+    });
+}
+
+/// The child: four at a time commit without end, and say each answer.
+async fn commit_until_killed(directory: &Path) {
+    say("started");
+    let store = Store::open(options(directory, &Heard::default())).unwrap();
+    let from = store.event_bounds().await.unwrap().1;
+    let mut committers = tokio::task::JoinSet::new();
+    for committer in 0..4 {
+        let store = store.clone();
+        committers.spawn(async move {
+            for number in 0_u64.. {
+                let id = format!("b{from}-{committer}-{number}");
+                let size = usize::try_from(number % 7).unwrap() * 3_000;
+                store.commit(whole(&id, &"x".repeat(size))).await.unwrap();
+                say(&format!("ack {id}"));
+            }
+        });
+    }
+    while let Some(ended) = committers.join_next().await {
+        ended.unwrap();
+    }
+}
+
+/// Numbers from a seed (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % sides
+    }
+}
+
+#[test]
+fn every_answered_unit_survives_thirty_kills_and_none_is_half_there() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    if let Some(directory) = as_child() {
+        runtime.block_on(commit_until_killed(&directory));
+        return;
+    }
+    let chosen = std::env::var(SEED).ok().map(|text| text.parse().unwrap());
+    let seed = chosen.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    eprintln!("to repeat: {SEED}={seed}");
+    let mut dice = Dice(seed);
+    let home = tempfile::tempdir().unwrap();
+    prepare(home.path());
+    let test = "kill::every_answered_unit_survives_thirty_kills_and_none_is_half_there";
+    let mut answered: BTreeSet<String> = BTreeSet::new();
+    for kill in 0..KILLS {
+        let mut child = behind(&[], test, home.path()).stdout(Stdio::piped()).spawn().unwrap();
+        // One line is "started", which comes before the database is opened.
+        let mut wait_for = 1 + dice.roll(80);
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            answered.extend(line.strip_prefix("ack ").map(str::to_owned));
+            if line == "started" || line.starts_with("ack ") {
+                wait_for = wait_for.wrapping_sub(1);
+            }
+            if wait_for == 0 {
+                child.kill().unwrap(); // and go on reading what it had said
+            }
+        }
+        let ended = child.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(9), "child {kill}: {ended}");
+        let found = runtime.block_on(async {
+            let store = Store::open(options(home.path(), &Heard::default())).unwrap();
+            let found = whole_beads(&store).await;
+            store.close();
+            found
+        });
+        let lost: Vec<&String> = answered.difference(&found).collect();
+        assert!(lost.is_empty(), "kill {kill} lost {lost:?}");
+    }
+    assert!(answered.len() > 300, "only {} units were answered in all", answered.len());
+}

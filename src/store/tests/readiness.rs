@@ -1,0 +1,379 @@
+//! Readiness under random work, against the slow reference.
+
+use crate::home::{Home, all_beads, all_events};
+use crate::reference::Graph;
+use crate::rows::{at, bead, decision, edge, unit, with_project};
+use arbiter_core::bead::{Attempt, Bead, Claimant, Command, Facts};
+use arbiter_core::decision::{self, Decision};
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::{AgentId, BeadId};
+use arbiter_core::refusal::Refusal;
+use arbiter_store::{Change, Store, StoreError, Unit, Write};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+const KINDS: [&str; 6] =
+    ["blocks", "parent-child", "conditional-blocks", "waits-for", "related", "discovered-from"];
+const TYPES: [&str; 4] = ["task", "bug", "gate", "epic"];
+const BEADS: usize = 7;
+
+#[derive(Clone, Debug)]
+enum Deed {
+    Create { bead: usize, bead_type: &'static str },
+    Change { bead: usize, command: usize },
+    Retype { bead: usize, bead_type: &'static str },
+    Delete { bead: usize },
+    Depend { bead: usize, on: usize, kind: &'static str },
+    Undepend { bead: usize, on: usize },
+    Ask { bead: usize },
+    Answer { which: usize, command: usize },
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let bead = || 0..BEADS;
+    prop_oneof![
+        1 => (bead(), prop::sample::select(&TYPES[..]))
+            .prop_map(|(bead, bead_type)| Deed::Create { bead, bead_type }),
+        8 => (bead(), 0..7_usize).prop_map(|(bead, command)| Deed::Change { bead, command }),
+        1 => (bead(), prop::sample::select(&TYPES[..]))
+            .prop_map(|(bead, bead_type)| Deed::Retype { bead, bead_type }),
+        1 => bead().prop_map(|bead| Deed::Delete { bead }),
+        8 => (bead(), bead(), prop::sample::select(&KINDS[..]))
+            .prop_map(|(bead, on, kind)| Deed::Depend { bead, on, kind }),
+        3 => (bead(), bead()).prop_map(|(bead, on)| Deed::Undepend { bead, on }),
+        1 => bead().prop_map(|bead| Deed::Ask { bead }),
+        2 => (any::<usize>(), 0..3_usize).prop_map(|(which, command)| Deed::Answer { which, command }),
+    ]
+}
+
+/// Why the store has to refuse a unit.
+#[derive(Debug, PartialEq)]
+enum Wrong {
+    Taken,
+    Cycle,
+    TwiceTheSame,
+    NoSuchEdge,
+    NoSuchBead,
+}
+
+/// What the test knows: the reference's graph and the rows that commands are decided on.
+#[derive(Clone, Default)]
+struct World {
+    graph: Graph,
+    rows: BTreeMap<String, Bead>,
+    decisions: BTreeMap<String, Decision>,
+    retired: BTreeSet<String>,
+}
+
+fn name(number: usize) -> String {
+    format!("b{number}")
+}
+
+impl World {
+    /// Adds one deed to the unit, and to the world as it will be.
+    fn add(&mut self, deed: &Deed, unit: &mut Unit) -> Result<(), Wrong> {
+        match deed {
+            Deed::Create { bead: number, bead_type } => {
+                let id = name(*number);
+                let row = Bead { bead_type: (*bead_type).into(), ..bead(&id) };
+                unit.create(&row, Change::Bead);
+                if self.rows.contains_key(&id) || self.retired.contains(&id) {
+                    return Err(Wrong::Taken);
+                }
+                self.put(row);
+            }
+            Deed::Change { bead, command } => self.change(&name(*bead), *command, unit),
+            Deed::Retype { bead, bead_type } => {
+                if let Some(row) = self.rows.get(&name(*bead)) {
+                    let wanted = Bead { bead_type: (*bead_type).into(), ..row.clone() };
+                    self.command(&name(*bead), &Command::Update(Box::new(wanted)), unit);
+                }
+            }
+            Deed::Delete { bead } => {
+                let id = name(*bead);
+                if let Some(row) = self.rows.remove(&id) {
+                    self.graph.beads.remove(&id);
+                    self.graph.edges.retain(|(from, _), _| *from != id);
+                    self.retired.insert(id);
+                    unit.change(Change::Bead(Write::Delete { row }));
+                }
+            }
+            Deed::Depend { bead, on, kind } => {
+                let (from, to) = (name(*bead), name(*on));
+                if self.rows.contains_key(&from) {
+                    unit.change(Change::AddEdge(edge(&from, &to, kind)));
+                    return self.depend(from, to, kind);
+                }
+            }
+            Deed::Undepend { bead, on } => {
+                let pair = (name(*bead), name(*on));
+                unit.change(Change::RemoveEdge(edge(&pair.0, &pair.1, "blocks")));
+                self.graph.edges.remove(&pair).ok_or(Wrong::NoSuchEdge)?;
+            }
+            Deed::Ask { bead } => {
+                let (id, about) = (format!("d{}", self.decisions.len()), name(*bead));
+                let asked = decision(&id, Some(&about));
+                unit.create(&asked, Change::Decision);
+                self.graph.pending.insert(id.clone(), about);
+                self.decisions.insert(id, asked);
+            }
+            Deed::Answer { which, command } => self.answer(*which, *command, unit),
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, row: Bead) {
+        let look = (row.status.to_string(), row.bead_type.clone());
+        self.graph.beads.insert(row.id.to_string(), look);
+        self.rows.insert(row.id.to_string(), row);
+    }
+
+    fn depend(&mut self, from: String, to: String, kind: &str) -> Result<(), Wrong> {
+        if !self.rows.contains_key(&to) {
+            return Err(Wrong::NoSuchBead);
+        }
+        if from == to || self.graph.closes_cycle(&from, &to, kind) {
+            return Err(Wrong::Cycle);
+        }
+        if self.graph.edges.contains_key(&(from.clone(), to.clone())) {
+            return Err(Wrong::TwiceTheSame);
+        }
+        self.graph.edges.insert((from, to), kind.to_owned());
+        Ok(())
+    }
+
+    fn change(&mut self, id: &str, command: usize, unit: &mut Unit) {
+        let reason = || "r".to_owned();
+        let commands = [
+            Command::Claim(Claimant::Agent(AgentId::known("a"))),
+            Command::Release { reason: reason(), attempt: Attempt::Spared },
+            Command::Block { reason: reason() },
+            Command::Unblock { reason: reason() },
+            Command::Complete { summary: reason() },
+            Command::Close { reason: reason() },
+            Command::Reopen,
+        ];
+        self.command(id, &commands[command], unit);
+    }
+
+    /// Runs a command if the bead exists and allows it.
+    fn command(&mut self, id: &str, command: &Command, unit: &mut Unit) {
+        let Some(row) = self.rows.get(id) else { return };
+        let pending = self.graph.pending.iter().filter(|(_, bead)| *bead == id);
+        let facts = Facts {
+            waiting_on: self.graph.waiting_on(id).into_iter().map(BeadId::known).collect(),
+            pending_decisions: pending.map(|(decision, _)| decision.clone()).collect(),
+        };
+        if let Ok(happenings) = row.decide(command, &facts, unit.at) {
+            let after = unit.happen(row, &happenings, Change::Bead);
+            self.put(after);
+        }
+    }
+
+    fn answer(&mut self, which: usize, command: usize, unit: &mut Unit) {
+        let Some(id) = self.graph.pending.keys().nth(which % self.graph.pending.len().max(1)).cloned() else {
+            return;
+        };
+        let commands = [
+            decision::Command::Resolve {
+                decision: "yes".into(),
+                rationale: None,
+                decider_id: "ann".into(),
+            },
+            decision::Command::Expire,
+            decision::Command::Cancel { reason: "r".into() },
+        ];
+        let row = &self.decisions[&id];
+        let happenings = row.decide(&commands[command], unit.at).unwrap();
+        let after = unit.happen(row, &happenings, Change::Decision);
+        self.decisions.insert(id.clone(), after);
+        self.graph.pending.remove(&id);
+    }
+}
+
+fn check_refusal(wrong: &Wrong, error: &StoreError, graph: &Graph, unit: &Unit) {
+    let StoreError::Refused(refusal) = error else { panic!("{wrong:?} was answered with {error:?}") };
+    match (wrong, refusal) {
+        (Wrong::Taken, Refusal::Exists { entity: "bead", .. })
+        | (Wrong::TwiceTheSame, Refusal::Conflict { code: "dependency-exists", .. })
+        | (Wrong::NoSuchEdge, Refusal::NotFound { entity: "dependency", .. })
+        | (Wrong::NoSuchBead, Refusal::Invalid(_)) => {}
+        (Wrong::Cycle, Refusal::Conflict { code: "dependency-cycle", detail }) => {
+            check_path(detail, graph, unit);
+        }
+        _ => panic!("{wrong:?} was answered with {refusal:?}"),
+    }
+}
+
+/// The path that a refusal names begins and ends with the bead that would depend, and each step but the
+/// new one is an edge that affects readiness. `graph` is the world just before the last change of `unit`.
+fn check_path(detail: &str, graph: &Graph, unit: &Unit) {
+    let Some(Change::AddEdge(new)) = unit.changes.last() else { panic!("{unit:?}") };
+    if new.bead_id == new.depends_on {
+        return;
+    }
+    let (_, path) = detail.split_once(": ").unwrap();
+    let steps: Vec<&str> = path.split(" → ").collect();
+    assert_eq!((steps[0], steps[1]), (new.bead_id.as_str(), new.depends_on.as_str()), "{detail}");
+    assert_eq!(steps.last(), steps.first(), "{detail}");
+    for pair in steps[1..].windows(2) {
+        let kind = graph.edges.get(&(pair[0].to_owned(), pair[1].to_owned()));
+        assert!(kind.is_some_and(|kind| KINDS[..4].contains(&kind.as_str())), "{detail}: {pair:?}");
+    }
+}
+
+async fn check_world(store: &Store, world: &World) {
+    let ready = world.graph.ready();
+    let stored = all_beads(store).await;
+    assert_eq!(stored.len(), world.rows.len());
+    for one in stored {
+        let id = one.bead.id.as_str();
+        assert_eq!(Some(&one.bead), world.rows.get(id));
+        assert_eq!(one.is_ready, ready.contains(id), "ready of {id} in {:#?}", world.graph);
+        let waits: Vec<String> = one.facts.waiting_on.iter().map(ToString::to_string).collect();
+        assert_eq!(waits, world.graph.waiting_on(id), "what {id} waits for in {:#?}", world.graph);
+    }
+    let edges = store.edges(None).await.unwrap().into_iter();
+    let edges: BTreeMap<_, _> =
+        edges.map(|e| ((e.bead_id.to_string(), e.depends_on.to_string()), e.kind)).collect();
+    assert_eq!(edges, world.graph.edges);
+}
+
+/// Commits one unit of deeds and compares everything.
+async fn step(store: &Store, world: &mut World, deeds: &[Deed]) {
+    let (mut unit, mut after) = (unit(), world.clone());
+    let (mut wrong, mut just_before) = (None, world.graph.clone());
+    for deed in deeds {
+        just_before = after.graph.clone();
+        if let Err(found) = after.add(deed, &mut unit) {
+            wrong = Some(found);
+            break;
+        }
+    }
+    let last = store.event_bounds().await.unwrap().1;
+    let outcome = store.commit(unit.clone()).await;
+    let told = all_events(store).await.split_off(usize::try_from(last).unwrap());
+    match (wrong, outcome) {
+        (Some(wrong), Err(error)) => {
+            check_refusal(&wrong, &error, &just_before, &unit);
+            assert_eq!(told, [], "a refused unit told something");
+        }
+        (None, Ok(committed)) => {
+            let before = world.graph.ready();
+            let woken: BTreeSet<String> = after.graph.ready().difference(&before).cloned().collect();
+            let told: Vec<String> =
+                told.into_iter().filter(|e| e.kind == EventType::BeadReady).map(|e| e.subject).collect();
+            assert_eq!(told.iter().cloned().collect::<BTreeSet<_>>(), woken, "{deeds:?}");
+            assert_eq!(told.len(), woken.len(), "told twice: {told:?}");
+            let answered: Vec<String> = committed.became_ready.iter().map(ToString::to_string).collect();
+            assert_eq!(answered, told);
+            *world = after;
+        }
+        (wrong, outcome) => panic!("expected {wrong:?}, got {outcome:?} for {deeds:?} in {:#?}", world.graph),
+    }
+    check_world(store, world).await;
+}
+
+async fn live(units: &[Vec<Deed>]) {
+    let home = Home::new();
+    let store = home.open();
+    store.commit(with_project()).await.unwrap();
+    let mut world = World::default();
+    let beginning: Vec<Deed> =
+        (0..BEADS - 1).map(|bead| Deed::Create { bead, bead_type: "task" }).collect();
+    step(&store, &mut world, &beginning).await;
+    for deeds in units {
+        step(&store, &mut world, deeds).await;
+    }
+}
+
+fn run(units: &[Vec<Deed>]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(live(units));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn readiness_is_what_the_reference_says_after_any_work(
+        units in prop::collection::vec(prop::collection::vec(deed(), 1..5), 1..25)
+    ) {
+        run(&units);
+    }
+}
+
+#[test]
+fn a_bead_whose_blocker_is_deleted_becomes_ready_and_its_edge_dangles_without_holding_it() {
+    let blocks = Deed::Depend { bead: 0, on: 1, kind: "blocks" };
+    run(&[vec![blocks], vec![Deed::Delete { bead: 1 }], vec![Deed::Undepend { bead: 0, on: 1 }]]);
+}
+
+#[test]
+fn a_child_that_would_be_ready_but_for_its_parent_is_not_told_of_in_between() {
+    // Bead 0 is a child of 5 and blocked by 1; in one unit 1 closes and 5 becomes blocked by 2.
+    run(&[
+        vec![
+            Deed::Depend { bead: 0, on: 5, kind: "parent-child" },
+            Deed::Depend { bead: 0, on: 1, kind: "blocks" },
+        ],
+        vec![Deed::Change { bead: 1, command: 5 }, Deed::Depend { bead: 5, on: 2, kind: "blocks" }],
+    ]);
+    // Bead 0 is ready; in one unit it becomes a child of 5, and 5's blocker closes.
+    run(&[
+        vec![Deed::Depend { bead: 5, on: 1, kind: "blocks" }],
+        vec![Deed::Depend { bead: 0, on: 5, kind: "parent-child" }, Deed::Change { bead: 1, command: 5 }],
+    ]);
+}
+
+#[test]
+fn a_wait_for_children_ends_with_the_last_of_them_however_it_ends() {
+    let children = vec![
+        Deed::Depend { bead: 1, on: 2, kind: "parent-child" },
+        Deed::Depend { bead: 3, on: 2, kind: "parent-child" },
+        Deed::Depend { bead: 4, on: 2, kind: "parent-child" },
+        Deed::Depend { bead: 0, on: 2, kind: "waits-for" },
+    ];
+    let ends = [
+        Deed::Change { bead: 1, command: 5 },
+        Deed::Delete { bead: 3 },
+        Deed::Undepend { bead: 4, on: 2 },
+    ];
+    let mut units = vec![children];
+    units.extend(ends.map(|deed| vec![deed]));
+    units.push(vec![Deed::Change { bead: 1, command: 6 }]);
+    run(&units);
+}
+
+#[tokio::test]
+async fn a_deferred_bead_and_the_children_of_a_deferred_one_are_not_due_before_their_time() {
+    let home = Home::new();
+    let store = home.open();
+    let mut unit = with_project();
+    unit.create(&Bead { defer_until: Some(at(500)), ..bead("parent") }, Change::Bead);
+    unit.create(&Bead { defer_until: Some(at(300)), ..bead("child") }, Change::Bead);
+    unit.create(&Bead { next_attempt_at: Some(at(400)), ..bead("tired") }, Change::Bead);
+    unit.create(&bead("free"), Change::Bead);
+    unit.change(Change::AddEdge(edge("child", "parent", "parent-child")));
+    unit.change(Change::AddEdge(edge("free", "parent", "related")));
+    store.commit(unit).await.unwrap();
+    let due = async |now: i64| {
+        let mut ids: Vec<String> = Vec::new();
+        for one in store.due_beads(at(now), 100).await.unwrap() {
+            ids.push(one.id.to_string());
+        }
+        (ids.join(" "), store.next_due(at(now)).await.unwrap().map(|next| next.as_millis()))
+    };
+    assert_eq!(due(0).await, ("free".to_owned(), Some(400)));
+    assert_eq!(due(399).await, ("free".to_owned(), Some(400)));
+    assert_eq!(due(400).await, ("free tired".to_owned(), Some(500)));
+    assert_eq!(due(500).await, ("child free parent tired".to_owned(), None));
+    let ready = async |now: i64| {
+        let filter = arbiter_store::BeadFilter { ready_at: Some(at(now)), ..Default::default() };
+        let page = arbiter_store::PageRequest { limit: 10, cursor: None };
+        let found = store.beads(filter, page).await.unwrap().items;
+        found.iter().map(|one| one.bead.id.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(ready(499).await, "free tired", "attempts do not bear on readiness");
+    assert_eq!(ready(500).await, "child free parent tired");
+}

@@ -4,13 +4,14 @@
 //! missed. Restart: at once; the broker's memory (`Broker`) outlives it, and what was committed while it
 //! was away is read from the log.
 
+use crate::caller::Caller;
 use crate::fault::Fault;
 use crate::shared::{SINGLE, Shared};
 use crate::shell::{Role, Scope};
 use crate::subscription::Subscription;
-use arbiter_core::event::{Event, EventFilter};
+use arbiter_core::event::{Event, EventFilter, NewEvent};
 use arbiter_core::event_type::EventType;
-use arbiter_store::EventRange;
+use arbiter_store::{EventRange, Unit};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +52,19 @@ impl Broker {
     }
 }
 
+/// A line for the log of events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogLine {
+    /// Which part of the server, or of the world, it comes from.
+    pub source: &'static str,
+    /// The project it belongs to.
+    pub project_id: Option<String>,
+    /// What it is about.
+    pub subject: String,
+    /// What it says: `level`, `message` and more.
+    pub data: serde_json::Value,
+}
+
 /// How others reach the bus.
 #[derive(Clone)]
 pub struct BusHandle(pub(crate) Arc<Shared>);
@@ -63,6 +77,21 @@ impl BusHandle {
     /// [`Fault::Store`] when the log cannot be read.
     pub async fn subscribe(&self, filter: EventFilter, after: Option<u64>) -> Result<Subscription, Fault> {
         Subscription::open(Arc::clone(&self.0), filter, after).await
+    }
+
+    /// Writes a `log.message`.
+    ///
+    /// # Errors
+    /// [`Fault::Store`] when it cannot be stored.
+    pub async fn log(&self, caller: &Caller, line: LogLine) -> Result<u64, Fault> {
+        let mut unit = Unit::new(self.0.clock.now(), caller.name.clone(), line.source);
+        unit.tell(NewEvent {
+            kind: EventType::LogMessage,
+            project_id: line.project_id,
+            subject: line.subject,
+            data: line.data,
+        });
+        Ok(self.0.store.commit(unit).await?.last_seq)
     }
 
     /// How many events of each type have passed since the start.

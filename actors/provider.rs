@@ -172,6 +172,16 @@ impl ProvidersHandle {
         })
     }
 
+    /// A provider's key, for whoever calls it in this process; the use is in the log before this returns.
+    /// `None` when the provider needs none.
+    ///
+    /// # Errors
+    /// [`VaultFault::Locked`]; [`Fault::Refused`] for an unknown provider.
+    pub async fn key(&self, caller: &Caller, id: &ProviderId) -> Result<Option<SecretString>, Fault> {
+        let link = self.link(id).await?;
+        link.key(&self.0, &caller.name, "library").await
+    }
+
     /// Deletes a provider and its key; with [`Cascade::Yes`] the agents that use it go with it.
     ///
     /// # Errors

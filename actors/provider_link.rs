@@ -77,7 +77,8 @@ impl Link {
         })
     }
 
-    async fn key(
+    /// The provider's key, after its use by `holder` is in the log; `None` when it needs none.
+    pub(crate) async fn key(
         &self,
         shared: &Arc<Shared>,
         holder: &str,

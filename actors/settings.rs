@@ -51,6 +51,12 @@ pub struct Settings {
     pub approvals_per_project: u64,
     /// How long a decision waits for its answer.
     pub decision_timeout: Duration,
+    /// Threads that read the store.
+    pub store_readers: usize,
+    /// Units in one transaction.
+    pub store_group_max: usize,
+    /// Units that may wait for the writer.
+    pub store_queue_max: usize,
 }
 
 /// Whether plain HTTP may leave the local network.
@@ -88,6 +94,9 @@ impl Default for Settings {
             max_steps: 8,
             approvals_per_project: 20,
             decision_timeout: Duration::from_secs(48 * 3600),
+            store_readers: 4,
+            store_group_max: 256,
+            store_queue_max: 4096,
         }
     }
 }

@@ -60,16 +60,15 @@ pub async fn start(
     settings: Settings,
     clock: SharedClock,
     on_failure: Box<dyn Fn(&StoreError) + Send>,
-    readers: usize,
-    group_max: usize,
 ) -> Result<Cast, StartError> {
     let iterations = Iterations::try_from(settings.kdf_iterations)?;
     let vault = Vault::open(lock.directory().join("keys.json"), iterations)?;
     let (publish, mut committed) = mpsc::unbounded_channel();
     let store = Store::open(Options {
         directory: lock.directory().to_owned(),
-        readers,
-        group_max,
+        readers: settings.store_readers,
+        group_max: settings.store_group_max,
+        queue_max: settings.store_queue_max,
         now: clock.now(),
         // Without a bus nobody listens any more.
         publish: Box::new(move |events| drop(publish.send(events))),

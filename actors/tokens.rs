@@ -12,7 +12,7 @@ use arbiter_core::refusal::{Problems, Refusal};
 use arbiter_core::time::Timestamp;
 use arbiter_core::token::{Role, Token};
 use arbiter_store::{Change, Unit};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -57,11 +57,25 @@ impl TokensHandle {
         tokens.get(&digest(text)).filter(|token| token.is_valid_at(self.0.clock.now())).cloned()
     }
 
+    /// A text for a token: 256 random bits.
+    pub fn draw(&self) -> SecretString {
+        SecretString::from(format!("arb_{}", entropy::secret_text()))
+    }
+
     /// Makes a token. Its text is returned once and kept nowhere.
     ///
     /// # Errors
     /// [`Fault::Refused`] for a wrong field.
     pub async fn create(&self, caller: &Caller, new: NewToken) -> Result<(Token, SecretString), Fault> {
+        let text = self.draw();
+        Ok((self.accept(caller, new, &text).await?, text))
+    }
+
+    /// Makes a token of a text that was drawn before; for whoever has to keep the text first.
+    ///
+    /// # Errors
+    /// As [`TokensHandle::create`].
+    pub async fn accept(&self, caller: &Caller, new: NewToken, text: &SecretString) -> Result<Token, Fault> {
         let now = self.0.clock.now();
         let mut problems = Problems::default();
         problems.require((1..=200).contains(&new.name.chars().count()), "name", "has 1 to 200 characters");
@@ -76,14 +90,13 @@ impl TokensHandle {
             return Err(Refusal::field("agent_id", format!("no agent has the id {agent}")).into());
         }
         let id = TokenId::from_random(entropy::bytes16());
-        let text = format!("arb_{}", entropy::secret_text());
         let token = Token {
             id,
             name: new.name,
             role: new.role,
             user: new.user,
             agent_id: new.agent_id,
-            digest: digest(&text),
+            digest: digest(text.expose_secret()),
             created_at: now,
             expires_at: new.expires_at,
         };
@@ -93,7 +106,7 @@ impl TokensHandle {
         unit.change(Change::PutToken(token.clone()));
         self.0.store.commit(unit).await?;
         self.0.token_cache.load(&self.0).await?;
-        Ok((token, SecretString::from(text)))
+        Ok(token)
     }
 
     /// Revokes a token; it stops to work before this returns.

@@ -5,6 +5,8 @@
 //! neither SQL nor ciphers nor actors' messages.
 
 mod access;
+mod agent_views;
+mod agents;
 mod auth;
 mod bead_cache;
 mod body;

@@ -1,3 +1,14 @@
-//! Arbiter
+//! Arbiter: one server that runs a company of AI agents and can be trusted with its keys.
+//!
+//! The binary is `arbiter`; this library is the same server for tests and for programs that want the cast
+//! without the HTTP edge ([`Arbiter`]).
 
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod http;
+mod library;
+
+pub use arbiter_core as core;
+pub use library::{Arbiter, Events};
+pub use secrecy::{ExposeSecret, SecretString};

@@ -40,8 +40,7 @@ impl Stage {
     pub async fn start(&mut self) {
         let lock = DirectoryLock::take(&self.home.path().join("data")).unwrap();
         let failed = Box::new(|error: &arbiter_store::StoreError| panic!("store failed: {error}"));
-        let cast =
-            arbiter_actors::start(lock, self.settings.clone(), Arc::clone(&self.clock), failed, 2, 256);
+        let cast = arbiter_actors::start(lock, self.settings.clone(), Arc::clone(&self.clock), failed);
         self.cast = Some(cast.await.unwrap());
     }
 

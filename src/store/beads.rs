@@ -1,6 +1,7 @@
 //! The table of beads, with their tags, and what a reader wants to know beside the row.
 
 use crate::dependencies;
+use crate::due;
 use crate::error::StoreError;
 use crate::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::table::{
@@ -16,6 +17,7 @@ use rusqlite::{Connection, Row};
 
 impl Table for Bead {
     const NAME: &'static str = "beads";
+    const RETIRES_IDS: bool = true;
     const COLUMNS: &'static [&'static str] = &[
         "id",
         "type",
@@ -164,17 +166,11 @@ pub struct BeadFilter {
 
 /// Applies a write to a bead's row and its tags.
 pub(crate) fn write(connection: &Connection, write: &Write<Bead>) -> Result<(), StoreError> {
-    if let Write::Insert(bead) = write {
-        let retired = connection
-            .prepare_cached("SELECT 1 FROM retired_ids WHERE kind = 'bead' AND id = ?1")?
-            .exists([bead.id.as_str()])?;
-        if retired {
-            return Err(Refusal::Exists { entity: "bead", id: bead.id.to_string() }.into());
-        }
-        if !table::exists(connection, "projects", bead.project_id.as_str())? {
-            let detail = format!("no project has the id {}", bead.project_id);
-            return Err(Refusal::field("project_id", detail).into());
-        }
+    if let Write::Insert(bead) = write
+        && !table::exists(connection, "projects", bead.project_id.as_str())?
+    {
+        let detail = format!("no project has the id {}", bead.project_id);
+        return Err(Refusal::field("project_id", detail).into());
     }
     table::write(connection, write)?;
     match write {
@@ -185,12 +181,7 @@ pub(crate) fn write(connection: &Connection, write: &Write<Bead>) -> Result<(), 
                 .execute([row.id.as_str()])?;
             tag(connection, row)
         }
-        Write::Delete { row } => {
-            connection
-                .prepare_cached("INSERT INTO retired_ids (kind, id) VALUES ('bead', ?1)")?
-                .execute([row.id.as_str()])?;
-            Ok(())
-        }
+        Write::Delete { .. } => Ok(()),
     }
 }
 
@@ -249,7 +240,7 @@ fn conditions(filter: &BeadFilter) -> Conditions {
     let mut conditions = Conditions::default();
     if let Some(at) = filter.ready_at {
         conditions.add_plain("b.ready = 1");
-        conditions.add("(b.defer_until IS NULL OR b.defer_until <= ?)", at.to_string());
+        conditions.add(due::NOT_DEFERRED, at.to_string());
     }
     conditions.equal("b.project_id", filter.project_id.as_deref());
     conditions.equal("b.status", filter.status.map(Status::as_str));
@@ -273,26 +264,6 @@ fn conditions(filter: &BeadFilter) -> Conditions {
         conditions.add("b.title || ' ' || b.description LIKE ? ESCAPE '\\'", pattern);
     }
     conditions
-}
-
-/// Ready beads in the order of their urgency that may be handed out at `now`.
-pub(crate) fn due(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<Bead>, StoreError> {
-    let sql = format!(
-        "SELECT {} FROM beads WHERE ready = 1 AND (defer_until IS NULL OR defer_until <= ?1)
-         AND (next_attempt_at IS NULL OR next_attempt_at <= ?1) ORDER BY priority, created_at, id LIMIT ?2",
-        table::columns::<Bead>("")
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(rusqlite::params![now.to_string(), limit], Bead::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// The next time after `now` at which a ready bead's deferral or pause ends.
-pub(crate) fn next_due(connection: &Connection, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-    let sql = "SELECT min(max(coalesce(defer_until, ''), coalesce(next_attempt_at, ''))) FROM beads
-               WHERE ready = 1 AND (defer_until > ?1 OR next_attempt_at > ?1)";
-    let mut statement = connection.prepare_cached(sql)?;
-    Ok(statement.query_row([now.to_string()], |row| get_optional_time(row, 0))?)
 }
 
 /// Beads that an agent of ours holds.

@@ -12,7 +12,7 @@ pub(crate) struct Checkpoint {
     pub(crate) hash: [u8; 32],
 }
 
-/// The newest checkpoint at or below a number.
+/// The newest checkpoint.
 pub(crate) fn newest(connection: &Connection) -> Result<Option<Checkpoint>, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT seq, hash FROM checkpoints ORDER BY seq DESC LIMIT 1")?;
@@ -31,6 +31,8 @@ pub(crate) fn cut(connection: &Connection, first_kept: u64, at: Timestamp) -> Re
             "INSERT OR REPLACE INTO checkpoints (seq, hash, reason, created_at) VALUES (?1, ?2, 'retention', ?3)",
         )?
         .execute(params![integer(seq), hash, at.to_string()])?;
+    // Verification starts from the newest; earlier ones have nothing left to vouch for.
+    connection.prepare_cached("DELETE FROM checkpoints WHERE seq < ?1")?.execute([integer(seq)])?;
     connection.prepare_cached("DELETE FROM events WHERE seq < ?1")?.execute([integer(first_kept)])?;
     Ok(())
 }

@@ -24,10 +24,15 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let connection = Connection::open_with_flags(path, flags).map_err(sqlite("open the database"))?;
+    let mode: String = connection
+        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+        .map_err(sqlite("set up the database"))?;
+    if mode != "wal" {
+        return Err(StoreError::Schema(format!("the file system of {} allows no write-ahead log", path.display())));
+    }
     connection
         .execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864;
-             PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -16384;",
+            "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;",
         )
         .map_err(sqlite("set up the database"))?;
     set_up(&connection)?;

@@ -12,6 +12,7 @@ use rusqlite::{Connection, Row};
 
 impl Table for Decision {
     const NAME: &'static str = "decisions";
+    const RETIRES_IDS: bool = true;
     const COLUMNS: &'static [&'static str] = &[
         "id",
         "project_id",

@@ -1,6 +1,7 @@
 //! What can go wrong with the store, by what the caller should do about it.
 
 use arbiter_core::refusal::Refusal;
+use rusqlite::ffi;
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -62,17 +63,62 @@ pub enum StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(source: rusqlite::Error) -> Self {
-        if is_full(&source) { Self::Full } else { Self::Sqlite { operation: "run a statement", source } }
+        if is_full(&source) {
+            Self::Full
+        } else if extended(&source) == Some(ffi::SQLITE_CONSTRAINT_FOREIGNKEY) {
+            // A refusal, no fault: what a row names was deleted, or what is to be deleted is still named.
+            Refusal::conflict("in-use", "something it names is gone, or something still names it").into()
+        } else {
+            Self::Sqlite { operation: "run a statement", source }
+        }
     }
 }
 
-/// Whether an error says that the disk (or its quota) is full.
+fn extended(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|code| code.extended_code)
+}
+
+/// Whether an error says that the disk is full. The index of the write-ahead log that cannot grow says the
+/// same in other words; it holds nothing that has to last.
 pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+        || extended(error) == Some(ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// Whether an error makes the file or the disk doubtful: after a failed fsync a second one proves nothing.
 pub(crate) fn is_fatal(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, SystemIoFailure};
-    matches!(error.sqlite_error_code(), Some(SystemIoFailure | DatabaseCorrupt | NotADatabase | CannotOpen))
+    !is_full(error)
+        && matches!(
+            error.sqlite_error_code(),
+            Some(SystemIoFailure | DatabaseCorrupt | NotADatabase | CannotOpen)
+        )
+}
+
+/// The same error once more: rusqlite's own cannot be cloned, and a whole group is told of one.
+pub(crate) fn again(error: &rusqlite::Error) -> rusqlite::Error {
+    let code = error.sqlite_error().copied().unwrap_or(ffi::Error::new(0));
+    rusqlite::Error::SqliteFailure(code, Some(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn a_full_disk_is_no_fatal_error_in_whichever_words_it_comes() {
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_SHMSIZE] {
+            assert!(is_full(&failure(code)) && !is_fatal(&failure(code)), "{code}");
+        }
+        for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB] {
+            assert!(is_fatal(&failure(code)) && !is_full(&failure(code)), "{code}");
+        }
+        for code in [ffi::SQLITE_BUSY, ffi::SQLITE_CONSTRAINT_CHECK, ffi::SQLITE_NOMEM] {
+            assert!(!is_fatal(&failure(code)) && !is_full(&failure(code)), "{code}");
+        }
+    }
 }

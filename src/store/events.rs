@@ -5,7 +5,7 @@ use crate::table::{get_json, get_time, integer, parse};
 use arbiter_core::event::{Event, EventFilter, TypePattern};
 use arbiter_core::event_type::EventType;
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 const COLUMNS: &str = "seq, id, type, timestamp, source, project_id, subject, actor, data";
 
@@ -120,10 +120,12 @@ pub(crate) fn range(connection: &Connection, range: &EventRange) -> Result<Event
     if backwards {
         events.reverse();
     }
+    let after = range.after.unwrap_or(0);
     let full = events.len() == usize::try_from(range.limit).unwrap_or(usize::MAX);
     let looked_to = match events.last() {
         Some(event) if full => event.seq,
-        _ => last.max(range.after.unwrap_or(0)),
+        None if full => after,
+        _ => range.before.map_or(last, |before| last.min(before.saturating_sub(1))).max(after),
     };
     Ok(EventPage { events, looked_to })
 }
@@ -158,12 +160,15 @@ pub(crate) fn counts(connection: &Connection, project: Option<&str>) -> Result<V
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The first event that retention keeps: at most `max` events, none older than `before`.
+/// The first event that retention keeps: at most `max` events, and those from the first that is not older
+/// than `before` on. One that a clock which jumped back has dated too early takes nothing else with it.
 pub(crate) fn first_kept(connection: &Connection, before: &str, max: u64) -> Result<u64, StoreError> {
     let last = last_seq(connection)?;
     let by_count = last.saturating_sub(max) + 1;
     let by_age: u64 = connection
-        .prepare_cached("SELECT coalesce(max(seq), 0) + 1 FROM events WHERE timestamp < ?1")?
-        .query_row([before], |row| row.get(0))?;
+        .prepare_cached("SELECT seq FROM events WHERE timestamp >= ?1 ORDER BY seq LIMIT 1")?
+        .query_row([before], |row| row.get(0))
+        .optional()?
+        .unwrap_or(last);
     Ok(by_count.max(by_age).min(last.max(1)))
 }

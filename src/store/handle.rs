@@ -7,14 +7,11 @@ use crate::readers::Readers;
 use crate::unit::{Committed, Unit};
 use crate::writer::{Job, Order, Publish, Writer, WriterStats};
 use arbiter_core::time::Timestamp;
-use crossbeam_channel::{Sender, TrySendError, bounded};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
-
-/// How many units may wait for the writer.
-const WAITING: usize = 4096;
 
 /// How a store is opened.
 pub struct Options {
@@ -24,6 +21,8 @@ pub struct Options {
     pub readers: usize,
     /// The most units in one transaction.
     pub group_max: usize,
+    /// The most units that may wait for the writer.
+    pub queue_max: usize,
     /// When it is opened.
     pub now: Timestamp,
     /// Hears of committed events.
@@ -35,7 +34,8 @@ pub struct Options {
 /// The store. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    sender: Sender<Order>,
+    // Not crossbeam's: std drops what still waits when the writer goes, and so answers those who sent it.
+    sender: SyncSender<Order>,
     pub(crate) readers: Readers,
     stats: Arc<WriterStats>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -58,7 +58,7 @@ impl Store {
             options.group_max.max(1),
         )?;
         let readers = Readers::start(&path, options.readers)?;
-        let (sender, jobs) = bounded(WAITING);
+        let (sender, jobs) = sync_channel(options.queue_max.max(1));
         let thread = std::thread::Builder::new()
             .name("store-write".into())
             .spawn(move || writer.run(&jobs))
@@ -81,8 +81,8 @@ impl Store {
     pub fn close(&self) {
         // A writer that is gone already needs no order to stop.
         let _ = self.sender.send(Order::Stop);
-        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        let mut thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
             let _ = thread.join();
         }
     }

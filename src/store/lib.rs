@@ -12,6 +12,7 @@ mod comments;
 mod connection;
 mod decisions;
 mod dependencies;
+mod due;
 mod error;
 mod events;
 mod handle;
@@ -32,6 +33,7 @@ mod table;
 mod tokens;
 mod unit;
 mod verify;
+mod wal;
 mod writer;
 
 pub use beads::{BeadDetail, BeadFilter, BeadSort, Links};

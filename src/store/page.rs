@@ -87,6 +87,8 @@ pub(crate) fn read<T>(
     request: &PageRequest,
     read_row: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Page<T>, StoreError> {
+    // A page without rows would have no end to continue from.
+    let limit = request.limit.max(1);
     let total = count(connection, listing.from, &conditions)?;
     if let Some(cursor) = &request.cursor {
         after(&mut conditions, listing.order, cursor)?;
@@ -99,13 +101,13 @@ pub(crate) fn read<T>(
         listing.from,
         conditions.clause(),
         listing.order.join(", "),
-        u64::from(request.limit) + 1,
+        u64::from(limit) + 1,
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let key_column = statement.column_count() - 1;
     let mut rows = statement.query(params_from_iter(conditions.values))?;
     let (mut items, mut next, mut last_key) = (Vec::new(), None, String::new());
-    let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     while let Some(row) = rows.next()? {
         if items.len() == limit {
             next = Some(last_key.clone());

@@ -12,7 +12,7 @@ use crate::page::{Page, PageRequest};
 use crate::runs::RunFilter;
 use crate::verify::{Verified, VerifyError};
 use crate::{
-    agents, beads, comments, decisions, dependencies, events, heartbeats, idempotency, leases, operation,
+    agents, beads, comments, decisions, dependencies, due, events, heartbeats, idempotency, leases, operation,
 };
 use crate::{projects, providers, runs, table, tokens, verify};
 use arbiter_core::agent::{self, Agent};
@@ -61,9 +61,10 @@ questions! {
     /// A bead's row.
     bead(id: String) -> Option<Bead> = |c| table::get(c, &id);
     /// A bead with its surroundings.
-    bead_detail(id: String) -> Option<BeadDetail> = |c| beads::detail(c, &id);
+    bead_detail(id: String) -> Option<BeadDetail> = |c| snapshot(c, |c| beads::detail(c, &id));
     /// A page of beads.
-    beads(filter: BeadFilter, page: PageRequest) -> Page<BeadDetail> = |c| beads::list(c, &filter, &page);
+    beads(filter: BeadFilter, page: PageRequest) -> Page<BeadDetail> =
+        |c| snapshot(c, |c| beads::list(c, &filter, &page));
     /// A bead's row, what a claim has to know, and its live lease: read in one moment.
     bead_state(id: String) -> Option<(Bead, Facts, Option<Lease>)> = |c| snapshot(c, |c| {
         let Some(bead) = table::get::<Bead>(c, &id)? else { return Ok(None) };
@@ -71,9 +72,9 @@ questions! {
         Ok(Some((bead, facts, lease)))
     });
     /// Ready beads, most urgent first, that may be handed out now.
-    due_beads(now: Timestamp, limit: u32) -> Vec<Bead> = |c| beads::due(c, now, limit);
+    due_beads(now: Timestamp, limit: u32) -> Vec<Bead> = |c| due::due(c, now, limit);
     /// The next time at which a ready bead's deferral or pause ends.
-    next_due(now: Timestamp) -> Option<Timestamp> = |c| beads::next_due(c, now);
+    next_due(now: Timestamp) -> Option<Timestamp> = |c| due::next_due(c, now);
     /// Beads in progress.
     held_beads() -> Vec<Bead> = |c| beads::held(c);
     /// Every live lease.

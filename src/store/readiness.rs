@@ -7,12 +7,19 @@ use arbiter_core::bead::{Bead, Status};
 use arbiter_core::ids::BeadId;
 use arbiter_core::readiness::{Waits, is_ready};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A bead that has just become ready.
 pub(crate) struct Woken {
     pub(crate) id: BeadId,
     pub(crate) project_id: String,
+}
+
+/// What a refresh has found of a bead: as it was before, and as it is now.
+struct Seen {
+    project_id: String,
+    was_ready: bool,
+    ready: bool,
 }
 
 /// Notes the beads whose readiness a change may touch. Called before and after the change, since a
@@ -57,10 +64,11 @@ fn waiters(connection: &Connection, id: &str, seeds: &mut BTreeSet<BeadId>) -> R
     Ok(())
 }
 
-/// Recomputes the noted beads and, where `waits` changed, their children. Returns those that became ready.
+/// Recomputes the noted beads and, where `waits` changed, their children. Returns those that are ready and
+/// were not: a bead may be looked at before the parent it waits for, and again after it.
 pub(crate) fn refresh(connection: &Connection, seeds: BTreeSet<BeadId>) -> Result<Vec<Woken>, StoreError> {
     let mut queue: VecDeque<BeadId> = seeds.into_iter().collect();
-    let mut woken = Vec::new();
+    let mut seen: BTreeMap<BeadId, Seen> = BTreeMap::new();
     while let Some(id) = queue.pop_front() {
         let row: Option<(String, String, bool, bool, String)> = connection
             .prepare_cached("SELECT status, type, waits, ready, project_id FROM beads WHERE id = ?1")?
@@ -82,9 +90,8 @@ pub(crate) fn refresh(connection: &Connection, seeds: BTreeSet<BeadId>) -> Resul
             let children = dependencies::dependents(connection, id.as_str())?;
             queue.extend(children.into_iter().filter(|(_, kind)| kind == "parent-child").map(|(id, _)| id));
         }
-        if ready && !was_ready {
-            woken.push(Woken { id, project_id });
-        }
+        seen.entry(id).or_insert(Seen { project_id, was_ready, ready }).ready = ready;
     }
-    Ok(woken)
+    let woken = seen.into_iter().filter(|(_, seen)| seen.ready && !seen.was_ready);
+    Ok(woken.map(|(id, seen)| Woken { id, project_id: seen.project_id }).collect())
 }

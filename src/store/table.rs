@@ -15,6 +15,8 @@ pub(crate) trait Table: Record {
     const NAME: &'static str;
     /// Its columns in the order of [`Table::values`]; the first is `id`, the last `revision`.
     const COLUMNS: &'static [&'static str];
+    /// Whether the id of a deleted row is never given again.
+    const RETIRES_IDS: bool = false;
     /// The values of a row.
     fn values(&self) -> Vec<Value>;
     /// Reads a row whose columns are [`Table::COLUMNS`].
@@ -48,26 +50,38 @@ pub(crate) fn write<T: Table>(connection: &Connection, write: &Write<T>) -> Resu
 }
 
 fn insert<T: Table>(connection: &Connection, row: &T) -> Result<(), StoreError> {
+    let taken = || StoreError::from(Refusal::Exists { entity: T::ENTITY, id: row.id().to_owned() });
+    if T::RETIRES_IDS {
+        let mut retired =
+            connection.prepare_cached("SELECT 1 FROM retired_ids WHERE kind = ?1 AND id = ?2")?;
+        if retired.exists([T::ENTITY, row.id()])? {
+            return Err(taken());
+        }
+    }
     let marks: Vec<String> = (1..=T::COLUMNS.len()).map(|n| format!("?{n}")).collect();
     let sql = format!("INSERT INTO {} ({}) VALUES ({})", T::NAME, columns::<T>(""), marks.join(", "));
     match connection.prepare_cached(&sql)?.execute(params_from_iter(row.values())) {
         Ok(_) => Ok(()),
-        Err(error) if is_taken(&error) => {
-            Err(Refusal::Exists { entity: T::ENTITY, id: row.id().to_owned() }.into())
-        }
-        Err(error) => Err(reference(error)),
+        Err(error) if is_taken(&error) => Err(taken()),
+        Err(error) => Err(error.into()),
     }
 }
 
 fn update<T: Table>(connection: &Connection, row: &T, expected: u64) -> Result<(), StoreError> {
     let count = T::COLUMNS.len();
-    let sets: Vec<String> =
-        T::COLUMNS.iter().enumerate().skip(1).map(|(at, name)| format!("{name} = ?{}", at + 1)).collect();
+    // Telemetry is measured past the revision: what the decision had in mind may be older than the row.
+    let sets: Vec<String> = T::COLUMNS
+        .iter()
+        .enumerate()
+        .skip(1)
+        .filter(|(_, name)| !T::TELEMETRY.contains(*name))
+        .map(|(at, name)| format!("{name} = ?{}", at + 1))
+        .collect();
     let sql =
         format!("UPDATE {} SET {} WHERE id = ?1 AND revision = ?{}", T::NAME, sets.join(", "), count + 1);
     let mut values = row.values();
     values.push(integer(expected));
-    let changed = connection.prepare_cached(&sql)?.execute(params_from_iter(values)).map_err(reference)?;
+    let changed = connection.prepare_cached(&sql)?.execute(params_from_iter(values))?;
     expect_one::<T>(row, changed)
 }
 
@@ -75,9 +89,14 @@ fn delete<T: Table>(connection: &Connection, row: &T) -> Result<(), StoreError> 
     let sql = format!("DELETE FROM {} WHERE id = ?1 AND revision = ?2", T::NAME);
     let changed = connection
         .prepare_cached(&sql)?
-        .execute(rusqlite::params![row.id(), integer(row.revision())])
-        .map_err(reference)?;
-    expect_one::<T>(row, changed)
+        .execute(rusqlite::params![row.id(), integer(row.revision())])?;
+    expect_one::<T>(row, changed)?;
+    if T::RETIRES_IDS {
+        connection
+            .prepare_cached("INSERT INTO retired_ids (kind, id) VALUES (?1, ?2)")?
+            .execute([T::ENTITY, row.id()])?;
+    }
+    Ok(())
 }
 
 fn expect_one<T: Table>(row: &T, changed: usize) -> Result<(), StoreError> {
@@ -87,18 +106,6 @@ fn expect_one<T: Table>(row: &T, changed: usize) -> Result<(), StoreError> {
 fn is_taken(error: &rusqlite::Error) -> bool {
     matches!(error, rusqlite::Error::SqliteFailure(e, _)
         if e.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY)
-}
-
-/// A broken reference is a refusal: what it names has gone, or is still named by others.
-fn reference(error: rusqlite::Error) -> StoreError {
-    match &error {
-        rusqlite::Error::SqliteFailure(e, _)
-            if e.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY =>
-        {
-            Refusal::conflict("in-use", "something it names is gone, or something still names it").into()
-        }
-        _ => error.into(),
-    }
 }
 
 /// An unsigned number as SQLite stores it; what does not fit is the largest that does.

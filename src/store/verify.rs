@@ -1,11 +1,11 @@
 //! Verification of the event log: every number there, every hash right.
 
-use crate::checkpoints;
+use crate::checkpoints::{self, Checkpoint};
 use crate::error::StoreError;
 use crate::events;
 use crate::table::integer;
 use arbiter_core::event::{GENESIS, chain_hash};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 /// What a whole log looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,33 +43,57 @@ const CHUNK: u32 = 10_000;
 
 /// Follows the chain from the newest checkpoint to the newest event.
 pub(crate) fn verify(connection: &Connection) -> Result<Verified, VerifyError> {
-    let start = checkpoints::newest(connection)?;
-    let (mut seq, mut hash) = start.map_or((0, GENESIS), |point| (point.seq, point.hash));
-    let first_seq = seq + 1;
+    // AUTOINCREMENT remembers the greatest number ever given, so a newest event that is gone is missed.
+    let given: Option<u64> = connection
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'events'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let start = Checkpoint { seq: 0, hash: GENESIS };
+    let mut place = checkpoints::newest(connection)?.unwrap_or(start);
+    let mut first_seq = place.seq + 1;
     loop {
-        let mut statement = connection.prepare_cached(
-            "SELECT seq, id, type, timestamp, source, project_id, subject, actor, data, prev_hash, hash
-             FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-        )?;
-        let mut rows = statement.query(rusqlite::params![integer(seq), CHUNK])?;
-        let before = seq;
-        while let Some(row) = rows.next()? {
-            let at: u64 = row.get(0)?;
-            if at != seq + 1 {
-                return Err(VerifyError::Missing(seq + 1));
-            }
-            let changed = |_| VerifyError::Changed(at);
-            let event = events::read(row).map_err(changed)?;
-            let data: String = row.get(8).map_err(changed)?;
-            let previous: [u8; 32] = row.get(9).map_err(changed)?;
-            let written: [u8; 32] = row.get(10).map_err(changed)?;
-            if previous != hash || chain_hash(&hash, &event, &data) != written {
-                return Err(VerifyError::Changed(at));
-            }
-            (seq, hash) = (at, written);
+        let before = place.seq;
+        let whole = follow(connection, &mut place)?;
+        if whole && place.seq > before {
+            continue;
         }
-        if seq == before {
-            return Ok(Verified { events: seq + 1 - first_seq, first_seq, last_seq: seq });
+        if whole && place.seq >= given.unwrap_or(0) {
+            return Ok(Verified { events: place.seq + 1 - first_seq, first_seq, last_seq: place.seq });
+        }
+        // What is not there may have been cut while we read.
+        match checkpoints::newest(connection)? {
+            Some(cut) if cut.seq > place.seq => (place, first_seq) = (cut, cut.seq + 1),
+            _ => return Err(VerifyError::Missing(place.seq + 1)),
         }
     }
+}
+
+/// Follows the chain for one chunk; false when the event after `place` is not the next one.
+fn follow(connection: &Connection, place: &mut Checkpoint) -> Result<bool, VerifyError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, id, type, timestamp, source, project_id, subject, actor, data, prev_hash, hash
+         FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+    )?;
+    let mut rows = statement.query(rusqlite::params![integer(place.seq), CHUNK])?;
+    while let Some(row) = rows.next()? {
+        let seq: u64 = row.get(0)?;
+        if seq != place.seq + 1 {
+            return Ok(false);
+        }
+        let changed = |_| VerifyError::Changed(seq);
+        let event = events::read(row).map_err(changed)?;
+        // As it is written, not as it reads: 2026-01-01t00:00:00z is the same time and another text.
+        let timestamp: String = row.get(3).map_err(changed)?;
+        let data: String = row.get(8).map_err(changed)?;
+        let previous: [u8; 32] = row.get(9).map_err(changed)?;
+        let hash: [u8; 32] = row.get(10).map_err(changed)?;
+        let right = timestamp == event.timestamp.to_string()
+            && previous == place.hash
+            && hash == chain_hash(&previous, &event, &data);
+        if !right {
+            return Err(VerifyError::Changed(seq));
+        }
+        *place = Checkpoint { seq, hash };
+    }
+    Ok(true)
 }

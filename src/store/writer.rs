@@ -2,17 +2,20 @@
 
 use crate::apply;
 use crate::checkpoints::{self, Checkpoint};
-use crate::error::{StoreError, is_fatal, is_full};
+use crate::error::{StoreError, again, is_fatal, is_full};
 use crate::events;
 use crate::unit::{Committed, Unit};
+use crate::wal::WalWatch;
 use arbiter_core::event::{Event, NewEvent, chain_hash};
 use arbiter_core::event_type::EventType;
 use arbiter_core::ids::{EventId, base36};
-use crossbeam_channel::Receiver;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use sha2::{Digest, Sha256};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
@@ -52,6 +55,7 @@ pub struct WriterStats {
 
 pub(crate) struct Writer {
     connection: Connection,
+    wal: WalWatch,
     tail: Checkpoint,
     stats: Arc<WriterStats>,
     publish: Publish,
@@ -62,15 +66,16 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(
-        connection: Connection,
+        mut connection: Connection,
         stats: Arc<WriterStats>,
         publish: Publish,
         on_failure: OnFailure,
         group_max: usize,
     ) -> Result<Self, StoreError> {
         let tail = checkpoints::tail(&connection)?;
+        let wal = WalWatch::start(&mut connection)?;
         stats.last_seq.store(tail.seq, Ordering::Release);
-        Ok(Self { connection, tail, stats, publish, on_failure, group_max, failed: false })
+        Ok(Self { connection, wal, tail, stats, publish, on_failure, group_max, failed: false })
     }
 
     /// Serves until it is told to stop or every sender is gone, then moves the write-ahead log into the
@@ -89,7 +94,11 @@ impl Writer {
                     Err(_) => break,
                 }
             }
-            self.serve(group);
+            // A listener that panics, or a fault of ours: what was committed is there, who waits is answered
+            // by the drop of the group, and the connection is left as it is.
+            if catch_unwind(AssertUnwindSafe(|| self.serve(group))).is_err() {
+                self.fail(&StoreError::Failed);
+            }
         }
         if !self.failed {
             // An optimisation for the next start: a log that stays behind is replayed then.
@@ -117,6 +126,13 @@ impl Writer {
                     // Whoever no longer waits for the answer finds the change in the store.
                     let _ = job.answer.send(outcome);
                 }
+                match self.wal.move_when_grown(&self.connection) {
+                    Err(source) if is_fatal(&source) => {
+                        self.fail(&StoreError::Sqlite { operation: "move the write-ahead log", source });
+                    }
+                    // A reader or a full disk is in the way: the log grows until it is not.
+                    Ok(()) | Err(_) => {}
+                }
             }
             Err(error) => {
                 self.tail = before;
@@ -129,29 +145,29 @@ impl Writer {
         if !self.connection.is_autocommit() {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
-        let fatal = is_fatal(error);
+        // A transaction that does not end would swallow every later one.
+        let fatal = is_fatal(error) || !self.connection.is_autocommit();
         if fatal {
-            self.failed = true;
-            let message = rusqlite::Error::SqliteFailure(
-                error.sqlite_error().copied().unwrap_or(rusqlite::ffi::Error::new(0)),
-                Some(error.to_string()),
-            );
-            (self.on_failure)(&StoreError::Sqlite { operation: "commit a group", source: message });
+            self.fail(&StoreError::Sqlite { operation: "commit a group", source: again(error) });
         }
         for job in group {
-            let answer = if is_full(error) {
-                StoreError::Full
-            } else if fatal {
+            let answer = if fatal {
                 StoreError::Failed
+            } else if is_full(error) {
+                StoreError::Full
             } else {
-                let source = rusqlite::Error::SqliteFailure(
-                    error.sqlite_error().copied().unwrap_or(rusqlite::ffi::Error::new(0)),
-                    Some(error.to_string()),
-                );
-                StoreError::Sqlite { operation: "commit a group", source }
+                StoreError::Sqlite { operation: "commit a group", source: again(error) }
             };
             let _ = job.answer.send(Err(answer));
         }
+    }
+
+    /// Ends all writing: nothing more is tried on this connection, not even moving the log when it closes,
+    /// since after a failed fsync a second one that succeeds proves nothing.
+    fn fail(&mut self, error: &StoreError) {
+        self.failed = true;
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        (self.on_failure)(error);
     }
 
     /// One transaction for the whole group. An error of a single unit is its own outcome; an error that
@@ -174,8 +190,7 @@ impl Writer {
                 if let StoreError::Sqlite { source, .. } = error
                     && (is_fatal(source) || self.connection.is_autocommit())
                 {
-                    let code = source.sqlite_error().copied().unwrap_or(rusqlite::ffi::Error::new(0));
-                    return Err(rusqlite::Error::SqliteFailure(code, Some(source.to_string())));
+                    return Err(again(source));
                 }
                 if matches!(error, StoreError::Full) {
                     let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);

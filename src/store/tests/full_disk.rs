@@ -10,14 +10,16 @@ use std::path::Path;
 const TEST: &str = "full_disk::a_full_disk_refuses_changes_until_there_is_space_and_loses_none";
 /// The exit code that says that the small disk could not be made.
 const NO_DISK: i32 = 97;
-const MOUNT: &str = "mount -t tmpfs -o size=6m,mode=0700 tmpfs \"$0\" || exit 97; exec \"$@\"";
+const MOUNT: &str = "mount -t tmpfs -o size=8m,mode=0700 tmpfs \"$0\" || exit 97; exec \"$@\"";
 
 /// Fills the disk with beads of one size, then makes room, and checks everything at each step.
 async fn fill_and_free(directory: &Path, size: usize) {
     std::fs::create_dir(directory).unwrap();
-    prepare(directory);
-    let ballast = directory.join("ballast");
-    std::fs::write(&ballast, vec![7_u8; 1_500_000]).unwrap();
+    prepare(directory).await;
+    let ballast = ["first", "second"].map(|name| directory.join(name));
+    for part in &ballast {
+        std::fs::write(part, vec![7_u8; 1_500_000]).unwrap();
+    }
     let heard = Heard::default();
     let store = Store::open(options(directory, &heard)).unwrap();
     let description = "x".repeat(size);
@@ -45,39 +47,30 @@ async fn fill_and_free(directory: &Path, size: usize) {
         refused_in_all += refused;
         assert_eq!(whole_beads(&store).await, answered, "full, {size} bytes, round {round}");
         assert_eq!(heard.events().len(), answered.len() * 3, "published is what was committed");
-        match round {
-            0 => std::fs::remove_file(&ballast).unwrap(),
-            1 => remove_padding(directory),
-            _ => {}
-        }
-        if round < 2 {
+        if let Some(part) = ballast.get(round) {
+            std::fs::remove_file(part).unwrap();
             number += 1;
             let id = format!("b{number}");
             store.commit(whole(&id, &description)).await.unwrap_or_else(|e| panic!("with space: {e:?}"));
             answered.insert(id);
             assert_eq!(whole_beads(&store).await, answered, "freed, {size} bytes, round {round}");
             // From here to the next filling the disk is filled by somebody else, to the last byte.
-            pad(directory);
+            pad(&directory.join(format!("padding{round}")));
         }
     }
     assert!(refused_in_all >= 15 && !answered.is_empty());
     assert_eq!(heard.failures(), Vec::<String>::new(), "a full disk is no failure");
     store.close();
-    std::fs::remove_file(directory.join("padding")).ok();
     let store = Store::open(options(directory, &Heard::default())).unwrap();
     assert_eq!(whole_beads(&store).await, answered, "after reopening");
     store.close();
 }
 
 /// Takes all the space that is left.
-fn pad(directory: &Path) {
+fn pad(path: &Path) {
     use std::io::Write;
-    let mut file = std::fs::File::create(directory.join("padding")).unwrap();
+    let mut file = std::fs::File::create(path).unwrap();
     while file.write_all(&[7; 512]).is_ok() {}
-}
-
-fn remove_padding(directory: &Path) {
-    std::fs::remove_file(directory.join("padding")).unwrap();
 }
 
 #[test]

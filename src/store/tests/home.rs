@@ -64,6 +64,7 @@ pub fn options(directory: &Path, heard: &Heard) -> Options {
         directory: directory.to_owned(),
         readers: 2,
         group_max: 256,
+        queue_max: 4096,
         now: Timestamp::from_millis(0),
         publish: Box::new(move |events| published.lock().unwrap().extend(events)),
         on_failure: Box::new(move |error| failures.lock().unwrap().push(error.to_string())),

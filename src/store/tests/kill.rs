@@ -59,15 +59,12 @@ pub async fn whole_beads(store: &Store) -> BTreeSet<String> {
 }
 
 /// Makes the database with its project and the bead that all others are related to.
-pub fn prepare(directory: &Path) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        let store = Store::open(options(directory, &Heard::default())).unwrap();
-        let mut unit = with_project();
-        unit.create(&bead(ROOT), Change::Bead);
-        store.commit(unit).await.unwrap();
-        store.close();
-    });
+pub async fn prepare(directory: &Path) {
+    let store = Store::open(options(directory, &Heard::default())).unwrap();
+    let mut unit = with_project();
+    unit.create(&bead(ROOT), Change::Bead);
+    store.commit(unit).await.unwrap();
+    store.close();
 }
 
 /// The child: four at a time commit without end, and say each answer.
@@ -117,7 +114,7 @@ fn every_answered_unit_survives_thirty_kills_and_none_is_half_there() {
     eprintln!("to repeat: {SEED}={seed}");
     let mut dice = Dice(seed);
     let home = tempfile::tempdir().unwrap();
-    prepare(home.path());
+    runtime.block_on(prepare(home.path()));
     let test = "kill::every_answered_unit_survives_thirty_kills_and_none_is_half_there";
     let mut answered: BTreeSet<String> = BTreeSet::new();
     for kill in 0..KILLS {

@@ -29,10 +29,10 @@ async fn pages_of_any_size_give_every_row_once_in_order_even_with_odd_ids_and_eq
     let store = home.open();
     let mut unit = with_project();
     let mut rows = Vec::new();
-    for number in 0..30_u8 {
+    for number in 0..30_u16 {
         // Imported ids may hold anything, the cursor's own separator included.
         let id = format!("b~{}~{}", number % 7, (number * 11) % 30);
-        let row = Bead { priority: number % 5, created_at: at(i64::from(number / 8)), ..bead(&id) };
+        let row = Bead { priority: u8::try_from(number % 5).unwrap(), created_at: at(i64::from(number / 8)), ..bead(&id) };
         unit.create(&row, Change::Bead);
         rows.push(row);
     }

@@ -1,0 +1,148 @@
+//! People decide: critical beads, questions of agents, failed attempts, deadlines.
+
+use crate::stage::{Stage, manual, me};
+use arbiter_actors::{Delivery, Fault, Handles, Settings};
+use arbiter_core::agent;
+use arbiter_core::agent_change::NewAgent;
+use arbiter_core::bead::{Claimant, Status};
+use arbiter_core::decision::{self, Decision, Purpose};
+use arbiter_core::decision_change::NewDecision;
+use arbiter_core::event::{EventFilter, TypePattern};
+use arbiter_core::ids::{AgentId, BeadId};
+use arbiter_testkit::{Reply, Script};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+async fn asked(h: &Handles, bead: &str) -> Decision {
+    let filter =
+        EventFilter { types: TypePattern::parse_list("decision.created").unwrap(), ..EventFilter::default() };
+    let mut events = h.bus.subscribe(filter, Some(0)).await.unwrap();
+    let wait = async {
+        loop {
+            let Delivery::Event(event) = events.next().await else { panic!("the stream ended") };
+            if event.data["bead_id"] == bead {
+                return h.store.decision(event.subject.clone()).await.unwrap().unwrap();
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("nobody was asked")
+}
+
+fn quick() -> Settings {
+    Settings { kdf_iterations: 100_000, backoff_base: Duration::from_millis(1), ..Settings::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_critical_bead_waits_for_a_person_and_then_is_done() {
+    let mut stage = Stage::new().await;
+    stage.furnish(Script::default(), &["one"]).await;
+    stage.bead("urgent", 0, &[]).await;
+    let h = stage.h().clone();
+    let decision = asked(&h, "urgent").await;
+    assert_eq!(decision.purpose, Purpose::Approval);
+    let why = h.dispatcher.why(&BeadId::known("urgent")).await.unwrap();
+    assert!(why[0].contains("waits for the decision"), "{why:?}");
+    let refused = h.decisions.decide(&me(), &decision.id, "maybe".into(), None).await;
+    assert!(matches!(refused, Err(Fault::Refused(_))));
+    h.decisions.decide(&me(), &decision.id, "approve".into(), None).await.unwrap();
+    stage.until("urgent", Status::Closed).await;
+    let twice = h.decisions.decide(&me(), &decision.id, "deny".into(), None).await;
+    assert!(matches!(twice, Err(Fault::Refused(_))));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agents_question_blocks_its_bead_until_it_is_answered_and_is_in_the_next_prompt() {
+    let mut stage = Stage::new().await;
+    let script = Script::answering(|chat| {
+        if chat.number == 1 {
+            Reply::tool("ask_decision", json!({"question": "Which colour?", "options": ["red", "blue"]}))
+        } else {
+            Reply::tool("finish", json!({"summary": "painted"}))
+        }
+    });
+    let provider = stage.furnish(script, &["one"]).await;
+    stage.bead("paint", 2, &[]).await;
+    let h = stage.h().clone();
+    let decision = asked(&h, "paint").await;
+    stage.until("paint", Status::Blocked).await;
+    h.decisions.decide(&me(), &decision.id, "blue".into(), Some("it suits".into())).await.unwrap();
+    stage.until("paint", Status::Closed).await;
+    let last = provider.requests().into_iter().rfind(|r| r.path.ends_with("completions")).unwrap();
+    let prompt = last.body["messages"][1]["content"].as_str().unwrap().to_owned();
+    assert!(prompt.contains("Which colour?: blue (it suits)"), "{prompt}");
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_failed_attempts_block_the_bead_and_ask_a_person_with_the_evidence() {
+    let mut stage = Stage::with(quick(), Arc::new(arbiter_actors::SystemClock)).await;
+    let script = Script::answering(|_| Reply::error(400, "the request makes no sense"));
+    let provider = stage.furnish(script, &["one"]).await;
+    stage.bead("hopeless", 2, &[]).await;
+    let h = stage.h().clone();
+    let decision = asked(&h, "hopeless").await;
+    assert_eq!((decision.purpose, provider.chat_count()), (Purpose::Attempts, 3));
+    assert!(decision.question.contains("failed 3 times"), "{}", decision.question);
+    stage.until("hopeless", Status::Blocked).await;
+    h.decisions.decide(&me(), &decision.id, "close".into(), None).await.unwrap();
+    stage.until("hopeless", Status::Closed).await;
+    let agent = h.store.agent("one".into()).await.unwrap().unwrap();
+    assert_eq!(agent.status, agent::Status::Idle);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_times_out_after_forty_eight_hours_also_across_a_restart() {
+    let clock = manual();
+    let mut stage = Stage::with(quick(), Arc::new(clock.clone())).await;
+    stage.furnish(Script::default(), &[]).await;
+    let decision = stage.h().decisions.create(&me(), NewDecision::question("p", "Well?")).await.unwrap();
+    clock.advance(Duration::from_secs(47 * 3600));
+    stage.stop().await;
+    stage.start().await;
+    let h = stage.h().clone();
+    let row = h.store.decision(decision.id.to_string()).await.unwrap().unwrap();
+    assert_eq!(row.status, decision::Status::Pending);
+    let filter =
+        EventFilter { types: TypePattern::parse_list("decision.timeout").unwrap(), ..EventFilter::default() };
+    let mut events = h.bus.subscribe(filter, None).await.unwrap();
+    clock.advance(Duration::from_secs(3601));
+    let told = tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("nothing happened");
+    assert!(matches!(told, Delivery::Event(event) if event.subject == decision.id.as_str()));
+    let late = h.decisions.decide(&me(), &decision.id, "yes".into(), None).await;
+    assert!(matches!(late, Err(Fault::Refused(_))));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_lease_gives_the_bead_back_and_its_token_no_longer_counts() {
+    let clock = manual();
+    let mut stage = Stage::with(quick(), Arc::new(clock.clone())).await;
+    stage.furnish(Script::default(), &[]).await;
+    stage.bead("b", 2, &[]).await;
+    let h = stage.h().clone();
+    let new = NewAgent {
+        id: Some("outside".into()),
+        name: "Outside".into(),
+        kind: Some(agent::Kind::External),
+        ..NewAgent::default()
+    };
+    h.agents.create(&me(), new).await.unwrap();
+    let bead = BeadId::known("b");
+    let claimant = Claimant::Agent(AgentId::known("outside"));
+    let lease = h.beads.claim(&me(), &bead, claimant, Some(10)).await.unwrap().lease.unwrap();
+    clock.advance(Duration::from_secs(9));
+    let renewed = h.beads.heartbeat(&bead, lease.token.clone()).await.unwrap();
+    assert!(renewed.expires_at > lease.expires_at);
+    clock.advance(Duration::from_secs(11));
+    stage.until("b", Status::Open).await;
+    let stale = h.beads.heartbeat(&bead, lease.token.clone()).await;
+    assert!(matches!(stale, Err(Fault::Refused(_))), "{stale:?}");
+    let agent = h.store.agent("outside".into()).await.unwrap().unwrap();
+    assert_eq!((agent.status, agent.current_bead), (agent::Status::Idle, None));
+    let row = h.store.bead("b".into()).await.unwrap().unwrap();
+    assert_eq!(row.attempts, 1);
+    stage.stop().await;
+}

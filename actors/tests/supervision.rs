@@ -1,0 +1,195 @@
+//! A panic anywhere is answered, the actor comes back from the store, the others do not notice.
+
+use crate::stage::{ParseId, Stage, me};
+use arbiter_actors::{Fault, Settings, SystemClock};
+use arbiter_core::agent;
+use arbiter_core::agent_change::AgentPatch;
+use arbiter_core::bead::{Claimant, Status};
+use arbiter_core::decision_change::NewDecision;
+use arbiter_core::event::EventFilter;
+use arbiter_core::ids::{AgentId, BeadId, DecisionId, ProjectId};
+use arbiter_core::project_change::ProjectPatch;
+use arbiter_core::provider_change::ProviderPatch;
+use arbiter_testkit::Script;
+use secrecy::SecretString;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The time within which an actor is back.
+const BACK_WITHIN: Duration = Duration::from_millis(100);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
+    let mut stage = Stage::new().await;
+    stage.furnish(Script::default(), &[]).await;
+    let h = stage.h().clone();
+    stage.bead("b", 2, &[]).await;
+    let agent = arbiter_core::agent_change::NewAgent {
+        id: Some("a".into()),
+        name: "A".into(),
+        kind: Some(agent::Kind::External),
+        ..Default::default()
+    };
+    h.agents.create(&me(), agent).await.unwrap();
+    let asked = h.decisions.create(&me(), NewDecision::question("p", "Which?")).await.unwrap();
+    let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
+
+    let (bead, agent, project) = (BeadId::known("b"), AgentId::known("a"), ProjectId::known("p"));
+    let decision = DecisionId::known(asked.id.as_str());
+    let provider = "scripted".parse_id();
+    for kind in ["bead", "agent", "project", "provider", "heartbeat", "vault", "decision"] {
+        let id = match kind {
+            "bead" => "b",
+            "agent" => "a",
+            "project" => "p",
+            "decision" => decision.as_str(),
+            "vault" => "main",
+            _ => "scripted",
+        };
+        let touch = async || -> Result<(), Fault> {
+            match kind {
+                "bead" => drop(h.beads.comment(&me(), &bead, "hello".into()).await?),
+                "agent" => {
+                    let patch = AgentPatch { description: Some("new".into()), ..AgentPatch::default() };
+                    drop(h.agents.update(&me(), &agent, patch).await?);
+                }
+                "project" => drop(h.projects.update(&me(), &project, ProjectPatch::default()).await?),
+                "provider" => {
+                    drop(h.providers.update(&me(), &provider, ProviderPatch::default(), None).await?);
+                }
+                "heartbeat" => drop(h.providers.heartbeat(&provider).await?),
+                "vault" => {
+                    let wrong = SecretString::from("wrong");
+                    match h.vault.unlock(&me(), wrong).await {
+                        // Unlocked already: the refusal is the answer of a living actor.
+                        Err(Fault::Refused(_)) => {}
+                        other => drop(other?),
+                    }
+                }
+                _ => match h.decisions.decide(&me(), &decision, String::new(), None).await {
+                    Ok(_) | Err(Fault::Refused(_)) => {}
+                    Err(fault) => return Err(fault),
+                },
+            }
+            Ok(())
+        };
+        h.inject().panic(kind, id, 1);
+        let crashed = touch().await;
+        assert!(matches!(crashed, Err(Fault::Crashed { .. })), "{kind}: {crashed:?}");
+        let since = Instant::now();
+        touch().await.unwrap_or_else(|fault| panic!("{kind} is not back: {fault}"));
+        assert!(since.elapsed() < BACK_WITHIN, "{kind} took {:?}", since.elapsed());
+        // Its siblings and the stream go on: the restart is told.
+        loop {
+            let arbiter_actors::Delivery::Event(event) = events.next().await else {
+                panic!("the stream ended")
+            };
+            if event.kind.as_str() == "actor.restarted" {
+                assert_eq!((event.data["kind"].as_str(), event.subject.as_str()), (Some(kind), id));
+                break;
+            }
+        }
+    }
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bus_and_the_dispatcher_come_back_without_losing_an_event_or_a_bead() {
+    let mut stage = Stage::new().await;
+    stage.furnish(Script::default(), &["one"]).await;
+    let h = stage.h().clone();
+    let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
+    let first = events.position() + 1;
+    for round in 0..3 {
+        h.inject().panic("event_bus", "main", 1);
+        h.inject().panic("dispatcher", "main", 1);
+        stage.bead(&format!("b{round}"), 2, &[]).await;
+        stage.until(&format!("b{round}"), Status::Closed).await;
+    }
+    let (_, last) = h.store.event_bounds().await.unwrap();
+    for expected in first..=last {
+        let arbiter_actors::Delivery::Event(event) = events.next().await else { panic!("the stream ended") };
+        assert_eq!(event.seq, expected);
+    }
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_fails_too_often_is_blocked_with_the_reason() {
+    let mut stage = Stage::new().await;
+    stage.furnish(Script::default(), &["one"]).await;
+    let h = stage.h().clone();
+    let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
+    h.inject().panic("agent", "one", 6);
+    let id = AgentId::known("one");
+    for _ in 0..6 {
+        let crashed = h.agents.update(&me(), &id, AgentPatch::default()).await;
+        assert!(matches!(crashed, Err(Fault::Crashed { .. })), "{crashed:?}");
+    }
+    loop {
+        let arbiter_actors::Delivery::Event(event) = events.next().await else { panic!("the stream ended") };
+        if event.kind.as_str() == "agent.status_change" && event.data["new"] == "blocked" {
+            break;
+        }
+    }
+    let row = h.store.agent("one".into()).await.unwrap().unwrap();
+    assert!(row.status_reason.unwrap().starts_with("crash-loop"));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_beyond_the_mailbox_is_answered_busy() {
+    let settings = Settings { mailbox: 4, kdf_iterations: 100_000, ..Settings::default() };
+    let mut stage = Stage::with(settings, Arc::new(SystemClock)).await;
+    stage.furnish(Script::default(), &[]).await;
+    stage.bead("b", 2, &[]).await;
+    let h = stage.h().clone();
+    let calls = (0..64).map(|_| {
+        let h = h.clone();
+        tokio::spawn(async move { h.beads.comment(&me(), &BeadId::known("b"), "x".into()).await })
+    });
+    let outcomes = futures_util::future::join_all(calls).await;
+    let done = outcomes.iter().filter(|o| matches!(o, Ok(Ok(_)))).count();
+    let busy = outcomes.iter().filter(|o| matches!(o, Ok(Err(Fault::Busy(_))))).count();
+    assert_eq!(done + busy, 64);
+    assert!(done >= 4 && busy > 0, "{done} done, {busy} busy");
+    let comments = h.store.bead_comments("b".into(), arbiter_store::PageRequest { limit: 100, cursor: None });
+    assert_eq!(comments.await.unwrap().items.len(), done);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_that_nobody_addresses_is_let_go_and_a_held_bead_is_not() {
+    let clock = crate::stage::manual();
+    let mut stage =
+        Stage::with(Settings { kdf_iterations: 100_000, ..Settings::default() }, Arc::new(clock.clone()))
+            .await;
+    stage.furnish(Script::default(), &[]).await;
+    let h = stage.h().clone();
+    stage.bead("held", 2, &[]).await;
+    stage.bead("idle", 2, &[]).await;
+    let agent = arbiter_core::agent_change::NewAgent {
+        id: Some("outside".into()),
+        name: "Outside".into(),
+        kind: Some(agent::Kind::External),
+        ..Default::default()
+    };
+    h.agents.create(&me(), agent).await.unwrap();
+    let claimant = Claimant::Agent(AgentId::known("outside"));
+    h.beads.claim(&me(), &BeadId::known("held"), claimant, Some(3600)).await.unwrap();
+    h.beads.comment(&me(), &BeadId::known("idle"), "x".into()).await.unwrap();
+    let beads = async || {
+        let status = h.orchestrator.status().await.unwrap();
+        status.actors.into_iter().find(|(kind, _)| kind == "bead").unwrap().1
+    };
+    assert_eq!(beads().await, 2);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while beads().await != 1 {
+        clock.advance(Duration::from_secs(61));
+        tokio::task::yield_now().await;
+        assert!(Instant::now() < deadline, "the idle actor stays");
+    }
+    // Addressed again it is there again.
+    h.beads.comment(&me(), &BeadId::known("idle"), "y".into()).await.unwrap();
+    stage.stop().await;
+}

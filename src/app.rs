@@ -1,0 +1,19 @@
+//! The composition root: builds organs, actors and edges, and knows the order of start and end.
+//!
+//! Owns the process: its privileges, its signals, its files in the data directory besides those of store
+//! and vault. Everything it builds knows nothing of it.
+
+mod admin_token;
+mod cast_settings;
+mod demo;
+mod demo_provider;
+mod error;
+mod logging;
+mod process;
+mod serve;
+mod server_file;
+
+pub use cast_settings::cast_settings;
+pub use demo::{DemoOptions, demo};
+pub use error::StartError;
+pub use serve::{ServeOptions, serve};

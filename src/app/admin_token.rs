@@ -1,0 +1,32 @@
+//! The first token: made once, for whoever may read the data directory.
+
+use crate::app::error::StartError;
+use crate::app::server_file::write_private;
+use arbiter_actors::{Caller, Handles, NewToken};
+use arbiter_core::token::Role;
+use secrecy::{ExposeSecret, SecretString};
+use std::path::{Path, PathBuf};
+
+/// The file that holds it.
+pub const FILE: &str = "admin-token";
+
+/// Makes the admin token when there is no token at all. The file comes first: a token that nobody can read
+/// would lock everybody out, a file without its token is written anew by the next start.
+pub async fn ensure(handles: &Handles, directory: &Path) -> Result<Option<(PathBuf, SecretString)>, StartError> {
+    let tokens = handles.store.tokens().await.map_err(|error| StartError::Token(error.into()))?;
+    if !tokens.is_empty() {
+        return Ok(None);
+    }
+    let text = handles.tokens.draw();
+    let path = directory.join(FILE);
+    write_private(&path, text.expose_secret().as_bytes())?;
+    let new = NewToken {
+        name: "admin".to_owned(),
+        role: Role::Admin,
+        user: Some("admin".to_owned()),
+        agent_id: None,
+        expires_at: None,
+    };
+    handles.tokens.accept(&Caller::system(), new, &text).await.map_err(StartError::Token)?;
+    Ok(Some((path, text)))
+}

@@ -1,0 +1,53 @@
+//! The configuration as the actors need it.
+
+use crate::config::Settings;
+use arbiter_actors::PublicHttp;
+use std::time::Duration;
+
+/// The actors' part of the configuration.
+pub fn cast_settings(settings: &Settings) -> arbiter_actors::Settings {
+    let ms = Duration::from_millis;
+    let (actors, dispatch) = (&settings.actors, &settings.dispatch);
+    arbiter_actors::Settings {
+        threads: actors.threads,
+        mailbox: actors.mailbox,
+        idle_retire: ms(actors.idle_retire_ms),
+        restart_limit: usize::try_from(actors.restart_limit).unwrap_or(usize::MAX),
+        restart_window: ms(actors.restart_window_ms),
+        bus_buffer: settings.events.buffer,
+        events_kept_for: Duration::from_secs(u64::from(settings.events.retention_days) * 86_400),
+        events_kept: settings.events.retention_max,
+        kdf_iterations: settings.vault.kdf_iterations,
+        auto_lock: Duration::from_secs(settings.vault.auto_lock_sec),
+        heartbeat_interval: ms(settings.providers.heartbeat_interval_ms),
+        heartbeat_timeout: ms(settings.providers.heartbeat_timeout_ms),
+        call_deadline: ms(settings.providers.call_deadline_ms),
+        idle_timeout: ms(settings.providers.idle_timeout_ms),
+        public_http: match settings.providers.allow_public_http {
+            true => PublicHttp::Allowed,
+            false => PublicHttp::Refused,
+        },
+        max_parallel: dispatch.max_parallel,
+        attempts_max: dispatch.attempts_max,
+        backoff_base: ms(dispatch.backoff_base_ms),
+        backoff_max: ms(dispatch.backoff_max_ms),
+        lease_ttl: Duration::from_secs(dispatch.lease_ttl_sec),
+        max_steps: dispatch.max_steps,
+        approvals_per_project: u64::try_from(dispatch.p0_decisions_per_project).unwrap_or(u64::MAX),
+        decision_timeout: Duration::from_secs(settings.decisions.timeout_sec),
+        store_readers: settings.store.readers,
+        store_group_max: settings.store.group_commit_max,
+        store_queue_max: settings.store.queue_max,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_configuration_is_the_actors_own_default() {
+        let mapped = cast_settings(&Settings::default());
+        assert_eq!(format!("{mapped:?}"), format!("{:?}", arbiter_actors::Settings::default()));
+    }
+}

@@ -1,0 +1,101 @@
+//! Why the server did not start, or ended with an error.
+
+use arbiter_actors::{Fault, VaultFault};
+use arbiter_store::{LockError, StoreError};
+use arbiter_vault::VaultError;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why the server did not start, or ended with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] LockError),
+    /// The cast did not start.
+    #[error("the server cannot start")]
+    Cast(#[source] arbiter_actors::StartError),
+    /// The key file cannot be used.
+    #[error("the key file cannot be used")]
+    Vault(#[source] VaultError),
+    /// The password is wrong.
+    #[error("the password does not open the vault; nothing was changed")]
+    WrongPassword,
+    /// The vault could not be unlocked.
+    #[error("the vault cannot be unlocked")]
+    Unlock(#[source] Fault),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The first token could not be made.
+    #[error("the admin token cannot be made")]
+    Token(#[source] Fault),
+    /// The process could not be set up.
+    #[error("cannot {operation}")]
+    Process {
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The database can no longer be trusted.
+    #[error("the database failed; no further change was acknowledged. Check the disk and start again")]
+    StoreFailed,
+    /// The demonstration could not be set up.
+    #[error("the demonstration cannot be set up")]
+    Demo(#[source] Fault),
+}
+
+impl StartError {
+    /// The exit code of the process: 1 failed, 74 I/O, 75 directory held, 77 refused, 78 configuration.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Directory(LockError::Held(_)) => 75,
+            Self::Directory(LockError::TooOpen { .. } | LockError::Foreign { .. }) | Self::WrongPassword => 77,
+            Self::Vault(VaultError::Permissions { .. })
+            | Self::Cast(arbiter_actors::StartError::Vault(VaultError::Permissions { .. })) => 77,
+            Self::Cast(arbiter_actors::StartError::Store(StoreError::Schema(_))) => 78,
+            Self::Directory(LockError::Io { .. })
+            | Self::Listen { .. }
+            | Self::File { .. }
+            | Self::StoreFailed
+            | Self::Cast(_) => 74,
+            Self::Vault(_) | Self::Unlock(_) | Self::Token(_) | Self::Process { .. } | Self::Demo(_) => 1,
+        }
+    }
+}
+
+impl StartError {
+    /// Why the vault did not open.
+    pub(crate) fn unlocking(fault: Fault) -> Self {
+        match fault {
+            Fault::Vault(VaultFault::WrongPassword) => Self::WrongPassword,
+            other => Self::Unlock(other),
+        }
+    }
+}
+
+impl From<arbiter_actors::StartError> for StartError {
+    fn from(error: arbiter_actors::StartError) -> Self {
+        match error {
+            arbiter_actors::StartError::Vault(error) => Self::Vault(error),
+            other => Self::Cast(other),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The log: to stderr for people or programs, and its warnings and errors as events.
+
+use crate::config::{Log, LogFormat};
+use arbiter_actors::{Caller, Handles, LogLine};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// Lines that may wait to become events; more are only in the log.
+const WAITING: usize = 64;
+/// The least time between two lines that become events.
+const PACE: Duration = Duration::from_millis(200);
+
+struct Line {
+    level: Level,
+    target: String,
+    message: String,
+}
+
+static LINES: OnceLock<mpsc::Sender<Line>> = OnceLock::new();
+
+/// Starts the log of this process; a second call changes nothing.
+pub fn start(settings: &Log) {
+    let mut directives = settings.level.as_str().to_owned();
+    let targets = &settings.targets;
+    for (name, level) in [
+        ("workflow", targets.workflow),
+        ("activity", targets.activity),
+        ("event_bus", targets.event_bus),
+        ("integration", targets.integration),
+    ] {
+        // Writing to a String does not fail.
+        let _ = write!(directives, ",{name}={}", level.as_str());
+    }
+    let base = tracing_subscriber::registry().with(EnvFilter::new(directives)).with(ToEvents);
+    let to_stderr = fmt::layer().with_writer(std::io::stderr);
+    // A log that is there already (in a test) is kept.
+    let _ = match settings.format {
+        LogFormat::Text => base.with(to_stderr.with_ansi(false)).try_init(),
+        LogFormat::Json => base.with(to_stderr.json()).try_init(),
+    };
+}
+
+/// From now on warnings and errors become `log.message` events as well, at a bounded pace.
+pub fn publish(handles: Handles) {
+    let (lines, mut queue) = mpsc::channel::<Line>(WAITING);
+    if LINES.set(lines).is_err() {
+        return;
+    }
+    tokio::spawn(async move {
+        while let Some(line) = queue.recv().await {
+            let data = json!({"level": line.level.as_str().to_lowercase(), "message": line.message});
+            let line = LogLine { source: "log", project_id: None, subject: line.target, data };
+            // The line is in the log already; a store that fails has louder voices.
+            let _ = handles.bus.log(&Caller::system(), line).await;
+            tokio::time::sleep(PACE).await;
+        }
+    });
+}
+
+/// Hands warnings and errors on.
+struct ToEvents;
+
+impl<S: Subscriber> Layer<S> for ToEvents {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let about = event.metadata();
+        if *about.level() > Level::WARN {
+            return;
+        }
+        if let Some(lines) = LINES.get() {
+            let mut text = Text::default();
+            event.record(&mut text);
+            let message = redacted(&text.0);
+            // A full queue means that too much is said at once; the log has it.
+            let _ = lines.try_send(Line { level: *about.level(), target: about.target().to_owned(), message });
+        }
+    }
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if !self.0.is_empty() {
+            self.0.push(' ');
+        }
+        let _ = match field.name() {
+            "message" => write!(self.0, "{value:?}"),
+            name => write!(self.0, "{name}={value:?}"),
+        };
+    }
+}
+
+/// Words that look like credentials become `[redacted]`. Nothing of ours logs one; this is for texts that
+/// others wrote.
+fn redacted(text: &str) -> String {
+    let secret = |word: &str| {
+        let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        ["sk-", "arb_", "key-", "ghp_", "xox"].iter().any(|head| word.starts_with(head)) && word.len() > 12
+    };
+    let words = text.split(' ').map(|word| if secret(word) { "[redacted]" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_credential_is_redacted() {
+        assert_eq!(redacted("got sk-1234567890abcdef. bad"), "got [redacted] bad");
+        assert_eq!(redacted("the key of provider-1 is bad"), "the key of provider-1 is bad");
+    }
+}

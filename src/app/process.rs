@@ -1,0 +1,27 @@
+//! What the process may do and leave behind.
+
+use crate::app::error::StartError;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+
+/// Files are ours alone, and no core file or debugger of the same user sees our memory.
+pub fn harden() -> Result<(), StartError> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let fail = |operation| move |errno: rustix::io::Errno| StartError::Process { operation, source: errno.into() };
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(Resource::Core, none).map_err(fail("switch core files off"))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(fail("close the process to debuggers"))
+}
+
+/// Ends with the first signal that asks the process to end.
+pub async fn asked_to_end() -> Result<(), StartError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let fail = |source| StartError::Process { operation: "listen for signals", source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

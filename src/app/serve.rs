@@ -1,0 +1,165 @@
+//! The server: everything is started in order, and ended in the opposite one.
+
+use crate::app::error::StartError;
+use crate::app::{admin_token, cast_settings, logging, process, server_file};
+use crate::config::Loaded;
+use crate::http;
+use arbiter_actors::{Caller, Cast, Handles, SystemClock, Unlocked};
+use arbiter_store::DirectoryLock;
+use secrecy::SecretString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+/// How long the end may take before the process leaves without the rest.
+const END_WITHIN: Duration = Duration::from_secs(9);
+
+/// What a server is started with.
+pub struct ServeOptions {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// The settings.
+    pub loaded: Loaded,
+    /// The vault's password; without it the server starts locked.
+    pub password: Option<SecretString>,
+}
+
+/// Runs a server until it is asked to end.
+///
+/// # Errors
+/// [`StartError`]; its exit code is the process's.
+pub fn serve(options: ServeOptions) -> Result<(), StartError> {
+    process::harden()?;
+    logging::start(&options.loaded.settings.log);
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(async {
+        let server = Server::start(&options.data_dir, options.loaded, options.password).await?;
+        say(&format!("listening on {}", server.url));
+        server.run(process::asked_to_end()).await
+    });
+    // What still runs belongs to nobody any more.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The runtime on which HTTP, runs and calls live.
+pub fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| StartError::Process { operation: "start the runtime", source })
+}
+
+/// One line on stdout. A reader that is gone does not stop a server.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// A started server.
+pub struct Server {
+    /// Where it listens.
+    pub url: String,
+    /// What can be done with it from inside.
+    pub handles: Handles,
+    cast: Cast,
+    context: http::Context,
+    listener: TcpListener,
+    directory: PathBuf,
+    failed: mpsc::Receiver<()>,
+}
+
+impl Server {
+    /// Starts everything; requests are answered once it runs.
+    pub async fn start(
+        directory: &Path,
+        loaded: Loaded,
+        password: Option<SecretString>,
+    ) -> Result<Self, StartError> {
+        let lock = DirectoryLock::take(directory)?;
+        // The address first: a port in use is said before anything else is touched.
+        let address = loaded.settings.http.listen;
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+        let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        let (tell_failure, failed) = mpsc::channel(1);
+        let on_failure = move |error: &arbiter_store::StoreError| {
+            tracing::error!(error = describe(error), "the store has failed");
+            // One word is enough.
+            let _ = tell_failure.try_send(());
+        };
+        let settings = cast_settings(&loaded.settings);
+        let clock = Arc::new(SystemClock);
+        let cast = arbiter_actors::start(lock, settings, clock, Box::new(on_failure)).await?;
+        let handles = cast.handles.clone();
+        match prepare(&handles, directory, password).await {
+            Ok(()) => {}
+            Err(error) => {
+                cast.stop().await;
+                return Err(error);
+            }
+        }
+        logging::publish(handles.clone());
+        let url = format!("http://{bound}");
+        server_file::announce(directory, &url)?;
+        let context = http::Context::new(handles.clone(), loaded);
+        Ok(Self { url, handles, cast, context, listener, directory: directory.to_owned(), failed })
+    }
+
+    /// Serves until `end` ends, then stops in order. A failed store ends it at once.
+    pub async fn run(
+        self,
+        end: impl Future<Output = Result<(), StartError>> + Send + 'static,
+    ) -> Result<(), StartError> {
+        let Self { cast, context, listener, directory, mut failed, .. } = self;
+        let shutdown = async move {
+            if let Err(error) = end.await {
+                tracing::error!(error = describe(&error), "signals cannot be heard");
+                std::future::pending::<()>().await;
+            }
+        };
+        let serving = http::serve(context, listener, shutdown);
+        let outcome = tokio::select! {
+            outcome = serving => outcome,
+            _ = failed.recv() => return Err(StartError::StoreFailed),
+        };
+        server_file::withdraw(&directory);
+        if tokio::time::timeout(END_WITHIN, cast.stop()).await.is_err() {
+            tracing::warn!("the end took too long; the next start puts the rest right");
+        }
+        outcome.map_err(|source| StartError::Process { operation: "serve", source })
+    }
+}
+
+async fn prepare(
+    handles: &Handles,
+    directory: &Path,
+    password: Option<SecretString>,
+) -> Result<(), StartError> {
+    if let Some(password) = password {
+        match handles.vault.unlock(&Caller::system(), password).await {
+            Ok(Unlocked::Created) => tracing::info!("the vault is new; its password is the one just given"),
+            Ok(Unlocked::Opened) => tracing::info!("the vault is unlocked"),
+            Err(fault) => return Err(StartError::unlocking(fault)),
+        }
+    } else {
+        tracing::warn!("no password was given: the vault is locked until somebody unlocks it");
+    }
+    if let Some((path, _)) = admin_token::ensure(handles, directory).await? {
+        tracing::info!(path = %path.display(), "the admin token was written");
+    }
+    Ok(())
+}
+
+/// An error with its causes.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    text
+}

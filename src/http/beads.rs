@@ -1,0 +1,181 @@
+//! Beads: the work, as a collection and one by one.
+
+use crate::http::access::Access;
+use crate::http::bead_cache::Rendered;
+use crate::http::bead_forms::{BeadPatchBody, BeadView, NewBeadBody};
+use crate::http::bead_status;
+use crate::http::endpoint::{Kind, QueryField, number, text, word as word_field};
+use crate::http::page::PAGE;
+use crate::http::reply::to_json;
+use crate::http::vocabulary::Vocabulary;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_core::bead::{Bead, Status};
+use arbiter_core::bead_change::BeadPatch;
+use arbiter_core::ids::BeadId;
+use arbiter_core::token::Role;
+use arbiter_store::{BeadDetail, BeadFilter, BeadSort};
+use std::sync::atomic::Ordering;
+use warp::http::Method;
+
+const COLLECTION: &str = "/api/v1/beads";
+const ENTITY: &str = "/api/v1/beads/{id}";
+const FILTERS: &[QueryField] = &[
+    text("project_id", "Only those of this project"),
+    text("type", "Only those of this type"),
+    number("priority", "Only those of this priority"),
+    text("assigned_to", "Only those of this agent or person"),
+    text("tag", "Only those with this tag"),
+    text("parent", "Only the children of this bead"),
+    text("q", "Only those with this text in title or description"),
+];
+const MORE_FILTERS: &[QueryField] = &[
+    word_field("status", <Status as Vocabulary>::WORDS, "Only those with this status"),
+    QueryField { name: "ready", kind: Kind::Word(&["true"]), summary: "Only those that could be worked on now" },
+    word_field("sort", &["age", "priority"], "Oldest first (the default), or most urgent first"),
+];
+
+/// Listing, creating, showing, changing and deleting beads.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get(COLLECTION, list)
+            .query(FILTERS)
+            .query(MORE_FILTERS)
+            .query(PAGE)
+            .summary("Beads")
+            .answers::<Vec<BeadView>>(200),
+        Endpoint::with_body(Method::POST, COLLECTION, create)
+            .access(Access::Agent)
+            .summary("Create a bead with its dependencies")
+            .answers::<BeadView>(201),
+        Endpoint::get("/api/v1/beads/ready", ready)
+            .query(FILTERS)
+            .query(PAGE)
+            .summary("What could be worked on now, most urgent first")
+            .answers::<Vec<BeadView>>(200),
+        Endpoint::get(ENTITY, show).summary("One bead").answers::<BeadView>(200),
+        Endpoint::with_body(Method::PATCH, ENTITY, update)
+            .access(Access::Agent)
+            .summary("Change some of a bead's fields; a status runs the one trigger that leads there")
+            .answers::<BeadView>(200),
+        Endpoint::delete(ENTITY, remove)
+            .access(Access::Operator)
+            .summary("Delete a bead; its id is never given again")
+            .answers_plainly(204),
+    ]
+}
+
+/// The bead that the path names.
+pub fn id(call: &Call) -> BeadId {
+    BeadId::known(call.param("id"))
+}
+
+/// The row of the bead that the path names.
+pub async fn row(call: &Call) -> Result<Bead, ApiError> {
+    let found = call.handles().store.bead(call.param("id").to_owned()).await?;
+    found.ok_or_else(|| ApiError::not_found("bead", call.param("id")))
+}
+
+/// The answer that shows a bead.
+pub fn answer(call: &Call, detail: BeadDetail) -> Result<Reply, ApiError> {
+    let view = BeadView::new(detail, call.now());
+    Reply::entity(&view, view.revision)
+}
+
+/// An agent writes to beads that it holds or that are meant for it, and to a claimed one under its lease.
+///
+/// # Errors
+/// 403 for another's bead, 422 without a lease token.
+pub async fn check_own(call: &Call, lease_token: Option<&str>) -> Result<(), ApiError> {
+    if call.identity.role != Role::Agent {
+        return Ok(());
+    }
+    let bead = row(call).await?;
+    if bead.assigned_to.is_none() || bead.assigned_to != call.identity.agent_id {
+        let name = &call.identity.name;
+        return Err(ApiError::forbidden(format!("bead {} is not agent {name}'s", bead.id)));
+    }
+    if bead.status == Status::InProgress && lease_token.is_none() {
+        return Err(ApiError::field("lease_token", "is required of an agent for a claimed bead"));
+    }
+    Ok(())
+}
+
+fn filter(call: &Call) -> Result<BeadFilter, ApiError> {
+    let query = &call.query;
+    Ok(BeadFilter {
+        project_id: query.owned("project_id")?,
+        status: query.word("status", Status::parse)?,
+        bead_type: query.owned("type")?,
+        priority: query.parsed("priority")?,
+        assigned_to: query.owned("assigned_to")?,
+        tag: query.owned("tag")?,
+        parent: query.owned("parent")?,
+        text: query.owned("q")?,
+        ready_at: query.text("ready")?.map(|_| call.now()),
+        sort: match query.text("sort")? {
+            Some("priority") => BeadSort::Urgency,
+            _ => BeadSort::Age,
+        },
+    })
+}
+
+async fn list(call: Call) -> Result<Reply, ApiError> {
+    let filter = filter(&call)?;
+    listed(call, filter).await
+}
+
+async fn ready(call: Call) -> Result<Reply, ApiError> {
+    let filter = BeadFilter { ready_at: Some(call.now()), sort: BeadSort::Urgency, ..filter(&call)? };
+    listed(call, filter).await
+}
+
+async fn listed(call: Call, filter: BeadFilter) -> Result<Reply, ApiError> {
+    let now = call.now();
+    let page = call.handles().store.beads(filter, call.page()?).await?;
+    Reply::page::<_, BeadView>(&call, page.map(|detail| BeadView::new(detail, now)))
+}
+
+async fn create(call: Call, body: NewBeadBody) -> Result<Reply, ApiError> {
+    let detail = call.handles().beads.create(&call.caller()?, body.into()).await?;
+    let view = BeadView::new(detail, call.now());
+    Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(view.revision))
+}
+
+async fn show(call: Call) -> Result<Reply, ApiError> {
+    let (store, cache, id) = (&call.handles().store, call.context.beads(), call.param("id"));
+    // Before the bead is read: what is committed meanwhile makes the number a lower one than the bead's.
+    let seq = store.stats().last_seq.load(Ordering::Acquire);
+    let rendered = match cache.get(id, seq, || call.now()) {
+        Some(rendered) => rendered,
+        None => {
+            let found = store.bead_detail(id.to_owned()).await?;
+            let detail = found.ok_or_else(|| ApiError::not_found("bead", id))?;
+            let now = call.now();
+            let until = detail.bead.defer_until.filter(|until| *until > now);
+            let view = BeadView::new(detail, now);
+            let rendered = Rendered { body: to_json(&view)?, revision: view.revision, until };
+            cache.put(id, seq, rendered.clone());
+            rendered
+        }
+    };
+    Ok(Reply::rendered_json(rendered.body).with_revision(rendered.revision))
+}
+
+async fn update(call: Call, body: BeadPatchBody) -> Result<Reply, ApiError> {
+    check_own(&call, body.lease_token.as_deref()).await?;
+    if body.status.is_some() {
+        return bead_status::change(call, body).await;
+    }
+    if body.reason.is_some() {
+        return Err(ApiError::field("reason", "says why the status changes, and status is not given"));
+    }
+    let lease_token = body.lease_token.clone();
+    let patch = BeadPatch::from(body);
+    let changed = call.handles().beads.update(&call.caller()?, &id(&call), patch, lease_token).await?;
+    answer(&call, changed)
+}
+
+async fn remove(call: Call) -> Result<Reply, ApiError> {
+    call.handles().beads.delete(&call.caller()?, &id(&call)).await?;
+    Ok(Reply::no_content())
+}

@@ -1,0 +1,170 @@
+//! Providers as they are shown, with what they offer and how they have been.
+
+use crate::http::endpoint::{QueryField, number};
+use crate::http::vocabulary::{maybe_time, time, word};
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_core::ids::{KeyId, ProviderId};
+use arbiter_core::provider::{Provider, ProviderType, Status};
+use arbiter_core::time::Timestamp;
+use arbiter_providers::ModelInfo;
+use arbiter_store::Heartbeat;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+const LIMIT: &[QueryField] = &[number("limit", "The most entries, 1 to 1000; 100 by default")];
+
+/// A provider.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ProviderView {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    name: String,
+    /// Whose protocol it speaks.
+    #[serde(rename = "type")]
+    #[schemars(schema_with = "word::<ProviderType>")]
+    provider_type: ProviderType,
+    /// Its URL.
+    endpoint: String,
+    /// The model that calls use: the selected one, else the configured one.
+    model: Option<String>,
+    /// The model that was asked for.
+    configured_model: Option<String>,
+    /// The model that was chosen of what it offers.
+    selected_model: Option<String>,
+    /// Why that one.
+    selection_reason: Option<String>,
+    /// How good that one is, 0 to 1.
+    model_score: Option<f64>,
+    /// The GPU that one wants.
+    selected_gpu: Option<String>,
+    /// What it is for.
+    description: String,
+    /// Whether calls carry a key.
+    requires_key: bool,
+    /// The entry of the vault with that key.
+    key_id: Option<String>,
+    /// The most calls at one time.
+    max_concurrency: Option<u32>,
+    /// Tokens that fit into one call.
+    context_window: Option<u64>,
+    /// Price of a million tokens in, in US dollars.
+    price_input_per_mtok: Option<f64>,
+    /// Price of a million tokens out, in US dollars.
+    price_output_per_mtok: Option<f64>,
+    /// Words to find it by.
+    tags: Vec<String>,
+    /// How it is.
+    #[schemars(schema_with = "word::<Status>")]
+    status: Status,
+    /// Why, when that needs saying.
+    status_reason: Option<String>,
+    /// When it was last asked.
+    #[schemars(schema_with = "maybe_time")]
+    last_heartbeat_at: Option<Timestamp>,
+    /// How long the answer took, in milliseconds.
+    last_heartbeat_latency_ms: Option<u64>,
+    /// What went wrong.
+    last_heartbeat_error: Option<String>,
+    /// When it was registered.
+    #[schemars(schema_with = "time")]
+    created_at: Timestamp,
+    /// When it last changed.
+    #[schemars(schema_with = "time")]
+    updated_at: Timestamp,
+    /// Its revision.
+    pub revision: u64,
+}
+
+impl From<Provider> for ProviderView {
+    fn from(provider: Provider) -> Self {
+        Self {
+            model: provider.model().map(str::to_owned),
+            id: provider.id.as_str().to_owned(),
+            name: provider.name,
+            provider_type: provider.provider_type,
+            endpoint: provider.endpoint,
+            configured_model: provider.configured_model,
+            selected_model: provider.selected_model,
+            selection_reason: provider.selection_reason,
+            model_score: provider.model_score,
+            selected_gpu: provider.selected_gpu,
+            description: provider.description,
+            requires_key: provider.requires_key,
+            key_id: provider.key_id.as_ref().map(KeyId::to_string),
+            max_concurrency: provider.max_concurrency,
+            context_window: provider.context_window,
+            price_input_per_mtok: provider.price_input_per_mtok,
+            price_output_per_mtok: provider.price_output_per_mtok,
+            tags: provider.tags,
+            status: provider.status,
+            status_reason: provider.status_reason,
+            last_heartbeat_at: provider.last_heartbeat_at,
+            last_heartbeat_latency_ms: provider.last_heartbeat_latency_ms,
+            last_heartbeat_error: provider.last_heartbeat_error,
+            created_at: provider.created_at,
+            updated_at: provider.updated_at,
+            revision: provider.revision,
+        }
+    }
+}
+
+/// A model that a provider offers.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ModelView {
+    /// The provider's name of it.
+    id: String,
+    /// How many tokens prompt and answer may have together, where the provider tells.
+    context_window: Option<u64>,
+}
+
+impl From<ModelInfo> for ModelView {
+    fn from(model: ModelInfo) -> Self {
+        Self { id: model.id, context_window: model.context_window }
+    }
+}
+
+/// One beat of a provider.
+#[derive(Debug, Serialize, JsonSchema)]
+struct HeartbeatView {
+    /// When.
+    #[schemars(schema_with = "time")]
+    at: Timestamp,
+    /// How long it took, in milliseconds.
+    latency_ms: u64,
+    /// What went wrong.
+    error: Option<String>,
+}
+
+impl From<Heartbeat> for HeartbeatView {
+    fn from(beat: Heartbeat) -> Self {
+        Self { at: beat.at, latency_ms: beat.latency_ms, error: beat.error }
+    }
+}
+
+/// What a provider offers and how it has been.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/providers/{id}/models", models)
+            .summary("The models a provider offers, asked now")
+            .answers::<Vec<ModelView>>(200),
+        Endpoint::get("/api/v1/providers/{id}/heartbeats", heartbeats)
+            .query(LIMIT)
+            .summary("A provider's beats, newest first")
+            .answers::<Vec<HeartbeatView>>(200),
+    ]
+}
+
+async fn models(call: Call) -> Result<Reply, ApiError> {
+    let offered = call.handles().providers.models(&ProviderId::known(call.param("id"))).await?;
+    Reply::json(&offered.into_iter().map(ModelView::from).collect::<Vec<_>>())
+}
+
+async fn heartbeats(call: Call) -> Result<Reply, ApiError> {
+    let (id, store) = (call.param("id"), &call.handles().store);
+    if store.provider(id.to_owned()).await?.is_none() {
+        return Err(ApiError::not_found("provider", id));
+    }
+    let beats = store.heartbeats(id.to_owned(), call.page()?.limit).await?;
+    Reply::json(&beats.into_iter().map(HeartbeatView::from).collect::<Vec<_>>())
+}

@@ -1,0 +1,196 @@
+//! Arbiter inside another program: the same cast without the HTTP edge.
+
+use crate::app::{StartError, cast_settings};
+use crate::config::Settings;
+use arbiter_actors::{Caller, Cast, Delivery, Fault, Handles, Subscription, SystemClock};
+use arbiter_core::agent::Agent;
+use arbiter_core::agent_change::NewAgent;
+use arbiter_core::event::{Event, EventFilter};
+use arbiter_core::ids::AgentId;
+use arbiter_core::provider::Provider;
+use arbiter_core::provider_change::NewProvider;
+use arbiter_core::refusal::Refusal;
+use arbiter_store::{DirectoryLock, StoreError};
+use secrecy::SecretString;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A running Arbiter without its HTTP edge. It lives on the tokio runtime (of several threads) it was
+/// opened on.
+///
+/// ```
+/// use arbiter::core::agent_change::NewAgent;
+/// use arbiter::core::agent_config::AgentConfig;
+/// use arbiter::core::event::Event;
+/// use arbiter::core::provider::ProviderType;
+/// use arbiter::core::provider_change::NewProvider;
+/// use arbiter::{Arbiter, ExposeSecret, SecretString};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let home = tempfile::tempdir()?;
+/// # let data_dir = home.path().join("data");
+/// let arbiter = Arbiter::open(&data_dir, SecretString::from("a long password")).await?;
+/// let mut events = arbiter.subscribe(|event: &Event| event.kind.as_str() == "agent.spawned").await?;
+///
+/// let mut provider =
+///     NewProvider::named("OpenAI GPT-4", ProviderType::OpenAi, "https://api.openai.com/v1");
+/// provider.id = Some("openai-gpt4".into());
+/// provider.description = "OpenAI GPT-4 API".into();
+/// provider.requires_key = Some(true);
+/// arbiter.create_provider(provider, Some(SecretString::from("sk-..."))).await?;
+///
+/// let agent = NewAgent {
+///     id: Some("coding-agent".into()),
+///     name: "Coding Assistant".into(),
+///     description: "AI coding assistant".into(),
+///     provider_id: Some("openai-gpt4".into()),
+///     config: AgentConfig::read(&r#"{"model": "gpt-4", "temperature": 0.7}"#.into())?,
+///     ..NewAgent::default()
+/// };
+/// arbiter.create_agent(agent).await?;
+/// assert_eq!(events.next().await.ok_or("the bus ended")?.subject, "coding-agent");
+///
+/// let (agent, provider, api_key) = arbiter.get_agent_with_provider("coding-agent").await?;
+/// assert_eq!(agent.config.model.as_deref(), Some("gpt-4"));
+/// assert_eq!(provider.name, "OpenAI GPT-4");
+/// // The key is decrypted and ready to use; that it was used is in the event log.
+/// assert_eq!(api_key.ok_or("no key")?.expose_secret(), "sk-...");
+/// arbiter.close().await;
+/// # Ok(()) }
+/// ```
+pub struct Arbiter {
+    cast: Cast,
+    caller: Caller,
+}
+
+impl Arbiter {
+    /// Opens (or makes) a data directory with the built-in settings and unlocks its vault; the first
+    /// password given to a new vault is its password.
+    ///
+    /// # Errors
+    /// [`StartError`]: the directory is held by another process, the password is wrong, a file is damaged.
+    pub async fn open(data_dir: &Path, password: SecretString) -> Result<Self, StartError> {
+        Self::open_with(data_dir, password, &Settings::default()).await
+    }
+
+    /// The same with other settings.
+    ///
+    /// # Errors
+    /// As [`Arbiter::open`].
+    pub async fn open_with(
+        data_dir: &Path,
+        password: SecretString,
+        settings: &Settings,
+    ) -> Result<Self, StartError> {
+        let lock = DirectoryLock::take(data_dir)?;
+        let on_failure = |error: &StoreError| tracing::error!(%error, "the store has failed");
+        let settings = cast_settings(settings);
+        let cast = arbiter_actors::start(lock, settings, Arc::new(SystemClock), Box::new(on_failure)).await?;
+        let caller = Caller::named("library");
+        if let Err(fault) = cast.handles.vault.unlock(&caller, password).await {
+            cast.stop().await;
+            return Err(StartError::unlocking(fault));
+        }
+        Ok(Self { cast, caller })
+    }
+
+    /// Registers a provider; its key goes into the vault and only there.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for wrong fields or a taken id.
+    pub async fn create_provider(
+        &self,
+        provider: NewProvider,
+        api_key: Option<SecretString>,
+    ) -> Result<Provider, Fault> {
+        self.cast.handles.providers.register(&self.caller, provider, api_key).await
+    }
+
+    /// Creates an agent and starts it.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for wrong fields or an unknown provider.
+    pub async fn create_agent(&self, agent: NewAgent) -> Result<Agent, Fault> {
+        self.cast.handles.agents.create(&self.caller, agent).await
+    }
+
+    /// An agent, its provider and that provider's key (`None` when it needs none). That the key was used
+    /// is in the event log before this returns.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown agent or one without a provider; [`Fault::Vault`] when the vault is
+    /// locked.
+    pub async fn get_agent_with_provider(
+        &self,
+        id: &str,
+    ) -> Result<(Agent, Provider, Option<SecretString>), Fault> {
+        let handles = &self.cast.handles;
+        let id = AgentId::known(id);
+        let agent = handles.store.agent(id.to_string()).await?;
+        let agent = agent.ok_or_else(|| Refusal::not_found("agent", id.as_str()))?;
+        let provider_id = agent.provider_id.clone();
+        let provider_id = provider_id.ok_or_else(|| Refusal::not_found("provider of agent", id.as_str()))?;
+        let provider = handles.store.provider(provider_id.to_string()).await?;
+        let provider = provider.ok_or_else(|| Refusal::not_found("provider", provider_id.as_str()))?;
+        let key = handles.providers.key(&Caller::named(id.as_str()), &provider_id).await?;
+        Ok((agent, provider, key))
+    }
+
+    /// Listens to the events that a predicate picks, from now on.
+    ///
+    /// ```
+    /// # use arbiter::{Arbiter, SecretString, core::event::Event};
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let home = tempfile::tempdir()?;
+    /// # let arbiter = Arbiter::open(&home.path().join("data"), SecretString::from("password")).await?;
+    /// let by_project = |event: &Event| event.project_id.as_deref() == Some("my-project");
+    /// let by_type = |event: &Event| event.kind.as_str() == "agent.spawned";
+    /// let combined = |event: &Event| {
+    ///     event.project_id.as_deref() == Some("my-project") && event.kind.as_str().starts_with("bead.")
+    /// };
+    /// arbiter.subscribe(by_project).await?;
+    /// arbiter.subscribe(by_type).await?;
+    /// arbiter.subscribe(combined).await?;
+    /// # arbiter.close().await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Fault::Store`] when the log cannot be read.
+    pub async fn subscribe(
+        &self,
+        filter: impl Fn(&Event) -> bool + Send + 'static,
+    ) -> Result<Events, Fault> {
+        let subscription = self.cast.handles.bus.subscribe(EventFilter::default(), None).await?;
+        Ok(Events { subscription, filter: Box::new(filter) })
+    }
+
+    /// Everything else that can be done.
+    pub fn handles(&self) -> &Handles {
+        &self.cast.handles
+    }
+
+    /// Stops everything in order.
+    pub async fn close(self) {
+        self.cast.stop().await;
+    }
+}
+
+/// Events that a predicate picks.
+pub struct Events {
+    subscription: Subscription,
+    filter: Box<dyn Fn(&Event) -> bool + Send>,
+}
+
+impl Events {
+    /// The next one; `None` when the bus has ended.
+    pub async fn next(&mut self) -> Option<Arc<Event>> {
+        loop {
+            match self.subscription.next().await {
+                Delivery::Event(event) if (self.filter)(&event) => return Some(event),
+                Delivery::Event(_) | Delivery::Gap { .. } => {}
+                Delivery::Closed => return None,
+            }
+        }
+    }
+}

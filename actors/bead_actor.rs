@@ -45,9 +45,8 @@ impl Role for BeadActor {
 
     async fn start(&mut self) {
         // An unreadable store is told to whoever asks next; a lease is looked at again then.
-        if let Ok((_, _, lease)) = self.state().await {
-            self.watch(lease.as_ref());
-        }
+        let lease = self.state().await.ok().and_then(|(_, _, lease)| lease);
+        self.watch(lease.as_ref());
     }
 
     async fn handle(&mut self, command: Command) {

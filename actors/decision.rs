@@ -113,8 +113,10 @@ impl Role for DecisionActor {
     }
 
     async fn start(&mut self) {
-        if let Ok(decision) = self.row().await {
-            self.watch(&decision);
+        match self.row().await {
+            Ok(decision) => self.watch(&decision),
+            // Whoever asks next is told why.
+            Err(_) => self.scope.pin.store(false, Ordering::Release),
         }
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Threads {
 pub(crate) struct Life {
     /// When it was last addressed, in milliseconds since the epoch.
     pub(crate) used_at: Arc<AtomicI64>,
-    /// Set while it has to stay in memory.
+    /// Set while it has to stay in memory: from its beginning until its role says otherwise.
     pub(crate) pinned: Arc<AtomicBool>,
     /// Set when it was let go, so that its end is no death.
     pub(crate) retired: Arc<AtomicBool>,
@@ -73,6 +73,8 @@ impl<R: Role> Directory<R> {
             return (entry.address.clone(), Arc::clone(&entry.permits));
         }
         let life = Life::default();
+        // Until it has read what it is about, it may not be let go.
+        life.pinned.store(true, Ordering::Release);
         life.used_at.store(shared.clock.now().as_millis(), Ordering::Relaxed);
         let thread = self.thread_of(shared, id);
         let (name, world, beginning) = (id.to_owned(), Arc::clone(shared), life.clone());
@@ -140,11 +142,11 @@ impl<R: Role> Directory<R> {
     }
 
     /// Lets go of actors that nobody addressed since `before` (milliseconds since the epoch).
-    pub(crate) fn retire(&self, before: i64) {
+    pub(crate) fn retire(&self, shared: &Shared, before: i64) {
         self.lock().retain(|_, entry| {
             let keep = entry.life.pinned.load(Ordering::Acquire)
                 || entry.life.used_at.load(Ordering::Relaxed) >= before
-                || entry.permits.available_permits() == 0;
+                || entry.permits.available_permits() < shared.settings.mailbox;
             if !keep {
                 entry.life.retired.store(true, Ordering::Release);
             }

@@ -156,9 +156,9 @@ impl Role for OrchestratorActor {
             Command::Sweep => {
                 let idle = i64::try_from(shared.settings.idle_retire.as_millis()).unwrap_or(i64::MAX);
                 let before = shared.clock.now().as_millis().saturating_sub(idle);
-                shared.beads.retire(before);
-                shared.decisions.retire(before);
-                shared.projects.retire(before);
+                shared.beads.retire(&shared, before);
+                shared.decisions.retire(&shared, before);
+                shared.projects.retire(&shared, before);
                 self.plan(SWEEP, shared.settings.idle_retire, Command::Sweep);
             }
             Command::Retention => {

@@ -17,6 +17,7 @@ use arbiter_core::refusal::Refusal;
 use arbiter_store::{BeadFilter, Change, Comment, PageRequest, Unit, Write};
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 /// How others reach projects.
@@ -126,7 +127,10 @@ impl Role for ProjectActor {
         Self { scope }
     }
 
-    async fn start(&mut self) {}
+    async fn start(&mut self) {
+        // It has no timer: it may be let go whenever nobody addresses it.
+        self.scope.pin.store(false, Ordering::Release);
+    }
 
     async fn handle(&mut self, command: Command) {
         // An answer that nobody waits for any more was still given to the store.

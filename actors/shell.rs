@@ -157,7 +157,6 @@ impl<R: Role> Shell<R> {
     fn fail(&mut self, message: &str, context: &mut Context<Self>) {
         let verdict = self.budget.fail(self.scope.shared.clock.now());
         self.scope.timers.clear();
-        self.scope.pin.store(false, Ordering::Release);
         self.scope.shared.report(Failure {
             kind: R::KIND,
             id: self.scope.id.clone(),

@@ -36,7 +36,7 @@ fn quick() -> Settings {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_critical_bead_waits_for_a_person_and_then_is_done() {
     let mut stage = Stage::new().await;
-    stage.furnish(Script::default(), &["one"]).await;
+    let _provider = stage.furnish(Script::default(), &["one"]).await;
     stage.bead("urgent", 0, &[]).await;
     let h = stage.h().clone();
     let decision = asked(&h, "urgent").await;
@@ -97,7 +97,7 @@ async fn three_failed_attempts_block_the_bead_and_ask_a_person_with_the_evidence
 async fn a_decision_times_out_after_forty_eight_hours_also_across_a_restart() {
     let clock = manual();
     let mut stage = Stage::with(quick(), Arc::new(clock.clone())).await;
-    stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.furnish(Script::default(), &[]).await;
     let decision = stage.h().decisions.create(&me(), NewDecision::question("p", "Well?")).await.unwrap();
     clock.advance(Duration::from_secs(47 * 3600));
     stage.stop().await;
@@ -120,7 +120,7 @@ async fn a_decision_times_out_after_forty_eight_hours_also_across_a_restart() {
 async fn an_expired_lease_gives_the_bead_back_and_its_token_no_longer_counts() {
     let clock = manual();
     let mut stage = Stage::with(quick(), Arc::new(clock.clone())).await;
-    stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.furnish(Script::default(), &[]).await;
     stage.bead("b", 2, &[]).await;
     let h = stage.h().clone();
     let new = NewAgent {

@@ -53,6 +53,7 @@ impl Stage {
     }
 
     /// A project, a keyed provider that follows the script, and agents with these ids.
+    #[must_use = "the provider ends when it is dropped"]
     pub async fn furnish(&self, script: Script, agents: &[&str]) -> ScriptedProvider {
         let h = self.h();
         let provider = ScriptedProvider::start(script.requiring_key(KEY));

@@ -21,7 +21,7 @@ const BACK_WITHIN: Duration = Duration::from_millis(100);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
     let mut stage = Stage::new().await;
-    stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.furnish(Script::default(), &[]).await;
     let h = stage.h().clone();
     stage.bead("b", 2, &[]).await;
     let agent = arbiter_core::agent_change::NewAgent {
@@ -73,8 +73,15 @@ async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
             }
             Ok(())
         };
-        h.inject().panic(kind, id, 1);
-        let crashed = touch().await;
+        let mut crashed = Ok(());
+        for _ in 0..10 {
+            // A message of its own timer may come first and take the panic.
+            h.inject().panic(kind, id, 1);
+            crashed = touch().await;
+            if crashed.is_err() {
+                break;
+            }
+        }
         assert!(matches!(crashed, Err(Fault::Crashed { .. })), "{kind}: {crashed:?}");
         let since = Instant::now();
         touch().await.unwrap_or_else(|fault| panic!("{kind} is not back: {fault}"));
@@ -84,8 +91,8 @@ async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
             let arbiter_actors::Delivery::Event(event) = events.next().await else {
                 panic!("the stream ended")
             };
-            if event.kind.as_str() == "actor.restarted" {
-                assert_eq!((event.data["kind"].as_str(), event.subject.as_str()), (Some(kind), id));
+            if event.kind.as_str() == "actor.restarted" && event.data["kind"] == kind {
+                assert_eq!(event.subject, id);
                 break;
             }
         }
@@ -96,7 +103,7 @@ async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bus_and_the_dispatcher_come_back_without_losing_an_event_or_a_bead() {
     let mut stage = Stage::new().await;
-    stage.furnish(Script::default(), &["one"]).await;
+    let _provider = stage.furnish(Script::default(), &["one"]).await;
     let h = stage.h().clone();
     let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
     let first = events.position() + 1;
@@ -117,7 +124,7 @@ async fn the_bus_and_the_dispatcher_come_back_without_losing_an_event_or_a_bead(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_fails_too_often_is_blocked_with_the_reason() {
     let mut stage = Stage::new().await;
-    stage.furnish(Script::default(), &["one"]).await;
+    let _provider = stage.furnish(Script::default(), &["one"]).await;
     let h = stage.h().clone();
     let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
     h.inject().panic("agent", "one", 6);
@@ -141,7 +148,7 @@ async fn an_agent_that_fails_too_often_is_blocked_with_the_reason() {
 async fn what_waits_beyond_the_mailbox_is_answered_busy() {
     let settings = Settings { mailbox: 4, kdf_iterations: 100_000, ..Settings::default() };
     let mut stage = Stage::with(settings, Arc::new(SystemClock)).await;
-    stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.furnish(Script::default(), &[]).await;
     stage.bead("b", 2, &[]).await;
     let h = stage.h().clone();
     let calls = (0..64).map(|_| {
@@ -164,7 +171,7 @@ async fn an_actor_that_nobody_addresses_is_let_go_and_a_held_bead_is_not() {
     let mut stage =
         Stage::with(Settings { kdf_iterations: 100_000, ..Settings::default() }, Arc::new(clock.clone()))
             .await;
-    stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.furnish(Script::default(), &[]).await;
     let h = stage.h().clone();
     stage.bead("held", 2, &[]).await;
     stage.bead("idle", 2, &[]).await;

@@ -15,7 +15,7 @@ use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use zeroize::Zeroizing;
 
 /// A body on its way in.
-pub type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+pub type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;
 
 /// The largest body of a route whose body may hold a secret, in bytes.
 const SECRET_MAX: usize = 65_536;
@@ -27,6 +27,7 @@ const IDLE: Duration = Duration::from_secs(10);
 pub struct Limit {
     max: usize,
     secrecy: Secrecy,
+    idle: Duration,
 }
 
 impl Limit {
@@ -34,7 +35,7 @@ impl Limit {
     pub fn new(configured: u64, secrecy: Secrecy) -> Self {
         let configured = usize::try_from(configured).unwrap_or(usize::MAX);
         let max = if secrecy == Secrecy::Secret { configured.min(SECRET_MAX) } else { configured };
-        Self { max, secrecy }
+        Self { max, secrecy, idle: IDLE }
     }
 
     fn exceeded(self) -> ApiError {
@@ -56,7 +57,7 @@ pub async fn read(
     let capacity = if limit.secrecy == Secrecy::Secret { limit.max } else { announced.unwrap_or(0) };
     let mut buffer = Zeroizing::new(Vec::with_capacity(capacity));
     loop {
-        let next = tokio::time::timeout(IDLE, stream.next()).await;
+        let next = tokio::time::timeout(limit.idle, stream.next()).await;
         match next.map_err(|_| ApiError::new("body-timeout", "the body did not arrive in time"))? {
             Some(Ok(piece)) if piece.len() > limit.max - buffer.len() => return Err(limit.exceeded()),
             Some(Ok(piece)) => buffer.extend_from_slice(&piece),

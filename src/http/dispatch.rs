@@ -157,7 +157,7 @@ impl Edge {
 
 /// A body of any kind as pieces of bytes.
 fn in_pieces<B: Buf + 'static>(
-    body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
+    body: impl Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
 ) -> BodyStream {
     Box::pin(body.map(|piece| -> Result<Bytes, warp::Error> {
         piece.map(|mut piece| piece.copy_to_bytes(piece.remaining()))

@@ -43,7 +43,7 @@ fn describe() {
     describe_counter!("arbiter_store_commits_total", "Transactions committed");
     describe_counter!("arbiter_store_units_total", "Units of work committed");
     describe_counter!("arbiter_store_events_total", "Events committed");
-    describe_counter!("arbiter_store_commit_seconds_total", "Time spent committing");
+    describe_counter!("arbiter_store_commit_microseconds_total", "Time spent committing");
     describe_gauge!("arbiter_store_last_seq", "Number of the newest event");
     describe_counter!("arbiter_event_bus_events_total", "Events that passed the bus, by type");
     describe_gauge!("arbiter_actors", "Living actors by kind");

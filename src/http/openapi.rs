@@ -6,7 +6,7 @@ use crate::http::problem::{PROBLEMS, Problem};
 use crate::http::reply::Reply;
 use crate::http::{ApiError, Call, table};
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 use std::sync::OnceLock;
 

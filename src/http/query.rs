@@ -28,7 +28,7 @@ impl Query {
     }
 
     /// The value of a parameter that may be given once.
-    pub fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
+    pub fn text<'a>(&'a self, name: &str) -> Result<Option<&'a str>, ApiError> {
         let mut values = self.all(name);
         let first = values.next();
         match values.next() {
@@ -71,7 +71,7 @@ impl Query {
     }
 
     /// Every value of a parameter that may be repeated.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 

@@ -28,7 +28,10 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
         .map_err(sqlite("set up the database"))?;
     if mode != "wal" {
-        return Err(StoreError::Schema(format!("the file system of {} allows no write-ahead log", path.display())));
+        return Err(StoreError::Schema(format!(
+            "the file system of {} allows no write-ahead log",
+            path.display()
+        )));
     }
     connection
         .execute_batch(

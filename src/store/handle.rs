@@ -57,6 +57,7 @@ impl Store {
             options.on_failure,
             options.group_max.max(1),
         )?;
+        sync_directory(&options.directory)?;
         let readers = Readers::start(&path, options.readers)?;
         let (sender, jobs) = sync_channel(options.queue_max.max(1));
         let thread = std::thread::Builder::new()
@@ -96,6 +97,16 @@ impl Store {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Makes the names of the database and its log last. SQLite does the same at the first commit, but goes on
+/// when it fails.
+fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    std::fs::File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| StoreError::Io {
+        operation: "sync",
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 /// Makes the file with mode 0600 before SQLite would make it with another.

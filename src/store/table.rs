@@ -87,9 +87,8 @@ fn update<T: Table>(connection: &Connection, row: &T, expected: u64) -> Result<(
 
 fn delete<T: Table>(connection: &Connection, row: &T) -> Result<(), StoreError> {
     let sql = format!("DELETE FROM {} WHERE id = ?1 AND revision = ?2", T::NAME);
-    let changed = connection
-        .prepare_cached(&sql)?
-        .execute(rusqlite::params![row.id(), integer(row.revision())])?;
+    let changed =
+        connection.prepare_cached(&sql)?.execute(rusqlite::params![row.id(), integer(row.revision())])?;
     expect_one::<T>(row, changed)?;
     if T::RETIRES_IDS {
         connection

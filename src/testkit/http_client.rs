@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
+use hyper::header::{HOST, HeaderMap};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -54,8 +54,26 @@ pub async fn send(
     headers: &[(&str, &str)],
     json: Option<&Value>,
 ) -> Result<HttpAnswer, HttpError> {
+    let mut headers = headers.to_vec();
+    if json.is_some() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        headers.push(("content-type", "application/json"));
+    }
+    let body = json.map(Value::to_string).unwrap_or_default();
+    send_text(method, url, &headers, body).await
+}
+
+/// Sends one request with just this body and these headers, and reads the answer.
+///
+/// # Errors
+/// As [`send`].
+pub async fn send_text(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: String,
+) -> Result<HttpAnswer, HttpError> {
     tokio::time::timeout(WHOLE_REQUEST, async {
-        let response = open(method, url, headers, json).await?;
+        let response = open(method, url, headers, body).await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await?.to_bytes();
         Ok(HttpAnswer { status: head.status.as_u16(), headers: head.headers, body })
@@ -68,7 +86,7 @@ pub(crate) async fn open(
     method: &str,
     url: &str,
     headers: &[(&str, &str)],
-    json: Option<&Value>,
+    body: String,
 ) -> Result<Response<Incoming>, HttpError> {
     let uri: Uri = url.parse()?;
     let authority = uri.authority().ok_or("the url has no host")?.clone();
@@ -84,9 +102,5 @@ pub(crate) async fn open(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    if json.is_some() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-        request = request.header(CONTENT_TYPE, "application/json");
-    }
-    let body = json.map(Value::to_string).unwrap_or_default();
     Ok(sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?)
 }

@@ -13,9 +13,10 @@ mod provider_wire;
 mod script;
 mod scripted_provider;
 mod server_process;
+mod server_requests;
 mod sse;
 
-pub use http_client::{HttpAnswer, HttpError, send};
+pub use http_client::{HttpAnswer, HttpError, send, send_text};
 pub use script::{ChatInput, Fault, Reply, Script, TokenCount, ToolUse};
 pub use scripted_provider::{RecordedRequest, ScriptedProvider};
 pub use server_process::{ServerProcess, TEST_PASSWORD};

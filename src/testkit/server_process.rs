@@ -4,9 +4,7 @@
 //! Waits by reading the child's pipes: its line on stdout tells that it is ready, the end of both
 //! pipes that it is gone. Dropping it kills it and removes its data.
 
-use crate::http_client::{HttpAnswer, send};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -25,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server process, or the place of one that has ended.
 pub struct ServerProcess {
+    prefix: Vec<String>,
     binary: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -47,7 +46,21 @@ impl ServerProcess {
     /// # Panics
     /// When the server ends or is not ready after 60 s; the message holds its stderr.
     pub async fn start(binary: impl AsRef<Path>, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_behind(&[], binary, arguments, environment).await
+    }
+
+    /// As [`Self::start`], behind a program that runs the server in its own place, as `strace -D` does.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub async fn start_behind(
+        prefix: &[&str],
+        binary: impl AsRef<Path>,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut server = Self {
+            prefix: prefix.iter().map(|word| (*word).to_owned()).collect(),
             binary: binary.as_ref().to_owned(),
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             environment: environment
@@ -92,63 +105,27 @@ impl ServerProcess {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// `GET path`: status and JSON body.
-    ///
-    /// # Panics
-    /// This and the other requests panic without an HTTP answer; the message holds the server's stderr.
-    pub async fn get(&self, path: &str) -> (u16, Value) {
-        self.request("GET", path, None).await
-    }
-
-    /// `POST path` with a JSON body: status and JSON body.
-    pub async fn post(&self, path: &str, json: &Value) -> (u16, Value) {
-        self.request("POST", path, Some(json)).await
-    }
-
-    /// `PUT path` with a JSON body: status and JSON body.
-    pub async fn put(&self, path: &str, json: &Value) -> (u16, Value) {
-        self.request("PUT", path, Some(json)).await
-    }
-
-    /// `PATCH path` with a JSON body: status and JSON body.
-    pub async fn patch(&self, path: &str, json: &Value) -> (u16, Value) {
-        self.request("PATCH", path, Some(json)).await
-    }
-
-    /// `DELETE path`: status and JSON body.
-    pub async fn delete(&self, path: &str) -> (u16, Value) {
-        self.request("DELETE", path, None).await
-    }
-
-    /// Any request with the administrator's token: status and JSON body.
-    pub async fn request(&self, method: &str, path: &str, json: Option<&Value>) -> (u16, Value) {
-        let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
-        let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
-        let answer = self.send(method, path, &headers, json).await;
-        (answer.status, answer.json())
-    }
-
-    /// Any request with just these headers and no token: the whole answer.
-    pub async fn send(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        json: Option<&Value>,
-    ) -> HttpAnswer {
-        let url = format!("{}{path}", self.url);
-        match send(method, &url, headers, json).await {
-            Ok(answer) => answer,
-            Err(error) => panic!("{method} {path}: {error}; the server wrote:\n{}", self.stderr_text()),
-        }
-    }
-
     /// Ends the server as a power cut would, and returns when it is gone.
     pub fn kill9(&mut self) {
         if let Some(mut running) = self.running.take() {
             running.child.kill().ok();
             running.child.wait().ok();
         }
+    }
+
+    /// Starts the server anew without anything in front of it from the next start on.
+    pub fn drop_prefix(&mut self) {
+        self.prefix.clear();
+    }
+
+    /// Waits until the server has ended by itself.
+    ///
+    /// # Panics
+    /// When the server is not running, or still runs after 60 s.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut running = self.running.take().expect("the server is running");
+        let status = running.gone().await;
+        status.unwrap_or_else(|| panic!("the server does not end; it wrote:\n{}", self.stderr_text()))
     }
 
     /// Asks the server to end (SIGTERM) and waits for it.
@@ -176,7 +153,14 @@ impl ServerProcess {
 
     async fn spawn(&mut self) {
         let data_dir = self.data_dir();
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.prefix.split_first() {
+            Some((program, words)) => {
+                let mut command = Command::new(program);
+                command.args(words).arg(&self.binary);
+                command
+            }
+            None => Command::new(&self.binary),
+        };
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ARBITER_") {
                 command.env_remove(name);

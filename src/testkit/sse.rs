@@ -78,7 +78,7 @@ impl SseClient {
         let mut headers = vec![("accept", "text/event-stream")];
         headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
         headers.extend(last_event_id.map(|id| ("last-event-id", id)));
-        let opening = tokio::time::timeout(CONNECT, open("GET", url, &headers, None));
+        let opening = tokio::time::timeout(CONNECT, open("GET", url, &headers, String::new()));
         let response = opening.await.map_err(|_| SseError::TimedOut)?.map_err(SseError::Lost)?;
         let (head, body) = response.into_parts();
         if head.status != 200 {
@@ -105,15 +105,35 @@ impl SseClient {
             if let Some(frame) = self.take_buffered()? {
                 return Ok(frame);
             }
-            let frame =
-                tokio::time::timeout_at(deadline, self.body.frame()).await.map_err(|_| SseError::TimedOut)?;
-            match frame {
-                Some(Ok(frame)) => self.unread.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
-                Some(Err(error)) => return Err(SseError::Lost(error.into())),
-                None if self.unread.is_empty() => return Err(SseError::Ended),
-                None => return Err(SseError::Lost("the stream ended within a frame".into())),
-            }
+            self.read_more(deadline).await?;
         }
+    }
+
+    /// Waits until this many comments came in all; events that come meanwhile are passed over.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn comments_reach(&mut self, count: usize, timeout: Duration) -> Result<(), SseError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            while self.take_buffered()?.is_some() {}
+            if self.comments >= count {
+                return Ok(());
+            }
+            self.read_more(deadline).await?;
+        }
+    }
+
+    async fn read_more(&mut self, deadline: Instant) -> Result<(), SseError> {
+        let frame =
+            tokio::time::timeout_at(deadline, self.body.frame()).await.map_err(|_| SseError::TimedOut)?;
+        match frame {
+            Some(Ok(frame)) => self.unread.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+            Some(Err(error)) => return Err(SseError::Lost(error.into())),
+            None if self.unread.is_empty() => return Err(SseError::Ended),
+            None => return Err(SseError::Lost("the stream ended within a frame".into())),
+        }
+        Ok(())
     }
 
     /// The next event of this type; others are passed over.
@@ -205,6 +225,7 @@ mod tests {
         assert_eq!((hello.event.as_str(), hello.retry_ms, hello.id), ("hello", Some(2000), None));
         let message = client.next_of("message", SOON).await.unwrap();
         assert_eq!((message.id.as_deref(), message.data.as_str()), (Some("e-1"), "a\nb"));
+        client.comments_reach(1, SOON).await.unwrap();
         assert_eq!(client.comments(), 1);
         assert!(matches!(client.next(SOON).await, Err(SseError::Ended)));
         assert_eq!(provider.requests()[0].authorization.as_deref(), Some("Bearer t"));

@@ -88,8 +88,7 @@ async fn a_log_that_was_cut_verifies_from_the_cut_and_keeps_its_numbers() {
     assert_eq!(store.verify_events().await.unwrap(), Verified { events: 4, first_seq: 8, last_seq: 11 });
     assert_eq!(seqs(&all_events(&store).await), [8, 9, 10, 11]);
     store.close();
-    let cuts: u32 =
-        home.raw().query_row("SELECT count(*) FROM checkpoints", [], |row| row.get(0)).unwrap();
+    let cuts: u32 = home.raw().query_row("SELECT count(*) FROM checkpoints", [], |row| row.get(0)).unwrap();
     assert_eq!(cuts, 1, "only the newest cut is needed");
     let store = home.open();
     assert_eq!(store.verify_events().await.unwrap(), Verified { events: 4, first_seq: 8, last_seq: 11 });

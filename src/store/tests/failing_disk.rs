@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 
-const TEST: &str = "failing_disk::nothing_is_answered_after_an_fsync_that_failed_and_nothing_answered_is_lost";
+const TEST: &str =
+    "failing_disk::nothing_is_answered_after_an_fsync_that_failed_and_nothing_answered_is_lost";
 /// Enough for the write-ahead log to be moved into the database more than once.
 const COMMITS: usize = 60;
 
@@ -28,6 +29,10 @@ async fn commit_all(directory: &Path) {
     }
 }
 
+fn open(directory: &Path) -> Store {
+    Store::open(options(directory, &Heard::default())).unwrap()
+}
+
 /// The greatest number that strace takes.
 const NEVER: usize = 65_535;
 
@@ -35,7 +40,7 @@ const NEVER: usize = 65_535;
 #[derive(Debug, PartialEq)]
 enum Seen {
     Said(String),
-    Synced { file: String },
+    Synced { thread: String, file: String },
     Injected,
 }
 
@@ -49,21 +54,25 @@ fn read_trace(path: &Path) -> Vec<Seen> {
             let said = line.split('"').nth(1).unwrap_or_default();
             seen.push(Seen::Said(said.replace("\\n", "")));
         } else if line.contains("sync") && line.trim_end().ends_with("= 0") {
+            let thread = line.split(' ').next().unwrap_or_default().to_owned();
             let name = line.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
-            seen.push(Seen::Synced { file: name.map(|(name, _)| name.to_owned()).unwrap_or_default() });
+            seen.push(Seen::Synced {
+                thread,
+                file: name.map(|(name, _)| name.to_owned()).unwrap_or_default(),
+            });
         }
     }
     seen
 }
 
 /// Runs the child with its fsync number `failing` refused; returns the trace and what it said.
-fn run(directory: &Path, failing: usize) -> (Vec<Seen>, Vec<String>) {
+fn run(directory: &Path, test: &str, failing: usize) -> (Vec<Seen>, Vec<String>) {
     let trace = directory.join("trace");
     let inject = format!("inject=fsync,fdatasync:error=EIO:when={failing}");
     let path = trace.to_str().unwrap();
     let strace =
         ["strace", "-f", "-qq", "-y", "-e", "trace=fsync,fdatasync,write", "-e", &inject, "-o", path];
-    let output = behind(&strace, TEST, directory).stderr(Stdio::piped()).output();
+    let output = behind(&strace, test, directory).stderr(Stdio::piped()).output();
     let output = output.unwrap_or_else(|error| {
         panic!("this test needs strace ({error}); install it with: apt-get install strace")
     });
@@ -89,9 +98,22 @@ fn check_order(trace: &[Seen], failing: usize) {
     assert!(broken, "fsync {failing} was never reached");
 }
 
+/// The files that the writer's thread synced, in order.
+fn syncs_of_writer(trace: &[Seen]) -> Vec<&str> {
+    let mut syncs = Vec::new();
+    for seen in trace {
+        if let Seen::Synced { thread, file } = seen {
+            syncs.push((thread, file.as_str()));
+        }
+    }
+    let writer = syncs.iter().find(|(_, file)| file.ends_with("-wal")).expect("no commit in the run").0;
+    syncs.into_iter().filter(|(thread, _)| *thread == writer).map(|(_, file)| file).collect()
+}
+
 fn check_answers(said: &[String], failing: usize) -> BTreeSet<String> {
     let first_failed = said.iter().position(|line| line.starts_with("failed "));
-    let first_failed = first_failed.unwrap_or_else(|| panic!("fsync {failing} failed and nothing was refused"));
+    let first_failed =
+        first_failed.unwrap_or_else(|| panic!("fsync {failing} failed and nothing was refused"));
     let acks = |lines: &[String]| -> BTreeSet<String> {
         lines.iter().filter_map(|line| line.strip_prefix("ack ")).map(str::to_owned).collect()
     };
@@ -110,31 +132,43 @@ fn nothing_is_answered_after_an_fsync_that_failed_and_nothing_answered_is_lost()
         runtime.block_on(commit_all(&directory));
         return;
     }
-    // A run without a fault says which of the writer's syncs belong to moving the log into the database.
+    // A run without a fault says which of the writer's syncs are which; strace counts for each thread.
     let home = tempfile::tempdir().unwrap();
     runtime.block_on(prepare(home.path()));
-    let (trace, said) = run(home.path(), NEVER);
+    let (trace, said) = run(home.path(), TEST, NEVER);
     assert_eq!(said.iter().filter(|line| line.starts_with("ack ")).count(), COMMITS);
-    let syncs: Vec<&str> = trace
-        .iter()
-        .filter_map(|seen| if let Seen::Synced { file } = seen { Some(file.as_str()) } else { None })
-        .collect();
+    let syncs = syncs_of_writer(&trace);
     let moved = syncs.iter().position(|file| file.ends_with("arbiter.db")).expect("no checkpoint in the run");
-    let mut chosen = vec![1, 2, 3, 4, 10, COMMITS / 3];
-    // `moved` counts from 0: the log's own sync, the database's, and the next commit's.
-    chosen.extend([moved - 1, moved, moved + 1, moved + 2, moved + 3, moved + 5]);
-    for failing in chosen {
+    // Counted from 1: `moved` is the log's own sync before the database's, then come the next commits'.
+    for failing in [3, 4, 5, 10, 20, moved - 1, moved, moved + 1, moved + 2, moved + 3, moved + 5] {
+        assert!(syncs[failing - 1].contains("/arbiter.db"), "{failing} of {syncs:?}");
         let home = tempfile::tempdir().unwrap();
         runtime.block_on(prepare(home.path()));
-        let (trace, said) = run(home.path(), failing);
+        let (trace, said) = run(home.path(), TEST, failing);
         check_order(&trace, failing);
         let answered = check_answers(&said, failing);
         runtime.block_on(async {
-            let store = Store::open(options(home.path(), &Heard::default())).unwrap();
+            let store = open(home.path());
             let found = whole_beads(&store).await;
             assert!(answered.is_subset(&found), "fsync {failing}: lost {:?}", answered.difference(&found));
             store.commit(whole("afterwards", "")).await.unwrap();
             assert!(whole_beads(&store).await.contains("afterwards"));
         });
     }
+}
+
+#[test]
+fn a_store_whose_directory_cannot_be_synced_is_not_opened() {
+    if let Some(directory) = as_child() {
+        let opened = Store::open(options(&directory, &Heard::default()));
+        return say(&opened.map(|_| "opened".to_owned()).unwrap_or_else(|error| error.to_string()));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    runtime.block_on(prepare(home.path()));
+    let test = "failing_disk::a_store_whose_directory_cannot_be_synced_is_not_opened";
+    let directory = home.path().to_str().unwrap();
+    let (_, said) = run(home.path(), test, 1);
+    assert!(said.contains(&format!("sync {directory}")), "{said:?}");
+    runtime.block_on(async { assert_eq!(whole_beads(&open(home.path())).await, BTreeSet::new()) });
 }

@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 const TEST: &str = "full_disk::a_full_disk_refuses_changes_until_there_is_space_and_loses_none";
+/// How the child is told of the size of its beads, in bytes.
+const SIZE: &str = "ARBITER_STORE_TEST_SIZE";
 /// The exit code that says that the small disk could not be made.
 const NO_DISK: i32 = 97;
 const MOUNT: &str = "mount -t tmpfs -o size=8m,mode=0700 tmpfs \"$0\" || exit 97; exec \"$@\"";
 
 /// Fills the disk with beads of one size, then makes room, and checks everything at each step.
 async fn fill_and_free(directory: &Path, size: usize) {
-    std::fs::create_dir(directory).unwrap();
     prepare(directory).await;
     let ballast = ["first", "second"].map(|name| directory.join(name));
     for part in &ballast {
@@ -61,6 +62,7 @@ async fn fill_and_free(directory: &Path, size: usize) {
     assert!(refused_in_all >= 15 && !answered.is_empty());
     assert_eq!(heard.failures(), Vec::<String>::new(), "a full disk is no failure");
     store.close();
+    std::fs::remove_file(directory.join("padding1")).unwrap();
     let store = Store::open(options(directory, &Heard::default())).unwrap();
     assert_eq!(whole_beads(&store).await, answered, "after reopening");
     store.close();
@@ -77,20 +79,25 @@ fn pad(path: &Path) {
 fn a_full_disk_refuses_changes_until_there_is_space_and_loses_none() {
     if let Some(disk) = as_child() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        for size in [0, 900, 5_000, 60_000, 300_000] {
-            let directory = disk.join(size.to_string());
-            runtime.block_on(fill_and_free(&directory, size));
-            std::fs::remove_dir_all(&directory).unwrap();
-        }
-        say("filled and freed");
-        return;
+        let size = std::env::var(SIZE).unwrap().parse().unwrap();
+        runtime.block_on(fill_and_free(&disk, size));
+        return say("filled and freed");
     }
+    for size in [0, 900, 5_000, 60_000, 300_000] {
+        on_small_disk(size);
+    }
+}
+
+/// Runs the child on a new disk of 8 MiB.
+fn on_small_disk(size: usize) {
     let home = tempfile::tempdir().unwrap();
     let place = home.path().to_str().unwrap();
     // A mount namespace of its own: the small disk goes with the child, whatever becomes of it.
     for unshare in [&["unshare", "-m"][..], &["unshare", "-rm"]] {
         let prefix = [unshare, &["sh", "-c", MOUNT, place]].concat();
-        let Ok(output) = behind(&prefix, TEST, home.path()).output() else { continue };
+        let Ok(output) = behind(&prefix, TEST, home.path()).env(SIZE, size.to_string()).output() else {
+            continue;
+        };
         let (said, complaint) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let no_disk = output.status.code() == Some(NO_DISK) || complaint.starts_with("unshare:");

@@ -2,32 +2,17 @@
 
 use crate::home::{Home, all_beads, all_events};
 use crate::reference::Graph;
-use crate::rows::{at, bead, decision, edge, unit, with_project};
-use arbiter_core::bead::{Attempt, Bead, Claimant, Command, Facts};
-use arbiter_core::decision::{self, Decision};
+use crate::rows::{at, bead, edge, unit, with_project};
+use crate::world::{Deed, KINDS, World, Wrong};
+use arbiter_core::bead::Bead;
 use arbiter_core::event_type::EventType;
-use arbiter_core::ids::{AgentId, BeadId};
 use arbiter_core::refusal::Refusal;
-use arbiter_store::{Change, Store, StoreError, Unit, Write};
+use arbiter_store::{Change, Store, StoreError, Unit};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-const KINDS: [&str; 6] =
-    ["blocks", "parent-child", "conditional-blocks", "waits-for", "related", "discovered-from"];
 const TYPES: [&str; 4] = ["task", "bug", "gate", "epic"];
 const BEADS: usize = 7;
-
-#[derive(Clone, Debug)]
-enum Deed {
-    Create { bead: usize, bead_type: &'static str },
-    Change { bead: usize, command: usize },
-    Retype { bead: usize, bead_type: &'static str },
-    Delete { bead: usize },
-    Depend { bead: usize, on: usize, kind: &'static str },
-    Undepend { bead: usize, on: usize },
-    Ask { bead: usize },
-    Answer { which: usize, command: usize },
-}
 
 fn deed() -> impl Strategy<Value = Deed> {
     let bead = || 0..BEADS;
@@ -44,151 +29,6 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => bead().prop_map(|bead| Deed::Ask { bead }),
         2 => (any::<usize>(), 0..3_usize).prop_map(|(which, command)| Deed::Answer { which, command }),
     ]
-}
-
-/// Why the store has to refuse a unit.
-#[derive(Debug, PartialEq)]
-enum Wrong {
-    Taken,
-    Cycle,
-    TwiceTheSame,
-    NoSuchEdge,
-    NoSuchBead,
-}
-
-/// What the test knows: the reference's graph and the rows that commands are decided on.
-#[derive(Clone, Default)]
-struct World {
-    graph: Graph,
-    rows: BTreeMap<String, Bead>,
-    decisions: BTreeMap<String, Decision>,
-    retired: BTreeSet<String>,
-}
-
-fn name(number: usize) -> String {
-    format!("b{number}")
-}
-
-impl World {
-    /// Adds one deed to the unit, and to the world as it will be.
-    fn add(&mut self, deed: &Deed, unit: &mut Unit) -> Result<(), Wrong> {
-        match deed {
-            Deed::Create { bead: number, bead_type } => {
-                let id = name(*number);
-                let row = Bead { bead_type: (*bead_type).into(), ..bead(&id) };
-                unit.create(&row, Change::Bead);
-                if self.rows.contains_key(&id) || self.retired.contains(&id) {
-                    return Err(Wrong::Taken);
-                }
-                self.put(row);
-            }
-            Deed::Change { bead, command } => self.change(&name(*bead), *command, unit),
-            Deed::Retype { bead, bead_type } => {
-                if let Some(row) = self.rows.get(&name(*bead)) {
-                    let wanted = Bead { bead_type: (*bead_type).into(), ..row.clone() };
-                    self.command(&name(*bead), &Command::Update(Box::new(wanted)), unit);
-                }
-            }
-            Deed::Delete { bead } => {
-                let id = name(*bead);
-                if let Some(row) = self.rows.remove(&id) {
-                    self.graph.beads.remove(&id);
-                    self.graph.edges.retain(|(from, _), _| *from != id);
-                    self.retired.insert(id);
-                    unit.change(Change::Bead(Write::Delete { row }));
-                }
-            }
-            Deed::Depend { bead, on, kind } => {
-                let (from, to) = (name(*bead), name(*on));
-                if self.rows.contains_key(&from) {
-                    unit.change(Change::AddEdge(edge(&from, &to, kind)));
-                    return self.depend(from, to, kind);
-                }
-            }
-            Deed::Undepend { bead, on } => {
-                let pair = (name(*bead), name(*on));
-                unit.change(Change::RemoveEdge(edge(&pair.0, &pair.1, "blocks")));
-                self.graph.edges.remove(&pair).ok_or(Wrong::NoSuchEdge)?;
-            }
-            Deed::Ask { bead } => {
-                let (id, about) = (format!("d{}", self.decisions.len()), name(*bead));
-                let asked = decision(&id, Some(&about));
-                unit.create(&asked, Change::Decision);
-                self.graph.pending.insert(id.clone(), about);
-                self.decisions.insert(id, asked);
-            }
-            Deed::Answer { which, command } => self.answer(*which, *command, unit),
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, row: Bead) {
-        let look = (row.status.to_string(), row.bead_type.clone());
-        self.graph.beads.insert(row.id.to_string(), look);
-        self.rows.insert(row.id.to_string(), row);
-    }
-
-    fn depend(&mut self, from: String, to: String, kind: &str) -> Result<(), Wrong> {
-        if !self.rows.contains_key(&to) {
-            return Err(Wrong::NoSuchBead);
-        }
-        if from == to || self.graph.closes_cycle(&from, &to, kind) {
-            return Err(Wrong::Cycle);
-        }
-        if self.graph.edges.contains_key(&(from.clone(), to.clone())) {
-            return Err(Wrong::TwiceTheSame);
-        }
-        self.graph.edges.insert((from, to), kind.to_owned());
-        Ok(())
-    }
-
-    fn change(&mut self, id: &str, command: usize, unit: &mut Unit) {
-        let reason = || "r".to_owned();
-        let commands = [
-            Command::Claim(Claimant::Agent(AgentId::known("a"))),
-            Command::Release { reason: reason(), attempt: Attempt::Spared },
-            Command::Block { reason: reason() },
-            Command::Unblock { reason: reason() },
-            Command::Complete { summary: reason() },
-            Command::Close { reason: reason() },
-            Command::Reopen,
-        ];
-        self.command(id, &commands[command], unit);
-    }
-
-    /// Runs a command if the bead exists and allows it.
-    fn command(&mut self, id: &str, command: &Command, unit: &mut Unit) {
-        let Some(row) = self.rows.get(id) else { return };
-        let pending = self.graph.pending.iter().filter(|(_, bead)| *bead == id);
-        let facts = Facts {
-            waiting_on: self.graph.waiting_on(id).into_iter().map(BeadId::known).collect(),
-            pending_decisions: pending.map(|(decision, _)| decision.clone()).collect(),
-        };
-        if let Ok(happenings) = row.decide(command, &facts, unit.at) {
-            let after = unit.happen(row, &happenings, Change::Bead);
-            self.put(after);
-        }
-    }
-
-    fn answer(&mut self, which: usize, command: usize, unit: &mut Unit) {
-        let Some(id) = self.graph.pending.keys().nth(which % self.graph.pending.len().max(1)).cloned() else {
-            return;
-        };
-        let commands = [
-            decision::Command::Resolve {
-                decision: "yes".into(),
-                rationale: None,
-                decider_id: "ann".into(),
-            },
-            decision::Command::Expire,
-            decision::Command::Cancel { reason: "r".into() },
-        ];
-        let row = &self.decisions[&id];
-        let happenings = row.decide(&commands[command], unit.at).unwrap();
-        let after = unit.happen(row, &happenings, Change::Decision);
-        self.decisions.insert(id.clone(), after);
-        self.graph.pending.remove(&id);
-    }
 }
 
 fn check_refusal(wrong: &Wrong, error: &StoreError, graph: &Graph, unit: &Unit) {
@@ -279,8 +119,7 @@ async fn live(units: &[Vec<Deed>]) {
     let store = home.open();
     store.commit(with_project()).await.unwrap();
     let mut world = World::default();
-    let beginning: Vec<Deed> =
-        (0..BEADS - 1).map(|bead| Deed::Create { bead, bead_type: "task" }).collect();
+    let beginning: Vec<Deed> = (0..BEADS - 1).map(|bead| Deed::Create { bead, bead_type: "task" }).collect();
     step(&store, &mut world, &beginning).await;
     for deeds in units {
         step(&store, &mut world, deeds).await;
@@ -334,11 +173,8 @@ fn a_wait_for_children_ends_with_the_last_of_them_however_it_ends() {
         Deed::Depend { bead: 4, on: 2, kind: "parent-child" },
         Deed::Depend { bead: 0, on: 2, kind: "waits-for" },
     ];
-    let ends = [
-        Deed::Change { bead: 1, command: 5 },
-        Deed::Delete { bead: 3 },
-        Deed::Undepend { bead: 4, on: 2 },
-    ];
+    let ends =
+        [Deed::Change { bead: 1, command: 5 }, Deed::Delete { bead: 3 }, Deed::Undepend { bead: 4, on: 2 }];
     let mut units = vec![children];
     units.extend(ends.map(|deed| vec![deed]));
     units.push(vec![Deed::Change { bead: 1, command: 6 }]);

@@ -5,8 +5,8 @@ use crate::rows::{agent, at, bead, unit, with_bead, with_project};
 use arbiter_core::bead::Bead;
 use arbiter_core::refusal::Refusal;
 use arbiter_store::{BeadFilter, BeadSort, Change, PageRequest, Store, StoreError, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 async fn pages(store: &Store, sort: BeadSort, limit: u32) -> Vec<String> {
     let (mut ids, mut cursor) = (Vec::new(), None);
@@ -32,7 +32,11 @@ async fn pages_of_any_size_give_every_row_once_in_order_even_with_odd_ids_and_eq
     for number in 0..30_u16 {
         // Imported ids may hold anything, the cursor's own separator included.
         let id = format!("b~{}~{}", number % 7, (number * 11) % 30);
-        let row = Bead { priority: u8::try_from(number % 5).unwrap(), created_at: at(i64::from(number / 8)), ..bead(&id) };
+        let row = Bead {
+            priority: u8::try_from(number % 5).unwrap(),
+            created_at: at(i64::from(number / 8)),
+            ..bead(&id)
+        };
         unit.create(&row, Change::Bead);
         rows.push(row);
     }

@@ -26,9 +26,8 @@ struct Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let number = prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO;
-    (0..5_usize, 0..16_usize, any::<String>(), number, any::<u32>()).prop_map(
-        |(entity, command, text, number, count)| Step { entity, command, text, number, count },
-    )
+    (0..5_usize, 0..16_usize, any::<String>(), number, any::<u32>())
+        .prop_map(|(entity, command, text, number, count)| Step { entity, command, text, number, count })
 }
 
 fn beads(row: &Bead, step: &Step) -> Result<Vec<Happening>, Refusal> {
@@ -114,12 +113,8 @@ fn providers(row: &Provider, step: &Step) -> Result<Vec<Happening>, Refusal> {
     wanted.context_window = Some(u64::from(step.count) << 20);
     wanted.max_concurrency = Some(step.count);
     wanted.tags = vec![step.text.clone()];
-    let commands = [
-        Command::Beat(beat(step)),
-        Command::Disable,
-        Command::Enable,
-        Command::Update(Box::new(wanted)),
-    ];
+    let commands =
+        [Command::Beat(beat(step)), Command::Disable, Command::Enable, Command::Update(Box::new(wanted))];
     row.decide(&commands[step.command % commands.len()])
 }
 

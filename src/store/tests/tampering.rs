@@ -89,7 +89,8 @@ async fn a_project_that_was_added_or_taken_away_names_the_event() {
 #[tokio::test]
 async fn a_deleted_or_renumbered_event_is_missing_even_when_it_was_the_newest() {
     for seq in 1..=6_u64 {
-        for sql in ["DELETE FROM events WHERE seq = ?1", "UPDATE events SET seq = 1000 + seq WHERE seq = ?1"] {
+        for sql in ["DELETE FROM events WHERE seq = ?1", "UPDATE events SET seq = 1000 + seq WHERE seq = ?1"]
+        {
             let home = Home::new();
             let store = logged(&home).await;
             assert_eq!(home.raw().execute(sql, [seq]).unwrap(), 1);

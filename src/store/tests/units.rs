@@ -1,43 +1,15 @@
-//! Units: all or nothing, each for itself, and each on the row it was decided on.
+//! Units: all or nothing, and each on the row it was decided on.
 
-use crate::home::{Home, all_beads, all_events, options};
+use crate::home::{Home, all_beads, all_events};
+use crate::outcomes::{code, field, is_stale, is_taken};
 use crate::rows::{
     agent, at, bead, comment, decision, edge, lease, project, provider, run, telling, unit, with_bead,
     with_project,
 };
-use arbiter_core::bead::Bead;
 use arbiter_core::ids::AgentId;
 use arbiter_core::record::Record;
 use arbiter_core::refusal::Refusal;
-use arbiter_store::{Change, Committed, IdempotencyKey, KeptAnswer, PageRequest, Store, StoreError, Unit, Write};
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::mpsc;
-use std::task::{Context, Waker};
-
-type Outcome = Result<Committed, StoreError>;
-
-fn code(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Err(StoreError::Refused(Refusal::Conflict { code, .. })) => code,
-        other => panic!("no conflict: {other:?}"),
-    }
-}
-
-fn field(outcome: &Outcome) -> String {
-    match outcome {
-        Err(StoreError::Refused(Refusal::Invalid(problems))) => problems[0].pointer.clone(),
-        other => panic!("no field problem: {other:?}"),
-    }
-}
-
-fn is_taken(outcome: &Outcome, entity: &str, id: &str) -> bool {
-    matches!(outcome, Err(StoreError::Refused(Refusal::Exists { entity: e, id: i })) if *e == entity && i == id)
-}
-
-fn is_stale(outcome: &Outcome, entity: &str, id: &str) -> bool {
-    matches!(outcome, Err(StoreError::Stale { entity: e, id: i }) if *e == entity && i == id)
-}
+use arbiter_store::{Change, IdempotencyKey, KeptAnswer, PageRequest, Store, StoreError, Write};
 
 /// A store with project `p` and bead `old`.
 async fn started(home: &Home) -> Store {
@@ -78,78 +50,6 @@ async fn a_unit_is_written_whole_or_not_at_all_wherever_it_is_refused() {
     unit.changes.extend(good);
     assert_eq!(store.commit(unit).await.unwrap().last_seq, 4, "told, and nothing of the refused ones");
     assert_eq!(all_beads(&store).await.len(), 2);
-}
-
-#[tokio::test]
-async fn a_refused_unit_does_not_spoil_the_others_of_its_commit() {
-    let home = Home::new();
-    let (entered, in_publish) = mpsc::channel();
-    let (gate, opened) = mpsc::channel::<()>();
-    let mut options = options(home.path(), &home.heard);
-    let record = std::mem::replace(&mut options.publish, Box::new(|_| ()));
-    options.publish = Box::new(move |events| {
-        record(events);
-        // Holds the writer until the gate is gone, so that everything sent meanwhile is one group.
-        let _ = entered.send(());
-        let _ = opened.recv();
-    });
-    let store = Store::open(options).unwrap();
-    let mut first: Pin<Box<dyn Future<Output = Outcome>>> = Box::pin(store.commit(with_project()));
-    let mut context = Context::from_waker(Waker::noop());
-    assert!(first.as_mut().poll(&mut context).is_pending());
-    in_publish.recv().unwrap();
-
-    let mut waiting: Vec<Pin<Box<dyn Future<Output = Outcome>>>> = Vec::new();
-    let mut send = |unit: Unit| {
-        let mut commit = Box::pin(store.commit(unit));
-        assert!(commit.as_mut().poll(&mut context).is_pending());
-        waiting.push(commit);
-    };
-    for number in 0..40 {
-        let id = format!("b{number}");
-        send(with_bead(&bead(&id)));
-        let refused = match number % 4 {
-            0 => with_bead(&bead(&id)),
-            1 => with_bead(&Bead { project_id: project("nowhere").id, ..bead("x") }),
-            2 => {
-                let mut unit = telling("x");
-                unit.change(Change::Bead(Write::Update { row: bead(&id), expected: 7 }));
-                unit
-            }
-            _ => {
-                let mut unit = telling("x");
-                unit.change(Change::AddEdge(edge("b0", &id, "blocks")));
-                unit.change(Change::AddEdge(edge(&id, "b0", "waits-for")));
-                unit
-            }
-        };
-        send(refused);
-    }
-    drop(gate);
-    first.await.unwrap();
-    let (mut expected, mut number) = (1, 0);
-    for pair in waiting.chunks_mut(2) {
-        let good = pair[0].as_mut().await.unwrap();
-        expected += 2; // its creation, and that it is ready
-        assert_eq!(good.last_seq, expected);
-        let refused = pair[1].as_mut().await;
-        match number % 4 {
-            0 => assert!(is_taken(&refused, "bead", &format!("b{number}")), "{refused:?}"),
-            1 => assert_eq!(field(&refused), "/project_id"),
-            2 => assert!(is_stale(&refused, "bead", &format!("b{number}")), "{refused:?}"),
-            _ => assert_eq!(code(&refused), "dependency-cycle"),
-        }
-        number += 1;
-    }
-    use std::sync::atomic::Ordering::Relaxed;
-    assert_eq!(store.stats().commits.load(Relaxed), 2, "all but the first were one transaction");
-    assert_eq!(store.stats().units.load(Relaxed), 41);
-    let seqs: Vec<u64> = all_events(&store).await.iter().map(|event| event.seq).collect();
-    assert_eq!(seqs, (1..=81).collect::<Vec<_>>());
-    assert_eq!(home.heard.events(), all_events(&store).await);
-    assert_eq!(all_beads(&store).await.len(), 40);
-    assert_eq!(store.edges(None).await.unwrap(), []);
-    assert!(all_beads(&store).await.iter().all(|one| one.is_ready));
 }
 
 /// Inserts the row, then tries everything that a taken id or an old revision has to stop.
@@ -329,16 +229,4 @@ async fn a_request_is_answered_once_and_its_repeat_changes_nothing() {
     assert_eq!(code(&store.commit(create("two")).await), "request-repeated");
     assert_eq!(store.bead("two".into()).await.unwrap(), None);
     assert_eq!(store.kept_answer(request).await.unwrap(), Some(kept));
-}
-
-#[tokio::test]
-async fn a_writer_that_panics_says_so_and_takes_no_more_changes() {
-    let home = Home::new();
-    let mut options = options(home.path(), &home.heard);
-    options.publish = Box::new(|_| panic!("a listener that panics"));
-    let store = Store::open(options).unwrap();
-    assert!(matches!(store.commit(with_project()).await, Err(StoreError::Failed)));
-    assert!(matches!(store.commit(telling("x")).await, Err(StoreError::Failed)));
-    assert_eq!(home.heard.failures().len(), 1);
-    assert_eq!(all_events(&store).await.len(), 1, "reading goes on");
 }

@@ -1,0 +1,39 @@
+//! `/metrics`: what was counted, with what the handles know at the moment.
+
+use crate::http::metrics::whole;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use metrics::{counter, gauge};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The text format of Prometheus.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The metrics.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![Endpoint::get("/metrics", show).summary("Metrics in Prometheus' text format").answers_plainly(200)]
+}
+
+async fn show(call: Call) -> Result<Reply, ApiError> {
+    let handles = call.handles();
+    let stats = handles.store.stats();
+    let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    counter!("arbiter_store_commits_total").absolute(read(&stats.commits));
+    counter!("arbiter_store_units_total").absolute(read(&stats.units));
+    counter!("arbiter_store_events_total").absolute(read(&stats.events));
+    counter!("arbiter_store_commit_microseconds_total").absolute(read(&stats.commit_us));
+    gauge!("arbiter_store_last_seq").set(whole(usize::try_from(read(&stats.last_seq)).unwrap_or(usize::MAX)));
+    for (kind, count) in handles.bus.event_counts() {
+        counter!("arbiter_event_bus_events_total", "type" => kind.as_str()).absolute(count);
+    }
+    // A server whose orchestrator is away is still worth a scrape.
+    if let Ok(status) = handles.orchestrator.status().await {
+        for (kind, count) in status.actors {
+            gauge!("arbiter_actors", "kind" => kind.clone()).set(whole(count));
+        }
+        for (kind, count) in status.restarts {
+            counter!("arbiter_actor_restarts_total", "kind" => kind.clone()).absolute(count);
+        }
+        gauge!("arbiter_agents_working").set(whole(status.working));
+    }
+    Ok(Reply::text(TEXT, call.context.metrics().render()))
+}

@@ -129,7 +129,7 @@ pub struct Agent {
 impl Record for Agent {
     const ENTITY: &'static str = "agent";
     const CREATED: EventType = EventType::AgentSpawned;
-    const STATUS_CHANGED: EventType = EventType::AgentStatusChange;
+    const STATUS_CHANGED: &'static [EventType] = &[EventType::AgentStatusChange];
     const UPDATED: EventType = EventType::AgentUpdated;
     const TELEMETRY: &'static [&'static str] = &["last_active"];
 
@@ -141,6 +141,9 @@ impl Record for Agent {
     }
     fn revision(&self) -> u64 {
         self.revision
+    }
+    fn status_event(&self) -> EventType {
+        EventType::AgentStatusChange
     }
     fn touch(&mut self, at: Timestamp) {
         self.revision += 1;
@@ -241,7 +244,7 @@ impl Agent {
         let reason = after.status_reason.as_deref();
         let change = Happening::between(self, &after, reason);
         let mut happenings = Vec::new();
-        if !matches!(&change, Happening::Changed { changes, .. } if changes.is_empty()) {
+        if !change.is_nothing() {
             happenings.push(change);
         }
         happenings.append(&mut notes);

@@ -162,7 +162,7 @@ words! {
 impl Record for Bead {
     const ENTITY: &'static str = "bead";
     const CREATED: EventType = EventType::BeadCreated;
-    const STATUS_CHANGED: EventType = EventType::BeadStatusChange;
+    const STATUS_CHANGED: &'static [EventType] = &[EventType::BeadStatusChange];
     const UPDATED: EventType = EventType::BeadUpdated;
     const TELEMETRY: &'static [&'static str] = &[];
 
@@ -174,6 +174,9 @@ impl Record for Bead {
     }
     fn revision(&self) -> u64 {
         self.revision
+    }
+    fn status_event(&self) -> EventType {
+        EventType::BeadStatusChange
     }
     fn touch(&mut self, at: Timestamp) {
         self.revision += 1;
@@ -351,7 +354,7 @@ impl Bead {
         }
         let mut happenings = Vec::new();
         let change = Happening::between(self, &after, reason);
-        if !matches!(&change, Happening::Changed { changes, .. } if changes.is_empty()) {
+        if !change.is_nothing() {
             happenings.push(change);
         }
         happenings.append(&mut notes);

@@ -107,8 +107,8 @@ pub struct Decision {
 impl Record for Decision {
     const ENTITY: &'static str = "decision";
     const CREATED: EventType = EventType::DecisionCreated;
-    // A decision ends once; the event of its end carries the status, so there is no separate one.
-    const STATUS_CHANGED: EventType = EventType::DecisionUpdated;
+    const STATUS_CHANGED: &'static [EventType] =
+        &[EventType::DecisionResolved, EventType::DecisionTimeout, EventType::DecisionCancelled];
     const UPDATED: EventType = EventType::DecisionUpdated;
     const TELEMETRY: &'static [&'static str] = &[];
 
@@ -120,6 +120,13 @@ impl Record for Decision {
     }
     fn revision(&self) -> u64 {
         self.revision
+    }
+    fn status_event(&self) -> EventType {
+        match self.status {
+            Status::Timeout => EventType::DecisionTimeout,
+            Status::Cancelled => EventType::DecisionCancelled,
+            Status::Pending | Status::Resolved => EventType::DecisionResolved,
+        }
     }
     fn touch(&mut self, at: Timestamp) {
         self.revision += 1;
@@ -154,7 +161,8 @@ impl Decision {
         let mut after = self.clone();
         after.decided_at = Some(now);
         let step = |trigger| self.status.step(self.id.as_str(), trigger);
-        let (told, data) = match command {
+        let mut reason = None;
+        match command {
             Command::Resolve { decision, rationale, decider_id } => {
                 after.status = step(Trigger::Resolve)?;
                 if !self.options.is_empty() && !self.options.contains(decision) {
@@ -164,8 +172,6 @@ impl Decision {
                 after.decision = Some(decision.clone());
                 after.rationale.clone_from(rationale);
                 after.decider_id = Some(decider_id.clone());
-                let data = json!({"decision": decision, "rationale": rationale, "decider_id": decider_id});
-                (EventType::DecisionResolved, data)
             }
             Command::Expire => {
                 after.status = step(Trigger::Expire)?;
@@ -173,17 +179,19 @@ impl Decision {
                     Some(deadline) if deadline <= now => {}
                     _ => return Err(Refusal::conflict("not-due", "the decision's deadline has not come")),
                 }
-                (EventType::DecisionTimeout, json!({"deadline": self.deadline}))
             }
-            Command::Cancel { reason } => {
+            Command::Cancel { reason: why } => {
                 after.status = step(Trigger::Cancel)?;
-                after.rationale = Some(reason.clone());
-                (EventType::DecisionCancelled, json!({"reason": reason}))
+                after.rationale = Some(why.clone());
+                reason = Some(why.as_str());
             }
-        };
-        let mut data = data;
-        data["bead_id"] = json!(self.bead_id);
-        Ok(vec![Happening::between(self, &after, None), Happening::noted(told, data)])
+        }
+        let told = json!({
+            "bead_id": after.bead_id, "question": after.question, "decision": after.decision,
+            "rationale": after.rationale, "decider_id": after.decider_id,
+        });
+        let told = told.as_object().cloned().unwrap_or_default();
+        Ok(vec![Happening::between(self, &after, reason).telling(told)])
     }
 
     /// What the end of this decision does to the bead it is about, if anything. `bead` is its status.

@@ -138,7 +138,7 @@ pub fn why(
     if NEVER_DISPATCHED.contains(&bead.bead_type.as_str()) {
         reasons.push(format!("beads of type {} are not given to agents", bead.bead_type));
     }
-    if wants_approval(bead) {
+    if wants_approval(bead) && facts.pending_decisions.is_empty() {
         reasons.push("it has priority 0 and waits for a person's approval".to_owned());
     }
     if let Operation::Parked(why) = operation {

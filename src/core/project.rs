@@ -7,7 +7,7 @@ use crate::record::{Happening, Record};
 use crate::refusal::{Problems, Refusal};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 words! {
     /// Where a project stands.
@@ -85,7 +85,7 @@ pub struct Project {
 impl Record for Project {
     const ENTITY: &'static str = "project";
     const CREATED: EventType = EventType::ProjectCreated;
-    const STATUS_CHANGED: EventType = EventType::ProjectUpdated;
+    const STATUS_CHANGED: &'static [EventType] = &[EventType::ProjectClosed, EventType::ProjectReopened];
     const UPDATED: EventType = EventType::ProjectUpdated;
     const TELEMETRY: &'static [&'static str] = &[];
 
@@ -97,6 +97,12 @@ impl Record for Project {
     }
     fn revision(&self) -> u64 {
         self.revision
+    }
+    fn status_event(&self) -> EventType {
+        match self.status {
+            Status::Closed => EventType::ProjectClosed,
+            Status::Open | Status::Reopened => EventType::ProjectReopened,
+        }
     }
     fn touch(&mut self, at: Timestamp) {
         self.revision += 1;
@@ -122,7 +128,6 @@ impl Project {
     /// What a command makes of the project.
     pub fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<Happening>, Refusal> {
         let mut after = self.clone();
-        let mut note = None;
         let step = |trigger| self.status.step(self.id.as_str(), trigger);
         match command {
             Command::Close { open_beads } => {
@@ -136,21 +141,15 @@ impl Project {
                     return Err(Refusal::conflict("open-work", detail));
                 }
                 after.closed_at = Some(now);
-                note = Some(EventType::ProjectClosed);
             }
             Command::Reopen => {
                 after.status = step(Trigger::Reopen)?;
                 after.closed_at = None;
-                note = Some(EventType::ProjectReopened);
             }
             Command::Update(wanted) => after = wanted.as_ref().clone(),
         }
         let change = Happening::between(self, &after, None);
-        let unchanged = matches!(&change, Happening::Changed { changes, .. } if changes.is_empty());
-        let mut happenings = if unchanged { vec![] } else { vec![change] };
-        let data = json!({"old": self.status, "new": after.status});
-        happenings.extend(note.map(|kind| Happening::noted(kind, data)));
-        Ok(happenings)
+        Ok(if change.is_nothing() { vec![] } else { vec![change] })
     }
 }
 

@@ -147,7 +147,7 @@ pub struct Provider {
 impl Record for Provider {
     const ENTITY: &'static str = "provider";
     const CREATED: EventType = EventType::ProviderRegistered;
-    const STATUS_CHANGED: EventType = EventType::ProviderStatusChange;
+    const STATUS_CHANGED: &'static [EventType] = &[EventType::ProviderStatusChange];
     const UPDATED: EventType = EventType::ProviderUpdated;
     const TELEMETRY: &'static [&'static str] =
         &["last_heartbeat_at", "last_heartbeat_latency_ms", "last_heartbeat_error", "failures"];
@@ -160,6 +160,9 @@ impl Record for Provider {
     }
     fn revision(&self) -> u64 {
         self.revision
+    }
+    fn status_event(&self) -> EventType {
+        EventType::ProviderStatusChange
     }
     fn touch(&mut self, at: Timestamp) {
         self.revision += 1;
@@ -295,8 +298,7 @@ impl Provider {
         }
         let reason = after.status_reason.as_deref();
         let change = Happening::between(self, &after, reason);
-        let unchanged = matches!(&change, Happening::Changed { changes, .. } if changes.is_empty());
-        Ok(if unchanged { vec![] } else { vec![change] })
+        Ok(if change.is_nothing() { vec![] } else { vec![change] })
     }
 
     fn select_model(&mut self, offered: &[String]) {

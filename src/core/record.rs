@@ -29,8 +29,8 @@ pub trait Record: Clone + Serialize + DeserializeOwned {
     const ENTITY: &'static str;
     /// The event that creates it; its data is the whole record.
     const CREATED: EventType;
-    /// The event of a changed status.
-    const STATUS_CHANGED: EventType;
+    /// The events of a changed status.
+    const STATUS_CHANGED: &'static [EventType];
     /// The event of other changed fields.
     const UPDATED: EventType;
     /// Fields without events: measurements that replay does not restore.
@@ -42,6 +42,8 @@ pub trait Record: Clone + Serialize + DeserializeOwned {
     fn project(&self) -> Option<&str>;
     /// How many events have shaped it.
     fn revision(&self) -> u64;
+    /// The event that tells of the status it has now.
+    fn status_event(&self) -> EventType;
     /// Sets what every event sets: the next revision and the time of the change.
     fn touch(&mut self, at: Timestamp);
 }
@@ -55,6 +57,8 @@ pub enum Happening {
         changes: Changes,
         /// Why, in words.
         reason: Option<String>,
+        /// What else its event tells; nothing that changes the row.
+        detail: Map<String, Value>,
     },
     /// Something worth telling that leaves the row as it is.
     Noted {
@@ -68,7 +72,22 @@ pub enum Happening {
 impl Happening {
     /// The difference between a record and what it becomes.
     pub fn between<R: Record>(before: &R, after: &R, reason: Option<&str>) -> Self {
-        Self::Changed { changes: difference(before, after), reason: reason.map(str::to_owned) }
+        let reason = reason.map(str::to_owned);
+        Self::Changed { changes: difference(before, after), reason, detail: Map::new() }
+    }
+
+    /// The same with more for its event to tell.
+    #[must_use]
+    pub fn telling(mut self, more: Map<String, Value>) -> Self {
+        if let Self::Changed { detail, .. } = &mut self {
+            detail.extend(more);
+        }
+        self
+    }
+
+    /// Whether a record is left as it is.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Changed { changes, .. } if changes.is_empty())
     }
 
     /// An event that changes no row.
@@ -137,30 +156,23 @@ pub fn created_event<R: Record>(record: &R) -> NewEvent {
 pub fn event<R: Record>(record: &R, happening: &Happening) -> NewEvent {
     let (kind, data) = match happening {
         Happening::Noted { kind, data } => (*kind, data.clone()),
-        Happening::Changed { changes, reason } => match changes.get("status") {
-            Some(status) => {
-                let mut data = json!({"old": status.old, "new": status.new});
-                if let Some(reason) = reason {
-                    data["reason"] = json!(reason);
-                }
-                let others: Changes = changes
-                    .iter()
-                    .filter(|(name, _)| name.as_str() != "status")
-                    .map(|(name, change)| (name.clone(), change.clone()))
-                    .collect();
-                if !others.is_empty() {
-                    data["changes"] = json!(others);
-                }
-                (R::STATUS_CHANGED, data)
+        Happening::Changed { changes, reason, detail } => {
+            let mut data = detail.clone();
+            let status = changes.get("status");
+            if let Some(status) = status {
+                data.insert("old".to_owned(), status.old.clone());
+                data.insert("new".to_owned(), status.new.clone());
             }
-            None => {
-                let mut data = json!({"changes": changes});
-                if let Some(reason) = reason {
-                    data["reason"] = json!(reason);
-                }
-                (R::UPDATED, data)
+            if let Some(reason) = reason {
+                data.insert("reason".to_owned(), json!(reason));
             }
-        },
+            let others: BTreeMap<_, _> = changes.iter().filter(|(name, _)| *name != "status").collect();
+            if status.is_none() || !others.is_empty() {
+                data.insert("changes".to_owned(), json!(others));
+            }
+            let kind = if status.is_some() { record.status_event() } else { R::UPDATED };
+            (kind, Value::Object(data))
+        }
     };
     NewEvent { kind, project_id: record.project().map(str::to_owned), subject: record.id().to_owned(), data }
 }
@@ -184,14 +196,15 @@ pub fn replay<'a, R: Record>(
 }
 
 fn read_event<R: Record>(kind: EventType, data: &Value) -> Option<Happening> {
-    if kind != R::STATUS_CHANGED && kind != R::UPDATED {
+    let of_status = R::STATUS_CHANGED.contains(&kind);
+    if !of_status && kind != R::UPDATED {
         return None;
     }
     let mut changes: Changes =
         data.get("changes").and_then(|c| serde_json::from_value(c.clone()).ok()).unwrap_or_default();
-    // Some entities tell of both under one type; a status is told by `old` and `new`.
-    if let (true, Some(old), Some(new)) = (kind == R::STATUS_CHANGED, data.get("old"), data.get("new")) {
-        changes.insert("status".to_owned(), FieldChange { old: old.clone(), new: new.clone() });
+    if of_status {
+        let (old, new) = (data.get("old")?.clone(), data.get("new")?.clone());
+        changes.insert("status".to_owned(), FieldChange { old, new });
     }
-    Some(Happening::Changed { changes, reason: None })
+    Some(Happening::Changed { changes, reason: None, detail: Map::new() })
 }

@@ -1,1 +1,22 @@
+//! Arbiter from outside: the real program as a child process, spoken to over HTTP, event streams, the
+//! command line and signals. Knows nothing of its inside but the tables that documents are made from.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // the allowance of clippy.toml reaches #[test] functions only
 
+mod again;
+mod canary;
+mod cli;
+mod demo;
+mod dice;
+mod faults;
+mod kill;
+mod kill_load;
+mod kill_oracle;
+mod program;
+mod refusals;
+mod refusals_at_start;
+mod stage;
+mod story;
+mod stream;
+mod stream_crowd;
+mod tidy;
+mod tidy_documents;

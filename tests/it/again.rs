@@ -1,0 +1,44 @@
+//! Tests that need a disk of their own: the test binary runs one of its tests again, as a child in a mount
+//! namespace where a small or read-only disk is mounted. The disk goes with the child, whatever becomes of
+//! it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+const DISK: &str = "ARBITER_IT_DISK";
+/// The exit code that says that the disk could not be made.
+const NO_DISK: i32 = 97;
+
+/// The disk to work on, when this process is the child.
+pub fn disk() -> Option<PathBuf> {
+    std::env::var_os(DISK).map(PathBuf::from)
+}
+
+/// Runs the test called `test` again on a disk mounted with these options, and panics when it fails.
+pub fn on_a_disk(test: &str, options: &str) {
+    let home = tempfile::tempdir().unwrap();
+    let place = home.path().to_str().unwrap();
+    let mount = format!("mount -t tmpfs -o {options} tmpfs \"$0\" || exit {NO_DISK}; exec \"$@\"");
+    for unshare in [&["-m"][..], &["-rm"]] {
+        let output = Command::new("unshare")
+            .args(unshare)
+            .args(["sh", "-c", &mount, place])
+            .arg(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture", "--test-threads=1"])
+            .env(DISK, place)
+            .env("TMPDIR", place)
+            .output();
+        let Ok(output) = output else { continue };
+        let (said, complaint) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let no_disk = output.status.code() == Some(NO_DISK) || complaint.starts_with("unshare:");
+        if !no_disk {
+            assert!(output.status.success() && said.contains("1 passed"), "{said}\n{complaint}");
+            return;
+        }
+    }
+    panic!(
+        "no disk could be mounted: run this test as root with CAP_SYS_ADMIN, or allow user namespaces \
+         (sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0)"
+    );
+}

@@ -1,0 +1,81 @@
+//! A secret that must show itself nowhere: not as it is, not in base64, not in hex.
+
+use std::fs;
+use std::path::Path;
+
+/// The secret with every form in which it could be written down.
+pub struct Canary {
+    text: String,
+    forms: Vec<String>,
+}
+
+impl Canary {
+    /// The forms of a secret.
+    pub fn new(text: &str) -> Self {
+        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let mut forms = vec![text.to_owned(), hex.to_uppercase(), hex];
+        // Within other bytes base64 begins at one of three places; both ends depend on what is around.
+        for start in 0..3 {
+            let bytes = text.as_bytes()[start..].chunks_exact(3).flatten().copied().collect::<Vec<u8>>();
+            let standard = base64(&bytes);
+            forms.extend([standard.replace('+', "-").replace('/', "_"), standard]);
+        }
+        Self { text: text.to_owned(), forms }
+    }
+
+    /// The secret.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Panics when the secret is in the bytes.
+    pub fn not_in(&self, bytes: &[u8], place: &str) {
+        for form in &self.forms {
+            let found = bytes.windows(form.len()).any(|window| window == form.as_bytes());
+            assert!(!found, "the secret is in {place} as {form:?}");
+        }
+    }
+
+    /// Panics when the secret is in a file below a directory; returns how many files there are.
+    pub fn not_below(&self, directory: &Path) -> usize {
+        let mut files = 0;
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                files += self.not_below(&path);
+            } else {
+                self.not_in(&fs::read(&path).unwrap(), &path.display().to_string());
+                files += 1;
+            }
+        }
+        files
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks_exact(3) {
+        let number = group.iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
+        text.extend([18, 12, 6, 0].map(|shift| char::from(LETTERS[number >> shift & 63])));
+    }
+    text
+}
+
+#[test]
+fn a_canary_is_found_in_each_of_its_forms_wherever_it_begins() {
+    let canary = Canary::new("sk-a secret?>~");
+    let found = |text: &str| {
+        let text = text.as_bytes().to_vec();
+        let check = std::panic::AssertUnwindSafe(|| Canary::new("sk-a secret?>~").not_in(&text, "a text"));
+        std::panic::catch_unwind(check).is_err()
+    };
+    assert_eq!(base64(b"Man"), "TWFu");
+    for around in ["", "x", "xy", "xyz", "wxyz"] {
+        let mut bytes = format!("{around}{}", canary.text()).into_bytes();
+        bytes.resize(bytes.len().next_multiple_of(3), b'.');
+        assert!(found(&base64(&bytes)), "{around}");
+    }
+    assert!(found("…736b2d6120736563726574 3f3e7e".replace(' ', "").as_str()) && found("a sk-a secret?>~ b"));
+    assert!(!found("sk-another secret"));
+}

@@ -1,0 +1,66 @@
+//! The program `arbiter` run to its end, as a shell would: arguments in, exit code and both outputs out.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+/// The program under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_arbiter");
+/// How long a program that is to end may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Its stdout as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The one line that tells why it failed.
+    pub fn complaint(&self) -> &str {
+        let lines: Vec<&str> = self.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(lines.len(), 1, "one line says why: {self:?}");
+        lines[0]
+    }
+}
+
+/// A command that does not see the variables of this process that the program would read.
+pub fn command(home: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ARBITER_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("HOME", home).env_remove("XDG_DATA_HOME").env("NO_COLOR", "1");
+    command
+}
+
+/// Runs a command to its end with this text on stdin.
+pub async fn run(mut command: Command, stdin: &str) -> Ended {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A program that does not read closes the pipe, which is its own affair.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    let id = rustix::process::Pid::from_child(&child);
+    let waiting = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let Ok(output) = tokio::time::timeout(PATIENCE, waiting).await else {
+        rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
+        panic!("{command:?} does not end");
+    };
+    let Output { status, stdout, stderr } = output.unwrap().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}

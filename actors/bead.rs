@@ -10,7 +10,7 @@ use arbiter_core::bead::{Bead, Claimant, Facts};
 use arbiter_core::bead_change::{BeadPatch, Edge, NewBead};
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
-use arbiter_core::ids::BeadId;
+use arbiter_core::ids::{AgentId, BeadId};
 use arbiter_core::lease::{MAX_TTL_SEC, MIN_TTL_SEC};
 use arbiter_core::refusal::Refusal;
 use arbiter_core::run::Run;
@@ -245,8 +245,10 @@ impl BeadsHandle {
 pub(crate) struct RunEnd {
     /// The token of the claim the run worked under.
     pub(crate) lease_token: String,
-    /// The run as it ended.
-    pub(crate) run: Run,
+    /// The agent that worked.
+    pub(crate) agent_id: AgentId,
+    /// The run as it ended; none when it failed before it had begun.
+    pub(crate) run: Option<Run>,
     /// What becomes of the bead.
     pub(crate) result: RunResult,
 }

@@ -15,7 +15,7 @@ use arbiter_core::decision_change::NewDecision;
 use arbiter_core::ids::DecisionId;
 use arbiter_core::lease;
 use arbiter_core::record::evolved;
-use arbiter_core::run;
+use arbiter_core::run::{self, Run};
 use arbiter_core::time::Timestamp;
 use arbiter_store::{Change, Unit};
 use std::sync::Arc;
@@ -26,12 +26,12 @@ impl BeadActor {
         let asked = until_fresh(async || {
             let (bead, facts, lease) = self.state().await?;
             lease::check_token(lease.as_ref(), Some(&end.lease_token), &bead.id)?;
-            let caller = Caller::named(end.run.agent_id.as_str());
+            let caller = Caller::named(end.agent_id.as_str());
             let mut unit = self.unit(&caller);
-            let mut run = end.run.clone();
-            run.finished_at = Some(unit.at);
-            let ending = self.conclude(&mut unit, &bead, &facts, &end.result, &run.agent_id.to_string())?;
-            hold::end(&self.scope.shared, &mut unit, &bead, lease.as_ref(), &ending.0, Some(&run)).await?;
+            let run = end.run.clone().map(|run| Run { finished_at: Some(unit.at), ..run });
+            let ending = self.conclude(&mut unit, &bead, &facts, &end.result, end.agent_id.as_str())?;
+            let shared = &self.scope.shared;
+            hold::end(shared, &mut unit, &bead, lease.as_ref(), &ending.0, run.as_ref()).await?;
             self.commit(unit).await?;
             Ok(ending.1)
         })

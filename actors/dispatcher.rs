@@ -17,12 +17,14 @@ use arbiter_core::decision_change::NewDecision;
 use arbiter_core::dispatch::{self, Operation, ProviderState};
 use arbiter_core::ids::{AgentId, BeadId};
 use arbiter_core::refusal::Refusal;
+use arbiter_store::DueFilter;
 use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-/// Ready beads looked at in one pass.
-const LOOK: u32 = 1000;
+/// Ready beads of one project looked at in one pass.
+const LOOK: u32 = 256;
 /// The name of the timer of the next retry or deferral.
 const NEXT: &str = "next";
 
@@ -43,9 +45,11 @@ impl DispatcherHandle {
         Ok(dispatch::why(&bead, &facts, &agents, &operation, self.0.clock.now()))
     }
 
-    /// Lets the dispatcher look again.
+    /// Lets the dispatcher look again. Reasons that come while one is waiting are the same one.
     pub(crate) fn look(&self) {
-        self.0.dispatcher.tell(&self.0, SINGLE, Command::Look);
+        if !self.0.look_wanted.swap(true, Ordering::AcqRel) {
+            self.0.dispatcher.tell(&self.0, SINGLE, Command::Look);
+        }
     }
 }
 
@@ -68,11 +72,14 @@ impl Role for DispatcherActor {
     }
 
     async fn start(&mut self) {
+        // A reason that was lost with a failed look counts as well.
         self.scope.timers.set(NEXT, self.scope.shared.clock.now(), Command::Look);
     }
 
     async fn handle(&mut self, command: Command) {
         let Command::Look = command;
+        // Cleared before the look: what happens from here on is a new reason.
+        self.scope.shared.look_wanted.store(false, Ordering::Release);
         if self.scope.shared.is_stopping() {
             return;
         }
@@ -89,17 +96,22 @@ impl DispatcherActor {
         if let (Operation::Parked(_), _) = shared.store.operation().await? {
             return Ok(());
         }
-        let due = shared.store.due_beads(now, LOOK).await?;
-        let (unapproved, ready): (Vec<Bead>, Vec<Bead>) =
-            due.into_iter().filter(|bead| dispatch::is_due(bead, now)).partition(dispatch::wants_approval);
-        self.ask_approvals(&unapproved).await?;
-        if !ready.is_empty() {
-            let agents = agents(shared).await?;
-            let at_work =
-                agents.iter().filter(|(a, _)| a.kind == Kind::Llm && a.status == Status::Working).count();
-            let free = shared.settings.max_parallel.saturating_sub(at_work);
+        self.ask_approvals(&shared.store.unapproved_beads(now, shared.settings.approvals_per_project).await?)
+            .await?;
+        let agents = agents(shared).await?;
+        let at_work =
+            agents.iter().filter(|(a, _)| a.kind == Kind::Llm && a.status == Status::Working).count();
+        let room = shared.settings.max_parallel.saturating_sub(at_work);
+        if room > 0 {
+            let mut ready = Vec::new();
+            for (project, roles) in dispatch::wanted(&agents) {
+                let project_id = project.map(|id| id.to_string());
+                let filter = DueFilter { project_id, roles: roles.into_iter().collect() };
+                ready.extend(shared.store.due_beads(filter, now, LOOK).await?);
+            }
+            ready.sort_by_cached_key(|bead| (bead.priority, bead.created_at, bead.id.clone()));
             let pairs = dispatch::pair(&ready, &agents);
-            join_all(pairs.into_iter().take(free).map(|(bead, agent)| self.give(bead, agent))).await;
+            join_all(pairs.into_iter().take(room).map(|(bead, agent)| self.give(bead, agent))).await;
         }
         match shared.store.next_due(now).await? {
             Some(at) => self.scope.timers.set(NEXT, at, Command::Look),
@@ -119,23 +131,12 @@ impl DispatcherActor {
         }
     }
 
-    /// Asks a person about critical beads that are next in line.
+    /// Asks a person about critical beads.
     async fn ask_approvals(&self, beads: &[Bead]) -> Result<(), Fault> {
-        let shared = &self.scope.shared;
-        let decisions = DecisionsHandle(Arc::clone(shared));
-        let mut pending: HashMap<&str, u64> = HashMap::new();
+        let decisions = DecisionsHandle(Arc::clone(&self.scope.shared));
         for bead in beads {
-            let project = bead.project_id.as_str();
-            if !pending.contains_key(project) {
-                pending.insert(project, shared.store.pending_approvals(project.to_owned()).await?);
-            }
-            let count = pending.entry(project).or_default();
-            if *count >= shared.settings.approvals_per_project {
-                continue;
-            }
-            *count += 1;
             let question = format!("May an agent work on the critical bead {} ({})?", bead.id, bead.title);
-            let mut new = NewDecision::question(project, question);
+            let mut new = NewDecision::question(bead.project_id.as_str(), question);
             new.bead_id = Some(bead.id.to_string());
             new.purpose = Purpose::Approval;
             new.options = APPROVAL_OPTIONS.map(str::to_owned).to_vec();

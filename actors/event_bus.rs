@@ -45,9 +45,11 @@ impl Broker {
         if seq <= self.published.load(Ordering::Acquire) {
             return;
         }
+        // The number first: whoever begins to listen in between reads the event from the log, whereas an
+        // event that was sent before its number showed would wait there for the next one.
+        self.published.store(seq, Ordering::Release);
         // Nobody may be listening.
         let _ = self.sender.send(Arc::clone(event));
-        self.published.store(seq, Ordering::Release);
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(event.kind).or_default() += 1;
     }
 }

@@ -30,6 +30,7 @@ mod provider_link;
 mod recovery;
 mod retention;
 mod run;
+mod runs;
 mod settings;
 mod shared;
 mod shell;

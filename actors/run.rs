@@ -24,11 +24,9 @@ use arbiter_providers::{CallErrorKind, ChatRequest, Message, Role as Speaker, To
 use arbiter_store::{Change, StoreError, Unit};
 use futures_util::FutureExt;
 use serde_json::json;
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::AbortHandle;
 
 /// How often the end of a run is offered to a store that is full or busy.
 const END_TRIES: u32 = 20;
@@ -36,50 +34,6 @@ const END_TRIES: u32 = 20;
 const END_PAUSE: Duration = Duration::from_millis(250);
 /// A claim this young may still get its run.
 const YOUNG: Duration = Duration::from_secs(1);
-
-/// The runs that go on, by agent.
-#[derive(Default)]
-pub(crate) struct Runs(Mutex<HashMap<AgentId, (BeadId, AbortHandle)>>);
-
-impl Runs {
-    fn lock(&self) -> MutexGuard<'_, HashMap<AgentId, (BeadId, AbortHandle)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether an agent runs something.
-    pub(crate) fn has(&self, agent: &AgentId) -> bool {
-        self.lock().contains_key(agent)
-    }
-
-    /// How many runs go on.
-    pub(crate) fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    /// Stops an agent's run of one bead.
-    pub(crate) fn abort(&self, agent: &AgentId, bead: &BeadId) {
-        let mut runs = self.lock();
-        if runs.get(agent).is_some_and(|(running, _)| running == bead)
-            && let Some((_, task)) = runs.remove(agent)
-        {
-            task.abort();
-        }
-    }
-
-    /// Stops whatever an agent runs.
-    pub(crate) fn abort_all(&self, agent: &AgentId) {
-        if let Some((_, task)) = self.lock().remove(agent) {
-            task.abort();
-        }
-    }
-
-    fn done(&self, agent: &AgentId, bead: &BeadId) {
-        let mut runs = self.lock();
-        if runs.get(agent).is_some_and(|(running, _)| running == bead) {
-            runs.remove(agent);
-        }
-    }
-}
 
 /// Whether a claim is old enough that its run must have begun.
 pub(crate) fn is_late(agent: &Agent, now: Timestamp) -> bool {
@@ -93,7 +47,8 @@ pub(crate) fn begin(shared: &Arc<Shared>, agent: &Agent, bead: &BeadId, token: S
     let task = shared.runtime.spawn(async move {
         let (agent_id, bead_id) = (who.id.clone(), what.clone());
         let id = RunId::from_random(entropy::bytes16());
-        let work = Work { shared: Arc::clone(&world), agent: who, bead: what, token, run: empty(&id) };
+        let work =
+            Work { shared: Arc::clone(&world), agent: who, bead: what, token, run: empty(&id), begun: false };
         work.whole().await;
         world.runs.done(&agent_id, &bead_id);
     });
@@ -108,6 +63,7 @@ struct Work {
     bead: BeadId,
     token: String,
     run: Run,
+    begun: bool,
 }
 
 impl Work {
@@ -126,7 +82,12 @@ impl Work {
         if let RunResult::Failed(error) | RunResult::Spared(error) = &result {
             self.run.error = Some(error.clone());
         }
-        let end = RunEnd { lease_token: self.token.clone(), run: self.run.clone(), result };
+        let end = RunEnd {
+            lease_token: self.token.clone(),
+            agent_id: self.agent.id.clone(),
+            run: self.begun.then(|| self.run.clone()),
+            result,
+        };
         for _ in 0..END_TRIES {
             let beads = BeadsHandle(Arc::clone(&self.shared));
             match beads.end_run(&self.bead, end.clone()).await {
@@ -218,6 +179,7 @@ impl Work {
         });
         unit.change(Change::StartRun(self.run.clone()));
         store.commit(unit).await?;
+        self.begun = true;
         let tools = protocol::tools().into_iter().map(|tool| Tool {
             name: tool.name.to_owned(),
             description: tool.description.to_owned(),

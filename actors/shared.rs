@@ -13,7 +13,7 @@ use crate::inject::Inject;
 use crate::orchestrator::OrchestratorActor;
 use crate::project::ProjectActor;
 use crate::provider_actor::ProviderActor;
-use crate::run::Runs;
+use crate::runs::Runs;
 use crate::settings::Settings;
 use crate::shell::Failure;
 use crate::tokens::TokenCache;
@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) inject: Inject,
     pub(crate) broker: Broker,
     pub(crate) runs: Runs,
+    /// Set while a message to the dispatcher is on its way.
+    pub(crate) look_wanted: AtomicBool,
     pub(crate) token_cache: TokenCache,
     pub(crate) vault_place: VaultPlace,
     pub(crate) beads: Directory<BeadActor>,
@@ -78,6 +80,7 @@ impl Shared {
             inject: Inject::default(),
             broker,
             runs: Runs::default(),
+            look_wanted: AtomicBool::new(false),
             token_cache: TokenCache::default(),
             vault_place: parts.vault_place,
             beads: Directory::new(Place::Entities),

@@ -1,0 +1,52 @@
+//! The runs that go on: who works on what, and how to stop it. Outlives the agents' actors.
+
+use arbiter_core::ids::{AgentId, BeadId};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::task::AbortHandle;
+
+/// The runs that go on, by agent.
+#[derive(Default)]
+pub(crate) struct Runs(Mutex<HashMap<AgentId, (BeadId, AbortHandle)>>);
+
+impl Runs {
+    /// The table itself; a run is entered while it is held, so that it cannot end before.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<AgentId, (BeadId, AbortHandle)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an agent runs something.
+    pub(crate) fn has(&self, agent: &AgentId) -> bool {
+        self.lock().contains_key(agent)
+    }
+
+    /// How many runs go on.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Stops an agent's run of one bead.
+    pub(crate) fn abort(&self, agent: &AgentId, bead: &BeadId) {
+        let mut runs = self.lock();
+        if runs.get(agent).is_some_and(|(running, _)| running == bead)
+            && let Some((_, task)) = runs.remove(agent)
+        {
+            task.abort();
+        }
+    }
+
+    /// Stops whatever an agent runs.
+    pub(crate) fn abort_all(&self, agent: &AgentId) {
+        if let Some((_, task)) = self.lock().remove(agent) {
+            task.abort();
+        }
+    }
+
+    /// Forgets a run that has ended.
+    pub(crate) fn done(&self, agent: &AgentId, bead: &BeadId) {
+        let mut runs = self.lock();
+        if runs.get(agent).is_some_and(|(running, _)| running == bead) {
+            runs.remove(agent);
+        }
+    }
+}

@@ -99,11 +99,19 @@ CREATE TABLE beads (
     revision INTEGER NOT NULL CHECK (revision > 0),
     -- Kept by the writer in the transaction of every change that bears on them.
     waits INTEGER NOT NULL DEFAULT 0 CHECK (waits IN (0, 1)),
-    ready INTEGER NOT NULL DEFAULT 0 CHECK (ready IN (0, 1))
+    ready INTEGER NOT NULL DEFAULT 0 CHECK (ready IN (0, 1)),
+    -- The latest of its own and its parents' defer_until.
+    not_before TEXT
 ) STRICT;
 CREATE INDEX beads_by_age ON beads (created_at, id);
 CREATE INDEX beads_by_project ON beads (project_id, status, created_at, id);
-CREATE INDEX beads_ready ON beads (priority, created_at, id) WHERE ready = 1;
+-- With what a count of ready beads has to look at.
+CREATE INDEX beads_ready ON beads (priority, created_at, id, not_before) WHERE ready = 1;
+CREATE INDEX beads_ready_by_project ON beads (project_id, priority, created_at, id, not_before) WHERE ready = 1;
+CREATE INDEX beads_unapproved ON beads (project_id, created_at, id)
+    WHERE ready = 1 AND priority = 0 AND approval = 'missing';
+CREATE INDEX beads_deferred ON beads (not_before) WHERE ready = 1 AND not_before IS NOT NULL;
+CREATE INDEX beads_retried ON beads (next_attempt_at) WHERE ready = 1 AND next_attempt_at IS NOT NULL;
 CREATE INDEX beads_held ON beads (assigned_to) WHERE assigned_to IS NOT NULL;
 
 CREATE TABLE bead_tags (

@@ -64,5 +64,5 @@ pub use metrics::install as install_metrics;
 pub use openapi::document;
 pub use problem::{ApiError, PROBLEMS, ProblemType};
 pub use reply::Reply;
-pub use table::endpoints;
 pub use server::{Limits, run, serve, serve_endpoints};
+pub use table::endpoints;

@@ -26,7 +26,7 @@ pub enum StartError {
     #[error("the vault cannot be unlocked")]
     Unlock(#[source] Fault),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// The address.
         address: SocketAddr,

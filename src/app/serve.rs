@@ -129,6 +129,7 @@ impl Server {
         if tokio::time::timeout(END_WITHIN, cast.stop()).await.is_err() {
             tracing::warn!("the end took too long; the next start puts the rest right");
         }
+        tracing::info!("stopped");
         outcome.map_err(|source| StartError::Process { operation: "serve", source })
     }
 }

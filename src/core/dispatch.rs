@@ -2,7 +2,7 @@
 
 use crate::agent::{self, Agent};
 use crate::bead::{Approval, Bead, CRITICAL, Facts, NEVER_DISPATCHED, Status};
-use crate::ids::{AgentId, BeadId};
+use crate::ids::{AgentId, BeadId, ProjectId};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,8 +62,32 @@ pub fn fit(bead: &Bead, agent: &Agent, provider: ProviderState) -> Result<(), Mi
 }
 
 fn fills(agent: &Agent, role: &str) -> bool {
+    role_of(agent) == Some(role)
+}
+
+fn role_of(agent: &Agent) -> Option<&str> {
     let persona = agent.persona_name.as_deref().and_then(|name| name.rsplit('/').next());
-    agent.role.as_deref() == Some(role) || (agent.role.is_none() && persona == Some(role))
+    agent.role.as_deref().or(persona)
+}
+
+/// Whether an agent waits to be given a bead.
+pub fn is_free(agent: &Agent, provider: ProviderState) -> bool {
+    agent.kind == agent::Kind::Llm
+        && agent.status == agent::Status::Idle
+        && provider == ProviderState::Usable
+}
+
+/// Where beads for the free agents are to be looked for: in which projects, and for which roles. No project
+/// stands for all, when one of the agents serves them all; nothing at all when no agent is free.
+pub fn wanted(agents: &[(Agent, ProviderState)]) -> BTreeMap<Option<ProjectId>, BTreeSet<String>> {
+    let free = || agents.iter().filter(|(agent, provider)| is_free(agent, *provider)).map(|(agent, _)| agent);
+    let everywhere = free().any(|agent| agent.project_id.is_none());
+    let mut wanted: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+    for agent in free() {
+        let project = agent.project_id.clone().filter(|_| !everywhere);
+        wanted.entry(project).or_default().extend(role_of(agent).map(str::to_owned));
+    }
+    wanted
 }
 
 /// Pairs beads (in the order of their urgency) with free agents. An agent that serves fewer projects or
@@ -83,13 +107,6 @@ pub fn pair(beads: &[Bead], agents: &[(Agent, ProviderState)]) -> Vec<(BeadId, A
         }
     }
     pairs
-}
-
-/// Whether a bead may be given to an agent at all, now.
-pub fn is_due(bead: &Bead, now: Timestamp) -> bool {
-    !NEVER_DISPATCHED.contains(&bead.bead_type.as_str())
-        && bead.next_attempt_at.is_none_or(|at| at <= now)
-        && bead.defer_until.is_none_or(|at| at <= now)
 }
 
 /// Whether a person has to approve the bead before an agent gets it.

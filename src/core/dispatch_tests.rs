@@ -72,3 +72,18 @@ fn every_ready_bead_that_nobody_has_gets_a_reason() {
     assert_eq!(reasons(&critical, &[]), ["it has priority 0 and waits for a person's approval"]);
     assert!(reasons(&plain, &[agent("a", None, None)])[0].contains("is about to get it"));
 }
+
+#[test]
+fn beads_are_looked_for_where_free_agents_work() {
+    let mut busy = agent("busy", Some("q"), Some("builder"));
+    busy.0.status = agent::Status::Working;
+    let mut locked = agent("locked", None, None);
+    locked.1 = ProviderState::Unusable;
+    let (one, two) = (agent("one", Some("p"), Some("planner")), agent("two", Some("p"), None));
+    let set = |roles: &[&str]| roles.iter().map(|role| (*role).to_owned()).collect::<BTreeSet<_>>();
+    let somewhere = wanted(&[busy.clone(), locked.clone(), one.clone(), two]);
+    assert_eq!(somewhere, BTreeMap::from([(Some(ProjectId::known("p")), set(&["planner"]))]));
+    let everywhere = wanted(&[one, agent("three", None, Some("tester"))]);
+    assert_eq!(everywhere, BTreeMap::from([(None, set(&["planner", "tester"]))]));
+    assert_eq!(wanted(&[busy, locked]), BTreeMap::new());
+}

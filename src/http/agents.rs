@@ -1,8 +1,8 @@
 //! Agents: who works, with what, and on which bead.
 
 use crate::http::access::Access;
-use crate::http::agent_views::{AgentView, NewAgentBody};
 use crate::http::agent_views::{AgentPatchBody, AssignBody, ReasonBody, StatusBody};
+use crate::http::agent_views::{AgentView, NewAgentBody};
 use crate::http::endpoint::{QueryField, text, word as word_field};
 use crate::http::page::PAGE;
 use crate::http::providers::CASCADE;

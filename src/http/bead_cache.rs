@@ -70,7 +70,11 @@ mod tests {
     const NOW: fn() -> Timestamp = || Timestamp::from_millis(100);
 
     fn rendered(text: &'static str, until: Option<i64>) -> Rendered {
-        Rendered { body: Bytes::from_static(text.as_bytes()), revision: 1, until: until.map(Timestamp::from_millis) }
+        Rendered {
+            body: Bytes::from_static(text.as_bytes()),
+            revision: 1,
+            until: until.map(Timestamp::from_millis),
+        }
     }
 
     #[test]

@@ -52,11 +52,7 @@ pub async fn change(call: Call, mut body: BeadPatchBody) -> Result<Reply, ApiErr
 
 /// Who takes a bead that is set to `in_progress`: the named or the already assigned agent, else the person
 /// who says it.
-async fn claimant(
-    call: &Call,
-    bead: &Bead,
-    named: Option<Option<String>>,
-) -> Result<Claimant, ApiError> {
+async fn claimant(call: &Call, bead: &Bead, named: Option<Option<String>>) -> Result<Claimant, ApiError> {
     if call.identity.role == Role::Agent {
         return Err(ApiError::forbidden("an agent takes a bead with POST /beads/{id}/claim"));
     }

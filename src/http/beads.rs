@@ -30,7 +30,11 @@ const FILTERS: &[QueryField] = &[
 ];
 const MORE_FILTERS: &[QueryField] = &[
     word_field("status", <Status as Vocabulary>::WORDS, "Only those with this status"),
-    QueryField { name: "ready", kind: Kind::Word(&["true"]), summary: "Only those that could be worked on now" },
+    QueryField {
+        name: "ready",
+        kind: Kind::Word(&["true"]),
+        summary: "Only those that could be worked on now",
+    },
     word_field("sort", &["age", "priority"], "Oldest first (the default), or most urgent first"),
 ];
 

@@ -61,7 +61,9 @@ pub async fn read(
         match next.map_err(|_| ApiError::new("body-timeout", "the body did not arrive in time"))? {
             Some(Ok(piece)) if piece.len() > limit.max - buffer.len() => return Err(limit.exceeded()),
             Some(Ok(piece)) => buffer.extend_from_slice(&piece),
-            Some(Err(error)) => return Err(ApiError::new("bad-body", format!("the body broke off: {error}"))),
+            Some(Err(error)) => {
+                return Err(ApiError::new("bad-body", format!("the body broke off: {error}")));
+            }
             None => return Ok(buffer),
         }
     }

@@ -188,7 +188,9 @@ fn wait(timeout: Option<&str>, deadline: Option<Timestamp>) -> Result<Wait, ApiE
     match (timeout, deadline) {
         (None, None) => Ok(Wait::Default),
         (None, Some(deadline)) => Ok(Wait::Until(deadline)),
-        (Some(_), Some(_)) => Err(ApiError::field("deadline", "is given beside timeout; one of them will do")),
+        (Some(_), Some(_)) => {
+            Err(ApiError::field("deadline", "is given beside timeout; one of them will do"))
+        }
         (Some(text), None) => Wait::parse(text)
             .ok_or_else(|| ApiError::field("timeout", "is never, or a number with ms, s, m, h or d")),
     }

@@ -55,11 +55,7 @@ pub const fn flag(name: &'static str, summary: &'static str) -> QueryField {
 }
 
 /// A query parameter that is one of a few words.
-pub const fn word(
-    name: &'static str,
-    words: &'static [&'static str],
-    summary: &'static str,
-) -> QueryField {
+pub const fn word(name: &'static str, words: &'static [&'static str], summary: &'static str) -> QueryField {
     QueryField { name, kind: Kind::Word(words), summary }
 }
 

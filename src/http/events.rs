@@ -26,7 +26,8 @@ const FILTERS: &[QueryField] = &[
     text("type", "Only these types: a list such as bead.created,agent.*; may be repeated"),
 ];
 const SUBJECT: &[QueryField] = &[text("subject", "Only those about this entity")];
-const RESUME: &[QueryField] = &[text("last_event_id", "Go on behind this number, if Last-Event-ID does not say")];
+const RESUME: &[QueryField] =
+    &[text("last_event_id", "Go on behind this number, if Last-Event-ID does not say")];
 const PROJECT: &[QueryField] = &[text("project_id", "Only those of this project")];
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -153,7 +154,8 @@ fn is_backward(call: &Call) -> Result<bool, ApiError> {
 pub async fn read(call: &Call, filter: EventFilter) -> Result<EventPage, ApiError> {
     let page = call.page()?;
     let cursor = page.cursor.map(|text| text.parse::<u64>());
-    let cursor = cursor.transpose().map_err(|_| ApiError::query("parameter \"cursor\" is no event's number"))?;
+    let cursor =
+        cursor.transpose().map_err(|_| ApiError::query("parameter \"cursor\" is no event's number"))?;
     let (mut after, mut before) = (call.query.parsed("after")?, call.query.parsed("before")?);
     if is_backward(call)? {
         before = cursor.or(before);

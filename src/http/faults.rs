@@ -9,7 +9,9 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let detail = error.to_string();
         match error {
-            StoreError::Refused(Refusal::Invalid(errors)) if errors.iter().all(|e| e.pointer == "/cursor") => {
+            StoreError::Refused(Refusal::Invalid(errors))
+                if errors.iter().all(|e| e.pointer == "/cursor") =>
+            {
                 Self::query("parameter \"cursor\" is not one that a Link header gave")
             }
             StoreError::Refused(refusal) => refusal.into(),

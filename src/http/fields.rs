@@ -13,7 +13,9 @@ pub fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 }
 
 /// A field of a patch that cannot be cleared: absent or a value, and null is wrong.
-pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 

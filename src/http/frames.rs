@@ -94,13 +94,13 @@ mod tests {
     fn control_frames_have_no_id_and_always_data() {
         for frame in [connected(9, None), connected(9, Some(3)), gap(4, 6, 7), closing()] {
             let text = String::from_utf8(frame.to_vec()).unwrap();
-            assert!(text.starts_with("event: ") && text.contains("\ndata: {") && text.ends_with("}\n\n"), "{text}");
+            assert!(
+                text.starts_with("event: ") && text.contains("\ndata: {") && text.ends_with("}\n\n"),
+                "{text}"
+            );
             assert!(!text.contains("id: "), "{text}");
         }
-        assert_eq!(
-            connected(9, None),
-            "event: connected\ndata: {\"last_seq\":9,\"resumed_from\":null}\n\n"
-        );
+        assert_eq!(connected(9, None), "event: connected\ndata: {\"last_seq\":9,\"resumed_from\":null}\n\n");
     }
 
     #[test]

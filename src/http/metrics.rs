@@ -8,12 +8,13 @@ use std::time::Duration;
 use warp::http::{Method, StatusCode};
 
 /// Upper bounds of the buckets of times, in seconds.
-const SECONDS: &[f64] =
-    &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
-/// The statuses that routes answer with; counters of others are looked up each time.
-const STATUSES: [u16; 20] = [
-    200, 201, 204, 400, 401, 403, 404, 405, 409, 412, 413, 415, 421, 422, 423, 429, 500, 502, 503, 507,
+const SECONDS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+    30.0,
 ];
+/// The statuses that routes answer with; counters of others are looked up each time.
+const STATUSES: [u16; 20] =
+    [200, 201, 204, 400, 401, 403, 404, 405, 409, 412, 413, 415, 421, 422, 423, 429, 500, 502, 503, 507];
 
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -38,7 +39,10 @@ fn describe() {
     describe_counter!("arbiter_http_requests_total", "Requests by method, route and status");
     describe_histogram!("arbiter_http_request_seconds", "Time from a request's head to its answer's");
     describe_gauge!("arbiter_http_connections", "Open connections");
-    describe_counter!("arbiter_http_connections_refused_total", "Connections closed because there were too many");
+    describe_counter!(
+        "arbiter_http_connections_refused_total",
+        "Connections closed because there were too many"
+    );
     describe_gauge!("arbiter_sse_streams", "Open event streams");
     describe_counter!("arbiter_store_commits_total", "Transactions committed");
     describe_counter!("arbiter_store_units_total", "Units of work committed");
@@ -122,7 +126,12 @@ pub struct RouteMetrics {
 impl RouteMetrics {
     /// No counts yet.
     pub const fn new(method: Method, route: &'static str) -> Self {
-        Self { method, route, seconds: OnceLock::new(), statuses: [const { OnceLock::new() }; STATUSES.len()] }
+        Self {
+            method,
+            route,
+            seconds: OnceLock::new(),
+            statuses: [const { OnceLock::new() }; STATUSES.len()],
+        }
     }
 
     /// Counts an answer.

@@ -5,8 +5,8 @@ use crate::http::endpoint::{Endpoint, Kind, Need, QueryField, SchemaOf};
 use crate::http::problem::{PROBLEMS, Problem};
 use crate::http::reply::Reply;
 use crate::http::{ApiError, Call, table};
-use schemars::generate::SchemaSettings;
 use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use std::sync::OnceLock;
 

@@ -38,7 +38,8 @@ impl Hosts {
             _ => return Err(ApiError::new("misdirected", "the request does not name one host")),
         };
         let name = without_port(host);
-        let known = |allowed: &String| allowed.eq_ignore_ascii_case(name) || allowed.eq_ignore_ascii_case(host);
+        let known =
+            |allowed: &String| allowed.eq_ignore_ascii_case(name) || allowed.eq_ignore_ascii_case(host);
         if self.allowed.iter().any(known) {
             return Ok(());
         }
@@ -91,7 +92,8 @@ mod tests {
 
     #[test]
     fn only_our_own_names_are_answered() {
-        let hosts = Hosts::new("192.0.2.7:8080".parse().unwrap(), &["Arbiter.example".into(), "a.b:81".into()]);
+        let hosts =
+            Hosts::new("192.0.2.7:8080".parse().unwrap(), &["Arbiter.example".into(), "a.b:81".into()]);
         let status = |host| hosts.check(&headers(&[(HOST, host)])).map_err(|e| e.status().as_u16());
         for good in ["localhost", "LOCALHOST:9", "127.0.0.1:8080", "[::1]:1", "[::1]", "192.0.2.7:8080"] {
             assert_eq!(status(good), Ok(()), "{good}");

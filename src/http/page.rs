@@ -10,11 +10,7 @@ pub const PAGE: &[QueryField] = &[
 ];
 
 /// One page of `all`, in the order of their keys; the cursor is the key of the last entry before it.
-pub fn cut<T>(
-    mut all: Vec<T>,
-    request: &PageRequest,
-    key: impl Fn(&T) -> String,
-) -> Page<T> {
+pub fn cut<T>(mut all: Vec<T>, request: &PageRequest, key: impl Fn(&T) -> String) -> Page<T> {
     all.sort_by_cached_key(&key);
     let total = u64::try_from(all.len()).unwrap_or(u64::MAX);
     let mut rest = match &request.cursor {

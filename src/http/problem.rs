@@ -52,6 +52,7 @@ problems! {
     "agent-busy" 409 "Agent busy": "The agent has as many beads as it may have, or is not idle."
     "perpetual-project" 409 "Perpetual project": "A perpetual project never closes."
     "open-work" 409 "Open work": "The project has beads that are not closed."
+    "request-repeated" 409 "Request repeated": "A request with the same Idempotency-Key was made before, or is being made."
     "key-not-for-host" 409 "Key not for host": "The key is bound to hosts, and the endpoint is on another one."
     "in-use" 409 "In use": "Something depends on it; ?cascade=true deletes that too."
     "dependency-cycle" 409 "Dependency cycle": "The dependency would close a cycle; the detail names its path."
@@ -117,7 +118,8 @@ pub struct FieldError {
 
 /// The kind that a code names; rules that the table does not know are plain conflicts.
 fn kind(code: &str) -> &'static ProblemType {
-    const CONFLICT: &ProblemType = &ProblemType { code: "conflict", status: 409, title: "Conflict", meaning: "" };
+    const CONFLICT: &ProblemType =
+        &ProblemType { code: "conflict", status: 409, title: "Conflict", meaning: "" };
     PROBLEMS.iter().find(|problem| problem.code == code).unwrap_or(CONFLICT)
 }
 

@@ -209,11 +209,8 @@ async fn state(call: Call) -> Result<Reply, ApiError> {
     let name = project.id.to_string();
     // Only the totals are wanted.
     let one = || PageRequest { limit: 1, cursor: None };
-    let ready = BeadFilter {
-        project_id: Some(name.clone()),
-        ready_at: Some(call.now()),
-        ..BeadFilter::default()
-    };
+    let ready =
+        BeadFilter { project_id: Some(name.clone()), ready_at: Some(call.now()), ..BeadFilter::default() };
     let pending = DecisionFilter {
         project_id: Some(name.clone()),
         status: Some(decision::Status::Pending),

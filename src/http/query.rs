@@ -138,7 +138,10 @@ mod tests {
         let query = parse("q=a&q=b").unwrap();
         assert_eq!(query.text("q").unwrap_err().code(), "bad-query");
         assert_eq!(query.all("q").count(), 2);
-        assert_eq!(parse("limit=99999999999").unwrap().parsed::<u32>("limit").unwrap_err().code(), "bad-query");
+        assert_eq!(
+            parse("limit=99999999999").unwrap().parsed::<u32>("limit").unwrap_err().code(),
+            "bad-query"
+        );
     }
 
     #[test]

@@ -92,10 +92,7 @@ impl Reply {
     }
 
     /// A body that goes on for as long as the stream does.
-    pub fn stream(
-        content_type: &'static str,
-        stream: impl Stream<Item = Bytes> + Send + 'static,
-    ) -> Self {
+    pub fn stream(content_type: &'static str, stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
         // The filter wants a stream that can be shared between threads, which no future of ours is; a lock
         // that is never contended makes it one.
         let stream = Mutex::new(Box::pin(stream));
@@ -155,7 +152,9 @@ pub fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, ApiError> {
 /// An id as one segment of a path.
 fn escape(id: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    id.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    id.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 #[cfg(test)]

@@ -16,9 +16,10 @@ pub struct RequestId(HeaderValue);
 impl RequestId {
     /// The id that a request brings, else a new one.
     pub fn of(headers: &HeaderMap) -> Self {
-        headers.get(&HEADER).filter(|value| is_sane(value.as_bytes())).map_or_else(Self::new, |value| {
-            Self(value.clone())
-        })
+        headers
+            .get(&HEADER)
+            .filter(|value| is_sane(value.as_bytes()))
+            .map_or_else(Self::new, |value| Self(value.clone()))
     }
 
     fn new() -> Self {

@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn what_is_no_route_is_nothing_and_a_known_path_names_its_methods() {
-        for path in ["/bead", "/beads/", "/beads//x", "//beads", "/beads/a/b", "/beads/%zz", "/beads/%ff", ""] {
+        for path in ["/bead", "/beads/", "/beads//x", "//beads", "/beads/a/b", "/beads/%zz", "/beads/%ff", ""]
+        {
             assert!(found(Method::GET, path).is_none(), "{path}");
         }
         let router = router();

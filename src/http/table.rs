@@ -35,3 +35,51 @@ pub fn endpoints() -> Vec<Endpoint> {
     .flatten()
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::access::Access;
+    use crate::http::router::{Found, Router};
+    use std::sync::Arc;
+    use warp::http::Method;
+
+    #[test]
+    fn every_path_leads_to_its_own_endpoint() {
+        let endpoints: Vec<Arc<Endpoint>> = endpoints().into_iter().map(Arc::new).collect();
+        let router = Router::new(&endpoints);
+        for endpoint in &endpoints {
+            let filled =
+                |segment: &str| if segment.starts_with('{') { "x-1".to_owned() } else { segment.to_owned() };
+            let path = endpoint.path.split('/').map(filled).collect::<Vec<_>>().join("/");
+            let Found::Endpoint(found, params) = router.find(&endpoint.method, &path) else {
+                panic!("{} {path} leads nowhere", endpoint.method)
+            };
+            assert!(Arc::ptr_eq(found, endpoint), "{path} leads to {}", found.path);
+            assert_eq!(params.len(), endpoint.path.matches('{').count());
+        }
+    }
+
+    #[test]
+    fn rights_are_those_of_the_specification() {
+        let below = |path: &str, resources: &[&str]| {
+            resources.iter().any(|resource| path.starts_with(&format!("/api/v1/{resource}")))
+        };
+        for endpoint in endpoints() {
+            let (method, path) = (&endpoint.method, endpoint.path);
+            let reads = *method == Method::GET;
+            let secret = below(path, &["tokens", "config"]) || !reads && below(path, &["vault", "keys"]);
+            let public = matches!(path, "/" | "/api/openapi.json") || below(path, &["health"]);
+            let expected = match endpoint.access {
+                Access::Admin => secret,
+                Access::Public => public,
+                Access::Viewer => reads && !secret && !public,
+                Access::Agent => {
+                    !reads && (below(path, &["beads", "decisions"]) || path.ends_with("/comments"))
+                }
+                Access::Operator => !reads && !secret,
+            };
+            assert!(expected, "{method} {path} is for {}", endpoint.access.as_str());
+        }
+    }
+}

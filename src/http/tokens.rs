@@ -128,9 +128,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Admin)
             .summary("Make a token useless at once")
             .answers_plainly(204),
-        Endpoint::get("/api/v1/whoami", who)
-            .summary("Who the caller is")
-            .answers::<WhoView>(200),
+        Endpoint::get("/api/v1/whoami", who).summary("Who the caller is").answers::<WhoView>(200),
     ]
 }
 

@@ -37,9 +37,7 @@ struct UnlockBody {
 /// The vault's state and its lock.
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
-        Endpoint::get("/api/v1/vault", show)
-            .summary("Where the vault stands")
-            .answers::<VaultStateView>(200),
+        Endpoint::get("/api/v1/vault", show).summary("Where the vault stands").answers::<VaultStateView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/vault/unlock", unlock)
             .access(Access::Admin)
             .secret()

@@ -45,11 +45,7 @@ pub struct EdgeView {
 
 impl From<Edge> for EdgeView {
     fn from(edge: Edge) -> Self {
-        Self {
-            from: edge.depends_on.to_string(),
-            to: edge.bead_id.to_string(),
-            relationship: edge.kind,
-        }
+        Self { from: edge.depends_on.to_string(), to: edge.bead_id.to_string(), relationship: edge.kind }
     }
 }
 

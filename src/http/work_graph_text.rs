@@ -119,7 +119,8 @@ mod tests {
         let bead = |id: &str, title: &str| {
             let new = NewBead { title: title.into(), project_id: "p".into(), ..NewBead::default() };
             let (bead, _) = new.build(BeadId::known(id), now).unwrap();
-            let detail = BeadDetail { bead, links: Links::default(), is_ready: true, facts: Facts::default() };
+            let detail =
+                BeadDetail { bead, links: Links::default(), is_ready: true, facts: Facts::default() };
             BeadView::new(detail, now)
         };
         let edge = EdgeView { from: "bd-1".into(), to: "bd-2".into(), relationship: "blocks".into() };
@@ -129,7 +130,10 @@ mod tests {
     #[test]
     fn a_title_cannot_leave_its_label_in_dot() {
         let text = dot(&graph());
-        assert!(text.contains(r##""bd-2" [label="bd-2: a\"]; b\\ <c> --> d", fillcolor="#ffffff"];"##), "{text}");
+        assert!(
+            text.contains(r##""bd-2" [label="bd-2: a\"]; b\\ <c> --> d", fillcolor="#ffffff"];"##),
+            "{text}"
+        );
         assert!(text.contains(r#""bd-1" -> "bd-2" [label="blocks"];"#), "{text}");
         assert_eq!(text.lines().count(), 7);
     }

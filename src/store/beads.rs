@@ -13,7 +13,7 @@ use arbiter_core::ids::{BeadId, ProjectId};
 use arbiter_core::refusal::Refusal;
 use arbiter_core::time::Timestamp;
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 impl Table for Bead {
     const NAME: &'static str = "beads";
@@ -196,27 +196,41 @@ fn tag(connection: &Connection, bead: &Bead) -> Result<(), StoreError> {
 
 /// A bead with its surroundings.
 pub(crate) fn detail(connection: &Connection, id: &str) -> Result<Option<BeadDetail>, StoreError> {
-    let Some(bead) = table::get::<Bead>(connection, id)? else { return Ok(None) };
-    Ok(Some(with_detail(connection, bead)?))
+    let sql = format!("SELECT {}, ready FROM beads WHERE id = ?1", table::columns::<Bead>(""));
+    let found = connection.prepare_cached(&sql)?.query_row([id], read_with_ready).optional()?;
+    found.map(|found| with_detail(connection, found)).transpose()
 }
 
-fn with_detail(connection: &Connection, bead: Bead) -> Result<BeadDetail, StoreError> {
-    let links = dependencies::links(connection, bead.id.as_str())?;
-    let is_ready = connection
-        .prepare_cached("SELECT ready FROM beads WHERE id = ?1")?
-        .query_row([bead.id.as_str()], |row| row.get(0))?;
-    let facts = facts(connection, &bead.id)?;
+/// A row whose columns are those of the table and then `ready`.
+fn read_with_ready(row: &Row<'_>) -> rusqlite::Result<(Bead, bool)> {
+    Ok((Bead::read(row)?, row.get(Bead::COLUMNS.len())?))
+}
+
+fn with_detail(connection: &Connection, found: (Bead, bool)) -> Result<BeadDetail, StoreError> {
+    let (bead, is_ready) = found;
+    let depends_on = dependencies::depends_on(connection, bead.id.as_str())?;
+    let links = dependencies::links(connection, bead.id.as_str(), &depends_on)?;
+    let facts = facts_of(connection, &bead.id, &depends_on)?;
     Ok(BeadDetail { bead, links, is_ready, facts })
 }
 
 /// What a claim of the bead has to know.
 pub(crate) fn facts(connection: &Connection, id: &BeadId) -> Result<Facts, StoreError> {
+    facts_of(connection, id, &dependencies::depends_on(connection, id.as_str())?)
+}
+
+fn facts_of(
+    connection: &Connection,
+    id: &BeadId,
+    depends_on: &[(BeadId, String)],
+) -> Result<Facts, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT id FROM decisions WHERE bead_id = ?1 AND status = 'pending' ORDER BY created_at, id",
     )?;
     let pending = statement.query_map([id.as_str()], |row| row.get(0))?;
     let pending_decisions = pending.collect::<Result<_, _>>()?;
-    Ok(Facts { waiting_on: dependencies::waiting_on(connection, id.as_str())?, pending_decisions })
+    let waiting_on = dependencies::hindrance(connection, depends_on)?.waiting_on;
+    Ok(Facts { waiting_on, pending_decisions })
 }
 
 /// A page of beads.
@@ -225,14 +239,15 @@ pub(crate) fn list(
     filter: &BeadFilter,
     request: &PageRequest,
 ) -> Result<Page<BeadDetail>, StoreError> {
-    let columns = table::columns::<Bead>("b.");
+    let columns = format!("{}, b.ready", table::columns::<Bead>("b."));
     let order: &[&str] = match filter.sort {
         BeadSort::Age => &["b.created_at", "b.id"],
         BeadSort::Urgency => &["b.priority", "b.created_at", "b.id"],
     };
     let listing = Listing { from: "beads b", columns: &columns, order };
-    let page = page::read(connection, &listing, conditions(filter), request, Bead::read)?;
-    let items = page.items.into_iter().map(|bead| with_detail(connection, bead)).collect::<Result<_, _>>()?;
+    let page = page::read(connection, &listing, conditions(filter), request, read_with_ready)?;
+    let items = page.items.into_iter().map(|found| with_detail(connection, found));
+    let items = items.collect::<Result<_, _>>()?;
     Ok(Page { items, next: page.next, total: page.total })
 }
 

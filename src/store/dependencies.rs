@@ -96,13 +96,17 @@ pub(crate) fn dependents(connection: &Connection, id: &str) -> Result<Vec<(BeadI
 }
 
 /// The other ends of a bead's edges, sorted by what they mean for it.
-pub(crate) fn links(connection: &Connection, id: &str) -> Result<Links, StoreError> {
+pub(crate) fn links(
+    connection: &Connection,
+    id: &str,
+    depends_on: &[(BeadId, String)],
+) -> Result<Links, StoreError> {
     let mut links = Links::default();
-    for (target, kind) in depends_on(connection, id)? {
+    for (target, kind) in depends_on {
         match kind.as_str() {
-            "parent-child" => links.parent = Some(target),
-            kind if affects_readiness(kind) => links.blocked_by.push(target),
-            _ => links.related_to.push(target),
+            "parent-child" => links.parent = Some(target.clone()),
+            kind if affects_readiness(kind) => links.blocked_by.push(target.clone()),
+            _ => links.related_to.push(target.clone()),
         }
     }
     for (source, kind) in dependents(connection, id)? {
@@ -117,22 +121,42 @@ pub(crate) fn links(connection: &Connection, id: &str) -> Result<Links, StoreErr
     Ok(links)
 }
 
-/// The beads that hold this one back.
-pub(crate) fn waiting_on(connection: &Connection, id: &str) -> Result<Vec<BeadId>, StoreError> {
-    let mut waiting = Vec::new();
-    for (target, kind) in depends_on(connection, id)? {
-        if affects_readiness(&kind) && holds_back(&look(connection, &target, kind)?) == Waits::Yes {
-            waiting.push(target);
-        }
-    }
-    Ok(waiting)
+/// What a bead's dependencies mean for its beginning.
+#[derive(Default)]
+pub(crate) struct Hindrance {
+    /// The beads that hold it back.
+    pub(crate) waiting_on: Vec<BeadId>,
+    /// The latest time to which a parent is deferred.
+    pub(crate) parent_until: Option<String>,
 }
 
-/// What is known of the other end of an edge.
-fn look(connection: &Connection, target: &BeadId, kind: String) -> Result<Target, StoreError> {
-    let found: Option<(String, bool)> = connection
-        .prepare_cached("SELECT status, waits FROM beads WHERE id = ?1")?
-        .query_row([target.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+/// What these dependencies mean for the beginning of their bead.
+pub(crate) fn hindrance(
+    connection: &Connection,
+    depends_on: &[(BeadId, String)],
+) -> Result<Hindrance, StoreError> {
+    let mut hindrance = Hindrance::default();
+    for (target, kind) in depends_on.iter().filter(|(_, kind)| affects_readiness(kind)) {
+        let (seen, until) = look(connection, target, kind.clone())?;
+        if holds_back(&seen) == Waits::Yes {
+            hindrance.waiting_on.push(target.clone());
+        }
+        if kind == "parent-child" {
+            hindrance.parent_until = hindrance.parent_until.max(until);
+        }
+    }
+    Ok(hindrance)
+}
+
+/// What is known of the other end of an edge, and until when it is deferred.
+fn look(
+    connection: &Connection,
+    target: &BeadId,
+    kind: String,
+) -> Result<(Target, Option<String>), StoreError> {
+    let found: Option<(String, bool, Option<String>)> = connection
+        .prepare_cached("SELECT status, waits, defer_until FROM beads WHERE id = ?1")?
+        .query_row([target.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let open_children = if kind == "waits-for" {
         connection
@@ -144,11 +168,11 @@ fn look(connection: &Connection, target: &BeadId, kind: String) -> Result<Target
     } else {
         0
     };
-    let (status, waits) = match found {
-        Some((word, waits)) => (Status::parse(&word), if waits { Waits::Yes } else { Waits::No }),
-        None => (None, Waits::No),
+    let Some((word, waits, until)) = found else {
+        return Ok((Target { kind, status: None, waits: Waits::No, open_children }, None));
     };
-    Ok(Target { kind, status, waits, open_children })
+    let waits = if waits { Waits::Yes } else { Waits::No };
+    Ok((Target { kind, status: Status::parse(&word), waits, open_children }, until))
 }
 
 /// Every edge of a project's beads.

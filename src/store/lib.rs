@@ -39,6 +39,7 @@ mod writer;
 pub use beads::{BeadDetail, BeadFilter, BeadSort, Links};
 pub use comments::Comment;
 pub use decisions::DecisionFilter;
+pub use due::DueFilter;
 pub use error::StoreError;
 pub use events::{EventPage, EventRange, TypeCount};
 pub use handle::{Options, Store};

@@ -3,6 +3,7 @@
 use crate::beads::{BeadDetail, BeadFilter};
 use crate::comments::{Comment, On};
 use crate::decisions::DecisionFilter;
+use crate::due::DueFilter;
 use crate::error::StoreError;
 use crate::events::{EventPage, EventRange, TypeCount};
 use crate::handle::Store;
@@ -71,8 +72,11 @@ questions! {
         let (facts, lease) = (beads::facts(c, &bead.id)?, leases::get(c, &id)?);
         Ok(Some((bead, facts, lease)))
     });
-    /// Ready beads, most urgent first, that may be handed out now.
-    due_beads(now: Timestamp, limit: u32) -> Vec<Bead> = |c| due::due(c, now, limit);
+    /// Ready beads, most urgent first, that may be handed out now and want no approval.
+    due_beads(filter: DueFilter, now: Timestamp, limit: u32) -> Vec<Bead> = |c| due::due(c, &filter, now, limit);
+    /// Critical beads that wait for nothing but an approval, in each project as many as may be asked for.
+    unapproved_beads(now: Timestamp, most: u64) -> Vec<Bead> =
+        |c| snapshot(c, |c| due::unapproved(c, now, most));
     /// The next time at which a ready bead's deferral or pause ends.
     next_due(now: Timestamp) -> Option<Timestamp> = |c| due::next_due(c, now);
     /// Beads in progress.
@@ -123,8 +127,6 @@ questions! {
     decisions_of(bead: String) -> Vec<Decision> = |c| decisions::of_bead(c, &bead);
     /// Decisions that nobody has made yet.
     pending_decisions() -> Vec<DecisionId> = |c| decisions::pending(c);
-    /// How many approvals of a project nobody has given or refused yet.
-    pending_approvals(project: String) -> u64 = |c| decisions::pending_approvals(c, &project);
     /// A run.
     run(id: String) -> Option<Run> = |c| runs::get(c, &id);
     /// A page of runs.

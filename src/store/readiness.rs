@@ -1,4 +1,4 @@
-//! Keeps `waits` and `ready` true in the transaction of every change that bears on them.
+//! Keeps `waits`, `ready` and `not_before` true in the transaction of every change that bears on them.
 
 use crate::dependencies;
 use crate::error::StoreError;
@@ -20,6 +20,34 @@ struct Seen {
     project_id: String,
     was_ready: bool,
     ready: bool,
+}
+
+/// What a refresh needs of a bead's row.
+struct Before {
+    status: String,
+    bead_type: String,
+    project_id: String,
+    defer_until: Option<String>,
+    waits: bool,
+    ready: bool,
+    not_before: Option<String>,
+}
+
+fn look(connection: &Connection, id: &BeadId) -> Result<Option<Before>, StoreError> {
+    let sql = "SELECT status, type, project_id, defer_until, waits, ready, not_before FROM beads WHERE id = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let row = statement.query_row([id.as_str()], |row| {
+        Ok(Before {
+            status: row.get(0)?,
+            bead_type: row.get(1)?,
+            project_id: row.get(2)?,
+            defer_until: row.get(3)?,
+            waits: row.get(4)?,
+            ready: row.get(5)?,
+            not_before: row.get(6)?,
+        })
+    });
+    Ok(row.optional()?)
 }
 
 /// Notes the beads whose readiness a change may touch. Called before and after the change, since a
@@ -70,26 +98,27 @@ pub(crate) fn refresh(connection: &Connection, seeds: BTreeSet<BeadId>) -> Resul
     let mut queue: VecDeque<BeadId> = seeds.into_iter().collect();
     let mut seen: BTreeMap<BeadId, Seen> = BTreeMap::new();
     while let Some(id) = queue.pop_front() {
-        let row: Option<(String, String, bool, bool, String)> = connection
-            .prepare_cached("SELECT status, type, waits, ready, project_id FROM beads WHERE id = ?1")?
-            .query_row([id.as_str()], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))
-            .optional()?;
-        let Some((word, bead_type, waited, was_ready, project_id)) = row else { continue };
-        let waits = !dependencies::waiting_on(connection, id.as_str())?.is_empty();
+        let Some(before) = look(connection, &id)? else { continue };
+        let depends_on = dependencies::depends_on(connection, id.as_str())?;
+        let hindrance = dependencies::hindrance(connection, &depends_on)?;
+        let waits = !hindrance.waiting_on.is_empty();
+        // Times are written so that the later one is the greater text.
+        let not_before = before.defer_until.max(hindrance.parent_until);
         let pending: u64 = connection
             .prepare_cached("SELECT count(*) FROM decisions WHERE bead_id = ?1 AND status = 'pending'")?
             .query_row([id.as_str()], |row| row.get(0))?;
-        let status = Status::parse(&word).unwrap_or(Status::Closed);
-        let ready = is_ready(status, &bead_type, if waits { Waits::Yes } else { Waits::No }, pending);
-        if waits != waited || ready != was_ready {
+        let status = Status::parse(&before.status).unwrap_or(Status::Closed);
+        let ready = is_ready(status, &before.bead_type, if waits { Waits::Yes } else { Waits::No }, pending);
+        if waits != before.waits || ready != before.ready || not_before != before.not_before {
             connection
-                .prepare_cached("UPDATE beads SET waits = ?2, ready = ?3 WHERE id = ?1")?
-                .execute(params![id.as_str(), waits, ready])?;
+                .prepare_cached("UPDATE beads SET waits = ?2, ready = ?3, not_before = ?4 WHERE id = ?1")?
+                .execute(params![id.as_str(), waits, ready, not_before])?;
         }
-        if waits != waited {
+        if waits != before.waits {
             let children = dependencies::dependents(connection, id.as_str())?;
             queue.extend(children.into_iter().filter(|(_, kind)| kind == "parent-child").map(|(id, _)| id));
         }
+        let Before { project_id, ready: was_ready, .. } = before;
         seen.entry(id).or_insert(Seen { project_id, was_ready, ready }).ready = ready;
     }
     let woken = seen.into_iter().filter(|(_, seen)| seen.ready && !seen.was_ready);

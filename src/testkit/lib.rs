@@ -8,7 +8,10 @@
 // Support for tests: a broken expectation here is a failed test, and the message says which.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod figures;
+mod generated_beads;
 mod http_client;
+mod load;
 mod provider_wire;
 mod script;
 mod scripted_provider;
@@ -16,7 +19,12 @@ mod server_process;
 mod server_requests;
 mod sse;
 
+pub use figures::{
+    Report, allow_open_files, median, ms, percentile, processor_seconds, resident_bytes,
+};
+pub use generated_beads::{GeneratedBead, GeneratedStatus, generated_beads, generated_id};
 pub use http_client::{HttpAnswer, HttpError, send, send_text};
+pub use load::{KeepAlive, Load, drive, request_bytes};
 pub use script::{ChatInput, Fault, Reply, Script, TokenCount, ToolUse};
 pub use scripted_provider::{RecordedRequest, ScriptedProvider};
 pub use server_process::{ServerProcess, TEST_PASSWORD};

@@ -16,6 +16,7 @@ async fn pages(store: &Store, sort: BeadSort, limit: u32) -> Vec<String> {
         assert_eq!(page.total, 30);
         assert!(page.items.len() <= usize::try_from(limit).unwrap());
         ids.extend(page.items.iter().map(|one| one.bead.id.to_string()));
+        assert!(ids.len() <= 30, "rows come again: {ids:?}");
         cursor = page.next;
         if cursor.is_none() {
             return ids;

@@ -1,0 +1,143 @@
+//! What a bead's actor costs: to ask, and to keep.
+//!
+//! The question is a heartbeat with a wrong lease token: the actor reads bead, facts and lease from the store and refuses;
+//! nothing is written. The peer is that same read without the actor. `ask` is what is left when the peer is taken off. Memory
+//! is that of the whole process before and after 100,000 actors were started by one such question each (they are let go
+//! after an hour instead of a minute, so that all of them are alive at the end).
+//!
+//! `cargo bench --bench actors`
+
+#[path = "stage/server.rs"]
+mod server;
+
+use arbiter::config::Settings;
+use arbiter::core::bead_change::NewBead;
+use arbiter::core::ids::BeadId;
+use arbiter_actors::{Caller, Handles};
+use arbiter_testkit::{Report, median, resident_bytes};
+use server::{PROJECT, Server};
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const ROUNDS: usize = 5;
+const SPAN: Duration = Duration::from_secs(1);
+const PARALLEL: usize = 64;
+const ACTORS: usize = 100_000;
+/// Questions at one time while the actors are started.
+const STARTING: usize = 256;
+
+fn main() -> Outcome<()> {
+    let mut settings = Settings::default();
+    settings.actors.idle_retire_ms = 3_600_000;
+    let server = Server::start(settings)?;
+    server.runtime.block_on(fill(&server.handles, PARALLEL))?;
+    let mut report = Report::new();
+    for tasks in [1, PARALLEL] {
+        let (mut asks, mut reads) = (vec![], vec![]);
+        for _ in 0..ROUNDS {
+            asks.push(rate(&server, tasks, Question::Actor)?);
+            reads.push(rate(&server, tasks, Question::Store)?);
+        }
+        let (ask, read) = (median(asks), median(reads));
+        let figure = |rate: f64| format!("{rate:.0}/s, {:.1} us each", 1e6 / rate);
+        report.row(&format!("{tasks} at once: actor"), figure(ask), format!("{:.0} %", ask / read * 100.0), "-");
+        report.row("  the read in it", figure(read), "100 %", "-");
+        report.row("  ask alone", format!("{:.1} us", 1e6 / ask - 1e6 / read), "-", "-");
+    }
+    server.runtime.block_on(fill(&server.handles, ACTORS))?;
+    let before = resident_bytes("self")?;
+    let started = Instant::now();
+    server.runtime.block_on(start_all(&server.handles));
+    let took = started.elapsed();
+    let after = resident_bytes("self")?;
+    let living = server.runtime.block_on(server.handles.orchestrator.status())?.actors;
+    let beads = living.iter().find(|(kind, _)| kind == "bead").map_or(0, |(_, count)| *count);
+    if beads != ACTORS {
+        return Err(format!("{beads} of {ACTORS} actors are alive").into());
+    }
+    report.row(
+        &format!("memory of a bead's actor, at {ACTORS}"),
+        format!("{} bytes", (after - before) / ACTORS as u64),
+        "-",
+        "-",
+    );
+    report.row("  all of them", format!("{} MB", (after - before) / 1_000_000), "-", "-");
+    report.row("  started", format!("{:.0}/s", ACTORS as f64 / took.as_secs_f64()), "-", "-");
+    report.print("cargo bench --bench actors");
+    Ok(())
+}
+
+/// What is asked.
+#[derive(Clone, Copy)]
+enum Question {
+    Actor,
+    Store,
+}
+
+async fn ask(handles: &Handles, question: Question, number: usize) -> bool {
+    let id = BeadId::known(format!("b{number}"));
+    match question {
+        Question::Actor => handles.beads.heartbeat(&id, "wrong".to_owned()).await.is_err(),
+        Question::Store => matches!(handles.store.bead_state(id.to_string()).await, Ok(Some(_))),
+    }
+}
+
+/// Questions answered per second, each task at a bead of its own.
+fn rate(server: &Server, tasks: usize, question: Question) -> Outcome<f64> {
+    let started = Instant::now();
+    let running: Vec<_> = (0..tasks)
+        .map(|number| {
+            let handles = server.handles.clone();
+            server.runtime.spawn(async move {
+                let mut asked = 0_u32;
+                while started.elapsed() < SPAN {
+                    if !ask(&handles, question, number).await {
+                        return 0;
+                    }
+                    asked += 1;
+                }
+                asked
+            })
+        })
+        .collect();
+    let mut asked = 0;
+    for task in running {
+        asked += server.runtime.block_on(task)?;
+    }
+    Ok(f64::from(asked) / started.elapsed().as_secs_f64())
+}
+
+async fn start_all(handles: &Handles) {
+    let permits = Arc::new(tokio::sync::Semaphore::new(STARTING));
+    for number in 0..ACTORS {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+        let handles = handles.clone();
+        tokio::spawn(async move {
+            ask(&handles, Question::Actor, number).await;
+            drop(permit);
+        });
+    }
+    // All are back when none is out.
+    let _ = permits.acquire_many(STARTING as u32).await;
+}
+
+/// Creates the beads up to a number; those that are there already are passed over.
+async fn fill(handles: &Handles, count: usize) -> Outcome<()> {
+    let from = if count > PARALLEL { PARALLEL } else { 0 };
+    for first in (from..count).step_by(STARTING) {
+        let making = (first..count.min(first + STARTING)).map(|number| async move {
+            let new = NewBead {
+                id: Some(format!("b{number}")),
+                title: "Work item".into(),
+                project_id: PROJECT.into(),
+                ..NewBead::default()
+            };
+            handles.beads.create(&Caller::named("bench"), new).await
+        });
+        futures_util::future::try_join_all(making).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! A server with 100,000 beads: how fast it starts, lists what is ready, lets claim, and hands out work.
+//!
+//! The database is filled straight through the store with made-up beads in the shape of a large tracker (60 % closed, 1.2
+//! dependencies each); the server is the real binary, a child process, spoken to over HTTP by this one. `ready`: one
+//! connection asks for the first 100 ready beads again and again. `claim`: one external agent claims bead after bead
+//! and completes each; only the claims count. `agent has it`: beads are created one by one for an agent that is free, in
+//! a project of its own beside the large one; a time counts from `bead.ready` to `bead.assigned` as one client of the event
+//! stream hears them. `fsync` is the yardstick of both: one small row committed by bare SQLite on the same disk.
+//!
+//! `cargo bench --bench ready`
+
+#[path = "stage/tracker.rs"]
+mod tracker;
+
+use arbiter_testkit::{
+    KeepAlive, Reply, Report, Script, ScriptedProvider, ServerProcess, SseClient, allow_open_files, ms,
+    percentile, processor_seconds, request_bytes, resident_bytes,
+};
+use serde_json::{Value, json};
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const BEADS: usize = 100_000;
+const BACKLOG: &str = "backlog";
+const LISTS: usize = 1000;
+const CLAIMS: usize = 500;
+const HANDED_OUT: usize = 300;
+const SUBSCRIBERS: usize = 1000;
+const SOON: Duration = Duration::from_secs(10);
+/// How long the idle server is watched.
+const IDLE: Duration = Duration::from_secs(5);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Outcome<()> {
+    allow_open_files(4 * SUBSCRIBERS as u64)?;
+    let mut report = Report::new();
+    let mut server = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &[], &[]).await;
+    let mb = |bytes: u64| format!("{} MB", bytes / 1_000_000);
+    let resident = |server: &ServerProcess| resident_bytes(&server.id().to_string());
+    report.row("empty: resident", mb(resident(&server)?), "-", "<= 60 MB");
+    server.terminate().await;
+    let filling = tracker::fill(&server.data_dir(), BACKLOG, BEADS).await?;
+    report.row("100,000 beads: filled", format!("{:.1} s", filling.as_secs_f64()), "-", "-");
+    let mut starts = Vec::new();
+    for _ in 0..3 {
+        let began = Instant::now();
+        server.restart().await;
+        starts.push(began.elapsed());
+    }
+    report.row("  start, until it listens", ms(percentile(&mut starts, 0.5)), "-", "<= 1 s");
+
+    let address: SocketAddr = server.url().trim_start_matches("http://").parse()?;
+    let token = server.token().ok_or("no token")?.to_owned();
+    let mut connection = KeepAlive::connect(address).await?;
+    list(&mut connection, &token, &mut report).await?;
+    let mut fsyncs = fsync(&server.data_dir())?;
+    report.row("fsync, bare SQLite p50 / p99", both(&mut fsyncs), "-", "-");
+    claim(&server, &mut connection, &token, &mut report).await?;
+    hand_out(&server, &mut report).await?;
+
+    let streams = subscribe(address, &token).await?;
+    let process = server.id().to_string();
+    let busy = processor_seconds(&process)?;
+    tokio::time::sleep(IDLE).await;
+    let busy = (processor_seconds(&process)? - busy) / IDLE.as_secs_f64();
+    report.row("resident, with 1,000 SSE clients", mb(resident(&server)?), "-", "<= 250 MB");
+    report.row("processor, idle with them", format!("{:.2} % of a core", busy * 100.0), "-", "< 0.5 %");
+    drop(streams);
+    report.print("cargo bench --bench ready");
+    Ok(())
+}
+
+fn both(times: &mut [Duration]) -> String {
+    format!("{} / {}", ms(percentile(times, 0.5)), ms(percentile(times, 0.99)))
+}
+
+async fn list(connection: &mut KeepAlive, token: &str, report: &mut Report) -> Outcome<()> {
+    let request = request_bytes("GET", "/api/v1/beads/ready?limit=100", token, None);
+    let mut times = Vec::with_capacity(LISTS);
+    for _ in 0..LISTS {
+        let sent = Instant::now();
+        let status = connection.ask(&request).await?;
+        times.push(sent.elapsed());
+        if status != 200 {
+            return Err(format!("ready: {status}").into());
+        }
+    }
+    let beads: Vec<Value> = serde_json::from_slice(connection.body())?;
+    if beads.len() != 100 {
+        return Err(format!("{} beads are ready", beads.len()).into());
+    }
+    report.row("ready, limit 100: p50 / p99", both(&mut times), "-", "p99 <= 5 ms");
+    Ok(())
+}
+
+/// One small row in a transaction of its own, again and again.
+fn fsync(directory: &std::path::Path) -> Outcome<Vec<Duration>> {
+    let raw = rusqlite::Connection::open(directory.join("yardstick.db"))?;
+    raw.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (a TEXT);")?;
+    let mut times = Vec::with_capacity(CLAIMS);
+    for _ in 0..CLAIMS {
+        let began = Instant::now();
+        raw.prepare_cached("INSERT INTO t VALUES ('x')")?.execute([])?;
+        times.push(began.elapsed());
+    }
+    Ok(times)
+}
+
+async fn claim(
+    server: &ServerProcess,
+    connection: &mut KeepAlive,
+    token: &str,
+    report: &mut Report,
+) -> Outcome<()> {
+    let agent = json!({"id": "puller", "name": "Puller", "kind": "external", "project_id": BACKLOG});
+    made(server.post("/api/v1/agents", &agent).await)?;
+    let path = format!("/api/v1/beads/ready?priority=2&limit={CLAIMS}");
+    let (_, beads) = server.get(&path).await;
+    let body = r#"{"agent_id":"puller"}"#;
+    let mut times = Vec::with_capacity(CLAIMS);
+    for bead in beads.as_array().ok_or("no list")? {
+        let id = bead["id"].as_str().ok_or("no id")?;
+        let request = request_bytes("POST", &format!("/api/v1/beads/{id}/claim"), token, Some(body));
+        let sent = Instant::now();
+        let status = connection.ask(&request).await?;
+        times.push(sent.elapsed());
+        let claimed: Value = serde_json::from_slice(connection.body())?;
+        if status != 200 {
+            return Err(format!("claim: {status} {claimed}").into());
+        }
+        let done = json!({"summary": "done", "lease_token": claimed["lease"]["token"]}).to_string();
+        let request = request_bytes("POST", &format!("/api/v1/beads/{id}/complete"), token, Some(&done));
+        if connection.ask(&request).await? != 200 {
+            return Err(format!("complete: {}", String::from_utf8_lossy(connection.body())).into());
+        }
+    }
+    report.row("claim: p50 / p99", both(&mut times), "-", "p99 <= 10 ms");
+    Ok(())
+}
+
+async fn hand_out(server: &ServerProcess, report: &mut Report) -> Outcome<()> {
+    let provider = ScriptedProvider::start(Script::always(Reply::text("[simulated] done")));
+    made(server.post("/api/v1/projects", &json!({"id": "live", "name": "Live"})).await)?;
+    let row = json!({"id": "scripted", "name": "Scripted", "type": "custom", "endpoint": provider.url(),
+        "model": "m", "requires_key": false});
+    made(server.post("/api/v1/providers", &row).await)?;
+    let agent = json!({"id": "worker", "name": "Worker", "provider_id": "scripted", "project_id": "live"});
+    let mut events = SseClient::connect(
+        &format!("{}/api/v1/events/stream?project_id=live", server.url()),
+        server.token(),
+        None,
+    )
+    .await?;
+    made(server.post("/api/v1/agents", &agent).await)?;
+    let mut times = Vec::with_capacity(HANDED_OUT);
+    // The first one also waits for the provider's first heartbeat.
+    for number in 0..=HANDED_OUT {
+        let bead = json!({"title": format!("Work {number}"), "project_id": "live"});
+        made(server.post("/api/v1/beads", &bead).await)?;
+        events.next_of("bead.ready", SOON).await?;
+        let ready = Instant::now();
+        events.next_of("bead.assigned", SOON).await?;
+        if number > 0 {
+            times.push(ready.elapsed());
+        }
+        // The bead is closed in the unit that frees the agent.
+        events.next_of("bead.completed", SOON).await?;
+    }
+    report.row("ready to agent has it: p50 / p99", both(&mut times), "-", "p99 <= 20 ms");
+    Ok(())
+}
+
+fn made((status, body): (u16, Value)) -> Outcome<()> {
+    if status == 201 { Ok(()) } else { Err(format!("not made: {status} {body}").into()) }
+}
+
+/// Streams that listen, each with its head read.
+async fn subscribe(address: SocketAddr, token: &str) -> Outcome<Vec<TcpStream>> {
+    let request = request_bytes("GET", "/api/v1/events/stream", token, None);
+    let mut streams = Vec::with_capacity(SUBSCRIBERS);
+    for _ in 0..SUBSCRIBERS {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(&request).await?;
+        let mut head = Vec::new();
+        while !head.windows(9).any(|part| part == b"connected") {
+            if stream.read_buf(&mut head).await? == 0 {
+                return Err(String::from_utf8_lossy(&head).into());
+            }
+        }
+        streams.push(stream);
+    }
+    Ok(streams)
+}

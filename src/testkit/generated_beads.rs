@@ -1,0 +1,131 @@
+//! Made-up beads in the shape of a large real tracker, always the same for the same count and seed: about
+//! 60 % closed, 1.2 dependencies each, only on older ones (so without a cycle), 2 % deferred.
+//!
+//! Plain data: whoever uses it makes beads of it.
+
+/// The time of the first one, in milliseconds since the epoch: 2026-01-01.
+const FIRST_MS: i64 = 1_767_225_600_000;
+/// The time between two of them.
+const APART_MS: i64 = 60_000;
+/// How far back a dependency reaches, in beads.
+const REACH: usize = 2000;
+/// The types and how often each is drawn.
+const KINDS: [&str; 5] = ["task", "task", "task", "bug", "feature"];
+/// The types of dependencies and how often each is drawn.
+const EDGES: [&str; 5] = ["blocks", "blocks", "blocks", "related", "discovered-from"];
+/// How many dependencies are drawn.
+const DEGREES: [usize; 6] = [0, 0, 1, 1, 2, 3];
+
+/// Where a made-up bead stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GeneratedStatus {
+    /// Nobody has begun.
+    Open,
+    /// Nobody begins for a long time.
+    Deferred,
+    /// Somebody has it.
+    InProgress,
+    /// It is done.
+    Closed,
+}
+
+/// A made-up bead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeneratedBead {
+    /// Its id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// 40 to 400 characters.
+    pub description: String,
+    /// Where it stands.
+    pub status: GeneratedStatus,
+    /// 0 to 4.
+    pub priority: u8,
+    /// `task`, `bug` or `feature`.
+    pub kind: &'static str,
+    /// Its one label.
+    pub label: String,
+    /// Who has it, when somebody has.
+    pub assignee: Option<String>,
+    /// When it was created, in milliseconds since the epoch.
+    pub created_ms: i64,
+    /// What it depends on, with the type of each dependency.
+    pub depends_on: Vec<(String, &'static str)>,
+}
+
+/// A small generator of numbers (splitmix64): the same ones on every machine.
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let number = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        number ^ (number >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        let end = u64::try_from(end).unwrap_or(1).max(1);
+        usize::try_from(self.next() % end).unwrap_or(0)
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+}
+
+/// The id of the bead with this number.
+pub fn generated_id(number: usize) -> String {
+    format!("arb-{:06x}", number * 37 + 11)
+}
+
+/// So many made-up beads, oldest first.
+pub fn generated_beads(count: usize, seed: u64) -> impl Iterator<Item = GeneratedBead> {
+    let mut draw = Draw(seed);
+    (0..count).map(move |number| {
+        let status = match draw.below(100) {
+            0..60 => GeneratedStatus::Closed,
+            60..65 => GeneratedStatus::InProgress,
+            65..67 => GeneratedStatus::Deferred,
+            _ => GeneratedStatus::Open,
+        };
+        let mut depends_on: Vec<(String, &'static str)> = Vec::new();
+        let degree = if number > 10 { draw.of(&DEGREES) } else { 0 };
+        for _ in 0..degree {
+            let target = generated_id(number - 1 - draw.below(number.min(REACH)));
+            let kind = draw.of(&EDGES);
+            if depends_on.iter().all(|(other, _)| *other != target) {
+                depends_on.push((target, kind));
+            }
+        }
+        GeneratedBead {
+            id: generated_id(number),
+            title: format!("Work item {number}"),
+            description: "x".repeat(40 + draw.below(361)),
+            status,
+            priority: draw.of(&[0, 1, 2, 3, 4]),
+            kind: draw.of(&KINDS),
+            label: format!("l{}", draw.below(21)),
+            assignee: (status == GeneratedStatus::InProgress).then(|| format!("a{}", number % 50)),
+            created_ms: FIRST_MS + APART_MS * i64::try_from(number).unwrap_or(0),
+            depends_on,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shape_is_that_of_a_large_tracker_and_always_the_same() {
+        let beads: Vec<GeneratedBead> = generated_beads(10_000, 7).collect();
+        assert_eq!(beads, generated_beads(10_000, 7).collect::<Vec<_>>());
+        let closed = beads.iter().filter(|bead| bead.status == GeneratedStatus::Closed).count();
+        assert!((5_800..6_200).contains(&closed), "{closed}");
+        let edges: usize = beads.iter().map(|bead| bead.depends_on.len()).sum();
+        assert!((11_000..13_000).contains(&edges), "{edges}");
+        assert!(beads.iter().all(|bead| bead.depends_on.iter().all(|(target, _)| *target < bead.id)));
+    }
+}

@@ -43,7 +43,12 @@ fn main() -> Outcome<()> {
         }
         let (ask, read) = (median(asks), median(reads));
         let figure = |rate: f64| format!("{rate:.0}/s, {:.1} us each", 1e6 / rate);
-        report.row(&format!("{tasks} at once: actor"), figure(ask), format!("{:.0} %", ask / read * 100.0), "-");
+        report.row(
+            &format!("{tasks} at once: actor"),
+            figure(ask),
+            format!("{:.0} %", ask / read * 100.0),
+            "-",
+        );
         report.row("  the read in it", figure(read), "100 %", "-");
         report.row("  ask alone", format!("{:.1} us", 1e6 / ask - 1e6 / read), "-", "-");
     }

@@ -30,7 +30,7 @@ const SPAN: Duration = Duration::from_secs(3);
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let server = Server::start(Settings::default())?;
-    let mut raw = RawSqlite::make(&server.directory.join("arbiter.db"))?;
+    let mut raw = RawSqlite::make(server.handles.store.path())?;
     let description = "d".repeat(200);
     let body = |number: usize| {
         format!(
@@ -67,7 +67,8 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         ratio(median(ratios)),
         ">= 50 % of raw",
     );
-    let spread = format!("{} / {}", ms(percentile(&mut latencies, 0.5)), ms(percentile(&mut latencies, 0.99)));
+    let spread =
+        format!("{} / {}", ms(percentile(&mut latencies, 0.5)), ms(percentile(&mut latencies, 0.99)));
     report.row("  p50 / p99", spread, "-", "-");
     report.row("store alone, 64 tasks", format!("{store:.0}/s"), ratio(store / bare), "-");
     report.row(

@@ -115,7 +115,8 @@ fn compare(
     }
     let ratio = format!("{:.0} %", median(ratios) * 100.0);
     report.row(what, format!("{:.0}/s", median(read)), ratio, reach);
-    let spread = format!("{} / {}", ms(percentile(&mut latencies, 0.5)), ms(percentile(&mut latencies, 0.99)));
+    let spread =
+        format!("{} / {}", ms(percentile(&mut latencies, 0.5)), ms(percentile(&mut latencies, 0.99)));
     report.row("  p50 / p99", spread, "-", "-");
     report.row("  empty handler meanwhile", format!("{:.0}/s", median(idle)), "100 %", "-");
     Ok(())

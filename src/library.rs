@@ -157,10 +157,7 @@ impl Arbiter {
     ///
     /// # Errors
     /// [`Fault::Store`] when the log cannot be read.
-    pub async fn subscribe(
-        &self,
-        filter: impl Fn(&Event) -> bool + Send + 'static,
-    ) -> Result<Events, Fault> {
+    pub async fn subscribe(&self, filter: impl Fn(&Event) -> bool + Send + 'static) -> Result<Events, Fault> {
         let subscription = self.cast.handles.bus.subscribe(EventFilter::default(), None).await?;
         Ok(Events { subscription, filter: Box::new(filter) })
     }

@@ -99,9 +99,8 @@ impl RawSqlite {
     }
 
     fn creations(&self) -> Result<Vec<Creation>, Box<dyn Error + Send + Sync>> {
-        let [beads, events] = TABLES.map(|(table, order)| {
-            format!("SELECT * FROM {table} WHERE {order} > ?1 ORDER BY {order}")
-        });
+        let [beads, events] =
+            TABLES.map(|(table, order)| format!("SELECT * FROM {table} WHERE {order} > ?1 ORDER BY {order}"));
         let beads = rows(&self.from, &beads, self.seen[0])?;
         let events = rows(&self.from, &events, self.seen[1])?;
         // The column of an event's subject.

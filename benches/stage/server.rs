@@ -9,7 +9,6 @@ use arbiter_actors::{Caller, Cast, Handles, NewToken, SystemClock};
 use arbiter_store::DirectoryLock;
 use std::error::Error;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -19,6 +18,7 @@ use tokio::runtime::Runtime;
 pub const PROJECT: &str = "bench";
 
 /// A running server. Dropping it ends it, as its runtime ends.
+#[allow(dead_code)] // each benchmark uses a part of it
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
@@ -28,8 +28,6 @@ pub struct Server {
     pub handles: Handles,
     /// What its edge shares.
     pub context: Context,
-    /// Where its database is.
-    pub directory: PathBuf,
     /// What it runs on.
     pub runtime: Runtime,
     _cast: Cast,
@@ -46,7 +44,8 @@ impl Server {
             let lock = DirectoryLock::take(&directory)?;
             let on_failure = |error: &arbiter_store::StoreError| tracing::error!(%error, "the store failed");
             let clock = Arc::new(SystemClock);
-            let cast = arbiter_actors::start(lock, cast_settings(&settings), clock, Box::new(on_failure)).await?;
+            let cast =
+                arbiter_actors::start(lock, cast_settings(&settings), clock, Box::new(on_failure)).await?;
             let caller = Caller::system();
             let new = NewToken {
                 name: "bench".into(),
@@ -69,6 +68,6 @@ impl Server {
         let context = Context::new(handles.clone(), Loaded { settings, ..Settings::built_in() });
         let address = listener.local_addr()?;
         runtime.spawn(serve(context.clone(), listener, std::future::pending()));
-        Ok(Self { address, token, handles, context, directory, runtime, _cast: cast, _home: home })
+        Ok(Self { address, token, handles, context, runtime, _cast: cast, _home: home })
     }
 }

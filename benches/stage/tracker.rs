@@ -20,7 +20,11 @@ const LONG_MS: i64 = 3_155_760_000_000;
 const SEED: u64 = 7;
 
 /// Fills the database of a server that does not run; returns how long that took.
-pub async fn fill(directory: &Path, project: &str, count: usize) -> Result<Duration, Box<dyn Error + Send + Sync>> {
+pub async fn fill(
+    directory: &Path,
+    project: &str,
+    count: usize,
+) -> Result<Duration, Box<dyn Error + Send + Sync>> {
     let started = Instant::now();
     let now = Timestamp::from_millis(1_780_000_000_000);
     let store = Store::open(Options {
@@ -33,7 +37,8 @@ pub async fn fill(directory: &Path, project: &str, count: usize) -> Result<Durat
         on_failure: Box::new(|_| ()),
     })?;
     let mut unit = Unit::new(now, "bench", "import");
-    let new = NewProject { id: Some(project.into()), name: "A large tracker".into(), ..NewProject::default() };
+    let new =
+        NewProject { id: Some(project.into()), name: "A large tracker".into(), ..NewProject::default() };
     let row: Project = new.build(ProjectId::known(project), now)?;
     unit.create(&row, Change::Project);
     for (number, made) in generated_beads(count, SEED).enumerate() {
@@ -41,7 +46,8 @@ pub async fn fill(directory: &Path, project: &str, count: usize) -> Result<Durat
         let bead = bead(made, project);
         unit.create(&bead, Change::Bead);
         for (target, kind) in edges {
-            let edge = Edge { bead_id: bead.id.clone(), depends_on: BeadId::known(target), kind: kind.into() };
+            let edge =
+                Edge { bead_id: bead.id.clone(), depends_on: BeadId::known(target), kind: kind.into() };
             unit.change(Change::AddEdge(edge));
         }
         if number % TOGETHER == TOGETHER - 1 {

@@ -12,7 +12,10 @@ pub const FILE: &str = "admin-token";
 
 /// Makes the admin token when there is no token at all. The file comes first: a token that nobody can read
 /// would lock everybody out, a file without its token is written anew by the next start.
-pub async fn ensure(handles: &Handles, directory: &Path) -> Result<Option<(PathBuf, SecretString)>, StartError> {
+pub async fn ensure(
+    handles: &Handles,
+    directory: &Path,
+) -> Result<Option<(PathBuf, SecretString)>, StartError> {
     let tokens = handles.store.tokens().await.map_err(|error| StartError::Token(error.into()))?;
     if !tokens.is_empty() {
         return Ok(None);

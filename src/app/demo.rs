@@ -79,7 +79,8 @@ async fn set_the_scene(handles: &Handles) -> Result<(), Fault> {
     let url = demo_provider::start()
         .await
         .map_err(|error| Fault::Provider(format!("the simulated provider cannot start: {error}")))?;
-    let project = NewProject { id: Some("shop".into()), name: "A small shop".into(), ..NewProject::default() };
+    let project =
+        NewProject { id: Some("shop".into()), name: "A small shop".into(), ..NewProject::default() };
     handles.projects.create(&you, project).await?;
     let mut provider = NewProvider::named("Simulated provider", ProviderType::Custom, url);
     provider.id = Some("simulated".into());
@@ -136,7 +137,9 @@ fn sentence(event: &Event) -> Option<String> {
             format!("bead {subject} is blocked: {}", text("reason"))
         }
         EventType::DecisionCreated => format!("a person is asked: {} ({subject})", text("question")),
-        EventType::DecisionResolved => format!("{} decided {subject}: {}", text("decider_id"), text("decision")),
+        EventType::DecisionResolved => {
+            format!("{} decided {subject}: {}", text("decider_id"), text("decision"))
+        }
         _ => return None,
     })
 }

@@ -37,7 +37,8 @@ fn routes() -> impl Filter<Extract = (warp::reply::Response,), Error = Infallibl
     let models = warp::path!("v1" / "models").and(warp::get()).and(key()).map(|key: Option<String>| {
         answer(key.as_deref(), json!({"object": "list", "data": [{"id": "simulated-1", "object": "model"}]}))
     });
-    let chat = warp::path!("v1" / "chat" / "completions").and(warp::post()).and(key()).and(warp::body::json());
+    let chat =
+        warp::path!("v1" / "chat" / "completions").and(warp::post()).and(key()).and(warp::body::json());
     let chat = chat.then(|key: Option<String>, request: Value| async move {
         tokio::time::sleep(THINKS_FOR).await;
         answer(key.as_deref(), completion(&request))

@@ -67,7 +67,9 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Directory(LockError::Held(_)) => 75,
-            Self::Directory(LockError::TooOpen { .. } | LockError::Foreign { .. }) | Self::WrongPassword => 77,
+            Self::Directory(LockError::TooOpen { .. } | LockError::Foreign { .. }) | Self::WrongPassword => {
+                77
+            }
             Self::Vault(VaultError::Permissions { .. })
             | Self::Cast(arbiter_actors::StartError::Vault(VaultError::Permissions { .. })) => 77,
             Self::Cast(arbiter_actors::StartError::Store(StoreError::Schema(_))) => 78,

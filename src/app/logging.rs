@@ -79,7 +79,8 @@ impl<S: Subscriber> Layer<S> for ToEvents {
             event.record(&mut text);
             let message = redacted(&text.0);
             // A full queue means that too much is said at once; the log has it.
-            let _ = lines.try_send(Line { level: *about.level(), target: about.target().to_owned(), message });
+            let _ =
+                lines.try_send(Line { level: *about.level(), target: about.target().to_owned(), message });
         }
     }
 }

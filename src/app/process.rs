@@ -6,7 +6,8 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit};
 /// Files are ours alone, and no core file or debugger of the same user sees our memory.
 pub fn harden() -> Result<(), StartError> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let fail = |operation| move |errno: rustix::io::Errno| StartError::Process { operation, source: errno.into() };
+    let fail =
+        |operation| move |errno: rustix::io::Errno| StartError::Process { operation, source: errno.into() };
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(Resource::Core, none).map_err(fail("switch core files off"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)

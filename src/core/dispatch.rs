@@ -72,9 +72,7 @@ fn role_of(agent: &Agent) -> Option<&str> {
 
 /// Whether an agent waits to be given a bead.
 pub fn is_free(agent: &Agent, provider: ProviderState) -> bool {
-    agent.kind == agent::Kind::Llm
-        && agent.status == agent::Status::Idle
-        && provider == ProviderState::Usable
+    agent.kind == agent::Kind::Llm && agent.status == agent::Status::Idle && provider == ProviderState::Usable
 }
 
 /// Where beads for the free agents are to be looked for: in which projects, and for which roles. No project

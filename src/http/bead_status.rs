@@ -18,7 +18,7 @@ pub async fn change(call: Call, mut body: BeadPatchBody) -> Result<Reply, ApiErr
     let bead = row(&call).await?;
     let Some(wanted) = body.status else { return Err(ApiError::field("status", "is required")) };
     let Some(trigger) = trigger_for(bead.status, wanted) else {
-        return Err(ApiError::new("transition", format!("bead {} is {wanted} already", bead.id)));
+        return Err(ApiError::new("same-status", format!("bead {} is {wanted} already", bead.id)));
     };
     bead.status.step(bead.id.as_str(), trigger)?;
     let mut caller = call.caller()?;

@@ -95,8 +95,7 @@ impl Reply {
     pub fn stream(content_type: &'static str, stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
         // The filter wants a stream that can be shared between threads, which no future of ours is; a lock
         // that is never contended makes it one.
-        let stream = Mutex::new(Box::pin(stream));
-        let mut stream = stream;
+        let mut stream = Mutex::new(Box::pin(stream));
         let shared = futures_util::stream::poll_fn(move |context| {
             let stream = stream.get_mut().unwrap_or_else(PoisonError::into_inner);
             stream.as_mut().poll_next(context).map(|piece| piece.map(Ok::<Bytes, Infallible>))

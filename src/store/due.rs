@@ -56,7 +56,11 @@ pub(crate) fn due(
 
 /// Critical beads that may be handed out as soon as a person has approved them, oldest first: of each project
 /// as many as make `most` approvals together with those that are asked for already.
-pub(crate) fn unapproved(connection: &Connection, now: Timestamp, most: u64) -> Result<Vec<Bead>, StoreError> {
+pub(crate) fn unapproved(
+    connection: &Connection,
+    now: Timestamp,
+    most: u64,
+) -> Result<Vec<Bead>, StoreError> {
     let missing = format!("b.ready = 1 AND b.priority = {CRITICAL} AND b.approval = 'missing'");
     let sql = format!(
         "SELECT id FROM projects p WHERE EXISTS (SELECT 1 FROM beads b WHERE b.project_id = p.id AND {missing})"

@@ -34,7 +34,8 @@ struct Before {
 }
 
 fn look(connection: &Connection, id: &BeadId) -> Result<Option<Before>, StoreError> {
-    let sql = "SELECT status, type, project_id, defer_until, waits, ready, not_before FROM beads WHERE id = ?1";
+    let sql =
+        "SELECT status, type, project_id, defer_until, waits, ready, not_before FROM beads WHERE id = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let row = statement.query_row([id.as_str()], |row| {
         Ok(Before {

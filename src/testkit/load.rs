@@ -21,7 +21,9 @@ pub fn request_bytes(method: &str, path: &str, token: &str, json: Option<&str>) 
         Some(body) => format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()),
         None => String::new(),
     };
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{described}");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{described}"
+    );
     format!("{head}\r\n{body}").into_bytes()
 }
 

@@ -133,7 +133,10 @@ async fn the_document_and_the_settings_can_be_printed() {
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{document}");
     let settings = printed(&stage, "config show").await;
     let iterations = settings.lines().find(|line| line.contains("vault.kdf_iterations")).unwrap();
-    assert!(iterations.contains("100000") && iterations.contains("ARBITER_VAULT__KDF_ITERATIONS"), "{iterations}");
+    assert!(
+        iterations.contains("100000") && iterations.contains("ARBITER_VAULT__KDF_ITERATIONS"),
+        "{iterations}"
+    );
     assert!(printed(&stage, "completions bash").await.contains("arbiter"));
     assert!(printed(&stage, "token list").await.contains("admin"));
 }

@@ -38,7 +38,8 @@ async fn a_body_that_is_not_as_it_must_be_is_refused_and_changes_nothing() {
     let stage = Stage::new().await;
     stage.create("projects", json!({"id": "p", "name": "P"})).await;
     let before = stage.get("events/stats").await["last_seq"].clone();
-    for text in ["{\"title\": ", "", "nothing", "{} {}"] {
+    let twice = "{\"title\": \"t\", \"project_id\": \"p\"} {}";
+    for text in ["{\"title\": ", "", "nothing", twice] {
         let answer = stage.post_text("beads", "application/json", text.to_owned()).await;
         problem(&answer, 400, "malformed-json");
     }
@@ -65,7 +66,13 @@ async fn a_body_that_is_not_as_it_must_be_is_refused_and_changes_nothing() {
     invalid("POST", "beads", json!({"project_id": "p"}), "/title").await;
     invalid("POST", "beads", json!({"title": "t", "project_id": "nowhere"}), "/project_id").await;
     invalid("POST", "agents", json!({"name": "a", "provider_id": "nobody"}), "/provider_id").await;
-    invalid("POST", "providers", json!({"name": "n", "type": "openai", "endpoint": "http://127.0.0.1:1", "requires_key": true}), "/api_key").await;
+    invalid(
+        "POST",
+        "providers",
+        json!({"name": "n", "type": "openai", "endpoint": "http://127.0.0.1:1", "requires_key": true}),
+        "/api_key",
+    )
+    .await;
     assert_eq!(stage.get("events/stats").await["last_seq"], before, "nothing has happened");
 }
 
@@ -82,8 +89,12 @@ async fn a_request_that_leads_nowhere_says_where_it_could_lead() {
     let answer = stage.ask("PUT", "beads", Some(&json!({}))).await;
     problem(&answer, 405, "method-not-allowed");
     let allowed: Vec<&str> = answer.header("allow").split(", ").collect();
-    assert!(allowed.contains(&"GET") && allowed.contains(&"POST") && !allowed.contains(&"PUT"), "{allowed:?}");
-    for query in ["beads?colour=red", "beads?limit=1001", "beads?limit=0", "beads?status=gone", "health?x=1"] {
+    assert!(
+        allowed.contains(&"GET") && allowed.contains(&"POST") && !allowed.contains(&"PUT"),
+        "{allowed:?}"
+    );
+    for query in ["beads?colour=red", "beads?limit=1001", "beads?limit=0", "beads?status=gone", "health?x=1"]
+    {
         stage.refused("GET", query, Value::Null, 400, "bad-query").await;
     }
 }
@@ -95,12 +106,18 @@ async fn only_who_has_a_token_and_calls_us_by_our_name_is_let_in() {
     let none = server.send("GET", "/api/v1/beads", &[], None).await;
     problem(&none, 401, "unauthorized");
     assert!(none.header("www-authenticate").starts_with("Bearer"));
-    for (name, value) in [("authorization", "Bearer arb_wrong"), ("x-api-key", "wrong"), ("authorization", "Basic eA==")] {
+    for (name, value) in
+        [("authorization", "Bearer arb_wrong"), ("x-api-key", "wrong"), ("authorization", "Basic eA==")]
+    {
         problem(&server.send("GET", "/api/v1/beads", &[(name, value)], None).await, 401, "unauthorized");
     }
     let own = server.send("GET", "/api/v1/beads", &[("x-api-key", server.token().unwrap())], None).await;
     assert_eq!(own.status, 200);
-    assert_eq!(server.send("GET", "/api/v1/health/live", &[], None).await.status, 200, "health needs no token");
+    assert_eq!(
+        server.send("GET", "/api/v1/health/live", &[], None).await.status,
+        200,
+        "health needs no token"
+    );
 
     let rebound = server.ask("GET", "/api/v1/beads", &[("host", "evil.example")], None).await;
     problem(&rebound, 421, "misdirected");
@@ -119,12 +136,21 @@ async fn a_transition_that_the_state_forbids_is_refused_and_names_the_state() {
     stage.create("agents", json!({"id": "ext", "name": "Ext", "kind": "external"})).await;
     stage.bead("one", json!({})).await;
     stage.bead("two", json!({"blocked_by": ["one"]})).await;
-    let unready = stage.refused("POST", "beads/two/claim", json!({"agent_id": "ext"}), 409, "not-ready").await;
+    let unready =
+        stage.refused("POST", "beads/two/claim", json!({"agent_id": "ext"}), 409, "not-ready").await;
     assert!(unready["detail"].as_str().unwrap().contains("one"), "{unready}");
     let claimed = stage.act("beads/one/claim", json!({"agent_id": "ext"})).await;
     let token = claimed["lease"]["token"].as_str().unwrap();
     stage.refused("POST", "beads/one/heartbeat", json!({"lease_token": "old"}), 409, "stale-lease").await;
-    stage.refused("POST", "beads/one/complete", json!({"summary": "s", "lease_token": "old"}), 409, "stale-lease").await;
+    stage
+        .refused(
+            "POST",
+            "beads/one/complete",
+            json!({"summary": "s", "lease_token": "old"}),
+            409,
+            "stale-lease",
+        )
+        .await;
     stage.act("beads/one/complete", json!({"summary": "s", "lease_token": token})).await;
     let twice = stage.refused("POST", "beads/one/close", json!({"reason": "again"}), 409, "transition").await;
     assert!(twice["detail"].as_str().unwrap().contains("closed"), "{twice}");

@@ -39,8 +39,11 @@ impl Stage {
         self.create("projects", json!({"id": "p", "name": "Project"})).await;
         self.register("scripted", &provider.url(), KEY).await;
         for id in agents {
-            self.create("agents", json!({"id": id, "name": id, "provider_id": "scripted", "project_id": "p"}))
-                .await;
+            self.create(
+                "agents",
+                json!({"id": id, "name": id, "provider_id": "scripted", "project_id": "p"}),
+            )
+            .await;
         }
         provider
     }

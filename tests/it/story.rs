@@ -18,7 +18,7 @@ const PLAN: &[(&str, u8, &[&str], &[&str])] = &[
     ("walls", 2, &[], &["ground"]),
     ("paint", 2, &["role:painter"], &["walls"]),
     ("roof", 2, &[], &["walls"]),
-    ("opening", 0, &[], &["roof", "paint"]),
+    ("opening", 0, &[], &["paint", "roof"]),
     ("garden", 4, &[], &[]),
 ];
 
@@ -61,9 +61,13 @@ impl Witness {
     /// Reads whatever the document offers for reading; the parameters of paths are filled with what there is.
     async fn read_everything(&mut self, ids: &BTreeMap<&str, String>) {
         let document = self.get("/api/openapi.json").await;
-        let paths: Vec<String> = document["paths"].as_object().unwrap().iter().filter(|(_, operations)| {
-            operations.get("get").is_some()
-        }).map(|(path, _)| path.clone()).collect();
+        let paths: Vec<String> = document["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(_, operations)| operations.get("get").is_some())
+            .map(|(path, _)| path.clone())
+            .collect();
         assert!(paths.len() > 25, "{paths:?}");
         for path in paths {
             if path.ends_with("/events/stream") || path.ends_with("/models") {
@@ -89,7 +93,8 @@ async fn beads_go_all_the_way_to_closed_and_the_key_is_seen_by_the_provider_alon
     let mut frames = witness.stage.stream("", Some(0)).await;
 
     witness.create("projects", json!({"id": "house", "name": "A house"})).await;
-    let new = json!({"id": "main", "name": "Main", "type": "openai", "endpoint": provider.url(), "api_key": KEY});
+    let new =
+        json!({"id": "main", "name": "Main", "type": "openai", "endpoint": provider.url(), "api_key": KEY});
     let registered = witness.create("providers", new).await;
     assert_eq!(
         (registered["requires_key"].as_bool(), registered["key_id"].as_str()),
@@ -98,7 +103,9 @@ async fn beads_go_all_the_way_to_closed_and_the_key_is_seen_by_the_provider_alon
     assert!(registered.get("api_key").is_none());
     let new = json!({"id": "careless", "name": "Careless", "type": "custom", "endpoint": careless.url(), "api_key": WRONG_KEY});
     witness.create("providers", new).await;
-    for (id, role) in [("builder-1", Value::Null), ("builder-2", Value::Null), ("painter-1", json!("painter"))] {
+    for (id, role) in
+        [("builder-1", Value::Null), ("builder-2", Value::Null), ("painter-1", json!("painter"))]
+    {
         let new = json!({"id": id, "name": id, "role": role, "provider_id": "main", "project_id": "house"});
         assert_eq!(witness.create("agents", new).await["status"], "idle");
     }
@@ -168,7 +175,9 @@ async fn beads_go_all_the_way_to_closed_and_the_key_is_seen_by_the_provider_alon
         told.push(frame.event.clone());
         witness.heard.push((format!("event {seq}"), frame.data.into_bytes()));
     }
-    for wanted in ["bead.ready", "bead.assigned", "run.finished", "bead.completed", "decision.resolved", "key.used"] {
+    for wanted in
+        ["bead.ready", "bead.assigned", "run.finished", "bead.completed", "decision.resolved", "key.used"]
+    {
         assert!(told.iter().any(|event| event == wanted), "{wanted} is not in {told:?}");
     }
     let completed = told.iter().filter(|event| *event == "bead.completed").count();

@@ -68,7 +68,9 @@ async fn filters_by_project_and_type_are_joined_by_and() {
         ("?project_id=p", &|project, _| project == "p"),
         ("?type=bead.created", &|_, kind| kind == "bead.created"),
         ("?type=bead.created,bead.completed", &|_, kind| matches!(kind, "bead.created" | "bead.completed")),
-        ("?type=bead.created&type=project.*", &|_, kind| kind == "bead.created" || kind.starts_with("project.")),
+        ("?type=bead.created&type=project.*", &|_, kind| {
+            kind == "bead.created" || kind.starts_with("project.")
+        }),
         ("?type=bead.*", &|_, kind| kind.starts_with("bead.")),
         ("?project_id=q&type=bead.c*", &|_, _| false),
         ("?project_id=q&type=bead.*", &|project, kind| project == "q" && kind.starts_with("bead.")),
@@ -103,7 +105,8 @@ async fn a_stream_resumes_behind_an_id_from_header_or_query_without_gap_or_repea
     let last = stage.get("events/stats").await["last_seq"].as_u64().unwrap();
     let url = format!("{}/api/v1/events/stream", stage.server.url());
     for from in [0, 1, last / 2, last - 1, last] {
-        let by_header = SseClient::connect(&url, stage.server.token(), Some(&from.to_string())).await.unwrap();
+        let by_header =
+            SseClient::connect(&url, stage.server.token(), Some(&from.to_string())).await.unwrap();
         let query = format!("{url}?last_event_id={from}");
         let by_query = SseClient::connect(&query, stage.server.token(), None).await.unwrap();
         // Made while the first events still come from the log.

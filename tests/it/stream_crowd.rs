@@ -29,7 +29,11 @@ struct Place {
 }
 
 /// Listens across the restart; every number it heard, in order.
-async fn subscriber(mut places: watch::Receiver<Place>, first: u64, counted: Arc<watch::Sender<usize>>) -> Vec<u64> {
+async fn subscriber(
+    mut places: watch::Receiver<Place>,
+    first: u64,
+    counted: Arc<watch::Sender<usize>>,
+) -> Vec<u64> {
     let (mut heard, mut last) = (Vec::new(), first);
     loop {
         let place = places.borrow_and_update().clone();
@@ -101,7 +105,7 @@ async fn a_thousand_subscribers_lose_no_event_and_get_none_twice_over_a_kill() {
     }
     let mut count = counted.subscribe();
     let all_there = tokio::time::timeout(PATIENCE, count.wait_for(|count| *count == SUBSCRIBERS));
-    assert!(all_there.await.is_ok(), "only {} are connected", counted.borrow());
+    assert!(all_there.await.is_ok(), "only {} are connected", *counted.borrow());
 
     make_beads(&stage, 0..40).await;
     // Some have the last of these by now, others are still on their way.
@@ -119,6 +123,10 @@ async fn a_thousand_subscribers_lose_no_event_and_get_none_twice_over_a_kill() {
     while let Some(ended) = crowd.join_next().await {
         heard.insert(ended.unwrap());
     }
-    eprintln!("{SUBSCRIBERS} subscribers had all {} events {:?} after the last", expected.len(), begun.elapsed());
+    eprintln!(
+        "{SUBSCRIBERS} subscribers had all {} events {:?} after the last",
+        expected.len(),
+        begun.elapsed()
+    );
     assert_eq!(heard, BTreeSet::from([expected]), "every subscriber heard every event once, in order");
 }

@@ -1,0 +1,285 @@
+//! The house's rules that the compiler does not enforce: who may use what, where SQL is, how long files are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The most lines of a file.
+const MAX_LINES: usize = 500;
+
+/// A part of the house and what it never names.
+struct Rule {
+    /// Its folder; its own packages' folders below it have rules of their own.
+    folder: &'static str,
+    /// Crates that its sources and its `[dependencies]` never name.
+    never: &'static [&'static str],
+    /// Other words that its sources never say, tests aside.
+    unsaid: &'static [&'static str],
+}
+
+/// House §2: packages and what they may use.
+const RULES: &[Rule] = &[
+    Rule {
+        folder: "src/core",
+        never: &[
+            "actix",
+            "actix_rt",
+            "arbiter_actors",
+            "arbiter_providers",
+            "arbiter_store",
+            "arbiter_vault",
+            "clap",
+            "futures_util",
+            "getrandom",
+            "rand",
+            "reqwest",
+            "rusqlite",
+            "rustix",
+            "temporalio",
+            "tokio",
+            "warp",
+        ],
+        unsaid: &[
+            "async fn",
+            "Instant::now",
+            "Timestamp::now",
+            "Zoned::now",
+            "SystemTime",
+            "std::env",
+            "std::fs",
+            "std::net",
+            "std::process",
+            "std::thread",
+        ],
+    },
+    Rule {
+        folder: "src/store",
+        never: &[
+            "actix",
+            "actix_rt",
+            "arbiter_actors",
+            "arbiter_providers",
+            "arbiter_vault",
+            "clap",
+            "reqwest",
+            "temporalio",
+            "warp",
+        ],
+        unsaid: &["tokio::net", "tokio::spawn", "tokio::task", "tokio::time", "tokio::runtime"],
+    },
+    Rule {
+        folder: "src/vault",
+        never: &[
+            "actix",
+            "actix_rt",
+            "arbiter_actors",
+            "arbiter_providers",
+            "arbiter_store",
+            "clap",
+            "reqwest",
+            "rusqlite",
+            "temporalio",
+            "tokio",
+            "warp",
+        ],
+        unsaid: &[],
+    },
+    Rule {
+        folder: "src/providers",
+        never: &[
+            "actix",
+            "actix_rt",
+            "arbiter_actors",
+            "arbiter_store",
+            "arbiter_vault",
+            "clap",
+            "rusqlite",
+            "temporalio",
+            "warp",
+        ],
+        unsaid: &[],
+    },
+    Rule {
+        folder: "actors",
+        never: &["aes_gcm", "clap", "hyper", "pbkdf2", "reqwest", "rusqlite", "temporalio", "warp"],
+        unsaid: &[],
+    },
+    Rule {
+        folder: "src/testkit",
+        never: &[
+            "actix",
+            "arbiter",
+            "arbiter_actors",
+            "arbiter_core",
+            "arbiter_providers",
+            "arbiter_store",
+            "arbiter_vault",
+        ],
+        unsaid: &[],
+    },
+    Rule {
+        folder: "src/http",
+        never: &["actix", "aes_gcm", "clap", "pbkdf2", "reqwest", "rusqlite"],
+        unsaid: &["arbiter_store::Store;", "arbiter_vault::Vault;", "ProviderClient"],
+    },
+    Rule {
+        folder: "src/cli",
+        never: &[
+            "actix",
+            "aes_gcm",
+            "arbiter_actors",
+            "arbiter_providers",
+            "arbiter_store",
+            "pbkdf2",
+            "rusqlite",
+            "warp",
+        ],
+        unsaid: &[],
+    },
+    Rule {
+        folder: "src/config",
+        never: &[
+            "actix",
+            "arbiter_actors",
+            "arbiter_providers",
+            "arbiter_store",
+            "arbiter_vault",
+            "rusqlite",
+            "warp",
+        ],
+        unsaid: &[],
+    },
+    Rule {
+        folder: "src/app",
+        never: &["actix", "aes_gcm", "clap", "pbkdf2", "reqwest", "rusqlite"],
+        unsaid: &[],
+    },
+];
+
+/// The house.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file of ours below a folder with one of these endings, with its text.
+fn files(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                if !["target", ".git", "node_modules", "dist"].contains(&name) {
+                    folders.push(path);
+                }
+            } else if endings.iter().any(|ending| name.ends_with(ending)) {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(root()).unwrap().to_owned(), text));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The lines of code of a source file, without comments and without its unit tests.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let before_tests = text.split("\n#[cfg(test)]").next().unwrap();
+    let lines = before_tests.lines().enumerate().map(|(number, line)| (number + 1, line.trim_start()));
+    lines.filter(|(_, line)| !line.starts_with("//"))
+}
+
+fn is_test(path: &Path) -> bool {
+    let path = path.to_str().unwrap();
+    path.contains("/tests/")
+        || path.starts_with("tests/")
+        || path.ends_with("_tests.rs")
+        || path.ends_with("/tests.rs")
+}
+
+/// Whether a line names a crate: `name::…` or `use name`, and no longer name that ends so.
+fn names(line: &str, name: &str) -> bool {
+    line.match_indices(name).any(|(at, _)| {
+        let part_of_word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+        let free = !line[..at].ends_with(part_of_word);
+        let rest = &line[at + name.len()..];
+        free && (rest.starts_with("::") || (line.contains("use ") && rest.starts_with([';', ' '])))
+    })
+}
+
+#[test]
+fn every_part_of_the_house_uses_only_what_it_may() {
+    let mut wrong = Vec::new();
+    for rule in RULES {
+        let sources = files(rule.folder, &[".rs"]);
+        assert!(!sources.is_empty(), "{}", rule.folder);
+        for (path, text) in sources.iter().filter(|(path, _)| !is_test(path)) {
+            for (number, line) in code(text) {
+                let named = rule.never.iter().filter(|name| names(line, name));
+                let said = rule.unsaid.iter().filter(|word| line.contains(**word));
+                wrong.extend(named.chain(said).map(|word| format!("{}:{number}: {word}", path.display())));
+            }
+        }
+        let manifest = root().join(rule.folder).join("Cargo.toml");
+        let Ok(manifest) = fs::read_to_string(manifest) else { continue };
+        let manifest: toml::Table = manifest.parse().unwrap();
+        for dependency in manifest["dependencies"].as_table().unwrap().keys() {
+            if rule.never.contains(&dependency.replace('-', "_").as_str()) {
+                wrong.push(format!("{}/Cargo.toml: {dependency}", rule.folder));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn names_of_crates_are_told_from_names_that_contain_them() {
+    assert!(
+        names("use actix::Actor;", "actix")
+            && names("    warp::any()", "warp")
+            && names("pub use clap;", "clap")
+    );
+    assert!(
+        !names("use actix_rt::spawn;", "actix")
+            && !names("crate::warp::x", "warp")
+            && !names("a clap", "clap")
+    );
+    assert!(!names("arbiter_actors::Handles", "actors") && !names("let warp = 1;", "warp"));
+}
+
+#[test]
+fn sql_is_spoken_in_the_store_alone() {
+    // In two parts, so that this file does not speak it.
+    let words =
+        [("SELECT", " "), ("INSERT", " INTO"), ("DELETE", " FROM"), ("CREATE", " TABLE"), ("PRAG", "MA ")];
+    let words = words.map(|(head, tail)| format!("{head}{tail}"));
+    let mut wrong = Vec::new();
+    for folder in ["src", "actors", "tests"] {
+        for (path, text) in files(folder, &[".rs"]) {
+            // Benchmarks measure SQLite itself, so they are not looked at either.
+            if !path.starts_with("src/store") && words.iter().any(|word| text.contains(word)) {
+                wrong.push(path);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn files_are_short_and_say_what_they_are() {
+    let mut wrong = Vec::new();
+    for (path, text) in files(".", &[".rs", ".sql", ".toml", ".sh", ".md", ".ts"]) {
+        let lines = text.lines().count();
+        let name = path.display();
+        if lines > MAX_LINES {
+            wrong.push(format!("{name} has {lines} lines"));
+        }
+        if path.extension().is_some_and(|ending| ending == "rs") && !text.starts_with("//!") {
+            wrong.push(format!("{name} does not begin with what it is"));
+        }
+        if path.ends_with("mod.rs") {
+            wrong.push(format!("{name} is called mod.rs"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -39,7 +39,7 @@ impl AgentsHandle {
         };
         let agent = new.build(id.clone(), self.0.clock.now())?;
         self.check_references(&agent).await?;
-        let mut unit = Unit::new(self.0.clock.now(), caller.name.clone(), "agents");
+        let mut unit = caller.unit(self.0.clock.now(), "agents");
         if new.start == Start::Now {
             // One row, two events: what it was created as, and that it was started.
             let happenings = agent.decide(&agent::Command::Activate)?;
@@ -161,7 +161,7 @@ impl AgentsHandle {
             let detail = format!("agent {id} has bead {bead}; use cascade=true to give it back");
             return Err(Refusal::conflict("in-use", detail).into());
         }
-        let mut unit = Unit::new(self.0.clock.now(), caller.name.clone(), "agents");
+        let mut unit = caller.unit(self.0.clock.now(), "agents");
         delete_agent(&self.0, &mut unit, &agent).await?;
         self.0.store.commit(unit).await?;
         self.0.runs.abort_all(id);

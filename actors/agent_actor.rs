@@ -108,7 +108,7 @@ impl AgentActor {
         let after = until_fresh(async || {
             let agent = self.row().await?;
             check_revision(caller, &agent)?;
-            let mut unit = Unit::new(shared.clock.now(), caller.name.clone(), "agents");
+            let mut unit = caller.unit(shared.clock.now(), "agents");
             let command = match wish {
                 Wish::Update(patch) => {
                     let wanted = patch.apply(&agent)?;

@@ -15,7 +15,7 @@ use arbiter_core::lease::{MAX_TTL_SEC, MIN_TTL_SEC};
 use arbiter_core::refusal::Refusal;
 use arbiter_core::run::Run;
 use arbiter_core::time::Timestamp;
-use arbiter_store::{BeadDetail, Change, Comment, Links, StoreError, Unit};
+use arbiter_store::{BeadDetail, Change, Comment, Links, StoreError};
 use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -94,7 +94,7 @@ impl BeadsHandle {
                 None => BeadId::from_random(entropy::bytes16()),
             };
             let (bead, edges) = new.build(id.clone(), now)?;
-            let mut unit = Unit::new(now, caller.name.clone(), "beads");
+            let mut unit = caller.unit(now, "beads");
             unit.create(&bead, Change::Bead);
             for edge in &edges {
                 let added = edge_event(EventType::BeadDependencyAdded, &bead, edge);

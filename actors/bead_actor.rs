@@ -92,7 +92,7 @@ impl BeadActor {
     }
 
     pub(crate) fn unit(&self, caller: &Caller) -> Unit {
-        Unit::new(self.scope.shared.clock.now(), caller.name.clone(), "beads")
+        caller.unit(self.scope.shared.clock.now(), "beads")
     }
 
     pub(crate) async fn commit(&self, unit: Unit) -> Result<(), Fault> {

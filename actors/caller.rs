@@ -1,5 +1,8 @@
 //! Who asks, and under which condition.
 
+use arbiter_core::time::Timestamp;
+use arbiter_store::{Change, KeptAnswer, Unit};
+
 /// Who asks for a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -7,12 +10,23 @@ pub struct Caller {
     pub name: String,
     /// The revision the caller has seen; a change of any other is refused.
     pub if_match: Option<u64>,
+    /// The request that this is, when it may come twice: noted in the same commit as the change.
+    pub keep: Option<Box<KeptAnswer>>,
 }
 
 impl Caller {
+    /// The beginning of what this caller changes.
+    pub(crate) fn unit(&self, at: Timestamp, source: &'static str) -> Unit {
+        let mut unit = Unit::new(at, self.name.clone(), source);
+        if let Some(kept) = &self.keep {
+            unit.change(Change::KeepAnswer(kept.as_ref().clone()));
+        }
+        unit
+    }
+
     /// A caller without a condition.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), if_match: None }
+        Self { name: name.into(), if_match: None, keep: None }
     }
 
     /// Arbiter itself.

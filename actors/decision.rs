@@ -14,7 +14,7 @@ use arbiter_core::decision::{self, Decision, Status};
 use arbiter_core::decision_change::NewDecision;
 use arbiter_core::ids::DecisionId;
 use arbiter_core::refusal::Refusal;
-use arbiter_store::{Change, Unit};
+use arbiter_store::Change;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
@@ -46,7 +46,7 @@ impl DecisionsHandle {
         {
             return Err(Refusal::field("bead_id", format!("no bead has the id {bead}")).into());
         }
-        let mut unit = Unit::new(now, caller.name.clone(), "decisions");
+        let mut unit = caller.unit(now, "decisions");
         unit.create(&decision, Change::Decision);
         self.0.store.commit(unit).await?;
         self.wake(&decision.id);
@@ -156,7 +156,7 @@ impl DecisionActor {
         let ended = until_fresh(async || {
             let decision = self.row().await?;
             check_revision(caller, &decision)?;
-            let mut unit = Unit::new(shared.clock.now(), caller.name.clone(), "decisions");
+            let mut unit = caller.unit(shared.clock.now(), "decisions");
             let happenings = decision.decide(command, unit.at)?;
             let ended = unit.happen(&decision, &happenings, Change::Decision);
             if let Some(bead) = &ended.bead_id

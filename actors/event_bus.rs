@@ -11,7 +11,7 @@ use crate::shell::{Role, Scope};
 use crate::subscription::Subscription;
 use arbiter_core::event::{Event, EventFilter, NewEvent};
 use arbiter_core::event_type::EventType;
-use arbiter_store::{EventRange, Unit};
+use arbiter_store::EventRange;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -86,7 +86,7 @@ impl BusHandle {
     /// # Errors
     /// [`Fault::Store`] when it cannot be stored.
     pub async fn log(&self, caller: &Caller, line: LogLine) -> Result<u64, Fault> {
-        let mut unit = Unit::new(self.0.clock.now(), caller.name.clone(), line.source);
+        let mut unit = caller.unit(self.0.clock.now(), line.source);
         unit.tell(NewEvent {
             kind: EventType::LogMessage,
             project_id: line.project_id,

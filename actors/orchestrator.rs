@@ -112,7 +112,7 @@ impl OrchestratorHandle {
         data: serde_json::Value,
         parked: Option<String>,
     ) -> Result<(), Fault> {
-        let mut unit = Unit::new(self.0.clock.now(), caller.name.clone(), "orchestrator");
+        let mut unit = caller.unit(self.0.clock.now(), "orchestrator");
         unit.tell(NewEvent::of(kind, "system", data)).change(Change::Operation(parked));
         self.0.store.commit(unit).await?;
         Ok(())

@@ -14,7 +14,7 @@ use arbiter_core::ids::{CommentId, ProjectId};
 use arbiter_core::project::{self, Project};
 use arbiter_core::project_change::{NewProject, ProjectPatch};
 use arbiter_core::refusal::Refusal;
-use arbiter_store::{BeadFilter, Change, Comment, PageRequest, Unit, Write};
+use arbiter_store::{BeadFilter, Change, Comment, PageRequest, Write};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,7 +38,7 @@ impl ProjectsHandle {
             None => ProjectId::from_random(entropy::bytes16()),
         };
         let project = new.build(id, now)?;
-        let mut unit = Unit::new(now, caller.name.clone(), "projects");
+        let mut unit = caller.unit(now, "projects");
         unit.create(&project, Change::Project);
         self.0.store.commit(unit).await?;
         Ok(project)
@@ -168,7 +168,7 @@ impl ProjectActor {
                     project::Command::Close { open_beads: open }
                 }
             };
-            let mut unit = Unit::new(shared.clock.now(), caller.name.clone(), "projects");
+            let mut unit = caller.unit(shared.clock.now(), "projects");
             let happenings = project.decide(&command, unit.at)?;
             let after = unit.happen(&project, &happenings, Change::Project);
             if !unit.is_empty() {
@@ -184,7 +184,7 @@ impl ProjectActor {
             return Err(Refusal::field("comment", "has 1 to 65536 bytes").into());
         }
         let project = self.row().await?;
-        let mut unit = Unit::new(self.scope.shared.clock.now(), caller.name.clone(), "projects");
+        let mut unit = caller.unit(self.scope.shared.clock.now(), "projects");
         let comment = Comment {
             id: CommentId::from_random(entropy::bytes16()).to_string(),
             subject: project.id.to_string(),
@@ -207,7 +207,7 @@ impl ProjectActor {
         let shared = &self.scope.shared;
         let project = self.row().await?;
         check_revision(caller, &project)?;
-        let mut unit = Unit::new(shared.clock.now(), caller.name.clone(), "projects");
+        let mut unit = caller.unit(shared.clock.now(), "projects");
         let agents = shared.store.agents(Some(self.scope.id.clone()), None, page(1)).await?;
         if let Some(agent) = agents.items.first() {
             let detail = format!("agent {} belongs to project {}", agent.id, project.id);

@@ -19,7 +19,7 @@ use arbiter_core::provider_change::{NewProvider, ProviderPatch};
 use arbiter_core::refusal::Refusal;
 use arbiter_core::vault::Status as VaultStatus;
 use arbiter_providers::ModelInfo;
-use arbiter_store::{Change, Unit, Write};
+use arbiter_store::{Change, Write};
 use arbiter_vault::NewEntry;
 use secrecy::SecretString;
 use serde_json::json;
@@ -62,7 +62,7 @@ impl ProvidersHandle {
         if let Some((id, value)) = key_id.clone().zip(api_key) {
             vault.store(caller, key_entry(&provider, id), value).await?;
         }
-        let mut unit = Unit::new(self.0.clock.now(), caller.name.clone(), "providers");
+        let mut unit = caller.unit(self.0.clock.now(), "providers");
         unit.create(&provider, Change::Provider);
         if let Err(error) = self.0.store.commit(unit).await {
             if let Some(id) = &key_id {
@@ -198,7 +198,7 @@ impl ProvidersHandle {
             let detail = format!("agent {} uses provider {id}; use cascade=true to delete it too", agent.id);
             return Err(Refusal::conflict("in-use", detail).into());
         }
-        let mut unit = Unit::new(self.0.clock.now(), caller.name.clone(), "providers");
+        let mut unit = caller.unit(self.0.clock.now(), "providers");
         for agent in &agents {
             delete_agent(&self.0, &mut unit, agent).await?;
         }

@@ -79,7 +79,7 @@ impl ProviderActor {
                 Wish::Enable => provider::Command::Enable,
                 Wish::Disable => provider::Command::Disable,
             };
-            let mut unit = Unit::new(shared.clock.now(), caller.name.clone(), "providers");
+            let mut unit = caller.unit(shared.clock.now(), "providers");
             let happenings = provider.decide(&command)?;
             let after = unit.happen(&provider, &happenings, Change::Provider);
             endpoint(&after.endpoint, &shared.settings)?;

@@ -11,7 +11,7 @@ use arbiter_core::lease::digest;
 use arbiter_core::refusal::{Problems, Refusal};
 use arbiter_core::time::Timestamp;
 use arbiter_core::token::{Role, Token};
-use arbiter_store::{Change, Unit};
+use arbiter_store::Change;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use std::collections::HashMap;
@@ -100,7 +100,7 @@ impl TokensHandle {
             created_at: now,
             expires_at: new.expires_at,
         };
-        let mut unit = Unit::new(now, caller.name.clone(), "tokens");
+        let mut unit = caller.unit(now, "tokens");
         let data = json!({"name": token.name, "role": token.role, "agent_id": token.agent_id});
         unit.tell(NewEvent::of(EventType::TokenCreated, token.id.as_str(), data));
         unit.change(Change::PutToken(token.clone()));
@@ -114,7 +114,7 @@ impl TokensHandle {
     /// # Errors
     /// [`Fault::Refused`] when there is no such token.
     pub async fn revoke(&self, caller: &Caller, id: &TokenId) -> Result<(), Fault> {
-        let mut unit = Unit::new(self.0.clock.now(), caller.name.clone(), "tokens");
+        let mut unit = caller.unit(self.0.clock.now(), "tokens");
         unit.tell(NewEvent::of(EventType::TokenRevoked, id.as_str(), json!({})));
         unit.change(Change::RevokeToken(id.clone()));
         self.0.store.commit(unit).await?;

@@ -27,6 +27,7 @@ mod faults;
 mod fields;
 mod frames;
 mod health;
+mod idempotency;
 mod keys;
 mod metrics;
 mod openapi;

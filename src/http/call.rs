@@ -10,7 +10,7 @@ use crate::http::router::Params;
 use arbiter_actors::{Caller, Cascade, Handles};
 use arbiter_core::time::Timestamp;
 use arbiter_core::token::Role;
-use arbiter_store::PageRequest;
+use arbiter_store::{KeptAnswer, PageRequest};
 use serde::de::DeserializeOwned;
 use warp::http::HeaderMap;
 use warp::http::header::IF_MATCH;
@@ -37,6 +37,10 @@ pub struct Call {
     pub(crate) params: Params,
     pub(crate) body: Option<BodyStream>,
     pub(crate) limit: Limit,
+    /// The body, when it was read before the handler.
+    pub(crate) read: Option<zeroize::Zeroizing<Vec<u8>>>,
+    /// Set when the request may come twice.
+    pub(crate) keep: Option<Box<KeptAnswer>>,
 }
 
 impl Call {
@@ -81,7 +85,10 @@ impl Call {
         body::parse(&bytes)
     }
 
-    async fn read_body(&mut self) -> Result<zeroize::Zeroizing<Vec<u8>>, ApiError> {
+    pub(crate) async fn read_body(&mut self) -> Result<zeroize::Zeroizing<Vec<u8>>, ApiError> {
+        if let Some(bytes) = self.read.take() {
+            return Ok(bytes);
+        }
         match self.body.take() {
             Some(stream) => body::read(stream, &self.headers, self.limit).await,
             None => Ok(zeroize::Zeroizing::default()),
@@ -93,7 +100,8 @@ impl Call {
     /// # Errors
     /// 400 when `If-Match` is no revision.
     pub fn caller(&self) -> Result<Caller, ApiError> {
-        Ok(Caller { name: self.identity.name.clone(), if_match: self.if_match()? })
+        let name = self.identity.name.clone();
+        Ok(Caller { name, if_match: self.if_match()?, keep: self.keep.clone() })
     }
 
     /// Who asks, in the name that the body gives in `field`: only an administrator may speak for others.

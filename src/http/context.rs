@@ -3,6 +3,7 @@
 use crate::config::{Loaded, Settings};
 use crate::http::bead_cache::BeadCache;
 use crate::http::frames::FrameCache;
+use crate::http::idempotency::Running;
 use crate::http::metrics::Metrics;
 use arbiter_actors::Handles;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ struct Inner {
     closing: watch::Sender<bool>,
     frames: FrameCache,
     beads: BeadCache,
+    running: Running,
 }
 
 impl Context {
@@ -34,6 +36,7 @@ impl Context {
             closing: watch::Sender::new(false),
             frames: FrameCache::default(),
             beads: BeadCache::default(),
+            running: Running::default(),
         }))
     }
 
@@ -78,6 +81,10 @@ impl Context {
 
     pub(crate) fn frames(&self) -> &FrameCache {
         &self.0.frames
+    }
+
+    pub(crate) fn running(&self) -> &Running {
+        &self.0.running
     }
 
     pub(crate) fn beads(&self) -> &BeadCache {

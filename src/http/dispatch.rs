@@ -8,6 +8,7 @@ use crate::http::call::Call;
 use crate::http::context::Context;
 use crate::http::endpoint::{Endpoint, Patience};
 use crate::http::fields::Nothing;
+use crate::http::idempotency;
 use crate::http::metrics::RouteMetrics;
 use crate::http::origin::{self, Hosts};
 use crate::http::problem::ApiError;
@@ -136,6 +137,8 @@ impl Edge {
             limit: Limit::new(settings.max_body_bytes, endpoint.secrecy),
             params,
             request_id,
+            read: None,
+            keep: None,
         };
         if self.context.is_closing() && endpoint.access != Access::Public {
             return Err(ApiError::new("shutting-down", "the server is shutting down"));
@@ -144,7 +147,7 @@ impl Edge {
             if endpoint.body.is_none() && !matches!(endpoint.method, Method::GET) {
                 call.json_or_default::<Nothing>().await?;
             }
-            (endpoint.handler)(call).await
+            idempotency::answer(endpoint, call).await
         };
         if endpoint.patience == Patience::Unlimited {
             return answered.await;

@@ -66,6 +66,7 @@ problems! {
     "media-type" 415 "Unsupported media type": "A body is application/json, and nothing else."
     "misdirected" 421 "Wrong host": "The Host header does not name this server; http.allowed_hosts adds names."
     "invalid" 422 "Invalid": "Fields are unknown, missing or wrong; errors lists them by JSON pointer."
+    "idempotency-mismatch" 422 "Another request": "The Idempotency-Key was used for a request with another body."
     "vault-locked" 423 "Vault locked": "It needs a key and the vault is locked: POST /api/v1/vault/unlock."
     "throttled" 429 "Too many attempts": "Wait for as long as Retry-After says."
     "internal" 500 "Internal error": "A fault of the server; its log knows the request by its id."

@@ -19,14 +19,18 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An answer.
 #[derive(Debug)]
-pub struct Reply(Response);
+pub struct Reply {
+    response: Response,
+    /// The body, unless it is a stream.
+    body: Bytes,
+}
 
 impl Reply {
     fn bytes(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Self {
-        let mut response = Response::new(body.into());
+        let mut response = Response::new(body.clone().into());
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, content_type);
-        Self(response)
+        Self { response, body }
     }
 
     /// JSON.
@@ -66,7 +70,7 @@ impl Reply {
 
     /// Nothing but success.
     pub fn no_content() -> Self {
-        Self(Response::default()).with_status(StatusCode::NO_CONTENT)
+        Self { response: Response::default(), body: Bytes::new() }.with_status(StatusCode::NO_CONTENT)
     }
 
     /// A part of a list, with the way to the next one.
@@ -102,13 +106,13 @@ impl Reply {
         });
         let mut response = warp::reply::stream(shared).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Self(response).with_header(CACHE_CONTROL, "no-cache")
+        Self { response, body: Bytes::new() }.with_header(CACHE_CONTROL, "no-cache")
     }
 
     /// With another status.
     #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> Self {
-        *self.0.status_mut() = status;
+        *self.response.status_mut() = status;
         self
     }
 
@@ -116,7 +120,7 @@ impl Reply {
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.0.headers_mut().insert(name, value);
+            self.response.headers_mut().insert(name, value);
         }
         self
     }
@@ -129,17 +133,22 @@ impl Reply {
 
     /// The status.
     pub fn status(&self) -> StatusCode {
-        self.0.status()
+        self.response.status()
+    }
+
+    /// The body; empty for a stream.
+    pub fn body(&self) -> &Bytes {
+        &self.body
     }
 
     /// The headers.
     pub fn headers(&self) -> &HeaderMap {
-        self.0.headers()
+        self.response.headers()
     }
 
     /// The answer as the filter gives it.
     pub fn into_response(self) -> Response {
-        self.0
+        self.response
     }
 }
 

@@ -59,6 +59,7 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         Change::RevokeToken(id) => tokens::revoke(connection, id),
         Change::Operation(parked) => operation::put(connection, parked.as_deref(), unit.at),
         Change::KeepAnswer(kept) => idempotency::put(connection, kept),
+        Change::CompleteAnswer(kept) => idempotency::complete(connection, kept),
         Change::PruneEvents { first_kept } => checkpoints::cut(connection, *first_kept, unit.at),
         Change::PruneHistory { heartbeats_before, answers_before, runs_before } => {
             heartbeats::prune(connection, *heartbeats_before)?;

@@ -52,32 +52,37 @@ pub(crate) fn get(connection: &Connection, key: &IdempotencyKey) -> Result<Optio
     Ok(found.optional()?)
 }
 
-/// Keeps an answer; a second one to the same request is refused.
+const COLUMNS: &str = "token_id, route, key, body_digest, status, location, answer, created_at";
+
+fn insert(connection: &Connection, verb: &str, kept: &KeptAnswer) -> Result<usize, StoreError> {
+    let sql = format!("{verb} INTO idempotency ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+    Ok(connection.prepare_cached(&sql)?.execute(params![
+        kept.request.token_id,
+        kept.request.route,
+        kept.request.key,
+        kept.body_digest,
+        kept.status,
+        kept.location,
+        kept.answer,
+        kept.created_at.to_string(),
+    ])?)
+}
+
+/// Keeps a request with the change it made; a second one of the same key is refused.
 pub(crate) fn put(connection: &Connection, kept: &KeptAnswer) -> Result<(), StoreError> {
-    let added = connection
-        .prepare_cached(
-            "INSERT OR IGNORE INTO idempotency (token_id, route, key, body_digest, status, location, answer, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            kept.request.token_id,
-            kept.request.route,
-            kept.request.key,
-            kept.body_digest,
-            kept.status,
-            kept.location,
-            kept.answer,
-            kept.created_at.to_string(),
-        ])?;
-    if added == 1 {
-        Ok(())
-    } else {
-        Err(Refusal::conflict(
+    match insert(connection, "INSERT OR IGNORE", kept)? {
+        1 => Ok(()),
+        _ => Err(Refusal::conflict(
             "request-repeated",
-            "a request with this Idempotency-Key was answered meanwhile",
+            "a request with this Idempotency-Key was carried out meanwhile",
         )
-        .into())
+        .into()),
     }
+}
+
+/// Puts the answer to a request that was kept with its change, or to one that changed nothing.
+pub(crate) fn complete(connection: &Connection, kept: &KeptAnswer) -> Result<(), StoreError> {
+    insert(connection, "INSERT OR REPLACE", kept).map(drop)
 }
 
 /// Forgets answers given before a time.

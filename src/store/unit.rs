@@ -87,8 +87,10 @@ pub enum Change {
     RevokeToken(TokenId),
     /// Whether work is handed out: `None` is yes, `Some` is why not.
     Operation(Option<String>),
-    /// The answer to a request with an Idempotency-Key.
+    /// A request with an Idempotency-Key; a second one of the same key is refused.
     KeepAnswer(KeptAnswer),
+    /// The answer that a request with an Idempotency-Key got.
+    CompleteAnswer(KeptAnswer),
     /// Events before this number go; a checkpoint keeps the chain verifiable.
     PruneEvents {
         /// The first event that stays.

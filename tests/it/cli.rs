@@ -1,7 +1,7 @@
 //! The command line as a client of a running server: tables for people, JSON for programs, data on stdout.
 
-use crate::program::{Ended, command, run};
-use crate::stage::{KEY, SOON, Stage};
+use crate::program::{Running, command};
+use crate::stage::{KEY, Stage};
 use arbiter_testkit::{Script, ScriptedProvider};
 use serde_json::{Value, json};
 
@@ -104,24 +104,19 @@ async fn events_are_printed_as_they_come_and_go_on_over_a_restart() {
     let mut tail = command(home.path());
     tail.args(["events", "tail", "--json", "--after", "0", "--type", "bead.created", "--limit", "4"]);
     tail.env("ARBITER_DATA_DIR", stage.server.data_dir());
-    let tailing = tokio::spawn(run(tail, ""));
-    let mut told = stage.stream("?type=bead.created", None).await;
+    let mut tail = Running::start(tail);
     for id in ["b1", "b2"] {
         stage.bead(id, json!({})).await;
-        told.next(SOON).await.unwrap();
+        tail.line(&format!("\"subject\":\"{id}\"")).await;
     }
     stage.server.kill9();
     stage.server.restart().await;
     for id in ["b3", "b4"] {
         stage.bead(id, json!({})).await;
     }
-    let Ended { code, stdout, stderr } = tailing.await.unwrap();
-    assert_eq!(code, Some(0), "{stderr}");
-    let subjects: Vec<String> = stdout
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["subject"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(subjects, ["b1", "b2", "b3", "b4"], "{stderr}");
+    assert!(tail.ended().await.success());
+    let subject = |line: &String| serde_json::from_str::<Value>(line).unwrap()["subject"].clone();
+    assert_eq!(tail.printed.iter().map(subject).collect::<Vec<_>>(), ["b1", "b2", "b3", "b4"]);
     let listed = printed(&stage, "events list --type bead.created --subject b1").await;
     assert!(listed.contains("bead.created") && listed.contains("b1"), "{listed}");
 }

@@ -1,65 +1,22 @@
 //! `arbiter demo`, as a newcomer runs it.
 
-use crate::program::{command, run};
+use crate::program::{Running, command, run};
 use arbiter_testkit::SseClient;
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 
 /// Within this every bead that needs no person is closed. It is 10 s for a release build.
 const ALL_DONE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 10 });
-/// How long the program may take for anything else.
+/// How long anything else may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A demonstration that runs, and what it prints.
-struct Demo {
-    child: Child,
-    lines: mpsc::UnboundedReceiver<String>,
-    printed: Vec<String>,
-}
-
-impl Demo {
-    fn start(home: &Path) -> Self {
-        let mut command = command(home);
-        command.arg("demo").env("TMPDIR", home).stdin(Stdio::null());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (send, lines) = mpsc::unbounded_channel();
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).all(|line| send.send(line).is_ok()));
-        Self { child, lines, printed: Vec::new() }
-    }
-
-    /// Waits for a line and returns what comes behind `head` in it.
-    async fn line(&mut self, head: &str) -> String {
-        let found = tokio::time::timeout(PATIENCE, async {
-            while let Some(line) = self.lines.recv().await {
-                let rest = line.split_once(head).map(|(_, rest)| rest.trim().to_owned());
-                self.printed.push(line);
-                if rest.is_some() {
-                    return rest;
-                }
-            }
-            None
-        });
-        found.await.ok().flatten().unwrap_or_else(|| panic!("no {head:?} in {:#?}", self.printed))
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demonstration_does_all_its_work_asks_a_person_and_leaves_no_trace() {
     let home = tempfile::tempdir().unwrap();
     let started = Instant::now();
-    let mut demo = Demo::start(home.path());
+    let mut demo = command(home.path());
+    demo.arg("demo").env("TMPDIR", home.path());
+    let mut demo = Running::start(demo);
     let url = demo.line("ARBITER_URL=").await;
     let token = demo.line("ARBITER_TOKEN=").await;
     let as_printed = |words: &str| {
@@ -105,8 +62,7 @@ async fn the_demonstration_does_all_its_work_asks_a_person_and_leaves_no_trace()
     assert!(std::fs::read_dir(home.path()).unwrap().count() > 0, "it keeps its data somewhere while it runs");
     let id = rustix::process::Pid::from_child(&demo.child);
     rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
-    while demo.lines.recv().await.is_some() {}
-    let status = demo.child.wait().unwrap();
+    let status = demo.ended().await;
     assert!(status.success(), "{status}");
     let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.is_empty(), "{left:?}");

@@ -54,7 +54,9 @@ async fn fifty_kills_under_load_lose_no_answered_change_and_leave_none_half_done
         stage.server.restart().await;
         slowest = slowest.max(started.elapsed());
         assert!(started.elapsed() < READY_WITHIN, "ready after {:?}", started.elapsed());
+        eprintln!("round {round} ready {:?} answered {}", started.elapsed(), open(&ledger).answered);
         oracle.check(&stage, &ledger).await;
+        eprintln!("round {round} checked {:?}", started.elapsed());
     }
     let answered = open(&ledger).answered;
     eprintln!(

@@ -8,6 +8,7 @@ mod cli;
 mod demo;
 mod dice;
 mod faults;
+mod idempotency;
 mod kill;
 mod kill_load;
 mod kill_oracle;

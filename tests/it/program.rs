@@ -1,9 +1,10 @@
 //! The program `arbiter` run to its end, as a shell would: arguments in, exit code and both outputs out.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_arbiter");
@@ -63,4 +64,58 @@ pub async fn run(mut command: Command, stdin: &str) -> Ended {
     let Output { status, stdout, stderr } = output.unwrap().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// A program that runs, and the lines it prints. It is killed when this is dropped.
+pub struct Running {
+    /// The process.
+    pub child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+    /// What it has printed so far, as far as it was waited for.
+    pub printed: Vec<String>,
+}
+
+impl Running {
+    /// Starts a program.
+    pub fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (send, lines) = mpsc::unbounded_channel();
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).all(|line| send.send(line).is_ok()));
+        Self { child, lines, printed: Vec::new() }
+    }
+
+    /// Waits for a line that holds `mark` and returns what comes behind that.
+    pub async fn line(&mut self, mark: &str) -> String {
+        let found = tokio::time::timeout(PATIENCE, async {
+            while let Some(line) = self.lines.recv().await {
+                let rest = line.split_once(mark).map(|(_, rest)| rest.trim().to_owned());
+                self.printed.push(line);
+                if rest.is_some() {
+                    return rest;
+                }
+            }
+            None
+        });
+        found.await.ok().flatten().unwrap_or_else(|| panic!("no {mark:?} in {:#?}", self.printed))
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let end = async {
+            while let Some(line) = self.lines.recv().await {
+                self.printed.push(line);
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, end).await.is_ok(), "it does not end: {:#?}", self.printed);
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
 }

@@ -158,7 +158,7 @@ async fn a_transition_that_the_state_forbids_is_refused_and_names_the_state() {
     let cycle = stage.refused("POST", "beads/one/dependencies", cycle, 409, "dependency-cycle").await;
     assert!(cycle["detail"].as_str().unwrap().contains("two"), "{cycle}");
     stage.refused("POST", "projects", json!({"id": "p", "name": "P"}), 409, "exists").await;
-    stage.refused("POST", "agents/ext/status", json!({"status": "working"}), 409, "conflict").await;
+    stage.refused("POST", "agents/ext/status", json!({"status": "working"}), 409, "assign-a-bead").await;
     let deleted = stage.refused("DELETE", "projects/p", Value::Null, 409, "in-use").await;
     assert!(deleted["detail"].as_str().unwrap().contains("cascade"), "{deleted}");
 }

@@ -207,3 +207,30 @@ async fn an_actor_that_nobody_addresses_is_let_go_and_a_held_bead_is_not() {
     h.beads.comment(&me(), &BeadId::known("idle"), "y".into()).await.unwrap();
     stage.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_root_itself_comes_back_and_goes_on_counting() {
+    let mut stage = Stage::new().await;
+    let _provider = stage.furnish(Script::default(), &[]).await;
+    stage.bead("b", 2, &[]).await;
+    let h = stage.h().clone();
+    let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
+    let mut restarted = async |kind: &str| loop {
+        let arbiter_actors::Delivery::Event(event) = events.next().await else { panic!("the stream ended") };
+        if event.kind.as_str() == "actor.restarted" && event.data["kind"] == kind {
+            break;
+        }
+    };
+    // The news of the bead's failure is what the root fails on.
+    h.inject().panic("orchestrator", "main", 1);
+    h.inject().panic("bead", "b", 1);
+    let bead = BeadId::known("b");
+    let crashed = h.beads.comment(&me(), &bead, "x".into()).await;
+    assert!(matches!(crashed, Err(Fault::Crashed { .. })), "{crashed:?}");
+    restarted("orchestrator").await;
+    h.beads.comment(&me(), &bead, "y".into()).await.unwrap();
+    h.inject().panic("bead", "b", 1);
+    assert!(h.beads.comment(&me(), &bead, "z".into()).await.is_err());
+    restarted("bead").await;
+    stage.stop().await;
+}

@@ -1,15 +1,25 @@
-//! Beads as they were last answered. A bead is shown from here only while nothing at all has been committed
-//! since it was read, so nobody can tell the difference but by the clock.
+//! Beads as they were last answered, kept right by listening to the events.
+//!
+//! A bead is shown from here only when every event that was committed before the request came has been
+//! heard, and none of them bears on the bead: nobody can tell the difference but by the clock.
 
+use crate::http::context::Context;
+use arbiter_actors::Delivery;
+use arbiter_core::event::{Event, EventFilter};
+use arbiter_core::event_type::EventType;
 use arbiter_core::time::Timestamp;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
 
-/// The most beads that are kept.
-const MAX_ENTRIES: usize = 4096;
+/// The most bytes of answers that are kept.
+const MAX_TOTAL: usize = 33_554_432;
 /// The largest answer that is kept, in bytes.
 const MAX_BYTES: usize = 16_384;
+/// How long a request waits to hear of what was just committed before it asks the store.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// A bead as it was answered.
 #[derive(Clone, Debug)]
@@ -24,25 +34,62 @@ pub struct Rendered {
 
 /// The cache.
 #[derive(Debug, Default)]
-pub struct BeadCache(Mutex<Entries>);
+pub struct BeadCache {
+    entries: Mutex<Entries>,
+    /// Every event up to this number has been heard; 0 while nobody listens.
+    heard: watch::Sender<u64>,
+}
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// The number of the newest event when these were read.
-    seq: u64,
     by_id: HashMap<String, Rendered>,
+    bytes: usize,
+}
+
+/// What an event means for the beads that are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bearing {
+    /// Nothing.
+    None,
+    /// Its subject is another now.
+    Subject,
+    /// Any bead may be another now: what it waits for, blocks, or is asked about.
+    Any,
+}
+
+fn bearing(kind: EventType) -> Bearing {
+    use EventType as E;
+    match kind {
+        E::BeadStatusChange | E::BeadDependencyAdded | E::BeadDependencyRemoved | E::BeadDeleted => {
+            Bearing::Any
+        }
+        E::DecisionCreated
+        | E::DecisionResolved
+        | E::DecisionTimeout
+        | E::DecisionCancelled
+        | E::DecisionUpdated
+        | E::ProjectDeleted => Bearing::Any,
+        E::LogMessage | E::BeadCommented | E::DecisionReminder => Bearing::None,
+        // A bead's own events, and whatever is added later and touches the bead it names.
+        _ => Bearing::Subject,
+    }
 }
 
 impl BeadCache {
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The bead, if it was read when `seq` was the newest event and still looks the same `now`.
-    pub fn get(&self, id: &str, seq: u64, now: impl FnOnce() -> Timestamp) -> Option<Rendered> {
-        let entries = self.lock();
-        let found = entries.by_id.get(id).filter(|_| entries.seq == seq)?.clone();
-        drop(entries);
+    /// The bead, if it is kept and still looks the same `now`. `seq` is the number of the newest event.
+    pub async fn get(&self, id: &str, seq: u64, now: impl FnOnce() -> Timestamp) -> Option<Rendered> {
+        if *self.heard.borrow() < seq {
+            if *self.heard.borrow() == 0 {
+                return None;
+            }
+            let mut heard = self.heard.subscribe();
+            tokio::time::timeout(PATIENCE, heard.wait_for(|heard| *heard >= seq)).await.ok()?.ok()?;
+        }
+        let found = self.lock().by_id.get(id)?.clone();
         if found.until.is_some_and(|until| until <= now()) { None } else { Some(found) }
     }
 
@@ -52,66 +99,77 @@ impl BeadCache {
             return;
         }
         let mut entries = self.lock();
-        if entries.seq > seq {
+        let heard = *self.heard.borrow();
+        // An event that came while the bead was read may bear on it and has been heard already.
+        if heard == 0 || heard > seq {
             return;
         }
-        if entries.seq < seq || entries.by_id.len() >= MAX_ENTRIES {
-            entries.by_id.clear();
-            entries.seq = seq;
+        if entries.bytes + rendered.body.len() > MAX_TOTAL {
+            *entries = Entries::default();
         }
-        entries.by_id.insert(id.to_owned(), rendered);
+        entries.bytes += rendered.body.len();
+        if let Some(old) = entries.by_id.insert(id.to_owned(), rendered) {
+            entries.bytes -= old.body.len();
+        }
+    }
+
+    /// Takes note of an event.
+    fn hear(&self, event: &Event) {
+        let mut entries = self.lock();
+        let dropped = match bearing(event.kind) {
+            Bearing::None => Entries::default(),
+            Bearing::Subject => {
+                if let Some(old) = entries.by_id.remove(&event.subject) {
+                    entries.bytes -= old.body.len();
+                }
+                Entries::default()
+            }
+            Bearing::Any => std::mem::take(&mut *entries),
+        };
+        // Under the lock, so that nothing is kept between the two that the event bears on.
+        self.raise(event.seq);
+        drop(entries);
+        drop(dropped);
+    }
+
+    fn raise(&self, seq: u64) {
+        self.heard.send_if_modified(|heard| {
+            let later = seq > *heard;
+            if later {
+                *heard = seq;
+            }
+            later
+        });
+    }
+
+    /// Nobody listens any more: nothing that is kept can be trusted.
+    fn forget(&self) {
+        let mut entries = self.lock();
+        *entries = Entries::default();
+        self.heard.send_replace(0);
+    }
+}
+
+/// Listens to the events until the bus ends.
+pub async fn follow(context: Context) {
+    let cache = context.beads();
+    let mut subscription = match context.handles().bus.subscribe(EventFilter::default(), None).await {
+        Ok(subscription) => subscription,
+        Err(error) => {
+            tracing::warn!(%error, "beads are not cached");
+            return;
+        }
+    };
+    cache.raise(subscription.position());
+    loop {
+        match subscription.next().await {
+            Delivery::Event(event) => cache.hear(&event),
+            Delivery::Gap { .. } => cache.forget(),
+            Delivery::Closed => return cache.forget(),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: fn() -> Timestamp = || Timestamp::from_millis(100);
-
-    fn rendered(text: &'static str, until: Option<i64>) -> Rendered {
-        Rendered {
-            body: Bytes::from_static(text.as_bytes()),
-            revision: 1,
-            until: until.map(Timestamp::from_millis),
-        }
-    }
-
-    #[test]
-    fn a_bead_is_kept_until_anything_is_committed() {
-        let cache = BeadCache::default();
-        cache.put("a", 7, rendered("one", None));
-        assert_eq!(cache.get("a", 7, NOW).unwrap().body, "one");
-        assert!(cache.get("a", 8, NOW).is_none());
-        assert!(cache.get("b", 7, NOW).is_none());
-    }
-
-    #[test]
-    fn what_was_read_before_an_event_never_replaces_what_was_read_after_it() {
-        let cache = BeadCache::default();
-        cache.put("a", 8, rendered("new", None));
-        cache.put("a", 7, rendered("old", None));
-        assert_eq!(cache.get("a", 8, NOW).unwrap().body, "new");
-        assert!(cache.get("a", 7, NOW).is_none());
-    }
-
-    #[test]
-    fn a_deferral_that_ends_ends_what_is_kept() {
-        let cache = BeadCache::default();
-        cache.put("a", 7, rendered("deferred", Some(101)));
-        assert!(cache.get("a", 7, NOW).is_some());
-        assert!(cache.get("a", 7, || Timestamp::from_millis(101)).is_none());
-    }
-
-    #[test]
-    fn the_cache_stays_small() {
-        let cache = BeadCache::default();
-        for number in 0..MAX_ENTRIES * 2 {
-            cache.put(&number.to_string(), 7, rendered("x", None));
-        }
-        assert!(cache.lock().by_id.len() <= MAX_ENTRIES);
-        let large = Rendered { body: Bytes::from(vec![0; MAX_BYTES + 1]), revision: 1, until: None };
-        cache.put("large", 7, large);
-        assert!(cache.get("large", 7, NOW).is_none());
-    }
-}
+#[path = "bead_cache_tests.rs"]
+mod tests;

@@ -149,7 +149,7 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
     let (store, cache, id) = (&call.handles().store, call.context.beads(), call.param("id"));
     // Before the bead is read: what is committed meanwhile makes the number a lower one than the bead's.
     let seq = store.stats().last_seq.load(Ordering::Acquire);
-    let rendered = match cache.get(id, seq, || call.now()) {
+    let rendered = match cache.get(id, seq, || call.now()).await {
         Some(rendered) => rendered,
         None => {
             let found = store.bead_detail(id.to_owned()).await?;

@@ -5,6 +5,7 @@ use crate::http::context::Context;
 use crate::http::dispatch::Edge;
 use crate::http::endpoint::Endpoint;
 use crate::http::table;
+use crate::http::{bead_cache, run_counts};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -80,9 +81,11 @@ pub async fn serve_endpoints(
 ) -> io::Result<()> {
     let edge = Edge::new(context.clone(), endpoints, listener.local_addr()?);
     let limits = Limits::from(&context.settings().http);
-    let counting = tokio::spawn(crate::http::run_counts::count(context.clone()));
+    let counting = tokio::spawn(run_counts::count(context.clone()));
+    let following = tokio::spawn(bead_cache::follow(context.clone()));
     run(context, listener, warp::service(edge.into_filter()), limits, shutdown).await;
     counting.abort();
+    following.abort();
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// How often the server is killed.
 const KILLS: u32 = 50;
 /// Within this a killed server is ready again: far less is usual, but other tests run beside this one.
-const READY_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Duration = Duration::from_secs(5);
 /// How long the model thinks while the oracle looks, so that agents stand still for a moment.
 const THINKS_SLOWLY_MS: u64 = 250;
 
@@ -54,9 +54,7 @@ async fn fifty_kills_under_load_lose_no_answered_change_and_leave_none_half_done
         stage.server.restart().await;
         slowest = slowest.max(started.elapsed());
         assert!(started.elapsed() < READY_WITHIN, "ready after {:?}", started.elapsed());
-        eprintln!("round {round} ready {:?} answered {}", started.elapsed(), open(&ledger).answered);
         oracle.check(&stage, &ledger).await;
-        eprintln!("round {round} checked {:?}", started.elapsed());
     }
     let answered = open(&ledger).answered;
     eprintln!(

@@ -28,11 +28,11 @@ impl Oracle {
         let vault = stage.get("vault").await;
         assert_eq!((&vault["state"], &vault["keys"]), (&json!("unlocked"), &json!(1)), "{vault}");
         hands_match(stage).await;
+        settle_hands(stage, ledger).await;
         self.read_log(stage).await;
         let verified = stage.get("audit/verify").await;
         assert_eq!(verified["ok"], true, "{verified}");
         assert!(verified["last_seq"].as_u64().unwrap() >= self.seq, "{verified}");
-        self.settle_hands(stage, ledger).await;
         self.settle_open(stage, ledger).await;
         let touched = std::mem::take(&mut open(ledger).touched);
         for id in touched {
@@ -62,49 +62,11 @@ impl Oracle {
         }
     }
 
-    /// Finds out what became of what each agent had asked for last.
-    async fn settle_hands(&self, stage: &Stage, ledger: &Shared) {
-        let hands = open(ledger).hands.clone();
-        for (agent, Hand { held, doing }) in hands {
-            let id = match (&held, &doing) {
-                (Some((bead, _)), _) | (None, Some(Doing::Claim { bead })) => bead.clone(),
-                (None, _) => {
-                    assert_eq!(stage.get(&format!("agents/{agent}")).await["status"], "idle", "{agent}");
-                    continue;
-                }
-            };
-            let bead = stage.get(&format!("beads/{id}")).await;
-            let is_held = bead["status"] == "in_progress" && bead["assigned_to"] == agent;
-            let mut now = None;
-            match (&held, &doing) {
-                // Without the answer the token is lost; the operator takes the bead back.
-                (None, _) if is_held => {
-                    stage.act(&format!("beads/{id}/release"), json!({"reason": "killed"})).await;
-                }
-                (None, _) => {}
-                (Some((_, token)), doing) if is_held => {
-                    let renew = json!({"lease_token": token});
-                    stage.act(&format!("beads/{id}/heartbeat"), renew).await;
-                    assert!(doing.is_some() || bead["attempts"] == 0, "{bead}");
-                    now.clone_from(&held);
-                }
-                (Some(_), Some(Doing::Complete { summary })) => {
-                    assert_eq!((&bead["status"], &bead["close_reason"]), (&json!("closed"), &json!(summary)));
-                    open(ledger).closed.insert(id.clone(), summary.clone());
-                }
-                (Some(_), Some(Doing::Release)) => assert_eq!(bead["status"], "open", "{bead}"),
-                (Some(_), _) => panic!("{agent} held {id} and lost it: {bead}"),
-            }
-            let current = stage.get(&format!("agents/{agent}")).await;
-            let holds = now.as_ref().map(|(bead, _)| json!(bead)).unwrap_or_default();
-            assert_eq!(current["current_bead"], holds, "{current}");
-            open(ledger).hands.insert(agent, Hand { held: now, doing: None });
-        }
-    }
-
     /// Finds out what became of creations and answers that were not answered: all of it, or nothing.
     async fn settle_open(&self, stage: &Stage, ledger: &Shared) {
-        for (id, sent) in std::mem::take(&mut open(ledger).maybe_beads) {
+        // Taken out first: the ledger stays locked for as long as its expression lives.
+        let beads = std::mem::take(&mut open(ledger).maybe_beads);
+        for (id, sent) in beads {
             let there = exists(stage, &format!("beads/{id}")).await;
             assert_eq!(there, self.told.get(&id).is_some_and(|told| told.created == 1), "half of bead {id}");
             if there {
@@ -113,7 +75,8 @@ impl Oracle {
                 ledger.touched.insert(id);
             }
         }
-        for (id, choice) in std::mem::take(&mut open(ledger).maybe_decisions) {
+        let decisions = std::mem::take(&mut open(ledger).maybe_decisions);
+        for (id, choice) in decisions {
             if exists(stage, &format!("decisions/{id}")).await {
                 let decision = stage.get(&format!("decisions/{id}")).await;
                 let answered = choice.filter(|choice| decision["decision"] == *choice);
@@ -203,6 +166,46 @@ async fn exists(stage: &Stage, path: &str) -> bool {
     let answer = stage.ask("GET", path, None).await;
     assert!(matches!(answer.status, 200 | 404), "{path}: {}", answer.json());
     answer.status == 200
+}
+
+/// Finds out what became of what each agent had asked for last.
+async fn settle_hands(stage: &Stage, ledger: &Shared) {
+    let hands = open(ledger).hands.clone();
+    for (agent, Hand { held, doing }) in hands {
+        let id = match (&held, &doing) {
+            (Some((bead, _)), _) | (None, Some(Doing::Claim { bead })) => bead.clone(),
+            (None, _) => {
+                assert_eq!(stage.get(&format!("agents/{agent}")).await["status"], "idle", "{agent}");
+                continue;
+            }
+        };
+        let bead = stage.get(&format!("beads/{id}")).await;
+        let is_held = bead["status"] == "in_progress" && bead["assigned_to"] == agent;
+        let mut now = None;
+        match (&held, &doing) {
+            // Without the answer the token is lost; the operator takes the bead back.
+            (None, _) if is_held => {
+                stage.act(&format!("beads/{id}/release"), json!({"reason": "killed"})).await;
+            }
+            (None, _) => {}
+            (Some((_, token)), doing) if is_held => {
+                let renew = json!({"lease_token": token});
+                stage.act(&format!("beads/{id}/heartbeat"), renew).await;
+                assert!(doing.is_some() || bead["attempts"] == 0, "{bead}");
+                now.clone_from(&held);
+            }
+            (Some(_), Some(Doing::Complete { summary })) => {
+                assert_eq!((&bead["status"], &bead["close_reason"]), (&json!("closed"), &json!(summary)));
+                open(ledger).closed.insert(id.clone(), summary.clone());
+            }
+            (Some(_), Some(Doing::Release)) => assert_eq!(bead["status"], "open", "{bead}"),
+            (Some(_), _) => panic!("{agent} held {id} and lost it: {bead}"),
+        }
+        let current = stage.get(&format!("agents/{agent}")).await;
+        let holds = now.as_ref().map(|(bead, _)| json!(bead)).unwrap_or_default();
+        assert_eq!(current["current_bead"], holds, "{current}");
+        open(ledger).hands.insert(agent, Hand { held: now, doing: None });
+    }
 }
 
 /// Agents, the beads they hold and their runs fit together. Looks until no agent changed meanwhile, since

@@ -105,9 +105,10 @@ CREATE TABLE beads (
 ) STRICT;
 CREATE INDEX beads_by_age ON beads (created_at, id);
 CREATE INDEX beads_by_project ON beads (project_id, status, created_at, id);
--- With what a count of ready beads has to look at.
-CREATE INDEX beads_ready ON beads (priority, created_at, id, not_before) WHERE ready = 1;
-CREATE INDEX beads_ready_by_project ON beads (project_id, priority, created_at, id, not_before) WHERE ready = 1;
+-- With all that has to be looked at to count ready beads, and to pass over those without an approval.
+CREATE INDEX beads_ready ON beads (priority, created_at, id, not_before, approval, ready) WHERE ready = 1;
+CREATE INDEX beads_ready_by_project
+    ON beads (project_id, priority, created_at, id, not_before, approval, ready) WHERE ready = 1;
 CREATE INDEX beads_unapproved ON beads (project_id, created_at, id)
     WHERE ready = 1 AND priority = 0 AND approval = 'missing';
 CREATE INDEX beads_deferred ON beads (not_before) WHERE ready = 1 AND not_before IS NOT NULL;

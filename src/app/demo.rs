@@ -47,6 +47,7 @@ const PLAN: &[(&str, &str, &str, u8, &[&str])] = &[
 pub fn demo(options: DemoOptions) -> Result<(), StartError> {
     process::harden()?;
     logging::start(&options.loaded.settings.log);
+    process::widen();
     let runtime = runtime()?;
     let outcome = runtime.block_on(play(options.loaded));
     runtime.shutdown_background();

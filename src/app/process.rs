@@ -14,6 +14,16 @@ pub fn harden() -> Result<(), StartError> {
         .map_err(fail("close the process to debuggers"))
 }
 
+/// As many files and connections as the system lets us have: the usual 1024 are fewer than the connections
+/// that are allowed, and a server without descriptors neither answers nor writes.
+pub fn widen() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, limit = ?limit.current, "the limit of open files stays as it is");
+    }
+}
+
 /// Ends with the first signal that asks the process to end.
 pub async fn asked_to_end() -> Result<(), StartError> {
     use tokio::signal::unix::{SignalKind, signal};

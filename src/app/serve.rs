@@ -34,6 +34,7 @@ pub struct ServeOptions {
 pub fn serve(options: ServeOptions) -> Result<(), StartError> {
     process::harden()?;
     logging::start(&options.loaded.settings.log);
+    process::widen();
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let server = Server::start(&options.data_dir, options.loaded, options.password).await?;

@@ -150,9 +150,19 @@ impl BeadCache {
     }
 }
 
+/// Empties the cache when its listener ends, however it ends.
+struct Deaf<'a>(&'a BeadCache);
+
+impl Drop for Deaf<'_> {
+    fn drop(&mut self) {
+        self.0.forget();
+    }
+}
+
 /// Listens to the events until the bus ends.
 pub async fn follow(context: Context) {
     let cache = context.beads();
+    let _end = Deaf(cache);
     let mut subscription = match context.handles().bus.subscribe(EventFilter::default(), None).await {
         Ok(subscription) => subscription,
         Err(error) => {
@@ -165,7 +175,7 @@ pub async fn follow(context: Context) {
         match subscription.next().await {
             Delivery::Event(event) => cache.hear(&event),
             Delivery::Gap { .. } => cache.forget(),
-            Delivery::Closed => return cache.forget(),
+            Delivery::Closed => return,
         }
     }
 }

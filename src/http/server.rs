@@ -82,10 +82,10 @@ pub async fn serve_endpoints(
     let edge = Edge::new(context.clone(), endpoints, listener.local_addr()?);
     let limits = Limits::from(&context.settings().http);
     let counting = tokio::spawn(run_counts::count(context.clone()));
-    let following = tokio::spawn(bead_cache::follow(context.clone()));
+    let listening = tokio::spawn(bead_cache::follow(context.clone()));
     run(context, listener, warp::service(edge.into_filter()), limits, shutdown).await;
     counting.abort();
-    following.abort();
+    listening.abort();
     Ok(())
 }
 

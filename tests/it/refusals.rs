@@ -70,7 +70,7 @@ async fn a_body_that_is_not_as_it_must_be_is_refused_and_changes_nothing() {
         "POST",
         "providers",
         json!({"name": "n", "type": "openai", "endpoint": "http://127.0.0.1:1", "requires_key": true}),
-        "/api_key",
+        "/requires_key",
     )
     .await;
     assert_eq!(stage.get("events/stats").await["last_seq"], before, "nothing has happened");

@@ -1,7 +1,8 @@
 //! A thousand subscribers, a kill in the middle, and each of them goes on where it was.
 
-use crate::stage::Stage;
-use arbiter_testkit::{SseClient, SseError};
+use crate::program::BINARY;
+use crate::stage::{QUICK_VAULT, SOON, Stage};
+use arbiter_testkit::{ServerProcess, SseClient, SseError};
 use futures_util::StreamExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -129,4 +130,18 @@ async fn a_thousand_subscribers_lose_no_event_and_get_none_twice_over_a_kill() {
         begun.elapsed()
     );
     assert_eq!(heard, BTreeSet::from([expected]), "every subscriber heard every event once, in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_usual_limit_of_descriptors_does_not_stand_in_the_way_of_the_streams_that_are_allowed() {
+    let few = ["sh", "-c", "ulimit -S -n 256; exec \"$@\"", "sh"];
+    let stage = Stage { server: ServerProcess::start_behind(&few, BINARY, &[], &[QUICK_VAULT]).await };
+    let mut streams = Vec::new();
+    for _ in 0..400 {
+        streams.push(stage.stream("", None).await);
+    }
+    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+    for stream in &mut streams {
+        assert_eq!(stream.next(SOON).await.unwrap().event, "project.created");
+    }
 }

@@ -59,8 +59,9 @@ fn answer(key: Option<&str>, body: Value) -> warp::reply::Response {
 fn completion(request: &Value) -> Value {
     let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let asked = messages.iter().rev().find_map(|message| message["content"].as_str()).unwrap_or_default();
-    let item = asked.lines().find(|line| line.starts_with("Work item")).unwrap_or("Work item");
-    let summary = format!("[simulated] No model was asked. {item}: pretended to do it.");
+    let item = asked.lines().find_map(|line| line.strip_prefix("Work item ")).unwrap_or("the work item");
+    let title = item.split_once(": ").map_or(item, |(_, title)| title);
+    let summary = format!("[simulated] No model was asked; pretended to do it: {title}");
     let call = json!({
         "id": "call-1", "type": "function",
         "function": {"name": "finish", "arguments": json!({"summary": summary}).to_string()},

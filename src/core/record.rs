@@ -177,8 +177,8 @@ pub fn event<R: Record>(record: &R, happening: &Happening) -> NewEvent {
     NewEvent { kind, project_id: record.project().map(str::to_owned), subject: record.id().to_owned(), data }
 }
 
-/// Rebuilds a record from its events in order; `None` when they do not begin with its creation, or end
-/// with its deletion.
+/// Rebuilds a record from its events in order; `None` when its creation is not among them. What is told of
+/// its deletion is not looked at: it gives the row as it was last.
 pub fn replay<'a, R: Record>(
     events: impl IntoIterator<Item = (EventType, &'a Value, Timestamp)>,
 ) -> Option<R> {

@@ -6,8 +6,13 @@
 //! which the client has read the frame; `from the call` counts the commit and its fsync as well. Every client must get
 //! every number once: `lost` and `doubled` are counted over all clients.
 //!
+//! The peer is the least that can be done: 1,000 tasks on the same runtime, each of which writes the same bytes from a
+//! broadcast channel to its socket, without HTTP, filters, log or resumption, at the same pace to the same clients.
+//!
 //! `cargo bench --bench fanout`
 
+#[path = "stage/bare_fanout.rs"]
+mod bare;
 #[path = "stage/server.rs"]
 mod server;
 
@@ -21,6 +26,7 @@ use server::Server;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -51,11 +57,9 @@ fn main() -> Outcome<()> {
     settings.http.max_streams = SUBSCRIBERS;
     settings.http.max_connections = SUBSCRIBERS + 16;
     let server = Server::start(settings)?;
+    let mut bare = bare::latencies(&server.runtime)?;
     let empty = resident_bytes("self")?;
-    let (ready, connected) = mpsc::channel();
-    let (address, token) = (server.address, server.token.clone());
-    let clients = std::thread::spawn(move || listen(address, &token, &ready));
-    connected.recv_timeout(Duration::from_secs(60))?;
+    let clients = connect(server.address, &server.token)?;
     let full = resident_bytes("self")?;
     let busy = processor_seconds("self")?;
     let started = Instant::now();
@@ -74,8 +78,12 @@ fn main() -> Outcome<()> {
     }
     let rate = EVENTS as f64 / took.as_secs_f64();
     report.row("subscribers, events", format!("{SUBSCRIBERS}, {EVENTS} at {rate:.0}/s"), "-", "1000 at 50/s");
-    report.row("commit to client p50", ms(percentile(&mut from_commit, 0.5)), "-", "-");
-    report.row("commit to client p99", ms(percentile(&mut from_commit, 0.99)), "-", "<= 50 ms");
+    for (what, share, reach) in [("commit to client p50", 0.5, "-"), ("commit to client p99", 0.99, "<= 50 ms")] {
+        let (ours, least) = (percentile(&mut from_commit, share), percentile(&mut bare, share));
+        let ratio = format!("{:.1} x bare", ours.as_secs_f64() / least.as_secs_f64());
+        report.row(what, ms(ours), ratio, reach);
+        report.row("  bare sockets", ms(least), "1", "-");
+    }
     report.row("  most", ms(percentile(&mut from_commit, 1.0)), "-", "-");
     report.row("from the call p50", ms(percentile(&mut from_call, 0.5)), "-", "-");
     report.row("from the call p99", ms(percentile(&mut from_call, 0.99)), "-", "-");
@@ -124,6 +132,15 @@ fn check(sent: &[Sent], arrivals: &[Arrivals]) -> (usize, usize) {
         lost += missing + usize::from(!ordered);
     }
     (lost, doubled)
+}
+
+/// The clients on a thread of their own, once all of them are connected.
+fn connect(address: SocketAddr, token: &str) -> Outcome<JoinHandle<Outcome<Vec<Arrivals>>>> {
+    let (ready, connected) = mpsc::channel();
+    let token = token.to_owned();
+    let clients = std::thread::spawn(move || listen(address, &token, &ready));
+    connected.recv_timeout(Duration::from_secs(60))?;
+    Ok(clients)
 }
 
 /// All clients, on this thread alone.

@@ -78,7 +78,9 @@ fn main() -> Outcome<()> {
     }
     let rate = EVENTS as f64 / took.as_secs_f64();
     report.row("subscribers, events", format!("{SUBSCRIBERS}, {EVENTS} at {rate:.0}/s"), "-", "1000 at 50/s");
-    for (what, share, reach) in [("commit to client p50", 0.5, "-"), ("commit to client p99", 0.99, "<= 50 ms")] {
+    for (what, share, reach) in
+        [("commit to client p50", 0.5, "-"), ("commit to client p99", 0.99, "<= 50 ms")]
+    {
         let (ours, least) = (percentile(&mut from_commit, share), percentile(&mut bare, share));
         let ratio = format!("{:.1} x bare", ours.as_secs_f64() / least.as_secs_f64());
         report.row(what, ms(ours), ratio, reach);

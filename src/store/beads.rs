@@ -210,7 +210,8 @@ fn with_detail(connection: &Connection, found: (Bead, bool)) -> Result<BeadDetai
     let (bead, is_ready) = found;
     let depends_on = dependencies::depends_on(connection, bead.id.as_str())?;
     let links = dependencies::links(connection, bead.id.as_str(), &depends_on)?;
-    let facts = facts_of(connection, &bead.id, &depends_on)?;
+    // A ready bead waits for nothing: that is what ready means.
+    let facts = if is_ready { Facts::default() } else { facts_of(connection, &bead.id, &depends_on)? };
     Ok(BeadDetail { bead, links, is_ready, facts })
 }
 

@@ -5,7 +5,6 @@
 use crate::agent_actor::{Command, Wish};
 use crate::bead::BeadsHandle;
 use crate::caller::{Caller, Cascade};
-use crate::commit::{check_revision, until_fresh};
 use crate::entropy;
 use crate::fault::Fault;
 use crate::hold::{self, Ending};
@@ -156,19 +155,15 @@ impl AgentsHandle {
     /// # Errors
     /// [`Fault::Refused`] while it has a bead, unless [`Cascade::Yes`] gives that back.
     pub async fn delete(&self, caller: &Caller, id: &AgentId, cascade: Cascade) -> Result<(), Fault> {
-        until_fresh(async || {
-            let agent = self.row(id).await?;
-            check_revision(caller, &agent)?;
-            if let (Cascade::No, Some(bead)) = (cascade, &agent.current_bead) {
-                let detail = format!("agent {id} has bead {bead}; use cascade=true to give it back");
-                return Err(Refusal::conflict("in-use", detail).into());
-            }
-            let mut unit = caller.unit(self.0.clock.now(), "agents");
-            delete_agent(&self.0, &mut unit, &agent).await?;
-            self.0.store.commit(unit).await?;
-            Ok(())
-        })
-        .await?;
+        let agent = self.row(id).await?;
+        crate::commit::check_revision(caller, &agent)?;
+        if let (Cascade::No, Some(bead)) = (cascade, &agent.current_bead) {
+            let detail = format!("agent {id} has bead {bead}; use cascade=true to give it back");
+            return Err(Refusal::conflict("in-use", detail).into());
+        }
+        let mut unit = caller.unit(self.0.clock.now(), "agents");
+        delete_agent(&self.0, &mut unit, &agent).await?;
+        self.0.store.commit(unit).await?;
         self.0.runs.abort_all(id);
         self.0.agents.remove(id.as_str());
         Ok(())

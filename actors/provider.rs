@@ -4,7 +4,6 @@
 
 use crate::agent::delete_agent;
 use crate::caller::{Caller, Cascade};
-use crate::commit::{check_revision, until_fresh};
 use crate::entropy;
 use crate::fault::{Fault, VaultFault};
 use crate::heartbeat::HeartbeatsHandle;
@@ -188,30 +187,25 @@ impl ProvidersHandle {
     /// # Errors
     /// [`Fault::Refused`] while agents use it; [`VaultFault::Locked`] when its key cannot be deleted.
     pub async fn delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Fault> {
-        let (agents, own_key) = until_fresh(async || {
-            let provider = self.row(id).await?;
-            check_revision(caller, &provider)?;
-            let own_key = provider.key_id.clone().filter(|key| key.as_str() == format!("key_{id}"));
-            if own_key.is_some() && self.0.vault_place.sight().status != VaultStatus::Unlocked {
-                return Err(VaultFault::Locked.into());
-            }
-            let agents = self.0.store.agents_of_provider(id.to_string()).await?;
-            if let (Cascade::No, Some(agent)) = (cascade, agents.first()) {
-                let detail =
-                    format!("agent {} uses provider {id}; use cascade=true to delete it too", agent.id);
-                return Err(Refusal::conflict("in-use", detail).into());
-            }
-            let mut unit = caller.unit(self.0.clock.now(), "providers");
-            for agent in &agents {
-                delete_agent(&self.0, &mut unit, agent).await?;
-            }
-            let data = json!({"name": provider.name});
-            unit.tell(NewEvent::of(EventType::ProviderDeleted, id.as_str(), data));
-            unit.change(Change::Provider(Write::Delete { row: provider }));
-            self.0.store.commit(unit).await?;
-            Ok((agents, own_key))
-        })
-        .await?;
+        let provider = self.row(id).await?;
+        crate::commit::check_revision(caller, &provider)?;
+        let own_key = provider.key_id.clone().filter(|key| key.as_str() == format!("key_{id}"));
+        if own_key.is_some() && self.0.vault_place.sight().status != VaultStatus::Unlocked {
+            return Err(VaultFault::Locked.into());
+        }
+        let agents = self.0.store.agents_of_provider(id.to_string()).await?;
+        if let (Cascade::No, Some(agent)) = (cascade, agents.first()) {
+            let detail = format!("agent {} uses provider {id}; use cascade=true to delete it too", agent.id);
+            return Err(Refusal::conflict("in-use", detail).into());
+        }
+        let mut unit = caller.unit(self.0.clock.now(), "providers");
+        for agent in &agents {
+            delete_agent(&self.0, &mut unit, agent).await?;
+        }
+        let data = json!({"name": provider.name});
+        unit.tell(NewEvent::of(EventType::ProviderDeleted, id.as_str(), data));
+        unit.change(Change::Provider(Write::Delete { row: provider }));
+        self.0.store.commit(unit).await?;
         for agent in &agents {
             self.0.runs.abort_all(&agent.id);
             self.0.agents.remove(agent.id.as_str());

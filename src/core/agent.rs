@@ -250,11 +250,6 @@ impl Agent {
         happenings.append(&mut notes);
         Ok(happenings)
     }
-
-    /// Whether it can be given work: it is idle, or busy and so will be.
-    pub fn is_employed(&self) -> bool {
-        matches!(self.status, Status::Spawned | Status::Idle | Status::Working)
-    }
 }
 
 /// Checks an agent's plain fields; all problems at once.

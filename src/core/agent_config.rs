@@ -4,8 +4,6 @@ use crate::refusal::Problems;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// How many answers of its model an agent may take for one bead.
-pub const DEFAULT_MAX_STEPS: u32 = 8;
 /// The most steps that may be configured.
 pub const MAX_STEPS: u32 = 1000;
 

@@ -8,9 +8,6 @@ use std::fmt;
 
 /// The longest id a client may choose, in bytes.
 pub const MAX_CHOSEN_LEN: usize = 64;
-/// The longest id that an imported bead may carry, in bytes.
-pub const MAX_IMPORTED_LEN: usize = 255;
-
 /// A text that is no id of ours: what was given, shortened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an id: {0:?}; an id matches ^[a-z0-9][a-z0-9._-]{{0,63}}$")]

@@ -1,4 +1,4 @@
-//! Readiness as SPEC.md 6 and BEADS.md 5 say it, recomputed from nothing each time: slow, and written
+//! Readiness as README says it and `bd ready` has it, recomputed from nothing each time: slow, and written
 //! without a look at the store's own way.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -33,6 +33,7 @@ mod metrics;
 mod openapi;
 mod origin;
 mod page;
+mod peer;
 mod problem;
 mod project_views;
 mod projects;

@@ -3,6 +3,7 @@
 use crate::http::auth::Identity;
 use crate::http::body::{self, BodyStream, Limit};
 use crate::http::context::Context;
+use crate::http::peer::Peer;
 use crate::http::problem::ApiError;
 use crate::http::query::{Flag, Query};
 use crate::http::request_id::RequestId;
@@ -30,6 +31,8 @@ pub struct Call {
     pub query: Query,
     /// The headers.
     pub headers: HeaderMap,
+    /// Who is at the other end of its connection.
+    pub peer: Peer,
     /// Its id.
     pub request_id: RequestId,
     /// The path as it came.

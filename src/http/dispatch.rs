@@ -11,6 +11,7 @@ use crate::http::fields::Nothing;
 use crate::http::idempotency;
 use crate::http::metrics::RouteMetrics;
 use crate::http::origin::{self, Hosts};
+use crate::http::peer::Peer;
 use crate::http::problem::ApiError;
 use crate::http::query::Query;
 use crate::http::reply::Reply;
@@ -49,6 +50,7 @@ struct Request {
     path: String,
     query: String,
     headers: HeaderMap,
+    peer: Peer,
     body: BodyStream,
 }
 
@@ -69,10 +71,12 @@ impl Edge {
             .and(warp::path::full())
             .and(query)
             .and(warp::header::headers_cloned())
+            .and(warp::ext::optional::<Peer>())
             .and(warp::body::stream())
-            .then(move |method, path: FullPath, query, headers, body| {
+            .then(move |method, path: FullPath, query, headers, peer: Option<Peer>, body| {
                 let path = path.as_str().to_owned();
-                let request = Request { method, path, query, headers, body: in_pieces(body) };
+                let peer = peer.unwrap_or_default();
+                let request = Request { method, path, query, headers, peer, body: in_pieces(body) };
                 let edge = Arc::clone(&edge);
                 async move { edge.answer(request).await }
             })
@@ -132,6 +136,7 @@ impl Edge {
             query: Query::parse(&request.query, &endpoint.query)?,
             context: self.context.clone(),
             headers: request.headers,
+            peer: request.peer,
             path: request.path,
             body: Some(request.body),
             limit: Limit::new(settings.max_body_bytes, endpoint.secrecy),

@@ -4,6 +4,7 @@ use crate::config;
 use crate::http::context::Context;
 use crate::http::dispatch::Edge;
 use crate::http::endpoint::Endpoint;
+use crate::http::peer::Peer;
 use crate::http::table;
 use crate::http::{bead_cache, run_counts};
 use hyper::body::Incoming;
@@ -16,7 +17,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tower::Service;
+use tower::{Service, ServiceExt};
 use warp::http::Request;
 use warp::reply::Response;
 
@@ -107,12 +108,13 @@ pub async fn run<S>(
         tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, from)) => {
                     let Some(guard) = context.metrics().connection(limits.connections) else {
                         metrics::counter!("arbiter_http_connections_refused_total").increment(1);
                         continue;
                     };
-                    let served = connection(context.clone(), stream, service.clone(), limits);
+                    let peer = Peer::at(from.ip());
+                    let served = connection(context.clone(), stream, peer, service.clone(), limits);
                     connections.spawn(async move {
                         served.await;
                         drop(guard);
@@ -146,7 +148,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-async fn connection<S>(context: Context, stream: TcpStream, service: S, limits: Limits)
+async fn connection<S>(context: Context, stream: TcpStream, peer: Peer, service: S, limits: Limits)
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -159,6 +161,10 @@ where
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(MAX_BUFFER);
+    let service = service.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        request
+    });
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut served = pin!(served);
     let mut closing = context.closing();

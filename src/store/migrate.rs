@@ -13,8 +13,10 @@ pub(crate) struct Migration {
 }
 
 /// Every step, in order.
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { id: 1, name: "init", sql: include_str!("../../migrations/0001_init.sql") }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { id: 1, name: "init", sql: include_str!("../../migrations/0001_init.sql") },
+    Migration { id: 2, name: "door", sql: include_str!("../../migrations/0002_door.sql") },
+];
 
 fn checksum(sql: &str) -> String {
     Sha256::digest(sql.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()

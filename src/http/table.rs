@@ -3,7 +3,7 @@
 use crate::http::endpoint::Endpoint;
 use crate::http::{
     agents, bead_actions, bead_views, beads, comments, config, decisions, events, health, keys, openapi,
-    projects, provider_views, providers, root, runs, scrape, system, tokens, vault, work_graph,
+    projects, provider_views, providers, root, runs, scrape, session, system, tokens, vault, work_graph,
 };
 
 /// Every endpoint of the server.
@@ -27,6 +27,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         runs::endpoints(),
         events::endpoints(),
         tokens::endpoints(),
+        session::endpoints(),
         config::endpoints(),
         openapi::endpoints(),
         scrape::endpoints(),
@@ -69,7 +70,8 @@ mod tests {
             let (method, path) = (&endpoint.method, endpoint.path);
             let reads = *method == Method::GET;
             let secret = below(path, &["tokens", "config"]) || !reads && below(path, &["vault", "keys"]);
-            let public = matches!(path, "/" | "/api/openapi.json") || below(path, &["health"]);
+            let public =
+                matches!(path, "/" | "/api/openapi.json" | "/api/v1/session") || below(path, &["health"]);
             let expected = match endpoint.access {
                 Access::Admin => secret,
                 Access::Public => public,

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 const TEXT_COLUMNS: &[&str] =
-    &["id", "type", "timestamp", "source", "project_id", "subject", "actor", "data"];
+    &["id", "type", "timestamp", "source", "project_id", "subject", "actor", "data", "address", "token_id"];
 
 /// A store with six events, one of them without a project.
 async fn logged(home: &Home) -> Store {

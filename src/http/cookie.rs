@@ -29,7 +29,7 @@ pub fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// What sets a cookie for so many seconds. Scripts cannot read it, and no other site can make a browser
 /// send it.
-pub fn set(name: &str, value: &str, seconds: u64, transport: Transport) -> String {
+pub fn set(name: &str, value: &str, seconds: u128, transport: Transport) -> String {
     let secure = if transport == Transport::Tls { "; Secure" } else { "" };
     format!("{name}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Strict{secure}")
 }

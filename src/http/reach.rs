@@ -7,7 +7,7 @@ use arbiter_core::ids::BeadId;
 use warp::http::Method;
 
 /// Creations whose body names the project; their handlers check it.
-const IN_A_PROJECT: &[&str] = &["/api/v1/beads", "/api/v1/decisions", "/api/v1/agents"];
+const IN_A_PROJECT: &[&str] = &["/api/v1/beads", "/api/v1/decisions", "/api/v1/agents", "/api/v1/events"];
 /// Changes that touch nothing of the company.
 const OWN: &[&str] = &["/api/v1/session"];
 

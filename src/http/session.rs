@@ -45,7 +45,8 @@ async fn sign_in(call: Call, body: SignInBody) -> Result<Reply, ApiError> {
     };
     let lasts = Duration::from_secs(call.context.settings().http.session_ttl_sec);
     let (secret, expires_at) = tokens.begin_session(&admission, lasts).await?;
-    let seconds = expires_at.since(call.now()).as_secs();
+    // Rounded up: the browser may try it a moment too long, and is told so.
+    let seconds = expires_at.since(call.now()).as_millis().div_ceil(1000);
     let (name, transport) = (call.context.cookie_name(), call.context.transport());
     let cookie = cookie::set(name, secret.expose_secret(), seconds, transport);
     let reply = Reply::json(&WhoView::from(&Identity::Known(admission)))?.with_status(StatusCode::CREATED);

@@ -276,3 +276,71 @@ async fn more_connections_than_allowed_are_closed_and_the_server_goes_on() {
     drop(stream);
     assert_eq!(stage.ask("GET", "beads", None).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_given_up_and_streams_are_not() {
+    let limits = [("ARBITER_HTTP__REQUEST_TIMEOUT_MS", "400"), ("ARBITER_HTTP__STREAM_KEEP_ALIVE_MS", "300")];
+    let stage = Stage::with(&limits).await;
+    let mut stream = stage.stream("?type=vault.*", None).await;
+    // Takes connections and never says a word.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let new = json!({"id": "silent", "name": "Silent", "type": "custom", "endpoint": endpoint});
+    stage.create("providers", new).await;
+    let late = stage.ask("POST", "providers/silent/heartbeat", None).await;
+    problem(&late, 503, "deadline");
+    assert_eq!(late.header("retry-after"), "1");
+    stream.comments_reach(4, SOON).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_whose_peer_takes_nothing_is_closed() {
+    use futures_util::StreamExt;
+    let stage = Stage::with(&[("ARBITER_HTTP__STREAM_STALL_MS", "1500")]).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut deaf = socket.connect(stage.address().parse().unwrap()).await.unwrap();
+    deaf.write_all(stage.head("GET", "/api/v1/events/stream", "\r\n").as_bytes()).await.unwrap();
+    let streams = async || {
+        let metrics = stage.server.ask("GET", "/metrics", &[], None).await;
+        let text = String::from_utf8_lossy(&metrics.body).into_owned();
+        text.lines().find_map(|line| line.strip_prefix("arbiter_sse_streams ")?.parse::<u64>().ok()).unwrap()
+    };
+    let until = async |wanted: u64| {
+        let look = async {
+            while streams().await != wanted {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        assert!(tokio::time::timeout(SOON, look).await.is_ok(), "{} streams", streams().await);
+    };
+    until(1).await;
+    // More than any buffer between us holds.
+    let text = "x".repeat(10_000);
+    let write = |_| async {
+        let message = json!({"message": text});
+        assert_eq!(stage.ask("POST", "events", Some(&message)).await.status, 201);
+    };
+    futures_util::stream::iter(0..1200).map(write).buffer_unordered(16).collect::<Vec<_>>().await;
+    until(0).await;
+    drop(deaf);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_slow_connections_hold_up_nobody() {
+    let stage = Stage::with(&[("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "1500")]).await;
+    let half = stage.head("GET", "/api/v1/beads", "x-half: ");
+    let mut slow = Vec::new();
+    for number in 0..400 {
+        slow.push(stage.wrote(if number % 2 == 0 { &half } else { "" }).await);
+    }
+    // While all of them are open the others are served.
+    for number in 0..20 {
+        let bead = json!({"id": format!("p{number}"), "name": "n"});
+        stage.create("projects", bead).await;
+    }
+    for connection in slow {
+        let (said, _) = until_closed(connection).await;
+        assert!(!said.contains(" 200 "), "{said}");
+    }
+}

@@ -10,6 +10,7 @@ mod demo_provider;
 mod error;
 mod logging;
 mod process;
+mod reload;
 mod serve;
 mod server_file;
 

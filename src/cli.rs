@@ -34,6 +34,7 @@ mod sse;
 mod status;
 mod table;
 mod token;
+mod trust;
 mod vault;
 
 use clap::{Args, Parser, Subcommand};

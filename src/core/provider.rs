@@ -114,6 +114,12 @@ pub struct Provider {
     pub requires_key: bool,
     /// The vault's entry with that key.
     pub key_id: Option<KeyId>,
+    /// Our certificate for it with its chain, in PEM; public, unlike its key.
+    pub client_cert: Option<String>,
+    /// The vault's entry with the private key of that certificate.
+    pub client_key_id: Option<KeyId>,
+    /// Whom it may have its own certificate from, in PEM; nobody else is trusted then.
+    pub ca_cert: Option<String>,
     /// The most calls at once; none: no limit of its own.
     pub max_concurrency: Option<u32>,
     /// Tokens that fit into one call.
@@ -170,7 +176,10 @@ impl Record for Provider {
     }
 }
 
-/// Whether a provider's key can be read now.
+/// The longest certificate or chain in PEM, in bytes.
+pub const MAX_PEM_BYTES: usize = 65_536;
+
+/// Whether what a provider needs of the vault can be read now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAccess {
     /// It can, or none is needed.
@@ -214,10 +223,26 @@ pub enum Command {
 }
 
 impl Provider {
-    /// The only test of "up": it answers, and its key can be read.
+    /// The only test of "up": it answers, and its keys can be read.
     pub fn is_usable(&self, key: KeyAccess) -> bool {
         matches!(self.status, Status::Active | Status::Degraded)
-            && (!self.requires_key || key == KeyAccess::Readable)
+            && (!self.needs_vault() || key == KeyAccess::Readable)
+    }
+
+    /// Whether a call needs anything of the vault.
+    pub fn needs_vault(&self) -> bool {
+        self.keys().next().is_some()
+    }
+
+    /// The vault's entries that a call needs: its key and the key of our certificate.
+    pub fn keys(&self) -> impl Iterator<Item = &KeyId> {
+        let key = self.key_id.as_ref().filter(|_| self.requires_key);
+        key.into_iter().chain(&self.client_key_id)
+    }
+
+    /// Whether this entry of the vault is in its fields, needed at the moment or not.
+    pub fn names_key(&self, id: &KeyId) -> bool {
+        [&self.key_id, &self.client_key_id].into_iter().flatten().any(|named| named == id)
     }
 
     /// The model that calls use: the selected one, else the configured one.
@@ -326,6 +351,13 @@ pub fn check(provider: &Provider) -> Result<(), Refusal> {
     problems.require(price_ok(provider.price_output_per_mtok), "price_output_per_mtok", "is 0 or more");
     let keyed = !provider.requires_key || provider.key_id.is_some();
     problems.require(keyed, "requires_key", "needs an api_key or a key_id");
+    for (name, pem) in [("client_cert", &provider.client_cert), ("ca_cert", &provider.ca_cert)] {
+        let fits = pem.as_ref().is_none_or(|pem| pem.len() <= MAX_PEM_BYTES);
+        problems.require(fits, name, "is longer than 65536 bytes");
+    }
+    let (cert, key) = (provider.client_cert.is_some(), provider.client_key_id.is_some());
+    problems.require(key || !cert, "client_cert", "needs a client_key_id, the key that belongs to it");
+    problems.require(cert || !key, "client_key_id", "needs a client_cert, the certificate it belongs to");
     problems.finish()
 }
 
@@ -349,6 +381,9 @@ mod tests {
             description: String::new(),
             requires_key: true,
             key_id: Some(KeyId::known("key_p")),
+            client_cert: None,
+            client_key_id: None,
+            ca_cert: None,
             max_concurrency: None,
             context_window: None,
             price_input_per_mtok: None,
@@ -427,9 +462,23 @@ mod tests {
     fn a_keyed_provider_is_usable_only_while_its_key_can_be_read() {
         let up = provider(Status::Degraded);
         assert!(up.is_usable(KeyAccess::Readable) && !up.is_usable(KeyAccess::Unreadable));
-        assert!(Provider { requires_key: false, ..up }.is_usable(KeyAccess::Unreadable));
+        let open = Provider { requires_key: false, ..up };
+        assert!(open.is_usable(KeyAccess::Unreadable));
+        let certified = Provider { client_key_id: Some(KeyId::known("tls")), ..open };
+        assert!(!certified.is_usable(KeyAccess::Unreadable) && certified.is_usable(KeyAccess::Readable));
         for status in [Status::Pending, Status::Unhealthy, Status::Disabled] {
             assert!(!provider(status).is_usable(KeyAccess::Readable));
         }
+    }
+
+    #[test]
+    fn a_client_certificate_and_its_key_go_together() {
+        let bare = provider(Status::Pending);
+        let half = Provider { client_cert: Some("pem".into()), ..bare.clone() };
+        assert!(format!("{:?}", check(&half).unwrap_err()).contains("client_cert"));
+        let half = Provider { client_key_id: Some(KeyId::known("tls")), ..bare.clone() };
+        assert!(format!("{:?}", check(&half).unwrap_err()).contains("client_key_id"));
+        let long = Provider { ca_cert: Some("x".repeat(MAX_PEM_BYTES + 1)), ..bare };
+        assert!(format!("{:?}", check(&long).unwrap_err()).contains("ca_cert"));
     }
 }

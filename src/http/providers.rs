@@ -61,6 +61,15 @@ struct NewProviderBody {
     /// An entry of the vault that holds its key.
     #[serde(default)]
     key_id: Option<String>,
+    /// Our certificate for it with its chain, in PEM; needs `client_key_id`.
+    #[serde(default)]
+    client_cert: Option<String>,
+    /// The entry of the vault, of purpose `tls`, that holds the private key of that certificate.
+    #[serde(default)]
+    client_key_id: Option<String>,
+    /// The CA of the provider's own certificate, in PEM; no other is trusted for it then.
+    #[serde(default)]
+    ca_cert: Option<String>,
     /// The most calls at one time.
     #[serde(default)]
     max_concurrency: Option<u32>,
@@ -110,6 +119,15 @@ struct ProviderPatchBody {
     /// An entry of the vault that holds its key.
     #[serde(deserialize_with = "nullable")]
     key_id: Option<Option<String>>,
+    /// Our certificate for it with its chain, in PEM; null: none.
+    #[serde(deserialize_with = "nullable")]
+    client_cert: Option<Option<String>>,
+    /// The entry of the vault, of purpose `tls`, that holds the private key of that certificate.
+    #[serde(deserialize_with = "nullable")]
+    client_key_id: Option<Option<String>>,
+    /// The CA of the provider's own certificate, in PEM; null: those of the web.
+    #[serde(deserialize_with = "nullable")]
+    ca_cert: Option<Option<String>>,
     /// The most calls at one time.
     #[serde(deserialize_with = "nullable")]
     max_concurrency: Option<Option<u32>>,
@@ -200,6 +218,9 @@ async fn create(call: Call, body: NewProviderBody) -> Result<Reply, ApiError> {
         description: body.description,
         requires_key: body.requires_key,
         key_id: body.key_id,
+        client_cert: body.client_cert,
+        client_key_id: body.client_key_id,
+        ca_cert: body.ca_cert,
         max_concurrency: body.max_concurrency,
         context_window: body.context_window,
         price_input_per_mtok: body.price_input_per_mtok,
@@ -233,6 +254,9 @@ async fn replace(call: Call, body: NewProviderBody) -> Result<Reply, ApiError> {
         // A key is not part of what a client reads back, so its absence does not take it away.
         key_id: body.key_id.map(Some),
         api_key: body.api_key,
+        client_cert: Some(body.client_cert),
+        client_key_id: Some(body.client_key_id),
+        ca_cert: Some(body.ca_cert),
         max_concurrency: Some(body.max_concurrency),
         context_window: Some(body.context_window),
         price_input_per_mtok: Some(body.price_input_per_mtok),
@@ -255,6 +279,9 @@ async fn update(call: Call, body: ProviderPatchBody) -> Result<Reply, ApiError> 
         description: body.description,
         requires_key: body.requires_key,
         key_id: body.key_id,
+        client_cert: body.client_cert,
+        client_key_id: body.client_key_id,
+        ca_cert: body.ca_cert,
         max_concurrency: body.max_concurrency,
         context_window: body.context_window,
         price_input_per_mtok: body.price_input_per_mtok,

@@ -114,6 +114,8 @@ impl ProvidersHandle {
     ) -> Result<Provider, Fault> {
         let vault = VaultHandle(Arc::clone(&self.0));
         let before = self.row(id).await?;
+        let client_key = patch.client_key_id.clone().flatten().map(KeyId::known);
+        self.check_client_key(client_key.as_ref()).await?;
         let mut patch = patch;
         let mut rotate = None;
         if let Some(value) = api_key {
@@ -137,8 +139,6 @@ impl ProvidersHandle {
         {
             return Err(Refusal::field("key_id", format!("the vault has no key {key}")).into());
         }
-        let client_key = patch.client_key_id.clone().flatten().map(KeyId::known);
-        self.check_client_key(client_key.as_ref()).await?;
         let after = self.change(caller, id, Wish::Update(Box::new(patch))).await?;
         if let Some((key, value)) = rotate {
             vault.replace(caller, &key, value).await?;

@@ -21,3 +21,4 @@ mod stream;
 mod stream_crowd;
 mod tidy;
 mod tidy_documents;
+mod tls;

@@ -1,0 +1,284 @@
+//! TLS at the door: the API over it by every client, who is refused, and what a reload changes.
+
+use crate::program::{BINARY, Ended, command, run};
+use crate::stage::QUICK_VAULT;
+use arbiter_testkit::{Issued, ServerProcess, TEST_PASSWORD, TestCa};
+use reqwest::{Certificate, Identity};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A server over TLS, with the CA of its certificate.
+struct Door {
+    server: ServerProcess,
+    ca: TestCa,
+    files: TempDir,
+}
+
+impl Door {
+    async fn open(more: &[&str], environment: &[(&str, &str)]) -> Self {
+        let (ca, files) = (TestCa::new("ca of the server"), tempfile::tempdir().unwrap());
+        std::fs::write(files.path().join("ca.pem"), ca.pem()).unwrap();
+        Self::with(ca, files, &["127.0.0.1", "localhost"], more, environment).await
+    }
+
+    async fn with(
+        ca: TestCa,
+        files: TempDir,
+        names: &[&str],
+        more: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let (certificate, key) = ca.server(names).write(files.path(), "server");
+        let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+        let arguments = [&["--tls-cert", &certificate, "--tls-key", &key], more].concat();
+        let environment = [&[QUICK_VAULT], environment].concat();
+        Self { server: ServerProcess::start(BINARY, &arguments, &environment).await, ca, files }
+    }
+
+    /// A client that trusts this CA, and shows this certificate if there is one.
+    fn client(&self, ca: &TestCa, shown: Option<&Issued>) -> reqwest::Client {
+        use_ring();
+        let root = Certificate::from_pem(ca.pem().as_bytes()).unwrap();
+        let builder = reqwest::Client::builder().no_proxy().tls_certs_only([root]);
+        let builder = match shown {
+            Some(issued) => {
+                let both = format!("{}{}", issued.key, issued.certificate);
+                builder.identity(Identity::from_pem(both.as_bytes()).unwrap())
+            }
+            None => builder,
+        };
+        builder.build().unwrap()
+    }
+
+    async fn get(&self, client: &reqwest::Client, path: &str) -> reqwest::Result<reqwest::Response> {
+        let request = client.get(format!("{}{path}", self.server.url()));
+        request.bearer_auth(self.server.token().unwrap()).send().await
+    }
+
+    /// Runs `arbiter` with these arguments, on the server's data directory.
+    async fn cli(&self, arguments: &[&str]) -> Ended {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = command(home.path());
+        command.args(arguments).env("ARBITER_DATA_DIR", self.server.data_dir());
+        run(command, "").await
+    }
+
+    /// Runs `arbiter` as if on another machine: by address and token, without the data directory.
+    async fn cli_afar(&self, url: &str, arguments: &[&str]) -> Ended {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = command(home.path());
+        command.args(arguments).env("ARBITER_URL", url).env("ARBITER_TOKEN", self.server.token().unwrap());
+        run(command, "").await
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    fn hang_up(&self) {
+        let id = Pid::from_raw(i32::try_from(self.server.id()).unwrap()).unwrap();
+        kill_process(id, Signal::HUP).unwrap();
+    }
+
+    async fn until_logged(&self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.server.stderr_text().contains(text) {
+            assert!(Instant::now() < deadline, "no {text:?} in {}", self.server.stderr_text());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn use_ring() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+#[tokio::test]
+async fn the_api_is_served_over_tls_to_whoever_trusts_its_ca() {
+    let door = Door::open(&[], &[]).await;
+    assert!(door.server.url().starts_with("https://127.0.0.1:"), "{}", door.server.url());
+    let client = door.client(&door.ca, None);
+    let answer = door.get(&client, "/api/v1/projects").await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["strict-transport-security"], "max-age=31536000");
+    let by_name = door.server.url().replace("127.0.0.1", "localhost");
+    let answer = client.get(format!("{by_name}/api/v1/health")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(!answer.headers().contains_key("strict-transport-security"), "other servers are localhost too");
+
+    let stranger = TestCa::new("another ca");
+    let error = door.get(&door.client(&stranger, None), "/api/v1/projects").await.unwrap_err();
+    assert!(error.is_connect(), "{error:?}");
+    let plain = door.server.url().replace("https", "http");
+    assert!(arbiter_testkit::send("GET", &format!("{plain}/api/v1/health"), &[], None).await.is_err());
+    let metrics = door.get(&client, "/metrics").await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("arbiter_http_tls_failures_total 2"), "{metrics}");
+}
+
+#[tokio::test]
+async fn the_command_line_knows_the_local_server_by_the_certificate_it_announced() {
+    // Without a name of this machine: the certificate itself is what counts.
+    let (ca, files) = (TestCa::new("ca"), tempfile::tempdir().unwrap());
+    let door = Door::with(ca, files, &["arbiter.example"], &[], &[]).await;
+    let status = door.cli(&["status", "--json"]).await;
+    assert_eq!(status.json()["health"]["status"], "ok");
+    assert_eq!(door.cli(&["project", "add", "A", "--id", "a"]).await.code, Some(0));
+
+    let file = door.server.data_dir().join("server.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut server: serde_json::Value = serde_json::from_str(&text).unwrap();
+    server["certificate_sha256"] = "00".repeat(32).into();
+    std::fs::write(&file, server.to_string()).unwrap();
+    let refused = door.cli(&["status"]).await;
+    assert_eq!(refused.code, Some(69));
+    assert!(refused.complaint().contains("is not the one that the server wrote"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_command_line_trusts_a_ca_that_is_named_and_says_what_is_wrong_with_others() {
+    let door = Door::open(&[], &[]).await;
+    let url = door.server.url().to_owned();
+    let ca = door.file("ca.pem").display().to_string();
+    assert_eq!(door.cli_afar(&url, &["bead", "list", "--ca-cert", &ca, "--json"]).await.code, Some(0));
+    let unknown = door.cli_afar(&url, &["status"]).await;
+    assert_eq!(unknown.code, Some(69));
+    assert!(unknown.complaint().contains("--ca-cert FILE"), "{unknown:?}");
+    let other_name = url.replace("127.0.0.1", "[::ffff:127.0.0.1]");
+    let misnamed = door.cli_afar(&other_name, &["status", "--ca-cert", &ca]).await;
+    assert!(misnamed.complaint().contains("does not hold the name"), "{misnamed:?}");
+    let missing = door.cli_afar(&url, &["status", "--ca-cert", "/nowhere.pem"]).await;
+    assert_eq!(missing.code, Some(74), "{missing:?}");
+}
+
+#[tokio::test]
+async fn a_reload_shows_the_new_certificate_and_keeps_open_connections() {
+    let door = Door::open(&[], &[]).await;
+    let old = door.client(&door.ca, None);
+    assert_eq!(door.get(&old, "/api/v1/health").await.unwrap().status(), 200);
+
+    std::fs::write(door.file("server.pem"), "broken").unwrap();
+    door.hang_up();
+    door.until_logged("the old ones stay in force").await;
+    assert_eq!(door.get(&door.client(&door.ca, None), "/api/v1/health").await.unwrap().status(), 200);
+
+    let next_ca = TestCa::new("the next ca");
+    next_ca.server(&["127.0.0.1"]).write(door.files.path(), "server");
+    door.hang_up();
+    door.until_logged("the files of TLS were read again").await;
+    let new = door.client(&next_ca, None);
+    assert_eq!(door.get(&new, "/api/v1/health").await.unwrap().status(), 200);
+    assert!(door.get(&door.client(&door.ca, None), "/api/v1/health").await.is_err(), "the old one is gone");
+    assert_eq!(door.get(&old, "/api/v1/health").await.unwrap().status(), 200, "over the connection it has");
+    assert_eq!(door.cli(&["status"]).await.code, Some(0), "the announcement is new as well");
+}
+
+#[tokio::test]
+async fn silence_in_the_handshake_is_closed_at_the_limit_and_holds_up_nobody() {
+    let door = Door::open(&[], &[("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "300")]).await;
+    let address = door.server.url().trim_start_matches("https://").to_owned();
+    let started = Instant::now();
+    let mut silent = TcpStream::connect(&address).unwrap();
+    let mut halfway = TcpStream::connect(&address).unwrap();
+    halfway.write_all(&[0x16, 3, 1, 1, 0, 1]).unwrap();
+    let client = door.client(&door.ca, None);
+    assert_eq!(door.get(&client, "/api/v1/health").await.unwrap().status(), 200);
+    let closed = tokio::task::spawn_blocking(move || {
+        let mut rest = Vec::new();
+        // An alert or a reset ends it as well.
+        let _ = silent.read_to_end(&mut rest);
+        let _ = halfway.read_to_end(&mut rest);
+        started.elapsed()
+    });
+    let closed = closed.await.unwrap();
+    assert!(closed >= Duration::from_millis(300) && closed < Duration::from_secs(5), "{closed:?}");
+    let metrics = door.get(&client, "/metrics").await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("arbiter_http_tls_failures_total 2"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_callers_certificate_counts_when_our_ca_issued_it_and_none_is_needed() {
+    let (callers, files) = (TestCa::new("ca of callers"), tempfile::tempdir().unwrap());
+    let path = files.path().join("callers.pem");
+    std::fs::write(&path, callers.pem()).unwrap();
+    let door = Door::open(&["--tls-client-ca", &path.display().to_string()], &[]).await;
+    let me = callers.client("me");
+    for shown in [None, Some(&me)] {
+        let answer = door.get(&door.client(&door.ca, shown), "/api/v1/projects").await;
+        assert_eq!(answer.unwrap().status(), 200, "{shown:?}");
+    }
+    let stranger = TestCa::new("ca of strangers").client("stranger");
+    assert!(door.get(&door.client(&door.ca, Some(&stranger)), "/api/v1/projects").await.is_err());
+
+    let (certificate, key) = me.write(door.files.path(), "me");
+    let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+    let with_mine = ["bead", "list", "--client-cert", &certificate, "--client-key", &key];
+    assert_eq!(door.cli(&with_mine).await.code, Some(0));
+    let ca = door.file("ca.pem").display().to_string();
+    let afar = [&with_mine[..], &["--ca-cert", &ca]].concat();
+    assert_eq!(door.cli_afar(door.server.url(), &afar).await.code, Some(0));
+    let (certificate, key) = stranger.write(door.files.path(), "stranger");
+    let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+    let refused = door.cli(&["bead", "list", "--client-cert", &certificate, "--client-key", &key]).await;
+    assert_eq!(refused.code, Some(69));
+    assert!(refused.complaint().contains("refused the TLS connection"), "{refused:?}");
+}
+
+/// `arbiter serve` with these arguments, run to its end.
+async fn serve(data: &Path, arguments: &[&str]) -> Ended {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = command(home.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(arguments);
+    command.env("ARBITER_PASSWORD", TEST_PASSWORD).env(QUICK_VAULT.0, QUICK_VAULT.1);
+    run(command, "").await
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_end_the_start_before_anything_is_touched() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let (certificate, key) = TestCa::new("ca").server(&["localhost"]).write(home.path(), "server");
+    let (certificate, key_path) = (certificate.display().to_string(), key.display().to_string());
+    let alone = serve(&data, &["--tls-cert", &certificate]).await;
+    assert_eq!(alone.code, Some(78));
+    assert!(alone.complaint().contains("needs `http.tls_key` as well"), "{alone:?}");
+
+    let both = ["--tls-cert", &certificate, "--tls-key", &key_path];
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let wide = serve(&data, &both).await;
+    assert_eq!(wide.code, Some(77));
+    assert!(wide.complaint().contains(&format!("run: chmod 600 {key_path}")), "{wide:?}");
+
+    let link = home.path().join("link");
+    std::os::unix::fs::symlink(&key, &link).unwrap();
+    let linked = serve(&data, &["--tls-cert", &certificate, "--tls-key", &link.display().to_string()]).await;
+    assert_eq!(linked.code, Some(77));
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let swapped = serve(&data, &["--tls-cert", &key_path, "--tls-key", &key_path]).await;
+    assert_eq!(swapped.code, Some(78), "{swapped:?}");
+    assert!(!data.exists(), "nothing was touched");
+}
+
+#[tokio::test]
+async fn listening_to_the_world_without_tls_is_warned_of_once() {
+    let listen = ("ARBITER_LOG__LEVEL", "info");
+    let open = ServerProcess::start(BINARY, &[], &[QUICK_VAULT, listen]).await;
+    assert!(!open.stderr_text().contains("without TLS"), "loopback is no network");
+    let home = tempfile::tempdir().unwrap();
+    let mut command = command(home.path());
+    command.args(["serve", "--listen", "0.0.0.0:0"]).env(QUICK_VAULT.0, QUICK_VAULT.1);
+    command.env("ARBITER_PASSWORD", TEST_PASSWORD).stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut line = [0; 12];
+    child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"listening on");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let log = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(log.matches("without TLS").count(), 1, "{log}");
+}

@@ -22,3 +22,4 @@ mod stream_crowd;
 mod tidy;
 mod tidy_documents;
 mod tls;
+mod tls_provider;

@@ -79,19 +79,6 @@ impl Door {
     fn file(&self, name: &str) -> PathBuf {
         self.files.path().join(name)
     }
-
-    fn hang_up(&self) {
-        let id = Pid::from_raw(i32::try_from(self.server.id()).unwrap()).unwrap();
-        kill_process(id, Signal::HUP).unwrap();
-    }
-
-    async fn until_logged(&self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !self.server.stderr_text().contains(text) {
-            assert!(Instant::now() < deadline, "no {text:?} in {}", self.server.stderr_text());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
 }
 
 fn use_ring() {
@@ -162,14 +149,14 @@ async fn a_reload_shows_the_new_certificate_and_keeps_open_connections() {
     assert_eq!(door.get(&old, "/api/v1/health").await.unwrap().status(), 200);
 
     std::fs::write(door.file("server.pem"), "broken").unwrap();
-    door.hang_up();
-    door.until_logged("the old ones stay in force").await;
+    door.server.signal(Signal::HUP);
+    door.server.logged("the old ones stay in force").await;
     assert_eq!(door.get(&door.client(&door.ca, None), "/api/v1/health").await.unwrap().status(), 200);
 
     let next_ca = TestCa::new("the next ca");
     next_ca.server(&["127.0.0.1"]).write(door.files.path(), "server");
-    door.hang_up();
-    door.until_logged("the files of TLS were read again").await;
+    door.server.signal(Signal::HUP);
+    door.server.logged("the files of TLS were read again").await;
     let new = door.client(&next_ca, None);
     assert_eq!(door.get(&new, "/api/v1/health").await.unwrap().status(), 200);
     assert!(door.get(&door.client(&door.ca, None), "/api/v1/health").await.is_err(), "the old one is gone");

@@ -79,7 +79,11 @@ pub(crate) fn check(provider: &Provider, settings: &Settings) -> Result<(), Refu
 
 impl Link {
     /// Connects for `holder`; the key of our certificate leaves the vault here and stays with the clients.
-    pub(crate) async fn open(provider: Provider, shared: &Arc<Shared>, holder: String) -> Result<Self, Fault> {
+    pub(crate) async fn open(
+        provider: Provider,
+        shared: &Arc<Shared>,
+        holder: String,
+    ) -> Result<Self, Fault> {
         let settings = &shared.settings;
         let target = endpoint(&provider.endpoint, settings)?;
         let identity = match provider.client_cert.clone().zip(provider.client_key_id.clone()) {

@@ -37,6 +37,7 @@ mod peer;
 mod problem;
 mod project_views;
 mod projects;
+mod provider_forms;
 mod provider_views;
 mod providers;
 mod query;

@@ -11,7 +11,11 @@ use tokio::task::JoinHandle;
 
 /// From now on SIGHUP ends nothing; it makes a server that speaks TLS read its files again and tell local
 /// clients of the new certificate. A file that cannot be used changes nothing.
-pub fn on_hangup(tls: Option<Arc<Tls>>, directory: PathBuf, url: String) -> Result<JoinHandle<()>, StartError> {
+pub fn on_hangup(
+    tls: Option<Arc<Tls>>,
+    directory: PathBuf,
+    url: String,
+) -> Result<JoinHandle<()>, StartError> {
     let fail = |source| StartError::Process { operation: "listen for signals", source };
     let mut hangups = signal(SignalKind::hangup()).map_err(fail)?;
     Ok(tokio::spawn(async move {

@@ -30,7 +30,8 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), StartError> {
 /// Tells local clients where the server is and, when it speaks TLS, by which certificate they know it.
 pub fn announce(directory: &Path, url: &str, tls: Option<&Tls>) -> Result<(), StartError> {
     let certificate = tls.map(Tls::fingerprint);
-    let content = json!({"url": url, "pid": std::process::id(), "certificate_sha256": certificate.as_deref()});
+    let content =
+        json!({"url": url, "pid": std::process::id(), "certificate_sha256": certificate.as_deref()});
     write_private(&directory.join("server.json"), content.to_string().as_bytes())
 }
 

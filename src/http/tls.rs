@@ -105,12 +105,11 @@ fn read(files: &TlsFiles) -> Result<InForce, TlsError> {
         .map_err(|error| unfit(&files.certificate, format!("cannot be used: {error}")))?;
     let builder = match &files.client_ca {
         Some(path) => {
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(trusted(path)?), provider)
-                    // A token is as good, so a caller without a certificate is let in to show one.
-                    .allow_unauthenticated()
-                    .build()
-                    .map_err(|error| unfit(path, format!("cannot be used: {error}")))?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(trusted(path)?), provider)
+                // A token is as good, so a caller without a certificate is let in to show one.
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| unfit(path, format!("cannot be used: {error}")))?;
             builder.with_client_cert_verifier(verifier)
         }
         None => builder.with_no_client_auth(),

@@ -50,7 +50,10 @@ async fn a_provider_is_beaten_and_called_with_our_certificate_and_its_key_is_see
     partner.store_key(&stage).await;
     let registered = stage.create("providers", partner.form("vllm")).await;
     assert_eq!(registered["client_cert"], partner.ours.certificate.as_str());
-    assert_eq!((&registered["client_key_id"], &registered["requires_key"]), (&json!("tls-key"), &json!(false)));
+    assert_eq!(
+        (&registered["client_key_id"], &registered["requires_key"]),
+        (&json!("tls-key"), &json!(false))
+    );
     assert_eq!(registered["ca_cert"], partner.ca.pem());
     assert_eq!(stage.act("providers/vllm/heartbeat", Value::Null).await["status"], "active");
 
@@ -60,7 +63,10 @@ async fn a_provider_is_beaten_and_called_with_our_certificate_and_its_key_is_see
     stage.until_bead("b", "closed").await;
     assert_eq!(partner.provider.chat_count(), 1);
     let requests = partner.provider.requests();
-    assert!(requests.iter().all(|request| request.authorization.is_none()), "no key of another kind goes along");
+    assert!(
+        requests.iter().all(|request| request.authorization.is_none()),
+        "no key of another kind goes along"
+    );
 
     let events = stage.events(0).await;
     let used: Vec<_> = events.iter().filter(|event| event["type"] == "key.used").collect();
@@ -147,7 +153,11 @@ async fn certificates_that_cannot_be_used_are_refused_by_their_field() {
         (json!({"client_key_id": "api-key"}), "/client_key_id"),
         (json!({"endpoint": "http://127.0.0.1:1"}), "/client_cert"),
     ] {
-        assert_eq!(wrong_field(&stage, "POST", "providers", &with(changes.clone())).await, pointer, "{changes}");
+        assert_eq!(
+            wrong_field(&stage, "POST", "providers", &with(changes.clone())).await,
+            pointer,
+            "{changes}"
+        );
     }
     stage.create("providers", partner.form("vllm")).await;
     for (patch, pointer) in [

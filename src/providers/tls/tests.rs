@@ -52,14 +52,16 @@ async fn a_certificate_for_another_name_is_said_to_be_one() {
 #[tokio::test]
 async fn a_key_that_is_not_the_certificates_own_is_found_before_anybody_is_called() {
     let ca = TestCa::new("theirs");
-    let provider = ScriptedProvider::start_tls(Script::default(), ca.server(&["127.0.0.1"]).server_config(None));
+    let provider =
+        ScriptedProvider::start_tls(Script::default(), ca.server(&["127.0.0.1"]).server_config(None));
     let (one, two) = (ca.client("one"), ca.client("two"));
     let mixed = Issued { certificate: one.certificate.clone(), key: two.key.clone() };
     let error = ask(&provider, &Tls { identity: identity(&mixed), ca_cert: None }).await.unwrap_err();
     assert_eq!(*error.kind(), CallErrorKind::Refused);
     assert!(error.to_string().contains("does not belong to the private key"), "{error}");
     let none = Issued { certificate: one.certificate, key: "sk-no-pem".to_owned() };
-    let error = ask(&provider, &Tls { identity: identity(&none), ca_cert: None }).await.unwrap_err().to_string();
+    let error =
+        ask(&provider, &Tls { identity: identity(&none), ca_cert: None }).await.unwrap_err().to_string();
     assert!(error.contains("holds no private key") && !error.contains("sk-no-pem"), "{error}");
 }
 

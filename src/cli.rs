@@ -36,6 +36,7 @@ mod table;
 mod token;
 mod trust;
 mod vault;
+mod verifier;
 
 use clap::{Args, Parser, Subcommand};
 use connection::Connection;

@@ -155,6 +155,9 @@ impl Client {
         let why = trust::explain(error, host).unwrap_or_else(|| innermost(error));
         let text = if error.is_timeout() && !error.is_connect() {
             format!("the server at {} did not answer in time", self.base)
+        } else if self.base.scheme() == "http" && why.contains("invalid HTTP version") {
+            // What a server that speaks TLS says to a greeting it does not understand.
+            format!("{} is no HTTP server; is its address https://…?", self.base)
         } else {
             format!("cannot reach a server at {}: {why}", self.base)
         };

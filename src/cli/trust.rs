@@ -4,16 +4,14 @@
 //! wrote to its own directory, which only we can read: that very certificate, whoever issued it and whatever
 //! name it holds.
 
-use super::failure::Failure;
-use crate::http::fingerprint;
+use super::{failure::Failure, verifier::Verifier};
 use crate::key_file::{self, KeyFileError};
 use clap::Args;
-use reqwest::{Certificate, ClientBuilder, Identity};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use reqwest::{ClientBuilder, Identity};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{CertificateError, ClientConfig, Error};
 use std::{fs, io, path::Path, path::PathBuf, sync::Arc};
 use zeroize::Zeroizing;
 
@@ -21,7 +19,7 @@ use zeroize::Zeroizing;
 /// `provider add` has flags of the same names about another one.
 #[derive(Clone, Debug, Default, Args)]
 pub struct TlsFlags {
-    /// Trust a server with a certificate of this CA, and no other: PEM
+    /// Trust a server with a certificate of this CA, or with this certificate, and no other: PEM
     #[arg(id = "server_ca_cert", long = "ca-cert", env = "ARBITER_CA_CERT")]
     #[arg(global = true, help_heading = "Server", value_name = "FILE")]
     ca_cert: Option<PathBuf>,
@@ -63,41 +61,42 @@ impl TlsFlags {
 impl Trust {
     /// Makes a client speak TLS so.
     pub fn apply(&self, builder: ClientBuilder) -> Result<ClientBuilder, Failure> {
-        if let Some(pinned) = &self.pinned {
-            return Ok(builder.tls_backend_preconfigured(self.pinning(pinned)?));
-        }
-        let mut builder = builder;
-        if let Some(path) = &self.ca {
-            let found = Certificate::from_pem_bundle(&contents(path)?).ok().filter(|all| !all.is_empty());
-            let found = found.ok_or_else(|| unfit(path, "holds no certificate in PEM"))?;
-            builder = builder.tls_certs_only(found);
-        }
-        if let Some((certificate, key)) = &self.identity {
-            let both = [private_key(key)?.as_slice(), b"\n", &contents(certificate)?].concat();
-            let identity = Identity::from_pem(&Zeroizing::new(both))
-                .map_err(|_| unfit(certificate, "and its key are no certificate and private key in PEM"))?;
-            builder = builder.identity(identity);
-        }
-        Ok(builder)
-    }
-
-    /// A configuration that takes one certificate only.
-    fn pinning(&self, pinned: &str) -> Result<ClientConfig, Failure> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = Pinned { fingerprint: pinned.to_owned(), provider: Arc::clone(&provider) };
+        let verifier = match (&self.ca, &self.pinned) {
+            (Some(path), _) => Verifier::of_certificates(certificates(path)?, Arc::clone(&provider))
+                .map_err(|_| unfit(path, "holds a certificate that cannot be read"))?,
+            (None, Some(pinned)) => Verifier::of_fingerprint(pinned, Arc::clone(&provider)),
+            // The system's authorities are reqwest's affair.
+            (None, None) => {
+                let Some((certificate, key)) = &self.identity else { return Ok(builder) };
+                let both = [private_key(key)?.as_slice(), b"\n", &contents(certificate)?].concat();
+                let identity = Identity::from_pem(&Zeroizing::new(both)).map_err(|_| {
+                    unfit(certificate, "and its key are no certificate and private key in PEM")
+                })?;
+                return Ok(builder.identity(identity));
+            }
+        };
         let cannot = |error: Error| Failure::Failed(format!("cannot speak TLS: {error}"));
-        let builder = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(cannot)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let Some((certificate, key)) = &self.identity else { return Ok(builder.with_no_client_auth()) };
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&contents(certificate)?).collect();
-        let chain = chain.map_err(|_| unfit(certificate, "holds no certificate in PEM"))?;
-        let secret = PrivateKeyDer::from_pem_slice(&private_key(key)?)
-            .map_err(|_| unfit(key, "holds no private key in PEM"))?;
-        builder.with_client_auth_cert(chain, secret).map_err(cannot)
+        let config = match &self.identity {
+            None => config.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let secret = PrivateKeyDer::from_pem_slice(&private_key(key)?)
+                    .map_err(|_| unfit(key, "holds no private key in PEM"))?;
+                config.with_client_auth_cert(certificates(certificate)?, secret).map_err(cannot)?
+            }
+        };
+        Ok(builder.tls_backend_preconfigured(config))
     }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&contents(path)?).collect();
+    found.ok().filter(|all| !all.is_empty()).ok_or_else(|| unfit(path, "holds no certificate in PEM"))
 }
 
 fn unfit(path: &Path, detail: &str) -> Failure {
@@ -115,52 +114,6 @@ fn private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
         }
         refused @ KeyFileError::Refused { .. } => Failure::Refused(refused.to_string()),
     })
-}
-
-/// Takes the one certificate with this fingerprint, from whoever proves to have its key.
-#[derive(Debug)]
-struct Pinned {
-    fingerprint: String,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        shown: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if fingerprint(shown) == self.fingerprint {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(CertificateError::ApplicationVerificationFailure.into())
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// What a TLS error among the causes means for whoever gave the command, and what helps.
@@ -191,7 +144,7 @@ pub fn explain(error: &(dyn std::error::Error + 'static), host: &str) -> Option<
             "its certificate is not the one that the server wrote to the data directory".to_owned()
         }
         other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
-            "its certificate is a CA's own; a server's is made with basicConstraints=CA:FALSE".to_owned()
+            "its certificate is a CA's own, and not the one of --ca-cert".to_owned()
         }
         other => format!("its certificate is not accepted: {other}"),
     })

@@ -143,6 +143,44 @@ async fn the_command_line_trusts_a_ca_that_is_named_and_says_what_is_wrong_with_
 }
 
 #[tokio::test]
+async fn a_certificate_that_signed_itself_is_trusted_when_it_is_named_and_for_its_names_only() {
+    let files = tempfile::tempdir().unwrap();
+    let place = files.path().to_owned();
+    let path = |name: &str| place.join(name).display().to_string();
+    let (certificate, key) = (path("self.pem"), path("self.key"));
+    // As everybody makes one: a CA by its own word.
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args(["-subj", "/CN=me", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-keyout", &key, "-out", &certificate])
+        .output();
+    assert!(made.unwrap().status.success());
+    let arguments = ["--tls-cert", &certificate, "--tls-key", &key];
+    let server = ServerProcess::start(BINARY, &arguments, &[QUICK_VAULT]).await;
+    let door = Door { server, ca: TestCa::new("another ca"), files };
+    let url = door.server.url().to_owned();
+    let named = ["bead", "list", "--json", "--ca-cert", &certificate];
+    assert_eq!(door.cli_afar(&url, &named).await.code, Some(0));
+    let misnamed = door.cli_afar(&url.replace("127.0.0.1", "localhost"), &named).await;
+    assert!(misnamed.complaint().contains("does not hold the name localhost"), "{misnamed:?}");
+    let other = path("ca.pem");
+    std::fs::write(&other, door.ca.pem()).unwrap();
+    assert_eq!(door.cli_afar(&url, &["bead", "list", "--ca-cert", &other]).await.code, Some(69));
+    let plain = door.cli_afar(&url.replace("https", "http"), &["status"]).await;
+    assert!(plain.complaint().contains("is its address https://"), "{plain:?}");
+}
+
+#[tokio::test]
 async fn a_reload_shows_the_new_certificate_and_keeps_open_connections() {
     let door = Door::open(&[], &[]).await;
     let old = door.client(&door.ca, None);

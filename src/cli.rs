@@ -36,7 +36,6 @@ mod table;
 mod token;
 mod trust;
 mod vault;
-mod verifier;
 
 use clap::{Args, Parser, Subcommand};
 use connection::Connection;

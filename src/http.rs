@@ -66,7 +66,6 @@ pub use context::Context;
 pub use endpoint::Endpoint;
 pub use metrics::install as install_metrics;
 pub use openapi::document;
-pub use peer::fingerprint;
 pub use problem::{ApiError, PROBLEMS, ProblemType};
 pub use reply::Reply;
 pub use server::{Door, Limits, run, serve, serve_endpoints};

@@ -4,15 +4,16 @@
 //! wrote to its own directory, which only we can read: that very certificate, whoever issued it and whatever
 //! name it holds.
 
-use super::{failure::Failure, verifier::Verifier};
+use super::failure::Failure;
 use crate::key_file::{self, KeyFileError};
+use arbiter_tls::Verifier;
 use clap::Args;
 use reqwest::{ClientBuilder, Identity};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{CertificateError, ClientConfig, Error};
-use std::{fs, io, path::Path, path::PathBuf, sync::Arc};
+use std::{fs, path::Path, path::PathBuf, sync::Arc};
 use zeroize::Zeroizing;
 
 /// The flags about TLS that every client command takes. Their ids say that they are about this server, for
@@ -118,7 +119,7 @@ fn private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
 
 /// What a TLS error among the causes means for whoever gave the command, and what helps.
 pub fn explain(error: &(dyn std::error::Error + 'static), host: &str) -> Option<String> {
-    let wrong = match tls_error(error)? {
+    let wrong = match arbiter_tls::cause(error)? {
         Error::InvalidCertificate(wrong) => wrong,
         Error::AlertReceived(alert) => {
             return Some(format!(
@@ -150,25 +151,10 @@ pub fn explain(error: &(dyn std::error::Error + 'static), host: &str) -> Option<
     })
 }
 
-/// The TLS error among the causes. An I/O error hides the error it carries from its own causes.
-fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
-    let mut cause = Some(error);
-    while let Some(here) = cause {
-        if let Some(found) = here.downcast_ref::<Error>() {
-            return Some(found);
-        }
-        let carried = here.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause = match carried {
-            Some(carried) => Some(carried as &(dyn std::error::Error + 'static)),
-            None => here.source(),
-        };
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
 
     fn explained(error: Error) -> Option<String> {
         let error = io::Error::other(io::Error::other(error));

@@ -1,6 +1,5 @@
 //! Who is at the other end of a connection, as far as the connection itself tells.
 
-use sha2::{Digest, Sha256};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use std::sync::Arc;
 pub struct Peer {
     /// Its address; an IPv4 address that came as IPv6 is IPv4 again.
     pub address: IpAddr,
-    /// The [`fingerprint`] of the certificate it proved to own; a CA that we were told to trust issued it.
+    /// The [`arbiter_tls::fingerprint`] of the certificate it proved to own; a CA that we were told to trust issued it.
     pub certificate: Option<Arc<str>>,
 }
 
@@ -23,11 +22,6 @@ impl Peer {
     pub fn is_local(&self) -> bool {
         self.address.is_loopback()
     }
-}
-
-/// The SHA-256 of a certificate's DER, in lower-case hex.
-pub fn fingerprint(certificate: &[u8]) -> String {
-    Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A request that came over no connection comes from this process.

@@ -54,7 +54,7 @@ pub struct NewProviderBody {
     /// The entry of the vault, of purpose `tls`, that holds the private key of that certificate.
     #[serde(default)]
     client_key_id: Option<String>,
-    /// The CA of the provider's own certificate, in PEM; no other is trusted for it then.
+    /// The CA of the provider's own certificate, or that one itself, in PEM; no other is trusted for it then.
     #[serde(default)]
     ca_cert: Option<String>,
     /// The most calls at one time.

@@ -4,8 +4,8 @@
 //! caller's certificate is good for.
 
 use crate::config::TlsFiles;
-use crate::http::peer::fingerprint;
 use crate::key_file::{self, KeyFileError};
+use arbiter_tls::fingerprint;
 use arc_swap::ArcSwap;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;

@@ -4,16 +4,17 @@
 //! for the making of a client and is not kept here.
 
 use crate::error::{CallError, CallErrorKind};
-use reqwest::{Certificate, ClientBuilder, Identity};
-use rustls::crypto::ring::sign::any_supported_type;
+use arbiter_tls::Verifier;
+use reqwest::{ClientBuilder, Identity};
+use rustls::crypto::ring::{self, sign::any_supported_type};
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
-use rustls::sign::CertifiedKey;
-use rustls::{AlertDescription, CertificateError, Error, RootCertStore};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{AlertDescription, CertificateError, ClientConfig, Error, InconsistentKeys, RootCertStore};
 use secrecy::zeroize::{Zeroize, Zeroizing};
 use secrecy::{ExposeSecret, SecretString};
-use std::io;
+use std::sync::Arc;
 
 /// Why a text is no certificate that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,38 +84,55 @@ pub struct Tls {
 
 impl Tls {
     /// Makes a client speak TLS so.
-    pub(crate) fn apply(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, CallError> {
-        if let Some(pem) = &self.ca_cert {
-            let found = certificates(pem).map_err(|wrong| refused(format!("ca_cert {wrong}")))?;
-            let found: Result<Vec<_>, _> = found.iter().map(|der| Certificate::from_der(der)).collect();
-            let found = found.map_err(|_| refused("ca_cert cannot be used"))?;
-            // Instead of the web's authorities, not beside them: who runs a CA trusts no other to speak for it.
-            builder = builder.tls_certs_only(found);
-        }
-        if let Some(identity) = &self.identity {
-            builder = builder.identity(identity.checked()?);
-        }
-        Ok(builder)
+    pub(crate) fn apply(&self, builder: ClientBuilder) -> Result<ClientBuilder, CallError> {
+        let Some(pem) = &self.ca_cert else {
+            // The system's authorities are reqwest's affair.
+            return match &self.identity {
+                Some(identity) => Ok(builder.identity(identity.for_reqwest()?)),
+                None => Ok(builder),
+            };
+        };
+        let unusable = |_| refused("ca_cert cannot be used");
+        let found = certificates(pem).map_err(|wrong| refused(format!("ca_cert {wrong}")))?;
+        let provider = Arc::new(ring::default_provider());
+        // Instead of the web's authorities, not beside them: who runs a CA trusts no other to speak for it.
+        let verifier = Verifier::of_certificates(found, Arc::clone(&provider)).map_err(unusable)?;
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        Ok(builder.tls_backend_preconfigured(match &self.identity {
+            Some(identity) => {
+                config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.checked()?)))
+            }
+            None => config.with_no_client_auth(),
+        }))
     }
 }
 
 impl ClientIdentity {
-    /// The identity as reqwest wants it, if certificate and key belong together. A parser's own words are not
-    /// passed on: they could quote the key.
-    fn checked(&self) -> Result<Identity, CallError> {
+    /// Certificate and key, if they belong together. A parser's own words are not passed on: they could quote
+    /// the key.
+    fn checked(&self) -> Result<CertifiedKey, CallError> {
         let chain =
             certificates(&self.certificate).map_err(|wrong| refused(format!("client_cert {wrong}")))?;
-        let secret = self.key.expose_secret();
-        let mut key = PrivateKeyDer::from_pem_slice(secret.as_bytes())
+        let mut key = PrivateKeyDer::from_pem_slice(self.key.expose_secret().as_bytes())
             .map_err(|_| refused("the vault's entry client_key_id holds no private key in PEM"))?;
         let signing = any_supported_type(&key);
         key.zeroize();
         let signing =
             signing.map_err(|_| refused("the private key of client_key_id is of no kind that is spoken"))?;
-        match CertifiedKey::new(chain, signing).keys_match() {
-            Ok(()) | Err(Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
-            Err(_) => return Err(refused("client_cert does not belong to the private key of client_key_id")),
+        let both = CertifiedKey::new(chain, signing);
+        match both.keys_match() {
+            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(both),
+            Err(_) => Err(refused("client_cert does not belong to the private key of client_key_id")),
         }
+    }
+
+    fn for_reqwest(&self) -> Result<Identity, CallError> {
+        self.checked()?;
+        let secret = self.key.expose_secret();
         // As long as both, so that the text is not moved and left behind.
         let mut both = Zeroizing::new(Vec::with_capacity(secret.len() + self.certificate.len() + 1));
         both.extend_from_slice(secret.as_bytes());
@@ -130,7 +148,7 @@ fn refused(detail: impl Into<String>) -> CallError {
 
 /// What a TLS error among the causes means for whoever set the provider up.
 pub(crate) fn explain(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    Some(match tls_error(error)? {
+    Some(match arbiter_tls::cause(error)? {
         Error::InvalidCertificate(wrong) => match wrong {
             CertificateError::UnknownIssuer => {
                 "its certificate comes from an unknown authority; ca_cert names another one".to_owned()
@@ -151,22 +169,6 @@ pub(crate) fn explain(error: &(dyn std::error::Error + 'static)) -> Option<Strin
         }
         other => format!("TLS failed: {other}"),
     })
-}
-
-/// The TLS error among the causes. An I/O error hides the error it carries from its own causes.
-fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
-    let mut cause = Some(error);
-    while let Some(here) = cause {
-        if let Some(found) = here.downcast_ref::<Error>() {
-            return Some(found);
-        }
-        let carried = here.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause = match carried {
-            Some(carried) => Some(carried as &(dyn std::error::Error + 'static)),
-            None => here.source(),
-        };
-    }
-    None
 }
 
 #[cfg(test)]

@@ -32,7 +32,18 @@ impl TestCa {
     /// # Panics
     /// When no key can be made, as everything here.
     pub fn new(name: &str) -> Self {
-        let mut params = params(name, &[]);
+        Self::with(params(name, &[]))
+    }
+
+    /// A new CA whose own certificate holds the name or address of a server, as people make them.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn new_for(name: &str) -> Self {
+        Self::with(params(name, &[name]))
+    }
+
+    fn with(mut params: CertificateParams) -> Self {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key pair");
         let pem = params.self_signed(&key).expect("a certificate").pem();
@@ -42,6 +53,11 @@ impl TestCa {
     /// Its own certificate in PEM.
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// Its own certificate and key, for a server that is its own CA.
+    pub fn itself(&self) -> Issued {
+        Issued { certificate: self.pem.clone(), key: self.issuer.key().serialize_pem() }
     }
 
     /// A certificate for a server with these names and addresses.

@@ -40,6 +40,16 @@ async fn a_provider_of_a_ca_of_its_own_is_called_with_our_certificate() {
 }
 
 #[tokio::test]
+async fn a_provider_that_signed_its_own_certificate_is_known_by_it() {
+    let ca = TestCa::new_for("127.0.0.1");
+    let provider = ScriptedProvider::start_tls(Script::default(), ca.itself().server_config(None));
+    let named = Tls { identity: None, ca_cert: Some(ca.pem().to_owned()) };
+    assert!(ask(&provider, &named).await.unwrap() > 0);
+    let twin = TestCa::new_for("127.0.0.1");
+    assert!(ask(&provider, &Tls { ca_cert: Some(twin.pem().to_owned()), ..named }).await.is_err());
+}
+
+#[tokio::test]
 async fn a_certificate_for_another_name_is_said_to_be_one() {
     let ca = TestCa::new("theirs");
     let server = ca.server(&["elsewhere.example"]).server_config(None);

@@ -1,9 +1,9 @@
 //! Which certificate a server may show, when the system's authorities are not asked.
 //!
-//! Owns the two ways of knowing a server: by the fingerprint of its certificate, or by the certificates of a
-//! file that the user named. The server always proves to have the key of what it shows.
+//! Owns the two ways of knowing a server: by the fingerprint of its certificate, or by certificates that
+//! the user named. The server always proves to have the key of what it shows.
 
-use crate::http::fingerprint;
+use crate::fingerprint;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};

@@ -23,3 +23,4 @@ mod tidy;
 mod tidy_documents;
 mod tls;
 mod tls_provider;
+mod tls_start;

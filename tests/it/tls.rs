@@ -2,13 +2,12 @@
 
 use crate::program::{BINARY, Ended, command, run};
 use crate::stage::QUICK_VAULT;
-use arbiter_testkit::{Issued, ServerProcess, TEST_PASSWORD, TestCa};
+use arbiter_testkit::{Issued, ServerProcess, TestCa};
 use reqwest::{Certificate, Identity};
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::{Read, Write};
+use rustix::process::Signal;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -251,59 +250,4 @@ async fn a_callers_certificate_counts_when_our_ca_issued_it_and_none_is_needed()
     let refused = door.cli(&["bead", "list", "--client-cert", &certificate, "--client-key", &key]).await;
     assert_eq!(refused.code, Some(69));
     assert!(refused.complaint().contains("refused the TLS connection"), "{refused:?}");
-}
-
-/// `arbiter serve` with these arguments, run to its end.
-async fn serve(data: &Path, arguments: &[&str]) -> Ended {
-    let home = tempfile::tempdir().unwrap();
-    let mut command = command(home.path());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(arguments);
-    command.env("ARBITER_PASSWORD", TEST_PASSWORD).env(QUICK_VAULT.0, QUICK_VAULT.1);
-    run(command, "").await
-}
-
-#[tokio::test]
-async fn files_that_cannot_be_used_end_the_start_before_anything_is_touched() {
-    let home = tempfile::tempdir().unwrap();
-    let data = home.path().join("data");
-    let (certificate, key) = TestCa::new("ca").server(&["localhost"]).write(home.path(), "server");
-    let (certificate, key_path) = (certificate.display().to_string(), key.display().to_string());
-    let alone = serve(&data, &["--tls-cert", &certificate]).await;
-    assert_eq!(alone.code, Some(78));
-    assert!(alone.complaint().contains("needs `http.tls_key` as well"), "{alone:?}");
-
-    let both = ["--tls-cert", &certificate, "--tls-key", &key_path];
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let wide = serve(&data, &both).await;
-    assert_eq!(wide.code, Some(77));
-    assert!(wide.complaint().contains(&format!("run: chmod 600 {key_path}")), "{wide:?}");
-
-    let link = home.path().join("link");
-    std::os::unix::fs::symlink(&key, &link).unwrap();
-    let linked = serve(&data, &["--tls-cert", &certificate, "--tls-key", &link.display().to_string()]).await;
-    assert_eq!(linked.code, Some(77));
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let swapped = serve(&data, &["--tls-cert", &key_path, "--tls-key", &key_path]).await;
-    assert_eq!(swapped.code, Some(78), "{swapped:?}");
-    assert!(!data.exists(), "nothing was touched");
-}
-
-#[tokio::test]
-async fn listening_to_the_world_without_tls_is_warned_of_once() {
-    let listen = ("ARBITER_LOG__LEVEL", "info");
-    let open = ServerProcess::start(BINARY, &[], &[QUICK_VAULT, listen]).await;
-    assert!(!open.stderr_text().contains("without TLS"), "loopback is no network");
-    let home = tempfile::tempdir().unwrap();
-    let mut command = command(home.path());
-    command.args(["serve", "--listen", "0.0.0.0:0"]).env(QUICK_VAULT.0, QUICK_VAULT.1);
-    command.env("ARBITER_PASSWORD", TEST_PASSWORD).stdout(std::process::Stdio::piped());
-    command.stderr(std::process::Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut line = [0; 12];
-    child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
-    assert_eq!(&line, b"listening on");
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    let ended = child.wait_with_output().unwrap();
-    let log = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(log.matches("without TLS").count(), 1, "{log}");
 }

@@ -9,6 +9,7 @@ use crate::entropy;
 use crate::fault::Fault;
 use crate::hold::{self, Ending};
 use crate::shared::Shared;
+use crate::tokens::revoke_all;
 use arbiter_core::agent::{self, Agent, Status};
 use arbiter_core::agent_change::{AgentPatch, NewAgent, Start};
 use arbiter_core::bead::{self, Attempt, Claimant};
@@ -164,6 +165,7 @@ impl AgentsHandle {
         let mut unit = caller.unit(self.0.clock.now(), "agents");
         delete_agent(&self.0, &mut unit, &agent).await?;
         self.0.store.commit(unit).await?;
+        self.0.token_cache.load(&self.0).await?;
         self.0.runs.abort_all(id);
         self.0.agents.remove(id.as_str());
         Ok(())
@@ -236,5 +238,6 @@ pub(crate) async fn delete_agent(shared: &Shared, unit: &mut Unit, agent: &Agent
     let told = Happening::noted(EventType::AgentDeleted, json!({"name": agent.name}));
     unit.tell(event(agent, &told));
     unit.change(Change::Agent(Write::Delete { row: agent.clone() }));
+    revoke_all(shared, unit, agent).await?;
     Ok(())
 }

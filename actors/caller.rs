@@ -1,5 +1,6 @@
 //! Who asks, and under which condition.
 
+use arbiter_core::event::Origin;
 use arbiter_core::time::Timestamp;
 use arbiter_store::{Change, KeptAnswer, Unit};
 
@@ -10,6 +11,8 @@ pub struct Caller {
     pub name: String,
     /// The revision the caller has seen; a change of any other is refused.
     pub if_match: Option<u64>,
+    /// Where the request came from.
+    pub origin: Option<Origin>,
     /// The request that this is, when it may come twice: noted in the same commit as the change.
     pub keep: Option<Box<KeptAnswer>>,
 }
@@ -18,6 +21,7 @@ impl Caller {
     /// The beginning of what this caller changes.
     pub(crate) fn unit(&self, at: Timestamp, source: &'static str) -> Unit {
         let mut unit = Unit::new(at, self.name.clone(), source);
+        unit.origin.clone_from(&self.origin);
         if let Some(kept) = &self.keep {
             unit.change(Change::KeepAnswer(kept.as_ref().clone()));
         }
@@ -26,7 +30,7 @@ impl Caller {
 
     /// A caller without a condition.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), if_match: None, keep: None }
+        Self { name: name.into(), if_match: None, origin: None, keep: None }
     }
 
     /// Arbiter itself.

@@ -14,7 +14,7 @@ use arbiter_core::ids::{CommentId, ProjectId};
 use arbiter_core::project::{self, Project};
 use arbiter_core::project_change::{NewProject, ProjectPatch};
 use arbiter_core::refusal::Refusal;
-use arbiter_store::{BeadFilter, Change, Comment, PageRequest, Write};
+use arbiter_store::{AgentFilter, BeadFilter, Change, Comment, PageRequest, Write};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -208,7 +208,8 @@ impl ProjectActor {
         let project = self.row().await?;
         check_revision(caller, &project)?;
         let mut unit = caller.unit(shared.clock.now(), "projects");
-        let agents = shared.store.agents(Some(self.scope.id.clone()), None, page(1)).await?;
+        let own = AgentFilter { project_id: Some(self.scope.id.clone()), ..AgentFilter::default() };
+        let agents = shared.store.agents(own, page(1)).await?;
         if let Some(agent) = agents.items.first() {
             let detail = format!("agent {} belongs to project {}", agent.id, project.id);
             return Err(Refusal::conflict("in-use", detail).into());

@@ -221,6 +221,9 @@ impl ProvidersHandle {
         unit.tell(NewEvent::of(EventType::ProviderDeleted, id.as_str(), data));
         unit.change(Change::Provider(Write::Delete { row: provider }));
         self.0.store.commit(unit).await?;
+        if !agents.is_empty() {
+            self.0.token_cache.load(&self.0).await?;
+        }
         for agent in &agents {
             self.0.runs.abort_all(&agent.id);
             self.0.agents.remove(agent.id.as_str());

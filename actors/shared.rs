@@ -16,7 +16,7 @@ use crate::provider_actor::ProviderActor;
 use crate::runs::Runs;
 use crate::settings::Settings;
 use crate::shell::Failure;
-use crate::tokens::TokenCache;
+use crate::token_cache::TokenCache;
 use crate::vault::VaultPlace;
 use crate::vault_actor::VaultActor;
 use arbiter_store::Store;

@@ -5,6 +5,7 @@
 //! Data goes to standard output, everything else to standard error.
 
 mod agent;
+mod audit;
 mod bead;
 mod client;
 mod completions;
@@ -87,10 +88,12 @@ enum Command {
     Run(Online<run::Command>),
     /// What happened, and what happens
     Events(Online<events::Command>),
+    /// The event log as evidence
+    Audit(Online<audit::Command>),
     /// Settings and where each came from
     Config(Online<config::Command>),
     /// Print the OpenAPI document
-    Openapi(Connection),
+    Openapi(openapi::Openapi),
     /// Print a completion script for a shell
     Completions(completions::Completions),
 }
@@ -133,7 +136,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             config::Command::Show(show) => show.run(&online.connection),
         },
         Command::Status(connection) => connection.with(async |s| status::run(s).await),
-        Command::Openapi(connection) => connection.with(async |s| openapi::run(s).await),
+        Command::Openapi(form) => form.run(),
+        Command::Audit(online) => online.command.run(&online.connection),
         Command::Vault(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Key(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Provider(online) => online.connection.with(async |s| online.command.run(s).await),
@@ -141,10 +145,17 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Project(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Bead(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Decision(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Token(Online { connection, command: token::Command::Reset }) => token::reset(&connection),
         Command::Token(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Run(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Events(online) => online.connection.with(async |s| online.command.run(s).await),
     }
+}
+
+/// Does something without a server.
+fn offline<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(|source| Failure::io("cannot begin", source))?.block_on(work))
 }
 
 impl Connection {

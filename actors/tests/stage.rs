@@ -92,7 +92,7 @@ impl Stage {
         let filter = EventFilter {
             types: TypePattern::parse_list("bead.*").unwrap(),
             subject: Some(id.to_owned()),
-            project_id: None,
+            ..EventFilter::default()
         };
         let mut events = self.h().bus.subscribe(filter, None).await.unwrap();
         let wait = async {

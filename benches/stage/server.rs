@@ -47,13 +47,7 @@ impl Server {
             let cast =
                 arbiter_actors::start(lock, cast_settings(&settings), clock, Box::new(on_failure)).await?;
             let caller = Caller::system();
-            let new = NewToken {
-                name: "bench".into(),
-                role: core::token::Role::Admin,
-                user: Some("bench".into()),
-                agent_id: None,
-                expires_at: None,
-            };
+            let new = NewToken::of_person("bench", core::token::Role::Admin);
             let (_, token) = cast.handles.tokens.create(&caller, new).await?;
             let project = core::project_change::NewProject {
                 id: Some(PROJECT.into()),

@@ -23,13 +23,7 @@ pub async fn ensure(
     let text = handles.tokens.draw();
     let path = directory.join(FILE);
     write_private(&path, text.expose_secret().as_bytes())?;
-    let new = NewToken {
-        name: "admin".to_owned(),
-        role: Role::Admin,
-        user: Some("admin".to_owned()),
-        agent_id: None,
-        expires_at: None,
-    };
+    let new = NewToken::of_person("admin", Role::Admin);
     handles.tokens.accept(&Caller::system(), new, &text).await.map_err(StartError::Token)?;
     Ok(Some((path, text)))
 }

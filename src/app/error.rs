@@ -68,6 +68,11 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Whether another server holds the data directory.
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::Directory(LockError::Held(_)))
+    }
+
     /// The exit code of the process: 1 failed, 74 I/O, 75 directory held, 77 refused, 78 configuration.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -66,13 +66,6 @@ impl Client {
         response.text().await.map_err(|error| broken_off(&error))
     }
 
-    /// The JSON document at a path of the server itself, outside the API.
-    pub async fn document(&self, segments: &[&str]) -> Result<Value, Failure> {
-        let url = self.below(segments)?;
-        let sent = self.http.get(url).timeout(ANSWER_TIMEOUT).send().await;
-        read(self.accepted(sent).await?).await
-    }
-
     /// The first `limit` entries of a list, page by page, and whether there are more.
     pub async fn list(&self, request: &Request, limit: usize) -> Result<(Vec<Value>, Rest), Failure> {
         let mut entries = Vec::new();

@@ -89,7 +89,6 @@ fn each_command_makes_its_request() {
         ("token revoke t", "DELETE /tokens/t", ""),
         ("run show r", "GET /runs/r", ""),
         ("config show", "GET /config", ""),
-        ("openapi", "GET /api/openapi.json", ""),
     ];
     for (line, wanted, wanted_body) in table {
         let (asked, outcome) = requests(line, vec![answer("200 OK", &[], "{}")]);

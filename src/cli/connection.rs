@@ -78,6 +78,11 @@ impl Connection {
         if self.json { Form::Json } else { Form::Table }
     }
 
+    /// Whether an address was given, here or by the environment.
+    pub fn names_a_server(&self) -> bool {
+        self.url.as_deref().is_some_and(|url| !url.is_empty())
+    }
+
     /// The data directory.
     pub fn data_directory(&self) -> Result<PathBuf, Failure> {
         data_directory::resolve(self.data_dir.as_deref())

@@ -1,9 +1,26 @@
-//! `arbiter openapi`: the API's description.
+//! `arbiter openapi`: the API's description, which this program knows without a server.
 
-use super::{failure::Failure, session::Session};
+use super::{
+    failure::Failure,
+    output::{Form, Output},
+};
+use clap::Args;
 
-/// Prints the OpenAPI document of the server.
-pub async fn run(session: &Session) -> Result<(), Failure> {
-    let document = session.client.document(&["api", "openapi.json"]).await?;
-    session.output.json(&document)
+/// The arguments of `openapi`.
+#[derive(Debug, Args)]
+pub struct Openapi {
+    /// Print it as YAML
+    #[arg(long)]
+    yaml: bool,
+}
+
+impl Openapi {
+    /// Prints the OpenAPI document.
+    pub fn run(self) -> Result<(), Failure> {
+        let output = Output::new(Form::Json);
+        if self.yaml {
+            return output.text(crate::http::openapi_yaml().trim_end());
+        }
+        output.json(&crate::http::document())
+    }
 }

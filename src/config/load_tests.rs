@@ -83,7 +83,7 @@ fn a_number_out_of_range_is_refused_with_the_range() {
     let text = refusal("[vault]\nkdf_iterations = 1000\n[dispatch]\nlease_ttl_sec = 5\n", &[]);
     assert_eq!(
         text,
-        "`vault.kdf_iterations` (FILE:2): 1000 is not within 100000 to 100000000\n\
+        "`vault.kdf_iterations` (FILE:2): 1000 is not within 100000 to 10000000\n\
          `dispatch.lease_ttl_sec` (FILE:4): 5 is not within 10 to 3600"
     );
 }

@@ -15,7 +15,16 @@ const RANGES: &[(&str, i64, i64)] = &[
     ("http.max_body_bytes", 1024, 64 * 1024 * 1024),
     ("http.request_timeout_ms", 100, HOUR_MS),
     ("http.header_read_timeout_ms", 100, HOUR_MS),
+    ("http.max_header_bytes", 8_192, 1024 * 1024),
+    ("http.max_headers", 16, 1_000),
+    ("http.max_secret_body_bytes", 1024, 64 * 1024 * 1024),
+    ("http.body_idle_timeout_ms", 100, HOUR_MS),
     ("http.max_connections", 1, 1_000_000),
+    ("http.connections_per_address", 1, 1_000_000),
+    ("http.requests_per_sec", 1, 1_000_000),
+    ("http.requests_burst", 1, 1_000_000),
+    ("http.streams_per_token", 1, 1_000_000),
+    ("http.session_ttl_sec", 60, 365 * DAY_SEC),
     ("http.max_streams", 0, 1_000_000),
     ("http.stream_keep_alive_ms", 100, HOUR_MS),
     ("http.stream_stall_ms", 100, HOUR_MS),
@@ -30,7 +39,7 @@ const RANGES: &[(&str, i64, i64)] = &[
     ("actors.idle_retire_ms", 10, 24 * HOUR_MS),
     ("actors.restart_limit", 0, 1_000),
     ("actors.restart_window_ms", 1, 24 * HOUR_MS),
-    ("vault.kdf_iterations", 100_000, 100_000_000),
+    ("vault.kdf_iterations", 100_000, 10_000_000),
     ("vault.auto_lock_sec", 0, 365 * DAY_SEC),
     ("providers.heartbeat_interval_ms", 10, 24 * HOUR_MS),
     ("providers.heartbeat_timeout_ms", 10, HOUR_MS),
@@ -91,6 +100,16 @@ pub fn problems(
             ));
         }
     }
+    for origin in &settings.http.cors_origins {
+        if !is_origin(origin) {
+            found.push(unfit(
+                "http.cors_origins",
+                format!(
+                    "{origin:?} is no origin; write it as https://board.example, without path or wildcard"
+                ),
+            ));
+        }
+    }
     if settings.dispatch.backoff_base_ms > settings.dispatch.backoff_max_ms {
         found.push(unfit(
             "dispatch.backoff_base_ms",
@@ -101,6 +120,12 @@ pub fn problems(
         ));
     }
     found
+}
+
+/// Whether a text is scheme, host and maybe port, as browsers send them.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ', '@', '?', '#']))
 }
 
 #[cfg(test)]

@@ -53,8 +53,30 @@ pub struct Http {
     pub request_timeout_ms: u64,
     /// The longest time a client may take to send its request head.
     pub header_read_timeout_ms: u64,
+    /// The largest request head, in bytes.
+    pub max_header_bytes: usize,
+    /// The most headers of a request.
+    pub max_headers: usize,
+    /// The largest body that may hold a password or a key, in bytes.
+    pub max_secret_body_bytes: u64,
+    /// The longest silence within a request body.
+    pub body_idle_timeout_ms: u64,
     /// The most connections at one time.
     pub max_connections: usize,
+    /// The most connections of one address at one time.
+    pub connections_per_address: usize,
+    /// The requests that one token may make in a second, in the long run.
+    pub requests_per_sec: u32,
+    /// The requests that one token may make at once.
+    pub requests_burst: u32,
+    /// The most event streams of one token at one time.
+    pub streams_per_token: usize,
+    /// Whether the limits of one address and of one token hold for this machine too.
+    pub limit_loopback: bool,
+    /// The time after which a browser has to sign in again.
+    pub session_ttl_sec: u64,
+    /// Origins, as `https://board.example`, whose pages may call the API with a token.
+    pub cors_origins: Vec<String>,
     /// The most event streams at one time.
     pub max_streams: usize,
     /// The time between two keep-alive comments on an event stream.

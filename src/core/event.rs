@@ -26,6 +26,15 @@ impl NewEvent {
     }
 }
 
+/// Where a request came from that changed something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The address of the client.
+    pub address: String,
+    /// The token it came with; none on a server that asks for none.
+    pub token_id: Option<String>,
+}
+
 /// An event as the log holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -44,6 +53,8 @@ pub struct Event {
     pub subject: String,
     /// Who did it: a user, an agent, or `system`.
     pub actor: String,
+    /// Where the request came from; null for what the server does by itself.
+    pub origin: Option<Origin>,
     /// What happened, shaped by the type.
     pub data: Value,
     /// Its place in the log; without gaps.
@@ -61,7 +72,11 @@ pub fn chain_hash(previous: &[u8; 32], event: &Event, data_text: &str) -> [u8; 3
     hasher.update(event.seq.to_be_bytes());
     let timestamp = event.timestamp.to_string();
     let project = event.project_id.as_deref().map_or_else(|| "-".to_owned(), |p| format!("+{p}"));
-    for part in [
+    // Rows without an origin are hashed as they were before there were origins.
+    let token = event.origin.as_ref().and_then(|origin| origin.token_id.as_deref());
+    let token = token.map_or_else(|| "-".to_owned(), |id| format!("+{id}"));
+    let origin = event.origin.as_ref().map(|origin| [origin.address.as_str(), &token]);
+    let row = [
         event.id.as_str(),
         event.kind.as_str(),
         &timestamp,
@@ -70,7 +85,8 @@ pub fn chain_hash(previous: &[u8; 32], event: &Event, data_text: &str) -> [u8; 3
         &event.subject,
         &event.actor,
         data_text,
-    ] {
+    ];
+    for part in row.into_iter().chain(origin.into_iter().flatten()) {
         hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         hasher.update(part.as_bytes());
     }
@@ -82,6 +98,8 @@ pub fn chain_hash(previous: &[u8; 32], event: &Event, data_text: &str) -> [u8; 3
 pub struct EventFilter {
     /// Only this project's events.
     pub project_id: Option<String>,
+    /// Only events of these projects.
+    pub within: Option<Vec<String>>,
     /// Only these types; `bead.*` stands for all that begin with `bead.`. Empty: all.
     pub types: Vec<TypePattern>,
     /// Only events about this entity.
@@ -133,6 +151,10 @@ impl EventFilter {
     /// Whether the subscriber wants this event.
     pub fn matches(&self, event: &Event) -> bool {
         self.project_id.as_ref().is_none_or(|id| event.project_id.as_ref() == Some(id))
+            && self
+                .within
+                .as_ref()
+                .is_none_or(|list| event.project_id.as_ref().is_some_and(|id| list.contains(id)))
             && (self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(event.kind)))
             && self.subject.as_ref().is_none_or(|id| &event.subject == id)
     }
@@ -151,6 +173,7 @@ mod tests {
             project_id: project.map(str::to_owned),
             subject: "bd-1".into(),
             actor: "system".into(),
+            origin: None,
             data: Value::Null,
             seq: 1,
         }
@@ -160,6 +183,7 @@ mod tests {
     fn filters_are_joined_by_and_and_families_match_by_prefix() {
         let filter = EventFilter {
             project_id: Some("p".into()),
+            within: None,
             types: TypePattern::parse_list("bead.*, agent.spawned").unwrap(),
             subject: None,
         };
@@ -168,6 +192,10 @@ mod tests {
         assert!(!filter.matches(&event(EventType::AgentUpdated, Some("p"))));
         assert!(!filter.matches(&event(EventType::BeadReady, Some("q"))));
         assert!(!filter.matches(&event(EventType::BeadReady, None)));
+        let within = EventFilter { within: Some(vec!["p".into(), "q".into()]), ..EventFilter::default() };
+        assert!(within.matches(&event(EventType::BeadReady, Some("q"))));
+        assert!(!within.matches(&event(EventType::BeadReady, Some("r"))));
+        assert!(!within.matches(&event(EventType::BeadReady, None)));
     }
 
     #[test]
@@ -192,6 +220,9 @@ mod tests {
             |e| e.project_id = None,
             |e| e.subject.push('x'),
             |e| e.actor.push('x'),
+            |e| e.origin = Some(Origin { address: "::1".into(), token_id: None }),
+            |e| e.origin = Some(Origin { address: "::1".into(), token_id: Some(String::new()) }),
+            |e| e.origin = Some(Origin { address: "::1+".into(), token_id: None }),
         ] {
             let mut other = base.clone();
             change(&mut other);

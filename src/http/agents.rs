@@ -11,7 +11,7 @@ use crate::http::vocabulary::Vocabulary;
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_core::agent::{Agent, Status};
 use arbiter_core::ids::{AgentId, BeadId};
-use arbiter_store::RunFilter;
+use arbiter_store::{AgentFilter, RunFilter};
 use warp::http::Method;
 
 const COLLECTION: &str = "/api/v1/agents";
@@ -81,13 +81,19 @@ fn answer(agent: Agent) -> Result<Reply, ApiError> {
 }
 
 async fn list(call: Call) -> Result<Reply, ApiError> {
-    let (project, status) = (call.query.owned("project_id")?, call.query.word("status", Status::parse)?);
-    let page = call.handles().store.agents(project, status, call.page()?).await?;
+    let filter = AgentFilter {
+        project_id: call.query.owned("project_id")?,
+        within: call.within(),
+        status: call.query.word("status", Status::parse)?,
+    };
+    let page = call.handles().store.agents(filter, call.page()?).await?;
     Reply::page::<_, AgentView>(&call, page)
 }
 
 async fn create(call: Call, body: NewAgentBody) -> Result<Reply, ApiError> {
-    let agent = call.handles().agents.create(&call.caller()?, body.into_new()?).await?;
+    let new = body.into_new()?;
+    call.need_project(new.project_id.as_deref())?;
+    let agent = call.handles().agents.create(&call.caller()?, new).await?;
     let (revision, view) = (agent.revision, AgentView::from(agent));
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(revision))
 }
@@ -100,6 +106,9 @@ async fn update(call: Call, body: AgentPatchBody) -> Result<Reply, ApiError> {
     let mut caller = call.caller()?;
     let (id, agents) = (id(&call), &call.handles().agents);
     let (wanted, patch) = body.into_patch()?;
+    if let Some(project) = &patch.project_id {
+        call.need_project(project.as_deref())?;
+    }
     let Some(word) = wanted else {
         return answer(agents.update(&caller, &id, patch).await?);
     };
@@ -122,6 +131,7 @@ async fn set_status(call: Call, body: StatusBody) -> Result<Reply, ApiError> {
 
 async fn assign(call: Call, body: AssignBody) -> Result<Reply, ApiError> {
     let bead = BeadId::known(body.bead_id);
+    call.need_beads([&bead]).await?;
     answer(call.handles().agents.assign(&call.caller()?, &id(&call), &bead).await?)
 }
 
@@ -135,7 +145,8 @@ async fn restart(call: Call) -> Result<Reply, ApiError> {
 
 async fn runs(call: Call) -> Result<Reply, ApiError> {
     let agent = row(&call).await?;
-    let filter = RunFilter { agent_id: Some(agent.id.to_string()), ..RunFilter::default() };
+    let filter =
+        RunFilter { agent_id: Some(agent.id.to_string()), within: call.within(), ..RunFilter::default() };
     let page = call.handles().store.runs(filter, call.page()?).await?;
     Reply::page::<_, RunSummaryView>(&call, page)
 }

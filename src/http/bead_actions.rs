@@ -163,7 +163,7 @@ async fn act(call: Call, action: BeadAction, lease_token: Option<String>) -> Res
 }
 
 async fn claim(call: Call, body: ClaimBody) -> Result<Reply, ApiError> {
-    let own = call.identity.agent_id.clone().filter(|_| call.identity.role == Role::Agent);
+    let own = call.identity.agent_id().filter(|_| call.identity.role() == Role::Agent).map(str::to_owned);
     let agent = match (own, body.agent_id) {
         (Some(own), Some(named)) if own != named => {
             return Err(ApiError::forbidden(format!("the token is agent {own}'s and claims for no other")));
@@ -185,7 +185,7 @@ async fn heartbeat(call: Call, body: HeartbeatBody) -> Result<Reply, ApiError> {
 }
 
 async fn release(call: Call, body: MaybeReasonBody) -> Result<Reply, ApiError> {
-    let reason = body.reason.unwrap_or_else(|| format!("released by {}", call.identity.name));
+    let reason = body.reason.unwrap_or_else(|| format!("released by {}", call.identity.name()));
     act(call, BeadAction::Release { reason }, body.lease_token).await
 }
 
@@ -217,6 +217,7 @@ async fn depend(call: Call, body: DependencyBody) -> Result<Reply, ApiError> {
     check_own(&call, body.lease_token.as_deref()).await?;
     let kind = body.kind.unwrap_or_else(|| DEFAULT_EDGE.to_owned());
     let target = BeadId::known(body.depends_on);
+    call.need_beads([&target]).await?;
     let bead = call.handles().beads.add_dependency(&call.caller()?, &id(&call), target, kind).await?;
     answer(&call, bead)
 }

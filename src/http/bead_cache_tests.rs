@@ -17,6 +17,7 @@ fn event(seq: u64, kind: EventType, subject: &str) -> Event {
         project_id: None,
         subject: subject.into(),
         actor: "test".into(),
+        origin: None,
         data: Value::Null,
         seq,
     }

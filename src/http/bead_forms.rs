@@ -237,7 +237,7 @@ pub struct BeadPatchBody {
     priority: Option<u8>,
     /// The project it belongs to.
     #[serde(deserialize_with = "present")]
-    project_id: Option<String>,
+    pub project_id: Option<String>,
     /// Who is to have it.
     #[serde(deserialize_with = "nullable")]
     pub assigned_to: Option<Option<String>>,
@@ -252,13 +252,13 @@ pub struct BeadPatchBody {
     acceptance_criteria: Option<String>,
     /// Its parent.
     #[serde(deserialize_with = "nullable")]
-    parent: Option<Option<String>>,
+    pub parent: Option<Option<String>>,
     /// All beads that block it.
     #[serde(deserialize_with = "present")]
-    blocked_by: Option<Vec<String>>,
+    pub blocked_by: Option<Vec<String>>,
     /// All beads it is related to.
     #[serde(deserialize_with = "present")]
-    related_to: Option<Vec<String>>,
+    pub related_to: Option<Vec<String>>,
     /// When it should be done.
     #[serde(deserialize_with = "nullable")]
     #[schemars(schema_with = "maybe_time")]

@@ -53,17 +53,17 @@ pub async fn change(call: Call, mut body: BeadPatchBody) -> Result<Reply, ApiErr
 /// Who takes a bead that is set to `in_progress`: the named or the already assigned agent, else the person
 /// who says it.
 async fn claimant(call: &Call, bead: &Bead, named: Option<Option<String>>) -> Result<Claimant, ApiError> {
-    if call.identity.role == Role::Agent {
+    if call.identity.role() == Role::Agent {
         return Err(ApiError::forbidden("an agent takes a bead with POST /beads/{id}/claim"));
     }
-    let own = &call.identity.name;
+    let own = call.identity.name();
     let Some(name) = named.flatten().or_else(|| bead.assigned_to.clone()) else {
-        return Ok(Claimant::Person(own.clone()));
+        return Ok(Claimant::Person(own.to_owned()));
     };
     if let Some(agent) = call.handles().store.agent(name.clone()).await? {
         return Ok(Claimant::Agent(agent.id));
     }
-    if name == *own || call.identity.role == Role::Admin {
+    if name == own || call.identity.role() == Role::Admin {
         return Ok(Claimant::Person(name));
     }
     Err(ApiError::field("assigned_to", format!("no agent has the id {name}")))

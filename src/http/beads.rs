@@ -10,7 +10,7 @@ use crate::http::reply::to_json;
 use crate::http::vocabulary::Vocabulary;
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_core::bead::{Bead, Status};
-use arbiter_core::bead_change::BeadPatch;
+use arbiter_core::bead_change::{BeadPatch, NewBead};
 use arbiter_core::ids::BeadId;
 use arbiter_core::token::Role;
 use arbiter_store::{BeadDetail, BeadFilter, BeadSort};
@@ -90,24 +90,55 @@ pub fn answer(call: &Call, detail: BeadDetail) -> Result<Reply, ApiError> {
 /// # Errors
 /// 403 for another's bead, 422 without a lease token.
 pub async fn check_own(call: &Call, lease_token: Option<&str>) -> Result<(), ApiError> {
-    if call.identity.role != Role::Agent {
+    if call.identity.role() != Role::Agent {
         return Ok(());
     }
     let bead = row(call).await?;
-    if bead.assigned_to.is_none() || bead.assigned_to != call.identity.agent_id {
-        let name = &call.identity.name;
-        return Err(ApiError::forbidden(format!("bead {} is not agent {name}'s", bead.id)));
-    }
+    check_assigned(call, &bead)?;
     if bead.status == Status::InProgress && lease_token.is_none() {
         return Err(ApiError::field("lease_token", "is required of an agent for a claimed bead"));
     }
     Ok(())
 }
 
+/// An agent does to a bead of its own what others do to any; the lease is not asked for.
+///
+/// # Errors
+/// 403 for another's bead, 404 for an unknown one.
+pub async fn check_holder(call: &Call, id: &BeadId) -> Result<(), ApiError> {
+    if call.identity.role() != Role::Agent {
+        return Ok(());
+    }
+    let bead = call.handles().store.bead(id.to_string()).await?;
+    check_assigned(call, &bead.ok_or_else(|| ApiError::not_found("bead", id.as_str()))?)
+}
+
+fn check_assigned(call: &Call, bead: &Bead) -> Result<(), ApiError> {
+    let own = call.identity.agent_id();
+    if own.is_some() && bead.assigned_to.as_deref() == own {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(format!("bead {} is not agent {}'s", bead.id, call.identity.name())))
+}
+
+/// Refuses a bead in, or with a dependency on, what the token does not reach.
+async fn check_reach<'a>(
+    call: &Call,
+    project: Option<&str>,
+    others: impl IntoIterator<Item = &'a String>,
+) -> Result<(), ApiError> {
+    if let Some(project) = project {
+        call.need_project(Some(project))?;
+    }
+    let others: Vec<BeadId> = others.into_iter().map(BeadId::known).collect();
+    call.need_beads(&others).await
+}
+
 fn filter(call: &Call) -> Result<BeadFilter, ApiError> {
     let query = &call.query;
     Ok(BeadFilter {
         project_id: query.owned("project_id")?,
+        within: call.within(),
         status: query.word("status", Status::parse)?,
         bead_type: query.owned("type")?,
         priority: query.parsed("priority")?,
@@ -140,7 +171,10 @@ async fn listed(call: Call, filter: BeadFilter) -> Result<Reply, ApiError> {
 }
 
 async fn create(call: Call, body: NewBeadBody) -> Result<Reply, ApiError> {
-    let detail = call.handles().beads.create(&call.caller()?, body.into()).await?;
+    let new = NewBead::from(body);
+    let others = new.parent.iter().chain(&new.blocked_by).chain(&new.related_to);
+    check_reach(&call, Some(&new.project_id), others).await?;
+    let detail = call.handles().beads.create(&call.caller()?, new).await?;
     let view = BeadView::new(detail, call.now());
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(view.revision))
 }
@@ -167,6 +201,9 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
 
 async fn update(call: Call, body: BeadPatchBody) -> Result<Reply, ApiError> {
     check_own(&call, body.lease_token.as_deref()).await?;
+    let parent = body.parent.iter().flatten();
+    let others = parent.chain(body.blocked_by.iter().flatten()).chain(body.related_to.iter().flatten());
+    check_reach(&call, body.project_id.as_deref(), others).await?;
     if body.status.is_some() {
         return bead_status::change(call, body).await;
     }

@@ -1,5 +1,6 @@
 //! Request bodies: read with a limit, parsed as JSON, and told what is wrong with them by pointer.
 
+use crate::config;
 use crate::http::endpoint::Secrecy;
 use crate::http::problem::ApiError;
 use arbiter_core::refusal::FieldProblem;
@@ -9,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use warp::http::HeaderMap;
 use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use zeroize::Zeroizing;
@@ -17,25 +18,30 @@ use zeroize::Zeroizing;
 /// A body on its way in.
 pub type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;
 
-/// The largest body of a route whose body may hold a secret, in bytes.
-const SECRET_MAX: usize = 65_536;
-/// The longest silence within a body.
-const IDLE: Duration = Duration::from_secs(10);
-
 /// How much of a body is read, and what becomes of it afterwards.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     max: usize,
     secrecy: Secrecy,
     idle: Duration,
+    /// The longest time for all of it.
+    whole: Duration,
 }
 
 impl Limit {
-    /// `configured` is the largest body of most routes, in bytes.
-    pub fn new(configured: u64, secrecy: Secrecy) -> Self {
-        let configured = usize::try_from(configured).unwrap_or(usize::MAX);
-        let max = if secrecy == Secrecy::Secret { configured.min(SECRET_MAX) } else { configured };
-        Self { max, secrecy, idle: IDLE }
+    /// The configured limits of a route with such a body.
+    pub fn new(settings: &config::Http, secrecy: Secrecy) -> Self {
+        let most = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let max = match secrecy {
+            Secrecy::Plain => most(settings.max_body_bytes),
+            Secrecy::Secret => most(settings.max_body_bytes.min(settings.max_secret_body_bytes)),
+        };
+        Self {
+            max,
+            secrecy,
+            idle: Duration::from_millis(settings.body_idle_timeout_ms),
+            whole: Duration::from_millis(settings.request_timeout_ms),
+        }
     }
 
     fn exceeded(self) -> ApiError {
@@ -56,8 +62,10 @@ pub async fn read(
     // A buffer that grows leaves copies behind; that of a secret never does.
     let capacity = if limit.secrecy == Secrecy::Secret { limit.max } else { announced.unwrap_or(0) };
     let mut buffer = Zeroizing::new(Vec::with_capacity(capacity));
+    let begun = Instant::now();
     loop {
-        let next = tokio::time::timeout(limit.idle, stream.next()).await;
+        let wait = limit.idle.min(limit.whole.saturating_sub(begun.elapsed()));
+        let next = tokio::time::timeout(wait, stream.next()).await;
         match next.map_err(|_| ApiError::new("body-timeout", "the body did not arrive in time"))? {
             Some(Ok(piece)) if piece.len() > limit.max - buffer.len() => return Err(limit.exceeded()),
             Some(Ok(piece)) => buffer.extend_from_slice(&piece),

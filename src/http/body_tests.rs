@@ -77,6 +77,10 @@ fn a_body_calls_itself_json_or_is_refused() {
     assert!(check_content_type(&HeaderMap::new()).is_err());
 }
 
+fn limit(max_body_bytes: u64, secrecy: Secrecy) -> Limit {
+    Limit::new(&config::Http { max_body_bytes, ..config::Http::default() }, secrecy)
+}
+
 fn stream(pieces: &'static [&'static str]) -> BodyStream {
     Box::pin(futures_util::stream::iter(pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes())))))
 }
@@ -84,25 +88,29 @@ fn stream(pieces: &'static [&'static str]) -> BodyStream {
 #[tokio::test]
 async fn a_body_is_read_up_to_its_limit_however_it_arrives() {
     let none = HeaderMap::new();
-    let limit = Limit::new(6, Secrecy::Plain);
-    assert_eq!(read(stream(&["abc", "def"]), &none, limit).await.unwrap().as_slice(), b"abcdef");
-    let over = read(stream(&["abc", "defg"]), &none, limit).await.unwrap_err();
+    let six = limit(6, Secrecy::Plain);
+    assert_eq!(read(stream(&["abc", "def"]), &none, six).await.unwrap().as_slice(), b"abcdef");
+    let over = read(stream(&["abc", "defg"]), &none, six).await.unwrap_err();
     assert_eq!(over.status().as_u16(), 413);
     let announced = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("7"))]);
-    assert_eq!(read(stream(&[]), &announced, limit).await.unwrap_err().status().as_u16(), 413);
+    assert_eq!(read(stream(&[]), &announced, six).await.unwrap_err().status().as_u16(), 413);
 }
 
 #[tokio::test]
 async fn the_buffer_of_a_secret_never_moves() {
-    let limit = Limit::new(1_000_000, Secrecy::Secret);
-    let read = read(stream(&["abc", "def"]), &HeaderMap::new(), limit).await.unwrap();
-    assert_eq!(read.capacity(), SECRET_MAX);
+    let secret = limit(1_000_000, Secrecy::Secret);
+    let read = read(stream(&["abc", "def"]), &HeaderMap::new(), secret).await.unwrap();
+    assert_eq!(read.capacity(), 65_536);
 }
 
 #[tokio::test]
 async fn a_body_that_stops_arriving_is_given_up() {
-    let silent: BodyStream = Box::pin(futures_util::stream::pending());
-    let limit = Limit { idle: Duration::ZERO, ..Limit::new(6, Secrecy::Plain) };
-    let error = read(silent, &HeaderMap::new(), limit).await.unwrap_err();
-    assert_eq!(error.status().as_u16(), 408);
+    for slow in [
+        Limit { idle: Duration::ZERO, ..limit(6, Secrecy::Plain) },
+        Limit { whole: Duration::ZERO, ..limit(6, Secrecy::Plain) },
+    ] {
+        let silent: BodyStream = Box::pin(futures_util::stream::pending());
+        let error = read(silent, &HeaderMap::new(), slow).await.unwrap_err();
+        assert_eq!(error.status().as_u16(), 408);
+    }
 }

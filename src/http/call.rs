@@ -9,6 +9,7 @@ use crate::http::query::{Flag, Query};
 use crate::http::request_id::RequestId;
 use crate::http::router::Params;
 use arbiter_actors::{Caller, Cascade, Handles};
+use arbiter_core::event::Origin;
 use arbiter_core::time::Timestamp;
 use arbiter_core::token::Role;
 use arbiter_store::{KeptAnswer, PageRequest};
@@ -103,8 +104,10 @@ impl Call {
     /// # Errors
     /// 400 when `If-Match` is no revision.
     pub fn caller(&self) -> Result<Caller, ApiError> {
-        let name = self.identity.name.clone();
-        Ok(Caller { name, if_match: self.if_match()?, keep: self.keep.clone() })
+        let name = self.identity.name().to_owned();
+        let token_id = self.identity.token().map(|token| token.id.to_string());
+        let origin = Some(Origin { address: self.peer.address.to_string(), token_id });
+        Ok(Caller { name, if_match: self.if_match()?, origin, keep: self.keep.clone() })
     }
 
     /// Who asks, in the name that the body gives in `field`: only an administrator may speak for others.
@@ -114,7 +117,7 @@ impl Call {
     pub fn caller_named(&self, field: &str, name: Option<String>) -> Result<Caller, ApiError> {
         let mut caller = self.caller()?;
         if let Some(name) = name.filter(|name| *name != caller.name) {
-            if self.identity.role != Role::Admin {
+            if self.identity.role() != Role::Admin {
                 let own = &caller.name;
                 return Err(ApiError::forbidden(format!("{field} is {name:?}, but the token is {own:?}'s")));
             }

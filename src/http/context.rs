@@ -2,11 +2,14 @@
 
 use crate::config::{Loaded, Settings};
 use crate::http::bead_cache::BeadCache;
+use crate::http::cookie::{self, Transport};
 use crate::http::frames::FrameCache;
 use crate::http::idempotency::Running;
+use crate::http::limits::Shares;
 use crate::http::metrics::Metrics;
 use arbiter_actors::Handles;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -23,11 +26,14 @@ struct Inner {
     frames: FrameCache,
     beads: BeadCache,
     running: Running,
+    cookie_name: OnceLock<String>,
+    shares: Shares,
 }
 
 impl Context {
     /// A context of these handles and settings. Installs the recorder of metrics if nobody has.
     pub fn new(handles: Handles, loaded: Loaded) -> Self {
+        let shares = Shares::new(&loaded.settings.http);
         Self(Arc::new(Inner {
             handles,
             loaded,
@@ -37,6 +43,8 @@ impl Context {
             frames: FrameCache::default(),
             beads: BeadCache::default(),
             running: Running::default(),
+            cookie_name: OnceLock::new(),
+            shares,
         }))
     }
 
@@ -60,6 +68,22 @@ impl Context {
         self.0.started.elapsed()
     }
 
+    /// Whether connections are encrypted.
+    pub fn transport(&self) -> Transport {
+        Transport::Plain
+    }
+
+    /// The name of the cookie of a browser that signed in; empty before the server listens.
+    pub fn cookie_name(&self) -> &str {
+        self.0.cookie_name.get().map_or("", String::as_str)
+    }
+
+    /// Takes note of where the server listens.
+    pub(crate) fn listens_at(&self, address: SocketAddr) {
+        // It listens at one address for as long as it lives.
+        let _ = self.0.cookie_name.set(cookie::name(address, self.transport()));
+    }
+
     /// The signal to end.
     pub fn closing(&self) -> Closing {
         Closing(self.0.closing.subscribe())
@@ -73,6 +97,10 @@ impl Context {
     /// Begins the end: streams say so and end, connections take no further request.
     pub fn close(&self) {
         self.0.closing.send_replace(true);
+    }
+
+    pub(crate) fn shares(&self) -> &Shares {
+        &self.0.shares
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -1,6 +1,7 @@
 //! Decisions: questions to people, and their answers.
 
 use crate::http::access::Access;
+use crate::http::beads;
 use crate::http::endpoint::{QueryField, number, text, word as word_field};
 use crate::http::page::PAGE;
 use crate::http::vocabulary::{Vocabulary, maybe_time, time, word};
@@ -199,6 +200,7 @@ fn wait(timeout: Option<&str>, deadline: Option<Timestamp>) -> Result<Wait, ApiE
 async fn list(call: Call) -> Result<Reply, ApiError> {
     let filter = DecisionFilter {
         project_id: call.query.owned("project_id")?,
+        within: call.within(),
         status: call.query.word("status", Status::parse)?,
         bead_id: call.query.owned("bead_id")?,
         priority: call.query.parsed("priority")?,
@@ -208,6 +210,8 @@ async fn list(call: Call) -> Result<Reply, ApiError> {
 }
 
 async fn create(call: Call, body: NewDecisionBody) -> Result<Reply, ApiError> {
+    call.need_project(Some(&body.project_id))?;
+    check_bead(&call, body.bead_id.as_deref()).await?;
     let requester = call.caller_named("requester_id", body.requester_id)?.name;
     let new = NewDecision {
         id: body.id,
@@ -222,6 +226,13 @@ async fn create(call: Call, body: NewDecisionBody) -> Result<Reply, ApiError> {
     let decision = call.handles().decisions.create(&call.caller()?, new).await?;
     let (revision, view) = (decision.revision, DecisionView::from(decision));
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(revision))
+}
+
+/// A question about a bead holds the bead up, so an agent asks only about its own.
+async fn check_bead(call: &Call, bead: Option<&str>) -> Result<(), ApiError> {
+    let Some(bead) = bead.map(BeadId::known) else { return Ok(()) };
+    call.need_beads([&bead]).await?;
+    beads::check_holder(call, &bead).await
 }
 
 async fn show(call: Call) -> Result<Reply, ApiError> {

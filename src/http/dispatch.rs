@@ -2,10 +2,11 @@
 //! answer carries.
 
 use crate::http::access::Access;
-use crate::http::auth;
+use crate::http::auth::{self, Identity};
 use crate::http::body::{BodyStream, Limit};
 use crate::http::call::Call;
 use crate::http::context::Context;
+use crate::http::cors::{self, Origins};
 use crate::http::endpoint::{Endpoint, Patience};
 use crate::http::fields::Nothing;
 use crate::http::idempotency;
@@ -14,6 +15,7 @@ use crate::http::origin::{self, Hosts};
 use crate::http::peer::Peer;
 use crate::http::problem::ApiError;
 use crate::http::query::Query;
+use crate::http::reach;
 use crate::http::reply::Reply;
 use crate::http::request_id::{self, RequestId};
 use crate::http::router::{Found, Params, Router};
@@ -40,6 +42,7 @@ pub struct Edge {
     context: Context,
     router: Router,
     hosts: Hosts,
+    origins: Origins,
     /// Counts what is no route, so that a client cannot make up labels.
     unrouted: RouteMetrics,
 }
@@ -59,8 +62,10 @@ impl Edge {
     pub fn new(context: Context, endpoints: Vec<Endpoint>, listening: SocketAddr) -> Self {
         let endpoints: Vec<Arc<Endpoint>> = endpoints.into_iter().map(Arc::new).collect();
         let hosts = Hosts::new(listening, &context.settings().http.allowed_hosts);
+        context.listens_at(listening);
         let unrouted = RouteMetrics::new(Method::GET, "none");
-        Self { context, router: Router::new(&endpoints), hosts, unrouted }
+        let origins = Origins::new(&context.settings().http.cors_origins);
+        Self { context, router: Router::new(&endpoints), hosts, origins, unrouted }
     }
 
     /// The edge as a filter that answers everything.
@@ -86,6 +91,7 @@ impl Edge {
     async fn answer(&self, request: Request) -> Response {
         let started = Instant::now();
         let id = RequestId::of(&request.headers);
+        let asked_by = self.origins.allowed(&request.headers).cloned();
         let found = self.router.find(&request.method, &request.path);
         let (metrics, outcome) = match found {
             Found::Endpoint(endpoint, params) => {
@@ -96,7 +102,8 @@ impl Edge {
             Found::OtherMethods(others) => (&self.unrouted, self.other_method(&request, others)),
             Found::Nothing => (&self.unrouted, self.admit(&request).and_then(|()| Err(ApiError::no_route()))),
         };
-        let response = outcome.map_or_else(|error| render(error, &id), Reply::into_response);
+        let mut response = outcome.map_or_else(|error| render(error, &id), Reply::into_response);
+        self.origins.mark(asked_by.as_ref(), response.headers_mut());
         metrics.record(response.status(), started.elapsed());
         finish(response, id)
     }
@@ -104,7 +111,7 @@ impl Edge {
     /// What a request must be, whatever it asks for.
     fn admit(&self, request: &Request) -> Result<(), ApiError> {
         self.hosts.check(&request.headers)?;
-        origin::check_site(&request.method, &request.headers)
+        origin::check_site(&request.method, &request.headers, &self.origins)
     }
 
     fn other_method(&self, request: &Request, others: &[Arc<Endpoint>]) -> Result<Reply, ApiError> {
@@ -116,10 +123,23 @@ impl Edge {
         methods.push("OPTIONS");
         let methods = methods.join(", ");
         if request.method == Method::OPTIONS {
-            return Ok(Reply::no_content().with_header(ALLOW, &methods));
+            let mut reply = Reply::no_content().with_header(ALLOW, &methods);
+            if cors::is_preflight(&request.method, &request.headers)
+                && self.origins.allowed(&request.headers).is_some()
+            {
+                cors::allow(&methods, reply.headers_mut());
+            }
+            return Ok(reply);
         }
         let detail = format!("{} is not one of {methods}", request.method);
         Err(ApiError::new("method-not-allowed", detail).allowing(methods))
+    }
+
+    /// Who sends a request. It counts for its token; without a valid one, for its address.
+    fn identify(&self, endpoint: &Endpoint, request: &Request) -> Result<Identity, ApiError> {
+        let identity = auth::identify(&self.context, &request.headers, &request.peer, endpoint.access);
+        self.context.shares().request(identity.as_ref().ok(), &request.peer)?;
+        identity
     }
 
     async fn serve(
@@ -131,15 +151,16 @@ impl Edge {
     ) -> Result<Reply, ApiError> {
         self.admit(&request)?;
         let settings = &self.context.settings().http;
+        let identity = self.identify(endpoint, &request)?;
         let mut call = Call {
-            identity: auth::identify(&self.context, &request.headers, endpoint.access)?,
+            identity,
             query: Query::parse(&request.query, &endpoint.query)?,
             context: self.context.clone(),
             headers: request.headers,
             peer: request.peer,
             path: request.path,
             body: Some(request.body),
-            limit: Limit::new(settings.max_body_bytes, endpoint.secrecy),
+            limit: Limit::new(settings, endpoint.secrecy),
             params,
             request_id,
             read: None,
@@ -149,6 +170,7 @@ impl Edge {
             return Err(ApiError::new("shutting-down", "the server is shutting down"));
         }
         let answered = async {
+            reach::check(&call, &endpoint.method, endpoint.path).await?;
             if endpoint.body.is_none() && !matches!(endpoint.method, Method::GET) {
                 call.json_or_default::<Nothing>().await?;
             }

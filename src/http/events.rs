@@ -3,7 +3,7 @@
 use crate::http::endpoint::{QueryField, number, text};
 use crate::http::frames;
 use crate::http::page::PAGE;
-use crate::http::stream;
+use crate::http::stream::{self, Listener};
 use crate::http::vocabulary::{time, word};
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_core::event::{Event, EventFilter, TypePattern};
@@ -32,6 +32,15 @@ const PROJECT: &[QueryField] = &[text("project_id", "Only those of this project"
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// Where a request came from.
+#[derive(Debug, Serialize, JsonSchema)]
+struct OriginView<'a> {
+    /// The address of the client.
+    address: &'a str,
+    /// The token it came with.
+    token_id: Option<&'a str>,
+}
+
 /// An event.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct EventView<'a> {
@@ -52,6 +61,8 @@ pub struct EventView<'a> {
     subject: &'a str,
     /// Who did it.
     actor: &'a str,
+    /// Where the request came from; null for what the server did by itself.
+    origin: Option<OriginView<'a>>,
     /// What happened, shaped by the type.
     data: &'a Value,
     /// Its number in the log; without gaps.
@@ -68,6 +79,10 @@ impl<'a> From<&'a Event> for EventView<'a> {
             project_id: event.project_id.as_deref(),
             subject: &event.subject,
             actor: &event.actor,
+            origin: event
+                .origin
+                .as_ref()
+                .map(|origin| OriginView { address: &origin.address, token_id: origin.token_id.as_deref() }),
             data: &event.data,
             seq: event.seq,
         }
@@ -136,7 +151,7 @@ fn filter(call: &Call) -> Result<EventFilter, ApiError> {
         types.extend(patterns.map_err(|error| ApiError::query(error.to_string()))?);
     }
     let subject = call.query.owned("subject")?;
-    Ok(EventFilter { project_id: call.query.owned("project_id")?, types, subject })
+    Ok(EventFilter { project_id: call.query.owned("project_id")?, within: call.within(), types, subject })
 }
 
 async fn list(call: Call) -> Result<Reply, ApiError> {
@@ -196,6 +211,11 @@ async fn open(call: Call) -> Result<Reply, ApiError> {
     let Some(guard) = call.context.metrics().stream(max) else {
         return Err(ApiError::new("too-many-streams", format!("{max} event streams are open already")));
     };
+    let Some(share) = call.context.shares().stream(&call.identity, &call.peer) else {
+        let most = call.context.settings().http.streams_per_token;
+        let detail = format!("{most} event streams of this token are open already");
+        return Err(ApiError::new("too-many-streams", detail));
+    };
     let bus = &call.handles().bus;
     let subscription = bus.subscribe(filter, resumed_from).await?;
     // Whoever begins anew hears everything behind this number; whoever resumes only wants to know it.
@@ -203,14 +223,15 @@ async fn open(call: Call) -> Result<Reply, ApiError> {
         None => subscription.position(),
         Some(_) => bus.last_seq(),
     };
+    let listener = Listener { admission: call.identity.admission().cloned(), _guards: (guard, share) };
     let first = frames::connected(last_seq, resumed_from);
-    let frames = stream::frames(&call.context, subscription, first, guard);
+    let frames = stream::frames(&call.context, subscription, first, listener);
     Ok(Reply::stream("text/event-stream", frames).with_header(UNBUFFERED, "no"))
 }
 
 async fn stats(call: Call) -> Result<Reply, ApiError> {
     let store = &call.handles().store;
-    let counts = store.event_counts(call.query.owned("project_id")?).await?;
+    let counts = store.event_counts(call.query.owned("project_id")?, call.within()).await?;
     let (first_seq, last_seq) = store.event_bounds().await?;
     let by_type: BTreeMap<String, u64> = counts.into_iter().map(|count| (count.kind, count.count)).collect();
     Reply::json(&StatsView { total: by_type.values().sum(), by_type, first_seq, last_seq })

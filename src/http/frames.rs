@@ -7,6 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 /// A comment that says that the stream is alive.
 pub const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+/// Why streams end when the server does.
+pub const SHUTTING_DOWN: &str = "the server is shutting down";
+/// Why a stream ends whose token, session or certificate is good no more.
+pub const TOKEN_ENDED: &str = "the token was revoked, signed out or has expired";
 /// Frames that are kept; a power of two, about the size of the broker's buffer.
 const SLOTS: u64 = 1024;
 
@@ -32,8 +36,8 @@ pub fn gap(from: u64, to: u64, available_from: u64) -> Bytes {
 }
 
 /// The last frame of a stream that the server ends.
-pub fn closing() -> Bytes {
-    control("stream.closing", &json!({"reason": "the server is shutting down"}))
+pub fn closing(reason: &str) -> Bytes {
+    control("stream.closing", &json!({"reason": reason}))
 }
 
 /// The newest frames.
@@ -73,6 +77,7 @@ mod tests {
             project_id: Some("p".into()),
             subject: "bd-1".into(),
             actor: "ann".into(),
+            origin: None,
             data: json!({"title": "a\nb\r"}),
             seq,
         }
@@ -92,7 +97,7 @@ mod tests {
 
     #[test]
     fn control_frames_have_no_id_and_always_data() {
-        for frame in [connected(9, None), connected(9, Some(3)), gap(4, 6, 7), closing()] {
+        for frame in [connected(9, None), connected(9, Some(3)), gap(4, 6, 7), closing(SHUTTING_DOWN)] {
             let text = String::from_utf8(frame.to_vec()).unwrap();
             assert!(
                 text.starts_with("event: ") && text.contains("\ndata: {") && text.ends_with("}\n\n"),

@@ -103,7 +103,7 @@ fn key_of(endpoint: &Endpoint, call: &Call) -> Result<Option<IdempotencyKey>, Ap
     }
     match value.to_str() {
         Ok(text) if (1..=MAX_KEY).contains(&text.len()) => Ok(Some(IdempotencyKey {
-            token_id: call.identity.token_id.clone().unwrap_or_default(),
+            token_id: call.identity.token().map_or_else(String::new, |token| token.id.to_string()),
             route: format!("POST {}", call.path),
             key: text.to_owned(),
         })),

@@ -21,6 +21,10 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Public)
             .summary("This document")
             .answers::<Value>(200),
+        Endpoint::get("/api/openapi.yaml", show_yaml)
+            .access(Access::Public)
+            .summary("This document as YAML")
+            .answers_plainly(200),
     ]
 }
 
@@ -28,6 +32,18 @@ async fn show(_: Call) -> Result<Reply, ApiError> {
     static DOCUMENT: OnceLock<bytes::Bytes> = OnceLock::new();
     let text = DOCUMENT.get_or_init(|| document().to_string().into());
     Ok(Reply::rendered_json(text.clone()))
+}
+
+async fn show_yaml(_: Call) -> Result<Reply, ApiError> {
+    static DOCUMENT: OnceLock<bytes::Bytes> = OnceLock::new();
+    let text = DOCUMENT.get_or_init(|| openapi_yaml().into());
+    Ok(Reply::text("application/yaml", text.clone()))
+}
+
+/// The document of all endpoints as YAML.
+pub fn openapi_yaml() -> String {
+    // Maps, lists, texts and numbers always serialize.
+    serde_saphyr::to_string(&document()).unwrap_or_default()
 }
 
 /// The document of all endpoints.

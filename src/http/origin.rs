@@ -1,6 +1,7 @@
 //! Against the browser on the same machine: requests name our host, and change something only from our
 //! own pages.
 
+use crate::http::cors::Origins;
 use crate::http::problem::ApiError;
 use std::net::SocketAddr;
 use warp::http::header::{HOST, HeaderName, ORIGIN};
@@ -55,12 +56,13 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Refuses a change that a browser asks for from another site's page. Programs send neither header.
+/// Refuses a change that a browser asks for from another site's page, unless its origin is one of ours.
+/// Programs send neither header.
 ///
 /// # Errors
 /// 403.
-pub fn check_site(method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
-    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+pub fn check_site(method: &Method, headers: &HeaderMap, origins: &Origins) -> Result<(), ApiError> {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) || origins.allowed(headers).is_some() {
         return Ok(());
     }
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
@@ -110,7 +112,10 @@ mod tests {
 
     #[test]
     fn a_page_of_another_site_can_change_nothing() {
-        let post = |pairs: &[(HeaderName, &'static str)]| check_site(&Method::POST, &headers(pairs)).is_ok();
+        let origins = Origins::new(&["https://board.example".into()]);
+        let post = |pairs: &[(HeaderName, &'static str)]| {
+            check_site(&Method::POST, &headers(pairs), &origins).is_ok()
+        };
         assert!(post(&[]));
         assert!(post(&[(FETCH_SITE, "same-origin"), (ORIGIN, "http://localhost:1"), (HOST, "localhost:1")]));
         assert!(post(&[(ORIGIN, "http://localhost:1"), (HOST, "localhost:1")]));
@@ -118,6 +123,8 @@ mod tests {
         assert!(!post(&[(FETCH_SITE, "same-site")]));
         assert!(!post(&[(ORIGIN, "http://localhost:2"), (HOST, "localhost:1")]));
         assert!(!post(&[(ORIGIN, "null"), (HOST, "localhost:1")]));
-        assert!(check_site(&Method::GET, &headers(&[(FETCH_SITE, "cross-site")])).is_ok());
+        assert!(post(&[(FETCH_SITE, "cross-site"), (ORIGIN, "https://board.example")]));
+        assert!(!post(&[(FETCH_SITE, "cross-site"), (ORIGIN, "https://evil.example")]));
+        assert!(check_site(&Method::GET, &headers(&[(FETCH_SITE, "cross-site")]), &origins).is_ok());
     }
 }

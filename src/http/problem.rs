@@ -3,8 +3,12 @@
 use arbiter_core::refusal::{FieldProblem, Refusal};
 use schemars::JsonSchema;
 use serde::Serialize;
-use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use warp::http::{HeaderMap, StatusCode};
+
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 /// A kind of problem.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +73,7 @@ problems! {
     "idempotency-mismatch" 422 "Another request": "The Idempotency-Key was used for a request with another body."
     "vault-locked" 423 "Vault locked": "It needs a key and the vault is locked: POST /api/v1/vault/unlock."
     "throttled" 429 "Too many attempts": "Wait for as long as Retry-After says."
+    "rate-limited" 429 "Too many requests": "The token, or the address, asks too often; Retry-After says when to go on."
     "internal" 500 "Internal error": "A fault of the server; its log knows the request by its id."
     "actor-crashed" 500 "Actor crashed": "A part of the server failed on this request and was started again."
     "provider-failed" 502 "Provider failed": "The provider could not be asked, or its answer was of no use."
@@ -91,6 +96,8 @@ struct Inner {
     errors: Vec<FieldProblem>,
     retry_after_sec: Option<u64>,
     allow: Option<String>,
+    /// Requests that may come at once.
+    burst: Option<u32>,
 }
 
 /// A problem document.
@@ -133,7 +140,8 @@ impl ApiError {
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
         let kind = kind(code);
         let retry_after_sec = matches!(kind.status, 429 | 503).then_some(1);
-        let inner = Inner { kind, detail: detail.into(), errors: vec![], retry_after_sec, allow: None };
+        let inner =
+            Inner { kind, detail: detail.into(), errors: vec![], retry_after_sec, allow: None, burst: None };
         Self(Box::new(inner))
     }
 
@@ -187,6 +195,13 @@ impl ApiError {
         self
     }
 
+    /// With the number of requests that may come at once.
+    #[must_use]
+    pub fn limited(mut self, burst: u32) -> Self {
+        self.0.burst = Some(burst);
+        self
+    }
+
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.0.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -215,6 +230,11 @@ impl ApiError {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = inner.retry_after_sec {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(burst) = inner.burst {
+            headers.insert(LIMIT, HeaderValue::from(burst));
+            headers.insert(REMAINING, HeaderValue::from(0));
+            headers.insert(RESET, HeaderValue::from(inner.retry_after_sec.unwrap_or(1)));
         }
         if let Some(allow) = inner.allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
             headers.insert(ALLOW, allow);

@@ -12,7 +12,7 @@ use arbiter_core::decision;
 use arbiter_core::ids::ProjectId;
 use arbiter_core::project::{Project, Status};
 use arbiter_core::project_change::{NewProject, ProjectPatch};
-use arbiter_store::{BeadFilter, DecisionFilter, PageRequest};
+use arbiter_store::{AgentFilter, BeadFilter, DecisionFilter, PageRequest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -137,7 +137,7 @@ fn answer(project: Project) -> Result<Reply, ApiError> {
 
 async fn list(call: Call) -> Result<Reply, ApiError> {
     let status = call.query.word("status", Status::parse)?;
-    let page = call.handles().store.projects(status, call.page()?).await?;
+    let page = call.handles().store.projects(status, call.within(), call.page()?).await?;
     Reply::page::<_, ProjectView>(&call, page)
 }
 
@@ -217,7 +217,8 @@ async fn state(call: Call) -> Result<Reply, ApiError> {
         ..DecisionFilter::default()
     };
     let beads = store.bead_counts(name.clone()).await?.into_iter().collect();
-    let agents = store.agents(Some(name), None, PageRequest { limit: 1000, cursor: None }).await?;
+    let own = AgentFilter { project_id: Some(name), ..AgentFilter::default() };
+    let agents = store.agents(own, PageRequest { limit: 1000, cursor: None }).await?;
     let ready = store.beads(ready, one()).await?.total;
     let pending = store.decisions(pending, one()).await?.total;
     Reply::json(&StateView::new(project, beads, agents.items, ready, pending))

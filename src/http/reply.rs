@@ -146,6 +146,11 @@ impl Reply {
         self.response.headers()
     }
 
+    /// The headers, to be added to.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.response.headers_mut()
+    }
+
     /// The answer as the filter gives it.
     pub fn into_response(self) -> Response {
         self.response

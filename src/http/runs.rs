@@ -127,6 +127,7 @@ async fn list(call: Call) -> Result<Reply, ApiError> {
         bead_id: call.query.owned("bead_id")?,
         agent_id: call.query.owned("agent_id")?,
         project_id: call.query.owned("project_id")?,
+        within: call.within(),
         status: call.query.word("status", Status::parse)?,
     };
     let page = call.handles().store.runs(filter, call.page()?).await?;

@@ -25,10 +25,6 @@ use warp::http::header::{HOST, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use warp::http::{HeaderMap, Request};
 use warp::reply::Response;
 
-/// The largest request head, in bytes.
-const MAX_HEADER_BYTES: usize = 16_384;
-/// The most headers of a request.
-const MAX_HEADERS: usize = 64;
 /// The most bytes that wait to be written to, or were read from, one connection.
 const MAX_BUFFER: usize = 65_536;
 /// The pause after a connection could not be accepted, which is usually for want of file descriptors.
@@ -60,6 +56,10 @@ impl From<TcpListener> for Door {
 pub struct Limits {
     /// The longest time a client may take for a TLS handshake, and again for a request's head.
     pub header_read: Duration,
+    /// The largest request head, in bytes.
+    pub header_bytes: usize,
+    /// The most headers of a request.
+    pub headers: usize,
     /// The most connections at one time.
     pub connections: usize,
     /// The time after which a peer that takes nothing is given up.
@@ -72,6 +72,8 @@ impl From<&config::Http> for Limits {
     fn from(settings: &config::Http) -> Self {
         Self {
             header_read: Duration::from_millis(settings.header_read_timeout_ms),
+            header_bytes: settings.max_header_bytes,
+            headers: settings.max_headers,
             connections: settings.max_connections,
             stall: Duration::from_millis(settings.stream_stall_ms),
             drain: DRAIN,
@@ -132,11 +134,12 @@ pub async fn run<S>(
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
-                    let Some(guard) = context.metrics().connection(limits.connections) else {
+                    let peer = Peer::at(from.ip());
+                    let guard = context.metrics().connection(limits.connections);
+                    let Some(guard) = guard.zip(context.shares().connection(&peer)) else {
                         metrics::counter!("arbiter_http_connections_refused_total").increment(1);
                         continue;
                     };
-                    let peer = Peer::at(from.ip());
                     let served = connection(context.clone(), stream, tls.clone(), peer, service.clone(), limits);
                     connections.spawn(async move {
                         served.await;
@@ -149,7 +152,10 @@ pub async fn run<S>(
                 }
             },
             Some(ended) = connections.join_next() => report(ended),
-            _ = upkeep.tick() => context.metrics().upkeep(),
+            _ = upkeep.tick() => {
+                context.metrics().upkeep();
+                context.shares().upkeep();
+            }
         }
     }
     drop(listener);
@@ -238,8 +244,8 @@ async fn exchange<S>(
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read)
-        .max_headers(MAX_HEADERS)
-        .max_header_size(MAX_HEADER_BYTES)
+        .max_headers(limits.headers)
+        .max_header_size(limits.header_bytes)
         .max_buf_size(MAX_BUFFER);
     let service = service.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());

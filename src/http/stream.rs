@@ -2,10 +2,12 @@
 
 use crate::http::context::{Closing, Context};
 use crate::http::frames::{self, KEEP_ALIVE};
+use crate::http::limits::{Payer, Share};
 use crate::http::metrics::StreamGuard;
-use arbiter_actors::{Delivery, Subscription};
+use arbiter_actors::{Admission, Delivery, Subscription};
 use bytes::{Bytes, BytesMut};
-use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, Stream};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -19,8 +21,18 @@ struct Subscriber {
     closing: Closing,
     keep_alive: Duration,
     stage: Stage,
+    /// Ends when its token does.
+    ended: BoxFuture<'static, ()>,
     /// Counts the stream for as long as it lives.
-    _guard: StreamGuard,
+    _guards: (StreamGuard, Share<Payer>),
+}
+
+/// Who listens.
+pub struct Listener {
+    /// What it showed; nothing on a server that asks for nothing.
+    pub admission: Option<Admission>,
+    /// Count the stream for as long as it lives.
+    pub _guards: (StreamGuard, Share<Payer>),
 }
 
 /// Where a stream stands.
@@ -38,15 +50,23 @@ pub fn frames(
     context: &Context,
     subscription: Subscription,
     first: Bytes,
-    guard: StreamGuard,
+    listener: Listener,
 ) -> impl Stream<Item = Bytes> + Send + use<> {
+    let tokens = context.handles().tokens.clone();
+    let ended = async move {
+        match listener.admission {
+            Some(admission) => tokens.until_ended(&admission).await,
+            None => std::future::pending().await,
+        }
+    };
     let subscriber = Subscriber {
         subscription,
         closing: context.closing(),
         keep_alive: Duration::from_millis(context.settings().http.stream_keep_alive_ms),
         context: context.clone(),
         stage: Stage::Opening(first),
-        _guard: guard,
+        ended: ended.boxed(),
+        _guards: listener._guards,
     };
     futures_util::stream::unfold(subscriber, |mut subscriber| async move {
         let piece = subscriber.next().await?;
@@ -63,7 +83,8 @@ impl Subscriber {
         }
         tokio::select! {
             biased;
-            () = self.closing.begun() => Some(self.end()),
+            () = self.closing.begun() => Some(self.end(frames::SHUTTING_DOWN)),
+            () = &mut self.ended => Some(self.end(frames::TOKEN_ENDED)),
             delivery = self.subscription.next() => Some(self.deliver(delivery)),
             () = sleep(self.keep_alive) => Some(KEEP_ALIVE),
         }
@@ -88,12 +109,12 @@ impl Subscriber {
         match delivery {
             Delivery::Event(event) => self.context.frames().of(event),
             Delivery::Gap { from, to, available_from } => frames::gap(*from, *to, *available_from),
-            Delivery::Closed => self.end(),
+            Delivery::Closed => self.end(frames::SHUTTING_DOWN),
         }
     }
 
-    fn end(&mut self) -> Bytes {
+    fn end(&mut self, reason: &str) -> Bytes {
         self.stage = Stage::Ended;
-        frames::closing()
+        frames::closing(reason)
     }
 }

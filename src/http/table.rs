@@ -2,8 +2,9 @@
 
 use crate::http::endpoint::Endpoint;
 use crate::http::{
-    agents, bead_actions, bead_views, beads, comments, config, decisions, events, health, keys, openapi,
-    projects, provider_views, providers, root, runs, scrape, system, tokens, vault, work_graph,
+    agents, bead_actions, bead_views, beads, comments, config, decisions, events, health, keys, log_messages,
+    openapi, projects, provider_views, providers, root, runs, scrape, session, system, tokens, vault,
+    work_graph,
 };
 
 /// Every endpoint of the server.
@@ -26,7 +27,9 @@ pub fn endpoints() -> Vec<Endpoint> {
         decisions::endpoints(),
         runs::endpoints(),
         events::endpoints(),
+        log_messages::endpoints(),
         tokens::endpoints(),
+        session::endpoints(),
         config::endpoints(),
         openapi::endpoints(),
         scrape::endpoints(),
@@ -69,7 +72,8 @@ mod tests {
             let (method, path) = (&endpoint.method, endpoint.path);
             let reads = *method == Method::GET;
             let secret = below(path, &["tokens", "config"]) || !reads && below(path, &["vault", "keys"]);
-            let public = matches!(path, "/" | "/api/openapi.json") || below(path, &["health"]);
+            let public = matches!(path, "/" | "/api/openapi.json" | "/api/openapi.yaml" | "/api/v1/session")
+                || below(path, &["health"]);
             let expected = match endpoint.access {
                 Access::Admin => secret,
                 Access::Public => public,

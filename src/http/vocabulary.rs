@@ -1,7 +1,7 @@
 //! Schemas of the core's words and times, which know nothing of schemas themselves.
 
 use arbiter_core::event_type::EventType;
-use arbiter_core::token::Role;
+use arbiter_core::token::{Proof, Role};
 use arbiter_core::{agent, bead, decision, project, provider, run, vault};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
@@ -40,6 +40,7 @@ vocabulary!(
     run::Status,
     vault::Status,
     EventType,
+    Proof,
     Role,
 );
 

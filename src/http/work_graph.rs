@@ -10,7 +10,7 @@ use arbiter_core::time::Timestamp;
 use arbiter_store::{BeadFilter, PageRequest};
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const QUERY: &[QueryField] = &[
     text("project_id", "Only the beads of this project"),
@@ -76,7 +76,7 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
     {
         return Err(ApiError::not_found("project", id));
     }
-    let filter = BeadFilter { project_id: project.clone(), ..BeadFilter::default() };
+    let filter = BeadFilter { project_id: project.clone(), within: call.within(), ..BeadFilter::default() };
     let (mut beads, mut cursor, now) = (Vec::new(), None, call.now());
     loop {
         let page = store.beads(filter.clone(), PageRequest { limit: CHUNK, cursor }).await?;
@@ -86,7 +86,11 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
             break;
         }
     }
-    let edges = store.edges(project).await?.into_iter().map(EdgeView::from).collect();
+    let mut edges: Vec<EdgeView> = store.edges(project).await?.into_iter().map(EdgeView::from).collect();
+    if call.within().is_some() {
+        let shown: BTreeSet<&str> = beads.iter().map(|bead| bead.id.as_str()).collect();
+        edges.retain(|edge| shown.contains(edge.to.as_str()));
+    }
     let graph = GraphView::new(beads, edges);
     match call.query.text("format")? {
         Some("dot") => Ok(Reply::text(PLAIN, dot(&graph))),

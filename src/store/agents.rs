@@ -75,16 +75,30 @@ impl Table for Agent {
     }
 }
 
+/// Which agents are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentFilter {
+    /// Only this project's.
+    pub project_id: Option<String>,
+    /// Only those of these projects, and those that work for every project.
+    pub within: Option<Vec<String>>,
+    /// Only in this state.
+    pub status: Option<Status>,
+}
+
 /// A page of agents by age.
 pub(crate) fn list(
     connection: &Connection,
-    project: Option<&str>,
-    status: Option<Status>,
+    filter: &AgentFilter,
     request: &PageRequest,
 ) -> Result<Page<Agent>, StoreError> {
+    let everywhere = |list: &Vec<String>| list.iter().cloned().chain([String::new()]).collect();
+    let within: Option<Vec<String>> = filter.within.as_ref().map(everywhere);
     let mut conditions = Conditions::default();
-    conditions.equal("project_id", project);
-    conditions.equal("status", status.map(Status::as_str));
+    conditions.equal("project_id", filter.project_id.as_deref());
+    // What has no project works for all of them.
+    conditions.within("coalesce(project_id, '')", within.as_deref());
+    conditions.equal("status", filter.status.map(Status::as_str));
     let columns = table::columns::<Agent>("");
     let listing = Listing { from: "agents", columns: &columns, order: &["created_at", "id"] };
     page::read(connection, &listing, conditions, request, Agent::read)

@@ -57,14 +57,18 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         Change::Active { agent_id, at } => agents::active(connection, agent_id, *at),
         Change::PutToken(token) => tokens::put(connection, token),
         Change::RevokeToken(id) => tokens::revoke(connection, id),
+        Change::TokenUsed { id, at } => tokens::used(connection, id, *at),
+        Change::BeginSession { session, most } => tokens::begin_session(connection, session, *most),
+        Change::EndSession(digest) => tokens::end_session(connection, digest),
         Change::Operation(parked) => operation::put(connection, parked.as_deref(), unit.at),
         Change::KeepAnswer(kept) => idempotency::put(connection, kept),
         Change::CompleteAnswer(kept) => idempotency::complete(connection, kept),
         Change::PruneEvents { first_kept } => checkpoints::cut(connection, *first_kept, unit.at),
-        Change::PruneHistory { heartbeats_before, answers_before, runs_before } => {
+        Change::PruneHistory { heartbeats_before, answers_before, runs_before, sessions_before } => {
             heartbeats::prune(connection, *heartbeats_before)?;
             idempotency::prune(connection, *answers_before)?;
-            runs::prune(connection, *runs_before)
+            runs::prune(connection, *runs_before)?;
+            tokens::prune_sessions(connection, *sessions_before)
         }
     }
 }

@@ -144,6 +144,8 @@ pub enum BeadSort {
 pub struct BeadFilter {
     /// Only this project's.
     pub project_id: Option<String>,
+    /// Only those of these projects.
+    pub within: Option<Vec<String>>,
     /// Only in this state.
     pub status: Option<Status>,
     /// Only of this type.
@@ -259,6 +261,7 @@ fn conditions(filter: &BeadFilter) -> Conditions {
         conditions.add(due::NOT_DEFERRED, at.to_string());
     }
     conditions.equal("b.project_id", filter.project_id.as_deref());
+    conditions.within("b.project_id", filter.within.as_deref());
     conditions.equal("b.status", filter.status.map(Status::as_str));
     conditions.equal("b.type", filter.bead_type.as_deref());
     conditions.equal("b.assigned_to", filter.assigned_to.as_deref());

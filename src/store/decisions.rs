@@ -86,6 +86,8 @@ impl Table for Decision {
 pub struct DecisionFilter {
     /// Only this project's.
     pub project_id: Option<String>,
+    /// Only those of these projects.
+    pub within: Option<Vec<String>>,
     /// Only in this state.
     pub status: Option<Status>,
     /// Only about this bead.
@@ -102,6 +104,7 @@ pub(crate) fn list(
 ) -> Result<Page<Decision>, StoreError> {
     let mut conditions = Conditions::default();
     conditions.equal("project_id", filter.project_id.as_deref());
+    conditions.within("project_id", filter.within.as_deref());
     conditions.equal("status", filter.status.map(Status::as_str));
     conditions.equal("bead_id", filter.bead_id.as_deref());
     if let Some(priority) = filter.priority {

@@ -2,12 +2,12 @@
 
 use crate::error::StoreError;
 use crate::table::{get_json, get_time, integer, parse};
-use arbiter_core::event::{Event, EventFilter, TypePattern};
+use arbiter_core::event::{Event, EventFilter, Origin, TypePattern};
 use arbiter_core::event_type::EventType;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-const COLUMNS: &str = "seq, id, type, timestamp, source, project_id, subject, actor, data";
+const COLUMNS: &str = "seq, id, type, timestamp, source, project_id, subject, actor, data, address, token_id";
 
 pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Event> {
     Ok(Event {
@@ -20,7 +20,19 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Event> {
         subject: row.get(6)?,
         actor: row.get(7)?,
         data: get_json(row, 8)?,
+        origin: origin(row)?,
     })
+}
+
+fn origin(row: &Row<'_>) -> rusqlite::Result<Option<Origin>> {
+    match (row.get(9)?, row.get(10)?) {
+        (Some(address), token_id) => Ok(Some(Origin { address, token_id })),
+        (None, None) => Ok(None),
+        // The hash covers a token only beside an address, so such a row is none of ours.
+        (None, Some::<String>(_)) => {
+            Err(rusqlite::Error::InvalidColumnType(9, "address".to_owned(), rusqlite::types::Type::Null))
+        }
+    }
 }
 
 /// Stores an event at its place in the chain.
@@ -33,8 +45,9 @@ pub(crate) fn append(
 ) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "INSERT INTO events (seq, id, type, timestamp, source, project_id, subject, actor, data, prev_hash, hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT INTO events (seq, id, type, timestamp, source, project_id, subject, actor, data, prev_hash, hash,
+                                 address, token_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             integer(event.seq),
@@ -48,6 +61,8 @@ pub(crate) fn append(
             data_text,
             previous,
             hash,
+            event.origin.as_ref().map(|origin| &origin.address),
+            event.origin.as_ref().and_then(|origin| origin.token_id.as_ref()),
         ])?;
     Ok(())
 }
@@ -100,6 +115,10 @@ pub(crate) fn range(connection: &Connection, range: &EventRange) -> Result<Event
     if let Some(project) = &range.filter.project_id {
         add("project_id = ?", Value::Text(project.clone()));
     }
+    if let Some(within) = &range.filter.within {
+        let list = serde_json::json!(within).to_string();
+        add("project_id IN (SELECT value FROM json_each(?))", Value::Text(list));
+    }
     if let Some(subject) = &range.filter.subject {
         add("subject = ?", Value::Text(subject.clone()));
     }
@@ -151,12 +170,18 @@ pub(crate) fn first_seq(connection: &Connection) -> Result<u64, StoreError> {
 }
 
 /// How many events of each type there are.
-pub(crate) fn counts(connection: &Connection, project: Option<&str>) -> Result<Vec<TypeCount>, StoreError> {
+pub(crate) fn counts(
+    connection: &Connection,
+    project: Option<&str>,
+    within: Option<&[String]>,
+) -> Result<Vec<TypeCount>, StoreError> {
+    let within = within.map(|list| serde_json::json!(list).to_string());
     let mut statement = connection.prepare_cached(
-        "SELECT type, count(*) FROM events WHERE ?1 IS NULL OR project_id = ?1 GROUP BY type ORDER BY type",
+        "SELECT type, count(*) FROM events WHERE (?1 IS NULL OR project_id = ?1)
+         AND (?2 IS NULL OR project_id IN (SELECT value FROM json_each(?2))) GROUP BY type ORDER BY type",
     )?;
-    let rows =
-        statement.query_map([project], |row| Ok(TypeCount { kind: row.get(0)?, count: row.get(1)? }))?;
+    let rows = statement
+        .query_map(params![project, within], |row| Ok(TypeCount { kind: row.get(0)?, count: row.get(1)? }))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

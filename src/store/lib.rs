@@ -36,6 +36,7 @@ mod verify;
 mod wal;
 mod writer;
 
+pub use agents::AgentFilter;
 pub use beads::{BeadDetail, BeadFilter, BeadSort, Links};
 pub use comments::Comment;
 pub use decisions::DecisionFilter;

@@ -61,6 +61,14 @@ impl Conditions {
         }
     }
 
+    /// Adds `column` being one of a list when there is a list.
+    pub(crate) fn within(&mut self, column: &str, values: Option<&[String]>) {
+        if let Some(values) = values {
+            let list = serde_json::json!(values).to_string();
+            self.add(&format!("{column} IN (SELECT value FROM json_each(?))"), list);
+        }
+    }
+
     fn clause(&self) -> String {
         if self.texts.is_empty() { "1".to_owned() } else { self.texts.join(" AND ") }
     }

@@ -69,10 +69,12 @@ impl Table for Project {
 pub(crate) fn list(
     connection: &Connection,
     status: Option<Status>,
+    within: Option<&[String]>,
     request: &PageRequest,
 ) -> Result<Page<Project>, StoreError> {
     let mut conditions = Conditions::default();
     conditions.equal("status", status.map(Status::as_str));
+    conditions.within("id", within);
     let columns = table::columns::<Project>("");
     let listing = Listing { from: "projects", columns: &columns, order: &["created_at", "id"] };
     page::read(connection, &listing, conditions, request, Project::read)

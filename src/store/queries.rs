@@ -1,5 +1,6 @@
 //! What may be read: one method for each question.
 
+use crate::agents::AgentFilter;
 use crate::beads::{BeadDetail, BeadFilter};
 use crate::comments::{Comment, On};
 use crate::decisions::DecisionFilter;
@@ -16,7 +17,7 @@ use crate::{
     agents, beads, comments, decisions, dependencies, due, events, heartbeats, idempotency, leases, operation,
 };
 use crate::{projects, providers, runs, table, tokens, verify};
-use arbiter_core::agent::{self, Agent};
+use arbiter_core::agent::Agent;
 use arbiter_core::bead::{Bead, Facts};
 use arbiter_core::bead_change::Edge;
 use arbiter_core::decision::Decision;
@@ -27,7 +28,7 @@ use arbiter_core::project::{self, Project};
 use arbiter_core::provider::Provider;
 use arbiter_core::run::Run;
 use arbiter_core::time::Timestamp;
-use arbiter_core::token::Token;
+use arbiter_core::token::{Session, Token};
 use rusqlite::Connection;
 
 /// How many of everything there are.
@@ -95,8 +96,7 @@ questions! {
     /// An agent.
     agent(id: String) -> Option<Agent> = |c| table::get(c, &id);
     /// A page of agents.
-    agents(project: Option<String>, status: Option<agent::Status>, page: PageRequest) -> Page<Agent> =
-        |c| agents::list(c, project.as_deref(), status, &page);
+    agents(filter: AgentFilter, page: PageRequest) -> Page<Agent> = |c| agents::list(c, &filter, &page);
     /// All agents that are started, or failed.
     employed_agents() -> Vec<Agent> = |c| agents::employed(c);
     /// The agents that use a provider.
@@ -114,8 +114,8 @@ questions! {
     /// A project.
     project(id: String) -> Option<Project> = |c| table::get(c, &id);
     /// A page of projects.
-    projects(status: Option<project::Status>, page: PageRequest) -> Page<Project> =
-        |c| projects::list(c, status, &page);
+    projects(status: Option<project::Status>, within: Option<Vec<String>>, page: PageRequest) -> Page<Project> =
+        |c| projects::list(c, status, within.as_deref(), &page);
     /// How many of a project's beads have each status.
     bead_counts(project: String) -> Vec<(String, u64)> = |c| projects::bead_counts(c, &project);
     /// A decision.
@@ -135,6 +135,8 @@ questions! {
     running_runs() -> Vec<Run> = |c| runs::running(c);
     /// Every token.
     tokens() -> Vec<Token> = |c| tokens::all(c);
+    /// Every browser session.
+    sessions() -> Vec<Session> = |c| tokens::sessions(c);
     /// Whether work is handed out, and since when.
     operation() -> (Operation, Option<Timestamp>) = |c| operation::get(c);
     /// The answer given to a request with this key.
@@ -144,7 +146,8 @@ questions! {
     /// The numbers of the oldest and the newest event; zeros when there is none.
     event_bounds() -> (u64, u64) = |c| snapshot(c, |c| Ok((events::first_seq(c)?, events::last_seq(c)?)));
     /// How many events of each type there are.
-    event_counts(project: Option<String>) -> Vec<TypeCount> = |c| events::counts(c, project.as_deref());
+    event_counts(project: Option<String>, within: Option<Vec<String>>) -> Vec<TypeCount> =
+        |c| events::counts(c, project.as_deref(), within.as_deref());
     /// The first event that retention keeps.
     first_kept_event(before: Timestamp, max: u64) -> u64 = |c| events::first_kept(c, &before.to_string(), max);
     /// How many of everything there are.

@@ -45,6 +45,8 @@ pub struct RunFilter {
     pub agent_id: Option<String>,
     /// Only of this project.
     pub project_id: Option<String>,
+    /// Only those of these projects.
+    pub within: Option<Vec<String>>,
     /// Only in this state.
     pub status: Option<Status>,
 }
@@ -65,6 +67,7 @@ pub(crate) fn list(
     conditions.equal("bead_id", filter.bead_id.as_deref());
     conditions.equal("agent_id", filter.agent_id.as_deref());
     conditions.equal("project_id", filter.project_id.as_deref());
+    conditions.within("project_id", filter.within.as_deref());
     conditions.equal("status", filter.status.map(Status::as_str));
     let listing = Listing { from: "runs", columns: COLUMNS, order: &["started_at", "id"] };
     page::read(connection, &listing, conditions, request, read)

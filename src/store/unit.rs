@@ -7,7 +7,7 @@ use arbiter_core::agent::Agent;
 use arbiter_core::bead::Bead;
 use arbiter_core::bead_change::Edge;
 use arbiter_core::decision::Decision;
-use arbiter_core::event::NewEvent;
+use arbiter_core::event::{NewEvent, Origin};
 use arbiter_core::ids::{AgentId, BeadId, TokenId};
 use arbiter_core::lease::Lease;
 use arbiter_core::project::Project;
@@ -15,7 +15,7 @@ use arbiter_core::provider::Provider;
 use arbiter_core::record::{self, Happening, Record};
 use arbiter_core::run::Run;
 use arbiter_core::time::Timestamp;
-use arbiter_core::token::Token;
+use arbiter_core::token::{Session, Token};
 
 /// What becomes of a row with a revision.
 #[derive(Clone, Debug)]
@@ -85,6 +85,22 @@ pub enum Change {
     PutToken(Token),
     /// A token that no longer works.
     RevokeToken(TokenId),
+    /// A token was used (telemetry).
+    TokenUsed {
+        /// Which.
+        id: TokenId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A browser that signed in; of the sessions of its token only the newest stay.
+    BeginSession {
+        /// The new one.
+        session: Session,
+        /// How many of its token stay.
+        most: u32,
+    },
+    /// A browser that signed out: the digest of its session.
+    EndSession(String),
     /// Whether work is handed out: `None` is yes, `Some` is why not.
     Operation(Option<String>),
     /// A request with an Idempotency-Key; a second one of the same key is refused.
@@ -96,7 +112,7 @@ pub enum Change {
         /// The first event that stays.
         first_kept: u64,
     },
-    /// History older than this goes: heartbeats and kept answers.
+    /// History older than this goes: heartbeats, kept answers, runs and ended sessions.
     PruneHistory {
         /// The oldest heartbeat that stays.
         heartbeats_before: Timestamp,
@@ -104,6 +120,8 @@ pub enum Change {
         answers_before: Timestamp,
         /// The oldest run that stays.
         runs_before: Timestamp,
+        /// Sessions that ended before this go.
+        sessions_before: Timestamp,
     },
 }
 
@@ -116,6 +134,8 @@ pub struct Unit {
     pub actor: String,
     /// Which part of the server decided.
     pub source: &'static str,
+    /// Where the request came from that wants it.
+    pub origin: Option<Origin>,
     /// The rows, in order.
     pub changes: Vec<Change>,
     /// What is told of it, in order.
@@ -125,7 +145,7 @@ pub struct Unit {
 impl Unit {
     /// An empty unit.
     pub fn new(at: Timestamp, actor: impl Into<String>, source: &'static str) -> Self {
-        Self { at, actor: actor.into(), source, changes: vec![], events: vec![] }
+        Self { at, actor: actor.into(), source, origin: None, changes: vec![], events: vec![] }
     }
 
     /// Adds a change without an event.

@@ -71,7 +71,7 @@ pub(crate) fn verify(connection: &Connection) -> Result<Verified, VerifyError> {
 /// Follows the chain for one chunk; false when the event after `place` is not the next one.
 fn follow(connection: &Connection, place: &mut Checkpoint) -> Result<bool, VerifyError> {
     let mut statement = connection.prepare_cached(
-        "SELECT seq, id, type, timestamp, source, project_id, subject, actor, data, prev_hash, hash
+        "SELECT seq, id, type, timestamp, source, project_id, subject, actor, data, address, token_id, prev_hash, hash
          FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
     let mut rows = statement.query(rusqlite::params![integer(place.seq), CHUNK])?;
@@ -85,8 +85,8 @@ fn follow(connection: &Connection, place: &mut Checkpoint) -> Result<bool, Verif
         // As it is written, not as it reads: 2026-01-01t00:00:00z is the same time and another text.
         let timestamp: String = row.get(3).map_err(changed)?;
         let data: String = row.get(8).map_err(changed)?;
-        let previous: [u8; 32] = row.get(9).map_err(changed)?;
-        let hash: [u8; 32] = row.get(10).map_err(changed)?;
+        let previous: [u8; 32] = row.get(11).map_err(changed)?;
+        let hash: [u8; 32] = row.get(12).map_err(changed)?;
         let right = timestamp == event.timestamp.to_string()
             && previous == place.hash
             && hash == chain_hash(&previous, &event, &data);

@@ -252,6 +252,7 @@ impl Writer {
             project_id: event.project_id,
             subject: event.subject,
             actor: unit.actor.clone(),
+            origin: unit.origin.clone(),
             data: event.data,
             seq,
         };

@@ -5,7 +5,7 @@ use arbiter_testkit::{HttpAnswer, Script, send_text};
 use serde_json::{Value, json};
 
 /// The `type` of a problem, with its status and its detail checked.
-fn problem(answer: &HttpAnswer, status: u16, kind: &str) -> Value {
+pub fn problem(answer: &HttpAnswer, status: u16, kind: &str) -> Value {
     let problem = answer.json();
     assert_eq!((answer.status, problem["type"].as_str()), (status, Some(kind)), "{problem}");
     assert_eq!(answer.header("content-type"), "application/problem+json");

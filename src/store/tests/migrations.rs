@@ -2,7 +2,13 @@
 
 use crate::home::{Heard, Home, options};
 use crate::rows::with_project;
+use arbiter_core::event::{Event, GENESIS, chain_hash};
+use arbiter_core::event_type::EventType;
+use arbiter_core::time::Timestamp;
+use arbiter_core::token::Proof;
 use arbiter_store::{Store, StoreError};
+use serde_json::json;
+use sha2::{Digest, Sha256};
 
 async fn used(home: &Home) {
     let store = home.open();
@@ -36,6 +42,57 @@ async fn a_database_of_a_newer_version_is_refused_and_stays_as_it_is() {
     assert_eq!(content(&home), before);
     home.raw().execute("DELETE FROM schema_migrations WHERE id = 99", []).unwrap();
     assert_eq!(home.open().event_bounds().await.unwrap(), (1, 1));
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_up_to_date_with_its_log_unharmed() {
+    let home = Home::new();
+    let first = include_str!("../../../migrations/0001_init.sql");
+    let checksum: String =
+        Sha256::digest(first.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let event = Event {
+        id: "evt-1".into(),
+        kind: EventType::LogMessage,
+        timestamp: Timestamp::from_millis(1),
+        source: "old".into(),
+        project_id: None,
+        subject: "x".into(),
+        actor: "ann".into(),
+        origin: None,
+        data: json!({"message": "x"}),
+        seq: 1,
+    };
+    let data = event.data.to_string();
+    {
+        let raw = rusqlite::Connection::open(home.database()).unwrap();
+        raw.execute_batch(first).unwrap();
+        raw.execute_batch(
+            "CREATE TABLE schema_migrations (
+                id INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at TEXT NOT NULL
+             ) STRICT;",
+        )
+        .unwrap();
+        raw.execute("INSERT INTO schema_migrations VALUES (1, 'init', ?1, '')", [checksum]).unwrap();
+        raw.execute(
+            "INSERT INTO events (seq, id, type, timestamp, source, subject, actor, data, prev_hash, hash)
+             VALUES (1, 'evt-1', 'log.message', ?1, 'old', 'x', 'ann', ?2, ?3, ?4)",
+            rusqlite::params![
+                event.timestamp.to_string(),
+                data,
+                GENESIS,
+                chain_hash(&GENESIS, &event, &data)
+            ],
+        )
+        .unwrap();
+        let token =
+            "INSERT INTO tokens (id, name, role, digest, created_at) VALUES ('t', 'n', 'viewer', 'd', ?1)";
+        raw.execute(token, [event.timestamp.to_string()]).unwrap();
+    }
+    std::fs::set_permissions(home.database(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let store = home.open();
+    assert_eq!(store.verify_events().await.unwrap().events, 1);
+    let token = &store.tokens().await.unwrap()[0];
+    assert_eq!((token.proof, &token.projects, token.last_used_at), (Proof::Text, &None, None));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use crate::home::Home;
 use crate::rows::{agent, at, bead, unit, with_bead, with_project};
 use arbiter_core::bead::Bead;
 use arbiter_core::refusal::Refusal;
-use arbiter_store::{BeadFilter, BeadSort, Change, PageRequest, Store, StoreError, Write};
+use arbiter_store::{AgentFilter, BeadFilter, BeadSort, Change, PageRequest, Store, StoreError, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -144,5 +144,5 @@ async fn agents_are_listed_with_the_numbers_they_were_stored_with() {
     unit.create(&row, Change::Agent);
     store.commit(unit).await.unwrap();
     let page = PageRequest { limit: 5, cursor: None };
-    assert_eq!(store.agents(None, None, page).await.unwrap().items, [row]);
+    assert_eq!(store.agents(AgentFilter::default(), page).await.unwrap().items, [row]);
 }

@@ -2,19 +2,21 @@
 
 use crate::home::Home;
 use crate::rows::{bead, telling, with_bead, with_project};
-use arbiter_store::{Store, Verified, VerifyError};
+use arbiter_core::event::Origin;
+use arbiter_store::{Store, Unit, Verified, VerifyError};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
 const TEXT_COLUMNS: &[&str] =
-    &["id", "type", "timestamp", "source", "project_id", "subject", "actor", "data"];
+    &["id", "type", "timestamp", "source", "project_id", "subject", "actor", "data", "address", "token_id"];
 
 /// A store with six events, one of them without a project.
 async fn logged(home: &Home) -> Store {
     let store = home.open();
     store.commit(with_project()).await.unwrap();
     store.commit(with_bead(&bead("b1"))).await.unwrap();
-    store.commit(telling("x")).await.unwrap();
+    let origin = Origin { address: "192.0.2.7".into(), token_id: Some("tok-1".into()) };
+    store.commit(Unit { origin: Some(origin), ..telling("x") }).await.unwrap();
     store.commit(with_bead(&bead("b2"))).await.unwrap();
     assert_eq!(store.verify_events().await.unwrap(), Verified { events: 6, first_seq: 1, last_seq: 6 });
     store
@@ -84,6 +86,28 @@ async fn a_project_that_was_added_or_taken_away_names_the_event() {
     store.verify_events().await.unwrap();
     write(&raw, "project_id", 3, &Value::Null);
     expect_changed(&store, 3, "project_id").await;
+}
+
+#[tokio::test]
+async fn an_origin_that_was_added_or_taken_away_names_the_event() {
+    let home = Home::new();
+    let store = logged(&home).await;
+    let raw = home.raw();
+    for (seq, column, value) in [
+        (4, "address", Value::Null),
+        (4, "token_id", Value::Null),
+        (3, "address", Value::Text("192.0.2.7".into())),
+        (3, "token_id", Value::Text("tok-1".into())),
+    ] {
+        let was = read(&raw, column, seq);
+        write(&raw, column, seq, &value);
+        expect_changed(&store, seq, column).await;
+        write(&raw, column, seq, &was);
+    }
+    for column in ["address", "token_id"] {
+        write(&raw, column, 4, &Value::Null);
+    }
+    expect_changed(&store, 4, "both").await;
 }
 
 #[tokio::test]

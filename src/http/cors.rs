@@ -1,0 +1,105 @@
+//! Pages of other origins: only the configured ones may call the API, with a token of their own and never
+//! with the cookie of a browser that signed in here.
+
+use crate::http::reply::TOTAL_COUNT;
+use crate::http::request_id;
+use warp::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ETAG, HeaderValue,
+    LINK, LOCATION, ORIGIN, RETRY_AFTER, VARY,
+};
+use warp::http::{HeaderMap, Method};
+
+/// The request headers that a page may send.
+const REQUEST_HEADERS: &str =
+    "authorization, x-api-key, content-type, if-match, idempotency-key, last-event-id, x-request-id";
+/// How long a browser remembers what it was allowed, in seconds.
+const REMEMBERED: &str = "600";
+
+/// The origins whose pages may call.
+#[derive(Clone, Debug, Default)]
+pub struct Origins(Vec<String>);
+
+impl Origins {
+    /// The configured origins.
+    pub fn new(configured: &[String]) -> Self {
+        Self(configured.iter().map(|origin| origin.to_ascii_lowercase()).collect())
+    }
+
+    /// The origin of a request, if it is one of ours.
+    pub fn allowed<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
+        let text = origin.to_str().ok()?;
+        self.0.iter().any(|known| known.eq_ignore_ascii_case(text)).then_some(origin)
+    }
+
+    /// What an answer says to the page that asked. Answers differ by origin as soon as any is configured.
+    pub fn mark(&self, asked_by: Option<&HeaderValue>, answer: &mut HeaderMap) {
+        if !self.0.is_empty() {
+            answer.append(VARY, HeaderValue::from_static("Origin"));
+        }
+        let Some(origin) = asked_by else { return };
+        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        let seen = [ETAG, LINK, LOCATION, RETRY_AFTER, TOTAL_COUNT, request_id::HEADER];
+        let seen: Vec<&str> = seen.iter().map(|name| name.as_str()).collect();
+        if let Ok(seen) = HeaderValue::from_str(&seen.join(", ")) {
+            answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, seen);
+        }
+    }
+}
+
+/// Whether a request asks what a page may do, before the page does it.
+pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS
+        && headers.contains_key(ORIGIN)
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// What a page may do with a path that knows these methods.
+pub fn allow(methods: &str, answer: &mut HeaderMap) {
+    if let Ok(methods) = HeaderValue::from_str(methods) {
+        answer.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+    }
+    answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS));
+    answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(REMEMBERED));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking(origins: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for origin in origins {
+            headers.append(ORIGIN, HeaderValue::from_static(origin));
+        }
+        headers
+    }
+
+    #[test]
+    fn only_a_configured_origin_is_answered_and_by_its_own_name() {
+        let origins = Origins::new(&["https://Board.example".into()]);
+        let answer = |asked: &[&'static str]| {
+            let (headers, mut answer) = (asking(asked), HeaderMap::new());
+            origins.mark(origins.allowed(&headers), &mut answer);
+            assert_eq!(answer[VARY], "Origin");
+            answer.get(ACCESS_CONTROL_ALLOW_ORIGIN).map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(answer(&["https://board.example"]).as_deref(), Some("https://board.example"));
+        for other in ["http://board.example", "https://board.example.evil", "null", "https://board.example:1"]
+        {
+            assert_eq!(answer(&[other]), None, "{other}");
+        }
+        assert_eq!(answer(&[]), None);
+        assert_eq!(answer(&["https://board.example", "https://evil.example"]), None);
+    }
+
+    #[test]
+    fn nothing_is_said_when_nothing_is_configured() {
+        let (origins, mut answer) = (Origins::default(), HeaderMap::new());
+        let headers = asking(&["https://board.example"]);
+        origins.mark(origins.allowed(&headers), &mut answer);
+        assert!(answer.is_empty());
+    }
+}

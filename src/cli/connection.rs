@@ -112,7 +112,8 @@ impl Connection {
         })?;
         let local = local.filter(|local| local.url.origin() == url.origin());
         let token = match (token, &local, directory) {
-            (None, Some(_), Some(directory)) => {
+            // Whoever shows a certificate wants to be known by it, and a token would count first.
+            (None, Some(_), Some(directory)) if !self.tls.shows_a_certificate() => {
                 read_optional(&directory.join(data_directory::ADMIN_TOKEN_FILE))?
                     .map(|text| Token::from(text.as_str()).0)
             }

@@ -46,6 +46,11 @@ pub struct Trust {
 }
 
 impl TlsFlags {
+    /// Whether the server is shown a certificate of ours.
+    pub fn shows_a_certificate(&self) -> bool {
+        self.client_cert.is_some()
+    }
+
     /// What the flags say; `pinned` is the fingerprint that the local server wrote, if it is the one to be
     /// called.
     pub fn trust(&self, pinned: Option<String>) -> Result<Trust, Failure> {

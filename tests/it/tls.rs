@@ -96,6 +96,11 @@ async fn the_api_is_served_over_tls_to_whoever_trusts_its_ca() {
     let answer = client.get(format!("{by_name}/api/v1/health")).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert!(!answer.headers().contains_key("strict-transport-security"), "other servers are localhost too");
+    let session = client.post(format!("{}/api/v1/session", door.server.url()));
+    let token = serde_json::json!({"token": door.server.token().unwrap()}).to_string();
+    let session = session.header("content-type", "application/json").body(token).send().await.unwrap();
+    let cookie = session.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with("__Host-") && cookie.ends_with("; Secure"), "{cookie}");
 
     let stranger = TestCa::new("another ca");
     let error = door.get(&door.client(&stranger, None), "/api/v1/projects").await.unwrap_err();
@@ -241,7 +246,12 @@ async fn a_callers_certificate_counts_when_our_ca_issued_it_and_none_is_needed()
     let (certificate, key) = me.write(door.files.path(), "me");
     let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
     let with_mine = ["bead", "list", "--client-cert", &certificate, "--client-key", &key];
-    assert_eq!(door.cli(&with_mine).await.code, Some(0));
+    assert_eq!(door.cli(&with_mine).await.code, Some(77), "no token is proved by it yet");
+    let add = ["token", "add", "mine", "--role", "viewer", "--certificate", &certificate];
+    assert_eq!(door.cli(&add).await.code, Some(0));
+    assert_eq!(door.cli(&with_mine).await.code, Some(0), "it is a token by itself");
+    let more = ["project", "add", "P", "--client-cert", &certificate, "--client-key", &key];
+    assert_eq!(door.cli(&more).await.code, Some(77), "with the rights of that token and no others");
     let ca = door.file("ca.pem").display().to_string();
     let afar = [&with_mine[..], &["--ca-cert", &ca]].concat();
     assert_eq!(door.cli_afar(door.server.url(), &afar).await.code, Some(0));

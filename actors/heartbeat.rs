@@ -99,20 +99,23 @@ impl HeartbeatActor {
     async fn beat(&self) -> Result<Provider, Fault> {
         let shared = &self.scope.shared;
         let providers = ProvidersHandle(Arc::clone(shared));
-        let link = match providers.link(&self.id).await {
+        // Before the way is made, which may use a key.
+        let row = shared.store.provider(self.id.to_string()).await?;
+        if row.is_some_and(|provider| provider.status == Status::Disabled) {
+            let detail = format!("provider {} is disabled", self.id);
+            return Err(Refusal::conflict("provider-disabled", detail).into());
+        }
+        let link = match providers.link(&self.id, format!("heartbeat:{}", self.id)).await {
             Ok(link) => link,
-            // An endpoint that the rules no longer allow is down like any other.
-            Err(Fault::Refused(refusal @ Refusal::Invalid(_))) => {
-                let beat = Beat::Failed { error: refusal.to_string(), latency_ms: 0 };
+            // An endpoint that the rules no longer allow, or certificates that cannot be used, are down like
+            // any other.
+            Err(fault @ (Fault::Refused(Refusal::Invalid(_)) | Fault::Provider(_))) => {
+                let beat = Beat::Failed { error: fault.to_string(), latency_ms: 0 };
                 return providers.note_beat(&self.id, beat).await;
             }
             Err(fault) => return Err(fault),
         };
-        if link.provider.status == Status::Disabled {
-            let detail = format!("provider {} is disabled", self.id);
-            return Err(Refusal::conflict("provider-disabled", detail).into());
-        }
-        if link.provider.requires_key && shared.vault_place.access(&link.provider) == KeyAccess::Unreadable {
+        if link.provider.needs_vault() && shared.vault_place.access(&link.provider) == KeyAccess::Unreadable {
             // Skipped, not failed: it says nothing about the provider.
             return Err(VaultFault::Locked.into());
         }

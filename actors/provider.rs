@@ -8,7 +8,7 @@ use crate::entropy;
 use crate::fault::{Fault, VaultFault};
 use crate::heartbeat::HeartbeatsHandle;
 use crate::provider_actor::{Command, Wish};
-use crate::provider_link::{CallFailure, Link, endpoint};
+use crate::provider_link::{CallFailure, Link, TLS, check};
 use crate::shared::Shared;
 use crate::vault::VaultHandle;
 use arbiter_core::event::NewEvent;
@@ -49,11 +49,12 @@ impl ProvidersHandle {
             Some(text) => ProviderId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => ProviderId::from_random(entropy::bytes16()),
         };
-        endpoint(&new.endpoint, &self.0.settings)?;
         let key_id = api_key.as_ref().map(|_| KeyId::known(format!("key_{id}")));
         let requires_key = if api_key.is_some() { Some(true) } else { new.requires_key };
         let provider = NewProvider { requires_key, ..new }.build(id, key_id.clone(), self.0.clock.now())?;
+        check(&provider, &self.0.settings)?;
         self.check_key(&provider, api_key.is_some())?;
+        self.check_client_key(provider.client_key_id.as_ref()).await?;
         if self.0.store.provider(provider.id.to_string()).await?.is_some() {
             return Err(Refusal::Exists { entity: "provider", id: provider.id.to_string() }.into());
         }
@@ -88,6 +89,18 @@ impl ProvidersHandle {
         }
     }
 
+    /// Whether this entry of the vault, if one is named, can hold the private key of a certificate.
+    async fn check_client_key(&self, wanted: Option<&KeyId>) -> Result<(), Fault> {
+        let Some(id) = wanted else { return Ok(()) };
+        let entries = VaultHandle(Arc::clone(&self.0)).entries().await?;
+        let detail = match entries.iter().find(|entry| entry.id == *id) {
+            Some(entry) if entry.purpose == TLS => return Ok(()),
+            Some(entry) => format!("the key {id} is for {:?}, not for {TLS:?}", entry.purpose),
+            None => format!("the vault has no key {id}"),
+        };
+        Err(Refusal::field("client_key_id", detail).into())
+    }
+
     /// Changes a provider; running agents use it as it is from now on.
     ///
     /// # Errors
@@ -101,6 +114,8 @@ impl ProvidersHandle {
     ) -> Result<Provider, Fault> {
         let vault = VaultHandle(Arc::clone(&self.0));
         let before = self.row(id).await?;
+        let client_key = patch.client_key_id.clone().flatten().map(KeyId::known);
+        self.check_client_key(client_key.as_ref()).await?;
         let mut patch = patch;
         let mut rotate = None;
         if let Some(value) = api_key {
@@ -164,7 +179,7 @@ impl ProvidersHandle {
     /// # Errors
     /// [`Fault::Provider`] when it does not answer.
     pub async fn models(&self, id: &ProviderId) -> Result<Vec<ModelInfo>, Fault> {
-        let link = self.link(id).await?;
+        let link = self.link(id, format!("heartbeat:{id}")).await?;
         let (outcome, _) = link.models(&self.0, "models").await;
         outcome.map_err(|failure| match failure {
             CallFailure::Fault(fault) => fault,
@@ -178,7 +193,7 @@ impl ProvidersHandle {
     /// # Errors
     /// [`VaultFault::Locked`]; [`Fault::Refused`] for an unknown provider.
     pub async fn key(&self, caller: &Caller, id: &ProviderId) -> Result<Option<SecretString>, Fault> {
-        let link = self.link(id).await?;
+        let link = self.link(id, caller.name.clone()).await?;
         link.key(&self.0, &caller.name, "library").await
     }
 
@@ -221,9 +236,9 @@ impl ProvidersHandle {
         Ok(())
     }
 
-    /// The way to a provider.
-    pub(crate) async fn link(&self, id: &ProviderId) -> Result<Arc<Link>, Fault> {
-        self.0.providers.ask(&self.0, id.as_str(), |answer| Command::Link { answer }).await
+    /// The way to a provider; `holder` uses the key of our certificate for it, if the way has to be made.
+    pub(crate) async fn link(&self, id: &ProviderId, holder: String) -> Result<Arc<Link>, Fault> {
+        self.0.providers.ask(&self.0, id.as_str(), |answer| Command::Link { holder, answer }).await
     }
 
     /// Takes note of a heartbeat.

@@ -1,13 +1,13 @@
 //! The actor of one provider: its health by the rule of three strikes, its client, its changes.
 //!
-//! Owns the client (connections, limits), made anew when the row changes. Talks to the store. Restart: at
-//! once; the client is made anew when it is wanted.
+//! Owns the client (connections, limits, our certificate's key), made anew when the row changes. Talks to the
+//! store and the vault. Restart: at once; the client is made anew when it is wanted.
 
 use crate::caller::Caller;
 use crate::commit::{check_revision, until_fresh};
 use crate::fault::Fault;
 use crate::provider::Answer;
-use crate::provider_link::{Link, endpoint};
+use crate::provider_link::{Link, check};
 use crate::shell::{Role, Scope};
 use arbiter_core::provider::{self, Beat, Provider};
 use arbiter_core::provider_change::ProviderPatch;
@@ -25,7 +25,7 @@ pub(crate) enum Wish {
 /// What a provider can be told.
 pub(crate) enum Command {
     Change { caller: Caller, wish: Wish, answer: Answer<Provider> },
-    Link { answer: Answer<Arc<Link>> },
+    Link { holder: String, answer: Answer<Arc<Link>> },
     Beat { beat: Beat, answer: Answer<Provider> },
     Disconnect,
 }
@@ -52,8 +52,8 @@ impl Role for ProviderActor {
             Command::Change { caller, wish, answer } => {
                 let _ = answer.send(self.change(&caller, &wish).await);
             }
-            Command::Link { answer } => {
-                let _ = answer.send(self.link().await);
+            Command::Link { holder, answer } => {
+                let _ = answer.send(self.link(holder).await);
             }
             Command::Beat { beat, answer } => {
                 let _ = answer.send(self.beat(&beat).await);
@@ -82,7 +82,7 @@ impl ProviderActor {
             let mut unit = caller.unit(shared.clock.now(), "providers");
             let happenings = provider.decide(&command)?;
             let after = unit.happen(&provider, &happenings, Change::Provider);
-            endpoint(&after.endpoint, &shared.settings)?;
+            check(&after, &shared.settings)?;
             if !unit.is_empty() {
                 shared.store.commit(unit).await?;
             }
@@ -93,12 +93,12 @@ impl ProviderActor {
         Ok(after)
     }
 
-    async fn link(&mut self) -> Result<Arc<Link>, Fault> {
+    async fn link(&mut self, holder: String) -> Result<Arc<Link>, Fault> {
         let provider = self.row().await?;
         if let Some(link) = self.link.as_ref().filter(|link| link.provider.revision == provider.revision) {
             return Ok(Arc::clone(link));
         }
-        let link = Arc::new(Link::open(provider, &self.scope.shared.settings)?);
+        let link = Arc::new(Link::open(provider, &self.scope.shared, holder).await?);
         self.link = Some(Arc::clone(&link));
         Ok(link)
     }

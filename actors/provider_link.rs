@@ -6,15 +6,19 @@ use crate::shared::Shared;
 use crate::vault::VaultHandle;
 use crate::vault_actor::KeyUse;
 use arbiter_core::provider::Provider;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::refusal::{Problems, Refusal};
 use arbiter_core::run::cost_usd;
 use arbiter_providers::{
-    CallError, ChatAnswer, ChatRequest, Client, Endpoint, EndpointPolicy, HttpPolicy, ModelInfo, Timeouts,
+    CallError, ChatAnswer, ChatRequest, Client, ClientIdentity, Endpoint, EndpointPolicy, HttpPolicy,
+    ModelInfo, Timeouts, Tls, check_certificates,
 };
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+
+/// What a vault's entry is for, and a use of it, when it holds the private key of a certificate.
+pub(crate) const TLS: &str = "tls";
 
 /// A connected provider.
 pub(crate) struct Link {
@@ -59,12 +63,42 @@ pub(crate) fn endpoint(text: &str, settings: &Settings) -> Result<Endpoint, Refu
         .map_err(|error| Refusal::field("endpoint", error.to_string()))
 }
 
+/// Checks what is to be connected to, and by which certificates.
+pub(crate) fn check(provider: &Provider, settings: &Settings) -> Result<(), Refusal> {
+    let target = endpoint(&provider.endpoint, settings)?;
+    let mut problems = Problems::default();
+    for (name, pem) in [("client_cert", &provider.client_cert), ("ca_cert", &provider.ca_cert)] {
+        let Some(pem) = pem else { continue };
+        if let Err(problem) = check_certificates(pem) {
+            problems.require(false, name, problem.to_string());
+        }
+        problems.require(target.is_encrypted(), name, "needs an https endpoint");
+    }
+    problems.finish()
+}
+
 impl Link {
-    pub(crate) fn open(provider: Provider, settings: &Settings) -> Result<Self, Fault> {
+    /// Connects for `holder`; the key of our certificate leaves the vault here and stays with the clients.
+    pub(crate) async fn open(
+        provider: Provider,
+        shared: &Arc<Shared>,
+        holder: String,
+    ) -> Result<Self, Fault> {
+        let settings = &shared.settings;
         let target = endpoint(&provider.endpoint, settings)?;
+        let identity = match provider.client_cert.clone().zip(provider.client_key_id.clone()) {
+            Some((certificate, key_id)) => {
+                let wanted = KeyUse { key_id, holder, host: target.host().to_owned(), purpose: TLS };
+                let key = VaultHandle(Arc::clone(shared)).use_key(wanted).await?;
+                Some(ClientIdentity { certificate, key })
+            }
+            None => None,
+        };
+        let tls = Tls { identity, ca_cert: provider.ca_cert.clone() };
         let client = |whole_call: Duration| {
             let timeouts = Timeouts { whole_call, idle: settings.idle_timeout, ..Timeouts::default() };
-            Client::new(target.clone(), timeouts).map_err(|error| Fault::Provider(error.to_string()))
+            Client::with_tls(target.clone(), timeouts, &tls)
+                .map_err(|error| Fault::Provider(error.to_string()))
         };
         Ok(Self {
             host: target.host().to_owned(),

@@ -200,7 +200,8 @@ impl Work {
         let provider = self.agent.provider_id.clone().ok_or_else(|| {
             CallFailure::Fault(Fault::Provider(format!("agent {} has no provider", self.agent.id)))
         })?;
-        let link = ProvidersHandle(Arc::clone(&self.shared)).link(&provider).await?;
+        let link =
+            ProvidersHandle(Arc::clone(&self.shared)).link(&provider, self.agent.id.to_string()).await?;
         let mut request = request.clone();
         if request.model.is_empty() {
             let unknown = || Fault::Provider(format!("provider {provider} offers no model"));

@@ -40,10 +40,10 @@ impl VaultPlace {
         self.sight.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a provider's key can be read now.
+    /// Whether everything that a provider needs of the vault can be read now.
     pub(crate) fn access(&self, provider: &Provider) -> KeyAccess {
         let sight = self.sight.read().unwrap_or_else(PoisonError::into_inner);
-        let known = provider.key_id.as_ref().is_some_and(|id| sight.keys.contains(id.as_str()));
+        let known = provider.keys().all(|id| sight.keys.contains(id.as_str()));
         if sight.status == Status::Unlocked && known { KeyAccess::Readable } else { KeyAccess::Unreadable }
     }
 

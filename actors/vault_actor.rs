@@ -202,7 +202,7 @@ impl VaultActor {
         self.need_unlocked()?;
         let shared = Arc::clone(&self.scope.shared);
         let providers = shared.store.all_providers().await?;
-        if let Some(provider) = providers.iter().find(|provider| provider.key_id.as_ref() == Some(&id)) {
+        if let Some(provider) = providers.iter().find(|provider| provider.names_key(&id)) {
             let detail = format!("provider {} needs the key {id}", provider.id);
             return Err(Refusal::conflict("in-use", detail).into());
         }

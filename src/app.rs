@@ -11,6 +11,7 @@ mod error;
 mod logging;
 mod maintenance;
 mod process;
+mod reload;
 mod serve;
 mod server_file;
 

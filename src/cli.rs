@@ -35,6 +35,7 @@ mod sse;
 mod status;
 mod table;
 mod token;
+mod trust;
 mod vault;
 
 use clap::{Args, Parser, Subcommand};

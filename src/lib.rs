@@ -7,6 +7,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod http;
+mod key_file;
 mod library;
 
 pub use arbiter_core as core;

@@ -1,5 +1,7 @@
 //! Why the server did not start, or ended with an error.
 
+use crate::http::TlsError;
+use crate::key_file::KeyFileError;
 use arbiter_actors::{Fault, VaultFault};
 use arbiter_store::{LockError, StoreError};
 use arbiter_vault::VaultError;
@@ -33,6 +35,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// TLS cannot be spoken.
+    #[error("the server cannot speak TLS")]
+    Tls(#[from] TlsError),
     /// A file cannot be written.
     #[error("cannot write {path}")]
     File {
@@ -75,10 +80,13 @@ impl StartError {
             Self::Directory(LockError::TooOpen { .. } | LockError::Foreign { .. }) | Self::WrongPassword => {
                 77
             }
-            Self::Vault(VaultError::Permissions { .. })
+            Self::Tls(TlsError::Key(KeyFileError::Refused { .. }))
+            | Self::Vault(VaultError::Permissions { .. })
             | Self::Cast(arbiter_actors::StartError::Vault(VaultError::Permissions { .. })) => 77,
-            Self::Cast(arbiter_actors::StartError::Store(StoreError::Schema(_))) => 78,
+            Self::Cast(arbiter_actors::StartError::Store(StoreError::Schema(_)))
+            | Self::Tls(TlsError::Unfit { .. }) => 78,
             Self::Directory(LockError::Io { .. })
+            | Self::Tls(_)
             | Self::Listen { .. }
             | Self::File { .. }
             | Self::StoreFailed

@@ -1,9 +1,9 @@
 //! The server: everything is started in order, and ended in the opposite one.
 
 use crate::app::error::StartError;
-use crate::app::{admin_token, cast_settings, logging, process, server_file};
+use crate::app::{admin_token, cast_settings, logging, process, reload, server_file};
 use crate::config::Loaded;
-use crate::http;
+use crate::http::{self, Door, Tls};
 use arbiter_actors::{Caller, Cast, Handles, SystemClock, Unlocked};
 use arbiter_store::DirectoryLock;
 use secrecy::SecretString;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// How long the end may take before the process leaves without the rest.
 const END_WITHIN: Duration = Duration::from_secs(9);
@@ -67,7 +68,8 @@ pub struct Server {
     pub handles: Handles,
     cast: Cast,
     context: http::Context,
-    listener: TcpListener,
+    door: Door,
+    reloading: JoinHandle<()>,
     directory: PathBuf,
     failed: mpsc::Receiver<()>,
 }
@@ -79,12 +81,19 @@ impl Server {
         loaded: Loaded,
         password: Option<SecretString>,
     ) -> Result<Self, StartError> {
+        let tls = loaded.settings.http.tls().map(Tls::load).transpose()?.map(Arc::new);
         let lock = DirectoryLock::take(directory)?;
         // The address first: a port in use is said before anything else is touched.
         let address = loaded.settings.http.listen;
         let listener =
             TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
         let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        if tls.is_none() && !bound.ip().is_loopback() {
+            tracing::warn!(
+                "listening on {bound} without TLS: whoever is on the way reads tokens and keys; \
+                 give --tls-cert and --tls-key, or listen on loopback behind a proxy"
+            );
+        }
         let (tell_failure, failed) = mpsc::channel(1);
         let on_failure = move |error: &arbiter_store::StoreError| {
             tracing::error!(error = describe(error), "the store has failed");
@@ -103,10 +112,12 @@ impl Server {
             }
         }
         logging::publish(handles.clone());
-        let url = format!("http://{bound}");
-        server_file::announce(directory, &url)?;
+        let url = format!("{}://{bound}", if tls.is_some() { "https" } else { "http" });
+        server_file::announce(directory, &url, tls.as_deref())?;
+        let reloading = reload::on_hangup(tls.clone(), directory.to_owned(), url.clone())?;
         let context = http::Context::new(handles.clone(), loaded);
-        Ok(Self { url, handles, cast, context, listener, directory: directory.to_owned(), failed })
+        let (door, directory) = (Door { listener, tls }, directory.to_owned());
+        Ok(Self { url, handles, cast, context, door, reloading, directory, failed })
     }
 
     /// Serves until `end` ends, then stops in order. A failed store ends it at once.
@@ -114,18 +125,20 @@ impl Server {
         self,
         end: impl Future<Output = Result<(), StartError>> + Send + 'static,
     ) -> Result<(), StartError> {
-        let Self { cast, context, listener, directory, mut failed, .. } = self;
+        let Self { cast, context, door, reloading, directory, mut failed, .. } = self;
         let shutdown = async move {
             if let Err(error) = end.await {
                 tracing::error!(error = describe(&error), "signals cannot be heard");
                 std::future::pending::<()>().await;
             }
         };
-        let serving = http::serve(context, listener, shutdown);
+        let serving = http::serve(context, door, shutdown);
         let outcome = tokio::select! {
             outcome = serving => outcome,
             _ = failed.recv() => return Err(StartError::StoreFailed),
         };
+        // A late SIGHUP would announce a server that is gone.
+        reloading.abort();
         server_file::withdraw(&directory);
         if tokio::time::timeout(END_WITHIN, cast.stop()).await.is_err() {
             tracing::warn!("the end took too long; the next start puts the rest right");

@@ -1,6 +1,8 @@
 //! Small private files in the data directory, replaced whole.
 
 use crate::app::error::StartError;
+use crate::http::Tls;
+use serde_json::json;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -25,10 +27,12 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), StartError> {
     written.map_err(fail)
 }
 
-/// Tells local clients where the server is.
-pub fn announce(directory: &Path, url: &str) -> Result<(), StartError> {
-    let content = serde_json::json!({"url": url, "pid": std::process::id()}).to_string();
-    write_private(&directory.join("server.json"), content.as_bytes())
+/// Tells local clients where the server is and, when it speaks TLS, by which certificate they know it.
+pub fn announce(directory: &Path, url: &str, tls: Option<&Tls>) -> Result<(), StartError> {
+    let certificate = tls.map(Tls::fingerprint);
+    let content =
+        json!({"url": url, "pid": std::process::id(), "certificate_sha256": certificate.as_deref()});
+    write_private(&directory.join("server.json"), content.to_string().as_bytes())
 }
 
 /// Takes the announcement back.

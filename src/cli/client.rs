@@ -3,7 +3,7 @@
 //! Owns escaping, the token's header, time limits and what an unreachable server is called. Follows
 //! no redirect: a token goes to the server it was given for.
 
-use super::{connection::Target, failure::Failure, problem::Problem, request::Request};
+use super::{connection::Target, failure::Failure, problem::Problem, request::Request, trust};
 use reqwest::{
     Response,
     header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LINK},
@@ -45,6 +45,9 @@ impl Client {
         if is_loopback(&target.url) {
             // A proxy of the environment is meant for the world, not for this machine.
             builder = builder.no_proxy();
+        }
+        if target.url.scheme() == "https" {
+            builder = target.trust.apply(builder)?;
         }
         let http =
             builder.build().map_err(|error| Failure::Failed(format!("cannot start the client: {error}")))?;
@@ -141,9 +144,13 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        let why = innermost(error);
+        let host = self.base.host_str().unwrap_or_default();
+        let why = trust::explain(error, host).unwrap_or_else(|| innermost(error));
         let text = if error.is_timeout() && !error.is_connect() {
             format!("the server at {} did not answer in time", self.base)
+        } else if self.base.scheme() == "http" && why.contains("invalid HTTP version") {
+            // What a server that speaks TLS says to a greeting it does not understand.
+            format!("{} is no HTTP server; is its address https://…?", self.base)
         } else {
             format!("cannot reach a server at {}: {why}", self.base)
         };

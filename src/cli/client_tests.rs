@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cli::scripted_server::{ScriptedServer, answer};
+use crate::cli::trust::Trust;
 use secrecy::SecretString;
 use serde_json::json;
 
@@ -78,5 +79,5 @@ async fn a_list_is_read_page_by_page_up_to_its_limit() {
 fn a_token_with_a_line_break_is_a_usage_error() {
     let url = "http://127.0.0.1:1".parse().unwrap();
     let token = Some(SecretString::from("a\nb"));
-    assert_eq!(Client::new(&Target { url, token }).unwrap_err().exit_code(), 2);
+    assert_eq!(Client::new(&Target { url, token, trust: Trust::default() }).unwrap_err().exit_code(), 2);
 }

@@ -3,7 +3,12 @@
 //! Owns the flags every client command takes, and the rule that a token written for the local server
 //! is sent to that server and to no other.
 
-use super::{data_directory, failure::Failure, output::Form};
+use super::{
+    data_directory,
+    failure::Failure,
+    output::Form,
+    trust::{TlsFlags, Trust},
+};
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -25,6 +30,8 @@ pub struct Connection {
     /// The local server's data directory
     #[arg(long, env = "ARBITER_DATA_DIR", global = true, help_heading = "Server", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsFlags,
     /// Print the API's JSON
     #[arg(long, global = true)]
     json: bool,
@@ -47,12 +54,22 @@ pub struct Target {
     pub url: Url,
     /// The token to send, if there is one.
     pub token: Option<SecretString>,
+    /// How TLS is spoken with it.
+    pub trust: Trust,
 }
 
 /// What a running server writes to its data directory.
 #[derive(Debug, Deserialize)]
 struct ServerFile {
     url: String,
+    #[serde(default)]
+    certificate_sha256: Option<String>,
+}
+
+/// The local server as it described itself.
+struct Local {
+    url: Url,
+    certificate: Option<String>,
 }
 
 impl Connection {
@@ -76,32 +93,34 @@ impl Connection {
         let given = self.url.as_deref().filter(|text| !text.is_empty()).map(parse).transpose()?;
         let token = self.token.clone().map(|token| token.0);
         let token = token.filter(|token| !token.expose_secret().is_empty());
-        if let (Some(url), Some(token)) = (&given, &token) {
-            return Ok(Target { url: url.clone(), token: Some(token.clone()) });
-        }
-        // A foreign server needs no data directory here.
         let directory = match self.data_directory() {
-            Ok(directory) => directory,
-            Err(failure) => {
-                let url = given.ok_or(failure)?;
-                return Ok(Target { url, token });
-            }
+            Ok(directory) => Some(directory),
+            // A foreign server needs no data directory here.
+            Err(_) if given.is_some() => None,
+            Err(failure) => return Err(failure),
         };
-        let local = local_server(&directory)?;
-        let url = given.or_else(|| local.clone()).ok_or_else(|| {
+        let local = match directory.as_deref().map(local_server).transpose() {
+            Ok(local) => local.flatten(),
+            Err(_) if given.is_some() && token.is_some() => None,
+            Err(failure) => return Err(failure),
+        };
+        let url = given.or_else(|| local.as_ref().map(|local| local.url.clone())).ok_or_else(|| {
+            let place = directory.as_deref().unwrap_or(Path::new(".")).display();
             Failure::Unreachable(format!(
-                "no server runs in {}: start one with `arbiter serve`, or give --url",
-                directory.display()
+                "no server runs in {place}: start one with `arbiter serve`, or give --url"
             ))
         })?;
-        let token = match token {
-            None if local.is_some_and(|local| local.origin() == url.origin()) => {
+        let local = local.filter(|local| local.url.origin() == url.origin());
+        let token = match (token, &local, directory) {
+            // Whoever shows a certificate wants to be known by it, and a token would count first.
+            (None, Some(_), Some(directory)) if !self.tls.shows_a_certificate() => {
                 read_optional(&directory.join(data_directory::ADMIN_TOKEN_FILE))?
                     .map(|text| Token::from(text.as_str()).0)
             }
-            given => given,
+            (token, ..) => token,
         };
-        Ok(Target { url, token })
+        let trust = self.tls.trust(local.and_then(|local| local.certificate))?;
+        Ok(Target { url, token, trust })
     }
 }
 
@@ -114,14 +133,14 @@ fn parse(text: &str) -> Result<Url, Failure> {
     }
 }
 
-/// The address that the server of this directory wrote; none when none runs there.
-fn local_server(directory: &Path) -> Result<Option<Url>, Failure> {
+/// What the server of this directory wrote; none when none runs there.
+fn local_server(directory: &Path) -> Result<Option<Local>, Failure> {
     let path = directory.join(data_directory::SERVER_FILE);
     let Some(text) = read_optional(&path)? else { return Ok(None) };
     let file: ServerFile = serde_json::from_str(&text).map_err(|error| {
         Failure::io(format!("cannot understand {}", path.display()), io::Error::other(error))
     })?;
-    parse(&file.url).map(Some)
+    Ok(Some(Local { url: parse(&file.url)?, certificate: file.certificate_sha256 }))
 }
 
 fn read_optional(path: &Path) -> Result<Option<String>, Failure> {
@@ -149,6 +168,7 @@ mod tests {
             url: url.map(str::to_owned),
             token: token.map(Token::from),
             data_dir: Some(directory.to_owned()),
+            tls: TlsFlags::default(),
             json: false,
         }
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 const COLUMNS: &[Column] = &[
     ("id", "id"),
     ("name", "name"),
+    ("purpose", "purpose"),
     ("description", "description"),
     ("created", "created_at"),
     ("updated", "updated_at"),
@@ -42,6 +43,9 @@ pub struct Add {
     /// What the key is for
     #[arg(long)]
     description: Option<String>,
+    /// What the key is good for: provider, or tls for the private key of a certificate
+    #[arg(long, value_name = "WORD", default_value = "provider")]
+    purpose: String,
     #[command(flatten)]
     source: KeySource,
 }
@@ -63,7 +67,8 @@ impl Add {
         let body = json!({
             "id": self.id,
             "name": self.name,
-            "description": self.description,
+            "description": self.description.unwrap_or_default(),
+            "purpose": self.purpose,
             "value": key.expose_secret(),
         });
         session.act(Request::post(&["keys"]).body(&body)?, "stored").await

@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::json;
+use std::{fs, path::PathBuf};
 
 const COLUMNS: &[Column] = &[
     ("id", "id"),
@@ -94,6 +95,34 @@ pub struct Add {
     #[command(flatten)]
     #[serde(skip)]
     source: KeySource,
+    /// Show the provider this certificate: PEM, with its chain
+    #[arg(id = "provider_client_cert", long = "client-cert", value_name = "FILE")]
+    #[arg(requires = "client_key_id")]
+    #[serde(skip)]
+    client_cert: Option<PathBuf>,
+    /// The entry of the vault, of purpose tls, that holds the private key of that certificate
+    #[arg(long, value_name = "ID", requires = "provider_client_cert")]
+    client_key_id: Option<String>,
+    /// Trust the provider with a certificate of this CA, and no other: PEM
+    #[arg(id = "provider_ca_cert", long = "ca-cert", value_name = "FILE")]
+    #[serde(skip)]
+    ca_cert: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(skip)]
+    _server: ServerFlags,
+}
+
+/// The flags about Arbiter's own certificates under other names, for here their names are the provider's. The
+/// ids are those of the flags that every command takes, so what is given here counts as given there.
+#[derive(Debug, Args)]
+struct ServerFlags {
+    /// --ca-cert of the other commands
+    #[arg(id = "server_ca_cert", long = "server-ca-cert", help_heading = "Server", value_name = "FILE")]
+    _ca_cert: Option<PathBuf>,
+    /// --client-cert of the other commands
+    #[arg(id = "server_client_cert", long = "server-client-cert", help_heading = "Server")]
+    #[arg(value_name = "FILE")]
+    _client_cert: Option<PathBuf>,
 }
 
 impl Command {
@@ -129,7 +158,46 @@ impl Add {
             if let Some(key) = &key {
                 fields.insert("api_key".to_owned(), json!(key.expose_secret()));
             }
+            for (name, path) in [("client_cert", &self.client_cert), ("ca_cert", &self.ca_cert)] {
+                let Some(path) = path else { continue };
+                let text = fs::read_to_string(path)
+                    .map_err(|source| Failure::io(format!("cannot read {}", path.display()), source))?;
+                fields.insert(name.to_owned(), json!(text));
+            }
         }
         session.act(request, "registered").await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::connection::Connection;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        connection: Connection,
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[test]
+    fn the_certificates_of_the_provider_are_not_those_of_the_server() {
+        let line = "provider add P --endpoint https://h --client-cert theirs.pem --client-key-id k \
+                    --ca-cert theirs-ca.pem --server-ca-cert ours-ca.pem --url https://a";
+        let line = Line::try_parse_from(line.split_whitespace()).unwrap();
+        let shown = format!("{:?}", line.connection.target().unwrap().trust);
+        assert!(shown.contains("ours-ca.pem") && !shown.contains("theirs"), "{shown}");
+        let Command::Add(add) = line.command else { panic!("it adds") };
+        assert_eq!(add.client_cert, Some("theirs.pem".into()));
+        assert_eq!(add.ca_cert, Some("theirs-ca.pem".into()));
+    }
+
+    #[test]
+    fn a_client_certificate_comes_with_its_key() {
+        let line = "provider add P --endpoint https://h --client-cert c.pem";
+        assert!(Line::try_parse_from(line.split_whitespace()).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! A server for tests: answers its connections one after the other with what it was told, and keeps
 //! what it was asked.
 
-use super::{client::Client, connection::Target};
+use super::{client::Client, connection::Target, trust::Trust};
 use secrecy::SecretString;
 use std::{
     io::{Read, Write},
@@ -58,7 +58,7 @@ impl ScriptedServer {
     /// How to reach it.
     pub fn target(&self, token: Option<&str>) -> Target {
         let url = format!("http://{}", self.address).parse().unwrap();
-        Target { url, token: token.map(SecretString::from) }
+        Target { url, token: token.map(SecretString::from), trust: Trust::default() }
     }
 
     /// A client of it.

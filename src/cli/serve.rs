@@ -23,9 +23,37 @@ pub struct Serve {
     password_file: Option<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
+    #[command(flatten)]
+    tls: Tls,
     /// Need no token; accepted on a loopback address only
     #[arg(long)]
     no_auth: bool,
+}
+
+/// The files that TLS is spoken with.
+#[derive(Debug, Args)]
+struct Tls {
+    /// Speak TLS with this certificate: PEM, with its chain
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// The private key of that certificate: PEM, mode 0600
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// Let callers prove who they are by a certificate of this CA: PEM
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<String>,
+}
+
+impl Tls {
+    fn flags(&self) -> impl Iterator<Item = Flag> {
+        let flag = |name, key, given: &Option<String>| given.clone().map(|value| Flag { name, key, value });
+        let flags = [
+            flag("--tls-cert", "http.tls_cert", &self.tls_cert),
+            flag("--tls-key", "http.tls_key", &self.tls_key),
+            flag("--tls-client-ca", "http.tls_client_ca", &self.tls_client_ca),
+        ];
+        flags.into_iter().flatten()
+    }
 }
 
 /// Flags that stand for settings.
@@ -71,6 +99,7 @@ impl Serve {
 
     fn flags(&self) -> Vec<Flag> {
         let mut flags = self.overrides.flags();
+        flags.extend(self.tls.flags());
         if self.no_auth {
             let value = "off".to_owned();
             flags.push(Flag { name: "--no-auth", key: "http.auth", value });
@@ -124,6 +153,14 @@ mod tests {
         assert_eq!(loaded.settings.log.format, LogFormat::Json);
         assert_eq!(loaded.sources["http.auth"].to_string(), "flag --no-auth");
         assert_eq!(loaded.sources["http.listen"].to_string(), "flag --listen");
+    }
+
+    #[test]
+    fn the_files_of_tls_are_flags_as_well() {
+        let loaded = settings("serve --tls-cert c.pem --tls-key k.pem --tls-client-ca ca.pem");
+        let files = loaded.settings.http.tls().unwrap();
+        assert_eq!((files.key.to_str(), files.client_ca), (Some("k.pem"), Some("ca.pem".into())));
+        assert_eq!(loaded.sources["http.tls_cert"].to_string(), "flag --tls-cert");
     }
 
     #[test]

@@ -7,11 +7,15 @@ use super::settings::{
     Providers, Store, Vault,
 };
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 impl Default for Http {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            tls_cert: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            tls_client_ca: PathBuf::new(),
             allowed_hosts: Vec::new(),
             auth: Authentication::On,
             max_body_bytes: 1024 * 1024,

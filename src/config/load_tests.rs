@@ -98,6 +98,20 @@ fn authentication_is_off_on_loopback_only() {
 }
 
 #[test]
+fn a_certificate_and_its_key_are_given_together() {
+    let (cert, key) = (("ARBITER_HTTP__TLS_CERT", "/c.pem"), ("ARBITER_HTTP__TLS_KEY", "/k.pem"));
+    assert_eq!(
+        refusal("[http]\ntls_client_ca = \"/ca.pem\"\n", &[key]),
+        "`http.tls_key` (env ARBITER_HTTP__TLS_KEY): needs `http.tls_cert` as well\n\
+         `http.tls_client_ca` (FILE:2): needs `http.tls_cert` as well"
+    );
+    assert!(refusal("", &[cert]).contains("needs `http.tls_key` as well"));
+    let files = Settings::load(None, environment(&[cert, key]), &[]).unwrap().settings.http.tls().unwrap();
+    assert_eq!((files.certificate.as_path(), files.client_ca), (Path::new("/c.pem"), None));
+    assert_eq!(Settings::default().http.tls(), None);
+}
+
+#[test]
 fn an_empty_section_is_no_mistake() {
     let file = file("[http]\n[log.targets]\n");
     assert_eq!(Settings::load(Some(file.path()), [], &[]).unwrap().settings, Settings::default());

@@ -4,6 +4,7 @@
 
 use super::{Authentication, Problem, Settings, Source};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use toml::Value;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
@@ -79,6 +80,17 @@ pub fn problems(
             "http.auth",
             format!("can be off on a loopback address only, and `http.listen` is {listen}"),
         ));
+    }
+    let http = &settings.http;
+    let is_given = |path: &PathBuf| !path.as_os_str().is_empty();
+    for (key, path, other, needed) in [
+        ("http.tls_cert", &http.tls_cert, "http.tls_key", &http.tls_key),
+        ("http.tls_key", &http.tls_key, "http.tls_cert", &http.tls_cert),
+        ("http.tls_client_ca", &http.tls_client_ca, "http.tls_cert", &http.tls_cert),
+    ] {
+        if is_given(path) && !is_given(needed) {
+            found.push(unfit(key, format!("needs `{other}` as well")));
+        }
     }
     for host in &settings.http.allowed_hosts {
         if host.is_empty() || host.contains(['/', '*', ' ', '@']) {

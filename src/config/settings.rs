@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// All settings, one field per section.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,12 @@ pub struct Settings {
 pub struct Http {
     /// Address and port to listen on; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// The server's certificate with its chain, in PEM; empty: plain HTTP.
+    pub tls_cert: PathBuf,
+    /// The private key of that certificate, in PEM.
+    pub tls_key: PathBuf,
+    /// The CA whose certificates prove who calls, in PEM; empty: callers show none.
+    pub tls_client_ca: PathBuf,
     /// Host names, beside loopback and the listening address, that a request may be addressed to.
     pub allowed_hosts: Vec<String>,
     /// Whether requests need a token.
@@ -76,6 +83,29 @@ pub struct Http {
     pub stream_keep_alive_ms: u64,
     /// The time after which a connection whose peer takes nothing is closed.
     pub stream_stall_ms: u64,
+}
+
+/// The files that TLS is spoken with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate with its chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The CA of callers' certificates, if callers may show any.
+    pub client_ca: Option<PathBuf>,
+}
+
+impl Http {
+    /// The files that TLS is spoken with; none: plain HTTP.
+    pub fn tls(&self) -> Option<TlsFiles> {
+        let given = |path: &PathBuf| Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
+        Some(TlsFiles {
+            certificate: given(&self.tls_cert)?,
+            key: given(&self.tls_key)?,
+            client_ca: given(&self.tls_client_ca),
+        })
+    }
 }
 
 /// Whether requests need a token.

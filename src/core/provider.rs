@@ -114,6 +114,12 @@ pub struct Provider {
     pub requires_key: bool,
     /// The vault's entry with that key.
     pub key_id: Option<KeyId>,
+    /// Our certificate for it with its chain, in PEM; public, unlike its key.
+    pub client_cert: Option<String>,
+    /// The vault's entry with the private key of that certificate.
+    pub client_key_id: Option<KeyId>,
+    /// Whom it may have its own certificate from, in PEM; nobody else is trusted then.
+    pub ca_cert: Option<String>,
     /// The most calls at once; none: no limit of its own.
     pub max_concurrency: Option<u32>,
     /// Tokens that fit into one call.
@@ -170,7 +176,10 @@ impl Record for Provider {
     }
 }
 
-/// Whether a provider's key can be read now.
+/// The longest certificate or chain in PEM, in bytes.
+pub const MAX_PEM_BYTES: usize = 65_536;
+
+/// Whether what a provider needs of the vault can be read now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAccess {
     /// It can, or none is needed.
@@ -214,10 +223,26 @@ pub enum Command {
 }
 
 impl Provider {
-    /// The only test of "up": it answers, and its key can be read.
+    /// The only test of "up": it answers, and its keys can be read.
     pub fn is_usable(&self, key: KeyAccess) -> bool {
         matches!(self.status, Status::Active | Status::Degraded)
-            && (!self.requires_key || key == KeyAccess::Readable)
+            && (!self.needs_vault() || key == KeyAccess::Readable)
+    }
+
+    /// Whether a call needs anything of the vault.
+    pub fn needs_vault(&self) -> bool {
+        self.keys().next().is_some()
+    }
+
+    /// The vault's entries that a call needs: its key and the key of our certificate.
+    pub fn keys(&self) -> impl Iterator<Item = &KeyId> {
+        let key = self.key_id.as_ref().filter(|_| self.requires_key);
+        key.into_iter().chain(&self.client_key_id)
+    }
+
+    /// Whether this entry of the vault is in its fields, needed at the moment or not.
+    pub fn names_key(&self, id: &KeyId) -> bool {
+        [&self.key_id, &self.client_key_id].into_iter().flatten().any(|named| named == id)
     }
 
     /// The model that calls use: the selected one, else the configured one.
@@ -326,110 +351,16 @@ pub fn check(provider: &Provider) -> Result<(), Refusal> {
     problems.require(price_ok(provider.price_output_per_mtok), "price_output_per_mtok", "is 0 or more");
     let keyed = !provider.requires_key || provider.key_id.is_some();
     problems.require(keyed, "requires_key", "needs an api_key or a key_id");
+    for (name, pem) in [("client_cert", &provider.client_cert), ("ca_cert", &provider.ca_cert)] {
+        let fits = pem.as_ref().is_none_or(|pem| pem.len() <= MAX_PEM_BYTES);
+        problems.require(fits, name, "is longer than 65536 bytes");
+    }
+    let (cert, key) = (provider.client_cert.is_some(), provider.client_key_id.is_some());
+    problems.require(key || !cert, "client_cert", "needs a client_key_id, the key that belongs to it");
+    problems.require(cert || !key, "client_key_id", "needs a client_cert, the certificate it belongs to");
     problems.finish()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::machine::tests::check_exhaustively;
-    use crate::record::evolved;
-
-    fn provider(status: Status) -> Provider {
-        Provider {
-            id: ProviderId::known("p"),
-            name: "P".into(),
-            provider_type: ProviderType::Custom,
-            endpoint: "http://127.0.0.1:1/v1".into(),
-            configured_model: Some("m".into()),
-            selected_model: None,
-            selection_reason: None,
-            model_score: None,
-            selected_gpu: None,
-            description: String::new(),
-            requires_key: true,
-            key_id: Some(KeyId::known("key_p")),
-            max_concurrency: None,
-            context_window: None,
-            price_input_per_mtok: None,
-            price_output_per_mtok: None,
-            tags: vec![],
-            status,
-            status_reason: None,
-            last_heartbeat_at: None,
-            last_heartbeat_latency_ms: None,
-            last_heartbeat_error: None,
-            failures: 0,
-            created_at: Timestamp::from_millis(0),
-            updated_at: Timestamp::from_millis(0),
-            revision: 1,
-        }
-    }
-
-    fn failed() -> Beat {
-        Beat::Failed { error: "connection refused".into(), latency_ms: 1 }
-    }
-
-    fn answered(latency_ms: u64, median_ms: Option<u64>) -> Beat {
-        Beat::Answered { latency_ms, median_ms, models: vec!["x".into(), "m".into()] }
-    }
-
-    fn beat(provider: &Provider, beat: Beat) -> Provider {
-        let now = Timestamp::from_millis(1);
-        let happenings = provider.decide(&Command::Beat(beat.clone())).unwrap();
-        evolved(provider, &happenings, now).measured(&beat, now)
-    }
-
-    #[test]
-    fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
-        check_exhaustively(Status::ALL, Trigger::ALL);
-    }
-
-    #[test]
-    fn a_failed_first_beat_is_unhealthy_at_once_and_later_it_takes_three() {
-        assert_eq!(beat(&provider(Status::Pending), failed()).status, Status::Unhealthy);
-        let mut up = provider(Status::Active);
-        let mut seen = vec![];
-        for _ in 0..4 {
-            up = beat(&up, failed());
-            seen.push(up.status);
-        }
-        assert_eq!(seen, [Status::Degraded, Status::Degraded, Status::Unhealthy, Status::Unhealthy]);
-        assert_eq!(beat(&up, answered(9, None)).status, Status::Active);
-    }
-
-    #[test]
-    fn a_beat_far_over_the_median_is_late() {
-        assert_eq!(beat(&provider(Status::Active), answered(501, Some(20))).status, Status::Degraded);
-        assert_eq!(beat(&provider(Status::Active), answered(499, Some(20))).status, Status::Active);
-    }
-
-    #[test]
-    fn no_beat_changes_what_the_operator_disabled() {
-        let off = provider(Status::Disabled);
-        for heard in [failed(), answered(1, None)] {
-            assert_eq!(off.decide(&Command::Beat(heard)).unwrap(), []);
-        }
-    }
-
-    #[test]
-    fn the_configured_model_is_selected_when_it_is_offered() {
-        let up = beat(&provider(Status::Pending), answered(1, None));
-        assert_eq!(
-            (up.model(), up.selection_reason.as_deref()),
-            (Some("m"), Some("the configured model is offered"))
-        );
-        let other = Provider { configured_model: Some("gone".into()), ..provider(Status::Pending) };
-        assert_eq!(beat(&other, answered(1, None)).model(), Some("x"));
-    }
-
-    #[test]
-    fn a_keyed_provider_is_usable_only_while_its_key_can_be_read() {
-        let up = provider(Status::Degraded);
-        assert!(up.is_usable(KeyAccess::Readable) && !up.is_usable(KeyAccess::Unreadable));
-        assert!(Provider { requires_key: false, ..up }.is_usable(KeyAccess::Unreadable));
-        for status in [Status::Pending, Status::Unhealthy, Status::Disabled] {
-            assert!(!provider(status).is_usable(KeyAccess::Readable));
-        }
-    }
-}
+#[path = "provider_tests.rs"]
+mod tests;

@@ -35,6 +35,12 @@ pub struct NewProvider {
     pub requires_key: Option<bool>,
     /// The vault's entry with the key.
     pub key_id: Option<String>,
+    /// Our certificate for it, in PEM.
+    pub client_cert: Option<String>,
+    /// The vault's entry with the private key of that certificate.
+    pub client_key_id: Option<String>,
+    /// Whom it may have its own certificate from, in PEM.
+    pub ca_cert: Option<String>,
     /// The most calls at once.
     pub max_concurrency: Option<u32>,
     /// Tokens that fit into one call.
@@ -61,6 +67,9 @@ impl NewProvider {
             description: String::new(),
             requires_key: None,
             key_id: None,
+            client_cert: None,
+            client_key_id: None,
+            ca_cert: None,
             max_concurrency: None,
             context_window: None,
             price_input_per_mtok: None,
@@ -86,6 +95,9 @@ impl NewProvider {
             description: self.description.clone(),
             requires_key: self.requires_key.unwrap_or(key_id.is_some()),
             key_id,
+            client_cert: self.client_cert.clone(),
+            client_key_id: self.client_key_id.clone().map(KeyId::known),
+            ca_cert: self.ca_cert.clone(),
             max_concurrency: self.max_concurrency,
             context_window: self.context_window,
             price_input_per_mtok: self.price_input_per_mtok,
@@ -123,6 +135,12 @@ pub struct ProviderPatch {
     pub requires_key: Option<bool>,
     /// The vault's entry with the key.
     pub key_id: Option<Option<String>>,
+    /// Our certificate for it, in PEM.
+    pub client_cert: Option<Option<String>>,
+    /// The vault's entry with the private key of that certificate.
+    pub client_key_id: Option<Option<String>>,
+    /// Whom it may have its own certificate from, in PEM.
+    pub ca_cert: Option<Option<String>>,
     /// The most calls at once.
     pub max_concurrency: Option<Option<u32>>,
     /// Tokens that fit into one call.
@@ -147,6 +165,9 @@ impl ProviderPatch {
         set(&mut after.description, patch.description);
         set(&mut after.requires_key, patch.requires_key);
         set(&mut after.key_id, patch.key_id.map(|id| id.map(KeyId::known)));
+        set(&mut after.client_cert, patch.client_cert);
+        set(&mut after.client_key_id, patch.client_key_id.map(|id| id.map(KeyId::known)));
+        set(&mut after.ca_cert, patch.ca_cert);
         set(&mut after.max_concurrency, patch.max_concurrency);
         set(&mut after.context_window, patch.context_window);
         set(&mut after.price_input_per_mtok, patch.price_input_per_mtok);

@@ -70,7 +70,7 @@ impl Context {
 
     /// Whether connections are encrypted.
     pub fn transport(&self) -> Transport {
-        Transport::Plain
+        if self.settings().http.tls().is_some() { Transport::Tls } else { Transport::Plain }
     }
 
     /// The name of the cookie of a browser that signed in; empty before the server listens.

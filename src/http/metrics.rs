@@ -43,6 +43,7 @@ fn describe() {
         "arbiter_http_connections_refused_total",
         "Connections closed because there were too many"
     );
+    describe_counter!("arbiter_http_tls_failures_total", "Connections whose TLS handshake failed");
     describe_gauge!("arbiter_sse_streams", "Open event streams");
     describe_counter!("arbiter_store_commits_total", "Transactions committed");
     describe_counter!("arbiter_store_units_total", "Units of work committed");

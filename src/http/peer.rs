@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub struct Peer {
     /// Its address; an IPv4 address that came as IPv6 is IPv4 again.
     pub address: IpAddr,
-    /// The SHA-256, in hex, of the certificate it proved to own.
+    /// The [`arbiter_tls::fingerprint`] of the certificate it proved to own; a CA that we were told to trust issued it.
     pub certificate: Option<Arc<str>>,
 }
 

@@ -44,6 +44,12 @@ pub struct ProviderView {
     requires_key: bool,
     /// The entry of the vault with that key.
     key_id: Option<String>,
+    /// Our certificate for it with its chain, in PEM.
+    client_cert: Option<String>,
+    /// The entry of the vault with the private key of that certificate.
+    client_key_id: Option<String>,
+    /// The CA of its own certificate, in PEM; none: those of the web.
+    ca_cert: Option<String>,
     /// The most calls at one time.
     max_concurrency: Option<u32>,
     /// Tokens that fit into one call.
@@ -92,6 +98,9 @@ impl From<Provider> for ProviderView {
             description: provider.description,
             requires_key: provider.requires_key,
             key_id: provider.key_id.as_ref().map(KeyId::to_string),
+            client_cert: provider.client_cert,
+            client_key_id: provider.client_key_id.as_ref().map(KeyId::to_string),
+            ca_cert: provider.ca_cert,
             max_concurrency: provider.max_concurrency,
             context_window: provider.context_window,
             price_input_per_mtok: provider.price_input_per_mtok,

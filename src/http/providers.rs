@@ -2,16 +2,14 @@
 
 use crate::http::access::Access;
 use crate::http::endpoint::{QueryField, flag, word as word_field};
-use crate::http::fields::{Secret, nullable, present};
 use crate::http::page::{PAGE, cut};
+use crate::http::provider_forms::{NewProviderBody, ProviderPatchBody, SwitchWord};
 use crate::http::provider_views::ProviderView;
-use crate::http::vocabulary::{Vocabulary, word};
+use crate::http::vocabulary::Vocabulary;
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_core::ids::ProviderId;
-use arbiter_core::provider::{ProviderType, Status};
-use arbiter_core::provider_change::{Enabled, NewProvider, ProviderPatch};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use arbiter_core::provider::Status;
+use arbiter_core::provider_change::ProviderPatch;
 use warp::http::Method;
 
 const COLLECTION: &str = "/api/v1/providers";
@@ -20,115 +18,6 @@ const FILTERS: &[QueryField] =
     &[word_field("status", <Status as Vocabulary>::WORDS, "Only those with this status")];
 /// The query parameter of a deletion.
 pub const CASCADE: &[QueryField] = &[flag("cascade", "Also what depends on it")];
-
-/// A switch in the seed's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum SwitchWord {
-    /// In use; the next beat decides how it stands.
-    Active,
-    /// Switched off.
-    Inactive,
-}
-
-/// A provider to be registered.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct NewProviderBody {
-    /// Its id; else one is made.
-    #[serde(default)]
-    id: Option<String>,
-    /// Its name.
-    name: String,
-    /// Whose protocol it speaks.
-    #[serde(rename = "type")]
-    #[schemars(schema_with = "word::<ProviderType>")]
-    provider_type: ProviderType,
-    /// Its URL; `/v1` is added when it has no path.
-    endpoint: String,
-    /// The model to use; else the best it offers.
-    #[serde(default)]
-    model: Option<String>,
-    /// What it is for.
-    #[serde(default)]
-    description: String,
-    /// Its key; it goes to the vault and is never shown.
-    #[serde(default)]
-    api_key: Option<Secret>,
-    /// Whether calls carry a key; by default, whether there is one.
-    #[serde(default)]
-    requires_key: Option<bool>,
-    /// An entry of the vault that holds its key.
-    #[serde(default)]
-    key_id: Option<String>,
-    /// The most calls at one time.
-    #[serde(default)]
-    max_concurrency: Option<u32>,
-    /// Tokens that fit into one call.
-    #[serde(default)]
-    context_window: Option<u64>,
-    /// Price of a million tokens in, in US dollars.
-    #[serde(default)]
-    price_input_per_mtok: Option<f64>,
-    /// Price of a million tokens out, in US dollars.
-    #[serde(default)]
-    price_output_per_mtok: Option<f64>,
-    /// Words to find it by.
-    #[serde(default)]
-    tags: Vec<String>,
-    /// Whether it is used at once; `active` by default.
-    #[serde(default)]
-    status: Option<SwitchWord>,
-}
-
-/// Fields of a provider that are to change.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-struct ProviderPatchBody {
-    /// Its name.
-    #[serde(deserialize_with = "present")]
-    name: Option<String>,
-    /// Whose protocol it speaks.
-    #[serde(rename = "type", deserialize_with = "present")]
-    #[schemars(schema_with = "word::<ProviderType>")]
-    provider_type: Option<ProviderType>,
-    /// Its URL.
-    #[serde(deserialize_with = "present")]
-    endpoint: Option<String>,
-    /// The model to use; null: the best it offers.
-    #[serde(deserialize_with = "nullable")]
-    model: Option<Option<String>>,
-    /// What it is for.
-    #[serde(deserialize_with = "present")]
-    description: Option<String>,
-    /// Its new key.
-    #[serde(deserialize_with = "present")]
-    api_key: Option<Secret>,
-    /// Whether calls carry a key.
-    #[serde(deserialize_with = "present")]
-    requires_key: Option<bool>,
-    /// An entry of the vault that holds its key.
-    #[serde(deserialize_with = "nullable")]
-    key_id: Option<Option<String>>,
-    /// The most calls at one time.
-    #[serde(deserialize_with = "nullable")]
-    max_concurrency: Option<Option<u32>>,
-    /// Tokens that fit into one call.
-    #[serde(deserialize_with = "nullable")]
-    context_window: Option<Option<u64>>,
-    /// Price of a million tokens in, in US dollars.
-    #[serde(deserialize_with = "nullable")]
-    price_input_per_mtok: Option<Option<f64>>,
-    /// Price of a million tokens out, in US dollars.
-    #[serde(deserialize_with = "nullable")]
-    price_output_per_mtok: Option<Option<f64>>,
-    /// Words to find it by.
-    #[serde(deserialize_with = "present")]
-    tags: Option<Vec<String>>,
-    /// `active` enables it, `inactive` disables it.
-    #[serde(deserialize_with = "present")]
-    status: Option<SwitchWord>,
-}
 
 /// Registering, showing, changing and deleting providers.
 pub fn endpoints() -> Vec<Endpoint> {
@@ -191,23 +80,7 @@ async fn list(call: Call) -> Result<Reply, ApiError> {
 }
 
 async fn create(call: Call, body: NewProviderBody) -> Result<Reply, ApiError> {
-    let new = NewProvider {
-        id: body.id,
-        name: body.name,
-        provider_type: body.provider_type,
-        endpoint: body.endpoint,
-        configured_model: body.model,
-        description: body.description,
-        requires_key: body.requires_key,
-        key_id: body.key_id,
-        max_concurrency: body.max_concurrency,
-        context_window: body.context_window,
-        price_input_per_mtok: body.price_input_per_mtok,
-        price_output_per_mtok: body.price_output_per_mtok,
-        tags: body.tags,
-        enabled: if body.status == Some(SwitchWord::Inactive) { Enabled::No } else { Enabled::Yes },
-    };
-    let key = body.api_key.map(|secret| secret.0);
+    let (new, key) = body.into_new();
     let view = ProviderView::from(call.handles().providers.register(&call.caller()?, new, key).await?);
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(view.revision))
 }
@@ -223,44 +96,13 @@ async fn replace(call: Call, body: NewProviderBody) -> Result<Reply, ApiError> {
     if body.id.as_deref().is_some_and(|id| id != call.param("id")) {
         return Err(ApiError::field("id", "cannot be changed"));
     }
-    let patch = ProviderPatchBody {
-        name: Some(body.name),
-        provider_type: Some(body.provider_type),
-        endpoint: Some(body.endpoint),
-        model: Some(body.model),
-        description: Some(body.description),
-        requires_key: body.requires_key,
-        // A key is not part of what a client reads back, so its absence does not take it away.
-        key_id: body.key_id.map(Some),
-        api_key: body.api_key,
-        max_concurrency: Some(body.max_concurrency),
-        context_window: Some(body.context_window),
-        price_input_per_mtok: Some(body.price_input_per_mtok),
-        price_output_per_mtok: Some(body.price_output_per_mtok),
-        tags: Some(body.tags),
-        status: body.status,
-    };
-    update(call, patch).await
+    update(call, body.into_patch()).await
 }
 
 async fn update(call: Call, body: ProviderPatchBody) -> Result<Reply, ApiError> {
     let mut caller = call.caller()?;
     let (id, providers) = (id(&call), &call.handles().providers);
-    let (switch, key) = (body.status, body.api_key.map(|secret| secret.0));
-    let patch = ProviderPatch {
-        name: body.name,
-        provider_type: body.provider_type,
-        endpoint: body.endpoint,
-        configured_model: body.model,
-        description: body.description,
-        requires_key: body.requires_key,
-        key_id: body.key_id,
-        max_concurrency: body.max_concurrency,
-        context_window: body.context_window,
-        price_input_per_mtok: body.price_input_per_mtok,
-        price_output_per_mtok: body.price_output_per_mtok,
-        tags: body.tags,
-    };
+    let (patch, switch, key) = body.into_parts();
     if switch.is_none() || key.is_some() || patch != ProviderPatch::default() {
         let changed = providers.update(&caller, &id, patch, key).await?;
         if switch.is_none() {

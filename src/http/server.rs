@@ -6,6 +6,7 @@ use crate::http::dispatch::Edge;
 use crate::http::endpoint::Endpoint;
 use crate::http::peer::Peer;
 use crate::http::table;
+use crate::http::tls::Tls;
 use crate::http::{bead_cache, run_counts};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -14,11 +15,14 @@ use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tower::{Service, ServiceExt};
-use warp::http::Request;
+use warp::http::header::{HOST, HeaderValue, STRICT_TRANSPORT_SECURITY};
+use warp::http::{HeaderMap, Request};
 use warp::reply::Response;
 
 /// The most bytes that wait to be written to, or were read from, one connection.
@@ -30,10 +34,27 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// How often what was measured is sorted into its buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// What a browser that came over TLS is told: a year of nothing else.
+const TLS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// Where connections come in.
+pub struct Door {
+    /// The port.
+    pub listener: TcpListener,
+    /// What TLS is spoken with; none: plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl From<TcpListener> for Door {
+    fn from(listener: TcpListener) -> Self {
+        Self { listener, tls: None }
+    }
+}
+
 /// Limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The longest time a client may take for a request's head.
+    /// The longest time a client may take for a TLS handshake, and again for a request's head.
     pub header_read: Duration,
     /// The largest request head, in bytes.
     pub header_bytes: usize,
@@ -66,10 +87,10 @@ impl From<&config::Http> for Limits {
 /// When the listener has no address.
 pub async fn serve(
     context: Context,
-    listener: TcpListener,
+    door: impl Into<Door>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    serve_endpoints(context, table::endpoints(), listener, shutdown).await
+    serve_endpoints(context, table::endpoints(), door, shutdown).await
 }
 
 /// Serves these endpoints instead of all of ours.
@@ -79,14 +100,15 @@ pub async fn serve(
 pub async fn serve_endpoints(
     context: Context,
     endpoints: Vec<Endpoint>,
-    listener: TcpListener,
+    door: impl Into<Door>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let edge = Edge::new(context.clone(), endpoints, listener.local_addr()?);
+    let door = door.into();
+    let edge = Edge::new(context.clone(), endpoints, door.listener.local_addr()?);
     let limits = Limits::from(&context.settings().http);
     let counting = tokio::spawn(run_counts::count(context.clone()));
     let listening = tokio::spawn(bead_cache::follow(context.clone()));
-    run(context, listener, warp::service(edge.into_filter()), limits, shutdown).await;
+    run(context, door, warp::service(edge.into_filter()), limits, shutdown).await;
     counting.abort();
     listening.abort();
     Ok(())
@@ -95,7 +117,7 @@ pub async fn serve_endpoints(
 /// The accept loop alone, in front of any service.
 pub async fn run<S>(
     context: Context,
-    listener: TcpListener,
+    door: impl Into<Door>,
     service: S,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
@@ -103,6 +125,7 @@ pub async fn run<S>(
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
+    let Door { listener, tls } = door.into();
     let mut shutdown = pin!(shutdown);
     let mut upkeep = tokio::time::interval(UPKEEP);
     let mut connections = JoinSet::new();
@@ -117,7 +140,7 @@ pub async fn run<S>(
                         metrics::counter!("arbiter_http_connections_refused_total").increment(1);
                         continue;
                     };
-                    let served = connection(context.clone(), stream, peer, service.clone(), limits);
+                    let served = connection(context.clone(), stream, tls.clone(), peer, service.clone(), limits);
                     connections.spawn(async move {
                         served.await;
                         drop(guard);
@@ -154,12 +177,69 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-async fn connection<S>(context: Context, stream: TcpStream, peer: Peer, service: S, limits: Limits)
-where
+async fn connection<S>(
+    context: Context,
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+    peer: Peer,
+    service: S,
+    limits: Limits,
+) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
     prepare(&stream, limits);
+    let Some(tls) = tls else {
+        return exchange(context, stream, peer, service, limits).await;
+    };
+    let mut closing = context.closing();
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(limits.header_read, tls.accept(stream)) => shaken,
+        () = closing.begun() => return,
+    };
+    match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok((stream, certificate)) => {
+            let service = tower::service_fn(move |request| over_tls(service.clone(), request));
+            exchange(context, stream, Peer { certificate, ..peer }, service, limits).await;
+        }
+        Err(error) => {
+            metrics::counter!("arbiter_http_tls_failures_total").increment(1);
+            tracing::debug!(%error, peer = %peer.address, "a TLS handshake failed");
+        }
+    }
+}
+
+/// Answers a request that came over TLS, and tells a browser to come in no other way.
+async fn over_tls<S>(service: S, request: Request<Incoming>) -> Result<Response, Infallible>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    // The word would hold for every port of that name, and other servers of this machine are called so too.
+    let is_localhost = is_addressed_to_localhost(request.headers());
+    let mut response = service.oneshot(request).await?;
+    if !is_localhost {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, TLS_ONLY);
+    }
+    Ok(response)
+}
+
+fn is_addressed_to_localhost(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Requests and answers over one connection, until either end closes it.
+async fn exchange<S>(
+    context: Context,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    service: S,
+    limits: Limits,
+) where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

@@ -9,6 +9,7 @@ use crate::error::{CallError, CallErrorKind};
 use crate::redact::presentable;
 use crate::refusal::{self, Asked};
 use crate::resolver::{AddressRefused, GuardedResolver, Lookup, system_lookup};
+use crate::tls::{self, Tls};
 use crate::{install_tls, openai};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response};
@@ -64,12 +65,21 @@ impl Client {
     /// [`CallErrorKind::Unreachable`] when this machine has no root certificates to check an `https`
     /// endpoint with.
     pub fn new(endpoint: Endpoint, timeouts: Timeouts) -> Result<Self, CallError> {
-        Self::with_lookup(endpoint, timeouts, system_lookup)
+        Self::with_tls(endpoint, timeouts, &Tls::default())
+    }
+
+    /// The same, with TLS of its own kind.
+    ///
+    /// # Errors
+    /// As [`Client::new`], and [`CallErrorKind::Refused`] when a certificate or key cannot be used.
+    pub fn with_tls(endpoint: Endpoint, timeouts: Timeouts, tls: &Tls) -> Result<Self, CallError> {
+        Self::with_lookup(endpoint, timeouts, tls, system_lookup)
     }
 
     fn with_lookup(
         endpoint: Endpoint,
         timeouts: Timeouts,
+        tls: &Tls,
         lookup: fn(String) -> Lookup,
     ) -> Result<Self, CallError> {
         install_tls();
@@ -82,10 +92,12 @@ impl Client {
             .connect_timeout(timeouts.connect)
             .pool_idle_timeout(IDLE_CONNECTION)
             .dns_resolver(Arc::new(GuardedResolver::new(endpoint.rule(), lookup)));
-        if !endpoint.is_encrypted() {
+        builder = if endpoint.is_encrypted() {
+            tls.apply(builder)?
+        } else {
             // A bare container has no root certificates, and plain http needs none.
-            builder = builder.tls_certs_only([]);
-        }
+            builder.tls_certs_only([])
+        };
         match builder.build() {
             Ok(http) => Ok(Self { endpoint, http, timeouts }),
             Err(error) => {
@@ -226,7 +238,8 @@ fn unanswered(error: reqwest::Error, asked: Asked<'_>) -> CallError {
         }
         source = cause.source();
     }
-    CallError::new(CallErrorKind::Unreachable, presentable(&with_sources(&error), asked.key))
+    let why = tls::explain(&error).unwrap_or_else(|| with_sources(&error));
+    CallError::new(CallErrorKind::Unreachable, presentable(&why, asked.key))
 }
 
 fn with_sources(error: &dyn Error) -> String {

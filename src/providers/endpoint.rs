@@ -114,7 +114,8 @@ impl Endpoint {
         self.rule
     }
 
-    pub(crate) fn is_encrypted(&self) -> bool {
+    /// Whether TLS is spoken with it.
+    pub fn is_encrypted(&self) -> bool {
         self.base.scheme() == "https"
     }
 

@@ -13,11 +13,13 @@ mod openai;
 mod redact;
 mod refusal;
 mod resolver;
+mod tls;
 
 pub use chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Role, Tool, ToolCall, Usage};
 pub use client::{Client, MAX_ANSWER_BYTES, Timeouts};
 pub use endpoint::{Endpoint, EndpointError, EndpointPolicy, HttpPolicy};
 pub use error::{CallError, CallErrorKind};
+pub use tls::{CertificateProblem, ClientIdentity, Tls, check_certificates};
 
 /// Makes ring the cryptography of every TLS connection of this process; call it first in `main`.
 ///

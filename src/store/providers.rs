@@ -37,6 +37,9 @@ impl Table for Provider {
         "created_at",
         "updated_at",
         "revision",
+        "client_cert",
+        "client_key_id",
+        "ca_cert",
     ];
 
     fn values(&self) -> Vec<Value> {
@@ -64,6 +67,9 @@ impl Table for Provider {
             time(self.created_at),
             time(self.updated_at),
             integer(self.revision),
+            optional(self.client_cert.as_deref(), text),
+            optional(self.client_key_id.as_ref(), |id| text(id.as_str())),
+            optional(self.ca_cert.as_deref(), text),
         ]
     }
 
@@ -91,6 +97,9 @@ impl Table for Provider {
             created_at: get_time(row, 20)?,
             updated_at: get_time(row, 21)?,
             revision: row.get(22)?,
+            client_cert: row.get(23)?,
+            client_key_id: row.get::<_, Option<String>>(24)?.map(KeyId::known),
+            ca_cert: row.get(25)?,
             // The telemetry columns follow in SELECT_ALL; a plain read leaves them out.
             last_heartbeat_at: None,
             last_heartbeat_latency_ms: None,

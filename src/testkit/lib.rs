@@ -8,6 +8,7 @@
 // Support for tests: a broken expectation here is a failed test, and the message says which.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod certificates;
 mod figures;
 mod generated_beads;
 mod http_client;
@@ -19,6 +20,7 @@ mod server_process;
 mod server_requests;
 mod sse;
 
+pub use certificates::{Issued, TestCa};
 pub use figures::{Report, allow_open_files, median, ms, percentile, processor_seconds, resident_bytes};
 pub use generated_beads::{GeneratedBead, GeneratedStatus, generated_beads, generated_id};
 pub use http_client::{HttpAnswer, HttpError, send, send_text};

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::AUTHORIZATION;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
+use tokio_rustls::TlsAcceptor;
 
 /// A request the provider received.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +40,7 @@ struct State {
 /// A running scripted provider; it ends when dropped.
 pub struct ScriptedProvider {
     address: SocketAddr,
+    scheme: &'static str,
     state: Arc<State>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -49,6 +52,19 @@ impl ScriptedProvider {
     /// # Panics
     /// When the machine gives no port or no thread.
     pub fn start(script: Script) -> Self {
+        Self::start_with(script, None)
+    }
+
+    /// The same over TLS.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_tls(script: Script, tls: Arc<ServerConfig>) -> Self {
+        Self::start_with(script, Some(tls))
+    }
+
+    fn start_with(script: Script, tls: Option<Arc<ServerConfig>>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
         listener.set_nonblocking(true).expect("a listener can be made non-blocking");
         let address = listener.local_addr().expect("a bound listener has an address");
@@ -68,18 +84,18 @@ impl ScriptedProvider {
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = serve(listener, served) => {}
+                        () = serve(listener, served, tls) => {}
                         _ = stopped => {}
                     }
                 });
             })
             .expect("a thread can be started");
-        Self { address, state, stop: Some(stop), thread: Some(thread) }
+        Self { address, scheme, state, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// The base of its API: `http://127.0.0.1:PORT/v1`.
+    /// The base of its API: `http://127.0.0.1:PORT/v1`, or the same with `https`.
     pub fn url(&self) -> String {
-        format!("http://{}/v1", self.address)
+        format!("{}://{}/v1", self.scheme, self.address)
     }
 
     /// Where it listens.
@@ -139,15 +155,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
+async fn serve(listener: std::net::TcpListener, state: Arc<State>, tls: Option<Arc<ServerConfig>>) {
     let listener = TcpListener::from_std(listener).expect("the listener is non-blocking");
+    let tls = tls.map(TlsAcceptor::from);
     loop {
         let Ok((connection, _)) = listener.accept().await else { continue };
         let state = Arc::clone(&state);
         let service = hyper::service::service_fn(move |request| answer(request, Arc::clone(&state)));
-        tokio::spawn(
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service),
-        );
+        let tls = tls.clone();
+        tokio::spawn(async move {
+            let http = hyper::server::conn::http1::Builder::new();
+            // A client that breaks off is none of the provider's business.
+            match tls {
+                None => drop(http.serve_connection(TokioIo::new(connection), service).await),
+                Some(tls) => {
+                    if let Ok(connection) = tls.accept(connection).await {
+                        drop(http.serve_connection(TokioIo::new(connection), service).await);
+                    }
+                }
+            }
+        });
     }
 }
 

@@ -8,7 +8,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -31,7 +30,7 @@ pub struct ServerProcess {
     running: Option<Running>,
     url: String,
     token: Option<String>,
-    stderr: Arc<Mutex<String>>,
+    stderr: watch::Sender<String>,
 }
 
 struct Running {
@@ -71,7 +70,7 @@ impl ServerProcess {
             running: None,
             url: String::new(),
             token: None,
-            stderr: Arc::default(),
+            stderr: watch::Sender::default(),
         };
         server.spawn().await;
         server
@@ -102,7 +101,26 @@ impl ServerProcess {
 
     /// All the server wrote to stderr, over all its starts.
     pub fn stderr_text(&self) -> String {
-        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.stderr.borrow().clone()
+    }
+
+    /// Waits until the server has written this to stderr.
+    ///
+    /// # Panics
+    /// When it has not after 60 s.
+    pub async fn logged(&self, text: &str) {
+        let mut written = self.stderr.subscribe();
+        let found = tokio::time::timeout(PATIENCE, written.wait_for(|all| all.contains(text))).await.is_ok();
+        assert!(found, "the server never wrote {text:?} but:\n{}", self.stderr_text());
+    }
+
+    /// Sends the server a signal.
+    ///
+    /// # Panics
+    /// When the server is not running.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a child has an id");
+        kill_process(id, signal).expect("a child can be signalled");
     }
 
     /// Ends the server as a power cut would, and returns when it is gone.
@@ -133,9 +151,8 @@ impl ServerProcess {
     /// # Panics
     /// When the server is not running, or not gone after 60 s.
     pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
         let mut running = self.running.take().expect("the server is running");
-        let id = i32::try_from(running.child.id()).ok().and_then(Pid::from_raw).expect("a child has an id");
-        kill_process(id, Signal::TERM).expect("a child can be signalled");
         let status = running.gone().await;
         status.unwrap_or_else(|| panic!("the server ignores SIGTERM; it wrote:\n{}", self.stderr_text()))
     }
@@ -193,7 +210,7 @@ impl ServerProcess {
             at_end.send_modify(|count| *count += 1);
         });
         let stderr = child.stderr.take().expect("stderr is piped");
-        let text = Arc::clone(&self.stderr);
+        let text = self.stderr.clone();
         std::thread::spawn(move || {
             collect(stderr, &text);
             ended.send_modify(|count| *count += 1);
@@ -247,11 +264,11 @@ impl Drop for ServerProcess {
     }
 }
 
-fn collect(mut pipe: impl Read, text: &Mutex<String>) {
+fn collect(mut pipe: impl Read, text: &watch::Sender<String>) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = pipe.read(&mut buffer) {
         let piece = String::from_utf8_lossy(&buffer[..length]);
-        text.lock().unwrap_or_else(PoisonError::into_inner).push_str(&piece);
+        text.send_modify(|all| all.push_str(&piece));
     }
 }
 

@@ -24,3 +24,6 @@ mod stream;
 mod stream_crowd;
 mod tidy;
 mod tidy_documents;
+mod tls;
+mod tls_provider;
+mod tls_start;

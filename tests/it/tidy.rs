@@ -99,6 +99,23 @@ const RULES: &[Rule] = &[
         unsaid: &[],
     },
     Rule {
+        folder: "src/tls",
+        never: &[
+            "actix",
+            "arbiter_actors",
+            "arbiter_core",
+            "arbiter_providers",
+            "arbiter_store",
+            "arbiter_vault",
+            "clap",
+            "reqwest",
+            "rusqlite",
+            "tokio",
+            "warp",
+        ],
+        unsaid: &["std::fs", "std::net"],
+    },
+    Rule {
         folder: "actors",
         never: &["aes_gcm", "clap", "hyper", "pbkdf2", "reqwest", "rusqlite", "temporalio", "warp"],
         unsaid: &[],

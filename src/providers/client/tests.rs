@@ -269,7 +269,7 @@ async fn a_name_that_changes_its_address_is_judged_at_each_connection() {
     let provider = ScriptedProvider::start(Script::always(close));
     let text = format!("http://rebound.example:{}", provider.address().port());
     let endpoint = Endpoint::parse(&text, EndpointPolicy::default()).unwrap();
-    let client = Client::with_lookup(endpoint, Timeouts::default(), rebinding).unwrap();
+    let client = Client::with_lookup(endpoint, Timeouts::default(), &Tls::default(), rebinding).unwrap();
     assert_eq!(client.chat(None, &hello()).await.unwrap().content, "once");
     let error = client.chat(Some(&key()), &hello()).await.unwrap_err();
     assert_eq!(*error.kind(), CallErrorKind::Refused);

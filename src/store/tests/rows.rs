@@ -7,7 +7,7 @@ use arbiter_core::bead_change::{Edge, NewBead};
 use arbiter_core::decision::{self, Decision, Purpose};
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
-use arbiter_core::ids::{AgentId, BeadId, DecisionId, ProjectId, ProviderId, RunId};
+use arbiter_core::ids::{AgentId, BeadId, DecisionId, KeyId, ProjectId, ProviderId, RunId};
 use arbiter_core::lease::{Lease, digest};
 use arbiter_core::project::{self, Project};
 use arbiter_core::provider::{self, Provider, ProviderType};
@@ -132,6 +132,9 @@ pub fn provider(id: &str) -> Provider {
         description: String::new(),
         requires_key: false,
         key_id: None,
+        client_cert: Some("-----BEGIN CERTIFICATE-----".into()),
+        client_key_id: Some(KeyId::known("tls")),
+        ca_cert: Some("ca".into()),
         max_concurrency: None,
         context_window: None,
         price_input_per_mtok: None,

@@ -1,0 +1,43 @@
+//! What is read again when the process is sent SIGHUP: the files of TLS.
+
+use crate::app::error::StartError;
+use crate::app::server_file;
+use crate::http::Tls;
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+/// From now on SIGHUP ends nothing; it makes a server that speaks TLS read its files again and tell local
+/// clients of the new certificate. A file that cannot be used changes nothing.
+pub fn on_hangup(
+    tls: Option<Arc<Tls>>,
+    directory: PathBuf,
+    url: String,
+) -> Result<JoinHandle<()>, StartError> {
+    let fail = |source| StartError::Process { operation: "listen for signals", source };
+    let mut hangups = signal(SignalKind::hangup()).map_err(fail)?;
+    Ok(tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            let Some(tls) = tls.clone() else {
+                tracing::info!("SIGHUP: there is nothing to read again");
+                continue;
+            };
+            let (directory, url) = (directory.clone(), url.clone());
+            let reading = tokio::task::spawn_blocking(move || {
+                tls.reload()?;
+                server_file::announce(&directory, &url, Some(&tls))?;
+                Ok::<_, StartError>(tls.fingerprint())
+            });
+            match reading.await {
+                Ok(Ok(certificate)) => tracing::info!(%certificate, "the files of TLS were read again"),
+                Ok(Err(error)) => {
+                    let cause = error.source().map(ToString::to_string).unwrap_or_default();
+                    tracing::error!(%error, cause, "the files of TLS cannot be used; the old ones stay in force");
+                }
+                Err(error) => tracing::error!(%error, "the files of TLS could not be read again"),
+            }
+        }
+    }))
+}

@@ -1,0 +1,93 @@
+//! The file of a private key: a regular file that is ours alone.
+//!
+//! Owns what such a file must be. Knows neither what the key is for nor how it is written.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// The largest file of a key that is read, in bytes.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// Why a key's file is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// It could not be read.
+    #[error("cannot read the private key {path}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else could have read or written it.
+    #[error("the private key {path} {why}")]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what mends it.
+        why: String,
+    },
+}
+
+/// What is in a key's file.
+///
+/// # Errors
+/// [`KeyFileError`] unless it is a regular file, no link, belongs to us and nobody else may read it.
+pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    let unreadable = |source| KeyFileError::Unreadable { path: path.to_owned(), source };
+    let refused = |why: String| KeyFileError::Refused { path: path.to_owned(), why };
+    // A link could be turned elsewhere by whoever may write its directory; a pipe would hold us up.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink()) => {
+            return Err(refused("is a link; name the file itself".to_owned()));
+        }
+        Err(error) => return Err(unreadable(error)),
+    };
+    let about = file.metadata().map_err(unreadable)?;
+    if !about.is_file() {
+        return Err(refused("is not a regular file".to_owned()));
+    }
+    if about.uid() != rustix::process::geteuid().as_raw() {
+        return Err(refused("belongs to another user".to_owned()));
+    }
+    if about.mode() & 0o077 != 0 {
+        return Err(refused(format!("can be read by others; run: chmod 600 {}", path.display())));
+    }
+    // The buffer never grows, so that no copy of the key is left behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if text.len() > MAX_BYTES {
+        return Err(refused(format!("is longer than {MAX_BYTES} bytes")));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_key_is_read_from_a_file_of_ours_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key.pem");
+        fs::write(&path, "secret").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let wide = read(&path).unwrap_err().to_string();
+        assert!(wide.contains("can be read by others; run: chmod 600 /"), "{wide}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(read(&path).unwrap().as_slice(), b"secret");
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(read(&link).unwrap_err().to_string().contains("is a link"));
+        assert!(read(directory.path()).unwrap_err().to_string().contains("not a regular file"));
+        assert!(matches!(read(Path::new("/nowhere/key")), Err(KeyFileError::Unreadable { .. })));
+    }
+}

@@ -1,0 +1,95 @@
+//! What is taken as a certificate, and calls over TLS to a provider that wants one.
+
+use super::*;
+use crate::{CallErrorKind, Client, Endpoint, EndpointPolicy, Timeouts};
+use arbiter_testkit::{Issued, Script, ScriptedProvider, TestCa};
+
+fn identity(issued: &Issued) -> Option<ClientIdentity> {
+    let key = SecretString::from(issued.key.clone());
+    Some(ClientIdentity { certificate: issued.certificate.clone(), key })
+}
+
+async fn ask(provider: &ScriptedProvider, tls: &Tls) -> Result<usize, CallError> {
+    let endpoint = Endpoint::parse(&provider.url(), EndpointPolicy::default()).unwrap();
+    let client = Client::with_tls(endpoint, Timeouts::default(), tls)?;
+    client.list_models(None).await.map(|models| models.len())
+}
+
+#[tokio::test]
+async fn a_provider_of_a_ca_of_its_own_is_called_with_our_certificate() {
+    let (theirs, ours, other) = (TestCa::new("theirs"), TestCa::new("ours"), TestCa::new("other"));
+    let server = theirs.server(&["127.0.0.1"]).server_config(Some(&ours));
+    let provider = ScriptedProvider::start_tls(Script::default(), server);
+    let me = ours.client("arbiter");
+    let right = Tls { identity: identity(&me), ca_cert: Some(theirs.pem().to_owned()) };
+    assert!(ask(&provider, &right).await.unwrap() > 0);
+
+    let wrong_ca = Tls { ca_cert: Some(other.pem().to_owned()), ..right.clone() };
+    let error = ask(&provider, &wrong_ca).await.unwrap_err();
+    assert_eq!(*error.kind(), CallErrorKind::Unreachable);
+    assert!(error.to_string().contains("comes from an unknown authority"), "{error}");
+
+    let nobody = Tls { identity: None, ..right.clone() };
+    let error = ask(&provider, &nobody).await.unwrap_err().to_string();
+    assert!(error.contains("it wants a client certificate"), "{error}");
+
+    let stranger = Tls { identity: identity(&other.client("stranger")), ..right.clone() };
+    let error = ask(&provider, &stranger).await.unwrap_err().to_string();
+    assert!(error.contains("for our client certificate"), "{error}");
+    assert_eq!(provider.requests().len(), 1, "only the right one came through");
+}
+
+#[tokio::test]
+async fn a_provider_that_signed_its_own_certificate_is_known_by_it() {
+    let ca = TestCa::new_for("127.0.0.1");
+    let provider = ScriptedProvider::start_tls(Script::default(), ca.itself().server_config(None));
+    let named = Tls { identity: None, ca_cert: Some(ca.pem().to_owned()) };
+    assert!(ask(&provider, &named).await.unwrap() > 0);
+    let twin = TestCa::new_for("127.0.0.1");
+    assert!(ask(&provider, &Tls { ca_cert: Some(twin.pem().to_owned()), ..named }).await.is_err());
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_said_to_be_one() {
+    let ca = TestCa::new("theirs");
+    let server = ca.server(&["elsewhere.example"]).server_config(None);
+    let provider = ScriptedProvider::start_tls(Script::default(), server);
+    let tls = Tls { identity: None, ca_cert: Some(ca.pem().to_owned()) };
+    let error = ask(&provider, &tls).await.unwrap_err().to_string();
+    assert!(error.contains("made for another name"), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_the_certificates_own_is_found_before_anybody_is_called() {
+    let ca = TestCa::new("theirs");
+    let provider =
+        ScriptedProvider::start_tls(Script::default(), ca.server(&["127.0.0.1"]).server_config(None));
+    let (one, two) = (ca.client("one"), ca.client("two"));
+    let mixed = Issued { certificate: one.certificate.clone(), key: two.key.clone() };
+    let error = ask(&provider, &Tls { identity: identity(&mixed), ca_cert: None }).await.unwrap_err();
+    assert_eq!(*error.kind(), CallErrorKind::Refused);
+    assert!(error.to_string().contains("does not belong to the private key"), "{error}");
+    let none = Issued { certificate: one.certificate, key: "sk-no-pem".to_owned() };
+    let error =
+        ask(&provider, &Tls { identity: identity(&none), ca_cert: None }).await.unwrap_err().to_string();
+    assert!(error.contains("holds no private key") && !error.contains("sk-no-pem"), "{error}");
+}
+
+#[test]
+fn certificates_are_taken_and_nothing_else() {
+    let ca = TestCa::new("a");
+    let issued = ca.client("b");
+    let chain = format!("a comment\n{}{}", issued.certificate, ca.pem());
+    assert_eq!(check_certificates(&chain), Ok(()));
+    let with_key = format!("{}{}", issued.certificate, issued.key);
+    assert_eq!(check_certificates(&with_key), Err(CertificateProblem::PrivateKey));
+    let cut = &with_key[..with_key.len() - 40];
+    assert_eq!(check_certificates(cut), Err(CertificateProblem::PrivateKey));
+    assert_eq!(check_certificates("nonsense"), Err(CertificateProblem::Empty));
+    let request = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n";
+    assert_eq!(check_certificates(request), Err(CertificateProblem::Other));
+    let empty = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert_eq!(check_certificates(empty), Err(CertificateProblem::NotX509));
+    let open = "-----BEGIN CERTIFICATE-----\nAAAA\n";
+    assert_eq!(check_certificates(open), Err(CertificateProblem::NotPem));
+}

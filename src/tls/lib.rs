@@ -1,0 +1,51 @@
+//! Certificates: by what name we file them, whose we trust, and where in an error TLS speaks.
+//!
+//! Owns what the calls to providers and the command line must judge alike. Knows neither files nor requests,
+//! and holds no private key.
+
+mod verifier;
+
+pub use verifier::Verifier;
+
+use sha2::{Digest, Sha256};
+use std::error::Error;
+use std::io;
+
+/// The SHA-256 of a certificate's DER, in lower-case hex.
+pub fn fingerprint(certificate: &[u8]) -> String {
+    Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The TLS error among an error's causes. An I/O error hides the error it carries from its own causes.
+pub fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut here = Some(error);
+    while let Some(error) = here {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        here = match carried {
+            Some(carried) => Some(carried as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tls_error_is_found_within_errors_that_hide_it() {
+        let hidden = io::Error::other(io::Error::other(rustls::Error::DecryptError));
+        assert_eq!(cause(&hidden), Some(&rustls::Error::DecryptError));
+        assert_eq!(cause(&io::Error::other("no TLS at all")), None);
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_digest_as_other_tools_write_it() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(fingerprint(b""), empty);
+    }
+}

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+/// Bytes of a piece that a secret is cut into where parts of it are looked for as well.
+const PIECE: usize = 16;
+
 /// The secret with every form in which it could be written down.
 pub struct Canary {
     text: String,
@@ -12,15 +15,21 @@ pub struct Canary {
 impl Canary {
     /// The forms of a secret.
     pub fn new(text: &str) -> Self {
-        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let mut forms = vec![text.to_owned(), hex.to_uppercase(), hex];
-        // Within other bytes base64 begins at one of three places; both ends depend on what is around.
-        for start in 0..3 {
-            let bytes = text.as_bytes()[start..].chunks_exact(3).flatten().copied().collect::<Vec<u8>>();
-            let standard = base64(&bytes);
-            forms.extend([standard.replace('+', "-").replace('/', "_"), standard]);
-        }
-        Self { text: text.to_owned(), forms }
+        Self { text: text.to_owned(), forms: forms(text) }
+    }
+
+    /// A secret that was never seen before, with a word by which a reader of a failure knows it.
+    pub fn random(word: &str) -> Self {
+        let mut bytes = [0; 24];
+        getrandom::fill(&mut bytes).unwrap();
+        let random: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self::new(&format!("sk-canary-{word}-{random}"))
+    }
+
+    /// Every form of every piece of the secret's random end: what is half overwritten counts as there.
+    pub fn traces(&self) -> Vec<String> {
+        let random = self.text.rsplit('-').next().unwrap().as_bytes().chunks_exact(PIECE);
+        random.flat_map(|piece| forms(std::str::from_utf8(piece).unwrap())).collect()
     }
 
     /// The secret.
@@ -50,6 +59,20 @@ impl Canary {
         }
         files
     }
+}
+
+fn forms(text: &str) -> Vec<String> {
+    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let mut forms = vec![text.to_owned(), hex.to_uppercase(), hex];
+    // Within other bytes base64 begins at one of three places; both ends depend on what is around.
+    for start in 0..3 {
+        let bytes = text.as_bytes()[start..].chunks_exact(3).flatten().copied().collect::<Vec<u8>>();
+        let standard = base64(&bytes);
+        forms.extend([standard.replace('+', "-").replace('/', "_"), standard]);
+    }
+    forms.sort();
+    forms.dedup();
+    forms
 }
 
 fn base64(bytes: &[u8]) -> String {

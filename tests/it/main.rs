@@ -12,6 +12,8 @@ mod idempotency;
 mod kill;
 mod kill_load;
 mod kill_oracle;
+mod memory;
+mod memory_image;
 mod program;
 mod refusals;
 mod refusals_at_start;

@@ -11,6 +11,7 @@ use arbiter_core::run::cost_usd;
 use arbiter_providers::{
     CallError, ChatAnswer, ChatRequest, Client, Endpoint, EndpointPolicy, HttpPolicy, ModelInfo, Timeouts,
 };
+use arbiter_vault::Scrubbed;
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,7 +108,7 @@ impl Link {
         let key = self.key(shared, holder, "chat").await?;
         let started = Instant::now();
         tracing::debug!(target: "integration", provider = %self.provider.id, model = request.model, "call starts");
-        let outcome = self.calls.chat(key.as_ref(), request).await;
+        let outcome = Scrubbed::new(self.calls.chat(key.as_ref(), request)).await;
         let latency_ms = millis(started.elapsed());
         let error = outcome.as_ref().err().map(ToString::to_string);
         tracing::debug!(target: "integration", provider = %self.provider.id, latency_ms, error, "call ends");
@@ -133,7 +134,7 @@ impl Link {
             Err(fault) => return (Err(fault.into()), 0),
         };
         let started = Instant::now();
-        let outcome = self.beats.list_models(key.as_ref()).await;
+        let outcome = Scrubbed::new(self.beats.list_models(key.as_ref())).await;
         (outcome.map_err(CallFailure::from), millis(started.elapsed()))
     }
 }

@@ -3,6 +3,7 @@
 use crate::http::endpoint::Secrecy;
 use crate::http::problem::ApiError;
 use arbiter_core::refusal::FieldProblem;
+use arbiter_vault::{Scrubbed, on_scrubbed_stack};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
@@ -10,8 +11,8 @@ use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 use std::pin::Pin;
 use std::time::Duration;
-use warp::http::HeaderMap;
-use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use warp::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use warp::http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
 /// A body on its way in.
@@ -38,13 +39,35 @@ impl Limit {
         Self { max, secrecy, idle: IDLE }
     }
 
+    /// Parses a body of this secrecy; see [`parse`].
+    ///
+    /// # Errors
+    /// As [`parse`].
+    pub fn parse<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, ApiError> {
+        match self.secrecy {
+            Secrecy::Plain => parse(bytes),
+            // What a parser had in its hands when it found a mistake stays on the stack otherwise.
+            Secrecy::Secret => on_scrubbed_stack(|| parse(bytes)),
+        }
+    }
+
     fn exceeded(self) -> ApiError {
         ApiError::new("too-large", format!("the body is larger than {} bytes", self.max))
     }
 }
 
-/// Reads a body to its end. The buffer is wiped when it is dropped.
+/// Reads a body to its end. The buffer is wiped when it is dropped, and what passed by on the stack is
+/// overwritten after each step.
 pub async fn read(
+    stream: BodyStream,
+    headers: &HeaderMap,
+    limit: Limit,
+) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    let read = gather(stream, headers, limit);
+    if limit.secrecy == Secrecy::Secret { Scrubbed::new(read).await } else { read.await }
+}
+
+async fn gather(
     mut stream: BodyStream,
     headers: &HeaderMap,
     limit: Limit,
@@ -66,6 +89,13 @@ pub async fn read(
             }
             None => return Ok(buffer),
         }
+    }
+}
+
+/// Lets the connection end with its answer when it carried a secret: its buffers hold what they last held.
+pub fn let_go(answer: &mut HeaderMap, secrecy: Secrecy) {
+    if secrecy == Secrecy::Secret {
+        answer.insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

@@ -3,10 +3,10 @@
 
 use crate::http::access::Access;
 use crate::http::auth;
-use crate::http::body::{BodyStream, Limit};
+use crate::http::body::{self, BodyStream, Limit};
 use crate::http::call::Call;
 use crate::http::context::Context;
-use crate::http::endpoint::{Endpoint, Patience};
+use crate::http::endpoint::{Endpoint, Patience, Secrecy};
 use crate::http::fields::Nothing;
 use crate::http::idempotency;
 use crate::http::metrics::RouteMetrics;
@@ -87,8 +87,10 @@ impl Edge {
         let started = Instant::now();
         let id = RequestId::of(&request.headers);
         let found = self.router.find(&request.method, &request.path);
+        let mut secrecy = Secrecy::Plain;
         let (metrics, outcome) = match found {
             Found::Endpoint(endpoint, params) => {
+                secrecy = endpoint.secrecy;
                 let served = self.serve(endpoint, params, request, id.clone());
                 let outcome = AssertUnwindSafe(served).catch_unwind().await;
                 (&endpoint.metrics, outcome.unwrap_or_else(|_| Err(panicked())))
@@ -96,7 +98,8 @@ impl Edge {
             Found::OtherMethods(others) => (&self.unrouted, self.other_method(&request, others)),
             Found::Nothing => (&self.unrouted, self.admit(&request).and_then(|()| Err(ApiError::no_route()))),
         };
-        let response = outcome.map_or_else(|error| render(error, &id), Reply::into_response);
+        let mut response = outcome.map_or_else(|error| render(error, &id), Reply::into_response);
+        body::let_go(response.headers_mut(), secrecy);
         metrics.record(response.status(), started.elapsed());
         finish(response, id)
     }

@@ -91,7 +91,8 @@ impl Image {
             let mut at = 1;
             while at < bytes.len() {
                 begin = (begin << 8 | bytes[at] as usize) & 0xffff;
-                if begins[begin] && by_begin[&begin].iter().any(|wanted| bytes[at - 1..].starts_with(wanted)) {
+                if begins[begin] && by_begin[&begin].iter().any(|wanted| bytes[at - 1..].starts_with(wanted))
+                {
                     found.push(stretch.show(at - 1));
                 }
                 at += 1;

@@ -16,4 +16,5 @@ mod server_file;
 pub use cast_settings::cast_settings;
 pub use demo::{DemoOptions, demo};
 pub use error::StartError;
-pub use serve::{ServeOptions, serve};
+pub use process::{harden, lock_memory};
+pub use serve::{Password, PasswordOrigin, ServeOptions, serve};

@@ -54,6 +54,12 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The memory cannot be kept out of swap.
+    #[error(
+        "vault.lock_memory is on, but the memory cannot be locked; run: ulimit -l unlimited (in a unit file: \
+         LimitMEMLOCK=infinity)"
+    )]
+    LockMemory(#[source] io::Error),
     /// The database can no longer be trusted.
     #[error("the database failed; no further change was acknowledged. Check the disk and start again")]
     StoreFailed,
@@ -67,12 +73,11 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Directory(LockError::Held(_)) => 75,
-            Self::Directory(LockError::TooOpen { .. } | LockError::Foreign { .. }) | Self::WrongPassword => {
-                77
-            }
+            Self::Directory(LockError::TooOpen { .. } | LockError::Foreign { .. } | LockError::NoFile(_))
+            | Self::WrongPassword => 77,
             Self::Vault(VaultError::Permissions { .. })
             | Self::Cast(arbiter_actors::StartError::Vault(VaultError::Permissions { .. })) => 77,
-            Self::Cast(arbiter_actors::StartError::Store(StoreError::Schema(_))) => 78,
+            Self::Cast(arbiter_actors::StartError::Store(StoreError::Schema(_))) | Self::LockMemory(_) => 78,
             Self::Directory(LockError::Io { .. })
             | Self::Listen { .. }
             | Self::File { .. }

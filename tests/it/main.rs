@@ -8,6 +8,7 @@ mod cli;
 mod demo;
 mod dice;
 mod faults;
+mod hardening;
 mod idempotency;
 mod kill;
 mod kill_load;

@@ -266,6 +266,29 @@ fn sql_is_spoken_in_the_store_alone() {
 }
 
 #[test]
+fn no_code_of_ours_starts_another_program() {
+    // A child would inherit the environment, and with it the password.
+    let starts = |line: &str| {
+        let of_std = line.contains("process::") && line.contains("Command");
+        of_std
+            || ["tokio::process", "CommandExt", "posix_spawn", "execve", "fork("]
+                .iter()
+                .any(|w| line.contains(w))
+    };
+    assert!(starts("use std::process::{Child, Command};") && !starts("use clap::Command;"));
+    let mut wrong = Vec::new();
+    for folder in ["src", "actors"] {
+        for (path, text) in files(folder, &[".rs"]) {
+            if !is_test(&path) && !path.starts_with("src/testkit") {
+                let lines = code(&text).filter(|(_, line)| starts(line));
+                wrong.extend(lines.map(|(number, _)| format!("{}:{number}", path.display())));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
 fn files_are_short_and_say_what_they_are() {
     let mut wrong = Vec::new();
     for (path, text) in files(".", &[".rs", ".sql", ".toml", ".sh", ".md", ".ts"]) {

@@ -39,15 +39,12 @@ impl Limit {
         Self { max, secrecy, idle: IDLE }
     }
 
-    /// Parses a body of this secrecy; see [`parse`].
-    ///
-    /// # Errors
-    /// As [`parse`].
+    /// Parses a body. What is no JSON at all is 400; what does not fit is 422 with the field's pointer.
     pub fn parse<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, ApiError> {
         match self.secrecy {
-            Secrecy::Plain => parse(bytes),
+            Secrecy::Plain => parse(bytes, Secrecy::Plain),
             // What a parser had in its hands when it found a mistake stays on the stack otherwise.
-            Secrecy::Secret => on_scrubbed_stack(|| parse(bytes)),
+            Secrecy::Secret => on_scrubbed_stack(|| parse(bytes, Secrecy::Secret)),
         }
     }
 
@@ -110,12 +107,11 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new("media-type", format!("the body's content type is {found}, not application/json")))
 }
 
-/// Parses a body. What is no JSON at all is 400; what does not fit is 422 with the field's pointer.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+fn parse<T: DeserializeOwned>(bytes: &[u8], secrecy: Secrecy) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().clone();
-        describe(&path, error.inner())
+        describe(&path, error.inner(), secrecy)
     })?;
     deserializer.end().map_err(|error| malformed(&error))?;
     Ok(value)
@@ -125,7 +121,7 @@ fn malformed(error: &serde_json::Error) -> ApiError {
     ApiError::new("malformed-json", format!("the body is no JSON: {error}"))
 }
 
-fn describe(path: &Path, error: &serde_json::Error) -> ApiError {
+fn describe(path: &Path, error: &serde_json::Error, secrecy: Secrecy) -> ApiError {
     if error.classify() != Category::Data {
         return malformed(error);
     }
@@ -133,7 +129,10 @@ fn describe(path: &Path, error: &serde_json::Error) -> ApiError {
     // The place in the text is of no use beside the pointer.
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     let mut pointer = pointer(path);
-    let mut detail = text.to_owned();
+    let mut detail = match secrecy {
+        Secrecy::Plain => text.to_owned(),
+        Secrecy::Secret => without_value(text),
+    };
     if let Some(name) = quoted_after(text, "missing field `") {
         pointer.push_str(&format!("/{}", escape(name)));
         "is required".clone_into(&mut detail);
@@ -144,6 +143,14 @@ fn describe(path: &Path, error: &serde_json::Error) -> ApiError {
         };
     }
     ApiError::fields(vec![FieldProblem { pointer, detail }])
+}
+
+/// What is wrong with a value, without the value: it may be a key in the wrong place.
+fn without_value(text: &str) -> String {
+    match text.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("does not fit; expected {expected}"),
+        None => "does not fit".to_owned(),
+    }
 }
 
 fn quoted_after<'a>(text: &'a str, start: &str) -> Option<&'a str> {

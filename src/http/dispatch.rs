@@ -98,7 +98,7 @@ impl Edge {
             Found::OtherMethods(others) => (&self.unrouted, self.other_method(&request, others)),
             Found::Nothing => (&self.unrouted, self.admit(&request).and_then(|()| Err(ApiError::no_route()))),
         };
-        let mut response = outcome.map_or_else(|error| render(error, &id), Reply::into_response);
+        let mut response = outcome.map_or_else(|error| render(error, &id, secrecy), Reply::into_response);
         body::let_go(response.headers_mut(), secrecy);
         metrics.record(response.status(), started.elapsed());
         finish(response, id)
@@ -179,8 +179,10 @@ fn panicked() -> ApiError {
     ApiError::new("internal", "the server failed on this request; its log says how")
 }
 
-fn render(error: ApiError, id: &RequestId) -> Response {
-    let (code, detail) = (error.code(), error.detail());
+fn render(error: ApiError, id: &RequestId, secrecy: Secrecy) -> Response {
+    let code = error.code();
+    // Whoever puts a key into a wrong field may be told so, but nobody else.
+    let detail = if secrecy == Secrecy::Secret { "left out" } else { error.detail() };
     if error.status().is_server_error() {
         tracing::warn!(request_id = id.as_str(), code, detail, "a request failed");
     } else {

@@ -1,5 +1,6 @@
 //! A secret that must show itself nowhere: not as it is, not in base64, not in hex.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -39,9 +40,9 @@ impl Canary {
 
     /// Panics when the secret is in the bytes.
     pub fn not_in(&self, bytes: &[u8], place: &str) {
-        for form in &self.forms {
-            let found = bytes.windows(form.len()).any(|window| window == form.as_bytes());
-            assert!(!found, "the secret is in {place} as {form:?}");
+        if let Some(at) = places(bytes, &self.forms).first() {
+            let around = &bytes[at.saturating_sub(80)..bytes.len().min(at + 160)];
+            panic!("the secret is in {place}: {}", around.escape_ascii());
         }
     }
 
@@ -59,6 +60,31 @@ impl Canary {
         }
         files
     }
+}
+
+/// Where any of these texts begins.
+pub fn places(bytes: &[u8], wanted: &[impl AsRef<[u8]>]) -> Vec<usize> {
+    // By their first two bytes, so that nearly every place is passed with one look.
+    let mut begins = vec![false; 1 << 16];
+    let mut by_begin: HashMap<usize, Vec<&[u8]>> = HashMap::new();
+    for wanted in wanted.iter().map(AsRef::as_ref) {
+        let begin = usize::from(wanted[0]) << 8 | usize::from(wanted[1]);
+        begins[begin] = true;
+        by_begin.entry(begin).or_default().push(wanted);
+    }
+    let (mut found, mut begin, mut at) = (Vec::new(), 0, 0);
+    // Not as an iterator: without optimisation this takes a fifth of the time.
+    while at < bytes.len() {
+        begin = (begin << 8 | bytes[at] as usize) & 0xffff;
+        if begins[begin]
+            && at > 0
+            && by_begin[&begin].iter().any(|wanted| bytes[at - 1..].starts_with(wanted))
+        {
+            found.push(at - 1);
+        }
+        at += 1;
+    }
+    found
 }
 
 fn forms(text: &str) -> Vec<String> {

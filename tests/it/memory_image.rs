@@ -1,6 +1,6 @@
 //! The memory of a running process as root sees it, and what is found in it.
 
-use std::collections::HashMap;
+use crate::canary::places;
 use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -76,29 +76,10 @@ impl Image {
 
     /// Every place where one of these is, with the bytes around it.
     pub fn find(&self, wanted: &[impl AsRef<[u8]>]) -> Vec<String> {
-        // By their first two bytes, so that nearly every place is passed with one look.
-        let mut begins = vec![false; 1 << 16];
-        let mut by_begin: HashMap<usize, Vec<&[u8]>> = HashMap::new();
-        for wanted in wanted.iter().map(AsRef::as_ref) {
-            let begin = usize::from(wanted[0]) << 8 | usize::from(wanted[1]);
-            begins[begin] = true;
-            by_begin.entry(begin).or_default().push(wanted);
-        }
-        let mut found = Vec::new();
-        for stretch in &self.stretches {
-            let bytes = stretch.bytes.as_slice();
-            let mut begin = usize::from(bytes[0]);
-            let mut at = 1;
-            while at < bytes.len() {
-                begin = (begin << 8 | bytes[at] as usize) & 0xffff;
-                if begins[begin] && by_begin[&begin].iter().any(|wanted| bytes[at - 1..].starts_with(wanted))
-                {
-                    found.push(stretch.show(at - 1));
-                }
-                at += 1;
-            }
-        }
-        found
+        let places = |stretch: &Stretch| {
+            places(&stretch.bytes, wanted).into_iter().map(|at| stretch.show(at)).collect::<Vec<_>>()
+        };
+        self.stretches.iter().flat_map(places).collect()
     }
 }
 

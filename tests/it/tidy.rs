@@ -161,7 +161,7 @@ pub fn root() -> &'static Path {
 }
 
 /// Every file of ours below a folder with one of these endings, with its text.
-fn files(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
+pub fn files(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
@@ -183,13 +183,13 @@ fn files(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
 }
 
 /// The lines of code of a source file, without comments and without its unit tests.
-fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let before_tests = text.split("\n#[cfg(test)]").next().unwrap();
     let lines = before_tests.lines().enumerate().map(|(number, line)| (number + 1, line.trim_start()));
     lines.filter(|(_, line)| !line.starts_with("//"))
 }
 
-fn is_test(path: &Path) -> bool {
+pub fn is_test(path: &Path) -> bool {
     let path = path.to_str().unwrap();
     path.contains("/tests/")
         || path.starts_with("tests/")
@@ -259,29 +259,6 @@ fn sql_is_spoken_in_the_store_alone() {
             // Benchmarks measure SQLite itself, so they are not looked at either.
             if !path.starts_with("src/store") && words.iter().any(|word| text.contains(word)) {
                 wrong.push(path);
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:?}");
-}
-
-#[test]
-fn no_code_of_ours_starts_another_program() {
-    // A child would inherit the environment, and with it the password.
-    let starts = |line: &str| {
-        let of_std = line.contains("process::") && line.contains("Command");
-        of_std
-            || ["tokio::process", "CommandExt", "posix_spawn", "execve", "fork("]
-                .iter()
-                .any(|w| line.contains(w))
-    };
-    assert!(starts("use std::process::{Child, Command};") && !starts("use clap::Command;"));
-    let mut wrong = Vec::new();
-    for folder in ["src", "actors"] {
-        for (path, text) in files(folder, &[".rs"]) {
-            if !is_test(&path) && !path.starts_with("src/testkit") {
-                let lines = code(&text).filter(|(_, line)| starts(line));
-                wrong.extend(lines.map(|(number, _)| format!("{}:{number}", path.display())));
             }
         }
     }

@@ -10,6 +10,7 @@ mod dice;
 mod faults;
 mod hardening;
 mod idempotency;
+mod key_use;
 mod kill;
 mod kill_load;
 mod kill_oracle;

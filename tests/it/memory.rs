@@ -191,15 +191,19 @@ async fn a_locked_server_has_neither_its_password_nor_any_key_it_ever_had() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replaced_key_leaves_the_memory_although_the_vault_stays_open() {
     let [password, first, second, third] = ["password", "first", "second", "third"].map(Canary::random);
-    let witness = Witness::start(&[], &[]).await;
+    // Without beats nothing is sent over a connection that would overwrite what it sent before.
+    let seldom = ("ARBITER_PROVIDERS__HEARTBEAT_INTERVAL_MS", "86400000");
+    let witness = Witness::start(&[], &[seldom]).await;
     witness.unlock(&password).await;
     let _provider = witness.furnish(&first).await;
     witness.sees(&first).await;
-    assert_eq!(witness.ask("PATCH", "providers/main", json!({"api_key": second.text()})).await.0, 200);
+    assert_eq!(witness.ask("PUT", "keys/key_main", json!({"value": second.text()})).await.0, 200);
     witness.gone(&[&first]).await;
+    witness.stage.act("providers/main/heartbeat", Value::Null).await;
     witness.sees(&second).await;
-    assert_eq!(witness.ask("PUT", "keys/key_main", json!({"value": third.text()})).await.0, 200);
+    assert_eq!(witness.ask("PATCH", "providers/main", json!({"api_key": third.text()})).await.0, 200);
     witness.gone(&[&first, &second]).await;
+    witness.stage.act("providers/main/heartbeat", Value::Null).await;
     witness.sees(&third).await;
 }
 

@@ -1,6 +1,6 @@
 //! The way to a provider: its client, its limits, and the one place where a key meets a request.
 
-use crate::fault::Fault;
+use crate::fault::{Fault, VaultFault};
 use crate::settings::{PublicHttp, Settings};
 use crate::shared::Shared;
 use crate::vault::VaultHandle;
@@ -12,6 +12,7 @@ use arbiter_providers::{
     CallError, ChatAnswer, ChatRequest, Client, ClientIdentity, Endpoint, EndpointPolicy, HttpPolicy,
     ModelInfo, Timeouts, Tls, check_certificates,
 };
+use arbiter_vault::Scrubbed;
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,9 @@ use tokio::sync::Semaphore;
 
 /// What a vault's entry is for, and a use of it, when it holds the private key of a certificate.
 pub(crate) const TLS: &str = "tls";
+/// How long a call that carries a key may go on after the vault was locked; then it is given up, and the
+/// key with it.
+const CALL_AFTER_LOCK: Duration = Duration::from_secs(3);
 
 /// A connected provider.
 pub(crate) struct Link {
@@ -138,10 +142,12 @@ impl Link {
             Some(permits) => Arc::clone(permits).acquire_owned().await.ok(),
             None => None,
         };
+        let next_lock = shared.vault_place.next_lock();
         let key = self.key(shared, holder, "chat").await?;
         let started = Instant::now();
         tracing::debug!(target: "integration", provider = %self.provider.id, model = request.model, "call starts");
-        let outcome = self.calls.chat(key.as_ref(), request).await;
+        let call = self.calls.chat(key.as_ref(), request);
+        let outcome = until_lock(call, key.as_ref(), next_lock).await;
         let latency_ms = millis(started.elapsed());
         let error = outcome.as_ref().err().map(ToString::to_string);
         tracing::debug!(target: "integration", provider = %self.provider.id, latency_ms, error, "call ends");
@@ -162,13 +168,33 @@ impl Link {
         shared: &Arc<Shared>,
         purpose: &'static str,
     ) -> (Result<Vec<ModelInfo>, CallFailure>, u64) {
+        let next_lock = shared.vault_place.next_lock();
         let key = match self.key(shared, &format!("heartbeat:{}", self.provider.id), purpose).await {
             Ok(key) => key,
             Err(fault) => return (Err(fault.into()), 0),
         };
         let started = Instant::now();
-        let outcome = self.beats.list_models(key.as_ref()).await;
-        (outcome.map_err(CallFailure::from), millis(started.elapsed()))
+        let call = self.beats.list_models(key.as_ref());
+        (until_lock(call, key.as_ref(), next_lock).await, millis(started.elapsed()))
+    }
+}
+
+/// A call that does not outlive the lock of the vault its key came from.
+async fn until_lock<T>(
+    call: impl Future<Output = Result<T, CallError>>,
+    key: Option<&SecretString>,
+    next_lock: impl Future<Output = ()>,
+) -> Result<T, CallFailure> {
+    if key.is_none() {
+        return Ok(call.await?);
+    }
+    let late = async {
+        next_lock.await;
+        tokio::time::sleep(CALL_AFTER_LOCK).await;
+    };
+    tokio::select! {
+        outcome = Scrubbed::new(call) => Ok(outcome?),
+        () = late => Err(CallFailure::Fault(VaultFault::Locked.into())),
     }
 }
 

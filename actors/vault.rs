@@ -14,12 +14,14 @@ use arbiter_vault::{EntryInfo, NewEntry, Vault, VaultError, VaultState};
 use secrecy::SecretString;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// The opened key file and what can be told of it without waiting.
 pub(crate) struct VaultPlace {
     file: Arc<Mutex<Vault>>,
     sight: RwLock<Sight>,
+    /// Told of each lock, so that who holds a key meanwhile lets it go.
+    locks: watch::Sender<()>,
 }
 
 /// What can be told of the vault without waiting.
@@ -33,7 +35,7 @@ pub(crate) struct Sight {
 impl VaultPlace {
     pub(crate) fn new(vault: Vault) -> Self {
         let sight = Sight { status: status(&vault), keys: ids(&vault), unlocked_at: None };
-        Self { file: Arc::new(Mutex::new(vault)), sight: RwLock::new(sight) }
+        Self { file: Arc::new(Mutex::new(vault)), sight: RwLock::new(sight), locks: watch::Sender::default() }
     }
 
     pub(crate) fn sight(&self) -> Sight {
@@ -45,6 +47,16 @@ impl VaultPlace {
         let sight = self.sight.read().unwrap_or_else(PoisonError::into_inner);
         let known = provider.keys().all(|id| sight.keys.contains(id.as_str()));
         if sight.status == Status::Unlocked && known { KeyAccess::Readable } else { KeyAccess::Unreadable }
+    }
+
+    /// Ends when the vault is locked the next time after this call.
+    pub(crate) fn next_lock(&self) -> impl Future<Output = ()> + use<> {
+        let mut locks = self.locks.subscribe();
+        async move {
+            if locks.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Whether an entry with this id exists.
@@ -71,6 +83,9 @@ impl VaultPlace {
             .map_err(|_| Fault::Crashed { actor: "the vault's thread".to_owned() })?;
         let mut sight = self.sight.write().unwrap_or_else(PoisonError::into_inner);
         let unlocked = after.0 == Status::Unlocked;
+        if sight.status == Status::Unlocked && !unlocked {
+            self.locks.send_replace(());
+        }
         sight.unlocked_at = if unlocked { sight.unlocked_at.or(Some(now)) } else { None };
         (sight.status, sight.keys) = after;
         drop(sight);

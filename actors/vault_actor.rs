@@ -194,6 +194,8 @@ impl VaultActor {
         let (now, key) = (shared.clock.now(), id.clone());
         shared.vault_place.work(&shared, move |vault| vault.replace(&key, value, now)).await?;
         self.grants.retain(|grant, _| grant.key_id != id);
+        // An idle connection keeps in its buffer what it sent last.
+        ProvidersHandle(shared).disconnect_all();
         self.tell(&caller.name, EventType::KeyUpdated, id.as_str(), json!({})).await?;
         self.info(&id).await
     }

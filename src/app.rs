@@ -19,4 +19,5 @@ pub use cast_settings::cast_settings;
 pub use demo::{DemoOptions, demo};
 pub use error::StartError;
 pub use maintenance::{NewAdmin, reset_admin_token, verify_audit};
-pub use serve::{ServeOptions, serve};
+pub use process::{harden, lock_memory};
+pub use serve::{Password, PasswordOrigin, ServeOptions, serve};

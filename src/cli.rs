@@ -109,6 +109,12 @@ struct Online<C: Subcommand> {
 
 /// Reads the arguments of this process, does what they say and returns the exit code.
 pub fn main() -> ExitCode {
+    // Before anything is read: clients hold keys and tokens as the server does.
+    if let Err(error) = crate::app::harden() {
+        let failure = Failure::from(error);
+        failure.report();
+        return ExitCode::from(failure.exit_code());
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

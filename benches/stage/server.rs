@@ -7,12 +7,18 @@ use arbiter::http::{Context, serve};
 use arbiter::{ExposeSecret, core};
 use arbiter_actors::{Caller, Cast, Handles, NewToken, SystemClock};
 use arbiter_store::DirectoryLock;
+use std::alloc::System;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use zeroizing_alloc::ZeroAlloc;
+
+/// That of the program, whose cost belongs to every figure.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// The project of everything that a benchmark makes.
 pub const PROJECT: &str = "bench";

@@ -45,7 +45,6 @@ const PLAN: &[(&str, &str, &str, u8, &[&str])] = &[
 /// # Errors
 /// [`StartError`] when it cannot be set up.
 pub fn demo(options: DemoOptions) -> Result<(), StartError> {
-    process::harden()?;
     logging::start(&options.loaded.settings.log);
     process::widen();
     let runtime = runtime()?;

@@ -59,6 +59,12 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The memory cannot be kept out of swap.
+    #[error(
+        "vault.lock_memory is on, but the memory cannot be locked; run: ulimit -l unlimited (in a unit file: \
+         LimitMEMLOCK=infinity)"
+    )]
+    LockMemory(#[source] io::Error),
     /// The database can no longer be trusted.
     #[error("the database failed; no further change was acknowledged. Check the disk and start again")]
     StoreFailed,
@@ -77,14 +83,14 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Directory(LockError::Held(_)) => 75,
-            Self::Directory(LockError::TooOpen { .. } | LockError::Foreign { .. }) | Self::WrongPassword => {
-                77
-            }
+            Self::Directory(LockError::TooOpen { .. } | LockError::Foreign { .. } | LockError::NoFile(_))
+            | Self::WrongPassword => 77,
             Self::Tls(TlsError::Key(KeyFileError::Refused { .. }))
             | Self::Vault(VaultError::Permissions { .. })
             | Self::Cast(arbiter_actors::StartError::Vault(VaultError::Permissions { .. })) => 77,
             Self::Cast(arbiter_actors::StartError::Store(StoreError::Schema(_)))
-            | Self::Tls(TlsError::Unfit { .. }) => 78,
+            | Self::Tls(TlsError::Unfit { .. })
+            | Self::LockMemory(_) => 78,
             Self::Directory(LockError::Io { .. })
             | Self::Tls(_)
             | Self::Listen { .. }

@@ -1,9 +1,12 @@
 //! What the process may do and leave behind.
 
 use crate::app::error::StartError;
+use crate::config;
+use rustix::mm::MlockAllFlags;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-/// Files are ours alone, and no core file or debugger of the same user sees our memory.
+/// Files are ours alone, and no core file or debugger of the same user sees our memory. Comes before any
+/// password or key is read.
 pub fn harden() -> Result<(), StartError> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let fail =
@@ -12,6 +15,16 @@ pub fn harden() -> Result<(), StartError> {
     rustix::process::setrlimit(Resource::Core, none).map_err(fail("switch core files off"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(fail("close the process to debuggers"))
+}
+
+/// Keeps all memory, now and later, out of swap, when the settings ask for it. Comes before any password or
+/// key is read. Pages that are never touched take no memory all the same.
+pub fn lock_memory(settings: &config::Vault) -> Result<(), StartError> {
+    if !settings.lock_memory {
+        return Ok(());
+    }
+    let everything = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    rustix::mm::mlockall(everything).map_err(|errno| StartError::LockMemory(errno.into()))
 }
 
 /// As many files and connections as the system lets us have: the usual 1024 are fewer than the connections

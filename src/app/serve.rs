@@ -25,7 +25,29 @@ pub struct ServeOptions {
     /// The settings.
     pub loaded: Loaded,
     /// The vault's password; without it the server starts locked.
-    pub password: Option<SecretString>,
+    pub password: Option<Password>,
+}
+
+/// The vault's password and where it came from.
+#[derive(Debug)]
+pub struct Password {
+    /// The password.
+    pub text: SecretString,
+    /// Where it came from.
+    pub origin: PasswordOrigin,
+}
+
+/// Where the vault's password came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordOrigin {
+    /// The environment, of which the system keeps a copy for as long as the process lives.
+    Variable,
+    /// A file that was named.
+    File,
+    /// A credential of the service manager.
+    Credential,
+    /// Somebody typed it.
+    Prompt,
 }
 
 /// Runs a server until it is asked to end.
@@ -33,12 +55,18 @@ pub struct ServeOptions {
 /// # Errors
 /// [`StartError`]; its exit code is the process's.
 pub fn serve(options: ServeOptions) -> Result<(), StartError> {
-    process::harden()?;
     logging::start(&options.loaded.settings.log);
     process::widen();
+    if options.password.as_ref().is_some_and(|password| password.origin == PasswordOrigin::Variable) {
+        tracing::warn!(
+            "the password came in the environment, where root can read it until this process ends; \
+             --password-file or a systemd credential keeps it out of there"
+        );
+    }
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
-        let server = Server::start(&options.data_dir, options.loaded, options.password).await?;
+        let password = options.password.map(|password| password.text);
+        let server = Server::start(&options.data_dir, options.loaded, password).await?;
         say(&format!("listening on {}", server.url));
         server.run(process::asked_to_end()).await
     });

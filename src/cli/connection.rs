@@ -10,6 +10,7 @@ use super::{
     trust::{TlsFlags, Trust},
 };
 use clap::Args;
+use rustix::fs::{Mode, OFlags};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::{
@@ -144,7 +145,12 @@ fn local_server(directory: &Path) -> Result<Option<Local>, Failure> {
 }
 
 fn read_optional(path: &Path) -> Result<Option<String>, Failure> {
-    match fs::read_to_string(path) {
+    // The server writes these files itself; a link in their place is somebody else's.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let read = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(|file| io::read_to_string(fs::File::from(file)));
+    match read {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::io(format!("cannot read {}", path.display()), error)),
@@ -186,6 +192,19 @@ mod tests {
         assert_eq!(local, ("http://127.0.0.1:4100/".to_owned(), Some("local-admin".to_owned())));
         let with_token = found(&connection(directory.path(), None, Some("mine")));
         assert_eq!(with_token.1.as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_servers_files_is_not_followed() {
+        let (directory, elsewhere) = (directory_of_a_server(), directory_of_a_server());
+        for name in ["admin-token", "server.json"] {
+            fs::remove_file(directory.path().join(name)).unwrap();
+            std::os::unix::fs::symlink(elsewhere.path().join(name), directory.path().join(name)).unwrap();
+            let failure = connection(directory.path(), None, None).target().unwrap_err();
+            assert!(failure.to_string().contains(name), "{failure}");
+            fs::remove_file(directory.path().join(name)).unwrap();
+            fs::copy(elsewhere.path().join(name), directory.path().join(name)).unwrap();
+        }
     }
 
     #[test]

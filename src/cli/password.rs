@@ -1,32 +1,50 @@
 //! Where the vault's password comes from when a server starts.
 //!
-//! `ARBITER_PASSWORD`, else a password file, else a hidden prompt, else none: then the server starts
-//! locked. The variable is read and kept nowhere; this program starts no child that could inherit it.
+//! `ARBITER_PASSWORD`, else a password file, else a credential of systemd, else a hidden prompt, else none:
+//! then the server starts locked. The variable is read and kept nowhere; this program starts no child that
+//! could inherit it.
 
 use super::{data_directory::VAULT_FILE, failure::Failure, secret};
+use crate::app::{Password, PasswordOrigin};
+use arbiter_vault::on_scrubbed_stack;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use secrecy::{ExposeSecret, SecretString};
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     io::{self, IsTerminal},
-    os::unix::fs::MetadataExt,
-    path::Path,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
 };
 
 /// The variable that holds the password.
 pub const VARIABLE: &str = "ARBITER_PASSWORD";
+/// The variable by which systemd says where the credentials of a unit are.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// The credential that holds the password.
+const CREDENTIAL: &str = "arbiter-password";
 
 /// The password from the first source that has one; none starts the server locked.
-pub fn find(file: Option<&Path>, data_directory: &Path) -> Result<Option<SecretString>, Failure> {
-    if let Some(password) = from_environment()? {
-        return Ok(Some(password));
-    }
-    if let Some(path) = file {
-        return from_file(path, data_directory).map(Some);
-    }
-    if io::stdin().is_terminal() {
-        return ask_for(&data_directory.join(VAULT_FILE)).map(Some);
-    }
-    Ok(None)
+pub fn find(file: Option<&Path>, data_directory: &Path) -> Result<Option<Password>, Failure> {
+    let found = |text, origin| Ok(Some(Password { text, origin }));
+    on_scrubbed_stack(|| {
+        if let Some(text) = from_environment()? {
+            return found(text, PasswordOrigin::Variable);
+        }
+        if let Some(path) = file {
+            return found(from_file(path, data_directory)?, PasswordOrigin::File);
+        }
+        if let Some(directory) = env::var_os(CREDENTIALS)
+            && let Some(text) = from_credential(&PathBuf::from(directory).join(CREDENTIAL))?
+        {
+            return found(text, PasswordOrigin::Credential);
+        }
+        if io::stdin().is_terminal() {
+            return found(ask_for(&data_directory.join(VAULT_FILE))?, PasswordOrigin::Prompt);
+        }
+        Ok(None)
+    })
 }
 
 /// The password of the environment, if there is one.
@@ -45,7 +63,8 @@ pub fn from_file(path: &Path, data_directory: &Path) -> Result<SecretString, Fai
     let name = path.display().to_string();
     let failed = |source| Failure::io(format!("cannot read the password file {name}"), source);
     let refused = |why: &str| Err(Failure::Refused(format!("the password file {name} {why}")));
-    let file = fs::File::open(path).map_err(failed)?;
+    let file = open(path, OFlags::empty()).map_err(|errno| failed(errno.into()))?;
+    // All that follows is asked of the opened file, so that nobody can put another in its place.
     let about = file.metadata().map_err(failed)?;
     if !about.is_file() {
         return refused("is not a regular file");
@@ -58,11 +77,38 @@ pub fn from_file(path: &Path, data_directory: &Path) -> Result<SecretString, Fai
     }
     // A directory that is not there yet holds nothing.
     if let Ok(directory) = data_directory.canonicalize()
-        && path.canonicalize().map_err(failed)?.starts_with(directory)
+        && place_of(&file).map_err(failed)?.starts_with(directory)
     {
         return refused("is inside the data directory; keep it elsewhere");
     }
     secret::all_of(file, &name)
+}
+
+/// The password that systemd put into a credential; none when there is no such credential. Its owner and
+/// mode are systemd's affair, and depend on its version.
+fn from_credential(path: &Path) -> Result<Option<SecretString>, Failure> {
+    let name = path.display().to_string();
+    let failed = |source| Failure::io(format!("cannot read the credential {name}"), source);
+    let file = match open(path, OFlags::NOFOLLOW) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(failed(errno.into())),
+    };
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(Failure::Refused(format!("the credential {name} is not a regular file")));
+    }
+    secret::all_of(file, &name).map(Some)
+}
+
+/// Opens a file for reading; a pipe without a writer does not hold us up.
+fn open(path: &Path, more: OFlags) -> Result<File, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | more;
+    rustix::fs::open(path, flags, Mode::empty()).map(File::from)
+}
+
+/// Where an opened file is, by the system's word and with every link followed.
+fn place_of(file: &File) -> io::Result<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Asks for the password; twice when `vault` is not there yet and the password makes it.
@@ -122,5 +168,27 @@ mod tests {
             let failure = from_file(&path, data.path()).unwrap_err();
             assert!(failure.to_string().contains("inside the data directory"), "{failure}");
         }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
+        let (keys, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let pipe = keys.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+        for path in [pipe.as_path(), keys.path()] {
+            let failure = from_file(path, data.path()).unwrap_err();
+            assert!(failure.to_string().contains("is not a regular file"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_credential_may_be_missing_but_not_be_a_link() {
+        let home = tempfile::tempdir().unwrap();
+        let path = password_file(home.path(), 0o440);
+        assert_eq!(from_credential(&path).unwrap().unwrap().expose_secret(), "correct horse");
+        assert!(from_credential(&home.path().join("none")).unwrap().is_none());
+        let link = home.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(from_credential(&link).is_err());
     }
 }

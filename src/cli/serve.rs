@@ -93,6 +93,7 @@ impl Serve {
         let data_dir = data_directory::resolve(self.data_dir.as_deref())?;
         let file = config_file(self.config.as_deref(), &data_dir);
         let loaded = Settings::load(file.as_deref(), environment(), &self.flags())?;
+        app::lock_memory(&loaded.settings.vault)?;
         let password = password::find(self.password_file.as_deref(), &data_dir)?;
         Ok(app::serve(app::ServeOptions { data_dir, loaded, password })?)
     }

@@ -60,7 +60,7 @@ impl Default for Actors {
 
 impl Default for Vault {
     fn default() -> Self {
-        Self { kdf_iterations: 600_000, auto_lock_sec: 0 }
+        Self { kdf_iterations: 600_000, auto_lock_sec: 0, lock_memory: false }
     }
 }
 

@@ -166,6 +166,8 @@ pub struct Vault {
     pub kdf_iterations: u32,
     /// The idle time after which the vault locks itself; 0 never.
     pub auto_lock_sec: u64,
+    /// Whether all memory of the server is kept out of swap.
+    pub lock_memory: bool,
 }
 
 /// Calls to providers.

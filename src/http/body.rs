@@ -4,6 +4,7 @@ use crate::config;
 use crate::http::endpoint::Secrecy;
 use crate::http::problem::ApiError;
 use arbiter_core::refusal::FieldProblem;
+use arbiter_vault::{Scrubbed, on_scrubbed_stack};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
@@ -11,8 +12,8 @@ use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
-use warp::http::HeaderMap;
-use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use warp::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use warp::http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
 /// A body on its way in.
@@ -44,13 +45,32 @@ impl Limit {
         }
     }
 
+    /// Parses a body. What is no JSON at all is 400; what does not fit is 422 with the field's pointer.
+    pub fn parse<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, ApiError> {
+        match self.secrecy {
+            Secrecy::Plain => parse(bytes, Secrecy::Plain),
+            // What a parser had in its hands when it found a mistake stays on the stack otherwise.
+            Secrecy::Secret => on_scrubbed_stack(|| parse(bytes, Secrecy::Secret)),
+        }
+    }
+
     fn exceeded(self) -> ApiError {
         ApiError::new("too-large", format!("the body is larger than {} bytes", self.max))
     }
 }
 
-/// Reads a body to its end. The buffer is wiped when it is dropped.
+/// Reads a body to its end. The buffer is wiped when it is dropped, and what passed by on the stack is
+/// overwritten after each step.
 pub async fn read(
+    stream: BodyStream,
+    headers: &HeaderMap,
+    limit: Limit,
+) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    let read = gather(stream, headers, limit);
+    if limit.secrecy == Secrecy::Secret { Scrubbed::new(read).await } else { read.await }
+}
+
+async fn gather(
     mut stream: BodyStream,
     headers: &HeaderMap,
     limit: Limit,
@@ -77,6 +97,13 @@ pub async fn read(
     }
 }
 
+/// Lets the connection end with its answer when it carried a secret: its buffers hold what they last held.
+pub fn let_go(answer: &mut HeaderMap, secrecy: Secrecy) {
+    if secrecy == Secrecy::Secret {
+        answer.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
 /// Whether a body that is there calls itself JSON.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -88,12 +115,11 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new("media-type", format!("the body's content type is {found}, not application/json")))
 }
 
-/// Parses a body. What is no JSON at all is 400; what does not fit is 422 with the field's pointer.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+fn parse<T: DeserializeOwned>(bytes: &[u8], secrecy: Secrecy) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().clone();
-        describe(&path, error.inner())
+        describe(&path, error.inner(), secrecy)
     })?;
     deserializer.end().map_err(|error| malformed(&error))?;
     Ok(value)
@@ -103,7 +129,7 @@ fn malformed(error: &serde_json::Error) -> ApiError {
     ApiError::new("malformed-json", format!("the body is no JSON: {error}"))
 }
 
-fn describe(path: &Path, error: &serde_json::Error) -> ApiError {
+fn describe(path: &Path, error: &serde_json::Error, secrecy: Secrecy) -> ApiError {
     if error.classify() != Category::Data {
         return malformed(error);
     }
@@ -111,7 +137,10 @@ fn describe(path: &Path, error: &serde_json::Error) -> ApiError {
     // The place in the text is of no use beside the pointer.
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     let mut pointer = pointer(path);
-    let mut detail = text.to_owned();
+    let mut detail = match secrecy {
+        Secrecy::Plain => text.to_owned(),
+        Secrecy::Secret => without_value(text),
+    };
     if let Some(name) = quoted_after(text, "missing field `") {
         pointer.push_str(&format!("/{}", escape(name)));
         "is required".clone_into(&mut detail);
@@ -122,6 +151,14 @@ fn describe(path: &Path, error: &serde_json::Error) -> ApiError {
         };
     }
     ApiError::fields(vec![FieldProblem { pointer, detail }])
+}
+
+/// What is wrong with a value, without the value: it may be a key in the wrong place.
+fn without_value(text: &str) -> String {
+    match text.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("does not fit; expected {expected}"),
+        None => "does not fit".to_owned(),
+    }
 }
 
 fn quoted_after<'a>(text: &'a str, start: &str) -> Option<&'a str> {

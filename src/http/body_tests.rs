@@ -24,7 +24,11 @@ struct Inner {
 }
 
 fn problem(text: &str) -> (u16, Vec<(String, String)>) {
-    let error = parse::<Wanted>(text.as_bytes()).unwrap_err();
+    problem_of(text, Secrecy::Plain)
+}
+
+fn problem_of(text: &str, secrecy: Secrecy) -> (u16, Vec<(String, String)>) {
+    let error = limit(100, secrecy).parse::<Wanted>(text.as_bytes()).unwrap_err();
     let errors = error.errors().iter().map(|e| (e.pointer.clone(), e.detail.clone())).collect();
     (error.status().as_u16(), errors)
 }
@@ -62,6 +66,25 @@ fn details_speak_of_the_field_and_not_of_the_text() {
     let unknown = &problem(r#"{"title": "a", "colour": 1}"#).1[0].1;
     assert!(unknown.starts_with("is not a field that can be set here; expected"), "{unknown}");
     assert!(!problem(r#"{"title": 3}"#).1[0].1.contains("line"));
+}
+
+#[test]
+fn what_is_wrong_with_a_secret_body_is_said_without_its_values() {
+    let detail = |text: &str| problem_of(text, Secrecy::Secret).1[0].1.clone();
+    assert_eq!(detail(r#"{"title": "a", "priority": "sk-1"}"#), "does not fit; expected u8");
+    assert_eq!(detail(r#""sk-1, expected x""#), "does not fit; expected struct Wanted");
+    assert_eq!(detail(r#"{"title": "a", "tags": "sk-1"}"#), "does not fit; expected a sequence");
+    assert_eq!(detail("{}"), "is required");
+    assert!(problem(r#"{"title": "a", "tags": "sk-1"}"#).1[0].1.contains("sk-1"), "others may be quoted");
+}
+
+#[test]
+fn a_connection_ends_with_the_answer_to_a_secret() {
+    for (secrecy, wanted) in [(Secrecy::Plain, None), (Secrecy::Secret, Some("close"))] {
+        let mut headers = HeaderMap::new();
+        let_go(&mut headers, secrecy);
+        assert_eq!(headers.get(CONNECTION).map(|value| value.to_str().unwrap()), wanted);
+    }
 }
 
 #[test]

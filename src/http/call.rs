@@ -73,7 +73,7 @@ impl Call {
             return Err(ApiError::new("malformed-json", "the request needs a JSON body and has none"));
         }
         body::check_content_type(&self.headers)?;
-        body::parse(&bytes)
+        self.limit.parse(&bytes)
     }
 
     /// The JSON body, or the default when there is none.
@@ -86,7 +86,7 @@ impl Call {
             return Ok(T::default());
         }
         body::check_content_type(&self.headers)?;
-        body::parse(&bytes)
+        self.limit.parse(&bytes)
     }
 
     pub(crate) async fn read_body(&mut self) -> Result<zeroize::Zeroizing<Vec<u8>>, ApiError> {

@@ -3,11 +3,11 @@
 
 use crate::http::access::Access;
 use crate::http::auth::{self, Identity};
-use crate::http::body::{BodyStream, Limit};
+use crate::http::body::{self, BodyStream, Limit};
 use crate::http::call::Call;
 use crate::http::context::Context;
 use crate::http::cors::{self, Origins};
-use crate::http::endpoint::{Endpoint, Patience};
+use crate::http::endpoint::{Endpoint, Patience, Secrecy};
 use crate::http::fields::Nothing;
 use crate::http::idempotency;
 use crate::http::metrics::RouteMetrics;
@@ -93,8 +93,10 @@ impl Edge {
         let id = RequestId::of(&request.headers);
         let asked_by = self.origins.allowed(&request.headers).cloned();
         let found = self.router.find(&request.method, &request.path);
+        let mut secrecy = Secrecy::Plain;
         let (metrics, outcome) = match found {
             Found::Endpoint(endpoint, params) => {
+                secrecy = endpoint.secrecy;
                 let served = self.serve(endpoint, params, request, id.clone());
                 let outcome = AssertUnwindSafe(served).catch_unwind().await;
                 (&endpoint.metrics, outcome.unwrap_or_else(|_| Err(panicked())))
@@ -102,8 +104,9 @@ impl Edge {
             Found::OtherMethods(others) => (&self.unrouted, self.other_method(&request, others)),
             Found::Nothing => (&self.unrouted, self.admit(&request).and_then(|()| Err(ApiError::no_route()))),
         };
-        let mut response = outcome.map_or_else(|error| render(error, &id), Reply::into_response);
+        let mut response = outcome.map_or_else(|error| render(error, &id, secrecy), Reply::into_response);
         self.origins.mark(asked_by.as_ref(), response.headers_mut());
+        body::let_go(response.headers_mut(), secrecy);
         metrics.record(response.status(), started.elapsed());
         finish(response, id)
     }
@@ -198,8 +201,10 @@ fn panicked() -> ApiError {
     ApiError::new("internal", "the server failed on this request; its log says how")
 }
 
-fn render(error: ApiError, id: &RequestId) -> Response {
-    let (code, detail) = (error.code(), error.detail());
+fn render(error: ApiError, id: &RequestId, secrecy: Secrecy) -> Response {
+    let code = error.code();
+    // Whoever puts a key into a wrong field may be told so, but nobody else.
+    let detail = if secrecy == Secrecy::Secret { "left out" } else { error.detail() };
     if error.status().is_server_error() {
         tracing::warn!(request_id = id.as_str(), code, detail, "a request failed");
     } else {

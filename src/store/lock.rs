@@ -2,6 +2,7 @@
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use std::fs::Metadata;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -12,24 +13,29 @@ pub enum LockError {
     /// Another process holds it.
     #[error("another arbiter holds the data directory {0}; stop it first, or use another --data-dir")]
     Held(PathBuf),
-    /// Others can look into it.
-    #[error("the data directory {path} is open to others (mode {mode:o}); run: chmod 700 {path}")]
+    /// Others can look into it, or into a file in it.
+    #[error("{path} is open to others (mode {mode:o}); run: chmod {private:o} {path}")]
     TooOpen {
-        /// The directory.
+        /// The directory, or a file in it.
         path: PathBuf,
         /// Its mode.
         mode: u32,
+        /// The mode that it should have.
+        private: u32,
     },
-    /// It belongs to somebody else.
-    #[error("the data directory {path} belongs to user {owner}, not to us ({us}); run: chown {us} {path}")]
+    /// It, or a file in it, belongs to somebody else.
+    #[error("{path} belongs to user {owner}, not to us ({us}); run: chown {us} {path}")]
     Foreign {
-        /// The directory.
+        /// The directory, or a file in it.
         path: PathBuf,
         /// Whose it is.
         owner: u32,
         /// Who we are.
         us: u32,
     },
+    /// Something else is where a file of ours belongs.
+    #[error("{0} is not a regular file but something else, such as a link; move it away")]
+    NoFile(PathBuf),
     /// It cannot be made or written.
     #[error("the data directory {path} cannot be used")]
     Io {
@@ -41,6 +47,17 @@ pub enum LockError {
     },
 }
 
+/// The files in the directory, but for the vault itself, which is checked by whoever opens it.
+const FILES: [&str; 7] = [
+    "arbiter.db",
+    "arbiter.db-wal",
+    "arbiter.db-shm",
+    "arbiter.lock",
+    "keys.json.bak",
+    "admin-token",
+    "server.json",
+];
+
 /// The held lock; it ends with the process, or when it is dropped.
 #[derive(Debug)]
 pub struct DirectoryLock {
@@ -49,7 +66,8 @@ pub struct DirectoryLock {
 }
 
 impl DirectoryLock {
-    /// Makes the directory when it is missing (0700), checks its mode and owner, and takes the lock.
+    /// Makes the directory when it is missing (0700), checks the mode and owner of it and of the files in it,
+    /// and takes the lock.
     pub fn take(directory: &Path) -> Result<Self, LockError> {
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -57,12 +75,14 @@ impl DirectoryLock {
         };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io(directory))?;
         let about = std::fs::metadata(directory).map_err(io(directory))?;
-        let us = rustix::process::geteuid().as_raw();
-        if about.uid() != us {
-            return Err(LockError::Foreign { path: directory.to_owned(), owner: about.uid(), us });
-        }
-        if about.mode() & 0o077 != 0 {
-            return Err(LockError::TooOpen { path: directory.to_owned(), mode: about.mode() & 0o777 });
+        check_private(directory, &about, 0o700)?;
+        for path in FILES.map(|name| directory.join(name)) {
+            match std::fs::symlink_metadata(&path) {
+                Ok(about) if !about.is_file() => return Err(LockError::NoFile(path)),
+                Ok(about) => check_private(&path, &about, 0o600)?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(LockError::Io { path, source }),
+            }
         }
         let path = directory.join("arbiter.lock");
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -79,6 +99,18 @@ impl DirectoryLock {
     pub fn directory(&self) -> &Path {
         &self.directory
     }
+}
+
+/// Refuses what somebody else owns or others can reach.
+fn check_private(path: &Path, about: &Metadata, private: u32) -> Result<(), LockError> {
+    let us = rustix::process::geteuid().as_raw();
+    if about.uid() != us {
+        return Err(LockError::Foreign { path: path.to_owned(), owner: about.uid(), us });
+    }
+    if about.mode() & 0o077 != 0 {
+        return Err(LockError::TooOpen { path: path.to_owned(), mode: about.mode() & 0o777, private });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

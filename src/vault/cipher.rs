@@ -3,14 +3,14 @@
 //! Owns the sizes, the freshness of salt and nonce, and the only places where a
 //! secret is exposed. Must not know entries, JSON or paths.
 
-use crate::{Iterations, VaultError};
+use crate::{Iterations, VaultError, scrub::on_scrubbed_stack};
 use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pbkdf2::hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Bytes of a salt.
 pub(crate) const SALT_LEN: usize = 32;
@@ -20,8 +20,6 @@ pub(crate) const NONCE_LEN: usize = 12;
 pub(crate) const TAG_LEN: usize = 16;
 /// Bytes of a key, a seal and a v1 password check.
 pub(crate) const KEY_LEN: usize = 32;
-/// More stack than a derivation or a cipher run uses, in bytes.
-const SCRUBBED_STACK_BYTES: usize = 32 * 1024;
 
 /// The salt of one encryption.
 pub(crate) type Salt = [u8; SALT_LEN];
@@ -187,26 +185,6 @@ pub(crate) fn length_prefixed<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> 
 
 fn fill_random(bytes: &mut [u8]) -> Result<(), VaultError> {
     getrandom::fill(bytes).map_err(|error| VaultError::Random(std::io::Error::other(error.to_string())))
-}
-
-/// Runs `work` one frame down and then overwrites the stack it used: HMAC blocks hold the password,
-/// AES schedules hold the key, and moves of both leave copies that no destructor reaches.
-fn on_scrubbed_stack<T>(work: impl FnOnce() -> T) -> T {
-    let answer = run_below(work);
-    scrub_stack();
-    answer
-}
-
-#[inline(never)]
-fn run_below<T>(work: impl FnOnce() -> T) -> T {
-    work()
-}
-
-#[inline(never)]
-fn scrub_stack() {
-    let mut waste = [0_u128; SCRUBBED_STACK_BYTES / size_of::<u128>()];
-    waste.zeroize();
-    std::hint::black_box(&waste);
 }
 
 #[cfg(test)]

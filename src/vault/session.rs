@@ -206,6 +206,23 @@ mod tests {
     use crate::vault_tests::{at, entry, id, secret};
 
     #[test]
+    fn a_ciphertext_in_another_entrys_place_does_not_open_although_no_seal_is_asked() {
+        let mut writer = Session::new(secret("password"));
+        let mut sealed = |name: &str| {
+            let label = entry(name, &[]).into_label(Iterations::MIN, at(1));
+            writer.encrypt(label, Iterations::MIN, &secret("sk")).unwrap()
+        };
+        let (mut one, mut two) = (sealed("a"), sealed("b"));
+        let (Entry::V2 { sealed: first, .. }, Entry::V2 { sealed: second, .. }) = (&mut one, &mut two) else {
+            panic!("what is written now is of version 2");
+        };
+        std::mem::swap(first, second);
+        for (name, entry) in [("a", one), ("b", two)] {
+            assert!(matches!(writer.open(&id(name), &entry), Err(VaultError::Unreadable { .. })), "{name}");
+        }
+    }
+
+    #[test]
     fn a_key_is_derived_once_and_forgotten_with_its_entry() {
         let mut writer = Session::new(secret("password"));
         let label = entry("a", &[]).into_label(Iterations::MIN, at(1));

@@ -117,7 +117,7 @@ async fn a_full_disk_is_told_as_507_and_the_server_goes_on_when_there_is_space()
 }
 
 /// Takes all the space that is left.
-fn pad(path: &Path) {
+pub fn pad(path: &Path) {
     use std::io::Write;
     let mut file = std::fs::File::create(path).unwrap();
     while file.write_all(&[7; 512]).is_ok() {}

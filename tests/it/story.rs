@@ -2,8 +2,9 @@
 //! beads with it over HTTP, a person decides, a kill changes nothing, and the key is seen nowhere.
 
 use crate::canary::Canary;
-use crate::stage::{SOON, Stage};
-use arbiter_testkit::{ChatInput, Reply, Script, ScriptedProvider};
+use crate::program::BINARY;
+use crate::stage::{QUICK_VAULT, SOON, Stage};
+use arbiter_testkit::{ChatInput, Reply, Script, ScriptedProvider, ServerProcess};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -11,6 +12,19 @@ use std::collections::BTreeMap;
 const KEY: &str = "sk-Canary+one/7f3a9c5e1b2d4068-of-the-story";
 /// A key that another provider does not want, and complains about word by word.
 const WRONG_KEY: &str = "sk-Canary?two/d41d8cd98f00b204e9800998ecf8427e";
+/// The vault's password, which comes over HTTP alone.
+const PASSWORD: &str = "Canary?three/correct+horse-9d2b4f6a8c0e1357";
+/// A password that is not the vault's.
+const WRONG_PASSWORD: &str = "Canary+four/staple?battery-1a3c5e7092b4d6f8";
+/// Everything is logged that can be.
+const LOUD: &[(&str, &str)] = &[
+    ("ARBITER_LOG__FORMAT", "json"),
+    ("ARBITER_LOG__LEVEL", "trace"),
+    ("ARBITER_LOG__TARGETS__WORKFLOW", "trace"),
+    ("ARBITER_LOG__TARGETS__ACTIVITY", "trace"),
+    ("ARBITER_LOG__TARGETS__EVENT_BUS", "trace"),
+    ("ARBITER_LOG__TARGETS__INTEGRATION", "trace"),
+];
 
 /// What is to be done: id, priority, tags, and what it needs first.
 const PLAN: &[(&str, u8, &[&str], &[&str])] = &[
@@ -52,10 +66,53 @@ impl Witness {
     }
 
     async fn create(&mut self, path: &str, json: Value) -> Value {
-        let answer = self.stage.ask("POST", path, Some(&json)).await;
-        assert_eq!(answer.status, 201, "POST {path}: {}", answer.json());
-        self.heard.push((format!("POST {path}"), answer.body.to_vec()));
+        self.send("POST", path, json, 201).await
+    }
+
+    /// Sends what is to be answered so.
+    async fn send(&mut self, method: &str, path: &str, json: Value, status: u16) -> Value {
+        let answer = self.stage.ask(method, path, Some(&json)).await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.json());
+        self.heard.push((format!("{method} {path}"), answer.body.to_vec()));
+        self.heard
+            .push((format!("headers of {method} {path}"), format!("{:?}", answer.headers).into_bytes()));
         answer.json()
+    }
+
+    /// Keys and passwords in all the wrong places, whose refusals must not repeat them.
+    async fn blunder(&mut self) {
+        for (method, path, body, status) in [
+            ("POST", "keys", json!(KEY), 422),
+            ("POST", "keys", json!({"name": "k", "value": {"key": KEY}}), 422),
+            ("POST", "keys", json!({"name": "k", "value": KEY, "allowed_hosts": KEY}), 422),
+            ("PUT", "keys/key_main", json!({"value": {"v": KEY}}), 422),
+            ("PUT", "keys/no-such-key", json!({"value": KEY}), 404),
+            ("PATCH", "providers/main", json!({"api_key": KEY, "max_concurrency": KEY}), 422),
+            ("POST", "providers", json!({"name": "n", "type": KEY, "endpoint": "x", "api_key": KEY}), 422),
+            ("POST", "vault/unlock", json!(WRONG_PASSWORD), 422),
+            ("POST", "vault/unlock", json!({"password": [WRONG_PASSWORD]}), 422),
+            ("POST", "vault/unlock", json!({"password": WRONG_PASSWORD}), 403),
+        ] {
+            if status == 403 {
+                self.send("POST", "vault/lock", json!({}), 200).await;
+            }
+            self.send(method, path, body, status).await;
+        }
+        self.send("POST", "vault/unlock", json!({"password": PASSWORD}), 200).await;
+        // An id is quoted to whoever sent it, and to nobody else.
+        let id = json!({"id": KEY, "name": "k", "value": "v"});
+        assert_eq!(self.stage.ask("POST", "keys", Some(&id)).await.status, 422);
+    }
+
+    /// What the system shows of the process to its owner.
+    fn look_at_the_process(&mut self) {
+        for name in ["cmdline", "environ", "comm", "status", "maps"] {
+            let path = format!("/proc/{}/{name}", self.stage.server.id());
+            let bytes =
+                std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}: run this as root"));
+            assert!(!bytes.is_empty(), "{path}");
+            self.heard.push((path, bytes));
+        }
     }
 
     /// Reads whatever the document offers for reading; the parameters of paths are filled with what there is.
@@ -82,11 +139,15 @@ impl Witness {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beads_go_all_the_way_to_closed_and_the_key_is_seen_by_the_provider_alone() {
-    let canaries = [Canary::new(KEY), Canary::new(WRONG_KEY)];
+    let canaries = [KEY, WRONG_KEY, PASSWORD, WRONG_PASSWORD].map(Canary::new);
     let provider = ScriptedProvider::start(Script::answering(model).requiring_key(KEY));
     let careless = ScriptedProvider::start(Script::default().requiring_key("another key"));
-    let stage = Stage::with(&[("ARBITER_LOG__LEVEL", "trace"), ("ARBITER_LOG__FORMAT", "json")]).await;
-    let mut witness = Witness { stage, heard: Vec::new() };
+    let environment = [&[QUICK_VAULT], LOUD].concat();
+    let without = ["env", "-u", "ARBITER_PASSWORD"];
+    let server = ServerProcess::start_behind(&without, BINARY, &[], &environment).await;
+    let mut witness = Witness { stage: Stage { server }, heard: Vec::new() };
+    assert_eq!(witness.get("/api/v1/health").await["vault"], "uninitialized");
+    witness.create("vault/unlock", json!({"password": PASSWORD})).await;
 
     let health = witness.get("/api/v1/health").await;
     assert_eq!((health["vault"].as_str(), health["dispatch"].as_str()), (Some("unlocked"), Some("active")));
@@ -161,6 +222,8 @@ async fn beads_go_all_the_way_to_closed_and_the_key_is_seen_by_the_provider_alon
         ("decisions", question),
         ("runs", runs[0]["id"].as_str().unwrap().to_owned()),
     ]);
+    witness.blunder().await;
+    witness.look_at_the_process();
     witness.read_everything(&ids).await;
     let metrics = witness.stage.server.ask("GET", "/metrics", &[], None).await;
     assert_eq!(metrics.status, 200);

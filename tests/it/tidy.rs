@@ -178,7 +178,7 @@ pub fn root() -> &'static Path {
 }
 
 /// Every file of ours below a folder with one of these endings, with its text.
-fn files(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
+pub fn files(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
@@ -200,13 +200,13 @@ fn files(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
 }
 
 /// The lines of code of a source file, without comments and without its unit tests.
-fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let before_tests = text.split("\n#[cfg(test)]").next().unwrap();
     let lines = before_tests.lines().enumerate().map(|(number, line)| (number + 1, line.trim_start()));
     lines.filter(|(_, line)| !line.starts_with("//"))
 }
 
-fn is_test(path: &Path) -> bool {
+pub fn is_test(path: &Path) -> bool {
     let path = path.to_str().unwrap();
     path.contains("/tests/")
         || path.starts_with("tests/")

@@ -41,6 +41,11 @@ mod timer;
 mod tokens;
 mod vault;
 mod vault_actor;
+mod vault_keys;
+mod vault_passwords;
+mod vault_place;
+mod vault_throttle;
+mod vault_transfer;
 
 pub use agent::AgentsHandle;
 pub use bead::{BeadAction, BeadsHandle, Claimed, LeaseGrant};
@@ -60,3 +65,5 @@ pub use start::{Cast, StartError, start};
 pub use subscription::{Delivery, Subscription};
 pub use tokens::{NewToken, TokensHandle};
 pub use vault::{Unlocked, VaultHandle, VaultView};
+pub use vault_place::RolledBack;
+pub use vault_transfer::Imported;

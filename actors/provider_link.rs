@@ -59,6 +59,12 @@ pub(crate) fn endpoint(text: &str, settings: &Settings) -> Result<Endpoint, Refu
         .map_err(|error| Refusal::field("endpoint", error.to_string()))
 }
 
+/// The host of a stored endpoint, whatever the rules say of it now; none when it cannot be read.
+pub(crate) fn host_of(text: &str) -> Option<String> {
+    let anywhere = EndpointPolicy { allow_public_http: HttpPolicy::Anywhere };
+    Endpoint::parse(text, anywhere).ok().map(|endpoint| endpoint.host().to_owned())
+}
+
 impl Link {
     pub(crate) fn open(provider: Provider, settings: &Settings) -> Result<Self, Fault> {
         let target = endpoint(&provider.endpoint, settings)?;

@@ -54,7 +54,12 @@ pub async fn read(
         return Err(limit.exceeded());
     }
     // A buffer that grows leaves copies behind; that of a secret never does.
-    let capacity = if limit.secrecy == Secrecy::Secret { limit.max } else { announced.unwrap_or(0) };
+    let capacity = match limit.secrecy {
+        Secrecy::Plain => announced.unwrap_or(0),
+        Secrecy::Secret => limit.max,
+        // What is announced is not exceeded: the connection delivers no more than that.
+        Secrecy::SecretDocument => announced.unwrap_or(limit.max),
+    };
     let mut buffer = Zeroizing::new(Vec::with_capacity(capacity));
     loop {
         let next = tokio::time::timeout(limit.idle, stream.next()).await;

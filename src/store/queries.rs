@@ -15,7 +15,7 @@ use crate::verify::{Verified, VerifyError};
 use crate::{
     agents, beads, comments, decisions, dependencies, due, events, heartbeats, idempotency, leases, operation,
 };
-use crate::{projects, providers, runs, table, tokens, verify};
+use crate::{projects, providers, runs, table, tokens, vault_seen, verify};
 use arbiter_core::agent::{self, Agent};
 use arbiter_core::bead::{Bead, Facts};
 use arbiter_core::bead_change::Edge;
@@ -137,6 +137,8 @@ questions! {
     tokens() -> Vec<Token> = |c| tokens::all(c);
     /// Whether work is handed out, and since when.
     operation() -> (Operation, Option<Timestamp>) = |c| operation::get(c);
+    /// The newest generation of the key file that was seen.
+    vault_seen() -> Option<u64> = |c| vault_seen::get(c);
     /// The answer given to a request with this key.
     kept_answer(key: IdempotencyKey) -> Option<KeptAnswer> = |c| idempotency::get(c, &key);
     /// A part of the event log.

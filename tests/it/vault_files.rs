@@ -63,7 +63,7 @@ async fn an_exported_file_is_a_data_directorys_key_file_and_shows_nothing() {
 
     // The file opens a new data directory, and its key goes to the same host alone.
     let mut heir = Stage::new().await;
-    assert!(heir.server.terminate().await.success());
+    heir.server.kill9();
     fs::copy(&target, heir.server.data_dir().join("keys.json")).unwrap();
     heir.server.set_variable("ARBITER_PASSWORD", FILE_PASSWORD);
     heir.server.restart().await;

@@ -233,8 +233,10 @@ fn hosts(given: &[String]) -> Result<Vec<String>, Refusal> {
         let plain = !text.contains(['/', '?', '#', '@', '\\', ' ', '\t', '\n', '\r', '%'])
             && (literal.starts_with('[') || !text.contains(':'));
         let policy = EndpointPolicy { allow_public_http: HttpPolicy::Anywhere };
+        // URLs admit more letters than names on a network have.
+        let named = |host: &str| host.chars().all(|c| c.is_ascii_alphanumeric() || ".:_-".contains(c));
         match Endpoint::parse(&format!("https://{literal}/"), policy) {
-            Ok(endpoint) if plain => hosts.push(endpoint.host().to_owned()),
+            Ok(endpoint) if plain && named(endpoint.host()) => hosts.push(endpoint.host().to_owned()),
             _ => {
                 let detail = "is no host name or address; give it without scheme, port and path";
                 problems.require(false, &format!("allowed_hosts/{at}"), detail);

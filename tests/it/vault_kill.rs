@@ -124,10 +124,7 @@ async fn two_hundred_kills_leave_one_password_and_every_answered_key() {
         while let Some(ended) = clients.join_next().await {
             ended.unwrap();
         }
-        let mut ledger = open(&ledger);
-        ledger.check(&stage.server.data_dir().join("keys.json"));
-        let password = ledger.password.clone();
-        drop(ledger);
+        let password = open(&ledger).check(&stage.server.data_dir().join("keys.json"));
         stage.server.set_variable("ARBITER_PASSWORD", &password);
         stage.server.restart().await;
         assert_eq!(

@@ -49,7 +49,8 @@ impl Ledger {
     }
 
     /// Opens the key file that a killed server left, and takes over what an unanswered change became.
-    pub fn check(&mut self, file: &Path) {
+    /// Returns the password that opens it.
+    pub fn check(&mut self, file: &Path) -> String {
         let open = |password: &str| {
             let mut vault = Vault::open(file.to_owned(), Iterations::MIN).unwrap();
             vault.unlock(SecretString::from(password)).ok().map(|_| vault)
@@ -79,5 +80,6 @@ impl Ledger {
             }
         }
         assert_eq!(found, self.keys, "what was answered is there, and what was not is old or new");
+        self.password.clone()
     }
 }

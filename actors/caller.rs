@@ -28,6 +28,11 @@ impl Caller {
         unit
     }
 
+    /// The beginning of what this caller changes besides: the request is noted by another unit.
+    pub(crate) fn unit_again(&self, at: Timestamp, source: &'static str) -> Unit {
+        Self { keep: None, ..self.clone() }.unit(at, source)
+    }
+
     /// A caller without a condition.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), if_match: None, origin: None, keep: None }

@@ -4,6 +4,9 @@ use arbiter_core::refusal::Refusal;
 use arbiter_store::StoreError;
 use arbiter_vault::VaultError;
 
+/// The rule that a key goes to its own hosts alone.
+pub(crate) const KEY_NOT_FOR_HOST: &str = "key-not-for-host";
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -48,6 +51,17 @@ pub enum VaultFault {
         /// How long to wait, in seconds.
         retry_after_sec: u64,
     },
+    /// The key file is older than the newest one seen.
+    #[error(
+        "the key file is of generation {found}, and generation {seen} was seen: an older file was put back; \
+         accept it with POST /api/v1/vault/accept-rollback, or put the newer one in its place"
+    )]
+    RolledBack {
+        /// The newest generation that was seen.
+        seen: u64,
+        /// The generation of the file.
+        found: u64,
+    },
     /// The key file or the disk.
     #[error("the vault failed")]
     Failed(#[source] VaultError),
@@ -73,9 +87,16 @@ impl From<VaultError> for Fault {
                 Self::Refused(Refusal::Exists { entity: "key", id: id.as_str().to_owned() })
             }
             VaultError::HostRefused { id, host } => Self::Refused(Refusal::conflict(
-                "key-not-for-host",
-                format!("key {id} may not be sent to {host}"),
+                KEY_NOT_FOR_HOST,
+                format!(
+                    "key {id} is bound to other hosts and may not be sent to {host}; to bind it there give its \
+                     value anew, as the provider's api_key or with PUT /api/v1/keys/{id}"
+                ),
             )),
+            VaultError::NotAKeyFile { reason } => Self::Refused(Refusal::field("file", reason)),
+            VaultError::Taken(_) => Self::Refused(Refusal::conflict("exists", error.to_string())),
+            VaultError::Superseded => Self::Refused(Refusal::conflict("changed", error.to_string())),
+            VaultError::Iterations(_) => Self::Refused(Refusal::field("iterations", error.to_string())),
             VaultError::EmptyPassword => Self::Refused(Refusal::field("password", "is empty")),
             VaultError::Full => Self::Store(StoreError::Full),
             other => Self::Vault(VaultFault::Failed(other)),

@@ -4,13 +4,13 @@
 //! Restart: at once, with a beat.
 
 use crate::entropy;
-use crate::fault::{Fault, VaultFault};
+use crate::fault::Fault;
 use crate::provider::ProvidersHandle;
 use crate::provider_link::CallFailure;
 use crate::shared::Shared;
 use crate::shell::{Role, Scope};
 use arbiter_core::ids::ProviderId;
-use arbiter_core::provider::{Beat, KeyAccess, Provider, Status};
+use arbiter_core::provider::{Beat, Provider, Status};
 use arbiter_core::refusal::Refusal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -100,10 +100,20 @@ impl HeartbeatActor {
         let shared = &self.scope.shared;
         let providers = ProvidersHandle(Arc::clone(shared));
         // Before the way is made, which may use a key.
-        let row = shared.store.provider(self.id.to_string()).await?;
-        if row.is_some_and(|provider| provider.status == Status::Disabled) {
-            let detail = format!("provider {} is disabled", self.id);
-            return Err(Refusal::conflict("provider-disabled", detail).into());
+        if let Some(row) = shared.store.provider(self.id.to_string()).await? {
+            if row.status == Status::Disabled {
+                let detail = format!("provider {} is disabled", self.id);
+                return Err(Refusal::conflict("provider-disabled", detail).into());
+            }
+            match shared.vault_place.check_keys_of(&row) {
+                Ok(()) => {}
+                // Skipped, not failed: the vault's state says nothing about the provider.
+                Err(fault @ Fault::Vault(_)) => return Err(fault),
+                Err(fault) => {
+                    let beat = Beat::Failed { error: fault.to_string(), latency_ms: 0 };
+                    return providers.note_beat(&self.id, beat).await;
+                }
+            }
         }
         let link = match providers.link(&self.id, format!("heartbeat:{}", self.id)).await {
             Ok(link) => link,
@@ -115,10 +125,6 @@ impl HeartbeatActor {
             }
             Err(fault) => return Err(fault),
         };
-        if link.provider.needs_vault() && shared.vault_place.access(&link.provider) == KeyAccess::Unreadable {
-            // Skipped, not failed: it says nothing about the provider.
-            return Err(VaultFault::Locked.into());
-        }
         let median_ms = shared.store.median_latency(self.id.to_string()).await?;
         let (outcome, latency_ms) = link.models(shared, "heartbeat").await;
         let beat = match outcome {
@@ -127,6 +133,10 @@ impl HeartbeatActor {
                 Beat::Answered { latency_ms, median_ms, models }
             }
             Err(CallFailure::Call(error)) => Beat::Failed { error: error.to_string(), latency_ms },
+            // The key went away or was bound elsewhere in this moment.
+            Err(CallFailure::Fault(Fault::Refused(refusal))) => {
+                Beat::Failed { error: refusal.to_string(), latency_ms }
+            }
             Err(CallFailure::Fault(fault)) => return Err(fault),
         };
         providers.note_beat(&self.id, beat).await

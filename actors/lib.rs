@@ -42,6 +42,11 @@ mod token_cache;
 mod tokens;
 mod vault;
 mod vault_actor;
+mod vault_keys;
+mod vault_passwords;
+mod vault_place;
+mod vault_throttle;
+mod vault_transfer;
 
 pub use agent::AgentsHandle;
 pub use bead::{BeadAction, BeadsHandle, Claimed, LeaseGrant};
@@ -62,3 +67,5 @@ pub use subscription::{Delivery, Subscription};
 pub use token_cache::Admission;
 pub use tokens::{NewToken, TokensHandle};
 pub use vault::{Unlocked, VaultHandle, VaultView};
+pub use vault_place::RolledBack;
+pub use vault_transfer::Imported;

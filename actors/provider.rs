@@ -5,19 +5,19 @@
 use crate::agent::delete_agent;
 use crate::caller::{Caller, Cascade};
 use crate::entropy;
-use crate::fault::{Fault, VaultFault};
+use crate::fault::Fault;
 use crate::heartbeat::HeartbeatsHandle;
 use crate::provider_actor::{Command, Wish};
-use crate::provider_link::{CallFailure, Link, TLS, check};
+use crate::provider_link::{CallFailure, Link, TLS, check, endpoint};
 use crate::shared::Shared;
 use crate::vault::VaultHandle;
+use crate::vault_keys::PROVIDER_KEY;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
 use arbiter_core::ids::{KeyId, ProviderId};
 use arbiter_core::provider::{Beat, Provider};
 use arbiter_core::provider_change::{NewProvider, ProviderPatch};
 use arbiter_core::refusal::Refusal;
-use arbiter_core::vault::Status as VaultStatus;
 use arbiter_providers::ModelInfo;
 use arbiter_store::{Change, Write};
 use arbiter_vault::NewEntry;
@@ -37,7 +37,7 @@ impl ProvidersHandle {
     /// heartbeat follows at once.
     ///
     /// # Errors
-    /// [`VaultFault::Locked`] when there is a key and the vault is locked; [`Fault::Refused`] for wrong
+    /// [`crate::VaultFault::Locked`] when there is a key and the vault is locked; [`Fault::Refused`] for wrong
     /// fields or a taken id. Nothing is stored then.
     pub async fn register(
         &self,
@@ -49,50 +49,45 @@ impl ProvidersHandle {
             Some(text) => ProviderId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => ProviderId::from_random(entropy::bytes16()),
         };
-        let key_id = api_key.as_ref().map(|_| KeyId::known(format!("key_{id}")));
+        let key_id = api_key.as_ref().map(|_| own_key(&id));
         let requires_key = if api_key.is_some() { Some(true) } else { new.requires_key };
         let provider = NewProvider { requires_key, ..new }.build(id, key_id.clone(), self.0.clock.now())?;
         check(&provider, &self.0.settings)?;
-        self.check_key(&provider, api_key.is_some())?;
+        let target = endpoint(&provider.endpoint, &self.0.settings)?;
+        match (&key_id, &provider.key_id) {
+            (Some(_), _) => self.0.vault_place.sight().check_open()?,
+            (None, Some(named)) => self.check_named(named)?,
+            (None, None) => {}
+        }
         self.check_client_key(provider.client_key_id.as_ref()).await?;
         if self.0.store.provider(provider.id.to_string()).await?.is_some() {
             return Err(Refusal::Exists { entity: "provider", id: provider.id.to_string() }.into());
         }
-        // The vault first: a row whose key is missing would be worse than a key without a row.
-        let vault = VaultHandle(Arc::clone(&self.0));
-        if let Some((id, value)) = key_id.clone().zip(api_key) {
-            vault.store(caller, key_entry(&provider, id), value).await?;
-        }
         let mut unit = caller.unit(self.0.clock.now(), "providers");
         unit.create(&provider, Change::Provider);
-        if let Err(error) = self.0.store.commit(unit).await {
-            if let Some(id) = &key_id {
-                // Best effort: what stays is reported as a key without a provider.
-                let _ = vault.delete(caller, id).await;
-            }
-            return Err(error.into());
+        if let Some((id, value)) = key_id.zip(api_key) {
+            // The vault first: a row whose key is missing would be worse than a key without a row.
+            let entry = key_entry(&provider, id, target.host());
+            VaultHandle(Arc::clone(&self.0)).store_with(unit, entry, value).await?;
+        } else {
+            self.0.vault_place.check_binding(&provider)?;
+            self.0.store.commit(unit).await?;
         }
         HeartbeatsHandle(Arc::clone(&self.0)).wake(&provider.id);
         Ok(provider)
     }
 
-    fn check_key(&self, provider: &Provider, brings_key: bool) -> Result<(), Fault> {
-        match &provider.key_id {
-            Some(_) if brings_key => match self.0.vault_place.sight().status {
-                VaultStatus::Unlocked => Ok(()),
-                _ => Err(VaultFault::Locked.into()),
-            },
-            Some(id) if !self.0.vault_place.knows(id.as_str()) => {
-                Err(Refusal::field("key_id", format!("the vault has no key {id}")).into())
-            }
-            _ => Ok(()),
+    fn check_named(&self, key: &KeyId) -> Result<(), Refusal> {
+        if self.0.vault_place.knows(key.as_str()) {
+            return Ok(());
         }
+        Err(Refusal::field("key_id", format!("the vault has no key {key}")))
     }
 
     /// Whether this entry of the vault, if one is named, can hold the private key of a certificate.
     async fn check_client_key(&self, wanted: Option<&KeyId>) -> Result<(), Fault> {
         let Some(id) = wanted else { return Ok(()) };
-        let entries = VaultHandle(Arc::clone(&self.0)).entries().await?;
+        let entries = VaultHandle(Arc::clone(&self.0)).entries();
         let detail = match entries.iter().find(|entry| entry.id == *id) {
             Some(entry) if entry.purpose == TLS => return Ok(()),
             Some(entry) => format!("the key {id} is for {:?}, not for {TLS:?}", entry.purpose),
@@ -112,38 +107,66 @@ impl ProvidersHandle {
         patch: ProviderPatch,
         api_key: Option<SecretString>,
     ) -> Result<Provider, Fault> {
-        let vault = VaultHandle(Arc::clone(&self.0));
-        let before = self.row(id).await?;
         let client_key = patch.client_key_id.clone().flatten().map(KeyId::known);
         self.check_client_key(client_key.as_ref()).await?;
-        let mut patch = patch;
-        let mut rotate = None;
-        if let Some(value) = api_key {
-            if self.0.vault_place.sight().status != VaultStatus::Unlocked {
-                return Err(VaultFault::Locked.into());
-            }
-            match before.key_id.clone().filter(|key| self.0.vault_place.knows(key.as_str())) {
-                // Rotation: the row first, then the value.
-                Some(key) => rotate = Some((key, value)),
-                None => {
-                    let key = KeyId::known(format!("key_{id}"));
-                    let entry = key_entry(&before, key.clone());
-                    vault.store(caller, entry, value).await?;
-                    patch.key_id = Some(Some(key.to_string()));
-                    patch.requires_key = Some(true);
+        let after = match api_key {
+            Some(value) => self.rekey(caller, id, patch, value).await?,
+            None => {
+                // A provider that is not there is said before a key that is not.
+                self.row(id).await?;
+                if let Some(Some(key)) = &patch.key_id {
+                    self.check_named(&KeyId::known(key.as_str()))?;
                 }
+                self.change(caller, id, Wish::Update(Box::new(patch))).await?
             }
-        }
-        if let Some(Some(key)) = &patch.key_id
-            && !self.0.vault_place.knows(key)
-        {
-            return Err(Refusal::field("key_id", format!("the vault has no key {key}")).into());
-        }
-        let after = self.change(caller, id, Wish::Update(Box::new(patch))).await?;
-        if let Some((key, value)) = rotate {
-            vault.replace(caller, &key, value).await?;
-        }
+        };
         HeartbeatsHandle(Arc::clone(&self.0)).beat_soon(id);
+        Ok(after)
+    }
+
+    /// Changes a provider that brings a new key along: bound to where the provider is afterwards.
+    async fn rekey(
+        &self,
+        caller: &Caller,
+        id: &ProviderId,
+        mut patch: ProviderPatch,
+        value: SecretString,
+    ) -> Result<Provider, Fault> {
+        let (vault, place) = (VaultHandle(Arc::clone(&self.0)), &self.0.vault_place);
+        let before = self.row(id).await?;
+        crate::commit::check_revision(caller, &before)?;
+        place.sight().check_open()?;
+        let named = patch.key_id.clone().flatten().map(KeyId::known).or_else(|| before.key_id.clone());
+        let key = named.filter(|key| place.knows(key.as_str())).unwrap_or_else(|| own_key(id));
+        patch.key_id = Some(Some(key.to_string()));
+        patch.requires_key = patch.requires_key.or(Some(true));
+        let wanted = patch.apply(&before)?;
+        let host = endpoint(&wanted.endpoint, &self.0.settings)?.host().to_owned();
+        if !place.knows(key.as_str()) {
+            vault
+                .store_with(
+                    caller.unit_again(self.0.clock.now(), "vault"),
+                    key_entry(&wanted, key.clone(), &host),
+                    value,
+                )
+                .await?;
+            let outcome = self.change(caller, id, Wish::Rekey(Box::new(patch))).await;
+            if outcome.is_err() {
+                // Best effort: what stays is this provider's, and the next try finds it.
+                let _ = vault.delete(caller, &key).await;
+            }
+            return outcome;
+        }
+        let others = self.0.store.all_providers().await?;
+        let shared = others.iter().any(|other| other.id != *id && other.names_key(&key));
+        if shared {
+            // The others go on sending it where they are, so its hosts are not this provider's to change.
+            place.sight().check_host(&key, &host)?;
+        }
+        let hosts = (!shared).then(|| vec![host]);
+        // Rotation: the row first, then the value.
+        let after = self.change(caller, id, Wish::Rekey(Box::new(patch))).await?;
+        vault.replace(caller, &key, value, hosts).await?;
         Ok(after)
     }
 
@@ -168,7 +191,7 @@ impl ProvidersHandle {
     /// Asks a provider how it is, now.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when it is disabled, [`VaultFault::Locked`] when its key cannot be read.
+    /// [`Fault::Refused`] when it is disabled, [`crate::VaultFault::Locked`] when its key cannot be read.
     pub async fn heartbeat(&self, id: &ProviderId) -> Result<Provider, Fault> {
         self.row(id).await?;
         HeartbeatsHandle(Arc::clone(&self.0)).beat(id).await
@@ -191,7 +214,7 @@ impl ProvidersHandle {
     /// `None` when the provider needs none.
     ///
     /// # Errors
-    /// [`VaultFault::Locked`]; [`Fault::Refused`] for an unknown provider.
+    /// [`crate::VaultFault::Locked`]; [`Fault::Refused`] for an unknown provider.
     pub async fn key(&self, caller: &Caller, id: &ProviderId) -> Result<Option<SecretString>, Fault> {
         let link = self.link(id, caller.name.clone()).await?;
         link.key(&self.0, &caller.name, "library").await
@@ -200,13 +223,18 @@ impl ProvidersHandle {
     /// Deletes a provider and its key; with [`Cascade::Yes`] the agents that use it go with it.
     ///
     /// # Errors
-    /// [`Fault::Refused`] while agents use it; [`VaultFault::Locked`] when its key cannot be deleted.
+    /// [`Fault::Refused`] while agents use it; [`crate::VaultFault::Locked`] when its key cannot be deleted.
     pub async fn delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Fault> {
         let provider = self.row(id).await?;
         crate::commit::check_revision(caller, &provider)?;
-        let own_key = provider.key_id.clone().filter(|key| key.as_str() == format!("key_{id}"));
-        if own_key.is_some() && self.0.vault_place.sight().status != VaultStatus::Unlocked {
-            return Err(VaultFault::Locked.into());
+        let own_key = provider.key_id.clone().filter(|key| *key == own_key(id));
+        let own_key = own_key.filter(|key| self.0.vault_place.knows(key.as_str()));
+        let others = self.0.store.all_providers().await?;
+        let needed = |key: &KeyId| others.iter().any(|o| o.id != *id && o.names_key(key));
+        // A key that another provider uses too stays.
+        let own_key = own_key.filter(|key| !needed(key));
+        if own_key.is_some() {
+            self.0.vault_place.sight().check_open()?;
         }
         let agents = self.0.store.agents_of_provider(id.to_string()).await?;
         if let (Cascade::No, Some(agent)) = (cascade, agents.first()) {
@@ -262,12 +290,17 @@ impl ProvidersHandle {
     }
 }
 
-fn key_entry(provider: &Provider, id: KeyId) -> NewEntry {
+/// What the key of a provider is called that came along with it.
+fn own_key(id: &ProviderId) -> KeyId {
+    KeyId::known(format!("{PROVIDER_KEY}{id}"))
+}
+
+fn key_entry(provider: &Provider, id: KeyId, host: &str) -> NewEntry {
     NewEntry {
         id,
         name: provider.name.clone(),
         description: format!("API Key for {}", provider.name),
         purpose: "provider".to_owned(),
-        allowed_hosts: vec![],
+        allowed_hosts: vec![host.to_owned()],
     }
 }

@@ -18,6 +18,8 @@ use std::sync::Arc;
 /// What a caller wants of a provider.
 pub(crate) enum Wish {
     Update(Box<ProviderPatch>),
+    /// An update that is followed by a new value of the key, bound to where the provider is then.
+    Rekey(Box<ProviderPatch>),
     Enable,
     Disable,
 }
@@ -75,7 +77,9 @@ impl ProviderActor {
             let provider = self.row().await?;
             check_revision(caller, &provider)?;
             let command = match wish {
-                Wish::Update(patch) => provider::Command::Update(Box::new(patch.apply(&provider)?)),
+                Wish::Update(patch) | Wish::Rekey(patch) => {
+                    provider::Command::Update(Box::new(patch.apply(&provider)?))
+                }
                 Wish::Enable => provider::Command::Enable,
                 Wish::Disable => provider::Command::Disable,
             };
@@ -83,6 +87,13 @@ impl ProviderActor {
             let happenings = provider.decide(&command)?;
             let after = unit.happen(&provider, &happenings, Change::Provider);
             check(&after, &shared.settings)?;
+            let moved = after.endpoint != provider.endpoint
+                || after.key_id != provider.key_id
+                || after.client_key_id != provider.client_key_id
+                || after.requires_key != provider.requires_key;
+            if moved && matches!(wish, Wish::Update(_)) {
+                shared.vault_place.check_binding(&after)?;
+            }
             if !unit.is_empty() {
                 shared.store.commit(unit).await?;
             }

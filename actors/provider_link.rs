@@ -81,6 +81,12 @@ pub(crate) fn check(provider: &Provider, settings: &Settings) -> Result<(), Refu
     problems.finish()
 }
 
+/// The host of a stored endpoint, whatever the rules say of it now; none when it cannot be read.
+pub(crate) fn host_of(text: &str) -> Option<String> {
+    let anywhere = EndpointPolicy { allow_public_http: HttpPolicy::Anywhere };
+    Endpoint::parse(text, anywhere).ok().map(|endpoint| endpoint.host().to_owned())
+}
+
 impl Link {
     /// Connects for `holder`; the key of our certificate leaves the vault here and stays with the clients.
     pub(crate) async fn open(

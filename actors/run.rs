@@ -7,7 +7,7 @@ use crate::bead::{BeadsHandle, RunEnd, RunResult};
 use crate::bead_run::outcome;
 use crate::caller::Caller;
 use crate::entropy;
-use crate::fault::Fault;
+use crate::fault::{Fault, KEY_NOT_FOR_HOST};
 use crate::heartbeat::HeartbeatsHandle;
 use crate::provider::ProvidersHandle;
 use crate::provider_link::{CallFailure, Completion};
@@ -18,6 +18,7 @@ use arbiter_core::event_type::EventType;
 use arbiter_core::ids::{AgentId, BeadId, RunId};
 use arbiter_core::prompt;
 use arbiter_core::protocol::{self, Action};
+use arbiter_core::refusal::Refusal;
 use arbiter_core::run::{Run, Status};
 use arbiter_core::time::Timestamp;
 use arbiter_providers::{CallErrorKind, ChatRequest, Message, Role as Speaker, Tool};
@@ -72,6 +73,10 @@ impl Work {
             Ok(Ok(result)) => result,
             Ok(Err(fault)) => match fault {
                 Fault::Vault(_) | Fault::ShuttingDown => RunResult::Spared(fault.to_string()),
+                // Its provider gets no work until that is put right, so this is no endless repetition.
+                Fault::Refused(Refusal::Conflict { code: KEY_NOT_FOR_HOST, .. }) => {
+                    RunResult::Spared(fault.to_string())
+                }
                 other => RunResult::Failed(other.to_string()),
             },
             Err(_) => RunResult::Failed("the run panicked".to_owned()),

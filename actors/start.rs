@@ -12,7 +12,7 @@ use crate::recovery;
 use crate::settings::Settings;
 use crate::shared::{Parts, SINGLE, Shared};
 use crate::subscription::Delivery;
-use crate::vault::VaultPlace;
+use crate::vault_place::VaultPlace;
 use actix_rt::{Arbiter, System};
 use arbiter_core::agent;
 use arbiter_core::event::EventFilter;
@@ -140,7 +140,7 @@ async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
             while let Some(delivery) = next {
                 let Delivery::Event(event) = delivery else { return };
                 look |= matters(event.kind);
-                if event.kind == EventType::VaultUnlocked {
+                if matches!(event.kind, EventType::VaultUnlocked | EventType::VaultRollbackAccepted) {
                     heartbeats.beat_all();
                 }
                 next = events.try_next();
@@ -166,6 +166,9 @@ fn matters(kind: EventType) -> bool {
             | EventType::ProviderStatusChange
             | EventType::ProviderUpdated
             | EventType::VaultUnlocked
+            | EventType::VaultRollbackAccepted
+            | EventType::KeyStored
+            | EventType::KeyUpdated
             | EventType::SystemResumed
     )
 }

@@ -1,118 +1,26 @@
-//! The vault as others reach it: the handle, and the opened key file, which outlives the vault's actor.
+//! The vault as others reach it: the handle.
 //!
-//! What the actor does is in `vault_actor`.
+//! What the actor does is in `vault_actor`; the opened file is in `vault_place`.
 
 use crate::caller::Caller;
 use crate::fault::Fault;
 use crate::shared::{SINGLE, Shared};
 use crate::vault_actor::{Command, KeyUse};
+use crate::vault_place::RolledBack;
+use crate::vault_transfer::Imported;
 use arbiter_core::ids::KeyId;
-use arbiter_core::provider::{KeyAccess, Provider};
+use arbiter_core::refusal::{Problems, Refusal};
 use arbiter_core::time::Timestamp;
 use arbiter_core::vault::Status;
-use arbiter_vault::{EntryInfo, NewEntry, Vault, VaultError, VaultState};
+use arbiter_providers::{Endpoint, EndpointPolicy, HttpPolicy};
+use arbiter_store::Unit;
+use arbiter_vault::{EntryInfo, Iterations, NewEntry, OnConflict};
 use secrecy::SecretString;
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use tokio::sync::{oneshot, watch};
+use std::sync::Arc;
+use tokio::sync::oneshot;
 
-/// The opened key file and what can be told of it without waiting.
-pub(crate) struct VaultPlace {
-    file: Arc<Mutex<Vault>>,
-    sight: RwLock<Sight>,
-    /// Told of each lock, so that who holds a key meanwhile lets it go.
-    locks: watch::Sender<()>,
-}
-
-/// What can be told of the vault without waiting.
-#[derive(Clone, Debug)]
-pub(crate) struct Sight {
-    pub(crate) status: Status,
-    pub(crate) keys: BTreeSet<String>,
-    pub(crate) unlocked_at: Option<Timestamp>,
-}
-
-impl VaultPlace {
-    pub(crate) fn new(vault: Vault) -> Self {
-        let sight = Sight { status: status(&vault), keys: ids(&vault), unlocked_at: None };
-        Self { file: Arc::new(Mutex::new(vault)), sight: RwLock::new(sight), locks: watch::Sender::default() }
-    }
-
-    pub(crate) fn sight(&self) -> Sight {
-        self.sight.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whether everything that a provider needs of the vault can be read now.
-    pub(crate) fn access(&self, provider: &Provider) -> KeyAccess {
-        let sight = self.sight.read().unwrap_or_else(PoisonError::into_inner);
-        let known = provider.keys().all(|id| sight.keys.contains(id.as_str()));
-        if sight.status == Status::Unlocked && known { KeyAccess::Readable } else { KeyAccess::Unreadable }
-    }
-
-    /// Ends when the vault is locked the next time after this call.
-    pub(crate) fn next_lock(&self) -> impl Future<Output = ()> + use<> {
-        let mut locks = self.locks.subscribe();
-        async move {
-            if locks.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// Whether an entry with this id exists.
-    pub(crate) fn knows(&self, id: &str) -> bool {
-        self.sight.read().unwrap_or_else(PoisonError::into_inner).keys.contains(id)
-    }
-
-    /// Works with the file on a blocking thread: a derivation takes a tenth of a second.
-    pub(crate) async fn work<T: Send + 'static>(
-        &self,
-        shared: &Shared,
-        work: impl FnOnce(&mut Vault) -> Result<T, VaultError> + Send + 'static,
-    ) -> Result<T, Fault> {
-        let file = Arc::clone(&self.file);
-        let now = shared.clock.now();
-        let (outcome, after) = shared
-            .runtime
-            .spawn_blocking(move || {
-                let mut vault = lock(&file);
-                let outcome = work(&mut vault);
-                (outcome, (status(&vault), ids(&vault)))
-            })
-            .await
-            .map_err(|_| Fault::Crashed { actor: "the vault's thread".to_owned() })?;
-        let mut sight = self.sight.write().unwrap_or_else(PoisonError::into_inner);
-        let unlocked = after.0 == Status::Unlocked;
-        if sight.status == Status::Unlocked && !unlocked {
-            self.locks.send_replace(());
-        }
-        sight.unlocked_at = if unlocked { sight.unlocked_at.or(Some(now)) } else { None };
-        (sight.status, sight.keys) = after;
-        drop(sight);
-        outcome.map_err(Fault::from)
-    }
-
-    /// Forgets everything secret, at once; for the end of the process.
-    pub(crate) fn lock_now(&self) {
-        lock(&self.file).lock();
-    }
-}
-
-fn lock(file: &Mutex<Vault>) -> MutexGuard<'_, Vault> {
-    file.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn status(vault: &Vault) -> Status {
-    match vault.state() {
-        VaultState::Uninitialized => Status::Uninitialized,
-        VaultState::Locked => Status::Locked,
-        VaultState::Unlocked => Status::Unlocked,
-    }
-}
-
-fn ids(vault: &Vault) -> BTreeSet<String> {
-    vault.entries().into_iter().map(|entry| entry.id.to_string()).collect()
-}
+/// What a key may be for.
+pub const PURPOSES: [&str; 3] = ["provider", "tls", "codec"];
 
 /// The vault as others may see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +33,8 @@ pub struct VaultView {
     pub unlocked_at: Option<Timestamp>,
     /// After how many idle seconds it locks itself; 0: never.
     pub auto_lock_sec: u64,
+    /// Whether its file is older than the newest one seen.
+    pub rolled_back: Option<RolledBack>,
 }
 
 /// How the vault came to be open.
@@ -151,7 +61,26 @@ impl VaultHandle {
             keys: sight.keys.len(),
             unlocked_at: sight.unlocked_at,
             auto_lock_sec: self.0.settings.auto_lock.as_secs(),
+            rolled_back: sight.rolled_back(),
         }
+    }
+
+    /// Keys made for providers that do not exist.
+    ///
+    /// # Errors
+    /// [`Fault::Store`] when the providers cannot be read.
+    pub async fn orphans(&self) -> Result<Vec<String>, Fault> {
+        crate::vault_keys::orphans(&self.0).await
+    }
+
+    /// How many entries were encrypted anew since the start because their cost had grown.
+    pub fn rewrapped(&self) -> u64 {
+        self.0.vault_place.rewrapped()
+    }
+
+    /// What is in the vault; also while it is locked.
+    pub fn entries(&self) -> Vec<EntryInfo> {
+        self.0.vault_place.sight().keys.values().cloned().collect()
     }
 
     /// Unlocks the vault, or creates it with its first password.
@@ -172,40 +101,106 @@ impl VaultHandle {
         self.ask(|answer| Command::Lock { caller, answer }).await
     }
 
-    /// What is in the vault; also while it is locked.
+    /// Uses a key file from now on that is older than the newest one seen.
     ///
     /// # Errors
-    /// [`Fault::Crashed`] when the vault's thread failed.
-    pub async fn entries(&self) -> Result<Vec<EntryInfo>, Fault> {
-        self.0.vault_place.work(&self.0, |vault| Ok(vault.entries())).await
+    /// [`crate::VaultFault::Locked`]; [`Fault::Refused`] when there is nothing to accept.
+    pub async fn accept_rollback(&self, caller: &Caller) -> Result<(), Fault> {
+        let caller = caller.clone();
+        self.ask(|answer| Command::AcceptRollback { caller, answer }).await
+    }
+
+    /// Encrypts everything anew under another password, at the configured cost or at this one.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for a cost outside the accepted range; else as [`VaultHandle::unlock`].
+    pub async fn change_password(
+        &self,
+        caller: &Caller,
+        old: SecretString,
+        new: SecretString,
+        iterations: Option<u32>,
+    ) -> Result<(), Fault> {
+        let iterations = Iterations::try_from(iterations.unwrap_or(self.0.settings.kdf_iterations))?;
+        let caller = caller.clone();
+        self.ask(|answer| Command::ChangePassword { caller, old, new, iterations, answer }).await
+    }
+
+    /// These keys, or all, as a key file under another password or under this one. Their use is in the
+    /// log before this returns.
+    ///
+    /// # Errors
+    /// As [`VaultHandle::unlock`]; [`Fault::Refused`] for an unknown key.
+    pub async fn export(
+        &self,
+        caller: &Caller,
+        password: SecretString,
+        new: Option<SecretString>,
+        ids: Option<Vec<KeyId>>,
+    ) -> Result<Vec<u8>, Fault> {
+        let caller = caller.clone();
+        self.ask(|answer| Command::Export { caller, password, new, ids, answer }).await
+    }
+
+    /// Takes the keys of a key file over, which opens with this password.
+    ///
+    /// # Errors
+    /// As [`VaultHandle::unlock`]; [`Fault::Refused`] for what is no key file, and for ids that are taken
+    /// when that is to be refused.
+    pub async fn import(
+        &self,
+        caller: &Caller,
+        file: Vec<u8>,
+        password: SecretString,
+        on_conflict: OnConflict,
+    ) -> Result<Imported, Fault> {
+        let caller = caller.clone();
+        self.ask(|answer| Command::Import { caller, file, password, on_conflict, answer }).await
     }
 
     /// Stores a new key.
     ///
     /// # Errors
-    /// [`crate::VaultFault::Locked`]; [`Fault::Refused`] for a taken id.
+    /// [`crate::VaultFault::Locked`]; [`Fault::Refused`] for a taken id, a purpose nobody knows, a host
+    /// that is none.
     pub async fn store(
         &self,
         caller: &Caller,
         entry: NewEntry,
         value: SecretString,
     ) -> Result<EntryInfo, Fault> {
-        let caller = caller.clone();
-        self.ask(|answer| Command::Store { caller, entry, value, answer }).await
+        let mut problems = Problems::default();
+        let known = PURPOSES.contains(&entry.purpose.as_str());
+        problems.require(known, "purpose", format!("is one of {}", PURPOSES.join(", ")));
+        problems.finish()?;
+        let entry = NewEntry { allowed_hosts: hosts(&entry.allowed_hosts)?, ..entry };
+        self.store_with(caller.unit_again(self.0.clock.now(), "vault"), entry, value).await
     }
 
-    /// Replaces the value of a key.
+    /// Stores a new key, and in the commit that tells of it what else it brings about.
+    pub(crate) async fn store_with(
+        &self,
+        unit: Unit,
+        entry: NewEntry,
+        value: SecretString,
+    ) -> Result<EntryInfo, Fault> {
+        self.ask(|answer| Command::Store { unit: Box::new(unit), entry, value, answer }).await
+    }
+
+    /// Replaces the value of a key, and its hosts if some are given.
     ///
     /// # Errors
-    /// [`crate::VaultFault::Locked`]; [`Fault::Refused`] for an unknown key.
+    /// [`crate::VaultFault::Locked`]; [`Fault::Refused`] for an unknown key or a host that is none.
     pub async fn replace(
         &self,
         caller: &Caller,
         id: &KeyId,
         value: SecretString,
+        allowed_hosts: Option<Vec<String>>,
     ) -> Result<EntryInfo, Fault> {
+        let allowed_hosts = allowed_hosts.map(|given| hosts(&given)).transpose()?;
         let (caller, id) = (caller.clone(), id.clone());
-        self.ask(|answer| Command::Replace { caller, id, value, answer }).await
+        self.ask(|answer| Command::Replace { caller, id, value, allowed_hosts, answer }).await
     }
 
     /// Deletes a key.
@@ -224,5 +219,51 @@ impl VaultHandle {
 
     async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, Fault> {
         self.0.vault.ask(&self.0, SINGLE, command).await
+    }
+}
+
+/// Hosts in the form in which endpoints name theirs: lower case, numbers as usual, no brackets.
+fn hosts(given: &[String]) -> Result<Vec<String>, Refusal> {
+    let mut problems = Problems::default();
+    let mut hosts = Vec::with_capacity(given.len());
+    for (at, text) in given.iter().enumerate() {
+        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        let literal =
+            if bare.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{bare}]") } else { text.clone() };
+        let plain = !text.contains(['/', '?', '#', '@', '\\', ' ', '\t', '\n', '\r', '%'])
+            && (literal.starts_with('[') || !text.contains(':'));
+        let policy = EndpointPolicy { allow_public_http: HttpPolicy::Anywhere };
+        // URLs admit more letters than names on a network have.
+        let named = |host: &str| host.chars().all(|c| c.is_ascii_alphanumeric() || ".:_-".contains(c));
+        match Endpoint::parse(&format!("https://{literal}/"), policy) {
+            Ok(endpoint) if plain && named(endpoint.host()) => hosts.push(endpoint.host().to_owned()),
+            _ => {
+                let detail = "is no host name or address; give it without scheme, port and path";
+                problems.require(false, &format!("allowed_hosts/{at}"), detail);
+            }
+        }
+    }
+    problems.finish()?;
+    Ok(hosts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_written_as_endpoints_write_them() {
+        let given = ["API.Example.com", "127.0.0.1", "0x7f.1", "::1", "[FD12:0::1]", "localhost"];
+        let written = hosts(&given.map(str::to_owned)).unwrap();
+        assert_eq!(written, ["api.example.com", "127.0.0.1", "127.0.0.1", "::1", "fd12::1", "localhost"]);
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused_with_its_place() {
+        for bad in ["", " ", "http://a", "a/b", "a:80", "a b", "u@a", "*", "169.254.169.254", "[::1", "a?b"] {
+            let refused = hosts(&["fine".to_owned(), bad.to_owned()]);
+            let Err(Refusal::Invalid(problems)) = refused else { panic!("{bad:?}: {refused:?}") };
+            assert_eq!(problems[0].pointer, "/allowed_hosts/1", "{bad:?}");
+        }
     }
 }

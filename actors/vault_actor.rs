@@ -1,14 +1,18 @@
 //! The vault's actor: who may unlock it, who uses which key and why.
 //!
 //! Owns the order "audit first, key then" and the pace of wrong passwords. Talks to the key file on
-//! blocking threads and to the store. Restart: at once; the opened file outlives the actor, so that its
-//! failure neither locks the vault nor loses a key.
+//! blocking threads and to the store. What it does with entries is in `vault_keys`, with passwords in
+//! `vault_passwords`, with whole files in `vault_transfer`. Restart: at once; the opened file outlives the
+//! actor, so that its failure neither locks the vault nor loses a key.
 
 use crate::caller::Caller;
-use crate::fault::{Fault, VaultFault};
+use crate::fault::Fault;
 use crate::provider::ProvidersHandle;
 use crate::shell::{Role, Scope};
 use crate::vault::{Answer, Unlocked};
+use crate::vault_place::RolledBack;
+use crate::vault_throttle::Throttle;
+use crate::vault_transfer::Imported;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
 use arbiter_core::ids::KeyId;
@@ -16,8 +20,8 @@ use arbiter_core::machine::Machine;
 use arbiter_core::refusal::Refusal;
 use arbiter_core::time::Timestamp;
 use arbiter_core::vault::{Status, Trigger};
-use arbiter_store::Unit;
-use arbiter_vault::{EntryInfo, NewEntry, Unlock};
+use arbiter_store::{Change, Unit};
+use arbiter_vault::{EntryInfo, Iterations, NewEntry, OnConflict, Rewrite, Unlock};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -26,12 +30,10 @@ use std::time::Duration;
 
 /// How long a granted use of a key lasts before it is written down again.
 const GRANT: Duration = Duration::from_secs(60);
-/// Wrong passwords that cost nothing but their own time.
-const FREE_TRIES: u32 = 3;
-/// The longest wait after a wrong password.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The name of the timer that locks an idle vault.
 const IDLE: &str = "idle";
+/// What events about the vault itself are about.
+const VAULT: &str = "vault";
 
 /// A use of a key: what for, by whom, where to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,21 +50,71 @@ pub(crate) struct KeyUse {
 
 /// What the vault can be told.
 pub(crate) enum Command {
-    Unlock { caller: Caller, password: SecretString, answer: Answer<Unlocked> },
-    Lock { caller: Caller, answer: Answer<()> },
-    Store { caller: Caller, entry: NewEntry, value: SecretString, answer: Answer<EntryInfo> },
-    Replace { caller: Caller, id: KeyId, value: SecretString, answer: Answer<EntryInfo> },
-    Delete { caller: Caller, id: KeyId, answer: Answer<()> },
-    Use { wanted: KeyUse, answer: Answer<SecretString> },
+    Unlock {
+        caller: Caller,
+        password: SecretString,
+        answer: Answer<Unlocked>,
+    },
+    Lock {
+        caller: Caller,
+        answer: Answer<()>,
+    },
+    AcceptRollback {
+        caller: Caller,
+        answer: Answer<()>,
+    },
+    ChangePassword {
+        caller: Caller,
+        old: SecretString,
+        new: SecretString,
+        iterations: Iterations,
+        answer: Answer<()>,
+    },
+    Rewrapped(Box<Rewrite>),
+    Store {
+        unit: Box<Unit>,
+        entry: NewEntry,
+        value: SecretString,
+        answer: Answer<EntryInfo>,
+    },
+    Replace {
+        caller: Caller,
+        id: KeyId,
+        value: SecretString,
+        allowed_hosts: Option<Vec<String>>,
+        answer: Answer<EntryInfo>,
+    },
+    Delete {
+        caller: Caller,
+        id: KeyId,
+        answer: Answer<()>,
+    },
+    Use {
+        wanted: KeyUse,
+        answer: Answer<SecretString>,
+    },
+    Export {
+        caller: Caller,
+        password: SecretString,
+        new: Option<SecretString>,
+        ids: Option<Vec<KeyId>>,
+        answer: Answer<Vec<u8>>,
+    },
+    Import {
+        caller: Caller,
+        file: Vec<u8>,
+        password: SecretString,
+        on_conflict: OnConflict,
+        answer: Answer<Imported>,
+    },
     Idle,
 }
 
 /// The vault's actor.
 pub(crate) struct VaultActor {
-    scope: Scope<Self>,
-    grants: HashMap<KeyUse, Timestamp>,
-    wrong: u32,
-    not_before: Option<Timestamp>,
+    pub(crate) scope: Scope<Self>,
+    pub(crate) grants: HashMap<KeyUse, Timestamp>,
+    pub(crate) throttle: Throttle,
 }
 
 impl Role for VaultActor {
@@ -70,7 +122,7 @@ impl Role for VaultActor {
     const KIND: &'static str = "vault";
 
     fn new(scope: Scope<Self>) -> Self {
-        Self { scope, grants: HashMap::new(), wrong: 0, not_before: None }
+        Self { scope, grants: HashMap::new(), throttle: Throttle::default() }
     }
 
     async fn start(&mut self) {}
@@ -84,17 +136,30 @@ impl Role for VaultActor {
             Command::Lock { caller, answer } => {
                 let _ = answer.send(self.lock(&caller, "locked by hand").await);
             }
-            Command::Store { caller, entry, value, answer } => {
-                let _ = answer.send(self.store(&caller, entry, value).await);
+            Command::AcceptRollback { caller, answer } => {
+                let _ = answer.send(self.accept_rollback(&caller).await);
             }
-            Command::Replace { caller, id, value, answer } => {
-                let _ = answer.send(self.replace(&caller, id, value).await);
+            Command::ChangePassword { caller, old, new, iterations, answer } => {
+                let _ = answer.send(self.change_password(&caller, old, new, iterations).await);
+            }
+            Command::Rewrapped(rewrite) => self.install_rewrapped(*rewrite).await,
+            Command::Store { unit, entry, value, answer } => {
+                let _ = answer.send(self.store(*unit, entry, value).await);
+            }
+            Command::Replace { caller, id, value, allowed_hosts, answer } => {
+                let _ = answer.send(self.replace(&caller, id, value, allowed_hosts).await);
             }
             Command::Delete { caller, id, answer } => {
                 let _ = answer.send(self.delete(&caller, id).await);
             }
             Command::Use { wanted, answer } => {
                 let _ = answer.send(self.use_key(wanted).await);
+            }
+            Command::Export { caller, password, new, ids, answer } => {
+                let _ = answer.send(self.export(&caller, password, new, ids).await);
+            }
+            Command::Import { caller, file, password, on_conflict, answer } => {
+                let _ = answer.send(self.import(&caller, file, password, on_conflict).await);
             }
             Command::Idle => {
                 if let Err(fault) = self.lock(&Caller::system(), "idle").await {
@@ -110,15 +175,37 @@ impl VaultActor {
         self.scope.shared.vault_place.sight().status
     }
 
-    fn need_unlocked(&self) -> Result<(), Fault> {
-        if self.status() == Status::Unlocked { Ok(()) } else { Err(VaultFault::Locked.into()) }
+    /// Keys are used and entries changed only in an open vault whose file is the newest one seen.
+    pub(crate) fn need_open(&self) -> Result<(), Fault> {
+        self.scope.shared.vault_place.sight().check_open()
     }
 
-    async fn tell(&self, caller: &str, kind: EventType, subject: &str, data: Value) -> Result<(), Fault> {
-        let mut unit = Unit::new(self.scope.shared.clock.now(), caller, "vault");
-        unit.tell(NewEvent::of(kind, subject, data));
+    /// A unit of this caller's, to be filled with events about the vault.
+    pub(crate) fn unit(&self, caller: &Caller) -> Unit {
+        caller.unit_again(self.scope.shared.clock.now(), "vault")
+    }
+
+    pub(crate) async fn commit(&self, unit: Unit) -> Result<(), Fault> {
         self.scope.shared.store.commit(unit).await?;
         Ok(())
+    }
+
+    /// Tells of the vault itself.
+    pub(crate) async fn tell(&self, caller: &Caller, kind: EventType, data: Value) -> Result<(), Fault> {
+        let mut unit = self.unit(caller);
+        unit.tell(NewEvent::of(kind, VAULT, data));
+        self.commit(unit).await
+    }
+
+    /// Writes down that this generation was seen. What it says about is done already, so a store that
+    /// cannot note it now only means that a later look notices less.
+    pub(crate) async fn see(&self, generation: u64) {
+        let shared = &self.scope.shared;
+        let mut unit = Unit::new(shared.clock.now(), "system", "vault");
+        unit.change(Change::SeeVault(generation));
+        if let Err(fault) = self.commit(unit).await {
+            tracing::warn!(%fault, generation, "the key file's generation could not be noted");
+        }
     }
 
     async fn unlock(&mut self, caller: &Caller, password: SecretString) -> Result<Unlocked, Fault> {
@@ -126,23 +213,18 @@ impl VaultActor {
         let status = self.status();
         let trigger = if status == Status::Uninitialized { Trigger::Create } else { Trigger::Unlock };
         status.step("keys", trigger)?;
-        if let Some(until) = self.not_before.filter(|until| *until > now) {
-            let retry_after_sec = until.since(now).as_secs() + 1;
-            return Err(VaultFault::Throttled { retry_after_sec }.into());
-        }
-        let opened = match shared.vault_place.work(&shared, |vault| vault.unlock(password)).await {
-            Ok(opened) => opened,
-            Err(fault) => {
-                if matches!(fault, Fault::Vault(VaultFault::WrongPassword)) {
-                    self.wrong += 1;
-                    let doublings = self.wrong.saturating_sub(FREE_TRIES).min(10);
-                    let wait = Duration::from_secs(2u64.pow(doublings)).min(LONGEST_WAIT);
-                    self.not_before = (self.wrong >= FREE_TRIES).then(|| now.plus(wait));
-                }
-                return Err(fault);
+        self.throttle.admit(now)?;
+        // Known before the vault opens, so that there is no moment in which an older file counts.
+        let seen = shared.store.vault_seen().await?.unwrap_or(0);
+        shared.vault_place.expect_generation(seen);
+        let opened = shared.vault_place.work(&shared, move |vault| {
+            if trigger == Trigger::Create {
+                vault.follow(seen);
             }
-        };
-        (self.wrong, self.not_before) = (0, None);
+            Ok((vault.unlock(password)?, vault.generation()))
+        });
+        let opened = opened.await;
+        let (opened, generation) = self.throttle.judge(opened, now)?;
         let created = matches!(opened, Unlock::Created);
         if let Unlock::Opened { unreadable } = &opened
             && !unreadable.is_empty()
@@ -150,84 +232,82 @@ impl VaultActor {
             let ids: Vec<&str> = unreadable.iter().map(KeyId::as_str).collect();
             tracing::warn!(keys = ids.join(", "), "the password does not open these keys; they are kept");
         }
-        self.tell(&caller.name, EventType::VaultUnlocked, "vault", json!({"created": created})).await?;
+        let rolled_back = shared.vault_place.sight().rolled_back();
+        let mut data = json!({"created": created});
+        if let Some(RolledBack { seen, found }) = rolled_back {
+            tracing::warn!(
+                seen,
+                found,
+                "an older key file was put back; no key is used until that is accepted"
+            );
+            data["rolled_back"] = json!({"seen": seen, "found": found});
+        }
+        let mut unit = self.unit(caller);
+        unit.change(Change::SeeVault(generation));
+        unit.tell(NewEvent::of(EventType::VaultUnlocked, VAULT, data));
+        if let Err(fault) = self.commit(unit).await {
+            self.close().await?;
+            return Err(fault);
+        }
+        self.warn_of_orphans().await;
         self.stay_awake();
+        self.rewrap_soon();
         Ok(if created { Unlocked::Created } else { Unlocked::Opened })
     }
 
     async fn lock(&mut self, caller: &Caller, reason: &str) -> Result<(), Fault> {
         self.status().step("keys", Trigger::Lock)?;
+        self.close().await?;
+        ProvidersHandle(Arc::clone(&self.scope.shared)).disconnect_all();
+        self.tell(caller, EventType::VaultLocked, json!({"reason": reason})).await
+    }
+
+    async fn close(&mut self) -> Result<(), Fault> {
         let shared = Arc::clone(&self.scope.shared);
         self.grants.clear();
         self.scope.timers.cancel(IDLE);
-        shared
-            .vault_place
-            .work(&shared, |vault| {
-                vault.lock();
-                Ok(())
-            })
-            .await?;
-        ProvidersHandle(Arc::clone(&shared)).disconnect_all();
-        self.tell(&caller.name, EventType::VaultLocked, "vault", json!({"reason": reason})).await
+        let closing = shared.vault_place.work(&shared, |vault| {
+            vault.lock();
+            Ok(())
+        });
+        closing.await
     }
 
-    async fn store(
-        &mut self,
-        caller: &Caller,
-        entry: NewEntry,
-        value: SecretString,
-    ) -> Result<EntryInfo, Fault> {
-        self.need_unlocked()?;
+    async fn accept_rollback(&mut self, caller: &Caller) -> Result<(), Fault> {
         let shared = Arc::clone(&self.scope.shared);
-        let (now, id, name) = (shared.clock.now(), entry.id.clone(), entry.name.clone());
-        let purpose = entry.purpose.clone();
-        shared.vault_place.work(&shared, move |vault| vault.create(entry, value, now)).await?;
-        let data = json!({"name": name, "purpose": purpose});
-        self.tell(&caller.name, EventType::KeyStored, id.as_str(), data).await?;
+        let (open, rolled_back) = {
+            let sight = shared.vault_place.sight();
+            (sight.check_open(), sight.rolled_back())
+        };
+        let Some(RolledBack { seen, found }) = rolled_back else {
+            open?;
+            return Err(Refusal::conflict("conflict", "the key file is the newest one seen").into());
+        };
+        let mut unit = self.unit(caller);
+        unit.change(Change::AcceptVault(found));
+        let data = json!({"seen": seen, "found": found});
+        unit.tell(NewEvent::of(EventType::VaultRollbackAccepted, VAULT, data));
+        self.commit(unit).await?;
+        shared.vault_place.expect_generation(found);
         self.stay_awake();
-        self.info(&id).await
-    }
-
-    async fn replace(&mut self, caller: &Caller, id: KeyId, value: SecretString) -> Result<EntryInfo, Fault> {
-        self.need_unlocked()?;
-        let shared = Arc::clone(&self.scope.shared);
-        let (now, key) = (shared.clock.now(), id.clone());
-        shared.vault_place.work(&shared, move |vault| vault.replace(&key, value, now)).await?;
-        self.grants.retain(|grant, _| grant.key_id != id);
-        // An idle connection keeps in its buffer what it sent last.
-        ProvidersHandle(shared).disconnect_all();
-        self.tell(&caller.name, EventType::KeyUpdated, id.as_str(), json!({})).await?;
-        self.info(&id).await
-    }
-
-    async fn delete(&mut self, caller: &Caller, id: KeyId) -> Result<(), Fault> {
-        self.need_unlocked()?;
-        let shared = Arc::clone(&self.scope.shared);
-        let providers = shared.store.all_providers().await?;
-        if let Some(provider) = providers.iter().find(|provider| provider.names_key(&id)) {
-            let detail = format!("provider {} needs the key {id}", provider.id);
-            return Err(Refusal::conflict("in-use", detail).into());
-        }
-        let key = id.clone();
-        shared.vault_place.work(&shared, move |vault| vault.delete(&key)).await?;
-        self.grants.retain(|grant, _| grant.key_id != id);
-        self.tell(&caller.name, EventType::KeyDeleted, id.as_str(), json!({})).await
-    }
-
-    async fn info(&self, id: &KeyId) -> Result<EntryInfo, Fault> {
-        let shared = Arc::clone(&self.scope.shared);
-        let entries = shared.vault_place.work(&shared, |vault| Ok(vault.entries())).await?;
-        let found = entries.into_iter().find(|entry| entry.id == *id);
-        found.ok_or_else(|| Refusal::not_found("key", id.as_str()).into())
+        self.rewrap_soon();
+        Ok(())
     }
 
     async fn use_key(&mut self, wanted: KeyUse) -> Result<SecretString, Fault> {
-        self.need_unlocked()?;
         let shared = Arc::clone(&self.scope.shared);
         let now = shared.clock.now();
+        {
+            // Before the log says that it was used.
+            let sight = shared.vault_place.sight();
+            sight.check_open()?;
+            sight.check_host(&wanted.key_id, &wanted.host)?;
+        }
         if self.grants.get(&wanted).is_none_or(|until| *until <= now) {
             let data = json!({"holder": wanted.holder, "host": wanted.host, "purpose": wanted.purpose});
-            self.tell(&wanted.holder, EventType::KeyUsed, wanted.key_id.as_str(), data).await?;
+            let mut unit = self.unit(&Caller::named(wanted.holder.as_str()));
+            unit.tell(NewEvent::of(EventType::KeyUsed, wanted.key_id.as_str(), data));
+            self.commit(unit).await?;
             // A heartbeat's grant lasts until the vault is locked, or it would fill the log.
             let lasts = if wanted.purpose == "heartbeat" { Duration::MAX } else { GRANT };
             self.grants.retain(|_, until| *until > now);
@@ -241,7 +321,7 @@ impl VaultActor {
     }
 
     /// Puts the time of locking itself off.
-    fn stay_awake(&self) {
+    pub(crate) fn stay_awake(&self) {
         let idle = self.scope.shared.settings.auto_lock;
         if !idle.is_zero() {
             self.scope.timers.set(IDLE, self.scope.shared.clock.now().plus(idle), Command::Idle);

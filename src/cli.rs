@@ -68,7 +68,7 @@ enum Command {
     Demo(demo::Demo),
     /// Show how the server is doing
     Status(Connection),
-    /// Unlock, lock or look at the vault
+    /// Unlock, lock, look at or change the vault as a whole
     Vault(Online<vault::Command>),
     /// Keys in the vault; a key is never shown
     Key(Online<key::Command>),
@@ -144,7 +144,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(connection) => connection.with(async |s| status::run(s).await),
         Command::Openapi(form) => form.run(),
         Command::Audit(online) => online.command.run(&online.connection),
-        Command::Vault(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Vault(online) => online.command.run(&online.connection),
         Command::Key(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Provider(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Agent(online) => online.connection.with(async |s| online.command.run(s).await),

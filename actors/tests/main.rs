@@ -5,4 +5,5 @@
 mod decisions;
 mod stage;
 mod supervision;
+mod vault;
 mod work;

@@ -65,6 +65,9 @@ pub enum StartError {
          LimitMEMLOCK=infinity)"
     )]
     LockMemory(#[source] io::Error),
+    /// The database cannot be opened or changed.
+    #[error("the database cannot be used")]
+    Database(#[source] StoreError),
     /// The database can no longer be trusted.
     #[error("the database failed; no further change was acknowledged. Check the disk and start again")]
     StoreFailed,
@@ -88,7 +91,8 @@ impl StartError {
             Self::Tls(TlsError::Key(KeyFileError::Refused { .. }))
             | Self::Vault(VaultError::Permissions { .. })
             | Self::Cast(arbiter_actors::StartError::Vault(VaultError::Permissions { .. })) => 77,
-            Self::Cast(arbiter_actors::StartError::Store(StoreError::Schema(_)))
+            Self::Database(StoreError::Schema(_))
+            | Self::Cast(arbiter_actors::StartError::Store(StoreError::Schema(_)))
             | Self::Tls(TlsError::Unfit { .. })
             | Self::LockMemory(_) => 78,
             Self::Directory(LockError::Io { .. })
@@ -96,6 +100,7 @@ impl StartError {
             | Self::Listen { .. }
             | Self::File { .. }
             | Self::StoreFailed
+            | Self::Database(_)
             | Self::Cast(_) => 74,
             Self::Vault(_) | Self::Unlock(_) | Self::Token(_) | Self::Process { .. } | Self::Demo(_) => 1,
         }

@@ -3,7 +3,13 @@
 //! Owns escaping, the token's header, time limits and what an unreachable server is called. Follows
 //! no redirect: a token goes to the server it was given for.
 
-use super::{connection::Target, failure::Failure, problem::Problem, request::Request, trust};
+use super::{
+    connection::Target,
+    failure::Failure,
+    problem::Problem,
+    request::{Patience, Request},
+    trust,
+};
 use reqwest::{
     Response,
     header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LINK},
@@ -101,8 +107,10 @@ impl Client {
 
     /// Sends; an answer that is no success is a failure.
     async fn send(&self, request: &Request) -> Result<Response, Failure> {
-        let mut builder =
-            self.http.request(request.method.clone(), self.address(request)?).timeout(ANSWER_TIMEOUT);
+        let mut builder = self.http.request(request.method.clone(), self.address(request)?);
+        if request.patience == Patience::Usual {
+            builder = builder.timeout(ANSWER_TIMEOUT);
+        }
         if let Some(body) = &request.body {
             builder = builder.json(body);
         }

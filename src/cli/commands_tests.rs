@@ -29,6 +29,7 @@ fn each_command_makes_its_request() {
     let table = [
         ("vault lock", "POST /vault/lock", ""),
         ("vault status", "GET /vault", ""),
+        ("vault accept-rollback", "POST /vault/accept-rollback", ""),
         ("key delete k", "DELETE /keys/k", ""),
         ("provider show p", "GET /providers/p", ""),
         ("provider enable p", "POST /providers/p/enable", ""),

@@ -10,6 +10,7 @@ const COLUMNS: &[Column] = &[
     ("name", "name"),
     ("purpose", "purpose"),
     ("description", "description"),
+    ("hosts", "allowed_hosts"),
     ("created", "created_at"),
     ("updated", "updated_at"),
 ];
@@ -25,6 +26,8 @@ pub enum Command {
     },
     /// Store a key; it is asked for unless it comes from standard input or a file
     Add(Add),
+    /// Give an entry another key; it is asked for unless it comes from standard input or a file
+    Rotate(Rotate),
     /// Delete an entry
     Delete {
         /// The entry's id
@@ -43,9 +46,24 @@ pub struct Add {
     /// What the key is for
     #[arg(long)]
     description: Option<String>,
-    /// What the key is good for: provider, or tls for the private key of a certificate
-    #[arg(long, value_name = "WORD", default_value = "provider")]
-    purpose: String,
+    /// What the key is used for: provider, tls or codec
+    #[arg(long)]
+    purpose: Option<String>,
+    /// A host that the key may be sent to; may be given more than once, else it goes anywhere
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+    #[command(flatten)]
+    source: KeySource,
+}
+
+/// The arguments of `key rotate`.
+#[derive(Debug, Args)]
+pub struct Rotate {
+    /// The entry's id
+    id: String,
+    /// A host that the key may be sent to from now on; may be given more than once, else they stay
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
     #[command(flatten)]
     source: KeySource,
 }
@@ -56,6 +74,7 @@ impl Command {
         match self {
             Self::List { limit } => session.list(Request::get(&["keys"]), limit, COLUMNS).await,
             Self::Add(add) => add.run(session).await,
+            Self::Rotate(rotate) => rotate.run(session).await,
             Self::Delete { id } => session.act(Request::delete(&["keys", &id]), "deleted").await,
         }
     }
@@ -67,10 +86,19 @@ impl Add {
         let body = json!({
             "id": self.id,
             "name": self.name,
-            "description": self.description.unwrap_or_default(),
+            "description": self.description,
             "purpose": self.purpose,
+            "allowed_hosts": self.hosts,
             "value": key.expose_secret(),
         });
         session.act(Request::post(&["keys"]).body(&body)?, "stored").await
+    }
+}
+
+impl Rotate {
+    async fn run(self, session: &Session) -> Result<(), Failure> {
+        let key = self.source.read_or_ask()?;
+        let body = json!({"allowed_hosts": self.hosts, "value": key.expose_secret()});
+        session.act(Request::put(&["keys", &self.id]).body(&body)?, "replaced").await
     }
 }

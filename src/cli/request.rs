@@ -16,12 +16,23 @@ pub struct Request {
     pub query: Vec<(&'static str, String)>,
     /// The body.
     pub body: Option<Value>,
+    /// How long the answer may take.
+    pub patience: Patience,
+}
+
+/// How long an answer may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// As long as the server itself allows.
+    Usual,
+    /// As long as it wants: every key is encrypted anew, say.
+    Unlimited,
 }
 
 impl Request {
     fn new(method: Method, segments: &[&str]) -> Self {
         let segments = segments.iter().map(|segment| (*segment).to_owned()).collect();
-        Self { method, segments, query: Vec::new(), body: None }
+        Self { method, segments, query: Vec::new(), body: None, patience: Patience::Usual }
     }
 
     /// Reads.
@@ -34,9 +45,21 @@ impl Request {
         Self::new(Method::POST, segments)
     }
 
+    /// Replaces.
+    pub fn put(segments: &[&str]) -> Self {
+        Self::new(Method::PUT, segments)
+    }
+
     /// Deletes.
     pub fn delete(segments: &[&str]) -> Self {
         Self::new(Method::DELETE, segments)
+    }
+
+    /// With an answer that may take as long as it wants.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.patience = Patience::Unlimited;
+        self
     }
 
     /// With a query parameter, if there is a value for it.

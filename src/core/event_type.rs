@@ -83,6 +83,8 @@ words! {
         VaultLocked = "vault.locked",
         /// The vault's password was changed.
         VaultPasswordChanged = "vault.password_changed",
+        /// A key file older than the newest one seen is in use from now on.
+        VaultRollbackAccepted = "vault.rollback_accepted",
         /// A key was stored.
         KeyStored = "key.stored",
         /// A key's value was replaced.

@@ -34,7 +34,7 @@ impl Limit {
     pub fn new(settings: &config::Http, secrecy: Secrecy) -> Self {
         let most = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let max = match secrecy {
-            Secrecy::Plain => most(settings.max_body_bytes),
+            Secrecy::Plain | Secrecy::SecretDocument => most(settings.max_body_bytes),
             Secrecy::Secret => most(settings.max_body_bytes.min(settings.max_secret_body_bytes)),
         };
         Self {
@@ -47,10 +47,11 @@ impl Limit {
 
     /// Parses a body. What is no JSON at all is 400; what does not fit is 422 with the field's pointer.
     pub fn parse<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, ApiError> {
-        match self.secrecy {
-            Secrecy::Plain => parse(bytes, Secrecy::Plain),
-            // What a parser had in its hands when it found a mistake stays on the stack otherwise.
-            Secrecy::Secret => on_scrubbed_stack(|| parse(bytes, Secrecy::Secret)),
+        // What a parser had in its hands when it found a mistake stays on the stack otherwise.
+        if self.secrecy.is_secret() {
+            on_scrubbed_stack(|| parse(bytes, self.secrecy))
+        } else {
+            parse(bytes, self.secrecy)
         }
     }
 
@@ -67,7 +68,7 @@ pub async fn read(
     limit: Limit,
 ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let read = gather(stream, headers, limit);
-    if limit.secrecy == Secrecy::Secret { Scrubbed::new(read).await } else { read.await }
+    if limit.secrecy.is_secret() { Scrubbed::new(read).await } else { read.await }
 }
 
 async fn gather(
@@ -80,7 +81,12 @@ async fn gather(
         return Err(limit.exceeded());
     }
     // A buffer that grows leaves copies behind; that of a secret never does.
-    let capacity = if limit.secrecy == Secrecy::Secret { limit.max } else { announced.unwrap_or(0) };
+    let capacity = match limit.secrecy {
+        Secrecy::Plain => announced.unwrap_or(0),
+        Secrecy::Secret => limit.max,
+        // What is announced is not exceeded: the connection delivers no more than that.
+        Secrecy::SecretDocument => announced.unwrap_or(limit.max),
+    };
     let mut buffer = Zeroizing::new(Vec::with_capacity(capacity));
     let begun = Instant::now();
     loop {
@@ -99,7 +105,7 @@ async fn gather(
 
 /// Lets the connection end with its answer when it carried a secret: its buffers hold what they last held.
 pub fn let_go(answer: &mut HeaderMap, secrecy: Secrecy) {
-    if secrecy == Secrecy::Secret {
+    if secrecy.is_secret() {
         answer.insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
@@ -137,10 +143,7 @@ fn describe(path: &Path, error: &serde_json::Error, secrecy: Secrecy) -> ApiErro
     // The place in the text is of no use beside the pointer.
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     let mut pointer = pointer(path);
-    let mut detail = match secrecy {
-        Secrecy::Plain => text.to_owned(),
-        Secrecy::Secret => without_value(text),
-    };
+    let mut detail = if secrecy.is_secret() { without_value(text) } else { text.to_owned() };
     if let Some(name) = quoted_after(text, "missing field `") {
         pointer.push_str(&format!("/{}", escape(name)));
         "is required".clone_into(&mut detail);

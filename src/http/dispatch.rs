@@ -204,7 +204,7 @@ fn panicked() -> ApiError {
 fn render(error: ApiError, id: &RequestId, secrecy: Secrecy) -> Response {
     let code = error.code();
     // Whoever puts a key into a wrong field may be told so, but nobody else.
-    let detail = if secrecy == Secrecy::Secret { "left out" } else { error.detail() };
+    let detail = if secrecy.is_secret() { "left out" } else { error.detail() };
     if error.status().is_server_error() {
         tracing::warn!(request_id = id.as_str(), code, detail, "a request failed");
     } else {

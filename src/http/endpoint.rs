@@ -84,6 +84,15 @@ pub enum Secrecy {
     Plain,
     /// It may hold a password or a key: bounded tightly, and wiped after use.
     Secret,
+    /// It holds a password beside a whole document: bounded as usual, and wiped after use.
+    SecretDocument,
+}
+
+impl Secrecy {
+    /// Whether the body may hold what nobody else may see.
+    pub const fn is_secret(self) -> bool {
+        matches!(self, Self::Secret | Self::SecretDocument)
+    }
 }
 
 /// How long an answer may take.
@@ -246,6 +255,13 @@ impl Endpoint {
     #[must_use]
     pub fn secret(mut self) -> Self {
         self.secrecy = Secrecy::Secret;
+        self
+    }
+
+    /// Its body holds a secret beside a whole document.
+    #[must_use]
+    pub fn secret_document(mut self) -> Self {
+        self.secrecy = Secrecy::SecretDocument;
         self
     }
 

@@ -51,6 +51,7 @@ impl From<VaultFault> for ApiError {
             VaultFault::Throttled { retry_after_sec } => {
                 Self::new("throttled", detail).retry_after(retry_after_sec)
             }
+            VaultFault::RolledBack { .. } => Self::new("vault-rolled-back", detail),
             VaultFault::Failed(error) => internal(&error),
         }
     }
@@ -83,6 +84,7 @@ mod tests {
         assert_eq!(status(Fault::Vault(VaultFault::Locked)), 423);
         assert_eq!(status(Fault::Vault(VaultFault::WrongPassword)), 403);
         assert_eq!(status(Fault::Vault(VaultFault::Throttled { retry_after_sec: 4 })), 429);
+        assert_eq!(status(Fault::Vault(VaultFault::RolledBack { seen: 2, found: 1 })), 409);
         assert_eq!(status(Fault::Provider("away".into())), 502);
         assert_eq!(status(Fault::ShuttingDown), 503);
     }

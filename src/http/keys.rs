@@ -1,7 +1,7 @@
 //! The entries of the vault: what they are called and what they are for, never what they hold.
 
 use crate::http::access::Access;
-use crate::http::fields::Secret;
+use crate::http::fields::{Secret, present};
 use crate::http::page::{PAGE, cut};
 use crate::http::vocabulary::time;
 use crate::http::{ApiError, Call, Endpoint, Reply};
@@ -86,6 +86,9 @@ struct NewKeyBody {
 struct KeyValueBody {
     /// The key itself.
     value: Secret,
+    /// The hosts it may be sent to from then on, empty: any; as before when it is not given.
+    #[serde(default, deserialize_with = "present")]
+    allowed_hosts: Option<Vec<String>>,
 }
 
 /// Listing, storing, replacing and deleting keys.
@@ -103,7 +106,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::with_body(Method::PUT, "/api/v1/keys/{id}", replace)
             .access(Access::Admin)
             .secret()
-            .summary("Replace a key's value")
+            .summary("Replace a key's value, and the hosts it may be sent to if some are given")
             .answers::<KeyView>(200),
         Endpoint::delete("/api/v1/keys/{id}", remove)
             .access(Access::Admin)
@@ -113,7 +116,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 }
 
 async fn list(call: Call) -> Result<Reply, ApiError> {
-    let entries = call.handles().vault.entries().await?;
+    let entries = call.handles().vault.entries();
     let page = cut(entries, &call.page()?, |entry| entry.id.as_str().to_owned());
     Reply::page::<_, KeyView>(&call, page)
 }
@@ -142,7 +145,8 @@ async fn create(call: Call, body: NewKeyBody) -> Result<Reply, ApiError> {
 async fn replace(call: Call, body: KeyValueBody) -> Result<Reply, ApiError> {
     check_value(&body.value)?;
     let id = KeyId::known(call.param("id"));
-    let entry = call.handles().vault.replace(&call.caller()?, &id, body.value.0).await?;
+    let (caller, hosts) = (call.caller()?, body.allowed_hosts);
+    let entry = call.handles().vault.replace(&caller, &id, body.value.0, hosts).await?;
     Reply::json(&KeyView::from(entry))
 }
 

@@ -51,6 +51,7 @@ fn describe() {
     describe_counter!("arbiter_store_commit_microseconds_total", "Time spent committing");
     describe_gauge!("arbiter_store_last_seq", "Number of the newest event");
     describe_counter!("arbiter_event_bus_events_total", "Events that passed the bus, by type");
+    describe_counter!("arbiter_vault_rewrapped_total", "Keys encrypted anew because their cost had grown");
     describe_gauge!("arbiter_actors", "Living actors by kind");
     describe_counter!("arbiter_actor_restarts_total", "Actors that failed and came back, by kind");
     describe_gauge!("arbiter_agents_working", "Agents at work");

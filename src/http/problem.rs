@@ -62,6 +62,7 @@ problems! {
     "provider-disabled" 409 "Provider disabled": "The operator switched the provider off; enable it first."
     "request-repeated" 409 "Request repeated": "A request with the same Idempotency-Key was made before, or is being made."
     "key-not-for-host" 409 "Key not for host": "The key is bound to hosts, and the endpoint is on another one."
+    "vault-rolled-back" 409 "Vault rolled back": "An older key file was put back: POST /api/v1/vault/accept-rollback."
     "in-use" 409 "In use": "Something depends on it; ?cascade=true deletes that too."
     "dependency-cycle" 409 "Dependency cycle": "The dependency would close a cycle; the detail names its path."
     "dependency-exists" 409 "Dependency exists": "The bead depends on the other one already."

@@ -22,6 +22,7 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
     counter!("arbiter_store_events_total").absolute(read(&stats.events));
     counter!("arbiter_store_commit_microseconds_total").absolute(read(&stats.commit_us));
     gauge!("arbiter_store_last_seq").set(whole(usize::try_from(read(&stats.last_seq)).unwrap_or(usize::MAX)));
+    counter!("arbiter_vault_rewrapped_total").absolute(handles.vault.rewrapped());
     for (kind, count) in handles.bus.event_counts() {
         counter!("arbiter_event_bus_events_total", "type" => kind.as_str()).absolute(count);
     }

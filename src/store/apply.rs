@@ -6,6 +6,7 @@ use crate::readiness::{self, Woken};
 use crate::unit::{Change, Unit, Write};
 use crate::{
     agents, beads, checkpoints, dependencies, heartbeats, idempotency, leases, operation, providers, runs,
+    vault_seen,
 };
 use crate::{table, tokens};
 use arbiter_core::refusal::Refusal;
@@ -63,6 +64,8 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         Change::Operation(parked) => operation::put(connection, parked.as_deref(), unit.at),
         Change::KeepAnswer(kept) => idempotency::put(connection, kept),
         Change::CompleteAnswer(kept) => idempotency::complete(connection, kept),
+        Change::SeeVault(generation) => vault_seen::see(connection, *generation),
+        Change::AcceptVault(generation) => vault_seen::accept(connection, *generation),
         Change::PruneEvents { first_kept } => checkpoints::cut(connection, *first_kept, unit.at),
         Change::PruneHistory { heartbeats_before, answers_before, runs_before, sessions_before } => {
             heartbeats::prune(connection, *heartbeats_before)?;

@@ -32,6 +32,7 @@ mod runs;
 mod table;
 mod tokens;
 mod unit;
+mod vault_seen;
 mod verify;
 mod wal;
 mod writer;

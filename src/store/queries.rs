@@ -16,7 +16,7 @@ use crate::verify::{Verified, VerifyError};
 use crate::{
     agents, beads, comments, decisions, dependencies, due, events, heartbeats, idempotency, leases, operation,
 };
-use crate::{projects, providers, runs, table, tokens, verify};
+use crate::{projects, providers, runs, table, tokens, vault_seen, verify};
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::{Bead, Facts};
 use arbiter_core::bead_change::Edge;
@@ -139,6 +139,8 @@ questions! {
     sessions() -> Vec<Session> = |c| tokens::sessions(c);
     /// Whether work is handed out, and since when.
     operation() -> (Operation, Option<Timestamp>) = |c| operation::get(c);
+    /// The newest generation of the key file that was seen.
+    vault_seen() -> Option<u64> = |c| vault_seen::get(c);
     /// The answer given to a request with this key.
     kept_answer(key: IdempotencyKey) -> Option<KeptAnswer> = |c| idempotency::get(c, &key);
     /// A part of the event log.

@@ -107,6 +107,10 @@ pub enum Change {
     KeepAnswer(KeptAnswer),
     /// The answer that a request with an Idempotency-Key got.
     CompleteAnswer(KeptAnswer),
+    /// This generation of the key file was seen; an older one than the newest changes nothing.
+    SeeVault(u64),
+    /// This generation of the key file is the newest from now on, whatever was seen before.
+    AcceptVault(u64),
     /// Events before this number go; a checkpoint keeps the chain verifiable.
     PruneEvents {
         /// The first event that stays.

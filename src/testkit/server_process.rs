@@ -136,6 +136,12 @@ impl ServerProcess {
         self.prefix.clear();
     }
 
+    /// Gives the server this variable from the next start on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Waits until the server has ended by itself.
     ///
     /// # Panics

@@ -103,16 +103,12 @@ pub(crate) enum AnyEntryJson<'a> {
 impl NewEntry {
     /// The label of this entry, created now.
     pub(crate) fn into_label(self, iterations: Iterations, now: Timestamp) -> Label {
-        let mut allowed_hosts: Vec<String> =
-            self.allowed_hosts.iter().map(|host| host.to_lowercase()).collect();
-        allowed_hosts.sort();
-        allowed_hosts.dedup();
         Label {
+            allowed_hosts: normalized(&self.allowed_hosts),
             id: self.id,
             name: self.name,
             description: self.description,
             purpose: self.purpose,
-            allowed_hosts,
             version: ENTRY_VERSION,
             iterations: iterations.get(),
             created_at: now,
@@ -121,7 +117,22 @@ impl NewEntry {
     }
 }
 
+/// Hosts as an entry has them: lower case, sorted, each once.
+pub(crate) fn normalized(hosts: &[String]) -> Vec<String> {
+    let mut hosts: Vec<String> = hosts.iter().map(|host| host.to_lowercase()).collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
 impl EntryInfo {
+    /// The same entry with the same secret, about to be encrypted for another file.
+    pub(crate) fn copied(mut self, iterations: Iterations) -> Label {
+        self.version = ENTRY_VERSION;
+        self.iterations = iterations.get();
+        self
+    }
+
     /// The same entry, about to be encrypted again.
     pub(crate) fn rewritten(mut self, iterations: Iterations, now: Timestamp) -> Label {
         self.version = ENTRY_VERSION;
@@ -138,7 +149,7 @@ impl EntryInfo {
     }
 
     /// Whether the key may be sent to this host. A bound key goes nowhere when no host is named.
-    pub(crate) fn allows(&self, host: Option<&str>) -> bool {
+    pub fn allows(&self, host: Option<&str>) -> bool {
         self.allowed_hosts.is_empty()
             || host
                 .is_some_and(|host| self.allowed_hosts.iter().any(|allowed| *allowed == host.to_lowercase()))

@@ -50,6 +50,18 @@ pub enum VaultError {
         /// What is wrong with it, without quoting it.
         reason: String,
     },
+    /// What was given as a key file is none, or not one that is understood.
+    #[error("what was given is no key file: {reason}")]
+    NotAKeyFile {
+        /// What is wrong with it, without quoting it.
+        reason: String,
+    },
+    /// An import met ids that are taken, and was to refuse that.
+    #[error("these keys exist already: {}", list(.0))]
+    Taken(Vec<KeyId>),
+    /// What was prepared no longer fits: the vault was locked or changed meanwhile.
+    #[error("the vault was locked or changed meanwhile")]
+    Superseded,
     /// The file on disk is no longer the one that was read.
     #[error("key file {path:?} was changed or removed by another program; lock and unlock to read it again")]
     Changed {
@@ -91,6 +103,10 @@ pub enum VaultError {
     /// A count of key derivation rounds outside the accepted range.
     #[error("{0} key derivation rounds are outside 100000 to 10000000")]
     Iterations(u32),
+}
+
+fn list(ids: &[KeyId]) -> String {
+    ids.iter().map(KeyId::as_str).collect::<Vec<_>>().join(", ")
 }
 
 impl VaultError {

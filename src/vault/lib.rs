@@ -11,22 +11,31 @@ mod error;
 mod format;
 mod iterations;
 mod privacy;
+mod rewrite;
+mod rewriting;
 mod scrub;
 mod session;
+mod set_aside;
 mod state;
 mod temporary;
 mod vault;
 
+#[cfg(test)]
+mod rewrite_tests;
 #[cfg(test)]
 mod tamper_tests;
 #[cfg(test)]
 mod v1_tests;
 #[cfg(test)]
 mod vault_tests;
+#[cfg(test)]
+mod vector_tests;
 
 pub use entry::{EntryInfo, NewEntry};
 pub use error::VaultError;
 pub use iterations::Iterations;
+pub use rewrite::{OnConflict, Rewrite, Rewritten};
 pub use scrub::{Scrubbed, on_scrubbed_stack};
+pub use set_aside::{Aside, set_aside};
 pub use state::{Unlock, VaultState};
 pub use vault::Vault;

@@ -177,6 +177,13 @@ impl Session {
         Ok(Entry::V2 { label, iterations, sealed })
     }
 
+    /// Takes over the keys that another session derived; those of other ciphertexts are never asked for.
+    pub(crate) fn adopt(&mut self, mut other: Self) {
+        for (salt, key) in std::mem::take(&mut other.derived) {
+            self.derived.entry(salt).or_insert(key);
+        }
+    }
+
     /// Notes an entry that is carried over unread.
     pub(crate) fn carry_unreadable(&mut self, id: KeyId) {
         self.unreadable.push(id);

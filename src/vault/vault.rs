@@ -7,20 +7,32 @@ use crate::{
     EntryInfo, Iterations, NewEntry, Unlock, VaultError, VaultState,
     atomic_file::AtomicFile,
     cipher,
-    entry::Entry,
+    entry::{Entry, normalized},
     format::{Header, KeyFile, Verifier},
     session::{Derive, Session},
 };
 use arbiter_core::{ids::KeyId, time::Timestamp};
 use secrecy::SecretString;
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// The encrypted key file. Its [`fmt::Debug`] shows the path, the state and the count of entries.
 pub struct Vault {
-    file: AtomicFile,
+    pub(crate) file: AtomicFile,
     iterations: Iterations,
-    contents: Option<KeyFile>,
-    session: Option<Session>,
+    pub(crate) contents: Option<KeyFile>,
+    pub(crate) session: Option<Session>,
+    /// True for as long as the session of now lasts; what works beside the vault looks at it.
+    pub(crate) tenure: Arc<AtomicBool>,
+    floor: u64,
+    revision: u64,
 }
 
 impl fmt::Debug for Vault {
@@ -40,7 +52,15 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Corrupt`], [`VaultError::Permissions`], [`VaultError::Io`].
     pub fn open(path: PathBuf, iterations: Iterations) -> Result<Self, VaultError> {
-        let mut vault = Self { file: AtomicFile::open(path)?, iterations, contents: None, session: None };
+        let mut vault = Self {
+            file: AtomicFile::open(path)?,
+            iterations,
+            contents: None,
+            session: None,
+            tenure: Arc::default(),
+            floor: 0,
+            revision: 0,
+        };
         vault.contents = vault.read()?;
         Ok(vault)
     }
@@ -62,6 +82,17 @@ impl Vault {
     /// How often the file was written; authentic once unlocked. 0 before the first write of ours.
     pub fn generation(&self) -> u64 {
         self.contents.as_ref().map_or(0, KeyFile::generation)
+    }
+
+    /// A number that is another one whenever what can be told of the vault may have changed.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// From now on no generation up to this one is written: a vault that takes the place of one that
+    /// is gone does not look like an older state of it.
+    pub fn follow(&mut self, generation: u64) {
+        self.floor = generation;
     }
 
     /// Opens the vault, or creates it. A locked vault reads its file anew first, so that a file put
@@ -88,7 +119,9 @@ impl Vault {
             Some(file) if !file.is_blank() => {
                 let session = Session::authenticate(file, self.file.path(), password, derive)?;
                 let unreadable = session.unreadable().to_vec();
-                self.session.get_or_insert(session);
+                if self.session.is_none() {
+                    self.begin_session(session);
+                }
                 Ok(Unlock::Opened { unreadable })
             }
             _ => self.initialize(password),
@@ -97,7 +130,16 @@ impl Vault {
 
     /// Wipes the password and every key that was derived from it.
     pub fn lock(&mut self) {
+        self.tenure.store(false, Ordering::Release);
         self.session = None;
+        self.revision += 1;
+    }
+
+    fn begin_session(&mut self, session: Session) {
+        self.tenure.store(false, Ordering::Release);
+        self.tenure = Arc::new(AtomicBool::new(true));
+        self.session = Some(session);
+        self.revision += 1;
     }
 
     /// Adds an entry, durably.
@@ -115,15 +157,44 @@ impl Vault {
         self.commit(keys)
     }
 
-    /// Gives an entry another secret, durably; a v1 entry becomes a v2 entry.
+    /// Gives an entry another secret, durably; a v1 entry becomes a v2 entry. Its hosts stay.
     ///
     /// # Errors
     /// [`VaultError::Locked`]; [`VaultError::NotFound`]; the errors of writing.
     pub fn replace(&mut self, id: &KeyId, value: SecretString, now: Timestamp) -> Result<(), VaultError> {
+        self.write_anew(id, value, None, now)
+    }
+
+    /// As [`Vault::replace`], and from now on the secret goes to these hosts alone; to any when there
+    /// are none.
+    ///
+    /// # Errors
+    /// As [`Vault::replace`].
+    pub fn rebind(
+        &mut self,
+        id: &KeyId,
+        value: SecretString,
+        allowed_hosts: &[String],
+        now: Timestamp,
+    ) -> Result<(), VaultError> {
+        self.write_anew(id, value, Some(allowed_hosts), now)
+    }
+
+    fn write_anew(
+        &mut self,
+        id: &KeyId,
+        value: SecretString,
+        allowed_hosts: Option<&[String]>,
+        now: Timestamp,
+    ) -> Result<(), VaultError> {
         let (rounds, mut keys) = (self.rounds(), self.keys());
         let session = self.session.as_mut().ok_or(VaultError::Locked)?;
         let entry = keys.get_mut(id).ok_or_else(|| VaultError::NotFound(id.clone()))?;
-        *entry = session.encrypt(entry.info(id).rewritten(rounds, now), rounds, &value)?;
+        let mut label = entry.info(id).rewritten(rounds, now);
+        if let Some(hosts) = allowed_hosts {
+            label.allowed_hosts = normalized(hosts);
+        }
+        *entry = session.encrypt(label, rounds, &value)?;
         self.commit(keys)
     }
 
@@ -159,68 +230,6 @@ impl Vault {
         self.commit(keys)
     }
 
-    /// Encrypts everything anew under another password, in one replacement: all or nothing. Costs up to
-    /// two derivations for each entry. Entries that the old password does not open are kept as they are.
-    /// The backup file opens with the old password until the next write.
-    ///
-    /// # Errors
-    /// [`VaultError::Locked`]; [`VaultError::WrongPassword`]; [`VaultError::EmptyPassword`]; the errors
-    /// of writing.
-    pub fn change_password(
-        &mut self,
-        old: SecretString,
-        new: SecretString,
-        iterations: Iterations,
-        now: Timestamp,
-    ) -> Result<(), VaultError> {
-        let (Some(file), Some(_)) = (&self.contents, &self.session) else { return Err(VaultError::Locked) };
-        Session::authenticate(file, self.file.path(), old, &mut cipher::derive)?;
-        if cipher::is_empty(&new) {
-            return Err(VaultError::EmptyPassword);
-        }
-        self.encrypt_all(new, iterations, now)
-    }
-
-    /// Encrypts everything anew under the same password, when any readable entry is of version 1 or of
-    /// fewer rounds than configured. Answers how many were. Costs up to two derivations for each entry.
-    ///
-    /// # Errors
-    /// [`VaultError::Locked`]; the errors of writing.
-    pub fn rewrap(&mut self, now: Timestamp) -> Result<usize, VaultError> {
-        let rounds = self.rounds();
-        let session = self.session.as_ref().ok_or(VaultError::Locked)?;
-        let keys = self.contents.iter().flat_map(|file| &file.keys);
-        let outdated = keys
-            .filter(|(id, entry)| {
-                (entry.is_v1() || entry.iterations() < rounds) && !session.unreadable().contains(id)
-            })
-            .count();
-        if outdated > 0 {
-            self.encrypt_all(session.password(), rounds, now)?;
-        }
-        Ok(outdated)
-    }
-
-    fn encrypt_all(
-        &mut self,
-        password: SecretString,
-        rounds: Iterations,
-        now: Timestamp,
-    ) -> Result<(), VaultError> {
-        let mut keys = self.keys();
-        let from = self.session.as_mut().ok_or(VaultError::Locked)?;
-        let mut to = Session::new(password);
-        let verifier = to.make_verifier(rounds)?;
-        for (id, entry) in &mut keys {
-            match from.open(id, entry) {
-                Ok(value) => *entry = to.encrypt(entry.info(id).rewritten(rounds, now), rounds, &value)?,
-                Err(VaultError::Unreadable { .. }) if entry.is_v1() => to.carry_unreadable(id.clone()),
-                Err(error) => return Err(error),
-            }
-        }
-        self.write(Some(to), verifier, keys)
-    }
-
     fn initialize(&mut self, password: SecretString) -> Result<Unlock, VaultError> {
         if cipher::is_empty(&password) {
             return Err(VaultError::EmptyPassword);
@@ -232,7 +241,7 @@ impl Vault {
     }
 
     /// Writes these entries under the password of now; a v1 file gets its verifier here.
-    fn commit(&mut self, keys: BTreeMap<KeyId, Entry>) -> Result<(), VaultError> {
+    pub(crate) fn commit(&mut self, keys: BTreeMap<KeyId, Entry>) -> Result<(), VaultError> {
         let session = self.session.as_mut().ok_or(VaultError::Locked)?;
         let verifier = match self.contents.as_ref().map(|file| &file.header) {
             Some(Header::V2 { verifier, .. }) => verifier.clone(),
@@ -242,14 +251,14 @@ impl Vault {
     }
 
     /// Replaces the file. `fresh` takes the session's place together with it, and not before.
-    fn write(
+    pub(crate) fn write(
         &mut self,
         fresh: Option<Session>,
         verifier: Verifier,
         keys: BTreeMap<KeyId, Entry>,
     ) -> Result<(), VaultError> {
         let session = fresh.as_ref().or(self.session.as_ref()).ok_or(VaultError::Locked)?;
-        let generation = self.generation().saturating_add(1);
+        let generation = self.generation().max(self.floor).saturating_add(1);
         let mut next =
             KeyFile { header: Header::V2 { generation, verifier, seal: Default::default() }, keys };
         session.seal(&mut next);
@@ -262,7 +271,13 @@ impl Vault {
         // An error may come after the file is in place (its directory was not synced): memory follows the disk.
         if self.file.holds(&bytes) {
             self.contents = Some(next);
-            self.session = fresh.or(self.session.take());
+            self.revision += 1;
+            if let Some(mut fresh) = fresh {
+                if let Some(before) = self.session.take() {
+                    fresh.adopt(before);
+                }
+                self.begin_session(fresh);
+            }
         }
         if let (Some(session), Some(file)) = (&mut self.session, &self.contents) {
             session.forget_all_but(file);
@@ -282,18 +297,19 @@ impl Vault {
             return Err(VaultError::Changed { path: self.file.path().to_owned() });
         }
         self.contents = read;
+        self.revision += 1;
         Ok(())
     }
 
     /// What the next ciphertext costs: as configured, but not less than the password was last given.
-    fn rounds(&self) -> Iterations {
+    pub(crate) fn rounds(&self) -> Iterations {
         match self.contents.as_ref().map(|file| &file.header) {
             Some(Header::V2 { verifier, .. }) => self.iterations.max(verifier.iterations),
             _ => self.iterations,
         }
     }
 
-    fn keys(&self) -> BTreeMap<KeyId, Entry> {
+    pub(crate) fn keys(&self) -> BTreeMap<KeyId, Entry> {
         self.contents.as_ref().map(|file| file.keys.clone()).unwrap_or_default()
     }
 }

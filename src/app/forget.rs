@@ -1,0 +1,83 @@
+//! Forgetting the keys of a vault whose password is lost: offline, and nothing is deleted.
+
+use crate::app::error::StartError;
+use arbiter_actors::{Clock, SystemClock};
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::time::Timestamp;
+use arbiter_store::{Change, DirectoryLock, Options, Store, StoreError, Unit};
+use arbiter_vault::{Aside, Iterations, Vault, VaultError, set_aside};
+use serde_json::json;
+use std::path::Path;
+
+/// What was forgotten.
+#[derive(Debug)]
+pub struct Forgotten {
+    /// The ids of the keys; none when the file could not even be listed.
+    pub keys: Vec<String>,
+    /// The files that were put aside.
+    pub kept: Vec<Aside>,
+}
+
+/// Puts the key file and its backup aside, and tells of each key that is gone. The next start begins a new
+/// vault with the first password it is given.
+///
+/// # Errors
+/// [`StartError`]: a server holds the directory, or a file cannot be used.
+pub fn forget_keys(directory: &Path) -> Result<Forgotten, StartError> {
+    let _lock = DirectoryLock::take(directory)?;
+    let file = directory.join("keys.json");
+    let now = SystemClock.now();
+    let keys = match Vault::open(file.clone(), Iterations::DEFAULT) {
+        Ok(vault) => vault.entries().into_iter().map(|entry| entry.id.to_string()).collect(),
+        // A file that nobody can read is a reason to begin anew, not one to refuse that.
+        Err(VaultError::Corrupt { .. }) => Vec::new(),
+        Err(error) => return Err(StartError::Vault(error)),
+    };
+    // Told first: a file put aside without a word would be a mystery, and to say it twice does no harm.
+    tell(directory, &keys, now).map_err(StartError::Database)?;
+    let kept = set_aside(&file, &stamp(now)).map_err(StartError::Vault)?;
+    Ok(Forgotten { keys, kept })
+}
+
+fn tell(directory: &Path, keys: &[String], now: Timestamp) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Io { operation: "start", path: "the runtime".to_owned(), source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        let store = Store::open(Options {
+            directory: directory.to_owned(),
+            readers: 1,
+            group_max: 1,
+            queue_max: 1,
+            now,
+            // Nobody listens to a process that ends at once.
+            publish: Box::new(drop),
+            on_failure: Box::new(|_| {}),
+        })?;
+        let mut unit = Unit::new(now, "system", "vault");
+        unit.change(Change::AcceptVault(0));
+        for id in keys {
+            unit.tell(NewEvent::of(EventType::KeyDeleted, id.as_str(), json!({"reason": "vault reset"})));
+        }
+        let outcome = store.commit(unit).await;
+        store.close();
+        outcome.map(drop)
+    })
+}
+
+/// A time as a part of a file's name: `20261123T030732Z`.
+fn stamp(now: Timestamp) -> String {
+    let text = now.to_string();
+    let seconds = text.split('.').next().unwrap_or_default();
+    format!("{}Z", seconds.replace(['-', ':'], ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_a_time_that_may_stand_in_a_name() {
+        assert_eq!(stamp(Timestamp::from_millis(1_800_000_000_123)), "20270115T080000Z");
+    }
+}

@@ -1,0 +1,225 @@
+//! How a [`Rewrite`] begins and how it gets into the file.
+//!
+//! Owns the checks at both ends: the password before anything is derived, and that the vault is still
+//! the one the work began with. Must not do the long part, which runs without the vault.
+
+use crate::{
+    Iterations, OnConflict, Rewrite, Rewritten, Vault, VaultError, cipher,
+    entry::Entry,
+    format::{Header, KeyFile},
+    rewrite::Kind,
+    session::Session,
+};
+use arbiter_core::{ids::KeyId, time::Timestamp};
+use secrecy::SecretString;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+impl Vault {
+    /// Whether this is the vault's password. Costs one derivation, and one more for each v1 entry.
+    ///
+    /// # Errors
+    /// [`VaultError::Locked`]; [`VaultError::WrongPassword`].
+    pub fn check_password(&self, password: SecretString) -> Result<(), VaultError> {
+        self.authenticated(password).map(drop)
+    }
+
+    fn authenticated(&self, password: SecretString) -> Result<Session, VaultError> {
+        let (Some(file), Some(_)) = (&self.contents, &self.session) else { return Err(VaultError::Locked) };
+        Session::authenticate(file, self.file.path(), password, &mut cipher::derive)
+    }
+
+    fn rewrite(
+        &self,
+        kind: Kind,
+        source: BTreeMap<KeyId, Entry>,
+        from: Session,
+        to: SecretString,
+    ) -> Rewrite {
+        Rewrite {
+            kind,
+            tenure: Arc::clone(&self.tenure),
+            rounds: self.rounds(),
+            source,
+            from,
+            to: Session::new(to),
+            fresh: BTreeMap::new(),
+            verifier: None,
+            skipped: Vec::new(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// Begins to encrypt anew, under the same password, what is of version 1 or of fewer rounds than
+    /// configured; nothing when there is no such thing. Derives nothing yet.
+    ///
+    /// # Errors
+    /// [`VaultError::Locked`].
+    pub fn begin_rewrap(&self) -> Result<Option<Rewrite>, VaultError> {
+        let session = self.session.as_ref().ok_or(VaultError::Locked)?;
+        let rounds = self.rounds();
+        let mut outdated = self.keys();
+        outdated.retain(|id, entry| {
+            (entry.is_v1() || entry.iterations() < rounds) && !session.unreadable().contains(id)
+        });
+        // The verifier is the cheapest way to try passwords, so its cost counts as much as an entry's.
+        let verifier_outdated = match self.contents.as_ref().map(|file| &file.header) {
+            Some(Header::V2 { verifier, .. }) => verifier.iterations < rounds,
+            _ => false,
+        };
+        if outdated.is_empty() && !verifier_outdated {
+            return Ok(None);
+        }
+        let password = session.password();
+        Ok(Some(self.rewrite(Kind::Rewrap, outdated, Session::new(password.clone()), password)))
+    }
+
+    /// Begins to encrypt everything anew under another password. Costs what checking the old one costs.
+    ///
+    /// # Errors
+    /// [`VaultError::Locked`]; [`VaultError::WrongPassword`]; [`VaultError::EmptyPassword`].
+    pub fn begin_password_change(
+        &self,
+        old: SecretString,
+        new: SecretString,
+        iterations: Iterations,
+    ) -> Result<Rewrite, VaultError> {
+        let from = self.authenticated(old)?;
+        if cipher::is_empty(&new) {
+            return Err(VaultError::EmptyPassword);
+        }
+        let rewrite = self.rewrite(Kind::Password, self.keys(), from, new);
+        Ok(Rewrite { rounds: iterations, ..rewrite })
+    }
+
+    /// Begins to encrypt these entries (all, when none is named) for a file of their own, under another
+    /// password or under this one.
+    ///
+    /// # Errors
+    /// [`VaultError::Locked`]; [`VaultError::WrongPassword`]; [`VaultError::EmptyPassword`];
+    /// [`VaultError::NotFound`].
+    pub fn begin_export(
+        &self,
+        password: SecretString,
+        new: Option<SecretString>,
+        ids: Option<&[KeyId]>,
+    ) -> Result<Rewrite, VaultError> {
+        let from = self.authenticated(password.clone())?;
+        let to = new.unwrap_or(password);
+        if cipher::is_empty(&to) {
+            return Err(VaultError::EmptyPassword);
+        }
+        let mut keys = self.keys();
+        if let Some(ids) = ids {
+            if let Some(unknown) = ids.iter().find(|id| !keys.contains_key(*id)) {
+                return Err(VaultError::NotFound(unknown.clone()));
+            }
+            keys.retain(|id, _| ids.contains(id));
+        }
+        Ok(self.rewrite(Kind::Export, keys, from, to))
+    }
+
+    /// Begins to encrypt the entries of another key file, in any form that is read, under this vault's
+    /// password.
+    ///
+    /// # Errors
+    /// [`VaultError::Locked`]; [`VaultError::NotAKeyFile`]; [`VaultError::WrongPassword`] when the
+    /// password is not that of the file; [`VaultError::Taken`].
+    pub fn begin_import(
+        &self,
+        file: &[u8],
+        password: SecretString,
+        on_conflict: OnConflict,
+    ) -> Result<Rewrite, VaultError> {
+        let to = self.session.as_ref().ok_or(VaultError::Locked)?.password();
+        let file = KeyFile::parse(file).map_err(|reason| VaultError::NotAKeyFile { reason })?;
+        let from = if file.is_blank() {
+            Session::new(password)
+        } else {
+            match Session::authenticate(&file, Path::new(""), password, &mut cipher::derive) {
+                Err(VaultError::Corrupt { reason, .. }) => return Err(VaultError::NotAKeyFile { reason }),
+                outcome => outcome?,
+            }
+        };
+        let (mine, mut theirs) = (self.keys(), file.keys);
+        let taken: Vec<KeyId> = theirs.keys().filter(|id| mine.contains_key(*id)).cloned().collect();
+        let skipped = match on_conflict {
+            OnConflict::Refuse if !taken.is_empty() => return Err(VaultError::Taken(taken)),
+            OnConflict::Skip => taken,
+            OnConflict::Refuse | OnConflict::Replace => Vec::new(),
+        };
+        theirs.retain(|id, _| !skipped.contains(id));
+        Ok(Rewrite { skipped, ..self.rewrite(Kind::Import, theirs, from, to) })
+    }
+
+    /// Puts what was encrypted anew into the file, in one replacement: all or nothing. An entry that was
+    /// rewrapped and has changed since keeps its change. The backup file opens with the old password
+    /// until the next write.
+    ///
+    /// # Errors
+    /// [`VaultError::Locked`]; [`VaultError::Superseded`] when the vault was locked since, or changed in
+    /// a way that does not fit; the errors of writing.
+    pub fn install(&mut self, rewrite: Rewrite) -> Result<Vec<Rewritten>, VaultError> {
+        let session = self.session.as_mut().ok_or(VaultError::Locked)?;
+        let Rewrite { kind, tenure, source, fresh, mut to, verifier, unreadable, .. } = rewrite;
+        let verifier = verifier.filter(|_| Arc::ptr_eq(&tenure, &self.tenure) && kind != Kind::Export);
+        let verifier = verifier.ok_or(VaultError::Superseded)?;
+        let kept = if kind == Kind::Rewrap { session.unreadable().to_vec() } else { unreadable };
+        let mut keys = self.keys();
+        let mut written = Vec::new();
+        for (id, entry) in fresh {
+            let unchanged = keys.get(&id) == source.get(&id);
+            match kind {
+                Kind::Rewrap if !unchanged => continue,
+                Kind::Password if !unchanged => return Err(VaultError::Superseded),
+                _ => {}
+            }
+            let before = keys.get(&id).map(|before| before.info(&id));
+            written.push(Rewritten { id: id.clone(), before, after: entry.info(&id) });
+            keys.insert(id, entry);
+        }
+        if kind == Kind::Import {
+            if !written.is_empty() {
+                if let Some(session) = &mut self.session {
+                    session.adopt(to);
+                }
+                self.commit(keys)?;
+            }
+            return Ok(written);
+        }
+        if kind == Kind::Password && keys.len() != written.len() + kept.len() {
+            return Err(VaultError::Superseded);
+        }
+        for id in kept {
+            to.carry_unreadable(id);
+        }
+        self.write(Some(to), verifier, keys)?;
+        Ok(written)
+    }
+
+    /// Encrypts everything anew under another password. Entries that the old password does not open are
+    /// kept as they are.
+    ///
+    /// # Errors
+    /// Those of [`Vault::begin_password_change`] and [`Vault::install`].
+    pub fn change_password(
+        &mut self,
+        old: SecretString,
+        new: SecretString,
+        iterations: Iterations,
+        now: Timestamp,
+    ) -> Result<(), VaultError> {
+        let mut rewrite = self.begin_password_change(old, new, iterations)?;
+        rewrite.run(now)?;
+        self.install(rewrite).map(drop)
+    }
+
+    /// Encrypts anew what [`Vault::begin_rewrap`] finds. Answers how many entries were.
+    ///
+    /// # Errors
+    /// Those of [`Vault::begin_rewrap`] and [`Vault::install`].
+    pub fn rewrap(&mut self, now: Timestamp) -> Result<usize, VaultError> {
+        let Some(mut rewrite) = self.begin_rewrap()? else { return Ok(0) };
+        rewrite.run(now)?;
+        Ok(self.install(rewrite)?.len())
+    }
+}

@@ -1,0 +1,200 @@
+//! The vault as a whole: its password, its cost, what was put back, and what no provider wants.
+
+use crate::program::{command, run};
+use crate::stage::{QUICK_VAULT, SOON, Stage};
+use arbiter_testkit::{HttpAnswer, Script, TEST_PASSWORD};
+use serde_json::{Value, json};
+use std::fs;
+
+const NEW_PASSWORD: &str = "another staple, correct horse";
+
+async fn post(stage: &Stage, path: &str, body: Value) -> HttpAnswer {
+    stage.ask("POST", path, Some(&body).filter(|body| !body.is_null())).await
+}
+
+fn is(answer: &HttpAnswer, status: u16, kind: &str) {
+    assert_eq!((answer.status, answer.json()["type"].as_str()), (status, Some(kind)), "{}", answer.json());
+}
+
+fn rotation(old: &str, new: &str) -> Value {
+    json!({"old_password": old, "new_password": new})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_password_is_changed_and_a_wrong_one_is_slowed_down_wherever_it_is_given() {
+    let mut stage = Stage::new().await;
+    let provider = stage.furnish(Script::default(), &[]).await;
+    for rounds in [0, 99_999, 10_000_001] {
+        let mut body = rotation("wrong", NEW_PASSWORD);
+        body["iterations"] = json!(rounds);
+        let refused = post(&stage, "vault/rotate", body).await;
+        is(&refused, 422, "invalid");
+        assert_eq!(refused.json()["errors"][0]["pointer"], "/iterations");
+    }
+    is(&post(&stage, "vault/rotate", rotation(TEST_PASSWORD, "")).await, 422, "invalid");
+    for _ in 0..2 {
+        is(&post(&stage, "vault/rotate", rotation("wrong", NEW_PASSWORD)).await, 403, "wrong-password");
+    }
+    stage.act("vault/lock", Value::Null).await;
+    is(&post(&stage, "vault/rotate", rotation(TEST_PASSWORD, NEW_PASSWORD)).await, 423, "vault-locked");
+    is(&post(&stage, "vault/unlock", json!({"password": "wrong"})).await, 403, "wrong-password");
+    let slowed = post(&stage, "vault/unlock", json!({"password": TEST_PASSWORD})).await;
+    is(&slowed, 429, "throttled");
+    assert!(slowed.header("retry-after").parse::<u32>().unwrap() > 0);
+
+    stage.server.restart().await;
+    let mut body = rotation(TEST_PASSWORD, NEW_PASSWORD);
+    body["iterations"] = json!(120_000);
+    let changed = stage.act("vault/rotate", body).await;
+    assert_eq!((&changed["state"], &changed["keys"]), (&json!("unlocked"), &json!(1)));
+    let told = stage.get("events?type=vault.password_changed").await;
+    assert_eq!(told[0]["data"], json!({"keys": 1, "iterations": 120_000}));
+    assert_eq!(stage.get("keys").await[0]["iterations"], 120_000);
+    let beat = stage.act("providers/scripted/heartbeat", Value::Null).await;
+    assert_eq!(beat["status"], "active");
+    stage.act("vault/lock", Value::Null).await;
+    is(&post(&stage, "vault/unlock", json!({"password": TEST_PASSWORD})).await, 403, "wrong-password");
+    stage.act("vault/unlock", json!({"password": NEW_PASSWORD})).await;
+    drop(provider);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_password_is_changed_from_the_command_line_with_files() {
+    let stage = Stage::new().await;
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    };
+    let (old, new) = (file("old", TEST_PASSWORD), file("new", NEW_PASSWORD));
+    let line = ["vault", "rotate", "--password-file", &old, "--new-password-file", &new];
+    let done = stage.cli(&line).await;
+    assert_eq!((done.code, done.stdout.trim()), (Some(0), "the vault's password is changed"), "{done:?}");
+    let again = stage.cli(&line).await;
+    assert_eq!(again.code, Some(77), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_fewer_rounds_than_configured_are_rewrapped_after_the_unlock_and_work_meanwhile() {
+    let mut stage = Stage::new().await;
+    let _provider = stage.furnish(Script::default(), &[]).await;
+    for number in 0..3 {
+        let id = format!("spare-{number}");
+        stage.create("keys", json!({"id": id, "name": id, "value": format!("sk-{number}")})).await;
+    }
+    let last = stage.get("events/stats").await["last_seq"].as_u64().unwrap();
+    stage.server.set_variable(QUICK_VAULT.0, "110000");
+    stage.server.restart().await;
+    let beat = stage.act("providers/scripted/heartbeat", Value::Null).await;
+    assert_eq!(beat["status"], "active");
+    let mut events = stage.stream("?type=key.updated", Some(last)).await;
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let event: Value = serde_json::from_str(&events.next(SOON).await.unwrap().data).unwrap();
+        assert_eq!(
+            event["data"]["changes"],
+            json!({"iterations": {"old": 100_000, "new": 110_000}}),
+            "{event}"
+        );
+        told.push(event["subject"].as_str().unwrap().to_owned());
+    }
+    told.sort();
+    assert_eq!(told, ["key_scripted", "spare-0", "spare-1", "spare-2"]);
+    let keys = stage.get("keys").await;
+    assert!(keys.as_array().unwrap().iter().all(|key| key["iterations"] == 110_000), "{keys}");
+    let metrics = stage.server.ask("GET", "/metrics", &[], None).await;
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    assert!(text.contains("\narbiter_vault_rewrapped_total 4\n"), "{text}");
+    let beat = stage.act("providers/scripted/heartbeat", Value::Null).await;
+    assert_eq!(beat["status"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_whose_provider_does_not_exist_is_reported() {
+    let mut stage = Stage::new().await;
+    let _provider = stage.furnish(Script::default(), &[]).await;
+    for (id, purpose) in [("key_ghost", "provider"), ("key_of-tls", "tls"), ("spare", "provider")] {
+        let new = json!({"id": id, "name": id, "purpose": purpose, "value": "sk-x"});
+        stage.create("keys", new).await;
+    }
+    assert_eq!(stage.get("vault").await["orphans"], json!(["key_ghost"]));
+    assert!(!stage.server.stderr_text().contains("key_ghost"));
+    stage.server.restart().await;
+    assert!(stage.server.stderr_text().contains("key_ghost"), "{}", stage.server.stderr_text());
+    let deleted = stage.ask("DELETE", "keys/key_ghost", None).await;
+    assert_eq!(deleted.status, 204);
+    assert_eq!(stage.get("vault").await["orphans"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_key_file_is_noticed_and_no_key_is_used_until_it_is_accepted() {
+    let mut stage = Stage::new().await;
+    let provider = stage.furnish(Script::default(), &[]).await;
+    let path = stage.server.data_dir().join("keys.json");
+    let older = fs::read(&path).unwrap();
+    stage.create("keys", json!({"id": "newer", "name": "newer", "value": "sk-newer"})).await;
+    assert_eq!(stage.get("vault").await["rolled_back"], Value::Null);
+    is(&post(&stage, "vault/accept-rollback", Value::Null).await, 409, "conflict");
+    assert!(stage.server.terminate().await.success());
+    fs::write(&path, older).unwrap();
+
+    stage.server.restart().await;
+    let told = stage.get("events?type=vault.unlocked").await;
+    let told = told.as_array().unwrap().last().unwrap();
+    let found = json!({"seen": 3, "found": 2});
+    assert_eq!(told["data"], json!({"created": false, "rolled_back": found}));
+    assert!(stage.server.stderr_text().contains("older key file"), "{}", stage.server.stderr_text());
+    let vault = stage.get("vault").await;
+    assert_eq!((&vault["state"], &vault["rolled_back"]), (&json!("unlocked"), &found));
+    let asked = provider.requests().len();
+    is(&post(&stage, "providers/scripted/heartbeat", Value::Null).await, 409, "vault-rolled-back");
+    is(&post(&stage, "keys", json!({"name": "n", "value": "sk"})).await, 409, "vault-rolled-back");
+    is(&post(&stage, "vault/export", json!({"password": TEST_PASSWORD})).await, 409, "vault-rolled-back");
+    assert_eq!(provider.requests().len(), asked, "no key went out");
+    assert_eq!(
+        stage.get("providers/scripted").await["status"],
+        "active",
+        "its beats are skipped, not failed"
+    );
+    // Locking and unlocking accepts nothing.
+    stage.act("vault/lock", Value::Null).await;
+    is(&post(&stage, "vault/accept-rollback", Value::Null).await, 423, "vault-locked");
+    let again = stage.act("vault/unlock", json!({"password": TEST_PASSWORD})).await;
+    assert_eq!(again["rolled_back"], found);
+
+    let accepted = stage.cli(&["vault", "accept-rollback"]).await;
+    assert_eq!(accepted.code, Some(0), "{accepted:?}");
+    assert_eq!(stage.get("events?type=vault.rollback_accepted").await[0]["data"], found);
+    assert_eq!(stage.get("vault").await["rolled_back"], Value::Null);
+    let beat = stage.act("providers/scripted/heartbeat", Value::Null).await;
+    assert_eq!(beat["status"], "active");
+    stage.server.restart().await;
+    assert_eq!(stage.get("vault").await["rolled_back"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_an_administrator_changes_the_vault() {
+    let stage = Stage::new().await;
+    let made = stage.create("tokens", json!({"name": "op", "role": "operator"})).await;
+    let home = tempfile::tempdir().unwrap();
+    let mut line = command(home.path());
+    line.args(["vault", "accept-rollback"])
+        .args(["--url", stage.server.url()])
+        .env("ARBITER_TOKEN", made["token"].as_str().unwrap());
+    assert_eq!(run(line, "").await.code, Some(77));
+    let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
+    let file = json!({"password": "p", "file": {"keys": {}}});
+    let bodies = [
+        ("rotate", rotation(TEST_PASSWORD, NEW_PASSWORD)),
+        ("export", json!({"password": TEST_PASSWORD})),
+        ("import", file),
+    ];
+    for (what, body) in bodies {
+        let headers = [("authorization", bearer.as_str())];
+        let path = format!("/api/v1/vault/{what}");
+        let answer = stage.server.send("POST", &path, &headers, Some(&body)).await;
+        is(&answer, 403, "forbidden");
+    }
+}

@@ -1,0 +1,85 @@
+//! What is known of the keys while they are changed: what was answered, and what was asked and not answered.
+
+use arbiter_core::ids::KeyId;
+use arbiter_vault::{Iterations, Vault};
+use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A change of one key that was asked for and not answered.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Which key.
+    pub id: String,
+    /// What it is to hold; nothing when it is to go.
+    pub value: Option<String>,
+}
+
+/// What the vault must hold.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// The values that were acknowledged.
+    pub keys: BTreeMap<String, String>,
+    /// The one change of a key that is on its way.
+    pub asked: Option<Asked>,
+    /// The password that was acknowledged.
+    pub password: String,
+    /// The one password that is on its way.
+    pub next_password: Option<String>,
+    /// How many changes were answered.
+    pub answered: u64,
+    /// How many kills met a change that was not answered: of a key, of the password.
+    pub cut: [u64; 2],
+}
+
+impl Ledger {
+    /// A change of a key was answered.
+    pub fn done(&mut self) {
+        if let Some(asked) = self.asked.take() {
+            self.take(asked);
+        }
+        self.answered += 1;
+    }
+
+    fn take(&mut self, asked: Asked) {
+        match asked.value {
+            Some(value) => self.keys.insert(asked.id, value),
+            None => self.keys.remove(&asked.id),
+        };
+    }
+
+    /// Opens the key file that a killed server left, and takes over what an unanswered change became.
+    /// Returns the password that opens it.
+    pub fn check(&mut self, file: &Path) -> String {
+        let open = |password: &str| {
+            let mut vault = Vault::open(file.to_owned(), Iterations::MIN).unwrap();
+            vault.unlock(SecretString::from(password)).ok().map(|_| vault)
+        };
+        let (old, new) = (open(&self.password), self.next_password.as_deref().and_then(open));
+        let mut vault = match (old, new) {
+            (Some(vault), None) => vault,
+            (None, Some(vault)) => {
+                self.password = self.next_password.clone().unwrap();
+                vault
+            }
+            (old, new) => panic!("old password: {}, new: {}; one must open", old.is_some(), new.is_some()),
+        };
+        self.cut[1] += u64::from(self.next_password.take().is_some());
+        let found: BTreeMap<String, String> = vault
+            .entries()
+            .into_iter()
+            .map(|entry| {
+                let value = vault.get(&KeyId::known(entry.id.as_str()), None).unwrap();
+                (entry.id.to_string(), value.expose_secret().to_owned())
+            })
+            .collect();
+        if let Some(asked) = self.asked.take() {
+            self.cut[0] += 1;
+            if found.get(&asked.id) == asked.value.as_ref() {
+                self.take(asked);
+            }
+        }
+        assert_eq!(found, self.keys, "what was answered is there, and what was not is old or new");
+        self.password.clone()
+    }
+}

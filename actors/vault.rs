@@ -227,7 +227,7 @@ fn hosts(given: &[String]) -> Result<Vec<String>, Refusal> {
     let mut problems = Problems::default();
     let mut hosts = Vec::with_capacity(given.len());
     for (at, text) in given.iter().enumerate() {
-        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
         let literal =
             if bare.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{bare}]") } else { text.clone() };
         let plain = !text.contains(['/', '?', '#', '@', '\\', ' ', '\t', '\n', '\r', '%'])

@@ -20,7 +20,7 @@ fn key_file(stage: &Stage) -> Vec<u8> {
 }
 
 async fn told(stage: &Stage, kind: EventType) -> usize {
-    let counts = stage.h().store.event_counts(None).await.unwrap();
+    let counts = stage.h().store.event_counts(None, None).await.unwrap();
     counts
         .iter()
         .filter(|count| count.kind == kind.as_str())

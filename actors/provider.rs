@@ -19,12 +19,15 @@ use arbiter_core::provider::{Beat, Provider};
 use arbiter_core::provider_change::{NewProvider, ProviderPatch};
 use arbiter_core::refusal::Refusal;
 use arbiter_providers::ModelInfo;
-use arbiter_store::{Change, Write};
+use arbiter_store::{Change, StoreError, Write};
 use arbiter_vault::NewEntry;
 use secrecy::SecretString;
 use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+/// How often a deletion looks again when something changed meanwhile.
+const TRIES: u32 = 5;
 
 /// How others reach providers.
 #[derive(Clone)]
@@ -225,6 +228,17 @@ impl ProvidersHandle {
     /// # Errors
     /// [`Fault::Refused`] while agents use it; [`crate::VaultFault::Locked`] when its key cannot be deleted.
     pub async fn delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Fault> {
+        for _ in 1..TRIES {
+            match self.try_to_delete(caller, id, cascade).await {
+                // A beat came in between, or an agent changed; whoever named a revision is told.
+                Err(Fault::Store(StoreError::Stale { .. })) if caller.if_match.is_none() => {}
+                other => return other,
+            }
+        }
+        self.try_to_delete(caller, id, cascade).await
+    }
+
+    async fn try_to_delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Fault> {
         let provider = self.row(id).await?;
         crate::commit::check_revision(caller, &provider)?;
         let own_key = provider.key_id.clone().filter(|key| *key == own_key(id));

@@ -58,6 +58,7 @@ async fn play(loaded: Loaded) -> Result<(), StartError> {
     let home = tempfile::Builder::new().prefix("arbiter-demo-").tempdir().map_err(temporary)?;
     let directory = home.path().join("data");
     let password = SecretString::from(format!("demo-{}", std::process::id()));
+    let asked_to_end = process::asked_to_end()?;
     let server = Server::start(&directory, loaded, Some(password)).await?;
     let token = directory.join(admin_token::FILE);
     let text = std::fs::read_to_string(&token).map_err(|source| StartError::File { path: token, source })?;
@@ -67,7 +68,7 @@ async fn play(loaded: Loaded) -> Result<(), StartError> {
     let handles = server.handles.clone();
     let events = handles.bus.subscribe(EventFilter::default(), None).await.map_err(StartError::Demo)?;
     tokio::spawn(narrate(events, handles.clone()));
-    let serving = tokio::spawn(server.run(process::asked_to_end()));
+    let serving = tokio::spawn(server.run(asked_to_end));
     set_the_scene(&handles).await.map_err(StartError::Demo)?;
     let ended = serving.await.unwrap_or(Err(StartError::StoreFailed));
     drop(home);

@@ -37,15 +37,17 @@ pub fn widen() {
     }
 }
 
-/// Ends with the first signal that asks the process to end.
-pub async fn asked_to_end() -> Result<(), StartError> {
+/// From the call on the signals that ask the process to end no longer do so by themselves; the future ends
+/// with the first of them.
+pub fn asked_to_end() -> Result<impl Future<Output = ()> + Send + 'static, StartError> {
     use tokio::signal::unix::{SignalKind, signal};
     let fail = |source| StartError::Process { operation: "listen for signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

@@ -66,9 +66,10 @@ pub fn serve(options: ServeOptions) -> Result<(), StartError> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let password = options.password.map(|password| password.text);
+        let asked_to_end = process::asked_to_end()?;
         let server = Server::start(&options.data_dir, options.loaded, password).await?;
         say(&format!("listening on {}", server.url));
-        server.run(process::asked_to_end()).await
+        server.run(asked_to_end).await
     });
     // What still runs belongs to nobody any more.
     runtime.shutdown_background();
@@ -149,18 +150,9 @@ impl Server {
     }
 
     /// Serves until `end` ends, then stops in order. A failed store ends it at once.
-    pub async fn run(
-        self,
-        end: impl Future<Output = Result<(), StartError>> + Send + 'static,
-    ) -> Result<(), StartError> {
+    pub async fn run(self, end: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         let Self { cast, context, door, reloading, directory, mut failed, .. } = self;
-        let shutdown = async move {
-            if let Err(error) = end.await {
-                tracing::error!(error = describe(&error), "signals cannot be heard");
-                std::future::pending::<()>().await;
-            }
-        };
-        let serving = http::serve(context, door, shutdown);
+        let serving = http::serve(context, door, end);
         let outcome = tokio::select! {
             outcome = serving => outcome,
             _ = failed.recv() => return Err(StartError::StoreFailed),

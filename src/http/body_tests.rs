@@ -108,6 +108,14 @@ fn stream(pieces: &'static [&'static str]) -> BodyStream {
     Box::pin(futures_util::stream::iter(pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes())))))
 }
 
+#[test]
+fn a_list_is_not_taken_for_the_fields_of_an_object_in_order() {
+    for text in ["[1]", " \n[\"x\"]", "[]"] {
+        let (status, problems) = problem_of(text, Secrecy::Plain);
+        assert_eq!((status, problems[0].0.as_str()), (422, ""), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_body_is_read_up_to_its_limit_however_it_arrives() {
     let none = HeaderMap::new();

@@ -15,7 +15,7 @@ use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::decision::{APPROVAL_OPTIONS, Purpose};
 use arbiter_core::decision_change::NewDecision;
 use arbiter_core::dispatch::{self, Operation, ProviderState};
-use arbiter_core::ids::{AgentId, BeadId};
+use arbiter_core::ids::{AgentId, BeadId, ProjectId};
 use arbiter_core::refusal::Refusal;
 use arbiter_store::DueFilter;
 use futures_util::future::join_all;
@@ -37,11 +37,17 @@ impl DispatcherHandle {
     ///
     /// # Errors
     /// [`Fault::Refused`] for an unknown bead.
-    pub async fn why(&self, id: &BeadId) -> Result<Vec<String>, Fault> {
+    pub async fn why(&self, id: &BeadId, within: Option<&[String]>) -> Result<Vec<String>, Fault> {
         let found = self.0.store.bead_state(id.to_string()).await?;
         let (bead, facts, _) = found.ok_or_else(|| Refusal::not_found("bead", id.as_str()))?;
         let (operation, _) = self.0.store.operation().await?;
-        let agents = agents(&self.0).await?;
+        let mut agents = agents(&self.0).await?;
+        if let Some(projects) = within {
+            let seen = |project: &Option<ProjectId>| {
+                project.as_ref().is_none_or(|project| projects.iter().any(|p| p == project.as_str()))
+            };
+            agents.retain(|(agent, _)| seen(&agent.project_id));
+        }
         Ok(dispatch::why(&bead, &facts, &agents, &operation, self.0.clock.now()))
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns nothing in memory. Talks to the store. Restart: at once.
 
+use crate::agent::delete_agent;
 use crate::caller::{Caller, Cascade};
 use crate::commit::{check_revision, until_fresh};
 use crate::entropy;
@@ -209,10 +210,20 @@ impl ProjectActor {
         check_revision(caller, &project)?;
         let mut unit = caller.unit(shared.clock.now(), "projects");
         let own = AgentFilter { project_id: Some(self.scope.id.clone()), ..AgentFilter::default() };
-        let agents = shared.store.agents(own, page(1)).await?;
-        if let Some(agent) = agents.items.first() {
-            let detail = format!("agent {} belongs to project {}", agent.id, project.id);
+        let agents = shared.store.agents(own, page(1000)).await?.items;
+        if let (Cascade::No, Some(agent)) = (cascade, agents.first()) {
+            let detail = format!(
+                "agent {} belongs to project {}; use cascade=true to delete it too",
+                agent.id, project.id
+            );
             return Err(Refusal::conflict("in-use", detail).into());
+        }
+        for agent in &agents {
+            if let Some(bead) = &agent.current_bead {
+                let detail = format!("bead {bead} is held by agent {}: release it first", agent.id);
+                return Err(Refusal::conflict("bead-held", detail).into());
+            }
+            delete_agent(shared, &mut unit, agent).await?;
         }
         let filter = BeadFilter { project_id: Some(self.scope.id.clone()), ..BeadFilter::default() };
         let mut cursor = None;
@@ -250,6 +261,13 @@ impl ProjectActor {
         });
         unit.change(Change::Project(Write::Delete { row: project }));
         shared.store.commit(unit).await?;
+        if !agents.is_empty() {
+            shared.token_cache.load(shared).await?;
+        }
+        for agent in &agents {
+            shared.runs.abort_all(&agent.id);
+            shared.agents.remove(agent.id.as_str());
+        }
         Ok(())
     }
 }

@@ -26,6 +26,8 @@ use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+/// What a key is for that goes along with calls.
+const PROVIDER: &str = "provider";
 /// How often a deletion looks again when something changed meanwhile.
 const TRIES: u32 = 5;
 
@@ -81,10 +83,14 @@ impl ProvidersHandle {
     }
 
     fn check_named(&self, key: &KeyId) -> Result<(), Refusal> {
-        if self.0.vault_place.knows(key.as_str()) {
-            return Ok(());
+        match self.0.vault_place.sight().keys.get(key.as_str()) {
+            Some(entry) if entry.purpose == PROVIDER => Ok(()),
+            Some(entry) => {
+                let detail = format!("the key {key} is for {:?}, not for {PROVIDER:?}", entry.purpose);
+                Err(Refusal::field("key_id", detail))
+            }
+            None => Err(Refusal::field("key_id", format!("the vault has no key {key}"))),
         }
-        Err(Refusal::field("key_id", format!("the vault has no key {key}")))
     }
 
     /// Whether this entry of the vault, if one is named, can hold the private key of a certificate.
@@ -314,7 +320,7 @@ fn key_entry(provider: &Provider, id: KeyId, host: &str) -> NewEntry {
         id,
         name: provider.name.clone(),
         description: format!("API Key for {}", provider.name),
-        purpose: "provider".to_owned(),
+        purpose: PROVIDER.to_owned(),
         allowed_hosts: vec![host.to_owned()],
     }
 }

@@ -178,6 +178,7 @@ impl Cast {
     /// this does not finish is put right by the next start.
     pub async fn stop(mut self) {
         self.shared.stop();
+        self.shared.vault_place.interrupt();
         for agent in self.shared.store.employed_agents().await.unwrap_or_default() {
             if agent.kind == agent::Kind::Llm && agent.current_bead.is_some() {
                 self.shared.runs.abort_all(&agent.id);

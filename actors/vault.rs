@@ -98,6 +98,8 @@ impl VaultHandle {
     /// [`Fault::Refused`] unless it is unlocked.
     pub async fn lock(&self, caller: &Caller) -> Result<(), Fault> {
         let caller = caller.clone();
+        // What is being encrypted anew ends at the next key instead of holding the lock up.
+        self.0.vault_place.interrupt();
         self.ask(|answer| Command::Lock { caller, answer }).await
     }
 

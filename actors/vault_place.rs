@@ -13,7 +13,7 @@ use arbiter_core::time::Timestamp;
 use arbiter_core::vault::Status;
 use arbiter_vault::{EntryInfo, Vault, VaultError, VaultState};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
@@ -43,6 +43,8 @@ pub(crate) struct Sight {
     generation: u64,
     seen: u64,
     revision: u64,
+    /// True for as long as the vault stays open.
+    tenure: Arc<AtomicBool>,
 }
 
 impl Sight {
@@ -78,6 +80,7 @@ impl Sight {
         }
         self.revision = vault.revision();
         self.generation = vault.generation();
+        self.tenure = vault.tenure();
         self.status = status(vault);
         self.keys = vault.entries().into_iter().map(|entry| (entry.id.to_string(), entry)).collect();
         let unlocked = self.status == Status::Unlocked;
@@ -94,6 +97,7 @@ impl VaultPlace {
             generation: 0,
             seen: 0,
             revision: u64::MAX,
+            tenure: Arc::default(),
         };
         sight.refresh(&vault, Timestamp::default());
         Self {
@@ -117,6 +121,17 @@ impl VaultPlace {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// True for as long as the vault stays open; long work beside it looks at this.
+    pub(crate) fn tenure(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.sight().tenure)
+    }
+
+    /// Ends long work beside the vault, so that a lock or the end of the process need not wait for it. A lock
+    /// has to follow.
+    pub(crate) fn interrupt(&self) {
+        self.sight().tenure.store(false, Ordering::Release);
     }
 
     /// Whether everything that a provider needs of the vault can be read now and sent there.

@@ -28,17 +28,25 @@ impl Throttle {
         }
     }
 
-    /// Takes note of how a password fared; other failures say nothing about it.
+    /// Takes note of how the vault's password fared; other failures say nothing about it.
     pub(crate) fn judge<T>(&mut self, outcome: Result<T, Fault>, now: Timestamp) -> Result<T, Fault> {
+        if outcome.is_ok() {
+            *self = Self::default();
+        }
+        self.judge_foreign(outcome, now)
+    }
+
+    /// Takes note of how the password of another file fared. A right one proves nothing: anybody can make a
+    /// file whose password is known.
+    pub(crate) fn judge_foreign<T>(&mut self, outcome: Result<T, Fault>, now: Timestamp) -> Result<T, Fault> {
         match &outcome {
-            Ok(_) => *self = Self::default(),
             Err(Fault::Vault(VaultFault::WrongPassword)) => {
                 self.wrong += 1;
                 let doublings = self.wrong.saturating_sub(FREE_TRIES).min(10);
                 let wait = Duration::from_secs(2u64.pow(doublings)).min(LONGEST_WAIT);
                 self.not_before = (self.wrong >= FREE_TRIES).then(|| now.plus(wait));
             }
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
         outcome
     }
@@ -68,6 +76,8 @@ mod tests {
         assert_eq!(wait(&throttle, now.plus(LONGEST_WAIT)), 0);
         assert!(throttle.judge::<()>(Err(VaultFault::Locked.into()), now).is_err());
         assert_eq!(wait(&throttle, now), 61);
+        assert!(throttle.judge_foreign(Ok(()), now).is_ok());
+        assert_eq!(wait(&throttle, now), 61, "a file of one's own is no proof");
         assert!(throttle.judge(Ok(()), now).is_ok());
         assert_eq!(wait(&throttle, now), 0);
     }

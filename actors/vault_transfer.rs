@@ -8,7 +8,7 @@ use crate::vault_place::blocking;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
 use arbiter_core::ids::KeyId;
-use arbiter_vault::{OnConflict, Rewritten};
+use arbiter_vault::{Foreign, OnConflict, Rewritten};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -72,10 +72,12 @@ impl VaultActor {
         let now = shared.clock.now();
         // The file may be this vault's own, so its password is tried at the same pace.
         self.throttle.admit(now)?;
-        let begun =
-            shared.vault_place.work(&shared, move |vault| vault.begin_import(&file, password, on_conflict));
-        let begun = begun.await;
-        let mut rewrite = self.throttle.judge(begun, now)?;
+        let going = shared.vault_place.tenure();
+        let opened = blocking(&shared, move || Foreign::open(&file, password, &going)).await;
+        let foreign = self.throttle.judge_foreign(opened, now)?;
+        let beginning =
+            shared.vault_place.work(&shared, move |vault| vault.begin_import(foreign, on_conflict));
+        let mut rewrite = beginning.await?;
         let work = move || {
             rewrite.run(now)?;
             Ok(rewrite)

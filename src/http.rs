@@ -42,6 +42,7 @@ mod problem;
 mod project_views;
 mod projects;
 mod provider_forms;
+mod provider_rights;
 mod provider_views;
 mod providers;
 mod query;

@@ -55,7 +55,6 @@ fn tell(directory: &Path, keys: &[String], now: Timestamp) -> Result<(), StoreEr
             on_failure: Box::new(|_| {}),
         })?;
         let mut unit = Unit::new(now, "system", "vault");
-        unit.change(Change::AcceptVault(0));
         for id in keys {
             unit.tell(NewEvent::of(EventType::KeyDeleted, id.as_str(), json!({"reason": "vault reset"})));
         }

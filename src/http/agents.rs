@@ -80,6 +80,13 @@ fn answer(agent: Agent) -> Result<Reply, ApiError> {
     Reply::entity(&AgentView::from(agent), revision)
 }
 
+/// An agent as whoever asks may see it: on which bead one works that works for every project is not told to
+/// those who see only some.
+fn seen(call: &Call, agent: Agent) -> Agent {
+    let hidden = agent.project_id.is_none() && call.identity.projects().is_some();
+    if hidden { Agent { current_bead: None, ..agent } } else { agent }
+}
+
 async fn list(call: Call) -> Result<Reply, ApiError> {
     let filter = AgentFilter {
         project_id: call.query.owned("project_id")?,
@@ -87,6 +94,7 @@ async fn list(call: Call) -> Result<Reply, ApiError> {
         status: call.query.word("status", Status::parse)?,
     };
     let page = call.handles().store.agents(filter, call.page()?).await?;
+    let page = page.map(|agent| seen(&call, agent));
     Reply::page::<_, AgentView>(&call, page)
 }
 
@@ -99,7 +107,8 @@ async fn create(call: Call, body: NewAgentBody) -> Result<Reply, ApiError> {
 }
 
 async fn show(call: Call) -> Result<Reply, ApiError> {
-    answer(row(&call).await?)
+    let agent = row(&call).await?;
+    answer(seen(&call, agent))
 }
 
 async fn update(call: Call, body: AgentPatchBody) -> Result<Reply, ApiError> {

@@ -5,6 +5,7 @@ use crate::config::Authentication;
 use crate::http::access::Access;
 use crate::http::context::Context;
 use crate::http::cookie;
+use crate::http::origin;
 use crate::http::peer::Peer;
 use crate::http::problem::ApiError;
 use arbiter_actors::Admission;
@@ -108,6 +109,12 @@ fn admit(context: &Context, headers: &HeaderMap, peer: &Peer) -> Result<Admissio
     let unknown = |what: &str| ApiError::new("unauthorized", format!("the {what}, revoked or expired"));
     if let Some(text) = shown(headers)? {
         return tokens.authenticate(text).ok_or_else(|| unknown("token is unknown"));
+    }
+    // A page of another origin, allowed as it may be, does not act for whoever signed in here: it needs a
+    // token of its own.
+    if origin::is_foreign(headers) {
+        let detail = "a page of another origin needs a token: neither cookie nor certificate counts";
+        return Err(ApiError::new("unauthorized", detail));
     }
     if let Some(secret) = cookie::read(headers, context.cookie_name()) {
         return tokens.authenticate_session(secret).ok_or_else(|| unknown("session is unknown"));

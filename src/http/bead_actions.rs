@@ -2,7 +2,7 @@
 
 use crate::http::access::Access;
 use crate::http::bead_forms::BeadView;
-use crate::http::beads::{answer, check_own, id};
+use crate::http::beads::{answer, check_claimed, check_own, id};
 use crate::http::vocabulary::time;
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_actors::{BeadAction, LeaseGrant};
@@ -158,8 +158,24 @@ pub fn endpoints() -> Vec<Endpoint> {
 
 async fn act(call: Call, action: BeadAction, lease_token: Option<String>) -> Result<Reply, ApiError> {
     check_own(&call, lease_token.as_deref()).await?;
+    check_claimed(&call).await?;
     let bead = call.handles().beads.act(&call.caller()?, &id(&call), action, lease_token).await?;
     answer(&call, bead)
+}
+
+/// An agent that the token does not reach is as good as none.
+async fn check_agent(call: &Call, id: &AgentId) -> Result<(), ApiError> {
+    if call.identity.projects().is_none() {
+        return Ok(());
+    }
+    let project = call.handles().store.agent(id.to_string()).await?.map(|agent| agent.project_id);
+    match project {
+        Some(None) => Err(ApiError::forbidden(format!(
+            "the token is limited to projects and does not use agent {id}, which works for all of them"
+        ))),
+        Some(Some(project)) if call.reaches(project.as_str()) => Ok(()),
+        _ => Err(ApiError::field("agent_id", format!("no agent has the id {id}"))),
+    }
 }
 
 async fn claim(call: Call, body: ClaimBody) -> Result<Reply, ApiError> {
@@ -171,6 +187,7 @@ async fn claim(call: Call, body: ClaimBody) -> Result<Reply, ApiError> {
         (Some(agent), _) | (None, Some(agent)) => AgentId::known(agent),
         (None, None) => return Err(ApiError::field("agent_id", "is required")),
     };
+    check_agent(&call, &agent).await?;
     let claimant = Claimant::Agent(agent);
     let claimed = call.handles().beads.claim(&call.caller()?, &id(&call), claimant, body.ttl_sec).await?;
     let bead = BeadView::new(claimed.bead, call.now());

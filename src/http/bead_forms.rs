@@ -269,6 +269,22 @@ pub struct BeadPatchBody {
     defer_until: Option<Option<Timestamp>>,
 }
 
+impl BeadPatchBody {
+    /// The fields that say what is done when and by whom, as far as they are given.
+    pub fn names_of_the_plan(&self) -> Vec<&'static str> {
+        let given = [
+            (self.bead_type.is_some(), "type"),
+            (self.priority.is_some(), "priority"),
+            (self.project_id.is_some(), "project_id"),
+            (self.assigned_to.is_some(), "assigned_to"),
+            (self.defer_until.is_some(), "defer_until"),
+            (self.parent.is_some(), "parent"),
+            (self.blocked_by.is_some(), "blocked_by"),
+        ];
+        given.into_iter().filter(|(is_given, _)| *is_given).map(|(_, name)| name).collect()
+    }
+}
+
 impl From<BeadPatchBody> for BeadPatch {
     fn from(body: BeadPatchBody) -> Self {
         Self {

@@ -37,13 +37,16 @@ pub fn endpoints() -> Vec<Endpoint> {
 
 async fn why(call: Call) -> Result<Reply, ApiError> {
     row(&call).await?;
-    Reply::json(&WhyView { reasons: call.handles().dispatcher.why(&id(&call)).await? })
+    Reply::json(&WhyView {
+        reasons: call.handles().dispatcher.why(&id(&call), call.within().as_deref()).await?,
+    })
 }
 
 /// Also of a bead that was deleted: its events stay.
 async fn history(call: Call) -> Result<Reply, ApiError> {
     let subject = call.param("id").to_owned();
-    let filter = EventFilter { subject: Some(subject.clone()), ..EventFilter::default() };
+    let filter =
+        EventFilter { subject: Some(subject.clone()), within: call.within(), ..EventFilter::default() };
     let page = events::read(&call, filter).await?;
     if page.events.is_empty() {
         row(&call).await?;

@@ -101,6 +101,29 @@ pub async fn check_own(call: &Call, lease_token: Option<&str>) -> Result<(), Api
     Ok(())
 }
 
+/// An agent ends, blocks and gives back what it has claimed, and nothing else: a bead that waits for its
+/// blockers or for an approval is not ended by whom it is meant for.
+pub async fn check_claimed(call: &Call) -> Result<(), ApiError> {
+    if call.identity.role() != Role::Agent {
+        return Ok(());
+    }
+    let bead = row(call).await?;
+    if bead.status == Status::InProgress {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(format!("bead {} is {}: an agent claims a bead first", bead.id, bead.status)))
+}
+
+/// What is done when, by whom and after whose approval is not the agent's to change, whoever holds the bead.
+fn check_plan(call: &Call, body: &BeadPatchBody) -> Result<(), ApiError> {
+    match body.names_of_the_plan().first() {
+        Some(name) if call.identity.role() == Role::Agent => {
+            Err(ApiError::forbidden(format!("an agent does not change {name}, not even of its own bead")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// An agent does to a bead of its own what others do to any; the lease is not asked for.
 ///
 /// # Errors
@@ -201,10 +224,12 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
 
 async fn update(call: Call, body: BeadPatchBody) -> Result<Reply, ApiError> {
     check_own(&call, body.lease_token.as_deref()).await?;
+    check_plan(&call, &body)?;
     let parent = body.parent.iter().flatten();
     let others = parent.chain(body.blocked_by.iter().flatten()).chain(body.related_to.iter().flatten());
     check_reach(&call, body.project_id.as_deref(), others).await?;
     if body.status.is_some() {
+        check_claimed(&call).await?;
         return bead_status::change(call, body).await;
     }
     if body.reason.is_some() {

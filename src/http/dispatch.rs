@@ -101,14 +101,24 @@ impl Edge {
                 let outcome = AssertUnwindSafe(served).catch_unwind().await;
                 (&endpoint.metrics, outcome.unwrap_or_else(|_| Err(panicked())))
             }
-            Found::OtherMethods(others) => (&self.unrouted, self.other_method(&request, others)),
-            Found::Nothing => (&self.unrouted, self.admit(&request).and_then(|()| Err(ApiError::no_route()))),
+            Found::OtherMethods(others) => {
+                (&self.unrouted, self.count(&request).and_then(|()| self.other_method(&request, others)))
+            }
+            Found::Nothing => {
+                let admitted = self.count(&request).and_then(|()| self.admit(&request));
+                (&self.unrouted, admitted.and_then(|()| Err(ApiError::no_route())))
+            }
         };
         let mut response = outcome.map_or_else(|error| render(error, &id, secrecy), Reply::into_response);
         self.origins.mark(asked_by.as_ref(), response.headers_mut());
         body::let_go(response.headers_mut(), secrecy);
         metrics.record(response.status(), started.elapsed());
         finish(response, id)
+    }
+
+    /// What leads nowhere counts for its address.
+    fn count(&self, request: &Request) -> Result<(), ApiError> {
+        self.context.shares().request(None, &request.peer)
     }
 
     /// What a request must be, whatever it asks for.

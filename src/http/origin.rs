@@ -65,17 +65,21 @@ pub fn check_site(method: &Method, headers: &HeaderMap, origins: &Origins) -> Re
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) || origins.allowed(headers).is_some() {
         return Ok(());
     }
+    match is_foreign(headers) {
+        true => Err(ApiError::new("cross-site", "the request comes from a page of another site")),
+        false => Ok(()),
+    }
+}
+
+/// Whether a browser says that the request comes from a page that is not ours.
+pub fn is_foreign(headers: &HeaderMap) -> bool {
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let refused = || Err(ApiError::new("cross-site", "the request comes from a page of another site"));
-    if let Some(site) = text(&FETCH_SITE) {
-        return if matches!(site, "same-origin" | "none") { Ok(()) } else { refused() };
+    if text(&FETCH_SITE).is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return true;
     }
-    let Some(origin) = text(&ORIGIN) else { return Ok(()) };
+    let Some(origin) = text(&ORIGIN) else { return false };
     let place = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    match (place, text(&HOST)) {
-        (Some(place), Some(host)) if place.eq_ignore_ascii_case(host) => Ok(()),
-        _ => refused(),
-    }
+    !matches!((place, text(&HOST)), (Some(place), Some(host)) if place.eq_ignore_ascii_case(host))
 }
 
 #[cfg(test)]
@@ -121,6 +125,7 @@ mod tests {
         assert!(post(&[(ORIGIN, "http://localhost:1"), (HOST, "localhost:1")]));
         assert!(!post(&[(FETCH_SITE, "cross-site")]));
         assert!(!post(&[(FETCH_SITE, "same-site")]));
+        assert!(!post(&[(FETCH_SITE, "none"), (ORIGIN, "http://evil"), (HOST, "localhost:1")]));
         assert!(!post(&[(ORIGIN, "http://localhost:2"), (HOST, "localhost:1")]));
         assert!(!post(&[(ORIGIN, "null"), (HOST, "localhost:1")]));
         assert!(post(&[(FETCH_SITE, "cross-site"), (ORIGIN, "https://board.example")]));

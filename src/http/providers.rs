@@ -4,6 +4,7 @@ use crate::http::access::Access;
 use crate::http::endpoint::{QueryField, flag, word as word_field};
 use crate::http::page::{PAGE, cut};
 use crate::http::provider_forms::{NewProviderBody, ProviderPatchBody, SwitchWord};
+use crate::http::provider_rights::{self, ApiKey};
 use crate::http::provider_views::ProviderView;
 use crate::http::vocabulary::Vocabulary;
 use crate::http::{ApiError, Call, Endpoint, Reply};
@@ -81,6 +82,7 @@ async fn list(call: Call) -> Result<Reply, ApiError> {
 
 async fn create(call: Call, body: NewProviderBody) -> Result<Reply, ApiError> {
     let (new, key) = body.into_new();
+    provider_rights::check_named(&call, new.key_id.iter().chain(&new.client_key_id))?;
     let view = ProviderView::from(call.handles().providers.register(&call.caller()?, new, key).await?);
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(view.revision))
 }
@@ -103,6 +105,10 @@ async fn update(call: Call, body: ProviderPatchBody) -> Result<Reply, ApiError> 
     let mut caller = call.caller()?;
     let (id, providers) = (id(&call), &call.handles().providers);
     let (patch, switch, key) = body.into_parts();
+    if let Some(before) = call.handles().store.provider(id.to_string()).await? {
+        let api_key = if key.is_some() { ApiKey::Given } else { ApiKey::Absent };
+        provider_rights::check_patch(&call, &before, &patch, api_key)?;
+    }
     if switch.is_none() || key.is_some() || patch != ProviderPatch::default() {
         let changed = providers.update(&caller, &id, patch, key).await?;
         if switch.is_none() {

@@ -249,6 +249,12 @@ async fn exchange<S>(
         .max_buf_size(MAX_BUFFER);
     let service = service.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
+        // A target that names a host counts before the Host header.
+        if let Some(authority) = request.uri().authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            request.headers_mut().insert(HOST, host);
+        }
         request
     });
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));

@@ -72,7 +72,7 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
     let project = call.query.owned("project_id")?;
     let store = &call.handles().store;
     if let Some(id) = &project
-        && store.project(id.clone()).await?.is_none()
+        && (!call.reaches(id) || store.project(id.clone()).await?.is_none())
     {
         return Err(ApiError::not_found("project", id));
     }
@@ -89,7 +89,7 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
     let mut edges: Vec<EdgeView> = store.edges(project).await?.into_iter().map(EdgeView::from).collect();
     if call.within().is_some() {
         let shown: BTreeSet<&str> = beads.iter().map(|bead| bead.id.as_str()).collect();
-        edges.retain(|edge| shown.contains(edge.to.as_str()));
+        edges.retain(|edge| shown.contains(edge.to.as_str()) && shown.contains(edge.from.as_str()));
     }
     let graph = GraphView::new(beads, edges);
     match call.query.text("format")? {

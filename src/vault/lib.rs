@@ -35,6 +35,7 @@ pub use entry::{EntryInfo, NewEntry};
 pub use error::VaultError;
 pub use iterations::Iterations;
 pub use rewrite::{OnConflict, Rewrite, Rewritten};
+pub use rewriting::Foreign;
 pub use scrub::{Scrubbed, on_scrubbed_stack};
 pub use set_aside::{Aside, set_aside};
 pub use state::{Unlock, VaultState};

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::{
-    Iterations, OnConflict, Unlock, Vault, VaultError,
+    Foreign, Iterations, OnConflict, Unlock, Vault, VaultError,
     vault_tests::{PASSWORD, Place, at, entry, id, place, secret, value},
 };
 use arbiter_core::ids::KeyId;
@@ -103,13 +103,15 @@ fn an_import_refuses_skips_or_replaces_what_is_taken() {
     let mut vault = there.created();
     vault.create(entry("b", &[]), secret("sk-mine"), at(3)).unwrap();
     let before = there.bytes();
-    let begin = |vault: &Vault, how| vault.begin_import(&file, secret("theirs"), how);
+    let going = std::sync::atomic::AtomicBool::new(true);
+    let open = |file: &[u8], password| Foreign::open(file, secret(password), &going);
+    let begin = |vault: &Vault, how| vault.begin_import(open(&file, "theirs").unwrap(), how);
     assert!(
         matches!(begin(&vault, OnConflict::Refuse), Err(VaultError::Taken(taken)) if taken == ids(&["b"]))
     );
-    let wrong = vault.begin_import(&file, secret("no"), OnConflict::Skip);
+    let wrong = open(&file, "no");
     assert!(matches!(wrong, Err(VaultError::WrongPassword)));
-    let none = vault.begin_import(b"sk-canary", secret("no"), OnConflict::Skip).err().unwrap();
+    let none = open(b"sk-canary", "no").err().unwrap();
     assert!(matches!(&none, VaultError::NotAKeyFile { .. }) && !none.to_string().contains("canary"));
     assert_eq!(there.bytes(), before);
 

@@ -12,9 +12,61 @@ use crate::{
 };
 use arbiter_core::{ids::KeyId, time::Timestamp};
 use secrecy::SecretString;
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// The most entries of a file that is imported.
+const MAX_FOREIGN_ENTRIES: usize = 500;
+/// The most rounds that opening and encrypting anew what is imported may cost in all: about a minute.
+const MAX_FOREIGN_ROUNDS: u64 = 500_000_000;
+
+/// Another key file, opened with its password.
+pub struct Foreign {
+    file: KeyFile,
+    from: Session,
+}
+
+impl Foreign {
+    /// Opens a key file of any form that is read. Needs no vault, and costs one derivation and one more
+    /// for each v1 entry; ends soon after `going` has become false.
+    ///
+    /// # Errors
+    /// [`VaultError::NotAKeyFile`], also for one that holds nothing or too much;
+    /// [`VaultError::WrongPassword`]; [`VaultError::Locked`] when it was told to stop.
+    pub fn open(file: &[u8], password: SecretString, going: &AtomicBool) -> Result<Self, VaultError> {
+        let not_a_key_file = |reason: String| VaultError::NotAKeyFile { reason };
+        let file = KeyFile::parse(file).map_err(not_a_key_file)?;
+        if file.keys.is_empty() {
+            return Err(not_a_key_file("it holds no keys".to_owned()));
+        }
+        let rounds: u64 = file.keys.values().map(|entry| u64::from(entry.iterations().get())).sum();
+        if file.keys.len() > MAX_FOREIGN_ENTRIES || rounds > MAX_FOREIGN_ROUNDS {
+            return Err(not_a_key_file(format!(
+                "it holds more than {MAX_FOREIGN_ENTRIES} keys or {MAX_FOREIGN_ROUNDS} rounds of derivation"
+            )));
+        }
+        match Session::authenticate_while(&file, Path::new(""), password, &mut cipher::derive, Some(going)) {
+            _ if !going.load(Ordering::Acquire) => Err(VaultError::Locked),
+            Err(VaultError::Corrupt { .. }) => {
+                Err(not_a_key_file("its seal does not match, so something else changed it".to_owned()))
+            }
+            outcome => Ok(Self { from: outcome?, file }),
+        }
+    }
+}
 
 impl Vault {
+    /// True for as long as the vault stays open; whoever works beside it looks at it.
+    pub fn tenure(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.tenure)
+    }
+
     /// Whether this is the vault's password. Costs one derivation, and one more for each v1 entry.
     ///
     /// # Errors
@@ -122,24 +174,10 @@ impl Vault {
     /// password.
     ///
     /// # Errors
-    /// [`VaultError::Locked`]; [`VaultError::NotAKeyFile`]; [`VaultError::WrongPassword`] when the
-    /// password is not that of the file; [`VaultError::Taken`].
-    pub fn begin_import(
-        &self,
-        file: &[u8],
-        password: SecretString,
-        on_conflict: OnConflict,
-    ) -> Result<Rewrite, VaultError> {
+    /// [`VaultError::Locked`]; [`VaultError::Taken`].
+    pub fn begin_import(&self, foreign: Foreign, on_conflict: OnConflict) -> Result<Rewrite, VaultError> {
         let to = self.session.as_ref().ok_or(VaultError::Locked)?.password();
-        let file = KeyFile::parse(file).map_err(|reason| VaultError::NotAKeyFile { reason })?;
-        let from = if file.is_blank() {
-            Session::new(password)
-        } else {
-            match Session::authenticate(&file, Path::new(""), password, &mut cipher::derive) {
-                Err(VaultError::Corrupt { reason, .. }) => return Err(VaultError::NotAKeyFile { reason }),
-                outcome => outcome?,
-            }
-        };
+        let Foreign { file, from } = foreign;
         let (mine, mut theirs) = (self.keys(), file.keys);
         let taken: Vec<KeyId> = theirs.keys().filter(|id| mine.contains_key(*id)).cloned().collect();
         let skipped = match on_conflict {

@@ -11,7 +11,11 @@ use crate::{
 };
 use arbiter_core::ids::KeyId;
 use secrecy::SecretString;
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// How a key comes from a password; [`cipher::derive`] but for tests that open one file ten thousand times.
 pub(crate) type Derive<'a> = &'a mut dyn FnMut(&SecretString, &[u8], Iterations) -> DerivedKey;
@@ -40,6 +44,17 @@ impl Session {
         password: SecretString,
         derive: Derive<'_>,
     ) -> Result<Self, VaultError> {
+        Self::authenticate_while(file, path, password, derive, None)
+    }
+
+    /// The same; looks at no further v1 entry once `going` is false.
+    pub(crate) fn authenticate_while(
+        file: &KeyFile,
+        path: &Path,
+        password: SecretString,
+        derive: Derive<'_>,
+        going: Option<&AtomicBool>,
+    ) -> Result<Self, VaultError> {
         let mut session = Self::new(password);
         match &file.header {
             Header::V2 { verifier, .. } => session.open_verifier(file, path, verifier, derive)?,
@@ -50,7 +65,7 @@ impl Session {
             }
             Header::V1 { check: None } => {}
         }
-        let opened = session.try_v1_entries(file, derive);
+        let opened = session.try_v1_entries(file, derive, going);
         let proven = !matches!(file.header, Header::V1 { check: None });
         if proven || opened > 0 { Ok(session) } else { Err(VaultError::WrongPassword) }
     }
@@ -73,9 +88,12 @@ impl Session {
     }
 
     /// Opens each v1 entry once, keeps what opened and notes what did not.
-    fn try_v1_entries(&mut self, file: &KeyFile, derive: Derive<'_>) -> usize {
+    fn try_v1_entries(&mut self, file: &KeyFile, derive: Derive<'_>, going: Option<&AtomicBool>) -> usize {
         let mut opened = 0;
         for (id, entry) in file.keys.iter().filter(|(_, entry)| entry.is_v1()) {
+            if going.is_some_and(|going| !going.load(Ordering::Acquire)) {
+                break;
+            }
             let key = entry
                 .sealed()
                 .map(|sealed| (sealed, derive(&self.password, &sealed.salt, entry.iterations())));

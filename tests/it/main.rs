@@ -22,6 +22,7 @@ mod program;
 mod refusals;
 mod refusals_at_start;
 mod rights;
+mod rights_of_keys;
 mod sessions;
 mod stage;
 mod story;

@@ -186,11 +186,12 @@ impl TokensHandle {
             }
         }
         let id = TokenId::from_random(entropy::bytes16());
+        let name = new.name;
         let token = Token {
             id,
-            name: new.name,
+            name: name.clone(),
             role: new.role,
-            user: new.user,
+            user: new.user.or_else(|| new.agent_id.is_none().then(|| name.clone())),
             agent_id: new.agent_id,
             projects: new.projects,
             proof,

@@ -212,6 +212,9 @@ impl VaultActor {
         let (shared, now) = (Arc::clone(&self.scope.shared), self.scope.shared.clock.now());
         let status = self.status();
         let trigger = if status == Status::Uninitialized { Trigger::Create } else { Trigger::Unlock };
+        if status == Status::Unlocked {
+            return Err(Refusal::conflict("transition", "the vault is unlocked already").into());
+        }
         status.step("keys", trigger)?;
         self.throttle.admit(now)?;
         // Known before the vault opens, so that there is no moment in which an older file counts.
@@ -256,7 +259,10 @@ impl VaultActor {
     }
 
     async fn lock(&mut self, caller: &Caller, reason: &str) -> Result<(), Fault> {
-        self.status().step("keys", Trigger::Lock)?;
+        if self.status() != Status::Unlocked {
+            let detail = format!("the vault is {}: there is nothing to lock", self.status());
+            return Err(Refusal::conflict("transition", detail).into());
+        }
         self.close().await?;
         ProvidersHandle(Arc::clone(&self.scope.shared)).disconnect_all();
         self.tell(caller, EventType::VaultLocked, json!({"reason": reason})).await

@@ -5,6 +5,7 @@
 
 use crate::caller::Caller;
 use crate::fault::Fault;
+use crate::heartbeat::HeartbeatsHandle;
 use crate::provider::ProvidersHandle;
 use crate::shared::Shared;
 use crate::vault_actor::VaultActor;
@@ -74,6 +75,12 @@ impl VaultActor {
             return Err(error.into());
         }
         self.stay_awake();
+        // Whoever waited for it is asked at once.
+        for provider in shared.store.all_providers().await? {
+            if provider.names_key(&id) {
+                HeartbeatsHandle(Arc::clone(&shared)).beat_soon(&provider.id);
+            }
+        }
         Ok(stored)
     }
 

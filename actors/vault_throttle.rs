@@ -39,14 +39,11 @@ impl Throttle {
     /// Takes note of how the password of another file fared. A right one proves nothing: anybody can make a
     /// file whose password is known.
     pub(crate) fn judge_foreign<T>(&mut self, outcome: Result<T, Fault>, now: Timestamp) -> Result<T, Fault> {
-        match &outcome {
-            Err(Fault::Vault(VaultFault::WrongPassword)) => {
-                self.wrong += 1;
-                let doublings = self.wrong.saturating_sub(FREE_TRIES).min(10);
-                let wait = Duration::from_secs(2u64.pow(doublings)).min(LONGEST_WAIT);
-                self.not_before = (self.wrong >= FREE_TRIES).then(|| now.plus(wait));
-            }
-            Ok(_) | Err(_) => {}
+        if let Err(Fault::Vault(VaultFault::WrongPassword)) = &outcome {
+            self.wrong += 1;
+            let doublings = self.wrong.saturating_sub(FREE_TRIES).min(10);
+            let wait = Duration::from_secs(2u64.pow(doublings)).min(LONGEST_WAIT);
+            self.not_before = (self.wrong >= FREE_TRIES).then(|| now.plus(wait));
         }
         outcome
     }

@@ -41,7 +41,7 @@ async fn a_critical_bead_waits_for_a_person_and_then_is_done() {
     let h = stage.h().clone();
     let decision = asked(&h, "urgent").await;
     assert_eq!(decision.purpose, Purpose::Approval);
-    let why = h.dispatcher.why(&BeadId::known("urgent")).await.unwrap();
+    let why = h.dispatcher.why(&BeadId::known("urgent"), None).await.unwrap();
     assert!(why[0].contains("waits for the decision"), "{why:?}");
     let refused = h.decisions.decide(&me(), &decision.id, "maybe".into(), None).await;
     assert!(matches!(refused, Err(Fault::Refused(_))));

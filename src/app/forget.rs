@@ -5,7 +5,7 @@ use arbiter_actors::{Clock, SystemClock};
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
 use arbiter_core::time::Timestamp;
-use arbiter_store::{Change, DirectoryLock, Options, Store, StoreError, Unit};
+use arbiter_store::{DirectoryLock, Options, Store, StoreError, Unit};
 use arbiter_vault::{Aside, Iterations, Vault, VaultError, set_aside};
 use serde_json::json;
 use std::path::Path;

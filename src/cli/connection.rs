@@ -6,7 +6,7 @@
 use super::{
     data_directory,
     failure::Failure,
-    output::Form,
+    output::{self, Form},
     trust::{TlsFlags, Trust},
 };
 use clap::Args;
@@ -115,8 +115,15 @@ impl Connection {
         let token = match (token, &local, directory) {
             // Whoever shows a certificate wants to be known by it, and a token would count first.
             (None, Some(_), Some(directory)) if !self.tls.shows_a_certificate() => {
-                read_optional(&directory.join(data_directory::ADMIN_TOKEN_FILE))?
-                    .map(|text| Token::from(text.as_str()).0)
+                let path = directory.join(data_directory::ADMIN_TOKEN_FILE);
+                let found = read_optional(&path)?.map(|text| Token::from(text.as_str()).0);
+                if found.is_none() {
+                    output::note(&format!(
+                        "there is no {}; give --token or ARBITER_TOKEN, or stop the server and run `arbiter token reset`",
+                        path.display()
+                    ));
+                }
+                found
             }
             (token, ..) => token,
         };

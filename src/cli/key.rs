@@ -47,7 +47,7 @@ pub struct Add {
     #[arg(long)]
     description: Option<String>,
     /// What the key is used for: provider, tls or codec
-    #[arg(long)]
+    #[arg(long, value_parser = ["provider", "tls", "codec"])]
     purpose: Option<String>,
     /// A host that the key may be sent to; may be given more than once, else it goes anywhere
     #[arg(long = "host", value_name = "HOST")]

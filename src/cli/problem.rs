@@ -47,6 +47,17 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The command that helps, for problems that have one.
+    fn remedy(&self) -> Option<&'static str> {
+        match self.kind.as_str() {
+            "vault-locked" => Some("arbiter vault unlock"),
+            "vault-rolled-back" => Some("arbiter vault accept-rollback"),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let said = [&self.detail, &self.title].into_iter().find(|text| !text.is_empty());
@@ -54,8 +65,12 @@ impl fmt::Display for Problem {
             Some(text) => f.write_str(printable(text).trim())?,
             None => write!(f, "the server answered {} without a reason", self.status)?,
         }
-        for error in &self.errors {
+        // One wrong field is the detail itself.
+        for error in self.errors.iter().filter(|_| self.errors.len() > 1) {
             write!(f, "\n  {}: {}", one_line(&error.pointer), one_line(&error.detail))?;
+        }
+        if let Some(command) = self.remedy() {
+            write!(f, "\n  run: {command}")?;
         }
         if !self.request_id.is_empty() {
             write!(f, "\n  request {}", one_line(&self.request_id))?;
@@ -77,6 +92,15 @@ mod tests {
             Problem::from_answer(422, body, Some("ignored")).to_string(),
             "2 fields are invalid\n  /title: is missing\n  /priority: is not within 0 to 4\n  request req-1"
         );
+    }
+
+    #[test]
+    fn one_wrong_field_is_said_once_and_a_locked_vault_with_the_command_that_helps() {
+        let one = br#"{"type":"invalid","detail":"/title: is missing","errors":[{"pointer":"/title","detail":"is missing"}]}"#;
+        assert_eq!(Problem::from_answer(422, one, None).to_string(), "/title: is missing");
+        let locked = br#"{"type":"vault-locked","detail":"the vault is locked"}"#;
+        let said = Problem::from_answer(423, locked, None).to_string();
+        assert_eq!(said, "the vault is locked\n  run: arbiter vault unlock");
     }
 
     #[test]

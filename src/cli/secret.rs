@@ -58,8 +58,12 @@ impl KeySource {
 
 /// Asks at the terminal without showing what is typed.
 pub fn ask(prompt: &str) -> Result<SecretString, Failure> {
-    let typed = rpassword::prompt_password(prompt)
-        .map_err(|source| Failure::io("cannot ask at the terminal", source))?;
+    let typed = rpassword::prompt_password(prompt).map_err(|source| {
+        Failure::io(
+            "there is no terminal to ask at; give the secret on standard input or in a file (see --help)",
+            source,
+        )
+    })?;
     accepted(&Zeroizing::new(typed), "the terminal")
 }
 

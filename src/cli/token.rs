@@ -10,6 +10,7 @@ use super::{
 };
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use serde_json::json;
 use std::path::PathBuf;
 
 const COLUMNS: &[Column] = &[
@@ -50,7 +51,7 @@ pub struct Add {
     /// What it is for
     name: String,
     /// admin, operator, agent or viewer
-    #[arg(long)]
+    #[arg(long, value_parser = ["admin", "operator", "agent", "viewer"])]
     role: String,
     /// The person who holds it; else its name
     #[arg(long, conflicts_with = "agent")]
@@ -110,6 +111,14 @@ impl Add {
 pub fn reset(connection: &Connection) -> Result<(), Failure> {
     let directory = connection.data_directory()?;
     let made = super::offline(crate::app::reset_admin_token(&directory))??;
-    output::note(&format!("{} admin tokens no longer work; the new one is in this file", made.revoked));
-    output::Output::new(connection.form()).text(&made.path.display().to_string())
+    let output = output::Output::new(connection.form());
+    let path = made.path.display().to_string();
+    if output.form() == Form::Json {
+        return output.json(&json!({"path": path, "revoked": made.revoked}));
+    }
+    output::note(&format!(
+        "earlier admin tokens no longer work ({}); the new one is in this file",
+        made.revoked
+    ));
+    output.text(&path)
 }

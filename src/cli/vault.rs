@@ -43,7 +43,7 @@ pub enum Command {
 /// Where the vault's password comes from, if not from `ARBITER_PASSWORD` or a prompt.
 #[derive(Debug, Args)]
 pub struct PasswordSource {
-    /// A file with the password: mode 0600, ours, outside the data directory
+    /// A file with the present password (of an import: that of the imported file): mode 0600, ours, outside the data directory
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
@@ -143,7 +143,9 @@ impl Command {
             Self::Rotate(rotate) => rotate.run(session).await,
             Self::AcceptRollback => {
                 let request = Request::post(&["vault", "accept-rollback"]);
-                session.act(request, "the key file is used as it is").await
+                session
+                    .act(request, "the older key file is in use; what was stored since is gone from it")
+                    .await
             }
             Self::Export(export) => export.run(session).await,
             Self::Import(import) => import.run(session).await,
@@ -222,6 +224,10 @@ impl Export {
         let name = self.to.display().to_string();
         let failed = |source| Failure::io(format!("cannot write {name}"), source);
         // Made before anything is asked for, so that no export is on record that went nowhere.
+        if self.to.exists() {
+            let source = io::ErrorKind::AlreadyExists.into();
+            return Err(Failure::io(format!("{name} is there already and is not overwritten"), source));
+        }
         let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.to);
         let mut file = made.map_err(failed)?;
         let outcome = match session.client.text(&request).await {

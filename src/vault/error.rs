@@ -57,7 +57,7 @@ pub enum VaultError {
         reason: String,
     },
     /// An import met ids that are taken, and was to refuse that.
-    #[error("these keys exist already: {}", list(.0))]
+    #[error("these keys exist already: {}; on_conflict skip keeps them, replace takes the new ones", list(.0))]
     Taken(Vec<KeyId>),
     /// What was prepared no longer fits: the vault was locked or changed meanwhile.
     #[error("the vault was locked or changed meanwhile")]

@@ -3,6 +3,7 @@
 use crate::agent::AgentsHandle;
 use crate::bead::BeadsHandle;
 use crate::clock::SharedClock;
+use crate::console::ConsoleHandle;
 use crate::decision::DecisionsHandle;
 use crate::dispatcher::DispatcherHandle;
 use crate::event_bus::BusHandle;
@@ -33,6 +34,8 @@ pub struct Handles {
     pub projects: ProjectsHandle,
     /// The vault.
     pub vault: VaultHandle,
+    /// The console.
+    pub console: ConsoleHandle,
     /// Events.
     pub bus: BusHandle,
     /// The dispatcher.
@@ -57,6 +60,7 @@ impl Handles {
             providers: ProvidersHandle(of()),
             projects: ProjectsHandle(of()),
             vault: VaultHandle(of()),
+            console: ConsoleHandle(of()),
             bus: BusHandle(of()),
             dispatcher: DispatcherHandle(of()),
             orchestrator: OrchestratorHandle(of()),

@@ -12,6 +12,7 @@ mod bead_run;
 mod caller;
 mod clock;
 mod commit;
+mod console;
 mod decision;
 mod directory;
 mod dispatcher;
@@ -51,7 +52,9 @@ mod vault_transfer;
 pub use agent::AgentsHandle;
 pub use bead::{BeadAction, BeadsHandle, Claimed, LeaseGrant};
 pub use caller::{Caller, Cascade};
+
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
+pub use console::{ConsoleHandle, Question};
 pub use decision::DecisionsHandle;
 pub use dispatcher::DispatcherHandle;
 pub use event_bus::{BusHandle, LogLine};

@@ -24,6 +24,7 @@ mod password;
 mod problem;
 mod project;
 mod provider;
+mod repl;
 mod request;
 mod run;
 #[cfg(test)]
@@ -86,6 +87,8 @@ enum Command {
     Token(Online<token::Command>),
     /// Runs of agents on beads
     Run(Online<run::Command>),
+    /// Ask about the company; the best provider answers from the facts
+    Repl(repl::Repl),
     /// What happened, and what happens
     Events(Online<events::Command>),
     /// The event log as evidence
@@ -143,6 +146,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         },
         Command::Status(connection) => connection.with(async |s| status::run(s).await),
         Command::Openapi(form) => form.run(),
+        Command::Repl(command) => command.run(),
         Command::Audit(online) => online.command.run(&online.connection),
         Command::Vault(online) => online.command.run(&online.connection),
         Command::Key(online) => online.connection.with(async |s| online.command.run(s).await),

@@ -47,6 +47,7 @@ mod provider_views;
 mod providers;
 mod query;
 mod reach;
+mod repl;
 mod reply;
 mod request_id;
 mod root;

@@ -13,6 +13,8 @@ pub mod agent_config;
 pub mod backoff;
 pub mod bead;
 pub mod bead_change;
+pub mod briefing;
+pub mod choice;
 pub mod decision;
 pub mod decision_change;
 pub mod dispatch;

@@ -60,6 +60,7 @@ problems! {
     "perpetual-project" 409 "Perpetual project": "A perpetual project never closes."
     "open-work" 409 "Open work": "The project has beads that are not closed."
     "provider-disabled" 409 "Provider disabled": "The operator switched the provider off; enable it first."
+    "provider-unusable" 409 "Provider unusable": "The provider that is wanted, or every provider, cannot be called now."
     "request-repeated" 409 "Request repeated": "A request with the same Idempotency-Key was made before, or is being made."
     "key-not-for-host" 409 "Key not for host": "The key is bound to hosts, and the endpoint is on another one."
     "vault-rolled-back" 409 "Vault rolled back": "An older key file was put back: POST /api/v1/vault/accept-rollback."

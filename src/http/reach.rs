@@ -9,7 +9,7 @@ use warp::http::Method;
 /// Creations whose body names the project; their handlers check it.
 const IN_A_PROJECT: &[&str] = &["/api/v1/beads", "/api/v1/decisions", "/api/v1/agents", "/api/v1/events"];
 /// Changes that touch nothing of the company.
-const OWN: &[&str] = &["/api/v1/session"];
+const OWN: &[&str] = &["/api/v1/session", "/api/v1/repl"];
 
 /// Refuses what a path names and the token does not reach, as if it were not there.
 ///

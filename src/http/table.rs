@@ -3,7 +3,7 @@
 use crate::http::endpoint::Endpoint;
 use crate::http::{
     agents, bead_actions, bead_views, beads, comments, config, decisions, events, health, keys, log_messages,
-    openapi, projects, provider_views, providers, root, runs, scrape, session, system, tokens, vault,
+    openapi, projects, provider_views, providers, repl, root, runs, scrape, session, system, tokens, vault,
     work_graph,
 };
 
@@ -26,6 +26,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         work_graph::endpoints(),
         decisions::endpoints(),
         runs::endpoints(),
+        repl::endpoints(),
         events::endpoints(),
         log_messages::endpoints(),
         tokens::endpoints(),

@@ -5,8 +5,8 @@ use crate::error::StoreError;
 use crate::readiness::{self, Woken};
 use crate::unit::{Change, Unit, Write};
 use crate::{
-    agents, beads, checkpoints, dependencies, heartbeats, idempotency, leases, operation, providers, runs,
-    vault_seen,
+    agents, beads, checkpoints, console, dependencies, heartbeats, idempotency, leases, operation, providers,
+    runs, vault_seen,
 };
 use crate::{table, tokens};
 use arbiter_core::refusal::Refusal;
@@ -56,6 +56,7 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
             heartbeats::add(connection, provider.id.as_str(), beat)
         }
         Change::Active { agent_id, at } => agents::active(connection, agent_id, *at),
+        Change::ConsoleTurn(turn) => console::add(connection, turn),
         Change::PutToken(token) => tokens::put(connection, token),
         Change::RevokeToken(id) => tokens::revoke(connection, id),
         Change::TokenUsed { id, at } => tokens::used(connection, id, *at),
@@ -71,6 +72,7 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
             heartbeats::prune(connection, *heartbeats_before)?;
             idempotency::prune(connection, *answers_before)?;
             runs::prune(connection, *runs_before)?;
+            console::prune(connection, *runs_before)?;
             tokens::prune_sessions(connection, *sessions_before)
         }
     }

@@ -3,6 +3,7 @@
 use crate::agents::AgentFilter;
 use crate::beads::{BeadDetail, BeadFilter};
 use crate::comments::{Comment, On};
+use crate::console::ConsoleTurn;
 use crate::decisions::DecisionFilter;
 use crate::due::DueFilter;
 use crate::error::StoreError;
@@ -14,7 +15,8 @@ use crate::page::{Page, PageRequest};
 use crate::runs::RunFilter;
 use crate::verify::{Verified, VerifyError};
 use crate::{
-    agents, beads, comments, decisions, dependencies, due, events, heartbeats, idempotency, leases, operation,
+    agents, beads, comments, console, decisions, dependencies, due, events, heartbeats, idempotency, leases,
+    operation,
 };
 use crate::{projects, providers, runs, table, tokens, vault_seen, verify};
 use arbiter_core::agent::Agent;
@@ -127,6 +129,10 @@ questions! {
     decisions_of(bead: String) -> Vec<Decision> = |c| decisions::of_bead(c, &bead);
     /// Decisions that nobody has made yet.
     pending_decisions() -> Vec<DecisionId> = |c| decisions::pending(c);
+    /// A page of a user's turns at the console, oldest first.
+    console_turns(user: String, page: PageRequest) -> Page<ConsoleTurn> = |c| console::list(c, &user, &page);
+    /// The newest turns of a user at the console, oldest first.
+    newest_console_turns(user: String, most: u32) -> Vec<ConsoleTurn> = |c| console::newest(c, &user, most);
     /// A run.
     run(id: String) -> Option<Run> = |c| runs::get(c, &id);
     /// A page of runs.

@@ -1,6 +1,7 @@
 //! Units of work: everything that one command changes, with its events, committed together or not at all.
 
 use crate::comments::Comment;
+use crate::console::ConsoleTurn;
 use crate::heartbeats::Heartbeat;
 use crate::idempotency::KeptAnswer;
 use arbiter_core::agent::Agent;
@@ -81,6 +82,8 @@ pub enum Change {
         /// When.
         at: Timestamp,
     },
+    /// A question to the console and its answer.
+    ConsoleTurn(ConsoleTurn),
     /// A new token.
     PutToken(Token),
     /// A token that no longer works.

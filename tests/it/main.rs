@@ -5,6 +5,7 @@
 mod again;
 mod canary;
 mod cli;
+mod console;
 mod demo;
 mod dice;
 mod door;

@@ -1,0 +1,215 @@
+//! The console: questions about the company, answered by the best provider from the facts of the moment.
+//!
+//! Owns which provider is asked and what it is told. Keeps no state but rows: the conversation of a user is
+//! what the store has of it. Not an actor: one question knows nothing of another.
+
+use crate::caller::Caller;
+use crate::entropy;
+use crate::fault::Fault;
+use crate::provider::ProvidersHandle;
+use crate::provider_link::{CallFailure, Link};
+use crate::shared::Shared;
+use arbiter_core::briefing::{self, Facts};
+use arbiter_core::choice::{self, Candidate};
+use arbiter_core::ids::ProviderId;
+use arbiter_core::lease::hex;
+use arbiter_core::provider::Provider;
+use arbiter_core::refusal::Refusal;
+use arbiter_core::{bead, decision};
+use arbiter_providers::{ChatRequest, Message, Role as Speaker};
+use arbiter_store::{BeadFilter, BeadSort, Change, ConsoleTurn, DecisionFilter, PageRequest};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Earlier turns of the same user that the model is told.
+const REMEMBERED: u32 = 6;
+/// Facts of one kind that the model is told.
+const FACTS: u32 = 20;
+/// The longest question, in characters.
+const MAX_MESSAGE: usize = 1_000_000;
+/// Who answers.
+const PERSONA: &str = "You are Arbiter, the steward of a company of AI agents. The one who asks runs it. Answer from \
+    the facts below and from nothing else; say so when they do not tell. Name beads, agents and decisions by their \
+    ids. Be brief. You cannot change anything: say which command would.";
+
+/// A question.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// What is asked.
+    pub message: String,
+    /// The provider that shall answer; else the best one.
+    pub provider_id: Option<ProviderId>,
+    /// The project it is about; else all that `within` allows.
+    pub project_id: Option<String>,
+    /// The projects whose facts may be told; none: all of them.
+    pub within: Option<Vec<String>>,
+    /// How long the answer may take.
+    pub timeout: Option<Duration>,
+}
+
+/// How others reach the console.
+#[derive(Clone)]
+pub struct ConsoleHandle(pub(crate) Arc<Shared>);
+
+impl ConsoleHandle {
+    /// Answers a question, and keeps both.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when no provider is usable or the named one is not; [`Fault::Provider`] when it
+    /// gives no answer.
+    pub async fn ask(&self, caller: &Caller, question: Question) -> Result<ConsoleTurn, Fault> {
+        let length = question.message.chars().count();
+        if question.message.trim().is_empty() || length > MAX_MESSAGE {
+            return Err(Refusal::field("message", "has 1 to 1000000 characters").into());
+        }
+        let (provider, reason) = self.choose(question.provider_id.as_ref()).await?;
+        let link = ProvidersHandle(Arc::clone(&self.0)).link(&provider.id, caller.name.clone()).await?;
+        let model = provider
+            .model()
+            .ok_or_else(|| Fault::Provider(format!("provider {} offers no model", provider.id)))?;
+        let request = ChatRequest {
+            model: model.to_owned(),
+            messages: self.messages(caller, &question).await?,
+            tools: vec![],
+            temperature: None,
+            max_tokens: None,
+        };
+        let at = self.0.clock.now();
+        let completion = self.call(&link, caller, &request, question.timeout).await?;
+        let usage = completion.answer.usage;
+        let turn = ConsoleTurn {
+            id: format!("turn-{}", &hex(&random())[..20]),
+            at,
+            user: caller.name.clone(),
+            project_id: question.project_id,
+            message: question.message,
+            response: completion.answer.content,
+            provider_id: provider.id.to_string(),
+            provider_name: provider.name.clone(),
+            model: completion.answer.model,
+            reason,
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cost_usd: completion.cost_usd,
+            latency_ms: completion.latency_ms,
+        };
+        let mut unit = caller.unit(at, "console");
+        unit.change(Change::ConsoleTurn(turn.clone()));
+        self.0.store.commit(unit).await?;
+        Ok(turn)
+    }
+
+    async fn call(
+        &self,
+        link: &Link,
+        caller: &Caller,
+        request: &ChatRequest,
+        limit: Option<Duration>,
+    ) -> Result<crate::provider_link::Completion, Fault> {
+        let call = link.chat(&self.0, &caller.name, request);
+        let outcome = match limit {
+            None => call.await,
+            Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| {
+                Fault::Provider(format!("provider {} gave no answer within {limit:?}", link.provider.id))
+            })?,
+        };
+        outcome.map_err(|failure| match failure {
+            CallFailure::Fault(fault) => fault,
+            CallFailure::Call(error) => Fault::Provider(error.to_string()),
+        })
+    }
+
+    /// The named provider, or the best of those that can be used now; and why.
+    async fn choose(&self, named: Option<&ProviderId>) -> Result<(Provider, String), Fault> {
+        let shared = &self.0;
+        let mut usable = shared.store.all_providers().await?;
+        usable.retain(|provider| provider.is_usable(shared.vault_place.access(provider)));
+        if let Some(id) = named {
+            if shared.store.provider(id.to_string()).await?.is_none() {
+                return Err(Refusal::field("provider_id", format!("no provider has the id {id}")).into());
+            }
+            let found = usable.into_iter().find(|provider| provider.id == *id);
+            let none =
+                || Refusal::conflict("provider-unusable", format!("provider {id} cannot be called now"));
+            return Ok((found.ok_or_else(none)?, format!("{id} was asked for")));
+        }
+        let mut candidates = Vec::new();
+        for provider in &usable {
+            let median = shared.store.median_latency(provider.id.to_string()).await?;
+            #[allow(clippy::cast_precision_loss)] // latencies stay far below 2^52
+            candidates.push(Candidate { provider, latency_ms: median.map(|ms| ms as f64) });
+        }
+        match choice::best(&candidates) {
+            Some((provider, reason)) => Ok((provider.clone(), reason)),
+            None => Err(Refusal::conflict("provider-unusable", "no provider can be called now").into()),
+        }
+    }
+
+    async fn messages(&self, caller: &Caller, question: &Question) -> Result<Vec<Message>, Fault> {
+        let facts = self.facts(question).await?;
+        let system = briefing::system(PERSONA, &facts, self.0.clock.now());
+        let mut messages = vec![Message::new(Speaker::System, system)];
+        for turn in self.0.store.newest_console_turns(caller.name.clone(), REMEMBERED).await? {
+            messages.push(Message::new(Speaker::User, turn.message));
+            messages.push(Message::new(Speaker::Assistant, turn.response));
+        }
+        messages.push(Message::new(Speaker::User, question.message.clone()));
+        Ok(messages)
+    }
+
+    async fn facts(&self, question: &Question) -> Result<Facts, Fault> {
+        let (store, now) = (&self.0.store, self.0.clock.now());
+        let some = || PageRequest { limit: FACTS, cursor: None };
+        let beads = |status, ready: bool| BeadFilter {
+            project_id: question.project_id.clone(),
+            within: question.within.clone(),
+            status,
+            ready_at: ready.then_some(now),
+            sort: BeadSort::Urgency,
+            ..BeadFilter::default()
+        };
+        let mut facts = Facts::default();
+        let named =
+            |b: &bead::Bead| format!("{} ({}, P{}, project {})", b.id, b.title, b.priority, b.project_id);
+        let running = store.beads(beads(Some(bead::Status::InProgress), false), some()).await?;
+        let blocked = store.beads(beads(Some(bead::Status::Blocked), false), some()).await?;
+        let ready = store.beads(beads(None, true), some()).await?;
+        let open = store.beads(beads(Some(bead::Status::Open), false), some()).await?;
+        let closed = store.beads(beads(Some(bead::Status::Closed), false), some()).await?;
+        let pending = DecisionFilter {
+            project_id: question.project_id.clone(),
+            within: question.within.clone(),
+            status: Some(decision::Status::Pending),
+            ..DecisionFilter::default()
+        };
+        let pending = store.decisions(pending, some()).await?;
+        facts.counts.push(format!(
+            "beads: {} in progress, {} blocked, {} open ({} of them ready), {} closed; decisions pending: {}",
+            running.total, blocked.total, open.total, ready.total, closed.total, pending.total
+        ));
+        facts.running.extend(
+            running.items.iter().map(|d| {
+                format!("{} by {}", named(&d.bead), d.bead.assigned_to.as_deref().unwrap_or("nobody"))
+            }),
+        );
+        facts.stuck.extend(blocked.items.iter().map(|d| {
+            format!("{}: {}", named(&d.bead), d.bead.block_reason.as_deref().unwrap_or("no reason given"))
+        }));
+        facts.ready.extend(ready.items.iter().map(|d| named(&d.bead)));
+        facts.waiting.extend(pending.items.iter().map(|d| {
+            let about = d.bead_id.as_ref().map(|bead| format!(" about {bead}")).unwrap_or_default();
+            format!("decision {}{about}: {}", d.id, d.question)
+        }));
+        for provider in store.all_providers().await? {
+            let reason = provider.status_reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
+            facts.providers.push(format!("{} is {}{reason}", provider.id, provider.status));
+        }
+        Ok(facts)
+    }
+}
+
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(&entropy::bytes16());
+    bytes
+}

@@ -113,7 +113,9 @@ impl fmt::Display for CallError {
             CallErrorKind::RateLimited { .. } => "the provider limits the rate of calls",
             CallErrorKind::ContextTooLong => "the conversation does not fit the model's context",
             CallErrorKind::Refused => "the call was refused",
-            CallErrorKind::Unsupported { .. } => "the provider's protocol has nothing for a field of the request",
+            CallErrorKind::Unsupported { .. } => {
+                "the provider's protocol has nothing for a field of the request"
+            }
             CallErrorKind::Overloaded => "the provider is failing or overloaded",
             CallErrorKind::Broken => "the provider's answer breaks the protocol",
             CallErrorKind::TimedOut => "the provider took too long",

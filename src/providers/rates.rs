@@ -69,8 +69,7 @@ fn seconds(text: &str, unit: f64) -> Option<Duration> {
 
 /// `6m0s`, `1h2m3.5s`, `20ms`, or plain seconds as Azure writes them.
 fn span(text: &str) -> Option<Duration> {
-    const UNITS: [(&str, f64); 5] =
-        [("ms", 0.001), ("d", 86_400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
+    const UNITS: [(&str, f64); 5] = [("ms", 0.001), ("d", 86_400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
     if let Some(plain) = seconds(text, 1.0) {
         return Some(plain);
     }

@@ -186,7 +186,10 @@ mod tests {
     #[test]
     fn an_error_in_the_middle_of_a_stream_has_the_kind_it_would_have_had_at_the_start() {
         let table = [
-            (r#"{"type":"error","error":{"type":"authentication_error","message":"x"}}"#, CallErrorKind::Auth),
+            (
+                r#"{"type":"error","error":{"type":"authentication_error","message":"x"}}"#,
+                CallErrorKind::Auth,
+            ),
             (r#"{"type":"error","error":{"type":"permission_error","message":"x"}}"#, CallErrorKind::Auth),
             (
                 r#"{"type":"error","error":{"type":"not_found_error","message":"x"}}"#,
@@ -196,7 +199,10 @@ mod tests {
                 r#"{"type":"error","error":{"type":"rate_limit_error","message":"x"}}"#,
                 CallErrorKind::RateLimited { retry_after: None },
             ),
-            (r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#, CallErrorKind::Overloaded),
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#,
+                CallErrorKind::Overloaded,
+            ),
             (r#"{"type":"error","error":{"type":"api_error","message":"x"}}"#, CallErrorKind::Overloaded),
             (
                 r#"{"type":"error","error":{"type":"invalid_request_error","message":"x"}}"#,

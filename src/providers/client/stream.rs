@@ -1,0 +1,140 @@
+//! A streamed answer while it comes.
+//!
+//! Owns the connection it comes on: dropped before its end, the stream closes it, and the provider stops.
+
+use super::exchange::unanswered;
+use super::{Client, Timeouts};
+use crate::decoder::Decoder;
+use crate::error::{CallError, CallErrorKind};
+use crate::piece::{Chunk, Piece};
+use crate::rates::RateHints;
+use crate::redact::presentable;
+use crate::refusal::Asked;
+use bytes::Bytes;
+use reqwest::Response;
+use secrecy::{ExposeSecret, SecretString};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// How long a provider may still tell what was used, and end its stream, once the answer is whole.
+const AFTER_THE_ANSWER: Duration = Duration::from_secs(5);
+/// How long the end of a stream is waited for that said it was done, so that its connection can serve again.
+const LAST_BYTES: Duration = Duration::from_secs(1);
+
+/// A streamed answer.
+#[derive(Debug)]
+pub struct ChatStream {
+    /// `None` once the stream has ended.
+    response: Option<Response>,
+    bytes: Bytes,
+    decoder: Decoder,
+    timeouts: Timeouts,
+    started: Instant,
+    has_begun: bool,
+    model: String,
+    key: Option<SecretString>,
+    rate_hints: RateHints,
+}
+
+impl ChatStream {
+    pub(super) fn new(
+        client: &Client,
+        started: Instant,
+        response: Response,
+        decoder: Decoder,
+        asked: Asked<'_>,
+    ) -> Self {
+        Self {
+            rate_hints: RateHints::read(response.headers()),
+            response: Some(response),
+            bytes: Bytes::new(),
+            decoder,
+            timeouts: client.timeouts,
+            started,
+            has_begun: false,
+            model: asked.model.unwrap_or_default().to_owned(),
+            key: asked.key.map(SecretString::from),
+        }
+    }
+
+    /// What the provider said of its limits.
+    pub fn rate_hints(&self) -> &RateHints {
+        &self.rate_hints
+    }
+
+    /// The next piece; `None` after the last one or after an error. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`CallError`]; an answer that is cut before its end is [`CallErrorKind::Unreachable`].
+    pub async fn next(&mut self) -> Option<Result<Piece, CallError>> {
+        Some(self.next_chunk().await?.map(|chunk| chunk.piece))
+    }
+
+    pub(super) async fn next_chunk(&mut self) -> Option<Result<Chunk, CallError>> {
+        let outcome = self.advance().await;
+        if !matches!(outcome, Ok(Some(_))) {
+            self.response = None;
+        }
+        outcome.transpose()
+    }
+
+    async fn advance(&mut self) -> Result<Option<Chunk>, CallError> {
+        let key = self.key.as_ref().map(ExposeSecret::expose_secret);
+        let asked = Asked { model: Some(&self.model), key };
+        while let Some(response) = &mut self.response {
+            if let Some(chunk) = self.decoder.read(&mut self.bytes, asked)? {
+                return Ok(Some(chunk));
+            }
+            if self.decoder.is_done() {
+                release(self.response.take());
+                return Ok(None);
+            }
+            let is_whole = self.decoder.is_whole();
+            let (limit, what) = wait(&self.timeouts, self.started, self.has_begun);
+            let limit = if is_whole { limit.min(AFTER_THE_ANSWER) } else { limit };
+            match timeout(limit, response.chunk()).await {
+                Ok(Ok(Some(bytes))) => {
+                    self.has_begun = true;
+                    self.bytes = bytes;
+                }
+                Ok(Ok(None)) => return self.decoder.end(asked),
+                // The answer is whole: that its end was not said properly is no loss.
+                Ok(Err(_)) | Err(_) if is_whole => return self.decoder.end(asked),
+                Ok(Err(error)) => {
+                    let lost = unanswered(error, asked);
+                    let detail = format!("the stream was cut in the middle: {}", lost.detail());
+                    return Err(CallError::new(lost.kind().clone(), presentable(&detail, asked.key)));
+                }
+                Err(_) => {
+                    return Err(CallError::new(CallErrorKind::TimedOut, format!("{what} {limit:?}")));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// How long the next bytes are waited for, and what to say when they do not come.
+fn wait(timeouts: &Timeouts, started: Instant, has_begun: bool) -> (Duration, &'static str) {
+    let (mut limit, mut what) = match has_begun {
+        true => (timeouts.idle, "the stream stopped for"),
+        // A model is silent while it reads a long prompt, headers sent or not.
+        false => (timeouts.whole_call.saturating_sub(started.elapsed()), "the stream did not begin for"),
+    };
+    if let Some(whole) = timeouts.whole_stream {
+        let left = whole.saturating_sub(started.elapsed());
+        if left < limit {
+            (limit, what) = (left, "the whole stream took too long; waited in the end for");
+        }
+    }
+    (limit, what)
+}
+
+/// Reads the empty end of a stream that is done, in the background: a connection read to its end can be used
+/// again. Whatever else comes is thrown away with the connection.
+fn release(response: Option<Response>) {
+    let Some(mut response) = response else { return };
+    tokio::spawn(async move {
+        let _end = timeout(LAST_BYTES, response.chunk()).await;
+    });
+}

@@ -90,24 +90,27 @@ impl ChatStream {
                 return Ok(None);
             }
             let is_whole = self.decoder.is_whole();
-            let (limit, what) = wait(&self.timeouts, self.started, self.has_begun);
+            let (limit, late) = wait(&self.timeouts, self.started, self.has_begun);
             let limit = if is_whole { limit.min(AFTER_THE_ANSWER) } else { limit };
-            match timeout(limit, response.chunk()).await {
-                Ok(Ok(Some(bytes))) => {
+            let arrived = match limit.is_zero() {
+                // What comes without a pause would never be seen to be late.
+                true => None,
+                false => timeout(limit, response.chunk()).await.ok(),
+            };
+            match arrived {
+                Some(Ok(Some(bytes))) => {
                     self.has_begun = true;
                     self.bytes = bytes;
                 }
-                Ok(Ok(None)) => return self.decoder.end(asked),
+                Some(Ok(None)) => return self.decoder.end(asked),
                 // The answer is whole: that its end was not said properly is no loss.
-                Ok(Err(_)) | Err(_) if is_whole => return self.decoder.end(asked),
-                Ok(Err(error)) => {
+                Some(Err(_)) | None if is_whole => return self.decoder.end(asked),
+                Some(Err(error)) => {
                     let lost = unanswered(error, asked);
                     let detail = format!("the stream was cut in the middle: {}", lost.detail());
                     return Err(CallError::new(lost.kind().clone(), presentable(&detail, asked.key)));
                 }
-                Err(_) => {
-                    return Err(CallError::new(CallErrorKind::TimedOut, format!("{what} {limit:?}")));
-                }
+                None => return Err(CallError::new(CallErrorKind::TimedOut, late)),
             }
         }
         Ok(None)
@@ -115,19 +118,19 @@ impl ChatStream {
 }
 
 /// How long the next bytes are waited for, and what to say when they do not come.
-fn wait(timeouts: &Timeouts, started: Instant, has_begun: bool) -> (Duration, &'static str) {
-    let (mut limit, mut what) = match has_begun {
-        true => (timeouts.idle, "the stream stopped for"),
-        // A model is silent while it reads a long prompt, headers sent or not.
-        false => (timeouts.whole_call.saturating_sub(started.elapsed()), "the stream did not begin for"),
-    };
-    if let Some(whole) = timeouts.whole_stream {
-        let left = whole.saturating_sub(started.elapsed());
-        if left < limit {
-            (limit, what) = (left, "the whole stream took too long; waited in the end for");
+fn wait(timeouts: &Timeouts, started: Instant, has_begun: bool) -> (Duration, String) {
+    let Timeouts { whole_call, idle, whole_stream, .. } = *timeouts;
+    let (limit, late) = match has_begun {
+        true => (idle, format!("the stream stopped for {idle:?}")),
+        // A model is silent while it reads a long prompt, whether or not it sent its headers before.
+        false => {
+            (whole_call.saturating_sub(started.elapsed()), format!("no stream began within {whole_call:?}"))
         }
+    };
+    match whole_stream.map(|whole| (whole, whole.saturating_sub(started.elapsed()))) {
+        Some((whole, left)) if left < limit => (left, format!("the stream did not end within {whole:?}")),
+        Some(_) | None => (limit, late),
     }
-    (limit, what)
 }
 
 /// Reads the empty end of a stream that is done, in the background: a connection read to its end can be used

@@ -125,7 +125,7 @@ impl Client {
     /// The models the provider offers: `GET {base}/models`.
     ///
     /// # Errors
-    /// [`CallError`] with any kind but `NotFound`, `ContextTooLong` and `Cancelled`.
+    /// [`CallError`] with any kind but `NotFound`, `ContextTooLong`, `Unsupported` and `Cancelled`.
     pub async fn list_models(&self, key: Option<&SecretString>) -> Result<Vec<ModelInfo>, CallError> {
         let mut url = self.endpoint.below(&["models"]);
         if self.protocol == Protocol::Anthropic {

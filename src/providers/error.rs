@@ -3,6 +3,7 @@
 //! Must not know HTTP routes or retries: who calls decides by [`CallErrorKind`] what follows.
 
 use crate::rates::RateHints;
+use crate::redact::presentable;
 use std::fmt;
 use std::time::Duration;
 
@@ -61,8 +62,9 @@ impl CallError {
 
     /// A field that cannot be translated, and why not.
     pub(crate) fn unsupported(field: impl Into<String>, why: &str) -> Self {
-        let field = field.into();
-        let detail = format!("{field}: {why}");
+        // Paths may hold the caller's words.
+        let field = presentable(&field.into(), None);
+        let detail = presentable(&format!("{field}: {why}"), None);
         Self::new(CallErrorKind::Unsupported { field }, detail)
     }
 

@@ -15,6 +15,7 @@ use rustls::ServerConfig;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -47,6 +48,7 @@ struct State {
     requests: Mutex<Vec<RecordedRequest>>,
     chats: watch::Sender<usize>,
     cancelled: watch::Sender<usize>,
+    connections: AtomicUsize,
 }
 
 /// A running scripted provider; it ends when dropped.
@@ -85,6 +87,7 @@ impl ScriptedProvider {
             requests: Mutex::default(),
             chats: watch::Sender::new(0),
             cancelled: watch::Sender::new(0),
+            connections: AtomicUsize::new(0),
         });
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -136,6 +139,11 @@ impl ScriptedProvider {
             "only {} of {count} chats were asked",
             self.chat_count()
         );
+    }
+
+    /// How many connections were made to it so far.
+    pub fn connection_count(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
     }
 
     /// How many answers their clients did not wait to the end of.
@@ -197,6 +205,7 @@ async fn serve(listener: std::net::TcpListener, state: Arc<State>, tls: Option<A
     let tls = tls.map(TlsAcceptor::from);
     loop {
         let Ok((connection, _)) = listener.accept().await else { continue };
+        state.connections.fetch_add(1, Ordering::SeqCst);
         let state = Arc::clone(&state);
         let service = hyper::service::service_fn(move |request| answer(request, Arc::clone(&state)));
         let tls = tls.clone();

@@ -90,7 +90,7 @@ impl ChatStream {
                 return Ok(None);
             }
             let is_whole = self.decoder.is_whole();
-            let (limit, late) = wait(&self.timeouts, self.started, self.has_begun);
+            let (limit, late, full) = wait(&self.timeouts, self.started, self.has_begun);
             let limit = if is_whole { limit.min(AFTER_THE_ANSWER) } else { limit };
             let arrived = match limit.is_zero() {
                 // What comes without a pause would never be seen to be late.
@@ -110,26 +110,26 @@ impl ChatStream {
                     let detail = format!("the stream was cut in the middle: {}", lost.detail());
                     return Err(CallError::new(lost.kind().clone(), presentable(&detail, asked.key)));
                 }
-                None => return Err(CallError::new(CallErrorKind::TimedOut, late)),
+                None => {
+                    return Err(CallError::new(CallErrorKind::TimedOut, format!("{late} {full:?}")));
+                }
             }
         }
         Ok(None)
     }
 }
 
-/// How long the next bytes are waited for, and what to say when they do not come.
-fn wait(timeouts: &Timeouts, started: Instant, has_begun: bool) -> (Duration, String) {
+/// How long the next bytes are waited for, and the limit behind it in words and in full.
+fn wait(timeouts: &Timeouts, started: Instant, has_begun: bool) -> (Duration, &'static str, Duration) {
     let Timeouts { whole_call, idle, whole_stream, .. } = *timeouts;
-    let (limit, late) = match has_begun {
-        true => (idle, format!("the stream stopped for {idle:?}")),
+    let (limit, late, full) = match has_begun {
+        true => (idle, "the stream stopped for", idle),
         // A model is silent while it reads a long prompt, whether or not it sent its headers before.
-        false => {
-            (whole_call.saturating_sub(started.elapsed()), format!("no stream began within {whole_call:?}"))
-        }
+        false => (whole_call.saturating_sub(started.elapsed()), "no stream began within", whole_call),
     };
     match whole_stream.map(|whole| (whole, whole.saturating_sub(started.elapsed()))) {
-        Some((whole, left)) if left < limit => (left, format!("the stream did not end within {whole:?}")),
-        Some(_) | None => (limit, late),
+        Some((whole, left)) if left < limit => (left, "the stream did not end within", whole),
+        Some(_) | None => (limit, late, full),
     }
 }
 

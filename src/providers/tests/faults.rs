@@ -132,14 +132,16 @@ async fn a_stream_that_is_dropped_is_cancelled_at_the_provider() {
 }
 
 #[tokio::test]
-async fn a_stream_that_was_read_to_its_end_is_not_cancelled() {
+async fn a_stream_that_was_read_to_its_end_leaves_its_connection_to_the_next() {
     for protocol in BOTH {
         let (provider, client) = always(Reply::text(WORDS), protocol);
-        for _ in 0..3 {
+        for _ in 0..5 {
             let (pieces, error) = all(client.stream(None, &body(json!({}))).await.unwrap()).await;
             assert_eq!((text_of(&pieces).as_str(), error), (WORDS, None));
         }
-        assert_eq!((provider.chat_count(), provider.cancelled()), (3, 0));
+        assert_eq!((provider.chat_count(), provider.cancelled()), (5, 0));
+        let connections = provider.connection_count();
+        assert!(connections < 5, "{protocol:?}: no connection of {connections} served twice");
     }
 }
 

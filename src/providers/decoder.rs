@@ -80,12 +80,17 @@ impl Decoder {
         if !self.is_whole() {
             return Err(CallError::new(CallErrorKind::Unreachable, "the stream was cut in the middle"));
         }
+        Ok(self.close())
+    }
+
+    /// Makes an end of a stream whose answer is whole, whatever else would come: the last chunk, if one is
+    /// still to be given.
+    pub(crate) fn close(&mut self) -> Option<Chunk> {
         self.is_done = true;
-        let last = match &mut self.dialect {
+        match &mut self.dialect {
             Dialect::OpenAi => None,
-            Dialect::Anthropic(translation) => translation.end(),
-        };
-        Ok(last.map(own))
+            Dialect::Anthropic(translation) => translation.end().map(own),
+        }
     }
 
     fn event(&mut self, data: Bytes, asked: Asked<'_>) -> Result<Option<Chunk>, CallError> {
@@ -114,8 +119,10 @@ impl Decoder {
                 chunk.map(own)
             }
         };
+        let was_whole = self.finished.len() as u64 >= self.awaited;
         self.finished.extend(chunk.iter().flat_map(|chunk| &chunk.finished));
-        Ok(chunk)
+        // What a provider goes on to say after its answer is no part of it; its account is.
+        Ok(chunk.filter(|chunk| !was_whole || chunk.piece.usage.is_some()))
     }
 }
 

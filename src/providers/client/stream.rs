@@ -31,6 +31,8 @@ pub struct ChatStream {
     timeouts: Timeouts,
     started: Instant,
     has_begun: bool,
+    /// When the answer was seen to be whole.
+    whole_since: Option<Instant>,
     model: String,
     key: Option<SecretString>,
     rate_hints: RateHints,
@@ -52,6 +54,7 @@ impl ChatStream {
             timeouts: client.timeouts,
             started,
             has_begun: false,
+            whole_since: None,
             model: asked.model.unwrap_or_default().to_owned(),
             key: asked.key.map(SecretString::from),
         }
@@ -82,16 +85,23 @@ impl ChatStream {
         let key = self.key.as_ref().map(ExposeSecret::expose_secret);
         let asked = Asked { model: Some(&self.model), key };
         while let Some(response) = &mut self.response {
-            if let Some(chunk) = self.decoder.read(&mut self.bytes, asked)? {
-                return Ok(Some(chunk));
+            match self.decoder.read(&mut self.bytes, asked) {
+                Ok(Some(chunk)) => return Ok(Some(chunk)),
+                Ok(None) => {}
+                // The answer is whole: what went wrong after it is no loss.
+                Err(_) if self.decoder.is_whole() => return Ok(self.decoder.close()),
+                Err(error) => return Err(error),
             }
             if self.decoder.is_done() {
                 release(self.response.take());
                 return Ok(None);
             }
+            let (mut limit, late, full) = wait(&self.timeouts, self.started, self.has_begun);
             let is_whole = self.decoder.is_whole();
-            let (limit, late, full) = wait(&self.timeouts, self.started, self.has_begun);
-            let limit = if is_whole { limit.min(AFTER_THE_ANSWER) } else { limit };
+            if is_whole {
+                let since = self.whole_since.get_or_insert_with(Instant::now);
+                limit = limit.min(AFTER_THE_ANSWER.saturating_sub(since.elapsed()));
+            }
             let arrived = match limit.is_zero() {
                 // What comes without a pause would never be seen to be late.
                 true => None,
@@ -103,8 +113,7 @@ impl ChatStream {
                     self.bytes = bytes;
                 }
                 Some(Ok(None)) => return self.decoder.end(asked),
-                // The answer is whole: that its end was not said properly is no loss.
-                Some(Err(_)) | None if is_whole => return self.decoder.end(asked),
+                Some(Err(_)) | None if is_whole => return Ok(self.decoder.close()),
                 Some(Err(error)) => {
                     let lost = unanswered(error, asked);
                     let detail = format!("the stream was cut in the middle: {}", lost.detail());

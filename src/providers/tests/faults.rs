@@ -1,9 +1,11 @@
 //! Providers that hang or misbehave: each fault ends in time, with a name, and without filling the memory.
 
 use crate::stage::{BOTH, LIMIT, all, always, body, client, client_with, hello, text_of};
-use arbiter_providers::{CallError, CallErrorKind, MAX_EVENTS, Protocol, Timeouts};
-use arbiter_testkit::{Fault, Reply, Script, ScriptedProvider};
-use serde_json::json;
+use arbiter_providers::{
+    CallError, CallErrorKind, Client, Endpoint, EndpointPolicy, MAX_EVENTS, Protocol, Timeouts, Tls,
+};
+use arbiter_testkit::{Fault, Reply, Script, ScriptedProvider, TestCa};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const WORDS: &str = "one two three four five six seven eight nine ten";
@@ -155,4 +157,44 @@ async fn a_storm_is_seen_call_by_call_and_passes() {
     }
     assert!(client.stream(None, &body(json!({}))).await.is_ok());
     assert_eq!(provider.chat_count(), 4, "the client itself never tries again");
+}
+
+#[tokio::test]
+async fn what_follows_a_whole_answer_is_neither_heard_nor_an_error() {
+    let event = |delta: Value, reason: Value| {
+        let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
+        format!("data: {}\n\n", json!({"choices": [choice]}))
+    };
+    let answer = event(json!({"content": WORDS}), json!("stop"));
+    let more = event(json!({"content": "and more"}), Value::Null);
+    let stream = |text: String| Reply::raw(text).with_header("content-type", "text/event-stream");
+    let usage = "data: {\"choices\": [], \"usage\": {\"prompt_tokens\": 1, \"completion_tokens\": 2}}\n\n";
+    let error = "data: {\"error\": \"oh\"}\n\n";
+    let replies = [
+        stream(format!("{answer}{more}{usage}{more}")),
+        stream(format!("{answer}{error}")),
+        stream(format!("{answer}data: nonsense\n\n")),
+        stream(format!("{answer}data: cut o")),
+        Reply { fault: Some(Fault::EndlessEvents), ..stream(format!("{answer}{more}")) },
+    ];
+    for reply in replies {
+        let (heard, error) = listen(reply.clone(), Protocol::OpenAi, Timeouts::default()).await;
+        assert_eq!((heard.as_str(), error), (WORDS, None), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_broken_off_is_unreachable() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let tls = Tls { ca_cert: Some(TestCa::new("a ca").pem().to_owned()), ..Tls::default() };
+    for protocol in BOTH {
+        let endpoint = Endpoint::parse(&url, EndpointPolicy::default()).unwrap();
+        let client = Client::with_protocol(endpoint, Timeouts::default(), &tls, protocol).unwrap();
+        let asked = body(json!({}));
+        let (error, _) = tokio::join!(client.stream(None, &asked), async {
+            drop(listener.accept().await.unwrap());
+        });
+        assert_eq!(*error.unwrap_err().kind(), CallErrorKind::Unreachable);
+    }
 }

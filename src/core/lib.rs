@@ -34,6 +34,7 @@ pub mod record;
 pub mod refusal;
 pub mod restart;
 pub mod run;
+pub mod thoughts;
 pub mod time;
 pub mod token;
 pub mod vault;

@@ -1,5 +1,6 @@
 //! What a model may ask of Arbiter during a run: the tools it is offered and how its answers are read.
 
+use crate::thoughts::without_thoughts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -138,25 +139,25 @@ fn read_action(value: Value) -> Result<Action, String> {
 
 const FENCE: &str = "```arbiter";
 
-/// Reads an answer without tool calls: one fenced `arbiter` JSON block is an action, plain text is the
-/// end of the work. The error is for the model.
+/// Reads an answer without tool calls: the first fenced `arbiter` JSON block is an action, plain text is the
+/// end of the work. What the model thought aloud counts for neither. The error is for the model.
 pub fn read_text(text: &str) -> Result<Action, String> {
-    if let Some((_, rest)) = text.split_once(FENCE) {
-        let block = rest.split("```").next().unwrap_or(rest);
-        let value =
-            serde_json::from_str(block.trim()).map_err(|e| format!("the arbiter block is no JSON: {e}"))?;
+    let spoken = without_thoughts(text);
+    if let Some((_, rest)) = spoken.split_once(FENCE) {
+        // Reads to the end of the JSON and not to the next fence, for a text within it may hold fences too.
+        let block = serde_json::Deserializer::from_str(rest).into_iter().next();
+        let value = match block {
+            Some(Ok(value)) => value,
+            Some(Err(wrong)) => return Err(format!("the arbiter block is no JSON: {wrong}")),
+            None => return Err("the arbiter block is empty".to_owned()),
+        };
         return read_action(value);
     }
-    let spoken = without_thoughts(text).trim();
+    let spoken = spoken.trim();
     if spoken.is_empty() {
         return Err("the answer is empty".to_owned());
     }
     Ok(Action::Finish { summary: spoken.to_owned() })
-}
-
-/// The text after the model's `<think>` block, if it has one.
-fn without_thoughts(text: &str) -> &str {
-    text.rsplit_once("</think>").map_or(text, |(_, spoken)| spoken)
 }
 
 #[cfg(test)]
@@ -186,6 +187,29 @@ mod tests {
         assert_eq!(fenced, Action::Block { reason: "no access".into() });
         assert!(read_text("```arbiter\nnonsense\n```").is_err());
         assert!(read_text("<think>only thoughts</think>").is_err());
+    }
+
+    #[test]
+    fn a_draft_among_the_thoughts_is_no_answer() {
+        let fenced = |json: &str| format!("```arbiter\n{json}\n```");
+        let draft = fenced(r#"{"action": "block", "reason": "a draft"}"#);
+        let action = fenced(r#"{"action": "finish", "summary": "see ```code``` there"}"#);
+        let done = Action::Finish { summary: "see ```code``` there".into() };
+        let texts = [
+            format!("<think>perhaps {draft}</think>\nHere it is:\n{action}\nThat was all."),
+            format!("{draft} no, rather not</think>{action}"),
+            format!("<thinking><think>{draft}</think>{draft}</thinking>{action}"),
+            format!("So.\n<think>{draft}</think>{action}"),
+        ];
+        for text in texts {
+            assert_eq!(read_text(&text), Ok(done.clone()), "{text}");
+        }
+        assert!(read_text(&format!("<think>cut off {draft}")).is_err());
+        assert_eq!(
+            read_text(&format!("<think>{draft}</think>All done.")),
+            Ok(Action::Finish { summary: "All done.".into() })
+        );
+        assert!(read_text("```arbiter").is_err());
     }
 
     #[test]

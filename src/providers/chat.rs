@@ -3,6 +3,7 @@
 //! Runs are stored with these types, so a field may be added here but not renamed. Must not know
 //! any wire format: `openai.rs` translates.
 
+use crate::rates::RateHints;
 use serde::{Deserialize, Serialize};
 
 /// Who speaks in a conversation.
@@ -101,12 +102,15 @@ pub struct ChatAnswer {
     pub finish_reason: Option<String>,
     /// What the call used.
     pub usage: Usage,
+    /// What the provider said of its limits with the answer; not stored.
+    #[serde(skip)]
+    pub rate_hints: RateHints,
 }
 
 /// Tokens of one call; zero where the provider did not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Tokens of the prompt.
+    /// Tokens of the prompt, those read from or written to a cache included.
     pub input_tokens: u64,
     /// Tokens of the answer.
     pub output_tokens: u64,

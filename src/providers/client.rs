@@ -3,51 +3,53 @@
 //! Owns the connections to that endpoint. Must not retry, choose providers, keep keys or measure
 //! latency: its callers do.
 
-use crate::chat::{ChatAnswer, ChatRequest, ModelInfo};
+mod exchange;
+mod stream;
+
+pub use stream::ChatStream;
+
+use crate::anthropic::{self, Delivery, Translation};
+use crate::assembly::Assembly;
+use crate::body::ChatBody;
+use crate::chat::{ChatAnswer, ChatRequest, ModelInfo, Usage};
+use crate::decoder::{Decoder, Dialect};
 use crate::endpoint::Endpoint;
 use crate::error::{CallError, CallErrorKind};
+use crate::protocol::Protocol;
+use crate::rates::RateHints;
 use crate::redact::presentable;
-use crate::refusal::{self, Asked};
-use crate::resolver::{AddressRefused, GuardedResolver, Lookup, system_lookup};
-use crate::tls::{self, Tls};
+use crate::refusal::Asked;
+use crate::resolver::{GuardedResolver, Lookup, system_lookup};
+use crate::timeouts::Timeouts;
+use crate::tls::Tls;
 use crate::{install_tls, openai};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use bytes::Bytes;
+use exchange::{Exchanged, broken, content_type, require_type, usable, with_sources};
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder, Response};
-use secrecy::zeroize::Zeroizing;
-use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
-use std::error::Error;
+use secrecy::SecretString;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::timeout;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
 
 /// The largest answer that is read, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 10 * 1024 * 1024;
-/// The most that is read of an answer that is no success, in bytes; less of it is kept.
-const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
 /// How long an unused connection is kept open.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 
-/// How long the steps of a call may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// From a name to an open connection, TLS included; 5 s by default.
-    pub connect: Duration,
-    /// The whole call, from the request to the last byte of the answer; 120 s by default. The first
-    /// byte has no limit of its own, for a model that does not stream is silent while it thinks.
-    pub whole_call: Duration,
-    /// The longest silence within an answer that has begun; 30 s by default.
-    pub idle: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            whole_call: Duration::from_secs(120),
-            idle: Duration::from_secs(30),
-        }
-    }
+/// An answer to a chat that is passed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completed {
+    /// OpenAI's `chat.completion` as JSON.
+    pub body: Bytes,
+    /// The model that answered, by the provider's word; the asked one when it says nothing.
+    pub model: String,
+    /// What the call used, where the provider counts.
+    pub usage: Option<Usage>,
+    /// Why the model stopped, in OpenAI's words.
+    pub finish_reason: Option<String>,
+    /// What the provider said of its limits.
+    pub rate_hints: RateHints,
 }
 
 /// A client of one endpoint; clones share its connections.
@@ -56,6 +58,7 @@ pub struct Client {
     endpoint: Endpoint,
     http: reqwest::Client,
     timeouts: Timeouts,
+    protocol: Protocol,
 }
 
 impl Client {
@@ -73,7 +76,20 @@ impl Client {
     /// # Errors
     /// As [`Client::new`], and [`CallErrorKind::Refused`] when a certificate or key cannot be used.
     pub fn with_tls(endpoint: Endpoint, timeouts: Timeouts, tls: &Tls) -> Result<Self, CallError> {
-        Self::with_lookup(endpoint, timeouts, tls, system_lookup)
+        Self::with_protocol(endpoint, timeouts, tls, Protocol::OpenAi)
+    }
+
+    /// The same for a provider that speaks this protocol; the others speak OpenAI's.
+    ///
+    /// # Errors
+    /// As [`Client::with_tls`].
+    pub fn with_protocol(
+        endpoint: Endpoint,
+        timeouts: Timeouts,
+        tls: &Tls,
+        protocol: Protocol,
+    ) -> Result<Self, CallError> {
+        Ok(Self { protocol, ..Self::with_lookup(endpoint, timeouts, tls, system_lookup)? })
     }
 
     fn with_lookup(
@@ -99,7 +115,7 @@ impl Client {
             builder.tls_certs_only([])
         };
         match builder.build() {
-            Ok(http) => Ok(Self { endpoint, http, timeouts }),
+            Ok(http) => Ok(Self { endpoint, http, timeouts, protocol: Protocol::OpenAi }),
             Err(error) => {
                 Err(CallError::new(CallErrorKind::Unreachable, presentable(&with_sources(&error), None)))
             }
@@ -109,16 +125,19 @@ impl Client {
     /// The models the provider offers: `GET {base}/models`.
     ///
     /// # Errors
-    /// [`CallError`] with any kind but `NotFound`, `ContextTooLong` and `Cancelled`.
+    /// [`CallError`] with any kind but `NotFound`, `ContextTooLong`, `Unsupported` and `Cancelled`.
     pub async fn list_models(&self, key: Option<&SecretString>) -> Result<Vec<ModelInfo>, CallError> {
-        let request = self.http.request(Method::GET, self.endpoint.below(&["models"]));
+        let mut url = self.endpoint.below(&["models"]);
+        if self.protocol == Protocol::Anthropic {
+            // A page holds 20 by default and 1000 at most.
+            url.query_pairs_mut().append_pair("limit", "1000");
+        }
         let asked = Asked { model: None, key: usable(key) };
-        let body = self.exchange(request, asked).await?;
-        openai::read_models(&body).map_err(|wrong| broken(&wrong, asked))
+        let answer = self.exchange(self.http.request(Method::GET, url), asked).await?;
+        openai::read_models(&answer.body).map_err(|wrong| broken(&wrong, asked))
     }
 
-    /// One answer of a model: `POST {base}/chat/completions`, not streamed. Dropping the future
-    /// cancels the call and closes its connection.
+    /// One answer of a model, not streamed. Dropping the future cancels the call and closes its connection.
     ///
     /// # Errors
     /// [`CallError`]; its kind says whether the key, the model, the request, the provider or the way
@@ -129,128 +148,132 @@ impl Client {
         request: &ChatRequest,
     ) -> Result<ChatAnswer, CallError> {
         let asked = Asked { model: Some(&request.model), key: usable(key) };
-        let call = self
-            .http
-            .request(Method::POST, self.endpoint.below(&["chat", "completions"]))
-            .header(CONTENT_TYPE, "application/json")
-            .body(openai::chat_body(request).to_string());
-        let body = self.exchange(call, asked).await?;
-        openai::read_chat(body, &request.model).map_err(|wrong| broken(&wrong, asked))
+        let answer = self.completion(&request.into(), asked).await?;
+        let read = openai::read_chat(answer.body, &request.model);
+        let read = read.map_err(|wrong| broken(&wrong, asked))?;
+        Ok(ChatAnswer { rate_hints: answer.rate_hints, ..read })
     }
 
-    /// Sends a request and reads a successful JSON answer, all within the limits.
-    async fn exchange(&self, mut request: RequestBuilder, asked: Asked<'_>) -> Result<Value, CallError> {
-        if let Some(key) = asked.key {
-            request = request.header(AUTHORIZATION, bearer(key)?);
+    /// The same by way of a stream: `on_text` hears the text while it comes, and the answer is whole in the
+    /// end.
+    ///
+    /// # Errors
+    /// As [`Client::stream`]; what was heard before an error is no answer.
+    pub async fn chat_streamed(
+        &self,
+        key: Option<&SecretString>,
+        request: &ChatRequest,
+        mut on_text: impl FnMut(&str),
+    ) -> Result<ChatAnswer, CallError> {
+        let mut stream = self.stream(key, &request.into()).await?;
+        let mut assembly = Assembly::default();
+        while let Some(chunk) = stream.next_chunk().await {
+            let chunk = chunk?;
+            if let Some(text) = &chunk.piece.content {
+                on_text(text);
+            }
+            assembly.add(chunk);
         }
-        let answered = async {
-            let response = request.send().await.map_err(|error| unanswered(error, asked))?;
-            self.read(response, asked).await
+        let asked = Asked { model: Some(&request.model), key: usable(key) };
+        assembly.finish(&request.model, *stream.rate_hints()).map_err(|wrong| broken(&wrong, asked))
+    }
+
+    /// One answer to a chat that is passed on, not streamed. Its body is the provider's own where the
+    /// provider speaks OpenAI's protocol.
+    ///
+    /// # Errors
+    /// As [`Client::chat`], and [`CallErrorKind::Unsupported`] when a field cannot be translated.
+    pub async fn complete(
+        &self,
+        key: Option<&SecretString>,
+        body: &ChatBody,
+    ) -> Result<Completed, CallError> {
+        let asked = Asked { model: Some(body.model()), key: usable(key) };
+        let answer = self.completion(body, asked).await?;
+        let Some(choice) = answer.body["choices"].get(0) else {
+            return Err(broken("the answer holds no choice", asked));
         };
-        timeout(self.timeouts.whole_call, answered).await.unwrap_or_else(|_| {
-            let limit = self.timeouts.whole_call;
-            Err(CallError::new(CallErrorKind::TimedOut, format!("no whole answer within {limit:?}")))
+        Ok(Completed {
+            model: answer.body["model"].as_str().unwrap_or(body.model()).to_owned(),
+            usage: openai::read_usage(&answer.body["usage"]),
+            finish_reason: choice["finish_reason"].as_str().map(str::to_owned),
+            body: answer.bytes,
+            rate_hints: answer.rate_hints,
         })
     }
 
-    async fn read(&self, mut response: Response, asked: Asked<'_>) -> Result<Value, CallError> {
-        let status = response.status();
-        if !status.is_success() {
-            let mut body = Vec::new();
-            // The status alone says enough when the rest does not come or is too much.
-            let _unread = self.read_body(&mut response, &mut body, MAX_ERROR_BODY_BYTES, asked).await;
-            return Err(refusal::from_status(status, response.headers(), &body, asked));
+    /// A streamed answer to a chat that is passed on; returns once the provider has begun a good answer.
+    /// The stream is always asked to tell what it used.
+    ///
+    /// # Errors
+    /// As [`Client::complete`]. The limit of the whole call is that of the stream's first byte.
+    pub async fn stream(&self, key: Option<&SecretString>, body: &ChatBody) -> Result<ChatStream, CallError> {
+        let asked = Asked { model: Some(body.model()), key: usable(key) };
+        let started = Instant::now();
+        if self.protocol == Protocol::Anthropic {
+            let request = anthropic::translate(body, Delivery::Streamed)?;
+            let translation = Translation::new(request.shape, seconds_since_1970());
+            let call = self.post(&["messages"], request.body.to_string().into_bytes());
+            let response = self.within_the_call(self.open(call, asked)).await?;
+            let decoder = Decoder::new(Dialect::Anthropic(translation), 1);
+            return Ok(ChatStream::new(self, started, response, decoder, asked));
         }
-        require_json(response.headers(), asked)?;
-        let mut body = Vec::new();
-        self.read_body(&mut response, &mut body, MAX_ANSWER_BYTES, asked).await?;
-        let text = std::str::from_utf8(&body).map_err(|error| broken(&error.to_string(), asked))?;
-        let body: Value = serde_json::from_str(text).map_err(|error| broken(&error.to_string(), asked))?;
-        refusal::from_body(&body, asked).map_or(Ok(body), Err)
-    }
-
-    /// Reads into `body` until the end or, with an error, until the limit.
-    async fn read_body(
-        &self,
-        response: &mut Response,
-        body: &mut Vec<u8>,
-        limit: usize,
-        asked: Asked<'_>,
-    ) -> Result<(), CallError> {
-        let idle = self.timeouts.idle;
-        loop {
-            let chunk = timeout(idle, response.chunk()).await.map_err(|_| {
-                CallError::new(CallErrorKind::TimedOut, format!("the answer stopped for {idle:?}"))
-            })?;
-            let Some(chunk) = chunk.map_err(|error| unanswered(error, asked))? else {
-                return Ok(());
-            };
-            let room = limit - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if chunk.len() > room {
-                return Err(CallError::new(CallErrorKind::TooLarge, format!("more than {limit} bytes")));
+        let path = ["chat", "completions"];
+        let opened = async {
+            match self.open(self.post(&path, body.streamed_with_usage()), asked).await {
+                // Not a second try of the same call: the provider does not know the field and did nothing.
+                Err(error) if refuses_the_account(&error) => {
+                    self.open(self.post(&path, body.streamed()), asked).await
+                }
+                first => first,
             }
+        };
+        let response = self.within_the_call(opened).await?;
+        let decoder = Decoder::new(Dialect::OpenAi, body.choices());
+        Ok(ChatStream::new(self, started, response, decoder, asked))
+    }
+
+    /// A whole answer in OpenAI's form.
+    async fn completion(&self, body: &ChatBody, asked: Asked<'_>) -> Result<Exchanged, CallError> {
+        if self.protocol == Protocol::OpenAi {
+            return self.exchange(self.post(&["chat", "completions"], body.whole()), asked).await;
         }
+        let request = anthropic::translate(body, Delivery::Whole)?;
+        let call = self.post(&["messages"], request.body.to_string().into_bytes());
+        let answer = self.exchange(call, asked).await?;
+        let body = anthropic::completion(&answer.body, request.shape, seconds_since_1970())
+            .map_err(|wrong| broken(&wrong, asked))?;
+        Ok(Exchanged { bytes: body.to_string().into(), body, ..answer })
     }
-}
 
-fn usable(key: Option<&SecretString>) -> Option<&str> {
-    key.map(ExposeSecret::expose_secret).filter(|key| !key.is_empty())
-}
+    fn post(&self, path: &[&str], body: Vec<u8>) -> RequestBuilder {
+        let request = self.http.request(Method::POST, self.endpoint.below(path));
+        request.header(CONTENT_TYPE, "application/json").body(body)
+    }
 
-fn bearer(key: &str) -> Result<HeaderValue, CallError> {
-    let text = Zeroizing::new(format!("Bearer {key}"));
-    match HeaderValue::from_str(&text) {
-        Ok(mut value) => {
-            value.set_sensitive(true);
-            Ok(value)
+    /// Sends a request for a stream and waits for the head of a good answer.
+    async fn open(&self, request: RequestBuilder, asked: Asked<'_>) -> Result<Response, CallError> {
+        let request = self.authorised(request, asked)?.header(ACCEPT, "text/event-stream");
+        let mut response = self.welcomed(request, asked).await?;
+        if content_type(response.headers()).as_deref() == Some("application/json") {
+            // Some gateways report an error this way.
+            self.read_json(&mut response, asked).await?;
         }
-        Err(_) => Err(CallError::new(
-            CallErrorKind::Auth,
-            "the key holds a character that no header may carry, such as a line end",
-        )),
+        require_type(response.headers(), asked, "a stream of events", |essence| {
+            essence == "text/event-stream"
+        })?;
+        Ok(response)
     }
 }
 
-/// A missing content type is let pass; another one is not, for it is a login page or a proxy's word.
-fn require_json(headers: &HeaderMap, asked: Asked<'_>) -> Result<(), CallError> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let text = String::from_utf8_lossy(value.as_bytes());
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if essence == "application/json" || essence.ends_with("+json") {
-        Ok(())
-    } else {
-        Err(broken(&format!("the answer is {essence:?}, not json"), asked))
-    }
+/// Whether a provider refused a request because of the wish to be told what a stream used.
+fn refuses_the_account(error: &CallError) -> bool {
+    *error.kind() == CallErrorKind::Refused
+        && ["stream_options", "include_usage"].iter().any(|name| error.detail().contains(name))
 }
 
-fn broken(wrong: &str, asked: Asked<'_>) -> CallError {
-    CallError::new(CallErrorKind::Broken, presentable(wrong, asked.key))
-}
-
-/// The error of a request that got no answer, or no whole one.
-fn unanswered(error: reqwest::Error, asked: Asked<'_>) -> CallError {
-    let error = error.without_url();
-    let mut source: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(cause) = source {
-        if cause.is::<AddressRefused>() {
-            return CallError::new(CallErrorKind::Refused, presentable(&cause.to_string(), asked.key));
-        }
-        source = cause.source();
-    }
-    let why = tls::explain(&error).unwrap_or_else(|| with_sources(&error));
-    CallError::new(CallErrorKind::Unreachable, presentable(&why, asked.key))
-}
-
-fn with_sources(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+fn seconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

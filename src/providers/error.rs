@@ -2,6 +2,8 @@
 //!
 //! Must not know HTTP routes or retries: who calls decides by [`CallErrorKind`] what follows.
 
+use crate::rates::RateHints;
+use crate::redact::presentable;
 use std::fmt;
 use std::time::Duration;
 
@@ -25,6 +27,11 @@ pub enum CallErrorKind {
     /// The provider will not serve this call however often it is made (malformed, filtered, unpaid), or
     /// our guard will not make it.
     Refused,
+    /// The request has a field that this provider's protocol has nothing for; nothing was sent.
+    Unsupported {
+        /// The field, as a path within the request: `n`, `messages[2].content[0].input_audio`.
+        field: String,
+    },
     /// The provider failed or has no capacity at the moment.
     Overloaded,
     /// The answer is not what the protocol promises.
@@ -44,12 +51,36 @@ pub enum CallErrorKind {
 pub struct CallError {
     kind: CallErrorKind,
     detail: String,
+    rate_hints: RateHints,
 }
 
 impl CallError {
     /// `detail` must have passed [`crate::redact::presentable`] unless it is all our own words.
     pub(crate) fn new(kind: CallErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self { kind, detail: detail.into(), rate_hints: RateHints::default() }
+    }
+
+    /// A field that cannot be translated, and why not.
+    pub(crate) fn unsupported(field: impl Into<String>, why: &str) -> Self {
+        // Paths may hold the caller's words.
+        let field = presentable(&field.into(), None);
+        let detail = presentable(&format!("{field}: {why}"), None);
+        Self::new(CallErrorKind::Unsupported { field }, detail)
+    }
+
+    pub(crate) fn with_rate_hints(mut self, rate_hints: RateHints) -> Self {
+        self.rate_hints = rate_hints;
+        self
+    }
+
+    /// What the provider said of its limits with the refusal.
+    pub fn rate_hints(&self) -> &RateHints {
+        &self.rate_hints
+    }
+
+    /// The words that go with the kind: short, and free of the key.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// What went wrong.
@@ -68,6 +99,7 @@ impl CallError {
             | CallErrorKind::NotFound { .. }
             | CallErrorKind::ContextTooLong
             | CallErrorKind::Refused
+            | CallErrorKind::Unsupported { .. }
             | CallErrorKind::Broken
             | CallErrorKind::Cancelled
             | CallErrorKind::TooLarge => false,
@@ -83,6 +115,9 @@ impl fmt::Display for CallError {
             CallErrorKind::RateLimited { .. } => "the provider limits the rate of calls",
             CallErrorKind::ContextTooLong => "the conversation does not fit the model's context",
             CallErrorKind::Refused => "the call was refused",
+            CallErrorKind::Unsupported { .. } => {
+                "the provider's protocol has nothing for a field of the request"
+            }
             CallErrorKind::Overloaded => "the provider is failing or overloaded",
             CallErrorKind::Broken => "the provider's answer breaks the protocol",
             CallErrorKind::TimedOut => "the provider took too long",

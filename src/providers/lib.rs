@@ -5,20 +5,35 @@
 //! routes: a key comes in with a call and is forgotten with it.
 
 mod address;
+mod anthropic;
+mod assembly;
+mod body;
 mod chat;
 mod client;
+mod decoder;
 mod endpoint;
 mod error;
+mod event_reader;
 mod openai;
+mod piece;
+mod protocol;
+mod rates;
 mod redact;
 mod refusal;
 mod resolver;
+mod timeouts;
 mod tls;
 
+pub use body::ChatBody;
 pub use chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Role, Tool, ToolCall, Usage};
-pub use client::{Client, MAX_ANSWER_BYTES, Timeouts};
+pub use client::{ChatStream, Client, Completed, MAX_ANSWER_BYTES};
 pub use endpoint::{Endpoint, EndpointError, EndpointPolicy, HttpPolicy};
 pub use error::{CallError, CallErrorKind};
+pub use event_reader::{MAX_EVENT_BYTES, MAX_EVENTS, MAX_STREAM_BYTES};
+pub use piece::Piece;
+pub use protocol::Protocol;
+pub use rates::RateHints;
+pub use timeouts::Timeouts;
 pub use tls::{CertificateProblem, ClientIdentity, Tls, check_certificates};
 
 /// Makes ring the cryptography of every TLS connection of this process; call it first in `main`.

@@ -5,11 +5,12 @@
 //! as an object and a bare list of models all occur in the wild. Must not connect.
 
 use crate::chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Role, Tool, ToolCall, Usage};
+use crate::rates::RateHints;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// The body of `POST {base}/chat/completions`.
-pub(crate) fn chat_body(request: &ChatRequest) -> Value {
+/// The fields of `POST {base}/chat/completions`, but those that say how the answer is to come.
+pub(crate) fn chat_fields(request: &ChatRequest) -> Map<String, Value> {
     let mut body = Map::new();
     body.insert("model".into(), request.model.as_str().into());
     body.insert("messages".into(), request.messages.iter().map(message_body).collect());
@@ -22,8 +23,7 @@ pub(crate) fn chat_body(request: &ChatRequest) -> Value {
     if let Some(max_tokens) = request.max_tokens {
         body.insert("max_tokens".into(), max_tokens.into());
     }
-    body.insert("stream".into(), false.into());
-    Value::Object(body)
+    body
 }
 
 fn message_body(message: &Message) -> Value {
@@ -118,17 +118,24 @@ pub(crate) fn read_chat(body: Value, asked_model: &str) -> Result<ChatAnswer, St
         None => choice.message.refusal.unwrap_or_default(),
     };
     let calls = choice.message.tool_calls.unwrap_or_default().into_iter().enumerate();
-    let tokens = |name| answer.usage.as_ref()?.get(name)?.as_u64();
     Ok(ChatAnswer {
         model: answer.model.filter(|model| !model.is_empty()).unwrap_or_else(|| asked_model.to_owned()),
         content,
         tool_calls: calls.map(|(index, call)| read_tool_call(index, call)).collect(),
         finish_reason: choice.finish_reason,
-        usage: Usage {
-            input_tokens: tokens("prompt_tokens").unwrap_or(0),
-            output_tokens: tokens("completion_tokens").unwrap_or(0),
-        },
+        usage: answer.usage.as_ref().and_then(read_usage).unwrap_or_default(),
+        rate_hints: RateHints::default(),
     })
+}
+
+/// Reads a `usage`; none when it counts nothing.
+pub(crate) fn read_usage(usage: &Value) -> Option<Usage> {
+    let tokens = |name| usage.get(name).and_then(Value::as_u64);
+    let (input, output) = (tokens("prompt_tokens"), tokens("completion_tokens"));
+    if input.is_none() && output.is_none() {
+        return None;
+    }
+    Some(Usage { input_tokens: input.unwrap_or(0), output_tokens: output.unwrap_or(0) })
 }
 
 fn read_tool_call(index: usize, call: WireToolCall) -> ToolCall {
@@ -163,9 +170,9 @@ pub(crate) fn read_models(body: &Value) -> Result<Vec<ModelInfo>, String> {
         .collect())
 }
 
-/// Groq, vLLM, OpenRouter, LM Studio, in this order.
+/// Groq, vLLM, OpenRouter, LM Studio, Anthropic, in this order.
 fn context_window(entry: &Value) -> Option<u64> {
-    ["context_window", "max_model_len", "context_length", "max_context_length"]
+    ["context_window", "max_model_len", "context_length", "max_context_length", "max_input_tokens"]
         .iter()
         .find_map(|name| entry.get(name)?.as_u64().filter(|tokens| *tokens > 0))
 }
@@ -204,9 +211,8 @@ mod tests {
                 {"name": "finish", "description": "ends", "parameters": {"type": "object"}}}],
             "temperature": 0.5,
             "max_tokens": 10,
-            "stream": false,
         });
-        assert_eq!(chat_body(&request), expected);
+        assert_eq!(Value::Object(chat_fields(&request)), expected);
     }
 
     #[test]
@@ -218,7 +224,7 @@ mod tests {
             temperature: None,
             max_tokens: None,
         };
-        assert_eq!(chat_body(&request), json!({"model": "m", "messages": [], "stream": false}));
+        assert_eq!(Value::Object(chat_fields(&request)), json!({"model": "m", "messages": []}));
     }
 
     #[test]

@@ -3,14 +3,11 @@
 //! Shared by all wire formats, since their error bodies differ only in details. Must not connect.
 
 use crate::error::{CallError, CallErrorKind};
+use crate::rates::RateHints;
 use crate::redact::presentable;
 use reqwest::StatusCode;
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::HeaderMap;
 use serde_json::Value;
-use std::time::Duration;
-
-/// The longest wait a provider is believed to want.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is known of the call when its answer turns out to be no success.
 #[derive(Clone, Copy)]
@@ -30,20 +27,26 @@ pub(crate) fn from_status(
 ) -> CallError {
     let text = String::from_utf8_lossy(body);
     let said = Said::read(&text);
-    let kind = kind_of(status.as_u16(), headers, &said, asked);
-    CallError::new(kind, presentable(&format!("status {}: {}", status.as_u16(), said.message), asked.key))
+    let hints = RateHints::read(headers);
+    let kind = kind_of(status.as_u16(), hints, &said, asked);
+    let detail = format!("status {}: {}", status.as_u16(), said.message);
+    CallError::new(kind, presentable(&detail, asked.key)).with_rate_hints(hints)
 }
 
-/// The error within a body that came with a success status, as gateways send it.
+/// The error within a body that came with a success status, as gateways send it, or in a stream that has
+/// begun.
 pub(crate) fn from_body(body: &Value, asked: Asked<'_>) -> Option<CallError> {
-    body.get("error").filter(|error| !error.is_null())?;
+    // vLLM before 0.10 wrote the error's fields beside `"object": "error"`.
+    let is_bare = body["object"] == "error";
+    if !is_bare {
+        body.get("error").filter(|error| !error.is_null())?;
+    }
     let said = Said::from_json(body);
-    let status = said.code.parse().unwrap_or(0);
-    let kind = kind_of(status, &HeaderMap::new(), &said, asked);
+    let kind = kind_of(said.status(), RateHints::default(), &said, asked);
     Some(CallError::new(kind, presentable(&said.message, asked.key)))
 }
 
-fn kind_of(status: u16, headers: &HeaderMap, said: &Said, asked: Asked<'_>) -> CallErrorKind {
+fn kind_of(status: u16, hints: RateHints, said: &Said, asked: Asked<'_>) -> CallErrorKind {
     let not_found = || match asked.model {
         Some(model) => CallErrorKind::NotFound { model: model.to_owned() },
         None => CallErrorKind::Broken,
@@ -56,7 +59,7 @@ fn kind_of(status: u16, headers: &HeaderMap, said: &Said, asked: Asked<'_>) -> C
         401 | 403 | 407 => CallErrorKind::Auth,
         404 => not_found(),
         413 => CallErrorKind::ContextTooLong,
-        429 => CallErrorKind::RateLimited { retry_after: retry_after(headers) },
+        429 => CallErrorKind::RateLimited { retry_after: hints.retry_after },
         408 | 425 | 500..=599 => CallErrorKind::Overloaded,
         400..=499 => CallErrorKind::Refused,
         _ => CallErrorKind::Broken,
@@ -66,6 +69,8 @@ fn kind_of(status: u16, headers: &HeaderMap, said: &Said, asked: Asked<'_>) -> C
 /// The words of an error body.
 struct Said {
     code: String,
+    /// What the error calls its type, where it has a code besides.
+    family: String,
     message: String,
 }
 
@@ -73,7 +78,7 @@ impl Said {
     fn read(text: &str) -> Self {
         match serde_json::from_str::<Value>(text) {
             Ok(body) => Self::from_json(&body),
-            Err(_) => Self { code: String::new(), message: text.to_owned() },
+            Err(_) => Self { code: String::new(), family: String::new(), message: text.to_owned() },
         }
     }
 
@@ -84,13 +89,30 @@ impl Said {
             Value::String(message) => message.clone(),
             other => other.to_string(),
         };
-        let named = |name| error.get(name).filter(|value| !value.is_null());
-        let code = match named("code").or_else(|| named("type")) {
-            Some(Value::String(code)) => code.clone(),
+        let named = |name| match error.get(name).filter(|value| !value.is_null()) {
+            Some(Value::String(word)) => word.clone(),
             Some(other) => other.to_string(),
             None => String::new(),
         };
-        Self { code, message }
+        let (code, family) = (named("code"), named("type"));
+        Self { code: if code.is_empty() { family.clone() } else { code }, family, message }
+    }
+
+    /// The status that the error would have come with, had the answer not begun already. An error of no
+    /// known name is a failure of the provider.
+    fn status(&self) -> u16 {
+        let known = |word: &str| match word {
+            "authentication_error" | "invalid_api_key" => Some(401),
+            "billing_error" | "insufficient_quota" => Some(402),
+            "permission_error" => Some(403),
+            "not_found_error" => Some(404),
+            "request_too_large" => Some(413),
+            "rate_limit_error" | "rate_limit_exceeded" | "tokens" | "requests" => Some(429),
+            "invalid_request_error" | "BadRequestError" | "content_filter" => Some(400),
+            _ => None,
+        };
+        let number = self.code.parse().ok().filter(|status| (400..600).contains(status));
+        number.or_else(|| known(&self.code)).or_else(|| known(&self.family)).unwrap_or(500)
     }
 
     /// The words of OpenAI, vLLM, llama.cpp, Anthropic and others for the same thing.
@@ -105,25 +127,6 @@ impl Said {
         let message = self.message.to_ascii_lowercase();
         CODES.contains(&self.code.as_str()) || PHRASES.iter().any(|phrase| message.contains(phrase))
     }
-}
-
-/// `retry-after-ms` or `Retry-After` in seconds or as a date, which the answer's own `Date` turns
-/// into a span, so that no clock of ours takes part.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    let seconds = |text: &str, unit: f64| {
-        let count: f64 = text.parse().ok()?;
-        Duration::try_from_secs_f64(count * unit).ok()
-    };
-    let date = |text: &str| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
-    let wait = text("retry-after-ms").and_then(|given| seconds(given, 0.001)).or_else(|| {
-        let given = text(RETRY_AFTER.as_str())?;
-        seconds(given, 1.0).or_else(|| {
-            let span = date(given)?.duration_since(date(text(DATE.as_str())?)?);
-            Some(Duration::try_from(span).unwrap_or(Duration::ZERO))
-        })
-    })?;
-    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -181,32 +184,51 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_read_in_every_form_and_bounded() {
-        let wait = |pairs: &[(&'static str, &'static str)]| {
-            let pairs = pairs.iter().map(|(name, value)| {
-                (
-                    reqwest::header::HeaderName::from_static(name),
-                    reqwest::header::HeaderValue::from_static(value),
-                )
-            });
-            retry_after(&pairs.collect())
-        };
-        let date = ("date", "Wed, 21 Oct 2026 07:27:00 GMT");
-        assert_eq!(wait(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
-        assert_eq!(wait(&[("retry-after", "1.5")]), Some(Duration::from_millis(1500)));
-        assert_eq!(
-            wait(&[("retry-after-ms", "250"), ("retry-after", "1")]),
-            Some(Duration::from_millis(250))
-        );
-        assert_eq!(
-            wait(&[date, ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")]),
-            Some(Duration::from_secs(60))
-        );
-        assert_eq!(wait(&[date, ("retry-after", "Wed, 21 Oct 2026 07:26:00 GMT")]), Some(Duration::ZERO));
-        assert_eq!(wait(&[("retry-after", "99999999999")]), Some(MAX_RETRY_AFTER));
-        for nonsense in ["-1", "soon", "NaN", ""] {
-            assert_eq!(wait(&[("retry-after", nonsense)]), None, "{nonsense}");
+    fn an_error_in_the_middle_of_a_stream_has_the_kind_it_would_have_had_at_the_start() {
+        let table = [
+            (
+                r#"{"type":"error","error":{"type":"authentication_error","message":"x"}}"#,
+                CallErrorKind::Auth,
+            ),
+            (r#"{"type":"error","error":{"type":"permission_error","message":"x"}}"#, CallErrorKind::Auth),
+            (
+                r#"{"type":"error","error":{"type":"not_found_error","message":"x"}}"#,
+                CallErrorKind::NotFound { model: "m".into() },
+            ),
+            (
+                r#"{"type":"error","error":{"type":"rate_limit_error","message":"x"}}"#,
+                CallErrorKind::RateLimited { retry_after: None },
+            ),
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#,
+                CallErrorKind::Overloaded,
+            ),
+            (r#"{"type":"error","error":{"type":"api_error","message":"x"}}"#, CallErrorKind::Overloaded),
+            (
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"x"}}"#,
+                CallErrorKind::Refused,
+            ),
+            (
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}"#,
+                CallErrorKind::ContextTooLong,
+            ),
+            (
+                r#"{"type":"error","error":{"type":"request_too_large","message":"x"}}"#,
+                CallErrorKind::ContextTooLong,
+            ),
+            (r#"{"error":{"type":"server_error","code":null,"message":"x"}}"#, CallErrorKind::Overloaded),
+            (r#"{"error":{"code":502,"message":"x"}}"#, CallErrorKind::Overloaded),
+            (r#"{"error":{"type":"invalid_request_error","code":"bad_thing"}}"#, CallErrorKind::Refused),
+            (r#"{"error":"the runner has died"}"#, CallErrorKind::Overloaded),
+            (
+                r#"{"object":"error","message":"x","type":"BadRequestError","code":400}"#,
+                CallErrorKind::Refused,
+            ),
+        ];
+        let asked = Asked { model: Some("m"), key: None };
+        for (body, expected) in table {
+            let body: Value = serde_json::from_str(body).unwrap();
+            assert_eq!(*from_body(&body, asked).unwrap().kind(), expected, "{body}");
         }
-        assert_eq!(wait(&[]), None);
     }
 }

@@ -1,30 +1,27 @@
-//! Replies written as OpenAI's HTTP answers, whole or as a stream of events, faults included.
+//! Replies written as OpenAI's HTTP answers, whole or as a stream of events.
 //!
-//! Must not know connections: it makes responses and bodies.
+//! Must not know connections: it makes responses. `provider_faults.rs` makes the bodies, and breaks them;
+//! `provider_messages.rs` writes the same replies in Anthropic's words.
 
-use crate::script::{ChatInput, Fault, Reply, TokenCount};
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use crate::provider_faults::{Body, body};
+use crate::provider_messages;
+use crate::script::{ChatInput, Dialect, Reply, TokenCount};
 use hyper::Response;
-use hyper::body::Frame;
 use hyper::header::CONTENT_TYPE;
 use serde_json::{Value, json};
-use std::io;
-
-/// A body that may break while it is sent.
-pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
-
-/// How many bytes of an endless body are made at once.
-const ENDLESS_CHUNK_BYTES: usize = 64 * 1024;
 
 /// The content type and text of a chat's answer.
 pub(crate) fn chat_answer(reply: &Reply, chat: &ChatInput) -> (&'static str, String) {
     match &reply.body {
         Some(raw) => ("application/json", raw.clone()),
-        None if chat.wants_stream() => ("text/event-stream", streamed(reply, chat)),
-        None => ("application/json", whole(reply, chat).to_string()),
+        None => match (chat.dialect, chat.wants_stream()) {
+            (Dialect::OpenAi, true) => ("text/event-stream", streamed(reply, chat)),
+            (Dialect::OpenAi, false) => ("application/json", whole(reply, chat).to_string()),
+            (Dialect::Anthropic, true) => ("text/event-stream", provider_messages::streamed(reply, chat)),
+            (Dialect::Anthropic, false) => {
+                ("application/json", provider_messages::whole(reply, chat).to_string())
+            }
+        },
     }
 }
 
@@ -37,45 +34,7 @@ pub(crate) fn response(reply: &Reply, content_type: &str, text: String) -> Respo
     for (name, value) in &reply.headers {
         builder = builder.header(name, value);
     }
-    builder.body(body(reply.fault.clone(), text)).expect("a script's headers are well formed")
-}
-
-fn body(fault: Option<Fault>, text: String) -> Body {
-    let bytes = Bytes::from(text);
-    let half = bytes.slice(..bytes.len() / 2);
-    let pieces = match fault {
-        None | Some(Fault::Hang) => {
-            return Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
-        }
-        Some(Fault::CutInTheMiddle) => {
-            let cut = stream::once(async {
-                // Lets the first half leave before the connection goes.
-                tokio::task::yield_now().await;
-                Err(io::Error::from(io::ErrorKind::ConnectionAborted))
-            });
-            stream::iter([Ok(half)]).chain(cut).boxed()
-        }
-        Some(Fault::StallInTheMiddle) => stream::iter([Ok(half)]).chain(stream::pending()).boxed(),
-        Some(Fault::OneBytePer(pause)) => stream::iter(0..bytes.len())
-            .then(move |at| {
-                let byte = bytes.slice(at..=at);
-                async move {
-                    tokio::time::sleep(pause).await;
-                    Ok(byte)
-                }
-            })
-            .boxed(),
-        Some(Fault::HugeBody) => {
-            let chunk = Bytes::from(vec![b' '; ENDLESS_CHUNK_BYTES]);
-            stream::repeat_with(move || Ok(chunk.clone())).boxed()
-        }
-        Some(Fault::InvalidUtf8) => {
-            let broken = [Bytes::from_static(b"{\"text\": \"\xff\xfe\"}")];
-            stream::iter(broken.map(Ok)).boxed()
-        }
-    };
-    let frames = pieces.map(|piece: io::Result<Bytes>| piece.map(Frame::data));
-    BodyExt::boxed_unsync(StreamBody::new(frames))
+    builder.body(body(reply.fault.as_ref(), text)).expect("a script's headers are well formed")
 }
 
 fn whole(reply: &Reply, chat: &ChatInput) -> Value {
@@ -93,7 +52,8 @@ fn whole(reply: &Reply, chat: &ChatInput) -> Value {
     })
 }
 
-/// One event per word, one for the tool calls, one for the reason, one for the usage, `[DONE]`.
+/// One event per word, one for each tool's call and two for its arguments, one for the reason, one for the
+/// usage, `[DONE]`.
 fn streamed(reply: &Reply, chat: &ChatInput) -> String {
     let chunk = |choices: Value, usage: Value| {
         let chunk = json!({
@@ -112,8 +72,14 @@ fn streamed(reply: &Reply, chat: &ChatInput) -> String {
     for word in reply.text.split_inclusive(' ') {
         text.push_str(&delta(json!({"content": word})));
     }
-    if !reply.tool_calls.is_empty() {
-        text.push_str(&delta(json!({"tool_calls": tool_calls(reply)})));
+    for (index, call) in reply.tool_calls.iter().enumerate() {
+        let head = json!({"name": call.name, "arguments": ""});
+        text.push_str(&delta(
+            json!({"tool_calls": [{"index": index, "id": call.id, "type": "function", "function": head}]}),
+        ));
+        for part in halves(&call.arguments.to_string()) {
+            text.push_str(&delta(json!({"tool_calls": [{"index": index, "function": {"arguments": part}}]})));
+        }
     }
     let end = json!([{"index": 0, "delta": {}, "finish_reason": finish_reason(reply)}]);
     text.push_str(&chunk(end, Value::Null));
@@ -142,12 +108,22 @@ fn tool_calls(reply: &Reply) -> Value {
         .collect()
 }
 
-/// Four letters make a token, as a rule of thumb.
+/// A text in two parts, as arguments come in a stream.
+pub(crate) fn halves(text: &str) -> [&str; 2] {
+    let (first, second) = text.split_at(text.floor_char_boundary(text.len() / 2));
+    [first, second]
+}
+
 fn usage(reply: &Reply, chat: &ChatInput) -> Value {
+    let TokenCount { input, output } = tokens(reply, chat);
+    json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output})
+}
+
+/// Four letters make a token, as a rule of thumb.
+pub(crate) fn tokens(reply: &Reply, chat: &ChatInput) -> TokenCount {
     let guess = |letters: usize| letters.div_ceil(4) as u64;
-    let TokenCount { input, output } = reply.usage.unwrap_or_else(|| TokenCount {
+    reply.usage.unwrap_or_else(|| TokenCount {
         input: guess(chat.body["messages"].to_string().len()),
         output: guess(reply.text.len() + reply.tool_calls.len()),
-    });
-    json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output})
+    })
 }

@@ -2,14 +2,27 @@
 //!
 //! Must not know sockets; `scripted_provider.rs` plays the script, `provider_wire.rs` writes it down.
 
+use crate::script_fault::Fault;
 use serde_json::{Value, json};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The wire format in which a provider was asked, and answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's chat completions.
+    #[default]
+    OpenAi,
+    /// Anthropic's Messages.
+    Anthropic,
+}
+
 /// A chat as the provider received it.
 #[derive(Clone, Debug)]
 pub struct ChatInput {
+    /// The wire format, by the path that was asked.
+    pub dialect: Dialect,
     /// The request's JSON body; `null` when it was no JSON.
     pub body: Value,
     /// The `Authorization` header.
@@ -24,11 +37,17 @@ impl ChatInput {
         self.body["model"].as_str().unwrap_or_default()
     }
 
-    /// The text of the last message with this role; empty when there is none.
+    /// The text of the last message with this role, or the first text of its parts; empty when there is none.
     pub fn last_text_of(&self, role: &str) -> &str {
+        if role == "system" && self.dialect == Dialect::Anthropic {
+            return self.body["system"].as_str().unwrap_or_default();
+        }
         let messages = self.body["messages"].as_array().map_or(&[][..], Vec::as_slice);
         let last = messages.iter().rev().find(|message| message["role"] == role);
-        last.and_then(|message| message["content"].as_str()).unwrap_or_default()
+        let content = last.map_or(&Value::Null, |message| &message["content"]);
+        let parts = content.as_array().map_or(&[][..], Vec::as_slice);
+        let first = parts.iter().find_map(|part| part["text"].as_str());
+        content.as_str().or(first).unwrap_or_default()
     }
 
     /// Whether the answer is wanted as a stream of events.
@@ -55,23 +74,6 @@ pub struct TokenCount {
     pub input: u64,
     /// Tokens of the answer.
     pub output: u64,
-}
-
-/// What goes wrong with a reply, after it was decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Take the request and stay silent.
-    Hang,
-    /// Send half of the body and close the connection.
-    CutInTheMiddle,
-    /// Send half of the body and stay silent.
-    StallInTheMiddle,
-    /// Send the body byte by byte, with this pause before each.
-    OneBytePer(Duration),
-    /// Send a body that never ends.
-    HugeBody,
-    /// Send a body that is no UTF-8.
-    InvalidUtf8,
 }
 
 /// One answer of the provider.
@@ -128,6 +130,17 @@ impl Reply {
     /// A redirect to another URL.
     pub fn redirect(url: impl Into<String>) -> Self {
         Self::error(302, "").with_header("location", url)
+    }
+
+    /// A refusal for too many calls, which says how many seconds to wait, or does not.
+    pub fn rate_limited(retry_after_seconds: Option<u64>) -> Self {
+        let error =
+            json!({"type": "rate_limit_error", "message": "too many calls", "code": "rate_limit_exceeded"});
+        let reply = Self::error(429, json!({"type": "error", "error": error}).to_string());
+        match retry_after_seconds {
+            Some(seconds) => reply.with_header("retry-after", seconds.to_string()),
+            None => reply,
+        }
     }
 
     /// A reply that suffers this fault.
@@ -212,6 +225,19 @@ impl Script {
             let last = replies.len().checked_sub(1).expect("a script in turn needs a reply");
             replies[(chat.number - 1).min(last)].clone()
         })
+    }
+
+    /// Gives this reply to as many chats before it goes on as it is: a storm that passes.
+    ///
+    /// The chats after it are counted from 1 again.
+    #[must_use]
+    pub fn after_failures(mut self, count: usize, failure: Reply) -> Self {
+        let answer = self.answer;
+        self.answer = Arc::new(move |chat| match chat.number.checked_sub(count) {
+            None | Some(0) => failure.clone(),
+            Some(number) => answer(&ChatInput { number, ..chat.clone() }),
+        });
+        self
     }
 
     /// Offers these models.

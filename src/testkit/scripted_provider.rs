@@ -1,18 +1,21 @@
-//! A provider on loopback that speaks OpenAI's HTTP API and follows a [`Script`].
+//! A provider on loopback that speaks OpenAI's and Anthropic's HTTP APIs and follows a [`Script`].
 //!
 //! It runs on a thread of its own, so a test or an actor system that blocks does not silence it.
 
-use crate::provider_wire::{Body, chat_answer, response};
-use crate::script::{ChatInput, Fault, Reply, Script};
+use crate::provider_faults::{Witness, Witnessed};
+use crate::provider_wire::{chat_answer, response};
+use crate::script::{ChatInput, Dialect, Reply, Script};
+use crate::script_fault::Fault;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,14 +30,25 @@ pub struct RecordedRequest {
     pub path: String,
     /// The `Authorization` header.
     pub authorization: Option<String>,
+    /// All headers.
+    pub headers: HeaderMap,
     /// The JSON body; `null` when there was none.
     pub body: Value,
+}
+
+impl RecordedRequest {
+    /// A header's text; empty when it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
 }
 
 struct State {
     script: Mutex<Script>,
     requests: Mutex<Vec<RecordedRequest>>,
     chats: watch::Sender<usize>,
+    cancelled: watch::Sender<usize>,
+    connections: AtomicUsize,
 }
 
 /// A running scripted provider; it ends when dropped.
@@ -72,6 +86,8 @@ impl ScriptedProvider {
             script: Mutex::new(script),
             requests: Mutex::default(),
             chats: watch::Sender::new(0),
+            cancelled: watch::Sender::new(0),
+            connections: AtomicUsize::new(0),
         });
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -118,10 +134,33 @@ impl ScriptedProvider {
     /// # Panics
     /// When they have not come after 30 s.
     pub async fn chats_asked(&self, count: usize) {
-        let mut chats = self.state.chats.subscribe();
-        let reached = chats.wait_for(|asked| *asked >= count);
-        let waited = tokio::time::timeout(Duration::from_secs(30), reached).await;
-        assert!(waited.is_ok(), "only {} of {count} chats were asked", self.chat_count());
+        assert!(
+            reached(&self.state.chats, count).await,
+            "only {} of {count} chats were asked",
+            self.chat_count()
+        );
+    }
+
+    /// How many connections were made to it so far.
+    pub fn connection_count(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many answers their clients did not wait to the end of.
+    pub fn cancelled(&self) -> usize {
+        *self.state.cancelled.borrow()
+    }
+
+    /// Waits until this many answers were cancelled since the start.
+    ///
+    /// # Panics
+    /// When they have not been after 30 s.
+    pub async fn cancellations(&self, count: usize) {
+        assert!(
+            reached(&self.state.cancelled, count).await,
+            "only {} of {count} were cancelled",
+            self.cancelled()
+        );
     }
 
     /// Follows another script from the next request on; counts go on.
@@ -150,6 +189,12 @@ impl Drop for ScriptedProvider {
     }
 }
 
+async fn reached(counter: &watch::Sender<usize>, count: usize) -> bool {
+    let mut counter = counter.subscribe();
+    let reached = counter.wait_for(|now| *now >= count);
+    tokio::time::timeout(Duration::from_secs(30), reached).await.is_ok()
+}
+
 /// A closure of a script that panicked poisons nothing: the test sees a lost connection.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -160,6 +205,7 @@ async fn serve(listener: std::net::TcpListener, state: Arc<State>, tls: Option<A
     let tls = tls.map(TlsAcceptor::from);
     loop {
         let Ok((connection, _)) = listener.accept().await else { continue };
+        state.connections.fetch_add(1, Ordering::SeqCst);
         let state = Arc::clone(&state);
         let service = hyper::service::service_fn(move |request| answer(request, Arc::clone(&state)));
         let tls = tls.clone();
@@ -178,37 +224,48 @@ async fn serve(listener: std::net::TcpListener, state: Arc<State>, tls: Option<A
     }
 }
 
-async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Response<Body>, Infallible> {
+async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Response<Witnessed>, Infallible> {
+    // The future is dropped when the client goes away before there is an answer.
+    let witness = Witness::new(state.cancelled.clone());
     let path = request.uri().path().to_owned();
-    let header = request.headers().get(AUTHORIZATION);
-    let authorization = header.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let headers = request.headers().clone();
+    let text = |name: &str| Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned());
+    let authorization = text(AUTHORIZATION.as_str());
     let body =
         request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let recorded =
-        RecordedRequest { path: path.clone(), authorization: authorization.clone(), body: body.clone() };
-    lock(&state.requests).push(recorded);
+    lock(&state.requests).push(RecordedRequest {
+        path: path.clone(),
+        authorization: authorization.clone(),
+        headers: headers.clone(),
+        body: body.clone(),
+    });
     let script = lock(&state.script).clone();
-    let wanted = script.required_key.as_ref().map(|key| format!("Bearer {key}"));
-    let is_welcome = wanted.is_none() || wanted == authorization;
+    let given = text("x-api-key").or(authorization.clone());
+    let is_welcome = script.required_key.as_ref().is_none_or(|key| {
+        given.as_deref().is_some_and(|given| given.strip_prefix("Bearer ").unwrap_or(given) == key)
+    });
+    let dialect = match path.as_str() {
+        "/v1/messages" => Dialect::Anthropic,
+        _ => Dialect::OpenAi,
+    };
 
     let (reply, (content_type, text)) = match path.as_str() {
-        "/v1/chat/completions" => {
+        "/v1/chat/completions" | "/v1/messages" => {
             let mut number = 0;
             state.chats.send_modify(|count| {
                 *count += 1;
                 number = *count;
             });
-            let chat = ChatInput { body, authorization, number };
-            let reply =
-                if is_welcome { (script.answer)(&chat) } else { unwelcome(chat.authorization.as_deref()) };
+            let chat = ChatInput { dialect, body, authorization, number };
+            let reply = if is_welcome { (script.answer)(&chat) } else { unwelcome(given.as_deref()) };
             let answer = chat_answer(&reply, &chat);
             (reply, answer)
         }
-        _ if !is_welcome => raw(unwelcome(authorization.as_deref())),
-        "/v1/models" => raw(script
-            .models_reply
-            .unwrap_or_else(|| Reply::raw(json!({"object": "list", "data": script.models}).to_string()))),
+        _ if !is_welcome => raw(unwelcome(given.as_deref())),
+        "/v1/models" => raw(script.models_reply.unwrap_or_else(|| {
+            Reply::raw(json!({"object": "list", "data": script.models, "has_more": false}).to_string())
+        })),
         _ => {
             raw(Reply::error(404, json!({"error": {"message": format!("no such path: {path}")}}).to_string()))
         }
@@ -217,7 +274,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
     if reply.fault == Some(Fault::Hang) {
         std::future::pending::<()>().await;
     }
-    Ok(response(&reply, content_type, text))
+    Ok(response(&reply, content_type, text).map(|body| Witnessed::new(body, witness)))
 }
 
 fn raw(reply: Reply) -> (Reply, (&'static str, String)) {
@@ -225,8 +282,8 @@ fn raw(reply: Reply) -> (Reply, (&'static str, String)) {
     (reply, ("application/json", text))
 }
 
-fn unwelcome(authorization: Option<&str>) -> Reply {
-    let message = format!("Incorrect API key provided: {}", authorization.unwrap_or("none"));
+fn unwelcome(given: Option<&str>) -> Reply {
+    let message = format!("Incorrect API key provided: {}", given.unwrap_or("none"));
     Reply::error(401, json!({"error": {"message": message, "code": "invalid_api_key"}}).to_string())
 }
 

@@ -1,5 +1,6 @@
 //! Calls over real loopback HTTP to a provider that follows a script.
 
+use super::exchange::MAX_ERROR_BODY_BYTES;
 use super::*;
 use crate::endpoint::EndpointPolicy;
 use crate::{ChatRequest, Message, Role, Tool, Usage};

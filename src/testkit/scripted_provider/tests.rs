@@ -20,12 +20,12 @@ async fn every_chat_is_answered_and_recorded() {
     assert!(content.starts_with("[simulated]") && content.ends_with("say hello"), "{content}");
     assert_eq!((answer.status, body["model"].as_str()), (200, Some("m")));
     assert!(body["usage"]["prompt_tokens"].as_u64() > Some(0));
-    let expected = RecordedRequest {
-        path: "/v1/chat/completions".into(),
-        authorization: Some("Bearer k".into()),
-        body: chat("say hello"),
-    };
-    assert_eq!((provider.requests(), provider.chat_count()), (vec![expected], 1));
+    let requests = provider.requests();
+    assert_eq!((requests.len(), provider.chat_count(), provider.cancelled()), (1, 1, 0));
+    assert_eq!(requests[0].path, "/v1/chat/completions");
+    assert_eq!(requests[0].authorization.as_deref(), Some("Bearer k"));
+    assert_eq!(requests[0].header("content-type"), "application/json");
+    assert_eq!(requests[0].body, chat("say hello"));
 }
 
 #[tokio::test]
@@ -69,8 +69,11 @@ async fn a_streamed_chat_comes_in_chunks_that_end_with_done() {
     let events: Vec<Value> = events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
     let deltas = events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str());
     assert_eq!(deltas.collect::<String>(), "one two");
-    let calls = events.iter().find(|event| event["choices"][0]["delta"]["tool_calls"].is_array()).unwrap();
-    assert_eq!(calls["choices"][0]["delta"]["tool_calls"][0]["function"]["name"], "finish");
+    let calls: Vec<&Value> =
+        events.iter().map(|event| &event["choices"][0]["delta"]["tool_calls"][0]["function"]).collect();
+    assert!(calls.iter().any(|call| call["name"] == "finish"));
+    let arguments = calls.iter().filter_map(|call| call["arguments"].as_str());
+    assert_eq!(arguments.collect::<String>(), r#"{"summary":"x"}"#);
     assert_eq!(events.last().unwrap()["usage"]["prompt_tokens"], 5);
 }
 
@@ -101,4 +104,53 @@ async fn a_stream_that_is_cut_is_lost_and_not_ended() {
     };
     assert!(matches!(error, SseError::Lost(_)), "{error}");
     assert_eq!(frames, 8);
+}
+
+#[tokio::test]
+async fn messages_are_answered_in_anthropic_s_words() {
+    let reply = Reply::text("one two").and_tool("finish", json!({"summary": "x"})).using(5, 2);
+    let provider = ScriptedProvider::start(Script::always(reply).requiring_key("k"));
+    let url = format!("{}/messages", provider.url());
+    let key = [("x-api-key", "k")];
+    let mut body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "go"}]});
+    assert_eq!(send("POST", &url, &[], Some(&body)).await.unwrap().status, 401);
+    let message = send("POST", &url, &key, Some(&body)).await.unwrap().json();
+    assert_eq!((&message["type"], &message["stop_reason"]), (&json!("message"), &json!("tool_use")));
+    assert_eq!(message["content"][1]["input"]["summary"], "x");
+    assert_eq!(message["usage"], json!({"input_tokens": 5, "output_tokens": 2}));
+    body["stream"] = true.into();
+    let text = send("POST", &url, &key, Some(&body)).await.unwrap().body;
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    assert!(text.starts_with("event: message_start\ndata: {"), "{text}");
+    assert!(text.contains("event: ping\n") && text.contains("input_json_delta"), "{text}");
+    assert!(text.ends_with("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_storm_passes_and_the_script_begins() {
+    let script = Script::in_turn([Reply::text("one"), Reply::text("two")]);
+    let provider = ScriptedProvider::start(script.after_failures(2, Reply::rate_limited(Some(3))));
+    for _ in 0..2 {
+        let refused = ask(&provider, &chat(""), &[]).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (429, "3"));
+    }
+    for expected in ["one", "two"] {
+        let answer = ask(&provider, &chat(""), &[]).await.json();
+        assert_eq!(answer["choices"][0]["message"]["content"], expected);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_noticed() {
+    for fault in [Fault::Hang, Fault::HangAfterHeaders, Fault::StallAfterEvents(1), Fault::EndlessEvents] {
+        let provider = ScriptedProvider::start(Script::always(Reply::failing(fault.clone())));
+        let url = format!("{}/chat/completions", provider.url());
+        let mut body = chat("");
+        body["stream"] = true.into();
+        let asking = tokio::spawn(async move { send("POST", &url, &[], Some(&body)).await.is_ok() });
+        provider.chats_asked(1).await;
+        assert_eq!(provider.cancelled(), 0, "{fault:?}");
+        asking.abort();
+        provider.cancellations(1).await;
+    }
 }

@@ -1,0 +1,138 @@
+//! What a model thought aloud, told apart from what it says.
+//!
+//! Models that reason write their thoughts between `<think>` and `</think>` (some say `thinking`) into the
+//! same text as the answer. Thoughts hold drafts, and a draft must never be taken for the answer.
+
+use std::borrow::Cow;
+
+/// A tag within a text.
+struct Tag {
+    start: usize,
+    end: usize,
+    is_opening: bool,
+}
+
+/// `text` without the blocks in which the model thinks.
+///
+/// Blocks may be nested. A closing tag that nothing opened ends thoughts which began with the text, for some
+/// templates write the opening tag into the prompt. A block that nothing closes takes the rest of the text
+/// when the answer begins with it: the model was cut off while it thought. Elsewhere a tag without a partner
+/// is only a word, so that an answer may speak of such tags.
+pub fn without_thoughts(text: &str) -> Cow<'_, str> {
+    let tags = tags(text);
+    if tags.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut spoken = String::with_capacity(text.len());
+    // Where the text that is not yet judged begins.
+    let mut from = 0;
+    let mut next = 0;
+    while let Some(tag) = tags.get(next) {
+        if !tag.is_opening {
+            next += 1;
+            if next == 1 {
+                from = tag.end;
+            }
+            continue;
+        }
+        match closing(&tags, next) {
+            Some(last) => {
+                spoken.push_str(&text[from..tag.start]);
+                from = tags[last].end;
+                next = last + 1;
+            }
+            None if spoken.trim().is_empty() && text[from..tag.start].trim().is_empty() => {
+                return Cow::Owned(String::new());
+            }
+            // Nothing closes after it, so the tags to come have no partner either.
+            None => break,
+        }
+    }
+    spoken.push_str(&text[from..]);
+    Cow::Owned(spoken)
+}
+
+/// Which tag ends the block that the tag at `first` opens: its partner, or else the last that closes
+/// anything, for a thought may mention an opening tag.
+fn closing(tags: &[Tag], first: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut last = None;
+    for (at, tag) in tags.iter().enumerate().skip(first) {
+        if tag.is_opening {
+            depth += 1;
+            continue;
+        }
+        last = Some(at);
+        depth -= 1;
+        if depth == 0 {
+            break;
+        }
+    }
+    last
+}
+
+fn tags(text: &str) -> Vec<Tag> {
+    text.match_indices('<')
+        .filter_map(|(start, _)| {
+            let rest = &text[start + 1..];
+            let (is_opening, rest) = rest.strip_prefix('/').map_or((true, rest), |rest| (false, rest));
+            let length = ["think>", "thinking>"].iter().find_map(|name| {
+                let word = rest.get(..name.len())?;
+                word.eq_ignore_ascii_case(name).then_some(name.len())
+            })?;
+            let end = text.len() - rest.len() + length;
+            Some(Tag { start, end, is_opening })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn thoughts_are_left_out_wherever_they_stand() {
+        let table = [
+            ("plain", "plain"),
+            ("", ""),
+            ("a < b and <b>", "a < b and <b>"),
+            ("<think>hm</think>done", "done"),
+            ("<thinking>hm</thinking>done", "done"),
+            ("<THINK>hm</Think>done", "done"),
+            ("one <think>hm</think>two <think>hm</think>three", "one two three"),
+            ("<think>a<think>b</think>c</think>done", "done"),
+            ("<think>a<thinking>b</thinking>c</think>done", "done"),
+            ("<think>I shall open with <think> now</think>done", "done"),
+            ("the template opened it</think>done", "done"),
+            ("hm</think>done</think>", "done</think>"),
+            ("<think>cut off in the mid", ""),
+            (" \n<think>cut off", ""),
+            ("<think>one</think>\n<think>cut off", ""),
+            ("The tag <think> opens a block.", "The tag <think> opens a block."),
+            ("<think></think>", ""),
+            ("<thinker>is another word", "<thinker>is another word"),
+            ("é<think>ü</think>ß", "éß"),
+        ];
+        for (text, spoken) in table {
+            assert_eq!(without_thoughts(text), spoken, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_without_thoughts_is_not_copied() {
+        assert!(matches!(without_thoughts("as it is"), Cow::Borrowed("as it is")));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_of_tags_is_too_much(parts in prop::collection::vec(
+            prop::sample::select(vec!["<think>", "</think>", "<thinking>", "</thinking>", "x", " ", "é", "<", "</"]),
+            0..24,
+        )) {
+            let text: String = parts.concat();
+            let spoken = without_thoughts(&text);
+            prop_assert!(spoken.len() <= text.len());
+        }
+    }
+}

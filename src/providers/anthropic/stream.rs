@@ -1,0 +1,163 @@
+//! From Anthropic's events to OpenAI's chunks, one at a time.
+
+use super::{AnswerShape, JSON_TOOL, finish_reason, usage};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// A tool's call whose arguments are still coming.
+#[derive(Debug)]
+struct OpenCall {
+    target: Target,
+    /// Whether any of its arguments came.
+    has_arguments: bool,
+}
+
+/// Where the arguments of a call go.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    /// To the call with this index in OpenAI's counting, which leaves texts out.
+    Call(usize),
+    /// To the text.
+    Text,
+}
+
+/// The translation of one stream.
+#[derive(Debug)]
+pub(crate) struct Translation {
+    shape: AnswerShape,
+    created: u64,
+    id: Value,
+    model: Value,
+    calls: usize,
+    open: BTreeMap<u64, OpenCall>,
+    usage: Map<String, Value>,
+    is_done: bool,
+}
+
+impl Translation {
+    /// `created` in seconds since 1970.
+    pub(crate) fn new(shape: AnswerShape, created: u64) -> Self {
+        Self {
+            shape,
+            created,
+            id: Value::Null,
+            model: Value::Null,
+            calls: 0,
+            open: BTreeMap::new(),
+            usage: Map::new(),
+            is_done: false,
+        }
+    }
+
+    /// Whether the stream said that it is at its end.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// The chunk that an event stands for, if any; events of kinds unknown here are passed over, as the
+    /// protocol demands.
+    pub(crate) fn event(&mut self, event: &Value) -> Option<Value> {
+        match event["type"].as_str().unwrap_or_default() {
+            "message_start" => {
+                let message = &event["message"];
+                self.id = message["id"].clone();
+                self.model = message["model"].clone();
+                self.count(&message["usage"]);
+                Some(self.delta(json!({"role": "assistant", "content": ""})))
+            }
+            "content_block_start" => self.block_starts(event),
+            "content_block_delta" => self.block_goes_on(event),
+            "content_block_stop" => {
+                let call = self.open.remove(&event["index"].as_u64()?)?;
+                // A call without arguments is one of an empty object; an empty text would be no JSON.
+                (!call.has_arguments).then(|| self.arguments(call.target, "{}"))
+            }
+            "message_delta" => {
+                self.count(&event["usage"]);
+                let reason = finish_reason(event["delta"]["stop_reason"].as_str()?, self.shape);
+                let choice = json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": reason});
+                Some(self.chunk(json!([choice])))
+            }
+            "message_stop" => self.end(),
+            _ => None,
+        }
+    }
+
+    /// The last chunk, which tells what the call used; none when it was given already.
+    pub(crate) fn end(&mut self) -> Option<Value> {
+        if self.is_done {
+            return None;
+        }
+        self.is_done = true;
+        let mut chunk = self.chunk(json!([]));
+        chunk["usage"] = usage(&Value::Object(self.usage.clone()));
+        Some(chunk)
+    }
+
+    fn block_starts(&mut self, event: &Value) -> Option<Value> {
+        let block = &event["content_block"];
+        match block["type"].as_str()? {
+            "text" => Some(block["text"].as_str()?)
+                .filter(|text| !text.is_empty())
+                .map(|text| self.delta(json!({"content": text}))),
+            "tool_use" => {
+                let is_answer = self.shape == AnswerShape::JsonFromTool && block["name"] == JSON_TOOL;
+                let target = if is_answer { Target::Text } else { Target::Call(self.calls) };
+                self.open.insert(event["index"].as_u64()?, OpenCall { target, has_arguments: false });
+                let Target::Call(index) = target else { return None };
+                self.calls += 1;
+                let function = json!({"name": block["name"], "arguments": ""});
+                let call =
+                    json!({"index": index, "id": block["id"], "type": "function", "function": function});
+                Some(self.delta(json!({"tool_calls": [call]})))
+            }
+            _ => None,
+        }
+    }
+
+    fn block_goes_on(&mut self, event: &Value) -> Option<Value> {
+        let delta = &event["delta"];
+        match delta["type"].as_str()? {
+            "text_delta" => Some(self.delta(json!({"content": delta["text"].as_str()?}))),
+            "input_json_delta" => {
+                let part = delta["partial_json"].as_str().filter(|part| !part.is_empty())?;
+                let call = self.open.get_mut(&event["index"].as_u64()?)?;
+                call.has_arguments = true;
+                let target = call.target;
+                Some(self.arguments(target, part))
+            }
+            _ => None,
+        }
+    }
+
+    fn arguments(&self, target: Target, part: &str) -> Value {
+        self.delta(match target {
+            Target::Call(index) => json!({"tool_calls": [{"index": index, "function": {"arguments": part}}]}),
+            Target::Text => json!({"content": part}),
+        })
+    }
+
+    fn delta(&self, delta: Value) -> Value {
+        self.chunk(json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": null}]))
+    }
+
+    fn chunk(&self, choices: Value) -> Value {
+        json!({
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+        })
+    }
+
+    /// Counts only grow: a later account that leaves out a number, or says 0, takes nothing back.
+    fn count(&mut self, counted: &Value) {
+        for (name, value) in counted.as_object().into_iter().flatten() {
+            let before = self.usage.get(name).and_then(Value::as_u64).unwrap_or(0);
+            if value.as_u64().is_some_and(|now| now >= before) {
+                self.usage.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One request and its answer: the key goes along, limits are kept, failures get their names.
+
+use super::{Client, MAX_ANSWER_BYTES};
+use crate::anthropic;
+use crate::error::{CallError, CallErrorKind};
+use crate::protocol::Protocol;
+use crate::rates::RateHints;
+use crate::redact::presentable;
+use crate::refusal::{self, Asked};
+use crate::resolver::AddressRefused;
+use crate::tls;
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{RequestBuilder, Response};
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use std::error::Error;
+use tokio::time::timeout;
+
+/// The most that is read of an answer that is no success, in bytes; less of it is kept.
+pub(super) const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
+
+/// A successful answer.
+pub(super) struct Exchanged {
+    /// As it came.
+    pub bytes: Bytes,
+    /// The same, read.
+    pub body: Value,
+    pub rate_hints: RateHints,
+}
+
+impl Client {
+    /// Sends a request and reads a successful JSON answer, all within the limits.
+    pub(super) async fn exchange(
+        &self,
+        request: RequestBuilder,
+        asked: Asked<'_>,
+    ) -> Result<Exchanged, CallError> {
+        let request = self.authorised(request, asked)?;
+        let answered = async {
+            let mut response = self.welcomed(request, asked).await?;
+            let rate_hints = RateHints::read(response.headers());
+            require_type(response.headers(), asked, "json", |essence| {
+                essence == "application/json" || essence.ends_with("+json")
+            })?;
+            let (bytes, body) = self.read_json(&mut response, asked).await?;
+            Ok(Exchanged { bytes, body, rate_hints })
+        };
+        self.within_the_call(answered).await
+    }
+
+    /// The same request with what the protocol wants in its head.
+    pub(super) fn authorised(
+        &self,
+        mut request: RequestBuilder,
+        asked: Asked<'_>,
+    ) -> Result<RequestBuilder, CallError> {
+        if self.protocol == Protocol::Anthropic {
+            request = request.header("anthropic-version", anthropic::VERSION);
+        }
+        let Some(key) = asked.key else { return Ok(request) };
+        Ok(match self.protocol {
+            Protocol::OpenAi => {
+                request.header(AUTHORIZATION, secret(&Zeroizing::new(format!("Bearer {key}")))?)
+            }
+            Protocol::Anthropic => request.header("x-api-key", secret(key)?),
+        })
+    }
+
+    /// Sends a request and waits for the head of a success.
+    pub(super) async fn welcomed(
+        &self,
+        request: RequestBuilder,
+        asked: Asked<'_>,
+    ) -> Result<Response, CallError> {
+        let mut response = request.send().await.map_err(|error| unanswered(error, asked))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let mut body = Vec::new();
+        // The status alone says enough when the rest does not come or is too much.
+        let _unread = self.read_body(&mut response, &mut body, MAX_ERROR_BODY_BYTES, asked).await;
+        Err(refusal::from_status(status, response.headers(), &body, asked))
+    }
+
+    /// Bounds what waits for an answer by the limit of the whole call.
+    pub(super) async fn within_the_call<T>(
+        &self,
+        answered: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let limit = self.timeouts.whole_call;
+        timeout(limit, answered).await.unwrap_or_else(|_| {
+            Err(CallError::new(CallErrorKind::TimedOut, format!("no whole answer within {limit:?}")))
+        })
+    }
+
+    /// Reads a JSON answer that is no error.
+    pub(super) async fn read_json(
+        &self,
+        response: &mut Response,
+        asked: Asked<'_>,
+    ) -> Result<(Bytes, Value), CallError> {
+        let mut bytes = Vec::new();
+        self.read_body(response, &mut bytes, MAX_ANSWER_BYTES, asked).await?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| broken(&error.to_string(), asked))?;
+        let body: Value = serde_json::from_str(text).map_err(|error| broken(&error.to_string(), asked))?;
+        match refusal::from_body(&body, asked) {
+            Some(error) => Err(error.with_rate_hints(RateHints::read(response.headers()))),
+            None => Ok((bytes.into(), body)),
+        }
+    }
+
+    /// Reads into `body` until the end or, with an error, until the limit.
+    pub(super) async fn read_body(
+        &self,
+        response: &mut Response,
+        body: &mut Vec<u8>,
+        limit: usize,
+        asked: Asked<'_>,
+    ) -> Result<(), CallError> {
+        let idle = self.timeouts.idle;
+        loop {
+            let chunk = timeout(idle, response.chunk()).await.map_err(|_| {
+                CallError::new(CallErrorKind::TimedOut, format!("the answer stopped for {idle:?}"))
+            })?;
+            let Some(chunk) = chunk.map_err(|error| unanswered(error, asked))? else {
+                return Ok(());
+            };
+            let room = limit - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() > room {
+                return Err(CallError::new(CallErrorKind::TooLarge, format!("more than {limit} bytes")));
+            }
+        }
+    }
+}
+
+pub(super) fn usable(key: Option<&SecretString>) -> Option<&str> {
+    key.map(ExposeSecret::expose_secret).filter(|key| !key.is_empty())
+}
+
+fn secret(text: &str) -> Result<HeaderValue, CallError> {
+    match HeaderValue::from_str(text) {
+        Ok(mut value) => {
+            value.set_sensitive(true);
+            Ok(value)
+        }
+        Err(_) => Err(CallError::new(
+            CallErrorKind::Auth,
+            "the key holds a character that no header may carry, such as a line end",
+        )),
+    }
+}
+
+/// What an answer says it is, without parameters and in lower case; none when it says nothing.
+pub(super) fn content_type(headers: &HeaderMap) -> Option<String> {
+    let text = String::from_utf8_lossy(headers.get(CONTENT_TYPE)?.as_bytes());
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// A missing content type is let pass; another one is not, for it is a login page or a proxy's word.
+pub(super) fn require_type(
+    headers: &HeaderMap,
+    asked: Asked<'_>,
+    wanted: &str,
+    is_wanted: impl FnOnce(&str) -> bool,
+) -> Result<(), CallError> {
+    match content_type(headers) {
+        Some(essence) if !is_wanted(&essence) => {
+            Err(broken(&format!("the answer is {essence:?}, not {wanted}"), asked))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+pub(super) fn broken(wrong: &str, asked: Asked<'_>) -> CallError {
+    CallError::new(CallErrorKind::Broken, presentable(wrong, asked.key))
+}
+
+/// The error of a request that got no answer, or no whole one.
+pub(super) fn unanswered(error: reqwest::Error, asked: Asked<'_>) -> CallError {
+    let error = error.without_url();
+    let mut source: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(cause) = source {
+        if cause.is::<AddressRefused>() {
+            return CallError::new(CallErrorKind::Refused, presentable(&cause.to_string(), asked.key));
+        }
+        source = cause.source();
+    }
+    let why = tls::explain(&error).unwrap_or_else(|| with_sources(&error));
+    CallError::new(CallErrorKind::Unreachable, presentable(&why, asked.key))
+}
+
+pub(super) fn with_sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,152 @@
+//! A streamed answer while it comes.
+//!
+//! Owns the connection it comes on: dropped before its end, the stream closes it, and the provider stops.
+
+use super::exchange::unanswered;
+use super::{Client, Timeouts};
+use crate::decoder::Decoder;
+use crate::error::{CallError, CallErrorKind};
+use crate::piece::{Chunk, Piece};
+use crate::rates::RateHints;
+use crate::redact::presentable;
+use crate::refusal::Asked;
+use bytes::Bytes;
+use reqwest::Response;
+use secrecy::{ExposeSecret, SecretString};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// How long a provider may still tell what was used, and end its stream, once the answer is whole.
+const AFTER_THE_ANSWER: Duration = Duration::from_secs(5);
+/// How long the end of a stream is waited for that said it was done, so that its connection can serve again.
+const LAST_BYTES: Duration = Duration::from_secs(1);
+
+/// A streamed answer.
+#[derive(Debug)]
+pub struct ChatStream {
+    /// `None` once the stream has ended.
+    response: Option<Response>,
+    bytes: Bytes,
+    decoder: Decoder,
+    timeouts: Timeouts,
+    started: Instant,
+    has_begun: bool,
+    /// When the answer was seen to be whole.
+    whole_since: Option<Instant>,
+    model: String,
+    key: Option<SecretString>,
+    rate_hints: RateHints,
+}
+
+impl ChatStream {
+    pub(super) fn new(
+        client: &Client,
+        started: Instant,
+        response: Response,
+        decoder: Decoder,
+        asked: Asked<'_>,
+    ) -> Self {
+        Self {
+            rate_hints: RateHints::read(response.headers()),
+            response: Some(response),
+            bytes: Bytes::new(),
+            decoder,
+            timeouts: client.timeouts,
+            started,
+            has_begun: false,
+            whole_since: None,
+            model: asked.model.unwrap_or_default().to_owned(),
+            key: asked.key.map(SecretString::from),
+        }
+    }
+
+    /// What the provider said of its limits.
+    pub fn rate_hints(&self) -> &RateHints {
+        &self.rate_hints
+    }
+
+    /// The next piece; `None` after the last one or after an error. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`CallError`]; an answer that is cut before its end is [`CallErrorKind::Unreachable`].
+    pub async fn next(&mut self) -> Option<Result<Piece, CallError>> {
+        Some(self.next_chunk().await?.map(|chunk| chunk.piece))
+    }
+
+    pub(super) async fn next_chunk(&mut self) -> Option<Result<Chunk, CallError>> {
+        let outcome = self.advance().await;
+        if !matches!(outcome, Ok(Some(_))) {
+            self.response = None;
+        }
+        outcome.transpose()
+    }
+
+    async fn advance(&mut self) -> Result<Option<Chunk>, CallError> {
+        let key = self.key.as_ref().map(ExposeSecret::expose_secret);
+        let asked = Asked { model: Some(&self.model), key };
+        while let Some(response) = &mut self.response {
+            match self.decoder.read(&mut self.bytes, asked) {
+                Ok(Some(chunk)) => return Ok(Some(chunk)),
+                Ok(None) => {}
+                // The answer is whole: what went wrong after it is no loss.
+                Err(_) if self.decoder.is_whole() => return Ok(self.decoder.close()),
+                Err(error) => return Err(error),
+            }
+            if self.decoder.is_done() {
+                release(self.response.take());
+                return Ok(None);
+            }
+            let (mut limit, late, full) = wait(&self.timeouts, self.started, self.has_begun);
+            let is_whole = self.decoder.is_whole();
+            if is_whole {
+                let since = self.whole_since.get_or_insert_with(Instant::now);
+                limit = limit.min(AFTER_THE_ANSWER.saturating_sub(since.elapsed()));
+            }
+            let arrived = match limit.is_zero() {
+                // What comes without a pause would never be seen to be late.
+                true => None,
+                false => timeout(limit, response.chunk()).await.ok(),
+            };
+            match arrived {
+                Some(Ok(Some(bytes))) => {
+                    self.has_begun = true;
+                    self.bytes = bytes;
+                }
+                Some(Ok(None)) => return self.decoder.end(asked),
+                Some(Err(_)) | None if is_whole => return Ok(self.decoder.close()),
+                Some(Err(error)) => {
+                    let lost = unanswered(error, asked);
+                    let detail = format!("the stream was cut in the middle: {}", lost.detail());
+                    return Err(CallError::new(lost.kind().clone(), presentable(&detail, asked.key)));
+                }
+                None => {
+                    return Err(CallError::new(CallErrorKind::TimedOut, format!("{late} {full:?}")));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// How long the next bytes are waited for, and the limit behind it in words and in full.
+fn wait(timeouts: &Timeouts, started: Instant, has_begun: bool) -> (Duration, &'static str, Duration) {
+    let Timeouts { whole_call, idle, whole_stream, .. } = *timeouts;
+    let (limit, late, full) = match has_begun {
+        true => (idle, "the stream stopped for", idle),
+        // A model is silent while it reads a long prompt, whether or not it sent its headers before.
+        false => (whole_call.saturating_sub(started.elapsed()), "no stream began within", whole_call),
+    };
+    match whole_stream.map(|whole| (whole, whole.saturating_sub(started.elapsed()))) {
+        Some((whole, left)) if left < limit => (left, "the stream did not end within", whole),
+        Some(_) | None => (limit, late, full),
+    }
+}
+
+/// Reads the empty end of a stream that is done, in the background: a connection read to its end can be used
+/// again. Whatever else comes is thrown away with the connection.
+fn release(response: Option<Response>) {
+    let Some(mut response) = response else { return };
+    tokio::spawn(async move {
+        let _end = timeout(LAST_BYTES, response.chunk()).await;
+    });
+}

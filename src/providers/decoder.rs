@@ -1,0 +1,146 @@
+//! From the bytes of a stream to its pieces, in either wire format.
+//!
+//! Knows when a stream is at its end and when it was cut. Must not wait or connect: `client/stream.rs` brings
+//! the bytes.
+
+use crate::anthropic::Translation;
+use crate::error::{CallError, CallErrorKind};
+use crate::event_reader::{EventReader, StreamFault};
+use crate::piece::Chunk;
+use crate::redact::presentable;
+use crate::refusal::{self, Asked};
+use bytes::Bytes;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// How the events of a stream are read.
+#[derive(Debug)]
+pub(crate) enum Dialect {
+    /// They are chunks already.
+    OpenAi,
+    /// They are translated.
+    Anthropic(Translation),
+}
+
+/// The decoder of one stream.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    events: EventReader,
+    dialect: Dialect,
+    /// How many answers were asked for.
+    awaited: u64,
+    finished: BTreeSet<u64>,
+    is_done: bool,
+}
+
+impl Decoder {
+    /// A decoder of a stream of this many answers.
+    pub(crate) fn new(dialect: Dialect, awaited: u64) -> Self {
+        Self { events: EventReader::default(), dialect, awaited, finished: BTreeSet::new(), is_done: false }
+    }
+
+    /// Whether the stream said that it is at its end.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Whether every answer is whole; only an account of what was used can follow.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_done || self.finished.len() as u64 >= self.awaited
+    }
+
+    /// Takes bytes until there is a chunk; `None` when all were taken, or the stream is done.
+    ///
+    /// # Errors
+    /// What the provider reports, or what breaks the protocol or a limit.
+    pub(crate) fn read(&mut self, bytes: &mut Bytes, asked: Asked<'_>) -> Result<Option<Chunk>, CallError> {
+        while !self.is_done {
+            let Some(data) = self.events.read(bytes).map_err(fault)? else { return Ok(None) };
+            if let Some(chunk) = self.event(data, asked)? {
+                return Ok(Some(chunk));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The end of the bytes: what was left to say, and `None` after it.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and [`CallErrorKind::Unreachable`] when an answer is not whole.
+    pub(crate) fn end(&mut self, asked: Asked<'_>) -> Result<Option<Chunk>, CallError> {
+        if self.is_done {
+            return Ok(None);
+        }
+        if let Some(data) = self.events.finish().map_err(fault)? {
+            let is_cut = data != "[DONE]" && serde_json::from_slice::<Value>(&data).is_err();
+            if !is_cut && let Some(chunk) = self.event(data, asked)? {
+                return Ok(Some(chunk));
+            }
+        }
+        if !self.is_whole() {
+            return Err(CallError::new(CallErrorKind::Unreachable, "the stream was cut in the middle"));
+        }
+        Ok(self.close())
+    }
+
+    /// Makes an end of a stream whose answer is whole, whatever else would come: the last chunk, if one is
+    /// still to be given.
+    pub(crate) fn close(&mut self) -> Option<Chunk> {
+        self.is_done = true;
+        match &mut self.dialect {
+            Dialect::OpenAi => None,
+            Dialect::Anthropic(translation) => translation.end().map(own),
+        }
+    }
+
+    fn event(&mut self, data: Bytes, asked: Asked<'_>) -> Result<Option<Chunk>, CallError> {
+        match data.trim_ascii() {
+            b"" => return Ok(None),
+            b"[DONE]" => {
+                self.is_done = true;
+                return Ok(None);
+            }
+            _ => {}
+        }
+        let broken = |wrong: &str| CallError::new(CallErrorKind::Broken, presentable(wrong, asked.key));
+        let value: Value = serde_json::from_slice(&data)
+            .map_err(|error| broken(&format!("an event of the stream is no json: {error}")))?;
+        if !value.is_object() {
+            return Err(broken("an event of the stream is no json object"));
+        }
+        if let Some(error) = refusal::from_body(&value, asked) {
+            return Err(error);
+        }
+        let chunk = match &mut self.dialect {
+            Dialect::OpenAi => Some(Chunk::read(&value, data)),
+            Dialect::Anthropic(translation) => {
+                let chunk = translation.event(&value);
+                self.is_done = translation.is_done();
+                chunk.map(own)
+            }
+        };
+        let was_whole = self.finished.len() as u64 >= self.awaited;
+        self.finished.extend(chunk.iter().flat_map(|chunk| &chunk.finished));
+        // What a provider goes on to say after its answer is no part of it; its account is.
+        Ok(chunk.filter(|chunk| !was_whole || chunk.piece.usage.is_some()))
+    }
+}
+
+/// A chunk of our own making.
+fn own(value: Value) -> Chunk {
+    Chunk::read(&value, value.to_string().into())
+}
+
+fn fault(fault: StreamFault) -> CallError {
+    let kind = match fault {
+        StreamFault::NotUtf8 => CallErrorKind::Broken,
+        StreamFault::LargeEvent | StreamFault::LongStream | StreamFault::ManyEvents => {
+            CallErrorKind::TooLarge
+        }
+    };
+    CallError::new(kind, fault.to_string())
+}
+
+#[cfg(test)]
+#[path = "decoder_tests.rs"]
+mod tests;

@@ -1,0 +1,98 @@
+//! What a streamed answer comes in: pieces for a caller that passes them on, and what is read of them here.
+
+use crate::chat::Usage;
+use crate::openai::read_usage;
+use bytes::Bytes;
+use serde_json::Value;
+
+/// A piece of a streamed answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// OpenAI's `chat.completion.chunk` as JSON: the provider's own bytes where it speaks that protocol.
+    pub data: Bytes,
+    /// The text that the piece adds, if any.
+    pub content: Option<String>,
+    /// What the call used so far; the last one given counts.
+    pub usage: Option<Usage>,
+    /// Why the model stopped, in OpenAI's words.
+    pub finish_reason: Option<String>,
+}
+
+/// A part of a tool's call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CallPart {
+    pub index: u64,
+    pub id: String,
+    pub name: String,
+    pub arguments: String,
+}
+
+/// A piece with what else it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    pub piece: Piece,
+    pub model: Option<String>,
+    pub calls: Vec<CallPart>,
+    /// The answers that it says something of.
+    pub choices: usize,
+    /// The answers that it ends, by their index.
+    pub finished: Vec<u64>,
+}
+
+impl Chunk {
+    /// Reads a chunk; what is missing or of another type counts as not said.
+    pub(crate) fn read(value: &Value, data: Bytes) -> Self {
+        let choices = value["choices"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut chunk = Self {
+            piece: Piece { data, content: None, usage: read_usage(&value["usage"]), finish_reason: None },
+            model: word(&value["model"]),
+            calls: Vec::new(),
+            choices: choices.len(),
+            finished: Vec::new(),
+        };
+        for choice in choices {
+            let delta = &choice["delta"];
+            chunk.add_text(&delta["content"]);
+            chunk.add_text(&delta["refusal"]);
+            let calls = delta["tool_calls"].as_array().map_or(&[][..], Vec::as_slice);
+            chunk.calls.extend(calls.iter().enumerate().map(|(at, call)| call_part(at, call)));
+            if let Some(reason) = word(&choice["finish_reason"]) {
+                chunk.finished.push(choice["index"].as_u64().unwrap_or(0));
+                chunk.piece.finish_reason = Some(reason);
+            }
+        }
+        chunk
+    }
+
+    fn add_text(&mut self, content: &Value) {
+        let mut add = |text: &str| {
+            if !text.is_empty() {
+                self.piece.content.get_or_insert_default().push_str(text);
+            }
+        };
+        match content {
+            Value::String(text) => add(text),
+            Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).for_each(add),
+            _ => {}
+        }
+    }
+}
+
+/// A text that says something; several providers write an empty one where others write null.
+fn word(value: &Value) -> Option<String> {
+    value.as_str().filter(|word| !word.is_empty()).map(str::to_owned)
+}
+
+fn call_part(at: usize, call: &Value) -> CallPart {
+    let function = &call["function"];
+    CallPart {
+        index: call["index"].as_u64().unwrap_or(at as u64),
+        id: word(&call["id"]).unwrap_or_default(),
+        name: word(&function["name"]).unwrap_or_default(),
+        arguments: match &function["arguments"] {
+            Value::String(text) => text.clone(),
+            Value::Null => String::new(),
+            whole => whole.to_string(),
+        },
+    }
+}

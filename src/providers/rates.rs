@@ -1,0 +1,202 @@
+//! What a provider says of its limits in an answer's headers: how much is left, how long to wait.
+//!
+//! Spans are told apart from points in time by the answer's own `Date`, so that no clock of ours takes
+//! part. Must not wait: its callers decide.
+
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use std::time::Duration;
+
+/// The longest wait a provider is believed to want.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a provider said of its limits; nothing where it said nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateHints {
+    /// How many more requests it takes before the limit resets.
+    pub requests_left: Option<u64>,
+    /// How many more tokens it takes before the limit resets; the least of its counts of tokens.
+    pub tokens_left: Option<u64>,
+    /// After how long all its limits are full again; at most a day.
+    pub reset_after: Option<Duration>,
+    /// How long it asks to wait before the next call; at most a day.
+    pub retry_after: Option<Duration>,
+}
+
+impl RateHints {
+    /// Reads OpenAI's `x-ratelimit-*`, Anthropic's `anthropic-ratelimit-*` and `Retry-After`. Headers that
+    /// cannot be read count as absent.
+    pub(crate) fn read(headers: &HeaderMap) -> Self {
+        let least = |names: &[&str]| names.iter().filter_map(|name| count(headers, name)).min();
+        let spans = ["x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"];
+        let moments = [
+            "anthropic-ratelimit-requests-reset",
+            "anthropic-ratelimit-tokens-reset",
+            "anthropic-ratelimit-input-tokens-reset",
+            "anthropic-ratelimit-output-tokens-reset",
+        ];
+        let spans = spans.iter().filter_map(|name| span(text(headers, name)?));
+        let moments = moments.iter().filter_map(|name| until(headers, text(headers, name)?.parse().ok()?));
+        Self {
+            requests_left: least(&[
+                "x-ratelimit-remaining-requests",
+                "x-ratelimit-remaining",
+                "anthropic-ratelimit-requests-remaining",
+            ]),
+            tokens_left: least(&[
+                "x-ratelimit-remaining-tokens",
+                "anthropic-ratelimit-tokens-remaining",
+                "anthropic-ratelimit-input-tokens-remaining",
+                "anthropic-ratelimit-output-tokens-remaining",
+            ]),
+            reset_after: spans.chain(moments).max().map(|wait| wait.min(MAX_WAIT)),
+            retry_after: retry_after(headers),
+        }
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+fn count(headers: &HeaderMap, name: &str) -> Option<u64> {
+    text(headers, name)?.parse().ok()
+}
+
+fn seconds(text: &str, unit: f64) -> Option<Duration> {
+    let count: f64 = text.parse().ok()?;
+    Duration::try_from_secs_f64(count * unit).ok()
+}
+
+/// `6m0s`, `1h2m3.5s`, `20ms`, or plain seconds as Azure writes them.
+fn span(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, f64); 5] = [("ms", 0.001), ("d", 86_400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
+    if let Some(plain) = seconds(text, 1.0) {
+        return Some(plain);
+    }
+    let mut rest = text;
+    let mut whole = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(digits);
+        let (unit, factor) = UNITS.into_iter().find(|(unit, _)| after.starts_with(unit))?;
+        whole = whole.checked_add(seconds(number, factor)?)?;
+        rest = &after[unit.len()..];
+    }
+    Some(whole).filter(|_| !text.is_empty())
+}
+
+/// How long after the answer's own date this moment is.
+fn until(headers: &HeaderMap, moment: jiff::Timestamp) -> Option<Duration> {
+    let span = moment.duration_since(date(text(headers, DATE.as_str())?)?);
+    Some(Duration::try_from(span).unwrap_or(Duration::ZERO))
+}
+
+fn date(text: &str) -> Option<jiff::Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+/// `retry-after-ms`, or `Retry-After` in seconds or as a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let milliseconds = || seconds(text(headers, "retry-after-ms")?, 0.001);
+    let given = || {
+        let given = text(headers, RETRY_AFTER.as_str())?;
+        seconds(given, 1.0).or_else(|| until(headers, date(given)?))
+    };
+    milliseconds().or_else(given).map(|wait| wait.min(MAX_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    const NOW: (&str, &str) = ("date", "Wed, 21 Oct 2026 07:27:00 GMT");
+
+    fn read(pairs: &[(&'static str, &'static str)]) -> RateHints {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        RateHints::read(&pairs.collect())
+    }
+
+    #[test]
+    fn a_wait_is_read_in_every_form_and_bounded() {
+        let wait = |pairs: &[(&'static str, &'static str)]| read(pairs).retry_after;
+        assert_eq!(wait(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
+        assert_eq!(wait(&[("retry-after", "1.5")]), Some(Duration::from_millis(1500)));
+        assert_eq!(
+            wait(&[("retry-after-ms", "250"), ("retry-after", "1")]),
+            Some(Duration::from_millis(250))
+        );
+        let later = ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT");
+        assert_eq!(wait(&[NOW, later]), Some(Duration::from_secs(60)));
+        assert_eq!(wait(&[NOW, ("retry-after", "Wed, 21 Oct 2026 07:26:00 GMT")]), Some(Duration::ZERO));
+        assert_eq!(wait(&[later]), None, "nothing says what time it is there");
+        assert_eq!(wait(&[("retry-after", "99999999999")]), Some(MAX_WAIT));
+        for nonsense in ["-1", "soon", "NaN", ""] {
+            assert_eq!(wait(&[("retry-after", nonsense)]), None, "{nonsense}");
+        }
+        assert_eq!(read(&[]), RateHints::default());
+    }
+
+    #[test]
+    fn the_limits_of_openai_are_read() {
+        let hints = read(&[
+            ("x-ratelimit-limit-requests", "10000"),
+            ("x-ratelimit-remaining-requests", "9999"),
+            ("x-ratelimit-remaining-tokens", "199968"),
+            ("x-ratelimit-reset-requests", "8.64s"),
+            ("x-ratelimit-reset-tokens", "1m0.5s"),
+        ]);
+        let expected = RateHints {
+            requests_left: Some(9999),
+            tokens_left: Some(199_968),
+            reset_after: Some(Duration::from_millis(60_500)),
+            retry_after: None,
+        };
+        assert_eq!(hints, expected);
+    }
+
+    #[test]
+    fn the_limits_of_anthropic_are_read() {
+        let hints = read(&[
+            NOW,
+            ("anthropic-ratelimit-requests-remaining", "49"),
+            ("anthropic-ratelimit-requests-reset", "2026-10-21T07:27:01Z"),
+            ("anthropic-ratelimit-input-tokens-remaining", "40000"),
+            ("anthropic-ratelimit-output-tokens-remaining", "8000"),
+            ("anthropic-ratelimit-output-tokens-reset", "2026-10-21T07:27:30Z"),
+            ("retry-after", "12"),
+        ]);
+        let expected = RateHints {
+            requests_left: Some(49),
+            tokens_left: Some(8000),
+            reset_after: Some(Duration::from_secs(30)),
+            retry_after: Some(Duration::from_secs(12)),
+        };
+        assert_eq!(hints, expected);
+    }
+
+    #[test]
+    fn spans_are_read_in_go_s_way_and_nonsense_is_passed_over() {
+        let table = [
+            ("6m0s", Some(360_000)),
+            ("20ms", Some(20)),
+            ("1h2m3.5s", Some(3_723_500)),
+            ("2d", Some(172_800_000)),
+            ("17", Some(17_000)),
+            ("", None),
+            ("s", None),
+            ("1x", None),
+            ("1..2s", None),
+            ("1", Some(1000)),
+            ("-1s", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(span(text), expected.map(Duration::from_millis), "{text}");
+        }
+        let nonsense = [("x-ratelimit-remaining-tokens", "many"), ("x-ratelimit-reset-tokens", "soon")];
+        assert_eq!(read(&nonsense), RateHints::default());
+        assert_eq!(read(&[("x-ratelimit-reset-tokens", "9999h")]).reset_after, Some(MAX_WAIT));
+    }
+}

@@ -1,0 +1,8 @@
+//! The providers' package from outside: recorded answers, faults, and chats over real loopback HTTP.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // the allowance of clippy.toml reaches #[test] functions only
+
+mod faults;
+mod gateway;
+mod recorded;
+mod recorded_errors;
+mod stage;

@@ -1,0 +1,37 @@
+//! What a provider can make this process keep. Alone in its program, for the whole process is measured.
+
+use arbiter_providers::{CallErrorKind, ChatBody, Client, Endpoint, EndpointPolicy, Timeouts};
+use arbiter_testkit::{Fault, Reply, Script, ScriptedProvider, resident_bytes};
+
+/// The most that the process may grow by, in bytes, provider included.
+const MAX_GROWTH_BYTES: u64 = 20_000_000;
+
+#[tokio::test]
+async fn no_provider_fills_the_memory() {
+    let mut before = None;
+    // The first round warms up: threads, connections, the allocator.
+    let faults =
+        [Fault::CutAfterEvents(2), Fault::LineOfMegabytes(100), Fault::EndlessEvents, Fault::HugeBody];
+    for fault in faults {
+        let reply = Reply::failing(fault.clone()).with_header("content-type", "text/event-stream");
+        let provider = ScriptedProvider::start(Script::always(reply));
+        let endpoint = Endpoint::parse(&provider.url(), EndpointPolicy::default()).unwrap();
+        let client = Client::new(endpoint, Timeouts::default()).unwrap();
+        let mut stream = client.stream(None, &ChatBody::default()).await.unwrap();
+        let error = loop {
+            // Nothing is kept here, as a gateway keeps nothing.
+            if let Err(error) = stream.next().await.unwrap() {
+                break error;
+            }
+        };
+        let now = resident_bytes("self").unwrap();
+        match before {
+            None => before = Some(now),
+            Some(before) => {
+                assert_eq!(*error.kind(), CallErrorKind::TooLarge, "{fault:?}");
+                let growth = now.saturating_sub(before);
+                assert!(growth < MAX_GROWTH_BYTES, "{fault:?}: {growth} bytes more");
+            }
+        }
+    }
+}

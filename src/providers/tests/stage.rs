@@ -1,0 +1,64 @@
+//! A client and what it asks.
+
+use arbiter_providers::{
+    CallError, ChatBody, ChatRequest, ChatStream, Client, Endpoint, EndpointPolicy, Message, Piece, Protocol,
+    Role, Timeouts, Tls,
+};
+use arbiter_testkit::{Reply, Script, ScriptedProvider};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Short, for the tests in which a limit must be reached.
+pub const LIMIT: Duration = Duration::from_millis(80);
+
+pub const BOTH: [Protocol; 2] = [Protocol::OpenAi, Protocol::Anthropic];
+
+pub fn client_with(provider: &ScriptedProvider, protocol: Protocol, timeouts: Timeouts) -> Client {
+    let endpoint = Endpoint::parse(&provider.url(), EndpointPolicy::default()).unwrap();
+    Client::with_protocol(endpoint, timeouts, &Tls::default(), protocol).unwrap()
+}
+
+pub fn client(provider: &ScriptedProvider, protocol: Protocol) -> Client {
+    client_with(provider, protocol, Timeouts::default())
+}
+
+/// A provider that always replies so, and its client.
+pub fn always(reply: Reply, protocol: Protocol) -> (ScriptedProvider, Client) {
+    let provider = ScriptedProvider::start(Script::always(reply));
+    let client = client(&provider, protocol);
+    (provider, client)
+}
+
+pub fn hello() -> ChatRequest {
+    ChatRequest {
+        model: "m".into(),
+        messages: vec![Message::new(Role::System, "be brief"), Message::new(Role::User, "hello")],
+        tools: vec![],
+        temperature: None,
+        max_tokens: None,
+    }
+}
+
+pub fn body(fields: Value) -> ChatBody {
+    let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hello"}]});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    serde_json::from_value(body).unwrap()
+}
+
+/// All pieces, and the error if the stream ended in one; nothing comes after the end.
+pub async fn all(mut stream: ChatStream) -> (Vec<Piece>, Option<CallError>) {
+    let mut pieces = Vec::new();
+    let error = loop {
+        match stream.next().await {
+            Some(Ok(piece)) => pieces.push(piece),
+            Some(Err(error)) => break Some(error),
+            None => break None,
+        }
+    };
+    assert!(stream.next().await.is_none());
+    (pieces, error)
+}
+
+pub fn text_of(pieces: &[Piece]) -> String {
+    pieces.iter().filter_map(|piece| piece.content.as_deref()).collect()
+}

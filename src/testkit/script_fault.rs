@@ -1,0 +1,32 @@
+//! What can go wrong with a provider's answer; `provider_faults.rs` makes it so.
+
+use std::time::Duration;
+
+/// What goes wrong with a reply, after it was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Take the request and stay silent.
+    Hang,
+    /// Send half of the body and close the connection.
+    CutInTheMiddle,
+    /// Send half of the body and stay silent.
+    StallInTheMiddle,
+    /// Send the body byte by byte, with this pause before each.
+    OneBytePer(Duration),
+    /// Send a body that never ends.
+    HugeBody,
+    /// Send a body that is no UTF-8; of a stream, its first half and then an event that is none.
+    InvalidUtf8,
+    /// Send the headers and stay silent.
+    HangAfterHeaders,
+    /// Of a stream, send this many events and close the connection.
+    CutAfterEvents(usize),
+    /// Of a stream, send this many events and stay silent, the connection open.
+    StallAfterEvents(usize),
+    /// Of a stream, send this many events, then one that reports an error, and end.
+    ErrorAfterEvents(usize),
+    /// Send a single event of this many megabytes.
+    LineOfMegabytes(usize),
+    /// Of a stream, send its second event again and again, without end.
+    EndlessEvents,
+}

@@ -5,12 +5,12 @@ use crate::settings::{PublicHttp, Settings};
 use crate::shared::Shared;
 use crate::vault::VaultHandle;
 use crate::vault_actor::KeyUse;
-use arbiter_core::provider::Provider;
+use arbiter_core::provider::{Provider, ProviderType};
 use arbiter_core::refusal::{Problems, Refusal};
 use arbiter_core::run::cost_usd;
 use arbiter_providers::{
     CallError, ChatAnswer, ChatRequest, Client, ClientIdentity, Endpoint, EndpointPolicy, HttpPolicy,
-    ModelInfo, Timeouts, Tls, check_certificates,
+    ModelInfo, Protocol, Timeouts, Tls, check_certificates,
 };
 use arbiter_vault::Scrubbed;
 use secrecy::SecretString;
@@ -104,10 +104,14 @@ impl Link {
             }
             None => None,
         };
+        let protocol = match provider.provider_type {
+            ProviderType::Anthropic => Protocol::Anthropic,
+            _ => Protocol::OpenAi,
+        };
         let tls = Tls { identity, ca_cert: provider.ca_cert.clone() };
         let client = |whole_call: Duration| {
             let timeouts = Timeouts { whole_call, idle: settings.idle_timeout, ..Timeouts::default() };
-            Client::with_tls(target.clone(), timeouts, &tls)
+            Client::with_protocol(target.clone(), timeouts, &tls, protocol)
                 .map_err(|error| Fault::Provider(error.to_string()))
         };
         Ok(Self {

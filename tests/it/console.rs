@@ -93,3 +93,29 @@ async fn whoever_is_limited_to_a_project_is_told_of_no_other() {
     let other = json!({"message": "What is there?", "project_id": "q"});
     problem(&stage.ask_as(&token, "POST", "repl", Some(&other)).await, 403, "forbidden");
 }
+
+#[tokio::test]
+async fn a_provider_that_speaks_anthropics_messages_does_beads_and_answers_questions() {
+    let stage = Stage::new().await;
+    let script = Script::answering(|chat: &ChatInput| {
+        assert_eq!(chat.dialect, arbiter_testkit::Dialect::Anthropic);
+        match chat.body["tools"].as_array().is_some_and(|tools| !tools.is_empty()) {
+            true => Reply::tool("finish", json!({"summary": "done in messages"})).using(7, 3),
+            false => Reply::text("All is well."),
+        }
+    });
+    let provider = ScriptedProvider::start(script.requiring_key(KEY));
+    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+    let new =
+        json!({"id": "ant", "name": "A", "type": "anthropic", "endpoint": provider.url(), "api_key": KEY});
+    stage.create("providers", new).await;
+    let beaten = stage.act("providers/ant/heartbeat", Value::Null).await;
+    assert_eq!(beaten["status"], "active", "{beaten}");
+    let agent = json!({"id": "a", "name": "a", "provider_id": "ant", "project_id": "p"});
+    stage.create("agents", agent).await;
+    stage.bead("b", json!({})).await;
+    let closed = stage.until_bead("b", "closed").await;
+    assert_eq!(closed["close_reason"], "done in messages", "{closed}");
+    let answer = stage.act("repl", json!({"message": "How are we?"})).await;
+    assert_eq!(answer["response"], "All is well.");
+}

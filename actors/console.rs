@@ -20,6 +20,7 @@ use arbiter_providers::{ChatRequest, Message, Role as Speaker};
 use arbiter_store::{BeadFilter, BeadSort, Change, ConsoleTurn, DecisionFilter, PageRequest};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
 
 /// Earlier turns of the same user that the model is told.
 const REMEMBERED: u32 = 6;
@@ -58,6 +59,19 @@ impl ConsoleHandle {
     /// [`Fault::Refused`] when no provider is usable or the named one is not; [`Fault::Provider`] when it
     /// gives no answer.
     pub async fn ask(&self, caller: &Caller, question: Question) -> Result<ConsoleTurn, Fault> {
+        self.ask_aloud(caller, question, None).await
+    }
+
+    /// The same; the pieces of the answer are told as they come, if anybody listens.
+    ///
+    /// # Errors
+    /// As [`ConsoleHandle::ask`].
+    pub async fn ask_aloud(
+        &self,
+        caller: &Caller,
+        question: Question,
+        listener: Option<UnboundedSender<String>>,
+    ) -> Result<ConsoleTurn, Fault> {
         let length = question.message.chars().count();
         if question.message.trim().is_empty() || length > MAX_MESSAGE {
             return Err(Refusal::field("message", "has 1 to 1000000 characters").into());
@@ -75,7 +89,7 @@ impl ConsoleHandle {
             max_tokens: None,
         };
         let at = self.0.clock.now();
-        let completion = self.call(&link, caller, &request, question.timeout).await?;
+        let completion = self.call(&link, caller, &request, question.timeout, listener).await?;
         let usage = completion.answer.usage;
         let turn = ConsoleTurn {
             id: format!("turn-{}", &hex(&random())[..20]),
@@ -105,8 +119,9 @@ impl ConsoleHandle {
         caller: &Caller,
         request: &ChatRequest,
         limit: Option<Duration>,
+        listener: Option<UnboundedSender<String>>,
     ) -> Result<crate::provider_link::Completion, Fault> {
-        let call = link.chat(&self.0, &caller.name, request);
+        let call = link.chat_aloud(&self.0, &caller.name, request, listener);
         let outcome = match limit {
             None => call.await,
             Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| {

@@ -17,6 +17,7 @@ use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedSender;
 
 /// What a vault's entry is for, and a use of it, when it holds the private key of a certificate.
 pub(crate) const TLS: &str = "tls";
@@ -147,6 +148,17 @@ impl Link {
         holder: &str,
         request: &ChatRequest,
     ) -> Result<Completion, CallFailure> {
+        self.chat_aloud(shared, holder, request, None).await
+    }
+
+    /// Calls the provider for `holder`; the pieces of its answer are told as they come, if anybody listens.
+    pub(crate) async fn chat_aloud(
+        &self,
+        shared: &Arc<Shared>,
+        holder: &str,
+        request: &ChatRequest,
+        listener: Option<UnboundedSender<String>>,
+    ) -> Result<Completion, CallFailure> {
         let _permit = match &self.permits {
             // The semaphore is never closed; without it there is no limit to keep.
             Some(permits) => Arc::clone(permits).acquire_owned().await.ok(),
@@ -156,7 +168,16 @@ impl Link {
         let key = self.key(shared, holder, "chat").await?;
         let started = Instant::now();
         tracing::debug!(target: "integration", provider = %self.provider.id, model = request.model, "call starts");
-        let call = self.calls.chat(key.as_ref(), request);
+        let call = async {
+            match listener {
+                None => self.calls.chat(key.as_ref(), request).await,
+                // Whoever listened and has gone ends the call by dropping it.
+                Some(listener) => {
+                    let tell = |text: &str| drop(listener.send(text.to_owned()));
+                    self.calls.chat_streamed(key.as_ref(), request, tell).await
+                }
+            }
+        };
         let outcome = until_lock(call, key.as_ref(), next_lock).await;
         let latency_ms = millis(started.elapsed());
         let error = outcome.as_ref().err().map(ToString::to_string);

@@ -4,13 +4,18 @@ use crate::http::access::Access;
 use crate::http::page::PAGE;
 use crate::http::vocabulary::time;
 use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::Question;
+use arbiter_actors::{Fault, Question};
 use arbiter_core::ids::ProviderId;
 use arbiter_core::time::Timestamp;
 use arbiter_store::ConsoleTurn;
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use warp::http::Method;
 
 /// The longest time that an answer may be waited for, in seconds.
@@ -33,6 +38,10 @@ struct QuestionBody {
     /// How long the answer may take, 1 to 3600 seconds.
     #[serde(default)]
     timeout_sec: Option<u64>,
+    /// Whether the answer comes in pieces, as server-sent events: `delta` with a `text` each, then `answer`
+    /// or `error`.
+    #[serde(default)]
+    stream: bool,
 }
 
 /// An answer.
@@ -119,8 +128,57 @@ async fn ask(call: Call, body: QuestionBody) -> Result<Reply, ApiError> {
         within: call.within(),
         timeout: body.timeout_sec.map(Duration::from_secs),
     };
-    let turn = call.handles().console.ask(&call.caller()?, question).await?;
-    Reply::json(&AnswerView::from(turn))
+    let (console, caller) = (call.handles().console.clone(), call.caller()?);
+    if !body.stream {
+        return Reply::json(&AnswerView::from(console.ask(&caller, question).await?));
+    }
+    let (tell, pieces) = mpsc::unbounded_channel();
+    let answer = async move { console.ask_aloud(&caller, question, Some(tell)).await };
+    let request_id = call.request_id.as_str().to_owned();
+    let telling = Telling { pieces, answer: Some(answer.boxed()), request_id };
+    let frames = futures_util::stream::unfold(telling, |mut telling| async move {
+        let frame = telling.next().await?;
+        Some((frame, telling))
+    });
+    Ok(Reply::stream("text/event-stream", frames))
+}
+
+/// An answer on its way. Dropping it ends the call.
+struct Telling {
+    pieces: mpsc::UnboundedReceiver<String>,
+    answer: Option<BoxFuture<'static, Result<ConsoleTurn, Fault>>>,
+    request_id: String,
+}
+
+impl Telling {
+    async fn next(&mut self) -> Option<Bytes> {
+        let answer = self.answer.as_mut()?;
+        let outcome = tokio::select! {
+            biased;
+            Some(text) = self.pieces.recv() => return Some(frame("delta", &json!({"text": text}))),
+            outcome = answer => outcome,
+        };
+        self.answer = None;
+        // What came with the end is told before it.
+        let mut frames = BytesMut::new();
+        while let Ok(text) = self.pieces.try_recv() {
+            frames.extend_from_slice(&frame("delta", &json!({"text": text})));
+        }
+        frames.extend_from_slice(&match outcome {
+            Ok(turn) => frame("answer", &AnswerView::from(turn)),
+            Err(fault) => {
+                let (_, _, document) = ApiError::from(fault).render(&self.request_id);
+                frame("error", &serde_json::from_slice::<Value>(&document).unwrap_or_default())
+            }
+        });
+        Some(frames.freeze())
+    }
+}
+
+fn frame(event: &str, data: &impl Serialize) -> Bytes {
+    // Texts and numbers always serialize.
+    let data = serde_json::to_string(data).unwrap_or_default();
+    Bytes::from(format!("event: {event}\ndata: {data}\n\n"))
 }
 
 async fn history(call: Call) -> Result<Reply, ApiError> {

@@ -119,3 +119,26 @@ async fn a_provider_that_speaks_anthropics_messages_does_beads_and_answers_quest
     let answer = stage.act("repl", json!({"message": "How are we?"})).await;
     assert_eq!(answer["response"], "All is well.");
 }
+
+#[tokio::test]
+async fn an_answer_comes_in_pieces_and_then_whole_when_that_is_wanted() {
+    let stage = Stage::new().await;
+    let _provider = stage.furnish(Script::always(Reply::text("All is well here.")), &[]).await;
+    let question = json!({"message": "How are we?", "stream": true});
+    let answer = stage.ask("POST", "repl", Some(&question)).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "text/event-stream"));
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let events: Vec<(&str, Value)> = text
+        .split("\n\n")
+        .filter(|frame| !frame.is_empty())
+        .map(|frame| {
+            let (event, data) = frame.strip_prefix("event: ").unwrap().split_once("\ndata: ").unwrap();
+            (event, serde_json::from_str(data).unwrap())
+        })
+        .collect();
+    let told: String = events.iter().filter_map(|(_, data)| data["text"].as_str()).collect();
+    let (last, whole) = events.last().unwrap();
+    assert_eq!((told.as_str(), *last), ("All is well here.", "answer"), "{text}");
+    assert_eq!(whole["response"], "All is well here.");
+    assert!(events.len() > 2, "in pieces: {text}");
+}

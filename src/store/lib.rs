@@ -7,6 +7,8 @@
 mod agents;
 mod apply;
 mod beads;
+mod budgets;
+mod calls;
 mod checkpoints;
 mod comments;
 mod connection;
@@ -21,6 +23,7 @@ mod idempotency;
 mod leases;
 mod lock;
 mod migrate;
+mod offers;
 mod operation;
 mod page;
 mod projects;
@@ -39,6 +42,7 @@ mod writer;
 
 pub use agents::AgentFilter;
 pub use beads::{BeadDetail, BeadFilter, BeadSort, Links};
+pub use calls::{GroupBy, Per, Usage, UsageFilter};
 pub use comments::Comment;
 pub use decisions::DecisionFilter;
 pub use due::DueFilter;

@@ -65,7 +65,7 @@ impl BudgetsHandle {
                 Scope::Agent(id) => self.0.store.agent(id.to_string()).await?.is_some(),
             };
             let detail = format!("names nobody: there is no {}", budget.key.scope);
-            problems.require(is_known, &format!("{at}/scope"), detail);
+            problems.require(is_known, &format!("budgets/{at}/scope"), detail);
         }
         Ok(problems.finish()?)
     }

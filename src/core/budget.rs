@@ -172,17 +172,17 @@ pub struct WantedBudget {
 /// [`Refusal::Invalid`] with a pointer for each wrong field.
 pub fn read_all(wanted: &[WantedBudget]) -> Result<Vec<Budget>, Refusal> {
     let mut problems = Problems::default();
-    problems.require(wanted.len() <= MOST, "", format!("has more than {MOST} budgets"));
+    problems.require(wanted.len() <= MOST, "budgets", format!("has more than {MOST} budgets"));
     let (mut seen, mut budgets) = (BTreeSet::new(), Vec::new());
     for (at, one) in wanted.iter().enumerate() {
         let cap_ok = one.cap_usd.is_finite() && (0.0..=LARGEST_CAP_USD).contains(&one.cap_usd);
-        problems.require(cap_ok, &format!("{at}/cap_usd"), "is 0 to 1000000000");
+        problems.require(cap_ok, &format!("budgets/{at}/cap_usd"), "is 0 to 1000000000");
         let Some(scope) = Scope::parse(&one.scope) else {
-            problems.require(false, &format!("{at}/scope"), "is total, project:<id> or agent:<id>");
+            problems.require(false, &format!("budgets/{at}/scope"), "is total, project:<id> or agent:<id>");
             continue;
         };
         let key = Key { scope, period: one.period };
-        let name = format!("{at}/scope");
+        let name = format!("budgets/{at}/scope");
         problems.require(seen.insert(key.clone()), &name, format!("{key} is in the list twice"));
         budgets.push(Budget::new(key, Usd::from_dollars(one.cap_usd)));
     }
@@ -244,7 +244,10 @@ mod tests {
         ];
         let Refusal::Invalid(problems) = read_all(&list).unwrap_err() else { panic!("fields are wrong") };
         let pointers: Vec<&str> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
-        assert_eq!(pointers, ["/2/scope", "/3/scope", "/4/cap_usd", "/5/cap_usd"]);
+        assert_eq!(
+            pointers,
+            ["/budgets/2/scope", "/budgets/3/scope", "/budgets/4/cap_usd", "/budgets/5/cap_usd"]
+        );
         assert_eq!(read_all(&list[..2]).unwrap().len(), 2);
         assert_eq!(read_all(&[]).unwrap(), []);
     }

@@ -257,7 +257,7 @@ impl World {
                 let scopes = [Scope::Total, project(), agent()][..=*scopes].to_vec();
                 match self.meter.reserve(&scopes, Usd::from_billionths(*amount), now) {
                     Ok(reservation) => {
-                        self.commit(&reservation.marks().to_vec());
+                        self.commit(reservation.marks());
                         self.open.push(reservation);
                         self.nothing_is_too_far_ahead(&scopes);
                     }

@@ -64,6 +64,14 @@ struct BudgetBody {
     cap_usd: f64,
 }
 
+/// All budgets that are wanted.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct BudgetsBody {
+    /// They take the place of all there are.
+    budgets: Vec<BudgetBody>,
+}
+
 /// Showing and replacing budgets.
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -82,12 +90,12 @@ async fn list(call: Call) -> Result<Reply, ApiError> {
     answer(&call, openings).await
 }
 
-async fn replace(call: Call, body: Vec<BudgetBody>) -> Result<Reply, ApiError> {
+async fn replace(call: Call, body: BudgetsBody) -> Result<Reply, ApiError> {
     let wanted = |budget: BudgetBody| {
         let BudgetBody { scope, period, cap_usd } = budget;
         WantedBudget { scope, period, cap_usd }
     };
-    let wanted: Vec<WantedBudget> = body.into_iter().map(wanted).collect();
+    let wanted: Vec<WantedBudget> = body.budgets.into_iter().map(wanted).collect();
     let openings = call.handles().budgets.replace(&call.caller()?, &wanted).await?;
     answer(&call, openings).await
 }

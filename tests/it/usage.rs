@@ -14,7 +14,7 @@ fn line<'a>(lines: &'a Value, key: &str) -> &'a Value {
 #[tokio::test]
 async fn what_runs_cost_is_told_for_everybody_it_concerns_and_for_nobody_else() {
     let stage = Stage::new().await;
-    stage.furnish(Script::always(Reply::text("done").using(1_000, 500)), &["a"]).await;
+    let _provider = stage.furnish(Script::always(Reply::text("done").using(1_000, 500)), &["a"]).await;
     let prices = json!({"price_input_per_mtok": 2.0, "price_output_per_mtok": 4.0});
     assert_eq!(stage.ask("PATCH", "providers/scripted", Some(&prices)).await.status, 200);
     stage.bead("one", json!({})).await;
@@ -41,7 +41,7 @@ async fn what_runs_cost_is_told_for_everybody_it_concerns_and_for_nobody_else() 
     for path in ["usage", "providers/scripted/usage"] {
         assert_eq!(stage.ask_as(&elsewhere, "GET", path, None).await.json(), json!([]), "{path}");
     }
-    let spent = json!([{"scope": "project:p", "period": "month", "cap_usd": 1}]);
+    let spent = json!({"budgets": [{"scope": "project:p", "period": "month", "cap_usd": 1}]});
     let budgets = stage.ask("PUT", "budgets", Some(&spent)).await.json();
     assert_eq!((&budgets[0]["spent_usd"], &budgets[0]["left_usd"]), (&json!(0.004), &json!(0.996)));
 }
@@ -49,9 +49,9 @@ async fn what_runs_cost_is_told_for_everybody_it_concerns_and_for_nobody_else() 
 #[tokio::test]
 async fn budgets_are_a_list_that_is_replaced_as_a_whole_and_told() {
     let stage = Stage::new().await;
-    stage.furnish(Script::default(), &["a"]).await;
+    let _provider = stage.furnish(Script::default(), &["a"]).await;
     assert_eq!(stage.get("budgets").await, json!([]));
-    let put = async |list: Value| stage.ask("PUT", "budgets", Some(&list)).await;
+    let put = async |list: Value| stage.ask("PUT", "budgets", Some(&json!({"budgets": list}))).await;
     let total = json!({"scope": "total", "period": "month", "cap_usd": 100.0});
     let project = json!({"scope": "project:p", "period": "day", "cap_usd": 5.5});
     let agent = json!({"scope": "agent:a", "period": "day", "cap_usd": 0});
@@ -80,12 +80,12 @@ async fn budgets_are_a_list_that_is_replaced_as_a_whole_and_told() {
         ]
     );
     for (wrong, pointer) in [
-        (json!([total, total]), "/1/scope"),
-        (json!([{"scope": "all", "period": "day", "cap_usd": 1}]), "/0/scope"),
-        (json!([{"scope": "project:none", "period": "day", "cap_usd": 1}]), "/0/scope"),
-        (json!([{"scope": "agent:none", "period": "day", "cap_usd": 1}]), "/0/scope"),
-        (json!([{"scope": "total", "period": "day", "cap_usd": -1}]), "/0/cap_usd"),
-        (json!([{"scope": "total", "period": "week", "cap_usd": 1}]), "/0/period"),
+        (json!([total, total]), "/budgets/1/scope"),
+        (json!([{"scope": "all", "period": "day", "cap_usd": 1}]), "/budgets/0/scope"),
+        (json!([{"scope": "project:none", "period": "day", "cap_usd": 1}]), "/budgets/0/scope"),
+        (json!([{"scope": "agent:none", "period": "day", "cap_usd": 1}]), "/budgets/0/scope"),
+        (json!([{"scope": "total", "period": "day", "cap_usd": -1}]), "/budgets/0/cap_usd"),
+        (json!([{"scope": "total", "period": "week", "cap_usd": 1}]), "/budgets/0/period"),
     ] {
         let answer = put(wrong).await;
         problem(&answer, 422, "invalid");
@@ -95,7 +95,7 @@ async fn budgets_are_a_list_that_is_replaced_as_a_whole_and_told() {
     let limited = stage.token(json!({"name": "o", "role": "operator", "projects": ["p"]})).await;
     let seen = stage.ask_as(&limited, "GET", "budgets", None).await.json();
     assert_eq!((seen.as_array().unwrap().len(), &seen[0]["scope"]), (1, &json!("project:p")));
-    problem(&stage.ask_as(&limited, "PUT", "budgets", Some(&json!([]))).await, 403, "forbidden");
+    problem(&stage.ask_as(&limited, "PUT", "budgets", Some(&json!({"budgets": []}))).await, 403, "forbidden");
     assert_eq!(put(json!([])).await.json(), json!([]));
 }
 
@@ -132,7 +132,7 @@ async fn the_best_known_model_is_chosen_and_the_operators_file_has_a_say() {
 #[tokio::test]
 async fn a_providers_place_in_a_pool_is_kept_and_checked_and_its_beats_come_in_pages() {
     let stage = Stage::new().await;
-    stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.furnish(Script::default(), &[]).await;
     let fields = json!({"pool": "gpu", "priority": 1, "weight": 3, "requests_per_minute": 60,
         "tokens_per_minute": 100_000});
     let answer = stage.ask("PATCH", "providers/scripted", Some(&fields)).await;

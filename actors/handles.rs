@@ -2,6 +2,7 @@
 
 use crate::agent::AgentsHandle;
 use crate::bead::BeadsHandle;
+use crate::budget::BudgetsHandle;
 use crate::clock::SharedClock;
 use crate::console::ConsoleHandle;
 use crate::decision::DecisionsHandle;
@@ -24,6 +25,8 @@ pub struct Handles {
     pub store: Store,
     /// Beads.
     pub beads: BeadsHandle,
+    /// Budgets.
+    pub budgets: BudgetsHandle,
     /// Agents.
     pub agents: AgentsHandle,
     /// Decisions.
@@ -55,6 +58,7 @@ impl Handles {
         Self {
             store: shared.store.clone(),
             beads: BeadsHandle(of()),
+            budgets: BudgetsHandle(of()),
             agents: AgentsHandle(of()),
             decisions: DecisionsHandle(of()),
             providers: ProvidersHandle(of()),

@@ -9,6 +9,7 @@ use crate::provider::ProvidersHandle;
 use crate::provider_link::CallFailure;
 use crate::shared::Shared;
 use crate::shell::{Role, Scope};
+use arbiter_core::catalogue::Offered;
 use arbiter_core::ids::ProviderId;
 use arbiter_core::provider::{Beat, Provider, Status};
 use arbiter_core::refusal::Refusal;
@@ -129,7 +130,10 @@ impl HeartbeatActor {
         let (outcome, latency_ms) = link.models(shared, "heartbeat").await;
         let beat = match outcome {
             Ok(models) => {
-                let models = models.into_iter().map(|model| model.id).collect();
+                let models = models.into_iter();
+                let models = models
+                    .map(|model| Offered { id: model.id, context_window: model.context_window })
+                    .collect();
                 Beat::Answered { latency_ms, median_ms, models }
             }
             Err(CallFailure::Call(error)) => Beat::Failed { error: error.to_string(), latency_ms },

@@ -9,6 +9,7 @@ mod agent_actor;
 mod bead;
 mod bead_actor;
 mod bead_run;
+mod budget;
 mod caller;
 mod clock;
 mod commit;
@@ -51,6 +52,7 @@ mod vault_transfer;
 
 pub use agent::AgentsHandle;
 pub use bead::{BeadAction, BeadsHandle, Claimed, LeaseGrant};
+pub use budget::BudgetsHandle;
 pub use caller::{Caller, Cascade};
 
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};

@@ -12,6 +12,8 @@ use crate::provider_link::{CallFailure, Link, TLS, check, endpoint};
 use crate::shared::Shared;
 use crate::vault::VaultHandle;
 use crate::vault_keys::PROVIDER_KEY;
+use arbiter_core::call::CallOutcome;
+use arbiter_core::catalogue::Catalogue;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
 use arbiter_core::ids::{KeyId, ProviderId};
@@ -206,6 +208,23 @@ impl ProvidersHandle {
         HeartbeatsHandle(Arc::clone(&self.0)).beat(id).await
     }
 
+    /// Chooses the model of a provider anew, by what it offers now.
+    ///
+    /// # Errors
+    /// As [`ProvidersHandle::heartbeat`], and [`Fault::Provider`] when it does not answer.
+    pub async fn negotiate(&self, id: &ProviderId) -> Result<Provider, Fault> {
+        let provider = self.heartbeat(id).await?;
+        match &provider.last_heartbeat_error {
+            Some(error) => Err(Fault::Provider(error.clone())),
+            None => Ok(provider),
+        }
+    }
+
+    /// The models that are known, the best first.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.0.settings.catalogue
+    }
+
     /// The models a provider offers now.
     ///
     /// # Errors
@@ -292,6 +311,11 @@ impl ProvidersHandle {
     /// Takes note of a heartbeat.
     pub(crate) async fn note_beat(&self, id: &ProviderId, beat: Beat) -> Result<Provider, Fault> {
         self.0.providers.ask(&self.0, id.as_str(), |answer| Command::Beat { beat, answer }).await
+    }
+
+    /// Takes note of how a real call went, by and by. Nothing is written of a success that clears no strike.
+    pub fn observe(&self, id: &ProviderId, outcome: CallOutcome) {
+        self.0.providers.tell(&self.0, id.as_str(), Command::Observe(outcome));
     }
 
     /// Closes every connection, so that none that carried a key stays open.

@@ -9,6 +9,7 @@ use crate::fault::Fault;
 use crate::provider::Answer;
 use crate::provider_link::{Link, check};
 use crate::shell::{Role, Scope};
+use arbiter_core::call::CallOutcome;
 use arbiter_core::provider::{self, Beat, Provider};
 use arbiter_core::provider_change::ProviderPatch;
 use arbiter_core::refusal::Refusal;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Change { caller: Caller, wish: Wish, answer: Answer<Provider> },
     Link { holder: String, answer: Answer<Arc<Link>> },
     Beat { beat: Beat, answer: Answer<Provider> },
+    Observe(CallOutcome),
     Disconnect,
 }
 
@@ -60,6 +62,12 @@ impl Role for ProviderActor {
             Command::Beat { beat, answer } => {
                 let _ = answer.send(self.beat(&beat).await);
             }
+            Command::Observe(outcome) => {
+                if let Err(fault) = self.observe(&outcome).await {
+                    let id = &self.scope.id;
+                    tracing::warn!(provider = %id, %fault, "how a call went could not be noted");
+                }
+            }
             Command::Disconnect => self.link = None,
         }
     }
@@ -84,7 +92,7 @@ impl ProviderActor {
                 Wish::Disable => provider::Command::Disable,
             };
             let mut unit = caller.unit(shared.clock.now(), "providers");
-            let happenings = provider.decide(&command)?;
+            let happenings = provider.decide(&command, &shared.settings.catalogue)?;
             let after = unit.happen(&provider, &happenings, Change::Provider);
             check(&after, &shared.settings)?;
             let moved = after.endpoint != provider.endpoint
@@ -114,12 +122,35 @@ impl ProviderActor {
         Ok(link)
     }
 
+    /// Takes note of how a call went; mostly there is nothing to write.
+    async fn observe(&self, outcome: &CallOutcome) -> Result<(), Fault> {
+        let shared = &self.scope.shared;
+        until_fresh(async || {
+            let provider = self.row().await?;
+            let mut unit = Unit::new(shared.clock.now(), "system", "providers");
+            let command = provider::Command::Observe(outcome.clone());
+            let happenings = provider.decide(&command, &shared.settings.catalogue)?;
+            let after = unit.happen(&provider, &happenings, Change::Provider).struck(outcome);
+            if after.failures != provider.failures {
+                let (provider_id, failures) = (after.id.clone(), after.failures);
+                unit.change(Change::Strikes { provider_id, failures });
+            }
+            if unit.is_empty() {
+                return Ok(());
+            }
+            shared.store.commit(unit).await?;
+            Ok(())
+        })
+        .await
+    }
+
     async fn beat(&self, beat: &Beat) -> Result<Provider, Fault> {
         let shared = &self.scope.shared;
         until_fresh(async || {
             let provider = self.row().await?;
             let mut unit = Unit::new(shared.clock.now(), "system", "heartbeats");
-            let happenings = provider.decide(&provider::Command::Beat(beat.clone()))?;
+            let command = provider::Command::Beat(beat.clone());
+            let happenings = provider.decide(&command, &shared.settings.catalogue)?;
             let after = unit.happen(&provider, &happenings, Change::Provider).measured(beat, unit.at);
             let (latency_ms, error) = match beat {
                 Beat::Answered { latency_ms, .. } => (*latency_ms, None),
@@ -127,6 +158,10 @@ impl ProviderActor {
             };
             let line = Heartbeat { at: unit.at, latency_ms, error };
             unit.change(Change::Beat { provider: after.clone(), beat: line });
+            if let Beat::Answered { models, .. } = beat {
+                let (provider_id, models) = (after.id.clone(), models.clone());
+                unit.change(Change::Offer { provider_id, models });
+            }
             shared.store.commit(unit).await?;
             Ok(after)
         })

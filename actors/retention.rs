@@ -1,4 +1,4 @@
-//! What grows is cut: events at a checkpoint, heartbeats, kept answers, old runs and ended sessions.
+//! What grows is cut: events at a checkpoint, heartbeats, kept answers, old runs and calls, ended sessions.
 
 use crate::fault::Fault;
 use crate::shared::Shared;
@@ -29,6 +29,7 @@ pub(crate) async fn enforce(shared: &Shared) -> Result<(), Fault> {
         heartbeats_before: before(now, HEARTBEATS),
         answers_before: before(now, ANSWERS),
         runs_before: before(now, RUNS),
+        calls_before: before(now, shared.settings.calls_kept_for),
         sessions_before: now,
     });
     shared.store.commit(unit).await?;

@@ -1,5 +1,7 @@
 //! What the actors need to know of the configuration.
 
+use arbiter_core::catalogue::Catalogue;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Settings of the actors.
@@ -35,6 +37,10 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Whether plain HTTP may leave the local network.
     pub public_http: PublicHttp,
+    /// The models that are known; none by default.
+    pub catalogue: Arc<Catalogue>,
+    /// How long lines of the ledger are kept.
+    pub calls_kept_for: Duration,
     /// Runs at one time.
     pub max_parallel: usize,
     /// Failed attempts before a person is asked.
@@ -86,6 +92,8 @@ impl Default for Settings {
             call_deadline: Duration::from_secs(120),
             idle_timeout: Duration::from_secs(30),
             public_http: PublicHttp::Refused,
+            catalogue: Arc::default(),
+            calls_kept_for: Duration::from_secs(400 * 86_400),
             max_parallel: 16,
             attempts_max: 3,
             backoff_base: Duration::from_secs(1),

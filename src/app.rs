@@ -5,6 +5,7 @@
 
 mod admin_token;
 mod cast_settings;
+mod catalogue;
 mod demo;
 mod demo_provider;
 mod error;
@@ -17,6 +18,7 @@ mod serve;
 mod server_file;
 
 pub use cast_settings::cast_settings;
+pub use catalogue::load as load_catalogue;
 pub use demo::{DemoOptions, demo};
 pub use error::StartError;
 pub use forget::{Forgotten, forget_keys};

@@ -1,6 +1,6 @@
 //! Arbiter inside another program: the same cast without the HTTP edge.
 
-use crate::app::{StartError, cast_settings};
+use crate::app::{StartError, cast_settings, load_catalogue};
 use crate::config::Settings;
 use arbiter_actors::{Caller, Cast, Delivery, Fault, Handles, Subscription, SystemClock};
 use arbiter_core::agent::Agent;
@@ -84,7 +84,8 @@ impl Arbiter {
     ) -> Result<Self, StartError> {
         let lock = DirectoryLock::take(data_dir)?;
         let on_failure = |error: &StoreError| tracing::error!(%error, "the store has failed");
-        let settings = cast_settings(settings);
+        let catalogue = load_catalogue(data_dir, &settings.providers.catalogue)?;
+        let settings = arbiter_actors::Settings { catalogue: Arc::new(catalogue), ..cast_settings(settings) };
         let cast = arbiter_actors::start(lock, settings, Arc::new(SystemClock), Box::new(on_failure)).await?;
         let caller = Caller::named("library");
         if let Err(fault) = cast.handles.vault.unlock(&caller, password).await {

@@ -2,9 +2,10 @@
 
 use crate::config::Settings;
 use arbiter_actors::PublicHttp;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// The actors' part of the configuration.
+/// The actors' part of the configuration; the catalogue of models is a file of its own.
 pub fn cast_settings(settings: &Settings) -> arbiter_actors::Settings {
     let ms = Duration::from_millis;
     let (actors, dispatch) = (&settings.actors, &settings.dispatch);
@@ -27,6 +28,8 @@ pub fn cast_settings(settings: &Settings) -> arbiter_actors::Settings {
             true => PublicHttp::Allowed,
             false => PublicHttp::Refused,
         },
+        catalogue: Arc::default(),
+        calls_kept_for: Duration::from_secs(u64::from(settings.providers.usage_retention_days) * 86_400),
         max_parallel: dispatch.max_parallel,
         attempts_max: dispatch.attempts_max,
         backoff_base: ms(dispatch.backoff_base_ms),

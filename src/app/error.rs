@@ -1,5 +1,6 @@
 //! Why the server did not start, or ended with an error.
 
+use crate::app::catalogue::CatalogueError;
 use crate::http::TlsError;
 use crate::key_file::KeyFileError;
 use arbiter_actors::{Fault, VaultFault};
@@ -38,6 +39,9 @@ pub enum StartError {
     /// TLS cannot be spoken.
     #[error("the server cannot speak TLS")]
     Tls(#[from] TlsError),
+    /// The catalogue of models cannot be used.
+    #[error("the catalogue of models cannot be used")]
+    Catalogue(#[from] CatalogueError),
     /// A file cannot be written.
     #[error("cannot write {path}")]
     File {
@@ -94,6 +98,7 @@ impl StartError {
             Self::Database(StoreError::Schema(_))
             | Self::Cast(arbiter_actors::StartError::Store(StoreError::Schema(_)))
             | Self::Tls(TlsError::Unfit { .. })
+            | Self::Catalogue(_)
             | Self::LockMemory(_) => 78,
             Self::Directory(LockError::Io { .. })
             | Self::Tls(_)

@@ -1,7 +1,7 @@
 //! The server: everything is started in order, and ended in the opposite one.
 
 use crate::app::error::StartError;
-use crate::app::{admin_token, cast_settings, logging, process, reload, server_file};
+use crate::app::{admin_token, cast_settings, load_catalogue, logging, process, reload, server_file};
 use crate::config::Loaded;
 use crate::http::{self, Door, Tls};
 use arbiter_actors::{Caller, Cast, Handles, SystemClock, Unlocked};
@@ -129,7 +129,8 @@ impl Server {
             // One word is enough.
             let _ = tell_failure.try_send(());
         };
-        let settings = cast_settings(&loaded.settings);
+        let mut settings = cast_settings(&loaded.settings);
+        settings.catalogue = Arc::new(load_catalogue(directory, &loaded.settings.providers.catalogue)?);
         let clock = Arc::new(SystemClock);
         let cast = arbiter_actors::start(lock, settings, clock, Box::new(on_failure)).await?;
         let handles = cast.handles.clone();

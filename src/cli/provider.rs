@@ -52,6 +52,19 @@ pub enum Command {
         /// The provider's id
         id: String,
     },
+    /// Choose its model anew, by what it offers now
+    Negotiate {
+        /// The provider's id
+        id: String,
+    },
+    /// Show what calls to it took and cost, by model
+    Usage {
+        /// The provider's id
+        id: String,
+        /// For each day, each month, or all of the time
+        #[arg(long, value_parser = ["day", "month", "total"])]
+        per: Option<String>,
+    },
     /// Delete it
     Delete {
         /// The provider's id
@@ -86,9 +99,28 @@ pub struct Add {
     /// An entry of the vault that holds its key
     #[arg(long, conflicts_with_all = ["api_key_stdin", "api_key_file", "api_key_prompt"])]
     key_id: Option<String>,
+    /// The pool whose members stand in for each other
+    #[arg(long)]
+    pool: Option<String>,
+    /// Its place in the pool: lower ones are asked first
+    #[arg(long, value_name = "0-1000")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<u32>,
+    /// Its share of the calls among those of the same place
+    #[arg(long, value_name = "1-1000")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<u32>,
     /// The most calls at one time
     #[arg(long, value_name = "CALLS")]
     max_concurrency: Option<u32>,
+    /// The most calls that begin in a minute
+    #[arg(long, value_name = "CALLS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests_per_minute: Option<u32>,
+    /// The most tokens in a minute, in and out together
+    #[arg(long, value_name = "TOKENS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens_per_minute: Option<u64>,
     /// A word to find it by; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -140,6 +172,11 @@ impl Command {
                 session.act(Request::post(&["providers", &id, "disable"]), "disabled").await
             }
             Self::Heartbeat { id } => session.show(Request::post(&["providers", &id, "heartbeat"])).await,
+            Self::Negotiate { id } => session.show(Request::post(&["providers", &id, "negotiate"])).await,
+            Self::Usage { id, per } => {
+                let request = Request::get(&["providers", &id, "usage"]).filter("per", per);
+                session.show(request).await
+            }
             Self::Delete { id, cascade } => {
                 let request = Request::delete(&["providers", &id]);
                 session.act(request.filter("cascade", cascade.then_some("true")), "deleted").await

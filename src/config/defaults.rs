@@ -72,6 +72,8 @@ impl Default for Providers {
             call_deadline_ms: 120_000,
             idle_timeout_ms: 30_000,
             allow_public_http: false,
+            catalogue: PathBuf::new(),
+            usage_retention_days: 400,
         }
     }
 }

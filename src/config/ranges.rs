@@ -45,6 +45,8 @@ const RANGES: &[(&str, i64, i64)] = &[
     ("providers.heartbeat_timeout_ms", 10, HOUR_MS),
     ("providers.call_deadline_ms", 10, 24 * HOUR_MS),
     ("providers.idle_timeout_ms", 10, 24 * HOUR_MS),
+    // A month's budget is summed up from it.
+    ("providers.usage_retention_days", 32, 36_500),
     ("dispatch.max_parallel", 1, 100_000),
     ("dispatch.attempts_max", 1, 1_000),
     ("dispatch.backoff_base_ms", 1, HOUR_MS),

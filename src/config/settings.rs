@@ -184,6 +184,10 @@ pub struct Providers {
     pub idle_timeout_ms: u64,
     /// Whether an endpoint may be plain `http` on a public address, where a key travels unencrypted.
     pub allow_public_http: bool,
+    /// The file of models that are known besides; empty: `models.toml` in the data directory, if there is one.
+    pub catalogue: PathBuf,
+    /// The days that what calls took and cost is kept.
+    pub usage_retention_days: u32,
 }
 
 /// Handing out work.

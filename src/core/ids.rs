@@ -115,6 +115,10 @@ id!(
     TokenId, "tok-", 12
 );
 id!(
+    /// A call to a provider.
+    CallId, "call-", 20
+);
+id!(
     /// A comment on a bead.
     CommentId, "com-", 16
 );

@@ -1,12 +1,17 @@
-//! Providers: LLM endpoints, their health and how beats change it.
+//! Providers: LLM endpoints, and what may be asked of them. How they are found well or ill is in
+//! `provider_health`.
 
+use crate::call::CallOutcome;
+use crate::catalogue::Catalogue;
 use crate::event_type::EventType;
-use crate::ids::{KeyId, ProviderId};
+use crate::ids::{KeyId, ProviderId, is_well_formed};
 use crate::machine::Machine;
 use crate::record::{Happening, Record};
 use crate::refusal::{Problems, Refusal};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use crate::provider_health::{Beat, LATE_FACTOR, LATE_FLOOR_MS, STRIKES};
 
 words! {
     /// How a provider is.
@@ -79,12 +84,22 @@ words! {
     }
 }
 
-/// Failed beats in a row that make a provider unhealthy.
-pub const STRIKES: u32 = 3;
-/// A beat that takes this many times the median of its history is late.
-pub const LATE_FACTOR: u64 = 5;
-/// A beat below this is never late, whatever the median, in milliseconds.
-pub const LATE_FLOOR_MS: u64 = 500;
+/// The place in its pool of a provider that nobody gave one.
+pub const MIDDLE_PRIORITY: u32 = 100;
+/// The last place in a pool.
+pub const LAST_PRIORITY: u32 = 1_000;
+/// The share of a provider that nobody gave one.
+pub const ONE_SHARE: u32 = 1;
+/// The largest share.
+pub const MOST_SHARES: u32 = 1_000;
+
+const fn middle_priority() -> u32 {
+    MIDDLE_PRIORITY
+}
+
+const fn one_share() -> u32 {
+    ONE_SHARE
+}
 
 /// A provider as the store holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,6 +123,15 @@ pub struct Provider {
     pub model_score: Option<f64>,
     /// The GPU it wants.
     pub selected_gpu: Option<String>,
+    /// Tokens that fit into one call of that model: the provider's word, else the catalogue's.
+    #[serde(default)]
+    pub selected_context_window: Option<u64>,
+    /// The catalogue's price of a million tokens in, for that model, in US dollars.
+    #[serde(default)]
+    pub selected_price_input: Option<f64>,
+    /// The catalogue's price of a million tokens out, for that model, in US dollars.
+    #[serde(default)]
+    pub selected_price_output: Option<f64>,
     /// What it is for.
     pub description: String,
     /// Whether calls carry a key.
@@ -120,13 +144,28 @@ pub struct Provider {
     pub client_key_id: Option<KeyId>,
     /// Whom it may have its own certificate from, in PEM; nobody else is trusted then.
     pub ca_cert: Option<String>,
+    /// The pool whose members stand in for each other; none: nobody stands in for it.
+    #[serde(default)]
+    pub pool: Option<String>,
+    /// Its place in the pool: lower ones are asked first.
+    #[serde(default = "middle_priority")]
+    pub priority: u32,
+    /// Its share of the calls among those of the same place.
+    #[serde(default = "one_share")]
+    pub weight: u32,
     /// The most calls at once; none: no limit of its own.
     pub max_concurrency: Option<u32>,
-    /// Tokens that fit into one call.
+    /// The most calls that begin in a minute; none: no limit.
+    #[serde(default)]
+    pub requests_per_minute: Option<u32>,
+    /// The most tokens in a minute, in and out together; none: no limit.
+    #[serde(default)]
+    pub tokens_per_minute: Option<u64>,
+    /// Tokens that fit into one call, as the operator says; see [`Provider::context`].
     pub context_window: Option<u64>,
-    /// Price of a million tokens in, in US dollars.
+    /// Price of a million tokens in, as the operator says; see [`Provider::price_input`].
     pub price_input_per_mtok: Option<f64>,
-    /// Price of a million tokens out, in US dollars.
+    /// Price of a million tokens out, as the operator says; see [`Provider::price_output`].
     pub price_output_per_mtok: Option<f64>,
     /// Labels.
     pub tags: Vec<String>,
@@ -140,7 +179,10 @@ pub struct Provider {
     pub last_heartbeat_latency_ms: Option<u64>,
     /// What went wrong (telemetry).
     pub last_heartbeat_error: Option<String>,
-    /// Failed beats in a row (telemetry).
+    /// How long answers to beats take, the newer ones weighing more, in milliseconds (telemetry).
+    #[serde(default)]
+    pub latency_ewma_ms: Option<f64>,
+    /// Failed beats and calls in a row (telemetry).
     pub failures: u32,
     /// When it was created.
     pub created_at: Timestamp,
@@ -155,8 +197,13 @@ impl Record for Provider {
     const CREATED: EventType = EventType::ProviderRegistered;
     const STATUS_CHANGED: &'static [EventType] = &[EventType::ProviderStatusChange];
     const UPDATED: EventType = EventType::ProviderUpdated;
-    const TELEMETRY: &'static [&'static str] =
-        &["last_heartbeat_at", "last_heartbeat_latency_ms", "last_heartbeat_error", "failures"];
+    const TELEMETRY: &'static [&'static str] = &[
+        "last_heartbeat_at",
+        "last_heartbeat_latency_ms",
+        "last_heartbeat_error",
+        "latency_ewma_ms",
+        "failures",
+    ];
 
     fn id(&self) -> &str {
         self.id.as_str()
@@ -188,32 +235,13 @@ pub enum KeyAccess {
     Unreadable,
 }
 
-/// What one beat found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Beat {
-    /// It answered, with these models.
-    Answered {
-        /// How long it took, in milliseconds.
-        latency_ms: u64,
-        /// The median of earlier beats, if there were any.
-        median_ms: Option<u64>,
-        /// What it offers.
-        models: Vec<String>,
-    },
-    /// It did not.
-    Failed {
-        /// What went wrong.
-        error: String,
-        /// How long that took, in milliseconds.
-        latency_ms: u64,
-    },
-}
-
 /// What can be asked of a provider.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Take note of a beat.
     Beat(Beat),
+    /// Take note of how a real call went.
+    Observe(CallOutcome),
     /// Switch it off.
     Disable,
     /// Switch it on.
@@ -250,93 +278,38 @@ impl Provider {
         self.selected_model.as_deref().or(self.configured_model.as_deref())
     }
 
-    /// What a beat says of the provider, by the rule of three strikes.
-    pub fn verdict(&self, beat: &Beat) -> Trigger {
-        match beat {
-            Beat::Answered { latency_ms, median_ms, .. } => {
-                let late = median_ms.is_some_and(|median| {
-                    *latency_ms > (median.saturating_mul(LATE_FACTOR)).max(LATE_FLOOR_MS)
-                });
-                if late { Trigger::Weak } else { Trigger::Well }
-            }
-            Beat::Failed { .. } => {
-                let first = self.status == Status::Pending;
-                let down = self.status == Status::Unhealthy;
-                if first || down || self.failures + 1 >= STRIKES { Trigger::Fail } else { Trigger::Weak }
-            }
-        }
+    /// Tokens that fit into one call: the operator's word, else the provider's, else the catalogue's.
+    pub fn context(&self) -> Option<u64> {
+        self.context_window.or(self.selected_context_window)
     }
 
-    /// The row with the measurements of a beat; no event tells of those.
-    #[must_use]
-    pub fn measured(&self, beat: &Beat, now: Timestamp) -> Self {
-        let mut after = self.clone();
-        after.last_heartbeat_at = Some(now);
-        match beat {
-            Beat::Answered { latency_ms, .. } => {
-                after.last_heartbeat_latency_ms = Some(*latency_ms);
-                after.last_heartbeat_error = None;
-                after.failures = 0;
-            }
-            Beat::Failed { error, latency_ms } => {
-                after.last_heartbeat_latency_ms = Some(*latency_ms);
-                after.last_heartbeat_error = Some(error.clone());
-                after.failures = self.failures.saturating_add(1);
-            }
-        }
-        after
+    /// Price of a million tokens in, in US dollars: the operator's word, else the catalogue's.
+    pub fn price_input(&self) -> Option<f64> {
+        self.price_input_per_mtok.or(self.selected_price_input)
     }
 
-    /// What a command makes of the provider.
-    pub fn decide(&self, command: &Command) -> Result<Vec<Happening>, Refusal> {
-        let mut after = self.clone();
-        match command {
-            Command::Beat(beat) => {
-                if self.status == Status::Disabled {
-                    return Ok(vec![]);
-                }
-                // A verdict without an arrow is a provider that stays as it is.
-                after.status = self.status.after(self.verdict(beat)).unwrap_or(self.status);
-                after.status_reason = match beat {
-                    Beat::Failed { error, .. } => Some(error.clone()),
-                    Beat::Answered { .. } if after.status == Status::Degraded => {
-                        Some("slow to answer".into())
-                    }
-                    Beat::Answered { models, .. } => {
-                        after.select_model(models);
-                        None
-                    }
-                };
-                if after.status == self.status {
-                    after.status_reason.clone_from(&self.status_reason);
-                }
-            }
-            Command::Disable => {
-                after.status = self.status.step(self.id.as_str(), Trigger::Disable)?;
-                after.status_reason = None;
-            }
-            Command::Enable => {
-                after.status = self.status.step(self.id.as_str(), Trigger::Enable)?;
-                after.status_reason = None;
-            }
-            Command::Update(wanted) => after = wanted.as_ref().clone(),
-        }
+    /// Price of a million tokens out, in US dollars: the operator's word, else the catalogue's.
+    pub fn price_output(&self) -> Option<f64> {
+        self.price_output_per_mtok.or(self.selected_price_output)
+    }
+
+    /// What a command makes of the provider; a beat chooses the model by the catalogue.
+    pub fn decide(&self, command: &Command, catalogue: &Catalogue) -> Result<Vec<Happening>, Refusal> {
+        let after = match command {
+            Command::Beat(beat) => self.after_beat(beat, catalogue),
+            Command::Observe(outcome) => self.after_call(outcome),
+            Command::Disable => self.switched(Trigger::Disable)?,
+            Command::Enable => self.switched(Trigger::Enable)?,
+            Command::Update(wanted) => wanted.as_ref().clone(),
+        };
         let reason = after.status_reason.as_deref();
         let change = Happening::between(self, &after, reason);
         Ok(if change.is_nothing() { vec![] } else { vec![change] })
     }
 
-    fn select_model(&mut self, offered: &[String]) {
-        let wanted = self.configured_model.as_ref();
-        let (model, reason) = match (wanted.filter(|w| offered.contains(w)), offered.first()) {
-            (Some(wanted), _) => (wanted.clone(), "the configured model is offered"),
-            (None, Some(first)) => (first.clone(), "the first model offered"),
-            (None, None) => return,
-        };
-        if self.selected_model.as_ref() != Some(&model) {
-            self.selected_model = Some(model);
-            self.selection_reason = Some(reason.to_owned());
-        }
+    fn switched(&self, trigger: Trigger) -> Result<Self, Refusal> {
+        let status = self.status.step(self.id.as_str(), trigger)?;
+        Ok(Self { status, status_reason: None, ..self.clone() })
     }
 }
 
@@ -346,6 +319,13 @@ pub fn check(provider: &Provider) -> Result<(), Refusal> {
     problems.require((1..=200).contains(&provider.name.chars().count()), "name", "has 1 to 200 characters");
     problems.require(provider.description.len() <= 65_536, "description", "is longer than 65536 bytes");
     problems.require(provider.max_concurrency != Some(0), "max_concurrency", "is at least 1");
+    problems.require(provider.requests_per_minute != Some(0), "requests_per_minute", "is at least 1");
+    problems.require(provider.tokens_per_minute != Some(0), "tokens_per_minute", "is at least 1");
+    problems.require(provider.context_window != Some(0), "context_window", "is at least 1");
+    problems.require(provider.priority <= LAST_PRIORITY, "priority", "is 0 to 1000");
+    problems.require((1..=MOST_SHARES).contains(&provider.weight), "weight", "is 1 to 1000");
+    let pool_ok = provider.pool.as_deref().is_none_or(is_well_formed);
+    problems.require(pool_ok, "pool", "matches ^[a-z0-9][a-z0-9._-]{0,63}$");
     let price_ok = |price: Option<f64>| price.is_none_or(|p| p.is_finite() && p >= 0.0);
     problems.require(price_ok(provider.price_input_per_mtok), "price_input_per_mtok", "is 0 or more");
     problems.require(price_ok(provider.price_output_per_mtok), "price_output_per_mtok", "is 0 or more");
@@ -363,4 +343,4 @@ pub fn check(provider: &Provider) -> Result<(), Refusal> {
 
 #[cfg(test)]
 #[path = "provider_tests.rs"]
-mod tests;
+pub(crate) mod tests;

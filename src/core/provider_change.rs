@@ -2,7 +2,7 @@
 
 use crate::agent_change::set;
 use crate::ids::{KeyId, ProviderId};
-use crate::provider::{Provider, ProviderType, Status, check};
+use crate::provider::{MIDDLE_PRIORITY, ONE_SHARE, Provider, ProviderType, Status, check};
 use crate::refusal::Refusal;
 use crate::time::Timestamp;
 
@@ -41,8 +41,18 @@ pub struct NewProvider {
     pub client_key_id: Option<String>,
     /// Whom it may have its own certificate from, in PEM.
     pub ca_cert: Option<String>,
+    /// The pool whose members stand in for each other.
+    pub pool: Option<String>,
+    /// Its place in the pool; the middle by default.
+    pub priority: Option<u32>,
+    /// Its share among those of the same place; 1 by default.
+    pub weight: Option<u32>,
     /// The most calls at once.
     pub max_concurrency: Option<u32>,
+    /// The most calls that begin in a minute.
+    pub requests_per_minute: Option<u32>,
+    /// The most tokens in a minute.
+    pub tokens_per_minute: Option<u64>,
     /// Tokens that fit into one call.
     pub context_window: Option<u64>,
     /// Price of a million tokens in, in US dollars.
@@ -70,7 +80,12 @@ impl NewProvider {
             client_cert: None,
             client_key_id: None,
             ca_cert: None,
+            pool: None,
+            priority: None,
+            weight: None,
             max_concurrency: None,
+            requests_per_minute: None,
+            tokens_per_minute: None,
             context_window: None,
             price_input_per_mtok: None,
             price_output_per_mtok: None,
@@ -92,13 +107,21 @@ impl NewProvider {
             selection_reason: None,
             model_score: None,
             selected_gpu: None,
+            selected_context_window: None,
+            selected_price_input: None,
+            selected_price_output: None,
             description: self.description.clone(),
             requires_key: self.requires_key.unwrap_or(key_id.is_some()),
             key_id,
             client_cert: self.client_cert.clone(),
             client_key_id: self.client_key_id.clone().map(KeyId::known),
             ca_cert: self.ca_cert.clone(),
+            pool: self.pool.clone(),
+            priority: self.priority.unwrap_or(MIDDLE_PRIORITY),
+            weight: self.weight.unwrap_or(ONE_SHARE),
             max_concurrency: self.max_concurrency,
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
             context_window: self.context_window,
             price_input_per_mtok: self.price_input_per_mtok,
             price_output_per_mtok: self.price_output_per_mtok,
@@ -108,6 +131,7 @@ impl NewProvider {
             last_heartbeat_at: None,
             last_heartbeat_latency_ms: None,
             last_heartbeat_error: None,
+            latency_ewma_ms: None,
             failures: 0,
             created_at: now,
             updated_at: now,
@@ -141,8 +165,18 @@ pub struct ProviderPatch {
     pub client_key_id: Option<Option<String>>,
     /// Whom it may have its own certificate from, in PEM.
     pub ca_cert: Option<Option<String>>,
+    /// The pool whose members stand in for each other.
+    pub pool: Option<Option<String>>,
+    /// Its place in the pool.
+    pub priority: Option<u32>,
+    /// Its share among those of the same place.
+    pub weight: Option<u32>,
     /// The most calls at once.
     pub max_concurrency: Option<Option<u32>>,
+    /// The most calls that begin in a minute.
+    pub requests_per_minute: Option<Option<u32>>,
+    /// The most tokens in a minute.
+    pub tokens_per_minute: Option<Option<u64>>,
     /// Tokens that fit into one call.
     pub context_window: Option<Option<u64>>,
     /// Price of a million tokens in.
@@ -168,7 +202,12 @@ impl ProviderPatch {
         set(&mut after.client_cert, patch.client_cert);
         set(&mut after.client_key_id, patch.client_key_id.map(|id| id.map(KeyId::known)));
         set(&mut after.ca_cert, patch.ca_cert);
+        set(&mut after.pool, patch.pool);
+        set(&mut after.priority, patch.priority);
+        set(&mut after.weight, patch.weight);
         set(&mut after.max_concurrency, patch.max_concurrency);
+        set(&mut after.requests_per_minute, patch.requests_per_minute);
+        set(&mut after.tokens_per_minute, patch.tokens_per_minute);
         set(&mut after.context_window, patch.context_window);
         set(&mut after.price_input_per_mtok, patch.price_input_per_mtok);
         set(&mut after.price_output_per_mtok, patch.price_output_per_mtok);
@@ -176,6 +215,8 @@ impl ProviderPatch {
         if after.configured_model != provider.configured_model || after.endpoint != provider.endpoint {
             after.selected_model = None;
             after.selection_reason = None;
+            (after.model_score, after.selected_gpu, after.selected_context_window) = (None, None, None);
+            (after.selected_price_input, after.selected_price_output) = (None, None);
         }
         check(&after)?;
         Ok(after)

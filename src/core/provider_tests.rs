@@ -1,98 +1,20 @@
-//! Verdicts, measurements, and who is usable when.
+//! Fields and their limits, and who is usable when.
 
 use super::*;
 use crate::machine::tests::check_exhaustively;
-use crate::record::evolved;
+use crate::provider_change::{NewProvider, ProviderPatch};
 
-fn provider(status: Status) -> Provider {
-    Provider {
-        id: ProviderId::known("p"),
-        name: "P".into(),
-        provider_type: ProviderType::Custom,
-        endpoint: "http://127.0.0.1:1/v1".into(),
-        configured_model: Some("m".into()),
-        selected_model: None,
-        selection_reason: None,
-        model_score: None,
-        selected_gpu: None,
-        description: String::new(),
-        requires_key: true,
-        key_id: Some(KeyId::known("key_p")),
-        client_cert: None,
-        client_key_id: None,
-        ca_cert: None,
-        max_concurrency: None,
-        context_window: None,
-        price_input_per_mtok: None,
-        price_output_per_mtok: None,
-        tags: vec![],
-        status,
-        status_reason: None,
-        last_heartbeat_at: None,
-        last_heartbeat_latency_ms: None,
-        last_heartbeat_error: None,
-        failures: 0,
-        created_at: Timestamp::from_millis(0),
-        updated_at: Timestamp::from_millis(0),
-        revision: 1,
-    }
-}
-
-fn failed() -> Beat {
-    Beat::Failed { error: "connection refused".into(), latency_ms: 1 }
-}
-
-fn answered(latency_ms: u64, median_ms: Option<u64>) -> Beat {
-    Beat::Answered { latency_ms, median_ms, models: vec!["x".into(), "m".into()] }
-}
-
-fn beat(provider: &Provider, beat: Beat) -> Provider {
-    let now = Timestamp::from_millis(1);
-    let happenings = provider.decide(&Command::Beat(beat.clone())).unwrap();
-    evolved(provider, &happenings, now).measured(&beat, now)
+/// A provider that wants a key and a model.
+pub fn provider(status: Status) -> Provider {
+    let mut new = NewProvider::named("P", ProviderType::Custom, "http://127.0.0.1:1/v1");
+    new.configured_model = Some("m".into());
+    let built = new.build(ProviderId::known("p"), Some(KeyId::known("key_p")), Timestamp::from_millis(0));
+    Provider { status, ..built.unwrap() }
 }
 
 #[test]
 fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
     check_exhaustively(Status::ALL, Trigger::ALL);
-}
-
-#[test]
-fn a_failed_first_beat_is_unhealthy_at_once_and_later_it_takes_three() {
-    assert_eq!(beat(&provider(Status::Pending), failed()).status, Status::Unhealthy);
-    let mut up = provider(Status::Active);
-    let mut seen = vec![];
-    for _ in 0..4 {
-        up = beat(&up, failed());
-        seen.push(up.status);
-    }
-    assert_eq!(seen, [Status::Degraded, Status::Degraded, Status::Unhealthy, Status::Unhealthy]);
-    assert_eq!(beat(&up, answered(9, None)).status, Status::Active);
-}
-
-#[test]
-fn a_beat_far_over_the_median_is_late() {
-    assert_eq!(beat(&provider(Status::Active), answered(501, Some(20))).status, Status::Degraded);
-    assert_eq!(beat(&provider(Status::Active), answered(499, Some(20))).status, Status::Active);
-}
-
-#[test]
-fn no_beat_changes_what_the_operator_disabled() {
-    let off = provider(Status::Disabled);
-    for heard in [failed(), answered(1, None)] {
-        assert_eq!(off.decide(&Command::Beat(heard)).unwrap(), []);
-    }
-}
-
-#[test]
-fn the_configured_model_is_selected_when_it_is_offered() {
-    let up = beat(&provider(Status::Pending), answered(1, None));
-    assert_eq!(
-        (up.model(), up.selection_reason.as_deref()),
-        (Some("m"), Some("the configured model is offered"))
-    );
-    let other = Provider { configured_model: Some("gone".into()), ..provider(Status::Pending) };
-    assert_eq!(beat(&other, answered(1, None)).model(), Some("x"));
 }
 
 #[test]
@@ -117,4 +39,67 @@ fn a_client_certificate_and_its_key_go_together() {
     assert!(format!("{:?}", check(&half).unwrap_err()).contains("client_key_id"));
     let long = Provider { ca_cert: Some("x".repeat(MAX_PEM_BYTES + 1)), ..bare };
     assert!(format!("{:?}", check(&long).unwrap_err()).contains("ca_cert"));
+}
+
+#[test]
+fn numbers_beyond_their_limits_are_refused() {
+    let plain = provider(Status::Pending);
+    assert_eq!((plain.priority, plain.weight), (100, 1));
+    for (field, wrong) in [
+        ("priority", Provider { priority: 1_001, ..plain.clone() }),
+        ("weight", Provider { weight: 0, ..plain.clone() }),
+        ("weight", Provider { weight: 1_001, ..plain.clone() }),
+        ("requests_per_minute", Provider { requests_per_minute: Some(0), ..plain.clone() }),
+        ("tokens_per_minute", Provider { tokens_per_minute: Some(0), ..plain.clone() }),
+        ("context_window", Provider { context_window: Some(0), ..plain.clone() }),
+        ("pool", Provider { pool: Some("A pool".into()), ..plain.clone() }),
+        ("pool", Provider { pool: Some(String::new()), ..plain.clone() }),
+    ] {
+        assert!(format!("{:?}", check(&wrong).unwrap_err()).contains(field), "{field}");
+    }
+    let pooled = ProviderPatch {
+        pool: Some(Some("gpu".into())),
+        priority: Some(0),
+        weight: Some(3),
+        requests_per_minute: Some(Some(60)),
+        tokens_per_minute: Some(Some(100_000)),
+        ..ProviderPatch::default()
+    };
+    let pooled = pooled.apply(&plain).unwrap();
+    assert_eq!((pooled.pool.as_deref(), pooled.priority, pooled.weight), (Some("gpu"), 0, 3));
+    assert_eq!((pooled.requests_per_minute, pooled.tokens_per_minute), (Some(60), Some(100_000)));
+}
+
+#[test]
+fn a_record_from_before_pools_is_read_with_their_defaults() {
+    let mut old = serde_json::to_value(provider(Status::Active)).unwrap();
+    for field in ["pool", "priority", "weight", "requests_per_minute", "tokens_per_minute", "latency_ewma_ms"]
+    {
+        old.as_object_mut().unwrap().remove(field).unwrap();
+    }
+    for field in ["selected_context_window", "selected_price_input", "selected_price_output"] {
+        old.as_object_mut().unwrap().remove(field).unwrap();
+    }
+    assert_eq!(serde_json::from_value::<Provider>(old).unwrap(), provider(Status::Active));
+}
+
+#[test]
+fn what_the_operator_set_stands_before_what_the_catalogue_says() {
+    let chosen = Provider {
+        selected_context_window: Some(8_192),
+        selected_price_input: Some(1.0),
+        selected_price_output: Some(2.0),
+        ..provider(Status::Active)
+    };
+    assert_eq!(
+        (chosen.context(), chosen.price_input(), chosen.price_output()),
+        (Some(8_192), Some(1.0), Some(2.0))
+    );
+    let set = Provider {
+        context_window: Some(4_096),
+        price_input_per_mtok: Some(0.0),
+        price_output_per_mtok: Some(9.0),
+        ..chosen
+    };
+    assert_eq!((set.context(), set.price_input(), set.price_output()), (Some(4_096), Some(0.0), Some(9.0)));
 }

@@ -38,6 +38,7 @@ problems! {
     "bad-header" 400 "Bad header": "A header such as If-Match or Last-Event-ID does not hold what it should."
     "bad-body" 400 "Body broke off": "The body ended before its announced end."
     "unauthorized" 401 "Token required": "The request carries no token that is known and valid now."
+    "budget-exhausted" 402 "Budget exhausted": "The call does not fit a budget; the detail says when it begins anew. No 429: asking slower does not help."
     "forbidden" 403 "Forbidden": "The token's role, or its holder's own rights, do not reach so far."
     "cross-site" 403 "Cross-site request": "A browser sent the request from another site's page."
     "wrong-password" 403 "Wrong password": "The password does not open the vault."

@@ -2,7 +2,7 @@
 
 use crate::http::fields::{Secret, nullable, present};
 use crate::http::vocabulary::word;
-use arbiter_core::provider::ProviderType;
+use arbiter_core::provider::{MIDDLE_PRIORITY, ONE_SHARE, ProviderType};
 use arbiter_core::provider_change::{Enabled, NewProvider, ProviderPatch};
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -57,9 +57,24 @@ pub struct NewProviderBody {
     /// The CA of the provider's own certificate, or that one itself, in PEM; no other is trusted for it then.
     #[serde(default)]
     ca_cert: Option<String>,
+    /// The pool whose members stand in for each other; else nobody stands in for it.
+    #[serde(default)]
+    pool: Option<String>,
+    /// Its place in the pool, 0 to 1000: lower ones are asked first; 100 by default.
+    #[serde(default)]
+    priority: Option<u32>,
+    /// Its share of the calls among those of the same place, 1 to 1000; 1 by default.
+    #[serde(default)]
+    weight: Option<u32>,
     /// The most calls at one time.
     #[serde(default)]
     max_concurrency: Option<u32>,
+    /// The most calls that begin in a minute.
+    #[serde(default)]
+    requests_per_minute: Option<u32>,
+    /// The most tokens in a minute, in and out together.
+    #[serde(default)]
+    tokens_per_minute: Option<u64>,
     /// Tokens that fit into one call.
     #[serde(default)]
     context_window: Option<u64>,
@@ -115,9 +130,24 @@ pub struct ProviderPatchBody {
     /// The CA of the provider's own certificate, in PEM; null: those of the web.
     #[serde(deserialize_with = "nullable")]
     ca_cert: Option<Option<String>>,
+    /// The pool whose members stand in for each other; null: none.
+    #[serde(deserialize_with = "nullable")]
+    pool: Option<Option<String>>,
+    /// Its place in the pool, 0 to 1000: lower ones are asked first.
+    #[serde(deserialize_with = "present")]
+    priority: Option<u32>,
+    /// Its share of the calls among those of the same place, 1 to 1000.
+    #[serde(deserialize_with = "present")]
+    weight: Option<u32>,
     /// The most calls at one time.
     #[serde(deserialize_with = "nullable")]
     max_concurrency: Option<Option<u32>>,
+    /// The most calls that begin in a minute.
+    #[serde(deserialize_with = "nullable")]
+    requests_per_minute: Option<Option<u32>>,
+    /// The most tokens in a minute, in and out together.
+    #[serde(deserialize_with = "nullable")]
+    tokens_per_minute: Option<Option<u64>>,
     /// Tokens that fit into one call.
     #[serde(deserialize_with = "nullable")]
     context_window: Option<Option<u64>>,
@@ -150,7 +180,12 @@ impl NewProviderBody {
             client_cert: self.client_cert,
             client_key_id: self.client_key_id,
             ca_cert: self.ca_cert,
+            pool: self.pool,
+            priority: self.priority,
+            weight: self.weight,
             max_concurrency: self.max_concurrency,
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
             context_window: self.context_window,
             price_input_per_mtok: self.price_input_per_mtok,
             price_output_per_mtok: self.price_output_per_mtok,
@@ -175,7 +210,12 @@ impl NewProviderBody {
             client_cert: Some(self.client_cert),
             client_key_id: Some(self.client_key_id),
             ca_cert: Some(self.ca_cert),
+            pool: Some(self.pool),
+            priority: Some(self.priority.unwrap_or(MIDDLE_PRIORITY)),
+            weight: Some(self.weight.unwrap_or(ONE_SHARE)),
             max_concurrency: Some(self.max_concurrency),
+            requests_per_minute: Some(self.requests_per_minute),
+            tokens_per_minute: Some(self.tokens_per_minute),
             context_window: Some(self.context_window),
             price_input_per_mtok: Some(self.price_input_per_mtok),
             price_output_per_mtok: Some(self.price_output_per_mtok),
@@ -199,7 +239,12 @@ impl ProviderPatchBody {
             client_cert: self.client_cert,
             client_key_id: self.client_key_id,
             ca_cert: self.ca_cert,
+            pool: self.pool,
+            priority: self.priority,
+            weight: self.weight,
             max_concurrency: self.max_concurrency,
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
             context_window: self.context_window,
             price_input_per_mtok: self.price_input_per_mtok,
             price_output_per_mtok: self.price_output_per_mtok,

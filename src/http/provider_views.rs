@@ -1,6 +1,6 @@
 //! Providers as they are shown, with what they offer and how they have been.
 
-use crate::http::endpoint::{QueryField, number};
+use crate::http::page::PAGE;
 use crate::http::vocabulary::{maybe_time, time, word};
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_core::ids::{KeyId, ProviderId};
@@ -10,8 +10,6 @@ use arbiter_providers::ModelInfo;
 use arbiter_store::Heartbeat;
 use schemars::JsonSchema;
 use serde::Serialize;
-
-const LIMIT: &[QueryField] = &[number("limit", "The most entries, 1 to 1000; 100 by default")];
 
 /// A provider.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -50,13 +48,23 @@ pub struct ProviderView {
     client_key_id: Option<String>,
     /// The CA of its own certificate, in PEM; none: those of the web.
     ca_cert: Option<String>,
+    /// The pool whose members stand in for each other; null: nobody stands in for it.
+    pool: Option<String>,
+    /// Its place in the pool: lower ones are asked first.
+    priority: u32,
+    /// Its share of the calls among those of the same place.
+    weight: u32,
     /// The most calls at one time.
     max_concurrency: Option<u32>,
-    /// Tokens that fit into one call.
+    /// The most calls that begin in a minute.
+    requests_per_minute: Option<u32>,
+    /// The most tokens in a minute, in and out together.
+    tokens_per_minute: Option<u64>,
+    /// Tokens that fit into one call: what was set, else the provider's word, else the catalogue's.
     context_window: Option<u64>,
-    /// Price of a million tokens in, in US dollars.
+    /// Price of a million tokens in, in US dollars: what was set, else the catalogue's.
     price_input_per_mtok: Option<f64>,
-    /// Price of a million tokens out, in US dollars.
+    /// Price of a million tokens out, in US dollars: what was set, else the catalogue's.
     price_output_per_mtok: Option<f64>,
     /// Words to find it by.
     tags: Vec<String>,
@@ -70,6 +78,8 @@ pub struct ProviderView {
     last_heartbeat_at: Option<Timestamp>,
     /// How long the answer took, in milliseconds.
     last_heartbeat_latency_ms: Option<u64>,
+    /// How long answers take, the newer ones weighing more, in milliseconds.
+    latency_ewma_ms: Option<f64>,
     /// What went wrong.
     last_heartbeat_error: Option<String>,
     /// When it was registered.
@@ -86,6 +96,9 @@ impl From<Provider> for ProviderView {
     fn from(provider: Provider) -> Self {
         Self {
             model: provider.model().map(str::to_owned),
+            context_window: provider.context(),
+            price_input_per_mtok: provider.price_input(),
+            price_output_per_mtok: provider.price_output(),
             id: provider.id.as_str().to_owned(),
             name: provider.name,
             provider_type: provider.provider_type,
@@ -101,15 +114,18 @@ impl From<Provider> for ProviderView {
             client_cert: provider.client_cert,
             client_key_id: provider.client_key_id.as_ref().map(KeyId::to_string),
             ca_cert: provider.ca_cert,
+            pool: provider.pool,
+            priority: provider.priority,
+            weight: provider.weight,
             max_concurrency: provider.max_concurrency,
-            context_window: provider.context_window,
-            price_input_per_mtok: provider.price_input_per_mtok,
-            price_output_per_mtok: provider.price_output_per_mtok,
+            requests_per_minute: provider.requests_per_minute,
+            tokens_per_minute: provider.tokens_per_minute,
             tags: provider.tags,
             status: provider.status,
             status_reason: provider.status_reason,
             last_heartbeat_at: provider.last_heartbeat_at,
             last_heartbeat_latency_ms: provider.last_heartbeat_latency_ms,
+            latency_ewma_ms: provider.latency_ewma_ms,
             last_heartbeat_error: provider.last_heartbeat_error,
             created_at: provider.created_at,
             updated_at: provider.updated_at,
@@ -158,7 +174,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             .summary("The models a provider offers, asked now")
             .answers::<Vec<ModelView>>(200),
         Endpoint::get("/api/v1/providers/{id}/heartbeats", heartbeats)
-            .query(LIMIT)
+            .query(PAGE)
             .summary("A provider's beats, newest first")
             .answers::<Vec<HeartbeatView>>(200),
     ]
@@ -174,6 +190,6 @@ async fn heartbeats(call: Call) -> Result<Reply, ApiError> {
     if store.provider(id.to_owned()).await?.is_none() {
         return Err(ApiError::not_found("provider", id));
     }
-    let beats = store.heartbeats(id.to_owned(), call.page()?.limit).await?;
-    Reply::json(&beats.into_iter().map(HeartbeatView::from).collect::<Vec<_>>())
+    let page = store.heartbeats(id.to_owned(), call.page()?).await?;
+    Reply::page::<_, HeartbeatView>(&call, page)
 }

@@ -2,9 +2,9 @@
 
 use crate::http::endpoint::Endpoint;
 use crate::http::{
-    agents, bead_actions, bead_views, beads, comments, config, decisions, events, health, keys, log_messages,
-    openapi, projects, provider_views, providers, repl, root, runs, scrape, session, system, tokens, vault,
-    work_graph,
+    agents, bead_actions, bead_views, beads, budgets, comments, config, decisions, events, health, keys,
+    log_messages, models, openapi, projects, provider_views, providers, repl, root, runs, scrape, session,
+    system, tokens, usage, vault, work_graph,
 };
 
 /// Every endpoint of the server.
@@ -17,6 +17,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         keys::endpoints(),
         providers::endpoints(),
         provider_views::endpoints(),
+        models::endpoints(),
         agents::endpoints(),
         projects::endpoints(),
         beads::endpoints(),
@@ -27,6 +28,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         decisions::endpoints(),
         runs::endpoints(),
         repl::endpoints(),
+        usage::endpoints(),
+        budgets::endpoints(),
         events::endpoints(),
         log_messages::endpoints(),
         tokens::endpoints(),

@@ -1,8 +1,11 @@
 //! Schemas of the core's words and times, which know nothing of schemas themselves.
 
+use arbiter_core::budget::Period;
+use arbiter_core::catalogue::Interactivity;
 use arbiter_core::event_type::EventType;
 use arbiter_core::token::{Proof, Role};
-use arbiter_core::{agent, bead, decision, project, provider, run, vault};
+use arbiter_core::{agent, bead, call, decision, project, provider, run, vault};
+use arbiter_store::{GroupBy, Per};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// A closed set of words.
@@ -39,7 +42,12 @@ vocabulary!(
     provider::Status,
     run::Status,
     vault::Status,
+    call::Kind,
     EventType,
+    GroupBy,
+    Interactivity,
+    Per,
+    Period,
     Proof,
     Role,
 );

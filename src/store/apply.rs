@@ -5,10 +5,10 @@ use crate::error::StoreError;
 use crate::readiness::{self, Woken};
 use crate::unit::{Change, Unit, Write};
 use crate::{
-    agents, beads, checkpoints, console, dependencies, heartbeats, idempotency, leases, operation, providers,
-    runs, vault_seen,
+    agents, beads, budgets, calls, checkpoints, console, dependencies, heartbeats, idempotency, leases,
+    offers,
 };
-use crate::{table, tokens};
+use crate::{operation, providers, runs, table, tokens, vault_seen};
 use arbiter_core::refusal::Refusal;
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -55,6 +55,12 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
             providers::measure(connection, provider)?;
             heartbeats::add(connection, provider.id.as_str(), beat)
         }
+        Change::Strikes { provider_id, failures } => providers::strike(connection, provider_id, *failures),
+        Change::Offer { provider_id, models } => offers::put(connection, provider_id, models),
+        Change::Call(call) => calls::add(connection, call),
+        Change::PutBudget(budget) => budgets::put(connection, budget),
+        Change::RemoveBudget(key) => budgets::remove(connection, key),
+        Change::MarkBudget(mark) => budgets::mark(connection, mark),
         Change::Active { agent_id, at } => agents::active(connection, agent_id, *at),
         Change::ConsoleTurn(turn) => console::add(connection, turn),
         Change::PutToken(token) => tokens::put(connection, token),
@@ -68,11 +74,18 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         Change::SeeVault(generation) => vault_seen::see(connection, *generation),
         Change::AcceptVault(generation) => vault_seen::accept(connection, *generation),
         Change::PruneEvents { first_kept } => checkpoints::cut(connection, *first_kept, unit.at),
-        Change::PruneHistory { heartbeats_before, answers_before, runs_before, sessions_before } => {
+        Change::PruneHistory {
+            heartbeats_before,
+            answers_before,
+            runs_before,
+            calls_before,
+            sessions_before,
+        } => {
             heartbeats::prune(connection, *heartbeats_before)?;
             idempotency::prune(connection, *answers_before)?;
             runs::prune(connection, *runs_before)?;
             console::prune(connection, *runs_before)?;
+            calls::prune(connection, *calls_before)?;
             tokens::prune_sessions(connection, *sessions_before)
         }
     }

@@ -7,6 +7,8 @@
 mod agents;
 mod apply;
 mod beads;
+mod budgets;
+mod calls;
 mod checkpoints;
 mod comments;
 mod connection;
@@ -22,6 +24,7 @@ mod idempotency;
 mod leases;
 mod lock;
 mod migrate;
+mod offers;
 mod operation;
 mod page;
 mod projects;
@@ -40,6 +43,7 @@ mod writer;
 
 pub use agents::AgentFilter;
 pub use beads::{BeadDetail, BeadFilter, BeadSort, Links};
+pub use calls::{GroupBy, Per, Usage, UsageFilter};
 pub use comments::Comment;
 pub use console::ConsoleTurn;
 pub use decisions::DecisionFilter;

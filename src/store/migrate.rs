@@ -16,6 +16,7 @@ pub(crate) struct Migration {
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { id: 1, name: "init", sql: include_str!("../../migrations/0001_init.sql") },
     Migration { id: 2, name: "door", sql: include_str!("../../migrations/0002_door.sql") },
+    Migration { id: 3, name: "money", sql: include_str!("../../migrations/0003_money.sql") },
     Migration { id: 4, name: "console", sql: include_str!("../../migrations/0004_console.sql") },
 ];
 

@@ -69,6 +69,11 @@ impl Conditions {
         }
     }
 
+    /// The condition as a whole and its values.
+    pub(crate) fn into_parts(self) -> (String, Vec<Value>) {
+        (self.clause(), self.values)
+    }
+
     fn clause(&self) -> String {
         if self.texts.is_empty() { "1".to_owned() } else { self.texts.join(" AND ") }
     }

@@ -40,6 +40,14 @@ impl Table for Provider {
         "client_cert",
         "client_key_id",
         "ca_cert",
+        "pool",
+        "priority",
+        "weight",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "selected_context_window",
+        "selected_price_input",
+        "selected_price_output",
     ];
 
     fn values(&self) -> Vec<Value> {
@@ -70,6 +78,14 @@ impl Table for Provider {
             optional(self.client_cert.as_deref(), text),
             optional(self.client_key_id.as_ref(), |id| text(id.as_str())),
             optional(self.ca_cert.as_deref(), text),
+            optional(self.pool.as_deref(), text),
+            Value::Integer(self.priority.into()),
+            Value::Integer(self.weight.into()),
+            optional(self.requests_per_minute, |n| Value::Integer(n.into())),
+            optional(self.tokens_per_minute, integer),
+            optional(self.selected_context_window, integer),
+            optional(self.selected_price_input, Value::Real),
+            optional(self.selected_price_output, Value::Real),
         ]
     }
 
@@ -100,16 +116,26 @@ impl Table for Provider {
             client_cert: row.get(23)?,
             client_key_id: row.get::<_, Option<String>>(24)?.map(KeyId::known),
             ca_cert: row.get(25)?,
+            pool: row.get(26)?,
+            priority: row.get(27)?,
+            weight: row.get(28)?,
+            requests_per_minute: row.get(29)?,
+            tokens_per_minute: row.get(30)?,
+            selected_context_window: row.get(31)?,
+            selected_price_input: row.get(32)?,
+            selected_price_output: row.get(33)?,
             // The telemetry columns follow in SELECT_ALL; a plain read leaves them out.
             last_heartbeat_at: None,
             last_heartbeat_latency_ms: None,
             last_heartbeat_error: None,
+            latency_ewma_ms: None,
             failures: 0,
         })
     }
 }
 
-const TELEMETRY: &str = "last_heartbeat_at, last_heartbeat_latency_ms, last_heartbeat_error, failures";
+const TELEMETRY: &str =
+    "last_heartbeat_at, last_heartbeat_latency_ms, last_heartbeat_error, failures, latency_ewma_ms";
 
 fn read_whole(row: &Row<'_>) -> rusqlite::Result<Provider> {
     let first = Provider::COLUMNS.len();
@@ -118,6 +144,7 @@ fn read_whole(row: &Row<'_>) -> rusqlite::Result<Provider> {
         last_heartbeat_latency_ms: row.get(first + 1)?,
         last_heartbeat_error: row.get(first + 2)?,
         failures: row.get(first + 3)?,
+        latency_ewma_ms: row.get(first + 4)?,
         ..Provider::read(row)?
     })
 }
@@ -154,7 +181,7 @@ pub(crate) fn measure(connection: &Connection, provider: &Provider) -> Result<()
     connection
         .prepare_cached(
             "UPDATE providers SET last_heartbeat_at = ?2, last_heartbeat_latency_ms = ?3,
-             last_heartbeat_error = ?4, failures = ?5 WHERE id = ?1",
+             last_heartbeat_error = ?4, failures = ?5, latency_ewma_ms = ?6 WHERE id = ?1",
         )?
         .execute(params![
             provider.id.as_str(),
@@ -162,6 +189,15 @@ pub(crate) fn measure(connection: &Connection, provider: &Provider) -> Result<()
             optional(provider.last_heartbeat_latency_ms, integer),
             provider.last_heartbeat_error,
             provider.failures,
+            provider.latency_ewma_ms,
         ])?;
+    Ok(())
+}
+
+/// Stores failures in a row as calls found them.
+pub(crate) fn strike(connection: &Connection, id: &ProviderId, failures: u32) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE providers SET failures = ?2 WHERE id = ?1")?
+        .execute(params![id.as_str(), failures])?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::agents::AgentFilter;
 use crate::beads::{BeadDetail, BeadFilter};
+use crate::calls::{GroupBy, Per, Usage, UsageFilter};
 use crate::comments::{Comment, On};
 use crate::console::ConsoleTurn;
 use crate::decisions::DecisionFilter;
@@ -15,17 +16,21 @@ use crate::page::{Page, PageRequest};
 use crate::runs::RunFilter;
 use crate::verify::{Verified, VerifyError};
 use crate::{
-    agents, beads, comments, console, decisions, dependencies, due, events, heartbeats, idempotency, leases,
-    operation,
+    agents, beads, budgets, calls, comments, console, decisions, dependencies, due, events, heartbeats,
+    idempotency,
 };
+use crate::{leases, offers, operation};
 use crate::{projects, providers, runs, table, tokens, vault_seen, verify};
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::{Bead, Facts};
 use arbiter_core::bead_change::Edge;
+use arbiter_core::budget::Budget;
+use arbiter_core::catalogue::Offered;
 use arbiter_core::decision::Decision;
 use arbiter_core::dispatch::Operation;
-use arbiter_core::ids::{BeadId, DecisionId};
+use arbiter_core::ids::{BeadId, DecisionId, ProviderId};
 use arbiter_core::lease::Lease;
+use arbiter_core::meter::Opening;
 use arbiter_core::project::{self, Project};
 use arbiter_core::provider::Provider;
 use arbiter_core::run::Run;
@@ -109,8 +114,18 @@ questions! {
     providers(page: PageRequest) -> Page<Provider> = |c| providers::list(c, &page);
     /// Every provider.
     all_providers() -> Vec<Provider> = |c| providers::all(c);
-    /// A provider's newest heartbeats.
-    heartbeats(id: String, limit: u32) -> Vec<Heartbeat> = |c| heartbeats::list(c, &id, limit);
+    /// A page of a provider's heartbeats, newest first.
+    heartbeats(id: String, page: PageRequest) -> Page<Heartbeat> =
+        |c| snapshot(c, |c| heartbeats::list(c, &id, &page));
+    /// What every provider offers that was heard of.
+    offers() -> Vec<(ProviderId, Vec<Offered>)> = |c| offers::all(c);
+    /// What calls took, for each of a group and each stretch of time.
+    usage(filter: UsageFilter, group: GroupBy, per: Per) -> Vec<Usage> =
+        |c| calls::usage(c, &filter, group, per);
+    /// Every budget.
+    budgets() -> Vec<Budget> = |c| budgets::all(c);
+    /// Every budget with what the ledger holds of its present window.
+    budget_openings(now: Timestamp) -> Vec<Opening> = |c| snapshot(c, |c| budgets::openings(c, now));
     /// The median latency of a provider's recent beats, in milliseconds.
     median_latency(id: String) -> Option<u64> = |c| heartbeats::median(c, &id);
     /// A project.

@@ -7,9 +7,12 @@ use crate::idempotency::KeptAnswer;
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::Bead;
 use arbiter_core::bead_change::Edge;
+use arbiter_core::budget::{self, Budget, Mark};
+use arbiter_core::call::Call;
+use arbiter_core::catalogue::Offered;
 use arbiter_core::decision::Decision;
 use arbiter_core::event::{NewEvent, Origin};
-use arbiter_core::ids::{AgentId, BeadId, TokenId};
+use arbiter_core::ids::{AgentId, BeadId, ProviderId, TokenId};
 use arbiter_core::lease::Lease;
 use arbiter_core::project::Project;
 use arbiter_core::provider::Provider;
@@ -75,6 +78,28 @@ pub enum Change {
         /// The line of its history.
         beat: Heartbeat,
     },
+    /// Failures of a provider in a row, as calls found them (telemetry).
+    Strikes {
+        /// Which provider.
+        provider_id: ProviderId,
+        /// How many there are now.
+        failures: u32,
+    },
+    /// What a provider offers (telemetry).
+    Offer {
+        /// Which provider.
+        provider_id: ProviderId,
+        /// Its models.
+        models: Vec<Offered>,
+    },
+    /// A line of the ledger.
+    Call(Call),
+    /// A budget, new or with another cap; the mark of one that is there stays.
+    PutBudget(Budget),
+    /// A budget that goes.
+    RemoveBudget(budget::Key),
+    /// What is spent of a budget for certain; an older mark changes nothing.
+    MarkBudget(Mark),
     /// An agent did something (telemetry).
     Active {
         /// Which.
@@ -119,7 +144,7 @@ pub enum Change {
         /// The first event that stays.
         first_kept: u64,
     },
-    /// History older than this goes: heartbeats, kept answers, runs and ended sessions.
+    /// History older than this goes: heartbeats, kept answers, runs, calls and ended sessions.
     PruneHistory {
         /// The oldest heartbeat that stays.
         heartbeats_before: Timestamp,
@@ -127,6 +152,8 @@ pub enum Change {
         answers_before: Timestamp,
         /// The oldest run that stays.
         runs_before: Timestamp,
+        /// The oldest line of the ledger that stays.
+        calls_before: Timestamp,
         /// Sessions that ended before this go.
         sessions_before: Timestamp,
     },

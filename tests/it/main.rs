@@ -35,6 +35,7 @@ mod tidy_documents;
 mod tls;
 mod tls_provider;
 mod tls_start;
+mod usage;
 mod vault;
 mod vault_files;
 mod vault_hosts;

@@ -9,6 +9,7 @@ mod full_disk;
 mod home;
 mod kill;
 mod migrations;
+mod money;
 mod outcomes;
 mod readiness;
 mod reading;

@@ -4,6 +4,8 @@ use crate::home::Home;
 use crate::rows::{agent, at, bead, decision, project, provider, unit};
 use arbiter_core::agent::{self, Agent};
 use arbiter_core::bead::{self, Attempt, Bead, Claimant, Facts};
+use arbiter_core::call::{CallOutcome, ErrorKind};
+use arbiter_core::catalogue::{Catalogue, Entry, Interactivity, Offered};
 use arbiter_core::decision::{self, Decision};
 use arbiter_core::ids::{AgentId, BeadId};
 use arbiter_core::project::{self, Project};
@@ -112,10 +114,35 @@ fn providers(row: &Provider, step: &Step) -> Result<Vec<Happening>, Refusal> {
     wanted.configured_model = Some(step.text.clone());
     wanted.context_window = Some(u64::from(step.count) << 20);
     wanted.max_concurrency = Some(step.count);
+    wanted.tokens_per_minute = Some(u64::from(step.count));
+    wanted.pool = Some(step.text.clone());
+    wanted.priority = step.count;
     wanted.tags = vec![step.text.clone()];
-    let commands =
-        [Command::Beat(beat(step)), Command::Disable, Command::Enable, Command::Update(Box::new(wanted))];
-    row.decide(&commands[step.command % commands.len()])
+    let outcome = CallOutcome::Failed { kind: ErrorKind::Overloaded, error: step.text.clone() };
+    let commands = [
+        Command::Beat(beat(step)),
+        Command::Observe(if step.count.is_multiple_of(3) { CallOutcome::Answered } else { outcome }),
+        Command::Disable,
+        Command::Enable,
+        Command::Update(Box::new(wanted)),
+    ];
+    row.decide(&commands[step.command % commands.len()], &catalogue(step))
+}
+
+/// A catalogue that knows the step's model, if anybody can.
+fn catalogue(step: &Step) -> Catalogue {
+    let entry = Entry {
+        name: step.text.clone(),
+        aliases: vec![],
+        interactivity: Interactivity::Fast,
+        min_vram_gb: None,
+        gpu_class: Some(step.text.clone()),
+        context_window: Some(u64::from(step.count)),
+        price_input_per_mtok: Some(step.number.abs()),
+        price_output_per_mtok: None,
+        score: 0.1,
+    };
+    Catalogue::new([entry]).unwrap_or_default()
 }
 
 fn beat(step: &Step) -> Beat {
@@ -123,7 +150,7 @@ fn beat(step: &Step) -> Beat {
     if step.count.is_multiple_of(2) {
         Beat::Failed { error: step.text.clone(), latency_ms }
     } else {
-        Beat::Answered { latency_ms, median_ms: Some(9), models: vec![step.text.clone()] }
+        Beat::Answered { latency_ms, median_ms: Some(9), models: vec![Offered::named(step.text.clone())] }
     }
 }
 
@@ -188,6 +215,7 @@ async fn live(steps: &[Step]) {
     stored_provider.last_heartbeat_latency_ms = plain.last_heartbeat_latency_ms;
     stored_provider.last_heartbeat_error = plain.last_heartbeat_error;
     stored_provider.failures = plain.failures;
+    stored_provider.latency_ewma_ms = plain.latency_ewma_ms;
     assert_eq!((&stored_agent, &stored_provider), (&a, &v), "as decided");
     assert_eq!(replayed(&store, "a").await, Some(stored_agent));
     assert_eq!(replayed(&store, "v").await, Some(stored_provider));

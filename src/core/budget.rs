@@ -1,0 +1,254 @@
+//! Budgets: what may be spent for whom in a day or a month, and which calls they hold for.
+
+use crate::ids::{AgentId, ProjectId};
+use crate::money::Usd;
+use crate::refusal::{Problems, Refusal};
+use crate::time::Timestamp;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// The most budgets there may be.
+pub const MOST: usize = 1_000;
+/// The largest cap, in US dollars.
+pub const LARGEST_CAP_USD: f64 = 1_000_000_000.0;
+/// The shares of a cap, in percent, at which somebody is told; the last one is the cap itself.
+pub const LEVELS: [u8; 4] = [50, 80, 95, 100];
+
+words! {
+    /// How long a budget lasts before it begins anew; days and months are those of UTC.
+    pub enum Period {
+        /// From midnight to midnight.
+        Day = "day",
+        /// From the first of a month to the next.
+        Month = "month",
+    }
+}
+
+/// From when to when money is counted together: `start` is within, `end` no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// When it begins.
+    pub start: Timestamp,
+    /// When the next one begins.
+    pub end: Timestamp,
+}
+
+impl Period {
+    /// The window that holds this moment.
+    pub fn window(self, at: Timestamp) -> Window {
+        use jiff::tz::TimeZone;
+        let moment = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let today = moment.to_zoned(TimeZone::UTC).date();
+        let first = match self {
+            Self::Day => today,
+            Self::Month => today.first_of_month(),
+        };
+        let next = match self {
+            Self::Day => first.tomorrow(),
+            Self::Month => first.last_of_month().tomorrow(),
+        };
+        let midnight = |date: jiff::civil::Date| {
+            let zoned = date.to_zoned(TimeZone::UTC).ok()?;
+            Some(Timestamp::from_millis(zoned.timestamp().as_millisecond()))
+        };
+        // Nothing comes after the last day of the calendar.
+        let end = next.ok().and_then(midnight).unwrap_or_else(|| Timestamp::from_millis(i64::MAX));
+        Window { start: midnight(first).unwrap_or(at), end }
+    }
+}
+
+/// Whose spending a budget holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Everybody's.
+    Total,
+    /// A project's.
+    Project(ProjectId),
+    /// An agent's.
+    Agent(AgentId),
+}
+
+impl Scope {
+    /// Reads `total`, `project:<id>` or `agent:<id>`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':') {
+            None if text == "total" => Some(Self::Total),
+            Some(("project", id)) if !id.is_empty() => Some(Self::Project(ProjectId::known(id))),
+            Some(("agent", id)) if !id.is_empty() => Some(Self::Agent(AgentId::known(id))),
+            _ => None,
+        }
+    }
+
+    /// The scopes that a call for this project and this agent falls under.
+    pub fn of(project: Option<&ProjectId>, agent: Option<&AgentId>) -> Vec<Self> {
+        let project = project.cloned().map(Self::Project);
+        [Self::Total].into_iter().chain(project).chain(agent.cloned().map(Self::Agent)).collect()
+    }
+
+    /// The project, if it is one's.
+    pub fn project(&self) -> Option<&ProjectId> {
+        match self {
+            Self::Project(id) => Some(id),
+            Self::Total | Self::Agent(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Total => f.write_str("total"),
+            Self::Project(id) => write!(f, "project:{id}"),
+            Self::Agent(id) => write!(f, "agent:{id}"),
+        }
+    }
+}
+
+/// What tells one budget from another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Whose spending.
+    pub scope: Scope,
+    /// For how long.
+    pub period: Period,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.scope, self.period)
+    }
+}
+
+/// What is known for certain of a budget's spending in one window, whatever becomes of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Of which budget.
+    pub key: Key,
+    /// When the window began.
+    pub window: Timestamp,
+    /// What had been spent in it at least.
+    pub spent: Usd,
+    /// The share of the cap, in percent, that was told of; 0: none.
+    pub warned: u8,
+}
+
+/// A budget as the store holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Which.
+    pub key: Key,
+    /// What may be spent in one window.
+    pub cap: Usd,
+    /// What was marked last, if anything was.
+    pub mark: Option<Mark>,
+}
+
+impl Budget {
+    /// A budget of which nothing is spent.
+    pub fn new(key: Key, cap: Usd) -> Self {
+        Self { key, cap, mark: None }
+    }
+
+    /// Its mark, if it is of this window.
+    pub fn mark_in(&self, window: Window) -> Option<&Mark> {
+        self.mark.as_ref().filter(|mark| mark.window == window.start)
+    }
+}
+
+/// A budget as somebody asks for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WantedBudget {
+    /// `total`, `project:<id>` or `agent:<id>`.
+    pub scope: String,
+    /// Day or month.
+    pub period: Period,
+    /// What may be spent, in US dollars.
+    pub cap_usd: f64,
+}
+
+/// Reads a whole list of budgets, and says all that is wrong with it.
+///
+/// # Errors
+/// [`Refusal::Invalid`] with a pointer for each wrong field.
+pub fn read_all(wanted: &[WantedBudget]) -> Result<Vec<Budget>, Refusal> {
+    let mut problems = Problems::default();
+    problems.require(wanted.len() <= MOST, "budgets", format!("has more than {MOST} budgets"));
+    let (mut seen, mut budgets) = (BTreeSet::new(), Vec::new());
+    for (at, one) in wanted.iter().enumerate() {
+        let cap_ok = one.cap_usd.is_finite() && (0.0..=LARGEST_CAP_USD).contains(&one.cap_usd);
+        problems.require(cap_ok, &format!("budgets/{at}/cap_usd"), "is 0 to 1000000000");
+        let Some(scope) = Scope::parse(&one.scope) else {
+            problems.require(false, &format!("budgets/{at}/scope"), "is total, project:<id> or agent:<id>");
+            continue;
+        };
+        let key = Key { scope, period: one.period };
+        let name = format!("budgets/{at}/scope");
+        problems.require(seen.insert(key.clone()), &name, format!("{key} is in the list twice"));
+        budgets.push(Budget::new(key, Usd::from_dollars(one.cap_usd)));
+    }
+    problems.finish()?;
+    Ok(budgets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn wanted(scope: &str, period: Period, cap_usd: f64) -> WantedBudget {
+        WantedBudget { scope: scope.into(), period, cap_usd }
+    }
+
+    #[test]
+    fn days_and_months_are_those_of_utc() {
+        for (period, moment, start, end) in [
+            (Period::Day, "2026-11-23T23:59:59.999Z", "2026-11-23T00:00:00Z", "2026-11-24T00:00:00Z"),
+            (Period::Day, "2026-11-24T00:00:00Z", "2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z"),
+            (Period::Day, "2026-11-24T01:00:00+02:00", "2026-11-23T00:00:00Z", "2026-11-24T00:00:00Z"),
+            (Period::Month, "2026-12-31T12:00:00Z", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+            (Period::Month, "2028-02-29T12:00:00Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(period.window(at(moment)), Window { start: at(start), end: at(end) }, "{moment}");
+        }
+        let last = Period::Day.window(Timestamp::from_millis(i64::MAX));
+        assert!(last.start < last.end, "{last:?}");
+    }
+
+    #[test]
+    fn scopes_are_written_as_they_are_read() {
+        for text in ["total", "project:p", "agent:a.b"] {
+            assert_eq!(Scope::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "all", "project:", "agent", "bead:x", "Total"] {
+            assert_eq!(Scope::parse(text), None, "{text}");
+        }
+        let (project, agent) = (ProjectId::known("p"), AgentId::known("a"));
+        let scopes: Vec<String> =
+            Scope::of(Some(&project), Some(&agent)).iter().map(Scope::to_string).collect();
+        assert_eq!(scopes, ["total", "project:p", "agent:a"]);
+        assert_eq!(Scope::of(None, None), [Scope::Total]);
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_list_is_said_at_once() {
+        let list = [
+            wanted("total", Period::Day, 5.0),
+            wanted("total", Period::Month, 5.0),
+            wanted("total", Period::Day, 6.0),
+            wanted("everything", Period::Day, 1.0),
+            wanted("agent:a", Period::Day, -1.0),
+            wanted("agent:b", Period::Day, f64::NAN),
+        ];
+        let Refusal::Invalid(problems) = read_all(&list).unwrap_err() else { panic!("fields are wrong") };
+        let pointers: Vec<&str> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(
+            pointers,
+            ["/budgets/2/scope", "/budgets/3/scope", "/budgets/4/cap_usd", "/budgets/5/cap_usd"]
+        );
+        assert_eq!(read_all(&list[..2]).unwrap().len(), 2);
+        assert_eq!(read_all(&[]).unwrap(), []);
+    }
+}

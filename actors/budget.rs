@@ -52,6 +52,7 @@ impl BudgetsHandle {
         }
         if !unit.is_empty() {
             self.0.store.commit(unit).await?;
+            self.0.purse.load(&self.0).await?;
         }
         self.openings().await
     }

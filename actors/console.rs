@@ -6,12 +6,14 @@
 use crate::caller::Caller;
 use crate::entropy;
 use crate::fault::Fault;
+use crate::paid_call::{self, Payer};
 use crate::provider::ProvidersHandle;
 use crate::provider_link::{CallFailure, Link};
 use crate::shared::Shared;
 use arbiter_core::briefing::{self, Facts};
+use arbiter_core::call::Kind;
 use arbiter_core::choice::{self, Candidate};
-use arbiter_core::ids::ProviderId;
+use arbiter_core::ids::{ProjectId, ProviderId, TokenId};
 use arbiter_core::lease::hex;
 use arbiter_core::provider::Provider;
 use arbiter_core::refusal::Refusal;
@@ -89,7 +91,9 @@ impl ConsoleHandle {
             max_tokens: None,
         };
         let at = self.0.clock.now();
-        let completion = self.call(&link, caller, &request, question.timeout, listener).await?;
+        let completion = self
+            .call(&link, caller, question.project_id.as_deref(), &request, question.timeout, listener)
+            .await?;
         let usage = completion.answer.usage;
         let turn = ConsoleTurn {
             id: format!("turn-{}", &hex(&random())[..20]),
@@ -117,11 +121,21 @@ impl ConsoleHandle {
         &self,
         link: &Link,
         caller: &Caller,
+        project: Option<&str>,
         request: &ChatRequest,
         limit: Option<Duration>,
         listener: Option<UnboundedSender<String>>,
     ) -> Result<crate::provider_link::Completion, Fault> {
-        let call = link.chat_aloud(&self.0, &caller.name, request, listener);
+        let token = caller.origin.as_ref().and_then(|origin| origin.token_id.clone());
+        let payer = Payer {
+            kind: Kind::Repl,
+            agent_id: None,
+            project_id: project.map(ProjectId::known),
+            bead_id: None,
+            run_id: None,
+            token_id: token.map(TokenId::known),
+        };
+        let call = paid_call::chat(&self.0, link, &caller.name, &payer, request, listener);
         let outcome = match limit {
             None => call.await,
             Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| {

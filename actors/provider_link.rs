@@ -141,16 +141,6 @@ impl Link {
         VaultHandle(Arc::clone(shared)).use_key(wanted).await.map(Some)
     }
 
-    /// Calls the provider for `holder`.
-    pub(crate) async fn chat(
-        &self,
-        shared: &Arc<Shared>,
-        holder: &str,
-        request: &ChatRequest,
-    ) -> Result<Completion, CallFailure> {
-        self.chat_aloud(shared, holder, request, None).await
-    }
-
     /// Calls the provider for `holder`; the pieces of its answer are told as they come, if anybody listens.
     pub(crate) async fn chat_aloud(
         &self,
@@ -184,12 +174,8 @@ impl Link {
         tracing::debug!(target: "integration", provider = %self.provider.id, latency_ms, error, "call ends");
         let answer = outcome?;
         let (usage, price) = (answer.usage, &self.provider);
-        let cost = cost_usd(
-            usage.input_tokens,
-            usage.output_tokens,
-            price.price_input_per_mtok,
-            price.price_output_per_mtok,
-        );
+        let cost =
+            cost_usd(usage.input_tokens, usage.output_tokens, price.price_input(), price.price_output());
         Ok(Completion { answer, latency_ms, cost_usd: cost, key_uses: u32::from(key.is_some()) })
     }
 

@@ -9,10 +9,12 @@ use crate::caller::Caller;
 use crate::entropy;
 use crate::fault::{Fault, KEY_NOT_FOR_HOST};
 use crate::heartbeat::HeartbeatsHandle;
+use crate::paid_call::{self, Payer};
 use crate::provider::ProvidersHandle;
 use crate::provider_link::{CallFailure, Completion};
 use crate::shared::Shared;
 use arbiter_core::agent::Agent;
+use arbiter_core::call;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
 use arbiter_core::ids::{AgentId, BeadId, RunId};
@@ -212,7 +214,15 @@ impl Work {
             let unknown = || Fault::Provider(format!("provider {provider} offers no model"));
             request.model = link.provider.model().ok_or_else(unknown)?.to_owned();
         }
-        let call = link.chat(&self.shared, self.agent.id.as_str(), &request);
+        let payer = Payer {
+            kind: call::Kind::Run,
+            agent_id: Some(self.agent.id.clone()),
+            project_id: Some(self.run.project_id.clone()),
+            bead_id: Some(self.bead.clone()),
+            run_id: Some(self.run.id.clone()),
+            token_id: None,
+        };
+        let call = paid_call::chat(&self.shared, &link, self.agent.id.as_str(), &payer, &request, None);
         tokio::pin!(call);
         let mut renew = tokio::time::interval(self.shared.settings.lease_ttl / 3);
         renew.tick().await;

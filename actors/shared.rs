@@ -13,6 +13,7 @@ use crate::inject::Inject;
 use crate::orchestrator::OrchestratorActor;
 use crate::project::ProjectActor;
 use crate::provider_actor::ProviderActor;
+use crate::purse::Purse;
 use crate::runs::Runs;
 use crate::settings::Settings;
 use crate::shell::Failure;
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     /// Set while a message to the dispatcher is on its way.
     pub(crate) look_wanted: AtomicBool,
     pub(crate) token_cache: TokenCache,
+    pub(crate) purse: Purse,
     pub(crate) vault_place: VaultPlace,
     pub(crate) beads: Directory<BeadActor>,
     pub(crate) agents: Directory<AgentActor>,
@@ -82,6 +84,7 @@ impl Shared {
             runs: Runs::default(),
             look_wanted: AtomicBool::new(false),
             token_cache: TokenCache::default(),
+            purse: Purse::default(),
             vault_place: parts.vault_place,
             beads: Directory::new(Place::Entities),
             agents: Directory::new(Place::Entities),

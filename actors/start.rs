@@ -100,6 +100,7 @@ pub async fn start(
         }
     });
     shared.token_cache.load(&shared).await?;
+    shared.purse.load(&shared).await?;
     recovery::recover(&shared).await?;
     shared.orchestrator.wake(&shared, SINGLE);
     recovery::wake_all(&shared).await?;

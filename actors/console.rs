@@ -119,7 +119,7 @@ impl ConsoleHandle {
 
     async fn call(
         &self,
-        link: &Link,
+        link: &Arc<Link>,
         caller: &Caller,
         project: Option<&str>,
         request: &ChatRequest,

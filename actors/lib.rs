@@ -26,6 +26,7 @@ mod hold;
 mod inject;
 mod orchestrator;
 mod paid_call;
+mod pool;
 mod project;
 mod provider;
 mod provider_actor;

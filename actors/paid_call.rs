@@ -2,9 +2,11 @@
 //! and its provider is told how it went.
 
 use crate::entropy;
+use crate::pool;
 use crate::provider::ProvidersHandle;
 use crate::provider_link::{CallFailure, Completion, Link};
 use crate::shared::Shared;
+use arbiter_core::breaker::End;
 use arbiter_core::budget::Scope;
 use arbiter_core::call::{Call, CallOutcome, ErrorKind, Kind, Outcome};
 use arbiter_core::ids::{AgentId, BeadId, CallId, ProjectId, RunId, TokenId};
@@ -12,6 +14,7 @@ use arbiter_core::money::Usd;
 use arbiter_core::run::cost_usd;
 use arbiter_providers::{CallError, CallErrorKind, ChatRequest};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -31,19 +34,36 @@ pub(crate) struct Payer {
     pub(crate) token_id: Option<TokenId>,
 }
 
-/// Calls a provider for `holder`. A caller that goes away ends the call; nothing is booked then.
+/// Calls a provider for `holder`, or whoever stands in for it in its pool when it fails before a word of its
+/// answer came. A caller that goes away ends the call; nothing is booked then.
 pub(crate) async fn chat(
     shared: &Arc<Shared>,
-    link: &Link,
+    first: &Arc<Link>,
     holder: &str,
     payer: &Payer,
     request: &ChatRequest,
     listener: Option<UnboundedSender<String>>,
 ) -> Result<Completion, CallFailure> {
     let scopes = Scope::of(payer.project_id.as_ref(), payer.agent_id.as_ref());
-    let held = shared.purse.reserve(shared, &scopes, estimate(link, request)).await?;
+    let held = shared.purse.reserve(shared, &scopes, estimate(first, request)).await?;
     let begun = Instant::now();
-    let outcome = link.chat_aloud(shared, holder, request, listener).await;
+    let mut others = pool::substitutes(shared, &first.provider).await?.into_iter();
+    let (mut link, mut request, mut attempts, mut from) = (Arc::clone(first), request.clone(), 1, None);
+    let heard = Arc::new(AtomicBool::new(false));
+    let outcome = loop {
+        let ear = listener.clone().map(|listener| Ear { listener, heard: Arc::clone(&heard) });
+        let outcome = once(shared, &link, holder, &request, ear).await;
+        let Err(CallFailure::Call(error)) = &outcome else { break outcome };
+        let elsewhere = kind_of(error).is_worth_another_provider() && !heard.load(Ordering::Acquire);
+        let Some(next) = others.next().filter(|_| elsewhere) else { break outcome };
+        let reason = error.to_string();
+        let substitute = ProvidersHandle(Arc::clone(shared)).link(&next, holder.to_owned()).await?;
+        let Some(model) = substitute.provider.model() else { break outcome };
+        tracing::warn!(target: "integration", provider = %link.provider.id, substitute = %next, reason, "another provider of the pool is asked");
+        model.clone_into(&mut request.model);
+        from = Some(link.provider.id.clone());
+        (link, attempts) = (substitute, attempts + 1);
+    };
     let (answered, error) = match &outcome {
         Ok(completion) => (Some(completion), None),
         Err(CallFailure::Call(error)) => (None, Some(error)),
@@ -68,19 +88,57 @@ pub(crate) async fn chat(
         output_tokens: usage.output_tokens,
         cost_usd: answered.map_or(0.0, |completion| completion.cost_usd),
         latency_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        attempts: 1,
-        failover_from: None,
+        attempts,
+        failover_from: from,
     };
-    let told = match error {
-        None => CallOutcome::Answered,
-        Some(error) => CallOutcome::Failed { kind: kind_of(error), error: error.to_string() },
-    };
-    ProvidersHandle(Arc::clone(shared)).observe(&link.provider.id, told);
     // An answer that was paid for is not thrown away because its line could not be written.
     if let Err(fault) = shared.purse.settle(held, call).await {
         tracing::error!(%fault, provider = %link.provider.id, "a call's line of the ledger was not written");
     }
     outcome
+}
+
+/// One call of one provider, which is told how it went.
+async fn once(
+    shared: &Arc<Shared>,
+    link: &Link,
+    holder: &str,
+    request: &ChatRequest,
+    ear: Option<Ear>,
+) -> Result<Completion, CallFailure> {
+    let id = &link.provider.id;
+    // An open breaker spares a provider with substitutes; one without them is asked all the same.
+    let pass = shared.breakers.admit(shared, id);
+    if pass.is_none() && link.provider.pool.is_some() {
+        return Err(CallFailure::Call(CallError::resting()));
+    }
+    let outcome = link.chat_aloud(shared, holder, request, ear).await;
+    let told = match &outcome {
+        Ok(_) => CallOutcome::Answered,
+        Err(CallFailure::Call(error)) => {
+            CallOutcome::Failed { kind: kind_of(error), error: error.to_string() }
+        }
+        Err(CallFailure::Fault(_)) => return outcome,
+    };
+    if let Some(pass) = pass {
+        shared.breakers.report(shared, id, pass, End::from(&told));
+    }
+    ProvidersHandle(Arc::clone(shared)).observe(id, told);
+    outcome
+}
+
+/// Who hears the pieces of an answer, and whether anything was heard.
+pub(crate) struct Ear {
+    listener: UnboundedSender<String>,
+    heard: Arc<AtomicBool>,
+}
+
+impl Ear {
+    /// Tells a piece. Whoever listened and has gone ends the call by dropping it.
+    pub(crate) fn tell(&self, text: &str) {
+        self.heard.store(true, Ordering::Release);
+        drop(self.listener.send(text.to_owned()));
+    }
 }
 
 /// What a call may cost at most: every character of it a third of a token, and the longest answer.

@@ -1,6 +1,7 @@
 //! The way to a provider: its client, its limits, and the one place where a key meets a request.
 
 use crate::fault::{Fault, VaultFault};
+use crate::paid_call::Ear;
 use crate::settings::{PublicHttp, Settings};
 use crate::shared::Shared;
 use crate::vault::VaultHandle;
@@ -17,7 +18,6 @@ use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::UnboundedSender;
 
 /// What a vault's entry is for, and a use of it, when it holds the private key of a certificate.
 pub(crate) const TLS: &str = "tls";
@@ -147,7 +147,7 @@ impl Link {
         shared: &Arc<Shared>,
         holder: &str,
         request: &ChatRequest,
-        listener: Option<UnboundedSender<String>>,
+        ear: Option<Ear>,
     ) -> Result<Completion, CallFailure> {
         let _permit = match &self.permits {
             // The semaphore is never closed; without it there is no limit to keep.
@@ -159,12 +159,10 @@ impl Link {
         let started = Instant::now();
         tracing::debug!(target: "integration", provider = %self.provider.id, model = request.model, "call starts");
         let call = async {
-            match listener {
+            match ear {
                 None => self.calls.chat(key.as_ref(), request).await,
-                // Whoever listened and has gone ends the call by dropping it.
-                Some(listener) => {
-                    let tell = |text: &str| drop(listener.send(text.to_owned()));
-                    self.calls.chat_streamed(key.as_ref(), request, tell).await
+                Some(ear) => {
+                    self.calls.chat_streamed(key.as_ref(), request, |text: &str| ear.tell(text)).await
                 }
             }
         };

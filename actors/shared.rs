@@ -11,6 +11,7 @@ use crate::event_bus::{Broker, BusActor};
 use crate::heartbeat::HeartbeatActor;
 use crate::inject::Inject;
 use crate::orchestrator::OrchestratorActor;
+use crate::pool::Breakers;
 use crate::project::ProjectActor;
 use crate::provider_actor::ProviderActor;
 use crate::purse::Purse;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) look_wanted: AtomicBool,
     pub(crate) token_cache: TokenCache,
     pub(crate) purse: Purse,
+    pub(crate) breakers: Breakers,
     pub(crate) vault_place: VaultPlace,
     pub(crate) beads: Directory<BeadActor>,
     pub(crate) agents: Directory<AgentActor>,
@@ -85,6 +87,7 @@ impl Shared {
             look_wanted: AtomicBool::new(false),
             token_cache: TokenCache::default(),
             purse: Purse::default(),
+            breakers: Breakers::default(),
             vault_place: parts.vault_place,
             beads: Directory::new(Place::Entities),
             agents: Directory::new(Place::Entities),

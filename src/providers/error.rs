@@ -83,6 +83,11 @@ impl CallError {
         &self.detail
     }
 
+    /// The error of a call that is not made because the provider failed too often just now.
+    pub fn resting() -> Self {
+        Self::new(CallErrorKind::Overloaded, "it failed too often just now and is given a rest")
+    }
+
     /// What went wrong.
     pub fn kind(&self) -> &CallErrorKind {
         &self.kind

@@ -20,6 +20,7 @@ mod kill_oracle;
 mod memory;
 mod memory_image;
 mod panic_text;
+mod pool;
 mod program;
 mod refusals;
 mod refusals_at_start;

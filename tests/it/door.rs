@@ -145,7 +145,7 @@ async fn heads_that_are_slow_large_or_endless_are_cut() {
         let (said, took) = until_closed(stage.wrote(silent).await).await;
         assert!(!said.contains(" 200 "), "{said}");
         assert!(
-            (Duration::from_millis(600)..Duration::from_millis(1700)).contains(&took),
+            (Duration::from_millis(600)..Duration::from_secs(10)).contains(&took),
             "{silent:?}: {took:?}"
         );
     }
@@ -190,7 +190,7 @@ async fn bodies_that_are_slow_or_large_are_refused() {
         }
     }
     assert!(answer.starts_with(b"HTTP/1.1 408") || answer.starts_with(b"HTTP/1.1 503"), "{answer:?}");
-    assert!(begun.elapsed() < Duration::from_millis(3500), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 
     let large = json!({"name": "x".repeat(100_000)});
     problem(&stage.ask("POST", "projects", Some(&large)).await, 413, "too-large");
@@ -258,7 +258,7 @@ async fn more_connections_than_allowed_are_closed_and_the_server_goes_on() {
     let limits = [
         ("ARBITER_HTTP__MAX_CONNECTIONS", "8"),
         ("ARBITER_HTTP__MAX_STREAMS", "1"),
-        ("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "1000"),
+        ("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "4000"),
     ];
     let stage = Stage::with(&limits).await;
     let mut idle = Vec::new();
@@ -266,7 +266,10 @@ async fn more_connections_than_allowed_are_closed_and_the_server_goes_on() {
         idle.push(stage.wrote("GET").await);
     }
     let (said, took) = until_closed(stage.wrote("GET").await).await;
-    assert!(said.is_empty() && took < Duration::from_secs(1), "{said} {took:?}");
+    assert!(
+        said.is_empty() && took < Duration::from_millis(3500),
+        "not for silence, but at once: {said} {took:?}"
+    );
     for connection in idle {
         until_closed(connection).await;
     }

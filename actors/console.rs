@@ -3,12 +3,12 @@
 //! Owns which provider is asked and what it is told. Keeps no state but rows: the conversation of a user is
 //! what the store has of it. Not an actor: one question knows nothing of another.
 
+use crate::account::Payer;
 use crate::caller::Caller;
 use crate::entropy;
 use crate::fault::Fault;
-use crate::paid_call::{self, Payer};
-use crate::provider::ProvidersHandle;
-use crate::provider_link::{CallFailure, Link};
+use crate::paid_call::{self, Completion};
+use crate::pool::{self, First};
 use crate::shared::Shared;
 use arbiter_core::briefing::{self, Facts};
 use arbiter_core::call::Kind;
@@ -79,12 +79,8 @@ impl ConsoleHandle {
             return Err(Refusal::field("message", "has 1 to 1000000 characters").into());
         }
         let (provider, reason) = self.choose(question.provider_id.as_ref()).await?;
-        let link = ProvidersHandle(Arc::clone(&self.0)).link(&provider.id, caller.name.clone()).await?;
-        let model = provider
-            .model()
-            .ok_or_else(|| Fault::Provider(format!("provider {} offers no model", provider.id)))?;
         let request = ChatRequest {
-            model: model.to_owned(),
+            model: String::new(),
             messages: self.messages(caller, &question).await?,
             tools: vec![],
             temperature: None,
@@ -92,9 +88,14 @@ impl ConsoleHandle {
         };
         let at = self.0.clock.now();
         let completion = self
-            .call(&link, caller, question.project_id.as_deref(), &request, question.timeout, listener)
+            .call(&provider, caller, question.project_id.as_deref(), &request, question.timeout, listener)
             .await?;
         let usage = completion.answer.usage;
+        let stand_in = match completion.provider_id == provider.id {
+            true => None,
+            false => self.0.store.provider(completion.provider_id.to_string()).await?,
+        };
+        let answered_by = stand_in.as_ref().unwrap_or(&provider);
         let turn = ConsoleTurn {
             id: format!("turn-{}", &hex(&random())[..20]),
             at,
@@ -102,8 +103,8 @@ impl ConsoleHandle {
             project_id: question.project_id,
             message: question.message,
             response: completion.answer.content,
-            provider_id: provider.id.to_string(),
-            provider_name: provider.name.clone(),
+            provider_id: answered_by.id.to_string(),
+            provider_name: answered_by.name.clone(),
             model: completion.answer.model,
             reason,
             input_tokens: usage.input_tokens,
@@ -119,13 +120,13 @@ impl ConsoleHandle {
 
     async fn call(
         &self,
-        link: &Arc<Link>,
+        provider: &Provider,
         caller: &Caller,
         project: Option<&str>,
         request: &ChatRequest,
         limit: Option<Duration>,
         listener: Option<UnboundedSender<String>>,
-    ) -> Result<crate::provider_link::Completion, Fault> {
+    ) -> Result<Completion, Fault> {
         let token = caller.origin.as_ref().and_then(|origin| origin.token_id.clone());
         let payer = Payer {
             kind: Kind::Repl,
@@ -135,39 +136,34 @@ impl ConsoleHandle {
             run_id: None,
             token_id: token.map(TokenId::known),
         };
-        let call = paid_call::chat(&self.0, link, &caller.name, &payer, request, listener);
+        let candidates = pool::candidates(&self.0, provider, None, First::Itself).await?;
+        let call = paid_call::chat(&self.0, candidates, &caller.name, payer, request, listener);
         let outcome = match limit {
             None => call.await,
             Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| {
-                Fault::Provider(format!("provider {} gave no answer within {limit:?}", link.provider.id))
+                Fault::Provider(format!("provider {} gave no answer within {limit:?}", provider.id))
             })?,
         };
-        outcome.map_err(|failure| match failure {
-            CallFailure::Fault(fault) => fault,
-            CallFailure::Call(error) => Fault::Provider(error.to_string()),
-        })
+        Ok(outcome?)
     }
 
     /// The named provider, or the best of those that can be used now; and why.
     async fn choose(&self, named: Option<&ProviderId>) -> Result<(Provider, String), Fault> {
         let shared = &self.0;
-        let mut usable = shared.store.all_providers().await?;
-        usable.retain(|provider| provider.is_usable(shared.vault_place.access(provider)));
+        let usable = shared.provider_cache.usable(shared).await?;
         if let Some(id) = named {
             if shared.store.provider(id.to_string()).await?.is_none() {
                 return Err(Refusal::field("provider_id", format!("no provider has the id {id}")).into());
             }
-            let found = usable.into_iter().find(|provider| provider.id == *id);
+            let found = usable.into_iter().find(|known| known.provider.id == *id);
             let none =
                 || Refusal::conflict("provider-unusable", format!("provider {id} cannot be called now"));
-            return Ok((found.ok_or_else(none)?, format!("{id} was asked for")));
+            return Ok((found.ok_or_else(none)?.provider, format!("{id} was asked for")));
         }
-        let mut candidates = Vec::new();
-        for provider in &usable {
-            let median = shared.store.median_latency(provider.id.to_string()).await?;
-            #[allow(clippy::cast_precision_loss)] // latencies stay far below 2^52
-            candidates.push(Candidate { provider, latency_ms: median.map(|ms| ms as f64) });
-        }
+        let candidates: Vec<Candidate<'_>> = usable
+            .iter()
+            .map(|known| Candidate { provider: &known.provider, latency_ms: known.latency_ms })
+            .collect();
         match choice::best(&candidates) {
             Some((provider, reason)) => Ok((provider.clone(), reason)),
             None => Err(Refusal::conflict("provider-unusable", "no provider can be called now").into()),

@@ -1,8 +1,12 @@
 //! Why an actor did not do what it was asked.
 
+use crate::call_loop::kind_of;
+use crate::provider_link::CallFailure;
+use arbiter_core::call::ErrorKind;
 use arbiter_core::refusal::Refusal;
 use arbiter_store::StoreError;
 use arbiter_vault::VaultError;
+use std::time::Duration;
 
 /// The rule that a key goes to its own hosts alone.
 pub(crate) const KEY_NOT_FOR_HOST: &str = "key-not-for-host";
@@ -31,9 +35,39 @@ pub enum Fault {
     /// The provider did not do it.
     #[error("{0}")]
     Provider(String),
+    /// A call of a provider failed.
+    #[error("{}", .0.text)]
+    Call(Box<FailedCall>),
     /// The server is stopping.
     #[error("the server is shutting down")]
     ShuttingDown,
+}
+
+/// A failed call, as it may be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedCall {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// The same in words.
+    pub text: String,
+    /// How long the provider asks to wait.
+    pub retry_after: Option<Duration>,
+    /// The field of the request that is at fault.
+    pub field: Option<String>,
+}
+
+impl From<CallFailure> for Fault {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Fault(fault) => fault,
+            CallFailure::Call(error) => Self::Call(Box::new(FailedCall {
+                kind: kind_of(&error),
+                text: error.to_string(),
+                retry_after: error.rate_hints().retry_after,
+                field: error.field().map(str::to_owned),
+            })),
+        }
+    }
 }
 
 /// Why the vault did not do what it was asked.

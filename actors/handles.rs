@@ -8,6 +8,7 @@ use crate::console::ConsoleHandle;
 use crate::decision::DecisionsHandle;
 use crate::dispatcher::DispatcherHandle;
 use crate::event_bus::BusHandle;
+use crate::gateway::GatewayHandle;
 use crate::inject::Inject;
 use crate::orchestrator::OrchestratorHandle;
 use crate::project::ProjectsHandle;
@@ -39,6 +40,8 @@ pub struct Handles {
     pub vault: VaultHandle,
     /// The console.
     pub console: ConsoleHandle,
+    /// The gateway.
+    pub gateway: GatewayHandle,
     /// Events.
     pub bus: BusHandle,
     /// The dispatcher.
@@ -65,6 +68,7 @@ impl Handles {
             projects: ProjectsHandle(of()),
             vault: VaultHandle(of()),
             console: ConsoleHandle(of()),
+            gateway: GatewayHandle(of()),
             bus: BusHandle(of()),
             dispatcher: DispatcherHandle(of()),
             orchestrator: OrchestratorHandle(of()),

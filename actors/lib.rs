@@ -4,12 +4,14 @@
 //! Owns who does what and in which order. Knows nothing of HTTP, the command line or Temporal: the
 //! edges reach everything through [`Handles`].
 
+mod account;
 mod agent;
 mod agent_actor;
 mod bead;
 mod bead_actor;
 mod bead_run;
 mod budget;
+mod call_loop;
 mod caller;
 mod clock;
 mod commit;
@@ -20,6 +22,8 @@ mod dispatcher;
 mod entropy;
 mod event_bus;
 mod fault;
+mod gateway;
+mod gateway_stream;
 mod handles;
 mod heartbeat;
 mod hold;
@@ -30,6 +34,7 @@ mod pool;
 mod project;
 mod provider;
 mod provider_actor;
+mod provider_cache;
 mod provider_link;
 mod purse;
 mod recovery;
@@ -63,7 +68,9 @@ pub use console::{ConsoleHandle, Question};
 pub use decision::DecisionsHandle;
 pub use dispatcher::DispatcherHandle;
 pub use event_bus::{BusHandle, LogLine};
-pub use fault::{Fault, VaultFault};
+pub use fault::{FailedCall, Fault, VaultFault};
+pub use gateway::{GatewayAnswer, GatewayCall, GatewayHandle, GatewayModel};
+pub use gateway_stream::GatewayStream;
 pub use handles::Handles;
 pub use inject::Inject;
 pub use orchestrator::{ActorsStatus, OrchestratorHandle};

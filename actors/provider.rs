@@ -8,7 +8,7 @@ use crate::entropy;
 use crate::fault::Fault;
 use crate::heartbeat::HeartbeatsHandle;
 use crate::provider_actor::{Command, Wish};
-use crate::provider_link::{CallFailure, Link, TLS, check, endpoint};
+use crate::provider_link::{Link, TLS, check, endpoint};
 use crate::shared::Shared;
 use crate::vault::VaultHandle;
 use crate::vault_keys::PROVIDER_KEY;
@@ -80,6 +80,7 @@ impl ProvidersHandle {
             self.0.vault_place.check_binding(&provider)?;
             self.0.store.commit(unit).await?;
         }
+        self.0.provider_cache.forget();
         HeartbeatsHandle(Arc::clone(&self.0)).wake(&provider.id);
         Ok(provider)
     }
@@ -232,10 +233,7 @@ impl ProvidersHandle {
     pub async fn models(&self, id: &ProviderId) -> Result<Vec<ModelInfo>, Fault> {
         let link = self.link(id, format!("heartbeat:{id}")).await?;
         let (outcome, _) = link.models(&self.0, "models").await;
-        outcome.map_err(|failure| match failure {
-            CallFailure::Fault(fault) => fault,
-            CallFailure::Call(error) => Fault::Provider(error.to_string()),
-        })
+        Ok(outcome?)
     }
 
     /// A provider's key, for whoever calls it in this process; the use is in the log before this returns.
@@ -297,6 +295,7 @@ impl ProvidersHandle {
         }
         self.0.heartbeats.remove(id.as_str());
         self.0.providers.remove(id.as_str());
+        self.0.provider_cache.forget();
         if let Some(key) = own_key {
             VaultHandle(Arc::clone(&self.0)).delete(caller, &key).await?;
         }

@@ -109,6 +109,7 @@ impl ProviderActor {
         })
         .await?;
         self.link = None;
+        shared.provider_cache.forget();
         Ok(after)
     }
 
@@ -139,6 +140,8 @@ impl ProviderActor {
                 return Ok(());
             }
             shared.store.commit(unit).await?;
+            shared.breakers.strikes(&after.id, after.failures);
+            shared.provider_cache.forget();
             Ok(())
         })
         .await
@@ -163,6 +166,8 @@ impl ProviderActor {
                 unit.change(Change::Offer { provider_id, models });
             }
             shared.store.commit(unit).await?;
+            shared.breakers.strikes(&after.id, after.failures);
+            shared.provider_cache.forget();
             Ok(after)
         })
         .await

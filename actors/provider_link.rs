@@ -1,17 +1,15 @@
 //! The way to a provider: its client, its limits, and the one place where a key meets a request.
 
 use crate::fault::{Fault, VaultFault};
-use crate::paid_call::Ear;
 use crate::settings::{PublicHttp, Settings};
 use crate::shared::Shared;
 use crate::vault::VaultHandle;
 use crate::vault_actor::KeyUse;
 use arbiter_core::provider::{Provider, ProviderType};
 use arbiter_core::refusal::{Problems, Refusal};
-use arbiter_core::run::cost_usd;
 use arbiter_providers::{
-    CallError, ChatAnswer, ChatRequest, Client, ClientIdentity, Endpoint, EndpointPolicy, HttpPolicy,
-    ModelInfo, Protocol, Timeouts, Tls, check_certificates,
+    CallError, Client, ClientIdentity, Endpoint, EndpointPolicy, HttpPolicy, ModelInfo, Protocol, Timeouts,
+    Tls, check_certificates,
 };
 use arbiter_vault::Scrubbed;
 use secrecy::SecretString;
@@ -33,18 +31,6 @@ pub(crate) struct Link {
     calls: Client,
     beats: Client,
     permits: Option<Arc<Semaphore>>,
-}
-
-/// What a call gave.
-pub(crate) struct Completion {
-    /// The answer.
-    pub(crate) answer: ChatAnswer,
-    /// How long it took, in milliseconds.
-    pub(crate) latency_ms: u64,
-    /// What it cost, in US dollars.
-    pub(crate) cost_usd: f64,
-    /// Whether a key went along: 1 or 0.
-    pub(crate) key_uses: u32,
 }
 
 /// Why a call gave nothing.
@@ -141,14 +127,14 @@ impl Link {
         VaultHandle(Arc::clone(shared)).use_key(wanted).await.map(Some)
     }
 
-    /// Calls the provider for `holder`; the pieces of its answer are told as they come, if anybody listens.
-    pub(crate) async fn chat_aloud(
+    /// Lends the client and the key to one call for `holder`; says whether a key went along. The call does not
+    /// outlive the lock of the vault.
+    pub(crate) async fn lend<T>(
         &self,
         shared: &Arc<Shared>,
         holder: &str,
-        request: &ChatRequest,
-        ear: Option<Ear>,
-    ) -> Result<Completion, CallFailure> {
+        call: impl AsyncFnOnce(&Client, Option<&SecretString>) -> Result<T, CallError>,
+    ) -> Result<(T, bool), CallFailure> {
         let _permit = match &self.permits {
             // The semaphore is never closed; without it there is no limit to keep.
             Some(permits) => Arc::clone(permits).acquire_owned().await.ok(),
@@ -157,24 +143,13 @@ impl Link {
         let next_lock = shared.vault_place.next_lock();
         let key = self.key(shared, holder, "chat").await?;
         let started = Instant::now();
-        tracing::debug!(target: "integration", provider = %self.provider.id, model = request.model, "call starts");
-        let call = async {
-            match ear {
-                None => self.calls.chat(key.as_ref(), request).await,
-                Some(ear) => {
-                    self.calls.chat_streamed(key.as_ref(), request, |text: &str| ear.tell(text)).await
-                }
-            }
-        };
-        let outcome = until_lock(call, key.as_ref(), next_lock).await;
+        let provider = &self.provider.id;
+        tracing::debug!(target: "integration", %provider, "call starts");
+        let outcome = until_lock(call(&self.calls, key.as_ref()), key.as_ref(), next_lock).await;
         let latency_ms = millis(started.elapsed());
         let error = outcome.as_ref().err().map(ToString::to_string);
-        tracing::debug!(target: "integration", provider = %self.provider.id, latency_ms, error, "call ends");
-        let answer = outcome?;
-        let (usage, price) = (answer.usage, &self.provider);
-        let cost =
-            cost_usd(usage.input_tokens, usage.output_tokens, price.price_input(), price.price_output());
-        Ok(Completion { answer, latency_ms, cost_usd: cost, key_uses: u32::from(key.is_some()) })
+        tracing::debug!(target: "integration", %provider, latency_ms, error, "call ends");
+        Ok((outcome?, key.is_some()))
     }
 
     /// The models the provider offers, and how long the answer took in milliseconds.
@@ -194,6 +169,12 @@ impl Link {
     }
 }
 
+/// Ends when what was begun before a lock of the vault has to end.
+pub(crate) async fn grace_after(lock: impl Future<Output = ()>) {
+    lock.await;
+    tokio::time::sleep(CALL_AFTER_LOCK).await;
+}
+
 /// A call that does not outlive the lock of the vault its key came from.
 async fn until_lock<T>(
     call: impl Future<Output = Result<T, CallError>>,
@@ -203,13 +184,9 @@ async fn until_lock<T>(
     if key.is_none() {
         return Ok(call.await?);
     }
-    let late = async {
-        next_lock.await;
-        tokio::time::sleep(CALL_AFTER_LOCK).await;
-    };
     tokio::select! {
         outcome = Scrubbed::new(call) => Ok(outcome?),
-        () = late => Err(CallFailure::Fault(VaultFault::Locked.into())),
+        () = grace_after(next_lock) => Err(CallFailure::Fault(VaultFault::Locked.into())),
     }
 }
 

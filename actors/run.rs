@@ -3,15 +3,16 @@
 //! A task of its own on the runtime. Owns the conversation while it lasts; what counts is in the run's row
 //! when it ends. Renews the lease while it waits, so that a run that hangs or dies loses it.
 
+use crate::account::Payer;
 use crate::bead::{BeadsHandle, RunEnd, RunResult};
 use crate::bead_run::outcome;
 use crate::caller::Caller;
 use crate::entropy;
 use crate::fault::{Fault, KEY_NOT_FOR_HOST};
 use crate::heartbeat::HeartbeatsHandle;
-use crate::paid_call::{self, Payer};
-use crate::provider::ProvidersHandle;
-use crate::provider_link::{CallFailure, Completion};
+use crate::paid_call::{self, Completion};
+use crate::pool::{self, First};
+use crate::provider_link::CallFailure;
 use crate::shared::Shared;
 use arbiter_core::agent::Agent;
 use arbiter_core::call;
@@ -207,13 +208,11 @@ impl Work {
         let provider = self.agent.provider_id.clone().ok_or_else(|| {
             CallFailure::Fault(Fault::Provider(format!("agent {} has no provider", self.agent.id)))
         })?;
-        let link =
-            ProvidersHandle(Arc::clone(&self.shared)).link(&provider, self.agent.id.to_string()).await?;
-        let mut request = request.clone();
-        if request.model.is_empty() {
-            let unknown = || Fault::Provider(format!("provider {provider} offers no model"));
-            request.model = link.provider.model().ok_or_else(unknown)?.to_owned();
-        }
+        let row = self.shared.store.provider(provider.to_string()).await.map_err(Fault::from)?;
+        let gone = || Fault::Provider(format!("provider {provider} is gone"));
+        let row = row.ok_or_else(gone)?;
+        let named = self.agent.config.model.as_deref();
+        let candidates = pool::candidates(&self.shared, &row, named, First::Drawn).await?;
         let payer = Payer {
             kind: call::Kind::Run,
             agent_id: Some(self.agent.id.clone()),
@@ -222,7 +221,7 @@ impl Work {
             run_id: Some(self.run.id.clone()),
             token_id: None,
         };
-        let call = paid_call::chat(&self.shared, &link, self.agent.id.as_str(), &payer, &request, None);
+        let call = paid_call::chat(&self.shared, candidates, self.agent.id.as_str(), payer, request, None);
         tokio::pin!(call);
         let mut renew = tokio::time::interval(self.shared.settings.lease_ttl / 3);
         renew.tick().await;

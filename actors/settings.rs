@@ -1,6 +1,7 @@
 //! What the actors need to know of the configuration.
 
 use arbiter_core::catalogue::Catalogue;
+use arbiter_core::retry::Policy;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct Settings {
     pub heartbeat_timeout: Duration,
     /// How long a call may take.
     pub call_deadline: Duration,
+    /// When a failed call is made again.
+    pub retry: Policy,
     /// How long a provider may be silent within an answer.
     pub idle_timeout: Duration,
     /// Whether plain HTTP may leave the local network.
@@ -90,6 +93,7 @@ impl Default for Settings {
             heartbeat_interval: Duration::from_secs(30),
             heartbeat_timeout: Duration::from_secs(10),
             call_deadline: Duration::from_secs(120),
+            retry: Policy::default(),
             idle_timeout: Duration::from_secs(30),
             public_http: PublicHttp::Refused,
             catalogue: Arc::default(),

@@ -14,6 +14,7 @@ use crate::orchestrator::OrchestratorActor;
 use crate::pool::Breakers;
 use crate::project::ProjectActor;
 use crate::provider_actor::ProviderActor;
+use crate::provider_cache::ProviderCache;
 use crate::purse::Purse;
 use crate::runs::Runs;
 use crate::settings::Settings;
@@ -25,6 +26,7 @@ use arbiter_store::Store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 /// The id of actors of which there is one.
 pub(crate) const SINGLE: &str = "main";
@@ -45,6 +47,9 @@ pub(crate) struct Shared {
     pub(crate) token_cache: TokenCache,
     pub(crate) purse: Purse,
     pub(crate) breakers: Breakers,
+    pub(crate) provider_cache: ProviderCache,
+    /// What goes on behind an answer, and has to end before the store closes.
+    pub(crate) afterwork: TaskTracker,
     pub(crate) vault_place: VaultPlace,
     pub(crate) beads: Directory<BeadActor>,
     pub(crate) agents: Directory<AgentActor>,
@@ -88,6 +93,8 @@ impl Shared {
             token_cache: TokenCache::default(),
             purse: Purse::default(),
             breakers: Breakers::default(),
+            provider_cache: ProviderCache::default(),
+            afterwork: TaskTracker::new(),
             vault_place: parts.vault_place,
             beads: Directory::new(Place::Entities),
             agents: Directory::new(Place::Entities),
@@ -108,6 +115,11 @@ impl Shared {
     pub(crate) fn report(&self, failure: Failure) {
         // Without an orchestrator the process is ending, and so does the actor.
         let _ = self.failures.send(failure);
+    }
+
+    /// Does something that nobody waits for, on the runtime; the end of the process does.
+    pub(crate) fn later(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.afterwork.spawn_on(work, &self.runtime);
     }
 
     /// Whether the server is stopping.

@@ -21,7 +21,11 @@ use arbiter_store::{Change, DirectoryLock, Options, Store, StoreError, Unit};
 use arbiter_vault::{Iterations, Vault, VaultError};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+
+/// How long what goes on behind answers may take at the end.
+const AFTERWORK: Duration = Duration::from_secs(2);
 
 /// Why the cast could not start.
 #[derive(Debug, thiserror::Error)]
@@ -187,6 +191,13 @@ impl Cast {
                     tracing::warn!(agent = %agent.id, %fault, "a bead could not be given back");
                 }
             }
+        }
+        self.shared.afterwork.close();
+        if tokio::time::timeout(AFTERWORK, self.shared.afterwork.wait()).await.is_err() {
+            tracing::warn!(
+                open = self.shared.afterwork.len(),
+                "lines of the ledger were not written in time"
+            );
         }
         self.system.stop();
         let (root, shared) = (self.root.take(), Arc::clone(&self.shared));

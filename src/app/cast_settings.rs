@@ -2,6 +2,7 @@
 
 use crate::config::Settings;
 use arbiter_actors::PublicHttp;
+use arbiter_core::retry::Policy;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,11 @@ pub fn cast_settings(settings: &Settings) -> arbiter_actors::Settings {
         heartbeat_interval: ms(settings.providers.heartbeat_interval_ms),
         heartbeat_timeout: ms(settings.providers.heartbeat_timeout_ms),
         call_deadline: ms(settings.providers.call_deadline_ms),
+        retry: Policy {
+            base: ms(settings.providers.retry_base_ms),
+            longest: ms(settings.providers.retry_longest_ms),
+            budget: ms(settings.providers.retry_budget_ms),
+        },
         idle_timeout: ms(settings.providers.idle_timeout_ms),
         public_http: match settings.providers.allow_public_http {
             true => PublicHttp::Allowed,

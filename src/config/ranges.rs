@@ -12,6 +12,7 @@ const DAY_SEC: i64 = 24 * 60 * 60;
 
 /// Dotted key, least and greatest value, both included.
 const RANGES: &[(&str, i64, i64)] = &[
+    ("http.max_conversation_bytes", 1024, 512 * 1024 * 1024),
     ("http.max_body_bytes", 1024, 64 * 1024 * 1024),
     ("http.request_timeout_ms", 100, HOUR_MS),
     ("http.header_read_timeout_ms", 100, HOUR_MS),
@@ -44,6 +45,9 @@ const RANGES: &[(&str, i64, i64)] = &[
     ("providers.heartbeat_interval_ms", 10, 24 * HOUR_MS),
     ("providers.heartbeat_timeout_ms", 10, HOUR_MS),
     ("providers.call_deadline_ms", 10, 24 * HOUR_MS),
+    ("providers.retry_base_ms", 1, HOUR_MS),
+    ("providers.retry_longest_ms", 1, HOUR_MS),
+    ("providers.retry_budget_ms", 0, 24 * HOUR_MS),
     ("providers.idle_timeout_ms", 10, 24 * HOUR_MS),
     // A month's budget is summed up from it.
     ("providers.usage_retention_days", 32, 36_500),

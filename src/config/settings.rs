@@ -49,6 +49,8 @@ pub struct Http {
     pub auth: Authentication,
     /// The largest request body, in bytes.
     pub max_body_bytes: u64,
+    /// The largest body of a chat that is passed on to a provider, in bytes.
+    pub max_conversation_bytes: u64,
     /// The longest time a request may take, streams excepted.
     pub request_timeout_ms: u64,
     /// The longest time a client may take to send its request head.
@@ -180,6 +182,12 @@ pub struct Providers {
     pub heartbeat_timeout_ms: u64,
     /// The longest time one call may take, retries included.
     pub call_deadline_ms: u64,
+    /// The longest pause before a failed call is made again the first time; it doubles with each further one.
+    pub retry_base_ms: u64,
+    /// The longest such pause that the provider did not ask for itself.
+    pub retry_longest_ms: u64,
+    /// The time from its beginning within which a failed call is made again; 0: never.
+    pub retry_budget_ms: u64,
     /// The longest silence between two pieces of a streamed answer.
     pub idle_timeout_ms: u64,
     /// Whether an endpoint may be plain `http` on a public address, where a key travels unencrypted.

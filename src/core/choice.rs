@@ -14,18 +14,29 @@ pub struct Candidate<'a> {
     pub latency_ms: Option<f64>,
 }
 
-/// The best candidate, and why in a sentence. Quality counts first; within the band of the best, latency;
-/// then the id, so that the answer is the same every time.
-pub fn best<'a>(candidates: &[Candidate<'a>]) -> Option<(&'a Provider, String)> {
-    let score = |candidate: &Candidate<'_>| candidate.provider.model_score.unwrap_or(0.0);
+/// The candidates, the best first. Quality counts first; within the band of the best, latency; then the id, so
+/// that the order is the same every time.
+pub fn ranked<'a>(candidates: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
     let top = candidates.iter().map(score).fold(f64::NEG_INFINITY, f64::max);
-    let in_band = candidates.iter().filter(|candidate| score(candidate) > top - BAND);
+    let mut ranked = candidates.to_vec();
     let latency = |candidate: &Candidate<'_>| candidate.latency_ms.unwrap_or(f64::INFINITY);
-    let chosen = in_band.min_by(|one, other| {
-        latency(one)
-            .total_cmp(&latency(other))
+    // Whoever lies in the band of the best counts as the best.
+    let quality = |candidate: &Candidate<'_>| {
+        let score = score(candidate);
+        if score > top - BAND { top } else { score }
+    };
+    ranked.sort_by(|one, other| {
+        quality(other)
+            .total_cmp(&quality(one))
+            .then_with(|| latency(one).total_cmp(&latency(other)))
             .then_with(|| one.provider.id.as_str().cmp(other.provider.id.as_str()))
-    })?;
+    });
+    ranked
+}
+
+/// The best candidate, and why in a sentence.
+pub fn best<'a>(candidates: &[Candidate<'a>]) -> Option<(&'a Provider, String)> {
+    let chosen = ranked(candidates).into_iter().next()?;
     let model = chosen.provider.model().unwrap_or("its model");
     let speed = match chosen.latency_ms {
         Some(ms) => format!("{ms:.0} ms"),
@@ -34,10 +45,14 @@ pub fn best<'a>(candidates: &[Candidate<'a>]) -> Option<(&'a Provider, String)> 
     let why = format!(
         "{} with {model}: score {:.2}, {speed}; the best of {} usable",
         chosen.provider.id,
-        score(chosen),
+        score(&chosen),
         candidates.len()
     );
     Some((chosen.provider, why))
+}
+
+fn score(candidate: &Candidate<'_>) -> f64 {
+    candidate.provider.model_score.unwrap_or(0.0)
 }
 
 #[cfg(test)]

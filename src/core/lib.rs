@@ -24,6 +24,7 @@ pub mod decision_change;
 pub mod dispatch;
 pub mod event;
 pub mod event_type;
+pub mod gateway_model;
 pub mod ids;
 pub mod lease;
 pub mod machine;

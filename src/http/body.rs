@@ -1,7 +1,7 @@
 //! Request bodies: read with a limit, parsed as JSON, and told what is wrong with them by pointer.
 
 use crate::config;
-use crate::http::endpoint::Secrecy;
+use crate::http::endpoint::{Secrecy, Volume};
 use crate::http::problem::ApiError;
 use arbiter_core::refusal::FieldProblem;
 use arbiter_vault::{Scrubbed, on_scrubbed_stack};
@@ -31,9 +31,10 @@ pub struct Limit {
 
 impl Limit {
     /// The configured limits of a route with such a body.
-    pub fn new(settings: &config::Http, secrecy: Secrecy) -> Self {
+    pub fn new(settings: &config::Http, secrecy: Secrecy, volume: Volume) -> Self {
         let most = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let max = match secrecy {
+            Secrecy::Plain if volume == Volume::Conversation => most(settings.max_conversation_bytes),
             Secrecy::Plain | Secrecy::SecretDocument => most(settings.max_body_bytes),
             Secrecy::Secret => most(settings.max_body_bytes.min(settings.max_secret_body_bytes)),
         };

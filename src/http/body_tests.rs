@@ -101,7 +101,7 @@ fn a_body_calls_itself_json_or_is_refused() {
 }
 
 fn limit(max_body_bytes: u64, secrecy: Secrecy) -> Limit {
-    Limit::new(&config::Http { max_body_bytes, ..config::Http::default() }, secrecy)
+    Limit::new(&config::Http { max_body_bytes, ..config::Http::default() }, secrecy, Volume::Usual)
 }
 
 fn stream(pieces: &'static [&'static str]) -> BodyStream {

@@ -11,6 +11,7 @@ use crate::http::endpoint::{Endpoint, Patience, Secrecy};
 use crate::http::fields::Nothing;
 use crate::http::idempotency;
 use crate::http::metrics::RouteMetrics;
+use crate::http::openai_error::Voice;
 use crate::http::origin::{self, Hosts};
 use crate::http::peer::Peer;
 use crate::http::problem::ApiError;
@@ -91,6 +92,7 @@ impl Edge {
     async fn answer(&self, request: Request) -> Response {
         let started = Instant::now();
         let id = RequestId::of(&request.headers);
+        let voice = Voice::of(&request.path);
         let asked_by = self.origins.allowed(&request.headers).cloned();
         let found = self.router.find(&request.method, &request.path);
         let mut secrecy = Secrecy::Plain;
@@ -109,7 +111,8 @@ impl Edge {
                 (&self.unrouted, admitted.and_then(|()| Err(ApiError::no_route())))
             }
         };
-        let mut response = outcome.map_or_else(|error| render(error, &id, secrecy), Reply::into_response);
+        let mut response =
+            outcome.map_or_else(|error| render(error, &id, secrecy, voice), Reply::into_response);
         self.origins.mark(asked_by.as_ref(), response.headers_mut());
         body::let_go(response.headers_mut(), secrecy);
         metrics.record(response.status(), started.elapsed());
@@ -173,7 +176,7 @@ impl Edge {
             peer: request.peer,
             path: request.path,
             body: Some(request.body),
-            limit: Limit::new(settings, endpoint.secrecy),
+            limit: Limit::new(settings, endpoint.secrecy, endpoint.volume),
             params,
             request_id,
             read: None,
@@ -211,7 +214,7 @@ fn panicked() -> ApiError {
     ApiError::new("internal", "the server failed on this request; its log says how")
 }
 
-fn render(error: ApiError, id: &RequestId, secrecy: Secrecy) -> Response {
+fn render(error: ApiError, id: &RequestId, secrecy: Secrecy, voice: Voice) -> Response {
     let code = error.code();
     // Whoever puts a key into a wrong field may be told so, but nobody else.
     let detail = if secrecy.is_secret() { "left out" } else { error.detail() };
@@ -220,7 +223,10 @@ fn render(error: ApiError, id: &RequestId, secrecy: Secrecy) -> Response {
     } else {
         tracing::debug!(request_id = id.as_str(), code, detail, "a request was refused");
     }
-    let (status, headers, body) = error.render(id.as_str());
+    let (status, headers, body) = match voice {
+        Voice::Problem => error.render(id.as_str()),
+        Voice::OpenAi => error.render_for_openai(id.as_str()),
+    };
     let mut response = warp::reply::with_status(body, status).into_response();
     *response.headers_mut() = headers;
     response

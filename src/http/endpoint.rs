@@ -95,6 +95,15 @@ impl Secrecy {
     }
 }
 
+/// How large a body may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Volume {
+    /// As usual.
+    Usual,
+    /// It holds a whole conversation, with its images.
+    Conversation,
+}
+
 /// How long an answer may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
@@ -122,6 +131,8 @@ pub struct Endpoint {
     pub answers: Vec<(u16, Option<SchemaOf>)>,
     /// How careful it is with its body.
     pub secrecy: Secrecy,
+    /// How large its body may be.
+    pub volume: Volume,
     /// How long it may take.
     pub patience: Patience,
     /// What answers.
@@ -147,6 +158,7 @@ impl Endpoint {
             body: None,
             answers: Vec::new(),
             secrecy: Secrecy::Plain,
+            volume: Volume::Usual,
             patience: Patience::Limited,
             handler: Box::new(move |call| handler(call).boxed()),
             metrics,
@@ -262,6 +274,13 @@ impl Endpoint {
     #[must_use]
     pub fn secret_document(mut self) -> Self {
         self.secrecy = Secrecy::SecretDocument;
+        self
+    }
+
+    /// Its body holds a whole conversation.
+    #[must_use]
+    pub fn conversation(mut self) -> Self {
+        self.volume = Volume::Conversation;
         self
     }
 

@@ -36,7 +36,7 @@ impl From<Fault> for ApiError {
             Fault::Busy(_) => Self::new("busy", detail),
             Fault::Crashed { .. } => Self::new("actor-crashed", detail),
             Fault::Vault(fault) => fault.into(),
-            Fault::Provider(_) => Self::new("provider-failed", detail),
+            Fault::Provider(_) | Fault::Call(_) => Self::new("provider-failed", detail),
             Fault::ShuttingDown => Self::new("shutting-down", detail),
         }
     }

@@ -5,6 +5,7 @@
 
 use crate::http::call::Call;
 use crate::http::endpoint::Endpoint;
+use crate::http::openai_error::Voice;
 use crate::http::problem::ApiError;
 use crate::http::reply::Reply;
 use arbiter_core::lease::digest;
@@ -97,6 +98,10 @@ fn key_of(endpoint: &Endpoint, call: &Call) -> Result<Option<IdempotencyKey>, Ap
     let Some(value) = call.headers.get(HEADER).filter(|_| endpoint.method == Method::POST) else {
         return Ok(None);
     };
+    // A chat changes nothing here, and the protocol of these routes knows no such key.
+    if Voice::of(&call.path) == Voice::OpenAi {
+        return Ok(None);
+    }
     let bad = |detail: &str| Err(ApiError::new("bad-header", detail));
     if REFUSED.iter().any(|place| call.path.starts_with(place)) {
         return bad("this route takes no Idempotency-Key: its answers are not kept");

@@ -27,7 +27,7 @@ fn every_endpoint_is_in_the_document_and_nothing_else_is() {
         .collect();
     let endpoints = table::endpoints();
     let built: BTreeSet<(String, String)> =
-        endpoints.iter().map(|e| (e.path.to_owned(), e.method.to_string())).collect();
+        endpoints.iter().map(|e| (e.path.replace("{*", "{"), e.method.to_string())).collect();
     assert_eq!(built.len(), endpoints.len(), "an endpoint is in the table twice");
     assert_eq!(described, built);
 }

@@ -79,7 +79,13 @@ problems! {
     "rate-limited" 429 "Too many requests": "The token, or the address, asks too often; Retry-After says when to go on."
     "internal" 500 "Internal error": "A fault of the server; its log knows the request by its id."
     "actor-crashed" 500 "Actor crashed": "A part of the server failed on this request and was started again."
+    "model-not-found" 404 "Model not found": "No provider offers the model; GET /v1/models lists what can be asked for."
+    "context-too-long" 400 "Context too long": "Prompt and answer do not fit into the model's context."
+    "provider-refused" 400 "Provider refused": "The provider will not serve this request however often it is made."
+    "provider-limited" 429 "Provider limits calls": "The provider, or a limit set for it, wants fewer calls; Retry-After says when to go on."
     "provider-failed" 502 "Provider failed": "The provider could not be asked, or its answer was of no use."
+    "provider-overloaded" 503 "No provider": "The provider has no capacity or fails, or no provider of the model can be called now."
+    "provider-late" 504 "Provider too slow": "The provider's answer did not come, or not go on, in time."
     "busy" 503 "Busy": "More is waiting than the server takes; try again after Retry-After."
     "deadline" 503 "Took too long": "The request was given up; what it asked for may still happen."
     "too-many-streams" 503 "Too many streams": "No further event stream can be opened at the moment."
@@ -182,6 +188,14 @@ impl ApiError {
     /// A query parameter that is wrong.
     pub fn query(detail: impl Into<String>) -> Self {
         Self::new("bad-query", detail)
+    }
+
+    /// About a field of the body, if one is at fault.
+    #[must_use]
+    pub fn about(mut self, field: Option<String>) -> Self {
+        let detail = self.0.detail.clone();
+        self.0.errors.extend(field.map(|name| FieldProblem { pointer: format!("/{name}"), detail }));
+        self
     }
 
     /// With the methods that the route knows.

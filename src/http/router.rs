@@ -28,6 +28,8 @@ pub struct Router {
 struct Node {
     fixed: HashMap<&'static str, Node>,
     parameter: Option<(&'static str, Box<Node>)>,
+    /// A parameter that takes all that is left of a path.
+    rest: Option<(&'static str, Box<Node>)>,
     endpoints: Vec<Arc<Endpoint>>,
 }
 
@@ -39,6 +41,10 @@ impl Router {
             let mut node = &mut router.root;
             for segment in segments(endpoint.path) {
                 node = match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+                    Some(name) if name.starts_with('*') => {
+                        let name = name.trim_start_matches('*');
+                        &mut node.rest.get_or_insert_with(|| (name, Box::default())).1
+                    }
                     Some(name) => &mut node.parameter.get_or_insert_with(|| (name, Box::default())).1,
                     None => node.fixed.entry(segment).or_default(),
                 };
@@ -75,14 +81,20 @@ impl Node {
         {
             return Some(found);
         }
-        let (name, node) = self.parameter.as_ref()?;
-        let value = decode(segment).filter(|value| !value.is_empty())?;
-        values.push((name, value));
-        let found = node.walk(rest, values);
-        if found.is_none() {
+        if let Some((name, node)) = &self.parameter
+            && let Some(value) = decode(segment).filter(|value| !value.is_empty())
+        {
+            values.push((name, value));
+            if let Some(found) = node.walk(rest.clone(), values) {
+                return Some(found);
+            }
             values.pop();
         }
-        found
+        let (name, node) = self.rest.as_ref()?;
+        let decoded: Vec<String> = std::iter::once(segment).chain(rest).map(decode).collect::<Option<_>>()?;
+        let value = Some(decoded.join("/")).filter(|value| !value.is_empty())?;
+        values.push((name, value));
+        Some(node)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::http::endpoint::Endpoint;
 use crate::http::{
-    agents, bead_actions, bead_views, beads, budgets, comments, config, decisions, events, health, keys,
-    log_messages, models, openapi, projects, provider_views, providers, repl, root, runs, scrape, session,
-    system, tokens, usage, vault, work_graph,
+    agents, bead_actions, bead_views, beads, budgets, comments, config, decisions, events, gateway, health,
+    keys, log_messages, models, openapi, projects, provider_views, providers, repl, root, runs, scrape,
+    session, system, tokens, usage, vault, work_graph,
 };
 
 /// Every endpoint of the server.
@@ -27,6 +27,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         work_graph::endpoints(),
         decisions::endpoints(),
         runs::endpoints(),
+        gateway::endpoints(),
         repl::endpoints(),
         usage::endpoints(),
         budgets::endpoints(),
@@ -83,7 +84,8 @@ mod tests {
                 Access::Public => public,
                 Access::Viewer => reads && !secret && !public,
                 Access::Agent => {
-                    !reads && (below(path, &["beads", "decisions"]) || path.ends_with("/comments"))
+                    let work = below(path, &["beads", "decisions"]) || path.starts_with("/v1/");
+                    !reads && (work || path.ends_with("/comments"))
                 }
                 Access::Operator => !reads && !secret,
             };

@@ -8,6 +8,9 @@ use crate::openai;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+/// What an image, a sound or a file counts as, in characters: about what a large image costs.
+const OTHER_PART_CHARS: u64 = 6_000;
+
 /// The body of a chat completion as OpenAI defines it, with every field it came with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -32,6 +35,20 @@ impl ChatBody {
     /// Whether the caller of a stream wants to be told at its end what it used.
     pub fn wants_usage(&self) -> bool {
         self.0.get("stream_options").is_some_and(|options| options["include_usage"] == true)
+    }
+
+    /// How many characters are asked, tools included. What is no text counts as [`OTHER_PART_CHARS`].
+    pub fn prompt_chars(&self) -> u64 {
+        let messages = self.0.get("messages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let tools = self.0.get("tools").map_or(0, |tools| tools.to_string().len() as u64);
+        messages.iter().map(chars_of).sum::<u64>().saturating_add(tools)
+    }
+
+    /// The most tokens that all answers may have together, where the caller says.
+    pub fn answer_tokens(&self) -> Option<u64> {
+        let most =
+            ["max_completion_tokens", "max_tokens"].iter().find_map(|name| self.0.get(*name)?.as_u64());
+        Some(most?.saturating_mul(self.choices().max(1)))
     }
 
     /// How many answers are wanted.
@@ -78,6 +95,20 @@ impl From<&ChatRequest> for ChatBody {
     }
 }
 
+/// How many characters a message has.
+fn chars_of(message: &Value) -> u64 {
+    let calls = message.get("tool_calls").map_or(0, |calls| calls.to_string().len() as u64);
+    let content = match &message["content"] {
+        Value::String(text) => text.len() as u64,
+        Value::Array(parts) => parts
+            .iter()
+            .map(|part| part["text"].as_str().map_or(OTHER_PART_CHARS, |text| text.len() as u64))
+            .fold(0, u64::saturating_add),
+        _ => 0,
+    };
+    content.saturating_add(calls)
+}
+
 fn written(fields: Map<String, Value>) -> Vec<u8> {
     Value::Object(fields).to_string().into_bytes()
 }
@@ -111,6 +142,19 @@ mod tests {
         assert_eq!(read(asked.whole()), with(false, Value::Null));
         assert_eq!(read(asked.streamed()), with(true, Value::Null));
         assert_eq!(read(asked.streamed_with_usage()), with(true, json!({"x": 1, "include_usage": true})));
+    }
+
+    #[test]
+    fn what_a_call_may_take_is_told_from_its_texts_and_limits() {
+        let asked = body(json!({"n": 2, "max_tokens": 5, "messages": [
+            {"role": "user", "content": "12345"},
+            {"role": "user", "content": [{"type": "text", "text": "123"}, {"type": "image_url"}]},
+            {"role": "assistant", "content": null},
+        ]}));
+        assert_eq!((asked.prompt_chars(), asked.answer_tokens()), (8 + OTHER_PART_CHARS, Some(10)));
+        let newer = body(json!({"max_tokens": 5, "max_completion_tokens": 7}));
+        assert_eq!((newer.prompt_chars(), newer.answer_tokens()), (0, Some(7)));
+        assert_eq!(body(json!({})).answer_tokens(), None);
     }
 
     #[test]

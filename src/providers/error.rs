@@ -78,6 +78,14 @@ impl CallError {
         &self.rate_hints
     }
 
+    /// The field of the request that is at fault, where that is known.
+    pub fn field(&self) -> Option<&str> {
+        match &self.kind {
+            CallErrorKind::Unsupported { field } => Some(field),
+            _ => None,
+        }
+    }
+
     /// The words that go with the kind: short, and free of the key.
     pub(crate) fn detail(&self) -> &str {
         &self.detail
@@ -86,6 +94,11 @@ impl CallError {
     /// The error of a call that is not made because the provider failed too often just now.
     pub fn resting() -> Self {
         Self::new(CallErrorKind::Overloaded, "it failed too often just now and is given a rest")
+    }
+
+    /// The error of a call that was not begun to be answered within its time.
+    pub fn late(limit: Duration) -> Self {
+        Self::new(CallErrorKind::TimedOut, format!("no answer within {limit:?}"))
     }
 
     /// What went wrong.

@@ -16,6 +16,8 @@ pub struct Piece {
     pub usage: Option<Usage>,
     /// Why the model stopped, in OpenAI's words.
     pub finish_reason: Option<String>,
+    /// Whether it adds nothing to any answer but tells what was used.
+    pub is_account: bool,
 }
 
 /// A part of a tool's call.
@@ -44,7 +46,13 @@ impl Chunk {
     pub(crate) fn read(value: &Value, data: Bytes) -> Self {
         let choices = value["choices"].as_array().map_or(&[][..], Vec::as_slice);
         let mut chunk = Self {
-            piece: Piece { data, content: None, usage: read_usage(&value["usage"]), finish_reason: None },
+            piece: Piece {
+                data,
+                content: None,
+                usage: read_usage(&value["usage"]),
+                finish_reason: None,
+                is_account: choices.is_empty() && !value["usage"].is_null(),
+            },
             model: word(&value["model"]),
             calls: Vec::new(),
             choices: choices.len(),

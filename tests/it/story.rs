@@ -131,7 +131,8 @@ impl Witness {
                 continue;
             }
             let resource = path.split('/').nth(3).unwrap_or_default();
-            let id = ids.get(resource).map_or("?", String::as_str);
+            let own = if path.starts_with("/v1/models/") { "auto" } else { "?" };
+            let id = ids.get(resource).map_or(own, String::as_str);
             self.get(&path.replace("{id}", id)).await;
         }
     }

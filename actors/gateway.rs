@@ -1,0 +1,251 @@
+//! The gateway: chats of other programs, passed on to the providers with Arbiter's keys.
+//!
+//! Owns who may serve a chat by the name of its model. Must not look into the chat beyond that: what came is
+//! what goes on. Not an actor: one chat knows nothing of another.
+
+use crate::account::Payer;
+use crate::call_loop::{self, Candidate, Errand, Order, Size};
+use crate::caller::Caller;
+use crate::fault::{FailedCall, Fault};
+use crate::gateway_stream::GatewayStream;
+use crate::pool::{self, First};
+use crate::provider_cache::Known;
+use crate::shared::Shared;
+use arbiter_core::call::{CallOutcome, ErrorKind, Kind};
+use arbiter_core::gateway_model::{self, Wanted};
+use arbiter_core::ids::{AgentId, ProjectId, ProviderId, TokenId};
+use arbiter_providers::{CallError, ChatBody, ChatStream, Client, Completed, Piece};
+use bytes::Bytes;
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How others reach the gateway.
+#[derive(Clone)]
+pub struct GatewayHandle(pub(crate) Arc<Shared>);
+
+/// A chat to be passed on.
+#[derive(Clone, Debug)]
+pub struct GatewayCall {
+    /// The request as it came: OpenAI's chat completion, field by field.
+    pub body: Map<String, Value>,
+    /// The agent it is for.
+    pub agent_id: Option<String>,
+    /// The project that pays.
+    pub project_id: Option<String>,
+}
+
+/// A model that can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayModel {
+    /// The name it is asked for by.
+    pub id: String,
+    /// Who serves it; several: whoever is best.
+    pub providers: Vec<ProviderId>,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct GatewayAnswer {
+    /// OpenAI's chat completion, as it came from the provider where that speaks OpenAI's protocol.
+    pub body: Bytes,
+    /// Who gave it.
+    pub provider_id: ProviderId,
+}
+
+impl GatewayHandle {
+    /// Every model that can be asked for now: by its plain name, and by its provider's id and name.
+    ///
+    /// # Errors
+    /// [`Fault::Store`].
+    pub async fn models(&self) -> Result<Vec<GatewayModel>, Fault> {
+        let usable = self.0.provider_cache.usable(&self.0).await?;
+        let mut models: BTreeMap<String, Vec<ProviderId>> = BTreeMap::new();
+        for known in &usable {
+            let id = &known.provider.id;
+            let own = known.provider.model().map(str::to_owned);
+            for model in known.models.iter().cloned().chain(own) {
+                for name in [format!("{id}/{model}"), model] {
+                    let providers = models.entry(name).or_default();
+                    if !providers.contains(id) {
+                        providers.push(id.clone());
+                    }
+                }
+            }
+        }
+        if let Some(best) = usable.into_iter().next() {
+            models.insert(gateway_model::AUTO.to_owned(), vec![best.provider.id]);
+        }
+        Ok(models.into_iter().map(|(id, providers)| GatewayModel { id, providers }).collect())
+    }
+
+    /// One whole answer.
+    ///
+    /// # Errors
+    /// [`Fault::Call`] when no provider serves the model or the last one that was asked failed; others as
+    /// with every call.
+    pub async fn complete(&self, caller: &Caller, call: GatewayCall) -> Result<GatewayAnswer, Fault> {
+        let (order, body) = self.prepare(caller, call).await?;
+        let served = call_loop::serve(&self.0, order, &Whole(&body)).await?;
+        served.leave.end(CallOutcome::Answered);
+        let (mut account, given) = (served.account, served.given);
+        // Without an account of the provider's, what came is counted, its frame included.
+        account.count(given.usage, given.body.len() as u64);
+        let provider_id = account.provider_id().clone();
+        self.0.later(account.answered());
+        Ok(GatewayAnswer { body: given.body, provider_id })
+    }
+
+    /// An answer in pieces, of which the first has come.
+    ///
+    /// # Errors
+    /// As [`GatewayHandle::complete`].
+    pub async fn stream(&self, caller: &Caller, call: GatewayCall) -> Result<GatewayStream, Fault> {
+        let (order, body) = self.prepare(caller, call).await?;
+        let served = call_loop::serve(&self.0, order, &Streamed(&body)).await?;
+        Ok(GatewayStream::new(&self.0, served, body.wants_usage()))
+    }
+
+    async fn prepare<'a>(
+        &self,
+        caller: &'a Caller,
+        call: GatewayCall,
+    ) -> Result<(Order<'a>, ChatBody), Fault> {
+        let body = ChatBody(call.body);
+        let candidates = self.candidates(body.model()).await?;
+        let token = caller.origin.as_ref().and_then(|origin| origin.token_id.clone());
+        let payer = Payer {
+            kind: Kind::Gateway,
+            agent_id: call.agent_id.map(AgentId::known),
+            project_id: call.project_id.map(ProjectId::known),
+            bead_id: None,
+            run_id: None,
+            token_id: token.map(TokenId::known),
+        };
+        Ok((Order { holder: &caller.name, payer, candidates }, body))
+    }
+
+    /// Who may serve a model, in the order in which they are asked.
+    async fn candidates(&self, name: &str) -> Result<Vec<Candidate>, Fault> {
+        let shared = &self.0;
+        let all = shared.provider_cache.all(shared).await?;
+        let find = |id: &str| all.iter().find(|known| known.provider.id.as_str() == id);
+        let usable = async || shared.provider_cache.usable(shared).await;
+        match gateway_model::read(name, |id| find(id).is_some()) {
+            Wanted::Best => {
+                let usable = usable().await?;
+                let own = |known: Known| Candidate { provider: known.provider, model: None };
+                some(usable.into_iter().map(own).collect(), || no_provider("no provider can be called now"))
+            }
+            Wanted::Of { provider, model } => {
+                let usable = usable().await?;
+                let found = usable.iter().find(|known| known.provider.id.as_str() == provider);
+                let Some(found) = found else {
+                    return Err(no_provider(&format!("provider {provider} cannot be called now")));
+                };
+                let candidates = pool::candidates(shared, &found.provider, model, First::Itself).await?;
+                // Whoever names a model gets no other one.
+                Ok(candidates.into_iter().filter(|other| other.model.as_deref() == model).collect())
+            }
+            Wanted::Named(model) => {
+                let usable = usable().await?;
+                let serving: Vec<Known> = usable.into_iter().filter(|known| known.offers(model)).collect();
+                let named = Some(model.to_owned());
+                if let Some(pooled) = serving.first().filter(|known| known.provider.pool.is_some()) {
+                    let drawn = pool::candidates(shared, &pooled.provider, Some(model), First::Drawn).await?;
+                    let mut candidates: Vec<Candidate> =
+                        drawn.into_iter().filter(|other| other.model == named).collect();
+                    let others = serving.iter().filter(|known| known.provider.pool != pooled.provider.pool);
+                    candidates.extend(
+                        others.map(|known| Candidate {
+                            provider: known.provider.clone(),
+                            model: named.clone(),
+                        }),
+                    );
+                    return Ok(candidates);
+                }
+                let is_known = all.iter().any(|known| known.offers(model));
+                let serving = serving
+                    .into_iter()
+                    .map(|known| Candidate { provider: known.provider, model: named.clone() })
+                    .collect();
+                some(serving, || match is_known {
+                    true => no_provider(&format!("no provider of the model {model} can be called now")),
+                    false => no_model(model),
+                })
+            }
+        }
+    }
+}
+
+fn some(candidates: Vec<Candidate>, none: impl FnOnce() -> Fault) -> Result<Vec<Candidate>, Fault> {
+    if candidates.is_empty() { Err(none()) } else { Ok(candidates) }
+}
+
+fn no_provider(text: &str) -> Fault {
+    failed(ErrorKind::Overloaded, text.to_owned(), None)
+}
+
+fn no_model(model: &str) -> Fault {
+    let shown: String = model.chars().take(100).collect();
+    let text = format!("no provider offers the model {shown:?}; GET /v1/models lists what can be asked for");
+    failed(ErrorKind::NotFound, text, Some("model"))
+}
+
+fn failed(kind: ErrorKind, text: String, field: Option<&str>) -> Fault {
+    Fault::Call(Box::new(FailedCall { kind, text, retry_after: None, field: field.map(str::to_owned) }))
+}
+
+/// A chat that is answered as a whole.
+struct Whole<'a>(&'a ChatBody);
+
+impl Errand for Whole<'_> {
+    type Given = Completed;
+
+    async fn run(
+        &self,
+        client: &Client,
+        key: Option<&SecretString>,
+        model: &str,
+    ) -> Result<Completed, CallError> {
+        client.complete(key, &asking(self.0, model)).await
+    }
+
+    fn size(&self) -> Size {
+        size(self.0)
+    }
+}
+
+/// A chat that is answered in pieces.
+struct Streamed<'a>(&'a ChatBody);
+
+impl Errand for Streamed<'_> {
+    type Given = (ChatStream, Option<Piece>);
+
+    async fn run(
+        &self,
+        client: &Client,
+        key: Option<&SecretString>,
+        model: &str,
+    ) -> Result<(ChatStream, Option<Piece>), CallError> {
+        let mut stream = client.stream(key, &asking(self.0, model)).await?;
+        // Until a piece has come, another provider can take its place.
+        let first = stream.next().await.transpose()?;
+        Ok((stream, first))
+    }
+
+    fn size(&self) -> Size {
+        size(self.0)
+    }
+}
+
+fn asking(body: &ChatBody, model: &str) -> ChatBody {
+    let mut body = body.clone();
+    body.set_model(model);
+    body
+}
+
+fn size(body: &ChatBody) -> Size {
+    Size { prompt_chars: body.prompt_chars(), answer_tokens: body.answer_tokens() }
+}

@@ -1,0 +1,198 @@
+//! The gateway: OpenAI's chat completions and list of models, for any client of theirs.
+//!
+//! Speaks OpenAI's protocol, errors included (`openai_error`). Everything else about a chat is the handle's.
+
+use crate::http::access::Access;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_actors::{FailedCall, Fault, GatewayCall, GatewayModel, GatewayStream};
+use arbiter_core::call::ErrorKind;
+use bytes::{Bytes, BytesMut};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use warp::http::Method;
+use warp::http::header::HeaderName;
+
+/// The header in which OpenAI's clients name a project.
+const PROJECT: HeaderName = HeaderName::from_static("openai-project");
+/// Who answered.
+const PROVIDER: HeaderName = HeaderName::from_static("x-arbiter-provider");
+/// The last event of a stream that came to its end.
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// A chat as OpenAI defines it. Every field is passed on to the provider.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct ChatCompletion {
+    /// `auto`, `PROVIDER/MODEL` or the name of a model that a provider offers.
+    model: String,
+    /// What was said so far.
+    messages: Vec<Value>,
+    /// Whether the answer comes in pieces, as server-sent events.
+    #[serde(default)]
+    stream: Option<bool>,
+    /// Everything else.
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+/// A model that can be asked for.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ModelView {
+    /// The name it is asked for by.
+    id: String,
+    /// `model`.
+    object: &'static str,
+    /// When the server learned of it; here it is always 0.
+    created: u64,
+    /// The provider that serves it, or the first of those that do.
+    owned_by: String,
+}
+
+/// The models that can be asked for.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ModelsView {
+    /// `list`.
+    object: &'static str,
+    /// The models.
+    data: Vec<ModelView>,
+}
+
+impl From<GatewayModel> for ModelView {
+    fn from(model: GatewayModel) -> Self {
+        let owner = model.providers.first().map(ToString::to_string).unwrap_or_default();
+        Self { id: model.id, object: "model", created: 0, owned_by: owner }
+    }
+}
+
+/// Chats and models.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::with_body(Method::POST, "/v1/chat/completions", chat)
+            .access(Access::Agent)
+            .unlimited()
+            .conversation()
+            .summary("OpenAI's chat completions, over the registered providers")
+            .answers::<Value>(200),
+        Endpoint::get("/v1/models", models)
+            .summary("The models that can be asked for now, as OpenAI lists them")
+            .answers::<ModelsView>(200),
+        Endpoint::get("/v1/models/{*id}", model)
+            .summary("One model, as OpenAI describes it")
+            .answers::<ModelView>(200),
+    ]
+}
+
+async fn models(call: Call) -> Result<Reply, ApiError> {
+    let models = call.handles().gateway.models().await?;
+    Reply::json(&ModelsView { object: "list", data: models.into_iter().map(ModelView::from).collect() })
+}
+
+async fn model(call: Call) -> Result<Reply, ApiError> {
+    let id = call.param("id");
+    let found = call.handles().gateway.models().await?.into_iter().find(|model| model.id == id);
+    let none = || ApiError::new("model-not-found", format!("the model {id:?} cannot be asked for"));
+    Reply::json(&ModelView::from(found.ok_or_else(none)?))
+}
+
+async fn chat(call: Call, body: ChatCompletion) -> Result<Reply, ApiError> {
+    let mut fields = body.others;
+    fields.insert("model".to_owned(), body.model.into());
+    fields.insert("messages".to_owned(), Value::Array(body.messages));
+    let (agent_id, project_id) = payers(&call).await?;
+    let wanted = GatewayCall { body: fields, agent_id, project_id };
+    let (gateway, caller) = (call.handles().gateway.clone(), call.caller()?);
+    if body.stream != Some(true) {
+        let answer = gateway.complete(&caller, wanted).await.map_err(refused)?;
+        let reply = Reply::rendered_json(answer.body);
+        return Ok(reply.with_header(PROVIDER, answer.provider_id.as_str()));
+    }
+    let stream = gateway.stream(&caller, wanted).await.map_err(refused)?;
+    let provider = stream.provider_id.to_string();
+    let request_id = call.request_id.as_str().to_owned();
+    let frames = futures_util::stream::unfold(Some((stream, request_id)), |state| async move {
+        let (mut stream, request_id) = state?;
+        let (frame, goes_on) = next(&mut stream, &request_id).await;
+        Some((frame, goes_on.then_some((stream, request_id))))
+    });
+    Ok(Reply::stream("text/event-stream", frames).with_header(PROVIDER, &provider))
+}
+
+/// The next event of an answer, and whether another one follows.
+async fn next(stream: &mut GatewayStream, request_id: &str) -> (Bytes, bool) {
+    match stream.next().await {
+        Some(Ok(data)) => (event(&data), true),
+        None => (Bytes::from_static(DONE), false),
+        Some(Err(fault)) => {
+            let (_, _, document) = refused(fault).render_for_openai(request_id);
+            (event(&document), false)
+        }
+    }
+}
+
+fn event(data: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(data.len() + 8);
+    frame.extend_from_slice(b"data: ");
+    frame.extend_from_slice(data);
+    frame.extend_from_slice(b"\n\n");
+    frame.freeze()
+}
+
+/// The agent and the project that a chat is for: those of an agent's token, the project that the request names, or the
+/// only one that the token reaches.
+async fn payers(call: &Call) -> Result<(Option<String>, Option<String>), ApiError> {
+    let store = &call.handles().store;
+    let agent_id = call.identity.agent_id().map(str::to_owned);
+    if let Some(value) = call.headers.get(&PROJECT) {
+        let named = value.to_str().unwrap_or_default();
+        call.need_project(Some(named))?;
+        if store.project(named.to_owned()).await?.is_none() {
+            return Err(ApiError::new(
+                "bad-header",
+                format!("OpenAI-Project: no project has the id {named:?}"),
+            ));
+        }
+        return Ok((agent_id, Some(named.to_owned())));
+    }
+    if let Some(id) = &agent_id
+        && let Some(project) = store.agent(id.clone()).await?.and_then(|agent| agent.project_id)
+    {
+        return Ok((agent_id, Some(project.to_string())));
+    }
+    match call.identity.projects() {
+        None => Ok((agent_id, None)),
+        Some([only]) => Ok((agent_id, Some(only.clone()))),
+        Some(_) => {
+            let detail = "the token reaches several projects: the header OpenAI-Project has to name who pays";
+            Err(ApiError::new("bad-header", detail))
+        }
+    }
+}
+
+/// A fault as a client of OpenAI's expects it.
+fn refused(fault: Fault) -> ApiError {
+    let Fault::Call(call) = fault else { return fault.into() };
+    let FailedCall { kind, text, retry_after, field } = *call;
+    let error = ApiError::new(problem_of(kind), text).about(field);
+    match retry_after {
+        Some(wait) => error.retry_after(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)),
+        None => error,
+    }
+}
+
+/// The problem that a failed call is to a client. That a provider refuses our key is nothing that the client's
+/// key could mend.
+const fn problem_of(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "model-not-found",
+        ErrorKind::RateLimited => "provider-limited",
+        ErrorKind::ContextTooLong => "context-too-long",
+        ErrorKind::Refused => "provider-refused",
+        ErrorKind::Overloaded => "provider-overloaded",
+        ErrorKind::TimedOut => "provider-late",
+        ErrorKind::Auth
+        | ErrorKind::Broken
+        | ErrorKind::Unreachable
+        | ErrorKind::Cancelled
+        | ErrorKind::TooLarge => "provider-failed",
+    }
+}

@@ -1,15 +1,16 @@
 //! The line of the ledger of one call, while the call is made.
 //!
-//! Owns the money that is set aside for it. Dropped before it is closed, it books the call as cancelled, with
+//! Owns the money that is set aside for it, and the run that a chat through the gateway is. Dropped before it is closed, it books the call as cancelled, with
 //! what it may have cost by then; a call that asked nobody leaves no line.
 
 use crate::fault::Fault;
 use crate::provider_link::Link;
 use crate::purse::Held;
 use crate::shared::Shared;
+use crate::underway::Ticket;
 use arbiter_core::call::{Call, ErrorKind, Kind, Outcome};
 use arbiter_core::ids::{AgentId, BeadId, CallId, ProjectId, ProviderId, RunId, TokenId};
-use arbiter_core::run::cost_usd;
+use arbiter_core::run::{Run, Status, cost_usd};
 use arbiter_providers::Usage;
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,6 +39,10 @@ pub(crate) struct Account {
     /// Whether the model may be at work on what it was asked, so that it costs something.
     underway: bool,
     prompt_chars: u64,
+    key_uses: u32,
+    /// Why the call did not get its answer.
+    error: Option<String>,
+    ticket: Option<Ticket>,
 }
 
 impl Account {
@@ -68,6 +73,7 @@ impl Account {
             latency_ms: 0,
             attempts: 0,
             failover_from: None,
+            failover_reason: None,
         };
         Self {
             shared: Arc::clone(shared),
@@ -77,20 +83,41 @@ impl Account {
             prices: (None, None),
             underway: false,
             prompt_chars,
+            key_uses: 0,
+            error: None,
+            ticket: None,
         }
+    }
+
+    /// From now on the call is underway until its line is written.
+    pub(crate) fn admit(&mut self, ticket: Option<Ticket>) {
+        self.ticket = ticket;
     }
 
     /// A provider is about to be asked.
     pub(crate) fn asks(&mut self, link: &Link, model: &str) {
         let id = &link.provider.id;
-        if self.call.attempts > 0 && self.call.provider_id != *id {
-            self.call.failover_from = Some(self.call.provider_id.clone());
-        }
         self.call.provider_id.clone_from(id);
         model.clone_into(&mut self.call.model);
         self.call.attempts += 1;
         self.prices = (link.provider.price_input(), link.provider.price_output());
         self.underway = true;
+    }
+
+    /// A provider did not serve the call, so another one is asked.
+    pub(crate) fn passes_over(&mut self, provider: &ProviderId, reason: &str) {
+        self.call.failover_from = Some(provider.clone());
+        self.call.failover_reason = Some(reason.to_owned());
+    }
+
+    /// A key went along.
+    pub(crate) fn used_key(&mut self) {
+        self.key_uses += 1;
+    }
+
+    /// Why the call will not get its answer, when nobody says it later.
+    pub(crate) fn ends_by(&mut self, error: impl Into<String>) {
+        self.error = Some(error.into());
     }
 
     /// The provider that was asked last failed. Only what came before that is paid for.
@@ -139,22 +166,51 @@ impl Account {
     }
 
     /// The call failed; its line is written when this ends.
-    pub(crate) async fn failed(mut self, kind: ErrorKind) {
+    pub(crate) async fn failed(mut self, kind: ErrorKind, error: String) {
+        self.error = Some(error);
         self.write(Outcome::Failed, Some(kind)).await;
     }
 
     async fn write(&mut self, outcome: Outcome, error: Option<ErrorKind>) {
-        if let Some((shared, held, call)) = self.end(outcome, error) {
-            settle(&shared, held, call).await;
+        if let Some(end) = self.end(outcome, error) {
+            end.write().await;
         }
     }
 
-    fn end(&mut self, outcome: Outcome, error: Option<ErrorKind>) -> Option<(Arc<Shared>, Held, Call)> {
+    fn end(&mut self, outcome: Outcome, error: Option<ErrorKind>) -> Option<End> {
         // Without an attempt the money goes back by itself.
         let held = self.held.take().filter(|_| self.call.attempts > 0)?;
         let latency_ms = self.latency_ms();
         let call = Call { outcome, error_kind: error, latency_ms, ..self.call.clone() };
-        Some((Arc::clone(&self.shared), held, call))
+        let shared = Arc::clone(&self.shared);
+        let run = (call.kind == Kind::Gateway).then(|| self.run(&call)).flatten();
+        Some(End { shared, held, call, run, _ticket: self.ticket.take() })
+    }
+
+    /// A chat through the gateway as a run. What was said in it is its client's own.
+    fn run(&mut self, call: &Call) -> Option<Run> {
+        let status = match call.outcome {
+            Outcome::Answered => Status::Succeeded,
+            Outcome::Failed => Status::Failed,
+            Outcome::Cancelled => Status::Cancelled,
+        };
+        Some(Run {
+            agent_id: call.agent_id.clone(),
+            project_id: call.project_id.clone(),
+            token_id: call.token_id.clone(),
+            provider_id: Some(call.provider_id.clone()),
+            model: Some(call.model.clone()),
+            status,
+            error: self.error.take(),
+            steps: u32::from(call.outcome == Outcome::Answered),
+            key_uses: self.key_uses,
+            input_tokens: call.input_tokens,
+            output_tokens: call.output_tokens,
+            cost_usd: call.cost_usd,
+            latency_ms: call.latency_ms,
+            finished_at: Some(self.shared.clock.now()),
+            ..Run::new(call.run_id.clone()?, call.kind, call.at)
+        })
     }
 }
 
@@ -166,17 +222,33 @@ impl Drop for Account {
         if self.underway && self.call.input_tokens == 0 {
             self.count(None, 0);
         }
-        if let Some((shared, held, call)) = self.end(Outcome::Cancelled, Some(ErrorKind::Cancelled)) {
-            let world = Arc::clone(&shared);
-            world.later(async move { settle(&shared, held, call).await });
+        if self.error.is_none() {
+            let ending = self.ticket.as_ref().map(Ticket::ending);
+            let why = ending.as_ref().and_then(|ending| ending.why());
+            self.error = Some(why.unwrap_or("the client went away").to_owned());
+        }
+        if let Some(end) = self.end(Outcome::Cancelled, Some(ErrorKind::Cancelled)) {
+            let world = Arc::clone(&end.shared);
+            world.later(end.write());
         }
     }
 }
 
-async fn settle(shared: &Shared, held: Held, call: Call) {
-    let provider = call.provider_id.clone();
-    let settled: Result<(), Fault> = shared.purse.settle(held, call).await;
-    if let Err(fault) = settled {
-        tracing::error!(%fault, %provider, "a call's line of the ledger was not written");
+/// The end of a call, to be written down.
+struct End {
+    shared: Arc<Shared>,
+    held: Held,
+    call: Call,
+    run: Option<Run>,
+    _ticket: Option<Ticket>,
+}
+
+impl End {
+    async fn write(self) {
+        let provider = self.call.provider_id.clone();
+        let settled: Result<(), Fault> = self.shared.purse.settle(self.held, self.call, self.run).await;
+        if let Err(fault) = settled {
+            tracing::error!(%fault, %provider, "a call's line of the ledger was not written");
+        }
     }
 }

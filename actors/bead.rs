@@ -18,6 +18,7 @@ use arbiter_core::time::Timestamp;
 use arbiter_store::{BeadDetail, Change, Comment, Links, StoreError};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// How many ids are drawn before a collision counts as an error.
@@ -266,6 +267,8 @@ pub(crate) enum RunResult {
     Failed(String),
     /// It is given back without counting an attempt.
     Spared(String),
+    /// The same, and there is no use in another attempt before so much time has passed.
+    Postponed(String, Duration),
 }
 
 /// What a bead can be told.

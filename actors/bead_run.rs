@@ -109,6 +109,11 @@ impl BeadActor {
                 apply(unit, bead::Command::Release { reason: reason.clone(), attempt: Attempt::Spared })?;
                 Ok((Ending::Released(reason), None))
             }
+            RunResult::Postponed(reason, pause) => {
+                let attempt = Attempt::Postponed { retry_at: now.plus(*pause) };
+                apply(unit, bead::Command::Release { reason: reason.clone(), attempt })?;
+                Ok((Ending::Released(reason.clone()), None))
+            }
             RunResult::Failed(error) => {
                 let attempt = Attempt::Failed { retry_at: self.retry_at(bead, now) };
                 let released = apply(unit, bead::Command::Release { reason: error.clone(), attempt })?;
@@ -182,7 +187,7 @@ pub(crate) fn outcome(result: &RunResult) -> (run::Status, Option<&'static str>)
         RunResult::Block(_) => (run::Status::Succeeded, Some("block")),
         RunResult::Ask(..) => (run::Status::Succeeded, Some("ask_decision")),
         RunResult::Failed(_) => (run::Status::Failed, None),
-        RunResult::Spared(_) => (run::Status::Cancelled, None),
+        RunResult::Spared(_) | RunResult::Postponed(..) => (run::Status::Cancelled, None),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Budgets as others reach them: the list as a whole.
 //!
-//! Owns nothing in memory. Talks to the store.
+//! Owns nothing in memory. Talks to the store and the meter.
 
 use crate::caller::Caller;
 use crate::fault::Fault;
@@ -8,7 +8,7 @@ use crate::shared::Shared;
 use arbiter_core::budget::{Budget, Key, Scope, WantedBudget, read_all};
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
-use arbiter_core::meter::Opening;
+use arbiter_core::meter::Standing;
 use arbiter_core::money::Usd;
 use arbiter_core::refusal::Problems;
 use arbiter_store::Change;
@@ -21,19 +21,16 @@ use std::sync::Arc;
 pub struct BudgetsHandle(pub(crate) Arc<Shared>);
 
 impl BudgetsHandle {
-    /// Every budget with what the ledger holds of its present window.
-    ///
-    /// # Errors
-    /// [`Fault::Store`].
-    pub async fn openings(&self) -> Result<Vec<Opening>, Fault> {
-        Ok(self.0.store.budget_openings(self.0.clock.now()).await?)
+    /// Every budget as it stands.
+    pub fn standings(&self) -> Vec<Standing> {
+        self.0.purse.standings(self.0.clock.now())
     }
 
     /// Puts a list of budgets in the place of all there are. One that stays keeps what is known of its spending.
     ///
     /// # Errors
     /// [`Fault::Refused`] with a pointer for each wrong field; nothing changes then.
-    pub async fn replace(&self, caller: &Caller, wanted: &[WantedBudget]) -> Result<Vec<Opening>, Fault> {
+    pub async fn replace(&self, caller: &Caller, wanted: &[WantedBudget]) -> Result<Vec<Standing>, Fault> {
         let budgets = read_all(wanted)?;
         self.check_known(&budgets).await?;
         let mut old: BTreeMap<Key, Usd> =
@@ -54,7 +51,7 @@ impl BudgetsHandle {
             self.0.store.commit(unit).await?;
             self.0.purse.load(&self.0).await?;
         }
-        self.openings().await
+        Ok(self.standings())
     }
 
     async fn check_known(&self, budgets: &[Budget]) -> Result<(), Fault> {

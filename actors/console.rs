@@ -140,9 +140,7 @@ impl ConsoleHandle {
         let call = paid_call::chat(&self.0, candidates, &caller.name, payer, request, listener);
         let outcome = match limit {
             None => call.await,
-            Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| {
-                Fault::Provider(format!("provider {} gave no answer within {limit:?}", provider.id))
-            })?,
+            Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| Fault::late(limit))?,
         };
         Ok(outcome?)
     }

@@ -14,7 +14,7 @@ use arbiter_core::agent::{Agent, Kind, Status};
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::decision::{APPROVAL_OPTIONS, Purpose};
 use arbiter_core::decision_change::NewDecision;
-use arbiter_core::dispatch::{self, Operation, ProviderState};
+use arbiter_core::dispatch::{self, Company, Operation, ProviderState};
 use arbiter_core::ids::{AgentId, BeadId, ProjectId};
 use arbiter_core::refusal::Refusal;
 use arbiter_store::DueFilter;
@@ -48,7 +48,10 @@ impl DispatcherHandle {
             };
             agents.retain(|(agent, _)| seen(&agent.project_id));
         }
-        Ok(dispatch::why(&bead, &facts, &agents, &operation, self.0.clock.now()))
+        let now = self.0.clock.now();
+        let spent = self.0.purse.spent(now);
+        let company = Company { agents: &agents, operation: &operation, spent: &spent };
+        Ok(dispatch::why(&bead, &facts, company, now))
     }
 
     /// Lets the dispatcher look again. Reasons that come while one is waiting are the same one.
@@ -105,6 +108,7 @@ impl DispatcherActor {
         self.ask_approvals(&shared.store.unapproved_beads(now, shared.settings.approvals_per_project).await?)
             .await?;
         let agents = agents(shared).await?;
+        let spent = shared.purse.spent(now);
         let at_work =
             agents.iter().filter(|(a, _)| a.kind == Kind::Llm && a.status == Status::Working).count();
         let room = shared.settings.max_parallel.saturating_sub(at_work);
@@ -116,10 +120,11 @@ impl DispatcherActor {
                 ready.extend(shared.store.due_beads(filter, now, LOOK).await?);
             }
             ready.sort_by_cached_key(|bead| (bead.priority, bead.created_at, bead.id.clone()));
-            let pairs = dispatch::pair(&ready, &agents);
+            let pairs = dispatch::pair(&ready, &agents, &spent);
             join_all(pairs.into_iter().take(room).map(|(bead, agent)| self.give(bead, agent))).await;
         }
-        match shared.store.next_due(now).await? {
+        let due = shared.store.next_due(now).await?;
+        match [due, spent.next_renewal()].into_iter().flatten().min() {
             Some(at) => self.scope.timers.set(NEXT, at, Command::Look),
             None => self.scope.timers.cancel(NEXT),
         }

@@ -1,6 +1,6 @@
 //! Why an actor did not do what it was asked.
 
-use crate::call_loop::kind_of;
+use crate::attempt::kind_of;
 use crate::provider_link::CallFailure;
 use arbiter_core::call::ErrorKind;
 use arbiter_core::refusal::Refusal;
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// The rule that a key goes to its own hosts alone.
 pub(crate) const KEY_NOT_FOR_HOST: &str = "key-not-for-host";
+/// What a call is refused by that a budget does not hold.
+pub(crate) const BUDGET_EXHAUSTED: &str = "budget-exhausted";
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,14 @@ pub struct FailedCall {
     pub retry_after: Option<Duration>,
     /// The field of the request that is at fault.
     pub field: Option<String>,
+}
+
+impl Fault {
+    /// No answer came in the time that the caller gave it.
+    pub(crate) fn late(limit: Duration) -> Self {
+        let text = format!("no answer came within {limit:?}");
+        Self::Call(Box::new(FailedCall { kind: ErrorKind::TimedOut, text, retry_after: None, field: None }))
+    }
 }
 
 impl From<CallFailure> for Fault {

@@ -4,17 +4,22 @@
 //! what goes on. Not an actor: one chat knows nothing of another.
 
 use crate::account::Payer;
-use crate::call_loop::{self, Candidate, Errand, Order, Size};
+use crate::attempt::Given;
+use crate::call_loop::{self, Candidate, Errand, Order, Served};
+use crate::call_size::Size;
 use crate::caller::Caller;
+use crate::entropy;
 use crate::fault::{FailedCall, Fault};
 use crate::gateway_stream::GatewayStream;
+use crate::paid_call::total;
 use crate::pool::{self, First};
 use crate::provider_cache::Known;
 use crate::shared::Shared;
+use crate::underway::{Ending, Ticket};
 use arbiter_core::call::{CallOutcome, ErrorKind, Kind};
 use arbiter_core::gateway_model::{self, Wanted};
-use arbiter_core::ids::{AgentId, ProjectId, ProviderId, TokenId};
-use arbiter_providers::{CallError, ChatBody, ChatStream, Client, Completed, Piece};
+use arbiter_core::ids::{AgentId, ProjectId, ProviderId, RunId, TokenId};
+use arbiter_providers::{CallError, ChatBody, ChatStream, Client, Completed, Piece, RateHints};
 use bytes::Bytes;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -52,6 +57,8 @@ pub struct GatewayAnswer {
     pub body: Bytes,
     /// Who gave it.
     pub provider_id: ProviderId,
+    /// The run that it is.
+    pub run_id: Option<RunId>,
 }
 
 impl GatewayHandle {
@@ -86,15 +93,20 @@ impl GatewayHandle {
     /// [`Fault::Call`] when no provider serves the model or the last one that was asked failed; others as
     /// with every call.
     pub async fn complete(&self, caller: &Caller, call: GatewayCall) -> Result<GatewayAnswer, Fault> {
-        let (order, body) = self.prepare(caller, call).await?;
-        let served = call_loop::serve(&self.0, order, &Whole(&body)).await?;
-        served.leave.end(CallOutcome::Answered);
-        let (mut account, given) = (served.account, served.given);
+        let (order, body, ending) = self.prepare(caller, call).await?;
+        let run_id = order.payer.run_id.clone();
+        let whole = Whole(&body);
+        let Served { given, mut account } = tokio::select! {
+            served = call_loop::serve(&self.0, order, &whole) => served?,
+            () = ending.wanted() => return Err(ending.refusal().into()),
+        };
+        let Given { given, leave, mut place, .. } = given;
+        leave.end(CallOutcome::Answered);
         // Without an account of the provider's, what came is counted, its frame included.
-        account.count(given.usage, given.body.len() as u64);
+        place.settle(total(account.count(given.usage, given.body.len() as u64)));
         let provider_id = account.provider_id().clone();
         self.0.later(account.answered());
-        Ok(GatewayAnswer { body: given.body, provider_id })
+        Ok(GatewayAnswer { body: given.body, provider_id, run_id })
     }
 
     /// An answer in pieces, of which the first has come.
@@ -102,28 +114,36 @@ impl GatewayHandle {
     /// # Errors
     /// As [`GatewayHandle::complete`].
     pub async fn stream(&self, caller: &Caller, call: GatewayCall) -> Result<GatewayStream, Fault> {
-        let (order, body) = self.prepare(caller, call).await?;
-        let served = call_loop::serve(&self.0, order, &Streamed(&body)).await?;
-        Ok(GatewayStream::new(&self.0, served, body.wants_usage()))
+        let (order, body, ending) = self.prepare(caller, call).await?;
+        let run_id = order.payer.run_id.clone();
+        let streamed = Streamed(&body);
+        let served = tokio::select! {
+            served = call_loop::serve(&self.0, order, &streamed) => served?,
+            () = ending.wanted() => return Err(ending.refusal().into()),
+        };
+        Ok(GatewayStream::new(&self.0, served, run_id, ending, body.wants_usage()))
     }
 
     async fn prepare<'a>(
         &self,
         caller: &'a Caller,
         call: GatewayCall,
-    ) -> Result<(Order<'a>, ChatBody), Fault> {
+    ) -> Result<(Order<'a>, ChatBody, Ending), Fault> {
         let body = ChatBody(call.body);
         let candidates = self.candidates(body.model()).await?;
         let token = caller.origin.as_ref().and_then(|origin| origin.token_id.clone());
+        let run_id = RunId::from_random(entropy::bytes16());
         let payer = Payer {
             kind: Kind::Gateway,
             agent_id: call.agent_id.map(AgentId::known),
             project_id: call.project_id.map(ProjectId::known),
             bead_id: None,
-            run_id: None,
+            run_id: Some(run_id.clone()),
             token_id: token.map(TokenId::known),
         };
-        Ok((Order { holder: &caller.name, payer, candidates }, body))
+        let ticket = Ticket::of(&self.0, &run_id);
+        let ending = ticket.ending();
+        Ok((Order { holder: &caller.name, payer, candidates, ticket: Some(ticket) }, body, ending))
     }
 
     /// Who may serve a model, in the order in which they are asked.
@@ -212,6 +232,10 @@ impl Errand for Whole<'_> {
         client.complete(key, &asking(self.0, model)).await
     }
 
+    fn hints(given: &Completed) -> RateHints {
+        given.rate_hints
+    }
+
     fn size(&self) -> Size {
         size(self.0)
     }
@@ -233,6 +257,10 @@ impl Errand for Streamed<'_> {
         // Until a piece has come, another provider can take its place.
         let first = stream.next().await.transpose()?;
         Ok((stream, first))
+    }
+
+    fn hints(given: &(ChatStream, Option<Piece>)) -> RateHints {
+        *given.0.rate_hints()
     }
 
     fn size(&self) -> Size {

@@ -4,13 +4,18 @@
 //! ends. Dropped before that, it ends the call: the provider stops, and what came is booked as cancelled.
 
 use crate::account::Account;
-use crate::call_loop::{Served, failed};
+use crate::attempt::{Given, failed};
+use crate::call_loop::Served;
 use crate::fault::{Fault, VaultFault};
+use crate::gate::Place;
+use crate::paid_call::total;
 use crate::pool::Leave;
 use crate::provider_link::{CallFailure, grace_after};
 use crate::shared::Shared;
+use crate::underway::Ending;
 use arbiter_core::call::{CallOutcome, ErrorKind};
-use arbiter_core::ids::ProviderId;
+use arbiter_core::ids::{ProviderId, RunId};
+use arbiter_core::refusal::Refusal;
 use arbiter_providers::{CallError, ChatStream, Piece, Usage};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -22,7 +27,11 @@ pub struct GatewayStream {
     shared: Arc<Shared>,
     /// Who gives it.
     pub provider_id: ProviderId,
+    /// The run that it is.
+    pub run_id: Option<RunId>,
     first: Option<Piece>,
+    /// Somebody may want it to end.
+    ending: BoxFuture<'static, Refusal>,
     underway: Option<Underway>,
     /// Whether the client wants to be told what was used.
     wants_usage: bool,
@@ -35,6 +44,7 @@ struct Underway {
     stream: ChatStream,
     account: Account,
     leave: Leave,
+    place: Place,
     /// Ends when the key that went along has to be forgotten; none: none went along.
     locked: Option<BoxFuture<'static, ()>>,
 }
@@ -43,15 +53,24 @@ impl GatewayStream {
     pub(crate) fn new(
         shared: &Arc<Shared>,
         served: Served<(ChatStream, Option<Piece>)>,
+        run_id: Option<RunId>,
+        ending: Ending,
         wants_usage: bool,
     ) -> Self {
-        let Served { given: (stream, first), account, leave, is_keyed, lock } = served;
+        let Served { given, account } = served;
+        let Given { given: (stream, first), leave, place, is_keyed, lock } = given;
         let locked = is_keyed.then(|| grace_after(lock).boxed());
         Self {
             shared: Arc::clone(shared),
             provider_id: account.provider_id().clone(),
+            run_id,
             first,
-            underway: Some(Underway { stream, account, leave, locked }),
+            ending: async move {
+                ending.wanted().await;
+                ending.refusal()
+            }
+            .boxed(),
+            underway: Some(Underway { stream, account, leave, place, locked }),
             wants_usage,
             usage: None,
             chars: 0,
@@ -71,12 +90,19 @@ impl GatewayStream {
                 continue;
             }
             let underway = self.underway.as_mut()?;
-            let next = match &mut underway.locked {
-                None => underway.stream.next().await,
-                Some(locked) => tokio::select! {
-                    next = underway.stream.next() => next,
-                    () = locked => return self.lock(),
-                },
+            let locked = async {
+                match &mut underway.locked {
+                    Some(locked) => locked.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let next = tokio::select! {
+                next = underway.stream.next() => next,
+                () = locked => return self.lock(),
+                refusal = &mut self.ending => {
+                    drop(self.counted());
+                    return Some(Err(refusal.into()));
+                }
             };
             match next {
                 Some(Ok(piece)) => self.first = Some(piece),
@@ -98,8 +124,8 @@ impl GatewayStream {
     }
 
     fn counted(&mut self) -> Option<(Account, Leave)> {
-        let Underway { mut account, leave, .. } = self.underway.take()?;
-        account.count(self.usage, self.chars);
+        let Underway { mut account, leave, mut place, .. } = self.underway.take()?;
+        place.settle(total(account.count(self.usage, self.chars)));
         Some((account, leave))
     }
 
@@ -119,13 +145,14 @@ impl GatewayStream {
             _ => ErrorKind::Broken,
         };
         leave.end(told);
-        self.shared.later(account.failed(kind));
+        self.shared.later(account.failed(kind, fault.to_string()));
         Some(Err(fault))
     }
 
     /// The vault was locked: the call is given up, and the key with it.
     fn lock(&mut self) -> Option<Result<Bytes, Fault>> {
-        drop(self.counted()?);
+        let (mut account, _) = self.counted()?;
+        account.ends_by("the vault was locked");
         Some(Err(VaultFault::Locked.into()))
     }
 }

@@ -16,6 +16,7 @@ use crate::provider::ProvidersHandle;
 use crate::shared::Shared;
 use crate::tokens::TokensHandle;
 use crate::vault::VaultHandle;
+use crate::work::WorkHandle;
 use arbiter_store::Store;
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ pub struct Handles {
     pub vault: VaultHandle,
     /// The console.
     pub console: ConsoleHandle,
+    /// Prompts to agents, and the end of runs.
+    pub work: WorkHandle,
     /// The gateway.
     pub gateway: GatewayHandle,
     /// Events.
@@ -68,6 +71,7 @@ impl Handles {
             projects: ProjectsHandle(of()),
             vault: VaultHandle(of()),
             console: ConsoleHandle(of()),
+            work: WorkHandle(of()),
             gateway: GatewayHandle(of()),
             bus: BusHandle(of()),
             dispatcher: DispatcherHandle(of()),

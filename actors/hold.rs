@@ -89,10 +89,10 @@ pub(crate) fn cancelled(run: Run, why: &str, at: arbiter_core::time::Timestamp) 
 pub(crate) fn finish_run(unit: &mut Unit, run: &Run) {
     unit.tell(NewEvent {
         kind: EventType::RunFinished,
-        project_id: Some(run.project_id.to_string()),
+        project_id: run.project_id.as_ref().map(ToString::to_string),
         subject: run.id.to_string(),
         data: json!({
-            "bead_id": run.bead_id, "agent_id": run.agent_id, "status": run.status, "outcome": run.outcome,
+            "kind": run.kind, "bead_id": run.bead_id, "agent_id": run.agent_id, "status": run.status, "outcome": run.outcome,
             "error": run.error, "steps": run.steps, "input_tokens": run.input_tokens,
             "output_tokens": run.output_tokens, "cost_usd": run.cost_usd, "latency_ms": run.latency_ms,
         }),

@@ -1,12 +1,14 @@
 //! Chats that Arbiter holds itself: for a run, a person at the console, a prompt to an agent.
 
 use crate::account::Payer;
-use crate::call_loop::{self, Candidate, Errand, Order, Size};
+use crate::attempt::Given;
+use crate::call_loop::{self, Candidate, Errand, Order, Served};
+use crate::call_size::Size;
 use crate::provider_link::CallFailure;
 use crate::shared::Shared;
 use arbiter_core::call::CallOutcome;
 use arbiter_core::ids::ProviderId;
-use arbiter_providers::{CallError, ChatAnswer, ChatRequest, Client};
+use arbiter_providers::{CallError, ChatAnswer, ChatRequest, Client, RateHints, Usage};
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,21 +42,28 @@ pub(crate) async fn chat(
     listener: Option<UnboundedSender<String>>,
 ) -> Result<Completion, CallFailure> {
     let errand = Chat { request, listener, heard: AtomicU64::new(0) };
-    let served = call_loop::serve(shared, Order { holder, payer, candidates }, &errand).await?;
-    served.leave.end(CallOutcome::Answered);
-    let (mut account, mut answer) = (served.account, served.given);
+    let Served { given, mut account } =
+        call_loop::serve(shared, Order { holder, payer, candidates, ticket: None }, &errand).await?;
+    let Given { given: mut answer, leave, mut place, is_keyed, .. } = given;
+    leave.end(CallOutcome::Answered);
     let tools = answer.tool_calls.iter().map(|call| call.name.len() + call.arguments.len());
     let chars = answer.content.len() + tools.sum::<usize>();
     answer.usage = account.count(Some(answer.usage), u64::try_from(chars).unwrap_or(u64::MAX));
+    place.settle(total(answer.usage));
     let completion = Completion {
         answer,
         provider_id: account.provider_id().clone(),
         latency_ms: account.latency_ms(),
         cost_usd: account.cost_usd(),
-        key_uses: u32::from(served.is_keyed),
+        key_uses: u32::from(is_keyed),
     };
     account.answered().await;
     Ok(completion)
+}
+
+/// All tokens of a call.
+pub(crate) fn total(usage: Usage) -> u64 {
+    usage.input_tokens.saturating_add(usage.output_tokens)
 }
 
 struct Chat<'a> {
@@ -80,6 +89,10 @@ impl Errand for Chat<'_> {
             drop(listener.send(text.to_owned()));
         };
         client.chat_streamed(key, &request, tell).await
+    }
+
+    fn hints(given: &ChatAnswer) -> RateHints {
+        given.rate_hints
     }
 
     fn size(&self) -> Size {

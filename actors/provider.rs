@@ -295,6 +295,7 @@ impl ProvidersHandle {
         }
         self.0.heartbeats.remove(id.as_str());
         self.0.providers.remove(id.as_str());
+        self.0.gates.remove(id);
         self.0.provider_cache.forget();
         if let Some(key) = own_key {
             VaultHandle(Arc::clone(&self.0)).delete(caller, &key).await?;

@@ -1,4 +1,4 @@
-//! The way to a provider: its client, its limits, and the one place where a key meets a request.
+//! The way to a provider: its client, and the one place where a key meets a request.
 
 use crate::fault::{Fault, VaultFault};
 use crate::settings::{PublicHttp, Settings};
@@ -15,7 +15,6 @@ use arbiter_vault::Scrubbed;
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 
 /// What a vault's entry is for, and a use of it, when it holds the private key of a certificate.
 pub(crate) const TLS: &str = "tls";
@@ -30,7 +29,6 @@ pub(crate) struct Link {
     host: String,
     calls: Client,
     beats: Client,
-    permits: Option<Arc<Semaphore>>,
 }
 
 /// Why a call gave nothing.
@@ -105,9 +103,6 @@ impl Link {
             host: target.host().to_owned(),
             calls: client(settings.call_deadline)?,
             beats: client(settings.heartbeat_timeout)?,
-            permits: provider
-                .max_concurrency
-                .map(|most| Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(usize::MAX)))),
             provider,
         })
     }
@@ -135,11 +130,6 @@ impl Link {
         holder: &str,
         call: impl AsyncFnOnce(&Client, Option<&SecretString>) -> Result<T, CallError>,
     ) -> Result<(T, bool), CallFailure> {
-        let _permit = match &self.permits {
-            // The semaphore is never closed; without it there is no limit to keep.
-            Some(permits) => Arc::clone(permits).acquire_owned().await.ok(),
-            None => None,
-        };
         let next_lock = shared.vault_place.next_lock();
         let key = self.key(shared, holder, "chat").await?;
         let started = Instant::now();

@@ -3,15 +3,17 @@
 //! Owns the meter of the budgets. What it says must be written down first is committed here before the call
 //! goes on; after a crash it begins anew from the ledger and the marks.
 
-use crate::fault::Fault;
+use crate::fault::{BUDGET_EXHAUSTED, Fault};
 use crate::shared::Shared;
 use arbiter_core::budget::{Mark, Scope};
 use arbiter_core::call::Call;
+use arbiter_core::dispatch::Spent;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
-use arbiter_core::meter::{Crossing, Meter, Reservation};
+use arbiter_core::meter::{Crossing, Meter, Reservation, Standing};
 use arbiter_core::money::Usd;
 use arbiter_core::refusal::Refusal;
+use arbiter_core::run::Run;
 use arbiter_core::time::Timestamp;
 use arbiter_store::{Change, Unit};
 use serde_json::json;
@@ -74,36 +76,47 @@ impl Purse {
                 let (marks, at) = (reservation.marks().to_vec(), reservation.at());
                 // From here on it goes back by itself when the marks cannot be written.
                 let held = Held { shared: Arc::clone(shared), reservation: Some(reservation), at };
-                self.write(shared, None, &[], &marks).await?;
+                self.write(shared, vec![], &[], &marks).await?;
                 Ok(held)
             }
             Err(exhausted) => {
                 if let Some(crossing) = &exhausted.crossing {
-                    self.write(shared, None, std::slice::from_ref(crossing), &exhausted.marks).await?;
+                    self.write(shared, vec![], std::slice::from_ref(crossing), &exhausted.marks).await?;
                 }
-                Err(Refusal::conflict("budget-exhausted", exhausted.to_string()).into())
+                Err(Refusal::conflict(BUDGET_EXHAUSTED, exhausted.to_string()).into())
             }
         }
     }
 
     /// Books what a call cost, and writes its line of the ledger with everything that has to be told.
-    pub(crate) async fn settle(&self, mut held: Held, call: Call) -> Result<(), Fault> {
+    pub(crate) async fn settle(&self, mut held: Held, call: Call, run: Option<Run>) -> Result<(), Fault> {
         let Some(reservation) = held.reservation.take() else { return Ok(()) };
         let shared = Arc::clone(&held.shared);
         let settled = self.meter().settle(reservation, Usd::from_dollars(call.cost_usd), shared.clock.now());
-        self.write(&shared, Some(call), &settled.crossings, &settled.marks).await
+        let lines = [Some(Change::Call(call)), run.map(Change::RecordRun)];
+        self.write(&shared, lines.into_iter().flatten().collect(), &settled.crossings, &settled.marks).await
+    }
+
+    /// Every budget as it stands, with what calls on their way may still spend.
+    pub(crate) fn standings(&self, now: Timestamp) -> Vec<Standing> {
+        self.meter().standings(now)
+    }
+
+    /// The budgets that are at their end.
+    pub(crate) fn spent(&self, now: Timestamp) -> Spent {
+        Spent::of(&self.standings(now))
     }
 
     async fn write(
         &self,
         shared: &Shared,
-        call: Option<Call>,
+        lines: Vec<Change>,
         crossings: &[Crossing],
         marks: &[Mark],
     ) -> Result<(), Fault> {
         let mut unit = Unit::new(shared.clock.now(), "system", "budgets");
-        if let Some(call) = call {
-            unit.change(Change::Call(call));
+        for line in lines {
+            unit.change(line);
         }
         for crossing in crossings {
             unit.tell(told(crossing));

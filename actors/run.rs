@@ -8,7 +8,7 @@ use crate::bead::{BeadsHandle, RunEnd, RunResult};
 use crate::bead_run::outcome;
 use crate::caller::Caller;
 use crate::entropy;
-use crate::fault::{Fault, KEY_NOT_FOR_HOST};
+use crate::fault::{BUDGET_EXHAUSTED, Fault, KEY_NOT_FOR_HOST};
 use crate::heartbeat::HeartbeatsHandle;
 use crate::paid_call::{self, Completion};
 use crate::pool::{self, First};
@@ -18,11 +18,11 @@ use arbiter_core::agent::Agent;
 use arbiter_core::call;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
-use arbiter_core::ids::{AgentId, BeadId, RunId};
+use arbiter_core::ids::{BeadId, RunId};
 use arbiter_core::prompt;
 use arbiter_core::protocol::{self, Action};
 use arbiter_core::refusal::Refusal;
-use arbiter_core::run::{Run, Status};
+use arbiter_core::run::Run;
 use arbiter_core::time::Timestamp;
 use arbiter_providers::{CallErrorKind, ChatRequest, Message, Role as Speaker, Tool};
 use arbiter_store::{Change, StoreError, Unit};
@@ -36,6 +36,13 @@ use std::time::Duration;
 const END_TRIES: u32 = 20;
 /// The pause between two offers.
 const END_PAUSE: Duration = Duration::from_millis(250);
+/// How long a bead waits whose budget does not hold another call; more may be left when calls on their way end.
+const BUDGET_PAUSE: Duration = Duration::from_secs(60);
+/// How long a bead waits whose provider wants fewer calls and does not say for how long.
+const LIMIT_PAUSE: Duration = Duration::from_secs(30);
+/// The shortest and the longest time that a provider's own word makes a bead wait.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 /// A claim this young may still get its run.
 const YOUNG: Duration = Duration::from_secs(1);
 
@@ -51,8 +58,8 @@ pub(crate) fn begin(shared: &Arc<Shared>, agent: &Agent, bead: &BeadId, token: S
     let task = shared.runtime.spawn(async move {
         let (agent_id, bead_id) = (who.id.clone(), what.clone());
         let id = RunId::from_random(entropy::bytes16());
-        let work =
-            Work { shared: Arc::clone(&world), agent: who, bead: what, token, run: empty(&id), begun: false };
+        let run = Run::new(id, call::Kind::Run, world.clock.now());
+        let work = Work { shared: Arc::clone(&world), agent: who, bead: what, token, run, begun: false };
         work.whole().await;
         world.runs.done(&agent_id, &bead_id);
     });
@@ -80,6 +87,9 @@ impl Work {
                 Fault::Refused(Refusal::Conflict { code: KEY_NOT_FOR_HOST, .. }) => {
                     RunResult::Spared(fault.to_string())
                 }
+                Fault::Refused(Refusal::Conflict { code: BUDGET_EXHAUSTED, .. }) => {
+                    RunResult::Postponed(fault.to_string(), BUDGET_PAUSE)
+                }
                 other => RunResult::Failed(other.to_string()),
             },
             Err(_) => RunResult::Failed("the run panicked".to_owned()),
@@ -87,7 +97,8 @@ impl Work {
         let (status, word) = outcome(&result);
         self.run.status = status;
         self.run.outcome = word.map(str::to_owned);
-        if let RunResult::Failed(error) | RunResult::Spared(error) = &result {
+        if let RunResult::Failed(error) | RunResult::Spared(error) | RunResult::Postponed(error, _) = &result
+        {
             self.run.error = Some(error.clone());
         }
         let end = RunEnd {
@@ -172,9 +183,9 @@ impl Work {
         let system = prompt::system(&self.agent);
         let user = prompt::user(&project, &bead, &around);
         let now = self.shared.clock.now();
-        self.run.bead_id = bead.id.clone();
-        self.run.agent_id = self.agent.id.clone();
-        self.run.project_id = bead.project_id.clone();
+        self.run.bead_id = Some(bead.id.clone());
+        self.run.agent_id = Some(self.agent.id.clone());
+        self.run.project_id = Some(bead.project_id.clone());
         self.run.provider_id.clone_from(&self.agent.provider_id);
         self.run.prompt.clone_from(&user);
         self.run.started_at = now;
@@ -216,7 +227,7 @@ impl Work {
         let payer = Payer {
             kind: call::Kind::Run,
             agent_id: Some(self.agent.id.clone()),
-            project_id: Some(self.run.project_id.clone()),
+            project_id: self.run.project_id.clone(),
             bead_id: Some(self.bead.clone()),
             run_id: Some(self.run.id.clone()),
             token_id: None,
@@ -260,6 +271,10 @@ impl Work {
     /// What an error of the provider means: its own outage spares the bead an attempt.
     async fn judge(&self, error: &arbiter_providers::CallError) -> RunResult {
         let text = error.to_string();
+        if let CallErrorKind::RateLimited { retry_after } = error.kind() {
+            let pause = retry_after.unwrap_or(LIMIT_PAUSE).clamp(LEAST_PAUSE, LONGEST_PAUSE);
+            return RunResult::Postponed(text, pause);
+        }
         if !matches!(
             error.kind(),
             CallErrorKind::Unreachable | CallErrorKind::TimedOut | CallErrorKind::Overloaded
@@ -289,30 +304,5 @@ impl Work {
                 None
             }
         })
-    }
-}
-
-fn empty(id: &RunId) -> Run {
-    Run {
-        id: id.clone(),
-        bead_id: BeadId::known(""),
-        agent_id: AgentId::known(""),
-        project_id: arbiter_core::ids::ProjectId::known(""),
-        provider_id: None,
-        model: None,
-        status: Status::Running,
-        outcome: None,
-        prompt: String::new(),
-        answer: None,
-        error: None,
-        messages: json!([]),
-        steps: 0,
-        key_uses: 0,
-        input_tokens: 0,
-        output_tokens: 0,
-        cost_usd: 0.0,
-        latency_ms: 0,
-        started_at: Timestamp::default(),
-        finished_at: None,
     }
 }

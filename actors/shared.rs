@@ -8,6 +8,7 @@ use crate::decision::DecisionActor;
 use crate::directory::{Directory, Place, Threads};
 use crate::dispatcher::DispatcherActor;
 use crate::event_bus::{Broker, BusActor};
+use crate::gate::Gates;
 use crate::heartbeat::HeartbeatActor;
 use crate::inject::Inject;
 use crate::orchestrator::OrchestratorActor;
@@ -20,6 +21,7 @@ use crate::runs::Runs;
 use crate::settings::Settings;
 use crate::shell::Failure;
 use crate::token_cache::TokenCache;
+use crate::underway::Underway;
 use crate::vault_actor::VaultActor;
 use crate::vault_place::VaultPlace;
 use arbiter_store::Store;
@@ -47,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) token_cache: TokenCache,
     pub(crate) purse: Purse,
     pub(crate) breakers: Breakers,
+    pub(crate) gates: Gates,
+    pub(crate) underway: Underway,
     pub(crate) provider_cache: ProviderCache,
     /// What goes on behind an answer, and has to end before the store closes.
     pub(crate) afterwork: TaskTracker,
@@ -93,6 +97,8 @@ impl Shared {
             token_cache: TokenCache::default(),
             purse: Purse::default(),
             breakers: Breakers::default(),
+            gates: Gates::default(),
+            underway: Underway::default(),
             provider_cache: ProviderCache::default(),
             afterwork: TaskTracker::new(),
             vault_place: parts.vault_place,

@@ -175,6 +175,7 @@ fn matters(kind: EventType) -> bool {
             | EventType::KeyStored
             | EventType::KeyUpdated
             | EventType::SystemResumed
+            | EventType::BudgetUpdated
     )
 }
 

@@ -7,6 +7,7 @@
 mod agent;
 mod audit;
 mod bead;
+mod budget;
 mod client;
 mod completions;
 mod config;
@@ -37,6 +38,7 @@ mod status;
 mod table;
 mod token;
 mod trust;
+mod usage;
 mod vault;
 
 use clap::{Args, Parser, Subcommand};
@@ -85,8 +87,12 @@ enum Command {
     Decision(Online<decision::Command>),
     /// API tokens
     Token(Online<token::Command>),
-    /// Runs of agents on beads
+    /// Runs: of agents on beads, prompts to agents, chats through the gateway
     Run(Online<run::Command>),
+    /// What may be spent for whom
+    Budget(Online<budget::Command>),
+    /// What calls to providers took and cost
+    Usage(usage::Usage),
     /// Ask about the company; the best provider answers from the facts
     Repl(repl::Repl),
     /// What happened, and what happens
@@ -158,6 +164,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(Online { connection, command: token::Command::Reset }) => token::reset(&connection),
         Command::Token(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Run(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Budget(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Usage(command) => command.run(),
         Command::Events(online) => online.connection.with(async |s| online.command.run(s).await),
     }
 }

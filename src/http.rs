@@ -69,6 +69,7 @@ mod tokens;
 mod usage;
 mod vault;
 mod vocabulary;
+mod work;
 mod work_graph;
 mod work_graph_text;
 

@@ -1,6 +1,8 @@
 //! `arbiter agent …`: agents.
 
-use super::{failure::Failure, request::Request, session::Session, table::Column};
+use super::output::{self, Form};
+use super::table::{self, Column};
+use super::{failure::Failure, request::Request, session::Session};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -38,6 +40,20 @@ pub enum Command {
     },
     /// Create an agent and start it
     Add(Box<Add>),
+    /// Ask it something that is no bead
+    Ask {
+        /// The agent's id
+        id: String,
+        /// The project it is for, which pays
+        #[arg(long, value_name = "ID")]
+        project: String,
+        /// How long the answer may take
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u64>,
+        /// The question
+        #[arg(required = true, value_name = "PROMPT")]
+        prompt: Vec<String>,
+    },
     /// Stop it; its bead is released
     Shutdown {
         /// The agent's id
@@ -106,6 +122,12 @@ impl Command {
             }
             Self::Show { id } => session.show(Request::get(&["agents", &id])).await,
             Self::Add(add) => session.act(Request::post(&["agents"]).body(&add)?, "created").await,
+            Self::Ask { id, project, timeout, prompt } => {
+                let body = json!({
+                    "agent_id": id, "project_id": project, "prompt": prompt.join(" "), "timeout_sec": timeout,
+                });
+                ask(session, Request::post(&["work"]).body(&body)?.patient()).await
+            }
             Self::Shutdown { id, reason } => {
                 let request = Request::post(&["agents", &id, "shutdown"]);
                 session.act(request.body(&json!({"reason": reason}))?, "shut down").await
@@ -119,6 +141,19 @@ impl Command {
             }
         }
     }
+}
+
+async fn ask(session: &Session, request: Request) -> Result<(), Failure> {
+    let run = session.client.json(&request).await?;
+    if session.output.form() == Form::Json {
+        return session.output.json(&run);
+    }
+    let said = |field: &str| table::word(table::at(&run, field));
+    session.output.text(&table::printable(&said("answer")))?;
+    let about =
+        format!("{} by {} with {}, {} USD", said("id"), said("provider_id"), said("model"), said("cost_usd"));
+    output::note(&table::one_line(&about));
+    Ok(())
 }
 
 fn json_object(text: &str) -> Result<Value, String> {

@@ -1,10 +1,12 @@
-//! `arbiter run …`: what agents did with beads.
+//! `arbiter run …`: what agents did with beads, what they were asked, and chats through the gateway.
 
 use super::{failure::Failure, request::Request, session::Session, table::Column};
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 const COLUMNS: &[Column] = &[
     ("id", "id"),
+    ("kind", "kind"),
     ("bead", "bead_id"),
     ("agent", "agent_id"),
     ("status", "status"),
@@ -12,6 +14,7 @@ const COLUMNS: &[Column] = &[
     ("model", "model"),
     ("in", "input_tokens"),
     ("out", "output_tokens"),
+    ("usd", "cost_usd"),
     ("ms", "latency_ms"),
     ("started", "started_at"),
     ("error", "error"),
@@ -22,10 +25,18 @@ const COLUMNS: &[Column] = &[
 pub enum Command {
     /// List the runs
     List(List),
-    /// Show one run with its prompt and answer
+    /// Show one run with what was said in it and its calls
     Show {
         /// The run's id
         id: String,
+    },
+    /// End a run; the bead it was for is blocked
+    Cancel {
+        /// The run's id
+        id: String,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
     },
 }
 
@@ -41,6 +52,9 @@ pub struct List {
     /// Only those in this project
     #[arg(long, value_name = "ID")]
     project: Option<String>,
+    /// Only those of this kind: run, work or gateway
+    #[arg(long)]
+    kind: Option<String>,
     /// Only those with this status
     #[arg(long)]
     status: Option<String>,
@@ -58,10 +72,15 @@ impl Command {
                     .filter("agent_id", list.agent)
                     .filter("bead_id", list.bead)
                     .filter("project_id", list.project)
+                    .filter("kind", list.kind)
                     .filter("status", list.status);
                 session.list(request, list.limit, COLUMNS).await
             }
             Self::Show { id } => session.show(Request::get(&["runs", &id])).await,
+            Self::Cancel { id, reason } => {
+                let request = Request::post(&["runs", &id, "cancel"]);
+                session.act(request.body(&json!({"reason": reason}))?, "cancelled").await
+            }
         }
     }
 }

@@ -217,6 +217,11 @@ impl Claimant {
 pub enum Attempt {
     /// It does not: our own restart, a locked vault, a lost provider, or the holder's free choice.
     Spared,
+    /// It does not, but there is no use in another one before the time given: a limit or a budget is reached.
+    Postponed {
+        /// When to try again.
+        retry_at: Timestamp,
+    },
     /// It does; not tried again before the time given.
     Failed {
         /// When to try again.
@@ -299,8 +304,10 @@ impl Bead {
             Command::Release { reason: why, attempt } => {
                 after.status = self.step(Trigger::Release)?;
                 after.assigned_to = None;
-                if let Attempt::Failed { retry_at } = attempt {
-                    after.fail(why, *retry_at);
+                match attempt {
+                    Attempt::Spared => {}
+                    Attempt::Postponed { retry_at } => after.postpone(why, *retry_at),
+                    Attempt::Failed { retry_at } => after.fail(why, *retry_at),
                 }
                 reason = Some(why.as_str());
             }
@@ -411,6 +418,10 @@ impl Bead {
 
     fn fail(&mut self, error: &str, retry_at: Timestamp) {
         self.attempts += 1;
+        self.postpone(error, retry_at);
+    }
+
+    fn postpone(&mut self, error: &str, retry_at: Timestamp) {
         self.last_error = Some(error.to_owned());
         self.next_attempt_at = Some(retry_at);
     }

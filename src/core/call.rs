@@ -161,6 +161,8 @@ pub struct Call {
     pub attempts: u32,
     /// The provider that was asked before and failed.
     pub failover_from: Option<ProviderId>,
+    /// Why that one did not serve it.
+    pub failover_reason: Option<String>,
 }
 
 #[cfg(test)]

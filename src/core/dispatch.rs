@@ -2,7 +2,9 @@
 
 use crate::agent::{self, Agent};
 use crate::bead::{Approval, Bead, CRITICAL, Facts, NEVER_DISPATCHED, Status};
+use crate::budget::Scope;
 use crate::ids::{AgentId, BeadId, ProjectId};
+use crate::meter::Standing;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +15,33 @@ pub enum ProviderState {
     Usable,
     /// It cannot.
     Unusable,
+}
+
+/// The budgets that are at their end, each with the time when it begins anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spent(BTreeMap<Scope, Timestamp>);
+
+impl Spent {
+    /// Those of these budgets.
+    pub fn of(standings: &[Standing]) -> Self {
+        let mut spent: BTreeMap<Scope, Timestamp> = BTreeMap::new();
+        for standing in standings.iter().filter(|standing| standing.spent >= standing.cap) {
+            let until = spent.entry(standing.key.scope.clone()).or_default();
+            *until = (*until).max(standing.window.end);
+        }
+        Self(spent)
+    }
+
+    /// The budget that keeps an agent from work for a project.
+    pub fn on(&self, project: &ProjectId, agent: &AgentId) -> Option<(&Scope, Timestamp)> {
+        let scopes = Scope::of(Some(project), Some(agent));
+        self.0.iter().find(|(scope, _)| scopes.contains(scope)).map(|(scope, until)| (scope, *until))
+    }
+
+    /// When the next of them begins anew.
+    pub fn next_renewal(&self) -> Option<Timestamp> {
+        self.0.values().min().copied()
+    }
 }
 
 /// Why an agent does not fit a bead.
@@ -30,6 +59,8 @@ pub enum Mismatch {
     NotStarted,
     /// The agent's provider cannot be called.
     ProviderUnusable,
+    /// A budget that its calls fall under is at its end.
+    BudgetSpent,
     /// The agent has a bead already.
     Busy,
 }
@@ -40,7 +71,7 @@ pub fn wanted_role(bead: &Bead) -> Option<&str> {
 }
 
 /// Whether an agent may be given a bead now; the first obstacle otherwise.
-pub fn fit(bead: &Bead, agent: &Agent, provider: ProviderState) -> Result<(), Mismatch> {
+pub fn fit(bead: &Bead, agent: &Agent, provider: ProviderState, spent: &Spent) -> Result<(), Mismatch> {
     if bead.assigned_to.as_deref().is_some_and(|name| name != agent.id.as_str()) {
         return Err(Mismatch::MeantForAnother);
     }
@@ -55,6 +86,7 @@ pub fn fit(bead: &Bead, agent: &Agent, provider: ProviderState) -> Result<(), Mi
     }
     match agent.status {
         agent::Status::Idle if provider == ProviderState::Unusable => Err(Mismatch::ProviderUnusable),
+        agent::Status::Idle if spent.on(&bead.project_id, &agent.id).is_some() => Err(Mismatch::BudgetSpent),
         agent::Status::Idle => Ok(()),
         agent::Status::Working => Err(Mismatch::Busy),
         _ => Err(Mismatch::NotStarted),
@@ -90,15 +122,15 @@ pub fn wanted(agents: &[(Agent, ProviderState)]) -> BTreeMap<Option<ProjectId>, 
 
 /// Pairs beads (in the order of their urgency) with free agents. An agent that serves fewer projects or
 /// longer had nothing to do comes first; each agent gets one bead.
-pub fn pair(beads: &[Bead], agents: &[(Agent, ProviderState)]) -> Vec<(BeadId, AgentId)> {
+pub fn pair(beads: &[Bead], agents: &[(Agent, ProviderState)], spent: &Spent) -> Vec<(BeadId, AgentId)> {
     let mut free: Vec<&(Agent, ProviderState)> = agents.iter().collect();
     free.sort_by_key(|(agent, _)| (agent.project_id.is_none(), agent.last_active, agent.id.clone()));
     let mut taken = BTreeSet::new();
     let mut pairs = Vec::new();
     for bead in beads {
-        let found = free
-            .iter()
-            .find(|(agent, provider)| !taken.contains(&agent.id) && fit(bead, agent, *provider).is_ok());
+        let found = free.iter().find(|(agent, provider)| {
+            !taken.contains(&agent.id) && fit(bead, agent, *provider, spent).is_ok()
+        });
         if let Some((agent, _)) = found {
             taken.insert(agent.id.clone());
             pairs.push((bead.id.clone(), agent.id.clone()));
@@ -121,14 +153,19 @@ pub enum Operation {
     Parked(String),
 }
 
+/// What decides who gets a bead, besides the bead itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Company<'a> {
+    /// The agents that are started.
+    pub agents: &'a [(Agent, ProviderState)],
+    /// Whether work is handed out.
+    pub operation: &'a Operation,
+    /// The budgets that are at their end.
+    pub spent: &'a Spent,
+}
+
 /// Says in words why a bead is not moving; empty when it is being worked on or is closed.
-pub fn why(
-    bead: &Bead,
-    facts: &Facts,
-    agents: &[(Agent, ProviderState)],
-    operation: &Operation,
-    now: Timestamp,
-) -> Vec<String> {
+pub fn why(bead: &Bead, facts: &Facts, company: Company<'_>, now: Timestamp) -> Vec<String> {
     match bead.status {
         Status::Closed | Status::InProgress => return vec![],
         Status::Blocked => {
@@ -148,7 +185,10 @@ pub fn why(
     }
     if let Some(at) = bead.next_attempt_at.filter(|at| *at > now) {
         let error = bead.last_error.as_deref().unwrap_or("unknown");
-        reasons.push(format!("attempt {} failed ({error}); the next one is at {at}", bead.attempts));
+        reasons.push(match bead.attempts {
+            0 => format!("it was given back ({error}); the next attempt is at {at}"),
+            attempts => format!("attempt {attempts} ended so: {error}; the next one is at {at}"),
+        });
     }
     if NEVER_DISPATCHED.contains(&bead.bead_type.as_str()) {
         reasons.push(format!("beads of type {} are not given to agents", bead.bead_type));
@@ -156,30 +196,39 @@ pub fn why(
     if wants_approval(bead) && facts.pending_decisions.is_empty() {
         reasons.push("it has priority 0 and waits for a person's approval".to_owned());
     }
-    if let Operation::Parked(why) = operation {
+    if let Operation::Parked(why) = company.operation {
         reasons.push(format!("no work is handed out: {why}"));
     }
     if reasons.is_empty() {
-        reasons.extend(why_no_agent(bead, agents));
+        reasons.extend(why_no_agent(bead, company));
     }
     reasons
 }
 
-fn why_no_agent(bead: &Bead, agents: &[(Agent, ProviderState)]) -> Vec<String> {
+fn why_no_agent(bead: &Bead, company: Company<'_>) -> Vec<String> {
+    let Company { agents, spent, .. } = company;
     if agents.is_empty() {
         return vec!["there is no agent".to_owned()];
     }
     let mut by_obstacle: BTreeMap<Mismatch, Vec<&str>> = BTreeMap::new();
     for (agent, provider) in agents {
-        match fit(bead, agent, *provider) {
+        match fit(bead, agent, *provider, spent) {
             Ok(()) => return vec![format!("agent {} is free for it and is about to get it", agent.id)],
             Err(obstacle) => by_obstacle.entry(obstacle).or_default().push(agent.id.as_str()),
         }
     }
     let role = wanted_role(bead).unwrap_or("any");
+    let budget = |ids: &[&str]| {
+        let first = ids.first().map(|id| AgentId::known(*id));
+        let (scope, until) = first.as_ref().and_then(|id| spent.on(&bead.project_id, id))?;
+        Some(format!("{}: the budget of {scope} is spent until {until}", ids.join(", ")))
+    };
     by_obstacle
         .into_iter()
         .map(|(obstacle, ids)| {
+            if let Some(told) = (obstacle == Mismatch::BudgetSpent).then(|| budget(&ids)).flatten() {
+                return told;
+            }
             let ids = ids.join(", ");
             match obstacle {
                 Mismatch::MeantForAnother => {
@@ -189,6 +238,7 @@ fn why_no_agent(bead: &Bead, agents: &[(Agent, ProviderState)]) -> Vec<String> {
                 Mismatch::OtherRole => format!("{ids}: do not fill the role {role}"),
                 Mismatch::Pulls => format!("{ids}: fetch their own work"),
                 Mismatch::NotStarted => format!("{ids}: not started, or blocked"),
+                Mismatch::BudgetSpent => format!("{ids}: the budget is spent"),
                 Mismatch::ProviderUnusable => format!("{ids}: the provider cannot be called now"),
                 Mismatch::Busy => format!("{ids}: at work on another bead"),
             }

@@ -40,28 +40,29 @@ fn each_agent_gets_one_bead_and_the_projects_own_agents_come_first() {
     let beads = [bead("one", &[]), bead("two", &[]), bead("three", &[])];
     let agents =
         [agent("anyone", None, None), agent("own", Some("p"), None), agent("other", Some("q"), None)];
-    assert_eq!(ids(&pair(&beads, &agents)), [("one", "own"), ("two", "anyone")]);
+    assert_eq!(ids(&pair(&beads, &agents, &Spent::default())), [("one", "own"), ("two", "anyone")]);
 }
 
 #[test]
 fn a_bead_with_a_role_goes_only_to_an_agent_of_that_role() {
     let beads = [bead("review", &["role:reviewer"]), bead("any", &[])];
     let agents = [agent("coder", None, Some("coder")), agent("reviewer", None, Some("reviewer"))];
-    assert_eq!(ids(&pair(&beads, &agents)), [("review", "reviewer"), ("any", "coder")]);
-    assert!(pair(&beads[..1], &agents[..1]).is_empty());
+    assert_eq!(ids(&pair(&beads, &agents, &Spent::default())), [("review", "reviewer"), ("any", "coder")]);
+    assert!(pair(&beads[..1], &agents[..1], &Spent::default()).is_empty());
 }
 
 #[test]
 fn an_agent_without_a_usable_provider_gets_nothing() {
     let (agent, _) = agent("a", None, None);
-    assert!(pair(&[bead("one", &[])], &[(agent, ProviderState::Unusable)]).is_empty());
+    assert!(pair(&[bead("one", &[])], &[(agent, ProviderState::Unusable)], &Spent::default()).is_empty());
 }
 
 #[test]
 fn every_ready_bead_that_nobody_has_gets_a_reason() {
     let now = Timestamp::from_millis(0);
     let reasons = |bead: &Bead, agents: &[(Agent, ProviderState)]| {
-        why(bead, &Facts::default(), agents, &Operation::Active, now)
+        let (operation, spent) = (Operation::Active, Spent::default());
+        why(bead, &Facts::default(), Company { agents, operation: &operation, spent: &spent }, now)
     };
     let plain = bead("one", &[]);
     assert_eq!(reasons(&plain, &[]), ["there is no agent"]);

@@ -31,6 +31,7 @@ pub mod machine;
 pub mod meter;
 pub mod model_name;
 pub mod money;
+pub mod pace;
 pub mod project;
 pub mod project_change;
 pub mod prompt;

@@ -3,6 +3,7 @@
 use crate::agent::Agent;
 use crate::bead::Bead;
 use crate::project::Project;
+use serde_json::{Map, Value};
 
 /// The longest text of a comment or a result that goes into a prompt, in characters.
 const EXCERPT: usize = 4_000;
@@ -18,23 +19,50 @@ pub struct Surroundings {
     pub decisions: Vec<(String, String)>,
 }
 
-/// Who the agent is.
+/// Who the agent is, and how it works at beads.
 pub fn system(agent: &Agent) -> String {
-    let mut text = format!("You are {}, an agent of a company that Arbiter runs.", agent.name);
-    if let Some(role) = agent.role.as_deref().or(agent.persona_name.as_deref()) {
-        text.push_str(&format!(" Your role: {role}."));
-    }
-    if !agent.description.is_empty() {
-        text.push_str(&format!("\n{}", agent.description));
-    }
+    let mut text = introduction(agent);
     text.push_str(
         "\n\nYou are given one work item at a time. Do it and call `finish` with a summary of what came of \
          it. Call `ask_decision` when a person has to decide, `block` when it cannot be done, `comment` to \
          keep a remark. Without tools, answer with one fenced block: ```arbiter {\"action\": \"finish\", \
          \"summary\": \"…\"}```; plain text counts as `finish`.",
     );
+    with_own(text, agent)
+}
+
+/// Who the agent is, for somebody who asks it something.
+pub fn persona(agent: &Agent) -> String {
+    with_own(introduction(agent), agent)
+}
+
+/// What somebody asks an agent, with what else it has to know.
+pub fn asked(question: &str, context: &Map<String, Value>) -> String {
+    let mut text = question.to_owned();
+    for (name, value) in context {
+        text.push_str(&format!("\n\n{name}: {}", plain(value)));
+    }
+    text
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn with_own(mut text: String, agent: &Agent) -> String {
     if let Some(own) = &agent.config.system_prompt {
         text.push_str(&format!("\n\n{own}"));
+    }
+    text
+}
+
+fn introduction(agent: &Agent) -> String {
+    let mut text = format!("You are {}, an agent of a company that Arbiter runs.", agent.name);
+    if let Some(role) = agent.role.as_deref().or(agent.persona_name.as_deref()) {
+        text.push_str(&format!(" Your role: {role}."));
+    }
+    if !agent.description.is_empty() {
+        text.push_str(&format!("\n{}", agent.description));
     }
     text
 }
@@ -46,15 +74,12 @@ pub fn user(project: &Project, bead: &Bead, around: &Surroundings) -> String {
     section(&mut text, "Description", &bead.description);
     section(&mut text, "Done when", &bead.acceptance_criteria);
     for (name, value) in project.context.iter().chain(&bead.context) {
-        text.push_str(&format!(
-            "\n{name}: {}\n",
-            value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-        ));
+        text.push_str(&format!("\n{name}: {}\n", plain(value)));
     }
     list(&mut text, "Results of what this item depended on", &around.results);
     list(&mut text, "Decisions", &around.decisions);
     list(&mut text, "Comments", &around.comments);
-    if let Some(error) = &bead.last_error {
+    if let Some(error) = bead.last_error.as_ref().filter(|_| bead.attempts > 0) {
         text.push_str(&format!("\nAttempt {} failed: {}\n", bead.attempts, excerpt(error)));
     }
     text

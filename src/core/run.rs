@@ -1,6 +1,8 @@
-//! Runs: one attempt of an agent at a bead, with what was said, what it took and how it ended.
+//! Runs: one attempt of an agent at a bead, one prompt to an agent, or one chat through the gateway; with what
+//! was said, what it took and how it ended.
 
-use crate::ids::{AgentId, BeadId, ProjectId, ProviderId, RunId};
+use crate::call::Kind;
+use crate::ids::{AgentId, BeadId, ProjectId, ProviderId, RunId, TokenId};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,12 +26,16 @@ words! {
 pub struct Run {
     /// Its id.
     pub id: RunId,
-    /// The bead it worked on.
-    pub bead_id: BeadId,
-    /// The agent that worked.
-    pub agent_id: AgentId,
-    /// The project of both.
-    pub project_id: ProjectId,
+    /// What it was for.
+    pub kind: Kind,
+    /// The bead it worked on; only of [`Kind::Run`], which has bead, agent and project.
+    pub bead_id: Option<BeadId>,
+    /// The agent that worked, or that it was for.
+    pub agent_id: Option<AgentId>,
+    /// The project it was for.
+    pub project_id: Option<ProjectId>,
+    /// The token of the client that wanted it.
+    pub token_id: Option<TokenId>,
     /// The provider it spoke to.
     pub provider_id: Option<ProviderId>,
     /// The model that answered.
@@ -62,6 +68,36 @@ pub struct Run {
     pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+}
+
+impl Run {
+    /// A run that begins.
+    pub fn new(id: RunId, kind: Kind, started_at: Timestamp) -> Self {
+        Self {
+            id,
+            kind,
+            bead_id: None,
+            agent_id: None,
+            project_id: None,
+            token_id: None,
+            provider_id: None,
+            model: None,
+            status: Status::Running,
+            outcome: None,
+            prompt: String::new(),
+            answer: None,
+            error: None,
+            messages: Value::Array(vec![]),
+            steps: 0,
+            key_uses: 0,
+            input_tokens: 0,
+            output_tokens: 0,
+            cost_usd: 0.0,
+            latency_ms: 0,
+            started_at,
+            finished_at: None,
+        }
+    }
 }
 
 /// What tokens cost, in US dollars; a price that is not known counts as nothing.

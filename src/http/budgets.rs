@@ -4,7 +4,7 @@ use crate::http::access::Access;
 use crate::http::vocabulary::{time, word};
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_core::budget::{Period, Scope, WantedBudget};
-use arbiter_core::meter::{Meter, Opening, Standing};
+use arbiter_core::meter::Standing;
 use arbiter_core::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,9 @@ struct BudgetView {
     cap_usd: f64,
     /// What is spent.
     spent_usd: f64,
-    /// What may still be spent.
+    /// What calls on their way may still spend.
+    reserved_usd: f64,
+    /// What may still be spent by further calls.
     left_usd: f64,
     /// The share, in percent, that was told of: 50, 80, 95 or 100; 0: none.
     warned: u8,
@@ -43,7 +45,8 @@ impl From<Standing> for BudgetView {
             period: standing.key.period,
             cap_usd: standing.cap.dollars(),
             spent_usd: standing.spent.dollars(),
-            left_usd: standing.cap.minus(standing.spent).dollars(),
+            reserved_usd: standing.reserved.dollars(),
+            left_usd: standing.cap.minus(standing.spent).minus(standing.reserved).dollars(),
             warned: standing.warned,
             since: standing.window.start,
             renews_at: standing.window.end,
@@ -86,8 +89,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 }
 
 async fn list(call: Call) -> Result<Reply, ApiError> {
-    let openings = call.handles().budgets.openings().await?;
-    answer(&call, openings).await
+    answer(&call, call.handles().budgets.standings()).await
 }
 
 async fn replace(call: Call, body: BudgetsBody) -> Result<Reply, ApiError> {
@@ -96,15 +98,14 @@ async fn replace(call: Call, body: BudgetsBody) -> Result<Reply, ApiError> {
         WantedBudget { scope, period, cap_usd }
     };
     let wanted: Vec<WantedBudget> = body.budgets.into_iter().map(wanted).collect();
-    let openings = call.handles().budgets.replace(&call.caller()?, &wanted).await?;
-    answer(&call, openings).await
+    let standings = call.handles().budgets.replace(&call.caller()?, &wanted).await?;
+    answer(&call, standings).await
 }
 
 /// The budgets that the token reaches.
-async fn answer(call: &Call, openings: Vec<Opening>) -> Result<Reply, ApiError> {
-    let now = call.now();
+async fn answer(call: &Call, standings: Vec<Standing>) -> Result<Reply, ApiError> {
     let mut views = Vec::new();
-    for standing in Meter::open(&openings, now).standings(now) {
+    for standing in standings {
         if reaches(call, &standing.key.scope).await? {
             views.push(BudgetView::from(standing));
         }

@@ -1,7 +1,8 @@
 //! What can go wrong behind the handles, as problems. The one place that knows both.
 
 use crate::http::problem::ApiError;
-use arbiter_actors::{Fault, VaultFault};
+use arbiter_actors::{FailedCall, Fault, VaultFault};
+use arbiter_core::call::ErrorKind;
 use arbiter_core::refusal::Refusal;
 use arbiter_store::StoreError;
 
@@ -36,7 +37,8 @@ impl From<Fault> for ApiError {
             Fault::Busy(_) => Self::new("busy", detail),
             Fault::Crashed { .. } => Self::new("actor-crashed", detail),
             Fault::Vault(fault) => fault.into(),
-            Fault::Provider(_) | Fault::Call(_) => Self::new("provider-failed", detail),
+            Fault::Provider(_) => Self::new("provider-failed", detail),
+            Fault::Call(call) => (*call).into(),
             Fault::ShuttingDown => Self::new("shutting-down", detail),
         }
     }
@@ -67,6 +69,35 @@ pub fn internal(error: &dyn std::error::Error) -> ApiError {
     }
     tracing::error!(error = %chain, "a request met a fault");
     ApiError::new("internal", "the server met a fault; its log says which")
+}
+
+impl From<FailedCall> for ApiError {
+    fn from(call: FailedCall) -> Self {
+        let FailedCall { kind, text, retry_after, field } = call;
+        let error = Self::new(problem_of(kind), text).about(field);
+        match retry_after {
+            Some(wait) => error.retry_after(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)),
+            None => error,
+        }
+    }
+}
+
+/// The problem that a failed call is to a client. That a provider refuses our key is nothing that the client's
+/// key could mend.
+const fn problem_of(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "model-not-found",
+        ErrorKind::RateLimited => "provider-limited",
+        ErrorKind::ContextTooLong => "context-too-long",
+        ErrorKind::Refused => "provider-refused",
+        ErrorKind::Overloaded => "provider-overloaded",
+        ErrorKind::TimedOut => "provider-late",
+        ErrorKind::Auth
+        | ErrorKind::Broken
+        | ErrorKind::Unreachable
+        | ErrorKind::Cancelled
+        | ErrorKind::TooLarge => "provider-failed",
+    }
 }
 
 #[cfg(test)]

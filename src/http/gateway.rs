@@ -4,9 +4,11 @@
 
 use crate::http::access::Access;
 use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::{FailedCall, Fault, GatewayCall, GatewayModel, GatewayStream};
-use arbiter_core::call::ErrorKind;
+use arbiter_actors::{GatewayCall, GatewayModel, GatewayStream};
+use arbiter_core::ids::{ProviderId, RunId};
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -17,6 +19,8 @@ use warp::http::header::HeaderName;
 const PROJECT: HeaderName = HeaderName::from_static("openai-project");
 /// Who answered.
 const PROVIDER: HeaderName = HeaderName::from_static("x-arbiter-provider");
+/// The run that the chat is.
+const RUN: HeaderName = HeaderName::from_static("x-arbiter-run");
 /// The last event of a stream that came to its end.
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
@@ -102,30 +106,56 @@ async fn chat(call: Call, body: ChatCompletion) -> Result<Reply, ApiError> {
     let wanted = GatewayCall { body: fields, agent_id, project_id };
     let (gateway, caller) = (call.handles().gateway.clone(), call.caller()?);
     if body.stream != Some(true) {
-        let answer = gateway.complete(&caller, wanted).await.map_err(refused)?;
+        let answer = gateway.complete(&caller, wanted).await?;
         let reply = Reply::rendered_json(answer.body);
-        return Ok(reply.with_header(PROVIDER, answer.provider_id.as_str()));
+        return Ok(told(reply, &answer.provider_id, answer.run_id.as_ref()));
     }
-    let stream = gateway.stream(&caller, wanted).await.map_err(refused)?;
-    let provider = stream.provider_id.to_string();
+    let stream = gateway.stream(&caller, wanted).await?;
+    let (provider, run) = (stream.provider_id.clone(), stream.run_id.clone());
+    let tokens = call.handles().tokens.clone();
+    let admission = call.identity.admission().cloned();
+    let ended = async move {
+        match admission {
+            Some(admission) => tokens.until_ended(&admission).await,
+            None => std::future::pending().await,
+        }
+    };
     let request_id = call.request_id.as_str().to_owned();
-    let frames = futures_util::stream::unfold(Some((stream, request_id)), |state| async move {
-        let (mut stream, request_id) = state?;
-        let (frame, goes_on) = next(&mut stream, &request_id).await;
-        Some((frame, goes_on.then_some((stream, request_id))))
+    let telling = Telling { stream, request_id, ended: ended.boxed() };
+    let frames = futures_util::stream::unfold(Some(telling), |telling| async move {
+        let mut telling = telling?;
+        let (frame, goes_on) = telling.next().await;
+        Some((frame, goes_on.then_some(telling)))
     });
-    Ok(Reply::stream("text/event-stream", frames).with_header(PROVIDER, &provider))
+    Ok(told(Reply::stream("text/event-stream", frames), &provider, run.as_ref()))
 }
 
-/// The next event of an answer, and whether another one follows.
-async fn next(stream: &mut GatewayStream, request_id: &str) -> (Bytes, bool) {
-    match stream.next().await {
-        Some(Ok(data)) => (event(&data), true),
-        None => (Bytes::from_static(DONE), false),
-        Some(Err(fault)) => {
-            let (_, _, document) = refused(fault).render_for_openai(request_id);
-            (event(&document), false)
-        }
+fn told(reply: Reply, provider: &ProviderId, run: Option<&RunId>) -> Reply {
+    let reply = reply.with_header(PROVIDER, provider.as_str());
+    run.into_iter().fold(reply, |reply, run| reply.with_header(RUN, run.as_str()))
+}
+
+/// An answer on its way. Dropping it ends the call.
+struct Telling {
+    stream: GatewayStream,
+    request_id: String,
+    /// Ends when the client's token does.
+    ended: BoxFuture<'static, ()>,
+}
+
+impl Telling {
+    /// The next event of the answer, and whether another one follows.
+    async fn next(&mut self) -> (Bytes, bool) {
+        let error = tokio::select! {
+            piece = self.stream.next() => match piece {
+                Some(Ok(data)) => return (event(&data), true),
+                None => return (Bytes::from_static(DONE), false),
+                Some(Err(fault)) => ApiError::from(fault),
+            },
+            () = &mut self.ended => ApiError::new("unauthorized", "the token no longer works"),
+        };
+        let (_, _, document) = error.render_for_openai(&self.request_id);
+        (event(&document), false)
     }
 }
 
@@ -165,34 +195,5 @@ async fn payers(call: &Call) -> Result<(Option<String>, Option<String>), ApiErro
             let detail = "the token reaches several projects: the header OpenAI-Project has to name who pays";
             Err(ApiError::new("bad-header", detail))
         }
-    }
-}
-
-/// A fault as a client of OpenAI's expects it.
-fn refused(fault: Fault) -> ApiError {
-    let Fault::Call(call) = fault else { return fault.into() };
-    let FailedCall { kind, text, retry_after, field } = *call;
-    let error = ApiError::new(problem_of(kind), text).about(field);
-    match retry_after {
-        Some(wait) => error.retry_after(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)),
-        None => error,
-    }
-}
-
-/// The problem that a failed call is to a client. That a provider refuses our key is nothing that the client's
-/// key could mend.
-const fn problem_of(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::NotFound => "model-not-found",
-        ErrorKind::RateLimited => "provider-limited",
-        ErrorKind::ContextTooLong => "context-too-long",
-        ErrorKind::Refused => "provider-refused",
-        ErrorKind::Overloaded => "provider-overloaded",
-        ErrorKind::TimedOut => "provider-late",
-        ErrorKind::Auth
-        | ErrorKind::Broken
-        | ErrorKind::Unreachable
-        | ErrorKind::Cancelled
-        | ErrorKind::TooLarge => "provider-failed",
     }
 }

@@ -6,8 +6,15 @@ use crate::http::problem::ApiError;
 use arbiter_core::ids::BeadId;
 use warp::http::Method;
 
-/// Creations whose body names the project; their handlers check it.
-const IN_A_PROJECT: &[&str] = &["/api/v1/beads", "/api/v1/decisions", "/api/v1/agents", "/api/v1/events"];
+/// What names its project in the body or a header; the handlers check it.
+const IN_A_PROJECT: &[&str] = &[
+    "/api/v1/beads",
+    "/api/v1/decisions",
+    "/api/v1/agents",
+    "/api/v1/events",
+    "/api/v1/work",
+    "/v1/chat/completions",
+];
 /// Changes that touch nothing of the company.
 const OWN: &[&str] = &["/api/v1/session", "/api/v1/repl"];
 
@@ -26,7 +33,7 @@ pub async fn check(call: &Call, method: &Method, path: &str) -> Result<(), ApiEr
     } else if below("decisions") {
         ("decision", store.decision(id.clone()).await?.map(|decision| decision.project_id.to_string()))
     } else if below("runs") {
-        ("run", store.run(id.clone()).await?.map(|run| run.project_id.to_string()))
+        ("run", store.run(id.clone()).await?.and_then(|run| run.project_id).map(|id| id.to_string()))
     } else if below("projects") {
         ("project", Some(id.clone()))
     } else if below("agents") {

@@ -43,6 +43,7 @@ vocabulary!(
     run::Status,
     vault::Status,
     call::Kind,
+    call::Outcome,
     EventType,
     GroupBy,
     Interactivity,

@@ -96,6 +96,17 @@ impl CallError {
         Self::new(CallErrorKind::Overloaded, "it failed too often just now and is given a rest")
     }
 
+    /// The error of a call for which a limit that is set for the provider leaves no room, and for how long
+    /// that is so, where it is known.
+    pub fn no_room(wait: Option<Duration>) -> Self {
+        let detail = match wait {
+            None => "it has as many calls at once as it may have",
+            Some(_) => "its limits for a minute are reached",
+        };
+        let hints = RateHints { retry_after: wait, ..RateHints::default() };
+        Self::new(CallErrorKind::RateLimited { retry_after: wait }, detail).with_rate_hints(hints)
+    }
+
     /// The error of a call that was not begun to be answered within its time.
     pub fn late(limit: Duration) -> Self {
         Self::new(CallErrorKind::TimedOut, format!("no answer within {limit:?}"))

@@ -47,7 +47,7 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         Change::PutLease(lease) => leases::put(connection, lease),
         Change::RenewLease(lease) => leases::renew(connection, lease),
         Change::EndLease(bead) => leases::end(connection, bead),
-        Change::StartRun(run) => runs::start(connection, run),
+        Change::StartRun(run) | Change::RecordRun(run) => runs::start(connection, run),
         Change::FinishRun(run) => runs::finish(connection, run),
         Change::BeadComment(comment) => comments::add(connection, On::Bead, comment),
         Change::ProjectComment(comment) => comments::add(connection, On::Project, comment),

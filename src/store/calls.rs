@@ -5,10 +5,10 @@
 
 use crate::error::StoreError;
 use crate::page::Conditions;
-use crate::table::{integer, optional, text, time};
+use crate::table::{get_time, integer, optional, parse, text, time};
 use arbiter_core::budget::{Scope, Window};
-use arbiter_core::call::{Call, ErrorKind, Kind};
-use arbiter_core::ids::{AgentId, BeadId, ProjectId, ProviderId, RunId, TokenId};
+use arbiter_core::call::{Call, ErrorKind, Kind, Outcome};
+use arbiter_core::ids::{AgentId, BeadId, CallId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::money::Usd;
 use arbiter_core::time::Timestamp;
 use arbiter_core::words;
@@ -118,13 +118,13 @@ pub struct Usage {
 
 const COLUMNS: &str =
     "id, at, provider_id, model, agent_id, project_id, bead_id, run_id, token_id, kind, outcome,
-    error_kind, input_tokens, output_tokens, cost_usd, latency_ms, attempts, failover_from";
+    error_kind, input_tokens, output_tokens, cost_usd, latency_ms, attempts, failover_from, failover_reason";
 
 /// The ledger's lines, and a line for each ended run that has none.
 const LINES: &str = "SELECT at, provider_id, model, agent_id, project_id, bead_id, token_id, kind, outcome,
         input_tokens, output_tokens, cost_usd, latency_ms, attempts FROM calls
     UNION ALL
-    SELECT started_at, coalesce(provider_id, ''), coalesce(model, ''), agent_id, project_id, bead_id, NULL, 'run',
+    SELECT started_at, coalesce(provider_id, ''), coalesce(model, ''), agent_id, project_id, bead_id, token_id, kind,
         CASE status WHEN 'succeeded' THEN 'answered' WHEN 'failed' THEN 'failed' ELSE 'cancelled' END,
         input_tokens, output_tokens, cost_usd, latency_ms, max(steps, 1) FROM runs
     WHERE status <> 'running' AND (steps > 0 OR input_tokens > 0)
@@ -132,7 +132,7 @@ const LINES: &str = "SELECT at, provider_id, model, agent_id, project_id, bead_i
 
 /// Adds a line.
 pub(crate) fn add(connection: &Connection, call: &Call) -> Result<(), StoreError> {
-    let marks: Vec<String> = (1..=18).map(|n| format!("?{n}")).collect();
+    let marks: Vec<String> = (1..=19).map(|n| format!("?{n}")).collect();
     let sql = format!("INSERT INTO calls ({COLUMNS}) VALUES ({})", marks.join(", "));
     connection.prepare_cached(&sql)?.execute(params_from_iter([
         text(call.id.as_str()),
@@ -153,8 +153,45 @@ pub(crate) fn add(connection: &Connection, call: &Call) -> Result<(), StoreError
         integer(call.latency_ms),
         integer(call.attempts.into()),
         optional(call.failover_from.as_ref().map(ProviderId::as_str), text),
+        optional(call.failover_reason.as_deref(), text),
     ]))?;
     Ok(())
+}
+
+/// The lines of one run, oldest first.
+pub(crate) fn of_run(connection: &Connection, run: &str) -> Result<Vec<Call>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM calls WHERE run_id = ?1 ORDER BY at, rowid");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([run], read_call)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn read_call(row: &Row<'_>) -> rusqlite::Result<Call> {
+    let id = |at: usize| row.get::<_, Option<String>>(at);
+    Ok(Call {
+        id: CallId::known(row.get::<_, String>(0)?),
+        at: get_time(row, 1)?,
+        provider_id: ProviderId::known(row.get::<_, String>(2)?),
+        model: row.get(3)?,
+        agent_id: id(4)?.map(AgentId::known),
+        project_id: id(5)?.map(ProjectId::known),
+        bead_id: id(6)?.map(BeadId::known),
+        run_id: id(7)?.map(RunId::known),
+        token_id: id(8)?.map(TokenId::known),
+        kind: parse(row, 9, Kind::parse)?,
+        outcome: parse(row, 10, Outcome::parse)?,
+        error_kind: match id(11)? {
+            Some(_) => Some(parse(row, 11, ErrorKind::parse)?),
+            None => None,
+        },
+        input_tokens: row.get(12)?,
+        output_tokens: row.get(13)?,
+        cost_usd: row.get(14)?,
+        latency_ms: row.get(15)?,
+        attempts: row.get(16)?,
+        failover_from: id(17)?.map(ProviderId::known),
+        failover_reason: row.get(18)?,
+    })
 }
 
 /// What calls took, the time in order and what cost most first.

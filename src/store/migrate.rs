@@ -18,6 +18,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { id: 2, name: "door", sql: include_str!("../../migrations/0002_door.sql") },
     Migration { id: 3, name: "money", sql: include_str!("../../migrations/0003_money.sql") },
     Migration { id: 4, name: "console", sql: include_str!("../../migrations/0004_console.sql") },
+    Migration { id: 5, name: "runs", sql: include_str!("../../migrations/0005_runs.sql") },
 ];
 
 fn checksum(sql: &str) -> String {

@@ -25,6 +25,7 @@ use arbiter_core::agent::Agent;
 use arbiter_core::bead::{Bead, Facts};
 use arbiter_core::bead_change::Edge;
 use arbiter_core::budget::Budget;
+use arbiter_core::call::Call;
 use arbiter_core::catalogue::Offered;
 use arbiter_core::decision::Decision;
 use arbiter_core::dispatch::Operation;
@@ -122,6 +123,8 @@ questions! {
     /// What calls took, for each of a group and each stretch of time.
     usage(filter: UsageFilter, group: GroupBy, per: Per) -> Vec<Usage> =
         |c| calls::usage(c, &filter, group, per);
+    /// The calls of one run, oldest first.
+    calls_of_run(id: String) -> Vec<Call> = |c| calls::of_run(c, &id);
     /// Every budget.
     budgets() -> Vec<Budget> = |c| budgets::all(c);
     /// Every budget with what the ledger holds of its present window.

@@ -3,36 +3,40 @@
 use crate::error::StoreError;
 use crate::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::table::{get_json, get_optional_time, get_time, integer, json, optional, parse, time};
-use arbiter_core::ids::{AgentId, BeadId, ProjectId, ProviderId, RunId};
+use arbiter_core::call::Kind;
+use arbiter_core::ids::{AgentId, BeadId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::run::{Run, Status};
 use arbiter_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-const COLUMNS: &str = "id, bead_id, agent_id, project_id, provider_id, model, status, outcome, prompt, answer,
+const COLUMNS: &str = "id, kind, bead_id, agent_id, project_id, token_id, provider_id, model, status, outcome, prompt, answer,
     error, messages, steps, key_uses, input_tokens, output_tokens, cost_usd, latency_ms, started_at, finished_at";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Run> {
+    let id = |at: usize| row.get::<_, Option<String>>(at);
     Ok(Run {
         id: RunId::known(row.get::<_, String>(0)?),
-        bead_id: BeadId::known(row.get::<_, String>(1)?),
-        agent_id: AgentId::known(row.get::<_, String>(2)?),
-        project_id: ProjectId::known(row.get::<_, String>(3)?),
-        provider_id: row.get::<_, Option<String>>(4)?.map(ProviderId::known),
-        model: row.get(5)?,
-        status: parse(row, 6, Status::parse)?,
-        outcome: row.get(7)?,
-        prompt: row.get(8)?,
-        answer: row.get(9)?,
-        error: row.get(10)?,
-        messages: get_json(row, 11)?,
-        steps: row.get(12)?,
-        key_uses: row.get(13)?,
-        input_tokens: row.get(14)?,
-        output_tokens: row.get(15)?,
-        cost_usd: row.get(16)?,
-        latency_ms: row.get(17)?,
-        started_at: get_time(row, 18)?,
-        finished_at: get_optional_time(row, 19)?,
+        kind: parse(row, 1, Kind::parse)?,
+        bead_id: id(2)?.map(BeadId::known),
+        agent_id: id(3)?.map(AgentId::known),
+        project_id: id(4)?.map(ProjectId::known),
+        token_id: id(5)?.map(TokenId::known),
+        provider_id: id(6)?.map(ProviderId::known),
+        model: row.get(7)?,
+        status: parse(row, 8, Status::parse)?,
+        outcome: row.get(9)?,
+        prompt: row.get(10)?,
+        answer: row.get(11)?,
+        error: row.get(12)?,
+        messages: get_json(row, 13)?,
+        steps: row.get(14)?,
+        key_uses: row.get(15)?,
+        input_tokens: row.get(16)?,
+        output_tokens: row.get(17)?,
+        cost_usd: row.get(18)?,
+        latency_ms: row.get(19)?,
+        started_at: get_time(row, 20)?,
+        finished_at: get_optional_time(row, 21)?,
     })
 }
 
@@ -47,6 +51,8 @@ pub struct RunFilter {
     pub project_id: Option<String>,
     /// Only those of these projects.
     pub within: Option<Vec<String>>,
+    /// Only of this kind.
+    pub kind: Option<Kind>,
     /// Only in this state.
     pub status: Option<Status>,
 }
@@ -68,6 +74,7 @@ pub(crate) fn list(
     conditions.equal("agent_id", filter.agent_id.as_deref());
     conditions.equal("project_id", filter.project_id.as_deref());
     conditions.within("project_id", filter.within.as_deref());
+    conditions.equal("kind", filter.kind.map(Kind::as_str));
     conditions.equal("status", filter.status.map(Status::as_str));
     let listing = Listing { from: "runs", columns: COLUMNS, order: &["started_at", "id"] };
     page::read(connection, &listing, conditions, request, read)
@@ -81,15 +88,17 @@ pub(crate) fn running(connection: &Connection) -> Result<Vec<Run>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Stores a run that begins.
+/// Stores a run that begins, or one that has ended already.
 pub(crate) fn start(connection: &Connection, run: &Run) -> Result<(), StoreError> {
-    let marks: Vec<String> = (1..=20).map(|n| format!("?{n}")).collect();
+    let marks: Vec<String> = (1..=22).map(|n| format!("?{n}")).collect();
     let sql = format!("INSERT INTO runs ({COLUMNS}) VALUES ({})", marks.join(", "));
     connection.prepare_cached(&sql)?.execute(params![
         run.id.as_str(),
-        run.bead_id.as_str(),
-        run.agent_id.as_str(),
-        run.project_id.as_str(),
+        run.kind.as_str(),
+        run.bead_id.as_ref().map(BeadId::as_str),
+        run.agent_id.as_ref().map(AgentId::as_str),
+        run.project_id.as_ref().map(ProjectId::as_str),
+        run.token_id.as_ref().map(TokenId::as_str),
         run.provider_id.as_ref().map(ProviderId::as_str),
         run.model,
         run.status.as_str(),
@@ -144,7 +153,7 @@ pub(crate) fn prune(connection: &Connection, before: Timestamp) -> Result<(), St
     connection
         .prepare_cached(
             "DELETE FROM runs WHERE status <> 'running' AND started_at < ?1
-             AND bead_id NOT IN (SELECT id FROM beads WHERE status <> 'closed')",
+             AND (bead_id IS NULL OR bead_id NOT IN (SELECT id FROM beads WHERE status <> 'closed'))",
         )?
         .execute([before.to_string()])?;
     Ok(())

@@ -65,6 +65,8 @@ pub enum Change {
     EndLease(BeadId),
     /// A run that begins.
     StartRun(Run),
+    /// A run that is told of when it has ended already.
+    RecordRun(Run),
     /// A run that ends; refused when it has ended already.
     FinishRun(Run),
     /// A comment on a bead.

@@ -81,6 +81,50 @@ pub async fn send_text(
     .await?
 }
 
+/// An answer whose body is read as it comes. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct HttpPieces {
+    /// The status code.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    body: Incoming,
+}
+
+impl HttpPieces {
+    /// The next piece of the body; none at its end.
+    ///
+    /// # Errors
+    /// When the connection breaks, or nothing comes within 30 s.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+        loop {
+            let frame = tokio::time::timeout(WHOLE_REQUEST, self.body.frame()).await?;
+            let Some(frame) = frame.transpose()? else { return Ok(None) };
+            // Anything else are trailers.
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+}
+
+/// Sends one request with a JSON body and returns when the head of the answer is there.
+///
+/// # Errors
+/// As [`send`].
+pub async fn begin(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    json: &Value,
+) -> Result<HttpPieces, HttpError> {
+    let headers = [headers, &[("content-type", "application/json")]].concat();
+    let response =
+        tokio::time::timeout(WHOLE_REQUEST, open(method, url, &headers, json.to_string())).await??;
+    let (head, body) = response.into_parts();
+    Ok(HttpPieces { status: head.status.as_u16(), headers: head.headers, body })
+}
+
 /// Sends one request and returns when the head of the answer is there.
 pub(crate) async fn open(
     method: &str,

@@ -26,7 +26,7 @@ mod sse;
 pub use certificates::{Issued, TestCa};
 pub use figures::{Report, allow_open_files, median, ms, percentile, processor_seconds, resident_bytes};
 pub use generated_beads::{GeneratedBead, GeneratedStatus, generated_beads, generated_id};
-pub use http_client::{HttpAnswer, HttpError, send, send_text};
+pub use http_client::{HttpAnswer, HttpError, HttpPieces, begin, send, send_text};
 pub use load::{KeepAlive, Load, drive, request_bytes};
 pub use script::{ChatInput, Dialect, Reply, Script, TokenCount, ToolUse};
 pub use script_fault::Fault;

@@ -2,7 +2,7 @@
 
 use crate::refusals::problem;
 use crate::stage::{KEY, Stage};
-use arbiter_testkit::{HttpAnswer, Reply, Script, ScriptedProvider};
+use arbiter_testkit::{Fault, HttpAnswer, Reply, Script, ScriptedProvider};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -75,18 +75,79 @@ async fn parallel_calls_do_not_overrun_a_budget_and_a_kill_leaves_nothing_reserv
     assert!(spent(&stage).await <= 0.6 + COST, "{}", spent(&stage).await);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_calls_at_once_settle_no_more_than_one_dollar() {
+    let (stage, provider) = priced().await;
+    budget(&stage, 1.0).await;
+    // Each sets aside two cents and costs one.
+    let ask = |_| stage.chat("one/m", json!({"max_tokens": 2_000}));
+    let answers: Vec<HttpAnswer> = futures_util::future::join_all((0..1_000).map(ask)).await;
+    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    for refused in answers.iter().filter(|answer| answer.status != 200) {
+        assert_eq!((refused.status, &refused.json()["error"]["code"]), (402, &json!("budget_exhausted")));
+    }
+    assert_eq!(provider.chat_count(), served, "whoever was refused was never sent on");
+    assert!((50..=100).contains(&served), "{served} were served");
+    // The rest of the dollar buys one call after the other.
+    while stage.chat("one/m", json!({"max_tokens": 1_000})).await.status == 200 {}
+    stage.until_spent(1.0).await;
+    assert!(spent(&stage).await <= 1.0 + COST, "{} in the ledger", spent(&stage).await);
+    let budgets = stage.get("budgets").await;
+    assert_eq!((&budgets[0]["reserved_usd"], &budgets[0]["warned"]), (&json!(0.0), &json!(100)), "{budgets}");
+}
+
+impl Stage {
+    /// Waits until the ledger's lines, which are written behind the answers, hold so much.
+    async fn until_spent(&self, dollars: f64) {
+        let mut events = self.stream("?type=budget.exhausted", Some(0)).await;
+        events.next(crate::stage::SOON).await.unwrap();
+        let deadline = tokio::time::Instant::now() + crate::stage::SOON;
+        while spent(self).await < dollars - COST / 2.0 {
+            assert!(tokio::time::Instant::now() < deadline, "only {} are in the ledger", spent(self).await);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_call_on_its_way_may_cost_is_set_aside_until_it_ends() {
+    let (stage, provider) = priced().await;
+    budget(&stage, 1.0).await;
+    provider.set_script(Script::always(Reply::failing(Fault::StallAfterEvents(1))).requiring_key(KEY));
+    let stream = stage.chat_in_pieces("one/m").await;
+    let held = stage.get("budgets").await;
+    assert!(held[0]["reserved_usd"].as_f64().unwrap() > 0.0, "{held}");
+    assert!(held[0]["left_usd"].as_f64().unwrap() < 1.0, "{held}");
+    drop(stream);
+    provider.cancellations(1).await;
+}
+
 #[tokio::test]
-async fn a_bead_whose_budget_is_spent_is_not_worked_on_and_says_why() {
-    let (stage, _provider) = priced().await;
+async fn a_bead_whose_budget_is_spent_waits_without_an_attempt_and_goes_on_when_there_is_more() {
+    let (stage, provider) = priced().await;
     stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    let wanted = json!({"budgets": [{"scope": "project:p", "period": "month", "cap_usd": 0.001}]});
-    assert_eq!(stage.ask("PUT", "budgets", Some(&wanted)).await.status, 200);
+    let capped = async |cap_usd: f64| {
+        let wanted = json!({"budgets": [{"scope": "project:p", "period": "month", "cap_usd": cap_usd}]});
+        assert_eq!(stage.ask("PUT", "budgets", Some(&wanted)).await.status, 200);
+    };
+    capped(0.0).await;
     let agent = json!({"id": "a", "name": "a", "provider_id": "one", "project_id": "p"});
     stage.create("agents", agent).await;
     stage.bead("b", json!({})).await;
-    let tried = stage.until("beads/b", |bead| bead["last_error"].is_string()).await;
-    assert!(tried["last_error"].as_str().unwrap().contains("the budget of project:p"), "{tried}");
+    let why = stage.get("beads/b/why").await;
+    assert!(why.to_string().contains("the budget of project:p is spent until"), "{why}");
     assert_eq!(question(&stage).await.status, 200, "other money is untouched");
-    let usage = stage.get("usage?group_by=project&per=total").await;
-    assert!(usage.as_array().unwrap().iter().all(|line| line["key"] != "p"), "{usage}");
+    assert_eq!(provider.chat_count(), 1);
+    capped(1.0).await;
+    let closed = stage.until_bead("b", "closed").await;
+    assert_eq!(closed["attempts"], 0, "{closed}");
+
+    // A budget that holds less than one more call may cost: no attempt either, and a time for the next look.
+    capped(COST + 0.001).await;
+    stage.bead("c", json!({})).await;
+    let waiting = stage.until("beads/c", |bead| bead["last_error"].is_string()).await;
+    assert_eq!((&waiting["status"], &waiting["attempts"]), (&json!("open"), &json!(0)), "{waiting}");
+    assert!(waiting["last_error"].as_str().unwrap().contains("the budget of project:p"), "{waiting}");
+    let why = stage.get("beads/c/why").await;
+    assert!(why.to_string().contains("the next attempt is at"), "{why}");
 }

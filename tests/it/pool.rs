@@ -34,7 +34,7 @@ async fn a_provider_that_fails_is_replaced_by_another_of_its_pool_and_the_ledger
     let streamed = ask("broken", true).await;
     assert!(String::from_utf8_lossy(&streamed.body).contains("event: answer"), "{streamed:?}");
     // Nobody stands in for a provider without a pool: prompts do not wander.
-    assert_eq!(ask("lonely", false).await.status, 502);
+    assert_eq!(ask("lonely", false).await.status, 503);
     assert_eq!((lonely.chat_count(), sound.chat_count()), (1, 2));
     let usage = stage.get("usage?group_by=provider&per=total").await;
     let calls = |id: &str| {

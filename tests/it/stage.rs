@@ -3,7 +3,7 @@
 //! Waits for events of the server's own stream, never for time to pass.
 
 use crate::program::{BINARY, Ended, command, run};
-use arbiter_testkit::{HttpAnswer, Script, ScriptedProvider, ServerProcess, SseClient};
+use arbiter_testkit::{HttpAnswer, HttpPieces, Script, ScriptedProvider, ServerProcess, SseClient, begin};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -14,6 +14,14 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub const QUICK_VAULT: (&str, &str) = ("ARBITER_VAULT__KDF_ITERATIONS", "100000");
 /// The key of the scripted provider.
 pub const KEY: &str = "sk-stage-0123456789abcdef";
+
+fn chat_of(model: &str, fields: Value) -> Value {
+    let mut chat = json!({"model": model, "messages": [{"role": "user", "content": "How are you?"}]});
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        chat[name] = value.clone();
+    }
+    chat
+}
 
 /// A running server.
 pub struct Stage {
@@ -31,6 +39,19 @@ impl Stage {
     pub async fn with(environment: &[(&str, &str)]) -> Self {
         let environment = [&[QUICK_VAULT], environment].concat();
         Self { server: ServerProcess::start(BINARY, &[], &environment).await }
+    }
+
+    /// A chat through the gateway: the whole answer.
+    pub async fn chat(&self, model: &str, fields: Value) -> HttpAnswer {
+        self.server.ask("POST", "/v1/chat/completions", &[], Some(&chat_of(model, fields))).await
+    }
+
+    /// A chat through the gateway whose answer comes in pieces.
+    pub async fn chat_in_pieces(&self, model: &str) -> HttpPieces {
+        let url = format!("{}/v1/chat/completions", self.server.url());
+        let bearer = format!("Bearer {}", self.server.token().unwrap());
+        let body = chat_of(model, json!({"stream": true}));
+        begin("POST", &url, &[("authorization", &bearer)], &body).await.unwrap()
     }
 
     /// A project `p`, a provider `scripted` that wants [`KEY`], and agents of that project.

@@ -36,6 +36,7 @@ fn call(id: &str, when: &str, cost_usd: f64) -> Call {
         latency_ms: 100,
         attempts: 1,
         failover_from: None,
+        failover_reason: None,
     }
 }
 
@@ -137,7 +138,7 @@ async fn a_run_counts_once_with_its_calls_in_the_ledger_or_without() {
     assert_eq!(total().await, [line("b", "-", 1, 0.75)]);
     let of_run = |id: &str| Call {
         run_id: Some(RunId::known("r")),
-        bead_id: Some(ended.bead_id.clone()),
+        bead_id: ended.bead_id.clone(),
         kind: Kind::Run,
         ..call(id, "2026-11-01", 0.25)
     };

@@ -4,6 +4,7 @@ use arbiter_core::agent::{self, Agent};
 use arbiter_core::agent_config::AgentConfig;
 use arbiter_core::bead::Bead;
 use arbiter_core::bead_change::{Edge, NewBead};
+use arbiter_core::call::Kind;
 use arbiter_core::decision::{self, Decision, Purpose};
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
@@ -11,7 +12,7 @@ use arbiter_core::ids::{AgentId, BeadId, DecisionId, KeyId, ProjectId, ProviderI
 use arbiter_core::lease::{Lease, digest};
 use arbiter_core::project::{self, Project};
 use arbiter_core::provider::{self, Provider, ProviderType};
-use arbiter_core::run::{self, Run};
+use arbiter_core::run::Run;
 use arbiter_core::time::Timestamp;
 use arbiter_store::{Change, Comment, Unit};
 use serde_json::{Map, json};
@@ -183,25 +184,10 @@ pub fn lease(bead: &str, token: &str) -> Lease {
 
 pub fn run(id: &str, bead: &str) -> Run {
     Run {
-        id: RunId::known(id),
-        bead_id: BeadId::known(bead),
-        agent_id: AgentId::known("a"),
-        project_id: ProjectId::known("p"),
-        provider_id: None,
-        model: None,
-        status: run::Status::Running,
-        outcome: None,
+        bead_id: Some(BeadId::known(bead)),
+        agent_id: Some(AgentId::known("a")),
+        project_id: Some(ProjectId::known("p")),
         prompt: "do it".into(),
-        answer: None,
-        error: None,
-        messages: json!([]),
-        steps: 0,
-        key_uses: 0,
-        input_tokens: 0,
-        output_tokens: 0,
-        cost_usd: 0.0,
-        latency_ms: 0,
-        started_at: at(0),
-        finished_at: None,
+        ..Run::new(RunId::known(id), Kind::Run, at(0))
     }
 }

@@ -31,9 +31,7 @@ const FACTS: u32 = 20;
 /// The longest question, in characters.
 const MAX_MESSAGE: usize = 1_000_000;
 /// Who answers.
-const PERSONA: &str = "You are Arbiter, the steward of a company of AI agents. The one who asks runs it. Answer from \
-    the facts below and from nothing else; say so when they do not tell. Name beads, agents and decisions by their \
-    ids. Be brief. You cannot change anything: say which command would.";
+const PERSONA: &str = include_str!("../config/personas/arbiter/PERSONA.md");
 
 /// A question.
 #[derive(Clone, Debug)]
@@ -170,7 +168,7 @@ impl ConsoleHandle {
 
     async fn messages(&self, caller: &Caller, question: &Question) -> Result<Vec<Message>, Fault> {
         let facts = self.facts(question).await?;
-        let system = briefing::system(PERSONA, &facts, self.0.clock.now());
+        let system = briefing::system(PERSONA.trim_end(), &facts, self.0.clock.now());
         let mut messages = vec![Message::new(Speaker::System, system)];
         for turn in self.0.store.newest_console_turns(caller.name.clone(), REMEMBERED).await? {
             messages.push(Message::new(Speaker::User, turn.message));

@@ -60,7 +60,7 @@ impl ProvidersHandle {
         let requires_key = if api_key.is_some() { Some(true) } else { new.requires_key };
         let provider = NewProvider { requires_key, ..new }.build(id, key_id.clone(), self.0.clock.now())?;
         check(&provider, &self.0.settings)?;
-        let target = endpoint(&provider.endpoint, &self.0.settings)?;
+        let target = endpoint(&provider, &self.0.settings)?;
         match (&key_id, &provider.key_id) {
             (Some(_), _) => self.0.vault_place.sight().check_open()?,
             (None, Some(named)) => self.check_named(named)?,
@@ -153,7 +153,7 @@ impl ProvidersHandle {
         patch.key_id = Some(Some(key.to_string()));
         patch.requires_key = patch.requires_key.or(Some(true));
         let wanted = patch.apply(&before)?;
-        let host = endpoint(&wanted.endpoint, &self.0.settings)?.host().to_owned();
+        let host = endpoint(&wanted, &self.0.settings)?.host().to_owned();
         if !place.knows(key.as_str()) {
             vault
                 .store_with(

@@ -8,8 +8,8 @@ use crate::vault_actor::KeyUse;
 use arbiter_core::provider::{Provider, ProviderType};
 use arbiter_core::refusal::{Problems, Refusal};
 use arbiter_providers::{
-    CallError, Client, ClientIdentity, Endpoint, EndpointPolicy, HttpPolicy, ModelInfo, Protocol, Timeouts,
-    Tls, check_certificates,
+    CallError, Client, ClientIdentity, Endpoint, EndpointPolicy, HttpPolicy, ModelInfo, Protocol,
+    SocketPolicy, Timeouts, Tls, check_certificates,
 };
 use arbiter_vault::Scrubbed;
 use secrecy::SecretString;
@@ -43,18 +43,22 @@ pub(crate) enum CallFailure {
 }
 
 /// Reads an endpoint by the configured rules.
-pub(crate) fn endpoint(text: &str, settings: &Settings) -> Result<Endpoint, Refusal> {
+pub(crate) fn endpoint(provider: &Provider, settings: &Settings) -> Result<Endpoint, Refusal> {
     let allow_public_http = match settings.public_http {
         PublicHttp::Allowed => HttpPolicy::Anywhere,
         PublicHttp::Refused => HttpPolicy::LocalOnly,
     };
-    Endpoint::parse(text, EndpointPolicy { allow_public_http })
+    let sockets = match provider.provider_type {
+        ProviderType::Local | ProviderType::Custom => SocketPolicy::Allowed,
+        _ => SocketPolicy::Refused,
+    };
+    Endpoint::parse(&provider.endpoint, EndpointPolicy { allow_public_http, sockets })
         .map_err(|error| Refusal::field("endpoint", error.to_string()))
 }
 
 /// Checks what is to be connected to, and by which certificates.
 pub(crate) fn check(provider: &Provider, settings: &Settings) -> Result<(), Refusal> {
-    let target = endpoint(&provider.endpoint, settings)?;
+    let target = endpoint(provider, settings)?;
     let mut problems = Problems::default();
     for (name, pem) in [("client_cert", &provider.client_cert), ("ca_cert", &provider.ca_cert)] {
         let Some(pem) = pem else { continue };
@@ -68,7 +72,7 @@ pub(crate) fn check(provider: &Provider, settings: &Settings) -> Result<(), Refu
 
 /// The host of a stored endpoint, whatever the rules say of it now; none when it cannot be read.
 pub(crate) fn host_of(text: &str) -> Option<String> {
-    let anywhere = EndpointPolicy { allow_public_http: HttpPolicy::Anywhere };
+    let anywhere = EndpointPolicy { allow_public_http: HttpPolicy::Anywhere, sockets: SocketPolicy::Allowed };
     Endpoint::parse(text, anywhere).ok().map(|endpoint| endpoint.host().to_owned())
 }
 
@@ -80,7 +84,7 @@ impl Link {
         holder: String,
     ) -> Result<Self, Fault> {
         let settings = &shared.settings;
-        let target = endpoint(&provider.endpoint, settings)?;
+        let target = endpoint(&provider, settings)?;
         let identity = match provider.client_cert.clone().zip(provider.client_key_id.clone()) {
             Some((certificate, key_id)) => {
                 let wanted = KeyUse { key_id, holder, host: target.host().to_owned(), purpose: TLS };

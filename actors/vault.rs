@@ -12,7 +12,7 @@ use arbiter_core::ids::KeyId;
 use arbiter_core::refusal::{Problems, Refusal};
 use arbiter_core::time::Timestamp;
 use arbiter_core::vault::Status;
-use arbiter_providers::{Endpoint, EndpointPolicy, HttpPolicy};
+use arbiter_providers::{Endpoint, EndpointPolicy, HttpPolicy, SocketPolicy};
 use arbiter_store::Unit;
 use arbiter_vault::{EntryInfo, Iterations, NewEntry, OnConflict};
 use secrecy::SecretString;
@@ -224,17 +224,24 @@ impl VaultHandle {
     }
 }
 
-/// Hosts in the form in which endpoints name theirs: lower case, numbers as usual, no brackets.
+/// Hosts in the form in which endpoints name theirs: lower case, numbers as usual, no brackets; the paths of Unix
+/// sockets as they are.
 fn hosts(given: &[String]) -> Result<Vec<String>, Refusal> {
     let mut problems = Problems::default();
     let mut hosts = Vec::with_capacity(given.len());
+    let policy = EndpointPolicy { allow_public_http: HttpPolicy::Anywhere, sockets: SocketPolicy::Allowed };
     for (at, text) in given.iter().enumerate() {
+        if text.starts_with('/') {
+            let socket = Endpoint::parse(text, policy);
+            problems.require(socket.is_ok(), &format!("allowed_hosts/{at}"), "is no path of a Unix socket");
+            hosts.push(text.clone());
+            continue;
+        }
         let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
         let literal =
             if bare.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{bare}]") } else { text.clone() };
         let plain = !text.contains(['/', '?', '#', '@', '\\', ' ', '\t', '\n', '\r', '%'])
             && (literal.starts_with('[') || !text.contains(':'));
-        let policy = EndpointPolicy { allow_public_http: HttpPolicy::Anywhere };
         // URLs admit more letters than names on a network have.
         let named = |host: &str| host.chars().all(|c| c.is_ascii_alphanumeric() || ".:_-".contains(c));
         match Endpoint::parse(&format!("https://{literal}/"), policy) {
@@ -255,9 +262,13 @@ mod tests {
 
     #[test]
     fn hosts_are_written_as_endpoints_write_them() {
-        let given = ["API.Example.com", "127.0.0.1", "0x7f.1", "::1", "[FD12:0::1]", "localhost"];
+        let given =
+            ["API.Example.com", "127.0.0.1", "0x7f.1", "::1", "[FD12:0::1]", "localhost", "/run/x.sock"];
         let written = hosts(&given.map(str::to_owned)).unwrap();
-        assert_eq!(written, ["api.example.com", "127.0.0.1", "127.0.0.1", "::1", "fd12::1", "localhost"]);
+        assert_eq!(
+            written,
+            ["api.example.com", "127.0.0.1", "127.0.0.1", "::1", "fd12::1", "localhost", "/run/x.sock"]
+        );
     }
 
     #[test]

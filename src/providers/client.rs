@@ -108,6 +108,9 @@ impl Client {
             .connect_timeout(timeouts.connect)
             .pool_idle_timeout(IDLE_CONNECTION)
             .dns_resolver(Arc::new(GuardedResolver::new(endpoint.rule(), lookup)));
+        if let Some(socket) = endpoint.socket() {
+            builder = builder.unix_socket(socket);
+        }
         builder = if endpoint.is_encrypted() {
             tls.apply(builder)?
         } else {

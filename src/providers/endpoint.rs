@@ -8,10 +8,16 @@ use crate::address::{Reach, reach};
 use crate::resolver::AddressRule;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use url::{Host, Url};
 
 /// The longest endpoint that is accepted, in bytes.
 const MAX_ENDPOINT_BYTES: usize = 2048;
+
+/// The longest path of a Unix socket, in bytes: what the system calls take.
+const MAX_SOCKET_BYTES: usize = 107;
+/// What is asked over a Unix socket, where no name is resolved.
+const SOCKET_BASE: &str = "http://localhost/v1";
 
 /// Names of metadata services; their addresses are refused as well.
 const METADATA_NAMES: [&str; 4] =
@@ -27,11 +33,23 @@ pub enum HttpPolicy {
     Anywhere,
 }
 
-/// What the operator allows of an endpoint.
+/// Whether a path may be written in the place of a URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SocketPolicy {
+    /// Only URLs.
+    #[default]
+    Refused,
+    /// The path of a Unix socket as well.
+    Allowed,
+}
+
+/// What is allowed of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointPolicy {
     /// Where plain `http` may be spoken.
     pub allow_public_http: HttpPolicy,
+    /// Whether it may be a Unix socket.
+    pub sockets: SocketPolicy,
 }
 
 /// Why a text is no endpoint.
@@ -40,6 +58,12 @@ pub enum EndpointError {
     /// It cannot be read as a URL.
     #[error("the endpoint is not a url")]
     NotAUrl(#[source] url::ParseError),
+    /// It is the path of a Unix socket, and the provider's type has none.
+    #[error("the endpoint is a path; only providers of type local and custom are reached by a Unix socket")]
+    SocketRefused,
+    /// It cannot be the path of a Unix socket.
+    #[error("the endpoint is no absolute path without `.` and `..`, of at most {MAX_SOCKET_BYTES} bytes")]
+    SocketPath,
     /// It has more than 2048 bytes.
     #[error("the endpoint is longer than {MAX_ENDPOINT_BYTES} bytes")]
     TooLong,
@@ -69,6 +93,7 @@ pub struct Endpoint {
     base: Url,
     host: String,
     rule: AddressRule,
+    socket: Option<PathBuf>,
 }
 
 impl Endpoint {
@@ -80,6 +105,9 @@ impl Endpoint {
     pub fn parse(text: &str, policy: EndpointPolicy) -> Result<Self, EndpointError> {
         if text.len() > MAX_ENDPOINT_BYTES {
             return Err(EndpointError::TooLong);
+        }
+        if text.starts_with('/') {
+            return Self::at_socket(text, policy.sockets);
         }
         let mut base = Url::parse(text).map_err(EndpointError::NotAUrl)?;
         let is_http = match base.scheme() {
@@ -102,10 +130,28 @@ impl Endpoint {
         if matches!(base.path(), "" | "/") {
             base.set_path("/v1");
         }
-        Ok(Self { base, host, rule })
+        Ok(Self { base, host, rule, socket: None })
     }
 
-    /// The host as `url` normalises it: lower case, numbers in their usual form.
+    fn at_socket(path: &str, policy: SocketPolicy) -> Result<Self, EndpointError> {
+        if policy == SocketPolicy::Refused {
+            return Err(EndpointError::SocketRefused);
+        }
+        let is_plain = |segment: &str| !matches!(segment, "" | "." | "..");
+        if path.len() > MAX_SOCKET_BYTES || path.contains('\0') || !path[1..].split('/').all(is_plain) {
+            return Err(EndpointError::SocketPath);
+        }
+        let base = Url::parse(SOCKET_BASE).map_err(EndpointError::NotAUrl)?;
+        let (host, socket) = (path.to_owned(), Some(PathBuf::from(path)));
+        Ok(Self { base, host, rule: AddressRule::LocalOnly, socket })
+    }
+
+    /// The Unix socket it is reached by.
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
+    /// The host as `url` normalises it: lower case, numbers in their usual form; of a Unix socket, its path.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -220,7 +266,7 @@ mod tests {
             for scheme in ["http", "https"] {
                 let refused = Endpoint::parse(
                     &format!("{scheme}://{host}/latest"),
-                    EndpointPolicy { allow_public_http: HttpPolicy::Anywhere },
+                    EndpointPolicy { allow_public_http: HttpPolicy::Anywhere, ..EndpointPolicy::default() },
                 );
                 // Some spellings are no host at all for `url`; that is a refusal as well.
                 assert!(
@@ -239,7 +285,8 @@ mod tests {
         for host in ["1.1.1.1", "16843009", "0x01.1.0x1.01", "[2606:4700::1111]", "[::ffff:1.1.1.1]"] {
             let text = format!("http://{host}");
             assert!(matches!(parse(&text), Err(EndpointError::PublicHttp(_))), "{host}");
-            let policy = EndpointPolicy { allow_public_http: HttpPolicy::Anywhere };
+            let policy =
+                EndpointPolicy { allow_public_http: HttpPolicy::Anywhere, ..EndpointPolicy::default() };
             assert!(Endpoint::parse(&text, policy).is_ok(), "{host}");
             assert!(parse(&format!("https://{host}")).is_ok(), "{host}");
         }
@@ -257,6 +304,20 @@ mod tests {
         assert!(matches!(parse("example.com"), Err(EndpointError::NotAUrl(_))));
         assert!(matches!(parse("https://"), Err(EndpointError::NotAUrl(_))));
         assert_eq!(parse(&format!("https://{}", "a".repeat(2048))), Err(EndpointError::TooLong));
+    }
+
+    #[test]
+    fn a_path_is_a_unix_socket_where_there_may_be_one() {
+        let policy = EndpointPolicy { sockets: SocketPolicy::Allowed, ..EndpointPolicy::default() };
+        let socket = Endpoint::parse("/run/llama.sock", policy).unwrap();
+        assert_eq!((socket.host(), socket.below(&["models"]).path()), ("/run/llama.sock", "/v1/models"));
+        assert!(!socket.is_encrypted());
+        assert_eq!(parse("/run/llama.sock"), Err(EndpointError::SocketRefused));
+        let long = format!("/{}", "a".repeat(107));
+        for wrong in ["/", "/run//x", "/run/../etc/x", "/run/./x", "/run/x/", "/run/\0x", long.as_str()] {
+            assert_eq!(Endpoint::parse(wrong, policy), Err(EndpointError::SocketPath), "{wrong:?}");
+        }
+        assert!(matches!(Endpoint::parse("run/x.sock", policy), Err(EndpointError::NotAUrl(_))));
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod tls;
 pub use body::ChatBody;
 pub use chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Role, Tool, ToolCall, Usage};
 pub use client::{ChatStream, Client, Completed, MAX_ANSWER_BYTES};
-pub use endpoint::{Endpoint, EndpointError, EndpointPolicy, HttpPolicy};
+pub use endpoint::{Endpoint, EndpointError, EndpointPolicy, HttpPolicy, SocketPolicy};
 pub use error::{CallError, CallErrorKind};
 pub use event_reader::{MAX_EVENT_BYTES, MAX_EVENTS, MAX_STREAM_BYTES};
 pub use piece::Piece;

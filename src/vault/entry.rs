@@ -117,9 +117,14 @@ impl NewEntry {
     }
 }
 
+/// A host as an entry has it: a name in lower case, the path of a Unix socket as it is.
+fn as_bound(host: &str) -> String {
+    if host.starts_with('/') { host.to_owned() } else { host.to_lowercase() }
+}
+
 /// Hosts as an entry has them: lower case, sorted, each once.
 pub(crate) fn normalized(hosts: &[String]) -> Vec<String> {
-    let mut hosts: Vec<String> = hosts.iter().map(|host| host.to_lowercase()).collect();
+    let mut hosts: Vec<String> = hosts.iter().map(|host| as_bound(host)).collect();
     hosts.sort();
     hosts.dedup();
     hosts
@@ -151,8 +156,7 @@ impl EntryInfo {
     /// Whether the key may be sent to this host. A bound key goes nowhere when no host is named.
     pub fn allows(&self, host: Option<&str>) -> bool {
         self.allowed_hosts.is_empty()
-            || host
-                .is_some_and(|host| self.allowed_hosts.iter().any(|allowed| *allowed == host.to_lowercase()))
+            || host.is_some_and(|host| self.allowed_hosts.iter().any(|allowed| *allowed == as_bound(host)))
     }
 }
 

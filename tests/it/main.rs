@@ -29,6 +29,7 @@ mod refusals_at_start;
 mod rights;
 mod rights_of_keys;
 mod sessions;
+mod sockets;
 mod stage;
 mod story;
 mod stream;

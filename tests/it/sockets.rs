@@ -47,7 +47,9 @@ async fn a_local_provider_is_reached_by_its_socket_with_a_key_that_goes_nowhere_
         problem(&answer, 422, "invalid");
         assert_eq!(answer.json()["errors"][0]["pointer"], "/endpoint");
     }
-    drop(home);
-    let row = stage.act("providers/near/heartbeat", Value::Null).await;
+    let none =
+        json!({"id": "none", "name": "None", "type": "custom", "endpoint": home.path().join("none.sock")});
+    stage.create("providers", none).await;
+    let row = stage.act("providers/none/heartbeat", Value::Null).await;
     assert!(row["last_heartbeat_error"].as_str().unwrap().contains("cannot be reached"), "{row}");
 }

@@ -1,0 +1,330 @@
+//! Reading one line of JSONL.
+
+use crate::bead::{FileBead, FileComment, FileEdge, State};
+use crate::raw::RawFields;
+use crate::{text_time, words};
+use arbiter_core::bead::BACKLOG;
+use arbiter_core::time::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// The longest line that is read, in bytes.
+pub const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
+/// The longest id, in bytes.
+const MAX_ID_BYTES: usize = 255;
+/// The longest title, in characters.
+const MAX_TITLE: usize = 500;
+/// Fields that are worked out anew when a line is written, or stand elsewhere.
+const APART: [&str; 8] = [
+    "_type",
+    "dependencies",
+    "comments",
+    "labels",
+    "dependency_count",
+    "dependent_count",
+    "comment_count",
+    "parent",
+];
+
+/// What a line is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Line {
+    /// Nothing.
+    Blank,
+    /// A head that says which schema follows.
+    Schema,
+    /// A bead.
+    Bead {
+        /// In our terms.
+        bead: Box<FileBead>,
+        /// Its fields as they were written.
+        fields: RawFields,
+        /// What was odd and was taken nevertheless.
+        warnings: Vec<String>,
+    },
+    /// A bead that was deleted elsewhere.
+    Tombstone {
+        /// Which.
+        id: String,
+    },
+    /// What we wrote for a pending decision, see [`crate::Gate`].
+    Gate {
+        /// Its id.
+        id: String,
+    },
+    /// Something else, to be kept as it is.
+    Other {
+        /// What it calls itself.
+        kind: String,
+    },
+}
+
+/// Why a line is no bead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineProblem {
+    /// It cannot be read.
+    #[error("it is no JSON object: {0}")]
+    NoObject(String),
+    /// A field that has to be there is not, or cannot be used.
+    #[error("{field} {problem}")]
+    Field {
+        /// Which.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+fn field(field: &'static str, problem: impl Into<String>) -> LineProblem {
+    LineProblem::Field { field, problem: problem.into() }
+}
+
+/// What a known field says.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Scalar {
+    Text(String),
+    Time(Option<Timestamp>),
+    Number(i64),
+    Flag(bool),
+    State(State),
+}
+
+/// The fields whose meaning is ours, in the order in which they are written.
+pub(crate) const KNOWN: [&str; 15] = [
+    "title",
+    "description",
+    "acceptance_criteria",
+    "status",
+    "priority",
+    "issue_type",
+    "assignee",
+    "created_at",
+    "updated_at",
+    "closed_at",
+    "close_reason",
+    "due_at",
+    "defer_until",
+    "pinned",
+    "ephemeral",
+];
+
+/// What the raw JSON of a known field says; none when it cannot be read.
+pub(crate) fn scalar(name: &str, raw: Option<&str>) -> Option<Scalar> {
+    let raw = raw.filter(|raw| *raw != "null");
+    let text = || raw.map_or(Some(String::new()), |raw| serde_json::from_str::<String>(raw).ok());
+    Some(match name {
+        "status" => Scalar::State(words::state_of(&text()?)),
+        "issue_type" => Scalar::Text(words::alias_of_type(&text()?).to_owned()),
+        "priority" => Scalar::Number(raw.map_or(Some(0), |raw| raw.parse().ok())?),
+        "pinned" | "ephemeral" => Scalar::Flag(raw.map_or(Some(false), |raw| raw.parse().ok())?),
+        _ if name.ends_with("_at") || name == "defer_until" => match text()?.as_str() {
+            "" => Scalar::Time(None),
+            written => Scalar::Time(Some(text_time::read(written)?)),
+        },
+        _ => Scalar::Text(text()?),
+    })
+}
+
+impl FileBead {
+    /// What a known field of this bead says.
+    pub(crate) fn scalar(&self, name: &str) -> Scalar {
+        let text = |text: &Option<String>| Scalar::Text(text.clone().unwrap_or_default());
+        match name {
+            "title" => Scalar::Text(self.title.clone()),
+            "description" => Scalar::Text(self.description.clone()),
+            "acceptance_criteria" => Scalar::Text(self.acceptance_criteria.clone()),
+            "status" => Scalar::State(self.state.clone()),
+            "priority" => Scalar::Number(self.priority.into()),
+            "issue_type" => Scalar::Text(self.bead_type.clone()),
+            "assignee" => text(&self.assignee),
+            "created_at" => Scalar::Time(self.created_at),
+            "updated_at" => Scalar::Time(self.updated_at),
+            "closed_at" => Scalar::Time(self.closed_at),
+            "close_reason" => text(&self.close_reason),
+            "due_at" => Scalar::Time(self.due_at),
+            "defer_until" => Scalar::Time(self.defer_until),
+            "pinned" => Scalar::Flag(self.is_pinned),
+            _ => Scalar::Flag(self.is_ephemeral),
+        }
+    }
+
+    fn set(&mut self, name: &str, value: Scalar) {
+        let filled = |text: String| Some(text).filter(|text| !text.is_empty());
+        match (name, value) {
+            ("title", Scalar::Text(text)) => self.title = text,
+            ("description", Scalar::Text(text)) => self.description = text,
+            ("acceptance_criteria", Scalar::Text(text)) => self.acceptance_criteria = text,
+            ("status", Scalar::State(state)) => self.state = state,
+            ("priority", Scalar::Number(number)) => self.priority = u8::try_from(number).unwrap_or(u8::MAX),
+            ("issue_type", Scalar::Text(text)) => self.bead_type = text,
+            ("assignee", Scalar::Text(text)) => self.assignee = filled(text),
+            ("created_at", Scalar::Time(at)) => self.created_at = at,
+            ("updated_at", Scalar::Time(at)) => self.updated_at = at,
+            ("closed_at", Scalar::Time(at)) => self.closed_at = at,
+            ("close_reason", Scalar::Text(text)) => self.close_reason = filled(text),
+            ("due_at", Scalar::Time(at)) => self.due_at = at,
+            ("defer_until", Scalar::Time(at)) => self.defer_until = at,
+            ("pinned", Scalar::Flag(flag)) => self.is_pinned = flag,
+            ("ephemeral", Scalar::Flag(flag)) => self.is_ephemeral = flag,
+            _ => {}
+        }
+    }
+}
+
+/// What we put into `metadata.arbiter`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Ours {
+    pub(crate) block_reason: Option<String>,
+    pub(crate) context: Map<String, Value>,
+    pub(crate) approved: bool,
+    /// The decision that a gate stands for.
+    pub(crate) decision: Option<String>,
+}
+
+/// Takes our own part out of `metadata`.
+fn take_ours(fields: &mut RawFields) -> Option<Ours> {
+    let mut metadata = RawFields::parse(fields.get("metadata")?).ok()?;
+    let ours = serde_json::from_str(metadata.take("arbiter")?.get()).ok()?;
+    if metadata.is_empty() {
+        fields.take("metadata");
+    } else {
+        fields.put("metadata", metadata.to_json());
+    }
+    Some(ours)
+}
+
+/// Reads one line, without its end.
+///
+/// # Errors
+/// [`LineProblem`] when it is no object, or a bead without id or title or with a priority out of range.
+pub fn read_line(text: &str) -> Result<Line, LineProblem> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(Line::Blank);
+    }
+    let mut fields = RawFields::parse(text).map_err(|error| LineProblem::NoObject(error.to_string()))?;
+    if fields.get("_schema").is_some() {
+        return Ok(Line::Schema);
+    }
+    let kind = fields.get("_type").map(|raw| serde_json::from_str::<String>(raw).unwrap_or_default());
+    if let Some(kind) = kind.filter(|kind| kind != "issue") {
+        return Ok(Line::Other { kind });
+    }
+    let mut warnings = Vec::new();
+    let id = text_of(&fields, "id").ok_or_else(|| field("id", "is missing or no text"))?;
+    if id.is_empty() || id.len() > MAX_ID_BYTES || id == "null" || id == "undefined" {
+        return Err(field("id", format!("{id:?} is no id: it has 1 to {MAX_ID_BYTES} bytes")));
+    }
+    let is_tombstone = text_of(&fields, "status").is_some_and(|word| word.eq_ignore_ascii_case("tombstone"));
+    if is_tombstone || fields.get("deleted_at").is_some_and(|raw| raw != "null") {
+        return Ok(Line::Tombstone { id });
+    }
+    let ours = take_ours(&mut fields).unwrap_or_default();
+    if ours.decision.is_some() {
+        return Ok(Line::Gate { id });
+    }
+    let mut bead = FileBead { id, context: ours.context, is_approved: ours.approved, ..FileBead::default() };
+    for name in KNOWN {
+        match scalar(name, fields.get(name)) {
+            Some(value) => bead.set(name, value),
+            None => warnings.push(format!("{name} cannot be read and counts as missing")),
+        }
+    }
+    if bead.state.reason.is_none() && bead.state.status == arbiter_core::bead::Status::Blocked {
+        bead.state.reason = ours.block_reason;
+    }
+    let title = bead.title.chars().count();
+    if !(1..=MAX_TITLE).contains(&title) {
+        return Err(field("title", format!("has {title} characters, not 1 to {MAX_TITLE}")));
+    }
+    if bead.priority > BACKLOG {
+        return Err(field("priority", "is not 0 to 4"));
+    }
+    if fields.get("priority").is_none() {
+        warnings.push("priority is missing and counts as 0, critical".to_owned());
+    }
+    // An older name of the same flag.
+    bead.is_ephemeral |= fields.get("wisp") == Some("true");
+    bead.labels = list::<String>(&fields, "labels", &mut warnings);
+    bead.edges = list::<RawFields>(&fields, "dependencies", &mut warnings)
+        .into_iter()
+        .filter_map(|raw| edge(raw, &bead.id, &mut warnings))
+        .collect();
+    bead.comments = list::<RawFields>(&fields, "comments", &mut warnings)
+        .into_iter()
+        .filter_map(|raw| comment(raw, &bead.id, &mut warnings))
+        .collect();
+    fields.take("id");
+    APART.iter().for_each(|name| drop(fields.take(name)));
+    Ok(Line::Bead { bead: Box::new(bead), fields, warnings })
+}
+
+fn text_of(fields: &RawFields, name: &str) -> Option<String> {
+    serde_json::from_str(fields.get(name)?).ok()
+}
+
+fn list<T: for<'de> Deserialize<'de>>(fields: &RawFields, name: &str, warnings: &mut Vec<String>) -> Vec<T> {
+    let Some(raw) = fields.get(name).filter(|raw| *raw != "null") else { return Vec::new() };
+    serde_json::from_str(raw).unwrap_or_else(|error| {
+        warnings.push(format!("{name} cannot be read and counts as empty: {error}"));
+        Vec::new()
+    })
+}
+
+/// Takes a text out of an object, if it is one in the form in which we would write it.
+fn taken_text(fields: &mut RawFields, name: &str) -> Option<String> {
+    let text = text_of(fields, name)?;
+    fields.take(name);
+    Some(text)
+}
+
+/// Reads a time of an object. It stays there when we would write it in another form.
+fn taken_time(fields: &mut RawFields, name: &str) -> Option<Timestamp> {
+    let text = text_of(fields, name)?;
+    let at = text_time::read(&text)?;
+    if text_time::written(at) == text {
+        fields.take(name);
+    }
+    Some(at)
+}
+
+fn edge(mut kept: RawFields, id: &str, warnings: &mut Vec<String>) -> Option<FileEdge> {
+    if text_of(&kept, "issue_id").as_deref() == Some(id) {
+        kept.take("issue_id");
+    }
+    let Some(depends_on) = taken_text(&mut kept, "depends_on_id").filter(|target| !target.is_empty()) else {
+        warnings.push("a dependency without depends_on_id is left out".to_owned());
+        return None;
+    };
+    let kind = taken_text(&mut kept, "type").filter(|kind| !kind.is_empty());
+    Some(FileEdge {
+        depends_on,
+        kind: kind.unwrap_or_else(|| "blocks".to_owned()),
+        created_at: taken_time(&mut kept, "created_at"),
+        created_by: taken_text(&mut kept, "created_by"),
+        kept,
+    })
+}
+
+fn comment(mut kept: RawFields, id: &str, warnings: &mut Vec<String>) -> Option<FileComment> {
+    if text_of(&kept, "issue_id").as_deref() == Some(id) {
+        kept.take("issue_id");
+    }
+    let own_id = match taken_text(&mut kept, "id") {
+        Some(text) => text,
+        // A number in older files; it is written as one again.
+        None => kept.get("id").unwrap_or_default().to_owned(),
+    };
+    let Some(text) = taken_text(&mut kept, "text") else {
+        warnings.push("a comment without text is left out".to_owned());
+        return None;
+    };
+    let author = taken_text(&mut kept, "author").unwrap_or_default();
+    let created_at = taken_time(&mut kept, "created_at");
+    Some(FileComment { id: own_id, author, text, created_at, kept })
+}
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

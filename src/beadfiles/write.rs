@@ -1,0 +1,149 @@
+//! Writing one line of JSONL: what the bead says now, and what was kept of the line it came from.
+
+use crate::bead::{FileBead, FileComment, FileEdge, Kept};
+use crate::line::{KNOWN, Scalar, scalar};
+use crate::raw::RawFields;
+use crate::{text_time, words};
+use arbiter_core::bead::Status;
+use arbiter_core::time::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// How long a person may take, in nanoseconds, when a decision names no deadline of its own: 48 hours.
+const GATE_TIMEOUT_NANOS: u64 = 172_800_000_000_000;
+
+/// A pending decision as `bd` understands it: a gate that a person opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// The decision's id.
+    pub id: String,
+    /// What is asked.
+    pub question: String,
+    /// 0 to 4.
+    pub priority: u8,
+    /// When it was asked.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What of a line's fields has to be kept so that the line of this bead comes out as it was.
+pub fn kept_of(bead: &FileBead, fields: RawFields) -> Kept {
+    let mut kept = fields;
+    kept.retain(|name, raw| !KNOWN.contains(&name) || rendered(bead, name).as_deref() != Some(raw));
+    Kept(kept)
+}
+
+/// A known field as we write it; none when it is left out.
+fn rendered(bead: &FileBead, name: &str) -> Option<String> {
+    let text = |text: &str| Some(Value::from(text).to_string()).filter(|_| !text.is_empty());
+    match (name, bead.scalar(name)) {
+        ("status", _) => text(words::word_of(&bead.state)),
+        ("priority", Scalar::Number(number)) => Some(number.to_string()),
+        (_, Scalar::Text(written)) => text(&written),
+        (_, Scalar::Time(at)) => text(&at.map(text_time::written).unwrap_or_default()),
+        (_, Scalar::Flag(true)) => Some("true".to_owned()),
+        _ => None,
+    }
+}
+
+/// The line of a bead, without its end. A field that was kept is written as it was, as long as it still says what is so.
+pub fn write_line(bead: &FileBead, kept: &Kept) -> String {
+    let mut raw = kept.0.clone();
+    let mut parts: Vec<(String, String)> = vec![
+        ("_type".to_owned(), "\"issue\"".to_owned()),
+        ("id".to_owned(), Value::from(bead.id.as_str()).to_string()),
+    ];
+    for name in KNOWN {
+        let as_it_was = raw
+            .take(name)
+            .filter(|raw| scalar(name, Some(raw.get())).is_none_or(|said| said == bead.scalar(name)));
+        let written = match as_it_was {
+            Some(raw) => Some(raw.get().to_owned()),
+            None => rendered(bead, name),
+        };
+        parts.extend(written.map(|json| (name.to_owned(), json)));
+    }
+    if !bead.labels.is_empty() {
+        parts.push(("labels".to_owned(), json!(bead.labels).to_string()));
+    }
+    add_ours(bead, &mut raw);
+    if !bead.edges.is_empty() {
+        let edges: Vec<String> = bead.edges.iter().map(|edge| edge_json(edge, &bead.id)).collect();
+        parts.push(("dependencies".to_owned(), format!("[{}]", edges.join(","))));
+    }
+    if !bead.comments.is_empty() {
+        let comments: Vec<String> =
+            bead.comments.iter().map(|comment| comment_json(comment, &bead.id)).collect();
+        parts.push(("comments".to_owned(), format!("[{}]", comments.join(","))));
+    }
+    parts.extend(raw.iter().map(|(name, json)| (name.to_owned(), json.to_owned())));
+    object(&parts)
+}
+
+fn object(parts: &[(String, String)]) -> String {
+    let fields: Vec<String> =
+        parts.iter().map(|(name, json)| format!("{}:{json}", Value::from(name.as_str()))).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+/// Puts what only we know into `metadata.arbiter`, unless `metadata` is something else than an object.
+fn add_ours(bead: &FileBead, raw: &mut RawFields) {
+    let mut ours = Map::new();
+    if let (Status::Blocked, Some(reason)) = (bead.state.status, &bead.state.reason)
+        && !reason.starts_with(words::FOREIGN)
+    {
+        ours.insert("block_reason".to_owned(), json!(reason));
+    }
+    if !bead.context.is_empty() {
+        ours.insert("context".to_owned(), json!(bead.context));
+    }
+    if bead.is_approved {
+        ours.insert("approved".to_owned(), json!(true));
+    }
+    if ours.is_empty() {
+        return;
+    }
+    let metadata = raw.get("metadata").filter(|raw| *raw != "null").unwrap_or("{}");
+    if let Ok(mut metadata) = RawFields::parse(metadata) {
+        metadata.put("arbiter", Value::Object(ours).to_string());
+        raw.put("metadata", metadata.to_json());
+    }
+}
+
+fn edge_json(edge: &FileEdge, id: &str) -> String {
+    let mut fields = edge.kept.clone();
+    put_text(&mut fields, "issue_id", Some(id));
+    put_text(&mut fields, "depends_on_id", Some(&edge.depends_on));
+    put_text(&mut fields, "type", Some(&edge.kind));
+    put_text(&mut fields, "created_at", edge.created_at.map(text_time::written).as_deref());
+    put_text(&mut fields, "created_by", edge.created_by.as_deref());
+    fields.to_json()
+}
+
+fn comment_json(comment: &FileComment, id: &str) -> String {
+    let mut fields = comment.kept.clone();
+    put_text(&mut fields, "id", Some(&comment.id));
+    put_text(&mut fields, "issue_id", Some(id));
+    put_text(&mut fields, "author", Some(&comment.author));
+    put_text(&mut fields, "text", Some(&comment.text));
+    put_text(&mut fields, "created_at", comment.created_at.map(text_time::written).as_deref());
+    fields.to_json()
+}
+
+/// What was kept in a form of its own goes before.
+fn put_text(fields: &mut RawFields, name: &str, text: Option<&str>) {
+    if let Some(text) = text.filter(|_| fields.get(name).is_none()) {
+        fields.put(name, Value::from(text).to_string());
+    }
+}
+
+/// The line of a pending decision, without its end.
+pub fn write_gate(gate: &Gate) -> String {
+    json!({
+        "_type": "issue", "id": gate.id, "title": gate.question.chars().take(500).collect::<String>(),
+        "status": "open", "priority": gate.priority, "issue_type": "gate", "await_type": "human",
+        "timeout": GATE_TIMEOUT_NANOS, "created_at": text_time::written(gate.created_at),
+        "updated_at": text_time::written(gate.updated_at), "metadata": {"arbiter": {"decision": gate.id}},
+    })
+    .to_string()
+}

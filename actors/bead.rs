@@ -190,7 +190,7 @@ impl BeadsHandle {
         depends_on: BeadId,
         kind: String,
     ) -> Result<BeadDetail, Fault> {
-        let edge = Edge { bead_id: id.clone(), depends_on, kind };
+        let edge = Edge::new(id.clone(), depends_on, kind);
         let caller = caller.clone();
         self.ask(id, |answer| Command::Edges { caller, add: vec![edge], remove: vec![], answer }).await
     }
@@ -205,7 +205,7 @@ impl BeadsHandle {
         id: &BeadId,
         depends_on: &BeadId,
     ) -> Result<BeadDetail, Fault> {
-        let edge = Edge { bead_id: id.clone(), depends_on: depends_on.clone(), kind: String::new() };
+        let edge = Edge::new(id.clone(), depends_on.clone(), "");
         let caller = caller.clone();
         self.ask(id, |answer| Command::Edges { caller, add: vec![], remove: vec![edge], answer }).await
     }

@@ -46,8 +46,7 @@ pub async fn fill(
         let bead = bead(made, project);
         unit.create(&bead, Change::Bead);
         for (target, kind) in edges {
-            let edge =
-                Edge { bead_id: bead.id.clone(), depends_on: BeadId::known(target), kind: kind.into() };
+            let edge = Edge::new(bead.id.clone(), BeadId::known(target), kind);
             unit.change(Change::AddEdge(edge));
         }
         if number % TOGETHER == TOGETHER - 1 {
@@ -89,6 +88,9 @@ fn bead(made: GeneratedBead, project: &str) -> Bead {
         attempts: 0,
         next_attempt_at: None,
         last_error: None,
+        last_answer: None,
+        handed_on_by: Vec::new(),
+        shelved: None,
         created_at: at,
         updated_at: at,
         closed_at: closed.then_some(at),

@@ -3,6 +3,7 @@
 use crate::event_type::EventType;
 use crate::ids::{AgentId, BeadId, ProjectId};
 use crate::machine::Machine;
+use crate::readiness::Hold;
 use crate::record::{Happening, Record};
 use crate::refusal::Refusal;
 use crate::time::Timestamp;
@@ -139,6 +140,15 @@ pub struct Bead {
     pub next_attempt_at: Option<Timestamp>,
     /// What the last failed attempt said.
     pub last_error: Option<String>,
+    /// The digest of the answer with which the last attempt failed.
+    #[serde(default)]
+    pub last_answer: Option<String>,
+    /// The agents that handed it on since it last made progress, in order.
+    #[serde(default)]
+    pub handed_on_by: Vec<AgentId>,
+    /// Why it is no work whatever its status: `pinned` or `ephemeral`, by the file it came from.
+    #[serde(default)]
+    pub shelved: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -188,7 +198,7 @@ impl Record for Bead {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Beads it waits for.
-    pub waiting_on: Vec<BeadId>,
+    pub waiting_on: Vec<Hold>,
     /// Decisions about it that nobody has made yet.
     pub pending_decisions: Vec<String>,
 }
@@ -378,7 +388,7 @@ impl Bead {
             return not_ready(format!("bead {} is meant for {holder}", self.id));
         }
         if !facts.waiting_on.is_empty() {
-            let ids: Vec<&str> = facts.waiting_on.iter().map(BeadId::as_str).collect();
+            let ids: Vec<&str> = facts.waiting_on.iter().map(|hold| hold.id.as_str()).collect();
             return not_ready(format!("bead {} waits for {}", self.id, ids.join(", ")));
         }
         if !facts.pending_decisions.is_empty() {

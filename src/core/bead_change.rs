@@ -3,6 +3,7 @@
 use crate::agent_change::set;
 use crate::bead::{Approval, BACKLOG, Bead, DEFAULT_PRIORITY, Status, TYPES};
 use crate::ids::{BeadId, ProjectId};
+use crate::readiness::Gate;
 use crate::refusal::{Problems, Refusal};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,16 @@ pub struct Edge {
     /// How: `blocks`, `parent-child`, `related`, …
     #[serde(rename = "type")]
     pub kind: String,
+    /// What of the other's children `waits-for` waits for; none: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
+}
+
+impl Edge {
+    /// A dependency of this type.
+    pub fn new(bead_id: BeadId, depends_on: BeadId, kind: impl Into<String>) -> Self {
+        Self { bead_id, depends_on, kind: kind.into(), gate: None }
+    }
 }
 
 /// Whether a dependency of this type bears on readiness.
@@ -97,6 +108,9 @@ impl NewBead {
             attempts: 0,
             next_attempt_at: None,
             last_error: None,
+            last_answer: None,
+            handed_on_by: Vec::new(),
+            shelved: None,
             created_at: now,
             updated_at: now,
             closed_at: None,
@@ -107,11 +121,7 @@ impl NewBead {
     }
 
     fn edges(&self, id: &BeadId) -> Vec<Edge> {
-        let edge = |target: &String, kind: &str| Edge {
-            bead_id: id.clone(),
-            depends_on: BeadId::known(target.clone()),
-            kind: kind.to_owned(),
-        };
+        let edge = |target: &String, kind: &str| Edge::new(id.clone(), BeadId::known(target.clone()), kind);
         let mut edges: Vec<Edge> = self.parent.iter().map(|p| edge(p, "parent-child")).collect();
         edges.extend(self.blocked_by.iter().map(|b| edge(b, "blocks")));
         edges.extend(self.related_to.iter().map(|r| edge(r, "related")));
@@ -215,11 +225,7 @@ impl BeadPatch {
         let (mut add, mut remove) = (vec![], vec![]);
         for (kind, wanted) in wanted {
             let Some(wanted) = wanted else { continue };
-            let edge = |target: &str| Edge {
-                bead_id: bead.clone(),
-                depends_on: BeadId::known(target),
-                kind: kind.to_owned(),
-            };
+            let edge = |target: &str| Edge::new(bead.clone(), BeadId::known(target), kind);
             let has = |target: &str| present.iter().any(|(id, k)| id.as_str() == target && k == kind);
             add.extend(wanted.iter().filter(|target| !has(target)).map(|target| edge(target)));
             let gone = present.iter().filter(|(id, k)| k == kind && !wanted.iter().any(|w| w == id.as_str()));

@@ -1,6 +1,7 @@
 use super::*;
 use crate::bead_change::NewBead;
 use crate::machine::tests::check_exhaustively;
+use crate::readiness::Rule;
 use crate::record::{created_event, event, evolved, replay};
 use proptest::prelude::*;
 
@@ -40,7 +41,10 @@ fn a_claim_names_the_holder_and_tells_of_it() {
 
 #[test]
 fn a_bead_that_waits_is_deferred_undecided_or_meant_for_another_is_not_claimed() {
-    let waiting = Facts { waiting_on: vec![BeadId::known("bd-0")], ..Facts::default() };
+    let waiting = Facts {
+        waiting_on: vec![Hold { id: BeadId::known("bd-0"), rule: Rule::Blocks }],
+        ..Facts::default()
+    };
     let undecided = Facts { pending_decisions: vec!["dec-1".into()], ..Facts::default() };
     let deferred = Bead { defer_until: Some(at(10)), ..bead(2) };
     let reserved = Bead { assigned_to: Some("b".into()), ..bead(2) };

@@ -178,7 +178,7 @@ pub fn why(bead: &Bead, facts: &Facts, company: Company<'_>, now: Timestamp) -> 
         Status::Open => {}
     }
     let mut reasons: Vec<String> =
-        facts.waiting_on.iter().map(|id| format!("it waits for bead {id}")).collect();
+        facts.waiting_on.iter().map(|hold| format!("it waits for bead {}: {}", hold.id, hold.rule)).collect();
     reasons.extend(facts.pending_decisions.iter().map(|id| format!("it waits for the decision {id}")));
     if let Some(until) = bead.defer_until.filter(|until| *until > now) {
         reasons.push(format!("it is deferred until {until}"));

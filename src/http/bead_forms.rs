@@ -102,7 +102,7 @@ impl BeadView {
             priority: bead.priority,
             project_id: bead.project_id.to_string(),
             assigned_to: bead.assigned_to,
-            waiting_on: names(facts.waiting_on),
+            waiting_on: facts.waiting_on.into_iter().map(|hold| hold.id.to_string()).collect(),
             pending_decisions: facts.pending_decisions,
             blocked_by: names(links.blocked_by),
             blocks: names(links.blocks),

@@ -8,7 +8,7 @@ use crate::{
     agents, beads, budgets, calls, checkpoints, console, dependencies, heartbeats, idempotency, leases,
     offers,
 };
-use crate::{operation, providers, runs, table, tokens, vault_seen};
+use crate::{operation, providers, rules, runs, table, tokens, vault_seen};
 use arbiter_core::refusal::Refusal;
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -68,6 +68,7 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         Change::TokenUsed { id, at } => tokens::used(connection, id, *at),
         Change::BeginSession { session, most } => tokens::begin_session(connection, session, *most),
         Change::EndSession(digest) => tokens::end_session(connection, digest),
+        Change::Rule(conditional) => rules::put(connection, *conditional),
         Change::Operation(parked) => operation::put(connection, parked.as_deref(), unit.at),
         Change::KeepAnswer(kept) => idempotency::put(connection, kept),
         Change::CompleteAnswer(kept) => idempotency::complete(connection, kept),

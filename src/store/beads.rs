@@ -4,6 +4,7 @@ use crate::dependencies;
 use crate::due;
 use crate::error::StoreError;
 use crate::page::{self, Conditions, Listing, Page, PageRequest};
+use crate::search;
 use crate::table::{
     self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
@@ -38,6 +39,9 @@ impl Table for Bead {
         "attempts",
         "next_attempt_at",
         "last_error",
+        "last_answer",
+        "handed_on_by",
+        "shelved",
         "created_at",
         "updated_at",
         "closed_at",
@@ -65,6 +69,9 @@ impl Table for Bead {
             Value::Integer(self.attempts.into()),
             optional(self.next_attempt_at, time),
             optional(self.last_error.as_deref(), text),
+            optional(self.last_answer.as_deref(), text),
+            json(&self.handed_on_by),
+            optional(self.shelved.as_deref(), text),
             time(self.created_at),
             time(self.updated_at),
             optional(self.closed_at, time),
@@ -93,10 +100,13 @@ impl Table for Bead {
             attempts: row.get(16)?,
             next_attempt_at: get_optional_time(row, 17)?,
             last_error: row.get(18)?,
-            created_at: get_time(row, 19)?,
-            updated_at: get_time(row, 20)?,
-            closed_at: get_optional_time(row, 21)?,
-            revision: row.get(22)?,
+            last_answer: row.get(19)?,
+            handed_on_by: get_json(row, 20)?,
+            shelved: row.get(21)?,
+            created_at: get_time(row, 22)?,
+            updated_at: get_time(row, 23)?,
+            closed_at: get_optional_time(row, 24)?,
+            revision: row.get(25)?,
         })
     }
 }
@@ -174,7 +184,12 @@ pub(crate) fn write(connection: &Connection, write: &Write<Bead>) -> Result<(), 
         let detail = format!("no project has the id {}", bead.project_id);
         return Err(Refusal::field("project_id", detail).into());
     }
+    let is_new_text = search::forget(connection, write)?;
     table::write(connection, write)?;
+    match write {
+        Write::Insert(row) | Write::Update { row, .. } if is_new_text => search::note(connection, row)?,
+        _ => {}
+    }
     match write {
         Write::Insert(bead) => tag(connection, bead),
         Write::Update { row, .. } => {
@@ -232,7 +247,7 @@ fn facts_of(
     )?;
     let pending = statement.query_map([id.as_str()], |row| row.get(0))?;
     let pending_decisions = pending.collect::<Result<_, _>>()?;
-    let waiting_on = dependencies::hindrance(connection, depends_on)?.waiting_on;
+    let waiting_on = dependencies::hindrance(connection, id, depends_on)?.waiting_on;
     Ok(Facts { waiting_on, pending_decisions })
 }
 
@@ -277,10 +292,11 @@ fn conditions(filter: &BeadFilter) -> Conditions {
             parent.clone(),
         );
     }
-    if let Some(text) = &filter.text {
-        let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        let pattern = format!("%{escaped}%");
-        conditions.add("b.title || ' ' || b.description LIKE ? ESCAPE '\\'", pattern);
+    match filter.text.as_deref().map(search::query) {
+        None => {}
+        Some(Some(words)) => conditions.add(search::MATCHES, words),
+        // Nothing has no words.
+        Some(None) => conditions.add_plain("0"),
     }
     conditions
 }

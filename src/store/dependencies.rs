@@ -2,11 +2,12 @@
 
 use crate::beads::Links;
 use crate::error::StoreError;
+use crate::rules;
 use crate::table;
 use arbiter_core::bead::Status;
 use arbiter_core::bead_change::{Edge, affects_readiness, check_edge_type};
 use arbiter_core::ids::BeadId;
-use arbiter_core::readiness::{Target, Waits, holds_back};
+use arbiter_core::readiness::{Conditional, Gate, Hold, Target, Waits, holds_back};
 use arbiter_core::refusal::Refusal;
 use arbiter_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -31,10 +32,17 @@ pub(crate) fn add(connection: &Connection, edge: &Edge, by: &str, at: Timestamp)
     }
     let added = connection
         .prepare_cached(
-            "INSERT OR IGNORE INTO bead_dependencies (bead_id, depends_on, type, created_at, created_by)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT OR IGNORE INTO bead_dependencies (bead_id, depends_on, type, created_at, created_by, gate)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
-        .execute(params![edge.bead_id.as_str(), edge.depends_on.as_str(), edge.kind, at.to_string(), by])?;
+        .execute(params![
+            edge.bead_id.as_str(),
+            edge.depends_on.as_str(),
+            edge.kind,
+            at.to_string(),
+            by,
+            edge.gate.map(Gate::as_str),
+        ])?;
     if added == 0 {
         let detail = format!("bead {} depends on {} already", edge.bead_id, edge.depends_on);
         return Err(Refusal::conflict("dependency-exists", detail).into());
@@ -124,8 +132,8 @@ pub(crate) fn links(
 /// What a bead's dependencies mean for its beginning.
 #[derive(Default)]
 pub(crate) struct Hindrance {
-    /// The beads that hold it back.
-    pub(crate) waiting_on: Vec<BeadId>,
+    /// The beads that hold it back, and by which rule.
+    pub(crate) waiting_on: Vec<Hold>,
     /// The latest time to which a parent is deferred.
     pub(crate) parent_until: Option<String>,
 }
@@ -133,13 +141,18 @@ pub(crate) struct Hindrance {
 /// What these dependencies mean for the beginning of their bead.
 pub(crate) fn hindrance(
     connection: &Connection,
+    bead: &BeadId,
     depends_on: &[(BeadId, String)],
 ) -> Result<Hindrance, StoreError> {
     let mut hindrance = Hindrance::default();
+    let conditional = match depends_on.iter().any(|(_, kind)| kind == "conditional-blocks") {
+        true => rules::conditional(connection)?,
+        false => Conditional::Blocks,
+    };
     for (target, kind) in depends_on.iter().filter(|(_, kind)| affects_readiness(kind)) {
-        let (seen, until) = look(connection, target, kind.clone())?;
-        if holds_back(&seen) == Waits::Yes {
-            hindrance.waiting_on.push(target.clone());
+        let (seen, until) = look(connection, bead, target, kind.clone())?;
+        if let Some(rule) = holds_back(&seen, conditional) {
+            hindrance.waiting_on.push(Hold { id: target.clone(), rule });
         }
         if kind == "parent-child" {
             hindrance.parent_until = hindrance.parent_until.max(until);
@@ -151,34 +164,48 @@ pub(crate) fn hindrance(
 /// What is known of the other end of an edge, and until when it is deferred.
 fn look(
     connection: &Connection,
+    bead: &BeadId,
     target: &BeadId,
     kind: String,
 ) -> Result<(Target, Option<String>), StoreError> {
-    let found: Option<(String, bool, Option<String>)> = connection
-        .prepare_cached("SELECT status, waits, defer_until FROM beads WHERE id = ?1")?
-        .query_row([target.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    let open_children = if kind == "waits-for" {
-        connection
+    let mut seen = Target {
+        kind,
+        gate: Gate::AllChildren,
+        status: None,
+        reason: None,
+        waits: Waits::No,
+        open_children: 0,
+        closed_children: 0,
+    };
+    if seen.kind == "waits-for" {
+        let gate: Option<String> = connection
+            .prepare_cached("SELECT gate FROM bead_dependencies WHERE bead_id = ?1 AND depends_on = ?2")?
+            .query_row([bead.as_str(), target.as_str()], |row| row.get(0))?;
+        seen.gate = gate.and_then(|word| Gate::parse(&word)).unwrap_or(Gate::AllChildren);
+        (seen.open_children, seen.closed_children) = connection
             .prepare_cached(
-                "SELECT count(*) FROM bead_dependencies d JOIN beads c ON c.id = d.bead_id
-                 WHERE d.depends_on = ?1 AND d.type = 'parent-child' AND c.status <> 'closed'",
+                "SELECT count(*) FILTER (WHERE c.status <> 'closed'), count(*) FILTER (WHERE c.status = 'closed')
+                 FROM bead_dependencies d JOIN beads c ON c.id = d.bead_id
+                 WHERE d.depends_on = ?1 AND d.type = 'parent-child'",
             )?
-            .query_row([target.as_str()], |row| row.get(0))?
-    } else {
-        0
-    };
-    let Some((word, waits, until)) = found else {
-        return Ok((Target { kind, status: None, waits: Waits::No, open_children }, None));
-    };
-    let waits = if waits { Waits::Yes } else { Waits::No };
-    Ok((Target { kind, status: Status::parse(&word), waits, open_children }, until))
+            .query_row([target.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    }
+    let sql =
+        "SELECT status, waits, defer_until, coalesce(close_reason, block_reason) FROM beads WHERE id = ?1";
+    let found: Option<(String, bool, Option<String>, Option<String>)> = connection
+        .prepare_cached(sql)?
+        .query_row([target.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .optional()?;
+    let Some((word, waits, until, reason)) = found else { return Ok((seen, None)) };
+    seen.waits = if waits { Waits::Yes } else { Waits::No };
+    (seen.status, seen.reason) = (Status::parse(&word), reason);
+    Ok((seen, until))
 }
 
 /// Every edge of a project's beads.
 pub(crate) fn of_project(connection: &Connection, project: Option<&str>) -> Result<Vec<Edge>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT d.bead_id, d.depends_on, d.type FROM bead_dependencies d JOIN beads b ON b.id = d.bead_id
+        "SELECT d.bead_id, d.depends_on, d.type, d.gate FROM bead_dependencies d JOIN beads b ON b.id = d.bead_id
          WHERE ?1 IS NULL OR b.project_id = ?1 ORDER BY 1, 2",
     )?;
     let rows = statement.query_map([project], |row| {
@@ -186,6 +213,7 @@ pub(crate) fn of_project(connection: &Connection, project: Option<&str>) -> Resu
             bead_id: BeadId::known(row.get::<_, String>(0)?),
             depends_on: BeadId::known(row.get::<_, String>(1)?),
             kind: row.get(2)?,
+            gate: row.get::<_, Option<String>>(3)?.and_then(|word| Gate::parse(&word)),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -2,10 +2,11 @@
 
 use crate::dependencies;
 use crate::error::StoreError;
+use crate::rules;
 use crate::unit::{Change, Write};
 use arbiter_core::bead::{Bead, Status};
 use arbiter_core::ids::BeadId;
-use arbiter_core::readiness::{Waits, is_ready};
+use arbiter_core::readiness::{Own, Waits, is_ready};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -31,11 +32,11 @@ struct Before {
     waits: bool,
     ready: bool,
     not_before: Option<String>,
+    shelved: Option<String>,
 }
 
 fn look(connection: &Connection, id: &BeadId) -> Result<Option<Before>, StoreError> {
-    let sql =
-        "SELECT status, type, project_id, defer_until, waits, ready, not_before FROM beads WHERE id = ?1";
+    let sql = "SELECT status, type, project_id, defer_until, waits, ready, not_before, shelved FROM beads WHERE id = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let row = statement.query_row([id.as_str()], |row| {
         Ok(Before {
@@ -46,6 +47,7 @@ fn look(connection: &Connection, id: &BeadId) -> Result<Option<Before>, StoreErr
             waits: row.get(4)?,
             ready: row.get(5)?,
             not_before: row.get(6)?,
+            shelved: row.get(7)?,
         })
     });
     Ok(row.optional()?)
@@ -71,6 +73,7 @@ pub(crate) fn touched(
         Change::Decision(
             Write::Insert(decision) | Write::Update { row: decision, .. } | Write::Delete { row: decision },
         ) => seeds.extend(decision.bead_id.clone()),
+        Change::Rule(_) => seeds.extend(rules::affected(connection)?),
         _ => {}
     }
     Ok(())
@@ -101,7 +104,7 @@ pub(crate) fn refresh(connection: &Connection, seeds: BTreeSet<BeadId>) -> Resul
     while let Some(id) = queue.pop_front() {
         let Some(before) = look(connection, &id)? else { continue };
         let depends_on = dependencies::depends_on(connection, id.as_str())?;
-        let hindrance = dependencies::hindrance(connection, &depends_on)?;
+        let hindrance = dependencies::hindrance(connection, &id, &depends_on)?;
         let waits = !hindrance.waiting_on.is_empty();
         // Times are written so that the later one is the greater text.
         let not_before = before.defer_until.max(hindrance.parent_until);
@@ -109,7 +112,13 @@ pub(crate) fn refresh(connection: &Connection, seeds: BTreeSet<BeadId>) -> Resul
             .prepare_cached("SELECT count(*) FROM decisions WHERE bead_id = ?1 AND status = 'pending'")?
             .query_row([id.as_str()], |row| row.get(0))?;
         let status = Status::parse(&before.status).unwrap_or(Status::Closed);
-        let ready = is_ready(status, &before.bead_type, if waits { Waits::Yes } else { Waits::No }, pending);
+        let ready = is_ready(Own {
+            status,
+            bead_type: &before.bead_type,
+            shelved: before.shelved.as_deref(),
+            waits: if waits { Waits::Yes } else { Waits::No },
+            pending_decisions: pending,
+        });
         if waits != before.waits || ready != before.ready || not_before != before.not_before {
             connection
                 .prepare_cached("UPDATE beads SET waits = ?2, ready = ?3, not_before = ?4 WHERE id = ?1")?

@@ -16,6 +16,7 @@ use arbiter_core::ids::{AgentId, BeadId, ProviderId, TokenId};
 use arbiter_core::lease::Lease;
 use arbiter_core::project::Project;
 use arbiter_core::provider::Provider;
+use arbiter_core::readiness::Conditional;
 use arbiter_core::record::{self, Happening, Record};
 use arbiter_core::run::Run;
 use arbiter_core::time::Timestamp;
@@ -131,6 +132,8 @@ pub enum Change {
     },
     /// A browser that signed out: the digest of its session.
     EndSession(String),
+    /// What `conditional-blocks` means from now on.
+    Rule(Conditional),
     /// Whether work is handed out: `None` is yes, `Some` is why not.
     Operation(Option<String>),
     /// A request with an Idempotency-Key; a second one of the same key is refused.

@@ -5,6 +5,7 @@ use crate::reference::Graph;
 use crate::rows::{at, bead, edge, unit, with_project};
 use crate::world::{Deed, KINDS, World, Wrong};
 use arbiter_core::bead::Bead;
+use arbiter_core::bead_change::Edge;
 use arbiter_core::event_type::EventType;
 use arbiter_core::refusal::Refusal;
 use arbiter_store::{Change, DueFilter, Store, StoreError, Unit};
@@ -19,17 +20,19 @@ fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
         1 => (bead(), prop::sample::select(&TYPES[..]))
             .prop_map(|(bead, bead_type)| Deed::Create { bead, bead_type }),
-        8 => (bead(), 0..7_usize).prop_map(|(bead, command)| Deed::Change { bead, command }),
+        9 => (bead(), 0..9_usize).prop_map(|(bead, command)| Deed::Change { bead, command }),
         1 => (bead(), prop::sample::select(&TYPES[..]))
             .prop_map(|(bead, bead_type)| Deed::Retype { bead, bead_type }),
         1 => bead().prop_map(|bead| Deed::Delete { bead }),
         // More of those that look at children, since it takes two edges for them to mean anything.
-        6 => (bead(), bead(), prop::sample::select(&["parent-child", "waits-for"][..]))
+        6 => (bead(), bead(), prop::sample::select(&["parent-child", "waits-for", "waits-for any"][..]))
             .prop_map(|(bead, on, kind)| Deed::Depend { bead, on, kind }),
         5 => (bead(), bead(), prop::sample::select(&KINDS[..]))
             .prop_map(|(bead, on, kind)| Deed::Depend { bead, on, kind }),
         3 => (bead(), bead()).prop_map(|(bead, on)| Deed::Undepend { bead, on }),
         1 => bead().prop_map(|bead| Deed::Ask { bead }),
+        1 => bead().prop_map(|bead| Deed::Shelve { bead }),
+        1 => any::<bool>().prop_map(|only_if_it_fails| Deed::Rule { only_if_it_fails }),
         2 => (any::<usize>(), 0..3_usize).prop_map(|(which, command)| Deed::Answer { which, command }),
     ]
 }
@@ -61,7 +64,7 @@ fn check_path(detail: &str, graph: &Graph, unit: &Unit) {
     assert_eq!(steps.last(), steps.first(), "{detail}");
     for pair in steps[1..].windows(2) {
         let kind = graph.edges.get(&(pair[0].to_owned(), pair[1].to_owned()));
-        assert!(kind.is_some_and(|kind| KINDS[..4].contains(&kind.as_str())), "{detail}: {pair:?}");
+        assert!(kind.is_some_and(|kind| KINDS[..5].contains(&kind.as_str())), "{detail}: {pair:?}");
     }
 }
 
@@ -73,12 +76,16 @@ async fn check_world(store: &Store, world: &World) {
         let id = one.bead.id.as_str();
         assert_eq!(Some(&one.bead), world.rows.get(id));
         assert_eq!(one.is_ready, ready.contains(id), "ready of {id} in {:#?}", world.graph);
-        let waits: Vec<String> = one.facts.waiting_on.iter().map(ToString::to_string).collect();
+        let waits: Vec<String> = one.facts.waiting_on.iter().map(|hold| hold.id.to_string()).collect();
         assert_eq!(waits, world.graph.waiting_on(id), "what {id} waits for in {:#?}", world.graph);
     }
     let edges = store.edges(None).await.unwrap().into_iter();
+    let kind = |edge: &Edge| match edge.gate {
+        Some(_) => format!("{} any", edge.kind),
+        None => edge.kind.clone(),
+    };
     let edges: BTreeMap<_, _> =
-        edges.map(|e| ((e.bead_id.to_string(), e.depends_on.to_string()), e.kind)).collect();
+        edges.map(|e| ((e.bead_id.to_string(), e.depends_on.to_string()), kind(&e))).collect();
     assert_eq!(edges, world.graph.edges);
 }
 

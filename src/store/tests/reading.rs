@@ -76,7 +76,7 @@ async fn a_page_continues_past_a_last_row_that_was_deleted_meanwhile() {
 }
 
 #[tokio::test]
-async fn text_is_searched_literally_and_filters_are_joined_by_and() {
+async fn words_are_searched_by_their_beginnings_and_filters_are_joined_by_and() {
     let home = Home::new();
     let store = home.open();
     let mut unit = with_project();
@@ -89,9 +89,25 @@ async fn text_is_searched_literally_and_filters_are_joined_by_and() {
         page.items.iter().map(|one| one.bead.id.to_string()).collect::<Vec<_>>()
     };
     let text = |text: &str| BeadFilter { text: Some(text.into()), ..BeadFilter::default() };
-    assert_eq!(found(text("0%")).await, ["b1", "b3"]);
-    assert_eq!(found(text("done_")).await, ["b1", "b3"]);
-    assert_eq!(found(BeadFilter { tag: Some("x".into()), ..text("100%") }).await, ["b1"]);
+    assert_eq!(found(text("100%")).await, ["b1", "b2", "b3"]);
+    assert_eq!(found(text("1000")).await, ["b2"]);
+    assert_eq!(found(text("DON 100 \"(OR")).await, Vec::<String>::new(), "all of the words");
+    assert_eq!(found(text("DON 100")).await, ["b1", "b2", "b3"]);
+    assert_eq!(found(text("%*")).await, Vec::<String>::new());
+    assert_eq!(found(BeadFilter { tag: Some("x".into()), ..text("done_") }).await, ["b1", "b2"]);
+    let mut retitle = crate::rows::unit();
+    let row = store.bead("b3".into()).await.unwrap().unwrap();
+    let renamed = Bead { title: "Ünïcode".into(), revision: 2, ..row };
+    retitle.change(Change::Bead(Write::Update { row: renamed.clone(), expected: 1 }));
+    store.commit(retitle).await.unwrap();
+    assert_eq!(
+        (found(text("unico")).await, found(text("done")).await),
+        (vec!["b3".to_owned()], vec!["b1".to_owned(), "b2".to_owned()])
+    );
+    let mut delete = crate::rows::unit();
+    delete.change(Change::Bead(Write::Delete { row: renamed }));
+    store.commit(delete).await.unwrap();
+    assert_eq!(found(text("unico")).await, Vec::<String>::new());
     let mut untag = crate::rows::unit();
     let row = store.bead("b1".into()).await.unwrap().unwrap();
     untag.change(Change::Bead(Write::Update { row: Bead { tags: vec![], ..row }, expected: 1 }));

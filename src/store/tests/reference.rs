@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-const AFFECTING: [&str; 4] = ["blocks", "parent-child", "conditional-blocks", "waits-for"];
+/// The last one is `waits-for` with the gate `any-children`.
+const AFFECTING: [&str; 5] = ["blocks", "parent-child", "conditional-blocks", "waits-for", "waits-for any"];
 const NOT_WORK: [&str; 7] = ["merge-request", "gate", "molecule", "message", "agent", "role", "rig"];
 
 /// All that bears on readiness.
@@ -11,6 +12,12 @@ const NOT_WORK: [&str; 7] = ["merge-request", "gate", "molecule", "message", "ag
 pub struct Graph {
     /// Status and type by id.
     pub beads: BTreeMap<String, (String, String)>,
+    /// Why beads are blocked or closed.
+    pub reasons: BTreeMap<String, String>,
+    /// Beads that are no work whatever their status.
+    pub shelved: BTreeSet<String>,
+    /// Whether `conditional-blocks` is taken by its word.
+    pub only_if_it_fails: bool,
     /// Type by (who depends, on what); ends may be gone.
     pub edges: BTreeMap<(String, String), String>,
     /// Pending decisions with the bead they are about.
@@ -22,6 +29,24 @@ impl Graph {
         self.beads.get(id).is_some_and(|(status, _)| status != "closed")
     }
 
+    /// Whether a bead stands in the way of those that it blocks.
+    fn is_in_the_way(&self, id: &str) -> bool {
+        let reason = self.reasons.get(id).map(String::as_str);
+        let is_pinned = self.beads[id].0 == "blocked" && reason == Some("bd:pinned");
+        self.is_not_closed(id) && !is_pinned
+    }
+
+    fn has_failed(&self, id: &str) -> bool {
+        !self.is_not_closed(id) && self.reasons.get(id).is_some_and(|reason| reason.contains("failed"))
+    }
+
+    fn children(&self, id: &str) -> impl Iterator<Item = &str> {
+        let child = move |((child, parent), kind): (&'_ (String, String), &'_ String)| {
+            (kind == "parent-child" && parent == id && self.beads.contains_key(child)).then_some(())
+        };
+        self.edges.iter().filter_map(move |edge| child(edge).map(|()| edge.0.0.as_str()))
+    }
+
     /// What this bead waits for: the targets that exist and hold it back.
     pub fn waiting_on(&self, id: &str) -> Vec<String> {
         let mut found = Vec::new();
@@ -30,11 +55,13 @@ impl Graph {
                 continue;
             }
             let holds = match kind.as_str() {
-                "blocks" | "conditional-blocks" => self.is_not_closed(to),
+                "conditional-blocks" if self.only_if_it_fails => !self.has_failed(to),
+                "blocks" | "conditional-blocks" => self.is_in_the_way(to),
                 "parent-child" => !self.waiting_on(to).is_empty(),
-                "waits-for" => self.edges.iter().any(|((child, parent), kind)| {
-                    kind == "parent-child" && parent == to && self.is_not_closed(child)
-                }),
+                "waits-for" => self.children(to).any(|child| self.is_not_closed(child)),
+                "waits-for any" => {
+                    self.children(to).count() > 0 && self.children(to).all(|child| self.is_not_closed(child))
+                }
                 _ => false,
             };
             if holds {
@@ -51,6 +78,7 @@ impl Graph {
                 && !NOT_WORK.contains(&kind.as_str())
                 && !self.pending.values().any(|bead| bead == *id)
                 && self.waiting_on(id).is_empty()
+                && !self.shelved.contains(*id)
         });
         work.map(|(id, _)| id.clone()).collect()
     }

@@ -71,7 +71,7 @@ pub fn bead(id: &str) -> Bead {
 }
 
 pub fn edge(from: &str, to: &str, kind: &str) -> Edge {
-    Edge { bead_id: BeadId::known(from), depends_on: BeadId::known(to), kind: kind.into() }
+    Edge::new(BeadId::known(from), BeadId::known(to), kind)
 }
 
 pub fn decision(id: &str, bead: Option<&str>) -> Decision {

@@ -4,14 +4,23 @@
 use crate::reference::Graph;
 use crate::rows::{bead, decision, edge};
 use arbiter_core::bead::{Attempt, Bead, Claimant, Command, Facts};
+use arbiter_core::bead_change::Edge;
 use arbiter_core::decision::{self, Decision};
 use arbiter_core::ids::{AgentId, BeadId};
+use arbiter_core::readiness::{Conditional, Gate, Hold, Rule};
 use arbiter_store::{Change, Unit, Write};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Dependency types, those that affect readiness first.
-pub const KINDS: [&str; 6] =
-    ["blocks", "parent-child", "conditional-blocks", "waits-for", "related", "discovered-from"];
+pub const KINDS: [&str; 7] = [
+    "blocks",
+    "parent-child",
+    "conditional-blocks",
+    "waits-for",
+    "waits-for any",
+    "related",
+    "discovered-from",
+];
 
 /// One thing that is done; beads go by their number.
 #[derive(Clone, Debug)]
@@ -24,6 +33,8 @@ pub enum Deed {
     Undepend { bead: usize, on: usize },
     Ask { bead: usize },
     Answer { which: usize, command: usize },
+    Shelve { bead: usize },
+    Rule { only_if_it_fails: bool },
 }
 
 /// Why the store has to refuse a unit.
@@ -43,6 +54,13 @@ pub struct World {
     pub rows: BTreeMap<String, Bead>,
     decisions: BTreeMap<String, Decision>,
     retired: BTreeSet<String>,
+}
+
+fn gated(from: &str, to: &str, kind: &str) -> Edge {
+    match kind.strip_suffix(" any") {
+        Some(kind) => Edge { gate: Some(Gate::AnyChildren), ..edge(from, to, kind) },
+        None => edge(from, to, kind),
+    }
 }
 
 fn name(number: usize) -> String {
@@ -81,7 +99,7 @@ impl World {
             Deed::Depend { bead, on, kind } => {
                 let (from, to) = (name(*bead), name(*on));
                 if self.rows.contains_key(&from) {
-                    unit.change(Change::AddEdge(edge(&from, &to, kind)));
+                    unit.change(Change::AddEdge(gated(&from, &to, kind)));
                     return self.depend(from, to, kind);
                 }
             }
@@ -98,12 +116,35 @@ impl World {
                 self.decisions.insert(id, asked);
             }
             Deed::Answer { which, command } => self.answer(*which, *command, unit),
+            Deed::Shelve { bead } => {
+                if let Some(row) = self.rows.get(&name(*bead)) {
+                    let shelved = if row.shelved.is_some() { None } else { Some("pinned".to_owned()) };
+                    let wanted = Bead { shelved, ..row.clone() };
+                    self.command(&name(*bead), &Command::Update(Box::new(wanted)), unit);
+                }
+            }
+            Deed::Rule { only_if_it_fails } => {
+                self.graph.only_if_it_fails = *only_if_it_fails;
+                unit.change(Change::Rule(match only_if_it_fails {
+                    true => Conditional::OnFailure,
+                    false => Conditional::Blocks,
+                }));
+            }
         }
         Ok(())
     }
 
     fn put(&mut self, row: Bead) {
         let look = (row.status.to_string(), row.bead_type.clone());
+        let id = row.id.to_string();
+        match row.close_reason.clone().or(row.block_reason.clone()) {
+            Some(reason) => drop(self.graph.reasons.insert(id.clone(), reason)),
+            None => drop(self.graph.reasons.remove(&id)),
+        }
+        match row.shelved.is_some() {
+            true => self.graph.shelved.insert(id),
+            false => self.graph.shelved.remove(&id),
+        };
         self.graph.beads.insert(row.id.to_string(), look);
         self.rows.insert(row.id.to_string(), row);
     }
@@ -132,6 +173,8 @@ impl World {
             Command::Complete { summary: reason() },
             Command::Close { reason: reason() },
             Command::Reopen,
+            Command::Block { reason: "bd:pinned".to_owned() },
+            Command::Close { reason: "it failed".to_owned() },
         ];
         self.command(id, &commands[command], unit);
     }
@@ -141,7 +184,12 @@ impl World {
         let Some(row) = self.rows.get(id) else { return };
         let pending = self.graph.pending.iter().filter(|(_, bead)| *bead == id);
         let facts = Facts {
-            waiting_on: self.graph.waiting_on(id).into_iter().map(BeadId::known).collect(),
+            waiting_on: self
+                .graph
+                .waiting_on(id)
+                .into_iter()
+                .map(|id| Hold { id: BeadId::known(id), rule: Rule::Blocks })
+                .collect(),
             pending_decisions: pending.map(|(decision, _)| decision.clone()).collect(),
         };
         if let Ok(happenings) = row.decide(command, &facts, unit.at) {

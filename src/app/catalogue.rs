@@ -110,20 +110,117 @@ mod tests {
             assert_eq!(catalogue.find(&entry.name).map(|found| &found.name), Some(&entry.name));
             assert_eq!(entry.price_input_per_mtok.is_some(), entry.min_vram_gb.is_none(), "{}", entry.name);
         }
+    }
+
+    #[test]
+    fn models_are_known_by_the_names_that_providers_offer_them_under() {
+        let catalogue = read(None, Path::new("")).unwrap();
         for (offered, known) in [
-            ("Qwen/Qwen3-Coder-480B-A35B-Instruct", "Qwen3-Coder-480B-A35B-Instruct"),
             ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
-            ("claude-sonnet-4-20250514", "claude-sonnet-4"),
+            ("anthropic/claude-sonnet-4.5", "claude-sonnet-4-5"),
+            ("anthropic/claude-opus-5.5", "claude-opus-5-5"),
+            ("claude-opus-4-6-20260205", "claude-opus-4-6"),
+            ("gpt-4o-2024-11-20", "gpt-4o"),
             ("gpt-4o-mini-2024-07-18", "gpt-4o-mini"),
+            ("gpt-5.4-2026-03-05", "gpt-5.4"),
+            ("openai/gpt-6.1-sol", "gpt-6.1-sol"),
+            ("models/gemini-3.8-flash", "gemini-3.8-flash"),
+            ("google/gemini-3.1-pro-preview", "gemini-3.1-pro-preview"),
+            ("x-ai/grok-4.7", "grok-4.7"),
             ("openai/gpt-oss-120b", "gpt-oss-120b"),
+            ("gpt-oss:20b", "gpt-oss-20b"),
+            ("gpt-oss:120b-cloud", "gpt-oss-120b"),
+            ("Qwen/Qwen3-Coder-480B-A35B-Instruct", "Qwen3-Coder-480B-A35B-Instruct"),
+            ("Qwen/Qwen3-Coder-480B-A35B-Instruct-FP8", "Qwen3-Coder-480B-A35B-Instruct"),
+            ("qwen3-coder:30b", "Qwen3-Coder-30B-A3B-Instruct"),
+            ("Qwen/Qwen3-Coder-Next-FP8", "Qwen3-Coder-Next"),
+            ("Qwen/Qwen3.6-35B-A3B-FP8", "Qwen3.6-35B-A3B"),
+            ("qwen3.5:27b-q4_K_M", "Qwen3.5-27B"),
+            ("qwen3:32b", "Qwen3-32B"),
+            ("Qwen/Qwen3-32B-AWQ", "Qwen3-32B"),
+            ("qwen2.5-coder:32b-instruct-q4_K_M", "Qwen2.5-Coder-32B-Instruct"),
+            ("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int4", "Qwen2.5-72B-Instruct"),
+            ("qwen2.5-7b-instruct", "Qwen2.5-7B-Instruct"),
+            ("qwen2.5-7b-instruct-1m", "Qwen2.5-7B-Instruct-1M"),
             ("meta-llama/Llama-3.3-70B-Instruct", "Llama-3.3-70B-Instruct"),
+            ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "Llama-3.3-70B-Instruct"),
+            ("hugging-quants/Meta-Llama-3.1-70B-Instruct-AWQ-INT4", "Llama-3.1-70B-Instruct"),
+            ("llama3.1:8b", "Llama-3.1-8B-Instruct"),
             ("llama3.1:8b-instruct-q4_K_M", "Llama-3.1-8B-Instruct"),
+            ("meta-llama/llama-4-scout", "Llama-4-Scout-17B-16E-Instruct"),
+            ("meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8", "Llama-4-Maverick-17B-128E-Instruct"),
             ("deepseek-r1:70b", "DeepSeek-R1-Distill-Llama-70B"),
+            ("deepseek-r1:32b-qwen-distill-q4_K_M", "DeepSeek-R1-Distill-Qwen-32B"),
+            ("deepseek-ai/DeepSeek-R1-0528", "DeepSeek-R1"),
             ("deepseek-ai/DeepSeek-V3-0324", "DeepSeek-V3"),
-            ("mistralai/Mixtral-8x7B-Instruct-v0.1", "Mixtral-8x7B-Instruct"),
+            ("deepseek-v3.1:671b-cloud", "DeepSeek-V3.1"),
+            ("deepseek-ai/DeepSeek-V4-Flash-0731", "DeepSeek-V4-Flash"),
+            ("deepseek-v4-pro", "DeepSeek-V4-Pro"),
+            ("moonshotai/Kimi-K2.6", "Kimi-K2.6"),
+            ("moonshotai/Kimi-K2-Instruct-0905", "Kimi-K2-Instruct-0905"),
+            ("kimi-k2-thinking", "Kimi-K2-Thinking"),
+            ("zai-org/GLM-4.7-FP8", "GLM-4.7"),
+            ("z-ai/glm-4.5-air:free", "GLM-4.5-Air"),
+            ("MiniMaxAI/MiniMax-M2.7", "MiniMax-M2.7"),
+            ("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-FP8", "Nemotron-3-Nano-30B-A3B"),
+            ("mistralai/Mixtral-8x7B-Instruct-v0.1", "Mixtral-8x7B-Instruct-v0.1"),
+            ("TheBloke/Mistral-7B-Instruct-v0.2-AWQ", "Mistral-7B-Instruct-v0.3"),
+            ("mistral-small3.2:24b", "Mistral-Small-3.2-24B-Instruct-2506"),
+            ("mistral-large-2512", "Mistral-Large-3-675B-Instruct-2512"),
+            ("devstral-2:123b", "Devstral-2-123B-Instruct-2512"),
+            ("devstral:24b", "Devstral-Small-2507"),
             ("gemma3:27b", "gemma-3-27b-it"),
+            ("google/gemma-4-31B-it-qat-w4a16-ct", "gemma-4-31B-it"),
+            ("gemma4:e4b", "gemma-4-E4B-it"),
+            ("microsoft/phi-4", "phi-4"),
         ] {
             assert_eq!(catalogue.find(offered).map(|found| found.name.as_str()), Some(known), "{offered}");
+        }
+    }
+
+    #[test]
+    fn names_of_other_models_mean_none_of_these() {
+        let catalogue = read(None, Path::new("")).unwrap();
+        for offered in [
+            "claude-sonnet-9",
+            "gpt-6.1-sol-mini",
+            "gpt-image-2",
+            "kimi-k9",
+            "glm-4.6v",
+            "mistral-large-2411",
+            "llama3:8b",
+            "text-embedding-3-large",
+        ] {
+            let found = catalogue.find(offered).map(|found| found.name.as_str());
+            assert_eq!(found, None, "{offered}");
+        }
+    }
+
+    /// The memory of a class of GPUs as the head of the catalogue has it, in GB.
+    fn memory(class: &str) -> u32 {
+        let (count, card) = class.split_once("x ").unwrap();
+        let each = match card {
+            "RTX 4060" => 8,
+            "RTX 4070" => 12,
+            "RTX 4080" => 16,
+            "RTX 4090" => 24,
+            "RTX 5090" => 32,
+            "A6000" => 48,
+            "H100" => 80,
+            "H200" => 141,
+            "B200" => 180,
+            _ => panic!("{class} is not in the head of the catalogue"),
+        };
+        count.parse::<u32>().unwrap() * each
+    }
+
+    #[test]
+    fn the_class_of_gpus_that_a_model_wants_holds_it() {
+        for entry in read(None, Path::new("")).unwrap().entries() {
+            assert_eq!(entry.gpu_class.is_some(), entry.min_vram_gb.is_some(), "{}", entry.name);
+            if let (Some(class), Some(needed)) = (&entry.gpu_class, entry.min_vram_gb) {
+                assert!(memory(class) >= needed, "{}: {needed} GB on {class}", entry.name);
+            }
         }
     }
 

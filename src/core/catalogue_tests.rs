@@ -44,6 +44,12 @@ fn an_offered_name_is_found_by_name_alias_dress_or_family_and_size() {
         ("qwen3-coder:35b", None),
         ("llama3.1:70b-instruct-q4_K_M", Some("Llama-3.1-70B-Instruct")),
         ("llama-3.1-nemotron-70b", Some("Llama-3.1-70B-Instruct")),
+        ("hugging-quants/Meta-Llama-3.1-70B-Instruct-AWQ-INT4", Some("Llama-3.1-70B-Instruct")),
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w4a16", Some("Llama-3.1-8B-Instruct")),
+        ("llama3.1:8b-instruct-q4_K_M", Some("Llama-3.1-8B-Instruct")),
+        ("qwen3-coder:480b-cloud", Some("Qwen3-Coder-480B-A35B-Instruct")),
+        ("anthropic/claude-sonnet-4", Some("claude-sonnet-4")),
+        ("anthropic/claude-sonnet-4.6", None),
         ("llama3:70b", None),
         ("somebody/unheard-of", None),
     ] {

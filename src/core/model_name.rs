@@ -18,9 +18,9 @@ pub struct ModelName {
     pub tag: Option<String>,
 }
 
-/// Words that tell no two models apart.
+/// Words that tell no two models apart; `cloud` is Ollama's for those that it runs elsewhere.
 const COMMON: &[&str] =
-    &["instruct", "chat", "it", "latest", "free", "preview", "hf", "gguf", "text", "default"];
+    &["instruct", "chat", "it", "latest", "free", "preview", "hf", "gguf", "text", "default", "cloud"];
 /// Ways of storing weights.
 const STORED: &[&str] = &[
     "fp8", "fp16", "bf16", "fp32", "f16", "f32", "int4", "int8", "awq", "gptq", "exl2", "exl3", "mlx", "bnb",
@@ -210,6 +210,19 @@ mod tests {
             ("DeepSeek-V3-0324", "deepseek_v3:latest"),
             ("gemma-2-9b-it", "gemma2:9b"),
             ("Qwen3-30B-A3B-Instruct-2507", "qwen3:30b"),
+            ("claude-sonnet-4-5-20250929", "anthropic/claude-sonnet-4.5"),
+            ("claude-haiku-4-5@20251001", "claude-haiku-4-5"),
+            ("gpt-4o-2024-11-20", "gpt-4o"),
+            ("models/gemini-3.8-flash", "google/gemini-3.8-flash"),
+            ("qwen2.5-coder:32b-instruct-q4_K_M", "Qwen/Qwen2.5-Coder-32B-Instruct-AWQ"),
+            ("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int4", "qwen2.5:72b"),
+            ("hugging-quants/Meta-Llama-3.1-70B-Instruct-AWQ-INT4", "llama3.1:70b"),
+            ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "meta-llama/Llama-3.3-70B-Instruct"),
+            ("mlx-community/Qwen3.6-27B-4bit", "qwen3.6:27b"),
+            ("google/gemma-4-26B-A4B-it-qat-w4a16", "gemma4:26b"),
+            ("qwen3-coder:480b-cloud", "Qwen3-Coder-480B-A35B-Instruct-FP8"),
+            ("moonshotai/Kimi-K2.6", "kimi-k2.6:cloud"),
+            ("zai-org/GLM-4.7-FP8", "z-ai/glm-4.7"),
         ] {
             assert!(ModelName::parse(one).is_same(&ModelName::parse(other)), "{one} {other}");
         }
@@ -225,6 +238,12 @@ mod tests {
             ("qwen3-235b-a22b", "qwen3-235b-a35b"),
             ("claude-opus-4", "claude-opus-4-1"),
             ("qwen3-coder-30b", "qwen3-30b"),
+            ("claude-opus-5", "claude-opus-5-5"),
+            ("gpt-6-sol", "gpt-6.1-sol"),
+            ("kimi-k2", "kimi-k2.6"),
+            ("qwen3.5:27b", "qwen3.6:27b"),
+            ("devstral-2:123b", "devstral:24b"),
+            ("qwen2.5-7b-instruct-1m", "qwen2.5:7b"),
         ] {
             let (one, other) = (ModelName::parse(one), ModelName::parse(other));
             assert!(!one.is_same(&other), "{one:?} {other:?}");

@@ -108,9 +108,9 @@ async fn the_best_known_model_is_chosen_and_the_operators_file_has_a_say() {
     assert_eq!(chosen["selected_model"], models[2]);
     assert_eq!(
         (chosen["model_score"].as_f64(), chosen["context_window"].as_u64()),
-        (Some(0.9), Some(262_144))
+        (Some(0.119), Some(262_144))
     );
-    assert_eq!(chosen["selected_gpu"], "8x H100");
+    assert_eq!(chosen["selected_gpu"], "4x H100");
     assert!(chosen["selection_reason"].as_str().unwrap().contains("best known model of 3"), "{chosen}");
     let patch = json!({"model": "tiny", "context_window": 4096});
     stage.ask("PATCH", "providers/scripted", Some(&patch)).await;

@@ -2,6 +2,7 @@
 
 use crate::agent::AgentsHandle;
 use crate::bead::BeadsHandle;
+use crate::bead_files::BeadFilesHandle;
 use crate::budget::BudgetsHandle;
 use crate::clock::SharedClock;
 use crate::console::ConsoleHandle;
@@ -43,6 +44,8 @@ pub struct Handles {
     pub console: ConsoleHandle,
     /// Prompts to agents, and the end of runs.
     pub work: WorkHandle,
+    /// Files of beads.
+    pub bead_files: BeadFilesHandle,
     /// The gateway.
     pub gateway: GatewayHandle,
     /// Events.
@@ -72,6 +75,7 @@ impl Handles {
             vault: VaultHandle(of()),
             console: ConsoleHandle(of()),
             work: WorkHandle(of()),
+            bead_files: BeadFilesHandle(of()),
             gateway: GatewayHandle(of()),
             bus: BusHandle(of()),
             dispatcher: DispatcherHandle(of()),

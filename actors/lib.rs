@@ -10,7 +10,12 @@ mod agent_actor;
 mod attempt;
 mod bead;
 mod bead_actor;
+mod bead_disk;
+mod bead_files;
+mod bead_files_actor;
+mod bead_reader;
 mod bead_run;
+mod bead_writer;
 mod budget;
 mod call_loop;
 mod call_size;
@@ -65,6 +70,9 @@ mod work;
 
 pub use agent::AgentsHandle;
 pub use bead::{BeadAction, BeadsHandle, Claimed, LeaseGrant};
+pub use bead_files::{BeadFilesHandle, ExportOutcome, ImportOutcome, ImportWish};
+pub use bead_reader::FileFormat;
+pub use bead_writer::Dialect;
 pub use budget::BudgetsHandle;
 pub use caller::{Caller, Cascade};
 

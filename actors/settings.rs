@@ -1,6 +1,7 @@
 //! What the actors need to know of the configuration.
 
 use arbiter_core::catalogue::Catalogue;
+use arbiter_core::readiness::Conditional;
 use arbiter_core::retry::Policy;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,10 @@ pub struct Settings {
     pub max_steps: u32,
     /// Pending approvals of one project.
     pub approvals_per_project: u64,
+    /// How long changes of beads are gathered before their file is written.
+    pub bead_file_pause: Duration,
+    /// What `conditional-blocks` means.
+    pub conditional: Conditional,
     /// How long a decision waits for its answer.
     pub decision_timeout: Duration,
     /// Threads that read the store.
@@ -105,6 +110,8 @@ impl Default for Settings {
             lease_ttl: Duration::from_secs(300),
             max_steps: 8,
             approvals_per_project: 20,
+            bead_file_pause: Duration::from_secs(1),
+            conditional: Conditional::Blocks,
             decision_timeout: Duration::from_secs(48 * 3600),
             store_readers: 4,
             store_group_max: 256,

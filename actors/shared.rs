@@ -3,6 +3,7 @@
 
 use crate::agent_actor::AgentActor;
 use crate::bead_actor::BeadActor;
+use crate::bead_files_actor::BeadFilesActor;
 use crate::clock::SharedClock;
 use crate::decision::DecisionActor;
 use crate::directory::{Directory, Place, Threads};
@@ -56,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) afterwork: TaskTracker,
     pub(crate) vault_place: VaultPlace,
     pub(crate) beads: Directory<BeadActor>,
+    pub(crate) bead_files: Directory<BeadFilesActor>,
     pub(crate) agents: Directory<AgentActor>,
     pub(crate) decisions: Directory<DecisionActor>,
     pub(crate) providers: Directory<ProviderActor>,
@@ -103,6 +105,7 @@ impl Shared {
             afterwork: TaskTracker::new(),
             vault_place: parts.vault_place,
             beads: Directory::new(Place::Entities),
+            bead_files: Directory::new(Place::Entities),
             agents: Directory::new(Place::Entities),
             decisions: Directory::new(Place::Entities),
             providers: Directory::new(Place::Entities),

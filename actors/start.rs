@@ -108,9 +108,22 @@ pub async fn start(
     recovery::recover(&shared).await?;
     shared.orchestrator.wake(&shared, SINGLE);
     recovery::wake_all(&shared).await?;
+    settle_rules(&shared).await?;
     listen(&shared).await?;
+    crate::bead_files::listen(&shared).await?;
     shared.dispatcher.wake(&shared, SINGLE);
     Ok(Cast { handles: Handles::new(Arc::clone(&shared)), shared, system, root: Some(root), _lock: lock })
+}
+
+/// Brings what the store has computed in line with the configured rules.
+async fn settle_rules(shared: &Shared) -> Result<(), Fault> {
+    let wanted = shared.settings.conditional;
+    if shared.store.conditional().await? != wanted {
+        let mut unit = Unit::new(shared.clock.now(), "system", "configuration");
+        unit.change(Change::Rule(wanted));
+        shared.store.commit(unit).await?;
+    }
+    Ok(())
 }
 
 /// One thread for the root and the single actors, `count` for entities.

@@ -33,6 +33,8 @@ CREATE TABLE bead_files (
     bead_id TEXT PRIMARY KEY REFERENCES beads (id) ON DELETE CASCADE,
     updated_at TEXT NOT NULL,
     revision INTEGER NOT NULL,
+    -- Its labels and dependencies, as JSON; none: it had none.
+    seen TEXT,
     kept TEXT
 ) STRICT;
 -- Lines of a project's file that are no beads, as they came.
@@ -50,6 +52,8 @@ CREATE TABLE rules (
 
 -- What stands before the ids of a project's new beads.
 ALTER TABLE projects ADD COLUMN bead_prefix TEXT;
+-- How many of a project's beads are worked on at once at most.
+ALTER TABLE projects ADD COLUMN max_parallel INTEGER;
 
 -- Texts of beads, for search.
 CREATE VIRTUAL TABLE bead_texts USING fts5 (
@@ -57,3 +61,9 @@ CREATE VIRTUAL TABLE bead_texts USING fts5 (
 );
 INSERT INTO bead_texts (rowid, title, description, acceptance_criteria)
 SELECT rowid, title, description, acceptance_criteria FROM beads;
+
+-- The digest of a project's file as it was last read or written.
+CREATE TABLE bead_file_states (
+    project_id TEXT PRIMARY KEY REFERENCES projects (id) ON DELETE CASCADE,
+    digest TEXT NOT NULL
+) STRICT;

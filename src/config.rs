@@ -18,7 +18,7 @@ pub use error::{ConfigError, Problem};
 pub use layers::Flag;
 pub use load::{Entry, Loaded};
 pub use settings::{
-    Actors, Authentication, Decisions, Dispatch, Events, Http, Log, LogFormat, LogLevel, LogTargets,
-    Providers, Settings, Store, TlsFiles, Vault,
+    Actors, Authentication, BeadFiles, ConditionalBlocks, Decisions, Dispatch, Events, Http, Log, LogFormat,
+    LogLevel, LogTargets, Providers, Settings, Store, TlsFiles, Vault,
 };
 pub use source::Source;

@@ -10,6 +10,7 @@ mod agents;
 mod auth;
 mod bead_actions;
 mod bead_cache;
+mod bead_files;
 mod bead_forms;
 mod bead_status;
 mod bead_views;

@@ -1,7 +1,8 @@
 //! The configuration as the actors need it.
 
-use crate::config::Settings;
+use crate::config::{ConditionalBlocks, Settings};
 use arbiter_actors::PublicHttp;
+use arbiter_core::readiness::Conditional;
 use arbiter_core::retry::Policy;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,11 @@ pub fn cast_settings(settings: &Settings) -> arbiter_actors::Settings {
         lease_ttl: Duration::from_secs(dispatch.lease_ttl_sec),
         max_steps: dispatch.max_steps,
         approvals_per_project: u64::try_from(dispatch.p0_decisions_per_project).unwrap_or(u64::MAX),
+        bead_file_pause: ms(settings.bead_files.pause_ms),
+        conditional: match dispatch.conditional_blocks {
+            ConditionalBlocks::Blocks => Conditional::Blocks,
+            ConditionalBlocks::OnFailure => Conditional::OnFailure,
+        },
         decision_timeout: Duration::from_secs(settings.decisions.timeout_sec),
         store_readers: settings.store.readers,
         store_group_max: settings.store.group_commit_max,

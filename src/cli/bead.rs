@@ -1,6 +1,7 @@
 //! `arbiter bead …`: the work, and what it waits for.
 
 mod add;
+mod files;
 mod list;
 mod why;
 mod work;
@@ -49,6 +50,10 @@ pub enum Command {
     },
     /// Draw a project's beads and what they wait for
     Graph(why::Graph),
+    /// Read beads in from files of bd, br or older trees
+    Import(files::Import),
+    /// Write a project's beads to its file, to standard output or to another file
+    Export(files::Export),
 }
 
 impl Command {
@@ -71,6 +76,8 @@ impl Command {
                 session.act(request, "commented").await
             }
             Self::Graph(graph) => graph.run(session).await,
+            Self::Import(import) => import.run(session).await,
+            Self::Export(export) => export.run(session).await,
         }
     }
 }

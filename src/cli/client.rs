@@ -12,7 +12,7 @@ use super::{
 };
 use reqwest::{
     Response,
-    header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LINK},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LINK},
 };
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -94,6 +94,31 @@ impl Client {
                 next => cursor = next,
             }
         }
+    }
+
+    /// Sends a file as the body and returns the JSON of the answer.
+    pub async fn upload(
+        &self,
+        request: &Request,
+        content_type: &'static str,
+        body: reqwest::Body,
+    ) -> Result<Value, Failure> {
+        let builder = self.http.request(request.method.clone(), self.address(request)?);
+        let builder = builder.header(CONTENT_TYPE, content_type).body(body);
+        read(self.accepted(builder.send().await).await?).await
+    }
+
+    /// Sends and hands the answer's body on as it comes.
+    pub async fn download(
+        &self,
+        request: &Request,
+        mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut response = self.send(request).await?;
+        while let Some(piece) = response.chunk().await.map_err(|error| broken_off(&error))? {
+            take(&piece)?;
+        }
+        Ok(())
     }
 
     /// Opens an event stream; `last` is the last event that was seen.

@@ -61,6 +61,14 @@ pub struct Add {
     /// Its beads' directory
     #[arg(long, value_name = "PATH")]
     beads_path: Option<String>,
+    /// What stands before the ids of its new beads
+    #[arg(long, value_name = "PREFIX")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bead_prefix: Option<String>,
+    /// How many of its beads are worked on at once at most
+    #[arg(long, value_name = "BEADS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_parallel: Option<u32>,
     /// It never closes
     #[arg(long = "perpetual")]
     is_perpetual: bool,

@@ -3,8 +3,8 @@
 //! Owns the values and nothing else; their meaning stands at the fields.
 
 use super::settings::{
-    Actors, Authentication, Decisions, Dispatch, Events, Http, Log, LogFormat, LogLevel, LogTargets,
-    Providers, Store, Vault,
+    Actors, Authentication, BeadFiles, ConditionalBlocks, Decisions, Dispatch, Events, Http, Log, LogFormat,
+    LogLevel, LogTargets, Providers, Store, Vault,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -92,7 +92,14 @@ impl Default for Dispatch {
             lease_ttl_sec: 300,
             max_steps: 8,
             p0_decisions_per_project: 20,
+            conditional_blocks: ConditionalBlocks::Blocks,
         }
+    }
+}
+
+impl Default for BeadFiles {
+    fn default() -> Self {
+        Self { pause_ms: 1_000 }
     }
 }
 

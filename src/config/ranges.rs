@@ -58,6 +58,7 @@ const RANGES: &[(&str, i64, i64)] = &[
     ("dispatch.lease_ttl_sec", 10, 3_600),
     ("dispatch.max_steps", 1, 1_000),
     ("dispatch.p0_decisions_per_project", 1, 10_000),
+    ("bead_files.pause_ms", 10, HOUR_MS),
     ("decisions.timeout_sec", 1, 3_650 * DAY_SEC),
 ];
 

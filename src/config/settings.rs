@@ -25,6 +25,8 @@ pub struct Settings {
     pub providers: Providers,
     /// Handing out work.
     pub dispatch: Dispatch,
+    /// Files of beads.
+    pub bead_files: BeadFiles,
     /// Questions to people.
     pub decisions: Decisions,
     /// What is logged, and how.
@@ -216,6 +218,26 @@ pub struct Dispatch {
     pub max_steps: u32,
     /// The most open approvals of critical beads in one project.
     pub p0_decisions_per_project: usize,
+    /// What a dependency of type `conditional-blocks` means.
+    pub conditional_blocks: ConditionalBlocks,
+}
+
+/// What a dependency of type `conditional-blocks` means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConditionalBlocks {
+    /// The same as `blocks`, as `bd` does it.
+    Blocks,
+    /// What `bd` says of it: the bead is worked on only if the other one fails.
+    OnFailure,
+}
+
+/// Files of beads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BeadFiles {
+    /// How long changes are gathered before a project's file is written.
+    pub pause_ms: u64,
 }
 
 /// Questions to people.

@@ -1,6 +1,7 @@
 //! The event log's rows, their hash chain, and filters over them.
 
 use crate::event_type::EventType;
+use crate::ids::ProjectId;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,6 +24,11 @@ impl NewEvent {
     /// An event about `subject` that belongs to no project.
     pub fn of(kind: EventType, subject: impl Into<String>, data: Value) -> Self {
         Self { kind, project_id: None, subject: subject.into(), data }
+    }
+
+    /// An event about `subject` that belongs to a project.
+    pub fn in_project(kind: EventType, project: &ProjectId, subject: impl Into<String>, data: Value) -> Self {
+        Self { kind, project_id: Some(project.to_string()), subject: subject.into(), data }
     }
 }
 

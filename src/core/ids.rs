@@ -123,6 +123,13 @@ id!(
     CommentId, "com-", 16
 );
 
+impl BeadId {
+    /// An id of our own making with another prefix, from 16 random bytes.
+    pub fn with_prefix(prefix: &str, random: [u8; 16]) -> Self {
+        Self(format!("{prefix}-{}", base36(random, 8)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ pub mod agent_config;
 pub mod backoff;
 pub mod bead;
 pub mod bead_change;
+pub mod bead_import;
 pub mod breaker;
 pub mod briefing;
 pub mod budget;

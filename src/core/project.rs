@@ -1,7 +1,7 @@
 //! Projects: what beads and agents belong to.
 
 use crate::event_type::EventType;
-use crate::ids::ProjectId;
+use crate::ids::{ProjectId, is_well_formed};
 use crate::machine::Machine;
 use crate::record::{Happening, Record};
 use crate::refusal::{Problems, Refusal};
@@ -51,6 +51,9 @@ words! {
     }
 }
 
+/// The longest prefix of ids, in bytes.
+const MAX_PREFIX: usize = 16;
+
 /// A project as the store holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Project {
@@ -64,6 +67,12 @@ pub struct Project {
     pub branch: Option<String>,
     /// The directory of its bead files.
     pub beads_path: Option<String>,
+    /// What stands before the ids of its new beads; none: `bd`.
+    #[serde(default)]
+    pub bead_prefix: Option<String>,
+    /// How many of its beads are worked on at once at most; none: no limit of its own.
+    #[serde(default)]
+    pub max_parallel: Option<u32>,
     /// What its work needs to know, by name.
     pub context: Map<String, Value>,
     /// Where it stands.
@@ -163,6 +172,27 @@ pub fn check(project: &Project) -> Result<(), Refusal> {
         let fits = value.as_ref().is_none_or(|text| text.len() <= 4096);
         problems.require(fits, name, "is longer than 4096 bytes");
     }
+    let place_ok = |path: &String| {
+        let mut parts = path.split('/');
+        parts.next() == Some("")
+            && path.ends_with("/.beads")
+            && parts.all(|part| !matches!(part, "" | "." | ".."))
+    };
+    let detail = "is the absolute path of a directory called .beads";
+    problems.require(project.beads_path.as_ref().is_none_or(place_ok), "beads_path", detail);
+    let prefix_ok = |prefix: &String| {
+        prefix.len() <= MAX_PREFIX
+            && is_well_formed(prefix)
+            && !prefix.contains('.')
+            && !prefix.ends_with('-')
+    };
+    let detail = "has 1 to 16 lower-case letters, digits, - and _";
+    problems.require(project.bead_prefix.as_ref().is_none_or(prefix_ok), "bead_prefix", detail);
+    problems.require(
+        project.max_parallel != Some(0),
+        "max_parallel",
+        "is at least 1; park the project instead",
+    );
     problems.finish()
 }
 
@@ -180,6 +210,8 @@ mod tests {
             git_repo: None,
             branch: None,
             beads_path: None,
+            bead_prefix: None,
+            max_parallel: None,
             context: Map::new(),
             status: Status::Open,
             is_perpetual: false,

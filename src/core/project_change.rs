@@ -20,6 +20,10 @@ pub struct NewProject {
     pub branch: Option<String>,
     /// The directory of its bead files.
     pub beads_path: Option<String>,
+    /// What stands before the ids of its new beads.
+    pub bead_prefix: Option<String>,
+    /// How many of its beads are worked on at once at most.
+    pub max_parallel: Option<u32>,
     /// What its work needs to know.
     pub context: Map<String, Value>,
     /// A perpetual project never closes.
@@ -37,6 +41,8 @@ impl NewProject {
             git_repo: self.git_repo.clone(),
             branch: self.branch.clone(),
             beads_path: self.beads_path.clone(),
+            bead_prefix: self.bead_prefix.clone(),
+            max_parallel: self.max_parallel,
             context: self.context.clone(),
             status: Status::Open,
             is_perpetual: self.is_perpetual,
@@ -62,6 +68,10 @@ pub struct ProjectPatch {
     pub branch: Option<Option<String>>,
     /// The directory of its bead files.
     pub beads_path: Option<Option<String>>,
+    /// What stands before the ids of its new beads.
+    pub bead_prefix: Option<Option<String>>,
+    /// How many of its beads are worked on at once at most.
+    pub max_parallel: Option<Option<u32>>,
     /// What its work needs to know.
     pub context: Option<Map<String, Value>>,
     /// A perpetual project never closes.
@@ -79,6 +89,8 @@ impl ProjectPatch {
         set(&mut after.git_repo, patch.git_repo);
         set(&mut after.branch, patch.branch);
         set(&mut after.beads_path, patch.beads_path);
+        set(&mut after.bead_prefix, patch.bead_prefix);
+        set(&mut after.max_parallel, patch.max_parallel);
         set(&mut after.context, patch.context);
         set(&mut after.is_perpetual, patch.is_perpetual);
         set(&mut after.is_sticky, patch.is_sticky);

@@ -93,15 +93,23 @@ async fn gather(
     loop {
         let wait = limit.idle.min(limit.whole.saturating_sub(begun.elapsed()));
         let next = tokio::time::timeout(wait, stream.next()).await;
-        match next.map_err(|_| ApiError::new("body-timeout", "the body did not arrive in time"))? {
+        match next.map_err(|_| late())? {
             Some(Ok(piece)) if piece.len() > limit.max - buffer.len() => return Err(limit.exceeded()),
             Some(Ok(piece)) => buffer.extend_from_slice(&piece),
-            Some(Err(error)) => {
-                return Err(ApiError::new("bad-body", format!("the body broke off: {error}")));
-            }
+            Some(Err(error)) => return Err(broken_off(&error)),
             None => return Ok(buffer),
         }
     }
+}
+
+/// A body that did not come in time.
+pub fn late() -> ApiError {
+    ApiError::new("body-timeout", "the body did not arrive in time")
+}
+
+/// A body whose end never came.
+pub fn broken_off(error: &warp::Error) -> ApiError {
+    ApiError::new("bad-body", format!("the body broke off: {error}"))
 }
 
 /// Lets the connection end with its answer when it carried a secret: its buffers hold what they last held.

@@ -7,7 +7,7 @@ use crate::http::body::{self, BodyStream, Limit};
 use crate::http::call::Call;
 use crate::http::context::Context;
 use crate::http::cors::{self, Origins};
-use crate::http::endpoint::{Endpoint, Patience, Secrecy};
+use crate::http::endpoint::{Endpoint, Patience, Secrecy, Volume};
 use crate::http::fields::Nothing;
 use crate::http::idempotency;
 use crate::http::metrics::RouteMetrics;
@@ -187,7 +187,8 @@ impl Edge {
         }
         let answered = async {
             reach::check(&call, &endpoint.method, endpoint.path).await?;
-            if endpoint.body.is_none() && !matches!(endpoint.method, Method::GET) {
+            let takes_none = endpoint.body.is_none() && endpoint.volume != Volume::File;
+            if takes_none && !matches!(endpoint.method, Method::GET) {
                 call.json_or_default::<Nothing>().await?;
             }
             idempotency::answer(endpoint, call).await

@@ -102,6 +102,8 @@ pub enum Volume {
     Usual,
     /// It holds a whole conversation, with its images.
     Conversation,
+    /// It is a file of any size, which its handler reads as it comes.
+    File,
 }
 
 /// How long an answer may take.
@@ -281,6 +283,13 @@ impl Endpoint {
     #[must_use]
     pub fn conversation(mut self) -> Self {
         self.volume = Volume::Conversation;
+        self
+    }
+
+    /// Its body is a file, which the handler reads.
+    #[must_use]
+    pub fn file(mut self) -> Self {
+        self.volume = Volume::File;
         self
     }
 

@@ -4,7 +4,7 @@
 //! stored when it is known.
 
 use crate::http::call::Call;
-use crate::http::endpoint::Endpoint;
+use crate::http::endpoint::{Endpoint, Volume};
 use crate::http::openai_error::Voice;
 use crate::http::problem::ApiError;
 use crate::http::reply::Reply;
@@ -103,6 +103,11 @@ fn key_of(endpoint: &Endpoint, call: &Call) -> Result<Option<IdempotencyKey>, Ap
         return Ok(None);
     }
     let bad = |detail: &str| Err(ApiError::new("bad-header", detail));
+    if endpoint.volume == Volume::File {
+        return bad(
+            "this route takes no Idempotency-Key: a file that was read in changes nothing the second time",
+        );
+    }
     if REFUSED.iter().any(|place| call.path.starts_with(place)) {
         return bad("this route takes no Idempotency-Key: its answers are not kept");
     }

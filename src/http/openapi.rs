@@ -1,7 +1,7 @@
 //! The OpenAPI document, made from the table of endpoints and from nothing else.
 
 use crate::http::access::Access;
-use crate::http::endpoint::{Endpoint, Kind, Need, QueryField, SchemaOf};
+use crate::http::endpoint::{Endpoint, Kind, Need, QueryField, SchemaOf, Volume};
 use crate::http::problem::{PROBLEMS, Problem};
 use crate::http::reply::Reply;
 use crate::http::{ApiError, Call, table};
@@ -114,6 +114,13 @@ fn operation(endpoint: &Endpoint, schemas: &mut Schemas) -> Value {
     }
     if endpoint.access == Access::Public {
         operation["security"] = json!([]);
+    }
+    if endpoint.volume == Volume::File {
+        let text = json!({"schema": {"type": "string"}});
+        operation["requestBody"] = json!({
+            "required": false,
+            "content": {"application/x-ndjson": text, "application/yaml": text},
+        });
     }
     if let Some(body) = &endpoint.body {
         operation["requestBody"] = json!({

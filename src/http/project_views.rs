@@ -22,6 +22,10 @@ pub struct ProjectView {
     branch: Option<String>,
     /// The directory of its bead files.
     beads_path: Option<String>,
+    /// What stands before the ids of its new beads; null: `bd`.
+    bead_prefix: Option<String>,
+    /// How many of its beads are worked on at once at most; null: no limit of its own.
+    max_parallel: Option<u32>,
     /// What its work needs to know, by name.
     #[schemars(schema_with = "any_object")]
     context: Map<String, Value>,
@@ -53,6 +57,8 @@ impl From<Project> for ProjectView {
             git_repo: project.git_repo,
             branch: project.branch,
             beads_path: project.beads_path,
+            bead_prefix: project.bead_prefix,
+            max_parallel: project.max_parallel,
             context: project.context,
             status: project.status,
             is_perpetual: project.is_perpetual,

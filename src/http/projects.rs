@@ -38,9 +38,15 @@ struct NewProjectBody {
     /// The branch that counts.
     #[serde(default)]
     branch: Option<String>,
-    /// The directory of its bead files.
+    /// The directory of its bead files: an absolute path that ends in `.beads`.
     #[serde(default)]
     beads_path: Option<String>,
+    /// What stands before the ids of its new beads; else `bd`.
+    #[serde(default)]
+    bead_prefix: Option<String>,
+    /// How many of its beads are worked on at once at most; else no limit of its own.
+    #[serde(default)]
+    max_parallel: Option<u32>,
     /// What its work needs to know, by name.
     #[serde(default)]
     #[schemars(schema_with = "any_object")]
@@ -66,9 +72,15 @@ struct ProjectPatchBody {
     /// The branch that counts.
     #[serde(deserialize_with = "nullable")]
     branch: Option<Option<String>>,
-    /// The directory of its bead files.
+    /// The directory of its bead files: an absolute path that ends in `.beads`.
     #[serde(deserialize_with = "nullable")]
     beads_path: Option<Option<String>>,
+    /// What stands before the ids of its new beads.
+    #[serde(deserialize_with = "nullable")]
+    bead_prefix: Option<Option<String>>,
+    /// How many of its beads are worked on at once at most.
+    #[serde(deserialize_with = "nullable")]
+    max_parallel: Option<Option<u32>>,
     /// What its work needs to know, by name.
     #[serde(deserialize_with = "present")]
     #[schemars(schema_with = "any_object")]
@@ -148,6 +160,8 @@ async fn create(call: Call, body: NewProjectBody) -> Result<Reply, ApiError> {
         git_repo: body.git_repo,
         branch: body.branch,
         beads_path: body.beads_path,
+        bead_prefix: body.bead_prefix,
+        max_parallel: body.max_parallel,
         context: body.context.unwrap_or_default(),
         is_perpetual: body.is_perpetual,
         is_sticky: body.is_sticky,
@@ -167,6 +181,8 @@ async fn update(call: Call, body: ProjectPatchBody) -> Result<Reply, ApiError> {
         git_repo: body.git_repo,
         branch: body.branch,
         beads_path: body.beads_path,
+        bead_prefix: body.bead_prefix,
+        max_parallel: body.max_parallel,
         context: body.context,
         is_perpetual: body.is_perpetual,
         is_sticky: body.is_sticky,
@@ -184,6 +200,8 @@ async fn replace(call: Call, body: NewProjectBody) -> Result<Reply, ApiError> {
         git_repo: Some(body.git_repo),
         branch: Some(body.branch),
         beads_path: Some(body.beads_path),
+        bead_prefix: Some(body.bead_prefix),
+        max_parallel: Some(body.max_parallel),
         context: Some(body.context.unwrap_or_default()),
         is_perpetual: Some(body.is_perpetual),
         is_sticky: Some(body.is_sticky),

@@ -4,7 +4,7 @@ use crate::http::call::Call;
 use crate::http::problem::ApiError;
 use arbiter_store::Page;
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
@@ -97,12 +97,23 @@ impl Reply {
 
     /// A body that goes on for as long as the stream does.
     pub fn stream(content_type: &'static str, stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
+        Self::breakable_stream(content_type, stream.map(Ok::<Bytes, Infallible>))
+    }
+
+    /// The same of pieces that may break off: the client sees that the answer is not whole.
+    pub fn breakable_stream<E>(
+        content_type: &'static str,
+        stream: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+    ) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
         // The filter wants a stream that can be shared between threads, which no future of ours is; a lock
         // that is never contended makes it one.
         let mut stream = Mutex::new(Box::pin(stream));
         let shared = futures_util::stream::poll_fn(move |context| {
             let stream = stream.get_mut().unwrap_or_else(PoisonError::into_inner);
-            stream.as_mut().poll_next(context).map(|piece| piece.map(Ok::<Bytes, Infallible>))
+            stream.as_mut().poll_next(context)
         });
         let mut response = warp::reply::stream(shared).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

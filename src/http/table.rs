@@ -2,9 +2,9 @@
 
 use crate::http::endpoint::Endpoint;
 use crate::http::{
-    agents, bead_actions, bead_views, beads, budgets, comments, config, decisions, events, gateway, health,
-    keys, log_messages, models, openapi, projects, provider_views, providers, repl, root, runs, scrape,
-    session, system, tokens, usage, vault, work, work_graph,
+    agents, bead_actions, bead_files, bead_views, beads, budgets, comments, config, decisions, events,
+    gateway, health, keys, log_messages, models, openapi, projects, provider_views, providers, repl, root,
+    runs, scrape, session, system, tokens, usage, vault, work, work_graph,
 };
 
 /// Every endpoint of the server.
@@ -27,6 +27,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         work_graph::endpoints(),
         decisions::endpoints(),
         runs::endpoints(),
+        bead_files::endpoints(),
         work::endpoints(),
         gateway::endpoints(),
         repl::endpoints(),

@@ -2,10 +2,12 @@
 
 use crate::connection::open_writer;
 use crate::error::StoreError;
+use crate::import::{ImportOrder, ImportReport};
 use crate::migrate::{MIGRATIONS, migrate};
 use crate::readers::Readers;
 use crate::unit::{Committed, Unit};
-use crate::writer::{Job, Order, Publish, Writer, WriterStats};
+use crate::writer::{ImportJob, Job, Order, Publish, Writer, WriterStats, WrittenJob};
+use arbiter_core::bead_import::Seen;
 use arbiter_core::time::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -70,11 +72,40 @@ impl Store {
     /// Commits a unit of work; the answer comes after the fsync.
     pub async fn commit(&self, unit: Unit) -> Result<Committed, StoreError> {
         let (answer, wait) = oneshot::channel();
-        self.sender.try_send(Order::Commit(Job { unit, answer })).map_err(|error| match error {
+        self.send(Order::Commit(Job { unit, answer }))?;
+        wait.await.map_err(|_| StoreError::Failed)?
+    }
+
+    /// Reads beads in from a file, all of them or none, and says what became of each line.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the file or, if that is wanted, one of its lines cannot be taken.
+    pub async fn import(&self, order: ImportOrder) -> Result<ImportReport, StoreError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Order::Import(ImportJob { order, answer }))?;
+        wait.await.map_err(|_| StoreError::Failed)?
+    }
+
+    /// Takes note of what was written of beads to their files: each with the time that the file has, its
+    /// revision and its lists.
+    pub async fn note_written(&self, beads: Vec<(String, Timestamp, u64, Seen)>) -> Result<(), StoreError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Order::Written(WrittenJob { beads, digest: None, answer }))?;
+        wait.await.map_err(|_| StoreError::Failed)?
+    }
+
+    /// Takes note of the state in which a project's file was read or written.
+    pub async fn put_bead_file_digest(&self, project: String, digest: String) -> Result<(), StoreError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Order::Written(WrittenJob { beads: vec![], digest: Some((project, digest)), answer }))?;
+        wait.await.map_err(|_| StoreError::Failed)?
+    }
+
+    fn send(&self, order: Order) -> Result<(), StoreError> {
+        self.sender.try_send(order).map_err(|error| match error {
             TrySendError::Full(_) => StoreError::Busy,
             TrySendError::Disconnected(_) => StoreError::Failed,
-        })?;
-        wait.await.map_err(|_| StoreError::Failed)?
+        })
     }
 
     /// Ends the writer: what waits is committed first, later units are refused, and the write-ahead log is

@@ -1,6 +1,7 @@
 //! What may be read: one method for each question.
 
 use crate::agents::AgentFilter;
+use crate::bead_files;
 use crate::beads::{BeadDetail, BeadFilter};
 use crate::calls::{GroupBy, Per, Usage, UsageFilter};
 use crate::comments::{Comment, On};
@@ -20,7 +21,7 @@ use crate::{
     idempotency,
 };
 use crate::{leases, offers, operation};
-use crate::{projects, providers, runs, table, tokens, vault_seen, verify};
+use crate::{projects, providers, rules, runs, table, tokens, vault_seen, verify};
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::{Bead, Facts};
 use arbiter_core::bead_change::Edge;
@@ -34,6 +35,7 @@ use arbiter_core::lease::Lease;
 use arbiter_core::meter::Opening;
 use arbiter_core::project::{self, Project};
 use arbiter_core::provider::Provider;
+use arbiter_core::readiness::Conditional;
 use arbiter_core::run::Run;
 use arbiter_core::time::Timestamp;
 use arbiter_core::token::{Session, Token};
@@ -101,6 +103,12 @@ questions! {
     /// Comments on a project.
     project_comments(id: String, page: PageRequest) -> Page<Comment> =
         |c| comments::list(c, On::Project, &id, &page);
+    /// What `conditional-blocks` means in this database.
+    conditional() -> Conditional = |c| rules::conditional(c);
+    /// The projects that have files of beads.
+    projects_with_files() -> Vec<String> = |c| bead_files::projects(c);
+    /// The digest of a project's file as it was last read or written.
+    bead_file_digest(project: String) -> Option<String> = |c| bead_files::digest(c, &project);
     /// An agent.
     agent(id: String) -> Option<Agent> = |c| table::get(c, &id);
     /// A page of agents.
@@ -189,7 +197,7 @@ impl Store {
 }
 
 /// Runs several reads against one state of the database.
-fn snapshot<T>(
+pub(crate) fn snapshot<T>(
     connection: &Connection,
     read: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {

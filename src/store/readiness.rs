@@ -4,7 +4,7 @@ use crate::dependencies;
 use crate::error::StoreError;
 use crate::rules;
 use crate::unit::{Change, Write};
-use arbiter_core::bead::{Bead, Status};
+use arbiter_core::bead::{Bead, NEVER_READY, Status};
 use arbiter_core::ids::BeadId;
 use arbiter_core::readiness::{Own, Waits, is_ready};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -79,7 +79,11 @@ pub(crate) fn touched(
     Ok(())
 }
 
-fn around(connection: &Connection, bead: &Bead, seeds: &mut BTreeSet<BeadId>) -> Result<(), StoreError> {
+pub(crate) fn around(
+    connection: &Connection,
+    bead: &Bead,
+    seeds: &mut BTreeSet<BeadId>,
+) -> Result<(), StoreError> {
     seeds.insert(bead.id.clone());
     seeds.extend(dependencies::dependents(connection, bead.id.as_str())?.into_iter().map(|(id, _)| id));
     for (target, kind) in dependencies::depends_on(connection, bead.id.as_str())? {
@@ -90,10 +94,51 @@ fn around(connection: &Connection, bead: &Bead, seeds: &mut BTreeSet<BeadId>) ->
     Ok(())
 }
 
-fn waiters(connection: &Connection, id: &str, seeds: &mut BTreeSet<BeadId>) -> Result<(), StoreError> {
+pub(crate) fn waiters(
+    connection: &Connection,
+    id: &str,
+    seeds: &mut BTreeSet<BeadId>,
+) -> Result<(), StoreError> {
     let dependents = dependencies::dependents(connection, id)?;
     seeds.extend(dependents.into_iter().filter(|(_, kind)| kind == "waits-for").map(|(id, _)| id));
     Ok(())
+}
+
+/// The same for many beads that were just stored, all those with a greater place than `last_old`: at once where nothing
+/// has to be looked at, and like any others where they have dependencies or somebody had one on them.
+pub(crate) fn refresh_new(
+    connection: &Connection,
+    last_old: i64,
+    mut seeds: BTreeSet<BeadId>,
+) -> Result<Vec<Woken>, StoreError> {
+    connection.execute(
+        "UPDATE beads SET not_before = defer_until WHERE rowid > ?1 AND defer_until IS NOT NULL",
+        [last_old],
+    )?;
+    let affecting = "('blocks', 'parent-child', 'conditional-blocks', 'waits-for')";
+    let never = NEVER_READY.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ");
+    let mut statement = connection.prepare(&format!(
+        "UPDATE beads SET ready = 1 WHERE rowid > ?1 AND status = 'open' AND shelved IS NULL
+             AND type NOT IN ({never})
+             AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.bead_id = beads.id AND d.status = 'pending')
+             AND NOT EXISTS (SELECT 1 FROM bead_dependencies d
+                             WHERE d.bead_id = beads.id AND d.type IN {affecting})
+         RETURNING id, project_id"
+    ))?;
+    let rows = statement.query_map([last_old], |row| {
+        Ok(Woken { id: BeadId::known(row.get::<_, String>(0)?), project_id: row.get(1)? })
+    })?;
+    let mut woken = rows.collect::<Result<Vec<_>, _>>()?;
+    let mut statement = connection.prepare(&format!(
+        "SELECT d.bead_id FROM beads b JOIN bead_dependencies d ON d.depends_on = b.id
+         WHERE b.rowid > ?1 AND d.type IN {affecting}"
+    ))?;
+    let rows = statement.query_map([last_old], |row| Ok(BeadId::known(row.get::<_, String>(0)?)))?;
+    for id in rows {
+        seeds.insert(id?);
+    }
+    woken.extend(refresh(connection, seeds)?);
+    Ok(woken)
 }
 
 /// Recomputes the noted beads and, where `waits` changed, their children. Returns those that are ready and

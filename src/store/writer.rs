@@ -1,14 +1,18 @@
 //! The one thread that writes: group commit with a savepoint for each unit, answers after the fsync.
 
 use crate::apply;
+use crate::bead_files;
 use crate::checkpoints::{self, Checkpoint};
 use crate::error::{StoreError, again, is_fatal, is_full};
 use crate::events;
+use crate::import::{self, ImportOrder, ImportReport};
 use crate::unit::{Committed, Unit};
 use crate::wal::WalWatch;
-use arbiter_core::event::{Event, NewEvent, chain_hash};
+use arbiter_core::bead_import::Seen;
+use arbiter_core::event::{Event, NewEvent, Origin, chain_hash};
 use arbiter_core::event_type::EventType;
 use arbiter_core::ids::{EventId, base36};
+use arbiter_core::time::Timestamp;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use sha2::{Digest, Sha256};
@@ -30,10 +34,31 @@ pub(crate) struct Job {
     pub(crate) answer: oneshot::Sender<Result<Committed, StoreError>>,
 }
 
+/// An import that waits for its turn.
+pub(crate) struct ImportJob {
+    pub(crate) order: ImportOrder,
+    pub(crate) answer: oneshot::Sender<Result<ImportReport, StoreError>>,
+}
+
+/// What was written of a bead to its file: its id, when it changed by the file, its revision, its lists.
+pub(crate) type WrittenBead = (String, Timestamp, u64, Seen);
+
+/// Marks of written beads, or of a whole file, that wait for their turn.
+pub(crate) struct WrittenJob {
+    pub(crate) beads: Vec<WrittenBead>,
+    /// A project, and the digest of its file.
+    pub(crate) digest: Option<(String, String)>,
+    pub(crate) answer: oneshot::Sender<Result<(), StoreError>>,
+}
+
 /// What the writer is told.
 pub(crate) enum Order {
     /// Commit a unit.
     Commit(Job),
+    /// Read a file in, in a transaction of its own.
+    Import(ImportJob),
+    /// Take note of what was written of beads to their files.
+    Written(WrittenJob),
     /// Finish what waits and end.
     Stop,
 }
@@ -83,20 +108,36 @@ impl Writer {
     pub(crate) fn run(mut self, orders: &Receiver<Order>) {
         let mut stopping = false;
         while !stopping {
+            let mut alone = None;
             let mut group = match orders.recv() {
                 Ok(Order::Commit(first)) => vec![first],
                 Ok(Order::Stop) | Err(_) => break,
+                Ok(other) => {
+                    alone = Some(other);
+                    vec![]
+                }
             };
-            while group.len() < self.group_max && !stopping {
+            while alone.is_none() && group.len() < self.group_max && !stopping {
                 match orders.try_recv() {
                     Ok(Order::Commit(next)) => group.push(next),
                     Ok(Order::Stop) => stopping = true,
+                    Ok(other) => alone = Some(other),
                     Err(_) => break,
                 }
             }
             // A listener that panics, or a fault of ours: what was committed is there, who waits is answered
             // by the drop of the group, and the connection is left as it is.
-            if catch_unwind(AssertUnwindSafe(|| self.serve(group))).is_err() {
+            let served = catch_unwind(AssertUnwindSafe(|| {
+                if !group.is_empty() {
+                    self.serve(group);
+                }
+                match alone {
+                    Some(Order::Import(job)) => self.import(job),
+                    Some(Order::Written(job)) => self.note_written(job),
+                    Some(Order::Commit(_) | Order::Stop) | None => {}
+                }
+            }));
+            if served.is_err() {
                 self.fail(&StoreError::Failed);
             }
         }
@@ -239,28 +280,130 @@ impl Writer {
         event: NewEvent,
         fresh: &mut Vec<Arc<Event>>,
     ) -> Result<u64, StoreError> {
-        let seq = self.tail.seq + 1;
-        // The id follows from the place in the chain: unique, and no source of randomness is needed.
-        let digest = Sha256::digest([&self.tail.hash[..], &seq.to_be_bytes()].concat());
-        let mut random = [0; 16];
-        random.copy_from_slice(&digest[..16]);
-        let event = Event {
-            id: EventId::known(format!("evt-{}", base36(random, 20))).as_str().to_owned(),
-            kind: event.kind,
-            timestamp: unit.at,
-            source: unit.source.to_owned(),
-            project_id: event.project_id,
-            subject: event.subject,
-            actor: unit.actor.clone(),
-            origin: unit.origin.clone(),
-            data: event.data,
-            seq,
-        };
-        let text = serde_json::to_string(&event.data).unwrap_or_default();
-        let hash = chain_hash(&self.tail.hash, &event, &text);
-        events::append(&self.connection, &event, &text, &self.tail.hash, &hash)?;
-        self.tail = Checkpoint { seq, hash };
-        fresh.push(Arc::new(event));
-        Ok(seq)
+        let by = By { at: unit.at, source: unit.source, actor: &unit.actor, origin: unit.origin.as_ref() };
+        let event = append(&self.connection, &mut self.tail, by, event)?;
+        fresh.push(event);
+        Ok(self.tail.seq)
     }
+
+    /// One transaction, however large. Of its events only the newest is handed on: whoever listens sees that some lie
+    /// between, and reads them from the log.
+    fn import(&mut self, job: ImportJob) {
+        let ImportJob { mut order, answer } = job;
+        if self.failed {
+            let _ = answer.send(Err(StoreError::Failed));
+            return;
+        }
+        let before = self.tail;
+        let mut newest = None;
+        let dry_run = order.dry_run;
+        let outcome = self.in_transaction(|connection, tail| {
+            let (at, actor, origin) = (order.at, order.actor.clone(), order.origin.clone());
+            let mut tell = |event: NewEvent| {
+                let by = By { at, source: "beads", actor: &actor, origin: origin.as_ref() };
+                let event = append(connection, tail, by, event)?;
+                let seq = event.seq;
+                newest = Some(event);
+                Ok(seq)
+            };
+            let report = import::run(connection, &mut order, &mut tell)?;
+            Ok((report, dry_run))
+        });
+        match &outcome {
+            Ok(_) if !dry_run => {
+                self.stats.last_seq.store(self.tail.seq, Ordering::Release);
+                self.stats.commits.fetch_add(1, Ordering::Relaxed);
+                self.stats.events.fetch_add(self.tail.seq - before.seq, Ordering::Relaxed);
+                (self.publish)(newest.into_iter().collect());
+            }
+            _ => self.tail = before,
+        }
+        let _ = answer.send(outcome);
+        // A log that a large transaction has grown is moved now rather than with the next small one.
+        let _ = self.wal.move_when_grown(&self.connection);
+    }
+
+    fn note_written(&mut self, job: WrittenJob) {
+        let WrittenJob { beads, digest, answer } = job;
+        if self.failed {
+            let _ = answer.send(Err(StoreError::Failed));
+            return;
+        }
+        let outcome = self.in_transaction(|connection, _| {
+            for (id, at, revision, seen) in &beads {
+                bead_files::written(connection, id, *at, *revision, seen)?;
+            }
+            if let Some((project, digest)) = &digest {
+                bead_files::put_digest(connection, project, digest)?;
+            }
+            Ok(((), false))
+        });
+        let _ = answer.send(outcome);
+    }
+
+    /// Runs `work` in a transaction, and takes everything back when it says so or fails.
+    fn in_transaction<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, &mut Checkpoint) -> Result<(T, bool), StoreError>,
+    ) -> Result<T, StoreError> {
+        let outcome = self
+            .connection
+            .execute_batch("BEGIN IMMEDIATE")
+            .map_err(StoreError::from)
+            .and_then(|()| work(&self.connection, &mut self.tail))
+            .and_then(|(value, take_back)| {
+                self.connection.execute_batch(if take_back { "ROLLBACK" } else { "COMMIT" })?;
+                Ok(value)
+            });
+        let Err(error) = outcome else { return outcome };
+        if !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        let is_fatal = matches!(&error, StoreError::Sqlite { source, .. } if is_fatal(source));
+        if is_fatal || !self.connection.is_autocommit() {
+            self.fail(&error);
+            return Err(StoreError::Failed);
+        }
+        Err(error)
+    }
+}
+
+/// Who tells of an event, and when.
+#[derive(Clone, Copy)]
+struct By<'a> {
+    at: Timestamp,
+    source: &'static str,
+    actor: &'a str,
+    origin: Option<&'a Origin>,
+}
+
+/// Puts an event at the end of the chain.
+fn append(
+    connection: &Connection,
+    tail: &mut Checkpoint,
+    by: By<'_>,
+    event: NewEvent,
+) -> Result<Arc<Event>, StoreError> {
+    let seq = tail.seq + 1;
+    // The id follows from the place in the chain: unique, and no source of randomness is needed.
+    let digest = Sha256::digest([&tail.hash[..], &seq.to_be_bytes()].concat());
+    let mut random = [0; 16];
+    random.copy_from_slice(&digest[..16]);
+    let event = Event {
+        id: EventId::known(format!("evt-{}", base36(random, 20))).as_str().to_owned(),
+        kind: event.kind,
+        timestamp: by.at,
+        source: by.source.to_owned(),
+        project_id: event.project_id,
+        subject: event.subject,
+        actor: by.actor.to_owned(),
+        origin: by.origin.cloned(),
+        data: event.data,
+        seq,
+    };
+    let text = serde_json::to_string(&event.data).unwrap_or_default();
+    let hash = chain_hash(&tail.hash, &event, &text);
+    events::append(connection, &event, &text, &tail.hash, &hash)?;
+    *tail = Checkpoint { seq, hash };
+    Ok(Arc::new(event))
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // the allowance of clippy.toml reaches #[test] functions only
 
 mod again;
+mod bead_files;
 mod budgets;
 mod canary;
 mod cli;

@@ -53,6 +53,8 @@ pub fn project(id: &str) -> Project {
         git_repo: None,
         branch: None,
         beads_path: None,
+        bead_prefix: None,
+        max_parallel: None,
         context: Map::new(),
         status: project::Status::Open,
         is_perpetual: false,

@@ -1,0 +1,374 @@
+//! Reading a file of beads: its lines become what the store can take, on a thread of its own.
+//!
+//! Owns the translation between the words of files and our rows. Must not write anything: the store reads from here
+//! while its writer works.
+
+use arbiter_beadfiles::{
+    FileBead, FileEdge, Kept, Line, MAX_LINE_BYTES, RawFields, kept_of, read_line, read_yaml,
+};
+use arbiter_core::bead::{Approval, Bead, Status};
+use arbiter_core::ids::{BeadId, ProjectId};
+use arbiter_core::readiness::Gate;
+use arbiter_core::time::Timestamp;
+use arbiter_store::{Imported, ImportedBead, ImportedComment, ImportedEdge};
+use serde_json::Map;
+use std::collections::HashSet;
+use std::io::BufRead;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+/// Beads that are read ahead of the store.
+const AHEAD: usize = 256;
+
+/// The format of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileFormat {
+    /// JSONL of `bd` and its kin, one bead a line.
+    #[default]
+    Jsonl,
+    /// YAML, one bead a document.
+    Yaml,
+}
+
+/// How a file is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    pub(crate) format: FileFormat,
+    pub(crate) project_id: ProjectId,
+    /// Our agents: what one of them has is no foreign work.
+    pub(crate) agents: HashSet<String>,
+    /// What stands before the ids instead of what the file has there.
+    pub(crate) prefix: Option<String>,
+    /// Whether beads that name another project are taken.
+    pub(crate) any_project: bool,
+    pub(crate) now: Timestamp,
+    /// Who is named where the file names nobody.
+    pub(crate) by: String,
+}
+
+/// What was odd and was taken nevertheless: the line, and what.
+pub(crate) type Warnings = Vec<(u64, String)>;
+
+/// Begins to read; what comes out is to be taken as it comes. What was odd is told at the end.
+pub(crate) fn begin(
+    source: Box<dyn BufRead + Send>,
+    reading: Reading,
+) -> std::io::Result<(Receiver<Imported>, Receiver<Warnings>)> {
+    let (give, take) = sync_channel(AHEAD);
+    let (told, warnings) = sync_channel(1);
+    std::thread::Builder::new().name("bead-reader".into()).spawn(move || {
+        let mut reader =
+            Reader { reading, give, warnings: Vec::new(), gates: HashSet::new(), seen: HashSet::new() };
+        match reader.reading.format {
+            FileFormat::Jsonl => reader.lines(source),
+            FileFormat::Yaml => reader.documents(source),
+        }
+        // Whoever gave up does not ask what was odd.
+        let _ = told.send(reader.warnings);
+    })?;
+    Ok((take, warnings))
+}
+
+struct Reader {
+    reading: Reading,
+    give: SyncSender<Imported>,
+    warnings: Warnings,
+    /// Ids of lines that stand for decisions of ours.
+    gates: HashSet<String>,
+    seen: HashSet<String>,
+}
+
+impl Reader {
+    /// Whether there is to be more.
+    fn send(&self, item: Imported) -> bool {
+        self.give.send(item).is_ok()
+    }
+
+    fn lines(&mut self, mut source: Box<dyn BufRead + Send>) {
+        let mut buffer = Vec::new();
+        for number in 1.. {
+            buffer.clear();
+            match read_bounded(&mut source, &mut buffer) {
+                Ok(Bounded::End) => return,
+                Ok(Bounded::Line) => {}
+                Ok(Bounded::TooLong) => {
+                    let why = format!("it is longer than {MAX_LINE_BYTES} bytes");
+                    if !self.send(Imported::Refused(number, why)) {
+                        return;
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    self.send(Imported::Broken(format!("line {number} cannot be read: {error}")));
+                    return;
+                }
+            }
+            let goes_on = match std::str::from_utf8(&buffer) {
+                Ok(text) => self.line(number, text),
+                Err(_) => self.send(Imported::Refused(number, "it is no UTF-8".to_owned())),
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    fn line(&mut self, number: u64, text: &str) -> bool {
+        match read_line(text) {
+            Ok(Line::Blank | Line::Schema) => true,
+            Ok(Line::Gate { id }) => {
+                self.gates.insert(id);
+                true
+            }
+            Ok(Line::Tombstone { id }) => {
+                self.warnings.push((number, format!("{id} was deleted there and is left as it is here")));
+                true
+            }
+            Ok(Line::Other { kind }) => {
+                if kind != "memory" {
+                    self.warnings.push((number, format!("a line of type {kind:?} is kept as it is")));
+                }
+                self.send(Imported::Line(text.trim().to_owned()))
+            }
+            Ok(Line::Bead { bead, fields, warnings }) => {
+                self.warnings.extend(warnings.into_iter().map(|what| (number, what)));
+                let kept = kept_of(&bead, fields);
+                self.bead(number, *bead, kept)
+            }
+            Err(problem) => self.send(Imported::Refused(number, problem.to_string())),
+        }
+    }
+
+    /// YAML documents, separated by `---`.
+    fn documents(&mut self, mut source: Box<dyn BufRead + Send>) {
+        let mut text = String::new();
+        if let Err(error) = std::io::Read::read_to_string(&mut source, &mut text) {
+            self.send(Imported::Broken(format!("the file cannot be read: {error}")));
+            return;
+        }
+        let mut edges = Vec::new();
+        let mut number: u64 = 1;
+        for document in text.split("\n---") {
+            let begins = number;
+            number += u64::try_from(document.matches('\n').count()).unwrap_or(0) + 1;
+            let document = document.trim_start_matches("---").trim_start_matches([' ', '\r']);
+            if document.trim().is_empty() {
+                continue;
+            }
+            let goes_on = match read_yaml(document) {
+                Ok(read) => {
+                    self.warnings.extend(read.warnings.into_iter().map(|what| (begins, what)));
+                    let target = read.bead.id.clone();
+                    edges.extend(
+                        read.foreign_edges.into_iter().map(|(from, kind)| (from, target.clone(), kind)),
+                    );
+                    self.bead(begins, read.bead, Kept(read.kept))
+                }
+                Err(problem) => self.send(Imported::Refused(begins, problem.to_string())),
+            };
+            if !goes_on {
+                return;
+            }
+        }
+        for (from, to, kind) in edges {
+            let edge = ImportedEdge {
+                depends_on: self.id(&to),
+                kind: kind.to_owned(),
+                gate: None,
+                created: (self.reading.now, self.reading.by.clone()),
+                kept: None,
+            };
+            if !self.send(Imported::Edge(self.id(&from), edge)) {
+                return;
+            }
+        }
+    }
+
+    /// An id with the prefix that is wanted.
+    fn id(&self, id: &str) -> BeadId {
+        match (&self.reading.prefix, id.rsplit_once('-')) {
+            (Some(prefix), Some((_, rest))) => BeadId::known(format!("{prefix}-{rest}")),
+            (Some(prefix), None) => BeadId::known(format!("{prefix}-{id}")),
+            (None, _) => BeadId::known(id),
+        }
+    }
+
+    fn bead(&mut self, line: u64, file: FileBead, kept: Kept) -> bool {
+        let named = file.project_id.as_deref();
+        if let Some(named) = named.filter(|named| *named != self.reading.project_id.as_str())
+            && !self.reading.any_project
+        {
+            let why = format!("{} belongs to the project {named:?}", file.id);
+            return self.send(Imported::Refused(line, why));
+        }
+        let id = self.id(&file.id);
+        if !self.seen.insert(id.to_string()) {
+            return self.send(Imported::Refused(line, format!("{id} is in the file twice")));
+        }
+        let edges = file.edges.iter().filter(|edge| !self.gates.contains(&edge.depends_on));
+        let edges = edges.map(|edge| self.edge(edge)).collect();
+        let comments = file
+            .comments
+            .iter()
+            .map(|comment| ImportedComment {
+                id: comment.id.clone(),
+                author_id: comment.author.clone(),
+                text: comment.text.clone(),
+                created_at: comment.created_at.unwrap_or(self.reading.now),
+                kept: text_of(&comment.kept),
+            })
+            .collect();
+        let bead = self.row(id, file);
+        self.send(Imported::Bead(Box::new(ImportedBead {
+            line,
+            bead,
+            edges,
+            comments,
+            kept: text_of(&kept.0),
+        })))
+    }
+
+    fn edge(&self, edge: &FileEdge) -> ImportedEdge {
+        let metadata = edge.kept.get("metadata").and_then(|raw| serde_json::from_str::<String>(raw).ok());
+        let metadata = metadata.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+        let gate = metadata.as_ref().and_then(|metadata| metadata["gate"].as_str()).and_then(Gate::parse);
+        let by = edge.created_by.clone().unwrap_or_else(|| self.reading.by.clone());
+        let mut kept = edge.kept.clone();
+        // What we would write although the file does not say it.
+        if edge.created_by.is_none() {
+            kept.put(NO_AUTHOR, "true".to_owned());
+        }
+        if edge.created_at.is_none() {
+            kept.put(NO_TIME, "true".to_owned());
+        }
+        ImportedEdge {
+            depends_on: if edge.kind == "parent-child" || self.is_ours(&edge.depends_on) {
+                self.id(&edge.depends_on)
+            } else {
+                BeadId::known(edge.depends_on.as_str())
+            },
+            kind: edge.kind.clone(),
+            gate: gate.filter(|gate| edge.kind == "waits-for" && *gate == Gate::AnyChildren),
+            created: (edge.created_at.unwrap_or(self.reading.now), by),
+            kept: text_of(&kept),
+        }
+    }
+
+    /// Whether an id may get the wanted prefix: one of another system keeps its own.
+    fn is_ours(&self, id: &str) -> bool {
+        self.reading.prefix.is_some() && !id.contains(':')
+    }
+
+    fn row(&self, id: BeadId, file: FileBead) -> Bead {
+        let now = self.reading.now;
+        let created_at = file.created_at.unwrap_or(now);
+        let updated_at = file.updated_at.or(file.created_at).unwrap_or(now);
+        let (mut status, mut block_reason) = (file.state.status, file.state.reason);
+        let is_agents = file.assignee.as_deref().is_some_and(|name| self.reading.agents.contains(name));
+        if status == Status::InProgress && is_agents {
+            // Without a claim nobody of ours is at work on it: the agent gets it anew.
+            status = Status::Open;
+        }
+        if status != Status::Blocked {
+            block_reason = None;
+        }
+        let closed_at = match status {
+            Status::Closed => {
+                Some(file.closed_at.unwrap_or(created_at.max(updated_at).plus(Duration::from_secs(1))))
+            }
+            _ => None,
+        };
+        Bead {
+            id,
+            bead_type: file.bead_type,
+            title: file.title,
+            description: file.description,
+            status,
+            priority: file.priority,
+            project_id: self.reading.project_id.clone(),
+            assigned_to: file.assignee,
+            tags: file.labels,
+            context: if file.context.is_empty() { Map::new() } else { file.context },
+            acceptance_criteria: file.acceptance_criteria,
+            due_at: file.due_at,
+            defer_until: file.defer_until,
+            close_reason: file.close_reason.filter(|_| status == Status::Closed),
+            block_reason,
+            approval: if file.is_approved { Approval::Given } else { Approval::Missing },
+            attempts: 0,
+            next_attempt_at: None,
+            last_error: None,
+            last_answer: None,
+            handed_on_by: Vec::new(),
+            shelved: match (file.is_pinned, file.is_ephemeral) {
+                (true, _) => Some("pinned".to_owned()),
+                (false, true) => Some("ephemeral".to_owned()),
+                (false, false) => None,
+            },
+            created_at,
+            updated_at,
+            closed_at,
+            revision: 1,
+        }
+    }
+}
+
+/// What is kept of a dependency that names no author, so that none is written; and the same of its time.
+pub(crate) const NO_AUTHOR: &str = "_no_author";
+pub(crate) const NO_TIME: &str = "_no_time";
+
+fn text_of(kept: &RawFields) -> Option<String> {
+    (!kept.is_empty()).then(|| kept.to_json())
+}
+
+enum Bounded {
+    Line,
+    TooLong,
+    End,
+}
+
+/// Reads a line without its end; of one that is too long nothing is kept.
+fn read_bounded(source: &mut impl BufRead, buffer: &mut Vec<u8>) -> std::io::Result<Bounded> {
+    let mut is_too_long = false;
+    let mut has_begun = false;
+    loop {
+        let available = source.fill_buf()?;
+        if available.is_empty() {
+            return Ok(match (is_too_long, has_begun) {
+                (true, _) => Bounded::TooLong,
+                (false, true) => Bounded::Line,
+                (false, false) => Bounded::End,
+            });
+        }
+        has_begun = true;
+        let end = available.iter().position(|byte| *byte == b'\n');
+        let taken = end.unwrap_or(available.len());
+        if buffer.len() + taken > MAX_LINE_BYTES {
+            is_too_long = true;
+            buffer.clear();
+        }
+        if !is_too_long {
+            buffer.extend_from_slice(&available[..taken]);
+        }
+        source.consume(end.map_or(taken, |end| end + 1));
+        if end.is_some() {
+            return Ok(if is_too_long { Bounded::TooLong } else { Bounded::Line });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_whatever_ends_them() {
+        let mut source = &b"a\n\nbc"[..];
+        let mut lines = Vec::new();
+        let mut buffer = Vec::new();
+        while let Ok(Bounded::Line) = read_bounded(&mut source, &mut buffer) {
+            lines.push(String::from_utf8(std::mem::take(&mut buffer)).unwrap());
+        }
+        assert_eq!(lines, ["a", "", "bc"]);
+    }
+}

@@ -3,11 +3,10 @@
 //! What the actor does with it is in `bead_actor`.
 
 use crate::caller::Caller;
-use crate::entropy;
 use crate::fault::Fault;
 use crate::shared::Shared;
-use arbiter_core::bead::{Bead, Claimant, Facts};
-use arbiter_core::bead_change::{BeadPatch, Edge, NewBead};
+use arbiter_core::bead::{Bead, Claimant};
+use arbiter_core::bead_change::{BeadPatch, Edge};
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
 use arbiter_core::ids::{AgentId, BeadId};
@@ -15,14 +14,11 @@ use arbiter_core::lease::{MAX_TTL_SEC, MIN_TTL_SEC};
 use arbiter_core::refusal::Refusal;
 use arbiter_core::run::Run;
 use arbiter_core::time::Timestamp;
-use arbiter_store::{BeadDetail, Change, Comment, Links, StoreError};
+use arbiter_store::{BeadDetail, Comment};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-
-/// How many ids are drawn before a collision counts as an error.
-const ID_TRIES: u32 = 4;
 
 /// The proof of a claim, given once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,43 +79,6 @@ pub struct BeadsHandle(pub(crate) Arc<Shared>);
 type Answer<T> = oneshot::Sender<Result<T, Fault>>;
 
 impl BeadsHandle {
-    /// Creates a bead with its dependencies.
-    ///
-    /// # Errors
-    /// [`Fault::Refused`] for wrong fields, a taken id, unknown beads or a cycle.
-    pub async fn create(&self, caller: &Caller, new: NewBead) -> Result<BeadDetail, Fault> {
-        let now = self.0.clock.now();
-        for attempt in 1.. {
-            let id = match &new.id {
-                Some(text) => BeadId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
-                None => BeadId::from_random(entropy::bytes16()),
-            };
-            let (bead, edges) = new.build(id.clone(), now)?;
-            let mut unit = caller.unit(now, "beads");
-            unit.create(&bead, Change::Bead);
-            for edge in &edges {
-                let added = edge_event(EventType::BeadDependencyAdded, &bead, edge);
-                unit.tell(added).change(Change::AddEdge(edge.clone()));
-            }
-            match self.0.store.commit(unit).await {
-                Ok(committed) if edges.is_empty() => {
-                    let is_ready = committed.became_ready.contains(&bead.id);
-                    return Ok(BeadDetail {
-                        bead,
-                        is_ready,
-                        links: Links::default(),
-                        facts: Facts::default(),
-                    });
-                }
-                Ok(_) => return detail(&self.0, id.as_str()).await,
-                Err(StoreError::Refused(Refusal::Exists { .. }))
-                    if new.id.is_none() && attempt < ID_TRIES => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Fault::Busy("the store".to_owned()))
-    }
-
     /// Claims a bead for an agent (under a lease) or a person (without one). An agent of kind `llm` begins
     /// to work at once.
     ///
@@ -187,10 +146,8 @@ impl BeadsHandle {
         &self,
         caller: &Caller,
         id: &BeadId,
-        depends_on: BeadId,
-        kind: String,
+        edge: Edge,
     ) -> Result<BeadDetail, Fault> {
-        let edge = Edge::new(id.clone(), depends_on, kind);
         let caller = caller.clone();
         self.ask(id, |answer| Command::Edges { caller, add: vec![edge], remove: vec![], answer }).await
     }

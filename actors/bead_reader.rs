@@ -205,7 +205,11 @@ impl Reader {
         if !self.seen.insert(id.to_string()) {
             return self.send(Imported::Refused(line, format!("{id} is in the file twice")));
         }
-        let edges = file.edges.iter().filter(|edge| !self.gates.contains(&edge.depends_on));
+        // The line of a decision may come behind those of beads that wait for it.
+        let is_gate = |edge: &&FileEdge| {
+            self.gates.contains(&edge.depends_on) || edge.created_by.as_deref() == Some(GATEKEEPER)
+        };
+        let edges = file.edges.iter().filter(|edge| !is_gate(edge));
         let edges = edges.map(|edge| self.edge(edge)).collect();
         let comments = file
             .comments
@@ -313,6 +317,8 @@ impl Reader {
     }
 }
 
+/// Who makes the dependencies that stand for pending decisions.
+pub(crate) const GATEKEEPER: &str = "arbiter:decision";
 /// What is kept of a dependency that names no author, so that none is written; and the same of its time.
 pub(crate) const NO_AUTHOR: &str = "_no_author";
 pub(crate) const NO_TIME: &str = "_no_time";

@@ -2,7 +2,7 @@
 //!
 //! Owns the way back of `bead_reader`. Must not write to a disk: lines go to whoever asked.
 
-use crate::bead_reader::{NO_AUTHOR, NO_TIME};
+use crate::bead_reader::{GATEKEEPER, NO_AUTHOR, NO_TIME};
 use arbiter_beadfiles::{
     FileBead, FileComment, FileEdge, Gate, Kept, RawFields, State, write_gate, write_line,
 };
@@ -93,7 +93,7 @@ impl Writer {
                 depends_on: gate.id.clone(),
                 kind: "blocks".to_owned(),
                 created_at: Some(gate.created_at),
-                created_by: None,
+                created_by: Some(GATEKEEPER.to_owned()),
                 kept: RawFields::default(),
             });
         }

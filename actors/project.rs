@@ -174,6 +174,7 @@ impl ProjectActor {
             let after = unit.happen(&project, &happenings, Change::Project);
             if !unit.is_empty() {
                 shared.store.commit(unit).await?;
+                shared.prefixes.forget();
             }
             Ok(after)
         })
@@ -261,6 +262,7 @@ impl ProjectActor {
         });
         unit.change(Change::Project(Write::Delete { row: project }));
         shared.store.commit(unit).await?;
+        shared.prefixes.forget();
         if !agents.is_empty() {
             shared.token_cache.load(shared).await?;
         }

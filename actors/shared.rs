@@ -14,6 +14,7 @@ use crate::heartbeat::HeartbeatActor;
 use crate::inject::Inject;
 use crate::orchestrator::OrchestratorActor;
 use crate::pool::Breakers;
+use crate::prefixes::Prefixes;
 use crate::project::ProjectActor;
 use crate::provider_actor::ProviderActor;
 use crate::provider_cache::ProviderCache;
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) gates: Gates,
     pub(crate) underway: Underway,
     pub(crate) provider_cache: ProviderCache,
+    pub(crate) prefixes: Prefixes,
     /// What goes on behind an answer, and has to end before the store closes.
     pub(crate) afterwork: TaskTracker,
     pub(crate) vault_place: VaultPlace,
@@ -102,6 +104,7 @@ impl Shared {
             gates: Gates::default(),
             underway: Underway::default(),
             provider_cache: ProviderCache::default(),
+            prefixes: Prefixes::default(),
             afterwork: TaskTracker::new(),
             vault_place: parts.vault_place,
             beads: Directory::new(Place::Entities),

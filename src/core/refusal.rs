@@ -86,6 +86,23 @@ impl Refusal {
         Self::Invalid(vec![FieldProblem::at(name, detail)])
     }
 
+    /// The same of the thing at this place of a list: its fields are named by their place.
+    #[must_use]
+    pub fn within(self, list: &str, place: usize) -> Self {
+        match self {
+            Self::Invalid(problems) => Self::Invalid(
+                problems
+                    .into_iter()
+                    .map(|problem| FieldProblem {
+                        pointer: format!("/{list}/{place}{}", problem.pointer),
+                        ..problem
+                    })
+                    .collect(),
+            ),
+            other => other,
+        }
+    }
+
     /// An entity that is not there.
     pub fn not_found(entity: &'static str, id: impl Into<String>) -> Self {
         Self::NotFound { entity, id: id.into() }

@@ -3,11 +3,13 @@
 use crate::http::access::Access;
 use crate::http::bead_forms::BeadView;
 use crate::http::beads::{answer, check_claimed, check_own, id};
-use crate::http::vocabulary::time;
+use crate::http::vocabulary::{time, word};
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_actors::{BeadAction, LeaseGrant};
 use arbiter_core::bead::Claimant;
+use arbiter_core::bead_change::Edge;
 use arbiter_core::ids::{AgentId, BeadId};
+use arbiter_core::readiness::Gate;
 use arbiter_core::time::Timestamp;
 use arbiter_core::token::Role;
 use schemars::JsonSchema;
@@ -101,6 +103,10 @@ struct DependencyBody {
     /// How; `blocks` by default.
     #[serde(default, rename = "type")]
     kind: Option<String>,
+    /// Of `waits-for`: `all-children` (the default) or `any-children`.
+    #[serde(default)]
+    #[schemars(schema_with = "word::<Gate>")]
+    gate: Option<Gate>,
     /// The token of the lease under which its holder writes.
     #[serde(default)]
     lease_token: Option<String>,
@@ -233,9 +239,13 @@ async fn redispatch(call: Call, body: MaybeReasonBody) -> Result<Reply, ApiError
 async fn depend(call: Call, body: DependencyBody) -> Result<Reply, ApiError> {
     check_own(&call, body.lease_token.as_deref()).await?;
     let kind = body.kind.unwrap_or_else(|| DEFAULT_EDGE.to_owned());
+    if body.gate.is_some() && kind != "waits-for" {
+        return Err(ApiError::field("gate", "is of dependencies of the type waits-for"));
+    }
     let target = BeadId::known(body.depends_on);
     call.need_beads([&target]).await?;
-    let bead = call.handles().beads.add_dependency(&call.caller()?, &id(&call), target, kind).await?;
+    let edge = Edge { gate: body.gate, ..Edge::new(id(&call), target, kind) };
+    let bead = call.handles().beads.add_dependency(&call.caller()?, &id(&call), edge).await?;
     answer(&call, bead)
 }
 

@@ -189,6 +189,14 @@ pub struct NewBeadBody {
     defer_until: Option<Timestamp>,
 }
 
+/// Beads to be created at once.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewBeadsBody {
+    /// They; one may depend on another by the id that is chosen for it.
+    pub beads: Vec<NewBeadBody>,
+}
+
 impl From<NewBeadBody> for NewBead {
     fn from(body: NewBeadBody) -> Self {
         Self {

@@ -2,20 +2,22 @@
 
 use crate::http::access::Access;
 use crate::http::bead_cache::Rendered;
-use crate::http::bead_forms::{BeadPatchBody, BeadView, NewBeadBody};
+use crate::http::bead_forms::{BeadPatchBody, BeadView, NewBeadBody, NewBeadsBody};
 use crate::http::bead_status;
 use crate::http::endpoint::{Kind, QueryField, number, text, word as word_field};
 use crate::http::page::PAGE;
 use crate::http::reply::to_json;
 use crate::http::vocabulary::Vocabulary;
 use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_actors::MAX_BULK;
 use arbiter_core::bead::{Bead, Status};
 use arbiter_core::bead_change::{BeadPatch, NewBead};
 use arbiter_core::ids::BeadId;
 use arbiter_core::token::Role;
 use arbiter_store::{BeadDetail, BeadFilter, BeadSort};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
-use warp::http::Method;
+use warp::http::{Method, StatusCode};
 
 const COLLECTION: &str = "/api/v1/beads";
 const ENTITY: &str = "/api/v1/beads/{id}";
@@ -35,8 +37,12 @@ const MORE_FILTERS: &[QueryField] = &[
         kind: Kind::Word(&["true"]),
         summary: "Only those that could be worked on now",
     },
-    word_field("sort", &["age", "priority"], "Oldest first (the default), or most urgent first"),
 ];
+const SORT: &[QueryField] = &[word_field(
+    "sort",
+    &["age", "priority", "bd"],
+    "Oldest first, most urgent and then oldest first, or most urgent and then newest first as bd has it",
+)];
 
 /// Listing, creating, showing, changing and deleting beads.
 pub fn endpoints() -> Vec<Endpoint> {
@@ -44,6 +50,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::get(COLLECTION, list)
             .query(FILTERS)
             .query(MORE_FILTERS)
+            .query(SORT)
             .query(PAGE)
             .summary("Beads")
             .answers::<Vec<BeadView>>(200),
@@ -51,8 +58,13 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Agent)
             .summary("Create a bead with its dependencies")
             .answers::<BeadView>(201),
+        Endpoint::with_body(Method::POST, "/api/v1/beads/bulk", create_all)
+            .access(Access::Agent)
+            .summary("Create beads that may depend on each other: all of them or none")
+            .answers::<Vec<BeadView>>(201),
         Endpoint::get("/api/v1/beads/ready", ready)
             .query(FILTERS)
+            .query(SORT)
             .query(PAGE)
             .summary("What could be worked on now, most urgent first")
             .answers::<Vec<BeadView>>(200),
@@ -157,7 +169,7 @@ async fn check_reach<'a>(
     call.need_beads(&others).await
 }
 
-fn filter(call: &Call) -> Result<BeadFilter, ApiError> {
+fn filter(call: &Call, otherwise: BeadSort) -> Result<BeadFilter, ApiError> {
     let query = &call.query;
     Ok(BeadFilter {
         project_id: query.owned("project_id")?,
@@ -172,18 +184,20 @@ fn filter(call: &Call) -> Result<BeadFilter, ApiError> {
         ready_at: query.text("ready")?.map(|_| call.now()),
         sort: match query.text("sort")? {
             Some("priority") => BeadSort::Urgency,
-            _ => BeadSort::Age,
+            Some("bd") => BeadSort::Bd,
+            Some(_) => BeadSort::Age,
+            None => otherwise,
         },
     })
 }
 
 async fn list(call: Call) -> Result<Reply, ApiError> {
-    let filter = filter(&call)?;
+    let filter = filter(&call, BeadSort::Age)?;
     listed(call, filter).await
 }
 
 async fn ready(call: Call) -> Result<Reply, ApiError> {
-    let filter = BeadFilter { ready_at: Some(call.now()), sort: BeadSort::Urgency, ..filter(&call)? };
+    let filter = BeadFilter { ready_at: Some(call.now()), ..filter(&call, BeadSort::Urgency)? };
     listed(call, filter).await
 }
 
@@ -200,6 +214,22 @@ async fn create(call: Call, body: NewBeadBody) -> Result<Reply, ApiError> {
     let detail = call.handles().beads.create(&call.caller()?, new).await?;
     let view = BeadView::new(detail, call.now());
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(view.revision))
+}
+
+async fn create_all(call: Call, body: NewBeadsBody) -> Result<Reply, ApiError> {
+    if !(1..=MAX_BULK).contains(&body.beads.len()) {
+        return Err(ApiError::field("beads", format!("are 1 to {MAX_BULK}")));
+    }
+    let new: Vec<NewBead> = body.beads.into_iter().map(NewBead::from).collect();
+    let chosen: HashSet<&String> = new.iter().filter_map(|new| new.id.as_ref()).collect();
+    for one in &new {
+        let others = one.parent.iter().chain(&one.blocked_by).chain(&one.related_to);
+        check_reach(&call, Some(&one.project_id), others.filter(|id| !chosen.contains(id))).await?;
+    }
+    let created = call.handles().beads.create_all(&call.caller()?, &new).await?;
+    let now = call.now();
+    let views: Vec<BeadView> = created.into_iter().map(|detail| BeadView::new(detail, now)).collect();
+    Ok(Reply::json(&views)?.with_status(StatusCode::CREATED))
 }
 
 async fn show(call: Call) -> Result<Reply, ApiError> {

@@ -3,6 +3,7 @@
 use arbiter_core::budget::Period;
 use arbiter_core::catalogue::Interactivity;
 use arbiter_core::event_type::EventType;
+use arbiter_core::readiness::Gate;
 use arbiter_core::token::{Proof, Role};
 use arbiter_core::{agent, bead, call, decision, project, provider, run, vault};
 use arbiter_store::{GroupBy, Per};
@@ -45,6 +46,7 @@ vocabulary!(
     call::Kind,
     call::Outcome,
     EventType,
+    Gate,
     GroupBy,
     Interactivity,
     Per,

@@ -147,6 +147,8 @@ pub enum BeadSort {
     Age,
     /// Most urgent first, then oldest first.
     Urgency,
+    /// Most urgent first, then newest first, as bd lists them.
+    Bd,
 }
 
 /// Which beads are wanted.
@@ -261,6 +263,7 @@ pub(crate) fn list(
     let order: &[&str] = match filter.sort {
         BeadSort::Age => &["b.created_at", "b.id"],
         BeadSort::Urgency => &["b.priority", "b.created_at", "b.id"],
+        BeadSort::Bd => &["b.priority", "b.created_at DESC", "b.id"],
     };
     let listing = Listing { from: "beads b", columns: &columns, order };
     let page = page::read(connection, &listing, conditions(filter), request, read_with_ready)?;

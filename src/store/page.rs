@@ -85,7 +85,7 @@ pub(crate) struct Listing<'a> {
     pub(crate) from: &'a str,
     /// What is selected.
     pub(crate) columns: &'a str,
-    /// The columns that order it, ascending; the last one is unique.
+    /// The columns that order it, ascending unless followed by ` DESC`; the last one is unique.
     pub(crate) order: &'a [&'a str],
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn read<T>(
     if let Some(cursor) = &request.cursor {
         after(&mut conditions, listing.order, cursor)?;
     }
-    let keys = listing.order.iter().map(|c| format!("CAST({c} AS TEXT)")).collect::<Vec<_>>();
+    let keys = listing.order.iter().map(|c| format!("CAST({} AS TEXT)", column_of(c))).collect::<Vec<_>>();
     let sql = format!(
         "SELECT {}, {} FROM {} WHERE {} ORDER BY {} LIMIT {}",
         listing.columns,
@@ -143,7 +143,7 @@ fn count(connection: &Connection, from: &str, conditions: &Conditions) -> Result
     Ok(u64::try_from(counted).unwrap_or(0).min(COUNT_LIMIT))
 }
 
-/// `(a, b) > (?, ?)` in the order of the list; numbers compare as numbers.
+/// What follows a row in the order of the list; numbers compare as numbers.
 fn after(conditions: &mut Conditions, order: &[&str], cursor: &str) -> Result<(), StoreError> {
     let parts: Vec<&str> = cursor.splitn(order.len(), SEPARATOR).collect();
     if parts.len() != order.len() {
@@ -161,6 +161,24 @@ fn after(conditions: &mut Conditions, order: &[&str], cursor: &str) -> Result<()
         conditions.values.push(value);
         marks.push(format!("?{}", conditions.values.len()));
     }
-    conditions.texts.push(format!("({}) > ({})", order.join(", "), marks.join(", ")));
+    let columns: Vec<&str> = order.iter().map(|column| column_of(column)).collect();
+    let text = if order == columns {
+        // An index serves the comparison of rows.
+        format!("({}) > ({})", columns.join(", "), marks.join(", "))
+    } else {
+        let same = |upto: usize| {
+            (0..upto).map(|at| format!("{} = {} AND ", columns[at], marks[at])).collect::<String>()
+        };
+        let later = |at: usize| if columns[at] == order[at] { '>' } else { '<' };
+        let ways =
+            (0..order.len()).map(|at| format!("({}{} {} {})", same(at), columns[at], later(at), marks[at]));
+        format!("({})", ways.collect::<Vec<_>>().join(" OR "))
+    };
+    conditions.texts.push(text);
     Ok(())
+}
+
+/// An ordering column without its direction.
+fn column_of(ordering: &str) -> &str {
+    ordering.strip_suffix(" DESC").unwrap_or(ordering)
 }

@@ -180,7 +180,7 @@ async fn whoever_is_newer_by_a_second_wins_and_lists_come_together() {
     let begin = line(json!({"labels": ["x", "y"], "dependencies": [edge("a-2"), edge("a-3")]}));
     stage.imported("", &format!("{begin}\n{}\n{}\n{}\n", other("a-2"), other("a-3"), other("a-4"))).await;
     // Here a label and a dependency are added, there one of each goes and another comes, and the title changes.
-    stage.create("beads/a-1/dependencies", json!({"depends_on": "a-4"})).await;
+    stage.act("beads/a-1/dependencies", json!({"depends_on": "a-4"})).await;
     let tagged = stage.ask("PATCH", "beads/a-1", Some(&json!({"tags": ["x", "y", "ours"]}))).await;
     assert_eq!(tagged.status, 200);
     let newer =

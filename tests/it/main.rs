@@ -49,3 +49,4 @@ mod vault_kill;
 mod vault_kill_ledger;
 mod vault_reset;
 mod work;
+mod work_graph;

@@ -10,6 +10,7 @@ mod cli;
 mod console;
 mod demo;
 mod dice;
+mod dispatch;
 mod door;
 mod faults;
 mod gateway;

@@ -32,6 +32,17 @@ pub fn resident_bytes(process: &str) -> std::io::Result<u64> {
     Ok(pages * u64::try_from(rustix::param::page_size()).unwrap_or(4096))
 }
 
+/// The most memory that a process has held so far, in bytes.
+///
+/// # Errors
+/// When there is no such process.
+pub fn peak_bytes(process: &str) -> std::io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    let kib: u64 = line.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    Ok(kib * 1024)
+}
+
 /// The processor time that a process has used, in seconds.
 ///
 /// # Errors

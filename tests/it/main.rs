@@ -4,6 +4,7 @@
 
 mod again;
 mod bead_files;
+mod bead_files_random;
 mod budgets;
 mod canary;
 mod cli;

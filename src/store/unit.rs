@@ -12,8 +12,9 @@ use arbiter_core::call::Call;
 use arbiter_core::catalogue::Offered;
 use arbiter_core::decision::Decision;
 use arbiter_core::event::{NewEvent, Origin};
-use arbiter_core::ids::{AgentId, BeadId, ProviderId, TokenId};
+use arbiter_core::ids::{AgentId, BeadId, ProjectId, ProviderId, TokenId};
 use arbiter_core::lease::Lease;
+use arbiter_core::org_chart::OrgChart;
 use arbiter_core::project::Project;
 use arbiter_core::provider::Provider;
 use arbiter_core::readiness::Conditional;
@@ -52,6 +53,15 @@ pub enum Change {
     Provider(Write<Provider>),
     /// A project's row.
     Project(Write<Project>),
+    /// A project's org chart in the place of the one with the revision before.
+    PutOrgChart(OrgChart),
+    /// No row, but a rule: the position has no more agents than it may have, with what the unit has changed so far.
+    CheckSeats {
+        /// The project.
+        project_id: ProjectId,
+        /// The role of the position.
+        role: String,
+    },
     /// A decision's row.
     Decision(Write<Decision>),
     /// A new dependency; a cycle among those that affect readiness is refused with its path.

@@ -39,7 +39,7 @@ impl AgentsHandle {
             None => AgentId::from_random(entropy::bytes16()),
         };
         let agent = new.build(id.clone(), self.0.clock.now())?;
-        self.check_references(&agent).await?;
+        self.check_references(&agent, None).await?;
         let mut unit = caller.unit(self.0.clock.now(), "agents");
         if new.start == Start::Now {
             // One row, two events: what it was created as, and that it was started.
@@ -57,11 +57,16 @@ impl AgentsHandle {
         if new.start == Start::Now { self.settle(&id).await } else { Ok(agent) }
     }
 
-    pub(crate) async fn check_references(&self, agent: &Agent) -> Result<(), Fault> {
+    /// Refuses what names nothing; a persona that was there when the agent got it may have gone.
+    pub(crate) async fn check_references(&self, agent: &Agent, before: Option<&Agent>) -> Result<(), Fault> {
         if let Some(id) = &agent.provider_id
             && self.0.store.provider(id.to_string()).await?.is_none()
         {
             return Err(Refusal::field("provider_id", format!("no provider has the id {id}")).into());
+        }
+        let before = before.and_then(|before| before.persona_name.as_ref());
+        if let Some(name) = agent.persona_name.as_ref().filter(|name| before != Some(name)) {
+            self.0.personas.check("persona_name", name).await?;
         }
         if let Some(id) = &agent.project_id
             && self.0.store.project(id.to_string()).await?.is_none()

@@ -112,7 +112,7 @@ impl AgentActor {
             let command = match wish {
                 Wish::Update(patch) => {
                     let wanted = patch.apply(&agent)?;
-                    AgentsHandle(Arc::clone(shared)).check_references(&wanted).await?;
+                    AgentsHandle(Arc::clone(shared)).check_references(&wanted, Some(&agent)).await?;
                     agent::Command::Update(Box::new(wanted))
                 }
                 Wish::Activate => agent::Command::Activate,

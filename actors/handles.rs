@@ -12,6 +12,7 @@ use crate::event_bus::BusHandle;
 use crate::gateway::GatewayHandle;
 use crate::inject::Inject;
 use crate::orchestrator::OrchestratorHandle;
+use crate::persona::PersonasHandle;
 use crate::project::ProjectsHandle;
 use crate::provider::ProvidersHandle;
 use crate::shared::Shared;
@@ -38,6 +39,8 @@ pub struct Handles {
     pub providers: ProvidersHandle,
     /// Projects.
     pub projects: ProjectsHandle,
+    /// Personas.
+    pub personas: PersonasHandle,
     /// The vault.
     pub vault: VaultHandle,
     /// The console.
@@ -72,6 +75,7 @@ impl Handles {
             decisions: DecisionsHandle(of()),
             providers: ProvidersHandle(of()),
             projects: ProjectsHandle(of()),
+            personas: PersonasHandle(of()),
             vault: VaultHandle(of()),
             console: ConsoleHandle(of()),
             work: WorkHandle(of()),

@@ -13,6 +13,7 @@ use crate::gate::Gates;
 use crate::heartbeat::HeartbeatActor;
 use crate::inject::Inject;
 use crate::orchestrator::OrchestratorActor;
+use crate::persona::Personas;
 use crate::pool::Breakers;
 use crate::prefixes::Prefixes;
 use crate::project::ProjectActor;
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) underway: Underway,
     pub(crate) provider_cache: ProviderCache,
     pub(crate) prefixes: Prefixes,
+    pub(crate) personas: Personas,
     /// What goes on behind an answer, and has to end before the store closes.
     pub(crate) afterwork: TaskTracker,
     pub(crate) vault_place: VaultPlace,
@@ -81,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) threads: Threads,
     pub(crate) vault_place: VaultPlace,
+    pub(crate) personas: Personas,
     pub(crate) last_seq: u64,
     pub(crate) failures: mpsc::UnboundedSender<Failure>,
 }
@@ -105,6 +108,7 @@ impl Shared {
             underway: Underway::default(),
             provider_cache: ProviderCache::default(),
             prefixes: Prefixes::default(),
+            personas: parts.personas,
             afterwork: TaskTracker::new(),
             vault_place: parts.vault_place,
             beads: Directory::new(Place::Entities),

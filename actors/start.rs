@@ -8,6 +8,7 @@ use crate::fault::Fault;
 use crate::handles::Handles;
 use crate::heartbeat::HeartbeatsHandle;
 use crate::orchestrator::OrchestratorHandle;
+use crate::persona::Personas;
 use crate::recovery;
 use crate::settings::Settings;
 use crate::shared::{Parts, SINGLE, Shared};
@@ -88,6 +89,7 @@ pub async fn start(
         runtime: tokio::runtime::Handle::current(),
         threads,
         vault_place: VaultPlace::new(vault),
+        personas: Personas::new(lock.directory()),
         last_seq,
         failures,
     });
@@ -103,6 +105,7 @@ pub async fn start(
             orchestrator.hear(failure);
         }
     });
+    shared.personas.tidy().await;
     shared.token_cache.load(&shared).await?;
     shared.purse.load(&shared).await?;
     recovery::recover(&shared).await?;

@@ -18,6 +18,16 @@ pub const MAX_PARTS: usize = 4;
 /// The folder of the personas that Arbiter brings along; a name without a folder is looked for there as well.
 pub const DEFAULT_FOLDER: &str = "default";
 
+words! {
+    /// Whose a persona is.
+    pub enum Origin {
+        /// Arbiter brings it along.
+        BuiltIn = "built_in",
+        /// The user wrote it.
+        User = "user",
+    }
+}
+
 /// A persona.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Persona {

@@ -41,18 +41,7 @@ impl AgentsHandle {
         let agent = new.build(id.clone(), self.0.clock.now())?;
         self.check_references(&agent, None).await?;
         let mut unit = caller.unit(self.0.clock.now(), "agents");
-        if new.start == Start::Now {
-            // One row, two events: what it was created as, and that it was started.
-            let happenings = agent.decide(&agent::Command::Activate)?;
-            let started = evolved(&agent, &happenings, unit.at);
-            unit.tell(arbiter_core::record::created_event(&agent));
-            for happening in &happenings {
-                unit.tell(event(&started, happening));
-            }
-            unit.change(Change::Agent(Write::Insert(started)));
-        } else {
-            unit.create(&agent, Change::Agent);
-        }
+        add(&mut unit, &agent, new.start)?;
         self.0.store.commit(unit).await?;
         if new.start == Start::Now { self.settle(&id).await } else { Ok(agent) }
     }
@@ -199,11 +188,11 @@ impl AgentsHandle {
         Ok(after)
     }
 
-    async fn settle(&self, id: &AgentId) -> Result<Agent, Fault> {
+    pub(crate) async fn settle(&self, id: &AgentId) -> Result<Agent, Fault> {
         self.0.agents.ask(&self.0, id.as_str(), |answer| Command::Settle { answer }).await
     }
 
-    async fn row(&self, id: &AgentId) -> Result<Agent, Fault> {
+    pub(crate) async fn row(&self, id: &AgentId) -> Result<Agent, Fault> {
         let found = self.0.store.agent(id.to_string()).await?;
         found.ok_or_else(|| Refusal::not_found("agent", id.as_str()).into())
     }
@@ -212,6 +201,24 @@ impl AgentsHandle {
         let caller = caller.clone();
         self.0.agents.ask(&self.0, id.as_str(), |answer| Command::Change { caller, wish, answer }).await
     }
+}
+
+/// Adds a new agent to a unit, which refuses it if it is one too many in its position.
+pub(crate) fn add(unit: &mut Unit, agent: &Agent, start: Start) -> Result<(), Refusal> {
+    if start == Start::Now {
+        // One row, two events: what it was created as, and that it was started.
+        let happenings = agent.decide(&agent::Command::Activate)?;
+        let started = evolved(agent, &happenings, unit.at);
+        unit.tell(arbiter_core::record::created_event(agent));
+        for happening in &happenings {
+            unit.tell(event(&started, happening));
+        }
+        unit.change(Change::Agent(Write::Insert(started)));
+    } else {
+        unit.create(agent, Change::Agent);
+    }
+    unit.change(Change::CheckSeat(agent.id.clone()));
+    Ok(())
 }
 
 /// Adds the return of an agent's bead to a unit: the bead, the lease and the run, but not the agent.

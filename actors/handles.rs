@@ -12,6 +12,7 @@ use crate::event_bus::BusHandle;
 use crate::gateway::GatewayHandle;
 use crate::inject::Inject;
 use crate::orchestrator::OrchestratorHandle;
+use crate::org_chart::OrgChartsHandle;
 use crate::persona::PersonasHandle;
 use crate::project::ProjectsHandle;
 use crate::provider::ProvidersHandle;
@@ -39,6 +40,8 @@ pub struct Handles {
     pub providers: ProvidersHandle,
     /// Projects.
     pub projects: ProjectsHandle,
+    /// Org charts.
+    pub org_charts: OrgChartsHandle,
     /// Personas.
     pub personas: PersonasHandle,
     /// The vault.
@@ -75,6 +78,7 @@ impl Handles {
             decisions: DecisionsHandle(of()),
             providers: ProvidersHandle(of()),
             projects: ProjectsHandle(of()),
+            org_charts: OrgChartsHandle(of()),
             personas: PersonasHandle(of()),
             vault: VaultHandle(of()),
             console: ConsoleHandle(of()),

@@ -34,7 +34,7 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         Change::Provider(write) => table::write(connection, write),
         Change::Project(write) => table::write(connection, write),
         Change::PutOrgChart(chart) => org_charts::put(connection, chart),
-        Change::CheckSeats { project_id, role } => org_charts::check_seats(connection, project_id, role),
+        Change::CheckSeat(agent) => org_charts::check_seat(connection, agent),
         Change::Decision(write) => {
             if let Write::Insert(decision) = write
                 && !table::exists(connection, "projects", decision.project_id.as_str())?

@@ -5,7 +5,7 @@ use crate::handle::Store;
 use crate::queries::snapshot;
 use crate::table::{self, Table, get_json, get_time};
 use arbiter_core::agent::Agent;
-use arbiter_core::ids::ProjectId;
+use arbiter_core::ids::AgentId;
 use arbiter_core::org_chart::OrgChart;
 use arbiter_core::project::Project;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -71,6 +71,10 @@ pub(crate) fn put(connection: &Connection, chart: &OrgChart) -> Result<(), Store
     if get(connection, project)?.is_none_or(|stored| stored.revision + 1 != chart.revision) {
         return Err(stale());
     }
+    let members = members(connection, project)?;
+    for position in &chart.positions {
+        chart.check_seats(&position.role_name, &members)?;
+    }
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO org_charts (project_id, positions, updated_at, revision)
@@ -85,13 +89,13 @@ pub(crate) fn put(connection: &Connection, chart: &OrgChart) -> Result<(), Store
     Ok(())
 }
 
-/// Refuses a position that has more agents than it may have, by the chart that is in force now.
-pub(crate) fn check_seats(
-    connection: &Connection,
-    project: &ProjectId,
-    role: &str,
-) -> Result<(), StoreError> {
+/// Refuses an agent that is one too many in its position, by the chart that is in force now.
+pub(crate) fn check_seat(connection: &Connection, agent: &AgentId) -> Result<(), StoreError> {
+    let Some(agent) = table::get::<Agent>(connection, agent.as_str())? else { return Ok(()) };
+    let Some(project) = &agent.project_id else { return Ok(()) };
     let Some(chart) = get(connection, project.as_str())? else { return Ok(()) };
-    chart.check_seats(role, &members(connection, project.as_str())?)?;
+    if let Some(position) = chart.position_of(&agent).filter(|position| position.max_instances > 0) {
+        chart.check_seats(&position.role_name, &members(connection, project.as_str())?)?;
+    }
     Ok(())
 }

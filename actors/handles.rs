@@ -16,6 +16,7 @@ use crate::org_chart::OrgChartsHandle;
 use crate::persona::PersonasHandle;
 use crate::project::ProjectsHandle;
 use crate::provider::ProvidersHandle;
+use crate::pull::PullsHandle;
 use crate::shared::Shared;
 use crate::tokens::TokensHandle;
 use crate::vault::VaultHandle;
@@ -44,6 +45,8 @@ pub struct Handles {
     pub org_charts: OrgChartsHandle,
     /// Personas.
     pub personas: PersonasHandle,
+    /// Work that is fetched.
+    pub pulls: PullsHandle,
     /// The vault.
     pub vault: VaultHandle,
     /// The console.
@@ -80,6 +83,7 @@ impl Handles {
             projects: ProjectsHandle(of()),
             org_charts: OrgChartsHandle(of()),
             personas: PersonasHandle(of()),
+            pulls: PullsHandle(of()),
             vault: VaultHandle(of()),
             console: ConsoleHandle(of()),
             work: WorkHandle(of()),

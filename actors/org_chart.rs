@@ -114,7 +114,7 @@ impl OrgChartsHandle {
     ///
     /// # Errors
     /// [`Fault::Refused`] for an unknown project or agent, a role without a position, a full position, an agent that
-    /// belongs to the project already or does not, and one that holds a bead of another project.
+    /// is to leave a project it does not belong to, and one that holds a bead of another project.
     pub async fn staff(
         &self,
         caller: &Caller,
@@ -146,7 +146,13 @@ impl OrgChartsHandle {
         }
         // The revision that it was looked at with: a bead it got meanwhile counts as well.
         let caller = Caller { if_match: Some(agent.revision), ..caller.clone() };
-        agents.update(&caller, id, patch).await?;
+        match agents.update(&caller, id, patch).await {
+            Err(Fault::Refused(Refusal::Precondition { .. })) => {
+                let detail = format!("agent {id} was changed at the same moment; look at it and try again");
+                return Err(Refusal::conflict("changed", detail).into());
+            }
+            done => done?,
+        };
         self.get(project).await
     }
 

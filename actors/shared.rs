@@ -19,6 +19,7 @@ use crate::prefixes::Prefixes;
 use crate::project::ProjectActor;
 use crate::provider_actor::ProviderActor;
 use crate::provider_cache::ProviderCache;
+use crate::pull::{PullActor, Queue};
 use crate::purse::Purse;
 use crate::runs::Runs;
 use crate::settings::Settings;
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) runs: Runs,
     /// Set while a message to the dispatcher is on its way.
     pub(crate) look_wanted: AtomicBool,
+    /// Those who wait for a bead, as everybody may see it.
+    pub(crate) queue: Queue,
     pub(crate) token_cache: TokenCache,
     pub(crate) purse: Purse,
     pub(crate) breakers: Breakers,
@@ -70,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) vault: Directory<VaultActor>,
     pub(crate) bus: Directory<BusActor>,
     pub(crate) dispatcher: Directory<DispatcherActor>,
+    pub(crate) pulls: Directory<PullActor>,
     pub(crate) orchestrator: Directory<OrchestratorActor>,
     failures: mpsc::UnboundedSender<Failure>,
     stopping: AtomicBool,
@@ -101,6 +105,7 @@ impl Shared {
             broker,
             runs: Runs::default(),
             look_wanted: AtomicBool::new(false),
+            queue: Queue::default(),
             token_cache: TokenCache::default(),
             purse: Purse::default(),
             breakers: Breakers::default(),
@@ -121,6 +126,7 @@ impl Shared {
             vault: Directory::new(Place::Root),
             bus: Directory::new(Place::Root),
             dispatcher: Directory::new(Place::Root),
+            pulls: Directory::new(Place::Root),
             orchestrator: Directory::new(Place::Root),
             failures: parts.failures,
             stopping: AtomicBool::new(false),

@@ -9,6 +9,7 @@ use crate::handles::Handles;
 use crate::heartbeat::HeartbeatsHandle;
 use crate::orchestrator::OrchestratorHandle;
 use crate::persona::Personas;
+use crate::pull::PullsHandle;
 use crate::recovery;
 use crate::settings::Settings;
 use crate::shared::{Parts, SINGLE, Shared};
@@ -153,6 +154,7 @@ async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
     let mut events = BusHandle(Arc::clone(shared)).subscribe(EventFilter::default(), None).await?;
     let (dispatcher, heartbeats) =
         (DispatcherHandle(Arc::clone(shared)), HeartbeatsHandle(Arc::clone(shared)));
+    let pulls = PullsHandle(Arc::clone(shared));
     tokio::spawn(async move {
         loop {
             let mut next = Some(events.next().await);
@@ -168,6 +170,7 @@ async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
             }
             if look {
                 dispatcher.look();
+                pulls.look();
             }
         }
     });

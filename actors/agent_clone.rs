@@ -2,7 +2,7 @@
 
 use crate::agent::{AgentsHandle, add, release_bead};
 use crate::caller::Caller;
-use crate::commit::{check_revision, until_fresh};
+use crate::commit::{TRIES, check_revision, is_stale};
 use crate::entropy;
 use crate::fault::Fault;
 use arbiter_core::agent::{self, Agent};
@@ -51,27 +51,42 @@ impl AgentsHandle {
             Some(text) => AgentId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => AgentId::from_random(entropy::bytes16()),
         };
-        until_fresh(async || {
-            let original = self.row(id).await?;
-            check_revision(caller, &original)?;
-            let mut unit = caller.unit(shared.clock.now(), "agents");
-            let copy = after(&original, &wanted).build(new_id.clone(), unit.at)?;
-            self.check_references(&copy, Some(&original)).await?;
-            if wanted.original == Original::Leaves {
-                let reason = format!("replaced by {new_id}");
-                release_bead(shared, &mut unit, &original, &reason).await?;
-                let command = agent::Command::Shutdown { reason: Some(reason) };
-                unit.happen(&original, &original.decide(&command)?, Change::Agent);
+        let mut outcome = self.try_clone(caller, id, &new_id, &wanted).await;
+        for _ in 1..TRIES {
+            if !is_stale(&outcome) {
+                break;
             }
-            add(&mut unit, &copy, Start::Now)?;
-            shared.store.commit(unit).await?;
-            Ok(())
-        })
-        .await?;
+            outcome = self.try_clone(caller, id, &new_id, &wanted).await;
+        }
+        outcome?;
         if wanted.original == Original::Leaves {
             shared.runs.abort_all(id);
         }
         self.settle(&new_id).await
+    }
+
+    async fn try_clone(
+        &self,
+        caller: &Caller,
+        id: &AgentId,
+        new_id: &AgentId,
+        wanted: &AgentClone,
+    ) -> Result<(), Fault> {
+        let shared = &self.0;
+        let original = self.row(id).await?;
+        check_revision(caller, &original)?;
+        let mut unit = caller.unit(shared.clock.now(), "agents");
+        let copy = after(&original, wanted).build(new_id.clone(), unit.at)?;
+        self.check_references(&copy, Some(&original)).await?;
+        if wanted.original == Original::Leaves {
+            let reason = format!("replaced by {new_id}");
+            release_bead(shared, &mut unit, &original, &reason).await?;
+            let command = agent::Command::Shutdown { reason: Some(reason) };
+            unit.happen(&original, &original.decide(&command)?, Change::Agent);
+        }
+        add(&mut unit, &copy, Start::Now)?;
+        shared.store.commit(unit).await?;
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::agent::AgentsHandle;
 use crate::caller::Caller;
-use crate::commit::until_fresh;
+use crate::commit::{TRIES, is_stale};
 use crate::fault::Fault;
 use crate::shared::Shared;
 use arbiter_core::agent::Agent;
@@ -64,38 +64,50 @@ impl OrgChartsHandle {
         project: &ProjectId,
         positions: Vec<Position>,
     ) -> Result<StaffedChart, Fault> {
-        let shared = &self.0;
-        until_fresh(async || {
-            let before = self.get(project).await?.chart;
-            if let Some(seen) = caller.if_match.filter(|seen| *seen != before.revision) {
-                tracing::debug!(%project, seen, "an org chart was changed meanwhile");
-                let (entity, id, revision) = ("org chart", project.to_string(), before.revision);
-                return Err(Refusal::Precondition { entity, id, revision }.into());
+        let mut outcome = self.try_put(caller, project, &positions).await;
+        for _ in 1..TRIES {
+            if !is_stale(&outcome) {
+                break;
             }
-            let mut unit = caller.unit(shared.clock.now(), "projects");
-            let after = OrgChart {
-                project_id: project.clone(),
-                positions: positions.clone(),
-                updated_at: unit.at,
-                revision: before.revision + 1,
-            };
-            after.check()?;
-            self.check_personas(&before, &after).await?;
-            if after.positions == before.positions {
-                return Ok(());
-            }
-            unit.tell(NewEvent {
-                kind: EventType::OrgChartUpdated,
-                project_id: Some(project.to_string()),
-                subject: project.to_string(),
-                data: json!({"changes": {"positions": {"old": before.positions, "new": after.positions}}}),
-            });
-            unit.change(Change::PutOrgChart(after));
-            shared.store.commit(unit).await?;
-            Ok(())
-        })
-        .await?;
+            outcome = self.try_put(caller, project, &positions).await;
+        }
+        outcome?;
         self.get(project).await
+    }
+
+    async fn try_put(
+        &self,
+        caller: &Caller,
+        project: &ProjectId,
+        positions: &[Position],
+    ) -> Result<(), Fault> {
+        let shared = &self.0;
+        let before = self.get(project).await?.chart;
+        if caller.if_match.is_some_and(|seen| seen != before.revision) {
+            let (entity, id, revision) = ("org chart", project.to_string(), before.revision);
+            return Err(Refusal::Precondition { entity, id, revision }.into());
+        }
+        let mut unit = caller.unit(shared.clock.now(), "projects");
+        let after = OrgChart {
+            project_id: project.clone(),
+            positions: positions.to_vec(),
+            updated_at: unit.at,
+            revision: before.revision + 1,
+        };
+        after.check()?;
+        self.check_personas(&before, &after).await?;
+        if after.positions == before.positions {
+            return Ok(());
+        }
+        unit.tell(NewEvent {
+            kind: EventType::OrgChartUpdated,
+            project_id: Some(project.to_string()),
+            subject: project.to_string(),
+            data: json!({"changes": {"positions": {"old": before.positions, "new": after.positions}}}),
+        });
+        unit.change(Change::PutOrgChart(after));
+        shared.store.commit(unit).await?;
+        Ok(())
     }
 
     /// A persona that has gone since it was named stays where it is.

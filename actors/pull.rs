@@ -78,9 +78,14 @@ impl PullsHandle {
         answer.unwrap_or_else(|_| Err(Fault::Crashed { actor: format!("{} {SINGLE}", PullActor::KIND) }))
     }
 
+    /// How many requests wait for a bead.
+    pub fn waiting(&self) -> usize {
+        self.0.queue.waiting.load(Ordering::Acquire)
+    }
+
     /// Lets the queue look again, if anybody waits in it.
     pub(crate) fn look(&self) {
-        if self.0.queue.waiting.load(Ordering::Acquire) > 0 {
+        if self.waiting() > 0 {
             self.look_now();
         }
     }

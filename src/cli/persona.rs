@@ -4,7 +4,7 @@ use super::{failure::Failure, output::Form, request::Request, session::Session, 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 const COLUMNS: &[Column] = &[
@@ -105,7 +105,10 @@ async fn show(session: &Session, name: &str, text: Option<Text>) -> Result<(), F
     let Some(text) = text else { return session.show(request).await };
     let persona = session.client.json(&request).await?;
     let field = if text == Text::Persona { "persona" } else { "start_here" };
-    session.output.text(&table::printable(persona[field].as_str().unwrap_or_default()))
+    let text = persona[field].as_str().unwrap_or_default();
+    // A file gets it as it is; a terminal must not obey it.
+    let shown = if std::io::stdout().is_terminal() { table::printable(text) } else { text.to_owned() };
+    session.output.text(&shown)
 }
 
 async fn done(session: &Session, request: Request, name: &str, done: &str) -> Result<(), Failure> {

@@ -26,13 +26,13 @@ pub struct Claim {
     #[arg(long, conflicts_with = "id")]
     next: bool,
     /// Only a bead of this project
-    #[arg(long, value_name = "ID", requires = "next")]
+    #[arg(long, value_name = "ID", conflicts_with = "id")]
     project: Option<String>,
     /// Only a bead with this tag; may be given several times
-    #[arg(long = "tag", value_name = "TAG", requires = "next")]
+    #[arg(long = "tag", value_name = "TAG", conflicts_with = "id")]
     tags: Vec<String>,
     /// How long to wait for one, at most 60
-    #[arg(long, value_name = "SECONDS", requires = "next")]
+    #[arg(long, value_name = "SECONDS", conflicts_with = "id")]
     wait: Option<u64>,
 }
 

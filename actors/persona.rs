@@ -3,18 +3,19 @@
 //! Not an actor: what is read is a file, and the few changes take turns. The order of a change is: written beside its
 //! place, told in the log, put in its place.
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Cascade};
 use crate::fault::Fault;
 use crate::persona_builtin as builtin;
 use crate::persona_shelf::{MAX_PERSONAS, Shelf};
 use crate::shared::Shared;
-use arbiter_core::agent::Agent;
+use arbiter_core::agent::{self, Agent};
+use arbiter_core::autonomy::Autonomy;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
 use arbiter_core::lease::digest;
 use arbiter_core::persona::{DEFAULT_FOLDER, Origin, Persona, candidates};
 use arbiter_core::refusal::Refusal;
-use arbiter_store::StoreError;
+use arbiter_store::{Change, StoreError};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -204,11 +205,12 @@ impl PersonasHandle {
         Ok(known)
     }
 
-    /// Deletes one of the user's; one of ours that it stood before is back then.
+    /// Deletes one of the user's; one of ours that it stood before is back then. With [`Cascade::Yes`] agents that would
+    /// miss it go on without one.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for one of ours, and for one that agents would miss.
-    pub async fn delete(&self, caller: &Caller, name: &str) -> Result<(), Fault> {
+    /// [`Fault::Refused`] for one of ours, and else for one that agents would miss.
+    pub async fn delete(&self, caller: &Caller, name: &str, cascade: Cascade) -> Result<(), Fault> {
         let shared = &self.0;
         let _turn = shared.personas.turn.lock().await;
         let known = self.get(name).await?;
@@ -217,10 +219,21 @@ impl PersonasHandle {
                 format!("persona {name} comes with Arbiter and cannot be deleted, only stood before");
             return Err(Refusal::conflict("built-in-persona", detail).into());
         }
-        if !known.is_shadowing() {
-            self.check_unused(name).await?;
+        let agents = if known.is_shadowing() { vec![] } else { self.players(name).await? };
+        if let (Cascade::No, [first, ..]) = (cascade, agents.as_slice()) {
+            let count = agents.len();
+            let detail = format!(
+                "{count} agents play persona {name}, {} first; use cascade=true to take it from them",
+                first.id
+            );
+            return Err(Refusal::conflict("in-use", detail).into());
         }
         let mut unit = caller.unit(shared.clock.now(), "personas");
+        for agent in &agents {
+            let without = Agent { persona_name: None, ..agent.clone() };
+            let happenings = agent.decide(&agent::Command::Update(Box::new(without)))?;
+            unit.happen(agent, &happenings, Change::Agent);
+        }
         let data = json!({"is_shadowing": known.is_shadowing()});
         unit.tell(NewEvent::of(EventType::PersonaDeleted, name, data));
         shared.store.commit(unit).await?;
@@ -228,16 +241,20 @@ impl PersonasHandle {
         shared.personas.with(move |shelf| shelf.remove(&name)).await
     }
 
-    async fn check_unused(&self, name: &str) -> Result<(), Fault> {
+    /// How much an agent decides by itself, as its persona says; nothing without one.
+    ///
+    /// # Errors
+    /// [`Fault::Store`] when its persona cannot be read.
+    pub async fn autonomy_of(&self, agent: &Agent) -> Result<Autonomy, Fault> {
+        let persona = self.0.personas.of(agent).await?;
+        Ok(persona.map_or(Autonomy::Supervised, |persona| persona.autonomy()))
+    }
+
+    /// The agents that play a persona, whichever way they name it.
+    async fn players(&self, name: &str) -> Result<Vec<Agent>, Fault> {
         let short = name.strip_prefix(&format!("{DEFAULT_FOLDER}/")).map(str::to_owned);
         let names = std::iter::once(name.to_owned()).chain(short).collect();
-        let agents = self.0.store.agents_of_persona(names).await?;
-        if agents.is_empty() {
-            return Ok(());
-        }
-        let some: Vec<&str> = agents.iter().take(5).map(|agent| agent.id.as_str()).collect();
-        let detail = format!("{} agents play persona {name}: {}", agents.len(), some.join(", "));
-        Err(Refusal::conflict("in-use", detail).into())
+        Ok(self.0.store.agents_of_persona(names).await?)
     }
 }
 

@@ -147,8 +147,19 @@ impl Shelf {
         take().map_err(|error| failed("delete", &place, error))
     }
 
-    /// Deletes what an earlier process left beside its place.
+    /// Deletes what an earlier process left beside its place, and closes to others what somebody put there by hand.
     pub(crate) fn tidy(&self) {
+        for name in self.names().unwrap_or_default() {
+            let place = self.place(&name);
+            let folders = place.ancestors().take_while(|folder| folder.starts_with(&self.0));
+            let files = [PERSONA_FILE, START_FILE].map(|file| (place.join(file), 0o600));
+            for (path, mode) in folders.map(|folder| (folder.to_owned(), 0o700)).chain(files) {
+                // What is no file of ours, or a link, is not read either; the directory above is closed in any case.
+                if fs::symlink_metadata(&path).is_ok_and(|about| !about.is_symlink()) {
+                    let _ = fs::set_permissions(&path, Permissions::from_mode(mode));
+                }
+            }
+        }
         for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
             if entry.file_name().to_str().is_some_and(|name| name.starts_with(ASIDE)) {
                 // It is in nobody's way if it cannot be deleted.
@@ -234,7 +245,7 @@ mod tests {
         assert_eq!(shelf.read("a/b").unwrap(), Some(persona("a/b", "two")));
         let mut found = Vec::new();
         modes(home.path(), &mut found);
-        assert!(found.iter().all(|mode| [0o700, 0o600].contains(mode)), "{found:o?}");
+        assert!(found.iter().all(|mode| [0o700, 0o600].contains(mode)), "{found:?}");
         shelf.remove("a/b").unwrap();
         assert_eq!((shelf.names().unwrap(), shelf.read("a/b").unwrap()), (vec!["c".to_owned()], None));
         let left: Vec<_> = fs::read_dir(home.path().join("personas")).unwrap().collect();
@@ -264,8 +275,11 @@ mod tests {
         std::os::unix::fs::symlink(home.path().join("secret"), home.path().join("personas/link/PERSONA.md"))
             .unwrap();
         assert!(shelf.read("link").is_err());
+        let by_hand = home.path().join("personas/long/PERSONA.md");
+        fs::set_permissions(&by_hand, Permissions::from_mode(0o644)).unwrap();
         std::mem::forget(shelf.stage(&persona("x", "y")).unwrap());
         shelf.tidy();
+        assert_eq!(fs::metadata(&by_hand).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(home.path().join("personas")).unwrap().count(), 2);
     }
 }

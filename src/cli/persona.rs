@@ -36,10 +36,13 @@ pub enum Command {
     Add(Write),
     /// Change one; agents play it so from their next run on
     Edit(Write),
-    /// Delete one of your own
+    /// Delete one of your own; one of Arbiter's that it stood before is back then
     Delete {
         /// Its name
         name: String,
+        /// Also when agents play it, who then go on without one
+        #[arg(long)]
+        cascade: bool,
     },
 }
 
@@ -90,7 +93,10 @@ impl Command {
                 }
                 done(session, Request::put(&path(&write.name)).body(&body)?, &write.name, "changed").await
             }
-            Self::Delete { name } => done(session, Request::delete(&path(&name)), &name, "deleted").await,
+            Self::Delete { name, cascade } => {
+                let request = Request::delete(&path(&name)).filter("cascade", cascade.then_some("true"));
+                done(session, request, &name, "deleted").await
+            }
         }
     }
 }

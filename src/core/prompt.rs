@@ -61,7 +61,8 @@ fn with_own(mut text: String, agent: &Agent) -> String {
 
 fn introduction(agent: &Agent, persona: Option<&Persona>) -> String {
     let mut text = format!("You are {}, an agent of a company that Arbiter runs.", agent.name);
-    if let Some(role) = agent.role.as_deref().or(agent.persona_name.as_deref()) {
+    let played = agent.persona_name.as_deref().and_then(|name| name.rsplit('/').next());
+    if let Some(role) = agent.role.as_deref().or(played) {
         text.push_str(&format!(" Your role: {role}."));
     }
     if !agent.description.is_empty() {

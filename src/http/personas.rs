@@ -2,6 +2,7 @@
 
 use crate::http::access::Access;
 use crate::http::page::{PAGE, cut};
+use crate::http::providers::CASCADE;
 use crate::http::vocabulary::word;
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_actors::KnownPersona;
@@ -103,7 +104,8 @@ pub fn endpoints() -> Vec<Endpoint> {
             .answers::<PersonaView>(200),
         Endpoint::delete(ENTITY, remove)
             .access(Access::Operator)
-            .summary("Delete a persona of one's own; one of Arbiter's that it stood before is back then")
+            .query(CASCADE)
+            .summary("Delete a persona of one's own; with cascade agents that play it go on without one")
             .answers_plainly(204),
     ]
 }
@@ -132,6 +134,6 @@ async fn replace(call: Call, body: PersonaBody) -> Result<Reply, ApiError> {
 }
 
 async fn remove(call: Call) -> Result<Reply, ApiError> {
-    call.handles().personas.delete(&call.caller()?, call.param("name")).await?;
+    call.handles().personas.delete(&call.caller()?, call.param("name"), call.cascade()?).await?;
     Ok(Reply::no_content())
 }

@@ -179,6 +179,11 @@ async fn an_agent_plays_its_persona_and_an_edit_counts_from_the_next_run_on() {
     assert_eq!(stage.ask("PATCH", "agents/a", Some(&patch)).await.status, 200);
     assert_eq!(stage.ask("DELETE", "personas/mine", None).await.status, 204);
     assert!(told("four").await.contains("# Chief executive"));
+    stage.create("personas", json!({"name": "default/other", "persona": "# Other"})).await;
+    let patch = json!({"persona_name": "other"});
+    assert_eq!(stage.ask("PATCH", "agents/a", Some(&patch)).await.status, 200);
+    assert_eq!(stage.ask("DELETE", "personas/default/other?cascade=true", None).await.status, 204);
+    assert_eq!(stage.get("agents/a").await["persona_name"], Value::Null);
 }
 
 #[tokio::test]

@@ -187,7 +187,7 @@ async fn those_who_wait_are_woken_by_what_happens_in_the_order_in_which_they_cam
         stage.act(&format!("beads/{bead}/close"), json!({"reason": "seen"})).await;
     }
     // The end of a pause is no event, and ends a wait as well.
-    let soon = chrono_in(2);
+    let soon = in_so_many(2);
     stage.bead("soon", json!({"defer_until": soon})).await;
     assert_eq!(stage.pulled(json!({"agent_id": "a"})).await, None);
     assert_eq!(stage.pulled(json!({"agent_id": "a", "wait_sec": 60})).await.as_deref(), Some("soon"));
@@ -198,7 +198,7 @@ async fn those_who_wait_are_woken_by_what_happens_in_the_order_in_which_they_cam
 }
 
 /// The time in so many seconds.
-fn chrono_in(seconds: u64) -> String {
+fn in_so_many(seconds: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let at = i64::try_from((now + std::time::Duration::from_secs(seconds)).as_millis()).unwrap();
     arbiter::core::time::Timestamp::from_millis(at).to_string()
@@ -211,16 +211,17 @@ async fn who_goes_away_while_waiting_takes_no_bead_along() {
     for id in ["gone", "there"] {
         stage.external(id, json!({})).await;
     }
-    for round in 0..10 {
+    for round in 0..10_u64 {
         {
-            let wait = stage.pull(json!({"agent_id": "gone", "wait_sec": 60}));
+            let wait = stage.pull(json!({"agent_id": "gone", "wait_sec": 60, "ttl_sec": 10}));
             tokio::pin!(wait);
             tokio::select! {
                 answer = &mut wait => panic!("{}", answer.json()),
                 () = stage.until_awaited(1) => {}
             }
         }
-        // In even rounds the bead comes when the server knows, in odd ones perhaps before.
+        // In even rounds the bead comes when the server knows, in odd ones perhaps before: what was on its way then is
+        // lost with its lease.
         if round % 2 == 0 {
             stage.until_awaited(0).await;
         }
@@ -232,9 +233,9 @@ async fn who_goes_away_while_waiting_takes_no_bead_along() {
         );
         stage.act(&format!("beads/{bead}/complete"), json!({"summary": "s"})).await;
         assert_eq!(stage.get("agents/gone").await["status"], "idle");
+        let attempts = stage.get(&format!("beads/{bead}")).await["attempts"].as_u64().unwrap();
+        assert!(attempts <= round % 2, "round {round}: {attempts} attempts");
     }
-    let beads = stage.get("beads").await;
-    assert!(beads.as_array().unwrap().iter().all(|bead| bead["attempts"] == 0), "{beads}");
 
     // A server that ends keeps nobody waiting.
     let (answer, ()) = tokio::join!(stage.pull(json!({"agent_id": "gone", "wait_sec": 60})), async {

@@ -3,6 +3,7 @@
 
 use crate::official_clients::includes;
 use crate::python;
+use crate::stage::{KEY, Stage};
 use crate::tidy::root;
 use arbiter_testkit::{ChatInput, Fault, Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
@@ -85,11 +86,29 @@ async fn anthropics_client_takes_the_recorded_answers_for_its_own() {
     let message = recorded("anthropic_tool_message.json");
     let seen = anthropic(&always(Reply::raw(message.clone())), "k", "message").await;
     assert_eq!(seen["content"], json_of(&message)["content"]);
-    let models = json_of(&recorded("anthropic_models.json"));
-    let provider = ScriptedProvider::start(Script::default().with_model_entries(models["data"].clone()));
-    let seen = anthropic(&provider, "k", "models").await;
-    let ids = |models: &Value| models.as_array().unwrap().iter().map(|m| m["id"].clone()).collect::<Vec<_>>();
-    assert_eq!(ids(&seen), ids(&models["data"]));
+}
+
+#[tokio::test]
+async fn anthropics_client_lists_a_retired_model_that_the_server_does_not_offer() {
+    // The list was recorded before models had a stage; the client wants one.
+    let mut models = json_of(&recorded("anthropic_models.json"))["data"].clone();
+    let ids: Vec<Value> = models.as_array().unwrap().iter().map(|model| model["id"].clone()).collect();
+    for (at, stage) in ["active", "retired"].into_iter().enumerate() {
+        models[at]["lifecycle"] = stage.into();
+    }
+    let provider = ScriptedProvider::start(Script::default().with_model_entries(models).requiring_key(KEY));
+    let seen = anthropic(&provider, KEY, "models").await;
+    let seen: Vec<&Value> = seen.as_array().unwrap().iter().map(|model| &model["id"]).collect();
+    assert_eq!(seen, ids.iter().collect::<Vec<_>>());
+
+    let stage = Stage::new().await;
+    let new =
+        json!({"id": "claude", "name": "c", "type": "anthropic", "endpoint": provider.url(), "api_key": KEY});
+    stage.create("providers", new).await;
+    stage.act("providers/claude/heartbeat", Value::Null).await;
+    let offered = stage.get("providers/claude/models").await.to_string();
+    assert!(offered.contains(ids[0].as_str().unwrap()), "{offered}");
+    assert!(!offered.contains(ids[1].as_str().unwrap()), "{offered}");
 }
 
 #[tokio::test]
@@ -98,7 +117,7 @@ async fn anthropics_client_has_a_class_for_each_recorded_error() {
         (401, "key", "AuthenticationError", "authentication_error"),
         (403, "permission", "PermissionDeniedError", "permission_error"),
         (404, "model", "NotFoundError", "not_found_error"),
-        (413, "size", "RequestTooLargeError", "request_too_large"),
+        (413, "size", "ContentTooLargeError", "request_too_large"),
         (429, "rate", "RateLimitError", "rate_limit_error"),
         (400, "context", "BadRequestError", "invalid_request_error"),
         (400, "request", "BadRequestError", "invalid_request_error"),

@@ -20,6 +20,7 @@ mod kill;
 mod kill_load;
 mod kill_oracle;
 mod limits;
+mod litellm;
 mod memory;
 mod memory_image;
 mod official_anthropic;

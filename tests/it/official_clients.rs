@@ -22,7 +22,7 @@ async fn provider_as(stage: &Stage, id: &str, kind: &str, script: Script) -> Scr
 }
 
 /// What OpenAI's client sees at this server.
-async fn openai(stage: &Stage, scenario: &str, input: Value) -> Value {
+pub async fn openai(stage: &Stage, scenario: &str, input: Value) -> Value {
     let url = format!("{}/v1", stage.server.url());
     let variables = [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", stage.server.token().unwrap())];
     python::run("openai_client.py", &[scenario, &input.to_string()], &variables).await
@@ -218,7 +218,7 @@ pub fn includes(seen: &Value, wanted: &Value) -> bool {
 }
 
 /// The text that the chunks of a stream make.
-fn text_of(chunks: &Value) -> String {
+pub fn text_of(chunks: &Value) -> String {
     let chunks = chunks.as_array().unwrap().iter();
     chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect()
 }

@@ -72,13 +72,16 @@ def told(error):
     return seen
 
 
-def error(client):
-    """What a message fails with."""
-    try:
-        message(client)
-    except anthropic.AnthropicError as error:
-        return told(error)
-    return None
+def errors(client):
+    """What a message at each of the further addresses fails with."""
+    seen = []
+    for base_url in sys.argv[2:]:
+        try:
+            message(client.with_options(base_url=base_url))
+            seen.append(None)
+        except anthropic.AnthropicError as error:
+            seen.append(told(error))
+    return seen
 
 
 def stream_error(client):

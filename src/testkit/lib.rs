@@ -24,7 +24,9 @@ mod server_requests;
 mod sse;
 
 pub use certificates::{Issued, TestCa};
-pub use figures::{Report, allow_open_files, median, ms, percentile, processor_seconds, resident_bytes};
+pub use figures::{
+    Report, allow_open_files, median, ms, peak_bytes, percentile, processor_seconds, resident_bytes,
+};
 pub use generated_beads::{GeneratedBead, GeneratedStatus, generated_beads, generated_id};
 pub use http_client::{HttpAnswer, HttpError, HttpPieces, begin, send, send_text};
 pub use load::{KeepAlive, Load, drive, request_bytes};

@@ -11,6 +11,8 @@ mod console;
 mod demo;
 mod dice;
 mod door;
+mod fault_roads;
+mod fault_table;
 mod faults;
 mod gateway;
 mod hardening;

@@ -3,18 +3,20 @@
 //! What the actor does with it is in `bead_actor`.
 
 use crate::caller::Caller;
+use crate::entropy;
 use crate::fault::Fault;
 use crate::shared::Shared;
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::bead_change::{BeadPatch, Edge};
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
-use arbiter_core::ids::{AgentId, BeadId};
+use arbiter_core::handing_on::Heir;
+use arbiter_core::ids::{AgentId, BeadId, CommentId};
 use arbiter_core::lease::{MAX_TTL_SEC, MIN_TTL_SEC};
 use arbiter_core::refusal::Refusal;
 use arbiter_core::run::Run;
 use arbiter_core::time::Timestamp;
-use arbiter_store::{BeadDetail, Comment};
+use arbiter_store::{BeadDetail, Change, Comment, Unit};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,6 +209,8 @@ pub(crate) struct RunEnd {
     pub(crate) agent_id: AgentId,
     /// The run as it ended; none when it failed before it had begun.
     pub(crate) run: Option<Run>,
+    /// The digest of what the model said last.
+    pub(crate) said: Option<String>,
     /// What becomes of the bead.
     pub(crate) result: RunResult,
 }
@@ -220,6 +224,10 @@ pub(crate) enum RunResult {
     Block(String),
     /// A person has to decide: question, options, priority.
     Ask(String, Vec<String>, Option<u8>),
+    /// Somebody else is to have it, and why.
+    HandOn(Heir, String),
+    /// These have to be done first.
+    Wait(Vec<BeadId>),
     /// The attempt failed.
     Failed(String),
     /// It is given back without counting an attempt.
@@ -255,4 +263,23 @@ pub(crate) fn edge_event(kind: EventType, bead: &Bead, edge: &Edge) -> NewEvent 
         subject: bead.id.to_string(),
         data: json!({"depends_on": edge.depends_on, "type": edge.kind}),
     }
+}
+
+/// Adds a remark on a bead to a unit of work.
+pub(crate) fn comment(unit: &mut Unit, bead: &Bead, author: &str, text: String) -> Comment {
+    let comment = Comment {
+        id: CommentId::from_random(entropy::bytes16()).to_string(),
+        subject: bead.id.to_string(),
+        author_id: author.to_owned(),
+        text,
+        created_at: unit.at,
+    };
+    unit.tell(NewEvent {
+        kind: EventType::BeadCommented,
+        project_id: Some(bead.project_id.to_string()),
+        subject: bead.id.to_string(),
+        data: json!({"comment_id": comment.id, "author_id": comment.author_id, "comment": comment.text}),
+    });
+    unit.change(Change::BeadComment(comment.clone()));
+    comment
 }

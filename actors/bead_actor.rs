@@ -5,7 +5,7 @@
 //! agents that they have work. Restart: at once; the timer is armed anew from the stored lease.
 
 use crate::agent::AgentsHandle;
-use crate::bead::{BeadAction, Claimed, Command, LeaseGrant, detail, edge_event};
+use crate::bead::{BeadAction, Claimed, Command, LeaseGrant, comment, detail, edge_event};
 use crate::caller::Caller;
 use crate::commit::{check_revision, until_fresh};
 use crate::entropy;
@@ -17,7 +17,7 @@ use arbiter_core::bead::{self, Bead, Claimant, Facts, Status};
 use arbiter_core::bead_change::{BeadPatch, Edge};
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
-use arbiter_core::ids::{AgentId, CommentId};
+use arbiter_core::ids::AgentId;
 use arbiter_core::lease::{self, Lease};
 use arbiter_core::refusal::Refusal;
 use arbiter_store::{BeadDetail, Change, Comment, Unit, Write};
@@ -246,20 +246,7 @@ impl BeadActor {
         }
         let (bead, _, _) = self.state().await?;
         let mut unit = self.unit(caller);
-        let comment = Comment {
-            id: CommentId::from_random(entropy::bytes16()).to_string(),
-            subject: bead.id.to_string(),
-            author_id: caller.name.clone(),
-            text: text.to_owned(),
-            created_at: unit.at,
-        };
-        unit.tell(NewEvent {
-            kind: EventType::BeadCommented,
-            project_id: Some(bead.project_id.to_string()),
-            subject: bead.id.to_string(),
-            data: json!({"comment_id": comment.id, "author_id": comment.author_id, "comment": comment.text}),
-        });
-        unit.change(Change::BeadComment(comment.clone()));
+        let comment = comment(&mut unit, &bead, &caller.name, text.to_owned());
         self.commit(unit).await?;
         Ok(comment)
     }

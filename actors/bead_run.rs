@@ -1,18 +1,20 @@
 //! How a run or an expired lease ends a hold on a bead, and when failures become a person's question.
 
-use crate::bead::{RunEnd, RunResult};
+use crate::bead::{RunEnd, RunResult, comment};
 use crate::bead_actor::BeadActor;
 use crate::caller::Caller;
 use crate::commit::until_fresh;
 use crate::decision::DecisionsHandle;
 use crate::entropy;
+use crate::evidence::{self, Fruitless};
 use crate::fault::Fault;
 use crate::hold::{self, Ending};
 use arbiter_core::backoff;
 use arbiter_core::bead::{self, Attempt, Bead, Facts};
 use arbiter_core::decision::{ATTEMPTS_OPTIONS, Decision, Purpose};
 use arbiter_core::decision_change::NewDecision;
-use arbiter_core::ids::DecisionId;
+use arbiter_core::handing_on;
+use arbiter_core::ids::{BeadId, DecisionId};
 use arbiter_core::lease;
 use arbiter_core::record::evolved;
 use arbiter_core::run::{self, Run};
@@ -29,7 +31,7 @@ impl BeadActor {
             let caller = Caller::named(end.agent_id.as_str());
             let mut unit = self.unit(&caller);
             let run = end.run.clone().map(|run| Run { finished_at: Some(unit.at), ..run });
-            let ending = self.conclude(&mut unit, &bead, &facts, &end.result, end.agent_id.as_str())?;
+            let ending = self.conclude(&mut unit, &bead, &facts, end).await?;
             let shared = &self.scope.shared;
             hold::end(shared, &mut unit, &bead, lease.as_ref(), &ending.0, run.as_ref()).await?;
             self.commit(unit).await?;
@@ -57,7 +59,9 @@ impl BeadActor {
             let retry_at = self.retry_at(&bead, unit.at);
             let happenings = bead.decide(&bead::Command::ExpireLease { retry_at }, &facts, unit.at)?;
             let after = unit.happen(&bead, &happenings, Change::Bead);
-            let asked = self.ask_when_spent(&mut unit, &after, &facts, &why, lease.agent_id.as_str())?;
+            let agent = lease.agent_id.as_str();
+            let asked =
+                self.ask_when_spent(&mut unit, &after, &facts, Fruitless::Attempts(&why), agent).await?;
             let ending = Ending::Released(why);
             hold::end(&self.scope.shared, &mut unit, &bead, Some(&lease), &ending, None).await?;
             self.commit(unit).await?;
@@ -73,14 +77,14 @@ impl BeadActor {
     }
 
     /// Adds what a run's result makes of the bead; returns how the hold ends, and a decision that was filed.
-    fn conclude(
+    async fn conclude(
         &self,
         unit: &mut Unit,
         bead: &Bead,
         facts: &Facts,
-        result: &RunResult,
-        agent: &str,
+        end: &RunEnd,
     ) -> Result<(Ending, Option<DecisionId>), Fault> {
+        let (result, agent) = (&end.result, end.agent_id.as_str());
         let now = unit.at;
         let apply = |unit: &mut Unit, command: bead::Command| -> Result<Bead, Fault> {
             let happenings = bead.decide(&command, facts, now)?;
@@ -114,10 +118,31 @@ impl BeadActor {
                 apply(unit, bead::Command::Release { reason: reason.clone(), attempt })?;
                 Ok((Ending::Released(reason.clone()), None))
             }
+            RunResult::Wait(others) => {
+                let ids: Vec<&str> = others.iter().map(BeadId::as_str).collect();
+                let reason = format!("waits for {}", ids.join(", "));
+                apply(unit, bead::Command::Release { reason: reason.clone(), attempt: Attempt::Spared })?;
+                Ok((Ending::Released(reason), None))
+            }
+            RunResult::HandOn(heir, reason) => {
+                comment(unit, bead, agent, format!("handed on to {heir}: {reason}"));
+                if let Some(circle) = handing_on::circle(bead, &end.agent_id, heir) {
+                    let why = Fruitless::Circle(&circle);
+                    let asked = self.ask(unit, bead, facts, why, agent).await?;
+                    return Ok((Ending::Finished("blocked"), Some(asked)));
+                }
+                let by = end.agent_id.clone();
+                let reason = format!("handed on to {heir}: {reason}");
+                apply(unit, bead::Command::HandOn { by, heir: heir.clone(), reason: reason.clone() })?;
+                Ok((Ending::Released(reason), None))
+            }
             RunResult::Failed(error) => {
-                let attempt = Attempt::Failed { retry_at: self.retry_at(bead, now) };
+                let answer = end.said.clone();
+                let is_repeated = answer.is_some() && answer == bead.last_answer;
+                let attempt = Attempt::Failed { retry_at: self.retry_at(bead, now), answer };
                 let released = apply(unit, bead::Command::Release { reason: error.clone(), attempt })?;
-                let asked = self.ask_when_spent(unit, &released, facts, error, agent)?;
+                let why = if is_repeated { Fruitless::Repeated(error) } else { Fruitless::Attempts(error) };
+                let asked = self.ask_when_spent(unit, &released, facts, why, agent).await?;
                 Ok((Ending::Released(error.clone()), asked))
             }
         }
@@ -130,35 +155,42 @@ impl BeadActor {
         now.plus(backoff::pause(attempt, settings.backoff_base, settings.backoff_max, entropy::number()))
     }
 
-    /// Blocks a bead that has failed too often and asks a person, with the evidence.
-    fn ask_when_spent(
+    /// Blocks a bead at which work has become fruitless and asks a person.
+    async fn ask_when_spent(
         &self,
         unit: &mut Unit,
         bead: &Bead,
         facts: &Facts,
-        error: &str,
+        why: Fruitless<'_>,
         agent: &str,
     ) -> Result<Option<DecisionId>, Fault> {
-        if bead.attempts < self.scope.shared.settings.attempts_max {
-            return Ok(None);
+        let is_spent = bead.attempts >= self.scope.shared.settings.attempts_max;
+        if is_spent || matches!(why, Fruitless::Repeated(_)) {
+            return self.ask(unit, bead, facts, why, agent).await.map(Some);
         }
-        let question = format!(
-            "Bead {} ({}) failed {} times without progress; the last attempt by {agent} said: {error}. \
-             What should happen with it?",
-            bead.id, bead.title, bead.attempts
-        );
-        let mut new = NewDecision::question(
-            bead.project_id.as_str(),
-            question.chars().take(10_000).collect::<String>(),
-        );
+        Ok(None)
+    }
+
+    /// Blocks a bead and asks a person what should become of it, with the evidence.
+    async fn ask(
+        &self,
+        unit: &mut Unit,
+        bead: &Bead,
+        facts: &Facts,
+        why: Fruitless<'_>,
+        agent: &str,
+    ) -> Result<DecisionId, Fault> {
+        let evidence = evidence::of_runs(&self.scope.shared.store, bead).await?;
+        let question = evidence::question(bead, &why, agent, &evidence);
+        let mut new = NewDecision::question(bead.project_id.as_str(), question);
         new.purpose = Purpose::Attempts;
         new.options = ATTEMPTS_OPTIONS.map(str::to_owned).to_vec();
         new.priority = Some(bead.priority);
         let decision = self.file(unit, bead, new, "system")?;
-        let reason = format!("{} attempts failed (decision {})", bead.attempts, decision.id);
+        let reason = format!("{} (decision {})", why.in_short(bead.attempts), decision.id);
         let happenings = bead.decide(&bead::Command::Block { reason }, facts, unit.at)?;
         unit.happen(bead, &happenings, Change::Bead);
-        Ok(Some(decision.id))
+        Ok(decision.id)
     }
 
     fn file(
@@ -186,6 +218,8 @@ pub(crate) fn outcome(result: &RunResult) -> (run::Status, Option<&'static str>)
         RunResult::Complete(_) => (run::Status::Succeeded, Some("finish")),
         RunResult::Block(_) => (run::Status::Succeeded, Some("block")),
         RunResult::Ask(..) => (run::Status::Succeeded, Some("ask_decision")),
+        RunResult::HandOn(..) => (run::Status::Succeeded, Some("delegate")),
+        RunResult::Wait(_) => (run::Status::Succeeded, Some("wait")),
         RunResult::Failed(_) => (run::Status::Failed, None),
         RunResult::Spared(_) | RunResult::Postponed(..) => (run::Status::Cancelled, None),
     }

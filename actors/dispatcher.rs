@@ -14,14 +14,17 @@ use arbiter_core::agent::{Agent, Kind, Status};
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::decision::{APPROVAL_OPTIONS, Purpose};
 use arbiter_core::decision_change::NewDecision;
-use arbiter_core::dispatch::{self, Company, Operation, ProviderState};
+use arbiter_core::dispatch::{self, Company, Load, Operation, ProviderState};
+use arbiter_core::dispatch_why::{self, Cause};
 use arbiter_core::ids::{AgentId, BeadId, ProjectId};
 use arbiter_core::refusal::Refusal;
+use arbiter_core::time::Timestamp;
 use arbiter_store::DueFilter;
 use futures_util::future::join_all;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Ready beads of one project looked at in one pass.
 const LOOK: u32 = 256;
@@ -49,9 +52,36 @@ impl DispatcherHandle {
             agents.retain(|(agent, _)| seen(&agent.project_id));
         }
         let now = self.0.clock.now();
-        let spent = self.0.purse.spent(now);
-        let company = Company { agents: &agents, operation: &operation, spent: &spent };
-        Ok(dispatch::why(&bead, &facts, company, now))
+        let (spent, load) = (self.0.purse.spent(now), self.0.store.load().await?);
+        let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
+        Ok(dispatch_why::why(&bead, &facts, company, now))
+    }
+
+    /// How many beads are ready for longer than `age` and taken by nobody, by what keeps them.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn waiting(&self, age: Duration) -> Result<BTreeMap<Cause, u64>, Fault> {
+        let (operation, _) = self.0.store.operation().await?;
+        let agents = agents(&self.0).await?;
+        let now = self.0.clock.now();
+        let (spent, load) = (self.0.purse.spent(now), self.0.store.load().await?);
+        let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
+        let mut counts: BTreeMap<Cause, u64> = Cause::ALL.iter().map(|cause| (*cause, 0)).collect();
+        for alike in self
+            .0
+            .store
+            .waiting(
+                now,
+                Timestamp::from_millis(
+                    now.as_millis().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
+                ),
+            )
+            .await?
+        {
+            *counts.entry(dispatch_why::cause(&alike.bead, company, now)).or_default() += alike.count;
+        }
+        Ok(counts)
     }
 
     /// Lets the dispatcher look again. Reasons that come while one is waiting are the same one.
@@ -113,15 +143,12 @@ impl DispatcherActor {
             agents.iter().filter(|(a, _)| a.kind == Kind::Llm && a.status == Status::Working).count();
         let room = shared.settings.max_parallel.saturating_sub(at_work);
         if room > 0 {
-            let mut ready = Vec::new();
-            for (project, roles) in dispatch::wanted(&agents) {
-                let project_id = project.map(|id| id.to_string());
-                let filter = DueFilter { project_id, roles: roles.into_iter().collect() };
-                ready.extend(shared.store.due_beads(filter, now, LOOK).await?);
-            }
-            ready.sort_by_cached_key(|bead| (bead.priority, bead.created_at, bead.id.clone()));
-            let pairs = dispatch::pair(&ready, &agents, &spent);
-            join_all(pairs.into_iter().take(room).map(|(bead, agent)| self.give(bead, agent))).await;
+            let load = shared.store.load().await?;
+            let ready = self.ready(&agents, &load, now).await?;
+            let operation = Operation::Active;
+            let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
+            let pairs = dispatch::pair(ready, company, room);
+            join_all(pairs.into_iter().map(|(bead, agent)| self.give(bead, agent))).await;
         }
         let due = shared.store.next_due(now).await?;
         match [due, spent.next_renewal()].into_iter().flatten().min() {
@@ -129,6 +156,32 @@ impl DispatcherActor {
             None => self.scope.timers.cancel(NEXT),
         }
         Ok(())
+    }
+
+    /// What the free agents could be given: of each project as much as they could take.
+    async fn ready(
+        &self,
+        agents: &[(Agent, ProviderState)],
+        load: &Load,
+        now: Timestamp,
+    ) -> Result<Vec<Bead>, Fault> {
+        let store = &self.scope.shared.store;
+        let wanted = dispatch::wanted(agents);
+        if wanted.is_empty() {
+            return Ok(vec![]);
+        }
+        let everywhere = wanted.get(&None);
+        let mut ready = Vec::new();
+        for project in store.projects_with_work().await? {
+            let own = wanted.get(&Some(project.clone()));
+            if load.is_closed(&project) || (own.is_none() && everywhere.is_none()) {
+                continue;
+            }
+            let roles = own.into_iter().chain(everywhere).flatten().cloned().collect();
+            let filter = DueFilter { project_id: project.to_string(), roles };
+            ready.extend(store.due_beads(filter, now, LOOK).await?);
+        }
+        Ok(ready)
     }
 
     async fn give(&self, bead: BeadId, agent: AgentId) {

@@ -66,6 +66,14 @@ impl ProjectsHandle {
         self.change(caller, id, Wish::Close).await
     }
 
+    /// Hands out none of a project's work from now on, or hands it out again; what runs goes on.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown project or a reason that is empty.
+    pub async fn park(&self, caller: &Caller, id: &ProjectId, rest: Rest) -> Result<Project, Fault> {
+        self.change(caller, id, Wish::Park(rest)).await
+    }
+
     /// Takes a closed project up again.
     ///
     /// # Errors
@@ -106,6 +114,16 @@ pub(crate) enum Wish {
     Update(Box<ProjectPatch>),
     Close,
     Reopen,
+    Park(Rest),
+}
+
+/// Whether a project rests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// It does, and why.
+    Yes(String),
+    /// It does no longer.
+    No,
 }
 
 /// What a project can be told.
@@ -163,6 +181,8 @@ impl ProjectActor {
             let command = match wish {
                 Wish::Update(patch) => project::Command::Update(Box::new(patch.apply(&project)?)),
                 Wish::Reopen => project::Command::Reopen,
+                Wish::Park(Rest::Yes(reason)) => project::Command::Park { reason: reason.clone() },
+                Wish::Park(Rest::No) => project::Command::Resume,
                 Wish::Close => {
                     let counts = shared.store.bead_counts(self.scope.id.clone()).await?;
                     let open = counts.iter().filter(|(status, _)| status != "closed").map(|(_, n)| n).sum();

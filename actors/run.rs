@@ -6,25 +6,26 @@
 use crate::account::Payer;
 use crate::bead::{BeadsHandle, RunEnd, RunResult};
 use crate::bead_run::outcome;
-use crate::caller::Caller;
 use crate::entropy;
 use crate::fault::{BUDGET_EXHAUSTED, Fault, KEY_NOT_FOR_HOST};
 use crate::heartbeat::HeartbeatsHandle;
 use crate::paid_call::{self, Completion};
 use crate::pool::{self, First};
 use crate::provider_link::CallFailure;
+use crate::run_actions::{self, Turn};
 use crate::shared::Shared;
 use arbiter_core::agent::Agent;
 use arbiter_core::call;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
 use arbiter_core::ids::{BeadId, RunId};
+use arbiter_core::lease;
 use arbiter_core::prompt;
-use arbiter_core::protocol::{self, Action};
+use arbiter_core::protocol;
 use arbiter_core::refusal::Refusal;
 use arbiter_core::run::Run;
 use arbiter_core::time::Timestamp;
-use arbiter_providers::{CallErrorKind, ChatRequest, Message, Role as Speaker, Tool};
+use arbiter_providers::{CallErrorKind, ChatAnswer, ChatRequest, Message, Role as Speaker, Tool, ToolCall};
 use arbiter_store::{Change, StoreError, Unit};
 use futures_util::FutureExt;
 use serde_json::json;
@@ -59,7 +60,8 @@ pub(crate) fn begin(shared: &Arc<Shared>, agent: &Agent, bead: &BeadId, token: S
         let (agent_id, bead_id) = (who.id.clone(), what.clone());
         let id = RunId::from_random(entropy::bytes16());
         let run = Run::new(id, call::Kind::Run, world.clock.now());
-        let work = Work { shared: Arc::clone(&world), agent: who, bead: what, token, run, begun: false };
+        let work =
+            Work { shared: Arc::clone(&world), agent: who, bead: what, token, run, begun: false, said: None };
         work.whole().await;
         world.runs.done(&agent_id, &bead_id);
     });
@@ -75,6 +77,14 @@ struct Work {
     token: String,
     run: Run,
     begun: bool,
+    /// The digest of what the model said last.
+    said: Option<String>,
+}
+
+/// Whether an answer is another one than the one before.
+enum Heard {
+    New,
+    Again,
 }
 
 impl Work {
@@ -105,6 +115,7 @@ impl Work {
             lease_token: self.token.clone(),
             agent_id: self.agent.id.clone(),
             run: self.begun.then(|| self.run.clone()),
+            said: self.said.clone(),
             result,
         };
         for _ in 0..END_TRIES {
@@ -143,34 +154,64 @@ impl Work {
             let mut said = Message::new(Speaker::Assistant, answer.content.clone());
             said.tool_calls.clone_from(&answer.tool_calls);
             request.messages.push(said);
-            if answer.tool_calls.is_empty() {
-                match protocol::read_text(&answer.content) {
-                    Ok(action) => {
-                        if let Some(result) = self.act(action).await? {
-                            self.remember(&request);
-                            return Ok(result);
-                        }
-                        request.messages.push(Message::new(Speaker::User, "Noted. Go on."));
-                    }
-                    Err(problem) => request.messages.push(Message::new(Speaker::User, problem)),
-                }
-            }
-            for call in &answer.tool_calls {
-                let reply = match protocol::read_call(&call.name, &call.arguments) {
-                    Ok(action) => match self.act(action).await? {
-                        Some(result) => {
-                            self.remember(&request);
-                            return Ok(result);
-                        }
-                        None => "noted".to_owned(),
-                    },
-                    Err(problem) => problem,
-                };
-                request.messages.push(Message::tool_result(&call.id, reply));
-            }
+            let result = match self.heard(&answer) {
+                Heard::Again => Some(RunResult::Failed(format!(
+                    "it gave the same answer twice in a row: {}",
+                    prompt::excerpt(&answer.content)
+                ))),
+                Heard::New => self.follow(&answer, &mut request).await?,
+            };
             self.remember(&request);
+            if let Some(result) = result {
+                return Ok(result);
+            }
         }
         Ok(RunResult::Failed(format!("it did not end within {most} steps")))
+    }
+
+    /// Notes what was said; one that says the same again will go on to say it.
+    fn heard(&mut self, answer: &ChatAnswer) -> Heard {
+        let calls: Vec<_> = answer.tool_calls.iter().map(|call| (&call.name, &call.arguments)).collect();
+        let said = lease::digest(&json!([answer.content.trim(), calls]).to_string());
+        match self.said.replace(said) {
+            Some(before) if self.said.as_ref() == Some(&before) => Heard::Again,
+            _ => Heard::New,
+        }
+    }
+
+    /// Does everything that an answer asks for, and tells the model what came of it.
+    async fn follow(
+        &self,
+        answer: &ChatAnswer,
+        request: &mut ChatRequest,
+    ) -> Result<Option<RunResult>, Fault> {
+        let mut waits = Vec::new();
+        let actions = if answer.tool_calls.is_empty() {
+            vec![(None, protocol::read_text(&answer.content))]
+        } else {
+            let read = |call: &ToolCall| protocol::read_call(&call.name, &call.arguments);
+            answer.tool_calls.iter().map(|call| (Some(call), read(call))).collect()
+        };
+        for (call, action) in actions {
+            let turn = match action {
+                Ok(action) => run_actions::act(&self.shared, &self.agent, &self.bead, action).await?,
+                Err(problem) => Turn::Reply(problem),
+            };
+            let reply = match turn {
+                Turn::End(result) => return Ok(Some(result)),
+                Turn::Reply(reply) => reply,
+                Turn::WaitFor(id) => {
+                    let reply = format!("created as {id}; this work item rests until it is done");
+                    waits.push(id);
+                    reply
+                }
+            };
+            request.messages.push(match call {
+                Some(call) => Message::tool_result(&call.id, reply),
+                None => Message::new(Speaker::User, format!("{reply}. Go on.")),
+            });
+        }
+        Ok((!waits.is_empty()).then_some(RunResult::Wait(waits)))
     }
 
     /// Reads what the prompt needs and writes the run's row, before the provider is called.
@@ -288,21 +329,5 @@ impl Work {
             }
             Ok(_) | Err(_) => RunResult::Spared(format!("provider {provider} does not answer: {text}")),
         }
-    }
-
-    /// Does what the agent chose; `None` means that the run goes on.
-    async fn act(&mut self, action: Action) -> Result<Option<RunResult>, Fault> {
-        Ok(match action {
-            Action::Finish { summary } => Some(RunResult::Complete(summary)),
-            Action::Block { reason } => Some(RunResult::Block(reason)),
-            Action::AskDecision { question, options, priority } => {
-                Some(RunResult::Ask(question, options, priority))
-            }
-            Action::Comment { text } => {
-                let caller = Caller::named(self.agent.id.as_str());
-                BeadsHandle(Arc::clone(&self.shared)).comment(&caller, &self.bead, text).await?;
-                None
-            }
-        })
     }
 }

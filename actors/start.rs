@@ -181,6 +181,7 @@ fn matters(kind: EventType) -> bool {
             | EventType::AgentStatusChange
             | EventType::AgentUpdated
             | EventType::AgentSpawned
+            | EventType::ProjectUpdated
             | EventType::ProviderStatusChange
             | EventType::ProviderUpdated
             | EventType::VaultUnlocked

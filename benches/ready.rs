@@ -1,7 +1,7 @@
-//! A server with 100,000 beads: how fast it starts, lists what is ready, lets claim, and hands out work.
+//! A server with 100,000 beads: how fast it reads them in, starts, lists what is ready, lets claim, and hands out work.
 //!
-//! The database is filled straight through the store with made-up beads in the shape of a large tracker (60 % closed, 1.2
-//! dependencies each); the server is the real binary, a child process, spoken to over HTTP by this one. `ready`: one
+//! The beads are made up in the shape of a large tracker (60 % closed, 1.2 dependencies each) and come as one file over
+//! HTTP; `again` is the same file once more, of which nothing is new. The server is the real binary, a child process, spoken to over HTTP by this one. `ready`: one
 //! connection asks for the first 100 ready beads again and again, and in between for `/health/live`, which shows what the
 //! machine does to any request at that time. `claim`: one external agent claims bead after bead
 //! and completes each; only the claims count. `agent has it`: beads are created one by one for an agent that is free, in
@@ -10,12 +10,9 @@
 //!
 //! `cargo bench --bench ready`
 
-#[path = "stage/tracker.rs"]
-mod tracker;
-
 use arbiter_testkit::{
-    KeepAlive, Reply, Report, Script, ScriptedProvider, ServerProcess, SseClient, allow_open_files, ms,
-    percentile, processor_seconds, request_bytes, resident_bytes,
+    KeepAlive, Reply, Report, Script, ScriptedProvider, ServerProcess, SseClient, allow_open_files,
+    generated_beads, ms, peak_bytes, percentile, processor_seconds, request_bytes, resident_bytes, send_text,
 };
 use serde_json::{Value, json};
 use std::error::Error;
@@ -28,7 +25,10 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const BEADS: usize = 100_000;
 const BACKLOG: &str = "backlog";
+const SEED: u64 = 7;
 const LISTS: usize = 1000;
+const CLOSED: usize = 10;
+const DEPENDENTS: usize = 1000;
 const CLAIMS: usize = 500;
 const HANDED_OUT: usize = 300;
 const SUBSCRIBERS: usize = 1000;
@@ -44,9 +44,8 @@ async fn main() -> Outcome<()> {
     let mb = |bytes: u64| format!("{} MB", bytes / 1_000_000);
     let resident = |server: &ServerProcess| resident_bytes(&server.id().to_string());
     report.row("empty: resident", mb(resident(&server)?), "-", "<= 60 MB");
+    import(&server, &mut report).await?;
     server.terminate().await;
-    let filling = tracker::fill(&server.data_dir(), BACKLOG, BEADS).await?;
-    report.row("100,000 beads: filled", format!("{:.1} s", filling.as_secs_f64()), "-", "-");
     let mut starts = Vec::new();
     for _ in 0..3 {
         let began = Instant::now();
@@ -60,6 +59,7 @@ async fn main() -> Outcome<()> {
     let mut connection = KeepAlive::connect(address).await?;
     list(&mut connection, &token, &mut report).await?;
     claim(&server, &mut connection, &token, &mut report).await?;
+    close(&server, &mut connection, &token, &mut report).await?;
     hand_out(&server, &mut report).await?;
 
     let streams = subscribe(address, &token).await?;
@@ -71,6 +71,65 @@ async fn main() -> Outcome<()> {
     report.row("processor, idle with them", format!("{:.2} % of a core", busy * 100.0), "-", "< 0.5 %");
     drop(streams);
     report.print("cargo bench --bench ready");
+    Ok(())
+}
+
+async fn import(server: &ServerProcess, report: &mut Report) -> Outcome<()> {
+    made(server.post("/api/v1/projects", &json!({"id": BACKLOG, "name": "A large tracker"})).await)?;
+    let file: String = generated_beads(BEADS, SEED).map(|bead| bead.line() + "\n").collect();
+    let url = format!("{}/api/v1/projects/{BACKLOG}/import", server.url());
+    let bearer = format!("Bearer {}", server.token().ok_or("no token")?);
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/x-ndjson")];
+    let megabytes = file.len() / 1_000_000;
+    for (what, counted, reach) in [
+        (format!("100,000 beads, {megabytes} MB: read in"), "created", "<= 5 s"),
+        ("  again".to_owned(), "skipped", "-"),
+    ] {
+        let began = Instant::now();
+        let answer = send_text("POST", &url, &headers, file.clone()).await?;
+        let took = began.elapsed();
+        let told = answer.json();
+        if told[counted] != json!(BEADS) {
+            return Err(format!("import: {} {told}", answer.status).into());
+        }
+        report.row(&what, format!("{:.2} s", took.as_secs_f64()), "-", reach);
+    }
+    let peak = peak_bytes(&server.id().to_string())?;
+    report.row("  most memory meanwhile", format!("{} MB", peak / 1_000_000), "-", "<= 300 MB");
+    Ok(())
+}
+
+/// A bead that 1,000 others wait for is closed.
+async fn close(
+    server: &ServerProcess,
+    connection: &mut KeepAlive,
+    token: &str,
+    report: &mut Report,
+) -> Outcome<()> {
+    let mut times = Vec::with_capacity(CLOSED);
+    for round in 0..CLOSED {
+        let hub = format!("hub-{round}");
+        let bead = |id: &str| json!({"id": id, "title": "Work", "project_id": BACKLOG});
+        made(server.post("/api/v1/beads", &bead(&hub)).await)?;
+        let waiting: Vec<Value> = (0..DEPENDENTS)
+            .map(|number| {
+                let mut bead = bead(&format!("{hub}-{number}"));
+                bead["blocked_by"] = json!([hub]);
+                bead
+            })
+            .collect();
+        made(server.post("/api/v1/beads/bulk", &json!({"beads": waiting})).await)?;
+        let body = r#"{"reason":"done"}"#;
+        let request = request_bytes("POST", &format!("/api/v1/beads/{hub}/close"), token, Some(body));
+        let sent = Instant::now();
+        let status = connection.ask(&request).await?;
+        times.push(sent.elapsed());
+        let (_, last) = server.get(&format!("/api/v1/beads/{hub}-{}", DEPENDENTS - 1)).await;
+        if status != 200 || last["ready"] != true {
+            return Err(format!("close: {status} {last}").into());
+        }
+    }
+    report.row("close with 1,000 dependents: p50 / p99", both(&mut times), "-", "<= 50 ms");
     Ok(())
 }
 

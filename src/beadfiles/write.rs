@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 /// How long a person may take, in nanoseconds, when a decision names no deadline of its own: 48 hours.
 const GATE_TIMEOUT_NANOS: u64 = 172_800_000_000_000;
 
+/// What a line says of the end of a bead, and where that is kept while the bead is not closed.
+const ENDS: [(&str, &str); 2] = [("closed_at", "_open_closed_at"), ("close_reason", "_open_close_reason")];
+
 /// A pending decision as `bd` understands it: a gate that a person opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
@@ -29,6 +32,15 @@ pub struct Gate {
 /// What of a line's fields has to be kept so that the line of this bead comes out as it was.
 pub fn kept_of(bead: &FileBead, fields: RawFields) -> Kept {
     let mut kept = fields;
+    // A bead that is not closed has no place for what its line says of an end; once it was closed here and opened
+    // again, that line must not be taken for what we say.
+    if bead.state.status != Status::Closed {
+        for (name, aside) in ENDS {
+            if let Some(raw) = kept.take(name) {
+                kept.put(aside, raw.get().to_owned());
+            }
+        }
+    }
     kept.retain(|name, raw| !KNOWN.contains(&name) || rendered(bead, name).as_deref() != Some(raw));
     Kept(kept)
 }
@@ -54,6 +66,12 @@ pub fn write_line(bead: &FileBead, kept: &Kept) -> String {
         ("id".to_owned(), Value::from(bead.id.as_str()).to_string()),
     ];
     for name in KNOWN {
+        let aside = ENDS.iter().find(|(end, _)| *end == name).and_then(|(_, aside)| raw.take(aside));
+        if let Some(said) = aside.filter(|_| bead.state.status != Status::Closed) {
+            raw.take(name);
+            parts.push((name.to_owned(), said.get().to_owned()));
+            continue;
+        }
         let as_it_was = raw
             .take(name)
             .filter(|raw| scalar(name, Some(raw.get())).is_none_or(|said| said == bead.scalar(name)));

@@ -42,6 +42,18 @@ pub enum Command {
         /// The project's id
         id: String,
     },
+    /// Hand out no more of its work; what runs goes on
+    Park {
+        /// The project's id
+        id: String,
+        /// Why
+        reason: String,
+    },
+    /// Hand out its work again
+    Resume {
+        /// The project's id
+        id: String,
+    },
 }
 
 /// The arguments of `project add`.
@@ -86,6 +98,11 @@ impl Command {
             Self::Add(add) => session.act(Request::post(&["projects"]).body(&add)?, "created").await,
             Self::Close { id } => session.act(Request::post(&["projects", &id, "close"]), "closed").await,
             Self::Reopen { id } => session.act(Request::post(&["projects", &id, "reopen"]), "reopened").await,
+            Self::Park { id, reason } => {
+                let body = serde_json::json!({"reason": reason});
+                session.act(Request::post(&["projects", &id, "park"]).body(&body)?, "parked").await
+            }
+            Self::Resume { id } => session.act(Request::post(&["projects", &id, "resume"]), "resumed").await,
         }
     }
 }

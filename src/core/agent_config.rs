@@ -1,5 +1,6 @@
 //! How an agent speaks to its model: the known settings checked, the others kept as they came.
 
+use crate::bead_change::{MAX_TAG, MAX_TAGS};
 use crate::refusal::Problems;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -25,6 +26,9 @@ pub struct AgentConfig {
     /// The most answers of the model for one bead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u32>,
+    /// Words for what it is good at: beads with these tags come to it first, and it fills roles of these names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// Settings that Arbiter does not know.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -54,6 +58,9 @@ impl AgentConfig {
         problems.require(self.max_tokens != Some(0), "config/max_tokens", "is at least 1");
         let steps = self.max_steps.is_none_or(|steps| (1..=MAX_STEPS).contains(&steps));
         problems.require(steps, "config/max_steps", "is 1 to 1000");
+        let fits = |label: &String| (1..=MAX_TAG).contains(&label.len());
+        let labels = self.labels.len() <= MAX_TAGS && self.labels.iter().all(fits);
+        problems.require(labels, "config/labels", "are at most 100 of 1 to 255 bytes");
     }
 }
 

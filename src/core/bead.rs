@@ -1,6 +1,7 @@
 //! Beads: work items, their machine and the rules by which commands change them.
 
 use crate::event_type::EventType;
+use crate::handing_on::Heir;
 use crate::ids::{AgentId, BeadId, ProjectId};
 use crate::machine::Machine;
 use crate::readiness::Hold;
@@ -236,6 +237,8 @@ pub enum Attempt {
     Failed {
         /// When to try again.
         retry_at: Timestamp,
+        /// A digest of what the agent said last, if it said something.
+        answer: Option<String>,
     },
 }
 
@@ -250,6 +253,15 @@ pub enum Command {
         reason: String,
         /// Whether that was a failed attempt.
         attempt: Attempt,
+    },
+    /// Let another agent have it.
+    HandOn {
+        /// The agent that holds it.
+        by: AgentId,
+        /// Who is to have it.
+        heir: Heir,
+        /// Why.
+        reason: String,
     },
     /// Its lease has run out.
     ExpireLease {
@@ -317,8 +329,16 @@ impl Bead {
                 match attempt {
                     Attempt::Spared => {}
                     Attempt::Postponed { retry_at } => after.postpone(why, *retry_at),
-                    Attempt::Failed { retry_at } => after.fail(why, *retry_at),
+                    Attempt::Failed { retry_at, answer } => {
+                        after.fail(why, *retry_at);
+                        after.last_answer.clone_from(answer);
+                    }
                 }
+                reason = Some(why.as_str());
+            }
+            Command::HandOn { by, heir, reason: why } => {
+                after.status = self.step(Trigger::Release)?;
+                after.hand_on(by, heir);
                 reason = Some(why.as_str());
             }
             Command::ExpireLease { retry_at } => {
@@ -418,6 +438,8 @@ impl Bead {
         self.closed_at = Some(now);
         self.block_reason = None;
         self.next_attempt_at = None;
+        self.last_answer = None;
+        self.handed_on_by.clear();
     }
 
     fn reopen(&mut self) {
@@ -436,7 +458,22 @@ impl Bead {
         self.next_attempt_at = Some(retry_at);
     }
 
+    fn hand_on(&mut self, by: &AgentId, heir: &Heir) {
+        self.handed_on_by.push(by.clone());
+        match heir {
+            Heir::Agent(id) => self.assigned_to = Some(id.to_string()),
+            Heir::Role(role) => {
+                self.assigned_to = None;
+                self.tags.retain(|tag| !tag.starts_with("role:"));
+                self.tags.push(format!("role:{role}"));
+            }
+        }
+    }
+
+    /// What was known of fruitless work no longer counts.
     fn forget_attempts(&mut self) {
+        self.last_answer = None;
+        self.handed_on_by.clear();
         self.attempts = 0;
         self.next_attempt_at = None;
         self.last_error = None;

@@ -84,8 +84,9 @@ fn raising_a_bead_to_critical_asks_for_a_new_approval() {
 fn a_failed_attempt_is_counted_and_a_spared_one_is_not() {
     let held = Bead { status: Status::InProgress, assigned_to: Some("a".into()), ..bead(2) };
     let release = |attempt| Command::Release { reason: "no route".into(), attempt };
-    let failed =
-        held.decide(&release(Attempt::Failed { retry_at: at(70) }), &Facts::default(), at(9)).unwrap();
+    let failed = held
+        .decide(&release(Attempt::Failed { retry_at: at(70), answer: None }), &Facts::default(), at(9))
+        .unwrap();
     let failed = evolved(&held, &failed, at(9));
     assert_eq!((failed.attempts, failed.next_attempt_at, failed.assigned_to), (1, Some(at(70)), None));
     let spared = held.decide(&release(Attempt::Spared), &Facts::default(), at(9)).unwrap();
@@ -115,7 +116,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just(Command::Release { reason: "r".into(), attempt: Attempt::Spared }),
         (0..99i64).prop_map(|ms| Command::Release {
             reason: "r".into(),
-            attempt: Attempt::Failed { retry_at: at(ms) }
+            attempt: Attempt::Failed { retry_at: at(ms), answer: None }
         }),
         (0..99i64).prop_map(|ms| Command::Release {
             reason: "r".into(),

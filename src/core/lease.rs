@@ -26,7 +26,7 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
-/// SHA-256 of a token, in hex.
+/// SHA-256 of a token, or of another text that is compared and not kept, in hex.
 pub fn digest(token: &str) -> String {
     hex(&Sha256::digest(token.as_bytes()).into())
 }

@@ -51,6 +51,8 @@ words! {
     }
 }
 
+/// The longest reason of a rest, in bytes.
+const MAX_REASON: usize = 4096;
 /// The longest prefix of ids, in bytes.
 const MAX_PREFIX: usize = 16;
 
@@ -73,6 +75,9 @@ pub struct Project {
     /// How many of its beads are worked on at once at most; none: no limit of its own.
     #[serde(default)]
     pub max_parallel: Option<u32>,
+    /// Why none of its work is handed out at present, if none is.
+    #[serde(default)]
+    pub parked: Option<String>,
     /// What its work needs to know, by name.
     pub context: Map<String, Value>,
     /// Where it stands.
@@ -129,6 +134,13 @@ pub enum Command {
     },
     /// Take it up again.
     Reopen,
+    /// Hand out none of its work; what runs goes on.
+    Park {
+        /// Why.
+        reason: String,
+    },
+    /// Hand out its work again.
+    Resume,
     /// Become what `after` says in its plain fields.
     Update(Box<Project>),
 }
@@ -155,6 +167,13 @@ impl Project {
                 after.status = step(Trigger::Reopen)?;
                 after.closed_at = None;
             }
+            Command::Park { reason } => {
+                if !(1..=MAX_REASON).contains(&reason.trim().len()) {
+                    return Err(Refusal::field("reason", "has 1 to 4096 bytes"));
+                }
+                after.parked = Some(reason.clone());
+            }
+            Command::Resume => after.parked = None,
             Command::Update(wanted) => after = wanted.as_ref().clone(),
         }
         let change = Happening::between(self, &after, None);
@@ -212,6 +231,7 @@ mod tests {
             beads_path: None,
             bead_prefix: None,
             max_parallel: None,
+            parked: None,
             context: Map::new(),
             status: Status::Open,
             is_perpetual: false,

@@ -43,6 +43,7 @@ impl NewProject {
             beads_path: self.beads_path.clone(),
             bead_prefix: self.bead_prefix.clone(),
             max_parallel: self.max_parallel,
+            parked: None,
             context: self.context.clone(),
             status: Status::Open,
             is_perpetual: self.is_perpetual,

@@ -24,7 +24,8 @@ pub fn system(agent: &Agent) -> String {
     let mut text = introduction(agent);
     text.push_str(
         "\n\nYou are given one work item at a time. Do it and call `finish` with a summary of what came of \
-         it. Call `ask_decision` when a person has to decide, `block` when it cannot be done, `comment` to \
+         it. Call `ask_decision` when a person has to decide, `block` when it cannot be done, `delegate` to \
+         hand it on, `create_bead` for work that somebody else has to do first or besides, `comment` to \
          keep a remark. Without tools, answer with one fenced block: ```arbiter {\"action\": \"finish\", \
          \"summary\": \"…\"}```; plain text counts as `finish`.",
     );
@@ -101,7 +102,8 @@ fn list(text: &mut String, title: &str, items: &[(String, String)]) {
     }
 }
 
-fn excerpt(text: &str) -> String {
+/// The beginning of a text that may be long.
+pub fn excerpt(text: &str) -> String {
     match text.char_indices().nth(EXCERPT) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

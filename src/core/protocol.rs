@@ -1,5 +1,7 @@
 //! What a model may ask of Arbiter during a run: the tools it is offered and how its answers are read.
 
+use crate::handing_on::Heir;
+use crate::ids::AgentId;
 use crate::thoughts::without_thoughts;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,11 +28,39 @@ pub enum Action {
         /// Why.
         reason: String,
     },
+    /// Another bead has to be done.
+    CreateBead {
+        /// What it is about.
+        title: String,
+        /// What is to be done.
+        description: String,
+        /// The role that fits.
+        role: Option<String>,
+        /// Whether this bead rests until that one is done.
+        wait: Wait,
+    },
+    /// Somebody else should do the bead.
+    Delegate {
+        /// Who.
+        heir: Heir,
+        /// Why.
+        reason: String,
+    },
     /// Something worth keeping; the run goes on.
     Comment {
         /// The text.
         text: String,
     },
+}
+
+/// Whether a bead rests until another one is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// It does.
+    Yes,
+    /// It does not.
+    #[default]
+    No,
 }
 
 /// A tool as a model is told of it.
@@ -72,6 +102,32 @@ pub fn tools() -> Vec<ToolSpec> {
             parameters: object(json!({"reason": text("What stands in the way.")}), &["reason"]),
         },
         ToolSpec {
+            name: "create_bead",
+            description: "Create another work item. With wait this one rests until that is done, and goes on with its \
+                          result; several may be created and waited for at once.",
+            parameters: object(
+                json!({
+                    "title": text("What it is about, in a line."),
+                    "description": text("What is to be done, with all that is needed to do it."),
+                    "role": text("The role that fits, such as qa-engineer; none: anybody."),
+                    "wait": {"type": "boolean", "description": "Whether this work item rests until it is done."},
+                }),
+                &["title"],
+            ),
+        },
+        ToolSpec {
+            name: "delegate",
+            description: "Hand this work item on to another agent, or to whoever fills a role.",
+            parameters: object(
+                json!({
+                    "agent_id": text("The agent that is to have it."),
+                    "role": text("The role that fits; instead of agent_id."),
+                    "reason": text("Why, and what is left to do."),
+                }),
+                &["reason"],
+            ),
+        },
+        ToolSpec {
             name: "comment",
             description: "Keep a remark with the work item and go on.",
             parameters: object(json!({"text": text("The remark.")}), &["text"]),
@@ -95,21 +151,54 @@ enum Wire {
     Block {
         reason: String,
     },
+    CreateBead {
+        title: String,
+        #[serde(default)]
+        description: Option<String>,
+        #[serde(default)]
+        role: Option<String>,
+        #[serde(default)]
+        wait: Option<bool>,
+    },
+    Delegate {
+        #[serde(default)]
+        agent_id: Option<String>,
+        #[serde(default)]
+        role: Option<String>,
+        reason: String,
+    },
     Comment {
         text: String,
     },
 }
 
-impl From<Wire> for Action {
-    fn from(wire: Wire) -> Self {
-        match wire {
+impl TryFrom<Wire> for Action {
+    type Error = String;
+
+    fn try_from(wire: Wire) -> Result<Self, String> {
+        Ok(match wire {
             Wire::Finish { summary } => Self::Finish { summary },
             Wire::AskDecision { question, options, priority } => {
                 Self::AskDecision { question, options, priority }
             }
             Wire::Block { reason } => Self::Block { reason },
+            Wire::CreateBead { title, description, role, wait } => Self::CreateBead {
+                title,
+                description: description.unwrap_or_default(),
+                role: role.filter(|role| !role.is_empty()),
+                wait: if wait == Some(true) { Wait::Yes } else { Wait::No },
+            },
+            Wire::Delegate { agent_id, role, reason } => {
+                let heir = match (agent_id.filter(|id| !id.is_empty()), role.filter(|role| !role.is_empty()))
+                {
+                    (Some(id), None) => Heir::Agent(AgentId::known(id)),
+                    (None, Some(role)) => Heir::Role(role),
+                    _ => return Err("delegate needs either agent_id or role".to_owned()),
+                };
+                Self::Delegate { heir, reason }
+            }
             Wire::Comment { text } => Self::Comment { text },
-        }
+        })
     }
 }
 
@@ -127,11 +216,12 @@ pub fn read_call(name: &str, arguments: &str) -> Result<Action, String> {
 
 fn read_action(value: Value) -> Result<Action, String> {
     let wire: Wire = serde_json::from_value(value).map_err(|e| e.to_string())?;
-    let action = Action::from(wire);
+    let action = Action::try_from(wire)?;
     let said = match &action {
         Action::Finish { summary } => summary,
         Action::AskDecision { question, .. } => question,
-        Action::Block { reason } => reason,
+        Action::Block { reason } | Action::Delegate { reason, .. } => reason,
+        Action::CreateBead { title, .. } => title,
         Action::Comment { text } => text,
     };
     if said.trim().is_empty() { Err("the text is empty".to_owned()) } else { Ok(action) }
@@ -170,9 +260,20 @@ mod tests {
         assert_eq!(action, Action::Finish { summary: "done".into() });
         let asked = read_call("ask_decision", r#"{"question": "Which?", "options": ["a", "b"]}"#).unwrap();
         assert!(matches!(asked, Action::AskDecision { options, .. } if options == ["a", "b"]));
-        for (name, arguments) in
-            [("finish", "{}"), ("finish", "["), ("fly", "{}"), ("finish", r#"{"summary": " "}"#)]
-        {
+        let handed = read_call("delegate", r#"{"role": "qa", "reason": "tests"}"#).unwrap();
+        assert_eq!(handed, Action::Delegate { heir: Heir::Role("qa".into()), reason: "tests".into() });
+        let made = read_call("create_bead", r#"{"title": "t", "wait": true}"#).unwrap();
+        assert!(matches!(made, Action::CreateBead { wait: Wait::Yes, role: None, .. }));
+        let both = r#"{"role": "qa", "agent_id": "a", "reason": "r"}"#;
+        for (name, arguments) in [
+            ("delegate", both),
+            ("delegate", r#"{"reason": "r"}"#),
+            ("create_bead", "{}"),
+            ("finish", "{}"),
+            ("finish", "["),
+            ("fly", "{}"),
+            ("finish", r#"{"summary": " "}"#),
+        ] {
             assert!(read_call(name, arguments).is_err(), "{name} {arguments}");
         }
     }
@@ -218,8 +319,11 @@ mod tests {
             .iter()
             .map(|tool| {
                 let required = tool.parameters["required"].as_array().unwrap();
-                let arguments: serde_json::Map<String, Value> =
+                let mut arguments: serde_json::Map<String, Value> =
                     required.iter().map(|name| (name.as_str().unwrap().to_owned(), json!("x"))).collect();
+                if tool.name == "delegate" {
+                    arguments.insert("role".to_owned(), json!("x"));
+                }
                 read_call(tool.name, &Value::Object(arguments).to_string())
             })
             .collect();

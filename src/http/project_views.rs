@@ -24,6 +24,8 @@ pub struct ProjectView {
     beads_path: Option<String>,
     /// What stands before the ids of its new beads; null: `bd`.
     bead_prefix: Option<String>,
+    /// Why none of its work is handed out at present, if none is.
+    parked: Option<String>,
     /// How many of its beads are worked on at once at most; null: no limit of its own.
     max_parallel: Option<u32>,
     /// What its work needs to know, by name.
@@ -58,6 +60,7 @@ impl From<Project> for ProjectView {
             branch: project.branch,
             beads_path: project.beads_path,
             bead_prefix: project.bead_prefix,
+            parked: project.parked,
             max_parallel: project.max_parallel,
             context: project.context,
             status: project.status,

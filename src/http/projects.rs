@@ -8,6 +8,7 @@ use crate::http::project_views::{ProjectView, StateView};
 use crate::http::providers::CASCADE;
 use crate::http::vocabulary::{Vocabulary, any_object};
 use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_actors::Rest;
 use arbiter_core::decision;
 use arbiter_core::ids::ProjectId;
 use arbiter_core::project::{Project, Status};
@@ -93,6 +94,14 @@ struct ProjectPatchBody {
     is_sticky: Option<bool>,
 }
 
+/// Why a project rests.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ParkBody {
+    /// Why.
+    reason: String,
+}
+
 /// Creating, showing, changing, closing and deleting projects.
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -129,6 +138,14 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::post("/api/v1/projects/{id}/reopen", reopen)
             .access(Access::Operator)
             .summary("Take a closed project up again")
+            .answers::<ProjectView>(200),
+        Endpoint::with_body(Method::POST, "/api/v1/projects/{id}/park", park)
+            .access(Access::Operator)
+            .summary("Hand out no more work of a project; what runs goes on")
+            .answers::<ProjectView>(200),
+        Endpoint::post("/api/v1/projects/{id}/resume", resume)
+            .access(Access::Operator)
+            .summary("Hand out work of a project again")
             .answers::<ProjectView>(200),
     ]
 }
@@ -216,6 +233,15 @@ async fn remove(call: Call) -> Result<Reply, ApiError> {
 
 async fn close(call: Call) -> Result<Reply, ApiError> {
     answer(call.handles().projects.close(&call.caller()?, &id(&call)).await?)
+}
+
+async fn park(call: Call, body: ParkBody) -> Result<Reply, ApiError> {
+    let rest = Rest::Yes(body.reason);
+    answer(call.handles().projects.park(&call.caller()?, &id(&call), rest).await?)
+}
+
+async fn resume(call: Call) -> Result<Reply, ApiError> {
+    answer(call.handles().projects.park(&call.caller()?, &id(&call), Rest::No).await?)
 }
 
 async fn reopen(call: Call) -> Result<Reply, ApiError> {

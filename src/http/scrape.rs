@@ -4,9 +4,13 @@ use crate::http::metrics::whole;
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use metrics::{counter, gauge};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The text format of Prometheus.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Ready beads that nobody has taken are counted once they have waited so long.
+const LONG: Duration = Duration::from_secs(60);
 
 /// The metrics.
 pub fn endpoints() -> Vec<Endpoint> {
@@ -35,6 +39,10 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
             counter!("arbiter_actor_restarts_total", "kind" => kind.clone()).absolute(count);
         }
         gauge!("arbiter_agents_working").set(whole(status.working));
+    }
+    for (cause, count) in handles.dispatcher.waiting(LONG).await? {
+        gauge!("arbiter_ready_beads_waiting", "reason" => cause.as_str())
+            .set(whole(usize::try_from(count).unwrap_or(usize::MAX)));
     }
     Ok(Reply::text(TEXT, call.context.metrics().render()))
 }

@@ -24,7 +24,7 @@ pub(crate) fn apply(connection: &Connection, unit: &Unit) -> Result<Vec<Woken>, 
         change(connection, unit, one)?;
         readiness::touched(connection, one, &mut seeds)?;
     }
-    if seeds.is_empty() { Ok(vec![]) } else { readiness::refresh(connection, seeds) }
+    if seeds.is_empty() { Ok(vec![]) } else { readiness::refresh(connection, seeds, unit.at) }
 }
 
 fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), StoreError> {

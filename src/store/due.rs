@@ -14,7 +14,7 @@ pub(crate) const NOT_DEFERRED: &str = "(b.not_before IS NULL OR b.not_before <= 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DueFilter {
     /// Only this project's.
-    pub project_id: Option<String>,
+    pub project_id: String,
     /// Only those that ask for no role, or for one of these.
     pub roles: Vec<String>,
 }
@@ -37,10 +37,9 @@ pub(crate) fn due(
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Bead>, StoreError> {
-    let project = if filter.project_id.is_some() { "b.project_id = ?2" } else { "?2 IS NULL" };
     let role = "SELECT 1 FROM bead_tags t WHERE t.bead_id = b.id AND t.tag >= 'role:' AND t.tag < 'role;'";
     let sql = format!(
-        "SELECT {} FROM beads b WHERE {} AND {project}
+        "SELECT {} FROM beads b WHERE {} AND b.project_id = ?2
          AND (b.priority > {CRITICAL} OR b.approval = 'given')
          AND (b.assigned_to IS NULL OR b.assigned_to IN (SELECT id FROM agents WHERE status = 'idle'))
          AND (NOT EXISTS ({role}) OR EXISTS ({role} AND t.tag IN (SELECT 'role:' || value FROM json_each(?3))))
@@ -63,7 +62,8 @@ pub(crate) fn unapproved(
 ) -> Result<Vec<Bead>, StoreError> {
     let missing = format!("b.ready = 1 AND b.priority = {CRITICAL} AND b.approval = 'missing'");
     let sql = format!(
-        "SELECT id FROM projects p WHERE EXISTS (SELECT 1 FROM beads b WHERE b.project_id = p.id AND {missing})"
+        "SELECT id FROM projects p WHERE p.parked IS NULL
+         AND EXISTS (SELECT 1 FROM beads b WHERE b.project_id = p.id AND {missing})"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let projects = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;

@@ -174,7 +174,7 @@ pub(crate) fn run(
         let first = first.or_else(|| report.cycles.first().cloned()).unwrap_or_default();
         return Err(Refusal::field("file", format!("not every line can be taken: {first}")).into());
     }
-    let woken = readiness::refresh_new(connection, first_new, seeds)?;
+    let woken = readiness::refresh_new(connection, first_new, seeds, order.at)?;
     for one in woken {
         tell(NewEvent {
             kind: EventType::BeadReady,

@@ -28,6 +28,7 @@ impl Table for Project {
         "updated_at",
         "closed_at",
         "revision",
+        "parked",
     ];
 
     fn values(&self) -> Vec<Value> {
@@ -47,6 +48,7 @@ impl Table for Project {
             time(self.updated_at),
             optional(self.closed_at, time),
             integer(self.revision),
+            optional(self.parked.as_deref(), text),
         ]
     }
 
@@ -67,6 +69,7 @@ impl Table for Project {
             updated_at: get_time(row, 12)?,
             closed_at: get_optional_time(row, 13)?,
             revision: row.get(14)?,
+            parked: row.get(15)?,
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::unit::{Change, Write};
 use arbiter_core::bead::{Bead, NEVER_READY, Status};
 use arbiter_core::ids::BeadId;
 use arbiter_core::readiness::{Own, Waits, is_ready};
+use arbiter_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -110,6 +111,7 @@ pub(crate) fn refresh_new(
     connection: &Connection,
     last_old: i64,
     mut seeds: BTreeSet<BeadId>,
+    at: Timestamp,
 ) -> Result<Vec<Woken>, StoreError> {
     connection.execute(
         "UPDATE beads SET not_before = defer_until WHERE rowid > ?1 AND defer_until IS NOT NULL",
@@ -118,14 +120,14 @@ pub(crate) fn refresh_new(
     let affecting = "('blocks', 'parent-child', 'conditional-blocks', 'waits-for')";
     let never = NEVER_READY.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ");
     let mut statement = connection.prepare(&format!(
-        "UPDATE beads SET ready = 1 WHERE rowid > ?1 AND status = 'open' AND shelved IS NULL
+        "UPDATE beads SET ready = 1, ready_since = ?2 WHERE rowid > ?1 AND status = 'open' AND shelved IS NULL
              AND type NOT IN ({never})
              AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.bead_id = beads.id AND d.status = 'pending')
              AND NOT EXISTS (SELECT 1 FROM bead_dependencies d
                              WHERE d.bead_id = beads.id AND d.type IN {affecting})
          RETURNING id, project_id"
     ))?;
-    let rows = statement.query_map([last_old], |row| {
+    let rows = statement.query_map(params![last_old, at.to_string()], |row| {
         Ok(Woken { id: BeadId::known(row.get::<_, String>(0)?), project_id: row.get(1)? })
     })?;
     let mut woken = rows.collect::<Result<Vec<_>, _>>()?;
@@ -137,13 +139,17 @@ pub(crate) fn refresh_new(
     for id in rows {
         seeds.insert(id?);
     }
-    woken.extend(refresh(connection, seeds)?);
+    woken.extend(refresh(connection, seeds, at)?);
     Ok(woken)
 }
 
 /// Recomputes the noted beads and, where `waits` changed, their children. Returns those that are ready and
 /// were not: a bead may be looked at before the parent it waits for, and again after it.
-pub(crate) fn refresh(connection: &Connection, seeds: BTreeSet<BeadId>) -> Result<Vec<Woken>, StoreError> {
+pub(crate) fn refresh(
+    connection: &Connection,
+    seeds: BTreeSet<BeadId>,
+    at: Timestamp,
+) -> Result<Vec<Woken>, StoreError> {
     let mut queue: VecDeque<BeadId> = seeds.into_iter().collect();
     let mut seen: BTreeMap<BeadId, Seen> = BTreeMap::new();
     while let Some(id) = queue.pop_front() {
@@ -166,8 +172,12 @@ pub(crate) fn refresh(connection: &Connection, seeds: BTreeSet<BeadId>) -> Resul
         });
         if waits != before.waits || ready != before.ready || not_before != before.not_before {
             connection
-                .prepare_cached("UPDATE beads SET waits = ?2, ready = ?3, not_before = ?4 WHERE id = ?1")?
-                .execute(params![id.as_str(), waits, ready, not_before])?;
+                .prepare_cached(
+                    "UPDATE beads SET waits = ?2, ready = ?3, not_before = ?4,
+                         ready_since = CASE WHEN ?3 THEN coalesce(ready_since, ?5) END
+                     WHERE id = ?1",
+                )?
+                .execute(params![id.as_str(), waits, ready, not_before, at.to_string()])?;
         }
         if waits != before.waits {
             let children = dependencies::dependents(connection, id.as_str())?;

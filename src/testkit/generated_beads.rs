@@ -3,6 +3,8 @@
 //!
 //! Plain data: whoever uses it makes beads of it.
 
+use serde_json::json;
+
 /// The time of the first one, in milliseconds since the epoch: 2026-01-01.
 const FIRST_MS: i64 = 1_767_225_600_000;
 /// The time between two of them.
@@ -52,6 +54,39 @@ pub struct GeneratedBead {
     pub created_ms: i64,
     /// What it depends on, with the type of each dependency.
     pub depends_on: Vec<(String, &'static str)>,
+}
+
+impl GeneratedBead {
+    /// Its line in a file as `bd export` writes it, without the end of the line.
+    pub fn line(&self) -> String {
+        let at = jiff::Timestamp::from_millisecond(self.created_ms).unwrap_or_default().to_string();
+        let status = match self.status {
+            GeneratedStatus::Open => "open",
+            GeneratedStatus::Deferred => "deferred",
+            GeneratedStatus::InProgress => "in_progress",
+            GeneratedStatus::Closed => "closed",
+        };
+        let mut line = json!({
+            "_type": "issue", "id": self.id, "title": self.title, "description": self.description, "status": status,
+            "priority": self.priority, "issue_type": self.kind, "created_at": at, "created_by": "gen", "updated_at": at,
+            "labels": [self.label],
+        });
+        if self.status == GeneratedStatus::Closed {
+            line["closed_at"] = json!(at);
+            line["close_reason"] = json!("done");
+        }
+        if let Some(name) = &self.assignee {
+            line["assignee"] = json!(name);
+        }
+        if !self.depends_on.is_empty() {
+            let edges = self.depends_on.iter().map(|(target, kind)| {
+                json!({"issue_id": self.id, "depends_on_id": target, "type": kind, "created_at": at, "created_by": "gen",
+                    "metadata": "{}"})
+            });
+            line["dependencies"] = edges.collect();
+        }
+        line.to_string()
+    }
 }
 
 /// A small generator of numbers (splitmix64): the same ones on every machine.

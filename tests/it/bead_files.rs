@@ -17,7 +17,7 @@ fn lines(text: &str) -> BTreeMap<String, Value> {
 }
 
 /// What a reader works out by itself, and lists in whatever order.
-fn canonical(text: &str) -> BTreeMap<String, Value> {
+pub fn canonical(text: &str) -> BTreeMap<String, Value> {
     let mut lines = lines(text);
     for line in lines.values_mut() {
         for computed in ["dependency_count", "dependent_count", "comment_count"] {

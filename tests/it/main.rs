@@ -4,12 +4,14 @@
 
 mod again;
 mod bead_files;
+mod bead_files_random;
 mod budgets;
 mod canary;
 mod cli;
 mod console;
 mod demo;
 mod dice;
+mod dispatch;
 mod door;
 mod fault_roads;
 mod fault_table;

@@ -99,6 +99,22 @@ const RULES: &[Rule] = &[
         unsaid: &[],
     },
     Rule {
+        folder: "src/beadfiles",
+        never: &[
+            "actix",
+            "arbiter_actors",
+            "arbiter_providers",
+            "arbiter_store",
+            "arbiter_vault",
+            "clap",
+            "reqwest",
+            "rusqlite",
+            "tokio",
+            "warp",
+        ],
+        unsaid: &["async fn", "std::fs", "std::net", "std::thread"],
+    },
+    Rule {
         folder: "src/tls",
         never: &[
             "actix",

@@ -4,7 +4,7 @@ use crate::again::{as_child, behind, say};
 use crate::home::{Heard, options};
 use crate::kill::{prepare, whole, whole_beads};
 use arbiter_store::{Store, StoreError};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -47,17 +47,22 @@ enum Seen {
 fn read_trace(path: &Path) -> Vec<Seen> {
     let text = std::fs::read_to_string(path).unwrap();
     let mut seen = Vec::new();
+    // A call during which another thread does one of its own is told in two lines.
+    let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
     for line in text.lines() {
-        if line.contains("(INJECTED)") {
+        let thread = line.split(' ').next().unwrap_or_default();
+        if line.contains("sync(") && line.contains("<unfinished") {
+            begun.insert(thread, line);
+        } else if line.contains("(INJECTED)") {
             seen.push(Seen::Injected);
         } else if line.contains("write(1<") {
             let said = line.split('"').nth(1).unwrap_or_default();
             seen.push(Seen::Said(said.replace("\\n", "")));
         } else if line.contains("sync") && line.trim_end().ends_with("= 0") {
-            let thread = line.split(' ').next().unwrap_or_default().to_owned();
-            let name = line.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+            let whole = if line.contains("resumed>") { begun.remove(thread).unwrap_or(line) } else { line };
+            let name = whole.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
             seen.push(Seen::Synced {
-                thread,
+                thread: thread.to_owned(),
                 file: name.map(|(name, _)| name.to_owned()).unwrap_or_default(),
             });
         }

@@ -2,7 +2,7 @@
 
 use crate::home::{Home, all_beads, all_events};
 use crate::reference::Graph;
-use crate::rows::{at, bead, edge, unit, with_project};
+use crate::rows::{agent, at, bead, edge, unit, with_project};
 use crate::world::{Deed, KINDS, World, Wrong};
 use arbiter_core::bead::Bead;
 use arbiter_core::bead_change::Edge;
@@ -208,7 +208,11 @@ async fn a_deferred_bead_and_the_children_of_a_deferred_one_are_not_due_before_t
     store.commit(unit).await.unwrap();
     let due = async |now: i64| {
         let mut ids: Vec<String> = Vec::new();
-        for one in store.due_beads(Default::default(), at(now), 100).await.unwrap() {
+        for one in store
+            .due_beads(DueFilter { project_id: "p".into(), ..DueFilter::default() }, at(now), 100)
+            .await
+            .unwrap()
+        {
             ids.push(one.id.to_string());
         }
         (ids.join(" "), store.next_due(at(now)).await.unwrap().map(|next| next.as_millis()))
@@ -241,17 +245,72 @@ async fn what_nobody_may_or_can_take_hides_nothing_that_could_be_handed_out() {
     unit.create(&Bead { bead_type: "epic".into(), ..bead("epic") }, Change::Bead);
     unit.create(&bead("plain"), Change::Bead);
     store.commit(unit).await.unwrap();
-    let due = async |roles: &[&str], project: Option<&str>, limit| {
+    let due = async |roles: &[&str], project: &str, limit| {
         let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-        let filter = DueFilter { project_id: project.map(str::to_owned), roles };
+        let filter = DueFilter { project_id: project.to_owned(), roles };
         let found = store.due_beads(filter, at(0), limit).await.unwrap();
         found.iter().map(|one| one.id.to_string()).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(due(&["builder"], None, 9).await, "builds plain");
-    assert_eq!(due(&["tester"], Some("p"), 1).await, "tests");
-    assert_eq!(due(&[], Some("p"), 9).await, "plain");
-    assert_eq!(due(&[], Some("elsewhere"), 9).await, "");
+    assert_eq!(due(&["builder"], "p", 9).await, "builds plain");
+    assert_eq!(due(&["tester"], "p", 1).await, "tests");
+    assert_eq!(due(&[], "p", 9).await, "plain");
+    assert_eq!(due(&[], "elsewhere", 9).await, "");
     for (most, wanted) in [(0, 0), (2, 2), (9, 3)] {
         assert_eq!(store.unapproved_beads(at(0), most).await.unwrap().len(), wanted);
     }
+}
+
+#[tokio::test]
+async fn what_waits_is_counted_by_its_kind_and_since_when_it_could_be_done() {
+    let home = Home::new();
+    let store = home.open();
+    let mut unit = with_project();
+    for id in ["one", "two", "blocked"] {
+        unit.create(&bead(id), Change::Bead);
+    }
+    unit.create(&Bead { tags: vec!["role:tester".into()], ..bead("tests") }, Change::Bead);
+    unit.change(Change::AddEdge(edge("blocked", "one", "blocks")));
+    store.commit(unit).await.unwrap();
+    let waiting = async |since: i64| {
+        let kinds = store.waiting(at(90_000), at(since)).await.unwrap();
+        kinds.into_iter().map(|alike| (alike.bead.id.to_string(), alike.count)).collect::<Vec<_>>()
+    };
+    assert_eq!(waiting(-1).await, []);
+    assert_eq!(waiting(0).await, [("one".to_owned(), 2), ("tests".to_owned(), 1)]);
+    // It has been there for long, and can be done only since now.
+    let one = store.bead("one".into()).await.unwrap().unwrap();
+    let mut unit = Unit::new(at(80_000), "ann", "test");
+    let closed =
+        Bead { status: arbiter_core::bead::Status::Closed, revision: one.revision + 1, ..one.clone() };
+    unit.change(Change::Bead(arbiter_store::Write::Update { row: closed, expected: one.revision }));
+    store.commit(unit).await.unwrap();
+    assert_eq!(waiting(79_999).await, [("tests".to_owned(), 1), ("two".to_owned(), 1)]);
+    assert_eq!(waiting(80_000).await, [("blocked".to_owned(), 2), ("tests".to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn what_agents_have_created_is_known_by_its_depth_and_its_number() {
+    let home = Home::new();
+    let store = home.open();
+    let mut unit = with_project();
+    for id in ["root", "a", "b", "aa", "found"] {
+        unit.create(&bead(id), Change::Bead);
+    }
+    // Somebody who is no agent has found that one.
+    unit.change(Change::AddEdge(edge("found", "root", "discovered-from")));
+    store.commit(unit).await.unwrap();
+    let mut unit = Unit::new(at(1), "agent-1", "test");
+    unit.create(&agent("agent-1"), Change::Agent);
+    for (child, parent) in [("a", "root"), ("b", "root"), ("aa", "a")] {
+        unit.change(Change::AddEdge(edge(child, parent, "discovered-from")));
+    }
+    store.commit(unit).await.unwrap();
+    let lineage = async |id: &str| {
+        let found = store.lineage(id.to_owned()).await.unwrap();
+        (found.depth, found.children, found.family)
+    };
+    assert_eq!(lineage("root").await, (0, 2, 3));
+    assert_eq!(lineage("a").await, (1, 1, 3));
+    assert_eq!(lineage("aa").await, (2, 0, 3));
+    assert_eq!(lineage("found").await, (0, 0, 0));
 }

@@ -46,7 +46,7 @@ fn beads(row: &Bead, step: &Step) -> Result<Vec<Happening>, Refusal> {
     let commands = [
         Command::Claim(Claimant::Agent(AgentId::known("a"))),
         Command::Release { reason: reason(), attempt: Attempt::Spared },
-        Command::Release { reason: reason(), attempt: Attempt::Failed { retry_at } },
+        Command::Release { reason: reason(), attempt: Attempt::Failed { retry_at, answer: None } },
         Command::ExpireLease { retry_at },
         Command::Block { reason: reason() },
         Command::Unblock { reason: reason() },

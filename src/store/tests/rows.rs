@@ -55,6 +55,7 @@ pub fn project(id: &str) -> Project {
         beads_path: None,
         bead_prefix: None,
         max_parallel: None,
+        parked: None,
         context: Map::new(),
         status: project::Status::Open,
         is_perpetual: false,

@@ -1,0 +1,39 @@
+//! How many beads agents may create while they work at one, so that work never breeds without end.
+
+/// The most beads in a chain, each created for the one before.
+pub const MAX_DEPTH: u32 = 5;
+/// The most beads that are created for one.
+pub const MAX_CHILDREN: u32 = 20;
+/// The most beads that come of one that no agent created, directly or not.
+pub const MAX_FAMILY: u32 = 100;
+
+/// Whether one more may be created for a bead that stands at `depth`, has `children` and belongs to a `family`.
+///
+/// # Errors
+/// With words for the agent that wants it.
+pub fn check(depth: u32, children: u32, family: u32) -> Result<(), String> {
+    let limit = if depth >= MAX_DEPTH {
+        format!("this work item is the last of {MAX_DEPTH} that were created one for another")
+    } else if children >= MAX_CHILDREN {
+        format!("{MAX_CHILDREN} work items were created for this one already")
+    } else if family >= MAX_FAMILY {
+        format!("{MAX_FAMILY} work items have come of the one that all this began with")
+    } else {
+        return Ok(());
+    };
+    Err(format!("no further work item is created: {limit}. Do the work yourself, or ask for a decision"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_holds_by_itself() {
+        assert_eq!(check(0, 0, 0), Ok(()));
+        assert_eq!(check(MAX_DEPTH - 1, MAX_CHILDREN - 1, MAX_FAMILY - 1), Ok(()));
+        for (depth, children, family) in [(MAX_DEPTH, 0, 0), (0, MAX_CHILDREN, 20), (1, 1, MAX_FAMILY)] {
+            assert!(check(depth, children, family).unwrap_err().contains("created"));
+        }
+    }
+}

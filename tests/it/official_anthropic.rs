@@ -1,10 +1,9 @@
 //! Anthropic's official client at the provider that our own wire format is tested against: what that says is
 //! what Anthropic's API says, as far as the client's types know it. The same for the recorded answers.
 
-use crate::official_clients::includes;
+use crate::official_clients::{includes, recorded};
 use crate::python;
 use crate::stage::{KEY, Stage};
-use crate::tidy::root;
 use arbiter_testkit::{ChatInput, Fault, Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
 
@@ -30,12 +29,6 @@ async fn errors(providers: &[ScriptedProvider]) -> Vec<Value> {
 
 fn always(reply: Reply) -> ScriptedProvider {
     ScriptedProvider::start(Script::always(reply))
-}
-
-/// An answer as it was recorded at Anthropic's API.
-fn recorded(name: &str) -> String {
-    let path = root().join("src/providers/tests/fixtures").join(name);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn stream(text: String) -> Reply {

@@ -2,6 +2,7 @@
 
 use crate::python;
 use crate::stage::{KEY, Stage};
+use crate::tidy::root;
 use arbiter_testkit::{ChatInput, Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
 
@@ -202,6 +203,40 @@ async fn openais_client_as_it_is_comes_again_when_it_is_told_to() {
     let provider = provider(&stage, "custom", script).await;
     assert_eq!(openai(&stage, "patient", auto("custom")).await, "Now.");
     assert_eq!(provider.chat_count(), 2);
+}
+
+#[tokio::test]
+async fn openais_client_takes_the_recorded_answers_for_its_own() {
+    for (name, scenario) in [
+        ("openai_chat.json", "chat"),
+        ("openai_tool_chat.json", "chat"),
+        ("openai_stream.txt", "stream"),
+        ("openai_tool_stream.txt", "stream"),
+    ] {
+        let text = recorded(name);
+        let kind = if scenario == "chat" { "application/json" } else { "text/event-stream" };
+        let reply = Reply::raw(text.clone()).with_header("content-type", kind);
+        let provider = ScriptedProvider::start(Script::always(reply));
+        let (url, input) = (provider.url(), json!({"model": "m"}).to_string());
+        let variables = [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", "k")];
+        let seen = python::run("openai_client.py", &[scenario, &input], &variables).await;
+        let seen =
+            if scenario == "chat" { vec![seen["answer"].clone()] } else { seen.as_array().unwrap().clone() };
+        let sent: Vec<Value> = match scenario {
+            "chat" => vec![serde_json::from_str(&text).unwrap()],
+            _ => text
+                .lines()
+                .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+                .collect(),
+        };
+        assert!(!sent.is_empty() && seen == sent, "{name}: {seen:?}");
+    }
+}
+
+/// An answer as it was recorded at a provider.
+pub fn recorded(name: &str) -> String {
+    let path = root().join("src/providers/tests/fixtures").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Whether a value has all that is wanted, and perhaps more.

@@ -236,7 +236,7 @@ async fn wrong_key(stage: &Stage, litellm: &LiteLlm) {
     let failed = stage.chat("lite/hello", json!({})).await;
     assert_eq!((failed.status, &failed.json()["error"]["code"]), (502, &json!("provider_failed")));
     assert!(failed.json().to_string().contains("the provider refused the key"), "{}", failed.json());
-    assert_eq!(stage.get("providers/lite").await["status"], "unhealthy");
+    stage.until("providers/lite", |row| row["status"] == "unhealthy").await;
     let patched = stage.ask("PUT", "keys/key_lite", Some(&json!({"value": MASTER_KEY}))).await;
     assert_eq!(patched.status, 200, "{}", patched.json());
     let beat = stage.act("providers/lite/heartbeat", Value::Null).await;

@@ -1,7 +1,7 @@
 //! What a provider can do wrong, one row each: what the client is told, what the ledger says, how often the
 //! provider was asked, how it is judged, and within which bounds of time and memory all that stays.
 
-use crate::stage::Stage;
+use crate::stage::{SOON, Stage};
 use arbiter_testkit::{Fault, Reply, Script, ScriptedProvider, peak_bytes};
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
@@ -12,11 +12,13 @@ use tokio::time::Instant;
 const CALL_DEADLINE: Duration = Duration::from_millis(2_000);
 const LIMITS: [(&str, &str); 5] = [
     ("ARBITER_PROVIDERS__CALL_DEADLINE_MS", "2000"),
-    ("ARBITER_PROVIDERS__IDLE_TIMEOUT_MS", "700"),
-    ("ARBITER_PROVIDERS__RETRY_BUDGET_MS", "1300"),
+    ("ARBITER_PROVIDERS__IDLE_TIMEOUT_MS", "900"),
+    ("ARBITER_PROVIDERS__RETRY_BUDGET_MS", "1700"),
     ("ARBITER_PROVIDERS__RETRY_BASE_MS", "50"),
-    ("ARBITER_PROVIDERS__HEARTBEAT_TIMEOUT_MS", "700"),
+    ("ARBITER_PROVIDERS__HEARTBEAT_TIMEOUT_MS", "5000"),
 ];
+/// How many failures in a row make a provider unhealthy.
+const STRIKES: usize = 3;
 /// How far beyond its limit a call may end.
 const LATER: Duration = Duration::from_secs(1);
 /// What any row may add to the server's memory at its highest, in bytes.
@@ -51,8 +53,8 @@ fn rows() -> Vec<Row> {
     let row = |id, reply, whole: End, stream: End| Row { id, reply, whole, stream };
     let same = |id, reply, both: End| row(id, reply, both.clone(), both);
     let failing = Reply::failing;
-    // As often as there is time for, or until the breaker opens: three strikes.
-    let again = 3..=10;
+    // As often as there is time for, or until the breaker opens.
+    let again = 2..=10;
     let key = end(502, "provider_failed", "auth", 1..=1, "unhealthy");
     let model = end(404, "model_not_found", "not_found", 1..=1, "active");
     let limit = end(429, "rate_limit_exceeded", "rate_limited", 1..=1, "active");
@@ -167,9 +169,11 @@ async fn outcome(stage: &Stage, row: Row) -> Vec<String> {
         if took > CALL_DEADLINE + LATER {
             wrong.push(format!("{id}, stream {is_stream}: it took {took:?}"));
         }
-        stage.until(&format!("providers/{id}"), |row| row["status"] == wanted.health).await;
-        let beat = stage.act(&format!("providers/{id}/heartbeat"), Value::Null).await;
-        assert_eq!(beat["status"], "active", "{id}: one success clears all strikes: {beat}");
+        // Each try is a strike, and it takes three.
+        let health =
+            if wanted.asks.contains(&STRIKES) && asks < STRIKES { "degraded" } else { wanted.health };
+        stage.until(&format!("providers/{id}"), |row| row["status"] == health).await;
+        well(stage, id).await;
         if id == "limit" {
             // It is left alone now.
             return wrong;
@@ -190,9 +194,21 @@ async fn provider(stage: &Stage, id: &str, script: Script) -> ScriptedProvider {
     let new = json!({"id": id, "name": id, "type": "custom", "endpoint": provider.url(), "model": "scripted-model",
         "max_concurrency": 1});
     stage.create("providers", new).await;
-    let beat = stage.act(&format!("providers/{id}/heartbeat"), Value::Null).await;
-    assert_eq!(beat["status"], "active", "{beat}");
+    well(stage, id).await;
     provider
+}
+
+/// One success clears all strikes. On a busy machine it may be a slow one, which is told by the next.
+async fn well(stage: &Stage, id: &str) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let beat = stage.act(&format!("providers/{id}/heartbeat"), Value::Null).await;
+        if beat["status"] == "active" {
+            return;
+        }
+        assert_eq!(beat["status_reason"], "slow to answer", "{beat}");
+        assert!(Instant::now() < deadline, "{beat}");
+    }
 }
 
 /// Chats with a provider: the status, and the code of the error wherever it came.
@@ -207,7 +223,7 @@ async fn ask(stage: &Stage, id: &str, stream: bool) -> (u16, String) {
 /// What the ledger says of the last of this many calls to a provider. It has no event, so it is looked for until it
 /// is there.
 async fn kind_of(stage: &Stage, id: &str, count: usize) -> String {
-    let deadline = Instant::now() + crate::stage::SOON;
+    let deadline = Instant::now() + SOON;
     loop {
         let runs = stage.get("runs?kind=gateway&limit=1000").await;
         let runs: Vec<&Value> =

@@ -239,13 +239,8 @@ impl Reader {
             })
             .collect();
         let bead = self.row(id, file);
-        self.send(Imported::Bead(Box::new(ImportedBead {
-            line,
-            bead,
-            edges,
-            comments,
-            kept: text_of(&kept.0),
-        })))
+        let kept = text_of(&kept.0);
+        self.send(Imported::Bead(Box::new(ImportedBead::new(line, bead, edges, comments, kept))))
     }
 
     fn edge(&self, edge: &FileEdge) -> ImportedEdge {

@@ -62,6 +62,29 @@ pub struct ImportedBead {
     pub comments: Vec<ImportedComment>,
     /// What of its line has to be kept.
     pub kept: Option<String>,
+    /// What is told of it, if it is new.
+    created: NewEvent,
+}
+
+impl ImportedBead {
+    /// A bead of a file. Whoever reads the file makes the event as well: the writer has enough to do.
+    pub fn new(
+        line: u64,
+        bead: Bead,
+        edges: Vec<ImportedEdge>,
+        comments: Vec<ImportedComment>,
+        kept: Option<String>,
+    ) -> Self {
+        let mut created = record::created_event(&bead);
+        if let Some(data) = created.data.as_object_mut().filter(|_| !edges.is_empty() || !comments.is_empty())
+        {
+            let told: Vec<_> =
+                edges.iter().map(|edge| json!({"depends_on": edge.depends_on, "type": edge.kind})).collect();
+            data.insert("dependencies".to_owned(), json!(told));
+            data.insert("comments".to_owned(), json!(comments.len()));
+        }
+        Self { line, bead, edges, comments, kept, created }
+    }
 }
 
 /// One thing that a file holds.
@@ -212,7 +235,7 @@ impl Import<'_> {
     }
 
     fn create(&mut self, row: ImportedBead, tell: &mut Tell<'_>) -> Result<(), StoreError> {
-        let ImportedBead { bead, edges, comments, kept, .. } = row;
+        let ImportedBead { bead, edges, comments, kept, created, .. } = row;
         match beads::insert(self.connection, &bead) {
             // No row has the id, so one had it once.
             Err(StoreError::Refused(Refusal::Exists { id, .. })) => {
@@ -227,14 +250,7 @@ impl Import<'_> {
         for comment in &comments {
             add_comment(self.connection, &bead.id, comment)?;
         }
-        let mut event = record::created_event(&bead);
-        if let Some(data) = event.data.as_object_mut().filter(|_| !edges.is_empty() || !comments.is_empty()) {
-            let told: Vec<_> =
-                edges.iter().map(|edge| json!({"depends_on": edge.depends_on, "type": edge.kind})).collect();
-            data.insert("dependencies".to_owned(), json!(told));
-            data.insert("comments".to_owned(), json!(comments.len()));
-        }
-        tell(event)?;
+        tell(created)?;
         let wanted = edges.into_iter().map(|edge| Wanted { bead_id: bead.id.clone(), edge, is_told: false });
         self.edges.extend(wanted);
         self.report.created += 1;

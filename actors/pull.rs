@@ -72,7 +72,8 @@ impl PullsHandle {
         let place = Place::take(&self.0.queue)?;
         let (answer, wait) = oneshot::channel();
         // The places of the queue bound such messages, of which many come at once when work is scarce.
-        self.0.pulls.tell(&self.0, SINGLE, Command::Seek { caller, wish, answer });
+        let request = Box::new(Request { caller, wish, answer });
+        self.0.pulls.tell(&self.0, SINGLE, Command::Seek(request));
         let answer = wait.await;
         drop(place);
         answer.unwrap_or_else(|_| Err(Fault::Crashed { actor: format!("{} {SINGLE}", PullActor::KIND) }))
@@ -125,9 +126,16 @@ impl Drop for Place<'_> {
     }
 }
 
+/// Who asks for what.
+pub(crate) struct Request {
+    caller: Caller,
+    wish: PullWish,
+    answer: Answer,
+}
+
 /// What the queue can be told.
 pub(crate) enum Command {
-    Seek { caller: Caller, wish: PullWish, answer: Answer },
+    Seek(Box<Request>),
     Look,
 }
 
@@ -160,7 +168,8 @@ impl Role for PullActor {
     async fn handle(&mut self, command: Command) {
         let shared = Arc::clone(&self.scope.shared);
         match command {
-            Command::Seek { caller, wish, answer } => {
+            Command::Seek(request) => {
+                let Request { caller, wish, answer } = *request;
                 let until = shared.clock.now().plus(wish.wait);
                 self.waiting.push(Waiting { caller, wish, until, answer, refused: BTreeSet::new() });
                 // Those that came at the same time are looked at together.

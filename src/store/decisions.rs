@@ -11,6 +11,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
 
 impl Table for Decision {
+    table::statements!();
     const NAME: &'static str = "decisions";
     const RETIRES_IDS: bool = true;
     const COLUMNS: &'static [&'static str] = &[

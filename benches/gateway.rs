@@ -14,7 +14,7 @@ mod upstream;
 use arbiter_testkit::{
     KeepAlive, Load, Report, ServerProcess, allow_open_files, drive, median, ms, percentile, request_bytes,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -198,7 +198,7 @@ async fn arbiter(provider: SocketAddr) -> Outcome<ServerProcess> {
     let server = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &[], &[]).await;
     let row = json!({"id": "up", "name": "up", "type": "custom", "endpoint": format!("http://{provider}/v1"),
         "model": MODEL, "requires_key": false});
-    for (path, body) in [("/api/v1/providers", row), ("/api/v1/providers/up/heartbeat", Value::Null)] {
+    for (path, body) in [("/api/v1/providers", row), ("/api/v1/providers/up/heartbeat", json!({}))] {
         let (status, told) = server.post(path, &body).await;
         if !(200..300).contains(&status) {
             return Err(format!("{path}: {status} {told}").into());

@@ -12,8 +12,11 @@ use crate::event_bus::BusHandle;
 use crate::gateway::GatewayHandle;
 use crate::inject::Inject;
 use crate::orchestrator::OrchestratorHandle;
+use crate::org_chart::OrgChartsHandle;
+use crate::persona::PersonasHandle;
 use crate::project::ProjectsHandle;
 use crate::provider::ProvidersHandle;
+use crate::pull::PullsHandle;
 use crate::shared::Shared;
 use crate::tokens::TokensHandle;
 use crate::vault::VaultHandle;
@@ -38,6 +41,12 @@ pub struct Handles {
     pub providers: ProvidersHandle,
     /// Projects.
     pub projects: ProjectsHandle,
+    /// Org charts.
+    pub org_charts: OrgChartsHandle,
+    /// Personas.
+    pub personas: PersonasHandle,
+    /// Work that is fetched.
+    pub pulls: PullsHandle,
     /// The vault.
     pub vault: VaultHandle,
     /// The console.
@@ -72,6 +81,9 @@ impl Handles {
             decisions: DecisionsHandle(of()),
             providers: ProvidersHandle(of()),
             projects: ProjectsHandle(of()),
+            org_charts: OrgChartsHandle(of()),
+            personas: PersonasHandle(of()),
+            pulls: PullsHandle(of()),
             vault: VaultHandle(of()),
             console: ConsoleHandle(of()),
             work: WorkHandle(of()),

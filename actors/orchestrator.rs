@@ -228,7 +228,7 @@ fn each_kind(shared: &Shared, mut each: impl FnMut(&'static str, usize, u64)) {
     kinds! {
         "agent" => agents, "bead" => beads, "decision" => decisions, "dispatcher" => dispatcher,
         "event_bus" => bus, "heartbeat" => heartbeats, "orchestrator" => orchestrator, "project" => projects,
-        "provider" => providers, "vault" => vault,
+        "provider" => providers, "pull" => pulls, "vault" => vault,
     }
 }
 
@@ -245,6 +245,6 @@ fn count(shared: &Arc<Shared>, failure: &Failure) {
     revive! {
         "agent" => agents, "bead" => beads, "decision" => decisions, "provider" => providers,
         "heartbeat" => heartbeats, "project" => projects, "vault" => vault, "event_bus" => bus,
-        "dispatcher" => dispatcher, "orchestrator" => orchestrator,
+        "dispatcher" => dispatcher, "orchestrator" => orchestrator, "pull" => pulls,
     }
 }

@@ -8,6 +8,8 @@ use crate::fault::Fault;
 use crate::handles::Handles;
 use crate::heartbeat::HeartbeatsHandle;
 use crate::orchestrator::OrchestratorHandle;
+use crate::persona::Personas;
+use crate::pull::PullsHandle;
 use crate::recovery;
 use crate::settings::Settings;
 use crate::shared::{Parts, SINGLE, Shared};
@@ -88,6 +90,7 @@ pub async fn start(
         runtime: tokio::runtime::Handle::current(),
         threads,
         vault_place: VaultPlace::new(vault),
+        personas: Personas::new(lock.directory()),
         last_seq,
         failures,
     });
@@ -103,6 +106,7 @@ pub async fn start(
             orchestrator.hear(failure);
         }
     });
+    shared.personas.tidy().await;
     shared.token_cache.load(&shared).await?;
     shared.purse.load(&shared).await?;
     recovery::recover(&shared).await?;
@@ -150,6 +154,7 @@ async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
     let mut events = BusHandle(Arc::clone(shared)).subscribe(EventFilter::default(), None).await?;
     let (dispatcher, heartbeats) =
         (DispatcherHandle(Arc::clone(shared)), HeartbeatsHandle(Arc::clone(shared)));
+    let pulls = PullsHandle(Arc::clone(shared));
     tokio::spawn(async move {
         loop {
             let mut next = Some(events.next().await);
@@ -165,6 +170,7 @@ async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
             }
             if look {
                 dispatcher.look();
+                pulls.look();
             }
         }
     });

@@ -20,8 +20,10 @@ mod events;
 mod failure;
 mod key;
 mod openapi;
+mod org_chart;
 mod output;
 mod password;
+mod persona;
 mod problem;
 mod project;
 mod provider;
@@ -79,6 +81,8 @@ enum Command {
     Provider(Online<provider::Command>),
     /// Agents
     Agent(Online<agent::Command>),
+    /// Personas: who agents are
+    Persona(Online<persona::Command>),
     /// Projects
     Project(Online<project::Command>),
     /// Beads: the work, and what it waits for
@@ -158,6 +162,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Key(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Provider(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Agent(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Persona(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Project(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Bead(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Decision(online) => online.connection.with(async |s| online.command.run(s).await),

@@ -31,6 +31,7 @@ mod lock;
 mod migrate;
 mod offers;
 mod operation;
+mod org_charts;
 mod page;
 mod projects;
 mod providers;

@@ -14,7 +14,7 @@ mod upstream;
 use arbiter_testkit::{
     KeepAlive, Load, Report, ServerProcess, allow_open_files, drive, median, ms, percentile, request_bytes,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -34,6 +34,8 @@ const ROUNDS: usize = 3;
 const CROWDS: [usize; 3] = [1, 64, 512];
 /// Streams of each way.
 const STREAMS: usize = 100;
+/// The key that LiteLLM asks for.
+const MASTER_KEY: &str = "sk-bench";
 /// How long LiteLLM may take to start.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -82,7 +84,7 @@ fn main() -> Outcome<()> {
         way("direct", provider, "none", MODEL),
         way("Go httputil.ReverseProxy", go, "none", MODEL),
         way("Arbiter", arbiter_address, token, &format!("up/{MODEL}")),
-        way("LiteLLM", litellm, "none", MODEL),
+        way("LiteLLM", litellm, MASTER_KEY, MODEL),
     ];
     let mut report = Report::new();
     for crowd in CROWDS {
@@ -196,7 +198,7 @@ async fn arbiter(provider: SocketAddr) -> Outcome<ServerProcess> {
     let server = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &[], &[]).await;
     let row = json!({"id": "up", "name": "up", "type": "custom", "endpoint": format!("http://{provider}/v1"),
         "model": MODEL, "requires_key": false});
-    for (path, body) in [("/api/v1/providers", row), ("/api/v1/providers/up/heartbeat", Value::Null)] {
+    for (path, body) in [("/api/v1/providers", row), ("/api/v1/providers/up/heartbeat", json!({}))] {
         let (status, told) = server.post(path, &body).await;
         if !(200..300).contains(&status) {
             return Err(format!("{path}: {status} {told}").into());
@@ -239,6 +241,7 @@ async fn litellm(provider: SocketAddr, home: &Path) -> Outcome<(Running, SocketA
         .arg(&config)
         .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         .env("LITELLM_LOG", "ERROR")
+        .env("LITELLM_MASTER_KEY", MASTER_KEY)
         .current_dir(home)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -39,6 +39,33 @@ impl KnownPersona {
     }
 }
 
+/// A persona without its texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonaSummary {
+    /// Its name.
+    pub name: String,
+    /// Its first heading.
+    pub title: String,
+    /// How much it decides by itself.
+    pub autonomy: Autonomy,
+    /// Whose it is.
+    pub origin: Origin,
+    /// Whether it stands before one that Arbiter brings along.
+    pub is_shadowing: bool,
+}
+
+impl From<&KnownPersona> for PersonaSummary {
+    fn from(known: &KnownPersona) -> Self {
+        Self {
+            name: known.persona.name.clone(),
+            title: known.persona.title().to_owned(),
+            autonomy: known.persona.autonomy(),
+            origin: known.origin,
+            is_shadowing: known.is_shadowing(),
+        }
+    }
+}
+
 /// The shelf, and whose turn it is to change it.
 pub(crate) struct Personas {
     shelf: Shelf,
@@ -116,25 +143,27 @@ impl PersonasHandle {
     ///
     /// # Errors
     /// [`Fault::Store`] when the directory cannot be read.
-    pub async fn list(&self) -> Result<Vec<KnownPersona>, Fault> {
+    pub async fn list(&self) -> Result<Vec<PersonaSummary>, Fault> {
         let own = self.0.personas.with(|shelf| {
-            let mut found = BTreeMap::new();
+            let mut found = Vec::new();
             for name in shelf.names()? {
                 match shelf.read(&name) {
-                    Ok(Some(persona)) => drop(found.insert(name, persona)),
+                    Ok(Some(persona)) => {
+                        found.push(PersonaSummary::from(&KnownPersona { persona, origin: Origin::User }));
+                    }
                     Ok(None) => {}
                     Err(error) => tracing::warn!(name, %error, "a persona cannot be read"),
                 }
             }
             Ok(found)
         });
-        let own = own.await?.into_values();
-        let own = own.map(|persona| KnownPersona { persona, origin: Origin::User });
+        let own = own.await?;
         let ours = builtin::names().filter_map(builtin::get);
-        let ours = ours.map(|persona| KnownPersona { persona, origin: Origin::BuiltIn });
-        let mut all: BTreeMap<String, KnownPersona> = BTreeMap::new();
-        for known in ours.chain(own) {
-            all.insert(known.persona.name.clone(), known);
+        let ours =
+            ours.map(|persona| PersonaSummary::from(&KnownPersona { persona, origin: Origin::BuiltIn }));
+        let mut all: BTreeMap<String, PersonaSummary> = BTreeMap::new();
+        for summary in ours.chain(own) {
+            all.insert(summary.name.clone(), summary);
         }
         Ok(all.into_values().collect())
     }
@@ -193,6 +222,7 @@ impl PersonasHandle {
         let wanted = known.persona.clone();
         let staged = shared.personas.with(move |shelf| {
             shelf.check_place(&wanted.name)?;
+            shelf.check_contents(&wanted.name)?;
             shelf.stage(&wanted)
         });
         let staged = staged.await?;
@@ -219,6 +249,8 @@ impl PersonasHandle {
                 format!("persona {name} comes with Arbiter and cannot be deleted, only stood before");
             return Err(Refusal::conflict("built-in-persona", detail).into());
         }
+        let wanted = name.to_owned();
+        shared.personas.with(move |shelf| shelf.check_contents(&wanted)).await?;
         let agents = if known.is_shadowing() { vec![] } else { self.players(name).await? };
         if let (Cascade::No, [first, ..]) = (cascade, agents.as_slice()) {
             let count = agents.len();

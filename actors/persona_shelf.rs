@@ -97,6 +97,23 @@ impl Shelf {
         }
     }
 
+    /// Refuses to replace or delete a directory in which something else lies: it would go along.
+    pub(crate) fn check_contents(&self, name: &str) -> Result<(), StoreError> {
+        let place = self.place(name);
+        for entry in fs::read_dir(&place).into_iter().flatten().flatten() {
+            let own = entry.file_name();
+            if own != PERSONA_FILE && own != START_FILE {
+                let detail = format!(
+                    "{} holds something else, {}: move it away first",
+                    place.display(),
+                    own.display()
+                );
+                return Err(StoreError::Refused(Refusal::conflict("conflict", detail)));
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a persona beside its place.
     pub(crate) fn stage(&self, persona: &Persona) -> Result<Staged, StoreError> {
         let io = |error| failed("write", &self.0, error);
@@ -260,6 +277,10 @@ mod tests {
         assert!(shelf.check_place("a").is_err() && shelf.check_place("a/b/c").is_err());
         assert!(shelf.check_place("a/b").is_ok() && shelf.check_place("a/c").is_ok());
         fs::write(home.path().join("PERSONA.md"), "outside").unwrap();
+        let place = home.path().join("personas/a/b");
+        assert!(shelf.check_contents("a/b").is_ok() && shelf.check_contents("none").is_ok());
+        fs::write(place.join("notes.md"), "mine").unwrap();
+        assert!(shelf.check_contents("a/b").is_err());
         assert_eq!(shelf.read("..").unwrap(), None);
         assert_eq!(shelf.read("a/../..").unwrap(), None);
     }

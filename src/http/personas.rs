@@ -5,7 +5,7 @@ use crate::http::page::{PAGE, cut};
 use crate::http::providers::CASCADE;
 use crate::http::vocabulary::word;
 use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::KnownPersona;
+use arbiter_actors::{KnownPersona, PersonaSummary};
 use arbiter_core::autonomy::Autonomy;
 use arbiter_core::persona::{Origin, Persona};
 use schemars::JsonSchema;
@@ -17,7 +17,7 @@ const ENTITY: &str = "/api/v1/personas/{*name}";
 
 /// A persona without its texts.
 #[derive(Debug, Serialize, JsonSchema)]
-struct PersonaSummary {
+struct PersonaSummaryView {
     /// Its name; agents name it as `persona_name`.
     name: String,
     /// Its first heading.
@@ -36,29 +36,25 @@ struct PersonaSummary {
 #[derive(Debug, Serialize, JsonSchema)]
 struct PersonaView {
     #[serde(flatten)]
-    summary: PersonaSummary,
+    summary: PersonaSummaryView,
     /// `PERSONA.md`: who the agent is.
     persona: String,
     /// `AI_START_HERE.md`: how it begins.
     start_here: String,
 }
 
-impl From<KnownPersona> for PersonaSummary {
-    fn from(known: KnownPersona) -> Self {
-        Self {
-            title: known.persona.title().to_owned(),
-            autonomy: known.persona.autonomy(),
-            is_shadowing: known.is_shadowing(),
-            origin: known.origin,
-            name: known.persona.name,
-        }
+impl From<PersonaSummary> for PersonaSummaryView {
+    fn from(summary: PersonaSummary) -> Self {
+        let PersonaSummary { name, title, autonomy, origin, is_shadowing } = summary;
+        Self { name, title, autonomy, origin, is_shadowing }
     }
 }
 
 impl From<KnownPersona> for PersonaView {
     fn from(known: KnownPersona) -> Self {
-        let Persona { persona, start_here, .. } = known.persona.clone();
-        Self { summary: known.into(), persona, start_here }
+        let summary = PersonaSummary::from(&known).into();
+        let Persona { persona, start_here, .. } = known.persona;
+        Self { summary, persona, start_here }
     }
 }
 
@@ -92,7 +88,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::get(COLLECTION, list)
             .query(PAGE)
             .summary("The personas that agents may play, by name")
-            .answers::<Vec<PersonaSummary>>(200),
+            .answers::<Vec<PersonaSummaryView>>(200),
         Endpoint::with_body(Method::POST, COLLECTION, create)
             .access(Access::Operator)
             .summary("Write a persona of one's own")
@@ -112,8 +108,8 @@ pub fn endpoints() -> Vec<Endpoint> {
 
 async fn list(call: Call) -> Result<Reply, ApiError> {
     let all = call.handles().personas.list().await?;
-    let page = cut(all, &call.page()?, |known| known.persona.name.clone());
-    Reply::page::<_, PersonaSummary>(&call, page)
+    let page = cut(all, &call.page()?, |summary| summary.name.clone());
+    Reply::page::<_, PersonaSummaryView>(&call, page)
 }
 
 async fn create(call: Call, body: NewPersonaBody) -> Result<Reply, ApiError> {

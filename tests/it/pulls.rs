@@ -246,6 +246,62 @@ async fn who_goes_away_while_waiting_takes_no_bead_along() {
     assert!(stage.server.ended().await.success());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_away_in_the_moment_of_the_claim_keeps_the_bead_for_no_longer_than_its_lease() {
+    let stage = Stage::new().await;
+    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+    for id in ["gone", "there"] {
+        stage.external(id, json!({})).await;
+    }
+    for round in 0..6 {
+        let bead = format!("b{round}");
+        let got = {
+            let wait = stage.pull(json!({"agent_id": "gone", "wait_sec": 60, "ttl_sec": 10}));
+            let make = async {
+                stage.until_awaited(1).await;
+                stage.bead(&bead, json!({})).await
+            };
+            tokio::pin!(wait);
+            tokio::select! {
+                answer = &mut wait => Some(answer.json()),
+                // It has just become ready.
+                _ = make => None,
+            }
+        };
+        if let Some(claimed) = got {
+            let body = json!({"summary": "s", "lease_token": claimed["lease"]["token"]});
+            stage.act(&format!("beads/{bead}/complete"), body).await;
+            continue;
+        }
+        let next = stage.pulled(json!({"agent_id": "there", "wait_sec": 60}));
+        let next = timeout(SOON, next).await.expect("the bead comes back");
+        assert_eq!(next.as_deref(), Some(bead.as_str()));
+        stage.act(&format!("beads/{bead}/complete"), json!({"summary": "s"})).await;
+        assert_eq!(stage.get("agents/gone").await["status"], "idle");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_comes_twice_gets_the_same_bead_with_the_same_lease() {
+    let stage = Stage::new().await;
+    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+    stage.external("a", json!({})).await;
+    let bearer = format!("Bearer {}", stage.server.token().unwrap());
+    let ask = async |key: &str| {
+        let headers = [("authorization", bearer.as_str()), ("idempotency-key", key)];
+        let body = json!({"agent_id": "a"});
+        stage.server.send("POST", "/api/v1/beads/claim", &headers, Some(&body)).await
+    };
+    assert_eq!(ask("none").await.status, 204);
+    stage.bead("x", json!({})).await;
+    assert_eq!(ask("none").await.status, 204, "the same answer as before");
+    let first = ask("one").await;
+    let again = ask("one").await;
+    assert_eq!((first.status, &first.json()["bead"]["id"]), (200, &json!("x")));
+    assert_eq!(first.json(), again.json());
+    problem(&ask("two").await, 409, "transition");
+}
+
 /// What one of the twenty brought home.
 #[derive(Default)]
 struct Bag {

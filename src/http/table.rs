@@ -3,8 +3,8 @@
 use crate::http::endpoint::Endpoint;
 use crate::http::{
     agents, bead_actions, bead_files, bead_views, beads, budgets, comments, config, decisions, events,
-    gateway, health, keys, log_messages, models, openapi, projects, provider_views, providers, repl, root,
-    runs, scrape, session, system, tokens, usage, vault, work, work_graph,
+    file_locks, gateway, health, keys, log_messages, models, openapi, projects, provider_views, providers,
+    repl, root, runs, scrape, session, system, tokens, usage, vault, work, work_graph,
 };
 
 /// Every endpoint of the server.
@@ -26,6 +26,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         comments::endpoints(),
         work_graph::endpoints(),
         decisions::endpoints(),
+        file_locks::endpoints(),
         runs::endpoints(),
         bead_files::endpoints(),
         work::endpoints(),

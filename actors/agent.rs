@@ -39,29 +39,23 @@ impl AgentsHandle {
             None => AgentId::from_random(entropy::bytes16()),
         };
         let agent = new.build(id.clone(), self.0.clock.now())?;
-        self.check_references(&agent).await?;
+        self.check_references(&agent, None).await?;
         let mut unit = caller.unit(self.0.clock.now(), "agents");
-        if new.start == Start::Now {
-            // One row, two events: what it was created as, and that it was started.
-            let happenings = agent.decide(&agent::Command::Activate)?;
-            let started = evolved(&agent, &happenings, unit.at);
-            unit.tell(arbiter_core::record::created_event(&agent));
-            for happening in &happenings {
-                unit.tell(event(&started, happening));
-            }
-            unit.change(Change::Agent(Write::Insert(started)));
-        } else {
-            unit.create(&agent, Change::Agent);
-        }
+        add(&mut unit, &agent, new.start)?;
         self.0.store.commit(unit).await?;
         if new.start == Start::Now { self.settle(&id).await } else { Ok(agent) }
     }
 
-    pub(crate) async fn check_references(&self, agent: &Agent) -> Result<(), Fault> {
+    /// Refuses what names nothing; a persona that was there when the agent got it may have gone.
+    pub(crate) async fn check_references(&self, agent: &Agent, before: Option<&Agent>) -> Result<(), Fault> {
         if let Some(id) = &agent.provider_id
             && self.0.store.provider(id.to_string()).await?.is_none()
         {
             return Err(Refusal::field("provider_id", format!("no provider has the id {id}")).into());
+        }
+        let before = before.and_then(|before| before.persona_name.as_ref());
+        if let Some(name) = agent.persona_name.as_ref().filter(|name| before != Some(name)) {
+            self.0.personas.check("persona_name", name).await?;
         }
         if let Some(id) = &agent.project_id
             && self.0.store.project(id.to_string()).await?.is_none()
@@ -194,11 +188,11 @@ impl AgentsHandle {
         Ok(after)
     }
 
-    async fn settle(&self, id: &AgentId) -> Result<Agent, Fault> {
+    pub(crate) async fn settle(&self, id: &AgentId) -> Result<Agent, Fault> {
         self.0.agents.ask(&self.0, id.as_str(), |answer| Command::Settle { answer }).await
     }
 
-    async fn row(&self, id: &AgentId) -> Result<Agent, Fault> {
+    pub(crate) async fn row(&self, id: &AgentId) -> Result<Agent, Fault> {
         let found = self.0.store.agent(id.to_string()).await?;
         found.ok_or_else(|| Refusal::not_found("agent", id.as_str()).into())
     }
@@ -207,6 +201,24 @@ impl AgentsHandle {
         let caller = caller.clone();
         self.0.agents.ask(&self.0, id.as_str(), |answer| Command::Change { caller, wish, answer }).await
     }
+}
+
+/// Adds a new agent to a unit, which refuses it if it is one too many in its position.
+pub(crate) fn add(unit: &mut Unit, agent: &Agent, start: Start) -> Result<(), Refusal> {
+    if start == Start::Now {
+        // One row, two events: what it was created as, and that it was started.
+        let happenings = agent.decide(&agent::Command::Activate)?;
+        let started = evolved(agent, &happenings, unit.at);
+        unit.tell(arbiter_core::record::created_event(agent));
+        for happening in &happenings {
+            unit.tell(event(&started, happening));
+        }
+        unit.change(Change::Agent(Write::Insert(started)));
+    } else {
+        unit.create(agent, Change::Agent);
+    }
+    unit.change(Change::CheckSeat(agent.id.clone()));
+    Ok(())
 }
 
 /// Adds the return of an agent's bead to a unit: the bead, the lease and the run, but not the agent.

@@ -112,7 +112,7 @@ impl AgentActor {
             let command = match wish {
                 Wish::Update(patch) => {
                     let wanted = patch.apply(&agent)?;
-                    AgentsHandle(Arc::clone(shared)).check_references(&wanted).await?;
+                    AgentsHandle(Arc::clone(shared)).check_references(&wanted, Some(&agent)).await?;
                     agent::Command::Update(Box::new(wanted))
                 }
                 Wish::Activate => agent::Command::Activate,
@@ -123,6 +123,9 @@ impl AgentActor {
             };
             let happenings = agent.decide(&command)?;
             let after = unit.happen(&agent, &happenings, Change::Agent);
+            if comes_into_a_seat(&agent, &after) {
+                unit.change(Change::CheckSeat(after.id.clone()));
+            }
             if agent.current_bead.is_some() && after.current_bead.is_none() {
                 let reason = after.status_reason.as_deref().unwrap_or(after.status.as_str());
                 release_bead(shared, &mut unit, &agent, reason).await?;
@@ -138,4 +141,10 @@ impl AgentActor {
         }
         Ok(after)
     }
+}
+
+/// Whether an agent may fill another position than before.
+fn comes_into_a_seat(before: &Agent, after: &Agent) -> bool {
+    let place = |agent: &Agent| (agent.project_id.clone(), agent.role.clone(), agent.persona_name.clone());
+    place(before) != place(after) || (before.status == Status::Shutdown && after.status != Status::Shutdown)
 }

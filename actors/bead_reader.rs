@@ -17,8 +17,10 @@ use std::io::BufRead;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-/// Beads that are read ahead of the store.
-const AHEAD: usize = 256;
+/// Pieces that are read ahead of the store.
+const AHEAD: usize = 8;
+/// How many make one piece: the two threads wake each other once for all of them.
+const TOGETHER: usize = 64;
 
 /// The format of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,25 +55,34 @@ pub(crate) type Warnings = Vec<(u64, String)>;
 pub(crate) fn begin(
     source: Box<dyn BufRead + Send>,
     reading: Reading,
-) -> std::io::Result<(Receiver<Imported>, Receiver<Warnings>)> {
+) -> std::io::Result<(impl Iterator<Item = Imported> + Send + use<>, Receiver<Warnings>)> {
     let (give, take) = sync_channel(AHEAD);
     let (told, warnings) = sync_channel(1);
     std::thread::Builder::new().name("bead-reader".into()).spawn(move || {
-        let mut reader =
-            Reader { reading, give, warnings: Vec::new(), gates: HashSet::new(), seen: HashSet::new() };
+        let mut reader = Reader {
+            reading,
+            give,
+            batch: Vec::new(),
+            warnings: Vec::new(),
+            gates: HashSet::new(),
+            seen: HashSet::new(),
+        };
         match reader.reading.format {
             FileFormat::Jsonl => reader.lines(source),
             FileFormat::Yaml => reader.documents(source),
         }
+        reader.hand_over();
         // Whoever gave up does not ask what was odd.
         let _ = told.send(reader.warnings);
     })?;
-    Ok((take, warnings))
+    Ok((take.into_iter().flatten(), warnings))
 }
 
 struct Reader {
     reading: Reading,
-    give: SyncSender<Imported>,
+    give: SyncSender<Vec<Imported>>,
+    /// What is handed over next.
+    batch: Vec<Imported>,
     warnings: Warnings,
     /// Ids of lines that stand for decisions of ours.
     gates: HashSet<String>,
@@ -80,8 +91,13 @@ struct Reader {
 
 impl Reader {
     /// Whether there is to be more.
-    fn send(&self, item: Imported) -> bool {
-        self.give.send(item).is_ok()
+    fn send(&mut self, item: Imported) -> bool {
+        self.batch.push(item);
+        self.batch.len() < TOGETHER || self.hand_over()
+    }
+
+    fn hand_over(&mut self) -> bool {
+        self.give.send(std::mem::take(&mut self.batch)).is_ok()
     }
 
     fn lines(&mut self, mut source: Box<dyn BufRead + Send>) {
@@ -223,13 +239,8 @@ impl Reader {
             })
             .collect();
         let bead = self.row(id, file);
-        self.send(Imported::Bead(Box::new(ImportedBead {
-            line,
-            bead,
-            edges,
-            comments,
-            kept: text_of(&kept.0),
-        })))
+        let kept = text_of(&kept.0);
+        self.send(Imported::Bead(Box::new(ImportedBead::new(line, bead, edges, comments, kept))))
     }
 
     fn edge(&self, edge: &FileEdge) -> ImportedEdge {

@@ -7,7 +7,7 @@ use arbiter_core::refusal::Refusal;
 use arbiter_store::StoreError;
 
 /// How often a decision is made anew before the caller hears that the entity is busy.
-const TRIES: u32 = 8;
+pub(crate) const TRIES: u32 = 8;
 
 /// Runs an attempt until it was not stale.
 pub(crate) async fn until_fresh<T>(attempt: impl AsyncFn() -> Result<T, Fault>) -> Result<T, Fault> {
@@ -18,6 +18,11 @@ pub(crate) async fn until_fresh<T>(attempt: impl AsyncFn() -> Result<T, Fault>) 
         }
     }
     Err(Fault::Busy("the entity".to_owned()))
+}
+
+/// Whether an attempt has to be made again, for who is no actor and makes them one by one, at most [`TRIES`].
+pub(crate) fn is_stale<T>(outcome: &Result<T, Fault>) -> bool {
+    matches!(outcome, Err(Fault::Store(StoreError::Stale { .. })))
 }
 
 /// Refuses a caller who has seen another revision than the stored one.

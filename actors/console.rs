@@ -148,12 +148,11 @@ impl ConsoleHandle {
         let shared = &self.0;
         let usable = shared.provider_cache.usable(shared).await?;
         if let Some(id) = named {
-            if shared.store.provider(id.to_string()).await?.is_none() {
+            let Some(row) = shared.store.provider(id.to_string()).await? else {
                 return Err(Refusal::field("provider_id", format!("no provider has the id {id}")).into());
-            }
+            };
             let found = usable.into_iter().find(|known| known.provider.id == *id);
-            let none =
-                || Refusal::conflict("provider-unusable", format!("provider {id} cannot be called now"));
+            let none = || Refusal::conflict("provider-unusable", row.cannot_be_called());
             return Ok((found.ok_or_else(none)?.provider, format!("{id} was asked for")));
         }
         let candidates: Vec<Candidate<'_>> = usable

@@ -10,6 +10,7 @@ use crate::caller::Caller;
 use crate::commit::{check_revision, until_fresh};
 use crate::entropy;
 use crate::fault::Fault;
+use crate::persona::PersonasHandle;
 use crate::shared::Shared;
 use crate::shell::{Role, Scope};
 use arbiter_core::bead::Bead;
@@ -260,7 +261,9 @@ impl DecisionActor {
                 if let Some(id) = &given.agent {
                     let agent = self.scope.shared.store.agent(id.to_string()).await?;
                     let gone = || Refusal::Forbidden(format!("there is no agent {id} any more"));
-                    autonomy::check(&agent.ok_or_else(gone)?, decision)?;
+                    let agent = agent.ok_or_else(gone)?;
+                    let personas = PersonasHandle(Arc::clone(&self.scope.shared));
+                    autonomy::check(&agent, personas.autonomy_of(&agent).await?, decision)?;
                 }
                 decision::Command::Resolve {
                     decision: given.decision.clone(),

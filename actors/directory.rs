@@ -10,7 +10,11 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// How long a question waits for a turn.
+const TURN: Duration = Duration::from_secs(2);
 
 /// The threads that actors live on.
 #[derive(Clone)]
@@ -127,8 +131,33 @@ impl<R: Role> Directory<R> {
             return Err(Fault::ShuttingDown);
         }
         let (address, permits) = self.reach(shared, id);
-        let permit: OwnedSemaphorePermit =
-            permits.try_acquire_owned().map_err(|_| Fault::Busy(format!("{} {id}", R::KIND)))?;
+        let permit = permits.try_acquire_owned().map_err(|_| Fault::Busy(format!("{} {id}", R::KIND)))?;
+        Self::deliver(&address, id, permit, command).await
+    }
+
+    /// The same for what many ask at once and is answered quickly: whoever finds the actor busy waits for a turn, for
+    /// at most [`TURN`].
+    pub(crate) async fn ask_in_turn<T>(
+        &self,
+        shared: &Arc<Shared>,
+        id: &str,
+        command: impl FnOnce(oneshot::Sender<Result<T, Fault>>) -> R::Command,
+    ) -> Result<T, Fault> {
+        if shared.is_stopping() {
+            return Err(Fault::ShuttingDown);
+        }
+        let (address, permits) = self.reach(shared, id);
+        let turn = tokio::time::timeout(TURN, permits.acquire_owned()).await;
+        let Ok(Ok(permit)) = turn else { return Err(Fault::Busy(format!("{} {id}", R::KIND))) };
+        Self::deliver(&address, id, permit, command).await
+    }
+
+    async fn deliver<T>(
+        address: &Addr<Shell<R>>,
+        id: &str,
+        permit: OwnedSemaphorePermit,
+        command: impl FnOnce(oneshot::Sender<Result<T, Fault>>) -> R::Command,
+    ) -> Result<T, Fault> {
         let (answer, wait) = oneshot::channel();
         address.do_send(Deliver { command: command(answer), permit: Some(permit) });
         wait.await.unwrap_or_else(|_| Err(Fault::Crashed { actor: format!("{} {id}", R::KIND) }))

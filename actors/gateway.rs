@@ -162,7 +162,8 @@ impl GatewayHandle {
                 let usable = usable().await?;
                 let found = usable.iter().find(|known| known.provider.id.as_str() == provider);
                 let Some(found) = found else {
-                    return Err(no_provider(&format!("provider {provider} cannot be called now")));
+                    let text = find(provider).map(|known| known.provider.cannot_be_called());
+                    return Err(no_provider(&text.unwrap_or_default()));
                 };
                 let candidates = pool::candidates(shared, &found.provider, model, First::Itself).await?;
                 // Whoever names a model gets no other one.

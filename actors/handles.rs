@@ -13,8 +13,11 @@ use crate::file_locks::FileLocksHandle;
 use crate::gateway::GatewayHandle;
 use crate::inject::Inject;
 use crate::orchestrator::OrchestratorHandle;
+use crate::org_chart::OrgChartsHandle;
+use crate::persona::PersonasHandle;
 use crate::project::ProjectsHandle;
 use crate::provider::ProvidersHandle;
+use crate::pull::PullsHandle;
 use crate::shared::Shared;
 use crate::tokens::TokensHandle;
 use crate::vault::VaultHandle;
@@ -41,6 +44,12 @@ pub struct Handles {
     pub providers: ProvidersHandle,
     /// Projects.
     pub projects: ProjectsHandle,
+    /// Org charts.
+    pub org_charts: OrgChartsHandle,
+    /// Personas.
+    pub personas: PersonasHandle,
+    /// Work that is fetched.
+    pub pulls: PullsHandle,
     /// The vault.
     pub vault: VaultHandle,
     /// The console.
@@ -76,6 +85,9 @@ impl Handles {
             file_locks: FileLocksHandle(of()),
             providers: ProvidersHandle(of()),
             projects: ProjectsHandle(of()),
+            org_charts: OrgChartsHandle(of()),
+            personas: PersonasHandle(of()),
+            pulls: PullsHandle(of()),
             vault: VaultHandle(of()),
             console: ConsoleHandle(of()),
             work: WorkHandle(of()),

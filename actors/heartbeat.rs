@@ -3,12 +3,14 @@
 //! Owns the time of the next beat. Asks its provider for the way there and tells it what was found.
 //! Restart: at once, with a beat.
 
+use crate::attempt::kind_of;
 use crate::entropy;
 use crate::fault::Fault;
 use crate::provider::ProvidersHandle;
 use crate::provider_link::CallFailure;
 use crate::shared::Shared;
 use crate::shell::{Role, Scope};
+use arbiter_core::call::Judgement;
 use arbiter_core::catalogue::Offered;
 use arbiter_core::ids::ProviderId;
 use arbiter_core::provider::{Beat, Provider, Status};
@@ -111,7 +113,7 @@ impl HeartbeatActor {
                 // Skipped, not failed: the vault's state says nothing about the provider.
                 Err(fault @ Fault::Vault(_)) => return Err(fault),
                 Err(fault) => {
-                    let beat = Beat::Failed { error: fault.to_string(), latency_ms: 0 };
+                    let beat = struck(fault.to_string(), 0);
                     return providers.note_beat(&self.id, beat).await;
                 }
             }
@@ -121,7 +123,7 @@ impl HeartbeatActor {
             // An endpoint that the rules no longer allow, or certificates that cannot be used, are down like
             // any other.
             Err(fault @ (Fault::Refused(Refusal::Invalid(_)) | Fault::Provider(_))) => {
-                let beat = Beat::Failed { error: fault.to_string(), latency_ms: 0 };
+                let beat = struck(fault.to_string(), 0);
                 return providers.note_beat(&self.id, beat).await;
             }
             Err(fault) => return Err(fault),
@@ -136,13 +138,19 @@ impl HeartbeatActor {
                     .collect();
                 Beat::Answered { latency_ms, median_ms, models }
             }
-            Err(CallFailure::Call(error)) => Beat::Failed { error: error.to_string(), latency_ms },
-            // The key went away or was bound elsewhere in this moment.
-            Err(CallFailure::Fault(Fault::Refused(refusal))) => {
-                Beat::Failed { error: refusal.to_string(), latency_ms }
+            Err(CallFailure::Call(error)) => {
+                let judgement = kind_of(&error).judgement_of_beat();
+                Beat::Failed { error: error.to_string(), judgement, latency_ms }
             }
+            // The key went away or was bound elsewhere in this moment.
+            Err(CallFailure::Fault(Fault::Refused(refusal))) => struck(refusal.to_string(), latency_ms),
             Err(CallFailure::Fault(fault)) => return Err(fault),
         };
         providers.note_beat(&self.id, beat).await
     }
+}
+
+/// A beat that could not be made, or not to its end.
+fn struck(error: String, latency_ms: u64) -> Beat {
+    Beat::Failed { error, judgement: Judgement::Strike, latency_ms }
 }

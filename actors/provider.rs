@@ -305,7 +305,7 @@ impl ProvidersHandle {
 
     /// The way to a provider; `holder` uses the key of our certificate for it, if the way has to be made.
     pub(crate) async fn link(&self, id: &ProviderId, holder: String) -> Result<Arc<Link>, Fault> {
-        self.0.providers.ask(&self.0, id.as_str(), |answer| Command::Link { holder, answer }).await
+        self.0.providers.ask_in_turn(&self.0, id.as_str(), |answer| Command::Link { holder, answer }).await
     }
 
     /// Takes note of a heartbeat.

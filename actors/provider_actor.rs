@@ -157,7 +157,7 @@ impl ProviderActor {
             let after = unit.happen(&provider, &happenings, Change::Provider).measured(beat, unit.at);
             let (latency_ms, error) = match beat {
                 Beat::Answered { latency_ms, .. } => (*latency_ms, None),
-                Beat::Failed { error, latency_ms } => (*latency_ms, Some(error.clone())),
+                Beat::Failed { error, latency_ms, .. } => (*latency_ms, Some(error.clone())),
             };
             let line = Heartbeat { at: unit.at, latency_ms, error };
             unit.change(Change::Beat { provider: after.clone(), beat: line });

@@ -221,7 +221,8 @@ impl Work {
         let bead = store.bead(self.bead.to_string()).await?.ok_or_else(|| gone("bead"))?;
         let project = store.project(bead.project_id.to_string()).await?.ok_or_else(|| gone("project"))?;
         let around = crate::surroundings::read(store, &bead, &self.agent.id).await?;
-        let system = prompt::system(&self.agent);
+        let persona = self.shared.personas.of(&self.agent).await?;
+        let system = prompt::system(&self.agent, persona.as_ref());
         let user = prompt::user(&project, &bead, &around);
         let now = self.shared.clock.now();
         self.run.bead_id = Some(bead.id.clone());

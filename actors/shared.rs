@@ -15,11 +15,13 @@ use crate::heartbeat::HeartbeatActor;
 use crate::inject::Inject;
 use crate::notifier::NotifierActor;
 use crate::orchestrator::OrchestratorActor;
+use crate::persona::Personas;
 use crate::pool::Breakers;
 use crate::prefixes::Prefixes;
 use crate::project::ProjectActor;
 use crate::provider_actor::ProviderActor;
 use crate::provider_cache::ProviderCache;
+use crate::pull::{PullActor, Queue};
 use crate::purse::Purse;
 use crate::runs::Runs;
 use crate::settings::Settings;
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) runs: Runs,
     /// Set while a message to the dispatcher is on its way.
     pub(crate) look_wanted: AtomicBool,
+    /// Those who wait for a bead, as everybody may see it.
+    pub(crate) queue: Queue,
     pub(crate) token_cache: TokenCache,
     pub(crate) purse: Purse,
     pub(crate) breakers: Breakers,
@@ -57,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) underway: Underway,
     pub(crate) provider_cache: ProviderCache,
     pub(crate) prefixes: Prefixes,
+    pub(crate) personas: Personas,
     /// What goes on behind an answer, and has to end before the store closes.
     pub(crate) afterwork: TaskTracker,
     pub(crate) vault_place: VaultPlace,
@@ -72,6 +77,7 @@ pub(crate) struct Shared {
     pub(crate) bus: Directory<BusActor>,
     pub(crate) dispatcher: Directory<DispatcherActor>,
     pub(crate) notifier: Directory<NotifierActor>,
+    pub(crate) pulls: Directory<PullActor>,
     pub(crate) orchestrator: Directory<OrchestratorActor>,
     failures: mpsc::UnboundedSender<Failure>,
     stopping: AtomicBool,
@@ -85,6 +91,7 @@ pub(crate) struct Parts {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) threads: Threads,
     pub(crate) vault_place: VaultPlace,
+    pub(crate) personas: Personas,
     pub(crate) last_seq: u64,
     pub(crate) failures: mpsc::UnboundedSender<Failure>,
 }
@@ -102,6 +109,7 @@ impl Shared {
             broker,
             runs: Runs::default(),
             look_wanted: AtomicBool::new(false),
+            queue: Queue::default(),
             token_cache: TokenCache::default(),
             purse: Purse::default(),
             breakers: Breakers::default(),
@@ -109,6 +117,7 @@ impl Shared {
             underway: Underway::default(),
             provider_cache: ProviderCache::default(),
             prefixes: Prefixes::default(),
+            personas: parts.personas,
             afterwork: TaskTracker::new(),
             vault_place: parts.vault_place,
             beads: Directory::new(Place::Entities),
@@ -123,6 +132,7 @@ impl Shared {
             bus: Directory::new(Place::Root),
             dispatcher: Directory::new(Place::Root),
             notifier: Directory::new(Place::Root),
+            pulls: Directory::new(Place::Root),
             orchestrator: Directory::new(Place::Root),
             failures: parts.failures,
             stopping: AtomicBool::new(false),

@@ -9,6 +9,8 @@ use crate::handles::Handles;
 use crate::heartbeat::HeartbeatsHandle;
 use crate::notifier::NotifierHandle;
 use crate::orchestrator::OrchestratorHandle;
+use crate::persona::Personas;
+use crate::pull::PullsHandle;
 use crate::recovery;
 use crate::settings::Settings;
 use crate::shared::{Parts, SINGLE, Shared};
@@ -90,6 +92,7 @@ pub async fn start(
         runtime: tokio::runtime::Handle::current(),
         threads,
         vault_place: VaultPlace::new(vault),
+        personas: Personas::new(lock.directory()),
         last_seq,
         failures,
     });
@@ -105,6 +108,7 @@ pub async fn start(
             orchestrator.hear(failure);
         }
     });
+    shared.personas.tidy().await;
     shared.token_cache.load(&shared).await?;
     shared.purse.load(&shared).await?;
     recovery::recover(&shared).await?;
@@ -154,6 +158,7 @@ async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
         (DispatcherHandle(Arc::clone(shared)), HeartbeatsHandle(Arc::clone(shared)));
     let notifier = NotifierHandle(Arc::clone(shared));
     notifier.wake();
+    let pulls = PullsHandle(Arc::clone(shared));
     tokio::spawn(async move {
         loop {
             let mut next = Some(events.next().await);
@@ -173,6 +178,7 @@ async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
             }
             if look {
                 dispatcher.look();
+                pulls.look();
             }
         }
     });

@@ -18,6 +18,7 @@ use arbiter_core::call::Kind;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
 use arbiter_core::ids::{AgentId, ProjectId, RunId, TokenId};
+use arbiter_core::persona::Persona;
 use arbiter_core::prompt;
 use arbiter_core::refusal::{Problems, Refusal};
 use arbiter_core::run::{Run, Status};
@@ -61,7 +62,8 @@ impl WorkHandle {
         let id = RunId::from_random(entropy::bytes16());
         let ticket = Ticket::of(shared, &id);
         let ending = ticket.ending();
-        let request = request(&agent, &wanted);
+        let persona = shared.personas.of(&agent).await?;
+        let request = request(&agent, persona.as_ref(), &wanted);
         let token = caller.origin.as_ref().and_then(|origin| origin.token_id.clone()).map(TokenId::known);
         let run = Run {
             agent_id: Some(agent.id.clone()),
@@ -182,11 +184,13 @@ impl WorkHandle {
     }
 }
 
-fn request(agent: &Agent, wanted: &Prompt) -> ChatRequest {
+fn request(agent: &Agent, persona: Option<&Persona>, wanted: &Prompt) -> ChatRequest {
     let config = &agent.config;
     let user = prompt::asked(&wanted.prompt, &wanted.context);
-    let messages =
-        vec![Message::new(Speaker::System, prompt::persona(agent)), Message::new(Speaker::User, user)];
+    let messages = vec![
+        Message::new(Speaker::System, prompt::persona(agent, persona)),
+        Message::new(Speaker::User, user),
+    ];
     let (temperature, max_tokens) = (config.temperature, config.max_tokens);
     ChatRequest { model: String::new(), messages, tools: vec![], temperature, max_tokens }
 }

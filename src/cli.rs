@@ -21,8 +21,10 @@ mod failure;
 mod key;
 mod lock;
 mod openapi;
+mod org_chart;
 mod output;
 mod password;
+mod persona;
 mod problem;
 mod project;
 mod provider;
@@ -80,6 +82,8 @@ enum Command {
     Provider(Online<provider::Command>),
     /// Agents
     Agent(Online<agent::Command>),
+    /// Personas: who agents are
+    Persona(Online<persona::Command>),
     /// Projects
     Project(Online<project::Command>),
     /// Beads: the work, and what it waits for
@@ -161,6 +165,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Key(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Provider(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Agent(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Persona(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Project(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Bead(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Decision(online) => online.connection.with(async |s| online.command.run(s).await),

@@ -1,7 +1,7 @@
 //! A panic anywhere is answered, the actor comes back from the store, the others do not notice.
 
 use crate::stage::{ParseId, Stage, me};
-use arbiter_actors::{Fault, Settings, SystemClock};
+use arbiter_actors::{Fault, PullWish, Settings, SystemClock};
 use arbiter_core::agent;
 use arbiter_core::agent_change::AgentPatch;
 use arbiter_core::bead::{Claimant, Status};
@@ -40,13 +40,13 @@ async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
     let (bead, agent, project) = (BeadId::known("b"), AgentId::known("a"), ProjectId::known("p"));
     let decision = DecisionId::known(asked.id.as_str());
     let provider = "scripted".parse_id();
-    for kind in ["bead", "agent", "project", "provider", "heartbeat", "vault", "decision"] {
+    for kind in ["bead", "agent", "project", "provider", "heartbeat", "vault", "pull", "decision"] {
         let id = match kind {
             "bead" => "b",
             "agent" => "a",
             "project" => "p",
             "decision" => decision.as_str(),
-            "vault" => "main",
+            "vault" | "pull" => "main",
             _ => "scripted",
         };
         let touch = async || -> Result<(), Fault> {
@@ -59,6 +59,17 @@ async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
                 "project" => drop(h.projects.update(&me(), &project, ProjectPatch::default()).await?),
                 "provider" => {
                     drop(h.providers.update(&me(), &provider, ProviderPatch::default(), None).await?);
+                }
+                "pull" => {
+                    let wish = PullWish {
+                        agent_id: agent.clone(),
+                        project_id: None,
+                        within: None,
+                        tags: vec!["nobody's".into()],
+                        ttl_sec: None,
+                        wait: Duration::ZERO,
+                    };
+                    assert_eq!(h.pulls.next(&me(), wish).await?, None);
                 }
                 "heartbeat" => drop(h.providers.heartbeat(&provider).await?),
                 "vault" => {

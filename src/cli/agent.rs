@@ -67,6 +67,8 @@ pub enum Command {
         /// The agent's id
         id: String,
     },
+    /// Make another one after it
+    Clone(Box<Duplicate>),
     /// Delete it
     Delete {
         /// The agent's id
@@ -111,6 +113,26 @@ pub struct Add {
     config: Option<Value>,
 }
 
+/// The arguments of `agent clone`.
+#[derive(Debug, Args, Serialize)]
+pub struct Duplicate {
+    /// The id of the agent that it is made after
+    #[serde(skip)]
+    original: String,
+    /// What it is called
+    name: String,
+    /// Its id; else one is made
+    #[arg(long)]
+    id: Option<String>,
+    /// Its persona; else that of the other one
+    #[arg(long = "persona", value_name = "NAME")]
+    #[serde(rename = "persona_name")]
+    persona: Option<String>,
+    /// Shut the other one down in the same moment; its bead is released
+    #[arg(long)]
+    replace: bool,
+}
+
 impl Command {
     /// Runs the command.
     pub async fn run(self, session: &Session) -> Result<(), Failure> {
@@ -134,6 +156,9 @@ impl Command {
             }
             Self::Restart { id } => {
                 session.act(Request::post(&["agents", &id, "restart"]), "restarted").await
+            }
+            Self::Clone(copy) => {
+                session.act(Request::post(&["agents", &copy.original, "clone"]).body(&copy)?, "created").await
             }
             Self::Delete { id, cascade } => {
                 let request = Request::delete(&["agents", &id]);

@@ -23,8 +23,27 @@ pub enum Command {
     },
     /// Create a bead
     Add(Box<add::Add>),
-    /// Take a bead for an agent; prints the lease's token
+    /// Take a bead for an agent; prints the lease's token, and with --next the bead's id before it
     Claim(work::Claim),
+    /// Renew the lease of a claimed bead
+    Heartbeat {
+        /// The bead's id
+        id: String,
+        /// The lease's token, as `bead claim` printed it
+        #[arg(long, value_name = "TOKEN")]
+        lease_token: String,
+    },
+    /// Give a claimed bead back
+    Release {
+        /// The bead's id
+        id: String,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
+        /// The lease's token, as `bead claim` printed it
+        #[arg(long, value_name = "TOKEN")]
+        lease_token: Option<String>,
+    },
     /// Say that its work is done
     Complete(work::Complete),
     /// End it without its work being done
@@ -67,6 +86,14 @@ impl Command {
             Self::Show { id } => session.show(Request::get(&["beads", &id])).await,
             Self::Add(add) => session.act(Request::post(&["beads"]).body(&add)?, "created").await,
             Self::Claim(claim) => claim.run(session).await,
+            Self::Heartbeat { id, lease_token } => {
+                let body = serde_json::json!({"lease_token": lease_token});
+                session.show(Request::post(&["beads", &id, "heartbeat"]).body(&body)?).await
+            }
+            Self::Release { id, reason, lease_token } => {
+                let body = serde_json::json!({"reason": reason, "lease_token": lease_token});
+                session.act(Request::post(&["beads", &id, "release"]).body(&body)?, "released").await
+            }
             Self::Complete(complete) => complete.run(session).await,
             Self::Close(because) => because.run(session, "close", "closed").await,
             Self::Block(because) => because.run(session, "block", "blocked").await,

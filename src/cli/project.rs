@@ -1,5 +1,6 @@
 //! `arbiter project …`: projects.
 
+use super::org_chart::{self, OrgChart};
 use super::{
     failure::Failure,
     output::{self, Form},
@@ -9,6 +10,7 @@ use super::{
 };
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 const COLUMNS: &[Column] = &[
     ("id", "id"),
@@ -54,6 +56,25 @@ pub enum Command {
         id: String,
         /// Why
         reason: String,
+    },
+    /// Show the roles it wants and who fills them, or change them
+    OrgChart(OrgChart),
+    /// Take an agent into it
+    Assign {
+        /// The project's id
+        id: String,
+        /// The agent's id
+        agent: String,
+        /// The role that it fills from now on
+        #[arg(long)]
+        role: Option<String>,
+    },
+    /// Take an agent out of it, which then works for all projects
+    Unassign {
+        /// The project's id
+        id: String,
+        /// The agent's id
+        agent: String,
     },
     /// Hand out its work again
     Resume {
@@ -105,8 +126,16 @@ impl Command {
             Self::Close { id } => close(session, &id).await,
             Self::Reopen { id } => session.act(Request::post(&["projects", &id, "reopen"]), "reopened").await,
             Self::Park { id, reason } => {
-                let body = serde_json::json!({"reason": reason});
+                let body = json!({"reason": reason});
                 session.act(Request::post(&["projects", &id, "park"]).body(&body)?, "parked").await
+            }
+            Self::OrgChart(chart) => chart.run(session).await,
+            Self::Assign { id, agent, role } => {
+                let body = json!({"agent_id": agent, "action": "assign", "role": role});
+                staff(session, &id, &body).await
+            }
+            Self::Unassign { id, agent } => {
+                staff(session, &id, &json!({"agent_id": agent, "action": "unassign"})).await
             }
             Self::Resume { id } => session.act(Request::post(&["projects", &id, "resume"]), "resumed").await,
         }
@@ -128,4 +157,9 @@ async fn close(session: &Session, id: &str) -> Result<(), Failure> {
         }
         None => session.output.text(&format!("{id}: closed ({})", text("status"))),
     }
+}
+
+async fn staff(session: &Session, project: &str, body: &Value) -> Result<(), Failure> {
+    let request = Request::post(&["projects", project, "agents"]).body(body)?;
+    org_chart::show(session, session.client.json(&request).await?)
 }

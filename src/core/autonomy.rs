@@ -28,12 +28,12 @@ impl Autonomy {
     }
 }
 
-/// Refuses an agent that may not make a decision: by its autonomy, or because the question is its own.
+/// Refuses an agent that may not make a decision: by its own autonomy, else that of its persona, or because the question is its own.
 ///
 /// # Errors
 /// [`Refusal::Forbidden`], in words.
-pub fn check(agent: &Agent, decision: &Decision) -> Result<(), Refusal> {
-    let autonomy = agent.config.autonomy.unwrap_or(Autonomy::Supervised);
+pub fn check(agent: &Agent, persona: Autonomy, decision: &Decision) -> Result<(), Refusal> {
+    let autonomy = agent.config.autonomy.unwrap_or(persona);
     if agent.project_id.as_ref().is_some_and(|project| *project != decision.project_id) {
         let detail = format!("agent {} works for another project than decision {}", agent.id, decision.id);
         return Err(Refusal::Forbidden(detail));
@@ -78,7 +78,11 @@ mod tests {
         for (autonomy, allowed) in table {
             for (priority, allowed) in (0_u8..).zip(allowed) {
                 let asked = Decision { priority, ..decision(Purpose::Question, &[]) };
-                assert_eq!(check(&agent(autonomy), &asked).is_ok(), allowed, "{autonomy:?} {priority}");
+                assert_eq!(
+                    check(&agent(autonomy), Autonomy::Supervised, &asked).is_ok(),
+                    allowed,
+                    "{autonomy:?} {priority}"
+                );
             }
         }
     }
@@ -88,7 +92,12 @@ mod tests {
         let mut full = agent(Some(Autonomy::Full));
         let asked = decision(Purpose::Question, &[]);
         let own = Decision { requester_id: Some("a".into()), ..asked.clone() };
+        let check = |agent: &Agent, asked: &Decision| check(agent, Autonomy::Supervised, asked);
         assert!(check(&full, &asked).is_ok() && check(&full, &own).is_err());
+        let plain = agent(None);
+        assert!(super::check(&plain, Autonomy::Semi, &asked).is_ok(), "what its persona may, it may");
+        let bound = agent(Some(Autonomy::Supervised));
+        assert!(super::check(&bound, Autonomy::Full, &asked).is_err(), "its own word goes before");
         full.project_id = Some(ProjectId::known("other"));
         assert!(check(&full, &asked).is_err());
     }

@@ -87,6 +87,16 @@ impl ErrorKind {
         }
     }
 
+    /// The same of a beat. Its request is always the same and good, so all but a limit on the rate is the
+    /// provider's failure.
+    pub const fn judgement_of_beat(self) -> Judgement {
+        match (self, self.judgement()) {
+            (Self::RateLimited, _) => Judgement::Neither,
+            (_, Judgement::Neither) => Judgement::Strike,
+            (_, judgement) => judgement,
+        }
+    }
+
     /// Whether the same call may well succeed a little later at the same provider.
     pub const fn is_transient(self) -> bool {
         matches!(self, Self::RateLimited | Self::Overloaded | Self::TimedOut | Self::Unreachable)

@@ -78,7 +78,7 @@ impl Load {
         self.projects.get(project).is_some_and(|room| room.is_full() || room.parked.is_some())
     }
 
-    fn at_work(&self, project: &ProjectId) -> u32 {
+    pub(crate) fn at_work(&self, project: &ProjectId) -> u32 {
         self.projects.get(project).map_or(0, |room| room.at_work)
     }
 
@@ -87,7 +87,7 @@ impl Load {
         room.is_some_and(Room::is_full)
     }
 
-    fn begin(&mut self, project: &ProjectId, agent: &Agent) {
+    pub(crate) fn begin(&mut self, project: &ProjectId, agent: &Agent) {
         self.projects.entry(project.clone()).or_default().at_work += 1;
         if let Some(provider) = &agent.provider_id {
             self.providers.entry(provider.clone()).or_default().at_work += 1;

@@ -2,6 +2,7 @@
 
 use crate::agent::Agent;
 use crate::bead::Bead;
+use crate::persona::Persona;
 use crate::project::Project;
 use serde_json::{Map, Value};
 
@@ -20,8 +21,8 @@ pub struct Surroundings {
 }
 
 /// Who the agent is, and how it works at beads.
-pub fn system(agent: &Agent) -> String {
-    let mut text = introduction(agent);
+pub fn system(agent: &Agent, persona: Option<&Persona>) -> String {
+    let mut text = introduction(agent, persona);
     text.push_str(
         "\n\nYou are given one work item at a time. Do it and call `finish` with a summary of what came of \
          it. Call `ask_decision` when a person has to decide, `block` when it cannot be done, `delegate` to \
@@ -33,8 +34,8 @@ pub fn system(agent: &Agent) -> String {
 }
 
 /// Who the agent is, for somebody who asks it something.
-pub fn persona(agent: &Agent) -> String {
-    with_own(introduction(agent), agent)
+pub fn persona(agent: &Agent, persona: Option<&Persona>) -> String {
+    with_own(introduction(agent, persona), agent)
 }
 
 /// What somebody asks an agent, with what else it has to know.
@@ -50,6 +51,7 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
+/// What the agent's own configuration says comes last, so that it counts before the persona.
 fn with_own(mut text: String, agent: &Agent) -> String {
     if let Some(own) = &agent.config.system_prompt {
         text.push_str(&format!("\n\n{own}"));
@@ -57,13 +59,17 @@ fn with_own(mut text: String, agent: &Agent) -> String {
     text
 }
 
-fn introduction(agent: &Agent) -> String {
+fn introduction(agent: &Agent, persona: Option<&Persona>) -> String {
     let mut text = format!("You are {}, an agent of a company that Arbiter runs.", agent.name);
-    if let Some(role) = agent.role.as_deref().or(agent.persona_name.as_deref()) {
+    let played = agent.persona_name.as_deref().and_then(|name| name.rsplit('/').next());
+    if let Some(role) = agent.role.as_deref().or(played) {
         text.push_str(&format!(" Your role: {role}."));
     }
     if !agent.description.is_empty() {
         text.push_str(&format!("\n{}", agent.description));
+    }
+    if let Some(persona) = persona {
+        text.push_str(&format!("\n\n{}", persona.told()));
     }
     text
 }

@@ -257,6 +257,18 @@ impl Provider {
             && (!self.needs_vault() || key == KeyAccess::Readable)
     }
 
+    /// What to say to whoever wants a provider that is not usable.
+    pub fn cannot_be_called(&self) -> String {
+        let Self { id, status, .. } = self;
+        match (status, &self.status_reason) {
+            (Status::Active | Status::Degraded, _) => {
+                format!("provider {id} cannot be called now: its key cannot be read")
+            }
+            (_, None) => format!("provider {id} cannot be called now: it is {status}"),
+            (_, Some(reason)) => format!("provider {id} cannot be called now: it is {status}, {reason}"),
+        }
+    }
+
     /// Whether a call needs anything of the vault.
     pub fn needs_vault(&self) -> bool {
         self.keys().next().is_some()

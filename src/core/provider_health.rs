@@ -35,6 +35,8 @@ pub enum Beat {
     Failed {
         /// What went wrong.
         error: String,
+        /// What that says of the provider.
+        judgement: Judgement,
         /// How long that took, in milliseconds.
         latency_ms: u64,
     },
@@ -50,6 +52,7 @@ impl Provider {
                 });
                 if late { Trigger::Weak } else { Trigger::Well }
             }
+            Beat::Failed { judgement: Judgement::Down, .. } => Trigger::Fail,
             Beat::Failed { .. } => self.strike(),
         }
     }
@@ -59,6 +62,12 @@ impl Provider {
         let first = self.status == Status::Pending;
         let down = self.status == Status::Unhealthy;
         if first || down || self.failures + 1 >= STRIKES { Trigger::Fail } else { Trigger::Weak }
+    }
+
+    /// Whether a beat failed for a reason that says nothing of the provider, as that it limits the rate. Of one
+    /// that never answered nothing else is known.
+    fn learns_nothing(&self, beat: &Beat) -> bool {
+        matches!(beat, Beat::Failed { judgement: Judgement::Neither, .. }) && self.status != Status::Pending
     }
 
     /// The row with the measurements of a beat; no event tells of those.
@@ -73,10 +82,12 @@ impl Provider {
                 after.latency_ewma_ms = Some(smoothed(self.latency_ewma_ms, *latency_ms));
                 after.failures = 0;
             }
-            Beat::Failed { error, latency_ms } => {
+            Beat::Failed { error, latency_ms, .. } => {
                 after.last_heartbeat_latency_ms = Some(*latency_ms);
                 after.last_heartbeat_error = Some(error.clone());
-                after.failures = self.failures.saturating_add(1);
+                if !self.learns_nothing(beat) {
+                    after.failures = self.failures.saturating_add(1);
+                }
             }
         }
         after
@@ -94,7 +105,7 @@ impl Provider {
     }
 
     pub(crate) fn after_beat(&self, beat: &Beat, catalogue: &Catalogue) -> Self {
-        if self.status == Status::Disabled {
+        if self.status == Status::Disabled || self.learns_nothing(beat) {
             return self.clone();
         }
         let reason = |status| match beat {

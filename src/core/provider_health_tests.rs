@@ -7,7 +7,7 @@ use crate::provider::{Command, tests::provider};
 use crate::record::evolved;
 
 fn failed() -> Beat {
-    Beat::Failed { error: "connection refused".into(), latency_ms: 1 }
+    Beat::Failed { error: "connection refused".into(), judgement: Judgement::Strike, latency_ms: 1 }
 }
 
 fn answered(latency_ms: u64, median_ms: Option<u64>) -> Beat {
@@ -40,6 +40,26 @@ fn a_failed_first_beat_is_unhealthy_at_once_and_later_it_takes_three() {
     }
     assert_eq!(seen, [Status::Degraded, Status::Degraded, Status::Unhealthy, Status::Unhealthy]);
     assert_eq!(beat(&up, answered(9, None)).status, Status::Active);
+}
+
+#[test]
+fn a_beat_with_a_refused_key_is_unhealthy_at_once_and_one_too_many_says_nothing() {
+    let failed = |kind: ErrorKind| Beat::Failed {
+        error: kind.to_string(),
+        judgement: kind.judgement_of_beat(),
+        latency_ms: 1,
+    };
+    for kind in ErrorKind::ALL {
+        let wanted = match kind {
+            ErrorKind::Auth => (Status::Unhealthy, 1),
+            ErrorKind::RateLimited => (Status::Active, 0),
+            _ => (Status::Degraded, 1),
+        };
+        let after = beat(&provider(Status::Active), failed(*kind));
+        assert_eq!((after.status, after.failures), wanted, "{kind}");
+        assert_eq!(after.last_heartbeat_error, Some(kind.to_string()));
+        assert_eq!(beat(&provider(Status::Pending), failed(*kind)).status, Status::Unhealthy, "{kind}");
+    }
 }
 
 #[test]

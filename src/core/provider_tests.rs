@@ -31,6 +31,18 @@ fn a_keyed_provider_is_usable_only_while_its_key_can_be_read() {
 }
 
 #[test]
+fn who_cannot_be_called_says_why() {
+    let says = |status, reason: Option<&str>| {
+        let reason = reason.map(str::to_owned);
+        Provider { status_reason: reason, ..provider(status) }.cannot_be_called()
+    };
+    assert_eq!(says(Status::Disabled, None), "provider p cannot be called now: it is disabled");
+    let down = says(Status::Unhealthy, Some("the provider refused the key"));
+    assert_eq!(down, "provider p cannot be called now: it is unhealthy, the provider refused the key");
+    assert!(says(Status::Degraded, Some("slow to answer")).ends_with("its key cannot be read"));
+}
+
+#[test]
 fn a_client_certificate_and_its_key_go_together() {
     let bare = provider(Status::Pending);
     let half = Provider { client_cert: Some("pem".into()), ..bare.clone() };

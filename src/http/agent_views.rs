@@ -167,6 +167,23 @@ pub struct StatusBody {
     pub reason: Option<String>,
 }
 
+/// An agent to be made after another one.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloneBody {
+    /// Its name.
+    pub name: String,
+    /// Its id; else one is made.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// The persona it plays; else that of the other one.
+    #[serde(default)]
+    pub persona_name: Option<String>,
+    /// Whether the other one is shut down in the same moment, and its bead released.
+    #[serde(default)]
+    pub replace: bool,
+}
+
 /// A bead for an agent.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

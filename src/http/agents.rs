@@ -1,7 +1,7 @@
 //! Agents: who works, with what, and on which bead.
 
 use crate::http::access::Access;
-use crate::http::agent_views::{AgentPatchBody, AssignBody, ReasonBody, StatusBody};
+use crate::http::agent_views::{AgentPatchBody, AssignBody, CloneBody, ReasonBody, StatusBody};
 use crate::http::agent_views::{AgentView, NewAgentBody};
 use crate::http::endpoint::{QueryField, text, word as word_field};
 use crate::http::page::PAGE;
@@ -9,6 +9,7 @@ use crate::http::providers::CASCADE;
 use crate::http::runs::RunSummaryView;
 use crate::http::vocabulary::Vocabulary;
 use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_actors::{AgentClone, Original};
 use arbiter_core::agent::{Agent, Status};
 use arbiter_core::ids::{AgentId, BeadId};
 use arbiter_store::{AgentFilter, RunFilter};
@@ -59,6 +60,10 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Operator)
             .summary("Start an agent anew")
             .answers::<AgentView>(200),
+        Endpoint::with_body(Method::POST, "/api/v1/agents/{id}/clone", duplicate)
+            .access(Access::Operator)
+            .summary("Make an agent after another one, which may leave in the same moment")
+            .answers::<AgentView>(201),
         Endpoint::get("/api/v1/agents/{id}/runs", runs)
             .query(PAGE)
             .summary("What an agent did, oldest first")
@@ -150,6 +155,18 @@ async fn shutdown(call: Call, body: ReasonBody) -> Result<Reply, ApiError> {
 
 async fn restart(call: Call) -> Result<Reply, ApiError> {
     answer(call.handles().agents.restart(&call.caller()?, &id(&call)).await?)
+}
+
+async fn duplicate(call: Call, body: CloneBody) -> Result<Reply, ApiError> {
+    let wanted = AgentClone {
+        id: body.id,
+        name: body.name,
+        persona_name: body.persona_name,
+        original: if body.replace { Original::Leaves } else { Original::Stays },
+    };
+    let agent = call.handles().agents.clone_agent(&call.caller()?, &id(&call), wanted).await?;
+    let (revision, view) = (agent.revision, AgentView::from(agent));
+    Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(revision))
 }
 
 async fn runs(call: Call) -> Result<Reply, ApiError> {

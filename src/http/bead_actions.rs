@@ -5,7 +5,7 @@ use crate::http::bead_forms::BeadView;
 use crate::http::beads::{answer, check_claimed, check_own, id};
 use crate::http::vocabulary::{time, word};
 use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::{BeadAction, LeaseGrant};
+use arbiter_actors::{BeadAction, Claimed, LeaseGrant};
 use arbiter_core::bead::Claimant;
 use arbiter_core::bead_change::Edge;
 use arbiter_core::ids::{AgentId, BeadId};
@@ -31,7 +31,7 @@ struct ClaimBody {
 
 /// A claimed bead.
 #[derive(Debug, Serialize, JsonSchema)]
-struct ClaimView {
+pub struct ClaimView {
     /// The bead.
     bead: BeadView,
     /// The lease.
@@ -40,7 +40,7 @@ struct ClaimView {
 
 /// The proof of a claim.
 #[derive(Debug, Serialize, JsonSchema)]
-struct LeaseView {
+pub struct LeaseView {
     /// The token that later writes carry.
     token: String,
     /// When the claim ends unless renewed.
@@ -174,7 +174,7 @@ async fn act(call: Call, action: BeadAction, lease_token: Option<String>) -> Res
 }
 
 /// An agent that the token does not reach is as good as none.
-async fn check_agent(call: &Call, id: &AgentId) -> Result<(), ApiError> {
+pub async fn check_agent(call: &Call, id: &AgentId) -> Result<(), ApiError> {
     if call.identity.projects().is_none() {
         return Ok(());
     }
@@ -188,18 +188,31 @@ async fn check_agent(call: &Call, id: &AgentId) -> Result<(), ApiError> {
     }
 }
 
-async fn claim(call: Call, body: ClaimBody) -> Result<Reply, ApiError> {
+/// The agent that a bead is claimed for: that of an agent's own token, else the one that is named.
+///
+/// # Errors
+/// 403 when an agent names another one, 422 when there is none.
+pub async fn claiming_agent(call: &Call, named: Option<String>) -> Result<AgentId, ApiError> {
     let own = call.identity.agent_id().filter(|_| call.identity.role() == Role::Agent).map(str::to_owned);
-    let agent = match (own, body.agent_id) {
+    let agent = match (own, named) {
         (Some(own), Some(named)) if own != named => {
             return Err(ApiError::forbidden(format!("the token is agent {own}'s and claims for no other")));
         }
         (Some(agent), _) | (None, Some(agent)) => AgentId::known(agent),
         (None, None) => return Err(ApiError::field("agent_id", "is required")),
     };
-    check_agent(&call, &agent).await?;
-    let claimant = Claimant::Agent(agent);
-    let claimed = call.handles().beads.claim(&call.caller()?, &id(&call), claimant, body.ttl_sec).await?;
+    check_agent(call, &agent).await?;
+    Ok(agent)
+}
+
+async fn claim(call: Call, body: ClaimBody) -> Result<Reply, ApiError> {
+    let claimant = Claimant::Agent(claiming_agent(&call, body.agent_id).await?);
+    let bead = call.handles().beads.claim(&call.caller()?, &id(&call), claimant, body.ttl_sec).await?;
+    claimed(&call, bead)
+}
+
+/// The answer that shows a claimed bead with its lease.
+pub fn claimed(call: &Call, claimed: Claimed) -> Result<Reply, ApiError> {
     let bead = BeadView::new(claimed.bead, call.now());
     let revision = bead.revision;
     Reply::entity(&ClaimView { bead, lease: claimed.lease.map(LeaseView::from) }, revision)

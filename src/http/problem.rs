@@ -58,6 +58,8 @@ problems! {
     "not-due" 409 "Not due": "The decision's deadline has not come."
     "bead-held" 409 "Bead held": "Somebody holds the bead; it has to be released first."
     "agent-busy" 409 "Agent busy": "The agent has as many beads as it may have, or is not idle."
+    "position-full" 409 "Position full": "As many agents as may be fill the position of the project's org chart already."
+    "built-in-persona" 409 "Built-in persona": "The persona comes with Arbiter; one of your own can stand before it."
     "perpetual-project" 409 "Perpetual project": "A perpetual project never closes."
     "open-work" 409 "Open work": "The project has beads that are not closed."
     "stale" 409 "Changed since it was asked": "What the decision is about was changed since it was asked; the detail says how to answer for it as it is now."

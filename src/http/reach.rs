@@ -9,6 +9,7 @@ use warp::http::Method;
 /// What names its project in the body or a header; the handlers check it.
 const IN_A_PROJECT: &[&str] = &[
     "/api/v1/beads",
+    "/api/v1/beads/claim",
     "/api/v1/decisions",
     "/api/v1/agents",
     "/api/v1/file-locks",
@@ -37,7 +38,7 @@ pub async fn check(call: &Call, method: &Method, path: &str) -> Result<(), ApiEr
         ("decision", store.decision(id.clone()).await?.map(|decision| decision.project_id.to_string()))
     } else if below("runs") {
         ("run", store.run(id.clone()).await?.and_then(|run| run.project_id).map(|id| id.to_string()))
-    } else if below("projects") {
+    } else if below("projects") || below("org-charts") {
         ("project", Some(id.clone()))
     } else if below("agents") {
         let agent = store.agent(id.clone()).await?.ok_or_else(|| ApiError::not_found("agent", &id))?;

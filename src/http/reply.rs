@@ -59,8 +59,13 @@ impl Reply {
     /// # Errors
     /// 500 when the value cannot be written as JSON.
     pub fn created<T: Serialize>(value: &T, collection: &str, id: &str) -> Result<Self, ApiError> {
-        let place = format!("{collection}/{}", escape(id));
-        Ok(Self::json(value)?.with_status(StatusCode::CREATED).with_header(LOCATION, &place))
+        Ok(Self::json(value)?.created_at(&format!("{collection}/{}", escape(id))))
+    }
+
+    /// As the answer to a creation: the new entity is at this path.
+    #[must_use]
+    pub fn created_at(self, path: &str) -> Self {
+        self.with_status(StatusCode::CREATED).with_header(LOCATION, path)
     }
 
     /// Text of another kind than JSON.

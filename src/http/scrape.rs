@@ -40,6 +40,7 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
         }
         gauge!("arbiter_agents_working").set(whole(status.working));
     }
+    gauge!("arbiter_beads_awaited").set(whole(handles.pulls.waiting()));
     for (cause, count) in handles.dispatcher.waiting(LONG).await? {
         gauge!("arbiter_ready_beads_waiting", "reason" => cause.as_str())
             .set(whole(usize::try_from(count).unwrap_or(usize::MAX)));

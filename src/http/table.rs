@@ -3,8 +3,9 @@
 use crate::http::endpoint::Endpoint;
 use crate::http::{
     agents, bead_actions, bead_files, bead_views, beads, budgets, comments, config, decisions, events,
-    file_locks, gateway, health, keys, log_messages, models, openapi, projects, provider_views, providers,
-    repl, root, runs, scrape, session, system, tokens, usage, vault, work, work_graph,
+    file_locks, gateway, health, keys, log_messages, models, openapi, org_charts, personas, projects,
+    provider_views, providers, pulls, repl, root, runs, scrape, session, system, tokens, usage, vault, work,
+    work_graph,
 };
 
 /// Every endpoint of the server.
@@ -19,9 +20,12 @@ pub fn endpoints() -> Vec<Endpoint> {
         provider_views::endpoints(),
         models::endpoints(),
         agents::endpoints(),
+        personas::endpoints(),
         projects::endpoints(),
+        org_charts::endpoints(),
         beads::endpoints(),
         bead_actions::endpoints(),
+        pulls::endpoints(),
         bead_views::endpoints(),
         comments::endpoints(),
         work_graph::endpoints(),

@@ -1,11 +1,12 @@
 //! Schemas of the core's words and times, which know nothing of schemas themselves.
 
+use arbiter_core::autonomy::Autonomy;
 use arbiter_core::budget::Period;
 use arbiter_core::catalogue::Interactivity;
 use arbiter_core::event_type::EventType;
 use arbiter_core::readiness::Gate;
 use arbiter_core::token::{Proof, Role};
-use arbiter_core::{agent, bead, call, decision, project, provider, run, vault};
+use arbiter_core::{agent, bead, call, decision, persona, project, provider, run, vault};
 use arbiter_store::{GroupBy, Per};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
@@ -33,6 +34,8 @@ macro_rules! vocabulary {
 
 vocabulary!(
     agent::Kind,
+    Autonomy,
+    persona::Origin,
     agent::Status,
     bead::Approval,
     bead::Status,

@@ -4,6 +4,7 @@
 //! latency: its callers do.
 
 mod exchange;
+mod gathered;
 mod stream;
 
 pub use stream::ChatStream;

@@ -4,7 +4,7 @@ use super::*;
 use crate::anthropic::AnswerShape;
 use proptest::prelude::*;
 
-const STREAMS: [&str; 13] = [
+const STREAMS: [&str; 14] = [
     include_str!("tests/fixtures/openai_stream.txt"),
     include_str!("tests/fixtures/openai_tool_stream.txt"),
     include_str!("tests/fixtures/vllm_stream.txt"),
@@ -15,6 +15,7 @@ const STREAMS: [&str; 13] = [
     include_str!("tests/fixtures/openrouter_stream.txt"),
     include_str!("tests/fixtures/openrouter_error_stream.txt"),
     include_str!("tests/fixtures/no_done_stream.txt"),
+    include_str!("tests/fixtures/litellm_stream.txt"),
     include_str!("tests/fixtures/anthropic_stream.txt"),
     include_str!("tests/fixtures/anthropic_tool_stream.txt"),
     include_str!("tests/fixtures/anthropic_error_stream.txt"),

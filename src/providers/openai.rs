@@ -161,8 +161,9 @@ pub(crate) fn read_models(body: &Value) -> Result<Vec<ModelInfo>, String> {
         (_, Some(Value::Null)) => &[],
         _ => return Err("the answer holds no list of models".to_owned()),
     };
-    Ok(entries
-        .iter()
+    // Anthropic keeps a model that is gone in its list, and refuses every call to it.
+    let living = entries.iter().filter(|entry| entry["lifecycle"] != "retired");
+    Ok(living
         .filter_map(|entry| {
             let id = entry.get("id")?.as_str()?.to_owned();
             Some(ModelInfo { id, context_window: context_window(entry) })
@@ -270,5 +271,9 @@ mod tests {
         assert_eq!(read_models(&json!([{"id": "a"}])).unwrap().len(), 1);
         assert_eq!(read_models(&json!({"data": null})).unwrap(), []);
         assert!(read_models(&json!({"models": []})).is_err());
+        let stages = ["active", "deprecated", "retired"];
+        let stages = stages.map(|stage| json!({"id": stage, "lifecycle": stage}));
+        let left: Vec<_> = read_models(&json!(stages)).unwrap().into_iter().map(|m| m.id).collect();
+        assert_eq!(left, ["active", "deprecated"]);
     }
 }

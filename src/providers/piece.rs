@@ -51,7 +51,7 @@ impl Chunk {
                 content: None,
                 usage: read_usage(&value["usage"]),
                 finish_reason: None,
-                is_account: choices.is_empty() && !value["usage"].is_null(),
+                is_account: !value["usage"].is_null() && choices.iter().all(says_nothing),
             },
             model: word(&value["model"]),
             calls: Vec::new(),
@@ -84,6 +84,12 @@ impl Chunk {
             _ => {}
         }
     }
+}
+
+/// Whether a choice adds nothing to its answer, as those beside LiteLLM's account of what was used.
+fn says_nothing(choice: &Value) -> bool {
+    let is_empty = |value: &Value| value.as_object().map_or(value.is_null(), serde_json::Map::is_empty);
+    is_empty(&choice["delta"]) && choice["finish_reason"].is_null() && choice["logprobs"].is_null()
 }
 
 /// A text that says something; several providers write an empty one where others write null.

@@ -53,7 +53,9 @@ fn kind_of(status: u16, hints: RateHints, said: &Said, asked: Asked<'_>) -> Call
     };
     match status {
         _ if said.speaks_of_context() => CallErrorKind::ContextTooLong,
-        _ if said.code == "model_not_found" => not_found(),
+        _ if said.code == "model_not_found" || said.speaks_of_the_model() => not_found(),
+        // LiteLLM without a database knows its master key alone, and looks there for every other one.
+        _ if said.family == "no_db_connection" => CallErrorKind::Auth,
         // Asking again later does not fill an account.
         _ if said.code == "insufficient_quota" => CallErrorKind::Refused,
         401 | 403 | 407 => CallErrorKind::Auth,
@@ -115,14 +117,20 @@ impl Said {
         number.or_else(|| known(&self.code)).or_else(|| known(&self.family)).unwrap_or(500)
     }
 
-    /// The words of OpenAI, vLLM, llama.cpp, Anthropic and others for the same thing.
+    /// LiteLLM's words for a model that it does not have; to it that is a wrong request.
+    fn speaks_of_the_model(&self) -> bool {
+        self.message.contains("Invalid model name passed in model=")
+    }
+
+    /// The words of OpenAI, vLLM, llama.cpp, Anthropic, LiteLLM and others for the same thing.
     fn speaks_of_context(&self) -> bool {
         const CODES: [&str; 2] = ["context_length_exceeded", "exceed_context_size_error"];
-        const PHRASES: [&str; 4] = [
+        const PHRASES: [&str; 5] = [
             "maximum context length",
             "context length exceeded",
             "prompt is too long",
             "exceeds the available context size",
+            "contextwindowexceedederror",
         ];
         let message = self.message.to_ascii_lowercase();
         CODES.contains(&self.code.as_str()) || PHRASES.iter().any(|phrase| message.contains(phrase))

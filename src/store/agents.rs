@@ -12,6 +12,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
 
 impl Table for Agent {
+    table::statements!();
     const NAME: &'static str = "agents";
     const COLUMNS: &'static [&'static str] = &[
         "id",

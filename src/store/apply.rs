@@ -6,7 +6,7 @@ use crate::readiness::{self, Woken};
 use crate::unit::{Change, Unit, Write};
 use crate::{
     agents, beads, budgets, calls, checkpoints, console, dependencies, heartbeats, idempotency, leases,
-    offers,
+    offers, org_charts,
 };
 use crate::{cursors, file_locks};
 use crate::{operation, providers, rules, runs, table, tokens, vault_seen};
@@ -34,6 +34,8 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         Change::Agent(write) => table::write(connection, write),
         Change::Provider(write) => table::write(connection, write),
         Change::Project(write) => table::write(connection, write),
+        Change::PutOrgChart(chart) => org_charts::put(connection, chart),
+        Change::CheckSeat(agent) => org_charts::check_seat(connection, agent),
         Change::Decision(write) => {
             if let Write::Insert(decision) = write
                 && !table::exists(connection, "projects", decision.project_id.as_str())?

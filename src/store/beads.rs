@@ -17,6 +17,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 impl Table for Bead {
+    table::statements!();
     const NAME: &'static str = "beads";
     const RETIRES_IDS: bool = true;
     const COLUMNS: &'static [&'static str] = &[
@@ -178,7 +179,14 @@ pub struct BeadFilter {
     pub sort: BeadSort,
 }
 
-/// Applies a write to a bead's row and its tags.
+/// Stores a new bead of a project that is there, but for its texts: whoever calls this calls [`search::note_new`] once
+/// all of them are stored.
+pub(crate) fn insert(connection: &Connection, bead: &Bead) -> Result<(), StoreError> {
+    table::insert(connection, bead)?;
+    tag(connection, bead)
+}
+
+/// Applies a write to a bead's row, its tags and its texts.
 pub(crate) fn write(connection: &Connection, write: &Write<Bead>) -> Result<(), StoreError> {
     if let Write::Insert(bead) = write
         && !table::exists(connection, "projects", bead.project_id.as_str())?

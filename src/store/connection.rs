@@ -15,6 +15,11 @@ fn sqlite(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |source| StoreError::Sqlite { operation, source }
 }
 
+/// What the writer remembers of the database, in KiB.
+pub(crate) const PAGES_KIB: u32 = 16_384;
+/// What it remembers while it writes a transaction of any size, so that pages are not written and read again.
+pub(crate) const IMPORT_PAGES_KIB: u32 = 65_536;
+
 /// The one connection that writes.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
@@ -35,12 +40,18 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         )));
     }
     connection
-        .execute_batch(
-            "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;",
-        )
+        .execute_batch("PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864;")
         .map_err(sqlite("set up the database"))?;
+    remember(&connection, PAGES_KIB)?;
     set_up(&connection)?;
     Ok(connection)
+}
+
+/// How much of the database a connection keeps in memory, in KiB. What was kept beyond that is given back.
+pub(crate) fn remember(connection: &Connection, kib: u32) -> Result<(), StoreError> {
+    connection
+        .execute_batch(&format!("PRAGMA cache_size = -{kib}; PRAGMA shrink_memory;"))
+        .map_err(sqlite("set the size of the cache"))
 }
 
 /// A connection that reads.

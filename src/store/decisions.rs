@@ -12,6 +12,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 impl Table for Decision {
+    table::statements!();
     const NAME: &'static str = "decisions";
     const RETIRES_IDS: bool = true;
     const COLUMNS: &'static [&'static str] = &[

@@ -31,9 +31,11 @@ fn conditions() -> String {
 
 /// Ready beads in the order of their urgency that may be handed out at `now`: those that a person has to
 /// approve first and those meant for somebody who is no free agent are left out, so that they hide no others.
+/// Only those with all of these tags.
 pub(crate) fn due(
     connection: &Connection,
     filter: &DueFilter,
+    tags: &[String],
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Bead>, StoreError> {
@@ -43,12 +45,15 @@ pub(crate) fn due(
          AND (b.priority > {CRITICAL} OR b.approval = 'given')
          AND (b.assigned_to IS NULL OR b.assigned_to IN (SELECT id FROM agents WHERE status = 'idle'))
          AND (NOT EXISTS ({role}) OR EXISTS ({role} AND t.tag IN (SELECT 'role:' || value FROM json_each(?3))))
+         AND NOT EXISTS (SELECT 1 FROM json_each(?5) w WHERE NOT EXISTS
+             (SELECT 1 FROM bead_tags t WHERE t.bead_id = b.id AND t.tag = w.value))
          ORDER BY b.priority, b.created_at, b.id LIMIT ?4",
         table::columns::<Bead>("b."),
         conditions(),
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let values = params![now.to_string(), filter.project_id, table::json(&filter.roles), limit];
+    let roles = table::json(&filter.roles);
+    let values = params![now.to_string(), filter.project_id, roles, limit, table::json(&tags)];
     let rows = statement.query_map(values, Bead::read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

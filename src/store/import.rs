@@ -5,7 +5,7 @@ use crate::bead_files::{self, FileMark};
 use crate::error::StoreError;
 use crate::import_edges::{self, Wanted};
 use crate::unit::Write;
-use crate::{beads, dependencies, leases, readiness, table};
+use crate::{beads, dependencies, leases, readiness, search, table};
 use arbiter_core::bead::{Bead, Status};
 use arbiter_core::bead_import::{Seen, Verdict, effective, merged_list, verdict};
 use arbiter_core::event::{NewEvent, Origin};
@@ -62,6 +62,29 @@ pub struct ImportedBead {
     pub comments: Vec<ImportedComment>,
     /// What of its line has to be kept.
     pub kept: Option<String>,
+    /// What is told of it, if it is new.
+    created: NewEvent,
+}
+
+impl ImportedBead {
+    /// A bead of a file. Whoever reads the file makes the event as well: the writer has enough to do.
+    pub fn new(
+        line: u64,
+        bead: Bead,
+        edges: Vec<ImportedEdge>,
+        comments: Vec<ImportedComment>,
+        kept: Option<String>,
+    ) -> Self {
+        let mut created = record::created_event(&bead);
+        if let Some(data) = created.data.as_object_mut().filter(|_| !edges.is_empty() || !comments.is_empty())
+        {
+            let told: Vec<_> =
+                edges.iter().map(|edge| json!({"depends_on": edge.depends_on, "type": edge.kind})).collect();
+            data.insert("dependencies".to_owned(), json!(told));
+            data.insert("comments".to_owned(), json!(comments.len()));
+        }
+        Self { line, bead, edges, comments, kept, created }
+    }
 }
 
 /// One thing that a file holds.
@@ -165,6 +188,7 @@ pub(crate) fn run(
             Imported::Broken(why) => return Err(Refusal::field("file", why).into()),
         }
     }
+    search::note_new(connection, first_new)?;
     let edges = std::mem::take(&mut import.edges);
     import_edges::add(connection, edges, &mut import.seeds, &mut import.report, tell)?;
     let Import { report, seeds, .. } = import;
@@ -201,7 +225,6 @@ impl Import<'_> {
     fn bead(&mut self, row: ImportedBead, tell: &mut Tell<'_>) -> Result<(), StoreError> {
         let id = row.bead.id.as_str();
         match table::get::<Bead>(self.connection, id)? {
-            None if is_retired(self.connection, id)? => self.report.deleted_ids.push(id.to_owned()),
             None => return self.create(row, tell),
             Some(ours) if ours.project_id != self.project => {
                 self.report.other_project_ids.push(id.to_owned());
@@ -212,22 +235,22 @@ impl Import<'_> {
     }
 
     fn create(&mut self, row: ImportedBead, tell: &mut Tell<'_>) -> Result<(), StoreError> {
-        let ImportedBead { bead, edges, comments, kept, .. } = row;
-        beads::write(self.connection, &Write::Insert(bead.clone()))?;
+        let ImportedBead { bead, edges, comments, kept, created, .. } = row;
+        match beads::insert(self.connection, &bead) {
+            // No row has the id, so one had it once.
+            Err(StoreError::Refused(Refusal::Exists { id, .. })) => {
+                self.report.deleted_ids.push(id);
+                return Ok(());
+            }
+            outcome => outcome?,
+        }
         let seen = seen(&bead, &edges);
         let mark = FileMark { updated_at: bead.updated_at, revision: bead.revision, seen, kept };
         bead_files::put(self.connection, bead.id.as_str(), &mark)?;
         for comment in &comments {
             add_comment(self.connection, &bead.id, comment)?;
         }
-        let mut event = record::created_event(&bead);
-        if let Some(data) = event.data.as_object_mut().filter(|_| !edges.is_empty() || !comments.is_empty()) {
-            let told: Vec<_> =
-                edges.iter().map(|edge| json!({"depends_on": edge.depends_on, "type": edge.kind})).collect();
-            data.insert("dependencies".to_owned(), json!(told));
-            data.insert("comments".to_owned(), json!(comments.len()));
-        }
-        tell(event)?;
+        tell(created)?;
         let wanted = edges.into_iter().map(|edge| Wanted { bead_id: bead.id.clone(), edge, is_told: false });
         self.edges.extend(wanted);
         self.report.created += 1;
@@ -352,11 +375,6 @@ fn seen(bead: &Bead, edges: &[ImportedEdge]) -> Seen {
         labels: bead.tags.clone(),
         depends_on: edges.iter().map(|edge| edge.depends_on.to_string()).collect(),
     }
-}
-
-fn is_retired(connection: &Connection, id: &str) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM retired_ids WHERE kind = 'bead' AND id = ?1";
-    Ok(connection.prepare_cached(sql)?.exists([id])?)
 }
 
 /// Adds a comment; says whether it is new. One of the same author, time and words is the same.

@@ -33,6 +33,7 @@ mod lock;
 mod migrate;
 mod offers;
 mod operation;
+mod org_charts;
 mod page;
 mod projects;
 mod providers;

@@ -12,6 +12,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
 
 impl Table for Project {
+    table::statements!();
     const NAME: &'static str = "projects";
     const COLUMNS: &'static [&'static str] = &[
         "id",
@@ -28,8 +29,8 @@ impl Table for Project {
         "created_at",
         "updated_at",
         "closed_at",
-        "revision",
         "parked",
+        "revision",
     ];
 
     fn values(&self) -> Vec<Value> {
@@ -48,8 +49,8 @@ impl Table for Project {
             time(self.created_at),
             time(self.updated_at),
             optional(self.closed_at, time),
-            integer(self.revision),
             optional(self.parked.as_deref(), text),
+            integer(self.revision),
         ]
     }
 
@@ -69,8 +70,8 @@ impl Table for Project {
             created_at: get_time(row, 11)?,
             updated_at: get_time(row, 12)?,
             closed_at: get_optional_time(row, 13)?,
-            revision: row.get(14)?,
-            parked: row.get(15)?,
+            parked: row.get(14)?,
+            revision: row.get(15)?,
         })
     }
 }

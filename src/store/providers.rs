@@ -11,6 +11,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 
 impl Table for Provider {
+    table::statements!();
     const NAME: &'static str = "providers";
     // `model` is what calls use, kept for those who read the file with other tools.
     const COLUMNS: &'static [&'static str] = &[

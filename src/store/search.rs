@@ -63,6 +63,18 @@ pub(crate) fn note(connection: &Connection, bead: &Bead) -> Result<(), StoreErro
     Ok(())
 }
 
+/// Puts all beads with a greater place than `last_old` into the index. One statement for all of them: the index goes to
+/// the disk with each statement.
+pub(crate) fn note_new(connection: &Connection, last_old: i64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO bead_texts (rowid, title, description, acceptance_criteria)
+             SELECT rowid, title, description, acceptance_criteria FROM beads WHERE rowid > ?1",
+        )?
+        .execute([last_old])?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

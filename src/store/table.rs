@@ -21,7 +21,51 @@ pub(crate) trait Table: Record {
     fn values(&self) -> Vec<Value>;
     /// Reads a row whose columns are [`Table::COLUMNS`].
     fn read(row: &Row<'_>) -> rusqlite::Result<Self>;
+    /// Its statements, made once; [`statements`] writes this.
+    fn statements() -> &'static Statements;
 }
+
+/// The statements of a table.
+pub(crate) struct Statements {
+    get: String,
+    insert: String,
+    update: String,
+    delete: String,
+}
+
+impl Statements {
+    /// Those of a table.
+    pub(crate) fn of<T: Table>() -> Self {
+        let (name, columns) = (T::NAME, columns::<T>(""));
+        let marks: Vec<String> = (1..=T::COLUMNS.len()).map(|n| format!("?{n}")).collect();
+        // Telemetry is measured past the revision: what the decision had in mind may be older than the row.
+        let sets: Vec<String> = T::COLUMNS
+            .iter()
+            .enumerate()
+            .skip(1)
+            .filter(|(_, name)| !T::TELEMETRY.contains(*name))
+            .map(|(at, name)| format!("{name} = ?{}", at + 1))
+            .collect();
+        let expected = T::COLUMNS.len() + 1;
+        Self {
+            get: format!("SELECT {columns} FROM {name} WHERE id = ?1"),
+            insert: format!("INSERT INTO {name} ({columns}) VALUES ({})", marks.join(", ")),
+            update: format!("UPDATE {name} SET {} WHERE id = ?1 AND revision = ?{expected}", sets.join(", ")),
+            delete: format!("DELETE FROM {name} WHERE id = ?1 AND revision = ?2"),
+        }
+    }
+}
+
+/// Writes [`Table::statements`].
+macro_rules! statements {
+    () => {
+        fn statements() -> &'static $crate::table::Statements {
+            static STATEMENTS: std::sync::OnceLock<$crate::table::Statements> = std::sync::OnceLock::new();
+            STATEMENTS.get_or_init($crate::table::Statements::of::<Self>)
+        }
+    };
+}
+pub(crate) use statements;
 
 /// `a, b, c` for a SELECT; `prefix` is `t.` or nothing.
 pub(crate) fn columns<T: Table>(prefix: &str) -> String {
@@ -30,8 +74,7 @@ pub(crate) fn columns<T: Table>(prefix: &str) -> String {
 
 /// The row with this id.
 pub(crate) fn get<T: Table>(connection: &Connection, id: &str) -> Result<Option<T>, StoreError> {
-    let sql = format!("SELECT {} FROM {} WHERE id = ?1", columns::<T>(""), T::NAME);
-    Ok(connection.prepare_cached(&sql)?.query_row([id], T::read).optional()?)
+    Ok(connection.prepare_cached(&T::statements().get)?.query_row([id], T::read).optional()?)
 }
 
 /// Whether a row with this id exists.
@@ -49,7 +92,8 @@ pub(crate) fn write<T: Table>(connection: &Connection, write: &Write<T>) -> Resu
     }
 }
 
-fn insert<T: Table>(connection: &Connection, row: &T) -> Result<(), StoreError> {
+/// Adds a row.
+pub(crate) fn insert<T: Table>(connection: &Connection, row: &T) -> Result<(), StoreError> {
     let taken = || StoreError::from(Refusal::Exists { entity: T::ENTITY, id: row.id().to_owned() });
     if T::RETIRES_IDS {
         let mut retired =
@@ -58,9 +102,7 @@ fn insert<T: Table>(connection: &Connection, row: &T) -> Result<(), StoreError> 
             return Err(taken());
         }
     }
-    let marks: Vec<String> = (1..=T::COLUMNS.len()).map(|n| format!("?{n}")).collect();
-    let sql = format!("INSERT INTO {} ({}) VALUES ({})", T::NAME, columns::<T>(""), marks.join(", "));
-    match connection.prepare_cached(&sql)?.execute(params_from_iter(row.values())) {
+    match connection.prepare_cached(&T::statements().insert)?.execute(params_from_iter(row.values())) {
         Ok(_) => Ok(()),
         Err(error) if is_taken(&error) => Err(taken()),
         Err(error) => Err(error.into()),
@@ -68,27 +110,16 @@ fn insert<T: Table>(connection: &Connection, row: &T) -> Result<(), StoreError> 
 }
 
 fn update<T: Table>(connection: &Connection, row: &T, expected: u64) -> Result<(), StoreError> {
-    let count = T::COLUMNS.len();
-    // Telemetry is measured past the revision: what the decision had in mind may be older than the row.
-    let sets: Vec<String> = T::COLUMNS
-        .iter()
-        .enumerate()
-        .skip(1)
-        .filter(|(_, name)| !T::TELEMETRY.contains(*name))
-        .map(|(at, name)| format!("{name} = ?{}", at + 1))
-        .collect();
-    let sql =
-        format!("UPDATE {} SET {} WHERE id = ?1 AND revision = ?{}", T::NAME, sets.join(", "), count + 1);
     let mut values = row.values();
     values.push(integer(expected));
-    let changed = connection.prepare_cached(&sql)?.execute(params_from_iter(values))?;
+    let changed = connection.prepare_cached(&T::statements().update)?.execute(params_from_iter(values))?;
     expect_one::<T>(row, changed)
 }
 
 fn delete<T: Table>(connection: &Connection, row: &T) -> Result<(), StoreError> {
-    let sql = format!("DELETE FROM {} WHERE id = ?1 AND revision = ?2", T::NAME);
-    let changed =
-        connection.prepare_cached(&sql)?.execute(rusqlite::params![row.id(), integer(row.revision())])?;
+    let changed = connection
+        .prepare_cached(&T::statements().delete)?
+        .execute(rusqlite::params![row.id(), integer(row.revision())])?;
     expect_one::<T>(row, changed)?;
     if T::RETIRES_IDS {
         connection

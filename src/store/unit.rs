@@ -15,6 +15,7 @@ use arbiter_core::event::{NewEvent, Origin};
 use arbiter_core::file_lock::FileLock;
 use arbiter_core::ids::{AgentId, BeadId, ProviderId, TokenId};
 use arbiter_core::lease::Lease;
+use arbiter_core::org_chart::OrgChart;
 use arbiter_core::project::Project;
 use arbiter_core::provider::Provider;
 use arbiter_core::readiness::Conditional;
@@ -53,6 +54,11 @@ pub enum Change {
     Provider(Write<Provider>),
     /// A project's row.
     Project(Write<Project>),
+    /// A project's org chart in the place of the one with the revision before; refused when more agents fill one of
+    /// its positions than may.
+    PutOrgChart(OrgChart),
+    /// No row, but a rule: the position that this agent fills now has no more agents than it may have.
+    CheckSeat(AgentId),
     /// A decision's row.
     Decision(Write<Decision>),
     /// A new dependency; a cycle among those that affect readiness is refused with its path.

@@ -3,6 +3,7 @@
 use crate::apply;
 use crate::bead_files;
 use crate::checkpoints::{self, Checkpoint};
+use crate::connection::{IMPORT_PAGES_KIB, PAGES_KIB, remember};
 use crate::error::{StoreError, again, is_fatal, is_full};
 use crate::events;
 use crate::import::{self, ImportOrder, ImportReport};
@@ -296,6 +297,8 @@ impl Writer {
         }
         let before = self.tail;
         let mut newest = None;
+        // With less memory it is only slower.
+        let _ = remember(&self.connection, IMPORT_PAGES_KIB);
         let dry_run = order.dry_run;
         let outcome = self.in_transaction(|connection, tail| {
             let (at, actor, origin) = (order.at, order.actor.clone(), order.origin.clone());
@@ -319,6 +322,7 @@ impl Writer {
             _ => self.tail = before,
         }
         let _ = answer.send(outcome);
+        let _ = remember(&self.connection, PAGES_KIB);
         // A log that a large transaction has grown is moved now rather than with the next small one.
         let _ = self.wal.move_when_grown(&self.connection);
     }

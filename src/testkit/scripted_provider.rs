@@ -284,7 +284,8 @@ fn raw(reply: Reply) -> (Reply, (&'static str, String)) {
 
 fn unwelcome(given: Option<&str>) -> Reply {
     let message = format!("Incorrect API key provided: {}", given.unwrap_or("none"));
-    Reply::error(401, json!({"error": {"message": message, "code": "invalid_api_key"}}).to_string())
+    let error = json!({"type": "authentication_error", "message": message, "code": "invalid_api_key"});
+    Reply::error(401, json!({"type": "error", "error": error}).to_string())
 }
 
 #[cfg(test)]

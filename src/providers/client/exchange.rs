@@ -1,5 +1,6 @@
 //! One request and its answer: the key goes along, limits are kept, failures get their names.
 
+use super::gathered::Gathered;
 use super::{Client, MAX_ANSWER_BYTES};
 use crate::anthropic;
 use crate::error::{CallError, CallErrorKind};
@@ -79,10 +80,10 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
-        let mut body = Vec::new();
+        let mut body = Gathered::default();
         // The status alone says enough when the rest does not come or is too much.
         let _unread = self.read_body(&mut response, &mut body, MAX_ERROR_BODY_BYTES, asked).await;
-        Err(refusal::from_status(status, response.headers(), &body, asked))
+        Err(refusal::from_status(status, response.headers(), &body.whole(), asked))
     }
 
     /// Bounds what waits for an answer by the limit of the whole call.
@@ -102,8 +103,9 @@ impl Client {
         response: &mut Response,
         asked: Asked<'_>,
     ) -> Result<(Bytes, Value), CallError> {
-        let mut bytes = Vec::new();
-        self.read_body(response, &mut bytes, MAX_ANSWER_BYTES, asked).await?;
+        let mut gathered = Gathered::default();
+        self.read_body(response, &mut gathered, MAX_ANSWER_BYTES, asked).await?;
+        let bytes = gathered.whole();
         let text = std::str::from_utf8(&bytes).map_err(|error| broken(&error.to_string(), asked))?;
         let body: Value = serde_json::from_str(text).map_err(|error| broken(&error.to_string(), asked))?;
         match refusal::from_body(&body, asked) {
@@ -116,7 +118,7 @@ impl Client {
     pub(super) async fn read_body(
         &self,
         response: &mut Response,
-        body: &mut Vec<u8>,
+        body: &mut Gathered,
         limit: usize,
         asked: Asked<'_>,
     ) -> Result<(), CallError> {
@@ -128,8 +130,8 @@ impl Client {
             let Some(chunk) = chunk.map_err(|error| unanswered(error, asked))? else {
                 return Ok(());
             };
-            let room = limit - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            let room = limit - body.count();
+            body.add(&chunk[..chunk.len().min(room)]);
             if chunk.len() > room {
                 return Err(CallError::new(CallErrorKind::TooLarge, format!("more than {limit} bytes")));
             }

@@ -32,6 +32,7 @@ async fn a_text_is_read_from_every_provider_s_stream() {
         "llamacpp_stream.txt",
         "lmstudio_stream.txt",
         "openrouter_stream.txt",
+        "litellm_stream.txt",
         "no_done_stream.txt",
         "anthropic_stream.txt",
     ];

@@ -4,7 +4,7 @@ use crate::home::Home;
 use crate::rows::{agent, at, bead, decision, project, provider, unit};
 use arbiter_core::agent::{self, Agent};
 use arbiter_core::bead::{self, Attempt, Bead, Claimant, Facts};
-use arbiter_core::call::{CallOutcome, ErrorKind};
+use arbiter_core::call::{CallOutcome, ErrorKind, Judgement};
 use arbiter_core::catalogue::{Catalogue, Entry, Interactivity, Offered};
 use arbiter_core::decision::{self, Decision};
 use arbiter_core::ids::{AgentId, BeadId};
@@ -150,7 +150,7 @@ fn catalogue(step: &Step) -> Catalogue {
 fn beat(step: &Step) -> Beat {
     let latency_ms = u64::from(step.count);
     if step.count.is_multiple_of(2) {
-        Beat::Failed { error: step.text.clone(), latency_ms }
+        Beat::Failed { error: step.text.clone(), judgement: Judgement::Strike, latency_ms }
     } else {
         Beat::Answered { latency_ms, median_ms: Some(9), models: vec![Offered::named(step.text.clone())] }
     }

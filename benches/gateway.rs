@@ -1,0 +1,265 @@
+//! What the gateway adds to a chat: beside a direct call to the same provider, a bare reverse proxy in Go and
+//! LiteLLM's proxy, all in this run and in turn.
+//!
+//! The provider answers at once (`stage/upstream.rs`), so what is seen is the road to it. Arbiter is the real binary with
+//! authentication, budgets' accounts and the ledger on. `added` is a percentile less the same one of direct calls. Of a
+//! stream, the first token and the whole of it count, one stream at a time. Needs Go, and the Python environment that
+//! `tests/install-python` makes.
+//!
+//! `cargo bench --bench gateway`
+
+#[path = "stage/upstream.rs"]
+mod upstream;
+
+use arbiter_testkit::{
+    KeepAlive, Load, Report, ServerProcess, allow_open_files, drive, median, ms, percentile, request_bytes,
+};
+use serde_json::json;
+use std::error::Error;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use upstream::{MODEL, TOKENS};
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// How long each way is under load at a time, and how often.
+const SPAN: Duration = Duration::from_millis(1500);
+const ROUNDS: usize = 3;
+/// Connections at once.
+const CROWDS: [usize; 3] = [1, 64, 512];
+/// Streams of each way.
+const STREAMS: usize = 100;
+/// The key that LiteLLM asks for.
+const MASTER_KEY: &str = "sk-bench";
+/// How long LiteLLM may take to start.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A way to the provider.
+struct Way {
+    name: &'static str,
+    address: SocketAddr,
+    token: String,
+    model: String,
+}
+
+impl Way {
+    fn request(&self, stream: bool) -> Vec<u8> {
+        let body = json!({"model": self.model, "messages": [{"role": "user", "content": "How are you?"}], "stream": stream});
+        request_bytes("POST", "/v1/chat/completions", &self.token, Some(&body.to_string()))
+    }
+}
+
+/// A child that ends with this process's interest in it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn main() -> Outcome<()> {
+    allow_open_files(8192)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let home = tempfile::tempdir()?;
+    let provider = upstream::start()?;
+    let (_go, go) = reverse_proxy(provider, home.path())?;
+    let (_litellm, litellm) = runtime.block_on(litellm(provider, home.path()))?;
+    let server = runtime.block_on(arbiter(provider))?;
+    let way = |name, address, token: &str, model: &str| Way {
+        name,
+        address,
+        token: token.to_owned(),
+        model: model.to_owned(),
+    };
+    let arbiter_address = server.url().trim_start_matches("http://").parse()?;
+    let token = server.token().ok_or("no token")?;
+    let ways = [
+        way("direct", provider, "none", MODEL),
+        way("Go httputil.ReverseProxy", go, "none", MODEL),
+        way("Arbiter", arbiter_address, token, &format!("up/{MODEL}")),
+        way("LiteLLM", litellm, MASTER_KEY, MODEL),
+    ];
+    let mut report = Report::new();
+    for crowd in CROWDS {
+        whole(&ways, crowd, &mut report)?;
+    }
+    runtime.block_on(streams(&ways, &mut report))?;
+    report.print("cargo bench --bench gateway");
+    Ok(())
+}
+
+/// Whole answers over so many connections.
+fn whole(ways: &[Way], crowd: usize, report: &mut Report) -> Outcome<()> {
+    let mut loads: Vec<Load> = ways.iter().map(|_| Load::default()).collect();
+    for _ in 0..ROUNDS {
+        for (way, load) in ways.iter().zip(&mut loads) {
+            let request = way.request(false);
+            let one = drive(way.address, crowd, SPAN, 200, |_, _| request.clone())?;
+            if one.latencies.is_empty() || one.refused > 0 {
+                return Err(format!(
+                    "{}: {} answers, {} refused",
+                    way.name,
+                    one.latencies.len(),
+                    one.refused
+                )
+                .into());
+            }
+            load.latencies.extend(one.latencies);
+            load.took += one.took;
+        }
+    }
+    let mut figures = ways.iter().zip(&mut loads).map(|(way, load)| {
+        let rate = load.rate();
+        (way.name, percentile(&mut load.latencies, 0.5), percentile(&mut load.latencies, 0.99), rate)
+    });
+    let Some((_, p50, p99, direct)) = figures.next() else { return Ok(()) };
+    let noun = if crowd == 1 { "connection" } else { "connections" };
+    report.row(
+        &format!("{crowd} {noun}: direct, p50 / p99"),
+        format!("{} / {}, {direct:.0} requests/s", ms(p50), ms(p99)),
+        "-",
+        "-",
+    );
+    let figures: Vec<_> = figures.collect();
+    let of = |wanted: &str| figures.iter().find(|(name, ..)| *name == wanted);
+    let bare =
+        of("Go httputil.ReverseProxy").map_or(Duration::ZERO, |(_, half, ..)| half.saturating_sub(p50));
+    let slowest = of("LiteLLM").map_or(1.0, |(.., rate)| *rate);
+    for (name, half, most, rate) in &figures {
+        let added = half.saturating_sub(p50);
+        let reach = match (*name, crowd) {
+            ("Arbiter", 1) => "<= 2 x Go, p99 <= 1 ms, >= 50 x LiteLLM's rate",
+            _ => "-",
+        };
+        let ratio = format!(
+            "{:.1} x Go's, {:.1} x LiteLLM's rate",
+            added.as_secs_f64() / bare.as_secs_f64().max(1e-9),
+            rate / slowest
+        );
+        let figure = format!("+{} / +{}, {rate:.0} requests/s", ms(added), ms(most.saturating_sub(p99)));
+        report.row(&format!("  {name}, added"), figure, ratio, reach);
+    }
+    Ok(())
+}
+
+/// Streams, one at a time.
+async fn streams(ways: &[Way], report: &mut Report) -> Outcome<()> {
+    let mut times: Vec<(Vec<Duration>, Vec<f64>)> = ways.iter().map(|_| Default::default()).collect();
+    for _ in 0..STREAMS {
+        for (way, (firsts, tokens)) in ways.iter().zip(&mut times) {
+            let (first, rest) = stream(way).await?;
+            firsts.push(first);
+            tokens.push(rest.as_secs_f64() * 1e6 / TOKENS as f64);
+        }
+    }
+    let mut direct = None;
+    for (way, (mut firsts, tokens)) in ways.iter().zip(times) {
+        let (half, most) = (percentile(&mut firsts, 0.5), percentile(&mut firsts, 0.99));
+        let (base, base_most) = *direct.get_or_insert((half, most));
+        let figure = if way.name == "direct" {
+            format!("{} / {}, {:.1} us a token", ms(half), ms(most), median(tokens))
+        } else {
+            let added = (ms(half.saturating_sub(base)), ms(most.saturating_sub(base_most)));
+            format!("+{} / +{}, {:.1} us a token", added.0, added.1, median(tokens))
+        };
+        report.row(&format!("stream, first token: {}", way.name), figure, "-", "-");
+    }
+    Ok(())
+}
+
+/// The time to the first token of a stream, and from there to its end.
+async fn stream(way: &Way) -> Outcome<(Duration, Duration)> {
+    let mut connection = TcpStream::connect(way.address).await?;
+    connection.set_nodelay(true)?;
+    let sent = Instant::now();
+    connection.write_all(&way.request(true)).await?;
+    let (mut received, mut first) = (Vec::new(), None);
+    let holds = |received: &[u8], text: &[u8]| received.windows(text.len()).any(|part| part == text);
+    while !holds(&received[received.len().saturating_sub(64)..], b"[DONE]") {
+        if connection.read_buf(&mut received).await? == 0 {
+            return Err(format!("{}: {}", way.name, String::from_utf8_lossy(&received)).into());
+        }
+        if first.is_none() && holds(&received, b"word ") {
+            first = Some(sent.elapsed());
+        }
+    }
+    let first = first.ok_or("a stream without a token")?;
+    Ok((first, sent.elapsed().saturating_sub(first)))
+}
+
+async fn arbiter(provider: SocketAddr) -> Outcome<ServerProcess> {
+    let server = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &[], &[]).await;
+    let row = json!({"id": "up", "name": "up", "type": "custom", "endpoint": format!("http://{provider}/v1"),
+        "model": MODEL, "requires_key": false});
+    for (path, body) in [("/api/v1/providers", row), ("/api/v1/providers/up/heartbeat", json!({}))] {
+        let (status, told) = server.post(path, &body).await;
+        if !(200..300).contains(&status) {
+            return Err(format!("{path}: {status} {told}").into());
+        }
+    }
+    Ok(server)
+}
+
+fn reverse_proxy(provider: SocketAddr, home: &Path) -> Outcome<(Running, SocketAddr)> {
+    let program = home.join("reverse_proxy");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/stage/reverse_proxy/main.go");
+    let built = Command::new("go").arg("build").arg("-o").arg(&program).arg(source).status();
+    let built = built
+        .map_err(|error| format!("go cannot be run ({error}): install Go, as from https://go.dev/dl"))?;
+    if !built.success() {
+        return Err("the reverse proxy cannot be built".into());
+    }
+    let mut child = Command::new(program).arg(format!("http://{provider}")).stdout(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+    Ok((Running(child), line.trim().parse()?))
+}
+
+async fn litellm(provider: SocketAddr, home: &Path) -> Outcome<(Running, SocketAddr)> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/install-python");
+    let made = Command::new(script).stderr(Stdio::inherit()).output()?;
+    let python = PathBuf::from(String::from_utf8(made.stdout)?.trim());
+    if !made.status.success() {
+        return Err("tests/install-python failed".into());
+    }
+    let config = home.join("litellm.yaml");
+    let parameters = json!({"model": format!("openai/{MODEL}"), "api_base": format!("http://{provider}/v1"), "api_key": "none"});
+    std::fs::write(
+        &config,
+        json!({"model_list": [{"model_name": MODEL, "litellm_params": parameters}]}).to_string(),
+    )?;
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    let child = Command::new(python.with_file_name("litellm"))
+        .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--config"])
+        .arg(&config)
+        .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+        .env("LITELLM_LOG", "ERROR")
+        .env("LITELLM_MASTER_KEY", MASTER_KEY)
+        .current_dir(home)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let (mut running, address) = (Running(child), SocketAddr::from(([127, 0, 0, 1], port)));
+    let ask = request_bytes("GET", "/health/liveliness", "none", None);
+    let began = Instant::now();
+    loop {
+        let answered = match KeepAlive::connect(address).await {
+            Ok(mut connection) => connection.ask(&ask).await.is_ok_and(|status| status == 200),
+            Err(_) => false,
+        };
+        if answered {
+            return Ok((running, address));
+        }
+        if running.0.try_wait()?.is_some() || began.elapsed() > PATIENCE {
+            return Err("LiteLLM's proxy does not start".into());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}

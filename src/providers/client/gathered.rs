@@ -1,0 +1,63 @@
+//! A body while it comes: kept in blocks, for a buffer that grows takes its size once more each time it moves.
+
+/// The size of a block, in bytes.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// The bytes so far.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    /// All but the last are full.
+    blocks: Vec<Vec<u8>>,
+    count: usize,
+}
+
+impl Gathered {
+    /// How many they are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Takes these as well.
+    pub(super) fn add(&mut self, mut bytes: &[u8]) {
+        self.count += bytes.len();
+        while !bytes.is_empty() {
+            let room = self.blocks.last().map_or(0, |block| BLOCK_BYTES - block.len());
+            if room == 0 {
+                self.blocks.push(Vec::with_capacity(BLOCK_BYTES));
+                continue;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(room));
+            self.blocks.last_mut().into_iter().for_each(|block| block.extend_from_slice(now));
+            bytes = later;
+        }
+    }
+
+    /// All of them in one piece.
+    pub(super) fn whole(mut self) -> Vec<u8> {
+        if self.blocks.len() == 1 {
+            return self.blocks.pop().unwrap_or_default();
+        }
+        let mut whole = Vec::with_capacity(self.count);
+        // Each block is gone as soon as it is copied.
+        self.blocks.into_iter().for_each(|block| whole.extend_from_slice(&block));
+        whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_gathered_in_pieces_of_any_size_is_the_whole() {
+        let all: Vec<u8> = (0..3 * BLOCK_BYTES + 7).map(|at| (at % 251) as u8).collect();
+        for size in [1_000, BLOCK_BYTES, BLOCK_BYTES + 1, all.len()] {
+            let mut gathered = Gathered::default();
+            all.chunks(size).for_each(|piece| gathered.add(piece));
+            assert_eq!(gathered.count(), all.len());
+            assert!(gathered.blocks.iter().all(|block| block.capacity() == BLOCK_BYTES), "{size}");
+            assert!(gathered.whole() == all, "{size}");
+        }
+        assert!(Gathered::default().whole().is_empty());
+    }
+}

@@ -91,7 +91,7 @@ mod tests {
                 Access::Public => public,
                 Access::Viewer => reads && !secret && !public,
                 Access::Agent => {
-                    let work = below(path, &["beads", "decisions"]) || path.starts_with("/v1/");
+                    let work = below(path, &["beads", "decisions", "file-locks"]) || path.starts_with("/v1/");
                     !reads && (work || path.ends_with("/comments"))
                 }
                 Access::Operator => !reads && !secret,

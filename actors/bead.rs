@@ -65,6 +65,11 @@ pub enum BeadAction {
     },
     /// Say that it can go on.
     Unblock,
+    /// Ask whoever is above what is to become of it; it waits for the answer.
+    Escalate {
+        /// Why.
+        reason: String,
+    },
     /// Want it again.
     Reopen,
     /// Want it done anew.

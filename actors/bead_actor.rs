@@ -178,6 +178,10 @@ impl BeadActor {
         action: &BeadAction,
         token: Option<&str>,
     ) -> Result<BeadDetail, Fault> {
+        if let BeadAction::Escalate { reason } = action {
+            self.escalate(caller, reason, token).await?;
+            return self.detail().await;
+        }
         until_fresh(async || {
             let (bead, facts, lease) = self.state().await?;
             check_revision(caller, &bead)?;
@@ -200,7 +204,7 @@ impl BeadActor {
     }
 
     /// After a hold has ended from outside: no timer, and no run that goes on for nothing.
-    fn release_hold(&self, lease: Option<&Lease>) {
+    pub(crate) fn release_hold(&self, lease: Option<&Lease>) {
         self.watch(None);
         if let Some(lease) = lease {
             self.scope.shared.runs.abort(&lease.agent_id, &lease.bead_id);
@@ -286,7 +290,8 @@ fn plan(action: &BeadAction) -> (bead::Command, Ending) {
         BeadAction::Close { reason } => {
             (bead::Command::Close { reason: reason.clone() }, Ending::Finished("closed"))
         }
-        BeadAction::Block { reason } => {
+        // An escalation is a block with a question, which is filed where it is asked.
+        BeadAction::Block { reason } | BeadAction::Escalate { reason } => {
             (bead::Command::Block { reason: reason.clone() }, Ending::Finished("blocked"))
         }
         BeadAction::Unblock => {

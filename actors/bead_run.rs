@@ -18,6 +18,7 @@ use arbiter_core::ids::{BeadId, DecisionId};
 use arbiter_core::lease;
 use arbiter_core::record::evolved;
 use arbiter_core::run::{self, Run};
+use arbiter_core::subject;
 use arbiter_core::time::Timestamp;
 use arbiter_store::{Change, Unit};
 use std::sync::Arc;
@@ -193,7 +194,8 @@ impl BeadActor {
         Ok(decision.id)
     }
 
-    fn file(
+    /// Adds a question about the bead to the unit.
+    pub(crate) fn file(
         &self,
         unit: &mut Unit,
         bead: &Bead,
@@ -203,6 +205,7 @@ impl BeadActor {
         let new = NewDecision {
             bead_id: Some(bead.id.to_string()),
             requester_id: Some(requester.to_owned()),
+            subject_digest: Some(subject::of_bead(bead)),
             ..new
         };
         let id = DecisionId::from_random(entropy::bytes16());

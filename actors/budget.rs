@@ -3,6 +3,7 @@
 //! Owns nothing in memory. Talks to the store and the meter.
 
 use crate::caller::Caller;
+use crate::dispatcher::DispatcherHandle;
 use crate::fault::Fault;
 use crate::shared::Shared;
 use arbiter_core::budget::{Budget, Key, Scope, WantedBudget, read_all};
@@ -50,6 +51,8 @@ impl BudgetsHandle {
         if !unit.is_empty() {
             self.0.store.commit(unit).await?;
             self.0.purse.load(&self.0).await?;
+            // Whoever heard the event may have looked before the purse knew of it.
+            DispatcherHandle(Arc::clone(&self.0)).look();
         }
         Ok(self.standings())
     }

@@ -9,6 +9,7 @@ use crate::console::ConsoleHandle;
 use crate::decision::DecisionsHandle;
 use crate::dispatcher::DispatcherHandle;
 use crate::event_bus::BusHandle;
+use crate::file_locks::FileLocksHandle;
 use crate::gateway::GatewayHandle;
 use crate::inject::Inject;
 use crate::orchestrator::OrchestratorHandle;
@@ -37,6 +38,8 @@ pub struct Handles {
     pub agents: AgentsHandle,
     /// Decisions.
     pub decisions: DecisionsHandle,
+    /// Locks on files.
+    pub file_locks: FileLocksHandle,
     /// Providers.
     pub providers: ProvidersHandle,
     /// Projects.
@@ -79,6 +82,7 @@ impl Handles {
             budgets: BudgetsHandle(of()),
             agents: AgentsHandle(of()),
             decisions: DecisionsHandle(of()),
+            file_locks: FileLocksHandle(of()),
             providers: ProvidersHandle(of()),
             projects: ProjectsHandle(of()),
             org_charts: OrgChartsHandle(of()),

@@ -37,6 +37,11 @@ pub(crate) async fn end(
             end_agent(unit, bead, &agent, ending)?;
         }
     }
+    let why = match ending {
+        Ending::Finished(outcome) => format!("the bead was {outcome}"),
+        Ending::Released(reason) => reason.clone(),
+    };
+    release_files(shared, unit, bead, &why).await?;
     match run {
         Some(run) => finish_run(unit, run),
         None => {
@@ -68,6 +73,19 @@ fn end_agent(unit: &mut Unit, bead: &Bead, agent: &Agent, ending: &Ending) -> Re
     let happenings = agent.decide(&command)?;
     unit.happen(agent, &happenings, Change::Agent);
     unit.change(Change::Active { agent_id: agent.id.clone(), at: unit.at });
+    Ok(())
+}
+
+/// Whoever no longer holds the bead holds none of the files that it took for it.
+async fn release_files(shared: &Shared, unit: &mut Unit, bead: &Bead, why: &str) -> Result<(), Fault> {
+    let locks = shared.store.file_locks_for(bead.id.to_string()).await?;
+    if locks.is_empty() {
+        return Ok(());
+    }
+    for lock in &locks {
+        unit.tell(lock.released(why));
+    }
+    unit.change(Change::ReleaseFileLocks { bead_id: bead.id.clone(), expected: locks.len() });
     Ok(())
 }
 

@@ -159,6 +159,7 @@ impl Role for OrchestratorActor {
                 shared.beads.retire(&shared, before);
                 shared.decisions.retire(&shared, before);
                 shared.projects.retire(&shared, before);
+                shared.file_locks.retire(&shared, before);
                 self.plan(SWEEP, shared.settings.idle_retire, Command::Sweep);
             }
             Command::Retention => {
@@ -227,8 +228,9 @@ fn each_kind(shared: &Shared, mut each: impl FnMut(&'static str, usize, u64)) {
     }
     kinds! {
         "agent" => agents, "bead" => beads, "decision" => decisions, "dispatcher" => dispatcher,
-        "event_bus" => bus, "heartbeat" => heartbeats, "orchestrator" => orchestrator, "project" => projects,
-        "provider" => providers, "pull" => pulls, "vault" => vault,
+        "event_bus" => bus, "file_locks" => file_locks, "heartbeat" => heartbeats, "notifier" => notifier,
+        "orchestrator" => orchestrator, "project" => projects, "provider" => providers, "pull" => pulls,
+        "vault" => vault,
     }
 }
 
@@ -245,6 +247,7 @@ fn count(shared: &Arc<Shared>, failure: &Failure) {
     revive! {
         "agent" => agents, "bead" => beads, "decision" => decisions, "provider" => providers,
         "heartbeat" => heartbeats, "project" => projects, "vault" => vault, "event_bus" => bus,
-        "dispatcher" => dispatcher, "orchestrator" => orchestrator, "pull" => pulls,
+        "dispatcher" => dispatcher, "orchestrator" => orchestrator, "file_locks" => file_locks,
+        "notifier" => notifier, "pull" => pulls,
     }
 }

@@ -105,11 +105,11 @@ impl Personas {
         Ok(found.map(|persona| KnownPersona { persona, origin: Origin::BuiltIn }))
     }
 
-    /// The persona that an agent means by a name.
-    pub(crate) async fn find(&self, name: &str) -> Result<Option<Persona>, Fault> {
+    /// The persona that somebody means by a name: one without a folder may be one of ours.
+    async fn find(&self, name: &str) -> Result<Option<KnownPersona>, Fault> {
         for name in candidates(name) {
             if let Some(known) = self.get(&name).await? {
-                return Ok(Some(known.persona));
+                return Ok(Some(known));
             }
         }
         Ok(None)
@@ -122,7 +122,7 @@ impl Personas {
         if found.is_none() {
             tracing::warn!(agent = %agent.id, persona = name, "an agent's persona is not there");
         }
-        Ok(found)
+        Ok(found.map(|known| known.persona))
     }
 
     /// Refuses a name that means no persona.
@@ -168,12 +168,12 @@ impl PersonasHandle {
         Ok(all.into_values().collect())
     }
 
-    /// The persona of exactly this name.
+    /// The persona that somebody means by a name, as agents name theirs.
     ///
     /// # Errors
     /// [`Fault::Refused`] when there is none.
     pub async fn get(&self, name: &str) -> Result<KnownPersona, Fault> {
-        let found = self.0.personas.get(name).await?;
+        let found = self.0.personas.find(name).await?;
         found.ok_or_else(|| Refusal::not_found("persona", name).into())
     }
 
@@ -203,6 +203,7 @@ impl PersonasHandle {
     pub async fn replace(&self, caller: &Caller, persona: Persona) -> Result<KnownPersona, Fault> {
         let turn = self.0.personas.turn.lock().await;
         let before = self.get(&persona.name).await?;
+        let persona = Persona { name: before.persona.name.clone(), ..persona };
         persona.check()?;
         self.put(caller, persona, Some(before), &turn).await
     }
@@ -244,6 +245,7 @@ impl PersonasHandle {
         let shared = &self.0;
         let _turn = shared.personas.turn.lock().await;
         let known = self.get(name).await?;
+        let name = known.persona.name.as_str();
         if known.origin == Origin::BuiltIn {
             let detail =
                 format!("persona {name} comes with Arbiter and cannot be deleted, only stood before");

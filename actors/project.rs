@@ -5,21 +5,28 @@
 use crate::agent::delete_agent;
 use crate::caller::{Caller, Cascade};
 use crate::commit::{check_revision, until_fresh};
+use crate::decision::DecisionsHandle;
 use crate::entropy;
 use crate::fault::Fault;
 use crate::shared::Shared;
 use crate::shell::{Role, Scope};
+use arbiter_core::decision::{CLOSE_OPTIONS, Decision, Purpose};
+use arbiter_core::decision_change::NewDecision;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
-use arbiter_core::ids::{CommentId, ProjectId};
+use arbiter_core::ids::{CommentId, DecisionId, ProjectId};
 use arbiter_core::project::{self, Project};
 use arbiter_core::project_change::{NewProject, ProjectPatch};
 use arbiter_core::refusal::Refusal;
+use arbiter_core::subject;
 use arbiter_store::{AgentFilter, BeadFilter, Change, Comment, PageRequest, Write};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
+
+/// How urgent the question is whether a project with open work is to be closed.
+const CLOSE_PRIORITY: u8 = 1;
 
 /// How others reach projects.
 #[derive(Clone)]
@@ -58,12 +65,13 @@ impl ProjectsHandle {
         self.change(caller, id, Wish::Update(Box::new(patch))).await
     }
 
-    /// Closes a project.
+    /// Closes a project; while work in it is open, asks first whether it is to be closed nevertheless.
     ///
     /// # Errors
-    /// [`Fault::Refused`] while work is open, and always for a perpetual project.
-    pub async fn close(&self, caller: &Caller, id: &ProjectId) -> Result<Project, Fault> {
-        self.change(caller, id, Wish::Close).await
+    /// [`Fault::Refused`] for a closed project, and always for a perpetual one.
+    pub async fn close(&self, caller: &Caller, id: &ProjectId) -> Result<Closing, Fault> {
+        let caller = caller.clone();
+        self.0.projects.ask(&self.0, id.as_str(), |answer| Command::Close { caller, answer }).await
     }
 
     /// Hands out none of a project's work from now on, or hands it out again; what runs goes on.
@@ -109,10 +117,18 @@ impl ProjectsHandle {
     }
 }
 
+/// What came of the wish to close a project.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Closing {
+    /// It is closed.
+    Closed(Box<Project>),
+    /// Work is open, and this is the question.
+    Asked(Box<Decision>),
+}
+
 /// What a caller wants of a project.
 pub(crate) enum Wish {
     Update(Box<ProjectPatch>),
-    Close,
     Reopen,
     Park(Rest),
 }
@@ -128,6 +144,7 @@ pub enum Rest {
 
 /// What a project can be told.
 pub(crate) enum Command {
+    Close { caller: Caller, answer: Answer<Closing> },
     Change { caller: Caller, wish: Wish, answer: Answer<Project> },
     Comment { caller: Caller, text: String, answer: Answer<Comment> },
     Delete { caller: Caller, cascade: Cascade, answer: Answer<()> },
@@ -157,6 +174,9 @@ impl Role for ProjectActor {
             Command::Change { caller, wish, answer } => {
                 let _ = answer.send(self.change(&caller, &wish).await);
             }
+            Command::Close { caller, answer } => {
+                let _ = answer.send(self.close(&caller).await);
+            }
             Command::Comment { caller, text, answer } => {
                 let _ = answer.send(self.comment(&caller, &text).await);
             }
@@ -183,11 +203,6 @@ impl ProjectActor {
                 Wish::Reopen => project::Command::Reopen,
                 Wish::Park(Rest::Yes(reason)) => project::Command::Park { reason: reason.clone() },
                 Wish::Park(Rest::No) => project::Command::Resume,
-                Wish::Close => {
-                    let counts = shared.store.bead_counts(self.scope.id.clone()).await?;
-                    let open = counts.iter().filter(|(status, _)| status != "closed").map(|(_, n)| n).sum();
-                    project::Command::Close { open_beads: open }
-                }
             };
             let mut unit = caller.unit(shared.clock.now(), "projects");
             let happenings = project.decide(&command, unit.at)?;
@@ -197,6 +212,45 @@ impl ProjectActor {
                 shared.prefixes.forget();
             }
             Ok(after)
+        })
+        .await
+    }
+
+    async fn close(&self, caller: &Caller) -> Result<Closing, Fault> {
+        let shared = &self.scope.shared;
+        until_fresh(async || {
+            let project = self.row().await?;
+            check_revision(caller, &project)?;
+            let counts = shared.store.bead_counts(self.scope.id.clone()).await?;
+            let open = counts.iter().filter(|(status, _)| status != "closed").map(|(_, n)| n).sum();
+            let mut unit = caller.unit(shared.clock.now(), "projects");
+            match project.decide(&project::Command::Close { open_beads: open }, unit.at) {
+                Ok(happenings) => {
+                    let after = unit.happen(&project, &happenings, Change::Project);
+                    shared.store.commit(unit).await?;
+                    Ok(Closing::Closed(Box::new(after)))
+                }
+                Err(Refusal::Conflict { code: "open-work", detail }) => {
+                    if let Some(asked) = shared.store.pending_close_of(self.scope.id.clone()).await? {
+                        return Ok(Closing::Asked(Box::new(asked)));
+                    }
+                    let holdings = shared.store.holdings(self.scope.id.clone()).await?;
+                    let question = format!("{detail}. Close it nevertheless?");
+                    let mut new = NewDecision::question(self.scope.id.as_str(), question);
+                    new.purpose = Purpose::Close;
+                    new.options = CLOSE_OPTIONS.map(str::to_owned).to_vec();
+                    new.requester_id = Some(caller.name.clone());
+                    new.priority = Some(CLOSE_PRIORITY);
+                    new.subject_digest = Some(subject::of_project(&self.scope.id, &holdings));
+                    let id = DecisionId::from_random(entropy::bytes16());
+                    let asked = new.build(id, unit.at, shared.settings.decision_timeout)?;
+                    unit.create(&asked, Change::Decision);
+                    shared.store.commit(unit).await?;
+                    DecisionsHandle(Arc::clone(shared)).wake(&asked.id);
+                    Ok(Closing::Asked(Box::new(asked)))
+                }
+                Err(refusal) => Err(refusal.into()),
+            }
         })
         .await
     }
@@ -273,6 +327,10 @@ impl ProjectActor {
             if cursor.is_none() {
                 break;
             }
+        }
+        for lock in shared.store.file_locks_in(self.scope.id.clone()).await? {
+            unit.tell(lock.released("the project was deleted"));
+            unit.change(Change::ReleaseFileLock(lock));
         }
         unit.tell(NewEvent {
             kind: EventType::ProjectDeleted,

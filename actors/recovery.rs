@@ -1,7 +1,7 @@
 //! The start after any end: whatever was at work when the process ended is continued or given back.
 //!
 //! A run does not outlive its process, so beads of `llm` agents go back without counting an attempt;
-//! external agents keep their claims, each with its full time anew.
+//! external agents keep their claims and the files they locked for them, each with its full time anew.
 
 use crate::agent::{AgentsHandle, release_bead};
 use crate::fault::Fault;
@@ -28,6 +28,9 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Fault> {
         let holder = shared.store.agent(lease.agent_id.to_string()).await?;
         if holder.is_some_and(|agent| agent.kind == Kind::External) {
             unit.change(Change::RenewLease(lease.renewed(now)));
+            for lock in shared.store.file_locks_for(lease.bead_id.to_string()).await? {
+                unit.change(Change::RenewFileLock(lock.renewed(now, None)));
+            }
             shared.store.commit(unit).await?;
             shared.beads.wake(shared, lease.bead_id.as_str());
         } else {
@@ -60,6 +63,9 @@ async fn give_back(shared: &Arc<Shared>, agent: &Agent) -> Result<(), Fault> {
 pub(crate) async fn wake_all(shared: &Arc<Shared>) -> Result<(), Fault> {
     for decision in shared.store.pending_decisions().await? {
         shared.decisions.wake(shared, decision.as_str());
+    }
+    for project in shared.store.projects_with_file_locks().await? {
+        shared.file_locks.wake(shared, &project);
     }
     for provider in shared.store.all_providers().await? {
         HeartbeatsHandle(Arc::clone(shared)).wake(&provider.id);

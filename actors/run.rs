@@ -220,7 +220,7 @@ impl Work {
         let gone = |what: &'static str| Fault::Provider(format!("the {what} is gone"));
         let bead = store.bead(self.bead.to_string()).await?.ok_or_else(|| gone("bead"))?;
         let project = store.project(bead.project_id.to_string()).await?.ok_or_else(|| gone("project"))?;
-        let around = crate::surroundings::read(store, &bead).await?;
+        let around = crate::surroundings::read(store, &bead, &self.agent.id).await?;
         let persona = self.shared.personas.of(&self.agent).await?;
         let system = prompt::system(&self.agent, persona.as_ref());
         let user = prompt::user(&project, &bead, &around);

@@ -1,8 +1,10 @@
 //! What the actors need to know of the configuration.
 
 use arbiter_core::catalogue::Catalogue;
+use arbiter_core::ids::KeyId;
 use arbiter_core::readiness::Conditional;
 use arbiter_core::retry::Policy;
+use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,12 +67,32 @@ pub struct Settings {
     pub conditional: Conditional,
     /// How long a decision waits for its answer.
     pub decision_timeout: Duration,
+    /// Who is told outside, if anybody is.
+    pub notify: Option<Notify>,
     /// Threads that read the store.
     pub store_readers: usize,
     /// Units in one transaction.
     pub store_group_max: usize,
     /// Units that may wait for the writer.
     pub store_queue_max: usize,
+}
+
+/// Who is told outside of what somebody has to act on.
+#[derive(Clone, Debug)]
+pub struct Notify {
+    /// Where the receiver is.
+    pub url: String,
+    /// What notices are signed with.
+    pub secret: NotifySecret,
+}
+
+/// Where the secret of notices is.
+#[derive(Clone, Debug)]
+pub enum NotifySecret {
+    /// It came from a file, which was read at the start.
+    Given(SecretString),
+    /// It is in the vault.
+    Key(KeyId),
 }
 
 /// Whether plain HTTP may leave the local network.
@@ -113,6 +135,7 @@ impl Default for Settings {
             bead_file_pause: Duration::from_secs(1),
             conditional: Conditional::Blocks,
             decision_timeout: Duration::from_secs(48 * 3600),
+            notify: None,
             store_readers: 4,
             store_group_max: 256,
             store_queue_max: 4096,

@@ -9,9 +9,11 @@ use crate::decision::DecisionActor;
 use crate::directory::{Directory, Place, Threads};
 use crate::dispatcher::DispatcherActor;
 use crate::event_bus::{Broker, BusActor};
+use crate::file_locks::FileLocksActor;
 use crate::gate::Gates;
 use crate::heartbeat::HeartbeatActor;
 use crate::inject::Inject;
+use crate::notifier::NotifierActor;
 use crate::orchestrator::OrchestratorActor;
 use crate::persona::Personas;
 use crate::pool::Breakers;
@@ -71,9 +73,11 @@ pub(crate) struct Shared {
     pub(crate) providers: Directory<ProviderActor>,
     pub(crate) heartbeats: Directory<HeartbeatActor>,
     pub(crate) projects: Directory<ProjectActor>,
+    pub(crate) file_locks: Directory<FileLocksActor>,
     pub(crate) vault: Directory<VaultActor>,
     pub(crate) bus: Directory<BusActor>,
     pub(crate) dispatcher: Directory<DispatcherActor>,
+    pub(crate) notifier: Directory<NotifierActor>,
     pub(crate) pulls: Directory<PullActor>,
     pub(crate) orchestrator: Directory<OrchestratorActor>,
     failures: mpsc::UnboundedSender<Failure>,
@@ -124,9 +128,11 @@ impl Shared {
             providers: Directory::new(Place::Entities),
             heartbeats: Directory::new(Place::Entities),
             projects: Directory::new(Place::Entities),
+            file_locks: Directory::new(Place::Entities),
             vault: Directory::new(Place::Root),
             bus: Directory::new(Place::Root),
             dispatcher: Directory::new(Place::Root),
+            notifier: Directory::new(Place::Root),
             pulls: Directory::new(Place::Root),
             orchestrator: Directory::new(Place::Root),
             failures: parts.failures,

@@ -7,6 +7,7 @@ use crate::event_bus::BusHandle;
 use crate::fault::Fault;
 use crate::handles::Handles;
 use crate::heartbeat::HeartbeatsHandle;
+use crate::notifier::NotifierHandle;
 use crate::orchestrator::OrchestratorHandle;
 use crate::persona::Personas;
 use crate::pull::PullsHandle;
@@ -19,6 +20,7 @@ use actix_rt::{Arbiter, System};
 use arbiter_core::agent;
 use arbiter_core::event::EventFilter;
 use arbiter_core::event_type::EventType;
+use arbiter_core::notice;
 use arbiter_store::{Change, DirectoryLock, Options, Store, StoreError, Unit};
 use arbiter_vault::{Iterations, Vault, VaultError};
 use std::sync::Arc;
@@ -149,11 +151,13 @@ async fn start_threads(count: usize) -> std::io::Result<(Threads, System, JoinHa
     Ok((threads, system, root))
 }
 
-/// Tells the dispatcher and the heartbeats of events that concern them.
+/// Tells the dispatcher, the heartbeats and the notifier of events that concern them.
 async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
     let mut events = BusHandle(Arc::clone(shared)).subscribe(EventFilter::default(), None).await?;
     let (dispatcher, heartbeats) =
         (DispatcherHandle(Arc::clone(shared)), HeartbeatsHandle(Arc::clone(shared)));
+    let notifier = NotifierHandle(Arc::clone(shared));
+    notifier.wake();
     let pulls = PullsHandle(Arc::clone(shared));
     tokio::spawn(async move {
         loop {
@@ -165,6 +169,10 @@ async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
                 look |= matters(event.kind);
                 if matches!(event.kind, EventType::VaultUnlocked | EventType::VaultRollbackAccepted) {
                     heartbeats.beat_all();
+                    notifier.try_again();
+                }
+                if notice::is_told(&event) {
+                    notifier.look();
                 }
                 next = events.try_next();
             }
@@ -195,6 +203,7 @@ fn matters(kind: EventType) -> bool {
             | EventType::KeyStored
             | EventType::KeyUpdated
             | EventType::SystemResumed
+            | EventType::ProjectReopened
             | EventType::BudgetUpdated
     )
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// What a key may be for.
-pub const PURPOSES: [&str; 3] = ["provider", "tls", "codec"];
+pub const PURPOSES: [&str; 4] = ["provider", "tls", "codec", "webhook"];
 
 /// The vault as others may see it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,6 +19,7 @@ mod event_line;
 mod events;
 mod failure;
 mod key;
+mod lock;
 mod openapi;
 mod org_chart;
 mod output;
@@ -89,6 +90,8 @@ enum Command {
     Bead(Online<bead::Command>),
     /// Questions to people
     Decision(Online<decision::Command>),
+    /// Locks on files: who works on which
+    Lock(Online<lock::Command>),
     /// API tokens
     Token(Online<token::Command>),
     /// Runs: of agents on beads, prompts to agents, chats through the gateway
@@ -166,6 +169,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Project(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Bead(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Decision(online) => online.connection.with(async |s| online.command.run(s).await),
+        Command::Lock(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Token(Online { connection, command: token::Command::Reset }) => token::reset(&connection),
         Command::Token(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Run(online) => online.connection.with(async |s| online.command.run(s).await),

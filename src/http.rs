@@ -29,6 +29,7 @@ mod endpoint;
 mod events;
 mod faults;
 mod fields;
+mod file_locks;
 mod frames;
 mod gateway;
 mod health;

@@ -146,3 +146,47 @@ async fn an_expired_lease_gives_the_bead_back_and_its_token_no_longer_counts() {
     assert_eq!(row.attempts, 1);
     stage.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reminders_come_by_the_clock_over_restarts_and_a_race_of_answer_and_deadline_has_one_winner() {
+    let clock = manual();
+    let mut stage = Stage::with(quick(), Arc::new(clock.clone())).await;
+    let _provider = stage.furnish(Script::default(), &[]).await;
+    let asked = stage.h().decisions.create(&me(), NewDecision::question("p", "Which?")).await.unwrap();
+    let reminded = async |stage: &Stage, level: u8| {
+        let wait = async {
+            loop {
+                let row = stage.h().store.decision(asked.id.to_string()).await.unwrap().unwrap();
+                if row.reminded >= level || row.status != decision::Status::Pending {
+                    return row;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("no reminder came")
+    };
+    let hour = Duration::from_secs(3_600);
+    clock.advance(hour * 25);
+    assert_eq!(reminded(&stage, 50).await.reminded, 50);
+    // While nothing runs, the clock goes on past two reminders: the later one counts.
+    stage.stop().await;
+    clock.advance(hour * 21);
+    stage.start().await;
+    let row = reminded(&stage, 95).await;
+    assert_eq!((row.reminded, row.status), (95, decision::Status::Pending));
+    clock.advance(hour * 3);
+    let answer = stage.h().decisions.decide(&me(), &asked.id, "mine".into(), None).await;
+    let wait = async {
+        loop {
+            let row = stage.h().store.decision(asked.id.to_string()).await.unwrap().unwrap();
+            if row.status != decision::Status::Pending {
+                return row;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it never ended");
+    let won = if answer.is_ok() { decision::Status::Resolved } else { decision::Status::Timeout };
+    assert_eq!(ended.status, won, "{answer:?}");
+    stage.stop().await;
+}

@@ -50,6 +50,8 @@ pub fn cast_settings(settings: &Settings) -> arbiter_actors::Settings {
             ConditionalBlocks::OnFailure => Conditional::OnFailure,
         },
         decision_timeout: Duration::from_secs(settings.decisions.timeout_sec),
+        // Its secret is read at the start.
+        notify: None,
         store_readers: settings.store.readers,
         store_group_max: settings.store.group_commit_max,
         store_queue_max: settings.store.queue_max,

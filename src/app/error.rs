@@ -1,6 +1,7 @@
 //! Why the server did not start, or ended with an error.
 
 use crate::app::catalogue::CatalogueError;
+use crate::app::notify::NotifyError;
 use crate::http::TlsError;
 use crate::key_file::KeyFileError;
 use arbiter_actors::{Fault, VaultFault};
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The catalogue of models cannot be used.
     #[error("the catalogue of models cannot be used")]
     Catalogue(#[from] CatalogueError),
+    /// Nobody can be told outside as the configuration wants it.
+    #[error("notices cannot be sent")]
+    Notify(#[from] NotifyError),
     /// A file cannot be written.
     #[error("cannot write {path}")]
     File {
@@ -93,12 +97,14 @@ impl StartError {
             Self::Directory(LockError::TooOpen { .. } | LockError::Foreign { .. } | LockError::NoFile(_))
             | Self::WrongPassword => 77,
             Self::Tls(TlsError::Key(KeyFileError::Refused { .. }))
+            | Self::Notify(NotifyError::File(KeyFileError::Refused { .. }))
             | Self::Vault(VaultError::Permissions { .. })
             | Self::Cast(arbiter_actors::StartError::Vault(VaultError::Permissions { .. })) => 77,
             Self::Database(StoreError::Schema(_))
             | Self::Cast(arbiter_actors::StartError::Store(StoreError::Schema(_)))
             | Self::Tls(TlsError::Unfit { .. })
             | Self::Catalogue(_)
+            | Self::Notify(_)
             | Self::LockMemory(_) => 78,
             Self::Directory(LockError::Io { .. })
             | Self::Tls(_)

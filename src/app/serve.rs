@@ -1,7 +1,9 @@
 //! The server: everything is started in order, and ended in the opposite one.
 
 use crate::app::error::StartError;
-use crate::app::{admin_token, cast_settings, load_catalogue, logging, process, reload, server_file};
+use crate::app::{
+    admin_token, cast_settings, load_catalogue, load_notify, logging, process, reload, server_file,
+};
 use crate::config::Loaded;
 use crate::http::{self, Door, Tls};
 use arbiter_actors::{Caller, Cast, Handles, SystemClock, Unlocked};
@@ -131,6 +133,7 @@ impl Server {
         };
         let mut settings = cast_settings(&loaded.settings);
         settings.catalogue = Arc::new(load_catalogue(directory, &loaded.settings.providers.catalogue)?);
+        settings.notify = load_notify(&loaded.settings)?;
         let clock = Arc::new(SystemClock);
         let cast = arbiter_actors::start(lock, settings, clock, Box::new(on_failure)).await?;
         let handles = cast.handles.clone();

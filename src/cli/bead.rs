@@ -55,6 +55,8 @@ pub enum Command {
         /// The bead's id
         id: String,
     },
+    /// Ask a person what is to become of it; it waits for the answer
+    Escalate(work::Because),
     /// Say in words why it does not move
     Why {
         /// The bead's id
@@ -96,6 +98,7 @@ impl Command {
             Self::Close(because) => because.run(session, "close", "closed").await,
             Self::Block(because) => because.run(session, "block", "blocked").await,
             Self::Unblock { id } => session.act(Request::post(&["beads", &id, "unblock"]), "unblocked").await,
+            Self::Escalate(because) => because.run(session, "escalate", "escalated").await,
             Self::Why { id } => why::explain(session, &id).await,
             Self::Comment { id, text } => {
                 let body = serde_json::json!({"comment": text});

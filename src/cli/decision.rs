@@ -2,6 +2,7 @@
 
 use super::{failure::Failure, request::Request, session::Session, table::Column};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::json;
 
 const COLUMNS: &[Column] = &[
@@ -26,6 +27,8 @@ pub enum Command {
         /// The decision's id
         id: String,
     },
+    /// Ask a question
+    Add(Box<Add>),
     /// Answer
     Decide {
         /// The decision's id
@@ -35,6 +38,10 @@ pub enum Command {
         /// Why
         #[arg(long, default_value = "")]
         rationale: String,
+        /// What it is about as you have seen it, when that was changed since it was asked: the digest that the
+        /// refusal names
+        #[arg(long, value_name = "DIGEST")]
+        subject: Option<String>,
     },
     /// Withdraw the question
     Cancel {
@@ -44,6 +51,37 @@ pub enum Command {
         #[arg(long)]
         reason: String,
     },
+}
+
+/// The arguments of `decision add`.
+#[derive(Debug, Args, Serialize)]
+pub struct Add {
+    /// What is asked
+    question: String,
+    /// The project it belongs to
+    #[arg(long = "project", value_name = "ID")]
+    project_id: String,
+    /// The bead it is about; it waits for the answer
+    #[arg(long = "bead", value_name = "ID")]
+    bead_id: Option<String>,
+    /// An answer that may be given; may be repeated. None: any text
+    #[arg(long = "option", value_name = "ANSWER")]
+    options: Vec<String>,
+    /// What you would answer
+    #[arg(long = "recommend", value_name = "ANSWER")]
+    recommendation: Option<String>,
+    /// 0 (critical) to 4 (backlog); else 2
+    #[arg(long)]
+    priority: Option<u8>,
+    /// How long it waits: 48h, 90m, never
+    #[arg(long)]
+    timeout: Option<String>,
+    /// Until when it waits
+    #[arg(long, value_name = "TIME", conflicts_with = "timeout")]
+    deadline: Option<String>,
+    /// What its deadline does: expire, escalate, or choose:ANSWER
+    #[arg(long, value_name = "WHAT")]
+    on_timeout: Option<String>,
 }
 
 /// The filters of `decision list`.
@@ -58,6 +96,9 @@ pub struct List {
     /// Only those about this bead
     #[arg(long, value_name = "ID")]
     bead: Option<String>,
+    /// Only those of this priority
+    #[arg(long)]
+    priority: Option<u8>,
     /// The most entries to show
     #[arg(long, default_value_t = 100)]
     limit: usize,
@@ -71,12 +112,14 @@ impl Command {
                 let request = Request::get(&["decisions"])
                     .filter("status", list.status)
                     .filter("project_id", list.project)
-                    .filter("bead_id", list.bead);
+                    .filter("bead_id", list.bead)
+                    .filter("priority", list.priority);
                 session.list(request, list.limit, COLUMNS).await
             }
             Self::Show { id } => session.show(Request::get(&["decisions", &id])).await,
-            Self::Decide { id, decision, rationale } => {
-                let body = json!({"decision": decision, "rationale": rationale});
+            Self::Add(add) => session.act(Request::post(&["decisions"]).body(&add)?, "asked").await,
+            Self::Decide { id, decision, rationale, subject } => {
+                let body = json!({"decision": decision, "rationale": rationale, "subject_digest": subject});
                 let request = Request::post(&["decisions", &id, "decide"]).body(&body)?;
                 session.act(request, "decided").await
             }

@@ -1,7 +1,13 @@
 //! `arbiter project …`: projects.
 
 use super::org_chart::{self, OrgChart};
-use super::{failure::Failure, request::Request, session::Session, table::Column};
+use super::{
+    failure::Failure,
+    output::{self, Form},
+    request::Request,
+    session::Session,
+    table::{Column, at, one_line, word},
+};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -117,7 +123,7 @@ impl Command {
             }
             Self::Show { id } => session.show(Request::get(&["projects", &id])).await,
             Self::Add(add) => session.act(Request::post(&["projects"]).body(&add)?, "created").await,
-            Self::Close { id } => session.act(Request::post(&["projects", &id, "close"]), "closed").await,
+            Self::Close { id } => close(session, &id).await,
             Self::Reopen { id } => session.act(Request::post(&["projects", &id, "reopen"]), "reopened").await,
             Self::Park { id, reason } => {
                 let body = json!({"reason": reason});
@@ -133,6 +139,23 @@ impl Command {
             }
             Self::Resume { id } => session.act(Request::post(&["projects", &id, "resume"]), "resumed").await,
         }
+    }
+}
+
+/// Says whether it is closed, or which question has to be answered first.
+async fn close(session: &Session, id: &str) -> Result<(), Failure> {
+    let answer = session.client.json(&Request::post(&["projects", id, "close"])).await?;
+    if session.output.form() == Form::Json {
+        return session.output.json(&answer);
+    }
+    let text = |field: &str| one_line(&word(at(&answer, field)));
+    match answer.get("question") {
+        Some(_) => {
+            output::note(&text("question"));
+            let line = format!("answer with: arbiter decision decide {} yes (or no)", text("id"));
+            session.output.text(&line)
+        }
+        None => session.output.text(&format!("{id}: closed ({})", text("status"))),
     }
 }
 

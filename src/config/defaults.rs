@@ -4,7 +4,7 @@
 
 use super::settings::{
     Actors, Authentication, BeadFiles, ConditionalBlocks, Decisions, Dispatch, Events, Http, Log, LogFormat,
-    LogLevel, LogTargets, Providers, Store, Vault,
+    LogLevel, LogTargets, Notify, Providers, Store, Vault,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -106,6 +106,12 @@ impl Default for BeadFiles {
 impl Default for Decisions {
     fn default() -> Self {
         Self { timeout_sec: 172_800 }
+    }
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        Self { url: String::new(), secret_file: PathBuf::new(), key_id: String::new() }
     }
 }
 

@@ -99,6 +99,14 @@ pub fn problems(
             found.push(unfit(key, format!("needs `{other}` as well")));
         }
     }
+    let notify = &settings.notify;
+    let secrets = usize::from(is_given(&notify.secret_file)) + usize::from(!notify.key_id.is_empty());
+    if !notify.url.is_empty() && secrets != 1 {
+        found.push(unfit(
+            "notify.url",
+            "needs a secret to sign with: either `notify.secret_file` or `notify.key_id`".to_owned(),
+        ));
+    }
     for host in &settings.http.allowed_hosts {
         if host.is_empty() || host.contains(['/', '*', ' ', '@']) {
             found.push(unfit(

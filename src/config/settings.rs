@@ -29,6 +29,8 @@ pub struct Settings {
     pub bead_files: BeadFiles,
     /// Questions to people.
     pub decisions: Decisions,
+    /// Who is told outside.
+    pub notify: Notify,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -246,6 +248,18 @@ pub struct BeadFiles {
 pub struct Decisions {
     /// The time to answer, for a decision that names none.
     pub timeout_sec: u64,
+}
+
+/// Who is told outside of decisions, spent budgets and providers that are down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Notify {
+    /// Where notices are posted to; empty: nobody is told.
+    pub url: String,
+    /// The file of the secret that notices are signed with.
+    pub secret_file: PathBuf,
+    /// The id of that secret in the vault, in its place.
+    pub key_id: String,
 }
 
 /// What is logged, and how.

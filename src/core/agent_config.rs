@@ -1,5 +1,6 @@
 //! How an agent speaks to its model: the known settings checked, the others kept as they came.
 
+use crate::autonomy::Autonomy;
 use crate::bead_change::{MAX_TAG, MAX_TAGS};
 use crate::refusal::Problems;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct AgentConfig {
     /// Words for what it is good at: beads with these tags come to it first, and it fills roles of these names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
+    /// Which decisions it may make; none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autonomy: Option<Autonomy>,
     /// Settings that Arbiter does not know.
     #[serde(flatten)]
     pub other: Map<String, Value>,

@@ -1,5 +1,6 @@
 //! Beads: work items, their machine and the rules by which commands change them.
 
+pub use crate::bead_types::{NEVER_DISPATCHED, NEVER_READY, TYPES};
 use crate::event_type::EventType;
 use crate::handing_on::Heir;
 use crate::ids::{AgentId, BeadId, ProjectId};
@@ -76,28 +77,6 @@ pub const CRITICAL: u8 = 0;
 pub const DEFAULT_PRIORITY: u8 = 2;
 /// The lowest priority.
 pub const BACKLOG: u8 = 4;
-
-/// The types that a bead may have.
-pub const TYPES: &[&str] = &[
-    "task",
-    "bug",
-    "feature",
-    "epic",
-    "chore",
-    "decision",
-    "message",
-    "molecule",
-    "gate",
-    "spike",
-    "story",
-    "milestone",
-    "event",
-];
-/// Types that are never part of ready work (bd's `ready` leaves them out).
-pub const NEVER_READY: &[&str] = &["merge-request", "gate", "molecule", "message", "agent", "role", "rig"];
-/// Types that no agent is ever given.
-pub const NEVER_DISPATCHED: &[&str] =
-    &["epic", "decision", "milestone", "gate", "message", "molecule", "event"];
 
 /// A bead as the store holds it. Its dependencies are rows of their own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -278,6 +257,13 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// Say that it can go on, with whoever is named.
+    HandBack {
+        /// The agent or person who is to have it.
+        to: String,
+        /// Why.
+        reason: String,
+    },
     /// End it with a result.
     Complete {
         /// What came of it.
@@ -356,6 +342,12 @@ impl Bead {
                 after.status = self.step(Trigger::Unblock)?;
                 after.block_reason = None;
                 after.assigned_to = None;
+                reason = Some(why.as_str());
+            }
+            Command::HandBack { to, reason: why } => {
+                after.status = self.step(Trigger::Unblock)?;
+                after.block_reason = None;
+                after.assigned_to = Some(to.clone());
                 reason = Some(why.as_str());
             }
             Command::Complete { summary } => {

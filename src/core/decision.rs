@@ -1,6 +1,7 @@
 //! Decisions: questions to a person, with a deadline, and what their answers do to the bead they are about.
 
 use crate::bead;
+use crate::decision_time::{OnTimeout, UNANSWERED};
 use crate::event_type::EventType;
 use crate::ids::{BeadId, DecisionId, ProjectId};
 use crate::machine::Machine;
@@ -55,6 +56,10 @@ words! {
         Approval = "approval",
         /// A bead has failed too often.
         Attempts = "attempts",
+        /// Whoever holds a bead wants somebody above to decide about it.
+        Escalation = "escalation",
+        /// A project is to be closed although work in it is open.
+        Close = "close",
     }
 }
 
@@ -62,6 +67,12 @@ words! {
 pub const APPROVAL_OPTIONS: [&str; 2] = ["approve", "deny"];
 /// The answers to [`Purpose::Attempts`].
 pub const ATTEMPTS_OPTIONS: [&str; 3] = ["retry", "close", "leave"];
+/// The answers to [`Purpose::Escalation`].
+pub const ESCALATION_OPTIONS: [&str; 3] = ["approve", "deny", "needs_more_info"];
+/// The answers to [`Purpose::Close`].
+pub const CLOSE_OPTIONS: [&str; 2] = ["yes", "no"];
+/// Who answers when a decision's own `on_timeout` does.
+pub const SYSTEM: &str = "system";
 
 /// A decision as the store holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,6 +105,18 @@ pub struct Decision {
     pub status: Status,
     /// When it ends unanswered; none: never.
     pub deadline: Option<Timestamp>,
+    /// What its deadline does.
+    #[serde(default)]
+    pub on_timeout: OnTimeout,
+    /// When its first deadline passed, if that gave it another one.
+    #[serde(default)]
+    pub escalated_at: Option<Timestamp>,
+    /// How much of its time had passed at the last reminder, in percent; 0: nobody was reminded.
+    #[serde(default)]
+    pub reminded: u8,
+    /// The digest of what it is about, as that was when it was asked; none: it is about nothing that could change.
+    #[serde(default)]
+    pub subject_digest: Option<String>,
     /// When it was asked.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -110,6 +133,7 @@ impl Record for Decision {
     const STATUS_CHANGED: &'static [EventType] =
         &[EventType::DecisionResolved, EventType::DecisionTimeout, EventType::DecisionCancelled];
     const UPDATED: EventType = EventType::DecisionUpdated;
+    const ALSO_UPDATED: &'static [EventType] = &[EventType::DecisionReminder];
     const TELEMETRY: &'static [&'static str] = &[];
 
     fn id(&self) -> &str {
@@ -134,6 +158,15 @@ impl Record for Decision {
     }
 }
 
+/// What is known of the thing that a decision is about when it is answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// Its digest as it is now; none: it is gone, or there is nothing.
+    pub now: Option<String>,
+    /// The digest that whoever answers has seen; none: that of the question.
+    pub seen: Option<String>,
+}
+
 /// What can be asked of a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -145,9 +178,16 @@ pub enum Command {
         rationale: Option<String>,
         /// Who answers.
         decider_id: String,
+        /// What the answer is about.
+        sight: Sight,
     },
+    /// A part of its time may have passed; refused while there is nothing to remind of.
+    Remind,
     /// Its deadline may have come; refused while it has not.
-    Expire,
+    Expire {
+        /// The digest of what it is about, as that is now.
+        subject: Option<String>,
+    },
     /// It is no longer wanted.
     Cancel {
         /// Why.
@@ -159,25 +199,38 @@ impl Decision {
     /// What a command makes of the decision.
     pub fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<Happening>, Refusal> {
         let mut after = self.clone();
-        after.decided_at = Some(now);
         let step = |trigger| self.status.step(self.id.as_str(), trigger);
         let mut reason = None;
         match command {
-            Command::Resolve { decision, rationale, decider_id } => {
+            Command::Resolve { decision, rationale, decider_id, sight } => {
                 after.status = step(Trigger::Resolve)?;
                 if !self.options.is_empty() && !self.options.contains(decision) {
                     let detail = format!("is one of {}", self.options.join(", "));
                     return Err(Refusal::field("decision", detail));
                 }
-                after.decision = Some(decision.clone());
-                after.rationale.clone_from(rationale);
-                after.decider_id = Some(decider_id.clone());
+                after.subject_digest = self.check_subject(sight)?;
+                after.answer(decision, rationale.clone(), decider_id);
             }
-            Command::Expire => {
+            Command::Remind => {
+                step(Trigger::Expire)?;
+                return self.remind(now);
+            }
+            Command::Expire { subject } => {
                 after.status = step(Trigger::Expire)?;
-                match self.deadline {
-                    Some(deadline) if deadline <= now => {}
-                    _ => return Err(Refusal::conflict("not-due", "the decision's deadline has not come")),
+                if self.deadline.is_none_or(|deadline| deadline > now) {
+                    return Err(Refusal::conflict("not-due", "the decision's deadline has not come"));
+                }
+                match &self.on_timeout {
+                    OnTimeout::Escalate if self.escalated_at.is_none() => {
+                        return Ok(vec![self.escalate(now)]);
+                    }
+                    // What nobody looked at as it is now is not answered for anybody.
+                    OnTimeout::Choose(option) if self.subject_digest == *subject => {
+                        after.status = step(Trigger::Resolve)?;
+                        after.answer(option, Some(UNANSWERED.to_owned()), SYSTEM);
+                    }
+                    OnTimeout::Choose(_) => reason = Some("what it is about was changed since it was asked"),
+                    OnTimeout::Escalate | OnTimeout::Expire => {}
                 }
             }
             Command::Cancel { reason: why } => {
@@ -186,53 +239,38 @@ impl Decision {
                 reason = Some(why.as_str());
             }
         }
+        after.decided_at = Some(now);
         let told = json!({
-            "bead_id": after.bead_id, "question": after.question, "decision": after.decision,
-            "rationale": after.rationale, "decider_id": after.decider_id,
+            "bead_id": after.bead_id, "purpose": after.purpose, "question": after.question,
+            "decision": after.decision, "rationale": after.rationale, "decider_id": after.decider_id,
+            "requester_id": after.requester_id,
         });
         let told = told.as_object().cloned().unwrap_or_default();
         Ok(vec![Happening::between(self, &after, reason).telling(told)])
     }
 
-    /// What the end of this decision does to the bead it is about, if anything. `bead` is its status.
-    pub fn effect(&self, bead: bead::Status) -> Vec<bead::Command> {
-        let answer = self.decision.as_deref();
-        let blocked = bead == bead::Status::Blocked;
-        match (self.purpose, self.status) {
-            (_, Status::Pending) => vec![],
-            (Purpose::Question, status) if blocked => {
-                let reason = match status {
-                    Status::Resolved => format!("decision {} was answered", self.id),
-                    Status::Timeout => format!("nobody answered decision {} in time", self.id),
-                    _ => format!("decision {} was cancelled", self.id),
-                };
-                vec![bead::Command::Unblock { reason }]
-            }
-            (Purpose::Question, _) => vec![],
-            (Purpose::Approval, Status::Resolved) if answer == Some(APPROVAL_OPTIONS[0]) => {
-                vec![bead::Command::Approve]
-            }
-            (Purpose::Approval, status) if bead == bead::Status::Open => {
-                let why = match status {
-                    Status::Resolved => "denied",
-                    Status::Timeout => "not approved in time",
-                    _ => "its approval was cancelled",
-                };
-                vec![bead::Command::Block { reason: format!("{why} (decision {})", self.id) }]
-            }
-            (Purpose::Approval, _) => vec![],
-            (Purpose::Attempts, Status::Resolved) => match answer {
-                Some("retry") if blocked => vec![
-                    bead::Command::ForgetAttempts,
-                    bead::Command::Unblock { reason: format!("decision {}: try again", self.id) },
-                ],
-                Some("close") if blocked => {
-                    vec![bead::Command::Close { reason: format!("decision {}: given up", self.id) }]
-                }
-                _ => vec![],
-            },
-            (Purpose::Attempts, _) => vec![],
+    fn answer(&mut self, decision: &str, rationale: Option<String>, decider_id: &str) {
+        self.decision = Some(decision.to_owned());
+        self.rationale = rationale;
+        self.decider_id = Some(decider_id.to_owned());
+    }
+
+    /// The digest that an answer is given for; refused when that is not how the thing is now.
+    fn check_subject(&self, sight: &Sight) -> Result<Option<String>, Refusal> {
+        let Some(asked) = &self.subject_digest else { return Ok(None) };
+        let Some(now) = &sight.now else {
+            let detail = format!("what decision {} is about is no longer there: cancel it", self.id);
+            return Err(Refusal::conflict("stale", detail));
+        };
+        if sight.seen.as_ref().unwrap_or(asked) == now {
+            return Ok(Some(now.clone()));
         }
+        let detail = format!(
+            "what decision {} is about was changed since it was asked: look at it again, and if the answer holds for \
+             it as it is now, give it with the subject_digest {now}",
+            self.id
+        );
+        Err(Refusal::conflict("stale", detail))
     }
 }
 
@@ -248,91 +286,16 @@ pub fn check(decision: &Decision) -> Result<(), Refusal> {
     let known = decision.recommendation.as_ref();
     let offered = decision.options.is_empty() || known.is_none_or(|r| decision.options.contains(r));
     problems.require(offered, "recommendation", "is one of the options");
+    if let OnTimeout::Choose(option) = &decision.on_timeout {
+        problems.require(decision.options.contains(option), "on_timeout", "chooses one of the options");
+    }
+    let idle = decision.deadline.is_none() && decision.on_timeout != OnTimeout::Expire;
+    problems.require(!idle, "on_timeout", "needs a deadline: the decision waits for ever");
+    let past = decision.deadline.is_some_and(|deadline| deadline <= decision.created_at);
+    problems.require(!past, "deadline", "has passed already");
     problems.finish()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::machine::tests::check_exhaustively;
-    use crate::record::{created_event, event, evolved, replay};
-
-    fn decision(purpose: Purpose, options: &[&str]) -> Decision {
-        Decision {
-            id: DecisionId::known("dec-1"),
-            project_id: ProjectId::known("p"),
-            bead_id: Some(BeadId::known("bd-1")),
-            purpose,
-            question: "Which?".into(),
-            options: options.iter().map(|o| (*o).to_owned()).collect(),
-            recommendation: None,
-            requester_id: None,
-            decider_id: None,
-            decision: None,
-            rationale: None,
-            priority: 2,
-            status: Status::Pending,
-            deadline: Some(Timestamp::from_millis(100)),
-            created_at: Timestamp::from_millis(0),
-            updated_at: Timestamp::from_millis(0),
-            decided_at: None,
-            revision: 1,
-        }
-    }
-
-    fn answer(text: &str) -> Command {
-        Command::Resolve { decision: text.into(), rationale: None, decider_id: "ann".into() }
-    }
-
-    #[test]
-    fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
-        check_exhaustively(Status::ALL, Trigger::ALL);
-    }
-
-    #[test]
-    fn an_answer_is_one_of_the_options_and_comes_once() {
-        let asked = decision(Purpose::Question, &["red", "blue"]);
-        let now = Timestamp::from_millis(5);
-        assert!(matches!(asked.decide(&answer("green"), now), Err(Refusal::Invalid(_))));
-        let happenings = asked.decide(&answer("red"), now).unwrap();
-        let ended = evolved(&asked, &happenings, now);
-        assert_eq!((ended.status, ended.decision.as_deref()), (Status::Resolved, Some("red")));
-        assert!(matches!(ended.decide(&answer("blue"), now), Err(Refusal::Transition { .. })));
-        let mut log = vec![(Decision::CREATED, created_event(&asked).data, now)];
-        log.extend(happenings.iter().map(|h| (event(&ended, h).kind, event(&ended, h).data, now)));
-        assert_eq!(replay(log.iter().map(|(k, d, t)| (*k, d, *t))), Some(ended));
-    }
-
-    #[test]
-    fn a_decision_expires_at_its_deadline_and_not_before() {
-        let asked = decision(Purpose::Question, &[]);
-        assert!(asked.decide(&Command::Expire, Timestamp::from_millis(99)).is_err());
-        assert!(asked.decide(&Command::Expire, Timestamp::from_millis(100)).is_ok());
-        let never = Decision { deadline: None, ..asked };
-        assert!(never.decide(&Command::Expire, Timestamp::from_millis(i64::MAX)).is_err());
-    }
-
-    #[test]
-    fn approval_frees_the_bead_and_everything_else_blocks_it() {
-        let asked = decision(Purpose::Approval, &APPROVAL_OPTIONS);
-        let end = |command: &Command| {
-            let now = Timestamp::from_millis(100);
-            evolved(&asked, &asked.decide(command, now).unwrap(), now).effect(bead::Status::Open)
-        };
-        assert_eq!(end(&answer("approve")), [bead::Command::Approve]);
-        for command in [answer("deny"), Command::Expire, Command::Cancel { reason: "x".into() }] {
-            assert!(matches!(end(&command)[..], [bead::Command::Block { .. }]));
-        }
-    }
-
-    #[test]
-    fn every_end_of_a_question_frees_the_bead_that_waits_for_it() {
-        let asked = decision(Purpose::Question, &[]);
-        for command in [answer("yes"), Command::Expire, Command::Cancel { reason: "x".into() }] {
-            let now = Timestamp::from_millis(100);
-            let ended = evolved(&asked, &asked.decide(&command, now).unwrap(), now);
-            assert!(matches!(ended.effect(bead::Status::Blocked)[..], [bead::Command::Unblock { .. }]));
-            assert!(ended.effect(bead::Status::Closed).is_empty());
-        }
-    }
-}
+#[path = "decision_tests.rs"]
+pub(crate) mod tests;

@@ -2,6 +2,7 @@
 
 use crate::bead::DEFAULT_PRIORITY;
 use crate::decision::{Decision, Purpose, Status, check};
+use crate::decision_time::OnTimeout;
 use crate::ids::{BeadId, DecisionId, ProjectId};
 use crate::refusal::Refusal;
 use crate::time::Timestamp;
@@ -75,6 +76,10 @@ pub struct NewDecision {
     pub priority: Option<u8>,
     /// How long it may wait.
     pub wait: Wait,
+    /// What its deadline does.
+    pub on_timeout: OnTimeout,
+    /// The digest of what it is about.
+    pub subject_digest: Option<String>,
 }
 
 impl NewDecision {
@@ -91,6 +96,8 @@ impl NewDecision {
             requester_id: None,
             priority: None,
             wait: Wait::Default,
+            on_timeout: OnTimeout::Expire,
+            subject_digest: None,
         }
     }
 
@@ -111,6 +118,10 @@ impl NewDecision {
             priority: self.priority.unwrap_or(DEFAULT_PRIORITY),
             status: Status::Pending,
             deadline: self.wait.deadline(now, default),
+            on_timeout: self.on_timeout.clone(),
+            escalated_at: None,
+            reminded: 0,
+            subject_digest: self.subject_digest.clone(),
             created_at: now,
             updated_at: now,
             decided_at: None,

@@ -132,6 +132,11 @@ pub enum Command {
         /// Beads that are not closed.
         open_beads: u64,
     },
+    /// End it although work is open: somebody decided so.
+    CloseAnyway {
+        /// Why.
+        reason: String,
+    },
     /// Take it up again.
     Reopen,
     /// Hand out none of its work; what runs goes on.
@@ -150,18 +155,20 @@ impl Project {
     pub fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<Happening>, Refusal> {
         let mut after = self.clone();
         let step = |trigger| self.status.step(self.id.as_str(), trigger);
+        let mut reason = None;
         match command {
             Command::Close { open_beads } => {
-                after.status = step(Trigger::Close)?;
-                if self.is_perpetual {
-                    let detail = format!("project {} is perpetual and never closes", self.id);
-                    return Err(Refusal::conflict("perpetual-project", detail));
-                }
+                after.status = self.step_to_close()?;
                 if *open_beads > 0 {
                     let detail = format!("project {} has {open_beads} beads that are not closed", self.id);
                     return Err(Refusal::conflict("open-work", detail));
                 }
                 after.closed_at = Some(now);
+            }
+            Command::CloseAnyway { reason: why } => {
+                after.status = self.step_to_close()?;
+                after.closed_at = Some(now);
+                reason = Some(why.as_str());
             }
             Command::Reopen => {
                 after.status = step(Trigger::Reopen)?;
@@ -176,8 +183,17 @@ impl Project {
             Command::Resume => after.parked = None,
             Command::Update(wanted) => after = wanted.as_ref().clone(),
         }
-        let change = Happening::between(self, &after, None);
+        let change = Happening::between(self, &after, reason);
         Ok(if change.is_nothing() { vec![] } else { vec![change] })
+    }
+
+    fn step_to_close(&self) -> Result<Status, Refusal> {
+        let closed = self.status.step(self.id.as_str(), Trigger::Close)?;
+        if self.is_perpetual {
+            let detail = format!("project {} is perpetual and never closes", self.id);
+            return Err(Refusal::conflict("perpetual-project", detail));
+        }
+        Ok(closed)
     }
 }
 

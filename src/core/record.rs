@@ -33,6 +33,8 @@ pub trait Record: Clone + Serialize + DeserializeOwned {
     const STATUS_CHANGED: &'static [EventType];
     /// The event of other changed fields.
     const UPDATED: EventType;
+    /// Events of their own that tell of some of these changed fields in its place.
+    const ALSO_UPDATED: &'static [EventType] = &[];
     /// Fields without events: measurements that replay does not restore.
     const TELEMETRY: &'static [&'static str];
 
@@ -59,6 +61,8 @@ pub enum Happening {
         reason: Option<String>,
         /// What else its event tells; nothing that changes the row.
         detail: Map<String, Value>,
+        /// The event that tells of it, where that is neither of the usual two.
+        told_as: Option<EventType>,
     },
     /// Something worth telling that leaves the row as it is.
     Noted {
@@ -73,7 +77,16 @@ impl Happening {
     /// The difference between a record and what it becomes.
     pub fn between<R: Record>(before: &R, after: &R, reason: Option<&str>) -> Self {
         let reason = reason.map(str::to_owned);
-        Self::Changed { changes: difference(before, after), reason, detail: Map::new() }
+        Self::Changed { changes: difference(before, after), reason, detail: Map::new(), told_as: None }
+    }
+
+    /// The same, told of by an event of its own, one of the record's [`Record::ALSO_UPDATED`].
+    #[must_use]
+    pub fn told_as(mut self, kind: EventType) -> Self {
+        if let Self::Changed { told_as, .. } = &mut self {
+            *told_as = Some(kind);
+        }
+        self
     }
 
     /// The same with more for its event to tell.
@@ -156,7 +169,7 @@ pub fn created_event<R: Record>(record: &R) -> NewEvent {
 pub fn event<R: Record>(record: &R, happening: &Happening) -> NewEvent {
     let (kind, data) = match happening {
         Happening::Noted { kind, data } => (*kind, data.clone()),
-        Happening::Changed { changes, reason, detail } => {
+        Happening::Changed { changes, reason, detail, told_as } => {
             let mut data = detail.clone();
             let status = changes.get("status");
             if let Some(status) = status {
@@ -170,7 +183,8 @@ pub fn event<R: Record>(record: &R, happening: &Happening) -> NewEvent {
             if status.is_none() || !others.is_empty() {
                 data.insert("changes".to_owned(), json!(others));
             }
-            let kind = if status.is_some() { record.status_event() } else { R::UPDATED };
+            let usual = if status.is_some() { record.status_event() } else { R::UPDATED };
+            let kind = told_as.unwrap_or(usual);
             (kind, Value::Object(data))
         }
     };
@@ -197,7 +211,7 @@ pub fn replay<'a, R: Record>(
 
 fn read_event<R: Record>(kind: EventType, data: &Value) -> Option<Happening> {
     let of_status = R::STATUS_CHANGED.contains(&kind);
-    if !of_status && kind != R::UPDATED {
+    if !of_status && kind != R::UPDATED && !R::ALSO_UPDATED.contains(&kind) {
         return None;
     }
     let mut changes: Changes =
@@ -206,5 +220,5 @@ fn read_event<R: Record>(kind: EventType, data: &Value) -> Option<Happening> {
         let (old, new) = (data.get("old")?.clone(), data.get("new")?.clone());
         changes.insert("status".to_owned(), FieldChange { old, new });
     }
-    Some(Happening::Changed { changes, reason: None, detail: Map::new() })
+    Some(Happening::Changed { changes, reason: None, detail: Map::new(), told_as: None })
 }

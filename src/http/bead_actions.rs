@@ -143,6 +143,10 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Operator)
             .summary("Say that a bead can go on again")
             .answers::<BeadView>(200),
+        Endpoint::with_body(Method::POST, "/api/v1/beads/{id}/escalate", escalate)
+            .access(Access::Agent)
+            .summary("Ask a person what is to become of a bead; it waits for the answer")
+            .answers::<BeadView>(200),
         Endpoint::post("/api/v1/beads/{id}/reopen", reopen)
             .access(Access::Operator)
             .summary("Want a closed bead again")
@@ -239,6 +243,10 @@ async fn block(call: Call, body: BecauseBody) -> Result<Reply, ApiError> {
 
 async fn unblock(call: Call) -> Result<Reply, ApiError> {
     act(call, BeadAction::Unblock, None).await
+}
+
+async fn escalate(call: Call, body: BecauseBody) -> Result<Reply, ApiError> {
+    act(call, BeadAction::Escalate { reason: body.reason }, body.lease_token).await
 }
 
 async fn reopen(call: Call) -> Result<Reply, ApiError> {

@@ -6,9 +6,11 @@ use crate::http::endpoint::{QueryField, number, text, word as word_field};
 use crate::http::page::PAGE;
 use crate::http::vocabulary::{Vocabulary, maybe_time, time, word};
 use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_actors::GivenAnswer;
 use arbiter_core::decision::{Decision, Purpose, Status};
 use arbiter_core::decision_change::{NewDecision, Wait};
-use arbiter_core::ids::{BeadId, DecisionId};
+use arbiter_core::decision_time::OnTimeout;
+use arbiter_core::ids::{AgentId, BeadId, DecisionId};
 use arbiter_core::time::Timestamp;
 use arbiter_store::DecisionFilter;
 use schemars::JsonSchema;
@@ -25,9 +27,9 @@ const FILTERS: &[QueryField] = &[
 
 /// A decision.
 #[derive(Debug, Serialize, JsonSchema)]
-struct DecisionView {
+pub struct DecisionView {
     /// Its id.
-    id: String,
+    pub id: String,
     /// The project it belongs to.
     project_id: String,
     /// The bead it is about.
@@ -57,6 +59,16 @@ struct DecisionView {
     /// When it ends unanswered; null: never.
     #[schemars(schema_with = "maybe_time")]
     deadline: Option<Timestamp>,
+    /// What its deadline does: `expire`, `escalate`, or `choose:` and an option.
+    #[schemars(with = "String")]
+    on_timeout: OnTimeout,
+    /// When its first deadline passed, if that gave it another one.
+    #[schemars(schema_with = "maybe_time")]
+    escalated_at: Option<Timestamp>,
+    /// How much of its time had passed when it was last reminded of, in percent.
+    reminded: u8,
+    /// The digest of what it is about, as that was when it was asked, or as it was answered.
+    subject_digest: Option<String>,
     /// When it was asked.
     #[schemars(schema_with = "time")]
     created_at: Timestamp,
@@ -87,6 +99,10 @@ impl From<Decision> for DecisionView {
             priority: decision.priority,
             status: decision.status,
             deadline: decision.deadline,
+            on_timeout: decision.on_timeout,
+            escalated_at: decision.escalated_at,
+            reminded: decision.reminded,
+            subject_digest: decision.subject_digest,
             created_at: decision.created_at,
             updated_at: decision.updated_at,
             decided_at: decision.decided_at,
@@ -128,6 +144,9 @@ struct NewDecisionBody {
     #[serde(default)]
     #[schemars(schema_with = "maybe_time")]
     deadline: Option<Timestamp>,
+    /// What its deadline does: `expire` (the default), `escalate`, or `choose:` and an option.
+    #[serde(default)]
+    on_timeout: Option<String>,
 }
 
 /// An answer.
@@ -142,6 +161,9 @@ struct DecideBody {
     /// Who answers; only an administrator may name another than the token's holder.
     #[serde(default)]
     decider_id: Option<String>,
+    /// The digest of what it is about as whoever answers has seen it, when that was changed since it was asked.
+    #[serde(default)]
+    subject_digest: Option<String>,
 }
 
 /// Why a question is withdrawn.
@@ -166,8 +188,10 @@ pub fn endpoints() -> Vec<Endpoint> {
             .answers::<DecisionView>(201),
         Endpoint::get("/api/v1/decisions/{id}", show).summary("One decision").answers::<DecisionView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/decisions/{id}/decide", decide)
-            .access(Access::Operator)
-            .summary("Answer; the beads that wait for it move at once")
+            .access(Access::Agent)
+            .summary(
+                "Answer; the beads that wait for it move at once. An agent answers what its autonomy allows",
+            )
             .answers::<DecisionView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/decisions/{id}/cancel", cancel)
             .access(Access::Operator)
@@ -197,6 +221,11 @@ fn wait(timeout: Option<&str>, deadline: Option<Timestamp>) -> Result<Wait, ApiE
     }
 }
 
+fn on_timeout(text: Option<&str>) -> Result<OnTimeout, ApiError> {
+    let unknown = || ApiError::field("on_timeout", "is expire, escalate, or choose: and an option");
+    text.map_or(Ok(OnTimeout::Expire), |text| OnTimeout::parse(text).ok_or_else(unknown))
+}
+
 async fn list(call: Call) -> Result<Reply, ApiError> {
     let filter = DecisionFilter {
         project_id: call.query.owned("project_id")?,
@@ -221,6 +250,7 @@ async fn create(call: Call, body: NewDecisionBody) -> Result<Reply, ApiError> {
         requester_id: Some(requester),
         priority: body.priority,
         wait: wait(body.timeout.as_deref(), body.deadline)?,
+        on_timeout: on_timeout(body.on_timeout.as_deref())?,
         ..NewDecision::question(body.project_id, body.question)
     };
     let decision = call.handles().decisions.create(&call.caller()?, new).await?;
@@ -242,8 +272,24 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
 
 async fn decide(call: Call, body: DecideBody) -> Result<Reply, ApiError> {
     let caller = call.caller_named("decider_id", body.decider_id)?;
-    let rationale = body.rationale.filter(|text| !text.is_empty());
-    answer(call.handles().decisions.decide(&caller, &id(&call), body.decision, rationale).await?)
+    let given = GivenAnswer {
+        decision: body.decision,
+        rationale: body.rationale.filter(|text| !text.is_empty()),
+        subject_digest: body.subject_digest,
+        agent: deciding_agent(&call, &caller.name).await?,
+    };
+    answer(call.handles().decisions.answer(&caller, &id(&call), given).await?)
+}
+
+/// The agent in whose name an answer is given: the token's, or one that an administrator names.
+async fn deciding_agent(call: &Call, decider: &str) -> Result<Option<AgentId>, ApiError> {
+    if let Some(own) = call.identity.agent_id() {
+        return Ok(Some(AgentId::known(own)));
+    }
+    if decider == call.identity.name() {
+        return Ok(None);
+    }
+    Ok(call.handles().store.agent(decider.to_owned()).await?.map(|agent| agent.id))
 }
 
 async fn cancel(call: Call, body: CancelBody) -> Result<Reply, ApiError> {

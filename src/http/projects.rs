@@ -1,6 +1,7 @@
 //! Projects: what beads and agents belong to.
 
 use crate::http::access::Access;
+use crate::http::decisions::DecisionView;
 use crate::http::endpoint::{QueryField, word as word_field};
 use crate::http::fields::{nullable, present};
 use crate::http::page::PAGE;
@@ -8,7 +9,7 @@ use crate::http::project_views::{ProjectView, StateView};
 use crate::http::providers::CASCADE;
 use crate::http::vocabulary::{Vocabulary, any_object};
 use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::Rest;
+use arbiter_actors::{Closing, Rest};
 use arbiter_core::decision;
 use arbiter_core::ids::ProjectId;
 use arbiter_core::project::{Project, Status};
@@ -17,7 +18,7 @@ use arbiter_store::{AgentFilter, BeadFilter, DecisionFilter, PageRequest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use warp::http::Method;
+use warp::http::{Method, StatusCode};
 
 const COLLECTION: &str = "/api/v1/projects";
 const ENTITY: &str = "/api/v1/projects/{id}";
@@ -133,8 +134,9 @@ pub fn endpoints() -> Vec<Endpoint> {
             .answers::<StateView>(200),
         Endpoint::post("/api/v1/projects/{id}/close", close)
             .access(Access::Operator)
-            .summary("End a project")
-            .answers::<ProjectView>(200),
+            .summary("End a project; while work in it is open, the answer is the decision that will end it")
+            .answers::<ProjectView>(200)
+            .answers::<DecisionView>(202),
         Endpoint::post("/api/v1/projects/{id}/reopen", reopen)
             .access(Access::Operator)
             .summary("Take a closed project up again")
@@ -232,7 +234,13 @@ async fn remove(call: Call) -> Result<Reply, ApiError> {
 }
 
 async fn close(call: Call) -> Result<Reply, ApiError> {
-    answer(call.handles().projects.close(&call.caller()?, &id(&call)).await?)
+    match call.handles().projects.close(&call.caller()?, &id(&call)).await? {
+        Closing::Closed(project) => answer(*project),
+        Closing::Asked(decision) => {
+            let view = DecisionView::from(*decision);
+            Ok(Reply::created(&view, "/api/v1/decisions", &view.id)?.with_status(StatusCode::ACCEPTED))
+        }
+    }
 }
 
 async fn park(call: Call, body: ParkBody) -> Result<Reply, ApiError> {

@@ -3,8 +3,9 @@
 use crate::http::endpoint::Endpoint;
 use crate::http::{
     agents, bead_actions, bead_files, bead_views, beads, budgets, comments, config, decisions, events,
-    gateway, health, keys, log_messages, models, openapi, org_charts, personas, projects, provider_views,
-    providers, pulls, repl, root, runs, scrape, session, system, tokens, usage, vault, work, work_graph,
+    file_locks, gateway, health, keys, log_messages, models, openapi, org_charts, personas, projects,
+    provider_views, providers, pulls, repl, root, runs, scrape, session, system, tokens, usage, vault, work,
+    work_graph,
 };
 
 /// Every endpoint of the server.
@@ -29,6 +30,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         comments::endpoints(),
         work_graph::endpoints(),
         decisions::endpoints(),
+        file_locks::endpoints(),
         runs::endpoints(),
         bead_files::endpoints(),
         work::endpoints(),
@@ -89,7 +91,7 @@ mod tests {
                 Access::Public => public,
                 Access::Viewer => reads && !secret && !public,
                 Access::Agent => {
-                    let work = below(path, &["beads", "decisions"]) || path.starts_with("/v1/");
+                    let work = below(path, &["beads", "decisions", "file-locks"]) || path.starts_with("/v1/");
                     !reads && (work || path.ends_with("/comments"))
                 }
                 Access::Operator => !reads && !secret,

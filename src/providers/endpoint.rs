@@ -109,7 +109,22 @@ impl Endpoint {
         if text.starts_with('/') {
             return Self::at_socket(text, policy.sockets);
         }
-        let mut base = Url::parse(text).map_err(EndpointError::NotAUrl)?;
+        let mut endpoint = Self::exact(text, policy)?;
+        if matches!(endpoint.base.path(), "" | "/") {
+            endpoint.base.set_path("/v1");
+        }
+        Ok(endpoint)
+    }
+
+    /// Checks a text as a URL that is used as given, by the same rules.
+    ///
+    /// # Errors
+    /// [`EndpointError`] tells which rule the text breaks.
+    pub(crate) fn exact(text: &str, policy: EndpointPolicy) -> Result<Self, EndpointError> {
+        if text.len() > MAX_ENDPOINT_BYTES {
+            return Err(EndpointError::TooLong);
+        }
+        let base = Url::parse(text).map_err(EndpointError::NotAUrl)?;
         let is_http = match base.scheme() {
             "http" => true,
             "https" => false,
@@ -127,9 +142,6 @@ impl Endpoint {
             AddressRule::LocalOrPublic
         };
         let host = check_host(&base, rule)?;
-        if matches!(base.path(), "" | "/") {
-            base.set_path("/v1");
-        }
         Ok(Self { base, host, rule, socket: None })
     }
 
@@ -163,6 +175,11 @@ impl Endpoint {
     /// Whether TLS is spoken with it.
     pub fn is_encrypted(&self) -> bool {
         self.base.scheme() == "https"
+    }
+
+    /// The URL as it was given.
+    pub(crate) fn url(&self) -> Url {
+        self.base.clone()
     }
 
     /// The URL of something below the base; the base's query, if any, is kept.

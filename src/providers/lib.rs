@@ -23,6 +23,7 @@ mod refusal;
 mod resolver;
 mod timeouts;
 mod tls;
+mod webhook;
 
 pub use body::ChatBody;
 pub use chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Role, Tool, ToolCall, Usage};
@@ -35,6 +36,7 @@ pub use protocol::Protocol;
 pub use rates::RateHints;
 pub use timeouts::Timeouts;
 pub use tls::{CertificateProblem, ClientIdentity, Tls, check_certificates};
+pub use webhook::{Notice, Webhook, WebhookError};
 
 /// Makes ring the cryptography of every TLS connection of this process; call it first in `main`.
 ///

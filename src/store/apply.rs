@@ -8,6 +8,7 @@ use crate::{
     agents, beads, budgets, calls, checkpoints, console, dependencies, heartbeats, idempotency, leases,
     offers, org_charts,
 };
+use crate::{cursors, file_locks};
 use crate::{operation, providers, rules, runs, table, tokens, vault_seen};
 use arbiter_core::refusal::Refusal;
 use rusqlite::Connection;
@@ -49,6 +50,13 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         Change::PutLease(lease) => leases::put(connection, lease),
         Change::RenewLease(lease) => leases::renew(connection, lease),
         Change::EndLease(bead) => leases::end(connection, bead),
+        Change::TakeFileLock(lock) => file_locks::take(connection, lock),
+        Change::RenewFileLock(lock) => file_locks::renew(connection, lock),
+        Change::ReleaseFileLock(lock) => file_locks::release(connection, lock),
+        Change::ReleaseFileLocks { bead_id, expected } => {
+            file_locks::release_of(connection, bead_id, *expected)
+        }
+        Change::MoveCursor { name, seq } => cursors::put(connection, name, *seq),
         Change::StartRun(run) | Change::RecordRun(run) => runs::start(connection, run),
         Change::FinishRun(run) => runs::finish(connection, run),
         Change::BeadComment(comment) => comments::add(connection, On::Bead, comment),

@@ -6,9 +6,10 @@ use crate::table::{
     self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
 use arbiter_core::decision::{Decision, Purpose, Status};
+use arbiter_core::decision_time::OnTimeout;
 use arbiter_core::ids::{BeadId, DecisionId, ProjectId};
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 impl Table for Decision {
     table::statements!();
@@ -29,6 +30,10 @@ impl Table for Decision {
         "priority",
         "status",
         "deadline",
+        "on_timeout",
+        "escalated_at",
+        "reminded",
+        "subject_digest",
         "created_at",
         "updated_at",
         "decided_at",
@@ -51,6 +56,10 @@ impl Table for Decision {
             Value::Integer(self.priority.into()),
             text(self.status.as_str()),
             optional(self.deadline, time),
+            text(&self.on_timeout.to_string()),
+            optional(self.escalated_at, time),
+            Value::Integer(self.reminded.into()),
+            optional(self.subject_digest.as_deref(), text),
             time(self.created_at),
             time(self.updated_at),
             optional(self.decided_at, time),
@@ -74,10 +83,14 @@ impl Table for Decision {
             priority: row.get(11)?,
             status: parse(row, 12, Status::parse)?,
             deadline: get_optional_time(row, 13)?,
-            created_at: get_time(row, 14)?,
-            updated_at: get_time(row, 15)?,
-            decided_at: get_optional_time(row, 16)?,
-            revision: row.get(17)?,
+            on_timeout: parse(row, 14, OnTimeout::parse)?,
+            escalated_at: get_optional_time(row, 15)?,
+            reminded: row.get(16)?,
+            subject_digest: row.get(17)?,
+            created_at: get_time(row, 18)?,
+            updated_at: get_time(row, 19)?,
+            decided_at: get_optional_time(row, 20)?,
+            revision: row.get(21)?,
         })
     }
 }
@@ -125,6 +138,38 @@ pub(crate) fn of_bead(connection: &Connection, bead: &str) -> Result<Vec<Decisio
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map([bead], Decision::read)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The most ended decisions that somebody is told of at once.
+const TOLD_AT_ONCE: u32 = 20;
+
+/// What ended of an agent's questions in a project since it last began to work, oldest first; those about `bead` are
+/// left out, for that bead tells of them itself.
+pub(crate) fn ended_for(
+    connection: &Connection,
+    requester: &str,
+    project: &str,
+    bead: &str,
+) -> Result<Vec<Decision>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM decisions WHERE requester_id = ?1 AND project_id = ?2 AND status <> 'pending'
+         AND (bead_id IS NULL OR bead_id <> ?3)
+         AND decided_at > coalesce((SELECT max(started_at) FROM runs WHERE agent_id = ?1 AND kind = 'run'), '')
+         ORDER BY decided_at, id LIMIT {TOLD_AT_ONCE}",
+        table::columns::<Decision>("")
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([requester, project, bead], Decision::read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The pending question whether a project is to be closed.
+pub(crate) fn pending_close(connection: &Connection, project: &str) -> Result<Option<Decision>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM decisions WHERE status = 'pending' AND purpose = 'close' AND project_id = ?1",
+        table::columns::<Decision>("")
+    );
+    Ok(connection.prepare_cached(&sql)?.query_row([project], Decision::read).optional()?)
 }
 
 /// The ids of decisions that nobody has made yet.

@@ -67,7 +67,7 @@ pub(crate) fn unapproved(
 ) -> Result<Vec<Bead>, StoreError> {
     let missing = format!("b.ready = 1 AND b.priority = {CRITICAL} AND b.approval = 'missing'");
     let sql = format!(
-        "SELECT id FROM projects p WHERE p.parked IS NULL
+        "SELECT id FROM projects p WHERE p.parked IS NULL AND p.status <> 'closed'
          AND EXISTS (SELECT 1 FROM beads b WHERE b.project_id = p.id AND {missing})"
     );
     let mut statement = connection.prepare_cached(&sql)?;

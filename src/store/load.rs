@@ -74,7 +74,8 @@ fn load(connection: &Connection) -> Result<Load, StoreError> {
         }
     }
     let mut statement = connection.prepare_cached(
-        "SELECT id, max_parallel, parked FROM projects WHERE max_parallel IS NOT NULL OR parked IS NOT NULL",
+        "SELECT id, max_parallel, coalesce(parked, CASE status WHEN 'closed' THEN 'it is closed' END) FROM projects
+         WHERE max_parallel IS NOT NULL OR parked IS NOT NULL OR status = 'closed'",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

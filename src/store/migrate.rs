@@ -20,6 +20,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { id: 4, name: "console", sql: include_str!("../../migrations/0004_console.sql") },
     Migration { id: 5, name: "runs", sql: include_str!("../../migrations/0005_runs.sql") },
     Migration { id: 6, name: "work_graph", sql: include_str!("../../migrations/0006_work_graph.sql") },
+    Migration { id: 7, name: "decisions", sql: include_str!("../../migrations/0007_decisions.sql") },
     Migration { id: 8, name: "agents", sql: include_str!("../../migrations/0008_agents.sql") },
     Migration { id: 9, name: "dispatch", sql: include_str!("../../migrations/0009_dispatch.sql") },
 ];

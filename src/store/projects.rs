@@ -7,6 +7,7 @@ use crate::table::{
 };
 use arbiter_core::ids::ProjectId;
 use arbiter_core::project::{Project, Status};
+use arbiter_core::subject::Holdings;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
 
@@ -97,4 +98,11 @@ pub(crate) fn bead_counts(connection: &Connection, project: &str) -> Result<Vec<
     )?;
     let rows = statement.query_map([project], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Which beads a project has, in short.
+pub(crate) fn holdings(connection: &Connection, project: &str) -> Result<Holdings, StoreError> {
+    let sql = "SELECT count(*), max(created_at || ' ' || id) FROM beads WHERE project_id = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row([project], |row| Ok(Holdings { beads: row.get(0)?, newest: row.get(1)? }))?)
 }

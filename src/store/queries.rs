@@ -10,6 +10,7 @@ use crate::decisions::DecisionFilter;
 use crate::due::DueFilter;
 use crate::error::StoreError;
 use crate::events::{EventPage, EventRange, TypeCount};
+use crate::file_locks::FileLockFilter;
 use crate::handle::Store;
 use crate::heartbeats::Heartbeat;
 use crate::idempotency::{IdempotencyKey, KeptAnswer};
@@ -20,6 +21,7 @@ use crate::{
     agents, beads, budgets, calls, comments, console, decisions, dependencies, due, events, heartbeats,
     idempotency,
 };
+use crate::{cursors, file_locks};
 use crate::{leases, offers, operation};
 use crate::{projects, providers, rules, runs, table, tokens, vault_seen, verify};
 use arbiter_core::agent::Agent;
@@ -30,6 +32,7 @@ use arbiter_core::call::Call;
 use arbiter_core::catalogue::Offered;
 use arbiter_core::decision::Decision;
 use arbiter_core::dispatch::Operation;
+use arbiter_core::file_lock::FileLock;
 use arbiter_core::ids::{BeadId, DecisionId, ProviderId};
 use arbiter_core::lease::Lease;
 use arbiter_core::meter::Opening;
@@ -37,6 +40,7 @@ use arbiter_core::project::{self, Project};
 use arbiter_core::provider::Provider;
 use arbiter_core::readiness::Conditional;
 use arbiter_core::run::Run;
+use arbiter_core::subject::Holdings;
 use arbiter_core::time::Timestamp;
 use arbiter_core::token::{Session, Token};
 use rusqlite::Connection;
@@ -156,6 +160,24 @@ questions! {
         |c| decisions::list(c, &filter, &page);
     /// The decisions about a bead.
     decisions_of(bead: String) -> Vec<Decision> = |c| decisions::of_bead(c, &bead);
+    /// What ended of an agent's questions since it last began to work, but for those about this bead.
+    ended_decisions_for(requester: String, project: String, bead: String) -> Vec<Decision> =
+        |c| decisions::ended_for(c, &requester, &project, &bead);
+    /// The pending question whether a project is to be closed.
+    pending_close_of(project: String) -> Option<Decision> = |c| decisions::pending_close(c, &project);
+    /// Which beads a project has, in short.
+    holdings(project: String) -> Holdings = |c| projects::holdings(c, &project);
+    /// A page of file locks.
+    file_locks(filter: FileLockFilter, page: PageRequest) -> Page<FileLock> =
+        |c| file_locks::list(c, &filter, &page);
+    /// The file locks of a project, those that have run out as well.
+    file_locks_in(project: String) -> Vec<FileLock> = |c| file_locks::of_project(c, &project);
+    /// The file locks for a bead.
+    file_locks_for(bead: String) -> Vec<FileLock> = |c| file_locks::of_bead(c, &bead);
+    /// The projects that have file locks.
+    projects_with_file_locks() -> Vec<String> = |c| file_locks::projects(c);
+    /// How far a reader of the log outside of the process has got.
+    cursor(name: &'static str) -> Option<u64> = |c| cursors::get(c, name);
     /// Decisions that nobody has made yet.
     pending_decisions() -> Vec<DecisionId> = |c| decisions::pending(c);
     /// A page of a user's turns at the console, oldest first.

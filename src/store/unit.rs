@@ -12,6 +12,7 @@ use arbiter_core::call::Call;
 use arbiter_core::catalogue::Offered;
 use arbiter_core::decision::Decision;
 use arbiter_core::event::{NewEvent, Origin};
+use arbiter_core::file_lock::FileLock;
 use arbiter_core::ids::{AgentId, BeadId, ProviderId, TokenId};
 use arbiter_core::lease::Lease;
 use arbiter_core::org_chart::OrgChart;
@@ -70,6 +71,26 @@ pub enum Change {
     RenewLease(Lease),
     /// The end of a lease.
     EndLease(BeadId),
+    /// A lock on a file that nobody holds; refused when its bead is not its holder's.
+    TakeFileLock(FileLock),
+    /// A lock that lasts longer; refused when it is no longer the same one.
+    RenewFileLock(FileLock),
+    /// The end of a lock; refused when it is no longer the same one, or was renewed.
+    ReleaseFileLock(FileLock),
+    /// The end of all locks for a bead; refused when there are not as many as were told of.
+    ReleaseFileLocks {
+        /// For which bead.
+        bead_id: BeadId,
+        /// How many there are.
+        expected: usize,
+    },
+    /// How far a reader of the log outside of the process has got.
+    MoveCursor {
+        /// Which reader.
+        name: &'static str,
+        /// The last event it was told of.
+        seq: u64,
+    },
     /// A run that begins.
     StartRun(Run),
     /// A run that is told of when it has ended already.

@@ -9,6 +9,7 @@ mod budgets;
 mod canary;
 mod cli;
 mod console;
+mod decisions;
 mod demo;
 mod dice;
 mod dispatch;

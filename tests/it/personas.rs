@@ -55,7 +55,10 @@ async fn twelve_personas_come_along_and_say_what_they_decide() {
     let page = stage.get("personas?limit=5").await;
     assert_eq!(page.as_array().unwrap().len(), 5);
     assert!(page[0].get("persona").is_none(), "a list has no texts");
-    problem(&stage.ask("DELETE", "personas/default/ceo", None).await, 409, "built-in-persona");
+    assert_eq!(stage.get("personas/ceo").await, ceo, "a name without a folder may be one of ours");
+    for name in ["default/ceo", "ceo"] {
+        problem(&stage.ask("DELETE", &format!("personas/{name}"), None).await, 409, "built-in-persona");
+    }
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ impl Witness {
             let resource = path.split('/').nth(3).unwrap_or_default();
             let own = if path.starts_with("/v1/models/") { "auto" } else { "?" };
             let id = ids.get(resource).map_or(own, String::as_str);
-            self.get(&path.replace("{id}", id).replace("{name}", "default/ceo")).await;
+            self.get(&path.replace("{id}", id).replace("{name}", id)).await;
         }
     }
 }
@@ -220,6 +220,7 @@ async fn beads_go_all_the_way_to_closed_and_the_key_is_seen_by_the_provider_alon
         ("agents", "painter-1".to_owned()),
         ("projects", "house".to_owned()),
         ("org-charts", "house".to_owned()),
+        ("personas", "ceo".to_owned()),
         ("beads", "paint".to_owned()),
         ("decisions", question),
         ("runs", runs[0]["id"].as_str().unwrap().to_owned()),

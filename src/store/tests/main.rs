@@ -5,6 +5,7 @@
 mod again;
 mod events;
 mod failing_disk;
+mod file_locks;
 mod full_disk;
 mod home;
 mod kill;

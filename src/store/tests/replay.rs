@@ -101,8 +101,10 @@ fn decisions(row: &Decision, step: &Step) -> Result<Vec<Happening>, Refusal> {
         decision: step.text.clone(),
         rationale: Some(step.text.clone()),
         decider_id: "ann".into(),
+        sight: decision::Sight::default(),
     };
-    let commands = [answer, Command::Expire, Command::Cancel { reason: step.text.clone() }];
+    let expire = Command::Expire { subject: None };
+    let commands = [answer, expire, Command::Remind, Command::Cancel { reason: step.text.clone() }];
     row.decide(&commands[step.command % commands.len()], at(i64::from(step.count)))
 }
 

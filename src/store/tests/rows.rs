@@ -6,6 +6,7 @@ use arbiter_core::bead::Bead;
 use arbiter_core::bead_change::{Edge, NewBead};
 use arbiter_core::call::Kind;
 use arbiter_core::decision::{self, Decision, Purpose};
+use arbiter_core::decision_time::OnTimeout;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
 use arbiter_core::ids::{AgentId, BeadId, DecisionId, KeyId, ProjectId, ProviderId, RunId};
@@ -93,6 +94,10 @@ pub fn decision(id: &str, bead: Option<&str>) -> Decision {
         priority: 2,
         status: decision::Status::Pending,
         deadline: Some(at(100)),
+        on_timeout: OnTimeout::Expire,
+        escalated_at: None,
+        reminded: 0,
+        subject_digest: None,
         created_at: at(0),
         updated_at: at(0),
         decided_at: None,

@@ -203,8 +203,13 @@ impl World {
             return;
         };
         let commands = [
-            decision::Command::Resolve { decision: "yes".into(), rationale: None, decider_id: "ann".into() },
-            decision::Command::Expire,
+            decision::Command::Resolve {
+                decision: "yes".into(),
+                rationale: None,
+                decider_id: "ann".into(),
+                sight: decision::Sight::default(),
+            },
+            decision::Command::Expire { subject: None },
             decision::Command::Cancel { reason: "r".into() },
         ];
         let row = &self.decisions[&id];

@@ -1,0 +1,225 @@
+//! The notifier: tells one receiver outside of what somebody has to act on.
+//!
+//! Owns a cursor over the log, which is a row: what was committed is told at least once, in order, whatever ends in
+//! between. Asks the vault for the secret. A receiver that does not answer holds up nobody else. Restart: at once,
+//! from the cursor.
+
+use crate::entropy;
+use crate::fault::{Fault, VaultFault};
+use crate::provider_link::grace_after;
+use crate::settings::{NotifySecret, PublicHttp};
+use crate::shared::{SINGLE, Shared};
+use crate::shell::{Role, Scope};
+use crate::vault::VaultHandle;
+use crate::vault_actor::KeyUse;
+use arbiter_core::backoff;
+use arbiter_core::event::{Event, EventFilter, TypePattern};
+use arbiter_core::notice;
+use arbiter_core::time::Timestamp;
+use arbiter_providers::{EndpointPolicy, HttpPolicy, Notice, SocketPolicy, Webhook};
+use arbiter_store::{Change, EventRange, Unit};
+use arbiter_vault::Scrubbed;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The name of the cursor, and what a use of the vault's entry is for.
+pub(crate) const WEBHOOK: &str = "webhook";
+/// The name of the timer of the next try.
+const NEXT: &str = "next";
+/// Events read from the log at once.
+const CHUNK: u32 = 100;
+/// The pause after the first notice that did not arrive; it doubles with each further one.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// A notice that is older is of no use any more.
+const KEPT_FOR: Duration = Duration::from_secs(86_400);
+
+/// How others reach the notifier.
+pub(crate) struct NotifierHandle(pub(crate) Arc<Shared>);
+
+impl NotifierHandle {
+    /// Starts it, if anybody is to be told.
+    pub(crate) fn wake(&self) {
+        if self.0.settings.notify.is_some() {
+            self.0.notifier.wake(&self.0, SINGLE);
+        }
+    }
+
+    /// Something is to be told.
+    pub(crate) fn look(&self) {
+        self.tell(Command::Look);
+    }
+
+    /// What failed may go well now.
+    pub(crate) fn try_again(&self) {
+        self.tell(Command::Retry);
+    }
+
+    fn tell(&self, command: Command) {
+        if self.0.settings.notify.is_some() {
+            self.0.notifier.tell(&self.0, SINGLE, command);
+        }
+    }
+}
+
+/// What the notifier can be told.
+pub(crate) enum Command {
+    Look,
+    Retry,
+}
+
+/// The notifier.
+pub(crate) struct NotifierActor {
+    scope: Scope<Self>,
+    receiver: Option<Webhook>,
+    /// Everything up to this event was told, or is not to be told.
+    position: Option<u64>,
+    /// Tries in a row that failed.
+    failures: u32,
+    /// Nothing is tried before.
+    resting_until: Option<Timestamp>,
+}
+
+impl Role for NotifierActor {
+    type Command = Command;
+    const KIND: &'static str = "notifier";
+
+    fn new(scope: Scope<Self>) -> Self {
+        Self { scope, receiver: None, position: None, failures: 0, resting_until: None }
+    }
+
+    async fn start(&mut self) {
+        self.scope.timers.set(NEXT, self.scope.shared.clock.now(), Command::Retry);
+    }
+
+    async fn handle(&mut self, command: Command) {
+        let now = self.scope.shared.clock.now();
+        if matches!(command, Command::Retry) {
+            self.resting_until = None;
+        }
+        if self.scope.shared.is_stopping() || self.resting_until.is_some_and(|until| until > now) {
+            return;
+        }
+        if let Err(fault) = self.pass().await {
+            self.failures += 1;
+            let pause = backoff::pause(self.failures, PAUSE, LONGEST_PAUSE, entropy::number());
+            // The first says that something is wrong; the others would only say it again.
+            match self.failures {
+                1 => {
+                    tracing::warn!(target: "integration", %fault, "a notice did not arrive; it is sent again")
+                }
+                n => tracing::debug!(target: "integration", %fault, failures = n, "a notice did not arrive"),
+            }
+            let again = self.scope.shared.clock.now().plus(pause);
+            self.resting_until = Some(again);
+            self.scope.timers.set(NEXT, again, Command::Retry);
+        }
+    }
+}
+
+impl NotifierActor {
+    /// Tells all that is to be told by now.
+    async fn pass(&mut self) -> Result<(), Fault> {
+        let shared = Arc::clone(&self.scope.shared);
+        let mut position = match self.position {
+            Some(position) => position,
+            None => self.begin().await?,
+        };
+        loop {
+            let types = notice::TYPES.map(TypePattern::Exactly).to_vec();
+            let filter = EventFilter { types, ..EventFilter::default() };
+            let range = EventRange { after: Some(position), filter, limit: CHUNK, ..EventRange::default() };
+            let page = shared.store.events(range).await?;
+            for event in page.events.iter().filter(|event| notice::is_told(event)) {
+                let late = shared.clock.now().since(event.timestamp) > KEPT_FOR;
+                if late {
+                    tracing::warn!(target: "integration", event = event.id, "a notice was never taken and is given up");
+                } else {
+                    self.send(event).await?;
+                }
+                self.failures = 0;
+                let mut unit = Unit::new(shared.clock.now(), "system", WEBHOOK);
+                unit.change(Change::MoveCursor { name: WEBHOOK, seq: event.seq });
+                shared.store.commit(unit).await?;
+                self.position = Some(event.seq);
+            }
+            position = page.looked_to.max(position);
+            self.position = Some(position);
+            if page.events.len() < usize::try_from(CHUNK).unwrap_or(usize::MAX) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Where to go on; whoever is told for the first time is not told of the past.
+    async fn begin(&mut self) -> Result<u64, Fault> {
+        let store = &self.scope.shared.store;
+        let position = match store.cursor(WEBHOOK).await? {
+            Some(seq) => seq,
+            None => {
+                let (_, last) = store.event_bounds().await?;
+                let mut unit = Unit::new(self.scope.shared.clock.now(), "system", WEBHOOK);
+                unit.change(Change::MoveCursor { name: WEBHOOK, seq: last });
+                store.commit(unit).await?;
+                last
+            }
+        };
+        self.position = Some(position);
+        Ok(position)
+    }
+
+    fn receiver(&mut self) -> Result<Webhook, Fault> {
+        if let Some(receiver) = &self.receiver {
+            return Ok(receiver.clone());
+        }
+        let settings = &self.scope.shared.settings;
+        let url = settings.notify.as_ref().map(|notify| notify.url.as_str()).unwrap_or_default();
+        let endpoint = Webhook::check(url, policy(settings.public_http));
+        let endpoint = endpoint.map_err(|error| Fault::Provider(error.to_string()))?;
+        let receiver = Webhook::new(endpoint).map_err(|error| Fault::Provider(error.to_string()))?;
+        self.receiver = Some(receiver.clone());
+        Ok(receiver)
+    }
+
+    async fn send(&mut self, event: &Event) -> Result<(), Fault> {
+        let receiver = self.receiver()?;
+        let shared = Arc::clone(&self.scope.shared);
+        let body = serde_json::to_string(event).map_err(|error| Fault::Provider(error.to_string()))?;
+        let sent_at_sec = shared.clock.now().as_millis().div_euclid(1000);
+        let notice = Notice { id: &event.id, sent_at_sec, body: &body };
+        let started = Instant::now();
+        tracing::debug!(target: "integration", event = event.id, "notice starts");
+        let outcome = match shared.settings.notify.as_ref().map(|notify| &notify.secret) {
+            Some(NotifySecret::Given(secret)) => Scrubbed::new(receiver.send(secret, notice)).await,
+            Some(NotifySecret::Key(key_id)) => {
+                let next_lock = shared.vault_place.next_lock();
+                let wanted = KeyUse {
+                    key_id: key_id.clone(),
+                    holder: WEBHOOK.to_owned(),
+                    host: receiver.host().to_owned(),
+                    purpose: WEBHOOK,
+                };
+                let secret = VaultHandle(Arc::clone(&shared)).use_key(wanted).await?;
+                tokio::select! {
+                    outcome = Scrubbed::new(receiver.send(&secret, notice)) => outcome,
+                    () = grace_after(next_lock) => return Err(VaultFault::Locked.into()),
+                }
+            }
+            None => return Ok(()),
+        };
+        let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let error = outcome.as_ref().err().map(ToString::to_string);
+        tracing::debug!(target: "integration", event = event.id, latency_ms, error, "notice ends");
+        outcome.map_err(|error| Fault::Provider(error.to_string()))
+    }
+}
+
+/// Where a receiver may be: by the rules of providers.
+pub(crate) fn policy(public_http: PublicHttp) -> EndpointPolicy {
+    let allow_public_http = match public_http {
+        PublicHttp::Allowed => HttpPolicy::Anywhere,
+        PublicHttp::Refused => HttpPolicy::LocalOnly,
+    };
+    EndpointPolicy { allow_public_http, sockets: SocketPolicy::Refused }
+}

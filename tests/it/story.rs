@@ -220,7 +220,7 @@ async fn beads_go_all_the_way_to_closed_and_the_key_is_seen_by_the_provider_alon
         ("agents", "painter-1".to_owned()),
         ("projects", "house".to_owned()),
         ("org-charts", "house".to_owned()),
-        ("personas", "ceo".to_owned()),
+        ("personas", "default/ceo".to_owned()),
         ("beads", "paint".to_owned()),
         ("decisions", question),
         ("runs", runs[0]["id"].as_str().unwrap().to_owned()),

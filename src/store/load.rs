@@ -108,7 +108,7 @@ fn waiting(connection: &Connection, now: Timestamp, since: Timestamp) -> Result<
          WHERE b.ready = 1 AND b.ready_since <= ?2 AND (b.not_before IS NULL OR b.not_before <= ?1)
          GROUP BY b.project_id, b.assigned_to, b.priority = 0 AND b.approval = 'missing', b.type,
                   coalesce(b.next_attempt_at > ?1, 0), ({role})
-         ORDER BY 2 DESC LIMIT {MOST_KINDS}"
+         ORDER BY 2 DESC, 1 LIMIT {MOST_KINDS}"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let kinds = statement

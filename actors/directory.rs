@@ -120,19 +120,14 @@ impl<R: Role> Directory<R> {
         }
     }
 
-    /// Asks an actor and waits for its answer.
+    /// Asks an actor and waits for its answer; one that has too much to do refuses at once.
     pub(crate) async fn ask<T>(
         &self,
         shared: &Arc<Shared>,
         id: &str,
         command: impl FnOnce(oneshot::Sender<Result<T, Fault>>) -> R::Command,
     ) -> Result<T, Fault> {
-        if shared.is_stopping() {
-            return Err(Fault::ShuttingDown);
-        }
-        let (address, permits) = self.reach(shared, id);
-        let permit = permits.try_acquire_owned().map_err(|_| Fault::Busy(format!("{} {id}", R::KIND)))?;
-        Self::deliver(&address, id, permit, command).await
+        self.ask_with(shared, id, async |permits| permits.try_acquire_owned().ok(), command).await
     }
 
     /// The same for what many ask at once and is answered quickly: whoever finds the actor busy waits for a turn, for
@@ -143,21 +138,24 @@ impl<R: Role> Directory<R> {
         id: &str,
         command: impl FnOnce(oneshot::Sender<Result<T, Fault>>) -> R::Command,
     ) -> Result<T, Fault> {
+        let in_turn = async |permits: Arc<Semaphore>| {
+            tokio::time::timeout(TURN, permits.acquire_owned()).await.ok().and_then(Result::ok)
+        };
+        self.ask_with(shared, id, in_turn, command).await
+    }
+
+    async fn ask_with<T>(
+        &self,
+        shared: &Arc<Shared>,
+        id: &str,
+        admit: impl AsyncFnOnce(Arc<Semaphore>) -> Option<OwnedSemaphorePermit>,
+        command: impl FnOnce(oneshot::Sender<Result<T, Fault>>) -> R::Command,
+    ) -> Result<T, Fault> {
         if shared.is_stopping() {
             return Err(Fault::ShuttingDown);
         }
         let (address, permits) = self.reach(shared, id);
-        let turn = tokio::time::timeout(TURN, permits.acquire_owned()).await;
-        let Ok(Ok(permit)) = turn else { return Err(Fault::Busy(format!("{} {id}", R::KIND))) };
-        Self::deliver(&address, id, permit, command).await
-    }
-
-    async fn deliver<T>(
-        address: &Addr<Shell<R>>,
-        id: &str,
-        permit: OwnedSemaphorePermit,
-        command: impl FnOnce(oneshot::Sender<Result<T, Fault>>) -> R::Command,
-    ) -> Result<T, Fault> {
+        let permit = admit(permits).await.ok_or_else(|| Fault::Busy(format!("{} {id}", R::KIND)))?;
         let (answer, wait) = oneshot::channel();
         address.do_send(Deliver { command: command(answer), permit: Some(permit) });
         wait.await.unwrap_or_else(|_| Err(Fault::Crashed { actor: format!("{} {id}", R::KIND) }))
@@ -199,6 +197,11 @@ impl<R: Role> Directory<R> {
     /// Restarts since the start.
     pub(crate) fn restarts(&self) -> u64 {
         self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// What its actors are called.
+    pub(crate) fn kind(&self) -> &'static str {
+        R::KIND
     }
 
     /// Living actors.

@@ -68,17 +68,7 @@ impl DispatcherHandle {
         let (spent, load) = (self.0.purse.spent(now), self.0.store.load().await?);
         let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
         let mut counts: BTreeMap<Cause, u64> = Cause::ALL.iter().map(|cause| (*cause, 0)).collect();
-        for alike in self
-            .0
-            .store
-            .waiting(
-                now,
-                Timestamp::from_millis(
-                    now.as_millis().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
-                ),
-            )
-            .await?
-        {
+        for alike in self.0.store.waiting(now, now.minus(age)).await? {
             *counts.entry(dispatch_why::cause(&alike.bead, company, now)).or_default() += alike.count;
         }
         Ok(counts)

@@ -220,34 +220,30 @@ async fn escalate(shared: &Arc<Shared>, failure: &Failure) -> Result<(), Fault> 
     Ok(())
 }
 
+/// Does something with the registry of each kind of actor: the one list of them.
+macro_rules! for_each_registry {
+    ($shared:expr, $registry:ident => $body:expr) => {
+        for_each_registry!($shared, $registry => $body;
+            agents, bead_files, beads, bus, decisions, dispatcher, file_locks, heartbeats, notifier, orchestrator,
+            projects, providers, pulls, vault)
+    };
+    ($shared:expr, $registry:ident => $body:expr; $($field:ident),+) => {
+        $({
+            let $registry = &$shared.$field;
+            $body;
+        })+
+    };
+}
+
 fn each_kind(shared: &Shared, mut each: impl FnMut(&'static str, usize, u64)) {
-    macro_rules! kinds {
-        ($($kind:literal => $field:ident),+ $(,)?) => {
-            $( each($kind, shared.$field.len(), shared.$field.restarts()); )+
-        };
-    }
-    kinds! {
-        "agent" => agents, "bead" => beads, "decision" => decisions, "dispatcher" => dispatcher,
-        "event_bus" => bus, "file_locks" => file_locks, "heartbeat" => heartbeats, "notifier" => notifier,
-        "orchestrator" => orchestrator, "project" => projects, "provider" => providers, "pull" => pulls,
-        "vault" => vault,
-    }
+    for_each_registry!(shared, registry => each(registry.kind(), registry.len(), registry.restarts()));
 }
 
 fn count(shared: &Arc<Shared>, failure: &Failure) {
-    let id = failure.id.as_str();
-    macro_rules! revive {
-        ($($kind:literal => $field:ident),+ $(,)?) => {
-            match failure.kind {
-                $( $kind => { shared.$field.count_restart(); shared.$field.revive(shared, id); } )+
-                _ => {}
-            }
-        };
-    }
-    revive! {
-        "agent" => agents, "bead" => beads, "decision" => decisions, "provider" => providers,
-        "heartbeat" => heartbeats, "project" => projects, "vault" => vault, "event_bus" => bus,
-        "dispatcher" => dispatcher, "orchestrator" => orchestrator, "file_locks" => file_locks,
-        "notifier" => notifier, "pull" => pulls,
-    }
+    for_each_registry!(shared, registry => {
+        if registry.kind() == failure.kind {
+            registry.count_restart();
+            registry.revive(shared, &failure.id);
+        }
+    });
 }

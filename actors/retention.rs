@@ -13,23 +13,18 @@ const ANSWERS: Duration = Duration::from_secs(86_400);
 /// How long runs of closed beads are kept.
 const RUNS: Duration = Duration::from_secs(90 * 86_400);
 
-fn before(now: Timestamp, span: Duration) -> Timestamp {
-    let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_millis(now.as_millis().saturating_sub(ms))
-}
-
 /// Deletes what is older than its time, or more than its number.
 pub(crate) async fn enforce(shared: &Shared) -> Result<(), Fault> {
     let now = shared.clock.now();
     let mut unit = Unit::new(now, "system", "retention");
-    let oldest = before(now, shared.settings.events_kept_for);
+    let oldest = now.minus(shared.settings.events_kept_for);
     let first_kept = shared.store.first_kept_event(oldest, shared.settings.events_kept).await?;
     unit.change(Change::PruneEvents { first_kept });
     unit.change(Change::PruneHistory {
-        heartbeats_before: before(now, HEARTBEATS),
-        answers_before: before(now, ANSWERS),
-        runs_before: before(now, RUNS),
-        calls_before: before(now, shared.settings.calls_kept_for),
+        heartbeats_before: now.minus(HEARTBEATS),
+        answers_before: now.minus(ANSWERS),
+        runs_before: now.minus(RUNS),
+        calls_before: now.minus(shared.settings.calls_kept_for),
         sessions_before: now,
     });
     shared.store.commit(unit).await?;

@@ -146,8 +146,14 @@ impl Work {
         for _ in 0..most {
             let completion = match self.call(&request).await {
                 Ok(completion) => completion,
-                Err(CallFailure::Fault(fault)) => return Err(fault),
-                Err(CallFailure::Call(error)) => return Ok(self.judge(&error).await),
+                Err(failure) => {
+                    // The attempt does not fail with what was said before.
+                    self.said = None;
+                    return match failure {
+                        CallFailure::Fault(fault) => Err(fault),
+                        CallFailure::Call(error) => Ok(self.judge(&error).await),
+                    };
+                }
             };
             self.count(&completion);
             let answer = completion.answer;

@@ -41,7 +41,8 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
         gauge!("arbiter_agents_working").set(whole(status.working));
     }
     gauge!("arbiter_beads_awaited").set(whole(handles.pulls.waiting()));
-    for (cause, count) in handles.dispatcher.waiting(LONG).await? {
+    // The same goes for a store that cannot be read.
+    for (cause, count) in handles.dispatcher.waiting(LONG).await.unwrap_or_default() {
         gauge!("arbiter_ready_beads_waiting", "reason" => cause.as_str())
             .set(whole(usize::try_from(count).unwrap_or(usize::MAX)));
     }

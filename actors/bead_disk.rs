@@ -55,6 +55,28 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Where the file is written before it takes the other one's place.
+    fn draft(&self, project: &ProjectId) -> PathBuf {
+        self.directory.join(format!(".arbiter-{project}.tmp"))
+    }
+
+    /// Takes away what a server that was killed within a write has left; only this project's actor writes there.
+    pub(crate) async fn tidy(&self, project: &ProjectId) {
+        let draft = self.draft(project);
+        // One that cannot be taken away is in the way of the next write, which says so.
+        let _ = spawn_blocking(move || remove(&draft)).await;
+    }
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// What tells one state of a file from another without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -164,8 +186,8 @@ pub(crate) async fn write(
     known: Option<&Stamp>,
 ) -> Result<WrittenFile, Fault> {
     let (give, take) = sync_channel::<Exported>(AHEAD);
-    let target = place.target.clone();
-    let writing = spawn_blocking(move || new_file(&target, dialect, take.into_iter()));
+    let draft = place.draft(project);
+    let writing = spawn_blocking(move || new_file(&draft, dialect, take.into_iter()));
     let exported =
         shared.store.export(project.to_string(), Box::new(move |item| give.send(item).is_ok())).await;
     let problem = |error: io::Error| -> Fault {
@@ -222,14 +244,16 @@ struct NewFile {
     removed_labels: Vec<(String, String)>,
 }
 
-fn new_file(target: &Path, dialect: Dialect, items: impl Iterator<Item = Exported>) -> io::Result<NewFile> {
-    let directory = target.parent().unwrap_or(Path::new("/"));
+fn new_file(draft: &Path, dialect: Dialect, items: impl Iterator<Item = Exported>) -> io::Result<NewFile> {
+    let directory = draft.parent().unwrap_or(Path::new("/"));
     if !directory.exists() {
         // Only the directory itself: a path that leads nowhere is a mistake.
         fs::create_dir(directory)?;
         fs::set_permissions(directory, Permissions::from_mode(0o755))?;
     }
-    let file = tempfile::Builder::new().prefix(".arbiter-").suffix(".tmp").tempfile_in(directory)?;
+    remove(draft)?;
+    let name = draft.file_name().unwrap_or_default();
+    let file = tempfile::Builder::new().prefix(name).rand_bytes(0).tempfile_in(directory)?;
     let mut out = BufWriter::with_capacity(1 << 16, file);
     let (mut hasher, mut writer) = (Sha256::new(), Writer::new(dialect));
     let (mut beads, mut ids, mut notes, mut removed_labels) = (0, HashSet::new(), Vec::new(), Vec::new());

@@ -130,6 +130,9 @@ impl BeadFilesActor {
         let row = self.scope.shared.store.project(self.project.to_string()).await.ok().flatten();
         let place = row.and_then(|row| row.beads_path).map(|path| Place::of(Path::new(&path)));
         if place != self.place {
+            if let Some(place) = &place {
+                place.tidy(&self.project).await;
+            }
             self.place = place;
             (self.known, self.watcher) = (None, None);
         }

@@ -2,7 +2,6 @@
 
 use crate::fault::Fault;
 use crate::shared::Shared;
-use arbiter_core::time::Timestamp;
 use arbiter_store::{Change, Unit};
 use std::time::Duration;
 

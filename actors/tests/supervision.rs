@@ -1,12 +1,13 @@
 //! A panic anywhere is answered, the actor comes back from the store, the others do not notice.
 
 use crate::stage::{ParseId, Stage, me};
-use arbiter_actors::{Fault, PullWish, Settings, SystemClock};
+use arbiter_actors::{Dialect, Fault, LockWish, PullWish, Settings, SystemClock};
 use arbiter_core::agent;
 use arbiter_core::agent_change::AgentPatch;
 use arbiter_core::bead::{Claimant, Status};
 use arbiter_core::decision_change::NewDecision;
 use arbiter_core::event::EventFilter;
+use arbiter_core::file_lock::Holder;
 use arbiter_core::ids::{AgentId, BeadId, DecisionId, ProjectId};
 use arbiter_core::project_change::ProjectPatch;
 use arbiter_core::provider_change::ProviderPatch;
@@ -35,16 +36,32 @@ async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
     };
     h.agents.create(&me(), agent).await.unwrap();
     let asked = h.decisions.create(&me(), NewDecision::question("p", "Which?")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join(".beads").to_str().unwrap().to_owned();
+    let patch = ProjectPatch { beads_path: Some(Some(path)), ..ProjectPatch::default() };
+    h.projects.update(&me(), &ProjectId::known("p"), patch).await.unwrap();
     let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
 
     let (bead, agent, project) = (BeadId::known("b"), AgentId::known("a"), ProjectId::known("p"));
     let decision = DecisionId::known(asked.id.as_str());
     let provider = "scripted".parse_id();
-    for kind in ["bead", "agent", "project", "provider", "heartbeat", "vault", "pull", "decision"] {
+    let kinds = [
+        "bead",
+        "agent",
+        "project",
+        "provider",
+        "heartbeat",
+        "vault",
+        "pull",
+        "file_locks",
+        "bead_files",
+        "decision",
+    ];
+    for kind in kinds {
         let id = match kind {
             "bead" => "b",
             "agent" => "a",
-            "project" => "p",
+            "project" | "file_locks" | "bead_files" => "p",
             "decision" => decision.as_str(),
             "vault" | "pull" => "main",
             _ => "scripted",
@@ -71,6 +88,12 @@ async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
                     };
                     assert_eq!(h.pulls.next(&me(), wish).await?, None);
                 }
+                "file_locks" => {
+                    let holder = Holder { agent_id: "ann".into(), bead_id: None };
+                    let wish = LockWish { paths: Some(vec!["src/main.rs".into()]), holder, ttl_sec: None };
+                    assert_eq!(h.file_locks.acquire(&me(), &project, wish).await?.len(), 1);
+                }
+                "bead_files" => drop(h.bead_files.export_own(&project, Dialect::Bd).await?),
                 "heartbeat" => drop(h.providers.heartbeat(&provider).await?),
                 "vault" => {
                     let wrong = SecretString::from("wrong");

@@ -41,7 +41,8 @@ impl Stage {
         send_text("POST", &url, &headers, text.to_owned()).await.unwrap()
     }
 
-    async fn imported(&self, query: &str, text: &str) -> Value {
+    /// The report of a file that was read into project `p`.
+    pub async fn imported(&self, query: &str, text: &str) -> Value {
         let answer = self.import(query, text).await;
         assert_eq!(answer.status, 200, "{}", answer.json());
         answer.json()
@@ -60,7 +61,8 @@ async fn house() -> Stage {
     stage
 }
 
-fn line(fields: Value) -> String {
+/// The line of a bead with these fields.
+pub fn line(fields: Value) -> String {
     let mut line = json!({"_type": "issue", "id": "a-1", "title": "t", "status": "open", "priority": 2,
         "issue_type": "task", "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"});
     for (name, value) in fields.as_object().unwrap() {

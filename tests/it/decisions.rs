@@ -100,7 +100,7 @@ async fn a_project_with_open_work_closes_when_a_person_says_so() {
     let stage = house().await;
     stage.bead("wall", json!({})).await;
     let answer = stage.ask("POST", "projects/p/close", None).await;
-    assert!(answer.status == 200 || answer.status == 202, "{}", answer.json());
+    assert_eq!(answer.status, 202, "{}", answer.json());
     let decisions = stage.get("decisions?project_id=p&status=pending").await;
     let id = decisions[0]["id"].as_str().unwrap().to_owned();
     assert_eq!(stage.get("projects/p").await["status"], "open");
@@ -158,6 +158,7 @@ async fn notices_are_signed_and_tell_of_a_decision_without_the_secret() {
     stage.create("projects", json!({"id": "p", "name": "P"})).await;
     let id = stage.asked(json!({})).await;
     let heard = tokio::time::timeout(SOON, async {
+        let mut tries = 0;
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut text = Vec::new();
@@ -166,9 +167,15 @@ async fn notices_are_signed_and_tell_of_a_decision_without_the_secret() {
                     break;
                 }
             }
-            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
             let text = String::from_utf8_lossy(&text).into_owned();
-            if text.contains(&id) {
+            tries += u32::from(text.contains(&id));
+            // Who does not take it at first is told again.
+            let answer = if tries == 1 { "500 Internal Server Error" } else { "204 No Content" };
+            stream
+                .write_all(format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
+            if tries == 2 {
                 return text;
             }
         }

@@ -3,6 +3,7 @@
 //! Its master key is the only one it knows. It ends with the test, and with the process of the tests.
 
 use crate::official_clients::{includes, openai, text_of};
+use crate::program::Ended;
 use crate::python;
 use crate::stage::Stage;
 use serde_json::{Value, json};
@@ -132,21 +133,7 @@ async fn litellm_is_a_provider_like_any_other() {
     let stage = Stage::with(&[("ARBITER_PROVIDERS__RETRY_BUDGET_MS", "0")]).await;
 
     // Registered as a person does it.
-    let add = [
-        "provider",
-        "add",
-        "LiteLLM",
-        "--id",
-        "lite",
-        "--type",
-        "custom",
-        "--endpoint",
-        &litellm.url,
-        "--model",
-        "hello",
-        "--api-key-stdin",
-    ];
-    let added = stage.cli_with(&add, &format!("{MASTER_KEY}\n")).await;
+    let added = add(&stage, "lite", &litellm, MASTER_KEY).await;
     assert_eq!(added.code, Some(0), "{added:?}");
     let beat = stage.cli(&["provider", "heartbeat", "lite", "--json"]).await.json();
     assert_eq!((&beat["status"], &beat["model"]), (&json!("active"), &json!("hello")), "{beat}");
@@ -201,23 +188,16 @@ async fn litellm_is_a_provider_like_any_other() {
     assert!(beat["last_heartbeat_error"].as_str().unwrap().contains("cannot be reached"), "{beat}");
 }
 
+/// Registers LiteLLM by the command line.
+async fn add(stage: &Stage, id: &str, litellm: &LiteLlm, key: &str) -> Ended {
+    let provider = ["provider", "add", id, "--id", id, "--type", "custom", "--endpoint", &litellm.url];
+    let model = ["--model", "hello", "--api-key-stdin"];
+    stage.cli_with(&[&provider[..], &model[..]].concat(), &format!("{key}\n")).await
+}
+
 /// A key that LiteLLM does not know: the provider is down at once, and everybody is told why.
 async fn wrong_key(stage: &Stage, litellm: &LiteLlm) {
-    let add = [
-        "provider",
-        "add",
-        "Wrong",
-        "--id",
-        "wrong",
-        "--type",
-        "custom",
-        "--endpoint",
-        &litellm.url,
-        "--model",
-        "hello",
-        "--api-key-stdin",
-    ];
-    let added = stage.cli_with(&add, "sk-not-the-master-key\n").await;
+    let added = add(stage, "wrong", litellm, "sk-not-the-master-key").await;
     assert_eq!(added.code, Some(0), "{added:?}");
     let beat = stage.cli(&["provider", "heartbeat", "wrong", "--json"]).await.json();
     assert_eq!(beat["status"], "unhealthy", "{beat}");

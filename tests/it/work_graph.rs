@@ -1,5 +1,6 @@
 //! The work graph through the running program: many beads at once, what waits for what, lists and their order.
 
+use crate::bead_files::line;
 use crate::refusals::problem;
 use crate::stage::Stage;
 use serde_json::{Value, json};
@@ -71,11 +72,12 @@ async fn new_beads_are_named_as_their_project_wants_it() {
 #[tokio::test]
 async fn a_list_has_the_order_of_bd_when_that_is_wanted_also_over_pages() {
     let stage = house().await;
-    for (id, priority) in [("a", 2), ("b", 1), ("c", 2), ("d", 1), ("e", 2)] {
-        stage.bead(id, json!({"priority": priority})).await;
-        // Times have milliseconds; the order of two of the same one is that of their ids.
-        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
-    }
+    let order = [("a", 2), ("b", 1), ("c", 2), ("d", 1), ("e", 2)];
+    let file = (0..).zip(order).map(|(second, (id, priority))| {
+        let at = format!("2026-01-01T00:00:0{second}Z");
+        line(json!({"id": id, "priority": priority, "created_at": at, "updated_at": at})) + "\n"
+    });
+    stage.imported("", &file.collect::<String>()).await;
     assert_eq!(ids(&stage.get("beads/ready").await), ["b", "d", "a", "c", "e"]);
     assert_eq!(ids(&stage.get("beads/ready?sort=bd").await), ["d", "b", "e", "c", "a"]);
     let mut path = "beads?sort=bd&limit=2".to_owned();

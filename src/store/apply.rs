@@ -8,7 +8,7 @@ use crate::{
     agents, beads, budgets, calls, checkpoints, console, dependencies, heartbeats, idempotency, leases,
     offers, org_charts,
 };
-use crate::{cursors, file_locks};
+use crate::{cursors, file_locks, mirror};
 use crate::{operation, providers, rules, runs, table, tokens, vault_seen};
 use arbiter_core::refusal::Refusal;
 use rusqlite::Connection;
@@ -57,6 +57,8 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
             file_locks::release_of(connection, bead_id, *expected)
         }
         Change::MoveCursor { name, seq } => cursors::put(connection, name, *seq),
+        Change::MirrorRead { seq, noted } => mirror::read(connection, *seq, noted),
+        Change::MirrorSent(sent) => mirror::sent(connection, sent),
         Change::StartRun(run) | Change::RecordRun(run) => runs::start(connection, run),
         Change::FinishRun(run) => runs::finish(connection, run),
         Change::BeadComment(comment) => comments::add(connection, On::Bead, comment),

@@ -23,6 +23,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { id: 7, name: "decisions", sql: include_str!("../../migrations/0007_decisions.sql") },
     Migration { id: 8, name: "agents", sql: include_str!("../../migrations/0008_agents.sql") },
     Migration { id: 9, name: "dispatch", sql: include_str!("../../migrations/0009_dispatch.sql") },
+    Migration { id: 10, name: "mirror", sql: include_str!("../../migrations/0010_mirror.sql") },
 ];
 
 fn checksum(sql: &str) -> String {

@@ -91,6 +91,15 @@ pub enum Change {
         /// The last event it was told of.
         seq: u64,
     },
+    /// How far the mirror has read the log, and which entities changed up to there.
+    MirrorRead {
+        /// The last event it has read.
+        seq: u64,
+        /// The entities.
+        noted: Vec<Noted>,
+    },
+    /// States of entities that the mirror has brought to its server.
+    MirrorSent(Vec<SentMirror>),
     /// A run that begins.
     StartRun(Run),
     /// A run that is told of when it has ended already.

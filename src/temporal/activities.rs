@@ -1,0 +1,252 @@
+//! The activities: thin, so that all the doing lies behind [`Port`] and [`Caller`].
+
+#![allow(missing_docs, reason = "the macros make constants that nobody can document")]
+
+use crate::names::Kind;
+use crate::port::{
+    Beaten, CallEnd, Caller, Command, Due, Grant, Port, ProviderCall, Reply, Snapshot, Unavailable,
+};
+use crate::words;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use temporalio_common::RetryPolicy;
+use temporalio_common::data_converters::RawValue;
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use temporalio_sdk::{ActivityOptions, ApplicationFailure};
+
+/// How often a call in progress says that it goes on.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
+/// After how long without such a word the call is made elsewhere.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long an answer of the control process may take.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a heartbeat may take.
+const BEAT_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often a call is made at most.
+const CALL_ATTEMPTS: u32 = 3;
+
+static STARTED: AtomicU64 = AtomicU64::new(0);
+static FAILED: AtomicU64 = AtomicU64::new(0);
+
+/// How many activities were begun and how many of them failed, since the start.
+pub fn counts() -> (u64, u64) {
+    (STARTED.load(Ordering::Relaxed), FAILED.load(Ordering::Relaxed))
+}
+
+/// What is wanted to know of an entity.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Look {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its id.
+    pub id: String,
+}
+
+/// What somebody says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Said {
+    /// In which project.
+    pub project_id: Option<String>,
+    /// What tells it from all else.
+    pub id: String,
+    /// What.
+    pub events: Vec<Value>,
+}
+
+/// The activities of the process that holds the data directory.
+pub struct ControlActivities(Arc<dyn Port>);
+
+impl ControlActivities {
+    /// Activities over this port.
+    pub fn new(port: Arc<dyn Port>) -> Self {
+        Self(port)
+    }
+}
+
+#[activities]
+impl ControlActivities {
+    /// Asks an entity's actor for something.
+    #[activity(name = "applyCommand")]
+    pub async fn apply_command(
+        self: Arc<Self>,
+        context: ActivityContext,
+        command: Command,
+    ) -> Result<Reply, ActivityError> {
+        done(&context, self.0.apply(command)).await
+    }
+
+    /// How an entity stands.
+    #[activity(name = "lookUp")]
+    pub async fn look_up(
+        self: Arc<Self>,
+        context: ActivityContext,
+        look: Look,
+    ) -> Result<Reply, ActivityError> {
+        done(&context, self.0.look(look.kind, look.id)).await
+    }
+
+    /// Ends a decision whose time has come.
+    #[activity(name = "decisionDue")]
+    pub async fn decision_due(
+        self: Arc<Self>,
+        context: ActivityContext,
+        id: String,
+    ) -> Result<Due, ActivityError> {
+        done(&context, self.0.due(id)).await
+    }
+
+    /// Asks a provider how it is.
+    #[activity(name = "providerHeartbeat")]
+    pub async fn provider_heartbeat(
+        self: Arc<Self>,
+        context: ActivityContext,
+        id: String,
+    ) -> Result<Beaten, ActivityError> {
+        done(&context, self.0.beat(id)).await
+    }
+
+    /// Publishes what somebody says.
+    #[activity(name = "publishEvent")]
+    pub async fn publish_event(
+        self: Arc<Self>,
+        context: ActivityContext,
+        said: Said,
+    ) -> Result<(), ActivityError> {
+        done(&context, self.0.publish(said.project_id, said.id, said.events)).await
+    }
+
+    /// Looks for work that can be handed out.
+    #[activity(name = "dispatch")]
+    pub async fn dispatch(
+        self: Arc<Self>,
+        context: ActivityContext,
+        project_id: String,
+    ) -> Result<(), ActivityError> {
+        done(&context, self.0.dispatch(project_id)).await
+    }
+
+    /// Grants a call to a provider.
+    #[activity(name = "grantCall")]
+    pub async fn grant_call(
+        self: Arc<Self>,
+        context: ActivityContext,
+        query_id: String,
+    ) -> Result<Grant, ActivityError> {
+        done(&context, self.0.grant(query_id)).await
+    }
+
+    /// Tells whoever is to be told of a decision.
+    #[activity(name = "notify")]
+    pub async fn notify(
+        self: Arc<Self>,
+        context: ActivityContext,
+        decision_id: String,
+    ) -> Result<(), ActivityError> {
+        done(&context, self.0.notify(decision_id)).await
+    }
+}
+
+/// The activities of whoever calls providers.
+pub struct ProviderActivities(Arc<dyn Caller>);
+
+impl ProviderActivities {
+    /// Activities of this caller.
+    pub fn new(caller: Arc<dyn Caller>) -> Self {
+        Self(caller)
+    }
+}
+
+#[activities]
+impl ProviderActivities {
+    /// Makes a call to a provider, and says all the while that it goes on.
+    #[activity(name = "providerQuery")]
+    pub async fn provider_query(
+        self: Arc<Self>,
+        context: ActivityContext,
+        call: RawValue,
+    ) -> Result<CallEnd, ActivityError> {
+        let call = words::value(&call).and_then(|value| {
+            serde_json::from_value::<ProviderCall>(value).map_err(|_| "is no call to a provider".to_owned())
+        });
+        // With the wrong key nobody here can read it, but another worker may.
+        let call = call.map_err(|words| failure(Unavailable(words)))?;
+        let calling = self.0.call(call);
+        tokio::pin!(calling);
+        let mut every = tokio::time::interval(HEARTBEAT_EVERY);
+        loop {
+            tokio::select! {
+                outcome = &mut calling => return done(&context, async { outcome }).await,
+                _ = every.tick() => {
+                    if context.is_cancelled() {
+                        return Err(ActivityError::cancelled());
+                    }
+                    // A word that does not arrive is missed by the server, which tries elsewhere.
+                    let _ = context.record_heartbeat(0_u8).await;
+                }
+            }
+        }
+    }
+}
+
+async fn done<T>(
+    context: &ActivityContext,
+    work: impl Future<Output = Result<T, Unavailable>>,
+) -> Result<T, ActivityError> {
+    STARTED.fetch_add(1, Ordering::Relaxed);
+    let outcome = work.await;
+    if let Err(why) = &outcome {
+        FAILED.fetch_add(1, Ordering::Relaxed);
+        let (kind, attempt) = (&context.info().activity_type, context.info().attempt);
+        tracing::warn!(target: "activity", %kind, attempt, %why, "an activity failed; it is tried again");
+    }
+    outcome.map_err(failure)
+}
+
+fn failure(why: Unavailable) -> ActivityError {
+    ActivityError::application(ApplicationFailure::new(anyhow::Error::new(why)))
+}
+
+/// How the control process is asked: again and again, until it answers.
+pub(crate) fn control() -> ActivityOptions {
+    patient(CONTROL_TIMEOUT)
+}
+
+/// How a provider's heartbeat is asked for.
+pub(crate) fn beat() -> ActivityOptions {
+    patient(BEAT_TIMEOUT)
+}
+
+fn patient(timeout: Duration) -> ActivityOptions {
+    let retry = RetryPolicy::builder()
+        .initial_interval(Duration::from_millis(500))
+        .maximum_interval(Duration::from_secs(30))
+        .build();
+    ActivityOptions::with_start_to_close_timeout(timeout).retry_policy(retry).build()
+}
+
+/// How a provider is called: at most so long, and elsewhere when a worker falls silent.
+pub(crate) fn provider_call(queue: String, timeout: Duration) -> ActivityOptions {
+    let retry = RetryPolicy::builder()
+        .initial_interval(Duration::from_millis(200))
+        .maximum_interval(Duration::from_secs(5))
+        .maximum_attempts(CALL_ATTEMPTS)
+        .build();
+    // The provider's own limit comes first, so that its words are heard.
+    ActivityOptions::with_start_to_close_timeout(timeout + HEARTBEAT_TIMEOUT)
+        .heartbeat_timeout(HEARTBEAT_TIMEOUT)
+        .task_queue(queue)
+        .retry_policy(retry)
+        .build()
+}
+
+/// The snapshot of a reply, or the words of its refusal.
+pub(crate) fn snapshot(reply: Reply) -> Result<Snapshot, String> {
+    match reply {
+        Reply::Done(snapshot) => Ok(snapshot),
+        Reply::Refused(words) => Err(words),
+    }
+}

@@ -1,0 +1,232 @@
+//! The payload codec: whatever the Temporal server keeps of ours is encrypted with AES-256-GCM.
+//!
+//! A payload as a whole becomes the content of another one, whose metadata name the encoding and the key. What was
+//! not encrypted passes through, so that anybody may write plain JSON; what cannot be decrypted passes through as
+//! well, for an error here would hold up the workflow it came to for good.
+
+use aes_gcm::aead::{Aead, Payload as Sealing};
+use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
+use arc_swap::ArcSwap;
+use futures::future::{BoxFuture, FutureExt};
+use prost::Message;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use temporalio_common::data_converters::{PayloadCodec, PayloadConversionError, SerializationContextData};
+use temporalio_common::protos::temporal::api::common::v1::Payload;
+use zeroize::Zeroizing;
+
+/// What the metadata call the encoding.
+const ENCODING: &str = "encoding";
+/// What it is called when encrypted.
+const ENCRYPTED: &[u8] = b"binary/encrypted";
+/// What the metadata call the key.
+const KEY_ID: &str = "encryption-key-id";
+/// The bytes of a nonce.
+const NONCE: usize = 12;
+
+/// Payloads that could not be decrypted, since the start.
+static UNREADABLE: AtomicU64 = AtomicU64::new(0);
+
+/// How many payloads could not be decrypted since the start.
+pub fn unreadable() -> u64 {
+    UNREADABLE.load(Ordering::Relaxed)
+}
+
+/// A key of the codec. It is wiped when it goes.
+#[derive(Clone)]
+pub struct CodecKey {
+    /// What it is called in the metadata.
+    pub id: String,
+    /// The key.
+    pub key: Arc<Zeroizing<[u8; 32]>>,
+}
+
+impl std::fmt::Debug for CodecKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CodecKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Encrypts with one key, decrypts with any of those it has. Clones share the keys.
+#[derive(Clone, Debug, Default)]
+pub struct Codec(Arc<ArcSwap<Keys>>);
+
+#[derive(Debug, Default)]
+struct Keys {
+    current: Option<CodecKey>,
+    all: BTreeMap<String, CodecKey>,
+}
+
+/// A payload that could not be encrypted.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// The vault is locked, or the keys were taken away.
+    #[error("the codec has no key")]
+    NoKey,
+    /// The system gave no randomness, or the payload is too large for the cipher.
+    #[error("the payload cannot be encrypted")]
+    Cipher,
+}
+
+impl Codec {
+    /// A codec that encrypts with `current` and decrypts with it and the others.
+    pub fn new(current: CodecKey, others: Vec<CodecKey>) -> Self {
+        let codec = Self::default();
+        codec.set(current, others);
+        codec
+    }
+
+    /// Puts other keys in place.
+    pub fn set(&self, current: CodecKey, others: Vec<CodecKey>) {
+        let all = others.into_iter().chain([current.clone()]).map(|key| (key.id.clone(), key)).collect();
+        self.0.store(Arc::new(Keys { current: Some(current), all }));
+    }
+
+    /// Forgets every key.
+    pub fn clear(&self) {
+        self.0.store(Arc::default());
+    }
+
+    /// A payload, encrypted. One that is encrypted already stays as it is.
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub fn seal(&self, payload: Payload) -> Result<Payload, CodecError> {
+        if is_encrypted(&payload) {
+            return Ok(payload);
+        }
+        let keys = self.0.load();
+        let current = keys.current.as_ref().ok_or(CodecError::NoKey)?;
+        seal_with(current, &payload)
+    }
+
+    /// A payload as it was before it was encrypted. What is not ours to read stays as it is.
+    pub fn open(&self, payload: Payload) -> Payload {
+        if !is_encrypted(&payload) {
+            return payload;
+        }
+        let id = payload.metadata.get(KEY_ID).map(|id| String::from_utf8_lossy(id).into_owned());
+        let keys = self.0.load();
+        let opened = id.as_ref().and_then(|id| keys.all.get(id)).and_then(|key| open_with(key, &payload));
+        opened.unwrap_or_else(|| {
+            UNREADABLE.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(target: "workflow", key = id, "a payload cannot be decrypted; it is ignored");
+            payload
+        })
+    }
+}
+
+fn is_encrypted(payload: &Payload) -> bool {
+    payload.metadata.get(ENCODING).is_some_and(|encoding| encoding == ENCRYPTED)
+}
+
+fn cipher(key: &CodecKey) -> Option<Aes256Gcm> {
+    Aes256Gcm::new_from_slice(&key.key[..]).ok()
+}
+
+/// Encrypts with this key, whatever the codec's own is.
+///
+/// # Errors
+/// [`CodecError::Cipher`].
+pub fn seal_with(key: &CodecKey, payload: &Payload) -> Result<Payload, CodecError> {
+    let mut nonce = [0_u8; NONCE];
+    getrandom::fill(&mut nonce).map_err(|_| CodecError::Cipher)?;
+    let plain = Zeroizing::new(payload.encode_to_vec());
+    let sealing = Sealing { msg: &plain, aad: key.id.as_bytes() };
+    let cipher = cipher(key).ok_or(CodecError::Cipher)?;
+    let sealed = cipher.encrypt(&Nonce::from(nonce), sealing).map_err(|_| CodecError::Cipher)?;
+    let mut data = nonce.to_vec();
+    data.extend(sealed);
+    let metadata = [(ENCODING, ENCRYPTED.to_vec()), (KEY_ID, key.id.clone().into_bytes())];
+    let metadata = metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Ok(Payload { metadata, data, ..Payload::default() })
+}
+
+fn open_with(key: &CodecKey, payload: &Payload) -> Option<Payload> {
+    let (nonce, sealed) = payload.data.split_first_chunk::<NONCE>()?;
+    let opening = Sealing { msg: sealed, aad: key.id.as_bytes() };
+    let plain = Zeroizing::new(cipher(key)?.decrypt(&Nonce::from(*nonce), opening).ok()?);
+    Payload::decode(plain.as_slice()).ok()
+}
+
+impl PayloadCodec for Codec {
+    fn encode(
+        &self,
+        _: &SerializationContextData,
+        payloads: Vec<Payload>,
+    ) -> BoxFuture<'static, Result<Vec<Payload>, PayloadConversionError>> {
+        let sealed: Result<Vec<_>, _> = payloads.into_iter().map(|payload| self.seal(payload)).collect();
+        let sealed = sealed.map_err(|error| PayloadConversionError::EncodingError(Box::new(error)));
+        async move { sealed }.boxed()
+    }
+
+    fn decode(
+        &self,
+        _: &SerializationContextData,
+        payloads: Vec<Payload>,
+    ) -> BoxFuture<'static, Result<Vec<Payload>, PayloadConversionError>> {
+        let opened: Vec<_> = payloads.into_iter().map(|payload| self.open(payload)).collect();
+        async move { Ok(opened) }.boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str, byte: u8) -> CodecKey {
+        CodecKey { id: id.to_owned(), key: Arc::new(Zeroizing::new([byte; 32])) }
+    }
+
+    fn plain(text: &str) -> Payload {
+        let metadata = [(ENCODING.to_owned(), b"json/plain".to_vec())].into();
+        Payload { metadata, data: text.as_bytes().to_vec(), ..Payload::default() }
+    }
+
+    #[test]
+    fn what_is_encrypted_comes_back_and_shows_nothing_on_the_way() {
+        let codec = Codec::new(key("one", 1), vec![]);
+        let sealed = codec.seal(plain("\"a canary\"")).unwrap();
+        assert!(!sealed.encode_to_vec().windows(6).any(|bytes| bytes == b"canary"));
+        assert_eq!(sealed.metadata[KEY_ID], b"one");
+        assert_ne!(sealed.data, codec.seal(plain("\"a canary\"")).unwrap().data, "nonces differ");
+        assert_eq!(codec.open(sealed.clone()), plain("\"a canary\""));
+        // Twice encrypted would be once readable.
+        assert_eq!(codec.seal(sealed.clone()).unwrap(), sealed);
+    }
+
+    #[test]
+    fn after_a_rotation_the_old_is_read_and_the_new_is_written() {
+        let codec = Codec::new(key("one", 1), vec![]);
+        let old = codec.seal(plain("1")).unwrap();
+        codec.set(key("two", 2), vec![key("one", 1)]);
+        assert_eq!(codec.open(old), plain("1"));
+        assert_eq!(codec.seal(plain("2")).unwrap().metadata[KEY_ID], b"two");
+    }
+
+    #[test]
+    fn what_cannot_be_read_passes_through_unchanged_and_is_counted() {
+        let codec = Codec::new(key("one", 1), vec![]);
+        let before = unreadable();
+        let sealed = codec.seal(plain("1")).unwrap();
+        let other = Codec::new(key("one", 9), vec![]);
+        let mut cut = sealed.clone();
+        cut.data.truncate(5);
+        let mut renamed = sealed.clone();
+        renamed.metadata.insert(KEY_ID.to_owned(), b"nobody".to_vec());
+        for (codec, payload) in [(&other, sealed), (&codec, cut), (&codec, renamed)] {
+            assert_eq!(codec.open(payload.clone()), payload);
+        }
+        assert_eq!(unreadable() - before, 3);
+        assert_eq!(codec.open(plain("1")), plain("1"));
+    }
+
+    #[test]
+    fn without_a_key_nothing_goes_out() {
+        let codec = Codec::new(key("one", 1), vec![]);
+        codec.clear();
+        assert!(matches!(codec.seal(plain("1")), Err(CodecError::NoKey)));
+        assert!(!format!("{:?}", key("one", 7)).contains('7'));
+    }
+}

@@ -1,0 +1,17 @@
+//! Temporal: the workflows that mirror the server's entities, their activities, the payload codec, the worker and the
+//! client.
+//!
+//! Owns everything that speaks Temporal. Knows nothing of actors, the store or HTTP: what workflows want of the server
+//! is the trait [`port::Port`], and what is mirrored comes in as records in JSON.
+
+pub mod activities;
+pub mod codec;
+pub mod connection;
+pub mod delivery;
+pub mod names;
+pub mod port;
+pub mod sealed;
+mod state;
+mod words;
+pub mod worker;
+pub mod workflows;

@@ -1,0 +1,90 @@
+//! What others send: one JSON value, or whatever they please. Nothing of it may hold a workflow up, so everything is
+//! taken as it comes and read here.
+
+use serde_json::Value;
+use temporalio_common::data_converters::RawValue;
+use temporalio_common::protos::temporal::api::common::v1::Payload;
+
+/// The longest text taken from outside, in bytes.
+pub const MAX_TEXT: usize = 64 * 1024;
+
+/// The one JSON value of an input, or why it is none.
+///
+/// # Errors
+/// Words for whoever sent it.
+pub fn value(raw: &RawValue) -> Result<Value, String> {
+    match raw.payloads.as_slice() {
+        [] => Ok(Value::Null),
+        [payload] => read(payload),
+        _ => Err("takes one value".to_owned()),
+    }
+}
+
+fn read(payload: &Payload) -> Result<Value, String> {
+    let encoding = payload.metadata.get("encoding").map(Vec::as_slice);
+    match encoding {
+        Some(b"json/plain") => {
+            serde_json::from_slice(&payload.data).map_err(|_| "takes a JSON value".to_owned())
+        }
+        Some(b"binary/null") => Ok(Value::Null),
+        None if payload.data.is_empty() => Ok(Value::Null),
+        _ => {
+            Err("takes a JSON value that is not encrypted, or encrypted with a key of this server".to_owned())
+        }
+    }
+}
+
+/// A value as an input.
+pub fn raw(value: &Value) -> RawValue {
+    let metadata = [("encoding".to_owned(), b"json/plain".to_vec())].into();
+    RawValue::new(vec![Payload { metadata, data: value.to_string().into_bytes(), ..Payload::default() }])
+}
+
+/// The text of this name: the value itself, or a field of it.
+///
+/// # Errors
+/// Words for whoever sent it.
+pub fn text(value: &Value, field: &str) -> Result<String, String> {
+    let found = match value {
+        Value::String(text) => Some(text.as_str()),
+        Value::Object(fields) => fields.get(field).and_then(Value::as_str),
+        _ => None,
+    };
+    match found.map(str::trim) {
+        Some("") | None => {
+            Err(format!("{field} must not be empty: give a text, or an object with {field:?}"))
+        }
+        Some(text) if text.len() > MAX_TEXT => Err(format!("{field} has more than {MAX_TEXT} bytes")),
+        Some(text) => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn whatever_comes_is_read_or_refused_in_words() {
+        assert_eq!(value(&raw(&json!({"a": 1}))), Ok(json!({"a": 1})));
+        assert_eq!(value(&RawValue::new(vec![])), Ok(Value::Null));
+        assert_eq!(value(&RawValue::new(vec![Payload::default()])), Ok(Value::Null));
+        let two = RawValue::new([raw(&json!(1)).payloads, raw(&json!(2)).payloads].concat());
+        assert!(value(&two).is_err());
+        let mut bytes = raw(&json!(1));
+        bytes.payloads[0].metadata.insert("encoding".into(), b"binary/plain".to_vec());
+        assert!(value(&bytes).is_err());
+        let mut broken = raw(&json!(1));
+        broken.payloads[0].data = b"{".to_vec();
+        assert!(value(&broken).is_err());
+    }
+
+    #[test]
+    fn a_text_stands_alone_or_in_its_field() {
+        assert_eq!(text(&json!("ada"), "agent_id"), Ok("ada".into()));
+        assert_eq!(text(&json!({"agent_id": " ada "}), "agent_id"), Ok("ada".into()));
+        for bad in [json!(""), json!({}), json!(7), json!(null), json!({"agent_id": 7}), json!(["ada"])] {
+            assert!(text(&bad, "agent_id").unwrap_err().contains("agent_id must not be empty"), "{bad}");
+        }
+    }
+}

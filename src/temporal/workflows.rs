@@ -1,0 +1,24 @@
+//! The workflows, one file each: what a stranger with a Temporal client can see, ask and wish for.
+//!
+//! None of them decides anything: wishes go to the actors through activities, and what they answer is mirrored.
+
+#![allow(missing_docs, reason = "the macros make constants that nobody can document")]
+
+mod agent_lifecycle;
+mod bead_processing;
+mod decision;
+mod dispatcher;
+mod event_aggregator;
+mod provider_heartbeat;
+mod provider_query;
+
+pub use agent_lifecycle::AgentLifecycleWorkflow;
+pub use bead_processing::BeadProcessingWorkflow;
+pub use decision::DecisionWorkflow;
+pub use dispatcher::DispatcherWorkflow;
+pub use event_aggregator::{EventAggregatorWorkflow, EventBatch};
+pub use provider_heartbeat::ProviderHeartbeatWorkflow;
+pub use provider_query::{ProviderQueryWorkflow, QueryEnd};
+
+/// Why a handler of an update refuses.
+pub(crate) type Refusal = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,91 @@
+//! The life of an agent, from its creation to its shutdown.
+
+use crate::names::Kind;
+use crate::state::{Core, Mirrors, Next, begin, serve};
+use temporalio_common::data_converters::RawValue;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
+};
+
+/// Mirrors an agent: `agent-{agentID}`.
+#[workflow]
+pub struct AgentLifecycleWorkflow {
+    core: Core,
+}
+
+impl Mirrors for AgentLifecycleWorkflow {
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    fn has_ended(&self) -> bool {
+        self.core.snapshot.status() == Some("shutdown")
+    }
+}
+
+#[workflow_methods]
+impl AgentLifecycleWorkflow {
+    /// Takes `{agent_id, project_id, persona_name, agent_name}`.
+    #[init]
+    fn new(context: &WorkflowContextView, input: RawValue) -> Self {
+        Self { core: Core::new(Kind::Agent, context, &input) }
+    }
+
+    /// Ends with the agent's last status.
+    #[run]
+    pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
+        begin(ctx).await?;
+        if let Next::Renew = serve(ctx, |_| false).await? {
+            let input = ctx.state(|s| s.core.input(ctx.workflow_id()));
+            ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
+        }
+        Ok(ctx.state(|s| s.core.snapshot.status().unwrap_or("deleted").to_owned()))
+    }
+
+    /// Wishes for a status: a word, or `{status, reason}`.
+    #[signal(name = "updateStatus")]
+    pub fn update_status(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
+        self.core.wished(ctx, "updateStatus", &input);
+    }
+
+    /// Wishes that the agent takes a bead: its id, or `{bead_id}`.
+    #[signal(name = "assignBead")]
+    pub fn assign_bead(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
+        self.core.wished(ctx, "assignBead", &input);
+    }
+
+    /// Wishes for the end: a reason, or nothing.
+    #[signal(name = "shutdown")]
+    pub fn shutdown(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
+        self.core.wished(ctx, "shutdown", &input);
+    }
+
+    /// Brings the server's own word.
+    #[signal(name = "mirror")]
+    pub fn mirror(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
+        self.core.mirrored(ctx, &input);
+    }
+
+    /// The agent's status.
+    #[query(name = "getStatus")]
+    pub fn get_status(&self, _: &WorkflowContextView) -> Option<String> {
+        self.core.snapshot.status().map(str::to_owned)
+    }
+
+    /// The bead it works at, or null.
+    #[query(name = "getCurrentBead")]
+    pub fn get_current_bead(&self, _: &WorkflowContextView) -> Option<String> {
+        self.core.snapshot.text("current_bead").map(str::to_owned)
+    }
+
+    /// The record with its place in the event log, as a new data directory is made from.
+    #[query(name = "getRecord")]
+    pub fn get_record(&self, _: &WorkflowContextView) -> serde_json::Value {
+        self.core.snapshot.record.clone()
+    }
+}

@@ -1,0 +1,126 @@
+//! The way of a bead, from its creation to its closing.
+
+use super::Refusal;
+use crate::names::Kind;
+use crate::port::Snapshot;
+use crate::state::{Core, Mirrors, Next, ask, begin, serve};
+use crate::words;
+use serde_json::{Value, json};
+use temporalio_common::data_converters::RawValue;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
+};
+
+/// Mirrors a bead: `bead-{beadID}`.
+#[workflow]
+pub struct BeadProcessingWorkflow {
+    core: Core,
+}
+
+impl Mirrors for BeadProcessingWorkflow {
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    fn has_ended(&self) -> bool {
+        self.core.snapshot.status() == Some("closed")
+    }
+}
+
+#[workflow_methods]
+impl BeadProcessingWorkflow {
+    /// Takes `{bead_id, project_id, title, description, priority, bead_type}`.
+    #[init]
+    fn new(context: &WorkflowContextView, input: RawValue) -> Self {
+        Self { core: Core::new(Kind::Bead, context, &input) }
+    }
+
+    /// Ends with the bead's last status.
+    #[run]
+    pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
+        begin(ctx).await?;
+        if let Next::Renew = serve(ctx, |_| false).await? {
+            let input = ctx.state(|s| s.core.input(ctx.workflow_id()));
+            ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
+        }
+        Ok(ctx.state(|s| s.core.snapshot.status().unwrap_or("deleted").to_owned()))
+    }
+
+    /// Wishes for a status: a word, or `{status, reason}`.
+    #[signal(name = "statusChange")]
+    pub fn status_change(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
+        self.core.wished(ctx, "statusChange", &input);
+    }
+
+    /// Brings the server's own word.
+    #[signal(name = "mirror")]
+    pub fn mirror(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
+        self.core.mirrored(ctx, &input);
+    }
+
+    #[update_validator(assign_to_agent)]
+    fn validate_agent(&self, _: &WorkflowContextView, input: &RawValue) -> Result<(), Refusal> {
+        words::text(&words::value(input)?, "agent_id")?;
+        Ok(())
+    }
+
+    /// Gives the bead to an agent: its id, or `{agent_id}`.
+    #[update(name = "assignToAgent")]
+    pub async fn assign_to_agent(ctx: &mut WorkflowContext<Self>, input: RawValue) -> Result<Value, Refusal> {
+        Ok(view(&ask(ctx, "assignToAgent", words::value(&input)?).await?))
+    }
+
+    #[update_validator(update_status)]
+    fn validate_status(&self, _: &WorkflowContextView, input: &RawValue) -> Result<(), Refusal> {
+        let status = words::text(&words::value(input)?, "status")?;
+        arbiter_core::bead::Status::parse(&status)
+            .ok_or_else(|| format!("no status of a bead is called {status:?}"))?;
+        Ok(())
+    }
+
+    /// Changes the status: a word, or `{status, reason}`.
+    #[update(name = "updateStatus")]
+    pub async fn update_status(ctx: &mut WorkflowContext<Self>, input: RawValue) -> Result<Value, Refusal> {
+        Ok(view(&ask(ctx, "updateStatus", words::value(&input)?).await?))
+    }
+
+    #[update_validator(complete)]
+    fn validate_summary(&self, _: &WorkflowContextView, input: &RawValue) -> Result<(), Refusal> {
+        words::text(&words::value(input)?, "summary")?;
+        Ok(())
+    }
+
+    /// Completes the bead: a summary, or `{summary}`.
+    #[update(name = "complete")]
+    pub async fn complete(ctx: &mut WorkflowContext<Self>, input: RawValue) -> Result<Value, Refusal> {
+        Ok(view(&ask(ctx, "complete", words::value(&input)?).await?))
+    }
+
+    /// The bead's status.
+    #[query(name = "getStatus")]
+    pub fn get_status(&self, _: &WorkflowContextView) -> Option<String> {
+        self.core.snapshot.status().map(str::to_owned)
+    }
+
+    /// Who works at it, or null.
+    #[query(name = "getAssignedAgent")]
+    pub fn get_assigned_agent(&self, _: &WorkflowContextView) -> Option<String> {
+        self.core.snapshot.text("assigned_to").map(str::to_owned)
+    }
+
+    /// The record, as a new data directory is made from.
+    #[query(name = "getRecord")]
+    pub fn get_record(&self, _: &WorkflowContextView) -> Value {
+        self.core.snapshot.record.clone()
+    }
+}
+
+/// What the caller of an update is answered.
+fn view(after: &Snapshot) -> Value {
+    json!({"status": after.status(), "assigned_to": after.text("assigned_to"), "seq": after.seq})
+}

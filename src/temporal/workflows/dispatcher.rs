@@ -1,0 +1,96 @@
+//! Where anybody can ask that a project's work be looked at. The one dispatcher decides: two would need two truths.
+
+use crate::activities::{ControlActivities, control};
+use crate::names::Kind;
+use crate::state::{Core, Mirrors, Next, begin, deepest, failed, serve};
+use temporalio_common::data_converters::RawValue;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
+};
+
+/// After so many triggers a run continues as a new one.
+const LOOKS_PER_RUN: u32 = 250;
+
+/// Looks for work when it is triggered: `dispatcher-{projectID}`.
+#[workflow]
+pub struct DispatcherWorkflow {
+    core: Core,
+    is_triggered: bool,
+    is_looking: bool,
+    looks: u32,
+}
+
+impl Mirrors for DispatcherWorkflow {
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    fn has_ended(&self) -> bool {
+        false
+    }
+}
+
+#[workflow_methods]
+impl DispatcherWorkflow {
+    /// Takes `{project_id}`.
+    #[init]
+    fn new(context: &WorkflowContextView, input: RawValue) -> Self {
+        let core = Core::new(Kind::Dispatcher, context, &input);
+        Self { core, is_triggered: false, is_looking: false, looks: 0 }
+    }
+
+    /// Ends only when the project is deleted.
+    #[run]
+    pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
+        begin(ctx).await?;
+        loop {
+            match serve(ctx, |s| s.is_triggered).await? {
+                Next::Over => return Ok("deleted".to_owned()),
+                Next::Renew => {
+                    let input = ctx.state(|s| s.core.input(ctx.workflow_id()));
+                    ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
+                }
+                Next::Woken => {
+                    // However many triggers came, one look answers all of them.
+                    let id = ctx.state_mut(|s| {
+                        s.is_triggered = false;
+                        s.is_looking = true;
+                        s.core.id().to_owned()
+                    });
+                    let looked = ctx.execute_activity(ControlActivities::dispatch, id, control()).await;
+                    looked.map_err(|error| failed(&deepest(&error)))?;
+                    ctx.state_mut(|s| {
+                        s.is_looking = false;
+                        s.looks += 1;
+                        if s.looks >= LOOKS_PER_RUN {
+                            s.core.renew();
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    /// Asks that the project's work be looked at.
+    #[signal(name = "trigger")]
+    pub fn trigger(&mut self, _: &mut SyncWorkflowContext<Self>, _input: RawValue) {
+        self.is_triggered = true;
+    }
+
+    /// Brings the server's own word.
+    #[signal(name = "mirror")]
+    pub fn mirror(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
+        self.core.mirrored(ctx, &input);
+    }
+
+    /// `idle` or `looking`.
+    #[query(name = "getStatus")]
+    pub fn get_status(&self, _: &WorkflowContextView) -> String {
+        if self.is_looking || self.is_triggered { "looking".to_owned() } else { "idle".to_owned() }
+    }
+}

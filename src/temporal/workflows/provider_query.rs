@@ -1,0 +1,84 @@
+//! One call to a provider, made by whichever worker is free.
+//!
+//! First the control process grants it, which is on record before a key is used; then a worker makes the call with a key
+//! of its own vault. What travels names keys and holds none.
+
+use super::Refusal;
+use crate::activities::{ControlActivities, ProviderActivities, control, provider_call};
+use crate::names::Kind;
+use crate::port::{CallEnd, Grant};
+use crate::sealed::Sealed;
+use crate::state::deepest;
+use crate::words;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use prost::Message;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::time::Duration;
+use temporalio_common::data_converters::RawValue;
+use temporalio_common::protos::temporal::api::common::v1::Payload;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{ApplicationFailure, WorkflowContext, WorkflowContextView, WorkflowResult};
+
+/// How a query ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueryEnd {
+    /// The call was made.
+    Called(CallEnd),
+    /// It was not granted: whoever wanted it no longer waits.
+    NotGranted(String),
+    /// No worker brought it to an end.
+    Lost(String),
+}
+
+/// Makes one call: `query-{uuid}`.
+#[workflow]
+pub struct ProviderQueryWorkflow {
+    query: Result<String, String>,
+}
+
+#[workflow_methods]
+impl ProviderQueryWorkflow {
+    /// Takes `{query_id, mirror}`, of which the latter only the server can make.
+    #[init]
+    fn new(context: &WorkflowContextView, input: RawValue) -> Self {
+        Self { query: query(context.workflow_id(), &input).map_err(|error| error.to_string()) }
+    }
+
+    /// Ends with a [`QueryEnd`].
+    #[run]
+    pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<Value> {
+        let query = ctx.state(|s| s.query.clone());
+        let query = query.map_err(|words| ApplicationFailure::non_retryable(anyhow::anyhow!("{words}")))?;
+        let granted = ctx.execute_activity(ControlActivities::grant_call, query, control()).await;
+        let end = match granted {
+            Err(error) => QueryEnd::NotGranted(deepest(&error)),
+            Ok(Grant::Refused(words)) => QueryEnd::NotGranted(words),
+            Ok(Grant::Given { call, timeout_ms, queue }) => {
+                let payload = STANDARD.decode(&call).ok();
+                let payload =
+                    payload.and_then(|bytes| Payload::decode(bytes.as_slice()).ok()).unwrap_or_default();
+                let options = provider_call(queue, Duration::from_millis(timeout_ms));
+                let call = RawValue::new(vec![payload]);
+                match ctx.execute_activity(ProviderActivities::provider_query, call, options).await {
+                    Ok(end) => QueryEnd::Called(end),
+                    Err(error) => QueryEnd::Lost(deepest(&error)),
+                }
+            }
+        };
+        Ok(json!(end))
+    }
+}
+
+fn query(workflow_id: &str, input: &RawValue) -> Result<String, Refusal> {
+    let value = words::value(input)?;
+    let id = words::text(&value, Kind::Query.id_field())?;
+    let ours: Option<String> = Sealed::open_value(workflow_id, &value["mirror"]);
+    if ours.as_ref() != Some(&id) || Kind::Query.workflow_id(&id) != workflow_id {
+        return Err(
+            "a call to a provider costs money and uses a key: ask the server for it, over its API".into()
+        );
+    }
+    Ok(id)
+}

@@ -82,7 +82,7 @@ impl<E: Errand> Attempt<'_, E> {
         let lock = Box::pin(shared.vault_place.next_lock());
         let errand = self.errand;
         let lent = link.lend(shared, holder, async |client: &Client, key: Option<&SecretString>| {
-            errand.run(client, key, &model).await
+            errand.run(&link.provider, client, key, &model).await
         });
         let outcome = match tokio::time::timeout(left, lent).await {
             Ok(outcome) => outcome,
@@ -155,5 +155,6 @@ pub(crate) fn kind_of(error: &CallError) -> ErrorKind {
         CallErrorKind::Unreachable => ErrorKind::Unreachable,
         CallErrorKind::Cancelled => ErrorKind::Cancelled,
         CallErrorKind::TooLarge => ErrorKind::TooLarge,
+        CallErrorKind::Lost => ErrorKind::Lost,
     }
 }

@@ -28,6 +28,7 @@ pub(crate) trait Errand: Send + Sync {
     /// Asks once.
     fn run(
         &self,
+        provider: &Provider,
         client: &Client,
         key: Option<&SecretString>,
         model: &str,

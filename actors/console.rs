@@ -109,6 +109,7 @@ impl ConsoleHandle {
             output_tokens: usage.output_tokens,
             cost_usd: completion.cost_usd,
             latency_ms: completion.latency_ms,
+            workflow_id: completion.workflow_id,
         };
         let mut unit = caller.unit(at, "console");
         unit.change(Change::ConsoleTurn(turn.clone()));

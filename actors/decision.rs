@@ -29,6 +29,8 @@ use tokio::sync::oneshot;
 const NEXT: &str = "next";
 /// The pause before a store that failed is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long a decision without a deadline has still, for whoever wants a number.
+const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How others reach decisions.
 #[derive(Clone)]
@@ -94,6 +96,33 @@ impl DecisionsHandle {
         given: GivenAnswer,
     ) -> Result<Decision, Fault> {
         self.end(caller, id, Wish::Resolve(given)).await
+    }
+
+    /// Ends a decision whose time has come, for whoever keeps time elsewhere; says how long it still has otherwise.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown decision.
+    pub async fn expire(&self, id: &DecisionId) -> Result<(Decision, Option<Duration>), Fault> {
+        let decision = self.0.store.decision(id.to_string()).await?;
+        let decision = decision.ok_or_else(|| Refusal::not_found("decision", id.as_str()))?;
+        let now = self.0.clock.now();
+        if decision.status != decision::Status::Pending {
+            return Ok((decision, None));
+        }
+        if !decision.is_late(now) {
+            // One that never ends is asked about now and then.
+            let left = decision.deadline.map_or(FAR, |at| at.since(now));
+            return Ok((decision, Some(left)));
+        }
+        match self.end(&Caller::system(), id, Wish::Expire).await {
+            Ok(after) => Ok((after, None)),
+            // Somebody was faster, or its time was moved.
+            Err(Fault::Refused(refusal)) => match self.0.store.decision(id.to_string()).await? {
+                Some(after) if after.status != decision::Status::Pending => Ok((after, None)),
+                _ => Err(refusal.into()),
+            },
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Withdraws a decision.

@@ -75,7 +75,8 @@ impl DispatcherHandle {
     }
 
     /// Lets the dispatcher look again. Reasons that come while one is waiting are the same one.
-    pub(crate) fn look(&self) {
+    /// Looks for work that can be handed out; many wishes at once are one look.
+    pub fn look(&self) {
         if !self.0.look_wanted.swap(true, Ordering::AcqRel) {
             self.0.dispatcher.tell(&self.0, SINGLE, Command::Look);
         }

@@ -19,6 +19,7 @@ use crate::underway::{Ending, Ticket};
 use arbiter_core::call::{CallOutcome, ErrorKind, Kind};
 use arbiter_core::gateway_model::{self, Wanted};
 use arbiter_core::ids::{AgentId, ProjectId, ProviderId, RunId, TokenId};
+use arbiter_core::provider::Provider;
 use arbiter_providers::{CallError, ChatBody, ChatStream, Client, Completed, Piece, RateHints};
 use bytes::Bytes;
 use secrecy::SecretString;
@@ -226,6 +227,7 @@ impl Errand for Whole<'_> {
 
     async fn run(
         &self,
+        _: &Provider,
         client: &Client,
         key: Option<&SecretString>,
         model: &str,
@@ -250,6 +252,7 @@ impl Errand for Streamed<'_> {
 
     async fn run(
         &self,
+        _: &Provider,
         client: &Client,
         key: Option<&SecretString>,
         model: &str,

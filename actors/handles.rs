@@ -4,6 +4,7 @@ use crate::agent::AgentsHandle;
 use crate::bead::BeadsHandle;
 use crate::bead_files::BeadFilesHandle;
 use crate::budget::BudgetsHandle;
+use crate::carrier::Carrier;
 use crate::clock::SharedClock;
 use crate::console::ConsoleHandle;
 use crate::decision::DecisionsHandle;
@@ -105,6 +106,11 @@ impl Handles {
     /// Faults on purpose, for tests.
     pub fn inject(&self) -> &Inject {
         &self.shared.inject
+    }
+
+    /// Lets somebody else make calls to providers, or nobody.
+    pub fn carry_by(&self, carrier: Option<Arc<dyn Carrier>>) {
+        self.shared.carriers.set(carrier);
     }
 
     /// Whether the server is stopping.

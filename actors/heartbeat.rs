@@ -39,6 +39,11 @@ impl HeartbeatsHandle {
         self.0.heartbeats.ask(&self.0, id.as_str(), |answer| Command::Beat(Some(answer))).await
     }
 
+    /// Beats now, for whoever keeps time elsewhere: it beats by itself only when that one is silent for two intervals.
+    pub(crate) async fn beat_scheduled(&self, id: &ProviderId) -> Result<Provider, Fault> {
+        self.0.heartbeats.ask(&self.0, id.as_str(), Command::Scheduled).await
+    }
+
     /// Beats without being waited for.
     pub(crate) fn beat_soon(&self, id: &ProviderId) {
         self.0.heartbeats.tell(&self.0, id.as_str(), Command::Beat(None));
@@ -53,6 +58,7 @@ impl HeartbeatsHandle {
 /// What a heartbeat can be told.
 pub(crate) enum Command {
     Beat(Option<oneshot::Sender<Result<Provider, Fault>>>),
+    Scheduled(oneshot::Sender<Result<Provider, Fault>>),
 }
 
 /// The heartbeat of one provider.
@@ -76,13 +82,16 @@ impl Role for HeartbeatActor {
     }
 
     async fn handle(&mut self, command: Command) {
-        let Command::Beat(answer) = command;
+        let (answer, intervals) = match command {
+            Command::Beat(answer) => (answer, 1),
+            Command::Scheduled(answer) => (Some(answer), 2),
+        };
         let outcome = self.beat().await;
         if let Err(Fault::Refused(Refusal::NotFound { .. })) = &outcome {
             // Its provider was deleted: no further beat.
             self.scope.timers.clear();
         } else {
-            self.plan();
+            self.plan(intervals);
         }
         if let Some(answer) = answer {
             let _ = answer.send(outcome);
@@ -91,8 +100,8 @@ impl Role for HeartbeatActor {
 }
 
 impl HeartbeatActor {
-    fn plan(&self) {
-        let interval = self.scope.shared.settings.heartbeat_interval;
+    fn plan(&self, intervals: u32) {
+        let interval = self.scope.shared.settings.heartbeat_interval * intervals;
         let spread = (interval * JITTER_PERCENT / 100).as_nanos().max(1);
         let extra = u128::from(entropy::number()) % spread;
         let pause = interval + Duration::from_nanos(u64::try_from(extra).unwrap_or(0));

@@ -4,15 +4,21 @@ use crate::account::Payer;
 use crate::attempt::Given;
 use crate::call_loop::{self, Candidate, Errand, Order, Served};
 use crate::call_size::Size;
+use crate::carrier::{Carried, CarriedCall, Carrier, Freight};
 use crate::provider_link::CallFailure;
 use crate::shared::Shared;
-use arbiter_core::call::CallOutcome;
+use arbiter_core::call::{CallOutcome, Kind};
 use arbiter_core::ids::ProviderId;
+use arbiter_core::provider::Provider;
 use arbiter_providers::{CallError, ChatAnswer, ChatRequest, Client, RateHints, Usage};
 use secrecy::SecretString;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
+
+/// The most bytes of text in a conversation that somebody else is given.
+const MAX_CARRIED: usize = 1_000_000;
 
 /// What a chat gave.
 pub(crate) struct Completion {
@@ -26,6 +32,8 @@ pub(crate) struct Completion {
     pub(crate) cost_usd: f64,
     /// Whether a key went along: 1 or 0.
     pub(crate) key_uses: u32,
+    /// The workflow through which it was made; none: this process called the provider itself.
+    pub(crate) workflow_id: Option<String>,
 }
 
 /// Asks the first of the candidates that answers; the pieces of its answer are told as they come, if anybody
@@ -41,7 +49,14 @@ pub(crate) async fn chat(
     request: &ChatRequest,
     listener: Option<UnboundedSender<String>>,
 ) -> Result<Completion, CallFailure> {
-    let errand = Chat { request, listener, heard: AtomicU64::new(0) };
+    let carrier = shared.carriers.get().filter(|carrier| match payer.kind {
+        Kind::Repl => true,
+        Kind::Run => carrier.freight() == Freight::Runs,
+        Kind::Gateway | Kind::Work => false,
+    });
+    let timeout = shared.settings.call_deadline;
+    let place = Mutex::default();
+    let errand = Chat { request, listener, heard: AtomicU64::new(0), carrier, timeout, place };
     let Served { given, mut account } =
         call_loop::serve(shared, Order { holder, payer, candidates, ticket: None }, &errand).await?;
     let Given { given: mut answer, leave, mut place, is_keyed, .. } = given;
@@ -56,6 +71,7 @@ pub(crate) async fn chat(
         latency_ms: account.latency_ms(),
         cost_usd: account.cost_usd(),
         key_uses: u32::from(is_keyed),
+        workflow_id: errand.place.into_inner().unwrap_or_else(PoisonError::into_inner),
     };
     account.answered().await;
     Ok(completion)
@@ -70,6 +86,36 @@ struct Chat<'a> {
     request: &'a ChatRequest,
     listener: Option<UnboundedSender<String>>,
     heard: AtomicU64,
+    /// Who makes the call elsewhere, if somebody does.
+    carrier: Option<Arc<dyn Carrier>>,
+    timeout: Duration,
+    /// Where it was made.
+    place: Mutex<Option<String>>,
+}
+
+impl Chat<'_> {
+    /// Hands a call over; none: nobody takes it.
+    async fn carried(
+        &self,
+        provider: &Provider,
+        request: &ChatRequest,
+    ) -> Option<Result<ChatAnswer, CallError>> {
+        let carrier = self.carrier.as_ref()?;
+        // Pieces are told as they come, and what is large goes directly: neither travels well.
+        let bytes: usize = request.messages.iter().map(|message| message.content.len()).sum();
+        if self.listener.is_some() || bytes > MAX_CARRIED {
+            return None;
+        }
+        let call =
+            CarriedCall { provider: provider.clone(), request: request.clone(), timeout: self.timeout };
+        match carrier.carry(call).await {
+            Carried::NotTaken => None,
+            Carried::Made(outcome, place) => {
+                *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+                Some(outcome)
+            }
+        }
+    }
 }
 
 impl Errand for Chat<'_> {
@@ -77,11 +123,15 @@ impl Errand for Chat<'_> {
 
     async fn run(
         &self,
+        provider: &Provider,
         client: &Client,
         key: Option<&SecretString>,
         model: &str,
     ) -> Result<ChatAnswer, CallError> {
         let request = ChatRequest { model: model.to_owned(), ..self.request.clone() };
+        if let Some(outcome) = self.carried(provider, &request).await {
+            return outcome;
+        }
         let Some(listener) = &self.listener else { return client.chat(key, &request).await };
         let tell = |text: &str| {
             self.heard.fetch_add(text.len() as u64, Ordering::AcqRel);

@@ -209,6 +209,15 @@ impl ProvidersHandle {
         HeartbeatsHandle(Arc::clone(&self.0)).beat(id).await
     }
 
+    /// The same for whoever keeps the time of heartbeats elsewhere.
+    ///
+    /// # Errors
+    /// As [`ProvidersHandle::heartbeat`].
+    pub async fn heartbeat_scheduled(&self, id: &ProviderId) -> Result<Provider, Fault> {
+        self.row(id).await?;
+        HeartbeatsHandle(Arc::clone(&self.0)).beat_scheduled(id).await
+    }
+
     /// Chooses the model of a provider anew, by what it offers now.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 use crate::agent_actor::AgentActor;
 use crate::bead_actor::BeadActor;
 use crate::bead_files_actor::BeadFilesActor;
+use crate::carrier::Carriers;
 use crate::clock::SharedClock;
 use crate::decision::DecisionActor;
 use crate::directory::{Directory, Place, Threads};
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) underway: Underway,
     pub(crate) provider_cache: ProviderCache,
     pub(crate) prefixes: Prefixes,
+    pub(crate) carriers: Carriers,
     pub(crate) personas: Personas,
     /// What goes on behind an answer, and has to end before the store closes.
     pub(crate) afterwork: TaskTracker,
@@ -118,6 +120,7 @@ impl Shared {
             underway: Underway::default(),
             provider_cache: ProviderCache::default(),
             prefixes: Prefixes::default(),
+            carriers: Carriers::default(),
             personas: parts.personas,
             afterwork: TaskTracker::new(),
             vault_place: parts.vault_place,

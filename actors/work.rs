@@ -206,7 +206,7 @@ struct Begun {
 impl Begun {
     async fn answered(&mut self, mut request: ChatRequest, completion: Completion) -> Result<Run, Fault> {
         let Some(run) = self.run.take() else { return Err(Fault::ShuttingDown) };
-        let Completion { answer, provider_id, latency_ms, cost_usd, key_uses } = completion;
+        let Completion { answer, provider_id, latency_ms, cost_usd, key_uses, .. } = completion;
         request.messages.push(Message::new(Speaker::Assistant, answer.content.clone()));
         let run = Run {
             status: Status::Succeeded,

@@ -17,3 +17,6 @@ CREATE TABLE mirrored (
     PRIMARY KEY (kind, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX mirrored_due ON mirrored (rank, seq) WHERE seq > sent_seq;
+
+-- The workflow through which a question was answered; none: the provider was called directly.
+ALTER TABLE console_turns ADD COLUMN workflow_id TEXT;

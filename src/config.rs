@@ -19,6 +19,6 @@ pub use layers::Flag;
 pub use load::{Entry, Loaded};
 pub use settings::{
     Actors, Authentication, BeadFiles, ConditionalBlocks, Decisions, Dispatch, Events, Http, Log, LogFormat,
-    LogLevel, LogTargets, Providers, Settings, Store, TlsFiles, Vault,
+    LogLevel, LogTargets, Providers, Settings, Store, Temporal, TlsFiles, Vault,
 };
 pub use source::Source;

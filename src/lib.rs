@@ -4,6 +4,8 @@
 //! without the HTTP edge ([`Arbiter`]).
 
 pub mod app;
+#[cfg(feature = "temporal")]
+pub mod bridge;
 pub mod cli;
 pub mod config;
 pub mod http;

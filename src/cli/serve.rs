@@ -62,6 +62,12 @@ pub struct Overrides {
     /// Listen here; port 0 picks a free one
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// Mirror the state at this Temporal server
+    #[arg(long, value_name = "HOST[:7233]")]
+    temporal: Option<String>,
+    /// The namespace there
+    #[arg(long, value_name = "NAME")]
+    temporal_namespace: Option<String>,
     /// Write the log for people (text) or for programs (json)
     #[arg(long, value_parser = log_format, value_name = "text|json")]
     log_format: Option<LogFormat>,
@@ -83,7 +89,10 @@ impl Overrides {
                 LogFormat::Json => "json".to_owned(),
             },
         });
-        listen.into_iter().chain(log_format).collect()
+        let given = |name, key, value: &Option<String>| value.clone().map(|value| Flag { name, key, value });
+        let temporal = given("--temporal", "temporal.address", &self.temporal);
+        let namespace = given("--temporal-namespace", "temporal.namespace", &self.temporal_namespace);
+        listen.into_iter().chain(log_format).chain(temporal).chain(namespace).collect()
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::settings::{
     Actors, Authentication, BeadFiles, ConditionalBlocks, Decisions, Dispatch, Events, Http, Log, LogFormat,
-    LogLevel, LogTargets, Notify, Providers, Store, Vault,
+    LogLevel, LogTargets, Notify, Providers, Store, Temporal, Vault,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -112,6 +112,35 @@ impl Default for Decisions {
 impl Default for Notify {
     fn default() -> Self {
         Self { url: String::new(), secret_file: PathBuf::new(), key_id: String::new() }
+    }
+}
+
+impl Default for Temporal {
+    fn default() -> Self {
+        let types = [
+            "AgentLifecycleWorkflow",
+            "BeadProcessingWorkflow",
+            "DecisionWorkflow",
+            "DispatcherWorkflow",
+            "EventAggregatorWorkflow",
+            "ProviderHeartbeatWorkflow",
+            "ProviderQueryWorkflow",
+        ];
+        Self {
+            address: String::new(),
+            namespace: "default".to_owned(),
+            retention_days: 30,
+            ui_url: String::new(),
+            api_key_file: PathBuf::new(),
+            tls_ca: PathBuf::new(),
+            tls_cert: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            tls_server_name: String::new(),
+            run_beads: false,
+            providers_queue: "arbiter-providers".to_owned(),
+            max_in_flight: 8,
+            queues: types.map(|kind| (kind.to_owned(), "arbiter-control".to_owned())).into(),
+        }
     }
 }
 

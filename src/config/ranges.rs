@@ -2,13 +2,15 @@
 //!
 //! Owns the bounds. A test holds the table complete: a number without a range is not accepted.
 
-use super::{Authentication, Problem, Settings, Source};
+use super::{Authentication, Problem, Settings, Source, Temporal};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use toml::Value;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_SEC: i64 = 24 * 60 * 60;
+/// The longest name of a queue, in bytes.
+const MAX_QUEUE: usize = 200;
 
 /// Dotted key, least and greatest value, both included.
 const RANGES: &[(&str, i64, i64)] = &[
@@ -60,6 +62,8 @@ const RANGES: &[(&str, i64, i64)] = &[
     ("dispatch.p0_decisions_per_project", 1, 10_000),
     ("bead_files.pause_ms", 10, HOUR_MS),
     ("decisions.timeout_sec", 1, 3_650 * DAY_SEC),
+    ("temporal.retention_days", 1, 3_650),
+    ("temporal.max_in_flight", 1, 256),
 ];
 
 /// What is out of range among `values`, or does not fit together in `settings`.
@@ -106,6 +110,26 @@ pub fn problems(
             "notify.url",
             "needs a secret to sign with: either `notify.secret_file` or `notify.key_id`".to_owned(),
         ));
+    }
+    let temporal = &settings.temporal;
+    for (key, path, other, needed) in [
+        ("temporal.tls_cert", &temporal.tls_cert, "temporal.tls_key", &temporal.tls_key),
+        ("temporal.tls_key", &temporal.tls_key, "temporal.tls_cert", &temporal.tls_cert),
+    ] {
+        if is_given(path) && !is_given(needed) {
+            found.push(unfit(key, format!("needs `{other}` as well")));
+        }
+    }
+    for (kind, queue) in &temporal.queues {
+        let key = format!("temporal.queues.{kind}");
+        if !Temporal::default().queues.contains_key(kind) {
+            found.push(unfit(&key, format!("no workflow has the type {kind}")));
+        } else if queue.is_empty() || queue.len() > MAX_QUEUE || *queue == temporal.providers_queue {
+            found.push(unfit(
+                &key,
+                "is a name of at most 200 bytes, and not temporal.providers_queue".to_owned(),
+            ));
+        }
     }
     for host in &settings.http.allowed_hosts {
         if host.is_empty() || host.contains(['/', '*', ' ', '@']) {

@@ -4,6 +4,7 @@
 //! test holds the two equal. Knows neither layers nor ranges.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -31,8 +32,42 @@ pub struct Settings {
     pub decisions: Decisions,
     /// Who is told outside.
     pub notify: Notify,
+    /// The Temporal server.
+    pub temporal: Temporal,
     /// What is logged, and how.
     pub log: Log,
+}
+
+/// The Temporal server that mirrors the state and carries calls to workers elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Temporal {
+    /// The server: `host`, `host:port` or a URL; empty: there is none.
+    pub address: String,
+    /// The namespace of this installation.
+    pub namespace: String,
+    /// How many days the server keeps what has ended, where the namespace is ours to make.
+    pub retention_days: u32,
+    /// Where people see its page; empty: nowhere.
+    pub ui_url: String,
+    /// The file of the key of its API; empty: it wants none.
+    pub api_key_file: PathBuf,
+    /// The certificates of those who may have signed the server's, in PEM; empty: those of the system.
+    pub tls_ca: PathBuf,
+    /// Our certificate, in PEM; empty: we show none.
+    pub tls_cert: PathBuf,
+    /// The private key of that certificate, in PEM.
+    pub tls_key: PathBuf,
+    /// The name in the server's certificate; empty: the one it is reached by.
+    pub tls_server_name: String,
+    /// Whether the calls of runs are made by workers as well, not only those of people at the console.
+    pub run_beads: bool,
+    /// The queue of those who make calls to providers.
+    pub providers_queue: String,
+    /// The most requests to the server at one time.
+    pub max_in_flight: usize,
+    /// The queue of each type of workflow.
+    pub queues: BTreeMap<String, String>,
 }
 
 /// The HTTP server and its limits.

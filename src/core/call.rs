@@ -55,6 +55,8 @@ words! {
         Cancelled = "cancelled",
         /// The answer is larger than the limit.
         TooLarge = "too_large",
+        /// It was handed to a worker elsewhere and its end is not known; it is not made a second time.
+        Lost = "lost",
     }
 }
 
@@ -83,7 +85,8 @@ impl ErrorKind {
             | Self::ContextTooLong
             | Self::Refused
             | Self::Cancelled
-            | Self::TooLarge => Judgement::Neither,
+            | Self::TooLarge
+            | Self::Lost => Judgement::Neither,
         }
     }
 
@@ -193,6 +196,7 @@ mod tests {
             (ErrorKind::Unreachable, Judgement::Strike, "again", "elsewhere"),
             (ErrorKind::Cancelled, Judgement::Neither, "once", "here"),
             (ErrorKind::TooLarge, Judgement::Neither, "once", "here"),
+            (ErrorKind::Lost, Judgement::Neither, "once", "here"),
         ];
         assert_eq!(table.len(), ErrorKind::ALL.len());
         for (kind, judgement, again, place) in table {

@@ -164,7 +164,8 @@ mod tests {
                 ErrorKind::ContextTooLong
                 | ErrorKind::Refused
                 | ErrorKind::Cancelled
-                | ErrorKind::TooLarge => (Next::Fail, Next::Fail),
+                | ErrorKind::TooLarge
+                | ErrorKind::Lost => (Next::Fail, Next::Fail),
             };
             assert_eq!((alone, others), wanted, "{kind}");
             let begun = Failure { progress: Progress::Begun, others: Others::Left, ..failure(*kind) };

@@ -91,7 +91,7 @@ const fn problem_of(kind: ErrorKind) -> &'static str {
         ErrorKind::ContextTooLong => "context-too-long",
         ErrorKind::Refused => "provider-refused",
         ErrorKind::Overloaded => "provider-overloaded",
-        ErrorKind::TimedOut => "provider-late",
+        ErrorKind::TimedOut | ErrorKind::Lost => "provider-late",
         ErrorKind::Auth
         | ErrorKind::Broken
         | ErrorKind::Unreachable

@@ -21,7 +21,6 @@ use warp::http::Method;
 /// The longest time that an answer may be waited for, in seconds.
 const MAX_TIMEOUT_SEC: u64 = 3_600;
 /// How an answer came: no workflow was between.
-const DIRECT: &str = "direct";
 
 /// A question.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -72,8 +71,10 @@ struct AnswerView {
     latency_ms: u64,
     /// What it cost, in US dollars.
     cost_usd: f64,
-    /// `direct`.
+    /// How the provider was called: `temporal` or `direct`.
     via: &'static str,
+    /// The workflow through which it was called, or null.
+    workflow_id: Option<String>,
 }
 
 impl From<ConsoleTurn> for AnswerView {
@@ -91,7 +92,8 @@ impl From<ConsoleTurn> for AnswerView {
             tokens_used: turn.input_tokens + turn.output_tokens,
             latency_ms: turn.latency_ms,
             cost_usd: turn.cost_usd,
-            via: DIRECT,
+            via: if turn.workflow_id.is_some() { "temporal" } else { "direct" },
+            workflow_id: turn.workflow_id,
         }
     }
 }

@@ -4,11 +4,12 @@
 
 use crate::rates::RateHints;
 use crate::redact::presentable;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
 /// What went wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CallErrorKind {
     /// The provider refused the key, or wants one.
     Auth,
@@ -44,10 +45,12 @@ pub enum CallErrorKind {
     Cancelled,
     /// The answer is larger than the limit.
     TooLarge,
+    /// It was handed to a worker elsewhere, and its end is not known.
+    Lost,
 }
 
 /// A failed call. It has no source: sources would carry a provider's words past the redaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallError {
     kind: CallErrorKind,
     detail: String,
@@ -66,6 +69,14 @@ impl CallError {
         let field = presentable(&field.into(), None);
         let detail = presentable(&format!("{field}: {why}"), None);
         Self::new(CallErrorKind::Unsupported { field }, detail)
+    }
+
+    /// A call that was handed over and whose end is not known; `place` says where it is.
+    pub fn lost(place: &str) -> Self {
+        Self::new(
+            CallErrorKind::Lost,
+            presentable(&format!("{place} has it; it is not made a second time"), None),
+        )
     }
 
     pub(crate) fn with_rate_hints(mut self, rate_hints: RateHints) -> Self {
@@ -131,7 +142,8 @@ impl CallError {
             | CallErrorKind::Unsupported { .. }
             | CallErrorKind::Broken
             | CallErrorKind::Cancelled
-            | CallErrorKind::TooLarge => false,
+            | CallErrorKind::TooLarge
+            | CallErrorKind::Lost => false,
         }
     }
 }
@@ -153,6 +165,7 @@ impl fmt::Display for CallError {
             CallErrorKind::Unreachable => "the provider cannot be reached",
             CallErrorKind::Cancelled => "the call was cancelled",
             CallErrorKind::TooLarge => "the provider's answer is too large",
+            CallErrorKind::Lost => "the end of the call is not known",
         })?;
         if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
     }

@@ -4,13 +4,14 @@
 //! part. Must not wait: its callers decide.
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The longest wait a provider is believed to want.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a provider said of its limits; nothing where it said nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateHints {
     /// How many more requests it takes before the limit resets.
     pub requests_left: Option<u64>,

@@ -58,6 +58,7 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         }
         Change::MoveCursor { name, seq } => cursors::put(connection, name, *seq),
         Change::MirrorRead { seq, noted } => mirror::read(connection, *seq, noted),
+        Change::MirrorAdopt(adopted) => mirror::adopt(connection, adopted),
         Change::MirrorSent(sent) => mirror::sent(connection, sent),
         Change::StartRun(run) | Change::RecordRun(run) => runs::start(connection, run),
         Change::FinishRun(run) => runs::finish(connection, run),

@@ -7,7 +7,7 @@ use arbiter_core::time::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 const COLUMNS: &str = "id, at, user, project_id, message, response, provider_id, provider_name, model, reason, \
-    input_tokens, output_tokens, cost_usd, latency_ms";
+    input_tokens, output_tokens, cost_usd, latency_ms, workflow_id";
 
 /// A question to the console and its answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,8 @@ pub struct ConsoleTurn {
     pub cost_usd: f64,
     /// How long the answer took, in milliseconds.
     pub latency_ms: u64,
+    /// The workflow through which it came; none: the provider was called directly.
+    pub workflow_id: Option<String>,
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<ConsoleTurn> {
@@ -58,6 +60,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ConsoleTurn> {
         output_tokens: row.get(11)?,
         cost_usd: row.get(12)?,
         latency_ms: row.get(13)?,
+        workflow_id: row.get(14)?,
     })
 }
 
@@ -65,7 +68,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ConsoleTurn> {
 pub(crate) fn add(connection: &Connection, turn: &ConsoleTurn) -> Result<(), StoreError> {
     let sql = format!(
         "INSERT INTO console_turns ({COLUMNS})
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
     );
     connection.prepare_cached(&sql)?.execute(params![
         turn.id,
@@ -82,6 +85,7 @@ pub(crate) fn add(connection: &Connection, turn: &ConsoleTurn) -> Result<(), Sto
         integer(turn.output_tokens),
         turn.cost_usd,
         integer(turn.latency_ms),
+        turn.workflow_id,
     ])?;
     Ok(())
 }

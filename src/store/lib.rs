@@ -71,7 +71,7 @@ pub use import::{ImportOrder, ImportReport, Imported, ImportedBead, ImportedComm
 pub use import_edges::CYCLIC;
 pub use load::{Alike, Lineage};
 pub use lock::{DirectoryLock, LockError};
-pub use mirror::{DueMirror, MIRROR_CURSOR, MirrorState, Noted, SentMirror};
+pub use mirror::{AdoptedMirror, DueMirror, MIRROR_CURSOR, MirrorState, Noted, SentMirror};
 pub use page::{Page, PageRequest};
 pub use queries::Counts;
 pub use runs::RunFilter;

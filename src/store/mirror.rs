@@ -50,6 +50,19 @@ pub struct SentMirror {
     pub run: Option<(String, u64)>,
 }
 
+/// A workflow that was there before the store was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdoptedMirror {
+    /// The entity's kind.
+    pub kind: &'static str,
+    /// Its id.
+    pub id: String,
+    /// Which life of it.
+    pub run_no: u64,
+    /// The run that has it.
+    pub run_id: String,
+}
+
 /// How far the mirror has got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MirrorState {
@@ -73,6 +86,18 @@ pub(crate) fn read(connection: &Connection, seq: u64, noted: &[Noted]) -> Result
         statement.execute(params![one.kind, one.id, one.seq, one.begins, one.rank])?;
     }
     cursors::put(connection, MIRROR_CURSOR, seq)
+}
+
+/// Takes over workflows that a store before this one had.
+pub(crate) fn adopt(connection: &Connection, adopted: &[AdoptedMirror]) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO mirrored (kind, id, run_no, seq, sent_seq, rank, run_id, run_of)
+         VALUES (?1, ?2, ?3, 0, 0, 0, ?4, ?3)",
+    )?;
+    for one in adopted {
+        statement.execute(params![one.kind, one.id, one.run_no, one.run_id])?;
+    }
+    Ok(())
 }
 
 /// Takes note of what has arrived.

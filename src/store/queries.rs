@@ -14,6 +14,7 @@ use crate::file_locks::FileLockFilter;
 use crate::handle::Store;
 use crate::heartbeats::Heartbeat;
 use crate::idempotency::{IdempotencyKey, KeptAnswer};
+use crate::mirror::{self, DueMirror, MirrorState};
 use crate::page::{Page, PageRequest};
 use crate::runs::RunFilter;
 use crate::verify::{Verified, VerifyError};
@@ -21,7 +22,6 @@ use crate::{
     agents, beads, budgets, calls, comments, console, decisions, dependencies, due, events, heartbeats,
     idempotency,
 };
-use crate::mirror::{self, DueMirror, MirrorState};
 use crate::{cursors, file_locks};
 use crate::{leases, offers, operation};
 use crate::{projects, providers, rules, runs, table, tokens, vault_seen, verify};
@@ -55,12 +55,6 @@ pub struct Counts {
     pub agents: Vec<(String, u64)>,
     /// Providers by status.
     pub providers: Vec<(String, u64)>,
-    /// How far the mirror has got.
-    mirror_state() -> MirrorState = |c| snapshot(c, mirror::state);
-    /// The entities whose newest state the mirror has not brought to its server, those first that have waited longest.
-    due_mirrors(most: u32) -> Vec<DueMirror> = |c| mirror::due(c, most);
-    /// Which life of an entity the mirror is at.
-    mirror_run_no(kind: &'static str, id: String) -> Option<u64> = |c| mirror::run_no(c, kind, &id);
     /// Decisions that nobody has made yet.
     pub pending_decisions: u64,
     /// Beads that are ready (deferral left aside).
@@ -185,6 +179,12 @@ questions! {
     projects_with_file_locks() -> Vec<String> = |c| file_locks::projects(c);
     /// How far a reader of the log outside of the process has got.
     cursor(name: &'static str) -> Option<u64> = |c| cursors::get(c, name);
+    /// How far the mirror has got.
+    mirror_state() -> MirrorState = |c| snapshot(c, mirror::state);
+    /// The entities whose newest state the mirror has not brought to its server, those first that have waited longest.
+    due_mirrors(most: u32) -> Vec<DueMirror> = |c| mirror::due(c, most);
+    /// Which life of an entity the mirror is at.
+    mirror_run_no(kind: &'static str, id: String) -> Option<u64> = |c| mirror::run_no(c, kind, &id);
     /// Decisions that nobody has made yet.
     pending_decisions() -> Vec<DecisionId> = |c| decisions::pending(c);
     /// A page of a user's turns at the console, oldest first.

@@ -4,6 +4,7 @@ use crate::comments::Comment;
 use crate::console::ConsoleTurn;
 use crate::heartbeats::Heartbeat;
 use crate::idempotency::KeptAnswer;
+use crate::mirror::{AdoptedMirror, Noted, SentMirror};
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::Bead;
 use arbiter_core::bead_change::Edge;
@@ -98,6 +99,8 @@ pub enum Change {
         /// The entities.
         noted: Vec<Noted>,
     },
+    /// Workflows that a store before this one had.
+    MirrorAdopt(Vec<AdoptedMirror>),
     /// States of entities that the mirror has brought to its server.
     MirrorSent(Vec<SentMirror>),
     /// A run that begins.

@@ -138,16 +138,6 @@ impl ControlActivities {
     ) -> Result<Grant, ActivityError> {
         done(&context, self.0.grant(query_id)).await
     }
-
-    /// Tells whoever is to be told of a decision.
-    #[activity(name = "notify")]
-    pub async fn notify(
-        self: Arc<Self>,
-        context: ActivityContext,
-        decision_id: String,
-    ) -> Result<(), ActivityError> {
-        done(&context, self.0.notify(decision_id)).await
-    }
 }
 
 /// The activities of whoever calls providers.

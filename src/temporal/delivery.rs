@@ -15,9 +15,11 @@ use temporalio_client::errors::{
 };
 use temporalio_client::{
     NamespacedClient, RetryOptions, RpcOptions, UntypedQuery, UntypedSignal, UntypedWorkflow,
-    WorkflowExecutionInfo, WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
-    WorkflowListOptions, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
+    WorkflowDescribeOptions, WorkflowExecutionInfo, WorkflowExecutionStatus, WorkflowGetResultOptions,
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowQueryOptions,
+    WorkflowSignalOptions, WorkflowStartOptions,
 };
+use temporalio_common::MemoValues;
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::search_attributes::SearchAttributes;
 use tonic::Code;
@@ -60,6 +62,18 @@ pub struct Listed {
     pub history_length: i64,
 }
 
+/// Whether an entity's workflow is running, and which life of the entity it follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It runs; the number of the life.
+    Running(u64),
+    /// None runs.
+    Ended,
+}
+
+/// The name of the memo that says which life of the entity a run follows.
+const RUN_NO: &str = "run_no";
+
 /// The way to workflows. Clones share the connection.
 #[derive(Clone)]
 pub struct Delivery {
@@ -97,7 +111,8 @@ impl Delivery {
         let input = Sealed::new(&kind.workflow_id(id), &state);
         let status = state.status().map(str::to_owned);
         let project = state.text("project_id").map(str::to_owned);
-        self.send(kind, id, start, "mirror", &json!(input), (status, project)).await
+        let shown = Shown { status, project, run_no: state.run_no };
+        self.send(kind, id, start, "mirror", &json!(input), shown).await
     }
 
     /// Brings an entity's last state to its workflow, if that is still there.
@@ -117,6 +132,24 @@ impl Delivery {
         }
     }
 
+    /// Whether an entity's workflow is running, and which life it follows.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn life(&self, kind: Kind, id: &str) -> Result<Life, DeliveryError> {
+        let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(kind.workflow_id(id));
+        let options = WorkflowDescribeOptions::builder().rpc_options(rpc()).build();
+        match handle.describe(options).await {
+            Ok(found) if matches!(found.status(), WorkflowExecutionStatus::Running) => {
+                // One that somebody else started follows no life of ours.
+                Ok(Life::Running(found.memo().get::<u64>(RUN_NO).ok().flatten().unwrap_or(0)))
+            }
+            Ok(_) | Err(WorkflowInteractionError::NotFound(_)) => Ok(Life::Ended),
+            Err(WorkflowInteractionError::Rpc(status)) => Err(judged(&status)),
+            Err(error) => Err(DeliveryError::Unavailable(error.to_string())),
+        }
+    }
+
     /// Brings events to a project's aggregator, which is started if it is not there.
     ///
     /// # Errors
@@ -124,7 +157,7 @@ impl Delivery {
     pub async fn events(&self, project: &str, batch: &EventBatch) -> Result<(), DeliveryError> {
         let sealed = Sealed::new(&Kind::Events.workflow_id(project), batch);
         let start = json!({"project_id": project});
-        let shown = (None, Some(project.to_owned()));
+        let shown = Shown { status: None, project: Some(project.to_owned()), run_no: 1 };
         self.send(Kind::Events, project, start, "event", &json!(sealed), shown).await.map(drop)
     }
 
@@ -135,8 +168,10 @@ impl Delivery {
         start: Value,
         signal: &str,
         input: &Value,
-        (status, project): (Option<String>, Option<String>),
+        Shown { status, project, run_no }: Shown,
     ) -> Result<String, DeliveryError> {
+        let mut memo = MemoValues::new();
+        memo.insert(RUN_NO, run_no);
         let mut shown = SearchAttributes::default();
         if self.connected.attributes {
             let status = status.map(|status| STATUS.value_set(attribute(&status)));
@@ -147,6 +182,7 @@ impl Delivery {
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
             .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
             .search_attributes(shown)
+            .memo(memo)
             .rpc_options(rpc())
             .build();
         let workflow = UntypedWorkflow::new(kind.workflow_type());
@@ -251,6 +287,13 @@ impl Delivery {
             Err(error) => Err(DeliveryError::Unavailable(crate::state::deepest(&error))),
         }
     }
+}
+
+/// What the server shows of a workflow from its start.
+struct Shown {
+    status: Option<String>,
+    project: Option<String>,
+    run_no: u64,
 }
 
 fn rpc() -> RpcOptions {

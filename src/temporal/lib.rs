@@ -12,6 +12,6 @@ pub mod names;
 pub mod port;
 pub mod sealed;
 mod state;
-mod words;
+pub mod words;
 pub mod worker;
 pub mod workflows;

@@ -133,8 +133,6 @@ pub trait Port: Send + Sync + 'static {
     fn dispatch(&self, project_id: String) -> Answer<()>;
     /// Grants a call to a provider: from here on its key may be used for it.
     fn grant(&self, query_id: String) -> Answer<Grant>;
-    /// Tells whoever is to be told of a decision.
-    fn notify(&self, decision_id: String) -> Answer<()>;
 }
 
 /// A call to a provider, as it travels to whoever makes it. It names keys and holds none.

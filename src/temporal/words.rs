@@ -40,6 +40,13 @@ pub fn raw(value: &Value) -> RawValue {
     RawValue::new(vec![Payload { metadata, data: value.to_string().into_bytes(), ..Payload::default() }])
 }
 
+/// A payload as text: protobuf in base64.
+pub fn encoded(payload: &Payload) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use prost::Message;
+    STANDARD.encode(payload.encode_to_vec())
+}
+
 /// The text of this name: the value itself, or a field of it.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The life of an agent, from its creation to its shutdown.
 
 use crate::names::Kind;
+use crate::port::Snapshot;
 use crate::state::{Core, Mirrors, Next, begin, serve};
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
@@ -83,9 +84,9 @@ impl AgentLifecycleWorkflow {
         self.core.snapshot.text("current_bead").map(str::to_owned)
     }
 
-    /// The record with its place in the event log, as a new data directory is made from.
-    #[query(name = "getRecord")]
-    pub fn get_record(&self, _: &WorkflowContextView) -> serde_json::Value {
-        self.core.snapshot.record.clone()
+    /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
+    #[query(name = "getMirror")]
+    pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
+        self.core.snapshot.clone()
     }
 }

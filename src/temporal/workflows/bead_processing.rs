@@ -113,10 +113,10 @@ impl BeadProcessingWorkflow {
         self.core.snapshot.text("assigned_to").map(str::to_owned)
     }
 
-    /// The record, as a new data directory is made from.
-    #[query(name = "getRecord")]
-    pub fn get_record(&self, _: &WorkflowContextView) -> Value {
-        self.core.snapshot.record.clone()
+    /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
+    #[query(name = "getMirror")]
+    pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
+        self.core.snapshot.clone()
     }
 }
 

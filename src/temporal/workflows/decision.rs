@@ -6,7 +6,7 @@
 use super::Refusal;
 use crate::activities::{ControlActivities, control};
 use crate::names::Kind;
-use crate::port::Due;
+use crate::port::{Due, Snapshot};
 use crate::state::{Core, Mirrors, Next, ask, begin, deepest, failed, serve};
 use crate::words;
 use arbiter_core::time::Timestamp;
@@ -117,6 +117,12 @@ impl DecisionWorkflow {
     #[query(name = "getDecision")]
     pub fn get_decision(&self, _: &WorkflowContextView) -> Value {
         self.core.snapshot.record.clone()
+    }
+
+    /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
+    #[query(name = "getMirror")]
+    pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
+        self.core.snapshot.clone()
     }
 }
 

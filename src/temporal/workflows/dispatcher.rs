@@ -2,6 +2,7 @@
 
 use crate::activities::{ControlActivities, control};
 use crate::names::Kind;
+use crate::port::Snapshot;
 use crate::state::{Core, Mirrors, Next, begin, deepest, failed, serve};
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
@@ -92,5 +93,11 @@ impl DispatcherWorkflow {
     #[query(name = "getStatus")]
     pub fn get_status(&self, _: &WorkflowContextView) -> String {
         if self.is_looking || self.is_triggered { "looking".to_owned() } else { "idle".to_owned() }
+    }
+
+    /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
+    #[query(name = "getMirror")]
+    pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
+        self.core.snapshot.clone()
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::activities::{ControlActivities, Said, control};
 use crate::names::Kind;
+use crate::port::Snapshot;
 use crate::sealed::Sealed;
 use crate::state::{Core, Mirrors, Next, begin, deepest, failed, serve};
 use crate::words;
@@ -161,10 +162,12 @@ impl EventAggregatorWorkflow {
         self.gathered.counts.clone()
     }
 
-    /// The project's record, as a new data directory is made from.
-    #[query(name = "getRecord")]
-    pub fn get_record(&self, _: &WorkflowContextView) -> Value {
-        self.core.snapshot.record.clone()
+    /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
+    #[query(name = "getMirror")]
+    pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
+        // Its events are ahead of its record.
+        let seq = self.core.snapshot.seq.max(self.gathered.last_seq);
+        Snapshot { seq, ..self.core.snapshot.clone() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::activities::{ControlActivities, beat};
 use crate::names::Kind;
-use crate::port::Beaten;
+use crate::port::{Beaten, Snapshot};
 use crate::state::{Core, Mirrors, Next, begin, deepest, failed, serve};
 use futures::FutureExt;
 use std::time::Duration;
@@ -103,10 +103,10 @@ impl ProviderHeartbeatWorkflow {
         self.core.snapshot.status().map(str::to_owned)
     }
 
-    /// The provider's record, without its key, as a new data directory is made from.
-    #[query(name = "getRecord")]
-    pub fn get_record(&self, _: &WorkflowContextView) -> serde_json::Value {
-        self.core.snapshot.record.clone()
+    /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
+    #[query(name = "getMirror")]
+    pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
+        self.core.snapshot.clone()
     }
 }
 

@@ -1,0 +1,61 @@
+//! Calls that somebody else makes: who may carry a chat to a provider instead of this process.
+//!
+//! Set by an edge that has workers elsewhere. The grant of the key, the budget and the ledger stay here: what is carried
+//! is only the request to the provider.
+
+use arbiter_core::provider::Provider;
+use arbiter_providers::{CallError, ChatAnswer, ChatRequest};
+use futures_util::future::BoxFuture;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// A chat with a provider, as it is handed over.
+#[derive(Clone, Debug)]
+pub struct CarriedCall {
+    /// The provider, as it is called.
+    pub provider: Provider,
+    /// What is asked.
+    pub request: ChatRequest,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Carried {
+    /// It was made: the answer, and where it can be looked up.
+    Made(Result<ChatAnswer, CallError>, String),
+    /// It was not taken over: nobody will make it, so it may be made here.
+    NotTaken,
+}
+
+/// Which chats are carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freight {
+    /// Those of people at the console.
+    Console,
+    /// Those of runs of agents as well.
+    Runs,
+}
+
+/// Whoever carries chats.
+pub trait Carrier: Send + Sync {
+    /// Carries one.
+    fn carry(&self, call: CarriedCall) -> BoxFuture<'_, Carried>;
+    /// Which it carries.
+    fn freight(&self) -> Freight;
+}
+
+/// The carrier of the moment, if there is one.
+#[derive(Default)]
+pub(crate) struct Carriers(RwLock<Option<Arc<dyn Carrier>>>);
+
+impl Carriers {
+    pub(crate) fn set(&self, carrier: Option<Arc<dyn Carrier>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = carrier;
+    }
+
+    pub(crate) fn get(&self) -> Option<Arc<dyn Carrier>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

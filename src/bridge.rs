@@ -1,0 +1,158 @@
+//! The bridge to a Temporal server: what happens here is mirrored there, and what is wished for there reaches the actors.
+//!
+//! Owns the connection, the workers of this process, the mirror and what is told of them. Nothing in the product waits for
+//! it: without a server everything goes on, and the mirror catches up when there is one.
+
+mod calls;
+mod carrier;
+mod entities;
+mod keys;
+mod mirror;
+mod pace;
+mod port;
+mod rebuild;
+mod sender;
+mod settings;
+mod status;
+mod supervisor;
+mod worker;
+
+pub use rebuild::{Rebuilt, rebuild};
+pub use settings::{BridgeError, load};
+pub use status::{Place, Status, WorkflowView};
+pub use worker::{WorkerOptions, work};
+
+use crate::config::Temporal;
+use arbiter_actors::{Caller, CarriedCall, Fault, Handles};
+use arbiter_core::ids::KeyId;
+use arbiter_temporal::codec::Codec;
+use arbiter_temporal::connection::Address;
+use arbiter_temporal::delivery::{Delivery, DeliveryError};
+use pace::Pace;
+use status::Counters;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+/// The bridge. Clones share it.
+#[derive(Clone)]
+pub struct Bridge(Arc<Inner>);
+
+pub(crate) struct Inner {
+    settings: Temporal,
+    address: Address,
+    handles: Handles,
+    /// The codec of what this process writes and reads; empty while the vault is locked.
+    codec: Codec,
+    place: RwLock<Place>,
+    delivery: RwLock<Option<Delivery>>,
+    counters: Counters,
+    pace: Pace,
+    /// Calls that wait to be granted, by the id of their workflow.
+    pending: Mutex<HashMap<String, CarriedCall>>,
+    /// Rings when the sender has something to do.
+    sender: Notify,
+    heartbeat_ms: u64,
+    providers: arbiter_actors::Settings,
+}
+
+/// A running bridge. It ends when this is stopped.
+pub struct Running {
+    end: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Stops polling and mirroring, in order.
+    pub async fn stop(self) {
+        self.end.send_replace(true);
+        // A task that panicked has said so.
+        let _ = self.task.await;
+    }
+}
+
+impl Bridge {
+    /// A bridge that is not running yet.
+    pub fn new(handles: Handles, settings: &crate::config::Settings, address: Address) -> Self {
+        Self(Arc::new(Inner {
+            settings: settings.temporal.clone(),
+            address,
+            handles,
+            codec: Codec::default(),
+            place: RwLock::new(Place::Connecting(None)),
+            delivery: RwLock::default(),
+            counters: Counters::default(),
+            pace: Pace::new(settings.temporal.max_in_flight),
+            pending: Mutex::default(),
+            sender: Notify::new(),
+            heartbeat_ms: settings.providers.heartbeat_interval_ms,
+            providers: crate::app::cast_settings(settings),
+        }))
+    }
+
+    /// Starts it: from now on it connects, mirrors and serves whenever that is possible.
+    pub fn run(&self) -> Running {
+        let (end, ended) = watch::channel(false);
+        Running { end, task: tokio::spawn(supervisor::run(Arc::clone(&self.0), ended)) }
+    }
+
+    /// How the bridge stands.
+    ///
+    /// # Errors
+    /// [`Fault::Store`] when the store cannot be read.
+    pub async fn status(&self) -> Result<Status, Fault> {
+        status::of(&self.0).await
+    }
+
+    /// In one word, without asking the store.
+    pub fn word(&self) -> &'static str {
+        self.0.place().word()
+    }
+
+    /// The page of a workflow, where people have one.
+    pub fn ui_url(&self) -> Option<&str> {
+        Some(self.0.settings.ui_url.as_str()).filter(|url| !url.is_empty())
+    }
+
+    /// The workflows that a query of Temporal's finds, newest first.
+    ///
+    /// # Errors
+    /// [`DeliveryError`], also while there is no connection.
+    pub async fn workflows(&self, query: &str, limit: usize) -> Result<Vec<WorkflowView>, DeliveryError> {
+        let delivery = self.0.delivery().ok_or_else(status::not_connected)?;
+        let listed = delivery.list(query, limit).await?;
+        Ok(listed.into_iter().map(|one| WorkflowView::of(one, self)).collect())
+    }
+
+    /// Payloads as Temporal's remote codec protocol has them, encrypted or decrypted; none while the vault is locked.
+    pub fn codec(&self) -> Option<Codec> {
+        self.0.handles.vault.is_open().then(|| self.0.codec.clone())
+    }
+
+    /// New keys for the codec and the seals; what is there stays readable.
+    ///
+    /// # Errors
+    /// [`Fault::Vault`] while the vault is locked.
+    pub async fn rotate(&self, caller: &Caller) -> Result<Vec<KeyId>, Fault> {
+        keys::rotate(&self.0, caller).await
+    }
+}
+
+impl Inner {
+    fn place(&self) -> Place {
+        self.place.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_at(&self, place: Place) {
+        *self.place.write().unwrap_or_else(PoisonError::into_inner) = place;
+    }
+
+    fn delivery(&self) -> Option<Delivery> {
+        self.delivery.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn deliver_by(&self, delivery: Option<Delivery>) {
+        *self.delivery.write().unwrap_or_else(PoisonError::into_inner) = delivery;
+    }
+}

@@ -1,0 +1,216 @@
+//! What is mirrored of the entities: their records, the events about them, and how a workflow of theirs begins and ends.
+
+use arbiter_actors::{Fault, Handles};
+use arbiter_core::event::Event;
+use arbiter_core::event_type::EventType;
+use arbiter_store::Noted;
+use arbiter_temporal::names::{Kind, NO_PROJECT};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+/// The largest `data` of an event that is mirrored, in bytes; a larger one is replaced by its digest.
+const MAX_DATA: usize = 16 * 1024;
+/// The largest record that is mirrored, in bytes; Temporal takes 2 MB.
+const MAX_RECORD: usize = 1024 * 1024;
+/// The longest text of a larger record that stays whole, in bytes.
+const MAX_TEXT: usize = 4 * 1024;
+
+/// The word for a kind in the table of what is mirrored.
+pub const fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Agent => "agent",
+        Kind::Bead => "bead",
+        Kind::Decision => "decision",
+        Kind::Events => "events",
+        Kind::Provider => "provider",
+        Kind::Query => "query",
+        Kind::Dispatcher => "dispatcher",
+    }
+}
+
+/// The kind of this word.
+pub fn kind(text: &str) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| word(*kind) == text)
+}
+
+/// The entities whose state an event changes.
+pub fn noted(event: &Event) -> Vec<Noted> {
+    use EventType as E;
+    let kinds: &[Kind] = match event.kind {
+        E::BeadReady | E::BeadCommented | E::ProjectCommented | E::DecisionReminder => &[],
+        // What comes in closed has no life to follow.
+        E::BeadCreated if event.data["status"] == "closed" => &[],
+        E::ProjectCreated => &[Kind::Events, Kind::Dispatcher],
+        kind => match kind.as_str().split_once('.').map(|(entity, _)| entity) {
+            Some("agent") => &[Kind::Agent],
+            Some("bead") => &[Kind::Bead],
+            Some("decision") => &[Kind::Decision],
+            Some("provider") => &[Kind::Provider],
+            Some("project") => &[Kind::Events],
+            _ => &[],
+        },
+    };
+    let old = event.data["old"].as_str();
+    let begins = matches!((kinds, old), ([Kind::Bead], Some("closed")) | ([Kind::Agent], Some("shutdown")));
+    // What came in from a file waits behind what happens now.
+    let rank = u8::from(event.kind == E::BeadCreated && event.source == "import");
+    let note =
+        |kind: &Kind| Noted { kind: word(*kind), id: event.subject.clone(), seq: event.seq, begins, rank };
+    kinds.iter().map(note).collect()
+}
+
+/// The project an event belongs to, as aggregators are named.
+pub fn project_of(event: &Event) -> &str {
+    event.project_id.as_deref().unwrap_or(NO_PROJECT)
+}
+
+/// An event as it is mirrored; `seq` counts on after a rebuild.
+pub fn mirrored(event: &Event, base: u64) -> Value {
+    let mut value = json!(event);
+    value["seq"] = json!(event.seq.saturating_add(base));
+    let text = event.data.to_string();
+    if text.len() > MAX_DATA {
+        value["data"] = json!({"sha256": digest(&text), "bytes": text.len()});
+    }
+    value
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An entity's record; null when there is no such entity.
+///
+/// # Errors
+/// [`Fault::Store`] when the store cannot be read.
+pub async fn record(handles: &Handles, kind: Kind, id: &str) -> Result<Value, Fault> {
+    let (store, key) = (&handles.store, id.to_owned());
+    let found = match kind {
+        Kind::Agent => row(store.agent(key).await?),
+        Kind::Decision => row(store.decision(key).await?),
+        Kind::Provider => row(store.provider(key).await?),
+        Kind::Events if id == NO_PROJECT => json!({"id": NO_PROJECT}),
+        Kind::Events | Kind::Dispatcher => row(store.project(key).await?),
+        Kind::Bead => match store.bead(key.clone()).await? {
+            None => Value::Null,
+            Some(bead) => {
+                let mut record = json!(bead);
+                let edges = store.edges_of(key).await?;
+                record["dependencies"] =
+                    edges.into_iter().map(|(to, kind)| json!({"depends_on": to, "type": kind})).collect();
+                record
+            }
+        },
+        Kind::Query => Value::Null,
+    };
+    Ok(fitting(found))
+}
+
+fn row(found: Option<impl Serialize>) -> Value {
+    found.map_or(Value::Null, |found| json!(found))
+}
+
+/// A record that Temporal takes: of one that is too large, long texts are cut and what is nested goes.
+fn fitting(record: Value) -> Value {
+    if record.to_string().len() <= MAX_RECORD {
+        return record;
+    }
+    let Value::Object(fields) = record else { return record };
+    let cut = |value: Value| match value {
+        Value::String(text) if text.len() > MAX_TEXT => {
+            let end = (0..=MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            Value::String(format!("{}… (sha256 {})", &text[..end], digest(&text)))
+        }
+        Value::Object(_) => json!({}),
+        Value::Array(items) if items.len() > 1_000 => json!(items[..1_000]),
+        other => other,
+    };
+    Value::Object(fields.into_iter().map(|(name, value)| (name, cut(value))).collect::<Map<_, _>>())
+}
+
+/// The input of a start, in the words that any client would use.
+pub fn start(kind: Kind, id: &str, record: &Value) -> Value {
+    let field = |name: &str| record.get(name).cloned().unwrap_or(Value::Null);
+    let mut input = json!({kind.id_field(): id});
+    let more: &[(&str, &str)] = match kind {
+        Kind::Agent => {
+            &[("project_id", "project_id"), ("persona_name", "persona_name"), ("agent_name", "name")]
+        }
+        Kind::Bead => &[
+            ("project_id", "project_id"),
+            ("title", "title"),
+            ("priority", "priority"),
+            ("bead_type", "type"),
+        ],
+        Kind::Decision => &[
+            ("project_id", "project_id"),
+            ("question", "question"),
+            ("requester_id", "requester_id"),
+            ("options", "options"),
+        ],
+        _ => &[],
+    };
+    for (name, of) in more {
+        input[*name] = field(of);
+    }
+    input
+}
+
+/// Whether the workflow of an entity with this record ends.
+pub fn has_ended(kind: Kind, record: &Value) -> bool {
+    let status = record["status"].as_str();
+    record.is_null()
+        || match kind {
+            Kind::Agent => status == Some("shutdown"),
+            Kind::Bead => status == Some("closed"),
+            Kind::Decision => status != Some("pending"),
+            _ => false,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arbiter_core::time::Timestamp;
+
+    fn event(kind: EventType, data: Value) -> Event {
+        Event {
+            id: "evt-1".into(),
+            kind,
+            timestamp: Timestamp::from_millis(0),
+            source: "test".into(),
+            project_id: None,
+            subject: "x".into(),
+            actor: "system".into(),
+            origin: None,
+            data,
+            seq: 3,
+        }
+    }
+
+    #[test]
+    fn every_event_marks_what_it_changes_and_a_reopening_begins_another_life() {
+        let kinds = |kind, data| noted(&event(kind, data)).iter().map(|n| n.kind).collect::<Vec<_>>();
+        assert_eq!(kinds(EventType::BeadCreated, json!({"status": "open"})), ["bead"]);
+        assert!(kinds(EventType::BeadCreated, json!({"status": "closed"})).is_empty());
+        assert!(kinds(EventType::BeadReady, json!({})).is_empty());
+        assert_eq!(kinds(EventType::ProjectCreated, json!({})), ["events", "dispatcher"]);
+        assert_eq!(kinds(EventType::DecisionTimeout, json!({})), ["decision"]);
+        assert!(kinds(EventType::KeyUsed, json!({})).is_empty());
+        let begins = |kind, old: &str| noted(&event(kind, json!({"old": old})))[0].begins;
+        assert!(begins(EventType::BeadStatusChange, "closed"));
+        assert!(!begins(EventType::BeadStatusChange, "open"));
+        assert!(begins(EventType::AgentSpawned, "shutdown"));
+    }
+
+    #[test]
+    fn what_is_too_large_is_mirrored_by_its_digest() {
+        let large = event(EventType::LogMessage, json!({"text": "x".repeat(MAX_DATA)}));
+        let mirrored = mirrored(&large, 10);
+        assert_eq!((mirrored["seq"].as_u64(), mirrored["data"]["bytes"].as_u64()), (Some(13), Some(16_395)));
+        let record = json!({"id": "a", "description": "ä".repeat(MAX_RECORD), "context": {"a": 1}});
+        let fitted = fitting(record);
+        assert!(fitted.to_string().len() < 2 * MAX_TEXT && fitted["id"] == "a");
+    }
+}

@@ -1,0 +1,105 @@
+//! The keys of the bridge: they lie in the vault, and leave this process's memory when that is locked.
+
+use super::Inner;
+use arbiter_actors::{Caller, Fault, Handles};
+use arbiter_core::ids::KeyId;
+use arbiter_temporal::codec::CodecKey;
+use arbiter_temporal::sealed::{self, SealKey};
+use secrecy::{ExposeSecret, SecretString};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// What payloads between this process and itself are encrypted with.
+pub const PAYLOADS: &str = "temporal-payloads";
+/// What payloads of calls to providers are encrypted with: the only one that workers elsewhere have.
+pub const CALLS: &str = "temporal-calls";
+/// What the server's own word is sealed with.
+pub const SEALS: &str = "temporal-seals";
+/// Who uses them.
+const HOLDER: &str = "temporal";
+
+/// The keys of the providers' queue, the newest first.
+pub struct CallKeys(Vec<CodecKey>);
+
+impl CallKeys {
+    /// The one that is used.
+    pub fn newest(&self) -> Option<&CodecKey> {
+        self.0.first()
+    }
+}
+
+/// Reads the keys, made at the first use, and puts codec and seals in place.
+///
+/// # Errors
+/// [`Fault::Vault`] while the vault is locked.
+pub async fn put_in_place(inner: &Inner) -> Result<CallKeys, Fault> {
+    let handles = &inner.handles;
+    let mut payloads = family(handles, PAYLOADS).await?;
+    let calls = family(handles, CALLS).await?;
+    let seals = handles.vault.codec_keys(SEALS, HOLDER).await?;
+    let seals: Vec<SealKey> = seals.iter().filter_map(|(_, value)| bytes(value)).collect();
+    sealed::set_keys(seals);
+    if !payloads.is_empty() {
+        let current = payloads.remove(0);
+        payloads.extend(calls.iter().cloned());
+        inner.codec.set(current, payloads);
+    }
+    Ok(CallKeys(calls))
+}
+
+/// Forgets them.
+pub fn forget(inner: &Inner) {
+    inner.codec.clear();
+    sealed::set_keys(vec![]);
+}
+
+/// New keys of all three kinds, used from now on.
+///
+/// # Errors
+/// [`Fault::Vault`] while the vault is locked.
+pub async fn rotate(inner: &Inner, caller: &Caller) -> Result<Vec<KeyId>, Fault> {
+    let mut made = Vec::new();
+    for name in [PAYLOADS, CALLS, SEALS] {
+        made.push(inner.handles.vault.add_codec_key(caller, name).await?);
+    }
+    put_in_place(inner).await?;
+    Ok(made)
+}
+
+async fn family(handles: &Handles, name: &str) -> Result<Vec<CodecKey>, Fault> {
+    let keys = handles.vault.codec_keys(name, HOLDER).await?;
+    Ok(keys.iter().filter_map(|(id, value)| codec_key(id, value)).collect())
+}
+
+/// A key of the vault as one of the codec.
+pub fn codec_key(id: &KeyId, value: &SecretString) -> Option<CodecKey> {
+    Some(CodecKey { id: id.to_string(), key: Arc::new(bytes(value)?) })
+}
+
+/// 64 hexadecimal digits as bytes; what is none is no key.
+fn bytes(value: &SecretString) -> Option<Zeroizing<[u8; 32]>> {
+    let text = value.expose_secret().as_bytes();
+    let mut key = Zeroizing::new([0_u8; 32]);
+    if text.len() != 2 * key.len() {
+        return None;
+    }
+    for (byte, pair) in key.iter_mut().zip(text.chunks_exact(2)) {
+        let digit = |c: u8| (c as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_64_hexadecimal_digits() {
+        let read = |text: &str| bytes(&SecretString::from(text.to_owned()));
+        assert_eq!(read(&"0f".repeat(32)).as_deref(), Some(&[15_u8; 32]));
+        for bad in ["", "0f", &"0g".repeat(32), &"0f".repeat(33)] {
+            assert!(read(bad).is_none(), "{bad}");
+        }
+    }
+}

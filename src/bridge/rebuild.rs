@@ -1,0 +1,339 @@
+//! `arbiter rebuild --from-temporal`: fills an empty data directory from what the workflows know.
+//!
+//! Needs the vault file, whose keys open the payloads. Restores the newest state of every entity that the server still has;
+//! what is not mirrored is listed, and gone.
+
+use super::entities::word;
+use super::keys::{CALLS, PAYLOADS, SEALS, codec_key};
+use super::mirror::BASE;
+use super::settings::{BridgeError, load};
+use crate::config::Settings;
+use arbiter_actors::OwnVault;
+use arbiter_core::agent::Agent;
+use arbiter_core::bead::Bead;
+use arbiter_core::bead_change::Edge;
+use arbiter_core::decision::Decision;
+use arbiter_core::ids::BeadId;
+use arbiter_core::project::Project;
+use arbiter_core::provider::Provider;
+use arbiter_core::record::Record;
+use arbiter_core::time::Timestamp;
+use arbiter_store::{
+    AdoptedMirror, Change, DirectoryLock, LockError, Options, Store, StoreError, Unit, Write,
+};
+use arbiter_temporal::codec::Codec;
+use arbiter_temporal::connection::ConnectError;
+use arbiter_temporal::delivery::{Delivery, DeliveryError, Listed};
+use arbiter_temporal::names::{Kind, NO_PROJECT};
+use arbiter_temporal::port::{Answer, Beaten, Command, Due, Grant, Port, Reply, Snapshot, Unavailable};
+use arbiter_temporal::sealed;
+use arbiter_temporal::worker::{RunningWorker, Serves};
+use futures_util::{StreamExt, stream};
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+/// How many workflows are asked at one time.
+const AT_ONCE: usize = 8;
+/// How many rows go into one commit.
+const ROWS: usize = 500;
+/// The most workflows of one type that are looked at.
+const MOST: usize = 1_000_000;
+
+/// What is not mirrored, and so not restored.
+pub const LEFT_OUT: &[&str] = &[
+    "API tokens (a new admin token is made at the next start)",
+    "comments, runs and their transcripts, the console's history",
+    "the event log before the rebuild, with its hash chain",
+    "usage and budgets, heartbeat history",
+    "leases (claimed beads are given back at the next start), file locks, org charts, what bead files kept besides",
+    "texts and contexts of records over 1 MiB, which are cut",
+];
+
+/// What a rebuild found.
+#[derive(Debug, Default)]
+pub struct Rebuilt {
+    /// Rows restored, by kind.
+    pub restored: BTreeMap<&'static str, usize>,
+    /// What could not be restored, and why.
+    pub lost: Vec<String>,
+}
+
+/// Why there is no rebuild.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Settings(#[from] BridgeError),
+    /// No server is named.
+    #[error("no Temporal server is named: give --temporal HOST, or temporal.address in the configuration")]
+    NoServer,
+    /// The directory is held by another process, or cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The directory is not empty.
+    #[error(
+        "the data directory has a database already, with {0} events: a rebuild needs one with a key file and nothing else"
+    )]
+    NotEmpty(u64),
+    /// The key file cannot be opened.
+    #[error("the key file cannot be opened")]
+    Vault(#[source] arbiter_vault::VaultError),
+    /// It lacks the keys of the codec.
+    #[error("the key file has no key {PAYLOADS}-1: nothing at the server can be read without it")]
+    NoCodec,
+    /// A key cannot be read.
+    #[error("the key file: {0}")]
+    Key(String),
+    /// The server cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server does not list its workflows.
+    #[error(transparent)]
+    List(#[from] DeliveryError),
+    /// The worker that reads histories does not run.
+    #[error("the worker: {0}")]
+    Worker(String),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Rebuilds; `say` is told how far it is.
+///
+/// # Errors
+/// [`RebuildError`], with nothing written but for the last one.
+pub async fn rebuild(
+    data_dir: &Path,
+    settings: &Settings,
+    password: SecretString,
+    now: Timestamp,
+    say: impl Fn(&str),
+) -> Result<Rebuilt, RebuildError> {
+    let address = load(&settings.temporal)?.ok_or(RebuildError::NoServer)?;
+    let lock = DirectoryLock::take(data_dir)?;
+    let opened = OwnVault::open(data_dir, password, settings.vault.kdf_iterations).await;
+    let vault = opened.map_err(RebuildError::Vault)?;
+    let codec = codec(&vault).await?;
+    let store = Store::open(Options {
+        directory: lock.directory().to_owned(),
+        readers: settings.store.readers,
+        group_max: settings.store.group_commit_max,
+        queue_max: settings.store.queue_max,
+        now,
+        publish: Box::new(|_| {}),
+        on_failure: Box::new(|error| tracing::error!(%error, "the store has failed")),
+    })?;
+    let (_, last) = store.event_bounds().await?;
+    if last > 0 {
+        store.close();
+        return Err(RebuildError::NotEmpty(last));
+    }
+    let connected = address.connect(codec, "arbiter rebuild").await?;
+    let delivery = Delivery::new(connected.clone(), BTreeMap::new());
+    let queues: BTreeSet<&String> = settings.temporal.queues.values().collect();
+    let mut workers = Vec::new();
+    for queue in queues {
+        let serves = Serves { control: Some(Arc::new(Nobody)), providers: None };
+        workers.push(
+            RunningWorker::start(connected.client.clone(), queue, serves).map_err(RebuildError::Worker)?,
+        );
+    }
+    let gathered = gather(&delivery, &say).await;
+    futures_util::future::join_all(workers.into_iter().map(RunningWorker::stop)).await;
+    let rebuilt = match gathered {
+        Ok(found) => write(&store, found, now).await,
+        Err(error) => Err(error),
+    };
+    store.close();
+    rebuilt
+}
+
+async fn codec(vault: &OwnVault) -> Result<Codec, RebuildError> {
+    let mut keys = Vec::new();
+    for family in [PAYLOADS, CALLS] {
+        let found = vault.codec_keys(family).await.map_err(RebuildError::Key)?;
+        keys.extend(found.iter().filter_map(|(id, value)| codec_key(id, value)));
+    }
+    let seals = vault.codec_keys(SEALS).await.map_err(RebuildError::Key)?;
+    let seals = seals.iter().filter_map(|(id, value)| codec_key(id, value).map(|key| (*key.key).clone()));
+    sealed::set_keys(seals.collect());
+    if keys.is_empty() {
+        return Err(RebuildError::NoCodec);
+    }
+    Ok(Codec::new(keys.remove(0), keys))
+}
+
+/// A state with where it was found.
+struct Found {
+    kind: Kind,
+    id: String,
+    run_id: String,
+    state: Snapshot,
+}
+
+#[derive(Default)]
+struct Gathered {
+    found: Vec<Found>,
+    lost: Vec<String>,
+}
+
+async fn gather(delivery: &Delivery, say: &impl Fn(&str)) -> Result<Gathered, RebuildError> {
+    let mut gathered = Gathered::default();
+    for kind in [Kind::Events, Kind::Provider, Kind::Agent, Kind::Bead, Kind::Decision, Kind::Dispatcher] {
+        let query = format!("WorkflowType = '{}'", kind.workflow_type());
+        let listed = delivery.list(&query, MOST).await?;
+        let mut seen = BTreeSet::new();
+        // The newest run of each, however many there were.
+        let newest: Vec<Listed> = listed
+            .into_iter()
+            .filter(|one| one.status != "ContinuedAsNew" && seen.insert(one.id.clone()))
+            .collect();
+        say(&format!("{} workflows of type {}", newest.len(), kind.workflow_type()));
+        let asking = newest.into_iter().map(|one| async move {
+            let answer = delivery.ask(&one.id, Some(&one.run_id), "getMirror").await;
+            (one, answer)
+        });
+        let answers: Vec<_> = stream::iter(asking).buffered(AT_ONCE).collect().await;
+        for (one, answer) in answers {
+            let Some(id) = one.id.strip_prefix(kind.prefix()).map(str::to_owned) else { continue };
+            match answer.map(serde_json::from_value::<Snapshot>) {
+                Ok(Ok(state)) => gathered.found.push(Found { kind, id, run_id: one.run_id, state }),
+                Ok(Err(_)) => gathered.lost.push(format!("{}: its state cannot be read", one.id)),
+                Err(error) => gathered.lost.push(format!("{}: {error}", one.id)),
+            }
+        }
+    }
+    Ok(gathered)
+}
+
+async fn write(store: &Store, gathered: Gathered, now: Timestamp) -> Result<Rebuilt, RebuildError> {
+    let Gathered { found, lost } = gathered;
+    let mut rebuilt = Rebuilt { lost, ..Rebuilt::default() };
+    let base = found.iter().map(|one| one.state.seq).max().unwrap_or(0);
+    rows::<Project>(store, &found, Kind::Events, Change::Project, now, &mut rebuilt).await?;
+    rows::<Provider>(store, &found, Kind::Provider, Change::Provider, now, &mut rebuilt).await?;
+    rows::<Agent>(store, &found, Kind::Agent, Change::Agent, now, &mut rebuilt).await?;
+    rows::<Bead>(store, &found, Kind::Bead, Change::Bead, now, &mut rebuilt).await?;
+    edges(store, &found, now, &mut rebuilt).await?;
+    rows::<Decision>(store, &found, Kind::Decision, Change::Decision, now, &mut rebuilt).await?;
+    let (_, last) = store.event_bounds().await?;
+    let adopted = found.iter().map(|one| AdoptedMirror {
+        kind: word(one.kind),
+        id: one.id.clone(),
+        run_no: one.state.run_no.max(1),
+        run_id: one.run_id.clone(),
+    });
+    let mut unit = Unit::new(now, "system", "rebuild");
+    unit.change(Change::MirrorAdopt(adopted.collect()))
+        .change(Change::MirrorRead { seq: last, noted: vec![] })
+        .change(Change::MoveCursor { name: BASE, seq: base });
+    store.commit(unit).await?;
+    Ok(rebuilt)
+}
+
+/// Writes the rows of one kind, many to a commit; one that is refused alone is lost alone.
+async fn rows<R: Record + DeserializeOwned>(
+    store: &Store,
+    found: &[Found],
+    kind: Kind,
+    change: fn(Write<R>) -> Change,
+    now: Timestamp,
+    rebuilt: &mut Rebuilt,
+) -> Result<(), StoreError> {
+    let of_kind = found.iter().filter(|one| one.kind == kind && !one.state.is_gone() && one.id != NO_PROJECT);
+    let mut read = Vec::new();
+    for one in of_kind {
+        match serde_json::from_value::<R>(one.state.record.clone()) {
+            Ok(row) => read.push(row),
+            Err(error) => rebuilt.lost.push(format!("{} {}: {error}", R::ENTITY, one.id)),
+        }
+    }
+    for chunk in read.chunks(ROWS) {
+        let mut unit = Unit::new(now, "system", "rebuild");
+        chunk.iter().for_each(|row| drop(unit.create(row, change)));
+        if store.commit(unit).await.is_ok() {
+            *rebuilt.restored.entry(R::ENTITY).or_default() += chunk.len();
+            continue;
+        }
+        for row in chunk {
+            let mut unit = Unit::new(now, "system", "rebuild");
+            unit.create(row, change);
+            match store.commit(unit).await {
+                Ok(_) => *rebuilt.restored.entry(R::ENTITY).or_default() += 1,
+                Err(StoreError::Refused(refusal)) => {
+                    rebuilt.lost.push(format!("{} {}: {refusal}", R::ENTITY, row.id()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn edges(
+    store: &Store,
+    found: &[Found],
+    now: Timestamp,
+    rebuilt: &mut Rebuilt,
+) -> Result<(), StoreError> {
+    for one in found.iter().filter(|one| one.kind == Kind::Bead) {
+        let Some(edges) = one.state.record["dependencies"].as_array() else { continue };
+        for edge in edges {
+            let (Some(to), Some(kind)) = (edge["depends_on"].as_str(), edge["type"].as_str()) else {
+                continue;
+            };
+            let edge = Edge::new(BeadId::known(one.id.clone()), BeadId::known(to), kind);
+            let mut unit = Unit::new(now, "system", "rebuild");
+            unit.change(Change::AddEdge(edge));
+            match store.commit(unit).await {
+                Ok(_) => *rebuilt.restored.entry("dependency").or_default() += 1,
+                Err(StoreError::Refused(refusal)) => {
+                    rebuilt.lost.push(format!("dependency of {} on {to}: {refusal}", one.id));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Nobody is there: wishes wait until a server runs again.
+struct Nobody;
+
+fn later<T: Send + 'static>() -> Answer<T> {
+    Box::pin(async { Err(Unavailable("the server is being rebuilt".to_owned())) })
+}
+
+impl Port for Nobody {
+    fn apply(&self, _: Command) -> Answer<Reply> {
+        later()
+    }
+
+    fn look(&self, _: Kind, _: String) -> Answer<Reply> {
+        later()
+    }
+
+    fn due(&self, _: String) -> Answer<Due> {
+        later()
+    }
+
+    fn beat(&self, _: String) -> Answer<Beaten> {
+        later()
+    }
+
+    fn publish(&self, _: Option<String>, _: String, _: Vec<Value>) -> Answer<()> {
+        later()
+    }
+
+    fn dispatch(&self, _: String) -> Answer<()> {
+        later()
+    }
+
+    fn grant(&self, _: String) -> Answer<Grant> {
+        later()
+    }
+}

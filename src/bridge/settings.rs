@@ -1,0 +1,99 @@
+//! The Temporal server as the configuration has it, with the files it names.
+
+use crate::config::Temporal;
+use crate::key_file::{self, KeyFileError};
+use arbiter_temporal::connection::{Address, ConnectError, Tls};
+use secrecy::SecretString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Why the configuration of the Temporal server cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BridgeError {
+    /// It contradicts itself.
+    #[error(transparent)]
+    Address(#[from] ConnectError),
+    /// A file with a secret cannot be used.
+    #[error("{key} cannot be used")]
+    Secret {
+        /// The setting.
+        key: &'static str,
+        /// Why.
+        #[source]
+        source: KeyFileError,
+    },
+    /// A file with a secret holds none.
+    #[error("{0} holds no text")]
+    Empty(&'static str),
+    /// A file cannot be read.
+    #[error("{key} {path:?} cannot be read")]
+    File {
+        /// The setting.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Where the server is; none: there is none.
+///
+/// # Errors
+/// [`BridgeError`].
+pub fn load(settings: &Temporal) -> Result<Option<Address>, BridgeError> {
+    if settings.address.is_empty() {
+        return Ok(None);
+    }
+    let api_key = match is_given(&settings.api_key_file) {
+        true => Some(secret("temporal.api_key_file", &settings.api_key_file)?),
+        false => None,
+    };
+    let wants_tls = is_given(&settings.tls_ca)
+        || is_given(&settings.tls_cert)
+        || !settings.tls_server_name.is_empty()
+        || settings.address.starts_with("https://");
+    let tls = if wants_tls { Some(tls(settings)?) } else { None };
+    let address = Address {
+        server: settings.address.clone(),
+        namespace: settings.namespace.clone(),
+        retention: Duration::from_secs(u64::from(settings.retention_days) * 86_400),
+        api_key,
+        tls,
+    };
+    address.url()?;
+    Ok(Some(address))
+}
+
+fn tls(settings: &Temporal) -> Result<Tls, BridgeError> {
+    let read = |key, path: &Path| {
+        std::fs::read(path).map_err(|source| BridgeError::File { key, path: path.to_owned(), source })
+    };
+    let ca = match is_given(&settings.tls_ca) {
+        true => Some(read("temporal.tls_ca", &settings.tls_ca)?),
+        false => None,
+    };
+    let client = match is_given(&settings.tls_cert) {
+        true => Some((
+            read("temporal.tls_cert", &settings.tls_cert)?,
+            secret("temporal.tls_key", &settings.tls_key)?,
+        )),
+        false => None,
+    };
+    let server_name = Some(settings.tls_server_name.clone()).filter(|name| !name.is_empty());
+    Ok(Tls { ca, client, server_name })
+}
+
+fn secret(key: &'static str, path: &Path) -> Result<SecretString, BridgeError> {
+    let bytes = key_file::read(path).map_err(|source| BridgeError::Secret { key, source })?;
+    let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
+    if text.is_empty() {
+        return Err(BridgeError::Empty(key));
+    }
+    Ok(SecretString::from(text.to_owned()))
+}
+
+fn is_given(path: &Path) -> bool {
+    !path.as_os_str().is_empty()
+}

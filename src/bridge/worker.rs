@@ -1,0 +1,118 @@
+//! `arbiter worker`: makes calls to providers on another machine, with a vault file of its own and no database.
+
+use super::calls::ProviderCalls;
+use super::keys::{CALLS, codec_key};
+use super::settings::{BridgeError, load};
+use crate::app::cast_settings;
+use crate::config::Settings;
+use arbiter_actors::{OwnVault, RemoteCalls};
+use arbiter_temporal::codec::Codec;
+use arbiter_temporal::worker::{RunningWorker, Serves};
+use secrecy::SecretString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The pause after a first failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What a worker is started with.
+pub struct WorkerOptions {
+    /// Where its key file is.
+    pub data_dir: PathBuf,
+    /// The settings; of them it needs those of the Temporal server and of providers.
+    pub settings: Settings,
+    /// The password of its key file.
+    pub password: SecretString,
+}
+
+/// Why a worker cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Settings(#[from] BridgeError),
+    /// No server is named.
+    #[error("no Temporal server is named: give --temporal HOST, or temporal.address in the configuration")]
+    NoServer,
+    /// The key file cannot be opened.
+    #[error("the key file {path} cannot be opened")]
+    Vault {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: arbiter_vault::VaultError,
+    },
+    /// The key file lacks what calls are encrypted with.
+    #[error(
+        "the key file {0} holds no key {CALLS}-1: make it on the server with \
+         `arbiter vault export --key {CALLS}-1 --key KEY …`, with the keys of the providers to be called"
+    )]
+    NoCodec(PathBuf),
+    /// A key of it cannot be read.
+    #[error("the key file: {0}")]
+    Key(String),
+}
+
+/// Works until `end`; `say` is told in a line that it does.
+///
+/// # Errors
+/// [`WorkerError`], before it has begun.
+pub async fn work(
+    options: WorkerOptions,
+    end: impl Future<Output = ()>,
+    say: impl Fn(&str),
+) -> Result<(), WorkerError> {
+    let WorkerOptions { data_dir, settings, password } = options;
+    let address = load(&settings.temporal)?.ok_or(WorkerError::NoServer)?;
+    let path = data_dir.join("keys.json");
+    if !path.exists() {
+        return Err(WorkerError::NoCodec(path));
+    }
+    let opened = OwnVault::open(&data_dir, password, settings.vault.kdf_iterations).await;
+    let vault = opened.map_err(|source| WorkerError::Vault { path: path.clone(), source })?;
+    let keys = vault.codec_keys(CALLS).await.map_err(WorkerError::Key)?;
+    let mut keys: Vec<_> = keys.iter().filter_map(|(id, value)| codec_key(id, value)).collect();
+    if keys.is_empty() {
+        return Err(WorkerError::NoCodec(path));
+    }
+    let codec = Codec::new(keys.remove(0), keys);
+    let calls = Arc::new(RemoteCalls::new(Arc::new(vault), cast_settings(&settings)));
+    let queue = settings.temporal.providers_queue.as_str();
+    let identity = format!("arbiter worker {}", std::process::id());
+    tokio::pin!(end);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let connecting = address.connect(codec.clone(), &identity);
+        let connected = tokio::select! {
+            () = &mut end => return Ok(()),
+            connected = connecting => connected.map_err(|error| error.to_string()),
+        };
+        let serves = Serves { control: None, providers: Some(Arc::new(ProviderCalls(Arc::clone(&calls)))) };
+        let started = connected.and_then(|connected| RunningWorker::start(connected.client, queue, serves));
+        let why = match started {
+            Err(why) => why,
+            Ok(mut worker) => {
+                say(&format!("serving {queue} at {}", settings.temporal.address));
+                pause = FIRST_PAUSE;
+                tokio::select! {
+                    () = &mut end => {
+                        worker.stop().await;
+                        calls.disconnect();
+                        return Ok(());
+                    }
+                    outcome = worker.ended() => outcome.err().unwrap_or_else(|| "it stopped".to_owned()),
+                }
+            }
+        };
+        tracing::warn!(target: "integration", why, ?pause, "the worker does not work; it tries again");
+        tokio::select! {
+            () = &mut end => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}

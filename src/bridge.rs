@@ -17,10 +17,10 @@ mod status;
 mod supervisor;
 mod worker;
 
-pub use rebuild::{Rebuilt, rebuild};
+pub use rebuild::{LEFT_OUT, RebuildError, Rebuilt, rebuild};
 pub use settings::{BridgeError, load};
 pub use status::{Place, Status, WorkflowView};
-pub use worker::{WorkerOptions, work};
+pub use worker::{WorkerError, WorkerOptions, work};
 
 use crate::config::Temporal;
 use arbiter_actors::{Caller, CarriedCall, Fault, Handles};

@@ -254,7 +254,9 @@ async fn rows<R: Record + DeserializeOwned>(
     }
     for chunk in read.chunks(ROWS) {
         let mut unit = Unit::new(now, "system", "rebuild");
-        chunk.iter().for_each(|row| drop(unit.create(row, change)));
+        for row in chunk {
+            unit.create(row, change);
+        }
         if store.commit(unit).await.is_ok() {
             *rebuilt.restored.entry(R::ENTITY).or_default() += chunk.len();
             continue;

@@ -113,6 +113,11 @@ impl DecisionsHandle {
     pub(crate) fn wake(&self, id: &DecisionId) {
         self.0.decisions.wake(&self.0, id.as_str());
     }
+
+    /// Lets the actor of a decision look at its row: it was changed by somebody else.
+    pub(crate) fn look_again(&self, id: &DecisionId) {
+        self.0.decisions.tell(&self.0, id.as_str(), Command::Due);
+    }
 }
 
 /// An answer, and by whom it is given.

@@ -80,6 +80,7 @@ mod vault_passwords;
 mod vault_place;
 mod vault_throttle;
 mod vault_transfer;
+mod withdrawal;
 mod work;
 
 pub use agent::AgentsHandle;

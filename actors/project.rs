@@ -10,11 +10,12 @@ use crate::entropy;
 use crate::fault::Fault;
 use crate::shared::Shared;
 use crate::shell::{Role, Scope};
+use crate::withdrawal;
 use arbiter_core::decision::{CLOSE_OPTIONS, Decision, Purpose};
 use arbiter_core::decision_change::NewDecision;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;
-use arbiter_core::ids::{CommentId, DecisionId, ProjectId};
+use arbiter_core::ids::{AgentId, CommentId, DecisionId, ProjectId};
 use arbiter_core::project::{self, Project};
 use arbiter_core::project_change::{NewProject, ProjectPatch};
 use arbiter_core::refusal::Refusal;
@@ -281,6 +282,22 @@ impl ProjectActor {
 
     async fn delete(&self, caller: &Caller, cascade: Cascade) -> Result<(), Fault> {
         let shared = &self.scope.shared;
+        let gone = until_fresh(async || self.take_away(caller, cascade).await).await?;
+        shared.prefixes.forget();
+        withdrawal::tell(shared, &gone.decisions);
+        if !gone.agents.is_empty() {
+            shared.token_cache.load(shared).await?;
+        }
+        for agent in &gone.agents {
+            shared.runs.abort_all(agent);
+            shared.agents.remove(agent.as_str());
+        }
+        Ok(())
+    }
+
+    /// Deletes the project and what belongs to it in one unit.
+    async fn take_away(&self, caller: &Caller, cascade: Cascade) -> Result<Gone, Fault> {
+        let shared = &self.scope.shared;
         let project = self.row().await?;
         check_revision(caller, &project)?;
         let mut unit = caller.unit(shared.clock.now(), "projects");
@@ -300,6 +317,11 @@ impl ProjectActor {
             }
             delete_agent(shared, &mut unit, agent).await?;
         }
+        let decisions = shared.store.pending_decisions_in(self.scope.id.clone()).await?;
+        let withdrawn = withdrawal::withdraw(&mut unit, &decisions, |decision| match &decision.bead_id {
+            Some(bead) => format!("bead {bead} was deleted with its project"),
+            None => format!("project {} was deleted", project.id),
+        })?;
         let filter = BeadFilter { project_id: Some(self.scope.id.clone()), ..BeadFilter::default() };
         let mut cursor = None;
         loop {
@@ -340,16 +362,14 @@ impl ProjectActor {
         });
         unit.change(Change::Project(Write::Delete { row: project }));
         shared.store.commit(unit).await?;
-        shared.prefixes.forget();
-        if !agents.is_empty() {
-            shared.token_cache.load(shared).await?;
-        }
-        for agent in &agents {
-            shared.runs.abort_all(&agent.id);
-            shared.agents.remove(agent.id.as_str());
-        }
-        Ok(())
+        Ok(Gone { decisions: withdrawn, agents: agents.into_iter().map(|agent| agent.id).collect() })
     }
+}
+
+/// What ended or went with a project, and whose actors have to hear of it.
+struct Gone {
+    decisions: Vec<DecisionId>,
+    agents: Vec<AgentId>,
 }
 
 fn page(limit: u32) -> PageRequest {

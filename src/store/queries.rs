@@ -163,6 +163,8 @@ questions! {
     /// What ended of an agent's questions since it last began to work, but for those about this bead.
     ended_decisions_for(requester: String, project: String, bead: String) -> Vec<Decision> =
         |c| decisions::ended_for(c, &requester, &project, &bead);
+    /// The decisions of a project that nobody has made yet.
+    pending_decisions_in(project: String) -> Vec<Decision> = |c| decisions::pending_in(c, &project);
     /// The pending question whether a project is to be closed.
     pending_close_of(project: String) -> Option<Decision> = |c| decisions::pending_close(c, &project);
     /// Which beads a project has, in short.

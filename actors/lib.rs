@@ -104,6 +104,7 @@ pub use gateway::{GatewayAnswer, GatewayCall, GatewayHandle, GatewayModel};
 pub use gateway_stream::GatewayStream;
 pub use handles::Handles;
 pub use inject::Inject;
+pub use notifier::{NoticeState, NotifierHandle};
 pub use orchestrator::{ActorsStatus, OrchestratorHandle};
 pub use org_chart::{OrgChartsHandle, StaffedChart, Staffing};
 pub use persona::{KnownPersona, PersonaSummary, PersonasHandle};

@@ -13,7 +13,7 @@ use crate::file_locks::FileLocksActor;
 use crate::gate::Gates;
 use crate::heartbeat::HeartbeatActor;
 use crate::inject::Inject;
-use crate::notifier::NotifierActor;
+use crate::notifier::{Notices, NotifierActor};
 use crate::orchestrator::OrchestratorActor;
 use crate::persona::Personas;
 use crate::pool::Breakers;
@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) provider_cache: ProviderCache,
     pub(crate) prefixes: Prefixes,
     pub(crate) personas: Personas,
+    /// How it goes with the notices, as everybody may see it.
+    pub(crate) notices: Notices,
     /// What goes on behind an answer, and has to end before the store closes.
     pub(crate) afterwork: TaskTracker,
     pub(crate) vault_place: VaultPlace,
@@ -119,6 +121,7 @@ impl Shared {
             provider_cache: ProviderCache::default(),
             prefixes: Prefixes::default(),
             personas: parts.personas,
+            notices: Notices::default(),
             afterwork: TaskTracker::new(),
             vault_place: parts.vault_place,
             beads: Directory::new(Place::Entities),

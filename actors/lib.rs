@@ -47,6 +47,8 @@ mod org_chart;
 mod paid_call;
 mod persona;
 mod persona_builtin;
+mod persona_change;
+mod persona_draft;
 mod persona_shelf;
 mod pool;
 mod prefixes;

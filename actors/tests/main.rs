@@ -4,6 +4,7 @@
 
 mod decisions;
 mod notices;
+mod personas;
 mod stage;
 mod supervision;
 mod vault;

@@ -63,6 +63,7 @@ mod provider_link;
 mod pull;
 mod pull_actor;
 mod purse;
+mod ready_beads;
 mod recovery;
 mod retention;
 mod run;

@@ -88,10 +88,7 @@ questions! {
         Ok(Some((bead, facts, lease)))
     });
     /// Ready beads, most urgent first, that may be handed out now and want no approval.
-    due_beads(filter: DueFilter, now: Timestamp, limit: u32) -> Vec<Bead> = |c| due::due(c, &filter, &[], now, limit);
-    /// The same of those that have all of these tags.
-    due_tagged_beads(filter: DueFilter, tags: Vec<String>, now: Timestamp, limit: u32) -> Vec<Bead> =
-        |c| due::due(c, &filter, &tags, now, limit);
+    due_beads(filter: DueFilter, now: Timestamp, limit: u32) -> Vec<Bead> = |c| due::due(c, &filter, now, limit);
     /// Critical beads that wait for nothing but an approval, in each project as many as may be asked for.
     unapproved_beads(now: Timestamp, most: u64) -> Vec<Bead> =
         |c| snapshot(c, |c| due::unapproved(c, now, most));

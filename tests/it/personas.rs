@@ -1,12 +1,15 @@
 //! Personas: those that come along, the user's own before them, and what agents are told of them.
 
+use crate::dice::Dice;
 use crate::refusals::problem;
 use crate::stage::{KEY, Stage};
+use arbiter_core::lease::digest;
 use arbiter_testkit::{Reply, Script};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 const OURS: [&str; 12] = [
     "default/ceo",
@@ -236,6 +239,33 @@ async fn a_persona_is_changed_only_as_the_caller_has_seen_it() {
     let told = stage.events(0).await;
     let told = told.iter().filter(|event| event["type"] == "persona.updated").count();
     assert_eq!(told, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_leaves_the_persona_that_the_log_tells_of() {
+    let mut dice = Dice::thrown();
+    let mut stage = Stage::new().await;
+    stage.create("personas", json!({"name": "x", "persona": "# Begin"})).await;
+    for round in 0..15 {
+        let change = async {
+            for turn in 0_u32.. {
+                let text = json!({"persona": format!("# Round {round}, turn {turn}")});
+                stage.ask("PUT", "personas/x", Some(&text)).await;
+            }
+        };
+        let a_while = Duration::from_millis(10 + dice.roll(40));
+        // The last change is on its way when the server dies.
+        assert!(tokio::time::timeout(a_while, change).await.is_err());
+        stage.server.kill9();
+        stage.server.restart().await;
+        let now = stage.get("personas/x").await;
+        let events = stage.events(0).await;
+        let told = events.iter().rfind(|event| event["type"] == "persona.updated").unwrap();
+        let digest = digest(now["persona"].as_str().unwrap());
+        assert_eq!(told["data"]["changes"]["persona"]["new"], digest, "{now} is not what {told} tells");
+        let place = stage.server.data_dir().join("personas");
+        assert_eq!(fs::read_dir(place).unwrap().count(), 1, "something is left beside it");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use crate::entropy;
 use crate::fault::Fault;
 use crate::hold::{self, Ending};
 use crate::shell::{Role, Scope};
+use crate::withdrawal;
 use arbiter_core::agent::{self, Kind};
 use arbiter_core::bead::{self, Bead, Claimant, Facts, Status};
 use arbiter_core::bead_change::{BeadPatch, Edge};
@@ -256,7 +257,8 @@ impl BeadActor {
     }
 
     async fn delete(&self, caller: &Caller) -> Result<(), Fault> {
-        until_fresh(async || {
+        let shared = &self.scope.shared;
+        let withdrawn = until_fresh(async || {
             let (bead, _, lease) = self.state().await?;
             check_revision(caller, &bead)?;
             if lease.is_some() || bead.status == Status::InProgress {
@@ -264,6 +266,9 @@ impl BeadActor {
                 return Err(Refusal::conflict("bead-held", detail).into());
             }
             let mut unit = self.unit(caller);
+            let about = shared.store.decisions_of(bead.id.to_string()).await?;
+            let why = |_: &_| format!("bead {} was deleted", bead.id);
+            let withdrawn = withdrawal::withdraw(&mut unit, &about, why)?;
             unit.tell(NewEvent {
                 kind: EventType::BeadDeleted,
                 project_id: Some(bead.project_id.to_string()),
@@ -271,9 +276,12 @@ impl BeadActor {
                 data: json!({"title": bead.title}),
             });
             unit.change(Change::Bead(Write::Delete { row: bead }));
-            self.commit(unit).await
+            self.commit(unit).await?;
+            Ok(withdrawn)
         })
-        .await
+        .await?;
+        withdrawal::tell(shared, &withdrawn);
+        Ok(())
     }
 }
 

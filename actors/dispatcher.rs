@@ -8,6 +8,7 @@ use crate::bead::BeadsHandle;
 use crate::caller::Caller;
 use crate::decision::DecisionsHandle;
 use crate::fault::Fault;
+use crate::ready_beads::{Search, ready_beads};
 use crate::shared::{SINGLE, Shared};
 use crate::shell::{Role, Scope};
 use arbiter_core::agent::{Agent, Kind, Status};
@@ -19,15 +20,12 @@ use arbiter_core::dispatch_why::{self, Cause};
 use arbiter_core::ids::{AgentId, BeadId, ProjectId};
 use arbiter_core::refusal::Refusal;
 use arbiter_core::time::Timestamp;
-use arbiter_store::DueFilter;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Ready beads of one project looked at in one pass.
-const LOOK: u32 = 256;
 /// The name of the timer of the next retry or deferral.
 const NEXT: &str = "next";
 
@@ -156,23 +154,20 @@ impl DispatcherActor {
         load: &Load,
         now: Timestamp,
     ) -> Result<Vec<Bead>, Fault> {
-        let store = &self.scope.shared.store;
         let wanted = dispatch::wanted(agents);
         if wanted.is_empty() {
             return Ok(vec![]);
         }
         let everywhere = wanted.get(&None);
-        let mut ready = Vec::new();
-        for project in store.projects_with_work().await? {
+        let searches = |project: &ProjectId| {
             let own = wanted.get(&Some(project.clone()));
-            if load.is_closed(&project) || (own.is_none() && everywhere.is_none()) {
-                continue;
+            if own.is_none() && everywhere.is_none() {
+                return vec![];
             }
             let roles = own.into_iter().chain(everywhere).flatten().cloned().collect();
-            let filter = DueFilter { project_id: project.to_string(), roles };
-            ready.extend(store.due_beads(filter, now, LOOK).await?);
-        }
-        Ok(ready)
+            vec![Search { roles, tags: vec![] }]
+        };
+        ready_beads(&self.scope.shared.store, load, now, searches).await
     }
 
     async fn give(&self, bead: BeadId, agent: AgentId) {

@@ -13,6 +13,7 @@ use crate::event_bus::BusHandle;
 use crate::file_locks::FileLocksHandle;
 use crate::gateway::GatewayHandle;
 use crate::inject::Inject;
+use crate::notifier::NotifierHandle;
 use crate::orchestrator::OrchestratorHandle;
 use crate::org_chart::OrgChartsHandle;
 use crate::persona::PersonasHandle;
@@ -49,6 +50,8 @@ pub struct Handles {
     pub org_charts: OrgChartsHandle,
     /// Personas.
     pub personas: PersonasHandle,
+    /// Notices to who is outside.
+    pub notifier: NotifierHandle,
     /// Work that is fetched.
     pub pulls: PullsHandle,
     /// The vault.
@@ -88,6 +91,7 @@ impl Handles {
             projects: ProjectsHandle(of()),
             org_charts: OrgChartsHandle(of()),
             personas: PersonasHandle(of()),
+            notifier: NotifierHandle(of()),
             pulls: PullsHandle(of()),
             vault: VaultHandle(of()),
             console: ConsoleHandle(of()),

@@ -1,4 +1,5 @@
-//! Faults on purpose: lets a test make a certain actor panic at its next message. Nothing outside tests
+//! Faults on purpose: lets a test make a certain actor panic at its next message, or a change of a persona at one of
+//! its steps. Nothing outside tests
 //! arms it; unarmed it costs one atomic read per message.
 
 use std::collections::HashMap;

@@ -19,7 +19,7 @@ use arbiter_core::time::Timestamp;
 use arbiter_providers::{EndpointPolicy, HttpPolicy, Notice, SocketPolicy, Webhook};
 use arbiter_store::{Change, EventRange, Unit};
 use arbiter_vault::Scrubbed;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The name of the cursor, and what a use of the vault's entry is for.
@@ -36,9 +36,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const KEPT_FOR: Duration = Duration::from_secs(86_400);
 
 /// How others reach the notifier.
-pub(crate) struct NotifierHandle(pub(crate) Arc<Shared>);
+#[derive(Clone)]
+pub struct NotifierHandle(pub(crate) Arc<Shared>);
 
 impl NotifierHandle {
+    /// How it goes with the notices; none when nobody is to be told.
+    pub fn state(&self) -> Option<NoticeState> {
+        self.0.settings.notify.as_ref().map(|_| self.0.notices.look())
+    }
+
     /// Starts it, if anybody is to be told.
     pub(crate) fn wake(&self) {
         if self.0.settings.notify.is_some() {
@@ -60,6 +66,33 @@ impl NotifierHandle {
         if self.0.settings.notify.is_some() {
             self.0.notifier.tell(&self.0, SINGLE, command);
         }
+    }
+}
+
+/// How it goes with the notices since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoticeState {
+    /// Those that the receiver took.
+    pub taken: u64,
+    /// Those that it never took.
+    pub given_up: u64,
+    /// Tries in a row that failed.
+    pub failures: u32,
+    /// When it is tried again; none while nothing waits for that.
+    pub next_try: Option<Timestamp>,
+}
+
+/// The same, as the notifier keeps it for whoever looks.
+#[derive(Default)]
+pub(crate) struct Notices(Mutex<NoticeState>);
+
+impl Notices {
+    fn look(&self) -> NoticeState {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, change: impl FnOnce(&mut NoticeState)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -90,6 +123,8 @@ impl Role for NotifierActor {
     }
 
     async fn start(&mut self) {
+        // What failed before it fell is tried at once.
+        self.note_failures(None);
         self.scope.timers.set(NEXT, self.scope.shared.clock.now(), Command::Retry);
     }
 
@@ -113,12 +148,20 @@ impl Role for NotifierActor {
             }
             let again = self.scope.shared.clock.now().plus(pause);
             self.resting_until = Some(again);
+            self.note_failures(Some(again));
             self.scope.timers.set(NEXT, again, Command::Retry);
         }
     }
 }
 
 impl NotifierActor {
+    fn note_failures(&self, next_try: Option<Timestamp>) {
+        self.scope.shared.notices.note(|state| {
+            state.failures = self.failures;
+            state.next_try = next_try;
+        });
+    }
+
     /// Tells all that is to be told by now.
     async fn pass(&mut self) -> Result<(), Fault> {
         let shared = Arc::clone(&self.scope.shared);
@@ -139,10 +182,16 @@ impl NotifierActor {
                     self.send(event).await?;
                 }
                 self.failures = 0;
+                self.note_failures(None);
                 let mut unit = Unit::new(shared.clock.now(), "system", WEBHOOK);
                 unit.change(Change::MoveCursor { name: WEBHOOK, seq: event.seq });
                 shared.store.commit(unit).await?;
                 self.position = Some(event.seq);
+                // Counted when it is certain, so that none is counted twice.
+                shared.notices.note(|state| match late {
+                    true => state.given_up += 1,
+                    false => state.taken += 1,
+                });
             }
             position = page.looked_to.max(position);
             self.position = Some(position);

@@ -1,26 +1,20 @@
 //! Personas as others reach them: those that Arbiter brings along, and the user's own, which come before them.
 //!
-//! Not an actor: what is read is a file, and the few changes take turns. The order of a change is: written beside its
-//! place, told in the log, put in its place.
+//! Not an actor: what is read is a file, anew each time. Changes are `persona_change.rs`.
 
-use crate::caller::{Caller, Cascade};
 use crate::fault::Fault;
 use crate::persona_builtin as builtin;
-use crate::persona_shelf::{MAX_PERSONAS, Shelf};
+use crate::persona_shelf::Shelf;
 use crate::shared::Shared;
-use arbiter_core::agent::{self, Agent};
+use arbiter_core::agent::Agent;
 use arbiter_core::autonomy::Autonomy;
-use arbiter_core::event::NewEvent;
-use arbiter_core::event_type::EventType;
-use arbiter_core::lease::digest;
-use arbiter_core::persona::{DEFAULT_FOLDER, Origin, Persona, candidates};
+use arbiter_core::persona::{Origin, Persona, candidates};
 use arbiter_core::refusal::Refusal;
-use arbiter_store::{Change, StoreError};
-use serde_json::{Value, json};
+use arbiter_store::StoreError;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
 /// A persona and whose it is.
@@ -37,6 +31,11 @@ impl KnownPersona {
     pub fn is_shadowing(&self) -> bool {
         self.origin == Origin::User && builtin::get(&self.persona.name).is_some()
     }
+
+    /// Another number for any other text.
+    pub fn revision(&self) -> u64 {
+        self.persona.revision(self.origin)
+    }
 }
 
 /// A persona without its texts.
@@ -52,6 +51,8 @@ pub struct PersonaSummary {
     pub origin: Origin,
     /// Whether it stands before one that Arbiter brings along.
     pub is_shadowing: bool,
+    /// Another number for any other text.
+    pub revision: u64,
 }
 
 impl From<&KnownPersona> for PersonaSummary {
@@ -62,6 +63,7 @@ impl From<&KnownPersona> for PersonaSummary {
             autonomy: known.persona.autonomy(),
             origin: known.origin,
             is_shadowing: known.is_shadowing(),
+            revision: known.revision(),
         }
     }
 }
@@ -69,24 +71,22 @@ impl From<&KnownPersona> for PersonaSummary {
 /// The shelf, and whose turn it is to change it.
 pub(crate) struct Personas {
     shelf: Shelf,
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
 }
 
 impl Personas {
     /// Those of a data directory.
     pub(crate) fn new(data: &Path) -> Self {
-        Self { shelf: Shelf::new(data), turn: Mutex::default() }
+        Self { shelf: Shelf::new(data), turn: Arc::default() }
     }
 
-    /// Deletes what an earlier process left half done.
-    pub(crate) async fn tidy(&self) {
-        let shelf = self.shelf.clone();
-        // Leftovers are in nobody's way.
-        let _ = spawn_blocking(move || shelf.tidy()).await;
+    /// The turn of whoever changes something.
+    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
     }
 
     /// Does something with the shelf on a thread for that.
-    async fn with<T: Send + 'static>(
+    pub(crate) async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shelf) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Fault> {
@@ -96,7 +96,7 @@ impl Personas {
     }
 
     /// The persona of exactly this name.
-    async fn get(&self, name: &str) -> Result<Option<KnownPersona>, Fault> {
+    pub(crate) async fn get(&self, name: &str) -> Result<Option<KnownPersona>, Fault> {
         let wanted = name.to_owned();
         if let Some(persona) = self.with(move |shelf| shelf.read(&wanted)).await? {
             return Ok(Some(KnownPersona { persona, origin: Origin::User }));
@@ -177,104 +177,6 @@ impl PersonasHandle {
         found.ok_or_else(|| Refusal::not_found("persona", name).into())
     }
 
-    /// A new one of the user's; it may have the name of one of ours and then stands before that.
-    ///
-    /// # Errors
-    /// [`Fault::Refused`] for a wrong name or text, and when the user has one of that name.
-    pub async fn create(&self, caller: &Caller, persona: Persona) -> Result<KnownPersona, Fault> {
-        persona.check()?;
-        let turn = self.0.personas.turn.lock().await;
-        let before = self.0.personas.get(&persona.name).await?;
-        if before.as_ref().is_some_and(|known| known.origin == Origin::User) {
-            return Err(Refusal::Exists { entity: "persona", id: persona.name }.into());
-        }
-        let count = self.0.personas.with(Shelf::names).await?.len();
-        if count >= MAX_PERSONAS {
-            let detail = format!("there are {count} personas already, which is as many as may be");
-            return Err(Refusal::conflict("conflict", detail).into());
-        }
-        self.put(caller, persona, before, &turn).await
-    }
-
-    /// Changes a persona; one of ours gets one of the user's before it.
-    ///
-    /// # Errors
-    /// [`Fault::Refused`] for a wrong text, and when there is none of that name.
-    pub async fn replace(&self, caller: &Caller, persona: Persona) -> Result<KnownPersona, Fault> {
-        let turn = self.0.personas.turn.lock().await;
-        let before = self.get(&persona.name).await?;
-        let persona = Persona { name: before.persona.name.clone(), ..persona };
-        persona.check()?;
-        self.put(caller, persona, Some(before), &turn).await
-    }
-
-    async fn put(
-        &self,
-        caller: &Caller,
-        persona: Persona,
-        before: Option<KnownPersona>,
-        _turn: &MutexGuard<'_, ()>,
-    ) -> Result<KnownPersona, Fault> {
-        let shared = &self.0;
-        let known = KnownPersona { persona, origin: Origin::User };
-        if before.as_ref() == Some(&known) {
-            return Ok(known);
-        }
-        let wanted = known.persona.clone();
-        let staged = shared.personas.with(move |shelf| {
-            shelf.check_place(&wanted.name)?;
-            shelf.check_contents(&wanted.name)?;
-            shelf.stage(&wanted)
-        });
-        let staged = staged.await?;
-        let data = json!({"changes": changes(before.as_ref(), &known)});
-        let mut unit = caller.unit(shared.clock.now(), "personas");
-        unit.tell(NewEvent::of(EventType::PersonaUpdated, known.persona.name.clone(), data));
-        shared.store.commit(unit).await?;
-        let name = known.persona.name.clone();
-        shared.personas.with(move |shelf| shelf.install(staged, &name)).await?;
-        Ok(known)
-    }
-
-    /// Deletes one of the user's; one of ours that it stood before is back then. With [`Cascade::Yes`] agents that would
-    /// miss it go on without one.
-    ///
-    /// # Errors
-    /// [`Fault::Refused`] for one of ours, and else for one that agents would miss.
-    pub async fn delete(&self, caller: &Caller, name: &str, cascade: Cascade) -> Result<(), Fault> {
-        let shared = &self.0;
-        let _turn = shared.personas.turn.lock().await;
-        let known = self.get(name).await?;
-        let name = known.persona.name.as_str();
-        if known.origin == Origin::BuiltIn {
-            let detail =
-                format!("persona {name} comes with Arbiter and cannot be deleted, only stood before");
-            return Err(Refusal::conflict("built-in-persona", detail).into());
-        }
-        let wanted = name.to_owned();
-        shared.personas.with(move |shelf| shelf.check_contents(&wanted)).await?;
-        let agents = if known.is_shadowing() { vec![] } else { self.players(name).await? };
-        if let (Cascade::No, [first, ..]) = (cascade, agents.as_slice()) {
-            let count = agents.len();
-            let detail = format!(
-                "{count} agents play persona {name}, {} first; use cascade=true to take it from them",
-                first.id
-            );
-            return Err(Refusal::conflict("in-use", detail).into());
-        }
-        let mut unit = caller.unit(shared.clock.now(), "personas");
-        for agent in &agents {
-            let without = Agent { persona_name: None, ..agent.clone() };
-            let happenings = agent.decide(&agent::Command::Update(Box::new(without)))?;
-            unit.happen(agent, &happenings, Change::Agent);
-        }
-        let data = json!({"is_shadowing": known.is_shadowing()});
-        unit.tell(NewEvent::of(EventType::PersonaDeleted, name, data));
-        shared.store.commit(unit).await?;
-        let name = name.to_owned();
-        shared.personas.with(move |shelf| shelf.remove(&name)).await
-    }
-
     /// How much an agent decides by itself, as its persona says; nothing without one.
     ///
     /// # Errors
@@ -283,29 +185,4 @@ impl PersonasHandle {
         let persona = self.0.personas.of(agent).await?;
         Ok(persona.map_or(Autonomy::Supervised, |persona| persona.autonomy()))
     }
-
-    /// The agents that play a persona, whichever way they name it.
-    async fn players(&self, name: &str) -> Result<Vec<Agent>, Fault> {
-        let short = name.strip_prefix(&format!("{DEFAULT_FOLDER}/")).map(str::to_owned);
-        let names = std::iter::once(name.to_owned()).chain(short).collect();
-        Ok(self.0.store.agents_of_persona(names).await?)
-    }
-}
-
-/// What a change of a persona tells: texts by their digests, since they are long and may be read at any time.
-fn changes(before: Option<&KnownPersona>, after: &KnownPersona) -> Value {
-    let part = |known: &KnownPersona| {
-        [
-            ("persona", digest(&known.persona.persona)),
-            ("start_here", digest(&known.persona.start_here)),
-            ("autonomy", known.persona.autonomy().to_string()),
-            ("origin", known.origin.to_string()),
-        ]
-    };
-    let old = before.map(part);
-    let changed = part(after).into_iter().enumerate().filter_map(|(place, (name, new))| {
-        let old = old.as_ref().map(|old| old[place].1.clone());
-        (old.as_ref() != Some(&new)).then(|| (name.to_owned(), json!({"old": old, "new": new})))
-    });
-    Value::Object(changed.collect())
 }

@@ -1,29 +1,24 @@
 //! The user's personas on the disk: directories of two files below `personas` in the data directory.
 //!
-//! A persona is written beside its place and put there as a whole, so whoever reads meets the old one or the new
-//! one, whenever the process dies. Everything here blocks, so it runs on threads for that.
+//! Reads them and says what may lie where; what changes them is `persona_draft.rs`, which puts each in its place as a
+//! whole, so whoever reads here meets the old one or the new one. Everything blocks, so it runs on threads for that.
 
 use arbiter_core::persona::{MAX_PARTS, MAX_TEXT, PERSONA_FILE, Persona, START_FILE, is_name};
 use arbiter_core::refusal::Refusal;
 use arbiter_store::StoreError;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 /// The most personas of a user.
 pub(crate) const MAX_PERSONAS: usize = 1_000;
-/// What the names of directories begin with that are not in their place yet, or no longer.
+/// What the names of directories begin with that earlier versions left beside the personas.
 const ASIDE: &str = ".aside-";
 
 /// Where they are.
 #[derive(Clone, Debug)]
 pub(crate) struct Shelf(PathBuf);
-
-/// A persona that is written but not in its place yet.
-pub(crate) struct Staged(TempDir);
 
 impl Shelf {
     /// The shelf of a data directory. It is made when something is put on it.
@@ -31,7 +26,11 @@ impl Shelf {
         Self(data.join("personas"))
     }
 
-    fn place(&self, name: &str) -> PathBuf {
+    pub(crate) fn root(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
@@ -40,10 +39,7 @@ impl Shelf {
         if !is_name(name) {
             return Ok(None);
         }
-        let place = self.place(name);
-        let Some(persona) = text(&place.join(PERSONA_FILE))? else { return Ok(None) };
-        let start_here = text(&place.join(START_FILE))?.unwrap_or_default();
-        Ok(Some(Persona { name: name.to_owned(), persona, start_here }))
+        read_at(&self.place(name), name)
     }
 
     /// The names of all of them, in order.
@@ -114,57 +110,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// Writes a persona beside its place.
-    pub(crate) fn stage(&self, persona: &Persona) -> Result<Staged, StoreError> {
-        let io = |error| failed("write", &self.0, error);
-        self.make(&self.0).map_err(io)?;
-        let aside = tempfile::Builder::new()
-            .prefix(ASIDE)
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(&self.0)
-            .map_err(io)?;
-        for (name, content) in [(PERSONA_FILE, &persona.persona), (START_FILE, &persona.start_here)] {
-            let path = aside.path().join(name);
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(io)?;
-            file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
-        }
-        sync(aside.path()).map_err(io)?;
-        Ok(Staged(aside))
-    }
-
-    /// Puts a staged persona in its place; what was there goes.
-    pub(crate) fn install(&self, staged: Staged, name: &str) -> Result<(), StoreError> {
-        let place = self.place(name);
-        let put = || -> io::Result<()> {
-            let folder = place.parent().unwrap_or(&self.0);
-            self.make(folder)?;
-            let flags = if place.exists() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
-            renameat_with(CWD, staged.0.path(), CWD, &place, flags)?;
-            sync(folder)?;
-            sync(&self.0)
-        };
-        // With it goes what lies in its place now: the old persona, or nothing.
-        put().map_err(|error| failed("write", &place, error))
-    }
-
-    /// Takes a persona away, and folders that are empty then.
-    pub(crate) fn remove(&self, name: &str) -> Result<(), StoreError> {
-        let place = self.place(name);
-        let take = || -> io::Result<()> {
-            let aside = tempfile::Builder::new().prefix(ASIDE).tempdir_in(&self.0)?;
-            renameat_with(CWD, &place, CWD, aside.path().join("gone"), RenameFlags::NOREPLACE)?;
-            let mut folder = place.parent().unwrap_or(&self.0);
-            sync(folder)?;
-            while folder != self.0 && fs::remove_dir(folder).is_ok() {
-                folder = folder.parent().unwrap_or(&self.0);
-            }
-            aside.close()
-        };
-        take().map_err(|error| failed("delete", &place, error))
-    }
-
-    /// Deletes what an earlier process left beside its place, and closes to others what somebody put there by hand.
+    /// Deletes what earlier versions left beside the personas, and closes to others what somebody put there by hand.
     pub(crate) fn tidy(&self) {
         for name in self.names().unwrap_or_default() {
             let place = self.place(&name);
@@ -185,7 +131,7 @@ impl Shelf {
         }
     }
 
-    fn make(&self, folder: &Path) -> io::Result<()> {
+    pub(crate) fn make(&self, folder: &Path) -> io::Result<()> {
         if folder.is_dir() {
             return Ok(());
         }
@@ -195,7 +141,14 @@ impl Shelf {
     }
 }
 
-fn sync(directory: &Path) -> io::Result<()> {
+/// The persona whose files lie in a directory; none when there are none.
+pub(crate) fn read_at(place: &Path, name: &str) -> Result<Option<Persona>, StoreError> {
+    let Some(persona) = text(&place.join(PERSONA_FILE))? else { return Ok(None) };
+    let start_here = text(&place.join(START_FILE))?.unwrap_or_default();
+    Ok(Some(Persona { name: name.to_owned(), persona, start_here }))
+}
+
+pub(crate) fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
@@ -220,7 +173,7 @@ fn text(path: &Path) -> Result<Option<String>, StoreError> {
     }
 }
 
-fn failed(operation: &'static str, path: &Path, source: io::Error) -> StoreError {
+pub(crate) fn failed(operation: &'static str, path: &Path, source: io::Error) -> StoreError {
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
         _ => StoreError::Io { operation, path: path.display().to_string(), source },
@@ -230,13 +183,14 @@ fn failed(operation: &'static str, path: &Path, source: io::Error) -> StoreError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::persona_draft::Deed;
 
     fn persona(name: &str, text: &str) -> Persona {
         Persona { name: name.into(), persona: text.into(), start_here: "Begin.".into() }
     }
 
     fn put(shelf: &Shelf, persona: &Persona) {
-        shelf.install(shelf.stage(persona).unwrap(), &persona.name).unwrap();
+        shelf.finish(&shelf.draft(Deed::Put, persona, 0).unwrap()).unwrap();
     }
 
     fn modes(path: &Path, found: &mut Vec<u32>) {
@@ -263,7 +217,7 @@ mod tests {
         let mut found = Vec::new();
         modes(home.path(), &mut found);
         assert!(found.iter().all(|mode| [0o700, 0o600].contains(mode)), "{found:?}");
-        shelf.remove("a/b").unwrap();
+        shelf.finish(&shelf.draft(Deed::Take, &persona("a/b", "two"), 0).unwrap()).unwrap();
         assert_eq!((shelf.names().unwrap(), shelf.read("a/b").unwrap()), (vec!["c".to_owned()], None));
         let left: Vec<_> = fs::read_dir(home.path().join("personas")).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");
@@ -289,7 +243,8 @@ mod tests {
     fn what_is_no_file_of_fitting_size_is_not_read_and_leftovers_go() {
         let home = tempfile::tempdir().unwrap();
         let shelf = Shelf::new(home.path());
-        put(&shelf, &persona("long", &"x".repeat(MAX_TEXT + 1)));
+        put(&shelf, &persona("long", "x"));
+        fs::write(home.path().join("personas/long/PERSONA.md"), "x".repeat(MAX_TEXT + 1)).unwrap();
         assert!(shelf.read("long").is_err());
         fs::write(home.path().join("secret"), "s").unwrap();
         fs::create_dir_all(home.path().join("personas/link")).unwrap();
@@ -298,7 +253,7 @@ mod tests {
         assert!(shelf.read("link").is_err());
         let by_hand = home.path().join("personas/long/PERSONA.md");
         fs::set_permissions(&by_hand, Permissions::from_mode(0o644)).unwrap();
-        std::mem::forget(shelf.stage(&persona("x", "y")).unwrap());
+        fs::create_dir(home.path().join("personas/.aside-x")).unwrap();
         shelf.tidy();
         assert_eq!(fs::metadata(&by_hand).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(home.path().join("personas")).unwrap().count(), 2);

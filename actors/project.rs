@@ -1,32 +1,19 @@
-//! The actor of one project: its fields, its closing, its comments.
+//! Projects as others reach them: created, changed, closed, commented on, deleted.
 //!
-//! Owns nothing in memory. Talks to the store. Restart: at once.
+//! Owns nothing. Talks to the store for what is new, and to the actor of a project for everything else.
 
-use crate::agent::delete_agent;
 use crate::caller::{Caller, Cascade};
-use crate::commit::{check_revision, until_fresh};
-use crate::decision::DecisionsHandle;
 use crate::entropy;
 use crate::fault::Fault;
 use crate::shared::Shared;
-use crate::shell::{Role, Scope};
-use arbiter_core::decision::{CLOSE_OPTIONS, Decision, Purpose};
-use arbiter_core::decision_change::NewDecision;
-use arbiter_core::event::NewEvent;
-use arbiter_core::event_type::EventType;
-use arbiter_core::ids::{CommentId, DecisionId, ProjectId};
-use arbiter_core::project::{self, Project};
+use arbiter_core::decision::Decision;
+use arbiter_core::ids::ProjectId;
+use arbiter_core::project::Project;
 use arbiter_core::project_change::{NewProject, ProjectPatch};
 use arbiter_core::refusal::Refusal;
-use arbiter_core::subject;
-use arbiter_store::{AgentFilter, BeadFilter, Change, Comment, PageRequest, Write};
-use serde_json::json;
+use arbiter_store::{Change, Comment};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
-
-/// How urgent the question is whether a project with open work is to be closed.
-const CLOSE_PRIORITY: u8 = 1;
 
 /// How others reach projects.
 #[derive(Clone)]
@@ -148,210 +135,4 @@ pub(crate) enum Command {
     Change { caller: Caller, wish: Wish, answer: Answer<Project> },
     Comment { caller: Caller, text: String, answer: Answer<Comment> },
     Delete { caller: Caller, cascade: Cascade, answer: Answer<()> },
-}
-
-/// The actor of one project.
-pub(crate) struct ProjectActor {
-    scope: Scope<Self>,
-}
-
-impl Role for ProjectActor {
-    type Command = Command;
-    const KIND: &'static str = "project";
-
-    fn new(scope: Scope<Self>) -> Self {
-        Self { scope }
-    }
-
-    async fn start(&mut self) {
-        // It has no timer: it may be let go whenever nobody addresses it.
-        self.scope.pin.store(false, Ordering::Release);
-    }
-
-    async fn handle(&mut self, command: Command) {
-        // An answer that nobody waits for any more was still given to the store.
-        match command {
-            Command::Change { caller, wish, answer } => {
-                let _ = answer.send(self.change(&caller, &wish).await);
-            }
-            Command::Close { caller, answer } => {
-                let _ = answer.send(self.close(&caller).await);
-            }
-            Command::Comment { caller, text, answer } => {
-                let _ = answer.send(self.comment(&caller, &text).await);
-            }
-            Command::Delete { caller, cascade, answer } => {
-                let _ = answer.send(self.delete(&caller, cascade).await);
-            }
-        }
-    }
-}
-
-impl ProjectActor {
-    async fn row(&self) -> Result<Project, Fault> {
-        let found = self.scope.shared.store.project(self.scope.id.clone()).await?;
-        found.ok_or_else(|| Refusal::not_found("project", &self.scope.id).into())
-    }
-
-    async fn change(&self, caller: &Caller, wish: &Wish) -> Result<Project, Fault> {
-        let shared = &self.scope.shared;
-        until_fresh(async || {
-            let project = self.row().await?;
-            check_revision(caller, &project)?;
-            let command = match wish {
-                Wish::Update(patch) => project::Command::Update(Box::new(patch.apply(&project)?)),
-                Wish::Reopen => project::Command::Reopen,
-                Wish::Park(Rest::Yes(reason)) => project::Command::Park { reason: reason.clone() },
-                Wish::Park(Rest::No) => project::Command::Resume,
-            };
-            let mut unit = caller.unit(shared.clock.now(), "projects");
-            let happenings = project.decide(&command, unit.at)?;
-            let after = unit.happen(&project, &happenings, Change::Project);
-            if !unit.is_empty() {
-                shared.store.commit(unit).await?;
-                shared.prefixes.forget();
-            }
-            Ok(after)
-        })
-        .await
-    }
-
-    async fn close(&self, caller: &Caller) -> Result<Closing, Fault> {
-        let shared = &self.scope.shared;
-        until_fresh(async || {
-            let project = self.row().await?;
-            check_revision(caller, &project)?;
-            let counts = shared.store.bead_counts(self.scope.id.clone()).await?;
-            let open = counts.iter().filter(|(status, _)| status != "closed").map(|(_, n)| n).sum();
-            let mut unit = caller.unit(shared.clock.now(), "projects");
-            match project.decide(&project::Command::Close { open_beads: open }, unit.at) {
-                Ok(happenings) => {
-                    let after = unit.happen(&project, &happenings, Change::Project);
-                    shared.store.commit(unit).await?;
-                    Ok(Closing::Closed(Box::new(after)))
-                }
-                Err(Refusal::Conflict { code: "open-work", detail }) => {
-                    if let Some(asked) = shared.store.pending_close_of(self.scope.id.clone()).await? {
-                        return Ok(Closing::Asked(Box::new(asked)));
-                    }
-                    let holdings = shared.store.holdings(self.scope.id.clone()).await?;
-                    let question = format!("{detail}. Close it nevertheless?");
-                    let mut new = NewDecision::question(self.scope.id.as_str(), question);
-                    new.purpose = Purpose::Close;
-                    new.options = CLOSE_OPTIONS.map(str::to_owned).to_vec();
-                    new.requester_id = Some(caller.name.clone());
-                    new.priority = Some(CLOSE_PRIORITY);
-                    new.subject_digest = Some(subject::of_project(&self.scope.id, &holdings));
-                    let id = DecisionId::from_random(entropy::bytes16());
-                    let asked = new.build(id, unit.at, shared.settings.decision_timeout)?;
-                    unit.create(&asked, Change::Decision);
-                    shared.store.commit(unit).await?;
-                    DecisionsHandle(Arc::clone(shared)).wake(&asked.id);
-                    Ok(Closing::Asked(Box::new(asked)))
-                }
-                Err(refusal) => Err(refusal.into()),
-            }
-        })
-        .await
-    }
-
-    async fn comment(&self, caller: &Caller, text: &str) -> Result<Comment, Fault> {
-        if text.trim().is_empty() || text.len() > 65_536 {
-            return Err(Refusal::field("comment", "has 1 to 65536 bytes").into());
-        }
-        let project = self.row().await?;
-        let mut unit = caller.unit(self.scope.shared.clock.now(), "projects");
-        let comment = Comment {
-            id: CommentId::from_random(entropy::bytes16()).to_string(),
-            subject: project.id.to_string(),
-            author_id: caller.name.clone(),
-            text: text.to_owned(),
-            created_at: unit.at,
-        };
-        unit.tell(NewEvent {
-            kind: EventType::ProjectCommented,
-            project_id: Some(project.id.to_string()),
-            subject: project.id.to_string(),
-            data: json!({"comment_id": comment.id, "author_id": comment.author_id, "comment": comment.text}),
-        });
-        unit.change(Change::ProjectComment(comment.clone()));
-        self.scope.shared.store.commit(unit).await?;
-        Ok(comment)
-    }
-
-    async fn delete(&self, caller: &Caller, cascade: Cascade) -> Result<(), Fault> {
-        let shared = &self.scope.shared;
-        let project = self.row().await?;
-        check_revision(caller, &project)?;
-        let mut unit = caller.unit(shared.clock.now(), "projects");
-        let own = AgentFilter { project_id: Some(self.scope.id.clone()), ..AgentFilter::default() };
-        let agents = shared.store.agents(own, page(1000)).await?.items;
-        if let (Cascade::No, Some(agent)) = (cascade, agents.first()) {
-            let detail = format!(
-                "agent {} belongs to project {}; use cascade=true to delete it too",
-                agent.id, project.id
-            );
-            return Err(Refusal::conflict("in-use", detail).into());
-        }
-        for agent in &agents {
-            if let Some(bead) = &agent.current_bead {
-                let detail = format!("bead {bead} is held by agent {}: release it first", agent.id);
-                return Err(Refusal::conflict("bead-held", detail).into());
-            }
-            delete_agent(shared, &mut unit, agent).await?;
-        }
-        let filter = BeadFilter { project_id: Some(self.scope.id.clone()), ..BeadFilter::default() };
-        let mut cursor = None;
-        loop {
-            let request = PageRequest { limit: 500, cursor };
-            let beads = shared.store.beads(filter.clone(), request).await?;
-            if cascade == Cascade::No && beads.total > 0 {
-                let detail = format!("project {} has beads; use cascade=true to delete them too", project.id);
-                return Err(Refusal::conflict("in-use", detail).into());
-            }
-            for detail in beads.items {
-                let bead = detail.bead;
-                if bead.status == arbiter_core::bead::Status::InProgress {
-                    let detail = format!("bead {} is held: release it first", bead.id);
-                    return Err(Refusal::conflict("bead-held", detail).into());
-                }
-                unit.tell(NewEvent {
-                    kind: EventType::BeadDeleted,
-                    project_id: Some(project.id.to_string()),
-                    subject: bead.id.to_string(),
-                    data: json!({"title": bead.title}),
-                });
-                unit.change(Change::Bead(Write::Delete { row: bead }));
-            }
-            cursor = beads.next;
-            if cursor.is_none() {
-                break;
-            }
-        }
-        for lock in shared.store.file_locks_in(self.scope.id.clone()).await? {
-            unit.tell(lock.released("the project was deleted"));
-            unit.change(Change::ReleaseFileLock(lock));
-        }
-        unit.tell(NewEvent {
-            kind: EventType::ProjectDeleted,
-            project_id: Some(project.id.to_string()),
-            subject: project.id.to_string(),
-            data: json!({"name": project.name}),
-        });
-        unit.change(Change::Project(Write::Delete { row: project }));
-        shared.store.commit(unit).await?;
-        shared.prefixes.forget();
-        if !agents.is_empty() {
-            shared.token_cache.load(shared).await?;
-        }
-        for agent in &agents {
-            shared.runs.abort_all(&agent.id);
-            shared.agents.remove(agent.id.as_str());
-        }
-        Ok(())
-    }
-}
-
-fn page(limit: u32) -> PageRequest {
-    PageRequest { limit, cursor: None }
 }

@@ -8,23 +8,21 @@ use crate::bead::{BeadAction, BeadsHandle, Claimed};
 use crate::caller::Caller;
 use crate::fault::Fault;
 use crate::pull::{Answer, Command, PullWish, PullsHandle, Request};
+use crate::ready_beads::{Search, ready_beads};
 use crate::shell::{Role, Scope};
 use arbiter_core::agent::{Agent, Trigger};
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::dispatch::{Operation, roles};
-use arbiter_core::ids::BeadId;
+use arbiter_core::ids::{BeadId, ProjectId};
 use arbiter_core::machine::Machine;
 use arbiter_core::pull::{self, Seeker};
 use arbiter_core::refusal::Refusal;
 use arbiter_core::time::Timestamp;
-use arbiter_store::DueFilter;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Ready beads of one project looked at in one round.
-const LOOK: u32 = 256;
 /// The name of the timer of what happens next without an event.
 const NEXT: &str = "next";
 
@@ -156,23 +154,20 @@ impl PullActor {
             })
             .collect();
         let now = self.scope.shared.clock.now();
-        let mut found: BTreeMap<BeadId, Bead> = BTreeMap::new();
-        for project in store.projects_with_work().await? {
-            if load.is_closed(&project) {
-                continue;
-            }
+        let searches = |project: &ProjectId| {
             // Those who want the same tags look at the same beads.
             let mut wanted: BTreeMap<&[String], BTreeSet<String>> = BTreeMap::new();
-            for seeker in seekers.iter().filter(|seeker| seeker.seeks_in(&project)) {
+            for seeker in seekers.iter().filter(|seeker| seeker.seeks_in(project)) {
                 wanted.entry(seeker.tags).or_default().extend(roles(seeker.agent).map(str::to_owned));
             }
-            for (tags, roles) in wanted {
-                let filter =
-                    DueFilter { project_id: project.to_string(), roles: roles.into_iter().collect() };
-                let beads = store.due_tagged_beads(filter, tags.to_vec(), now, LOOK).await?;
-                found.extend(beads.into_iter().map(|bead| (bead.id.clone(), bead)));
-            }
-        }
+            let search = |(tags, roles): (&[String], BTreeSet<String>)| Search {
+                roles: roles.into_iter().collect(),
+                tags: tags.to_vec(),
+            };
+            wanted.into_iter().map(search).collect()
+        };
+        let found = ready_beads(store, &load, now, searches).await?;
+        let found: BTreeMap<BeadId, Bead> = found.into_iter().map(|bead| (bead.id.clone(), bead)).collect();
         Ok(pull::share(&seekers, found.into_values().collect(), &load))
     }
 

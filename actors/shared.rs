@@ -6,7 +6,7 @@ use crate::bead_actor::BeadActor;
 use crate::bead_files_actor::BeadFilesActor;
 use crate::carrier::Carriers;
 use crate::clock::SharedClock;
-use crate::decision::DecisionActor;
+use crate::decision_actor::DecisionActor;
 use crate::directory::{Directory, Place, Threads};
 use crate::dispatcher::DispatcherActor;
 use crate::event_bus::{Broker, BusActor};
@@ -14,12 +14,12 @@ use crate::file_locks::FileLocksActor;
 use crate::gate::Gates;
 use crate::heartbeat::HeartbeatActor;
 use crate::inject::Inject;
-use crate::notifier::NotifierActor;
+use crate::notifier::{Notices, NotifierActor};
 use crate::orchestrator::OrchestratorActor;
 use crate::persona::Personas;
 use crate::pool::Breakers;
 use crate::prefixes::Prefixes;
-use crate::project::ProjectActor;
+use crate::project_actor::ProjectActor;
 use crate::provider_actor::ProviderActor;
 use crate::provider_cache::ProviderCache;
 use crate::pull::Queue;
@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) prefixes: Prefixes,
     pub(crate) carriers: Carriers,
     pub(crate) personas: Personas,
+    /// How it goes with the notices, as everybody may see it.
+    pub(crate) notices: Notices,
     /// What goes on behind an answer, and has to end before the store closes.
     pub(crate) afterwork: TaskTracker,
     pub(crate) vault_place: VaultPlace,
@@ -122,6 +124,7 @@ impl Shared {
             prefixes: Prefixes::default(),
             carriers: Carriers::default(),
             personas: parts.personas,
+            notices: Notices::default(),
             afterwork: TaskTracker::new(),
             vault_place: parts.vault_place,
             beads: Directory::new(Place::Entities),

@@ -9,7 +9,7 @@ use crate::handles::Handles;
 use crate::heartbeat::HeartbeatsHandle;
 use crate::notifier::NotifierHandle;
 use crate::orchestrator::OrchestratorHandle;
-use crate::persona::Personas;
+use crate::persona::{Personas, PersonasHandle};
 use crate::pull::PullsHandle;
 use crate::recovery;
 use crate::settings::Settings;
@@ -108,7 +108,7 @@ pub async fn start(
             orchestrator.hear(failure);
         }
     });
-    shared.personas.tidy().await;
+    PersonasHandle(Arc::clone(&shared)).tidy().await;
     shared.token_cache.load(&shared).await?;
     shared.purse.load(&shared).await?;
     recovery::recover(&shared).await?;

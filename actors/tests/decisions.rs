@@ -1,14 +1,15 @@
 //! People decide: critical beads, questions of agents, failed attempts, deadlines.
 
 use crate::stage::{Stage, manual, me};
-use arbiter_actors::{Delivery, Fault, Handles, Settings};
+use arbiter_actors::{Cascade, Delivery, Fault, Handles, Settings};
 use arbiter_core::agent;
 use arbiter_core::agent_change::NewAgent;
 use arbiter_core::bead::{Claimant, Status};
 use arbiter_core::decision::{self, Decision, Purpose};
-use arbiter_core::decision_change::NewDecision;
+use arbiter_core::decision_change::{NewDecision, Wait};
 use arbiter_core::event::{EventFilter, TypePattern};
-use arbiter_core::ids::{AgentId, BeadId};
+use arbiter_core::ids::{AgentId, BeadId, DecisionId, ProjectId};
+use arbiter_store::EventRange;
 use arbiter_testkit::{Reply, Script};
 use serde_json::json;
 use std::sync::Arc;
@@ -113,6 +114,74 @@ async fn a_decision_times_out_after_forty_eight_hours_also_across_a_restart() {
     assert!(matches!(told, Delivery::Event(event) if event.subject == decision.id.as_str()));
     let late = h.decisions.decide(&me(), &decision.id, "yes".into(), None).await;
     assert!(matches!(late, Err(Fault::Refused(_))));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_about_a_bead_or_project_that_is_deleted_is_cancelled_with_it() {
+    let clock = manual();
+    let mut stage = Stage::with(quick(), Arc::new(clock.clone())).await;
+    let _provider = stage.furnish(Script::default(), &[]).await;
+    let h = stage.h().clone();
+    stage.bead("b", 2, &[]).await;
+    stage.bead("c", 2, &[]).await;
+    let ask = async |bead: Option<&str>| {
+        let bead_id = bead.map(str::to_owned);
+        // No time comes by which their actors would look at their rows in any case.
+        let wait = Wait::For(Duration::from_secs(100 * 365 * 86_400));
+        let new = NewDecision { bead_id, wait, ..NewDecision::question("p", "Which?") };
+        h.decisions.create(&me(), new).await.unwrap().id
+    };
+    let (ended, first, second) = (ask(Some("b")).await, ask(Some("b")).await, ask(Some("b")).await);
+    let (about_c, of_project) = (ask(Some("c")).await, ask(None).await);
+    h.decisions.decide(&me(), &ended, "this".into(), None).await.unwrap();
+    h.beads.delete(&me(), &BeadId::known("b")).await.unwrap();
+    let row = async |id: &DecisionId| h.store.decision(id.to_string()).await.unwrap().unwrap();
+    assert_eq!(row(&ended).await.status, decision::Status::Resolved);
+    for id in [&first, &second] {
+        let row = row(id).await;
+        assert_eq!(row.status, decision::Status::Cancelled);
+        assert_eq!(row.rationale.as_deref(), Some("bead b was deleted"));
+    }
+    assert_eq!(row(&about_c).await.status, decision::Status::Pending);
+    h.projects.delete(&me(), &ProjectId::known("p"), Cascade::Yes).await.unwrap();
+    let reason = async |id: &DecisionId| row(id).await.rationale.unwrap();
+    assert_eq!(reason(&about_c).await, "bead c was deleted with its project");
+    assert_eq!(reason(&of_project).await, "project p was deleted");
+
+    // Each end is told, before what it was about goes.
+    let range = EventRange { after: Some(0), limit: 1000, ..EventRange::default() };
+    let events = h.store.events(range).await.unwrap().events;
+    let mut found: Vec<(&str, &str)> = events
+        .iter()
+        .map(|event| (event.kind.as_str(), event.subject.as_str()))
+        .filter(|(kind, _)| kind.ends_with(".cancelled") || kind.ends_with(".deleted"))
+        .collect();
+    let cancelled = |id| ("decision.cancelled", id);
+    let mut of_b = [cancelled(first.as_str()), cancelled(second.as_str())];
+    of_b.sort();
+    let mut of_p = [cancelled(about_c.as_str()), cancelled(of_project.as_str())];
+    of_p.sort();
+    let mut expected = of_b.to_vec();
+    expected.push(("bead.deleted", "b"));
+    expected.extend(of_p);
+    expected.extend([("bead.deleted", "c"), ("project.deleted", "p")]);
+    found[..2].sort();
+    found[3..5].sort();
+    assert_eq!(found, expected);
+
+    // Nobody waits for their deadlines any more: their actors are let go.
+    let waiting = async || {
+        let status = h.orchestrator.status().await.unwrap();
+        status.actors.into_iter().find(|(kind, _)| kind == "decision").unwrap().1
+    };
+    let wait = async {
+        while waiting().await != 0 {
+            clock.advance(Duration::from_secs(61));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("an actor waits for nothing");
     stage.stop().await;
 }
 

@@ -1,5 +1,6 @@
 //! A panic anywhere is answered, the actor comes back from the store, the others do not notice.
 
+use crate::notices::{self, Mood, Receiver};
 use crate::stage::{ParseId, Stage, me};
 use arbiter_actors::{Dialect, Fault, LockWish, PullWish, Settings, SystemClock};
 use arbiter_core::agent;
@@ -159,6 +160,41 @@ async fn the_bus_and_the_dispatcher_come_back_without_losing_an_event_or_a_bead(
         let arbiter_actors::Delivery::Event(event) = events.next().await else { panic!("the stream ended") };
         assert_eq!(event.seq, expected);
     }
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_notifier_comes_back_and_tells_what_is_left_and_nothing_twice() {
+    let receiver = Receiver::start(Mood::Answers(204)).await;
+    let mut stage = receiver.stage(Arc::new(SystemClock)).await;
+    let _provider = stage.furnish(Script::default(), &[]).await;
+    let h = stage.h().clone();
+    let state = || h.notifier.state().unwrap();
+    let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
+    let mut asked = vec![notices::ask(&stage).await.to_string()];
+    notices::until("the first is not taken", || state().taken == 1).await;
+    for round in 2..=4 {
+        h.inject().panic("notifier", "main", 1);
+        asked.push(notices::ask(&stage).await.to_string());
+        notices::until("what is left is not told", || state().taken == round).await;
+        // Not the news of a decision brought it back, but its own beginning: no other one comes.
+        loop {
+            let arbiter_actors::Delivery::Event(event) = events.next().await else {
+                panic!("the stream ended")
+            };
+            if event.kind.as_str() == "actor.restarted" && event.data["kind"] == "notifier" {
+                assert_eq!(event.subject, "main");
+                break;
+            }
+        }
+    }
+    // Nor does one that starts with the process.
+    stage.stop().await;
+    stage.start().await;
+    asked.push(notices::ask(&stage).await.to_string());
+    let h = stage.h().clone();
+    notices::until("it is silent after a restart", || h.notifier.state().unwrap().taken == 1).await;
+    assert_eq!(receiver.subjects(), asked);
     stage.stop().await;
 }
 

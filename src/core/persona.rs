@@ -5,6 +5,7 @@
 
 use crate::autonomy::Autonomy;
 use crate::ids::is_well_formed;
+use crate::lease::digest;
 use crate::refusal::{Problems, Refusal};
 
 /// The file that says who the agent is.
@@ -55,6 +56,23 @@ impl Persona {
     pub fn told(&self) -> String {
         let (persona, start) = (body(&self.persona).trim(), body(&self.start_here).trim());
         if start.is_empty() { persona.to_owned() } else { format!("{persona}\n\n{start}") }
+    }
+
+    /// A digest of its name and texts.
+    pub fn digest(&self) -> String {
+        let parts = [&self.name, &self.persona, &self.start_here];
+        // Each with its length, so that no two have one text.
+        digest(&parts.map(|part| format!("{}:{part}", part.len())).concat())
+    }
+
+    /// What its entity tag is made of: another number whenever it is another text or somebody else's. It follows from
+    /// the texts, since whoever may write to the directory may change them there.
+    pub fn revision(&self, origin: Origin) -> u64 {
+        let digest = digest(&format!("{origin}:{}", self.digest()));
+        // As many bits as every reader of JSON has for a whole number.
+        digest.bytes().take(13).fold(0, |number, digit| {
+            number * 16 + u64::from(char::from(digit).to_digit(16).unwrap_or_default())
+        })
     }
 
     /// Checks name and texts; all problems at once.
@@ -207,6 +225,20 @@ mod tests {
         assert_eq!(persona.told(), "# The boss\n\nYou lead.\n\nLook around first.");
         assert_eq!(persona.title(), "The boss");
         assert_eq!(body("---\nno end"), "---\nno end");
+    }
+
+    #[test]
+    fn a_revision_is_that_of_the_texts_and_of_whose_they_are() {
+        let persona = |persona: &str, start: &str| Persona {
+            name: "x".into(),
+            persona: persona.into(),
+            start_here: start.into(),
+        };
+        let one = persona("ab", "c").revision(Origin::User);
+        assert_eq!(one, persona("ab", "c").revision(Origin::User));
+        assert_ne!(one, persona("a", "bc").revision(Origin::User));
+        assert_ne!(one, persona("ab", "c").revision(Origin::BuiltIn));
+        assert!(one < 1 << 52);
     }
 
     #[test]

@@ -54,6 +54,8 @@ fn describe() {
     describe_counter!("arbiter_vault_rewrapped_total", "Keys encrypted anew because their cost had grown");
     describe_gauge!("arbiter_actors", "Living actors by kind");
     describe_counter!("arbiter_actor_restarts_total", "Actors that failed and came back, by kind");
+    describe_counter!("arbiter_notices_total", "Notices to the receiver outside, taken or given up");
+    describe_gauge!("arbiter_notice_failures", "Tries in a row in which the receiver took no notice");
     describe_gauge!("arbiter_agents_working", "Agents at work");
     describe_counter!("arbiter_runs_total", "Runs that ended, by status");
 }

@@ -30,6 +30,8 @@ struct PersonaSummaryView {
     origin: Origin,
     /// It is the user's and stands before one that Arbiter brings along.
     is_shadowing: bool,
+    /// The revision of its texts.
+    revision: u64,
 }
 
 /// A persona.
@@ -45,8 +47,8 @@ struct PersonaView {
 
 impl From<PersonaSummary> for PersonaSummaryView {
     fn from(summary: PersonaSummary) -> Self {
-        let PersonaSummary { name, title, autonomy, origin, is_shadowing } = summary;
-        Self { name, title, autonomy, origin, is_shadowing }
+        let PersonaSummary { name, title, autonomy, origin, is_shadowing, revision } = summary;
+        Self { name, title, autonomy, origin, is_shadowing, revision }
     }
 }
 
@@ -112,21 +114,27 @@ async fn list(call: Call) -> Result<Reply, ApiError> {
     Reply::page::<_, PersonaSummaryView>(&call, page)
 }
 
+fn answer(known: KnownPersona) -> Result<Reply, ApiError> {
+    let revision = known.revision();
+    Reply::entity(&PersonaView::from(known), revision)
+}
+
 async fn create(call: Call, body: NewPersonaBody) -> Result<Reply, ApiError> {
     let persona = Persona { name: body.name, persona: body.persona, start_here: body.start_here };
-    let view = PersonaView::from(call.handles().personas.create(&call.caller()?, persona).await?);
+    let known = call.handles().personas.create(&call.caller()?, persona).await?;
     // Its name is a path of its own, which its slashes are a part of.
-    Ok(Reply::json(&view)?.created_at(&format!("{COLLECTION}/{}", view.summary.name)))
+    let path = format!("{COLLECTION}/{}", known.persona.name);
+    Ok(answer(known)?.created_at(&path))
 }
 
 async fn show(call: Call) -> Result<Reply, ApiError> {
-    Reply::json(&PersonaView::from(call.handles().personas.get(call.param("name")).await?))
+    answer(call.handles().personas.get(call.param("name")).await?)
 }
 
 async fn replace(call: Call, body: PersonaBody) -> Result<Reply, ApiError> {
     let name = call.param("name").to_owned();
     let persona = Persona { name, persona: body.persona, start_here: body.start_here };
-    Reply::json(&PersonaView::from(call.handles().personas.replace(&call.caller()?, persona).await?))
+    answer(call.handles().personas.replace(&call.caller()?, persona).await?)
 }
 
 async fn remove(call: Call) -> Result<Reply, ApiError> {

@@ -41,6 +41,11 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
         gauge!("arbiter_agents_working").set(whole(status.working));
     }
     gauge!("arbiter_beads_awaited").set(whole(handles.pulls.waiting()));
+    if let Some(notices) = handles.notifier.state() {
+        counter!("arbiter_notices_total", "outcome" => "taken").absolute(notices.taken);
+        counter!("arbiter_notices_total", "outcome" => "given_up").absolute(notices.given_up);
+        gauge!("arbiter_notice_failures").set(f64::from(notices.failures));
+    }
     // The same goes for a store that cannot be read.
     for (cause, count) in handles.dispatcher.waiting(LONG).await.unwrap_or_default() {
         gauge!("arbiter_ready_beads_waiting", "reason" => cause.as_str())

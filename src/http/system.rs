@@ -3,6 +3,7 @@
 use crate::http::access::Access;
 use crate::http::vocabulary::maybe_time;
 use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_actors::NoticeState;
 use arbiter_core::dispatch::Operation;
 use arbiter_core::time::Timestamp;
 use schemars::JsonSchema;
@@ -29,6 +30,8 @@ struct SystemView {
     actors: BTreeMap<String, usize>,
     /// Restarts of actors by kind.
     restarts: BTreeMap<String, u64>,
+    /// How it goes with the notices to the receiver outside; null when there is none.
+    notices: Option<NoticesView>,
     /// The number of the newest event.
     event_seq: u64,
     /// Whether a Temporal server mirrors the state.
@@ -59,6 +62,27 @@ struct WorkersView {
     idle: u64,
     /// How many may be at work at one time.
     limit: usize,
+}
+
+/// Notices to the receiver outside, since the start.
+#[derive(Debug, Serialize, JsonSchema)]
+struct NoticesView {
+    /// Those that it took.
+    taken: u64,
+    /// Those that it did not take in time, so that they were given up.
+    given_up: u64,
+    /// Tries in a row that failed; 0 while all is well.
+    failures: u32,
+    /// When it is tried again; null while nothing waits for that.
+    #[schemars(schema_with = "maybe_time")]
+    next_try: Option<Timestamp>,
+}
+
+impl From<NoticeState> for NoticesView {
+    fn from(state: NoticeState) -> Self {
+        let NoticeState { taken, given_up, failures, next_try } = state;
+        Self { taken, given_up, failures, next_try }
+    }
 }
 
 /// Why the system rests.
@@ -114,6 +138,7 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
         },
         actors: status.actors.into_iter().collect(),
         restarts: status.restarts.into_iter().collect(),
+        notices: handles.notifier.state().map(NoticesView::from),
         event_seq: handles.store.stats().last_seq.load(Ordering::Acquire),
         temporal: "off",
     })

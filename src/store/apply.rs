@@ -5,12 +5,11 @@ use crate::error::StoreError;
 use crate::readiness::{self, Woken};
 use crate::unit::{Change, Unit, Write};
 use crate::{
-    agents, beads, budgets, calls, checkpoints, console, dependencies, heartbeats, idempotency, leases,
-    offers, org_charts,
+    agents, beads, budgets, calls, checkpoints, console, decisions, dependencies, heartbeats, idempotency,
+    leases, offers, org_charts,
 };
 use crate::{cursors, file_locks, mirror};
 use crate::{operation, providers, rules, runs, table, tokens, vault_seen};
-use arbiter_core::refusal::Refusal;
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 
@@ -33,18 +32,15 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         Change::Bead(write) => beads::write(connection, write),
         Change::Agent(write) => table::write(connection, write),
         Change::Provider(write) => table::write(connection, write),
-        Change::Project(write) => table::write(connection, write),
-        Change::PutOrgChart(chart) => org_charts::put(connection, chart),
-        Change::CheckSeat(agent) => org_charts::check_seat(connection, agent),
-        Change::Decision(write) => {
-            if let Write::Insert(decision) = write
-                && !table::exists(connection, "projects", decision.project_id.as_str())?
-            {
-                let detail = format!("no project has the id {}", decision.project_id);
-                return Err(Refusal::field("project_id", detail).into());
+        Change::Project(write) => {
+            if let Write::Delete { row } = write {
+                decisions::check_none_in(connection, &row.id)?;
             }
             table::write(connection, write)
         }
+        Change::PutOrgChart(chart) => org_charts::put(connection, chart),
+        Change::CheckSeat(agent) => org_charts::check_seat(connection, agent),
+        Change::Decision(write) => decisions::write(connection, write),
         Change::AddEdge(edge) => dependencies::add(connection, edge, &unit.actor, unit.at),
         Change::RemoveEdge(edge) => dependencies::remove(connection, edge),
         Change::PutLease(lease) => leases::put(connection, lease),

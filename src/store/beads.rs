@@ -1,5 +1,6 @@
 //! The table of beads, with their tags, and what a reader wants to know beside the row.
 
+use crate::decisions;
 use crate::dependencies;
 use crate::due;
 use crate::error::StoreError;
@@ -193,6 +194,9 @@ pub(crate) fn write(connection: &Connection, write: &Write<Bead>) -> Result<(), 
     {
         let detail = format!("no project has the id {}", bead.project_id);
         return Err(Refusal::field("project_id", detail).into());
+    }
+    if let Write::Delete { row } = write {
+        decisions::check_none_about(connection, &row.id)?;
     }
     let is_new_text = search::forget(connection, write)?;
     table::write(connection, write)?;

@@ -5,9 +5,11 @@ use crate::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::table::{
     self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
+use crate::unit::Write;
 use arbiter_core::decision::{Decision, Purpose, Status};
 use arbiter_core::decision_time::OnTimeout;
 use arbiter_core::ids::{BeadId, DecisionId, ProjectId};
+use arbiter_core::refusal::Refusal;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -170,6 +172,53 @@ pub(crate) fn pending_close(connection: &Connection, project: &str) -> Result<Op
         table::columns::<Decision>("")
     );
     Ok(connection.prepare_cached(&sql)?.query_row([project], Decision::read).optional()?)
+}
+
+/// The decisions of a project that nobody has made yet, oldest first.
+pub(crate) fn pending_in(connection: &Connection, project: &str) -> Result<Vec<Decision>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM decisions WHERE status = 'pending' AND project_id = ?1 ORDER BY created_at, id",
+        table::columns::<Decision>("")
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([project], Decision::read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Writes a decision. A new one is about what is there.
+pub(crate) fn write(connection: &Connection, write: &Write<Decision>) -> Result<(), StoreError> {
+    if let Write::Insert(decision) = write {
+        let project = &decision.project_id;
+        if !table::exists(connection, "projects", project.as_str())? {
+            return Err(Refusal::field("project_id", format!("no project has the id {project}")).into());
+        }
+        if let Some(bead) = &decision.bead_id
+            && !table::exists(connection, "beads", bead.as_str())?
+        {
+            return Err(Refusal::field("bead_id", format!("no bead has the id {bead}")).into());
+        }
+    }
+    table::write(connection, write)
+}
+
+/// Refuses to let a bead go while a decision about it is pending: one that was asked for since its end was decided on.
+pub(crate) fn check_none_about(connection: &Connection, bead: &BeadId) -> Result<(), StoreError> {
+    let mut pending =
+        connection.prepare_cached("SELECT 1 FROM decisions WHERE bead_id = ?1 AND status = 'pending'")?;
+    if !pending.exists([bead.as_str()])? {
+        return Ok(());
+    }
+    Err(StoreError::Stale { entity: "decisions about bead", id: bead.to_string() })
+}
+
+/// The same for a project and its decisions.
+pub(crate) fn check_none_in(connection: &Connection, project: &ProjectId) -> Result<(), StoreError> {
+    let mut pending =
+        connection.prepare_cached("SELECT 1 FROM decisions WHERE project_id = ?1 AND status = 'pending'")?;
+    if !pending.exists([project.as_str()])? {
+        return Ok(());
+    }
+    Err(StoreError::Stale { entity: "decisions of project", id: project.to_string() })
 }
 
 /// The ids of decisions that nobody has made yet.

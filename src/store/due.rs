@@ -17,6 +17,8 @@ pub struct DueFilter {
     pub project_id: String,
     /// Only those that ask for no role, or for one of these.
     pub roles: Vec<String>,
+    /// Only those with all of these tags.
+    pub tags: Vec<String>,
 }
 
 /// Conditions of handing out bead `b` at `?1`, whoever gets it.
@@ -31,11 +33,9 @@ fn conditions() -> String {
 
 /// Ready beads in the order of their urgency that may be handed out at `now`: those that a person has to
 /// approve first and those meant for somebody who is no free agent are left out, so that they hide no others.
-/// Only those with all of these tags.
 pub(crate) fn due(
     connection: &Connection,
     filter: &DueFilter,
-    tags: &[String],
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Bead>, StoreError> {
@@ -53,7 +53,7 @@ pub(crate) fn due(
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let roles = table::json(&filter.roles);
-    let values = params![now.to_string(), filter.project_id, roles, limit, table::json(&tags)];
+    let values = params![now.to_string(), filter.project_id, roles, limit, table::json(&filter.tags)];
     let rows = statement.query_map(values, Bead::read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -89,10 +89,7 @@ questions! {
         Ok(Some((bead, facts, lease)))
     });
     /// Ready beads, most urgent first, that may be handed out now and want no approval.
-    due_beads(filter: DueFilter, now: Timestamp, limit: u32) -> Vec<Bead> = |c| due::due(c, &filter, &[], now, limit);
-    /// The same of those that have all of these tags.
-    due_tagged_beads(filter: DueFilter, tags: Vec<String>, now: Timestamp, limit: u32) -> Vec<Bead> =
-        |c| due::due(c, &filter, &tags, now, limit);
+    due_beads(filter: DueFilter, now: Timestamp, limit: u32) -> Vec<Bead> = |c| due::due(c, &filter, now, limit);
     /// Critical beads that wait for nothing but an approval, in each project as many as may be asked for.
     unapproved_beads(now: Timestamp, most: u64) -> Vec<Bead> =
         |c| snapshot(c, |c| due::unapproved(c, now, most));
@@ -164,6 +161,8 @@ questions! {
     /// What ended of an agent's questions since it last began to work, but for those about this bead.
     ended_decisions_for(requester: String, project: String, bead: String) -> Vec<Decision> =
         |c| decisions::ended_for(c, &requester, &project, &bead);
+    /// The decisions of a project that nobody has made yet.
+    pending_decisions_in(project: String) -> Vec<Decision> = |c| decisions::pending_in(c, &project);
     /// The pending question whether a project is to be closed.
     pending_close_of(project: String) -> Option<Decision> = |c| decisions::pending_close(c, &project);
     /// Which beads a project has, in short.

@@ -36,6 +36,7 @@ mod personas;
 mod pool;
 mod program;
 mod pulls;
+mod pulls_lost;
 mod python;
 mod refusals;
 mod refusals_at_start;

@@ -1,12 +1,15 @@
 //! Personas: those that come along, the user's own before them, and what agents are told of them.
 
+use crate::dice::Dice;
 use crate::refusals::problem;
 use crate::stage::{KEY, Stage};
+use arbiter_core::lease::digest;
 use arbiter_testkit::{Reply, Script};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 const OURS: [&str; 12] = [
     "default/ceo",
@@ -187,6 +190,82 @@ async fn an_agent_plays_its_persona_and_an_edit_counts_from_the_next_run_on() {
     assert_eq!(stage.ask("PATCH", "agents/a", Some(&patch)).await.status, 200);
     assert_eq!(stage.ask("DELETE", "personas/default/other?cascade=true", None).await.status, 204);
     assert_eq!(stage.get("agents/a").await["persona_name"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_persona_is_changed_only_as_the_caller_has_seen_it() {
+    let stage = Stage::new().await;
+    let with = async |method: &str, path: &str, tag: &str, body: Option<&Value>| {
+        stage.server.ask(method, &format!("/api/v1/{path}"), &[("if-match", tag)], body).await
+    };
+    let texts = |text: &str| json!({"persona": text, "start_here": "Go."});
+    let new = json!({"name": "team/lead", "persona": "# One", "start_here": "Go."});
+    let created = stage.ask("POST", "personas", Some(&new)).await;
+    let first = created.header("etag").to_owned();
+    assert_eq!(first, format!("\"{}\"", created.json()["revision"]));
+    let shown = stage.ask("GET", "personas/team/lead", None).await;
+    assert_eq!(shown.header("etag"), first);
+    let listed = stage.get("personas").await;
+    assert!(listed.as_array().unwrap().iter().any(|one| one["revision"] == created.json()["revision"]));
+
+    let changed = with("PUT", "personas/team/lead", &first, Some(&texts("# Two"))).await;
+    let second = changed.header("etag").to_owned();
+    assert!(changed.status == 200 && second != first, "{second}");
+    let late = with("PUT", "personas/team/lead", &first, Some(&texts("# Three"))).await;
+    problem(&late, 412, "precondition-failed");
+    problem(&with("DELETE", "personas/team/lead", &first, None).await, 412, "precondition-failed");
+    problem(&with("PUT", "personas/team/lead", "first", Some(&texts("# X"))).await, 400, "bad-header");
+    assert_eq!(stage.get("personas/team/lead").await["persona"], "# Two");
+    // The same texts again change nothing, and nothing is told.
+    let same = with("PUT", "personas/team/lead", &second, Some(&texts("# Two"))).await;
+    assert_eq!((same.status, same.header("etag")), (200, second.as_str()));
+    assert_eq!(with("PUT", "personas/team/lead", "*", Some(&texts("# Three"))).await.status, 200);
+
+    // Whoever edits the file changes it as well.
+    let file = stage.server.data_dir().join("personas/team/lead/PERSONA.md");
+    let third = stage.ask("GET", "personas/team/lead", None).await.header("etag").to_owned();
+    fs::write(file, "# By hand").unwrap();
+    let late = with("PUT", "personas/team/lead", &third, Some(&texts("# Four"))).await;
+    problem(&late, 412, "precondition-failed");
+    let now = stage.ask("GET", "personas/team/lead", None).await.header("etag").to_owned();
+    assert_eq!(with("DELETE", "personas/team/lead", &now, None).await.status, 204);
+    problem(&with("PUT", "personas/team/lead", &now, Some(&texts("# X"))).await, 404, "not-found");
+
+    // One of ours has a tag too, and the user's own before it is another one.
+    let ours = stage.ask("GET", "personas/default/ceo", None).await;
+    let body = json!({"persona": ours.json()["persona"], "start_here": ours.json()["start_here"]});
+    let shadow = with("PUT", "personas/default/ceo", ours.header("etag"), Some(&body)).await;
+    assert!(shadow.status == 200 && shadow.header("etag") != ours.header("etag"), "{}", shadow.json());
+    let told = stage.events(0).await;
+    let told = told.iter().filter(|event| event["type"] == "persona.updated").count();
+    assert_eq!(told, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_leaves_the_persona_that_the_log_tells_of() {
+    let mut dice = Dice::thrown();
+    let mut stage = Stage::new().await;
+    stage.create("personas", json!({"name": "x", "persona": "# Begin"})).await;
+    for round in 0..15 {
+        let change = async {
+            for turn in 0_u32.. {
+                let text = json!({"persona": format!("# Round {round}, turn {turn}")});
+                stage.ask("PUT", "personas/x", Some(&text)).await;
+            }
+        };
+        let a_while = Duration::from_millis(10 + dice.roll(40));
+        // The last change is on its way when the server dies.
+        assert!(tokio::time::timeout(a_while, change).await.is_err());
+        stage.server.kill9();
+        stage.server.restart().await;
+        let now = stage.get("personas/x").await;
+        let events = stage.events(0).await;
+        let told = events.iter().rfind(|event| event["type"] == "persona.updated").unwrap();
+        let digest = digest(now["persona"].as_str().unwrap());
+        assert_eq!(told["data"]["changes"]["persona"]["new"], digest, "{now} is not what {told} tells");
+        let place = stage.server.data_dir().join("personas");
+        assert_eq!(fs::read_dir(place).unwrap().count(), 1, "something is left beside it");
+    }
 }
 
 #[tokio::test]

@@ -247,7 +247,7 @@ async fn what_nobody_may_or_can_take_hides_nothing_that_could_be_handed_out() {
     store.commit(unit).await.unwrap();
     let due = async |roles: &[&str], project: &str, limit| {
         let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-        let filter = DueFilter { project_id: project.to_owned(), roles };
+        let filter = DueFilter { project_id: project.to_owned(), roles, tags: vec![] };
         let found = store.due_beads(filter, at(0), limit).await.unwrap();
         found.iter().map(|one| one.id.to_string()).collect::<Vec<_>>().join(" ")
     };

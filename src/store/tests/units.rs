@@ -127,6 +127,39 @@ async fn ids_of_deleted_beads_and_decisions_are_never_given_again() {
 }
 
 #[tokio::test]
+async fn nothing_goes_while_a_decision_about_it_is_pending_and_none_is_about_what_is_gone() {
+    let home = Home::new();
+    let store = started(&home).await;
+    let mut asking = unit();
+    asking.create(&decision("about", Some("old")), Change::Decision);
+    asking.create(&decision("of-it", None), Change::Decision);
+    store.commit(asking).await.unwrap();
+    let delete = async |change: Change| {
+        let mut unit = telling("gone");
+        unit.change(change);
+        store.commit(unit).await
+    };
+    let end = async |id: &str| {
+        let asked = store.decision(id.into()).await.unwrap().unwrap();
+        let mut unit = unit();
+        let cancel = arbiter_core::decision::Command::Cancel { reason: "r".into() };
+        unit.happen(&asked, &asked.decide(&cancel, unit.at).unwrap(), Change::Decision);
+        store.commit(unit).await.unwrap();
+    };
+    let bead = || Change::Bead(Write::Delete { row: bead("old") });
+    assert!(is_stale(&delete(bead()).await, "decisions about bead", "old"));
+    end("about").await;
+    delete(bead()).await.unwrap();
+    let project = || Change::Project(Write::Delete { row: project("p") });
+    assert!(is_stale(&delete(project()).await, "decisions of project", "p"));
+    let mut late = unit();
+    late.create(&decision("late", Some("old")), Change::Decision);
+    assert_eq!(field(&store.commit(late).await), "/bead_id");
+    end("of-it").await;
+    delete(project()).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_unknown_project_is_a_problem_of_the_field_that_names_it() {
     let home = Home::new();
     let store = home.open();

@@ -90,6 +90,9 @@ impl World {
             Deed::Delete { bead } => {
                 let id = name(*bead);
                 if let Some(row) = self.rows.remove(&id) {
+                    while let Some(asked) = self.asked_about(&id) {
+                        self.end(&asked, &decision::Command::Cancel { reason: "r".into() }, unit);
+                    }
                     self.graph.beads.remove(&id);
                     self.graph.edges.retain(|(from, _), _| *from != id);
                     self.retired.insert(id);
@@ -110,6 +113,9 @@ impl World {
             }
             Deed::Ask { bead } => {
                 let (id, about) = (format!("d{}", self.decisions.len()), name(*bead));
+                if !self.rows.contains_key(&about) {
+                    return Ok(());
+                }
                 let asked = decision(&id, Some(&about));
                 unit.create(&asked, Change::Decision);
                 self.graph.pending.insert(id.clone(), about);
@@ -212,10 +218,18 @@ impl World {
             decision::Command::Expire { subject: None },
             decision::Command::Cancel { reason: "r".into() },
         ];
-        let row = &self.decisions[&id];
-        let happenings = row.decide(&commands[command], unit.at).unwrap();
+        self.end(&id, &commands[command], unit);
+    }
+
+    fn asked_about(&self, bead: &str) -> Option<String> {
+        self.graph.pending.iter().find(|(_, about)| *about == bead).map(|(id, _)| id.clone())
+    }
+
+    fn end(&mut self, id: &str, command: &decision::Command, unit: &mut Unit) {
+        let row = &self.decisions[id];
+        let happenings = row.decide(command, unit.at).unwrap();
         let after = unit.happen(row, &happenings, Change::Decision);
-        self.decisions.insert(id.clone(), after);
-        self.graph.pending.remove(&id);
+        self.decisions.insert(id.to_owned(), after);
+        self.graph.pending.remove(id);
     }
 }

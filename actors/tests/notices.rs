@@ -1,0 +1,221 @@
+//! Notices to a receiver outside: one that hangs, fails and stays dead holds up nobody, is given up after a day, and
+//! all of that can be seen without the secret.
+
+use crate::stage::{Stage, manual, me};
+use arbiter_actors::{Clock, Notify, NotifySecret, Settings, SharedClock};
+use arbiter_core::bead::Status;
+use arbiter_core::decision_change::{NewDecision, Wait};
+use arbiter_core::ids::DecisionId;
+use arbiter_store::EventRange;
+use arbiter_testkit::Script;
+use secrecy::SecretString;
+use serde_json::Value;
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tracing::field::{Field, Visit};
+use tracing::span;
+
+const SECRET: &str = "whsec_Canary-notice-77b1e0";
+/// The longest pause between two tries.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// What a receiver does with whatever it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    /// It reads and never answers, until it is in another mood: then it hangs up.
+    Hangs,
+    /// It answers with this status.
+    Answers(u16),
+}
+
+/// A receiver of notices.
+pub struct Receiver {
+    url: String,
+    mood: watch::Sender<Mood>,
+    heard: Arc<Mutex<Vec<Value>>>,
+    texts: Arc<Mutex<String>>,
+}
+
+impl Receiver {
+    pub async fn start(mood: Mood) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let receiver =
+            Self { url, mood: watch::Sender::new(mood), heard: Arc::default(), texts: Arc::default() };
+        let (mood, heard, texts) =
+            (receiver.mood.subscribe(), Arc::clone(&receiver.heard), Arc::clone(&receiver.texts));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (mood, heard, texts) = (mood.clone(), Arc::clone(&heard), Arc::clone(&texts));
+                tokio::spawn(serve(stream, mood, heard, texts));
+            }
+        });
+        receiver
+    }
+
+    /// A cast that tells this receiver.
+    pub async fn stage(&self, clock: SharedClock) -> Stage {
+        let secret = NotifySecret::Given(SecretString::from(SECRET));
+        let notify = Some(Notify { url: self.url.clone(), secret });
+        Stage::with(Settings { kdf_iterations: 100_000, notify, ..Settings::default() }, clock).await
+    }
+
+    pub fn feel(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+    }
+
+    /// About what it was told, as often as it was.
+    pub fn subjects(&self) -> Vec<String> {
+        let heard = self.heard.lock().unwrap();
+        heard.iter().map(|event| event["subject"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    mut mood: watch::Receiver<Mood>,
+    heard: Arc<Mutex<Vec<Value>>>,
+    texts: Arc<Mutex<String>>,
+) {
+    let mut text = Vec::new();
+    let body = loop {
+        if stream.read_buf(&mut text).await.unwrap_or(0) == 0 {
+            return;
+        }
+        let so_far = String::from_utf8_lossy(&text);
+        let whole = so_far.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
+        if let Some(body) = whole {
+            break body;
+        }
+    };
+    heard.lock().unwrap().push(body);
+    texts.lock().unwrap().push_str(&String::from_utf8_lossy(&text));
+    let answer = *mood.borrow_and_update();
+    match answer {
+        Mood::Hangs => drop(mood.changed().await),
+        Mood::Answers(status) => {
+            let head = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            // Whoever asked may have gone.
+            let _ = stream.write_all(head.as_bytes()).await;
+        }
+    }
+}
+
+pub async fn ask(stage: &Stage) -> DecisionId {
+    // Without a deadline nobody is reminded of it, which would be another notice.
+    let new = NewDecision { wait: Wait::Never, ..NewDecision::question("p", "Which?") };
+    stage.h().decisions.create(&me(), new).await.unwrap().id
+}
+
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+/// Everything that is logged in this process, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>, Arc<AtomicU64>);
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.push_str(&format!(" {field}={value:?}"));
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        let mut line = Line(String::new());
+        attributes.record(&mut line);
+        self.0.lock().unwrap().push_str(&line.0);
+        span::Id::from_u64(self.1.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+    fn record(&self, _: &span::Id, record: &span::Record<'_>) {
+        let mut line = Line(String::new());
+        record.record(&mut line);
+        self.0.lock().unwrap().push_str(&line.0);
+    }
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let about = event.metadata();
+        let mut line = Line(format!("{} {}", about.level(), about.target()));
+        event.record(&mut line);
+        self.0.lock().unwrap().push_str(&(line.0 + "\n"));
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_stays_dead_holds_up_nobody_and_its_notices_are_given_up_after_a_day() {
+    let log = Log::default();
+    tracing::subscriber::set_global_default(log.clone()).unwrap();
+    let lines = |level: &str, text: &str| {
+        let log = log.0.lock().unwrap();
+        log.lines().filter(|line| line.starts_with(level) && line.contains(text)).count()
+    };
+    let clock = manual();
+    let receiver = Receiver::start(Mood::Hangs).await;
+    let mut stage = receiver.stage(Arc::new(clock.clone())).await;
+    let _provider = stage.furnish(Script::default(), &["one"]).await;
+    let h = stage.h().clone();
+    let state = || h.notifier.state().unwrap();
+
+    // While it lets us wait, everybody else goes on.
+    let first = ask(&stage).await;
+    until("it was not told", || receiver.subjects() == [first.to_string()]).await;
+    stage.bead("b", 2, &[]).await;
+    stage.until("b", Status::Closed).await;
+    let second = ask(&stage).await;
+    h.decisions.decide(&me(), &second, "this".into(), None).await.unwrap();
+    assert_eq!((receiver.subjects().len(), state().failures), (1, 0), "it hangs all the time");
+    let began = clock.now();
+    receiver.feel(Mood::Answers(503));
+
+    // Tried again after pauses that double up to five minutes, for a day.
+    let mut failures = 0;
+    while clock.now().since(began) <= Duration::from_secs(86_400) {
+        failures += 1;
+        until("it is not tried again", || state().failures == failures).await;
+        let pause = state().next_try.unwrap().since(clock.now());
+        let full = LONGEST.min(Duration::from_secs(1 << (failures - 1).min(20)));
+        assert!(pause >= full / 2 && pause <= full, "{pause:?} after {failures} failures");
+        assert_eq!(receiver.subjects().len(), failures as usize, "one try, always of the first");
+        clock.advance(pause);
+    }
+    assert!((288..=700).contains(&failures), "{failures} tries in a day");
+    until("they are not given up", || state().given_up == 3).await;
+    assert_eq!((state().taken, state().failures, state().next_try), (0, 0, None));
+    assert!(receiver.subjects().iter().all(|subject| *subject == first.as_str()));
+    assert_eq!(lines("WARN", "never taken and is given up"), 3);
+    assert_eq!(lines("WARN", "a notice did not arrive"), 1, "what stays wrong is said once");
+    assert!(lines("DEBUG", "the receiver answered 503") > 100);
+
+    // Whatever comes later is told as ever.
+    receiver.feel(Mood::Answers(204));
+    let third = ask(&stage).await;
+    until("it is not told again", || state().taken == 1).await;
+    assert_eq!(receiver.subjects().last(), Some(&third.to_string()));
+
+    let range = EventRange { after: Some(0), limit: 1000, ..EventRange::default() };
+    let events = h.store.events(range).await.unwrap().events;
+    let told = receiver.texts.lock().unwrap().clone();
+    assert!(told.contains("webhook-signature: v1,"), "{told}");
+    for shown in [told, serde_json::to_string(&events).unwrap(), log.0.lock().unwrap().clone()] {
+        assert!(!shown.contains(SECRET) && !shown.contains("Canary"), "the secret shows itself");
+    }
+    stage.stop().await;
+}

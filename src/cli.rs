@@ -39,10 +39,14 @@ mod session;
 mod sse;
 mod status;
 mod table;
+#[cfg(feature = "temporal")]
+mod temporal;
 mod token;
 mod trust;
 mod usage;
 mod vault;
+#[cfg(feature = "temporal")]
+mod worker;
 
 use clap::{Args, Parser, Subcommand};
 use connection::Connection;
@@ -106,6 +110,15 @@ enum Command {
     Events(Online<events::Command>),
     /// The event log as evidence
     Audit(Online<audit::Command>),
+    /// The bridge to a Temporal server, and the workflows there
+    #[cfg(feature = "temporal")]
+    Temporal(Online<temporal::Command>),
+    /// Make calls to providers for a server elsewhere, through a Temporal server
+    #[cfg(feature = "temporal")]
+    Worker(worker::Worker),
+    /// Fill an empty data directory from the workflows at a Temporal server
+    #[cfg(feature = "temporal")]
+    Rebuild(worker::Rebuild),
     /// Settings and where each came from
     Config(Online<config::Command>),
     /// Print the OpenAPI document
@@ -175,6 +188,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Run(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Budget(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Usage(command) => command.run(),
+        #[cfg(feature = "temporal")]
+        Command::Temporal(online) => online.connection.with(async |s| online.command.run(s).await),
+        #[cfg(feature = "temporal")]
+        Command::Worker(command) => command.run(),
+        #[cfg(feature = "temporal")]
+        Command::Rebuild(command) => command.run(),
         Command::Events(online) => online.connection.with(async |s| online.command.run(s).await),
     }
 }

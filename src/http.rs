@@ -69,6 +69,8 @@ mod session;
 mod stream;
 mod system;
 mod table;
+#[cfg(feature = "temporal")]
+mod temporal;
 mod tls;
 mod tokens;
 mod usage;

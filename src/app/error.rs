@@ -46,6 +46,14 @@ pub enum StartError {
     /// Nobody can be told outside as the configuration wants it.
     #[error("notices cannot be sent")]
     Notify(#[from] NotifyError),
+    /// The Temporal server cannot be used as the configuration has it.
+    #[cfg(feature = "temporal")]
+    #[error("the Temporal server cannot be used")]
+    Temporal(#[from] crate::bridge::BridgeError),
+    /// A Temporal server is configured, and this program knows none.
+    #[cfg(not(feature = "temporal"))]
+    #[error("temporal.address is set, and this program was built without the feature `temporal`")]
+    NoTemporal,
     /// A file cannot be written.
     #[error("cannot write {path}")]
     File {
@@ -106,6 +114,10 @@ impl StartError {
             | Self::Catalogue(_)
             | Self::Notify(_)
             | Self::LockMemory(_) => 78,
+            #[cfg(feature = "temporal")]
+            Self::Temporal(_) => 78,
+            #[cfg(not(feature = "temporal"))]
+            Self::NoTemporal => 78,
             Self::Directory(LockError::Io { .. })
             | Self::Tls(_)
             | Self::Listen { .. }

@@ -4,6 +4,8 @@ use crate::app::error::StartError;
 use crate::app::{
     admin_token, cast_settings, load_catalogue, load_notify, logging, process, reload, server_file,
 };
+#[cfg(feature = "temporal")]
+use crate::bridge::Bridge;
 use crate::config::Loaded;
 use crate::http::{self, Door, Tls};
 use arbiter_actors::{Caller, Cast, Handles, SystemClock, Unlocked};
@@ -12,13 +14,16 @@ use secrecy::SecretString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// How long the end may take before the process leaves without the rest.
 const END_WITHIN: Duration = Duration::from_secs(9);
+/// How long of that the workers of Temporal may take.
+#[cfg(feature = "temporal")]
+const BRIDGE_WITHIN: Duration = Duration::from_secs(4);
 
 /// What a server is started with.
 pub struct ServeOptions {
@@ -103,6 +108,8 @@ pub struct Server {
     reloading: JoinHandle<()>,
     directory: PathBuf,
     failed: mpsc::Receiver<()>,
+    #[cfg(feature = "temporal")]
+    bridge: Option<crate::bridge::Running>,
 }
 
 impl Server {
@@ -135,6 +142,12 @@ impl Server {
         settings.catalogue = Arc::new(load_catalogue(directory, &loaded.settings.providers.catalogue)?);
         settings.notify = load_notify(&loaded.settings)?;
         let clock = Arc::new(SystemClock);
+        #[cfg(feature = "temporal")]
+        let temporal = crate::bridge::load(&loaded.settings.temporal)?;
+        #[cfg(not(feature = "temporal"))]
+        if !loaded.settings.temporal.address.is_empty() {
+            return Err(StartError::NoTemporal);
+        }
         let cast = arbiter_actors::start(lock, settings, clock, Box::new(on_failure)).await?;
         let handles = cast.handles.clone();
         match prepare(&handles, directory, password).await {
@@ -148,23 +161,50 @@ impl Server {
         let url = format!("{}://{bound}", if tls.is_some() { "https" } else { "http" });
         server_file::announce(directory, &url, tls.as_deref())?;
         let reloading = reload::on_hangup(tls.clone(), directory.to_owned(), url.clone())?;
+        #[cfg(feature = "temporal")]
+        let bridge = temporal.map(|address| Bridge::new(handles.clone(), &loaded.settings, address));
         let context = http::Context::new(handles.clone(), loaded);
+        #[cfg(feature = "temporal")]
+        let bridge = bridge.map(|bridge| {
+            context.has_bridge(bridge.clone());
+            bridge.run()
+        });
         let (door, directory) = (Door { listener, tls }, directory.to_owned());
-        Ok(Self { url, handles, cast, context, door, reloading, directory, failed })
+        Ok(Self {
+            url,
+            handles,
+            cast,
+            context,
+            door,
+            reloading,
+            directory,
+            failed,
+            #[cfg(feature = "temporal")]
+            bridge,
+        })
     }
 
     /// Serves until `end` ends, then stops in order. A failed store ends it at once.
     pub async fn run(self, end: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
+        #[cfg(feature = "temporal")]
+        let bridge = self.bridge;
         let Self { cast, context, door, reloading, directory, mut failed, .. } = self;
         let serving = http::serve(context, door, end);
         let outcome = tokio::select! {
             outcome = serving => outcome,
             _ = failed.recv() => return Err(StartError::StoreFailed),
         };
+        let began = Instant::now();
         // A late SIGHUP would announce a server that is gone.
         reloading.abort();
         server_file::withdraw(&directory);
-        if tokio::time::timeout(END_WITHIN, cast.stop()).await.is_err() {
+        #[cfg(feature = "temporal")]
+        if let Some(bridge) = bridge
+            && tokio::time::timeout(BRIDGE_WITHIN, bridge.stop()).await.is_err()
+        {
+            tracing::warn!("the workers of Temporal did not end in time; others take over what they left");
+        }
+        if tokio::time::timeout(END_WITHIN.saturating_sub(began.elapsed()), cast.stop()).await.is_err() {
             tracing::warn!("the end took too long; the next start puts the rest right");
         }
         tracing::info!("stopped");

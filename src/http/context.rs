@@ -1,5 +1,7 @@
 //! What the whole edge shares: handles, settings, what is cached and counted, and the signal to end.
 
+#[cfg(feature = "temporal")]
+use crate::bridge::Bridge;
 use crate::config::{Loaded, Settings};
 use crate::http::bead_cache::BeadCache;
 use crate::http::cookie::{self, Transport};
@@ -28,6 +30,8 @@ struct Inner {
     running: Running,
     cookie_name: OnceLock<String>,
     shares: Shares,
+    #[cfg(feature = "temporal")]
+    bridge: OnceLock<Bridge>,
 }
 
 impl Context {
@@ -45,6 +49,8 @@ impl Context {
             running: Running::default(),
             cookie_name: OnceLock::new(),
             shares,
+            #[cfg(feature = "temporal")]
+            bridge: OnceLock::new(),
         }))
     }
 
@@ -97,6 +103,28 @@ impl Context {
     /// Begins the end: streams say so and end, connections take no further request.
     pub fn close(&self) {
         self.0.closing.send_replace(true);
+    }
+
+    /// Takes note of the bridge to Temporal.
+    #[cfg(feature = "temporal")]
+    pub fn has_bridge(&self, bridge: Bridge) {
+        // There is one for as long as the server lives.
+        let _ = self.0.bridge.set(bridge);
+    }
+
+    /// The bridge to Temporal, if a server is configured.
+    #[cfg(feature = "temporal")]
+    pub fn bridge(&self) -> Option<&Bridge> {
+        self.0.bridge.get()
+    }
+
+    /// How the bridge to Temporal stands, in one word.
+    pub fn temporal(&self) -> &'static str {
+        #[cfg(feature = "temporal")]
+        if let Some(bridge) = self.bridge() {
+            return bridge.word();
+        }
+        "off"
     }
 
     pub(crate) fn shares(&self) -> &Shares {

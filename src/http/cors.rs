@@ -4,12 +4,14 @@
 use crate::http::reply::TOTAL_COUNT;
 use crate::http::request_id;
 use warp::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ETAG, HeaderValue,
-    LINK, LOCATION, ORIGIN, RETRY_AFTER, VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_METHOD, ETAG, HeaderValue, LINK, LOCATION, ORIGIN, RETRY_AFTER, VARY,
 };
 use warp::http::{HeaderMap, Method};
 
+/// Where the paths of the codec begin.
+const CODEC: &str = "/api/v1/temporal/codec/";
 /// The request headers that a page may send.
 const REQUEST_HEADERS: &str =
     "authorization, x-api-key, content-type, if-match, idempotency-key, last-event-id, x-request-id";
@@ -18,12 +20,46 @@ const REMEMBERED: &str = "600";
 
 /// The origins whose pages may call.
 #[derive(Clone, Debug, Default)]
-pub struct Origins(Vec<String>);
+pub struct Origins {
+    /// Those that may call everything, with a token of their own.
+    configured: Vec<String>,
+    /// Temporal's page, which may have payloads decrypted for whoever signed in here.
+    codec_page: Option<String>,
+}
 
 impl Origins {
     /// The configured origins.
     pub fn new(configured: &[String]) -> Self {
-        Self(configured.iter().map(|origin| origin.to_ascii_lowercase()).collect())
+        let configured = configured.iter().map(|origin| origin.to_ascii_lowercase()).collect();
+        Self { configured, codec_page: None }
+    }
+
+    /// The same with the page at this URL, which may use the codec.
+    #[must_use]
+    pub fn with_codec_page(self, url: &str) -> Self {
+        let origin = url::Url::parse(url).ok().map(|url| url.origin().ascii_serialization());
+        Self { codec_page: origin, ..self }
+    }
+
+    /// Whether a request is one of that page for the codec.
+    pub fn is_for_codec(&self, path: &str, headers: &HeaderMap) -> bool {
+        let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
+        let page = self.codec_page.as_deref();
+        path.starts_with(CODEC)
+            && page.is_some_and(|page| origin.is_some_and(|o| o.eq_ignore_ascii_case(page)))
+    }
+
+    /// What the answer to such a request says.
+    pub fn mark_for_codec(headers: &HeaderMap, answer: &mut HeaderMap) {
+        answer.append(VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = headers.get(ORIGIN) {
+            answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            answer.insert(
+                ACCESS_CONTROL_ALLOW_HEADERS,
+                HeaderValue::from_static("content-type, x-namespace, authorization"),
+            );
+        }
     }
 
     /// The origin of a request, if it is one of ours.
@@ -31,12 +67,12 @@ impl Origins {
         let mut origins = headers.get_all(ORIGIN).iter();
         let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
         let text = origin.to_str().ok()?;
-        self.0.iter().any(|known| known.eq_ignore_ascii_case(text)).then_some(origin)
+        self.configured.iter().any(|known| known.eq_ignore_ascii_case(text)).then_some(origin)
     }
 
     /// What an answer says to the page that asked. Answers differ by origin as soon as any is configured.
     pub fn mark(&self, asked_by: Option<&HeaderValue>, answer: &mut HeaderMap) {
-        if !self.0.is_empty() {
+        if !self.configured.is_empty() {
             answer.append(VARY, HeaderValue::from_static("Origin"));
         }
         let Some(origin) = asked_by else { return };

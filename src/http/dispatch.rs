@@ -65,7 +65,8 @@ impl Edge {
         let hosts = Hosts::new(listening, &context.settings().http.allowed_hosts);
         context.listens_at(listening);
         let unrouted = RouteMetrics::new(Method::GET, "none");
-        let origins = Origins::new(&context.settings().http.cors_origins);
+        let origins = Origins::new(&context.settings().http.cors_origins)
+            .with_codec_page(&context.settings().temporal.ui_url);
         Self { context, router: Router::new(&endpoints), hosts, origins, unrouted }
     }
 
@@ -89,11 +90,17 @@ impl Edge {
             .boxed()
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, mut request: Request) -> Response {
         let started = Instant::now();
         let id = RequestId::of(&request.headers);
         let voice = Voice::of(&request.path);
         let asked_by = self.origins.allowed(&request.headers).cloned();
+        let page =
+            self.origins.is_for_codec(&request.path, &request.headers).then(|| request.headers.clone());
+        if page.is_some() && request.method != Method::OPTIONS {
+            // From here on it is as if the page were ours: who signed in here counts.
+            origin::make_ours(&mut request.headers);
+        }
         let found = self.router.find(&request.method, &request.path);
         let mut secrecy = Secrecy::Plain;
         let (metrics, outcome) = match found {
@@ -113,7 +120,10 @@ impl Edge {
         };
         let mut response =
             outcome.map_or_else(|error| render(error, &id, secrecy, voice), Reply::into_response);
-        self.origins.mark(asked_by.as_ref(), response.headers_mut());
+        match page {
+            Some(headers) => Origins::mark_for_codec(&headers, response.headers_mut()),
+            None => self.origins.mark(asked_by.as_ref(), response.headers_mut()),
+        }
         body::let_go(response.headers_mut(), secrecy);
         metrics.record(response.status(), started.elapsed());
         finish(response, id)

@@ -21,7 +21,7 @@ struct HealthView {
     /// Where the vault stands.
     #[schemars(schema_with = "word::<vault::Status>")]
     vault: vault::Status,
-    /// Whether a Temporal server mirrors the state.
+    /// How the bridge to Temporal stands: `off`, `connecting`, `connected` or `waiting_for_vault`.
     temporal: &'static str,
     /// Whether work is handed out: `active`, `parked` or `unknown`.
     dispatch: &'static str,
@@ -82,7 +82,7 @@ async fn health(call: Call) -> Result<Reply, ApiError> {
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: call.context.uptime().as_secs(),
         vault,
-        temporal: "off",
+        temporal: call.context.temporal(),
         dispatch,
     })
 }

@@ -71,6 +71,12 @@ pub fn check_site(method: &Method, headers: &HeaderMap, origins: &Origins) -> Re
     }
 }
 
+/// Takes away what says that a page of another origin asks; only for one that may ask like our own.
+pub fn make_ours(headers: &mut HeaderMap) {
+    headers.remove(ORIGIN);
+    headers.remove(FETCH_SITE);
+}
+
 /// Whether a browser says that the request comes from a page that is not ours.
 pub fn is_foreign(headers: &HeaderMap) -> bool {
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());

@@ -51,5 +51,33 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
         gauge!("arbiter_ready_beads_waiting", "reason" => cause.as_str())
             .set(whole(usize::try_from(count).unwrap_or(usize::MAX)));
     }
+    #[cfg(feature = "temporal")]
+    if let Some(bridge) = call.context.bridge()
+        && let Ok(status) = bridge.status().await
+    {
+        temporal(&status);
+    }
     Ok(Reply::text(TEXT, call.context.metrics().render()))
+}
+
+/// What is known of the bridge to Temporal.
+#[cfg(feature = "temporal")]
+fn temporal(status: &crate::bridge::Status) {
+    let number = |count: u64| whole(usize::try_from(count).unwrap_or(usize::MAX));
+    gauge!("arbiter_temporal_connected").set(f64::from(u8::from(status.status == "connected")));
+    gauge!("arbiter_temporal_lag_events").set(number(status.lag));
+    gauge!("arbiter_temporal_depth").set(number(status.depth));
+    gauge!("arbiter_temporal_lag_milliseconds").set(number(status.lag_ms));
+    gauge!("arbiter_temporal_in_flight_limit").set(number(status.in_flight_limit));
+    for (what, count) in [("events", status.events), ("batches", status.batches), ("states", status.states)] {
+        counter!("arbiter_temporal_mirrored_total", "what" => what).absolute(count);
+    }
+    counter!("arbiter_temporal_failures_total", "kind" => "not_arrived").absolute(status.failures);
+    counter!("arbiter_temporal_failures_total", "kind" => "refused").absolute(status.refused);
+    counter!("arbiter_temporal_failures_total", "kind" => "activity").absolute(status.activity_failures);
+    counter!("arbiter_temporal_failures_total", "kind" => "unreadable_payload")
+        .absolute(status.unreadable_payloads);
+    counter!("arbiter_temporal_calls_total").absolute(status.calls);
+    counter!("arbiter_temporal_activities_total").absolute(status.activities);
+    counter!("arbiter_temporal_worker_starts_total").absolute(status.worker_starts);
 }

@@ -34,8 +34,12 @@ struct SystemView {
     notices: Option<NoticesView>,
     /// The number of the newest event.
     event_seq: u64,
-    /// Whether a Temporal server mirrors the state.
+    /// How the bridge to Temporal stands: `off`, `connecting`, `connected` or `waiting_for_vault`.
     temporal: &'static str,
+    /// Events that wait to be mirrored there.
+    temporal_lag: u64,
+    /// Entities whose newest state waits to be mirrored there.
+    temporal_depth: u64,
 }
 
 /// How many of everything there are.
@@ -116,6 +120,7 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
     let (operation, updated_at) = handles.store.operation().await?;
     let status = handles.orchestrator.status().await?;
     let agents: BTreeMap<String, u64> = counts.agents.into_iter().collect();
+    let (temporal_lag, temporal_depth) = waiting(&call).await?;
     let (state, reason) = match operation {
         Operation::Active => ("active", None),
         Operation::Parked(reason) => ("parked", Some(reason)),
@@ -140,8 +145,20 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
         restarts: status.restarts.into_iter().collect(),
         notices: handles.notifier.state().map(NoticesView::from),
         event_seq: handles.store.stats().last_seq.load(Ordering::Acquire),
-        temporal: "off",
+        temporal: call.context.temporal(),
+        temporal_lag,
+        temporal_depth,
     })
+}
+
+/// What waits to be mirrored at a Temporal server: events and entities.
+async fn waiting(call: &Call) -> Result<(u64, u64), ApiError> {
+    if call.context.temporal() == "off" {
+        return Ok((0, 0));
+    }
+    let store = &call.handles().store;
+    let (mirror, (_, last)) = (store.mirror_state().await?, store.event_bounds().await?);
+    Ok((last.saturating_sub(mirror.cursor.unwrap_or(0)), mirror.due))
 }
 
 async fn park(call: Call, body: ParkBody) -> Result<Reply, ApiError> {

@@ -1,6 +1,8 @@
 //! The table of all endpoints, in the order in which people look for them.
 
 use crate::http::endpoint::Endpoint;
+#[cfg(feature = "temporal")]
+use crate::http::temporal;
 use crate::http::{
     agents, bead_actions, bead_files, bead_views, beads, budgets, comments, config, decisions, events,
     file_locks, gateway, health, keys, log_messages, models, openapi, org_charts, personas, projects,
@@ -45,6 +47,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         config::endpoints(),
         openapi::endpoints(),
         scrape::endpoints(),
+        #[cfg(feature = "temporal")]
+        temporal::endpoints(),
     ]
     .into_iter()
     .flatten()

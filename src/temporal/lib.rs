@@ -12,6 +12,7 @@ pub mod names;
 pub mod port;
 pub mod sealed;
 mod state;
+pub mod wire;
 pub mod words;
 pub mod worker;
 pub mod workflows;

@@ -1,0 +1,59 @@
+//! Payloads in the JSON of Temporal's remote codec protocol: metadata by name and data, all in base64.
+
+use crate::codec::{Codec, CodecError};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use std::collections::BTreeMap;
+use temporalio_common::protos::temporal::api::common::v1::Payload;
+
+/// Some payloads.
+pub struct Payloads(Vec<Payload>);
+
+/// Text that is no payload.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WireError(pub String);
+
+impl Payloads {
+    /// Reads payloads.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn read(given: impl Iterator<Item = (BTreeMap<String, String>, String)>) -> Result<Self, WireError> {
+        let bytes = |text: &str| STANDARD.decode(text).map_err(|_| WireError("are in base64".to_owned()));
+        given
+            .map(|(metadata, data)| {
+                let metadata = metadata.into_iter().map(|(name, value)| Ok((name, bytes(&value)?)));
+                Ok(Payload {
+                    metadata: metadata.collect::<Result<_, _>>()?,
+                    data: bytes(&data)?,
+                    ..Payload::default()
+                })
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Writes them.
+    pub fn written(self) -> Vec<(BTreeMap<String, String>, String)> {
+        let text = |bytes: &[u8]| STANDARD.encode(bytes);
+        let write = |payload: Payload| {
+            let metadata = payload.metadata.iter().map(|(name, value)| (name.clone(), text(value)));
+            (metadata.collect(), text(&payload.data))
+        };
+        self.0.into_iter().map(write).collect()
+    }
+
+    /// The same, decrypted; what is not ours to read stays as it is.
+    #[must_use]
+    pub fn opened(self, codec: &Codec) -> Self {
+        Self(self.0.into_iter().map(|payload| codec.open(payload)).collect())
+    }
+
+    /// The same, encrypted.
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub fn sealed(self, codec: &Codec) -> Result<Self, CodecError> {
+        self.0.into_iter().map(|payload| codec.seal(payload)).collect::<Result<_, _>>().map(Self)
+    }
+}

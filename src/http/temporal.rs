@@ -35,6 +35,7 @@ struct RotatedView {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct PayloadsBody {
     /// Each with its metadata and data in base64.
+    #[serde(default)]
     payloads: Vec<PayloadBody>,
 }
 

@@ -22,6 +22,7 @@ mod scripted_provider;
 mod server_process;
 mod server_requests;
 mod sse;
+mod temporal_server;
 
 pub use certificates::{Issued, TestCa};
 pub use figures::{
@@ -35,3 +36,4 @@ pub use script_fault::Fault;
 pub use scripted_provider::{RecordedRequest, ScriptedProvider};
 pub use server_process::{ServerProcess, TEST_PASSWORD};
 pub use sse::{Frame, SseClient, SseError};
+pub use temporal_server::{TemporalSaid, TemporalServer, temporal_binary};

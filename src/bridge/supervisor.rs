@@ -102,7 +102,8 @@ async fn once(inner: &Arc<Inner>, ended: watch::Receiver<bool>, pause: &mut Dura
     let serves = Serves { control: Some(port), providers: None };
     let providers = Serves { control: None, providers: Some(Arc::new(ProviderCalls(Arc::clone(&calls)))) };
     let wanted = control.into_iter().map(|queue| (queue.as_str(), serves.clone()));
-    for (queue, serves) in wanted.chain([(inner.settings.providers_queue.as_str(), providers)]) {
+    let providers = Some((inner.settings.providers_queue.as_str(), providers));
+    for (queue, serves) in wanted.chain(providers.filter(|_| inner.settings.serve_providers)) {
         match RunningWorker::start(connected.client.clone(), queue, serves) {
             Ok(worker) => workers.push(worker),
             Err(why) => return stop(workers, Down::Failed(why)).await,

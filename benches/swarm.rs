@@ -44,11 +44,11 @@ async fn main() -> Outcome<()> {
     let seed = std::env::var("ARBITER_SWARM_SEED").map_or(Ok(SEED), |text| text.parse())?;
     let mut draw = Draw::new(seed);
     // Chance alone must not decide that a bead goes to a person.
-    let patience = [("ARBITER_DISPATCH__ATTEMPTS_MAX", "1000")];
-    let mut server = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &[], &patience).await;
+    let patient = [("ARBITER_DISPATCH__ATTEMPTS_MAX", "1000")];
+    let mut server = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &[], &patient).await;
     let plan = plan::plan(BEADS, &mut draw);
-    let tokens = furnish(&server, &plan).await?;
     let mut report = Report::new();
+    let tokens = furnish(&server, &plan, &mut report).await?;
 
     let world = World {
         address: watch::Sender::new(Some(address(&server)?)),
@@ -68,19 +68,29 @@ async fn main() -> Outcome<()> {
     let took = began.elapsed();
 
     let proof = proof::prove(&server, &plan, &tallies).await?;
-    let per_second = |count: usize| format!("{:.0}/s", count as f64 / took.as_secs_f64());
-    report.row("10,000 beads by 100 agents: beads", per_second(BEADS), "-", "-");
-    report.row("  the whole run", format!("{:.1} s", took.as_secs_f64()), "-", "-");
-    report.row("  requests answered", per_second(world.answered.get()), "-", "-");
+    let alive = killed.at - began;
+    let rate = |count: usize, span: Duration| format!("{:.0}/s", count as f64 / span.as_secs_f64());
+    report.row("10,000 beads by 100 agents: beads until the kill", rate(killed.done, alive), "-", "-");
+    report.row("  requests answered until then", rate(killed.answered, alive), "-", "-");
+    report.row(
+        "  the whole run, leases of the dead included",
+        format!("{:.1} s", took.as_secs_f64()),
+        "-",
+        "-",
+    );
     let mut claims: Vec<Duration> = tallies.iter_mut().flat_map(|tally| tally.claims.drain(..)).collect();
     report.row("  claim at full load: p50 / p99", both(&mut claims), "-", "-");
+    let mut renewals = tallies.iter_mut().flat_map(|tally| tally.renewals.drain(..)).collect::<Vec<_>>();
+    report.row("  renew a lease: p50 / p99", both(&mut renewals), "-", "-");
+    let mut ends = tallies.iter_mut().flat_map(|tally| tally.ends.drain(..)).collect::<Vec<_>>();
+    report.row("  end a bead: p50 / p99", both(&mut ends), "-", "-");
     let sum = |of: fn(&Tally) -> usize| tallies.iter().map(of).sum::<usize>();
     let waits = sum(|tally| tally.waits);
     report.row("  claims that waited for a bead", format!("{waits} of {}", claims.len() + waits), "-", "-");
     let deaths = [0, 1, 2].map(|at| tallies.iter().map(|tally| tally.deaths[at]).sum::<usize>());
     let [claiming, holding, ending] = deaths;
     report.row("  deaths: claiming, holding, ending", format!("{claiming}, {holding}, {ending}"), "-", "-");
-    report.row("  SIGKILL to ready again", ms(down), "-", "-");
+    report.row("  SIGKILL to ready again", ms(killed.down), "-", "-");
     report.row("    connections lost", sum(|tally| tally.lost).to_string(), "-", "-");
     report.row("  events replayed", proof.events.to_string(), "-", "-");
     report.row("  claims that came back", proof.returned.to_string(), "-", "-");
@@ -114,12 +124,19 @@ fn made((status, body): (u16, Value)) -> Outcome<Value> {
 }
 
 /// Makes the project, the beads, and the agents; answers with the agents' tokens.
-async fn furnish(server: &ServerProcess, plan: &[plan::Planned]) -> Outcome<Vec<String>> {
+async fn furnish(
+    server: &ServerProcess,
+    plan: &[plan::Planned],
+    report: &mut Report,
+) -> Outcome<Vec<String>> {
     made(server.post("/api/v1/projects", &json!({"id": PROJECT, "name": "Swarm"})).await)?;
+    let began = Instant::now();
     for part in plan.chunks(BULK) {
         let beads: Vec<Value> = part.iter().map(|bead| bead.body(PROJECT)).collect();
         made(server.post("/api/v1/beads/bulk", &json!({"beads": beads})).await)?;
     }
+    let took = format!("{:.2} s", began.elapsed().as_secs_f64());
+    report.row("10,000 beads made, 500 by a request", took, "-", "-");
     let mut tokens = Vec::with_capacity(AGENTS);
     for number in 0..AGENTS {
         let id = format!("e{number}");
@@ -132,16 +149,25 @@ async fn furnish(server: &ServerProcess, plan: &[plan::Planned]) -> Outcome<Vec<
     Ok(tokens)
 }
 
-/// Kills the server in the middle of the work and starts it again; answers how long that took.
-async fn kill(server: &mut ServerProcess, world: &World) -> Outcome<Duration> {
+/// How it was with the kill.
+struct Killed {
+    at: Instant,
+    done: usize,
+    answered: usize,
+    /// Until the server was ready again.
+    down: Duration,
+}
+
+/// Kills the server in the middle of the work and starts it again.
+async fn kill(server: &mut ServerProcess, world: &World) -> Outcome<Killed> {
     while world.done.get() < world.beads / 3 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     world.address.send_replace(None);
-    let began = Instant::now();
+    let (at, done, answered) = (Instant::now(), world.done.get(), world.answered.get());
     server.kill9();
     server.restart().await;
-    let down = began.elapsed();
+    let down = at.elapsed();
     world.address.send_replace(Some(address(server)?));
-    Ok(down)
+    Ok(Killed { at, done, answered, down })
 }

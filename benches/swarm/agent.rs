@@ -57,6 +57,10 @@ pub struct Tally {
     pub claims: Vec<Duration>,
     /// Claims that had to wait for one.
     pub waits: usize,
+    /// Renewals of leases.
+    pub renewals: Vec<Duration>,
+    /// Ends of beads.
+    pub ends: Vec<Duration>,
     /// Beads it has ended, each with the summary that it gave.
     pub ended: Vec<(String, String)>,
     /// Deaths while a bead was claimed, held, and ended.
@@ -227,8 +231,12 @@ impl<'a> Agent<'a> {
             // Held from here on, so that a server that is killed now does not make the agent forget it.
             self.held = Some((grant.clone(), false));
             let path = format!("{}/heartbeat", grant.bead);
+            let sent = Instant::now();
             match self.ask(connection, &token, &path, &body, false).await? {
-                Some((200, _)) => return Ok(None),
+                Some((200, _)) => {
+                    self.tally.renewals.push(sent.elapsed());
+                    return Ok(None);
+                }
                 other => return Err(wrong(format!("heartbeat of {}: {other:?}", grant.bead))),
             }
         }
@@ -248,6 +256,7 @@ impl<'a> Agent<'a> {
         let body = json!({"summary": summary, "lease_token": lease});
         let is_last = self.dies();
         self.held = Some((grant.clone(), true));
+        let sent = Instant::now();
         let answer = self.ask(connection, &token, &format!("{bead}/complete"), &body, is_last).await?;
         if is_last {
             // Whether it was done is seen in the next life.
@@ -255,7 +264,7 @@ impl<'a> Agent<'a> {
             return Ok(true);
         }
         match answer {
-            Some((200, told)) if told["status"] == "closed" => {}
+            Some((200, told)) if told["status"] == "closed" => self.tally.ends.push(sent.elapsed()),
             // Asked for before, without an answer, and done then: nobody else gives this summary.
             Some((403 | 409, told)) if is_asked => {
                 let admin = self.world.admin.clone();

@@ -39,7 +39,7 @@ pub async fn measure(server: &ServerProcess, address: SocketAddr, tokens: &[Stri
     let hands = Hands::default();
     let waiting = try_join_all(tokens.iter().map(|token| serve(address, token, &hands)));
     tokio::select! {
-        ended = waiting => match ended? {},
+        ended = waiting => Err(ended.err().unwrap_or_else(|| "nobody waits".into())),
         figures = give(server, tokens.len(), &hands) => figures,
     }
 }

@@ -4,6 +4,7 @@ use crate::bead_files::line;
 use crate::refusals::problem;
 use crate::stage::Stage;
 use serde_json::{Value, json};
+use std::time::Instant;
 
 fn ids(list: &Value) -> Vec<&str> {
     list.as_array().unwrap().iter().map(|bead| bead["id"].as_str().unwrap()).collect()
@@ -137,4 +138,31 @@ async fn beads_are_found_by_their_words() {
     let answer = stage.ask("PATCH", "beads/a", Some(&json!({"title": "The slow one"}))).await;
     assert_eq!(answer.status, 200);
     assert_eq!(stage.get("beads?q=quick").await, json!([]));
+}
+
+#[tokio::test]
+async fn a_new_bead_costs_the_same_however_much_lies_behind_what_it_depends_on() {
+    const COUNT: usize = 1000;
+    let stage = house().await;
+    let add = async |name: &str, behind: &dyn Fn(usize) -> Vec<String>| {
+        let beads: Vec<Value> = (0..COUNT)
+            .map(|n| json!({"id": format!("{name}-{n}"), "title": "t", "project_id": "p", "blocked_by": behind(n)}))
+            .collect();
+        let begun = Instant::now();
+        let added = stage.ask("POST", "beads/bulk", Some(&json!({"beads": beads}))).await;
+        assert_eq!(added.status, 201, "{}", added.json());
+        begun.elapsed()
+    };
+    add("chain", &|n| (n > 0).then(|| format!("chain-{}", n - 1)).into_iter().collect()).await;
+    let behind_one = add("first", &|_| vec!["chain-0".to_owned()]).await;
+    let behind_all = add("last", &|_| vec![format!("chain-{}", COUNT - 1)]).await;
+    // A look at all that lies behind, for each of them, took a hundred times as long, and the only writer with it.
+    assert!(behind_all < 10 * behind_one, "{behind_all:?}, {behind_one:?}");
+    let back = json!({"depends_on": format!("chain-{}", COUNT - 1)});
+    let refused = stage.ask("POST", &format!("beads/chain-{}/dependencies", COUNT - 3), Some(&back)).await;
+    let told = problem(&refused, 409, "dependency-cycle");
+    assert!(
+        told["detail"].as_str().unwrap().ends_with("chain-997 → chain-999 → chain-998 → chain-997"),
+        "{told}"
+    );
 }

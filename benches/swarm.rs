@@ -64,7 +64,7 @@ async fn main() -> Outcome<()> {
     });
     let agents = try_join_all(agents.collect::<Vec<_>>());
     let began = Instant::now();
-    let (mut tallies, down): (Vec<Tally>, Duration) = tokio::try_join!(agents, kill(&mut server, &world))?;
+    let (mut tallies, killed): (Vec<Tally>, Killed) = tokio::try_join!(agents, kill(&mut server, &world))?;
     let took = began.elapsed();
 
     let proof = proof::prove(&server, &plan, &tallies).await?;

@@ -149,6 +149,15 @@ pub(crate) fn dependents(connection: &Connection, id: &str) -> Result<Vec<(BeadI
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// What waits for the children of a bead: asked for alone, since any number of others may depend on it.
+pub(crate) fn waiters(connection: &Connection, id: &str) -> Result<Vec<BeadId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT bead_id FROM bead_dependencies WHERE depends_on = ?1 AND type = 'waits-for' ORDER BY 1",
+    )?;
+    let rows = statement.query_map([id], |row| Ok(BeadId::known(row.get::<_, String>(0)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The other ends of a bead's edges, sorted by what they mean for it.
 pub(crate) fn links(
     connection: &Connection,

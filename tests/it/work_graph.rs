@@ -156,8 +156,8 @@ async fn a_new_bead_costs_the_same_however_much_lies_behind_what_it_depends_on()
     add("chain", &|n| (n > 0).then(|| format!("chain-{}", n - 1)).into_iter().collect()).await;
     let behind_one = add("first", &|_| vec!["chain-0".to_owned()]).await;
     let behind_all = add("last", &|_| vec![format!("chain-{}", COUNT - 1)]).await;
-    // A look at all that lies behind, for each of them, took a hundred times as long, and the only writer with it.
-    assert!(behind_all < 10 * behind_one, "{behind_all:?}, {behind_one:?}");
+    // A look at all that lies behind, for each of them, took more than ten times as long, and the only writer with it.
+    assert!(behind_all < 5 * behind_one, "{behind_all:?}, {behind_one:?}");
     let back = json!({"depends_on": format!("chain-{}", COUNT - 1)});
     let refused = stage.ask("POST", &format!("beads/chain-{}/dependencies", COUNT - 3), Some(&back)).await;
     let told = problem(&refused, 409, "dependency-cycle");

@@ -83,8 +83,8 @@ async fn a_temporal_server_that_comes_later_catches_up_and_one_that_dies_is_caug
     let status = stage.until_temporal(|status| status["error"].is_string()).await;
     assert_eq!(status["status"], "connecting", "{status}");
     assert!(status["error"].as_str().unwrap().contains(&temporal.address()), "{status}");
-    assert_eq!(stage.server.get("/health").await.1["temporal"], "connecting");
-    assert_eq!(stage.server.get("/health/ready").await.0, 200);
+    assert_eq!(stage.server.get("/api/v1/health").await.1["temporal"], "connecting");
+    assert_eq!(stage.server.get("/api/v1/health/ready").await.0, 200);
 
     temporal.restart().await;
     stage.until_mirrored().await;

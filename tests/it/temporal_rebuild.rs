@@ -19,6 +19,7 @@ const PASSING: &[&str] = &[
     "models",
     "consecutive_failures",
     "last_heartbeat_error",
+    "last_heartbeat_latency_ms",
     "stats",
     "ready_since",
 ];

@@ -4,7 +4,7 @@
 use crate::program::{Running, command};
 use crate::stage::{SOON, Stage};
 use crate::temporal::bridged;
-use arbiter_testkit::{ChatInput, Fault, Reply, Script, ScriptedProvider, TemporalServer};
+use arbiter_testkit::{ChatInput, Fault, Reply, Script, ScriptedProvider, TEST_PASSWORD, TemporalServer};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,9 +29,12 @@ impl Elsewhere {
         let password = home.path().join("password");
         fs::write(&password, "another password").unwrap();
         fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+        let own = home.path().join("own");
+        fs::write(&own, TEST_PASSWORD).unwrap();
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o600)).unwrap();
         let file = home.path().join("data/keys.json");
         let mut words = vec!["vault", "export", file.to_str().unwrap()];
-        words.extend(["--new-password-file", password.to_str().unwrap()]);
+        words.extend(["--new-password-file", password.to_str().unwrap(), "--password-file", own.to_str().unwrap()]);
         keys.iter().for_each(|key| words.extend(["--key", key]));
         let ended = stage.cli(&words).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");

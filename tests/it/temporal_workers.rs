@@ -34,7 +34,12 @@ impl Elsewhere {
         fs::set_permissions(&own, fs::Permissions::from_mode(0o600)).unwrap();
         let file = home.path().join("data/keys.json");
         let mut words = vec!["vault", "export", file.to_str().unwrap()];
-        words.extend(["--new-password-file", password.to_str().unwrap(), "--password-file", own.to_str().unwrap()]);
+        words.extend([
+            "--new-password-file",
+            password.to_str().unwrap(),
+            "--password-file",
+            own.to_str().unwrap(),
+        ]);
         keys.iter().for_each(|key| words.extend(["--key", key]));
         let ended = stage.cli(&words).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");

@@ -4,7 +4,6 @@ use crate::bead_files::line;
 use crate::refusals::problem;
 use crate::stage::Stage;
 use serde_json::{Value, json};
-use std::time::Instant;
 
 fn ids(list: &Value) -> Vec<&str> {
     list.as_array().unwrap().iter().map(|bead| bead["id"].as_str().unwrap()).collect()

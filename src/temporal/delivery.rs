@@ -228,6 +228,34 @@ impl Delivery {
         }
     }
 
+    /// Signals a workflow.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn signal(&self, workflow_id: &str, signal: &str, value: &Value) -> Result<(), DeliveryError> {
+        let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        let options = WorkflowSignalOptions::builder().rpc_options(rpc()).build();
+        match handle.signal(UntypedSignal::new(signal), words::raw(value), options).await {
+            Ok(()) => Ok(()),
+            Err(WorkflowInteractionError::NotFound(_)) => Err(DeliveryError::NotFound),
+            Err(WorkflowInteractionError::Rpc(status)) => Err(judged(&status)),
+            Err(error) => Err(DeliveryError::Unavailable(error.to_string())),
+        }
+    }
+
+    /// Waits for the end of a workflow, for as long as it takes.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn result(&self, workflow_id: &str) -> Result<Value, DeliveryError> {
+        let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        match handle.get_result(WorkflowGetResultOptions::default()).await {
+            Ok(end) => words::value(&end).map_err(DeliveryError::Refused),
+            Err(WorkflowGetResultError::NotFound(_)) => Err(DeliveryError::NotFound),
+            Err(error) => Err(DeliveryError::Unavailable(crate::state::deepest(&error))),
+        }
+    }
+
     /// The workflows that a query of Temporal's finds, newest first, at most so many.
     ///
     /// # Errors

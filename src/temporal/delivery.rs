@@ -21,6 +21,9 @@ use temporalio_client::{
 };
 use temporalio_common::MemoValues;
 use temporalio_common::data_converters::RawValue;
+use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
+use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
 use temporalio_common::search_attributes::SearchAttributes;
 use tonic::Code;
 
@@ -226,6 +229,30 @@ impl Delivery {
             Err(WorkflowQueryError::Rpc(status)) => Err(judged(&status)),
             Err(error) => Err(DeliveryError::Refused(error.to_string())),
         }
+    }
+
+    /// How many tasks wait in a queue, about: those of workflows and those of activities together.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn queue_depth(&self, queue: &str) -> Result<u64, DeliveryError> {
+        let client = &self.connected.client;
+        let mut waiting = 0;
+        for of in [TaskQueueType::Workflow, TaskQueueType::Activity] {
+            let request = DescribeTaskQueueRequest {
+                namespace: client.namespace(),
+                task_queue: Some(TaskQueue { name: queue.to_owned(), ..TaskQueue::default() }),
+                task_queue_type: i32::from(of as i16),
+                report_stats: true,
+                ..DescribeTaskQueueRequest::default()
+            };
+            let mut request = tonic::Request::new(request);
+            request.set_timeout(RPC_TIMEOUT);
+            let found = client.connection().workflow_service().describe_task_queue(request).await;
+            let stats = found.map_err(|status| judged(&status))?.into_inner().stats;
+            waiting += stats.map_or(0, |stats| u64::try_from(stats.approximate_backlog_count).unwrap_or(0));
+        }
+        Ok(waiting)
     }
 
     /// Signals a workflow.

@@ -37,6 +37,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+/// The pause after a panic.
+const AFTER_PANIC: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The bridge. Clones share it.
 #[derive(Clone)]
 pub struct Bridge(Arc<Inner>);
@@ -96,7 +99,15 @@ impl Bridge {
     /// Starts it: from now on it connects, mirrors and serves whenever that is possible.
     pub fn run(&self) -> Running {
         let (end, ended) = watch::channel(false);
-        Running { end, task: tokio::spawn(supervisor::run(Arc::clone(&self.0), ended)) }
+        let inner = Arc::clone(&self.0);
+        let task = tokio::spawn(async move {
+            // A panic ends a task of its own, and another one begins.
+            while tokio::spawn(supervisor::run(Arc::clone(&inner), ended.clone())).await.is_err() {
+                tracing::error!(target: "integration", "the bridge to Temporal panicked; it begins again");
+                tokio::time::sleep(AFTER_PANIC).await;
+            }
+        });
+        Running { end, task }
     }
 
     /// How the bridge stands.

@@ -213,12 +213,15 @@ impl Address {
 
 /// An error with its causes, without what Rust says of them.
 fn plain(error: &ClientConnectError) -> String {
-    let mut text = match error {
-        ClientConnectError::SystemInfoCallError(status) => status.message().to_owned(),
-        ClientConnectError::TonicTransportError(error) => error.to_string(),
-        _ => error.to_string(),
+    let (mut text, mut cause) = match error {
+        ClientConnectError::SystemInfoCallError(status) => {
+            (status.message().to_owned(), std::error::Error::source(status))
+        }
+        ClientConnectError::TonicTransportError(error) => {
+            (error.to_string(), std::error::Error::source(error))
+        }
+        other => (other.to_string(), std::error::Error::source(other)),
     };
-    let mut cause = std::error::Error::source(error);
     while let Some(next) = cause {
         let words = next.to_string();
         if !text.contains(&words) {

@@ -24,6 +24,7 @@ mod server_process;
 mod server_requests;
 mod sse;
 mod temporal_server;
+mod tls_proxy;
 
 pub use certificates::{Issued, TestCa};
 pub use draw::Draw;
@@ -39,3 +40,4 @@ pub use scripted_provider::{RecordedRequest, ScriptedProvider};
 pub use server_process::{ServerProcess, TEST_PASSWORD};
 pub use sse::{Frame, SseClient, SseError};
 pub use temporal_server::{TemporalSaid, TemporalServer, temporal_binary};
+pub use tls_proxy::tls_proxy;

@@ -50,6 +50,7 @@ mod stream;
 mod stream_crowd;
 mod temporal;
 mod temporal_rebuild;
+mod temporal_tls;
 mod temporal_workers;
 mod tidy;
 mod tidy_children;

@@ -177,3 +177,34 @@ async fn a_worker_needs_its_own_keys_and_says_what_it_lacks() {
     }
     assert!(answered > 0);
 }
+
+#[tokio::test]
+async fn the_calls_of_runs_are_made_by_workers_where_that_is_wanted() {
+    let temporal = TemporalServer::start().await;
+    let provider = ScriptedProvider::start(Script::always(Reply::text("Done.")).requiring_key(KEY));
+    let variables = [("ARBITER_TEMPORAL__SERVE_PROVIDERS", "false"), ("ARBITER_TEMPORAL__RUN_BEADS", "true")];
+    let stage = bridged(&temporal, &variables).await;
+    stage.register("scripted", &provider.url(), KEY).await;
+    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+    stage.until_mirrored().await;
+    let elsewhere = Elsewhere::with_keys(&stage, &["temporal-calls-1", "key_scripted"]).await;
+    let mut worker = elsewhere.worker(&temporal).await;
+    let agent = json!({"id": "ada", "name": "Ada", "provider_id": "scripted", "project_id": "p"});
+    stage.create("agents", agent).await;
+    stage.bead("b", json!({"title": "Work"})).await;
+    stage.until_bead("b", "closed").await;
+    let runs = stage.get("runs?bead_id=b").await;
+    assert_eq!(runs[0]["status"], "succeeded", "{runs}");
+    let query = "/api/v1/temporal/workflows?type=ProviderQueryWorkflow";
+    let made = stage.server.get(query).await.1;
+    let workflow = made[0]["id"].as_str().unwrap();
+    let who = who_called(&temporal, workflow).await;
+    assert_eq!(who, BTreeSet::from([format!("arbiter worker {}", worker.child.id())]));
+    worker.child.kill().unwrap();
+
+    // Without anybody there the bead's lease goes on while the call waits; the server gone, it is called directly.
+    drop(temporal);
+    stage.bead("c", json!({"title": "More work"})).await;
+    stage.until_bead("c", "closed").await;
+    assert_eq!(provider.chat_count(), 2);
+}

@@ -240,12 +240,15 @@ pub(crate) async fn serve<W: Mirrors>(
 fn show<W: Mirrors>(ctx: &WorkflowContext<W>) -> Result<(), WorkflowTermination> {
     let wrong = ctx.state(|s| {
         let core = s.core();
-        core.is_shown_wrong()
-            .then(|| (core.snapshot.status().map(attribute), core.snapshot.text("project_id").map(attribute)))
+        core.is_shown_wrong().then(|| {
+            let project = core.snapshot.project(core.kind).map(attribute);
+            (core.snapshot.status().map(attribute), project)
+        })
     });
     let Some((status, project)) = wrong else { return Ok(()) };
     let status = status.unwrap_or_else(|| "gone".to_owned());
-    ctx.upsert_search_attributes([STATUS.value_set(status), PROJECT.value_set(project.unwrap_or_default())]);
+    let project = project.map_or_else(|| PROJECT.value_unset(), |project| PROJECT.value_set(project));
+    ctx.upsert_search_attributes([STATUS.value_set(status), project]);
     ctx.state_mut(|s| {
         let core = s.core_mut();
         core.shown = core.snapshot.status().map(str::to_owned);

@@ -106,6 +106,7 @@ impl Core {
         let value = words::value(input).unwrap_or_default();
         match Sealed::open_value(context.workflow_id(), &value) {
             Some(newer) => self.take(newer),
+            None if context.is_replaying_history_events() => {}
             None => {
                 tracing::warn!(target: "workflow", workflow = context.workflow_id(), "a mirror signal that is not ours is ignored")
             }
@@ -123,6 +124,8 @@ impl Core {
         let workflow = context.workflow_id();
         match words::value(input) {
             Ok(value) if self.waiting.len() < MAX_WAITING => self.waiting.push_back(Wish { name, value }),
+            // It was said when it came; a warning is an event, and reading an old history makes none.
+            _ if context.is_replaying_history_events() => {}
             Ok(_) => {
                 tracing::warn!(target: "workflow", workflow, name, "too many signals wait; one is dropped");
             }
@@ -214,7 +217,9 @@ pub(crate) async fn serve<W: Mirrors>(
         if let Some(wish) = ctx.state_mut(|s| s.core_mut().waiting.pop_front()) {
             if let Err(words) = ask(ctx, wish.name, wish.value).await {
                 let workflow = ctx.workflow_id();
-                tracing::info!(target: "workflow", workflow, name = wish.name, words, "a signal was refused");
+                if !ctx.is_replaying_history_events() {
+                    tracing::info!(target: "workflow", workflow, name = wish.name, words, "a signal was refused");
+                }
             }
             continue;
         }

@@ -43,8 +43,8 @@ pub(crate) struct Core {
     must_renew: bool,
     /// Another run has taken over.
     is_superseded: bool,
-    /// The status that can be searched for.
-    shown: Option<String>,
+    /// The status and project that can be searched for.
+    shown: (Option<String>, Option<String>),
 }
 
 impl Core {
@@ -74,11 +74,11 @@ impl Core {
             signals: 0,
             must_renew: false,
             is_superseded: false,
-            shown: None,
+            shown: (None, None),
         };
         if let Some(ours) = ours {
             core.snapshot = ours;
-            core.shown = core.snapshot.status().map(str::to_owned);
+            core.shown = core.searched();
         }
         core
     }
@@ -154,7 +154,13 @@ impl Core {
     }
 
     fn is_shown_wrong(&self) -> bool {
-        self.snapshot.attributes && self.snapshot.status() != self.shown.as_deref()
+        self.snapshot.attributes && self.searched() != self.shown
+    }
+
+    /// The status and project to search for.
+    fn searched(&self) -> (Option<String>, Option<String>) {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        (owned(self.snapshot.status()), owned(self.snapshot.project(self.kind)))
     }
 
     /// The input of the next run.
@@ -243,20 +249,19 @@ pub(crate) async fn serve<W: Mirrors>(
 
 /// Shows the status to whoever searches, where the server knows the attribute.
 fn show<W: Mirrors>(ctx: &WorkflowContext<W>) -> Result<(), WorkflowTermination> {
-    let wrong = ctx.state(|s| {
-        let core = s.core();
-        core.is_shown_wrong().then(|| {
-            let project = core.snapshot.project(core.kind).map(attribute);
-            (core.snapshot.status().map(attribute), project)
-        })
-    });
-    let Some((status, project)) = wrong else { return Ok(()) };
-    let status = status.unwrap_or_else(|| "gone".to_owned());
-    let project = project.map_or_else(|| PROJECT.value_unset(), |project| PROJECT.value_set(project));
-    ctx.upsert_search_attributes([STATUS.value_set(status), project]);
+    if !ctx.state(|s| s.core().is_shown_wrong()) {
+        return Ok(());
+    }
+    let ((status, project), (_, was)) = ctx.state(|s| (s.core().searched(), s.core().shown.clone()));
+    let status = STATUS.value_set(attribute(status.as_deref().unwrap_or("gone")));
+    // What never had a project has no such attribute. One that is there cannot be taken away: the server refuses what
+    // the SDK sends for that.
+    let project = project.or(was.map(|_| String::new()));
+    let project = project.map(|project| PROJECT.value_set(attribute(&project)));
+    ctx.upsert_search_attributes([status].into_iter().chain(project));
     ctx.state_mut(|s| {
         let core = s.core_mut();
-        core.shown = core.snapshot.status().map(str::to_owned);
+        core.shown = core.searched();
     });
     Ok(())
 }

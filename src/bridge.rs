@@ -4,6 +4,7 @@
 //! it: without a server everything goes on, and the mirror catches up when there is one.
 
 mod calls;
+mod calls_out;
 mod carrier;
 mod entities;
 mod keys;
@@ -17,6 +18,7 @@ mod status;
 mod supervisor;
 mod worker;
 
+pub use calls_out::WorkflowError;
 pub use rebuild::{LEFT_OUT, RebuildError, Rebuilt, rebuild};
 pub use settings::{BridgeError, load};
 pub use status::{Place, Status, WorkflowView};

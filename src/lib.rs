@@ -11,6 +11,8 @@ pub mod config;
 pub mod http;
 mod key_file;
 mod library;
+#[cfg(feature = "temporal")]
+mod library_temporal;
 
 pub use arbiter_core as core;
 pub use library::{Arbiter, Events};

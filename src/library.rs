@@ -60,7 +60,9 @@ use std::sync::Arc;
 /// ```
 pub struct Arbiter {
     cast: Cast,
-    caller: Caller,
+    pub(crate) caller: Caller,
+    #[cfg(feature = "temporal")]
+    pub(crate) bridge: Option<(crate::bridge::Bridge, crate::bridge::Running)>,
 }
 
 impl Arbiter {
@@ -85,6 +87,8 @@ impl Arbiter {
         let lock = DirectoryLock::take(data_dir)?;
         let on_failure = |error: &StoreError| tracing::error!(%error, "the store has failed");
         let catalogue = load_catalogue(data_dir, &settings.providers.catalogue)?;
+        #[cfg(feature = "temporal")]
+        let (temporal, all) = (crate::bridge::load(&settings.temporal)?, settings);
         let settings = arbiter_actors::Settings { catalogue: Arc::new(catalogue), ..cast_settings(settings) };
         let cast = arbiter_actors::start(lock, settings, Arc::new(SystemClock), Box::new(on_failure)).await?;
         let caller = Caller::named("library");
@@ -92,7 +96,18 @@ impl Arbiter {
             cast.stop().await;
             return Err(StartError::unlocking(fault));
         }
-        Ok(Self { cast, caller })
+        #[cfg(feature = "temporal")]
+        let bridge = temporal.map(|address| {
+            let bridge = crate::bridge::Bridge::new(cast.handles.clone(), all, address);
+            let running = bridge.run();
+            (bridge, running)
+        });
+        Ok(Self {
+            cast,
+            caller,
+            #[cfg(feature = "temporal")]
+            bridge,
+        })
     }
 
     /// Registers a provider; its key goes into the vault and only there.
@@ -170,6 +185,10 @@ impl Arbiter {
 
     /// Stops everything in order.
     pub async fn close(self) {
+        #[cfg(feature = "temporal")]
+        if let Some((_, running)) = self.bridge {
+            running.stop().await;
+        }
         self.cast.stop().await;
     }
 }

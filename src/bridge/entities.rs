@@ -53,10 +53,8 @@ pub fn noted(event: &Event) -> Vec<Noted> {
     };
     let old = event.data["old"].as_str();
     let begins = matches!((kinds, old), ([Kind::Bead], Some("closed")) | ([Kind::Agent], Some("shutdown")));
-    // What came in from a file waits behind what happens now.
-    let rank = u8::from(event.kind == E::BeadCreated && event.source == "import");
     let note =
-        |kind: &Kind| Noted { kind: word(*kind), id: event.subject.clone(), seq: event.seq, begins, rank };
+        |kind: &Kind| Noted { kind: word(*kind), id: event.subject.clone(), seq: event.seq, begins, rank: 0 };
     kinds.iter().map(note).collect()
 }
 

@@ -5,12 +5,14 @@
 //! applied once, and nothing is missed, whoever dies in between.
 
 use super::Inner;
-use super::entities::{mirrored, noted, project_of};
+use super::entities::{mirrored, noted, project_of, word};
 use arbiter_actors::Fault;
 use arbiter_core::event::{Event, EventFilter};
+use arbiter_core::event_type::EventType;
 use arbiter_core::time::Timestamp;
 use arbiter_store::{Change, EventRange, Noted, Unit};
 use arbiter_temporal::delivery::{Delivery, DeliveryError};
+use arbiter_temporal::names::Kind;
 use arbiter_temporal::workflows::EventBatch;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
@@ -22,6 +24,8 @@ use std::time::{Duration, Instant};
 const PAGE: u32 = 500;
 /// The most bytes of JSON that one signal carries, one event excepted.
 const MAX_SIGNAL: usize = 256 * 1024;
+/// So many new beads at once come from a file.
+const MANY: usize = 50;
 /// How long events are gathered before they are sent.
 const GATHER: Duration = Duration::from_millis(50);
 /// How often the log is looked at when nobody rings.
@@ -74,6 +78,11 @@ fn notes(events: &[Event]) -> Vec<Noted> {
         newest.insert((note.kind, note.id.clone(), note.begins), note);
     }
     let mut notes: Vec<Noted> = newest.into_values().collect();
+    // Beads that come in together wait behind what happens now, or a file would hold everything up.
+    let created = events.iter().filter(|event| event.kind == EventType::BeadCreated).count();
+    if created > MANY {
+        notes.iter_mut().filter(|note| note.kind == word(Kind::Bead)).for_each(|note| note.rank = 1);
+    }
     notes.sort_by_key(|note| note.seq);
     notes
 }

@@ -21,6 +21,8 @@ use tokio::sync::watch;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often is looked how much waits in the queues.
+const WATCH: Duration = Duration::from_secs(15);
 /// How often is looked whether the vault is open.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -38,12 +40,7 @@ enum Down {
 pub async fn run(inner: Arc<Inner>, mut ended: watch::Receiver<bool>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let watched = ended.clone();
-        let down = tokio::select! {
-            // A sender that is gone means the same.
-            _ = ended.wait_for(|ended| *ended) => Down::End,
-            down = once(&inner, watched, &mut pause) => down,
-        };
+        let down = once(&inner, ended.clone(), &mut pause).await;
         inner.handles.carry_by(None);
         inner.deliver_by(None);
         match down {
@@ -66,12 +63,16 @@ pub async fn run(inner: Arc<Inner>, mut ended: watch::Receiver<bool>) {
 }
 
 /// Brings it up and waits for its coming down.
-async fn once(inner: &Arc<Inner>, ended: watch::Receiver<bool>, pause: &mut Duration) -> Down {
+async fn once(inner: &Arc<Inner>, mut ended: watch::Receiver<bool>, pause: &mut Duration) -> Down {
     let vault = &inner.handles.vault;
     while !vault.is_open() {
         inner.is_at(Place::WaitingForVault);
         keys::forget(inner);
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            // A sender that is gone means the same.
+            _ = ended.wait_for(|ended| *ended) => return Down::End,
+            () = tokio::time::sleep(LOOK) => {}
+        }
     }
     let locked = vault.next_lock();
     if !matches!(inner.place(), Place::Connecting(_)) {
@@ -82,7 +83,12 @@ async fn once(inner: &Arc<Inner>, ended: watch::Receiver<bool>, pause: &mut Dura
         Err(fault) => return Down::Failed(fault.to_string()),
     };
     let identity = format!("arbiter {}", std::process::id());
-    let connected = match inner.address.connect(inner.codec.clone(), &identity).await {
+    let connecting = inner.address.connect(inner.codec.clone(), &identity);
+    let connected = tokio::select! {
+        _ = ended.wait_for(|ended| *ended) => return Down::End,
+        connected = connecting => connected,
+    };
+    let connected = match connected {
         Ok(connected) => connected,
         Err(error @ (ConnectError::Settings(_) | ConnectError::Server { .. })) => {
             return Down::Failed(error.to_string());
@@ -102,7 +108,8 @@ async fn once(inner: &Arc<Inner>, ended: watch::Receiver<bool>, pause: &mut Dura
     let serves = Serves { control: Some(port), providers: None };
     let providers = Serves { control: None, providers: Some(Arc::new(ProviderCalls(Arc::clone(&calls)))) };
     let wanted = control.into_iter().map(|queue| (queue.as_str(), serves.clone()));
-    for (queue, serves) in wanted.chain([(inner.settings.providers_queue.as_str(), providers)]) {
+    let providers = Some((inner.settings.providers_queue.as_str(), providers));
+    for (queue, serves) in wanted.chain(providers.filter(|_| inner.settings.serve_providers)) {
         match RunningWorker::start(connected.client.clone(), queue, serves) {
             Ok(worker) => workers.push(worker),
             Err(why) => return stop(workers, Down::Failed(why)).await,
@@ -139,6 +146,8 @@ async fn up(
     // Tasks of their own: a panic in one of them is an end like any other.
     let mut reader = Task(tokio::spawn(async move { mirror::run(&reading, &to_aggregators).await }));
     let mut sender = Task(tokio::spawn(async move { sender::run(&sending, &to_entities).await }));
+    let queues: BTreeSet<String> = workers.iter().map(|worker| worker.queue().to_owned()).collect();
+    let _watcher = Task(tokio::spawn(watch_queues(delivery.clone(), queues)));
     let worker_ends = async {
         let ends = workers.iter_mut().map(|worker| {
             Box::pin(async move {
@@ -155,6 +164,20 @@ async fn up(
         why = worker_ends => Down::Failed(why),
         outcome = &mut reader.0 => Down::Failed(format!("the mirror's reader: {}", said(outcome))),
         outcome = &mut sender.0 => Down::Failed(format!("the mirror's sender: {}", said(outcome))),
+    }
+}
+
+/// Looks how much waits in the queues, now and then.
+async fn watch_queues(delivery: Delivery, queues: BTreeSet<String>) -> Result<(), arbiter_actors::Fault> {
+    loop {
+        for queue in &queues {
+            // Without an answer the last one stands: the next look is soon.
+            if let Ok(waiting) = delivery.queue_depth(queue).await {
+                let waiting = f64::from(u32::try_from(waiting).unwrap_or(u32::MAX));
+                metrics::gauge!("arbiter_task_queue_depth", "queue" => queue.clone()).set(waiting);
+            }
+        }
+        tokio::time::sleep(WATCH).await;
     }
 }
 

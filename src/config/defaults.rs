@@ -137,6 +137,7 @@ impl Default for Temporal {
             tls_key: PathBuf::new(),
             tls_server_name: String::new(),
             run_beads: false,
+            serve_providers: true,
             providers_queue: "arbiter-providers".to_owned(),
             max_in_flight: 8,
             queues: types.map(|kind| (kind.to_owned(), "arbiter-control".to_owned())).into(),

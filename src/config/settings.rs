@@ -62,6 +62,8 @@ pub struct Temporal {
     pub tls_server_name: String,
     /// Whether the calls of runs are made by workers as well, not only those of people at the console.
     pub run_beads: bool,
+    /// Whether this server makes such calls as well, beside the workers.
+    pub serve_providers: bool,
     /// The queue of those who make calls to providers.
     pub providers_queue: String,
     /// The most requests to the server at one time.

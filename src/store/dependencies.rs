@@ -11,7 +11,7 @@ use arbiter_core::readiness::{Conditional, Gate, Hold, Target, Waits, holds_back
 use arbiter_core::refusal::Refusal;
 use arbiter_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Adds an edge between two beads that exist. One edge per ordered pair.
 pub(crate) fn add(connection: &Connection, edge: &Edge, by: &str, at: Timestamp) -> Result<(), StoreError> {
@@ -24,6 +24,7 @@ pub(crate) fn add(connection: &Connection, edge: &Edge, by: &str, at: Timestamp)
         return Err(Refusal::conflict("dependency-cycle", "a bead cannot depend on itself").into());
     }
     if affects_readiness(&edge.kind)
+        && reaches(connection, &edge.depends_on, &edge.bead_id)?
         && let Some(path) = path(connection, &edge.depends_on, &edge.bead_id)?
     {
         let names: Vec<&str> = std::iter::once(&edge.bead_id).chain(&path).map(BeadId::as_str).collect();
@@ -60,6 +61,51 @@ pub(crate) fn remove(connection: &Connection, edge: &Edge) -> Result<(), StoreEr
         return Err(Refusal::NotFound { entity: "dependency", id }.into());
     }
     Ok(())
+}
+
+/// Whether there is a way from one bead to another along edges that affect readiness. It is looked for from both ends in
+/// turn, and there is none as soon as one of them leads no further: nothing depends on a new bead, however much lies behind
+/// the one that it depends on.
+fn reaches(connection: &Connection, from: &BeadId, to: &BeadId) -> Result<bool, StoreError> {
+    let (mut ahead, mut back) = (Walk::new(from), Walk::new(to));
+    loop {
+        if let Some(found) = ahead.step(to, |at| depends_on(connection, at))? {
+            return Ok(found);
+        }
+        if let Some(found) = back.step(from, |at| dependents(connection, at))? {
+            return Ok(found);
+        }
+    }
+}
+
+/// A search from one end.
+struct Walk {
+    seen: HashSet<BeadId>,
+    queue: VecDeque<BeadId>,
+}
+
+impl Walk {
+    fn new(from: &BeadId) -> Self {
+        Self { seen: HashSet::from([from.clone()]), queue: VecDeque::from([from.clone()]) }
+    }
+
+    /// Looks at the neighbours of one more bead; answers when it has found the goal, or has seen everything.
+    fn step(
+        &mut self,
+        goal: &BeadId,
+        neighbours: impl Fn(&str) -> Result<Vec<(BeadId, String)>, StoreError>,
+    ) -> Result<Option<bool>, StoreError> {
+        let Some(at) = self.queue.pop_front() else { return Ok(Some(false)) };
+        for (next, _) in neighbours(at.as_str())?.into_iter().filter(|(_, kind)| affects_readiness(kind)) {
+            if next == *goal {
+                return Ok(Some(true));
+            }
+            if self.seen.insert(next.clone()) {
+                self.queue.push_back(next);
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// The way from one bead to another along edges that affect readiness, both ends included.
@@ -100,6 +146,15 @@ pub(crate) fn dependents(connection: &Connection, id: &str) -> Result<Vec<(BeadI
     let mut statement = connection
         .prepare_cached("SELECT bead_id, type FROM bead_dependencies WHERE depends_on = ?1 ORDER BY 1")?;
     let rows = statement.query_map([id], |row| Ok((BeadId::known(row.get::<_, String>(0)?), row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What waits for the children of a bead: asked for alone, since any number of others may depend on it.
+pub(crate) fn waiters(connection: &Connection, id: &str) -> Result<Vec<BeadId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT bead_id FROM bead_dependencies WHERE depends_on = ?1 AND type = 'waits-for' ORDER BY 1",
+    )?;
+    let rows = statement.query_map([id], |row| Ok(BeadId::known(row.get::<_, String>(0)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -63,11 +63,26 @@ pub struct ImportedBead {
     /// What of its line has to be kept.
     pub kept: Option<String>,
     /// What is told of it, if it is new.
-    created: NewEvent,
+    created: Told,
+}
+
+/// An event of an import.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    /// As any other.
+    Event(NewEvent),
+    /// One whose data are written already: the event without them, and their text.
+    Written(NewEvent, String),
+}
+
+impl From<NewEvent> for Told {
+    fn from(event: NewEvent) -> Self {
+        Self::Event(event)
+    }
 }
 
 impl ImportedBead {
-    /// A bead of a file. Whoever reads the file makes the event as well: the writer has enough to do.
+    /// A bead of a file. Whoever reads the file makes and writes the event as well: the writer has enough to do.
     pub fn new(
         line: u64,
         bead: Bead,
@@ -83,7 +98,9 @@ impl ImportedBead {
             data.insert("dependencies".to_owned(), json!(told));
             data.insert("comments".to_owned(), json!(comments.len()));
         }
-        Self { line, bead, edges, comments, kept, created }
+        let text = serde_json::to_string(&created.data).unwrap_or_default();
+        created.data = serde_json::Value::Null;
+        Self { line, bead, edges, comments, kept, created: Told::Written(created, text) }
     }
 }
 
@@ -154,7 +171,7 @@ pub struct ImportReport {
 }
 
 /// Tells of an event; returns its number.
-pub(crate) type Tell<'a> = dyn FnMut(NewEvent) -> Result<u64, StoreError> + 'a;
+pub(crate) type Tell<'a> = dyn FnMut(Told) -> Result<u64, StoreError> + 'a;
 
 /// Reads everything in. The caller ends the transaction.
 pub(crate) fn run(
@@ -200,12 +217,13 @@ pub(crate) fn run(
     }
     let woken = readiness::refresh_new(connection, first_new, seeds, order.at)?;
     for one in woken {
-        tell(NewEvent {
+        let ready = NewEvent {
             kind: EventType::BeadReady,
             project_id: Some(one.project_id),
             subject: one.id.to_string(),
             data: json!({}),
-        })?;
+        };
+        tell(ready.into())?;
     }
     Ok(report)
 }
@@ -291,15 +309,12 @@ impl Import<'_> {
             revision = next.revision;
             beads::write(self.connection, &Write::Update { row: next.clone(), expected: ours.revision })?;
             for happening in &happenings {
-                tell(record::event(&next, happening))?;
+                tell(record::event(&next, happening).into())?;
             }
             if ours.status != Status::Closed && next.status == Status::Closed {
-                tell(NewEvent::in_project(
-                    EventType::BeadCompleted,
-                    &next.project_id,
-                    &id,
-                    json!({"reason": next.close_reason}),
-                ))?;
+                let data = json!({"reason": next.close_reason});
+                let completed = NewEvent::in_project(EventType::BeadCompleted, &next.project_id, &id, data);
+                tell(completed.into())?;
             }
             self.touch(ours)?;
         }
@@ -308,7 +323,7 @@ impl Import<'_> {
             if add_comment(self.connection, &ours.id, comment)? {
                 has_changed = true;
                 let data = json!({"comment_id": comment.id, "author_id": comment.author_id, "comment": comment.text});
-                tell(NewEvent::in_project(EventType::BeadCommented, &self.project, &id, data))?;
+                tell(NewEvent::in_project(EventType::BeadCommented, &self.project, &id, data).into())?;
             }
         }
         if differs {
@@ -353,7 +368,9 @@ impl Import<'_> {
             let edge = arbiter_core::bead_change::Edge::new(id.clone(), BeadId::known(target.as_str()), "");
             dependencies::remove(self.connection, &edge)?;
             let data = json!({"depends_on": target});
-            tell(NewEvent::in_project(EventType::BeadDependencyRemoved, &self.project, id.as_str(), data))?;
+            let removed =
+                NewEvent::in_project(EventType::BeadDependencyRemoved, &self.project, id.as_str(), data);
+            tell(removed.into())?;
             self.seeds.insert(id.clone());
             readiness::waiters(self.connection, target, &mut self.seeds)?;
         }

@@ -69,12 +69,13 @@ pub(crate) fn add(
             let project: String = connection
                 .prepare_cached("SELECT project_id FROM beads WHERE id = ?1")?
                 .query_row([bead_id.as_str()], |row| row.get(0))?;
-            tell(NewEvent {
+            let added = NewEvent {
                 kind: EventType::BeadDependencyAdded,
                 project_id: Some(project),
                 subject: bead_id.to_string(),
                 data: json!({"depends_on": edge.depends_on, "type": kind}),
-            })?;
+            };
+            tell(added.into())?;
         }
         if affects_readiness(&kind) {
             seeds.insert(bead_id.clone());

@@ -100,8 +100,7 @@ pub(crate) fn waiters(
     id: &str,
     seeds: &mut BTreeSet<BeadId>,
 ) -> Result<(), StoreError> {
-    let dependents = dependencies::dependents(connection, id)?;
-    seeds.extend(dependents.into_iter().filter(|(_, kind)| kind == "waits-for").map(|(id, _)| id));
+    seeds.extend(dependencies::waiters(connection, id)?);
     Ok(())
 }
 

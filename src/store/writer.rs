@@ -6,7 +6,7 @@ use crate::checkpoints::{self, Checkpoint};
 use crate::connection::{IMPORT_PAGES_KIB, PAGES_KIB, remember};
 use crate::error::{StoreError, again, is_fatal, is_full};
 use crate::events;
-use crate::import::{self, ImportOrder, ImportReport};
+use crate::import::{self, ImportOrder, ImportReport, Told};
 use crate::unit::{Committed, Unit};
 use crate::wal::WalWatch;
 use arbiter_core::bead_import::Seen;
@@ -302,11 +302,18 @@ impl Writer {
         let dry_run = order.dry_run;
         let outcome = self.in_transaction(|connection, tail| {
             let (at, actor, origin) = (order.at, order.actor.clone(), order.origin.clone());
-            let mut tell = |event: NewEvent| {
+            let mut tell = |told: Told| {
                 let by = By { at, source: "beads", actor: &actor, origin: origin.as_ref() };
-                let event = append(connection, tail, by, event)?;
+                let (event, text) = match told {
+                    Told::Written(event, text) => (event, text),
+                    Told::Event(event) => {
+                        let text = serde_json::to_string(&event.data).unwrap_or_default();
+                        (event, text)
+                    }
+                };
+                let event = append_written(connection, tail, by, event, &text)?;
                 let seq = event.seq;
-                newest = Some(event);
+                newest = Some((event, text));
                 Ok(seq)
             };
             let report = import::run(connection, &mut order, &mut tell)?;
@@ -317,7 +324,11 @@ impl Writer {
                 self.stats.last_seq.store(self.tail.seq, Ordering::Release);
                 self.stats.commits.fetch_add(1, Ordering::Relaxed);
                 self.stats.events.fetch_add(self.tail.seq - before.seq, Ordering::Relaxed);
-                (self.publish)(newest.into_iter().collect());
+                let whole = newest.map(|(event, text)| {
+                    let data = serde_json::from_str(&text).unwrap_or_default();
+                    Arc::new(Event { data, ..event })
+                });
+                (self.publish)(whole.into_iter().collect());
             }
             _ => self.tail = before,
         }
@@ -388,6 +399,18 @@ fn append(
     by: By<'_>,
     event: NewEvent,
 ) -> Result<Arc<Event>, StoreError> {
+    let text = serde_json::to_string(&event.data).unwrap_or_default();
+    Ok(Arc::new(append_written(connection, tail, by, event, &text)?))
+}
+
+/// The same with its data as text; those in the event itself need not be there.
+fn append_written(
+    connection: &Connection,
+    tail: &mut Checkpoint,
+    by: By<'_>,
+    event: NewEvent,
+    text: &str,
+) -> Result<Event, StoreError> {
     let seq = tail.seq + 1;
     // The id follows from the place in the chain: unique, and no source of randomness is needed.
     let digest = Sha256::digest([&tail.hash[..], &seq.to_be_bytes()].concat());
@@ -405,9 +428,8 @@ fn append(
         data: event.data,
         seq,
     };
-    let text = serde_json::to_string(&event.data).unwrap_or_default();
-    let hash = chain_hash(&tail.hash, &event, &text);
-    events::append(connection, &event, &text, &tail.hash, &hash)?;
+    let hash = chain_hash(&tail.hash, &event, text);
+    events::append(connection, &event, text, &tail.hash, &hash)?;
     *tail = Checkpoint { seq, hash };
-    Ok(Arc::new(event))
+    Ok(event)
 }

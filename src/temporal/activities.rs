@@ -7,6 +7,7 @@ use crate::port::{
     Beaten, CallEnd, Caller, Command, Due, Grant, Port, ProviderCall, Reply, Snapshot, Unavailable,
 };
 use crate::words;
+use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -18,8 +19,10 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use temporalio_sdk::{ActivityOptions, ApplicationFailure};
 
+/// How many activities a worker does at one time, as the SDK has it.
+const SLOTS: f64 = 100.0;
 /// How often a call in progress says that it goes on.
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 /// After how long without such a word the call is made elsewhere.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long an answer of the control process may take.
@@ -187,13 +190,35 @@ async fn done<T>(
     work: impl Future<Output = Result<T, Unavailable>>,
 ) -> Result<T, ActivityError> {
     STARTED.fetch_add(1, Ordering::Relaxed);
+    let info = context.info();
+    let (kind, attempt) = (info.activity_type.clone(), info.attempt);
+    let _busy = Busy::at(&info.task_queue);
     let outcome = work.await;
+    let word = if outcome.is_ok() { "done" } else { "failed" };
+    counter!("arbiter_activity_total", "type" => kind.clone(), "outcome" => word).increment(1);
     if let Err(why) = &outcome {
         FAILED.fetch_add(1, Ordering::Relaxed);
-        let (kind, attempt) = (&context.info().activity_type, context.info().attempt);
         tracing::warn!(target: "activity", %kind, attempt, %why, "an activity failed; it is tried again");
     }
     outcome.map_err(failure)
+}
+
+/// One of the activities that a worker of this process is at, as long as it lives.
+struct Busy {
+    queue: String,
+}
+
+impl Busy {
+    fn at(queue: &str) -> Self {
+        gauge!("arbiter_worker_utilization", "queue" => queue.to_owned()).increment(1.0 / SLOTS);
+        Self { queue: queue.to_owned() }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        gauge!("arbiter_worker_utilization", "queue" => self.queue.clone()).decrement(1.0 / SLOTS);
+    }
 }
 
 fn failure(why: Unavailable) -> ActivityError {

@@ -21,6 +21,9 @@ use temporalio_client::{
 };
 use temporalio_common::MemoValues;
 use temporalio_common::data_converters::RawValue;
+use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
+use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
 use temporalio_common::search_attributes::SearchAttributes;
 use tonic::Code;
 
@@ -225,6 +228,58 @@ impl Delivery {
             Err(WorkflowQueryError::NotFound(_)) => Err(DeliveryError::NotFound),
             Err(WorkflowQueryError::Rpc(status)) => Err(judged(&status)),
             Err(error) => Err(DeliveryError::Refused(error.to_string())),
+        }
+    }
+
+    /// How many tasks wait in a queue, about: those of workflows and those of activities together.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn queue_depth(&self, queue: &str) -> Result<u64, DeliveryError> {
+        let client = &self.connected.client;
+        let mut waiting = 0;
+        for of in [TaskQueueType::Workflow, TaskQueueType::Activity] {
+            let request = DescribeTaskQueueRequest {
+                namespace: client.namespace(),
+                task_queue: Some(TaskQueue { name: queue.to_owned(), ..TaskQueue::default() }),
+                task_queue_type: i32::from(of as i16),
+                report_stats: true,
+                ..DescribeTaskQueueRequest::default()
+            };
+            let mut request = tonic::Request::new(request);
+            request.set_timeout(RPC_TIMEOUT);
+            let found = client.connection().workflow_service().describe_task_queue(request).await;
+            let stats = found.map_err(|status| judged(&status))?.into_inner().stats;
+            waiting += stats.map_or(0, |stats| u64::try_from(stats.approximate_backlog_count).unwrap_or(0));
+        }
+        Ok(waiting)
+    }
+
+    /// Signals a workflow.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn signal(&self, workflow_id: &str, signal: &str, value: &Value) -> Result<(), DeliveryError> {
+        let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        let options = WorkflowSignalOptions::builder().rpc_options(rpc()).build();
+        match handle.signal(UntypedSignal::new(signal), words::raw(value), options).await {
+            Ok(()) => Ok(()),
+            Err(WorkflowInteractionError::NotFound(_)) => Err(DeliveryError::NotFound),
+            Err(WorkflowInteractionError::Rpc(status)) => Err(judged(&status)),
+            Err(error) => Err(DeliveryError::Unavailable(error.to_string())),
+        }
+    }
+
+    /// Waits for the end of a workflow, for as long as it takes.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn result(&self, workflow_id: &str) -> Result<Value, DeliveryError> {
+        let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        match handle.get_result(WorkflowGetResultOptions::default()).await {
+            Ok(end) => words::value(&end).map_err(DeliveryError::Refused),
+            Err(WorkflowGetResultError::NotFound(_)) => Err(DeliveryError::NotFound),
+            Err(error) => Err(DeliveryError::Unavailable(crate::state::deepest(&error))),
         }
     }
 

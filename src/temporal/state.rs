@@ -199,6 +199,7 @@ pub(crate) enum Next {
 
 /// Learns how the entity stands, if the start did not say so.
 pub(crate) async fn begin<W: Mirrors>(ctx: &WorkflowContext<W>) -> Result<(), WorkflowTermination> {
+    count(ctx, ctx.state(|s| s.core().kind), Run::Started);
     if let Some(words) = ctx.state(|s| s.core().trouble.clone()) {
         return Err(failed(&words));
     }
@@ -232,6 +233,7 @@ pub(crate) async fn serve<W: Mirrors>(
         if ctx.state(Mirrors::is_over) {
             // Whoever waits for the answer to an update gets it first.
             ctx.wait_condition(|_| ctx.all_handlers_finished()).await?;
+            count(ctx, ctx.state(|s| s.core().kind), Run::Completed);
             return Ok(Next::Over);
         }
         if ctx.state(|s| s.core().must_renew) {
@@ -283,6 +285,27 @@ pub(crate) async fn ask<W: Mirrors>(
     let after = snapshot(reply.map_err(|error| deepest(&error))?)?;
     ctx.state_mut(|s| s.core_mut().take(after.clone()));
     Ok(after)
+}
+
+/// Counts what a run comes to, once: not when it is replayed.
+pub(crate) fn count<W>(ctx: &WorkflowContext<W>, kind: Kind, what: Run) {
+    if ctx.is_replaying() {
+        return;
+    }
+    let name = match what {
+        Run::Started => "arbiter_workflow_started_total",
+        Run::Completed => "arbiter_workflow_completed_total",
+    };
+    metrics::counter!(name, "type" => kind.workflow_type()).increment(1);
+}
+
+/// What a run comes to.
+#[derive(Clone, Copy)]
+pub(crate) enum Run {
+    /// It begins.
+    Started,
+    /// It ends, but for those that continue as new.
+    Completed,
 }
 
 /// The end of a run as a failure with these words.

@@ -16,7 +16,9 @@ use temporalio_sdk::{Runtime, Worker, WorkerOptions};
 use tokio::sync::{oneshot, watch};
 
 /// How long activities may go on once a worker is asked to end.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(2);
+/// How long a worker may take to end: a locked vault's keys leave the memory within five seconds.
+const END: Duration = Duration::from_millis(3_500);
 /// How many workflows a worker keeps in memory; the others are replayed from their history when something happens.
 const CACHED: usize = 500;
 
@@ -78,7 +80,7 @@ impl RunningWorker {
     /// Asks it to end, and waits for that.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        if self.ended.is_some() && tokio::time::timeout(2 * GRACE, self.ended()).await.is_err() {
+        if self.ended.is_some() && tokio::time::timeout(END, self.ended()).await.is_err() {
             tracing::warn!(target: "integration", queue = self.queue, "a worker does not end; it is left");
         }
     }

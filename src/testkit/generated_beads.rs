@@ -3,6 +3,7 @@
 //!
 //! Plain data: whoever uses it makes beads of it.
 
+use crate::draw::Draw;
 use serde_json::json;
 
 /// The time of the first one, in milliseconds since the epoch: 2026-01-01.
@@ -89,27 +90,6 @@ impl GeneratedBead {
     }
 }
 
-/// A small generator of numbers (splitmix64): the same ones on every machine.
-struct Draw(u64);
-
-impl Draw {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let number = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        number ^ (number >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        let end = u64::try_from(end).unwrap_or(1).max(1);
-        usize::try_from(self.next() % end).unwrap_or(0)
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-}
-
 /// The id of the bead with this number.
 pub fn generated_id(number: usize) -> String {
     format!("arb-{:06x}", number * 37 + 11)
@@ -117,7 +97,7 @@ pub fn generated_id(number: usize) -> String {
 
 /// So many made-up beads, oldest first.
 pub fn generated_beads(count: usize, seed: u64) -> impl Iterator<Item = GeneratedBead> {
-    let mut draw = Draw(seed);
+    let mut draw = Draw::new(seed);
     (0..count).map(move |number| {
         let status = match draw.below(100) {
             0..60 => GeneratedStatus::Closed,

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod certificates;
+mod draw;
 mod figures;
 mod generated_beads;
 mod http_client;
@@ -25,6 +26,7 @@ mod sse;
 mod temporal_server;
 
 pub use certificates::{Issued, TestCa};
+pub use draw::Draw;
 pub use figures::{
     Report, allow_open_files, median, ms, peak_bytes, percentile, processor_seconds, resident_bytes,
 };

@@ -137,6 +137,41 @@ const RULES: &[Rule] = &[
         unsaid: &[],
     },
     Rule {
+        folder: "src/temporal",
+        never: &[
+            "actix",
+            "arbiter_actors",
+            "arbiter_providers",
+            "arbiter_store",
+            "arbiter_vault",
+            "clap",
+            "reqwest",
+            "rusqlite",
+            "warp",
+        ],
+        unsaid: &[],
+    },
+    Rule {
+        // What is not the same at each replay breaks every workflow that is on its way.
+        folder: "src/temporal/workflows",
+        never: &["getrandom", "rand", "tokio"],
+        unsaid: &[
+            "Instant",
+            "SystemTime::now",
+            "Uuid",
+            "std::env",
+            "std::fs",
+            "std::net",
+            "std::thread",
+            "HashMap",
+        ],
+    },
+    Rule {
+        folder: "src/bridge",
+        never: &["actix", "aes_gcm", "clap", "pbkdf2", "reqwest", "rusqlite", "warp"],
+        unsaid: &["ProviderClient", "Client::with_protocol"],
+    },
+    Rule {
         folder: "src/testkit",
         never: &[
             "actix",

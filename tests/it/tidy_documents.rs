@@ -48,17 +48,17 @@ fn the_diagrams_of_the_guide_are_those_of_the_tables() {
 }
 
 #[test]
-fn every_kind_of_problem_is_in_the_readme_as_it_is_answered() {
-    let text = document("README.md");
+fn every_kind_of_problem_is_documented_as_it_is_answered() {
+    let text = document("docs/problems.md");
     let wanted: Vec<String> = arbiter::http::PROBLEMS
         .iter()
         .map(|problem| format!("| `{}` | {} | {} |", problem.code, problem.status, problem.meaning))
         .collect();
     let missing: Vec<&String> = wanted.iter().filter(|row| !text.lines().any(|line| line == **row)).collect();
-    assert!(missing.is_empty(), "README.md should hold:\n{missing:#?}");
-    let head = text.find("| type | status |").expect("README.md has a table of problem types");
+    assert!(missing.is_empty(), "docs/problems.md should hold:\n{missing:#?}");
+    let head = text.find("| type | status |").expect("docs/problems.md has a table of problem types");
     let rows = text[head..].lines().take_while(|line| line.starts_with('|')).count();
-    assert_eq!(rows, wanted.len() + 2, "README.md has rows for problems that are never answered");
+    assert_eq!(rows, wanted.len() + 2, "docs/problems.md has rows for problems that are never answered");
 }
 
 #[test]

@@ -138,3 +138,24 @@ async fn beads_are_found_by_their_words() {
     assert_eq!(answer.status, 200);
     assert_eq!(stage.get("beads?q=quick").await, json!([]));
 }
+
+#[tokio::test]
+async fn a_circle_over_a_long_chain_is_refused_with_its_shortest_way() {
+    const COUNT: usize = 1000;
+    let stage = house().await;
+    let beads: Vec<Value> = (0..COUNT)
+        .map(|n| {
+            let behind: Vec<String> = (n > 0).then(|| format!("chain-{}", n - 1)).into_iter().collect();
+            json!({"id": format!("chain-{n}"), "title": "t", "project_id": "p", "blocked_by": behind})
+        })
+        .collect();
+    let added = stage.ask("POST", "beads/bulk", Some(&json!({"beads": beads}))).await;
+    assert_eq!(added.status, 201, "{}", added.json());
+    let back = json!({"depends_on": format!("chain-{}", COUNT - 1)});
+    let refused = stage.ask("POST", &format!("beads/chain-{}/dependencies", COUNT - 3), Some(&back)).await;
+    let told = problem(&refused, 409, "dependency-cycle");
+    assert!(
+        told["detail"].as_str().unwrap().ends_with("chain-997 → chain-999 → chain-998 → chain-997"),
+        "{told}"
+    );
+}

@@ -8,7 +8,7 @@ use crate::activities::{ControlActivities, ProviderActivities, control, provider
 use crate::names::Kind;
 use crate::port::{CallEnd, Grant};
 use crate::sealed::Sealed;
-use crate::state::deepest;
+use crate::state::{Run, count, deepest};
 use crate::words;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use prost::Message;
@@ -49,6 +49,7 @@ impl ProviderQueryWorkflow {
     /// Ends with a [`QueryEnd`].
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<Value> {
+        count(ctx, Kind::Query, Run::Started);
         let query = ctx.state(|s| s.query.clone());
         let query = query.map_err(|words| ApplicationFailure::non_retryable(anyhow::anyhow!("{words}")))?;
         let granted = ctx.execute_activity(ControlActivities::grant_call, query, control()).await;
@@ -67,6 +68,7 @@ impl ProviderQueryWorkflow {
                 }
             }
         };
+        count(ctx, Kind::Query, Run::Completed);
         Ok(json!(end))
     }
 }

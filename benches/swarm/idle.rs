@@ -1,0 +1,143 @@
+//! How soon a bead that becomes ready is with one of those who wait for it.
+//!
+//! All agents wait in a claim. Two clocks: one client of the event stream hears `bead.ready` and `bead.assigned`, and the
+//! agents see when the answer with the lease is there.
+
+use crate::agent::{Grant, TTL_SEC, grant};
+use crate::{Outcome, PROJECT, made};
+use arbiter_testkit::{KeepAlive, ServerProcess, SseClient, request_bytes};
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Beads that become ready one by one.
+const SINGLE: usize = 500;
+/// How often as many beads as there are agents become ready at once.
+const CROWDS: usize = 20;
+const SOON: Duration = Duration::from_secs(10);
+
+/// What was measured.
+#[derive(Default)]
+pub struct Figures {
+    /// One by one: from `bead.ready` to `bead.assigned`.
+    pub single: Vec<Duration>,
+    /// One by one: from the request that makes the bead to the lease in the agent's hand.
+    pub in_hand: Vec<Duration>,
+    /// All at once: from `bead.ready` to `bead.assigned`.
+    pub crowd: Vec<Duration>,
+}
+
+/// When each bead came into somebody's hand.
+type Hands = RefCell<HashMap<String, Instant>>;
+
+/// Lets agents with these tokens wait, and gives them work.
+pub async fn measure(server: &ServerProcess, address: SocketAddr, tokens: &[String]) -> Outcome<Figures> {
+    let hands = Hands::default();
+    let waiting = try_join_all(tokens.iter().map(|token| serve(address, token, &hands)));
+    tokio::select! {
+        ended = waiting => Err(ended.err().unwrap_or_else(|| "nobody waits".into())),
+        figures = give(server, tokens.len(), &hands) => figures,
+    }
+}
+
+/// An agent that takes what comes and ends it at once.
+async fn serve(address: SocketAddr, token: &str, hands: &Hands) -> Outcome<Infallible> {
+    let mut connection = KeepAlive::connect(address).await?;
+    let wish = json!({"wait_sec": 20, "ttl_sec": TTL_SEC}).to_string();
+    let wish = request_bytes("POST", "/api/v1/beads/claim", token, Some(&wish));
+    loop {
+        match connection.ask(&wish).await? {
+            200 => {}
+            204 => continue,
+            status => return Err(format!("claim: {status}").into()),
+        }
+        let now = Instant::now();
+        let Grant { bead, token: lease } = grant(&serde_json::from_slice(connection.body())?)?;
+        let done = json!({"summary": "done", "lease_token": lease}).to_string();
+        let done = request_bytes("POST", &format!("/api/v1/beads/{bead}/complete"), token, Some(&done));
+        hands.borrow_mut().insert(bead, now);
+        let status = connection.ask(&done).await?;
+        if status != 200 {
+            return Err(format!("complete: {status}").into());
+        }
+    }
+}
+
+async fn give(server: &ServerProcess, agents: usize, hands: &Hands) -> Outcome<Figures> {
+    let url = format!("{}/api/v1/events/stream?type=bead.*", server.url());
+    let mut events = SseClient::connect(&url, server.token(), None).await?;
+    let mut figures = Figures::default();
+    for number in 0..SINGLE {
+        until_awaited(server, agents).await?;
+        let id = format!("single-{number}");
+        let sent = Instant::now();
+        made(server.post("/api/v1/beads", &bead(&id)).await)?;
+        figures.single.extend(hear(&mut events, 1).await?);
+        let got = *hands.borrow().get(&id).ok_or("nobody has it")?;
+        figures.in_hand.push(got - sent);
+    }
+    for number in 0..CROWDS {
+        // A bead that nobody is given holds the others back, and is closed by hand.
+        let hub =
+            json!({"id": format!("hub-{number}"), "title": "Hub", "project_id": PROJECT, "type": "epic"});
+        made(server.post("/api/v1/beads", &hub).await)?;
+        let behind: Vec<Value> = (0..agents)
+            .map(|place| {
+                let mut bead = bead(&format!("crowd-{number}-{place}"));
+                bead["blocked_by"] = json!([hub["id"]]);
+                bead
+            })
+            .collect();
+        made(server.post("/api/v1/beads/bulk", &json!({"beads": behind})).await)?;
+        until_awaited(server, agents).await?;
+        let close = format!("/api/v1/beads/hub-{number}/close");
+        let (status, told) = server.post(&close, &json!({"reason": "done"})).await;
+        if status != 200 {
+            return Err(format!("close: {status} {told}").into());
+        }
+        figures.crowd.extend(hear(&mut events, agents).await?);
+    }
+    Ok(figures)
+}
+
+fn bead(id: &str) -> Value {
+    json!({"id": id, "title": "Work", "project_id": PROJECT})
+}
+
+/// From ready to assigned of so many beads that somebody is given, heard until all of them are done.
+async fn hear(events: &mut SseClient, count: usize) -> Outcome<Vec<Duration>> {
+    let mut ready: HashMap<String, Instant> = HashMap::new();
+    let (mut times, mut done) = (Vec::new(), 0);
+    while done < count {
+        let frame = events.next(SOON).await?;
+        let now = Instant::now();
+        let event: Value = serde_json::from_str(&frame.data)?;
+        let id = event["subject"].as_str().unwrap_or_default();
+        match frame.event.as_str() {
+            "bead.ready" => drop(ready.insert(id.to_owned(), now)),
+            "bead.assigned" => times.push(now - *ready.get(id).ok_or("assigned and never ready")?),
+            // The hub is done as well, and was never given out.
+            "bead.completed" if !id.starts_with("hub-") => done += 1,
+            _ => {}
+        }
+    }
+    Ok(times)
+}
+
+/// Looks until so many requests wait for a bead.
+async fn until_awaited(server: &ServerProcess, count: usize) -> Outcome<()> {
+    let wanted = format!("arbiter_beads_awaited {count}");
+    let began = Instant::now();
+    while began.elapsed() < SOON {
+        let metrics = server.ask("GET", "/metrics", &[], None).await;
+        if String::from_utf8_lossy(&metrics.body).lines().any(|line| line == wanted) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Err(format!("{wanted} was never so").into())
+}

@@ -1,0 +1,50 @@
+//! The work of the swarm: beads in layers, each of which waits for some of the layer before it.
+
+use arbiter_testkit::Draw;
+use serde_json::{Value, json};
+
+/// Beads of one layer: enough for everybody, also while some wait for somebody who has died.
+const WIDTH: usize = 400;
+/// How far to both sides a dependency reaches, so that one dead agent does not stop everybody.
+const SIDE: usize = 4;
+
+/// A bead that is to be made.
+pub struct Planned {
+    /// Its id.
+    pub id: String,
+    /// Those that have to be done before.
+    pub blocked_by: Vec<String>,
+    priority: usize,
+}
+
+impl Planned {
+    /// What the server is told.
+    pub fn body(&self, project: &str) -> Value {
+        json!({"id": self.id, "title": format!("Work {}", self.id), "project_id": project,
+            "blocked_by": self.blocked_by, "priority": self.priority})
+    }
+}
+
+/// So many beads, each behind all that it depends on: one to three near it in the layer before, and one of ten
+/// also any earlier one.
+pub fn plan(count: usize, draw: &mut Draw) -> Vec<Planned> {
+    let id = |number: usize| format!("b{number}");
+    let one = |number: usize| {
+        let mut before = Vec::new();
+        if number >= WIDTH {
+            for _ in 0..=draw.below(3) {
+                let place = number % WIDTH + WIDTH + draw.below(2 * SIDE + 1) - SIDE;
+                before.push((number / WIDTH - 1) * WIDTH + place % WIDTH);
+            }
+            if draw.below(10) == 0 {
+                before.push(draw.below(number / WIDTH * WIDTH));
+            }
+        }
+        before.sort_unstable();
+        before.dedup();
+        // Critical ones would wait for a person.
+        let priority = 1 + draw.below(4);
+        Planned { id: id(number), blocked_by: before.into_iter().map(id).collect(), priority }
+    };
+    (0..count).map(one).collect()
+}

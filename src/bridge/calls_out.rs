@@ -1,0 +1,91 @@
+//! What a program that has the bridge in itself can do with workflows: follow, query, signal, wait.
+
+use super::Bridge;
+use super::entities::{record, start, word};
+use super::mirror::BASE;
+use super::status::not_connected;
+use arbiter_actors::Fault;
+use arbiter_core::refusal::Refusal;
+use arbiter_store::StoreError;
+use arbiter_temporal::delivery::{Delivery, DeliveryError};
+use arbiter_temporal::names::Kind;
+use arbiter_temporal::port::Snapshot;
+use serde_json::Value;
+
+/// Why a workflow could not be started, asked or told.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkflowError {
+    /// The server did not do it.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// Temporal did not.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+}
+
+impl From<Refusal> for WorkflowError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Fault(refusal.into())
+    }
+}
+
+impl From<StoreError> for WorkflowError {
+    fn from(error: StoreError) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl Bridge {
+    fn connected(&self) -> Result<Delivery, DeliveryError> {
+        self.0.delivery().ok_or_else(not_connected)
+    }
+
+    /// Brings an entity's state to its workflow, which is started if it is not there; returns its run.
+    ///
+    /// # Errors
+    /// [`WorkflowError`].
+    pub async fn follow(&self, kind: Kind, id: &str) -> Result<String, WorkflowError> {
+        let (delivery, store) = (self.connected()?, &self.0.handles.store);
+        let base = store.cursor(BASE).await?.unwrap_or(0);
+        let run_no = store.mirror_run_no(word(kind), id.to_owned()).await?.unwrap_or(1);
+        let (_, seq) = store.event_bounds().await?;
+        let record = record(&self.0.handles, kind, id).await?;
+        if record.is_null() {
+            return Err(Refusal::not_found(kind.noun(), id).into());
+        }
+        let input = start(kind, id, &record);
+        let state = Snapshot { seq: seq.saturating_add(base), run_no, record, attributes: false };
+        Ok(delivery.mirror(kind, id, input, state).await?)
+    }
+
+    /// Asks the workflow of an entity.
+    ///
+    /// # Errors
+    /// [`WorkflowError`].
+    pub async fn query(&self, kind: Kind, id: &str, query: &str) -> Result<Value, WorkflowError> {
+        Ok(self.connected()?.ask(&kind.workflow_id(id), None, query).await?)
+    }
+
+    /// Signals the workflow of an entity.
+    ///
+    /// # Errors
+    /// [`WorkflowError`].
+    pub async fn signal(
+        &self,
+        kind: Kind,
+        id: &str,
+        signal: &str,
+        value: &Value,
+    ) -> Result<(), WorkflowError> {
+        Ok(self.connected()?.signal(&kind.workflow_id(id), signal, value).await?)
+    }
+
+    /// Waits for the end of an entity's workflow, in its words.
+    ///
+    /// # Errors
+    /// [`WorkflowError`].
+    pub async fn result(&self, kind: Kind, id: &str) -> Result<String, WorkflowError> {
+        let end = self.connected()?.result(&kind.workflow_id(id)).await?;
+        Ok(end.as_str().map_or_else(|| end.to_string(), str::to_owned))
+    }
+}

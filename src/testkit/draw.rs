@@ -1,0 +1,47 @@
+//! A small generator of numbers, the same ones on every machine for the same seed (SplitMix64).
+
+/// The generator.
+#[derive(Clone, Debug)]
+pub struct Draw(u64);
+
+impl Draw {
+    /// The numbers of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let number = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        number ^ (number >> 31)
+    }
+
+    /// A number from 0 to `end - 1`.
+    pub fn below(&mut self, end: usize) -> usize {
+        let end = u64::try_from(end).unwrap_or(1).max(1);
+        usize::try_from(self.number() % end).unwrap_or(0)
+    }
+
+    /// One of these.
+    ///
+    /// # Panics
+    /// Without any.
+    pub fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_the_published_generator() {
+        let mut draw = Draw::new(1_234_567);
+        assert_eq!(draw.number(), 6_457_827_717_110_365_317);
+        assert_eq!(draw.number(), 3_203_168_211_198_807_973);
+        assert!((0..100).all(|_| draw.below(3) < 3 && [4, 5].contains(&draw.of(&[4, 5]))));
+    }
+}

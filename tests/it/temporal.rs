@@ -1,0 +1,238 @@
+//! The bridge to a real Temporal server: what happens is mirrored, whatever becomes of that server; nothing waits for it, and
+//! nothing secret arrives there.
+
+use crate::canary::Canary;
+use crate::stage::{SOON, Stage};
+use arbiter_testkit::{ChatInput, Reply, Script, ScriptedProvider, TEST_PASSWORD, TemporalServer};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// A server that mirrors at this Temporal server.
+pub async fn bridged(temporal: &TemporalServer, more: &[(&str, &str)]) -> Stage {
+    let address = temporal.address();
+    Stage::with(&[&[("ARBITER_TEMPORAL__ADDRESS", address.as_str())], more].concat()).await
+}
+
+impl Stage {
+    /// Waits until everything that has happened is mirrored; returns the bridge's status.
+    pub async fn until_mirrored(&self) -> Value {
+        let seq = self.get("system/status").await["event_seq"].as_u64().unwrap();
+        self.until_temporal(|status| {
+            status["status"] == "connected"
+                && status["mirrored_seq"].as_u64() >= Some(seq)
+                && status["depth"] == 0
+        })
+        .await
+    }
+
+    /// Waits until the bridge stands so.
+    pub async fn until_temporal(&self, is_so: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let status = self.get("temporal/status").await;
+            if is_so(&status) {
+                return status;
+            }
+            assert!(began.elapsed() < 4 * SOON, "the bridge stands so: {status}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Asks a workflow something, by Temporal's own command line and our codec.
+    pub async fn workflow(&self, temporal: &TemporalServer, id: &str, query: &str) -> Value {
+        let codec = format!("{}/api/v1/temporal/codec", self.server.url());
+        let bearer = format!("Bearer {}", self.server.token().unwrap());
+        let words = ["workflow", "query", "-w", id, "--name", query, "-o", "json"];
+        let said = temporal
+            .cli(&[&words[..], &["--codec-endpoint", &codec, "--codec-auth", &bearer]].concat())
+            .await;
+        assert!(said.ok, "{said:?}");
+        let answer: Value = serde_json::from_str(&said.stdout).unwrap();
+        answer["queryResult"][0].clone()
+    }
+
+    /// How many events of each type of this project there are.
+    async fn counts(&self, project: &str) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for event in self.events(0).await {
+            if event["project_id"] == project {
+                *counts.entry(event["type"].as_str().unwrap().to_owned()).or_default() += 1;
+            }
+        }
+        counts
+    }
+}
+
+async fn create_beads(stage: &Stage, numbers: std::ops::Range<u32>) -> Duration {
+    let mut longest = Duration::ZERO;
+    for number in numbers {
+        let began = Instant::now();
+        stage.bead(&format!("b-{number}"), json!({"title": format!("Work {number}")})).await;
+        longest = longest.max(began.elapsed());
+    }
+    longest
+}
+
+#[tokio::test]
+async fn a_temporal_server_that_comes_later_catches_up_and_one_that_dies_is_caught_up_with() {
+    let mut temporal = TemporalServer::absent();
+    let stage = bridged(&temporal, &[]).await;
+    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+    create_beads(&stage, 0..20).await;
+    let status = stage.until_temporal(|status| status["error"].is_string()).await;
+    assert_eq!(status["status"], "connecting", "{status}");
+    assert!(status["error"].as_str().unwrap().contains(&temporal.address()), "{status}");
+    assert_eq!(stage.server.get("/api/v1/health").await.1["temporal"], "connecting");
+    assert_eq!(stage.server.get("/api/v1/health/ready").await.0, 200);
+
+    temporal.restart().await;
+    stage.until_mirrored().await;
+    assert_eq!(stage.workflow(&temporal, "events-p", "getMetrics").await, json!(stage.counts("p").await));
+    assert_eq!(stage.workflow(&temporal, "bead-b-7", "getStatus").await, "open");
+
+    temporal.kill9();
+    let longest = create_beads(&stage, 20..60).await;
+    assert!(longest < SOON, "nothing waits for Temporal: {longest:?}");
+    stage.act("beads/b-7/close", json!({"reason": "done"})).await;
+    temporal.restart().await;
+    stage.until_mirrored().await;
+    // Each effect once, whatever had to be sent again.
+    assert_eq!(stage.workflow(&temporal, "events-p", "getMetrics").await, json!(stage.counts("p").await));
+    assert_eq!(stage.workflow(&temporal, "bead-b-7", "getStatus").await, "closed");
+    assert_eq!(stage.workflow(&temporal, "bead-b-59", "getStatus").await, "open");
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_goes_on_where_its_mirror_stood() {
+    let temporal = TemporalServer::start().await;
+    let mut stage = bridged(&temporal, &[]).await;
+    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+    for round in 0..4 {
+        create_beads(&stage, round * 20..round * 20 + 20).await;
+        stage.server.kill9();
+        stage.server.restart().await;
+    }
+    stage.until_mirrored().await;
+    assert_eq!(stage.workflow(&temporal, "events-p", "getMetrics").await, json!(stage.counts("p").await));
+}
+
+#[tokio::test]
+async fn while_the_vault_is_locked_nothing_is_mirrored_and_updates_wait() {
+    let temporal = TemporalServer::start().await;
+    let stage = bridged(&temporal, &[]).await;
+    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+    stage.bead("b", json!({})).await;
+    stage.until_mirrored().await;
+    stage.act("vault/lock", Value::Null).await;
+    stage.until_temporal(|status| status["status"] == "waiting_for_vault").await;
+    stage.bead("c", json!({})).await;
+    let update = [
+        "workflow",
+        "update",
+        "execute",
+        "-w",
+        "bead-b",
+        "--name",
+        "updateStatus",
+        "--input",
+        r#""blocked""#,
+    ];
+    let waiting = temporal.cli(&update);
+    tokio::pin!(waiting);
+    // It has had every chance to go through when the server has nothing left to say.
+    let early = tokio::time::timeout(Duration::from_secs(2), &mut waiting).await;
+    assert!(early.is_err(), "{early:?}");
+    assert_eq!(stage.get("beads/b").await["status"], "open");
+    stage.act("vault/unlock", json!({"password": TEST_PASSWORD})).await;
+    // Without the codec it cannot show the answer.
+    tokio::time::timeout(2 * SOON, waiting).await.unwrap();
+    stage.until_bead("b", "blocked").await;
+    stage.until_mirrored().await;
+    assert_eq!(stage.workflow(&temporal, "bead-c", "getStatus").await, "open");
+}
+
+#[tokio::test]
+async fn no_secret_and_no_text_of_ours_reaches_the_temporal_servers_disk() {
+    let mut temporal = TemporalServer::start().await;
+    let (key, text, answer) = (Canary::random("key"), Canary::random("text"), Canary::random("answer"));
+    let told = answer.text().to_owned();
+    let script = Script::answering(move |_: &ChatInput| Reply::text(told.clone()));
+    let provider = ScriptedProvider::start(script.requiring_key(key.text()));
+    let stage = bridged(&temporal, &[]).await;
+    stage.create("projects", json!({"id": "p", "name": text.text()})).await;
+    stage.register("scripted", &provider.url(), key.text()).await;
+    let agent = json!({"id": "ada", "name": "Ada", "provider_id": "scripted", "project_id": "p"});
+    stage.create("agents", agent).await;
+    stage.bead("b", json!({"title": text.text(), "description": text.text()})).await;
+    stage.until_bead("b", "closed").await;
+    let asked = json!({"id": "dec-1", "project_id": "p", "question": text.text()});
+    stage.create("decisions", asked).await;
+    let said = stage.act("repl", json!({"message": format!("What of {}?", text.text())})).await;
+    assert_eq!((&said["via"], &said["response"]), (&json!("temporal"), &json!(answer.text())), "{said}");
+    stage.act("temporal/codec/rotate", Value::Null).await;
+    stage.bead("c", json!({"title": text.text(), "defer_until": "2099-01-01T00:00:00Z"})).await;
+    stage.until_mirrored().await;
+    // Old payloads are read after the rotation, and refusals tell nobody anything.
+    assert_eq!(stage.workflow(&temporal, "bead-b", "getStatus").await, "closed");
+    let update = ["workflow", "update", "execute", "-w", "decision-dec-1", "--name", "resolve", "--input"];
+    assert!(!temporal.cli(&[&update[..], &[&format!("{:?}", " ")]].concat()).await.ok);
+    let update = [
+        "workflow",
+        "update",
+        "execute",
+        "-w",
+        "bead-c",
+        "--name",
+        "assignToAgent",
+        "--input",
+        r#""nobody""#,
+    ];
+    assert!(!temporal.cli(&update).await.ok);
+    temporal.kill9();
+    for canary in [&key, &text, &answer] {
+        assert!(canary.not_below(temporal.directory()) >= 2);
+    }
+}
+
+#[tokio::test]
+async fn a_question_goes_through_a_workflow_while_there_is_a_server_and_directly_otherwise() {
+    let mut temporal = TemporalServer::start().await;
+    let provider = ScriptedProvider::start(Script::always(Reply::text("Fine.").using(9, 3)));
+    let stage = bridged(&temporal, &[]).await;
+    stage.register("scripted", &provider.url(), "k").await;
+    stage.until_mirrored().await;
+    let chats = || provider.chat_count();
+    let said = stage.act("repl", json!({"message": "How are you?"})).await;
+    assert_eq!((&said["via"], &said["tokens_used"]), (&json!("temporal"), &json!(12)), "{said}");
+    let workflow = said["workflow_id"].as_str().unwrap();
+    assert!(workflow.starts_with("query-"), "{said}");
+    let shown = temporal.cli(&["workflow", "describe", "-w", workflow, "-o", "json"]).await;
+    assert!(shown.stdout.contains("COMPLETED"), "{shown:?}");
+    assert_eq!(chats(), 1);
+    // What it cost is in the ledger, and what used the key in the log, as of any call.
+    assert_eq!(stage.get("usage").await[0]["calls"], 1);
+
+    temporal.kill9();
+    let said = stage.act("repl", json!({"message": "And now?"})).await;
+    assert_eq!((&said["via"], &said["workflow_id"]), (&json!("direct"), &Value::Null), "{said}");
+    assert_eq!(chats(), 2);
+
+    // A call that somebody else wants through a workflow is none of ours.
+    temporal.restart().await;
+    stage.until_temporal(|status| status["status"] == "connected").await;
+    let start = [
+        "workflow",
+        "execute",
+        "--type",
+        "ProviderQueryWorkflow",
+        "--task-queue",
+        "arbiter-control",
+        "-w",
+        "query-mine",
+        "--input",
+        r#"{"query_id": "mine", "provider_id": "scripted"}"#,
+    ];
+    assert!(!temporal.cli(&start).await.ok);
+    assert_eq!(chats(), 2);
+}

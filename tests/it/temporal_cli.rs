@@ -138,7 +138,8 @@ async fn what_temporals_command_line_asks_of_a_bead_happens_once_and_shows_every
     let (_, run, _) = both.run_of("bead-b").await;
     let ends =
         &["bead.status_change b", "bead.completed b", "agent.status_change ada", "agent.completed ada"];
-    both.take("bead", "b", &[(Update, "complete", r#"{"summary": "a table"}"#, ends, "closed", None)]).await;
+    both.take("bead", "b", &[(Update, "complete", r#"{"summary": "a table"}"#, ends, "closed", Some("ada"))])
+        .await;
     assert_eq!(both.stage.get("beads/b").await["close_reason"], "a table");
     assert_eq!(both.run_of("bead-b").await, ("COMPLETED".to_owned(), run.clone(), json!(1)));
     assert_eq!(both.cli_json(&["workflow", "result", "-w", "bead-b"]).await["result"], "closed");

@@ -5,7 +5,6 @@ use crate::python;
 use crate::stage::{SOON, Stage};
 use arbiter_testkit::{TemporalSaid, TemporalServer};
 use futures_util::future::join_all;
-use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -184,20 +183,21 @@ impl TemporalStage {
         let there = (status, name);
         let api = self.stage.get(&format!("{table}/{id}")).await;
         assert_eq!((api["status"].clone(), api[named].clone()), there, "the API: {api}");
-        assert_eq!(self.row(table, named, id), there, "the database about {entity} {id}");
+        assert_eq!(self.row(table, named, id, &there.0).await, there, "the database about {entity} {id}");
         let told = self.told(entity, id).await;
         assert_eq!(told, there.0, "the log about {entity} {id}");
+        let verified = self.stage.get("audit/verify").await;
+        assert_eq!(verified["ok"], true, "{verified}");
         (there.0.as_str().unwrap().to_owned(), there.1)
     }
 
-    /// Status and another column of a row.
-    fn row(&self, table: &str, column: &str, id: &str) -> (Value, Value) {
-        let path = self.stage.server.data_dir().join("arbiter.db");
-        let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-        let query = format!("SELECT status, {column} FROM {table} WHERE id = ?1");
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?));
-        let (status, other) = database.query_row(&query, [id], read).unwrap();
-        (json!(status), json!(other))
+    /// Status and another field of a row, as the database finds it by that status.
+    async fn row(&self, table: &str, column: &str, id: &str, status: &Value) -> (Value, Value) {
+        let status = status.as_str().unwrap();
+        let found = self.stage.get(&format!("{table}?status={status}&limit=1000")).await;
+        let row = found.as_array().unwrap().iter().find(|row| row["id"] == id);
+        let row = row.unwrap_or_else(|| panic!("{id} is not among the {status} of {table}: {found}"));
+        (row["status"].clone(), row[column].clone())
     }
 
     /// The status that the log tells of.

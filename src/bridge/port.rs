@@ -309,8 +309,15 @@ async fn bead_status(inner: &Inner, caller: &Caller, id: &str, value: &Value) ->
     let action = match trigger {
         Trigger::Claim => {
             let named = value.get("agent_id").and_then(Value::as_str).map(str::to_owned);
+            let is_named = named.is_some();
             let agent = match named.or(bead.assigned_to) {
-                Some(name) => handles.store.agent(name.clone()).await?.map(|agent| agent.id),
+                Some(name) => match handles.store.agent(name.clone()).await? {
+                    None if is_named => {
+                        let words = format!("no agent has the id {name}");
+                        return Err(Refusal::field("agent_id", words).into());
+                    }
+                    found => found.map(|agent| agent.id),
+                },
                 None => None,
             };
             // Without an agent a person takes it.

@@ -111,7 +111,8 @@ impl Codec {
         let opened = id.as_ref().and_then(|id| keys.all.get(id)).and_then(|key| open_with(key, &payload));
         opened.unwrap_or_else(|| {
             UNREADABLE.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(target: "workflow", key = id, "a payload cannot be decrypted; it is ignored");
+            // No warning, which would be an event each time that an old history is read: who takes it warns.
+            tracing::info!(target: "workflow", key = id, "a payload cannot be decrypted; it is ignored");
             payload
         })
     }

@@ -113,7 +113,7 @@ impl Delivery {
         state.attributes = self.connected.attributes;
         let input = Sealed::new(&kind.workflow_id(id), &state);
         let status = state.status().map(str::to_owned);
-        let project = state.text("project_id").map(str::to_owned);
+        let project = state.project(kind).map(str::to_owned);
         let shown = Shown { status, project, run_no: state.run_no };
         self.send(kind, id, start, "mirror", &json!(input), shown).await
     }

@@ -31,6 +31,11 @@ impl Snapshot {
         self.record.get(field).and_then(Value::as_str)
     }
 
+    /// The project it belongs to; of a project's own workflows that is the project.
+    pub fn project(&self, kind: Kind) -> Option<&str> {
+        self.text(if matches!(kind, Kind::Events | Kind::Dispatcher) { "id" } else { "project_id" })
+    }
+
     /// Whether the entity is gone.
     pub fn is_gone(&self) -> bool {
         self.record.is_null()

@@ -43,8 +43,8 @@ pub(crate) struct Core {
     must_renew: bool,
     /// Another run has taken over.
     is_superseded: bool,
-    /// The status that can be searched for.
-    shown: Option<String>,
+    /// The status and project that can be searched for.
+    shown: (Option<String>, Option<String>),
 }
 
 impl Core {
@@ -74,11 +74,11 @@ impl Core {
             signals: 0,
             must_renew: false,
             is_superseded: false,
-            shown: None,
+            shown: (None, None),
         };
         if let Some(ours) = ours {
             core.snapshot = ours;
-            core.shown = core.snapshot.status().map(str::to_owned);
+            core.shown = core.searched();
         }
         core
     }
@@ -106,6 +106,7 @@ impl Core {
         let value = words::value(input).unwrap_or_default();
         match Sealed::open_value(context.workflow_id(), &value) {
             Some(newer) => self.take(newer),
+            None if context.is_replaying_history_events() => {}
             None => {
                 tracing::warn!(target: "workflow", workflow = context.workflow_id(), "a mirror signal that is not ours is ignored")
             }
@@ -123,6 +124,8 @@ impl Core {
         let workflow = context.workflow_id();
         match words::value(input) {
             Ok(value) if self.waiting.len() < MAX_WAITING => self.waiting.push_back(Wish { name, value }),
+            // It was said when it came; a warning is an event, and reading an old history makes none.
+            _ if context.is_replaying_history_events() => {}
             Ok(_) => {
                 tracing::warn!(target: "workflow", workflow, name, "too many signals wait; one is dropped");
             }
@@ -151,7 +154,13 @@ impl Core {
     }
 
     fn is_shown_wrong(&self) -> bool {
-        self.snapshot.attributes && self.snapshot.status() != self.shown.as_deref()
+        self.snapshot.attributes && self.searched() != self.shown
+    }
+
+    /// The status and project to search for.
+    fn searched(&self) -> (Option<String>, Option<String>) {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        (owned(self.snapshot.status()), owned(self.snapshot.project(self.kind)))
     }
 
     /// The input of the next run.
@@ -215,7 +224,9 @@ pub(crate) async fn serve<W: Mirrors>(
         if let Some(wish) = ctx.state_mut(|s| s.core_mut().waiting.pop_front()) {
             if let Err(words) = ask(ctx, wish.name, wish.value).await {
                 let workflow = ctx.workflow_id();
-                tracing::info!(target: "workflow", workflow, name = wish.name, words, "a signal was refused");
+                if !ctx.is_replaying_history_events() {
+                    tracing::info!(target: "workflow", workflow, name = wish.name, words, "a signal was refused");
+                }
             }
             continue;
         }
@@ -240,17 +251,19 @@ pub(crate) async fn serve<W: Mirrors>(
 
 /// Shows the status to whoever searches, where the server knows the attribute.
 fn show<W: Mirrors>(ctx: &WorkflowContext<W>) -> Result<(), WorkflowTermination> {
-    let wrong = ctx.state(|s| {
-        let core = s.core();
-        core.is_shown_wrong()
-            .then(|| (core.snapshot.status().map(attribute), core.snapshot.text("project_id").map(attribute)))
-    });
-    let Some((status, project)) = wrong else { return Ok(()) };
-    let status = status.unwrap_or_else(|| "gone".to_owned());
-    ctx.upsert_search_attributes([STATUS.value_set(status), PROJECT.value_set(project.unwrap_or_default())]);
+    if !ctx.state(|s| s.core().is_shown_wrong()) {
+        return Ok(());
+    }
+    let ((status, project), (_, was)) = ctx.state(|s| (s.core().searched(), s.core().shown.clone()));
+    let status = STATUS.value_set(attribute(status.as_deref().unwrap_or("gone")));
+    // What never had a project has no such attribute. One that is there cannot be taken away: the server refuses what
+    // the SDK sends for that.
+    let project = project.or(was.map(|_| String::new()));
+    let project = project.map(|project| PROJECT.value_set(attribute(&project)));
+    ctx.upsert_search_attributes([status].into_iter().chain(project));
     ctx.state_mut(|s| {
         let core = s.core_mut();
-        core.shown = core.snapshot.status().map(str::to_owned);
+        core.shown = core.searched();
     });
     Ok(())
 }

@@ -124,10 +124,15 @@ impl EventAggregatorWorkflow {
     #[signal(name = "event")]
     pub fn event(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
         let workflow = ctx.workflow_id();
+        // What was said when it came is not said again when an old history is read: a warning is an event.
+        let is_told = ctx.is_replaying_history_events();
         let value = match words::value(&input) {
+            Ok(value) if says_nothing(&value) => return,
             Ok(value) => value,
             Err(words) => {
-                tracing::warn!(target: "workflow", workflow, words, "an event is ignored");
+                if !is_told {
+                    tracing::warn!(target: "workflow", workflow, words, "an event is ignored");
+                }
                 return;
             }
         };
@@ -136,7 +141,7 @@ impl EventAggregatorWorkflow {
             batch.events.into_iter().for_each(|event| self.gathered.add(event));
         } else if self.said.len() < MAX_WAITING {
             self.said.push_back(value);
-        } else {
+        } else if !is_told {
             tracing::warn!(target: "workflow", workflow, "too many events wait; some are dropped");
         }
         if self.in_this_run >= EVENTS_PER_RUN || ctx.continue_as_new_suggested() {
@@ -177,6 +182,11 @@ impl EventAggregatorWorkflow {
         let carried = Sealed::new(workflow_id, &self.gathered);
         words::raw(&json!({"project_id": core["project_id"], "mirror": core["mirror"], "carried": carried}))
     }
+}
+
+/// Whether there is nothing in it to be published.
+fn says_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
 async fn publish(ctx: &WorkflowContext<EventAggregatorWorkflow>) -> Result<(), WorkflowTermination> {

@@ -182,8 +182,8 @@ pub struct BeadFilter {
 
 /// Stores a new bead of a project that is there, but for its texts: whoever calls this calls [`search::note_new`] once
 /// all of them are stored.
-pub(crate) fn insert(connection: &Connection, bead: &Bead) -> Result<(), StoreError> {
-    table::insert(connection, bead)?;
+pub(crate) fn insert(connection: &Connection, bead: &Bead, values: &[Value]) -> Result<(), StoreError> {
+    table::insert_values::<Bead>(connection, bead.id.as_str(), values)?;
     tag(connection, bead)
 }
 

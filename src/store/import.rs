@@ -4,6 +4,7 @@
 use crate::bead_files::{self, FileMark};
 use crate::error::StoreError;
 use crate::import_edges::{self, Wanted};
+use crate::table::Table;
 use crate::unit::Write;
 use crate::{beads, dependencies, leases, readiness, search, table};
 use arbiter_core::bead::{Bead, Status};
@@ -15,6 +16,7 @@ use arbiter_core::readiness::Gate;
 use arbiter_core::record::{self, Happening};
 use arbiter_core::refusal::Refusal;
 use arbiter_core::time::Timestamp;
+use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -64,6 +66,8 @@ pub struct ImportedBead {
     pub kept: Option<String>,
     /// What is told of it, if it is new.
     created: Told,
+    /// Its row's values, if it is new.
+    values: Vec<Value>,
 }
 
 /// An event of an import.
@@ -82,7 +86,7 @@ impl From<NewEvent> for Told {
 }
 
 impl ImportedBead {
-    /// A bead of a file. Whoever reads the file makes and writes the event as well: the writer has enough to do.
+    /// A bead of a file. Whoever reads the file makes event and values as well: the writer has enough to do.
     pub fn new(
         line: u64,
         bead: Bead,
@@ -100,7 +104,8 @@ impl ImportedBead {
         }
         let text = serde_json::to_string(&created.data).unwrap_or_default();
         created.data = serde_json::Value::Null;
-        Self { line, bead, edges, comments, kept, created: Told::Written(created, text) }
+        let values = bead.values();
+        Self { line, bead, edges, comments, kept, created: Told::Written(created, text), values }
     }
 }
 
@@ -253,8 +258,8 @@ impl Import<'_> {
     }
 
     fn create(&mut self, row: ImportedBead, tell: &mut Tell<'_>) -> Result<(), StoreError> {
-        let ImportedBead { bead, edges, comments, kept, created, .. } = row;
-        match beads::insert(self.connection, &bead) {
+        let ImportedBead { bead, edges, comments, kept, created, values, .. } = row;
+        match beads::insert(self.connection, &bead, &values) {
             // No row has the id, so one had it once.
             Err(StoreError::Refused(Refusal::Exists { id, .. })) => {
                 self.report.deleted_ids.push(id);

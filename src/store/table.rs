@@ -94,15 +94,24 @@ pub(crate) fn write<T: Table>(connection: &Connection, write: &Write<T>) -> Resu
 
 /// Adds a row.
 pub(crate) fn insert<T: Table>(connection: &Connection, row: &T) -> Result<(), StoreError> {
-    let taken = || StoreError::from(Refusal::Exists { entity: T::ENTITY, id: row.id().to_owned() });
+    insert_values::<T>(connection, row.id(), &row.values())
+}
+
+/// Adds a row whose values are at hand.
+pub(crate) fn insert_values<T: Table>(
+    connection: &Connection,
+    id: &str,
+    values: &[Value],
+) -> Result<(), StoreError> {
+    let taken = || StoreError::from(Refusal::Exists { entity: T::ENTITY, id: id.to_owned() });
     if T::RETIRES_IDS {
         let mut retired =
             connection.prepare_cached("SELECT 1 FROM retired_ids WHERE kind = ?1 AND id = ?2")?;
-        if retired.exists([T::ENTITY, row.id()])? {
+        if retired.exists([T::ENTITY, id])? {
             return Err(taken());
         }
     }
-    match connection.prepare_cached(&T::statements().insert)?.execute(params_from_iter(row.values())) {
+    match connection.prepare_cached(&T::statements().insert)?.execute(params_from_iter(values)) {
         Ok(_) => Ok(()),
         Err(error) if is_taken(&error) => Err(taken()),
         Err(error) => Err(error.into()),

@@ -1,0 +1,33 @@
+//! The heartbeat of a provider goes on through many runs, and ends when it is told to.
+
+use crate::stage::{Stage, failed_tasks, until};
+use arbiter_temporal::names::Kind;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const BEATS: u64 = 1_000;
+/// The longest history of a run: there the server says that it is enough.
+const LONGEST: usize = 4_096;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_beats_take_several_runs_and_stop_ends_them() {
+    let stage = Stage::start().await;
+    let began = Instant::now();
+    stage.mirror(Kind::Provider, "p", json!({"id": "p", "status": "healthy"})).await;
+    until("a thousand beats", Duration::from_secs(500), async || stage.port.state().beats >= BEATS).await;
+    println!("{BEATS} beats in {:?}", began.elapsed());
+    assert_eq!(stage.ask(Kind::Provider, "p", "getStatus").await, "healthy");
+    stage.signal(Kind::Provider, "p", "stop", &json!(null)).await;
+    assert_eq!(stage.end(Kind::Provider, "p").await, "stopped");
+    let beats = stage.port.state().beats;
+
+    let runs = stage.runs(Kind::Provider, "p").await;
+    assert!(runs.len() >= 4, "{runs:?}");
+    for (run, _) in &runs {
+        let history = stage.history(Kind::Provider, "p", Some(run)).await;
+        assert!(history.len() < LONGEST, "{}", history.len());
+        assert!(failed_tasks(&history).is_empty());
+    }
+    assert_eq!(stage.port.state().beats, beats, "it beats no more");
+    stage.over().await;
+}

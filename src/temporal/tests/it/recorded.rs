@@ -51,8 +51,8 @@ async fn what_was_recorded_replays() {
         let path = entry.unwrap().path();
         let json = std::fs::read(&path).unwrap();
         let first: serde_json::Value = serde_json::from_slice(&json).unwrap();
-        let started = &first["events"][0]["workflowExecutionStartedEventAttributes"];
-        types.insert(started["workflowType"]["name"].as_str().unwrap().to_owned());
+        let started = &first["events"][0]["attributes"]["WorkflowExecutionStartedEventAttributes"];
+        types.insert(started["workflow_type"]["name"].as_str().unwrap().to_owned());
         let outcome = replayer().replay_workflow(WorkflowHistory::from_json(&json).unwrap()).await;
         assert!(outcome.is_ok(), "{}: {}", path.display(), outcome.unwrap_err());
     }

@@ -56,15 +56,14 @@ pub struct Stage {
 impl Stage {
     /// A server and a worker that serves both queues.
     pub async fn start() -> Self {
-        let mut stage = Self::without_worker().await;
+        let mut stage = Self::at(TemporalServer::start().await).await;
         stage.work().await;
         stage
     }
 
-    /// A server that nobody serves.
-    pub async fn without_worker() -> Self {
+    /// A server that nobody serves yet.
+    pub async fn at(server: TemporalServer) -> Self {
         seal();
-        let server = TemporalServer::start().await;
         let connected = connect(&server).await;
         let delivery = Delivery::new(connected.clone(), BTreeMap::new());
         Self { server, connected, delivery, port: Arc::default(), workers: vec![] }

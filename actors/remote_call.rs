@@ -164,7 +164,7 @@ impl OwnVault {
             let of = |id: &str| id.strip_prefix(family)?.strip_prefix('-')?.parse().ok();
             vault.entries().into_iter().filter_map(|entry| Some((of(entry.id.as_str())?, entry.id))).collect()
         };
-        found.sort_by(|a, b| b.0.cmp(&a.0));
+        found.sort_by_key(|one| std::cmp::Reverse(one.0));
         let mut keys = Vec::new();
         for (_, id) in found {
             let value = self.get(id.clone(), family.to_owned()).await?;

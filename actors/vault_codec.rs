@@ -83,7 +83,7 @@ impl VaultHandle {
             .filter(|entry| entry.purpose == CODEC)
             .filter_map(|entry| Some((of(&entry.id)?, entry.id)))
             .collect();
-        found.sort_by(|a, b| b.0.cmp(&a.0));
+        found.sort_by_key(|one| std::cmp::Reverse(one.0));
         found
     }
 }

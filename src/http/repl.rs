@@ -20,8 +20,6 @@ use warp::http::Method;
 
 /// The longest time that an answer may be waited for, in seconds.
 const MAX_TIMEOUT_SEC: u64 = 3_600;
-/// How an answer came: no workflow was between.
-
 /// A question.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

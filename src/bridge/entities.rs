@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 
 /// The largest `data` of an event that is mirrored, in bytes; a larger one is replaced by its digest.
 const MAX_DATA: usize = 16 * 1024;
-/// The largest record that is mirrored, in bytes; Temporal takes 2 MB.
+/// The largest record that is mirrored, in bytes as it is carried; Temporal takes 2 MB, and an aggregator carries its
+/// project's record together with 900 kB of events.
 const MAX_RECORD: usize = 1024 * 1024;
 /// The longest text of a larger record that stays whole, in bytes.
 const MAX_TEXT: usize = 4 * 1024;
@@ -111,7 +112,9 @@ fn row(found: Option<impl Serialize>) -> Value {
 
 /// A record that Temporal takes: of one that is too large, long texts are cut and what is nested goes.
 fn fitting(record: Value) -> Value {
-    if record.to_string().len() <= MAX_RECORD {
+    // It is carried as JSON within JSON, where every quote takes two bytes.
+    let text = record.to_string();
+    if text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count() <= MAX_RECORD {
         return record;
     }
     let Value::Object(fields) = record else { return record };
@@ -210,5 +213,8 @@ mod tests {
         let record = json!({"id": "a", "description": "ä".repeat(MAX_RECORD), "context": {"a": 1}});
         let fitted = fitting(record);
         assert!(fitted.to_string().len() < 2 * MAX_TEXT && fitted["id"] == "a");
+        // Its quotes take four bytes each on their way.
+        let quoted = fitting(json!({"id": "a", "description": "\"".repeat(MAX_RECORD / 3)}));
+        assert!(quoted.to_string().len() < 3 * MAX_TEXT && quoted["id"] == "a");
     }
 }

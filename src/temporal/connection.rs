@@ -124,10 +124,7 @@ impl Address {
         let connection = connection.map_err(|_| self.says("does not answer"))?;
         let connection =
             connection.map_err(|error| self.says(&format!("cannot be used: {}", plain(&error))))?;
-        // With `true` the words of failures are encrypted as well.
-        let converter =
-            DataConverter::new(PayloadConverter::default(), DefaultFailureConverter::new(true), codec);
-        let options = ClientOptions::new(&self.namespace).data_converter(converter).build();
+        let options = ClientOptions::new(&self.namespace).data_converter(converter(codec)).build();
         let client = Client::new(connection, options).map_err(|error| self.says(&error.to_string()))?;
         let retention = self.namespace(&client).await?;
         let attributes = self.attributes(&client).await;
@@ -209,6 +206,12 @@ impl Address {
     fn says(&self, what: &str) -> ConnectError {
         ConnectError::Server { server: self.server.clone(), what: what.to_owned() }
     }
+}
+
+/// How values become payloads and come back.
+pub fn converter(codec: Codec) -> DataConverter {
+    // With `true` the words of failures are encrypted as well.
+    DataConverter::new(PayloadConverter::default(), DefaultFailureConverter::new(true), codec)
 }
 
 /// An error with its causes, without what Rust says of them.

@@ -17,6 +17,7 @@ pub struct TemporalServer {
     child: Option<Child>,
     port: u16,
     home: TempDir,
+    arguments: Vec<String>,
 }
 
 /// What a command of Temporal's command line did.
@@ -43,10 +44,13 @@ pub fn temporal_binary() -> PathBuf {
 impl TemporalServer {
     /// Starts a server, and returns when it serves.
     pub async fn start() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        // Free now, and hardly anybody else's in the moment until it is taken.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Self { child: None, port, home };
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with further arguments.
+    pub async fn start_with(arguments: &[&str]) -> Self {
+        let mut server = Self::absent();
+        server.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         server.restart().await;
         server
     }
@@ -54,8 +58,9 @@ impl TemporalServer {
     /// The address of a server that is not there: its port is free, and stays its own for [`TemporalServer::restart`].
     pub fn absent() -> Self {
         let home = tempfile::tempdir().unwrap();
+        // Free now, and hardly anybody else's in the moment until it is taken.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { child: None, port, home }
+        Self { child: None, port, home, arguments: vec![] }
     }
 
     /// Starts it, or starts it again, at the same port and with the same database.
@@ -66,6 +71,7 @@ impl TemporalServer {
         command.args(["server", "start-dev", "--headless", "--ip", "127.0.0.1", "--log-level", "error"]);
         command.args(["--port", &self.port.to_string(), "--db-filename"]).arg(self.database());
         command.args(["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]);
+        command.args(&self.arguments);
         command.env("HOME", self.home.path()).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());

@@ -17,8 +17,8 @@ use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::workflows::select;
 use temporalio_sdk::{
-    ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
-    WorkflowTermination,
+    CancellableFuture, ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView,
+    WorkflowResult, WorkflowTermination,
 };
 
 /// Mirrors a decision: `decision-{decisionID}`.
@@ -44,8 +44,11 @@ impl Mirrors for DecisionWorkflow {
 }
 
 impl DecisionWorkflow {
-    /// When to ask whether the time has come; never, if it has none.
+    /// When to ask whether the time has come; never, if it has none or is over.
     fn asks_at(&self) -> Option<i64> {
+        if self.is_over() {
+            return None;
+        }
         let deadline: Timestamp = self.core.snapshot.text("deadline")?.parse().ok()?;
         Some(deadline.as_millis().max(self.not_before_ms))
     }
@@ -70,10 +73,15 @@ impl DecisionWorkflow {
                 None => Some(serve(ctx, changed).await?),
                 Some(at) => {
                     let mut timer = ctx.timer(until(at, ctx.workflow_time()));
-                    select! {
+                    let next = select! {
                         next = serve(ctx, changed).boxed_local().fuse() => Some(next?),
                         _ = timer => None,
+                    };
+                    // One that is let go would still run at the server.
+                    if matches!(next, Some(Next::Woken)) {
+                        timer.cancel();
                     }
+                    next
                 }
             };
             match next {

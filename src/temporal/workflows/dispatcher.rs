@@ -8,6 +8,7 @@ use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
     ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
+    WorkflowTermination,
 };
 
 /// After so many triggers a run continues as a new one.
@@ -53,26 +54,14 @@ impl DispatcherWorkflow {
             match serve(ctx, |s| s.is_triggered).await? {
                 Next::Over => return Ok("deleted".to_owned()),
                 Next::Renew => {
+                    // A trigger is not carried on.
+                    while ctx.state(|s| s.is_triggered) {
+                        look(ctx).await?;
+                    }
                     let input = ctx.state(|s| s.core.input(ctx.workflow_id()));
                     ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
                 }
-                Next::Woken => {
-                    // However many triggers came, one look answers all of them.
-                    let id = ctx.state_mut(|s| {
-                        s.is_triggered = false;
-                        s.is_looking = true;
-                        s.core.id().to_owned()
-                    });
-                    let looked = ctx.execute_activity(ControlActivities::dispatch, id, control()).await;
-                    looked.map_err(|error| failed(&deepest(&error)))?;
-                    ctx.state_mut(|s| {
-                        s.is_looking = false;
-                        s.looks += 1;
-                        if s.looks >= LOOKS_PER_RUN {
-                            s.core.renew();
-                        }
-                    });
-                }
+                Next::Woken => look(ctx).await?,
             }
         }
     }
@@ -100,4 +89,23 @@ impl DispatcherWorkflow {
     pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
         self.core.snapshot.clone()
     }
+}
+
+/// However many triggers came, one look answers all of them.
+async fn look(ctx: &WorkflowContext<DispatcherWorkflow>) -> Result<(), WorkflowTermination> {
+    let id = ctx.state_mut(|s| {
+        s.is_triggered = false;
+        s.is_looking = true;
+        s.core.id().to_owned()
+    });
+    let looked = ctx.execute_activity(ControlActivities::dispatch, id, control()).await;
+    looked.map_err(|error| failed(&deepest(&error)))?;
+    ctx.state_mut(|s| {
+        s.is_looking = false;
+        s.looks += 1;
+        if s.looks >= LOOKS_PER_RUN {
+            s.core.renew();
+        }
+    });
+    Ok(())
 }

@@ -1,0 +1,274 @@
+//! The mirror at a real Temporal server, and what the API has to bear for it.
+//!
+//! The server is the real binary, Temporal's development server runs beside it with its database in WAL mode. `starts`
+//! and `signals` are that server's own limit in the same run: bare calls of Temporal's client, to workflows that nobody
+//! serves. `catching up`: Temporal is away while 5,000 beads are made, and comes back; the time counts from the moment
+//! when the server says that it is connected until nothing lags. `lag`: 100 log messages a second are written, and a time
+//! counts from the answer, when the event is on disk, until the status shows that its aggregator has it. `create`: beads
+//! are made one after the other by one connection, with Temporal connected and busy with those messages, killed, and
+//! never configured.
+//!
+//! `cargo bench --bench mirror`
+
+use arbiter_temporal::codec::{Codec, CodecKey};
+use arbiter_temporal::connection::Address;
+use arbiter_temporal::words;
+use arbiter_testkit::{KeepAlive, Report, ServerProcess, TemporalServer, ms, percentile, request_bytes};
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use temporalio_client::{
+    Client, UntypedSignal, UntypedWorkflow, WorkflowSignalOptions, WorkflowStartOptions,
+};
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const BEADS: usize = 5_000;
+const STARTS: usize = 300;
+const SIGNALS: usize = 2_000;
+/// As many requests as the mirror makes at one time when nothing else is configured.
+const AT_ONCE: usize = 16;
+const CREATES: usize = 300;
+const EACH: Duration = Duration::from_millis(10);
+const SPAN: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(300);
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> Outcome<()> {
+    let mut report = Report::new();
+    let mut temporal = TemporalServer::start().await;
+    let client = client(&temporal).await?;
+    let starts = starts(&client).await?;
+    report.row("bare client: starts, 16 at once", per_second(starts), "-", "-");
+    let signals = signals(&client, 1).await?;
+    report.row("bare client: signals to one, 1 at once", per_second(signals), "-", "-");
+    let at_once = self::signals(&client, AT_ONCE).await?;
+    report.row("bare client: signals to one, 16 at once", per_second(at_once), "-", "-");
+
+    let without = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &[], &[]).await;
+    project(&without, "live").await?;
+    let absent = creates(&without).await?;
+    report.row("create, no Temporal: p50 / p99", both(absent), "-", "-");
+    drop(without);
+
+    let address = temporal.address();
+    let server = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &["--temporal", &address], &[]).await;
+    project(&server, "live").await?;
+    project(&server, "backlog").await?;
+    caught_up(&server).await?;
+    let (mut lags, connected) = live(&server).await?;
+    let lag = (percentile(&mut lags, 0.5), percentile(&mut lags, 0.99));
+    report.row("create, Temporal connected: p50 / p99", both(connected), ratio(connected, absent), "-");
+    report.row("lag at 100 events/s: p50 / p99", both(lag), "-", "p99 <= 2 s");
+
+    caught_up(&server).await?;
+    temporal.kill9();
+    let killed = creates(&server).await?;
+    report.row("create, Temporal killed: p50 / p99", both(killed), ratio(killed, absent), "-");
+    backlog(&server).await?;
+    temporal.restart().await;
+    let (rate, states) = catch_up(&server).await?;
+    let share = |rate: f64, of: f64| format!("{:.1} × signals", rate / of);
+    report.row("catching up: events", per_second(rate), share(rate, signals), "-");
+    report.row(
+        "  states of entities",
+        per_second(states),
+        format!("{:.0} % of starts", 100.0 * states / starts),
+        "-",
+    );
+    report.print("cargo bench --bench mirror");
+    Ok(())
+}
+
+async fn client(temporal: &TemporalServer) -> Outcome<Client> {
+    let address = Address {
+        server: temporal.address(),
+        namespace: "default".to_owned(),
+        retention: Duration::from_secs(86_400),
+        api_key: None,
+        tls: None,
+    };
+    let key = CodecKey { id: "bench".to_owned(), key: Arc::new([1; 32].into()) };
+    Ok(address.connect(Codec::new(key, vec![]), "bench").await?.client)
+}
+
+/// Starts a second.
+async fn starts(client: &Client) -> Outcome<f64> {
+    let began = Instant::now();
+    let starting = stream::iter(0..STARTS).map(|number| async move {
+        let options = WorkflowStartOptions::new("nobody", format!("bench-{number}")).build();
+        client.start_workflow(UntypedWorkflow::new("Nothing"), words::raw(&json!({})), options).await
+    });
+    let outcomes: Vec<_> = starting.buffer_unordered(AT_ONCE).collect().await;
+    outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(STARTS as f64 / began.elapsed().as_secs_f64())
+}
+
+/// Signals a second to one workflow.
+async fn signals(client: &Client, at_once: usize) -> Outcome<f64> {
+    let began = Instant::now();
+    let handle = &client.get_workflow_handle::<UntypedWorkflow>("bench-0");
+    let signalling = stream::iter(0..SIGNALS).map(|number| async move {
+        let signal = UntypedSignal::new("event");
+        handle.signal(signal, words::raw(&json!(number)), WorkflowSignalOptions::default()).await
+    });
+    let outcomes: Vec<_> = signalling.buffer_unordered(at_once).collect().await;
+    outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(SIGNALS as f64 / began.elapsed().as_secs_f64())
+}
+
+/// How long creations take.
+async fn creates(server: &ServerProcess) -> Outcome<(Duration, Duration)> {
+    let mut connection = KeepAlive::connect(server.url().trim_start_matches("http://").parse()?).await?;
+    let token = server.token().ok_or("no token")?;
+    let mut times = Vec::with_capacity(CREATES);
+    for number in 0..CREATES {
+        let body = json!({"title": format!("Work {number}"), "project_id": "live"}).to_string();
+        let request = request_bytes("POST", "/api/v1/beads", token, Some(&body));
+        let sent = Instant::now();
+        let status = connection.ask(&request).await?;
+        times.push(sent.elapsed());
+        if status != 201 {
+            return Err(format!("create: {status}").into());
+        }
+        tokio::time::sleep(EACH).await;
+    }
+    Ok((percentile(&mut times, 0.5), percentile(&mut times, 0.99)))
+}
+
+/// How long messages lag, and how long creations take meanwhile.
+async fn live(server: &ServerProcess) -> Outcome<(Vec<Duration>, (Duration, Duration))> {
+    let mut writer = KeepAlive::connect(server.url().trim_start_matches("http://").parse()?).await?;
+    let token = server.token().ok_or("no token")?;
+    let writing = async {
+        let mut written = Vec::new();
+        let mut ticks = tokio::time::interval(EACH);
+        let began = Instant::now();
+        while began.elapsed() < SPAN {
+            ticks.tick().await;
+            let body =
+                json!({"type": "log.message", "project_id": "live", "data": {"message": "x".repeat(100)}});
+            let request = request_bytes("POST", "/api/v1/events", token, Some(&body.to_string()));
+            let status = writer.ask(&request).await?;
+            let event: Value = serde_json::from_slice(writer.body())?;
+            let seq = event["seq"].as_u64().ok_or_else(|| format!("event: {status} {event}"))?;
+            written.push((seq, Instant::now()));
+        }
+        Outcome::Ok(written)
+    };
+    let (stop, stopped) = tokio::sync::watch::channel(0_u64);
+    let watching = async {
+        let mut seen = Vec::new();
+        let began = Instant::now();
+        loop {
+            let seq = number(&status(server).await?, "mirrored_seq");
+            seen.push((seq, Instant::now()));
+            let last = *stopped.borrow();
+            if last > 0 && seq >= last || began.elapsed() > PATIENCE {
+                return Outcome::Ok(seen);
+            }
+            tokio::time::sleep(EACH / 2).await;
+        }
+    };
+    let writing = async {
+        let (written, times) = tokio::join!(writing, creates(server));
+        let written = written?;
+        stop.send_replace(written.last().map_or(1, |(seq, _)| *seq));
+        Outcome::Ok((written, times?))
+    };
+    let (written, seen) = tokio::join!(writing, watching);
+    let ((written, times), seen) = (written?, seen?);
+    let lags = written.into_iter().map(|(seq, at)| {
+        let there = seen.iter().find(|(mirrored, _)| *mirrored >= seq).ok_or("an event never arrived")?;
+        Ok(there.1.saturating_duration_since(at))
+    });
+    Ok((lags.collect::<Outcome<_>>()?, times))
+}
+
+/// Makes beads in bulk.
+async fn backlog(server: &ServerProcess) -> Outcome<()> {
+    for _ in 0..BEADS / 1_000 {
+        let beads: Vec<_> = (0..1_000).map(|_| json!({"title": "Work", "project_id": "backlog"})).collect();
+        made(server.post("/api/v1/beads/bulk", &json!({"beads": beads})).await)?;
+    }
+    Ok(())
+}
+
+/// Events and states a second while it catches up.
+async fn catch_up(server: &ServerProcess) -> Outcome<(f64, f64)> {
+    let first = status(server).await?;
+    let waited = Instant::now();
+    let mut began = None;
+    loop {
+        let now = status(server).await?;
+        if began.is_none() && number(&now, "mirrored_seq") > number(&first, "mirrored_seq") {
+            began = Some((Instant::now(), now.clone()));
+        }
+        if let Some((at, then)) = &began
+            && number(&now, "lag") == 0
+        {
+            let took = at.elapsed().as_secs_f64();
+            let since = |name: &str| (number(&now, name) - number(then, name)) as f64 / took;
+            return Ok((since("mirrored_seq"), states(server).await?));
+        }
+        if waited.elapsed() > PATIENCE {
+            return Err(format!("it does not catch up: {now}").into());
+        }
+        tokio::time::sleep(EACH).await;
+    }
+}
+
+/// States a second, of those that wait.
+async fn states(server: &ServerProcess) -> Outcome<f64> {
+    let (first, began) = (status(server).await?, Instant::now());
+    tokio::time::sleep(SPAN).await;
+    let sent = number(&status(server).await?, "states") - number(&first, "states");
+    Ok(sent as f64 / began.elapsed().as_secs_f64())
+}
+
+async fn caught_up(server: &ServerProcess) -> Outcome<()> {
+    let began = Instant::now();
+    loop {
+        let now = status(server).await?;
+        if now["status"] == "connected" && number(&now, "lag") == 0 && number(&now, "depth") == 0 {
+            return Ok(());
+        }
+        if began.elapsed() > PATIENCE {
+            return Err(format!("it does not catch up: {now}").into());
+        }
+        tokio::time::sleep(EACH).await;
+    }
+}
+
+async fn project(server: &ServerProcess, id: &str) -> Outcome<()> {
+    made(server.post("/api/v1/projects", &json!({"id": id, "name": id})).await)
+}
+
+async fn status(server: &ServerProcess) -> Outcome<Value> {
+    match server.get("/api/v1/temporal/status").await {
+        (200, status) => Ok(status),
+        (code, body) => Err(format!("status: {code} {body}").into()),
+    }
+}
+
+fn made((status, body): (u16, Value)) -> Outcome<()> {
+    if status == 201 { Ok(()) } else { Err(format!("not made: {status} {body}").into()) }
+}
+
+fn number(value: &Value, name: &str) -> u64 {
+    value[name].as_u64().unwrap_or(0)
+}
+
+fn per_second(rate: f64) -> String {
+    format!("{rate:.0}/s")
+}
+
+fn both((p50, p99): (Duration, Duration)) -> String {
+    format!("{} / {}", ms(p50), ms(p99))
+}
+
+fn ratio(times: (Duration, Duration), to: (Duration, Duration)) -> String {
+    format!("p99 {:.2} ×", times.1.as_secs_f64() / to.1.as_secs_f64())
+}

@@ -1,0 +1,12 @@
+//! The workflows at a real Temporal server, with a port that keeps its entities in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // the allowance of clippy.toml reaches #[test] functions only
+
+mod aggregator;
+mod decision;
+mod heartbeat;
+mod memory;
+mod recorded;
+mod recordings;
+mod retries;
+mod stage;
+mod worker_death;

@@ -1,0 +1,171 @@
+//! A port over entities in memory, that fails or is slow to decide when a test wants it.
+
+use arbiter_temporal::codec::seal_with;
+use arbiter_temporal::names::{Kind, PROVIDERS_QUEUE};
+use arbiter_temporal::port::{
+    Answer, Beaten, CallEnd, Caller, Command, Due, Grant, Port, ProviderCall, Reply, Snapshot, Unavailable,
+};
+use arbiter_temporal::words;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard};
+
+/// What the port keeps.
+#[derive(Default)]
+pub struct State {
+    /// The records of entities.
+    pub records: BTreeMap<(Kind, String), Value>,
+    /// The place in a log of events that nobody keeps.
+    pub seq: u64,
+    /// Every command, as often as it was asked for.
+    pub asked: Vec<Command>,
+    /// What became of a command, by its id.
+    done: BTreeMap<String, Reply>,
+    /// How many of the next requests fail.
+    pub failures: usize,
+    /// What the next questions for a decision's time are answered; then it has timed out.
+    pub due: VecDeque<Due>,
+    /// How often was asked whether a decision's time has come.
+    pub dues: usize,
+    /// How often a provider was asked how it is.
+    pub beats: u64,
+    /// What somebody said, with the id of each saying.
+    pub said: Vec<(Option<String>, String, Vec<Value>)>,
+    /// How often was looked for work.
+    pub looks: u64,
+}
+
+impl State {
+    /// How an entity stands.
+    pub fn snapshot(&self, kind: Kind, id: &str) -> Snapshot {
+        let record = self.records.get(&(kind, id.to_owned())).cloned().unwrap_or_default();
+        Snapshot { seq: self.seq, run_no: 1, record, attributes: true }
+    }
+
+    fn fails(&mut self) -> Result<(), Unavailable> {
+        if self.failures == 0 {
+            return Ok(());
+        }
+        self.failures -= 1;
+        Err(Unavailable("the store is busy".to_owned()))
+    }
+
+    fn apply(&mut self, command: &Command) -> Reply {
+        if let Some(reply) = self.done.get(&command.command_id) {
+            return reply.clone();
+        }
+        let change =
+            |field: &str, name: &str| words::text(&command.value, name).map(|text| (field.to_owned(), text));
+        let changes = match command.wish.as_str() {
+            "statusChange" | "updateStatus" => change("status", "status").map(|one| vec![one]),
+            "assignToAgent" => change("assigned_to", "agent_id").map(|one| vec![one]),
+            "assignBead" => change("current_bead", "bead_id").map(|one| vec![one]),
+            "complete" => {
+                change("summary", "summary").map(|one| vec![one, ("status".into(), "closed".into())])
+            }
+            "resolve" => {
+                change("decision", "decision").map(|one| vec![one, ("status".into(), "resolved".into())])
+            }
+            "shutdown" => Ok(vec![("status".into(), "shutdown".into())]),
+            other => Err(format!("nobody can {other}")),
+        };
+        let record = self.records.get_mut(&(command.kind, command.id.clone()));
+        let reply = match (changes, record) {
+            (Err(words), _) => Reply::Refused(words),
+            (Ok(_), None) => Reply::Refused(format!("there is no {} {}", command.kind.noun(), command.id)),
+            (Ok(changes), Some(_)) if changes.iter().any(|(_, to)| to == "blocked") => {
+                Reply::Refused("a reason is missing".to_owned())
+            }
+            (Ok(changes), Some(record)) => {
+                changes.into_iter().for_each(|(field, to)| record[field] = json!(to));
+                self.seq += 1;
+                Reply::Done(self.snapshot(command.kind, &command.id))
+            }
+        };
+        self.done.insert(command.command_id.clone(), reply.clone());
+        reply
+    }
+}
+
+/// The port.
+#[derive(Default)]
+pub struct Memory(Mutex<State>);
+
+impl Memory {
+    /// What it keeps, to be read and changed.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Adds an entity, or changes it.
+    pub fn put(&self, kind: Kind, id: &str, record: Value) -> Snapshot {
+        let mut state = self.state();
+        state.seq += 1;
+        state.records.insert((kind, id.to_owned()), record);
+        state.snapshot(kind, id)
+    }
+
+    fn answer<T: Send + 'static>(&self, work: impl FnOnce(&mut State) -> T) -> Answer<T> {
+        let mut state = self.state();
+        let answer = state.fails().map(|()| work(&mut state));
+        Box::pin(async { answer })
+    }
+}
+
+impl Port for Memory {
+    fn apply(&self, command: Command) -> Answer<Reply> {
+        self.state().asked.push(command.clone());
+        self.answer(|state| state.apply(&command))
+    }
+
+    fn look(&self, kind: Kind, id: String) -> Answer<Reply> {
+        self.answer(|state| match state.snapshot(kind, &id) {
+            found if found.is_gone() => Reply::Refused(format!("there is no {} {id}", kind.noun())),
+            found => Reply::Done(found),
+        })
+    }
+
+    fn due(&self, decision_id: String) -> Answer<Due> {
+        self.answer(|state| {
+            state.dues += 1;
+            state.due.pop_front().unwrap_or_else(|| {
+                state.seq += 1;
+                let record = state.records.entry((Kind::Decision, decision_id.clone())).or_default();
+                record["status"] = json!("timeout");
+                Due::TimedOut(state.snapshot(Kind::Decision, &decision_id))
+            })
+        })
+    }
+
+    fn beat(&self, provider_id: String) -> Answer<Beaten> {
+        self.answer(|state| {
+            state.beats += 1;
+            state.seq += 1;
+            match state.snapshot(Kind::Provider, &provider_id) {
+                gone if gone.is_gone() => Beaten::Gone,
+                snapshot => Beaten::Next { snapshot, interval_ms: 1 },
+            }
+        })
+    }
+
+    fn publish(&self, project_id: Option<String>, id: String, events: Vec<Value>) -> Answer<()> {
+        self.answer(|state| state.said.push((project_id, id, events)))
+    }
+
+    fn dispatch(&self, _: String) -> Answer<()> {
+        self.answer(|state| state.looks += 1)
+    }
+
+    fn grant(&self, query_id: String) -> Answer<Grant> {
+        let call = json!({"provider": {"id": "p"}, "request": {"query": query_id}, "timeout_ms": 5_000});
+        let payload = words::raw(&call).payloads.remove(0);
+        let call = words::encoded(&seal_with(&super::stage::codec_key(), &payload).unwrap());
+        self.answer(|_| Grant::Given { call, timeout_ms: 5_000, queue: PROVIDERS_QUEUE.to_owned() })
+    }
+}
+
+impl Caller for Memory {
+    fn call(&self, call: ProviderCall) -> Answer<CallEnd> {
+        self.answer(|_| CallEnd::Answered(json!({"echo": call.request})))
+    }
+}

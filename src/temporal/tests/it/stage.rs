@@ -1,0 +1,201 @@
+//! What every test here stands on: a real server, a worker with workflows over a [`Memory`], and the way to them.
+
+use crate::memory::Memory;
+use arbiter_temporal::codec::{Codec, CodecKey};
+use arbiter_temporal::connection::{Address, Connected, converter};
+use arbiter_temporal::delivery::Delivery;
+use arbiter_temporal::names::{CONTROL_QUEUE, Kind, PROVIDERS_QUEUE};
+use arbiter_temporal::sealed::{SealKey, set_keys};
+use arbiter_temporal::words;
+use arbiter_temporal::worker::{RunningWorker, Serves};
+use arbiter_testkit::TemporalServer;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use temporalio_client::errors::WorkflowUpdateError;
+use temporalio_client::{
+    UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowExecuteUpdateOptions, WorkflowGetResultOptions,
+    WorkflowSignalOptions, WorkflowStartOptions,
+};
+use temporalio_common::data_converters::{SerializationContextData, WorkflowSerializationContext};
+use temporalio_common::payload_visitor::decode_payloads;
+use temporalio_common::protos::temporal::api::failure::v1::Failure;
+
+/// How long anything may take, on a machine with much else to do.
+pub const SOON: Duration = Duration::from_secs(40);
+
+/// The codec's key of all tests here, with which the recorded histories are encrypted.
+pub fn codec_key() -> CodecKey {
+    CodecKey { id: "test".to_owned(), key: Arc::new(SealKey::new([7; 32])) }
+}
+
+/// The codec of all tests here.
+pub fn codec() -> Codec {
+    Codec::new(codec_key(), vec![])
+}
+
+/// Puts the key of seals of all tests here in place; the process has one set of them.
+pub fn seal() {
+    set_keys(vec![SealKey::new([9; 32])]);
+}
+
+/// A server with a worker.
+pub struct Stage {
+    /// The server.
+    pub server: TemporalServer,
+    /// The connection.
+    pub connected: Connected,
+    /// The way that the mirror takes.
+    pub delivery: Delivery,
+    /// The port.
+    pub port: Arc<Memory>,
+    workers: Vec<RunningWorker>,
+}
+
+impl Stage {
+    /// A server and a worker that serves both queues.
+    pub async fn start() -> Self {
+        let mut stage = Self::at(TemporalServer::start().await).await;
+        stage.work().await;
+        stage
+    }
+
+    /// A server that nobody serves yet.
+    pub async fn at(server: TemporalServer) -> Self {
+        seal();
+        let connected = connect(&server).await;
+        let delivery = Delivery::new(connected.clone(), BTreeMap::new());
+        Self { server, connected, delivery, port: Arc::default(), workers: vec![] }
+    }
+
+    /// Starts workers over a connection of their own.
+    pub async fn work(&mut self) {
+        let client = connect(&self.server).await.client;
+        let control = Serves { control: Some(self.port.clone()), providers: None };
+        let providers = Serves { control: None, providers: Some(self.port.clone()) };
+        for (queue, serves) in [(CONTROL_QUEUE, control), (PROVIDERS_QUEUE, providers)] {
+            self.workers.push(RunningWorker::start(client.clone(), queue, serves).unwrap());
+        }
+    }
+
+    /// Ends the workers.
+    pub async fn rest(&mut self) {
+        for worker in self.workers.drain(..) {
+            worker.stop().await;
+        }
+    }
+
+    /// The end of a test: workers must not outlive its runtime.
+    pub async fn over(mut self) {
+        self.rest().await;
+    }
+
+    /// Starts a workflow as anybody might.
+    pub async fn begin(&self, kind: Kind, id: &str, input: &Value) {
+        let options = WorkflowStartOptions::new(CONTROL_QUEUE, kind.workflow_id(id)).build();
+        let workflow = UntypedWorkflow::new(kind.workflow_type());
+        self.connected.client.start_workflow(workflow, words::raw(input), options).await.unwrap();
+    }
+
+    /// Adds an entity and mirrors it.
+    pub async fn mirror(&self, kind: Kind, id: &str, record: Value) {
+        let state = self.port.put(kind, id, record);
+        self.delivery.mirror(kind, id, json!({kind.id_field(): id}), state).await.unwrap();
+    }
+
+    /// Signals as anybody might.
+    pub async fn signal(&self, kind: Kind, id: &str, signal: &str, input: &Value) {
+        let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(kind.workflow_id(id));
+        let signal = UntypedSignal::new(signal);
+        handle.signal(signal, words::raw(input), WorkflowSignalOptions::default()).await.unwrap();
+    }
+
+    /// Updates as anybody might; the answer, or whatever the error says.
+    pub async fn update(&self, kind: Kind, id: &str, update: &str, input: &Value) -> Result<Value, String> {
+        let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(kind.workflow_id(id));
+        let update = UntypedUpdate::new(update);
+        let options = WorkflowExecuteUpdateOptions::default();
+        match handle.execute_update(update, words::raw(input), options).await {
+            Ok(answer) => words::value(&answer),
+            Err(WorkflowUpdateError::Failed(failure)) => Err(self.read(*failure).await),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// The words of a failure, which are encrypted like all else.
+    async fn read(&self, mut failure: Failure) -> String {
+        let converter = converter(codec());
+        let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
+        decode_payloads(&mut failure, converter.codec(), &context).await.unwrap();
+        let error = converter.failure_converter().to_error(failure, converter.payload_converter(), &context);
+        error.unwrap().to_string()
+    }
+
+    /// Asks a workflow something.
+    pub async fn ask(&self, kind: Kind, id: &str, query: &str) -> Value {
+        self.delivery.ask(&kind.workflow_id(id), None, query).await.unwrap()
+    }
+
+    /// How a workflow ends, through all its runs.
+    pub async fn end(&self, kind: Kind, id: &str) -> Value {
+        let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(kind.workflow_id(id));
+        let end = tokio::time::timeout(SOON, handle.get_result(WorkflowGetResultOptions::default())).await;
+        words::value(&end.expect("the workflow ends").unwrap()).unwrap()
+    }
+
+    /// The runs of a workflow that the server lists, the newest first: their ids and how many events they have.
+    pub async fn runs(&self, kind: Kind, id: &str) -> Vec<(String, i64)> {
+        let query = format!("WorkflowId = '{}'", kind.workflow_id(id));
+        let listed = self.delivery.list(&query, 100).await.unwrap();
+        listed.into_iter().map(|run| (run.run_id, run.history_length)).collect()
+    }
+
+    /// The events of a run's history, or of the newest run's, with their payloads as they are kept.
+    pub async fn history(&self, kind: Kind, id: &str, run: Option<&str>) -> Vec<Value> {
+        let workflow_id = kind.workflow_id(id);
+        let mut arguments = vec!["workflow", "show", "-w", &workflow_id, "-o", "json"];
+        run.iter().for_each(|run| arguments.extend(["-r", run]));
+        let said = self.server.cli(&arguments).await;
+        assert!(said.ok, "{}", said.stderr);
+        let history: Value = serde_json::from_str(&said.stdout).unwrap();
+        history["events"].as_array().unwrap().clone()
+    }
+}
+
+/// Connects to a server as the product does.
+pub async fn connect(server: &TemporalServer) -> Connected {
+    let address = Address {
+        server: server.address(),
+        namespace: "default".to_owned(),
+        retention: Duration::from_secs(86_400),
+        api_key: None,
+        tls: None,
+    };
+    address.connect(codec(), "test").await.unwrap()
+}
+
+/// Asks again and again until it is so.
+pub async fn until(what: &str, within: Duration, mut is_so: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so().await {
+        assert!(began.elapsed() < within, "after {within:?} still not: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The type of an event of a history, without what all of them begin with.
+pub fn kind_of(event: &Value) -> &str {
+    event["eventType"].as_str().unwrap().trim_start_matches("EVENT_TYPE_")
+}
+
+/// How many events of a type a history has.
+pub fn count(history: &[Value], kind: &str) -> usize {
+    history.iter().filter(|event| kind_of(event) == kind).count()
+}
+
+/// The workflow tasks of a history that failed; one is not at fault for news that came while it was ending a run.
+pub fn failed_tasks(history: &[Value]) -> Vec<&Value> {
+    let failed = history.iter().filter(|event| kind_of(event) == "WORKFLOW_TASK_FAILED");
+    failed.filter(|event| !event.to_string().contains("UNHANDLED_COMMAND")).collect()
+}

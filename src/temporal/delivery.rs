@@ -359,7 +359,12 @@ fn rpc() -> RpcOptions {
 fn judged(status: &tonic::Status) -> DeliveryError {
     match status.code() {
         Code::NotFound => DeliveryError::NotFound,
-        Code::InvalidArgument if status.message().contains("limit for signal") => {
+        // A run that is about to continue as new, or search attributes that the server has just taken: it passes.
+        Code::InvalidArgument
+            if ["limit for signal", "search attribute"]
+                .iter()
+                .any(|text| status.message().contains(text)) =>
+        {
             DeliveryError::Unavailable(status.message().to_owned())
         }
         Code::InvalidArgument => DeliveryError::Refused(status.message().to_owned()),

@@ -100,6 +100,15 @@ impl Core {
         self.is_known = true;
     }
 
+    /// The server has spoken of the entity under its seal, if not yet of its record.
+    pub(crate) fn vouched(&mut self) {
+        if !self.is_known {
+            self.is_known = true;
+            self.snapshot.record = json!({"id": self.id});
+            self.snapshot.run_no = 1;
+        }
+    }
+
     /// Takes a `mirror` signal, if it is ours.
     pub(crate) fn mirrored<W>(&mut self, context: &SyncWorkflowContext<W>, input: &RawValue) {
         self.count(context);

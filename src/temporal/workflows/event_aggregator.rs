@@ -143,6 +143,8 @@ impl EventAggregatorWorkflow {
             }
         };
         if let Some(batch) = Sealed::open_value::<EventBatch>(workflow, &value) {
+            // Late events of a project that is gone are still told here.
+            self.core.vouched();
             self.in_this_run += batch.events.len() as u64;
             batch.events.into_iter().for_each(|event| self.gathered.add(event));
         } else if self.said.len() < MAX_WAITING {

@@ -41,7 +41,8 @@ pub(crate) fn add(
         report.cycles.extend(path.cloned());
         // What would close a circle is kept, but holds nobody back.
         let kind = if path.is_some() { format!("{CYCLIC}{}", edge.kind) } else { edge.kind.clone() };
-        if !table::exists(connection, "beads", bead_id.as_str())? {
+        // A bead of this import is there.
+        if *is_told && !table::exists(connection, "beads", bead_id.as_str())? {
             continue;
         }
         let added = connection

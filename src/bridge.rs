@@ -12,10 +12,12 @@ mod mirror;
 mod pace;
 mod port;
 mod rebuild;
+mod rebuild_rows;
 mod sender;
 mod settings;
 mod status;
 mod supervisor;
+mod wishes;
 mod worker;
 
 pub use calls_out::WorkflowError;

@@ -3,34 +3,23 @@
 //! Needs the vault file, whose keys open the payloads. Restores the newest state of every entity that the server still has;
 //! what is not mirrored is listed, and gone.
 
-use super::entities::word;
+use super::rebuild_rows::write;
 use super::keys::{CALLS, PAYLOADS, SEALS, codec_key};
-use super::mirror::BASE;
 use super::settings::{BridgeError, load};
 use crate::config::Settings;
 use arbiter_actors::OwnVault;
-use arbiter_core::agent::Agent;
-use arbiter_core::bead::Bead;
-use arbiter_core::bead_change::Edge;
-use arbiter_core::decision::Decision;
-use arbiter_core::ids::BeadId;
-use arbiter_core::project::Project;
-use arbiter_core::provider::Provider;
-use arbiter_core::record::Record;
 use arbiter_core::time::Timestamp;
-use arbiter_store::{
-    AdoptedMirror, Change, DirectoryLock, LockError, Options, Store, StoreError, Unit, Write,
-};
+use arbiter_store::{DirectoryLock, LockError, Options, Store, StoreError};
 use arbiter_temporal::codec::Codec;
 use arbiter_temporal::connection::ConnectError;
-use arbiter_temporal::delivery::{Delivery, DeliveryError, Listed};
-use arbiter_temporal::names::{Kind, NO_PROJECT};
+use arbiter_temporal::asking::Listed;
+use arbiter_temporal::delivery::{Delivery, DeliveryError};
+use arbiter_temporal::names::Kind;
 use arbiter_temporal::port::{Answer, Beaten, Command, Due, Grant, Port, Reply, Snapshot, Unavailable};
 use arbiter_temporal::sealed;
 use arbiter_temporal::worker::{RunningWorker, Serves};
 use futures_util::{StreamExt, stream};
 use secrecy::SecretString;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -38,8 +27,6 @@ use std::sync::Arc;
 
 /// How many workflows are asked at one time.
 const AT_ONCE: usize = 8;
-/// How many rows go into one commit.
-const ROWS: usize = 500;
 /// The most workflows of one type that are looked at.
 const MOST: usize = 1_000_000;
 
@@ -168,17 +155,18 @@ async fn codec(vault: &OwnVault) -> Result<Codec, RebuildError> {
 }
 
 /// A state with where it was found.
-struct Found {
-    kind: Kind,
-    id: String,
-    run_id: String,
-    state: Snapshot,
+pub(super) struct Found {
+    pub(super) kind: Kind,
+    pub(super) id: String,
+    pub(super) run_id: String,
+    pub(super) state: Snapshot,
 }
 
+/// All that was found, and what could not be read.
 #[derive(Default)]
-struct Gathered {
-    found: Vec<Found>,
-    lost: Vec<String>,
+pub(super) struct Gathered {
+    pub(super) found: Vec<Found>,
+    pub(super) lost: Vec<String>,
 }
 
 async fn gather(delivery: &Delivery, say: &impl Fn(&str)) -> Result<Gathered, RebuildError> {
@@ -208,99 +196,6 @@ async fn gather(delivery: &Delivery, say: &impl Fn(&str)) -> Result<Gathered, Re
         }
     }
     Ok(gathered)
-}
-
-async fn write(store: &Store, gathered: Gathered, now: Timestamp) -> Result<Rebuilt, RebuildError> {
-    let Gathered { found, lost } = gathered;
-    let mut rebuilt = Rebuilt { lost, ..Rebuilt::default() };
-    let base = found.iter().map(|one| one.state.seq).max().unwrap_or(0);
-    rows::<Project>(store, &found, Kind::Events, Change::Project, now, &mut rebuilt).await?;
-    rows::<Provider>(store, &found, Kind::Provider, Change::Provider, now, &mut rebuilt).await?;
-    rows::<Agent>(store, &found, Kind::Agent, Change::Agent, now, &mut rebuilt).await?;
-    rows::<Bead>(store, &found, Kind::Bead, Change::Bead, now, &mut rebuilt).await?;
-    edges(store, &found, now, &mut rebuilt).await?;
-    rows::<Decision>(store, &found, Kind::Decision, Change::Decision, now, &mut rebuilt).await?;
-    let (_, last) = store.event_bounds().await?;
-    let adopted = found.iter().map(|one| AdoptedMirror {
-        kind: word(one.kind),
-        id: one.id.clone(),
-        run_no: one.state.run_no.max(1),
-        run_id: one.run_id.clone(),
-    });
-    let mut unit = Unit::new(now, "system", "rebuild");
-    unit.change(Change::MirrorAdopt(adopted.collect()))
-        .change(Change::MirrorRead { seq: last, noted: vec![] })
-        .change(Change::MoveCursor { name: BASE, seq: base });
-    store.commit(unit).await?;
-    Ok(rebuilt)
-}
-
-/// Writes the rows of one kind, many to a commit; one that is refused alone is lost alone.
-async fn rows<R: Record + DeserializeOwned>(
-    store: &Store,
-    found: &[Found],
-    kind: Kind,
-    change: fn(Write<R>) -> Change,
-    now: Timestamp,
-    rebuilt: &mut Rebuilt,
-) -> Result<(), StoreError> {
-    let of_kind = found.iter().filter(|one| one.kind == kind && !one.state.is_gone() && one.id != NO_PROJECT);
-    let mut read = Vec::new();
-    for one in of_kind {
-        match serde_json::from_value::<R>(one.state.record.clone()) {
-            Ok(row) => read.push(row),
-            Err(error) => rebuilt.lost.push(format!("{} {}: {error}", R::ENTITY, one.id)),
-        }
-    }
-    for chunk in read.chunks(ROWS) {
-        let mut unit = Unit::new(now, "system", "rebuild");
-        for row in chunk {
-            unit.create(row, change);
-        }
-        if store.commit(unit).await.is_ok() {
-            *rebuilt.restored.entry(R::ENTITY).or_default() += chunk.len();
-            continue;
-        }
-        for row in chunk {
-            let mut unit = Unit::new(now, "system", "rebuild");
-            unit.create(row, change);
-            match store.commit(unit).await {
-                Ok(_) => *rebuilt.restored.entry(R::ENTITY).or_default() += 1,
-                Err(StoreError::Refused(refusal)) => {
-                    rebuilt.lost.push(format!("{} {}: {refusal}", R::ENTITY, row.id()));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn edges(
-    store: &Store,
-    found: &[Found],
-    now: Timestamp,
-    rebuilt: &mut Rebuilt,
-) -> Result<(), StoreError> {
-    for one in found.iter().filter(|one| one.kind == Kind::Bead) {
-        let Some(edges) = one.state.record["dependencies"].as_array() else { continue };
-        for edge in edges {
-            let (Some(to), Some(kind)) = (edge["depends_on"].as_str(), edge["type"].as_str()) else {
-                continue;
-            };
-            let edge = Edge::new(BeadId::known(one.id.clone()), BeadId::known(to), kind);
-            let mut unit = Unit::new(now, "system", "rebuild");
-            unit.change(Change::AddEdge(edge));
-            match store.commit(unit).await {
-                Ok(_) => *rebuilt.restored.entry("dependency").or_default() += 1,
-                Err(StoreError::Refused(refusal)) => {
-                    rebuilt.lost.push(format!("dependency of {} on {to}: {refusal}", one.id));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Nobody is there: wishes wait until a server runs again.

@@ -2,7 +2,8 @@
 
 use super::{Bridge, Inner};
 use arbiter_actors::Fault;
-use arbiter_temporal::delivery::{DeliveryError, Listed};
+use arbiter_temporal::asking::Listed;
+use arbiter_temporal::delivery::DeliveryError;
 use arbiter_temporal::{activities, codec};
 use schemars::JsonSchema;
 use serde::Serialize;

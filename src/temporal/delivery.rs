@@ -28,9 +28,7 @@ use temporalio_common::search_attributes::SearchAttributes;
 use tonic::Code;
 
 /// How long one request to the server may take.
-const RPC_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a question to a workflow may take: the server waits for a worker.
-const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const RPC_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why something did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -44,25 +42,6 @@ pub enum DeliveryError {
     /// There is no such workflow.
     #[error("there is no such workflow")]
     NotFound,
-}
-
-/// A workflow as the server lists it.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    /// Its id.
-    pub id: String,
-    /// Its run.
-    pub run_id: String,
-    /// Its type.
-    pub workflow_type: String,
-    /// How it stands, in the server's word.
-    pub status: String,
-    /// When it began.
-    pub started: Option<SystemTime>,
-    /// When it ended.
-    pub closed: Option<SystemTime>,
-    /// Events in its history.
-    pub history_length: i64,
 }
 
 /// Whether an entity's workflow is running, and which life of the entity it follows.
@@ -80,7 +59,7 @@ const RUN_NO: &str = "run_no";
 /// The way to workflows. Clones share the connection.
 #[derive(Clone)]
 pub struct Delivery {
-    connected: Connected,
+    pub(crate) connected: Connected,
     queues: BTreeMap<Kind, String>,
 }
 
@@ -95,7 +74,7 @@ impl Delivery {
         &self.connected
     }
 
-    fn queue(&self, kind: Kind) -> String {
+    pub(crate) fn queue(&self, kind: Kind) -> String {
         self.queues.get(&kind).cloned().unwrap_or_else(|| crate::names::CONTROL_QUEUE.to_owned())
     }
 
@@ -202,146 +181,6 @@ impl Delivery {
             Err(error) => Err(DeliveryError::Unavailable(error.to_string())),
         }
     }
-
-    /// Asks a workflow something.
-    ///
-    /// # Errors
-    /// [`DeliveryError`].
-    pub async fn ask(
-        &self,
-        workflow_id: &str,
-        run_id: Option<&str>,
-        query: &str,
-    ) -> Result<Value, DeliveryError> {
-        let client = &self.connected.client;
-        let info = WorkflowExecutionInfo::builder()
-            .namespace(client.namespace())
-            .workflow_id(workflow_id)
-            .maybe_run_id(run_id)
-            .build();
-        let handle = info.bind_untyped(client.clone());
-        let rpc = RpcOptions::builder().timeout(QUERY_TIMEOUT).build();
-        let options = WorkflowQueryOptions::builder().rpc_options(rpc).build();
-        let answer = handle.query(UntypedQuery::new(query), RawValue::new(vec![]), options).await;
-        match answer {
-            Ok(answer) => words::value(&answer).map_err(DeliveryError::Refused),
-            Err(WorkflowQueryError::NotFound(_)) => Err(DeliveryError::NotFound),
-            Err(WorkflowQueryError::Rpc(status)) => Err(judged(&status)),
-            Err(error) => Err(DeliveryError::Refused(error.to_string())),
-        }
-    }
-
-    /// How many tasks wait in a queue, about: those of workflows and those of activities together.
-    ///
-    /// # Errors
-    /// [`DeliveryError`].
-    pub async fn queue_depth(&self, queue: &str) -> Result<u64, DeliveryError> {
-        let client = &self.connected.client;
-        let mut waiting = 0;
-        for of in [TaskQueueType::Workflow, TaskQueueType::Activity] {
-            let request = DescribeTaskQueueRequest {
-                namespace: client.namespace(),
-                task_queue: Some(TaskQueue { name: queue.to_owned(), ..TaskQueue::default() }),
-                task_queue_type: i32::from(of as i16),
-                report_stats: true,
-                ..DescribeTaskQueueRequest::default()
-            };
-            let mut request = tonic::Request::new(request);
-            request.set_timeout(RPC_TIMEOUT);
-            let found = client.connection().workflow_service().describe_task_queue(request).await;
-            let stats = found.map_err(|status| judged(&status))?.into_inner().stats;
-            waiting += stats.map_or(0, |stats| u64::try_from(stats.approximate_backlog_count).unwrap_or(0));
-        }
-        Ok(waiting)
-    }
-
-    /// Signals a workflow.
-    ///
-    /// # Errors
-    /// [`DeliveryError`].
-    pub async fn signal(&self, workflow_id: &str, signal: &str, value: &Value) -> Result<(), DeliveryError> {
-        let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
-        let options = WorkflowSignalOptions::builder().rpc_options(rpc()).build();
-        match handle.signal(UntypedSignal::new(signal), words::raw(value), options).await {
-            Ok(()) => Ok(()),
-            Err(WorkflowInteractionError::NotFound(_)) => Err(DeliveryError::NotFound),
-            Err(WorkflowInteractionError::Rpc(status)) => Err(judged(&status)),
-            Err(error) => Err(DeliveryError::Unavailable(error.to_string())),
-        }
-    }
-
-    /// Waits for the end of a workflow, for as long as it takes.
-    ///
-    /// # Errors
-    /// [`DeliveryError`].
-    pub async fn result(&self, workflow_id: &str) -> Result<Value, DeliveryError> {
-        let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
-        match handle.get_result(WorkflowGetResultOptions::default()).await {
-            Ok(end) => words::value(&end).map_err(DeliveryError::Refused),
-            Err(WorkflowGetResultError::NotFound(_)) => Err(DeliveryError::NotFound),
-            Err(error) => Err(DeliveryError::Unavailable(crate::state::deepest(&error))),
-        }
-    }
-
-    /// The workflows that a query of Temporal's finds, newest first, at most so many.
-    ///
-    /// # Errors
-    /// [`DeliveryError`].
-    pub async fn list(&self, query: &str, limit: usize) -> Result<Vec<Listed>, DeliveryError> {
-        let options = WorkflowListOptions::builder().limit(limit).rpc_options(rpc()).build();
-        let mut found = self.connected.client.list_workflows(query, options);
-        let mut listed = Vec::new();
-        while let Some(one) = found.next().await {
-            let one = one.map_err(|error| DeliveryError::Unavailable(error.to_string()))?;
-            listed.push(Listed {
-                id: one.id().to_owned(),
-                run_id: one.run_id().to_owned(),
-                workflow_type: one.workflow_type().to_owned(),
-                status: format!("{:?}", one.status()),
-                started: one.start_time(),
-                closed: one.close_time(),
-                history_length: one.history_length(),
-            });
-        }
-        Ok(listed)
-    }
-
-    /// Starts a call to a provider, within `limit`.
-    ///
-    /// # Errors
-    /// [`DeliveryError`], also when it is not sure whether the server has it: see [`Delivery::abandon`].
-    pub async fn start_query(&self, query_id: &str, limit: Duration) -> Result<(), DeliveryError> {
-        let workflow_id = Kind::Query.workflow_id(query_id);
-        let input = json!({"query_id": query_id, "mirror": Sealed::new(&workflow_id, &query_id)});
-        let rpc = RpcOptions::builder().timeout(limit).retry_options(RetryOptions::no_retries()).build();
-        let options = WorkflowStartOptions::new(self.queue(Kind::Query), workflow_id)
-            .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
-            .execution_timeout(Duration::from_secs(3600))
-            .rpc_options(rpc)
-            .build();
-        let workflow = UntypedWorkflow::new(Kind::Query.workflow_type());
-        let started = self.connected.client.start_workflow(workflow, words::raw(&input), options);
-        match tokio::time::timeout(limit, started).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(DeliveryError::Unavailable(error.to_string())),
-            Err(_) => Err(DeliveryError::Unavailable("no answer in time".to_owned())),
-        }
-    }
-
-    /// Waits for the end of a call to a provider.
-    ///
-    /// # Errors
-    /// [`DeliveryError`].
-    pub async fn query_end(&self, query_id: &str) -> Result<QueryEnd, DeliveryError> {
-        let workflow_id = Kind::Query.workflow_id(query_id);
-        let handle = self.connected.client.get_workflow_handle::<ProviderQueryWorkflow>(workflow_id);
-        match handle.get_result(WorkflowGetResultOptions::default()).await {
-            Ok(end) => serde_json::from_value(end)
-                .map_err(|_| DeliveryError::Refused("the answer cannot be read".to_owned())),
-            Err(WorkflowGetResultError::NotFound(_)) => Err(DeliveryError::NotFound),
-            Err(error) => Err(DeliveryError::Unavailable(crate::state::deepest(&error))),
-        }
-    }
 }
 
 /// What the server shows of a workflow from its start.
@@ -351,12 +190,12 @@ struct Shown {
     run_no: u64,
 }
 
-fn rpc() -> RpcOptions {
+pub(crate) fn rpc() -> RpcOptions {
     // Who sends has a queue and a pace of its own.
     RpcOptions::builder().timeout(RPC_TIMEOUT).retry_options(RetryOptions::no_retries()).build()
 }
 
-fn judged(status: &tonic::Status) -> DeliveryError {
+pub(crate) fn judged(status: &tonic::Status) -> DeliveryError {
     match status.code() {
         Code::NotFound => DeliveryError::NotFound,
         // A run that is about to continue as new, or search attributes that the server has just taken: it passes.

@@ -5,6 +5,7 @@
 //! is the trait [`port::Port`], and what is mirrored comes in as records in JSON.
 
 pub mod activities;
+pub mod asking;
 pub mod codec;
 pub mod connection;
 pub mod delivery;

@@ -1,0 +1,140 @@
+//! What strangers wish of an entity, as the one trigger of its actor that leads there.
+//!
+//! Owns the words of wishes. Whether one is allowed is the actor's to say.
+
+use super::Inner;
+use arbiter_actors::{BeadAction, Caller, Fault, GivenAnswer};
+use arbiter_core::bead::{Claimant, Trigger, trigger_for};
+use arbiter_core::ids::{AgentId, BeadId, DecisionId};
+use arbiter_core::machine::Machine;
+use arbiter_core::refusal::Refusal;
+use arbiter_temporal::names::Kind;
+use arbiter_temporal::words::text;
+use serde_json::Value;
+
+/// Why a wish was not fulfilled.
+pub enum Wrong {
+    /// It makes no sense, in these words.
+    Words(String),
+    /// The actor did not do it.
+    Fault(Fault),
+}
+
+impl From<String> for Wrong {
+    fn from(words: String) -> Self {
+        Self::Words(words)
+    }
+}
+
+impl From<Fault> for Wrong {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Refusal> for Wrong {
+    fn from(refusal: Refusal) -> Self {
+        Self::Fault(refusal.into())
+    }
+}
+
+impl From<arbiter_store::StoreError> for Wrong {
+    fn from(error: arbiter_store::StoreError) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+/// Does what is wished for.
+///
+/// # Errors
+/// [`Wrong`].
+pub async fn fulfil(
+    inner: &Inner,
+    caller: &Caller,
+    kind: Kind,
+    id: &str,
+    wish: &str,
+    value: &Value,
+) -> Result<(), Wrong> {
+    let handles = &inner.handles;
+    let reason = || value.get("reason").and_then(Value::as_str).map(str::to_owned);
+    match (kind, wish) {
+        (Kind::Agent, "updateStatus") => {
+            let status = text(value, "status")?;
+            handles.agents.set_status(caller, &AgentId::known(id), &status, reason()).await?;
+        }
+        (Kind::Agent, "assignBead") => {
+            let bead = BeadId::known(text(value, "bead_id")?);
+            handles.agents.assign(caller, &AgentId::known(id), &bead).await?;
+        }
+        (Kind::Agent, "shutdown") => {
+            let why = text(value, "reason").ok();
+            handles.agents.shutdown(caller, &AgentId::known(id), why).await?;
+        }
+        (Kind::Bead, "assignToAgent") => {
+            let agent = AgentId::known(text(value, "agent_id")?);
+            handles.beads.claim(caller, &BeadId::known(id), Claimant::Agent(agent), None).await?;
+        }
+        (Kind::Bead, "complete") => {
+            let summary = text(value, "summary")?;
+            // From outside, as an operator closes one.
+            handles
+                .beads
+                .act(caller, &BeadId::known(id), BeadAction::Close { reason: summary }, None)
+                .await?;
+        }
+        (Kind::Bead, "statusChange" | "updateStatus") => bead_status(inner, caller, id, value).await?,
+        (Kind::Decision, "resolve") => {
+            let given = GivenAnswer {
+                decision: text(value, "decision")?,
+                rationale: value.get("rationale").and_then(Value::as_str).map(str::to_owned),
+                ..GivenAnswer::default()
+            };
+            handles.decisions.answer(caller, &DecisionId::known(id), given).await?;
+        }
+        _ => return Err(Wrong::Words(format!("a {} knows no {wish:?}", kind.noun()))),
+    }
+    Ok(())
+}
+
+/// The one trigger that leads to a status, with its rules.
+async fn bead_status(inner: &Inner, caller: &Caller, id: &str, value: &Value) -> Result<(), Wrong> {
+    let handles = &inner.handles;
+    let wanted = text(value, "status")?;
+    let wanted = arbiter_core::bead::Status::parse(&wanted)
+        .ok_or_else(|| format!("no status of a bead is called {wanted:?}"))?;
+    let bead = handles.store.bead(id.to_owned()).await?;
+    let bead = bead.ok_or_else(|| Refusal::not_found("bead", id))?;
+    let trigger = trigger_for(bead.status, wanted)
+        .ok_or_else(|| Refusal::conflict("same-status", format!("bead {id} is {wanted} already")))?;
+    bead.status.step(id, trigger)?;
+    let reason = value.get("reason").and_then(Value::as_str).map(str::to_owned);
+    let reason = reason.unwrap_or_else(|| format!("set by {}", caller.name));
+    let action = match trigger {
+        Trigger::Claim => {
+            let named = value.get("agent_id").and_then(Value::as_str).map(str::to_owned);
+            let is_named = named.is_some();
+            let agent = match named.or(bead.assigned_to) {
+                Some(name) => match handles.store.agent(name.clone()).await? {
+                    None if is_named => {
+                        let words = format!("no agent has the id {name}");
+                        return Err(Refusal::field("agent_id", words).into());
+                    }
+                    found => found.map(|agent| agent.id),
+                },
+                None => None,
+            };
+            // Without an agent a person takes it.
+            let claimant = agent.map_or_else(|| Claimant::Person(caller.name.clone()), Claimant::Agent);
+            handles.beads.claim(caller, &BeadId::known(id), claimant, None).await?;
+            return Ok(());
+        }
+        Trigger::Block => BeadAction::Block { reason },
+        Trigger::Unblock => BeadAction::Unblock,
+        Trigger::Release => BeadAction::Release { reason },
+        Trigger::Close => BeadAction::Close { reason },
+        _ => BeadAction::Reopen,
+    };
+    handles.beads.act(caller, &BeadId::known(id), action, None).await?;
+    Ok(())
+}

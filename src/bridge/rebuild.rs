@@ -3,16 +3,16 @@
 //! Needs the vault file, whose keys open the payloads. Restores the newest state of every entity that the server still has;
 //! what is not mirrored is listed, and gone.
 
-use super::rebuild_rows::write;
 use super::keys::{CALLS, PAYLOADS, SEALS, codec_key};
+use super::rebuild_rows::write;
 use super::settings::{BridgeError, load};
 use crate::config::Settings;
 use arbiter_actors::OwnVault;
 use arbiter_core::time::Timestamp;
 use arbiter_store::{DirectoryLock, LockError, Options, Store, StoreError};
+use arbiter_temporal::asking::Listed;
 use arbiter_temporal::codec::Codec;
 use arbiter_temporal::connection::ConnectError;
-use arbiter_temporal::asking::Listed;
 use arbiter_temporal::delivery::{Delivery, DeliveryError};
 use arbiter_temporal::names::Kind;
 use arbiter_temporal::port::{Answer, Beaten, Command, Due, Grant, Port, Reply, Snapshot, Unavailable};

@@ -23,7 +23,11 @@ const ROWS: usize = 500;
 ///
 /// # Errors
 /// [`RebuildError::Store`].
-pub(super) async fn write(store: &Store, gathered: Gathered, now: Timestamp) -> Result<Rebuilt, RebuildError> {
+pub(super) async fn write(
+    store: &Store,
+    gathered: Gathered,
+    now: Timestamp,
+) -> Result<Rebuilt, RebuildError> {
     let Gathered { found, lost } = gathered;
     let mut rebuilt = Rebuilt { lost, ..Rebuilt::default() };
     let base = found.iter().map(|one| one.state.seq).max().unwrap_or(0);

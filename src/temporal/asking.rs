@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 use temporalio_client::errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError};
 use temporalio_client::{
-    NamespacedClient, RetryOptions, RpcOptions, UntypedQuery, UntypedSignal, UntypedWorkflow, WorkflowExecutionInfo,
-    WorkflowGetResultOptions, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowQueryOptions, WorkflowSignalOptions,
-    WorkflowStartOptions,
+    NamespacedClient, RetryOptions, RpcOptions, UntypedQuery, UntypedSignal, UntypedWorkflow,
+    WorkflowExecutionInfo, WorkflowGetResultOptions, WorkflowIdReusePolicy, WorkflowListOptions,
+    WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
 };
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;

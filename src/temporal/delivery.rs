@@ -1,29 +1,21 @@
-//! The client's side: states and events on their way to workflows, questions to them, calls through them.
+//! The client's side: states and events on their way to workflows. What is asked of them is in `asking`.
 
 use crate::connection::Connected;
 use crate::names::{Kind, PROJECT, STATUS, attribute};
 use crate::port::Snapshot;
 use crate::sealed::Sealed;
 use crate::words;
-use crate::workflows::{EventBatch, ProviderQueryWorkflow, QueryEnd};
-use futures::StreamExt;
+use crate::workflows::EventBatch;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
-use temporalio_client::errors::{
-    WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError, WorkflowStartError,
-};
+use std::time::Duration;
+use temporalio_client::errors::{WorkflowInteractionError, WorkflowStartError};
 use temporalio_client::{
-    NamespacedClient, RetryOptions, RpcOptions, UntypedQuery, UntypedSignal, UntypedWorkflow,
-    WorkflowDescribeOptions, WorkflowExecutionInfo, WorkflowExecutionStatus, WorkflowGetResultOptions,
-    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowQueryOptions,
-    WorkflowSignalOptions, WorkflowStartOptions,
+    RetryOptions, RpcOptions, UntypedSignal, UntypedWorkflow, WorkflowDescribeOptions,
+    WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions,
+    WorkflowStartOptions,
 };
 use temporalio_common::MemoValues;
-use temporalio_common::data_converters::RawValue;
-use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
-use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
-use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
 use temporalio_common::search_attributes::SearchAttributes;
 use tonic::Code;
 

@@ -45,8 +45,8 @@ pub(crate) fn due(
          AND (b.priority > {CRITICAL} OR b.approval = 'given')
          AND (b.assigned_to IS NULL OR b.assigned_to IN (SELECT id FROM agents WHERE status = 'idle'))
          AND (NOT EXISTS ({role}) OR EXISTS ({role} AND t.tag IN (SELECT 'role:' || value FROM json_each(?3))))
-         AND NOT EXISTS (SELECT 1 FROM json_each(?5) w WHERE NOT EXISTS
-             (SELECT 1 FROM bead_tags t WHERE t.bead_id = b.id AND t.tag = w.value))
+         AND (?5 = '[]' OR NOT EXISTS (SELECT 1 FROM json_each(?5) w WHERE NOT EXISTS
+             (SELECT 1 FROM bead_tags t WHERE t.bead_id = b.id AND t.tag = w.value)))
          ORDER BY b.priority, b.created_at, b.id LIMIT ?4",
         table::columns::<Bead>("b."),
         conditions(),

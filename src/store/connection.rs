@@ -18,7 +18,7 @@ fn sqlite(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
 /// What the writer remembers of the database, in KiB.
 pub(crate) const PAGES_KIB: u32 = 16_384;
 /// What it remembers while it writes a transaction of any size, so that pages are not written and read again.
-pub(crate) const IMPORT_PAGES_KIB: u32 = 73_728;
+pub(crate) const IMPORT_PAGES_KIB: u32 = 65_536;
 
 /// The one connection that writes.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {

@@ -5,7 +5,7 @@ use arbiter_actors::{Carried, CarriedCall, Carrier, Freight};
 use arbiter_providers::CallError;
 use arbiter_temporal::delivery::{Delivery, DeliveryError};
 use arbiter_temporal::names::Kind;
-use arbiter_temporal::port::CallEnd;
+use arbiter_temporal::port::{CallEnd, WAY};
 use arbiter_temporal::workflows::QueryEnd;
 use futures_util::future::BoxFuture;
 use std::sync::atomic::Ordering;
@@ -14,8 +14,6 @@ use std::time::Duration;
 
 /// How long the start of a workflow may take before the call is made directly.
 const START: Duration = Duration::from_secs(2);
-/// How much longer than the call its way there and back may take.
-const WAY: Duration = Duration::from_secs(30);
 
 /// Carries chats through workflows.
 pub struct TemporalCarrier {
@@ -37,7 +35,7 @@ impl TemporalCarrier {
         let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let place = Kind::Query.workflow_id(&id);
         let limit = call.timeout + WAY;
-        let _waiting = Waiting::new(&self.inner, &id, call);
+        let mut waiting = Waiting::new(self, &id, call);
         if let Err(error) = self.delivery.start_query(&id, START).await {
             tracing::warn!(target: "integration", %error, "a call does not go through Temporal; it is made directly");
             // The grant goes with this: should the start have arrived after all, nobody makes the call.
@@ -45,6 +43,7 @@ impl TemporalCarrier {
         }
         self.inner.counters.calls.fetch_add(1, Ordering::Relaxed);
         let end = tokio::time::timeout(limit, self.end(&id)).await;
+        waiting.has_ended = matches!(end, Ok(Ok(_)));
         let outcome = match end {
             Ok(Ok(QueryEnd::Called(CallEnd::Answered(answer)))) => {
                 serde_json::from_value(answer).map_err(|_| CallError::lost(&place))
@@ -90,21 +89,34 @@ impl Carrier for TemporalCarrier {
     }
 }
 
-/// A call that waits for its grant and its end; whoever stops waiting takes the grant away.
+/// A call that waits for its grant and its end; whoever stops waiting takes the grant away and calls it off.
 struct Waiting<'a> {
-    inner: &'a Inner,
+    carrier: &'a TemporalCarrier,
     id: &'a str,
+    has_ended: bool,
 }
 
 impl<'a> Waiting<'a> {
-    fn new(inner: &'a Inner, id: &'a str, call: CarriedCall) -> Self {
-        inner.pending.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), call);
-        Self { inner, id }
+    fn new(carrier: &'a TemporalCarrier, id: &'a str, call: CarriedCall) -> Self {
+        let pending = &carrier.inner.pending;
+        pending.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), call);
+        Self { carrier, id, has_ended: false }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
+        self.carrier.inner.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
+        if self.has_ended {
+            return;
+        }
+        // At the end of the process there is nobody left to say it: then the call's own limits end it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (delivery, id) = (self.carrier.delivery.clone(), self.id.to_owned());
+        runtime.spawn(async move {
+            if let Err(error) = delivery.abandon(&id).await {
+                tracing::debug!(target: "integration", %error, "a call that nobody waits for was not called off");
+            }
+        });
     }
 }

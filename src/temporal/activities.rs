@@ -4,7 +4,7 @@
 
 use crate::names::Kind;
 use crate::port::{
-    Beaten, CallEnd, Caller, Command, Due, Grant, Port, ProviderCall, Reply, Snapshot, Unavailable,
+    Beaten, CallEnd, Caller, Command, Due, Grant, Port, ProviderCall, Reply, Snapshot, Unavailable, WAY,
 };
 use crate::words;
 use metrics::{counter, gauge};
@@ -13,8 +13,8 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use temporalio_common::RetryPolicy;
 use temporalio_common::data_converters::RawValue;
+use temporalio_common::{ActivityCloseTimeouts, RetryPolicy};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use temporalio_sdk::{ActivityOptions, ApplicationFailure};
@@ -162,45 +162,69 @@ impl ProviderActivities {
         context: ActivityContext,
         call: RawValue,
     ) -> Result<CallEnd, ActivityError> {
-        let call = words::value(&call).and_then(|value| {
-            serde_json::from_value::<ProviderCall>(value).map_err(|_| "is no call to a provider".to_owned())
-        });
-        // With the wrong key nobody here can read it, but another worker may.
-        let call = call.map_err(|words| failure(Unavailable(words)))?;
-        let calling = self.0.call(call);
-        tokio::pin!(calling);
-        let mut every = tokio::time::interval(HEARTBEAT_EVERY);
-        loop {
-            tokio::select! {
-                outcome = &mut calling => return done(&context, async { outcome }).await,
-                _ = every.tick() => {
-                    if context.is_cancelled() {
-                        return Err(ActivityError::cancelled());
+        done(&context, async {
+            let call = words::value(&call).and_then(|value| {
+                serde_json::from_value::<ProviderCall>(value)
+                    .map_err(|_| "is no call to a provider".to_owned())
+            });
+            // With the wrong key nobody here can read it, but another worker may.
+            let calling = self.0.call(call.map_err(Unavailable)?);
+            tokio::pin!(calling);
+            let mut every = tokio::time::interval(HEARTBEAT_EVERY);
+            loop {
+                tokio::select! {
+                    outcome = &mut calling => return Ok(outcome?),
+                    _ = every.tick() => {
+                        if context.is_cancelled() {
+                            return Err(Undone::Cancelled);
+                        }
+                        // A word that does not arrive is missed by the server, which tries elsewhere.
+                        let _ = context.record_heartbeat(0_u8).await;
                     }
-                    // A word that does not arrive is missed by the server, which tries elsewhere.
-                    let _ = context.record_heartbeat(0_u8).await;
                 }
             }
-        }
+        })
+        .await
     }
 }
 
-async fn done<T>(
+/// Why an activity was not done.
+enum Undone {
+    /// It may be done later, or elsewhere.
+    Unavailable(Unavailable),
+    /// Nobody wants it any more.
+    Cancelled,
+}
+
+impl From<Unavailable> for Undone {
+    fn from(why: Unavailable) -> Self {
+        Self::Unavailable(why)
+    }
+}
+
+async fn done<T, E: Into<Undone>>(
     context: &ActivityContext,
-    work: impl Future<Output = Result<T, Unavailable>>,
+    work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, ActivityError> {
     STARTED.fetch_add(1, Ordering::Relaxed);
     let info = context.info();
     let (kind, attempt) = (info.activity_type.clone(), info.attempt);
     let _busy = Busy::at(&info.task_queue);
-    let outcome = work.await;
-    let word = if outcome.is_ok() { "done" } else { "failed" };
+    let outcome = work.await.map_err(Into::into);
+    let word = match &outcome {
+        Ok(_) => "done",
+        Err(Undone::Unavailable(_)) => "failed",
+        Err(Undone::Cancelled) => "cancelled",
+    };
     counter!("arbiter_activity_total", "type" => kind.clone(), "outcome" => word).increment(1);
-    if let Err(why) = &outcome {
-        FAILED.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(target: "activity", %kind, attempt, %why, "an activity failed; it is tried again");
-    }
-    outcome.map_err(failure)
+    outcome.map_err(|undone| match undone {
+        Undone::Cancelled => ActivityError::cancelled(),
+        Undone::Unavailable(why) => {
+            FAILED.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(target: "activity", %kind, attempt, %why, "an activity failed; it is tried again");
+            ActivityError::application(ApplicationFailure::new(anyhow::Error::new(why)))
+        }
+    })
 }
 
 /// One of the activities that a worker of this process is at, as long as it lives.
@@ -221,10 +245,6 @@ impl Drop for Busy {
     }
 }
 
-fn failure(why: Unavailable) -> ActivityError {
-    ActivityError::application(ApplicationFailure::new(anyhow::Error::new(why)))
-}
-
 /// How the control process is asked: again and again, until it answers.
 pub(crate) fn control() -> ActivityOptions {
     patient(CONTROL_TIMEOUT)
@@ -243,7 +263,8 @@ fn patient(timeout: Duration) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(timeout).retry_policy(retry).build()
 }
 
-/// How a provider is called: at most so long, and elsewhere when a worker falls silent.
+/// How a provider is called: at most so long, elsewhere when a worker falls silent, and not after whoever wanted it has
+/// stopped waiting.
 pub(crate) fn provider_call(queue: String, timeout: Duration) -> ActivityOptions {
     let retry = RetryPolicy::builder()
         .initial_interval(Duration::from_millis(200))
@@ -251,7 +272,10 @@ pub(crate) fn provider_call(queue: String, timeout: Duration) -> ActivityOptions
         .maximum_attempts(CALL_ATTEMPTS)
         .build();
     // The provider's own limit comes first, so that its words are heard.
-    ActivityOptions::with_start_to_close_timeout(timeout + HEARTBEAT_TIMEOUT)
+    let start_to_close = timeout + HEARTBEAT_TIMEOUT;
+    let limits =
+        ActivityCloseTimeouts::ScheduleAndStartToClose { schedule_to_close: timeout + WAY, start_to_close };
+    ActivityOptions::with_close_timeouts(limits)
         .heartbeat_timeout(HEARTBEAT_TIMEOUT)
         .task_queue(queue)
         .retry_policy(retry)

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use temporalio_client::errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError};
 use temporalio_client::{
     NamespacedClient, RetryOptions, RpcOptions, UntypedQuery, UntypedSignal, UntypedWorkflow,
-    WorkflowExecutionInfo, WorkflowGetResultOptions, WorkflowIdReusePolicy, WorkflowListOptions,
-    WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
+    WorkflowCancelOptions, WorkflowExecutionInfo, WorkflowGetResultOptions, WorkflowIdReusePolicy,
+    WorkflowListOptions, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
 };
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
@@ -178,7 +178,30 @@ impl Delivery {
             Ok(end) => serde_json::from_value(end)
                 .map_err(|_| DeliveryError::Refused("the answer cannot be read".to_owned())),
             Err(WorkflowGetResultError::NotFound(_)) => Err(DeliveryError::NotFound),
+            // Somebody ended it over there.
+            Err(
+                error @ (WorkflowGetResultError::Failed(_)
+                | WorkflowGetResultError::Cancelled { .. }
+                | WorkflowGetResultError::Terminated { .. }
+                | WorkflowGetResultError::TimedOut),
+            ) => Err(DeliveryError::Refused(crate::state::deepest(&error))),
             Err(error) => Err(DeliveryError::Unavailable(crate::state::deepest(&error))),
+        }
+    }
+
+    /// Says that nobody waits any more for a call to a provider: one in progress is given up, one in a queue is not made.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]; that it has ended, or never began, is none.
+    pub async fn abandon(&self, query_id: &str) -> Result<(), DeliveryError> {
+        let handle =
+            self.connected.client.get_workflow_handle::<UntypedWorkflow>(Kind::Query.workflow_id(query_id));
+        let options =
+            WorkflowCancelOptions::builder().reason("nobody waits for it").rpc_options(rpc()).build();
+        match handle.cancel(options).await {
+            Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
+            Err(WorkflowInteractionError::Rpc(status)) => Err(judged(&status)),
+            Err(error) => Err(DeliveryError::Unavailable(error.to_string())),
         }
     }
 }

@@ -4,6 +4,10 @@ use crate::names::Kind;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::time::Duration;
+
+/// How much longer than a call to a provider its way to a worker and back may take; after that nobody waits for it.
+pub const WAY: Duration = Duration::from_secs(30);
 
 /// The state of an entity at some moment of the event log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 
 use crate::canary::Canary;
 use crate::stage::{SOON, Stage};
-use arbiter_testkit::{ChatInput, Reply, Script, ScriptedProvider, TEST_PASSWORD, TemporalServer};
+use arbiter_testkit::{ChatInput, Fault, Reply, Script, ScriptedProvider, TEST_PASSWORD, TemporalServer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -235,4 +235,37 @@ async fn a_question_goes_through_a_workflow_while_there_is_a_server_and_directly
     ];
     assert!(!temporal.cli(&start).await.ok);
     assert_eq!(chats(), 2);
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_is_called_off() {
+    let temporal = TemporalServer::start().await;
+    let provider = ScriptedProvider::start(Script::always(Reply::failing(Fault::Hang)));
+    let stage = bridged(&temporal, &[]).await;
+    stage.register("scripted", &provider.url(), "k").await;
+    stage.until_mirrored().await;
+    let utilization = async || {
+        let metrics = stage.server.ask("GET", "/metrics", &[], None).await.body;
+        let metrics = String::from_utf8(metrics.to_vec()).unwrap();
+        let mut lines = metrics.lines().filter(|line| line.starts_with("arbiter_worker_utilization"));
+        let line = lines.find(|line| line.contains("arbiter-providers"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or_default()
+    };
+    let until = async |is_so: &dyn Fn(f64) -> bool| {
+        let began = Instant::now();
+        while !is_so(utilization().await) {
+            assert!(began.elapsed() < SOON, "{}", utilization().await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let question = json!({"message": "Are you there?", "timeout_sec": 5});
+    let (asked, ()) = tokio::join!(stage.ask("POST", "repl", Some(&question)), until(&|busy| busy > 0.0));
+    assert_eq!(asked.status, 504, "{asked:?}");
+
+    // The worker's call ends with it, which the workflow says as well.
+    until(&|busy| busy == 0.0).await;
+    let query = "/api/v1/temporal/workflows?type=ProviderQueryWorkflow";
+    let made = stage.server.get(query).await.1;
+    assert_eq!((made.as_array().unwrap().len(), &made[0]["status"]), (1, &json!("Canceled")), "{made}");
+    assert_eq!((provider.chat_count(), provider.cancelled()), (1, 1));
 }

@@ -18,7 +18,9 @@ use std::time::Duration;
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::protos::temporal::api::common::v1::Payload;
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{ApplicationFailure, WorkflowContext, WorkflowContextView, WorkflowResult};
+use temporalio_sdk::{
+    ApplicationFailure, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
+};
 
 /// How a query ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +56,8 @@ impl ProviderQueryWorkflow {
         let query = query.map_err(|words| ApplicationFailure::non_retryable(anyhow::anyhow!("{words}")))?;
         let granted = ctx.execute_activity(ControlActivities::grant_call, query, control()).await;
         let end = match granted {
+            // Whoever wanted it no longer waits.
+            Err(_) if ctx.cancellation_token().is_cancelled() => return Err(WorkflowTermination::cancelled()),
             Err(error) => QueryEnd::NotGranted(deepest(&error)),
             Ok(Grant::Refused(words)) => QueryEnd::NotGranted(words),
             Ok(Grant::Given { call, timeout_ms, queue }) => {
@@ -64,6 +68,9 @@ impl ProviderQueryWorkflow {
                 let call = RawValue::new(vec![payload]);
                 match ctx.execute_activity(ProviderActivities::provider_query, call, options).await {
                     Ok(end) => QueryEnd::Called(end),
+                    Err(_) if ctx.cancellation_token().is_cancelled() => {
+                        return Err(WorkflowTermination::cancelled());
+                    }
                     Err(error) => QueryEnd::Lost(deepest(&error)),
                 }
             }

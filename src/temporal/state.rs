@@ -111,7 +111,7 @@ impl Core {
 
     /// Takes a `mirror` signal, if it is ours.
     pub(crate) fn mirrored<W>(&mut self, context: &SyncWorkflowContext<W>, input: &RawValue) {
-        self.count(context);
+        self.signaled(context);
         let value = words::value(input).unwrap_or_default();
         match Sealed::open_value(context.workflow_id(), &value) {
             Some(newer) => self.take(newer),
@@ -129,7 +129,7 @@ impl Core {
         name: &'static str,
         input: &RawValue,
     ) {
-        self.count(context);
+        self.signaled(context);
         let workflow = context.workflow_id();
         match words::value(input) {
             Ok(value) if self.waiting.len() < MAX_WAITING => self.waiting.push_back(Wish { name, value }),
@@ -142,7 +142,8 @@ impl Core {
         }
     }
 
-    fn count<W>(&mut self, context: &SyncWorkflowContext<W>) {
+    /// Counts a signal, whatever it says: every handler of one begins with this.
+    pub(crate) fn signaled<W>(&mut self, context: &SyncWorkflowContext<W>) {
         self.signals = self.signals.saturating_add(1);
         self.must_renew |= context.continue_as_new_suggested() || self.signals >= MAX_SIGNALS;
     }
@@ -195,6 +196,27 @@ pub(crate) trait Mirrors: 'static {
         self.core().is_over() || self.has_ended()
     }
 }
+
+/// A workflow with its state in `core`, and when its entity has come to its end.
+macro_rules! mirrors {
+    ($workflow:ty, |$state:ident| $has_ended:expr) => {
+        impl crate::state::Mirrors for $workflow {
+            fn core(&self) -> &crate::state::Core {
+                &self.core
+            }
+
+            fn core_mut(&mut self) -> &mut crate::state::Core {
+                &mut self.core
+            }
+
+            fn has_ended(&self) -> bool {
+                let $state = self;
+                $has_ended
+            }
+        }
+    };
+}
+pub(crate) use mirrors;
 
 /// How a run goes on.
 pub(crate) enum Next {

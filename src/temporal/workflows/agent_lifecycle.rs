@@ -2,7 +2,7 @@
 
 use crate::names::Kind;
 use crate::port::Snapshot;
-use crate::state::{Core, Mirrors, Next, begin, serve};
+use crate::state::{Core, Next, begin, mirrors, serve};
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -15,19 +15,7 @@ pub struct AgentLifecycleWorkflow {
     core: Core,
 }
 
-impl Mirrors for AgentLifecycleWorkflow {
-    fn core(&self) -> &Core {
-        &self.core
-    }
-
-    fn core_mut(&mut self) -> &mut Core {
-        &mut self.core
-    }
-
-    fn has_ended(&self) -> bool {
-        self.core.snapshot.status() == Some("shutdown")
-    }
-}
+mirrors!(AgentLifecycleWorkflow, |s| s.core.snapshot.status() == Some("shutdown"));
 
 #[workflow_methods]
 impl AgentLifecycleWorkflow {

@@ -3,7 +3,7 @@
 use super::Refusal;
 use crate::names::Kind;
 use crate::port::Snapshot;
-use crate::state::{Core, Mirrors, Next, ask, begin, serve};
+use crate::state::{Core, Next, ask, begin, mirrors, serve};
 use crate::words;
 use serde_json::{Value, json};
 use temporalio_common::data_converters::RawValue;
@@ -18,19 +18,7 @@ pub struct BeadProcessingWorkflow {
     core: Core,
 }
 
-impl Mirrors for BeadProcessingWorkflow {
-    fn core(&self) -> &Core {
-        &self.core
-    }
-
-    fn core_mut(&mut self) -> &mut Core {
-        &mut self.core
-    }
-
-    fn has_ended(&self) -> bool {
-        self.core.snapshot.status() == Some("closed")
-    }
-}
+mirrors!(BeadProcessingWorkflow, |s| s.core.snapshot.status() == Some("closed"));
 
 #[workflow_methods]
 impl BeadProcessingWorkflow {

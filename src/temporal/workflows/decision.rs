@@ -7,7 +7,7 @@ use super::Refusal;
 use crate::activities::{ControlActivities, control};
 use crate::names::Kind;
 use crate::port::{Due, Snapshot};
-use crate::state::{Core, Mirrors, Next, ask, begin, deepest, failed, serve};
+use crate::state::{Core, Mirrors, Next, ask, begin, deepest, failed, mirrors, serve};
 use crate::words;
 use arbiter_core::time::Timestamp;
 use futures::FutureExt;
@@ -29,19 +29,7 @@ pub struct DecisionWorkflow {
     not_before_ms: i64,
 }
 
-impl Mirrors for DecisionWorkflow {
-    fn core(&self) -> &Core {
-        &self.core
-    }
-
-    fn core_mut(&mut self) -> &mut Core {
-        &mut self.core
-    }
-
-    fn has_ended(&self) -> bool {
-        self.core.snapshot.status().is_some_and(|status| status != "pending")
-    }
-}
+mirrors!(DecisionWorkflow, |s| s.core.snapshot.status().is_some_and(|status| status != "pending"));
 
 impl DecisionWorkflow {
     /// When to ask whether the time has come; never, if it has none or is over.

@@ -3,7 +3,7 @@
 use crate::activities::{ControlActivities, control};
 use crate::names::Kind;
 use crate::port::Snapshot;
-use crate::state::{Core, Mirrors, Next, begin, deepest, failed, serve};
+use crate::state::{Core, Next, begin, deepest, failed, mirrors, serve};
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -23,19 +23,7 @@ pub struct DispatcherWorkflow {
     looks: u32,
 }
 
-impl Mirrors for DispatcherWorkflow {
-    fn core(&self) -> &Core {
-        &self.core
-    }
-
-    fn core_mut(&mut self) -> &mut Core {
-        &mut self.core
-    }
-
-    fn has_ended(&self) -> bool {
-        false
-    }
-}
+mirrors!(DispatcherWorkflow, |_state| false);
 
 #[workflow_methods]
 impl DispatcherWorkflow {
@@ -68,7 +56,8 @@ impl DispatcherWorkflow {
 
     /// Asks that the project's work be looked at.
     #[signal(name = "trigger")]
-    pub fn trigger(&mut self, _: &mut SyncWorkflowContext<Self>, _input: RawValue) {
+    pub fn trigger(&mut self, ctx: &mut SyncWorkflowContext<Self>, _input: RawValue) {
+        self.core.signaled(ctx);
         self.is_triggered = true;
     }
 

@@ -4,7 +4,7 @@ use crate::activities::{ControlActivities, Said, control};
 use crate::names::Kind;
 use crate::port::Snapshot;
 use crate::sealed::Sealed;
-use crate::state::{Core, Mirrors, Next, begin, deepest, failed, serve};
+use crate::state::{Core, Next, begin, deepest, failed, mirrors, serve};
 use crate::words;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -79,19 +79,7 @@ pub struct EventAggregatorWorkflow {
     published: u64,
 }
 
-impl Mirrors for EventAggregatorWorkflow {
-    fn core(&self) -> &Core {
-        &self.core
-    }
-
-    fn core_mut(&mut self) -> &mut Core {
-        &mut self.core
-    }
-
-    fn has_ended(&self) -> bool {
-        false
-    }
-}
+mirrors!(EventAggregatorWorkflow, |_state| false);
 
 #[workflow_methods]
 impl EventAggregatorWorkflow {
@@ -129,6 +117,7 @@ impl EventAggregatorWorkflow {
     /// Brings events: the server's own in a sealed batch, or somebody's, who wants them published.
     #[signal(name = "event")]
     pub fn event(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
+        self.core.signaled(ctx);
         let workflow = ctx.workflow_id();
         // What was said when it came is not said again when an old history is read: a warning is an event.
         let is_told = ctx.is_replaying_history_events();
@@ -152,7 +141,7 @@ impl EventAggregatorWorkflow {
         } else if !is_told {
             tracing::warn!(target: "workflow", workflow, "too many events wait; some are dropped");
         }
-        if self.in_this_run >= EVENTS_PER_RUN || ctx.continue_as_new_suggested() {
+        if self.in_this_run >= EVENTS_PER_RUN {
             self.core.renew();
         }
     }

@@ -3,7 +3,7 @@
 use crate::activities::{ControlActivities, beat};
 use crate::names::Kind;
 use crate::port::{Beaten, Snapshot};
-use crate::state::{Core, Mirrors, Next, begin, deepest, failed, serve};
+use crate::state::{Core, Next, begin, deepest, failed, mirrors, serve};
 use futures::FutureExt;
 use std::time::Duration;
 use temporalio_common::data_converters::RawValue;
@@ -24,19 +24,7 @@ pub struct ProviderHeartbeatWorkflow {
     beats: u32,
 }
 
-impl Mirrors for ProviderHeartbeatWorkflow {
-    fn core(&self) -> &Core {
-        &self.core
-    }
-
-    fn core_mut(&mut self) -> &mut Core {
-        &mut self.core
-    }
-
-    fn has_ended(&self) -> bool {
-        self.is_stopped
-    }
-}
+mirrors!(ProviderHeartbeatWorkflow, |s| s.is_stopped);
 
 #[workflow_methods]
 impl ProviderHeartbeatWorkflow {
@@ -87,7 +75,8 @@ impl ProviderHeartbeatWorkflow {
 
     /// Ends it: the provider's actor goes on beating by itself.
     #[signal(name = "stop")]
-    pub fn stop(&mut self, _: &mut SyncWorkflowContext<Self>, _input: RawValue) {
+    pub fn stop(&mut self, ctx: &mut SyncWorkflowContext<Self>, _input: RawValue) {
+        self.core.signaled(ctx);
         self.is_stopped = true;
     }
 

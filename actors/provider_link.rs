@@ -76,6 +76,23 @@ pub(crate) fn host_of(text: &str) -> Option<String> {
     Endpoint::parse(text, anywhere).ok().map(|endpoint| endpoint.host().to_owned())
 }
 
+/// A client for this endpoint by the configured limits, the whole of a call excepted.
+pub(crate) fn client(
+    provider: &Provider,
+    target: Endpoint,
+    identity: Option<&ClientIdentity>,
+    settings: &Settings,
+    whole_call: Duration,
+) -> Result<Client, CallError> {
+    let protocol = match provider.provider_type {
+        ProviderType::Anthropic => Protocol::Anthropic,
+        _ => Protocol::OpenAi,
+    };
+    let tls = Tls { identity: identity.cloned(), ca_cert: provider.ca_cert.clone() };
+    let timeouts = Timeouts { whole_call, idle: settings.idle_timeout, ..Timeouts::default() };
+    Client::with_protocol(target, timeouts, &tls, protocol)
+}
+
 impl Link {
     /// Connects for `holder`; the key of our certificate leaves the vault here and stays with the clients.
     pub(crate) async fn open(
@@ -93,14 +110,8 @@ impl Link {
             }
             None => None,
         };
-        let protocol = match provider.provider_type {
-            ProviderType::Anthropic => Protocol::Anthropic,
-            _ => Protocol::OpenAi,
-        };
-        let tls = Tls { identity, ca_cert: provider.ca_cert.clone() };
-        let client = |whole_call: Duration| {
-            let timeouts = Timeouts { whole_call, idle: settings.idle_timeout, ..Timeouts::default() };
-            Client::with_protocol(target.clone(), timeouts, &tls, protocol)
+        let client = |whole_call| {
+            client(&provider, target.clone(), identity.as_ref(), settings, whole_call)
                 .map_err(|error| Fault::Provider(error.to_string()))
         };
         Ok(Self {

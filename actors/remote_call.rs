@@ -3,13 +3,12 @@
 //!
 //! Keeps one client per provider as it was last described. A key meets the request here and is forgotten with it.
 
-use crate::provider_link::{TLS, endpoint};
+use crate::provider_link::{TLS, client, endpoint};
 use crate::settings::Settings;
+use crate::vault_codec::family;
 use arbiter_core::ids::KeyId;
-use arbiter_core::provider::{Provider, ProviderType};
-use arbiter_providers::{
-    CallError, ChatAnswer, ChatRequest, Client, ClientIdentity, Protocol, Timeouts, Tls,
-};
+use arbiter_core::provider::Provider;
+use arbiter_providers::{CallError, ChatAnswer, ChatRequest, Client, ClientIdentity};
 use arbiter_vault::{Iterations, Scrubbed, Vault, VaultError};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
@@ -95,17 +94,8 @@ impl RemoteCalls {
             }
             None => None,
         };
-        let protocol = match provider.provider_type {
-            ProviderType::Anthropic => Protocol::Anthropic,
-            _ => Protocol::OpenAi,
-        };
-        let timeouts = Timeouts {
-            whole_call: self.settings.call_deadline,
-            idle: self.settings.idle_timeout,
-            ..Timeouts::default()
-        };
-        let tls = Tls { identity, ca_cert: provider.ca_cert.clone() };
-        let client = Client::with_protocol(target, timeouts, &tls, protocol)
+        let whole_call = self.settings.call_deadline;
+        let client = client(provider, target, identity.as_ref(), &self.settings, whole_call)
             .map_err(|error| NotMade(error.to_string()))?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.retain(|(of, _)| of.id != provider.id);
@@ -158,16 +148,11 @@ impl OwnVault {
     ///
     /// # Errors
     /// Words.
-    pub async fn codec_keys(&self, family: &str) -> Result<Vec<(KeyId, SecretString)>, String> {
-        let mut found: Vec<(u32, KeyId)> = {
-            let vault = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let of = |id: &str| id.strip_prefix(family)?.strip_prefix('-')?.parse().ok();
-            vault.entries().into_iter().filter_map(|entry| Some((of(entry.id.as_str())?, entry.id))).collect()
-        };
-        found.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    pub async fn codec_keys(&self, name: &str) -> Result<Vec<(KeyId, SecretString)>, String> {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner).entries();
         let mut keys = Vec::new();
-        for (_, id) in found {
-            let value = self.get(id.clone(), family.to_owned()).await?;
+        for (_, id) in family(entries, name) {
+            let value = self.get(id.clone(), name.to_owned()).await?;
             keys.push((id, value));
         }
         Ok(keys)

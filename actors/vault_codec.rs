@@ -11,10 +11,9 @@ use crate::vault::VaultHandle;
 use crate::vault_actor::KeyUse;
 use arbiter_core::ids::KeyId;
 use arbiter_core::vault::Status;
-use arbiter_vault::NewEntry;
+use arbiter_vault::{EntryInfo, NewEntry};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
-use zeroize::Zeroizing;
 
 /// What such keys are for.
 const CODEC: &str = "codec";
@@ -60,9 +59,6 @@ impl VaultHandle {
     pub async fn add_codec_key(&self, caller: &Caller, family: &str) -> Result<KeyId, Fault> {
         let number = self.family(family).first().map_or(1, |(number, _)| number + 1);
         let id = KeyId::known(format!("{family}-{number}"));
-        let bytes = Zeroizing::new([entropy::bytes16(), entropy::bytes16()]);
-        let value: Zeroizing<String> =
-            Zeroizing::new(bytes.iter().flatten().map(|byte| format!("{byte:02x}")).collect());
         let entry = NewEntry {
             id: id.clone(),
             name: format!("{family} {number}"),
@@ -70,22 +66,25 @@ impl VaultHandle {
             purpose: CODEC.to_owned(),
             allowed_hosts: vec![],
         };
-        self.store(caller, entry, SecretString::from(value.as_str().to_owned())).await?;
+        self.store(caller, entry, SecretString::from(entropy::secret_text())).await?;
         Ok(id)
     }
 
-    /// The keys of a family with their numbers, the newest first.
-    fn family(&self, family: &str) -> Vec<(u32, KeyId)> {
-        let entries = self.entries();
-        let of = |id: &KeyId| id.as_str().strip_prefix(family)?.strip_prefix('-')?.parse().ok();
-        let mut found: Vec<(u32, KeyId)> = entries
-            .into_iter()
-            .filter(|entry| entry.purpose == CODEC)
-            .filter_map(|entry| Some((of(&entry.id)?, entry.id)))
-            .collect();
-        found.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-        found
+    fn family(&self, name: &str) -> Vec<(u32, KeyId)> {
+        family(self.entries(), name)
     }
+}
+
+/// The keys of a family with their numbers, the newest first.
+pub(crate) fn family(entries: Vec<EntryInfo>, name: &str) -> Vec<(u32, KeyId)> {
+    let of = |id: &KeyId| id.as_str().strip_prefix(name)?.strip_prefix('-')?.parse().ok();
+    let mut found: Vec<(u32, KeyId)> = entries
+        .into_iter()
+        .filter(|entry| entry.purpose == CODEC)
+        .filter_map(|entry| Some((of(&entry.id)?, entry.id)))
+        .collect();
+    found.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    found
 }
 
 /// Who uses the keys of calls that this process makes for a Temporal server.

@@ -67,7 +67,7 @@ pub async fn reset_admin_token(directory: &Path) -> Result<NewAdmin, StartError>
     getrandom::fill(random.as_mut_slice()).and_then(|()| getrandom::fill(&mut id)).map_err(|error| {
         StartError::Process { operation: "draw a token", source: std::io::Error::other(error.to_string()) }
     })?;
-    let text = Zeroizing::new(format!("arb_{}", lease::hex(&random)));
+    let text = Zeroizing::new(format!("arb_{}", lease::hex(&random[..])));
     let now = SystemClock.now();
     let new = NewToken::of_person("admin", Role::Admin);
     let token = Token {

@@ -2,6 +2,7 @@
 
 use super::Inner;
 use arbiter_actors::{Carried, CarriedCall, Carrier, Freight};
+use arbiter_core::lease::hex;
 use arbiter_providers::CallError;
 use arbiter_temporal::delivery::{Delivery, DeliveryError};
 use arbiter_temporal::names::Kind;
@@ -32,7 +33,7 @@ impl TemporalCarrier {
         if getrandom::fill(&mut bytes).is_err() {
             return Carried::NotTaken;
         }
-        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = hex(&bytes);
         let place = Kind::Query.workflow_id(&id);
         let limit = call.timeout + WAY;
         let mut waiting = Waiting::new(self, &id, call);

@@ -3,11 +3,11 @@
 use arbiter_actors::{Fault, Handles};
 use arbiter_core::event::Event;
 use arbiter_core::event_type::EventType;
+use arbiter_core::lease::digest;
 use arbiter_store::Noted;
 use arbiter_temporal::names::{Kind, NO_PROJECT};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 /// The largest `data` of an event that is mirrored, in bytes; a larger one is replaced by its digest.
 const MAX_DATA: usize = 16 * 1024;
@@ -73,10 +73,6 @@ pub fn mirrored(event: &Event, base: u64) -> Value {
         value["data"] = json!({"sha256": digest(&text), "bytes": text.len()});
     }
     value
-}
-
-fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An entity's record; null when there is no such entity.

@@ -28,14 +28,14 @@ pub struct Lease {
 
 /// SHA-256 of a token, or of another text that is compared and not kept, in hex.
 pub fn digest(token: &str) -> String {
-    hex(&Sha256::digest(token.as_bytes()).into())
+    hex(&Sha256::digest(token.as_bytes()))
 }
 
-/// A digest in hex, lower case.
-pub fn hex(digest: &[u8; 32]) -> String {
+/// A digest, or other bytes, in hex, lower case.
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
-    digest.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 impl Lease {

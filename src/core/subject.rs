@@ -8,7 +8,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 fn digest(value: &serde_json::Value) -> String {
-    hex(&Sha256::digest(value.to_string().as_bytes()).into())
+    hex(&Sha256::digest(value.to_string().as_bytes()))
 }
 
 /// The digest of a bead's work: what is to be done, how urgent it is, and where.

@@ -194,7 +194,7 @@ fn fingerprint(pem: &str) -> Result<String, ApiError> {
     let wrong = |detail: &str| Err(ApiError::field("certificate", detail));
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     match found.as_deref() {
-        Ok([certificate]) => Ok(hex(&Sha256::digest(certificate).into())),
+        Ok([certificate]) => Ok(hex(&Sha256::digest(certificate))),
         Ok([]) | Err(_) => wrong("is no certificate in PEM"),
         Ok(_) => wrong("holds more than one certificate; the client's own is wanted, without its issuers"),
     }

@@ -2,6 +2,7 @@
 //!
 //! Owns what such a file must be. Knows neither what the key is for nor how it is written.
 
+use secrecy::SecretString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -31,6 +32,9 @@ pub enum KeyFileError {
         /// What is wrong with it, and what mends it.
         why: String,
     },
+    /// There is no text in it.
+    #[error("{0} holds no text")]
+    Empty(PathBuf),
 }
 
 /// What is in a key's file.
@@ -69,9 +73,22 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     Ok(text)
 }
 
+/// The text in a secret's file, without the space around it.
+///
+/// # Errors
+/// [`KeyFileError`], also when nothing is left or it is no text.
+pub fn read_text(path: &Path) -> Result<SecretString, KeyFileError> {
+    let bytes = read(path)?;
+    match std::str::from_utf8(&bytes).map(str::trim) {
+        Ok(text) if !text.is_empty() => Ok(SecretString::from(text.to_owned())),
+        _ => Err(KeyFileError::Empty(path.to_owned())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secrecy::ExposeSecret;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -84,6 +101,12 @@ mod tests {
         assert!(wide.contains("can be read by others; run: chmod 600 /"), "{wide}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(read(&path).unwrap().as_slice(), b"secret");
+        fs::write(&path, " text\n").unwrap();
+        assert_eq!(read_text(&path).unwrap().expose_secret(), "text");
+        for nothing in [&b" \n"[..], b"\xff"] {
+            fs::write(&path, nothing).unwrap();
+            assert!(read_text(&path).unwrap_err().to_string().ends_with("key.pem holds no text"));
+        }
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(read(&link).unwrap_err().to_string().contains("is a link"));

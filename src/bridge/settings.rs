@@ -22,9 +22,6 @@ pub enum BridgeError {
         #[source]
         source: KeyFileError,
     },
-    /// A file with a secret holds none.
-    #[error("{0} holds no text")]
-    Empty(&'static str),
     /// A file cannot be read.
     #[error("{key} {path:?} cannot be read")]
     File {
@@ -86,14 +83,25 @@ fn tls(settings: &Temporal) -> Result<Tls, BridgeError> {
 }
 
 fn secret(key: &'static str, path: &Path) -> Result<SecretString, BridgeError> {
-    let bytes = key_file::read(path).map_err(|source| BridgeError::Secret { key, source })?;
-    let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
-    if text.is_empty() {
-        return Err(BridgeError::Empty(key));
-    }
-    Ok(SecretString::from(text.to_owned()))
+    key_file::read_text(path).map_err(|source| BridgeError::Secret { key, source })
 }
 
 fn is_given(path: &Path) -> bool {
     !path.as_os_str().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use arbiter_temporal::names::{CONTROL_QUEUE, Kind, PROVIDERS_QUEUE};
+
+    #[test]
+    fn the_default_queues_are_those_of_workers_and_every_workflow_has_one() {
+        let settings = crate::config::Settings::default().temporal;
+        assert_eq!(settings.providers_queue, PROVIDERS_QUEUE);
+        let types: Vec<&str> = Kind::ALL.iter().map(|kind| kind.workflow_type()).collect();
+        assert_eq!(settings.queues.len(), types.len());
+        for kind in types {
+            assert_eq!(settings.queues.get(kind).map(String::as_str), Some(CONTROL_QUEUE), "{kind}");
+        }
+    }
 }

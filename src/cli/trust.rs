@@ -118,7 +118,7 @@ fn private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
         KeyFileError::Unreadable { path, source } => {
             Failure::io(format!("cannot read the private key {}", path.display()), source)
         }
-        refused @ KeyFileError::Refused { .. } => Failure::Refused(refused.to_string()),
+        refused => Failure::Refused(refused.to_string()),
     })
 }
 

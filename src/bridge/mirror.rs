@@ -74,7 +74,7 @@ fn waited(events: &[Event], now: Timestamp) -> u64 {
 fn notes(events: &[Event]) -> Vec<Noted> {
     let mut newest: BTreeMap<(&'static str, String, bool), Noted> = BTreeMap::new();
     for note in events.iter().flat_map(noted) {
-        // The beginning of another life is counted each time; the store adds them up in order.
+        // However often lives end and begin within these events, one more begins: the states between were never mirrored.
         newest.insert((note.kind, note.id.clone(), note.begins), note);
     }
     let mut notes: Vec<Noted> = newest.into_values().collect();

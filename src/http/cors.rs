@@ -10,8 +10,8 @@ use warp::http::header::{
 };
 use warp::http::{HeaderMap, Method};
 
-/// Where the paths of the codec begin.
-const CODEC: &str = "/api/v1/temporal/codec/";
+/// The paths of the codec; a rotation of its keys is none of them.
+const CODEC: [&str; 2] = ["/api/v1/temporal/codec/decode", "/api/v1/temporal/codec/encode"];
 /// The request headers that a page may send.
 const REQUEST_HEADERS: &str =
     "authorization, x-api-key, content-type, if-match, idempotency-key, last-event-id, x-request-id";
@@ -45,8 +45,7 @@ impl Origins {
     pub fn is_for_codec(&self, path: &str, headers: &HeaderMap) -> bool {
         let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
         let page = self.codec_page.as_deref();
-        path.starts_with(CODEC)
-            && page.is_some_and(|page| origin.is_some_and(|o| o.eq_ignore_ascii_case(page)))
+        CODEC.contains(&path) && page.is_some_and(|page| origin.is_some_and(|o| o.eq_ignore_ascii_case(page)))
     }
 
     /// What the answer to such a request says.

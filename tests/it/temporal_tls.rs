@@ -4,7 +4,7 @@ use crate::program;
 use crate::stage::{QUICK_VAULT, Stage};
 use crate::temporal::bridged;
 use arbiter_testkit::{TemporalServer, TestCa, tls_proxy};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -103,6 +103,8 @@ async fn a_page_at_the_configured_place_may_use_the_codec_as_whoever_signed_in_a
     assert_eq!(opened.json(), body);
     let other = [("origin", "http://localhost:8089"), ("sec-fetch-site", "same-site")];
     assert_eq!(stage.server.ask("POST", path, &other, Some(&body)).await.status, 403);
-    let elsewhere = stage.server.ask("POST", "/api/v1/beads", &page, Some(&json!({"title": "t"}))).await;
-    assert_eq!(elsewhere.status, 403);
+    for (elsewhere, body) in [("beads", json!({"title": "t"})), ("temporal/codec/rotate", Value::Null)] {
+        let asked = stage.server.ask("POST", &format!("/api/v1/{elsewhere}"), &page, Some(&body)).await;
+        assert_eq!(asked.status, 403, "{elsewhere}");
+    }
 }

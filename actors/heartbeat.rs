@@ -59,12 +59,16 @@ impl HeartbeatsHandle {
 pub(crate) enum Command {
     Beat(Option<oneshot::Sender<Result<Provider, Fault>>>),
     Scheduled(oneshot::Sender<Result<Provider, Fault>>),
+    /// The time of this beat has come, counted as they were planned.
+    Due(u64),
 }
 
 /// The heartbeat of one provider.
 pub(crate) struct HeartbeatActor {
     scope: Scope<Self>,
     id: ProviderId,
+    /// How often the next beat was planned.
+    planned: u64,
 }
 
 impl Role for HeartbeatActor {
@@ -73,18 +77,21 @@ impl Role for HeartbeatActor {
 
     fn new(scope: Scope<Self>) -> Self {
         let id = ProviderId::known(scope.id.clone());
-        Self { scope, id }
+        Self { scope, id, planned: 0 }
     }
 
     async fn start(&mut self) {
         self.scope.pin.store(true, Ordering::Release);
-        self.scope.timers.set(NEXT, self.scope.shared.clock.now(), Command::Beat(None));
+        self.scope.timers.set(NEXT, self.scope.shared.clock.now(), Command::Due(self.planned));
     }
 
     async fn handle(&mut self, command: Command) {
         let (answer, intervals) = match command {
             Command::Beat(answer) => (answer, 1),
             Command::Scheduled(answer) => (Some(answer), 2),
+            // Somebody asked for a beat while this one was on its way here, and has planned another one.
+            Command::Due(planned) if planned != self.planned => return,
+            Command::Due(_) => (None, 1),
         };
         let outcome = self.beat().await;
         if let Err(Fault::Refused(Refusal::NotFound { .. })) = &outcome {
@@ -100,12 +107,13 @@ impl Role for HeartbeatActor {
 }
 
 impl HeartbeatActor {
-    fn plan(&self, intervals: u32) {
+    fn plan(&mut self, intervals: u32) {
         let interval = self.scope.shared.settings.heartbeat_interval * intervals;
         let spread = (interval * JITTER_PERCENT / 100).as_nanos().max(1);
         let extra = u128::from(entropy::number()) % spread;
         let pause = interval + Duration::from_nanos(u64::try_from(extra).unwrap_or(0));
-        self.scope.timers.set(NEXT, self.scope.shared.clock.now().plus(pause), Command::Beat(None));
+        self.planned += 1;
+        self.scope.timers.set(NEXT, self.scope.shared.clock.now().plus(pause), Command::Due(self.planned));
     }
 
     async fn beat(&self) -> Result<Provider, Fault> {

@@ -27,7 +27,7 @@ async fn asked(h: &Handles, bead: &str) -> Decision {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("nobody was asked")
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("nobody was asked")
 }
 
 fn quick() -> Settings {
@@ -110,7 +110,7 @@ async fn a_decision_times_out_after_forty_eight_hours_also_across_a_restart() {
         EventFilter { types: TypePattern::parse_list("decision.timeout").unwrap(), ..EventFilter::default() };
     let mut events = h.bus.subscribe(filter, None).await.unwrap();
     clock.advance(Duration::from_secs(3601));
-    let told = tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("nothing happened");
+    let told = tokio::time::timeout(Duration::from_secs(60), events.next()).await.expect("nothing happened");
     assert!(matches!(told, Delivery::Event(event) if event.subject == decision.id.as_str()));
     let late = h.decisions.decide(&me(), &decision.id, "yes".into(), None).await;
     assert!(matches!(late, Err(Fault::Refused(_))));
@@ -181,7 +181,7 @@ async fn what_is_asked_about_a_bead_or_project_that_is_deleted_is_cancelled_with
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("an actor waits for nothing");
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("an actor waits for nothing");
     stage.stop().await;
 }
 
@@ -232,7 +232,7 @@ async fn reminders_come_by_the_clock_over_restarts_and_a_race_of_answer_and_dead
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("no reminder came")
+        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("no reminder came")
     };
     let hour = Duration::from_secs(3_600);
     clock.advance(hour * 25);
@@ -254,7 +254,7 @@ async fn reminders_come_by_the_clock_over_restarts_and_a_race_of_answer_and_dead
             tokio::task::yield_now().await;
         }
     };
-    let ended = tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it never ended");
+    let ended = tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it never ended");
     let won = if answer.is_ok() { decision::Status::Resolved } else { decision::Status::Timeout };
     assert_eq!(ended.status, won, "{answer:?}");
     stage.stop().await;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends at what it did not expect
 
 mod decisions;
+mod heartbeat;
 mod notices;
 mod personas;
 mod stage;

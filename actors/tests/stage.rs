@@ -100,7 +100,7 @@ impl Stage {
                 events.next().await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(20), wait).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(60), wait).await.is_err() {
             let bead = self.h().store.bead(id.to_owned()).await.unwrap();
             let why = self.h().dispatcher.why(&BeadId::known(id), None).await;
             panic!("bead {id} is not {status}: {bead:?} {why:?}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Within this everything happens that has to happen.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 /// The fewest rounds that the vault takes: tests open it often.
 pub const QUICK_VAULT: (&str, &str) = ("ARBITER_VAULT__KDF_ITERATIONS", "100000");
 /// The key of the scripted provider.

@@ -9,8 +9,8 @@ use std::time::Duration;
 /// Another word for now: what must not come is not waited for longer.
 const AT_ONCE: Duration = Duration::from_millis(300);
 
-async fn with_projects() -> Stage {
-    let stage = Stage::new().await;
+async fn with_projects(environment: &[(&str, &str)]) -> Stage {
+    let stage = Stage::with(environment).await;
     for id in ["p", "q"] {
         stage.create("projects", json!({"id": id, "name": id})).await;
     }
@@ -35,7 +35,7 @@ async fn next(client: &mut SseClient, count: usize) -> Vec<u64> {
 
 #[tokio::test]
 async fn a_stream_begins_with_where_the_log_stands_and_goes_on_with_whole_events() {
-    let stage = with_projects().await;
+    let stage = with_projects(&[]).await;
     let last = stage.get("events/stats").await["last_seq"].as_u64().unwrap();
     let url = format!("{}/api/v1/events/stream", stage.server.url());
     let mut client = SseClient::connect(&url, stage.server.token(), None).await.unwrap();
@@ -58,7 +58,7 @@ async fn a_stream_begins_with_where_the_log_stands_and_goes_on_with_whole_events
 
 #[tokio::test]
 async fn filters_by_project_and_type_are_joined_by_and() {
-    let stage = with_projects().await;
+    let stage = with_projects(&[]).await;
     let start = stage.get("events/stats").await["last_seq"].as_u64().unwrap();
     for (id, project) in [("b1", "p"), ("b2", "q")] {
         stage.create("beads", json!({"id": id, "title": "t", "project_id": project})).await;
@@ -101,7 +101,7 @@ async fn filters_by_project_and_type_are_joined_by_and() {
 
 #[tokio::test]
 async fn a_stream_resumes_behind_an_id_from_header_or_query_without_gap_or_repeat() {
-    let stage = with_projects().await;
+    let stage = with_projects(&[]).await;
     for number in 0..20 {
         stage.bead(&format!("b{number}"), json!({})).await;
     }
@@ -133,7 +133,7 @@ async fn a_stream_resumes_behind_an_id_from_header_or_query_without_gap_or_repea
 
 #[tokio::test]
 async fn an_id_beyond_the_end_is_told_as_a_gap_and_the_stream_goes_on() {
-    let stage = with_projects().await;
+    let stage = with_projects(&[]).await;
     let last = stage.get("events/stats").await["last_seq"].as_u64().unwrap();
     let mut client = stage.stream("", Some(last + 1000)).await;
     let gap = client.next(SOON).await.unwrap();
@@ -153,7 +153,7 @@ async fn a_silent_stream_is_kept_alive_by_comments() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_ends_says_so_to_its_streams_and_ends_them() {
-    let mut stage = with_projects().await;
+    let mut stage = with_projects(&[]).await;
     let mut clients = [stage.stream("", None).await, stage.stream("?project_id=p", Some(0)).await];
     assert!(seq(&clients[1].next(SOON).await.unwrap()) > 0);
     assert!(stage.server.terminate().await.success());
@@ -168,7 +168,8 @@ async fn a_server_that_ends_says_so_to_its_streams_and_ends_them() {
 async fn who_does_not_read_gets_everything_later_and_nobody_waits_for_it() {
     /// Far more than sockets and the server's 1000 events in memory hold.
     const BEADS: usize = 1_200;
-    let stage = with_projects().await;
+    // Who stands still for longer is let go, and the disk alone says how long so many beads take.
+    let stage = with_projects(&[("ARBITER_HTTP__STREAM_STALL_MS", "3600000")]).await;
     let mut slow = stage.stream("", None).await;
     let mut quick = stage.stream("", None).await;
     let start = stage.get("events/stats").await["last_seq"].as_u64().unwrap();

@@ -21,7 +21,7 @@ mod server_file;
 pub use cast_settings::cast_settings;
 pub use catalogue::load as load_catalogue;
 pub use demo::{DemoOptions, demo};
-pub use error::StartError;
+pub use error::{StartError, describe};
 pub use forget::{Forgotten, forget_keys};
 pub use logging::start as log_to;
 pub use maintenance::{NewAdmin, reset_admin_token, verify_audit};

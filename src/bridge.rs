@@ -4,7 +4,6 @@
 //! it: without a server everything goes on, and the mirror catches up when there is one.
 
 mod calls;
-mod calls_out;
 mod carrier;
 mod entities;
 mod keys;
@@ -19,12 +18,13 @@ mod status;
 mod supervisor;
 mod wishes;
 mod worker;
+mod workflows;
 
-pub use calls_out::WorkflowError;
 pub use rebuild::{LEFT_OUT, RebuildError, Rebuilt, rebuild};
 pub use settings::{BridgeError, load};
 pub use status::{Place, Status, WorkflowView};
 pub use worker::{WorkerError, WorkerOptions, work};
+pub use workflows::WorkflowError;
 
 use crate::config::Temporal;
 use arbiter_actors::{Caller, CarriedCall, Fault, Handles};
@@ -80,8 +80,13 @@ impl Running {
 }
 
 impl Bridge {
-    /// A bridge that is not running yet.
-    pub fn new(handles: Handles, settings: &crate::config::Settings, address: Address) -> Self {
+    /// A bridge that is not running yet; `cast` are the same settings as the actors have them.
+    pub fn new(
+        handles: Handles,
+        settings: &crate::config::Settings,
+        cast: arbiter_actors::Settings,
+        address: Address,
+    ) -> Self {
         Self(Arc::new(Inner {
             settings: settings.temporal.clone(),
             address,
@@ -94,7 +99,7 @@ impl Bridge {
             pending: Mutex::default(),
             sender: Notify::new(),
             heartbeat_ms: settings.providers.heartbeat_interval_ms,
-            providers: crate::app::cast_settings(settings),
+            providers: cast,
         }))
     }
 

@@ -90,7 +90,8 @@ impl Arbiter {
         #[cfg(feature = "temporal")]
         let (temporal, all) = (crate::bridge::load(&settings.temporal)?, settings);
         let settings = arbiter_actors::Settings { catalogue: Arc::new(catalogue), ..cast_settings(settings) };
-        let cast = arbiter_actors::start(lock, settings, Arc::new(SystemClock), Box::new(on_failure)).await?;
+        let cast = arbiter_actors::start(lock, settings.clone(), Arc::new(SystemClock), Box::new(on_failure))
+            .await?;
         let caller = Caller::named("library");
         if let Err(fault) = cast.handles.vault.unlock(&caller, password).await {
             cast.stop().await;
@@ -98,7 +99,7 @@ impl Arbiter {
         }
         #[cfg(feature = "temporal")]
         let bridge = temporal.map(|address| {
-            let bridge = crate::bridge::Bridge::new(cast.handles.clone(), all, address);
+            let bridge = crate::bridge::Bridge::new(cast.handles.clone(), all, settings, address);
             let running = bridge.run();
             (bridge, running)
         });

@@ -148,3 +148,15 @@ impl From<arbiter_actors::StartError> for StartError {
         }
     }
 }
+
+/// An error, followed by its causes, in one line.
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(next.to_string().trim_end());
+        cause = next.source();
+    }
+    text
+}

@@ -2,7 +2,7 @@
 
 use crate::app::error::StartError;
 use crate::app::{
-    admin_token, cast_settings, load_catalogue, load_notify, logging, process, reload, server_file,
+    admin_token, cast_settings, describe, load_catalogue, load_notify, logging, process, reload, server_file,
 };
 #[cfg(feature = "temporal")]
 use crate::bridge::Bridge;
@@ -148,7 +148,7 @@ impl Server {
         if !loaded.settings.temporal.address.is_empty() {
             return Err(StartError::NoTemporal);
         }
-        let cast = arbiter_actors::start(lock, settings, clock, Box::new(on_failure)).await?;
+        let cast = arbiter_actors::start(lock, settings.clone(), clock, Box::new(on_failure)).await?;
         let handles = cast.handles.clone();
         match prepare(&handles, directory, password).await {
             Ok(()) => {}
@@ -162,7 +162,8 @@ impl Server {
         server_file::announce(directory, &url, tls.as_deref())?;
         let reloading = reload::on_hangup(tls.clone(), directory.to_owned(), url.clone())?;
         #[cfg(feature = "temporal")]
-        let bridge = temporal.map(|address| Bridge::new(handles.clone(), &loaded.settings, address));
+        let bridge =
+            temporal.map(|address| Bridge::new(handles.clone(), &loaded.settings, settings, address));
         let context = http::Context::new(handles.clone(), loaded);
         #[cfg(feature = "temporal")]
         let bridge = bridge.map(|bridge| {
@@ -230,15 +231,4 @@ async fn prepare(
         tracing::info!(path = %path.display(), "the admin token was written");
     }
     Ok(())
-}
-
-/// An error with its causes.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }

@@ -153,7 +153,7 @@ fn millis(span: Duration) -> u64 {
 }
 
 /// How an entity stands now.
-async fn snapshot(inner: &Inner, kind: Kind, id: &str) -> Result<Snapshot, Fault> {
+pub(super) async fn snapshot(inner: &Inner, kind: Kind, id: &str) -> Result<Snapshot, Fault> {
     let store = &inner.handles.store;
     let base = store.cursor(BASE).await?.unwrap_or(0);
     let run_no = store.mirror_run_no(word(kind), id.to_owned()).await?.unwrap_or(1);

@@ -3,10 +3,9 @@
 //! Owns the words of wishes. Whether one is allowed is the actor's to say.
 
 use super::Inner;
-use arbiter_actors::{BeadAction, Caller, Fault, GivenAnswer};
-use arbiter_core::bead::{Claimant, Trigger, trigger_for};
+use arbiter_actors::{BeadAction, BeadWay, Caller, Fault, GivenAnswer};
+use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::ids::{AgentId, BeadId, DecisionId};
-use arbiter_core::machine::Machine;
 use arbiter_core::refusal::Refusal;
 use arbiter_temporal::names::Kind;
 use arbiter_temporal::words::text;
@@ -105,36 +104,35 @@ async fn bead_status(inner: &Inner, caller: &Caller, id: &str, value: &Value) ->
         .ok_or_else(|| format!("no status of a bead is called {wanted:?}"))?;
     let bead = handles.store.bead(id.to_owned()).await?;
     let bead = bead.ok_or_else(|| Refusal::not_found("bead", id))?;
-    let trigger = trigger_for(bead.status, wanted)
-        .ok_or_else(|| Refusal::conflict("same-status", format!("bead {id} is {wanted} already")))?;
-    bead.status.step(id, trigger)?;
     let reason = value.get("reason").and_then(Value::as_str).map(str::to_owned);
     let reason = reason.unwrap_or_else(|| format!("set by {}", caller.name));
-    let action = match trigger {
-        Trigger::Claim => {
+    let action = match BeadWay::to(&bead, wanted, reason)? {
+        BeadWay::Act(action) => action,
+        BeadWay::Claim => {
             let named = value.get("agent_id").and_then(Value::as_str).map(str::to_owned);
-            let is_named = named.is_some();
-            let agent = match named.or(bead.assigned_to) {
-                Some(name) => match handles.store.agent(name.clone()).await? {
-                    None if is_named => {
-                        let words = format!("no agent has the id {name}");
-                        return Err(Refusal::field("agent_id", words).into());
-                    }
-                    found => found.map(|agent| agent.id),
-                },
-                None => None,
-            };
-            // Without an agent a person takes it.
-            let claimant = agent.map_or_else(|| Claimant::Person(caller.name.clone()), Claimant::Agent);
-            handles.beads.claim(caller, &BeadId::known(id), claimant, None).await?;
+            let claimant = claimant(inner, caller, &bead, named).await?;
+            handles.beads.claim(caller, &bead.id, claimant, None).await?;
             return Ok(());
         }
-        Trigger::Block => BeadAction::Block { reason },
-        Trigger::Unblock => BeadAction::Unblock,
-        Trigger::Release => BeadAction::Release { reason },
-        Trigger::Close => BeadAction::Close { reason },
-        _ => BeadAction::Reopen,
     };
-    handles.beads.act(caller, &BeadId::known(id), action, None).await?;
+    handles.beads.act(caller, &bead.id, action, None).await?;
     Ok(())
+}
+
+/// Who takes a bead: the named or the already assigned agent, else the person who says it.
+async fn claimant(
+    inner: &Inner,
+    caller: &Caller,
+    bead: &Bead,
+    named: Option<String>,
+) -> Result<Claimant, Wrong> {
+    let is_named = named.is_some();
+    let Some(name) = named.or_else(|| bead.assigned_to.clone()) else {
+        return Ok(Claimant::Person(caller.name.clone()));
+    };
+    match inner.handles.store.agent(name.clone()).await? {
+        Some(agent) => Ok(Claimant::Agent(agent.id)),
+        None if is_named => Err(Refusal::field("agent_id", format!("no agent has the id {name}")).into()),
+        None => Ok(Claimant::Person(caller.name.clone())),
+    }
 }

@@ -3,7 +3,6 @@
 use super::calls::ProviderCalls;
 use super::keys::{CALLS, codec_key};
 use super::settings::{BridgeError, load};
-use crate::app::cast_settings;
 use crate::config::Settings;
 use arbiter_actors::{OwnVault, RemoteCalls};
 use arbiter_temporal::codec::Codec;
@@ -24,6 +23,8 @@ pub struct WorkerOptions {
     pub data_dir: PathBuf,
     /// The settings; of them it needs those of the Temporal server and of providers.
     pub settings: Settings,
+    /// The same as whoever makes calls has them.
+    pub calls: arbiter_actors::Settings,
     /// The password of its key file.
     pub password: SecretString,
 }
@@ -66,7 +67,7 @@ pub async fn work(
     end: impl Future<Output = ()>,
     say: impl Fn(&str),
 ) -> Result<(), WorkerError> {
-    let WorkerOptions { data_dir, settings, password } = options;
+    let WorkerOptions { data_dir, settings, calls, password } = options;
     let address = load(&settings.temporal)?.ok_or(WorkerError::NoServer)?;
     let path = data_dir.join("keys.json");
     if !path.exists() {
@@ -80,7 +81,7 @@ pub async fn work(
         return Err(WorkerError::NoCodec(path));
     }
     let codec = Codec::new(keys.remove(0), keys);
-    let calls = Arc::new(RemoteCalls::new(Arc::new(vault), cast_settings(&settings)));
+    let calls = Arc::new(RemoteCalls::new(Arc::new(vault), calls));
     let queue = settings.temporal.providers_queue.as_str();
     let identity = format!("arbiter worker {}", std::process::id());
     tokio::pin!(end);

@@ -3,12 +3,11 @@
 //! Owns the exit codes. A failure's text never holds a secret.
 
 use super::problem::Problem;
-use crate::app::StartError;
+use crate::app::{StartError, describe};
+#[cfg(feature = "temporal")]
+use crate::bridge::{RebuildError, WorkerError};
 use crate::config::ConfigError;
-use std::{
-    error::Error,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 /// It was tried and failed.
 pub const FAILED: u8 = 1;
@@ -53,6 +52,14 @@ pub enum Failure {
     /// The server did not start, or ended with an error.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A worker for providers cannot work.
+    #[cfg(feature = "temporal")]
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// A data directory was not filled.
+    #[cfg(feature = "temporal")]
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
     /// An answer that cannot be understood.
     #[error("{0}")]
     Failed(String),
@@ -77,6 +84,16 @@ impl Failure {
             Self::Configuration(_) => CONFIGURATION,
             Self::Server(problem) if matches!(problem.status, 401 | 403) => REFUSED,
             Self::Start(error) => error.exit_code(),
+            #[cfg(feature = "temporal")]
+            Self::Worker(WorkerError::Settings(_) | WorkerError::NoServer)
+            | Self::Rebuild(RebuildError::Settings(_) | RebuildError::NoServer) => USAGE,
+            #[cfg(feature = "temporal")]
+            Self::Worker(_)
+            | Self::Rebuild(RebuildError::Vault(_) | RebuildError::NotEmpty(_) | RebuildError::NoCodec) => {
+                REFUSED
+            }
+            #[cfg(feature = "temporal")]
+            Self::Rebuild(_) => FAILED,
             Self::Server(_) | Self::Failed(_) => FAILED,
             Self::ReaderGone => 0,
         }
@@ -89,16 +106,8 @@ impl Failure {
         }
     }
 
-    /// The failure, followed by its causes.
     fn text(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(error.to_string().trim_end());
-            cause = error.source();
-        }
-        text
+        describe(self)
     }
 }
 

@@ -5,7 +5,7 @@ use super::output::note;
 use super::serve::{Overrides, config_file, environment};
 use super::{data_directory, password};
 use crate::app;
-use crate::bridge::{self, LEFT_OUT, RebuildError, WorkerError, WorkerOptions};
+use crate::bridge::{self, LEFT_OUT, WorkerOptions};
 use crate::config::Settings;
 use arbiter_core::time::Timestamp;
 use clap::Args;
@@ -62,18 +62,12 @@ impl Worker {
         let runtime = app::runtime()?;
         let outcome = runtime.block_on(async {
             let end = app::asked_to_end()?;
-            let options = WorkerOptions { data_dir, settings, password };
-            bridge::work(options, end, app::say).await.map_err(refused)
+            let calls = app::cast_settings(&settings);
+            let options = WorkerOptions { data_dir, settings, calls, password };
+            Ok(bridge::work(options, end, app::say).await?)
         });
         runtime.shutdown_background();
         outcome
-    }
-}
-
-fn refused(error: WorkerError) -> Failure {
-    match &error {
-        WorkerError::Settings(_) | WorkerError::NoServer => Failure::Usage(chain(&error)),
-        _ => Failure::Refused(chain(&error)),
     }
 }
 
@@ -96,13 +90,7 @@ impl Rebuild {
         let runtime = app::runtime()?;
         let outcome = runtime.block_on(bridge::rebuild(&data_dir, &settings, password, now, note));
         runtime.shutdown_background();
-        let rebuilt = outcome.map_err(|error| match &error {
-            RebuildError::Settings(_) | RebuildError::NoServer => Failure::Usage(chain(&error)),
-            RebuildError::Vault(_) | RebuildError::NotEmpty(_) | RebuildError::NoCodec => {
-                Failure::Refused(chain(&error))
-            }
-            _ => Failure::Failed(chain(&error)),
-        })?;
+        let rebuilt = outcome?;
         for (kind, count) in &rebuilt.restored {
             app::say(&format!("{kind}: {count} restored"));
         }
@@ -113,15 +101,4 @@ impl Rebuild {
         LEFT_OUT.iter().for_each(|what| app::say(&format!("  {what}")));
         Ok(())
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }

@@ -3,11 +3,16 @@
 use crate::http::bead_forms::BeadPatchBody;
 use crate::http::beads::{answer, id, row};
 use crate::http::{ApiError, Call, Reply};
-use arbiter_actors::BeadAction;
-use arbiter_core::bead::{Bead, Claimant, Trigger, trigger_for};
+use arbiter_actors::{BeadAction, BeadWay};
+use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::bead_change::BeadPatch;
-use arbiter_core::machine::Machine;
 use arbiter_core::token::Role;
+
+/// What is done after the fields.
+enum Last {
+    Claim(Claimant),
+    Act(BeadAction),
+}
 
 /// Changes the fields that the body names, then the status.
 ///
@@ -17,16 +22,13 @@ use arbiter_core::token::Role;
 pub async fn change(call: Call, mut body: BeadPatchBody) -> Result<Reply, ApiError> {
     let bead = row(&call).await?;
     let Some(wanted) = body.status else { return Err(ApiError::field("status", "is required")) };
-    let Some(trigger) = trigger_for(bead.status, wanted) else {
-        return Err(ApiError::new("same-status", format!("bead {} is {wanted} already", bead.id)));
-    };
-    bead.status.step(bead.id.as_str(), trigger)?;
     let mut caller = call.caller()?;
     let (lease_token, reason) = (body.lease_token.take(), body.reason.take());
-    let claimant = match trigger {
+    let reason = reason.unwrap_or_else(|| format!("set by {}", caller.name));
+    let last = match BeadWay::to(&bead, wanted, reason)? {
         // Who is named takes it, so the name is not a change of its own.
-        Trigger::Claim => Some(claimant(&call, &bead, body.assigned_to.take()).await?),
-        _ => None,
+        BeadWay::Claim => Last::Claim(claimant(&call, &bead, body.assigned_to.take()).await?),
+        BeadWay::Act(action) => Last::Act(action),
     };
     let patch = BeadPatch::from(body);
     let beads = &call.handles().beads;
@@ -35,19 +37,11 @@ pub async fn change(call: Call, mut body: BeadPatchBody) -> Result<Reply, ApiErr
         beads.update(&caller, &id(&call), patch, lease_token.clone()).await?;
         caller.if_match = None;
     }
-    if let Some(claimant) = claimant {
-        let claimed = beads.claim(&caller, &id(&call), claimant, None).await?;
-        return answer(&call, claimed.bead);
-    }
-    let reason = reason.unwrap_or_else(|| format!("set by {}", caller.name));
-    let action = match trigger {
-        Trigger::Block => BeadAction::Block { reason },
-        Trigger::Unblock => BeadAction::Unblock,
-        Trigger::Release => BeadAction::Release { reason },
-        Trigger::Close => BeadAction::Close { reason },
-        _ => BeadAction::Reopen,
+    let bead = match last {
+        Last::Claim(claimant) => beads.claim(&caller, &id(&call), claimant, None).await?.bead,
+        Last::Act(action) => beads.act(&caller, &id(&call), action, lease_token).await?,
     };
-    answer(&call, beads.act(&caller, &id(&call), action, lease_token).await?)
+    answer(&call, bead)
 }
 
 /// Who takes a bead that is set to `in_progress`: the named or the already assigned agent, else the person

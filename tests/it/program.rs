@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_arbiter");
 /// How long a program that is to end may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How a program ended.
 #[derive(Debug)]

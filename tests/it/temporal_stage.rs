@@ -77,9 +77,12 @@ impl TemporalStage {
         self.temporal.cli(&[arguments, &codec].concat()).await
     }
 
-    /// The same, which must succeed; what it prints with `-o json`.
+    /// The same for what changes nothing and must succeed; what it prints with `-o json`. Its patience with a busy
+    /// server is shorter than ours.
     pub async fn cli_json(&self, arguments: &[&str]) -> Value {
-        let said = self.cli(&[arguments, &["-o", "json"]].concat()).await;
+        let look = async || self.cli(&[arguments, &["-o", "json"]].concat()).await;
+        let is_late = |said: &TemporalSaid| said.stderr.to_lowercase().contains("deadline exceeded");
+        let said = self.until(&format!("{arguments:?}"), look, |said| said.ok || !is_late(said)).await;
         assert!(said.ok, "{arguments:?}: {said:?}");
         match said.stdout.trim() {
             "" => Value::Null,
@@ -158,12 +161,19 @@ impl TemporalStage {
         self.stage.get("events/stats").await["last_seq"].as_u64().unwrap()
     }
 
-    /// Type and subject of every event after this one, when whatever follows has followed. Warnings are events too.
+    /// Type and subject of every event after this one, when whatever follows has followed. Warnings are events too,
+    /// but for those about the way to a server that is slow: they tell that something is tried again.
     pub async fn happened(&self, after: u64) -> Vec<String> {
         self.quiet().await;
         let events = self.stage.events(after).await;
         let text = |event: &Value, name: &str| event[name].as_str().unwrap().to_owned();
-        events.iter().map(|event| format!("{} {}", text(event, "type"), text(event, "subject"))).collect()
+        let of_the_way = |event: &&Value| {
+            let subject = event["subject"].as_str().unwrap();
+            let ways = ["integration", "activity", "temporalio"];
+            event["type"] == "log.message" && ways.iter().any(|way| subject.starts_with(way))
+        };
+        let events = events.iter().filter(|event| !of_the_way(event));
+        events.map(|event| format!("{} {}", text(event, "type"), text(event, "subject"))).collect()
     }
 
     /// The status on which the workflow, the API, the log and the database agree, and who it names.

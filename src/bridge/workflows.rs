@@ -1,15 +1,14 @@
 //! What a program that has the bridge in itself can do with workflows: follow, query, signal, wait.
 
 use super::Bridge;
-use super::entities::{record, start, word};
-use super::mirror::BASE;
+use super::entities::start;
+use super::port::snapshot;
 use super::status::not_connected;
 use arbiter_actors::Fault;
 use arbiter_core::refusal::Refusal;
 use arbiter_store::StoreError;
 use arbiter_temporal::delivery::{Delivery, DeliveryError};
 use arbiter_temporal::names::Kind;
-use arbiter_temporal::port::Snapshot;
 use serde_json::Value;
 
 /// Why a workflow could not be started, asked or told.
@@ -45,16 +44,12 @@ impl Bridge {
     /// # Errors
     /// [`WorkflowError`].
     pub async fn follow(&self, kind: Kind, id: &str) -> Result<String, WorkflowError> {
-        let (delivery, store) = (self.connected()?, &self.0.handles.store);
-        let base = store.cursor(BASE).await?.unwrap_or(0);
-        let run_no = store.mirror_run_no(word(kind), id.to_owned()).await?.unwrap_or(1);
-        let (_, seq) = store.event_bounds().await?;
-        let record = record(&self.0.handles, kind, id).await?;
-        if record.is_null() {
+        let delivery = self.connected()?;
+        let state = snapshot(&self.0, kind, id).await?;
+        if state.is_gone() {
             return Err(Refusal::not_found(kind.noun(), id).into());
         }
-        let input = start(kind, id, &record);
-        let state = Snapshot { seq: seq.saturating_add(base), run_no, record, attributes: false };
+        let input = start(kind, id, &state.record);
         Ok(delivery.mirror(kind, id, input, state).await?)
     }
 

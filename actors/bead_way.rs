@@ -1,0 +1,36 @@
+//! The way of a bead to a status that somebody wishes it had: the one action that leads there, with its rules.
+
+use crate::bead::BeadAction;
+use arbiter_core::bead::{Bead, Status, Trigger, trigger_for};
+use arbiter_core::machine::Machine;
+use arbiter_core::refusal::Refusal;
+
+/// How a bead gets to a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BeadWay {
+    /// Somebody takes it.
+    Claim,
+    /// By this.
+    Act(BeadAction),
+}
+
+impl BeadWay {
+    /// The way of `bead` to `wanted`, for this reason.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] `same-status` when it has that status already, and what the machine says when nothing
+    /// leads there.
+    pub fn to(bead: &Bead, wanted: Status, reason: String) -> Result<Self, Refusal> {
+        let same = || Refusal::conflict("same-status", format!("bead {} is {wanted} already", bead.id));
+        let trigger = trigger_for(bead.status, wanted).ok_or_else(same)?;
+        bead.status.step(bead.id.as_str(), trigger)?;
+        Ok(Self::Act(match trigger {
+            Trigger::Claim => return Ok(Self::Claim),
+            Trigger::Block => BeadAction::Block { reason },
+            Trigger::Unblock => BeadAction::Unblock,
+            Trigger::Release => BeadAction::Release { reason },
+            Trigger::Close => BeadAction::Close { reason },
+            _ => BeadAction::Reopen,
+        }))
+    }
+}

@@ -21,6 +21,7 @@ use arbiter_store::{Change, EventRange, Unit};
 use arbiter_vault::Scrubbed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// The name of the cursor, and what a use of the vault's entry is for.
 pub(crate) const WEBHOOK: &str = "webhook";
@@ -43,6 +44,17 @@ impl NotifierHandle {
     /// How it goes with the notices; none when nobody is to be told.
     pub fn state(&self) -> Option<NoticeState> {
         self.0.settings.notify.as_ref().map(|_| self.0.notices.look())
+    }
+
+    /// Sees to it that everything up to this event was told, if anybody is to be told.
+    ///
+    /// # Errors
+    /// [`Fault::Provider`] while the receiver does not take it; it is sent again whether or not somebody asks.
+    pub async fn told(&self, seq: u64) -> Result<(), Fault> {
+        if self.0.settings.notify.is_none() {
+            return Ok(());
+        }
+        self.0.notifier.ask_in_turn(&self.0, SINGLE, |answer| Command::Told(seq, answer)).await
     }
 
     /// Starts it, if anybody is to be told.
@@ -100,6 +112,8 @@ impl Notices {
 pub(crate) enum Command {
     Look,
     Retry,
+    /// Looks, and answers whether everything up to this event was told.
+    Told(u64, oneshot::Sender<Result<(), Fault>>),
 }
 
 /// The notifier.
@@ -129,10 +143,23 @@ impl Role for NotifierActor {
     }
 
     async fn handle(&mut self, command: Command) {
-        let now = self.scope.shared.clock.now();
         if matches!(command, Command::Retry) {
             self.resting_until = None;
         }
+        self.look().await;
+        if let Command::Told(seq, answer) = command {
+            let is_told = self.position.is_some_and(|position| position >= seq);
+            let waits = || Fault::Provider("a notice waits for its receiver".to_owned());
+            // Whoever asked may have gone.
+            let _ = answer.send(if is_told { Ok(()) } else { Err(waits()) });
+        }
+    }
+}
+
+impl NotifierActor {
+    /// Tells what is to be told, unless it rests after a failure.
+    async fn look(&mut self) {
+        let now = self.scope.shared.clock.now();
         if self.scope.shared.is_stopping() || self.resting_until.is_some_and(|until| until > now) {
             return;
         }
@@ -152,9 +179,7 @@ impl Role for NotifierActor {
             self.scope.timers.set(NEXT, again, Command::Retry);
         }
     }
-}
 
-impl NotifierActor {
     fn note_failures(&self, next_try: Option<Timestamp>) {
         self.scope.shared.notices.note(|state| {
             state.failures = self.failures;

@@ -193,6 +193,10 @@ async fn a_receiver_that_stays_dead_holds_up_nobody_and_its_notices_are_given_up
         let pause = state().next_try.unwrap().since(clock.now());
         let full = LONGEST.min(Duration::from_secs(1 << (failures - 1).min(20)));
         assert!(pause >= full / 2 && pause <= full, "{pause:?} after {failures} failures");
+        if failures == 1 {
+            let (_, last) = h.store.event_bounds().await.unwrap();
+            assert!(h.notifier.told(last).await.is_err(), "and whoever asks makes no try of its own");
+        }
         assert_eq!(receiver.subjects().len(), failures as usize, "one try, always of the first");
         clock.advance(pause);
     }
@@ -209,6 +213,8 @@ async fn a_receiver_that_stays_dead_holds_up_nobody_and_its_notices_are_given_up
     let third = ask(&stage).await;
     until("it is not told again", || state().taken == 1).await;
     assert_eq!(receiver.subjects().last(), Some(&third.to_string()));
+    let (_, last) = h.store.event_bounds().await.unwrap();
+    h.notifier.told(last).await.unwrap();
 
     let range = EventRange { after: Some(0), limit: 1000, ..EventRange::default() };
     let events = h.store.events(range).await.unwrap().events;

@@ -110,6 +110,16 @@ impl Port for ControlPort {
         })
     }
 
+    fn notify(&self, seq: u64) -> Answer<()> {
+        self.answer(|inner| {
+            Box::pin(async move {
+                // What a rebuilt directory did not write itself was told by the one before.
+                let base = inner.handles.store.cursor(BASE).await?.unwrap_or(0);
+                inner.handles.notifier.told(seq.saturating_sub(base)).await
+            })
+        })
+    }
+
     fn dispatch(&self, _project_id: String) -> Answer<()> {
         self.answer(|inner| {
             Box::pin(async move {

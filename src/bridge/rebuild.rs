@@ -226,6 +226,10 @@ impl Port for Nobody {
         later()
     }
 
+    fn notify(&self, _: u64) -> Answer<()> {
+        later()
+    }
+
     fn dispatch(&self, _: String) -> Answer<()> {
         later()
     }

@@ -29,6 +29,10 @@ const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(8);
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a heartbeat may take.
 const BEAT_TIMEOUT: Duration = Duration::from_secs(120);
+/// After so long a notice is of no use any more.
+const NOTICE_KEPT_FOR: Duration = Duration::from_secs(86_400);
+/// The longest pause between two looks at a notice that did not arrive.
+const NOTICE_PAUSE: Duration = Duration::from_secs(300);
 /// How often a call is made at most.
 const CALL_ATTEMPTS: u32 = 3;
 
@@ -120,6 +124,12 @@ impl ControlActivities {
         said: Said,
     ) -> Result<(), ActivityError> {
         done(&context, self.0.publish(said.project_id, said.id, said.events)).await
+    }
+
+    /// Tells whoever is to be told outside, until that has arrived.
+    #[activity(name = "notify")]
+    pub async fn notify(self: Arc<Self>, context: ActivityContext, seq: u64) -> Result<(), ActivityError> {
+        done(&context, self.0.notify(seq)).await
     }
 
     /// Looks for work that can be handed out.
@@ -221,7 +231,13 @@ async fn done<T, E: Into<Undone>>(
         Undone::Cancelled => ActivityError::cancelled(),
         Undone::Unavailable(why) => {
             FAILED.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(target: "activity", %kind, attempt, %why, "an activity failed; it is tried again");
+            // The first says that something is wrong; the others would only say it again.
+            match attempt {
+                0 | 1 => {
+                    tracing::warn!(target: "activity", %kind, %why, "an activity failed; it is tried again")
+                }
+                _ => tracing::debug!(target: "activity", %kind, attempt, %why, "an activity failed again"),
+            }
             ActivityError::application(ApplicationFailure::new(anyhow::Error::new(why)))
         }
     })
@@ -256,11 +272,25 @@ pub(crate) fn beat() -> ActivityOptions {
 }
 
 fn patient(timeout: Duration) -> ActivityOptions {
-    let retry = RetryPolicy::builder()
+    ActivityOptions::with_start_to_close_timeout(timeout)
+        .retry_policy(retries(Duration::from_secs(30)))
+        .build()
+}
+
+/// How a notice is seen to: for as long as it is of any use, and no oftener than its sender tries.
+pub(crate) fn notice() -> ActivityOptions {
+    let limits = ActivityCloseTimeouts::ScheduleAndStartToClose {
+        schedule_to_close: NOTICE_KEPT_FOR,
+        start_to_close: CONTROL_TIMEOUT,
+    };
+    ActivityOptions::with_close_timeouts(limits).retry_policy(retries(NOTICE_PAUSE)).build()
+}
+
+fn retries(longest_pause: Duration) -> RetryPolicy {
+    RetryPolicy::builder()
         .initial_interval(Duration::from_millis(500))
-        .maximum_interval(Duration::from_secs(30))
-        .build();
-    ActivityOptions::with_start_to_close_timeout(timeout).retry_policy(retry).build()
+        .maximum_interval(longest_pause)
+        .build()
 }
 
 /// How a provider is called: at most so long, elsewhere when a worker falls silent, and not after whoever wanted it has

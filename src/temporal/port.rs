@@ -138,6 +138,8 @@ pub trait Port: Send + Sync + 'static {
     fn beat(&self, provider_id: String) -> Answer<Beaten>;
     /// Publishes what somebody says; `id` tells it from every other.
     fn publish(&self, project_id: Option<String>, id: String, events: Vec<Value>) -> Answer<()>;
+    /// Tells whoever is to be told outside of everything up to this event; not before that has arrived.
+    fn notify(&self, seq: u64) -> Answer<()>;
     /// Looks for work that can be handed out.
     fn dispatch(&self, project_id: String) -> Answer<()>;
     /// Grants a call to a provider: from here on its key may be used for it.

@@ -63,7 +63,7 @@ async fn fifty_kills_under_load_lose_no_answered_change_and_leave_none_half_done
         open(&ledger).beads.len(),
         provider.chat_count(),
     );
-    assert!(answered > 1_000 && provider.chat_count() > 20, "there was too little to lose: {answered}");
+    assert!(answered > 300 && provider.chat_count() > 20, "there was too little to lose: {answered}");
 
     thinks.store(0, Ordering::Relaxed);
     settle(&stage).await;

@@ -24,8 +24,15 @@ pub struct TemporalStage {
 impl TemporalStage {
     /// Both on fresh directories, with a project `p` and external agents of it.
     pub async fn with_agents(agents: &[&str]) -> Self {
+        Self::with(&[], agents).await
+    }
+
+    /// The same with these variables for ours.
+    pub async fn with(environment: &[(&str, &str)], agents: &[&str]) -> Self {
         let temporal = TemporalServer::start().await;
-        let stage = Stage::with(&[("ARBITER_TEMPORAL__ADDRESS", &temporal.address())]).await;
+        let address = temporal.address();
+        let stage =
+            Stage::with(&[environment, &[("ARBITER_TEMPORAL__ADDRESS", address.as_str())]].concat()).await;
         stage.create("projects", json!({"id": "p", "name": "P"})).await;
         for id in agents {
             let agent = json!({"id": id, "name": id, "kind": "external", "project_id": "p"});

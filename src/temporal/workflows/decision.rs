@@ -4,14 +4,16 @@
 //! a clock that was wrong, ends nothing too early.
 
 use super::Refusal;
-use crate::activities::{ControlActivities, control};
+use crate::activities::{ControlActivities, control, notice};
 use crate::names::Kind;
 use crate::port::{Due, Snapshot};
 use crate::state::{Core, Mirrors, Next, ask, begin, deepest, failed, mirrors, serve};
 use crate::words;
 use arbiter_core::time::Timestamp;
 use futures::FutureExt;
+use futures::future::FusedFuture;
 use serde_json::{Value, json};
+use std::pin::pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
@@ -54,15 +56,16 @@ impl DecisionWorkflow {
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
         begin(ctx).await?;
+        let mut telling = tell(ctx).boxed_local().fuse();
         loop {
             let asks_at = ctx.state(Self::asks_at);
             let changed = move |s: &Self| s.asks_at() != asks_at;
             let next = match asks_at {
-                None => Some(serve(ctx, changed).await?),
+                None => Some(beside(&mut telling, serve(ctx, changed)).await?),
                 Some(at) => {
                     let mut timer = ctx.timer(until(at, ctx.workflow_time()));
                     let next = select! {
-                        next = serve(ctx, changed).boxed_local().fuse() => Some(next?),
+                        next = beside(&mut telling, serve(ctx, changed)).boxed_local().fuse() => Some(next?),
                         _ = timer => None,
                     };
                     // One that is let go would still run at the server.
@@ -119,6 +122,31 @@ impl DecisionWorkflow {
     #[query(name = "getMirror")]
     pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
         self.core.snapshot.clone()
+    }
+}
+
+/// Does this to its end, and goes on with what nobody waits for meanwhile.
+async fn beside<T>(
+    mut aside: &mut (impl FusedFuture<Output = ()> + Unpin),
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work.fuse());
+    loop {
+        select! {
+            done = work => return done,
+            () = aside => {}
+        }
+    }
+}
+
+/// Sees to it that whoever is to be told outside learns of the question. Nothing waits for that, and a decision that
+/// ends meanwhile leaves it to the log's own way there.
+async fn tell(ctx: &WorkflowContext<DecisionWorkflow>) {
+    // Those that were open before there was such an activity go on without it.
+    if ctx.patched("notify") && ctx.state(|s| !s.is_over()) {
+        let seq = ctx.state(|s| s.core.snapshot.seq);
+        // What never arrived was given up.
+        let _ = ctx.execute_activity(ControlActivities::notify, seq, notice()).await;
     }
 }
 

@@ -95,3 +95,23 @@ async fn an_answer_that_others_gave_ends_it_as_well() {
     assert_eq!(stage.end(Kind::Decision, "d").await, "cancelled");
     stage.over().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_to_be_told_of_it_is_told_until_that_arrives_and_nothing_waits_for_it() {
+    let stage = Stage::start().await;
+    stage.port.state().missed_notices = 2;
+    stage.mirror(Kind::Decision, "d", pending(Some(after(TWO_DAYS)))).await;
+    let has_happened = async |what: &str| count(&stage.history(Kind::Decision, "d", None).await, what) > 0;
+    until("the third notice arrives", SOON, async || has_happened("ACTIVITY_TASK_COMPLETED").await).await;
+    assert_eq!(stage.port.state().notices, 3);
+    stage.port.state().missed_notices = u64::MAX;
+    stage.mirror(Kind::Decision, "e", json!({"id": "e", "project_id": "acme", "status": "pending"})).await;
+    until("it is tried again", SOON, async || stage.port.state().notices > 4).await;
+    for id in ["d", "e"] {
+        stage.update(Kind::Decision, id, "resolve", &json!("yes")).await.unwrap();
+        assert_eq!(stage.end(Kind::Decision, id).await, "yes");
+    }
+    let history = stage.history(Kind::Decision, "d", None).await;
+    assert_eq!(timers(&history).len(), 1, "a notice begins no other timer");
+    stage.over().await;
+}

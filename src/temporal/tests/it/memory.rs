@@ -31,6 +31,9 @@ pub struct State {
     pub beats: u64,
     /// What somebody said, with the id of each saying.
     pub said: Vec<(Option<String>, String, Vec<Value>)>,
+    /// How often the receiver of notices was to be told, and how many of these it misses.
+    pub notices: u64,
+    pub missed_notices: u64,
     /// How often was looked for work.
     pub looks: u64,
 }
@@ -150,6 +153,16 @@ impl Port for Memory {
 
     fn publish(&self, project_id: Option<String>, id: String, events: Vec<Value>) -> Answer<()> {
         self.answer(|state| state.said.push((project_id, id, events)))
+    }
+
+    fn notify(&self, seq: u64) -> Answer<()> {
+        let mut state = self.state();
+        state.notices += 1;
+        let answer = match state.notices > state.missed_notices {
+            true => Ok(()),
+            false => Err(Unavailable(format!("the receiver of {seq} is asleep"))),
+        };
+        Box::pin(async { answer })
     }
 
     fn dispatch(&self, _: String) -> Answer<()> {

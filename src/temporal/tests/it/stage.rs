@@ -3,7 +3,7 @@
 use crate::memory::Memory;
 use arbiter_temporal::codec::{Codec, CodecKey};
 use arbiter_temporal::connection::{Address, Connected, converter};
-use arbiter_temporal::delivery::Delivery;
+use arbiter_temporal::delivery::{Delivery, DeliveryError};
 use arbiter_temporal::names::{CONTROL_QUEUE, Kind, PROVIDERS_QUEUE};
 use arbiter_temporal::sealed::{SealKey, set_keys};
 use arbiter_temporal::words;
@@ -132,9 +132,15 @@ impl Stage {
         error.unwrap().to_string()
     }
 
-    /// Asks a workflow something.
+    /// Asks a workflow something; again, while the machine is too busy for an answer in time.
     pub async fn ask(&self, kind: Kind, id: &str, query: &str) -> Value {
-        self.delivery.ask(&kind.workflow_id(id), None, query).await.unwrap()
+        let began = Instant::now();
+        loop {
+            match self.delivery.ask(&kind.workflow_id(id), None, query).await {
+                Err(DeliveryError::Unavailable(_)) if began.elapsed() < SOON => {}
+                answer => return answer.unwrap(),
+            }
+        }
     }
 
     /// How a workflow ends, through all its runs.

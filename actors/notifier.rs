@@ -14,7 +14,7 @@ use crate::vault::VaultHandle;
 use crate::vault_actor::KeyUse;
 use arbiter_core::backoff;
 use arbiter_core::event::{Event, EventFilter, TypePattern};
-use arbiter_core::notice;
+use arbiter_core::notice::{self, KEPT_FOR, LONGEST_PAUSE};
 use arbiter_core::time::Timestamp;
 use arbiter_providers::{EndpointPolicy, HttpPolicy, Notice, SocketPolicy, Webhook};
 use arbiter_store::{Change, EventRange, Unit};
@@ -31,10 +31,6 @@ const NEXT: &str = "next";
 const CHUNK: u32 = 100;
 /// The pause after the first notice that did not arrive; it doubles with each further one.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// A notice that is older is of no use any more.
-const KEPT_FOR: Duration = Duration::from_secs(86_400);
 
 /// How others reach the notifier.
 #[derive(Clone)]

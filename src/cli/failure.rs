@@ -102,12 +102,8 @@ impl Failure {
     /// Writes the failure with its causes to standard error.
     pub fn report(&self) {
         if !matches!(self, Self::ReaderGone) {
-            let _ = writeln!(io::stderr().lock(), "error: {}", self.text());
+            let _ = writeln!(io::stderr().lock(), "error: {}", describe(self));
         }
-    }
-
-    fn text(&self) -> String {
-        describe(self)
     }
 }
 
@@ -132,6 +128,6 @@ mod tests {
     #[test]
     fn causes_follow_the_failure_on_one_line() {
         let failure = Failure::io("cannot read f", io::Error::other("disk on fire"));
-        assert_eq!(failure.text(), "cannot read f: disk on fire");
+        assert_eq!(describe(&failure), "cannot read f: disk on fire");
     }
 }

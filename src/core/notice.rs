@@ -3,6 +3,12 @@
 use crate::event::Event;
 use crate::event_type::EventType;
 use crate::provider;
+use std::time::Duration;
+
+/// A notice that is older is of no use any more.
+pub const KEPT_FOR: Duration = Duration::from_secs(86_400);
+/// The longest pause between two tries to send one.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The types among which such events are.
 pub const TYPES: [EventType; 8] = [

@@ -7,6 +7,7 @@ use crate::port::{
     Beaten, CallEnd, Caller, Command, Due, Grant, Port, ProviderCall, Reply, Snapshot, Unavailable, WAY,
 };
 use crate::words;
+use arbiter_core::notice::{KEPT_FOR, LONGEST_PAUSE};
 use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,10 +30,6 @@ const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(8);
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a heartbeat may take.
 const BEAT_TIMEOUT: Duration = Duration::from_secs(120);
-/// After so long a notice is of no use any more.
-const NOTICE_KEPT_FOR: Duration = Duration::from_secs(86_400);
-/// The longest pause between two looks at a notice that did not arrive.
-const NOTICE_PAUSE: Duration = Duration::from_secs(300);
 /// How often a call is made at most.
 const CALL_ATTEMPTS: u32 = 3;
 
@@ -280,10 +277,10 @@ fn patient(timeout: Duration) -> ActivityOptions {
 /// How a notice is seen to: for as long as it is of any use, and no oftener than its sender tries.
 pub(crate) fn notice() -> ActivityOptions {
     let limits = ActivityCloseTimeouts::ScheduleAndStartToClose {
-        schedule_to_close: NOTICE_KEPT_FOR,
+        schedule_to_close: KEPT_FOR,
         start_to_close: CONTROL_TIMEOUT,
     };
-    ActivityOptions::with_close_timeouts(limits).retry_policy(retries(NOTICE_PAUSE)).build()
+    ActivityOptions::with_close_timeouts(limits).retry_policy(retries(LONGEST_PAUSE)).build()
 }
 
 fn retries(longest_pause: Duration) -> RetryPolicy {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// How long a beat may take here.
 const BEAT: Duration = Duration::from_millis(700);
 /// How far beyond its limit anything may end.
-const LATER: Duration = Duration::from_secs(3);
+const LATER: Duration = Duration::from_secs(1);
 
 /// A port of loopback that is taken, though nobody listens.
 fn deaf_port() -> (rustix::fd::OwnedFd, SocketAddr) {

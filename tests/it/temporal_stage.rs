@@ -169,14 +169,15 @@ impl TemporalStage {
     }
 
     /// Type and subject of every event after this one, when whatever follows has followed. Warnings are events too,
-    /// but for those about the way to a server that is slow: they tell that something is tried again.
+    /// but for those about the connection to a server that is slow, by us or by Temporal's library: they tell that
+    /// something is tried again.
     pub async fn happened(&self, after: u64) -> Vec<String> {
         self.quiet().await;
         let events = self.stage.events(after).await;
         let text = |event: &Value, name: &str| event[name].as_str().unwrap().to_owned();
         let of_the_way = |event: &&Value| {
             let subject = event["subject"].as_str().unwrap();
-            let ways = ["integration", "activity", "temporalio"];
+            let ways = ["integration", "temporalio"];
             event["type"] == "log.message" && ways.iter().any(|way| subject.starts_with(way))
         };
         let events = events.iter().filter(|event| !of_the_way(event));

@@ -182,8 +182,7 @@ async fn without_our_codec_nothing_is_read_and_only_with_a_right_to_it_is_there_
     for with_codec in [true, false] {
         let show = ["workflow", "show", "-w", "bead-b", "-o", "json"];
         let said = if with_codec { both.cli(&show).await } else { both.temporal.cli(&show).await };
-        assert!(said.ok, "{said:?}");
-        let history = serde_json::from_str(&said.stdout).unwrap();
+        let history = said.json();
         assert_eq!(holds(&history, "canary"), with_codec, "{}", said.stdout);
         assert_eq!(holds(&history, "binary/encrypted"), !with_codec, "{}", said.stdout);
     }

@@ -65,6 +65,7 @@ impl TemporalStage {
     }
 
     async fn steps(&self, steps: Value, codec: &[(&str, &str)]) -> Vec<Value> {
+        self.settled().await;
         let address = self.temporal.address();
         let variables = [&[("TEMPORAL_ADDRESS", address.as_str())], codec].concat();
         let seen = python::run("temporal_client.py", &[&steps.to_string()], &variables).await;
@@ -76,8 +77,10 @@ impl TemporalStage {
         format!("{}/api/v1/temporal/codec", self.stage.server.url())
     }
 
-    /// Runs Temporal's own command line with our codec.
+    /// Runs Temporal's own command line with our codec. Strangers come when what has happened is there to be found: the
+    /// API has answered before the mirror has brought it.
     pub async fn cli(&self, arguments: &[&str]) -> TemporalSaid {
+        self.settled().await;
         let endpoint = self.codec();
         let bearer = format!("Bearer {}", self.stage.server.token().unwrap());
         let codec = ["--codec-endpoint", &endpoint, "--codec-auth", &bearer];
@@ -88,14 +91,8 @@ impl TemporalStage {
     /// server is shorter than ours.
     pub async fn cli_json(&self, arguments: &[&str]) -> Value {
         let look = async || self.cli(&[arguments, &["-o", "json"]].concat()).await;
-        let is_late = |said: &TemporalSaid| said.stderr.to_lowercase().contains("deadline exceeded");
-        let said = self.until(&format!("{arguments:?}"), look, |said| said.ok || !is_late(said)).await;
-        assert!(said.ok, "{arguments:?}: {said:?}");
-        match said.stdout.trim() {
-            "" => Value::Null,
-            text => serde_json::from_str(text)
-                .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", said.stdout)),
-        }
+        let said = self.until(&format!("{arguments:?}"), look, |said| said.ok || !said.is_late()).await;
+        said.json()
     }
 
     /// The answer to a query, by Temporal's command line.

@@ -71,8 +71,7 @@ async fn who_calls(temporal: &TemporalServer, workflow: &str) -> Option<u32> {
 
 /// The processes that made the calls of all workflows.
 async fn who_called(temporal: &TemporalServer, workflow: &str) -> BTreeSet<String> {
-    let shown = temporal.cli(&["workflow", "show", "-w", workflow, "-o", "json"]).await;
-    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    let shown = temporal.cli(&["workflow", "show", "-w", workflow, "-o", "json"]).await.json();
     let events = shown["events"].as_array().unwrap().iter();
     let started = events.filter_map(|e| e["activityTaskStartedEventAttributes"]["identity"].as_str());
     started.filter(|who| who.starts_with("arbiter worker")).map(str::to_owned).collect()

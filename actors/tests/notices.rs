@@ -7,16 +7,12 @@ use arbiter_core::bead::Status;
 use arbiter_core::decision_change::{NewDecision, Wait};
 use arbiter_core::ids::DecisionId;
 use arbiter_store::EventRange;
-use arbiter_testkit::Script;
+use arbiter_testkit::{Manner, Script, WebhookReceiver};
 use secrecy::SecretString;
-use serde_json::Value;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tracing::field::{Field, Visit};
 use tracing::span;
 
@@ -24,86 +20,16 @@ const SECRET: &str = "whsec_Canary-notice-77b1e0";
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// What a receiver does with whatever it is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mood {
-    /// It reads and never answers, until it is in another mood: then it hangs up.
-    Hangs,
-    /// It answers with this status.
-    Answers(u16),
+/// A cast that tells this receiver.
+pub async fn telling(receiver: &WebhookReceiver, clock: SharedClock) -> Stage {
+    let secret = NotifySecret::Given(SecretString::from(SECRET));
+    let notify = Some(Notify { url: receiver.url().to_owned(), secret });
+    Stage::with(Settings { kdf_iterations: 100_000, notify, ..Settings::default() }, clock).await
 }
 
-/// A receiver of notices.
-pub struct Receiver {
-    url: String,
-    mood: watch::Sender<Mood>,
-    heard: Arc<Mutex<Vec<Value>>>,
-    texts: Arc<Mutex<String>>,
-}
-
-impl Receiver {
-    pub async fn start(mood: Mood) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let receiver =
-            Self { url, mood: watch::Sender::new(mood), heard: Arc::default(), texts: Arc::default() };
-        let (mood, heard, texts) =
-            (receiver.mood.subscribe(), Arc::clone(&receiver.heard), Arc::clone(&receiver.texts));
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (mood, heard, texts) = (mood.clone(), Arc::clone(&heard), Arc::clone(&texts));
-                tokio::spawn(serve(stream, mood, heard, texts));
-            }
-        });
-        receiver
-    }
-
-    /// A cast that tells this receiver.
-    pub async fn stage(&self, clock: SharedClock) -> Stage {
-        let secret = NotifySecret::Given(SecretString::from(SECRET));
-        let notify = Some(Notify { url: self.url.clone(), secret });
-        Stage::with(Settings { kdf_iterations: 100_000, notify, ..Settings::default() }, clock).await
-    }
-
-    pub fn feel(&self, mood: Mood) {
-        self.mood.send_replace(mood);
-    }
-
-    /// About what it was told, as often as it was.
-    pub fn subjects(&self) -> Vec<String> {
-        let heard = self.heard.lock().unwrap();
-        heard.iter().map(|event| event["subject"].as_str().unwrap().to_owned()).collect()
-    }
-}
-
-async fn serve(
-    mut stream: TcpStream,
-    mut mood: watch::Receiver<Mood>,
-    heard: Arc<Mutex<Vec<Value>>>,
-    texts: Arc<Mutex<String>>,
-) {
-    let mut text = Vec::new();
-    let body = loop {
-        if stream.read_buf(&mut text).await.unwrap_or(0) == 0 {
-            return;
-        }
-        let so_far = String::from_utf8_lossy(&text);
-        let whole = so_far.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
-        if let Some(body) = whole {
-            break body;
-        }
-    };
-    heard.lock().unwrap().push(body);
-    texts.lock().unwrap().push_str(&String::from_utf8_lossy(&text));
-    let answer = *mood.borrow_and_update();
-    match answer {
-        Mood::Hangs => drop(mood.changed().await),
-        Mood::Answers(status) => {
-            let head = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            // Whoever asked may have gone.
-            let _ = stream.write_all(head.as_bytes()).await;
-        }
-    }
+/// About what it was told, as often as it was.
+pub fn subjects(receiver: &WebhookReceiver) -> Vec<String> {
+    receiver.heard().iter().map(|event| event["subject"].as_str().unwrap().to_owned()).collect()
 }
 
 pub async fn ask(stage: &Stage) -> DecisionId {
@@ -168,22 +94,22 @@ async fn a_receiver_that_stays_dead_holds_up_nobody_and_its_notices_are_given_up
         log.lines().filter(|line| line.starts_with(level) && line.contains(text)).count()
     };
     let clock = manual();
-    let receiver = Receiver::start(Mood::Hangs).await;
-    let mut stage = receiver.stage(Arc::new(clock.clone())).await;
+    let receiver = WebhookReceiver::start(Manner::Hangs).await;
+    let mut stage = telling(&receiver, Arc::new(clock.clone())).await;
     let _provider = stage.furnish(Script::default(), &["one"]).await;
     let h = stage.h().clone();
     let state = || h.notifier.state().unwrap();
 
     // While it lets us wait, everybody else goes on.
     let first = ask(&stage).await;
-    until("it was not told", || receiver.subjects() == [first.to_string()]).await;
+    until("it was not told", || subjects(&receiver) == [first.to_string()]).await;
     stage.bead("b", 2, &[]).await;
     stage.until("b", Status::Closed).await;
     let second = ask(&stage).await;
     h.decisions.decide(&me(), &second, "this".into(), None).await.unwrap();
-    assert_eq!((receiver.subjects().len(), state().failures), (1, 0), "it hangs all the time");
+    assert_eq!((subjects(&receiver).len(), state().failures), (1, 0), "it hangs all the time");
     let began = clock.now();
-    receiver.feel(Mood::Answers(503));
+    receiver.behave(Manner::Answers(503));
 
     // Tried again after pauses that double up to five minutes, for a day.
     let mut failures = 0;
@@ -197,28 +123,28 @@ async fn a_receiver_that_stays_dead_holds_up_nobody_and_its_notices_are_given_up
             let (_, last) = h.store.event_bounds().await.unwrap();
             assert!(h.notifier.told(last).await.is_err(), "and whoever asks makes no try of its own");
         }
-        assert_eq!(receiver.subjects().len(), failures as usize, "one try, always of the first");
+        assert_eq!(subjects(&receiver).len(), failures as usize, "one try, always of the first");
         clock.advance(pause);
     }
     assert!((288..=700).contains(&failures), "{failures} tries in a day");
     until("they are not given up", || state().given_up == 3).await;
     assert_eq!((state().taken, state().failures, state().next_try), (0, 0, None));
-    assert!(receiver.subjects().iter().all(|subject| *subject == first.as_str()));
+    assert!(subjects(&receiver).iter().all(|subject| *subject == first.as_str()));
     assert_eq!(lines("WARN", "never taken and is given up"), 3);
     assert_eq!(lines("WARN", "a notice did not arrive"), 1, "what stays wrong is said once");
     assert!(lines("DEBUG", "the receiver answered 503") > 100);
 
     // Whatever comes later is told as ever.
-    receiver.feel(Mood::Answers(204));
+    receiver.behave(Manner::Answers(204));
     let third = ask(&stage).await;
     until("it is not told again", || state().taken == 1).await;
-    assert_eq!(receiver.subjects().last(), Some(&third.to_string()));
+    assert_eq!(subjects(&receiver).last(), Some(&third.to_string()));
     let (_, last) = h.store.event_bounds().await.unwrap();
     h.notifier.told(last).await.unwrap();
 
     let range = EventRange { after: Some(0), limit: 1000, ..EventRange::default() };
     let events = h.store.events(range).await.unwrap().events;
-    let told = receiver.texts.lock().unwrap().clone();
+    let told = receiver.text();
     assert!(told.contains("webhook-signature: v1,"), "{told}");
     for shown in [told, serde_json::to_string(&events).unwrap(), log.0.lock().unwrap().clone()] {
         assert!(!shown.contains(SECRET) && !shown.contains("Canary"), "the secret shows itself");

@@ -1,6 +1,6 @@
 //! A panic anywhere is answered, the actor comes back from the store, the others do not notice.
 
-use crate::notices::{self, Mood, Receiver};
+use crate::notices::{self, subjects, telling};
 use crate::stage::{ParseId, Stage, me};
 use arbiter_actors::{Dialect, Fault, LockWish, PullWish, Settings, SystemClock};
 use arbiter_core::agent;
@@ -12,7 +12,7 @@ use arbiter_core::file_lock::Holder;
 use arbiter_core::ids::{AgentId, BeadId, DecisionId, ProjectId};
 use arbiter_core::project_change::ProjectPatch;
 use arbiter_core::provider_change::ProviderPatch;
-use arbiter_testkit::Script;
+use arbiter_testkit::{Manner, Script, WebhookReceiver};
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -165,8 +165,8 @@ async fn the_bus_and_the_dispatcher_come_back_without_losing_an_event_or_a_bead(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_notifier_comes_back_and_tells_what_is_left_and_nothing_twice() {
-    let receiver = Receiver::start(Mood::Answers(204)).await;
-    let mut stage = receiver.stage(Arc::new(SystemClock)).await;
+    let receiver = WebhookReceiver::start(Manner::Answers(204)).await;
+    let mut stage = telling(&receiver, Arc::new(SystemClock)).await;
     let _provider = stage.furnish(Script::default(), &[]).await;
     let h = stage.h().clone();
     let state = || h.notifier.state().unwrap();
@@ -194,7 +194,7 @@ async fn the_notifier_comes_back_and_tells_what_is_left_and_nothing_twice() {
     asked.push(notices::ask(&stage).await.to_string());
     let h = stage.h().clone();
     notices::until("it is silent after a restart", || h.notifier.state().unwrap().taken == 1).await;
-    assert_eq!(receiver.subjects(), asked);
+    assert_eq!(subjects(&receiver), asked);
     stage.stop().await;
 }
 

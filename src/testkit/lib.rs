@@ -25,6 +25,7 @@ mod server_requests;
 mod sse;
 mod temporal_server;
 mod tls_proxy;
+mod webhook_receiver;
 
 pub use certificates::{Issued, TestCa};
 pub use draw::Draw;
@@ -41,3 +42,4 @@ pub use server_process::{ServerProcess, TEST_PASSWORD};
 pub use sse::{Frame, SseClient, SseError};
 pub use temporal_server::{TemporalSaid, TemporalServer, temporal_binary};
 pub use tls_proxy::tls_proxy;
+pub use webhook_receiver::{Manner, WebhookReceiver};

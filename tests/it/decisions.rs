@@ -1,11 +1,11 @@
 //! Decisions and file locks through the running program: options, deadlines, what the answer is about, escalation,
 //! the closing of projects, notices with their signatures, and who works on which file.
 
+use crate::program::private_file;
 use crate::refusals::problem;
 use crate::stage::{SOON, Stage};
+use arbiter_testkit::{Manner, WebhookReceiver};
 use serde_json::{Value, json};
-use std::os::unix::fs::PermissionsExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn house() -> Stage {
     let stage = Stage::new().await;
@@ -145,42 +145,19 @@ async fn a_file_is_locked_by_one_under_one_name_and_freed_with_the_bead() {
 async fn notices_are_signed_and_tell_of_a_decision_without_the_secret() {
     const SECRET: &str = "whsec_Canary-notify-5f1c9a";
     let home = tempfile::tempdir().unwrap();
-    let file = home.path().join("secret");
-    std::fs::write(&file, SECRET).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let stage = Stage::with(&[
-        ("ARBITER_NOTIFY__URL", &url),
-        ("ARBITER_NOTIFY__SECRET_FILE", file.to_str().unwrap()),
-    ])
-    .await;
+    let file = private_file(home.path(), "secret", SECRET);
+    let receiver = WebhookReceiver::start(Manner::Answers(500)).await;
+    let stage =
+        Stage::with(&[("ARBITER_NOTIFY__URL", receiver.url()), ("ARBITER_NOTIFY__SECRET_FILE", &file)]).await;
     stage.create("projects", json!({"id": "p", "name": "P"})).await;
     let id = stage.asked(json!({})).await;
-    let heard = tokio::time::timeout(SOON, async {
-        let mut tries = 0;
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut text = Vec::new();
-            while !String::from_utf8_lossy(&text).contains(&id) {
-                if stream.read_buf(&mut text).await.unwrap() == 0 {
-                    break;
-                }
-            }
-            let text = String::from_utf8_lossy(&text).into_owned();
-            tries += u32::from(text.contains(&id));
-            // Who does not take it at first is told again.
-            let answer = if tries == 1 { "500 Internal Server Error" } else { "204 No Content" };
-            stream
-                .write_all(format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n").as_bytes())
-                .await
-                .unwrap();
-            if tries == 2 {
-                return text;
-            }
-        }
-    });
-    let heard = heard.await.unwrap();
+    // Who does not take it at first is told again.
+    receiver.until_heard(1).await;
+    receiver.behave(Manner::Answers(204));
+    receiver.until_heard(2).await;
+    let subjects: Vec<Value> = receiver.heard().iter().map(|event| event["subject"].clone()).collect();
+    assert_eq!(subjects, [id.as_str(), id.as_str()]);
+    let heard = receiver.text();
     let lower = heard.to_lowercase();
     assert!(lower.contains("webhook-signature: v1,") && lower.contains("webhook-timestamp: "), "{heard}");
     assert!(heard.contains("decision.created"), "{heard}");

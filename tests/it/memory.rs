@@ -3,7 +3,7 @@
 
 use crate::canary::Canary;
 use crate::memory_image::{Image, environment_of};
-use crate::program::BINARY;
+use crate::program::{BINARY, private_file};
 use crate::stage::{QUICK_VAULT, Stage};
 use arbiter_testkit::{ChatInput, Fault, Reply, Script, ScriptedProvider, ServerProcess};
 use base64::Engine;
@@ -11,7 +11,6 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ring::pbkdf2;
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -241,10 +240,8 @@ async fn comes_and_goes(witness: &Witness, password: &Canary) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_from_a_file_leaves_the_memory_with_the_lock() {
     let (password, home) = (Canary::random("file"), tempfile::tempdir().unwrap());
-    let path = home.path().join("password");
-    std::fs::write(&path, format!("{}\n", password.text())).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let witness = Witness::start(&["--password-file", path.to_str().unwrap()], &[]).await;
+    let path = private_file(home.path(), "password", &format!("{}\n", password.text()));
+    let witness = Witness::start(&["--password-file", &path], &[]).await;
     comes_and_goes(&witness, &password).await;
 }
 

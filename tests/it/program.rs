@@ -1,6 +1,7 @@
 //! The program `arbiter` run to its end, as a shell would: arguments in, exit code and both outputs out.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -35,6 +36,14 @@ impl Ended {
         assert_eq!(lines.len(), 1, "one line says why: {self:?}");
         lines[0]
     }
+}
+
+/// A file of this directory with this text, closed to everybody else, as secrets have to be; its path.
+pub fn private_file(home: &Path, name: &str, text: &str) -> String {
+    let path = home.join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 /// A command that does not see the variables of this process that the program would read.

@@ -1,14 +1,11 @@
 //! Temporal's own command line at decisions, at its lists, and without our codec.
 
+use crate::program::private_file;
 use crate::temporal_stage::TemporalStage;
+use arbiter_testkit::{Manner, WebhookReceiver};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
 /// A moment so long from now, as the API takes it.
 fn in_seconds(seconds: u64) -> String {
@@ -64,37 +61,12 @@ async fn a_decision_ends_with_its_choice_with_its_deadline_or_with_nothing() {
     assert_eq!(result(&early).await, "whatever I like");
 }
 
-/// A receiver of notices that takes none of them while it is asleep; its address.
-async fn receiver(is_awake: Arc<AtomicBool>) -> String {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut text = Vec::new();
-            while !String::from_utf8_lossy(&text).contains("decision.created") {
-                if stream.read_buf(&mut text).await.unwrap() == 0 {
-                    break;
-                }
-            }
-            let answer = if is_awake.load(Ordering::SeqCst) { "204 No Content" } else { "503 Asleep" };
-            let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            stream.write_all(answer.as_bytes()).await.unwrap();
-        }
-    });
-    url
-}
-
 #[tokio::test]
 async fn a_decisions_workflow_sees_to_it_that_the_receiver_of_notices_is_told() {
     let home = tempfile::tempdir().unwrap();
-    let file = home.path().join("secret");
-    std::fs::write(&file, "whsec_of-a-test").unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let is_awake = Arc::new(AtomicBool::new(false));
-    let url = receiver(Arc::clone(&is_awake)).await;
-    let notify =
-        [("ARBITER_NOTIFY__URL", url.as_str()), ("ARBITER_NOTIFY__SECRET_FILE", file.to_str().unwrap())];
+    let file = private_file(home.path(), "secret", "whsec_of-a-test");
+    let receiver = WebhookReceiver::start(Manner::Answers(503)).await;
+    let notify = [("ARBITER_NOTIFY__URL", receiver.url()), ("ARBITER_NOTIFY__SECRET_FILE", &file)];
     let both = TemporalStage::with(&notify, &[]).await;
     let workflow = format!("decision-{}", both.asks(json!({})).await);
     let waiting = async || {
@@ -107,7 +79,7 @@ async fn a_decisions_workflow_sees_to_it_that_the_receiver_of_notices_is_told() 
     };
     both.until("the notice is not tried again", waiting, is_tried_again).await;
     assert_eq!(both.stage.get("system/status").await["notices"]["taken"], 0);
-    is_awake.store(true, Ordering::SeqCst);
+    receiver.behave(Manner::Answers(204));
     both.until("the notice never arrives", waiting, Value::is_null).await;
     assert_eq!(both.stage.get("system/status").await["notices"]["taken"], 1);
 }

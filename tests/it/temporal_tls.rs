@@ -1,20 +1,12 @@
 //! TLS and certificates on the way to a Temporal server, and what is refused because it would go in the clear.
 
-use crate::program;
+use crate::program::{self, private_file};
 use crate::stage::{QUICK_VAULT, Stage};
 use crate::temporal::bridged;
 use arbiter_testkit::{TemporalServer, TestCa, tls_proxy};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-
-fn written(home: &Path, name: &str, text: &str) -> PathBuf {
-    let path = home.join(name);
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    path
-}
 
 #[tokio::test]
 async fn the_bridge_speaks_tls_and_shows_its_certificate() {
@@ -24,20 +16,19 @@ async fn the_bridge_speaks_tls_and_shows_its_certificate() {
     let proxy = tls_proxy(config, temporal.address()).await;
     let home = tempfile::tempdir().unwrap();
     let mine = ca.client("arbiter");
-    let roots = written(home.path(), "ca.pem", ca.pem());
-    let certificate = written(home.path(), "mine.pem", &mine.certificate);
-    let key = written(home.path(), "mine.key", &mine.key);
-    let foreign = written(home.path(), "foreign.pem", strangers.pem());
+    let roots = private_file(home.path(), "ca.pem", ca.pem());
+    let certificate = private_file(home.path(), "mine.pem", &mine.certificate);
+    let key = private_file(home.path(), "mine.key", &mine.key);
+    let foreign = private_file(home.path(), "foreign.pem", strangers.pem());
     let address = proxy.to_string();
-    let text = |path: &PathBuf| path.to_str().unwrap().to_owned();
-    let variables = |roots: &PathBuf, shows: bool| {
+    let variables = |roots: &str, shows: bool| {
         let mut all = vec![
             ("ARBITER_TEMPORAL__ADDRESS".to_owned(), address.clone()),
-            ("ARBITER_TEMPORAL__TLS_CA".to_owned(), text(roots)),
+            ("ARBITER_TEMPORAL__TLS_CA".to_owned(), roots.to_owned()),
         ];
         if shows {
-            all.push(("ARBITER_TEMPORAL__TLS_CERT".to_owned(), text(&certificate)));
-            all.push(("ARBITER_TEMPORAL__TLS_KEY".to_owned(), text(&key)));
+            all.push(("ARBITER_TEMPORAL__TLS_CERT".to_owned(), certificate.clone()));
+            all.push(("ARBITER_TEMPORAL__TLS_KEY".to_owned(), key.clone()));
         }
         all
     };
@@ -63,8 +54,8 @@ async fn the_bridge_speaks_tls_and_shows_its_certificate() {
 #[tokio::test]
 async fn a_key_or_certificates_for_an_address_in_the_clear_end_the_start() {
     let home = tempfile::tempdir().unwrap();
-    let key = written(home.path(), "api-key", "a canary");
-    let roots = written(home.path(), "ca.pem", TestCa::new("temporal").pem());
+    let key = private_file(home.path(), "api-key", "a canary");
+    let roots = private_file(home.path(), "ca.pem", TestCa::new("temporal").pem());
     let start = async |more: &[(&str, &str)]| {
         let mut command = program::command(home.path());
         command.args(["serve", "--listen", "127.0.0.1:0", "--temporal", "http://127.0.0.1:1", "--data-dir"]);
@@ -73,12 +64,12 @@ async fn a_key_or_certificates_for_an_address_in_the_clear_end_the_start() {
         program::run(command, "").await
     };
     for (name, path) in [("ARBITER_TEMPORAL__API_KEY_FILE", &key), ("ARBITER_TEMPORAL__TLS_CA", &roots)] {
-        let ended = start(&[(name, path.to_str().unwrap())]).await;
+        let ended = start(&[(name, path.as_str())]).await;
         assert_eq!(ended.code, Some(78), "{ended:?}");
         assert!(ended.stderr.contains("write https://") && !ended.stderr.contains("canary"), "{ended:?}");
     }
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    let ended = start(&[("ARBITER_TEMPORAL__API_KEY_FILE", key.to_str().unwrap())]).await;
+    let ended = start(&[("ARBITER_TEMPORAL__API_KEY_FILE", &key)]).await;
     assert!(ended.code == Some(78) && ended.stderr.contains("api_key_file"), "{ended:?}");
 }
 

@@ -1,14 +1,14 @@
 //! Workers on other machines: each with a vault file of its own, which make calls to providers for a server that they reach
 //! through Temporal alone.
 
-use crate::program::{Running, command};
+use crate::program::{Running, command, private_file};
 use crate::stage::{SOON, Stage};
 use crate::temporal::bridged;
 use arbiter_testkit::{ChatInput, Fault, Reply, Script, ScriptedProvider, TEST_PASSWORD, TemporalServer};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -26,20 +26,11 @@ impl Elsewhere {
     async fn with_keys(stage: &Stage, keys: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         fs::DirBuilder::new().mode(0o700).create(home.path().join("data")).unwrap();
-        let password = home.path().join("password");
-        fs::write(&password, "another password").unwrap();
-        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
-        let own = home.path().join("own");
-        fs::write(&own, TEST_PASSWORD).unwrap();
-        fs::set_permissions(&own, fs::Permissions::from_mode(0o600)).unwrap();
+        let password = private_file(home.path(), "password", "another password");
+        let own = private_file(home.path(), "own", TEST_PASSWORD);
         let file = home.path().join("data/keys.json");
         let mut words = vec!["vault", "export", file.to_str().unwrap()];
-        words.extend([
-            "--new-password-file",
-            password.to_str().unwrap(),
-            "--password-file",
-            own.to_str().unwrap(),
-        ]);
+        words.extend(["--new-password-file", &password, "--password-file", &own]);
         keys.iter().for_each(|key| words.extend(["--key", key]));
         let ended = stage.cli(&words).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -155,10 +146,8 @@ async fn a_worker_needs_its_own_keys_and_says_what_it_lacks() {
     let ended = refused(&bare, &bare.path("password")).await;
     assert_eq!(ended.code, Some(77), "{ended:?}");
     assert!(ended.stderr.contains("vault export --key temporal-calls-1"), "{ended:?}");
-    let wrong = bare.path("wrong");
-    fs::write(&wrong, "wrong").unwrap();
-    fs::set_permissions(&wrong, fs::Permissions::from_mode(0o600)).unwrap();
-    let ended = refused(&bare, &wrong).await;
+    let wrong = private_file(bare.home.path(), "wrong", "wrong");
+    let ended = refused(&bare, Path::new(&wrong)).await;
     assert_eq!(ended.code, Some(77), "{ended:?}");
     fs::remove_file(bare.path("data/keys.json")).unwrap();
     let ended = refused(&bare, &bare.path("password")).await;

@@ -1,6 +1,6 @@
 //! The vault as a whole: its password, its cost, what was put back, and what no provider wants.
 
-use crate::program::{command, run};
+use crate::program::{command, private_file, run};
 use crate::stage::{QUICK_VAULT, SOON, Stage};
 use arbiter_testkit::{HttpAnswer, Script, TEST_PASSWORD};
 use serde_json::{Value, json};
@@ -62,12 +62,7 @@ async fn the_password_is_changed_and_a_wrong_one_is_slowed_down_wherever_it_is_g
 async fn the_password_is_changed_from_the_command_line_with_files() {
     let stage = Stage::new().await;
     let home = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: &str| {
-        let path = home.path().join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        path.display().to_string()
-    };
+    let file = |name: &str, text: &str| private_file(home.path(), name, text);
     let (old, new) = (file("old", TEST_PASSWORD), file("new", NEW_PASSWORD));
     let line = ["vault", "rotate", "--password-file", &old, "--new-password-file", &new];
     let done = stage.cli(&line).await;

@@ -1,6 +1,7 @@
 //! Whole key files: keys go from one server to another, and are readable on neither side of the way.
 
 use crate::canary::Canary;
+use crate::program::private_file;
 use crate::stage::{KEY, Stage};
 use arbiter_testkit::{Script, ScriptedProvider, TEST_PASSWORD};
 use serde_json::{Value, json};
@@ -11,10 +12,7 @@ use std::path::Path;
 const FILE_PASSWORD: &str = "the file's own password";
 
 fn password_file(directory: &Path, text: &str) -> String {
-    let path = directory.join(format!("password-{}", text.len()));
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    path.display().to_string()
+    private_file(directory, &format!("password-{}", text.len()), text)
 }
 
 fn mode(path: &Path) -> u32 {

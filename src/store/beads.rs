@@ -11,6 +11,7 @@ use crate::table::{
 };
 use crate::unit::Write;
 use arbiter_core::bead::{Approval, Bead, Facts, Status};
+use arbiter_core::bead_change::affects_readiness;
 use arbiter_core::ids::{BeadId, ProjectId};
 use arbiter_core::refusal::Refusal;
 use arbiter_core::time::Timestamp;
@@ -261,7 +262,8 @@ fn facts_of(
     )?;
     let pending = statement.query_map([id.as_str()], |row| row.get(0))?;
     let pending_decisions = pending.collect::<Result<_, _>>()?;
-    let waiting_on = dependencies::hindrance(connection, id, depends_on)?.waiting_on;
+    let may_wait = depends_on.iter().any(|(_, kind)| affects_readiness(kind));
+    let waiting_on = if may_wait { dependencies::hindrance(connection, id)?.waiting_on } else { Vec::new() };
     Ok(Facts { waiting_on, pending_decisions })
 }
 

@@ -10,7 +10,7 @@ use arbiter_core::ids::BeadId;
 use arbiter_core::readiness::{Conditional, Gate, Hold, Target, Waits, holds_back};
 use arbiter_core::refusal::Refusal;
 use arbiter_core::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Adds an edge between two beads that exist. One edge per ordered pair.
@@ -184,7 +184,7 @@ pub(crate) fn links(
     Ok(links)
 }
 
-/// What a bead's dependencies mean for its beginning.
+/// Whether a bead's dependencies let it begin.
 #[derive(Default)]
 pub(crate) struct Hindrance {
     /// The beads that hold it back, and by which rule.
@@ -193,68 +193,59 @@ pub(crate) struct Hindrance {
     pub(crate) parent_until: Option<String>,
 }
 
-/// What these dependencies mean for the beginning of their bead.
-pub(crate) fn hindrance(
-    connection: &Connection,
-    bead: &BeadId,
-    depends_on: &[(BeadId, String)],
-) -> Result<Hindrance, StoreError> {
+/// What a bead's dependencies mean for its beginning.
+pub(crate) fn hindrance(connection: &Connection, bead: &BeadId) -> Result<Hindrance, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT d.depends_on, d.type, d.gate, b.status, b.waits, b.defer_until,
+                coalesce(b.close_reason, b.block_reason)
+         FROM bead_dependencies d LEFT JOIN beads b ON b.id = d.depends_on
+         WHERE d.bead_id = ?1 ORDER BY 1",
+    )?;
+    let mut rows = statement.query([bead.as_str()])?;
     let mut hindrance = Hindrance::default();
-    let conditional = match depends_on.iter().any(|(_, kind)| kind == "conditional-blocks") {
-        true => rules::conditional(connection)?,
-        false => Conditional::Blocks,
-    };
-    for (target, kind) in depends_on.iter().filter(|(_, kind)| affects_readiness(kind)) {
-        let (seen, until) = look(connection, bead, target, kind.clone())?;
-        if let Some(rule) = holds_back(&seen, conditional) {
-            hindrance.waiting_on.push(Hold { id: target.clone(), rule });
+    while let Some(row) = rows.next()? {
+        let kind: String = row.get(1)?;
+        if !affects_readiness(&kind) {
+            continue;
         }
+        let target = BeadId::known(row.get::<_, String>(0)?);
+        let gate: Option<String> = row.get(2)?;
+        let status: Option<String> = row.get(3)?;
+        let (open_children, closed_children) = match kind.as_str() {
+            "waits-for" => count_children(connection, &target)?,
+            _ => (0, 0),
+        };
+        let conditional = match kind.as_str() {
+            "conditional-blocks" => rules::conditional(connection)?,
+            _ => Conditional::Blocks,
+        };
         if kind == "parent-child" {
-            hindrance.parent_until = hindrance.parent_until.max(until);
+            hindrance.parent_until = hindrance.parent_until.max(row.get(5)?);
+        }
+        let seen = Target {
+            kind,
+            gate: gate.and_then(|word| Gate::parse(&word)).unwrap_or(Gate::AllChildren),
+            status: status.and_then(|word| Status::parse(&word)),
+            reason: row.get(6)?,
+            waits: if row.get::<_, Option<bool>>(4)? == Some(true) { Waits::Yes } else { Waits::No },
+            open_children,
+            closed_children,
+        };
+        if let Some(rule) = holds_back(&seen, conditional) {
+            hindrance.waiting_on.push(Hold { id: target, rule });
         }
     }
     Ok(hindrance)
 }
 
-/// What is known of the other end of an edge, and until when it is deferred.
-fn look(
-    connection: &Connection,
-    bead: &BeadId,
-    target: &BeadId,
-    kind: String,
-) -> Result<(Target, Option<String>), StoreError> {
-    let mut seen = Target {
-        kind,
-        gate: Gate::AllChildren,
-        status: None,
-        reason: None,
-        waits: Waits::No,
-        open_children: 0,
-        closed_children: 0,
-    };
-    if seen.kind == "waits-for" {
-        let gate: Option<String> = connection
-            .prepare_cached("SELECT gate FROM bead_dependencies WHERE bead_id = ?1 AND depends_on = ?2")?
-            .query_row([bead.as_str(), target.as_str()], |row| row.get(0))?;
-        seen.gate = gate.and_then(|word| Gate::parse(&word)).unwrap_or(Gate::AllChildren);
-        (seen.open_children, seen.closed_children) = connection
-            .prepare_cached(
-                "SELECT count(*) FILTER (WHERE c.status <> 'closed'), count(*) FILTER (WHERE c.status = 'closed')
-                 FROM bead_dependencies d JOIN beads c ON c.id = d.bead_id
-                 WHERE d.depends_on = ?1 AND d.type = 'parent-child'",
-            )?
-            .query_row([target.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    }
-    let sql =
-        "SELECT status, waits, defer_until, coalesce(close_reason, block_reason) FROM beads WHERE id = ?1";
-    let found: Option<(String, bool, Option<String>, Option<String>)> = connection
-        .prepare_cached(sql)?
-        .query_row([target.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-        .optional()?;
-    let Some((word, waits, until, reason)) = found else { return Ok((seen, None)) };
-    seen.waits = if waits { Waits::Yes } else { Waits::No };
-    (seen.status, seen.reason) = (Status::parse(&word), reason);
-    Ok((seen, until))
+/// How many children of a bead are open, and how many closed.
+fn count_children(connection: &Connection, bead: &BeadId) -> Result<(u64, u64), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT count(*) FILTER (WHERE c.status <> 'closed'), count(*) FILTER (WHERE c.status = 'closed')
+         FROM bead_dependencies d JOIN beads c ON c.id = d.bead_id
+         WHERE d.depends_on = ?1 AND d.type = 'parent-child'",
+    )?;
+    Ok(statement.query_row([bead.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
 /// Every edge of a project's beads.

@@ -34,11 +34,15 @@ struct Before {
     ready: bool,
     not_before: Option<String>,
     shelved: Option<String>,
+    pending_decisions: u64,
 }
 
 fn look(connection: &Connection, id: &BeadId) -> Result<Option<Before>, StoreError> {
-    let sql = "SELECT status, type, project_id, defer_until, waits, ready, not_before, shelved FROM beads WHERE id = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT status, type, project_id, defer_until, waits, ready, not_before, shelved,
+                (SELECT count(*) FROM decisions d WHERE d.bead_id = beads.id AND d.status = 'pending')
+         FROM beads WHERE id = ?1",
+    )?;
     let row = statement.query_row([id.as_str()], |row| {
         Ok(Before {
             status: row.get(0)?,
@@ -49,6 +53,7 @@ fn look(connection: &Connection, id: &BeadId) -> Result<Option<Before>, StoreErr
             ready: row.get(5)?,
             not_before: row.get(6)?,
             shelved: row.get(7)?,
+            pending_decisions: row.get(8)?,
         })
     });
     Ok(row.optional()?)
@@ -153,21 +158,17 @@ pub(crate) fn refresh(
     let mut seen: BTreeMap<BeadId, Seen> = BTreeMap::new();
     while let Some(id) = queue.pop_front() {
         let Some(before) = look(connection, &id)? else { continue };
-        let depends_on = dependencies::depends_on(connection, id.as_str())?;
-        let hindrance = dependencies::hindrance(connection, &id, &depends_on)?;
+        let hindrance = dependencies::hindrance(connection, &id)?;
         let waits = !hindrance.waiting_on.is_empty();
         // Times are written so that the later one is the greater text.
         let not_before = before.defer_until.max(hindrance.parent_until);
-        let pending: u64 = connection
-            .prepare_cached("SELECT count(*) FROM decisions WHERE bead_id = ?1 AND status = 'pending'")?
-            .query_row([id.as_str()], |row| row.get(0))?;
         let status = Status::parse(&before.status).unwrap_or(Status::Closed);
         let ready = is_ready(Own {
             status,
             bead_type: &before.bead_type,
             shelved: before.shelved.as_deref(),
             waits: if waits { Waits::Yes } else { Waits::No },
-            pending_decisions: pending,
+            pending_decisions: before.pending_decisions,
         });
         if waits != before.waits || ready != before.ready || not_before != before.not_before {
             connection

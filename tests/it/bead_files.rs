@@ -388,9 +388,17 @@ async fn a_projects_own_file_is_followed_and_kept_up_to_date_over_a_restart() {
     stage.until("beads/a-3", |bead| bead["title"] == "While you slept").await;
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o644);
-    let left: Vec<_> =
-        std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["issues.jsonl"], "no temporary file stays behind");
+    // No temporary file stays behind: one that is being written has another name until it is whole.
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let left: Vec<_> =
+            std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        if left == ["issues.jsonl"] {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{left:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

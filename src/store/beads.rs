@@ -262,6 +262,7 @@ fn facts_of(
     )?;
     let pending = statement.query_map([id.as_str()], |row| row.get(0))?;
     let pending_decisions = pending.collect::<Result<_, _>>()?;
+    // Lists ask for many beads, most of which depend on nothing.
     let may_wait = depends_on.iter().any(|(_, kind)| affects_readiness(kind));
     let waiting_on = if may_wait { dependencies::hindrance(connection, id)?.waiting_on } else { Vec::new() };
     Ok(Facts { waiting_on, pending_decisions })

@@ -203,6 +203,7 @@ pub(crate) fn hindrance(connection: &Connection, bead: &BeadId) -> Result<Hindra
     )?;
     let mut rows = statement.query([bead.as_str()])?;
     let mut hindrance = Hindrance::default();
+    let mut rule = None;
     while let Some(row) = rows.next()? {
         let kind: String = row.get(1)?;
         if !affects_readiness(&kind) {
@@ -215,9 +216,9 @@ pub(crate) fn hindrance(connection: &Connection, bead: &BeadId) -> Result<Hindra
             "waits-for" => count_children(connection, &target)?,
             _ => (0, 0),
         };
-        let conditional = match kind.as_str() {
-            "conditional-blocks" => rules::conditional(connection)?,
-            _ => Conditional::Blocks,
+        let conditional = match (kind.as_str(), rule) {
+            ("conditional-blocks", None) => *rule.insert(rules::conditional(connection)?),
+            _ => rule.unwrap_or(Conditional::Blocks),
         };
         if kind == "parent-child" {
             hindrance.parent_until = hindrance.parent_until.max(row.get(5)?);

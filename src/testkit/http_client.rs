@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// How long one request may take.
-const WHOLE_REQUEST: Duration = Duration::from_secs(120);
+const WHOLE_REQUEST: Duration = Duration::from_secs(30);
 
 /// Why there is no answer.
 pub type HttpError = Box<dyn std::error::Error + Send + Sync>;

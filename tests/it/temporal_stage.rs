@@ -117,7 +117,7 @@ impl TemporalStage {
                 return seen;
             }
             let errors = || self.stage.server.stderr_text();
-            assert!(began.elapsed() < 2 * SOON, "{what}: still {seen:?}\n{}", errors());
+            assert!(began.elapsed() < SOON, "{what}: still {seen:?}\n{}", errors());
             tokio::time::sleep(LOOK).await;
         }
     }

@@ -17,6 +17,7 @@ mod door;
 mod fault_roads;
 mod fault_table;
 mod faults;
+mod frozen;
 mod gateway;
 mod hardening;
 mod idempotency;

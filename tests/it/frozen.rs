@@ -19,6 +19,7 @@
 //! Without either, a failing test leaves a `.snap.new` file beside the snapshot, which Git ignores.
 
 mod documents;
+mod settings;
 
 /// Compares a text with a snapshot.
 fn freeze(name: &str, text: &str) {

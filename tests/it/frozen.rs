@@ -18,6 +18,7 @@
 //! Checks never accept a change: `tests/run` sets `INSTA_UPDATE=no`, and insta writes nothing when `CI` is set.
 //! Without either, a failing test leaves a `.snap.new` file beside the snapshot, which Git ignores.
 
+mod database;
 mod documents;
 mod settings;
 

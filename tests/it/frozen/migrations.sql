@@ -1,0 +1,2 @@
+-- The applied migrations with their checksums.
+SELECT id || ' ' || name || ' ' || sha256 FROM schema_migrations ORDER BY id

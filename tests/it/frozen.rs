@@ -20,6 +20,7 @@
 
 mod database;
 mod documents;
+mod metrics;
 mod settings;
 
 /// Compares a text with a snapshot.

@@ -23,6 +23,10 @@ mod documents;
 mod metrics;
 mod refusals;
 mod settings;
+mod tables;
+
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Patterns for values that a server generates, each with the fixed text that replaces them.
 const MADE: &[(&str, &str)] = &[
@@ -53,4 +57,26 @@ fn freeze_filtered(name: &str, text: &str, filters: &[(&str, &str)]) {
     settings.set_omit_expression(true);
     settings.set_filters(filters.iter().copied());
     settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+/// Collects the paths of all fields, such as `lease.holder` and `[].id`.
+fn field_names(value: &Value) -> BTreeSet<String> {
+    fn visit(value: &Value, path: &str, names: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    visit(value, &path, names);
+                    names.insert(path);
+                }
+            }
+            Value::Array(entries) => {
+                entries.iter().for_each(|entry| visit(entry, &format!("{path}[]"), names))
+            }
+            _ => {}
+        }
+    }
+    let mut names = BTreeSet::new();
+    visit(value, "", &mut names);
+    names
 }

@@ -24,6 +24,7 @@ mod metrics;
 mod refusals;
 mod settings;
 mod tables;
+mod upgrade;
 
 use serde_json::Value;
 use std::collections::BTreeSet;

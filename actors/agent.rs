@@ -2,14 +2,17 @@
 //!
 //! What an agent's actor does with it is in `agent_actor`.
 
-use crate::agent_actor::{Command, Wish};
+pub(crate) mod actor;
+pub(crate) mod clone;
+
+use crate::agent::actor::{Command, Wish};
 use crate::bead::BeadsHandle;
+use crate::bead::release::{self, Ending};
 use crate::caller::{Caller, Cascade};
-use crate::entropy;
-use crate::fault::Fault;
-use crate::hold::{self, Ending};
-use crate::shared::Shared;
-use crate::tokens::revoke_all;
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::runtime::random;
+use crate::token::revoke_all;
 use arbiter_core::agent::{self, Agent, Status};
 use arbiter_core::agent_change::{AgentPatch, NewAgent, Start};
 use arbiter_core::bead::{self, Attempt, Claimant};
@@ -36,7 +39,7 @@ impl AgentsHandle {
     pub async fn create(&self, caller: &Caller, new: NewAgent) -> Result<Agent, Fault> {
         let id = match &new.id {
             Some(text) => AgentId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
-            None => AgentId::from_random(entropy::bytes16()),
+            None => AgentId::from_random(random::bytes16()),
         };
         let agent = new.build(id.clone(), self.0.clock.now())?;
         self.check_references(&agent, None).await?;
@@ -151,7 +154,7 @@ impl AgentsHandle {
     /// [`Fault::Refused`] while it has a bead, unless [`Cascade::Yes`] gives that back.
     pub async fn delete(&self, caller: &Caller, id: &AgentId, cascade: Cascade) -> Result<(), Fault> {
         let agent = self.row(id).await?;
-        crate::commit::check_revision(caller, &agent)?;
+        crate::conflict_retry::check_revision(caller, &agent)?;
         if let (Cascade::No, Some(bead)) = (cascade, &agent.current_bead) {
             let detail = format!("agent {id} has bead {bead}; use cascade=true to give it back");
             return Err(Refusal::conflict("in-use", detail).into());
@@ -241,7 +244,7 @@ pub(crate) async fn release_bead(
         unit.change(Change::EndLease(bead.id.clone()));
     }
     // The agent's own row is its owner's to change, so no lease is passed on here.
-    hold::end(shared, unit, &bead, None, &Ending::Released(reason), None).await
+    release::end(shared, unit, &bead, None, &Ending::Released(reason), None).await
 }
 
 /// Adds the deletion of an agent, and the return of its bead, to a unit.

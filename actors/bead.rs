@@ -2,10 +2,19 @@
 //!
 //! What the actor does with it is in `bead_actor`.
 
+pub(crate) mod actor;
+pub(crate) mod create;
+pub(crate) mod escalate;
+pub(crate) mod failure_report;
+pub(crate) mod id_prefix;
+pub(crate) mod release;
+pub(crate) mod run_outcome;
+pub(crate) mod status_change;
+
 use crate::caller::Caller;
-use crate::entropy;
-use crate::fault::Fault;
-use crate::shared::Shared;
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::runtime::random;
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::bead_change::{BeadPatch, Edge};
 use arbiter_core::event::NewEvent;
@@ -273,7 +282,7 @@ pub(crate) fn edge_event(kind: EventType, bead: &Bead, edge: &Edge) -> NewEvent 
 /// Adds a remark on a bead to a unit of work.
 pub(crate) fn comment(unit: &mut Unit, bead: &Bead, author: &str, text: String) -> Comment {
     let comment = Comment {
-        id: CommentId::from_random(entropy::bytes16()).to_string(),
+        id: CommentId::from_random(random::bytes16()).to_string(),
         subject: bead.id.to_string(),
         author_id: author.to_owned(),
         text,

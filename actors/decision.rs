@@ -2,10 +2,13 @@
 //!
 //! Owns nothing. Talks to the store for what is new, and to the actor of a decision for what ends it.
 
+pub(crate) mod actor;
+pub(crate) mod cancel;
+
 use crate::caller::Caller;
-use crate::entropy;
-use crate::fault::Fault;
-use crate::shared::Shared;
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::runtime::random;
 use arbiter_core::decision::{self, Decision};
 use arbiter_core::decision_change::NewDecision;
 use arbiter_core::ids::{AgentId, DecisionId};
@@ -34,7 +37,7 @@ impl DecisionsHandle {
         let now = self.0.clock.now();
         let id = match &new.id {
             Some(text) => DecisionId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
-            None => DecisionId::from_random(entropy::bytes16()),
+            None => DecisionId::from_random(random::bytes16()),
         };
         let requester_id = new.requester_id.or(Some(caller.name.clone()));
         let mut new = NewDecision { requester_id, ..new };

@@ -3,19 +3,22 @@
 //! Owns who may serve a chat by the name of its model. Must not look into the chat beyond that: what came is
 //! what goes on. Not an actor: one chat knows nothing of another.
 
-use crate::account::Payer;
-use crate::attempt::Given;
-use crate::call_loop::{self, Candidate, Errand, Order, Served};
-use crate::call_size::Size;
+pub(crate) mod console;
+pub(crate) mod stream;
+
+use crate::call::attempt::Given;
+use crate::call::chat::total;
+use crate::call::estimate::Size;
+use crate::call::execute::{self, Candidate, Errand, Order, Served};
+use crate::call::failover::{self, First};
+use crate::call::in_flight::{Ending, Ticket};
+use crate::call::ledger_entry::Payer;
 use crate::caller::Caller;
-use crate::entropy;
-use crate::fault::{FailedCall, Fault};
-use crate::gateway_stream::GatewayStream;
-use crate::paid_call::total;
-use crate::pool::{self, First};
-use crate::provider_cache::Known;
-use crate::shared::Shared;
-use crate::underway::{Ending, Ticket};
+use crate::context::Shared;
+use crate::error::{FailedCall, Fault};
+use crate::gateway::stream::GatewayStream;
+use crate::provider::cache::Known;
+use crate::runtime::random;
 use arbiter_core::call::{CallOutcome, ErrorKind, Kind};
 use arbiter_core::gateway_model::{self, Wanted};
 use arbiter_core::ids::{AgentId, ProjectId, ProviderId, RunId, TokenId};
@@ -98,7 +101,7 @@ impl GatewayHandle {
         let run_id = order.payer.run_id.clone();
         let whole = Whole(&body);
         let Served { given, mut account } = tokio::select! {
-            served = call_loop::serve(&self.0, order, &whole) => served?,
+            served = execute::serve(&self.0, order, &whole) => served?,
             () = ending.wanted() => return Err(ending.refusal().into()),
         };
         let Given { given, leave, mut place, .. } = given;
@@ -119,7 +122,7 @@ impl GatewayHandle {
         let run_id = order.payer.run_id.clone();
         let streamed = Streamed(&body);
         let served = tokio::select! {
-            served = call_loop::serve(&self.0, order, &streamed) => served?,
+            served = execute::serve(&self.0, order, &streamed) => served?,
             () = ending.wanted() => return Err(ending.refusal().into()),
         };
         Ok(GatewayStream::new(&self.0, served, run_id, ending, body.wants_usage()))
@@ -133,7 +136,7 @@ impl GatewayHandle {
         let body = ChatBody(call.body);
         let candidates = self.candidates(body.model()).await?;
         let token = caller.origin.as_ref().and_then(|origin| origin.token_id.clone());
-        let run_id = RunId::from_random(entropy::bytes16());
+        let run_id = RunId::from_random(random::bytes16());
         let payer = Payer {
             kind: Kind::Gateway,
             agent_id: call.agent_id.map(AgentId::known),
@@ -166,7 +169,7 @@ impl GatewayHandle {
                     let text = find(provider).map(|known| known.provider.cannot_be_called());
                     return Err(no_provider(&text.unwrap_or_default()));
                 };
-                let candidates = pool::candidates(shared, &found.provider, model, First::Itself).await?;
+                let candidates = failover::candidates(shared, &found.provider, model, First::Itself).await?;
                 // Whoever names a model gets no other one.
                 Ok(candidates.into_iter().filter(|other| other.model.as_deref() == model).collect())
             }
@@ -175,7 +178,8 @@ impl GatewayHandle {
                 let serving: Vec<Known> = usable.into_iter().filter(|known| known.offers(model)).collect();
                 let named = Some(model.to_owned());
                 if let Some(pooled) = serving.first().filter(|known| known.provider.pool.is_some()) {
-                    let drawn = pool::candidates(shared, &pooled.provider, Some(model), First::Drawn).await?;
+                    let drawn =
+                        failover::candidates(shared, &pooled.provider, Some(model), First::Drawn).await?;
                     let mut candidates: Vec<Candidate> =
                         drawn.into_iter().filter(|other| other.model == named).collect();
                     let others = serving.iter().filter(|known| known.provider.pool != pooled.provider.pool);

@@ -6,11 +6,11 @@
 use crate::agent::AgentsHandle;
 use crate::bead::{BeadAction, BeadsHandle};
 use crate::caller::Caller;
-use crate::dispatcher::DispatcherHandle;
-use crate::fault::Fault;
+use crate::context::{SINGLE, Shared};
+use crate::dispatch::dispatcher::DispatcherHandle;
+use crate::error::Fault;
 use crate::retention;
-use crate::shared::{SINGLE, Shared};
-use crate::shell::{Failure, Role, Scope};
+use crate::runtime::cell::{Failure, Role, Scope};
 use arbiter_core::dispatch::Operation;
 use arbiter_core::event::NewEvent;
 use arbiter_core::event_type::EventType;

@@ -2,10 +2,14 @@
 //!
 //! Not an actor: what is read is a file, anew each time. Changes are `persona_change.rs`.
 
-use crate::fault::Fault;
-use crate::persona_builtin as builtin;
-use crate::persona_shelf::Shelf;
-use crate::shared::Shared;
+pub(crate) mod builtin;
+pub(crate) mod change;
+pub(crate) mod directory;
+pub(crate) mod draft;
+
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::persona::directory::Shelf;
 use arbiter_core::agent::Agent;
 use arbiter_core::autonomy::Autonomy;
 use arbiter_core::persona::{Origin, Persona, candidates};

@@ -2,10 +2,15 @@
 //!
 //! Owns nothing. Talks to the store for what is new, and to the actor of a project for everything else.
 
+pub(crate) mod actor;
+pub(crate) mod delete;
+pub(crate) mod file_locks;
+pub(crate) mod org_chart;
+
 use crate::caller::{Caller, Cascade};
-use crate::entropy;
-use crate::fault::Fault;
-use crate::shared::Shared;
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::runtime::random;
 use arbiter_core::decision::Decision;
 use arbiter_core::ids::ProjectId;
 use arbiter_core::project::Project;
@@ -30,7 +35,7 @@ impl ProjectsHandle {
         let now = self.0.clock.now();
         let id = match &new.id {
             Some(text) => ProjectId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
-            None => ProjectId::from_random(entropy::bytes16()),
+            None => ProjectId::from_random(random::bytes16()),
         };
         let project = new.build(id, now)?;
         let mut unit = caller.unit(now, "projects");

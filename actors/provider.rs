@@ -2,16 +2,22 @@
 //!
 //! What a provider's actor does with it is in `provider_actor`.
 
+pub(crate) mod actor;
+pub(crate) mod authorized_client;
+pub(crate) mod cache;
+pub(crate) mod heartbeat;
+pub(crate) mod worker;
+
 use crate::agent::delete_agent;
 use crate::caller::{Caller, Cascade};
-use crate::entropy;
-use crate::fault::Fault;
-use crate::heartbeat::HeartbeatsHandle;
-use crate::provider_actor::{Command, Wish};
-use crate::provider_link::{Link, TLS, check, endpoint};
-use crate::shared::Shared;
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::provider::actor::{Command, Wish};
+use crate::provider::authorized_client::{Link, TLS, check, endpoint};
+use crate::provider::heartbeat::HeartbeatsHandle;
+use crate::runtime::random;
 use crate::vault::VaultHandle;
-use crate::vault_keys::PROVIDER_KEY;
+use crate::vault::entries::PROVIDER_KEY;
 use arbiter_core::call::CallOutcome;
 use arbiter_core::catalogue::Catalogue;
 use arbiter_core::event::NewEvent;
@@ -54,7 +60,7 @@ impl ProvidersHandle {
     ) -> Result<Provider, Fault> {
         let id = match &new.id {
             Some(text) => ProviderId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
-            None => ProviderId::from_random(entropy::bytes16()),
+            None => ProviderId::from_random(random::bytes16()),
         };
         let key_id = api_key.as_ref().map(|_| own_key(&id));
         let requires_key = if api_key.is_some() { Some(true) } else { new.requires_key };
@@ -146,7 +152,7 @@ impl ProvidersHandle {
     ) -> Result<Provider, Fault> {
         let (vault, place) = (VaultHandle(Arc::clone(&self.0)), &self.0.vault_place);
         let before = self.row(id).await?;
-        crate::commit::check_revision(caller, &before)?;
+        crate::conflict_retry::check_revision(caller, &before)?;
         place.sight().check_open()?;
         let named = patch.key_id.clone().flatten().map(KeyId::known).or_else(|| before.key_id.clone());
         let key = named.filter(|key| place.knows(key.as_str())).unwrap_or_else(|| own_key(id));
@@ -272,7 +278,7 @@ impl ProvidersHandle {
 
     async fn try_to_delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Fault> {
         let provider = self.row(id).await?;
-        crate::commit::check_revision(caller, &provider)?;
+        crate::conflict_retry::check_revision(caller, &provider)?;
         let own_key = provider.key_id.clone().filter(|key| *key == own_key(id));
         let own_key = own_key.filter(|key| self.0.vault_place.knows(key.as_str()));
         let others = self.0.store.all_providers().await?;

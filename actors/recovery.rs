@@ -4,10 +4,10 @@
 //! external agents keep their claims and the files they locked for them, each with its full time anew.
 
 use crate::agent::{AgentsHandle, release_bead};
-use crate::fault::Fault;
-use crate::heartbeat::HeartbeatsHandle;
-use crate::hold;
-use crate::shared::Shared;
+use crate::bead::release;
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::provider::heartbeat::HeartbeatsHandle;
 use arbiter_core::agent::{self, Agent, Kind, Status};
 use arbiter_store::{Change, Unit};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Fault> {
     for run in shared.store.running_runs().await? {
         let mut unit = Unit::new(shared.clock.now(), "system", "recovery");
         let at = unit.at;
-        hold::finish_run(&mut unit, &hold::cancelled(run, REASON, at));
+        release::finish_run(&mut unit, &release::cancelled(run, REASON, at));
         shared.store.commit(unit).await?;
     }
     Ok(())

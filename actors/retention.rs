@@ -1,7 +1,7 @@
 //! What grows is cut: events at a checkpoint, heartbeats, kept answers, old runs and calls, ended sessions.
 
-use crate::fault::Fault;
-use crate::shared::Shared;
+use crate::context::Shared;
+use crate::error::Fault;
 use arbiter_store::{Change, Unit};
 use std::time::Duration;
 

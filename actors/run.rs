@@ -3,17 +3,22 @@
 //! A task of its own on the runtime. Owns the conversation while it lasts; what counts is in the run's row
 //! when it ends. Renews the lease while it waits, so that a run that hangs or dies loses it.
 
-use crate::account::Payer;
+pub(crate) mod active_runs;
+pub(crate) mod ask_agent;
+pub(crate) mod prompt_context;
+pub(crate) mod tool_calls;
+
+use crate::bead::run_outcome::outcome;
 use crate::bead::{BeadsHandle, RunEnd, RunResult};
-use crate::bead_run::outcome;
-use crate::entropy;
-use crate::fault::{BUDGET_EXHAUSTED, Fault, KEY_NOT_FOR_HOST};
-use crate::heartbeat::HeartbeatsHandle;
-use crate::paid_call::{self, Completion};
-use crate::pool::{self, First};
-use crate::provider_link::CallFailure;
-use crate::run_actions::{self, Turn};
-use crate::shared::Shared;
+use crate::call::chat::{self, Completion};
+use crate::call::failover::{self, First};
+use crate::call::ledger_entry::Payer;
+use crate::context::Shared;
+use crate::error::{BUDGET_EXHAUSTED, Fault, KEY_NOT_FOR_HOST};
+use crate::provider::authorized_client::CallFailure;
+use crate::provider::heartbeat::HeartbeatsHandle;
+use crate::run::tool_calls::Turn;
+use crate::runtime::random;
 use arbiter_core::agent::Agent;
 use arbiter_core::call;
 use arbiter_core::event::NewEvent;
@@ -58,7 +63,7 @@ pub(crate) fn begin(shared: &Arc<Shared>, agent: &Agent, bead: &BeadId, token: S
     let mut runs = shared.runs.lock();
     let task = shared.runtime.spawn(async move {
         let (agent_id, bead_id) = (who.id.clone(), what.clone());
-        let id = RunId::from_random(entropy::bytes16());
+        let id = RunId::from_random(random::bytes16());
         let run = Run::new(id, call::Kind::Run, world.clock.now());
         let work =
             Work { shared: Arc::clone(&world), agent: who, bead: what, token, run, begun: false, said: None };
@@ -200,7 +205,7 @@ impl Work {
         };
         for (call, action) in actions {
             let turn = match action {
-                Ok(action) => run_actions::act(&self.shared, &self.agent, &self.bead, action).await?,
+                Ok(action) => tool_calls::act(&self.shared, &self.agent, &self.bead, action).await?,
                 Err(problem) => Turn::Reply(problem),
             };
             let reply = match turn {
@@ -226,7 +231,7 @@ impl Work {
         let gone = |what: &'static str| Fault::Provider(format!("the {what} is gone"));
         let bead = store.bead(self.bead.to_string()).await?.ok_or_else(|| gone("bead"))?;
         let project = store.project(bead.project_id.to_string()).await?.ok_or_else(|| gone("project"))?;
-        let around = crate::surroundings::read(store, &bead, &self.agent.id).await?;
+        let around = crate::run::prompt_context::read(store, &bead, &self.agent.id).await?;
         let persona = self.shared.personas.of(&self.agent).await?;
         let system = prompt::system(&self.agent, persona.as_ref());
         let user = prompt::user(&project, &bead, &around);
@@ -271,7 +276,7 @@ impl Work {
         let gone = || Fault::Provider(format!("provider {provider} is gone"));
         let row = row.ok_or_else(gone)?;
         let named = self.agent.config.model.as_deref();
-        let candidates = pool::candidates(&self.shared, &row, named, First::Drawn).await?;
+        let candidates = failover::candidates(&self.shared, &row, named, First::Drawn).await?;
         let payer = Payer {
             kind: call::Kind::Run,
             agent_id: Some(self.agent.id.clone()),
@@ -280,7 +285,7 @@ impl Work {
             run_id: Some(self.run.id.clone()),
             token_id: None,
         };
-        let call = paid_call::chat(&self.shared, candidates, self.agent.id.as_str(), payer, request, None);
+        let call = chat::chat(&self.shared, candidates, self.agent.id.as_str(), payer, request, None);
         tokio::pin!(call);
         let mut renew = tokio::time::interval(self.shared.settings.lease_ttl / 3);
         renew.tick().await;

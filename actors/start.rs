@@ -1,21 +1,21 @@
 //! Starts and stops the cast: threads, store, vault, recovery, actors, in that order.
 
-use crate::clock::SharedClock;
-use crate::directory::Threads;
-use crate::dispatcher::DispatcherHandle;
-use crate::event_bus::BusHandle;
-use crate::fault::Fault;
+use crate::context::{Parts, SINGLE, Shared};
+use crate::dispatch::dispatcher::DispatcherHandle;
+use crate::dispatch::pull::PullsHandle;
+use crate::error::Fault;
+use crate::event::bus::BusHandle;
+use crate::event::notifier::NotifierHandle;
+use crate::event::subscription::Delivery;
 use crate::handles::Handles;
-use crate::heartbeat::HeartbeatsHandle;
-use crate::notifier::NotifierHandle;
 use crate::orchestrator::OrchestratorHandle;
 use crate::persona::{Personas, PersonasHandle};
-use crate::pull::PullsHandle;
+use crate::provider::heartbeat::HeartbeatsHandle;
 use crate::recovery;
+use crate::runtime::clock::SharedClock;
+use crate::runtime::registry::Threads;
 use crate::settings::Settings;
-use crate::shared::{Parts, SINGLE, Shared};
-use crate::subscription::Delivery;
-use crate::vault_place::VaultPlace;
+use crate::vault::open_vault::VaultPlace;
 use actix_rt::{Arbiter, System};
 use arbiter_core::agent;
 use arbiter_core::event::EventFilter;
@@ -116,7 +116,7 @@ pub async fn start(
     recovery::wake_all(&shared).await?;
     settle_rules(&shared).await?;
     listen(&shared).await?;
-    crate::bead_files::listen(&shared).await?;
+    crate::bead_file::listen(&shared).await?;
     shared.dispatcher.wake(&shared, SINGLE);
     Ok(Cast { handles: Handles::new(Arc::clone(&shared)), shared, system, root: Some(root), _lock: lock })
 }

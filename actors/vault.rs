@@ -2,12 +2,20 @@
 //!
 //! What the actor does is in `vault_actor`; the opened file is in `vault_place`.
 
+pub(crate) mod actor;
+pub(crate) mod codec_keys;
+pub(crate) mod entries;
+pub(crate) mod open_vault;
+pub(crate) mod passwords;
+pub(crate) mod throttle;
+pub(crate) mod transfer;
+
 use crate::caller::Caller;
-use crate::fault::Fault;
-use crate::shared::{SINGLE, Shared};
-use crate::vault_actor::{Command, KeyUse};
-use crate::vault_place::RolledBack;
-use crate::vault_transfer::Imported;
+use crate::context::{SINGLE, Shared};
+use crate::error::Fault;
+use crate::vault::actor::{Command, KeyUse};
+use crate::vault::open_vault::RolledBack;
+use crate::vault::transfer::Imported;
 use arbiter_core::ids::KeyId;
 use arbiter_core::refusal::{Problems, Refusal};
 use arbiter_core::time::Timestamp;
@@ -70,7 +78,7 @@ impl VaultHandle {
     /// # Errors
     /// [`Fault::Store`] when the providers cannot be read.
     pub async fn orphans(&self) -> Result<Vec<String>, Fault> {
-        crate::vault_keys::orphans(&self.0).await
+        crate::vault::entries::orphans(&self.0).await
     }
 
     /// How many entries were encrypted anew since the start because their cost had grown.

@@ -1,0 +1,107 @@
+//! Agents that are made after another one, and may take its place.
+
+use crate::agent::{AgentsHandle, add, release_bead};
+use crate::caller::Caller;
+use crate::conflict_retry::{TRIES, check_revision, is_stale};
+use crate::error::Fault;
+use crate::runtime::random;
+use arbiter_core::agent::{self, Agent};
+use arbiter_core::agent_change::{NewAgent, Start};
+use arbiter_core::ids::AgentId;
+use arbiter_core::refusal::Refusal;
+use arbiter_store::Change;
+
+/// What becomes of the agent that another one is made after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Original {
+    /// It stays as it is.
+    #[default]
+    Stays,
+    /// It is shut down, and its bead is given back.
+    Leaves,
+}
+
+/// An agent that somebody wants after the image of another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentClone {
+    /// A chosen id, or none.
+    pub id: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// The persona it plays; none: that of the other one.
+    pub persona_name: Option<String>,
+    /// What becomes of the other one.
+    pub original: Original,
+}
+
+impl AgentsHandle {
+    /// Makes an agent after another one and starts it. If that one leaves, it does so in the same moment.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown agent or persona, wrong fields, a taken id, a full position, and when the one
+    /// that is to leave was not started.
+    pub async fn clone_agent(
+        &self,
+        caller: &Caller,
+        id: &AgentId,
+        wanted: AgentClone,
+    ) -> Result<Agent, Fault> {
+        let shared = &self.0;
+        let new_id = match &wanted.id {
+            Some(text) => AgentId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
+            None => AgentId::from_random(random::bytes16()),
+        };
+        let mut outcome = self.try_clone(caller, id, &new_id, &wanted).await;
+        for _ in 1..TRIES {
+            if !is_stale(&outcome) {
+                break;
+            }
+            outcome = self.try_clone(caller, id, &new_id, &wanted).await;
+        }
+        outcome?;
+        if wanted.original == Original::Leaves {
+            shared.runs.abort_all(id);
+        }
+        self.settle(&new_id).await
+    }
+
+    async fn try_clone(
+        &self,
+        caller: &Caller,
+        id: &AgentId,
+        new_id: &AgentId,
+        wanted: &AgentClone,
+    ) -> Result<(), Fault> {
+        let shared = &self.0;
+        let original = self.row(id).await?;
+        check_revision(caller, &original)?;
+        let mut unit = caller.unit(shared.clock.now(), "agents");
+        let copy = after(&original, wanted).build(new_id.clone(), unit.at)?;
+        self.check_references(&copy, Some(&original)).await?;
+        if wanted.original == Original::Leaves {
+            let reason = format!("replaced by {new_id}");
+            release_bead(shared, &mut unit, &original, &reason).await?;
+            let command = agent::Command::Shutdown { reason: Some(reason) };
+            unit.happen(&original, &original.decide(&command)?, Change::Agent);
+        }
+        add(&mut unit, &copy, Start::Now)?;
+        shared.store.commit(unit).await?;
+        Ok(())
+    }
+}
+
+fn after(original: &Agent, wanted: &AgentClone) -> NewAgent {
+    let agent = original.clone();
+    NewAgent {
+        id: wanted.id.clone(),
+        name: wanted.name.clone(),
+        description: agent.description,
+        provider_id: agent.provider_id.map(|id| id.to_string()),
+        persona_name: wanted.persona_name.clone().or(agent.persona_name),
+        role: agent.role,
+        project_id: agent.project_id.map(|id| id.to_string()),
+        kind: Some(agent.kind),
+        config: agent.config,
+        start: Start::Now,
+    }
+}

@@ -1,0 +1,326 @@
+//! The actor of one bead: claims, leases, endings and changes, one at a time.
+//!
+//! Owns nothing but the timer of the bead's lease: the row, the lease and the agent are read from the
+//! store and written in one unit, with the revisions they were decided on. Talks to the store, and tells
+//! agents that they have work. Restart: at once; the timer is armed anew from the stored lease.
+
+use crate::agent::AgentsHandle;
+use crate::bead::release::{self, Ending};
+use crate::bead::{BeadAction, Claimed, Command, LeaseGrant, comment, detail, edge_event};
+use crate::caller::Caller;
+use crate::conflict_retry::{check_revision, until_fresh};
+use crate::decision::cancel as decision_cancel;
+use crate::error::Fault;
+use crate::runtime::cell::{Role, Scope};
+use crate::runtime::random;
+use arbiter_core::agent::{self, Kind};
+use arbiter_core::bead::{self, Bead, Claimant, Facts, Status};
+use arbiter_core::bead_change::{BeadPatch, Edge};
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::AgentId;
+use arbiter_core::lease::{self, Lease};
+use arbiter_core::refusal::Refusal;
+use arbiter_store::{BeadDetail, Change, Comment, Unit, Write};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The longest comment, in bytes.
+const MAX_COMMENT: usize = 65_536;
+/// The name of the lease's timer.
+const LEASE_TIMER: &str = "lease";
+
+/// The actor of one bead.
+pub(crate) struct BeadActor {
+    pub(crate) scope: Scope<Self>,
+}
+
+impl Role for BeadActor {
+    type Command = Command;
+    const KIND: &'static str = "bead";
+
+    fn new(scope: Scope<Self>) -> Self {
+        Self { scope }
+    }
+
+    async fn start(&mut self) {
+        // An unreadable store is told to whoever asks next; a lease is looked at again then.
+        let lease = self.state().await.ok().and_then(|(_, _, lease)| lease);
+        self.watch(lease.as_ref());
+    }
+
+    async fn handle(&mut self, command: Command) {
+        // An answer that nobody waits for any more was still given to the store.
+        match command {
+            Command::Claim { caller, claimant, ttl_sec, answer } => {
+                let _ = answer.send(self.claim(&caller, &claimant, ttl_sec).await);
+            }
+            Command::Heartbeat { lease_token, answer } => {
+                let _ = answer.send(self.heartbeat(&lease_token).await);
+            }
+            Command::Act { caller, action, lease_token, answer } => {
+                let _ = answer.send(self.act(&caller, &action, lease_token.as_deref()).await);
+            }
+            Command::Update { caller, patch, lease_token, answer } => {
+                let _ = answer.send(self.update(&caller, &patch, lease_token.as_deref()).await);
+            }
+            Command::Edges { caller, add, remove, answer } => {
+                let _ = answer.send(self.edges(&caller, &add, &remove).await);
+            }
+            Command::Comment { caller, text, answer } => {
+                let _ = answer.send(self.comment(&caller, &text).await);
+            }
+            Command::Delete { caller, answer } => {
+                let _ = answer.send(self.delete(&caller).await);
+            }
+            Command::EndRun { end, answer } => {
+                let _ = answer.send(self.end_run(&end).await);
+            }
+            Command::LeaseDue => {
+                if let Err(fault) = self.expire().await {
+                    tracing::warn!(bead = %self.scope.id, %fault, "an expired lease could not be ended");
+                }
+            }
+        }
+    }
+}
+
+impl BeadActor {
+    pub(crate) async fn state(&self) -> Result<(Bead, Facts, Option<Lease>), Fault> {
+        let found = self.scope.shared.store.bead_state(self.scope.id.clone()).await?;
+        found.ok_or_else(|| Refusal::not_found("bead", &self.scope.id).into())
+    }
+
+    pub(crate) fn unit(&self, caller: &Caller) -> Unit {
+        caller.unit(self.scope.shared.clock.now(), "beads")
+    }
+
+    pub(crate) async fn commit(&self, unit: Unit) -> Result<(), Fault> {
+        if !unit.is_empty() {
+            self.scope.shared.store.commit(unit).await?;
+        }
+        Ok(())
+    }
+
+    async fn detail(&self) -> Result<BeadDetail, Fault> {
+        detail(&self.scope.shared, &self.scope.id).await
+    }
+
+    /// Arms the timer of a live lease, or lets the actor go when there is none.
+    pub(crate) fn watch(&self, lease: Option<&Lease>) {
+        self.scope.pin.store(lease.is_some(), Ordering::Release);
+        match lease {
+            Some(lease) => self.scope.timers.set(LEASE_TIMER, lease.expires_at, Command::LeaseDue),
+            None => self.scope.timers.cancel(LEASE_TIMER),
+        }
+    }
+
+    async fn claim(&self, caller: &Caller, claimant: &Claimant, ttl_sec: u64) -> Result<Claimed, Fault> {
+        let token = random::secret_text();
+        let (lease, kind) = until_fresh(async || {
+            let (bead, facts, _) = self.state().await?;
+            check_revision(caller, &bead)?;
+            let mut unit = self.unit(caller);
+            let happenings = bead.decide(&bead::Command::Claim(claimant.clone()), &facts, unit.at)?;
+            unit.happen(&bead, &happenings, Change::Bead);
+            let mut held = (None, None);
+            if let Claimant::Agent(id) = claimant {
+                let agent = self.claiming_agent(id, &bead).await?;
+                let assigned = agent.decide(&agent::Command::Assign(bead.id.clone()))?;
+                unit.happen(&agent, &assigned, Change::Agent);
+                let expires_at = unit.at.plus(std::time::Duration::from_secs(ttl_sec));
+                let digest = lease::digest(&token);
+                let (bead_id, agent_id) = (bead.id.clone(), id.clone());
+                let lease = Lease { bead_id, agent_id, token_digest: digest, ttl_sec, expires_at };
+                unit.change(Change::PutLease(lease.clone()));
+                held = (Some(lease), Some(agent.kind));
+            }
+            self.commit(unit).await?;
+            Ok(held)
+        })
+        .await?;
+        self.watch(lease.as_ref());
+        if let (Some(lease), Some(Kind::Llm)) = (&lease, kind) {
+            let agents = AgentsHandle(Arc::clone(&self.scope.shared));
+            agents.begin(&lease.agent_id, &lease.bead_id, token.clone());
+        }
+        let lease = lease.map(|lease| LeaseGrant { token, expires_at: lease.expires_at });
+        Ok(Claimed { bead: self.detail().await?, lease })
+    }
+
+    async fn claiming_agent(&self, id: &AgentId, bead: &Bead) -> Result<agent::Agent, Fault> {
+        let found = self.scope.shared.store.agent(id.to_string()).await?;
+        let agent = found.ok_or_else(|| Refusal::field("agent_id", format!("no agent has the id {id}")))?;
+        if agent.project_id.as_ref().is_some_and(|project| *project != bead.project_id) {
+            let detail = format!("agent {id} works for another project than bead {}", bead.id);
+            return Err(Refusal::conflict("other-project", detail).into());
+        }
+        Ok(agent)
+    }
+
+    async fn heartbeat(&self, token: &str) -> Result<LeaseGrant, Fault> {
+        let (bead, _, lease) = self.state().await?;
+        lease::check_token(lease.as_ref(), Some(token), &bead.id)?;
+        let now = self.scope.shared.clock.now();
+        let Some(lease) = lease.map(|lease| lease.renewed(now)) else {
+            return Err(Refusal::conflict("stale-lease", format!("bead {} has no lease", bead.id)).into());
+        };
+        let mut unit = Unit::new(now, lease.agent_id.to_string(), "beads");
+        unit.change(Change::RenewLease(lease.clone()));
+        self.commit(unit).await?;
+        self.watch(Some(&lease));
+        Ok(LeaseGrant { token: token.to_owned(), expires_at: lease.expires_at })
+    }
+
+    async fn act(
+        &self,
+        caller: &Caller,
+        action: &BeadAction,
+        token: Option<&str>,
+    ) -> Result<BeadDetail, Fault> {
+        if let BeadAction::Escalate { reason } = action {
+            self.escalate(caller, reason, token).await?;
+            return self.detail().await;
+        }
+        until_fresh(async || {
+            let (bead, facts, lease) = self.state().await?;
+            check_revision(caller, &bead)?;
+            lease::check_token(lease.as_ref(), token, &bead.id)?;
+            let (command, ending) = plan(action);
+            let mut unit = self.unit(caller);
+            let happenings = bead.decide(&command, &facts, unit.at)?;
+            let after = unit.happen(&bead, &happenings, Change::Bead);
+            if bead.status == Status::InProgress && after.status != Status::InProgress {
+                release::end(&self.scope.shared, &mut unit, &bead, lease.as_ref(), &ending, None).await?;
+            }
+            self.commit(unit).await?;
+            if bead.status == Status::InProgress {
+                self.release_hold(lease.as_ref());
+            }
+            Ok(())
+        })
+        .await?;
+        self.detail().await
+    }
+
+    /// After a hold has ended from outside: no timer, and no run that goes on for nothing.
+    pub(crate) fn release_hold(&self, lease: Option<&Lease>) {
+        self.watch(None);
+        if let Some(lease) = lease {
+            self.scope.shared.runs.abort(&lease.agent_id, &lease.bead_id);
+        }
+    }
+
+    async fn update(
+        &self,
+        caller: &Caller,
+        patch: &BeadPatch,
+        token: Option<&str>,
+    ) -> Result<BeadDetail, Fault> {
+        until_fresh(async || {
+            let (bead, facts, lease) = self.state().await?;
+            check_revision(caller, &bead)?;
+            lease::check_token(lease.as_ref(), token, &bead.id)?;
+            let wanted = patch.apply(&bead)?;
+            let mut unit = self.unit(caller);
+            let command = bead::Command::Update(Box::new(wanted));
+            let happenings = bead.decide(&command, &facts, unit.at)?;
+            unit.happen(&bead, &happenings, Change::Bead);
+            let present = self.scope.shared.store.edges_of(bead.id.to_string()).await?;
+            let (add, remove) = patch.edges(&bead.id, &present);
+            add_edges(&mut unit, &bead, &add, &remove);
+            self.commit(unit).await
+        })
+        .await?;
+        self.detail().await
+    }
+
+    async fn edges(&self, caller: &Caller, add: &[Edge], remove: &[Edge]) -> Result<BeadDetail, Fault> {
+        let (bead, _, _) = self.state().await?;
+        check_revision(caller, &bead)?;
+        let mut unit = self.unit(caller);
+        add_edges(&mut unit, &bead, add, remove);
+        self.commit(unit).await?;
+        self.detail().await
+    }
+
+    async fn comment(&self, caller: &Caller, text: &str) -> Result<Comment, Fault> {
+        if text.trim().is_empty() || text.len() > MAX_COMMENT {
+            return Err(Refusal::field("comment", "has 1 to 65536 bytes").into());
+        }
+        let (bead, _, _) = self.state().await?;
+        let mut unit = self.unit(caller);
+        let comment = comment(&mut unit, &bead, &caller.name, text.to_owned());
+        self.commit(unit).await?;
+        Ok(comment)
+    }
+
+    async fn delete(&self, caller: &Caller) -> Result<(), Fault> {
+        let shared = &self.scope.shared;
+        let withdrawn = until_fresh(async || {
+            let (bead, _, lease) = self.state().await?;
+            check_revision(caller, &bead)?;
+            if lease.is_some() || bead.status == Status::InProgress {
+                let detail = format!("bead {} is held: release it first", bead.id);
+                return Err(Refusal::conflict("bead-held", detail).into());
+            }
+            let mut unit = self.unit(caller);
+            let about = shared.store.decisions_of(bead.id.to_string()).await?;
+            let why = |_: &_| format!("bead {} was deleted", bead.id);
+            let withdrawn = decision_cancel::withdraw(&mut unit, &about, why)?;
+            unit.tell(NewEvent {
+                kind: EventType::BeadDeleted,
+                project_id: Some(bead.project_id.to_string()),
+                subject: bead.id.to_string(),
+                data: json!({"title": bead.title}),
+            });
+            unit.change(Change::Bead(Write::Delete { row: bead }));
+            self.commit(unit).await?;
+            Ok(withdrawn)
+        })
+        .await?;
+        decision_cancel::tell(shared, &withdrawn);
+        Ok(())
+    }
+}
+
+/// What an action means for the bead, and how it ends a hold.
+fn plan(action: &BeadAction) -> (bead::Command, Ending) {
+    match action {
+        BeadAction::Release { reason } => {
+            let attempt = bead::Attempt::Spared;
+            (bead::Command::Release { reason: reason.clone(), attempt }, Ending::Released(reason.clone()))
+        }
+        BeadAction::Complete { summary } => {
+            (bead::Command::Complete { summary: summary.clone() }, Ending::Finished("closed"))
+        }
+        BeadAction::Close { reason } => {
+            (bead::Command::Close { reason: reason.clone() }, Ending::Finished("closed"))
+        }
+        // An escalation is a block with a question, which is filed where it is asked.
+        BeadAction::Block { reason } | BeadAction::Escalate { reason } => {
+            (bead::Command::Block { reason: reason.clone() }, Ending::Finished("blocked"))
+        }
+        BeadAction::Unblock => {
+            let reason = "unblocked".to_owned();
+            (bead::Command::Unblock { reason: reason.clone() }, Ending::Released(reason))
+        }
+        BeadAction::Reopen => (bead::Command::Reopen, Ending::Released("reopened".to_owned())),
+        BeadAction::Redispatch { reason } => {
+            let ending = Ending::Released("redispatched".to_owned());
+            (bead::Command::Redispatch { reason: reason.clone() }, ending)
+        }
+    }
+}
+
+fn add_edges(unit: &mut Unit, bead: &Bead, add: &[Edge], remove: &[Edge]) {
+    for edge in remove {
+        unit.tell(edge_event(EventType::BeadDependencyRemoved, bead, edge));
+        unit.change(Change::RemoveEdge(edge.clone()));
+    }
+    for edge in add {
+        unit.tell(edge_event(EventType::BeadDependencyAdded, bead, edge));
+        unit.change(Change::AddEdge(edge.clone()));
+    }
+}

@@ -1,0 +1,106 @@
+//! Creating beads: one, or many of which either all come to be or none.
+
+use crate::bead::{BeadsHandle, detail, edge_event};
+use crate::caller::Caller;
+use crate::error::Fault;
+use crate::runtime::random;
+use arbiter_core::bead::Facts;
+use arbiter_core::bead_change::{Edge, NewBead};
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::BeadId;
+use arbiter_core::refusal::Refusal;
+use arbiter_store::{BeadDetail, Change, Links, StoreError, Unit};
+
+/// How often ids are drawn before a collision counts as an error.
+const ID_TRIES: u32 = 4;
+/// The most beads that are created at once.
+pub const MAX_BULK: usize = 1_000;
+
+impl BeadsHandle {
+    /// Creates a bead with its dependencies.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for wrong fields, a taken id, unknown beads or a cycle.
+    pub async fn create(&self, caller: &Caller, new: NewBead) -> Result<BeadDetail, Fault> {
+        let mut created = self.create_all(caller, std::slice::from_ref(&new)).await?;
+        created.pop().ok_or_else(|| Fault::Busy("the store".to_owned()))
+    }
+
+    /// Creates beads in one transaction. They may depend on each other in any order, by ids chosen for them.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when one of them is: with the fields of that one, named by its place in the list.
+    pub async fn create_all(&self, caller: &Caller, new: &[NewBead]) -> Result<Vec<BeadDetail>, Fault> {
+        let now = self.0.clock.now();
+        for attempt in 1.. {
+            let mut unit = caller.unit(now, "beads");
+            let made = self.add_to(&mut unit, new).await?;
+            let committed = match self.0.store.commit(unit).await {
+                Ok(committed) => committed,
+                // An id that was drawn is drawn again; one that was chosen is the caller's to change.
+                Err(StoreError::Refused(Refusal::Exists { id, .. }))
+                    if attempt < ID_TRIES && made.drawn.iter().any(|drawn| drawn.as_str() == id) =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let mut details = Vec::with_capacity(made.beads.len());
+            for bead in made.beads {
+                details.push(if made.has_edges {
+                    detail(&self.0, bead.id.as_str()).await?
+                } else {
+                    let is_ready = committed.became_ready.contains(&bead.id);
+                    BeadDetail { bead, is_ready, links: Links::default(), facts: Facts::default() }
+                });
+            }
+            return Ok(details);
+        }
+        Err(Fault::Busy("the store".to_owned()))
+    }
+
+    /// Adds beads and their dependencies to a unit of work.
+    pub(crate) async fn add_to(&self, unit: &mut Unit, new: &[NewBead]) -> Result<Made, Fault> {
+        let mut made = Made { beads: Vec::with_capacity(new.len()), drawn: Vec::new(), has_edges: false };
+        let mut edges: Vec<(usize, Edge)> = Vec::new();
+        for (place, one) in new.iter().enumerate() {
+            let of_many =
+                |refusal: Refusal| if new.len() == 1 { refusal } else { refusal.within("beads", place) };
+            let id = match &one.id {
+                Some(text) => {
+                    let problem = |e: arbiter_core::ids::NotAnId| Refusal::field("id", e.to_string());
+                    BeadId::chosen(text).map_err(|e| of_many(problem(e)))?
+                }
+                None => {
+                    let prefix = self.0.prefixes.of(&self.0, &one.project_id).await?;
+                    let random = random::bytes16();
+                    let id = prefix.map_or_else(
+                        || BeadId::from_random(random),
+                        |prefix| BeadId::with_prefix(&prefix, random),
+                    );
+                    made.drawn.push(id.clone());
+                    id
+                }
+            };
+            let (bead, wanted) = one.build(id, unit.at).map_err(of_many)?;
+            unit.create(&bead, Change::Bead);
+            edges.extend(wanted.into_iter().map(|edge| (place, edge)));
+            made.beads.push(bead);
+        }
+        for (place, edge) in edges {
+            let added = edge_event(EventType::BeadDependencyAdded, &made.beads[place], &edge);
+            unit.tell(added).change(Change::AddEdge(edge));
+            made.has_edges = true;
+        }
+        Ok(made)
+    }
+}
+
+/// What was added to a unit.
+pub(crate) struct Made {
+    /// The beads.
+    pub(crate) beads: Vec<arbiter_core::bead::Bead>,
+    /// Those of their ids that nobody chose.
+    drawn: Vec<BeadId>,
+    has_edges: bool,
+}

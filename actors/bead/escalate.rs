@@ -1,0 +1,72 @@
+//! A bead that whoever is above has to decide about: it waits, nobody holds it, and a person is asked.
+
+use crate::bead::actor::BeadActor;
+use crate::bead::release::{self, Ending};
+use crate::caller::Caller;
+use crate::conflict_retry::{check_revision, until_fresh};
+use crate::decision::DecisionsHandle;
+use crate::error::Fault;
+use arbiter_core::bead::{self, CRITICAL, Status};
+use arbiter_core::decision::{self, ESCALATION_OPTIONS, Purpose};
+use arbiter_core::decision_change::NewDecision;
+use arbiter_core::lease;
+use arbiter_core::refusal::Refusal;
+use arbiter_store::Change;
+use std::sync::Arc;
+
+/// The longest reason, in characters.
+const MAX_REASON: usize = 4_000;
+
+impl BeadActor {
+    /// Blocks the bead and files the question, in one unit.
+    pub(crate) async fn escalate(
+        &self,
+        caller: &Caller,
+        reason: &str,
+        token: Option<&str>,
+    ) -> Result<(), Fault> {
+        if !(1..=MAX_REASON).contains(&reason.trim().chars().count()) {
+            return Err(Refusal::field("reason", "has 1 to 4000 characters").into());
+        }
+        let shared = &self.scope.shared;
+        let asked = until_fresh(async || {
+            let (bead, facts, lease) = self.state().await?;
+            check_revision(caller, &bead)?;
+            lease::check_token(lease.as_ref(), token, &bead.id)?;
+            let about = shared.store.decisions_of(bead.id.to_string()).await?;
+            let is_pending = |one: &&decision::Decision| {
+                one.purpose == Purpose::Escalation && one.status == decision::Status::Pending
+            };
+            if let Some(pending) = about.iter().find(is_pending) {
+                let detail = format!("bead {} waits for decision {} already", bead.id, pending.id);
+                return Err(Refusal::conflict("already-asked", detail).into());
+            }
+            let mut unit = self.unit(caller);
+            let question = format!("{} escalates bead {} ({}): {reason}", caller.name, bead.id, bead.title);
+            let mut new = NewDecision::question(bead.project_id.as_str(), question);
+            new.purpose = Purpose::Escalation;
+            new.options = ESCALATION_OPTIONS.map(str::to_owned).to_vec();
+            new.priority = Some(CRITICAL);
+            let asked = self.file(&mut unit, &bead, new, &caller.name)?;
+            // What is blocked already stays so, and waits for the answer besides.
+            if bead.status != Status::Blocked {
+                let why = format!("escalated: {reason} (decision {})", asked.id);
+                let happenings = bead.decide(&bead::Command::Block { reason: why }, &facts, unit.at)?;
+                unit.happen(&bead, &happenings, Change::Bead);
+            }
+            let was_held = bead.status == Status::InProgress;
+            if was_held {
+                release::end(shared, &mut unit, &bead, lease.as_ref(), &Ending::Finished("asked"), None)
+                    .await?;
+            }
+            self.commit(unit).await?;
+            if was_held {
+                self.release_hold(lease.as_ref());
+            }
+            Ok(asked.id)
+        })
+        .await?;
+        DecisionsHandle(Arc::clone(shared)).wake(&asked);
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! What holding a bead touches besides the bead: the lease, the agent, the run. Every way in which a hold
+//! ends goes through here, so that none of them forgets a row.
+
+use crate::context::Shared;
+use crate::error::Fault;
+use arbiter_core::agent::{self, Agent};
+use arbiter_core::bead::Bead;
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::lease::Lease;
+use arbiter_core::run::{self, Run};
+use arbiter_store::{Change, PageRequest, RunFilter, Unit};
+use serde_json::json;
+
+/// How the agent's part of a hold ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The agent ended the bead: `closed`, `blocked`, `asked`.
+    Finished(&'static str),
+    /// The bead was taken from it or given back, and why.
+    Released(String),
+}
+
+/// Adds the end of a hold to a unit. `run` is how the run ended when the run itself ends the hold;
+/// otherwise a run that still goes on is cancelled.
+pub(crate) async fn end(
+    shared: &Shared,
+    unit: &mut Unit,
+    bead: &Bead,
+    lease: Option<&Lease>,
+    ending: &Ending,
+    run: Option<&Run>,
+) -> Result<(), Fault> {
+    if let Some(lease) = lease {
+        unit.change(Change::EndLease(bead.id.clone()));
+        if let Some(agent) = shared.store.agent(lease.agent_id.to_string()).await? {
+            end_agent(unit, bead, &agent, ending)?;
+        }
+    }
+    let why = match ending {
+        Ending::Finished(outcome) => format!("the bead was {outcome}"),
+        Ending::Released(reason) => reason.clone(),
+    };
+    release_files(shared, unit, bead, &why).await?;
+    match run {
+        Some(run) => finish_run(unit, run),
+        None => {
+            let why = match ending {
+                Ending::Finished(outcome) => format!("the bead was {outcome} from outside"),
+                Ending::Released(reason) => reason.clone(),
+            };
+            for run in running_on(shared, bead).await? {
+                let at = unit.at;
+                finish_run(unit, &cancelled(run, &why, at));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn end_agent(unit: &mut Unit, bead: &Bead, agent: &Agent, ending: &Ending) -> Result<(), Fault> {
+    let holds = agent.current_bead.as_ref() == Some(&bead.id);
+    if !holds || !matches!(agent.status, agent::Status::Working | agent::Status::Blocked) {
+        return Ok(());
+    }
+    let command = match ending {
+        Ending::Finished(outcome) if agent.status == agent::Status::Working => {
+            agent::Command::Finish { outcome: (*outcome).to_owned() }
+        }
+        Ending::Finished(outcome) => agent::Command::Release { reason: (*outcome).to_owned() },
+        Ending::Released(reason) => agent::Command::Release { reason: reason.clone() },
+    };
+    let happenings = agent.decide(&command)?;
+    unit.happen(agent, &happenings, Change::Agent);
+    unit.change(Change::Active { agent_id: agent.id.clone(), at: unit.at });
+    Ok(())
+}
+
+/// Whoever no longer holds the bead holds none of the files that it took for it.
+async fn release_files(shared: &Shared, unit: &mut Unit, bead: &Bead, why: &str) -> Result<(), Fault> {
+    let locks = shared.store.file_locks_for(bead.id.to_string()).await?;
+    if locks.is_empty() {
+        return Ok(());
+    }
+    for lock in &locks {
+        unit.tell(lock.released(why));
+    }
+    unit.change(Change::ReleaseFileLocks { bead_id: bead.id.clone(), expected: locks.len() });
+    Ok(())
+}
+
+async fn running_on(shared: &Shared, bead: &Bead) -> Result<Vec<Run>, Fault> {
+    let filter = RunFilter {
+        bead_id: Some(bead.id.to_string()),
+        status: Some(run::Status::Running),
+        ..RunFilter::default()
+    };
+    Ok(shared.store.runs(filter, PageRequest { limit: 100, cursor: None }).await?.items)
+}
+
+/// A run that is stopped.
+pub(crate) fn cancelled(run: Run, why: &str, at: arbiter_core::time::Timestamp) -> Run {
+    Run { status: run::Status::Cancelled, error: Some(why.to_owned()), finished_at: Some(at), ..run }
+}
+
+/// Adds the end of a run.
+pub(crate) fn finish_run(unit: &mut Unit, run: &Run) {
+    unit.tell(NewEvent {
+        kind: EventType::RunFinished,
+        project_id: run.project_id.as_ref().map(ToString::to_string),
+        subject: run.id.to_string(),
+        data: json!({
+            "kind": run.kind, "bead_id": run.bead_id, "agent_id": run.agent_id, "status": run.status, "outcome": run.outcome,
+            "error": run.error, "steps": run.steps, "input_tokens": run.input_tokens,
+            "output_tokens": run.output_tokens, "cost_usd": run.cost_usd, "latency_ms": run.latency_ms,
+        }),
+    });
+    unit.change(Change::FinishRun(run.clone()));
+}

@@ -1,0 +1,258 @@
+//! Files of beads as others reach them: reading one in, writing one out, and who hears of changes.
+//!
+//! What the actor of a project's file does by itself is in `bead_files_actor`.
+
+pub(crate) mod actor;
+pub(crate) mod disk;
+pub(crate) mod export;
+pub(crate) mod import;
+
+use crate::bead_file::actor::Command;
+use crate::bead_file::export::{Dialect, Writer};
+use crate::bead_file::import::{FileFormat, Reading, Warnings};
+use crate::caller::Caller;
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::event::bus::BusHandle;
+use crate::event::subscription::Delivery;
+use arbiter_core::event::EventFilter;
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::{ProjectId, is_well_formed};
+use arbiter_core::refusal::Refusal;
+use arbiter_store::{Exported, ImportOrder, ImportReport, StoreError};
+use bytes::Bytes;
+use std::collections::HashSet;
+use std::io::BufRead;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Lines are handed on when they are about so many bytes together.
+const PIECE_BYTES: usize = 65_536;
+/// Pieces of a file that wait for their reader.
+const PIECES: usize = 8;
+
+/// How others reach files of beads.
+#[derive(Clone)]
+pub struct BeadFilesHandle(pub(crate) Arc<Shared>);
+
+/// How a file is to be read in.
+#[derive(Clone, Debug, Default)]
+pub struct ImportWish {
+    /// Its format.
+    pub format: FileFormat,
+    /// Whether everything is taken back in the end: what would happen is told.
+    pub dry_run: bool,
+    /// Whether one line that cannot be taken is the end of it all.
+    pub strict: bool,
+    /// Whether older lines count as if they were newer.
+    pub allow_stale: bool,
+    /// What stands before the ids instead of what the file has there.
+    pub prefix: Option<String>,
+    /// Whether beads that name another project are taken.
+    pub any_project: bool,
+}
+
+/// What became of an import.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportOutcome {
+    /// Where it came from.
+    pub source: String,
+    /// What the store says of it.
+    pub report: ImportReport,
+    /// What was odd and was taken nevertheless: the line, and what.
+    pub warnings: Vec<(u64, String)>,
+    /// Whether everything was taken back.
+    pub dry_run: bool,
+}
+
+/// What became of an export.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExportOutcome {
+    /// The file.
+    pub path: String,
+    /// Beads in it.
+    pub beads: u64,
+    /// Whether it was written, or had this content already.
+    pub is_written: bool,
+    /// Beads that were in it and were deleted here. A tool that reads the file by merging it does not hear of that.
+    pub deleted_ids: Vec<String>,
+    /// Labels that beads lost since it was last written: of the same kind.
+    pub removed_labels: Vec<(String, String)>,
+}
+
+impl BeadFilesHandle {
+    /// Reads a file in.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown project, an unusable prefix, a file that cannot be read, and with `strict` for the
+    /// first line that cannot be taken; nothing is stored then.
+    pub async fn import(
+        &self,
+        caller: &Caller,
+        project: &ProjectId,
+        wish: ImportWish,
+        source: Box<dyn BufRead + Send>,
+        name: &str,
+    ) -> Result<ImportOutcome, Fault> {
+        read_in(&self.0, caller, project, wish, source, name).await
+    }
+
+    /// Reads a project's own file in.
+    ///
+    /// # Errors
+    /// As [`BeadFilesHandle::import`], and for a project that has none.
+    pub async fn import_own(
+        &self,
+        caller: &Caller,
+        project: &ProjectId,
+        wish: ImportWish,
+    ) -> Result<ImportOutcome, Fault> {
+        let caller = caller.clone();
+        self.check_own(project).await?;
+        let ask = |answer| Command::Import { caller, wish, answer };
+        self.0.bead_files.ask(&self.0, project.as_str(), ask).await
+    }
+
+    /// Writes a project's own file now.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for a project that has none, and when the file knows beads that are not here.
+    pub async fn export_own(&self, project: &ProjectId, dialect: Dialect) -> Result<ExportOutcome, Fault> {
+        self.check_own(project).await?;
+        let ask = |answer| Command::Export { dialect, answer };
+        self.0.bead_files.ask(&self.0, project.as_str(), ask).await
+    }
+
+    async fn check_own(&self, project: &ProjectId) -> Result<(), Fault> {
+        let row = self.0.store.project(project.to_string()).await?;
+        let row = row.ok_or_else(|| Refusal::not_found("project", project.as_str()))?;
+        if row.beads_path.is_none() {
+            let detail = format!("project {project} has no beads_path: no file of its own");
+            return Err(Refusal::conflict("no-bead-file", detail).into());
+        }
+        Ok(())
+    }
+
+    /// The content of a project's file, in pieces.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown project.
+    pub async fn content(
+        &self,
+        project: &ProjectId,
+        dialect: Dialect,
+    ) -> Result<mpsc::Receiver<Result<Bytes, Fault>>, Fault> {
+        if self.0.store.project(project.to_string()).await?.is_none() {
+            return Err(Refusal::not_found("project", project.as_str()).into());
+        }
+        let (give, pieces) = mpsc::channel(PIECES);
+        let (store, project) = (self.0.store.clone(), project.to_string());
+        let feed = give.clone();
+        let (mut writer, mut text) = (Writer::new(dialect), String::new());
+        let sink = Box::new(move |item| {
+            let is_end = item == Exported::End;
+            text.push_str(&writer.lines(item).0);
+            if text.len() < PIECE_BYTES && !is_end {
+                return true;
+            }
+            feed.blocking_send(Ok(std::mem::take(&mut text).into())).is_ok()
+        });
+        self.0.runtime.spawn(async move {
+            if let Err(error) = store.export(project, sink).await {
+                // Whoever read it has gone.
+                let _ = give.send(Err(error.into())).await;
+            }
+        });
+        Ok(pieces)
+    }
+}
+
+/// Reads a file in; what is odd of it is told beside the store's report.
+pub(crate) async fn read_in(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    project: &ProjectId,
+    wish: ImportWish,
+    source: Box<dyn BufRead + Send>,
+    name: &str,
+) -> Result<ImportOutcome, Fault> {
+    if wish.prefix.as_deref().is_some_and(|prefix| !is_well_formed(prefix)) {
+        return Err(Refusal::field("prefix", "is no beginning of an id").into());
+    }
+    let agents = shared.store.employed_agents().await?;
+    let agents: HashSet<String> = agents.iter().map(|agent| agent.id.to_string()).collect();
+    let now = shared.clock.now();
+    let reading = Reading {
+        format: wish.format,
+        project_id: project.clone(),
+        agents,
+        prefix: wish.prefix,
+        any_project: wish.any_project,
+        now,
+        by: caller.name.clone(),
+    };
+    let (content, warnings) = import::begin(source, reading).map_err(|source| StoreError::Io {
+        operation: "start",
+        path: "a reader of beads".to_owned(),
+        source,
+    })?;
+    let order = ImportOrder {
+        project_id: project.clone(),
+        at: now,
+        actor: caller.name.clone(),
+        origin: caller.origin.clone(),
+        allow_stale: wish.allow_stale,
+        dry_run: wish.dry_run,
+        strict: wish.strict,
+        content: Box::new(content.into_iter()),
+    };
+    let report = shared.store.import(order).await?;
+    let warnings: Warnings =
+        tokio::task::spawn_blocking(move || warnings.recv().unwrap_or_default()).await.unwrap_or_default();
+    Ok(ImportOutcome { source: name.to_owned(), report, warnings, dry_run: wish.dry_run })
+}
+
+/// Tells the actors of files of what happens to their beads.
+pub(crate) async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
+    let mut events = BusHandle(Arc::clone(shared)).subscribe(EventFilter::default(), None).await?;
+    let world = Arc::clone(shared);
+    let mut with_files = projects_with_files(&world).await?;
+    for project in &with_files {
+        world.bead_files.wake(&world, project);
+    }
+    shared.runtime.spawn(async move {
+        while let Delivery::Event(event) = events.next().await {
+            let kind = event.kind;
+            if matches!(
+                kind,
+                EventType::ProjectCreated | EventType::ProjectUpdated | EventType::ProjectDeleted
+            ) {
+                match projects_with_files(&world).await {
+                    Ok(now) => {
+                        for gone in with_files.difference(&now) {
+                            world.bead_files.remove(gone);
+                        }
+                        with_files = now;
+                    }
+                    Err(fault) => tracing::warn!(%fault, "the projects with files could not be read"),
+                }
+                if with_files.contains(&event.subject) {
+                    world.bead_files.tell(&world, &event.subject, Command::Moved);
+                }
+                continue;
+            }
+            let word = kind.as_str();
+            let is_work = word.starts_with("bead.") || word.starts_with("decision.");
+            if let Some(project) = event.project_id.as_deref().filter(|_| is_work)
+                && with_files.contains(project)
+            {
+                world.bead_files.tell(&world, project, Command::Changed);
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn projects_with_files(shared: &Shared) -> Result<HashSet<String>, Fault> {
+    Ok(shared.store.projects_with_files().await?.into_iter().collect())
+}

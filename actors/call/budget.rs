@@ -1,0 +1,85 @@
+//! Budgets as others reach them: the list as a whole.
+//!
+//! Owns nothing in memory. Talks to the store and the meter.
+
+use crate::caller::Caller;
+use crate::context::Shared;
+use crate::dispatch::dispatcher::DispatcherHandle;
+use crate::error::Fault;
+use arbiter_core::budget::{Budget, Key, Scope, WantedBudget, read_all};
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::meter::Standing;
+use arbiter_core::money::Usd;
+use arbiter_core::refusal::Problems;
+use arbiter_store::Change;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How others reach budgets.
+#[derive(Clone)]
+pub struct BudgetsHandle(pub(crate) Arc<Shared>);
+
+impl BudgetsHandle {
+    /// Every budget as it stands.
+    pub fn standings(&self) -> Vec<Standing> {
+        self.0.purse.standings(self.0.clock.now())
+    }
+
+    /// Puts a list of budgets in the place of all there are. One that stays keeps what is known of its spending.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] with a pointer for each wrong field; nothing changes then.
+    pub async fn replace(&self, caller: &Caller, wanted: &[WantedBudget]) -> Result<Vec<Standing>, Fault> {
+        let budgets = read_all(wanted)?;
+        self.check_known(&budgets).await?;
+        let mut old: BTreeMap<Key, Usd> =
+            self.0.store.budgets().await?.into_iter().map(|budget| (budget.key, budget.cap)).collect();
+        let mut unit = caller.unit(self.0.clock.now(), "budgets");
+        for budget in budgets {
+            let before = old.remove(&budget.key);
+            if before != Some(budget.cap) {
+                unit.tell(changed(&budget.key, before, Some(budget.cap)));
+                unit.change(Change::PutBudget(budget));
+            }
+        }
+        for (key, cap) in old {
+            unit.tell(changed(&key, Some(cap), None));
+            unit.change(Change::RemoveBudget(key));
+        }
+        if !unit.is_empty() {
+            self.0.store.commit(unit).await?;
+            self.0.purse.load(&self.0).await?;
+            // Whoever heard the event may have looked before the purse knew of it.
+            DispatcherHandle(Arc::clone(&self.0)).look();
+        }
+        Ok(self.standings())
+    }
+
+    async fn check_known(&self, budgets: &[Budget]) -> Result<(), Fault> {
+        let mut problems = Problems::default();
+        for (at, budget) in budgets.iter().enumerate() {
+            let is_known = match &budget.key.scope {
+                Scope::Total => true,
+                Scope::Project(id) => self.0.store.project(id.to_string()).await?.is_some(),
+                Scope::Agent(id) => self.0.store.agent(id.to_string()).await?.is_some(),
+            };
+            let detail = format!("names nobody: there is no {}", budget.key.scope);
+            problems.require(is_known, &format!("budgets/{at}/scope"), detail);
+        }
+        Ok(problems.finish()?)
+    }
+}
+
+/// The event of a budget that is new, has another cap, or is gone.
+fn changed(key: &Key, old: Option<Usd>, new: Option<Usd>) -> NewEvent {
+    let dollars = |cap: Option<Usd>| cap.map(Usd::dollars);
+    let data = json!({
+        "scope": key.scope.to_string(),
+        "period": key.period,
+        "changes": {"cap_usd": {"old": dollars(old), "new": dollars(new)}},
+    });
+    let project_id = key.scope.project().map(ToString::to_string);
+    NewEvent { project_id, ..NewEvent::of(EventType::BudgetUpdated, key.to_string(), data) }
+}

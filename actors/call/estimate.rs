@@ -1,0 +1,42 @@
+//! How much a call may take, before it is made: in tokens, and in money.
+
+use crate::call::execute::Candidate;
+use arbiter_core::money::Usd;
+use arbiter_core::run::cost_usd;
+
+/// Tokens that an answer may have when the request does not say: what money is set aside for.
+const ANSWER_TOKENS: u64 = 4_096;
+/// Tokens that such an answer has as a rule: what the pace of a provider counts.
+const USUAL_ANSWER_TOKENS: u64 = 512;
+/// Characters of a prompt that are at least a token.
+const CHARS_PER_TOKEN: u64 = 3;
+
+/// How much a call may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Characters that are asked.
+    pub(crate) prompt_chars: u64,
+    /// The most tokens of the answer, if the request says.
+    pub(crate) answer_tokens: Option<u64>,
+}
+
+impl Size {
+    fn prompt_tokens(self) -> u64 {
+        self.prompt_chars / CHARS_PER_TOKEN + 1
+    }
+
+    /// About how many tokens it takes; corrected when that is known.
+    pub(crate) fn tokens(self) -> u64 {
+        self.prompt_tokens().saturating_add(self.answer_tokens.unwrap_or(USUAL_ANSWER_TOKENS))
+    }
+
+    /// What it may cost at most: every third character a token, the longest answer, the dearest provider.
+    pub(crate) fn cost(self, candidates: &[Candidate]) -> Usd {
+        let (input, output) = (self.prompt_tokens(), self.answer_tokens.unwrap_or(ANSWER_TOKENS));
+        let costs = candidates.iter().map(|candidate| {
+            let provider = &candidate.provider;
+            cost_usd(input, output, provider.price_input(), provider.price_output())
+        });
+        Usd::from_dollars(costs.fold(0.0, f64::max))
+    }
+}

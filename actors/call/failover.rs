@@ -1,0 +1,158 @@
+//! Who stands in for a provider that fails, and who is not asked for a while.
+//!
+//! Owns a breaker for each provider, in memory: after a restart each is closed, and failing calls open it
+//! again. A provider without a pool has nobody to stand in for it.
+
+use crate::call::execute::Candidate;
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::provider::ProvidersHandle;
+use crate::runtime::random;
+use arbiter_core::breaker::{Breaker, End, Pass, State};
+use arbiter_core::call::CallOutcome;
+use arbiter_core::ids::ProviderId;
+use arbiter_core::provider::Provider;
+use arbiter_core::retry::Rest;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The breakers of all providers.
+#[derive(Default)]
+pub(crate) struct Breakers(Mutex<HashMap<ProviderId, Record>>);
+
+/// What calls said of a provider lately.
+#[derive(Default)]
+struct Record {
+    breaker: Breaker,
+    /// Whether its row bears no strike, so that a success changes nothing.
+    is_clean: bool,
+}
+
+impl Breakers {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ProviderId, Record>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a provider is to be left alone.
+    pub(crate) fn rest(&self, id: &ProviderId) -> Rest {
+        match self.lock().get(id).map(|record| record.breaker.state()) {
+            Some(State::Open | State::HalfOpen) => Rest::Needed,
+            Some(State::Closed) | None => Rest::NotNeeded,
+        }
+    }
+
+    /// Takes note of the strikes that a provider's row bears.
+    pub(crate) fn strikes(&self, id: &ProviderId, strikes: u32) {
+        self.lock().entry(id.clone()).or_default().is_clean = strikes == 0;
+    }
+}
+
+/// Leave to call a provider once. Dropped, it says nothing of the provider.
+pub(crate) struct Leave {
+    shared: Arc<Shared>,
+    id: ProviderId,
+    pass: Option<Pass>,
+}
+
+impl Leave {
+    /// Asks for leave.
+    pub(crate) fn of(shared: &Arc<Shared>, id: &ProviderId) -> Self {
+        let mut breakers = shared.breakers.lock();
+        let pass = breakers.entry(id.clone()).or_default().breaker.admit(shared.clock.now()).ok();
+        Self { shared: Arc::clone(shared), id: id.clone(), pass }
+    }
+
+    /// Whether the breaker is open.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.pass.is_none()
+    }
+
+    /// The call ended so; its provider is told.
+    pub(crate) fn end(mut self, told: CallOutcome) {
+        self.report(End::from(&told));
+        let is_news = {
+            let mut breakers = self.shared.breakers.lock();
+            let record = breakers.entry(self.id.clone()).or_default();
+            let was_clean = std::mem::replace(&mut record.is_clean, told == CallOutcome::Answered);
+            !(was_clean && record.is_clean)
+        };
+        if is_news {
+            ProvidersHandle(Arc::clone(&self.shared)).observe(&self.id, told);
+        }
+    }
+
+    fn report(&mut self, end: End) {
+        let Some(pass) = self.pass.take() else { return };
+        let mut breakers = self.shared.breakers.lock();
+        let breaker = &mut breakers.entry(self.id.clone()).or_default().breaker;
+        breaker.report(pass, end, self.shared.clock.now(), random::number());
+    }
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.report(End::Neither);
+    }
+}
+
+/// Who is asked first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    /// The provider itself, which was chosen for a reason.
+    Itself,
+    /// Whoever of its pool is drawn.
+    Drawn,
+}
+
+/// Who may serve a call of this provider: itself, and the usable members of its pool, in the order in which they are asked: by
+/// their place, and by chance according to their weight within one place. A model that is named is asked of those that offer
+/// it; of the others their own is, unless the caller insists.
+pub(crate) async fn candidates(
+    shared: &Shared,
+    provider: &Provider,
+    model: Option<&str>,
+    first: First,
+) -> Result<Vec<Candidate>, Fault> {
+    let own = Candidate { provider: provider.clone(), model: model.map(str::to_owned) };
+    let Some(pool) = &provider.pool else { return Ok(vec![own]) };
+    let members = shared.provider_cache.usable(shared).await?;
+    let mut drawn: Vec<(u32, f64, Candidate)> = members
+        .into_iter()
+        .filter(|known| known.provider.id != provider.id && known.provider.pool.as_ref() == Some(pool))
+        .map(|known| {
+            let model = model.filter(|model| known.offers(model)).map(str::to_owned);
+            (
+                known.provider.priority,
+                lot(known.provider.weight),
+                Candidate { model, provider: known.provider },
+            )
+        })
+        .collect();
+    let before = match first {
+        First::Itself => vec![own],
+        First::Drawn => {
+            drawn.push((provider.priority, lot(provider.weight), own));
+            Vec::new()
+        }
+    };
+    drawn.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
+    Ok(before.into_iter().chain(drawn.into_iter().map(|(_, _, candidate)| candidate)).collect())
+}
+
+/// A lot that is the smaller, the greater the weight: the first of many is a member in proportion to its weight.
+fn lot(weight: u32) -> f64 {
+    #[allow(clippy::cast_precision_loss)] // chance needs no more than 53 bits
+    let chance = (random::number() >> 11) as f64 / (1_u64 << 53) as f64;
+    -(1.0 - chance).ln() / f64::from(weight.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_greater_weight_wins_more_often() {
+        let won = (0..2_000).filter(|_| lot(9) < lot(1)).count();
+        assert!((1_650..1_950).contains(&won), "{won} of 2000, not about 1800");
+    }
+}

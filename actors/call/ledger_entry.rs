@@ -1,0 +1,254 @@
+//! The line of the ledger of one call, while the call is made.
+//!
+//! Owns the money that is set aside for it, and the run that a chat through the gateway is. Dropped before it is closed, it books the call as cancelled, with
+//! what it may have cost by then; a call that asked nobody leaves no line.
+
+use crate::call::budget_guard::Held;
+use crate::call::in_flight::Ticket;
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::provider::authorized_client::Link;
+use arbiter_core::call::{Call, ErrorKind, Kind, Outcome};
+use arbiter_core::ids::{AgentId, BeadId, CallId, ProjectId, ProviderId, RunId, TokenId};
+use arbiter_core::run::{Run, Status, cost_usd};
+use arbiter_providers::Usage;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Characters of a text that are a token, on the average; for what no provider counted.
+const CHARS_PER_TOKEN: u64 = 4;
+
+/// For whom a call is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Payer {
+    pub(crate) kind: Kind,
+    pub(crate) agent_id: Option<AgentId>,
+    pub(crate) project_id: Option<ProjectId>,
+    pub(crate) bead_id: Option<BeadId>,
+    pub(crate) run_id: Option<RunId>,
+    pub(crate) token_id: Option<TokenId>,
+}
+
+/// The line of one call in the making.
+pub(crate) struct Account {
+    shared: Arc<Shared>,
+    held: Option<Held>,
+    call: Call,
+    begun: Instant,
+    prices: (Option<f64>, Option<f64>),
+    /// Whether the model may be at work on what it was asked, so that it costs something.
+    underway: bool,
+    prompt_chars: u64,
+    key_uses: u32,
+    /// Why the call did not get its answer.
+    error: Option<String>,
+    ticket: Option<Ticket>,
+}
+
+impl Account {
+    /// An account of a call that asks so many characters.
+    pub(crate) fn open(
+        shared: &Arc<Shared>,
+        held: Held,
+        payer: Payer,
+        id: CallId,
+        prompt_chars: u64,
+    ) -> Self {
+        let call = Call {
+            id,
+            at: held.at,
+            provider_id: ProviderId::known(""),
+            model: String::new(),
+            agent_id: payer.agent_id,
+            project_id: payer.project_id,
+            bead_id: payer.bead_id,
+            run_id: payer.run_id,
+            token_id: payer.token_id,
+            kind: payer.kind,
+            outcome: Outcome::Cancelled,
+            error_kind: None,
+            input_tokens: 0,
+            output_tokens: 0,
+            cost_usd: 0.0,
+            latency_ms: 0,
+            attempts: 0,
+            failover_from: None,
+            failover_reason: None,
+        };
+        Self {
+            shared: Arc::clone(shared),
+            held: Some(held),
+            call,
+            begun: Instant::now(),
+            prices: (None, None),
+            underway: false,
+            prompt_chars,
+            key_uses: 0,
+            error: None,
+            ticket: None,
+        }
+    }
+
+    /// From now on the call is underway until its line is written.
+    pub(crate) fn admit(&mut self, ticket: Option<Ticket>) {
+        self.ticket = ticket;
+    }
+
+    /// A provider is about to be asked.
+    pub(crate) fn asks(&mut self, link: &Link, model: &str) {
+        let id = &link.provider.id;
+        self.call.provider_id.clone_from(id);
+        model.clone_into(&mut self.call.model);
+        self.call.attempts += 1;
+        self.prices = (link.provider.price_input(), link.provider.price_output());
+        self.underway = true;
+    }
+
+    /// A provider did not serve the call, so another one is asked.
+    pub(crate) fn passes_over(&mut self, provider: &ProviderId, reason: &str) {
+        self.call.failover_from = Some(provider.clone());
+        self.call.failover_reason = Some(reason.to_owned());
+    }
+
+    /// A key went along.
+    pub(crate) fn used_key(&mut self) {
+        self.key_uses += 1;
+    }
+
+    /// Why the call will not get its answer, when nobody says it later.
+    pub(crate) fn ends_by(&mut self, error: impl Into<String>) {
+        self.error = Some(error.into());
+    }
+
+    /// The provider that was asked last failed. Only what came before that is paid for.
+    pub(crate) fn failed_after(&mut self, answer_chars: u64) {
+        self.underway = false;
+        if answer_chars > 0 {
+            self.count(None, answer_chars);
+        }
+    }
+
+    /// How long the call has taken so far.
+    pub(crate) fn elapsed(&self) -> std::time::Duration {
+        self.begun.elapsed()
+    }
+
+    /// The same in milliseconds.
+    pub(crate) fn latency_ms(&self) -> u64 {
+        u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// What was used, by the provider's word, or as many characters as came.
+    pub(crate) fn count(&mut self, usage: Option<Usage>, answer_chars: u64) -> Usage {
+        let usage = usage.filter(|usage| *usage != Usage::default()).unwrap_or(Usage {
+            input_tokens: self.prompt_chars.div_ceil(CHARS_PER_TOKEN),
+            output_tokens: answer_chars.div_ceil(CHARS_PER_TOKEN),
+        });
+        (self.call.input_tokens, self.call.output_tokens) = (usage.input_tokens, usage.output_tokens);
+        self.call.cost_usd = cost_usd(usage.input_tokens, usage.output_tokens, self.prices.0, self.prices.1);
+        usage
+    }
+
+    /// Who was asked last.
+    pub(crate) fn provider_id(&self) -> &ProviderId {
+        &self.call.provider_id
+    }
+
+    /// What the call cost so far, in US dollars.
+    pub(crate) fn cost_usd(&self) -> f64 {
+        self.call.cost_usd
+    }
+
+    /// The call was answered; its line is written when this ends. An answer that was paid for is not thrown
+    /// away because its line could not be.
+    pub(crate) async fn answered(mut self) {
+        self.write(Outcome::Answered, None).await;
+    }
+
+    /// The call failed; its line is written when this ends.
+    pub(crate) async fn failed(mut self, kind: ErrorKind, error: String) {
+        self.error = Some(error);
+        self.write(Outcome::Failed, Some(kind)).await;
+    }
+
+    async fn write(&mut self, outcome: Outcome, error: Option<ErrorKind>) {
+        if let Some(end) = self.end(outcome, error) {
+            end.write().await;
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome, error: Option<ErrorKind>) -> Option<End> {
+        // Without an attempt the money goes back by itself.
+        let held = self.held.take().filter(|_| self.call.attempts > 0)?;
+        let latency_ms = self.latency_ms();
+        let call = Call { outcome, error_kind: error, latency_ms, ..self.call.clone() };
+        let shared = Arc::clone(&self.shared);
+        let run = (call.kind == Kind::Gateway).then(|| self.run(&call)).flatten();
+        Some(End { shared, held, call, run, _ticket: self.ticket.take() })
+    }
+
+    /// A chat through the gateway as a run. What was said in it is its client's own.
+    fn run(&mut self, call: &Call) -> Option<Run> {
+        let status = match call.outcome {
+            Outcome::Answered => Status::Succeeded,
+            Outcome::Failed => Status::Failed,
+            Outcome::Cancelled => Status::Cancelled,
+        };
+        Some(Run {
+            agent_id: call.agent_id.clone(),
+            project_id: call.project_id.clone(),
+            token_id: call.token_id.clone(),
+            provider_id: Some(call.provider_id.clone()),
+            model: Some(call.model.clone()),
+            status,
+            error: self.error.take(),
+            steps: u32::from(call.outcome == Outcome::Answered),
+            key_uses: self.key_uses,
+            input_tokens: call.input_tokens,
+            output_tokens: call.output_tokens,
+            cost_usd: call.cost_usd,
+            latency_ms: call.latency_ms,
+            finished_at: Some(self.shared.clock.now()),
+            ..Run::new(call.run_id.clone()?, call.kind, call.at)
+        })
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if self.held.is_none() {
+            return;
+        }
+        if self.underway && self.call.input_tokens == 0 {
+            self.count(None, 0);
+        }
+        if self.error.is_none() {
+            let ending = self.ticket.as_ref().map(Ticket::ending);
+            let why = ending.as_ref().and_then(|ending| ending.why());
+            self.error = Some(why.unwrap_or("the client went away").to_owned());
+        }
+        if let Some(end) = self.end(Outcome::Cancelled, Some(ErrorKind::Cancelled)) {
+            let world = Arc::clone(&end.shared);
+            world.later(end.write());
+        }
+    }
+}
+
+/// The end of a call, to be written down.
+struct End {
+    shared: Arc<Shared>,
+    held: Held,
+    call: Call,
+    run: Option<Run>,
+    _ticket: Option<Ticket>,
+}
+
+impl End {
+    async fn write(self) {
+        let provider = self.call.provider_id.clone();
+        let settled: Result<(), Fault> = self.shared.purse.settle(self.held, self.call, self.run).await;
+        if let Err(fault) = settled {
+            tracing::error!(%fault, %provider, "a call's line of the ledger was not written");
+        }
+    }
+}

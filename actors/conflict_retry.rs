@@ -1,0 +1,38 @@
+//! Read, decide, commit; and again when a row was changed meanwhile.
+
+use crate::caller::Caller;
+use crate::error::Fault;
+use arbiter_core::record::Record;
+use arbiter_core::refusal::Refusal;
+use arbiter_store::StoreError;
+
+/// How often a decision is made anew before the caller hears that the entity is busy.
+pub(crate) const TRIES: u32 = 8;
+
+/// Runs an attempt until it was not stale.
+pub(crate) async fn until_fresh<T>(attempt: impl AsyncFn() -> Result<T, Fault>) -> Result<T, Fault> {
+    for _ in 0..TRIES {
+        match attempt().await {
+            Err(Fault::Store(StoreError::Stale { .. })) => {}
+            outcome => return outcome,
+        }
+    }
+    Err(Fault::Busy("the entity".to_owned()))
+}
+
+/// Whether an attempt has to be made again, for who is no actor and makes them one by one, at most [`TRIES`].
+pub(crate) fn is_stale<T>(outcome: &Result<T, Fault>) -> bool {
+    matches!(outcome, Err(Fault::Store(StoreError::Stale { .. })))
+}
+
+/// Refuses a caller who has seen another revision than the stored one.
+pub(crate) fn check_revision<R: Record>(caller: &Caller, record: &R) -> Result<(), Refusal> {
+    match caller.if_match {
+        Some(seen) if seen != record.revision() => Err(Refusal::Precondition {
+            entity: R::ENTITY,
+            id: record.id().to_owned(),
+            revision: record.revision(),
+        }),
+        _ => Ok(()),
+    }
+}

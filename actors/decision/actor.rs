@@ -1,0 +1,175 @@
+//! The actor of one decision: its answer, its reminders, its deadline, and what its end does to the bead or the
+//! project that it is about.
+//!
+//! Owns the timer of what is due next. Talks to the store; what the end moves is written in the same unit.
+//! Restart: at once; the timer is armed anew from the stored times.
+
+use crate::bead::comment;
+use crate::bead::run_outcome::play;
+use crate::caller::Caller;
+use crate::conflict_retry::{check_revision, until_fresh};
+use crate::decision::{Command, Wish};
+use crate::error::Fault;
+use crate::persona::PersonasHandle;
+use crate::runtime::cell::{Role, Scope};
+use arbiter_core::bead::Bead;
+use arbiter_core::decision::{self, Decision, Purpose, Sight};
+use arbiter_core::refusal::Refusal;
+use arbiter_core::{autonomy, project, subject};
+use arbiter_store::{Change, Unit};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The name of the timer of the next reminder, or of the deadline.
+const NEXT: &str = "next";
+/// The pause before a store that failed is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The actor of one decision.
+pub(crate) struct DecisionActor {
+    scope: Scope<Self>,
+}
+
+impl Role for DecisionActor {
+    type Command = Command;
+    const KIND: &'static str = "decision";
+
+    fn new(scope: Scope<Self>) -> Self {
+        Self { scope }
+    }
+
+    async fn start(&mut self) {
+        match self.row().await {
+            Ok(decision) => self.watch(&decision),
+            // Whoever asks next is told why.
+            Err(_) => self.scope.pin.store(false, Ordering::Release),
+        }
+    }
+
+    async fn handle(&mut self, command: Command) {
+        match command {
+            Command::End { caller, wish, answer } => {
+                // An answer that nobody waits for any more was still given to the store.
+                let _ = answer.send(self.end(&caller, &wish).await);
+            }
+            Command::Due => {
+                if let Err(fault) = self.due().await {
+                    tracing::warn!(decision = %self.scope.id, %fault, "a decision's time could not be looked at");
+                    let again = self.scope.shared.clock.now().plus(AGAIN);
+                    self.scope.timers.set(NEXT, again, Command::Due);
+                }
+            }
+        }
+    }
+}
+
+impl DecisionActor {
+    async fn row(&self) -> Result<Decision, Fault> {
+        let found = self.scope.shared.store.decision(self.scope.id.clone()).await?;
+        found.ok_or_else(|| Refusal::not_found("decision", &self.scope.id).into())
+    }
+
+    fn watch(&self, decision: &Decision) {
+        let next = decision.next_due();
+        self.scope.pin.store(next.is_some(), Ordering::Release);
+        match next {
+            Some(at) => self.scope.timers.set(NEXT, at, Command::Due),
+            None => self.scope.timers.cancel(NEXT),
+        }
+    }
+
+    /// A part of the time, or all of it, may have passed; the clock may as well have been set back.
+    async fn due(&self) -> Result<(), Fault> {
+        let decision = self.row().await?;
+        let is_late = decision.is_late(self.scope.shared.clock.now());
+        let wish = if is_late { Wish::Expire } else { Wish::Remind };
+        match self.end(&Caller::system(), &wish).await {
+            Ok(_) => {}
+            Err(Fault::Refused(_)) => self.watch(&self.row().await?),
+            Err(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    async fn end(&self, caller: &Caller, wish: &Wish) -> Result<Decision, Fault> {
+        let shared = &self.scope.shared;
+        let after = until_fresh(async || {
+            let decision = self.row().await?;
+            check_revision(caller, &decision)?;
+            let bead = match &decision.bead_id {
+                Some(bead) => shared.store.bead_state(bead.to_string()).await?,
+                None => None,
+            };
+            let now = self.subject(&decision, bead.as_ref().map(|(bead, ..)| bead)).await?;
+            let command = self.command(&decision, caller, wish, now).await?;
+            let mut unit = caller.unit(shared.clock.now(), "decisions");
+            let happenings = decision.decide(&command, unit.at)?;
+            let after = unit.happen(&decision, &happenings, Change::Decision);
+            if let Some((bead, facts, _)) = &bead {
+                play(bead, &after.effect(bead.status), facts, &mut unit)?;
+                if let Some(remark) = after.remark() {
+                    comment(&mut unit, bead, &caller.name, remark);
+                }
+            }
+            if after.closes_its_project() {
+                self.close_project(&after, &mut unit).await?;
+            }
+            shared.store.commit(unit).await?;
+            Ok(after)
+        })
+        .await?;
+        self.watch(&after);
+        Ok(after)
+    }
+
+    /// The digest of what the decision is about, as that is now.
+    async fn subject(&self, decision: &Decision, bead: Option<&Bead>) -> Result<Option<String>, Fault> {
+        if decision.purpose != Purpose::Close {
+            return Ok(bead.map(subject::of_bead));
+        }
+        let project = decision.project_id.to_string();
+        let holdings = self.scope.shared.store.holdings(project.clone()).await?;
+        Ok(Some(subject::of_project(&project, &holdings)))
+    }
+
+    async fn command(
+        &self,
+        decision: &Decision,
+        caller: &Caller,
+        wish: &Wish,
+        now: Option<String>,
+    ) -> Result<decision::Command, Fault> {
+        Ok(match wish {
+            Wish::Resolve(given) => {
+                if let Some(id) = &given.agent {
+                    let agent = self.scope.shared.store.agent(id.to_string()).await?;
+                    let gone = || Refusal::Forbidden(format!("there is no agent {id} any more"));
+                    let agent = agent.ok_or_else(gone)?;
+                    let personas = PersonasHandle(Arc::clone(&self.scope.shared));
+                    autonomy::check(&agent, personas.autonomy_of(&agent).await?, decision)?;
+                }
+                decision::Command::Resolve {
+                    decision: given.decision.clone(),
+                    rationale: given.rationale.clone(),
+                    decider_id: caller.name.clone(),
+                    sight: Sight { now, seen: given.subject_digest.clone() },
+                }
+            }
+            Wish::Cancel(reason) => decision::Command::Cancel { reason: reason.clone() },
+            Wish::Remind => decision::Command::Remind,
+            Wish::Expire => decision::Command::Expire { subject: now },
+        })
+    }
+
+    /// Closes the project that the answer says is to be closed; one that is closed by now stays so.
+    async fn close_project(&self, decision: &Decision, unit: &mut Unit) -> Result<(), Fault> {
+        let found = self.scope.shared.store.project(decision.project_id.to_string()).await?;
+        if let Some(project) = found.filter(|project| project.status != project::Status::Closed) {
+            let reason = format!("decision {}", decision.id);
+            let happenings = project.decide(&project::Command::CloseAnyway { reason }, unit.at)?;
+            unit.happen(&project, &happenings, Change::Project);
+        }
+        Ok(())
+    }
+}

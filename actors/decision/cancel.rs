@@ -1,0 +1,34 @@
+//! Questions whose subject goes away: they are cancelled in the unit that takes it, so nobody is asked about nothing.
+//!
+//! Owns nothing. Knows no actor of a decision but by its handle, which hears of the end after the commit.
+
+use crate::context::Shared;
+use crate::decision::DecisionsHandle;
+use crate::error::Fault;
+use arbiter_core::decision::{Command, Decision, Status};
+use arbiter_core::ids::DecisionId;
+use arbiter_store::{Change, Unit};
+use std::sync::Arc;
+
+/// Adds the end of those of the decisions that are pending. A bead that they hold back is not looked at: it goes.
+pub(crate) fn withdraw(
+    unit: &mut Unit,
+    decisions: &[Decision],
+    why: impl Fn(&Decision) -> String,
+) -> Result<Vec<DecisionId>, Fault> {
+    let mut withdrawn = Vec::new();
+    for decision in decisions.iter().filter(|decision| decision.status == Status::Pending) {
+        let happenings = decision.decide(&Command::Cancel { reason: why(decision) }, unit.at)?;
+        unit.happen(decision, &happenings, Change::Decision);
+        withdrawn.push(decision.id.clone());
+    }
+    Ok(withdrawn)
+}
+
+/// After the commit: their actors have nothing to wait for any more.
+pub(crate) fn tell(shared: &Arc<Shared>, withdrawn: &[DecisionId]) {
+    let decisions = DecisionsHandle(Arc::clone(shared));
+    for id in withdrawn {
+        decisions.look_again(id);
+    }
+}

@@ -1,0 +1,213 @@
+//! The dispatcher: gives ready work to free agents, whenever either may have changed.
+//!
+//! Owns no state but the time of the next retry or deferral. Hears events, asks the store for what is
+//! ready, asks beads to be claimed. No tick: it sleeps until an event or that time. Restart: at once, with
+//! a look at everything.
+
+use crate::bead::BeadsHandle;
+use crate::caller::Caller;
+use crate::context::{SINGLE, Shared};
+use crate::decision::DecisionsHandle;
+use crate::dispatch::ready_beads::{Search, ready_beads};
+use crate::error::Fault;
+use crate::runtime::cell::{Role, Scope};
+use arbiter_core::agent::{Agent, Kind, Status};
+use arbiter_core::bead::{Bead, Claimant};
+use arbiter_core::decision::{APPROVAL_OPTIONS, Purpose};
+use arbiter_core::decision_change::NewDecision;
+use arbiter_core::dispatch::{self, Company, Load, Operation, ProviderState};
+use arbiter_core::dispatch_why::{self, Cause};
+use arbiter_core::ids::{AgentId, BeadId, ProjectId};
+use arbiter_core::refusal::Refusal;
+use arbiter_core::time::Timestamp;
+use futures_util::future::join_all;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The name of the timer of the next retry or deferral.
+const NEXT: &str = "next";
+
+/// How others reach the dispatcher.
+#[derive(Clone)]
+pub struct DispatcherHandle(pub(crate) Arc<Shared>);
+
+impl DispatcherHandle {
+    /// Says in words why a bead is not moving; empty when it is being worked on or is closed.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown bead.
+    pub async fn why(&self, id: &BeadId, within: Option<&[String]>) -> Result<Vec<String>, Fault> {
+        let found = self.0.store.bead_state(id.to_string()).await?;
+        let (bead, facts, _) = found.ok_or_else(|| Refusal::not_found("bead", id.as_str()))?;
+        let (operation, _) = self.0.store.operation().await?;
+        let mut agents = agents(&self.0).await?;
+        if let Some(projects) = within {
+            let seen = |project: &Option<ProjectId>| {
+                project.as_ref().is_none_or(|project| projects.iter().any(|p| p == project.as_str()))
+            };
+            agents.retain(|(agent, _)| seen(&agent.project_id));
+        }
+        let now = self.0.clock.now();
+        let (spent, load) = (self.0.purse.spent(now), self.0.store.load().await?);
+        let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
+        Ok(dispatch_why::why(&bead, &facts, company, now))
+    }
+
+    /// How many beads are ready for longer than `age` and taken by nobody, by what keeps them.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn waiting(&self, age: Duration) -> Result<BTreeMap<Cause, u64>, Fault> {
+        let (operation, _) = self.0.store.operation().await?;
+        let agents = agents(&self.0).await?;
+        let now = self.0.clock.now();
+        let (spent, load) = (self.0.purse.spent(now), self.0.store.load().await?);
+        let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
+        let mut counts: BTreeMap<Cause, u64> = Cause::ALL.iter().map(|cause| (*cause, 0)).collect();
+        for alike in self.0.store.waiting(now, now.minus(age)).await? {
+            *counts.entry(dispatch_why::cause(&alike.bead, company, now)).or_default() += alike.count;
+        }
+        Ok(counts)
+    }
+
+    /// Lets the dispatcher look again. Reasons that come while one is waiting are the same one.
+    /// Looks for work that can be handed out; many wishes at once are one look.
+    pub fn look(&self) {
+        if !self.0.look_wanted.swap(true, Ordering::AcqRel) {
+            self.0.dispatcher.tell(&self.0, SINGLE, Command::Look);
+        }
+    }
+}
+
+/// What the dispatcher can be told.
+pub(crate) enum Command {
+    Look,
+}
+
+/// The dispatcher.
+pub(crate) struct DispatcherActor {
+    scope: Scope<Self>,
+}
+
+impl Role for DispatcherActor {
+    type Command = Command;
+    const KIND: &'static str = "dispatcher";
+
+    fn new(scope: Scope<Self>) -> Self {
+        Self { scope }
+    }
+
+    async fn start(&mut self) {
+        // A reason that was lost with a failed look counts as well.
+        self.scope.timers.set(NEXT, self.scope.shared.clock.now(), Command::Look);
+    }
+
+    async fn handle(&mut self, command: Command) {
+        let Command::Look = command;
+        // Cleared before the look: what happens from here on is a new reason.
+        self.scope.shared.look_wanted.store(false, Ordering::Release);
+        if self.scope.shared.is_stopping() {
+            return;
+        }
+        if let Err(fault) = self.pass().await {
+            tracing::warn!(%fault, "a pass of the dispatcher failed");
+        }
+    }
+}
+
+impl DispatcherActor {
+    async fn pass(&self) -> Result<(), Fault> {
+        let shared = &self.scope.shared;
+        let now = shared.clock.now();
+        if let (Operation::Parked(_), _) = shared.store.operation().await? {
+            return Ok(());
+        }
+        self.ask_approvals(&shared.store.unapproved_beads(now, shared.settings.approvals_per_project).await?)
+            .await?;
+        let agents = agents(shared).await?;
+        let spent = shared.purse.spent(now);
+        let at_work =
+            agents.iter().filter(|(a, _)| a.kind == Kind::Llm && a.status == Status::Working).count();
+        let room = shared.settings.max_parallel.saturating_sub(at_work);
+        if room > 0 {
+            let load = shared.store.load().await?;
+            let ready = self.ready(&agents, &load, now).await?;
+            let operation = Operation::Active;
+            let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
+            let pairs = dispatch::pair(ready, company, room);
+            join_all(pairs.into_iter().map(|(bead, agent)| self.give(bead, agent))).await;
+        }
+        let due = shared.store.next_due(now).await?;
+        match [due, spent.next_renewal()].into_iter().flatten().min() {
+            Some(at) => self.scope.timers.set(NEXT, at, Command::Look),
+            None => self.scope.timers.cancel(NEXT),
+        }
+        Ok(())
+    }
+
+    /// What the free agents could be given: of each project as much as they could take.
+    async fn ready(
+        &self,
+        agents: &[(Agent, ProviderState)],
+        load: &Load,
+        now: Timestamp,
+    ) -> Result<Vec<Bead>, Fault> {
+        let wanted = dispatch::wanted(agents);
+        if wanted.is_empty() {
+            return Ok(vec![]);
+        }
+        let everywhere = wanted.get(&None);
+        let searches = |project: &ProjectId| {
+            let own = wanted.get(&Some(project.clone()));
+            if own.is_none() && everywhere.is_none() {
+                return vec![];
+            }
+            let roles = own.into_iter().chain(everywhere).flatten().cloned().collect();
+            vec![Search { roles, tags: vec![] }]
+        };
+        ready_beads(&self.scope.shared.store, load, now, searches).await
+    }
+
+    async fn give(&self, bead: BeadId, agent: AgentId) {
+        let beads = BeadsHandle(Arc::clone(&self.scope.shared));
+        let claimant = Claimant::Agent(agent.clone());
+        match beads.claim(&Caller::named("dispatcher"), &bead, claimant, None).await {
+            Ok(_) => {}
+            // Somebody else was faster; the event of that brings the next pass.
+            Err(Fault::Refused(refusal)) => tracing::debug!(%bead, %agent, %refusal, "a claim was refused"),
+            Err(fault) => tracing::warn!(%bead, %agent, %fault, "a claim failed"),
+        }
+    }
+
+    /// Asks a person about critical beads.
+    async fn ask_approvals(&self, beads: &[Bead]) -> Result<(), Fault> {
+        let decisions = DecisionsHandle(Arc::clone(&self.scope.shared));
+        for bead in beads {
+            let question = format!("May an agent work on the critical bead {} ({})?", bead.id, bead.title);
+            let mut new = NewDecision::question(bead.project_id.as_str(), question);
+            new.bead_id = Some(bead.id.to_string());
+            new.purpose = Purpose::Approval;
+            new.options = APPROVAL_OPTIONS.map(str::to_owned).to_vec();
+            new.priority = Some(bead.priority);
+            decisions.create(&Caller::named("dispatcher"), new).await?;
+        }
+        Ok(())
+    }
+}
+
+/// All agents that are started, each with the state of its provider.
+async fn agents(shared: &Shared) -> Result<Vec<(Agent, ProviderState)>, Fault> {
+    let providers = shared.store.all_providers().await?;
+    let usable: HashMap<&str, bool> = providers
+        .iter()
+        .map(|provider| (provider.id.as_str(), provider.is_usable(shared.vault_place.access(provider))))
+        .collect();
+    let agents = shared.store.employed_agents().await?;
+    let with_state = agents.into_iter().map(|agent| {
+        let up = agent.provider_id.as_ref().is_some_and(|id| usable.get(id.as_str()) == Some(&true));
+        (agent, if up { ProviderState::Usable } else { ProviderState::Unusable })
+    });
+    Ok(with_state.collect())
+}

@@ -1,0 +1,125 @@
+//! Work that is fetched, as others reach it: external agents ask for the next bead and wait for it.
+//!
+//! What the queue does with a request is in `pull_actor`.
+
+use crate::bead::Claimed;
+use crate::caller::Caller;
+use crate::context::{SINGLE, Shared};
+use crate::dispatch::pull_actor::PullActor;
+use crate::error::Fault;
+use crate::runtime::cell::Role;
+use arbiter_core::ids::{AgentId, ProjectId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// The longest wait for a bead, in seconds.
+pub const MAX_WAIT_SEC: u64 = 60;
+/// Requests that wait at one time.
+const MAX_WAITING: usize = 4096;
+
+/// What somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullWish {
+    /// Who gets it.
+    pub agent_id: AgentId,
+    /// Only a bead of this project.
+    pub project_id: Option<ProjectId>,
+    /// Only a bead of these projects.
+    pub within: Option<Vec<String>>,
+    /// Only a bead with all of these tags.
+    pub tags: Vec<String>,
+    /// How long the lease lasts without a heartbeat; none: the usual time.
+    pub ttl_sec: Option<u64>,
+    /// How long to wait for one.
+    pub wait: Duration,
+}
+
+/// How others reach the queue.
+#[derive(Clone)]
+pub struct PullsHandle(pub(crate) Arc<Shared>);
+
+pub(crate) type Answer = oneshot::Sender<Result<Option<Claimed>, Fault>>;
+
+impl PullsHandle {
+    /// The next bead for an external agent, claimed for it; none when there is none in time. Whoever drops the future gets
+    /// none: a bead that was claimed in that moment is given back.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown agent, one that does not fetch its work, and one that is not idle.
+    pub async fn next(&self, caller: &Caller, wish: PullWish) -> Result<Option<Claimed>, Fault> {
+        // Beads have revisions; what is asked for is any of them.
+        let caller = Caller { if_match: None, ..caller.clone() };
+        if self.0.is_stopping() {
+            return Err(Fault::ShuttingDown);
+        }
+        let place = Place::take(&self.0.queue)?;
+        let (answer, wait) = oneshot::channel();
+        // The places of the queue bound such messages, of which many come at once when work is scarce.
+        let request = Box::new(Request { caller, wish, answer });
+        self.0.pulls.tell(&self.0, SINGLE, Command::Seek(request));
+        let answer = wait.await;
+        drop(place);
+        answer.unwrap_or_else(|_| Err(Fault::Crashed { actor: format!("{} {SINGLE}", PullActor::KIND) }))
+    }
+
+    /// How many requests wait for a bead.
+    pub fn waiting(&self) -> usize {
+        self.0.queue.waiting.load(Ordering::Acquire)
+    }
+
+    /// Lets the queue look again, if anybody waits in it.
+    pub(crate) fn look(&self) {
+        if self.waiting() > 0 {
+            self.look_now();
+        }
+    }
+
+    pub(crate) fn look_now(&self) {
+        if !self.0.queue.look_wanted.swap(true, Ordering::AcqRel) {
+            self.0.pulls.tell(&self.0, SINGLE, Command::Look);
+        }
+    }
+}
+
+/// What can be told of the queue without asking.
+#[derive(Default)]
+pub(crate) struct Queue {
+    /// Requests that were not answered yet.
+    waiting: AtomicUsize,
+    /// Set while a message to look is on its way.
+    pub(crate) look_wanted: AtomicBool,
+}
+
+/// A request's place in the queue, until it has its answer or wants none any more.
+struct Place<'a>(&'a Queue);
+
+impl<'a> Place<'a> {
+    fn take(queue: &'a Queue) -> Result<Self, Fault> {
+        let place = Self(queue);
+        if queue.waiting.fetch_add(1, Ordering::AcqRel) < MAX_WAITING {
+            return Ok(place);
+        }
+        Err(Fault::Busy("the queue for beads".to_owned()))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Who asks for what.
+pub(crate) struct Request {
+    pub(crate) caller: Caller,
+    pub(crate) wish: PullWish,
+    pub(crate) answer: Answer,
+}
+
+/// What the queue can be told.
+pub(crate) enum Command {
+    Seek(Box<Request>),
+    Look,
+}

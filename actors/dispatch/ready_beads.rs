@@ -1,0 +1,44 @@
+//! Ready beads that somebody could take, read for those who hand work out: the dispatcher, and the queue of those who
+//! fetch theirs.
+//!
+//! Owns nothing. Must not know who gets what: that is `core/dispatch.rs` and `core/pull.rs`.
+
+use crate::error::Fault;
+use arbiter_core::bead::Bead;
+use arbiter_core::dispatch::Load;
+use arbiter_core::ids::ProjectId;
+use arbiter_core::time::Timestamp;
+use arbiter_store::{DueFilter, Store};
+
+/// Ready beads that one search looks at.
+const LOOK: u32 = 256;
+
+/// Which beads are looked for in a project.
+#[derive(Default)]
+pub(crate) struct Search {
+    /// Only those that ask for no role, or for one of these.
+    pub(crate) roles: Vec<String>,
+    /// Only those with all of these tags.
+    pub(crate) tags: Vec<String>,
+}
+
+/// What is found in the projects that have work and room for more of it, each search in the order of urgency; what
+/// several find comes several times.
+pub(crate) async fn ready_beads(
+    store: &Store,
+    load: &Load,
+    now: Timestamp,
+    searches: impl Fn(&ProjectId) -> Vec<Search>,
+) -> Result<Vec<Bead>, Fault> {
+    let mut found = Vec::new();
+    for project in store.projects_with_work().await? {
+        if load.is_closed(&project) {
+            continue;
+        }
+        for Search { roles, tags } in searches(&project) {
+            let filter = DueFilter { project_id: project.to_string(), roles, tags };
+            found.extend(store.due_beads(filter, now, LOOK).await?);
+        }
+    }
+    Ok(found)
+}

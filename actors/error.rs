@@ -1,0 +1,149 @@
+//! Why an actor did not do what it was asked.
+
+use crate::call::attempt::kind_of;
+use crate::provider::authorized_client::CallFailure;
+use arbiter_core::call::ErrorKind;
+use arbiter_core::refusal::Refusal;
+use arbiter_store::StoreError;
+use arbiter_vault::VaultError;
+use std::time::Duration;
+
+/// The rule that a key goes to its own hosts alone.
+pub(crate) const KEY_NOT_FOR_HOST: &str = "key-not-for-host";
+/// What a call is refused by that a budget does not hold.
+pub(crate) const BUDGET_EXHAUSTED: &str = "budget-exhausted";
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// It is against a rule; nothing changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(StoreError),
+    /// More is waiting for the actor than it takes.
+    #[error("{0} has too much to do; try again")]
+    Busy(String),
+    /// The actor failed while it was at it; it is starting anew.
+    #[error("{actor} failed while handling the request and is being restarted")]
+    Crashed {
+        /// Kind and id of the actor.
+        actor: String,
+    },
+    /// The vault did not do it.
+    #[error(transparent)]
+    Vault(#[from] VaultFault),
+    /// The provider did not do it.
+    #[error("{0}")]
+    Provider(String),
+    /// A call of a provider failed.
+    #[error("{}", .0.text)]
+    Call(Box<FailedCall>),
+    /// The server is stopping.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}
+
+/// A failed call, as it may be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedCall {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// The same in words.
+    pub text: String,
+    /// How long the provider asks to wait.
+    pub retry_after: Option<Duration>,
+    /// The field of the request that is at fault.
+    pub field: Option<String>,
+}
+
+impl Fault {
+    /// No answer came in the time that the caller gave it.
+    pub(crate) fn late(limit: Duration) -> Self {
+        let text = format!("no answer came within {limit:?}");
+        Self::Call(Box::new(FailedCall { kind: ErrorKind::TimedOut, text, retry_after: None, field: None }))
+    }
+}
+
+impl From<CallFailure> for Fault {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Fault(fault) => fault,
+            CallFailure::Call(error) => Self::Call(Box::new(FailedCall {
+                kind: kind_of(&error),
+                text: error.to_string(),
+                retry_after: error.rate_hints().retry_after,
+                field: error.field().map(str::to_owned),
+            })),
+        }
+    }
+}
+
+/// Why the vault did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultFault {
+    /// It is locked.
+    #[error("the vault is locked")]
+    Locked,
+    /// The password is wrong.
+    #[error("the password is wrong")]
+    WrongPassword,
+    /// Too many wrong passwords; wait.
+    #[error("too many wrong passwords; try again in {retry_after_sec} s")]
+    Throttled {
+        /// How long to wait, in seconds.
+        retry_after_sec: u64,
+    },
+    /// The key file is older than the newest one seen.
+    #[error(
+        "the key file is of generation {found}, and generation {seen} was seen: an older file was put back; \
+         accept it with POST /api/v1/vault/accept-rollback, or put the newer one in its place"
+    )]
+    RolledBack {
+        /// The newest generation that was seen.
+        seen: u64,
+        /// The generation of the file.
+        found: u64,
+    },
+    /// The key file or the disk.
+    #[error("the vault failed")]
+    Failed(#[source] VaultError),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused(refusal) => Self::Refused(refusal),
+            StoreError::Busy => Self::Busy("the store".to_owned()),
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<VaultError> for Fault {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Locked => Self::Vault(VaultFault::Locked),
+            VaultError::WrongPassword => Self::Vault(VaultFault::WrongPassword),
+            VaultError::NotFound(id) => Self::Refused(Refusal::not_found("key", id.as_str())),
+            VaultError::Exists(id) => {
+                Self::Refused(Refusal::Exists { entity: "key", id: id.as_str().to_owned() })
+            }
+            VaultError::HostRefused { id, host } => Self::Refused(Refusal::conflict(
+                KEY_NOT_FOR_HOST,
+                format!(
+                    "key {id} is bound to other hosts and may not be sent to {host}; to bind it there give its \
+                     value anew, as the provider's api_key or with PUT /api/v1/keys/{id}"
+                ),
+            )),
+            VaultError::NotAKeyFile { reason } => Self::Refused(Refusal::field("file", reason)),
+            VaultError::Taken(_) => Self::Refused(Refusal::conflict("exists", error.to_string())),
+            VaultError::Superseded => Self::Refused(Refusal::conflict("changed", error.to_string())),
+            VaultError::Iterations(_) => Self::Refused(Refusal::field("iterations", error.to_string())),
+            VaultError::EmptyPassword => Self::Refused(Refusal::field("password", "is empty")),
+            VaultError::Full => Self::Store(StoreError::Full),
+            other => Self::Vault(VaultFault::Failed(other)),
+        }
+    }
+}

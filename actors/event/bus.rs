@@ -1,0 +1,167 @@
+//! The event bus: the broker between the writer and everybody who listens.
+//!
+//! Owns the order in which committed events reach subscribers. Talks to the store only to fetch what it
+//! missed. Restart: at once; the broker's memory (`Broker`) outlives it, and what was committed while it
+//! was away is read from the log.
+
+use crate::caller::Caller;
+use crate::context::{SINGLE, Shared};
+use crate::error::Fault;
+use crate::event::subscription::Subscription;
+use crate::runtime::cell::{Role, Scope};
+use arbiter_core::event::{Event, EventFilter, NewEvent};
+use arbiter_core::event_type::EventType;
+use arbiter_store::EventRange;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::broadcast;
+
+/// Events read from the log at once.
+const CHUNK: u32 = 500;
+
+/// What outlives the actor: the channel to the subscribers and how far it has got.
+pub(crate) struct Broker {
+    sender: broadcast::Sender<Arc<Event>>,
+    published: AtomicU64,
+    counts: Mutex<BTreeMap<EventType, u64>>,
+}
+
+impl Broker {
+    pub(crate) fn new(buffer: usize, last_seq: u64) -> Self {
+        let (sender, _) = broadcast::channel(buffer.max(1));
+        Self { sender, published: AtomicU64::new(last_seq), counts: Mutex::default() }
+    }
+
+    /// A receiver, and the number of the newest event that it will not receive.
+    pub(crate) fn listen(&self) -> (broadcast::Receiver<Arc<Event>>, u64) {
+        let receiver = self.sender.subscribe();
+        (receiver, self.published.load(Ordering::Acquire))
+    }
+
+    /// Passes an event on if it is the next one or later.
+    fn pass(&self, event: &Arc<Event>) {
+        let seq = event.seq;
+        if seq <= self.published.load(Ordering::Acquire) {
+            return;
+        }
+        // The number first: whoever begins to listen in between reads the event from the log, whereas an
+        // event that was sent before its number showed would wait there for the next one.
+        self.published.store(seq, Ordering::Release);
+        // Nobody may be listening.
+        let _ = self.sender.send(Arc::clone(event));
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(event.kind).or_default() += 1;
+    }
+}
+
+/// A line for the log of events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogLine {
+    /// Which part of the server, or of the world, it comes from.
+    pub source: &'static str,
+    /// The project it belongs to.
+    pub project_id: Option<String>,
+    /// What it is about.
+    pub subject: String,
+    /// What it says: `level`, `message` and more.
+    pub data: serde_json::Value,
+}
+
+/// How others reach the bus.
+#[derive(Clone)]
+pub struct BusHandle(pub(crate) Arc<Shared>);
+
+impl BusHandle {
+    /// Listens to events: those after `after` from the log first (only new ones without it), then live,
+    /// without a gap and without a repeat.
+    ///
+    /// # Errors
+    /// [`Fault::Store`] when the log cannot be read.
+    pub async fn subscribe(&self, filter: EventFilter, after: Option<u64>) -> Result<Subscription, Fault> {
+        Subscription::open(Arc::clone(&self.0), filter, after).await
+    }
+
+    /// Writes a `log.message`.
+    ///
+    /// # Errors
+    /// [`Fault::Store`] when it cannot be stored.
+    pub async fn log(&self, caller: &Caller, line: LogLine) -> Result<u64, Fault> {
+        let mut unit = caller.unit(self.0.clock.now(), line.source);
+        unit.tell(NewEvent {
+            kind: EventType::LogMessage,
+            project_id: line.project_id,
+            subject: line.subject,
+            data: line.data,
+        });
+        Ok(self.0.store.commit(unit).await?.last_seq)
+    }
+
+    /// How many events of each type have passed since the start.
+    pub fn event_counts(&self) -> Vec<(EventType, u64)> {
+        let counts = self.0.broker.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|(kind, count)| (*kind, *count)).collect()
+    }
+
+    /// The number of the newest event that has passed.
+    pub fn last_seq(&self) -> u64 {
+        self.0.broker.published.load(Ordering::Acquire)
+    }
+
+    /// Passes on what the writer has committed.
+    pub(crate) fn publish(&self, events: Vec<Arc<Event>>) {
+        self.0.bus.tell(&self.0, SINGLE, Command::Publish(events));
+    }
+}
+
+/// What the bus can be told.
+pub(crate) enum Command {
+    /// These were committed.
+    Publish(Vec<Arc<Event>>),
+}
+
+/// The bus.
+pub(crate) struct BusActor {
+    scope: Scope<Self>,
+}
+
+impl BusActor {
+    /// Passes on what is in the log and was never passed on.
+    async fn catch_up(&self) {
+        let shared = &self.scope.shared;
+        loop {
+            let after = shared.broker.published.load(Ordering::Acquire);
+            let range = EventRange { after: Some(after), limit: CHUNK, ..EventRange::default() };
+            match shared.store.events(range).await {
+                Ok(page) if page.events.is_empty() => return,
+                Ok(page) => page.events.into_iter().for_each(|event| shared.broker.pass(&Arc::new(event))),
+                Err(error) => {
+                    tracing::error!(target: "event_bus", %error, "the log cannot be read");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Role for BusActor {
+    type Command = Command;
+    const KIND: &'static str = "event_bus";
+
+    fn new(scope: Scope<Self>) -> Self {
+        Self { scope }
+    }
+
+    async fn start(&mut self) {
+        self.catch_up().await;
+    }
+
+    async fn handle(&mut self, command: Command) {
+        let Command::Publish(events) = command;
+        for event in &events {
+            if event.seq > self.scope.shared.broker.published.load(Ordering::Acquire) + 1 {
+                self.catch_up().await;
+            }
+            self.scope.shared.broker.pass(event);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The notifier: tells one receiver outside of what somebody has to act on.
+//!
+//! Owns a cursor over the log, which is a row: what was committed is told at least once, in order, whatever ends in
+//! between. Asks the vault for the secret. A receiver that does not answer holds up nobody else. Restart: at once,
+//! from the cursor.
+
+use crate::context::{SINGLE, Shared};
+use crate::error::{Fault, VaultFault};
+use crate::provider::authorized_client::grace_after;
+use crate::runtime::cell::{Role, Scope};
+use crate::runtime::random;
+use crate::settings::{NotifySecret, PublicHttp};
+use crate::vault::VaultHandle;
+use crate::vault::actor::KeyUse;
+use arbiter_core::backoff;
+use arbiter_core::event::{Event, EventFilter, TypePattern};
+use arbiter_core::notice::{self, KEPT_FOR, LONGEST_PAUSE};
+use arbiter_core::time::Timestamp;
+use arbiter_providers::{EndpointPolicy, HttpPolicy, Notice, SocketPolicy, Webhook};
+use arbiter_store::{Change, EventRange, Unit};
+use arbiter_vault::Scrubbed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// The name of the cursor, and what a use of the vault's entry is for.
+pub(crate) const WEBHOOK: &str = "webhook";
+/// The name of the timer of the next try.
+const NEXT: &str = "next";
+/// Events read from the log at once.
+const CHUNK: u32 = 100;
+/// The pause after the first notice that did not arrive; it doubles with each further one.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How others reach the notifier.
+#[derive(Clone)]
+pub struct NotifierHandle(pub(crate) Arc<Shared>);
+
+impl NotifierHandle {
+    /// How it goes with the notices; none when nobody is to be told.
+    pub fn state(&self) -> Option<NoticeState> {
+        self.0.settings.notify.as_ref().map(|_| self.0.notices.look())
+    }
+
+    /// Sees to it that everything up to this event was told, if anybody is to be told.
+    ///
+    /// # Errors
+    /// [`Fault::Provider`] while the receiver does not take it; it is sent again whether or not somebody asks.
+    pub async fn told(&self, seq: u64) -> Result<(), Fault> {
+        if self.0.settings.notify.is_none() {
+            return Ok(());
+        }
+        self.0.notifier.ask_in_turn(&self.0, SINGLE, |answer| Command::Told(seq, answer)).await
+    }
+
+    /// Starts it, if anybody is to be told.
+    pub(crate) fn wake(&self) {
+        if self.0.settings.notify.is_some() {
+            self.0.notifier.wake(&self.0, SINGLE);
+        }
+    }
+
+    /// Something is to be told.
+    pub(crate) fn look(&self) {
+        self.tell(Command::Look);
+    }
+
+    /// What failed may go well now.
+    pub(crate) fn try_again(&self) {
+        self.tell(Command::Retry);
+    }
+
+    fn tell(&self, command: Command) {
+        if self.0.settings.notify.is_some() {
+            self.0.notifier.tell(&self.0, SINGLE, command);
+        }
+    }
+}
+
+/// How it goes with the notices since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoticeState {
+    /// Those that the receiver took.
+    pub taken: u64,
+    /// Those that it never took.
+    pub given_up: u64,
+    /// Tries in a row that failed.
+    pub failures: u32,
+    /// When it is tried again; none while nothing waits for that.
+    pub next_try: Option<Timestamp>,
+}
+
+/// The same, as the notifier keeps it for whoever looks.
+#[derive(Default)]
+pub(crate) struct Notices(Mutex<NoticeState>);
+
+impl Notices {
+    fn look(&self) -> NoticeState {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, change: impl FnOnce(&mut NoticeState)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What the notifier can be told.
+pub(crate) enum Command {
+    Look,
+    Retry,
+    /// Looks, and answers whether everything up to this event was told.
+    Told(u64, oneshot::Sender<Result<(), Fault>>),
+}
+
+/// The notifier.
+pub(crate) struct NotifierActor {
+    scope: Scope<Self>,
+    receiver: Option<Webhook>,
+    /// Everything up to this event was told, or is not to be told.
+    position: Option<u64>,
+    /// Tries in a row that failed.
+    failures: u32,
+    /// Nothing is tried before.
+    resting_until: Option<Timestamp>,
+}
+
+impl Role for NotifierActor {
+    type Command = Command;
+    const KIND: &'static str = "notifier";
+
+    fn new(scope: Scope<Self>) -> Self {
+        Self { scope, receiver: None, position: None, failures: 0, resting_until: None }
+    }
+
+    async fn start(&mut self) {
+        // What failed before it fell is tried at once.
+        self.note_failures(None);
+        self.scope.timers.set(NEXT, self.scope.shared.clock.now(), Command::Retry);
+    }
+
+    async fn handle(&mut self, command: Command) {
+        if matches!(command, Command::Retry) {
+            self.resting_until = None;
+        }
+        self.look().await;
+        if let Command::Told(seq, answer) = command {
+            let is_told = self.position.is_some_and(|position| position >= seq);
+            let waits = || Fault::Provider("a notice waits for its receiver".to_owned());
+            // Whoever asked may have gone.
+            let _ = answer.send(if is_told { Ok(()) } else { Err(waits()) });
+        }
+    }
+}
+
+impl NotifierActor {
+    /// Tells what is to be told, unless it rests after a failure.
+    async fn look(&mut self) {
+        let now = self.scope.shared.clock.now();
+        if self.scope.shared.is_stopping() || self.resting_until.is_some_and(|until| until > now) {
+            return;
+        }
+        if let Err(fault) = self.pass().await {
+            self.failures += 1;
+            let pause = backoff::pause(self.failures, PAUSE, LONGEST_PAUSE, random::number());
+            // The first says that something is wrong; the others would only say it again.
+            match self.failures {
+                1 => {
+                    tracing::warn!(target: "integration", %fault, "a notice did not arrive; it is sent again")
+                }
+                n => tracing::debug!(target: "integration", %fault, failures = n, "a notice did not arrive"),
+            }
+            let again = self.scope.shared.clock.now().plus(pause);
+            self.resting_until = Some(again);
+            self.note_failures(Some(again));
+            self.scope.timers.set(NEXT, again, Command::Retry);
+        }
+    }
+
+    fn note_failures(&self, next_try: Option<Timestamp>) {
+        self.scope.shared.notices.note(|state| {
+            state.failures = self.failures;
+            state.next_try = next_try;
+        });
+    }
+
+    /// Tells all that is to be told by now.
+    async fn pass(&mut self) -> Result<(), Fault> {
+        let shared = Arc::clone(&self.scope.shared);
+        let mut position = match self.position {
+            Some(position) => position,
+            None => self.begin().await?,
+        };
+        loop {
+            let types = notice::TYPES.map(TypePattern::Exactly).to_vec();
+            let filter = EventFilter { types, ..EventFilter::default() };
+            let range = EventRange { after: Some(position), filter, limit: CHUNK, ..EventRange::default() };
+            let page = shared.store.events(range).await?;
+            for event in page.events.iter().filter(|event| notice::is_told(event)) {
+                let late = shared.clock.now().since(event.timestamp) > KEPT_FOR;
+                if late {
+                    tracing::warn!(target: "integration", event = event.id, "a notice was never taken and is given up");
+                } else {
+                    self.send(event).await?;
+                }
+                self.failures = 0;
+                self.note_failures(None);
+                let mut unit = Unit::new(shared.clock.now(), "system", WEBHOOK);
+                unit.change(Change::MoveCursor { name: WEBHOOK, seq: event.seq });
+                shared.store.commit(unit).await?;
+                self.position = Some(event.seq);
+                // Counted when it is certain, so that none is counted twice.
+                shared.notices.note(|state| match late {
+                    true => state.given_up += 1,
+                    false => state.taken += 1,
+                });
+            }
+            position = page.looked_to.max(position);
+            self.position = Some(position);
+            if page.events.len() < usize::try_from(CHUNK).unwrap_or(usize::MAX) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Where to go on; whoever is told for the first time is not told of the past.
+    async fn begin(&mut self) -> Result<u64, Fault> {
+        let store = &self.scope.shared.store;
+        let position = match store.cursor(WEBHOOK).await? {
+            Some(seq) => seq,
+            None => {
+                let (_, last) = store.event_bounds().await?;
+                let mut unit = Unit::new(self.scope.shared.clock.now(), "system", WEBHOOK);
+                unit.change(Change::MoveCursor { name: WEBHOOK, seq: last });
+                store.commit(unit).await?;
+                last
+            }
+        };
+        self.position = Some(position);
+        Ok(position)
+    }
+
+    fn receiver(&mut self) -> Result<Webhook, Fault> {
+        if let Some(receiver) = &self.receiver {
+            return Ok(receiver.clone());
+        }
+        let settings = &self.scope.shared.settings;
+        let url = settings.notify.as_ref().map(|notify| notify.url.as_str()).unwrap_or_default();
+        let endpoint = Webhook::check(url, policy(settings.public_http));
+        let endpoint = endpoint.map_err(|error| Fault::Provider(error.to_string()))?;
+        let receiver = Webhook::new(endpoint).map_err(|error| Fault::Provider(error.to_string()))?;
+        self.receiver = Some(receiver.clone());
+        Ok(receiver)
+    }
+
+    async fn send(&mut self, event: &Event) -> Result<(), Fault> {
+        let receiver = self.receiver()?;
+        let shared = Arc::clone(&self.scope.shared);
+        let body = serde_json::to_string(event).map_err(|error| Fault::Provider(error.to_string()))?;
+        let sent_at_sec = shared.clock.now().as_millis().div_euclid(1000);
+        let notice = Notice { id: &event.id, sent_at_sec, body: &body };
+        let started = Instant::now();
+        tracing::debug!(target: "integration", event = event.id, "notice starts");
+        let outcome = match shared.settings.notify.as_ref().map(|notify| &notify.secret) {
+            Some(NotifySecret::Given(secret)) => Scrubbed::new(receiver.send(secret, notice)).await,
+            Some(NotifySecret::Key(key_id)) => {
+                let next_lock = shared.vault_place.next_lock();
+                let wanted = KeyUse {
+                    key_id: key_id.clone(),
+                    holder: WEBHOOK.to_owned(),
+                    host: receiver.host().to_owned(),
+                    purpose: WEBHOOK,
+                };
+                let secret = VaultHandle(Arc::clone(&shared)).use_key(wanted).await?;
+                tokio::select! {
+                    outcome = Scrubbed::new(receiver.send(&secret, notice)) => outcome,
+                    () = grace_after(next_lock) => return Err(VaultFault::Locked.into()),
+                }
+            }
+            None => return Ok(()),
+        };
+        let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let error = outcome.as_ref().err().map(ToString::to_string);
+        tracing::debug!(target: "integration", event = event.id, latency_ms, error, "notice ends");
+        outcome.map_err(|error| Fault::Provider(error.to_string()))
+    }
+}
+
+/// Where a receiver may be: by the rules of providers.
+pub(crate) fn policy(public_http: PublicHttp) -> EndpointPolicy {
+    let allow_public_http = match public_http {
+        PublicHttp::Allowed => HttpPolicy::Anywhere,
+        PublicHttp::Refused => HttpPolicy::LocalOnly,
+    };
+    EndpointPolicy { allow_public_http, sockets: SocketPolicy::Refused }
+}

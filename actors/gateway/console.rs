@@ -1,0 +1,236 @@
+//! The console: questions about the company, answered by the best provider from the facts of the moment.
+//!
+//! Owns which provider is asked and what it is told. Keeps no state but rows: the conversation of a user is
+//! what the store has of it. Not an actor: one question knows nothing of another.
+
+use crate::call::chat::{self, Completion};
+use crate::call::failover::{self, First};
+use crate::call::ledger_entry::Payer;
+use crate::caller::Caller;
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::runtime::random;
+use arbiter_core::briefing::{self, Facts};
+use arbiter_core::call::Kind;
+use arbiter_core::choice::{self, Candidate};
+use arbiter_core::ids::{ProjectId, ProviderId, TokenId};
+use arbiter_core::lease::hex;
+use arbiter_core::provider::Provider;
+use arbiter_core::refusal::Refusal;
+use arbiter_core::{bead, decision};
+use arbiter_providers::{ChatRequest, Message, Role as Speaker};
+use arbiter_store::{BeadFilter, BeadSort, Change, ConsoleTurn, DecisionFilter, PageRequest};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Earlier turns of the same user that the model is told.
+const REMEMBERED: u32 = 6;
+/// Facts of one kind that the model is told.
+const FACTS: u32 = 20;
+/// The longest question, in characters.
+const MAX_MESSAGE: usize = 1_000_000;
+/// Who answers.
+const PERSONA: &str = include_str!("../../config/personas/arbiter/PERSONA.md");
+
+/// A question.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// What is asked.
+    pub message: String,
+    /// The provider that shall answer; else the best one.
+    pub provider_id: Option<ProviderId>,
+    /// The project it is about; else all that `within` allows.
+    pub project_id: Option<String>,
+    /// The projects whose facts may be told; none: all of them.
+    pub within: Option<Vec<String>>,
+    /// How long the answer may take.
+    pub timeout: Option<Duration>,
+}
+
+/// How others reach the console.
+#[derive(Clone)]
+pub struct ConsoleHandle(pub(crate) Arc<Shared>);
+
+impl ConsoleHandle {
+    /// Answers a question, and keeps both.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when no provider is usable or the named one is not; [`Fault::Provider`] when it
+    /// gives no answer.
+    pub async fn ask(&self, caller: &Caller, question: Question) -> Result<ConsoleTurn, Fault> {
+        self.ask_aloud(caller, question, None).await
+    }
+
+    /// The same; the pieces of the answer are told as they come, if anybody listens.
+    ///
+    /// # Errors
+    /// As [`ConsoleHandle::ask`].
+    pub async fn ask_aloud(
+        &self,
+        caller: &Caller,
+        question: Question,
+        listener: Option<UnboundedSender<String>>,
+    ) -> Result<ConsoleTurn, Fault> {
+        let length = question.message.chars().count();
+        if question.message.trim().is_empty() || length > MAX_MESSAGE {
+            return Err(Refusal::field("message", "has 1 to 1000000 characters").into());
+        }
+        let (provider, reason) = self.choose(question.provider_id.as_ref()).await?;
+        let request = ChatRequest {
+            model: String::new(),
+            messages: self.messages(caller, &question).await?,
+            tools: vec![],
+            temperature: None,
+            max_tokens: None,
+        };
+        let at = self.0.clock.now();
+        let completion = self
+            .call(&provider, caller, question.project_id.as_deref(), &request, question.timeout, listener)
+            .await?;
+        let usage = completion.answer.usage;
+        let stand_in = match completion.provider_id == provider.id {
+            true => None,
+            false => self.0.store.provider(completion.provider_id.to_string()).await?,
+        };
+        let answered_by = stand_in.as_ref().unwrap_or(&provider);
+        let turn = ConsoleTurn {
+            id: format!("turn-{}", &hex(&random())[..20]),
+            at,
+            user: caller.name.clone(),
+            project_id: question.project_id,
+            message: question.message,
+            response: completion.answer.content,
+            provider_id: answered_by.id.to_string(),
+            provider_name: answered_by.name.clone(),
+            model: completion.answer.model,
+            reason,
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cost_usd: completion.cost_usd,
+            latency_ms: completion.latency_ms,
+            workflow_id: completion.workflow_id,
+        };
+        let mut unit = caller.unit(at, "console");
+        unit.change(Change::ConsoleTurn(turn.clone()));
+        self.0.store.commit(unit).await?;
+        Ok(turn)
+    }
+
+    async fn call(
+        &self,
+        provider: &Provider,
+        caller: &Caller,
+        project: Option<&str>,
+        request: &ChatRequest,
+        limit: Option<Duration>,
+        listener: Option<UnboundedSender<String>>,
+    ) -> Result<Completion, Fault> {
+        let token = caller.origin.as_ref().and_then(|origin| origin.token_id.clone());
+        let payer = Payer {
+            kind: Kind::Repl,
+            agent_id: None,
+            project_id: project.map(ProjectId::known),
+            bead_id: None,
+            run_id: None,
+            token_id: token.map(TokenId::known),
+        };
+        let candidates = failover::candidates(&self.0, provider, None, First::Itself).await?;
+        let call = chat::chat(&self.0, candidates, &caller.name, payer, request, listener);
+        let outcome = match limit {
+            None => call.await,
+            Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| Fault::late(limit))?,
+        };
+        Ok(outcome?)
+    }
+
+    /// The named provider, or the best of those that can be used now; and why.
+    async fn choose(&self, named: Option<&ProviderId>) -> Result<(Provider, String), Fault> {
+        let shared = &self.0;
+        let usable = shared.provider_cache.usable(shared).await?;
+        if let Some(id) = named {
+            let Some(row) = shared.store.provider(id.to_string()).await? else {
+                return Err(Refusal::field("provider_id", format!("no provider has the id {id}")).into());
+            };
+            let found = usable.into_iter().find(|known| known.provider.id == *id);
+            let none = || Refusal::conflict("provider-unusable", row.cannot_be_called());
+            return Ok((found.ok_or_else(none)?.provider, format!("{id} was asked for")));
+        }
+        let candidates: Vec<Candidate<'_>> = usable
+            .iter()
+            .map(|known| Candidate { provider: &known.provider, latency_ms: known.latency_ms })
+            .collect();
+        match choice::best(&candidates) {
+            Some((provider, reason)) => Ok((provider.clone(), reason)),
+            None => Err(Refusal::conflict("provider-unusable", "no provider can be called now").into()),
+        }
+    }
+
+    async fn messages(&self, caller: &Caller, question: &Question) -> Result<Vec<Message>, Fault> {
+        let facts = self.facts(question).await?;
+        let system = briefing::system(PERSONA.trim_end(), &facts, self.0.clock.now());
+        let mut messages = vec![Message::new(Speaker::System, system)];
+        for turn in self.0.store.newest_console_turns(caller.name.clone(), REMEMBERED).await? {
+            messages.push(Message::new(Speaker::User, turn.message));
+            messages.push(Message::new(Speaker::Assistant, turn.response));
+        }
+        messages.push(Message::new(Speaker::User, question.message.clone()));
+        Ok(messages)
+    }
+
+    async fn facts(&self, question: &Question) -> Result<Facts, Fault> {
+        let (store, now) = (&self.0.store, self.0.clock.now());
+        let some = || PageRequest { limit: FACTS, cursor: None };
+        let beads = |status, ready: bool| BeadFilter {
+            project_id: question.project_id.clone(),
+            within: question.within.clone(),
+            status,
+            ready_at: ready.then_some(now),
+            sort: BeadSort::Urgency,
+            ..BeadFilter::default()
+        };
+        let mut facts = Facts::default();
+        let named =
+            |b: &bead::Bead| format!("{} ({}, P{}, project {})", b.id, b.title, b.priority, b.project_id);
+        let running = store.beads(beads(Some(bead::Status::InProgress), false), some()).await?;
+        let blocked = store.beads(beads(Some(bead::Status::Blocked), false), some()).await?;
+        let ready = store.beads(beads(None, true), some()).await?;
+        let open = store.beads(beads(Some(bead::Status::Open), false), some()).await?;
+        let closed = store.beads(beads(Some(bead::Status::Closed), false), some()).await?;
+        let pending = DecisionFilter {
+            project_id: question.project_id.clone(),
+            within: question.within.clone(),
+            status: Some(decision::Status::Pending),
+            ..DecisionFilter::default()
+        };
+        let pending = store.decisions(pending, some()).await?;
+        facts.counts.push(format!(
+            "beads: {} in progress, {} blocked, {} open ({} of them ready), {} closed; decisions pending: {}",
+            running.total, blocked.total, open.total, ready.total, closed.total, pending.total
+        ));
+        facts.running.extend(
+            running.items.iter().map(|d| {
+                format!("{} by {}", named(&d.bead), d.bead.assigned_to.as_deref().unwrap_or("nobody"))
+            }),
+        );
+        facts.stuck.extend(blocked.items.iter().map(|d| {
+            format!("{}: {}", named(&d.bead), d.bead.block_reason.as_deref().unwrap_or("no reason given"))
+        }));
+        facts.ready.extend(ready.items.iter().map(|d| named(&d.bead)));
+        facts.waiting.extend(pending.items.iter().map(|d| {
+            let about = d.bead_id.as_ref().map(|bead| format!(" about {bead}")).unwrap_or_default();
+            format!("decision {}{about}: {}", d.id, d.question)
+        }));
+        for provider in store.all_providers().await? {
+            let reason = provider.status_reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
+            facts.providers.push(format!("{} is {}{reason}", provider.id, provider.status));
+        }
+        Ok(facts)
+    }
+}
+
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(&random::bytes16());
+    bytes
+}

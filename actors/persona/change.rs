@@ -1,0 +1,275 @@
+//! Changes of personas: drafted beside their place, told in the log, put in their place; the log is what counts.
+//!
+//! Owns the turns of those who change something. A draft whose event is in the log is finished, at the next start or
+//! before the next change if not at once; one whose event is not there goes. A change that was begun is ended, whether
+//! or not anybody waits for it.
+
+use crate::caller::{Caller, Cascade};
+use crate::error::Fault;
+use crate::persona::directory::{MAX_PERSONAS, Shelf};
+use crate::persona::draft::{Deed, Draft};
+use crate::persona::{KnownPersona, PersonasHandle};
+use arbiter_core::agent::{self, Agent};
+use arbiter_core::event::{EventFilter, NewEvent, TypePattern};
+use arbiter_core::event_type::EventType;
+use arbiter_core::lease::digest;
+use arbiter_core::persona::{DEFAULT_FOLDER, Origin, Persona};
+use arbiter_core::refusal::Refusal;
+use arbiter_store::{Change, EventRange, Unit};
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
+use tokio::sync::{OwnedMutexGuard, oneshot};
+
+/// The field of an event that names its draft.
+const DRAFT: &str = "draft";
+/// Events read from the log at once.
+const CHUNK: u32 = 100;
+
+impl PersonasHandle {
+    /// A new one of the user's; it may have the name of one of ours and then stands before that.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for a wrong name or text, and when the user has one of that name.
+    pub async fn create(&self, caller: &Caller, persona: Persona) -> Result<KnownPersona, Fault> {
+        persona.check()?;
+        let (this, caller) = (self.clone(), caller.clone());
+        self.to_the_end(async move { this.add(&caller, persona).await }).await
+    }
+
+    /// Changes a persona; one of ours gets one of the user's before it.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for a wrong text, when there is none of that name, and when it is another revision than the
+    /// caller's.
+    pub async fn replace(&self, caller: &Caller, persona: Persona) -> Result<KnownPersona, Fault> {
+        let (this, caller) = (self.clone(), caller.clone());
+        self.to_the_end(async move { this.edit(&caller, persona).await }).await
+    }
+
+    /// Deletes one of the user's; one of ours that it stood before is back then. With [`Cascade::Yes`] agents that would
+    /// miss it go on without one.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for one of ours, for another revision than the caller's, and else for one that agents would
+    /// miss.
+    pub async fn delete(&self, caller: &Caller, name: &str, cascade: Cascade) -> Result<(), Fault> {
+        let (this, caller, name) = (self.clone(), caller.clone(), name.to_owned());
+        self.to_the_end(async move { this.take(&caller, &name, cascade).await }).await
+    }
+
+    /// Puts right what an earlier process left half done.
+    pub(crate) async fn tidy(&self) {
+        let _turn = self.0.personas.turn().await;
+        if let Err(fault) = self.settle().await {
+            tracing::warn!(%fault, "a change of a persona that was begun cannot be ended yet");
+        }
+        // What is left is in nobody's way.
+        let _ = self
+            .0
+            .personas
+            .with(|shelf| {
+                shelf.tidy();
+                Ok(())
+            })
+            .await;
+    }
+
+    /// Does it on the runtime: who goes away in between leaves nothing half done.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (answer, wait) = oneshot::channel();
+        self.0.later(async move {
+            // Nobody may wait for it any more.
+            let _ = answer.send(work.await);
+        });
+        wait.await.unwrap_or_else(|_| Err(Fault::Crashed { actor: "a change of a persona".to_owned() }))
+    }
+
+    /// The turn of a change, with all earlier ones ended.
+    async fn turn(&self) -> Result<OwnedMutexGuard<()>, Fault> {
+        let turn = self.0.personas.turn().await;
+        self.settle().await?;
+        Ok(turn)
+    }
+
+    async fn add(&self, caller: &Caller, persona: Persona) -> Result<KnownPersona, Fault> {
+        let _turn = self.turn().await?;
+        let before = self.0.personas.get(&persona.name).await?;
+        if before.as_ref().is_some_and(|known| known.origin == Origin::User) {
+            return Err(Refusal::Exists { entity: "persona", id: persona.name }.into());
+        }
+        let count = self.0.personas.with(Shelf::names).await?.len();
+        if count >= MAX_PERSONAS {
+            let detail = format!("there are {count} personas already, which is as many as may be");
+            return Err(Refusal::conflict("conflict", detail).into());
+        }
+        self.put(caller, persona, before).await
+    }
+
+    async fn edit(&self, caller: &Caller, persona: Persona) -> Result<KnownPersona, Fault> {
+        let _turn = self.turn().await?;
+        let before = self.get(&persona.name).await?;
+        check_seen(caller, &before)?;
+        let persona = Persona { name: before.persona.name.clone(), ..persona };
+        persona.check()?;
+        self.put(caller, persona, Some(before)).await
+    }
+
+    async fn put(
+        &self,
+        caller: &Caller,
+        persona: Persona,
+        before: Option<KnownPersona>,
+    ) -> Result<KnownPersona, Fault> {
+        let known = KnownPersona { persona, origin: Origin::User };
+        if before.as_ref() == Some(&known) {
+            return Ok(known);
+        }
+        let draft = self.draft(Deed::Put, known.persona.clone()).await?;
+        let data = json!({"changes": changes(before.as_ref(), &known), DRAFT: draft.id});
+        let mut unit = caller.unit(self.0.clock.now(), "personas");
+        unit.tell(NewEvent::of(EventType::PersonaUpdated, known.persona.name.clone(), data));
+        self.tell_and_finish(unit, draft).await?;
+        Ok(known)
+    }
+
+    async fn take(&self, caller: &Caller, name: &str, cascade: Cascade) -> Result<(), Fault> {
+        let _turn = self.turn().await?;
+        let known = self.get(name).await?;
+        check_seen(caller, &known)?;
+        let name = known.persona.name.as_str();
+        if known.origin == Origin::BuiltIn {
+            let detail =
+                format!("persona {name} comes with Arbiter and cannot be deleted, only stood before");
+            return Err(Refusal::conflict("built-in-persona", detail).into());
+        }
+        let agents = if known.is_shadowing() { vec![] } else { self.players(name).await? };
+        if let (Cascade::No, [first, ..]) = (cascade, agents.as_slice()) {
+            let count = agents.len();
+            let detail = format!(
+                "{count} agents play persona {name}, {} first; use cascade=true to take it from them",
+                first.id
+            );
+            return Err(Refusal::conflict("in-use", detail).into());
+        }
+        let mut unit = caller.unit(self.0.clock.now(), "personas");
+        for agent in &agents {
+            let without = Agent { persona_name: None, ..agent.clone() };
+            let happenings = agent.decide(&agent::Command::Update(Box::new(without)))?;
+            unit.happen(agent, &happenings, Change::Agent);
+        }
+        let draft = self.draft(Deed::Take, known.persona.clone()).await?;
+        let data = json!({"is_shadowing": known.is_shadowing(), DRAFT: draft.id});
+        unit.tell(NewEvent::of(EventType::PersonaDeleted, name, data));
+        self.tell_and_finish(unit, draft).await
+    }
+
+    /// Prepares a change that nothing on the disk is against.
+    async fn draft(&self, deed: Deed, persona: Persona) -> Result<Draft, Fault> {
+        let after = self.0.store.stats().last_seq.load(Ordering::Acquire);
+        let draft = self.0.personas.with(move |shelf| {
+            if deed == Deed::Put {
+                shelf.check_place(&persona.name)?;
+            }
+            shelf.check_contents(&persona.name)?;
+            shelf.draft(deed, &persona, after)
+        });
+        draft.await
+    }
+
+    async fn tell_and_finish(&self, unit: Unit, draft: Draft) -> Result<(), Fault> {
+        let shared = &self.0;
+        shared.inject.strike("persona", "drafted");
+        if let Err(error) = shared.store.commit(unit).await {
+            // Whether it is in the log is asked there: a store that failed may not have known. What cannot be answered
+            // now is asked again before the next change.
+            let _ = self.settle_one(draft).await;
+            return Err(error.into());
+        }
+        shared.inject.strike("persona", "told");
+        shared.personas.with(move |shelf| shelf.finish(&draft)).await
+    }
+
+    /// Ends all changes that were begun.
+    async fn settle(&self) -> Result<(), Fault> {
+        for draft in self.0.personas.with(Shelf::drafts).await? {
+            self.settle_one(draft).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_one(&self, draft: Draft) -> Result<(), Fault> {
+        let is_told = self.is_told(&draft).await?;
+        tracing::info!(persona = draft.name, is_told, "a change of a persona that was begun is ended");
+        let end = move |shelf: &Shelf| {
+            if is_told {
+                return shelf.finish(&draft);
+            }
+            shelf.discard(&draft);
+            Ok(())
+        };
+        self.0.personas.with(end).await
+    }
+
+    /// Whether the log tells of a draft.
+    async fn is_told(&self, draft: &Draft) -> Result<bool, Fault> {
+        let types = [EventType::PersonaUpdated, EventType::PersonaDeleted].map(TypePattern::Exactly).to_vec();
+        let filter = EventFilter { types, subject: Some(draft.name.clone()), ..EventFilter::default() };
+        let mut after = draft.after;
+        loop {
+            let range = EventRange {
+                after: Some(after),
+                filter: filter.clone(),
+                limit: CHUNK,
+                ..EventRange::default()
+            };
+            let page = self.0.store.events(range).await?;
+            if page.events.iter().any(|event| event.data[DRAFT] == draft.id.as_str()) {
+                return Ok(true);
+            }
+            match page.events.last() {
+                Some(last) if page.events.len() >= usize::try_from(CHUNK).unwrap_or(usize::MAX) => {
+                    after = last.seq
+                }
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    /// The agents that play a persona, whichever way they name it.
+    async fn players(&self, name: &str) -> Result<Vec<Agent>, Fault> {
+        let short = name.strip_prefix(&format!("{DEFAULT_FOLDER}/")).map(str::to_owned);
+        let names = std::iter::once(name.to_owned()).chain(short).collect();
+        Ok(self.0.store.agents_of_persona(names).await?)
+    }
+}
+
+/// Refuses a caller who has seen another one than there is.
+fn check_seen(caller: &Caller, known: &KnownPersona) -> Result<(), Refusal> {
+    let revision = known.revision();
+    if caller.if_match.is_some_and(|seen| seen != revision) {
+        let (entity, id) = ("persona", known.persona.name.clone());
+        return Err(Refusal::Precondition { entity, id, revision });
+    }
+    Ok(())
+}
+
+/// What a change of a persona tells: texts by their digests, since they are long and may be read at any time.
+fn changes(before: Option<&KnownPersona>, after: &KnownPersona) -> Value {
+    let part = |known: &KnownPersona| {
+        [
+            ("persona", digest(&known.persona.persona)),
+            ("start_here", digest(&known.persona.start_here)),
+            ("autonomy", known.persona.autonomy().to_string()),
+            ("origin", known.origin.to_string()),
+        ]
+    };
+    let old = before.map(part);
+    let changed = part(after).into_iter().enumerate().filter_map(|(place, (name, new))| {
+        let old = old.as_ref().map(|old| old[place].1.clone());
+        (old.as_ref() != Some(&new)).then(|| (name.to_owned(), json!({"old": old, "new": new})))
+    });
+    Value::Object(changed.collect())
+}

@@ -1,0 +1,114 @@
+//! The end of a project, and what goes with it: its agents, its beads, what is asked about them, its locks on files.
+//!
+//! Owns nothing; all of it is one unit, or nothing is.
+
+use crate::agent::delete_agent;
+use crate::caller::{Caller, Cascade};
+use crate::conflict_retry::{check_revision, until_fresh};
+use crate::decision::cancel as decision_cancel;
+use crate::error::Fault;
+use crate::project::actor::ProjectActor;
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::{AgentId, DecisionId};
+use arbiter_core::refusal::Refusal;
+use arbiter_store::{AgentFilter, BeadFilter, Change, PageRequest, Write};
+use serde_json::json;
+
+impl ProjectActor {
+    pub(crate) async fn delete(&self, caller: &Caller, cascade: Cascade) -> Result<(), Fault> {
+        let shared = &self.scope.shared;
+        let gone = until_fresh(async || self.take_away(caller, cascade).await).await?;
+        shared.prefixes.forget();
+        decision_cancel::tell(shared, &gone.decisions);
+        if !gone.agents.is_empty() {
+            shared.token_cache.load(shared).await?;
+        }
+        for agent in &gone.agents {
+            shared.runs.abort_all(agent);
+            shared.agents.remove(agent.as_str());
+        }
+        Ok(())
+    }
+
+    /// Deletes the project and what belongs to it in one unit.
+    async fn take_away(&self, caller: &Caller, cascade: Cascade) -> Result<Gone, Fault> {
+        let shared = &self.scope.shared;
+        let project = self.row().await?;
+        check_revision(caller, &project)?;
+        let mut unit = caller.unit(shared.clock.now(), "projects");
+        let own = AgentFilter { project_id: Some(self.scope.id.clone()), ..AgentFilter::default() };
+        let agents = shared.store.agents(own, page(1000)).await?.items;
+        if let (Cascade::No, Some(agent)) = (cascade, agents.first()) {
+            let detail = format!(
+                "agent {} belongs to project {}; use cascade=true to delete it too",
+                agent.id, project.id
+            );
+            return Err(Refusal::conflict("in-use", detail).into());
+        }
+        for agent in &agents {
+            if let Some(bead) = &agent.current_bead {
+                let detail = format!("bead {bead} is held by agent {}: release it first", agent.id);
+                return Err(Refusal::conflict("bead-held", detail).into());
+            }
+            delete_agent(shared, &mut unit, agent).await?;
+        }
+        let decisions = shared.store.pending_decisions_in(self.scope.id.clone()).await?;
+        let withdrawn =
+            decision_cancel::withdraw(&mut unit, &decisions, |decision| match &decision.bead_id {
+                Some(bead) => format!("bead {bead} was deleted with its project"),
+                None => format!("project {} was deleted", project.id),
+            })?;
+        let filter = BeadFilter { project_id: Some(self.scope.id.clone()), ..BeadFilter::default() };
+        let mut cursor = None;
+        loop {
+            let request = PageRequest { limit: 500, cursor };
+            let beads = shared.store.beads(filter.clone(), request).await?;
+            if cascade == Cascade::No && beads.total > 0 {
+                let detail = format!("project {} has beads; use cascade=true to delete them too", project.id);
+                return Err(Refusal::conflict("in-use", detail).into());
+            }
+            for detail in beads.items {
+                let bead = detail.bead;
+                if bead.status == arbiter_core::bead::Status::InProgress {
+                    let detail = format!("bead {} is held: release it first", bead.id);
+                    return Err(Refusal::conflict("bead-held", detail).into());
+                }
+                unit.tell(NewEvent {
+                    kind: EventType::BeadDeleted,
+                    project_id: Some(project.id.to_string()),
+                    subject: bead.id.to_string(),
+                    data: json!({"title": bead.title}),
+                });
+                unit.change(Change::Bead(Write::Delete { row: bead }));
+            }
+            cursor = beads.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        for lock in shared.store.file_locks_in(self.scope.id.clone()).await? {
+            unit.tell(lock.released("the project was deleted"));
+            unit.change(Change::ReleaseFileLock(lock));
+        }
+        unit.tell(NewEvent {
+            kind: EventType::ProjectDeleted,
+            project_id: Some(project.id.to_string()),
+            subject: project.id.to_string(),
+            data: json!({"name": project.name}),
+        });
+        unit.change(Change::Project(Write::Delete { row: project }));
+        shared.store.commit(unit).await?;
+        Ok(Gone { decisions: withdrawn, agents: agents.into_iter().map(|agent| agent.id).collect() })
+    }
+}
+
+/// What ended or went with a project, and whose actors have to hear of it.
+struct Gone {
+    decisions: Vec<DecisionId>,
+    agents: Vec<AgentId>,
+}
+
+fn page(limit: u32) -> PageRequest {
+    PageRequest { limit, cursor: None }
+}

@@ -1,0 +1,319 @@
+//! The actor of one project's file locks: who works on which file, one request at a time.
+//!
+//! Owns the timer of the lock that runs out first; the locks themselves are rows, and what ends a hold on a bead ends
+//! its locks in its own unit. Talks to the store. Restart: at once; the timer is armed anew from the stored times.
+
+use crate::caller::Caller;
+use crate::conflict_retry::until_fresh;
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::runtime::cell::{Role, Scope};
+use arbiter_core::bead::Status;
+use arbiter_core::file_lock::{
+    self, DEFAULT_TTL_SEC, FileLock, Holder, MAX_PATHS, MAX_TTL_SEC, MIN_TTL_SEC, normalize,
+};
+use arbiter_core::ids::ProjectId;
+use arbiter_core::refusal::{FieldProblem, Refusal};
+use arbiter_store::Change;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// The name of the timer of the next lock that runs out.
+const NEXT: &str = "next";
+/// The pause before a store that failed is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Why a lock ended by itself.
+const RAN_OUT: &str = "it ran out";
+
+/// How others reach file locks.
+#[derive(Clone)]
+pub struct FileLocksHandle(pub(crate) Arc<Shared>);
+
+type Answer<T> = oneshot::Sender<Result<T, Fault>>;
+
+/// What somebody wants of the locks of a project.
+#[derive(Clone, Debug)]
+pub struct LockWish {
+    /// The files, as they were written; none: all that the holder has.
+    pub paths: Option<Vec<String>>,
+    /// Who wants it.
+    pub holder: Holder,
+    /// How long each lasts, in seconds.
+    pub ttl_sec: Option<u64>,
+}
+
+impl FileLocksHandle {
+    /// Locks files, all or none. What the holder has already is renewed.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for paths that are none, a file that another holds (who is named), or a bead that the holder
+    /// does not hold.
+    pub async fn acquire(
+        &self,
+        caller: &Caller,
+        project: &ProjectId,
+        wish: LockWish,
+    ) -> Result<Vec<FileLock>, Fault> {
+        let wish = checked(wish)?;
+        if self.0.store.project(project.to_string()).await?.is_none() {
+            return Err(Refusal::field("project_id", format!("no project has the id {project}")).into());
+        }
+        let caller = caller.clone();
+        let ask = |answer| Command::Acquire { caller, wish, answer };
+        self.0.file_locks.ask(&self.0, project.as_str(), ask).await
+    }
+
+    /// Lets locks last longer, all or none.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for a file that the holder has not locked, or no longer.
+    pub async fn renew(
+        &self,
+        caller: &Caller,
+        project: &ProjectId,
+        wish: LockWish,
+    ) -> Result<Vec<FileLock>, Fault> {
+        let (wish, caller) = (checked(wish)?, caller.clone());
+        let ask = |answer| Command::Renew { caller, wish, answer };
+        self.0.file_locks.ask(&self.0, project.as_str(), ask).await
+    }
+
+    /// Ends a lock; only that of `agent_id` where one is named.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for a file that nobody has locked, or another than who is named.
+    pub async fn release(
+        &self,
+        caller: &Caller,
+        project: &ProjectId,
+        path: &str,
+        agent_id: Option<String>,
+    ) -> Result<(), Fault> {
+        let path = normalize(path).map_err(|why| Refusal::field("path", why))?;
+        let caller = caller.clone();
+        let ask = |answer| Command::Release { caller, path, agent_id, answer };
+        self.0.file_locks.ask(&self.0, project.as_str(), ask).await
+    }
+}
+
+/// The same with paths as locks know them, each once.
+fn checked(wish: LockWish) -> Result<LockWish, Refusal> {
+    if wish.ttl_sec.is_some_and(|ttl| !(MIN_TTL_SEC..=MAX_TTL_SEC).contains(&ttl)) {
+        return Err(Refusal::field("ttl_sec", "is 10 to 86400"));
+    }
+    let Some(paths) = &wish.paths else { return Ok(wish) };
+    if !(1..=MAX_PATHS).contains(&paths.len()) {
+        return Err(Refusal::field("paths", "are 1 to 100"));
+    }
+    let (mut normal, mut problems) = (BTreeSet::new(), Vec::new());
+    for (place, path) in paths.iter().enumerate() {
+        match normalize(path) {
+            Ok(path) => drop(normal.insert(path)),
+            Err(why) => problems.push(FieldProblem::at(&format!("paths/{place}"), why)),
+        }
+    }
+    if problems.is_empty() {
+        return Ok(LockWish { paths: Some(normal.into_iter().collect()), ..wish });
+    }
+    Err(Refusal::Invalid(problems))
+}
+
+/// What the locks of a project can be told.
+pub(crate) enum Command {
+    Acquire { caller: Caller, wish: LockWish, answer: Answer<Vec<FileLock>> },
+    Renew { caller: Caller, wish: LockWish, answer: Answer<Vec<FileLock>> },
+    Release { caller: Caller, path: String, agent_id: Option<String>, answer: Answer<()> },
+    Due,
+}
+
+/// The actor of one project's locks.
+pub(crate) struct FileLocksActor {
+    scope: Scope<Self>,
+}
+
+impl Role for FileLocksActor {
+    type Command = Command;
+    const KIND: &'static str = "file_locks";
+
+    fn new(scope: Scope<Self>) -> Self {
+        Self { scope }
+    }
+
+    async fn start(&mut self) {
+        self.sweep().await;
+    }
+
+    async fn handle(&mut self, command: Command) {
+        // An answer that nobody waits for any more was still given to the store.
+        match command {
+            Command::Acquire { caller, wish, answer } => {
+                let _ = answer.send(self.acquire(&caller, &wish).await);
+            }
+            Command::Renew { caller, wish, answer } => {
+                let _ = answer.send(self.renew(&caller, &wish).await);
+            }
+            Command::Release { caller, path, agent_id, answer } => {
+                let _ = answer.send(self.release(&caller, &path, agent_id.as_deref()).await);
+            }
+            Command::Due => {}
+        }
+        self.sweep().await;
+    }
+}
+
+impl FileLocksActor {
+    async fn locks(&self) -> Result<BTreeMap<String, FileLock>, Fault> {
+        let locks = self.scope.shared.store.file_locks_in(self.scope.id.clone()).await?;
+        Ok(locks.into_iter().map(|lock| (lock.path.clone(), lock)).collect())
+    }
+
+    async fn acquire(&self, caller: &Caller, wish: &LockWish) -> Result<Vec<FileLock>, Fault> {
+        let shared = &self.scope.shared;
+        until_fresh(async || {
+            self.check_bead(&wish.holder).await?;
+            let held = self.locks().await?;
+            let mut unit = caller.unit(shared.clock.now(), "file_locks");
+            let ttl_sec = wish.ttl_sec.unwrap_or(DEFAULT_TTL_SEC);
+            let (mut taken, mut others) = (Vec::new(), Vec::new());
+            for path in wish.paths.iter().flatten() {
+                let present = held.get(path);
+                if let Some(lock) = present.filter(|lock| !lock.is_over(unit.at)) {
+                    if !lock.is_of(&wish.holder) {
+                        others.push(lock);
+                        continue;
+                    }
+                    let renewed = lock.renewed(unit.at, Some(ttl_sec));
+                    unit.change(Change::RenewFileLock(renewed.clone()));
+                    taken.push(renewed);
+                    continue;
+                }
+                if let Some(over) = present {
+                    unit.tell(over.released(RAN_OUT));
+                    unit.change(Change::ReleaseFileLock(over.clone()));
+                }
+                let lock = FileLock {
+                    project_id: ProjectId::known(self.scope.id.clone()),
+                    path: path.clone(),
+                    agent_id: wish.holder.agent_id.clone(),
+                    bead_id: wish.holder.bead_id.clone(),
+                    ttl_sec,
+                    acquired_at: unit.at,
+                    expires_at: unit.at.plus(Duration::from_secs(ttl_sec)),
+                };
+                unit.tell(lock.acquired());
+                unit.change(Change::TakeFileLock(lock.clone()));
+                taken.push(lock);
+            }
+            if !others.is_empty() {
+                return Err(file_lock::conflict(others).into());
+            }
+            shared.store.commit(unit).await?;
+            Ok(taken)
+        })
+        .await
+    }
+
+    /// A lock for a bead ends with the hold on it, so there has to be one.
+    async fn check_bead(&self, holder: &Holder) -> Result<(), Fault> {
+        let Some(id) = &holder.bead_id else { return Ok(()) };
+        let bead = self.scope.shared.store.bead(id.to_string()).await?;
+        let bead = bead.filter(|bead| bead.project_id.as_str() == self.scope.id).ok_or_else(|| {
+            Refusal::field("bead_id", format!("no bead of project {} has the id {id}", self.scope.id))
+        })?;
+        if bead.status == Status::InProgress && bead.assigned_to.as_deref() == Some(&holder.agent_id) {
+            return Ok(());
+        }
+        let detail = format!("bead {id} is not held by {}: it is {}", holder.agent_id, bead.status);
+        Err(Refusal::conflict("bead-not-held", detail).into())
+    }
+
+    async fn renew(&self, caller: &Caller, wish: &LockWish) -> Result<Vec<FileLock>, Fault> {
+        let shared = &self.scope.shared;
+        until_fresh(async || {
+            let mut held = self.locks().await?;
+            let mut unit = caller.unit(shared.clock.now(), "file_locks");
+            held.retain(|_, lock| !lock.is_over(unit.at));
+            let own = |lock: &&FileLock| match &wish.holder.bead_id {
+                Some(_) => lock.is_of(&wish.holder),
+                None => lock.agent_id == wish.holder.agent_id,
+            };
+            let wanted: Vec<&FileLock> = match &wish.paths {
+                None => held.values().filter(own).collect(),
+                Some(paths) => {
+                    let gone = paths.iter().find(|path| !held.contains_key(*path));
+                    if let Some(path) = gone {
+                        return Err(Refusal::not_found("file lock", path).into());
+                    }
+                    paths.iter().filter_map(|path| held.get(path)).collect()
+                }
+            };
+            let others: Vec<&FileLock> = wanted.iter().copied().filter(|lock| !own(lock)).collect();
+            if !others.is_empty() {
+                return Err(file_lock::conflict(others).into());
+            }
+            let renewed: Vec<_> = wanted.iter().map(|lock| lock.renewed(unit.at, wish.ttl_sec)).collect();
+            for lock in &renewed {
+                unit.change(Change::RenewFileLock(lock.clone()));
+            }
+            if !unit.is_empty() {
+                shared.store.commit(unit).await?;
+            }
+            Ok(renewed)
+        })
+        .await
+    }
+
+    async fn release(&self, caller: &Caller, path: &str, agent_id: Option<&str>) -> Result<(), Fault> {
+        let shared = &self.scope.shared;
+        until_fresh(async || {
+            let mut unit = caller.unit(shared.clock.now(), "file_locks");
+            let held = self.locks().await?.remove(path).filter(|lock| !lock.is_over(unit.at));
+            let lock = held.ok_or_else(|| Refusal::not_found("file lock", path))?;
+            if agent_id.is_some_and(|named| named != lock.agent_id) {
+                return Err(file_lock::conflict([&lock]).into());
+            }
+            unit.tell(lock.released(&format!("released by {}", caller.name)));
+            unit.change(Change::ReleaseFileLock(lock));
+            shared.store.commit(unit).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends what has run out, and wakes for what does so next.
+    async fn sweep(&self) {
+        let next = match self.end_what_is_over().await {
+            Ok(next) => next,
+            Err(fault) => {
+                tracing::warn!(project = %self.scope.id, %fault, "file locks that ran out could not be ended");
+                Some(self.scope.shared.clock.now().plus(AGAIN))
+            }
+        };
+        self.scope.pin.store(next.is_some(), Ordering::Release);
+        match next {
+            Some(at) => self.scope.timers.set(NEXT, at, Command::Due),
+            None => self.scope.timers.cancel(NEXT),
+        }
+    }
+
+    async fn end_what_is_over(&self) -> Result<Option<arbiter_core::time::Timestamp>, Fault> {
+        let shared = &self.scope.shared;
+        until_fresh(async || {
+            let held = self.locks().await?;
+            let mut unit = Caller::system().unit(shared.clock.now(), "file_locks");
+            for lock in held.values().filter(|lock| lock.is_over(unit.at)) {
+                unit.events.push(lock.released(RAN_OUT));
+                unit.changes.push(Change::ReleaseFileLock(lock.clone()));
+            }
+            let at = unit.at;
+            if !unit.is_empty() {
+                shared.store.commit(unit).await?;
+            }
+            Ok(held.values().filter(|lock| !lock.is_over(at)).map(|lock| lock.expires_at).min())
+        })
+        .await
+    }
+}

@@ -1,0 +1,180 @@
+//! Org charts as others reach them. Not an actor: a chart is one row, which is changed on its revision, and who fills
+//! its positions follows from the agents.
+
+use crate::agent::AgentsHandle;
+use crate::caller::Caller;
+use crate::conflict_retry::{TRIES, is_stale};
+use crate::context::Shared;
+use crate::error::Fault;
+use arbiter_core::agent::Agent;
+use arbiter_core::agent_change::AgentPatch;
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::{AgentId, ProjectId};
+use arbiter_core::org_chart::{OrgChart, Position};
+use arbiter_core::refusal::Refusal;
+use arbiter_store::Change;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How others reach org charts.
+#[derive(Clone)]
+pub struct OrgChartsHandle(pub(crate) Arc<Shared>);
+
+/// A chart and the agents of its project.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StaffedChart {
+    /// The chart.
+    pub chart: OrgChart,
+    /// The agents, oldest first.
+    pub agents: Vec<Agent>,
+}
+
+/// What becomes of an agent in a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Staffing {
+    /// It works for the project from now on, in this role if one is named.
+    Assign {
+        /// The role.
+        role: Option<String>,
+    },
+    /// It does no longer belong to the project.
+    Unassign,
+}
+
+impl OrgChartsHandle {
+    /// The chart of a project.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown project.
+    pub async fn get(&self, project: &ProjectId) -> Result<StaffedChart, Fault> {
+        let found = self.0.store.org_chart(project.to_string()).await?;
+        let (chart, agents) = found.ok_or_else(|| Refusal::not_found("project", project.as_str()))?;
+        Ok(StaffedChart { chart, agents })
+    }
+
+    /// Changes the positions of a project.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for wrong positions or an unknown persona, and when more agents fill one than would be allowed.
+    pub async fn put(
+        &self,
+        caller: &Caller,
+        project: &ProjectId,
+        positions: Vec<Position>,
+    ) -> Result<StaffedChart, Fault> {
+        let mut outcome = self.try_put(caller, project, &positions).await;
+        for _ in 1..TRIES {
+            if !is_stale(&outcome) {
+                break;
+            }
+            outcome = self.try_put(caller, project, &positions).await;
+        }
+        outcome?;
+        self.get(project).await
+    }
+
+    async fn try_put(
+        &self,
+        caller: &Caller,
+        project: &ProjectId,
+        positions: &[Position],
+    ) -> Result<(), Fault> {
+        let shared = &self.0;
+        let before = self.get(project).await?.chart;
+        if caller.if_match.is_some_and(|seen| seen != before.revision) {
+            let (entity, id, revision) = ("org chart", project.to_string(), before.revision);
+            return Err(Refusal::Precondition { entity, id, revision }.into());
+        }
+        let mut unit = caller.unit(shared.clock.now(), "projects");
+        let after = OrgChart {
+            project_id: project.clone(),
+            positions: positions.to_vec(),
+            updated_at: unit.at,
+            revision: before.revision + 1,
+        };
+        after.check()?;
+        self.check_personas(&before, &after).await?;
+        if after.positions == before.positions {
+            return Ok(());
+        }
+        unit.tell(NewEvent {
+            kind: EventType::OrgChartUpdated,
+            project_id: Some(project.to_string()),
+            subject: project.to_string(),
+            data: json!({"changes": {"positions": {"old": before.positions, "new": after.positions}}}),
+        });
+        unit.change(Change::PutOrgChart(after));
+        shared.store.commit(unit).await?;
+        Ok(())
+    }
+
+    /// A persona that has gone since it was named stays where it is.
+    async fn check_personas(&self, before: &OrgChart, after: &OrgChart) -> Result<(), Fault> {
+        let known: BTreeSet<_> =
+            before.positions.iter().filter_map(|one| one.persona_path.as_deref()).collect();
+        for (place, position) in after.positions.iter().enumerate() {
+            if let Some(path) = position.persona_path.as_deref().filter(|path| !known.contains(path)) {
+                self.0.personas.check(&format!("positions/{place}/persona_path"), path).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an agent into a project, or out of it; out of it, it works for every project.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an unknown project or agent, a role without a position, a full position, an agent that
+    /// is to leave a project it does not belong to, and one that holds a bead of another project.
+    pub async fn staff(
+        &self,
+        caller: &Caller,
+        project: &ProjectId,
+        id: &AgentId,
+        staffing: Staffing,
+    ) -> Result<StaffedChart, Fault> {
+        let chart = self.get(project).await?.chart;
+        let agents = AgentsHandle(Arc::clone(&self.0));
+        let unknown = || Refusal::field("agent_id", format!("no agent has the id {id}"));
+        let agent = self.0.store.agent(id.to_string()).await?.ok_or_else(unknown)?;
+        let belongs = agent.project_id.as_ref() == Some(project);
+        let mut patch = AgentPatch::default();
+        match staffing {
+            Staffing::Unassign if !belongs => {
+                let detail = format!("agent {id} does not belong to project {project}");
+                return Err(Refusal::conflict("other-project", detail).into());
+            }
+            Staffing::Unassign => patch.project_id = Some(None),
+            Staffing::Assign { role } => {
+                if let Some(role) = role.as_ref().filter(|role| chart.position(role).is_none()) {
+                    let detail = format!("project {project} has no position of the role {role}");
+                    return Err(Refusal::field("role", detail).into());
+                }
+                self.check_bead(project, &agent).await?;
+                patch.project_id = Some(Some(project.to_string()));
+                patch.role = role.map(Some);
+            }
+        }
+        // The revision that it was looked at with: a bead it got meanwhile counts as well.
+        let caller = Caller { if_match: Some(agent.revision), ..caller.clone() };
+        match agents.update(&caller, id, patch).await {
+            Err(Fault::Refused(Refusal::Precondition { .. })) => {
+                let detail = format!("agent {id} was changed at the same moment; look at it and try again");
+                return Err(Refusal::conflict("changed", detail).into());
+            }
+            done => done?,
+        };
+        self.get(project).await
+    }
+
+    async fn check_bead(&self, project: &ProjectId, agent: &Agent) -> Result<(), Fault> {
+        let Some(held) = &agent.current_bead else { return Ok(()) };
+        let bead = self.0.store.bead(held.to_string()).await?;
+        if bead.is_none_or(|bead| bead.project_id == *project) {
+            return Ok(());
+        }
+        let detail = format!("agent {} has bead {held} of another project; release it first", agent.id);
+        Err(Refusal::conflict("bead-held", detail).into())
+    }
+}

@@ -1,0 +1,200 @@
+//! The way to a provider: its client, and the one place where a key meets a request.
+
+use crate::context::Shared;
+use crate::error::{Fault, VaultFault};
+use crate::settings::{PublicHttp, Settings};
+use crate::vault::VaultHandle;
+use crate::vault::actor::KeyUse;
+use arbiter_core::provider::{Provider, ProviderType};
+use arbiter_core::refusal::{Problems, Refusal};
+use arbiter_providers::{
+    CallError, Client, ClientIdentity, Endpoint, EndpointPolicy, HttpPolicy, ModelInfo, Protocol,
+    SocketPolicy, Timeouts, Tls, check_certificates,
+};
+use arbiter_vault::Scrubbed;
+use secrecy::SecretString;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a vault's entry is for, and a use of it, when it holds the private key of a certificate.
+pub(crate) const TLS: &str = "tls";
+/// How long a call that carries a key may go on after the vault was locked; then it is given up, and the
+/// key with it.
+const CALL_AFTER_LOCK: Duration = Duration::from_secs(3);
+
+/// A connected provider.
+pub(crate) struct Link {
+    /// The row it was made from.
+    pub(crate) provider: Provider,
+    host: String,
+    calls: Client,
+    beats: Client,
+}
+
+/// Why a call gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallFailure {
+    /// The provider did not answer as it should.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// It was not even asked.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// Reads an endpoint by the configured rules.
+pub(crate) fn endpoint(provider: &Provider, settings: &Settings) -> Result<Endpoint, Refusal> {
+    let allow_public_http = match settings.public_http {
+        PublicHttp::Allowed => HttpPolicy::Anywhere,
+        PublicHttp::Refused => HttpPolicy::LocalOnly,
+    };
+    let sockets = match provider.provider_type {
+        ProviderType::Local | ProviderType::Custom => SocketPolicy::Allowed,
+        _ => SocketPolicy::Refused,
+    };
+    Endpoint::parse(&provider.endpoint, EndpointPolicy { allow_public_http, sockets })
+        .map_err(|error| Refusal::field("endpoint", error.to_string()))
+}
+
+/// Checks what is to be connected to, and by which certificates.
+pub(crate) fn check(provider: &Provider, settings: &Settings) -> Result<(), Refusal> {
+    let target = endpoint(provider, settings)?;
+    let mut problems = Problems::default();
+    for (name, pem) in [("client_cert", &provider.client_cert), ("ca_cert", &provider.ca_cert)] {
+        let Some(pem) = pem else { continue };
+        if let Err(problem) = check_certificates(pem) {
+            problems.require(false, name, problem.to_string());
+        }
+        problems.require(target.is_encrypted(), name, "needs an https endpoint");
+    }
+    problems.finish()
+}
+
+/// The host of a stored endpoint, whatever the rules say of it now; none when it cannot be read.
+pub(crate) fn host_of(text: &str) -> Option<String> {
+    let anywhere = EndpointPolicy { allow_public_http: HttpPolicy::Anywhere, sockets: SocketPolicy::Allowed };
+    Endpoint::parse(text, anywhere).ok().map(|endpoint| endpoint.host().to_owned())
+}
+
+/// A client for this endpoint by the configured limits, the whole of a call excepted.
+pub(crate) fn client(
+    provider: &Provider,
+    target: Endpoint,
+    identity: Option<&ClientIdentity>,
+    settings: &Settings,
+    whole_call: Duration,
+) -> Result<Client, CallError> {
+    let protocol = match provider.provider_type {
+        ProviderType::Anthropic => Protocol::Anthropic,
+        _ => Protocol::OpenAi,
+    };
+    let tls = Tls { identity: identity.cloned(), ca_cert: provider.ca_cert.clone() };
+    let timeouts = Timeouts { whole_call, idle: settings.idle_timeout, ..Timeouts::default() };
+    Client::with_protocol(target, timeouts, &tls, protocol)
+}
+
+impl Link {
+    /// Connects for `holder`; the key of our certificate leaves the vault here and stays with the clients.
+    pub(crate) async fn open(
+        provider: Provider,
+        shared: &Arc<Shared>,
+        holder: String,
+    ) -> Result<Self, Fault> {
+        let settings = &shared.settings;
+        let target = endpoint(&provider, settings)?;
+        let identity = match provider.client_cert.clone().zip(provider.client_key_id.clone()) {
+            Some((certificate, key_id)) => {
+                let wanted = KeyUse { key_id, holder, host: target.host().to_owned(), purpose: TLS };
+                let key = VaultHandle(Arc::clone(shared)).use_key(wanted).await?;
+                Some(ClientIdentity { certificate, key })
+            }
+            None => None,
+        };
+        let client = |whole_call| {
+            client(&provider, target.clone(), identity.as_ref(), settings, whole_call)
+                .map_err(|error| Fault::Provider(error.to_string()))
+        };
+        Ok(Self {
+            host: target.host().to_owned(),
+            calls: client(settings.call_deadline)?,
+            beats: client(settings.heartbeat_timeout)?,
+            provider,
+        })
+    }
+
+    /// The provider's key, after its use by `holder` is in the log; `None` when it needs none.
+    pub(crate) async fn key(
+        &self,
+        shared: &Arc<Shared>,
+        holder: &str,
+        purpose: &'static str,
+    ) -> Result<Option<SecretString>, Fault> {
+        let Some(key_id) = self.provider.key_id.clone().filter(|_| self.provider.requires_key) else {
+            return Ok(None);
+        };
+        let (holder, host) = (holder.to_owned(), self.host.clone());
+        let wanted = KeyUse { key_id, holder, host, purpose };
+        VaultHandle(Arc::clone(shared)).use_key(wanted).await.map(Some)
+    }
+
+    /// Lends the client and the key to one call for `holder`; says whether a key went along. The call does not
+    /// outlive the lock of the vault.
+    pub(crate) async fn lend<T>(
+        &self,
+        shared: &Arc<Shared>,
+        holder: &str,
+        call: impl AsyncFnOnce(&Client, Option<&SecretString>) -> Result<T, CallError>,
+    ) -> Result<(T, bool), CallFailure> {
+        let next_lock = shared.vault_place.next_lock();
+        let key = self.key(shared, holder, "chat").await?;
+        let started = Instant::now();
+        let provider = &self.provider.id;
+        tracing::debug!(target: "integration", %provider, "call starts");
+        let outcome = until_lock(call(&self.calls, key.as_ref()), key.as_ref(), next_lock).await;
+        let latency_ms = millis(started.elapsed());
+        let error = outcome.as_ref().err().map(ToString::to_string);
+        tracing::debug!(target: "integration", %provider, latency_ms, error, "call ends");
+        Ok((outcome?, key.is_some()))
+    }
+
+    /// The models the provider offers, and how long the answer took in milliseconds.
+    pub(crate) async fn models(
+        &self,
+        shared: &Arc<Shared>,
+        purpose: &'static str,
+    ) -> (Result<Vec<ModelInfo>, CallFailure>, u64) {
+        let next_lock = shared.vault_place.next_lock();
+        let key = match self.key(shared, &format!("heartbeat:{}", self.provider.id), purpose).await {
+            Ok(key) => key,
+            Err(fault) => return (Err(fault.into()), 0),
+        };
+        let started = Instant::now();
+        let call = self.beats.list_models(key.as_ref());
+        (until_lock(call, key.as_ref(), next_lock).await, millis(started.elapsed()))
+    }
+}
+
+/// Ends when what was begun before a lock of the vault has to end.
+pub(crate) async fn grace_after(lock: impl Future<Output = ()>) {
+    lock.await;
+    tokio::time::sleep(CALL_AFTER_LOCK).await;
+}
+
+/// A call that does not outlive the lock of the vault its key came from.
+async fn until_lock<T>(
+    call: impl Future<Output = Result<T, CallError>>,
+    key: Option<&SecretString>,
+    next_lock: impl Future<Output = ()>,
+) -> Result<T, CallFailure> {
+    if key.is_none() {
+        return Ok(call.await?);
+    }
+    tokio::select! {
+        outcome = Scrubbed::new(call) => Ok(outcome?),
+        () = grace_after(next_lock) => Err(CallFailure::Fault(VaultFault::Locked.into())),
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

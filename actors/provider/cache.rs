@@ -1,0 +1,89 @@
+//! All providers with what they offer and how quick they are, as they were when last read.
+//!
+//! Owns a copy of rows, so that a call does not read them all. Whoever changes one of them calls
+//! [`ProviderCache::forget`] after the commit; the next call reads anew.
+
+use crate::context::Shared;
+use crate::error::Fault;
+use arbiter_core::choice::{self, Candidate};
+use arbiter_core::ids::ProviderId;
+use arbiter_core::provider::Provider;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A provider with what is known of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    /// Its row.
+    pub(crate) provider: Provider,
+    /// The names of the models it offered at its last beat.
+    pub(crate) models: BTreeSet<String>,
+    /// How long its answers to beats take, in milliseconds.
+    pub(crate) latency_ms: Option<f64>,
+}
+
+impl Known {
+    /// Whether it serves a model of this name.
+    pub(crate) fn offers(&self, model: &str) -> bool {
+        self.models.contains(model) || self.provider.model() == Some(model)
+    }
+}
+
+/// The copy, and how often it was found to be out of date.
+#[derive(Default)]
+pub(crate) struct ProviderCache(RwLock<(u64, Option<Arc<[Known]>>)>);
+
+impl ProviderCache {
+    /// From now on what was read before does not count.
+    pub(crate) fn forget(&self) {
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *held = (held.0 + 1, None);
+    }
+
+    /// Every provider.
+    pub(crate) async fn all(&self, shared: &Shared) -> Result<Arc<[Known]>, Fault> {
+        let generation = {
+            let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = &held.1 {
+                return Ok(Arc::clone(known));
+            }
+            held.0
+        };
+        let mut offers: HashMap<ProviderId, BTreeSet<String>> = HashMap::new();
+        for (id, models) in shared.store.offers().await? {
+            offers.insert(id, models.into_iter().map(|model| model.id).collect());
+        }
+        let mut known = Vec::new();
+        for provider in shared.store.all_providers().await? {
+            let median = shared.store.median_latency(provider.id.to_string()).await?;
+            #[allow(clippy::cast_precision_loss)] // latencies stay far below 2^52
+            let latency_ms = median.map(|ms| ms as f64);
+            let models = offers.remove(&provider.id).unwrap_or_default();
+            known.push(Known { provider, models, latency_ms });
+        }
+        let known: Arc<[Known]> = known.into();
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Something changed meanwhile: what was read is good for this call alone.
+        if held.0 == generation {
+            held.1 = Some(Arc::clone(&known));
+        }
+        Ok(known)
+    }
+
+    /// Those that can be called now, the best first.
+    pub(crate) async fn usable(&self, shared: &Shared) -> Result<Vec<Known>, Fault> {
+        let all = self.all(shared).await?;
+        let usable: Vec<&Known> = all
+            .iter()
+            .filter(|known| known.provider.is_usable(shared.vault_place.access(&known.provider)))
+            .collect();
+        let candidates: Vec<Candidate<'_>> = usable
+            .iter()
+            .map(|known| Candidate { provider: &known.provider, latency_ms: known.latency_ms })
+            .collect();
+        let place: HashMap<&str, &Known> =
+            usable.iter().map(|known| (known.provider.id.as_str(), *known)).collect();
+        let ranked = choice::ranked(&candidates);
+        Ok(ranked.iter().filter_map(|one| place.get(one.provider.id.as_str()).copied().cloned()).collect())
+    }
+}

@@ -1,0 +1,173 @@
+//! The heartbeat of one provider: an actor of its own, so that a provider that hangs holds up nobody else.
+//!
+//! Owns the time of the next beat. Asks its provider for the way there and tells it what was found.
+//! Restart: at once, with a beat.
+
+use crate::call::attempt::kind_of;
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::provider::ProvidersHandle;
+use crate::provider::authorized_client::CallFailure;
+use crate::runtime::cell::{Role, Scope};
+use crate::runtime::random;
+use arbiter_core::call::Judgement;
+use arbiter_core::catalogue::Offered;
+use arbiter_core::ids::ProviderId;
+use arbiter_core::provider::{Beat, Provider, Status};
+use arbiter_core::refusal::Refusal;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// The name of the timer of the next beat.
+const NEXT: &str = "next";
+/// How far a beat may lie off its time, in hundredths of the interval.
+const JITTER_PERCENT: u32 = 10;
+
+/// How others reach heartbeats.
+pub(crate) struct HeartbeatsHandle(pub(crate) Arc<Shared>);
+
+impl HeartbeatsHandle {
+    /// Starts the heartbeat of a provider, with a first beat.
+    pub(crate) fn wake(&self, id: &ProviderId) {
+        self.0.heartbeats.wake(&self.0, id.as_str());
+    }
+
+    /// Beats now and returns what was found.
+    pub(crate) async fn beat(&self, id: &ProviderId) -> Result<Provider, Fault> {
+        self.0.heartbeats.ask(&self.0, id.as_str(), |answer| Command::Beat(Some(answer))).await
+    }
+
+    /// Beats now, for whoever keeps time elsewhere: it beats by itself only when that one is silent for two intervals.
+    pub(crate) async fn beat_scheduled(&self, id: &ProviderId) -> Result<Provider, Fault> {
+        self.0.heartbeats.ask(&self.0, id.as_str(), Command::Scheduled).await
+    }
+
+    /// Beats without being waited for.
+    pub(crate) fn beat_soon(&self, id: &ProviderId) {
+        self.0.heartbeats.tell(&self.0, id.as_str(), Command::Beat(None));
+    }
+
+    /// Every provider beats.
+    pub(crate) fn beat_all(&self) {
+        self.0.heartbeats.tell_all(|| Command::Beat(None));
+    }
+}
+
+/// What a heartbeat can be told.
+pub(crate) enum Command {
+    Beat(Option<oneshot::Sender<Result<Provider, Fault>>>),
+    Scheduled(oneshot::Sender<Result<Provider, Fault>>),
+    /// The time of this beat has come, counted as they were planned.
+    Due(u64),
+}
+
+/// The heartbeat of one provider.
+pub(crate) struct HeartbeatActor {
+    scope: Scope<Self>,
+    id: ProviderId,
+    /// How often the next beat was planned.
+    planned: u64,
+}
+
+impl Role for HeartbeatActor {
+    type Command = Command;
+    const KIND: &'static str = "heartbeat";
+
+    fn new(scope: Scope<Self>) -> Self {
+        let id = ProviderId::known(scope.id.clone());
+        Self { scope, id, planned: 0 }
+    }
+
+    async fn start(&mut self) {
+        self.scope.pin.store(true, Ordering::Release);
+        self.scope.timers.set(NEXT, self.scope.shared.clock.now(), Command::Due(self.planned));
+    }
+
+    async fn handle(&mut self, command: Command) {
+        let (answer, intervals) = match command {
+            Command::Beat(answer) => (answer, 1),
+            Command::Scheduled(answer) => (Some(answer), 2),
+            // Somebody asked for a beat while this one was on its way here, and has planned another one.
+            Command::Due(planned) if planned != self.planned => return,
+            Command::Due(_) => (None, 1),
+        };
+        let outcome = self.beat().await;
+        if let Err(Fault::Refused(Refusal::NotFound { .. })) = &outcome {
+            // Its provider was deleted: no further beat.
+            self.scope.timers.clear();
+        } else {
+            self.plan(intervals);
+        }
+        if let Some(answer) = answer {
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+impl HeartbeatActor {
+    fn plan(&mut self, intervals: u32) {
+        let interval = self.scope.shared.settings.heartbeat_interval * intervals;
+        let spread = (interval * JITTER_PERCENT / 100).as_nanos().max(1);
+        let extra = u128::from(random::number()) % spread;
+        let pause = interval + Duration::from_nanos(u64::try_from(extra).unwrap_or(0));
+        self.planned += 1;
+        self.scope.timers.set(NEXT, self.scope.shared.clock.now().plus(pause), Command::Due(self.planned));
+    }
+
+    async fn beat(&self) -> Result<Provider, Fault> {
+        let shared = &self.scope.shared;
+        let providers = ProvidersHandle(Arc::clone(shared));
+        // Before the way is made, which may use a key.
+        if let Some(row) = shared.store.provider(self.id.to_string()).await? {
+            if row.status == Status::Disabled {
+                let detail = format!("provider {} is disabled", self.id);
+                return Err(Refusal::conflict("provider-disabled", detail).into());
+            }
+            match shared.vault_place.check_keys_of(&row) {
+                Ok(()) => {}
+                // Skipped, not failed: the vault's state says nothing about the provider.
+                Err(fault @ Fault::Vault(_)) => return Err(fault),
+                Err(fault) => {
+                    let beat = struck(fault.to_string(), 0);
+                    return providers.note_beat(&self.id, beat).await;
+                }
+            }
+        }
+        let link = match providers.link(&self.id, format!("heartbeat:{}", self.id)).await {
+            Ok(link) => link,
+            // An endpoint that the rules no longer allow, or certificates that cannot be used, are down like
+            // any other.
+            Err(fault @ (Fault::Refused(Refusal::Invalid(_)) | Fault::Provider(_))) => {
+                let beat = struck(fault.to_string(), 0);
+                return providers.note_beat(&self.id, beat).await;
+            }
+            Err(fault) => return Err(fault),
+        };
+        let median_ms = shared.store.median_latency(self.id.to_string()).await?;
+        let (outcome, latency_ms) = link.models(shared, "heartbeat").await;
+        let beat = match outcome {
+            Ok(models) => {
+                let models = models.into_iter();
+                let models = models
+                    .map(|model| Offered { id: model.id, context_window: model.context_window })
+                    .collect();
+                Beat::Answered { latency_ms, median_ms, models }
+            }
+            Err(CallFailure::Call(error)) => {
+                let judgement = kind_of(&error).judgement_of_beat();
+                Beat::Failed { error: error.to_string(), judgement, latency_ms }
+            }
+            // The key went away or was bound elsewhere in this moment.
+            Err(CallFailure::Fault(Fault::Refused(refusal))) => struck(refusal.to_string(), latency_ms),
+            Err(CallFailure::Fault(fault)) => return Err(fault),
+        };
+        providers.note_beat(&self.id, beat).await
+    }
+}
+
+/// A beat that could not be made, or not to its end.
+fn struck(error: String, latency_ms: u64) -> Beat {
+    Beat::Failed { error, judgement: Judgement::Strike, latency_ms }
+}

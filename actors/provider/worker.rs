@@ -1,0 +1,184 @@
+//! Calls to providers by whoever has the keys but no store: a worker on another machine, and this process for calls that
+//! went through a Temporal server.
+//!
+//! Keeps one client per provider as it was last described. A key meets the request here and is forgotten with it.
+
+use crate::provider::authorized_client::{TLS, client, endpoint};
+use crate::settings::Settings;
+use crate::vault::codec_keys::family;
+use arbiter_core::ids::KeyId;
+use arbiter_core::provider::Provider;
+use arbiter_providers::{CallError, ChatAnswer, ChatRequest, Client, ClientIdentity};
+use arbiter_vault::{Iterations, Scrubbed, Vault, VaultError};
+use futures_util::future::BoxFuture;
+use secrecy::SecretString;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The most clients that are kept.
+const CLIENTS: usize = 64;
+
+/// Where keys come from.
+pub trait KeySource: Send + Sync + 'static {
+    /// The value of a key that is sent to this host.
+    fn key(
+        &self,
+        id: KeyId,
+        host: String,
+        purpose: &'static str,
+    ) -> BoxFuture<'static, Result<SecretString, String>>;
+}
+
+/// Makes calls with keys of some source.
+pub struct RemoteCalls {
+    keys: Arc<dyn KeySource>,
+    settings: Settings,
+    clients: Mutex<Vec<(Provider, Client)>>,
+}
+
+/// Why a call was not even made; another worker may make it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotMade(pub String);
+
+impl RemoteCalls {
+    /// Calls with these keys and by these rules for endpoints.
+    pub fn new(keys: Arc<dyn KeySource>, settings: Settings) -> Self {
+        Self { keys, settings, clients: Mutex::default() }
+    }
+
+    /// Makes a call.
+    ///
+    /// # Errors
+    /// [`NotMade`] when this worker lacks a key or cannot connect at all; how the provider answered is no error.
+    pub async fn make(
+        &self,
+        provider: &Provider,
+        request: &ChatRequest,
+        timeout: Duration,
+    ) -> Result<Result<ChatAnswer, CallError>, NotMade> {
+        let target = endpoint(provider, &self.settings).map_err(|refusal| NotMade(refusal.to_string()))?;
+        let host = target.host().to_owned();
+        let key = match &provider.key_id {
+            Some(id) if provider.requires_key => {
+                Some(self.keys.key(id.clone(), host.clone(), "provider").await.map_err(NotMade)?)
+            }
+            _ => None,
+        };
+        let client = self.client(provider, &host, target).await?;
+        let call = Scrubbed::new(client.chat(key.as_ref(), request));
+        Ok(match tokio::time::timeout(timeout, call).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(CallError::late(timeout)),
+        })
+    }
+
+    async fn client(
+        &self,
+        provider: &Provider,
+        host: &str,
+        target: arbiter_providers::Endpoint,
+    ) -> Result<Client, NotMade> {
+        let known = {
+            let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            clients.iter().find(|(of, _)| same_way(of, provider)).map(|(_, client)| client.clone())
+        };
+        if let Some(client) = known {
+            return Ok(client);
+        }
+        let identity = match provider.client_cert.clone().zip(provider.client_key_id.clone()) {
+            Some((certificate, id)) => {
+                let key = self.keys.key(id, host.to_owned(), TLS).await.map_err(NotMade)?;
+                Some(ClientIdentity { certificate, key })
+            }
+            None => None,
+        };
+        let whole_call = self.settings.call_deadline;
+        let client = client(provider, target, identity.as_ref(), &self.settings, whole_call)
+            .map_err(|error| NotMade(error.to_string()))?;
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.retain(|(of, _)| of.id != provider.id);
+        if clients.len() >= CLIENTS {
+            clients.remove(0);
+        }
+        clients.push((provider.clone(), client.clone()));
+        Ok(client)
+    }
+
+    /// Forgets every connection, and with them what they have sent.
+    pub fn disconnect(&self) {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+fn same_way(a: &Provider, b: &Provider) -> bool {
+    a.id == b.id
+        && a.endpoint == b.endpoint
+        && a.provider_type == b.provider_type
+        && a.client_cert == b.client_cert
+        && a.client_key_id == b.client_key_id
+        && a.ca_cert == b.ca_cert
+}
+
+/// A vault file of its own, without a server: what a worker on another machine has.
+#[derive(Clone)]
+pub struct OwnVault(Arc<Mutex<Vault>>);
+
+impl OwnVault {
+    /// Opens the key file of a directory; it must be there.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn open(directory: &Path, password: SecretString, iterations: u32) -> Result<Self, VaultError> {
+        let path = directory.join("keys.json");
+        let iterations = Iterations::try_from(iterations)?;
+        let opening = move || {
+            let mut vault = Vault::open(path, iterations)?;
+            vault.unlock(password)?;
+            Ok(Self(Arc::new(Mutex::new(vault))))
+        };
+        match tokio::task::spawn_blocking(opening).await {
+            Ok(opened) => opened,
+            Err(_) => Err(VaultError::Locked),
+        }
+    }
+
+    /// The keys of a family, the newest first, as [`crate::VaultHandle::codec_keys`] has them.
+    ///
+    /// # Errors
+    /// Words.
+    pub async fn codec_keys(&self, name: &str) -> Result<Vec<(KeyId, SecretString)>, String> {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner).entries();
+        let mut keys = Vec::new();
+        for (_, id) in family(entries, name) {
+            let value = self.get(id.clone(), name.to_owned()).await?;
+            keys.push((id, value));
+        }
+        Ok(keys)
+    }
+
+    async fn get(&self, id: KeyId, host: String) -> Result<SecretString, String> {
+        let vault = Arc::clone(&self.0);
+        let getting = move || {
+            vault
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&id, Some(&host))
+                .map_err(|e| e.to_string())
+        };
+        tokio::task::spawn_blocking(getting).await.unwrap_or_else(|_| Err("the vault failed".to_owned()))
+    }
+}
+
+impl KeySource for OwnVault {
+    fn key(
+        &self,
+        id: KeyId,
+        host: String,
+        _: &'static str,
+    ) -> BoxFuture<'static, Result<SecretString, String>> {
+        let vault = self.clone();
+        Box::pin(async move { vault.get(id, host).await })
+    }
+}

@@ -1,0 +1,47 @@
+//! Reads what a prompt tells of a bead's surroundings.
+
+use crate::error::Fault;
+use arbiter_core::bead::{Bead, Status};
+use arbiter_core::bead_change::affects_readiness;
+use arbiter_core::decision;
+use arbiter_core::ids::AgentId;
+use arbiter_core::prompt::Surroundings;
+use arbiter_store::{PageRequest, Store};
+
+/// How many comments go into a prompt.
+const COMMENTS: u32 = 50;
+
+/// Results of what the bead depended on, its comments, answered questions about it, and what became meanwhile of
+/// the other questions of whoever is to do it.
+pub(crate) async fn read(store: &Store, bead: &Bead, worker: &AgentId) -> Result<Surroundings, Fault> {
+    let mut around = Surroundings::default();
+    for (target, kind) in store.edges_of(bead.id.to_string()).await? {
+        if !affects_readiness(&kind) {
+            continue;
+        }
+        if let Some(done) = store.bead(target.to_string()).await?.filter(|b| b.status == Status::Closed) {
+            around.results.push((done.title, done.close_reason.unwrap_or_default()));
+        }
+    }
+    let (id, project) = (bead.id.to_string(), bead.project_id.to_string());
+    let others = store.ended_decisions_for(worker.to_string(), project, id.clone()).await?;
+    for asked in store.decisions_of(id).await?.into_iter().chain(others) {
+        let answer = match (asked.status, asked.decision) {
+            (decision::Status::Resolved, Some(answer)) => match asked.rationale {
+                Some(why) => format!("{answer} ({why})"),
+                None => answer,
+            },
+            (decision::Status::Timeout, _) => "nobody answered in time".to_owned(),
+            (decision::Status::Cancelled, _) => match asked.rationale {
+                Some(why) => format!("it was withdrawn: {why}"),
+                None => "it was withdrawn".to_owned(),
+            },
+            _ => continue,
+        };
+        around.decisions.push((asked.question, answer));
+    }
+    let page = PageRequest { limit: COMMENTS, cursor: None };
+    let comments = store.bead_comments(bead.id.to_string(), page).await?;
+    around.comments = comments.items.into_iter().map(|c| (c.author_id, c.text)).collect();
+    Ok(around)
+}

@@ -1,0 +1,136 @@
+//! What an agent may do in the course of a run besides answering: ends of the run, and what goes on behind it.
+
+use crate::bead::{BeadsHandle, RunResult, edge_event};
+use crate::caller::Caller;
+use crate::context::Shared;
+use crate::error::Fault;
+use arbiter_core::agent::Agent;
+use arbiter_core::bead::{Bead, CRITICAL};
+use arbiter_core::bead_change::{Edge, NewBead};
+use arbiter_core::dispatch::fills;
+use arbiter_core::event_type::EventType;
+use arbiter_core::handing_on;
+use arbiter_core::ids::BeadId;
+use arbiter_core::protocol::{Action, Wait};
+use arbiter_core::refusal::Refusal;
+use arbiter_core::spawning;
+use arbiter_store::{Change, StoreError};
+use std::sync::Arc;
+
+/// How a bead is tied to the one that it was created for.
+const SPAWNED: &str = "discovered-from";
+
+/// What comes of one action.
+pub(crate) enum Turn {
+    /// The run is over.
+    End(RunResult),
+    /// It goes on, and this is what the model is told.
+    Reply(String),
+    /// It goes on to the end of this answer, and then the bead waits for that one.
+    WaitFor(BeadId),
+}
+
+/// Does what an agent chose while it holds `bead`.
+pub(crate) async fn act(
+    shared: &Arc<Shared>,
+    agent: &Agent,
+    bead: &BeadId,
+    action: Action,
+) -> Result<Turn, Fault> {
+    let beads = BeadsHandle(Arc::clone(shared));
+    let caller = Caller::named(agent.id.as_str());
+    Ok(match action {
+        Action::Finish { summary } => Turn::End(RunResult::Complete(summary)),
+        Action::Block { reason } => Turn::End(RunResult::Block(reason)),
+        Action::AskDecision { question, options, priority } => {
+            Turn::End(RunResult::Ask(question, options, priority))
+        }
+        Action::Comment { text } => match beads.comment(&caller, bead, text).await {
+            Ok(_) => Turn::Reply("noted".to_owned()),
+            Err(fault) => explained(fault)?,
+        },
+        Action::Delegate { heir, reason } => {
+            let agents = shared.store.employed_agents().await?;
+            match handing_on::check(&held(shared, bead).await?, &agent.id, &heir, &agents) {
+                Ok(()) => Turn::End(RunResult::HandOn(heir, reason)),
+                Err(problem) => Turn::Reply(problem),
+            }
+        }
+        Action::CreateBead { title, description, role, wait } => {
+            let parent = held(shared, bead).await?;
+            if let Some(problem) = why_not(shared, &parent, role.as_deref()).await? {
+                return Ok(Turn::Reply(problem));
+            }
+            let new = NewBead {
+                title,
+                description,
+                project_id: parent.project_id.to_string(),
+                // Whatever an agent makes of critical work, a person has not seen it.
+                priority: Some(parent.priority.max(CRITICAL + 1)),
+                tags: role.into_iter().map(|role| format!("role:{role}")).collect(),
+                ..NewBead::default()
+            };
+            match create(&beads, &caller, &parent, new, wait).await {
+                Ok(id) if wait == Wait::Yes => Turn::WaitFor(id),
+                Ok(id) => Turn::Reply(format!("created as {id}")),
+                Err(fault) => explained(fault)?,
+            }
+        }
+    })
+}
+
+/// A refusal is for the model to mend; anything else ends the run.
+fn explained(fault: Fault) -> Result<Turn, Fault> {
+    match fault {
+        Fault::Refused(refusal) | Fault::Store(StoreError::Refused(refusal)) => {
+            Ok(Turn::Reply(refusal.to_string()))
+        }
+        other => Err(other),
+    }
+}
+
+async fn held(shared: &Shared, id: &BeadId) -> Result<Bead, Fault> {
+    let found = shared.store.bead(id.to_string()).await?;
+    found.ok_or_else(|| Refusal::not_found("bead", id.as_str()).into())
+}
+
+/// Why no bead is created for this one, if none is.
+async fn why_not(shared: &Shared, parent: &Bead, role: Option<&str>) -> Result<Option<String>, Fault> {
+    let lineage = shared.store.lineage(parent.id.to_string()).await?;
+    if let Err(problem) = spawning::check(lineage.depth, lineage.children, lineage.family) {
+        return Ok(Some(problem));
+    }
+    let Some(role) = role else { return Ok(None) };
+    let agents = shared.store.employed_agents().await?;
+    let serves = |agent: &&Agent| agent.project_id.as_ref().is_none_or(|id| *id == parent.project_id);
+    if agents.iter().filter(serves).any(|agent| fills(agent, role).is_some()) {
+        return Ok(None);
+    }
+    let mut roles: Vec<&str> =
+        agents.iter().filter(serves).filter_map(|agent| agent.role.as_deref()).collect();
+    roles.sort_unstable();
+    roles.dedup();
+    Ok(Some(format!("nobody fills the role {role}; there are: {}", roles.join(", "))))
+}
+
+async fn create(
+    beads: &BeadsHandle,
+    caller: &Caller,
+    parent: &Bead,
+    new: NewBead,
+    wait: Wait,
+) -> Result<BeadId, Fault> {
+    let mut unit = caller.unit(beads.0.clock.now(), "beads");
+    let made = beads.add_to(&mut unit, std::slice::from_ref(&new)).await?;
+    let Some(child) = made.beads.first() else { return Err(Fault::Busy("the store".to_owned())) };
+    let spawned = Edge::new(child.id.clone(), parent.id.clone(), SPAWNED);
+    let mut edges = vec![(child, spawned)];
+    if wait == Wait::Yes {
+        edges.push((parent, Edge::new(parent.id.clone(), child.id.clone(), "blocks")));
+    }
+    for (bead, edge) in edges {
+        unit.tell(edge_event(EventType::BeadDependencyAdded, bead, &edge)).change(Change::AddEdge(edge));
+    }
+    beads.0.store.commit(unit).await?;
+    Ok(child.id.clone())
+}

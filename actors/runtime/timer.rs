@@ -1,0 +1,68 @@
+//! Timers that send an actor a command at a time of day; they never keep the actor alive.
+
+use crate::context::Shared;
+use crate::runtime::cell::{Deliver, Role, Shell};
+use actix::WeakAddr;
+use arbiter_core::time::Timestamp;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tokio::task::AbortHandle;
+
+/// The timers of one actor, by name: a new one replaces the old one of the same name.
+pub(crate) struct Timers<R: Role> {
+    address: WeakAddr<Shell<R>>,
+    shared: Weak<Shared>,
+    armed: Arc<Mutex<HashMap<&'static str, AbortHandle>>>,
+}
+
+impl<R: Role> Clone for Timers<R> {
+    fn clone(&self) -> Self {
+        Self {
+            address: self.address.clone(),
+            shared: Weak::clone(&self.shared),
+            armed: Arc::clone(&self.armed),
+        }
+    }
+}
+
+impl<R: Role> Timers<R> {
+    pub(crate) fn new(address: WeakAddr<Shell<R>>, shared: &Arc<Shared>) -> Self {
+        Self { address, shared: Arc::downgrade(shared), armed: Arc::default() }
+    }
+
+    /// Sends `command` at `at`.
+    pub(crate) fn set(&self, name: &'static str, at: Timestamp, command: R::Command) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let (sleep, address) = (shared.clock.sleep_until(at), self.address.clone());
+        let task = shared.runtime.spawn(async move {
+            sleep.await;
+            if let Some(address) = address.upgrade() {
+                address.do_send(Deliver { command, permit: None });
+            }
+        });
+        self.replace(name, Some(task.abort_handle()));
+    }
+
+    /// Forgets a timer.
+    pub(crate) fn cancel(&self, name: &'static str) {
+        self.replace(name, None);
+    }
+
+    /// Forgets all timers.
+    pub(crate) fn clear(&self) {
+        for (_, task) in self.armed.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+            task.abort();
+        }
+    }
+
+    fn replace(&self, name: &'static str, task: Option<AbortHandle>) {
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = match task {
+            Some(task) => armed.insert(name, task),
+            None => armed.remove(name),
+        };
+        if let Some(old) = old {
+            old.abort();
+        }
+    }
+}

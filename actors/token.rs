@@ -1,0 +1,240 @@
+//! API tokens and the browser sessions that begin with them: made, checked and ended. Checks read a copy in
+//! memory (see `token_cache`) that every change replaces.
+
+pub(crate) mod cache;
+
+use crate::caller::Caller;
+use crate::context::Shared;
+use crate::error::Fault;
+use crate::runtime::random;
+use crate::token::cache::Admission;
+use arbiter_core::agent::Agent;
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::TokenId;
+use arbiter_core::lease::digest;
+use arbiter_core::refusal::{Problems, Refusal};
+use arbiter_core::time::Timestamp;
+use arbiter_core::token::{Proof, Role, Session, Token};
+use arbiter_store::{Change, Unit};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A token that somebody wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewToken {
+    /// What it is for.
+    pub name: String,
+    /// What its holder may do.
+    pub role: Role,
+    /// The person who holds it.
+    pub user: Option<String>,
+    /// The agent that holds it.
+    pub agent_id: Option<String>,
+    /// The projects it is limited to; none: all of them.
+    pub projects: Option<Vec<String>>,
+    /// When it stops to work.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl NewToken {
+    /// A token of a person, for everything that the role may do, until it is revoked.
+    pub fn of_person(name: &str, role: Role) -> Self {
+        Self {
+            name: name.to_owned(),
+            role,
+            user: Some(name.to_owned()),
+            agent_id: None,
+            projects: None,
+            expires_at: None,
+        }
+    }
+}
+
+/// Sessions that one token may have at one time; the oldest ends when there is one more.
+const SESSIONS_OF_TOKEN: u32 = 32;
+/// The projects that a token may be limited to.
+const PROJECTS_OF_TOKEN: usize = 100;
+
+/// How others reach the tokens.
+#[derive(Clone)]
+pub struct TokensHandle(pub(crate) Arc<Shared>);
+
+impl TokensHandle {
+    /// Whoever holds the token with this text, while it works.
+    pub fn authenticate(&self, text: &str) -> Option<Admission> {
+        self.0.token_cache.by_text(&self.0, text)
+    }
+
+    /// Whoever signed in and got this secret, while the session lasts.
+    pub fn authenticate_session(&self, secret: &str) -> Option<Admission> {
+        self.0.token_cache.by_session(&self.0, secret)
+    }
+
+    /// Whoever holds the certificate with this SHA-256, in hex.
+    pub fn authenticate_certificate(&self, fingerprint: &str) -> Option<Admission> {
+        self.0.token_cache.by_certificate(&self.0, fingerprint)
+    }
+
+    /// Waits until what was shown is revoked, signed out or expired.
+    pub async fn until_ended(&self, admission: &Admission) {
+        self.0.token_cache.until_ended(&self.0, admission).await;
+    }
+
+    /// Begins a session of `lasts`, with the token that was shown; returns its secret, which is kept nowhere.
+    ///
+    /// # Errors
+    /// [`Fault::Store`] when it cannot be stored.
+    pub async fn begin_session(
+        &self,
+        admission: &Admission,
+        lasts: Duration,
+    ) -> Result<(SecretString, Timestamp), Fault> {
+        let now = self.0.clock.now();
+        let expires_at = admission.token.expires_at.map_or(now.plus(lasts), |end| end.min(now.plus(lasts)));
+        let text = SecretString::from(random::secret_text());
+        let digest = digest(text.expose_secret());
+        let session = Session { digest, token_id: admission.token.id.clone(), created_at: now, expires_at };
+        let mut unit = Unit::new(now, admission.token.holder(), "tokens");
+        unit.change(Change::BeginSession { session, most: SESSIONS_OF_TOKEN });
+        self.0.store.commit(unit).await?;
+        self.0.token_cache.load(&self.0).await?;
+        Ok((text, expires_at))
+    }
+
+    /// Ends a session, by the digest that [`Admission::session`] gives.
+    ///
+    /// # Errors
+    /// [`Fault::Store`] when that cannot be stored.
+    pub async fn end_session(&self, caller: &Caller, digest: String) -> Result<(), Fault> {
+        let mut unit = caller.unit(self.0.clock.now(), "tokens");
+        unit.change(Change::EndSession(digest));
+        self.0.store.commit(unit).await?;
+        self.0.token_cache.load(&self.0).await
+    }
+
+    /// A text for a token: 256 random bits.
+    pub fn draw(&self) -> SecretString {
+        SecretString::from(format!("arb_{}", random::secret_text()))
+    }
+
+    /// Makes a token. Its text is returned once and kept nowhere.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for a wrong field.
+    pub async fn create(&self, caller: &Caller, new: NewToken) -> Result<(Token, SecretString), Fault> {
+        let text = self.draw();
+        Ok((self.accept(caller, new, &text).await?, text))
+    }
+
+    /// Makes a token that is proved by a client certificate, by its SHA-256 in hex.
+    ///
+    /// # Errors
+    /// As [`TokensHandle::create`]; [`Fault::Refused`] when another token has the certificate.
+    pub async fn of_certificate(
+        &self,
+        caller: &Caller,
+        new: NewToken,
+        fingerprint: String,
+    ) -> Result<Token, Fault> {
+        let known = self.0.store.tokens().await?;
+        if let Some(other) = known.iter().find(|token| token.digest == fingerprint) {
+            let detail = format!("token {} has this certificate already", other.id);
+            return Err(Refusal::conflict("exists", detail).into());
+        }
+        self.add(caller, new, Proof::Certificate, fingerprint).await
+    }
+
+    /// Makes a token of a text that was drawn before; for whoever has to keep the text first.
+    ///
+    /// # Errors
+    /// As [`TokensHandle::create`].
+    pub async fn accept(&self, caller: &Caller, new: NewToken, text: &SecretString) -> Result<Token, Fault> {
+        self.add(caller, new, Proof::Text, digest(text.expose_secret())).await
+    }
+
+    async fn add(
+        &self,
+        caller: &Caller,
+        new: NewToken,
+        proof: Proof,
+        digest: String,
+    ) -> Result<Token, Fault> {
+        let now = self.0.clock.now();
+        let mut problems = Problems::default();
+        problems.require((1..=200).contains(&new.name.chars().count()), "name", "has 1 to 200 characters");
+        let agent = new.role != Role::Agent || new.agent_id.is_some();
+        problems.require(agent, "agent_id", "is required of a token with the role agent");
+        let held_by_one = new.agent_id.is_none() || new.user.is_none();
+        problems.require(held_by_one, "user", "is given beside agent_id; a token is held by one of them");
+        let limitable =
+            new.projects.is_none() || matches!(new.role, Role::Operator | Role::Viewer | Role::Agent);
+        problems.require(limitable, "projects", "cannot limit an admin, who may do everything");
+        let few = new.projects.as_ref().is_none_or(|list| (1..=PROJECTS_OF_TOKEN).contains(&list.len()));
+        problems.require(few, "projects", "names 1 to 100 projects");
+        let ahead = new.expires_at.is_none_or(|end| end > now);
+        problems.require(ahead, "expires_at", "lies in the past");
+        problems.finish()?;
+        if let Some(agent) = &new.agent_id
+            && self.0.store.agent(agent.clone()).await?.is_none()
+        {
+            return Err(Refusal::field("agent_id", format!("no agent has the id {agent}")).into());
+        }
+        for project in new.projects.iter().flatten() {
+            if self.0.store.project(project.clone()).await?.is_none() {
+                return Err(Refusal::field("projects", format!("no project has the id {project}")).into());
+            }
+        }
+        let id = TokenId::from_random(random::bytes16());
+        let name = new.name;
+        let token = Token {
+            id,
+            name: name.clone(),
+            role: new.role,
+            user: new.user.or_else(|| new.agent_id.is_none().then(|| name.clone())),
+            agent_id: new.agent_id,
+            projects: new.projects,
+            proof,
+            digest,
+            created_at: now,
+            expires_at: new.expires_at,
+            last_used_at: None,
+        };
+        let mut unit = caller.unit(now, "tokens");
+        let data = json!({
+            "name": token.name, "role": token.role, "user": token.user, "agent_id": token.agent_id,
+            "projects": token.projects, "proof": token.proof, "expires_at": token.expires_at,
+        });
+        unit.tell(NewEvent::of(EventType::TokenCreated, token.id.as_str(), data));
+        unit.change(Change::PutToken(token.clone()));
+        self.0.store.commit(unit).await?;
+        self.0.token_cache.load(&self.0).await?;
+        Ok(token)
+    }
+
+    /// Revokes a token; it stops to work before this returns.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when there is no such token.
+    pub async fn revoke(&self, caller: &Caller, id: &TokenId) -> Result<(), Fault> {
+        let mut unit = caller.unit(self.0.clock.now(), "tokens");
+        unit.tell(NewEvent::of(EventType::TokenRevoked, id.as_str(), json!({})));
+        unit.change(Change::RevokeToken(id.clone()));
+        self.0.store.commit(unit).await?;
+        self.0.token_cache.load(&self.0).await
+    }
+}
+
+/// Adds the end of all of an agent's tokens to a unit. Whoever commits it has the copy in memory read anew.
+pub(crate) async fn revoke_all(shared: &Shared, unit: &mut Unit, agent: &Agent) -> Result<(), Fault> {
+    for token in shared.store.tokens().await? {
+        if token.agent_id.as_deref() == Some(agent.id.as_str()) {
+            let data = json!({"reason": format!("agent {} was deleted", agent.id)});
+            unit.tell(NewEvent::of(EventType::TokenRevoked, token.id.as_str(), data));
+            unit.change(Change::RevokeToken(token.id));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! Tokens and browser sessions in memory: whose secret it is, at once, and word of its end.
+//!
+//! Owns a copy of two tables that every change replaces. The secrets themselves are in no table: what is
+//! kept and compared are digests.
+
+use crate::context::Shared;
+use crate::error::Fault;
+use arbiter_core::lease;
+use arbiter_core::time::Timestamp;
+use arbiter_core::token::{Proof, Token};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+use tokio::sync::watch;
+
+/// How exactly the last use of a token is known.
+const USE_NOTED_EVERY_MS: i64 = 60_000;
+
+type Secret = [u8; 32];
+
+/// Whoever showed a token, a session or a certificate that works now.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// The token by which it came, or with which the session began.
+    pub token: Arc<Token>,
+    /// The digest of the session, and when it ends by itself.
+    session: Option<(Secret, Timestamp)>,
+}
+
+impl Admission {
+    /// The digest of the session that was shown, in hex.
+    pub fn session(&self) -> Option<String> {
+        self.session.as_ref().map(|(digest, _)| lease::hex(digest))
+    }
+
+    /// When it ends by itself.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        let session = self.session.map(|(_, end)| end);
+        session.into_iter().chain(self.token.expires_at).min()
+    }
+}
+
+/// What is known by digest. The first bytes lead to it; all of them are compared in constant time.
+struct Shelf<T>(HashMap<[u8; 8], Vec<(Secret, T)>>);
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T> Shelf<T> {
+    fn put(&mut self, digest: Secret, value: T) {
+        self.0.entry(head(&digest)).or_default().push((digest, value));
+    }
+
+    fn get(&self, digest: &Secret) -> Option<&T> {
+        let near = self.0.get(&head(digest))?;
+        near.iter().find(|(known, _)| bool::from(known.ct_eq(digest))).map(|(_, value)| value)
+    }
+}
+
+fn head(digest: &Secret) -> [u8; 8] {
+    let mut head = [0; 8];
+    head.copy_from_slice(&digest[..8]);
+    head
+}
+
+struct Entry {
+    token: Arc<Token>,
+    /// When the use was noted last, in milliseconds since 1970.
+    noted: AtomicI64,
+}
+
+#[derive(Default)]
+struct Known {
+    texts: Shelf<Arc<Entry>>,
+    certificates: Shelf<Arc<Entry>>,
+    sessions: Shelf<(Arc<Entry>, Timestamp)>,
+}
+
+/// The copy.
+pub(crate) struct TokenCache {
+    known: RwLock<Known>,
+    /// Held from reading to replacing, so that an older copy never replaces a newer one.
+    loading: tokio::sync::Mutex<()>,
+    changed: watch::Sender<()>,
+}
+
+impl Default for TokenCache {
+    fn default() -> Self {
+        Self {
+            known: RwLock::default(),
+            loading: tokio::sync::Mutex::default(),
+            changed: watch::Sender::new(()),
+        }
+    }
+}
+
+impl TokenCache {
+    /// Reads all from the store, and says so to whoever waits for an end.
+    pub(crate) async fn load(&self, shared: &Shared) -> Result<(), Fault> {
+        let _loading = self.loading.lock().await;
+        let (tokens, sessions) = (shared.store.tokens().await?, shared.store.sessions().await?);
+        let mut fresh = Known::default();
+        let mut by_id = HashMap::new();
+        for token in tokens {
+            let noted = token.last_used_at.unwrap_or_default().as_millis();
+            let entry = Arc::new(Entry { token: Arc::new(token), noted: AtomicI64::new(noted) });
+            let Some(digest) = parse(&entry.token.digest) else { continue };
+            match entry.token.proof {
+                Proof::Text => fresh.texts.put(digest, Arc::clone(&entry)),
+                Proof::Certificate => fresh.certificates.put(digest, Arc::clone(&entry)),
+            }
+            by_id.insert(entry.token.id.clone(), entry);
+        }
+        for session in sessions {
+            if let (Some(entry), Some(digest)) = (by_id.get(&session.token_id), parse(&session.digest)) {
+                fresh.sessions.put(digest, (Arc::clone(entry), session.expires_at));
+            }
+        }
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        self.changed.send_replace(());
+        Ok(())
+    }
+
+    /// Whoever has this text as its token.
+    pub(crate) fn by_text(&self, shared: &Arc<Shared>, text: &str) -> Option<Admission> {
+        let digest = Sha256::digest(text.as_bytes()).into();
+        self.admit(shared, |known| Some((Arc::clone(known.texts.get(&digest)?), None)))
+    }
+
+    /// Whoever has the certificate with this fingerprint.
+    pub(crate) fn by_certificate(&self, shared: &Arc<Shared>, fingerprint: &str) -> Option<Admission> {
+        let digest = parse(fingerprint)?;
+        self.admit(shared, |known| Some((Arc::clone(known.certificates.get(&digest)?), None)))
+    }
+
+    /// Whoever has this text as its session's secret.
+    pub(crate) fn by_session(&self, shared: &Arc<Shared>, text: &str) -> Option<Admission> {
+        let digest = Sha256::digest(text.as_bytes()).into();
+        self.admit(shared, |known| {
+            let (entry, end) = known.sessions.get(&digest)?;
+            Some((Arc::clone(entry), Some((digest, *end))))
+        })
+    }
+
+    fn admit(
+        &self,
+        shared: &Arc<Shared>,
+        find: impl FnOnce(&Known) -> Option<(Arc<Entry>, Option<(Secret, Timestamp)>)>,
+    ) -> Option<Admission> {
+        let (entry, session) = find(&self.known.read().unwrap_or_else(PoisonError::into_inner))?;
+        let now = shared.clock.now();
+        let admission = Admission { token: Arc::clone(&entry.token), session };
+        if admission.ends_at().is_some_and(|end| end <= now) {
+            return None;
+        }
+        note_use(shared, &entry, now);
+        Some(admission)
+    }
+
+    fn still_admits(&self, shared: &Arc<Shared>, admission: &Admission) -> bool {
+        let again = match (&admission.session, parse(&admission.token.digest)) {
+            (Some((digest, _)), _) => {
+                let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+                known.sessions.get(digest).is_some()
+            }
+            (None, Some(digest)) => {
+                let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+                known.texts.get(&digest).or_else(|| known.certificates.get(&digest)).is_some()
+            }
+            (None, None) => false,
+        };
+        again && admission.ends_at().is_none_or(|end| end > shared.clock.now())
+    }
+
+    /// Waits until the token or the session is revoked or has expired.
+    pub(crate) async fn until_ended(&self, shared: &Arc<Shared>, admission: &Admission) {
+        let mut changed = self.changed.subscribe();
+        while self.still_admits(shared, admission) {
+            let left = admission.ends_at().map_or(Duration::MAX, |end| end.since(shared.clock.now()));
+            // A clock that jumps must not make the wait longer than it looks.
+            let look_again = tokio::time::sleep(left.min(Duration::from_secs(60)));
+            tokio::select! {
+                told = changed.changed() => if told.is_err() { return },
+                () = look_again => {}
+            }
+        }
+    }
+}
+
+/// Writes down that a token is in use, at most once a minute, without anybody waiting for it.
+fn note_use(shared: &Arc<Shared>, entry: &Arc<Entry>, now: Timestamp) {
+    let noted = entry.noted.load(Ordering::Relaxed);
+    let ms = now.as_millis();
+    if ms - noted < USE_NOTED_EVERY_MS
+        || entry.noted.compare_exchange(noted, ms, Ordering::Relaxed, Ordering::Relaxed).is_err()
+    {
+        return;
+    }
+    let (shared, id) = (Arc::clone(shared), entry.token.id.clone());
+    shared.runtime.clone().spawn(async move {
+        let mut unit = arbiter_store::Unit::new(now, "system", "tokens");
+        unit.change(arbiter_store::Change::TokenUsed { id, at: now });
+        if let Err(error) = shared.store.commit(unit).await {
+            tracing::debug!(%error, "the use of a token was not noted");
+        }
+    });
+}
+
+/// A digest from its hex.
+fn parse(hex: &str) -> Option<Secret> {
+    if hex.len() != 64 {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_found_by_all_of_its_bytes() {
+        let mut shelf = Shelf::default();
+        let (mut one, mut two) = ([7; 32], [7; 32]);
+        (one[31], two[31]) = (1, 2);
+        shelf.put(one, "one");
+        shelf.put(two, "two");
+        assert_eq!((shelf.get(&one), shelf.get(&two)), (Some(&"one"), Some(&"two")));
+        assert_eq!(shelf.get(&[7; 32]), None);
+        assert_eq!(shelf.get(&[0; 32]), None);
+    }
+
+    #[test]
+    fn hex_comes_back_and_nothing_else_is_a_digest() {
+        let digest: Secret = Sha256::digest(b"x").into();
+        assert_eq!(parse(&lease::hex(&digest)), Some(digest));
+        assert_eq!(lease::hex(&digest), lease::digest("x"));
+        for wrong in ["", "00", &"g".repeat(64), &"é".repeat(32)] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The vault's actor: who may unlock it, who uses which key and why.
+//!
+//! Owns the order "audit first, key then" and the pace of wrong passwords. Talks to the key file on
+//! blocking threads and to the store. What it does with entries is in `vault_keys`, with passwords in
+//! `vault_passwords`, with whole files in `vault_transfer`. Restart: at once; the opened file outlives the
+//! actor, so that its failure neither locks the vault nor loses a key.
+
+use crate::caller::Caller;
+use crate::error::Fault;
+use crate::provider::ProvidersHandle;
+use crate::runtime::cell::{Role, Scope};
+use crate::vault::open_vault::RolledBack;
+use crate::vault::throttle::Throttle;
+use crate::vault::transfer::Imported;
+use crate::vault::{Answer, Unlocked};
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::KeyId;
+use arbiter_core::machine::Machine;
+use arbiter_core::refusal::Refusal;
+use arbiter_core::time::Timestamp;
+use arbiter_core::vault::{Status, Trigger};
+use arbiter_store::{Change, Unit};
+use arbiter_vault::{EntryInfo, Iterations, NewEntry, OnConflict, Rewrite, Unlock};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a granted use of a key lasts before it is written down again.
+const GRANT: Duration = Duration::from_secs(60);
+/// The name of the timer that locks an idle vault.
+const IDLE: &str = "idle";
+/// What events about the vault itself are about.
+const VAULT: &str = "vault";
+
+/// A use of a key: what for, by whom, where to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct KeyUse {
+    /// The key.
+    pub(crate) key_id: KeyId,
+    /// Who holds it meanwhile: an agent, or a heartbeat.
+    pub(crate) holder: String,
+    /// The host it is sent to.
+    pub(crate) host: String,
+    /// What for.
+    pub(crate) purpose: &'static str,
+}
+
+/// What the vault can be told.
+pub(crate) enum Command {
+    Unlock {
+        caller: Caller,
+        password: SecretString,
+        answer: Answer<Unlocked>,
+    },
+    Lock {
+        caller: Caller,
+        answer: Answer<()>,
+    },
+    AcceptRollback {
+        caller: Caller,
+        answer: Answer<()>,
+    },
+    ChangePassword {
+        caller: Caller,
+        old: SecretString,
+        new: SecretString,
+        iterations: Iterations,
+        answer: Answer<()>,
+    },
+    Rewrapped(Box<Rewrite>),
+    Store {
+        unit: Box<Unit>,
+        entry: NewEntry,
+        value: SecretString,
+        answer: Answer<EntryInfo>,
+    },
+    Replace {
+        caller: Caller,
+        id: KeyId,
+        value: SecretString,
+        allowed_hosts: Option<Vec<String>>,
+        answer: Answer<EntryInfo>,
+    },
+    Delete {
+        caller: Caller,
+        id: KeyId,
+        answer: Answer<()>,
+    },
+    Use {
+        wanted: KeyUse,
+        answer: Answer<SecretString>,
+    },
+    Export {
+        caller: Caller,
+        password: SecretString,
+        new: Option<SecretString>,
+        ids: Option<Vec<KeyId>>,
+        answer: Answer<Vec<u8>>,
+    },
+    Import {
+        caller: Caller,
+        file: Vec<u8>,
+        password: SecretString,
+        on_conflict: OnConflict,
+        answer: Answer<Imported>,
+    },
+    Idle,
+}
+
+/// The vault's actor.
+pub(crate) struct VaultActor {
+    pub(crate) scope: Scope<Self>,
+    pub(crate) grants: HashMap<KeyUse, Timestamp>,
+    pub(crate) throttle: Throttle,
+}
+
+impl Role for VaultActor {
+    type Command = Command;
+    const KIND: &'static str = "vault";
+
+    fn new(scope: Scope<Self>) -> Self {
+        Self { scope, grants: HashMap::new(), throttle: Throttle::default() }
+    }
+
+    async fn start(&mut self) {}
+
+    async fn handle(&mut self, command: Command) {
+        // An answer that nobody waits for any more was still given.
+        match command {
+            Command::Unlock { caller, password, answer } => {
+                let _ = answer.send(self.unlock(&caller, password).await);
+            }
+            Command::Lock { caller, answer } => {
+                let _ = answer.send(self.lock(&caller, "locked by hand").await);
+            }
+            Command::AcceptRollback { caller, answer } => {
+                let _ = answer.send(self.accept_rollback(&caller).await);
+            }
+            Command::ChangePassword { caller, old, new, iterations, answer } => {
+                let _ = answer.send(self.change_password(&caller, old, new, iterations).await);
+            }
+            Command::Rewrapped(rewrite) => self.install_rewrapped(*rewrite).await,
+            Command::Store { unit, entry, value, answer } => {
+                let _ = answer.send(self.store(*unit, entry, value).await);
+            }
+            Command::Replace { caller, id, value, allowed_hosts, answer } => {
+                let _ = answer.send(self.replace(&caller, id, value, allowed_hosts).await);
+            }
+            Command::Delete { caller, id, answer } => {
+                let _ = answer.send(self.delete(&caller, id).await);
+            }
+            Command::Use { wanted, answer } => {
+                let _ = answer.send(self.use_key(wanted).await);
+            }
+            Command::Export { caller, password, new, ids, answer } => {
+                let _ = answer.send(self.export(&caller, password, new, ids).await);
+            }
+            Command::Import { caller, file, password, on_conflict, answer } => {
+                let _ = answer.send(self.import(&caller, file, password, on_conflict).await);
+            }
+            Command::Idle => {
+                if let Err(fault) = self.lock(&Caller::system(), "idle").await {
+                    tracing::warn!(%fault, "the idle vault could not be locked");
+                }
+            }
+        }
+    }
+}
+
+impl VaultActor {
+    fn status(&self) -> Status {
+        self.scope.shared.vault_place.sight().status
+    }
+
+    /// Keys are used and entries changed only in an open vault whose file is the newest one seen.
+    pub(crate) fn need_open(&self) -> Result<(), Fault> {
+        self.scope.shared.vault_place.sight().check_open()
+    }
+
+    /// A unit of this caller's, to be filled with events about the vault.
+    pub(crate) fn unit(&self, caller: &Caller) -> Unit {
+        caller.unit_again(self.scope.shared.clock.now(), "vault")
+    }
+
+    pub(crate) async fn commit(&self, unit: Unit) -> Result<(), Fault> {
+        self.scope.shared.store.commit(unit).await?;
+        Ok(())
+    }
+
+    /// Tells of the vault itself.
+    pub(crate) async fn tell(&self, caller: &Caller, kind: EventType, data: Value) -> Result<(), Fault> {
+        let mut unit = self.unit(caller);
+        unit.tell(NewEvent::of(kind, VAULT, data));
+        self.commit(unit).await
+    }
+
+    /// Writes down that this generation was seen. What it says about is done already, so a store that
+    /// cannot note it now only means that a later look notices less.
+    pub(crate) async fn see(&self, generation: u64) {
+        let shared = &self.scope.shared;
+        let mut unit = Unit::new(shared.clock.now(), "system", "vault");
+        unit.change(Change::SeeVault(generation));
+        if let Err(fault) = self.commit(unit).await {
+            tracing::warn!(%fault, generation, "the key file's generation could not be noted");
+        }
+    }
+
+    async fn unlock(&mut self, caller: &Caller, password: SecretString) -> Result<Unlocked, Fault> {
+        let (shared, now) = (Arc::clone(&self.scope.shared), self.scope.shared.clock.now());
+        let status = self.status();
+        let trigger = if status == Status::Uninitialized { Trigger::Create } else { Trigger::Unlock };
+        if status == Status::Unlocked {
+            return Err(Refusal::conflict("transition", "the vault is unlocked already").into());
+        }
+        status.step("keys", trigger)?;
+        self.throttle.admit(now)?;
+        // Known before the vault opens, so that there is no moment in which an older file counts.
+        let seen = shared.store.vault_seen().await?.unwrap_or(0);
+        shared.vault_place.expect_generation(seen);
+        let opened = shared.vault_place.work(&shared, move |vault| {
+            if trigger == Trigger::Create {
+                vault.follow(seen);
+            }
+            Ok((vault.unlock(password)?, vault.generation()))
+        });
+        let opened = opened.await;
+        let (opened, generation) = self.throttle.judge(opened, now)?;
+        let created = matches!(opened, Unlock::Created);
+        if let Unlock::Opened { unreadable } = &opened
+            && !unreadable.is_empty()
+        {
+            let ids: Vec<&str> = unreadable.iter().map(KeyId::as_str).collect();
+            tracing::warn!(keys = ids.join(", "), "the password does not open these keys; they are kept");
+        }
+        let rolled_back = shared.vault_place.sight().rolled_back();
+        let mut data = json!({"created": created});
+        if let Some(RolledBack { seen, found }) = rolled_back {
+            tracing::warn!(
+                seen,
+                found,
+                "an older key file was put back; no key is used until that is accepted"
+            );
+            data["rolled_back"] = json!({"seen": seen, "found": found});
+        }
+        let mut unit = self.unit(caller);
+        unit.change(Change::SeeVault(generation));
+        unit.tell(NewEvent::of(EventType::VaultUnlocked, VAULT, data));
+        if let Err(fault) = self.commit(unit).await {
+            self.close().await?;
+            return Err(fault);
+        }
+        self.warn_of_orphans().await;
+        self.stay_awake();
+        self.rewrap_soon();
+        Ok(if created { Unlocked::Created } else { Unlocked::Opened })
+    }
+
+    async fn lock(&mut self, caller: &Caller, reason: &str) -> Result<(), Fault> {
+        if self.status() != Status::Unlocked {
+            let detail = format!("the vault is {}: there is nothing to lock", self.status());
+            return Err(Refusal::conflict("transition", detail).into());
+        }
+        self.close().await?;
+        ProvidersHandle(Arc::clone(&self.scope.shared)).disconnect_all();
+        self.tell(caller, EventType::VaultLocked, json!({"reason": reason})).await
+    }
+
+    async fn close(&mut self) -> Result<(), Fault> {
+        let shared = Arc::clone(&self.scope.shared);
+        self.grants.clear();
+        self.scope.timers.cancel(IDLE);
+        let closing = shared.vault_place.work(&shared, |vault| {
+            vault.lock();
+            Ok(())
+        });
+        closing.await
+    }
+
+    async fn accept_rollback(&mut self, caller: &Caller) -> Result<(), Fault> {
+        let shared = Arc::clone(&self.scope.shared);
+        let (open, rolled_back) = {
+            let sight = shared.vault_place.sight();
+            (sight.check_open(), sight.rolled_back())
+        };
+        let Some(RolledBack { seen, found }) = rolled_back else {
+            open?;
+            return Err(Refusal::conflict("conflict", "the key file is the newest one seen").into());
+        };
+        let mut unit = self.unit(caller);
+        unit.change(Change::AcceptVault(found));
+        let data = json!({"seen": seen, "found": found});
+        unit.tell(NewEvent::of(EventType::VaultRollbackAccepted, VAULT, data));
+        self.commit(unit).await?;
+        shared.vault_place.expect_generation(found);
+        self.stay_awake();
+        self.rewrap_soon();
+        Ok(())
+    }
+
+    async fn use_key(&mut self, wanted: KeyUse) -> Result<SecretString, Fault> {
+        let shared = Arc::clone(&self.scope.shared);
+        let now = shared.clock.now();
+        {
+            // Before the log says that it was used.
+            let sight = shared.vault_place.sight();
+            sight.check_open()?;
+            sight.check_host(&wanted.key_id, &wanted.host)?;
+        }
+        if self.grants.get(&wanted).is_none_or(|until| *until <= now) {
+            let data = json!({"holder": wanted.holder, "host": wanted.host, "purpose": wanted.purpose});
+            let mut unit = self.unit(&Caller::named(wanted.holder.as_str()));
+            unit.tell(NewEvent::of(EventType::KeyUsed, wanted.key_id.as_str(), data));
+            self.commit(unit).await?;
+            // A heartbeat's grant lasts until the vault is locked, or it would fill the log.
+            let lasts = if wanted.purpose == "heartbeat" { Duration::MAX } else { GRANT };
+            self.grants.retain(|_, until| *until > now);
+            self.grants.insert(wanted.clone(), now.plus(lasts));
+        }
+        if wanted.purpose != "heartbeat" {
+            self.stay_awake();
+        }
+        let KeyUse { key_id, host, .. } = wanted;
+        shared.vault_place.work(&shared, move |vault| vault.get(&key_id, Some(&host))).await
+    }
+
+    /// Puts the time of locking itself off.
+    pub(crate) fn stay_awake(&self) {
+        let idle = self.scope.shared.settings.auto_lock;
+        if !idle.is_zero() {
+            self.scope.timers.set(IDLE, self.scope.shared.clock.now().plus(idle), Command::Idle);
+        }
+    }
+}

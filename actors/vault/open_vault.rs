@@ -1,0 +1,231 @@
+//! The opened key file, which outlives the vault's actor, and what can be told of it without waiting.
+//!
+//! Owns the lock around the file and the picture of it that everybody may look at. Must not decide who
+//! may change anything: that is the actor's.
+
+use crate::context::Shared;
+use crate::error::{Fault, VaultFault};
+use crate::provider::authorized_client::host_of;
+use arbiter_core::ids::KeyId;
+use arbiter_core::provider::{KeyAccess, Provider};
+use arbiter_core::refusal::Refusal;
+use arbiter_core::time::Timestamp;
+use arbiter_core::vault::Status;
+use arbiter_vault::{EntryInfo, Vault, VaultError, VaultState};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use tokio::sync::watch;
+
+/// A key file that is older than the newest one seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RolledBack {
+    /// The newest generation that was seen.
+    pub seen: u64,
+    /// The generation of the file.
+    pub found: u64,
+}
+
+/// The opened key file and what can be told of it without waiting.
+pub(crate) struct VaultPlace {
+    file: Arc<Mutex<Vault>>,
+    sight: Arc<RwLock<Sight>>,
+    rewrapped: AtomicU64,
+    /// Told of each lock, so that who holds a key meanwhile lets it go.
+    locks: watch::Sender<()>,
+}
+
+/// What can be told of the vault without waiting.
+pub(crate) struct Sight {
+    pub(crate) status: Status,
+    pub(crate) keys: BTreeMap<String, EntryInfo>,
+    pub(crate) unlocked_at: Option<Timestamp>,
+    generation: u64,
+    seen: u64,
+    revision: u64,
+    /// True for as long as the vault stays open.
+    tenure: Arc<AtomicBool>,
+}
+
+impl Sight {
+    /// Whether the opened file is older than one that was seen.
+    pub(crate) fn rolled_back(&self) -> Option<RolledBack> {
+        let older = self.status == Status::Unlocked && self.generation < self.seen;
+        older.then_some(RolledBack { seen: self.seen, found: self.generation })
+    }
+
+    /// Whether keys can be read and entries be changed now.
+    pub(crate) fn check_open(&self) -> Result<(), Fault> {
+        if self.status != Status::Unlocked {
+            return Err(VaultFault::Locked.into());
+        }
+        match self.rolled_back() {
+            Some(RolledBack { seen, found }) => Err(VaultFault::RolledBack { seen, found }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a key exists and may be sent to a host, whatever the vault's state.
+    pub(crate) fn check_host(&self, id: &KeyId, host: &str) -> Result<(), Fault> {
+        let key = self.keys.get(id.as_str()).ok_or_else(|| Refusal::not_found("key", id.as_str()))?;
+        if key.allows(Some(host)) {
+            return Ok(());
+        }
+        Err(VaultError::HostRefused { id: id.clone(), host: host.to_owned() }.into())
+    }
+
+    fn refresh(&mut self, vault: &Vault, now: Timestamp) {
+        if self.revision == vault.revision() {
+            return;
+        }
+        self.revision = vault.revision();
+        self.generation = vault.generation();
+        self.tenure = vault.tenure();
+        self.status = status(vault);
+        self.keys = vault.entries().into_iter().map(|entry| (entry.id.to_string(), entry)).collect();
+        let unlocked = self.status == Status::Unlocked;
+        self.unlocked_at = if unlocked { self.unlocked_at.or(Some(now)) } else { None };
+    }
+}
+
+impl VaultPlace {
+    pub(crate) fn new(vault: Vault) -> Self {
+        let mut sight = Sight {
+            status: Status::Uninitialized,
+            keys: BTreeMap::new(),
+            unlocked_at: None,
+            generation: 0,
+            seen: 0,
+            revision: u64::MAX,
+            tenure: Arc::default(),
+        };
+        sight.refresh(&vault, Timestamp::default());
+        Self {
+            file: Arc::new(Mutex::new(vault)),
+            sight: Arc::new(RwLock::new(sight)),
+            rewrapped: AtomicU64::new(0),
+            locks: watch::Sender::default(),
+        }
+    }
+
+    /// What can be told of the vault now. Hold it shortly.
+    pub(crate) fn sight(&self) -> RwLockReadGuard<'_, Sight> {
+        self.sight.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends when the vault is locked the next time after this call.
+    pub(crate) fn next_lock(&self) -> impl Future<Output = ()> + use<> {
+        let mut locks = self.locks.subscribe();
+        async move {
+            if locks.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// True for as long as the vault stays open; long work beside it looks at this.
+    pub(crate) fn tenure(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.sight().tenure)
+    }
+
+    /// Ends long work beside the vault, so that a lock or the end of the process need not wait for it. A lock
+    /// has to follow.
+    pub(crate) fn interrupt(&self) {
+        self.sight().tenure.store(false, Ordering::Release);
+    }
+
+    /// Whether everything that a provider needs of the vault can be read now and sent there.
+    pub(crate) fn access(&self, provider: &Provider) -> KeyAccess {
+        match self.check_keys_of(provider) {
+            Ok(()) => KeyAccess::Readable,
+            Err(_) => KeyAccess::Unreadable,
+        }
+    }
+
+    /// The same, and why not: a fault of the vault passes by itself, a refusal does not.
+    pub(crate) fn check_keys_of(&self, provider: &Provider) -> Result<(), Fault> {
+        if !provider.needs_vault() {
+            return Ok(());
+        }
+        let sight = self.sight();
+        sight.check_open()?;
+        let host = host_of(&provider.endpoint).unwrap_or_default();
+        provider.keys().try_for_each(|id| sight.check_host(id, &host))
+    }
+
+    /// Whether a provider's keys, as far as they exist, may be used where the provider is.
+    pub(crate) fn check_binding(&self, provider: &Provider) -> Result<(), Fault> {
+        let host = host_of(&provider.endpoint).unwrap_or_default();
+        let mut known = provider.keys().filter(|id| self.knows(id.as_str()));
+        known.try_for_each(|id| self.sight().check_host(id, &host))
+    }
+
+    /// Whether an entry with this id exists.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.sight().keys.contains_key(id)
+    }
+
+    /// Takes note of the newest generation that was seen; also of an older one, when that was accepted.
+    pub(crate) fn expect_generation(&self, seen: u64) {
+        self.sight.write().unwrap_or_else(PoisonError::into_inner).seen = seen;
+    }
+
+    /// How many entries were rewrapped since the start.
+    pub(crate) fn rewrapped(&self) -> u64 {
+        self.rewrapped.load(Ordering::Relaxed)
+    }
+
+    /// Counts rewrapped entries.
+    pub(crate) fn count_rewrapped(&self, count: usize) {
+        self.rewrapped.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Works with the file on a blocking thread: a derivation takes a tenth of a second.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        shared: &Shared,
+        work: impl FnOnce(&mut Vault) -> Result<T, VaultError> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (file, sight) = (Arc::clone(&self.file), Arc::clone(&self.sight));
+        let was_open = self.sight().status == Status::Unlocked;
+        let now = shared.clock.now();
+        let outcome = blocking(shared, move || {
+            let mut vault = lock(&file);
+            let outcome = work(&mut vault);
+            // Under the file's lock, so that an older picture never replaces a newer one.
+            sight.write().unwrap_or_else(PoisonError::into_inner).refresh(&vault, now);
+            outcome
+        });
+        let outcome = outcome.await;
+        if was_open && self.sight().status != Status::Unlocked {
+            self.locks.send_replace(());
+        }
+        outcome
+    }
+
+    /// Forgets everything secret, at once; for the end of the process.
+    pub(crate) fn lock_now(&self) {
+        lock(&self.file).lock();
+    }
+}
+
+/// Runs what derives keys on a blocking thread.
+pub(crate) async fn blocking<T: Send + 'static>(
+    shared: &Shared,
+    work: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
+) -> Result<T, Fault> {
+    let crashed = |_| Fault::Crashed { actor: "the vault's thread".to_owned() };
+    shared.runtime.spawn_blocking(work).await.map_err(crashed)?.map_err(Fault::from)
+}
+
+fn lock(file: &Mutex<Vault>) -> MutexGuard<'_, Vault> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn status(vault: &Vault) -> Status {
+    match vault.state() {
+        VaultState::Uninitialized => Status::Uninitialized,
+        VaultState::Locked => Status::Locked,
+        VaultState::Unlocked => Status::Unlocked,
+    }
+}

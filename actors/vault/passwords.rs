@@ -1,0 +1,123 @@
+//! What the vault's actor does with everything at once: another password, and more rounds for what was
+//! written with fewer.
+
+use crate::caller::Caller;
+use crate::context::{SINGLE, Shared};
+use crate::error::Fault;
+use crate::vault::actor::{Command, VaultActor};
+use crate::vault::open_vault::blocking;
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_store::{Change, Unit};
+use arbiter_vault::{Iterations, Rewrite, Rewritten};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// What an event says of an entry that was written anew: its cost, and its form if that is another.
+pub(crate) fn changes_of(entry: &Rewritten) -> Value {
+    let mut changes = json!({});
+    if let Some(before) = &entry.before {
+        let after = &entry.after;
+        if before.iterations != after.iterations {
+            changes["iterations"] = json!({"old": before.iterations, "new": after.iterations});
+        }
+        if before.version != after.version {
+            changes["version"] = json!({"old": before.version, "new": after.version});
+        }
+        if before.allowed_hosts != after.allowed_hosts {
+            changes["allowed_hosts"] = json!({"old": before.allowed_hosts, "new": after.allowed_hosts});
+        }
+    }
+    changes
+}
+
+/// Encrypts anew what costs less than configured, without the vault; nothing when there is no such thing.
+async fn rewrap(shared: &Arc<Shared>) -> Result<Option<Rewrite>, Fault> {
+    let begun = shared.vault_place.work(shared, |vault| vault.begin_rewrap()).await?;
+    let Some(mut rewrite) = begun else { return Ok(None) };
+    let now = shared.clock.now();
+    let work = move || {
+        rewrite.run(now)?;
+        Ok(Some(rewrite))
+    };
+    blocking(shared, work).await
+}
+
+impl VaultActor {
+    pub(crate) async fn change_password(
+        &mut self,
+        caller: &Caller,
+        old: SecretString,
+        new: SecretString,
+        iterations: Iterations,
+    ) -> Result<(), Fault> {
+        self.need_open()?;
+        let shared = Arc::clone(&self.scope.shared);
+        let now = shared.clock.now();
+        self.throttle.admit(now)?;
+        let begun =
+            shared.vault_place.work(&shared, move |vault| vault.begin_password_change(old, new, iterations));
+        let begun = begun.await;
+        let mut rewrite = self.throttle.judge(begun, now)?;
+        let work = move || {
+            rewrite.run(now)?;
+            Ok(rewrite)
+        };
+        let rewrite = blocking(&shared, work).await?;
+        // Told first: no password changes unrecorded.
+        let data = json!({"keys": rewrite.fresh().len(), "iterations": iterations.get()});
+        self.tell(caller, EventType::VaultPasswordChanged, data).await?;
+        let installing = shared.vault_place.work(&shared, move |vault| {
+            vault.install(rewrite)?;
+            Ok(vault.generation())
+        });
+        let generation = installing.await?;
+        self.see(generation).await;
+        self.stay_awake();
+        Ok(())
+    }
+
+    /// Begins to rewrap what costs less than configured. Nobody waits for it.
+    pub(crate) fn rewrap_soon(&self) {
+        let shared = Arc::clone(&self.scope.shared);
+        if self.need_open().is_err() {
+            return;
+        }
+        self.scope.shared.runtime.spawn(async move {
+            match rewrap(&shared).await {
+                Ok(Some(done)) if !shared.is_stopping() => {
+                    shared.vault.tell(&shared, SINGLE, Command::Rewrapped(Box::new(done)));
+                }
+                Ok(_) => {}
+                Err(fault) => tracing::info!(%fault, "keys were not rewrapped; the next unlock tries again"),
+            }
+        });
+    }
+
+    pub(crate) async fn install_rewrapped(&mut self, rewrite: Rewrite) {
+        if let Err(fault) = self.try_install(rewrite).await {
+            tracing::warn!(%fault, "keys could not be rewrapped; the next unlock tries again");
+        }
+    }
+
+    async fn try_install(&mut self, rewrite: Rewrite) -> Result<(), Fault> {
+        self.need_open()?;
+        let shared = Arc::clone(&self.scope.shared);
+        let installing = shared.vault_place.work(&shared, move |vault| {
+            let written = vault.install(rewrite)?;
+            Ok((written, vault.generation()))
+        });
+        let (written, generation) = installing.await?;
+        shared.vault_place.count_rewrapped(written.len());
+        let mut unit = Unit::new(shared.clock.now(), "system", "vault");
+        unit.change(Change::SeeVault(generation));
+        for entry in &written {
+            let data = json!({"reason": "rewrapped", "changes": changes_of(entry)});
+            unit.tell(NewEvent::of(EventType::KeyUpdated, entry.id.as_str(), data));
+        }
+        self.commit(unit).await?;
+        tracing::info!(keys = written.len(), "keys were rewrapped at the configured cost");
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! The pace of wrong passwords, wherever one is asked for.
+
+use crate::error::{Fault, VaultFault};
+use arbiter_core::time::Timestamp;
+use std::time::Duration;
+
+/// Wrong passwords that cost nothing but their own time.
+const FREE_TRIES: u32 = 3;
+/// The longest wait after a wrong password.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// How many passwords were wrong in a row, and when the next is looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
+    wrong: u32,
+    not_before: Option<Timestamp>,
+}
+
+impl Throttle {
+    /// Whether a password is looked at now.
+    pub(crate) fn admit(&self, now: Timestamp) -> Result<(), Fault> {
+        match self.not_before.filter(|until| *until > now) {
+            Some(until) => {
+                let retry_after_sec = until.since(now).as_secs() + 1;
+                Err(VaultFault::Throttled { retry_after_sec }.into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes note of how the vault's password fared; other failures say nothing about it.
+    pub(crate) fn judge<T>(&mut self, outcome: Result<T, Fault>, now: Timestamp) -> Result<T, Fault> {
+        if outcome.is_ok() {
+            *self = Self::default();
+        }
+        self.judge_foreign(outcome, now)
+    }
+
+    /// Takes note of how the password of another file fared. A right one proves nothing: anybody can make a
+    /// file whose password is known.
+    pub(crate) fn judge_foreign<T>(&mut self, outcome: Result<T, Fault>, now: Timestamp) -> Result<T, Fault> {
+        if let Err(Fault::Vault(VaultFault::WrongPassword)) = &outcome {
+            self.wrong += 1;
+            let doublings = self.wrong.saturating_sub(FREE_TRIES).min(10);
+            let wait = Duration::from_secs(2u64.pow(doublings)).min(LONGEST_WAIT);
+            self.not_before = (self.wrong >= FREE_TRIES).then(|| now.plus(wait));
+        }
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(throttle: &Throttle, now: Timestamp) -> u64 {
+        match throttle.admit(now) {
+            Err(Fault::Vault(VaultFault::Throttled { retry_after_sec })) => retry_after_sec,
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn the_wait_doubles_from_the_third_wrong_password_on_and_ends_with_a_right_one() {
+        let (mut throttle, now) = (Throttle::default(), Timestamp::from_millis(1_000));
+        let mut waits = vec![];
+        for _ in 0..12 {
+            let wrong: Result<(), Fault> = Err(VaultFault::WrongPassword.into());
+            assert!(throttle.judge(wrong, now).is_err());
+            waits.push(wait(&throttle, now));
+        }
+        assert_eq!(waits, [0, 0, 2, 3, 5, 9, 17, 33, 61, 61, 61, 61]);
+        assert_eq!(wait(&throttle, now.plus(LONGEST_WAIT)), 0);
+        assert!(throttle.judge::<()>(Err(VaultFault::Locked.into()), now).is_err());
+        assert_eq!(wait(&throttle, now), 61);
+        assert!(throttle.judge_foreign(Ok(()), now).is_ok());
+        assert_eq!(wait(&throttle, now), 61, "a file of one's own is no proof");
+        assert!(throttle.judge(Ok(()), now).is_ok());
+        assert_eq!(wait(&throttle, now), 0);
+    }
+}

@@ -1,0 +1,123 @@
+//! What the vault's actor does with whole key files: giving keys out in one, and taking keys from one.
+
+use crate::caller::Caller;
+use crate::error::Fault;
+use crate::vault::actor::VaultActor;
+use crate::vault::open_vault::blocking;
+use crate::vault::passwords::changes_of;
+use arbiter_core::event::NewEvent;
+use arbiter_core::event_type::EventType;
+use arbiter_core::ids::KeyId;
+use arbiter_vault::{Foreign, OnConflict, Rewritten};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// What an import did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Keys that were taken over.
+    pub imported: Vec<String>,
+    /// Keys whose ids were taken; those that were here stayed.
+    pub skipped: Vec<String>,
+    /// Keys that the file's password does not open.
+    pub unreadable: Vec<String>,
+}
+
+fn texts<'a>(ids: impl IntoIterator<Item = &'a KeyId>) -> Vec<String> {
+    ids.into_iter().map(ToString::to_string).collect()
+}
+
+impl VaultActor {
+    pub(crate) async fn export(
+        &mut self,
+        caller: &Caller,
+        password: SecretString,
+        new: Option<SecretString>,
+        ids: Option<Vec<KeyId>>,
+    ) -> Result<Vec<u8>, Fault> {
+        self.need_open()?;
+        let shared = Arc::clone(&self.scope.shared);
+        let now = shared.clock.now();
+        self.throttle.admit(now)?;
+        let begun =
+            shared.vault_place.work(&shared, move |vault| vault.begin_export(password, new, ids.as_deref()));
+        let begun = begun.await;
+        let mut rewrite = self.throttle.judge(begun, now)?;
+        let mut unit = self.unit(caller);
+        for id in rewrite.ids() {
+            let data = json!({"holder": caller.name, "host": Value::Null, "purpose": "export"});
+            unit.tell(NewEvent::of(EventType::KeyUsed, id.as_str(), data));
+        }
+        if !unit.is_empty() {
+            self.commit(unit).await?;
+        }
+        self.stay_awake();
+        let work = move || {
+            rewrite.run(now)?;
+            rewrite.into_file()
+        };
+        blocking(&shared, work).await
+    }
+
+    pub(crate) async fn import(
+        &mut self,
+        caller: &Caller,
+        file: Vec<u8>,
+        password: SecretString,
+        on_conflict: OnConflict,
+    ) -> Result<Imported, Fault> {
+        self.need_open()?;
+        let shared = Arc::clone(&self.scope.shared);
+        let now = shared.clock.now();
+        // The file may be this vault's own, so its password is tried at the same pace.
+        self.throttle.admit(now)?;
+        let going = shared.vault_place.tenure();
+        let opened = blocking(&shared, move || Foreign::open(&file, password, &going)).await;
+        let foreign = self.throttle.judge_foreign(opened, now)?;
+        let beginning =
+            shared.vault_place.work(&shared, move |vault| vault.begin_import(foreign, on_conflict));
+        let mut rewrite = beginning.await?;
+        let work = move || {
+            rewrite.run(now)?;
+            Ok(rewrite)
+        };
+        let rewrite = blocking(&shared, work).await?;
+        let outcome = Imported {
+            imported: texts(rewrite.fresh().iter().map(|entry| &entry.id)),
+            skipped: texts(rewrite.skipped()),
+            unreadable: texts(rewrite.unreadable()),
+        };
+        if outcome.imported.is_empty() {
+            return Ok(outcome);
+        }
+        let mut unit = self.unit(caller);
+        for after in rewrite.fresh() {
+            let before = shared.vault_place.sight().keys.get(after.id.as_str()).cloned();
+            let (id, name, purpose) = (after.id.clone(), after.name.clone(), after.purpose.clone());
+            let hosts = after.allowed_hosts.clone();
+            let event = if before.is_some() {
+                let changes = changes_of(&Rewritten { id: id.clone(), before, after });
+                let data = json!({"reason": "imported", "changes": changes});
+                NewEvent::of(EventType::KeyUpdated, id.as_str(), data)
+            } else {
+                let data = json!({
+                    "name": name, "purpose": purpose, "allowed_hosts": hosts, "reason": "imported",
+                });
+                NewEvent::of(EventType::KeyStored, id.as_str(), data)
+            };
+            unit.tell(event);
+        }
+        // Told first, as for everything that may replace a key.
+        self.commit(unit).await?;
+        self.grants.retain(|grant, _| !outcome.imported.iter().any(|id| id == grant.key_id.as_str()));
+        let installing = shared.vault_place.work(&shared, move |vault| {
+            vault.install(rewrite)?;
+            Ok(vault.generation())
+        });
+        let generation = installing.await?;
+        self.see(generation).await;
+        self.stay_awake();
+        Ok(outcome)
+    }
+}

@@ -13,13 +13,13 @@ use crate::context::Shared;
 use crate::error::Fault;
 use crate::runtime::random;
 use crate::token::revoke_all;
+use arbiter_core::agent::edit::{AgentPatch, NewAgent, Start};
 use arbiter_core::agent::{self, Agent, Status};
-use arbiter_core::agent_change::{AgentPatch, NewAgent, Start};
 use arbiter_core::bead::{self, Attempt, Claimant};
-use arbiter_core::event_type::EventType;
-use arbiter_core::ids::{AgentId, BeadId};
-use arbiter_core::record::{Happening, event, evolved};
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::ids::{AgentId, BeadId};
+use arbiter_core::kernel::record::{Happening, event, evolved};
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, Unit, Write};
 use serde_json::json;
 use std::sync::Arc;
@@ -212,7 +212,7 @@ pub(crate) fn add(unit: &mut Unit, agent: &Agent, start: Start) -> Result<(), Re
         // One row, two events: what it was created as, and that it was started.
         let happenings = agent.decide(&agent::Command::Activate)?;
         let started = evolved(agent, &happenings, unit.at);
-        unit.tell(arbiter_core::record::created_event(agent));
+        unit.tell(arbiter_core::kernel::record::created_event(agent));
         for happening in &happenings {
             unit.tell(event(&started, happening));
         }

@@ -1,7 +1,7 @@
 //! Who asks, and under which condition.
 
-use arbiter_core::event::Origin;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::event::Origin;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, KeptAnswer, Unit};
 
 /// Who asks for a change.

@@ -2,8 +2,8 @@
 
 use crate::caller::Caller;
 use crate::error::Fault;
-use arbiter_core::record::Record;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::record::Record;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
 
 /// How often a decision is made anew before the caller hears that the entity is busy.

@@ -9,11 +9,11 @@ use crate::caller::Caller;
 use crate::context::Shared;
 use crate::error::Fault;
 use crate::runtime::random;
+use arbiter_core::decision::edit::NewDecision;
+use arbiter_core::decision::subject_digest;
 use arbiter_core::decision::{self, Decision};
-use arbiter_core::decision_change::NewDecision;
-use arbiter_core::ids::{AgentId, DecisionId};
-use arbiter_core::refusal::Refusal;
-use arbiter_core::subject;
+use arbiter_core::kernel::ids::{AgentId, DecisionId};
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::Change;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +49,7 @@ impl DecisionsHandle {
                 let detail = format!("bead {id} belongs to project {}", bead.project_id);
                 return Err(Refusal::field("bead_id", detail).into());
             }
-            new.subject_digest = Some(subject::of_bead(&bead));
+            new.subject_digest = Some(subject_digest::of_bead(&bead));
         }
         let decision = new.build(id, now, self.0.settings.decision_timeout)?;
         let mut unit = caller.unit(now, "decisions");

@@ -2,8 +2,8 @@
 
 use crate::call::attempt::kind_of;
 use crate::provider::authorized_client::CallFailure;
-use arbiter_core::call::ErrorKind;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::call::ErrorKind;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
 use arbiter_vault::VaultError;
 use std::time::Duration;

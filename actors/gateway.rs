@@ -19,9 +19,9 @@ use crate::error::{FailedCall, Fault};
 use crate::gateway::stream::GatewayStream;
 use crate::provider::cache::Known;
 use crate::runtime::random;
-use arbiter_core::call::{CallOutcome, ErrorKind, Kind};
-use arbiter_core::gateway_model::{self, Wanted};
-use arbiter_core::ids::{AgentId, ProjectId, ProviderId, RunId, TokenId};
+use arbiter_core::kernel::call::{CallOutcome, ErrorKind, Kind};
+use arbiter_core::kernel::ids::{AgentId, ProjectId, ProviderId, RunId, TokenId};
+use arbiter_core::model::selector::{self, Wanted};
 use arbiter_core::provider::Provider;
 use arbiter_providers::{CallError, ChatBody, ChatStream, Client, Completed, Piece, RateHints};
 use bytes::Bytes;
@@ -86,7 +86,7 @@ impl GatewayHandle {
             }
         }
         if let Some(best) = usable.into_iter().next() {
-            models.insert(gateway_model::AUTO.to_owned(), vec![best.provider.id]);
+            models.insert(selector::AUTO.to_owned(), vec![best.provider.id]);
         }
         Ok(models.into_iter().map(|(id, providers)| GatewayModel { id, providers }).collect())
     }
@@ -156,7 +156,7 @@ impl GatewayHandle {
         let all = shared.provider_cache.all(shared).await?;
         let find = |id: &str| all.iter().find(|known| known.provider.id.as_str() == id);
         let usable = async || shared.provider_cache.usable(shared).await;
-        match gateway_model::read(name, |id| find(id).is_some()) {
+        match selector::read(name, |id| find(id).is_some()) {
             Wanted::Best => {
                 let usable = usable().await?;
                 let own = |known: Known| Candidate { provider: known.provider, model: None };

@@ -20,16 +20,16 @@ use crate::provider::heartbeat::HeartbeatsHandle;
 use crate::run::tool_calls::Turn;
 use crate::runtime::random;
 use arbiter_core::agent::Agent;
-use arbiter_core::call;
-use arbiter_core::event::NewEvent;
-use arbiter_core::event_type::EventType;
-use arbiter_core::ids::{BeadId, RunId};
-use arbiter_core::lease;
+use arbiter_core::kernel::call;
+use arbiter_core::kernel::event::NewEvent;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::ids::{BeadId, RunId};
+use arbiter_core::kernel::lease;
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::run::Run;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::prompt;
-use arbiter_core::protocol;
-use arbiter_core::refusal::Refusal;
-use arbiter_core::run::Run;
-use arbiter_core::time::Timestamp;
+use arbiter_core::prompt::tools;
 use arbiter_providers::{CallErrorKind, ChatAnswer, ChatRequest, Message, Role as Speaker, Tool, ToolCall};
 use arbiter_store::{Change, StoreError, Unit};
 use futures_util::FutureExt;
@@ -198,9 +198,9 @@ impl Work {
     ) -> Result<Option<RunResult>, Fault> {
         let mut waits = Vec::new();
         let actions = if answer.tool_calls.is_empty() {
-            vec![(None, protocol::read_text(&answer.content))]
+            vec![(None, tools::read_text(&answer.content))]
         } else {
-            let read = |call: &ToolCall| protocol::read_call(&call.name, &call.arguments);
+            let read = |call: &ToolCall| tools::read_call(&call.name, &call.arguments);
             answer.tool_calls.iter().map(|call| (Some(call), read(call))).collect()
         };
         for (call, action) in actions {
@@ -252,7 +252,7 @@ impl Work {
         unit.change(Change::StartRun(self.run.clone()));
         store.commit(unit).await?;
         self.begun = true;
-        let tools = protocol::tools().into_iter().map(|tool| Tool {
+        let tools = tools::tools().into_iter().map(|tool| Tool {
             name: tool.name.to_owned(),
             description: tool.description.to_owned(),
             parameters: tool.parameters,

@@ -1,9 +1,9 @@
 //! What the actors need to know of the configuration.
 
-use arbiter_core::catalogue::Catalogue;
-use arbiter_core::ids::KeyId;
-use arbiter_core::readiness::Conditional;
-use arbiter_core::retry::Policy;
+use arbiter_core::bead::readiness::Conditional;
+use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::model::catalog::Catalogue;
+use arbiter_core::provider::retry::Policy;
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,9 +18,9 @@ use crate::settings::Settings;
 use crate::vault::open_vault::VaultPlace;
 use actix_rt::{Arbiter, System};
 use arbiter_core::agent;
-use arbiter_core::event::EventFilter;
-use arbiter_core::event_type::EventType;
-use arbiter_core::notice;
+use arbiter_core::kernel::event::EventFilter;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::notification;
 use arbiter_store::{Change, DirectoryLock, Options, Store, StoreError, Unit};
 use arbiter_vault::{Iterations, Vault, VaultError};
 use std::sync::Arc;
@@ -171,7 +171,7 @@ async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
                     heartbeats.beat_all();
                     notifier.try_again();
                 }
-                if notice::is_told(&event) {
+                if notification::is_told(&event) {
                     notifier.look();
                 }
                 next = events.try_next();

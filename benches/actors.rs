@@ -11,8 +11,8 @@
 mod server;
 
 use arbiter::config::Settings;
-use arbiter::core::bead_change::NewBead;
-use arbiter::core::ids::BeadId;
+use arbiter::core::bead::edit::NewBead;
+use arbiter::core::kernel::ids::BeadId;
 use arbiter_actors::{Caller, Handles};
 use arbiter_testkit::{Report, median, resident_bytes};
 use server::{PROJECT, Server};

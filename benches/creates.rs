@@ -15,7 +15,7 @@ mod raw_sqlite;
 mod server;
 
 use arbiter::config::Settings;
-use arbiter::core::bead_change::NewBead;
+use arbiter::core::bead::edit::NewBead;
 use arbiter_actors::{Caller, Fault};
 use arbiter_testkit::{Report, drive, median, ms, percentile, request_bytes};
 use raw_sqlite::RawSqlite;

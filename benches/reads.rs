@@ -13,7 +13,7 @@
 mod server;
 
 use arbiter::config::Settings;
-use arbiter::core::bead_change::NewBead;
+use arbiter::core::bead::edit::NewBead;
 use arbiter::http::{ApiError, Call, Endpoint, Reply, serve_endpoints};
 use arbiter_actors::{BeadsHandle, Caller, Fault};
 use arbiter_testkit::{Report, drive, median, ms, percentile, request_bytes};

@@ -4,8 +4,8 @@
 //! The derivation itself is timed between the operations of each round, so that a machine that does other
 //! work at the same time slows both.
 
-use arbiter::core::ids::KeyId;
-use arbiter::core::time::Timestamp;
+use arbiter::core::kernel::ids::KeyId;
+use arbiter::core::kernel::time::Timestamp;
 use arbiter_testkit::{Report, median, ms};
 use arbiter_vault::{Iterations, NewEntry, Vault};
 use secrecy::SecretString;

@@ -28,7 +28,7 @@ pub use workflows::WorkflowError;
 
 use crate::config::Temporal;
 use arbiter_actors::{Caller, CarriedCall, Fault, Handles};
-use arbiter_core::ids::KeyId;
+use arbiter_core::kernel::ids::KeyId;
 use arbiter_temporal::codec::Codec;
 use arbiter_temporal::connection::Address;
 use arbiter_temporal::delivery::{Delivery, DeliveryError};

@@ -4,12 +4,12 @@ use crate::app::{StartError, cast_settings, load_catalogue};
 use crate::config::Settings;
 use arbiter_actors::{Caller, Cast, Delivery, Fault, Handles, Subscription, SystemClock};
 use arbiter_core::agent::Agent;
-use arbiter_core::agent_change::NewAgent;
-use arbiter_core::event::{Event, EventFilter};
-use arbiter_core::ids::AgentId;
+use arbiter_core::agent::edit::NewAgent;
+use arbiter_core::kernel::event::{Event, EventFilter};
+use arbiter_core::kernel::ids::AgentId;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::provider::Provider;
-use arbiter_core::provider_change::NewProvider;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::provider::edit::NewProvider;
 use arbiter_store::{DirectoryLock, StoreError};
 use secrecy::SecretString;
 use std::path::Path;
@@ -19,11 +19,11 @@ use std::sync::Arc;
 /// opened on.
 ///
 /// ```
-/// use arbiter::core::agent_change::NewAgent;
-/// use arbiter::core::agent_config::AgentConfig;
-/// use arbiter::core::event::Event;
+/// use arbiter::core::agent::edit::NewAgent;
+/// use arbiter::core::agent::config::AgentConfig;
+/// use arbiter::core::kernel::event::Event;
 /// use arbiter::core::provider::ProviderType;
-/// use arbiter::core::provider_change::NewProvider;
+/// use arbiter::core::provider::edit::NewProvider;
 /// use arbiter::{Arbiter, ExposeSecret, SecretString};
 ///
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -3,10 +3,10 @@
 use crate::bridge::{Bridge, WorkflowError};
 use crate::library::Arbiter;
 use arbiter_core::agent;
-use arbiter_core::agent_change::NewAgent;
-use arbiter_core::bead_change::NewBead;
-use arbiter_core::decision_change::NewDecision;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::agent::edit::NewAgent;
+use arbiter_core::bead::edit::NewBead;
+use arbiter_core::decision::edit::NewDecision;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_temporal::names::Kind;
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ use serde_json::Value;
 /// let mut settings = Settings::default();
 /// settings.temporal.address = server.address();
 /// let arbiter = Arbiter::open_with(&data_dir, SecretString::from("a long password"), &settings).await?;
-/// # let project = arbiter::core::project_change::NewProject { id: Some("my-project".into()), name: "Mine".into(), ..Default::default() };
+/// # let project = arbiter::core::project::edit::NewProject { id: Some("my-project".into()), name: "Mine".into(), ..Default::default() };
 /// # arbiter.handles().projects.create(&arbiter_actors::Caller::named("library"), project).await?;
 /// # while arbiter.temporal_status().await?.status != "connected" { tokio::time::sleep(std::time::Duration::from_millis(20)).await }
 ///
@@ -43,7 +43,7 @@ use serde_json::Value;
 /// // Start decision workflow
 /// let options = ["yes".to_owned(), "no".to_owned()];
 /// arbiter.start_decision_workflow("dec-1", "my-project", "Go on?", Some("agent-1"), &options).await?;
-/// # arbiter.handles().decisions.decide(&arbiter_actors::Caller::named("me"), &arbiter::core::ids::DecisionId::known("dec-1"), "yes".into(), None).await?;
+/// # arbiter.handles().decisions.decide(&arbiter_actors::Caller::named("me"), &arbiter::core::kernel::ids::DecisionId::known("dec-1"), "yes".into(), None).await?;
 /// // Wait for decision (in separate task)
 /// assert_eq!(arbiter.wait_decision("dec-1").await?, "yes");
 /// arbiter.close().await;

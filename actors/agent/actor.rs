@@ -9,10 +9,10 @@ use crate::conflict_retry::{check_revision, until_fresh};
 use crate::error::Fault;
 use crate::run;
 use crate::runtime::cell::{Role, Scope};
+use arbiter_core::agent::edit::AgentPatch;
 use arbiter_core::agent::{self, Agent, Kind, Status};
-use arbiter_core::agent_change::AgentPatch;
-use arbiter_core::ids::BeadId;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, Unit};
 use std::sync::Arc;
 

@@ -5,10 +5,10 @@ use crate::caller::Caller;
 use crate::conflict_retry::{TRIES, check_revision, is_stale};
 use crate::error::Fault;
 use crate::runtime::random;
+use arbiter_core::agent::edit::{NewAgent, Start};
 use arbiter_core::agent::{self, Agent};
-use arbiter_core::agent_change::{NewAgent, Start};
-use arbiter_core::ids::AgentId;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::ids::AgentId;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::Change;
 
 /// What becomes of the agent that another one is made after.

@@ -5,10 +5,10 @@ use crate::caller::Caller;
 use crate::error::Fault;
 use crate::runtime::random;
 use arbiter_core::bead::Facts;
-use arbiter_core::bead_change::{Edge, NewBead};
-use arbiter_core::event_type::EventType;
-use arbiter_core::ids::BeadId;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::bead::edit::{Edge, NewBead};
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{BeadDetail, Change, Links, StoreError, Unit};
 
 /// How often ids are drawn before a collision counts as an error.
@@ -68,7 +68,7 @@ impl BeadsHandle {
                 |refusal: Refusal| if new.len() == 1 { refusal } else { refusal.within("beads", place) };
             let id = match &one.id {
                 Some(text) => {
-                    let problem = |e: arbiter_core::ids::NotAnId| Refusal::field("id", e.to_string());
+                    let problem = |e: arbiter_core::kernel::ids::NotAnId| Refusal::field("id", e.to_string());
                     BeadId::chosen(text).map_err(|e| of_many(problem(e)))?
                 }
                 None => {

@@ -7,10 +7,10 @@ use crate::conflict_retry::{check_revision, until_fresh};
 use crate::decision::DecisionsHandle;
 use crate::error::Fault;
 use arbiter_core::bead::{self, CRITICAL, Status};
+use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::{self, ESCALATION_OPTIONS, Purpose};
-use arbiter_core::decision_change::NewDecision;
-use arbiter_core::lease;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::lease;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::Change;
 use std::sync::Arc;
 

@@ -2,8 +2,8 @@
 
 use crate::error::Fault;
 use arbiter_core::bead::Bead;
+use arbiter_core::kernel::run::Run;
 use arbiter_core::prompt::excerpt;
-use arbiter_core::run::Run;
 use arbiter_store::{PageRequest, RunFilter, Store};
 
 /// How many runs are shown.

@@ -5,10 +5,10 @@ use crate::context::Shared;
 use crate::error::Fault;
 use arbiter_core::agent::{self, Agent};
 use arbiter_core::bead::Bead;
-use arbiter_core::event::NewEvent;
-use arbiter_core::event_type::EventType;
-use arbiter_core::lease::Lease;
-use arbiter_core::run::{self, Run};
+use arbiter_core::kernel::event::NewEvent;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::lease::Lease;
+use arbiter_core::kernel::run::{self, Run};
 use arbiter_store::{Change, PageRequest, RunFilter, Unit};
 use serde_json::json;
 
@@ -99,7 +99,7 @@ async fn running_on(shared: &Shared, bead: &Bead) -> Result<Vec<Run>, Fault> {
 }
 
 /// A run that is stopped.
-pub(crate) fn cancelled(run: Run, why: &str, at: arbiter_core::time::Timestamp) -> Run {
+pub(crate) fn cancelled(run: Run, why: &str, at: arbiter_core::kernel::time::Timestamp) -> Run {
     Run { status: run::Status::Cancelled, error: Some(why.to_owned()), finished_at: Some(at), ..run }
 }
 

@@ -9,17 +9,17 @@ use crate::conflict_retry::until_fresh;
 use crate::decision::DecisionsHandle;
 use crate::error::Fault;
 use crate::runtime::random;
-use arbiter_core::backoff;
+use arbiter_core::bead::handoff;
 use arbiter_core::bead::{self, Attempt, Bead, Facts};
+use arbiter_core::decision::edit::NewDecision;
+use arbiter_core::decision::subject_digest;
 use arbiter_core::decision::{ATTEMPTS_OPTIONS, Decision, Purpose};
-use arbiter_core::decision_change::NewDecision;
-use arbiter_core::handing_on;
-use arbiter_core::ids::{BeadId, DecisionId};
-use arbiter_core::lease;
-use arbiter_core::record::evolved;
-use arbiter_core::run::{self, Run};
-use arbiter_core::subject;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::backoff;
+use arbiter_core::kernel::ids::{BeadId, DecisionId};
+use arbiter_core::kernel::lease;
+use arbiter_core::kernel::record::evolved;
+use arbiter_core::kernel::run::{self, Run};
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, Unit};
 use std::sync::Arc;
 
@@ -127,7 +127,7 @@ impl BeadActor {
             }
             RunResult::HandOn(heir, reason) => {
                 comment(unit, bead, agent, format!("handed on to {heir}: {reason}"));
-                if let Some(circle) = handing_on::circle(bead, &end.agent_id, heir) {
+                if let Some(circle) = handoff::circle(bead, &end.agent_id, heir) {
                     let why = Fruitless::Circle(&circle);
                     let asked = self.ask(unit, bead, facts, why, agent).await?;
                     return Ok((Ending::Finished("blocked"), Some(asked)));
@@ -205,7 +205,7 @@ impl BeadActor {
         let new = NewDecision {
             bead_id: Some(bead.id.to_string()),
             requester_id: Some(requester.to_owned()),
-            subject_digest: Some(subject::of_bead(bead)),
+            subject_digest: Some(subject_digest::of_bead(bead)),
             ..new
         };
         let id = DecisionId::from_random(random::bytes16());

@@ -11,8 +11,8 @@ use crate::caller::Caller;
 use crate::error::Fault;
 use crate::event::bus::{BusHandle, LogLine};
 use crate::runtime::cell::{Role, Scope};
-use arbiter_core::ids::ProjectId;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::ids::ProjectId;
+use arbiter_core::kernel::refusal::Refusal;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde_json::json;
 use std::path::Path;
@@ -113,7 +113,7 @@ impl Role for BeadFilesActor {
 }
 
 impl BeadFilesActor {
-    fn now_plus(&self, pause: Duration) -> arbiter_core::time::Timestamp {
+    fn now_plus(&self, pause: Duration) -> arbiter_core::kernel::time::Timestamp {
         self.scope.shared.clock.now().plus(pause)
     }
 

@@ -6,9 +6,9 @@ use crate::bead_file::import::{GATEKEEPER, NO_AUTHOR, NO_TIME};
 use arbiter_beadfiles::{
     FileBead, FileComment, FileEdge, Gate, Kept, RawFields, State, write_gate, write_line,
 };
+use arbiter_core::bead::merge::{Seen, effective};
 use arbiter_core::bead::{Approval, Bead, Status};
-use arbiter_core::bead_import::{Seen, effective};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{CYCLIC, Exported, ExportedBead, ExportedComment, ExportedEdge};
 use std::collections::HashMap;
 

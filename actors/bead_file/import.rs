@@ -6,10 +6,10 @@
 use arbiter_beadfiles::{
     FileBead, FileEdge, Kept, Line, MAX_LINE_BYTES, RawFields, kept_of, read_line, read_yaml,
 };
+use arbiter_core::bead::readiness::Gate;
 use arbiter_core::bead::{Approval, Bead, Status};
-use arbiter_core::ids::{BeadId, ProjectId};
-use arbiter_core::readiness::Gate;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::ids::{BeadId, ProjectId};
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Imported, ImportedBead, ImportedComment, ImportedEdge};
 use serde_json::Map;
 use std::collections::HashSet;

@@ -5,16 +5,16 @@
 
 use crate::context::Shared;
 use crate::error::{BUDGET_EXHAUSTED, Fault};
+use arbiter_core::budget::meter::{Crossing, Meter, Reservation, Standing};
 use arbiter_core::budget::{Mark, Scope};
-use arbiter_core::call::Call;
-use arbiter_core::dispatch::Spent;
-use arbiter_core::event::NewEvent;
-use arbiter_core::event_type::EventType;
-use arbiter_core::meter::{Crossing, Meter, Reservation, Standing};
-use arbiter_core::money::Usd;
-use arbiter_core::refusal::Refusal;
-use arbiter_core::run::Run;
-use arbiter_core::time::Timestamp;
+use arbiter_core::dispatch::assign::Spent;
+use arbiter_core::kernel::call::Call;
+use arbiter_core::kernel::event::NewEvent;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::money::Usd;
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::run::Run;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, Unit};
 use serde_json::json;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,8 @@
 //! How much a call may take, before it is made: in tokens, and in money.
 
 use crate::call::execute::Candidate;
-use arbiter_core::money::Usd;
-use arbiter_core::run::cost_usd;
+use arbiter_core::kernel::money::Usd;
+use arbiter_core::kernel::run::cost_usd;
 
 /// Tokens that an answer may have when the request does not say: what money is set aside for.
 const ANSWER_TOKENS: u64 = 4_096;

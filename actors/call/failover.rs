@@ -8,11 +8,11 @@ use crate::context::Shared;
 use crate::error::Fault;
 use crate::provider::ProvidersHandle;
 use crate::runtime::random;
-use arbiter_core::breaker::{Breaker, End, Pass, State};
-use arbiter_core::call::CallOutcome;
-use arbiter_core::ids::ProviderId;
+use arbiter_core::kernel::call::CallOutcome;
+use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
-use arbiter_core::retry::Rest;
+use arbiter_core::provider::breaker::{Breaker, End, Pass, State};
+use arbiter_core::provider::retry::Rest;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -2,8 +2,8 @@
 //! gateway. What agents do with beads ends with its hold.
 
 use crate::context::Shared;
-use arbiter_core::ids::RunId;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::ids::RunId;
+use arbiter_core::kernel::refusal::Refusal;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio_util::sync::CancellationToken;

@@ -4,9 +4,9 @@
 //! provider's row at the moment of the call, so that a change of them holds at once.
 
 use crate::context::Shared;
-use arbiter_core::ids::ProviderId;
-use arbiter_core::pace::{Heard, Limits, Pace, Word};
+use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
+use arbiter_core::provider::rate_limit::{Heard, Limits, Pace, Word};
 use arbiter_providers::RateHints;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

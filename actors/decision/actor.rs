@@ -14,8 +14,9 @@ use crate::persona::PersonasHandle;
 use crate::runtime::cell::{Role, Scope};
 use arbiter_core::bead::Bead;
 use arbiter_core::decision::{self, Decision, Purpose, Sight};
-use arbiter_core::refusal::Refusal;
-use arbiter_core::{autonomy, project, subject};
+use arbiter_core::decision::{autonomy, subject_digest};
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::project;
 use arbiter_store::{Change, Unit};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -126,11 +127,11 @@ impl DecisionActor {
     /// The digest of what the decision is about, as that is now.
     async fn subject(&self, decision: &Decision, bead: Option<&Bead>) -> Result<Option<String>, Fault> {
         if decision.purpose != Purpose::Close {
-            return Ok(bead.map(subject::of_bead));
+            return Ok(bead.map(subject_digest::of_bead));
         }
         let project = decision.project_id.to_string();
         let holdings = self.scope.shared.store.holdings(project.clone()).await?;
-        Ok(Some(subject::of_project(&project, &holdings)))
+        Ok(Some(subject_digest::of_project(&project, &holdings)))
     }
 
     async fn command(

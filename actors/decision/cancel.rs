@@ -6,7 +6,7 @@ use crate::context::Shared;
 use crate::decision::DecisionsHandle;
 use crate::error::Fault;
 use arbiter_core::decision::{Command, Decision, Status};
-use arbiter_core::ids::DecisionId;
+use arbiter_core::kernel::ids::DecisionId;
 use arbiter_store::{Change, Unit};
 use std::sync::Arc;
 

@@ -13,13 +13,13 @@ use crate::error::Fault;
 use crate::runtime::cell::{Role, Scope};
 use arbiter_core::agent::{Agent, Kind, Status};
 use arbiter_core::bead::{Bead, Claimant};
+use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::{APPROVAL_OPTIONS, Purpose};
-use arbiter_core::decision_change::NewDecision;
-use arbiter_core::dispatch::{self, Company, Load, Operation, ProviderState};
-use arbiter_core::dispatch_why::{self, Cause};
-use arbiter_core::ids::{AgentId, BeadId, ProjectId};
-use arbiter_core::refusal::Refusal;
-use arbiter_core::time::Timestamp;
+use arbiter_core::dispatch::assign::{self, Company, Load, Operation, ProviderState};
+use arbiter_core::dispatch::explain::{self, Cause};
+use arbiter_core::kernel::ids::{AgentId, BeadId, ProjectId};
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::time::Timestamp;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl DispatcherHandle {
         let now = self.0.clock.now();
         let (spent, load) = (self.0.purse.spent(now), self.0.store.load().await?);
         let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
-        Ok(dispatch_why::why(&bead, &facts, company, now))
+        Ok(explain::why(&bead, &facts, company, now))
     }
 
     /// How many beads are ready for longer than `age` and taken by nobody, by what keeps them.
@@ -67,7 +67,7 @@ impl DispatcherHandle {
         let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
         let mut counts: BTreeMap<Cause, u64> = Cause::ALL.iter().map(|cause| (*cause, 0)).collect();
         for alike in self.0.store.waiting(now, now.minus(age)).await? {
-            *counts.entry(dispatch_why::cause(&alike.bead, company, now)).or_default() += alike.count;
+            *counts.entry(explain::cause(&alike.bead, company, now)).or_default() += alike.count;
         }
         Ok(counts)
     }
@@ -136,7 +136,7 @@ impl DispatcherActor {
             let ready = self.ready(&agents, &load, now).await?;
             let operation = Operation::Active;
             let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
-            let pairs = dispatch::pair(ready, company, room);
+            let pairs = assign::pair(ready, company, room);
             join_all(pairs.into_iter().map(|(bead, agent)| self.give(bead, agent))).await;
         }
         let due = shared.store.next_due(now).await?;
@@ -154,7 +154,7 @@ impl DispatcherActor {
         load: &Load,
         now: Timestamp,
     ) -> Result<Vec<Bead>, Fault> {
-        let wanted = dispatch::wanted(agents);
+        let wanted = assign::wanted(agents);
         if wanted.is_empty() {
             return Ok(vec![]);
         }

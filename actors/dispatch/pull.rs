@@ -8,7 +8,7 @@ use crate::context::{SINGLE, Shared};
 use crate::dispatch::pull_actor::PullActor;
 use crate::error::Fault;
 use crate::runtime::cell::Role;
-use arbiter_core::ids::{AgentId, ProjectId};
+use arbiter_core::kernel::ids::{AgentId, ProjectId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;

@@ -5,9 +5,9 @@
 
 use crate::error::Fault;
 use arbiter_core::bead::Bead;
-use arbiter_core::dispatch::Load;
-use arbiter_core::ids::ProjectId;
-use arbiter_core::time::Timestamp;
+use arbiter_core::dispatch::assign::Load;
+use arbiter_core::kernel::ids::ProjectId;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{DueFilter, Store};
 
 /// Ready beads that one search looks at.

@@ -12,10 +12,10 @@ use crate::runtime::random;
 use crate::settings::{NotifySecret, PublicHttp};
 use crate::vault::VaultHandle;
 use crate::vault::actor::KeyUse;
-use arbiter_core::backoff;
-use arbiter_core::event::{Event, EventFilter, TypePattern};
-use arbiter_core::notice::{self, KEPT_FOR, LONGEST_PAUSE};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::backoff;
+use arbiter_core::kernel::event::{Event, EventFilter, TypePattern};
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_core::notification::{self, KEPT_FOR, LONGEST_PAUSE};
 use arbiter_providers::{EndpointPolicy, HttpPolicy, Notice, SocketPolicy, Webhook};
 use arbiter_store::{Change, EventRange, Unit};
 use arbiter_vault::Scrubbed;
@@ -191,11 +191,11 @@ impl NotifierActor {
             None => self.begin().await?,
         };
         loop {
-            let types = notice::TYPES.map(TypePattern::Exactly).to_vec();
+            let types = notification::TYPES.map(TypePattern::Exactly).to_vec();
             let filter = EventFilter { types, ..EventFilter::default() };
             let range = EventRange { after: Some(position), filter, limit: CHUNK, ..EventRange::default() };
             let page = shared.store.events(range).await?;
-            for event in page.events.iter().filter(|event| notice::is_told(event)) {
+            for event in page.events.iter().filter(|event| notification::is_told(event)) {
                 let late = shared.clock.now().since(event.timestamp) > KEPT_FOR;
                 if late {
                     tracing::warn!(target: "integration", event = event.id, "a notice was never taken and is given up");

@@ -5,7 +5,7 @@
 
 use crate::context::Shared;
 use crate::error::Fault;
-use arbiter_core::event::{Event, EventFilter};
+use arbiter_core::kernel::event::{Event, EventFilter};
 use arbiter_store::EventRange;
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -10,13 +10,14 @@ use crate::caller::Caller;
 use crate::context::Shared;
 use crate::error::Fault;
 use crate::runtime::random;
-use arbiter_core::briefing::{self, Facts};
-use arbiter_core::call::Kind;
-use arbiter_core::choice::{self, Candidate};
-use arbiter_core::ids::{ProjectId, ProviderId, TokenId};
-use arbiter_core::lease::hex;
+use arbiter_core::kernel::call::Kind;
+use arbiter_core::kernel::ids::{ProjectId, ProviderId, TokenId};
+use arbiter_core::kernel::lease::hex;
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::prompt::console as prompt_console;
+use arbiter_core::prompt::console::Facts;
 use arbiter_core::provider::Provider;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::provider::rank::{self, Candidate};
 use arbiter_core::{bead, decision};
 use arbiter_providers::{ChatRequest, Message, Role as Speaker};
 use arbiter_store::{BeadFilter, BeadSort, Change, ConsoleTurn, DecisionFilter, PageRequest};
@@ -160,7 +161,7 @@ impl ConsoleHandle {
             .iter()
             .map(|known| Candidate { provider: &known.provider, latency_ms: known.latency_ms })
             .collect();
-        match choice::best(&candidates) {
+        match rank::best(&candidates) {
             Some((provider, reason)) => Ok((provider.clone(), reason)),
             None => Err(Refusal::conflict("provider-unusable", "no provider can be called now").into()),
         }
@@ -168,7 +169,7 @@ impl ConsoleHandle {
 
     async fn messages(&self, caller: &Caller, question: &Question) -> Result<Vec<Message>, Fault> {
         let facts = self.facts(question).await?;
-        let system = briefing::system(PERSONA.trim_end(), &facts, self.0.clock.now());
+        let system = prompt_console::system(PERSONA.trim_end(), &facts, self.0.clock.now());
         let mut messages = vec![Message::new(Speaker::System, system)];
         for turn in self.0.store.newest_console_turns(caller.name.clone(), REMEMBERED).await? {
             messages.push(Message::new(Speaker::User, turn.message));

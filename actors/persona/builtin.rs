@@ -1,6 +1,6 @@
 //! The personas that Arbiter brings along, as files of `config/personas` in the program itself.
 
-use arbiter_core::persona::Persona;
+use arbiter_core::agent::persona::Persona;
 
 macro_rules! personas {
     ($($name:literal),+ $(,)?) => {
@@ -46,12 +46,12 @@ pub(crate) fn get(name: &str) -> Option<Persona> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arbiter_core::ids::ProjectId;
-    use arbiter_core::org_chart::OrgChart;
-    use arbiter_core::persona::autonomy;
-    use arbiter_core::project_change::NewProject;
-    use arbiter_core::protocol;
-    use arbiter_core::time::Timestamp;
+    use arbiter_core::agent::persona::autonomy;
+    use arbiter_core::kernel::ids::ProjectId;
+    use arbiter_core::kernel::time::Timestamp;
+    use arbiter_core::project::edit::NewProject;
+    use arbiter_core::project::org_chart::OrgChart;
+    use arbiter_core::prompt::tools;
 
     #[test]
     fn each_says_who_it_is_how_much_it_decides_and_how_it_works() {
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn they_speak_of_roles_and_tools_that_there_are() {
-        let tools: Vec<&str> = protocol::tools().into_iter().map(|tool| tool.name).collect();
+        let tools: Vec<&str> = tools::tools().into_iter().map(|tool| tool.name).collect();
         let words = ["role", "wait"];
         for name in names() {
             let persona = get(name).unwrap();

@@ -3,8 +3,8 @@
 //! Reads them and says what may lie where; what changes them is `persona_draft.rs`, which puts each in its place as a
 //! whole, so whoever reads here meets the old one or the new one. Everything blocks, so it runs on threads for that.
 
-use arbiter_core::persona::{MAX_PARTS, MAX_TEXT, PERSONA_FILE, Persona, START_FILE, is_name};
-use arbiter_core::refusal::Refusal;
+use arbiter_core::agent::persona::{MAX_PARTS, MAX_TEXT, PERSONA_FILE, Persona, START_FILE, is_name};
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Read};

@@ -5,7 +5,7 @@
 //! know whether a draft is to be finished: that is in the log (`persona_change.rs`). Everything here blocks.
 
 use crate::persona::directory::{Shelf, failed, read_at, sync};
-use arbiter_core::persona::{PERSONA_FILE, Persona, START_FILE, is_name};
+use arbiter_core::agent::persona::{PERSONA_FILE, Persona, START_FILE, is_name};
 use arbiter_store::StoreError;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};

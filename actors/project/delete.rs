@@ -8,10 +8,10 @@ use crate::conflict_retry::{check_revision, until_fresh};
 use crate::decision::cancel as decision_cancel;
 use crate::error::Fault;
 use crate::project::actor::ProjectActor;
-use arbiter_core::event::NewEvent;
-use arbiter_core::event_type::EventType;
-use arbiter_core::ids::{AgentId, DecisionId};
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::event::NewEvent;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::ids::{AgentId, DecisionId};
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{AgentFilter, BeadFilter, Change, PageRequest, Write};
 use serde_json::json;
 

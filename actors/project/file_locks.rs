@@ -9,11 +9,11 @@ use crate::context::Shared;
 use crate::error::Fault;
 use crate::runtime::cell::{Role, Scope};
 use arbiter_core::bead::Status;
-use arbiter_core::file_lock::{
+use arbiter_core::kernel::ids::ProjectId;
+use arbiter_core::kernel::refusal::{FieldProblem, Refusal};
+use arbiter_core::project::file_lock::{
     self, DEFAULT_TTL_SEC, FileLock, Holder, MAX_PATHS, MAX_TTL_SEC, MIN_TTL_SEC, normalize,
 };
-use arbiter_core::ids::ProjectId;
-use arbiter_core::refusal::{FieldProblem, Refusal};
 use arbiter_store::Change;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -299,7 +299,7 @@ impl FileLocksActor {
         }
     }
 
-    async fn end_what_is_over(&self) -> Result<Option<arbiter_core::time::Timestamp>, Fault> {
+    async fn end_what_is_over(&self) -> Result<Option<arbiter_core::kernel::time::Timestamp>, Fault> {
         let shared = &self.scope.shared;
         until_fresh(async || {
             let held = self.locks().await?;

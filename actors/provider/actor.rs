@@ -9,10 +9,10 @@ use crate::error::Fault;
 use crate::provider::Answer;
 use crate::provider::authorized_client::{Link, check};
 use crate::runtime::cell::{Role, Scope};
-use arbiter_core::call::CallOutcome;
+use arbiter_core::kernel::call::CallOutcome;
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::provider::edit::ProviderPatch;
 use arbiter_core::provider::{self, Beat, Provider};
-use arbiter_core::provider_change::ProviderPatch;
-use arbiter_core::refusal::Refusal;
 use arbiter_store::{Change, Heartbeat, Unit};
 use std::sync::Arc;
 

@@ -5,8 +5,8 @@ use crate::error::{Fault, VaultFault};
 use crate::settings::{PublicHttp, Settings};
 use crate::vault::VaultHandle;
 use crate::vault::actor::KeyUse;
+use arbiter_core::kernel::refusal::{Problems, Refusal};
 use arbiter_core::provider::{Provider, ProviderType};
-use arbiter_core::refusal::{Problems, Refusal};
 use arbiter_providers::{
     CallError, Client, ClientIdentity, Endpoint, EndpointPolicy, HttpPolicy, ModelInfo, Protocol,
     SocketPolicy, Timeouts, Tls, check_certificates,

@@ -5,9 +5,9 @@
 
 use crate::context::Shared;
 use crate::error::Fault;
-use arbiter_core::choice::{self, Candidate};
-use arbiter_core::ids::ProviderId;
+use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
+use arbiter_core::provider::rank::{self, Candidate};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -83,7 +83,7 @@ impl ProviderCache {
             .collect();
         let place: HashMap<&str, &Known> =
             usable.iter().map(|known| (known.provider.id.as_str(), *known)).collect();
-        let ranked = choice::ranked(&candidates);
+        let ranked = rank::ranked(&candidates);
         Ok(ranked.iter().filter_map(|one| place.get(one.provider.id.as_str()).copied().cloned()).collect())
     }
 }

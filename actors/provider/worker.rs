@@ -6,7 +6,7 @@
 use crate::provider::authorized_client::{TLS, client, endpoint};
 use crate::settings::Settings;
 use crate::vault::codec_keys::family;
-use arbiter_core::ids::KeyId;
+use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::provider::Provider;
 use arbiter_providers::{CallError, ChatAnswer, ChatRequest, Client, ClientIdentity};
 use arbiter_vault::{Iterations, Scrubbed, Vault, VaultError};

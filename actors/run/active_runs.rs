@@ -1,6 +1,6 @@
 //! The runs that go on: who works on what, and how to stop it. Outlives the agents' actors.
 
-use arbiter_core::ids::{AgentId, BeadId};
+use arbiter_core::kernel::ids::{AgentId, BeadId};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::task::AbortHandle;

@@ -1,10 +1,10 @@
 //! Reads what a prompt tells of a bead's surroundings.
 
 use crate::error::Fault;
+use arbiter_core::bead::edit::affects_readiness;
 use arbiter_core::bead::{Bead, Status};
-use arbiter_core::bead_change::affects_readiness;
 use arbiter_core::decision;
-use arbiter_core::ids::AgentId;
+use arbiter_core::kernel::ids::AgentId;
 use arbiter_core::prompt::Surroundings;
 use arbiter_store::{PageRequest, Store};
 

@@ -5,15 +5,15 @@ use crate::caller::Caller;
 use crate::context::Shared;
 use crate::error::Fault;
 use arbiter_core::agent::Agent;
+use arbiter_core::bead::creation_limits;
+use arbiter_core::bead::edit::{Edge, NewBead};
+use arbiter_core::bead::handoff;
 use arbiter_core::bead::{Bead, CRITICAL};
-use arbiter_core::bead_change::{Edge, NewBead};
-use arbiter_core::dispatch::fills;
-use arbiter_core::event_type::EventType;
-use arbiter_core::handing_on;
-use arbiter_core::ids::BeadId;
-use arbiter_core::protocol::{Action, Wait};
-use arbiter_core::refusal::Refusal;
-use arbiter_core::spawning;
+use arbiter_core::dispatch::assign::fills;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::prompt::tools::{Action, Wait};
 use arbiter_store::{Change, StoreError};
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub(crate) async fn act(
         },
         Action::Delegate { heir, reason } => {
             let agents = shared.store.employed_agents().await?;
-            match handing_on::check(&held(shared, bead).await?, &agent.id, &heir, &agents) {
+            match handoff::check(&held(shared, bead).await?, &agent.id, &heir, &agents) {
                 Ok(()) => Turn::End(RunResult::HandOn(heir, reason)),
                 Err(problem) => Turn::Reply(problem),
             }
@@ -97,7 +97,7 @@ async fn held(shared: &Shared, id: &BeadId) -> Result<Bead, Fault> {
 /// Why no bead is created for this one, if none is.
 async fn why_not(shared: &Shared, parent: &Bead, role: Option<&str>) -> Result<Option<String>, Fault> {
     let lineage = shared.store.lineage(parent.id.to_string()).await?;
-    if let Err(problem) = spawning::check(lineage.depth, lineage.children, lineage.family) {
+    if let Err(problem) = creation_limits::check(lineage.depth, lineage.children, lineage.family) {
         return Ok(Some(problem));
     }
     let Some(role) = role else { return Ok(None) };

@@ -9,7 +9,7 @@ use crate::context::Shared;
 use crate::runtime::timer::Timers;
 use actix::WeakAddr;
 use actix::prelude::*;
-use arbiter_core::restart::{Budget, Verdict};
+use arbiter_core::kernel::restart::{Budget, Verdict};
 use futures_util::FutureExt;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;

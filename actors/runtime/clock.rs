@@ -1,6 +1,6 @@
 //! The time of day and timers, so that tests can bring their own.
 
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

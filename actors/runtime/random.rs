@@ -8,7 +8,7 @@ pub(crate) fn bytes16() -> [u8; 16] {
 
 /// A secret of 256 random bits, as hex.
 pub(crate) fn secret_text() -> String {
-    arbiter_core::lease::hex(&bytes::<32>())
+    arbiter_core::kernel::lease::hex(&bytes::<32>())
 }
 
 fn bytes<const N: usize>() -> [u8; N] {

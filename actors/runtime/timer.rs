@@ -3,7 +3,7 @@
 use crate::context::Shared;
 use crate::runtime::cell::{Deliver, Role, Shell};
 use actix::WeakAddr;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::task::AbortHandle;

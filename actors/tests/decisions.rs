@@ -3,12 +3,12 @@
 use crate::stage::{Stage, manual, me};
 use arbiter_actors::{Cascade, Delivery, Fault, Handles, Settings};
 use arbiter_core::agent;
-use arbiter_core::agent_change::NewAgent;
+use arbiter_core::agent::edit::NewAgent;
 use arbiter_core::bead::{Claimant, Status};
+use arbiter_core::decision::edit::{NewDecision, Wait};
 use arbiter_core::decision::{self, Decision, Purpose};
-use arbiter_core::decision_change::{NewDecision, Wait};
-use arbiter_core::event::{EventFilter, TypePattern};
-use arbiter_core::ids::{AgentId, BeadId, DecisionId, ProjectId};
+use arbiter_core::kernel::event::{EventFilter, TypePattern};
+use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId, ProjectId};
 use arbiter_store::EventRange;
 use arbiter_testkit::{Reply, Script};
 use serde_json::json;

@@ -4,8 +4,8 @@
 use crate::stage::{Stage, manual, me};
 use arbiter_actors::{Clock, Notify, NotifySecret, Settings, SharedClock};
 use arbiter_core::bead::Status;
-use arbiter_core::decision_change::{NewDecision, Wait};
-use arbiter_core::ids::DecisionId;
+use arbiter_core::decision::edit::{NewDecision, Wait};
+use arbiter_core::kernel::ids::DecisionId;
 use arbiter_store::EventRange;
 use arbiter_testkit::{Manner, Script, WebhookReceiver};
 use secrecy::SecretString;

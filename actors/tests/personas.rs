@@ -3,8 +3,8 @@
 use crate::notices::until;
 use crate::stage::{Stage, me};
 use arbiter_actors::{Caller, Cascade, Fault, Handles};
-use arbiter_core::persona::Persona;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::agent::persona::Persona;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::EventRange;
 use std::fs;
 

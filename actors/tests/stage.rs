@@ -1,14 +1,14 @@
 //! A running cast over a temporary directory.
 
 use arbiter_actors::{Caller, Cast, Handles, ManualClock, Settings, SharedClock, SystemClock};
-use arbiter_core::agent_change::NewAgent;
+use arbiter_core::agent::edit::NewAgent;
 use arbiter_core::bead::Status;
-use arbiter_core::bead_change::NewBead;
-use arbiter_core::event::{EventFilter, TypePattern};
-use arbiter_core::ids::BeadId;
-use arbiter_core::project_change::NewProject;
+use arbiter_core::bead::edit::NewBead;
+use arbiter_core::kernel::event::{EventFilter, TypePattern};
+use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::project::edit::NewProject;
 use arbiter_core::provider::ProviderType;
-use arbiter_core::provider_change::NewProvider;
+use arbiter_core::provider::edit::NewProvider;
 use arbiter_store::DirectoryLock;
 use arbiter_testkit::{Script, ScriptedProvider};
 use secrecy::SecretString;
@@ -113,16 +113,16 @@ pub fn me() -> Caller {
 }
 
 pub trait ParseId {
-    fn parse_id(&self) -> arbiter_core::ids::ProviderId;
+    fn parse_id(&self) -> arbiter_core::kernel::ids::ProviderId;
 }
 
 impl ParseId for str {
-    fn parse_id(&self) -> arbiter_core::ids::ProviderId {
-        arbiter_core::ids::ProviderId::known(self)
+    fn parse_id(&self) -> arbiter_core::kernel::ids::ProviderId {
+        arbiter_core::kernel::ids::ProviderId::known(self)
     }
 }
 
 #[allow(dead_code)]
 pub fn manual() -> ManualClock {
-    ManualClock::at(arbiter_core::time::Timestamp::from_millis(1_800_000_000_000))
+    ManualClock::at(arbiter_core::kernel::time::Timestamp::from_millis(1_800_000_000_000))
 }

@@ -4,14 +4,14 @@ use crate::notices::{self, subjects, telling};
 use crate::stage::{ParseId, Stage, me};
 use arbiter_actors::{Dialect, Fault, LockWish, PullWish, Settings, SystemClock};
 use arbiter_core::agent;
-use arbiter_core::agent_change::AgentPatch;
+use arbiter_core::agent::edit::AgentPatch;
 use arbiter_core::bead::{Claimant, Status};
-use arbiter_core::decision_change::NewDecision;
-use arbiter_core::event::EventFilter;
-use arbiter_core::file_lock::Holder;
-use arbiter_core::ids::{AgentId, BeadId, DecisionId, ProjectId};
-use arbiter_core::project_change::ProjectPatch;
-use arbiter_core::provider_change::ProviderPatch;
+use arbiter_core::decision::edit::NewDecision;
+use arbiter_core::kernel::event::EventFilter;
+use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId, ProjectId};
+use arbiter_core::project::edit::ProjectPatch;
+use arbiter_core::project::file_lock::Holder;
+use arbiter_core::provider::edit::ProviderPatch;
 use arbiter_testkit::{Manner, Script, WebhookReceiver};
 use secrecy::SecretString;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
     let _provider = stage.furnish(Script::default(), &[]).await;
     let h = stage.h().clone();
     stage.bead("b", 2, &[]).await;
-    let agent = arbiter_core::agent_change::NewAgent {
+    let agent = arbiter_core::agent::edit::NewAgent {
         id: Some("a".into()),
         name: "A".into(),
         kind: Some(agent::Kind::External),
@@ -252,7 +252,7 @@ async fn an_actor_that_nobody_addresses_is_let_go_and_a_held_bead_is_not() {
     let h = stage.h().clone();
     stage.bead("held", 2, &[]).await;
     stage.bead("idle", 2, &[]).await;
-    let agent = arbiter_core::agent_change::NewAgent {
+    let agent = arbiter_core::agent::edit::NewAgent {
         id: Some("outside".into()),
         name: "Outside".into(),
         kind: Some(agent::Kind::External),

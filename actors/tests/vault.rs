@@ -3,11 +3,11 @@
 
 use crate::stage::{KEY, ParseId, Stage, me};
 use arbiter_actors::Fault;
-use arbiter_core::event_type::EventType;
-use arbiter_core::ids::KeyId;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::provider::ProviderType;
-use arbiter_core::provider_change::NewProvider;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::provider::edit::NewProvider;
 use arbiter_testkit::Script;
 use secrecy::{ExposeSecret, SecretString};
 

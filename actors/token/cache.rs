@@ -5,9 +5,9 @@
 
 use crate::context::Shared;
 use crate::error::Fault;
-use arbiter_core::lease;
-use arbiter_core::time::Timestamp;
-use arbiter_core::token::{Proof, Token};
+use arbiter_core::kernel::lease;
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_core::kernel::token::{Proof, Token};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -6,11 +6,11 @@
 use crate::context::Shared;
 use crate::error::{Fault, VaultFault};
 use crate::provider::authorized_client::host_of;
-use arbiter_core::ids::KeyId;
+use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_core::kernel::vault::Status;
 use arbiter_core::provider::{KeyAccess, Provider};
-use arbiter_core::refusal::Refusal;
-use arbiter_core::time::Timestamp;
-use arbiter_core::vault::Status;
 use arbiter_vault::{EntryInfo, Vault, VaultError, VaultState};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! The pace of wrong passwords, wherever one is asked for.
 
 use crate::error::{Fault, VaultFault};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use std::time::Duration;
 
 /// Wrong passwords that cost nothing but their own time.

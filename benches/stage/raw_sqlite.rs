@@ -1,6 +1,6 @@
 //! The yardstick of writing: rows that a server has written, inserted once more by bare rusqlite.
 
-use arbiter::core::time::Timestamp;
+use arbiter::core::kernel::time::Timestamp;
 use arbiter_store::{Options, Store};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params_from_iter};

@@ -3,7 +3,7 @@
 use crate::app::error::StartError;
 use crate::app::server_file::write_private;
 use arbiter_actors::{Caller, Handles, NewToken};
-use arbiter_core::token::Role;
+use arbiter_core::kernel::token::Role;
 use secrecy::{ExposeSecret, SecretString};
 use std::path::{Path, PathBuf};
 

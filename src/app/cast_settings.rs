@@ -2,8 +2,8 @@
 
 use crate::config::{ConditionalBlocks, Settings};
 use arbiter_actors::PublicHttp;
-use arbiter_core::readiness::Conditional;
-use arbiter_core::retry::Policy;
+use arbiter_core::bead::readiness::Conditional;
+use arbiter_core::provider::retry::Policy;
 use std::sync::Arc;
 use std::time::Duration;
 

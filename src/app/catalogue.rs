@@ -1,7 +1,7 @@
 //! The catalogue of models: the one in the program, and a file of the operator's beside it or instead of it.
 
 use crate::app::StartError;
-use arbiter_core::catalogue::{BadEntry, Catalogue, Entry};
+use arbiter_core::model::catalog::{BadEntry, Catalogue, Entry};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::{fs, io};

@@ -2,9 +2,9 @@
 
 use crate::app::error::StartError;
 use arbiter_actors::{Clock, SystemClock};
-use arbiter_core::event::NewEvent;
-use arbiter_core::event_type::EventType;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::event::NewEvent;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{DirectoryLock, Options, Store, StoreError, Unit};
 use arbiter_vault::{Aside, Iterations, Vault, VaultError, set_aside};
 use serde_json::json;

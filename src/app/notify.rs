@@ -4,7 +4,7 @@ use crate::app::StartError;
 use crate::config::Settings;
 use crate::key_file::{self, KeyFileError};
 use arbiter_actors::{Notify, NotifySecret};
-use arbiter_core::ids::KeyId;
+use arbiter_core::kernel::ids::KeyId;
 use arbiter_providers::{EndpointError, EndpointPolicy, HttpPolicy, Webhook};
 
 /// Why nobody can be told as the configuration wants it.

@@ -2,7 +2,7 @@
 
 use crate::raw::RawFields;
 use arbiter_core::bead::Status;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use serde_json::{Map, Value};
 
 /// Where a bead stands.

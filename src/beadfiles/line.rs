@@ -4,7 +4,7 @@ use crate::bead::{FileBead, FileComment, FileEdge, State};
 use crate::raw::RawFields;
 use crate::{text_time, words};
 use arbiter_core::bead::BACKLOG;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 

@@ -1,6 +1,6 @@
 //! Times as these files write them.
 
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 
 /// A time as Go writes it: without a fraction when there is none, and without zeros at its end.
 pub(crate) fn written(at: Timestamp) -> String {

@@ -5,7 +5,7 @@ use crate::line::{KNOWN, Scalar, scalar};
 use crate::raw::RawFields;
 use crate::{text_time, words};
 use arbiter_core::bead::Status;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 /// How long a person may take, in nanoseconds, when a decision names no deadline of its own: 48 hours.

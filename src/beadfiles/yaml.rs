@@ -6,7 +6,7 @@ use crate::line::LineProblem;
 use crate::raw::RawFields;
 use crate::{text_time, words};
 use arbiter_core::bead::{BACKLOG, DEFAULT_PRIORITY, Status};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use serde_json::{Map, Value};
 
 /// Fields whose meaning is ours, without underscores and in lower case.

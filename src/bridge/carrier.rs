@@ -2,7 +2,7 @@
 
 use super::Inner;
 use arbiter_actors::{Carried, CarriedCall, Carrier, Freight};
-use arbiter_core::lease::hex;
+use arbiter_core::kernel::lease::hex;
 use arbiter_providers::CallError;
 use arbiter_temporal::delivery::{Delivery, DeliveryError};
 use arbiter_temporal::names::Kind;

@@ -1,9 +1,9 @@
 //! What is mirrored of the entities: their records, the events about them, and how a workflow of theirs begins and ends.
 
 use arbiter_actors::{Fault, Handles};
-use arbiter_core::event::Event;
-use arbiter_core::event_type::EventType;
-use arbiter_core::lease::digest;
+use arbiter_core::kernel::event::Event;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::lease::digest;
 use arbiter_store::Noted;
 use arbiter_temporal::names::{Kind, NO_PROJECT};
 use serde::Serialize;
@@ -169,7 +169,7 @@ pub fn has_ended(kind: Kind, record: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arbiter_core::time::Timestamp;
+    use arbiter_core::kernel::time::Timestamp;
 
     fn event(kind: EventType, data: Value) -> Event {
         Event {

@@ -2,7 +2,7 @@
 
 use super::Inner;
 use arbiter_actors::{Caller, Fault, Handles};
-use arbiter_core::ids::KeyId;
+use arbiter_core::kernel::ids::KeyId;
 use arbiter_temporal::codec::CodecKey;
 use arbiter_temporal::sealed::{self, SealKey};
 use secrecy::{ExposeSecret, SecretString};

@@ -7,9 +7,9 @@
 use super::Inner;
 use super::entities::{mirrored, noted, project_of, word};
 use arbiter_actors::Fault;
-use arbiter_core::event::{Event, EventFilter};
-use arbiter_core::event_type::EventType;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::event::{Event, EventFilter};
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, EventRange, Noted, Unit};
 use arbiter_temporal::delivery::{Delivery, DeliveryError};
 use arbiter_temporal::names::Kind;

@@ -8,7 +8,7 @@ use super::rebuild_rows::write;
 use super::settings::{BridgeError, load};
 use crate::config::Settings;
 use arbiter_actors::OwnVault;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{DirectoryLock, LockError, Options, Store, StoreError};
 use arbiter_temporal::asking::Listed;
 use arbiter_temporal::codec::Codec;

@@ -221,7 +221,7 @@ impl WorkflowView {
 fn text(at: SystemTime) -> Option<String> {
     let since = at.duration_since(UNIX_EPOCH).ok()?;
     let ms = i64::try_from(since.as_millis()).ok()?;
-    Some(arbiter_core::time::Timestamp::from_millis(ms).to_string())
+    Some(arbiter_core::kernel::time::Timestamp::from_millis(ms).to_string())
 }
 
 pub(super) fn not_connected() -> DeliveryError {

@@ -5,8 +5,8 @@
 use super::Inner;
 use arbiter_actors::{BeadAction, BeadWay, Caller, Fault, GivenAnswer};
 use arbiter_core::bead::{Bead, Claimant};
-use arbiter_core::ids::{AgentId, BeadId, DecisionId};
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId};
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_temporal::names::Kind;
 use arbiter_temporal::words::text;
 use serde_json::Value;

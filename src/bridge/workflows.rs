@@ -5,7 +5,7 @@ use super::entities::start;
 use super::port::snapshot;
 use super::status::not_connected;
 use arbiter_actors::Fault;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
 use arbiter_temporal::delivery::{Delivery, DeliveryError};
 use arbiter_temporal::names::Kind;

@@ -7,7 +7,7 @@ use super::{data_directory, password};
 use crate::app;
 use crate::bridge::{self, LEFT_OUT, WorkerOptions};
 use crate::config::Settings;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use clap::Args;
 use secrecy::SecretString;
 use std::path::PathBuf;

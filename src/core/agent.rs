@@ -1,12 +1,16 @@
 //! Agents: an LLM with a persona, or an external program; their machine and rules.
 
-use crate::agent_config::AgentConfig;
-use crate::event_type::EventType;
-use crate::ids::{AgentId, BeadId, ProjectId, ProviderId};
-use crate::machine::Machine;
-use crate::record::{Happening, Record};
-use crate::refusal::{Problems, Refusal};
-use crate::time::Timestamp;
+pub mod config;
+pub mod edit;
+pub mod persona;
+
+use crate::agent::config::AgentConfig;
+use crate::kernel::event_type::EventType;
+use crate::kernel::ids::{AgentId, BeadId, ProjectId, ProviderId};
+use crate::kernel::record::{Happening, Record};
+use crate::kernel::refusal::{Problems, Refusal};
+use crate::kernel::state_machine::Machine;
+use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -266,8 +270,8 @@ pub fn check(agent: &Agent) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::tests::check_exhaustively;
-    use crate::record::{created_event, event, evolved, replay};
+    use crate::kernel::record::{created_event, event, evolved, replay};
+    use crate::kernel::state_machine::tests::check_exhaustively;
     use proptest::prelude::*;
 
     fn agent() -> Agent {

@@ -1,14 +1,21 @@
 //! Beads: work items, their machine and the rules by which commands change them.
 
-pub use crate::bead_types::{NEVER_DISPATCHED, NEVER_READY, TYPES};
-use crate::event_type::EventType;
-use crate::handing_on::Heir;
-use crate::ids::{AgentId, BeadId, ProjectId};
-use crate::machine::Machine;
-use crate::readiness::Hold;
-use crate::record::{Happening, Record};
-use crate::refusal::Refusal;
-use crate::time::Timestamp;
+pub mod creation_limits;
+pub mod edit;
+pub mod handoff;
+pub mod merge;
+pub mod readiness;
+pub(crate) mod types;
+
+use crate::bead::handoff::Heir;
+use crate::bead::readiness::Hold;
+pub use crate::bead::types::{NEVER_DISPATCHED, NEVER_READY, TYPES};
+use crate::kernel::event_type::EventType;
+use crate::kernel::ids::{AgentId, BeadId, ProjectId};
+use crate::kernel::record::{Happening, Record};
+use crate::kernel::refusal::Refusal;
+use crate::kernel::state_machine::Machine;
+use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -486,5 +493,4 @@ pub fn trigger_for(from: Status, wanted: Status) -> Option<Trigger> {
 }
 
 #[cfg(test)]
-#[path = "bead_tests.rs"]
 mod tests;

@@ -1,9 +1,11 @@
 //! Budgets: what may be spent for whom in a day or a month, and which calls they hold for.
 
-use crate::ids::{AgentId, ProjectId};
-use crate::money::Usd;
-use crate::refusal::{Problems, Refusal};
-use crate::time::Timestamp;
+pub mod meter;
+
+use crate::kernel::ids::{AgentId, ProjectId};
+use crate::kernel::money::Usd;
+use crate::kernel::refusal::{Problems, Refusal};
+use crate::kernel::time::Timestamp;
 use std::collections::BTreeSet;
 use std::fmt;
 

@@ -1,13 +1,19 @@
 //! Decisions: questions to a person, with a deadline, and what their answers do to the bead they are about.
 
+pub mod autonomy;
+pub mod deadline;
+pub mod edit;
+pub mod effects;
+pub mod subject_digest;
+
 use crate::bead;
-use crate::decision_time::{OnTimeout, UNANSWERED};
-use crate::event_type::EventType;
-use crate::ids::{BeadId, DecisionId, ProjectId};
-use crate::machine::Machine;
-use crate::record::{Happening, Record};
-use crate::refusal::{Problems, Refusal};
-use crate::time::Timestamp;
+use crate::decision::deadline::{OnTimeout, UNANSWERED};
+use crate::kernel::event_type::EventType;
+use crate::kernel::ids::{BeadId, DecisionId, ProjectId};
+use crate::kernel::record::{Happening, Record};
+use crate::kernel::refusal::{Problems, Refusal};
+use crate::kernel::state_machine::Machine;
+use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -297,5 +303,4 @@ pub fn check(decision: &Decision) -> Result<(), Refusal> {
 }
 
 #[cfg(test)]
-#[path = "decision_tests.rs"]
 pub(crate) mod tests;

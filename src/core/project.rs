@@ -1,11 +1,15 @@
 //! Projects: what beads and agents belong to.
 
-use crate::event_type::EventType;
-use crate::ids::{ProjectId, is_well_formed};
-use crate::machine::Machine;
-use crate::record::{Happening, Record};
-use crate::refusal::{Problems, Refusal};
-use crate::time::Timestamp;
+pub mod edit;
+pub mod file_lock;
+pub mod org_chart;
+
+use crate::kernel::event_type::EventType;
+use crate::kernel::ids::{ProjectId, is_well_formed};
+use crate::kernel::record::{Happening, Record};
+use crate::kernel::refusal::{Problems, Refusal};
+use crate::kernel::state_machine::Machine;
+use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -234,8 +238,8 @@ pub fn check(project: &Project) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::tests::check_exhaustively;
-    use crate::record::{created_event, event, evolved, replay};
+    use crate::kernel::record::{created_event, event, evolved, replay};
+    use crate::kernel::state_machine::tests::check_exhaustively;
 
     fn project() -> Project {
         let at = Timestamp::from_millis(0);

@@ -1,8 +1,12 @@
 //! What an agent is told: the system prompt from who it is, the user prompt from what is to be done.
 
+pub mod console;
+pub mod reasoning;
+pub mod tools;
+
 use crate::agent::Agent;
+use crate::agent::persona::Persona;
 use crate::bead::Bead;
-use crate::persona::Persona;
 use crate::project::Project;
 use serde_json::{Map, Value};
 

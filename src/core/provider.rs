@@ -1,17 +1,24 @@
 //! Providers: LLM endpoints, and what may be asked of them. How they are found well or ill is in
 //! `provider_health`.
 
-use crate::call::CallOutcome;
-use crate::catalogue::Catalogue;
-use crate::event_type::EventType;
-use crate::ids::{KeyId, ProviderId, is_well_formed};
-use crate::machine::Machine;
-use crate::record::{Happening, Record};
-use crate::refusal::{Problems, Refusal};
-use crate::time::Timestamp;
+pub mod breaker;
+pub mod edit;
+pub mod health;
+pub mod rank;
+pub mod rate_limit;
+pub mod retry;
+
+use crate::kernel::call::CallOutcome;
+use crate::kernel::event_type::EventType;
+use crate::kernel::ids::{KeyId, ProviderId, is_well_formed};
+use crate::kernel::record::{Happening, Record};
+use crate::kernel::refusal::{Problems, Refusal};
+use crate::kernel::state_machine::Machine;
+use crate::kernel::time::Timestamp;
+use crate::model::catalog::Catalogue;
 use serde::{Deserialize, Serialize};
 
-pub use crate::provider_health::{Beat, LATE_FACTOR, LATE_FLOOR_MS, STRIKES};
+pub use crate::provider::health::{Beat, LATE_FACTOR, LATE_FLOOR_MS, STRIKES};
 
 words! {
     /// How a provider is.
@@ -354,5 +361,4 @@ pub fn check(provider: &Provider) -> Result<(), Refusal> {
 }
 
 #[cfg(test)]
-#[path = "provider_tests.rs"]
 pub(crate) mod tests;

@@ -1,6 +1,6 @@
 //! Who may use an endpoint.
 
-use arbiter_core::token::Role;
+use arbiter_core::kernel::token::Role;
 
 /// The least role that an endpoint asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

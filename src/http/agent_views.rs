@@ -3,11 +3,11 @@
 use crate::http::ApiError;
 use crate::http::fields::{nullable, present};
 use crate::http::vocabulary::{any_object, maybe_time, time, word};
+use arbiter_core::agent::config::AgentConfig;
+use arbiter_core::agent::edit::{AgentPatch, NewAgent, Start};
 use arbiter_core::agent::{Agent, Kind, Status};
-use arbiter_core::agent_change::{AgentPatch, NewAgent, Start};
-use arbiter_core::agent_config::AgentConfig;
-use arbiter_core::ids::{BeadId, ProjectId, ProviderId};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::ids::{BeadId, ProjectId, ProviderId};
+use arbiter_core::kernel::time::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -11,7 +11,7 @@ use crate::http::vocabulary::Vocabulary;
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_actors::{AgentClone, Original};
 use arbiter_core::agent::{Agent, Status};
-use arbiter_core::ids::{AgentId, BeadId};
+use arbiter_core::kernel::ids::{AgentId, BeadId};
 use arbiter_store::{AgentFilter, RunFilter};
 use warp::http::Method;
 

@@ -9,7 +9,7 @@ use crate::http::origin;
 use crate::http::peer::Peer;
 use crate::http::problem::ApiError;
 use arbiter_actors::Admission;
-use arbiter_core::token::{Role, Token};
+use arbiter_core::kernel::token::{Role, Token};
 use warp::http::HeaderMap;
 use warp::http::header::{AUTHORIZATION, HeaderName};
 

@@ -5,9 +5,9 @@
 
 use crate::http::context::Context;
 use arbiter_actors::Delivery;
-use arbiter_core::event::{Event, EventFilter};
-use arbiter_core::event_type::EventType;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::event::{Event, EventFilter};
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::time::Timestamp;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -7,7 +7,7 @@ use crate::http::problem::ApiError;
 use crate::http::query::Flag;
 use crate::http::{Call, Endpoint, Reply};
 use arbiter_actors::{Dialect, ExportOutcome, FileFormat, ImportOutcome, ImportWish};
-use arbiter_core::ids::ProjectId;
+use arbiter_core::kernel::ids::ProjectId;
 use futures_util::StreamExt;
 use schemars::JsonSchema;
 use serde::Serialize;

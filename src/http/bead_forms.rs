@@ -2,10 +2,10 @@
 
 use crate::http::fields::{nullable, present};
 use crate::http::vocabulary::{maybe_time, time, word};
+use arbiter_core::bead::edit::{BeadPatch, NewBead};
 use arbiter_core::bead::{Approval, Status};
-use arbiter_core::bead_change::{BeadPatch, NewBead};
-use arbiter_core::ids::BeadId;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::BeadDetail;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,9 +4,9 @@ use crate::http::bead_forms::BeadPatchBody;
 use crate::http::beads::{answer, id, row};
 use crate::http::{ApiError, Call, Reply};
 use arbiter_actors::{BeadAction, BeadWay};
+use arbiter_core::bead::edit::BeadPatch;
 use arbiter_core::bead::{Bead, Claimant};
-use arbiter_core::bead_change::BeadPatch;
-use arbiter_core::token::Role;
+use arbiter_core::kernel::token::Role;
 
 /// What is done after the fields.
 enum Last {

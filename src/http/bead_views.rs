@@ -5,7 +5,7 @@ use crate::http::events::{self, EventView, RANGE};
 use crate::http::page::PAGE;
 use crate::http::runs::RunSummaryView;
 use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_core::event::EventFilter;
+use arbiter_core::kernel::event::EventFilter;
 use arbiter_store::RunFilter;
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -3,7 +3,7 @@
 use crate::config;
 use crate::http::endpoint::{Secrecy, Volume};
 use crate::http::problem::ApiError;
-use arbiter_core::refusal::FieldProblem;
+use arbiter_core::kernel::refusal::FieldProblem;
 use arbiter_vault::{Scrubbed, on_scrubbed_stack};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};

@@ -3,9 +3,9 @@
 use crate::http::access::Access;
 use crate::http::vocabulary::{time, word};
 use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_core::budget::meter::Standing;
 use arbiter_core::budget::{Period, Scope, WantedBudget};
-use arbiter_core::meter::Standing;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use warp::http::Method;

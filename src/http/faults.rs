@@ -2,8 +2,8 @@
 
 use crate::http::problem::ApiError;
 use arbiter_actors::{FailedCall, Fault, VaultFault};
-use arbiter_core::call::ErrorKind;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::call::ErrorKind;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
 
 impl From<StoreError> for ApiError {

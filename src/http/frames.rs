@@ -1,6 +1,6 @@
 //! Server-sent events as bytes. Each event is written once and shared by all who listen.
 
-use arbiter_core::event::Event;
+use arbiter_core::kernel::event::Event;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::{Mutex, PoisonError};
@@ -65,8 +65,8 @@ impl FrameCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arbiter_core::event_type::EventType;
-    use arbiter_core::time::Timestamp;
+    use arbiter_core::kernel::event_type::EventType;
+    use arbiter_core::kernel::time::Timestamp;
 
     fn sample(seq: u64) -> Event {
         Event {

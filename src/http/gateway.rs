@@ -5,7 +5,7 @@
 use crate::http::access::Access;
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_actors::{GatewayCall, GatewayModel, GatewayStream};
-use arbiter_core::ids::{ProviderId, RunId};
+use arbiter_core::kernel::ids::{ProviderId, RunId};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;

@@ -3,8 +3,8 @@
 use crate::http::access::Access;
 use crate::http::vocabulary::word;
 use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_core::dispatch::Operation;
-use arbiter_core::vault;
+use arbiter_core::dispatch::assign::Operation;
+use arbiter_core::kernel::vault;
 use schemars::JsonSchema;
 use serde::Serialize;
 use warp::http::StatusCode;

@@ -8,7 +8,7 @@ use crate::http::endpoint::{Endpoint, Volume};
 use crate::http::openai_error::Voice;
 use crate::http::problem::ApiError;
 use crate::http::reply::Reply;
-use arbiter_core::lease::digest;
+use arbiter_core::kernel::lease::digest;
 use arbiter_store::{Change, IdempotencyKey, KeptAnswer, Unit};
 use bytes::Bytes;
 use serde_json::value::RawValue;

@@ -5,7 +5,7 @@ use crate::http::events::EventView;
 use crate::http::vocabulary::any_object;
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_actors::LogLine;
-use arbiter_core::event_type::EventType;
+use arbiter_core::kernel::event_type::EventType;
 use arbiter_store::EventRange;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! Problem documents (RFC 9457): one table of everything that can be wrong, and the answer that says so.
 
-use arbiter_core::refusal::{FieldProblem, Refusal};
+use arbiter_core::kernel::refusal::{FieldProblem, Refusal};
 use schemars::JsonSchema;
 use serde::Serialize;
 use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};

@@ -2,8 +2,8 @@
 
 use crate::http::vocabulary::{any_object, maybe_time, time, word};
 use arbiter_core::agent::Agent;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::project::{Project, Status};
-use arbiter_core::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};

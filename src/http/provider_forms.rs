@@ -2,8 +2,8 @@
 
 use crate::http::fields::{Secret, nullable, present};
 use crate::http::vocabulary::word;
+use arbiter_core::provider::edit::{Enabled, NewProvider, ProviderPatch};
 use arbiter_core::provider::{MIDDLE_PRIORITY, ONE_SHARE, ProviderType};
-use arbiter_core::provider_change::{Enabled, NewProvider, ProviderPatch};
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;

@@ -4,9 +4,9 @@
 //! to hosts. What goes anywhere, and where a key goes that is there already, is the administrator's to say.
 
 use crate::http::{ApiError, Call};
+use arbiter_core::kernel::token::Role;
 use arbiter_core::provider::Provider;
-use arbiter_core::provider_change::ProviderPatch;
-use arbiter_core::token::Role;
+use arbiter_core::provider::edit::ProviderPatch;
 use url::Url;
 
 /// How the key that comes along as `api_key` is called: this, and the provider's id.

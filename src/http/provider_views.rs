@@ -3,9 +3,9 @@
 use crate::http::page::PAGE;
 use crate::http::vocabulary::{maybe_time, time, word};
 use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_core::ids::{KeyId, ProviderId};
+use arbiter_core::kernel::ids::{KeyId, ProviderId};
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::provider::{Provider, ProviderType, Status};
-use arbiter_core::time::Timestamp;
 use arbiter_providers::ModelInfo;
 use arbiter_store::Heartbeat;
 use schemars::JsonSchema;

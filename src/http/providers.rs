@@ -8,9 +8,9 @@ use crate::http::provider_rights::{self, ApiKey};
 use crate::http::provider_views::ProviderView;
 use crate::http::vocabulary::Vocabulary;
 use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_core::ids::ProviderId;
+use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Status;
-use arbiter_core::provider_change::ProviderPatch;
+use arbiter_core::provider::edit::ProviderPatch;
 use warp::http::Method;
 
 const COLLECTION: &str = "/api/v1/providers";

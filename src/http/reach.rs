@@ -3,7 +3,7 @@
 
 use crate::http::call::Call;
 use crate::http::problem::ApiError;
-use arbiter_core::ids::BeadId;
+use arbiter_core::kernel::ids::BeadId;
 use warp::http::Method;
 
 /// What names its project in the body or a header; the handlers check it.

@@ -2,8 +2,8 @@
 
 use crate::http::context::Context;
 use arbiter_actors::Delivery;
-use arbiter_core::event::{EventFilter, TypePattern};
-use arbiter_core::event_type::EventType;
+use arbiter_core::kernel::event::{EventFilter, TypePattern};
+use arbiter_core::kernel::event_type::EventType;
 use metrics::counter;
 
 /// Counts until the bus ends.

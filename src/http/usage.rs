@@ -3,8 +3,8 @@
 use crate::http::endpoint::{QueryField, text, word as word_field};
 use crate::http::vocabulary::Vocabulary;
 use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_core::call::Kind;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::call::Kind;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{GroupBy, Per, Usage, UsageFilter};
 use schemars::JsonSchema;
 use serde::Serialize;

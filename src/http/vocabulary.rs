@@ -1,12 +1,14 @@
 //! Schemas of the core's words and times, which know nothing of schemas themselves.
 
-use arbiter_core::autonomy::Autonomy;
+use arbiter_core::agent::{self, persona};
+use arbiter_core::bead::readiness::Gate;
 use arbiter_core::budget::Period;
-use arbiter_core::catalogue::Interactivity;
-use arbiter_core::event_type::EventType;
-use arbiter_core::readiness::Gate;
-use arbiter_core::token::{Proof, Role};
-use arbiter_core::{agent, bead, call, decision, persona, project, provider, run, vault};
+use arbiter_core::decision::autonomy::Autonomy;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::token::{Proof, Role};
+use arbiter_core::kernel::{call, run, vault};
+use arbiter_core::model::catalog::Interactivity;
+use arbiter_core::{bead, decision, project, provider};
 use arbiter_store::{GroupBy, Per};
 use schemars::{Schema, SchemaGenerator, json_schema};
 

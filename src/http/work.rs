@@ -4,7 +4,7 @@ use crate::http::access::Access;
 use crate::http::runs::RunView;
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_actors::Prompt;
-use arbiter_core::ids::{AgentId, ProjectId};
+use arbiter_core::kernel::ids::{AgentId, ProjectId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};

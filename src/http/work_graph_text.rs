@@ -109,9 +109,9 @@ mod tests {
     use crate::http::bead_forms::BeadView;
     use crate::http::work_graph::EdgeView;
     use arbiter_core::bead::Facts;
-    use arbiter_core::bead_change::NewBead;
-    use arbiter_core::ids::BeadId;
-    use arbiter_core::time::Timestamp;
+    use arbiter_core::bead::edit::NewBead;
+    use arbiter_core::kernel::ids::BeadId;
+    use arbiter_core::kernel::time::Timestamp;
     use arbiter_store::{BeadDetail, Links};
 
     fn graph() -> GraphView {

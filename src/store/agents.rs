@@ -6,8 +6,8 @@ use crate::table::{
     self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
 use arbiter_core::agent::{Agent, Kind, Status};
-use arbiter_core::ids::{AgentId, BeadId, ProjectId, ProviderId};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::ids::{AgentId, BeadId, ProjectId, ProviderId};
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
 

@@ -2,8 +2,8 @@
 
 use crate::error::StoreError;
 use crate::table::get_time;
-use arbiter_core::bead_import::Seen;
-use arbiter_core::time::Timestamp;
+use arbiter_core::bead::merge::Seen;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// What a file last said of a bead.

@@ -10,11 +10,11 @@ use crate::table::{
     self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
 use crate::unit::Write;
+use arbiter_core::bead::edit::affects_readiness;
 use arbiter_core::bead::{Approval, Bead, Facts, Status};
-use arbiter_core::bead_change::affects_readiness;
-use arbiter_core::ids::{BeadId, ProjectId};
-use arbiter_core::refusal::Refusal;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::ids::{BeadId, ProjectId};
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
 

@@ -3,10 +3,10 @@
 use crate::calls;
 use crate::error::StoreError;
 use crate::table::{get_optional_time, parse};
+use arbiter_core::budget::meter::Opening;
 use arbiter_core::budget::{Budget, Key, Mark, Period, Scope};
-use arbiter_core::meter::Opening;
-use arbiter_core::money::Usd;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::money::Usd;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Budget> {

@@ -7,10 +7,10 @@ use crate::error::StoreError;
 use crate::page::Conditions;
 use crate::table::{get_time, integer, optional, parse, text, time};
 use arbiter_core::budget::{Scope, Window};
-use arbiter_core::call::{Call, ErrorKind, Kind, Outcome};
-use arbiter_core::ids::{AgentId, BeadId, CallId, ProjectId, ProviderId, RunId, TokenId};
-use arbiter_core::money::Usd;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::call::{Call, ErrorKind, Kind, Outcome};
+use arbiter_core::kernel::ids::{AgentId, BeadId, CallId, ProjectId, ProviderId, RunId, TokenId};
+use arbiter_core::kernel::money::Usd;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::words;
 use rusqlite::{Connection, Row, params_from_iter};
 

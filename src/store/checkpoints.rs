@@ -2,7 +2,7 @@
 
 use crate::error::StoreError;
 use crate::table::integer;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The number and hash of the last event before a cut.
@@ -44,6 +44,6 @@ pub(crate) fn tail(connection: &Connection) -> Result<Checkpoint, StoreError> {
         .query_row([], |row| Ok(Checkpoint { seq: row.get(0)?, hash: row.get(1)? }))
         .optional()?;
     let cut = newest(connection)?;
-    let start = Checkpoint { seq: 0, hash: arbiter_core::event::GENESIS };
+    let start = Checkpoint { seq: 0, hash: arbiter_core::kernel::event::GENESIS };
     Ok([last, cut].into_iter().flatten().max_by_key(|point| point.seq).unwrap_or(start))
 }

@@ -3,7 +3,7 @@
 use crate::error::StoreError;
 use crate::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::table::get_time;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, params};
 
 /// A comment.

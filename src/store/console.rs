@@ -3,7 +3,7 @@
 use crate::error::StoreError;
 use crate::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::table::{get_time, integer};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 const COLUMNS: &str = "id, at, user, project_id, message, response, provider_id, provider_name, model, reason, \

@@ -6,10 +6,10 @@ use crate::table::{
     self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
 use crate::unit::Write;
+use arbiter_core::decision::deadline::OnTimeout;
 use arbiter_core::decision::{Decision, Purpose, Status};
-use arbiter_core::decision_time::OnTimeout;
-use arbiter_core::ids::{BeadId, DecisionId, ProjectId};
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::ids::{BeadId, DecisionId, ProjectId};
+use arbiter_core::kernel::refusal::Refusal;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
 

@@ -5,11 +5,11 @@ use crate::error::StoreError;
 use crate::rules;
 use crate::table;
 use arbiter_core::bead::Status;
-use arbiter_core::bead_change::{Edge, affects_readiness, check_edge_type};
-use arbiter_core::ids::BeadId;
-use arbiter_core::readiness::{Conditional, Gate, Hold, Target, Waits, holds_back};
-use arbiter_core::refusal::Refusal;
-use arbiter_core::time::Timestamp;
+use arbiter_core::bead::edit::{Edge, affects_readiness, check_edge_type};
+use arbiter_core::bead::readiness::{Conditional, Gate, Hold, Target, Waits, holds_back};
+use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, params};
 use std::collections::{HashMap, HashSet, VecDeque};
 

@@ -4,7 +4,7 @@ use crate::decisions;
 use crate::error::StoreError;
 use crate::table::{self, Table, get_optional_time};
 use arbiter_core::bead::{Bead, CRITICAL, NEVER_DISPATCHED};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, params};
 
 /// Whether bead `b` is not deferred at `?`: neither itself nor, as `bd ready` has it, by a parent.

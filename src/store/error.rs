@@ -1,6 +1,6 @@
 //! What can go wrong with the store, by what the caller should do about it.
 
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::refusal::Refusal;
 use rusqlite::ffi;
 
 /// An error of the store.

@@ -2,8 +2,8 @@
 
 use crate::error::StoreError;
 use crate::table::{get_json, get_time, integer, parse};
-use arbiter_core::event::{Event, EventFilter, Origin, TypePattern};
-use arbiter_core::event_type::EventType;
+use arbiter_core::kernel::event::{Event, EventFilter, Origin, TypePattern};
+use arbiter_core::kernel::event_type::EventType;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 

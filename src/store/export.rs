@@ -7,7 +7,7 @@ use crate::queries::snapshot;
 use crate::table::{self, Table, get_time};
 use arbiter_core::bead::Bead;
 use arbiter_core::decision::Decision;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::Connection;
 
 /// A dependency for a file.

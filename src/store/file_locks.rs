@@ -3,9 +3,9 @@
 use crate::error::StoreError;
 use crate::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::table::get_time;
-use arbiter_core::file_lock::FileLock;
-use arbiter_core::ids::{BeadId, ProjectId};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::ids::{BeadId, ProjectId};
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_core::project::file_lock::FileLock;
 use rusqlite::{Connection, Row, params};
 
 const COLUMNS: &str = "project_id, path, agent_id, bead_id, ttl_sec, acquired_at, expires_at";

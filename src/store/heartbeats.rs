@@ -3,8 +3,8 @@
 use crate::error::StoreError;
 use crate::page::{Page, PageRequest};
 use crate::table::{get_time, integer};
-use arbiter_core::refusal::Refusal;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, params};
 
 /// One beat.

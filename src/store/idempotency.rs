@@ -1,8 +1,8 @@
 //! Answers to requests that carried an Idempotency-Key, kept so that a repeat gets the same one.
 
 use crate::error::StoreError;
-use arbiter_core::refusal::Refusal;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Which request it is.

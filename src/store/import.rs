@@ -7,15 +7,15 @@ use crate::import_edges::{self, Wanted};
 use crate::table::Table;
 use crate::unit::Write;
 use crate::{beads, dependencies, leases, readiness, search, table};
+use arbiter_core::bead::merge::{Seen, Verdict, effective, merged_list, verdict};
+use arbiter_core::bead::readiness::Gate;
 use arbiter_core::bead::{Bead, Status};
-use arbiter_core::bead_import::{Seen, Verdict, effective, merged_list, verdict};
-use arbiter_core::event::{NewEvent, Origin};
-use arbiter_core::event_type::EventType;
-use arbiter_core::ids::{BeadId, ProjectId};
-use arbiter_core::readiness::Gate;
-use arbiter_core::record::{self, Happening};
-use arbiter_core::refusal::Refusal;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::event::{NewEvent, Origin};
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::ids::{BeadId, ProjectId};
+use arbiter_core::kernel::record::{self, Happening};
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 use serde_json::json;
@@ -370,7 +370,7 @@ impl Import<'_> {
         let merged = merged_list(&ours, &targets, &base.depends_on);
         let lost: Vec<&String> = ours.iter().filter(|target| !merged.contains(target)).collect();
         for target in &lost {
-            let edge = arbiter_core::bead_change::Edge::new(id.clone(), BeadId::known(target.as_str()), "");
+            let edge = arbiter_core::bead::edit::Edge::new(id.clone(), BeadId::known(target.as_str()), "");
             dependencies::remove(self.connection, &edge)?;
             let data = json!({"depends_on": target});
             let removed =

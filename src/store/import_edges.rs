@@ -3,11 +3,11 @@
 use crate::error::StoreError;
 use crate::import::{ImportReport, ImportedEdge, Tell};
 use crate::{readiness, table};
-use arbiter_core::bead_change::affects_readiness;
-use arbiter_core::event::NewEvent;
-use arbiter_core::event_type::EventType;
-use arbiter_core::ids::BeadId;
-use arbiter_core::readiness::Gate;
+use arbiter_core::bead::edit::affects_readiness;
+use arbiter_core::bead::readiness::Gate;
+use arbiter_core::kernel::event::NewEvent;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::ids::BeadId;
 use rusqlite::{Connection, params};
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};

@@ -2,8 +2,8 @@
 
 use crate::error::StoreError;
 use crate::table::get_time;
-use arbiter_core::ids::{AgentId, BeadId};
-use arbiter_core::lease::Lease;
+use arbiter_core::kernel::ids::{AgentId, BeadId};
+use arbiter_core::kernel::lease::Lease;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 const COLUMNS: &str = "bead_id, agent_id, token_digest, ttl_sec, expires_at";

@@ -5,9 +5,9 @@ use crate::handle::Store;
 use crate::queries::snapshot;
 use crate::table;
 use arbiter_core::bead::Bead;
-use arbiter_core::dispatch::Load;
-use arbiter_core::ids::{ProjectId, ProviderId};
-use arbiter_core::time::Timestamp;
+use arbiter_core::dispatch::assign::Load;
+use arbiter_core::kernel::ids::{ProjectId, ProviderId};
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::Connection;
 
 /// The most kinds of waiting beads that are told apart.

@@ -1,7 +1,7 @@
 //! Forward-only migrations, each applied once, each checked against what was applied.
 
 use crate::error::StoreError;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 

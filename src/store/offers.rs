@@ -2,8 +2,8 @@
 
 use crate::error::StoreError;
 use crate::table::{get_json, json};
-use arbiter_core::catalogue::Offered;
-use arbiter_core::ids::ProviderId;
+use arbiter_core::kernel::ids::ProviderId;
+use arbiter_core::model::catalog::Offered;
 use rusqlite::{Connection, params};
 
 /// Stores what a provider offers; nothing is written when that is what it offered before.

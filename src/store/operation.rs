@@ -2,8 +2,8 @@
 
 use crate::error::StoreError;
 use crate::table::get_time;
-use arbiter_core::dispatch::Operation;
-use arbiter_core::time::Timestamp;
+use arbiter_core::dispatch::assign::Operation;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The scope of the row that stands for everything.

@@ -5,9 +5,9 @@ use crate::handle::Store;
 use crate::queries::snapshot;
 use crate::table::{self, Table, get_json, get_time};
 use arbiter_core::agent::Agent;
-use arbiter_core::ids::AgentId;
-use arbiter_core::org_chart::OrgChart;
+use arbiter_core::kernel::ids::AgentId;
 use arbiter_core::project::Project;
+use arbiter_core::project::org_chart::OrgChart;
 use rusqlite::{Connection, OptionalExtension, params};
 
 impl Store {

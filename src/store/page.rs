@@ -1,7 +1,7 @@
 //! Pages of lists: sorted, stable, continued by a cursor that names the last row.
 
 use crate::error::StoreError;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::refusal::Refusal;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 

@@ -5,9 +5,9 @@ use crate::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::table::{
     self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
-use arbiter_core::ids::ProjectId;
+use arbiter_core::decision::subject_digest::Holdings;
+use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::project::{Project, Status};
-use arbiter_core::subject::Holdings;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
 

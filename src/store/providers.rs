@@ -5,7 +5,7 @@ use crate::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::table::{
     self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
-use arbiter_core::ids::{KeyId, ProviderId};
+use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::provider::{Provider, ProviderType, Status};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};

@@ -4,10 +4,10 @@ use crate::dependencies;
 use crate::error::StoreError;
 use crate::rules;
 use crate::unit::{Change, Write};
+use arbiter_core::bead::readiness::{Own, Waits, is_ready};
 use arbiter_core::bead::{Bead, NEVER_READY, Status};
-use arbiter_core::ids::BeadId;
-use arbiter_core::readiness::{Own, Waits, is_ready};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

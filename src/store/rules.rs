@@ -1,8 +1,8 @@
 //! The rules by which stored columns were computed.
 
 use crate::error::StoreError;
-use arbiter_core::ids::BeadId;
-use arbiter_core::readiness::Conditional;
+use arbiter_core::bead::readiness::Conditional;
+use arbiter_core::kernel::ids::BeadId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 const CONDITIONAL: &str = "conditional-blocks";

@@ -3,10 +3,10 @@
 use crate::error::StoreError;
 use crate::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::table::{get_json, get_optional_time, get_time, integer, json, optional, parse, time};
-use arbiter_core::call::Kind;
-use arbiter_core::ids::{AgentId, BeadId, ProjectId, ProviderId, RunId, TokenId};
-use arbiter_core::run::{Run, Status};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::call::Kind;
+use arbiter_core::kernel::ids::{AgentId, BeadId, ProjectId, ProviderId, RunId, TokenId};
+use arbiter_core::kernel::run::{Run, Status};
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 const COLUMNS: &str = "id, kind, bead_id, agent_id, project_id, token_id, provider_id, model, status, outcome, prompt, answer,

@@ -2,9 +2,9 @@
 
 use crate::error::StoreError;
 use crate::unit::Write;
-use arbiter_core::record::Record;
-use arbiter_core::refusal::Refusal;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::record::Record;
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::time::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde::de::DeserializeOwned;

@@ -2,10 +2,10 @@
 
 use crate::error::StoreError;
 use crate::table::{get_optional_time, get_time, parse};
-use arbiter_core::ids::TokenId;
-use arbiter_core::refusal::Refusal;
-use arbiter_core::time::Timestamp;
-use arbiter_core::token::{Proof, Role, Session, Token};
+use arbiter_core::kernel::ids::TokenId;
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_core::kernel::token::{Proof, Role, Session, Token};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 

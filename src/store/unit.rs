@@ -7,23 +7,23 @@ use crate::idempotency::KeptAnswer;
 use crate::mirror::{AdoptedMirror, Noted, SentMirror};
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::Bead;
-use arbiter_core::bead_change::Edge;
+use arbiter_core::bead::edit::Edge;
+use arbiter_core::bead::readiness::Conditional;
 use arbiter_core::budget::{self, Budget, Mark};
-use arbiter_core::call::Call;
-use arbiter_core::catalogue::Offered;
 use arbiter_core::decision::Decision;
-use arbiter_core::event::{NewEvent, Origin};
-use arbiter_core::file_lock::FileLock;
-use arbiter_core::ids::{AgentId, BeadId, ProviderId, TokenId};
-use arbiter_core::lease::Lease;
-use arbiter_core::org_chart::OrgChart;
+use arbiter_core::kernel::call::Call;
+use arbiter_core::kernel::event::{NewEvent, Origin};
+use arbiter_core::kernel::ids::{AgentId, BeadId, ProviderId, TokenId};
+use arbiter_core::kernel::lease::Lease;
+use arbiter_core::kernel::record::{self, Happening, Record};
+use arbiter_core::kernel::run::Run;
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_core::kernel::token::{Session, Token};
+use arbiter_core::model::catalog::Offered;
 use arbiter_core::project::Project;
+use arbiter_core::project::file_lock::FileLock;
+use arbiter_core::project::org_chart::OrgChart;
 use arbiter_core::provider::Provider;
-use arbiter_core::readiness::Conditional;
-use arbiter_core::record::{self, Happening, Record};
-use arbiter_core::run::Run;
-use arbiter_core::time::Timestamp;
-use arbiter_core::token::{Session, Token};
 
 /// What becomes of a row with a revision.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use crate::checkpoints::{self, Checkpoint};
 use crate::error::StoreError;
 use crate::events;
 use crate::table::integer;
-use arbiter_core::event::{GENESIS, chain_hash};
+use arbiter_core::kernel::event::{GENESIS, chain_hash};
 use rusqlite::{Connection, OptionalExtension};
 
 /// What a whole log looks like.

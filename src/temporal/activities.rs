@@ -7,7 +7,7 @@ use crate::port::{
     Beaten, CallEnd, Caller, Command, Due, Grant, Port, ProviderCall, Reply, Snapshot, Unavailable, WAY,
 };
 use crate::words;
-use arbiter_core::notice::{KEPT_FOR, LONGEST_PAUSE};
+use arbiter_core::notification::{KEPT_FOR, LONGEST_PAUSE};
 use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

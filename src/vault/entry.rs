@@ -7,7 +7,8 @@ use crate::{
     Iterations,
     cipher::{Ciphertext, length_prefixed},
 };
-use arbiter_core::{ids::KeyId, time::Timestamp};
+use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;

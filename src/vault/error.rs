@@ -2,7 +2,7 @@
 //!
 //! Owns the wording. Must not know secrets: no variant carries a value, a password or file contents.
 
-use arbiter_core::ids::KeyId;
+use arbiter_core::kernel::ids::KeyId;
 use std::{
     io,
     path::{Path, PathBuf},

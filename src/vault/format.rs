@@ -13,7 +13,7 @@ use crate::{
     cipher::{Ciphertext, KEY_LEN, length_prefixed},
     entry::{AnyEntryJson, Entry, KdfJson},
 };
-use arbiter_core::ids::KeyId;
+use arbiter_core::kernel::ids::KeyId;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, error::Category};

@@ -9,7 +9,8 @@ use crate::{
     format::{Header, KeyFile, Verifier},
     session::Session,
 };
-use arbiter_core::{ids::KeyId, time::Timestamp};
+use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::time::Timestamp;
 use std::{
     collections::BTreeMap,
     sync::{

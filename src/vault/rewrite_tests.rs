@@ -5,7 +5,7 @@ use crate::{
     Foreign, Iterations, OnConflict, Unlock, Vault, VaultError,
     vault_tests::{PASSWORD, Place, at, entry, id, place, secret, value},
 };
-use arbiter_core::ids::KeyId;
+use arbiter_core::kernel::ids::KeyId;
 use secrecy::ExposeSecret;
 
 /// A vault with the keys `a` (bound to `x`) and `b`, opened again at more rounds than it was written with.

@@ -10,7 +10,8 @@ use crate::{
     rewrite::Kind,
     session::Session,
 };
-use arbiter_core::{ids::KeyId, time::Timestamp};
+use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::time::Timestamp;
 use secrecy::SecretString;
 use std::{
     collections::BTreeMap,

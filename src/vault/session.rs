@@ -9,7 +9,7 @@ use crate::{
     entry::{Entry, Label},
     format::{Header, KeyFile, Verifier},
 };
-use arbiter_core::ids::KeyId;
+use arbiter_core::kernel::ids::KeyId;
 use secrecy::SecretString;
 use std::{
     collections::BTreeMap,

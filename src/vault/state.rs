@@ -2,7 +2,7 @@
 //!
 //! Owns two enums. Must not know how either comes about.
 
-use arbiter_core::ids::KeyId;
+use arbiter_core::kernel::ids::KeyId;
 
 /// Whether the vault exists and its password is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

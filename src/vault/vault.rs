@@ -11,7 +11,8 @@ use crate::{
     format::{Header, KeyFile, Verifier},
     session::{Derive, Session},
 };
-use arbiter_core::{ids::KeyId, time::Timestamp};
+use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::time::Timestamp;
 use secrecy::SecretString;
 use std::{
     collections::BTreeMap,

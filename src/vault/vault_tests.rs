@@ -5,7 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::{Iterations, NewEntry, Unlock, Vault, VaultError, VaultState};
-use arbiter_core::{ids::KeyId, time::Timestamp};
+use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::time::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};

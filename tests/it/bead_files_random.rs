@@ -45,7 +45,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 /// A time as one or another tool writes it, between 2020 and 2030.
 fn any_time() -> impl Strategy<Value = String> {
     (1_577_836_800_000_i64..1_893_456_000_000, 0..4u8).prop_map(|(ms, form)| {
-        let text = arbiter::core::time::Timestamp::from_millis(ms).to_string();
+        let text = arbiter::core::kernel::time::Timestamp::from_millis(ms).to_string();
         let (seconds, rest) = text.split_at(19);
         match form {
             0 => format!("{seconds}Z"),

@@ -149,6 +149,6 @@ async fn beats_of_others_keep_their_time_while_providers_hang() {
 }
 
 fn ms(at: &Value) -> i64 {
-    let at: arbiter::core::time::Timestamp = serde_json::from_value(at.clone()).unwrap();
+    let at: arbiter::core::kernel::time::Timestamp = serde_json::from_value(at.clone()).unwrap();
     at.as_millis()
 }

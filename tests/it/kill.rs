@@ -4,7 +4,7 @@ use crate::dice::Dice;
 use crate::kill_load::{self, EXTERNAL, Hand, Ledger, THEIRS, open};
 use crate::kill_oracle::Oracle;
 use crate::stage::{SOON, Stage};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Options, Store};
 use arbiter_testkit::{Reply, Script};
 use serde_json::json;

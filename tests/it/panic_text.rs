@@ -1,9 +1,9 @@
 //! What a panic says while somebody's password or key is being handled: nothing of it.
 
 use crate::canary::Canary;
-use arbiter::core::ids::ProviderId;
+use arbiter::core::kernel::ids::ProviderId;
 use arbiter::core::provider::ProviderType;
-use arbiter::core::provider_change::NewProvider;
+use arbiter::core::provider::edit::NewProvider;
 use arbiter::{Arbiter, SecretString};
 use std::process::Command;
 

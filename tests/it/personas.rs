@@ -3,7 +3,7 @@
 use crate::dice::Dice;
 use crate::refusals::problem;
 use crate::stage::{KEY, Stage};
-use arbiter_core::lease::digest;
+use arbiter_core::kernel::lease::digest;
 use arbiter_testkit::{Reply, Script};
 use serde_json::{Value, json};
 use std::fs;

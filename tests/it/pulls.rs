@@ -198,7 +198,7 @@ async fn those_who_wait_are_woken_by_what_happens_in_the_order_in_which_they_cam
 fn in_so_many(seconds: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let at = i64::try_from((now + std::time::Duration::from_secs(seconds)).as_millis()).unwrap();
-    arbiter::core::time::Timestamp::from_millis(at).to_string()
+    arbiter::core::kernel::time::Timestamp::from_millis(at).to_string()
 }
 
 #[tokio::test]

@@ -115,7 +115,8 @@ async fn a_token_that_expires_ends_its_streams_and_says_when_it_was_used() {
     problem(&stage.ask("POST", "tokens", Some(&past)).await, 422, "invalid");
     let end = std::time::SystemTime::now() + Duration::from_secs(4);
     let end = end.duration_since(std::time::UNIX_EPOCH).unwrap();
-    let end = arbiter_core::time::Timestamp::from_millis(i64::try_from(end.as_millis()).unwrap()).to_string();
+    let end = arbiter_core::kernel::time::Timestamp::from_millis(i64::try_from(end.as_millis()).unwrap())
+        .to_string();
     let token = stage.token(json!({"name": "x", "role": "viewer", "expires_at": end})).await;
     let mut stream = stage.stream_of(Some(&token)).await;
     ends(&mut stream).await;

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 fn in_seconds(seconds: u64) -> String {
     let at = SystemTime::now() + Duration::from_secs(seconds);
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    arbiter_core::time::Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap()).to_string()
+    arbiter_core::kernel::time::Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap()).to_string()
 }
 
 #[tokio::test]

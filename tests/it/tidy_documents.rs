@@ -1,7 +1,7 @@
 //! Documents that are made from tables, or must tell all of them, agree with these.
 
 use crate::tidy::root;
-use arbiter::core::machine::{Machine, mermaid};
+use arbiter::core::kernel::state_machine::{Machine, mermaid};
 use arbiter::core::{agent, bead, decision, project, provider, vault};
 use std::fs;
 

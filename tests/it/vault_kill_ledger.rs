@@ -1,6 +1,6 @@
 //! What is known of the keys while they are changed: what was answered, and what was asked and not answered.
 
-use arbiter_core::ids::KeyId;
+use arbiter_core::kernel::ids::KeyId;
 use arbiter_vault::{Iterations, Vault};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use crate::home::{Home, all_beads, all_events, options};
 use crate::rows::{at, bead, telling, unit, with_bead, with_project};
-use arbiter_core::event::Event;
+use arbiter_core::kernel::event::Event;
 use arbiter_store::{Change, EventRange, Store, StoreError, Verified};
 use std::sync::{Arc, Mutex};
 

@@ -3,8 +3,8 @@
 use crate::home::Home;
 use crate::rows::{at, bead, with_project};
 use arbiter_core::bead::{Bead, Status};
-use arbiter_core::file_lock::FileLock;
-use arbiter_core::ids::{BeadId, ProjectId};
+use arbiter_core::kernel::ids::{BeadId, ProjectId};
+use arbiter_core::project::file_lock::FileLock;
 use arbiter_store::{Change, Store, StoreError, Unit};
 
 fn lock(path: &str, agent: &str, bead: Option<&str>) -> FileLock {

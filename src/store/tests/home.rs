@@ -1,7 +1,7 @@
 //! A data directory of a test's own, and what the store in it has told.
 
-use arbiter_core::event::Event;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::event::Event;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{BeadDetail, BeadFilter, EventRange, Options, PageRequest, Store};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use crate::again::{as_child, behind, say};
 use crate::home::{Heard, all_beads, all_events, options};
 use crate::rows::{bead, comment, edge, unit, with_project};
-use arbiter_core::event_type::EventType;
+use arbiter_core::kernel::event_type::EventType;
 use arbiter_store::{Change, Store, Unit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -2,10 +2,10 @@
 
 use crate::home::{Heard, Home, options};
 use crate::rows::with_project;
-use arbiter_core::event::{Event, GENESIS, chain_hash};
-use arbiter_core::event_type::EventType;
-use arbiter_core::time::Timestamp;
-use arbiter_core::token::Proof;
+use arbiter_core::kernel::event::{Event, GENESIS, chain_hash};
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_core::kernel::token::Proof;
 use arbiter_store::{Store, StoreError};
 use serde_json::json;
 use sha2::{Digest, Sha256};

@@ -2,14 +2,14 @@
 
 use crate::home::Home;
 use crate::rows::{at, bead, project, provider, run, unit};
+use arbiter_core::budget::meter::Meter;
 use arbiter_core::budget::{Budget, Key, Mark, Period, Scope};
-use arbiter_core::call::{Call, Kind, Outcome};
-use arbiter_core::catalogue::Offered;
-use arbiter_core::ids::{AgentId, CallId, ProjectId, ProviderId, RunId, TokenId};
-use arbiter_core::meter::Meter;
-use arbiter_core::money::Usd;
-use arbiter_core::run;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::call::{Call, Kind, Outcome};
+use arbiter_core::kernel::ids::{AgentId, CallId, ProjectId, ProviderId, RunId, TokenId};
+use arbiter_core::kernel::money::Usd;
+use arbiter_core::kernel::run;
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_core::model::catalog::Offered;
 use arbiter_store::{Change, GroupBy, Heartbeat, PageRequest, Per, Store, Usage, UsageFilter};
 
 fn day(text: &str) -> Timestamp {

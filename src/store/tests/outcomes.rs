@@ -1,6 +1,6 @@
 //! What a commit was answered with, in a word.
 
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Committed, StoreError};
 
 /// What a commit answers.

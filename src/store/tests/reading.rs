@@ -3,7 +3,7 @@
 use crate::home::Home;
 use crate::rows::{agent, at, bead, unit, with_bead, with_project};
 use arbiter_core::bead::Bead;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{AgentFilter, BeadFilter, BeadSort, Change, PageRequest, Store, StoreError, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,20 +1,20 @@
 //! Rows as tests need them.
 
+use arbiter_core::agent::config::AgentConfig;
 use arbiter_core::agent::{self, Agent};
-use arbiter_core::agent_config::AgentConfig;
 use arbiter_core::bead::Bead;
-use arbiter_core::bead_change::{Edge, NewBead};
-use arbiter_core::call::Kind;
+use arbiter_core::bead::edit::{Edge, NewBead};
+use arbiter_core::decision::deadline::OnTimeout;
 use arbiter_core::decision::{self, Decision, Purpose};
-use arbiter_core::decision_time::OnTimeout;
-use arbiter_core::event::NewEvent;
-use arbiter_core::event_type::EventType;
-use arbiter_core::ids::{AgentId, BeadId, DecisionId, KeyId, ProjectId, ProviderId, RunId};
-use arbiter_core::lease::{Lease, digest};
+use arbiter_core::kernel::call::Kind;
+use arbiter_core::kernel::event::NewEvent;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId, KeyId, ProjectId, ProviderId, RunId};
+use arbiter_core::kernel::lease::{Lease, digest};
+use arbiter_core::kernel::run::Run;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::project::{self, Project};
 use arbiter_core::provider::{self, Provider, ProviderType};
-use arbiter_core::run::Run;
-use arbiter_core::time::Timestamp;
 use arbiter_store::{Change, Comment, Unit};
 use serde_json::{Map, json};
 

@@ -2,7 +2,7 @@
 
 use crate::home::Home;
 use crate::rows::{bead, telling, with_bead, with_project};
-use arbiter_core::event::Origin;
+use arbiter_core::kernel::event::Origin;
 use arbiter_store::{Store, Unit, Verified, VerifyError};
 use rusqlite::Connection;
 use rusqlite::types::Value;

@@ -6,9 +6,9 @@ use crate::rows::{
     agent, at, bead, comment, decision, edge, lease, project, provider, run, telling, unit, with_bead,
     with_project,
 };
-use arbiter_core::ids::AgentId;
-use arbiter_core::record::Record;
-use arbiter_core::refusal::Refusal;
+use arbiter_core::kernel::ids::AgentId;
+use arbiter_core::kernel::record::Record;
+use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, IdempotencyKey, KeptAnswer, PageRequest, Store, StoreError, Write};
 
 /// A store with project `p` and bead `old`.
@@ -214,10 +214,10 @@ async fn only_the_live_lease_is_renewed_and_a_run_ends_once() {
     assert_eq!(store.leases().await.unwrap(), [lease("old", "second").renewed(at(9))]);
     commit(Change::StartRun(run("run-1", "old"))).await.unwrap();
     let mut ended = run("run-1", "old");
-    (ended.status, ended.finished_at) = (arbiter_core::run::Status::Succeeded, Some(at(5)));
+    (ended.status, ended.finished_at) = (arbiter_core::kernel::run::Status::Succeeded, Some(at(5)));
     commit(Change::FinishRun(ended.clone())).await.unwrap();
     assert_eq!(store.run("run-1".into()).await.unwrap(), Some(ended.clone()));
-    ended.status = arbiter_core::run::Status::Failed;
+    ended.status = arbiter_core::kernel::run::Status::Failed;
     assert!(is_stale(&commit(Change::FinishRun(ended)).await, "run", "run-1"));
 }
 

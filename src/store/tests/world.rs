@@ -3,11 +3,11 @@
 
 use crate::reference::Graph;
 use crate::rows::{bead, decision, edge};
+use arbiter_core::bead::edit::Edge;
+use arbiter_core::bead::readiness::{Conditional, Gate, Hold, Rule};
 use arbiter_core::bead::{Attempt, Bead, Claimant, Command, Facts};
-use arbiter_core::bead_change::Edge;
 use arbiter_core::decision::{self, Decision};
-use arbiter_core::ids::{AgentId, BeadId};
-use arbiter_core::readiness::{Conditional, Gate, Hold, Rule};
+use arbiter_core::kernel::ids::{AgentId, BeadId};
 use arbiter_store::{Change, Unit, Write};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -9,7 +9,7 @@ use crate::names::Kind;
 use crate::port::{Due, Snapshot};
 use crate::state::{Core, Mirrors, Next, ask, begin, deepest, failed, mirrors, serve};
 use crate::words;
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use futures::FutureExt;
 use futures::future::FusedFuture;
 use serde_json::{Value, json};

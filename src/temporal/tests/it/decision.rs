@@ -1,7 +1,7 @@
 //! The deadline of a decision: a durable timer that asks, while the row decides.
 
 use crate::stage::{SOON, Stage, count, kind_of, until};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_temporal::names::Kind;
 use arbiter_temporal::port::Due;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The lives of workflows, one or two of each type, whose histories are recorded.
 
 use crate::stage::{SOON, Stage, until};
-use arbiter_core::time::Timestamp;
+use arbiter_core::kernel::time::Timestamp;
 use arbiter_temporal::names::Kind;
 use arbiter_temporal::port::Due;
 use arbiter_temporal::sealed::Sealed;

@@ -1,0 +1,111 @@
+//! What a client may say about an agent: new agents and patches.
+
+use crate::agent::config::AgentConfig;
+use crate::agent::{Agent, Kind, Status, check};
+use crate::kernel::ids::{AgentId, ProjectId, ProviderId};
+use crate::kernel::refusal::Refusal;
+use crate::kernel::time::Timestamp;
+
+/// Whether a new agent is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At once.
+    #[default]
+    Now,
+    /// When somebody activates it.
+    Later,
+}
+
+/// An agent that somebody wants to exist.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewAgent {
+    /// A chosen id, or none.
+    pub id: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// The provider it speaks to.
+    pub provider_id: Option<String>,
+    /// The persona it plays.
+    pub persona_name: Option<String>,
+    /// The role it fills.
+    pub role: Option<String>,
+    /// The project it works for; none: all.
+    pub project_id: Option<String>,
+    /// Who does its work; `llm` by default.
+    pub kind: Option<Kind>,
+    /// How it speaks to its model.
+    pub config: AgentConfig,
+    /// Whether it is started.
+    pub start: Start,
+}
+
+impl NewAgent {
+    /// The agent as it will be stored, not started yet.
+    pub fn build(&self, id: AgentId, now: Timestamp) -> Result<Agent, Refusal> {
+        let agent = Agent {
+            id,
+            name: self.name.clone(),
+            description: self.description.clone(),
+            provider_id: self.provider_id.clone().map(ProviderId::known),
+            persona_name: self.persona_name.clone(),
+            role: self.role.clone(),
+            project_id: self.project_id.clone().map(ProjectId::known),
+            kind: self.kind.unwrap_or(Kind::Llm),
+            status: Status::Inactive,
+            status_reason: None,
+            current_bead: None,
+            config: self.config.clone(),
+            created_at: now,
+            updated_at: now,
+            last_active: None,
+            revision: 1,
+        };
+        check(&agent)?;
+        Ok(agent)
+    }
+}
+
+/// Fields of an agent that are to change; `None` leaves one as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AgentPatch {
+    /// Its name.
+    pub name: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The provider it speaks to.
+    pub provider_id: Option<Option<String>>,
+    /// The persona it plays.
+    pub persona_name: Option<Option<String>>,
+    /// The role it fills.
+    pub role: Option<Option<String>>,
+    /// The project it works for.
+    pub project_id: Option<Option<String>>,
+    /// How it speaks to its model.
+    pub config: Option<AgentConfig>,
+}
+
+impl AgentPatch {
+    /// The agent as the patch wants it.
+    pub fn apply(&self, agent: &Agent) -> Result<Agent, Refusal> {
+        let mut after = agent.clone();
+        let patch = self.clone();
+        set(&mut after.name, patch.name);
+        set(&mut after.description, patch.description);
+        set(&mut after.provider_id, patch.provider_id.map(|id| id.map(ProviderId::known)));
+        set(&mut after.persona_name, patch.persona_name);
+        set(&mut after.role, patch.role);
+        set(&mut after.project_id, patch.project_id.map(|id| id.map(ProjectId::known)));
+        set(&mut after.config, patch.config);
+        check(&after)?;
+        Ok(after)
+    }
+}
+
+/// Sets a field when the patch names it.
+pub(crate) fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}

@@ -1,0 +1,257 @@
+//! Personas: who an agent is, as texts that its model is told, and how much it decides by itself.
+//!
+//! A persona is a directory of two files. What stands above the text between two lines of `---` (its front matter) is
+//! for Arbiter and not told to the model.
+
+use crate::decision::autonomy::Autonomy;
+use crate::kernel::ids::is_well_formed;
+use crate::kernel::lease::digest;
+use crate::kernel::refusal::{Problems, Refusal};
+
+/// The file that says who the agent is.
+pub const PERSONA_FILE: &str = "PERSONA.md";
+/// The file that says how it begins.
+pub const START_FILE: &str = "AI_START_HERE.md";
+/// The longest of the two texts, in bytes.
+pub const MAX_TEXT: usize = 65_536;
+/// The most parts of a name.
+pub const MAX_PARTS: usize = 4;
+/// The folder of the personas that Arbiter brings along; a name without a folder is looked for there as well.
+pub const DEFAULT_FOLDER: &str = "default";
+
+words! {
+    /// Whose a persona is.
+    pub enum Origin {
+        /// Arbiter brings it along.
+        BuiltIn = "built_in",
+        /// The user wrote it.
+        User = "user",
+    }
+}
+
+/// A persona.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Persona {
+    /// Its name, such as `default/ceo`.
+    pub name: String,
+    /// Who the agent is.
+    pub persona: String,
+    /// How it begins; may be empty.
+    pub start_here: String,
+}
+
+impl Persona {
+    /// How much it decides by itself; nothing when it does not say.
+    pub fn autonomy(&self) -> Autonomy {
+        autonomy(&self.persona).unwrap_or(Autonomy::Supervised)
+    }
+
+    /// Its first heading.
+    pub fn title(&self) -> &str {
+        let heading = body(&self.persona).lines().find_map(|line| line.strip_prefix("# "));
+        heading.unwrap_or(&self.name).trim()
+    }
+
+    /// What its model is told.
+    pub fn told(&self) -> String {
+        let (persona, start) = (body(&self.persona).trim(), body(&self.start_here).trim());
+        if start.is_empty() { persona.to_owned() } else { format!("{persona}\n\n{start}") }
+    }
+
+    /// A digest of its name and texts.
+    pub fn digest(&self) -> String {
+        let parts = [&self.name, &self.persona, &self.start_here];
+        // Each with its length, so that no two have one text.
+        digest(&parts.map(|part| format!("{}:{part}", part.len())).concat())
+    }
+
+    /// What its entity tag is made of: another number whenever it is another text or somebody else's. It follows from
+    /// the texts, since whoever may write to the directory may change them there.
+    pub fn revision(&self, origin: Origin) -> u64 {
+        let digest = digest(&format!("{origin}:{}", self.digest()));
+        // As many bits as every reader of JSON has for a whole number.
+        digest.bytes().take(13).fold(0, |number, digit| {
+            number * 16 + u64::from(char::from(digit).to_digit(16).unwrap_or_default())
+        })
+    }
+
+    /// Checks name and texts; all problems at once.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`].
+    pub fn check(&self) -> Result<(), Refusal> {
+        let mut problems = Problems::default();
+        problems.require(
+            is_name(&self.name),
+            "name",
+            "is 1 to 4 parts of lower-case letters, digits, dots, dashes and underscores with a / between them",
+        );
+        problems.require(!body(&self.persona).trim().is_empty(), "persona", "says nothing");
+        for (field, text) in [("persona", &self.persona), ("start_here", &self.start_here)] {
+            problems.require(text.len() <= MAX_TEXT, field, "is longer than 65536 bytes");
+            problems.require(!text.contains('\0'), field, "holds a NUL character");
+        }
+        let named = front_matter(&self.persona).and_then(level);
+        let known = named.is_none_or(|word| Autonomy::parse(word).is_some());
+        problems.require(known, "persona", "names an autonomy that is none of full, semi, supervised");
+        problems.finish()
+    }
+}
+
+/// Whether a text names a persona. Each part is a folder, so none of them leads elsewhere or looks like a file of ours.
+pub fn is_name(text: &str) -> bool {
+    let mut parts = 0;
+    text.split('/').all(|part| {
+        parts += 1;
+        parts <= MAX_PARTS && is_well_formed(part) && !part.ends_with(".md")
+    })
+}
+
+/// The names under which a persona may be found that an agent names: the name itself, then that of one of ours.
+pub fn candidates(name: &str) -> impl Iterator<Item = String> {
+    let ours = (!name.contains('/')).then(|| format!("{DEFAULT_FOLDER}/{name}"));
+    std::iter::once(name.to_owned()).chain(ours).filter(|name| is_name(name))
+}
+
+/// How much a persona decides by itself: `autonomy: semi` in its front matter, else the first of the three words
+/// below a heading that begins with "Autonomy"; none when it does not say.
+pub fn autonomy(text: &str) -> Option<Autonomy> {
+    if let Some(word) = front_matter(text).and_then(level) {
+        return Autonomy::parse(word);
+    }
+    let mut lines = body(text).lines();
+    lines.find(|line| is_heading(line) && heading(line).to_lowercase().starts_with("autonomy"))?;
+    let section = lines.take_while(|line| !is_heading(line));
+    section.flat_map(|line| line.split(|c: char| !c.is_alphanumeric())).find_map(|word| {
+        // Only the three words count, however they are written.
+        Autonomy::ALL.iter().copied().find(|level| word.eq_ignore_ascii_case(level.as_str()))
+    })
+}
+
+fn is_heading(line: &str) -> bool {
+    line.starts_with('#')
+}
+
+fn heading(line: &str) -> &str {
+    line.trim_start_matches('#').trim()
+}
+
+/// The word behind `autonomy:`.
+fn level(front_matter: &str) -> Option<&str> {
+    let value = front_matter.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        matches!(name.trim(), "autonomy" | "autonomy_level").then_some(value)
+    })?;
+    Some(value.trim().trim_matches(['"', '\'']))
+}
+
+/// What stands between two lines of `---` at the beginning.
+fn front_matter(text: &str) -> Option<&str> {
+    split(text).map(|(front, _)| front)
+}
+
+/// The text behind its front matter.
+fn body(text: &str) -> &str {
+    split(text).map_or(text, |(_, rest)| rest)
+}
+
+fn split(text: &str) -> Option<(&str, &str)> {
+    let rest = text.strip_prefix("---\n").or_else(|| text.strip_prefix("---\r\n"))?;
+    let end = rest.match_indices("---").find(|(at, _)| {
+        let begins_line = *at == 0 || rest[..*at].ends_with('\n');
+        let after = &rest[at + 3..];
+        begins_line && (after.is_empty() || after.starts_with('\n') || after.starts_with("\r\n"))
+    })?;
+    Some((&rest[..end.0], &rest[end.0 + 3..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_folders_and_lead_nowhere_else() {
+        for good in ["ceo", "default/ceo", "a/b/c/d", "team-1/qa_2.x"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in [
+            "",
+            "/",
+            "/ceo",
+            "ceo/",
+            "a//b",
+            "..",
+            "../x",
+            "a/../b",
+            ".",
+            "a/.b",
+            "A",
+            "a b",
+            "a/b/c/d/e",
+            "x.md",
+        ] {
+            assert!(!is_name(bad), "{bad}");
+        }
+        assert!(!is_name("a\\b") && !is_name("a\0b") && !is_name(&"a".repeat(65)));
+    }
+
+    #[test]
+    fn a_name_without_a_folder_may_be_one_of_ours() {
+        assert_eq!(candidates("ceo").collect::<Vec<_>>(), ["ceo", "default/ceo"]);
+        assert_eq!(candidates("team/ceo").collect::<Vec<_>>(), ["team/ceo"]);
+        assert_eq!(candidates("../ceo").count(), 0);
+    }
+
+    #[test]
+    fn autonomy_stands_in_the_front_matter_or_in_its_section() {
+        assert_eq!(autonomy("---\nautonomy: semi\n---\n# X\n## Autonomy\nfull\n"), Some(Autonomy::Semi));
+        assert_eq!(autonomy("---\r\nautonomy_level: \"full\"\r\n---\r\n# X"), Some(Autonomy::Full));
+        assert_eq!(
+            autonomy("# X\n\n## Autonomy Level\n\n**Level:** Semi-Autonomous\n"),
+            Some(Autonomy::Semi)
+        );
+        assert_eq!(autonomy("# X\n## Autonomy\nNone yet.\n## Limits\nfull stop\n"), None);
+        assert_eq!(autonomy("# X\nfully supervised\n"), None);
+        assert_eq!(Persona { persona: "# X".into(), ..Persona::default() }.autonomy(), Autonomy::Supervised);
+    }
+
+    #[test]
+    fn the_model_is_told_both_texts_without_what_is_meant_for_arbiter() {
+        let persona = Persona {
+            name: "x".into(),
+            persona: "---\nautonomy: full\n---\n# The boss\n\nYou lead.\n".into(),
+            start_here: "Look around first.\n".into(),
+        };
+        assert_eq!(persona.told(), "# The boss\n\nYou lead.\n\nLook around first.");
+        assert_eq!(persona.title(), "The boss");
+        assert_eq!(body("---\nno end"), "---\nno end");
+    }
+
+    #[test]
+    fn a_revision_is_that_of_the_texts_and_of_whose_they_are() {
+        let persona = |persona: &str, start: &str| Persona {
+            name: "x".into(),
+            persona: persona.into(),
+            start_here: start.into(),
+        };
+        let one = persona("ab", "c").revision(Origin::User);
+        assert_eq!(one, persona("ab", "c").revision(Origin::User));
+        assert_ne!(one, persona("a", "bc").revision(Origin::User));
+        assert_ne!(one, persona("ab", "c").revision(Origin::BuiltIn));
+        assert!(one < 1 << 52);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_persona_is_said_at_once() {
+        let wrong = Persona {
+            name: "../x".into(),
+            persona: "---\nautonomy: total\n---\n  \n".into(),
+            start_here: "x".repeat(MAX_TEXT + 1),
+        };
+        let Err(Refusal::Invalid(problems)) = wrong.check() else { panic!("it is refused") };
+        let pointers: Vec<&str> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/name", "/persona", "/start_here", "/persona"]);
+        let fine = Persona { name: "x".into(), persona: "# X".into(), start_here: String::new() };
+        assert!(fine.check().is_ok());
+    }
+}

@@ -1,0 +1,236 @@
+//! What a client may say about a bead: new beads, patches, dependencies, and what is wrong with them.
+
+use crate::agent::edit::set;
+use crate::bead::readiness::Gate;
+use crate::bead::{Approval, BACKLOG, Bead, DEFAULT_PRIORITY, Status, TYPES};
+use crate::kernel::ids::{BeadId, ProjectId};
+use crate::kernel::refusal::{Problems, Refusal};
+use crate::kernel::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The longest title, in characters.
+pub const MAX_TITLE: usize = 500;
+/// The longest description or list of criteria, in bytes.
+pub const MAX_TEXT: usize = 262_144;
+/// The most tags of one bead.
+pub const MAX_TAGS: usize = 100;
+/// The longest tag, in bytes.
+pub const MAX_TAG: usize = 255;
+
+/// The dependency types that say whether a bead is ready; all others only inform.
+pub const READINESS_TYPES: &[&str] = &["blocks", "parent-child", "conditional-blocks", "waits-for"];
+/// The longest name of a dependency type, in bytes.
+pub const MAX_EDGE_TYPE: usize = 50;
+
+/// `bead_id` depends on `depends_on`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// The bead that depends.
+    pub bead_id: BeadId,
+    /// What it depends on.
+    pub depends_on: BeadId,
+    /// How: `blocks`, `parent-child`, `related`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What of the other's children `waits-for` waits for; none: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
+}
+
+impl Edge {
+    /// A dependency of this type.
+    pub fn new(bead_id: BeadId, depends_on: BeadId, kind: impl Into<String>) -> Self {
+        Self { bead_id, depends_on, kind: kind.into(), gate: None }
+    }
+}
+
+/// Whether a dependency of this type bears on readiness.
+pub fn affects_readiness(kind: &str) -> bool {
+    READINESS_TYPES.contains(&kind)
+}
+
+/// A bead that somebody wants to exist.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct NewBead {
+    /// A chosen id, or none.
+    pub id: Option<String>,
+    /// One of [`TYPES`]; `task` by default.
+    pub bead_type: Option<String>,
+    /// What it is about.
+    pub title: String,
+    /// What is to be done.
+    pub description: String,
+    /// 0 to 4; 2 by default.
+    pub priority: Option<u8>,
+    /// The project it belongs to.
+    pub project_id: String,
+    /// Who is to have it.
+    pub assigned_to: Option<String>,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// What the work needs to know.
+    pub context: Map<String, Value>,
+    /// When it counts as done.
+    pub acceptance_criteria: String,
+    /// Its parent.
+    pub parent: Option<String>,
+    /// Beads that block it.
+    pub blocked_by: Vec<String>,
+    /// Beads that are related to it.
+    pub related_to: Vec<String>,
+    /// When it should be done.
+    pub due_at: Option<Timestamp>,
+    /// Not ready before this time.
+    pub defer_until: Option<Timestamp>,
+}
+
+impl NewBead {
+    /// The bead and its dependencies as they will be stored; `id` is the chosen or made id.
+    pub fn build(&self, id: BeadId, now: Timestamp) -> Result<(Bead, Vec<Edge>), Refusal> {
+        let bead = Bead {
+            id: id.clone(),
+            bead_type: self.bead_type.clone().unwrap_or_else(|| "task".to_owned()),
+            title: self.title.clone(),
+            description: self.description.clone(),
+            status: Status::Open,
+            priority: self.priority.unwrap_or(DEFAULT_PRIORITY),
+            project_id: ProjectId::known(self.project_id.clone()),
+            assigned_to: self.assigned_to.clone(),
+            tags: self.tags.clone(),
+            context: self.context.clone(),
+            acceptance_criteria: self.acceptance_criteria.clone(),
+            due_at: self.due_at,
+            defer_until: self.defer_until,
+            close_reason: None,
+            block_reason: None,
+            approval: Approval::Missing,
+            attempts: 0,
+            next_attempt_at: None,
+            last_error: None,
+            last_answer: None,
+            handed_on_by: Vec::new(),
+            shelved: None,
+            created_at: now,
+            updated_at: now,
+            closed_at: None,
+            revision: 1,
+        };
+        check(&bead)?;
+        Ok((bead, self.edges(&id)))
+    }
+
+    fn edges(&self, id: &BeadId) -> Vec<Edge> {
+        let edge = |target: &String, kind: &str| Edge::new(id.clone(), BeadId::known(target.clone()), kind);
+        let mut edges: Vec<Edge> = self.parent.iter().map(|p| edge(p, "parent-child")).collect();
+        edges.extend(self.blocked_by.iter().map(|b| edge(b, "blocks")));
+        edges.extend(self.related_to.iter().map(|r| edge(r, "related")));
+        let mut seen = std::collections::BTreeSet::new();
+        edges.retain(|edge| seen.insert(edge.depends_on.clone()));
+        edges
+    }
+}
+
+/// Checks a bead's plain fields; all problems at once.
+pub fn check(bead: &Bead) -> Result<(), Refusal> {
+    let mut problems = Problems::default();
+    let title = bead.title.chars().count();
+    problems.require((1..=MAX_TITLE).contains(&title), "title", "has 1 to 500 characters");
+    problems.require(bead.description.len() <= MAX_TEXT, "description", "is longer than 262144 bytes");
+    let criteria = bead.acceptance_criteria.len() <= MAX_TEXT;
+    problems.require(criteria, "acceptance_criteria", "is longer than 262144 bytes");
+    problems.require(bead.priority <= BACKLOG, "priority", "is 0 (critical) to 4 (backlog)");
+    let types = format!("is one of {}", TYPES.join(", "));
+    problems.require(TYPES.contains(&bead.bead_type.as_str()), "type", types);
+    problems.require(bead.tags.len() <= MAX_TAGS, "tags", "are more than 100");
+    let tag_ok = |tag: &String| !tag.is_empty() && tag.len() <= MAX_TAG;
+    problems.require(bead.tags.iter().all(tag_ok), "tags", "have 1 to 255 bytes each");
+    let named = bead.assigned_to.as_ref().is_none_or(|name| !name.is_empty() && name.len() <= MAX_TAG);
+    problems.require(named, "assigned_to", "has 1 to 255 bytes");
+    problems.finish()
+}
+
+/// Checks the type of a dependency.
+pub fn check_edge_type(kind: &str) -> Result<(), Refusal> {
+    let mut problems = Problems::default();
+    problems.require((1..=MAX_EDGE_TYPE).contains(&kind.len()), "type", "has 1 to 50 bytes");
+    problems.finish()
+}
+
+/// Fields of a bead that are to change; `None` leaves one as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BeadPatch {
+    /// One of [`TYPES`].
+    pub bead_type: Option<String>,
+    /// What it is about.
+    pub title: Option<String>,
+    /// What is to be done.
+    pub description: Option<String>,
+    /// 0 to 4.
+    pub priority: Option<u8>,
+    /// The project it belongs to.
+    pub project_id: Option<String>,
+    /// Who is to have it.
+    pub assigned_to: Option<Option<String>>,
+    /// Labels.
+    pub tags: Option<Vec<String>>,
+    /// What the work needs to know.
+    pub context: Option<Map<String, Value>>,
+    /// When it counts as done.
+    pub acceptance_criteria: Option<String>,
+    /// When it should be done.
+    pub due_at: Option<Option<Timestamp>>,
+    /// Not ready before this time.
+    pub defer_until: Option<Option<Timestamp>>,
+    /// Its parent.
+    pub parent: Option<Option<String>>,
+    /// All beads that block it.
+    pub blocked_by: Option<Vec<String>>,
+    /// All beads it is related to.
+    pub related_to: Option<Vec<String>>,
+}
+
+impl BeadPatch {
+    /// The bead as the patch wants it, its dependencies left aside.
+    pub fn apply(&self, bead: &Bead) -> Result<Bead, Refusal> {
+        let mut after = bead.clone();
+        let patch = self.clone();
+        set(&mut after.bead_type, patch.bead_type);
+        set(&mut after.title, patch.title);
+        set(&mut after.description, patch.description);
+        set(&mut after.priority, patch.priority);
+        set(&mut after.project_id, patch.project_id.map(ProjectId::known));
+        set(&mut after.assigned_to, patch.assigned_to);
+        set(&mut after.tags, patch.tags);
+        set(&mut after.context, patch.context);
+        set(&mut after.acceptance_criteria, patch.acceptance_criteria);
+        set(&mut after.due_at, patch.due_at);
+        set(&mut after.defer_until, patch.defer_until);
+        let held = bead.status == Status::InProgress;
+        if held && after.assigned_to != bead.assigned_to {
+            let detail = "is held by somebody: release the bead first";
+            return Err(Refusal::conflict("bead-held", format!("bead {} {detail}", bead.id)));
+        }
+        check(&after)?;
+        Ok(after)
+    }
+
+    /// The dependencies to add and to remove so that they are as the patch wants them.
+    pub fn edges(&self, bead: &BeadId, present: &[(BeadId, String)]) -> (Vec<Edge>, Vec<Edge>) {
+        let wanted: [(&str, Option<Vec<String>>); 3] = [
+            ("parent-child", self.parent.clone().map(|parent| parent.into_iter().collect())),
+            ("blocks", self.blocked_by.clone()),
+            ("related", self.related_to.clone()),
+        ];
+        let (mut add, mut remove) = (vec![], vec![]);
+        for (kind, wanted) in wanted {
+            let Some(wanted) = wanted else { continue };
+            let edge = |target: &str| Edge::new(bead.clone(), BeadId::known(target), kind);
+            let has = |target: &str| present.iter().any(|(id, k)| id.as_str() == target && k == kind);
+            add.extend(wanted.iter().filter(|target| !has(target)).map(|target| edge(target)));
+            let gone = present.iter().filter(|(id, k)| k == kind && !wanted.iter().any(|w| w == id.as_str()));
+            remove.extend(gone.map(|(id, _)| edge(id.as_str())));
+        }
+        (add, remove)
+    }
+}

@@ -1,0 +1,171 @@
+//! Beads that come from a file: whose word counts, and how both sides' changes come together.
+//!
+//! Whoever is newer by a whole second wins; within one second what is here stays. What lists hold is merged by what the
+//! file said last: what it no longer has it has lost, what it never had is ours.
+
+use crate::bead::{Approval, Bead, CRITICAL};
+use crate::kernel::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// What a file said of a bead's lists when it was last read or written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// What it depended on.
+    pub depends_on: Vec<String>,
+}
+
+/// Whose word counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The file's.
+    File,
+    /// Both are of the same second: ours, but lists are merged.
+    Tie,
+    /// Ours: the file is older.
+    Stale,
+}
+
+/// When a bead changed for its file: by the file's word as long as nothing happened here since, else at least a second
+/// later than that.
+pub fn effective(row: &Bead, file: Option<(Timestamp, u64)>) -> Timestamp {
+    match file {
+        None => row.updated_at,
+        Some((said, revision)) if revision == row.revision => said,
+        Some((said, _)) => row.updated_at.max(said.plus(std::time::Duration::from_secs(1))),
+    }
+}
+
+/// Whose word counts, by when both changed.
+pub fn verdict(ours: Timestamp, theirs: Timestamp) -> Verdict {
+    let second = |at: Timestamp| at.as_millis().div_euclid(1_000);
+    match second(theirs).cmp(&second(ours)) {
+        std::cmp::Ordering::Greater => Verdict::File,
+        std::cmp::Ordering::Equal => Verdict::Tie,
+        std::cmp::Ordering::Less => Verdict::Stale,
+    }
+}
+
+/// What a list becomes that both sides may have changed since the file last said `seen`.
+pub fn merged_list(ours: &[String], theirs: &[String], seen: &[String]) -> Vec<String> {
+    let (theirs_set, seen_set): (BTreeSet<&String>, BTreeSet<&String>) =
+        (theirs.iter().collect(), seen.iter().collect());
+    let mut merged: Vec<String> =
+        ours.iter().filter(|item| theirs_set.contains(item) || !seen_set.contains(item)).cloned().collect();
+    for item in theirs {
+        if !merged.contains(item) && !seen_set.contains(item) {
+            merged.push(item.clone());
+        }
+    }
+    merged
+}
+
+impl Bead {
+    /// The bead as it will be after the file's word. What only we know of it stays, unless the file tells of it too.
+    #[must_use]
+    pub fn imported(&self, file: &Self, verdict: Verdict, seen: &Seen) -> Self {
+        let mut after = self.clone();
+        after.tags = match verdict {
+            Verdict::Stale => return after,
+            Verdict::File | Verdict::Tie => merged_list(&self.tags, &file.tags, &seen.labels),
+        };
+        if verdict == Verdict::Tie {
+            return after;
+        }
+        let file = file.clone();
+        after.title = file.title;
+        after.description = file.description;
+        after.acceptance_criteria = file.acceptance_criteria;
+        after.status = file.status;
+        after.priority = file.priority;
+        after.bead_type = file.bead_type;
+        after.assigned_to = file.assigned_to;
+        after.close_reason = file.close_reason;
+        after.closed_at = file.closed_at;
+        after.due_at = file.due_at;
+        after.defer_until = file.defer_until;
+        after.shelved = file.shelved;
+        // The reason of a block of ours is not in the files of others.
+        after.block_reason = file.block_reason.or_else(|| {
+            let stays = self.status == file.status && self.status == crate::bead::Status::Blocked;
+            self.block_reason.clone().filter(|_| stays)
+        });
+        if !file.context.is_empty() {
+            after.context = file.context;
+        }
+        if file.approval == Approval::Given {
+            after.approval = Approval::Given;
+        } else if after.priority == CRITICAL && self.priority != CRITICAL {
+            after.approval = Approval::Missing;
+        }
+        after
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bead::Status;
+    use crate::bead::edit::NewBead;
+    use crate::kernel::ids::BeadId;
+
+    fn list(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn bead(title: &str) -> Bead {
+        let new = NewBead { title: title.into(), project_id: "p".into(), ..NewBead::default() };
+        new.build(BeadId::known("a-1"), Timestamp::from_millis(5_000)).unwrap().0
+    }
+
+    #[test]
+    fn a_whole_second_makes_the_difference() {
+        let at = Timestamp::from_millis;
+        assert_eq!(verdict(at(5_999), at(6_000)), Verdict::File);
+        assert_eq!(verdict(at(5_000), at(5_999)), Verdict::Tie);
+        assert_eq!(verdict(at(5_999), at(5_000)), Verdict::Tie);
+        assert_eq!(verdict(at(6_000), at(5_999)), Verdict::Stale);
+    }
+
+    #[test]
+    fn what_changed_here_is_newer_than_what_the_file_said() {
+        let row = bead("t");
+        let at = Timestamp::from_millis;
+        assert_eq!(effective(&row, None), at(5_000));
+        assert_eq!(effective(&row, Some((at(90_000), row.revision))), at(90_000));
+        assert_eq!(effective(&row, Some((at(90_000), 0))), at(91_000));
+        assert_eq!(effective(&row, Some((at(1_000), 0))), at(5_000));
+    }
+
+    #[test]
+    fn lists_are_merged_by_what_the_file_said_last() {
+        let merged = |ours: &[&str], theirs: &[&str], seen: &[&str]| {
+            merged_list(&list(ours), &list(theirs), &list(seen))
+        };
+        assert_eq!(merged(&["a", "b"], &["b", "c"], &[]), ["a", "b", "c"], "nothing was seen: both");
+        assert_eq!(merged(&["a", "b"], &["b"], &["a", "b"]), ["b"], "the file has lost one");
+        assert_eq!(merged(&["b"], &["a", "b"], &["a", "b"]), ["b"], "we have lost one");
+        assert_eq!(merged(&["a", "new"], &["a", "other"], &["a"]), ["a", "new", "other"]);
+    }
+
+    #[test]
+    fn a_newer_file_says_what_is_so_and_a_tie_changes_only_lists() {
+        let ours = Bead { tags: list(&["x"]), attempts: 2, approval: Approval::Given, ..bead("ours") };
+        let theirs = Bead {
+            tags: list(&["y"]),
+            status: Status::Closed,
+            close_reason: Some("done".into()),
+            ..bead("theirs")
+        };
+        let newer = ours.imported(&theirs, Verdict::File, &Seen::default());
+        assert_eq!((newer.title.as_str(), newer.status, newer.attempts), ("theirs", Status::Closed, 2));
+        assert_eq!((newer.tags, newer.approval), (list(&["x", "y"]), Approval::Given));
+        let tie = ours.imported(&theirs, Verdict::Tie, &Seen::default());
+        assert_eq!((tie.title.as_str(), tie.tags), ("ours", list(&["x", "y"])));
+        assert_eq!(ours.imported(&theirs, Verdict::Stale, &Seen::default()), ours);
+        let raised = ours.imported(&Bead { priority: 0, ..bead("t") }, Verdict::File, &Seen::default());
+        assert_eq!(raised.approval, Approval::Missing, "a file does not approve what a person has to");
+    }
+}

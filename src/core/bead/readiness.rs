@@ -1,0 +1,238 @@
+//! When nothing stands between a bead and its work: one definition, used by the writer and by tests.
+
+use crate::bead::edit::affects_readiness;
+use crate::bead::{NEVER_READY, Status};
+use crate::kernel::ids::BeadId;
+
+/// The reason of a bead that `bd` calls pinned: it stands for ever and holds nobody back.
+pub const PINNED: &str = "bd:pinned";
+/// Words in the reason of a closed bead that say that it failed, as `bd` has them.
+const FAILURES: [&str; 11] = [
+    "failed",
+    "rejected",
+    "wontfix",
+    "won't fix",
+    "canceled",
+    "cancelled",
+    "abandoned",
+    "blocked",
+    "error",
+    "timeout",
+    "aborted",
+];
+
+words! {
+    /// What `conditional-blocks` means.
+    pub enum Conditional {
+        /// The same as `blocks`, as `bd` does it.
+        Blocks = "blocks",
+        /// What `bd` says of it: the bead is worked on only if the other one fails.
+        OnFailure = "on-failure",
+    }
+}
+
+words! {
+    /// The rule by which a bead waits for another.
+    pub enum Rule {
+        /// The other one is not closed.
+        Blocks = "blocks",
+        /// `conditional-blocks` taken as `blocks`: the other one is not closed.
+        ConditionalBlocks = "conditional-blocks",
+        /// `conditional-blocks` taken by its word: the other one has not failed.
+        OnlyIfItFails = "conditional-blocks (only if it fails)",
+        /// Its parent waits for something.
+        ParentWaits = "parent-child",
+        /// The other one has children that are not closed.
+        AllChildren = "waits-for (all children)",
+        /// None of the other one's children is closed.
+        AnyChild = "waits-for (any child)",
+    }
+}
+
+/// A bead that another one waits for, and by which rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The bead that is waited for.
+    pub id: BeadId,
+    /// The rule.
+    pub rule: Rule,
+}
+
+words! {
+    /// What of a bead's children `waits-for` waits for.
+    pub enum Gate {
+        /// All of them.
+        AllChildren = "all-children",
+        /// One of them.
+        AnyChildren = "any-children",
+    }
+}
+
+/// What is known of the other end of a dependency.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The type of the dependency.
+    pub kind: String,
+    /// What of its children `waits-for` waits for.
+    pub gate: Gate,
+    /// The status of what it depends on; `None` when there is no such bead.
+    pub status: Option<Status>,
+    /// Why it is blocked or closed.
+    pub reason: Option<String>,
+    /// Whether the target itself waits for something.
+    pub waits: Waits,
+    /// For `waits-for`: how many of the target's children are not closed.
+    pub open_children: u64,
+    /// For `waits-for`: how many of them are.
+    pub closed_children: u64,
+}
+
+/// Whether a bead waits for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// It waits.
+    Yes,
+    /// Nothing it depends on stands in the way.
+    No,
+}
+
+/// Whether the reason of a closed bead says that it failed.
+pub fn is_failure(close_reason: &str) -> bool {
+    let lower = close_reason.to_lowercase();
+    FAILURES.iter().any(|word| lower.contains(word))
+}
+
+/// The rule by which a dependency makes its bead wait, if it does. A missing target never does, nor one that is
+/// pinned; a child waits when its parent waits.
+pub fn holds_back(target: &Target, conditional: Conditional) -> Option<Rule> {
+    let status = target.status?;
+    let is_open =
+        status != Status::Closed && !(status == Status::Blocked && target.reason.as_deref() == Some(PINNED));
+    let (rule, holds) = match target.kind.as_str() {
+        "blocks" => (Rule::Blocks, is_open),
+        "conditional-blocks" if conditional == Conditional::Blocks => (Rule::ConditionalBlocks, is_open),
+        "conditional-blocks" => {
+            let failed = status == Status::Closed && target.reason.as_deref().is_some_and(is_failure);
+            (Rule::OnlyIfItFails, !failed)
+        }
+        "parent-child" => (Rule::ParentWaits, target.waits == Waits::Yes),
+        "waits-for" => match target.gate {
+            Gate::AllChildren => (Rule::AllChildren, target.open_children > 0),
+            Gate::AnyChildren => (Rule::AnyChild, target.open_children > 0 && target.closed_children == 0),
+        },
+        _ => return None,
+    };
+    debug_assert!(affects_readiness(&target.kind));
+    holds.then_some(rule)
+}
+
+/// What of a bead itself bears on its readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own<'a> {
+    /// Its status.
+    pub status: Status,
+    /// Its type.
+    pub bead_type: &'a str,
+    /// Why it is no work whatever its status, if it is none.
+    pub shelved: Option<&'a str>,
+    /// Whether something it depends on stands in the way.
+    pub waits: Waits,
+    /// Decisions about it that nobody has made yet.
+    pub pending_decisions: u64,
+}
+
+/// Whether a bead is ready but for its `defer_until`, which only the clock decides.
+pub fn is_ready(own: Own<'_>) -> bool {
+    own.status == Status::Open
+        && own.waits == Waits::No
+        && own.pending_decisions == 0
+        && own.shelved.is_none()
+        && !NEVER_READY.contains(&own.bead_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(kind: &str, status: Option<Status>) -> Target {
+        Target {
+            kind: kind.into(),
+            gate: Gate::AllChildren,
+            status,
+            reason: None,
+            waits: Waits::No,
+            open_children: 0,
+            closed_children: 0,
+        }
+    }
+
+    fn holds(target: &Target) -> bool {
+        holds_back(target, Conditional::Blocks).is_some()
+    }
+
+    #[test]
+    fn only_an_open_blocker_holds_a_bead_back() {
+        for status in Status::ALL {
+            let expected = *status != Status::Closed;
+            for kind in ["blocks", "conditional-blocks"] {
+                assert_eq!(holds(&target(kind, Some(*status))), expected, "{kind} {status}");
+            }
+            let related = Target { waits: Waits::Yes, open_children: 3, ..target("related", Some(*status)) };
+            assert!(!holds(&related));
+        }
+        assert!(!holds(&target("blocks", None)), "a missing target holds nobody back");
+        let pinned = Target { reason: Some(PINNED.into()), ..target("blocks", Some(Status::Blocked)) };
+        assert!(!holds(&pinned));
+    }
+
+    #[test]
+    fn taken_by_its_word_a_condition_waits_for_a_failure() {
+        let rule = |status, reason: Option<&str>| {
+            let target =
+                Target { reason: reason.map(str::to_owned), ..target("conditional-blocks", Some(status)) };
+            holds_back(&target, Conditional::OnFailure)
+        };
+        assert_eq!(rule(Status::Open, None), Some(Rule::OnlyIfItFails));
+        assert_eq!(rule(Status::Closed, Some("done")), Some(Rule::OnlyIfItFails));
+        assert_eq!(rule(Status::Closed, None), Some(Rule::OnlyIfItFails));
+        assert_eq!(rule(Status::Closed, Some("Build FAILED twice")), None);
+        assert_eq!(rule(Status::Closed, Some("won't fix")), None);
+    }
+
+    #[test]
+    fn a_child_waits_when_its_parent_waits_and_not_because_the_parent_is_open() {
+        assert!(!holds(&Target { open_children: 5, ..target("parent-child", Some(Status::Open)) }));
+        assert!(holds(&Target { waits: Waits::Yes, ..target("parent-child", Some(Status::Open)) }));
+    }
+
+    #[test]
+    fn waiting_for_a_spawner_ends_with_its_last_or_its_first_closed_child() {
+        let spawner = |gate, open_children, closed_children| {
+            let target =
+                Target { gate, open_children, closed_children, ..target("waits-for", Some(Status::Closed)) };
+            holds_back(&target, Conditional::Blocks)
+        };
+        assert_eq!(spawner(Gate::AllChildren, 1, 4), Some(Rule::AllChildren));
+        assert_eq!(spawner(Gate::AllChildren, 0, 0), None);
+        assert_eq!(spawner(Gate::AnyChildren, 4, 0), Some(Rule::AnyChild));
+        assert_eq!(spawner(Gate::AnyChildren, 4, 1), None);
+        assert_eq!(spawner(Gate::AnyChildren, 0, 0), None);
+    }
+
+    #[test]
+    fn ready_is_open_unhindered_undecided_and_of_a_working_type() {
+        let own = Own {
+            status: Status::Open,
+            bead_type: "task",
+            shelved: None,
+            waits: Waits::No,
+            pending_decisions: 0,
+        };
+        assert!(is_ready(own));
+        assert!(!is_ready(Own { status: Status::Blocked, ..own }));
+        assert!(!is_ready(Own { bead_type: "gate", ..own }));
+        assert!(!is_ready(Own { shelved: Some("pinned"), ..own }));
+        assert!(!is_ready(Own { waits: Waits::Yes, ..own }));
+        assert!(!is_ready(Own { pending_decisions: 1, ..own }));
+    }
+}

@@ -1,0 +1,104 @@
+//! Which decisions an agent may make. A person makes any.
+
+use crate::agent::Agent;
+use crate::bead::{CRITICAL, DEFAULT_PRIORITY};
+use crate::decision::Decision;
+use crate::kernel::refusal::Refusal;
+
+words! {
+    /// How much an agent decides by itself.
+    pub enum Autonomy {
+        /// All but what is critical.
+        Full = "full",
+        /// What is of medium priority and less urgent.
+        Semi = "semi",
+        /// Nothing.
+        Supervised = "supervised",
+    }
+}
+
+impl Autonomy {
+    /// The most urgent priority it decides; none: it decides nothing.
+    const fn most_urgent(self) -> Option<u8> {
+        match self {
+            Self::Full => Some(CRITICAL + 1),
+            Self::Semi => Some(DEFAULT_PRIORITY),
+            Self::Supervised => None,
+        }
+    }
+}
+
+/// Refuses an agent that may not make a decision: by its own autonomy, else that of its persona, or because the question is its own.
+///
+/// # Errors
+/// [`Refusal::Forbidden`], in words.
+pub fn check(agent: &Agent, persona: Autonomy, decision: &Decision) -> Result<(), Refusal> {
+    let autonomy = agent.config.autonomy.unwrap_or(persona);
+    if agent.project_id.as_ref().is_some_and(|project| *project != decision.project_id) {
+        let detail = format!("agent {} works for another project than decision {}", agent.id, decision.id);
+        return Err(Refusal::Forbidden(detail));
+    }
+    if decision.requester_id.as_deref() == Some(agent.id.as_str()) {
+        let detail = format!("agent {} asked this itself; somebody else has to answer", agent.id);
+        return Err(Refusal::Forbidden(detail));
+    }
+    if autonomy.most_urgent().is_some_and(|most| decision.priority >= most) {
+        return Ok(());
+    }
+    Err(Refusal::Forbidden(format!(
+        "agent {} has the autonomy {autonomy} and does not make decisions of priority {}",
+        agent.id, decision.priority
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::edit::NewAgent;
+    use crate::decision::{Purpose, tests::decision};
+    use crate::kernel::ids::{AgentId, ProjectId};
+    use crate::kernel::time::Timestamp;
+
+    fn agent(autonomy: Option<Autonomy>) -> Agent {
+        let new =
+            NewAgent { name: "A".into(), kind: Some(crate::agent::Kind::External), ..NewAgent::default() };
+        let mut agent = new.build(AgentId::known("a"), Timestamp::from_millis(0)).unwrap();
+        agent.config.autonomy = autonomy;
+        agent
+    }
+
+    #[test]
+    fn each_level_decides_up_to_its_priority() {
+        let table = [
+            (Some(Autonomy::Full), [false, true, true, true, true]),
+            (Some(Autonomy::Semi), [false, false, true, true, true]),
+            (Some(Autonomy::Supervised), [false; 5]),
+            (None, [false; 5]),
+        ];
+        for (autonomy, allowed) in table {
+            for (priority, allowed) in (0_u8..).zip(allowed) {
+                let asked = Decision { priority, ..decision(Purpose::Question, &[]) };
+                assert_eq!(
+                    check(&agent(autonomy), Autonomy::Supervised, &asked).is_ok(),
+                    allowed,
+                    "{autonomy:?} {priority}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_answers_its_own_question_or_one_of_another_project() {
+        let mut full = agent(Some(Autonomy::Full));
+        let asked = decision(Purpose::Question, &[]);
+        let own = Decision { requester_id: Some("a".into()), ..asked.clone() };
+        let check = |agent: &Agent, asked: &Decision| check(agent, Autonomy::Supervised, asked);
+        assert!(check(&full, &asked).is_ok() && check(&full, &own).is_err());
+        let plain = agent(None);
+        assert!(super::check(&plain, Autonomy::Semi, &asked).is_ok(), "what its persona may, it may");
+        let bound = agent(Some(Autonomy::Supervised));
+        assert!(super::check(&bound, Autonomy::Full, &asked).is_err(), "its own word goes before");
+        full.project_id = Some(ProjectId::known("other"));
+        assert!(check(&full, &asked).is_err());
+    }
+}

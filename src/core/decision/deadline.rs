@@ -1,0 +1,197 @@
+//! The time that a decision has: what its deadline does, and when whoever has to answer is reminded.
+//!
+//! All of it follows from stored times, so a restart or a jump of the clock changes nothing that was promised.
+
+use crate::bead;
+use crate::decision::{Decision, Status};
+use crate::kernel::event_type::EventType;
+use crate::kernel::record::Happening;
+use crate::kernel::refusal::Refusal;
+use crate::kernel::time::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::json;
+use std::fmt;
+use std::time::Duration;
+
+/// After how much of its time a decision is told of again, in percent.
+pub const REMINDERS: [u8; 3] = [50, 80, 95];
+/// Why an answer was given that nobody gave.
+pub(crate) const UNANSWERED: &str = "nobody answered in time";
+
+/// What a decision's deadline does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OnTimeout {
+    /// It ends unanswered.
+    #[default]
+    Expire,
+    /// It becomes critical and has the same time once more; then it ends unanswered.
+    Escalate,
+    /// It is answered so.
+    Choose(String),
+}
+
+impl OnTimeout {
+    /// Reads `expire`, `escalate` or `choose:` and an option.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "expire" => Some(Self::Expire),
+            "escalate" => Some(Self::Escalate),
+            _ => {
+                let option = text.strip_prefix("choose:").filter(|option| !option.is_empty())?;
+                Some(Self::Choose(option.to_owned()))
+            }
+        }
+    }
+}
+
+impl fmt::Display for OnTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expire => f.write_str("expire"),
+            Self::Escalate => f.write_str("escalate"),
+            Self::Choose(option) => write!(f, "choose:{option}"),
+        }
+    }
+}
+
+impl Serialize for OnTimeout {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for OnTimeout {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("no such word for a deadline"))
+    }
+}
+
+impl Decision {
+    /// When the time began that runs now.
+    fn began(&self) -> Timestamp {
+        self.escalated_at.unwrap_or(self.created_at)
+    }
+
+    /// How long it may wait, from the beginning of the time that runs now; none: for ever.
+    fn period(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.since(self.began()))
+    }
+
+    fn reached(&self, percent: u8) -> Option<Timestamp> {
+        let ms = self.period()?.as_millis() * u128::from(percent) / 100;
+        Some(self.began().plus(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))))
+    }
+
+    /// When something is to be done about it next: a reminder, or its deadline; none: never.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        if self.status != Status::Pending {
+            return None;
+        }
+        let reminder = REMINDERS.into_iter().find(|percent| *percent > self.reminded);
+        reminder.and_then(|percent| self.reached(percent)).or(self.deadline)
+    }
+
+    /// Whether its deadline has come.
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// The newest reminder that is due: of several that were missed only the last is of use.
+    pub(crate) fn remind(&self, now: Timestamp) -> Result<Vec<Happening>, Refusal> {
+        let has_come = |percent: &u8| self.reached(*percent).is_some_and(|at| at <= now);
+        let newest = REMINDERS.into_iter().rfind(has_come).filter(|percent| *percent > self.reminded);
+        let Some(percent) = newest.filter(|_| !self.is_late(now)) else {
+            return Err(Refusal::conflict("not-due", "there is nothing to remind of yet"));
+        };
+        let after = Self { reminded: percent, ..self.clone() };
+        let told = json!({
+            "percent": percent, "deadline": self.deadline, "bead_id": self.bead_id, "question": self.question,
+            "options": self.options, "priority": self.priority, "requester_id": self.requester_id,
+        });
+        let told = told.as_object().cloned().unwrap_or_default();
+        Ok(vec![Happening::between(self, &after, None).telling(told).told_as(EventType::DecisionReminder)])
+    }
+
+    /// The same question once more, and more urgently. The time begins now, not at the deadline: a server that
+    /// was away meanwhile takes nothing of it.
+    pub(crate) fn escalate(&self, now: Timestamp) -> Happening {
+        let period = self.period().unwrap_or_default();
+        let after = Self {
+            escalated_at: Some(now),
+            deadline: Some(now.plus(period)),
+            priority: bead::CRITICAL,
+            reminded: 0,
+            ..self.clone()
+        };
+        let told = json!({"bead_id": self.bead_id, "question": self.question, "options": self.options});
+        let told = told.as_object().cloned().unwrap_or_default();
+        Happening::between(self, &after, Some(UNANSWERED)).telling(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::{Command, Purpose, tests::decision};
+    use crate::kernel::record::evolved;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millis(ms)
+    }
+
+    #[test]
+    fn what_a_deadline_does_is_written_as_one_word() {
+        for text in ["expire", "escalate", "choose:blue", "choose:choose:x"] {
+            assert_eq!(OnTimeout::parse(text).unwrap().to_string(), text);
+        }
+        for wrong in ["", "choose", "choose:", "Expire", "wait"] {
+            assert_eq!(OnTimeout::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn reminders_come_at_half_of_the_time_and_later_each_once_and_missed_ones_together() {
+        let mut asked = decision(Purpose::Question, &[]);
+        assert_eq!(asked.next_due(), Some(at(50)));
+        assert!(asked.decide(&Command::Remind, at(49)).is_err());
+        asked = evolved(&asked, &asked.decide(&Command::Remind, at(50)).unwrap(), at(50));
+        assert_eq!((asked.reminded, asked.next_due()), (50, Some(at(80))));
+        assert!(asked.decide(&Command::Remind, at(50)).is_err(), "twice");
+        // The clock went back, and the machine slept through the second one.
+        assert!(asked.decide(&Command::Remind, at(10)).is_err());
+        asked = evolved(&asked, &asked.decide(&Command::Remind, at(97)).unwrap(), at(97));
+        assert_eq!((asked.reminded, asked.next_due()), (95, Some(at(100))));
+        assert!(asked.decide(&Command::Remind, at(100)).is_err(), "that is the deadline's");
+        assert_eq!(Decision { deadline: None, ..asked }.next_due(), None);
+    }
+
+    #[test]
+    fn an_escalated_decision_has_its_time_once_more_and_ends_then() {
+        let mut asked = decision(Purpose::Question, &[]);
+        asked.on_timeout = OnTimeout::Escalate;
+        let expire = Command::Expire { subject: None };
+        let happenings = asked.decide(&expire, at(130)).unwrap();
+        let later = evolved(&asked, &happenings, at(130));
+        assert_eq!((later.status, later.priority, later.deadline), (Status::Pending, 0, Some(at(230))));
+        assert_eq!((later.next_due(), later.decided_at), (Some(at(180)), None));
+        assert!(later.decide(&expire, at(229)).is_err());
+        let ended = evolved(&later, &later.decide(&expire, at(230)).unwrap(), at(230));
+        assert_eq!(ended.status, Status::Timeout);
+    }
+
+    #[test]
+    fn a_chosen_answer_is_given_by_the_system_unless_the_subject_changed() {
+        let mut asked = decision(Purpose::Question, &["red", "blue"]);
+        asked.on_timeout = OnTimeout::Choose("blue".into());
+        asked.subject_digest = Some("d".into());
+        let end = |subject: &str| {
+            let expire = Command::Expire { subject: Some(subject.into()) };
+            evolved(&asked, &asked.decide(&expire, at(100)).unwrap(), at(100))
+        };
+        let chosen = end("d");
+        assert_eq!((chosen.status, chosen.decision.as_deref()), (Status::Resolved, Some("blue")));
+        assert_eq!(chosen.decider_id.as_deref(), Some("system"));
+        assert_eq!((end("other").status, end("other").decision), (Status::Timeout, None));
+    }
+}

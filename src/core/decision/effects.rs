@@ -1,0 +1,162 @@
+//! What the end of a decision does: to the bead it is about, and to the project that it would close.
+
+use crate::bead;
+use crate::decision::{APPROVAL_OPTIONS, CLOSE_OPTIONS, Decision, ESCALATION_OPTIONS, Purpose, Status};
+
+impl Decision {
+    /// What the end of this decision does to the bead it is about, if anything. `bead` is its status.
+    pub fn effect(&self, bead: bead::Status) -> Vec<bead::Command> {
+        let answer = self.decision.as_deref();
+        let blocked = bead == bead::Status::Blocked;
+        match (self.purpose, self.status) {
+            (_, Status::Pending) => vec![],
+            (Purpose::Question, status) if blocked => {
+                let reason = match status {
+                    Status::Resolved => format!("decision {} was answered", self.id),
+                    Status::Timeout => format!("nobody answered decision {} in time", self.id),
+                    _ => format!("decision {} was cancelled", self.id),
+                };
+                vec![bead::Command::Unblock { reason }]
+            }
+            (Purpose::Question, _) => vec![],
+            (Purpose::Approval, Status::Resolved) if answer == Some(APPROVAL_OPTIONS[0]) => {
+                vec![bead::Command::Approve]
+            }
+            (Purpose::Approval, status) if bead == bead::Status::Open => {
+                let why = match status {
+                    Status::Resolved => "denied",
+                    Status::Timeout => "not approved in time",
+                    _ => "its approval was cancelled",
+                };
+                vec![bead::Command::Block { reason: format!("{why} (decision {})", self.id) }]
+            }
+            (Purpose::Approval, _) => vec![],
+            (Purpose::Attempts, Status::Resolved) => match answer {
+                Some("retry") if blocked => vec![
+                    bead::Command::ForgetAttempts,
+                    bead::Command::Unblock { reason: format!("decision {}: try again", self.id) },
+                ],
+                Some("close") if blocked => {
+                    vec![bead::Command::Close { reason: format!("decision {}: given up", self.id) }]
+                }
+                _ => vec![],
+            },
+            (Purpose::Attempts, Status::Cancelled) if blocked => {
+                vec![bead::Command::Unblock { reason: format!("decision {} was cancelled", self.id) }]
+            }
+            // Unanswered is `leave`: nobody has said that another attempt may be paid for.
+            (Purpose::Attempts, _) => vec![],
+            (Purpose::Escalation, status) => self.escalation_effect(status, bead),
+            (Purpose::Close, _) => vec![],
+        }
+    }
+
+    /// Approved: it is closed. Denied, or never answered: it is open, and nobody's. More is to be told: it goes back to
+    /// whoever asked.
+    fn escalation_effect(&self, status: Status, bead: bead::Status) -> Vec<bead::Command> {
+        let [approve, _, more] = ESCALATION_OPTIONS;
+        let answer = self.decision.as_deref().filter(|_| status == Status::Resolved);
+        let because = |what: &str| match &self.rationale {
+            Some(why) => format!("decision {}: {what}: {why}", self.id),
+            None => format!("decision {}: {what}", self.id),
+        };
+        if answer == Some(approve) {
+            let is_open = matches!(bead, bead::Status::Open | bead::Status::Blocked);
+            return if is_open { vec![bead::Command::Close { reason: because("approved") }] } else { vec![] };
+        }
+        if bead != bead::Status::Blocked {
+            return vec![];
+        }
+        match (answer, &self.requester_id) {
+            (Some(answer), Some(asker)) if answer == more => {
+                vec![bead::Command::HandBack { to: asker.clone(), reason: because("more has to be told") }]
+            }
+            (Some(_), _) => vec![bead::Command::Unblock { reason: because("denied") }],
+            (None, _) if status == Status::Timeout => {
+                vec![bead::Command::Unblock {
+                    reason: format!("nobody answered decision {} in time", self.id),
+                }]
+            }
+            (None, _) => {
+                vec![bead::Command::Unblock { reason: format!("decision {} was cancelled", self.id) }]
+            }
+        }
+    }
+
+    /// Whether it says that its project is to be closed although work in it is open.
+    pub fn closes_its_project(&self) -> bool {
+        self.purpose == Purpose::Close
+            && self.status == Status::Resolved
+            && self.decision.as_deref() == Some(CLOSE_OPTIONS[0])
+    }
+
+    /// The remark that it leaves on its bead for whoever goes on with it.
+    pub fn remark(&self) -> Option<String> {
+        let why = self.rationale.as_ref().filter(|_| self.status == Status::Resolved)?;
+        (self.purpose == Purpose::Escalation)
+            .then(|| format!("{}: {why}", self.decision.as_deref().unwrap_or("?")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::tests::{answer, decision};
+    use crate::decision::{Command, Purpose};
+    use crate::kernel::record::evolved;
+    use crate::kernel::time::Timestamp;
+
+    const EXPIRE: Command = Command::Expire { subject: None };
+
+    fn cancel() -> Command {
+        Command::Cancel { reason: "x".into() }
+    }
+
+    fn ended(asked: &Decision, command: &Command) -> Decision {
+        let now = Timestamp::from_millis(100);
+        evolved(asked, &asked.decide(command, now).unwrap(), now)
+    }
+
+    #[test]
+    fn approval_frees_the_bead_and_everything_else_blocks_it() {
+        let asked = decision(Purpose::Approval, &APPROVAL_OPTIONS);
+        let end = |command: &Command| ended(&asked, command).effect(bead::Status::Open);
+        assert_eq!(end(&answer("approve")), [bead::Command::Approve]);
+        for command in [answer("deny"), EXPIRE, cancel()] {
+            assert!(matches!(end(&command)[..], [bead::Command::Block { .. }]));
+        }
+    }
+
+    #[test]
+    fn every_end_of_a_question_frees_the_bead_that_waits_for_it() {
+        let asked = decision(Purpose::Question, &[]);
+        for command in [answer("yes"), EXPIRE, cancel()] {
+            let ended = ended(&asked, &command);
+            assert!(matches!(ended.effect(bead::Status::Blocked)[..], [bead::Command::Unblock { .. }]));
+            assert!(ended.effect(bead::Status::Closed).is_empty());
+        }
+    }
+
+    #[test]
+    fn an_escalation_closes_the_bead_reopens_it_or_gives_it_back_to_the_asker() {
+        let mut asked = decision(Purpose::Escalation, &ESCALATION_OPTIONS);
+        asked.requester_id = Some("coder".into());
+        let end = |command: &Command| ended(&asked, command).effect(bead::Status::Blocked);
+        assert!(matches!(end(&answer("approve"))[..], [bead::Command::Close { .. }]));
+        for command in [answer("deny"), EXPIRE, cancel()] {
+            assert!(matches!(end(&command)[..], [bead::Command::Unblock { .. }]));
+        }
+        let back = end(&answer("needs_more_info"));
+        assert!(matches!(&back[..], [bead::Command::HandBack { to, .. }] if to == "coder"), "{back:?}");
+    }
+
+    #[test]
+    fn only_a_yes_closes_the_project() {
+        let asked = decision(Purpose::Close, &CLOSE_OPTIONS);
+        for (command, closes) in
+            [(answer("yes"), true), (answer("no"), false), (EXPIRE, false), (cancel(), false)]
+        {
+            assert_eq!(ended(&asked, &command).closes_its_project(), closes);
+        }
+    }
+}

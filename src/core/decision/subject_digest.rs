@@ -1,0 +1,67 @@
+//! What a decision is about, as a digest: an answer holds for what was asked, not for what that became.
+//!
+//! Only what the question is about counts: that a bead waits, was tried or is held changes nothing in it.
+
+use crate::bead::Bead;
+use crate::kernel::lease::hex;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+fn digest(value: &serde_json::Value) -> String {
+    hex(&Sha256::digest(value.to_string().as_bytes()))
+}
+
+/// The digest of a bead's work: what is to be done, how urgent it is, and where.
+pub fn of_bead(bead: &Bead) -> String {
+    digest(&json!([
+        bead.id,
+        bead.project_id,
+        bead.bead_type,
+        bead.title,
+        bead.description,
+        bead.acceptance_criteria,
+        bead.context,
+        bead.priority,
+    ]))
+}
+
+/// Which beads a project has: work that ends changes nothing, work that is added does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// How many there are.
+    pub beads: u64,
+    /// The youngest one.
+    pub newest: Option<String>,
+}
+
+/// The digest of a project's work as a whole.
+pub fn of_project(project: &str, holdings: &Holdings) -> String {
+    digest(&json!([project, holdings.beads, holdings.newest]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bead::Status;
+    use crate::bead::edit::NewBead;
+    use crate::kernel::ids::BeadId;
+    use crate::kernel::time::Timestamp;
+
+    #[test]
+    fn the_work_counts_and_how_it_goes_does_not() {
+        let new = NewBead { title: "T".into(), project_id: "p".into(), ..NewBead::default() };
+        let bead = new.build(BeadId::known("b"), Timestamp::from_millis(0)).unwrap().0;
+        let same =
+            Bead { status: Status::Blocked, attempts: 3, assigned_to: Some("a".into()), ..bead.clone() };
+        assert_eq!(of_bead(&bead), of_bead(&same));
+        for other in [
+            Bead { title: "U".into(), ..bead.clone() },
+            Bead { description: "more".into(), ..bead.clone() },
+            Bead { priority: 0, ..bead.clone() },
+        ] {
+            assert_ne!(of_bead(&bead), of_bead(&other));
+        }
+        let holdings = Holdings { beads: 1, newest: Some("b".into()) };
+        assert_ne!(of_project("p", &holdings), of_project("p", &Holdings { beads: 2, ..holdings.clone() }));
+    }
+}

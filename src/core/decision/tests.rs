@@ -1,0 +1,103 @@
+//! The machine of a decision: its answers, its deadline, what it is about.
+
+use super::*;
+use crate::kernel::record::{created_event, event, evolved, replay};
+use crate::kernel::state_machine::tests::check_exhaustively;
+
+pub fn decision(purpose: Purpose, options: &[&str]) -> Decision {
+    Decision {
+        id: DecisionId::known("dec-1"),
+        project_id: ProjectId::known("p"),
+        bead_id: Some(BeadId::known("bd-1")),
+        purpose,
+        question: "Which?".into(),
+        options: options.iter().map(|o| (*o).to_owned()).collect(),
+        recommendation: None,
+        requester_id: None,
+        decider_id: None,
+        decision: None,
+        rationale: None,
+        priority: 2,
+        status: Status::Pending,
+        deadline: Some(Timestamp::from_millis(100)),
+        on_timeout: OnTimeout::Expire,
+        escalated_at: None,
+        reminded: 0,
+        subject_digest: None,
+        created_at: Timestamp::from_millis(0),
+        updated_at: Timestamp::from_millis(0),
+        decided_at: None,
+        revision: 1,
+    }
+}
+
+pub fn answer(text: &str) -> Command {
+    Command::Resolve {
+        decision: text.into(),
+        rationale: None,
+        decider_id: "ann".into(),
+        sight: Sight::default(),
+    }
+}
+
+const EXPIRE: Command = Command::Expire { subject: None };
+
+#[test]
+fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
+    check_exhaustively(Status::ALL, Trigger::ALL);
+}
+
+#[test]
+fn an_answer_is_one_of_the_options_and_comes_once() {
+    let asked = decision(Purpose::Question, &["red", "blue"]);
+    let now = Timestamp::from_millis(5);
+    assert!(matches!(asked.decide(&answer("green"), now), Err(Refusal::Invalid(_))));
+    let happenings = asked.decide(&answer("red"), now).unwrap();
+    let ended = evolved(&asked, &happenings, now);
+    assert_eq!((ended.status, ended.decision.as_deref()), (Status::Resolved, Some("red")));
+    assert!(matches!(ended.decide(&answer("blue"), now), Err(Refusal::Transition { .. })));
+    let mut log = vec![(Decision::CREATED, created_event(&asked).data, now)];
+    log.extend(happenings.iter().map(|h| (event(&ended, h).kind, event(&ended, h).data, now)));
+    assert_eq!(replay(log.iter().map(|(k, d, t)| (*k, d, *t))), Some(ended));
+}
+
+#[test]
+fn a_decision_expires_at_its_deadline_and_not_before() {
+    let asked = decision(Purpose::Question, &[]);
+    assert!(asked.decide(&EXPIRE, Timestamp::from_millis(99)).is_err());
+    assert!(asked.decide(&EXPIRE, Timestamp::from_millis(100)).is_ok());
+    let never = Decision { deadline: None, ..asked };
+    assert!(never.decide(&EXPIRE, Timestamp::from_millis(i64::MAX)).is_err());
+}
+
+#[test]
+fn an_answer_is_given_for_the_subject_as_it_is_now() {
+    let asked = Decision { subject_digest: Some("old".into()), ..decision(Purpose::Question, &[]) };
+    let now = Timestamp::from_millis(5);
+    let give = |at_present: Option<&str>, seen: Option<&str>| {
+        let sight = Sight { now: at_present.map(str::to_owned), seen: seen.map(str::to_owned) };
+        let command =
+            Command::Resolve { decision: "y".into(), rationale: None, decider_id: "ann".into(), sight };
+        asked.decide(&command, now).map(|happenings| evolved(&asked, &happenings, now))
+    };
+    assert!(give(Some("old"), None).is_ok());
+    for (at_present, seen) in
+        [(Some("new"), None), (Some("new"), Some("old")), (Some("old"), Some("new")), (None, None)]
+    {
+        let refused = give(at_present, seen);
+        assert!(matches!(refused, Err(Refusal::Conflict { code: "stale", .. })), "{at_present:?} {seen:?}");
+    }
+    assert_eq!(give(Some("new"), Some("new")).unwrap().subject_digest.as_deref(), Some("new"));
+}
+
+#[test]
+fn a_deadline_that_cannot_do_what_it_should_is_refused() {
+    let mut asked = decision(Purpose::Question, &["red"]);
+    assert!(check(&asked).is_ok());
+    asked.on_timeout = OnTimeout::Choose("blue".into());
+    assert!(check(&asked).is_err());
+    asked.on_timeout = OnTimeout::Choose("red".into());
+    assert!(check(&asked).is_ok());
+    assert!(check(&Decision { deadline: None, ..asked.clone() }).is_err());
+    assert!(check(&Decision { deadline: Some(Timestamp::from_millis(0)), ..asked }).is_err());
+}

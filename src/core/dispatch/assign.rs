@@ -1,0 +1,291 @@
+//! Who gets which bead: pure functions of what the dispatcher has read.
+
+use crate::agent::{self, Agent};
+use crate::bead::{Approval, Bead, CRITICAL};
+use crate::budget::Scope;
+use crate::budget::meter::Standing;
+use crate::kernel::ids::{AgentId, BeadId, ProjectId, ProviderId};
+use crate::kernel::time::Timestamp;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Whether an agent's provider can be called now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderState {
+    /// It can.
+    Usable,
+    /// It cannot.
+    Unusable,
+}
+
+/// The budgets that are at their end, each with the time when it begins anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spent(BTreeMap<Scope, Timestamp>);
+
+impl Spent {
+    /// Those of these budgets.
+    pub fn of(standings: &[Standing]) -> Self {
+        let mut spent: BTreeMap<Scope, Timestamp> = BTreeMap::new();
+        for standing in standings.iter().filter(|standing| standing.spent >= standing.cap) {
+            let until = spent.entry(standing.key.scope.clone()).or_default();
+            *until = (*until).max(standing.window.end);
+        }
+        Self(spent)
+    }
+
+    /// The budget that keeps an agent from work for a project.
+    pub fn on(&self, project: &ProjectId, agent: &AgentId) -> Option<(&Scope, Timestamp)> {
+        let scopes = Scope::of(Some(project), Some(agent));
+        self.0.iter().find(|(scope, _)| scopes.contains(scope)).map(|(scope, until)| (scope, *until))
+    }
+
+    /// When the next of them begins anew.
+    pub fn next_renewal(&self) -> Option<Timestamp> {
+        self.0.values().min().copied()
+    }
+}
+
+/// How much is worked on at a place, and how much may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Beads that agents hold.
+    pub at_work: u32,
+    /// The most of them; none: no limit.
+    pub most: Option<u32>,
+    /// Why nothing is handed out there, if nothing is.
+    pub parked: Option<String>,
+}
+
+impl Room {
+    /// Whether there is none for another bead.
+    pub fn is_full(&self) -> bool {
+        self.most.is_some_and(|most| self.at_work >= most)
+    }
+}
+
+/// What projects and providers have to do, where it is known or bounded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// By project.
+    pub projects: BTreeMap<ProjectId, Room>,
+    /// By provider.
+    pub providers: BTreeMap<ProviderId, Room>,
+}
+
+impl Load {
+    /// Whether a project gets no more work at present.
+    pub fn is_closed(&self, project: &ProjectId) -> bool {
+        self.projects.get(project).is_some_and(|room| room.is_full() || room.parked.is_some())
+    }
+
+    pub(crate) fn at_work(&self, project: &ProjectId) -> u32 {
+        self.projects.get(project).map_or(0, |room| room.at_work)
+    }
+
+    fn is_provider_full(&self, agent: &Agent) -> bool {
+        let room = agent.provider_id.as_ref().and_then(|id| self.providers.get(id));
+        room.is_some_and(Room::is_full)
+    }
+
+    pub(crate) fn begin(&mut self, project: &ProjectId, agent: &Agent) {
+        self.projects.entry(project.clone()).or_default().at_work += 1;
+        if let Some(provider) = &agent.provider_id {
+            self.providers.entry(provider.clone()).or_default().at_work += 1;
+        }
+    }
+}
+
+/// Whether work is handed out at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// It is.
+    Active,
+    /// Not at present, and why.
+    Parked(String),
+}
+
+/// What decides who gets a bead, besides the bead itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Company<'a> {
+    /// The agents that are started.
+    pub agents: &'a [(Agent, ProviderState)],
+    /// Whether work is handed out.
+    pub operation: &'a Operation,
+    /// The budgets that are at their end.
+    pub spent: &'a Spent,
+    /// What projects and providers have to do.
+    pub load: &'a Load,
+}
+
+/// Why an agent does not fit a bead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mismatch {
+    /// The bead is meant for somebody else.
+    MeantForAnother,
+    /// The agent works for another project.
+    OtherProject,
+    /// The bead wants another role.
+    OtherRole,
+    /// The agent fetches its own work.
+    Pulls,
+    /// The agent is not started.
+    NotStarted,
+    /// The agent's provider cannot be called.
+    ProviderUnusable,
+    /// A budget that its calls fall under is at its end.
+    BudgetSpent,
+    /// The agent's provider serves as many as it may.
+    ProviderFull,
+    /// The agent has a bead already.
+    Busy,
+}
+
+/// The role a bead asks for by its tag `role:x`.
+pub fn wanted_role(bead: &Bead) -> Option<&str> {
+    bead.tags.iter().find_map(|tag| tag.strip_prefix("role:"))
+}
+
+/// Whether an agent may be given a bead now; the first obstacle otherwise.
+pub fn fit(
+    bead: &Bead,
+    agent: &Agent,
+    provider: ProviderState,
+    spent: &Spent,
+    load: &Load,
+) -> Result<(), Mismatch> {
+    suits(bead, agent)?;
+    if agent.kind == agent::Kind::External {
+        return Err(Mismatch::Pulls);
+    }
+    match agent.status {
+        agent::Status::Idle if provider == ProviderState::Unusable => Err(Mismatch::ProviderUnusable),
+        agent::Status::Idle if spent.on(&bead.project_id, &agent.id).is_some() => Err(Mismatch::BudgetSpent),
+        agent::Status::Idle if load.is_provider_full(agent) => Err(Mismatch::ProviderFull),
+        agent::Status::Idle => Ok(()),
+        agent::Status::Working => Err(Mismatch::Busy),
+        _ => Err(Mismatch::NotStarted),
+    }
+}
+
+/// Whether a bead is for an agent at all, whatever it does at present.
+pub fn suits(bead: &Bead, agent: &Agent) -> Result<(), Mismatch> {
+    if bead.assigned_to.as_deref().is_some_and(|name| name != agent.id.as_str()) {
+        return Err(Mismatch::MeantForAnother);
+    }
+    if agent.project_id.as_ref().is_some_and(|project| *project != bead.project_id) {
+        return Err(Mismatch::OtherProject);
+    }
+    if wanted_role(bead).is_some_and(|role| fills(agent, role).is_none()) {
+        return Err(Mismatch::OtherRole);
+    }
+    Ok(())
+}
+
+/// How an agent comes to fill a role: the better way first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Filling {
+    /// It is the agent's role.
+    Role,
+    /// It is the last part of its persona's name.
+    Persona,
+    /// It is one of its labels.
+    Label,
+}
+
+/// Whether and how an agent fills a role.
+pub fn fills(agent: &Agent, role: &str) -> Option<Filling> {
+    let persona = agent.persona_name.as_deref().and_then(|name| name.rsplit('/').next());
+    if agent.role.as_deref() == Some(role) {
+        Some(Filling::Role)
+    } else if persona == Some(role) {
+        Some(Filling::Persona)
+    } else if agent.config.labels.iter().any(|label| label == role) {
+        Some(Filling::Label)
+    } else {
+        None
+    }
+}
+
+/// The roles an agent fills.
+pub fn roles(agent: &Agent) -> impl Iterator<Item = &str> {
+    let persona = agent.persona_name.as_deref().and_then(|name| name.rsplit('/').next());
+    let labels = agent.config.labels.iter().map(String::as_str);
+    agent.role.as_deref().into_iter().chain(persona).chain(labels)
+}
+
+/// How well an agent suits a bead that fits it; the least comes first. Whoever fills the wanted role by its own role,
+/// then who shares the most labels, then who has no role that is better kept for other work, then who serves fewer
+/// projects, then who has had nothing to do for longest.
+fn rank<'a>(bead: &Bead, agent: &'a Agent) -> impl Ord + use<'a> {
+    let filling = wanted_role(bead).and_then(|role| fills(agent, role));
+    let shared = agent.config.labels.iter().filter(|label| bead.tags.contains(label)).count();
+    let is_specialist = wanted_role(bead).is_none() && roles(agent).next().is_some();
+    (
+        filling,
+        Reverse(shared),
+        is_specialist && shared == 0,
+        agent.project_id.is_none(),
+        agent.last_active,
+        agent.id.as_str(),
+    )
+}
+
+/// Whether an agent waits to be given a bead.
+pub fn is_free(agent: &Agent, provider: ProviderState) -> bool {
+    agent.kind == agent::Kind::Llm && agent.status == agent::Status::Idle && provider == ProviderState::Usable
+}
+
+/// Where beads for the free agents are to be looked for: for which roles in which project. No project stands for all
+/// of them; there is nothing when no agent is free.
+pub fn wanted(agents: &[(Agent, ProviderState)]) -> BTreeMap<Option<ProjectId>, BTreeSet<String>> {
+    let mut wanted: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+    for (agent, _) in agents.iter().filter(|(agent, provider)| is_free(agent, *provider)) {
+        let project = agent.project_id.clone();
+        wanted.entry(project).or_default().extend(roles(agent).map(str::to_owned));
+    }
+    wanted
+}
+
+/// Pairs beads (each project's in the order of their urgency) with free agents, at most `room` of them. The more urgent
+/// bead comes first, and among beads of one priority that of the project with the least work under way, so that a
+/// long list of one project does not starve another one. Each agent gets one bead.
+pub fn pair(beads: Vec<Bead>, company: Company<'_>, room: usize) -> Vec<(BeadId, AgentId)> {
+    let mut load = company.load.clone();
+    let mut queues: BTreeMap<ProjectId, VecDeque<Bead>> = BTreeMap::new();
+    for bead in beads {
+        queues.entry(bead.project_id.clone()).or_default().push_back(bead);
+    }
+    let mut free: Vec<&(Agent, ProviderState)> = company.agents.iter().collect();
+    let mut pairs = Vec::new();
+    while pairs.len() < room {
+        let next = queues
+            .iter()
+            .filter(|(project, _)| !load.is_closed(project))
+            .filter_map(|(project, queue)| queue.front().map(|bead| (project, bead)))
+            .min_by_key(|(project, bead)| {
+                (bead.priority, load.at_work(project), bead.created_at, bead.id.clone())
+            })
+            .map(|(project, _)| project.clone());
+        let Some(bead) = next.and_then(|project| queues.get_mut(&project)?.pop_front()) else { break };
+        let found = free
+            .iter()
+            .enumerate()
+            .filter(|(_, (agent, provider))| fit(&bead, agent, *provider, company.spent, &load).is_ok())
+            .min_by_key(|(_, (agent, _))| rank(&bead, agent))
+            .map(|(place, _)| place);
+        if let Some(place) = found {
+            let (agent, _) = free.swap_remove(place);
+            load.begin(&bead.project_id, agent);
+            pairs.push((bead.id, agent.id.clone()));
+        }
+    }
+    pairs
+}
+
+/// Whether a person has to approve the bead before an agent gets it.
+pub fn wants_approval(bead: &Bead) -> bool {
+    bead.priority == CRITICAL && bead.approval == Approval::Missing
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! Who of those that fetch their own work gets which bead: by the dispatcher's rules, in the order in which they asked.
+
+use crate::agent::{Agent, Kind};
+use crate::bead::Bead;
+use crate::dispatch::assign::{Load, suits};
+use crate::kernel::ids::{BeadId, ProjectId};
+use crate::kernel::refusal::Refusal;
+use std::collections::BTreeSet;
+
+/// Somebody who asks for work.
+#[derive(Clone, Copy, Debug)]
+pub struct Seeker<'a> {
+    /// Who.
+    pub agent: &'a Agent,
+    /// Only beads of this project.
+    pub project: Option<&'a ProjectId>,
+    /// Only beads of these projects.
+    pub within: Option<&'a [String]>,
+    /// Only beads with all of these tags.
+    pub tags: &'a [String],
+    /// Beads that were not to be had just now.
+    pub refused: &'a BTreeSet<BeadId>,
+}
+
+impl Seeker<'_> {
+    /// Whether beads of a project may be given to it.
+    pub fn seeks_in(&self, project: &ProjectId) -> bool {
+        let own = self.agent.project_id.as_ref();
+        own.is_none_or(|own| own == project)
+            && self.project.is_none_or(|wanted| wanted == project)
+            && self.within.is_none_or(|within| within.iter().any(|one| one == project.as_str()))
+    }
+
+    fn takes(&self, bead: &Bead) -> bool {
+        self.seeks_in(&bead.project_id)
+            && suits(bead, self.agent).is_ok()
+            && self.tags.iter().all(|tag| bead.tags.contains(tag))
+            && !self.refused.contains(&bead.id)
+    }
+}
+
+/// Refuses an agent that does not fetch its own work.
+///
+/// # Errors
+/// [`Refusal::Invalid`].
+pub fn check_kind(agent: &Agent) -> Result<(), Refusal> {
+    if agent.kind == Kind::External {
+        return Ok(());
+    }
+    let detail = format!(
+        "agent {} is of kind {} and is given its work; only external ones fetch it",
+        agent.id, agent.kind
+    );
+    Err(Refusal::field("agent_id", detail))
+}
+
+/// Gives each seeker, in order, the most urgent bead that it may have; of equally urgent ones that of the project with
+/// the least work under way, then the oldest. The answer names seekers by their place.
+pub fn share(seekers: &[Seeker<'_>], mut beads: Vec<Bead>, load: &Load) -> Vec<(usize, BeadId)> {
+    let mut load = load.clone();
+    let mut served: BTreeSet<&str> = BTreeSet::new();
+    let mut shares = Vec::new();
+    for (place, seeker) in seekers.iter().enumerate() {
+        // Who asks twice at once gets one bead: with that it is no longer free.
+        if served.contains(seeker.agent.id.as_str()) {
+            continue;
+        }
+        let found = beads
+            .iter()
+            .enumerate()
+            .filter(|(_, bead)| !load.is_closed(&bead.project_id) && seeker.takes(bead))
+            .min_by_key(|(_, bead)| {
+                (bead.priority, load.at_work(&bead.project_id), bead.created_at, &bead.id)
+            })
+            .map(|(found, _)| found);
+        if let Some(found) = found {
+            let bead = beads.swap_remove(found);
+            load.begin(&bead.project_id, seeker.agent);
+            served.insert(seeker.agent.id.as_str());
+            shares.push((place, bead.id));
+        }
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::edit::NewAgent;
+    use crate::bead::edit::NewBead;
+    use crate::dispatch::assign::Room;
+    use crate::kernel::ids::AgentId;
+    use crate::kernel::time::Timestamp;
+
+    fn agent(id: &str, role: Option<&str>, project: Option<&str>) -> Agent {
+        let new = NewAgent {
+            name: id.into(),
+            kind: Some(Kind::External),
+            role: role.map(str::to_owned),
+            project_id: project.map(str::to_owned),
+            ..NewAgent::default()
+        };
+        new.build(AgentId::known(id), Timestamp::from_millis(0)).unwrap()
+    }
+
+    fn bead(id: &str, project: &str, priority: u8, tags: &[&str], created: i64) -> Bead {
+        let new = NewBead {
+            title: id.into(),
+            project_id: project.into(),
+            priority: Some(priority),
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            ..NewBead::default()
+        };
+        new.build(BeadId::known(id), Timestamp::from_millis(created)).unwrap().0
+    }
+
+    fn seeker<'a>(agent: &'a Agent, tags: &'a [String], refused: &'a BTreeSet<BeadId>) -> Seeker<'a> {
+        Seeker { agent, project: None, within: None, tags, refused }
+    }
+
+    fn ids(shares: Vec<(usize, BeadId)>) -> Vec<(usize, String)> {
+        shares.into_iter().map(|(place, id)| (place, id.to_string())).collect()
+    }
+
+    #[test]
+    fn urgent_beads_come_first_then_those_of_the_project_with_less_work_then_old_ones() {
+        let (a, b, c) = (agent("a", None, None), agent("b", None, None), agent("c", None, None));
+        let none = BTreeSet::new();
+        let seekers = [&a, &b, &c].map(|agent| seeker(agent, &[], &none));
+        let beads = vec![
+            bead("old", "p", 2, &[], 1),
+            bead("older", "p", 2, &[], 0),
+            bead("far", "q", 2, &[], 9),
+            bead("now", "p", 1, &[], 9),
+        ];
+        let shares = ids(share(&seekers, beads, &Load::default()));
+        assert_eq!(shares, [(0, "now".into()), (1, "far".into()), (2, "older".into())]);
+    }
+
+    #[test]
+    fn role_project_tags_and_what_was_refused_keep_beads_away() {
+        let painter = agent("painter", Some("paint"), Some("p"));
+        let none = BTreeSet::new();
+        let tags = ["red".to_owned()];
+        let beads = || {
+            vec![
+                bead("other-role", "p", 1, &["role:dig"], 0),
+                bead("other-project", "q", 1, &["red"], 0),
+                bead("plain", "p", 2, &[], 0),
+                bead("red", "p", 3, &["red", "role:paint"], 0),
+            ]
+        };
+        assert_eq!(
+            ids(share(&[seeker(&painter, &[], &none)], beads(), &Load::default())),
+            [(0, "plain".into())]
+        );
+        assert_eq!(
+            ids(share(&[seeker(&painter, &tags, &none)], beads(), &Load::default())),
+            [(0, "red".into())]
+        );
+        let refused = BTreeSet::from([BeadId::known("plain")]);
+        assert_eq!(
+            ids(share(&[seeker(&painter, &[], &refused)], beads(), &Load::default())),
+            [(0, "red".into())]
+        );
+        let within = ["q".to_owned()];
+        let limited = Seeker { within: Some(&within), ..seeker(&painter, &[], &none) };
+        assert!(share(&[limited], beads(), &Load::default()).is_empty());
+    }
+
+    #[test]
+    fn a_project_gives_out_no_more_than_its_limit_and_an_agent_gets_one_bead() {
+        let (a, b) = (agent("a", None, None), agent("b", None, None));
+        let none = BTreeSet::new();
+        let beads = || vec![bead("one", "p", 2, &[], 0), bead("two", "p", 2, &[], 1)];
+        let mut load = Load::default();
+        let room = Room { at_work: 0, most: Some(1), parked: None };
+        load.projects.insert(ProjectId::known("p"), room);
+        let seekers = [&a, &b].map(|agent| seeker(agent, &[], &none));
+        assert_eq!(ids(share(&seekers, beads(), &load)), [(0, "one".into())]);
+        let twice = [&a, &a, &b].map(|agent| seeker(agent, &[], &none));
+        let shares = ids(share(&twice, beads(), &Load::default()));
+        assert_eq!(shares, [(0, "one".into()), (2, "two".into())]);
+    }
+}

@@ -1,0 +1,20 @@
+//! Ground that every noun stands on: ids, time, money, state machines, refusals, events, leases.
+
+#[macro_use]
+pub(crate) mod string_enum;
+
+pub mod backoff;
+pub mod call;
+pub mod event;
+pub mod event_type;
+pub mod ids;
+pub mod lease;
+pub mod money;
+pub mod record;
+pub mod refusal;
+pub mod restart;
+pub mod run;
+pub mod state_machine;
+pub mod time;
+pub mod token;
+pub mod vault;

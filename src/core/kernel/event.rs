@@ -1,0 +1,239 @@
+//! The event log's rows, their hash chain, and filters over them.
+
+use crate::kernel::event_type::EventType;
+use crate::kernel::ids::ProjectId;
+use crate::kernel::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// An event before the writer has given it a place in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewEvent {
+    /// Its type.
+    pub kind: EventType,
+    /// The project it belongs to.
+    pub project_id: Option<String>,
+    /// The id of the entity it is about.
+    pub subject: String,
+    /// What happened, shaped by the type.
+    pub data: Value,
+}
+
+impl NewEvent {
+    /// An event about `subject` that belongs to no project.
+    pub fn of(kind: EventType, subject: impl Into<String>, data: Value) -> Self {
+        Self { kind, project_id: None, subject: subject.into(), data }
+    }
+
+    /// An event about `subject` that belongs to a project.
+    pub fn in_project(kind: EventType, project: &ProjectId, subject: impl Into<String>, data: Value) -> Self {
+        Self { kind, project_id: Some(project.to_string()), subject: subject.into(), data }
+    }
+}
+
+/// Where a request came from that changed something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The address of the client.
+    pub address: String,
+    /// The token it came with; none on a server that asks for none.
+    pub token_id: Option<String>,
+}
+
+/// An event as the log holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// `evt-…`.
+    pub id: String,
+    /// Its type, such as `bead.created`.
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    /// When it was decided.
+    pub timestamp: Timestamp,
+    /// Which part of the server wrote it.
+    pub source: String,
+    /// The project it belongs to, or null.
+    pub project_id: Option<String>,
+    /// The entity it is about.
+    pub subject: String,
+    /// Who did it: a user, an agent, or `system`.
+    pub actor: String,
+    /// Where the request came from; null for what the server does by itself.
+    pub origin: Option<Origin>,
+    /// What happened, shaped by the type.
+    pub data: Value,
+    /// Its place in the log; without gaps.
+    pub seq: u64,
+}
+
+/// The hash that the first event of a log follows.
+pub const GENESIS: [u8; 32] = [0; 32];
+
+/// SHA-256 over the hash before and every column of the row, each with its length in front, so that no
+/// two rows share a text.
+pub fn chain_hash(previous: &[u8; 32], event: &Event, data_text: &str) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(previous);
+    hasher.update(event.seq.to_be_bytes());
+    let timestamp = event.timestamp.to_string();
+    let project = event.project_id.as_deref().map_or_else(|| "-".to_owned(), |p| format!("+{p}"));
+    // Rows without an origin are hashed as they were before there were origins.
+    let token = event.origin.as_ref().and_then(|origin| origin.token_id.as_deref());
+    let token = token.map_or_else(|| "-".to_owned(), |id| format!("+{id}"));
+    let origin = event.origin.as_ref().map(|origin| [origin.address.as_str(), &token]);
+    let row = [
+        event.id.as_str(),
+        event.kind.as_str(),
+        &timestamp,
+        &event.source,
+        &project,
+        &event.subject,
+        &event.actor,
+        data_text,
+    ];
+    for part in row.into_iter().chain(origin.into_iter().flatten()) {
+        hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().into()
+}
+
+/// Which events a subscriber wants: every given condition must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Only this project's events.
+    pub project_id: Option<String>,
+    /// Only events of these projects.
+    pub within: Option<Vec<String>>,
+    /// Only these types; `bead.*` stands for all that begin with `bead.`. Empty: all.
+    pub types: Vec<TypePattern>,
+    /// Only events about this entity.
+    pub subject: Option<String>,
+}
+
+/// One event type, or a whole family of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypePattern {
+    /// Exactly this type.
+    Exactly(EventType),
+    /// Every type that begins so; the dot belongs to it. Empty: every type.
+    Family(String),
+}
+
+/// A text that names no event type and no family of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no event type is called {0:?}; write a type such as bead.created or a family such as bead.*")]
+pub struct UnknownType(pub String);
+
+impl TypePattern {
+    /// Reads a comma-separated list of types and families.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, UnknownType> {
+        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Self::parse).collect()
+    }
+
+    fn parse(text: &str) -> Result<Self, UnknownType> {
+        let unknown = || UnknownType(text.chars().take(64).collect());
+        match text.strip_suffix('*') {
+            Some(head) if head.is_empty() || head.ends_with('.') => {
+                let known = EventType::ALL.iter().any(|kind| kind.as_str().starts_with(head));
+                if known { Ok(Self::Family(head.to_owned())) } else { Err(unknown()) }
+            }
+            Some(_) => Err(unknown()),
+            None => EventType::parse(text).map(Self::Exactly).ok_or_else(unknown),
+        }
+    }
+
+    /// Whether a type is meant.
+    pub fn matches(&self, kind: EventType) -> bool {
+        match self {
+            Self::Exactly(one) => *one == kind,
+            Self::Family(head) => kind.as_str().starts_with(head.as_str()),
+        }
+    }
+}
+
+impl EventFilter {
+    /// Whether the subscriber wants this event.
+    pub fn matches(&self, event: &Event) -> bool {
+        self.project_id.as_ref().is_none_or(|id| event.project_id.as_ref() == Some(id))
+            && self
+                .within
+                .as_ref()
+                .is_none_or(|list| event.project_id.as_ref().is_some_and(|id| list.contains(id)))
+            && (self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(event.kind)))
+            && self.subject.as_ref().is_none_or(|id| &event.subject == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: EventType, project: Option<&str>) -> Event {
+        Event {
+            id: "evt-1".into(),
+            kind,
+            timestamp: Timestamp::from_millis(0),
+            source: "test".into(),
+            project_id: project.map(str::to_owned),
+            subject: "bd-1".into(),
+            actor: "system".into(),
+            origin: None,
+            data: Value::Null,
+            seq: 1,
+        }
+    }
+
+    #[test]
+    fn filters_are_joined_by_and_and_families_match_by_prefix() {
+        let filter = EventFilter {
+            project_id: Some("p".into()),
+            within: None,
+            types: TypePattern::parse_list("bead.*, agent.spawned").unwrap(),
+            subject: None,
+        };
+        assert!(filter.matches(&event(EventType::BeadReady, Some("p"))));
+        assert!(filter.matches(&event(EventType::AgentSpawned, Some("p"))));
+        assert!(!filter.matches(&event(EventType::AgentUpdated, Some("p"))));
+        assert!(!filter.matches(&event(EventType::BeadReady, Some("q"))));
+        assert!(!filter.matches(&event(EventType::BeadReady, None)));
+        let within = EventFilter { within: Some(vec!["p".into(), "q".into()]), ..EventFilter::default() };
+        assert!(within.matches(&event(EventType::BeadReady, Some("q"))));
+        assert!(!within.matches(&event(EventType::BeadReady, Some("r"))));
+        assert!(!within.matches(&event(EventType::BeadReady, None)));
+    }
+
+    #[test]
+    fn an_unknown_type_is_an_error_that_names_it() {
+        for text in ["bead.nothing", "nothing.*", "bea*", "*.created"] {
+            assert_eq!(TypePattern::parse_list(text), Err(UnknownType(text.into())));
+        }
+        assert_eq!(TypePattern::parse_list("*").unwrap(), [TypePattern::Family(String::new())]);
+    }
+
+    #[test]
+    fn the_hash_changes_with_every_column() {
+        let base = event(EventType::BeadReady, Some("p"));
+        let hash = chain_hash(&GENESIS, &base, "null");
+        let mut others = vec![chain_hash(&[1; 32], &base, "null"), chain_hash(&GENESIS, &base, "{}")];
+        for change in [
+            (|e: &mut Event| e.seq = 2) as fn(&mut Event),
+            |e| e.id.push('x'),
+            |e| e.kind = EventType::BeadCreated,
+            |e| e.timestamp = Timestamp::from_millis(1),
+            |e| e.source.push('x'),
+            |e| e.project_id = None,
+            |e| e.subject.push('x'),
+            |e| e.actor.push('x'),
+            |e| e.origin = Some(Origin { address: "::1".into(), token_id: None }),
+            |e| e.origin = Some(Origin { address: "::1".into(), token_id: Some(String::new()) }),
+            |e| e.origin = Some(Origin { address: "::1+".into(), token_id: None }),
+        ] {
+            let mut other = base.clone();
+            change(&mut other);
+            others.push(chain_hash(&GENESIS, &other, "null"));
+        }
+        assert!(others.iter().all(|other| *other != hash));
+    }
+}

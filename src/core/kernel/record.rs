@@ -1,0 +1,224 @@
+//! Records and what happens to them: the one way in which a row changes and is replayed.
+//!
+//! An entity decides a command by looking at itself and saying what it would be afterwards; the
+//! difference becomes the event. `evolve` applies that difference and never refuses, so replaying an
+//! entity's events gives its row (all but the columns of telemetry, which have no events).
+
+use crate::kernel::event::NewEvent;
+use crate::kernel::event_type::EventType;
+use crate::kernel::time::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The old and the new value of one field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// What it was.
+    pub old: Value,
+    /// What it is now.
+    pub new: Value,
+}
+
+/// Changed fields by name.
+pub type Changes = BTreeMap<String, FieldChange>;
+
+/// A stored entity with a status and a revision.
+pub trait Record: Clone + Serialize + DeserializeOwned {
+    /// The entity's name in messages.
+    const ENTITY: &'static str;
+    /// The event that creates it; its data is the whole record.
+    const CREATED: EventType;
+    /// The events of a changed status.
+    const STATUS_CHANGED: &'static [EventType];
+    /// The event of other changed fields.
+    const UPDATED: EventType;
+    /// Events of their own that tell of some of these changed fields in its place.
+    const ALSO_UPDATED: &'static [EventType] = &[];
+    /// Fields without events: measurements that replay does not restore.
+    const TELEMETRY: &'static [&'static str];
+
+    /// The entity's id.
+    fn id(&self) -> &str;
+    /// The project it belongs to.
+    fn project(&self) -> Option<&str>;
+    /// How many events have shaped it.
+    fn revision(&self) -> u64;
+    /// The event that tells of the status it has now.
+    fn status_event(&self) -> EventType;
+    /// Sets what every event sets: the next revision and the time of the change.
+    fn touch(&mut self, at: Timestamp);
+}
+
+/// What happened to a record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// Fields changed; `status` among them makes it a change of status.
+    Changed {
+        /// The fields, with both values.
+        changes: Changes,
+        /// Why, in words.
+        reason: Option<String>,
+        /// What else its event tells; nothing that changes the row.
+        detail: Map<String, Value>,
+        /// The event that tells of it, where that is neither of the usual two.
+        told_as: Option<EventType>,
+    },
+    /// Something worth telling that leaves the row as it is.
+    Noted {
+        /// Which event.
+        kind: EventType,
+        /// Its data.
+        data: Value,
+    },
+}
+
+impl Happening {
+    /// The difference between a record and what it becomes.
+    pub fn between<R: Record>(before: &R, after: &R, reason: Option<&str>) -> Self {
+        let reason = reason.map(str::to_owned);
+        Self::Changed { changes: difference(before, after), reason, detail: Map::new(), told_as: None }
+    }
+
+    /// The same, told of by an event of its own, one of the record's [`Record::ALSO_UPDATED`].
+    #[must_use]
+    pub fn told_as(mut self, kind: EventType) -> Self {
+        if let Self::Changed { told_as, .. } = &mut self {
+            *told_as = Some(kind);
+        }
+        self
+    }
+
+    /// The same with more for its event to tell.
+    #[must_use]
+    pub fn telling(mut self, more: Map<String, Value>) -> Self {
+        if let Self::Changed { detail, .. } = &mut self {
+            detail.extend(more);
+        }
+        self
+    }
+
+    /// Whether a record is left as it is.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Changed { changes, .. } if changes.is_empty())
+    }
+
+    /// An event that changes no row.
+    pub fn noted(kind: EventType, data: Value) -> Self {
+        Self::Noted { kind, data }
+    }
+}
+
+const DERIVED: [&str; 2] = ["revision", "updated_at"];
+
+fn fields<R: Record>(record: &R) -> Map<String, Value> {
+    match serde_json::to_value(record) {
+        Ok(Value::Object(map)) => map,
+        // A record is a struct of plain fields, which always serializes to an object.
+        _ => Map::new(),
+    }
+}
+
+/// The fields in which two states of one record differ, derived fields and telemetry left out.
+pub fn difference<R: Record>(before: &R, after: &R) -> Changes {
+    let (old, mut new) = (fields(before), fields(after));
+    let mut changes = Changes::new();
+    for (name, old) in old {
+        let new = new.remove(&name).unwrap_or(Value::Null);
+        if new != old && !DERIVED.contains(&name.as_str()) && !R::TELEMETRY.contains(&name.as_str()) {
+            changes.insert(name, FieldChange { old, new });
+        }
+    }
+    changes
+}
+
+/// Applies one happening. Never refuses: what was decided has happened.
+pub fn evolve<R: Record>(record: &mut R, happening: &Happening, at: Timestamp) {
+    if let Happening::Changed { changes, .. } = happening {
+        let mut map = fields(record);
+        for (name, change) in changes {
+            map.insert(name.clone(), change.new.clone());
+        }
+        if let Ok(changed) = serde_json::from_value::<R>(Value::Object(map)) {
+            *record = changed;
+        }
+        record.touch(at);
+    }
+}
+
+/// Applies happenings in order and returns what the record becomes.
+pub fn evolved<R: Record>(record: &R, happenings: &[Happening], at: Timestamp) -> R {
+    let mut after = record.clone();
+    for happening in happenings {
+        evolve(&mut after, happening, at);
+    }
+    after
+}
+
+/// The event that tells of a new record.
+pub fn created_event<R: Record>(record: &R) -> NewEvent {
+    NewEvent {
+        kind: R::CREATED,
+        project_id: record.project().map(str::to_owned),
+        subject: record.id().to_owned(),
+        data: Value::Object(fields(record)),
+    }
+}
+
+/// The event that tells of one happening, in the shape that streams and replays.
+pub fn event<R: Record>(record: &R, happening: &Happening) -> NewEvent {
+    let (kind, data) = match happening {
+        Happening::Noted { kind, data } => (*kind, data.clone()),
+        Happening::Changed { changes, reason, detail, told_as } => {
+            let mut data = detail.clone();
+            let status = changes.get("status");
+            if let Some(status) = status {
+                data.insert("old".to_owned(), status.old.clone());
+                data.insert("new".to_owned(), status.new.clone());
+            }
+            if let Some(reason) = reason {
+                data.insert("reason".to_owned(), json!(reason));
+            }
+            let others: BTreeMap<_, _> = changes.iter().filter(|(name, _)| *name != "status").collect();
+            if status.is_none() || !others.is_empty() {
+                data.insert("changes".to_owned(), json!(others));
+            }
+            let usual = if status.is_some() { record.status_event() } else { R::UPDATED };
+            let kind = told_as.unwrap_or(usual);
+            (kind, Value::Object(data))
+        }
+    };
+    NewEvent { kind, project_id: record.project().map(str::to_owned), subject: record.id().to_owned(), data }
+}
+
+/// Rebuilds a record from its events in order; `None` when its creation is not among them. What is told of
+/// its deletion is not looked at: it gives the row as it was last.
+pub fn replay<'a, R: Record>(
+    events: impl IntoIterator<Item = (EventType, &'a Value, Timestamp)>,
+) -> Option<R> {
+    let mut record: Option<R> = None;
+    for (kind, data, at) in events {
+        if kind == R::CREATED {
+            record = serde_json::from_value(data.clone()).ok();
+        } else if let Some(record) = record.as_mut()
+            && let Some(happening) = read_event::<R>(kind, data)
+        {
+            evolve(record, &happening, at);
+        }
+    }
+    record
+}
+
+fn read_event<R: Record>(kind: EventType, data: &Value) -> Option<Happening> {
+    let of_status = R::STATUS_CHANGED.contains(&kind);
+    if !of_status && kind != R::UPDATED && !R::ALSO_UPDATED.contains(&kind) {
+        return None;
+    }
+    let mut changes: Changes =
+        data.get("changes").and_then(|c| serde_json::from_value(c.clone()).ok()).unwrap_or_default();
+    if of_status {
+        let (old, new) = (data.get("old")?.clone(), data.get("new")?.clone());
+        changes.insert("status".to_owned(), FieldChange { old, new });
+    }
+    Some(Happening::Changed { changes, reason: None, detail: Map::new(), told_as: None })
+}

@@ -1,0 +1,47 @@
+//! The vault's states. What is in it is none of the core's business.
+
+use crate::kernel::state_machine::Machine;
+
+words! {
+    /// Where the vault stands.
+    pub enum Status {
+        /// There is no key file yet.
+        Uninitialized = "uninitialized",
+        /// Its entries can be listed and not read.
+        Locked = "locked",
+        /// Its entries can be used.
+        Unlocked = "unlocked",
+    }
+}
+
+words! {
+    /// What moves the vault.
+    pub enum Trigger {
+        /// The first password is set.
+        Create = "be created",
+        /// The right password is given.
+        Unlock = "unlock",
+        /// The password is forgotten.
+        Lock = "lock",
+    }
+}
+
+impl Machine for Status {
+    type Trigger = Trigger;
+    const ENTITY: &'static str = "vault";
+    const TRANSITIONS: &'static [(Self, Trigger, Self)] = &[
+        (Self::Uninitialized, Trigger::Create, Self::Unlocked),
+        (Self::Locked, Trigger::Unlock, Self::Unlocked),
+        (Self::Unlocked, Trigger::Lock, Self::Locked),
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
+        crate::kernel::state_machine::tests::check_exhaustively(Status::ALL, Trigger::ALL);
+    }
+}

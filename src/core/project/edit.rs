@@ -1,0 +1,101 @@
+//! What a client may say about a project: new projects and patches.
+
+use crate::agent::edit::set;
+use crate::kernel::ids::ProjectId;
+use crate::kernel::refusal::Refusal;
+use crate::kernel::time::Timestamp;
+use crate::project::{Project, Status, check};
+use serde_json::{Map, Value};
+
+/// A project that somebody wants to exist.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewProject {
+    /// A chosen id, or none.
+    pub id: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Where its source is.
+    pub git_repo: Option<String>,
+    /// The branch that counts.
+    pub branch: Option<String>,
+    /// The directory of its bead files.
+    pub beads_path: Option<String>,
+    /// What stands before the ids of its new beads.
+    pub bead_prefix: Option<String>,
+    /// How many of its beads are worked on at once at most.
+    pub max_parallel: Option<u32>,
+    /// What its work needs to know.
+    pub context: Map<String, Value>,
+    /// A perpetual project never closes.
+    pub is_perpetual: bool,
+    /// A sticky project stays on top of lists.
+    pub is_sticky: bool,
+}
+
+impl NewProject {
+    /// The project as it will be stored.
+    pub fn build(&self, id: ProjectId, now: Timestamp) -> Result<Project, Refusal> {
+        let project = Project {
+            id,
+            name: self.name.clone(),
+            git_repo: self.git_repo.clone(),
+            branch: self.branch.clone(),
+            beads_path: self.beads_path.clone(),
+            bead_prefix: self.bead_prefix.clone(),
+            max_parallel: self.max_parallel,
+            parked: None,
+            context: self.context.clone(),
+            status: Status::Open,
+            is_perpetual: self.is_perpetual,
+            is_sticky: self.is_sticky,
+            created_at: now,
+            updated_at: now,
+            closed_at: None,
+            revision: 1,
+        };
+        check(&project)?;
+        Ok(project)
+    }
+}
+
+/// Fields of a project that are to change; `None` leaves one as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProjectPatch {
+    /// Its name.
+    pub name: Option<String>,
+    /// Where its source is.
+    pub git_repo: Option<Option<String>>,
+    /// The branch that counts.
+    pub branch: Option<Option<String>>,
+    /// The directory of its bead files.
+    pub beads_path: Option<Option<String>>,
+    /// What stands before the ids of its new beads.
+    pub bead_prefix: Option<Option<String>>,
+    /// How many of its beads are worked on at once at most.
+    pub max_parallel: Option<Option<u32>>,
+    /// What its work needs to know.
+    pub context: Option<Map<String, Value>>,
+    /// A perpetual project never closes.
+    pub is_perpetual: Option<bool>,
+    /// A sticky project stays on top of lists.
+    pub is_sticky: Option<bool>,
+}
+
+impl ProjectPatch {
+    /// The project as the patch wants it.
+    pub fn apply(&self, project: &Project) -> Result<Project, Refusal> {
+        let mut after = project.clone();
+        let patch = self.clone();
+        set(&mut after.name, patch.name);
+        set(&mut after.git_repo, patch.git_repo);
+        set(&mut after.branch, patch.branch);
+        set(&mut after.beads_path, patch.beads_path);
+        set(&mut after.bead_prefix, patch.bead_prefix);
+        set(&mut after.max_parallel, patch.max_parallel);
+        set(&mut after.context, patch.context);
+        set(&mut after.is_perpetual, patch.is_perpetual);
+        set(&mut after.is_sticky, patch.is_sticky);
+        check(&after)?;
+        Ok(after)
+    }
+}

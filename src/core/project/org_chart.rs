@@ -1,0 +1,262 @@
+//! The org chart of a project: the roles it wants, who fills them, who reports to whom.
+//!
+//! Nobody is put into a position by hand: an agent of the project fills the one of its role, else the one of its
+//! persona. So the chart cannot disagree with the agents.
+
+use crate::agent::persona;
+use crate::agent::{Agent, Status};
+use crate::kernel::ids::{AgentId, ProjectId, is_well_formed};
+use crate::kernel::refusal::{FieldProblem, Refusal};
+use crate::kernel::time::Timestamp;
+use crate::project::Project;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// The most positions of a chart.
+pub const MAX_POSITIONS: usize = 100;
+/// The most agents that a position may ask for.
+pub const MAX_INSTANCES: u32 = 1000;
+
+/// A role that a project wants to be filled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The role; beads with the tag `role:x` look for it.
+    pub role_name: String,
+    /// The persona of who fills it.
+    pub persona_path: Option<String>,
+    /// Whether the project is not complete without it.
+    pub required: bool,
+    /// The most agents that fill it; 0: no limit.
+    pub max_instances: u32,
+    /// The role that it reports to.
+    pub reports_to: Option<String>,
+}
+
+/// The chart of one project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrgChart {
+    /// The project.
+    pub project_id: ProjectId,
+    /// Its positions, the highest first.
+    pub positions: Vec<Position>,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// How often it has changed; the chart that a project begins with is 1.
+    pub revision: u64,
+}
+
+/// The positions that a project begins with: role, whether it is required, how many, and whom it reports to.
+const DEFAULT: [(&str, bool, u32, Option<&str>); 12] = [
+    ("ceo", true, 1, None),
+    ("product-manager", true, 1, Some("ceo")),
+    ("engineering-manager", true, 1, Some("ceo")),
+    ("project-manager", false, 1, Some("engineering-manager")),
+    ("code-reviewer", false, 0, Some("engineering-manager")),
+    ("qa-engineer", true, 0, Some("engineering-manager")),
+    ("security-engineer", false, 0, Some("engineering-manager")),
+    ("devops-engineer", false, 0, Some("engineering-manager")),
+    ("web-designer", false, 0, Some("product-manager")),
+    ("documentation-manager", false, 1, Some("product-manager")),
+    ("decision-maker", false, 1, Some("ceo")),
+    ("housekeeping-bot", false, 1, Some("project-manager")),
+];
+
+impl OrgChart {
+    /// The chart that a project begins with.
+    pub fn first(project: &Project) -> Self {
+        let positions = DEFAULT.map(|(role, required, max_instances, reports_to)| Position {
+            role_name: role.to_owned(),
+            persona_path: Some(format!("{}/{role}", persona::DEFAULT_FOLDER)),
+            required,
+            max_instances,
+            reports_to: reports_to.map(str::to_owned),
+        });
+        Self {
+            project_id: project.id.clone(),
+            positions: positions.into(),
+            updated_at: project.created_at,
+            revision: 1,
+        }
+    }
+
+    /// The position that an agent fills, if it is one of the project and was not shut down.
+    pub fn position_of(&self, agent: &Agent) -> Option<&Position> {
+        if agent.project_id.as_ref() != Some(&self.project_id) || agent.status == Status::Shutdown {
+            return None;
+        }
+        let by_role = agent.role.as_deref().and_then(|role| self.position(role));
+        by_role.or_else(|| {
+            let name = agent.persona_name.as_deref()?;
+            let is_it = |position: &&Position| {
+                let path = position.persona_path.as_deref();
+                path.is_some_and(|path| persona::candidates(name).any(|name| name == path))
+            };
+            self.positions.iter().find(is_it).or_else(|| self.position(name.rsplit('/').next()?))
+        })
+    }
+
+    /// The position of a role.
+    pub fn position(&self, role: &str) -> Option<&Position> {
+        self.positions.iter().find(|position| position.role_name == role)
+    }
+
+    /// Who fills a position, of these agents.
+    pub fn fillers<'a>(&self, role: &str, agents: &'a [Agent]) -> Vec<&'a AgentId> {
+        let fills =
+            |agent: &&Agent| self.position_of(agent).is_some_and(|position| position.role_name == role);
+        agents.iter().filter(fills).map(|agent| &agent.id).collect()
+    }
+
+    /// Refuses a position that has more agents than it may have.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`].
+    pub fn check_seats(&self, role: &str, agents: &[Agent]) -> Result<(), Refusal> {
+        let Some(position) = self.position(role).filter(|position| position.max_instances > 0) else {
+            return Ok(());
+        };
+        let fillers = self.fillers(role, agents);
+        if fillers.len() <= usize::try_from(position.max_instances).unwrap_or(usize::MAX) {
+            return Ok(());
+        }
+        let ids: Vec<&str> = fillers.iter().map(|id| id.as_str()).collect();
+        let detail = format!(
+            "the position {role} of project {} may be filled {} times, and would be by {}",
+            self.project_id,
+            position.max_instances,
+            ids.join(", ")
+        );
+        Err(Refusal::conflict("position-full", detail))
+    }
+
+    /// Checks the positions; all problems at once.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`].
+    pub fn check(&self) -> Result<(), Refusal> {
+        let mut problems = Vec::new();
+        let mut wrong = |at: String, detail: &str| {
+            problems.push(FieldProblem { pointer: format!("/positions{at}"), detail: detail.to_owned() });
+        };
+        if self.positions.len() > MAX_POSITIONS {
+            wrong(String::new(), "are at most 100");
+        }
+        let mut seen = BTreeSet::new();
+        for (place, position) in self.positions.iter().enumerate() {
+            if !is_well_formed(&position.role_name) {
+                wrong(format!("/{place}/role_name"), "matches ^[a-z0-9][a-z0-9._-]{0,63}$");
+            }
+            if !seen.insert(position.role_name.as_str()) {
+                wrong(format!("/{place}/role_name"), "is that of another position");
+            }
+            if position.max_instances > MAX_INSTANCES {
+                wrong(format!("/{place}/max_instances"), "is 0 (no limit) to 1000");
+            }
+            if let Some(chief) = &position.reports_to {
+                if self.position(chief).is_none() {
+                    wrong(format!("/{place}/reports_to"), "is the role of no position");
+                } else if self.is_own_chief(position) {
+                    wrong(format!("/{place}/reports_to"), "makes it report to itself in the end");
+                }
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Refusal::Invalid(problems)) }
+    }
+
+    fn is_own_chief(&self, position: &Position) -> bool {
+        let mut chief = position.reports_to.as_deref();
+        for _ in 0..=self.positions.len() {
+            match chief {
+                None => return false,
+                Some(role) if role == position.role_name => return true,
+                Some(role) => chief = self.position(role).and_then(|next| next.reports_to.as_deref()),
+            }
+        }
+        // A circle above it, which is told of those that are in it.
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::Kind;
+    use crate::agent::edit::NewAgent;
+    use crate::project::edit::NewProject;
+
+    fn chart() -> OrgChart {
+        let new = NewProject { name: "P".into(), ..NewProject::default() };
+        OrgChart::first(&new.build(ProjectId::known("p"), Timestamp::from_millis(0)).unwrap())
+    }
+
+    fn agent(id: &str, role: Option<&str>, persona: Option<&str>) -> Agent {
+        let new = NewAgent {
+            name: id.into(),
+            kind: Some(Kind::External),
+            project_id: Some("p".into()),
+            role: role.map(str::to_owned),
+            persona_name: persona.map(str::to_owned),
+            ..NewAgent::default()
+        };
+        new.build(AgentId::known(id), Timestamp::from_millis(0)).unwrap()
+    }
+
+    #[test]
+    fn the_first_chart_is_well_formed_and_everybody_in_it_reports_to_the_ceo() {
+        let chart = chart();
+        assert!(chart.check().is_ok());
+        for position in &chart.positions {
+            let mut at = position;
+            while let Some(chief) = &at.reports_to {
+                at = chart.position(chief).unwrap();
+            }
+            assert_eq!(at.role_name, "ceo");
+        }
+    }
+
+    #[test]
+    fn an_agent_fills_the_position_of_its_role_else_of_its_persona() {
+        let chart = chart();
+        let fills = |agent: &Agent| chart.position_of(agent).map(|position| position.role_name.as_str());
+        assert_eq!(fills(&agent("a", Some("ceo"), Some("default/qa-engineer"))), Some("ceo"));
+        assert_eq!(fills(&agent("a", Some("painter"), Some("default/qa-engineer"))), Some("qa-engineer"));
+        assert_eq!(fills(&agent("a", None, Some("qa-engineer"))), Some("qa-engineer"));
+        assert_eq!(fills(&agent("a", None, Some("team/ceo"))), Some("ceo"));
+        assert_eq!(fills(&agent("a", None, None)), None);
+        let gone = Agent { status: Status::Shutdown, ..agent("a", Some("ceo"), None) };
+        let elsewhere = Agent { project_id: None, ..agent("a", Some("ceo"), None) };
+        assert_eq!((fills(&gone), fills(&elsewhere)), (None, None));
+    }
+
+    #[test]
+    fn a_position_has_no_more_agents_than_it_may_have() {
+        let chart = chart();
+        let agents = [agent("a", Some("ceo"), None), agent("b", Some("qa-engineer"), None)];
+        assert!(chart.check_seats("ceo", &agents).is_ok());
+        let more =
+            [agents.as_slice(), &[agent("c", None, Some("ceo")), agent("d", Some("qa-engineer"), None)]]
+                .concat();
+        assert!(chart.check_seats("ceo", &more).unwrap_err().to_string().contains("a, c"));
+        assert!(chart.check_seats("qa-engineer", &more).is_ok() && chart.check_seats("x", &more).is_ok());
+    }
+
+    #[test]
+    fn wrong_positions_are_told_by_their_place() {
+        let mut chart = chart();
+        chart.positions[0].reports_to = Some("product-manager".into());
+        chart.positions[2].role_name = "ceo".into();
+        chart.positions[3].reports_to = Some("nobody".into());
+        chart.positions[4].max_instances = 1001;
+        let Err(Refusal::Invalid(problems)) = chart.check() else { panic!("it is refused") };
+        let pointers: Vec<&str> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        for wanted in [
+            "/positions/0/reports_to",
+            "/positions/1/reports_to",
+            "/positions/2/role_name",
+            "/positions/3/reports_to",
+            "/positions/4/max_instances",
+        ] {
+            assert!(pointers.contains(&wanted), "{wanted}: {pointers:?}");
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! What a model may ask of Arbiter during a run: the tools it is offered and how its answers are read.
+
+use crate::bead::handoff::Heir;
+use crate::kernel::ids::AgentId;
+use crate::prompt::reasoning::without_thoughts;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What the agent chose to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The bead is done.
+    Finish {
+        /// What came of it.
+        summary: String,
+    },
+    /// A person has to decide something first.
+    AskDecision {
+        /// What is asked.
+        question: String,
+        /// The answers that may be given; empty: any.
+        options: Vec<String>,
+        /// 0 to 4.
+        priority: Option<u8>,
+    },
+    /// The bead cannot be done as it stands.
+    Block {
+        /// Why.
+        reason: String,
+    },
+    /// Another bead has to be done.
+    CreateBead {
+        /// What it is about.
+        title: String,
+        /// What is to be done.
+        description: String,
+        /// The role that fits.
+        role: Option<String>,
+        /// Whether this bead rests until that one is done.
+        wait: Wait,
+    },
+    /// Somebody else should do the bead.
+    Delegate {
+        /// Who.
+        heir: Heir,
+        /// Why.
+        reason: String,
+    },
+    /// Something worth keeping; the run goes on.
+    Comment {
+        /// The text.
+        text: String,
+    },
+}
+
+/// Whether a bead rests until another one is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// It does.
+    Yes,
+    /// It does not.
+    #[default]
+    No,
+}
+
+/// A tool as a model is told of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub description: &'static str,
+    /// JSON Schema of its arguments.
+    pub parameters: Value,
+}
+
+/// The tools that every run offers.
+pub fn tools() -> Vec<ToolSpec> {
+    let text = |description: &str| json!({"type": "string", "description": description});
+    let object = |properties: Value, required: &[&str]| json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
+    vec![
+        ToolSpec {
+            name: "finish",
+            description: "End this work item: it is done.",
+            parameters: object(json!({"summary": text("What was done and what came of it.")}), &["summary"]),
+        },
+        ToolSpec {
+            name: "ask_decision",
+            description: "Ask a person to decide; the work item rests until it is answered.",
+            parameters: object(
+                json!({
+                    "question": text("The question, with what is needed to answer it."),
+                    "options": {"type": "array", "items": {"type": "string"}},
+                    "priority": {"type": "integer", "minimum": 0, "maximum": 4},
+                }),
+                &["question"],
+            ),
+        },
+        ToolSpec {
+            name: "block",
+            description: "Say that this work item cannot be done as it stands.",
+            parameters: object(json!({"reason": text("What stands in the way.")}), &["reason"]),
+        },
+        ToolSpec {
+            name: "create_bead",
+            description: "Create another work item. With wait this one rests until that is done, and goes on with its \
+                          result; several may be created and waited for at once.",
+            parameters: object(
+                json!({
+                    "title": text("What it is about, in a line."),
+                    "description": text("What is to be done, with all that is needed to do it."),
+                    "role": text("The role that fits, such as qa-engineer; none: anybody."),
+                    "wait": {"type": "boolean", "description": "Whether this work item rests until it is done."},
+                }),
+                &["title"],
+            ),
+        },
+        ToolSpec {
+            name: "delegate",
+            description: "Hand this work item on to another agent, or to whoever fills a role.",
+            parameters: object(
+                json!({
+                    "agent_id": text("The agent that is to have it."),
+                    "role": text("The role that fits; instead of agent_id."),
+                    "reason": text("Why, and what is left to do."),
+                }),
+                &["reason"],
+            ),
+        },
+        ToolSpec {
+            name: "comment",
+            description: "Keep a remark with the work item and go on.",
+            parameters: object(json!({"text": text("The remark.")}), &["text"]),
+        },
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+enum Wire {
+    Finish {
+        summary: String,
+    },
+    AskDecision {
+        question: String,
+        #[serde(default)]
+        options: Vec<String>,
+        #[serde(default)]
+        priority: Option<u8>,
+    },
+    Block {
+        reason: String,
+    },
+    CreateBead {
+        title: String,
+        #[serde(default)]
+        description: Option<String>,
+        #[serde(default)]
+        role: Option<String>,
+        #[serde(default)]
+        wait: Option<bool>,
+    },
+    Delegate {
+        #[serde(default)]
+        agent_id: Option<String>,
+        #[serde(default)]
+        role: Option<String>,
+        reason: String,
+    },
+    Comment {
+        text: String,
+    },
+}
+
+impl TryFrom<Wire> for Action {
+    type Error = String;
+
+    fn try_from(wire: Wire) -> Result<Self, String> {
+        Ok(match wire {
+            Wire::Finish { summary } => Self::Finish { summary },
+            Wire::AskDecision { question, options, priority } => {
+                Self::AskDecision { question, options, priority }
+            }
+            Wire::Block { reason } => Self::Block { reason },
+            Wire::CreateBead { title, description, role, wait } => Self::CreateBead {
+                title,
+                description: description.unwrap_or_default(),
+                role: role.filter(|role| !role.is_empty()),
+                wait: if wait == Some(true) { Wait::Yes } else { Wait::No },
+            },
+            Wire::Delegate { agent_id, role, reason } => {
+                let heir = match (agent_id.filter(|id| !id.is_empty()), role.filter(|role| !role.is_empty()))
+                {
+                    (Some(id), None) => Heir::Agent(AgentId::known(id)),
+                    (None, Some(role)) => Heir::Role(role),
+                    _ => return Err("delegate needs either agent_id or role".to_owned()),
+                };
+                Self::Delegate { heir, reason }
+            }
+            Wire::Comment { text } => Self::Comment { text },
+        })
+    }
+}
+
+/// Reads a tool call; the error is for the model, so that it can mend its call.
+pub fn read_call(name: &str, arguments: &str) -> Result<Action, String> {
+    let text = if arguments.trim().is_empty() { "{}" } else { arguments };
+    let mut value: Value =
+        serde_json::from_str(text).map_err(|e| format!("the arguments of {name} are no JSON: {e}"))?;
+    match value.as_object_mut() {
+        Some(object) => object.insert("action".to_owned(), json!(name)),
+        None => return Err(format!("the arguments of {name} are no JSON object")),
+    };
+    read_action(value)
+}
+
+fn read_action(value: Value) -> Result<Action, String> {
+    let wire: Wire = serde_json::from_value(value).map_err(|e| e.to_string())?;
+    let action = Action::try_from(wire)?;
+    let said = match &action {
+        Action::Finish { summary } => summary,
+        Action::AskDecision { question, .. } => question,
+        Action::Block { reason } | Action::Delegate { reason, .. } => reason,
+        Action::CreateBead { title, .. } => title,
+        Action::Comment { text } => text,
+    };
+    if said.trim().is_empty() { Err("the text is empty".to_owned()) } else { Ok(action) }
+}
+
+const FENCE: &str = "```arbiter";
+
+/// Reads an answer without tool calls: the first fenced `arbiter` JSON block is an action, plain text is the
+/// end of the work. What the model thought aloud counts for neither. The error is for the model.
+pub fn read_text(text: &str) -> Result<Action, String> {
+    let spoken = without_thoughts(text);
+    if let Some((_, rest)) = spoken.split_once(FENCE) {
+        // Reads to the end of the JSON and not to the next fence, for a text within it may hold fences too.
+        let block = serde_json::Deserializer::from_str(rest).into_iter().next();
+        let value = match block {
+            Some(Ok(value)) => value,
+            Some(Err(wrong)) => return Err(format!("the arbiter block is no JSON: {wrong}")),
+            None => return Err("the arbiter block is empty".to_owned()),
+        };
+        return read_action(value);
+    }
+    let spoken = spoken.trim();
+    if spoken.is_empty() {
+        return Err("the answer is empty".to_owned());
+    }
+    Ok(Action::Finish { summary: spoken.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_call_is_read_and_a_wrong_one_is_explained() {
+        let action = read_call("finish", r#"{"summary": "done"}"#).unwrap();
+        assert_eq!(action, Action::Finish { summary: "done".into() });
+        let asked = read_call("ask_decision", r#"{"question": "Which?", "options": ["a", "b"]}"#).unwrap();
+        assert!(matches!(asked, Action::AskDecision { options, .. } if options == ["a", "b"]));
+        let handed = read_call("delegate", r#"{"role": "qa", "reason": "tests"}"#).unwrap();
+        assert_eq!(handed, Action::Delegate { heir: Heir::Role("qa".into()), reason: "tests".into() });
+        let made = read_call("create_bead", r#"{"title": "t", "wait": true}"#).unwrap();
+        assert!(matches!(made, Action::CreateBead { wait: Wait::Yes, role: None, .. }));
+        let both = r#"{"role": "qa", "agent_id": "a", "reason": "r"}"#;
+        for (name, arguments) in [
+            ("delegate", both),
+            ("delegate", r#"{"reason": "r"}"#),
+            ("create_bead", "{}"),
+            ("finish", "{}"),
+            ("finish", "["),
+            ("fly", "{}"),
+            ("finish", r#"{"summary": " "}"#),
+        ] {
+            assert!(read_call(name, arguments).is_err(), "{name} {arguments}");
+        }
+    }
+
+    #[test]
+    fn plain_text_ends_the_work_and_a_fenced_block_is_an_action() {
+        let plain = read_text("<think>hm</think>\nAll done.").unwrap();
+        assert_eq!(plain, Action::Finish { summary: "All done.".into() });
+        let fenced =
+            read_text("I cannot.\n```arbiter\n{\"action\": \"block\", \"reason\": \"no access\"}\n```\n")
+                .unwrap();
+        assert_eq!(fenced, Action::Block { reason: "no access".into() });
+        assert!(read_text("```arbiter\nnonsense\n```").is_err());
+        assert!(read_text("<think>only thoughts</think>").is_err());
+    }
+
+    #[test]
+    fn a_draft_among_the_thoughts_is_no_answer() {
+        let fenced = |json: &str| format!("```arbiter\n{json}\n```");
+        let draft = fenced(r#"{"action": "block", "reason": "a draft"}"#);
+        let action = fenced(r#"{"action": "finish", "summary": "see ```code``` there"}"#);
+        let done = Action::Finish { summary: "see ```code``` there".into() };
+        let texts = [
+            format!("<think>perhaps {draft}</think>\nHere it is:\n{action}\nThat was all."),
+            format!("{draft} no, rather not</think>{action}"),
+            format!("<thinking><think>{draft}</think>{draft}</thinking>{action}"),
+            format!("So.\n<think>{draft}</think>{action}"),
+        ];
+        for text in texts {
+            assert_eq!(read_text(&text), Ok(done.clone()), "{text}");
+        }
+        assert!(read_text(&format!("<think>cut off {draft}")).is_err());
+        assert_eq!(
+            read_text(&format!("<think>{draft}</think>All done.")),
+            Ok(Action::Finish { summary: "All done.".into() })
+        );
+        assert!(read_text("```arbiter").is_err());
+    }
+
+    #[test]
+    fn every_offered_tool_can_be_read_back() {
+        let calls: Vec<Result<Action, String>> = tools()
+            .iter()
+            .map(|tool| {
+                let required = tool.parameters["required"].as_array().unwrap();
+                let mut arguments: serde_json::Map<String, Value> =
+                    required.iter().map(|name| (name.as_str().unwrap().to_owned(), json!("x"))).collect();
+                if tool.name == "delegate" {
+                    arguments.insert("role".to_owned(), json!("x"));
+                }
+                read_call(tool.name, &Value::Object(arguments).to_string())
+            })
+            .collect();
+        assert!(calls.iter().all(Result::is_ok), "{calls:?}");
+    }
+}

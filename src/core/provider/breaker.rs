@@ -1,0 +1,199 @@
+//! A circuit breaker: calls to a provider that fails stop for a while, then one is tried.
+//!
+//! Closed, it counts; open, it refuses; half open, it lets one call through and goes by how that one ends.
+//! The time and a random number come in as arguments. Its memory is bounded: one counter per second.
+
+use crate::kernel::call::{CallOutcome, ErrorKind, Judgement};
+use crate::kernel::time::Timestamp;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How far the counting looks back, in seconds.
+const WINDOW_SEC: i64 = 30;
+/// Below this many calls within the window nothing is concluded from their share.
+const LEAST_CALLS: u32 = 10;
+/// Connection errors in a row that open it whatever the share.
+const CONNECTION_ERRORS: u32 = 3;
+/// How long it stays open at first.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// How long it stays open at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A probe of which nothing was heard for so long is taken for lost.
+const PROBE_LOST: Duration = Duration::from_secs(300);
+
+words! {
+    /// How a breaker stands.
+    pub enum State {
+        /// Calls go through.
+        Closed = "closed",
+        /// Calls are refused.
+        Open = "open",
+        /// One call goes through to see.
+        HalfOpen = "half_open",
+    }
+}
+
+/// How an admitted call ended, as the breaker counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was served.
+    Served,
+    /// It failed.
+    Failed,
+    /// It failed before the provider heard of it.
+    NoConnection,
+    /// It says nothing of the provider.
+    Neither,
+}
+
+impl From<&CallOutcome> for End {
+    fn from(outcome: &CallOutcome) -> Self {
+        match (outcome, outcome.judgement()) {
+            (_, Judgement::Well) => Self::Served,
+            (CallOutcome::Failed { kind: ErrorKind::Unreachable, .. }, _) => Self::NoConnection,
+            (_, Judgement::Strike) => Self::Failed,
+            (_, Judgement::Down | Judgement::Neither) => Self::Neither,
+        }
+    }
+}
+
+/// Leave to make one call; its end is reported with it.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the end of the call is to be reported"]
+pub struct Pass {
+    /// The state it was given in: what began before a change of state decides nothing after it.
+    era: u64,
+}
+
+/// A call that may not be made now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// When one may be tried again.
+    pub until: Timestamp,
+}
+
+/// The breaker of one provider.
+#[derive(Clone, Debug, Default)]
+pub struct Breaker {
+    phase: Phase,
+    era: u64,
+    /// Seconds with their served and failed calls.
+    seconds: VecDeque<(i64, u32, u32)>,
+    connection_errors: u32,
+    /// How often it opened since it was last closed.
+    openings: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Phase {
+    #[default]
+    Closed,
+    Open {
+        from: Timestamp,
+        pause: Duration,
+    },
+    /// With the time of the probe that is on its way.
+    HalfOpen {
+        probe: Option<Timestamp>,
+    },
+}
+
+impl Breaker {
+    /// How it stands.
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::Closed => State::Closed,
+            Phase::Open { .. } => State::Open,
+            Phase::HalfOpen { .. } => State::HalfOpen,
+        }
+    }
+
+    /// Asks for leave to make a call.
+    ///
+    /// # Errors
+    /// [`Refused`] while it is open, and while a probe is on its way.
+    pub fn admit(&mut self, now: Timestamp) -> Result<Pass, Refused> {
+        if let Phase::Open { from, pause } = &mut self.phase {
+            // A clock that was set back must not keep it open.
+            *from = (*from).min(now);
+            let until = from.plus(*pause);
+            if now < until {
+                return Err(Refused { until });
+            }
+            self.enter(Phase::HalfOpen { probe: None });
+        }
+        if let Phase::HalfOpen { probe } = &mut self.phase {
+            match probe {
+                Some(begun) if *begun <= now && now.since(*begun) < PROBE_LOST => {
+                    return Err(Refused { until: now.plus(FIRST_PAUSE) });
+                }
+                _ => *probe = Some(now),
+            }
+        }
+        Ok(Pass { era: self.era })
+    }
+
+    /// Takes note of how an admitted call ended; every admitted call ends here, a dropped one as
+    /// [`End::Neither`].
+    #[allow(clippy::needless_pass_by_value)] // a pass is good for one report
+    pub fn report(&mut self, pass: Pass, end: End, now: Timestamp, random: u64) {
+        if pass.era != self.era {
+            return;
+        }
+        match (&mut self.phase, end) {
+            (Phase::HalfOpen { probe }, End::Neither) => *probe = None,
+            (Phase::HalfOpen { .. }, End::Served) => {
+                self.openings = 0;
+                self.enter(Phase::Closed);
+            }
+            (Phase::HalfOpen { .. }, End::Failed | End::NoConnection) => self.open(now, random),
+            (Phase::Closed, End::Neither) | (Phase::Open { .. }, _) => {}
+            (Phase::Closed, End::Served) => {
+                self.connection_errors = 0;
+                self.count(now, (1, 0));
+            }
+            (Phase::Closed, End::Failed | End::NoConnection) => {
+                self.connection_errors =
+                    if end == End::NoConnection { self.connection_errors + 1 } else { 0 };
+                self.count(now, (0, 1));
+                if self.connection_errors >= CONNECTION_ERRORS || self.fails_too_often() {
+                    self.open(now, random);
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, now: Timestamp, (served, failed): (u32, u32)) {
+        let second = now.as_millis().div_euclid(1_000);
+        // Seconds ahead of a clock that was set back count no longer either.
+        self.seconds.retain(|(at, ..)| (second - WINDOW_SEC + 1..=second).contains(at));
+        match self.seconds.back_mut().filter(|(at, ..)| *at == second) {
+            Some(last) => (last.1, last.2) = (last.1 + served, last.2 + failed),
+            None => self.seconds.push_back((second, served, failed)),
+        }
+    }
+
+    fn fails_too_often(&self) -> bool {
+        let (served, failed) = self.seconds.iter().fold((0, 0), |sum, s| (sum.0 + s.1, sum.1 + s.2));
+        served + failed >= LEAST_CALLS && failed >= served
+    }
+
+    fn open(&mut self, now: Timestamp, random: u64) {
+        let full = FIRST_PAUSE.saturating_mul(1 << self.openings.min(16)).min(LONGEST_PAUSE);
+        // Up to a tenth less, so that many breakers do not try at the same moment.
+        let less = full.as_nanos() / 10 * u128::from(random) / u128::from(u64::MAX);
+        let pause = full.saturating_sub(Duration::from_nanos(u64::try_from(less).unwrap_or(0)));
+        self.openings = self.openings.saturating_add(1);
+        self.enter(Phase::Open { from: now, pause });
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.era += 1;
+        self.seconds.clear();
+        self.connection_errors = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests;

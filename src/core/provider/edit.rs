@@ -1,0 +1,224 @@
+//! What a client may say about a provider: new providers and patches. The key itself never comes here.
+
+use crate::agent::edit::set;
+use crate::kernel::ids::{KeyId, ProviderId};
+use crate::kernel::refusal::Refusal;
+use crate::kernel::time::Timestamp;
+use crate::provider::{MIDDLE_PRIORITY, ONE_SHARE, Provider, ProviderType, Status, check};
+
+/// Whether a new provider is asked for its health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enabled {
+    /// At once.
+    #[default]
+    Yes,
+    /// When the operator enables it.
+    No,
+}
+
+/// A provider that somebody wants to exist.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewProvider {
+    /// A chosen id, or none.
+    pub id: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Whose protocol it speaks.
+    pub provider_type: ProviderType,
+    /// Its URL.
+    pub endpoint: String,
+    /// The model that is wanted.
+    pub configured_model: Option<String>,
+    /// What it is for.
+    pub description: String,
+    /// Whether calls carry a key; by default, whether one is named.
+    pub requires_key: Option<bool>,
+    /// The vault's entry with the key.
+    pub key_id: Option<String>,
+    /// Our certificate for it, in PEM.
+    pub client_cert: Option<String>,
+    /// The vault's entry with the private key of that certificate.
+    pub client_key_id: Option<String>,
+    /// Whom it may have its own certificate from, in PEM.
+    pub ca_cert: Option<String>,
+    /// The pool whose members stand in for each other.
+    pub pool: Option<String>,
+    /// Its place in the pool; the middle by default.
+    pub priority: Option<u32>,
+    /// Its share among those of the same place; 1 by default.
+    pub weight: Option<u32>,
+    /// The most calls at once.
+    pub max_concurrency: Option<u32>,
+    /// The most calls that begin in a minute.
+    pub requests_per_minute: Option<u32>,
+    /// The most tokens in a minute.
+    pub tokens_per_minute: Option<u64>,
+    /// Tokens that fit into one call.
+    pub context_window: Option<u64>,
+    /// Price of a million tokens in, in US dollars.
+    pub price_input_per_mtok: Option<f64>,
+    /// Price of a million tokens out, in US dollars.
+    pub price_output_per_mtok: Option<f64>,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// Whether it is asked for its health.
+    pub enabled: Enabled,
+}
+
+impl NewProvider {
+    /// A provider with nothing but what is required.
+    pub fn named(name: impl Into<String>, provider_type: ProviderType, endpoint: impl Into<String>) -> Self {
+        Self {
+            id: None,
+            name: name.into(),
+            provider_type,
+            endpoint: endpoint.into(),
+            configured_model: None,
+            description: String::new(),
+            requires_key: None,
+            key_id: None,
+            client_cert: None,
+            client_key_id: None,
+            ca_cert: None,
+            pool: None,
+            priority: None,
+            weight: None,
+            max_concurrency: None,
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            context_window: None,
+            price_input_per_mtok: None,
+            price_output_per_mtok: None,
+            tags: vec![],
+            enabled: Enabled::Yes,
+        }
+    }
+
+    /// The provider as it will be stored; `key_id` is the vault's entry when a key came along.
+    pub fn build(&self, id: ProviderId, key_id: Option<KeyId>, now: Timestamp) -> Result<Provider, Refusal> {
+        let key_id = key_id.or_else(|| self.key_id.clone().map(KeyId::known));
+        let provider = Provider {
+            id,
+            name: self.name.clone(),
+            provider_type: self.provider_type,
+            endpoint: self.endpoint.clone(),
+            configured_model: self.configured_model.clone(),
+            selected_model: None,
+            selection_reason: None,
+            model_score: None,
+            selected_gpu: None,
+            selected_context_window: None,
+            selected_price_input: None,
+            selected_price_output: None,
+            description: self.description.clone(),
+            requires_key: self.requires_key.unwrap_or(key_id.is_some()),
+            key_id,
+            client_cert: self.client_cert.clone(),
+            client_key_id: self.client_key_id.clone().map(KeyId::known),
+            ca_cert: self.ca_cert.clone(),
+            pool: self.pool.clone(),
+            priority: self.priority.unwrap_or(MIDDLE_PRIORITY),
+            weight: self.weight.unwrap_or(ONE_SHARE),
+            max_concurrency: self.max_concurrency,
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
+            context_window: self.context_window,
+            price_input_per_mtok: self.price_input_per_mtok,
+            price_output_per_mtok: self.price_output_per_mtok,
+            tags: self.tags.clone(),
+            status: if self.enabled == Enabled::Yes { Status::Pending } else { Status::Disabled },
+            status_reason: None,
+            last_heartbeat_at: None,
+            last_heartbeat_latency_ms: None,
+            last_heartbeat_error: None,
+            latency_ewma_ms: None,
+            failures: 0,
+            created_at: now,
+            updated_at: now,
+            revision: 1,
+        };
+        check(&provider)?;
+        Ok(provider)
+    }
+}
+
+/// Fields of a provider that are to change; `None` leaves one as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProviderPatch {
+    /// Its name.
+    pub name: Option<String>,
+    /// Whose protocol it speaks.
+    pub provider_type: Option<ProviderType>,
+    /// Its URL.
+    pub endpoint: Option<String>,
+    /// The model that is wanted.
+    pub configured_model: Option<Option<String>>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Whether calls carry a key.
+    pub requires_key: Option<bool>,
+    /// The vault's entry with the key.
+    pub key_id: Option<Option<String>>,
+    /// Our certificate for it, in PEM.
+    pub client_cert: Option<Option<String>>,
+    /// The vault's entry with the private key of that certificate.
+    pub client_key_id: Option<Option<String>>,
+    /// Whom it may have its own certificate from, in PEM.
+    pub ca_cert: Option<Option<String>>,
+    /// The pool whose members stand in for each other.
+    pub pool: Option<Option<String>>,
+    /// Its place in the pool.
+    pub priority: Option<u32>,
+    /// Its share among those of the same place.
+    pub weight: Option<u32>,
+    /// The most calls at once.
+    pub max_concurrency: Option<Option<u32>>,
+    /// The most calls that begin in a minute.
+    pub requests_per_minute: Option<Option<u32>>,
+    /// The most tokens in a minute.
+    pub tokens_per_minute: Option<Option<u64>>,
+    /// Tokens that fit into one call.
+    pub context_window: Option<Option<u64>>,
+    /// Price of a million tokens in.
+    pub price_input_per_mtok: Option<Option<f64>>,
+    /// Price of a million tokens out.
+    pub price_output_per_mtok: Option<Option<f64>>,
+    /// Labels.
+    pub tags: Option<Vec<String>>,
+}
+
+impl ProviderPatch {
+    /// The provider as the patch wants it. A changed model is selected anew by the next beat.
+    pub fn apply(&self, provider: &Provider) -> Result<Provider, Refusal> {
+        let mut after = provider.clone();
+        let patch = self.clone();
+        set(&mut after.name, patch.name);
+        set(&mut after.provider_type, patch.provider_type);
+        set(&mut after.endpoint, patch.endpoint);
+        set(&mut after.configured_model, patch.configured_model);
+        set(&mut after.description, patch.description);
+        set(&mut after.requires_key, patch.requires_key);
+        set(&mut after.key_id, patch.key_id.map(|id| id.map(KeyId::known)));
+        set(&mut after.client_cert, patch.client_cert);
+        set(&mut after.client_key_id, patch.client_key_id.map(|id| id.map(KeyId::known)));
+        set(&mut after.ca_cert, patch.ca_cert);
+        set(&mut after.pool, patch.pool);
+        set(&mut after.priority, patch.priority);
+        set(&mut after.weight, patch.weight);
+        set(&mut after.max_concurrency, patch.max_concurrency);
+        set(&mut after.requests_per_minute, patch.requests_per_minute);
+        set(&mut after.tokens_per_minute, patch.tokens_per_minute);
+        set(&mut after.context_window, patch.context_window);
+        set(&mut after.price_input_per_mtok, patch.price_input_per_mtok);
+        set(&mut after.price_output_per_mtok, patch.price_output_per_mtok);
+        set(&mut after.tags, patch.tags);
+        if after.configured_model != provider.configured_model || after.endpoint != provider.endpoint {
+            after.selected_model = None;
+            after.selection_reason = None;
+            (after.model_score, after.selected_gpu, after.selected_context_window) = (None, None, None);
+            (after.selected_price_input, after.selected_price_output) = (None, None);
+        }
+        check(&after)?;
+        Ok(after)
+    }
+}

@@ -1,0 +1,208 @@
+//! Whether a failed call is made again, and after which pause.
+//!
+//! One loop for the whole call: a budget of time, not a number of tries, says when it ends. Time that has
+//! passed and a random number come in as arguments.
+
+use crate::kernel::call::ErrorKind;
+use std::time::Duration;
+
+/// How patient a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The longest pause after the first round of failures; it doubles with each further one.
+    pub base: Duration,
+    /// The longest pause of all that the provider did not ask for itself.
+    pub longest: Duration,
+    /// The time within which a round may begin, counted from the start of the call, pauses included.
+    pub budget: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            base: Duration::from_millis(500),
+            longest: Duration::from_secs(20),
+            budget: Duration::from_secs(15),
+        }
+    }
+}
+
+/// How far the answer had come when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nobody has seen anything of it.
+    NoByte,
+    /// Its beginning is with the caller.
+    Begun,
+}
+
+/// Whether another model may be chosen within this call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// It may.
+    Open,
+    /// The caller named it, or it was chosen anew already.
+    Settled,
+}
+
+/// Whether a round has providers that were not asked yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// It has.
+    Left,
+    /// The one that failed was the last.
+    None,
+}
+
+/// Whether the provider may be asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// It may.
+    NotNeeded,
+    /// Its breaker is open.
+    Needed,
+}
+
+/// One failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// How long the provider asks to wait.
+    pub retry_after: Option<Duration>,
+    /// How far the answer had come.
+    pub progress: Progress,
+    /// Which round it was, from 1: in each, every provider that may serve the call is asked once.
+    pub round: u32,
+    /// How long the whole call has taken so far.
+    pub elapsed: Duration,
+    /// Whether another model may be chosen.
+    pub model: Model,
+    /// Whether others can be asked.
+    pub others: Others,
+    /// Whether the provider is to be left alone.
+    pub rest: Rest,
+}
+
+/// What comes after a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A new round after this pause.
+    Again(Duration),
+    /// The model is chosen anew, then the same provider is asked once more at once.
+    Negotiate,
+    /// The next provider of this round, at once.
+    Elsewhere,
+    /// The call has failed.
+    Fail,
+}
+
+impl Policy {
+    /// What comes after a failed attempt. Another provider comes before a pause. The pause is full jitter: `random` of all numbers picks any pause
+    /// from none to the longest of this round; what the provider asks for is the least, if it fits.
+    pub fn next(&self, failure: &Failure, random: u64) -> Next {
+        if failure.progress == Progress::Begun {
+            return Next::Fail;
+        }
+        if failure.kind == ErrorKind::NotFound && failure.model == Model::Open {
+            return Next::Negotiate;
+        }
+        if failure.others == Others::Left && failure.kind.is_worth_another_provider() {
+            return Next::Elsewhere;
+        }
+        if failure.kind.is_transient() && failure.rest == Rest::NotNeeded {
+            let pause = self.pause(failure.round, random).max(failure.retry_after.unwrap_or_default());
+            if failure.elapsed.saturating_add(pause) < self.budget {
+                return Next::Again(pause);
+            }
+        }
+        Next::Fail
+    }
+
+    fn pause(&self, round: u32, random: u64) -> Duration {
+        let doublings = round.saturating_sub(1).min(16);
+        let most = self.base.saturating_mul(1 << doublings).min(self.longest);
+        let nanos = most.as_nanos().saturating_mul(u128::from(random)) / u128::from(u64::MAX);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(kind: ErrorKind) -> Failure {
+        Failure {
+            kind,
+            retry_after: None,
+            progress: Progress::NoByte,
+            round: 1,
+            elapsed: Duration::ZERO,
+            model: Model::Open,
+            others: Others::None,
+            rest: Rest::NotNeeded,
+        }
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn each_kind_of_error_is_followed_by_what_the_table_says() {
+        let policy = Policy::default();
+        for kind in ErrorKind::ALL {
+            let alone = policy.next(&failure(*kind), 0);
+            let others = policy.next(&Failure { others: Others::Left, ..failure(*kind) }, 0);
+            let wanted = match kind {
+                ErrorKind::RateLimited
+                | ErrorKind::Overloaded
+                | ErrorKind::TimedOut
+                | ErrorKind::Unreachable => (Next::Again(Duration::ZERO), Next::Elsewhere),
+                ErrorKind::NotFound => (Next::Negotiate, Next::Negotiate),
+                ErrorKind::Auth | ErrorKind::Broken => (Next::Fail, Next::Elsewhere),
+                ErrorKind::ContextTooLong
+                | ErrorKind::Refused
+                | ErrorKind::Cancelled
+                | ErrorKind::TooLarge
+                | ErrorKind::Lost => (Next::Fail, Next::Fail),
+            };
+            assert_eq!((alone, others), wanted, "{kind}");
+            let begun = Failure { progress: Progress::Begun, others: Others::Left, ..failure(*kind) };
+            assert_eq!(policy.next(&begun, 0), Next::Fail, "{kind} after the first byte");
+            let rest = Failure { rest: Rest::Needed, model: Model::Settled, ..failure(*kind) };
+            assert_eq!(policy.next(&rest, 0), Next::Fail, "{kind} of a provider that rests");
+        }
+        let settled = Failure { model: Model::Settled, others: Others::Left, ..failure(ErrorKind::NotFound) };
+        assert_eq!(policy.next(&settled, 0), Next::Elsewhere, "a model is chosen anew once");
+    }
+
+    #[test]
+    fn pauses_are_full_jitter_that_doubles_up_to_the_longest() {
+        let policy = Policy { base: ms(100), longest: ms(300), budget: ms(10_000) };
+        let longest = |round| policy.next(&Failure { round, ..failure(ErrorKind::Overloaded) }, u64::MAX);
+        let pauses = [1, 2, 3, 4, 99].map(longest);
+        assert_eq!(pauses, [100, 200, 300, 300, 300].map(|pause| Next::Again(ms(pause))));
+        assert_eq!(
+            policy.next(&failure(ErrorKind::Overloaded), u64::MAX / 2),
+            Next::Again(Duration::from_nanos(49_999_999))
+        );
+    }
+
+    #[test]
+    fn what_the_provider_asks_for_is_waited_for_as_long_as_the_budget_lasts() {
+        let policy = Policy { base: ms(100), longest: ms(300), budget: ms(5_000) };
+        let asked = |retry_after, elapsed| {
+            let failure = Failure {
+                retry_after: Some(ms(retry_after)),
+                elapsed: ms(elapsed),
+                ..failure(ErrorKind::RateLimited)
+            };
+            policy.next(&failure, u64::MAX)
+        };
+        assert_eq!(asked(2_000, 0), Next::Again(ms(2_000)));
+        assert_eq!(asked(10, 0), Next::Again(ms(100)), "the pause of our own is not cut short");
+        assert_eq!(asked(2_000, 3_000), Next::Fail, "it would end after the budget");
+        assert_eq!(asked(0, 5_000), Next::Fail, "the budget is spent");
+    }
+}

@@ -10,9 +10,9 @@
 //!
 //! `cargo bench --bench mirror`
 
+use arbiter_temporal::client::connection::Address;
+use arbiter_temporal::codec::payload;
 use arbiter_temporal::codec::{Codec, CodecKey};
-use arbiter_temporal::connection::Address;
-use arbiter_temporal::words;
 use arbiter_testkit::{KeepAlive, Report, ServerProcess, TemporalServer, ms, percentile, request_bytes};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -99,7 +99,7 @@ async fn starts(client: &Client) -> Outcome<f64> {
     let began = Instant::now();
     let starting = stream::iter(0..STARTS).map(|number| async move {
         let options = WorkflowStartOptions::new("nobody", format!("bench-{number}")).build();
-        client.start_workflow(UntypedWorkflow::new("Nothing"), words::raw(&json!({})), options).await
+        client.start_workflow(UntypedWorkflow::new("Nothing"), payload::raw(&json!({})), options).await
     });
     let outcomes: Vec<_> = starting.buffer_unordered(AT_ONCE).collect().await;
     outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -112,7 +112,7 @@ async fn signals(client: &Client, at_once: usize) -> Outcome<f64> {
     let handle = &client.get_workflow_handle::<UntypedWorkflow>("bench-0");
     let signalling = stream::iter(0..SIGNALS).map(|number| async move {
         let signal = UntypedSignal::new("event");
-        handle.signal(signal, words::raw(&json!(number)), WorkflowSignalOptions::default()).await
+        handle.signal(signal, payload::raw(&json!(number)), WorkflowSignalOptions::default()).await
     });
     let outcomes: Vec<_> = signalling.buffer_unordered(at_once).collect().await;
     outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;

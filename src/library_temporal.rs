@@ -7,7 +7,7 @@ use arbiter_core::agent::edit::NewAgent;
 use arbiter_core::bead::edit::NewBead;
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_temporal::names::Kind;
+use arbiter_temporal::codec::names::Kind;
 use serde_json::Value;
 
 /// With `temporal.address` in the settings it was opened with.

@@ -326,5 +326,4 @@ fn comment(mut kept: RawFields, id: &str, warnings: &mut Vec<String>) -> Option<
 }
 
 #[cfg(test)]
-#[path = "line_tests.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 //! Calls to providers that came through a workflow, made with the keys at hand.
 
 use arbiter_actors::{NotMade, RemoteCalls};
-use arbiter_temporal::port::{Answer, CallEnd, Caller, ProviderCall, Unavailable};
+use arbiter_temporal::control_plane::{Answer, CallEnd, Caller, ProviderCall, Unavailable};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use arbiter_core::kernel::event::Event;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::lease::digest;
 use arbiter_store::Noted;
-use arbiter_temporal::names::{Kind, NO_PROJECT};
+use arbiter_temporal::codec::names::{Kind, NO_PROJECT};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 

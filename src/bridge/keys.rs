@@ -4,7 +4,7 @@ use super::Inner;
 use arbiter_actors::{Caller, Fault, Handles};
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_temporal::codec::CodecKey;
-use arbiter_temporal::sealed::{self, SealKey};
+use arbiter_temporal::codec::signed::{self, SealKey};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -38,7 +38,7 @@ pub async fn put_in_place(inner: &Inner) -> Result<CallKeys, Fault> {
     let calls = family(handles, CALLS).await?;
     let seals = handles.vault.codec_keys(SEALS, HOLDER).await?;
     let seals: Vec<SealKey> = seals.iter().filter_map(|(_, value)| bytes(value)).collect();
-    sealed::set_keys(seals);
+    signed::set_keys(seals);
     if !payloads.is_empty() {
         let current = payloads.remove(0);
         payloads.extend(calls.iter().cloned());
@@ -50,7 +50,7 @@ pub async fn put_in_place(inner: &Inner) -> Result<CallKeys, Fault> {
 /// Forgets them.
 pub fn forget(inner: &Inner) {
     inner.codec.clear();
-    sealed::set_keys(vec![]);
+    signed::set_keys(vec![]);
 }
 
 /// New keys of all three kinds, used from now on.

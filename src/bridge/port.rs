@@ -13,12 +13,12 @@ use arbiter_core::kernel::event::Origin;
 use arbiter_core::kernel::ids::{DecisionId, ProviderId};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{IdempotencyKey, KeptAnswer};
+use arbiter_temporal::codec::names::Kind;
+use arbiter_temporal::codec::payload::{encoded, raw};
 use arbiter_temporal::codec::seal_with;
-use arbiter_temporal::names::Kind;
-use arbiter_temporal::port::{
+use arbiter_temporal::control_plane::{
     Answer, Beaten, Command, Due, Grant, Port, ProviderCall, Reply, Snapshot, Unavailable,
 };
-use arbiter_temporal::words::{encoded, raw};
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;

@@ -10,13 +10,15 @@ use crate::config::Settings;
 use arbiter_actors::OwnVault;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{DirectoryLock, LockError, Options, Store, StoreError};
-use arbiter_temporal::asking::Listed;
+use arbiter_temporal::client::connection::ConnectError;
+use arbiter_temporal::client::query::Listed;
+use arbiter_temporal::client::{Delivery, DeliveryError};
 use arbiter_temporal::codec::Codec;
-use arbiter_temporal::connection::ConnectError;
-use arbiter_temporal::delivery::{Delivery, DeliveryError};
-use arbiter_temporal::names::Kind;
-use arbiter_temporal::port::{Answer, Beaten, Command, Due, Grant, Port, Reply, Snapshot, Unavailable};
-use arbiter_temporal::sealed;
+use arbiter_temporal::codec::names::Kind;
+use arbiter_temporal::codec::signed;
+use arbiter_temporal::control_plane::{
+    Answer, Beaten, Command, Due, Grant, Port, Reply, Snapshot, Unavailable,
+};
 use arbiter_temporal::worker::{RunningWorker, Serves};
 use futures_util::{StreamExt, stream};
 use secrecy::SecretString;
@@ -147,7 +149,7 @@ async fn codec(vault: &OwnVault) -> Result<Codec, RebuildError> {
     }
     let seals = vault.codec_keys(SEALS).await.map_err(RebuildError::Key)?;
     let seals = seals.iter().filter_map(|(id, value)| codec_key(id, value).map(|key| (*key.key).clone()));
-    sealed::set_keys(seals.collect());
+    signed::set_keys(seals.collect());
     if keys.is_empty() {
         return Err(RebuildError::NoCodec);
     }

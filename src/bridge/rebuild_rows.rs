@@ -13,7 +13,7 @@ use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::project::Project;
 use arbiter_core::provider::Provider;
 use arbiter_store::{AdoptedMirror, Change, Store, StoreError, Unit, Write};
-use arbiter_temporal::names::{Kind, NO_PROJECT};
+use arbiter_temporal::codec::names::{Kind, NO_PROJECT};
 use serde::de::DeserializeOwned;
 
 /// How many rows go into one commit.

@@ -2,7 +2,7 @@
 
 use crate::config::Temporal;
 use crate::key_file::{self, KeyFileError};
-use arbiter_temporal::connection::{Address, ConnectError, Tls};
+use arbiter_temporal::client::connection::{Address, ConnectError, Tls};
 use secrecy::SecretString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -92,7 +92,7 @@ fn is_given(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use arbiter_temporal::names::{CONTROL_QUEUE, Kind, PROVIDERS_QUEUE};
+    use arbiter_temporal::codec::names::{CONTROL_QUEUE, Kind, PROVIDERS_QUEUE};
 
     #[test]
     fn the_default_queues_are_those_of_workers_and_every_workflow_has_one() {

@@ -2,9 +2,10 @@
 
 use super::{Bridge, Inner};
 use arbiter_actors::Fault;
-use arbiter_temporal::asking::Listed;
-use arbiter_temporal::delivery::DeliveryError;
-use arbiter_temporal::{activities, codec};
+use arbiter_temporal::client::DeliveryError;
+use arbiter_temporal::client::query::Listed;
+use arbiter_temporal::codec;
+use arbiter_temporal::workflows::activities;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -7,8 +7,8 @@ use arbiter_actors::{BeadAction, BeadWay, Caller, Fault, GivenAnswer};
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId};
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_temporal::names::Kind;
-use arbiter_temporal::words::text;
+use arbiter_temporal::codec::names::Kind;
+use arbiter_temporal::codec::payload::text;
 use serde_json::Value;
 
 /// Why a wish was not fulfilled.

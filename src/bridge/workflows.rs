@@ -7,8 +7,8 @@ use super::status::not_connected;
 use arbiter_actors::Fault;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
-use arbiter_temporal::delivery::{Delivery, DeliveryError};
-use arbiter_temporal::names::Kind;
+use arbiter_temporal::client::{Delivery, DeliveryError};
+use arbiter_temporal::codec::names::Kind;
 use serde_json::Value;
 
 /// Why a workflow could not be started, asked or told.

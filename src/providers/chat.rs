@@ -3,7 +3,7 @@
 //! Runs are stored with these types, so a field may be added here but not renamed. Must not know
 //! any wire format: `openai.rs` translates.
 
-use crate::rates::RateHints;
+use crate::rate_headers::RateHints;
 use serde::{Deserialize, Serialize};
 
 /// Who speaks in a conversation.

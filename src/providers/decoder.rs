@@ -4,11 +4,11 @@
 //! the bytes.
 
 use crate::anthropic::Translation;
+use crate::chunk::Chunk;
 use crate::error::{CallError, CallErrorKind};
-use crate::event_reader::{EventReader, StreamFault};
-use crate::piece::Chunk;
+use crate::error_response::{self, Asked};
 use crate::redact::presentable;
-use crate::refusal::{self, Asked};
+use crate::sse::{EventReader, StreamFault};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -108,7 +108,7 @@ impl Decoder {
         if !value.is_object() {
             return Err(broken("an event of the stream is no json object"));
         }
-        if let Some(error) = refusal::from_body(&value, asked) {
+        if let Some(error) = error_response::from_body(&value, asked) {
             return Err(error);
         }
         let chunk = match &mut self.dialect {
@@ -142,5 +142,4 @@ fn fault(fault: StreamFault) -> CallError {
 }
 
 #[cfg(test)]
-#[path = "decoder_tests.rs"]
 mod tests;

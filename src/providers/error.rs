@@ -2,7 +2,7 @@
 //!
 //! Must not know HTTP routes or retries: who calls decides by [`CallErrorKind`] what follows.
 
-use crate::rates::RateHints;
+use crate::rate_headers::RateHints;
 use crate::redact::presentable;
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -5,7 +5,7 @@
 //! as an object and a bare list of models all occur in the wild. Must not connect.
 
 use crate::chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Role, Tool, ToolCall, Usage};
-use crate::rates::RateHints;
+use crate::rate_headers::RateHints;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 

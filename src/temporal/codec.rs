@@ -4,6 +4,11 @@
 //! not encrypted passes through, so that anybody may write plain JSON; what cannot be decrypted passes through as
 //! well, for an error here would hold up the workflow it came to for good.
 
+pub mod names;
+pub mod payload;
+pub mod remote_codec;
+pub mod signed;
+
 use aes_gcm::aead::{Aead, Payload as Sealing};
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
 use arc_swap::ArcSwap;

@@ -4,16 +4,8 @@
 //! Owns everything that speaks Temporal. Knows nothing of actors, the store or HTTP: what workflows want of the server
 //! is the trait [`port::Port`], and what is mirrored comes in as records in JSON.
 
-pub mod activities;
-pub mod asking;
+pub mod client;
 pub mod codec;
-pub mod connection;
-pub mod delivery;
-pub mod names;
-pub mod port;
-pub mod sealed;
-mod state;
-pub mod wire;
-pub mod words;
+pub mod control_plane;
 pub mod worker;
 pub mod workflows;

@@ -2,8 +2,8 @@
 //!
 //! Workflows run on that thread, activities on the runtime it was given.
 
-use crate::activities::{ControlActivities, ProviderActivities};
-use crate::port::{Caller, Port};
+use crate::control_plane::{Caller, Port};
+use crate::workflows::activities::{ControlActivities, ProviderActivities};
 use crate::workflows::{
     AgentLifecycleWorkflow, BeadProcessingWorkflow, DecisionWorkflow, DispatcherWorkflow,
     EventAggregatorWorkflow, ProviderHeartbeatWorkflow, ProviderQueryWorkflow,

@@ -4,10 +4,12 @@
 
 #![allow(missing_docs, reason = "the macros make constants that nobody can document")]
 
+pub mod activities;
 mod agent_lifecycle;
 mod bead_processing;
 mod decision;
 mod dispatcher;
+pub(crate) mod entity_workflow;
 mod event_aggregator;
 mod provider_heartbeat;
 mod provider_query;

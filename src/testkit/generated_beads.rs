@@ -3,7 +3,7 @@
 //!
 //! Plain data: whoever uses it makes beads of it.
 
-use crate::draw::Draw;
+use crate::rng::Draw;
 use serde_json::json;
 
 /// The time of the first one, in milliseconds since the epoch: 2026-01-01.

@@ -9,14 +9,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod certificates;
-mod draw;
-mod figures;
 mod generated_beads;
 mod http_client;
 mod load;
 mod provider_faults;
 mod provider_messages;
 mod provider_wire;
+mod report;
+mod rng;
 mod script;
 mod script_fault;
 mod scripted_provider;
@@ -28,13 +28,13 @@ mod tls_proxy;
 mod webhook_receiver;
 
 pub use certificates::{Issued, TestCa};
-pub use draw::Draw;
-pub use figures::{
-    Report, allow_open_files, median, ms, peak_bytes, percentile, processor_seconds, resident_bytes,
-};
 pub use generated_beads::{GeneratedBead, GeneratedStatus, generated_beads, generated_id};
 pub use http_client::{HttpAnswer, HttpError, HttpPieces, begin, send, send_text};
 pub use load::{KeepAlive, Load, drive, request_bytes};
+pub use report::{
+    Report, allow_open_files, median, ms, peak_bytes, percentile, processor_seconds, resident_bytes,
+};
+pub use rng::Draw;
 pub use script::{ChatInput, Dialect, Reply, Script, TokenCount, ToolUse};
 pub use script_fault::Fault;
 pub use scripted_provider::{RecordedRequest, ScriptedProvider};

@@ -4,7 +4,8 @@
 //! All names are resolved in a directory opened once per operation, so that a check and the act it
 //! guards see the same directory.
 
-use crate::{VaultError, privacy::check_private, temporary};
+use crate::permissions::check_private;
+use crate::{VaultError, temporary};
 use rustix::{
     fd::OwnedFd,
     fs::{self, AtFlags, FileType, Mode, OFlags},
@@ -201,7 +202,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn place() -> (tempfile::TempDir, PathBuf) {
-        let directory = crate::privacy::private_directory();
+        let directory = crate::permissions::private_directory();
         let path = directory.path().join("keys.json");
         (directory, path)
     }

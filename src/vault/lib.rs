@@ -4,39 +4,27 @@
 //! takes a password may run a key derivation of tens of milliseconds and belongs on a blocking thread.
 //! Must not know actors, HTTP, the database, or who asks for a key and why.
 
+mod archive;
 mod atomic_file;
 mod cipher;
 mod entry;
 mod error;
 mod format;
 mod iterations;
-mod privacy;
+mod permissions;
 mod rewrite;
-mod rewriting;
 mod scrub;
 mod session;
-mod set_aside;
 mod state;
 mod temporary;
 mod vault;
 
-#[cfg(test)]
-mod rewrite_tests;
-#[cfg(test)]
-mod tamper_tests;
-#[cfg(test)]
-mod v1_tests;
-#[cfg(test)]
-mod vault_tests;
-#[cfg(test)]
-mod vector_tests;
-
+pub use archive::{Aside, set_aside};
 pub use entry::{EntryInfo, NewEntry};
 pub use error::VaultError;
 pub use iterations::Iterations;
+pub use rewrite::install::Foreign;
 pub use rewrite::{OnConflict, Rewrite, Rewritten};
-pub use rewriting::Foreign;
 pub use scrub::{Scrubbed, on_scrubbed_stack};
-pub use set_aside::{Aside, set_aside};
 pub use state::{Unlock, VaultState};
 pub use vault::Vault;

@@ -3,6 +3,10 @@
 //! Owns the long part of rewrapping, of a change of password, of export and of import: one or two
 //! derivations for each entry. Must not touch the file: `rewriting.rs` begins and installs.
 
+pub(crate) mod install;
+#[cfg(test)]
+mod tests;
+
 use crate::{
     EntryInfo, Iterations, VaultError,
     entry::Entry,

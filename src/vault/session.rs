@@ -228,7 +228,7 @@ impl Session {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::vault_tests::{at, entry, id, secret};
+    use crate::vault::tests::{at, entry, id, secret};
 
     #[test]
     fn a_ciphertext_in_another_entrys_place_does_not_open_although_no_seal_is_asked() {

@@ -3,6 +3,15 @@
 //! Owns the order of checks and that memory follows the disk: nothing is believed written before it is
 //! durable. Must not know who asks, nor throttle attempts; one caller at a time, on a blocking thread.
 
+#[cfg(test)]
+mod tamper_tests;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod v1_tests;
+#[cfg(test)]
+mod vector_tests;
+
 use crate::{
     EntryInfo, Iterations, NewEntry, Unlock, VaultError, VaultState,
     atomic_file::AtomicFile,

@@ -167,5 +167,4 @@ fn choice(choice: Option<&Value>, parallel: Option<&Value>) -> Result<Option<Val
 }
 
 #[cfg(test)]
-#[path = "request_tests.rs"]
 mod tests;

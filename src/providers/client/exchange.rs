@@ -4,10 +4,10 @@ use super::gathered::Gathered;
 use super::{Client, MAX_ANSWER_BYTES};
 use crate::anthropic;
 use crate::error::{CallError, CallErrorKind};
+use crate::error_response::{self, Asked};
 use crate::protocol::Protocol;
-use crate::rates::RateHints;
+use crate::rate_headers::RateHints;
 use crate::redact::presentable;
-use crate::refusal::{self, Asked};
 use crate::resolver::AddressRefused;
 use crate::tls;
 use bytes::Bytes;
@@ -83,7 +83,7 @@ impl Client {
         let mut body = Gathered::default();
         // The status alone says enough when the rest does not come or is too much.
         let _unread = self.read_body(&mut response, &mut body, MAX_ERROR_BODY_BYTES, asked).await;
-        Err(refusal::from_status(status, response.headers(), &body.whole(), asked))
+        Err(error_response::from_status(status, response.headers(), &body.whole(), asked))
     }
 
     /// Bounds what waits for an answer by the limit of the whole call.
@@ -108,7 +108,7 @@ impl Client {
         let bytes = gathered.whole();
         let text = std::str::from_utf8(&bytes).map_err(|error| broken(&error.to_string(), asked))?;
         let body: Value = serde_json::from_str(text).map_err(|error| broken(&error.to_string(), asked))?;
-        match refusal::from_body(&body, asked) {
+        match error_response::from_body(&body, asked) {
             Some(error) => Err(error.with_rate_hints(RateHints::read(response.headers()))),
             None => Ok((bytes.into(), body)),
         }

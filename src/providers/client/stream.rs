@@ -4,12 +4,12 @@
 
 use super::exchange::unanswered;
 use super::{Client, Timeouts};
+use crate::chunk::{Chunk, Piece};
 use crate::decoder::Decoder;
 use crate::error::{CallError, CallErrorKind};
-use crate::piece::{Chunk, Piece};
-use crate::rates::RateHints;
+use crate::error_response::Asked;
+use crate::rate_headers::RateHints;
 use crate::redact::presentable;
-use crate::refusal::Asked;
 use bytes::Bytes;
 use reqwest::Response;
 use secrecy::{ExposeSecret, SecretString};

@@ -1,8 +1,8 @@
 //! The life of an agent, from its creation to its shutdown.
 
-use crate::names::Kind;
-use crate::port::Snapshot;
-use crate::state::{Core, Next, begin, mirrors, serve};
+use crate::codec::names::Kind;
+use crate::control_plane::Snapshot;
+use crate::workflows::entity_workflow::{Core, Next, begin, mirrors, serve};
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{

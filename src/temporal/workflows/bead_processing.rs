@@ -1,10 +1,10 @@
 //! The way of a bead, from its creation to its closing.
 
 use super::Refusal;
-use crate::names::Kind;
-use crate::port::Snapshot;
-use crate::state::{Core, Next, ask, begin, mirrors, serve};
-use crate::words;
+use crate::codec::names::Kind;
+use crate::codec::payload;
+use crate::control_plane::Snapshot;
+use crate::workflows::entity_workflow::{Core, Next, ask, begin, mirrors, serve};
 use serde_json::{Value, json};
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
@@ -53,19 +53,19 @@ impl BeadProcessingWorkflow {
 
     #[update_validator(assign_to_agent)]
     fn validate_agent(&self, _: &WorkflowContextView, input: &RawValue) -> Result<(), Refusal> {
-        words::text(&words::value(input)?, "agent_id")?;
+        payload::text(&payload::value(input)?, "agent_id")?;
         Ok(())
     }
 
     /// Gives the bead to an agent: its id, or `{agent_id}`.
     #[update(name = "assignToAgent")]
     pub async fn assign_to_agent(ctx: &mut WorkflowContext<Self>, input: RawValue) -> Result<Value, Refusal> {
-        Ok(view(&ask(ctx, "assignToAgent", words::value(&input)?).await?))
+        Ok(view(&ask(ctx, "assignToAgent", payload::value(&input)?).await?))
     }
 
     #[update_validator(update_status)]
     fn validate_status(&self, _: &WorkflowContextView, input: &RawValue) -> Result<(), Refusal> {
-        let status = words::text(&words::value(input)?, "status")?;
+        let status = payload::text(&payload::value(input)?, "status")?;
         arbiter_core::bead::Status::parse(&status)
             .ok_or_else(|| format!("no status of a bead is called {status:?}"))?;
         Ok(())
@@ -74,19 +74,19 @@ impl BeadProcessingWorkflow {
     /// Changes the status: a word, or `{status, reason}`.
     #[update(name = "updateStatus")]
     pub async fn update_status(ctx: &mut WorkflowContext<Self>, input: RawValue) -> Result<Value, Refusal> {
-        Ok(view(&ask(ctx, "updateStatus", words::value(&input)?).await?))
+        Ok(view(&ask(ctx, "updateStatus", payload::value(&input)?).await?))
     }
 
     #[update_validator(complete)]
     fn validate_summary(&self, _: &WorkflowContextView, input: &RawValue) -> Result<(), Refusal> {
-        words::text(&words::value(input)?, "summary")?;
+        payload::text(&payload::value(input)?, "summary")?;
         Ok(())
     }
 
     /// Completes the bead: a summary, or `{summary}`.
     #[update(name = "complete")]
     pub async fn complete(ctx: &mut WorkflowContext<Self>, input: RawValue) -> Result<Value, Refusal> {
-        Ok(view(&ask(ctx, "complete", words::value(&input)?).await?))
+        Ok(view(&ask(ctx, "complete", payload::value(&input)?).await?))
     }
 
     /// The bead's status.

@@ -4,11 +4,11 @@
 //! a clock that was wrong, ends nothing too early.
 
 use super::Refusal;
-use crate::activities::{ControlActivities, control, notice};
-use crate::names::Kind;
-use crate::port::{Due, Snapshot};
-use crate::state::{Core, Mirrors, Next, ask, begin, deepest, failed, mirrors, serve};
-use crate::words;
+use crate::codec::names::Kind;
+use crate::codec::payload;
+use crate::control_plane::{Due, Snapshot};
+use crate::workflows::activities::{ControlActivities, control, notice};
+use crate::workflows::entity_workflow::{Core, Mirrors, Next, ask, begin, deepest, failed, mirrors, serve};
 use arbiter_core::kernel::time::Timestamp;
 use futures::FutureExt;
 use futures::future::FusedFuture;
@@ -89,14 +89,14 @@ impl DecisionWorkflow {
 
     #[update_validator(resolve)]
     fn validate_choice(&self, _: &WorkflowContextView, input: &RawValue) -> Result<(), Refusal> {
-        words::text(&words::value(input)?, "decision")?;
+        payload::text(&payload::value(input)?, "decision")?;
         Ok(())
     }
 
     /// Answers: the choice, or `{decision, rationale, decider_id}`.
     #[update(name = "resolve")]
     pub async fn resolve(ctx: &mut WorkflowContext<Self>, input: RawValue) -> Result<Value, Refusal> {
-        let after = ask(ctx, "resolve", words::value(&input)?).await?;
+        let after = ask(ctx, "resolve", payload::value(&input)?).await?;
         Ok(json!({"status": after.status(), "decision": after.text("decision"), "seq": after.seq}))
     }
 

@@ -1,9 +1,9 @@
 //! Where anybody can ask that a project's work be looked at. The one dispatcher decides: two would need two truths.
 
-use crate::activities::{ControlActivities, control};
-use crate::names::Kind;
-use crate::port::Snapshot;
-use crate::state::{Core, Next, begin, deepest, failed, mirrors, serve};
+use crate::codec::names::Kind;
+use crate::control_plane::Snapshot;
+use crate::workflows::activities::{ControlActivities, control};
+use crate::workflows::entity_workflow::{Core, Next, begin, deepest, failed, mirrors, serve};
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{

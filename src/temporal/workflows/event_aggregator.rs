@@ -1,11 +1,11 @@
 //! Everything that happened in a project: the newest events, and how many there were of each type.
 
-use crate::activities::{ControlActivities, Said, control};
-use crate::names::Kind;
-use crate::port::Snapshot;
-use crate::sealed::Sealed;
-use crate::state::{Core, Next, begin, deepest, failed, mirrors, serve};
-use crate::words;
+use crate::codec::names::Kind;
+use crate::codec::payload;
+use crate::codec::signed::Sealed;
+use crate::control_plane::Snapshot;
+use crate::workflows::activities::{ControlActivities, Said, control};
+use crate::workflows::entity_workflow::{Core, Next, begin, deepest, failed, mirrors, serve};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -86,7 +86,7 @@ impl EventAggregatorWorkflow {
     /// Takes `{project_id}`.
     #[init]
     fn new(context: &WorkflowContextView, input: RawValue) -> Self {
-        let value = words::value(&input).unwrap_or_default();
+        let value = payload::value(&input).unwrap_or_default();
         let carried: Option<Gathered> = Sealed::open_value(context.workflow_id(), &value["carried"]);
         let mut gathered = carried.unwrap_or_default();
         gathered.bytes = gathered.events.iter().map(size).sum();
@@ -121,7 +121,7 @@ impl EventAggregatorWorkflow {
         let workflow = ctx.workflow_id();
         // What was said when it came is not said again when an old history is read: a warning is an event.
         let is_told = ctx.is_replaying_history_events();
-        let value = match words::value(&input) {
+        let value = match payload::value(&input) {
             Ok(value) if says_nothing(&value) => return,
             Ok(value) => value,
             Err(words) => {
@@ -175,9 +175,9 @@ impl EventAggregatorWorkflow {
 
 impl EventAggregatorWorkflow {
     fn input(&self, workflow_id: &str) -> RawValue {
-        let core = words::value(&self.core.input(workflow_id)).unwrap_or_default();
+        let core = payload::value(&self.core.input(workflow_id)).unwrap_or_default();
         let carried = Sealed::new(workflow_id, &self.gathered);
-        words::raw(&json!({"project_id": core["project_id"], "mirror": core["mirror"], "carried": carried}))
+        payload::raw(&json!({"project_id": core["project_id"], "mirror": core["mirror"], "carried": carried}))
     }
 }
 
@@ -197,7 +197,7 @@ async fn publish(ctx: &WorkflowContext<EventAggregatorWorkflow>) -> Result<(), W
         };
         events.truncate(MAX_SAID);
         let project = s.core.id().to_owned();
-        let project_id = (project != crate::names::NO_PROJECT).then_some(project);
+        let project_id = (project != crate::codec::names::NO_PROJECT).then_some(project);
         Said { project_id, id: format!("{run}/e{}", s.published), events }
     });
     let outcome = ctx.execute_activity(ControlActivities::publish_event, said, control()).await;

@@ -1,9 +1,9 @@
 //! The heartbeat of a provider, for as long as there is the provider.
 
-use crate::activities::{ControlActivities, beat};
-use crate::names::Kind;
-use crate::port::{Beaten, Snapshot};
-use crate::state::{Core, Next, begin, deepest, failed, mirrors, serve};
+use crate::codec::names::Kind;
+use crate::control_plane::{Beaten, Snapshot};
+use crate::workflows::activities::{ControlActivities, beat};
+use crate::workflows::entity_workflow::{Core, Next, begin, deepest, failed, mirrors, serve};
 use futures::FutureExt;
 use std::time::Duration;
 use temporalio_common::data_converters::RawValue;

@@ -4,12 +4,12 @@
 //! of its own vault. What travels names keys and holds none.
 
 use super::Refusal;
-use crate::activities::{ControlActivities, ProviderActivities, control, provider_call};
-use crate::names::Kind;
-use crate::port::{CallEnd, Grant};
-use crate::sealed::Sealed;
-use crate::state::{Run, count, deepest};
-use crate::words;
+use crate::codec::names::Kind;
+use crate::codec::payload;
+use crate::codec::signed::Sealed;
+use crate::control_plane::{CallEnd, Grant};
+use crate::workflows::activities::{ControlActivities, ProviderActivities, control, provider_call};
+use crate::workflows::entity_workflow::{Run, count, deepest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -81,8 +81,8 @@ impl ProviderQueryWorkflow {
 }
 
 fn query(workflow_id: &str, input: &RawValue) -> Result<String, Refusal> {
-    let value = words::value(input)?;
-    let id = words::text(&value, Kind::Query.id_field())?;
+    let value = payload::value(input)?;
+    let id = payload::text(&value, Kind::Query.id_field())?;
     let ours: Option<String> = Sealed::open_value(workflow_id, &value["mirror"]);
     if ours.as_ref() != Some(&id) || Kind::Query.workflow_id(&id) != workflow_id {
         return Err(

@@ -1,7 +1,7 @@
 //! The aggregator of a project: it loses no event, counts none twice, and stays small.
 
 use crate::stage::{SOON, Stage, failed_tasks, kind_of, until};
-use arbiter_temporal::names::Kind;
+use arbiter_temporal::codec::names::Kind;
 use arbiter_temporal::workflows::EventBatch;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use crate::stage::{SOON, Stage, count, kind_of, until};
 use arbiter_core::kernel::time::Timestamp;
-use arbiter_temporal::names::Kind;
-use arbiter_temporal::port::Due;
+use arbiter_temporal::codec::names::Kind;
+use arbiter_temporal::control_plane::Due;
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -3,7 +3,7 @@
 //! A beat takes a fifth of a second of this server. `ARBITER_BEATS=1000` lets it beat longer than one new run needs.
 
 use crate::stage::{Stage, failed_tasks, until};
-use arbiter_temporal::names::Kind;
+use arbiter_temporal::codec::names::Kind;
 use arbiter_testkit::TemporalServer;
 use serde_json::json;
 use std::time::{Duration, Instant};

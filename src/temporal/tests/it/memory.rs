@@ -1,11 +1,11 @@
 //! A port over entities in memory, that fails or is slow to decide when a test wants it.
 
+use arbiter_temporal::codec::names::{Kind, PROVIDERS_QUEUE};
+use arbiter_temporal::codec::payload;
 use arbiter_temporal::codec::seal_with;
-use arbiter_temporal::names::{Kind, PROVIDERS_QUEUE};
-use arbiter_temporal::port::{
+use arbiter_temporal::control_plane::{
     Answer, Beaten, CallEnd, Caller, Command, Due, Grant, Port, ProviderCall, Reply, Snapshot, Unavailable,
 };
-use arbiter_temporal::words;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
@@ -57,8 +57,9 @@ impl State {
         if let Some(reply) = self.done.get(&command.command_id) {
             return reply.clone();
         }
-        let change =
-            |field: &str, name: &str| words::text(&command.value, name).map(|text| (field.to_owned(), text));
+        let change = |field: &str, name: &str| {
+            payload::text(&command.value, name).map(|text| (field.to_owned(), text))
+        };
         let changes = match command.wish.as_str() {
             "statusChange" | "updateStatus" => change("status", "status").map(|one| vec![one]),
             "assignToAgent" => change("assigned_to", "agent_id").map(|one| vec![one]),
@@ -171,8 +172,8 @@ impl Port for Memory {
 
     fn grant(&self, query_id: String) -> Answer<Grant> {
         let call = json!({"provider": {"id": "p"}, "request": {"query": query_id}, "timeout_ms": 5_000});
-        let payload = words::raw(&call).payloads.remove(0);
-        let call = words::encoded(&seal_with(&super::stage::codec_key(), &payload).unwrap());
+        let payload = payload::raw(&call).payloads.remove(0);
+        let call = payload::encoded(&seal_with(&super::stage::codec_key(), &payload).unwrap());
         self.answer(|_| Grant::Given { call, timeout_ms: 5_000, queue: PROVIDERS_QUEUE.to_owned() })
     }
 }

@@ -8,7 +8,7 @@
 
 use crate::recordings::histories;
 use crate::stage::{codec, seal};
-use arbiter_temporal::connection::converter;
+use arbiter_temporal::client::connection::converter;
 use arbiter_temporal::workflows::{
     AgentLifecycleWorkflow, BeadProcessingWorkflow, DecisionWorkflow, DispatcherWorkflow,
     EventAggregatorWorkflow, ProviderHeartbeatWorkflow, ProviderQueryWorkflow,

@@ -2,9 +2,9 @@
 
 use crate::stage::{SOON, Stage, until};
 use arbiter_core::kernel::time::Timestamp;
-use arbiter_temporal::names::Kind;
-use arbiter_temporal::port::Due;
-use arbiter_temporal::sealed::Sealed;
+use arbiter_temporal::codec::names::Kind;
+use arbiter_temporal::codec::signed::Sealed;
+use arbiter_temporal::control_plane::Due;
 use arbiter_temporal::workflows::EventBatch;
 use serde_json::{Value, json};
 use temporalio_client::{WorkflowExecutionInfo, WorkflowFetchHistoryOptions};

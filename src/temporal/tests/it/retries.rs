@@ -1,7 +1,7 @@
 //! What fails is asked for again, and applied once.
 
 use crate::stage::{SOON, Stage, until};
-use arbiter_temporal::names::Kind;
+use arbiter_temporal::codec::names::Kind;
 use serde_json::json;
 use std::collections::BTreeSet;
 

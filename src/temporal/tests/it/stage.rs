@@ -1,12 +1,12 @@
 //! What every test here stands on: a real server, a worker with workflows over a [`Memory`], and the way to them.
 
 use crate::memory::Memory;
+use arbiter_temporal::client::connection::{Address, Connected, converter};
+use arbiter_temporal::client::{Delivery, DeliveryError};
+use arbiter_temporal::codec::names::{CONTROL_QUEUE, Kind, PROVIDERS_QUEUE};
+use arbiter_temporal::codec::payload;
+use arbiter_temporal::codec::signed::{SealKey, set_keys};
 use arbiter_temporal::codec::{Codec, CodecKey};
-use arbiter_temporal::connection::{Address, Connected, converter};
-use arbiter_temporal::delivery::{Delivery, DeliveryError};
-use arbiter_temporal::names::{CONTROL_QUEUE, Kind, PROVIDERS_QUEUE};
-use arbiter_temporal::sealed::{SealKey, set_keys};
-use arbiter_temporal::words;
 use arbiter_temporal::worker::{RunningWorker, Serves};
 use arbiter_testkit::TemporalServer;
 use serde_json::{Value, json};
@@ -95,7 +95,7 @@ impl Stage {
     pub async fn begin(&self, kind: Kind, id: &str, input: &Value) {
         let options = WorkflowStartOptions::new(CONTROL_QUEUE, kind.workflow_id(id)).build();
         let workflow = UntypedWorkflow::new(kind.workflow_type());
-        self.connected.client.start_workflow(workflow, words::raw(input), options).await.unwrap();
+        self.connected.client.start_workflow(workflow, payload::raw(input), options).await.unwrap();
     }
 
     /// Adds an entity and mirrors it.
@@ -108,7 +108,7 @@ impl Stage {
     pub async fn signal(&self, kind: Kind, id: &str, signal: &str, input: &Value) {
         let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(kind.workflow_id(id));
         let signal = UntypedSignal::new(signal);
-        handle.signal(signal, words::raw(input), WorkflowSignalOptions::default()).await.unwrap();
+        handle.signal(signal, payload::raw(input), WorkflowSignalOptions::default()).await.unwrap();
     }
 
     /// Updates as anybody might; the answer, or whatever the error says.
@@ -116,8 +116,8 @@ impl Stage {
         let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(kind.workflow_id(id));
         let update = UntypedUpdate::new(update);
         let options = WorkflowExecuteUpdateOptions::default();
-        match handle.execute_update(update, words::raw(input), options).await {
-            Ok(answer) => words::value(&answer),
+        match handle.execute_update(update, payload::raw(input), options).await {
+            Ok(answer) => payload::value(&answer),
             Err(WorkflowUpdateError::Failed(failure)) => Err(self.read(*failure).await),
             Err(error) => Err(error.to_string()),
         }
@@ -147,7 +147,7 @@ impl Stage {
     pub async fn end(&self, kind: Kind, id: &str) -> Value {
         let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(kind.workflow_id(id));
         let end = tokio::time::timeout(SOON, handle.get_result(WorkflowGetResultOptions::default())).await;
-        words::value(&end.expect("the workflow ends").unwrap()).unwrap()
+        payload::value(&end.expect("the workflow ends").unwrap()).unwrap()
     }
 
     /// The runs of a workflow that the server lists, the newest first: their ids and how many events they have.

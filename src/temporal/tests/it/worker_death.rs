@@ -1,10 +1,10 @@
 //! A worker that goes and another that comes; and what nobody can read.
 
 use crate::stage::{SOON, Stage, connect, failed_tasks, until};
+use arbiter_temporal::codec::names::Kind;
+use arbiter_temporal::codec::payload;
+use arbiter_temporal::codec::signed::{SealKey, Sealed};
 use arbiter_temporal::codec::{Codec, CodecKey, seal_with, unreadable};
-use arbiter_temporal::names::Kind;
-use arbiter_temporal::sealed::{SealKey, Sealed};
-use arbiter_temporal::words;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use temporalio_client::{UntypedSignal, UntypedWorkflow, WorkflowSignalOptions};
@@ -38,7 +38,7 @@ async fn another_worker_builds_the_state_anew_and_goes_on_from_there() {
 async fn what_nobody_can_read_is_ignored_and_holds_nothing_up() {
     let stage = Stage::start().await;
     stage.mirror(Kind::Bead, "b", bead("open")).await;
-    let word = words::raw(&json!("closed"));
+    let word = payload::raw(&json!("closed"));
     let other = CodecKey { id: "other".to_owned(), key: Arc::new(SealKey::new([1; 32])) };
     let wrong = CodecKey { id: "test".to_owned(), ..other.clone() };
     let mut cut = Codec::new(super::stage::codec_key(), vec![]).seal(word.payloads[0].clone()).unwrap();

@@ -1,0 +1,92 @@
+//! The recorded streams, cut into pieces of any size.
+
+use super::*;
+use crate::anthropic::AnswerShape;
+use proptest::prelude::*;
+
+const STREAMS: [&str; 14] = [
+    include_str!("../tests/fixtures/openai_stream.txt"),
+    include_str!("../tests/fixtures/openai_tool_stream.txt"),
+    include_str!("../tests/fixtures/vllm_stream.txt"),
+    include_str!("../tests/fixtures/ollama_stream.txt"),
+    include_str!("../tests/fixtures/ollama_tool_stream.txt"),
+    include_str!("../tests/fixtures/llamacpp_stream.txt"),
+    include_str!("../tests/fixtures/lmstudio_stream.txt"),
+    include_str!("../tests/fixtures/openrouter_stream.txt"),
+    include_str!("../tests/fixtures/openrouter_error_stream.txt"),
+    include_str!("../tests/fixtures/no_done_stream.txt"),
+    include_str!("../tests/fixtures/litellm_stream.txt"),
+    include_str!("../tests/fixtures/anthropic_stream.txt"),
+    include_str!("../tests/fixtures/anthropic_tool_stream.txt"),
+    include_str!("../tests/fixtures/anthropic_error_stream.txt"),
+];
+
+const ASKED: Asked<'_> = Asked { model: Some("m"), key: None };
+
+/// All chunks of a stream that comes in pieces of these sizes, and how it ended.
+fn decode(stream: &[u8], sizes: &[usize]) -> (Vec<Chunk>, Option<CallError>) {
+    let dialect = if stream.starts_with(b"event:") {
+        Dialect::Anthropic(Translation::new(AnswerShape::AsItIs, 0))
+    } else {
+        Dialect::OpenAi
+    };
+    let (mut decoder, mut chunks, mut rest) = (Decoder::new(dialect, 1), Vec::new(), stream);
+    for size in sizes.iter().cycle() {
+        let (piece, after) = rest.split_at(rest.len().min(*size));
+        let mut bytes = Bytes::copy_from_slice(piece);
+        loop {
+            match decoder.read(&mut bytes, ASKED) {
+                Ok(Some(chunk)) => chunks.push(chunk),
+                Ok(None) => break,
+                Err(error) => return (chunks, Some(error)),
+            }
+        }
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    loop {
+        match decoder.end(ASKED) {
+            Ok(Some(chunk)) => chunks.push(chunk),
+            Ok(None) => return (chunks, None),
+            Err(error) => return (chunks, Some(error)),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_pieces_do_not_depend_on_how_the_bytes_come(
+        stream in 0..STREAMS.len(),
+        sizes in prop::collection::vec(1_usize..400, 1..20),
+    ) {
+        let stream = STREAMS[stream].as_bytes();
+        prop_assert_eq!(decode(stream, &sizes), decode(stream, &[stream.len()]));
+    }
+
+    #[test]
+    fn no_bytes_are_too_strange(
+        text in prop::collection::vec(any::<u8>(), 0..200),
+        stream in 0..STREAMS.len(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let mut mixed = STREAMS[stream].as_bytes().to_vec();
+        let at = at.index(mixed.len());
+        mixed.splice(at..at, text);
+        decode(&mixed, &[17]);
+    }
+}
+
+#[test]
+fn a_stream_cut_anywhere_before_its_reason_is_not_whole() {
+    for stream in STREAMS {
+        let is_whole = |length: usize| decode(&stream.as_bytes()[..length], &[length]).1.is_none();
+        let reason = stream.rfind("finish_reason\":\"").or(stream.rfind("\"stop_reason\": \"")).unwrap_or(0);
+        // Where some write the reason first, the event ends only later.
+        let before = stream[..reason].rfind("data: ").unwrap_or(0);
+        for length in (1..=before).rev().step_by(7) {
+            assert!(!is_whole(length), "{}", &stream[..length]);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What an answer means that is no success: from status, headers and error body to a kind.
+//!
+//! Shared by all wire formats, since their error bodies differ only in details. Must not connect.
+
+use crate::error::{CallError, CallErrorKind};
+use crate::rate_headers::RateHints;
+use crate::redact::presentable;
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+/// What is known of the call when its answer turns out to be no success.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// The model, unless none was asked for.
+    pub model: Option<&'a str>,
+    /// The key, to be kept out of every text.
+    pub key: Option<&'a str>,
+}
+
+/// The error that an answer with another status than success stands for.
+pub(crate) fn from_status(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    asked: Asked<'_>,
+) -> CallError {
+    let text = String::from_utf8_lossy(body);
+    let said = Said::read(&text);
+    let hints = RateHints::read(headers);
+    let kind = kind_of(status.as_u16(), hints, &said, asked);
+    let detail = format!("status {}: {}", status.as_u16(), said.message);
+    CallError::new(kind, presentable(&detail, asked.key)).with_rate_hints(hints)
+}
+
+/// The error within a body that came with a success status, as gateways send it, or in a stream that has
+/// begun.
+pub(crate) fn from_body(body: &Value, asked: Asked<'_>) -> Option<CallError> {
+    // vLLM before 0.10 wrote the error's fields beside `"object": "error"`.
+    let is_bare = body["object"] == "error";
+    if !is_bare {
+        body.get("error").filter(|error| !error.is_null())?;
+    }
+    let said = Said::from_json(body);
+    let kind = kind_of(said.status(), RateHints::default(), &said, asked);
+    Some(CallError::new(kind, presentable(&said.message, asked.key)))
+}
+
+fn kind_of(status: u16, hints: RateHints, said: &Said, asked: Asked<'_>) -> CallErrorKind {
+    let not_found = || match asked.model {
+        Some(model) => CallErrorKind::NotFound { model: model.to_owned() },
+        None => CallErrorKind::Broken,
+    };
+    match status {
+        _ if said.speaks_of_context() => CallErrorKind::ContextTooLong,
+        _ if said.code == "model_not_found" || said.speaks_of_the_model() => not_found(),
+        // LiteLLM without a database knows its master key alone, and looks there for every other one.
+        _ if said.family == "no_db_connection" => CallErrorKind::Auth,
+        // Asking again later does not fill an account.
+        _ if said.code == "insufficient_quota" => CallErrorKind::Refused,
+        401 | 403 | 407 => CallErrorKind::Auth,
+        404 => not_found(),
+        413 => CallErrorKind::ContextTooLong,
+        429 => CallErrorKind::RateLimited { retry_after: hints.retry_after },
+        408 | 425 | 500..=599 => CallErrorKind::Overloaded,
+        400..=499 => CallErrorKind::Refused,
+        _ => CallErrorKind::Broken,
+    }
+}
+
+/// The words of an error body.
+struct Said {
+    code: String,
+    /// What the error calls its type, where it has a code besides.
+    family: String,
+    message: String,
+}
+
+impl Said {
+    fn read(text: &str) -> Self {
+        match serde_json::from_str::<Value>(text) {
+            Ok(body) => Self::from_json(&body),
+            Err(_) => Self { code: String::new(), family: String::new(), message: text.to_owned() },
+        }
+    }
+
+    /// `{"error": {"message", "code", "type"}}`, `{"error": "…"}`, `{"message": "…"}` or anything else.
+    fn from_json(body: &Value) -> Self {
+        let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(body);
+        let message = match error.get("message").unwrap_or(error) {
+            Value::String(message) => message.clone(),
+            other => other.to_string(),
+        };
+        let named = |name| match error.get(name).filter(|value| !value.is_null()) {
+            Some(Value::String(word)) => word.clone(),
+            Some(other) => other.to_string(),
+            None => String::new(),
+        };
+        let (code, family) = (named("code"), named("type"));
+        Self { code: if code.is_empty() { family.clone() } else { code }, family, message }
+    }
+
+    /// The status that the error would have come with, had the answer not begun already. An error of no
+    /// known name is a failure of the provider.
+    fn status(&self) -> u16 {
+        let known = |word: &str| match word {
+            "authentication_error" | "invalid_api_key" => Some(401),
+            "billing_error" | "insufficient_quota" => Some(402),
+            "permission_error" => Some(403),
+            "not_found_error" => Some(404),
+            "request_too_large" => Some(413),
+            "rate_limit_error" | "rate_limit_exceeded" | "tokens" | "requests" => Some(429),
+            "invalid_request_error" | "BadRequestError" | "content_filter" => Some(400),
+            _ => None,
+        };
+        let number = self.code.parse().ok().filter(|status| (400..600).contains(status));
+        number.or_else(|| known(&self.code)).or_else(|| known(&self.family)).unwrap_or(500)
+    }
+
+    /// LiteLLM's words for a model that it does not have; to it that is a wrong request.
+    fn speaks_of_the_model(&self) -> bool {
+        self.message.contains("Invalid model name passed in model=")
+    }
+
+    /// The words of OpenAI, vLLM, llama.cpp, Anthropic, LiteLLM and others for the same thing.
+    fn speaks_of_context(&self) -> bool {
+        const CODES: [&str; 2] = ["context_length_exceeded", "exceed_context_size_error"];
+        const PHRASES: [&str; 5] = [
+            "maximum context length",
+            "context length exceeded",
+            "prompt is too long",
+            "exceeds the available context size",
+            "contextwindowexceedederror",
+        ];
+        let message = self.message.to_ascii_lowercase();
+        CODES.contains(&self.code.as_str()) || PHRASES.iter().any(|phrase| message.contains(phrase))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(status: u16, body: &str) -> CallErrorKind {
+        let asked = Asked { model: Some("m"), key: None };
+        let status = StatusCode::from_u16(status).unwrap();
+        from_status(status, &HeaderMap::new(), body.as_bytes(), asked).kind().clone()
+    }
+
+    #[test]
+    fn every_status_has_its_kind() {
+        let not_found = CallErrorKind::NotFound { model: "m".into() };
+        let limited = CallErrorKind::RateLimited { retry_after: None };
+        let table = [
+            (401, "", CallErrorKind::Auth),
+            (403, "{}", CallErrorKind::Auth),
+            (404, r#"{"error":"model \"m\" not found"}"#, not_found.clone()),
+            (400, r#"{"error":{"code":"model_not_found","message":"no"}}"#, not_found),
+            (
+                400,
+                r#"{"error":{"code":"context_length_exceeded","message":"no"}}"#,
+                CallErrorKind::ContextTooLong,
+            ),
+            (
+                400,
+                r#"{"message":"This model's maximum context length is 8 tokens"}"#,
+                CallErrorKind::ContextTooLong,
+            ),
+            (413, "<html>", CallErrorKind::ContextTooLong),
+            (400, r#"{"error":{"message":"bad"}}"#, CallErrorKind::Refused),
+            (402, "", CallErrorKind::Refused),
+            (429, "", limited),
+            (429, r#"{"error":{"code":"insufficient_quota"}}"#, CallErrorKind::Refused),
+            (408, "", CallErrorKind::Overloaded),
+            (500, "", CallErrorKind::Overloaded),
+            (529, "", CallErrorKind::Overloaded),
+            (302, "", CallErrorKind::Broken),
+        ];
+        for (status, body, expected) in table {
+            assert_eq!(kind(status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn an_error_within_a_success_is_an_error() {
+        let asked = Asked { model: Some("m"), key: Some("sk-1") };
+        let body = serde_json::json!({"error": {"code": 429, "message": "slow down, sk-1"}});
+        let error = from_body(&body, asked).unwrap();
+        assert_eq!(*error.kind(), CallErrorKind::RateLimited { retry_after: None });
+        assert_eq!(error.to_string(), "the provider limits the rate of calls: slow down, [redacted]");
+        assert_eq!(from_body(&serde_json::json!({"error": null, "choices": []}), asked), None);
+    }
+
+    #[test]
+    fn an_error_in_the_middle_of_a_stream_has_the_kind_it_would_have_had_at_the_start() {
+        let table = [
+            (
+                r#"{"type":"error","error":{"type":"authentication_error","message":"x"}}"#,
+                CallErrorKind::Auth,
+            ),
+            (r#"{"type":"error","error":{"type":"permission_error","message":"x"}}"#, CallErrorKind::Auth),
+            (
+                r#"{"type":"error","error":{"type":"not_found_error","message":"x"}}"#,
+                CallErrorKind::NotFound { model: "m".into() },
+            ),
+            (
+                r#"{"type":"error","error":{"type":"rate_limit_error","message":"x"}}"#,
+                CallErrorKind::RateLimited { retry_after: None },
+            ),
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#,
+                CallErrorKind::Overloaded,
+            ),
+            (r#"{"type":"error","error":{"type":"api_error","message":"x"}}"#, CallErrorKind::Overloaded),
+            (
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"x"}}"#,
+                CallErrorKind::Refused,
+            ),
+            (
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}"#,
+                CallErrorKind::ContextTooLong,
+            ),
+            (
+                r#"{"type":"error","error":{"type":"request_too_large","message":"x"}}"#,
+                CallErrorKind::ContextTooLong,
+            ),
+            (r#"{"error":{"type":"server_error","code":null,"message":"x"}}"#, CallErrorKind::Overloaded),
+            (r#"{"error":{"code":502,"message":"x"}}"#, CallErrorKind::Overloaded),
+            (r#"{"error":{"type":"invalid_request_error","code":"bad_thing"}}"#, CallErrorKind::Refused),
+            (r#"{"error":"the runner has died"}"#, CallErrorKind::Overloaded),
+            (
+                r#"{"object":"error","message":"x","type":"BadRequestError","code":400}"#,
+                CallErrorKind::Refused,
+            ),
+        ];
+        let asked = Asked { model: Some("m"), key: None };
+        for (body, expected) in table {
+            let body: Value = serde_json::from_str(body).unwrap();
+            assert_eq!(*from_body(&body, asked).unwrap().kind(), expected, "{body}");
+        }
+    }
+}

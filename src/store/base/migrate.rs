@@ -1,0 +1,120 @@
+//! Forward-only migrations, each applied once, each checked against what was applied.
+
+use crate::base::error::StoreError;
+use arbiter_core::kernel::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use sha2::{Digest, Sha256};
+
+/// One step of the schema.
+pub(crate) struct Migration {
+    pub(crate) id: u32,
+    pub(crate) name: &'static str,
+    pub(crate) sql: &'static str,
+}
+
+/// Every step, in order.
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { id: 1, name: "init", sql: include_str!("../../../migrations/0001_init.sql") },
+    Migration { id: 2, name: "door", sql: include_str!("../../../migrations/0002_door.sql") },
+    Migration { id: 3, name: "money", sql: include_str!("../../../migrations/0003_money.sql") },
+    Migration { id: 4, name: "console", sql: include_str!("../../../migrations/0004_console.sql") },
+    Migration { id: 5, name: "runs", sql: include_str!("../../../migrations/0005_runs.sql") },
+    Migration { id: 6, name: "work_graph", sql: include_str!("../../../migrations/0006_work_graph.sql") },
+    Migration { id: 7, name: "decisions", sql: include_str!("../../../migrations/0007_decisions.sql") },
+    Migration { id: 8, name: "agents", sql: include_str!("../../../migrations/0008_agents.sql") },
+    Migration { id: 9, name: "dispatch", sql: include_str!("../../../migrations/0009_dispatch.sql") },
+    Migration { id: 10, name: "mirror", sql: include_str!("../../../migrations/0010_mirror.sql") },
+];
+
+fn checksum(sql: &str) -> String {
+    Sha256::digest(sql.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Brings the schema up to date. Refuses a schema that is newer than this program, or that was made by
+/// steps other than ours.
+pub(crate) fn migrate(
+    connection: &mut Connection,
+    migrations: &[Migration],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_migrations (
+            id INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at TEXT NOT NULL
+         ) STRICT;",
+    )?;
+    let newest: u32 =
+        connection.query_row("SELECT coalesce(max(id), 0) FROM schema_migrations", [], |row| row.get(0))?;
+    let known = migrations.last().map_or(0, |last| last.id);
+    if newest > known {
+        return Err(StoreError::Schema(format!(
+            "the database has schema {newest}, this program knows {known}: it was written by a newer arbiter; \
+             use that one"
+        )));
+    }
+    for step in migrations {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let applied: Option<String> = transaction
+            .query_row("SELECT sha256 FROM schema_migrations WHERE id = ?1", [step.id], |row| row.get(0))
+            .optional()?;
+        match applied {
+            Some(found) if found == checksum(step.sql) => continue,
+            Some(_) => {
+                return Err(StoreError::Schema(format!(
+                    "migration {} ({}) differs from the one that made this database",
+                    step.id, step.name
+                )));
+            }
+            None => {}
+        }
+        transaction.execute_batch(step.sql)?;
+        transaction.execute(
+            "INSERT INTO schema_migrations (id, name, sha256, applied_at) VALUES (?1, ?2, ?3, ?4)",
+            params![step.id, step.name, checksum(step.sql), now.to_string()],
+        )?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at() -> Timestamp {
+        Timestamp::from_millis(0)
+    }
+
+    #[test]
+    fn the_schema_is_made_once_and_a_second_start_changes_nothing() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, MIGRATIONS, at()).unwrap();
+        migrate(&mut connection, MIGRATIONS, at()).unwrap();
+        let steps: usize =
+            connection.query_row("SELECT count(*) FROM schema_migrations", [], |row| row.get(0)).unwrap();
+        assert_eq!(steps, MIGRATIONS.len());
+    }
+
+    #[test]
+    fn a_newer_schema_and_a_changed_step_are_refused() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, MIGRATIONS, at()).unwrap();
+        let same = |step: &Migration| Migration { id: step.id, name: step.name, sql: step.sql };
+        let mut changed: Vec<Migration> = MIGRATIONS.iter().map(same).collect();
+        changed[0].sql = "CREATE TABLE other (x)";
+        assert!(matches!(migrate(&mut connection, &changed, at()), Err(StoreError::Schema(_))));
+        connection.execute("INSERT INTO schema_migrations VALUES (99, 'future', 'x', 'x')", []).unwrap();
+        assert!(matches!(migrate(&mut connection, MIGRATIONS, at()), Err(StoreError::Schema(_))));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_nothing_behind() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let broken =
+            [Migration { id: 1, name: "broken", sql: "CREATE TABLE one (x); CREATE TABLE one (x);" }];
+        assert!(migrate(&mut connection, &broken, at()).is_err());
+        let left: u32 = connection
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'one'", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(left, 0);
+    }
+}

@@ -1,0 +1,153 @@
+//! How much is worked on, and what waits for how long: what the dispatcher weighs and the metrics show.
+
+use crate::base::error::StoreError;
+use crate::base::table;
+use crate::read::queries::snapshot;
+use crate::store::Store;
+use arbiter_core::bead::Bead;
+use arbiter_core::dispatch::assign::Load;
+use arbiter_core::kernel::ids::{ProjectId, ProviderId};
+use arbiter_core::kernel::time::Timestamp;
+use rusqlite::Connection;
+
+/// The most kinds of waiting beads that are told apart.
+const MOST_KINDS: u32 = 200;
+/// The types of dependencies that an agent makes with a bead it creates.
+const SPAWNED: &str = "discovered-from";
+/// Chains of created beads are followed so far.
+const MOST_STEPS: u32 = 64;
+
+/// Beads that are alike in what decides who gets them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alike {
+    /// One of them.
+    pub bead: Bead,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// Where a bead stands among those that agents have created.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// How many beads lie between it and the one that no agent created, that one included.
+    pub depth: u32,
+    /// How many were created for it.
+    pub children: u32,
+    /// How many were created for the one that no agent created, directly or not.
+    pub family: u32,
+}
+
+impl Store {
+    /// What projects and providers have to do, and what they may.
+    pub async fn load(&self) -> Result<Load, StoreError> {
+        self.readers.read(|connection| snapshot(connection, load)).await
+    }
+
+    /// The projects that have a ready bead, oldest first.
+    pub async fn projects_with_work(&self) -> Result<Vec<ProjectId>, StoreError> {
+        self.readers.read(projects_with_work).await
+    }
+
+    /// Beads that nobody has taken although they are ready since before `since`, by what decides who gets them.
+    pub async fn waiting(&self, now: Timestamp, since: Timestamp) -> Result<Vec<Alike>, StoreError> {
+        self.readers.read(move |connection| snapshot(connection, |c| waiting(c, now, since))).await
+    }
+
+    /// Where a bead stands among those that agents have created.
+    pub async fn lineage(&self, bead: String) -> Result<Lineage, StoreError> {
+        self.readers.read(move |connection| snapshot(connection, |c| lineage(c, &bead))).await
+    }
+}
+
+fn load(connection: &Connection) -> Result<Load, StoreError> {
+    let mut load = Load::default();
+    let mut statement = connection.prepare_cached(
+        "SELECT b.project_id, a.provider_id, count(*) FROM leases l
+         JOIN beads b ON b.id = l.bead_id JOIN agents a ON a.id = l.agent_id GROUP BY 1, 2",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let count: u32 = row.get(2)?;
+        load.projects.entry(ProjectId::known(row.get::<_, String>(0)?)).or_default().at_work += count;
+        if let Some(provider) = row.get::<_, Option<String>>(1)? {
+            load.providers.entry(ProviderId::known(provider)).or_default().at_work += count;
+        }
+    }
+    let mut statement = connection.prepare_cached(
+        "SELECT id, max_parallel, coalesce(parked, CASE status WHEN 'closed' THEN 'it is closed' END) FROM projects
+         WHERE max_parallel IS NOT NULL OR parked IS NOT NULL OR status = 'closed'",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let room = load.projects.entry(ProjectId::known(row.get::<_, String>(0)?)).or_default();
+        (room.most, room.parked) = (row.get(1)?, row.get(2)?);
+    }
+    let mut statement = connection
+        .prepare_cached("SELECT id, max_concurrency FROM providers WHERE max_concurrency IS NOT NULL")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        load.providers.entry(ProviderId::known(row.get::<_, String>(0)?)).or_default().most = row.get(1)?;
+    }
+    Ok(load)
+}
+
+fn projects_with_work(connection: &Connection) -> Result<Vec<ProjectId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM projects p WHERE EXISTS (SELECT 1 FROM beads b WHERE b.project_id = p.id AND b.ready = 1)
+         ORDER BY created_at, id",
+    )?;
+    let rows = statement.query_map([], |row| Ok(ProjectId::known(row.get::<_, String>(0)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn waiting(connection: &Connection, now: Timestamp, since: Timestamp) -> Result<Vec<Alike>, StoreError> {
+    let role = "SELECT min(t.tag) FROM bead_tags t
+                WHERE t.bead_id = b.id AND t.tag >= 'role:' AND t.tag < 'role;'";
+    let sql = format!(
+        "SELECT min(b.id), count(*) FROM beads b
+         WHERE b.ready = 1 AND b.ready_since <= ?2 AND (b.not_before IS NULL OR b.not_before <= ?1)
+         GROUP BY b.project_id, b.assigned_to, b.priority = 0 AND b.approval = 'missing', b.type,
+                  coalesce(b.next_attempt_at > ?1, 0), ({role})
+         ORDER BY 2 DESC, 1 LIMIT {MOST_KINDS}"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let kinds = statement
+        .query_map([now.to_string(), since.to_string()], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut alike = Vec::with_capacity(kinds.len());
+    for (id, count) in kinds {
+        if let Some(bead) = table::get::<Bead>(connection, &id)? {
+            alike.push(Alike { bead, count });
+        }
+    }
+    Ok(alike)
+}
+
+fn lineage(connection: &Connection, bead: &str) -> Result<Lineage, StoreError> {
+    // Only what agents made counts: files may tell of discoveries by others.
+    let made = format!("type = '{SPAWNED}' AND created_by IN (SELECT id FROM agents)");
+    let (depth, root): (u32, String) = connection
+        .prepare_cached(&format!(
+            "WITH RECURSIVE up (id, step) AS (
+                 SELECT ?1, 0
+                 UNION SELECT d.depends_on, up.step + 1 FROM up JOIN bead_dependencies d ON d.bead_id = up.id
+                 WHERE d.{made} AND up.step < {MOST_STEPS})
+             SELECT max(step), id FROM up"
+        ))?
+        .query_row([bead], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let children = connection
+        .prepare_cached(&format!(
+            "SELECT count(*) FROM bead_dependencies d WHERE d.depends_on = ?1 AND d.{made}"
+        ))?
+        .query_row([bead], |row| row.get(0))?;
+    let family = connection
+        .prepare_cached(&format!(
+            "WITH RECURSIVE down (id, step) AS (
+                 SELECT ?1, 0
+                 UNION SELECT d.bead_id, down.step + 1 FROM down JOIN bead_dependencies d ON d.depends_on = down.id
+                 WHERE d.{made} AND down.step < {MOST_STEPS})
+             SELECT count(DISTINCT id) - 1 FROM down"
+        ))?
+        .query_row([root], |row| row.get(0))?;
+    Ok(Lineage { depth, children, family })
+}

@@ -1,0 +1,262 @@
+//! What may be read: one method for each question.
+
+use crate::base::error::StoreError;
+use crate::base::page::{Page, PageRequest};
+use crate::base::table;
+use crate::read::ready as read_ready;
+use crate::read::ready::DueFilter;
+use crate::read::verify;
+use crate::read::verify::{Verified, VerifyError};
+use crate::store::Store;
+use crate::tables::agents::AgentFilter;
+use crate::tables::bead_files;
+use crate::tables::beads::{BeadDetail, BeadFilter};
+use crate::tables::calls::{GroupBy, Per, Usage, UsageFilter};
+use crate::tables::comments::{Comment, On};
+use crate::tables::console::ConsoleTurn;
+use crate::tables::decisions::DecisionFilter;
+use crate::tables::events::{EventPage, EventRange, TypeCount};
+use crate::tables::file_locks;
+use crate::tables::file_locks::FileLockFilter;
+use crate::tables::heartbeats::Heartbeat;
+use crate::tables::idempotency::{IdempotencyKey, KeptAnswer};
+use crate::tables::runs::RunFilter;
+use crate::tables::state::cursors;
+use crate::tables::state::dispatch_state;
+use crate::tables::state::mirror_state::{self, DueMirror, MirrorState};
+use crate::tables::state::{readiness_rule, vault_generation};
+use crate::tables::{
+    agents, beads, budgets, calls, comments, console, decisions, dependencies, events, heartbeats,
+    idempotency,
+};
+use crate::tables::{leases, offered_models};
+use crate::tables::{projects, providers, runs, tokens};
+use arbiter_core::agent::Agent;
+use arbiter_core::bead::edit::Edge;
+use arbiter_core::bead::readiness::Conditional;
+use arbiter_core::bead::{Bead, Facts};
+use arbiter_core::budget::Budget;
+use arbiter_core::budget::meter::Opening;
+use arbiter_core::decision::Decision;
+use arbiter_core::decision::subject_digest::Holdings;
+use arbiter_core::dispatch::assign::Operation;
+use arbiter_core::kernel::call::Call;
+use arbiter_core::kernel::ids::{BeadId, DecisionId, ProviderId};
+use arbiter_core::kernel::lease::Lease;
+use arbiter_core::kernel::run::Run;
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_core::kernel::token::{Session, Token};
+use arbiter_core::model::catalog::Offered;
+use arbiter_core::project::file_lock::FileLock;
+use arbiter_core::project::{self, Project};
+use arbiter_core::provider::Provider;
+use rusqlite::Connection;
+
+/// How many of everything there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Beads by status.
+    pub beads: Vec<(String, u64)>,
+    /// Agents by status.
+    pub agents: Vec<(String, u64)>,
+    /// Providers by status.
+    pub providers: Vec<(String, u64)>,
+    /// Decisions that nobody has made yet.
+    pub pending_decisions: u64,
+    /// Beads that are ready (deferral left aside).
+    pub ready_beads: u64,
+}
+
+macro_rules! questions {
+    ($( $(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) -> $out:ty = |$c:ident| $body:expr; )*) => {
+        impl Store {
+            $(
+                $(#[$doc])*
+                pub async fn $name(&self, $($arg: $ty),*) -> Result<$out, StoreError> {
+                    self.readers.read(move |$c: &Connection| $body).await
+                }
+            )*
+        }
+    };
+}
+
+questions! {
+    /// A bead's row.
+    bead(id: String) -> Option<Bead> = |c| table::get(c, &id);
+    /// A bead with its surroundings.
+    bead_detail(id: String) -> Option<BeadDetail> = |c| snapshot(c, |c| beads::detail(c, &id));
+    /// A page of beads.
+    beads(filter: BeadFilter, page: PageRequest) -> Page<BeadDetail> =
+        |c| snapshot(c, |c| beads::list(c, &filter, &page));
+    /// A bead's row, what a claim has to know, and its live lease: read in one moment.
+    bead_state(id: String) -> Option<(Bead, Facts, Option<Lease>)> = |c| snapshot(c, |c| {
+        let Some(bead) = table::get::<Bead>(c, &id)? else { return Ok(None) };
+        let (facts, lease) = (beads::facts(c, &bead.id)?, leases::get(c, &id)?);
+        Ok(Some((bead, facts, lease)))
+    });
+    /// Ready beads, most urgent first, that may be handed out now and want no approval.
+    due_beads(filter: DueFilter, now: Timestamp, limit: u32) -> Vec<Bead> = |c| read_ready::due(c, &filter, now, limit);
+    /// Critical beads that wait for nothing but an approval, in each project as many as may be asked for.
+    unapproved_beads(now: Timestamp, most: u64) -> Vec<Bead> =
+        |c| snapshot(c, |c| read_ready::unapproved(c, now, most));
+    /// The next time at which a ready bead's deferral or pause ends.
+    next_due(now: Timestamp) -> Option<Timestamp> = |c| read_ready::next_due(c, now);
+    /// Beads in progress.
+    held_beads() -> Vec<Bead> = |c| beads::held(c);
+    /// Every live lease.
+    leases() -> Vec<Lease> = |c| leases::all(c);
+    /// The dependencies of one bead, outward.
+    edges_of(id: String) -> Vec<(BeadId, String)> = |c| dependencies::depends_on(c, &id);
+    /// Every dependency of a project, or of all.
+    edges(project: Option<String>) -> Vec<Edge> = |c| dependencies::of_project(c, project.as_deref());
+    /// Comments on a bead.
+    bead_comments(id: String, page: PageRequest) -> Page<Comment> = |c| comments::list(c, On::Bead, &id, &page);
+    /// Comments on a project.
+    project_comments(id: String, page: PageRequest) -> Page<Comment> =
+        |c| comments::list(c, On::Project, &id, &page);
+    /// What `conditional-blocks` means in this database.
+    conditional() -> Conditional = |c| readiness_rule::conditional(c);
+    /// The projects that have files of beads.
+    projects_with_files() -> Vec<String> = |c| bead_files::projects(c);
+    /// The digest of a project's file as it was last read or written.
+    bead_file_digest(project: String) -> Option<String> = |c| bead_files::digest(c, &project);
+    /// An agent.
+    agent(id: String) -> Option<Agent> = |c| table::get(c, &id);
+    /// A page of agents.
+    agents(filter: AgentFilter, page: PageRequest) -> Page<Agent> = |c| agents::list(c, &filter, &page);
+    /// All agents that are started, or failed.
+    employed_agents() -> Vec<Agent> = |c| agents::employed(c);
+    /// The agents that use a provider.
+    agents_of_provider(id: String) -> Vec<Agent> = |c| agents::of_provider(c, &id);
+    /// A provider.
+    provider(id: String) -> Option<Provider> = |c| providers::get(c, &id);
+    /// A page of providers.
+    providers(page: PageRequest) -> Page<Provider> = |c| providers::list(c, &page);
+    /// Every provider.
+    all_providers() -> Vec<Provider> = |c| providers::all(c);
+    /// A page of a provider's heartbeats, newest first.
+    heartbeats(id: String, page: PageRequest) -> Page<Heartbeat> =
+        |c| snapshot(c, |c| heartbeats::list(c, &id, &page));
+    /// What every provider offers that was heard of.
+    offers() -> Vec<(ProviderId, Vec<Offered>)> = |c| offered_models::all(c);
+    /// What calls took, for each of a group and each stretch of time.
+    usage(filter: UsageFilter, group: GroupBy, per: Per) -> Vec<Usage> =
+        |c| calls::usage(c, &filter, group, per);
+    /// The calls of one run, oldest first.
+    calls_of_run(id: String) -> Vec<Call> = |c| calls::of_run(c, &id);
+    /// Every budget.
+    budgets() -> Vec<Budget> = |c| budgets::all(c);
+    /// Every budget with what the ledger holds of its present window.
+    budget_openings(now: Timestamp) -> Vec<Opening> = |c| snapshot(c, |c| budgets::openings(c, now));
+    /// The median latency of a provider's recent beats, in milliseconds.
+    median_latency(id: String) -> Option<u64> = |c| heartbeats::median(c, &id);
+    /// A project.
+    project(id: String) -> Option<Project> = |c| table::get(c, &id);
+    /// A page of projects.
+    projects(status: Option<project::Status>, within: Option<Vec<String>>, page: PageRequest) -> Page<Project> =
+        |c| projects::list(c, status, within.as_deref(), &page);
+    /// How many of a project's beads have each status.
+    bead_counts(project: String) -> Vec<(String, u64)> = |c| projects::bead_counts(c, &project);
+    /// A decision.
+    decision(id: String) -> Option<Decision> = |c| table::get(c, &id);
+    /// A page of decisions.
+    decisions(filter: DecisionFilter, page: PageRequest) -> Page<Decision> =
+        |c| decisions::list(c, &filter, &page);
+    /// The decisions about a bead.
+    decisions_of(bead: String) -> Vec<Decision> = |c| decisions::of_bead(c, &bead);
+    /// What ended of an agent's questions since it last began to work, but for those about this bead.
+    ended_decisions_for(requester: String, project: String, bead: String) -> Vec<Decision> =
+        |c| decisions::ended_for(c, &requester, &project, &bead);
+    /// The decisions of a project that nobody has made yet.
+    pending_decisions_in(project: String) -> Vec<Decision> = |c| decisions::pending_in(c, &project);
+    /// The pending question whether a project is to be closed.
+    pending_close_of(project: String) -> Option<Decision> = |c| decisions::pending_close(c, &project);
+    /// Which beads a project has, in short.
+    holdings(project: String) -> Holdings = |c| projects::holdings(c, &project);
+    /// A page of file locks.
+    file_locks(filter: FileLockFilter, page: PageRequest) -> Page<FileLock> =
+        |c| file_locks::list(c, &filter, &page);
+    /// The file locks of a project, those that have run out as well.
+    file_locks_in(project: String) -> Vec<FileLock> = |c| file_locks::of_project(c, &project);
+    /// The file locks for a bead.
+    file_locks_for(bead: String) -> Vec<FileLock> = |c| file_locks::of_bead(c, &bead);
+    /// The projects that have file locks.
+    projects_with_file_locks() -> Vec<String> = |c| file_locks::projects(c);
+    /// How far a reader of the log outside of the process has got.
+    cursor(name: &'static str) -> Option<u64> = |c| cursors::get(c, name);
+    /// How far the mirror has got.
+    mirror_state() -> MirrorState = |c| snapshot(c, mirror_state::state);
+    /// The entities whose newest state the mirror has not brought to its server, those first that have waited longest.
+    due_mirrors(most: u32) -> Vec<DueMirror> = |c| mirror_state::due(c, most);
+    /// Which life of an entity the mirror is at.
+    mirror_run_no(kind: &'static str, id: String) -> Option<u64> = |c| mirror_state::run_no(c, kind, &id);
+    /// Decisions that nobody has made yet.
+    pending_decisions() -> Vec<DecisionId> = |c| decisions::pending(c);
+    /// A page of a user's turns at the console, oldest first.
+    console_turns(user: String, page: PageRequest) -> Page<ConsoleTurn> = |c| console::list(c, &user, &page);
+    /// The newest turns of a user at the console, oldest first.
+    newest_console_turns(user: String, most: u32) -> Vec<ConsoleTurn> = |c| console::newest(c, &user, most);
+    /// A run.
+    run(id: String) -> Option<Run> = |c| runs::get(c, &id);
+    /// A page of runs.
+    runs(filter: RunFilter, page: PageRequest) -> Page<Run> = |c| runs::list(c, &filter, &page);
+    /// Every run that has not ended.
+    running_runs() -> Vec<Run> = |c| runs::running(c);
+    /// Every token.
+    tokens() -> Vec<Token> = |c| tokens::all(c);
+    /// Every browser session.
+    sessions() -> Vec<Session> = |c| tokens::sessions(c);
+    /// Whether work is handed out, and since when.
+    operation() -> (Operation, Option<Timestamp>) = |c| dispatch_state::get(c);
+    /// The newest generation of the key file that was seen.
+    vault_seen() -> Option<u64> = |c| vault_generation::get(c);
+    /// The answer given to a request with this key.
+    kept_answer(key: IdempotencyKey) -> Option<KeptAnswer> = |c| idempotency::get(c, &key);
+    /// A part of the event log.
+    events(range: EventRange) -> EventPage = |c| snapshot(c, |c| events::range(c, &range));
+    /// The numbers of the oldest and the newest event; zeros when there is none.
+    event_bounds() -> (u64, u64) = |c| snapshot(c, |c| Ok((events::first_seq(c)?, events::last_seq(c)?)));
+    /// How many events of each type there are.
+    event_counts(project: Option<String>, within: Option<Vec<String>>) -> Vec<TypeCount> =
+        |c| events::counts(c, project.as_deref(), within.as_deref());
+    /// The first event that retention keeps.
+    first_kept_event(before: Timestamp, max: u64) -> u64 = |c| events::first_kept(c, &before.to_string(), max);
+    /// How many of everything there are.
+    counts() -> Counts = |c| snapshot(c, count_all);
+}
+
+impl Store {
+    /// Follows the hash chain through the whole log.
+    pub async fn verify_events(&self) -> Result<Verified, VerifyError> {
+        let outcome = self.readers.read(|c| Ok(verify::verify(c))).await;
+        outcome.map_err(VerifyError::Store)?
+    }
+}
+
+/// Runs several reads against one state of the database.
+pub(crate) fn snapshot<T>(
+    connection: &Connection,
+    read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let transaction = connection.unchecked_transaction()?;
+    read(&transaction)
+}
+
+fn count_all(c: &Connection) -> Result<Counts, StoreError> {
+    let by_status = |table: &str| -> Result<Vec<(String, u64)>, StoreError> {
+        let sql = format!("SELECT status, count(*) FROM {table} GROUP BY status ORDER BY 1");
+        let mut statement = c.prepare_cached(&sql)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    };
+    let number = |sql: &str| -> Result<u64, StoreError> {
+        Ok(c.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    };
+    Ok(Counts {
+        beads: by_status("beads")?,
+        agents: by_status("agents")?,
+        providers: by_status("providers")?,
+        pending_decisions: number("SELECT count(*) FROM decisions WHERE status = 'pending'")?,
+        ready_beads: number("SELECT count(*) FROM beads WHERE ready = 1")?,
+    })
+}

@@ -1,0 +1,99 @@
+//! Verification of the event log: every number there, every hash right.
+
+use crate::base::error::StoreError;
+use crate::base::table::integer;
+use crate::tables::checkpoints::{self, Checkpoint};
+use crate::tables::events;
+use arbiter_core::kernel::event::{GENESIS, chain_hash};
+use rusqlite::{Connection, OptionalExtension};
+
+/// What a whole log looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// How many events were checked.
+    pub events: u64,
+    /// The first of them.
+    pub first_seq: u64,
+    /// The last of them.
+    pub last_seq: u64,
+}
+
+/// Why the log is not whole.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// An event is missing.
+    #[error("event {0} is missing")]
+    Missing(u64),
+    /// An event is not what was written.
+    #[error("event {0} is not what was written")]
+    Changed(u64),
+    /// It could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for VerifyError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Events looked at in one read, so that no reader holds the write-ahead log for long.
+const CHUNK: u32 = 10_000;
+
+/// Follows the chain from the newest checkpoint to the newest event.
+pub(crate) fn verify(connection: &Connection) -> Result<Verified, VerifyError> {
+    // AUTOINCREMENT remembers the greatest number ever given, so a newest event that is gone is missed.
+    let given: Option<u64> = connection
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'events'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let start = Checkpoint { seq: 0, hash: GENESIS };
+    let mut place = checkpoints::newest(connection)?.unwrap_or(start);
+    let mut first_seq = place.seq + 1;
+    loop {
+        let before = place.seq;
+        let whole = follow(connection, &mut place)?;
+        if whole && place.seq > before {
+            continue;
+        }
+        if whole && place.seq >= given.unwrap_or(0) {
+            return Ok(Verified { events: place.seq + 1 - first_seq, first_seq, last_seq: place.seq });
+        }
+        // What is not there may have been cut while we read.
+        match checkpoints::newest(connection)? {
+            Some(cut) if cut.seq > place.seq => (place, first_seq) = (cut, cut.seq + 1),
+            _ => return Err(VerifyError::Missing(place.seq + 1)),
+        }
+    }
+}
+
+/// Follows the chain for one chunk; false when the event after `place` is not the next one.
+fn follow(connection: &Connection, place: &mut Checkpoint) -> Result<bool, VerifyError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, id, type, timestamp, source, project_id, subject, actor, data, address, token_id, prev_hash, hash
+         FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+    )?;
+    let mut rows = statement.query(rusqlite::params![integer(place.seq), CHUNK])?;
+    while let Some(row) = rows.next()? {
+        let seq: u64 = row.get(0)?;
+        if seq != place.seq + 1 {
+            return Ok(false);
+        }
+        let changed = |_| VerifyError::Changed(seq);
+        let event = events::read(row).map_err(changed)?;
+        // As it is written, not as it reads: 2026-01-01t00:00:00z is the same time and another text.
+        let timestamp: String = row.get(3).map_err(changed)?;
+        let data: String = row.get(8).map_err(changed)?;
+        let previous: [u8; 32] = row.get(11).map_err(changed)?;
+        let hash: [u8; 32] = row.get(12).map_err(changed)?;
+        let right = timestamp == event.timestamp.to_string()
+            && previous == place.hash
+            && hash == chain_hash(&previous, &event, &data);
+        if !right {
+            return Err(VerifyError::Changed(seq));
+        }
+        *place = Checkpoint { seq, hash };
+    }
+    Ok(true)
+}

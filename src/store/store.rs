@@ -1,0 +1,152 @@
+//! The handle by which everybody else reaches the store.
+
+use crate::base::connection::open_writer;
+use crate::base::error::StoreError;
+use crate::base::migrate::{MIGRATIONS, migrate};
+use crate::base::unit_of_work::{Committed, Unit};
+use crate::read::readers::Readers;
+use crate::write::import::{ImportOrder, ImportReport};
+use crate::write::writer::{ImportJob, Job, Order, Publish, Writer, WriterStats, WrittenJob};
+use arbiter_core::bead::merge::Seen;
+use arbiter_core::kernel::time::Timestamp;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// How a store is opened.
+pub struct Options {
+    /// The data directory; the file in it is `arbiter.db`.
+    pub directory: PathBuf,
+    /// How many threads read.
+    pub readers: usize,
+    /// The most units in one transaction.
+    pub group_max: usize,
+    /// The most units that may wait for the writer.
+    pub queue_max: usize,
+    /// When it is opened.
+    pub now: Timestamp,
+    /// Hears of committed events.
+    pub publish: Publish,
+    /// Hears that the store cannot go on.
+    pub on_failure: Box<dyn Fn(&StoreError) + Send>,
+}
+
+/// The store. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    // Not crossbeam's: std drops what still waits when the writer goes, and so answers those who sent it.
+    sender: SyncSender<Order>,
+    pub(crate) readers: Readers,
+    stats: Arc<WriterStats>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the database, brings its schema up to date and starts the threads.
+    pub fn open(options: Options) -> Result<Self, StoreError> {
+        let path = options.directory.join("arbiter.db");
+        make_private(&path)?;
+        let mut connection = open_writer(&path)?;
+        migrate(&mut connection, MIGRATIONS, options.now)?;
+        let stats = Arc::new(WriterStats::default());
+        let writer = Writer::new(
+            connection,
+            Arc::clone(&stats),
+            options.publish,
+            options.on_failure,
+            options.group_max.max(1),
+        )?;
+        sync_directory(&options.directory)?;
+        let readers = Readers::start(&path, options.readers)?;
+        let (sender, jobs) = sync_channel(options.queue_max.max(1));
+        let thread = std::thread::Builder::new()
+            .name("store-write".into())
+            .spawn(move || writer.run(&jobs))
+            .map_err(|source| StoreError::Io { operation: "start", path: "the writer".into(), source })?;
+        Ok(Self { sender, readers, stats, thread: Arc::new(Mutex::new(Some(thread))), path })
+    }
+
+    /// Commits a unit of work; the answer comes after the fsync.
+    pub async fn commit(&self, unit: Unit) -> Result<Committed, StoreError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Order::Commit(Job { unit, answer }))?;
+        wait.await.map_err(|_| StoreError::Failed)?
+    }
+
+    /// Reads beads in from a file, all of them or none, and says what became of each line.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the file or, if that is wanted, one of its lines cannot be taken.
+    pub async fn import(&self, order: ImportOrder) -> Result<ImportReport, StoreError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Order::Import(ImportJob { order, answer }))?;
+        wait.await.map_err(|_| StoreError::Failed)?
+    }
+
+    /// Takes note of what was written of beads to their files: each with the time that the file has, its
+    /// revision and its lists.
+    pub async fn note_written(&self, beads: Vec<(String, Timestamp, u64, Seen)>) -> Result<(), StoreError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Order::Written(WrittenJob { beads, digest: None, answer }))?;
+        wait.await.map_err(|_| StoreError::Failed)?
+    }
+
+    /// Takes note of the state in which a project's file was read or written.
+    pub async fn put_bead_file_digest(&self, project: String, digest: String) -> Result<(), StoreError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Order::Written(WrittenJob { beads: vec![], digest: Some((project, digest)), answer }))?;
+        wait.await.map_err(|_| StoreError::Failed)?
+    }
+
+    fn send(&self, order: Order) -> Result<(), StoreError> {
+        self.sender.try_send(order).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError::Busy,
+            TrySendError::Disconnected(_) => StoreError::Failed,
+        })
+    }
+
+    /// Ends the writer: what waits is committed first, later units are refused, and the write-ahead log is
+    /// moved into the database. Blocks until that is done.
+    pub fn close(&self) {
+        // A writer that is gone already needs no order to stop.
+        let _ = self.sender.send(Order::Stop);
+        let mut thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// What the writer has done since the start.
+    pub fn stats(&self) -> &WriterStats {
+        &self.stats
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Makes the names of the database and its log last. SQLite does the same at the first commit, but goes on
+/// when it fails.
+fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    std::fs::File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| StoreError::Io {
+        operation: "sync",
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+/// Makes the file with mode 0600 before SQLite would make it with another.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    made.map(drop).map_err(|source| StoreError::Io {
+        operation: "open",
+        path: path.display().to_string(),
+        source,
+    })
+}

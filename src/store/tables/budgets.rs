@@ -1,0 +1,72 @@
+//! The table of budgets, with the marks of what was spent for certain.
+
+use crate::base::error::StoreError;
+use crate::base::table::{get_optional_time, parse};
+use crate::tables::calls;
+use arbiter_core::budget::meter::Opening;
+use arbiter_core::budget::{Budget, Key, Mark, Period, Scope};
+use arbiter_core::kernel::money::Usd;
+use arbiter_core::kernel::time::Timestamp;
+use rusqlite::{Connection, Row, params};
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Budget> {
+    let key = Key { scope: parse(row, 0, Scope::parse)?, period: parse(row, 1, Period::parse)? };
+    let (spent, warned) = (Usd::from_dollars(row.get(4)?), row.get(5)?);
+    let mark = get_optional_time(row, 3)?.map(|window| Mark { key: key.clone(), window, spent, warned });
+    Ok(Budget { key, cap: Usd::from_dollars(row.get(2)?), mark })
+}
+
+/// Every budget.
+pub(crate) fn all(connection: &Connection) -> Result<Vec<Budget>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT scope, period, cap_usd, marked_window, marked_usd, warned FROM budgets ORDER BY scope, period",
+    )?;
+    let rows = statement.query_map([], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Every budget with what the ledger holds of its present window.
+pub(crate) fn openings(connection: &Connection, now: Timestamp) -> Result<Vec<Opening>, StoreError> {
+    let open = |budget: Budget| {
+        let ledger = calls::spent(connection, &budget.key.scope, budget.key.period.window(now))?;
+        Ok(Opening { budget, ledger })
+    };
+    all(connection)?.into_iter().map(open).collect()
+}
+
+/// Stores a budget; one that is there keeps its mark.
+pub(crate) fn put(connection: &Connection, budget: &Budget) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO budgets (scope, period, cap_usd) VALUES (?1, ?2, ?3)
+             ON CONFLICT (scope, period) DO UPDATE SET cap_usd = excluded.cap_usd",
+        )?
+        .execute(params![budget.key.scope.to_string(), budget.key.period.as_str(), budget.cap.dollars()])?;
+    Ok(())
+}
+
+/// Takes a budget away.
+pub(crate) fn remove(connection: &Connection, key: &Key) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM budgets WHERE scope = ?1 AND period = ?2")?
+        .execute(params![key.scope.to_string(), key.period.as_str()])?;
+    Ok(())
+}
+
+/// Stores a mark, unless a later one is there already; that of a budget that is gone is nobody's.
+pub(crate) fn mark(connection: &Connection, mark: &Mark) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE budgets SET marked_window = ?3, marked_usd = ?4, warned = ?5
+             WHERE scope = ?1 AND period = ?2 AND (marked_window IS NULL OR marked_window < ?3
+                 OR marked_window = ?3 AND (marked_usd < ?4 OR marked_usd = ?4 AND warned < ?5))",
+        )?
+        .execute(params![
+            mark.key.scope.to_string(),
+            mark.key.period.as_str(),
+            mark.window.to_string(),
+            mark.spent.dollars(),
+            mark.warned,
+        ])?;
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Comments on beads and projects.
+
+use crate::base::error::StoreError;
+use crate::base::page::{self, Conditions, Listing, Page, PageRequest};
+use crate::base::table::get_time;
+use arbiter_core::kernel::time::Timestamp;
+use rusqlite::{Connection, params};
+
+/// A comment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comment {
+    /// Its id.
+    pub id: String,
+    /// The bead or project it is on.
+    pub subject: String,
+    /// Who wrote it.
+    pub author_id: String,
+    /// What it says.
+    pub text: String,
+    /// When it was written.
+    pub created_at: Timestamp,
+}
+
+/// What is commented on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    Bead,
+    Project,
+}
+
+impl On {
+    const fn table(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Bead => ("bead_comments", "bead_id"),
+            Self::Project => ("project_comments", "project_id"),
+        }
+    }
+}
+
+/// Stores a comment.
+pub(crate) fn add(connection: &Connection, on: On, comment: &Comment) -> Result<(), StoreError> {
+    let (table, subject) = on.table();
+    let sql = format!(
+        "INSERT INTO {table} (id, {subject}, author_id, comment, created_at) VALUES (?1, ?2, ?3, ?4, ?5)"
+    );
+    connection.prepare_cached(&sql)?.execute(params![
+        comment.id,
+        comment.subject,
+        comment.author_id,
+        comment.text,
+        comment.created_at.to_string(),
+    ])?;
+    Ok(())
+}
+
+/// A page of comments, oldest first.
+pub(crate) fn list(
+    connection: &Connection,
+    on: On,
+    subject_id: &str,
+    request: &PageRequest,
+) -> Result<Page<Comment>, StoreError> {
+    let (table, subject) = on.table();
+    let mut conditions = Conditions::default();
+    conditions.equal(subject, Some(subject_id));
+    let columns = format!("id, {subject}, author_id, comment, created_at");
+    let listing = Listing { from: table, columns: &columns, order: &["created_at", "id"] };
+    page::read(connection, &listing, conditions, request, |row| {
+        Ok(Comment {
+            id: row.get(0)?,
+            subject: row.get(1)?,
+            author_id: row.get(2)?,
+            text: row.get(3)?,
+            created_at: get_time(row, 4)?,
+        })
+    })
+}

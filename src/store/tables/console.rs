@@ -1,0 +1,120 @@
+//! The table of the console's turns: a question and its answer.
+
+use crate::base::error::StoreError;
+use crate::base::page::{self, Conditions, Listing, Page, PageRequest};
+use crate::base::table::{get_time, integer};
+use arbiter_core::kernel::time::Timestamp;
+use rusqlite::{Connection, Row, params};
+
+const COLUMNS: &str = "id, at, user, project_id, message, response, provider_id, provider_name, model, reason, \
+    input_tokens, output_tokens, cost_usd, latency_ms, workflow_id";
+
+/// A question to the console and its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsoleTurn {
+    /// Its id.
+    pub id: String,
+    /// When it was asked.
+    pub at: Timestamp,
+    /// Who asked.
+    pub user: String,
+    /// The project it was about, if one was named.
+    pub project_id: Option<String>,
+    /// The question.
+    pub message: String,
+    /// The answer.
+    pub response: String,
+    /// The provider that answered.
+    pub provider_id: String,
+    /// Its name then.
+    pub provider_name: String,
+    /// The model that answered.
+    pub model: String,
+    /// Why that provider.
+    pub reason: String,
+    /// Tokens sent.
+    pub input_tokens: u64,
+    /// Tokens received.
+    pub output_tokens: u64,
+    /// What it cost, in US dollars.
+    pub cost_usd: f64,
+    /// How long the answer took, in milliseconds.
+    pub latency_ms: u64,
+    /// The workflow through which it came; none: the provider was called directly.
+    pub workflow_id: Option<String>,
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<ConsoleTurn> {
+    Ok(ConsoleTurn {
+        id: row.get(0)?,
+        at: get_time(row, 1)?,
+        user: row.get(2)?,
+        project_id: row.get(3)?,
+        message: row.get(4)?,
+        response: row.get(5)?,
+        provider_id: row.get(6)?,
+        provider_name: row.get(7)?,
+        model: row.get(8)?,
+        reason: row.get(9)?,
+        input_tokens: row.get(10)?,
+        output_tokens: row.get(11)?,
+        cost_usd: row.get(12)?,
+        latency_ms: row.get(13)?,
+        workflow_id: row.get(14)?,
+    })
+}
+
+/// Stores a turn.
+pub(crate) fn add(connection: &Connection, turn: &ConsoleTurn) -> Result<(), StoreError> {
+    let sql = format!(
+        "INSERT INTO console_turns ({COLUMNS})
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+    );
+    connection.prepare_cached(&sql)?.execute(params![
+        turn.id,
+        turn.at.to_string(),
+        turn.user,
+        turn.project_id,
+        turn.message,
+        turn.response,
+        turn.provider_id,
+        turn.provider_name,
+        turn.model,
+        turn.reason,
+        integer(turn.input_tokens),
+        integer(turn.output_tokens),
+        turn.cost_usd,
+        integer(turn.latency_ms),
+        turn.workflow_id,
+    ])?;
+    Ok(())
+}
+
+/// A page of a user's turns, oldest first.
+pub(crate) fn list(
+    connection: &Connection,
+    user: &str,
+    request: &PageRequest,
+) -> Result<Page<ConsoleTurn>, StoreError> {
+    let mut conditions = Conditions::default();
+    conditions.equal("user", Some(user));
+    let listing = Listing { from: "console_turns", columns: COLUMNS, order: &["at", "id"] };
+    page::read(connection, &listing, conditions, request, read)
+}
+
+/// The newest turns of a user, oldest first.
+pub(crate) fn newest(connection: &Connection, user: &str, most: u32) -> Result<Vec<ConsoleTurn>, StoreError> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM console_turns WHERE user = ?1 ORDER BY at DESC, id DESC LIMIT ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![user, most], read)?;
+    let mut turns: Vec<ConsoleTurn> = rows.collect::<Result<_, _>>()?;
+    turns.reverse();
+    Ok(turns)
+}
+
+/// Deletes turns from before a time.
+pub(crate) fn prune(connection: &Connection, before: Timestamp) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM console_turns WHERE at < ?1")?.execute([before.to_string()])?;
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! What providers offered at their last beat.
+
+use crate::base::error::StoreError;
+use crate::base::table::{get_json, json};
+use arbiter_core::kernel::ids::ProviderId;
+use arbiter_core::model::catalog::Offered;
+use rusqlite::{Connection, params};
+
+/// Stores what a provider offers; nothing is written when that is what it offered before.
+pub(crate) fn put(connection: &Connection, id: &ProviderId, models: &[Offered]) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO offers (provider_id, models) SELECT id, ?2 FROM providers WHERE id = ?1
+             ON CONFLICT (provider_id) DO UPDATE SET models = excluded.models WHERE models <> excluded.models",
+        )?
+        .execute(params![id.as_str(), json(&models)])?;
+    Ok(())
+}
+
+/// What every provider offers that was heard of.
+pub(crate) fn all(connection: &Connection) -> Result<Vec<(ProviderId, Vec<Offered>)>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT provider_id, models FROM offers ORDER BY provider_id")?;
+    let rows = statement
+        .query_map([], |row| Ok((ProviderId::known(row.get::<_, String>(0)?), get_json(row, 1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

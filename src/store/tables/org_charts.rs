@@ -1,0 +1,101 @@
+//! The table of org charts, and who fills their positions.
+
+use crate::base::error::StoreError;
+use crate::base::table::{self, Table, get_json, get_time};
+use crate::read::queries::snapshot;
+use crate::store::Store;
+use arbiter_core::agent::Agent;
+use arbiter_core::kernel::ids::AgentId;
+use arbiter_core::project::Project;
+use arbiter_core::project::org_chart::OrgChart;
+use rusqlite::{Connection, OptionalExtension, params};
+
+impl Store {
+    /// The chart of a project with the agents of that project, oldest first; none without the project.
+    pub async fn org_chart(&self, project: String) -> Result<Option<(OrgChart, Vec<Agent>)>, StoreError> {
+        self.readers
+            .read(move |connection| {
+                snapshot(connection, |c| {
+                    let Some(chart) = get(c, &project)? else { return Ok(None) };
+                    Ok(Some((chart, members(c, &project)?)))
+                })
+            })
+            .await
+    }
+
+    /// The agents that name a persona in one of these ways.
+    pub async fn agents_of_persona(&self, names: Vec<String>) -> Result<Vec<Agent>, StoreError> {
+        self.readers.read(move |connection| agents_of_persona(connection, &names)).await
+    }
+}
+
+fn get(connection: &Connection, project: &str) -> Result<Option<OrgChart>, StoreError> {
+    let Some(project) = table::get::<Project>(connection, project)? else { return Ok(None) };
+    let sql = "SELECT positions, updated_at, revision FROM org_charts WHERE project_id = ?1";
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(OrgChart {
+            project_id: project.id.clone(),
+            positions: get_json(row, 0)?,
+            updated_at: get_time(row, 1)?,
+            revision: row.get(2)?,
+        })
+    };
+    let stored = connection.prepare_cached(sql)?.query_row([project.id.as_str()], read).optional()?;
+    Ok(Some(stored.unwrap_or_else(|| OrgChart::first(&project))))
+}
+
+fn members(connection: &Connection, project: &str) -> Result<Vec<Agent>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM agents WHERE project_id = ?1 ORDER BY created_at, id",
+        table::columns::<Agent>("")
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([project], Agent::read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn agents_of_persona(connection: &Connection, names: &[String]) -> Result<Vec<Agent>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM agents WHERE persona_name IN (SELECT value FROM json_each(?1)) ORDER BY id",
+        table::columns::<Agent>("")
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![table::json(&names)], Agent::read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Stores a chart in the place of the one with the revision before.
+pub(crate) fn put(connection: &Connection, chart: &OrgChart) -> Result<(), StoreError> {
+    let project = chart.project_id.as_str();
+    let stale = || StoreError::Stale { entity: "org chart", id: project.to_owned() };
+    if get(connection, project)?.is_none_or(|stored| stored.revision + 1 != chart.revision) {
+        return Err(stale());
+    }
+    let members = members(connection, project)?;
+    for position in &chart.positions {
+        chart.check_seats(&position.role_name, &members)?;
+    }
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO org_charts (project_id, positions, updated_at, revision)
+             VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            project,
+            table::json(&chart.positions),
+            chart.updated_at.to_string(),
+            table::integer(chart.revision)
+        ])?;
+    Ok(())
+}
+
+/// Refuses an agent that is one too many in its position, by the chart that is in force now.
+pub(crate) fn check_seat(connection: &Connection, agent: &AgentId) -> Result<(), StoreError> {
+    let Some(agent) = table::get::<Agent>(connection, agent.as_str())? else { return Ok(()) };
+    let Some(project) = &agent.project_id else { return Ok(()) };
+    let Some(chart) = get(connection, project.as_str())? else { return Ok(()) };
+    if let Some(position) = chart.position_of(&agent).filter(|position| position.max_instances > 0) {
+        chart.check_seats(&position.role_name, &members(connection, project.as_str())?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,420 @@
+//! Many beads at once from a file: one transaction, whatever their number, with a report of every line that is not
+//! taken as it is.
+
+use crate::base::error::StoreError;
+use crate::base::table;
+use crate::base::table::Table;
+use crate::base::unit_of_work::Write;
+use crate::tables::bead_files::{self, FileMark};
+use crate::tables::{beads, dependencies, leases, search};
+use crate::write::import_edges::{self, Wanted};
+use crate::write::readiness;
+use arbiter_core::bead::merge::{Seen, Verdict, effective, merged_list, verdict};
+use arbiter_core::bead::readiness::Gate;
+use arbiter_core::bead::{Bead, Status};
+use arbiter_core::kernel::event::{NewEvent, Origin};
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::ids::{BeadId, ProjectId};
+use arbiter_core::kernel::record::{self, Happening};
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::time::Timestamp;
+use rusqlite::types::Value;
+use rusqlite::{Connection, params};
+use serde_json::json;
+use std::collections::BTreeSet;
+
+/// A dependency as a file tells of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportedEdge {
+    /// What the bead depends on; it may be missing.
+    pub depends_on: BeadId,
+    /// How.
+    pub kind: String,
+    /// What of the other's children it waits for.
+    pub gate: Option<Gate>,
+    /// Since when, and by whom.
+    pub created: (Timestamp, String),
+    /// What else the file knows of it, as a JSON object.
+    pub kept: Option<String>,
+}
+
+/// A comment as a file tells of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportedComment {
+    /// Its id.
+    pub id: String,
+    /// Who wrote it.
+    pub author_id: String,
+    /// What.
+    pub text: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// What else the file knows of it, as a JSON object.
+    pub kept: Option<String>,
+}
+
+/// A bead of a file.
+#[derive(Clone, Debug)]
+pub struct ImportedBead {
+    /// The line it stands on, from 1.
+    pub line: u64,
+    /// The row it would be, if it is new.
+    pub bead: Bead,
+    /// What it depends on.
+    pub edges: Vec<ImportedEdge>,
+    /// Remarks.
+    pub comments: Vec<ImportedComment>,
+    /// What of its line has to be kept.
+    pub kept: Option<String>,
+    /// What is told of it, if it is new.
+    created: Told,
+    /// Its row's values, if it is new.
+    values: Vec<Value>,
+}
+
+/// An event of an import.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    /// As any other.
+    Event(NewEvent),
+    /// One whose data are written already: the event without them, and their text.
+    Written(NewEvent, String),
+}
+
+impl From<NewEvent> for Told {
+    fn from(event: NewEvent) -> Self {
+        Self::Event(event)
+    }
+}
+
+impl ImportedBead {
+    /// A bead of a file. Whoever reads the file makes event and values as well: the writer has enough to do.
+    pub fn new(
+        line: u64,
+        bead: Bead,
+        edges: Vec<ImportedEdge>,
+        comments: Vec<ImportedComment>,
+        kept: Option<String>,
+    ) -> Self {
+        let mut created = record::created_event(&bead);
+        if let Some(data) = created.data.as_object_mut().filter(|_| !edges.is_empty() || !comments.is_empty())
+        {
+            let told: Vec<_> =
+                edges.iter().map(|edge| json!({"depends_on": edge.depends_on, "type": edge.kind})).collect();
+            data.insert("dependencies".to_owned(), json!(told));
+            data.insert("comments".to_owned(), json!(comments.len()));
+        }
+        let text = serde_json::to_string(&created.data).unwrap_or_default();
+        created.data = serde_json::Value::Null;
+        let values = bead.values();
+        Self { line, bead, edges, comments, kept, created: Told::Written(created, text), values }
+    }
+}
+
+/// One thing that a file holds.
+#[derive(Clone, Debug)]
+pub enum Imported {
+    /// A bead.
+    Bead(Box<ImportedBead>),
+    /// An edge of another bead than the one whose file tells of it.
+    Edge(BeadId, ImportedEdge),
+    /// A line that is kept as it is.
+    Line(String),
+    /// A line that cannot be taken, and why.
+    Refused(u64, String),
+    /// The file cannot be read any further; nothing of it is taken.
+    Broken(String),
+}
+
+/// How an import is made.
+pub struct ImportOrder {
+    /// The project that gets the beads.
+    pub project_id: ProjectId,
+    /// When.
+    pub at: Timestamp,
+    /// Who imports.
+    pub actor: String,
+    /// Where the request came from.
+    pub origin: Option<Origin>,
+    /// Whether an older line counts as if it were newer.
+    pub allow_stale: bool,
+    /// Whether everything is taken back in the end.
+    pub dry_run: bool,
+    /// Whether one line that cannot be taken is the end of it all.
+    pub strict: bool,
+    /// What the file holds, in its order.
+    pub content: Box<dyn Iterator<Item = Imported> + Send>,
+}
+
+/// What became of an import. Lists of ids are in the file's order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportReport {
+    /// New beads.
+    pub created: u64,
+    /// Changed beads.
+    pub updated: u64,
+    /// Beads that are here as the file has them.
+    pub unchanged: u64,
+    /// Lines that are no beads and are kept.
+    pub kept_lines: u64,
+    /// Beads that were changed.
+    pub updated_ids: Vec<String>,
+    /// Beads of the same second as ours, which stayed as they are but for lists.
+    pub tie_kept_local_ids: Vec<String>,
+    /// Beads that the file has in an older state.
+    pub stale_skipped_ids: Vec<String>,
+    /// Beads that somebody is at work on here.
+    pub held_ids: Vec<String>,
+    /// Beads of these ids are another project's.
+    pub other_project_ids: Vec<String>,
+    /// Beads of these ids were deleted here.
+    pub deleted_ids: Vec<String>,
+    /// Dependencies on beads that are not here: kept, and holding nobody back.
+    pub dangling: Vec<(String, String)>,
+    /// Dependencies that would close a circle: kept without holding anybody back, each with its path.
+    pub cycles: Vec<String>,
+    /// Lines that could not be taken, and why.
+    pub refused: Vec<(u64, String)>,
+}
+
+/// Tells of an event; returns its number.
+pub(crate) type Tell<'a> = dyn FnMut(Told) -> Result<u64, StoreError> + 'a;
+
+/// Reads everything in. The caller ends the transaction.
+pub(crate) fn run(
+    connection: &Connection,
+    order: &mut ImportOrder,
+    tell: &mut Tell<'_>,
+) -> Result<ImportReport, StoreError> {
+    if !table::exists(connection, "projects", order.project_id.as_str())? {
+        return Err(Refusal::not_found("project", order.project_id.as_str()).into());
+    }
+    let first_new: i64 =
+        connection.query_row("SELECT coalesce(max(rowid), 0) FROM beads", [], |row| row.get(0))?;
+    let mut import = Import {
+        connection,
+        at: order.at,
+        project: order.project_id.clone(),
+        allow_stale: order.allow_stale,
+        report: ImportReport::default(),
+        edges: Vec::new(),
+        seeds: BTreeSet::new(),
+    };
+    for item in order.content.by_ref() {
+        match item {
+            Imported::Bead(row) => import.bead(*row, tell)?,
+            Imported::Edge(id, edge) => import.edges.push(Wanted { bead_id: id, edge, is_told: true }),
+            Imported::Line(line) => {
+                import.report.kept_lines +=
+                    u64::from(bead_files::keep_line(connection, order.project_id.as_str(), &line)?);
+            }
+            Imported::Refused(line, why) => import.report.refused.push((line, why)),
+            Imported::Broken(why) => return Err(Refusal::field("file", why).into()),
+        }
+    }
+    search::note_new(connection, first_new)?;
+    let edges = std::mem::take(&mut import.edges);
+    import_edges::add(connection, edges, &mut import.seeds, &mut import.report, tell)?;
+    let Import { report, seeds, .. } = import;
+    let strict = order.strict && !(report.refused.is_empty() && report.cycles.is_empty());
+    if strict {
+        let first = report.refused.first().map(|(line, why)| format!("line {line}: {why}"));
+        let first = first.or_else(|| report.cycles.first().cloned()).unwrap_or_default();
+        return Err(Refusal::field("file", format!("not every line can be taken: {first}")).into());
+    }
+    let woken = readiness::refresh_new(connection, first_new, seeds, order.at)?;
+    for one in woken {
+        let ready = NewEvent {
+            kind: EventType::BeadReady,
+            project_id: Some(one.project_id),
+            subject: one.id.to_string(),
+            data: json!({}),
+        };
+        tell(ready.into())?;
+    }
+    Ok(report)
+}
+
+struct Import<'a> {
+    connection: &'a Connection,
+    at: Timestamp,
+    project: ProjectId,
+    allow_stale: bool,
+    report: ImportReport,
+    edges: Vec<Wanted>,
+    /// Beads whose readiness has to be computed.
+    seeds: BTreeSet<BeadId>,
+}
+
+impl Import<'_> {
+    fn bead(&mut self, row: ImportedBead, tell: &mut Tell<'_>) -> Result<(), StoreError> {
+        let id = row.bead.id.as_str();
+        match table::get::<Bead>(self.connection, id)? {
+            None => return self.create(row, tell),
+            Some(ours) if ours.project_id != self.project => {
+                self.report.other_project_ids.push(id.to_owned());
+            }
+            Some(ours) => return self.update(&ours, row, tell),
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, row: ImportedBead, tell: &mut Tell<'_>) -> Result<(), StoreError> {
+        let ImportedBead { bead, edges, comments, kept, created, values, .. } = row;
+        match beads::insert(self.connection, &bead, &values) {
+            // No row has the id, so one had it once.
+            Err(StoreError::Refused(Refusal::Exists { id, .. })) => {
+                self.report.deleted_ids.push(id);
+                return Ok(());
+            }
+            outcome => outcome?,
+        }
+        let seen = seen(&bead, &edges);
+        let mark = FileMark { updated_at: bead.updated_at, revision: bead.revision, seen, kept };
+        bead_files::put(self.connection, bead.id.as_str(), &mark)?;
+        for comment in &comments {
+            add_comment(self.connection, &bead.id, comment)?;
+        }
+        tell(created)?;
+        let wanted = edges.into_iter().map(|edge| Wanted { bead_id: bead.id.clone(), edge, is_told: false });
+        self.edges.extend(wanted);
+        self.report.created += 1;
+        Ok(())
+    }
+
+    fn update(&mut self, ours: &Bead, row: ImportedBead, tell: &mut Tell<'_>) -> Result<(), StoreError> {
+        let ImportedBead { bead: theirs, edges, comments, kept, .. } = row;
+        let id = ours.id.to_string();
+        let mark = bead_files::get(self.connection, &id)?;
+        let base = mark.as_ref().map(|mark| mark.seen.clone()).unwrap_or_default();
+        let since = mark.as_ref().map(|mark| (mark.updated_at, mark.revision));
+        let mut whose = verdict(effective(ours, since), theirs.updated_at);
+        if whose == Verdict::Stale && self.allow_stale {
+            whose = Verdict::File;
+        }
+        let after = ours.imported(&theirs, whose, &base);
+        let change = Happening::between(ours, &after, Some("imported"));
+        if leases::get(self.connection, &id)?.is_some() && !change.is_nothing() {
+            self.report.held_ids.push(id);
+            return Ok(());
+        }
+        let would = ours.imported(&theirs, Verdict::File, &base);
+        let differs = !Happening::between(&after, &would, None).is_nothing();
+        if whose == Verdict::Stale {
+            if differs {
+                self.report.stale_skipped_ids.push(id);
+            } else {
+                self.report.unchanged += 1;
+            }
+            return Ok(());
+        }
+        let mut has_changed = !change.is_nothing();
+        let mut revision = ours.revision;
+        if has_changed {
+            let happenings = [change];
+            let next = record::evolved(ours, &happenings, self.at);
+            revision = next.revision;
+            beads::write(self.connection, &Write::Update { row: next.clone(), expected: ours.revision })?;
+            for happening in &happenings {
+                tell(record::event(&next, happening).into())?;
+            }
+            if ours.status != Status::Closed && next.status == Status::Closed {
+                let data = json!({"reason": next.close_reason});
+                let completed = NewEvent::in_project(EventType::BeadCompleted, &next.project_id, &id, data);
+                tell(completed.into())?;
+            }
+            self.touch(ours)?;
+        }
+        has_changed |= self.merge_edges(&ours.id, edges.clone(), &base, tell)?;
+        for comment in &comments {
+            if add_comment(self.connection, &ours.id, comment)? {
+                has_changed = true;
+                let data = json!({"comment_id": comment.id, "author_id": comment.author_id, "comment": comment.text});
+                tell(NewEvent::in_project(EventType::BeadCommented, &self.project, &id, data).into())?;
+            }
+        }
+        if differs {
+            self.report.tie_kept_local_ids.push(id.clone());
+        }
+        if has_changed {
+            self.report.updated += 1;
+            self.report.updated_ids.push(id.clone());
+        } else {
+            self.report.unchanged += 1;
+        }
+        // After a tie that kept our words the file does not say what is so.
+        if !differs {
+            let seen = seen(&theirs, &edges);
+            let updated_at = theirs.updated_at;
+            bead_files::put(self.connection, &id, &FileMark { updated_at, revision, seen, kept })?;
+        }
+        Ok(())
+    }
+
+    /// Notes what the change of a bead's row may bear on.
+    fn touch(&mut self, bead: &Bead) -> Result<(), StoreError> {
+        readiness::around(self.connection, bead, &mut self.seeds)
+    }
+
+    /// Removes the dependencies that the file has lost, and wants those that it has won. Says whether there are any.
+    fn merge_edges(
+        &mut self,
+        id: &BeadId,
+        theirs: Vec<ImportedEdge>,
+        base: &Seen,
+        tell: &mut Tell<'_>,
+    ) -> Result<bool, StoreError> {
+        let ours: Vec<String> = dependencies::depends_on(self.connection, id.as_str())?
+            .into_iter()
+            .map(|(target, _)| target.to_string())
+            .collect();
+        let targets: Vec<String> = theirs.iter().map(|edge| edge.depends_on.to_string()).collect();
+        let merged = merged_list(&ours, &targets, &base.depends_on);
+        let lost: Vec<&String> = ours.iter().filter(|target| !merged.contains(target)).collect();
+        for target in &lost {
+            let edge = arbiter_core::bead::edit::Edge::new(id.clone(), BeadId::known(target.as_str()), "");
+            dependencies::remove(self.connection, &edge)?;
+            let data = json!({"depends_on": target});
+            let removed =
+                NewEvent::in_project(EventType::BeadDependencyRemoved, &self.project, id.as_str(), data);
+            tell(removed.into())?;
+            self.seeds.insert(id.clone());
+            readiness::waiters(self.connection, target, &mut self.seeds)?;
+        }
+        let won: Vec<ImportedEdge> = theirs
+            .into_iter()
+            .filter(|edge| {
+                let target = edge.depends_on.as_str();
+                merged.iter().any(|known| known == target) && !ours.iter().any(|known| known == target)
+            })
+            .collect();
+        let has_changed = !(lost.is_empty() && won.is_empty());
+        self.edges.extend(won.into_iter().map(|edge| Wanted { bead_id: id.clone(), edge, is_told: true }));
+        Ok(has_changed)
+    }
+}
+
+fn seen(bead: &Bead, edges: &[ImportedEdge]) -> Seen {
+    Seen {
+        labels: bead.tags.clone(),
+        depends_on: edges.iter().map(|edge| edge.depends_on.to_string()).collect(),
+    }
+}
+
+/// Adds a comment; says whether it is new. One of the same author, time and words is the same.
+fn add_comment(
+    connection: &Connection,
+    bead: &BeadId,
+    comment: &ImportedComment,
+) -> Result<bool, StoreError> {
+    let at = comment.created_at.to_string();
+    let added = connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO bead_comments (id, bead_id, author_id, comment, created_at, kept)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (
+                 SELECT 1 FROM bead_comments
+                 WHERE bead_id = ?2 AND author_id = ?3 AND comment = ?4 AND created_at = ?5)",
+        )?
+        .execute(params![comment.id, bead.as_str(), comment.author_id, comment.text, at, comment.kept])?;
+    Ok(added == 1)
+}

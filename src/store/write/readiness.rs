@@ -1,0 +1,191 @@
+//! Keeps `waits`, `ready` and `not_before` true in the transaction of every change that bears on them.
+
+use crate::base::error::StoreError;
+use crate::base::unit_of_work::{Change, Write};
+use crate::tables::dependencies;
+use crate::tables::state::readiness_rule;
+use arbiter_core::bead::readiness::{Own, Waits, is_ready};
+use arbiter_core::bead::{Bead, NEVER_READY, Status};
+use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::kernel::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// A bead that has just become ready.
+pub(crate) struct Woken {
+    pub(crate) id: BeadId,
+    pub(crate) project_id: String,
+}
+
+/// What a refresh has found of a bead: as it was before, and as it is now.
+struct Seen {
+    project_id: String,
+    was_ready: bool,
+    ready: bool,
+}
+
+/// What a refresh needs of a bead's row.
+struct Before {
+    status: String,
+    bead_type: String,
+    project_id: String,
+    defer_until: Option<String>,
+    waits: bool,
+    ready: bool,
+    not_before: Option<String>,
+    shelved: Option<String>,
+    pending_decisions: u64,
+}
+
+fn look(connection: &Connection, id: &BeadId) -> Result<Option<Before>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT status, type, project_id, defer_until, waits, ready, not_before, shelved,
+                (SELECT count(*) FROM decisions d WHERE d.bead_id = beads.id AND d.status = 'pending')
+         FROM beads WHERE id = ?1",
+    )?;
+    let row = statement.query_row([id.as_str()], |row| {
+        Ok(Before {
+            status: row.get(0)?,
+            bead_type: row.get(1)?,
+            project_id: row.get(2)?,
+            defer_until: row.get(3)?,
+            waits: row.get(4)?,
+            ready: row.get(5)?,
+            not_before: row.get(6)?,
+            shelved: row.get(7)?,
+            pending_decisions: row.get(8)?,
+        })
+    });
+    Ok(row.optional()?)
+}
+
+/// Notes the beads whose readiness a change may touch. Called before and after the change, since a
+/// dependency is visible only on one side of its own removal.
+pub(crate) fn touched(
+    connection: &Connection,
+    change: &Change,
+    seeds: &mut BTreeSet<BeadId>,
+) -> Result<(), StoreError> {
+    match change {
+        Change::Bead(Write::Insert(bead)) => {
+            seeds.insert(bead.id.clone());
+        }
+        Change::Bead(Write::Update { row, .. } | Write::Delete { row }) => around(connection, row, seeds)?,
+        Change::AddEdge(edge) | Change::RemoveEdge(edge) => {
+            seeds.insert(edge.bead_id.clone());
+            // A new or lost child changes what waits for the children of its parent.
+            waiters(connection, edge.depends_on.as_str(), seeds)?;
+        }
+        Change::Decision(
+            Write::Insert(decision) | Write::Update { row: decision, .. } | Write::Delete { row: decision },
+        ) => seeds.extend(decision.bead_id.clone()),
+        Change::Rule(_) => seeds.extend(readiness_rule::affected(connection)?),
+        _ => {}
+    }
+    Ok(())
+}
+
+pub(crate) fn around(
+    connection: &Connection,
+    bead: &Bead,
+    seeds: &mut BTreeSet<BeadId>,
+) -> Result<(), StoreError> {
+    seeds.insert(bead.id.clone());
+    seeds.extend(dependencies::dependents(connection, bead.id.as_str())?.into_iter().map(|(id, _)| id));
+    for (target, kind) in dependencies::depends_on(connection, bead.id.as_str())? {
+        if kind == "parent-child" {
+            waiters(connection, target.as_str(), seeds)?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn waiters(
+    connection: &Connection,
+    id: &str,
+    seeds: &mut BTreeSet<BeadId>,
+) -> Result<(), StoreError> {
+    seeds.extend(dependencies::waiters(connection, id)?);
+    Ok(())
+}
+
+/// The same for many beads that were just stored, all those with a greater place than `last_old`: at once where nothing
+/// has to be looked at, and like any others where they have dependencies or somebody had one on them.
+pub(crate) fn refresh_new(
+    connection: &Connection,
+    last_old: i64,
+    mut seeds: BTreeSet<BeadId>,
+    at: Timestamp,
+) -> Result<Vec<Woken>, StoreError> {
+    connection.execute(
+        "UPDATE beads SET not_before = defer_until WHERE rowid > ?1 AND defer_until IS NOT NULL",
+        [last_old],
+    )?;
+    let affecting = "('blocks', 'parent-child', 'conditional-blocks', 'waits-for')";
+    let never = NEVER_READY.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ");
+    let mut statement = connection.prepare(&format!(
+        "UPDATE beads SET ready = 1, ready_since = ?2 WHERE rowid > ?1 AND status = 'open' AND shelved IS NULL
+             AND type NOT IN ({never})
+             AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.bead_id = beads.id AND d.status = 'pending')
+             AND NOT EXISTS (SELECT 1 FROM bead_dependencies d
+                             WHERE d.bead_id = beads.id AND d.type IN {affecting})
+         RETURNING id, project_id"
+    ))?;
+    let rows = statement.query_map(params![last_old, at.to_string()], |row| {
+        Ok(Woken { id: BeadId::known(row.get::<_, String>(0)?), project_id: row.get(1)? })
+    })?;
+    let mut woken = rows.collect::<Result<Vec<_>, _>>()?;
+    let mut statement = connection.prepare(&format!(
+        "SELECT d.bead_id FROM beads b JOIN bead_dependencies d ON d.depends_on = b.id
+         WHERE b.rowid > ?1 AND d.type IN {affecting}"
+    ))?;
+    let rows = statement.query_map([last_old], |row| Ok(BeadId::known(row.get::<_, String>(0)?)))?;
+    for id in rows {
+        seeds.insert(id?);
+    }
+    woken.extend(refresh(connection, seeds, at)?);
+    Ok(woken)
+}
+
+/// Recomputes the noted beads and, where `waits` changed, their children. Returns those that are ready and
+/// were not: a bead may be looked at before the parent it waits for, and again after it.
+pub(crate) fn refresh(
+    connection: &Connection,
+    seeds: BTreeSet<BeadId>,
+    at: Timestamp,
+) -> Result<Vec<Woken>, StoreError> {
+    let mut queue: VecDeque<BeadId> = seeds.into_iter().collect();
+    let mut seen: BTreeMap<BeadId, Seen> = BTreeMap::new();
+    while let Some(id) = queue.pop_front() {
+        let Some(before) = look(connection, &id)? else { continue };
+        let hindrance = dependencies::hindrance(connection, &id)?;
+        let waits = !hindrance.waiting_on.is_empty();
+        // Times are written so that the later one is the greater text.
+        let not_before = before.defer_until.max(hindrance.parent_until);
+        let status = Status::parse(&before.status).unwrap_or(Status::Closed);
+        let ready = is_ready(Own {
+            status,
+            bead_type: &before.bead_type,
+            shelved: before.shelved.as_deref(),
+            waits: if waits { Waits::Yes } else { Waits::No },
+            pending_decisions: before.pending_decisions,
+        });
+        if waits != before.waits || ready != before.ready || not_before != before.not_before {
+            connection
+                .prepare_cached(
+                    "UPDATE beads SET waits = ?2, ready = ?3, not_before = ?4,
+                         ready_since = CASE WHEN ?3 THEN coalesce(ready_since, ?5) END
+                     WHERE id = ?1",
+                )?
+                .execute(params![id.as_str(), waits, ready, not_before, at.to_string()])?;
+        }
+        if waits != before.waits {
+            let children = dependencies::dependents(connection, id.as_str())?;
+            queue.extend(children.into_iter().filter(|(_, kind)| kind == "parent-child").map(|(id, _)| id));
+        }
+        let Before { project_id, ready: was_ready, .. } = before;
+        seen.entry(id).or_insert(Seen { project_id, was_ready, ready }).ready = ready;
+    }
+    let woken = seen.into_iter().filter(|(_, seen)| seen.ready && !seen.was_ready);
+    Ok(woken.map(|(id, seen)| Woken { id, project_id: seen.project_id }).collect())
+}

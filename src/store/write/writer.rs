@@ -1,0 +1,435 @@
+//! The one thread that writes: group commit with a savepoint for each unit, answers after the fsync.
+
+use crate::base::connection::{IMPORT_PAGES_KIB, PAGES_KIB, remember};
+use crate::base::error::{StoreError, again, is_fatal, is_full};
+use crate::base::unit_of_work::{Committed, Unit};
+use crate::base::wal::WalWatch;
+use crate::tables::bead_files;
+use crate::tables::checkpoints::{self, Checkpoint};
+use crate::tables::events;
+use crate::write::apply;
+use crate::write::import::{self, ImportOrder, ImportReport, Told};
+use arbiter_core::bead::merge::Seen;
+use arbiter_core::kernel::event::{Event, NewEvent, Origin, chain_hash};
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::ids::{EventId, base36};
+use arbiter_core::kernel::time::Timestamp;
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use sha2::{Digest, Sha256};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// Hears of committed events, in order, before those who wait for the commit are answered.
+pub type Publish = Box<dyn Fn(Vec<Arc<Event>>) + Send>;
+/// Hears that the store cannot go on.
+pub(crate) type OnFailure = Box<dyn Fn(&StoreError) + Send>;
+
+/// A unit that waits for its commit.
+pub(crate) struct Job {
+    pub(crate) unit: Unit,
+    pub(crate) answer: oneshot::Sender<Result<Committed, StoreError>>,
+}
+
+/// An import that waits for its turn.
+pub(crate) struct ImportJob {
+    pub(crate) order: ImportOrder,
+    pub(crate) answer: oneshot::Sender<Result<ImportReport, StoreError>>,
+}
+
+/// What was written of a bead to its file: its id, when it changed by the file, its revision, its lists.
+pub(crate) type WrittenBead = (String, Timestamp, u64, Seen);
+
+/// Marks of written beads, or of a whole file, that wait for their turn.
+pub(crate) struct WrittenJob {
+    pub(crate) beads: Vec<WrittenBead>,
+    /// A project, and the digest of its file.
+    pub(crate) digest: Option<(String, String)>,
+    pub(crate) answer: oneshot::Sender<Result<(), StoreError>>,
+}
+
+/// What the writer is told.
+pub(crate) enum Order {
+    /// Commit a unit.
+    Commit(Job),
+    /// Read a file in, in a transaction of its own.
+    Import(ImportJob),
+    /// Take note of what was written of beads to their files.
+    Written(WrittenJob),
+    /// Finish what waits and end.
+    Stop,
+}
+
+/// What the writer has done since the start.
+#[derive(Debug, Default)]
+pub struct WriterStats {
+    /// Transactions committed.
+    pub commits: AtomicU64,
+    /// Units committed in them.
+    pub units: AtomicU64,
+    /// Events committed in them.
+    pub events: AtomicU64,
+    /// Time spent in COMMIT, in microseconds.
+    pub commit_us: AtomicU64,
+    /// The number of the newest committed event.
+    pub last_seq: AtomicU64,
+}
+
+pub(crate) struct Writer {
+    connection: Connection,
+    wal: WalWatch,
+    tail: Checkpoint,
+    stats: Arc<WriterStats>,
+    publish: Publish,
+    on_failure: OnFailure,
+    group_max: usize,
+    failed: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        mut connection: Connection,
+        stats: Arc<WriterStats>,
+        publish: Publish,
+        on_failure: OnFailure,
+        group_max: usize,
+    ) -> Result<Self, StoreError> {
+        let tail = checkpoints::tail(&connection)?;
+        let wal = WalWatch::start(&mut connection)?;
+        stats.last_seq.store(tail.seq, Ordering::Release);
+        Ok(Self { connection, wal, tail, stats, publish, on_failure, group_max, failed: false })
+    }
+
+    /// Serves until it is told to stop or every sender is gone, then moves the write-ahead log into the
+    /// database.
+    pub(crate) fn run(mut self, orders: &Receiver<Order>) {
+        let mut stopping = false;
+        while !stopping {
+            let mut alone = None;
+            let mut group = match orders.recv() {
+                Ok(Order::Commit(first)) => vec![first],
+                Ok(Order::Stop) | Err(_) => break,
+                Ok(other) => {
+                    alone = Some(other);
+                    vec![]
+                }
+            };
+            while alone.is_none() && group.len() < self.group_max && !stopping {
+                match orders.try_recv() {
+                    Ok(Order::Commit(next)) => group.push(next),
+                    Ok(Order::Stop) => stopping = true,
+                    Ok(other) => alone = Some(other),
+                    Err(_) => break,
+                }
+            }
+            // A listener that panics, or a fault of ours: what was committed is there, who waits is answered
+            // by the drop of the group, and the connection is left as it is.
+            let served = catch_unwind(AssertUnwindSafe(|| {
+                if !group.is_empty() {
+                    self.serve(group);
+                }
+                match alone {
+                    Some(Order::Import(job)) => self.import(job),
+                    Some(Order::Written(job)) => self.note_written(job),
+                    Some(Order::Commit(_) | Order::Stop) | None => {}
+                }
+            }));
+            if served.is_err() {
+                self.fail(&StoreError::Failed);
+            }
+        }
+        if !self.failed {
+            // An optimisation for the next start: a log that stays behind is replayed then.
+            let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        }
+    }
+
+    fn serve(&mut self, group: Vec<Job>) {
+        if self.failed {
+            for job in group {
+                let _ = job.answer.send(Err(StoreError::Failed));
+            }
+            return;
+        }
+        let before = self.tail;
+        let mut fresh = Vec::new();
+        match self.commit_group(&group, &mut fresh) {
+            Ok(outcomes) => {
+                let last = self.tail.seq;
+                self.stats.last_seq.store(last, Ordering::Release);
+                if !fresh.is_empty() {
+                    (self.publish)(fresh);
+                }
+                for (job, outcome) in group.into_iter().zip(outcomes) {
+                    // Whoever no longer waits for the answer finds the change in the store.
+                    let _ = job.answer.send(outcome);
+                }
+                match self.wal.move_when_grown(&self.connection) {
+                    Err(source) if is_fatal(&source) => {
+                        self.fail(&StoreError::Sqlite { operation: "move the write-ahead log", source });
+                    }
+                    // A reader or a full disk is in the way: the log grows until it is not.
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            Err(error) => {
+                self.tail = before;
+                self.fail_group(group, &error);
+            }
+        }
+    }
+
+    fn fail_group(&mut self, group: Vec<Job>, error: &rusqlite::Error) {
+        if !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        // A transaction that does not end would swallow every later one.
+        let fatal = is_fatal(error) || !self.connection.is_autocommit();
+        if fatal {
+            self.fail(&StoreError::Sqlite { operation: "commit a group", source: again(error) });
+        }
+        for job in group {
+            let answer = if fatal {
+                StoreError::Failed
+            } else if is_full(error) {
+                StoreError::Full
+            } else {
+                StoreError::Sqlite { operation: "commit a group", source: again(error) }
+            };
+            let _ = job.answer.send(Err(answer));
+        }
+    }
+
+    /// Ends all writing: nothing more is tried on this connection, not even moving the log when it closes,
+    /// since after a failed fsync a second one that succeeds proves nothing.
+    fn fail(&mut self, error: &StoreError) {
+        self.failed = true;
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        (self.on_failure)(error);
+    }
+
+    /// One transaction for the whole group. An error of a single unit is its own outcome; an error that
+    /// ends the transaction is the group's.
+    fn commit_group(
+        &mut self,
+        group: &[Job],
+        fresh: &mut Vec<Arc<Event>>,
+    ) -> Result<Vec<Result<Committed, StoreError>>, rusqlite::Error> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let mut outcomes = Vec::with_capacity(group.len());
+        let mut done = 0;
+        for job in group {
+            let (tail, told) = (self.tail, fresh.len());
+            self.connection.prepare_cached("SAVEPOINT unit")?.execute([])?;
+            let outcome = self.write_unit(&job.unit, fresh);
+            if let Err(error) = &outcome {
+                self.tail = tail;
+                fresh.truncate(told);
+                if let StoreError::Sqlite { source, .. } = error
+                    && (is_fatal(source) || self.connection.is_autocommit())
+                {
+                    return Err(again(source));
+                }
+                if matches!(error, StoreError::Full) {
+                    let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+                    return Err(rusqlite::Error::SqliteFailure(full, None));
+                }
+                self.connection.prepare_cached("ROLLBACK TO unit")?.execute([])?;
+            } else {
+                done += 1;
+            }
+            self.connection.prepare_cached("RELEASE unit")?.execute([])?;
+            outcomes.push(outcome);
+        }
+        let started = Instant::now();
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.stats.commits.fetch_add(1, Ordering::Relaxed);
+        self.stats.units.fetch_add(done, Ordering::Relaxed);
+        self.stats.events.fetch_add(u64::try_from(fresh.len()).unwrap_or(0), Ordering::Relaxed);
+        self.stats.commit_us.fetch_add(took, Ordering::Relaxed);
+        Ok(outcomes)
+    }
+
+    fn write_unit(&mut self, unit: &Unit, fresh: &mut Vec<Arc<Event>>) -> Result<Committed, StoreError> {
+        let woken = apply::apply(&self.connection, unit)?;
+        let mut committed = Committed::default();
+        for event in &unit.events {
+            committed.last_seq = self.append(unit, event.clone(), fresh)?;
+        }
+        for one in woken {
+            let data = serde_json::json!({});
+            let event = NewEvent {
+                kind: EventType::BeadReady,
+                project_id: Some(one.project_id),
+                subject: one.id.to_string(),
+                data,
+            };
+            committed.last_seq = self.append(unit, event, fresh)?;
+            committed.became_ready.push(one.id);
+        }
+        Ok(committed)
+    }
+
+    fn append(
+        &mut self,
+        unit: &Unit,
+        event: NewEvent,
+        fresh: &mut Vec<Arc<Event>>,
+    ) -> Result<u64, StoreError> {
+        let by = By { at: unit.at, source: unit.source, actor: &unit.actor, origin: unit.origin.as_ref() };
+        let event = append(&self.connection, &mut self.tail, by, event)?;
+        fresh.push(event);
+        Ok(self.tail.seq)
+    }
+
+    /// One transaction, however large. Of its events only the newest is handed on: whoever listens sees that some lie
+    /// between, and reads them from the log.
+    fn import(&mut self, job: ImportJob) {
+        let ImportJob { mut order, answer } = job;
+        if self.failed {
+            let _ = answer.send(Err(StoreError::Failed));
+            return;
+        }
+        let before = self.tail;
+        let mut newest = None;
+        // With less memory it is only slower.
+        let _ = remember(&self.connection, IMPORT_PAGES_KIB);
+        let dry_run = order.dry_run;
+        let outcome = self.in_transaction(|connection, tail| {
+            let (at, actor, origin) = (order.at, order.actor.clone(), order.origin.clone());
+            let mut tell = |told: Told| {
+                let by = By { at, source: "beads", actor: &actor, origin: origin.as_ref() };
+                let (event, text) = match told {
+                    Told::Written(event, text) => (event, text),
+                    Told::Event(event) => {
+                        let text = serde_json::to_string(&event.data).unwrap_or_default();
+                        (event, text)
+                    }
+                };
+                let event = append_written(connection, tail, by, event, &text)?;
+                let seq = event.seq;
+                newest = Some((event, text));
+                Ok(seq)
+            };
+            let report = import::run(connection, &mut order, &mut tell)?;
+            Ok((report, dry_run))
+        });
+        match &outcome {
+            Ok(_) if !dry_run => {
+                self.stats.last_seq.store(self.tail.seq, Ordering::Release);
+                self.stats.commits.fetch_add(1, Ordering::Relaxed);
+                self.stats.events.fetch_add(self.tail.seq - before.seq, Ordering::Relaxed);
+                let whole = newest.map(|(event, text)| {
+                    let data = serde_json::from_str(&text).unwrap_or_default();
+                    Arc::new(Event { data, ..event })
+                });
+                (self.publish)(whole.into_iter().collect());
+            }
+            _ => self.tail = before,
+        }
+        let _ = answer.send(outcome);
+        let _ = remember(&self.connection, PAGES_KIB);
+        // A log that a large transaction has grown is moved now rather than with the next small one.
+        let _ = self.wal.move_when_grown(&self.connection);
+    }
+
+    fn note_written(&mut self, job: WrittenJob) {
+        let WrittenJob { beads, digest, answer } = job;
+        if self.failed {
+            let _ = answer.send(Err(StoreError::Failed));
+            return;
+        }
+        let outcome = self.in_transaction(|connection, _| {
+            for (id, at, revision, seen) in &beads {
+                bead_files::written(connection, id, *at, *revision, seen)?;
+            }
+            if let Some((project, digest)) = &digest {
+                bead_files::put_digest(connection, project, digest)?;
+            }
+            Ok(((), false))
+        });
+        let _ = answer.send(outcome);
+    }
+
+    /// Runs `work` in a transaction, and takes everything back when it says so or fails.
+    fn in_transaction<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, &mut Checkpoint) -> Result<(T, bool), StoreError>,
+    ) -> Result<T, StoreError> {
+        let outcome = self
+            .connection
+            .execute_batch("BEGIN IMMEDIATE")
+            .map_err(StoreError::from)
+            .and_then(|()| work(&self.connection, &mut self.tail))
+            .and_then(|(value, take_back)| {
+                self.connection.execute_batch(if take_back { "ROLLBACK" } else { "COMMIT" })?;
+                Ok(value)
+            });
+        let Err(error) = outcome else { return outcome };
+        if !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        let is_fatal = matches!(&error, StoreError::Sqlite { source, .. } if is_fatal(source));
+        if is_fatal || !self.connection.is_autocommit() {
+            self.fail(&error);
+            return Err(StoreError::Failed);
+        }
+        Err(error)
+    }
+}
+
+/// Who tells of an event, and when.
+#[derive(Clone, Copy)]
+struct By<'a> {
+    at: Timestamp,
+    source: &'static str,
+    actor: &'a str,
+    origin: Option<&'a Origin>,
+}
+
+/// Puts an event at the end of the chain.
+fn append(
+    connection: &Connection,
+    tail: &mut Checkpoint,
+    by: By<'_>,
+    event: NewEvent,
+) -> Result<Arc<Event>, StoreError> {
+    let text = serde_json::to_string(&event.data).unwrap_or_default();
+    Ok(Arc::new(append_written(connection, tail, by, event, &text)?))
+}
+
+/// The same with its data as text; those in the event itself need not be there.
+fn append_written(
+    connection: &Connection,
+    tail: &mut Checkpoint,
+    by: By<'_>,
+    event: NewEvent,
+    text: &str,
+) -> Result<Event, StoreError> {
+    let seq = tail.seq + 1;
+    // The id follows from the place in the chain: unique, and no source of randomness is needed.
+    let digest = Sha256::digest([&tail.hash[..], &seq.to_be_bytes()].concat());
+    let mut random = [0; 16];
+    random.copy_from_slice(&digest[..16]);
+    let event = Event {
+        id: EventId::known(format!("evt-{}", base36(random, 20))).as_str().to_owned(),
+        kind: event.kind,
+        timestamp: by.at,
+        source: by.source.to_owned(),
+        project_id: event.project_id,
+        subject: event.subject,
+        actor: by.actor.to_owned(),
+        origin: by.origin.cloned(),
+        data: event.data,
+        seq,
+    };
+    let hash = chain_hash(&tail.hash, &event, text);
+    events::append(connection, &event, text, &tail.hash, &hash)?;
+    *tail = Checkpoint { seq, hash };
+    Ok(event)
+}

@@ -1,0 +1,207 @@
+//! The client's side: states and events on their way to workflows. What is asked of them is in `asking`.
+
+pub mod connection;
+pub mod query;
+
+use crate::client::connection::Connected;
+use crate::codec::names::{Kind, PROJECT, STATUS, attribute};
+use crate::codec::payload;
+use crate::codec::signed::Sealed;
+use crate::control_plane::Snapshot;
+use crate::workflows::EventBatch;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use temporalio_client::errors::{WorkflowInteractionError, WorkflowStartError};
+use temporalio_client::{
+    RetryOptions, RpcOptions, UntypedSignal, UntypedWorkflow, WorkflowDescribeOptions,
+    WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions,
+    WorkflowStartOptions,
+};
+use temporalio_common::MemoValues;
+use temporalio_common::search_attributes::SearchAttributes;
+use tonic::Code;
+
+/// How long one request to the server may take.
+pub(crate) const RPC_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why something did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// The server is not there, or not well; the same may arrive later.
+    #[error("the Temporal server does not take it: {0}")]
+    Unavailable(String),
+    /// The server will not take it however often it is sent.
+    #[error("the Temporal server refuses it: {0}")]
+    Refused(String),
+    /// There is no such workflow.
+    #[error("there is no such workflow")]
+    NotFound,
+}
+
+/// Whether an entity's workflow is running, and which life of the entity it follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It runs; the number of the life.
+    Running(u64),
+    /// None runs.
+    Ended,
+}
+
+/// The name of the memo that says which life of the entity a run follows.
+const RUN_NO: &str = "run_no";
+
+/// The way to workflows. Clones share the connection.
+#[derive(Clone)]
+pub struct Delivery {
+    pub(crate) connected: Connected,
+    queues: BTreeMap<Kind, String>,
+}
+
+impl Delivery {
+    /// Deliveries over this connection; workflows of a kind are started at its queue.
+    pub fn new(connected: Connected, queues: BTreeMap<Kind, String>) -> Self {
+        Self { connected, queues }
+    }
+
+    /// The connection.
+    pub fn connected(&self) -> &Connected {
+        &self.connected
+    }
+
+    pub(crate) fn queue(&self, kind: Kind) -> String {
+        self.queues.get(&kind).cloned().unwrap_or_else(|| crate::codec::names::CONTROL_QUEUE.to_owned())
+    }
+
+    /// Brings an entity's state to its workflow, which is started if it is not there. Returns the run that has it.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn mirror(
+        &self,
+        kind: Kind,
+        id: &str,
+        start: Value,
+        mut state: Snapshot,
+    ) -> Result<String, DeliveryError> {
+        state.attributes = self.connected.attributes;
+        let input = Sealed::new(&kind.workflow_id(id), &state);
+        let status = state.status().map(str::to_owned);
+        let project = state.project(kind).map(str::to_owned);
+        let shown = Shown { status, project, run_no: state.run_no };
+        self.send(kind, id, start, "mirror", &json!(input), shown).await
+    }
+
+    /// Brings an entity's last state to its workflow, if that is still there.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn mirror_end(&self, kind: Kind, id: &str, mut state: Snapshot) -> Result<(), DeliveryError> {
+        state.attributes = self.connected.attributes;
+        let workflow_id = kind.workflow_id(id);
+        let input = payload::raw(&json!(Sealed::new(&workflow_id, &state)));
+        let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        let options = WorkflowSignalOptions::builder().rpc_options(rpc()).build();
+        match handle.signal(UntypedSignal::new("mirror"), input, options).await {
+            Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
+            Err(WorkflowInteractionError::Rpc(status)) => Err(judged(&status)),
+            Err(error) => Err(DeliveryError::Unavailable(error.to_string())),
+        }
+    }
+
+    /// Whether an entity's workflow is running, and which life it follows.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn life(&self, kind: Kind, id: &str) -> Result<Life, DeliveryError> {
+        let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(kind.workflow_id(id));
+        let options = WorkflowDescribeOptions::builder().rpc_options(rpc()).build();
+        match handle.describe(options).await {
+            Ok(found) if matches!(found.status(), WorkflowExecutionStatus::Running) => {
+                // One that somebody else started follows no life of ours.
+                Ok(Life::Running(found.memo().get::<u64>(RUN_NO).ok().flatten().unwrap_or(0)))
+            }
+            Ok(_) | Err(WorkflowInteractionError::NotFound(_)) => Ok(Life::Ended),
+            Err(WorkflowInteractionError::Rpc(status)) => Err(judged(&status)),
+            Err(error) => Err(DeliveryError::Unavailable(error.to_string())),
+        }
+    }
+
+    /// Brings events to a project's aggregator, which is started if it is not there.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn events(&self, project: &str, batch: &EventBatch) -> Result<(), DeliveryError> {
+        let sealed = Sealed::new(&Kind::Events.workflow_id(project), batch);
+        let start = json!({"project_id": project});
+        let shown = Shown { status: None, project: Some(project.to_owned()), run_no: 1 };
+        self.send(Kind::Events, project, start, "event", &json!(sealed), shown).await.map(drop)
+    }
+
+    async fn send(
+        &self,
+        kind: Kind,
+        id: &str,
+        start: Value,
+        signal: &str,
+        input: &Value,
+        Shown { status, project, run_no }: Shown,
+    ) -> Result<String, DeliveryError> {
+        let mut memo = MemoValues::new();
+        memo.insert(RUN_NO, run_no);
+        let mut shown = SearchAttributes::default();
+        if self.connected.attributes {
+            let status = status.map(|status| STATUS.value_set(attribute(&status)));
+            let project = project.map(|project| PROJECT.value_set(attribute(&project)));
+            shown = SearchAttributes::new(status.into_iter().chain(project));
+        }
+        let options = WorkflowStartOptions::new(self.queue(kind), kind.workflow_id(id))
+            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+            .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+            .search_attributes(shown)
+            .memo(memo)
+            .rpc_options(rpc())
+            .build();
+        let workflow = UntypedWorkflow::new(kind.workflow_type());
+        let sent = self.connected.client.signal_with_start_workflow(
+            workflow,
+            payload::raw(&start),
+            UntypedSignal::new(signal),
+            payload::raw(input),
+            options,
+        );
+        match sent.await {
+            Ok(handle) => Ok(handle.info().run_id.clone().unwrap_or_default()),
+            Err(WorkflowStartError::Rpc(status)) => Err(judged(&status)),
+            Err(error) => Err(DeliveryError::Unavailable(error.to_string())),
+        }
+    }
+}
+
+/// What the server shows of a workflow from its start.
+struct Shown {
+    status: Option<String>,
+    project: Option<String>,
+    run_no: u64,
+}
+
+pub(crate) fn rpc() -> RpcOptions {
+    // Who sends has a queue and a pace of its own.
+    RpcOptions::builder().timeout(RPC_TIMEOUT).retry_options(RetryOptions::no_retries()).build()
+}
+
+pub(crate) fn judged(status: &tonic::Status) -> DeliveryError {
+    match status.code() {
+        Code::NotFound => DeliveryError::NotFound,
+        // A run that is about to continue as new, or search attributes that the server has just taken: it passes.
+        Code::InvalidArgument
+            if ["limit for signal", "search attribute"]
+                .iter()
+                .any(|text| status.message().contains(text)) =>
+        {
+            DeliveryError::Unavailable(status.message().to_owned())
+        }
+        Code::InvalidArgument => DeliveryError::Refused(status.message().to_owned()),
+        _ => DeliveryError::Unavailable(status.message().to_owned()),
+    }
+}

@@ -1,0 +1,279 @@
+//! The way to a Temporal server: TLS, keys, the namespace and its search attributes.
+
+use crate::codec::Codec;
+use crate::codec::names::{PROJECT, STATUS};
+use secrecy::{ExposeSecret, SecretString};
+use std::time::Duration;
+use temporalio_client::errors::ClientConnectError;
+use temporalio_client::{Client, ClientOptions, ClientTlsOptions, Connection, ConnectionOptions, TlsOptions};
+use temporalio_common::data_converters::{DataConverter, DefaultFailureConverter, PayloadConverter};
+use temporalio_common::protos::temporal::api::enums::v1::IndexedValueType;
+use temporalio_common::protos::temporal::api::operatorservice::v1::AddSearchAttributesRequest;
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    DescribeNamespaceRequest, RegisterNamespaceRequest,
+};
+use tonic::Code;
+use url::Url;
+
+/// How long the first connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The port of a Temporal server.
+const PORT: u16 = 7233;
+
+/// Where a Temporal server is, and how it is spoken to.
+#[derive(Debug)]
+pub struct Address {
+    /// The server: `host`, `host:port` or a URL.
+    pub server: String,
+    /// The namespace.
+    pub namespace: String,
+    /// How long the server keeps what has ended, where the namespace is ours to make.
+    pub retention: Duration,
+    /// The key of the server's API.
+    pub api_key: Option<SecretString>,
+    /// Encryption of the connection.
+    pub tls: Option<Tls>,
+}
+
+/// Encryption of the connection.
+#[derive(Debug, Default)]
+pub struct Tls {
+    /// The certificates of those who may have signed the server's, in PEM; else those of the system.
+    pub ca: Option<Vec<u8>>,
+    /// Our certificate and its private key, in PEM.
+    pub client: Option<(Vec<u8>, SecretString)>,
+    /// The name in the server's certificate, if it is not the one it is reached by.
+    pub server_name: Option<String>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The settings contradict each other; trying again does not help.
+    #[error("{0}")]
+    Settings(String),
+    /// The server cannot be reached, or refuses us.
+    #[error("the Temporal server at {server} {what}")]
+    Server {
+        /// Which.
+        server: String,
+        /// What it does.
+        what: String,
+    },
+}
+
+/// A connection, and what the server is like.
+#[derive(Clone)]
+pub struct Connected {
+    /// The client.
+    pub client: Client,
+    /// Whether it knows our search attributes.
+    pub attributes: bool,
+    /// How long it keeps what has ended, if it says so.
+    pub retention: Option<Duration>,
+}
+
+impl Address {
+    /// The URL the server is reached by.
+    ///
+    /// # Errors
+    /// [`ConnectError::Settings`] for what is no address, and for a key or certificates that would travel in the clear.
+    pub fn url(&self) -> Result<Url, ConnectError> {
+        let wants_tls = self.tls.is_some() || self.api_key.is_some();
+        let text = match self.server.contains("://") {
+            true => self.server.clone(),
+            false => format!("{}://{}", if wants_tls { "https" } else { "http" }, self.server),
+        };
+        let wrong = |why: &str| ConnectError::Settings(format!("temporal.address {:?} {why}", self.server));
+        let mut url = Url::parse(&text).map_err(|_| wrong("is no host, host:port or URL"))?;
+        match url.scheme() {
+            "http" if self.api_key.is_some() => {
+                return Err(wrong(
+                    "is http://, and temporal.api_key_file would travel in the clear: write https://",
+                ));
+            }
+            "http" if self.tls.is_some() => {
+                return Err(wrong("is http://, and temporal.tls would not be used: write https://"));
+            }
+            "http" | "https" => {}
+            _ => return Err(wrong("is neither http:// nor https://")),
+        }
+        if url.host_str().is_none_or(str::is_empty) || !matches!(url.path(), "" | "/") {
+            return Err(wrong("is no host, host:port or URL without a path"));
+        }
+        if url.port().is_none() {
+            url.set_port(Some(PORT)).map_err(|()| wrong("cannot have a port"))?;
+        }
+        Ok(url)
+    }
+
+    /// Connects once; who wants a connection later asks again.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(&self, codec: Codec, identity: &str) -> Result<Connected, ConnectError> {
+        let url = self.url()?;
+        let tls = (url.scheme() == "https").then(|| self.tls_options());
+        let options = ConnectionOptions::new(url)
+            .identity(identity)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .maybe_tls_options(tls)
+            .maybe_api_key(self.api_key.as_ref().map(|key| key.expose_secret().to_owned()))
+            .build();
+        let connection = tokio::time::timeout(2 * CONNECT_TIMEOUT, Connection::connect(options)).await;
+        let connection = connection.map_err(|_| self.says("does not answer"))?;
+        let connection =
+            connection.map_err(|error| self.says(&format!("cannot be used: {}", plain(&error))))?;
+        let options = ClientOptions::new(&self.namespace).data_converter(converter(codec)).build();
+        let client = Client::new(connection, options).map_err(|error| self.says(&error.to_string()))?;
+        let retention = self.namespace(&client).await?;
+        let attributes = self.attributes(&client).await;
+        Ok(Connected { client, attributes, retention })
+    }
+
+    fn tls_options(&self) -> TlsOptions {
+        let Some(tls) = &self.tls else { return TlsOptions::default() };
+        let client = tls.client.as_ref().map(|(certificate, key)| {
+            ClientTlsOptions::builder()
+                .client_cert(certificate.clone())
+                .client_private_key(key.expose_secret().as_bytes().to_vec())
+                .build()
+        });
+        TlsOptions::builder()
+            .maybe_server_root_ca_cert(tls.ca.clone())
+            .maybe_domain(tls.server_name.clone())
+            .maybe_client_tls_options(client)
+            .build()
+    }
+
+    /// Finds the namespace, or makes it where the server lets us. Returns how long it keeps what has ended.
+    async fn namespace(&self, client: &Client) -> Result<Option<Duration>, ConnectError> {
+        let mut service = client.connection().workflow_service();
+        let ask = || DescribeNamespaceRequest { namespace: self.namespace.clone(), ..Default::default() };
+        let found = service.describe_namespace(tonic::Request::new(ask())).await;
+        match found {
+            Ok(found) => {
+                let kept = found.into_inner().config.and_then(|c| c.workflow_execution_retention_ttl);
+                Ok(kept.map(|kept| Duration::from_secs(u64::try_from(kept.seconds).unwrap_or(0))))
+            }
+            // Whoever may only work in a namespace may not look at it.
+            Err(status) if status.code() == Code::PermissionDenied => Ok(None),
+            Err(status) if status.code() == Code::NotFound => {
+                let seconds = i64::try_from(self.retention.as_secs()).unwrap_or(i64::MAX);
+                let request = RegisterNamespaceRequest {
+                    namespace: self.namespace.clone(),
+                    description: "Arbiter".to_owned(),
+                    workflow_execution_retention_period: Some(prost_wkt_types::Duration {
+                        seconds,
+                        nanos: 0,
+                    }),
+                    ..Default::default()
+                };
+                match service.register_namespace(tonic::Request::new(request)).await {
+                    Ok(_) => Ok(Some(self.retention)),
+                    Err(status) if status.code() == Code::AlreadyExists => Ok(None),
+                    Err(status) => Err(self.says(&format!(
+                        "has no namespace {:?} and does not let us make it: {}",
+                        self.namespace,
+                        status.message()
+                    ))),
+                }
+            }
+            Err(status) => Err(self.says(&format!("does not show its namespace: {}", status.message()))),
+        }
+    }
+
+    /// Whether the server has our search attributes, after it was asked to.
+    async fn attributes(&self, client: &Client) -> bool {
+        let mut service = client.connection().operator_service();
+        let keyword = i32::from(IndexedValueType::Keyword as i16);
+        let names = [STATUS.name(), PROJECT.name()];
+        let request = AddSearchAttributesRequest {
+            search_attributes: names.into_iter().map(|name| (name.to_owned(), keyword)).collect(),
+            namespace: self.namespace.clone(),
+        };
+        match service.add_search_attributes(tonic::Request::new(request)).await {
+            Ok(_) => true,
+            Err(status) if status.code() == Code::AlreadyExists => true,
+            Err(status) => {
+                let why = status.message();
+                tracing::warn!(target: "integration", why, "the Temporal server takes no search attributes; there will be none");
+                false
+            }
+        }
+    }
+
+    fn says(&self, what: &str) -> ConnectError {
+        ConnectError::Server { server: self.server.clone(), what: what.to_owned() }
+    }
+}
+
+/// How values become payloads and come back.
+pub fn converter(codec: Codec) -> DataConverter {
+    // With `true` the words of failures are encrypted as well.
+    DataConverter::new(PayloadConverter::default(), DefaultFailureConverter::new(true), codec)
+}
+
+/// An error with its causes, without what Rust says of them.
+fn plain(error: &ClientConnectError) -> String {
+    let (mut text, mut cause) = match error {
+        ClientConnectError::SystemInfoCallError(status) => {
+            (status.message().to_owned(), std::error::Error::source(status))
+        }
+        ClientConnectError::TonicTransportError(error) => {
+            (error.to_string(), std::error::Error::source(error))
+        }
+        other => (other.to_string(), std::error::Error::source(other)),
+    };
+    while let Some(next) = cause {
+        let words = next.to_string();
+        if !text.contains(&words) {
+            text.push_str(&format!(": {words}"));
+        }
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(server: &str) -> Address {
+        Address {
+            server: server.to_owned(),
+            namespace: "default".to_owned(),
+            retention: Duration::from_secs(86_400),
+            api_key: None,
+            tls: None,
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_host_with_or_without_port_and_scheme() {
+        for (server, url) in [
+            ("localhost", "http://localhost:7233/"),
+            ("10.0.0.1:17233", "http://10.0.0.1:17233/"),
+            ("[::1]:7", "http://[::1]:7/"),
+            ("https://eu.example.com:7233", "https://eu.example.com:7233/"),
+        ] {
+            assert_eq!(address(server).url().unwrap().as_str(), url);
+        }
+        for bad in ["", "http://", "ftp://x", "http://x/path", "a b"] {
+            assert!(address(bad).url().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_and_certificates_never_go_in_the_clear() {
+        let key = Some(SecretString::from("a canary"));
+        let keyed = Address { api_key: key, ..address("http://localhost") };
+        let error = keyed.url().unwrap_err().to_string();
+        assert!(error.contains("https://") && !error.contains("canary"), "{error}");
+        assert!(!format!("{keyed:?}").contains("canary"));
+        let tls = Address { tls: Some(Tls::default()), ..address("http://localhost") };
+        assert!(tls.url().is_err());
+        let tls = Address { tls: Some(Tls::default()), ..address("localhost") };
+        assert_eq!(tls.url().unwrap().scheme(), "https");
+    }
+}

@@ -1,0 +1,318 @@
+//! The activities: thin, so that all the doing lies behind [`Port`] and [`Caller`].
+
+#![allow(missing_docs, reason = "the macros make constants that nobody can document")]
+
+use crate::codec::names::Kind;
+use crate::codec::payload;
+use crate::control_plane::{
+    Beaten, CallEnd, Caller, Command, Due, Grant, Port, ProviderCall, Reply, Snapshot, Unavailable, WAY,
+};
+use arbiter_core::notification::{KEPT_FOR, LONGEST_PAUSE};
+use metrics::{counter, gauge};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use temporalio_common::data_converters::RawValue;
+use temporalio_common::{ActivityCloseTimeouts, RetryPolicy};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use temporalio_sdk::{ActivityOptions, ApplicationFailure};
+
+/// How many activities a worker does at one time, as the SDK has it.
+const SLOTS: f64 = 100.0;
+/// How often a call in progress says that it goes on.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+/// After how long without such a word the call is made elsewhere.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long an answer of the control process may take.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a heartbeat may take.
+const BEAT_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often a call is made at most.
+const CALL_ATTEMPTS: u32 = 3;
+
+static STARTED: AtomicU64 = AtomicU64::new(0);
+static FAILED: AtomicU64 = AtomicU64::new(0);
+
+/// How many activities were begun and how many of them failed, since the start.
+pub fn counts() -> (u64, u64) {
+    (STARTED.load(Ordering::Relaxed), FAILED.load(Ordering::Relaxed))
+}
+
+/// What is wanted to know of an entity.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Look {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its id.
+    pub id: String,
+}
+
+/// What somebody says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Said {
+    /// In which project.
+    pub project_id: Option<String>,
+    /// What tells it from all else.
+    pub id: String,
+    /// What.
+    pub events: Vec<Value>,
+}
+
+/// The activities of the process that holds the data directory.
+pub struct ControlActivities(Arc<dyn Port>);
+
+impl ControlActivities {
+    /// Activities over this port.
+    pub fn new(port: Arc<dyn Port>) -> Self {
+        Self(port)
+    }
+}
+
+#[activities]
+impl ControlActivities {
+    /// Asks an entity's actor for something.
+    #[activity(name = "applyCommand")]
+    pub async fn apply_command(
+        self: Arc<Self>,
+        context: ActivityContext,
+        command: Command,
+    ) -> Result<Reply, ActivityError> {
+        done(&context, self.0.apply(command)).await
+    }
+
+    /// How an entity stands.
+    #[activity(name = "lookUp")]
+    pub async fn look_up(
+        self: Arc<Self>,
+        context: ActivityContext,
+        look: Look,
+    ) -> Result<Reply, ActivityError> {
+        done(&context, self.0.look(look.kind, look.id)).await
+    }
+
+    /// Ends a decision whose time has come.
+    #[activity(name = "decisionDue")]
+    pub async fn decision_due(
+        self: Arc<Self>,
+        context: ActivityContext,
+        id: String,
+    ) -> Result<Due, ActivityError> {
+        done(&context, self.0.due(id)).await
+    }
+
+    /// Asks a provider how it is.
+    #[activity(name = "providerHeartbeat")]
+    pub async fn provider_heartbeat(
+        self: Arc<Self>,
+        context: ActivityContext,
+        id: String,
+    ) -> Result<Beaten, ActivityError> {
+        done(&context, self.0.beat(id)).await
+    }
+
+    /// Publishes what somebody says.
+    #[activity(name = "publishEvent")]
+    pub async fn publish_event(
+        self: Arc<Self>,
+        context: ActivityContext,
+        said: Said,
+    ) -> Result<(), ActivityError> {
+        done(&context, self.0.publish(said.project_id, said.id, said.events)).await
+    }
+
+    /// Tells whoever is to be told outside, until that has arrived.
+    #[activity(name = "notify")]
+    pub async fn notify(self: Arc<Self>, context: ActivityContext, seq: u64) -> Result<(), ActivityError> {
+        done(&context, self.0.notify(seq)).await
+    }
+
+    /// Looks for work that can be handed out.
+    #[activity(name = "dispatch")]
+    pub async fn dispatch(
+        self: Arc<Self>,
+        context: ActivityContext,
+        project_id: String,
+    ) -> Result<(), ActivityError> {
+        done(&context, self.0.dispatch(project_id)).await
+    }
+
+    /// Grants a call to a provider.
+    #[activity(name = "grantCall")]
+    pub async fn grant_call(
+        self: Arc<Self>,
+        context: ActivityContext,
+        query_id: String,
+    ) -> Result<Grant, ActivityError> {
+        done(&context, self.0.grant(query_id)).await
+    }
+}
+
+/// The activities of whoever calls providers.
+pub struct ProviderActivities(Arc<dyn Caller>);
+
+impl ProviderActivities {
+    /// Activities of this caller.
+    pub fn new(caller: Arc<dyn Caller>) -> Self {
+        Self(caller)
+    }
+}
+
+#[activities]
+impl ProviderActivities {
+    /// Makes a call to a provider, and says all the while that it goes on.
+    #[activity(name = "providerQuery")]
+    pub async fn provider_query(
+        self: Arc<Self>,
+        context: ActivityContext,
+        call: RawValue,
+    ) -> Result<CallEnd, ActivityError> {
+        done(&context, async {
+            let call = payload::value(&call).and_then(|value| {
+                serde_json::from_value::<ProviderCall>(value)
+                    .map_err(|_| "is no call to a provider".to_owned())
+            });
+            // With the wrong key nobody here can read it, but another worker may.
+            let calling = self.0.call(call.map_err(Unavailable)?);
+            tokio::pin!(calling);
+            let mut every = tokio::time::interval(HEARTBEAT_EVERY);
+            loop {
+                tokio::select! {
+                    outcome = &mut calling => return Ok(outcome?),
+                    _ = every.tick() => {
+                        if context.is_cancelled() {
+                            return Err(Undone::Cancelled);
+                        }
+                        // A word that does not arrive is missed by the server, which tries elsewhere.
+                        let _ = context.record_heartbeat(0_u8).await;
+                    }
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Why an activity was not done.
+enum Undone {
+    /// It may be done later, or elsewhere.
+    Unavailable(Unavailable),
+    /// Nobody wants it any more.
+    Cancelled,
+}
+
+impl From<Unavailable> for Undone {
+    fn from(why: Unavailable) -> Self {
+        Self::Unavailable(why)
+    }
+}
+
+async fn done<T, E: Into<Undone>>(
+    context: &ActivityContext,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, ActivityError> {
+    STARTED.fetch_add(1, Ordering::Relaxed);
+    let info = context.info();
+    let (kind, attempt) = (info.activity_type.clone(), info.attempt);
+    let _busy = Busy::at(&info.task_queue);
+    let outcome = work.await.map_err(Into::into);
+    let word = match &outcome {
+        Ok(_) => "done",
+        Err(Undone::Unavailable(_)) => "failed",
+        Err(Undone::Cancelled) => "cancelled",
+    };
+    counter!("arbiter_activity_total", "type" => kind.clone(), "outcome" => word).increment(1);
+    outcome.map_err(|undone| match undone {
+        Undone::Cancelled => ActivityError::cancelled(),
+        Undone::Unavailable(why) => {
+            FAILED.fetch_add(1, Ordering::Relaxed);
+            // The first says that something is wrong; the others would only say it again.
+            match attempt {
+                0 | 1 => {
+                    tracing::warn!(target: "activity", %kind, %why, "an activity failed; it is tried again")
+                }
+                _ => tracing::debug!(target: "activity", %kind, attempt, %why, "an activity failed again"),
+            }
+            ActivityError::application(ApplicationFailure::new(anyhow::Error::new(why)))
+        }
+    })
+}
+
+/// One of the activities that a worker of this process is at, as long as it lives.
+struct Busy {
+    queue: String,
+}
+
+impl Busy {
+    fn at(queue: &str) -> Self {
+        gauge!("arbiter_worker_utilization", "queue" => queue.to_owned()).increment(1.0 / SLOTS);
+        Self { queue: queue.to_owned() }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        gauge!("arbiter_worker_utilization", "queue" => self.queue.clone()).decrement(1.0 / SLOTS);
+    }
+}
+
+/// How the control process is asked: again and again, until it answers.
+pub(crate) fn control() -> ActivityOptions {
+    patient(CONTROL_TIMEOUT)
+}
+
+/// How a provider's heartbeat is asked for.
+pub(crate) fn beat() -> ActivityOptions {
+    patient(BEAT_TIMEOUT)
+}
+
+fn patient(timeout: Duration) -> ActivityOptions {
+    ActivityOptions::with_start_to_close_timeout(timeout)
+        .retry_policy(retries(Duration::from_secs(30)))
+        .build()
+}
+
+/// How a notice is seen to: for as long as it is of any use, and no oftener than its sender tries.
+pub(crate) fn notice() -> ActivityOptions {
+    let limits = ActivityCloseTimeouts::ScheduleAndStartToClose {
+        schedule_to_close: KEPT_FOR,
+        start_to_close: CONTROL_TIMEOUT,
+    };
+    ActivityOptions::with_close_timeouts(limits).retry_policy(retries(LONGEST_PAUSE)).build()
+}
+
+fn retries(longest_pause: Duration) -> RetryPolicy {
+    RetryPolicy::builder()
+        .initial_interval(Duration::from_millis(500))
+        .maximum_interval(longest_pause)
+        .build()
+}
+
+/// How a provider is called: at most so long, elsewhere when a worker falls silent, and not after whoever wanted it has
+/// stopped waiting.
+pub(crate) fn provider_call(queue: String, timeout: Duration) -> ActivityOptions {
+    let retry = RetryPolicy::builder()
+        .initial_interval(Duration::from_millis(200))
+        .maximum_interval(Duration::from_secs(5))
+        .maximum_attempts(CALL_ATTEMPTS)
+        .build();
+    // The provider's own limit comes first, so that its words are heard.
+    let start_to_close = timeout + HEARTBEAT_TIMEOUT;
+    let limits =
+        ActivityCloseTimeouts::ScheduleAndStartToClose { schedule_to_close: timeout + WAY, start_to_close };
+    ActivityOptions::with_close_timeouts(limits)
+        .heartbeat_timeout(HEARTBEAT_TIMEOUT)
+        .task_queue(queue)
+        .retry_policy(retry)
+        .build()
+}
+
+/// The snapshot of a reply, or the words of its refusal.
+pub(crate) fn snapshot(reply: Reply) -> Result<Snapshot, String> {
+    match reply {
+        Reply::Done(snapshot) => Ok(snapshot),
+        Reply::Refused(words) => Err(words),
+    }
+}

@@ -1,0 +1,130 @@
+//! Rewrapping beside an open vault, export and import, tried on real files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use crate::vault::tests::{PASSWORD, Place, at, entry, id, place, secret, value};
+use crate::{Foreign, Iterations, OnConflict, Unlock, Vault, VaultError};
+use arbiter_core::kernel::ids::KeyId;
+use secrecy::ExposeSecret;
+
+/// A vault with the keys `a` (bound to `x`) and `b`, opened again at more rounds than it was written with.
+fn outdated(place: &Place) -> Vault {
+    let mut vault = place.created();
+    vault.create(entry("a", &["x"]), secret("sk-a"), at(1)).unwrap();
+    vault.create(entry("b", &[]), secret("sk-b"), at(2)).unwrap();
+    let mut vault = Vault::open(place.path.clone(), Iterations::try_from(110_000).unwrap()).unwrap();
+    vault.unlock(secret(PASSWORD)).unwrap();
+    vault
+}
+
+fn ids(names: &[&str]) -> Vec<KeyId> {
+    names.iter().map(|name| id(name)).collect()
+}
+
+#[test]
+fn a_vault_is_used_and_changed_while_it_is_rewrapped() {
+    let place = place();
+    let mut vault = outdated(&place);
+    let before = vault.generation();
+    let mut rewrite = vault.begin_rewrap().unwrap().unwrap();
+    assert_eq!(value(&mut vault, "b"), "sk-b");
+    rewrite.run(at(3)).unwrap();
+    vault.replace(&id("b"), secret("sk-new"), at(4)).unwrap();
+    vault.create(entry("c", &[]), secret("sk-c"), at(5)).unwrap();
+    let written = vault.install(rewrite).unwrap();
+    assert_eq!(written.len(), 1, "what has changed since keeps its change");
+    assert_eq!(written[0].before.as_ref().unwrap().iterations, 100_000);
+    assert_eq!((written[0].id.as_str(), written[0].after.iterations), ("a", 110_000));
+    assert_eq!(vault.generation(), before + 3, "one replacement");
+    for mut vault in [vault, place.reopened()] {
+        assert_eq!((value(&mut vault, "b"), value(&mut vault, "c")), ("sk-new".into(), "sk-c".into()));
+        assert_eq!(vault.get(&id("a"), Some("x")).unwrap().expose_secret(), "sk-a");
+    }
+}
+
+#[test]
+fn a_verifier_of_few_rounds_is_renewed_also_without_entries() {
+    let place = place();
+    place.created();
+    let mut vault = Vault::open(place.path.clone(), Iterations::try_from(110_000).unwrap()).unwrap();
+    vault.unlock(secret(PASSWORD)).unwrap();
+    assert_eq!(vault.rewrap(at(1)).unwrap(), 0);
+    assert_eq!(place.json()["verifier"]["kdf"]["iterations"], 110_000);
+    assert!(vault.begin_rewrap().unwrap().is_none());
+    place.reopened();
+}
+
+#[test]
+fn what_began_before_a_lock_stops_and_is_not_installed() {
+    let place = place();
+    let mut vault = outdated(&place);
+    let mut waiting = vault.begin_rewrap().unwrap().unwrap();
+    let mut done = vault.begin_rewrap().unwrap().unwrap();
+    done.run(at(3)).unwrap();
+    vault.lock();
+    assert!(matches!(waiting.run(at(3)), Err(VaultError::Superseded)));
+    vault.unlock(secret(PASSWORD)).unwrap();
+    let bytes = place.bytes();
+    assert!(matches!(vault.install(done), Err(VaultError::Superseded)));
+    assert_eq!(place.bytes(), bytes);
+}
+
+#[test]
+fn an_export_is_a_vault_of_its_own_and_holds_the_chosen_keys() {
+    let (here, there) = (place(), place());
+    let vault = outdated(&here);
+    let before = here.bytes();
+    assert!(matches!(vault.begin_export(secret("no"), None, None), Err(VaultError::WrongPassword)));
+    let unknown = vault.begin_export(secret(PASSWORD), None, Some(&ids(&["a", "z"])));
+    assert!(matches!(unknown, Err(VaultError::NotFound(z)) if z == id("z")));
+    let mut export =
+        vault.begin_export(secret(PASSWORD), Some(secret("elsewhere")), Some(&ids(&["a"]))).unwrap();
+    export.run(at(9)).unwrap();
+    there.put(&export.into_file().unwrap());
+    assert_eq!(here.bytes(), before);
+    let mut other = there.open();
+    assert!(matches!(other.unlock(secret(PASSWORD)), Err(VaultError::WrongPassword)));
+    assert_eq!(other.unlock(secret("elsewhere")).unwrap(), Unlock::Opened { unreadable: vec![] });
+    let shown = other.entries();
+    assert_eq!((shown.len(), shown[0].iterations, shown[0].updated_at), (1, 110_000, at(1)));
+    assert_eq!(other.get(&id("a"), Some("x")).unwrap().expose_secret(), "sk-a");
+    assert!(matches!(other.get(&id("a"), Some("y")), Err(VaultError::HostRefused { .. })));
+    other.create(entry("n", &[]), secret("sk-n"), at(10)).unwrap();
+}
+
+#[test]
+fn an_import_refuses_skips_or_replaces_what_is_taken() {
+    let (here, there) = (place(), place());
+    let source = outdated(&here);
+    let mut export = source.begin_export(secret(PASSWORD), Some(secret("theirs")), None).unwrap();
+    export.run(at(9)).unwrap();
+    let file = export.into_file().unwrap();
+    let mut vault = there.created();
+    vault.create(entry("b", &[]), secret("sk-mine"), at(3)).unwrap();
+    let before = there.bytes();
+    let going = std::sync::atomic::AtomicBool::new(true);
+    let open = |file: &[u8], password| Foreign::open(file, secret(password), &going);
+    let begin = |vault: &Vault, how| vault.begin_import(open(&file, "theirs").unwrap(), how);
+    assert!(
+        matches!(begin(&vault, OnConflict::Refuse), Err(VaultError::Taken(taken)) if taken == ids(&["b"]))
+    );
+    let wrong = open(&file, "no");
+    assert!(matches!(wrong, Err(VaultError::WrongPassword)));
+    let none = open(b"sk-canary", "no").err().unwrap();
+    assert!(matches!(&none, VaultError::NotAKeyFile { .. }) && !none.to_string().contains("canary"));
+    assert_eq!(there.bytes(), before);
+
+    let generation = vault.generation();
+    let mut import = begin(&vault, OnConflict::Skip).unwrap();
+    import.run(at(11)).unwrap();
+    assert_eq!(import.skipped(), ids(&["b"]));
+    assert_eq!(vault.install(import).unwrap().len(), 1);
+    assert_eq!((vault.generation(), value(&mut vault, "b").as_str()), (generation + 1, "sk-mine"));
+    assert_eq!(vault.get(&id("a"), Some("x")).unwrap().expose_secret(), "sk-a");
+
+    let mut import = begin(&vault, OnConflict::Replace).unwrap();
+    import.run(at(12)).unwrap();
+    let written = vault.install(import).unwrap();
+    assert!(written.iter().all(|one| one.before.is_some() && one.after.iterations == 100_000));
+    let mut vault = there.reopened();
+    assert_eq!(value(&mut vault, "b"), "sk-b");
+}

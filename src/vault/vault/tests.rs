@@ -1,0 +1,287 @@
+//! What the vault promises, tried on real files.
+//!
+//! Owns the tests of [`crate::Vault`] and the fixtures the other test files use. Must not know private
+//! fields: only what a caller sees, and the bytes on disk.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use crate::{Iterations, NewEntry, Unlock, Vault, VaultError, VaultState};
+use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::time::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use tempfile::TempDir;
+
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// A data directory of mode 0700 that goes away with the test.
+pub(crate) struct Place {
+    pub(crate) directory: TempDir,
+    pub(crate) path: PathBuf,
+}
+
+pub(crate) fn place() -> Place {
+    let directory = crate::permissions::private_directory();
+    let path = directory.path().join("keys.json");
+    Place { directory, path }
+}
+
+impl Place {
+    pub(crate) fn open(&self) -> Vault {
+        Vault::open(self.path.clone(), Iterations::MIN).unwrap()
+    }
+
+    pub(crate) fn refused(&self) -> VaultError {
+        Vault::open(self.path.clone(), Iterations::MIN).expect_err("refused")
+    }
+
+    pub(crate) fn created(&self) -> Vault {
+        let mut vault = self.open();
+        assert_eq!(vault.unlock(secret(PASSWORD)).unwrap(), Unlock::Created);
+        vault
+    }
+
+    pub(crate) fn reopened(&self) -> Vault {
+        let mut vault = self.open();
+        assert_eq!(vault.unlock(secret(PASSWORD)).unwrap(), Unlock::Opened { unreadable: vec![] });
+        vault
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        fs::read(&self.path).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes()).unwrap()
+    }
+
+    /// Puts a file here with the mode ours have.
+    pub(crate) fn put(&self, bytes: &[u8]) {
+        fs::write(&self.path, bytes).unwrap();
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn names(&self) -> Vec<String> {
+        let listing = fs::read_dir(self.directory.path()).unwrap();
+        let mut names: Vec<String> =
+            listing.map(|found| found.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+pub(crate) fn secret(text: &str) -> SecretString {
+    SecretString::from(text)
+}
+
+pub(crate) fn id(text: &str) -> KeyId {
+    KeyId::known(text)
+}
+
+pub(crate) fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millis(ms)
+}
+
+pub(crate) fn entry(name: &str, hosts: &[&str]) -> NewEntry {
+    NewEntry {
+        id: id(name),
+        name: format!("name of {name}"),
+        description: String::new(),
+        purpose: "provider".to_owned(),
+        allowed_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+    }
+}
+
+pub(crate) fn value(vault: &mut Vault, name: &str) -> String {
+    vault.get(&id(name), None).unwrap().expose_secret().to_owned()
+}
+
+#[test]
+fn the_first_password_creates_the_vault_and_the_next_process_opens_it() {
+    let place = place();
+    let mut vault = place.open();
+    assert_eq!(vault.state(), VaultState::Uninitialized);
+    assert!(matches!(vault.unlock(secret("")), Err(VaultError::EmptyPassword)));
+    assert!(!place.path.exists());
+    assert_eq!(vault.unlock(secret(PASSWORD)).unwrap(), Unlock::Created);
+    assert_eq!((vault.state(), vault.generation()), (VaultState::Unlocked, 1));
+    vault.create(entry("a", &[]), secret("sk-a"), at(5)).unwrap();
+    assert_eq!(value(&mut vault, "a"), "sk-a");
+
+    let mut vault = place.open();
+    assert_eq!(vault.state(), VaultState::Locked);
+    assert_eq!(vault.unlock(secret(PASSWORD)).unwrap(), Unlock::Opened { unreadable: vec![] });
+    assert_eq!((value(&mut vault, "a").as_str(), vault.generation()), ("sk-a", 2));
+}
+
+#[test]
+fn a_wrong_password_writes_nothing_and_leaves_the_vault_locked() {
+    let place = place();
+    place.created().create(entry("a", &[]), secret("sk-a"), at(5)).unwrap();
+    let (before, names) = (place.bytes(), place.names());
+    let mut vault = place.open();
+    for wrong in ["", "Correct horse battery staple", "correct horse battery staple "] {
+        assert!(matches!(vault.unlock(secret(wrong)), Err(VaultError::WrongPassword)));
+        assert_eq!(vault.state(), VaultState::Locked);
+    }
+    assert_eq!((place.bytes(), place.names()), (before, names));
+    vault.unlock(secret(PASSWORD)).unwrap();
+    assert!(matches!(vault.unlock(secret("no")), Err(VaultError::WrongPassword)));
+    assert_eq!(vault.state(), VaultState::Unlocked);
+}
+
+#[test]
+fn a_locked_vault_lists_its_entries_and_does_nothing_else() {
+    let place = place();
+    let mut vault = place.created();
+    vault.create(entry("b", &["API.example"]), secret("sk-b"), at(7)).unwrap();
+    vault.create(entry("a", &[]), secret("sk-a"), at(8)).unwrap();
+    vault.lock();
+    let shown = vault.entries();
+    assert_eq!(shown.iter().map(|info| info.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(shown[1].allowed_hosts, ["api.example"]);
+    assert_eq!((shown[1].version, shown[1].iterations, shown[1].created_at), (2, 100_000, at(7)));
+    assert!(matches!(vault.get(&id("a"), None), Err(VaultError::Locked)));
+    assert!(matches!(vault.create(entry("c", &[]), secret("x"), at(9)), Err(VaultError::Locked)));
+    assert!(matches!(vault.replace(&id("a"), secret("x"), at(9)), Err(VaultError::Locked)));
+    assert!(matches!(vault.delete(&id("a")), Err(VaultError::Locked)));
+    assert!(matches!(vault.rewrap(at(9)), Err(VaultError::Locked)));
+    let changed = vault.change_password(secret(PASSWORD), secret("x"), Iterations::MIN, at(9));
+    assert!(matches!(changed, Err(VaultError::Locked)));
+}
+
+#[test]
+fn a_create_never_overwrites_and_what_is_not_there_is_not_found() {
+    let place = place();
+    let mut vault = place.created();
+    vault.create(entry("a", &[]), secret("one"), at(1)).unwrap();
+    assert!(
+        matches!(vault.create(entry("a", &[]), secret("two"), at(2)), Err(VaultError::Exists(name)) if name == id("a"))
+    );
+    assert_eq!(value(&mut vault, "a"), "one");
+    assert!(matches!(vault.get(&id("b"), None), Err(VaultError::NotFound(_))));
+    assert!(matches!(vault.replace(&id("b"), secret("x"), at(3)), Err(VaultError::NotFound(_))));
+    assert!(matches!(vault.delete(&id("b")), Err(VaultError::NotFound(_))));
+    vault.delete(&id("a")).unwrap();
+    assert!(vault.entries().is_empty() && place.reopened().entries().is_empty());
+}
+
+#[test]
+fn a_replaced_key_keeps_its_place_and_gets_a_fresh_salt_and_nonce() {
+    let place = place();
+    let mut vault = place.created();
+    vault.create(entry("a", &[]), secret("same"), at(1)).unwrap();
+    let head = || place.json()["keys"]["a"]["encrypted_data"].as_str().unwrap().to_owned();
+    // 32 bytes of salt are 43 characters of base64, 44 with the nonce 60.
+    let mut seen = vec![head()];
+    for turn in 2..5 {
+        vault.replace(&id("a"), secret("same"), at(turn)).unwrap();
+        let now = head();
+        assert!(seen.iter().all(|before| before[..42] != now[..42] && before[43..59] != now[43..59]));
+        seen.push(now);
+    }
+    let shown = &vault.entries()[0];
+    assert_eq!((shown.created_at, shown.updated_at, shown.name.as_str()), (at(1), at(4), "name of a"));
+    assert_eq!(value(&mut vault, "a"), "same");
+    assert_eq!(value(&mut place.reopened(), "a"), "same");
+}
+
+#[test]
+fn a_key_bound_to_hosts_goes_nowhere_else() {
+    let place = place();
+    let mut vault = place.created();
+    vault.create(entry("a", &["api.openai.com"]), secret("sk-a"), at(1)).unwrap();
+    assert_eq!(vault.get(&id("a"), Some("API.openai.com")).unwrap().expose_secret(), "sk-a");
+    for host in [None, Some("evil.example"), Some("")] {
+        assert!(matches!(vault.get(&id("a"), host), Err(VaultError::HostRefused { .. })));
+    }
+}
+
+#[test]
+fn a_changed_password_opens_everything_and_the_old_one_nothing() {
+    let place = place();
+    let mut vault = place.created();
+    vault.create(entry("a", &["x"]), secret("sk-a"), at(1)).unwrap();
+    vault.create(entry("b", &[]), secret("sk-b"), at(2)).unwrap();
+    let before = place.bytes();
+    let more = Iterations::try_from(110_000).unwrap();
+    let wrong = vault.change_password(secret("no"), secret("new"), more, at(3));
+    assert!(matches!(wrong, Err(VaultError::WrongPassword)));
+    let empty = vault.change_password(secret(PASSWORD), secret(""), more, at(3));
+    assert!(matches!(empty, Err(VaultError::EmptyPassword)));
+    assert_eq!(place.bytes(), before);
+
+    let generation = vault.generation();
+    vault.change_password(secret(PASSWORD), secret("new"), more, at(3)).unwrap();
+    assert_eq!(vault.generation(), generation + 1, "one replacement");
+    assert_eq!(value(&mut vault, "b"), "sk-b");
+    vault.create(entry("c", &[]), secret("sk-c"), at(4)).unwrap();
+    assert!(vault.entries().iter().all(|info| info.iterations == 110_000));
+    let mut vault = place.open();
+    assert!(matches!(vault.unlock(secret(PASSWORD)), Err(VaultError::WrongPassword)));
+    vault.unlock(secret("new")).unwrap();
+    assert_eq!(vault.get(&id("a"), Some("x")).unwrap().expose_secret(), "sk-a");
+}
+
+#[test]
+fn a_higher_configured_cost_rewraps_what_is_below_it_once() {
+    let place = place();
+    place.created().create(entry("a", &[]), secret("sk-a"), at(1)).unwrap();
+    let mut vault = Vault::open(place.path.clone(), Iterations::try_from(120_000).unwrap()).unwrap();
+    vault.unlock(secret(PASSWORD)).unwrap();
+    assert_eq!((vault.rewrap(at(2)).unwrap(), vault.rewrap(at(3)).unwrap()), (1, 0));
+    assert_eq!(vault.entries()[0].iterations, 120_000);
+    assert_eq!(value(&mut place.reopened(), "a"), "sk-a");
+}
+
+#[test]
+fn a_file_changed_by_another_program_is_not_overwritten() {
+    let place = place();
+    let mut ours = place.created();
+    place.reopened().create(entry("theirs", &[]), secret("sk"), at(1)).unwrap();
+    let theirs = place.bytes();
+    assert!(matches!(ours.create(entry("ours", &[]), secret("sk"), at(2)), Err(VaultError::Changed { .. })));
+    assert!(matches!(ours.create(entry("ours", &[]), secret("sk"), at(2)), Err(VaultError::Changed { .. })));
+    assert_eq!(place.bytes(), theirs);
+    assert!(ours.entries().is_empty());
+    ours.lock();
+    ours.unlock(secret(PASSWORD)).unwrap();
+    ours.create(entry("ours", &[]), secret("sk"), at(3)).unwrap();
+    assert_eq!(ours.entries().len(), 2);
+    fs::remove_file(&place.path).unwrap();
+    ours.lock();
+    assert!(matches!(ours.unlock(secret(PASSWORD)), Err(VaultError::Changed { .. })));
+    assert!(!place.path.exists());
+}
+
+#[test]
+fn files_are_private_and_the_one_before_is_kept() {
+    let place = place();
+    let mut vault = place.created();
+    vault.create(entry("a", &[]), secret("sk-a"), at(1)).unwrap();
+    let before = place.bytes();
+    vault.delete(&id("a")).unwrap();
+    assert_eq!(place.names(), ["keys.json", "keys.json.bak"]);
+    assert_eq!(fs::read(place.directory.path().join("keys.json.bak")).unwrap(), before);
+    for name in place.names() {
+        let mode = fs::metadata(place.directory.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+    }
+}
+
+#[test]
+fn neither_debug_nor_errors_show_a_secret() {
+    let place = place();
+    let mut vault = place.created();
+    vault.create(entry("a", &["x"]), secret("sk-canary"), at(1)).unwrap();
+    let unlocked = format!("{vault:?} {vault:#?}");
+    let refused = vault.get(&id("a"), Some("y")).unwrap_err();
+    let wrong = vault.unlock(secret("wrong-canary")).unwrap_err();
+    let shown = format!("{unlocked} {refused:?} {refused} {wrong:?} {wrong} {:?}", vault.entries());
+    for hidden in [PASSWORD, "canary", place.json()["keys"]["a"]["encrypted_data"].as_str().unwrap()] {
+        assert!(!shown.contains(hidden), "{shown}");
+    }
+    assert!(unlocked.contains("Unlocked"));
+    let plain = String::from_utf8(place.bytes()).unwrap();
+    assert!(!plain.contains("canary") && !plain.contains(PASSWORD));
+}

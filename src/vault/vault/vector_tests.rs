@@ -1,0 +1,68 @@
+//! Key files that another program made: a script in another language, with a cryptographic library of
+//! its own (`tests/vectors/vault/make_v1.py`).
+//!
+//! Owns the comparison with what that script says is in them. Must not use our own writer.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use crate::vault::tests::{id, place, secret, value};
+use crate::{Unlock, VaultError, VaultState};
+use serde_json::Value;
+use std::{fs, path::PathBuf};
+
+fn vector(name: &str) -> Vec<u8> {
+    let place = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/vault");
+    fs::read(place.join(name)).unwrap()
+}
+
+fn expected() -> Vec<(String, Value)> {
+    let all: Value = serde_json::from_slice(&vector("expected.json")).unwrap();
+    all.as_object().unwrap().clone().into_iter().collect()
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap()
+}
+
+#[test]
+fn files_of_another_program_open_with_their_password_and_hold_what_it_put_there() {
+    let files = expected();
+    assert_eq!(files.len(), 3);
+    for (name, wanted) in files {
+        let place = place();
+        place.put(&vector(&name));
+        let mut vault = place.open();
+        assert_eq!(vault.state(), VaultState::Locked, "{name}");
+        let unreadable = wanted["unreadable"].as_array().unwrap();
+        let unreadable: Vec<_> = unreadable.iter().map(|name| id(name.as_str().unwrap())).collect();
+        let opened = vault.unlock(secret(text(&wanted, "password"))).unwrap();
+        assert_eq!(opened, Unlock::Opened { unreadable: unreadable.clone() }, "{name}");
+        let entries = wanted["entries"].as_array().unwrap();
+        assert_eq!(vault.entries().len(), entries.len() + unreadable.len(), "{name}");
+        for entry in entries {
+            let shown = vault.entries().into_iter().find(|info| info.id.as_str() == text(entry, "id"));
+            let shown = shown.unwrap_or_else(|| panic!("{name}: {entry}"));
+            assert_eq!(
+                (shown.name.as_str(), shown.description.as_str()),
+                (text(entry, "name"), text(entry, "description"))
+            );
+            assert_eq!(shown.created_at.to_string(), text(entry, "created_at"), "{entry}");
+            assert_eq!(shown.updated_at.to_string(), text(entry, "updated_at"), "{entry}");
+            assert_eq!(value(&mut vault, text(entry, "id")), text(entry, "value"));
+        }
+        for id in unreadable {
+            assert!(matches!(vault.get(&id, None), Err(VaultError::Unreadable { .. })), "{name}");
+        }
+        assert_eq!(place.bytes(), vector(&name), "{name}: reading changes nothing");
+    }
+}
+
+#[test]
+fn no_other_password_opens_a_file_of_another_program() {
+    for (name, _) in expected() {
+        let place = place();
+        place.put(&vector(&name));
+        for wrong in ["", "correct horse battery stapl", "correct horse battery staple\n"] {
+            assert!(matches!(place.open().unlock(secret(wrong)), Err(VaultError::WrongPassword)), "{name}");
+        }
+    }
+}

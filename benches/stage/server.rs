@@ -53,9 +53,9 @@ impl Server {
             let cast =
                 arbiter_actors::start(lock, cast_settings(&settings), clock, Box::new(on_failure)).await?;
             let caller = Caller::system();
-            let new = NewToken::of_person("bench", core::token::Role::Admin);
+            let new = NewToken::of_person("bench", core::kernel::token::Role::Admin);
             let (_, token) = cast.handles.tokens.create(&caller, new).await?;
-            let project = core::project_change::NewProject {
+            let project = core::project::edit::NewProject {
                 id: Some(PROJECT.into()),
                 name: "Benchmarks".into(),
                 ..Default::default()

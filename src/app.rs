@@ -3,28 +3,28 @@
 //! Owns the process: its privileges, its signals, its files in the data directory besides those of store
 //! and vault. Everything it builds knows nothing of it.
 
+mod actor_settings;
 mod admin_token;
-mod cast_settings;
-mod catalogue;
 mod demo;
 mod demo_provider;
 mod error;
-mod forget;
 mod logging;
 mod maintenance;
+mod model_catalog;
 mod notify;
 mod process;
 mod reload;
 mod serve;
 mod server_file;
+mod vault_reset;
 
-pub use cast_settings::cast_settings;
-pub use catalogue::load as load_catalogue;
+pub use actor_settings::cast_settings;
 pub use demo::{DemoOptions, demo};
 pub use error::{StartError, describe};
-pub use forget::{Forgotten, forget_keys};
 pub use logging::start as log_to;
 pub use maintenance::{NewAdmin, reset_admin_token, verify_audit};
+pub use model_catalog::load as load_catalogue;
 pub use notify::load as load_notify;
 pub use process::{asked_to_end, harden, lock_memory};
 pub use serve::{Password, PasswordOrigin, ServeOptions, runtime, say, serve};
+pub use vault_reset::{Forgotten, forget_keys};

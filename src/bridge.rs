@@ -4,19 +4,19 @@
 //! it: without a server everything goes on, and the mirror catches up when there is one.
 
 mod calls;
-mod carrier;
+pub(crate) mod commands;
+pub(crate) mod congestion;
+pub(crate) mod control_plane;
 mod entities;
 mod keys;
-mod mirror;
-mod pace;
-mod port;
+pub(crate) mod log_reader;
 mod rebuild;
 mod rebuild_rows;
-mod sender;
+pub(crate) mod remote_executor;
 mod settings;
+pub(crate) mod state_sender;
 mod status;
 mod supervisor;
-mod wishes;
 mod worker;
 mod workflows;
 
@@ -32,7 +32,7 @@ use arbiter_core::kernel::ids::KeyId;
 use arbiter_temporal::client::connection::Address;
 use arbiter_temporal::client::{Delivery, DeliveryError};
 use arbiter_temporal::codec::Codec;
-use pace::Pace;
+use congestion::Pace;
 use status::Counters;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

@@ -4,55 +4,15 @@
 //! A client command knows the HTTP API and nothing behind it: it opens no database and no vault.
 //! Data goes to standard output, everything else to standard error.
 
-mod agent;
-mod audit;
-mod bead;
-mod budget;
 mod client;
-mod completions;
-mod config;
-mod connection;
-mod data_directory;
-mod decision;
-mod demo;
-mod event_line;
-mod events;
-mod failure;
-mod key;
-mod lock;
-mod openapi;
-mod org_chart;
-mod output;
-mod password;
-mod persona;
-mod problem;
-mod project;
-mod provider;
-mod repl;
-mod request;
-mod run;
-#[cfg(test)]
-mod scripted_server;
-mod secret;
-mod serve;
-mod session;
-mod sse;
-mod status;
-mod table;
-#[cfg(feature = "temporal")]
-mod temporal;
-mod token;
-mod trust;
-mod usage;
-mod vault;
-#[cfg(feature = "temporal")]
-mod worker;
+mod command;
+mod ui;
 
 use clap::{Args, Parser, Subcommand};
-use connection::Connection;
-use failure::Failure;
-use session::Session;
+use client::connection::Connection;
+use client::session::Session;
 use std::process::ExitCode;
+use ui::failure::Failure;
 
 /// What follows the list of commands in the help.
 const AFTER_HELP: &str = "\
@@ -73,58 +33,58 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start the server
-    Serve(serve::Serve),
+    Serve(command::serve::Serve),
     /// Start a server that shows everything with a simulated provider; nothing is kept
-    Demo(demo::Demo),
+    Demo(command::demo::Demo),
     /// Show how the server is doing
     Status(Connection),
     /// Unlock, lock, look at or change the vault as a whole
-    Vault(Online<vault::Command>),
+    Vault(Online<command::vault::Command>),
     /// Keys in the vault; a key is never shown
-    Key(Online<key::Command>),
+    Key(Online<command::key::Command>),
     /// LLM endpoints
-    Provider(Online<provider::Command>),
+    Provider(Online<command::provider::Command>),
     /// Agents
-    Agent(Online<agent::Command>),
+    Agent(Online<command::agent::Command>),
     /// Personas: who agents are
-    Persona(Online<persona::Command>),
+    Persona(Online<command::persona::Command>),
     /// Projects
-    Project(Online<project::Command>),
+    Project(Online<command::project::Command>),
     /// Beads: the work, and what it waits for
-    Bead(Online<bead::Command>),
+    Bead(Online<command::bead::Command>),
     /// Questions to people
-    Decision(Online<decision::Command>),
+    Decision(Online<command::decision::Command>),
     /// Locks on files: who works on which
-    Lock(Online<lock::Command>),
+    Lock(Online<command::lock::Command>),
     /// API tokens
-    Token(Online<token::Command>),
+    Token(Online<command::token::Command>),
     /// Runs: of agents on beads, prompts to agents, chats through the gateway
-    Run(Online<run::Command>),
+    Run(Online<command::run::Command>),
     /// What may be spent for whom
-    Budget(Online<budget::Command>),
+    Budget(Online<command::budget::Command>),
     /// What calls to providers took and cost
-    Usage(usage::Usage),
+    Usage(command::usage::Usage),
     /// Ask about the company; the best provider answers from the facts
-    Repl(repl::Repl),
+    Repl(command::repl::Repl),
     /// What happened, and what happens
-    Events(Online<events::Command>),
+    Events(Online<command::events::Command>),
     /// The event log as evidence
-    Audit(Online<audit::Command>),
+    Audit(Online<command::audit::Command>),
     /// The bridge to a Temporal server, and the workflows there
     #[cfg(feature = "temporal")]
-    Temporal(Online<temporal::Command>),
+    Temporal(Online<command::temporal::Command>),
     /// Make calls to providers for a server elsewhere, through a Temporal server
     #[cfg(feature = "temporal")]
-    Worker(worker::Worker),
+    Worker(command::worker::Worker),
     /// Fill an empty data directory from the workflows at a Temporal server
     #[cfg(feature = "temporal")]
-    Rebuild(worker::Rebuild),
+    Rebuild(command::worker::Rebuild),
     /// Settings and where each came from
-    Config(Online<config::Command>),
+    Config(Online<command::config::Command>),
     /// Print the OpenAPI document
-    Openapi(openapi::Openapi),
+    Openapi(command::openapi::Openapi),
     /// Print a completion script for a shell
-    Completions(completions::Completions),
+    Completions(command::completions::Completions),
 }
 
 /// A command that talks to a server.
@@ -149,7 +109,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are data; a closed pipe is no reason to complain.
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE));
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(ui::failure::USAGE));
         }
     };
     match run(cli) {
@@ -167,10 +127,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Config(online) => match online.command {
-            config::Command::Check(check) => check.run(&online.connection),
-            config::Command::Show(show) => show.run(&online.connection),
+            command::config::Command::Check(check) => check.run(&online.connection),
+            command::config::Command::Show(show) => show.run(&online.connection),
         },
-        Command::Status(connection) => connection.with(async |s| status::run(s).await),
+        Command::Status(connection) => connection.with(async |s| command::status::run(s).await),
         Command::Openapi(form) => form.run(),
         Command::Repl(command) => command.run(),
         Command::Audit(online) => online.command.run(&online.connection),
@@ -183,7 +143,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Bead(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Decision(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Lock(online) => online.connection.with(async |s| online.command.run(s).await),
-        Command::Token(Online { connection, command: token::Command::Reset }) => token::reset(&connection),
+        Command::Token(Online { connection, command: command::token::Command::Reset }) => {
+            command::token::reset(&connection)
+        }
         Command::Token(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Run(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Budget(online) => online.connection.with(async |s| online.command.run(s).await),
@@ -215,9 +177,6 @@ impl Connection {
         runtime.block_on(command(&session))
     }
 }
-
-#[cfg(test)]
-mod commands_tests;
 
 #[cfg(test)]
 mod tests {

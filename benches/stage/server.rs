@@ -1,7 +1,7 @@
 //! The real stack inside a benchmark's own process: store, actors and the HTTP edge on a loopback port, with
 //! authentication on. Data lies in a temporary directory.
 
-use arbiter::app::cast_settings;
+use arbiter::app::actor_settings;
 use arbiter::config::{Loaded, Settings};
 use arbiter::http::{Context, serve};
 use arbiter::{ExposeSecret, core};

@@ -1,6 +1,6 @@
 //! Why the server did not start, or ended with an error.
 
-use crate::app::catalogue::CatalogueError;
+use crate::app::model_catalog::CatalogueError;
 use crate::app::notify::NotifyError;
 use crate::http::TlsError;
 use crate::key_file::KeyFileError;

@@ -1,8 +1,8 @@
 //! What was gathered for a rebuild, written into an empty store.
 
 use super::entities::word;
-use super::mirror::BASE;
 use super::rebuild::{Found, Gathered, RebuildError, Rebuilt};
+use crate::bridge::log_reader::BASE;
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::Bead;
 use arbiter_core::bead::edit::Edge;

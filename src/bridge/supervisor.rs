@@ -2,10 +2,11 @@
 //! with the vault's lock and the process's end, and begins again after whatever went wrong.
 
 use super::calls::ProviderCalls;
-use super::carrier::TemporalCarrier;
-use super::port::ControlPort;
 use super::status::Place;
-use super::{Inner, keys, mirror, sender};
+use super::{Inner, keys};
+use crate::bridge::control_plane::ControlPort;
+use crate::bridge::remote_executor::TemporalCarrier;
+use crate::bridge::{log_reader, state_sender};
 use arbiter_actors::RemoteCalls;
 use arbiter_temporal::client::Delivery;
 use arbiter_temporal::client::connection::ConnectError;
@@ -144,8 +145,8 @@ async fn up(
     let (reading, sending) = (Arc::clone(inner), Arc::clone(inner));
     let (to_aggregators, to_entities) = (delivery.clone(), delivery.clone());
     // Tasks of their own: a panic in one of them is an end like any other.
-    let mut reader = Task(tokio::spawn(async move { mirror::run(&reading, &to_aggregators).await }));
-    let mut sender = Task(tokio::spawn(async move { sender::run(&sending, &to_entities).await }));
+    let mut reader = Task(tokio::spawn(async move { log_reader::run(&reading, &to_aggregators).await }));
+    let mut sender = Task(tokio::spawn(async move { state_sender::run(&sending, &to_entities).await }));
     let queues: BTreeSet<String> = workers.iter().map(|worker| worker.queue().to_owned()).collect();
     let _watcher = Task(tokio::spawn(watch_queues(delivery.clone(), queues)));
     let worker_ends = async {

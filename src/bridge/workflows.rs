@@ -2,8 +2,8 @@
 
 use super::Bridge;
 use super::entities::start;
-use super::port::snapshot;
 use super::status::not_connected;
+use crate::bridge::control_plane::snapshot;
 use arbiter_actors::Fault;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;

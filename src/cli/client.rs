@@ -3,13 +3,20 @@
 //! Owns escaping, the token's header, time limits and what an unreachable server is called. Follows
 //! no redirect: a token goes to the server it was given for.
 
-use super::{
-    connection::Target,
-    failure::Failure,
-    problem::Problem,
-    request::{Patience, Request},
-    trust,
-};
+pub(crate) mod connection;
+pub(crate) mod data_directory;
+pub(crate) mod problem;
+pub(crate) mod request;
+#[cfg(test)]
+pub(crate) mod scripted_server;
+pub(crate) mod session;
+pub(crate) mod sse;
+pub(crate) mod trust;
+
+use crate::cli::client::connection::Target;
+use crate::cli::client::problem::Problem;
+use crate::cli::client::request::{Patience, Request};
+use crate::cli::ui::failure::Failure;
 use reqwest::{
     Response,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LINK},
@@ -246,5 +253,4 @@ fn next_cursor(headers: &HeaderMap) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "client_tests.rs"]
 mod tests;

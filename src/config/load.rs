@@ -149,5 +149,4 @@ fn wrong_type(error: &figment::Error, sources: &BTreeMap<String, Source>) -> Pro
 }
 
 #[cfg(test)]
-#[path = "load_tests.rs"]
 mod tests;

@@ -2,7 +2,9 @@
 //!
 //! Speaks OpenAI's protocol, errors included (`openai_error`). Everything else about a chat is the handle's.
 
-use crate::http::access::Access;
+pub(crate) mod repl;
+
+use crate::http::framework::required_role::Access;
 use crate::http::{ApiError, Call, Endpoint, Reply};
 use arbiter_actors::{GatewayCall, GatewayModel, GatewayStream};
 use arbiter_core::kernel::ids::{ProviderId, RunId};

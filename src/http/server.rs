@@ -1,13 +1,18 @@
 //! The accept loop: connections in, requests to the filter, and an orderly end.
 
+pub(crate) mod openapi;
+pub(crate) mod pipeline;
+pub(crate) mod routes;
+pub(crate) mod run_counts;
+pub(crate) mod tls;
+
 use crate::config;
-use crate::http::context::Context;
-use crate::http::dispatch::Edge;
-use crate::http::endpoint::Endpoint;
-use crate::http::peer::Peer;
-use crate::http::table;
-use crate::http::tls::Tls;
-use crate::http::{bead_cache, run_counts};
+use crate::http::bead::cache as bead_cache;
+use crate::http::framework::context::Context;
+use crate::http::framework::endpoint::Endpoint;
+use crate::http::framework::peer::Peer;
+use crate::http::server::pipeline::Edge;
+use crate::http::server::tls::Tls;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -90,7 +95,7 @@ pub async fn serve(
     door: impl Into<Door>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    serve_endpoints(context, table::endpoints(), door, shutdown).await
+    serve_endpoints(context, routes::endpoints(), door, shutdown).await
 }
 
 /// Serves these endpoints instead of all of ours.

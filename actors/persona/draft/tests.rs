@@ -1,4 +1,4 @@
-use crate::persona::draft::*;
+use super::*;
 
 fn persona(name: &str, text: &str) -> Persona {
     Persona { name: name.into(), persona: text.into(), start_here: "Begin.".into() }

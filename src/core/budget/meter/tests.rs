@@ -1,7 +1,7 @@
 //! Reservations side by side, settlements, windows that end, crashes; and any order of all of them.
 
+use super::*;
 use crate::budget::Period;
-use crate::budget::meter::*;
 use crate::kernel::ids::{AgentId, ProjectId};
 use proptest::prelude::*;
 

@@ -1,7 +1,7 @@
+use super::*;
 use crate::agent::config::AgentConfig;
 use crate::bead::Facts;
 use crate::bead::edit::NewBead;
-use crate::dispatch::assign::*;
 use crate::dispatch::explain::{Cause, cause, why};
 use crate::kernel::ids::{ProjectId, ProviderId};
 

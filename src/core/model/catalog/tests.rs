@@ -1,6 +1,6 @@
 //! What an offered name means, and which model is chosen.
 
-use crate::model::catalog::*;
+use super::*;
 
 fn entry(name: &str, score: f64) -> Entry {
     Entry {

@@ -1,6 +1,6 @@
 //! Rows of calls and what the breaker makes of them.
 
-use crate::provider::breaker::*;
+use super::*;
 
 fn at(ms: i64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + ms)

@@ -1,9 +1,9 @@
 //! Verdicts and measurements of beats and calls, and the model they choose.
 
+use super::*;
 use crate::kernel::call::ErrorKind;
 use crate::kernel::record::evolved;
 use crate::model::catalog::{Entry, Interactivity};
-use crate::provider::health::*;
 use crate::provider::{Command, tests::provider};
 
 fn failed() -> Beat {

@@ -1,0 +1,113 @@
+//! The server's refusals (RFC 9457 problem documents) as people read them.
+
+use crate::cli::ui::table::{one_line, printable};
+use serde::Deserialize;
+use std::fmt;
+
+/// A problem document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// What kind of problem, as a URI reference.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong this time.
+    pub detail: String,
+    /// The request's id, by which the server's log knows it.
+    pub request_id: String,
+    /// What is wrong with single fields.
+    pub errors: Vec<FieldError>,
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct FieldError {
+    /// The field, as a JSON pointer.
+    pub pointer: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl Problem {
+    /// The problem that an answer with `status`, this `body` and `request_id` header tells of.
+    ///
+    /// Something between client and server may have answered instead; then the status has to do.
+    pub fn from_answer(status: u16, body: &[u8], request_id: Option<&str>) -> Self {
+        let mut problem: Self = serde_json::from_slice(body).unwrap_or_default();
+        problem.status = status;
+        if problem.request_id.is_empty() {
+            problem.request_id = request_id.unwrap_or_default().to_owned();
+        }
+        problem
+    }
+}
+
+impl Problem {
+    /// The command that helps, for problems that have one.
+    fn remedy(&self) -> Option<&'static str> {
+        match self.kind.as_str() {
+            "vault-locked" => Some("arbiter vault unlock"),
+            "vault-rolled-back" => Some("arbiter vault accept-rollback"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = [&self.detail, &self.title].into_iter().find(|text| !text.is_empty());
+        match said {
+            Some(text) => f.write_str(printable(text).trim())?,
+            None => write!(f, "the server answered {} without a reason", self.status)?,
+        }
+        // One wrong field is the detail itself.
+        for error in self.errors.iter().filter(|_| self.errors.len() > 1) {
+            write!(f, "\n  {}: {}", one_line(&error.pointer), one_line(&error.detail))?;
+        }
+        if let Some(command) = self.remedy() {
+            write!(f, "\n  run: {command}")?;
+        }
+        if !self.request_id.is_empty() {
+            write!(f, "\n  request {}", one_line(&self.request_id))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_shows_its_detail_each_field_and_the_request() {
+        let body = br#"{"type":"invalid","title":"Invalid","status":422,"detail":"2 fields are invalid",
+            "request_id":"req-1","errors":[{"pointer":"/title","detail":"is missing"},
+            {"pointer":"/priority","detail":"is not within 0 to 4"}]}"#;
+        assert_eq!(
+            Problem::from_answer(422, body, Some("ignored")).to_string(),
+            "2 fields are invalid\n  /title: is missing\n  /priority: is not within 0 to 4\n  request req-1"
+        );
+    }
+
+    #[test]
+    fn one_wrong_field_is_said_once_and_a_locked_vault_with_the_command_that_helps() {
+        let one = br#"{"type":"invalid","detail":"/title: is missing","errors":[{"pointer":"/title","detail":"is missing"}]}"#;
+        assert_eq!(Problem::from_answer(422, one, None).to_string(), "/title: is missing");
+        let locked = br#"{"type":"vault-locked","detail":"the vault is locked"}"#;
+        let said = Problem::from_answer(423, locked, None).to_string();
+        assert_eq!(said, "the vault is locked\n  run: arbiter vault unlock");
+    }
+
+    #[test]
+    fn without_a_detail_the_title_and_without_both_the_status_is_said() {
+        let titled = Problem::from_answer(404, br#"{"title":"Not found"}"#, Some("req-2"));
+        assert_eq!(titled.to_string(), "Not found\n  request req-2");
+        let foreign = Problem::from_answer(502, b"<html>", None);
+        assert_eq!(foreign.to_string(), "the server answered 502 without a reason");
+    }
+}

@@ -1,0 +1,63 @@
+//! A client command's surroundings: a client, and a place to print.
+
+use crate::cli::client::connection::Connection;
+use crate::cli::client::request::Request;
+use crate::cli::client::{Client, Rest};
+use crate::cli::ui::failure::Failure;
+use crate::cli::ui::output::{self, Form, Output};
+use crate::cli::ui::table::Column;
+use serde_json::Value;
+
+/// What a client command works with.
+#[derive(Debug)]
+pub struct Session {
+    /// The server.
+    pub client: Client,
+    /// Where data goes.
+    pub output: Output,
+    /// How the server was found; a stream looks again when it reconnects.
+    pub connection: Connection,
+}
+
+impl Session {
+    /// A session with the server that `connection` names; nothing is sent yet.
+    pub fn open(connection: &Connection) -> Result<Self, Failure> {
+        Ok(Self {
+            client: Client::new(&connection.target()?)?,
+            output: Output::new(connection.form()),
+            connection: connection.clone(),
+        })
+    }
+
+    /// Prints up to `limit` entries of a list, and a note when there are more.
+    pub async fn list(&self, request: Request, limit: usize, columns: &[Column]) -> Result<(), Failure> {
+        let (rows, rest) = self.client.list(&request, limit).await?;
+        self.output.list(&rows, columns)?;
+        if rest == Rest::More {
+            output::note(&format!("the first {} are shown; --limit shows more", rows.len()));
+        }
+        Ok(())
+    }
+
+    /// Prints the entity of the answer.
+    pub async fn show(&self, request: Request) -> Result<(), Failure> {
+        let record = self.client.json(&request).await?;
+        self.output.record(&record)
+    }
+
+    /// Does something and says so: the entity as JSON for programs, `done` and the entity's id and
+    /// status for people.
+    pub async fn act(&self, request: Request, done: &str) -> Result<(), Failure> {
+        let record = self.client.json(&request).await?;
+        if self.output.form() == Form::Json {
+            return if record.is_null() { Ok(()) } else { self.output.json(&record) };
+        }
+        let text = |field: &str| record.get(field).and_then(Value::as_str);
+        let line = match (text("id"), text("status")) {
+            (Some(id), Some(status)) => format!("{id}: {done} ({status})"),
+            (Some(id), None) => format!("{id}: {done}"),
+            _ => done.to_owned(),
+        };
+        self.output.text(&crate::cli::ui::table::one_line(&line))
+    }
+}

@@ -1,0 +1,115 @@
+//! `arbiter bead …`: the work, and what it waits for.
+
+mod add;
+mod files;
+mod list;
+mod why;
+mod work;
+
+use crate::cli::client::request::Request;
+use crate::cli::client::session::Session;
+use crate::cli::ui::failure::Failure;
+use clap::Subcommand;
+
+/// What to do with beads.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List beads
+    List(list::List),
+    /// List what could be worked on now, most urgent first
+    Ready(list::Ready),
+    /// Show one bead
+    Show {
+        /// The bead's id
+        id: String,
+    },
+    /// Create a bead
+    Add(Box<add::Add>),
+    /// Take a bead for an agent; prints the lease's token, and with --next the bead's id before it
+    Claim(work::Claim),
+    /// Renew the lease of a claimed bead
+    Heartbeat {
+        /// The bead's id
+        id: String,
+        /// The lease's token, as `bead claim` printed it
+        #[arg(long, value_name = "TOKEN")]
+        lease_token: String,
+    },
+    /// Give a claimed bead back
+    Release {
+        /// The bead's id
+        id: String,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
+        /// The lease's token, as `bead claim` printed it
+        #[arg(long, value_name = "TOKEN")]
+        lease_token: Option<String>,
+    },
+    /// Say that its work is done
+    Complete(work::Complete),
+    /// End it without its work being done
+    Close(work::Because),
+    /// Say that it cannot go on
+    Block(work::Because),
+    /// Say that it can go on again
+    Unblock {
+        /// The bead's id
+        id: String,
+    },
+    /// Ask a person what is to become of it; it waits for the answer
+    Escalate(work::Because),
+    /// Say in words why it does not move
+    Why {
+        /// The bead's id
+        id: String,
+    },
+    /// Comment on it
+    Comment {
+        /// The bead's id
+        id: String,
+        /// What to say
+        text: String,
+    },
+    /// Draw a project's beads and what they wait for
+    Graph(why::Graph),
+    /// Read beads in from files of bd, br or older trees
+    Import(files::Import),
+    /// Write a project's beads to its file, to standard output or to another file
+    Export(files::Export),
+}
+
+impl Command {
+    /// Runs the command.
+    pub async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::List(list) => list.run(session).await,
+            Self::Ready(ready) => ready.run(session).await,
+            Self::Show { id } => session.show(Request::get(&["beads", &id])).await,
+            Self::Add(add) => session.act(Request::post(&["beads"]).body(&add)?, "created").await,
+            Self::Claim(claim) => claim.run(session).await,
+            Self::Heartbeat { id, lease_token } => {
+                let body = serde_json::json!({"lease_token": lease_token});
+                session.show(Request::post(&["beads", &id, "heartbeat"]).body(&body)?).await
+            }
+            Self::Release { id, reason, lease_token } => {
+                let body = serde_json::json!({"reason": reason, "lease_token": lease_token});
+                session.act(Request::post(&["beads", &id, "release"]).body(&body)?, "released").await
+            }
+            Self::Complete(complete) => complete.run(session).await,
+            Self::Close(because) => because.run(session, "close", "closed").await,
+            Self::Block(because) => because.run(session, "block", "blocked").await,
+            Self::Unblock { id } => session.act(Request::post(&["beads", &id, "unblock"]), "unblocked").await,
+            Self::Escalate(because) => because.run(session, "escalate", "escalated").await,
+            Self::Why { id } => why::explain(session, &id).await,
+            Self::Comment { id, text } => {
+                let body = serde_json::json!({"comment": text});
+                let request = Request::post(&["beads", &id, "comments"]).body(&body)?;
+                session.act(request, "commented").await
+            }
+            Self::Graph(graph) => graph.run(session).await,
+            Self::Import(import) => import.run(session).await,
+            Self::Export(export) => export.run(session).await,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! `arbiter bead import` and `export`: files of beads, there and back.
+
+use crate::cli::client::request::Request;
+use crate::cli::client::session::Session;
+use crate::cli::ui::failure::Failure;
+use crate::cli::ui::output::{self, Form};
+use crate::cli::ui::table;
+use bytes::Bytes;
+use clap::Args;
+use futures_util::StreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use std::fs;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+const JSONL: &str = "application/x-ndjson";
+const YAML: &str = "application/yaml";
+/// How much of a file is sent at once.
+const PIECE_BYTES: usize = 1 << 18;
+/// Lines of a report that are shown to people.
+const SHOWN: usize = 20;
+
+/// The arguments of `bead import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The project that gets the beads
+    #[arg(long, value_name = "ID")]
+    project: String,
+    /// A .jsonl or .yaml file, a directory of them, or - for standard input; else the project's own file
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Take nothing unless every line can be taken
+    #[arg(long)]
+    strict: bool,
+    /// Take older lines as if they were newer
+    #[arg(long)]
+    allow_stale: bool,
+    /// Take beads that name another project, too
+    #[arg(long)]
+    any_project: bool,
+    /// What stands before the ids instead of what the file has there
+    #[arg(long)]
+    prefix: Option<String>,
+}
+
+/// The arguments of `bead export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The project
+    #[arg(long, value_name = "ID")]
+    project: String,
+    /// A file to write, or - for standard output; else the project's own file, by the server
+    #[arg(long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Whose reader it is written for
+    #[arg(long, value_parser = ["bd", "br"], default_value = "bd")]
+    dialect: String,
+}
+
+/// What is to be sent.
+struct Source {
+    content: Box<dyn Read + Send>,
+    length: Option<u64>,
+    content_type: &'static str,
+}
+
+impl Import {
+    /// Runs the command.
+    pub async fn run(self, session: &Session) -> Result<(), Failure> {
+        let is_set = |set: bool| set.then_some("true");
+        let request = Request::post(&["projects", &self.project, "import"])
+            .filter("dry_run", is_set(self.dry_run))
+            .filter("strict", is_set(self.strict))
+            .filter("allow_stale", is_set(self.allow_stale))
+            .filter("any_project", is_set(self.any_project))
+            .filter("prefix", self.prefix)
+            .patient();
+        let report = match &self.path {
+            None => session.client.json(&request).await?,
+            Some(path) => {
+                let source = open(path)
+                    .map_err(|error| Failure::io(format!("cannot read {}", path.display()), error))?;
+                let content_type = source.content_type;
+                session.client.upload(&request, content_type, body(source)).await?
+            }
+        };
+        if session.output.form() == Form::Json {
+            return session.output.json(&report);
+        }
+        session.output.text(&summary(&report))?;
+        for (name, told) in [("refused", "not taken"), ("warnings", "taken, but")] {
+            tell(&report[name], told);
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<Source> {
+    if path == Path::new("-") {
+        return Ok(Source { content: Box::new(io::stdin()), length: None, content_type: JSONL });
+    }
+    let is_yaml = |path: &Path| path.extension().is_some_and(|end| end == "yaml" || end == "yml");
+    if !path.is_dir() {
+        let file = fs::File::open(path)?;
+        let length = file.metadata()?.len();
+        let content_type = if is_yaml(path) { YAML } else { JSONL };
+        return Ok(Source { content: Box::new(file), length: Some(length), content_type });
+    }
+    let lines = path.join("issues.jsonl");
+    if lines.is_file() {
+        return open(&lines);
+    }
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    files.retain(|file| is_yaml(file));
+    files.sort();
+    if files.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "there is neither an issues.jsonl nor a .yaml file in it",
+        ));
+    }
+    let mut text = String::new();
+    for file in files {
+        text.push_str("---\n");
+        text.push_str(&fs::read_to_string(file)?);
+        text.push('\n');
+    }
+    let length = Some(text.len() as u64);
+    Ok(Source { content: Box::new(io::Cursor::new(text)), length, content_type: YAML })
+}
+
+/// The file as a body that says how far it has come, where somebody looks.
+fn body(source: Source) -> reqwest::Body {
+    let bar = match source.length {
+        Some(length) if io::stderr().is_terminal() => ProgressBar::new(length),
+        _ => ProgressBar::hidden(),
+    };
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} sent, {elapsed}") {
+        bar.set_style(style);
+    }
+    let pieces = futures_util::stream::unfold((source.content, bar), |(mut content, bar)| async move {
+        let mut piece = vec![0; PIECE_BYTES];
+        match content.read(&mut piece) {
+            Ok(0) => {
+                bar.finish_and_clear();
+                None
+            }
+            Ok(length) => {
+                piece.truncate(length);
+                bar.inc(length as u64);
+                Some((Ok(Bytes::from(piece)), (content, bar)))
+            }
+            Err(error) => Some((Err(error), (content, bar))),
+        }
+    });
+    reqwest::Body::wrap_stream(pieces.boxed())
+}
+
+fn summary(report: &Value) -> String {
+    let count = |name: &str| report[name].as_u64().unwrap_or(0);
+    let many = |name: &str| report[name].as_array().map_or(0, Vec::len);
+    let mut text = format!(
+        "{}{} created, {} updated, {} unchanged",
+        if report["dry_run"] == true { "would be: " } else { "" },
+        count("created"),
+        count("updated"),
+        count("skipped")
+    );
+    for (name, told) in [
+        ("refused", "lines not taken"),
+        ("stale_skipped_ids", "older than here"),
+        ("tie_kept_local_ids", "of the same second, kept as here"),
+        ("held_ids", "at work here, left alone"),
+        ("other_project_ids", "another project's"),
+        ("deleted_ids", "deleted here"),
+        ("dangling_dependencies", "dependencies on beads that are not here"),
+        ("cycles", "dependencies that close a circle"),
+    ] {
+        if many(name) > 0 {
+            text.push_str(&format!(", {} {told}", many(name)));
+        }
+    }
+    table::one_line(&text)
+}
+
+fn tell(lines: &Value, told: &str) {
+    let all = lines.as_array().map_or(&[][..], Vec::as_slice);
+    for line in all.iter().take(SHOWN) {
+        let text = format!("line {}: {told}: {}", line["line"], line["detail"].as_str().unwrap_or_default());
+        output::note(&table::one_line(&text));
+    }
+    if all.len() > SHOWN {
+        output::note(&format!("{} more; --json shows all", all.len() - SHOWN));
+    }
+}
+
+impl Export {
+    /// Runs the command.
+    pub async fn run(self, session: &Session) -> Result<(), Failure> {
+        let request = Request::post(&["projects", &self.project, "export"])
+            .filter("dialect", Some(self.dialect))
+            .filter("download", self.output.is_some().then_some("true"))
+            .patient();
+        let Some(path) = self.output else {
+            let report = session.client.json(&request).await?;
+            if session.output.form() == Form::Json {
+                return session.output.json(&report);
+            }
+            let done = if report["is_written"] == true { "written" } else { "unchanged" };
+            let path = report["path"].as_str().unwrap_or_default();
+            session.output.text(&table::one_line(&format!("{path}: {done}, {} beads", report["beads"])))?;
+            for (name, told) in [("deleted_ids", "deleted beads"), ("removed_labels", "removed labels")] {
+                let count = report[name].as_array().map_or(0, Vec::len);
+                if count > 0 {
+                    output::note(&format!(
+                        "{count} {told} do not travel by an import of bd; --json names them"
+                    ));
+                }
+            }
+            return Ok(());
+        };
+        let cannot = |error| Failure::io(format!("cannot write {}", path.display()), error);
+        if path == Path::new("-") {
+            let mut out = io::stdout().lock();
+            return session.client.download(&request, |piece| out.write_all(piece).map_err(cannot)).await;
+        }
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(cannot)?;
+        session.client.download(&request, |piece| file.write_all(piece).map_err(cannot)).await?;
+        file.as_file().sync_all().map_err(cannot)?;
+        file.persist(&path).map_err(|error| cannot(error.error))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! `arbiter budget …`: what may be spent for whom in a day or a month.
+
+use crate::cli::client::request::Request;
+use crate::cli::client::session::Session;
+use crate::cli::ui::failure::Failure;
+use crate::cli::ui::table::Column;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+const COLUMNS: &[Column] = &[
+    ("scope", "scope"),
+    ("period", "period"),
+    ("cap", "cap_usd"),
+    ("spent", "spent_usd"),
+    ("reserved", "reserved_usd"),
+    ("left", "left_usd"),
+    ("warned %", "warned"),
+    ("renews", "renews_at"),
+];
+
+/// What to do with budgets.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the budgets and what is spent of them
+    List,
+    /// Set what may be spent; the other budgets stay as they are
+    Set {
+        #[command(flatten)]
+        which: Which,
+        /// What may be spent, in US dollars; 0: nothing
+        #[arg(value_name = "USD")]
+        cap_usd: f64,
+    },
+    /// Take a budget away
+    Remove {
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Which budget.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// total, project:ID or agent:ID
+    scope: String,
+    /// For how long
+    #[arg(value_parser = ["day", "month"])]
+    period: String,
+}
+
+impl Command {
+    /// Runs the command.
+    pub async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::List => session.list(Request::get(&["budgets"]), usize::MAX, COLUMNS).await,
+            Self::Set { which, cap_usd } => {
+                let Which { scope, period } = which;
+                let wanted = json!({"scope": scope, "period": period, "cap_usd": cap_usd});
+                replace(session, &scope, &period, Some(wanted)).await
+            }
+            Self::Remove { which } => replace(session, &which.scope, &which.period, None).await,
+        }
+    }
+}
+
+/// Puts `wanted` in the place of the budget of this scope and period. The server takes the list as a whole.
+async fn replace(session: &Session, scope: &str, period: &str, wanted: Option<Value>) -> Result<(), Failure> {
+    let now = session.client.json(&Request::get(&["budgets"])).await?;
+    let all = now.as_array().cloned().unwrap_or_default();
+    let others = all.iter().filter(|budget| budget["scope"] != scope || budget["period"] != period);
+    let kept = others.map(
+        |budget| json!({"scope": budget["scope"], "period": budget["period"], "cap_usd": budget["cap_usd"]}),
+    );
+    let kept: Vec<Value> = kept.collect();
+    if wanted.is_none() && kept.len() == all.len() {
+        return Err(Failure::Failed(format!("there is no budget of {scope} for a {period}")));
+    }
+    let budgets: Vec<Value> = kept.into_iter().chain(wanted).collect();
+    let after = session.client.json(&Request::put(&["budgets"]).body(&json!({"budgets": budgets}))?).await?;
+    session.output.list(after.as_array().map_or(&[][..], Vec::as_slice), COLUMNS)
+}

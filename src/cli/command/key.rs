@@ -1,0 +1,108 @@
+//! `arbiter key …`: entries of the vault. No command shows a key.
+
+use crate::cli::client::request::Request;
+use crate::cli::client::session::Session;
+use crate::cli::ui::failure::Failure;
+use crate::cli::ui::secret::KeySource;
+use crate::cli::ui::table::Column;
+use clap::{Args, Subcommand};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+const COLUMNS: &[Column] = &[
+    ("id", "id"),
+    ("name", "name"),
+    ("purpose", "purpose"),
+    ("description", "description"),
+    ("hosts", "allowed_hosts"),
+    ("created", "created_at"),
+    ("updated", "updated_at"),
+];
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the entries, without their keys
+    List {
+        /// The most entries to show
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Store a key; it is asked for unless it comes from standard input or a file
+    Add(Add),
+    /// Give an entry another key; it is asked for unless it comes from standard input or a file
+    Rotate(Rotate),
+    /// Delete an entry
+    Delete {
+        /// The entry's id
+        id: String,
+    },
+}
+
+/// The arguments of `key add`.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// What the entry is called
+    name: String,
+    /// The entry's id; else one is made
+    #[arg(long)]
+    id: Option<String>,
+    /// What the key is for
+    #[arg(long)]
+    description: Option<String>,
+    /// What the key is used for: provider, tls or codec
+    #[arg(long, value_parser = ["provider", "tls", "codec"])]
+    purpose: Option<String>,
+    /// A host that the key may be sent to; may be given more than once, else it goes anywhere
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+    #[command(flatten)]
+    source: KeySource,
+}
+
+/// The arguments of `key rotate`.
+#[derive(Debug, Args)]
+pub struct Rotate {
+    /// The entry's id
+    id: String,
+    /// A host that the key may be sent to from now on; may be given more than once, else they stay
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+    #[command(flatten)]
+    source: KeySource,
+}
+
+impl Command {
+    /// Runs the command.
+    pub async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::List { limit } => session.list(Request::get(&["keys"]), limit, COLUMNS).await,
+            Self::Add(add) => add.run(session).await,
+            Self::Rotate(rotate) => rotate.run(session).await,
+            Self::Delete { id } => session.act(Request::delete(&["keys", &id]), "deleted").await,
+        }
+    }
+}
+
+impl Add {
+    async fn run(self, session: &Session) -> Result<(), Failure> {
+        let key = self.source.read_or_ask()?;
+        let body = json!({
+            "id": self.id,
+            "name": self.name,
+            "description": self.description,
+            "purpose": self.purpose,
+            "allowed_hosts": self.hosts,
+            "value": key.expose_secret(),
+        });
+        session.act(Request::post(&["keys"]).body(&body)?, "stored").await
+    }
+}
+
+impl Rotate {
+    async fn run(self, session: &Session) -> Result<(), Failure> {
+        let key = self.source.read_or_ask()?;
+        let body = json!({"allowed_hosts": self.hosts, "value": key.expose_secret()});
+        session.act(Request::put(&["keys", &self.id]).body(&body)?, "replaced").await
+    }
+}

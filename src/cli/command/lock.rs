@@ -1,0 +1,111 @@
+//! `arbiter lock …`: who works on which file.
+
+use crate::cli::client::request::Request;
+use crate::cli::client::session::Session;
+use crate::cli::ui::failure::Failure;
+use crate::cli::ui::table::Column;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+const COLUMNS: &[Column] = &[
+    ("project", "project_id"),
+    ("path", "path"),
+    ("agent", "agent_id"),
+    ("bead", "bead_id"),
+    ("since", "acquired_at"),
+    ("until", "expires_at"),
+];
+
+/// What to do with locks on files.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the locks that hold
+    List(List),
+    /// Lock files, all or none; what the holder has already is renewed
+    #[command(alias = "add")]
+    Acquire(Wish),
+    /// Let locks last longer: those named, or all of the holder in the project
+    Renew(Wish),
+    /// End a lock
+    #[command(alias = "remove")]
+    Release {
+        /// The project
+        project: String,
+        /// The file, from the project's root on
+        path: String,
+        /// Only if this agent or person holds it
+        #[arg(long, value_name = "ID")]
+        agent: Option<String>,
+    },
+}
+
+/// The filters of `lock list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only those of this project
+    #[arg(long, value_name = "ID")]
+    project: Option<String>,
+    /// Only those of this agent or person
+    #[arg(long, value_name = "ID")]
+    agent: Option<String>,
+    /// Only those for this bead
+    #[arg(long, value_name = "ID")]
+    bead: Option<String>,
+    /// The most entries to show
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+}
+
+/// Which files, and for whom.
+#[derive(Debug, Args)]
+pub struct Wish {
+    /// The project
+    project: String,
+    /// The files, from the project's root on
+    paths: Vec<String>,
+    /// Who works on them; else whose token it is
+    #[arg(long, value_name = "ID")]
+    agent: Option<String>,
+    /// The bead it is for, which has to be held
+    #[arg(long, value_name = "ID")]
+    bead: Option<String>,
+    /// How many seconds they last unless renewed, 10 to 86400; else 600
+    #[arg(long = "ttl", value_name = "SECONDS")]
+    ttl_sec: Option<u64>,
+}
+
+impl Wish {
+    fn body(&self) -> Value {
+        json!({
+            "project_id": self.project, "paths": self.paths, "agent_id": self.agent, "bead_id": self.bead,
+            "ttl_sec": self.ttl_sec,
+        })
+    }
+}
+
+impl Command {
+    /// Runs the command.
+    pub async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::List(list) => {
+                let request = Request::get(&["file-locks"])
+                    .filter("project_id", list.project)
+                    .filter("agent_id", list.agent)
+                    .filter("bead_id", list.bead);
+                session.list(request, list.limit, COLUMNS).await
+            }
+            Self::Acquire(wish) => held(session, &["file-locks"], &wish).await,
+            Self::Renew(wish) => held(session, &["file-locks", "renew"], &wish).await,
+            Self::Release { project, path, agent } => {
+                let request = Request::delete(&["file-locks", &project, &path]).filter("agent_id", agent);
+                session.act(request, "released").await
+            }
+        }
+    }
+}
+
+/// Prints the locks that there are afterwards.
+async fn held(session: &Session, place: &[&str], wish: &Wish) -> Result<(), Failure> {
+    let locks = session.client.json(&Request::post(place).body(&wish.body())?).await?;
+    session.output.list(locks.as_array().map_or(&[][..], Vec::as_slice), COLUMNS)
+}

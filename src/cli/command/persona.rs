@@ -1,0 +1,163 @@
+//! `arbiter persona …`: who agents are.
+
+use crate::cli::client::request::Request;
+use crate::cli::client::session::Session;
+use crate::cli::ui::failure::Failure;
+use crate::cli::ui::output::Form;
+use crate::cli::ui::table::{self, Column};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+const COLUMNS: &[Column] = &[
+    ("name", "name"),
+    ("title", "title"),
+    ("autonomy", "autonomy"),
+    ("origin", "origin"),
+    ("before a built-in one", "is_shadowing"),
+];
+
+/// What to do with personas.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the personas
+    List {
+        /// The most entries to show
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Show one persona
+    Show {
+        /// Its name, such as default/ceo
+        name: String,
+        /// Print one of its texts alone, as it is in its file
+        #[arg(long, value_enum)]
+        text: Option<Text>,
+    },
+    /// Write one of your own
+    Add(Write),
+    /// Change one; agents play it so from their next run on
+    Edit(Write),
+    /// Delete one of your own; one of Arbiter's that it stood before is back then
+    Delete {
+        /// Its name
+        name: String,
+        /// Also when agents play it, who then go on without one
+        #[arg(long)]
+        cascade: bool,
+    },
+}
+
+/// A text of a persona.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Text {
+    /// PERSONA.md: who the agent is
+    Persona,
+    /// AI_START_HERE.md: how it begins
+    StartHere,
+}
+
+/// The arguments of `persona add` and `persona edit`.
+#[derive(Debug, Args)]
+pub struct Write {
+    /// Its name, such as team/lead
+    name: String,
+    /// PERSONA.md, or a directory that holds it and AI_START_HERE.md, or - for standard input
+    #[arg(long = "from", value_name = "PATH", required_unless_present = "start_here")]
+    from: Option<PathBuf>,
+    /// AI_START_HERE.md, or - for standard input
+    #[arg(long, value_name = "PATH")]
+    start_here: Option<PathBuf>,
+}
+
+impl Command {
+    /// Runs the command.
+    pub async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::List { limit } => session.list(Request::get(&["personas"]), limit, COLUMNS).await,
+            Self::Show { name, text } => show(session, &name, text).await,
+            Self::Add(write) => {
+                let mut body = write.texts()?;
+                if body.get("persona").is_none() {
+                    return Err(Failure::Usage("a new persona needs --from".to_owned()));
+                }
+                body["name"] = json!(write.name);
+                done(session, Request::post(&["personas"]).body(&body)?, &write.name, "created").await
+            }
+            Self::Edit(write) => {
+                let mut body = write.texts()?;
+                // What is not given stays as it is.
+                let now = session.client.json(&Request::get(&path(&write.name))).await?;
+                for field in ["persona", "start_here"] {
+                    if body.get(field).is_none() {
+                        body[field] = now[field].clone();
+                    }
+                }
+                done(session, Request::put(&path(&write.name)).body(&body)?, &write.name, "changed").await
+            }
+            Self::Delete { name, cascade } => {
+                let request = Request::delete(&path(&name)).filter("cascade", cascade.then_some("true"));
+                done(session, request, &name, "deleted").await
+            }
+        }
+    }
+}
+
+/// The path of a persona: the slashes of its name are the path's own.
+fn path(name: &str) -> Vec<&str> {
+    std::iter::once("personas").chain(name.split('/')).collect()
+}
+
+async fn show(session: &Session, name: &str, text: Option<Text>) -> Result<(), Failure> {
+    let request = Request::get(&path(name));
+    let Some(text) = text else { return session.show(request).await };
+    let persona = session.client.json(&request).await?;
+    let field = if text == Text::Persona { "persona" } else { "start_here" };
+    let text = persona[field].as_str().unwrap_or_default();
+    // A file gets it as it is; a terminal must not obey it.
+    let shown = if std::io::stdout().is_terminal() { table::printable(text) } else { text.to_owned() };
+    session.output.text(&shown)
+}
+
+async fn done(session: &Session, request: Request, name: &str, done: &str) -> Result<(), Failure> {
+    let persona = session.client.json(&request).await?;
+    match session.output.form() {
+        Form::Json if persona.is_null() => Ok(()),
+        Form::Json => session.output.json(&persona),
+        Form::Table => session.output.text(&table::one_line(&format!("{name}: {done}"))),
+    }
+}
+
+impl Write {
+    /// The texts that are given.
+    fn texts(&self) -> Result<Value, Failure> {
+        let mut body = json!({});
+        if let Some(from) = &self.from {
+            if from.is_dir() {
+                body["persona"] = json!(read(&from.join("PERSONA.md"))?);
+                let start = from.join("AI_START_HERE.md");
+                if start.exists() {
+                    body["start_here"] = json!(read(&start)?);
+                }
+            } else {
+                body["persona"] = json!(read(from)?);
+            }
+        }
+        if let Some(start) = &self.start_here {
+            body["start_here"] = json!(read(start)?);
+        }
+        Ok(body)
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let failed = |source| Failure::io(format!("cannot read {}", path.display()), source);
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().lock().read_to_string(&mut text).map_err(failed)?;
+        return Ok(text);
+    }
+    fs::read_to_string(path).map_err(failed)
+}

@@ -1,0 +1,8 @@
+//! What people see and type: tables, prompts, secrets, failures.
+
+pub(crate) mod event_line;
+pub(crate) mod failure;
+pub(crate) mod output;
+pub(crate) mod password;
+pub(crate) mod secret;
+pub(crate) mod table;

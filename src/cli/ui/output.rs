@@ -1,0 +1,81 @@
+//! The one way to standard output, and notes to standard error.
+//!
+//! Owns the choice between tables and JSON and the end of a pipe. Knows no command.
+
+use crate::cli::ui::failure::Failure;
+use crate::cli::ui::table::{self, Column, Emphasis};
+use serde_json::Value;
+use std::io::{self, IsTerminal, Write};
+
+/// For whom data is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Tables for people.
+    Table,
+    /// The API's JSON for programs.
+    Json,
+}
+
+/// Writes data to standard output.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    form: Form,
+    emphasis: Emphasis,
+}
+
+impl Output {
+    /// Output in `form`; emphasis only on a terminal and without `NO_COLOR`.
+    pub fn new(form: Form) -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let emphasis = if !plain && io::stdout().is_terminal() { Emphasis::Bold } else { Emphasis::None };
+        Self { form, emphasis }
+    }
+
+    /// For whom data is written.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// A list, as a table or as JSON.
+    pub fn list(&self, rows: &[Value], columns: &[Column]) -> Result<(), Failure> {
+        match self.form {
+            Form::Json => self.json(&Value::Array(rows.to_vec())),
+            Form::Table => self.text(&table::list(rows, columns, self.emphasis)),
+        }
+    }
+
+    /// One entity, as a line per field or as JSON.
+    pub fn record(&self, record: &Value) -> Result<(), Failure> {
+        match self.form {
+            Form::Json => self.json(record),
+            Form::Table => self.text(&table::record(record)),
+        }
+    }
+
+    /// JSON, indented on a terminal only for people's eyes; programs do not mind.
+    pub fn json(&self, value: &Value) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| Failure::Failed(format!("cannot write JSON: {error}")))?;
+        self.text(&text)
+    }
+
+    /// Text, ended by a line break.
+    pub fn text(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| {
+            if !text.is_empty() && !text.ends_with('\n') {
+                stdout.write_all(b"\n")?;
+            }
+            stdout.flush()
+        });
+        written.map_err(|source| match source.kind() {
+            io::ErrorKind::BrokenPipe => Failure::ReaderGone,
+            _ => Failure::io("cannot write to standard output", source),
+        })
+    }
+}
+
+/// A note for the person at the terminal, on standard error.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

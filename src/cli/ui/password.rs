@@ -1,0 +1,196 @@
+//! Where the vault's password comes from when a server starts.
+//!
+//! `ARBITER_PASSWORD`, else a password file, else a credential of systemd, else a hidden prompt, else none:
+//! then the server starts locked. The variable is read and kept nowhere; this program starts no child that
+//! could inherit it.
+
+use crate::app::{Password, PasswordOrigin};
+use crate::cli::client::data_directory::VAULT_FILE;
+use crate::cli::ui::failure::Failure;
+use crate::cli::ui::secret;
+use arbiter_vault::on_scrubbed_stack;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use secrecy::{ExposeSecret, SecretString};
+use std::{
+    env,
+    fs::{self, File},
+    io::{self, IsTerminal},
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+/// The variable that holds the password.
+pub const VARIABLE: &str = "ARBITER_PASSWORD";
+/// The variable by which systemd says where the credentials of a unit are.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// The credential that holds the password.
+const CREDENTIAL: &str = "arbiter-password";
+
+/// The password from the first source that has one; none starts the server locked.
+pub fn find(file: Option<&Path>, data_directory: &Path) -> Result<Option<Password>, Failure> {
+    let found = |text, origin| Ok(Some(Password { text, origin }));
+    on_scrubbed_stack(|| {
+        if let Some(text) = from_environment()? {
+            return found(text, PasswordOrigin::Variable);
+        }
+        if let Some(path) = file {
+            return found(from_file(path, data_directory)?, PasswordOrigin::File);
+        }
+        if let Some(directory) = env::var_os(CREDENTIALS)
+            && let Some(text) = from_credential(&PathBuf::from(directory).join(CREDENTIAL))?
+        {
+            return found(text, PasswordOrigin::Credential);
+        }
+        if io::stdin().is_terminal() {
+            return found(ask_for(&data_directory.join(VAULT_FILE))?, PasswordOrigin::Prompt);
+        }
+        Ok(None)
+    })
+}
+
+/// The password of the environment, if there is one.
+pub fn from_environment() -> Result<Option<SecretString>, Failure> {
+    match env::var(VARIABLE) {
+        Ok(text) if text.is_empty() => Err(Failure::Refused(format!("{VARIABLE} is empty"))),
+        Ok(text) => Ok(Some(SecretString::from(text))),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(Failure::Refused(format!("{VARIABLE} is not valid UTF-8"))),
+    }
+}
+
+/// The password in a file that is ours alone and outside the data directory, so that a copy of the
+/// directory is no copy of the password.
+pub fn from_file(path: &Path, data_directory: &Path) -> Result<SecretString, Failure> {
+    let name = path.display().to_string();
+    let failed = |source| Failure::io(format!("cannot read the password file {name}"), source);
+    let refused = |why: &str| Err(Failure::Refused(format!("the password file {name} {why}")));
+    let file = open(path, OFlags::empty()).map_err(|errno| failed(errno.into()))?;
+    // All that follows is asked of the opened file, so that nobody can put another in its place.
+    let about = file.metadata().map_err(failed)?;
+    if !about.is_file() {
+        return refused("is not a regular file");
+    }
+    if about.uid() != rustix::process::geteuid().as_raw() {
+        return refused("belongs to another user");
+    }
+    if about.mode() & 0o077 != 0 {
+        return refused(&format!("can be read by others; run: chmod 600 {name}"));
+    }
+    // A directory that is not there yet holds nothing.
+    if let Ok(directory) = data_directory.canonicalize()
+        && place_of(&file).map_err(failed)?.starts_with(directory)
+    {
+        return refused("is inside the data directory; keep it elsewhere");
+    }
+    secret::all_of(file, &name)
+}
+
+/// The password that systemd put into a credential; none when there is no such credential. Its owner and
+/// mode are systemd's affair, and depend on its version.
+fn from_credential(path: &Path) -> Result<Option<SecretString>, Failure> {
+    let name = path.display().to_string();
+    let failed = |source| Failure::io(format!("cannot read the credential {name}"), source);
+    let file = match open(path, OFlags::NOFOLLOW) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(failed(errno.into())),
+    };
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(Failure::Refused(format!("the credential {name} is not a regular file")));
+    }
+    secret::all_of(file, &name).map(Some)
+}
+
+/// Opens a file for reading; a pipe without a writer does not hold us up.
+fn open(path: &Path, more: OFlags) -> Result<File, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | more;
+    rustix::fs::open(path, flags, Mode::empty()).map(File::from)
+}
+
+/// Where an opened file is, by the system's word and with every link followed.
+fn place_of(file: &File) -> io::Result<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Asks for the password; twice when `vault` is not there yet and the password makes it.
+pub fn ask_for(vault: &Path) -> Result<SecretString, Failure> {
+    if vault.exists() {
+        return secret::ask("Vault password: ");
+    }
+    ask_twice("New vault password: ")
+}
+
+/// Asks for a new password and once more for the same.
+pub fn ask_twice(prompt: &str) -> Result<SecretString, Failure> {
+    let password = secret::ask(prompt)?;
+    let again = secret::ask("Once more: ")?;
+    if password.expose_secret() == again.expose_secret() {
+        Ok(password)
+    } else {
+        Err(Failure::Refused("the two passwords differ; nothing was changed".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn password_file(directory: &Path, mode: u32) -> std::path::PathBuf {
+        let path = directory.join("password");
+        fs::write(&path, "correct horse\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_file_of_ours_alone_gives_the_password_of_its_line() {
+        let (keys, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let password = from_file(&password_file(keys.path(), 0o600), data.path()).unwrap();
+        assert_eq!(password.expose_secret(), "correct horse");
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+        let (keys, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = password_file(keys.path(), 0o640);
+        let failure = from_file(&path, data.path()).unwrap_err();
+        assert_eq!(failure.exit_code(), 77);
+        assert!(failure.to_string().contains("chmod 600"), "{failure}");
+    }
+
+    #[test]
+    fn a_file_inside_the_data_directory_is_refused_also_through_a_link() {
+        let (data, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = password_file(data.path(), 0o600);
+        let link = outside.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for path in [path, link] {
+            let failure = from_file(&path, data.path()).unwrap_err();
+            assert!(failure.to_string().contains("inside the data directory"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
+        let (keys, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let pipe = keys.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+        for path in [pipe.as_path(), keys.path()] {
+            let failure = from_file(path, data.path()).unwrap_err();
+            assert!(failure.to_string().contains("is not a regular file"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_credential_may_be_missing_but_not_be_a_link() {
+        let home = tempfile::tempdir().unwrap();
+        let path = password_file(home.path(), 0o440);
+        assert_eq!(from_credential(&path).unwrap().unwrap().expose_secret(), "correct horse");
+        assert!(from_credential(&home.path().join("none")).unwrap().is_none());
+        let link = home.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(from_credential(&link).is_err());
+    }
+}

@@ -1,0 +1,110 @@
+//! Reading a key without showing it: from standard input, from a file, or from a hidden prompt.
+//!
+//! A key is never an argument: arguments are seen by every user of the machine and kept by shells.
+
+use crate::cli::ui::failure::Failure;
+use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
+use std::{
+    fs,
+    io::{self, IsTerminal, Read},
+    path::PathBuf,
+};
+use zeroize::Zeroizing;
+
+/// The longest key, in bytes.
+const LONGEST: u64 = 64 * 1024;
+
+/// Where a key comes from.
+#[derive(Clone, Debug, Args)]
+pub struct KeySource {
+    /// Read the key from standard input
+    #[arg(long, conflicts_with = "api_key_file")]
+    api_key_stdin: bool,
+    /// Read the key from a file
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// Ask for the key, hidden
+    #[arg(long, conflicts_with_all = ["api_key_stdin", "api_key_file"])]
+    api_key_prompt: bool,
+}
+
+impl KeySource {
+    /// The key, if a source was named.
+    pub fn read(&self) -> Result<Option<SecretString>, Failure> {
+        if self.api_key_stdin {
+            return all_of(io::stdin().lock(), "standard input").map(Some);
+        }
+        if let Some(path) = &self.api_key_file {
+            let name = path.display().to_string();
+            let file =
+                fs::File::open(path).map_err(|source| Failure::io(format!("cannot read {name}"), source))?;
+            return all_of(file, &name).map(Some);
+        }
+        if self.api_key_prompt { ask("API key: ").map(Some) } else { Ok(None) }
+    }
+
+    /// The key; asked for when no source was named.
+    pub fn read_or_ask(&self) -> Result<SecretString, Failure> {
+        if let Some(key) = self.read()? {
+            return Ok(key);
+        }
+        if io::stdin().is_terminal() {
+            return ask("Key: ");
+        }
+        Err(Failure::Usage("no key: give --api-key-stdin or --api-key-file, or run in a terminal".to_owned()))
+    }
+}
+
+/// Asks at the terminal without showing what is typed.
+pub fn ask(prompt: &str) -> Result<SecretString, Failure> {
+    let typed = rpassword::prompt_password(prompt).map_err(|source| {
+        Failure::io(
+            "there is no terminal to ask at; give the secret on standard input or in a file (see --help)",
+            source,
+        )
+    })?;
+    accepted(&Zeroizing::new(typed), "the terminal")
+}
+
+/// Everything that `reader` holds, without the line break at its end.
+pub fn all_of(reader: impl Read, name: &str) -> Result<SecretString, Failure> {
+    // The buffer never grows, so that no copy of the text is left behind.
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(LONGEST).unwrap_or(0) + 1));
+    reader
+        .take(LONGEST + 1)
+        .read_to_string(&mut text)
+        .map_err(|source| Failure::io(format!("cannot read {name}"), source))?;
+    accepted(&text, name)
+}
+
+fn accepted(text: &str, name: &str) -> Result<SecretString, Failure> {
+    let key = SecretString::from(text.trim_end_matches(['\r', '\n']));
+    let length = key.expose_secret().len();
+    if length == 0 {
+        Err(Failure::Usage(format!("nothing was given on {name}")))
+    } else if u64::try_from(length).unwrap_or(u64::MAX) > LONGEST {
+        Err(Failure::Usage(format!("what was given on {name} is longer than {LONGEST} bytes")))
+    } else {
+        Ok(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_break_at_the_end_is_not_part_of_a_key() {
+        for text in ["sk-1", "sk-1\n", "sk-1\r\n"] {
+            assert_eq!(all_of(text.as_bytes(), "x").unwrap().expose_secret(), "sk-1");
+        }
+    }
+
+    #[test]
+    fn nothing_and_too_much_are_refused() {
+        assert_eq!(all_of("\n".as_bytes(), "x").unwrap_err().exit_code(), 2);
+        let long = "k".repeat(70_000);
+        assert_eq!(all_of(long.as_bytes(), "x").unwrap_err().exit_code(), 2);
+    }
+}

@@ -1,0 +1,60 @@
+//! Prompts to an agent without a bead.
+
+use crate::http::agent::runs::RunView;
+use crate::http::framework::required_role::Access;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_actors::Prompt;
+use arbiter_core::kernel::ids::{AgentId, ProjectId};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::time::Duration;
+use warp::http::Method;
+
+/// The longest time that an answer may be waited for, in seconds.
+const MAX_TIMEOUT_SEC: u64 = 3_600;
+
+/// A prompt.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct PromptBody {
+    /// The agent that is asked.
+    agent_id: String,
+    /// The project it is for, which pays.
+    project_id: String,
+    /// What is asked.
+    prompt: String,
+    /// What else the agent has to know, by name.
+    #[serde(default)]
+    context: Map<String, Value>,
+    /// How long the answer may take, 1 to 3600 seconds; else as long as any call.
+    #[serde(default)]
+    timeout_sec: Option<u64>,
+}
+
+/// Asking an agent.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::with_body(Method::POST, "/api/v1/work", ask)
+            .access(Access::Operator)
+            .unlimited()
+            .summary("Ask an agent something that is no bead; the run has its answer")
+            .answers::<RunView>(200),
+    ]
+}
+
+async fn ask(call: Call, body: PromptBody) -> Result<Reply, ApiError> {
+    if body.timeout_sec.is_some_and(|seconds| !(1..=MAX_TIMEOUT_SEC).contains(&seconds)) {
+        return Err(ApiError::field("timeout_sec", "is 1 to 3600"));
+    }
+    call.need_project(Some(&body.project_id))?;
+    let wanted = Prompt {
+        agent_id: AgentId::known(body.agent_id),
+        project_id: ProjectId::known(body.project_id),
+        prompt: body.prompt,
+        context: body.context,
+        timeout: body.timeout_sec.map(Duration::from_secs),
+    };
+    let run = call.handles().work.ask(&call.caller()?, wanted).await?;
+    Reply::json(&RunView::of(run, vec![]))
+}

@@ -1,0 +1,112 @@
+//! Comments on beads and on projects.
+
+use crate::http::bead::handlers as bead_handlers;
+use crate::http::framework::required_role::Access;
+use crate::http::wire::page::PAGE;
+use crate::http::wire::schema::time;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_core::kernel::ids::ProjectId;
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_store::Comment;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use warp::http::header::LOCATION;
+use warp::http::{Method, StatusCode};
+
+const OF_BEAD: &str = "/api/v1/beads/{id}/comments";
+const OF_PROJECT: &str = "/api/v1/projects/{id}/comments";
+
+/// A comment.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CommentView {
+    /// Its id.
+    id: String,
+    /// The bead or project it is on.
+    subject: String,
+    /// Who wrote it.
+    author_id: String,
+    /// What it says.
+    comment: String,
+    /// When it was written.
+    #[schemars(schema_with = "time")]
+    created_at: Timestamp,
+}
+
+impl From<Comment> for CommentView {
+    fn from(comment: Comment) -> Self {
+        Self {
+            id: comment.id,
+            subject: comment.subject,
+            author_id: comment.author_id,
+            comment: comment.text,
+            created_at: comment.created_at,
+        }
+    }
+}
+
+/// A comment to be written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NewCommentBody {
+    /// What it says.
+    comment: String,
+    /// Who writes it; only an administrator may name another than the token's holder.
+    #[serde(default)]
+    author_id: Option<String>,
+}
+
+/// Reading and writing comments.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get(OF_BEAD, of_bead)
+            .query(PAGE)
+            .summary("Comments on a bead, oldest first")
+            .answers::<Vec<CommentView>>(200),
+        Endpoint::with_body(Method::POST, OF_BEAD, on_bead)
+            .access(Access::Agent)
+            .summary("Comment on a bead")
+            .answers::<CommentView>(201),
+        Endpoint::get(OF_PROJECT, of_project)
+            .query(PAGE)
+            .summary("Comments on a project, oldest first")
+            .answers::<Vec<CommentView>>(200),
+        Endpoint::with_body(Method::POST, OF_PROJECT, on_project)
+            .access(Access::Agent)
+            .summary("Comment on a project")
+            .answers::<CommentView>(201),
+    ]
+}
+
+fn created(call: &Call, comment: Comment) -> Result<Reply, ApiError> {
+    let reply = Reply::json(&CommentView::from(comment))?.with_status(StatusCode::CREATED);
+    // A comment is read in the list it is in.
+    Ok(reply.with_header(LOCATION, &call.path))
+}
+
+async fn of_bead(call: Call) -> Result<Reply, ApiError> {
+    let bead = bead_handlers::row(&call).await?;
+    let page = call.handles().store.bead_comments(bead.id.to_string(), call.page()?).await?;
+    Reply::page::<_, CommentView>(&call, page)
+}
+
+async fn on_bead(call: Call, body: NewCommentBody) -> Result<Reply, ApiError> {
+    let caller = call.caller_named("author_id", body.author_id)?;
+    let comment = call.handles().beads.comment(&caller, &bead_handlers::id(&call), body.comment).await?;
+    created(&call, comment)
+}
+
+async fn of_project(call: Call) -> Result<Reply, ApiError> {
+    let (id, store) = (call.param("id"), &call.handles().store);
+    if store.project(id.to_owned()).await?.is_none() {
+        return Err(ApiError::not_found("project", id));
+    }
+    let page = store.project_comments(id.to_owned(), call.page()?).await?;
+    Reply::page::<_, CommentView>(&call, page)
+}
+
+async fn on_project(call: Call, body: NewCommentBody) -> Result<Reply, ApiError> {
+    let caller = call.caller_named("author_id", body.author_id)?;
+    let id = ProjectId::known(call.param("id"));
+    let comment = call.handles().projects.comment(&caller, &id, body.comment).await?;
+    created(&call, comment)
+}

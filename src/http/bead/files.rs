@@ -1,0 +1,259 @@
+//! Files of beads: read in from a request's body or from the project's own file, written out to it or to the answer.
+
+use crate::http::framework::endpoint::{QueryField, flag, text, word as word_field};
+use crate::http::framework::required_role::Access;
+use crate::http::wire::body::{self, BodyStream};
+use crate::http::wire::problem::ApiError;
+use crate::http::wire::query::Flag;
+use crate::http::{Call, Endpoint, Reply};
+use arbiter_actors::{Dialect, ExportOutcome, FileFormat, ImportOutcome, ImportWish};
+use arbiter_core::kernel::ids::ProjectId;
+use futures_util::StreamExt;
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::io::{BufRead, BufReader, Seek, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+use tempfile::NamedTempFile;
+use warp::http::Method;
+use warp::http::header::CONTENT_TYPE;
+
+const HOW: &[QueryField] = &[
+    word_field("format", &["jsonl", "yaml"], "The format of the body; else its content type says it"),
+    flag("dry_run", "Tell what would happen, and change nothing"),
+    flag("strict", "Take nothing unless every line can be taken"),
+    flag("allow_stale", "Take older lines as if they were newer"),
+    flag("any_project", "Take beads that name another project, too"),
+    text("prefix", "What stands before the ids instead of what the file has there"),
+];
+const WHERE: &[QueryField] = &[
+    word_field("dialect", &["bd", "br"], "Whose reader it is written for; bd by default"),
+    flag("download", "Answer with the file instead of writing it"),
+];
+
+/// A line and what is to say of it.
+#[derive(Debug, Serialize, JsonSchema)]
+struct LineView {
+    /// Its number, from 1.
+    line: u64,
+    /// What is to say.
+    detail: String,
+}
+
+/// A dependency on a bead that is not here.
+#[derive(Debug, Serialize, JsonSchema)]
+struct DanglingView {
+    /// The bead that depends.
+    id: String,
+    /// What it depends on.
+    depends_on: String,
+}
+
+/// What became of an import.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ImportView {
+    /// Where the beads came from.
+    source: String,
+    /// Whether everything was taken back.
+    dry_run: bool,
+    /// New beads.
+    created: u64,
+    /// Changed beads.
+    updated: u64,
+    /// Beads that are here as the file has them.
+    skipped: u64,
+    /// Lines that are no beads and are kept.
+    memories: u64,
+    /// The changed beads.
+    updated_issues: Vec<String>,
+    /// Beads of the same second as ours: they stay as they are here, but for lists.
+    tie_kept_local_ids: Vec<String>,
+    /// Beads that the file has in an older state.
+    stale_skipped_ids: Vec<String>,
+    /// Beads that somebody is at work on here: left alone.
+    held_ids: Vec<String>,
+    /// Beads of these ids are another project's: left out.
+    other_project_ids: Vec<String>,
+    /// Beads of these ids were deleted here: left out.
+    deleted_ids: Vec<String>,
+    /// Dependencies on beads that are not here: kept, and holding nobody back.
+    dangling_dependencies: Vec<DanglingView>,
+    /// Dependencies that would close a circle: kept without holding anybody back, each with its path.
+    cycles: Vec<String>,
+    /// Dependencies that were left out: none, ever.
+    skipped_dependencies: Vec<String>,
+    /// Lines that were not taken, and why.
+    refused: Vec<LineView>,
+    /// What was odd and was taken nevertheless.
+    warnings: Vec<LineView>,
+}
+
+impl From<ImportOutcome> for ImportView {
+    fn from(outcome: ImportOutcome) -> Self {
+        let ImportOutcome { source, report, warnings, dry_run } = outcome;
+        let line = |(line, detail)| LineView { line, detail };
+        Self {
+            source,
+            dry_run,
+            created: report.created,
+            updated: report.updated,
+            skipped: report.unchanged,
+            memories: report.kept_lines,
+            updated_issues: report.updated_ids,
+            tie_kept_local_ids: report.tie_kept_local_ids,
+            stale_skipped_ids: report.stale_skipped_ids,
+            held_ids: report.held_ids,
+            other_project_ids: report.other_project_ids,
+            deleted_ids: report.deleted_ids,
+            dangling_dependencies: report
+                .dangling
+                .into_iter()
+                .map(|(id, depends_on)| DanglingView { id, depends_on })
+                .collect(),
+            cycles: report.cycles,
+            skipped_dependencies: vec![],
+            refused: report.refused.into_iter().map(line).collect(),
+            warnings: warnings.into_iter().map(line).collect(),
+        }
+    }
+}
+
+/// A label that a bead lost.
+#[derive(Debug, Serialize, JsonSchema)]
+struct RemovedLabelView {
+    /// The bead.
+    id: String,
+    /// The label.
+    label: String,
+}
+
+/// What became of an export.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ExportView {
+    /// The file.
+    path: String,
+    /// Beads in it.
+    beads: u64,
+    /// Whether it was written; false: it had this content already.
+    is_written: bool,
+    /// Beads that were in it and were deleted here; who reads the file by merging it does not hear of that.
+    deleted_ids: Vec<String>,
+    /// Labels that beads lost since: of the same kind.
+    removed_labels: Vec<RemovedLabelView>,
+}
+
+impl From<ExportOutcome> for ExportView {
+    fn from(outcome: ExportOutcome) -> Self {
+        let ExportOutcome { path, beads, is_written, deleted_ids, removed_labels } = outcome;
+        let removed_labels =
+            removed_labels.into_iter().map(|(id, label)| RemovedLabelView { id, label }).collect();
+        Self { path, beads, is_written, deleted_ids, removed_labels }
+    }
+}
+
+/// Reading in and writing out.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::new(Method::POST, "/api/v1/projects/{id}/import", import)
+            .access(Access::Operator)
+            .unlimited()
+            .file()
+            .query(HOW)
+            .summary("Read beads in: from the body, or without one from the project's own file")
+            .answers::<ImportView>(200),
+        Endpoint::new(Method::POST, "/api/v1/projects/{id}/export", export)
+            .access(Access::Operator)
+            .unlimited()
+            .query(WHERE)
+            .summary("Write the project's file of beads, or answer with it")
+            .answers::<ExportView>(200),
+    ]
+}
+
+async fn import(mut call: Call) -> Result<Reply, ApiError> {
+    let project = ProjectId::known(call.param("id"));
+    let is_set = |name: &str| Ok::<bool, ApiError>(call.query.flag(name)? == Flag::True);
+    let wish = ImportWish {
+        format: format_of(&call)?,
+        dry_run: is_set("dry_run")?,
+        strict: is_set("strict")?,
+        allow_stale: is_set("allow_stale")?,
+        any_project: is_set("any_project")?,
+        prefix: call.query.owned("prefix")?,
+    };
+    let caller = call.caller()?;
+    let files = call.handles().bead_files.clone();
+    let directory = call.handles().store.path().parent().map(PathBuf::from).unwrap_or_default();
+    let idle = Duration::from_millis(call.context.settings().http.body_idle_timeout_ms);
+    let received = match call.body.take() {
+        Some(stream) => receive(stream, directory, idle).await?,
+        None => None,
+    };
+    let outcome = match received {
+        Some(source) => files.import(&caller, &project, wish, source, "body").await?,
+        None => files.import_own(&caller, &project, wish).await?,
+    };
+    Reply::json(&ImportView::from(outcome))
+}
+
+fn format_of(call: &Call) -> Result<FileFormat, ApiError> {
+    if let Some(word) = call.query.text("format")? {
+        return Ok(if word == "yaml" { FileFormat::Yaml } else { FileFormat::Jsonl });
+    }
+    let given = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Ok(if given.contains("yaml") { FileFormat::Yaml } else { FileFormat::Jsonl })
+}
+
+/// Puts a body into a file that nobody else sees and that goes with its reader: the store must not wait for a client.
+/// None when the body is empty.
+async fn receive(
+    mut stream: BodyStream,
+    directory: PathBuf,
+    idle: Duration,
+) -> Result<Option<Box<dyn BufRead + Send>>, ApiError> {
+    let unkept = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            ApiError::new("disk-full", "there is no space left on the disk")
+        }
+        _ => ApiError::new("internal", format!("the body could not be kept: {error}")),
+    };
+    let mut file = NamedTempFile::new_in(directory).map_err(unkept)?;
+    let mut length = 0;
+    loop {
+        let next = tokio::time::timeout(idle, stream.next()).await;
+        match next.map_err(|_| body::late())? {
+            Some(Ok(piece)) => {
+                length += piece.len();
+                file = tokio::task::spawn_blocking(move || file.write_all(&piece).map(|()| file))
+                    .await
+                    .map_err(|error| unkept(std::io::Error::other(error)))?
+                    .map_err(unkept)?;
+            }
+            Some(Err(error)) => return Err(body::broken_off(&error)),
+            None => break,
+        }
+    }
+    if length == 0 {
+        return Ok(None);
+    }
+    file.rewind().map_err(unkept)?;
+    Ok(Some(Box::new(BufReader::with_capacity(1 << 16, file))))
+}
+
+async fn export(call: Call) -> Result<Reply, ApiError> {
+    let project = ProjectId::known(call.param("id"));
+    let dialect = match call.query.text("dialect")? {
+        Some("br") => Dialect::Br,
+        _ => Dialect::Bd,
+    };
+    let files = &call.handles().bead_files;
+    if call.query.flag("download")? != Flag::True {
+        return Reply::json(&ExportView::from(files.export_own(&project, dialect).await?));
+    }
+    let pieces = files.content(&project, dialect).await?;
+    let stream = futures_util::stream::unfold(pieces, |mut pieces| async move {
+        let piece = pieces.recv().await?;
+        Some((piece.map_err(|fault| std::io::Error::other(fault.to_string())), pieces))
+    });
+    Ok(Reply::breakable_stream("application/x-ndjson", stream))
+}

@@ -1,0 +1,62 @@
+//! What there is to know about a bead: why it does not move, what happened to it, what was tried.
+
+use crate::http::agent::runs::RunSummaryView;
+use crate::http::bead::handlers::{id, row};
+use crate::http::system::events::{self, EventView, RANGE};
+use crate::http::wire::page::PAGE;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_core::kernel::event::EventFilter;
+use arbiter_store::RunFilter;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// Why a bead does not move.
+#[derive(Debug, Serialize, JsonSchema)]
+struct WhyView {
+    /// One reason a line.
+    reasons: Vec<String>,
+}
+
+/// Reasons, history and runs of a bead.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/beads/{id}/why", why)
+            .summary("Why a bead does not move, in words")
+            .answers::<WhyView>(200),
+        Endpoint::get("/api/v1/beads/{id}/history", history)
+            .query(RANGE)
+            .query(PAGE)
+            .summary("What happened to a bead, oldest first")
+            .answers::<Vec<EventView<'static>>>(200),
+        Endpoint::get("/api/v1/beads/{id}/runs", runs)
+            .query(PAGE)
+            .summary("What was tried on a bead, oldest first")
+            .answers::<Vec<RunSummaryView>>(200),
+    ]
+}
+
+async fn why(call: Call) -> Result<Reply, ApiError> {
+    row(&call).await?;
+    Reply::json(&WhyView {
+        reasons: call.handles().dispatcher.why(&id(&call), call.within().as_deref()).await?,
+    })
+}
+
+/// Also of a bead that was deleted: its events stay.
+async fn history(call: Call) -> Result<Reply, ApiError> {
+    let subject = call.param("id").to_owned();
+    let filter =
+        EventFilter { subject: Some(subject.clone()), within: call.within(), ..EventFilter::default() };
+    let page = events::read(&call, filter).await?;
+    if page.events.is_empty() {
+        row(&call).await?;
+    }
+    events::answer(&call, &page)
+}
+
+async fn runs(call: Call) -> Result<Reply, ApiError> {
+    let bead = row(&call).await?;
+    let filter = RunFilter { bead_id: Some(bead.id.to_string()), ..RunFilter::default() };
+    let page = call.handles().store.runs(filter, call.page()?).await?;
+    Reply::page::<_, RunSummaryView>(&call, page)
+}

@@ -1,0 +1,100 @@
+//! The work graph: beads and what they wait for, as JSON and as drawings.
+
+use crate::http::bead::dto::BeadView;
+use crate::http::bead::work_graph_text::{dot, mermaid};
+use crate::http::framework::endpoint::{QueryField, text, word as word_field};
+use crate::http::wire::schema::time;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_core::bead::edit::Edge;
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_store::{BeadFilter, PageRequest};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+const QUERY: &[QueryField] = &[
+    text("project_id", "Only the beads of this project"),
+    word_field("format", &["json", "dot", "mermaid"], "json by default"),
+];
+/// Beads read at once.
+const CHUNK: u32 = 1000;
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// Beads and their dependencies.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct GraphView {
+    /// The beads by id.
+    pub beads: BTreeMap<String, BeadView>,
+    /// Their dependencies.
+    pub edges: Vec<EdgeView>,
+    /// When the newest change of a bead was.
+    #[schemars(schema_with = "time")]
+    updated_at: Timestamp,
+}
+
+/// A dependency: `to` depends on `from`, so the work goes along the arrow.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct EdgeView {
+    /// What is depended on.
+    pub from: String,
+    /// What depends on it.
+    pub to: String,
+    /// The type of the dependency: `blocks`, `parent-child`, `related`, …
+    pub relationship: String,
+}
+
+impl From<Edge> for EdgeView {
+    fn from(edge: Edge) -> Self {
+        Self { from: edge.depends_on.to_string(), to: edge.bead_id.to_string(), relationship: edge.kind }
+    }
+}
+
+impl GraphView {
+    /// A graph of these beads and edges.
+    pub fn new(beads: Vec<BeadView>, edges: Vec<EdgeView>) -> Self {
+        let updated_at = beads.iter().map(|bead| bead.updated_at).max().unwrap_or_default();
+        Self { beads: beads.into_iter().map(|bead| (bead.id.clone(), bead)).collect(), edges, updated_at }
+    }
+}
+
+/// The graph.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/work-graph", show)
+            .query(QUERY)
+            .unlimited()
+            .summary("Beads and what they wait for, as JSON, Graphviz DOT or Mermaid")
+            .answers::<GraphView>(200),
+    ]
+}
+
+async fn show(call: Call) -> Result<Reply, ApiError> {
+    let project = call.query.owned("project_id")?;
+    let store = &call.handles().store;
+    if let Some(id) = &project
+        && (!call.reaches(id) || store.project(id.clone()).await?.is_none())
+    {
+        return Err(ApiError::not_found("project", id));
+    }
+    let filter = BeadFilter { project_id: project.clone(), within: call.within(), ..BeadFilter::default() };
+    let (mut beads, mut cursor, now) = (Vec::new(), None, call.now());
+    loop {
+        let page = store.beads(filter.clone(), PageRequest { limit: CHUNK, cursor }).await?;
+        beads.extend(page.items.into_iter().map(|detail| BeadView::new(detail, now)));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let mut edges: Vec<EdgeView> = store.edges(project).await?.into_iter().map(EdgeView::from).collect();
+    if call.within().is_some() {
+        let shown: BTreeSet<&str> = beads.iter().map(|bead| bead.id.as_str()).collect();
+        edges.retain(|edge| shown.contains(edge.to.as_str()) && shown.contains(edge.from.as_str()));
+    }
+    let graph = GraphView::new(beads, edges);
+    match call.query.text("format")? {
+        Some("dot") => Ok(Reply::text(PLAIN, dot(&graph))),
+        Some("mermaid") => Ok(Reply::text(PLAIN, mermaid(&graph))),
+        _ => Reply::json(&graph),
+    }
+}

@@ -1,0 +1,313 @@
+//! Decisions: questions to people, and their answers.
+
+use crate::http::bead::handlers as bead_handlers;
+use crate::http::framework::endpoint::{QueryField, number, text, word as word_field};
+use crate::http::framework::required_role::Access;
+use crate::http::wire::page::PAGE;
+use crate::http::wire::schema::{Vocabulary, maybe_time, time, word};
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_actors::GivenAnswer;
+use arbiter_core::decision::deadline::OnTimeout;
+use arbiter_core::decision::edit::{NewDecision, Wait};
+use arbiter_core::decision::{Decision, Purpose, Status};
+use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId};
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_store::DecisionFilter;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use warp::http::Method;
+
+const COLLECTION: &str = "/api/v1/decisions";
+const FILTERS: &[QueryField] = &[
+    word_field("status", <Status as Vocabulary>::WORDS, "Only those with this status"),
+    text("project_id", "Only those of this project"),
+    text("bead_id", "Only those about this bead"),
+    number("priority", "Only those of this priority"),
+];
+
+/// A decision.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DecisionView {
+    /// Its id.
+    pub id: String,
+    /// The project it belongs to.
+    project_id: String,
+    /// The bead it is about.
+    bead_id: Option<String>,
+    /// Why it was asked for.
+    #[schemars(schema_with = "word::<Purpose>")]
+    purpose: Purpose,
+    /// What is asked.
+    question: String,
+    /// The answers that may be given; empty: any text.
+    options: Vec<String>,
+    /// What the asker would answer.
+    recommendation: Option<String>,
+    /// Who asks.
+    requester_id: Option<String>,
+    /// Who answered.
+    decider_id: Option<String>,
+    /// The answer.
+    decision: Option<String>,
+    /// Why it was answered so.
+    rationale: Option<String>,
+    /// 0 (critical) to 4 (backlog).
+    priority: u8,
+    /// Where it stands.
+    #[schemars(schema_with = "word::<Status>")]
+    status: Status,
+    /// When it ends unanswered; null: never.
+    #[schemars(schema_with = "maybe_time")]
+    deadline: Option<Timestamp>,
+    /// What its deadline does: `expire`, `escalate`, or `choose:` and an option.
+    #[schemars(with = "String")]
+    on_timeout: OnTimeout,
+    /// When its first deadline passed, if that gave it another one.
+    #[schemars(schema_with = "maybe_time")]
+    escalated_at: Option<Timestamp>,
+    /// How much of its time had passed when it was last reminded of, in percent.
+    reminded: u8,
+    /// The digest of what it is about, as that was when it was asked, or as it was answered.
+    subject_digest: Option<String>,
+    /// When it was asked.
+    #[schemars(schema_with = "time")]
+    created_at: Timestamp,
+    /// When it last changed.
+    #[schemars(schema_with = "time")]
+    updated_at: Timestamp,
+    /// When it ended.
+    #[schemars(schema_with = "maybe_time")]
+    decided_at: Option<Timestamp>,
+    /// Its revision.
+    revision: u64,
+}
+
+impl From<Decision> for DecisionView {
+    fn from(decision: Decision) -> Self {
+        Self {
+            id: decision.id.as_str().to_owned(),
+            project_id: decision.project_id.as_str().to_owned(),
+            bead_id: decision.bead_id.as_ref().map(BeadId::to_string),
+            purpose: decision.purpose,
+            question: decision.question,
+            options: decision.options,
+            recommendation: decision.recommendation,
+            requester_id: decision.requester_id,
+            decider_id: decision.decider_id,
+            decision: decision.decision,
+            rationale: decision.rationale,
+            priority: decision.priority,
+            status: decision.status,
+            deadline: decision.deadline,
+            on_timeout: decision.on_timeout,
+            escalated_at: decision.escalated_at,
+            reminded: decision.reminded,
+            subject_digest: decision.subject_digest,
+            created_at: decision.created_at,
+            updated_at: decision.updated_at,
+            decided_at: decision.decided_at,
+            revision: decision.revision,
+        }
+    }
+}
+
+/// A question to be asked.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NewDecisionBody {
+    /// Its id; else one is made.
+    #[serde(default)]
+    id: Option<String>,
+    /// The project it belongs to.
+    project_id: String,
+    /// The bead it is about; it waits for the answer.
+    #[serde(default)]
+    bead_id: Option<String>,
+    /// What is asked.
+    question: String,
+    /// The answers that may be given; none: any text.
+    #[serde(default)]
+    options: Option<Vec<String>>,
+    /// What the asker would answer.
+    #[serde(default)]
+    recommendation: Option<String>,
+    /// Who asks; only an administrator may name another than the token's holder.
+    #[serde(default)]
+    requester_id: Option<String>,
+    /// 0 (critical) to 4 (backlog); 2 by default.
+    #[serde(default)]
+    priority: Option<u8>,
+    /// How long it waits for its answer: `48h`, `90m`, `never`.
+    #[serde(default)]
+    timeout: Option<String>,
+    /// Until when it waits for its answer.
+    #[serde(default)]
+    #[schemars(schema_with = "maybe_time")]
+    deadline: Option<Timestamp>,
+    /// What its deadline does: `expire` (the default), `escalate`, or `choose:` and an option.
+    #[serde(default)]
+    on_timeout: Option<String>,
+}
+
+/// An answer.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct DecideBody {
+    /// The answer; one of the options when there are any.
+    decision: String,
+    /// Why.
+    #[serde(default)]
+    rationale: Option<String>,
+    /// Who answers; only an administrator may name another than the token's holder.
+    #[serde(default)]
+    decider_id: Option<String>,
+    /// The digest of what it is about as whoever answers has seen it, when that was changed since it was asked.
+    #[serde(default)]
+    subject_digest: Option<String>,
+}
+
+/// Why a question is withdrawn.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CancelBody {
+    /// Why.
+    reason: String,
+}
+
+/// Asking, showing, answering and withdrawing.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get(COLLECTION, list)
+            .query(FILTERS)
+            .query(PAGE)
+            .summary("The decisions, oldest first")
+            .answers::<Vec<DecisionView>>(200),
+        Endpoint::with_body(Method::POST, COLLECTION, create)
+            .access(Access::Agent)
+            .summary("Ask a question")
+            .answers::<DecisionView>(201),
+        Endpoint::get("/api/v1/decisions/{id}", show).summary("One decision").answers::<DecisionView>(200),
+        Endpoint::with_body(Method::POST, "/api/v1/decisions/{id}/decide", decide)
+            .access(Access::Agent)
+            .summary(
+                "Answer; the beads that wait for it move at once. An agent answers what its autonomy allows",
+            )
+            .answers::<DecisionView>(200),
+        Endpoint::with_body(Method::POST, "/api/v1/decisions/{id}/cancel", cancel)
+            .access(Access::Operator)
+            .summary("Withdraw the question")
+            .answers::<DecisionView>(200),
+    ]
+}
+
+fn id(call: &Call) -> DecisionId {
+    DecisionId::known(call.param("id"))
+}
+
+fn answer(decision: Decision) -> Result<Reply, ApiError> {
+    let revision = decision.revision;
+    Reply::entity(&DecisionView::from(decision), revision)
+}
+
+fn wait(timeout: Option<&str>, deadline: Option<Timestamp>) -> Result<Wait, ApiError> {
+    match (timeout, deadline) {
+        (None, None) => Ok(Wait::Default),
+        (None, Some(deadline)) => Ok(Wait::Until(deadline)),
+        (Some(_), Some(_)) => {
+            Err(ApiError::field("deadline", "is given beside timeout; one of them will do"))
+        }
+        (Some(text), None) => Wait::parse(text)
+            .ok_or_else(|| ApiError::field("timeout", "is never, or a number with ms, s, m, h or d")),
+    }
+}
+
+fn on_timeout(text: Option<&str>) -> Result<OnTimeout, ApiError> {
+    let unknown = || ApiError::field("on_timeout", "is expire, escalate, or choose: and an option");
+    text.map_or(Ok(OnTimeout::Expire), |text| OnTimeout::parse(text).ok_or_else(unknown))
+}
+
+async fn list(call: Call) -> Result<Reply, ApiError> {
+    let filter = DecisionFilter {
+        project_id: call.query.owned("project_id")?,
+        within: call.within(),
+        status: call.query.word("status", Status::parse)?,
+        bead_id: call.query.owned("bead_id")?,
+        priority: call.query.parsed("priority")?,
+    };
+    let page = call.handles().store.decisions(filter, call.page()?).await?;
+    Reply::page::<_, DecisionView>(&call, page)
+}
+
+async fn create(call: Call, body: NewDecisionBody) -> Result<Reply, ApiError> {
+    call.need_project(Some(&body.project_id))?;
+    check_bead(&call, body.bead_id.as_deref()).await?;
+    let requester = call.caller_named("requester_id", body.requester_id)?.name;
+    let new = NewDecision {
+        id: body.id,
+        bead_id: body.bead_id,
+        options: body.options.unwrap_or_default(),
+        recommendation: body.recommendation,
+        requester_id: Some(requester),
+        priority: body.priority,
+        wait: wait(body.timeout.as_deref(), body.deadline)?,
+        on_timeout: on_timeout(body.on_timeout.as_deref())?,
+        ..NewDecision::question(body.project_id, body.question)
+    };
+    let decision = call.handles().decisions.create(&call.caller()?, new).await?;
+    let (revision, view) = (decision.revision, DecisionView::from(decision));
+    Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(revision))
+}
+
+/// A question about a bead holds the bead up, so an agent asks only about its own.
+async fn check_bead(call: &Call, bead: Option<&str>) -> Result<(), ApiError> {
+    let Some(bead) = bead.map(BeadId::known) else { return Ok(()) };
+    call.need_beads([&bead]).await?;
+    bead_handlers::check_holder(call, &bead).await
+}
+
+async fn show(call: Call) -> Result<Reply, ApiError> {
+    let found = call.handles().store.decision(call.param("id").to_owned()).await?;
+    answer(found.ok_or_else(|| ApiError::not_found("decision", call.param("id")))?)
+}
+
+async fn decide(call: Call, body: DecideBody) -> Result<Reply, ApiError> {
+    let caller = call.caller_named("decider_id", body.decider_id)?;
+    let given = GivenAnswer {
+        decision: body.decision,
+        rationale: body.rationale.filter(|text| !text.is_empty()),
+        subject_digest: body.subject_digest,
+        agent: deciding_agent(&call, &caller.name).await?,
+    };
+    answer(call.handles().decisions.answer(&caller, &id(&call), given).await?)
+}
+
+/// The agent in whose name an answer is given: the token's, or one that an administrator names.
+async fn deciding_agent(call: &Call, decider: &str) -> Result<Option<AgentId>, ApiError> {
+    if let Some(own) = call.identity.agent_id() {
+        return Ok(Some(AgentId::known(own)));
+    }
+    if decider == call.identity.name() {
+        return Ok(None);
+    }
+    Ok(call.handles().store.agent(decider.to_owned()).await?.map(|agent| agent.id))
+}
+
+async fn cancel(call: Call, body: CancelBody) -> Result<Reply, ApiError> {
+    answer(call.handles().decisions.cancel(&call.caller()?, &id(&call), body.reason).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_question_waits_for_a_time_or_until_a_time_and_not_for_both() {
+        let at = Timestamp::from_millis(7);
+        assert_eq!(wait(None, None).unwrap(), Wait::Default);
+        assert_eq!(wait(Some("2h"), None).unwrap(), Wait::For(Duration::from_secs(7200)));
+        assert_eq!(wait(Some("never"), None).unwrap(), Wait::Never);
+        assert_eq!(wait(None, Some(at)).unwrap(), Wait::Until(at));
+        assert!(wait(Some("2h"), Some(at)).is_err() && wait(Some("soon"), None).is_err());
+    }
+}

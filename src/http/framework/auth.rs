@@ -1,0 +1,177 @@
+//! Who sends a request: by the token it carries, by the cookie of a browser that signed in, or by the
+//! certificate that its connection proved.
+
+use crate::config::Authentication;
+use crate::http::framework::context::Context;
+use crate::http::framework::cookie;
+use crate::http::framework::origin;
+use crate::http::framework::peer::Peer;
+use crate::http::framework::required_role::Access;
+use crate::http::wire::problem::ApiError;
+use arbiter_actors::Admission;
+use arbiter_core::kernel::token::{Role, Token};
+use warp::http::HeaderMap;
+use warp::http::header::{AUTHORIZATION, HeaderName};
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Who sends a request.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// Whoever reaches a server that asks for no tokens.
+    Local,
+    /// Whoever comes without a token to a route that needs none.
+    Nobody,
+    /// Whoever showed what proves a token.
+    Known(Admission),
+}
+
+impl Identity {
+    /// The name that events show.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Local => "local",
+            Self::Nobody => "anonymous",
+            Self::Known(admission) => admission.token.holder(),
+        }
+    }
+
+    /// What it may do.
+    pub fn role(&self) -> Role {
+        match self {
+            Self::Local => Role::Admin,
+            Self::Nobody => Role::Viewer,
+            Self::Known(admission) => admission.token.role,
+        }
+    }
+
+    /// The person.
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Self::Local => Some("local"),
+            Self::Nobody => None,
+            Self::Known(admission) => admission.token.user.as_deref(),
+        }
+    }
+
+    /// The agent.
+    pub fn agent_id(&self) -> Option<&str> {
+        self.token()?.agent_id.as_deref()
+    }
+
+    /// The token it was told by.
+    pub fn token(&self) -> Option<&Token> {
+        self.admission().map(|admission| &*admission.token)
+    }
+
+    /// What was shown.
+    pub fn admission(&self) -> Option<&Admission> {
+        match self {
+            Self::Known(admission) => Some(admission),
+            Self::Local | Self::Nobody => None,
+        }
+    }
+
+    /// The projects it is limited to; none: all of them.
+    pub fn projects(&self) -> Option<&[String]> {
+        self.token()?.projects.as_deref()
+    }
+}
+
+/// Finds out who sends a request and whether that suffices.
+///
+/// # Errors
+/// 401 without anything that is valid now, 403 when its role does not suffice.
+pub fn identify(
+    context: &Context,
+    headers: &HeaderMap,
+    peer: &Peer,
+    access: Access,
+) -> Result<Identity, ApiError> {
+    if context.settings().http.auth == Authentication::Off {
+        return Ok(Identity::Local);
+    }
+    if access == Access::Public {
+        return Ok(Identity::Nobody);
+    }
+    let admission = admit(context, headers, peer)?;
+    let role = admission.token.role;
+    if !access.allows(role) {
+        let detail = format!("this needs the role {}, and the token has {role}", access.as_str());
+        return Err(ApiError::forbidden(detail));
+    }
+    Ok(Identity::Known(admission))
+}
+
+/// What is shown first decides: whoever shows a wrong token is not let in by a right certificate.
+fn admit(context: &Context, headers: &HeaderMap, peer: &Peer) -> Result<Admission, ApiError> {
+    let tokens = &context.handles().tokens;
+    let unknown = |what: &str| ApiError::new("unauthorized", format!("the {what}, revoked or expired"));
+    if let Some(text) = shown(headers)? {
+        return tokens.authenticate(text).ok_or_else(|| unknown("token is unknown"));
+    }
+    // A page of another origin, allowed as it may be, does not act for whoever signed in here: it needs a
+    // token of its own.
+    if origin::is_foreign(headers) {
+        let detail = "a page of another origin needs a token: neither cookie nor certificate counts";
+        return Err(ApiError::new("unauthorized", detail));
+    }
+    if let Some(secret) = cookie::read(headers, context.cookie_name()) {
+        return tokens.authenticate_session(secret).ok_or_else(|| unknown("session is unknown"));
+    }
+    if let Some(certificate) = &peer.certificate {
+        let known = tokens.authenticate_certificate(certificate);
+        return known.ok_or_else(|| unknown("certificate belongs to no token"));
+    }
+    let detail = "the request carries no token: Authorization: Bearer TOKEN, or X-API-Key: TOKEN";
+    Err(ApiError::new("unauthorized", detail))
+}
+
+/// The token in the headers.
+///
+/// # Errors
+/// 401 when there is a header and no token in it.
+fn shown(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let (name, bearer) = match (headers.get(AUTHORIZATION), headers.get(&API_KEY)) {
+        (Some(value), _) => ("Authorization", value.to_str().ok().and_then(bearer)),
+        (None, Some(value)) => ("X-API-Key", value.to_str().ok().map(str::trim)),
+        (None, None) => return Ok(None),
+    };
+    let token = bearer.filter(|token| !token.is_empty());
+    let detail = || format!("{name} holds no token; it is written Authorization: Bearer TOKEN");
+    token.map(Some).ok_or_else(|| ApiError::new("unauthorized", detail()))
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warp::http::HeaderValue;
+
+    fn found(name: HeaderName, value: &'static str) -> Result<Option<String>, u16> {
+        let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+        let shown = shown(&headers).map_err(|error| error.status().as_u16())?;
+        Ok(shown.map(str::to_owned))
+    }
+
+    #[test]
+    fn a_token_comes_in_one_of_two_headers() {
+        let token = Ok(Some("arb_1".to_owned()));
+        assert_eq!(found(AUTHORIZATION, "Bearer arb_1"), token);
+        assert_eq!(found(AUTHORIZATION, "bearer  arb_1 "), token);
+        assert_eq!(found(API_KEY, "arb_1"), token);
+        assert_eq!(found(HeaderName::from_static("accept"), "arb_1"), Ok(None));
+    }
+
+    #[test]
+    fn a_header_without_a_token_is_not_passed_over() {
+        for wrong in ["Basic YTpi", "arb_1", "Bearer", "Bearer "] {
+            assert_eq!(found(AUTHORIZATION, wrong), Err(401), "{wrong}");
+        }
+        assert_eq!(found(API_KEY, " "), Err(401));
+    }
+}

@@ -1,0 +1,161 @@
+//! What the whole edge shares: handles, settings, what is cached and counted, and the signal to end.
+
+#[cfg(feature = "temporal")]
+use crate::bridge::Bridge;
+use crate::config::{Loaded, Settings};
+use crate::http::bead::cache::BeadCache;
+use crate::http::framework::cookie::{self, Transport};
+use crate::http::framework::idempotency::Running;
+use crate::http::framework::limits::Shares;
+use crate::http::framework::metrics::Metrics;
+use crate::http::wire::sse_frames::FrameCache;
+use arbiter_actors::Handles;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// What the whole edge shares. Clones share it.
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+struct Inner {
+    handles: Handles,
+    loaded: Loaded,
+    metrics: Metrics,
+    started: Instant,
+    closing: watch::Sender<bool>,
+    frames: FrameCache,
+    beads: BeadCache,
+    running: Running,
+    cookie_name: OnceLock<String>,
+    shares: Shares,
+    #[cfg(feature = "temporal")]
+    bridge: OnceLock<Bridge>,
+}
+
+impl Context {
+    /// A context of these handles and settings. Installs the recorder of metrics if nobody has.
+    pub fn new(handles: Handles, loaded: Loaded) -> Self {
+        let shares = Shares::new(&loaded.settings.http);
+        Self(Arc::new(Inner {
+            handles,
+            loaded,
+            metrics: Metrics::new(),
+            started: Instant::now(),
+            closing: watch::Sender::new(false),
+            frames: FrameCache::default(),
+            beads: BeadCache::default(),
+            running: Running::default(),
+            cookie_name: OnceLock::new(),
+            shares,
+            #[cfg(feature = "temporal")]
+            bridge: OnceLock::new(),
+        }))
+    }
+
+    /// The handles by which everything is reached.
+    pub fn handles(&self) -> &Handles {
+        &self.0.handles
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.0.loaded.settings
+    }
+
+    /// The settings with where each came from.
+    pub fn loaded(&self) -> &Loaded {
+        &self.0.loaded
+    }
+
+    /// How long the server has been running.
+    pub fn uptime(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+
+    /// Whether connections are encrypted.
+    pub fn transport(&self) -> Transport {
+        if self.settings().http.tls().is_some() { Transport::Tls } else { Transport::Plain }
+    }
+
+    /// The name of the cookie of a browser that signed in; empty before the server listens.
+    pub fn cookie_name(&self) -> &str {
+        self.0.cookie_name.get().map_or("", String::as_str)
+    }
+
+    /// Takes note of where the server listens.
+    pub(crate) fn listens_at(&self, address: SocketAddr) {
+        // It listens at one address for as long as it lives.
+        let _ = self.0.cookie_name.set(cookie::name(address, self.transport()));
+    }
+
+    /// The signal to end.
+    pub fn closing(&self) -> Closing {
+        Closing(self.0.closing.subscribe())
+    }
+
+    /// Whether the end has begun.
+    pub fn is_closing(&self) -> bool {
+        *self.0.closing.borrow()
+    }
+
+    /// Begins the end: streams say so and end, connections take no further request.
+    pub fn close(&self) {
+        self.0.closing.send_replace(true);
+    }
+
+    /// Takes note of the bridge to Temporal.
+    #[cfg(feature = "temporal")]
+    pub fn has_bridge(&self, bridge: Bridge) {
+        // There is one for as long as the server lives.
+        let _ = self.0.bridge.set(bridge);
+    }
+
+    /// The bridge to Temporal, if a server is configured.
+    #[cfg(feature = "temporal")]
+    pub fn bridge(&self) -> Option<&Bridge> {
+        self.0.bridge.get()
+    }
+
+    /// How the bridge to Temporal stands, in one word.
+    pub fn temporal(&self) -> &'static str {
+        #[cfg(feature = "temporal")]
+        if let Some(bridge) = self.bridge() {
+            return bridge.word();
+        }
+        "off"
+    }
+
+    pub(crate) fn shares(&self) -> &Shares {
+        &self.0.shares
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn frames(&self) -> &FrameCache {
+        &self.0.frames
+    }
+
+    pub(crate) fn running(&self) -> &Running {
+        &self.0.running
+    }
+
+    pub(crate) fn beads(&self) -> &BeadCache {
+        &self.0.beads
+    }
+}
+
+/// The signal to end, as one listener hears it.
+#[derive(Clone, Debug)]
+pub struct Closing(watch::Receiver<bool>);
+
+impl Closing {
+    /// Waits until the end has begun.
+    pub async fn begun(&mut self) {
+        // Without a sender the server is gone already.
+        let _ = self.0.wait_for(|closing| *closing).await;
+    }
+}

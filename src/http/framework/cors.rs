@@ -1,0 +1,140 @@
+//! Pages of other origins: only the configured ones may call the API, with a token of their own and never
+//! with the cookie of a browser that signed in here.
+
+use crate::http::framework::request_id;
+use crate::http::wire::reply::TOTAL_COUNT;
+use warp::http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_METHOD, ETAG, HeaderValue, LINK, LOCATION, ORIGIN, RETRY_AFTER, VARY,
+};
+use warp::http::{HeaderMap, Method};
+
+/// The paths of the codec; a rotation of its keys is none of them.
+const CODEC: [&str; 2] = ["/api/v1/temporal/codec/decode", "/api/v1/temporal/codec/encode"];
+/// The request headers that a page may send.
+const REQUEST_HEADERS: &str =
+    "authorization, x-api-key, content-type, if-match, idempotency-key, last-event-id, x-request-id";
+/// How long a browser remembers what it was allowed, in seconds.
+const REMEMBERED: &str = "600";
+
+/// The origins whose pages may call.
+#[derive(Clone, Debug, Default)]
+pub struct Origins {
+    /// Those that may call everything, with a token of their own.
+    configured: Vec<String>,
+    /// Temporal's page, which may have payloads decrypted for whoever signed in here.
+    codec_page: Option<String>,
+}
+
+impl Origins {
+    /// The configured origins.
+    pub fn new(configured: &[String]) -> Self {
+        let configured = configured.iter().map(|origin| origin.to_ascii_lowercase()).collect();
+        Self { configured, codec_page: None }
+    }
+
+    /// The same with the page at this URL, which may use the codec.
+    #[must_use]
+    pub fn with_codec_page(self, url: &str) -> Self {
+        let origin = url::Url::parse(url).ok().map(|url| url.origin().ascii_serialization());
+        Self { codec_page: origin, ..self }
+    }
+
+    /// Whether a request is one of that page for the codec.
+    pub fn is_for_codec(&self, path: &str, headers: &HeaderMap) -> bool {
+        let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
+        let page = self.codec_page.as_deref();
+        CODEC.contains(&path) && page.is_some_and(|page| origin.is_some_and(|o| o.eq_ignore_ascii_case(page)))
+    }
+
+    /// What the answer to such a request says.
+    pub fn mark_for_codec(headers: &HeaderMap, answer: &mut HeaderMap) {
+        answer.append(VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = headers.get(ORIGIN) {
+            answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            answer.insert(
+                ACCESS_CONTROL_ALLOW_HEADERS,
+                HeaderValue::from_static("content-type, x-namespace, authorization"),
+            );
+        }
+    }
+
+    /// The origin of a request, if it is one of ours.
+    pub fn allowed<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
+        let text = origin.to_str().ok()?;
+        self.configured.iter().any(|known| known.eq_ignore_ascii_case(text)).then_some(origin)
+    }
+
+    /// What an answer says to the page that asked. Answers differ by origin as soon as any is configured.
+    pub fn mark(&self, asked_by: Option<&HeaderValue>, answer: &mut HeaderMap) {
+        if !self.configured.is_empty() {
+            answer.append(VARY, HeaderValue::from_static("Origin"));
+        }
+        let Some(origin) = asked_by else { return };
+        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        let seen = [ETAG, LINK, LOCATION, RETRY_AFTER, TOTAL_COUNT, request_id::HEADER];
+        let seen: Vec<&str> = seen.iter().map(|name| name.as_str()).collect();
+        if let Ok(seen) = HeaderValue::from_str(&seen.join(", ")) {
+            answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, seen);
+        }
+    }
+}
+
+/// Whether a request asks what a page may do, before the page does it.
+pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS
+        && headers.contains_key(ORIGIN)
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// What a page may do with a path that knows these methods.
+pub fn allow(methods: &str, answer: &mut HeaderMap) {
+    if let Ok(methods) = HeaderValue::from_str(methods) {
+        answer.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+    }
+    answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS));
+    answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(REMEMBERED));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking(origins: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for origin in origins {
+            headers.append(ORIGIN, HeaderValue::from_static(origin));
+        }
+        headers
+    }
+
+    #[test]
+    fn only_a_configured_origin_is_answered_and_by_its_own_name() {
+        let origins = Origins::new(&["https://Board.example".into()]);
+        let answer = |asked: &[&'static str]| {
+            let (headers, mut answer) = (asking(asked), HeaderMap::new());
+            origins.mark(origins.allowed(&headers), &mut answer);
+            assert_eq!(answer[VARY], "Origin");
+            answer.get(ACCESS_CONTROL_ALLOW_ORIGIN).map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(answer(&["https://board.example"]).as_deref(), Some("https://board.example"));
+        for other in ["http://board.example", "https://board.example.evil", "null", "https://board.example:1"]
+        {
+            assert_eq!(answer(&[other]), None, "{other}");
+        }
+        assert_eq!(answer(&[]), None);
+        assert_eq!(answer(&["https://board.example", "https://evil.example"]), None);
+    }
+
+    #[test]
+    fn nothing_is_said_when_nothing_is_configured() {
+        let (origins, mut answer) = (Origins::default(), HeaderMap::new());
+        let headers = asking(&["https://board.example"]);
+        origins.mark(origins.allowed(&headers), &mut answer);
+        assert!(answer.is_empty());
+    }
+}

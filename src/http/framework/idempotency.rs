@@ -1,0 +1,175 @@
+//! Requests that may come twice: one `Idempotency-Key`, one change, the same answer for a day.
+//!
+//! The key is stored in the same commit as the change, so a repeat never does it again; the answer is
+//! stored when it is known.
+
+use crate::http::framework::endpoint::{Endpoint, Volume};
+use crate::http::framework::request::Call;
+use crate::http::wire::openai_error::Voice;
+use crate::http::wire::problem::ApiError;
+use crate::http::wire::reply::Reply;
+use arbiter_core::kernel::lease::digest;
+use arbiter_store::{Change, IdempotencyKey, KeptAnswer, Unit};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+use warp::http::header::{HeaderName, LOCATION};
+use warp::http::{Method, StatusCode};
+
+const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+/// The longest key, in bytes.
+const MAX_KEY: usize = 255;
+/// Routes whose answers may not be kept, since they concern secrets.
+const REFUSED: [&str; 4] = ["/api/v1/vault", "/api/v1/keys", "/api/v1/tokens", "/api/v1/session"];
+/// The field that no digest covers: a key is not kept, not even as a hash.
+const SECRET_FIELD: &str = "api_key";
+
+/// The keys whose first request is still running.
+#[derive(Debug, Default)]
+pub struct Running(Mutex<HashSet<IdempotencyKey>>);
+
+/// Takes a key out of [`Running`] when its request ends, however it ends.
+struct Turn<'a> {
+    running: &'a Running,
+    key: IdempotencyKey,
+}
+
+impl Running {
+    fn begin(&self, key: &IdempotencyKey) -> Option<Turn<'_>> {
+        let fresh = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        fresh.then(|| Turn { running: self, key: key.clone() })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.running.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+/// Answers a request: as it was answered before, when it carries the key of one that was.
+pub async fn answer(endpoint: &Endpoint, mut call: Call) -> Result<Reply, ApiError> {
+    let Some(key) = key_of(endpoint, &call)? else { return (endpoint.handler)(call).await };
+    let body = call.read_body().await?;
+    let body_digest = digest_of(&body);
+    call.read = Some(body);
+    let context = call.context.clone();
+    let repeated = |detail| Err(ApiError::new("request-repeated", detail));
+    let Some(_turn) = context.running().begin(&key) else {
+        return repeated("a request with this Idempotency-Key is still running");
+    };
+    let store = &context.handles().store;
+    if let Some(kept) = store.kept_answer(key.clone()).await? {
+        if kept.body_digest != body_digest {
+            let detail = "this Idempotency-Key belongs to a request with another body";
+            return Err(ApiError::new("idempotency-mismatch", detail));
+        }
+        return match again(kept) {
+            Some(reply) => Ok(reply),
+            None => repeated("the request was carried out, but its answer was lost; read what it made"),
+        };
+    }
+    let now = call.now();
+    let kept = KeptAnswer {
+        request: key,
+        body_digest,
+        status: 0,
+        location: None,
+        answer: String::new(),
+        created_at: now,
+    };
+    call.keep = Some(Box::new(kept.clone()));
+    let reply = (endpoint.handler)(call).await?;
+    let mut unit = Unit::new(now, "system", "http");
+    unit.change(Change::CompleteAnswer(KeptAnswer {
+        status: reply.status().as_u16(),
+        location: reply.headers().get(LOCATION).and_then(|place| place.to_str().ok()).map(str::to_owned),
+        answer: String::from_utf8_lossy(reply.body()).into_owned(),
+        ..kept
+    }));
+    store.commit(unit).await?;
+    Ok(reply)
+}
+
+/// The key of a request that carries one.
+fn key_of(endpoint: &Endpoint, call: &Call) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(value) = call.headers.get(HEADER).filter(|_| endpoint.method == Method::POST) else {
+        return Ok(None);
+    };
+    // A chat changes nothing here, and the protocol of these routes knows no such key.
+    if Voice::of(&call.path) == Voice::OpenAi {
+        return Ok(None);
+    }
+    let bad = |detail: &str| Err(ApiError::new("bad-header", detail));
+    if endpoint.volume == Volume::File {
+        return bad(
+            "this route takes no Idempotency-Key: a file that was read in changes nothing the second time",
+        );
+    }
+    if REFUSED.iter().any(|place| call.path.starts_with(place)) {
+        return bad("this route takes no Idempotency-Key: its answers are not kept");
+    }
+    match value.to_str() {
+        Ok(text) if (1..=MAX_KEY).contains(&text.len()) => Ok(Some(IdempotencyKey {
+            token_id: call.identity.token().map_or_else(String::new, |token| token.id.to_string()),
+            route: format!("POST {}", call.path),
+            key: text.to_owned(),
+        })),
+        _ => bad("an Idempotency-Key has 1 to 255 visible characters"),
+    }
+}
+
+/// SHA-256 of a body without its secret field, whatever the order of its fields.
+fn digest_of(body: &[u8]) -> String {
+    match serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(body) {
+        Ok(fields) => {
+            let plain = fields.iter().filter(|(name, _)| *name != SECRET_FIELD);
+            digest(&plain.map(|(name, value)| format!("{name:?}:{value}\n")).collect::<String>())
+        }
+        Err(_) => digest(&String::from_utf8_lossy(body)),
+    }
+}
+
+/// A kept answer as it was given; none when it was lost.
+fn again(kept: KeptAnswer) -> Option<Reply> {
+    let status = StatusCode::from_u16(kept.status).ok()?;
+    let revision = serde_json::from_str::<serde_json::Value>(&kept.answer).ok();
+    let revision = revision.and_then(|body| body.get("revision")?.as_u64());
+    let mut reply = match kept.answer.is_empty() {
+        true => Reply::no_content(),
+        false => Reply::rendered_json(Bytes::from(kept.answer)),
+    }
+    .with_status(status);
+    if let Some(place) = kept.location {
+        reply = reply.with_header(LOCATION, &place);
+    }
+    Some(match revision {
+        Some(revision) => reply.with_revision(revision),
+        None => reply,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_knows_neither_the_order_of_fields_nor_the_key() {
+        let first = digest_of(br#"{"name": "n", "api_key": "sk-1", "type": "local"}"#);
+        assert_eq!(first, digest_of(br#"{"type": "local", "name": "n", "api_key": "sk-2"}"#));
+        assert_ne!(first, digest_of(br#"{"type": "local", "name": "m"}"#));
+        assert_ne!(digest_of(b"[1]"), digest_of(b"[2]"));
+    }
+
+    #[test]
+    fn a_key_is_running_until_its_turn_ends() {
+        let running = Running::default();
+        let key = IdempotencyKey { token_id: "t".into(), route: "POST /x".into(), key: "k".into() };
+        let turn = running.begin(&key);
+        assert!(turn.is_some() && running.begin(&key).is_none());
+        drop(turn);
+        assert!(running.begin(&key).is_some());
+    }
+}

@@ -1,0 +1,207 @@
+//! Locks on files: who works on which file of a project.
+
+use crate::http::framework::endpoint::{QueryField, text};
+use crate::http::framework::required_role::Access;
+use crate::http::wire::page::PAGE;
+use crate::http::wire::schema::time;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_actors::LockWish;
+use arbiter_core::kernel::ids::{BeadId, ProjectId};
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_core::kernel::token::Role;
+use arbiter_core::project::file_lock::{FileLock, Holder};
+use arbiter_store::FileLockFilter;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use warp::http::{Method, StatusCode};
+
+const COLLECTION: &str = "/api/v1/file-locks";
+const ONE: &str = "/api/v1/file-locks/{project_id}/{*path}";
+const FILTERS: &[QueryField] = &[
+    text("project_id", "Only those of this project"),
+    text("agent_id", "Only those of this agent or person"),
+    text("bead_id", "Only those for this bead"),
+];
+
+/// A lock on a file.
+#[derive(Debug, Serialize, JsonSchema)]
+struct FileLockView {
+    /// The project whose file it is.
+    project_id: String,
+    /// The file, from the project's root on.
+    path: String,
+    /// The agent or person who holds it.
+    agent_id: String,
+    /// The bead it is held for; it ends when that is no longer held.
+    bead_id: Option<String>,
+    /// How long a renewal keeps it, in seconds.
+    ttl_sec: u64,
+    /// When it was taken.
+    #[schemars(schema_with = "time")]
+    acquired_at: Timestamp,
+    /// When it ends unless renewed.
+    #[schemars(schema_with = "time")]
+    expires_at: Timestamp,
+}
+
+impl From<FileLock> for FileLockView {
+    fn from(lock: FileLock) -> Self {
+        Self {
+            project_id: lock.project_id.to_string(),
+            path: lock.path,
+            agent_id: lock.agent_id,
+            bead_id: lock.bead_id.as_ref().map(BeadId::to_string),
+            ttl_sec: lock.ttl_sec,
+            acquired_at: lock.acquired_at,
+            expires_at: lock.expires_at,
+        }
+    }
+}
+
+/// The lock on the one file that was named by `path`, or those on all that were named by `paths`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Taken {
+    /// Of one.
+    One(FileLockView),
+    /// Of several.
+    All(Vec<FileLockView>),
+}
+
+/// Files to be locked, and for whom.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LockBody {
+    /// The project whose files they are.
+    project_id: String,
+    /// The file, from the project's root on.
+    #[serde(default)]
+    path: Option<String>,
+    /// Several files in its place: all are locked, or none.
+    #[serde(default)]
+    paths: Option<Vec<String>>,
+    /// The agent or person who works on them; the token's holder by default.
+    #[serde(default)]
+    agent_id: Option<String>,
+    /// The bead it is for, which has to be held; the locks end with that.
+    #[serde(default)]
+    bead_id: Option<String>,
+    /// How long they last unless renewed, 10 to 86400 seconds; 600 by default.
+    #[serde(default)]
+    ttl_sec: Option<u64>,
+}
+
+/// Listing, taking, renewing and releasing.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get(COLLECTION, list)
+            .query(FILTERS)
+            .query(PAGE)
+            .summary("The locks that hold, by project and path")
+            .answers::<Vec<FileLockView>>(200),
+        Endpoint::with_body(Method::POST, COLLECTION, acquire)
+            .access(Access::Agent)
+            .summary("Lock files, all or none; what the holder has already is renewed")
+            .answers::<Taken>(201),
+        Endpoint::with_body(Method::POST, "/api/v1/file-locks/renew", renew)
+            .access(Access::Agent)
+            .summary("Let locks last longer: those named, or all of the holder in the project")
+            .answers::<Vec<FileLockView>>(200),
+        Endpoint::delete(ONE, release)
+            .access(Access::Agent)
+            .query(&[text("agent_id", "Only if this agent or person holds it")])
+            .summary("End a lock")
+            .answers_plainly(204),
+    ]
+}
+
+impl LockBody {
+    fn project(&self) -> ProjectId {
+        ProjectId::known(self.project_id.clone())
+    }
+
+    /// What is wanted, and whether it was one file by itself.
+    async fn read(self, call: &Call) -> Result<(LockWish, bool), ApiError> {
+        call.need_project(Some(&self.project_id))?;
+        let alone = self.path.is_some();
+        let paths = match (self.path, self.paths) {
+            (Some(_), Some(_)) => {
+                return Err(ApiError::field("paths", "are given beside path; one of them will do"));
+            }
+            (Some(path), None) => Some(vec![path]),
+            (None, paths) => paths,
+        };
+        let agent_id = holder(call, self.agent_id).await?;
+        if call.identity.role() == Role::Agent && self.bead_id.is_none() {
+            return Err(ApiError::field(
+                "bead_id",
+                "is required of an agent: it locks files for a bead it holds",
+            ));
+        }
+        let holder = Holder { agent_id, bead_id: self.bead_id.map(BeadId::known) };
+        Ok((LockWish { paths, holder, ttl_sec: self.ttl_sec }, alone))
+    }
+}
+
+/// Whose locks are meant: an agent's token speaks for that agent, others for their holder or for any agent.
+async fn holder(call: &Call, named: Option<String>) -> Result<String, ApiError> {
+    let own = call.identity.agent_id().unwrap_or_else(|| call.identity.name()).to_owned();
+    let Some(named) = named.filter(|named| *named != own) else { return Ok(own) };
+    if call.identity.role() == Role::Agent {
+        return Err(ApiError::forbidden(format!("the token is agent {own}'s and locks for no other")));
+    }
+    match call.handles().store.agent(named.clone()).await? {
+        Some(_) => Ok(named),
+        None => Err(ApiError::field("agent_id", format!("no agent has the id {named}"))),
+    }
+}
+
+async fn list(call: Call) -> Result<Reply, ApiError> {
+    let filter = FileLockFilter {
+        project_id: call.query.owned("project_id")?,
+        within: call.within(),
+        agent_id: call.query.owned("agent_id")?,
+        bead_id: call.query.owned("bead_id")?,
+        live_at: Some(call.now()),
+    };
+    let page = call.handles().store.file_locks(filter, call.page()?).await?;
+    Reply::page::<_, FileLockView>(&call, page)
+}
+
+async fn acquire(call: Call, body: LockBody) -> Result<Reply, ApiError> {
+    let project = body.project();
+    let (wish, alone) = body.read(&call).await?;
+    if wish.paths.is_none() {
+        return Err(ApiError::field("path", "is required, or paths in its place"));
+    }
+    let locks = call.handles().file_locks.acquire(&call.caller()?, &project, wish).await?;
+    let mut views: Vec<FileLockView> = locks.into_iter().map(FileLockView::from).collect();
+    if alone && let Some(one) = views.pop() {
+        let (place, path) = (format!("{COLLECTION}/{project}"), one.path.clone());
+        return Reply::created(&Taken::One(one), &place, &path);
+    }
+    Ok(Reply::json(&Taken::All(views))?.with_status(StatusCode::CREATED))
+}
+
+async fn renew(call: Call, body: LockBody) -> Result<Reply, ApiError> {
+    let project = body.project();
+    let (wish, _) = body.read(&call).await?;
+    let locks = call.handles().file_locks.renew(&call.caller()?, &project, wish).await?;
+    Reply::json(&locks.into_iter().map(FileLockView::from).collect::<Vec<_>>())
+}
+
+async fn release(call: Call) -> Result<Reply, ApiError> {
+    let (project, path) = (call.param("project_id").to_owned(), call.param("path").to_owned());
+    if !call.reaches(&project) {
+        return Err(ApiError::not_found("file lock", &path));
+    }
+    let named = call.query.owned("agent_id")?;
+    // Who may do more than an agent may as well end what somebody left behind.
+    let named = match call.identity.role() {
+        Role::Agent => Some(holder(&call, named).await?),
+        _ => named,
+    };
+    let project = ProjectId::known(project);
+    call.handles().file_locks.release(&call.caller()?, &project, &path, named).await?;
+    Ok(Reply::no_content())
+}

@@ -1,0 +1,277 @@
+//! Projects: what beads and agents belong to.
+
+use crate::http::decision::DecisionView;
+use crate::http::framework::endpoint::{QueryField, word as word_field};
+use crate::http::framework::required_role::Access;
+use crate::http::project::dto::{ProjectView, StateView};
+use crate::http::provider::handlers::CASCADE;
+use crate::http::wire::page::PAGE;
+use crate::http::wire::schema::{Vocabulary, any_object};
+use crate::http::wire::serde_fields::{nullable, present};
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_actors::{Closing, Rest};
+use arbiter_core::decision;
+use arbiter_core::kernel::ids::ProjectId;
+use arbiter_core::project::edit::{NewProject, ProjectPatch};
+use arbiter_core::project::{Project, Status};
+use arbiter_store::{AgentFilter, BeadFilter, DecisionFilter, PageRequest};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use warp::http::{Method, StatusCode};
+
+const COLLECTION: &str = "/api/v1/projects";
+const ENTITY: &str = "/api/v1/projects/{id}";
+const FILTERS: &[QueryField] =
+    &[word_field("status", <Status as Vocabulary>::WORDS, "Only those with this status")];
+
+/// A project to be created.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NewProjectBody {
+    /// Its id; else one is made.
+    #[serde(default)]
+    id: Option<String>,
+    /// Its name.
+    name: String,
+    /// Where its source is.
+    #[serde(default)]
+    git_repo: Option<String>,
+    /// The branch that counts.
+    #[serde(default)]
+    branch: Option<String>,
+    /// The directory of its bead files: an absolute path that ends in `.beads`.
+    #[serde(default)]
+    beads_path: Option<String>,
+    /// What stands before the ids of its new beads; else `bd`.
+    #[serde(default)]
+    bead_prefix: Option<String>,
+    /// How many of its beads are worked on at once at most; else no limit of its own.
+    #[serde(default)]
+    max_parallel: Option<u32>,
+    /// What its work needs to know, by name.
+    #[serde(default)]
+    #[schemars(schema_with = "any_object")]
+    context: Option<Map<String, Value>>,
+    /// It never closes.
+    #[serde(default)]
+    is_perpetual: bool,
+    /// It stays on top of lists.
+    #[serde(default)]
+    is_sticky: bool,
+}
+
+/// Fields of a project that are to change.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct ProjectPatchBody {
+    /// Its name.
+    #[serde(deserialize_with = "present")]
+    name: Option<String>,
+    /// Where its source is.
+    #[serde(deserialize_with = "nullable")]
+    git_repo: Option<Option<String>>,
+    /// The branch that counts.
+    #[serde(deserialize_with = "nullable")]
+    branch: Option<Option<String>>,
+    /// The directory of its bead files: an absolute path that ends in `.beads`.
+    #[serde(deserialize_with = "nullable")]
+    beads_path: Option<Option<String>>,
+    /// What stands before the ids of its new beads.
+    #[serde(deserialize_with = "nullable")]
+    bead_prefix: Option<Option<String>>,
+    /// How many of its beads are worked on at once at most.
+    #[serde(deserialize_with = "nullable")]
+    max_parallel: Option<Option<u32>>,
+    /// What its work needs to know, by name.
+    #[serde(deserialize_with = "present")]
+    #[schemars(schema_with = "any_object")]
+    context: Option<Map<String, Value>>,
+    /// It never closes.
+    #[serde(deserialize_with = "present")]
+    is_perpetual: Option<bool>,
+    /// It stays on top of lists.
+    #[serde(deserialize_with = "present")]
+    is_sticky: Option<bool>,
+}
+
+/// Why a project rests.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ParkBody {
+    /// Why.
+    reason: String,
+}
+
+/// Creating, showing, changing, closing and deleting projects.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get(COLLECTION, list)
+            .query(FILTERS)
+            .query(PAGE)
+            .summary("The projects, oldest first")
+            .answers::<Vec<ProjectView>>(200),
+        Endpoint::with_body(Method::POST, COLLECTION, create)
+            .access(Access::Operator)
+            .summary("Create a project")
+            .answers::<ProjectView>(201),
+        Endpoint::get(ENTITY, show).summary("One project").answers::<ProjectView>(200),
+        Endpoint::with_body(Method::PATCH, ENTITY, update)
+            .access(Access::Operator)
+            .summary("Change some of a project's fields")
+            .answers::<ProjectView>(200),
+        Endpoint::with_body(Method::PUT, ENTITY, replace)
+            .access(Access::Operator)
+            .summary("Change all of a project's fields; what is not given gets its default")
+            .answers::<ProjectView>(200),
+        Endpoint::delete(ENTITY, remove)
+            .access(Access::Operator)
+            .query(CASCADE)
+            .summary("Delete a project; with cascade also its beads and agents")
+            .answers_plainly(204),
+        Endpoint::get("/api/v1/projects/{id}/state", state)
+            .summary("How a project's work stands")
+            .answers::<StateView>(200),
+        Endpoint::post("/api/v1/projects/{id}/close", close)
+            .access(Access::Operator)
+            .summary("End a project; while work in it is open, the answer is the decision that will end it")
+            .answers::<ProjectView>(200)
+            .answers::<DecisionView>(202),
+        Endpoint::post("/api/v1/projects/{id}/reopen", reopen)
+            .access(Access::Operator)
+            .summary("Take a closed project up again")
+            .answers::<ProjectView>(200),
+        Endpoint::with_body(Method::POST, "/api/v1/projects/{id}/park", park)
+            .access(Access::Operator)
+            .summary("Hand out no more work of a project; what runs goes on")
+            .answers::<ProjectView>(200),
+        Endpoint::post("/api/v1/projects/{id}/resume", resume)
+            .access(Access::Operator)
+            .summary("Hand out work of a project again")
+            .answers::<ProjectView>(200),
+    ]
+}
+
+fn id(call: &Call) -> ProjectId {
+    ProjectId::known(call.param("id"))
+}
+
+async fn row(call: &Call) -> Result<Project, ApiError> {
+    let found = call.handles().store.project(call.param("id").to_owned()).await?;
+    found.ok_or_else(|| ApiError::not_found("project", call.param("id")))
+}
+
+fn answer(project: Project) -> Result<Reply, ApiError> {
+    let revision = project.revision;
+    Reply::entity(&ProjectView::from(project), revision)
+}
+
+async fn list(call: Call) -> Result<Reply, ApiError> {
+    let status = call.query.word("status", Status::parse)?;
+    let page = call.handles().store.projects(status, call.within(), call.page()?).await?;
+    Reply::page::<_, ProjectView>(&call, page)
+}
+
+async fn create(call: Call, body: NewProjectBody) -> Result<Reply, ApiError> {
+    let new = NewProject {
+        id: body.id,
+        name: body.name,
+        git_repo: body.git_repo,
+        branch: body.branch,
+        beads_path: body.beads_path,
+        bead_prefix: body.bead_prefix,
+        max_parallel: body.max_parallel,
+        context: body.context.unwrap_or_default(),
+        is_perpetual: body.is_perpetual,
+        is_sticky: body.is_sticky,
+    };
+    let project = call.handles().projects.create(&call.caller()?, new).await?;
+    let (revision, view) = (project.revision, ProjectView::from(project));
+    Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(revision))
+}
+
+async fn show(call: Call) -> Result<Reply, ApiError> {
+    answer(row(&call).await?)
+}
+
+async fn update(call: Call, body: ProjectPatchBody) -> Result<Reply, ApiError> {
+    let patch = ProjectPatch {
+        name: body.name,
+        git_repo: body.git_repo,
+        branch: body.branch,
+        beads_path: body.beads_path,
+        bead_prefix: body.bead_prefix,
+        max_parallel: body.max_parallel,
+        context: body.context,
+        is_perpetual: body.is_perpetual,
+        is_sticky: body.is_sticky,
+    };
+    answer(call.handles().projects.update(&call.caller()?, &id(&call), patch).await?)
+}
+
+/// A whole project as a patch of all its fields.
+async fn replace(call: Call, body: NewProjectBody) -> Result<Reply, ApiError> {
+    if body.id.as_deref().is_some_and(|id| id != call.param("id")) {
+        return Err(ApiError::field("id", "cannot be changed"));
+    }
+    let patch = ProjectPatchBody {
+        name: Some(body.name),
+        git_repo: Some(body.git_repo),
+        branch: Some(body.branch),
+        beads_path: Some(body.beads_path),
+        bead_prefix: Some(body.bead_prefix),
+        max_parallel: Some(body.max_parallel),
+        context: Some(body.context.unwrap_or_default()),
+        is_perpetual: Some(body.is_perpetual),
+        is_sticky: Some(body.is_sticky),
+    };
+    update(call, patch).await
+}
+
+async fn remove(call: Call) -> Result<Reply, ApiError> {
+    call.handles().projects.delete(&call.caller()?, &id(&call), call.cascade()?).await?;
+    Ok(Reply::no_content())
+}
+
+async fn close(call: Call) -> Result<Reply, ApiError> {
+    match call.handles().projects.close(&call.caller()?, &id(&call)).await? {
+        Closing::Closed(project) => answer(*project),
+        Closing::Asked(decision) => {
+            let view = DecisionView::from(*decision);
+            Ok(Reply::created(&view, "/api/v1/decisions", &view.id)?.with_status(StatusCode::ACCEPTED))
+        }
+    }
+}
+
+async fn park(call: Call, body: ParkBody) -> Result<Reply, ApiError> {
+    let rest = Rest::Yes(body.reason);
+    answer(call.handles().projects.park(&call.caller()?, &id(&call), rest).await?)
+}
+
+async fn resume(call: Call) -> Result<Reply, ApiError> {
+    answer(call.handles().projects.park(&call.caller()?, &id(&call), Rest::No).await?)
+}
+
+async fn reopen(call: Call) -> Result<Reply, ApiError> {
+    answer(call.handles().projects.reopen(&call.caller()?, &id(&call)).await?)
+}
+
+async fn state(call: Call) -> Result<Reply, ApiError> {
+    let (project, store) = (row(&call).await?, &call.handles().store);
+    let name = project.id.to_string();
+    // Only the totals are wanted.
+    let one = || PageRequest { limit: 1, cursor: None };
+    let ready =
+        BeadFilter { project_id: Some(name.clone()), ready_at: Some(call.now()), ..BeadFilter::default() };
+    let pending = DecisionFilter {
+        project_id: Some(name.clone()),
+        status: Some(decision::Status::Pending),
+        ..DecisionFilter::default()
+    };
+    let beads = store.bead_counts(name.clone()).await?.into_iter().collect();
+    let own = AgentFilter { project_id: Some(name), ..AgentFilter::default() };
+    let agents = store.agents(own, PageRequest { limit: 1000, cursor: None }).await?;
+    let ready = store.beads(ready, one()).await?.total;
+    let pending = store.decisions(pending, one()).await?.total;
+    Reply::json(&StateView::new(project, beads, agents.items, ready, pending))
+}

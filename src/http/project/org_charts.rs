@@ -1,0 +1,191 @@
+//! Org charts: the roles that a project wants, who fills them, who reports to whom.
+
+use crate::http::bead::actions::check_agent;
+use crate::http::framework::required_role::Access;
+use crate::http::wire::schema::time;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_actors::{StaffedChart, Staffing};
+use arbiter_core::kernel::ids::{AgentId, ProjectId};
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_core::project::org_chart::Position;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use warp::http::Method;
+
+const ENTITY: &str = "/api/v1/org-charts/{id}";
+
+/// The org chart of a project.
+#[derive(Debug, Serialize, JsonSchema)]
+struct OrgChartView {
+    /// The project.
+    project_id: String,
+    /// The roles that it wants, the highest first.
+    positions: Vec<PositionView>,
+    /// When the positions last changed.
+    #[schemars(schema_with = "time")]
+    updated_at: Timestamp,
+    /// The revision of the positions.
+    revision: u64,
+}
+
+/// A role that a project wants to be filled.
+#[derive(Debug, Serialize, JsonSchema)]
+struct PositionView {
+    /// The role; beads with the tag `role:x` look for it.
+    role_name: String,
+    /// The persona of who fills it.
+    persona_path: Option<String>,
+    /// Whether the project is not complete without it.
+    required: bool,
+    /// The most agents that fill it; 0: no limit.
+    max_instances: u32,
+    /// Who fills it: agents of the project by their role, else by their persona.
+    agent_ids: Vec<String>,
+    /// The role that it reports to.
+    reports_to: Option<String>,
+}
+
+impl From<StaffedChart> for OrgChartView {
+    fn from(staffed: StaffedChart) -> Self {
+        let StaffedChart { chart, agents } = staffed;
+        let view = |position: &Position| PositionView {
+            agent_ids: chart
+                .fillers(&position.role_name, &agents)
+                .into_iter()
+                .map(AgentId::to_string)
+                .collect(),
+            role_name: position.role_name.clone(),
+            persona_path: position.persona_path.clone(),
+            required: position.required,
+            max_instances: position.max_instances,
+            reports_to: position.reports_to.clone(),
+        };
+        Self {
+            project_id: chart.project_id.to_string(),
+            positions: chart.positions.iter().map(view).collect(),
+            updated_at: chart.updated_at,
+            revision: chart.revision,
+        }
+    }
+}
+
+/// The positions of a project.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct OrgChartBody {
+    /// All of them, the highest first.
+    positions: Vec<PositionBody>,
+}
+
+/// A position.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct PositionBody {
+    /// The role.
+    role_name: String,
+    /// The persona of who fills it.
+    #[serde(default)]
+    persona_path: Option<String>,
+    /// Whether the project is not complete without it.
+    #[serde(default)]
+    required: bool,
+    /// The most agents that fill it; 0 (the default): no limit.
+    #[serde(default)]
+    max_instances: u32,
+    /// The role that it reports to.
+    #[serde(default)]
+    reports_to: Option<String>,
+    /// Who fills it, if it is given as it is: that follows from the agents.
+    #[serde(default)]
+    agent_ids: Option<Vec<String>>,
+}
+
+/// What becomes of an agent in a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Action {
+    /// It works for the project from now on.
+    Assign,
+    /// It does no longer belong to the project, and works for all of them.
+    Unassign,
+}
+
+/// An agent that joins or leaves a project.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct StaffBody {
+    /// The agent.
+    agent_id: String,
+    /// What becomes of it.
+    action: Action,
+    /// The role that it fills from now on; else it keeps its own.
+    #[serde(default)]
+    role: Option<String>,
+}
+
+/// Showing and changing org charts, and taking agents into projects.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get(ENTITY, show)
+            .summary("The org chart of a project, by the project's id")
+            .answers::<OrgChartView>(200),
+        Endpoint::with_body(Method::PUT, ENTITY, replace)
+            .access(Access::Operator)
+            .summary("Change the positions of a project")
+            .answers::<OrgChartView>(200),
+        Endpoint::with_body(Method::POST, "/api/v1/projects/{id}/agents", staff)
+            .access(Access::Operator)
+            .summary("Take an agent into a project, or out of it")
+            .answers::<OrgChartView>(200),
+    ]
+}
+
+fn id(call: &Call) -> ProjectId {
+    ProjectId::known(call.param("id"))
+}
+
+fn answer(staffed: StaffedChart) -> Result<Reply, ApiError> {
+    let revision = staffed.chart.revision;
+    Reply::entity(&OrgChartView::from(staffed), revision)
+}
+
+async fn show(call: Call) -> Result<Reply, ApiError> {
+    answer(call.handles().org_charts.get(&id(&call)).await?)
+}
+
+async fn replace(call: Call, body: OrgChartBody) -> Result<Reply, ApiError> {
+    let (charts, id) = (&call.handles().org_charts, id(&call));
+    let StaffedChart { chart, agents } = charts.get(&id).await?;
+    let mut positions = Vec::with_capacity(body.positions.len());
+    for (place, one) in body.positions.into_iter().enumerate() {
+        let fillers: Vec<&str> =
+            chart.fillers(&one.role_name, &agents).into_iter().map(AgentId::as_str).collect();
+        if one.agent_ids.is_some_and(|ids| ids != fillers) {
+            let detail =
+                "follows from the agents' roles and personas: POST /api/v1/projects/{id}/agents assigns them";
+            return Err(ApiError::field(&format!("positions/{place}/agent_ids"), detail));
+        }
+        positions.push(Position {
+            role_name: one.role_name,
+            persona_path: one.persona_path,
+            required: one.required,
+            max_instances: one.max_instances,
+            reports_to: one.reports_to,
+        });
+    }
+    answer(charts.put(&call.caller()?, &id, positions).await?)
+}
+
+async fn staff(call: Call, body: StaffBody) -> Result<Reply, ApiError> {
+    let agent = AgentId::known(body.agent_id);
+    check_agent(&call, &agent).await?;
+    let staffing = match (body.action, body.role) {
+        (Action::Assign, role) => Staffing::Assign { role },
+        (Action::Unassign, None) => {
+            call.need_project(None)?;
+            Staffing::Unassign
+        }
+        (Action::Unassign, Some(_)) => return Err(ApiError::field("role", "is for action assign alone")),
+    };
+    answer(call.handles().org_charts.staff(&call.caller()?, &id(&call), &agent, staffing).await?)
+}

@@ -1,0 +1,142 @@
+//! Providers: LLM endpoints. A key comes in with them and never goes out again.
+
+use crate::http::framework::endpoint::{QueryField, flag, word as word_field};
+use crate::http::framework::required_role::Access;
+use crate::http::provider::dto::{NewProviderBody, ProviderPatchBody, SwitchWord};
+use crate::http::provider::insight::ProviderView;
+use crate::http::provider::rights as provider_rights;
+use crate::http::provider::rights::ApiKey;
+use crate::http::wire::page::{PAGE, cut};
+use crate::http::wire::schema::Vocabulary;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_core::kernel::ids::ProviderId;
+use arbiter_core::provider::Status;
+use arbiter_core::provider::edit::ProviderPatch;
+use warp::http::Method;
+
+const COLLECTION: &str = "/api/v1/providers";
+const ENTITY: &str = "/api/v1/providers/{id}";
+const FILTERS: &[QueryField] =
+    &[word_field("status", <Status as Vocabulary>::WORDS, "Only those with this status")];
+/// The query parameter of a deletion.
+pub const CASCADE: &[QueryField] = &[flag("cascade", "Also what depends on it")];
+
+/// Registering, showing, changing and deleting providers.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get(COLLECTION, list)
+            .query(FILTERS)
+            .query(PAGE)
+            .summary("The providers, oldest first")
+            .answers::<Vec<ProviderView>>(200),
+        Endpoint::with_body(Method::POST, COLLECTION, create)
+            .access(Access::Operator)
+            .secret()
+            .summary("Register a provider; its first beat comes at once")
+            .answers::<ProviderView>(201),
+        Endpoint::get(ENTITY, show).summary("One provider").answers::<ProviderView>(200),
+        Endpoint::with_body(Method::PATCH, ENTITY, update)
+            .access(Access::Operator)
+            .secret()
+            .summary("Change some of a provider's fields")
+            .answers::<ProviderView>(200),
+        Endpoint::with_body(Method::PUT, ENTITY, replace)
+            .access(Access::Operator)
+            .secret()
+            .summary("Change all of a provider's fields; what is not given gets its default")
+            .answers::<ProviderView>(200),
+        Endpoint::delete(ENTITY, remove)
+            .access(Access::Operator)
+            .query(CASCADE)
+            .summary("Delete a provider; with cascade also its agents")
+            .answers_plainly(204),
+        Endpoint::post("/api/v1/providers/{id}/enable", enable)
+            .access(Access::Operator)
+            .summary("Use it again; the next beat decides how it stands")
+            .answers::<ProviderView>(200),
+        Endpoint::post("/api/v1/providers/{id}/disable", disable)
+            .access(Access::Operator)
+            .summary("Stop using it")
+            .answers::<ProviderView>(200),
+        Endpoint::post("/api/v1/providers/{id}/heartbeat", heartbeat)
+            .access(Access::Operator)
+            .summary("Ask it now whether it is there")
+            .answers::<ProviderView>(200),
+    ]
+}
+
+fn id(call: &Call) -> ProviderId {
+    ProviderId::known(call.param("id"))
+}
+
+fn answer(view: &ProviderView) -> Result<Reply, ApiError> {
+    Reply::entity(view, view.revision)
+}
+
+async fn list(call: Call) -> Result<Reply, ApiError> {
+    let status = call.query.word("status", Status::parse)?;
+    let mut all = call.handles().store.all_providers().await?;
+    all.retain(|provider| status.is_none_or(|status| provider.status == status));
+    let page = cut(all, &call.page()?, |provider| format!("{}~{}", provider.created_at, provider.id));
+    Reply::page::<_, ProviderView>(&call, page)
+}
+
+async fn create(call: Call, body: NewProviderBody) -> Result<Reply, ApiError> {
+    let (new, key) = body.into_new();
+    provider_rights::check_named(&call, new.key_id.iter().chain(&new.client_key_id))?;
+    let view = ProviderView::from(call.handles().providers.register(&call.caller()?, new, key).await?);
+    Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(view.revision))
+}
+
+async fn show(call: Call) -> Result<Reply, ApiError> {
+    let found = call.handles().store.provider(call.param("id").to_owned()).await?;
+    let provider = found.ok_or_else(|| ApiError::not_found("provider", call.param("id")))?;
+    answer(&provider.into())
+}
+
+/// A whole provider as a patch of all its fields.
+async fn replace(call: Call, body: NewProviderBody) -> Result<Reply, ApiError> {
+    if body.id.as_deref().is_some_and(|id| id != call.param("id")) {
+        return Err(ApiError::field("id", "cannot be changed"));
+    }
+    update(call, body.into_patch()).await
+}
+
+async fn update(call: Call, body: ProviderPatchBody) -> Result<Reply, ApiError> {
+    let mut caller = call.caller()?;
+    let (id, providers) = (id(&call), &call.handles().providers);
+    let (patch, switch, key) = body.into_parts();
+    if let Some(before) = call.handles().store.provider(id.to_string()).await? {
+        let api_key = if key.is_some() { ApiKey::Given } else { ApiKey::Absent };
+        provider_rights::check_patch(&call, &before, &patch, api_key)?;
+    }
+    if switch.is_none() || key.is_some() || patch != ProviderPatch::default() {
+        let changed = providers.update(&caller, &id, patch, key).await?;
+        if switch.is_none() {
+            return answer(&changed.into());
+        }
+        caller.if_match = None;
+    }
+    let switched = match switch {
+        Some(SwitchWord::Inactive) => providers.disable(&caller, &id).await?,
+        _ => providers.enable(&caller, &id).await?,
+    };
+    answer(&switched.into())
+}
+
+async fn remove(call: Call) -> Result<Reply, ApiError> {
+    call.handles().providers.delete(&call.caller()?, &id(&call), call.cascade()?).await?;
+    Ok(Reply::no_content())
+}
+
+async fn enable(call: Call) -> Result<Reply, ApiError> {
+    answer(&call.handles().providers.enable(&call.caller()?, &id(&call)).await?.into())
+}
+
+async fn disable(call: Call) -> Result<Reply, ApiError> {
+    answer(&call.handles().providers.disable(&call.caller()?, &id(&call)).await?.into())
+}
+
+async fn heartbeat(call: Call) -> Result<Reply, ApiError> {
+    answer(&call.handles().providers.heartbeat(&id(&call)).await?.into())
+}

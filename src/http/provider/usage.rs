@@ -1,0 +1,117 @@
+//! Usage: what calls to providers took and cost, summed up by whom and by time.
+
+use crate::http::framework::endpoint::{QueryField, text, word as word_field};
+use crate::http::wire::schema::Vocabulary;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_core::kernel::call::Kind;
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_store::{GroupBy, Per, Usage, UsageFilter};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+const SPAN: &[QueryField] = &[
+    word_field(
+        "per",
+        <Per as Vocabulary>::WORDS,
+        "For each day, each month, or all of the time: the default",
+    ),
+    text("from", "Only calls that began then or later, as 2026-11-01T00:00:00Z"),
+    text("to", "Only calls that began before"),
+    text("model", "Only of this model"),
+    text("agent_id", "Only for this agent"),
+    text("project_id", "Only for this project"),
+    text("bead_id", "Only for this bead"),
+    text("token_id", "Only of this token"),
+    word_field("kind", <Kind as Vocabulary>::WORDS, "Only calls of this kind"),
+];
+const ALL: &[QueryField] = &[
+    word_field("group_by", <GroupBy as Vocabulary>::WORDS, "One line for each of these; provider by default"),
+    text("provider_id", "Only of this provider"),
+];
+
+/// What calls took together.
+#[derive(Debug, Serialize, JsonSchema)]
+struct UsageView {
+    /// Of whom or what; null for calls that name none.
+    key: Option<String>,
+    /// In which day or month, of UTC; null for all of the time.
+    period: Option<String>,
+    /// Calls.
+    calls: u64,
+    /// Calls that failed.
+    failed: u64,
+    /// Times the provider was asked, retries included.
+    attempts: u64,
+    /// Tokens sent.
+    input_tokens: u64,
+    /// Tokens received.
+    output_tokens: u64,
+    /// What they cost, in US dollars.
+    cost_usd: f64,
+    /// Time spent waiting for them, in milliseconds.
+    latency_ms: u64,
+}
+
+impl From<Usage> for UsageView {
+    fn from(usage: Usage) -> Self {
+        Self {
+            key: usage.key,
+            period: usage.period,
+            calls: usage.calls,
+            failed: usage.failed,
+            attempts: usage.attempts,
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cost_usd: usage.cost_usd,
+            latency_ms: usage.latency_ms,
+        }
+    }
+}
+
+/// Sums over the ledger.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/usage", usage)
+            .query(ALL)
+            .query(SPAN)
+            .summary("What calls to providers took and cost")
+            .answers::<Vec<UsageView>>(200),
+        Endpoint::get("/api/v1/providers/{id}/usage", of_provider)
+            .query(SPAN)
+            .summary("What calls to one provider took and cost, by model")
+            .answers::<Vec<UsageView>>(200),
+    ]
+}
+
+async fn usage(call: Call) -> Result<Reply, ApiError> {
+    let group = call.query.word("group_by", GroupBy::parse)?.unwrap_or(GroupBy::Provider);
+    let provider_id = call.query.owned("provider_id")?;
+    answer(&call, provider_id, group).await
+}
+
+async fn of_provider(call: Call) -> Result<Reply, ApiError> {
+    let id = call.param("id");
+    if call.handles().store.provider(id.to_owned()).await?.is_none() {
+        return Err(ApiError::not_found("provider", id));
+    }
+    answer(&call, Some(id.to_owned()), GroupBy::Model).await
+}
+
+async fn answer(call: &Call, provider_id: Option<String>, group: GroupBy) -> Result<Reply, ApiError> {
+    let query = &call.query;
+    let filter = UsageFilter {
+        from: query.parsed::<Timestamp>("from")?,
+        to: query.parsed::<Timestamp>("to")?,
+        provider_id,
+        model: query.owned("model")?,
+        agent_id: query.owned("agent_id")?,
+        project_id: query.owned("project_id")?,
+        bead_id: query.owned("bead_id")?,
+        token_id: query.owned("token_id")?,
+        kind: query.word("kind", Kind::parse)?,
+        within: call.within(),
+    };
+    let per = query.word("per", Per::parse)?.unwrap_or(Per::Total);
+    let lines = call.handles().store.usage(filter, group, per).await?;
+    Reply::json(&lines.into_iter().map(UsageView::from).collect::<Vec<_>>())
+}

@@ -1,0 +1,262 @@
+//! From a request to its answer: one boxed filter, the checks that every request passes, and what every
+//! answer carries.
+
+use crate::http::framework::auth::{self, Identity};
+use crate::http::framework::context::Context;
+use crate::http::framework::cors::{self, Origins};
+use crate::http::framework::endpoint::{Endpoint, Patience, Secrecy, Volume};
+use crate::http::framework::idempotency;
+use crate::http::framework::metrics::RouteMetrics;
+use crate::http::framework::origin::{self, Hosts};
+use crate::http::framework::peer::Peer;
+use crate::http::framework::project_scope;
+use crate::http::framework::request::Call;
+use crate::http::framework::request_id::{self, RequestId};
+use crate::http::framework::required_role::Access;
+use crate::http::framework::router::{Found, Params, Router};
+use crate::http::wire::body::{self, BodyStream, Limit};
+use crate::http::wire::openai_error::Voice;
+use crate::http::wire::problem::ApiError;
+use crate::http::wire::query::Query;
+use crate::http::wire::reply::Reply;
+use crate::http::wire::serde_fields::Nothing;
+use bytes::{Buf, Bytes};
+use futures_util::{FutureExt, Stream, StreamExt};
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use warp::filters::BoxedFilter;
+use warp::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use warp::http::{HeaderMap, Method, StatusCode};
+use warp::path::FullPath;
+use warp::reply::Response;
+use warp::{Filter, Reply as _};
+
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// Everything that a request meets on its way.
+pub struct Edge {
+    context: Context,
+    router: Router,
+    hosts: Hosts,
+    origins: Origins,
+    /// Counts what is no route, so that a client cannot make up labels.
+    unrouted: RouteMetrics,
+}
+
+/// A request as the filter takes it apart.
+struct Request {
+    method: Method,
+    path: String,
+    query: String,
+    headers: HeaderMap,
+    peer: Peer,
+    body: BodyStream,
+}
+
+impl Edge {
+    /// An edge with these endpoints that listens at an address.
+    pub fn new(context: Context, endpoints: Vec<Endpoint>, listening: SocketAddr) -> Self {
+        let endpoints: Vec<Arc<Endpoint>> = endpoints.into_iter().map(Arc::new).collect();
+        let hosts = Hosts::new(listening, &context.settings().http.allowed_hosts);
+        context.listens_at(listening);
+        let unrouted = RouteMetrics::new(Method::GET, "none");
+        let origins = Origins::new(&context.settings().http.cors_origins)
+            .with_codec_page(&context.settings().temporal.ui_url);
+        Self { context, router: Router::new(&endpoints), hosts, origins, unrouted }
+    }
+
+    /// The edge as a filter that answers everything.
+    pub fn into_filter(self) -> BoxedFilter<(Response,)> {
+        let edge = Arc::new(self);
+        let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+        warp::method()
+            .and(warp::path::full())
+            .and(query)
+            .and(warp::header::headers_cloned())
+            .and(warp::ext::optional::<Peer>())
+            .and(warp::body::stream())
+            .then(move |method, path: FullPath, query, headers, peer: Option<Peer>, body| {
+                let path = path.as_str().to_owned();
+                let peer = peer.unwrap_or_default();
+                let request = Request { method, path, query, headers, peer, body: in_pieces(body) };
+                let edge = Arc::clone(&edge);
+                async move { edge.answer(request).await }
+            })
+            .boxed()
+    }
+
+    async fn answer(&self, mut request: Request) -> Response {
+        let started = Instant::now();
+        let id = RequestId::of(&request.headers);
+        let voice = Voice::of(&request.path);
+        let asked_by = self.origins.allowed(&request.headers).cloned();
+        let page =
+            self.origins.is_for_codec(&request.path, &request.headers).then(|| request.headers.clone());
+        if page.is_some() && request.method != Method::OPTIONS {
+            // From here on it is as if the page were ours: who signed in here counts.
+            origin::make_ours(&mut request.headers);
+        }
+        let found = self.router.find(&request.method, &request.path);
+        let mut secrecy = Secrecy::Plain;
+        let (metrics, outcome) = match found {
+            Found::Endpoint(endpoint, params) => {
+                secrecy = endpoint.secrecy;
+                let served = self.serve(endpoint, params, request, id.clone());
+                let outcome = AssertUnwindSafe(served).catch_unwind().await;
+                (&endpoint.metrics, outcome.unwrap_or_else(|_| Err(panicked())))
+            }
+            Found::OtherMethods(others) => {
+                (&self.unrouted, self.count(&request).and_then(|()| self.other_method(&request, others)))
+            }
+            Found::Nothing => {
+                let admitted = self.count(&request).and_then(|()| self.admit(&request));
+                (&self.unrouted, admitted.and_then(|()| Err(ApiError::no_route())))
+            }
+        };
+        let mut response =
+            outcome.map_or_else(|error| render(error, &id, secrecy, voice), Reply::into_response);
+        match page {
+            Some(headers) => Origins::mark_for_codec(&headers, response.headers_mut()),
+            None => self.origins.mark(asked_by.as_ref(), response.headers_mut()),
+        }
+        body::let_go(response.headers_mut(), secrecy);
+        metrics.record(response.status(), started.elapsed());
+        finish(response, id)
+    }
+
+    /// What leads nowhere counts for its address.
+    fn count(&self, request: &Request) -> Result<(), ApiError> {
+        self.context.shares().request(None, &request.peer)
+    }
+
+    /// What a request must be, whatever it asks for.
+    fn admit(&self, request: &Request) -> Result<(), ApiError> {
+        self.hosts.check(&request.headers)?;
+        origin::check_site(&request.method, &request.headers, &self.origins)
+    }
+
+    fn other_method(&self, request: &Request, others: &[Arc<Endpoint>]) -> Result<Reply, ApiError> {
+        self.admit(request)?;
+        let mut methods: Vec<&str> = others.iter().map(|endpoint| endpoint.method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.push("OPTIONS");
+        let methods = methods.join(", ");
+        if request.method == Method::OPTIONS {
+            let mut reply = Reply::no_content().with_header(ALLOW, &methods);
+            if cors::is_preflight(&request.method, &request.headers)
+                && self.origins.allowed(&request.headers).is_some()
+            {
+                cors::allow(&methods, reply.headers_mut());
+            }
+            return Ok(reply);
+        }
+        let detail = format!("{} is not one of {methods}", request.method);
+        Err(ApiError::new("method-not-allowed", detail).allowing(methods))
+    }
+
+    /// Who sends a request. It counts for its token; without a valid one, for its address.
+    fn identify(&self, endpoint: &Endpoint, request: &Request) -> Result<Identity, ApiError> {
+        let identity = auth::identify(&self.context, &request.headers, &request.peer, endpoint.access);
+        self.context.shares().request(identity.as_ref().ok(), &request.peer)?;
+        identity
+    }
+
+    async fn serve(
+        &self,
+        endpoint: &Endpoint,
+        params: Params,
+        request: Request,
+        request_id: RequestId,
+    ) -> Result<Reply, ApiError> {
+        self.admit(&request)?;
+        let settings = &self.context.settings().http;
+        let identity = self.identify(endpoint, &request)?;
+        let mut call = Call {
+            identity,
+            query: Query::parse(&request.query, &endpoint.query)?,
+            context: self.context.clone(),
+            headers: request.headers,
+            peer: request.peer,
+            path: request.path,
+            body: Some(request.body),
+            limit: Limit::new(settings, endpoint.secrecy, endpoint.volume),
+            params,
+            request_id,
+            read: None,
+            keep: None,
+        };
+        if self.context.is_closing() && endpoint.access != Access::Public {
+            return Err(ApiError::new("shutting-down", "the server is shutting down"));
+        }
+        let answered = async {
+            project_scope::check(&call, &endpoint.method, endpoint.path).await?;
+            let takes_none = endpoint.body.is_none() && endpoint.volume != Volume::File;
+            if takes_none && !matches!(endpoint.method, Method::GET) {
+                call.json_or_default::<Nothing>().await?;
+            }
+            idempotency::answer(endpoint, call).await
+        };
+        if endpoint.patience == Patience::Unlimited {
+            return answered.await;
+        }
+        let limit = Duration::from_millis(settings.request_timeout_ms);
+        let late = |_| ApiError::new("deadline", "the request took too long and was given up");
+        tokio::time::timeout(limit, answered).await.map_err(late)?
+    }
+}
+
+/// A body of any kind as pieces of bytes.
+fn in_pieces<B: Buf + 'static>(
+    body: impl Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
+) -> BodyStream {
+    Box::pin(body.map(|piece| -> Result<Bytes, warp::Error> {
+        piece.map(|mut piece| piece.copy_to_bytes(piece.remaining()))
+    }))
+}
+
+fn panicked() -> ApiError {
+    ApiError::new("internal", "the server failed on this request; its log says how")
+}
+
+fn render(error: ApiError, id: &RequestId, secrecy: Secrecy, voice: Voice) -> Response {
+    let code = error.code();
+    // Whoever puts a key into a wrong field may be told so, but nobody else.
+    let detail = if secrecy.is_secret() { "left out" } else { error.detail() };
+    if error.status().is_server_error() {
+        tracing::warn!(request_id = id.as_str(), code, detail, "a request failed");
+    } else {
+        tracing::debug!(request_id = id.as_str(), code, detail, "a request was refused");
+    }
+    let (status, headers, body) = match voice {
+        Voice::Problem => error.render(id.as_str()),
+        Voice::OpenAi => error.render_for_openai(id.as_str()),
+    };
+    let mut response = warp::reply::with_status(body, status).into_response();
+    *response.headers_mut() = headers;
+    response
+}
+
+/// What every answer carries.
+fn finish(mut response: Response, id: RequestId) -> Response {
+    let bodiless = response.status() == StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(request_id::HEADER, id.into_value());
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'self'; frame-ancestors 'none'"),
+    );
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    if !bodiless {
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
+    response
+}

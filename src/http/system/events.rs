@@ -1,0 +1,259 @@
+//! Events: the log in pages, its statistics and its verification, and the stream.
+
+use crate::http::framework::endpoint::{QueryField, number, text};
+use crate::http::system::stream::{self, Listener};
+use crate::http::wire::page::PAGE;
+use crate::http::wire::schema::{time, word};
+use crate::http::wire::sse_frames;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_core::kernel::event::{Event, EventFilter, TypePattern};
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::time::Timestamp;
+use arbiter_store::{EventPage, EventRange, VerifyError};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use warp::http::HeaderName;
+
+/// Which part of the log.
+pub const RANGE: &[QueryField] = &[
+    number("after", "Only those behind this number"),
+    number("before", "Only those before this number; alone, the newest of them"),
+];
+const FILTERS: &[QueryField] = &[
+    text("project_id", "Only those of this project"),
+    text("type", "Only these types: a list such as bead.created,agent.*; may be repeated"),
+];
+const SUBJECT: &[QueryField] = &[text("subject", "Only those about this entity")];
+const RESUME: &[QueryField] =
+    &[text("last_event_id", "Go on behind this number, if Last-Event-ID does not say")];
+const PROJECT: &[QueryField] = &[text("project_id", "Only those of this project")];
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Where a request came from.
+#[derive(Debug, Serialize, JsonSchema)]
+struct OriginView<'a> {
+    /// The address of the client.
+    address: &'a str,
+    /// The token it came with.
+    token_id: Option<&'a str>,
+}
+
+/// An event.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct EventView<'a> {
+    /// Its id.
+    id: &'a str,
+    /// Its type.
+    #[serde(rename = "type")]
+    #[schemars(schema_with = "word::<EventType>")]
+    kind: EventType,
+    /// When it was decided.
+    #[schemars(schema_with = "time")]
+    timestamp: Timestamp,
+    /// Which part of the server wrote it.
+    source: &'a str,
+    /// The project it belongs to.
+    project_id: Option<&'a str>,
+    /// The entity it is about.
+    subject: &'a str,
+    /// Who did it.
+    actor: &'a str,
+    /// Where the request came from; null for what the server did by itself.
+    origin: Option<OriginView<'a>>,
+    /// What happened, shaped by the type.
+    data: &'a Value,
+    /// Its number in the log; without gaps.
+    seq: u64,
+}
+
+impl<'a> From<&'a Event> for EventView<'a> {
+    fn from(event: &'a Event) -> Self {
+        Self {
+            id: &event.id,
+            kind: event.kind,
+            timestamp: event.timestamp,
+            source: &event.source,
+            project_id: event.project_id.as_deref(),
+            subject: &event.subject,
+            actor: &event.actor,
+            origin: event
+                .origin
+                .as_ref()
+                .map(|origin| OriginView { address: &origin.address, token_id: origin.token_id.as_deref() }),
+            data: &event.data,
+            seq: event.seq,
+        }
+    }
+}
+
+/// How many events there are.
+#[derive(Debug, Serialize, JsonSchema)]
+struct StatsView {
+    /// How many there are.
+    total: u64,
+    /// How many there are of each type.
+    by_type: BTreeMap<String, u64>,
+    /// The number of the oldest event that is kept.
+    first_seq: u64,
+    /// The number of the newest event.
+    last_seq: u64,
+}
+
+/// Whether the log is what was written.
+#[derive(Debug, Serialize, JsonSchema)]
+struct AuditView {
+    /// Whether it is.
+    ok: bool,
+    /// What is wrong with it.
+    detail: Option<String>,
+    /// How many events were checked.
+    events: Option<u64>,
+    /// The first of them.
+    first_seq: Option<u64>,
+    /// The last of them.
+    last_seq: Option<u64>,
+}
+
+/// The log, its statistics, its verification, the stream.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/events", list)
+            .query(FILTERS)
+            .query(SUBJECT)
+            .query(RANGE)
+            .query(PAGE)
+            .summary("The event log, oldest first")
+            .answers::<Vec<EventView<'static>>>(200),
+        Endpoint::get("/api/v1/events/stream", open)
+            .query(FILTERS)
+            .query(RESUME)
+            .unlimited()
+            .summary("Events as they happen, as server-sent events; resumes behind Last-Event-ID")
+            .answers_plainly(200),
+        Endpoint::get("/api/v1/events/stats", stats)
+            .query(PROJECT)
+            .summary("How many events there are of each type")
+            .answers::<StatsView>(200),
+        Endpoint::get("/api/v1/audit/verify", verify)
+            .unlimited()
+            .summary("Follow the hash chain through the whole event log")
+            .answers::<AuditView>(200),
+    ]
+}
+
+fn filter(call: &Call) -> Result<EventFilter, ApiError> {
+    let mut types = Vec::new();
+    for list in call.query.all("type") {
+        let patterns = TypePattern::parse_list(list);
+        types.extend(patterns.map_err(|error| ApiError::query(error.to_string()))?);
+    }
+    let subject = call.query.owned("subject")?;
+    Ok(EventFilter { project_id: call.query.owned("project_id")?, within: call.within(), types, subject })
+}
+
+async fn list(call: Call) -> Result<Reply, ApiError> {
+    let filter = filter(&call)?;
+    let page = read(&call, filter).await?;
+    answer(&call, &page)
+}
+
+/// Whether a page is one of the newest events, so that the next one lies further back.
+fn is_backward(call: &Call) -> Result<bool, ApiError> {
+    Ok(call.query.text("before")?.is_some() && call.query.text("after")?.is_none())
+}
+
+/// The part of the log that the query asks for.
+pub async fn read(call: &Call, filter: EventFilter) -> Result<EventPage, ApiError> {
+    let page = call.page()?;
+    let cursor = page.cursor.map(|text| text.parse::<u64>());
+    let cursor =
+        cursor.transpose().map_err(|_| ApiError::query("parameter \"cursor\" is no event's number"))?;
+    let (mut after, mut before) = (call.query.parsed("after")?, call.query.parsed("before")?);
+    if is_backward(call)? {
+        before = cursor.or(before);
+    } else {
+        after = cursor.or(after);
+    }
+    let range = EventRange { after, before, filter, limit: page.limit };
+    Ok(call.handles().store.events(range).await?)
+}
+
+/// A part of the log, with the way to the next one.
+pub fn answer(call: &Call, page: &EventPage) -> Result<Reply, ApiError> {
+    let views: Vec<EventView<'_>> = page.events.iter().map(EventView::from).collect();
+    let full = page.events.len() == usize::try_from(call.page()?.limit).unwrap_or(usize::MAX);
+    let edge = if is_backward(call)? { page.events.first() } else { page.events.last() };
+    let next = edge.filter(|_| full).map(|event| event.seq.to_string());
+    Ok(Reply::json(&views)?.with_next(call, next.as_deref()))
+}
+
+/// The event after which the client wants to go on.
+fn resume_from(call: &Call) -> Result<Option<u64>, ApiError> {
+    let wrong = |text: &str| {
+        let shown: String = text.chars().take(64).collect();
+        ApiError::new("bad-header", format!("the last event id is {shown:?}, not an event's number"))
+    };
+    let header = call.headers.get(&LAST_EVENT_ID).map(|value| value.to_str().unwrap_or("?").trim());
+    // A browser that has seen nothing yet sends no header, and some clients send an empty one.
+    let given = match header.filter(|text| !text.is_empty()) {
+        Some(text) => Some(text),
+        None => call.query.text("last_event_id")?.filter(|text| !text.is_empty()),
+    };
+    given.map(|text| text.parse().map_err(|_| wrong(text))).transpose()
+}
+
+async fn open(call: Call) -> Result<Reply, ApiError> {
+    let (filter, resumed_from) = (filter(&call)?, resume_from(&call)?);
+    let max = call.context.settings().http.max_streams;
+    let Some(guard) = call.context.metrics().stream(max) else {
+        return Err(ApiError::new("too-many-streams", format!("{max} event streams are open already")));
+    };
+    let Some(share) = call.context.shares().stream(&call.identity, &call.peer) else {
+        let most = call.context.settings().http.streams_per_token;
+        let detail = format!("{most} event streams of this token are open already");
+        return Err(ApiError::new("too-many-streams", detail));
+    };
+    let bus = &call.handles().bus;
+    let subscription = bus.subscribe(filter, resumed_from).await?;
+    // Whoever begins anew hears everything behind this number; whoever resumes only wants to know it.
+    let last_seq = match resumed_from {
+        None => subscription.position(),
+        Some(_) => bus.last_seq(),
+    };
+    let listener = Listener { admission: call.identity.admission().cloned(), _guards: (guard, share) };
+    let first = sse_frames::connected(last_seq, resumed_from);
+    let frames = stream::frames(&call.context, subscription, first, listener);
+    Ok(Reply::stream("text/event-stream", frames).with_header(UNBUFFERED, "no"))
+}
+
+async fn stats(call: Call) -> Result<Reply, ApiError> {
+    let store = &call.handles().store;
+    let counts = store.event_counts(call.query.owned("project_id")?, call.within()).await?;
+    let (first_seq, last_seq) = store.event_bounds().await?;
+    let by_type: BTreeMap<String, u64> = counts.into_iter().map(|count| (count.kind, count.count)).collect();
+    Reply::json(&StatsView { total: by_type.values().sum(), by_type, first_seq, last_seq })
+}
+
+async fn verify(call: Call) -> Result<Reply, ApiError> {
+    let view = match call.handles().store.verify_events().await {
+        Ok(verified) => AuditView {
+            ok: true,
+            detail: None,
+            events: Some(verified.events),
+            first_seq: Some(verified.first_seq),
+            last_seq: Some(verified.last_seq),
+        },
+        Err(VerifyError::Store(error)) => return Err(error.into()),
+        Err(error) => AuditView {
+            ok: false,
+            detail: Some(error.to_string()),
+            events: None,
+            first_seq: None,
+            last_seq: None,
+        },
+    };
+    Reply::json(&view)
+}

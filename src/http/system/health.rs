@@ -1,0 +1,107 @@
+//! Whether the server is alive, and whether it can do its work.
+
+use crate::http::framework::required_role::Access;
+use crate::http::wire::schema::word;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_core::dispatch::assign::Operation;
+use arbiter_core::kernel::vault;
+use schemars::JsonSchema;
+use serde::Serialize;
+use warp::http::StatusCode;
+
+/// How the server is.
+#[derive(Debug, Serialize, JsonSchema)]
+struct HealthView {
+    /// `ok`, `degraded` when something below is not as it should be, `stopping`.
+    status: &'static str,
+    /// The program's version.
+    version: &'static str,
+    /// Seconds since it was started.
+    uptime_s: u64,
+    /// Where the vault stands.
+    #[schemars(schema_with = "word::<vault::Status>")]
+    vault: vault::Status,
+    /// How the bridge to Temporal stands: `off`, `connecting`, `connected` or `waiting_for_vault`.
+    temporal: &'static str,
+    /// Whether work is handed out: `active`, `parked` or `unknown`.
+    dispatch: &'static str,
+}
+
+/// Whether the server lives.
+#[derive(Debug, Serialize, JsonSchema)]
+struct LiveView {
+    /// Always `ok`.
+    status: &'static str,
+}
+
+/// Whether the server can do its work.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ReadyView {
+    /// `ready` or `not_ready`.
+    status: &'static str,
+    /// Why it is not.
+    reasons: Vec<String>,
+}
+
+/// Liveness, readiness and a summary.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/health", health)
+            .access(Access::Public)
+            .summary("How the server is; always 200 while it lives")
+            .answers::<HealthView>(200),
+        Endpoint::get("/api/v1/health/live", live)
+            .access(Access::Public)
+            .summary("Whether the server lives")
+            .answers::<LiveView>(200),
+        Endpoint::get("/api/v1/health/ready", ready)
+            .access(Access::Public)
+            .summary("Whether the server can do its work; never depends on providers")
+            .answers::<ReadyView>(200)
+            .answers::<ReadyView>(503),
+    ]
+}
+
+async fn health(call: Call) -> Result<Reply, ApiError> {
+    let handles = call.handles();
+    let vault = handles.vault.view().state;
+    let dispatch = match handles.store.operation().await {
+        Ok((Operation::Active, _)) => "active",
+        Ok((Operation::Parked(_), _)) => "parked",
+        Err(_) => "unknown",
+    };
+    let status = if call.context.is_closing() {
+        "stopping"
+    } else if vault == vault::Status::Unlocked && dispatch == "active" {
+        "ok"
+    } else {
+        "degraded"
+    };
+    Reply::json(&HealthView {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_s: call.context.uptime().as_secs(),
+        vault,
+        temporal: call.context.temporal(),
+        dispatch,
+    })
+}
+
+async fn live(_: Call) -> Result<Reply, ApiError> {
+    Reply::json(&LiveView { status: "ok" })
+}
+
+async fn ready(call: Call) -> Result<Reply, ApiError> {
+    let mut reasons = Vec::new();
+    if call.context.is_closing() {
+        reasons.push("the server is shutting down".to_owned());
+    }
+    if let Err(error) = call.handles().store.event_bounds().await {
+        reasons.push(format!("the database cannot be read: {error}"));
+    }
+    if reasons.is_empty() {
+        return Reply::json(&ReadyView { status: "ready", reasons });
+    }
+    let reply = Reply::json(&ReadyView { status: "not_ready", reasons })?;
+    Ok(reply.with_status(StatusCode::SERVICE_UNAVAILABLE))
+}

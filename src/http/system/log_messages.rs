@@ -1,0 +1,95 @@
+//! Messages that clients write into the event log. Everything else in it is written by what happens.
+
+use crate::http::framework::required_role::Access;
+use crate::http::system::events::EventView;
+use crate::http::wire::schema::any_object;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_actors::LogLine;
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_store::EventRange;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use warp::http::{Method, StatusCode};
+
+/// The longest message, in characters.
+const MAX_MESSAGE: usize = 10_000;
+/// What a message is about when it does not say.
+const DEFAULT_SUBJECT: &str = "log";
+
+/// How severe a message is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    /// Something happened.
+    #[default]
+    Info,
+    /// Something is about to fail.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// A message.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct MessageBody {
+    /// `log.message`; no other type can be written.
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    /// What it says.
+    message: String,
+    /// How severe it is; `info` by default.
+    #[serde(default)]
+    level: Level,
+    /// The project it belongs to.
+    #[serde(default)]
+    project_id: Option<String>,
+    /// What it is about.
+    #[serde(default)]
+    subject: Option<String>,
+    /// More about it.
+    #[serde(default)]
+    #[schemars(schema_with = "any_object")]
+    data: Map<String, Value>,
+}
+
+/// Writing a message.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::with_body(Method::POST, "/api/v1/events", write)
+            .access(Access::Operator)
+            .summary("Write a log.message into the event log")
+            .answers::<EventView<'static>>(201),
+    ]
+}
+
+async fn write(call: Call, body: MessageBody) -> Result<Reply, ApiError> {
+    if body.kind.as_deref().is_some_and(|kind| kind != EventType::LogMessage.as_str()) {
+        return Err(ApiError::field("type", "is log.message; other events are written by what happens"));
+    }
+    if !(1..=MAX_MESSAGE).contains(&body.message.chars().count()) {
+        return Err(ApiError::field("message", "has 1 to 10000 characters"));
+    }
+    call.need_project(body.project_id.as_deref())?;
+    let store = &call.handles().store;
+    if let Some(project) = &body.project_id
+        && store.project(project.clone()).await?.is_none()
+    {
+        return Err(ApiError::field("project_id", format!("no project has the id {project}")));
+    }
+    let mut data = body.data;
+    data.insert("level".to_owned(), json!(body.level));
+    data.insert("message".to_owned(), body.message.into());
+    let line = LogLine {
+        source: "api",
+        project_id: body.project_id,
+        subject: body.subject.unwrap_or_else(|| DEFAULT_SUBJECT.to_owned()),
+        data: Value::Object(data),
+    };
+    let seq = call.handles().bus.log(&call.caller()?, line).await?;
+    let range = EventRange { after: Some(seq.saturating_sub(1)), limit: 1, ..EventRange::default() };
+    let page = store.events(range).await?;
+    let event = page.events.first().ok_or_else(|| ApiError::not_found("event", &seq.to_string()))?;
+    Ok(Reply::json(&EventView::from(event))?.with_status(StatusCode::CREATED))
+}

@@ -1,0 +1,24 @@
+//! `/`: where to go from here.
+
+use crate::http::framework::required_role::Access;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+
+const TEXT: &str = concat!(
+    "Arbiter ",
+    env!("CARGO_PKG_VERSION"),
+    ": the API is described by /api/openapi.json; the command line is `arbiter --help`.\n"
+);
+
+/// The one page.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/", show)
+            .access(Access::Public)
+            .summary("A line that says where the API is described")
+            .answers_plainly(200),
+    ]
+}
+
+async fn show(_: Call) -> Result<Reply, ApiError> {
+    Ok(Reply::text("text/plain; charset=utf-8", TEXT))
+}

@@ -1,0 +1,175 @@
+//! The system as a whole: what runs, how much of everything there is, and whether work is handed out.
+
+use crate::http::framework::required_role::Access;
+use crate::http::wire::schema::maybe_time;
+use crate::http::{ApiError, Call, Endpoint, Reply};
+use arbiter_actors::NoticeState;
+use arbiter_core::dispatch::assign::Operation;
+use arbiter_core::kernel::time::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use warp::http::Method;
+
+/// The state of the system.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SystemView {
+    /// `active` or `parked`.
+    state: &'static str,
+    /// Why it is parked.
+    reason: Option<String>,
+    /// When that changed last.
+    #[schemars(schema_with = "maybe_time")]
+    updated_at: Option<Timestamp>,
+    /// How many of everything there are.
+    counts: CountsView,
+    /// Agents at work.
+    workers: WorkersView,
+    /// Living actors by kind.
+    actors: BTreeMap<String, usize>,
+    /// Restarts of actors by kind.
+    restarts: BTreeMap<String, u64>,
+    /// How it goes with the notices to the receiver outside; null when there is none.
+    notices: Option<NoticesView>,
+    /// The number of the newest event.
+    event_seq: u64,
+    /// How the bridge to Temporal stands: `off`, `connecting`, `connected` or `waiting_for_vault`.
+    temporal: &'static str,
+    /// Events that wait to be mirrored there.
+    temporal_lag: u64,
+    /// Entities whose newest state waits to be mirrored there.
+    temporal_depth: u64,
+}
+
+/// How many of everything there are.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CountsView {
+    /// Beads by status.
+    beads: BTreeMap<String, u64>,
+    /// Agents by status.
+    agents: BTreeMap<String, u64>,
+    /// Providers by status.
+    providers: BTreeMap<String, u64>,
+    /// Beads that are ready.
+    ready_beads: u64,
+    /// Decisions that nobody has made yet.
+    pending_decisions: u64,
+}
+
+/// Agents at work.
+#[derive(Debug, Serialize, JsonSchema)]
+struct WorkersView {
+    /// At work.
+    busy: usize,
+    /// Waiting for work.
+    idle: u64,
+    /// How many may be at work at one time.
+    limit: usize,
+}
+
+/// Notices to the receiver outside, since the start.
+#[derive(Debug, Serialize, JsonSchema)]
+struct NoticesView {
+    /// Those that it took.
+    taken: u64,
+    /// Those that it did not take in time, so that they were given up.
+    given_up: u64,
+    /// Tries in a row that failed; 0 while all is well.
+    failures: u32,
+    /// When it is tried again; null while nothing waits for that.
+    #[schemars(schema_with = "maybe_time")]
+    next_try: Option<Timestamp>,
+}
+
+impl From<NoticeState> for NoticesView {
+    fn from(state: NoticeState) -> Self {
+        let NoticeState { taken, given_up, failures, next_try } = state;
+        Self { taken, given_up, failures, next_try }
+    }
+}
+
+/// Why the system rests.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ParkBody {
+    /// Why.
+    reason: String,
+}
+
+/// The state of the system, and its switch.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/system/status", show)
+            .summary("What runs and how much of everything there is")
+            .answers::<SystemView>(200),
+        Endpoint::with_body(Method::POST, "/api/v1/system/park", park)
+            .access(Access::Operator)
+            .summary("Hand out no more work; what runs goes on")
+            .answers::<SystemView>(200),
+        Endpoint::post("/api/v1/system/resume", resume)
+            .access(Access::Operator)
+            .summary("Hand out work again")
+            .answers::<SystemView>(200),
+    ]
+}
+
+async fn show(call: Call) -> Result<Reply, ApiError> {
+    let handles = call.handles();
+    let counts = handles.store.counts().await?;
+    let (operation, updated_at) = handles.store.operation().await?;
+    let status = handles.orchestrator.status().await?;
+    let agents: BTreeMap<String, u64> = counts.agents.into_iter().collect();
+    let (temporal_lag, temporal_depth) = waiting(&call).await?;
+    let (state, reason) = match operation {
+        Operation::Active => ("active", None),
+        Operation::Parked(reason) => ("parked", Some(reason)),
+    };
+    Reply::json(&SystemView {
+        state,
+        reason,
+        updated_at,
+        workers: WorkersView {
+            busy: status.working,
+            idle: agents.get("idle").copied().unwrap_or(0),
+            limit: status.limit,
+        },
+        counts: CountsView {
+            beads: counts.beads.into_iter().collect(),
+            agents,
+            providers: counts.providers.into_iter().collect(),
+            ready_beads: counts.ready_beads,
+            pending_decisions: counts.pending_decisions,
+        },
+        actors: status.actors.into_iter().collect(),
+        restarts: status.restarts.into_iter().collect(),
+        notices: handles.notifier.state().map(NoticesView::from),
+        event_seq: handles.store.stats().last_seq.load(Ordering::Acquire),
+        temporal: call.context.temporal(),
+        temporal_lag,
+        temporal_depth,
+    })
+}
+
+/// What waits to be mirrored at a Temporal server: events and entities.
+async fn waiting(call: &Call) -> Result<(u64, u64), ApiError> {
+    if call.context.temporal() == "off" {
+        return Ok((0, 0));
+    }
+    let store = &call.handles().store;
+    let (mirror, (_, last)) = (store.mirror_state().await?, store.event_bounds().await?);
+    Ok((last.saturating_sub(mirror.cursor.unwrap_or(0)), mirror.due))
+}
+
+async fn park(call: Call, body: ParkBody) -> Result<Reply, ApiError> {
+    if body.reason.trim().is_empty() {
+        return Err(ApiError::field("reason", "is empty"));
+    }
+    call.handles().orchestrator.park(&call.caller()?, body.reason).await?;
+    show(call).await
+}
+
+async fn resume(call: Call) -> Result<Reply, ApiError> {
+    call.handles().orchestrator.resume(&call.caller()?).await?;
+    show(call).await
+}

@@ -1,0 +1,129 @@
+//! What can go wrong behind the handles, as problems. The one place that knows both.
+
+use crate::http::wire::problem::ApiError;
+use arbiter_actors::{FailedCall, Fault, VaultFault};
+use arbiter_core::kernel::call::ErrorKind;
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_store::StoreError;
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let detail = error.to_string();
+        match error {
+            StoreError::Refused(Refusal::Invalid(errors))
+                if errors.iter().all(|e| e.pointer == "/cursor") =>
+            {
+                Self::query("parameter \"cursor\" is not one that a Link header gave")
+            }
+            StoreError::Refused(refusal) => refusal.into(),
+            StoreError::Stale { .. } => Self::new("changed", detail),
+            StoreError::Full => Self::new("disk-full", "there is no space left on the disk"),
+            StoreError::Busy => Self::new("busy", detail),
+            StoreError::Failed => Self::new("store-failed", detail),
+            StoreError::Sqlite { .. }
+            | StoreError::Unreadable { .. }
+            | StoreError::Schema(_)
+            | StoreError::Io { .. } => internal(&error),
+        }
+    }
+}
+
+impl From<Fault> for ApiError {
+    fn from(fault: Fault) -> Self {
+        let detail = fault.to_string();
+        match fault {
+            Fault::Refused(refusal) => refusal.into(),
+            Fault::Store(error) => error.into(),
+            Fault::Busy(_) => Self::new("busy", detail),
+            Fault::Crashed { .. } => Self::new("actor-crashed", detail),
+            Fault::Vault(fault) => fault.into(),
+            Fault::Provider(_) => Self::new("provider-failed", detail),
+            Fault::Call(call) => (*call).into(),
+            Fault::ShuttingDown => Self::new("shutting-down", detail),
+        }
+    }
+}
+
+impl From<VaultFault> for ApiError {
+    fn from(fault: VaultFault) -> Self {
+        let detail = fault.to_string();
+        match fault {
+            VaultFault::Locked => Self::new("vault-locked", detail),
+            VaultFault::WrongPassword => Self::new("wrong-password", detail),
+            VaultFault::Throttled { retry_after_sec } => {
+                Self::new("throttled", detail).retry_after(retry_after_sec)
+            }
+            VaultFault::RolledBack { .. } => Self::new("vault-rolled-back", detail),
+            VaultFault::Failed(error) => internal(&error),
+        }
+    }
+}
+
+/// A fault whose cause is for the log, not for the client.
+pub fn internal(error: &dyn std::error::Error) -> ApiError {
+    let mut chain = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        chain = format!("{chain}: {deeper}");
+        cause = deeper.source();
+    }
+    tracing::error!(error = %chain, "a request met a fault");
+    ApiError::new("internal", "the server met a fault; its log says which")
+}
+
+impl From<FailedCall> for ApiError {
+    fn from(call: FailedCall) -> Self {
+        let FailedCall { kind, text, retry_after, field } = call;
+        let error = Self::new(problem_of(kind), text).about(field);
+        match retry_after {
+            Some(wait) => error.retry_after(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)),
+            None => error,
+        }
+    }
+}
+
+/// The problem that a failed call is to a client. That a provider refuses our key is nothing that the client's
+/// key could mend.
+const fn problem_of(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "model-not-found",
+        ErrorKind::RateLimited => "provider-limited",
+        ErrorKind::ContextTooLong => "context-too-long",
+        ErrorKind::Refused => "provider-refused",
+        ErrorKind::Overloaded => "provider-overloaded",
+        ErrorKind::TimedOut | ErrorKind::Lost => "provider-late",
+        ErrorKind::Auth
+        | ErrorKind::Broken
+        | ErrorKind::Unreachable
+        | ErrorKind::Cancelled
+        | ErrorKind::TooLarge => "provider-failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_has_the_status_that_says_what_to_do() {
+        let status = |fault: Fault| ApiError::from(fault).status().as_u16();
+        assert_eq!(status(Fault::Refused(Refusal::not_found("bead", "x"))), 404);
+        assert_eq!(status(Fault::Busy("bead x".into())), 503);
+        assert_eq!(status(Fault::Crashed { actor: "bead x".into() }), 500);
+        assert_eq!(status(Fault::Store(StoreError::Full)), 507);
+        assert_eq!(status(Fault::Store(StoreError::Failed)), 503);
+        assert_eq!(status(Fault::Vault(VaultFault::Locked)), 423);
+        assert_eq!(status(Fault::Vault(VaultFault::WrongPassword)), 403);
+        assert_eq!(status(Fault::Vault(VaultFault::Throttled { retry_after_sec: 4 })), 429);
+        assert_eq!(status(Fault::Vault(VaultFault::RolledBack { seen: 2, found: 1 })), 409);
+        assert_eq!(status(Fault::Provider("away".into())), 502);
+        assert_eq!(status(Fault::ShuttingDown), 503);
+    }
+
+    #[test]
+    fn a_cause_is_not_told_to_the_client() {
+        let io = std::io::Error::other("/secret/place is broken");
+        let error = StoreError::Io { operation: "open", path: "/secret/place".into(), source: io };
+        assert!(!ApiError::from(error).detail().contains("secret"));
+    }
+}

@@ -7,7 +7,7 @@
 //!
 //! `cargo bench --bench actors`
 
-#[path = "stage/server.rs"]
+#[path = "harness/server.rs"]
 mod server;
 
 use arbiter::config::Settings;

@@ -9,9 +9,9 @@
 //!
 //! `cargo bench --bench creates`
 
-#[path = "stage/raw_sqlite.rs"]
+#[path = "harness/raw_sqlite.rs"]
 mod raw_sqlite;
-#[path = "stage/server.rs"]
+#[path = "harness/server.rs"]
 mod server;
 
 use arbiter::config::Settings;

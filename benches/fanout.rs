@@ -11,9 +11,9 @@
 //!
 //! `cargo bench --bench fanout`
 
-#[path = "stage/bare_fanout.rs"]
+#[path = "harness/bare_fanout.rs"]
 mod bare;
-#[path = "stage/server.rs"]
+#[path = "harness/server.rs"]
 mod server;
 
 use arbiter::config::Settings;

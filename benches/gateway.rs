@@ -8,7 +8,7 @@
 //!
 //! `cargo bench --bench gateway`
 
-#[path = "stage/upstream.rs"]
+#[path = "harness/upstream.rs"]
 mod upstream;
 
 use arbiter_testkit::{
@@ -209,7 +209,7 @@ async fn arbiter(provider: SocketAddr) -> Outcome<ServerProcess> {
 
 fn reverse_proxy(provider: SocketAddr, home: &Path) -> Outcome<(Running, SocketAddr)> {
     let program = home.join("reverse_proxy");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/stage/reverse_proxy/main.go");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/harness/reverse_proxy/main.go");
     let built = Command::new("go").arg("build").arg("-o").arg(&program).arg(source).status();
     let built = built
         .map_err(|error| format!("go cannot be run ({error}): install Go, as from https://go.dev/dl"))?;

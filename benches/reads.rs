@@ -9,7 +9,7 @@
 //!
 //! `cargo bench --bench reads`
 
-#[path = "stage/server.rs"]
+#[path = "harness/server.rs"]
 mod server;
 
 use arbiter::config::Settings;

@@ -1,7 +1,9 @@
 //! The command line as a client of a running server: tables for people, JSON for programs, data on stdout.
 
-use crate::program::{Running, command};
-use crate::stage::{KEY, Stage};
+pub mod demo;
+
+use crate::harness::program::{Running, command};
+use crate::harness::{KEY, Stage};
 use arbiter_testkit::{Script, ScriptedProvider};
 use serde_json::{Value, json};
 

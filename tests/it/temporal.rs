@@ -1,8 +1,17 @@
 //! The bridge to a real Temporal server: what happens is mirrored, whatever becomes of that server; nothing waits for it, and
 //! nothing secret arrives there.
 
-use crate::canary::Canary;
-use crate::stage::{SOON, Stage};
+pub mod cli;
+pub mod cli_more;
+pub mod clients;
+pub mod clients_events;
+pub mod clients_starts;
+pub mod rebuild;
+pub mod tls;
+pub mod workers;
+
+use crate::harness::canary::Canary;
+use crate::harness::{SOON, Stage};
 use arbiter_testkit::{ChatInput, Fault, Reply, Script, ScriptedProvider, TEST_PASSWORD, TemporalServer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -1,5 +1,8 @@
 //! The house's rules that the compiler does not enforce: who may use what, where SQL is, how long files are.
 
+pub mod children;
+pub mod documents;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,13 @@
 //! The vault as a whole: its password, its cost, what was put back, and what no provider wants.
 
-use crate::program::{command, private_file, run};
-use crate::stage::{QUICK_VAULT, SOON, Stage};
+pub mod files;
+pub mod hosts;
+pub mod key_use;
+pub mod memory;
+pub mod reset;
+
+use crate::harness::program::{command, private_file, run};
+use crate::harness::{QUICK_VAULT, SOON, Stage};
 use arbiter_testkit::{HttpAnswer, Script, TEST_PASSWORD};
 use serde_json::{Value, json};
 use std::fs;

@@ -1,0 +1,73 @@
+//! The real stack inside a benchmark's own process: store, actors and the HTTP edge on a loopback port, with
+//! authentication on. Data lies in a temporary directory.
+
+use arbiter::app::cast_settings;
+use arbiter::config::{Loaded, Settings};
+use arbiter::http::{Context, serve};
+use arbiter::{ExposeSecret, core};
+use arbiter_actors::{Caller, Cast, Handles, NewToken, SystemClock};
+use arbiter_store::DirectoryLock;
+use std::alloc::System;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use zeroizing_alloc::ZeroAlloc;
+
+/// That of the program, whose cost belongs to every figure.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
+
+/// The project of everything that a benchmark makes.
+pub const PROJECT: &str = "bench";
+
+/// A running server. Dropping it ends it, as its runtime ends.
+#[allow(dead_code)] // each benchmark uses a part of it
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The text of an administrator's token.
+    pub token: String,
+    /// What can be done with it from inside.
+    pub handles: Handles,
+    /// What its edge shares.
+    pub context: Context,
+    /// What it runs on.
+    pub runtime: Runtime,
+    _cast: Cast,
+    _home: TempDir,
+}
+
+impl Server {
+    /// Starts a server with one project.
+    pub fn start(settings: Settings) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let home = tempfile::Builder::new().prefix("arbiter-bench-").tempdir()?;
+        let directory = home.path().join("data");
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let (cast, token, listener) = runtime.block_on(async {
+            let lock = DirectoryLock::take(&directory)?;
+            let on_failure = |error: &arbiter_store::StoreError| tracing::error!(%error, "the store failed");
+            let clock = Arc::new(SystemClock);
+            let cast =
+                arbiter_actors::start(lock, cast_settings(&settings), clock, Box::new(on_failure)).await?;
+            let caller = Caller::system();
+            let new = NewToken::of_person("bench", core::kernel::token::Role::Admin);
+            let (_, token) = cast.handles.tokens.create(&caller, new).await?;
+            let project = core::project::edit::NewProject {
+                id: Some(PROJECT.into()),
+                name: "Benchmarks".into(),
+                ..Default::default()
+            };
+            cast.handles.projects.create(&caller, project).await?;
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+            Ok::<_, Box<dyn Error + Send + Sync>>((cast, token.expose_secret().to_owned(), listener))
+        })?;
+        let handles = cast.handles.clone();
+        let context = Context::new(handles.clone(), Loaded { settings, ..Settings::built_in() });
+        let address = listener.local_addr()?;
+        runtime.spawn(serve(context.clone(), listener, std::future::pending()));
+        Ok(Self { address, token, handles, context, runtime, _cast: cast, _home: home })
+    }
+}

@@ -1,0 +1,13 @@
+//! Who is let in, and with what: names, origins, sizes, rights, TLS, start-up.
+
+pub mod connections;
+pub mod hardening;
+pub mod idempotency;
+pub mod key_rights;
+pub mod panic_text;
+pub mod refusals;
+pub mod rights;
+pub mod sessions;
+pub mod startup_refusals;
+pub mod tls;
+pub mod tls_startup;

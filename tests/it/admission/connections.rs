@@ -1,0 +1,349 @@
+//! Who gets through the door, and how much: names, origins, sizes, speeds, numbers.
+
+use crate::admission::refusals::problem;
+use crate::harness::{SOON, Stage};
+use arbiter_testkit::{SseClient, send_text};
+use serde_json::json;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Everything a server sends until it closes the connection, and how long that took.
+async fn until_closed(mut connection: TcpStream) -> (String, Duration) {
+    let begun = Instant::now();
+    let mut text = Vec::new();
+    let read = tokio::time::timeout(SOON, connection.read_to_end(&mut text)).await;
+    // A reset closes as well.
+    let _ = read.expect("the server closes it");
+    (String::from_utf8_lossy(&text).into_owned(), begun.elapsed())
+}
+
+impl Stage {
+    fn address(&self) -> &str {
+        self.server.url().strip_prefix("http://").unwrap()
+    }
+
+    /// A connection on which this was written.
+    async fn wrote(&self, text: &str) -> TcpStream {
+        let mut connection = TcpStream::connect(self.address()).await.unwrap();
+        connection.write_all(text.as_bytes()).await.unwrap();
+        connection
+    }
+
+    /// The start of a request by the administrator.
+    fn head(&self, method: &str, path: &str, more: &str) -> String {
+        let (host, token) = (self.address(), self.server.token().unwrap());
+        format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n{more}")
+    }
+}
+
+#[tokio::test]
+async fn hosts_origins_and_content_types_pass_exactly_by_the_table() {
+    let cors = ("ARBITER_HTTP__CORS_ORIGINS", r#"["https://board.example"]"#);
+    let hosts = ("ARBITER_HTTP__ALLOWED_HOSTS", r#"["arbiter.example"]"#);
+    let stage = Stage::with(&[cors, hosts]).await;
+    let own = stage.address().to_owned();
+    let port = own.rsplit(':').next().unwrap();
+    let (localhost, v6, rebound) =
+        (format!("localhost:{port}"), format!("[::1]:{port}"), format!("rebound.example:{port}"));
+    let same = format!("http://{own}");
+    let (same_name, wrong_port) = (format!("http://localhost:{port}"), format!("http://{own}0"));
+    // Method, Host, Origin, Sec-Fetch-Site, Content-Type, status.
+    let table: &[(&str, &str, &str, &str, &str, u16)] = &[
+        ("GET", &own, "", "", "", 200),
+        ("GET", &localhost, "", "", "", 200),
+        ("GET", &v6, "", "", "", 200),
+        ("GET", "arbiter.example", "", "", "", 200),
+        ("GET", "ARBITER.example:443", "", "", "", 200),
+        ("GET", &rebound, "", "", "", 421),
+        ("GET", "localhost.evil.example", "", "", "", 421),
+        ("GET", "127.0.0.1.evil.example", "", "", "", 421),
+        ("GET", "0.0.0.0", "", "", "", 421),
+        ("GET", "", "", "", "", 421),
+        ("GET", &own, "https://evil.example", "cross-site", "", 200),
+        ("POST", &own, "", "", "application/json", 201),
+        ("POST", &own, &same, "", "application/json", 201),
+        ("POST", &own, &same, "same-origin", "application/json; charset=utf-8", 201),
+        ("POST", &localhost, &same_name, "same-origin", "application/json", 201),
+        ("POST", &own, "", "none", "application/json", 201),
+        ("POST", &own, "https://board.example", "cross-site", "application/json", 201),
+        ("POST", &own, "https://evil.example", "cross-site", "application/json", 403),
+        ("POST", &own, "https://evil.example", "", "application/json", 403),
+        ("POST", &own, &same_name, "", "application/json", 403),
+        ("POST", &own, &wrong_port, "", "application/json", 403),
+        ("POST", &own, "null", "", "application/json", 403),
+        ("POST", &own, "http://board.example", "", "application/json", 403),
+        ("POST", &own, "https://board.example.evil", "", "application/json", 403),
+        ("POST", &own, "", "same-site", "application/json", 403),
+        ("POST", &own, "", "cross-site", "application/json", 403),
+        ("POST", &own, "", "nonsense", "application/json", 403),
+        ("POST", &rebound, "", "", "application/json", 421),
+        ("POST", &own, "", "", "text/plain", 415),
+        ("POST", &own, "", "", "application/x-www-form-urlencoded", 415),
+        ("POST", &own, "", "", "multipart/form-data; boundary=x", 415),
+        ("POST", &own, "", "", "", 415),
+    ];
+    let bearer = format!("Bearer {}", stage.server.token().unwrap());
+    for (method, host, origin, site, kind, status) in table {
+        let mut headers = vec![("authorization", bearer.as_str()), ("host", host)];
+        let given = [("origin", origin), ("sec-fetch-site", site), ("content-type", kind)];
+        headers.extend(
+            given.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (*name, **value)),
+        );
+        let body = if *method == "POST" { json!({"name": "n"}).to_string() } else { String::new() };
+        let url = format!("{}/api/v1/projects", stage.server.url());
+        let answer = send_text(method, &url, &headers, body).await.unwrap();
+        assert_eq!(answer.status, *status, "{method} {headers:?}: {}", answer.json());
+        let allowed = answer.header("access-control-allow-origin");
+        let ours = *origin == "https://board.example";
+        assert_eq!(allowed, if ours { "https://board.example" } else { "" }, "{headers:?}");
+        assert_eq!(answer.header("vary"), "Origin");
+        assert_eq!(answer.header("access-control-allow-credentials"), "");
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("content-security-policy", "default-src 'self'; frame-ancestors 'none'"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("cache-control", "no-store"),
+        ] {
+            assert_eq!(answer.header(name), value, "{method} {host:?} {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_may_ask_before_it_calls_and_only_the_configured_one_is_told_yes() {
+    let cors = ("ARBITER_HTTP__CORS_ORIGINS", r#"["https://board.example"]"#);
+    let stage = Stage::with(&[cors]).await;
+    let ask = async |origin: &str, path: &str| {
+        let headers = [("origin", origin), ("access-control-request-method", "PATCH")];
+        stage.server.send("OPTIONS", path, &headers, None).await
+    };
+    let yes = ask("https://board.example", "/api/v1/beads/x").await;
+    assert_eq!((yes.status, yes.header("access-control-allow-origin")), (204, "https://board.example"));
+    assert!(yes.header("access-control-allow-methods").contains("PATCH"));
+    assert!(yes.header("access-control-allow-headers").contains("authorization"));
+    let no = ask("https://evil.example", "/api/v1/beads/x").await;
+    for name in
+        ["access-control-allow-origin", "access-control-allow-methods", "access-control-allow-headers"]
+    {
+        assert_eq!(no.header(name), "", "{name}");
+    }
+    problem(&ask("https://board.example", "/api/v1/nothing").await, 404, "not-found");
+    // The page then needs its token all the same.
+    let headers = [("origin", "https://board.example"), ("sec-fetch-site", "cross-site")];
+    let answer = stage.server.send("GET", "/api/v1/beads", &headers, None).await;
+    problem(&answer, 401, "unauthorized");
+    assert_eq!(answer.header("access-control-allow-origin"), "https://board.example");
+}
+
+#[tokio::test]
+async fn heads_that_are_slow_large_or_endless_are_cut() {
+    let stage = Stage::with(&[("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "700")]).await;
+    let half = stage.head("GET", "/api/v1/beads", "x-half: ");
+    for silent in [half.as_str(), "", "GET"] {
+        let (said, took) = until_closed(stage.wrote(silent).await).await;
+        assert!(!said.contains(" 200 "), "{said}");
+        assert!(
+            (Duration::from_millis(600)..Duration::from_secs(10)).contains(&took),
+            "{silent:?}: {took:?}"
+        );
+    }
+    let large = stage.head("GET", "/api/v1/beads", &format!("x: {}\r\n\r\n", "y".repeat(20_000)));
+    let many = stage.head("GET", "/api/v1/beads", &format!("{}\r\n", "x: y\r\n".repeat(80)));
+    for (what, head) in [("large", large), ("many", many)] {
+        let (said, _) = until_closed(stage.wrote(&head).await).await;
+        assert!(said.starts_with("HTTP/1.1 431 "), "{what}: {said}");
+    }
+    let (said, _) = until_closed(stage.wrote("\u{16}\u{3}\u{1} no HTTP at all\r\n\r\n").await).await;
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 400 "), "{said}");
+    assert_eq!(stage.ask("GET", "beads", None).await.status, 200);
+}
+
+#[tokio::test]
+async fn bodies_that_are_slow_or_large_are_refused() {
+    let limits = [
+        ("ARBITER_HTTP__BODY_IDLE_TIMEOUT_MS", "500"),
+        ("ARBITER_HTTP__REQUEST_TIMEOUT_MS", "2000"),
+        ("ARBITER_HTTP__MAX_BODY_BYTES", "100000"),
+        ("ARBITER_HTTP__MAX_SECRET_BODY_BYTES", "2000"),
+    ];
+    let stage = Stage::with(&limits).await;
+    let head = stage.head(
+        "POST",
+        "/api/v1/projects",
+        "content-type: application/json\r\ncontent-length: 50\r\n\r\n{",
+    );
+    let mut silent = stage.wrote(&head).await;
+    let mut answer = [0; 12];
+    silent.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+
+    // One byte after the other is never silent, and takes too long all the same.
+    let mut dripping = stage.wrote(&head.replace("content-length: 50", "content-length: 5000")).await;
+    let begun = Instant::now();
+    let mut answer = [0; 12];
+    loop {
+        tokio::select! {
+            read = dripping.read_exact(&mut answer) => { read.unwrap(); break; }
+            () = tokio::time::sleep(Duration::from_millis(100)) => dripping.write_all(b" ").await.unwrap(),
+        }
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 408") || answer.starts_with(b"HTTP/1.1 503"), "{answer:?}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+
+    let large = json!({"name": "x".repeat(100_000)});
+    problem(&stage.ask("POST", "projects", Some(&large)).await, 413, "too-large");
+    let secret = json!({"name": "n", "value": "x".repeat(2_000)});
+    problem(&stage.ask("POST", "keys", Some(&secret)).await, 413, "too-large");
+    let announced = "content-type: application/json\r\ncontent-length: 999999999\r\n\r\n";
+    let mut early = stage.wrote(&stage.head("POST", "/api/v1/projects", announced)).await;
+    let mut answer = [0; 12];
+    early.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413", "before a byte of it came");
+}
+
+#[tokio::test]
+async fn one_address_and_one_token_have_their_share_and_no_more() {
+    let limits = [
+        ("ARBITER_HTTP__LIMIT_LOOPBACK", "true"),
+        ("ARBITER_HTTP__REQUESTS_PER_SEC", "1"),
+        ("ARBITER_HTTP__REQUESTS_BURST", "20"),
+        ("ARBITER_HTTP__STREAMS_PER_TOKEN", "2"),
+        ("ARBITER_HTTP__CONNECTIONS_PER_ADDRESS", "12"),
+    ];
+    let stage = Stage::with(&limits).await;
+    let (one, two) = (
+        stage.token(json!({"name": "one", "role": "viewer"})).await,
+        stage.token(json!({"name": "two", "role": "viewer"})).await,
+    );
+    let url = format!("{}/api/v1/events/stream", stage.server.url());
+    let open = async |token: &str| SseClient::connect(&url, Some(token), None).await;
+    let held = [open(&one).await.unwrap(), open(&one).await.unwrap()];
+    let refused = stage.ask_as(&one, "GET", "events/stream", None).await;
+    problem(&refused, 503, "too-many-streams");
+    assert_eq!(refused.header("retry-after"), "1");
+    let other = open(&two).await.unwrap();
+    drop((held, other));
+
+    let mut last = stage.ask_as(&one, "GET", "whoami", None).await;
+    let mut taken = 0;
+    while last.status == 200 {
+        taken += 1;
+        assert!(taken < 100, "nothing is limited");
+        last = stage.ask_as(&one, "GET", "whoami", None).await;
+    }
+    problem(&last, 429, "rate-limited");
+    let wait: u64 = last.header("retry-after").parse().unwrap();
+    assert!((1..=2).contains(&wait), "{wait}");
+    assert_eq!((last.header("ratelimit-limit"), last.header("ratelimit-remaining")), ("20", "0"));
+    assert_eq!(stage.ask_as(&two, "GET", "whoami", None).await.status, 200, "the other has its own");
+    // Wrong tokens count for the address they come from.
+    let mut guesses = 0;
+    while stage.ask_as(&format!("guess{guesses}"), "GET", "whoami", None).await.status == 401 {
+        guesses += 1;
+        assert!(guesses < 100, "guessing is not limited");
+    }
+
+    let mut connections = Vec::new();
+    for _ in 0..12 {
+        connections.push(stage.wrote("G").await);
+    }
+    let (said, _) = until_closed(stage.wrote("G").await).await;
+    assert_eq!(said, "", "one too many is closed without a word");
+}
+
+#[tokio::test]
+async fn more_connections_than_allowed_are_closed_and_the_server_goes_on() {
+    let limits = [
+        ("ARBITER_HTTP__MAX_CONNECTIONS", "8"),
+        ("ARBITER_HTTP__MAX_STREAMS", "1"),
+        ("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "4000"),
+    ];
+    let stage = Stage::with(&limits).await;
+    let mut idle = Vec::new();
+    for _ in 0..8 {
+        idle.push(stage.wrote("GET").await);
+    }
+    let (said, took) = until_closed(stage.wrote("GET").await).await;
+    assert!(
+        said.is_empty() && took < Duration::from_millis(3500),
+        "not for silence, but at once: {said} {took:?}"
+    );
+    for connection in idle {
+        until_closed(connection).await;
+    }
+    let stream = stage.stream("", None).await;
+    let second = stage.ask("GET", "events/stream", None).await;
+    problem(&second, 503, "too-many-streams");
+    drop(stream);
+    assert_eq!(stage.ask("GET", "beads", None).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_given_up_and_streams_are_not() {
+    let limits = [("ARBITER_HTTP__REQUEST_TIMEOUT_MS", "400"), ("ARBITER_HTTP__STREAM_KEEP_ALIVE_MS", "300")];
+    let stage = Stage::with(&limits).await;
+    let mut stream = stage.stream("?type=vault.*", None).await;
+    // Takes connections and never says a word.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let new = json!({"id": "silent", "name": "Silent", "type": "custom", "endpoint": endpoint});
+    stage.create("providers", new).await;
+    let late = stage.ask("POST", "providers/silent/heartbeat", None).await;
+    problem(&late, 503, "deadline");
+    assert_eq!(late.header("retry-after"), "1");
+    stream.comments_reach(4, SOON).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_whose_peer_takes_nothing_is_closed() {
+    use futures_util::StreamExt;
+    let stage = Stage::with(&[("ARBITER_HTTP__STREAM_STALL_MS", "1500")]).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut deaf = socket.connect(stage.address().parse().unwrap()).await.unwrap();
+    deaf.write_all(stage.head("GET", "/api/v1/events/stream", "\r\n").as_bytes()).await.unwrap();
+    let streams = async || {
+        let metrics = stage.server.ask("GET", "/metrics", &[], None).await;
+        let text = String::from_utf8_lossy(&metrics.body).into_owned();
+        text.lines().find_map(|line| line.strip_prefix("arbiter_sse_streams ")?.parse::<u64>().ok()).unwrap()
+    };
+    let until = async |wanted: u64| {
+        let look = async {
+            while streams().await != wanted {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        assert!(tokio::time::timeout(SOON, look).await.is_ok(), "{} streams", streams().await);
+    };
+    until(1).await;
+    // More than any buffer between us holds.
+    let text = "x".repeat(10_000);
+    let write = |_| async {
+        let message = json!({"message": text});
+        assert_eq!(stage.ask("POST", "events", Some(&message)).await.status, 201);
+    };
+    futures_util::stream::iter(0..1200).map(write).buffer_unordered(16).collect::<Vec<_>>().await;
+    until(0).await;
+    drop(deaf);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_slow_connections_hold_up_nobody() {
+    let stage = Stage::with(&[("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "1500")]).await;
+    let half = stage.head("GET", "/api/v1/beads", "x-half: ");
+    let mut slow = Vec::new();
+    for number in 0..400 {
+        slow.push(stage.wrote(if number % 2 == 0 { &half } else { "" }).await);
+    }
+    // While all of them are open the others are served.
+    for number in 0..20 {
+        let bead = json!({"id": format!("p{number}"), "name": "n"});
+        stage.create("projects", bead).await;
+    }
+    for connection in slow {
+        let (said, _) = until_closed(connection).await;
+        assert!(!said.contains(" 200 "), "{said}");
+    }
+}

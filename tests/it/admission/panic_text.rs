@@ -1,0 +1,52 @@
+//! What a panic says while somebody's password or key is being handled: nothing of it.
+
+use crate::harness::canary::Canary;
+use arbiter::core::kernel::ids::ProviderId;
+use arbiter::core::provider::ProviderType;
+use arbiter::core::provider::edit::NewProvider;
+use arbiter::{Arbiter, SecretString};
+use std::process::Command;
+
+/// Says to a child of this test binary which directory is its own.
+const HOME: &str = "ARBITER_IT_PANIC";
+const PASSWORD: &str = "Canary/five+panic?password-2468ace013579bdf";
+const KEY: &str = "sk-Canary/six+panic?key-fdb97531eca86420";
+
+/// Actors panic with a password and a key in their hands.
+async fn panic_with_secrets(home: &str) {
+    let data = std::path::Path::new(home).join("data");
+    let arbiter = Arbiter::open(&data, SecretString::from(PASSWORD)).await.unwrap();
+    for (kind, id) in [("vault", "main"), ("provider", "p"), ("heartbeat", "p")] {
+        arbiter.handles().inject().panic(kind, id, 1);
+        let mut new = NewProvider::named("P", ProviderType::Custom, "http://127.0.0.1:9/v1");
+        new.id = Some("p".into());
+        // Who is struck depends on who is asked first; the parent counts the panics.
+        let _ = arbiter.create_provider(new, Some(SecretString::from(KEY))).await;
+        let _ = arbiter.handles().providers.heartbeat(&ProviderId::known("p")).await;
+    }
+    arbiter.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_tells_nothing_of_the_secrets_at_hand() {
+    if let Ok(home) = std::env::var(HOME) {
+        return panic_with_secrets(&home).await;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["panic_text::a_panic_tells_nothing_of_the_secrets_at_hand", "--exact", "--nocapture"])
+        .env(HOME, home.path())
+        .env("RUST_BACKTRACE", "full")
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    for kind in ["vault", "provider", "heartbeat"] {
+        assert!(text.contains(&format!("injected panic in {kind}")), "{kind} does not panic:\n{text}");
+    }
+    for secret in [PASSWORD, KEY] {
+        Canary::new(secret).not_in(&said, "what a panic says");
+        Canary::new(secret).not_below(home.path());
+    }
+}

@@ -1,0 +1,180 @@
+//! Tokens over time: signing in and out, revoking, expiring, being lost.
+
+use crate::admission::refusals::problem;
+use crate::harness::program::{command, run};
+use crate::harness::{SOON, Stage};
+use arbiter_testkit::{Script, SseClient, SseError};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// `name=value` of the cookie that an answer sets, and how it is set.
+fn cookie(answer: &arbiter_testkit::HttpAnswer) -> (String, String) {
+    let set = answer.header("set-cookie");
+    let (pair, rules) = set.split_once(';').unwrap_or_else(|| panic!("no cookie: {set:?}"));
+    (pair.to_owned(), rules.trim().to_owned())
+}
+
+impl Stage {
+    async fn stream_of(&self, token: Option<&str>) -> SseClient {
+        let url = format!("{}/api/v1/events/stream", self.server.url());
+        SseClient::connect(&url, token, None).await.unwrap()
+    }
+}
+
+/// Waits until a stream says that its token is good no more, and ends.
+async fn ends(stream: &mut SseClient) {
+    let closing = stream.next_of("stream.closing", SOON).await.unwrap();
+    assert!(closing.data.contains("revoked"), "{}", closing.data);
+    assert!(matches!(stream.next(SOON).await, Err(SseError::Ended)), "it goes on");
+}
+
+#[tokio::test]
+async fn a_browser_signs_in_with_a_token_and_out_again() {
+    let stage = Stage::new().await;
+    let server = &stage.server;
+    let wrong = server.send("POST", "/api/v1/session", &[], Some(&json!({"token": "arb_no"}))).await;
+    problem(&wrong, 401, "unauthorized");
+    let token = stage.token(json!({"name": "ann", "role": "operator"})).await;
+    let signed = server.send("POST", "/api/v1/session", &[], Some(&json!({"token": token}))).await;
+    assert_eq!((signed.status, signed.json()["name"].as_str()), (201, Some("ann")));
+    let (pair, rules) = cookie(&signed);
+    let port = server.url().rsplit(':').next().unwrap();
+    assert!(pair.starts_with(&format!("arbiter-{port}=")), "{pair}");
+    assert_eq!(rules, "Max-Age=604800; Path=/; HttpOnly; SameSite=Strict");
+    assert!(!pair.contains(&token), "the cookie is not the token");
+
+    let browser = [("cookie", pair.as_str()), ("sec-fetch-site", "same-origin")];
+    let me = server.send("GET", "/api/v1/whoami", &browser, None).await.json();
+    assert_eq!((me["name"].as_str(), me["role"].as_str()), (Some("ann"), Some("operator")));
+    let made = server.send("POST", "/api/v1/projects", &browser, Some(&json!({"name": "n"}))).await;
+    assert_eq!(made.status, 201, "{}", made.json());
+    let crossed = [("cookie", pair.as_str()), ("sec-fetch-site", "cross-site")];
+    let crossed = server.send("POST", "/api/v1/projects", &crossed, Some(&json!({"name": "n"}))).await;
+    problem(&crossed, 403, "cross-site");
+
+    let out = server.send("DELETE", "/api/v1/session", &browser, None).await;
+    assert_eq!(out.status, 204);
+    assert!(out.header("set-cookie").contains("Max-Age=0"), "{}", out.header("set-cookie"));
+    problem(&server.send("GET", "/api/v1/whoami", &browser, None).await, 401, "unauthorized");
+    let again = server.send("DELETE", "/api/v1/session", &browser, None).await;
+    assert_eq!(again.status, 204, "signing out twice is no error");
+}
+
+#[tokio::test]
+async fn a_session_outlives_a_restart_but_not_its_token() {
+    let mut stage = Stage::new().await;
+    let made = stage.create("tokens", json!({"name": "ann", "role": "viewer"})).await;
+    let token = made["token"].as_str().unwrap().to_owned();
+    let signed = stage.server.send("POST", "/api/v1/session", &[], Some(&json!({"token": token}))).await;
+    // The name follows the port, which a restart on port 0 changes.
+    let (pair, _) = cookie(&signed);
+    let secret = pair.split_once('=').unwrap().1.to_owned();
+    stage.server.kill9();
+    stage.server.restart().await;
+    let port = stage.server.url().rsplit(':').next().unwrap().to_owned();
+    let pair = format!("arbiter-{port}={secret}");
+    let who = async || stage.server.send("GET", "/api/v1/whoami", &[("cookie", &pair)], None).await;
+    assert_eq!(who().await.status, 200);
+    let id = made["id"].as_str().unwrap();
+    assert_eq!(stage.ask("DELETE", &format!("tokens/{id}"), None).await.status, 204);
+    problem(&who().await, 401, "unauthorized");
+    let database = std::fs::read(stage.server.data_dir().join("arbiter.db")).unwrap();
+    for text in [&secret, &token] {
+        assert!(!database.windows(text.len()).any(|window| window == text.as_bytes()));
+    }
+}
+
+#[tokio::test]
+async fn revoking_a_token_ends_its_streams_at_once_and_leaves_others_alone() {
+    let stage = Stage::new().await;
+    stage.furnish(Script::default(), &["a"]).await;
+    let made = stage.create("tokens", json!({"name": "x", "role": "viewer"})).await;
+    let text = made["token"].as_str().unwrap().to_owned();
+    let other = stage.token(json!({"name": "y", "role": "viewer"})).await;
+    let of_agent = stage.token(json!({"name": "z", "role": "agent", "agent_id": "a"})).await;
+    let mut streams = [stage.stream_of(Some(&text)).await, stage.stream_of(Some(&of_agent)).await];
+    let mut spared = stage.stream_of(Some(&other)).await;
+    assert_eq!(
+        stage.ask("DELETE", &format!("tokens/{}", made["id"].as_str().unwrap()), None).await.status,
+        204
+    );
+    problem(&stage.ask_as(&text, "GET", "whoami", None).await, 401, "unauthorized");
+    ends(&mut streams[0]).await;
+    // A deleted agent takes its tokens along.
+    assert_eq!(stage.ask("DELETE", "agents/a", None).await.status, 204);
+    problem(&stage.ask_as(&of_agent, "GET", "whoami", None).await, 401, "unauthorized");
+    ends(&mut streams[1]).await;
+    let revoked = spared.next_of("token.revoked", SOON).await.unwrap();
+    assert!(revoked.data.contains(made["id"].as_str().unwrap()));
+}
+
+#[tokio::test]
+async fn a_token_that_expires_ends_its_streams_and_says_when_it_was_used() {
+    let stage = Stage::new().await;
+    let past = json!({"name": "x", "role": "viewer", "expires_at": "2020-01-01T00:00:00Z"});
+    problem(&stage.ask("POST", "tokens", Some(&past)).await, 422, "invalid");
+    let end = std::time::SystemTime::now() + Duration::from_secs(4);
+    let end = end.duration_since(std::time::UNIX_EPOCH).unwrap();
+    let end = arbiter_core::kernel::time::Timestamp::from_millis(i64::try_from(end.as_millis()).unwrap())
+        .to_string();
+    let token = stage.token(json!({"name": "x", "role": "viewer", "expires_at": end})).await;
+    let mut stream = stage.stream_of(Some(&token)).await;
+    ends(&mut stream).await;
+    problem(&stage.ask_as(&token, "GET", "whoami", None).await, 401, "unauthorized");
+    let tokens = stage.get("tokens").await;
+    let of =
+        |name: &str| tokens.as_array().unwrap().iter().find(|token| token["name"] == name).unwrap().clone();
+    assert!(of("x")["last_used_at"].is_string(), "{tokens}");
+    assert!(of("x").get("token").is_none() && of("x").get("digest").is_none(), "{tokens}");
+    assert_eq!(of("x")["proof"], "text");
+}
+
+#[tokio::test]
+async fn a_lost_admin_token_is_replaced_without_a_server_and_the_log_says_so() {
+    let mut stage = Stage::new().await;
+    let lost = stage.server.token().unwrap().to_owned();
+    let home = tempfile::tempdir().unwrap();
+    let data = stage.server.data_dir();
+    let arbiter = async |line: &str| {
+        let mut command = command(home.path());
+        command.args(line.split(' ')).env("ARBITER_DATA_DIR", &data);
+        run(command, "").await
+    };
+    let held = arbiter("token reset").await;
+    assert_eq!(held.code, Some(75), "{held:?}");
+    assert!(stage.server.terminate().await.success());
+    let verified = arbiter("audit verify --json").await.json();
+    assert_eq!((&verified["ok"], &verified["first_seq"]), (&json!(true), &json!(1)), "{verified}");
+    let reset = arbiter("token reset").await;
+    assert_eq!(reset.code, Some(0), "{reset:?}");
+    let path = data.join("admin-token");
+    assert_eq!(reset.stdout.trim(), path.display().to_string());
+    let fresh = std::fs::read_to_string(&path).unwrap();
+    assert!(!reset.stdout.contains(&fresh) && !reset.stderr.contains(&fresh) && fresh != lost);
+    stage.server.restart().await;
+    problem(&stage.ask_as(&lost, "GET", "whoami", None).await, 401, "unauthorized");
+    assert_eq!(stage.ask_as(&fresh, "GET", "whoami", None).await.json()["role"], "admin");
+    let told = stage.ask_as(&fresh, "GET", "events?type=token.*&limit=1000", None).await.json();
+    let of = |kind: &str| {
+        let of_kind = told.as_array().unwrap().iter().filter(|event| event["type"] == kind);
+        of_kind.filter(|event| event["data"]["reason"] == "token reset").count()
+    };
+    assert_eq!((of("token.created"), of("token.revoked")), (1, 1), "{told}");
+}
+
+#[tokio::test]
+async fn the_log_takes_messages_of_clients_and_nothing_else_of_them() {
+    let stage = Stage::new().await;
+    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+    let message = json!({"message": "deployed", "project_id": "p", "data": {"version": 3}});
+    let event = stage.create("events", message).await;
+    assert_eq!((event["type"].as_str(), event["actor"].as_str()), (Some("log.message"), Some("admin")));
+    assert_eq!(event["data"], json!({"level": "info", "message": "deployed", "version": 3}));
+    let forged = json!({"type": "bead.completed", "message": "m"});
+    problem(&stage.ask("POST", "events", Some(&forged)).await, 422, "invalid");
+    let nowhere = json!({"message": "m", "project_id": "nowhere"});
+    problem(&stage.ask("POST", "events", Some(&nowhere)).await, 422, "invalid");
+    problem(&stage.ask("POST", "events", Some(&json!({"message": ""}))).await, 422, "invalid");
+    let verified: Value = stage.get("audit/verify").await;
+    assert_eq!(verified["ok"], true, "{verified}");
+}

@@ -1,0 +1,10 @@
+//! Beads through the running program: files, pulls, dispatch, decisions, the work graph.
+
+pub mod decisions;
+pub mod dispatch;
+pub mod end_to_end;
+pub mod files;
+pub mod files_random;
+pub mod pulls;
+pub mod pulls_lost;
+pub mod work_graph;

@@ -1,0 +1,5 @@
+//! Official clients and proxies of others against the running program.
+
+pub mod anthropic;
+pub mod litellm;
+pub mod openai;

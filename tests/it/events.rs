@@ -1,0 +1,4 @@
+//! The event stream through the running program.
+
+pub mod stream;
+pub mod stream_crowd;

@@ -1,0 +1,129 @@
+//! The memory of a running process as root sees it, and what is found in it.
+
+use crate::harness::canary::places;
+use std::fs::{self, File};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+/// Memory is read in pages; those that hold nothing but zeros are left out.
+const PAGE: usize = 4096;
+/// Bytes that are shown around a finding.
+const AROUND: usize = 48;
+
+/// A stretch of memory without a gap.
+struct Stretch {
+    /// What the system calls the mapping; empty for the heaps and stacks of threads.
+    mapping: String,
+    start: usize,
+    bytes: Vec<u8>,
+}
+
+/// A copy of every mapping that the process can have written to.
+pub struct Image {
+    stretches: Vec<Stretch>,
+}
+
+impl Image {
+    /// Reads the memory of a process.
+    ///
+    /// # Panics
+    /// When this process may not: it takes root or `CAP_SYS_PTRACE`, since the server is closed to others.
+    pub fn of(process: u32) -> Self {
+        let maps = fs::read_to_string(format!("/proc/{process}/maps"));
+        let memory = File::open(format!("/proc/{process}/mem"));
+        let (Ok(maps), Ok(memory)) = (maps, memory) else {
+            panic!("the memory of process {process} cannot be read: run this test as root (CAP_SYS_PTRACE)");
+        };
+        let mut stretches: Vec<Stretch> = Vec::new();
+        for line in maps.lines() {
+            let Some((range, mapping)) = written(line) else { continue };
+            let mut page = [0; PAGE];
+            for start in range.step_by(PAGE) {
+                // A mapping may have gone meanwhile, and what is gone holds nothing.
+                let read = memory.read_exact_at(&mut page, start as u64);
+                if read.is_err() || page == [0; PAGE] {
+                    continue;
+                }
+                match stretches.last_mut() {
+                    Some(last) if last.start + last.bytes.len() == start && last.mapping == mapping => {
+                        last.bytes.extend_from_slice(&page);
+                    }
+                    _ => stretches.push(Stretch { mapping: mapping.to_owned(), start, bytes: page.to_vec() }),
+                }
+            }
+        }
+        let image = Self { stretches };
+        assert!(image.len() > 1 << 18, "a program has more than {} bytes of memory", image.len());
+        image
+    }
+
+    /// How many bytes there are.
+    fn len(&self) -> usize {
+        self.stretches.iter().map(|stretch| stretch.bytes.len()).sum()
+    }
+
+    /// The same without a range of addresses.
+    pub fn without(mut self, range: &Range<usize>) -> Self {
+        for stretch in &mut self.stretches {
+            for (at, byte) in stretch.bytes.iter_mut().enumerate() {
+                if range.contains(&(stretch.start + at)) {
+                    *byte = 0;
+                }
+            }
+        }
+        self
+    }
+
+    /// Every place where one of these is, with the bytes around it.
+    pub fn find(&self, wanted: &[impl AsRef<[u8]>]) -> Vec<String> {
+        let places = |stretch: &Stretch| {
+            places(&stretch.bytes, wanted).into_iter().map(|at| stretch.show(at)).collect::<Vec<_>>()
+        };
+        self.stretches.iter().flat_map(places).collect()
+    }
+}
+
+impl Stretch {
+    fn show(&self, at: usize) -> String {
+        let around = &self.bytes[at.saturating_sub(AROUND)..self.bytes.len().min(at + 2 * AROUND)];
+        let mapping = if self.mapping.is_empty() { "anonymous" } else { &self.mapping };
+        format!("{:#x} in {mapping}: {}", self.start + at, around.escape_ascii())
+    }
+}
+
+/// The range and name of a mapping that the process can have written to; none for what is read from files.
+fn written(line: &str) -> Option<(Range<usize>, &str)> {
+    let mut words = line.split_ascii_whitespace();
+    let (range, modes) = (words.next()?, words.next()?);
+    let mapping = words.nth(3).unwrap_or_default();
+    let of_the_kernel = mapping.starts_with("[v");
+    let of_a_file = mapping.starts_with('/') && !modes.contains('w');
+    if !modes.starts_with('r') || of_the_kernel || of_a_file {
+        return None;
+    }
+    let (start, end) = range.split_once('-')?;
+    Some((usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?, mapping))
+}
+
+/// Where a process keeps the environment that it was started with.
+pub fn environment_of(process: u32) -> Range<usize> {
+    let about = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The name, in parentheses, may hold anything; the third field follows it.
+    let fields: Vec<&str> = about.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let field = |number: usize| fields[number - 3].trim().parse().unwrap();
+    field(50)..field(51)
+}
+
+#[test]
+fn a_text_in_this_process_is_found_and_a_range_can_be_left_out() {
+    let canary = crate::harness::canary::Canary::random("self");
+    let bytes = canary.text().as_bytes().to_vec();
+    let here = Image::of(std::process::id());
+    let traces = canary.traces();
+    assert!(!here.find(&traces).is_empty());
+    let start = bytes.as_ptr() as usize;
+    let (whole, without) = (here.find(&[&bytes]).len(), start..start + bytes.len());
+    assert_eq!(here.without(&without).find(&[&bytes]).len(), whole - 1);
+    let range = environment_of(std::process::id());
+    assert!(!range.is_empty());
+}

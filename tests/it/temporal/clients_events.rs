@@ -1,0 +1,155 @@
+//! The aggregator, a project's dispatcher and a provider's heartbeat as strangers find them: what they count is in the
+//! log, what they are told is said once, and nobody's word passes for the server's.
+
+use crate::harness::KEY;
+use crate::harness::temporal::TemporalStage;
+use arbiter_testkit::{Reply, Script, ScriptedProvider};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Events and counts of an aggregator, as Python's client reads them.
+async fn gathered(both: &TemporalStage, project: &str) -> (Vec<Value>, BTreeMap<String, u64>) {
+    both.quiet().await;
+    let id = format!("events-{project}");
+    let steps = json!([
+        {"do": "query", "id": id, "name": "getEvents"},
+        {"do": "query", "id": id, "name": "getMetrics"},
+    ]);
+    let seen = both.python(steps).await;
+    (seen[0].as_array().unwrap().clone(), serde_json::from_value(seen[1].clone()).unwrap())
+}
+
+/// The same from the log.
+async fn logged(both: &TemporalStage, project: Option<&str>) -> (Vec<Value>, BTreeMap<String, u64>) {
+    let mut events = both.stage.events(0).await;
+    events.retain(|event| event["project_id"].as_str() == project);
+    let mut counts = BTreeMap::new();
+    for event in &events {
+        *counts.entry(event["type"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    (events, counts)
+}
+
+#[tokio::test]
+async fn the_aggregators_hold_what_the_log_holds() {
+    let both = TemporalStage::with_agents(&["ada"]).await;
+    both.stage.create("agents", json!({"id": "free", "name": "free", "kind": "external"})).await;
+    for id in ["a", "b", "c"] {
+        both.stage.bead(id, json!({})).await;
+    }
+    both.stage.act("beads/a/claim", json!({"agent_id": "ada"})).await;
+    both.stage.act("beads/b/close", json!({"reason": "done"})).await;
+    for (name, project) in [("p", Some("p")), ("_system", None)] {
+        let (events, counts) = gathered(&both, name).await;
+        let (logged, of_log) = logged(&both, project).await;
+        assert_eq!(counts, of_log, "{name}");
+        assert_eq!(events, logged, "{name}");
+        assert!(!events.is_empty(), "{name}");
+    }
+    let by_cli = both.query("events-p", "getMetrics").await;
+    let (_, counts) = logged(&both, Some("p")).await;
+    assert_eq!(by_cli, json!(counts));
+}
+
+#[tokio::test]
+async fn what_a_stranger_says_is_a_line_of_the_log_whatever_it_claims_to_be() {
+    let both = TemporalStage::with_agents(&["ada"]).await;
+    both.stage.bead("b", json!({})).await;
+    both.quiet().await;
+    let before = both.seq().await;
+    let claims = json!({"type": "bead.completed", "subject": "b", "seq": 1, "message": "I am done"});
+    let sealed = |seal: &str| {
+        let body =
+            json!({"events": [{"seq": 900_000, "type": "bead.completed", "subject": "b"}]}).to_string();
+        json!({"body": body, "seal": seal})
+    };
+    let event = |given: Value| json!({"do": "signal", "id": "events-p", "name": "event", "args": [given]});
+    let steps = json!([
+        event(json!("hello")),
+        event(claims.clone()),
+        event(json!(["one", {"message": "two", "level": "error"}])),
+        event(sealed("")),
+        event(sealed(&"A".repeat(44))),
+        event(json!([])),
+        event(Value::Null),
+        {"do": "signal", "id": "events-p", "name": "event"},
+        {"do": "signal", "id": "events-_system", "name": "event", "args": ["to all"]},
+    ]);
+    // Of the aggregator's workflow too, anybody may say what he likes in plain words.
+    let seen = both.plain_python(steps).await;
+    assert!(seen.iter().all(Value::is_null), "{seen:?}");
+    let happened = both.happened(before).await;
+    let said: Vec<Value> = both.stage.events(before).await;
+    assert_eq!(happened.len(), 7, "{said:?}");
+    for event in &said {
+        assert_eq!(
+            (&event["type"], &event["source"]),
+            (&json!("log.message"), &json!("temporal")),
+            "{event}"
+        );
+        assert_eq!(event["actor"], "temporal", "{event}");
+    }
+    let of_p: Vec<&Value> =
+        said.iter().filter(|event| event["project_id"] == "p").map(|event| &event["data"]).collect();
+    let texts: Vec<&str> = of_p.iter().map(|data| data["message"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["hello", "I am done", "one", "two", "an event", "an event"]);
+    assert_eq!(of_p[1]["event"], claims);
+    assert_eq!(of_p[4]["event"], sealed(""));
+    let to_all = said.iter().find(|event| event["project_id"].is_null()).unwrap();
+    assert_eq!(to_all["data"]["message"], "to all");
+    // It comes back to the aggregator as any other event does, once.
+    let (events, counts) = gathered(&both, "p").await;
+    assert_eq!((events, counts.clone()), logged(&both, Some("p")).await);
+    assert_eq!(counts["log.message"], 6);
+    assert_eq!(both.agreed("bead", "b").await, ("open".to_owned(), Value::Null));
+    assert!(both.seq().await == before + 7);
+}
+
+#[tokio::test]
+async fn a_trigger_makes_the_dispatcher_look_and_stop_ends_a_heartbeat_until_something_changes() {
+    let both = TemporalStage::with_agents(&[]).await;
+    let provider = ScriptedProvider::start(Script::always(Reply::text("Yes.")).requiring_key(KEY));
+    both.stage.register("scripted", &provider.url(), KEY).await;
+    both.quiet().await;
+    let before = both.seq().await;
+    let heartbeat = "provider-heartbeat-scripted";
+    let trigger = json!({"do": "signal", "id": "dispatcher-p", "name": "trigger"});
+    let seen = both
+        .python(json!([
+            {"do": "both", "steps": [trigger, trigger, trigger]},
+            {"do": "until", "id": "dispatcher-p", "name": "getStatus", "wanted": "idle"},
+            {"do": "history", "id": "dispatcher-p"},
+            {"do": "describe", "id": heartbeat},
+            {"do": "signal", "id": heartbeat, "name": "stop", "args": [{"reason": "holidays"}]},
+            {"do": "result", "id": heartbeat},
+            {"do": "query", "id": heartbeat, "name": "getStatus"},
+        ]))
+        .await;
+    let history = seen[2].as_array().unwrap();
+    let looks = history.iter().filter(|event| **event == "activity_task_completed").count();
+    assert!((1..=3).contains(&looks), "{history:?}");
+    assert_eq!((&seen[5], &seen[6]), (&json!("stopped"), &json!("active")), "{seen:?}");
+    assert_eq!(both.happened(before).await, [""; 0]);
+
+    // The provider is none the worse, and the next change of it begins another run.
+    assert_eq!(both.stage.get("providers/scripted").await["status"], "active");
+    let disabled = both.stage.ask("PATCH", "providers/scripted", Some(&json!({"status": "inactive"}))).await;
+    assert_eq!(disabled.status, 200, "{}", disabled.json());
+    let again = both
+        .until(
+            "no other run begins",
+            async || both.python(json!([{"do": "describe", "id": heartbeat}])).await[0].clone(),
+            |found| found["status"] == "RUNNING" && found["run"] != seen[3]["run"],
+        )
+        .await;
+    assert_eq!(again["type"], "ProviderHeartbeatWorkflow");
+    both.settled().await;
+    let seen = both
+        .python(json!([{"do": "until", "id": heartbeat, "name": "getStatus", "wanted": "disabled"}]))
+        .await;
+    assert_eq!(seen, [json!("disabled")]);
+    // A provider that is deleted has no heartbeat.
+    assert_eq!(both.stage.ask("DELETE", "providers/scripted", None).await.status, 204);
+    let seen = both.python(json!([{"do": "result", "id": heartbeat}])).await;
+    assert_eq!(seen, [json!("deleted")]);
+}

@@ -1,0 +1,122 @@
+//! A data directory that is lost but for its key file comes back from the workflows.
+
+use crate::harness::program;
+use crate::harness::{KEY, Stage};
+use crate::temporal::bridged;
+use arbiter_testkit::{Reply, Script, ScriptedProvider, TemporalServer};
+use serde_json::{Value, json};
+use std::fs;
+
+/// What a list has that a rebuild does not restore, or that changes by itself.
+const PASSING: &[&str] = &[
+    "revision",
+    "updated_at",
+    "last_active",
+    "last_heartbeat_at",
+    "latency_ms",
+    "latency_ewma_ms",
+    "heartbeat_count",
+    "models",
+    "consecutive_failures",
+    "last_heartbeat_error",
+    "last_heartbeat_latency_ms",
+    "stats",
+    "ready_since",
+];
+
+async fn entities(stage: &Stage, path: &str) -> Vec<Value> {
+    let mut list = stage.get(path).await.as_array().unwrap().clone();
+    for one in &mut list {
+        PASSING.iter().for_each(|name| drop(one.as_object_mut().unwrap().remove(*name)));
+    }
+    list.sort_by_key(|one| one["id"].as_str().unwrap().to_owned());
+    list
+}
+
+async fn everything(stage: &Stage) -> Value {
+    let mut all = json!({});
+    for path in ["projects", "providers", "agents", "beads", "decisions"] {
+        all[path] = json!(entities(stage, &format!("{path}?limit=100")).await);
+    }
+    all
+}
+
+#[tokio::test]
+async fn an_empty_directory_with_the_key_file_is_filled_from_the_workflows() {
+    let temporal = TemporalServer::start().await;
+    let provider = ScriptedProvider::start(Script::always(Reply::text("Done.")).requiring_key(KEY));
+    let mut stage = bridged(&temporal, &[]).await;
+    stage.create("projects", json!({"id": "p", "name": "Project"})).await;
+    stage.create("projects", json!({"id": "q", "name": "Another"})).await;
+    stage.register("scripted", &provider.url(), KEY).await;
+    let agent = json!({"id": "ada", "name": "Ada", "provider_id": "scripted", "project_id": "p"});
+    stage.create("agents", agent).await;
+    stage.create("agents", json!({"id": "bob", "name": "Bob", "kind": "external", "project_id": "q"})).await;
+    stage.bead("first", json!({"title": "First", "priority": 1, "tags": ["x"]})).await;
+    stage.until_bead("first", "closed").await;
+    stage.act("beads/first/reopen", Value::Null).await;
+    stage.until_bead("first", "closed").await;
+    stage.create("beads", json!({"id": "later", "title": "Later", "project_id": "q"})).await;
+    stage
+        .create("beads", json!({"id": "last", "title": "Last", "project_id": "q", "blocked_by": ["later"]}))
+        .await;
+    stage.act("beads/later/block", json!({"reason": "no ladder"})).await;
+    stage
+        .create(
+            "decisions",
+            json!({"id": "dec-1", "project_id": "p", "question": "Go?", "options": ["yes", "no"]}),
+        )
+        .await;
+    stage.create("decisions", json!({"id": "dec-2", "project_id": "p", "question": "Stop?"})).await;
+    stage.act("decisions/dec-1/decide", json!({"decision": "yes"})).await;
+    let before = everything(&stage).await;
+    stage.until_mirrored().await;
+    stage.server.terminate().await;
+
+    let data = stage.server.data_dir();
+    let rebuild = async || {
+        let mut command = program::command(&data);
+        command.args(["rebuild", "--from-temporal", "--temporal", &temporal.address()]);
+        command.arg("--data-dir").arg(&data);
+        command.env("ARBITER_PASSWORD", arbiter_testkit::TEST_PASSWORD);
+        program::run(command, "").await
+    };
+    let ended = rebuild().await;
+    assert!(ended.code == Some(77) && ended.stderr.contains("has a database already"), "{ended:?}");
+    for entry in fs::read_dir(&data).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap() != "keys.json" {
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+    }
+    let ended = rebuild().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for line in [
+        "bead: 3 restored",
+        "agent: 2 restored",
+        "decision: 2 restored",
+        "provider: 1 restored",
+        "project: 2 restored",
+        "dependency: 1 restored",
+        "not mirrored, and so not restored:",
+    ] {
+        assert!(ended.stdout.contains(line), "{line}: {ended:?}");
+    }
+    assert!(!ended.stdout.contains("not restored: "), "{ended:?}");
+
+    stage.server.restart().await;
+    assert_eq!(everything(&stage).await, before);
+    // What happens from now on arrives at the workflows that were there before.
+    stage.act("beads/later/unblock", Value::Null).await;
+    stage.act("beads/later/close", json!({"reason": "done"})).await;
+    stage.act("decisions/dec-2/cancel", json!({"reason": "no longer asked"})).await;
+    stage.act("beads/first/reopen", Value::Null).await;
+    stage.until_bead("first", "closed").await;
+    stage.until_mirrored().await;
+    assert_eq!(stage.workflow(&temporal, "bead-later", "getStatus").await, "closed");
+    assert_eq!(stage.workflow(&temporal, "decision-dec-2", "getStatus").await, "cancelled");
+    assert_eq!(stage.workflow(&temporal, "bead-first", "getStatus").await, "closed");
+    let events = stage.workflow(&temporal, "events-q", "getEvents").await;
+    let newest = events.as_array().unwrap().last().unwrap();
+    assert!(newest["type"].as_str().unwrap().starts_with("bead."), "{newest}");
+}

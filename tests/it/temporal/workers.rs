@@ -1,0 +1,200 @@
+//! Workers on other machines: each with a vault file of its own, which make calls to providers for a server that they reach
+//! through Temporal alone.
+
+use crate::harness::program::{Running, command, private_file};
+use crate::harness::{SOON, Stage};
+use crate::temporal::bridged;
+use arbiter_testkit::{ChatInput, Fault, Reply, Script, ScriptedProvider, TEST_PASSWORD, TemporalServer};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The key of the provider, which only workers use here.
+const KEY: &str = "sk-worker-0123456789";
+
+/// A data directory with a key file and nothing else, and its password beside it.
+struct Elsewhere {
+    home: TempDir,
+}
+
+impl Elsewhere {
+    /// Keys of a server, exported under another password.
+    async fn with_keys(stage: &Stage, keys: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        fs::DirBuilder::new().mode(0o700).create(home.path().join("data")).unwrap();
+        let password = private_file(home.path(), "password", "another password");
+        let own = private_file(home.path(), "own", TEST_PASSWORD);
+        let file = home.path().join("data/keys.json");
+        let mut words = vec!["vault", "export", file.to_str().unwrap()];
+        words.extend(["--new-password-file", &password, "--password-file", &own]);
+        keys.iter().for_each(|key| words.extend(["--key", key]));
+        let ended = stage.cli(&words).await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        Self { home }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Starts a worker there, and returns when it serves.
+    async fn worker(&self, temporal: &TemporalServer) -> Running {
+        let mut command = command(self.home.path());
+        command.args(["worker", "--temporal", &temporal.address()]);
+        command.arg("--data-dir").arg(self.path("data")).arg("--password-file").arg(self.path("password"));
+        let mut worker = Running::start(command);
+        worker.line("serving arbiter-providers at").await;
+        worker
+    }
+}
+
+/// The process of whoever makes a call now, by Temporal's word.
+async fn who_calls(temporal: &TemporalServer, workflow: &str) -> Option<u32> {
+    let shown = temporal.cli(&["workflow", "describe", "-w", workflow, "-o", "json"]).await;
+    let shown: Value = serde_json::from_str(&shown.stdout).ok()?;
+    let who = shown["pendingActivities"][0]["lastWorkerIdentity"].as_str()?;
+    who.strip_prefix("arbiter worker ")?.parse().ok()
+}
+
+/// The processes that made the calls of all workflows.
+async fn who_called(temporal: &TemporalServer, workflow: &str) -> BTreeSet<String> {
+    let shown = temporal.cli(&["workflow", "show", "-w", workflow, "-o", "json"]).await.json();
+    let events = shown["events"].as_array().unwrap().iter();
+    let started = events.filter_map(|e| e["activityTaskStartedEventAttributes"]["identity"].as_str());
+    started.filter(|who| who.starts_with("arbiter worker")).map(str::to_owned).collect()
+}
+
+async fn running_queries(temporal: &TemporalServer) -> Vec<String> {
+    let query = "WorkflowType = 'ProviderQueryWorkflow' AND ExecutionStatus = 'Running'";
+    let listed = temporal.cli(&["workflow", "list", "--query", query, "-o", "json"]).await;
+    let listed: Value = serde_json::from_str(&listed.stdout).unwrap_or_default();
+    let listed = listed.as_array().cloned().unwrap_or_default();
+    listed.iter().filter_map(|one| Some(one["execution"]["workflowId"].as_str()?.to_owned())).collect()
+}
+
+async fn furnished(temporal: &TemporalServer, provider: &ScriptedProvider) -> Stage {
+    let stage = bridged(temporal, &[("ARBITER_TEMPORAL__SERVE_PROVIDERS", "false")]).await;
+    stage.register("scripted", &provider.url(), KEY).await;
+    stage.until_mirrored().await;
+    stage
+}
+
+fn kill9(process: u32) {
+    let process = rustix::process::Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn two_workers_share_the_load_and_the_call_of_a_killed_one_is_made_by_the_other() {
+    let temporal = TemporalServer::start().await;
+    // The first call of the word `hang` never ends; everything else is answered at once.
+    let answer = |chat: &ChatInput| match chat.last_text_of("user").contains("hang") && chat.number == 1 {
+        true => Reply::failing(Fault::Hang),
+        false => Reply::text("Done."),
+    };
+    let provider = ScriptedProvider::start(Script::answering(answer).requiring_key(KEY));
+    let stage = furnished(&temporal, &provider).await;
+    let elsewhere = Elsewhere::with_keys(&stage, &["temporal-calls-1", "key_scripted"]).await;
+    let _workers = [elsewhere.worker(&temporal).await, elsewhere.worker(&temporal).await];
+
+    let hanging = stage.act("repl", json!({"message": "hang"}));
+    let killing = async {
+        let began = Instant::now();
+        loop {
+            // Not before the call is made: the first one hangs, whoever makes it.
+            if provider.chat_count() > 0
+                && let Some(workflow) = running_queries(&temporal).await.first()
+                && let Some(process) = who_calls(&temporal, workflow).await
+            {
+                kill9(process);
+                return process;
+            }
+            assert!(began.elapsed() < SOON, "nobody makes the call");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let (said, killed) = tokio::join!(hanging, killing);
+    assert_eq!((&said["via"], &said["response"]), (&json!("temporal"), &json!("Done.")), "{said}");
+    let who = who_called(&temporal, said["workflow_id"].as_str().unwrap()).await;
+    assert!(!who.is_empty() && !who.contains(&format!("arbiter worker {killed}")), "{who:?}, not {killed}");
+
+    // Another one takes the place of the killed one, and both get something to do.
+    let _third = elsewhere.worker(&temporal).await;
+    let mut who = BTreeSet::new();
+    let began = Instant::now();
+    while who.len() < 2 {
+        let said = stage.act("repl", json!({"message": "How are you?"})).await;
+        who.extend(who_called(&temporal, said["workflow_id"].as_str().unwrap()).await);
+        assert!(began.elapsed() < 2 * SOON, "one worker does everything: {who:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_needs_its_own_keys_and_says_what_it_lacks() {
+    let temporal = TemporalServer::start().await;
+    let provider = ScriptedProvider::start(Script::always(Reply::text("Done.")).requiring_key(KEY));
+    let stage = furnished(&temporal, &provider).await;
+    let refused = async |elsewhere: &Elsewhere, password: &Path| {
+        let mut command = command(elsewhere.home.path());
+        command.args(["worker", "--temporal", &temporal.address()]);
+        command.arg("--data-dir").arg(elsewhere.path("data")).arg("--password-file").arg(password);
+        crate::harness::program::run(command, "").await
+    };
+    let bare = Elsewhere::with_keys(&stage, &["key_scripted"]).await;
+    let ended = refused(&bare, &bare.path("password")).await;
+    assert_eq!(ended.code, Some(77), "{ended:?}");
+    assert!(ended.stderr.contains("vault export --key temporal-calls-1"), "{ended:?}");
+    let wrong = private_file(bare.home.path(), "wrong", "wrong");
+    let ended = refused(&bare, Path::new(&wrong)).await;
+    assert_eq!(ended.code, Some(77), "{ended:?}");
+    fs::remove_file(bare.path("data/keys.json")).unwrap();
+    let ended = refused(&bare, &bare.path("password")).await;
+    assert!(ended.code == Some(77) && ended.stderr.contains("there is no key file"), "{ended:?}");
+
+    // One that lacks the provider's key leaves the call to one that has it.
+    let keyless = Elsewhere::with_keys(&stage, &["temporal-calls-1"]).await;
+    let _keyless = keyless.worker(&temporal).await;
+    let keyed = Elsewhere::with_keys(&stage, &["temporal-calls-1", "key_scripted"]).await;
+    let _keyed = keyed.worker(&temporal).await;
+    let mut answered = 0;
+    for _ in 0..6 {
+        let asked = stage.ask("POST", "repl", Some(&json!({"message": "How are you?"}))).await;
+        answered += usize::from(asked.status == 200);
+    }
+    assert!(answered > 0);
+}
+
+#[tokio::test]
+async fn the_calls_of_runs_are_made_by_workers_where_that_is_wanted() {
+    let temporal = TemporalServer::start().await;
+    let provider = ScriptedProvider::start(Script::always(Reply::text("Done.")).requiring_key(KEY));
+    let variables = [("ARBITER_TEMPORAL__SERVE_PROVIDERS", "false"), ("ARBITER_TEMPORAL__RUN_BEADS", "true")];
+    let stage = bridged(&temporal, &variables).await;
+    stage.register("scripted", &provider.url(), KEY).await;
+    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+    stage.until_mirrored().await;
+    let elsewhere = Elsewhere::with_keys(&stage, &["temporal-calls-1", "key_scripted"]).await;
+    let mut worker = elsewhere.worker(&temporal).await;
+    let agent = json!({"id": "ada", "name": "Ada", "provider_id": "scripted", "project_id": "p"});
+    stage.create("agents", agent).await;
+    stage.bead("b", json!({"title": "Work"})).await;
+    stage.until_bead("b", "closed").await;
+    let runs = stage.get("runs?bead_id=b").await;
+    assert_eq!(runs[0]["status"], "succeeded", "{runs}");
+    let query = "/api/v1/temporal/workflows?type=ProviderQueryWorkflow";
+    let made = stage.server.get(query).await.1;
+    let workflow = made[0]["id"].as_str().unwrap();
+    let who = who_called(&temporal, workflow).await;
+    assert_eq!(who, BTreeSet::from([format!("arbiter worker {}", worker.child.id())]));
+    worker.child.kill().unwrap();
+
+    // Without anybody there the bead's lease goes on while the call waits; the server gone, it is called directly.
+    drop(temporal);
+    stage.bead("c", json!({"title": "More work"})).await;
+    stage.until_bead("c", "closed").await;
+    assert_eq!(provider.chat_count(), 2);
+}

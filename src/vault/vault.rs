@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tamper_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod v1_tests;
 #[cfg(test)]

@@ -5,12 +5,12 @@
 pub(crate) mod actor;
 pub(crate) mod clone;
 
-use crate::agent::actor::{Command, Wish};
+use crate::agent::actor::{AgentRequest, Command};
 use crate::bead::BeadsHandle;
-use crate::bead::release::{self, Ending};
+use crate::bead::release::{self, ReleaseReason};
 use crate::caller::{Caller, Cascade};
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::runtime::random;
 use crate::token::revoke_all;
 use arbiter_core::agent::edit::{AgentPatch, NewAgent, Start};
@@ -27,16 +27,16 @@ use tokio::sync::oneshot;
 
 /// How others reach agents.
 #[derive(Clone)]
-pub struct AgentsHandle(pub(crate) Arc<Shared>);
+pub struct AgentsHandle(pub(crate) Arc<SharedContext>);
 
-pub(crate) type Answer<T> = oneshot::Sender<Result<T, Fault>>;
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 impl AgentsHandle {
     /// Creates an agent and, unless told otherwise, starts it.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for wrong fields, an unknown provider or project, or a taken id.
-    pub async fn create(&self, caller: &Caller, new: NewAgent) -> Result<Agent, Fault> {
+    /// [`Error::Refused`] for wrong fields, an unknown provider or project, or a taken id.
+    pub async fn create(&self, caller: &Caller, new: NewAgent) -> Result<Agent, Error> {
         let id = match &new.id {
             Some(text) => AgentId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => AgentId::from_random(random::bytes16()),
@@ -46,11 +46,11 @@ impl AgentsHandle {
         let mut unit = caller.unit(self.0.clock.now(), "agents");
         add(&mut unit, &agent, new.start)?;
         self.0.store.commit(unit).await?;
-        if new.start == Start::Now { self.settle(&id).await } else { Ok(agent) }
+        if new.start == Start::Now { self.reconcile(&id).await } else { Ok(agent) }
     }
 
     /// Refuses what names nothing; a persona that was there when the agent got it may have gone.
-    pub(crate) async fn check_references(&self, agent: &Agent, before: Option<&Agent>) -> Result<(), Fault> {
+    pub(crate) async fn check_references(&self, agent: &Agent, before: Option<&Agent>) -> Result<(), Error> {
         if let Some(id) = &agent.provider_id
             && self.0.store.provider(id.to_string()).await?.is_none()
         {
@@ -71,16 +71,16 @@ impl AgentsHandle {
     /// Changes an agent's fields; its next run follows them.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for wrong fields or another revision than the caller's.
-    pub async fn update(&self, caller: &Caller, id: &AgentId, patch: AgentPatch) -> Result<Agent, Fault> {
-        self.change(caller, id, Wish::Update(Box::new(patch))).await
+    /// [`Error::Refused`] for wrong fields or another revision than the caller's.
+    pub async fn update(&self, caller: &Caller, id: &AgentId, patch: AgentPatch) -> Result<Agent, Error> {
+        self.change(caller, id, AgentRequest::Update(Box::new(patch))).await
     }
 
     /// Gives an agent a bead, as a claim does.
     ///
     /// # Errors
-    /// [`Fault::Refused`] unless the bead is ready and the agent idle.
-    pub async fn assign(&self, caller: &Caller, id: &AgentId, bead: &BeadId) -> Result<Agent, Fault> {
+    /// [`Error::Refused`] unless the bead is ready and the agent idle.
+    pub async fn assign(&self, caller: &Caller, id: &AgentId, bead: &BeadId) -> Result<Agent, Error> {
         self.row(id).await?;
         let beads = BeadsHandle(Arc::clone(&self.0));
         beads.claim(caller, bead, Claimant::Agent(id.clone()), None).await?;
@@ -90,45 +90,45 @@ impl AgentsHandle {
     /// Stops an agent; its bead is given back.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when it is not running.
+    /// [`Error::Refused`] when it is not running.
     pub async fn shutdown(
         &self,
         caller: &Caller,
         id: &AgentId,
         reason: Option<String>,
-    ) -> Result<Agent, Fault> {
-        self.change(caller, id, Wish::Shutdown(reason)).await
+    ) -> Result<Agent, Error> {
+        self.change(caller, id, AgentRequest::Shutdown(reason)).await
     }
 
     /// Starts an agent anew.
     ///
     /// # Errors
-    /// [`Fault::Refused`] while it works, and for one that was never started.
-    pub async fn restart(&self, caller: &Caller, id: &AgentId) -> Result<Agent, Fault> {
-        self.change(caller, id, Wish::Restart).await?;
-        self.settle(id).await
+    /// [`Error::Refused`] while it works, and for one that was never started.
+    pub async fn restart(&self, caller: &Caller, id: &AgentId) -> Result<Agent, Error> {
+        self.change(caller, id, AgentRequest::Restart).await?;
+        self.reconcile(id).await
     }
 
     /// Starts an agent that was created without being started.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when it was started before.
-    pub async fn activate(&self, caller: &Caller, id: &AgentId) -> Result<Agent, Fault> {
-        self.change(caller, id, Wish::Activate).await?;
-        self.settle(id).await
+    /// [`Error::Refused`] when it was started before.
+    pub async fn activate(&self, caller: &Caller, id: &AgentId) -> Result<Agent, Error> {
+        self.change(caller, id, AgentRequest::Activate).await?;
+        self.reconcile(id).await
     }
 
     /// Brings an agent to the status that a word names, by the one trigger that leads there.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown word, or when nothing leads there.
+    /// [`Error::Refused`] for an unknown word, or when nothing leads there.
     pub async fn set_status(
         &self,
         caller: &Caller,
         id: &AgentId,
         word: &str,
         reason: Option<String>,
-    ) -> Result<Agent, Fault> {
+    ) -> Result<Agent, Error> {
         let agent = self.row(id).await?;
         let why = || reason.clone().unwrap_or_else(|| format!("set by {}", caller.name));
         let same = || Refusal::conflict("same-status", format!("agent {id} is {} already", agent.status));
@@ -142,8 +142,8 @@ impl AgentsHandle {
             }
             (word, status) if word == status.as_str() => Err(same().into()),
             ("shutdown", _) => self.shutdown(caller, id, reason).await,
-            ("blocked", _) => self.change(caller, id, Wish::Fail(why())).await,
-            ("idle", _) => self.change(caller, id, Wish::Release(why())).await,
+            ("blocked", _) => self.change(caller, id, AgentRequest::Fail(why())).await,
+            ("idle", _) => self.change(caller, id, AgentRequest::Release(why())).await,
             _ => Err(Refusal::field("status", "is one of active, idle, blocked, shutdown").into()),
         }
     }
@@ -151,8 +151,8 @@ impl AgentsHandle {
     /// Deletes an agent; its runs and events stay.
     ///
     /// # Errors
-    /// [`Fault::Refused`] while it has a bead, unless [`Cascade::Yes`] gives that back.
-    pub async fn delete(&self, caller: &Caller, id: &AgentId, cascade: Cascade) -> Result<(), Fault> {
+    /// [`Error::Refused`] while it has a bead, unless [`Cascade::Yes`] gives that back.
+    pub async fn delete(&self, caller: &Caller, id: &AgentId, cascade: Cascade) -> Result<(), Error> {
         let agent = self.row(id).await?;
         crate::conflict_retry::check_revision(caller, &agent)?;
         if let (Cascade::No, Some(bead)) = (cascade, &agent.current_bead) {
@@ -169,18 +169,18 @@ impl AgentsHandle {
     }
 
     /// Tells an agent that it holds a bead and shall begin.
-    pub(crate) fn begin(&self, id: &AgentId, bead: &BeadId, token: String) {
-        let command = Command::Begin { bead: bead.clone(), token };
+    pub(crate) fn begin_run(&self, id: &AgentId, bead: &BeadId, token: String) {
+        let command = Command::BeginRun { bead: bead.clone(), token };
         self.0.agents.tell(&self.0, id.as_str(), command);
     }
 
     /// Starts the actor of an agent that is to run.
-    pub(crate) fn wake(&self, id: &AgentId) {
-        self.0.agents.wake(&self.0, id.as_str());
+    pub(crate) fn ensure_started(&self, id: &AgentId) {
+        self.0.agents.ensure_started(&self.0, id.as_str());
     }
 
     /// An agent failed too often.
-    pub(crate) async fn give_up(&self, id: &AgentId, reason: String) -> Result<Agent, Fault> {
+    pub(crate) async fn give_up(&self, id: &AgentId, reason: String) -> Result<Agent, Error> {
         let agent = self.row(id).await?;
         let mut unit = Unit::new(self.0.clock.now(), "system", "agents");
         release_bead(&self.0, &mut unit, &agent, &reason).await?;
@@ -191,18 +191,18 @@ impl AgentsHandle {
         Ok(after)
     }
 
-    pub(crate) async fn settle(&self, id: &AgentId) -> Result<Agent, Fault> {
-        self.0.agents.ask(&self.0, id.as_str(), |answer| Command::Settle { answer }).await
+    pub(crate) async fn reconcile(&self, id: &AgentId) -> Result<Agent, Error> {
+        self.0.agents.ask(&self.0, id.as_str(), |answer| Command::Reconcile { answer }).await
     }
 
-    pub(crate) async fn row(&self, id: &AgentId) -> Result<Agent, Fault> {
+    pub(crate) async fn row(&self, id: &AgentId) -> Result<Agent, Error> {
         let found = self.0.store.agent(id.to_string()).await?;
         found.ok_or_else(|| Refusal::not_found("agent", id.as_str()).into())
     }
 
-    async fn change(&self, caller: &Caller, id: &AgentId, wish: Wish) -> Result<Agent, Fault> {
+    async fn change(&self, caller: &Caller, id: &AgentId, request: AgentRequest) -> Result<Agent, Error> {
         let caller = caller.clone();
-        self.0.agents.ask(&self.0, id.as_str(), |answer| Command::Change { caller, wish, answer }).await
+        self.0.agents.ask(&self.0, id.as_str(), |answer| Command::Change { caller, request, answer }).await
     }
 }
 
@@ -226,29 +226,33 @@ pub(crate) fn add(unit: &mut Unit, agent: &Agent, start: Start) -> Result<(), Re
 
 /// Adds the return of an agent's bead to a unit: the bead, the lease and the run, but not the agent.
 pub(crate) async fn release_bead(
-    shared: &Shared,
+    shared: &SharedContext,
     unit: &mut Unit,
     agent: &Agent,
     reason: &str,
-) -> Result<(), Fault> {
+) -> Result<(), Error> {
     let Some(id) = &agent.current_bead else { return Ok(()) };
     let Some((bead, facts, lease)) = shared.store.bead_state(id.to_string()).await? else { return Ok(()) };
     if bead.status != bead::Status::InProgress || bead.assigned_to.as_deref() != Some(agent.id.as_str()) {
         return Ok(());
     }
     let reason = format!("{}: {reason}", agent.id);
-    let command = bead::Command::Release { reason: reason.clone(), attempt: Attempt::Spared };
+    let command = bead::Command::Release { reason: reason.clone(), attempt: Attempt::NotCounted };
     let happenings = bead.decide(&command, &facts, unit.at)?;
     unit.happen(&bead, &happenings, Change::Bead);
     if lease.is_some() {
         unit.change(Change::EndLease(bead.id.clone()));
     }
     // The agent's own row is its owner's to change, so no lease is passed on here.
-    release::end(shared, unit, &bead, None, &Ending::Released(reason), None).await
+    release::end(shared, unit, &bead, None, &ReleaseReason::Released(reason), None).await
 }
 
 /// Adds the deletion of an agent, and the return of its bead, to a unit.
-pub(crate) async fn delete_agent(shared: &Shared, unit: &mut Unit, agent: &Agent) -> Result<(), Fault> {
+pub(crate) async fn delete_agent(
+    shared: &SharedContext,
+    unit: &mut Unit,
+    agent: &Agent,
+) -> Result<(), Error> {
     release_bead(shared, unit, agent, "deleted").await?;
     let told = Happening::noted(EventType::AgentDeleted, json!({"name": agent.name}));
     unit.tell(event(agent, &told));

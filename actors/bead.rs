@@ -12,8 +12,8 @@ pub(crate) mod run_outcome;
 pub(crate) mod status_change;
 
 use crate::caller::Caller;
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::runtime::random;
 use arbiter_core::bead::edit::{BeadPatch, Edge};
 use arbiter_core::bead::handoff::Heir;
@@ -42,7 +42,7 @@ pub struct LeaseGrant {
 
 /// A claimed bead.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Claimed {
+pub struct ClaimedBead {
     /// The bead.
     pub bead: BeadDetail,
     /// The lease; a person has none.
@@ -90,23 +90,23 @@ pub enum BeadAction {
 
 /// How others reach beads.
 #[derive(Clone)]
-pub struct BeadsHandle(pub(crate) Arc<Shared>);
+pub struct BeadsHandle(pub(crate) Arc<SharedContext>);
 
-type Answer<T> = oneshot::Sender<Result<T, Fault>>;
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 impl BeadsHandle {
     /// Claims a bead for an agent (under a lease) or a person (without one). An agent of kind `llm` begins
     /// to work at once.
     ///
     /// # Errors
-    /// [`Fault::Refused`] unless the bead is ready and approved and the agent idle.
+    /// [`Error::Refused`] unless the bead is ready and approved and the agent idle.
     pub async fn claim(
         &self,
         caller: &Caller,
         id: &BeadId,
         claimant: Claimant,
         ttl_sec: Option<u64>,
-    ) -> Result<Claimed, Fault> {
+    ) -> Result<ClaimedBead, Error> {
         let default = self.0.settings.lease_ttl.as_secs();
         let ttl_sec = ttl_sec.unwrap_or(default);
         if !(MIN_TTL_SEC..=MAX_TTL_SEC).contains(&ttl_sec) {
@@ -119,22 +119,22 @@ impl BeadsHandle {
     /// Renews a lease.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when the token is not that of the present claim.
-    pub async fn heartbeat(&self, id: &BeadId, lease_token: String) -> Result<LeaseGrant, Fault> {
+    /// [`Error::Refused`] when the token is not that of the present claim.
+    pub async fn heartbeat(&self, id: &BeadId, lease_token: String) -> Result<LeaseGrant, Error> {
         self.ask(id, |answer| Command::Heartbeat { lease_token, answer }).await
     }
 
     /// Does something with a bead. A lease token, when given, must be that of the present claim.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when the bead's state does not allow it.
+    /// [`Error::Refused`] when the bead's state does not allow it.
     pub async fn act(
         &self,
         caller: &Caller,
         id: &BeadId,
         action: BeadAction,
         lease_token: Option<String>,
-    ) -> Result<BeadDetail, Fault> {
+    ) -> Result<BeadDetail, Error> {
         let caller = caller.clone();
         self.ask(id, |answer| Command::Act { caller, action, lease_token, answer }).await
     }
@@ -142,14 +142,14 @@ impl BeadsHandle {
     /// Changes a bead's fields and dependencies.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for wrong fields, a cycle, or another revision than the caller's.
+    /// [`Error::Refused`] for wrong fields, a cycle, or another revision than the caller's.
     pub async fn update(
         &self,
         caller: &Caller,
         id: &BeadId,
         patch: BeadPatch,
         lease_token: Option<String>,
-    ) -> Result<BeadDetail, Fault> {
+    ) -> Result<BeadDetail, Error> {
         let (caller, patch) = (caller.clone(), Box::new(patch));
         self.ask(id, |answer| Command::Update { caller, patch, lease_token, answer }).await
     }
@@ -157,13 +157,13 @@ impl BeadsHandle {
     /// Adds a dependency.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown bead, a repeat, or a cycle (with its path).
+    /// [`Error::Refused`] for an unknown bead, a repeat, or a cycle (with its path).
     pub async fn add_dependency(
         &self,
         caller: &Caller,
         id: &BeadId,
         edge: Edge,
-    ) -> Result<BeadDetail, Fault> {
+    ) -> Result<BeadDetail, Error> {
         let caller = caller.clone();
         self.ask(id, |answer| Command::Edges { caller, add: vec![edge], remove: vec![], answer }).await
     }
@@ -171,13 +171,13 @@ impl BeadsHandle {
     /// Removes a dependency.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when there is none.
+    /// [`Error::Refused`] when there is none.
     pub async fn remove_dependency(
         &self,
         caller: &Caller,
         id: &BeadId,
         depends_on: &BeadId,
-    ) -> Result<BeadDetail, Fault> {
+    ) -> Result<BeadDetail, Error> {
         let edge = Edge::new(id.clone(), depends_on.clone(), "");
         let caller = caller.clone();
         self.ask(id, |answer| Command::Edges { caller, add: vec![], remove: vec![edge], answer }).await
@@ -186,8 +186,8 @@ impl BeadsHandle {
     /// Comments on a bead.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown bead or an empty text.
-    pub async fn comment(&self, caller: &Caller, id: &BeadId, text: String) -> Result<Comment, Fault> {
+    /// [`Error::Refused`] for an unknown bead or an empty text.
+    pub async fn comment(&self, caller: &Caller, id: &BeadId, text: String) -> Result<Comment, Error> {
         let caller = caller.clone();
         self.ask(id, |answer| Command::Comment { caller, text, answer }).await
     }
@@ -195,8 +195,8 @@ impl BeadsHandle {
     /// Deletes a bead; its runs and events stay, its id is never given again.
     ///
     /// # Errors
-    /// [`Fault::Refused`] while somebody holds it.
-    pub async fn delete(&self, caller: &Caller, id: &BeadId) -> Result<(), Fault> {
+    /// [`Error::Refused`] while somebody holds it.
+    pub async fn delete(&self, caller: &Caller, id: &BeadId) -> Result<(), Error> {
         let caller = caller.clone();
         self.ask(id, |answer| Command::Delete { caller, answer }).await?;
         self.0.beads.remove(id.as_str());
@@ -204,12 +204,12 @@ impl BeadsHandle {
     }
 
     /// Ends a run and the hold it belongs to, in one unit.
-    pub(crate) async fn end_run(&self, id: &BeadId, end: RunEnd) -> Result<(), Fault> {
+    pub(crate) async fn end_run(&self, id: &BeadId, end: RunEnd) -> Result<(), Error> {
         let end = Box::new(end);
         self.ask(id, |answer| Command::EndRun { end, answer }).await
     }
 
-    async fn ask<T>(&self, id: &BeadId, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, Fault> {
+    async fn ask<T>(&self, id: &BeadId, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
         self.0.beads.ask(&self.0, id.as_str(), command).await
     }
 }
@@ -224,7 +224,7 @@ pub(crate) struct RunEnd {
     /// The run as it ended; none when it failed before it had begun.
     pub(crate) run: Option<Run>,
     /// The digest of what the model said last.
-    pub(crate) said: Option<String>,
+    pub(crate) answer_digest: Option<String>,
     /// What becomes of the bead.
     pub(crate) result: RunResult,
 }
@@ -245,26 +245,26 @@ pub(crate) enum RunResult {
     /// The attempt failed.
     Failed(String),
     /// It is given back without counting an attempt.
-    Spared(String),
+    NotCounted(String),
     /// The same, and there is no use in another attempt before so much time has passed.
-    Postponed(String, Duration),
+    Deferred(String, Duration),
 }
 
 /// What a bead can be told.
 pub(crate) enum Command {
-    Claim { caller: Caller, claimant: Claimant, ttl_sec: u64, answer: Answer<Claimed> },
-    Heartbeat { lease_token: String, answer: Answer<LeaseGrant> },
-    Act { caller: Caller, action: BeadAction, lease_token: Option<String>, answer: Answer<BeadDetail> },
-    Update { caller: Caller, patch: Box<BeadPatch>, lease_token: Option<String>, answer: Answer<BeadDetail> },
-    Edges { caller: Caller, add: Vec<Edge>, remove: Vec<Edge>, answer: Answer<BeadDetail> },
-    Comment { caller: Caller, text: String, answer: Answer<Comment> },
-    Delete { caller: Caller, answer: Answer<()> },
-    EndRun { end: Box<RunEnd>, answer: Answer<()> },
+    Claim { caller: Caller, claimant: Claimant, ttl_sec: u64, answer: Reply<ClaimedBead> },
+    Heartbeat { lease_token: String, answer: Reply<LeaseGrant> },
+    Act { caller: Caller, action: BeadAction, lease_token: Option<String>, answer: Reply<BeadDetail> },
+    Update { caller: Caller, patch: Box<BeadPatch>, lease_token: Option<String>, answer: Reply<BeadDetail> },
+    Edges { caller: Caller, add: Vec<Edge>, remove: Vec<Edge>, answer: Reply<BeadDetail> },
+    Comment { caller: Caller, text: String, answer: Reply<Comment> },
+    Delete { caller: Caller, answer: Reply<()> },
+    EndRun { end: Box<RunEnd>, answer: Reply<()> },
     LeaseDue,
 }
 
 /// A bead with its surroundings, as it is now.
-pub(crate) async fn detail(shared: &Shared, id: &str) -> Result<BeadDetail, Fault> {
+pub(crate) async fn detail(shared: &SharedContext, id: &str) -> Result<BeadDetail, Error> {
     let found = shared.store.bead_detail(id.to_owned()).await?;
     found.ok_or_else(|| Refusal::not_found("bead", id).into())
 }

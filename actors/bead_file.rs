@@ -8,11 +8,11 @@ pub(crate) mod export;
 pub(crate) mod import;
 
 use crate::bead_file::actor::Command;
-use crate::bead_file::export::{Dialect, Writer};
-use crate::bead_file::import::{FileFormat, Reading, Warnings};
+use crate::bead_file::export::{BeadWriter, FileDialect};
+use crate::bead_file::import::{FileFormat, ReadOptions, Warnings};
 use crate::caller::Caller;
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::event::bus::BusHandle;
 use crate::event::subscription::Delivery;
 use arbiter_core::kernel::event::EventFilter;
@@ -27,17 +27,17 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Lines are handed on when they are about so many bytes together.
-const PIECE_BYTES: usize = 65_536;
+const CHUNK_BYTES: usize = 65_536;
 /// Pieces of a file that wait for their reader.
-const PIECES: usize = 8;
+const CHUNK_QUEUE: usize = 8;
 
 /// How others reach files of beads.
 #[derive(Clone)]
-pub struct BeadFilesHandle(pub(crate) Arc<Shared>);
+pub struct BeadFilesHandle(pub(crate) Arc<SharedContext>);
 
 /// How a file is to be read in.
 #[derive(Clone, Debug, Default)]
-pub struct ImportWish {
+pub struct ImportRequest {
     /// Its format.
     pub format: FileFormat,
     /// Whether everything is taken back in the end: what would happen is told.
@@ -84,46 +84,50 @@ impl BeadFilesHandle {
     /// Reads a file in.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown project, an unusable prefix, a file that cannot be read, and with `strict` for the
+    /// [`Error::Refused`] for an unknown project, an unusable prefix, a file that cannot be read, and with `strict` for the
     /// first line that cannot be taken; nothing is stored then.
     pub async fn import(
         &self,
         caller: &Caller,
         project: &ProjectId,
-        wish: ImportWish,
+        request: ImportRequest,
         source: Box<dyn BufRead + Send>,
         name: &str,
-    ) -> Result<ImportOutcome, Fault> {
-        read_in(&self.0, caller, project, wish, source, name).await
+    ) -> Result<ImportOutcome, Error> {
+        import_file(&self.0, caller, project, request, source, name).await
     }
 
     /// Reads a project's own file in.
     ///
     /// # Errors
     /// As [`BeadFilesHandle::import`], and for a project that has none.
-    pub async fn import_own(
+    pub async fn import_project_file(
         &self,
         caller: &Caller,
         project: &ProjectId,
-        wish: ImportWish,
-    ) -> Result<ImportOutcome, Fault> {
+        request: ImportRequest,
+    ) -> Result<ImportOutcome, Error> {
         let caller = caller.clone();
-        self.check_own(project).await?;
-        let ask = |answer| Command::Import { caller, wish, answer };
+        self.require_bead_file(project).await?;
+        let ask = |answer| Command::Import { caller, request, answer };
         self.0.bead_files.ask(&self.0, project.as_str(), ask).await
     }
 
     /// Writes a project's own file now.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for a project that has none, and when the file knows beads that are not here.
-    pub async fn export_own(&self, project: &ProjectId, dialect: Dialect) -> Result<ExportOutcome, Fault> {
-        self.check_own(project).await?;
+    /// [`Error::Refused`] for a project that has none, and when the file knows beads that are not here.
+    pub async fn export_project_file(
+        &self,
+        project: &ProjectId,
+        dialect: FileDialect,
+    ) -> Result<ExportOutcome, Error> {
+        self.require_bead_file(project).await?;
         let ask = |answer| Command::Export { dialect, answer };
         self.0.bead_files.ask(&self.0, project.as_str(), ask).await
     }
 
-    async fn check_own(&self, project: &ProjectId) -> Result<(), Fault> {
+    async fn require_bead_file(&self, project: &ProjectId) -> Result<(), Error> {
         let row = self.0.store.project(project.to_string()).await?;
         let row = row.ok_or_else(|| Refusal::not_found("project", project.as_str()))?;
         if row.beads_path.is_none() {
@@ -136,23 +140,23 @@ impl BeadFilesHandle {
     /// The content of a project's file, in pieces.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown project.
+    /// [`Error::Refused`] for an unknown project.
     pub async fn content(
         &self,
         project: &ProjectId,
-        dialect: Dialect,
-    ) -> Result<mpsc::Receiver<Result<Bytes, Fault>>, Fault> {
+        dialect: FileDialect,
+    ) -> Result<mpsc::Receiver<Result<Bytes, Error>>, Error> {
         if self.0.store.project(project.to_string()).await?.is_none() {
             return Err(Refusal::not_found("project", project.as_str()).into());
         }
-        let (give, pieces) = mpsc::channel(PIECES);
+        let (give, pieces) = mpsc::channel(CHUNK_QUEUE);
         let (store, project) = (self.0.store.clone(), project.to_string());
         let feed = give.clone();
-        let (mut writer, mut text) = (Writer::new(dialect), String::new());
+        let (mut writer, mut text) = (BeadWriter::new(dialect), String::new());
         let sink = Box::new(move |item| {
             let is_end = item == Exported::End;
             text.push_str(&writer.lines(item).0);
-            if text.len() < PIECE_BYTES && !is_end {
+            if text.len() < CHUNK_BYTES && !is_end {
                 return true;
             }
             feed.blocking_send(Ok(std::mem::take(&mut text).into())).is_ok()
@@ -168,30 +172,30 @@ impl BeadFilesHandle {
 }
 
 /// Reads a file in; what is odd of it is told beside the store's report.
-pub(crate) async fn read_in(
-    shared: &Arc<Shared>,
+pub(crate) async fn import_file(
+    shared: &Arc<SharedContext>,
     caller: &Caller,
     project: &ProjectId,
-    wish: ImportWish,
+    request: ImportRequest,
     source: Box<dyn BufRead + Send>,
     name: &str,
-) -> Result<ImportOutcome, Fault> {
-    if wish.prefix.as_deref().is_some_and(|prefix| !is_well_formed(prefix)) {
+) -> Result<ImportOutcome, Error> {
+    if request.prefix.as_deref().is_some_and(|prefix| !is_well_formed(prefix)) {
         return Err(Refusal::field("prefix", "is no beginning of an id").into());
     }
     let agents = shared.store.employed_agents().await?;
     let agents: HashSet<String> = agents.iter().map(|agent| agent.id.to_string()).collect();
     let now = shared.clock.now();
-    let reading = Reading {
-        format: wish.format,
+    let options = ReadOptions {
+        format: request.format,
         project_id: project.clone(),
         agents,
-        prefix: wish.prefix,
-        any_project: wish.any_project,
+        prefix: request.prefix,
+        any_project: request.any_project,
         now,
         by: caller.name.clone(),
     };
-    let (content, warnings) = import::begin(source, reading).map_err(|source| StoreError::Io {
+    let (content, warnings) = import::spawn_reader(source, options).map_err(|source| StoreError::Io {
         operation: "start",
         path: "a reader of beads".to_owned(),
         source,
@@ -201,24 +205,24 @@ pub(crate) async fn read_in(
         at: now,
         actor: caller.name.clone(),
         origin: caller.origin.clone(),
-        allow_stale: wish.allow_stale,
-        dry_run: wish.dry_run,
-        strict: wish.strict,
+        allow_stale: request.allow_stale,
+        dry_run: request.dry_run,
+        strict: request.strict,
         content: Box::new(content.into_iter()),
     };
     let report = shared.store.import(order).await?;
     let warnings: Warnings =
         tokio::task::spawn_blocking(move || warnings.recv().unwrap_or_default()).await.unwrap_or_default();
-    Ok(ImportOutcome { source: name.to_owned(), report, warnings, dry_run: wish.dry_run })
+    Ok(ImportOutcome { source: name.to_owned(), report, warnings, dry_run: request.dry_run })
 }
 
 /// Tells the actors of files of what happens to their beads.
-pub(crate) async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
+pub(crate) async fn watch_events(shared: &Arc<SharedContext>) -> Result<(), Error> {
     let mut events = BusHandle(Arc::clone(shared)).subscribe(EventFilter::default(), None).await?;
-    let world = Arc::clone(shared);
-    let mut with_files = projects_with_files(&world).await?;
+    let task_context = Arc::clone(shared);
+    let mut with_files = projects_with_files(&task_context).await?;
     for project in &with_files {
-        world.bead_files.wake(&world, project);
+        task_context.bead_files.ensure_started(&task_context, project);
     }
     shared.runtime.spawn(async move {
         while let Delivery::Event(event) = events.next().await {
@@ -227,17 +231,17 @@ pub(crate) async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
                 kind,
                 EventType::ProjectCreated | EventType::ProjectUpdated | EventType::ProjectDeleted
             ) {
-                match projects_with_files(&world).await {
+                match projects_with_files(&task_context).await {
                     Ok(now) => {
                         for gone in with_files.difference(&now) {
-                            world.bead_files.remove(gone);
+                            task_context.bead_files.remove(gone);
                         }
                         with_files = now;
                     }
-                    Err(fault) => tracing::warn!(%fault, "the projects with files could not be read"),
+                    Err(error) => tracing::warn!(%error, "the projects with files could not be read"),
                 }
                 if with_files.contains(&event.subject) {
-                    world.bead_files.tell(&world, &event.subject, Command::Moved);
+                    task_context.bead_files.tell(&task_context, &event.subject, Command::PathChanged);
                 }
                 continue;
             }
@@ -246,13 +250,13 @@ pub(crate) async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
             if let Some(project) = event.project_id.as_deref().filter(|_| is_work)
                 && with_files.contains(project)
             {
-                world.bead_files.tell(&world, project, Command::Changed);
+                task_context.bead_files.tell(&task_context, project, Command::BeadsChanged);
             }
         }
     });
     Ok(())
 }
 
-async fn projects_with_files(shared: &Shared) -> Result<HashSet<String>, Fault> {
+async fn projects_with_files(shared: &SharedContext) -> Result<HashSet<String>, Error> {
     Ok(shared.store.projects_with_files().await?.into_iter().collect())
 }

@@ -1,28 +1,28 @@
 //! Read, decide, commit; and again when a row was changed meanwhile.
 
 use crate::caller::Caller;
-use crate::error::Fault;
+use crate::error::Error;
 use arbiter_core::kernel::record::Record;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
 
 /// How often a decision is made anew before the caller hears that the entity is busy.
-pub(crate) const TRIES: u32 = 8;
+pub(crate) const MAX_TRIES: u32 = 8;
 
 /// Runs an attempt until it was not stale.
-pub(crate) async fn until_fresh<T>(attempt: impl AsyncFn() -> Result<T, Fault>) -> Result<T, Fault> {
-    for _ in 0..TRIES {
+pub(crate) async fn retry_on_conflict<T>(attempt: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+    for _ in 0..MAX_TRIES {
         match attempt().await {
-            Err(Fault::Store(StoreError::Stale { .. })) => {}
+            Err(Error::Store(StoreError::Stale { .. })) => {}
             outcome => return outcome,
         }
     }
-    Err(Fault::Busy("the entity".to_owned()))
+    Err(Error::Busy("the entity".to_owned()))
 }
 
-/// Whether an attempt has to be made again, for who is no actor and makes them one by one, at most [`TRIES`].
-pub(crate) fn is_stale<T>(outcome: &Result<T, Fault>) -> bool {
-    matches!(outcome, Err(Fault::Store(StoreError::Stale { .. })))
+/// Whether an attempt has to be made again, for who is no actor and makes them one by one, at most [`MAX_TRIES`].
+pub(crate) fn is_stale<T>(outcome: &Result<T, Error>) -> bool {
+    matches!(outcome, Err(Error::Store(StoreError::Stale { .. })))
 }
 
 /// Refuses a caller who has seen another revision than the stored one.

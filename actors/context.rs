@@ -3,35 +3,35 @@
 
 use crate::agent::actor::AgentActor;
 use crate::bead::actor::BeadActor;
-use crate::bead::id_prefix::Prefixes;
+use crate::bead::id_prefix::PrefixCache;
 use crate::bead_file::actor::BeadFilesActor;
-use crate::call::budget_guard::Purse;
+use crate::call::budget_guard::BudgetGuard;
 use crate::call::failover::Breakers;
-use crate::call::in_flight::Underway;
-use crate::call::rate_limiter::Gates;
-use crate::call::remote_executor::Carriers;
+use crate::call::in_flight::InFlight;
+use crate::call::rate_limiter::Limiters;
+use crate::call::remote_executor::RemoteExecutorSlot;
 use crate::decision::actor::DecisionActor;
 use crate::dispatch::dispatcher::DispatcherActor;
-use crate::dispatch::pull::Queue;
+use crate::dispatch::pull::PullQueue;
 use crate::dispatch::pull_actor::PullActor;
 use crate::event::bus::{Broker, BusActor};
-use crate::event::notifier::{Notices, NotifierActor};
+use crate::event::notifier::{NotifierActor, SharedNoticeState};
 use crate::orchestrator::OrchestratorActor;
-use crate::persona::Personas;
+use crate::persona::PersonaStore;
 use crate::project::actor::ProjectActor;
 use crate::project::file_locks::FileLocksActor;
 use crate::provider::actor::ProviderActor;
 use crate::provider::cache::ProviderCache;
 use crate::provider::heartbeat::HeartbeatActor;
-use crate::run::active_runs::Runs;
-use crate::runtime::cell::Failure;
+use crate::run::active_runs::ActiveRuns;
+use crate::runtime::cell::ActorFailure;
 use crate::runtime::clock::SharedClock;
-use crate::runtime::fault_injection::Inject;
-use crate::runtime::registry::{Directory, Place, Threads};
+use crate::runtime::fault_injection::FaultInjection;
+use crate::runtime::registry::{ActorThreads, Affinity, Registry};
 use crate::settings::Settings;
 use crate::token::cache::TokenCache;
 use crate::vault::actor::VaultActor;
-use crate::vault::open_vault::VaultPlace;
+use crate::vault::open_vault::OpenVault;
 use arbiter_store::Store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,70 +39,70 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 /// The id of actors of which there is one.
-pub(crate) const SINGLE: &str = "main";
+pub(crate) const SINGLETON_ID: &str = "main";
 
 /// Everything that all actors share.
-pub(crate) struct Shared {
+pub(crate) struct SharedContext {
     pub(crate) store: Store,
     pub(crate) clock: SharedClock,
     pub(crate) settings: Settings,
     /// Runs, timers and calls to providers live here, not on the actors' threads.
     pub(crate) runtime: tokio::runtime::Handle,
-    pub(crate) threads: Threads,
-    pub(crate) inject: Inject,
+    pub(crate) threads: ActorThreads,
+    pub(crate) fault_injection: FaultInjection,
     pub(crate) broker: Broker,
-    pub(crate) runs: Runs,
+    pub(crate) runs: ActiveRuns,
     /// Set while a message to the dispatcher is on its way.
-    pub(crate) look_wanted: AtomicBool,
+    pub(crate) wake_requested: AtomicBool,
     /// Those who wait for a bead, as everybody may see it.
-    pub(crate) queue: Queue,
+    pub(crate) queue: PullQueue,
     pub(crate) token_cache: TokenCache,
-    pub(crate) purse: Purse,
+    pub(crate) budget_guard: BudgetGuard,
     pub(crate) breakers: Breakers,
-    pub(crate) gates: Gates,
-    pub(crate) underway: Underway,
+    pub(crate) limiters: Limiters,
+    pub(crate) in_flight: InFlight,
     pub(crate) provider_cache: ProviderCache,
-    pub(crate) prefixes: Prefixes,
-    pub(crate) carriers: Carriers,
-    pub(crate) personas: Personas,
+    pub(crate) prefixes: PrefixCache,
+    pub(crate) remote_executor: RemoteExecutorSlot,
+    pub(crate) personas: PersonaStore,
     /// How it goes with the notices, as everybody may see it.
-    pub(crate) notices: Notices,
+    pub(crate) notices: SharedNoticeState,
     /// What goes on behind an answer, and has to end before the store closes.
-    pub(crate) afterwork: TaskTracker,
-    pub(crate) vault_place: VaultPlace,
-    pub(crate) beads: Directory<BeadActor>,
-    pub(crate) bead_files: Directory<BeadFilesActor>,
-    pub(crate) agents: Directory<AgentActor>,
-    pub(crate) decisions: Directory<DecisionActor>,
-    pub(crate) providers: Directory<ProviderActor>,
-    pub(crate) heartbeats: Directory<HeartbeatActor>,
-    pub(crate) projects: Directory<ProjectActor>,
-    pub(crate) file_locks: Directory<FileLocksActor>,
-    pub(crate) vault: Directory<VaultActor>,
-    pub(crate) bus: Directory<BusActor>,
-    pub(crate) dispatcher: Directory<DispatcherActor>,
-    pub(crate) notifier: Directory<NotifierActor>,
-    pub(crate) pulls: Directory<PullActor>,
-    pub(crate) orchestrator: Directory<OrchestratorActor>,
-    failures: mpsc::UnboundedSender<Failure>,
+    pub(crate) background_tasks: TaskTracker,
+    pub(crate) open_vault: OpenVault,
+    pub(crate) beads: Registry<BeadActor>,
+    pub(crate) bead_files: Registry<BeadFilesActor>,
+    pub(crate) agents: Registry<AgentActor>,
+    pub(crate) decisions: Registry<DecisionActor>,
+    pub(crate) providers: Registry<ProviderActor>,
+    pub(crate) heartbeats: Registry<HeartbeatActor>,
+    pub(crate) projects: Registry<ProjectActor>,
+    pub(crate) file_locks: Registry<FileLocksActor>,
+    pub(crate) vault: Registry<VaultActor>,
+    pub(crate) bus: Registry<BusActor>,
+    pub(crate) dispatcher: Registry<DispatcherActor>,
+    pub(crate) notifier: Registry<NotifierActor>,
+    pub(crate) pulls: Registry<PullActor>,
+    pub(crate) orchestrator: Registry<OrchestratorActor>,
+    failures: mpsc::UnboundedSender<ActorFailure>,
     stopping: AtomicBool,
 }
 
-/// What [`Shared`] is made of.
-pub(crate) struct Parts {
+/// What [`SharedContext`] is made of.
+pub(crate) struct ContextParts {
     pub(crate) store: Store,
     pub(crate) clock: SharedClock,
     pub(crate) settings: Settings,
     pub(crate) runtime: tokio::runtime::Handle,
-    pub(crate) threads: Threads,
-    pub(crate) vault_place: VaultPlace,
-    pub(crate) personas: Personas,
+    pub(crate) threads: ActorThreads,
+    pub(crate) open_vault: OpenVault,
+    pub(crate) personas: PersonaStore,
     pub(crate) last_seq: u64,
-    pub(crate) failures: mpsc::UnboundedSender<Failure>,
+    pub(crate) failures: mpsc::UnboundedSender<ActorFailure>,
 }
 
-impl Shared {
-    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+impl SharedContext {
+    pub(crate) fn new(parts: ContextParts) -> Arc<Self> {
         let broker = Broker::new(parts.settings.bus_buffer, parts.last_seq);
         Arc::new(Self {
             store: parts.store,
@@ -110,51 +110,51 @@ impl Shared {
             settings: parts.settings,
             runtime: parts.runtime,
             threads: parts.threads,
-            inject: Inject::default(),
+            fault_injection: FaultInjection::default(),
             broker,
-            runs: Runs::default(),
-            look_wanted: AtomicBool::new(false),
-            queue: Queue::default(),
+            runs: ActiveRuns::default(),
+            wake_requested: AtomicBool::new(false),
+            queue: PullQueue::default(),
             token_cache: TokenCache::default(),
-            purse: Purse::default(),
+            budget_guard: BudgetGuard::default(),
             breakers: Breakers::default(),
-            gates: Gates::default(),
-            underway: Underway::default(),
+            limiters: Limiters::default(),
+            in_flight: InFlight::default(),
             provider_cache: ProviderCache::default(),
-            prefixes: Prefixes::default(),
-            carriers: Carriers::default(),
+            prefixes: PrefixCache::default(),
+            remote_executor: RemoteExecutorSlot::default(),
             personas: parts.personas,
-            notices: Notices::default(),
-            afterwork: TaskTracker::new(),
-            vault_place: parts.vault_place,
-            beads: Directory::new(Place::Entities),
-            bead_files: Directory::new(Place::Entities),
-            agents: Directory::new(Place::Entities),
-            decisions: Directory::new(Place::Entities),
-            providers: Directory::new(Place::Entities),
-            heartbeats: Directory::new(Place::Entities),
-            projects: Directory::new(Place::Entities),
-            file_locks: Directory::new(Place::Entities),
-            vault: Directory::new(Place::Root),
-            bus: Directory::new(Place::Root),
-            dispatcher: Directory::new(Place::Root),
-            notifier: Directory::new(Place::Root),
-            pulls: Directory::new(Place::Root),
-            orchestrator: Directory::new(Place::Root),
+            notices: SharedNoticeState::default(),
+            background_tasks: TaskTracker::new(),
+            open_vault: parts.open_vault,
+            beads: Registry::new(Affinity::Entities),
+            bead_files: Registry::new(Affinity::Entities),
+            agents: Registry::new(Affinity::Entities),
+            decisions: Registry::new(Affinity::Entities),
+            providers: Registry::new(Affinity::Entities),
+            heartbeats: Registry::new(Affinity::Entities),
+            projects: Registry::new(Affinity::Entities),
+            file_locks: Registry::new(Affinity::Entities),
+            vault: Registry::new(Affinity::Root),
+            bus: Registry::new(Affinity::Root),
+            dispatcher: Registry::new(Affinity::Root),
+            notifier: Registry::new(Affinity::Root),
+            pulls: Registry::new(Affinity::Root),
+            orchestrator: Registry::new(Affinity::Root),
             failures: parts.failures,
             stopping: AtomicBool::new(false),
         })
     }
 
     /// Tells the orchestrator of a failed actor.
-    pub(crate) fn report(&self, failure: Failure) {
+    pub(crate) fn report(&self, failure: ActorFailure) {
         // Without an orchestrator the process is ending, and so does the actor.
         let _ = self.failures.send(failure);
     }
 
     /// Does something that nobody waits for, on the runtime; the end of the process does.
-    pub(crate) fn later(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.afterwork.spawn_on(work, &self.runtime);
+    pub(crate) fn spawn_tracked(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.background_tasks.spawn_on(work, &self.runtime);
     }
 
     /// Whether the server is stopping.

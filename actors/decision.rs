@@ -6,8 +6,8 @@ pub(crate) mod actor;
 pub(crate) mod cancel;
 
 use crate::caller::Caller;
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::runtime::random;
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::subject_digest;
@@ -20,20 +20,20 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// How long a decision without a deadline has still, for whoever wants a number.
-const FAR: Duration = Duration::from_secs(24 * 60 * 60);
+const NO_DEADLINE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How others reach decisions.
 #[derive(Clone)]
-pub struct DecisionsHandle(pub(crate) Arc<Shared>);
+pub struct DecisionsHandle(pub(crate) Arc<SharedContext>);
 
-type Answer = oneshot::Sender<Result<Decision, Fault>>;
+type Reply = oneshot::Sender<Result<Decision, Error>>;
 
 impl DecisionsHandle {
     /// Asks for a decision.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for wrong fields, or an unknown project or bead.
-    pub async fn create(&self, caller: &Caller, new: NewDecision) -> Result<Decision, Fault> {
+    /// [`Error::Refused`] for wrong fields, or an unknown project or bead.
+    pub async fn create(&self, caller: &Caller, new: NewDecision) -> Result<Decision, Error> {
         let now = self.0.clock.now();
         let id = match &new.id {
             Some(text) => DecisionId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
@@ -55,7 +55,7 @@ impl DecisionsHandle {
         let mut unit = caller.unit(now, "decisions");
         unit.create(&decision, Change::Decision);
         self.0.store.commit(unit).await?;
-        self.wake(&decision.id);
+        self.ensure_started(&decision.id);
         Ok(decision)
     }
 
@@ -69,30 +69,30 @@ impl DecisionsHandle {
         id: &DecisionId,
         decision: String,
         rationale: Option<String>,
-    ) -> Result<Decision, Fault> {
-        let given = GivenAnswer { decision, rationale, ..GivenAnswer::default() };
+    ) -> Result<Decision, Error> {
+        let given = DecisionAnswer { decision, rationale, ..DecisionAnswer::default() };
         self.answer(caller, id, given).await
     }
 
     /// Answers a decision; the bead it is about moves in the same moment.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an answer that is not offered, a decision that has ended, something that was changed
+    /// [`Error::Refused`] for an answer that is not offered, a decision that has ended, something that was changed
     /// since it was asked, or an agent that may not decide this.
     pub async fn answer(
         &self,
         caller: &Caller,
         id: &DecisionId,
-        given: GivenAnswer,
-    ) -> Result<Decision, Fault> {
-        self.end(caller, id, Wish::Resolve(given)).await
+        given: DecisionAnswer,
+    ) -> Result<Decision, Error> {
+        self.end(caller, id, DecisionRequest::Resolve(given)).await
     }
 
     /// Ends a decision whose time has come, for whoever keeps time elsewhere; says how long it still has otherwise.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown decision.
-    pub async fn expire(&self, id: &DecisionId) -> Result<(Decision, Option<Duration>), Fault> {
+    /// [`Error::Refused`] for an unknown decision.
+    pub async fn expire(&self, id: &DecisionId) -> Result<(Decision, Option<Duration>), Error> {
         let decision = self.0.store.decision(id.to_string()).await?;
         let decision = decision.ok_or_else(|| Refusal::not_found("decision", id.as_str()))?;
         let now = self.0.clock.now();
@@ -101,47 +101,52 @@ impl DecisionsHandle {
         }
         if !decision.is_late(now) {
             // One that never ends is asked about now and then.
-            let left = decision.deadline.map_or(FAR, |at| at.since(now));
+            let left = decision.deadline.map_or(NO_DEADLINE_WAIT, |at| at.since(now));
             return Ok((decision, Some(left)));
         }
-        match self.end(&Caller::system(), id, Wish::Expire).await {
+        match self.end(&Caller::system(), id, DecisionRequest::Expire).await {
             Ok(after) => Ok((after, None)),
             // Somebody was faster, or its time was moved.
-            Err(Fault::Refused(refusal)) => match self.0.store.decision(id.to_string()).await? {
+            Err(Error::Refused(refusal)) => match self.0.store.decision(id.to_string()).await? {
                 Some(after) if after.status != decision::Status::Pending => Ok((after, None)),
                 _ => Err(refusal.into()),
             },
-            Err(fault) => Err(fault),
+            Err(error) => Err(error),
         }
     }
 
     /// Withdraws a decision.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for a decision that has ended.
-    pub async fn cancel(&self, caller: &Caller, id: &DecisionId, reason: String) -> Result<Decision, Fault> {
-        self.end(caller, id, Wish::Cancel(reason)).await
+    /// [`Error::Refused`] for a decision that has ended.
+    pub async fn cancel(&self, caller: &Caller, id: &DecisionId, reason: String) -> Result<Decision, Error> {
+        self.end(caller, id, DecisionRequest::Cancel(reason)).await
     }
 
-    async fn end(&self, caller: &Caller, id: &DecisionId, wish: Wish) -> Result<Decision, Fault> {
+    async fn end(
+        &self,
+        caller: &Caller,
+        id: &DecisionId,
+        request: DecisionRequest,
+    ) -> Result<Decision, Error> {
         let caller = caller.clone();
-        self.0.decisions.ask(&self.0, id.as_str(), |answer| Command::End { caller, wish, answer }).await
+        self.0.decisions.ask(&self.0, id.as_str(), |answer| Command::End { caller, request, answer }).await
     }
 
     /// Starts the actor of a new decision, so that its deadline is watched.
-    pub(crate) fn wake(&self, id: &DecisionId) {
-        self.0.decisions.wake(&self.0, id.as_str());
+    pub(crate) fn ensure_started(&self, id: &DecisionId) {
+        self.0.decisions.ensure_started(&self.0, id.as_str());
     }
 
     /// Lets the actor of a decision look at its row: it was changed by somebody else.
-    pub(crate) fn look_again(&self, id: &DecisionId) {
+    pub(crate) fn recheck(&self, id: &DecisionId) {
         self.0.decisions.tell(&self.0, id.as_str(), Command::Due);
     }
 }
 
 /// An answer, and by whom it is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GivenAnswer {
+pub struct DecisionAnswer {
     /// The answer.
     pub decision: String,
     /// Why.
@@ -153,8 +158,8 @@ pub struct GivenAnswer {
 }
 
 /// What is wanted of a decision.
-pub(crate) enum Wish {
-    Resolve(GivenAnswer),
+pub(crate) enum DecisionRequest {
+    Resolve(DecisionAnswer),
     Cancel(String),
     Remind,
     Expire,
@@ -162,6 +167,6 @@ pub(crate) enum Wish {
 
 /// What a decision can be told.
 pub(crate) enum Command {
-    End { caller: Caller, wish: Wish, answer: Answer },
+    End { caller: Caller, request: DecisionRequest, answer: Reply },
     Due,
 }

@@ -1,6 +1,6 @@
 //! Why an actor did not do what it was asked.
 
-use crate::call::attempt::kind_of;
+use crate::call::attempt::error_kind;
 use crate::provider::authorized_client::CallFailure;
 use arbiter_core::kernel::call::ErrorKind;
 use arbiter_core::kernel::refusal::Refusal;
@@ -15,7 +15,7 @@ pub(crate) const BUDGET_EXHAUSTED: &str = "budget-exhausted";
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum Error {
     /// It is against a rule; nothing changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -33,7 +33,7 @@ pub enum Fault {
     },
     /// The vault did not do it.
     #[error(transparent)]
-    Vault(#[from] VaultFault),
+    Vault(#[from] VaultAccessError),
     /// The provider did not do it.
     #[error("{0}")]
     Provider(String),
@@ -58,7 +58,7 @@ pub struct FailedCall {
     pub field: Option<String>,
 }
 
-impl Fault {
+impl Error {
     /// No answer came in the time that the caller gave it.
     pub(crate) fn late(limit: Duration) -> Self {
         let text = format!("no answer came within {limit:?}");
@@ -66,12 +66,12 @@ impl Fault {
     }
 }
 
-impl From<CallFailure> for Fault {
+impl From<CallFailure> for Error {
     fn from(failure: CallFailure) -> Self {
         match failure {
-            CallFailure::Fault(fault) => fault,
+            CallFailure::Error(error) => error,
             CallFailure::Call(error) => Self::Call(Box::new(FailedCall {
-                kind: kind_of(&error),
+                kind: error_kind(&error),
                 text: error.to_string(),
                 retry_after: error.rate_hints().retry_after,
                 field: error.field().map(str::to_owned),
@@ -82,7 +82,7 @@ impl From<CallFailure> for Fault {
 
 /// Why the vault did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum VaultFault {
+pub enum VaultAccessError {
     /// It is locked.
     #[error("the vault is locked")]
     Locked,
@@ -111,7 +111,7 @@ pub enum VaultFault {
     Failed(#[source] VaultError),
 }
 
-impl From<StoreError> for Fault {
+impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Refused(refusal) => Self::Refused(refusal),
@@ -121,11 +121,11 @@ impl From<StoreError> for Fault {
     }
 }
 
-impl From<VaultError> for Fault {
+impl From<VaultError> for Error {
     fn from(error: VaultError) -> Self {
         match error {
-            VaultError::Locked => Self::Vault(VaultFault::Locked),
-            VaultError::WrongPassword => Self::Vault(VaultFault::WrongPassword),
+            VaultError::Locked => Self::Vault(VaultAccessError::Locked),
+            VaultError::WrongPassword => Self::Vault(VaultAccessError::WrongPassword),
             VaultError::NotFound(id) => Self::Refused(Refusal::not_found("key", id.as_str())),
             VaultError::Exists(id) => {
                 Self::Refused(Refusal::Exists { entity: "key", id: id.as_str().to_owned() })
@@ -143,7 +143,7 @@ impl From<VaultError> for Fault {
             VaultError::Iterations(_) => Self::Refused(Refusal::field("iterations", error.to_string())),
             VaultError::EmptyPassword => Self::Refused(Refusal::field("password", "is empty")),
             VaultError::Full => Self::Store(StoreError::Full),
-            other => Self::Vault(VaultFault::Failed(other)),
+            other => Self::Vault(VaultAccessError::Failed(other)),
         }
     }
 }

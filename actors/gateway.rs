@@ -6,18 +6,18 @@
 pub(crate) mod console;
 pub(crate) mod stream;
 
-use crate::call::attempt::Given;
+use crate::call::attempt::Response;
 use crate::call::chat::total;
-use crate::call::estimate::Size;
-use crate::call::execute::{self, Candidate, Errand, Order, Served};
-use crate::call::failover::{self, First};
-use crate::call::in_flight::{Ending, Ticket};
-use crate::call::ledger_entry::Payer;
+use crate::call::estimate::CallEstimate;
+use crate::call::execute::{self, CallCandidate, CallPlan, ProviderCall, ServedCall};
+use crate::call::failover::{self, FirstCandidate};
+use crate::call::in_flight::{Cancellation, InFlightGuard};
+use crate::call::ledger_entry::Attribution;
 use crate::caller::Caller;
-use crate::context::Shared;
-use crate::error::{FailedCall, Fault};
+use crate::context::SharedContext;
+use crate::error::{Error, FailedCall};
 use crate::gateway::stream::GatewayStream;
-use crate::provider::cache::Known;
+use crate::provider::cache::CachedProvider;
 use crate::runtime::random;
 use arbiter_core::kernel::call::{CallOutcome, ErrorKind, Kind};
 use arbiter_core::kernel::ids::{AgentId, ProjectId, ProviderId, RunId, TokenId};
@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 /// How others reach the gateway.
 #[derive(Clone)]
-pub struct GatewayHandle(pub(crate) Arc<Shared>);
+pub struct GatewayHandle(pub(crate) Arc<SharedContext>);
 
 /// A chat to be passed on.
 #[derive(Clone, Debug)]
@@ -69,8 +69,8 @@ impl GatewayHandle {
     /// Every model that can be asked for now: by its plain name, and by its provider's id and name.
     ///
     /// # Errors
-    /// [`Fault::Store`].
-    pub async fn models(&self) -> Result<Vec<GatewayModel>, Fault> {
+    /// [`Error::Store`].
+    pub async fn models(&self) -> Result<Vec<GatewayModel>, Error> {
         let usable = self.0.provider_cache.usable(&self.0).await?;
         let mut models: BTreeMap<String, Vec<ProviderId>> = BTreeMap::new();
         for known in &usable {
@@ -94,50 +94,50 @@ impl GatewayHandle {
     /// One whole answer.
     ///
     /// # Errors
-    /// [`Fault::Call`] when no provider serves the model or the last one that was asked failed; others as
+    /// [`Error::Call`] when no provider serves the model or the last one that was asked failed; others as
     /// with every call.
-    pub async fn complete(&self, caller: &Caller, call: GatewayCall) -> Result<GatewayAnswer, Fault> {
-        let (order, body, ending) = self.prepare(caller, call).await?;
-        let run_id = order.payer.run_id.clone();
-        let whole = Whole(&body);
-        let Served { given, mut account } = tokio::select! {
-            served = execute::serve(&self.0, order, &whole) => served?,
-            () = ending.wanted() => return Err(ending.refusal().into()),
+    pub async fn complete(&self, caller: &Caller, call: GatewayCall) -> Result<GatewayAnswer, Error> {
+        let (plan, body, cancellation) = self.prepare(caller, call).await?;
+        let run_id = plan.attribution.run_id.clone();
+        let whole = WholeChat(&body);
+        let ServedCall { response, mut entry } = tokio::select! {
+            served = execute::execute(&self.0, plan, &whole) => served?,
+            () = cancellation.requested() => return Err(cancellation.refusal().into()),
         };
-        let Given { given, leave, mut place, .. } = given;
-        leave.end(CallOutcome::Answered);
+        let Response { response, breaker_permit, mut permit, .. } = response;
+        breaker_permit.end(CallOutcome::Answered);
         // Without an account of the provider's, what came is counted, its frame included.
-        place.settle(total(account.count(given.usage, given.body.len() as u64)));
-        let provider_id = account.provider_id().clone();
-        self.0.later(account.answered());
-        Ok(GatewayAnswer { body: given.body, provider_id, run_id })
+        permit.settle(total(entry.count(response.usage, response.body.len() as u64)));
+        let provider_id = entry.provider_id().clone();
+        self.0.spawn_tracked(entry.answered());
+        Ok(GatewayAnswer { body: response.body, provider_id, run_id })
     }
 
     /// An answer in pieces, of which the first has come.
     ///
     /// # Errors
     /// As [`GatewayHandle::complete`].
-    pub async fn stream(&self, caller: &Caller, call: GatewayCall) -> Result<GatewayStream, Fault> {
-        let (order, body, ending) = self.prepare(caller, call).await?;
-        let run_id = order.payer.run_id.clone();
-        let streamed = Streamed(&body);
+    pub async fn stream(&self, caller: &Caller, call: GatewayCall) -> Result<GatewayStream, Error> {
+        let (plan, body, cancellation) = self.prepare(caller, call).await?;
+        let run_id = plan.attribution.run_id.clone();
+        let streamed = StreamedChat(&body);
         let served = tokio::select! {
-            served = execute::serve(&self.0, order, &streamed) => served?,
-            () = ending.wanted() => return Err(ending.refusal().into()),
+            served = execute::execute(&self.0, plan, &streamed) => served?,
+            () = cancellation.requested() => return Err(cancellation.refusal().into()),
         };
-        Ok(GatewayStream::new(&self.0, served, run_id, ending, body.wants_usage()))
+        Ok(GatewayStream::new(&self.0, served, run_id, cancellation, body.wants_usage()))
     }
 
     async fn prepare<'a>(
         &self,
         caller: &'a Caller,
         call: GatewayCall,
-    ) -> Result<(Order<'a>, ChatBody, Ending), Fault> {
+    ) -> Result<(CallPlan<'a>, ChatBody, Cancellation), Error> {
         let body = ChatBody(call.body);
         let candidates = self.candidates(body.model()).await?;
         let token = caller.origin.as_ref().and_then(|origin| origin.token_id.clone());
         let run_id = RunId::from_random(random::bytes16());
-        let payer = Payer {
+        let attribution = Attribution {
             kind: Kind::Gateway,
             agent_id: call.agent_id.map(AgentId::known),
             project_id: call.project_id.map(ProjectId::known),
@@ -145,13 +145,22 @@ impl GatewayHandle {
             run_id: Some(run_id.clone()),
             token_id: token.map(TokenId::known),
         };
-        let ticket = Ticket::of(&self.0, &run_id);
-        let ending = ticket.ending();
-        Ok((Order { holder: &caller.name, payer, candidates, ticket: Some(ticket) }, body, ending))
+        let in_flight_guard = InFlightGuard::of(&self.0, &run_id);
+        let cancellation = in_flight_guard.cancellation();
+        Ok((
+            CallPlan {
+                holder: &caller.name,
+                attribution,
+                candidates,
+                in_flight_guard: Some(in_flight_guard),
+            },
+            body,
+            cancellation,
+        ))
     }
 
     /// Who may serve a model, in the order in which they are asked.
-    async fn candidates(&self, name: &str) -> Result<Vec<Candidate>, Fault> {
+    async fn candidates(&self, name: &str) -> Result<Vec<CallCandidate>, Error> {
         let shared = &self.0;
         let all = shared.provider_cache.all(shared).await?;
         let find = |id: &str| all.iter().find(|known| known.provider.id.as_str() == id);
@@ -159,8 +168,10 @@ impl GatewayHandle {
         match selector::read(name, |id| find(id).is_some()) {
             Wanted::Best => {
                 let usable = usable().await?;
-                let own = |known: Known| Candidate { provider: known.provider, model: None };
-                some(usable.into_iter().map(own).collect(), || no_provider("no provider can be called now"))
+                let own = |known: CachedProvider| CallCandidate { provider: known.provider, model: None };
+                require_any(usable.into_iter().map(own).collect(), || {
+                    no_provider("no provider can be called now")
+                })
             }
             Wanted::Of { provider, model } => {
                 let usable = usable().await?;
@@ -169,34 +180,35 @@ impl GatewayHandle {
                     let text = find(provider).map(|known| known.provider.cannot_be_called());
                     return Err(no_provider(&text.unwrap_or_default()));
                 };
-                let candidates = failover::candidates(shared, &found.provider, model, First::Itself).await?;
+                let candidates =
+                    failover::candidates(shared, &found.provider, model, FirstCandidate::Itself).await?;
                 // Whoever names a model gets no other one.
                 Ok(candidates.into_iter().filter(|other| other.model.as_deref() == model).collect())
             }
             Wanted::Named(model) => {
                 let usable = usable().await?;
-                let serving: Vec<Known> = usable.into_iter().filter(|known| known.offers(model)).collect();
+                let serving: Vec<CachedProvider> =
+                    usable.into_iter().filter(|known| known.offers(model)).collect();
                 let named = Some(model.to_owned());
                 if let Some(pooled) = serving.first().filter(|known| known.provider.pool.is_some()) {
                     let drawn =
-                        failover::candidates(shared, &pooled.provider, Some(model), First::Drawn).await?;
-                    let mut candidates: Vec<Candidate> =
+                        failover::candidates(shared, &pooled.provider, Some(model), FirstCandidate::Weighted)
+                            .await?;
+                    let mut candidates: Vec<CallCandidate> =
                         drawn.into_iter().filter(|other| other.model == named).collect();
                     let others = serving.iter().filter(|known| known.provider.pool != pooled.provider.pool);
-                    candidates.extend(
-                        others.map(|known| Candidate {
-                            provider: known.provider.clone(),
-                            model: named.clone(),
-                        }),
-                    );
+                    candidates.extend(others.map(|known| CallCandidate {
+                        provider: known.provider.clone(),
+                        model: named.clone(),
+                    }));
                     return Ok(candidates);
                 }
                 let is_known = all.iter().any(|known| known.offers(model));
                 let serving = serving
                     .into_iter()
-                    .map(|known| Candidate { provider: known.provider, model: named.clone() })
+                    .map(|known| CallCandidate { provider: known.provider, model: named.clone() })
                     .collect();
-                some(serving, || match is_known {
+                require_any(serving, || match is_known {
                     true => no_provider(&format!("no provider of the model {model} can be called now")),
                     false => no_model(model),
                 })
@@ -205,29 +217,32 @@ impl GatewayHandle {
     }
 }
 
-fn some(candidates: Vec<Candidate>, none: impl FnOnce() -> Fault) -> Result<Vec<Candidate>, Fault> {
+fn require_any(
+    candidates: Vec<CallCandidate>,
+    none: impl FnOnce() -> Error,
+) -> Result<Vec<CallCandidate>, Error> {
     if candidates.is_empty() { Err(none()) } else { Ok(candidates) }
 }
 
-fn no_provider(text: &str) -> Fault {
+fn no_provider(text: &str) -> Error {
     failed(ErrorKind::Overloaded, text.to_owned(), None)
 }
 
-fn no_model(model: &str) -> Fault {
+fn no_model(model: &str) -> Error {
     let shown: String = model.chars().take(100).collect();
     let text = format!("no provider offers the model {shown:?}; GET /v1/models lists what can be asked for");
     failed(ErrorKind::NotFound, text, Some("model"))
 }
 
-fn failed(kind: ErrorKind, text: String, field: Option<&str>) -> Fault {
-    Fault::Call(Box::new(FailedCall { kind, text, retry_after: None, field: field.map(str::to_owned) }))
+fn failed(kind: ErrorKind, text: String, field: Option<&str>) -> Error {
+    Error::Call(Box::new(FailedCall { kind, text, retry_after: None, field: field.map(str::to_owned) }))
 }
 
 /// A chat that is answered as a whole.
-struct Whole<'a>(&'a ChatBody);
+struct WholeChat<'a>(&'a ChatBody);
 
-impl Errand for Whole<'_> {
-    type Given = Completed;
+impl ProviderCall for WholeChat<'_> {
+    type Response = Completed;
 
     async fn run(
         &self,
@@ -236,23 +251,23 @@ impl Errand for Whole<'_> {
         key: Option<&SecretString>,
         model: &str,
     ) -> Result<Completed, CallError> {
-        client.complete(key, &asking(self.0, model)).await
+        client.complete(key, &with_model(self.0, model)).await
     }
 
-    fn hints(given: &Completed) -> RateHints {
-        given.rate_hints
+    fn hints(response: &Completed) -> RateHints {
+        response.rate_hints
     }
 
-    fn size(&self) -> Size {
-        size(self.0)
+    fn estimate(&self) -> CallEstimate {
+        estimate(self.0)
     }
 }
 
 /// A chat that is answered in pieces.
-struct Streamed<'a>(&'a ChatBody);
+struct StreamedChat<'a>(&'a ChatBody);
 
-impl Errand for Streamed<'_> {
-    type Given = (ChatStream, Option<Piece>);
+impl ProviderCall for StreamedChat<'_> {
+    type Response = (ChatStream, Option<Piece>);
 
     async fn run(
         &self,
@@ -261,27 +276,27 @@ impl Errand for Streamed<'_> {
         key: Option<&SecretString>,
         model: &str,
     ) -> Result<(ChatStream, Option<Piece>), CallError> {
-        let mut stream = client.stream(key, &asking(self.0, model)).await?;
+        let mut stream = client.stream(key, &with_model(self.0, model)).await?;
         // Until a piece has come, another provider can take its place.
         let first = stream.next().await.transpose()?;
         Ok((stream, first))
     }
 
-    fn hints(given: &(ChatStream, Option<Piece>)) -> RateHints {
-        *given.0.rate_hints()
+    fn hints(response: &(ChatStream, Option<Piece>)) -> RateHints {
+        *response.0.rate_hints()
     }
 
-    fn size(&self) -> Size {
-        size(self.0)
+    fn estimate(&self) -> CallEstimate {
+        estimate(self.0)
     }
 }
 
-fn asking(body: &ChatBody, model: &str) -> ChatBody {
+fn with_model(body: &ChatBody, model: &str) -> ChatBody {
     let mut body = body.clone();
     body.set_model(model);
     body
 }
 
-fn size(body: &ChatBody) -> Size {
-    Size { prompt_chars: body.prompt_chars(), answer_tokens: body.answer_tokens() }
+fn estimate(body: &ChatBody) -> CallEstimate {
+    CallEstimate { prompt_chars: body.prompt_chars(), answer_tokens: body.answer_tokens() }
 }

@@ -4,8 +4,8 @@ use crate::agent::AgentsHandle;
 use crate::bead::BeadsHandle;
 use crate::bead_file::BeadFilesHandle;
 use crate::call::budget::BudgetsHandle;
-use crate::call::remote_executor::Carrier;
-use crate::context::Shared;
+use crate::call::remote_executor::RemoteExecutor;
+use crate::context::SharedContext;
 use crate::decision::DecisionsHandle;
 use crate::dispatch::dispatcher::DispatcherHandle;
 use crate::dispatch::pull::PullsHandle;
@@ -21,7 +21,7 @@ use crate::project::org_chart::OrgChartsHandle;
 use crate::provider::ProvidersHandle;
 use crate::run::ask_agent::WorkHandle;
 use crate::runtime::clock::SharedClock;
-use crate::runtime::fault_injection::Inject;
+use crate::runtime::fault_injection::FaultInjection;
 use crate::token::TokensHandle;
 use crate::vault::VaultHandle;
 use arbiter_store::Store;
@@ -74,11 +74,11 @@ pub struct Handles {
     pub tokens: TokensHandle,
     /// The time.
     pub clock: SharedClock,
-    shared: Arc<Shared>,
+    shared: Arc<SharedContext>,
 }
 
 impl Handles {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<SharedContext>) -> Self {
         let of = || Arc::clone(&shared);
         Self {
             store: shared.store.clone(),
@@ -108,13 +108,13 @@ impl Handles {
     }
 
     /// Faults on purpose, for tests.
-    pub fn inject(&self) -> &Inject {
-        &self.shared.inject
+    pub fn fault_injection(&self) -> &FaultInjection {
+        &self.shared.fault_injection
     }
 
     /// Lets somebody else make calls to providers, or nobody.
-    pub fn carry_by(&self, carrier: Option<Arc<dyn Carrier>>) {
-        self.shared.carriers.set(carrier);
+    pub fn set_remote_executor(&self, executor: Option<Arc<dyn RemoteExecutor>>) {
+        self.shared.remote_executor.set(executor);
     }
 
     /// Whether the server is stopping.

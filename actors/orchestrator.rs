@@ -6,11 +6,11 @@
 use crate::agent::AgentsHandle;
 use crate::bead::{BeadAction, BeadsHandle};
 use crate::caller::Caller;
-use crate::context::{SINGLE, Shared};
+use crate::context::{SINGLETON_ID, SharedContext};
 use crate::dispatch::dispatcher::DispatcherHandle;
-use crate::error::Fault;
+use crate::error::Error;
 use crate::retention;
-use crate::runtime::cell::{Failure, Role, Scope};
+use crate::runtime::cell::{ActorFailure, Behavior, BehaviorContext};
 use arbiter_core::dispatch::assign::Operation;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
@@ -49,14 +49,14 @@ pub struct ActorsStatus {
 
 /// How others reach the orchestrator.
 #[derive(Clone)]
-pub struct OrchestratorHandle(pub(crate) Arc<Shared>);
+pub struct OrchestratorHandle(pub(crate) Arc<SharedContext>);
 
 impl OrchestratorHandle {
     /// How the cast stands.
     ///
     /// # Errors
-    /// [`Fault::Store`] when the store cannot be read.
-    pub async fn status(&self) -> Result<ActorsStatus, Fault> {
+    /// [`Error::Store`] when the store cannot be read.
+    pub async fn status(&self) -> Result<ActorsStatus, Error> {
         let (operation, changed_at) = self.0.store.operation().await?;
         let parked = match operation {
             Operation::Parked(reason) => Some(reason),
@@ -81,37 +81,37 @@ impl OrchestratorHandle {
     /// From now on no work is handed out; what runs goes on.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when that is so already.
-    pub async fn park(&self, caller: &Caller, reason: String) -> Result<(), Fault> {
+    /// [`Error::Refused`] when that is so already.
+    pub async fn park(&self, caller: &Caller, reason: String) -> Result<(), Error> {
         if let (Operation::Parked(why), _) = self.0.store.operation().await? {
             return Err(
                 Refusal::conflict("same-status", format!("no work is handed out already: {why}")).into()
             );
         }
         let data = json!({"reason": reason});
-        self.operate(caller, EventType::SystemParked, data, Some(reason)).await
+        self.set_operation(caller, EventType::SystemParked, data, Some(reason)).await
     }
 
     /// Work is handed out again.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when that is so already.
-    pub async fn resume(&self, caller: &Caller) -> Result<(), Fault> {
+    /// [`Error::Refused`] when that is so already.
+    pub async fn resume(&self, caller: &Caller) -> Result<(), Error> {
         if let (Operation::Active, _) = self.0.store.operation().await? {
             return Err(Refusal::conflict("same-status", "work is handed out already").into());
         }
-        self.operate(caller, EventType::SystemResumed, json!({}), None).await?;
-        DispatcherHandle(Arc::clone(&self.0)).look();
+        self.set_operation(caller, EventType::SystemResumed, json!({}), None).await?;
+        DispatcherHandle(Arc::clone(&self.0)).dispatch_now();
         Ok(())
     }
 
-    async fn operate(
+    async fn set_operation(
         &self,
         caller: &Caller,
         kind: EventType,
         data: serde_json::Value,
         parked: Option<String>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Error> {
         let mut unit = caller.unit(self.0.clock.now(), "orchestrator");
         unit.tell(NewEvent::of(kind, "system", data)).change(Change::Operation(parked));
         self.0.store.commit(unit).await?;
@@ -119,38 +119,38 @@ impl OrchestratorHandle {
     }
 
     /// Passes a failure on to the orchestrator.
-    pub(crate) fn hear(&self, failure: Failure) {
-        self.0.orchestrator.tell(&self.0, SINGLE, Command::Failed(failure));
+    pub(crate) fn report_failure(&self, failure: ActorFailure) {
+        self.0.orchestrator.tell(&self.0, SINGLETON_ID, Command::Failed(failure));
     }
 }
 
 /// What the orchestrator can be told.
 pub(crate) enum Command {
-    Failed(Failure),
+    Failed(ActorFailure),
     Sweep,
     Retention,
 }
 
 /// The orchestrator.
 pub(crate) struct OrchestratorActor {
-    scope: Scope<Self>,
+    context: BehaviorContext<Self>,
 }
 
-impl Role for OrchestratorActor {
+impl Behavior for OrchestratorActor {
     type Command = Command;
     const KIND: &'static str = "orchestrator";
 
-    fn new(scope: Scope<Self>) -> Self {
-        Self { scope }
+    fn new(context: BehaviorContext<Self>) -> Self {
+        Self { context }
     }
 
     async fn start(&mut self) {
-        self.plan(SWEEP, self.scope.shared.settings.idle_retire, Command::Sweep);
+        self.plan(SWEEP, self.context.shared.settings.idle_retire, Command::Sweep);
         self.plan(RETENTION, Duration::ZERO, Command::Retention);
     }
 
     async fn handle(&mut self, command: Command) {
-        let shared = Arc::clone(&self.scope.shared);
+        let shared = Arc::clone(&self.context.shared);
         match command {
             Command::Failed(failure) => self.failed(failure).await,
             Command::Sweep => {
@@ -163,8 +163,8 @@ impl Role for OrchestratorActor {
                 self.plan(SWEEP, shared.settings.idle_retire, Command::Sweep);
             }
             Command::Retention => {
-                if let Err(fault) = retention::enforce(&shared).await {
-                    tracing::warn!(%fault, "old rows could not be deleted");
+                if let Err(error) = retention::enforce(&shared).await {
+                    tracing::warn!(%error, "old rows could not be deleted");
                 }
                 self.plan(RETENTION, RETENTION_EVERY, Command::Retention);
             }
@@ -174,11 +174,11 @@ impl Role for OrchestratorActor {
 
 impl OrchestratorActor {
     fn plan(&self, name: &'static str, after: Duration, command: Command) {
-        self.scope.timers.set(name, self.scope.shared.clock.now().plus(after), command);
+        self.context.timers.set(name, self.context.shared.clock.now().plus(after), command);
     }
 
-    async fn failed(&self, failure: Failure) {
-        let shared = &self.scope.shared;
+    async fn failed(&self, failure: ActorFailure) {
+        let shared = &self.context.shared;
         tracing::error!(kind = failure.kind, id = failure.id, message = failure.message, "an actor failed");
         count(shared, &failure);
         let mut unit = Unit::new(shared.clock.now(), "system", "orchestrator");
@@ -188,14 +188,14 @@ impl OrchestratorActor {
         if let Err(error) = shared.store.commit(unit).await {
             tracing::error!(%error, "a restart could not be recorded");
         }
-        if given_up && let Err(fault) = escalate(shared, &failure).await {
-            tracing::error!(kind = failure.kind, id = failure.id, %fault, "an escalation failed");
+        if given_up && let Err(error) = escalate(shared, &failure).await {
+            tracing::error!(kind = failure.kind, id = failure.id, %error, "an escalation failed");
         }
     }
 }
 
 /// What becomes of an entity whose actor fails too often.
-async fn escalate(shared: &Arc<Shared>, failure: &Failure) -> Result<(), Fault> {
+async fn escalate(shared: &Arc<SharedContext>, failure: &ActorFailure) -> Result<(), Error> {
     let reason = format!("crash-loop: {}", failure.message);
     match failure.kind {
         "agent" => {
@@ -210,8 +210,8 @@ async fn escalate(shared: &Arc<Shared>, failure: &Failure) -> Result<(), Fault> 
             shared.runtime.spawn(async move {
                 tokio::time::sleep(pause).await;
                 let action = BeadAction::Block { reason };
-                if let Err(fault) = beads.act(&Caller::system(), &id, action, None).await {
-                    tracing::warn!(%id, %fault, "a bead in a crash loop could not be blocked");
+                if let Err(error) = beads.act(&Caller::system(), &id, action, None).await {
+                    tracing::warn!(%id, %error, "a bead in a crash loop could not be blocked");
                 }
             });
         }
@@ -235,15 +235,15 @@ macro_rules! for_each_registry {
     };
 }
 
-fn each_kind(shared: &Shared, mut each: impl FnMut(&'static str, usize, u64)) {
+fn each_kind(shared: &SharedContext, mut each: impl FnMut(&'static str, usize, u64)) {
     for_each_registry!(shared, registry => each(registry.kind(), registry.len(), registry.restarts()));
 }
 
-fn count(shared: &Arc<Shared>, failure: &Failure) {
+fn count(shared: &Arc<SharedContext>, failure: &ActorFailure) {
     for_each_registry!(shared, registry => {
         if registry.kind() == failure.kind {
             registry.count_restart();
-            registry.revive(shared, &failure.id);
+            registry.restart_if_dead(shared, &failure.id);
         }
     });
 }

@@ -7,9 +7,9 @@ pub(crate) mod change;
 pub(crate) mod directory;
 pub(crate) mod draft;
 
-use crate::context::Shared;
-use crate::error::Fault;
-use crate::persona::directory::Shelf;
+use crate::context::SharedContext;
+use crate::error::Error;
+use crate::persona::directory::PersonaDir;
 use arbiter_core::agent::Agent;
 use arbiter_core::agent::persona::{Origin, Persona, candidates};
 use arbiter_core::decision::autonomy::Autonomy;
@@ -23,14 +23,14 @@ use tokio::task::spawn_blocking;
 
 /// A persona and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownPersona {
+pub struct PersonaEntry {
     /// The persona.
     pub persona: Persona,
     /// Whose it is.
     pub origin: Origin,
 }
 
-impl KnownPersona {
+impl PersonaEntry {
     /// Whether it stands before one that Arbiter brings along.
     pub fn is_shadowing(&self) -> bool {
         self.origin == Origin::User && builtin::get(&self.persona.name).is_some()
@@ -59,8 +59,8 @@ pub struct PersonaSummary {
     pub revision: u64,
 }
 
-impl From<&KnownPersona> for PersonaSummary {
-    fn from(known: &KnownPersona) -> Self {
+impl From<&PersonaEntry> for PersonaSummary {
+    fn from(known: &PersonaEntry) -> Self {
         Self {
             name: known.persona.name.clone(),
             title: known.persona.title().to_owned(),
@@ -73,44 +73,44 @@ impl From<&KnownPersona> for PersonaSummary {
 }
 
 /// The shelf, and whose turn it is to change it.
-pub(crate) struct Personas {
-    shelf: Shelf,
-    turn: Arc<Mutex<()>>,
+pub(crate) struct PersonaStore {
+    persona_dir: PersonaDir,
+    change_lock: Arc<Mutex<()>>,
 }
 
-impl Personas {
+impl PersonaStore {
     /// Those of a data directory.
     pub(crate) fn new(data: &Path) -> Self {
-        Self { shelf: Shelf::new(data), turn: Arc::default() }
+        Self { persona_dir: PersonaDir::new(data), change_lock: Arc::default() }
     }
 
     /// The turn of whoever changes something.
-    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.turn).lock_owned().await
+    pub(crate) async fn change_lock(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.change_lock).lock_owned().await
     }
 
     /// Does something with the shelf on a thread for that.
     pub(crate) async fn with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shelf) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, Fault> {
-        let shelf = self.shelf.clone();
-        let done = spawn_blocking(move || work(&shelf)).await;
-        Ok(done.map_err(|_| Fault::Crashed { actor: "the reader of personas".to_owned() })??)
+        work: impl FnOnce(&PersonaDir) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let persona_dir = self.persona_dir.clone();
+        let done = spawn_blocking(move || work(&persona_dir)).await;
+        Ok(done.map_err(|_| Error::Crashed { actor: "the reader of personas".to_owned() })??)
     }
 
     /// The persona of exactly this name.
-    pub(crate) async fn get(&self, name: &str) -> Result<Option<KnownPersona>, Fault> {
+    pub(crate) async fn get(&self, name: &str) -> Result<Option<PersonaEntry>, Error> {
         let wanted = name.to_owned();
-        if let Some(persona) = self.with(move |shelf| shelf.read(&wanted)).await? {
-            return Ok(Some(KnownPersona { persona, origin: Origin::User }));
+        if let Some(persona) = self.with(move |persona_dir| persona_dir.read(&wanted)).await? {
+            return Ok(Some(PersonaEntry { persona, origin: Origin::User }));
         }
         let found = builtin::get(name);
-        Ok(found.map(|persona| KnownPersona { persona, origin: Origin::BuiltIn }))
+        Ok(found.map(|persona| PersonaEntry { persona, origin: Origin::BuiltIn }))
     }
 
     /// The persona that somebody means by a name: one without a folder may be one of ours.
-    async fn find(&self, name: &str) -> Result<Option<KnownPersona>, Fault> {
+    async fn find(&self, name: &str) -> Result<Option<PersonaEntry>, Error> {
         for name in candidates(name) {
             if let Some(known) = self.get(&name).await? {
                 return Ok(Some(known));
@@ -120,7 +120,7 @@ impl Personas {
     }
 
     /// The persona of an agent, as it is now. Its work goes on without one that has gone meanwhile.
-    pub(crate) async fn of(&self, agent: &Agent) -> Result<Option<Persona>, Fault> {
+    pub(crate) async fn of(&self, agent: &Agent) -> Result<Option<Persona>, Error> {
         let Some(name) = &agent.persona_name else { return Ok(None) };
         let found = self.find(name).await?;
         if found.is_none() {
@@ -130,7 +130,7 @@ impl Personas {
     }
 
     /// Refuses a name that means no persona.
-    pub(crate) async fn check(&self, field: &str, name: &str) -> Result<(), Fault> {
+    pub(crate) async fn check(&self, field: &str, name: &str) -> Result<(), Error> {
         match self.find(name).await? {
             Some(_) => Ok(()),
             None => Err(Refusal::field(field, format!("no persona has the name {name}")).into()),
@@ -140,20 +140,20 @@ impl Personas {
 
 /// How others reach personas.
 #[derive(Clone)]
-pub struct PersonasHandle(pub(crate) Arc<Shared>);
+pub struct PersonasHandle(pub(crate) Arc<SharedContext>);
 
 impl PersonasHandle {
     /// All of them, by name. One that cannot be read is left out and told of in the log.
     ///
     /// # Errors
-    /// [`Fault::Store`] when the directory cannot be read.
-    pub async fn list(&self) -> Result<Vec<PersonaSummary>, Fault> {
-        let own = self.0.personas.with(|shelf| {
+    /// [`Error::Store`] when the directory cannot be read.
+    pub async fn list(&self) -> Result<Vec<PersonaSummary>, Error> {
+        let own = self.0.personas.with(|persona_dir| {
             let mut found = Vec::new();
-            for name in shelf.names()? {
-                match shelf.read(&name) {
+            for name in persona_dir.names()? {
+                match persona_dir.read(&name) {
                     Ok(Some(persona)) => {
-                        found.push(PersonaSummary::from(&KnownPersona { persona, origin: Origin::User }));
+                        found.push(PersonaSummary::from(&PersonaEntry { persona, origin: Origin::User }));
                     }
                     Ok(None) => {}
                     Err(error) => tracing::warn!(name, %error, "a persona cannot be read"),
@@ -164,7 +164,7 @@ impl PersonasHandle {
         let own = own.await?;
         let ours = builtin::names().filter_map(builtin::get);
         let ours =
-            ours.map(|persona| PersonaSummary::from(&KnownPersona { persona, origin: Origin::BuiltIn }));
+            ours.map(|persona| PersonaSummary::from(&PersonaEntry { persona, origin: Origin::BuiltIn }));
         let mut all: BTreeMap<String, PersonaSummary> = BTreeMap::new();
         for summary in ours.chain(own) {
             all.insert(summary.name.clone(), summary);
@@ -175,8 +175,8 @@ impl PersonasHandle {
     /// The persona that somebody means by a name, as agents name theirs.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when there is none.
-    pub async fn get(&self, name: &str) -> Result<KnownPersona, Fault> {
+    /// [`Error::Refused`] when there is none.
+    pub async fn get(&self, name: &str) -> Result<PersonaEntry, Error> {
         let found = self.0.personas.find(name).await?;
         found.ok_or_else(|| Refusal::not_found("persona", name).into())
     }
@@ -184,8 +184,8 @@ impl PersonasHandle {
     /// How much an agent decides by itself, as its persona says; nothing without one.
     ///
     /// # Errors
-    /// [`Fault::Store`] when its persona cannot be read.
-    pub async fn autonomy_of(&self, agent: &Agent) -> Result<Autonomy, Fault> {
+    /// [`Error::Store`] when its persona cannot be read.
+    pub async fn autonomy_of(&self, agent: &Agent) -> Result<Autonomy, Error> {
         let persona = self.0.personas.of(agent).await?;
         Ok(persona.map_or(Autonomy::Supervised, |persona| persona.autonomy()))
     }

@@ -8,8 +8,8 @@ pub(crate) mod file_locks;
 pub(crate) mod org_chart;
 
 use crate::caller::{Caller, Cascade};
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::runtime::random;
 use arbiter_core::decision::Decision;
 use arbiter_core::kernel::ids::ProjectId;
@@ -22,16 +22,16 @@ use tokio::sync::oneshot;
 
 /// How others reach projects.
 #[derive(Clone)]
-pub struct ProjectsHandle(pub(crate) Arc<Shared>);
+pub struct ProjectsHandle(pub(crate) Arc<SharedContext>);
 
-type Answer<T> = oneshot::Sender<Result<T, Fault>>;
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 impl ProjectsHandle {
     /// Creates a project.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for wrong fields or a taken id.
-    pub async fn create(&self, caller: &Caller, new: NewProject) -> Result<Project, Fault> {
+    /// [`Error::Refused`] for wrong fields or a taken id.
+    pub async fn create(&self, caller: &Caller, new: NewProject) -> Result<Project, Error> {
         let now = self.0.clock.now();
         let id = match &new.id {
             Some(text) => ProjectId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
@@ -47,21 +47,21 @@ impl ProjectsHandle {
     /// Changes a project's fields.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for wrong fields or another revision than the caller's.
+    /// [`Error::Refused`] for wrong fields or another revision than the caller's.
     pub async fn update(
         &self,
         caller: &Caller,
         id: &ProjectId,
         patch: ProjectPatch,
-    ) -> Result<Project, Fault> {
-        self.change(caller, id, Wish::Update(Box::new(patch))).await
+    ) -> Result<Project, Error> {
+        self.change(caller, id, ProjectRequest::Update(Box::new(patch))).await
     }
 
     /// Closes a project; while work in it is open, asks first whether it is to be closed nevertheless.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for a closed project, and always for a perpetual one.
-    pub async fn close(&self, caller: &Caller, id: &ProjectId) -> Result<Closing, Fault> {
+    /// [`Error::Refused`] for a closed project, and always for a perpetual one.
+    pub async fn close(&self, caller: &Caller, id: &ProjectId) -> Result<CloseOutcome, Error> {
         let caller = caller.clone();
         self.0.projects.ask(&self.0, id.as_str(), |answer| Command::Close { caller, answer }).await
     }
@@ -69,24 +69,24 @@ impl ProjectsHandle {
     /// Hands out none of a project's work from now on, or hands it out again; what runs goes on.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown project or a reason that is empty.
-    pub async fn park(&self, caller: &Caller, id: &ProjectId, rest: Rest) -> Result<Project, Fault> {
-        self.change(caller, id, Wish::Park(rest)).await
+    /// [`Error::Refused`] for an unknown project or a reason that is empty.
+    pub async fn park(&self, caller: &Caller, id: &ProjectId, rest: Parking) -> Result<Project, Error> {
+        self.change(caller, id, ProjectRequest::Park(rest)).await
     }
 
     /// Takes a closed project up again.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for a project that is not closed.
-    pub async fn reopen(&self, caller: &Caller, id: &ProjectId) -> Result<Project, Fault> {
-        self.change(caller, id, Wish::Reopen).await
+    /// [`Error::Refused`] for a project that is not closed.
+    pub async fn reopen(&self, caller: &Caller, id: &ProjectId) -> Result<Project, Error> {
+        self.change(caller, id, ProjectRequest::Reopen).await
     }
 
     /// Comments on a project.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown project or an empty text.
-    pub async fn comment(&self, caller: &Caller, id: &ProjectId, text: String) -> Result<Comment, Fault> {
+    /// [`Error::Refused`] for an unknown project or an empty text.
+    pub async fn comment(&self, caller: &Caller, id: &ProjectId, text: String) -> Result<Comment, Error> {
         let caller = caller.clone();
         self.0.projects.ask(&self.0, id.as_str(), |answer| Command::Comment { caller, text, answer }).await
     }
@@ -94,8 +94,8 @@ impl ProjectsHandle {
     /// Deletes a project; with [`Cascade::Yes`] its beads go with it.
     ///
     /// # Errors
-    /// [`Fault::Refused`] while agents belong to it, somebody holds one of its beads, or it has beads.
-    pub async fn delete(&self, caller: &Caller, id: &ProjectId, cascade: Cascade) -> Result<(), Fault> {
+    /// [`Error::Refused`] while agents belong to it, somebody holds one of its beads, or it has beads.
+    pub async fn delete(&self, caller: &Caller, id: &ProjectId, cascade: Cascade) -> Result<(), Error> {
         let caller = caller.clone();
         let ask = |answer| Command::Delete { caller, cascade, answer };
         self.0.projects.ask(&self.0, id.as_str(), ask).await?;
@@ -103,15 +103,20 @@ impl ProjectsHandle {
         Ok(())
     }
 
-    async fn change(&self, caller: &Caller, id: &ProjectId, wish: Wish) -> Result<Project, Fault> {
+    async fn change(
+        &self,
+        caller: &Caller,
+        id: &ProjectId,
+        request: ProjectRequest,
+    ) -> Result<Project, Error> {
         let caller = caller.clone();
-        self.0.projects.ask(&self.0, id.as_str(), |answer| Command::Change { caller, wish, answer }).await
+        self.0.projects.ask(&self.0, id.as_str(), |answer| Command::Change { caller, request, answer }).await
     }
 }
 
 /// What came of the wish to close a project.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Closing {
+pub enum CloseOutcome {
     /// It is closed.
     Closed(Box<Project>),
     /// Work is open, and this is the question.
@@ -119,15 +124,15 @@ pub enum Closing {
 }
 
 /// What a caller wants of a project.
-pub(crate) enum Wish {
+pub(crate) enum ProjectRequest {
     Update(Box<ProjectPatch>),
     Reopen,
-    Park(Rest),
+    Park(Parking),
 }
 
 /// Whether a project rests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rest {
+pub enum Parking {
     /// It does, and why.
     Yes(String),
     /// It does no longer.
@@ -136,8 +141,8 @@ pub enum Rest {
 
 /// What a project can be told.
 pub(crate) enum Command {
-    Close { caller: Caller, answer: Answer<Closing> },
-    Change { caller: Caller, wish: Wish, answer: Answer<Project> },
-    Comment { caller: Caller, text: String, answer: Answer<Comment> },
-    Delete { caller: Caller, cascade: Cascade, answer: Answer<()> },
+    Close { caller: Caller, answer: Reply<CloseOutcome> },
+    Change { caller: Caller, request: ProjectRequest, answer: Reply<Project> },
+    Comment { caller: Caller, text: String, answer: Reply<Comment> },
+    Delete { caller: Caller, cascade: Cascade, answer: Reply<()> },
 }

@@ -10,10 +10,10 @@ pub(crate) mod worker;
 
 use crate::agent::delete_agent;
 use crate::caller::{Caller, Cascade};
-use crate::context::Shared;
-use crate::error::Fault;
-use crate::provider::actor::{Command, Wish};
-use crate::provider::authorized_client::{Link, TLS, check, endpoint};
+use crate::context::SharedContext;
+use crate::error::Error;
+use crate::provider::actor::{Command, ProviderRequest};
+use crate::provider::authorized_client::{AuthorizedClient, TLS, check, endpoint};
 use crate::provider::heartbeat::HeartbeatsHandle;
 use crate::runtime::random;
 use crate::vault::VaultHandle;
@@ -37,39 +37,39 @@ use tokio::sync::oneshot;
 /// What a key is for that goes along with calls.
 const PROVIDER: &str = "provider";
 /// How often a deletion looks again when something changed meanwhile.
-const TRIES: u32 = 5;
+const MAX_TRIES: u32 = 5;
 
 /// How others reach providers.
 #[derive(Clone)]
-pub struct ProvidersHandle(pub(crate) Arc<Shared>);
+pub struct ProvidersHandle(pub(crate) Arc<SharedContext>);
 
-pub(crate) type Answer<T> = oneshot::Sender<Result<T, Fault>>;
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 impl ProvidersHandle {
     /// Registers a provider. A key that comes along goes into the vault, and only there. The first
     /// heartbeat follows at once.
     ///
     /// # Errors
-    /// [`crate::VaultFault::Locked`] when there is a key and the vault is locked; [`Fault::Refused`] for wrong
+    /// [`crate::VaultAccessError::Locked`] when there is a key and the vault is locked; [`Error::Refused`] for wrong
     /// fields or a taken id. Nothing is stored then.
     pub async fn register(
         &self,
         caller: &Caller,
         new: NewProvider,
         api_key: Option<SecretString>,
-    ) -> Result<Provider, Fault> {
+    ) -> Result<Provider, Error> {
         let id = match &new.id {
             Some(text) => ProviderId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => ProviderId::from_random(random::bytes16()),
         };
-        let key_id = api_key.as_ref().map(|_| own_key(&id));
+        let key_id = api_key.as_ref().map(|_| own_key_id(&id));
         let requires_key = if api_key.is_some() { Some(true) } else { new.requires_key };
         let provider = NewProvider { requires_key, ..new }.build(id, key_id.clone(), self.0.clock.now())?;
         check(&provider, &self.0.settings)?;
         let target = endpoint(&provider, &self.0.settings)?;
         match (&key_id, &provider.key_id) {
-            (Some(_), _) => self.0.vault_place.sight().check_open()?,
-            (None, Some(named)) => self.check_named(named)?,
+            (Some(_), _) => self.0.open_vault.snapshot().check_open()?,
+            (None, Some(named)) => self.check_key(named)?,
             (None, None) => {}
         }
         self.check_client_key(provider.client_key_id.as_ref()).await?;
@@ -83,16 +83,16 @@ impl ProvidersHandle {
             let entry = key_entry(&provider, id, target.host());
             VaultHandle(Arc::clone(&self.0)).store_with(unit, entry, value).await?;
         } else {
-            self.0.vault_place.check_binding(&provider)?;
+            self.0.open_vault.check_binding(&provider)?;
             self.0.store.commit(unit).await?;
         }
-        self.0.provider_cache.forget();
-        HeartbeatsHandle(Arc::clone(&self.0)).wake(&provider.id);
+        self.0.provider_cache.invalidate();
+        HeartbeatsHandle(Arc::clone(&self.0)).ensure_started(&provider.id);
         Ok(provider)
     }
 
-    fn check_named(&self, key: &KeyId) -> Result<(), Refusal> {
-        match self.0.vault_place.sight().keys.get(key.as_str()) {
+    fn check_key(&self, key: &KeyId) -> Result<(), Refusal> {
+        match self.0.open_vault.snapshot().keys.get(key.as_str()) {
             Some(entry) if entry.purpose == PROVIDER => Ok(()),
             Some(entry) => {
                 let detail = format!("the key {key} is for {:?}, not for {PROVIDER:?}", entry.purpose);
@@ -103,7 +103,7 @@ impl ProvidersHandle {
     }
 
     /// Whether this entry of the vault, if one is named, can hold the private key of a certificate.
-    async fn check_client_key(&self, wanted: Option<&KeyId>) -> Result<(), Fault> {
+    async fn check_client_key(&self, wanted: Option<&KeyId>) -> Result<(), Error> {
         let Some(id) = wanted else { return Ok(()) };
         let entries = VaultHandle(Arc::clone(&self.0)).entries();
         let detail = match entries.iter().find(|entry| entry.id == *id) {
@@ -117,14 +117,14 @@ impl ProvidersHandle {
     /// Changes a provider; running agents use it as it is from now on.
     ///
     /// # Errors
-    /// As [`ProvidersHandle::register`], and [`Fault::Refused`] for another revision than the caller's.
+    /// As [`ProvidersHandle::register`], and [`Error::Refused`] for another revision than the caller's.
     pub async fn update(
         &self,
         caller: &Caller,
         id: &ProviderId,
         patch: ProviderPatch,
         api_key: Option<SecretString>,
-    ) -> Result<Provider, Fault> {
+    ) -> Result<Provider, Error> {
         let client_key = patch.client_key_id.clone().flatten().map(KeyId::known);
         self.check_client_key(client_key.as_ref()).await?;
         let after = match api_key {
@@ -133,9 +133,9 @@ impl ProvidersHandle {
                 // A provider that is not there is said before a key that is not.
                 self.row(id).await?;
                 if let Some(Some(key)) = &patch.key_id {
-                    self.check_named(&KeyId::known(key.as_str()))?;
+                    self.check_key(&KeyId::known(key.as_str()))?;
                 }
-                self.change(caller, id, Wish::Update(Box::new(patch))).await?
+                self.change(caller, id, ProviderRequest::Update(Box::new(patch))).await?
             }
         };
         HeartbeatsHandle(Arc::clone(&self.0)).beat_soon(id);
@@ -149,18 +149,18 @@ impl ProvidersHandle {
         id: &ProviderId,
         mut patch: ProviderPatch,
         value: SecretString,
-    ) -> Result<Provider, Fault> {
-        let (vault, place) = (VaultHandle(Arc::clone(&self.0)), &self.0.vault_place);
+    ) -> Result<Provider, Error> {
+        let (vault, place) = (VaultHandle(Arc::clone(&self.0)), &self.0.open_vault);
         let before = self.row(id).await?;
         crate::conflict_retry::check_revision(caller, &before)?;
-        place.sight().check_open()?;
+        place.snapshot().check_open()?;
         let named = patch.key_id.clone().flatten().map(KeyId::known).or_else(|| before.key_id.clone());
-        let key = named.filter(|key| place.knows(key.as_str())).unwrap_or_else(|| own_key(id));
+        let key = named.filter(|key| place.has_key(key.as_str())).unwrap_or_else(|| own_key_id(id));
         patch.key_id = Some(Some(key.to_string()));
         patch.requires_key = patch.requires_key.or(Some(true));
         let wanted = patch.apply(&before)?;
         let host = endpoint(&wanted, &self.0.settings)?.host().to_owned();
-        if !place.knows(key.as_str()) {
+        if !place.has_key(key.as_str()) {
             vault
                 .store_with(
                     caller.unit_again(self.0.clock.now(), "vault"),
@@ -168,7 +168,7 @@ impl ProvidersHandle {
                     value,
                 )
                 .await?;
-            let outcome = self.change(caller, id, Wish::Rekey(Box::new(patch))).await;
+            let outcome = self.change(caller, id, ProviderRequest::Rekey(Box::new(patch))).await;
             if outcome.is_err() {
                 // Best effort: what stays is this provider's, and the next try finds it.
                 let _ = vault.delete(caller, &key).await;
@@ -179,11 +179,11 @@ impl ProvidersHandle {
         let shared = others.iter().any(|other| other.id != *id && other.names_key(&key));
         if shared {
             // The others go on sending it where they are, so its hosts are not this provider's to change.
-            place.sight().check_host(&key, &host)?;
+            place.snapshot().check_host(&key, &host)?;
         }
         let hosts = (!shared).then(|| vec![host]);
         // Rotation: the row first, then the value.
-        let after = self.change(caller, id, Wish::Rekey(Box::new(patch))).await?;
+        let after = self.change(caller, id, ProviderRequest::Rekey(Box::new(patch))).await?;
         vault.replace(caller, &key, value, hosts).await?;
         Ok(after)
     }
@@ -191,9 +191,9 @@ impl ProvidersHandle {
     /// Switches a provider on; its next heartbeat says how it is.
     ///
     /// # Errors
-    /// [`Fault::Refused`] unless it is disabled.
-    pub async fn enable(&self, caller: &Caller, id: &ProviderId) -> Result<Provider, Fault> {
-        let provider = self.change(caller, id, Wish::Enable).await?;
+    /// [`Error::Refused`] unless it is disabled.
+    pub async fn enable(&self, caller: &Caller, id: &ProviderId) -> Result<Provider, Error> {
+        let provider = self.change(caller, id, ProviderRequest::Enable).await?;
         HeartbeatsHandle(Arc::clone(&self.0)).beat_soon(id);
         Ok(provider)
     }
@@ -201,16 +201,16 @@ impl ProvidersHandle {
     /// Switches a provider off; no heartbeat changes that.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when it is disabled already.
-    pub async fn disable(&self, caller: &Caller, id: &ProviderId) -> Result<Provider, Fault> {
-        self.change(caller, id, Wish::Disable).await
+    /// [`Error::Refused`] when it is disabled already.
+    pub async fn disable(&self, caller: &Caller, id: &ProviderId) -> Result<Provider, Error> {
+        self.change(caller, id, ProviderRequest::Disable).await
     }
 
     /// Asks a provider how it is, now.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when it is disabled, [`crate::VaultFault::Locked`] when its key cannot be read.
-    pub async fn heartbeat(&self, id: &ProviderId) -> Result<Provider, Fault> {
+    /// [`Error::Refused`] when it is disabled, [`crate::VaultAccessError::Locked`] when its key cannot be read.
+    pub async fn heartbeat(&self, id: &ProviderId) -> Result<Provider, Error> {
         self.row(id).await?;
         HeartbeatsHandle(Arc::clone(&self.0)).beat(id).await
     }
@@ -219,7 +219,7 @@ impl ProvidersHandle {
     ///
     /// # Errors
     /// As [`ProvidersHandle::heartbeat`].
-    pub async fn heartbeat_scheduled(&self, id: &ProviderId) -> Result<Provider, Fault> {
+    pub async fn heartbeat_scheduled(&self, id: &ProviderId) -> Result<Provider, Error> {
         self.row(id).await?;
         HeartbeatsHandle(Arc::clone(&self.0)).beat_scheduled(id).await
     }
@@ -227,11 +227,11 @@ impl ProvidersHandle {
     /// Chooses the model of a provider anew, by what it offers now.
     ///
     /// # Errors
-    /// As [`ProvidersHandle::heartbeat`], and [`Fault::Provider`] when it does not answer.
-    pub async fn negotiate(&self, id: &ProviderId) -> Result<Provider, Fault> {
+    /// As [`ProvidersHandle::heartbeat`], and [`Error::Provider`] when it does not answer.
+    pub async fn negotiate(&self, id: &ProviderId) -> Result<Provider, Error> {
         let provider = self.heartbeat(id).await?;
         match &provider.last_heartbeat_error {
-            Some(error) => Err(Fault::Provider(error.clone())),
+            Some(error) => Err(Error::Provider(error.clone())),
             None => Ok(provider),
         }
     }
@@ -244,10 +244,10 @@ impl ProvidersHandle {
     /// The models a provider offers now.
     ///
     /// # Errors
-    /// [`Fault::Provider`] when it does not answer.
-    pub async fn models(&self, id: &ProviderId) -> Result<Vec<ModelInfo>, Fault> {
-        let link = self.link(id, format!("heartbeat:{id}")).await?;
-        let (outcome, _) = link.models(&self.0, "models").await;
+    /// [`Error::Provider`] when it does not answer.
+    pub async fn models(&self, id: &ProviderId) -> Result<Vec<ModelInfo>, Error> {
+        let authorized_client = self.authorized_client(id, format!("heartbeat:{id}")).await?;
+        let (outcome, _) = authorized_client.models(&self.0, "models").await;
         Ok(outcome?)
     }
 
@@ -255,38 +255,38 @@ impl ProvidersHandle {
     /// `None` when the provider needs none.
     ///
     /// # Errors
-    /// [`crate::VaultFault::Locked`]; [`Fault::Refused`] for an unknown provider.
-    pub async fn key(&self, caller: &Caller, id: &ProviderId) -> Result<Option<SecretString>, Fault> {
-        let link = self.link(id, caller.name.clone()).await?;
-        link.key(&self.0, &caller.name, "library").await
+    /// [`crate::VaultAccessError::Locked`]; [`Error::Refused`] for an unknown provider.
+    pub async fn key(&self, caller: &Caller, id: &ProviderId) -> Result<Option<SecretString>, Error> {
+        let authorized_client = self.authorized_client(id, caller.name.clone()).await?;
+        authorized_client.key(&self.0, &caller.name, "library").await
     }
 
     /// Deletes a provider and its key; with [`Cascade::Yes`] the agents that use it go with it.
     ///
     /// # Errors
-    /// [`Fault::Refused`] while agents use it; [`crate::VaultFault::Locked`] when its key cannot be deleted.
-    pub async fn delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Fault> {
-        for _ in 1..TRIES {
-            match self.try_to_delete(caller, id, cascade).await {
+    /// [`Error::Refused`] while agents use it; [`crate::VaultAccessError::Locked`] when its key cannot be deleted.
+    pub async fn delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Error> {
+        for _ in 1..MAX_TRIES {
+            match self.try_delete(caller, id, cascade).await {
                 // A beat came in between, or an agent changed; whoever named a revision is told.
-                Err(Fault::Store(StoreError::Stale { .. })) if caller.if_match.is_none() => {}
+                Err(Error::Store(StoreError::Stale { .. })) if caller.if_match.is_none() => {}
                 other => return other,
             }
         }
-        self.try_to_delete(caller, id, cascade).await
+        self.try_delete(caller, id, cascade).await
     }
 
-    async fn try_to_delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Fault> {
+    async fn try_delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Error> {
         let provider = self.row(id).await?;
         crate::conflict_retry::check_revision(caller, &provider)?;
-        let own_key = provider.key_id.clone().filter(|key| *key == own_key(id));
-        let own_key = own_key.filter(|key| self.0.vault_place.knows(key.as_str()));
+        let own_key_id = provider.key_id.clone().filter(|key| *key == own_key_id(id));
+        let own_key_id = own_key_id.filter(|key| self.0.open_vault.has_key(key.as_str()));
         let others = self.0.store.all_providers().await?;
         let needed = |key: &KeyId| others.iter().any(|o| o.id != *id && o.names_key(key));
         // A key that another provider uses too stays.
-        let own_key = own_key.filter(|key| !needed(key));
-        if own_key.is_some() {
-            self.0.vault_place.sight().check_open()?;
+        let own_key_id = own_key_id.filter(|key| !needed(key));
+        if own_key_id.is_some() {
+            self.0.open_vault.snapshot().check_open()?;
         }
         let agents = self.0.store.agents_of_provider(id.to_string()).await?;
         if let (Cascade::No, Some(agent)) = (cascade, agents.first()) {
@@ -310,21 +310,28 @@ impl ProvidersHandle {
         }
         self.0.heartbeats.remove(id.as_str());
         self.0.providers.remove(id.as_str());
-        self.0.gates.remove(id);
-        self.0.provider_cache.forget();
-        if let Some(key) = own_key {
+        self.0.limiters.remove(id);
+        self.0.provider_cache.invalidate();
+        if let Some(key) = own_key_id {
             VaultHandle(Arc::clone(&self.0)).delete(caller, &key).await?;
         }
         Ok(())
     }
 
     /// The way to a provider; `holder` uses the key of our certificate for it, if the way has to be made.
-    pub(crate) async fn link(&self, id: &ProviderId, holder: String) -> Result<Arc<Link>, Fault> {
-        self.0.providers.ask_in_turn(&self.0, id.as_str(), |answer| Command::Link { holder, answer }).await
+    pub(crate) async fn authorized_client(
+        &self,
+        id: &ProviderId,
+        holder: String,
+    ) -> Result<Arc<AuthorizedClient>, Error> {
+        self.0
+            .providers
+            .ask_queued(&self.0, id.as_str(), |answer| Command::AuthorizedClient { holder, answer })
+            .await
     }
 
     /// Takes note of a heartbeat.
-    pub(crate) async fn note_beat(&self, id: &ProviderId, beat: Beat) -> Result<Provider, Fault> {
+    pub(crate) async fn record_beat(&self, id: &ProviderId, beat: Beat) -> Result<Provider, Error> {
         self.0.providers.ask(&self.0, id.as_str(), |answer| Command::Beat { beat, answer }).await
     }
 
@@ -338,19 +345,24 @@ impl ProvidersHandle {
         self.0.providers.tell_all(|| Command::Disconnect);
     }
 
-    async fn row(&self, id: &ProviderId) -> Result<Provider, Fault> {
+    async fn row(&self, id: &ProviderId) -> Result<Provider, Error> {
         let found = self.0.store.provider(id.to_string()).await?;
         found.ok_or_else(|| Refusal::not_found("provider", id.as_str()).into())
     }
 
-    async fn change(&self, caller: &Caller, id: &ProviderId, wish: Wish) -> Result<Provider, Fault> {
+    async fn change(
+        &self,
+        caller: &Caller,
+        id: &ProviderId,
+        request: ProviderRequest,
+    ) -> Result<Provider, Error> {
         let caller = caller.clone();
-        self.0.providers.ask(&self.0, id.as_str(), |answer| Command::Change { caller, wish, answer }).await
+        self.0.providers.ask(&self.0, id.as_str(), |answer| Command::Change { caller, request, answer }).await
     }
 }
 
 /// What the key of a provider is called that came along with it.
-fn own_key(id: &ProviderId) -> KeyId {
+fn own_key_id(id: &ProviderId) -> KeyId {
     KeyId::known(format!("{PROVIDER_KEY}{id}"))
 }
 

@@ -5,8 +5,8 @@
 
 use crate::agent::{AgentsHandle, release_bead};
 use crate::bead::release;
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::provider::heartbeat::HeartbeatsHandle;
 use arbiter_core::agent::{self, Agent, Kind, Status};
 use arbiter_store::{Change, Unit};
@@ -16,10 +16,10 @@ use std::sync::Arc;
 const REASON: &str = "the server was restarted";
 
 /// Puts the stored state right before anything new begins.
-pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Fault> {
+pub(crate) async fn recover(shared: &Arc<SharedContext>) -> Result<(), Error> {
     for agent in shared.store.employed_agents().await? {
         if agent.kind == Kind::Llm && matches!(agent.status, Status::Working | Status::Blocked) {
-            give_back(shared, &agent).await?;
+            release_agent(shared, &agent).await?;
         }
     }
     for lease in shared.store.leases().await? {
@@ -32,10 +32,10 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Fault> {
                 unit.change(Change::RenewFileLock(lock.renewed(now, None)));
             }
             shared.store.commit(unit).await?;
-            shared.beads.wake(shared, lease.bead_id.as_str());
+            shared.beads.ensure_started(shared, lease.bead_id.as_str());
         } else {
             // A claim without its agent ends by itself when its time has come.
-            shared.beads.wake(shared, lease.bead_id.as_str());
+            shared.beads.ensure_started(shared, lease.bead_id.as_str());
         }
     }
     for run in shared.store.running_runs().await? {
@@ -47,7 +47,7 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn give_back(shared: &Arc<Shared>, agent: &Agent) -> Result<(), Fault> {
+async fn release_agent(shared: &Arc<SharedContext>, agent: &Agent) -> Result<(), Error> {
     if agent.current_bead.is_none() {
         return Ok(());
     }
@@ -60,18 +60,18 @@ async fn give_back(shared: &Arc<Shared>, agent: &Agent) -> Result<(), Fault> {
 }
 
 /// Starts the actors that have something to do by themselves.
-pub(crate) async fn wake_all(shared: &Arc<Shared>) -> Result<(), Fault> {
+pub(crate) async fn start_all(shared: &Arc<SharedContext>) -> Result<(), Error> {
     for decision in shared.store.pending_decisions().await? {
-        shared.decisions.wake(shared, decision.as_str());
+        shared.decisions.ensure_started(shared, decision.as_str());
     }
     for project in shared.store.projects_with_file_locks().await? {
-        shared.file_locks.wake(shared, &project);
+        shared.file_locks.ensure_started(shared, &project);
     }
     for provider in shared.store.all_providers().await? {
-        HeartbeatsHandle(Arc::clone(shared)).wake(&provider.id);
+        HeartbeatsHandle(Arc::clone(shared)).ensure_started(&provider.id);
     }
     for agent in shared.store.employed_agents().await? {
-        AgentsHandle(Arc::clone(shared)).wake(&agent.id);
+        AgentsHandle(Arc::clone(shared)).ensure_started(&agent.id);
     }
     Ok(())
 }

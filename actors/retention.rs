@@ -1,7 +1,7 @@
 //! What grows is cut: events at a checkpoint, heartbeats, kept answers, old runs and calls, ended sessions.
 
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use arbiter_store::{Change, Unit};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const ANSWERS: Duration = Duration::from_secs(86_400);
 const RUNS: Duration = Duration::from_secs(90 * 86_400);
 
 /// Deletes what is older than its time, or more than its number.
-pub(crate) async fn enforce(shared: &Shared) -> Result<(), Fault> {
+pub(crate) async fn enforce(shared: &SharedContext) -> Result<(), Error> {
     let now = shared.clock.now();
     let mut unit = Unit::new(now, "system", "retention");
     let oldest = now.minus(shared.settings.events_kept_for);

@@ -11,13 +11,13 @@ pub(crate) mod tool_calls;
 use crate::bead::run_outcome::outcome;
 use crate::bead::{BeadsHandle, RunEnd, RunResult};
 use crate::call::chat::{self, Completion};
-use crate::call::failover::{self, First};
-use crate::call::ledger_entry::Payer;
-use crate::context::Shared;
-use crate::error::{BUDGET_EXHAUSTED, Fault, KEY_NOT_FOR_HOST};
+use crate::call::failover::{self, FirstCandidate};
+use crate::call::ledger_entry::Attribution;
+use crate::context::SharedContext;
+use crate::error::{BUDGET_EXHAUSTED, Error, KEY_NOT_FOR_HOST};
 use crate::provider::authorized_client::CallFailure;
 use crate::provider::heartbeat::HeartbeatsHandle;
-use crate::run::tool_calls::Turn;
+use crate::run::tool_calls::ToolOutcome;
 use crate::runtime::random;
 use arbiter_core::agent::Agent;
 use arbiter_core::kernel::call;
@@ -50,60 +50,67 @@ const LIMIT_PAUSE: Duration = Duration::from_secs(30);
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 /// A claim this young may still get its run.
-const YOUNG: Duration = Duration::from_secs(1);
+const RUN_START_GRACE: Duration = Duration::from_secs(1);
 
 /// Whether a claim is old enough that its run must have begun.
 pub(crate) fn is_late(agent: &Agent, now: Timestamp) -> bool {
-    now.since(agent.updated_at) > YOUNG
+    now.since(agent.updated_at) > RUN_START_GRACE
 }
 
 /// Begins a run; returns at once.
-pub(crate) fn begin(shared: &Arc<Shared>, agent: &Agent, bead: &BeadId, token: String) {
-    let (world, who, what) = (Arc::clone(shared), agent.clone(), bead.clone());
+pub(crate) fn begin(shared: &Arc<SharedContext>, agent: &Agent, bead: &BeadId, token: String) {
+    let (task_context, run_agent, what) = (Arc::clone(shared), agent.clone(), bead.clone());
     let mut runs = shared.runs.lock();
     let task = shared.runtime.spawn(async move {
-        let (agent_id, bead_id) = (who.id.clone(), what.clone());
+        let (agent_id, bead_id) = (run_agent.id.clone(), what.clone());
         let id = RunId::from_random(random::bytes16());
-        let run = Run::new(id, call::Kind::Run, world.clock.now());
-        let work =
-            Work { shared: Arc::clone(&world), agent: who, bead: what, token, run, begun: false, said: None };
-        work.whole().await;
-        world.runs.done(&agent_id, &bead_id);
+        let run = Run::new(id, call::Kind::Run, task_context.clock.now());
+        let work = BeadRun {
+            shared: Arc::clone(&task_context),
+            agent: run_agent,
+            bead: what,
+            token,
+            run,
+            has_begun: false,
+            answer_digest: None,
+        };
+        work.run().await;
+        task_context.runs.remove(&agent_id, &bead_id);
     });
     if let Some((_, old)) = runs.insert(agent.id.clone(), (bead.clone(), task.abort_handle())) {
         old.abort();
     }
 }
 
-struct Work {
-    shared: Arc<Shared>,
+struct BeadRun {
+    shared: Arc<SharedContext>,
     agent: Agent,
     bead: BeadId,
     token: String,
     run: Run,
-    begun: bool,
+    has_begun: bool,
     /// The digest of what the model said last.
-    said: Option<String>,
+    answer_digest: Option<String>,
 }
 
 /// Whether an answer is another one than the one before.
-enum Heard {
+enum Repetition {
     New,
-    Again,
+    Repeated,
 }
 
-impl Work {
-    async fn whole(mut self) {
+impl BeadRun {
+    async fn run(mut self) {
         let result = match AssertUnwindSafe(self.conversation()).catch_unwind().await {
             Ok(Ok(result)) => result,
-            Ok(Err(fault)) => match fault {
-                Fault::Vault(_) | Fault::ShuttingDown => RunResult::Spared(fault.to_string()),
+            Ok(Err(error)) => match error {
+                Error::Vault(_) | Error::ShuttingDown => RunResult::NotCounted(error.to_string()),
                 // Its provider gets no work until that is put right, so this is no endless repetition.
-                Fault::Refused(Refusal::Conflict { code: KEY_NOT_FOR_HOST, .. }) => {
-                    RunResult::Spared(fault.to_string())
+                Error::Refused(Refusal::Conflict { code: KEY_NOT_FOR_HOST, .. }) => {
+                    RunResult::NotCounted(error.to_string())
                 }
-                Fault::Refused(Refusal::Conflict { code: BUDGET_EXHAUSTED, .. }) => {
-                    RunResult::Postponed(fault.to_string(), BUDGET_PAUSE)
+                Error::Refused(Refusal::Conflict { code: BUDGET_EXHAUSTED, .. }) => {
+                    RunResult::Deferred(error.to_string(), BUDGET_PAUSE)
                 }
                 other => RunResult::Failed(other.to_string()),
             },
@@ -112,31 +119,32 @@ impl Work {
         let (status, word) = outcome(&result);
         self.run.status = status;
         self.run.outcome = word.map(str::to_owned);
-        if let RunResult::Failed(error) | RunResult::Spared(error) | RunResult::Postponed(error, _) = &result
+        if let RunResult::Failed(error) | RunResult::NotCounted(error) | RunResult::Deferred(error, _) =
+            &result
         {
             self.run.error = Some(error.clone());
         }
         let end = RunEnd {
             lease_token: self.token.clone(),
             agent_id: self.agent.id.clone(),
-            run: self.begun.then(|| self.run.clone()),
-            said: self.said.clone(),
+            run: self.has_begun.then(|| self.run.clone()),
+            answer_digest: self.answer_digest.clone(),
             result,
         };
         for _ in 0..END_TRIES {
             let beads = BeadsHandle(Arc::clone(&self.shared));
             match beads.end_run(&self.bead, end.clone()).await {
                 Ok(()) => return,
-                Err(Fault::Busy(_) | Fault::Crashed { .. } | Fault::Store(StoreError::Full)) => {
+                Err(Error::Busy(_) | Error::Crashed { .. } | Error::Store(StoreError::Full)) => {
                     tokio::time::sleep(END_PAUSE).await;
                 }
                 // The claim is over: its end has ended the run as well.
-                Err(Fault::Refused(refusal)) => {
+                Err(Error::Refused(refusal)) => {
                     tracing::debug!(run = %self.run.id, %refusal, "a run ended after its claim");
                     return;
                 }
-                Err(fault) => {
-                    tracing::error!(run = %self.run.id, %fault, "a run's end could not be stored");
+                Err(error) => {
+                    tracing::error!(run = %self.run.id, %error, "a run's end could not be stored");
                     return;
                 }
             }
@@ -145,7 +153,7 @@ impl Work {
         tracing::error!(run = %self.run.id, "a run's end could not be stored for want of space or time");
     }
 
-    async fn conversation(&mut self) -> Result<RunResult, Fault> {
+    async fn conversation(&mut self) -> Result<RunResult, Error> {
         let mut request = self.prepare().await?;
         let most = self.agent.config.max_steps.unwrap_or(self.shared.settings.max_steps);
         for _ in 0..most {
@@ -153,24 +161,24 @@ impl Work {
                 Ok(completion) => completion,
                 Err(failure) => {
                     // The attempt does not fail with what was said before.
-                    self.said = None;
+                    self.answer_digest = None;
                     return match failure {
-                        CallFailure::Fault(fault) => Err(fault),
-                        CallFailure::Call(error) => Ok(self.judge(&error).await),
+                        CallFailure::Error(error) => Err(error),
+                        CallFailure::Call(error) => Ok(self.classify_error(&error).await),
                     };
                 }
             };
             self.count(&completion);
             let answer = completion.answer;
-            let mut said = Message::new(Speaker::Assistant, answer.content.clone());
-            said.tool_calls.clone_from(&answer.tool_calls);
-            request.messages.push(said);
-            let result = match self.heard(&answer) {
-                Heard::Again => Some(RunResult::Failed(format!(
+            let mut answer_digest = Message::new(Speaker::Assistant, answer.content.clone());
+            answer_digest.tool_calls.clone_from(&answer.tool_calls);
+            request.messages.push(answer_digest);
+            let result = match self.detect_repeat(&answer) {
+                Repetition::Repeated => Some(RunResult::Failed(format!(
                     "it gave the same answer twice in a row: {}",
                     prompt::excerpt(&answer.content)
                 ))),
-                Heard::New => self.follow(&answer, &mut request).await?,
+                Repetition::New => self.execute_actions(&answer, &mut request).await?,
             };
             self.remember(&request);
             if let Some(result) = result {
@@ -181,21 +189,21 @@ impl Work {
     }
 
     /// Notes what was said; one that says the same again will go on to say it.
-    fn heard(&mut self, answer: &ChatAnswer) -> Heard {
+    fn detect_repeat(&mut self, answer: &ChatAnswer) -> Repetition {
         let calls: Vec<_> = answer.tool_calls.iter().map(|call| (&call.name, &call.arguments)).collect();
-        let said = lease::digest(&json!([answer.content.trim(), calls]).to_string());
-        match self.said.replace(said) {
-            Some(before) if self.said.as_ref() == Some(&before) => Heard::Again,
-            _ => Heard::New,
+        let answer_digest = lease::digest(&json!([answer.content.trim(), calls]).to_string());
+        match self.answer_digest.replace(answer_digest) {
+            Some(before) if self.answer_digest.as_ref() == Some(&before) => Repetition::Repeated,
+            _ => Repetition::New,
         }
     }
 
     /// Does everything that an answer asks for, and tells the model what came of it.
-    async fn follow(
+    async fn execute_actions(
         &self,
         answer: &ChatAnswer,
         request: &mut ChatRequest,
-    ) -> Result<Option<RunResult>, Fault> {
+    ) -> Result<Option<RunResult>, Error> {
         let mut waits = Vec::new();
         let actions = if answer.tool_calls.is_empty() {
             vec![(None, tools::read_text(&answer.content))]
@@ -204,14 +212,14 @@ impl Work {
             answer.tool_calls.iter().map(|call| (Some(call), read(call))).collect()
         };
         for (call, action) in actions {
-            let turn = match action {
+            let tool_outcome = match action {
                 Ok(action) => tool_calls::act(&self.shared, &self.agent, &self.bead, action).await?,
-                Err(problem) => Turn::Reply(problem),
+                Err(problem) => ToolOutcome::Reply(problem),
             };
-            let reply = match turn {
-                Turn::End(result) => return Ok(Some(result)),
-                Turn::Reply(reply) => reply,
-                Turn::WaitFor(id) => {
+            let reply = match tool_outcome {
+                ToolOutcome::End(result) => return Ok(Some(result)),
+                ToolOutcome::Reply(reply) => reply,
+                ToolOutcome::WaitFor(id) => {
                     let reply = format!("created as {id}; this work item rests until it is done");
                     waits.push(id);
                     reply
@@ -226,15 +234,15 @@ impl Work {
     }
 
     /// Reads what the prompt needs and writes the run's row, before the provider is called.
-    async fn prepare(&mut self) -> Result<ChatRequest, Fault> {
+    async fn prepare(&mut self) -> Result<ChatRequest, Error> {
         let store = &self.shared.store;
-        let gone = |what: &'static str| Fault::Provider(format!("the {what} is gone"));
+        let gone = |what: &'static str| Error::Provider(format!("the {what} is gone"));
         let bead = store.bead(self.bead.to_string()).await?.ok_or_else(|| gone("bead"))?;
         let project = store.project(bead.project_id.to_string()).await?.ok_or_else(|| gone("project"))?;
-        let around = crate::run::prompt_context::read(store, &bead, &self.agent.id).await?;
+        let prompt_context = crate::run::prompt_context::read(store, &bead, &self.agent.id).await?;
         let persona = self.shared.personas.of(&self.agent).await?;
         let system = prompt::system(&self.agent, persona.as_ref());
-        let user = prompt::user(&project, &bead, &around);
+        let user = prompt::user(&project, &bead, &prompt_context);
         let now = self.shared.clock.now();
         self.run.bead_id = Some(bead.id.clone());
         self.run.agent_id = Some(self.agent.id.clone());
@@ -251,7 +259,7 @@ impl Work {
         });
         unit.change(Change::StartRun(self.run.clone()));
         store.commit(unit).await?;
-        self.begun = true;
+        self.has_begun = true;
         let tools = tools::tools().into_iter().map(|tool| Tool {
             name: tool.name.to_owned(),
             description: tool.description.to_owned(),
@@ -270,14 +278,14 @@ impl Work {
     /// Calls the provider and keeps the lease alive meanwhile.
     async fn call(&self, request: &ChatRequest) -> Result<Completion, CallFailure> {
         let provider = self.agent.provider_id.clone().ok_or_else(|| {
-            CallFailure::Fault(Fault::Provider(format!("agent {} has no provider", self.agent.id)))
+            CallFailure::Error(Error::Provider(format!("agent {} has no provider", self.agent.id)))
         })?;
-        let row = self.shared.store.provider(provider.to_string()).await.map_err(Fault::from)?;
-        let gone = || Fault::Provider(format!("provider {provider} is gone"));
+        let row = self.shared.store.provider(provider.to_string()).await.map_err(Error::from)?;
+        let gone = || Error::Provider(format!("provider {provider} is gone"));
         let row = row.ok_or_else(gone)?;
         let named = self.agent.config.model.as_deref();
-        let candidates = failover::candidates(&self.shared, &row, named, First::Drawn).await?;
-        let payer = Payer {
+        let candidates = failover::candidates(&self.shared, &row, named, FirstCandidate::Weighted).await?;
+        let attribution = Attribution {
             kind: call::Kind::Run,
             agent_id: Some(self.agent.id.clone()),
             project_id: self.run.project_id.clone(),
@@ -285,7 +293,7 @@ impl Work {
             run_id: Some(self.run.id.clone()),
             token_id: None,
         };
-        let call = chat::chat(&self.shared, candidates, self.agent.id.as_str(), payer, request, None);
+        let call = chat::chat(&self.shared, candidates, self.agent.id.as_str(), attribution, request, None);
         tokio::pin!(call);
         let mut renew = tokio::time::interval(self.shared.settings.lease_ttl / 3);
         renew.tick().await;
@@ -295,9 +303,9 @@ impl Work {
                 outcome = &mut call => return outcome,
                 _ = renew.tick() => {
                     match beads.heartbeat(&self.bead, self.token.clone()).await {
-                        Ok(_) | Err(Fault::Busy(_) | Fault::Crashed { .. } | Fault::Store(_)) => {}
+                        Ok(_) | Err(Error::Busy(_) | Error::Crashed { .. } | Error::Store(_)) => {}
                         // The claim is over; whatever the model says no longer counts.
-                        Err(fault) => return Err(CallFailure::Fault(fault)),
+                        Err(error) => return Err(CallFailure::Error(error)),
                     }
                 }
             }
@@ -322,11 +330,11 @@ impl Work {
     }
 
     /// What an error of the provider means: its own outage spares the bead an attempt.
-    async fn judge(&self, error: &arbiter_providers::CallError) -> RunResult {
+    async fn classify_error(&self, error: &arbiter_providers::CallError) -> RunResult {
         let text = error.to_string();
         if let CallErrorKind::RateLimited { retry_after } = error.kind() {
             let pause = retry_after.unwrap_or(LIMIT_PAUSE).clamp(LEAST_PAUSE, LONGEST_PAUSE);
-            return RunResult::Postponed(text, pause);
+            return RunResult::Deferred(text, pause);
         }
         if !matches!(
             error.kind(),
@@ -336,10 +344,10 @@ impl Work {
         }
         let Some(provider) = &self.agent.provider_id else { return RunResult::Failed(text) };
         match HeartbeatsHandle(Arc::clone(&self.shared)).beat(provider).await {
-            Ok(provider) if provider.is_usable(self.shared.vault_place.access(&provider)) => {
+            Ok(provider) if provider.is_usable(self.shared.open_vault.access(&provider)) => {
                 RunResult::Failed(text)
             }
-            Ok(_) | Err(_) => RunResult::Spared(format!("provider {provider} does not answer: {text}")),
+            Ok(_) | Err(_) => RunResult::NotCounted(format!("provider {provider} does not answer: {text}")),
         }
     }
 }

@@ -1,21 +1,21 @@
 //! Starts and stops the cast: threads, store, vault, recovery, actors, in that order.
 
-use crate::context::{Parts, SINGLE, Shared};
+use crate::context::{ContextParts, SINGLETON_ID, SharedContext};
 use crate::dispatch::dispatcher::DispatcherHandle;
 use crate::dispatch::pull::PullsHandle;
-use crate::error::Fault;
+use crate::error::Error;
 use crate::event::bus::BusHandle;
 use crate::event::notifier::NotifierHandle;
 use crate::event::subscription::Delivery;
 use crate::handles::Handles;
 use crate::orchestrator::OrchestratorHandle;
-use crate::persona::{Personas, PersonasHandle};
+use crate::persona::{PersonaStore, PersonasHandle};
 use crate::provider::heartbeat::HeartbeatsHandle;
 use crate::recovery;
 use crate::runtime::clock::SharedClock;
-use crate::runtime::registry::Threads;
+use crate::runtime::registry::ActorThreads;
 use crate::settings::Settings;
-use crate::vault::open_vault::VaultPlace;
+use crate::vault::open_vault::OpenVault;
 use actix_rt::{Arbiter, System};
 use arbiter_core::agent;
 use arbiter_core::kernel::event::EventFilter;
@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// How long what goes on behind answers may take at the end.
-const AFTERWORK: Duration = Duration::from_secs(2);
+const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the cast could not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,14 +45,14 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
     /// The state could not be put right.
     #[error("the state cannot be recovered")]
-    Recovery(#[from] Fault),
+    Recovery(#[from] Error),
 }
 
 /// The running cast.
-pub struct Cast {
+pub struct ActorSystem {
     /// What the edges may do.
     pub handles: Handles,
-    shared: Arc<Shared>,
+    shared: Arc<SharedContext>,
     system: System,
     root: Option<JoinHandle<()>>,
     _lock: DirectoryLock,
@@ -68,7 +68,7 @@ pub async fn start(
     settings: Settings,
     clock: SharedClock,
     on_failure: Box<dyn Fn(&StoreError) + Send>,
-) -> Result<Cast, StartError> {
+) -> Result<ActorSystem, StartError> {
     let iterations = Iterations::try_from(settings.kdf_iterations)?;
     let vault = Vault::open(lock.directory().join("keys.json"), iterations)?;
     let (publish, mut committed) = mpsc::unbounded_channel();
@@ -85,14 +85,14 @@ pub async fn start(
     let (_, last_seq) = store.event_bounds().await?;
     let (threads, system, root) = start_threads(settings.threads).await.map_err(StartError::Thread)?;
     let (failures, mut failed) = mpsc::unbounded_channel();
-    let shared = Shared::new(Parts {
+    let shared = SharedContext::new(ContextParts {
         store,
         clock,
         settings,
         runtime: tokio::runtime::Handle::current(),
         threads,
-        vault_place: VaultPlace::new(vault),
-        personas: Personas::new(lock.directory()),
+        open_vault: OpenVault::new(vault),
+        personas: PersonaStore::new(lock.directory()),
         last_seq,
         failures,
     });
@@ -105,24 +105,30 @@ pub async fn start(
     let orchestrator = OrchestratorHandle(Arc::clone(&shared));
     tokio::spawn(async move {
         while let Some(failure) = failed.recv().await {
-            orchestrator.hear(failure);
+            orchestrator.report_failure(failure);
         }
     });
     PersonasHandle(Arc::clone(&shared)).tidy().await;
     shared.token_cache.load(&shared).await?;
-    shared.purse.load(&shared).await?;
+    shared.budget_guard.load(&shared).await?;
     recovery::recover(&shared).await?;
-    shared.orchestrator.wake(&shared, SINGLE);
-    recovery::wake_all(&shared).await?;
-    settle_rules(&shared).await?;
-    listen(&shared).await?;
-    crate::bead_file::listen(&shared).await?;
-    shared.dispatcher.wake(&shared, SINGLE);
-    Ok(Cast { handles: Handles::new(Arc::clone(&shared)), shared, system, root: Some(root), _lock: lock })
+    shared.orchestrator.ensure_started(&shared, SINGLETON_ID);
+    recovery::start_all(&shared).await?;
+    sync_rules(&shared).await?;
+    watch_events(&shared).await?;
+    crate::bead_file::watch_events(&shared).await?;
+    shared.dispatcher.ensure_started(&shared, SINGLETON_ID);
+    Ok(ActorSystem {
+        handles: Handles::new(Arc::clone(&shared)),
+        shared,
+        system,
+        root: Some(root),
+        _lock: lock,
+    })
 }
 
 /// Brings what the store has computed in line with the configured rules.
-async fn settle_rules(shared: &Shared) -> Result<(), Fault> {
+async fn sync_rules(shared: &SharedContext) -> Result<(), Error> {
     let wanted = shared.settings.conditional;
     if shared.store.conditional().await? != wanted {
         let mut unit = Unit::new(shared.clock.now(), "system", "configuration");
@@ -133,13 +139,13 @@ async fn settle_rules(shared: &Shared) -> Result<(), Fault> {
 }
 
 /// One thread for the root and the single actors, `count` for entities.
-async fn start_threads(count: usize) -> std::io::Result<(Threads, System, JoinHandle<()>)> {
+async fn start_threads(count: usize) -> std::io::Result<(ActorThreads, System, JoinHandle<()>)> {
     let (ready, wait) = oneshot::channel();
     let root = std::thread::Builder::new().name("actors-root".into()).spawn(move || {
         let runner = System::new();
         runner.block_on(async {
             let entities: Vec<_> = (0..count.max(1)).map(|_| Arbiter::new().handle()).collect();
-            let threads = Threads { root: Arbiter::current(), entities: entities.into() };
+            let threads = ActorThreads { root: Arbiter::current(), entities: entities.into() };
             // Nobody waits only when the start was given up.
             let _ = ready.send((threads, System::current()));
         });
@@ -152,33 +158,33 @@ async fn start_threads(count: usize) -> std::io::Result<(Threads, System, JoinHa
 }
 
 /// Tells the dispatcher, the heartbeats and the notifier of events that concern them.
-async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
+async fn watch_events(shared: &Arc<SharedContext>) -> Result<(), Error> {
     let mut events = BusHandle(Arc::clone(shared)).subscribe(EventFilter::default(), None).await?;
     let (dispatcher, heartbeats) =
         (DispatcherHandle(Arc::clone(shared)), HeartbeatsHandle(Arc::clone(shared)));
     let notifier = NotifierHandle(Arc::clone(shared));
-    notifier.wake();
+    notifier.ensure_started();
     let pulls = PullsHandle(Arc::clone(shared));
     tokio::spawn(async move {
         loop {
             let mut next = Some(events.next().await);
-            let mut look = false;
+            let mut is_work_possible = false;
             // Several events at once are one reason to look.
             while let Some(delivery) = next {
                 let Delivery::Event(event) = delivery else { return };
-                look |= matters(event.kind);
+                is_work_possible |= can_unblock_work(event.kind);
                 if matches!(event.kind, EventType::VaultUnlocked | EventType::VaultRollbackAccepted) {
                     heartbeats.beat_all();
                     notifier.try_again();
                 }
                 if notification::is_told(&event) {
-                    notifier.look();
+                    notifier.send_pending();
                 }
                 next = events.try_next();
             }
-            if look {
-                dispatcher.look();
-                pulls.look();
+            if is_work_possible {
+                dispatcher.dispatch_now();
+                pulls.wake_if_waiting();
             }
         }
     });
@@ -186,7 +192,7 @@ async fn listen(shared: &Arc<Shared>) -> Result<(), Fault> {
 }
 
 /// Whether an event may let a bead move.
-fn matters(kind: EventType) -> bool {
+fn can_unblock_work(kind: EventType) -> bool {
     matches!(
         kind,
         EventType::BeadReady
@@ -208,24 +214,24 @@ fn matters(kind: EventType) -> bool {
     )
 }
 
-impl Cast {
+impl ActorSystem {
     /// Stops the cast: no new work, runs are given back, the vault is locked, the store is closed. What
     /// this does not finish is put right by the next start.
     pub async fn stop(mut self) {
         self.shared.stop();
-        self.shared.vault_place.interrupt();
+        self.shared.open_vault.interrupt();
         for agent in self.shared.store.employed_agents().await.unwrap_or_default() {
             if agent.kind == agent::Kind::Llm && agent.current_bead.is_some() {
                 self.shared.runs.abort_all(&agent.id);
-                if let Err(fault) = release_for_shutdown(&self.shared, &agent).await {
-                    tracing::warn!(agent = %agent.id, %fault, "a bead could not be given back");
+                if let Err(error) = release_for_shutdown(&self.shared, &agent).await {
+                    tracing::warn!(agent = %agent.id, %error, "a bead could not be given back");
                 }
             }
         }
-        self.shared.afterwork.close();
-        if tokio::time::timeout(AFTERWORK, self.shared.afterwork.wait()).await.is_err() {
+        self.shared.background_tasks.close();
+        if tokio::time::timeout(BACKGROUND_TIMEOUT, self.shared.background_tasks.wait()).await.is_err() {
             tracing::warn!(
-                open = self.shared.afterwork.len(),
+                open = self.shared.background_tasks.len(),
                 "lines of the ledger were not written in time"
             );
         }
@@ -236,7 +242,7 @@ impl Cast {
                 // A root that panicked has been reported by its own thread.
                 let _ = root.join();
             }
-            shared.vault_place.lock_now();
+            shared.open_vault.lock_now();
             shared.store.close();
         });
         if let Err(error) = end.await {
@@ -245,7 +251,7 @@ impl Cast {
     }
 }
 
-async fn release_for_shutdown(shared: &Arc<Shared>, agent: &agent::Agent) -> Result<(), Fault> {
+async fn release_for_shutdown(shared: &Arc<SharedContext>, agent: &agent::Agent) -> Result<(), Error> {
     let mut unit = Unit::new(shared.clock.now(), "system", "shutdown");
     crate::agent::release_bead(shared, &mut unit, agent, "the server is stopping").await?;
     let reason = "the server is stopping".to_owned();

@@ -4,10 +4,10 @@
 pub(crate) mod cache;
 
 use crate::caller::Caller;
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::runtime::random;
-use crate::token::cache::Admission;
+use crate::token::cache::AuthenticatedToken;
 use arbiter_core::agent::Agent;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
@@ -60,55 +60,57 @@ const PROJECTS_OF_TOKEN: usize = 100;
 
 /// How others reach the tokens.
 #[derive(Clone)]
-pub struct TokensHandle(pub(crate) Arc<Shared>);
+pub struct TokensHandle(pub(crate) Arc<SharedContext>);
 
 impl TokensHandle {
     /// Whoever holds the token with this text, while it works.
-    pub fn authenticate(&self, text: &str) -> Option<Admission> {
-        self.0.token_cache.by_text(&self.0, text)
+    pub fn authenticate(&self, text: &str) -> Option<AuthenticatedToken> {
+        self.0.token_cache.find_by_text(&self.0, text)
     }
 
     /// Whoever signed in and got this secret, while the session lasts.
-    pub fn authenticate_session(&self, secret: &str) -> Option<Admission> {
-        self.0.token_cache.by_session(&self.0, secret)
+    pub fn authenticate_session(&self, secret: &str) -> Option<AuthenticatedToken> {
+        self.0.token_cache.find_by_session(&self.0, secret)
     }
 
     /// Whoever holds the certificate with this SHA-256, in hex.
-    pub fn authenticate_certificate(&self, fingerprint: &str) -> Option<Admission> {
-        self.0.token_cache.by_certificate(&self.0, fingerprint)
+    pub fn authenticate_certificate(&self, fingerprint: &str) -> Option<AuthenticatedToken> {
+        self.0.token_cache.find_by_certificate(&self.0, fingerprint)
     }
 
     /// Waits until what was shown is revoked, signed out or expired.
-    pub async fn until_ended(&self, admission: &Admission) {
-        self.0.token_cache.until_ended(&self.0, admission).await;
+    pub async fn until_ended(&self, authenticated: &AuthenticatedToken) {
+        self.0.token_cache.until_ended(&self.0, authenticated).await;
     }
 
     /// Begins a session of `lasts`, with the token that was shown; returns its secret, which is kept nowhere.
     ///
     /// # Errors
-    /// [`Fault::Store`] when it cannot be stored.
+    /// [`Error::Store`] when it cannot be stored.
     pub async fn begin_session(
         &self,
-        admission: &Admission,
+        authenticated: &AuthenticatedToken,
         lasts: Duration,
-    ) -> Result<(SecretString, Timestamp), Fault> {
+    ) -> Result<(SecretString, Timestamp), Error> {
         let now = self.0.clock.now();
-        let expires_at = admission.token.expires_at.map_or(now.plus(lasts), |end| end.min(now.plus(lasts)));
+        let expires_at =
+            authenticated.token.expires_at.map_or(now.plus(lasts), |end| end.min(now.plus(lasts)));
         let text = SecretString::from(random::secret_text());
         let digest = digest(text.expose_secret());
-        let session = Session { digest, token_id: admission.token.id.clone(), created_at: now, expires_at };
-        let mut unit = Unit::new(now, admission.token.holder(), "tokens");
+        let session =
+            Session { digest, token_id: authenticated.token.id.clone(), created_at: now, expires_at };
+        let mut unit = Unit::new(now, authenticated.token.holder(), "tokens");
         unit.change(Change::BeginSession { session, most: SESSIONS_OF_TOKEN });
         self.0.store.commit(unit).await?;
         self.0.token_cache.load(&self.0).await?;
         Ok((text, expires_at))
     }
 
-    /// Ends a session, by the digest that [`Admission::session`] gives.
+    /// Ends a session, by the digest that [`AuthenticatedToken::session`] gives.
     ///
     /// # Errors
-    /// [`Fault::Store`] when that cannot be stored.
-    pub async fn end_session(&self, caller: &Caller, digest: String) -> Result<(), Fault> {
+    /// [`Error::Store`] when that cannot be stored.
+    pub async fn end_session(&self, caller: &Caller, digest: String) -> Result<(), Error> {
         let mut unit = caller.unit(self.0.clock.now(), "tokens");
         unit.change(Change::EndSession(digest));
         self.0.store.commit(unit).await?;
@@ -116,29 +118,29 @@ impl TokensHandle {
     }
 
     /// A text for a token: 256 random bits.
-    pub fn draw(&self) -> SecretString {
+    pub fn generate_text(&self) -> SecretString {
         SecretString::from(format!("arb_{}", random::secret_text()))
     }
 
     /// Makes a token. Its text is returned once and kept nowhere.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for a wrong field.
-    pub async fn create(&self, caller: &Caller, new: NewToken) -> Result<(Token, SecretString), Fault> {
-        let text = self.draw();
-        Ok((self.accept(caller, new, &text).await?, text))
+    /// [`Error::Refused`] for a wrong field.
+    pub async fn create(&self, caller: &Caller, new: NewToken) -> Result<(Token, SecretString), Error> {
+        let text = self.generate_text();
+        Ok((self.create_with_text(caller, new, &text).await?, text))
     }
 
     /// Makes a token that is proved by a client certificate, by its SHA-256 in hex.
     ///
     /// # Errors
-    /// As [`TokensHandle::create`]; [`Fault::Refused`] when another token has the certificate.
-    pub async fn of_certificate(
+    /// As [`TokensHandle::create`]; [`Error::Refused`] when another token has the certificate.
+    pub async fn create_for_certificate(
         &self,
         caller: &Caller,
         new: NewToken,
         fingerprint: String,
-    ) -> Result<Token, Fault> {
+    ) -> Result<Token, Error> {
         let known = self.0.store.tokens().await?;
         if let Some(other) = known.iter().find(|token| token.digest == fingerprint) {
             let detail = format!("token {} has this certificate already", other.id);
@@ -151,7 +153,12 @@ impl TokensHandle {
     ///
     /// # Errors
     /// As [`TokensHandle::create`].
-    pub async fn accept(&self, caller: &Caller, new: NewToken, text: &SecretString) -> Result<Token, Fault> {
+    pub async fn create_with_text(
+        &self,
+        caller: &Caller,
+        new: NewToken,
+        text: &SecretString,
+    ) -> Result<Token, Error> {
         self.add(caller, new, Proof::Text, digest(text.expose_secret())).await
     }
 
@@ -161,7 +168,7 @@ impl TokensHandle {
         new: NewToken,
         proof: Proof,
         digest: String,
-    ) -> Result<Token, Fault> {
+    ) -> Result<Token, Error> {
         let now = self.0.clock.now();
         let mut problems = Problems::default();
         problems.require((1..=200).contains(&new.name.chars().count()), "name", "has 1 to 200 characters");
@@ -217,8 +224,8 @@ impl TokensHandle {
     /// Revokes a token; it stops to work before this returns.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when there is no such token.
-    pub async fn revoke(&self, caller: &Caller, id: &TokenId) -> Result<(), Fault> {
+    /// [`Error::Refused`] when there is no such token.
+    pub async fn revoke(&self, caller: &Caller, id: &TokenId) -> Result<(), Error> {
         let mut unit = caller.unit(self.0.clock.now(), "tokens");
         unit.tell(NewEvent::of(EventType::TokenRevoked, id.as_str(), json!({})));
         unit.change(Change::RevokeToken(id.clone()));
@@ -228,7 +235,7 @@ impl TokensHandle {
 }
 
 /// Adds the end of all of an agent's tokens to a unit. Whoever commits it has the copy in memory read anew.
-pub(crate) async fn revoke_all(shared: &Shared, unit: &mut Unit, agent: &Agent) -> Result<(), Fault> {
+pub(crate) async fn revoke_all(shared: &SharedContext, unit: &mut Unit, agent: &Agent) -> Result<(), Error> {
     for token in shared.store.tokens().await? {
         if token.agent_id.as_deref() == Some(agent.id.as_str()) {
             let data = json!({"reason": format!("agent {} was deleted", agent.id)});

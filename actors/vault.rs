@@ -1,6 +1,6 @@
 //! The vault as others reach it: the handle.
 //!
-//! What the actor does is in `vault_actor`; the opened file is in `vault_place`.
+//! What the actor does is in `vault_actor`; the opened file is in `open_vault`.
 
 pub(crate) mod actor;
 pub(crate) mod codec_keys;
@@ -11,11 +11,11 @@ pub(crate) mod throttle;
 pub(crate) mod transfer;
 
 use crate::caller::Caller;
-use crate::context::{SINGLE, Shared};
-use crate::error::Fault;
+use crate::context::{SINGLETON_ID, SharedContext};
+use crate::error::Error;
 use crate::vault::actor::{Command, KeyUse};
 use crate::vault::open_vault::RolledBack;
-use crate::vault::transfer::Imported;
+use crate::vault::transfer::ImportedKeys;
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::kernel::refusal::{Problems, Refusal};
 use arbiter_core::kernel::time::Timestamp;
@@ -56,46 +56,46 @@ pub enum Unlocked {
 
 /// How others reach the vault.
 #[derive(Clone)]
-pub struct VaultHandle(pub(crate) Arc<Shared>);
+pub struct VaultHandle(pub(crate) Arc<SharedContext>);
 
-pub(crate) type Answer<T> = oneshot::Sender<Result<T, Fault>>;
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 impl VaultHandle {
     /// How the vault stands.
     pub fn view(&self) -> VaultView {
-        let sight = self.0.vault_place.sight();
+        let snapshot = self.0.open_vault.snapshot();
         VaultView {
-            state: sight.status,
-            keys: sight.keys.len(),
-            unlocked_at: sight.unlocked_at,
+            state: snapshot.status,
+            keys: snapshot.keys.len(),
+            unlocked_at: snapshot.unlocked_at,
             auto_lock_sec: self.0.settings.auto_lock.as_secs(),
-            rolled_back: sight.rolled_back(),
+            rolled_back: snapshot.rolled_back(),
         }
     }
 
     /// Keys made for providers that do not exist.
     ///
     /// # Errors
-    /// [`Fault::Store`] when the providers cannot be read.
-    pub async fn orphans(&self) -> Result<Vec<String>, Fault> {
+    /// [`Error::Store`] when the providers cannot be read.
+    pub async fn orphans(&self) -> Result<Vec<String>, Error> {
         crate::vault::entries::orphans(&self.0).await
     }
 
     /// How many entries were encrypted anew since the start because their cost had grown.
     pub fn rewrapped(&self) -> u64 {
-        self.0.vault_place.rewrapped()
+        self.0.open_vault.rewrapped()
     }
 
     /// What is in the vault; also while it is locked.
     pub fn entries(&self) -> Vec<EntryInfo> {
-        self.0.vault_place.sight().keys.values().cloned().collect()
+        self.0.open_vault.snapshot().keys.values().cloned().collect()
     }
 
     /// Unlocks the vault, or creates it with its first password.
     ///
     /// # Errors
-    /// [`crate::VaultFault::WrongPassword`], and [`crate::VaultFault::Throttled`] after several of those.
-    pub async fn unlock(&self, caller: &Caller, password: SecretString) -> Result<Unlocked, Fault> {
+    /// [`crate::VaultAccessError::WrongPassword`], and [`crate::VaultAccessError::Throttled`] after several of those.
+    pub async fn unlock(&self, caller: &Caller, password: SecretString) -> Result<Unlocked, Error> {
         let caller = caller.clone();
         self.ask(|answer| Command::Unlock { caller, password, answer }).await
     }
@@ -103,19 +103,19 @@ impl VaultHandle {
     /// Locks the vault: passwords and keys leave the memory.
     ///
     /// # Errors
-    /// [`Fault::Refused`] unless it is unlocked.
-    pub async fn lock(&self, caller: &Caller) -> Result<(), Fault> {
+    /// [`Error::Refused`] unless it is unlocked.
+    pub async fn lock(&self, caller: &Caller) -> Result<(), Error> {
         let caller = caller.clone();
         // What is being encrypted anew ends at the next key instead of holding the lock up.
-        self.0.vault_place.interrupt();
+        self.0.open_vault.interrupt();
         self.ask(|answer| Command::Lock { caller, answer }).await
     }
 
     /// Uses a key file from now on that is older than the newest one seen.
     ///
     /// # Errors
-    /// [`crate::VaultFault::Locked`]; [`Fault::Refused`] when there is nothing to accept.
-    pub async fn accept_rollback(&self, caller: &Caller) -> Result<(), Fault> {
+    /// [`crate::VaultAccessError::Locked`]; [`Error::Refused`] when there is nothing to accept.
+    pub async fn accept_rollback(&self, caller: &Caller) -> Result<(), Error> {
         let caller = caller.clone();
         self.ask(|answer| Command::AcceptRollback { caller, answer }).await
     }
@@ -123,14 +123,14 @@ impl VaultHandle {
     /// Encrypts everything anew under another password, at the configured cost or at this one.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for a cost outside the accepted range; else as [`VaultHandle::unlock`].
+    /// [`Error::Refused`] for a cost outside the accepted range; else as [`VaultHandle::unlock`].
     pub async fn change_password(
         &self,
         caller: &Caller,
         old: SecretString,
         new: SecretString,
         iterations: Option<u32>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Error> {
         let iterations = Iterations::try_from(iterations.unwrap_or(self.0.settings.kdf_iterations))?;
         let caller = caller.clone();
         self.ask(|answer| Command::ChangePassword { caller, old, new, iterations, answer }).await
@@ -140,14 +140,14 @@ impl VaultHandle {
     /// log before this returns.
     ///
     /// # Errors
-    /// As [`VaultHandle::unlock`]; [`Fault::Refused`] for an unknown key.
+    /// As [`VaultHandle::unlock`]; [`Error::Refused`] for an unknown key.
     pub async fn export(
         &self,
         caller: &Caller,
         password: SecretString,
         new: Option<SecretString>,
         ids: Option<Vec<KeyId>>,
-    ) -> Result<Vec<u8>, Fault> {
+    ) -> Result<Vec<u8>, Error> {
         let caller = caller.clone();
         self.ask(|answer| Command::Export { caller, password, new, ids, answer }).await
     }
@@ -155,7 +155,7 @@ impl VaultHandle {
     /// Takes the keys of a key file over, which opens with this password.
     ///
     /// # Errors
-    /// As [`VaultHandle::unlock`]; [`Fault::Refused`] for what is no key file, and for ids that are taken
+    /// As [`VaultHandle::unlock`]; [`Error::Refused`] for what is no key file, and for ids that are taken
     /// when that is to be refused.
     pub async fn import(
         &self,
@@ -163,7 +163,7 @@ impl VaultHandle {
         file: Vec<u8>,
         password: SecretString,
         on_conflict: OnConflict,
-    ) -> Result<Imported, Fault> {
+    ) -> Result<ImportedKeys, Error> {
         let caller = caller.clone();
         self.ask(|answer| Command::Import { caller, file, password, on_conflict, answer }).await
     }
@@ -171,14 +171,14 @@ impl VaultHandle {
     /// Stores a new key.
     ///
     /// # Errors
-    /// [`crate::VaultFault::Locked`]; [`Fault::Refused`] for a taken id, a purpose nobody knows, a host
+    /// [`crate::VaultAccessError::Locked`]; [`Error::Refused`] for a taken id, a purpose nobody knows, a host
     /// that is none.
     pub async fn store(
         &self,
         caller: &Caller,
         entry: NewEntry,
         value: SecretString,
-    ) -> Result<EntryInfo, Fault> {
+    ) -> Result<EntryInfo, Error> {
         let mut problems = Problems::default();
         let known = PURPOSES.contains(&entry.purpose.as_str());
         problems.require(known, "purpose", format!("is one of {}", PURPOSES.join(", ")));
@@ -193,21 +193,21 @@ impl VaultHandle {
         unit: Unit,
         entry: NewEntry,
         value: SecretString,
-    ) -> Result<EntryInfo, Fault> {
+    ) -> Result<EntryInfo, Error> {
         self.ask(|answer| Command::Store { unit: Box::new(unit), entry, value, answer }).await
     }
 
     /// Replaces the value of a key, and its hosts if some are given.
     ///
     /// # Errors
-    /// [`crate::VaultFault::Locked`]; [`Fault::Refused`] for an unknown key or a host that is none.
+    /// [`crate::VaultAccessError::Locked`]; [`Error::Refused`] for an unknown key or a host that is none.
     pub async fn replace(
         &self,
         caller: &Caller,
         id: &KeyId,
         value: SecretString,
         allowed_hosts: Option<Vec<String>>,
-    ) -> Result<EntryInfo, Fault> {
+    ) -> Result<EntryInfo, Error> {
         let allowed_hosts = allowed_hosts.map(|given| hosts(&given)).transpose()?;
         let (caller, id) = (caller.clone(), id.clone());
         self.ask(|answer| Command::Replace { caller, id, value, allowed_hosts, answer }).await
@@ -216,19 +216,19 @@ impl VaultHandle {
     /// Deletes a key.
     ///
     /// # Errors
-    /// [`crate::VaultFault::Locked`]; [`Fault::Refused`] for an unknown key or one that a provider needs.
-    pub async fn delete(&self, caller: &Caller, id: &KeyId) -> Result<(), Fault> {
+    /// [`crate::VaultAccessError::Locked`]; [`Error::Refused`] for an unknown key or one that a provider needs.
+    pub async fn delete(&self, caller: &Caller, id: &KeyId) -> Result<(), Error> {
         let (caller, id) = (caller.clone(), id.clone());
         self.ask(|answer| Command::Delete { caller, id, answer }).await
     }
 
     /// The value of a key, after the grant of its use is in the log. It never leaves the process.
-    pub(crate) async fn use_key(&self, wanted: KeyUse) -> Result<SecretString, Fault> {
+    pub(crate) async fn use_key(&self, wanted: KeyUse) -> Result<SecretString, Error> {
         self.ask(|answer| Command::Use { wanted, answer }).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, Fault> {
-        self.0.vault.ask(&self.0, SINGLE, command).await
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
+        self.0.vault.ask(&self.0, SINGLETON_ID, command).await
     }
 }
 
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_written_as_endpoints_write_them() {
+    fn allowed_hosts_are_normalized_like_endpoint_hosts() {
         let given =
             ["API.Example.com", "127.0.0.1", "0x7f.1", "::1", "[FD12:0::1]", "localhost", "/run/x.sock"];
         let written = hosts(&given.map(str::to_owned)).unwrap();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused_with_its_place() {
+    fn invalid_allowed_host_is_refused_with_its_pointer() {
         for bad in ["", " ", "http://a", "a/b", "a:80", "a b", "u@a", "*", "169.254.169.254", "[::1", "a?b"] {
             let refused = hosts(&["fine".to_owned(), bad.to_owned()]);
             let Err(Refusal::Invalid(problems)) = refused else { panic!("{bad:?}: {refused:?}") };

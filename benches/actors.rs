@@ -27,7 +27,7 @@ const SPAN: Duration = Duration::from_secs(1);
 const PARALLEL: usize = 64;
 const ACTORS: usize = 100_000;
 /// Questions at one time while the actors are started.
-const STARTING: usize = 256;
+const START_CONCURRENCY: usize = 256;
 
 fn main() -> Outcome<()> {
     let mut settings = Settings::default();
@@ -116,7 +116,7 @@ fn rate(server: &Server, tasks: usize, question: Question) -> Outcome<f64> {
 }
 
 async fn start_all(handles: &Handles) {
-    let permits = Arc::new(tokio::sync::Semaphore::new(STARTING));
+    let permits = Arc::new(tokio::sync::Semaphore::new(START_CONCURRENCY));
     for number in 0..ACTORS {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let handles = handles.clone();
@@ -126,14 +126,14 @@ async fn start_all(handles: &Handles) {
         });
     }
     // All are back when none is out.
-    let _ = permits.acquire_many(STARTING as u32).await;
+    let _ = permits.acquire_many(START_CONCURRENCY as u32).await;
 }
 
 /// Creates the beads up to a number; those that are there already are passed over.
 async fn fill(handles: &Handles, count: usize) -> Outcome<()> {
     let from = if count > PARALLEL { PARALLEL } else { 0 };
-    for first in (from..count).step_by(STARTING) {
-        let making = (first..count.min(first + STARTING)).map(|number| async move {
+    for first in (from..count).step_by(START_CONCURRENCY) {
+        let making = (first..count.min(first + START_CONCURRENCY)).map(|number| async move {
             let new = NewBead {
                 id: Some(format!("b{number}")),
                 title: "Work item".into(),

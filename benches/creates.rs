@@ -16,7 +16,7 @@ mod server;
 
 use arbiter::config::Settings;
 use arbiter::core::bead::edit::NewBead;
-use arbiter_actors::{Caller, Fault};
+use arbiter_actors::{Caller, Error as ActorError};
 use arbiter_testkit::{Report, drive, median, ms, percentile, request_bytes};
 use raw_sqlite::RawSqlite;
 use server::{PROJECT, Server};
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         batches.push(batch as f64);
         latencies.extend(load.latencies);
         store.push(without_http(&server, &description)?);
-        raw.skip()?;
+        raw.skip_to_newest()?;
     }
     let mut report = Report::new();
     let (http, store, bare) = (median(http), median(store), median(bare));
@@ -106,7 +106,7 @@ fn without_http(server: &Server, description: &str) -> Result<f64, Box<dyn Error
                     beads.create(&caller, new).await?;
                     made += 1;
                 }
-                Ok::<u32, Fault>(made)
+                Ok::<u32, ActorError>(made)
             })
         })
         .collect();

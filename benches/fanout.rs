@@ -37,9 +37,9 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const SUBSCRIBERS: usize = 1000;
 const EVENTS: usize = 1000;
 /// Between two events: 50 a second.
-const APART: Duration = Duration::from_millis(20);
+const EVENT_INTERVAL: Duration = Duration::from_millis(20);
 /// How long clients wait for what has not come.
-const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// When a client had which event.
 type Arrivals = Vec<(u64, Instant)>;
@@ -102,7 +102,7 @@ fn main() -> Outcome<()> {
 /// Commits the events at their pace.
 async fn send(bus: BusHandle) -> Outcome<Vec<Sent>> {
     let caller = Caller::named("bench");
-    let mut pace = tokio::time::interval(APART);
+    let mut pace = tokio::time::interval(EVENT_INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut sent = Vec::with_capacity(EVENTS);
     for number in 0..EVENTS {
@@ -176,7 +176,7 @@ fn listen(address: SocketAddr, token: &str, ready: &mpsc::Sender<()>) -> Outcome
 async fn read(mut stream: TcpStream) -> std::io::Result<Arrivals> {
     let (mut arrivals, mut unread) = (Vec::with_capacity(EVENTS), Vec::with_capacity(8192));
     while arrivals.len() < EVENTS {
-        let more = tokio::time::timeout(PATIENCE, stream.read_buf(&mut unread)).await;
+        let more = tokio::time::timeout(WAIT_TIMEOUT, stream.read_buf(&mut unread)).await;
         if !matches!(more, Ok(Ok(1..))) {
             break;
         }

@@ -31,23 +31,23 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const SPAN: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 3;
 /// Connections at once.
-const CROWDS: [usize; 3] = [1, 64, 512];
+const CONNECTION_COUNTS: [usize; 3] = [1, 64, 512];
 /// Streams of each way.
 const STREAMS: usize = 100;
 /// The key that LiteLLM asks for.
 const MASTER_KEY: &str = "sk-bench";
 /// How long LiteLLM may take to start.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A way to the provider.
-struct Way {
+struct Target {
     name: &'static str,
     address: SocketAddr,
     token: String,
     model: String,
 }
 
-impl Way {
+impl Target {
     fn request(&self, stream: bool) -> Vec<u8> {
         let body = json!({"model": self.model, "messages": [{"role": "user", "content": "How are you?"}], "stream": stream});
         request_bytes("POST", "/v1/chat/completions", &self.token, Some(&body.to_string()))
@@ -55,9 +55,9 @@ impl Way {
 }
 
 /// A child that ends with this process's interest in it.
-struct Running(Child);
+struct ChildGuard(Child);
 
-impl Drop for Running {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -72,7 +72,7 @@ fn main() -> Outcome<()> {
     let (_go, go) = reverse_proxy(provider, home.path())?;
     let (_litellm, litellm) = runtime.block_on(litellm(provider, home.path()))?;
     let server = runtime.block_on(arbiter(provider))?;
-    let way = |name, address, token: &str, model: &str| Way {
+    let target = |name, address, token: &str, model: &str| Target {
         name,
         address,
         token: token.to_owned(),
@@ -80,32 +80,32 @@ fn main() -> Outcome<()> {
     };
     let arbiter_address = server.url().trim_start_matches("http://").parse()?;
     let token = server.token().ok_or("no token")?;
-    let ways = [
-        way("direct", provider, "none", MODEL),
-        way("Go httputil.ReverseProxy", go, "none", MODEL),
-        way("Arbiter", arbiter_address, token, &format!("up/{MODEL}")),
-        way("LiteLLM", litellm, MASTER_KEY, MODEL),
+    let targets = [
+        target("direct", provider, "none", MODEL),
+        target("Go httputil.ReverseProxy", go, "none", MODEL),
+        target("Arbiter", arbiter_address, token, &format!("up/{MODEL}")),
+        target("LiteLLM", litellm, MASTER_KEY, MODEL),
     ];
     let mut report = Report::new();
-    for crowd in CROWDS {
-        whole(&ways, crowd, &mut report)?;
+    for connections in CONNECTION_COUNTS {
+        complete_answers(&targets, connections, &mut report)?;
     }
-    runtime.block_on(streams(&ways, &mut report))?;
+    runtime.block_on(streams(&targets, &mut report))?;
     report.print("cargo bench --bench gateway");
     Ok(())
 }
 
 /// Whole answers over so many connections.
-fn whole(ways: &[Way], crowd: usize, report: &mut Report) -> Outcome<()> {
-    let mut loads: Vec<Load> = ways.iter().map(|_| Load::default()).collect();
+fn complete_answers(targets: &[Target], connections: usize, report: &mut Report) -> Outcome<()> {
+    let mut loads: Vec<Load> = targets.iter().map(|_| Load::default()).collect();
     for _ in 0..ROUNDS {
-        for (way, load) in ways.iter().zip(&mut loads) {
-            let request = way.request(false);
-            let one = drive(way.address, crowd, SPAN, 200, |_, _| request.clone())?;
+        for (target, load) in targets.iter().zip(&mut loads) {
+            let request = target.request(false);
+            let one = drive(target.address, connections, SPAN, 200, |_, _| request.clone())?;
             if one.latencies.is_empty() || one.refused > 0 {
                 return Err(format!(
                     "{}: {} answers, {} refused",
-                    way.name,
+                    target.name,
                     one.latencies.len(),
                     one.refused
                 )
@@ -115,14 +115,14 @@ fn whole(ways: &[Way], crowd: usize, report: &mut Report) -> Outcome<()> {
             load.took += one.took;
         }
     }
-    let mut figures = ways.iter().zip(&mut loads).map(|(way, load)| {
+    let mut figures = targets.iter().zip(&mut loads).map(|(target, load)| {
         let rate = load.rate();
-        (way.name, percentile(&mut load.latencies, 0.5), percentile(&mut load.latencies, 0.99), rate)
+        (target.name, percentile(&mut load.latencies, 0.5), percentile(&mut load.latencies, 0.99), rate)
     });
     let Some((_, p50, p99, direct)) = figures.next() else { return Ok(()) };
-    let noun = if crowd == 1 { "connection" } else { "connections" };
+    let noun = if connections == 1 { "connection" } else { "connections" };
     report.row(
-        &format!("{crowd} {noun}: direct, p50 / p99"),
+        &format!("{connections} {noun}: direct, p50 / p99"),
         format!("{} / {}, {direct:.0} requests/s", ms(p50), ms(p99)),
         "-",
         "-",
@@ -134,7 +134,7 @@ fn whole(ways: &[Way], crowd: usize, report: &mut Report) -> Outcome<()> {
     let slowest = of("LiteLLM").map_or(1.0, |(.., rate)| *rate);
     for (name, half, most, rate) in &figures {
         let added = half.saturating_sub(p50);
-        let reach = match (*name, crowd) {
+        let reach = match (*name, connections) {
             ("Arbiter", 1) => "<= 2 x Go, p99 <= 1 ms, >= 50 x LiteLLM's rate",
             _ => "-",
         };
@@ -150,41 +150,41 @@ fn whole(ways: &[Way], crowd: usize, report: &mut Report) -> Outcome<()> {
 }
 
 /// Streams, one at a time.
-async fn streams(ways: &[Way], report: &mut Report) -> Outcome<()> {
-    let mut times: Vec<(Vec<Duration>, Vec<f64>)> = ways.iter().map(|_| Default::default()).collect();
+async fn streams(targets: &[Target], report: &mut Report) -> Outcome<()> {
+    let mut times: Vec<(Vec<Duration>, Vec<f64>)> = targets.iter().map(|_| Default::default()).collect();
     for _ in 0..STREAMS {
-        for (way, (firsts, tokens)) in ways.iter().zip(&mut times) {
-            let (first, rest) = stream(way).await?;
+        for (target, (firsts, tokens)) in targets.iter().zip(&mut times) {
+            let (first, rest) = stream(target).await?;
             firsts.push(first);
             tokens.push(rest.as_secs_f64() * 1e6 / TOKENS as f64);
         }
     }
     let mut direct = None;
-    for (way, (mut firsts, tokens)) in ways.iter().zip(times) {
+    for (target, (mut firsts, tokens)) in targets.iter().zip(times) {
         let (half, most) = (percentile(&mut firsts, 0.5), percentile(&mut firsts, 0.99));
         let (base, base_most) = *direct.get_or_insert((half, most));
-        let figure = if way.name == "direct" {
+        let figure = if target.name == "direct" {
             format!("{} / {}, {:.1} us a token", ms(half), ms(most), median(tokens))
         } else {
             let added = (ms(half.saturating_sub(base)), ms(most.saturating_sub(base_most)));
             format!("+{} / +{}, {:.1} us a token", added.0, added.1, median(tokens))
         };
-        report.row(&format!("stream, first token: {}", way.name), figure, "-", "-");
+        report.row(&format!("stream, first token: {}", target.name), figure, "-", "-");
     }
     Ok(())
 }
 
 /// The time to the first token of a stream, and from there to its end.
-async fn stream(way: &Way) -> Outcome<(Duration, Duration)> {
-    let mut connection = TcpStream::connect(way.address).await?;
+async fn stream(target: &Target) -> Outcome<(Duration, Duration)> {
+    let mut connection = TcpStream::connect(target.address).await?;
     connection.set_nodelay(true)?;
     let sent = Instant::now();
-    connection.write_all(&way.request(true)).await?;
+    connection.write_all(&target.request(true)).await?;
     let (mut received, mut first) = (Vec::new(), None);
     let holds = |received: &[u8], text: &[u8]| received.windows(text.len()).any(|part| part == text);
     while !holds(&received[received.len().saturating_sub(64)..], b"[DONE]") {
         if connection.read_buf(&mut received).await? == 0 {
-            return Err(format!("{}: {}", way.name, String::from_utf8_lossy(&received)).into());
+            return Err(format!("{}: {}", target.name, String::from_utf8_lossy(&received)).into());
         }
         if first.is_none() && holds(&received, b"word ") {
             first = Some(sent.elapsed());
@@ -207,7 +207,7 @@ async fn arbiter(provider: SocketAddr) -> Outcome<ServerProcess> {
     Ok(server)
 }
 
-fn reverse_proxy(provider: SocketAddr, home: &Path) -> Outcome<(Running, SocketAddr)> {
+fn reverse_proxy(provider: SocketAddr, home: &Path) -> Outcome<(ChildGuard, SocketAddr)> {
     let program = home.join("reverse_proxy");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/harness/reverse_proxy/main.go");
     let built = Command::new("go").arg("build").arg("-o").arg(&program).arg(source).status();
@@ -219,10 +219,10 @@ fn reverse_proxy(provider: SocketAddr, home: &Path) -> Outcome<(Running, SocketA
     let mut child = Command::new(program).arg(format!("http://{provider}")).stdout(Stdio::piped()).spawn()?;
     let mut line = String::new();
     BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-    Ok((Running(child), line.trim().parse()?))
+    Ok((ChildGuard(child), line.trim().parse()?))
 }
 
-async fn litellm(provider: SocketAddr, home: &Path) -> Outcome<(Running, SocketAddr)> {
+async fn litellm(provider: SocketAddr, home: &Path) -> Outcome<(ChildGuard, SocketAddr)> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/install-python");
     let made = Command::new(script).stderr(Stdio::inherit()).output()?;
     let python = PathBuf::from(String::from_utf8(made.stdout)?.trim());
@@ -246,7 +246,7 @@ async fn litellm(provider: SocketAddr, home: &Path) -> Outcome<(Running, SocketA
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let (mut running, address) = (Running(child), SocketAddr::from(([127, 0, 0, 1], port)));
+    let (mut child, address) = (ChildGuard(child), SocketAddr::from(([127, 0, 0, 1], port)));
     let ask = request_bytes("GET", "/health/liveliness", "none", None);
     let began = Instant::now();
     loop {
@@ -255,9 +255,9 @@ async fn litellm(provider: SocketAddr, home: &Path) -> Outcome<(Running, SocketA
             Err(_) => false,
         };
         if answered {
-            return Ok((running, address));
+            return Ok((child, address));
         }
-        if running.0.try_wait()?.is_some() || began.elapsed() > PATIENCE {
+        if child.0.try_wait()?.is_some() || began.elapsed() > WAIT_TIMEOUT {
             return Err("LiteLLM's proxy does not start".into());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;

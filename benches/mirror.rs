@@ -29,11 +29,11 @@ const BEADS: usize = 5_000;
 const STARTS: usize = 300;
 const SIGNALS: usize = 2_000;
 /// As many requests as the mirror makes at one time when nothing else is configured.
-const AT_ONCE: usize = 8;
+const CONCURRENCY: usize = 8;
 const CREATES: usize = 300;
-const EACH: Duration = Duration::from_millis(10);
+const REQUEST_INTERVAL: Duration = Duration::from_millis(10);
 const SPAN: Duration = Duration::from_secs(15);
-const PATIENCE: Duration = Duration::from_secs(300);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(300);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Outcome<()> {
@@ -44,30 +44,30 @@ async fn main() -> Outcome<()> {
     report.row("bare client: starts, 8 at once", per_second(starts), "-", "-");
     let signals = signals(&client, 1).await?;
     report.row("bare client: signals to one, 1 at once", per_second(signals), "-", "-");
-    let at_once = self::signals(&client, AT_ONCE).await?;
+    let at_once = self::signals(&client, CONCURRENCY).await?;
     report.row("bare client: signals to one, 8 at once", per_second(at_once), "-", "-");
 
     let without = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &[], &[]).await;
     project(&without, "live").await?;
     let absent = creates(&without).await?;
-    report.row("create, no Temporal: p50 / p99", both(absent), "-", "-");
+    report.row("create, no Temporal: p50 / p99", p50_p99(absent), "-", "-");
     drop(without);
 
     let address = temporal.address();
     let server = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &["--temporal", &address], &[]).await;
     project(&server, "live").await?;
     project(&server, "backlog").await?;
-    caught_up(&server).await?;
-    let (mut lags, connected) = live(&server).await?;
+    wait_until_caught_up(&server).await?;
+    let (mut lags, connected) = measure_lag(&server).await?;
     let lag = (percentile(&mut lags, 0.5), percentile(&mut lags, 0.99));
-    report.row("create, Temporal connected: p50 / p99", both(connected), ratio(connected, absent), "-");
-    report.row("lag at 100 events/s: p50 / p99", both(lag), "-", "p99 <= 2 s");
+    report.row("create, Temporal connected: p50 / p99", p50_p99(connected), ratio(connected, absent), "-");
+    report.row("lag at 100 events/s: p50 / p99", p50_p99(lag), "-", "p99 <= 2 s");
 
-    caught_up(&server).await?;
+    wait_until_caught_up(&server).await?;
     temporal.kill9();
     let killed = creates(&server).await?;
-    report.row("create, Temporal killed: p50 / p99", both(killed), ratio(killed, absent), "-");
-    backlog(&server).await?;
+    report.row("create, Temporal killed: p50 / p99", p50_p99(killed), ratio(killed, absent), "-");
+    create_backlog(&server).await?;
     temporal.restart().await;
     let (rate, states) = catch_up(&server).await?;
     let share = |rate: f64, of: f64| format!("{:.1} × signals", rate / of);
@@ -101,7 +101,7 @@ async fn starts(client: &Client) -> Outcome<f64> {
         let options = WorkflowStartOptions::new("nobody", format!("bench-{number}")).build();
         client.start_workflow(UntypedWorkflow::new("Nothing"), payload::raw(&json!({})), options).await
     });
-    let outcomes: Vec<_> = starting.buffer_unordered(AT_ONCE).collect().await;
+    let outcomes: Vec<_> = starting.buffer_unordered(CONCURRENCY).collect().await;
     outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(STARTS as f64 / began.elapsed().as_secs_f64())
 }
@@ -133,18 +133,18 @@ async fn creates(server: &ServerProcess) -> Outcome<(Duration, Duration)> {
         if status != 201 {
             return Err(format!("create: {status}").into());
         }
-        tokio::time::sleep(EACH).await;
+        tokio::time::sleep(REQUEST_INTERVAL).await;
     }
     Ok((percentile(&mut times, 0.5), percentile(&mut times, 0.99)))
 }
 
 /// How long messages lag, and how long creations take meanwhile.
-async fn live(server: &ServerProcess) -> Outcome<(Vec<Duration>, (Duration, Duration))> {
+async fn measure_lag(server: &ServerProcess) -> Outcome<(Vec<Duration>, (Duration, Duration))> {
     let mut writer = KeepAlive::connect(server.url().trim_start_matches("http://").parse()?).await?;
     let token = server.token().ok_or("no token")?;
     let writing = async {
         let mut written = Vec::new();
-        let mut ticks = tokio::time::interval(EACH);
+        let mut ticks = tokio::time::interval(REQUEST_INTERVAL);
         let began = Instant::now();
         while began.elapsed() < SPAN {
             ticks.tick().await;
@@ -165,10 +165,10 @@ async fn live(server: &ServerProcess) -> Outcome<(Vec<Duration>, (Duration, Dura
             let seq = number(&status(server).await?, "mirrored_seq");
             seen.push((seq, Instant::now()));
             let last = *stopped.borrow();
-            if last > 0 && seq >= last || began.elapsed() > PATIENCE {
+            if last > 0 && seq >= last || began.elapsed() > WAIT_TIMEOUT {
                 return Outcome::Ok(seen);
             }
-            tokio::time::sleep(EACH / 2).await;
+            tokio::time::sleep(REQUEST_INTERVAL / 2).await;
         }
     };
     let writing = async {
@@ -187,10 +187,10 @@ async fn live(server: &ServerProcess) -> Outcome<(Vec<Duration>, (Duration, Dura
 }
 
 /// Makes beads in bulk.
-async fn backlog(server: &ServerProcess) -> Outcome<()> {
+async fn create_backlog(server: &ServerProcess) -> Outcome<()> {
     for _ in 0..BEADS / 1_000 {
         let beads: Vec<_> = (0..1_000).map(|_| json!({"title": "Work", "project_id": "backlog"})).collect();
-        made(server.post("/api/v1/beads/bulk", &json!({"beads": beads})).await)?;
+        check_created(server.post("/api/v1/beads/bulk", &json!({"beads": beads})).await)?;
     }
     Ok(())
 }
@@ -212,10 +212,10 @@ async fn catch_up(server: &ServerProcess) -> Outcome<(f64, f64)> {
             let since = |name: &str| (number(&now, name) - number(then, name)) as f64 / took;
             return Ok((since("mirrored_seq"), states(server).await?));
         }
-        if waited.elapsed() > PATIENCE {
+        if waited.elapsed() > WAIT_TIMEOUT {
             return Err(format!("it does not catch up: {now}").into());
         }
-        tokio::time::sleep(EACH).await;
+        tokio::time::sleep(REQUEST_INTERVAL).await;
     }
 }
 
@@ -227,22 +227,22 @@ async fn states(server: &ServerProcess) -> Outcome<f64> {
     Ok(sent as f64 / began.elapsed().as_secs_f64())
 }
 
-async fn caught_up(server: &ServerProcess) -> Outcome<()> {
+async fn wait_until_caught_up(server: &ServerProcess) -> Outcome<()> {
     let began = Instant::now();
     loop {
         let now = status(server).await?;
         if now["status"] == "connected" && number(&now, "lag") == 0 && number(&now, "depth") == 0 {
             return Ok(());
         }
-        if began.elapsed() > PATIENCE {
+        if began.elapsed() > WAIT_TIMEOUT {
             return Err(format!("it does not catch up: {now}").into());
         }
-        tokio::time::sleep(EACH).await;
+        tokio::time::sleep(REQUEST_INTERVAL).await;
     }
 }
 
 async fn project(server: &ServerProcess, id: &str) -> Outcome<()> {
-    made(server.post("/api/v1/projects", &json!({"id": id, "name": id})).await)
+    check_created(server.post("/api/v1/projects", &json!({"id": id, "name": id})).await)
 }
 
 async fn status(server: &ServerProcess) -> Outcome<Value> {
@@ -252,7 +252,7 @@ async fn status(server: &ServerProcess) -> Outcome<Value> {
     }
 }
 
-fn made((status, body): (u16, Value)) -> Outcome<()> {
+fn check_created((status, body): (u16, Value)) -> Outcome<()> {
     if status == 201 { Ok(()) } else { Err(format!("not made: {status} {body}").into()) }
 }
 
@@ -264,7 +264,7 @@ fn per_second(rate: f64) -> String {
     format!("{rate:.0}/s")
 }
 
-fn both((p50, p99): (Duration, Duration)) -> String {
+fn p50_p99((p50, p99): (Duration, Duration)) -> String {
     format!("{} / {}", ms(p50), ms(p99))
 }
 

@@ -14,8 +14,8 @@ mod server;
 
 use arbiter::config::Settings;
 use arbiter::core::bead::edit::NewBead;
-use arbiter::http::{ApiError, Call, Endpoint, Reply, serve_endpoints};
-use arbiter_actors::{BeadsHandle, Caller, Fault};
+use arbiter::http::{ApiError, ApiRequest, Endpoint, Reply, serve_endpoints};
+use arbiter_actors::{BeadsHandle, Caller, Error as ActorError};
 use arbiter_testkit::{Report, drive, median, ms, percentile, request_bytes};
 use server::{PROJECT, Server};
 use std::error::Error;
@@ -31,9 +31,9 @@ const SPAN: Duration = Duration::from_millis(300);
 /// Beads in the database.
 const BEADS: usize = 20_000;
 /// Beads that are read again and again.
-const FEW: usize = 1000;
+const HOT_BEADS: usize = 1000;
 /// Between two creations, where there are any.
-const APART: Duration = Duration::from_millis(20);
+const EVENT_INTERVAL: Duration = Duration::from_millis(20);
 
 fn main() -> Outcome<()> {
     let server = Server::start(Settings::default())?;
@@ -46,10 +46,10 @@ fn main() -> Outcome<()> {
     })?;
     server.runtime.block_on(fill(&server.handles.beads))?;
     let mut report = Report::new();
-    compare(&server, empty, &mut report, "a bead, nothing changes", ">= 85 % of empty", FEW)?;
+    compare(&server, empty, &mut report, "a bead, nothing changes", ">= 85 % of empty", HOT_BEADS)?;
     let beads = server.handles.beads.clone();
     let writing = server.runtime.spawn(async move {
-        let mut pace = tokio::time::interval(APART);
+        let mut pace = tokio::time::interval(EVENT_INTERVAL);
         loop {
             pace.tick().await;
             if let Err(fault) = beads.create(&Caller::named("bench"), new_bead(None)).await {
@@ -57,7 +57,7 @@ fn main() -> Outcome<()> {
             }
         }
     });
-    compare(&server, empty, &mut report, "a bead, 50 creations/s", ">= 85 % of empty", FEW)?;
+    compare(&server, empty, &mut report, "a bead, 50 creations/s", ">= 85 % of empty", HOT_BEADS)?;
     if writing.is_finished() {
         return Err(server.runtime.block_on(writing)?.into());
     }
@@ -67,7 +67,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-async fn nothing(_: Call) -> Result<Reply, ApiError> {
+async fn nothing(_: ApiRequest) -> Result<Reply, ApiError> {
     Ok(Reply::no_content())
 }
 
@@ -76,7 +76,7 @@ fn new_bead(id: Option<String>) -> NewBead {
     NewBead { id, title: "Work item".into(), description, project_id: PROJECT.into(), ..NewBead::default() }
 }
 
-async fn fill(beads: &BeadsHandle) -> Result<(), Fault> {
+async fn fill(beads: &BeadsHandle) -> Result<(), ActorError> {
     for hundred in 0..BEADS / 100 {
         let caller = Caller::named("bench");
         let making = (0..100).map(|number| {
@@ -102,7 +102,7 @@ fn compare(
     let requests: Vec<Vec<u8>> = (0..beads)
         .map(|number| request_bytes("GET", &format!("/api/v1/beads/b{number}"), &server.token, None))
         .collect();
-    let (mut read, mut free, mut ratios, mut latencies) = (vec![], vec![], vec![], vec![]);
+    let (mut read, mut empty_rates, mut ratios, mut latencies) = (vec![], vec![], vec![], vec![]);
     let mut asked = 0;
     for round in 0..ROUNDS {
         let from = asked;
@@ -123,7 +123,7 @@ fn compare(
         }
         ratios.push(bead.rate() / bare.rate());
         read.push(bead.rate());
-        free.push(bare.rate());
+        empty_rates.push(bare.rate());
         latencies.extend(bead.latencies);
     }
     let ratio = format!("{:.0} %", median(ratios) * 100.0);
@@ -131,6 +131,6 @@ fn compare(
     let spread =
         format!("{} / {}", ms(percentile(&mut latencies, 0.5)), ms(percentile(&mut latencies, 0.99)));
     report.row("  p50 / p99", spread, "-", "-");
-    report.row("  empty handler meanwhile", format!("{:.0}/s", median(free)), "100 %", "-");
+    report.row("  empty handler meanwhile", format!("{:.0}/s", median(empty_rates)), "100 %", "-");
     Ok(())
 }

@@ -30,9 +30,9 @@ const LISTS: usize = 1000;
 const CLOSED: usize = 10;
 const DEPENDENTS: usize = 1000;
 const CLAIMS: usize = 500;
-const HANDED_OUT: usize = 300;
+const DISPATCHES: usize = 300;
 const SUBSCRIBERS: usize = 1000;
-const SOON: Duration = Duration::from_secs(10);
+const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the idle server is watched.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -60,7 +60,7 @@ async fn main() -> Outcome<()> {
     list(&mut connection, &token, &mut report).await?;
     claim(&server, &mut connection, &token, &mut report).await?;
     close(&server, &mut connection, &token, &mut report).await?;
-    hand_out(&server, &mut report).await?;
+    bench_dispatch(&server, &mut report).await?;
 
     let streams = subscribe(address, &token).await?;
     let process = server.id().to_string();
@@ -75,7 +75,7 @@ async fn main() -> Outcome<()> {
 }
 
 async fn import(server: &ServerProcess, report: &mut Report) -> Outcome<()> {
-    made(server.post("/api/v1/projects", &json!({"id": BACKLOG, "name": "A large tracker"})).await)?;
+    check_created(server.post("/api/v1/projects", &json!({"id": BACKLOG, "name": "A large tracker"})).await)?;
     let file: String = generated_beads(BEADS, SEED).map(|bead| bead.line() + "\n").collect();
     let url = format!("{}/api/v1/projects/{BACKLOG}/import", server.url());
     let bearer = format!("Bearer {}", server.token().ok_or("no token")?);
@@ -110,7 +110,7 @@ async fn close(
     for round in 0..CLOSED {
         let hub = format!("hub-{round}");
         let bead = |id: &str| json!({"id": id, "title": "Work", "project_id": BACKLOG});
-        made(server.post("/api/v1/beads", &bead(&hub)).await)?;
+        check_created(server.post("/api/v1/beads", &bead(&hub)).await)?;
         let waiting: Vec<Value> = (0..DEPENDENTS)
             .map(|number| {
                 let mut bead = bead(&format!("{hub}-{number}"));
@@ -118,7 +118,7 @@ async fn close(
                 bead
             })
             .collect();
-        made(server.post("/api/v1/beads/bulk", &json!({"beads": waiting})).await)?;
+        check_created(server.post("/api/v1/beads/bulk", &json!({"beads": waiting})).await)?;
         let body = r#"{"reason":"done"}"#;
         let request = request_bytes("POST", &format!("/api/v1/beads/{hub}/close"), token, Some(body));
         let sent = Instant::now();
@@ -129,11 +129,11 @@ async fn close(
             return Err(format!("close: {status} {last}").into());
         }
     }
-    report.row("close with 1,000 dependents: p50 / p99", both(&mut times), "-", "<= 50 ms");
+    report.row("close with 1,000 dependents: p50 / p99", p50_p99(&mut times), "-", "<= 50 ms");
     Ok(())
 }
 
-fn both(times: &mut [Duration]) -> String {
+fn p50_p99(times: &mut [Duration]) -> String {
     format!("{} / {}", ms(percentile(times, 0.5)), ms(percentile(times, 0.99)))
 }
 
@@ -155,8 +155,8 @@ async fn list(connection: &mut KeepAlive, token: &str, report: &mut Report) -> O
     if beads.len() != 100 {
         return Err(format!("{} beads are ready", beads.len()).into());
     }
-    report.row("ready, limit 100: p50 / p99", both(&mut times), "-", "p99 <= 5 ms");
-    report.row("  health meanwhile", both(&mut least_times), "-", "-");
+    report.row("ready, limit 100: p50 / p99", p50_p99(&mut times), "-", "p99 <= 5 ms");
+    report.row("  health meanwhile", p50_p99(&mut least_times), "-", "-");
     Ok(())
 }
 
@@ -167,7 +167,7 @@ async fn claim(
     report: &mut Report,
 ) -> Outcome<()> {
     let agent = json!({"id": "puller", "name": "Puller", "kind": "external", "project_id": BACKLOG});
-    made(server.post("/api/v1/agents", &agent).await)?;
+    check_created(server.post("/api/v1/agents", &agent).await)?;
     let path = format!("/api/v1/beads/ready?priority=2&limit={CLAIMS}");
     let (_, beads) = server.get(&path).await;
     let body = r#"{"agent_id":"puller"}"#;
@@ -193,17 +193,17 @@ async fn claim(
         raw.prepare_cached("INSERT INTO t VALUES ('x')")?.execute([])?;
         fsyncs.push(began.elapsed());
     }
-    report.row("claim: p50 / p99", both(&mut times), "-", "p99 <= 10 ms");
-    report.row("  fsync meanwhile", both(&mut fsyncs), "-", "-");
+    report.row("claim: p50 / p99", p50_p99(&mut times), "-", "p99 <= 10 ms");
+    report.row("  fsync meanwhile", p50_p99(&mut fsyncs), "-", "-");
     Ok(())
 }
 
-async fn hand_out(server: &ServerProcess, report: &mut Report) -> Outcome<()> {
+async fn bench_dispatch(server: &ServerProcess, report: &mut Report) -> Outcome<()> {
     let provider = ScriptedProvider::start(Script::always(Reply::text("[simulated] done")));
-    made(server.post("/api/v1/projects", &json!({"id": "live", "name": "Live"})).await)?;
+    check_created(server.post("/api/v1/projects", &json!({"id": "live", "name": "Live"})).await)?;
     let row = json!({"id": "scripted", "name": "Scripted", "type": "custom", "endpoint": provider.url(),
         "model": "m", "requires_key": false});
-    made(server.post("/api/v1/providers", &row).await)?;
+    check_created(server.post("/api/v1/providers", &row).await)?;
     let agent = json!({"id": "worker", "name": "Worker", "provider_id": "scripted", "project_id": "live"});
     let mut events = SseClient::connect(
         &format!("{}/api/v1/events/stream?project_id=live", server.url()),
@@ -211,26 +211,26 @@ async fn hand_out(server: &ServerProcess, report: &mut Report) -> Outcome<()> {
         None,
     )
     .await?;
-    made(server.post("/api/v1/agents", &agent).await)?;
-    let mut times = Vec::with_capacity(HANDED_OUT);
+    check_created(server.post("/api/v1/agents", &agent).await)?;
+    let mut times = Vec::with_capacity(DISPATCHES);
     // The first one also waits for the provider's first heartbeat.
-    for number in 0..=HANDED_OUT {
+    for number in 0..=DISPATCHES {
         let bead = json!({"title": format!("Work {number}"), "project_id": "live"});
-        made(server.post("/api/v1/beads", &bead).await)?;
-        events.next_of("bead.ready", SOON).await?;
+        check_created(server.post("/api/v1/beads", &bead).await)?;
+        events.next_of("bead.ready", EVENT_TIMEOUT).await?;
         let ready = Instant::now();
-        events.next_of("bead.assigned", SOON).await?;
+        events.next_of("bead.assigned", EVENT_TIMEOUT).await?;
         if number > 0 {
             times.push(ready.elapsed());
         }
         // The bead is closed in the unit that frees the agent.
-        events.next_of("bead.completed", SOON).await?;
+        events.next_of("bead.completed", EVENT_TIMEOUT).await?;
     }
-    report.row("ready to agent has it: p50 / p99", both(&mut times), "-", "p99 <= 20 ms");
+    report.row("ready to agent has it: p50 / p99", p50_p99(&mut times), "-", "p99 <= 20 ms");
     Ok(())
 }
 
-fn made((status, body): (u16, Value)) -> Outcome<()> {
+fn check_created((status, body): (u16, Value)) -> Outcome<()> {
     if status == 201 { Ok(()) } else { Err(format!("not made: {status} {body}").into()) }
 }
 

@@ -19,7 +19,7 @@ mod plan;
 #[path = "swarm/proof.rs"]
 mod proof;
 
-use agent::{Agent, Tally, World};
+use agent::{Agent, Shared, Tally};
 use arbiter_testkit::{Draw, Report, ServerProcess, allow_open_files, ms, percentile};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
@@ -48,30 +48,31 @@ async fn main() -> Outcome<()> {
     let mut server = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &[], &patient).await;
     let plan = plan::plan(BEADS, &mut draw);
     let mut report = Report::new();
-    let tokens = furnish(&server, &plan, &mut report).await?;
+    let tokens = setup(&server, &plan, &mut report).await?;
 
-    let world = World {
+    let shared = Shared {
         address: watch::Sender::new(Some(address(&server)?)),
         done: Cell::new(0),
-        over: watch::Sender::new(false),
+        is_complete: watch::Sender::new(false),
         beads: BEADS,
-        mortal_until: BEADS / 10 * 9,
+        deaths_until: BEADS / 10 * 9,
         admin: server.token().ok_or("no token")?.to_owned(),
         answered: Cell::new(0),
     };
     let agents = tokens.iter().enumerate().map(|(number, token)| {
-        Agent::new(&world, format!("e{number}"), token.clone(), Draw::new(draw.number())).live()
+        Agent::new(&shared, format!("e{number}"), token.clone(), Draw::new(draw.number())).run()
     });
     let agents = try_join_all(agents.collect::<Vec<_>>());
     let began = Instant::now();
-    let (mut tallies, killed): (Vec<Tally>, Killed) = tokio::try_join!(agents, kill(&mut server, &world))?;
+    let (mut tallies, kill_report): (Vec<Tally>, KillReport) =
+        tokio::try_join!(agents, kill(&mut server, &shared))?;
     let took = began.elapsed();
 
     let proof = proof::prove(&server, &plan, &tallies).await?;
-    let alive = killed.at - began;
+    let alive = kill_report.at - began;
     let rate = |count: usize, span: Duration| format!("{:.0}/s", count as f64 / span.as_secs_f64());
-    report.row("10,000 beads by 100 agents: beads until the kill", rate(killed.done, alive), "-", "-");
-    report.row("  requests answered until then", rate(killed.answered, alive), "-", "-");
+    report.row("10,000 beads by 100 agents: beads until the kill", rate(kill_report.done, alive), "-", "-");
+    report.row("  requests answered until then", rate(kill_report.answered, alive), "-", "-");
     report.row(
         "  the whole run, leases of the dead included",
         format!("{:.1} s", took.as_secs_f64()),
@@ -79,18 +80,18 @@ async fn main() -> Outcome<()> {
         "-",
     );
     let mut claims: Vec<Duration> = tallies.iter_mut().flat_map(|tally| tally.claims.drain(..)).collect();
-    report.row("  claim at full load: p50 / p99", both(&mut claims), "-", "-");
+    report.row("  claim at full load: p50 / p99", p50_p99(&mut claims), "-", "-");
     let mut renewals = tallies.iter_mut().flat_map(|tally| tally.renewals.drain(..)).collect::<Vec<_>>();
-    report.row("  renew a lease: p50 / p99", both(&mut renewals), "-", "-");
+    report.row("  renew a lease: p50 / p99", p50_p99(&mut renewals), "-", "-");
     let mut ends = tallies.iter_mut().flat_map(|tally| tally.ends.drain(..)).collect::<Vec<_>>();
-    report.row("  end a bead: p50 / p99", both(&mut ends), "-", "-");
+    report.row("  end a bead: p50 / p99", p50_p99(&mut ends), "-", "-");
     let sum = |of: fn(&Tally) -> usize| tallies.iter().map(of).sum::<usize>();
     let waits = sum(|tally| tally.waits);
     report.row("  claims that waited for a bead", format!("{waits} of {}", claims.len() + waits), "-", "-");
     let deaths = [0, 1, 2].map(|at| tallies.iter().map(|tally| tally.deaths[at]).sum::<usize>());
     let [claiming, holding, ending] = deaths;
     report.row("  deaths: claiming, holding, ending", format!("{claiming}, {holding}, {ending}"), "-", "-");
-    report.row("  SIGKILL to ready again", ms(killed.down), "-", "-");
+    report.row("  SIGKILL to ready again", ms(kill_report.down), "-", "-");
     report.row("    connections lost", sum(|tally| tally.lost).to_string(), "-", "-");
     report.row("  events replayed", proof.events.to_string(), "-", "-");
     report.row("  claims that came back", proof.returned.to_string(), "-", "-");
@@ -101,17 +102,17 @@ async fn main() -> Outcome<()> {
     let mut idle = idle::measure(&server, address(&server)?, &tokens).await?;
     report.row(
         "100 wait, one bead: ready to assigned p50 / p99",
-        both(&mut idle.single),
+        p50_p99(&mut idle.single),
         "-",
         "p99 <= 20 ms",
     );
-    report.row("  create to lease in hand p50 / p99", both(&mut idle.in_hand), "-", "-");
-    report.row("100 wait, 100 beads at once: the same", both(&mut idle.crowd), "-", "-");
+    report.row("  create to lease in hand p50 / p99", p50_p99(&mut idle.in_hand), "-", "-");
+    report.row("100 wait, 100 beads at once: the same", p50_p99(&mut idle.burst), "-", "-");
     report.print("cargo bench --bench swarm");
     Ok(())
 }
 
-fn both(times: &mut [Duration]) -> String {
+fn p50_p99(times: &mut [Duration]) -> String {
     format!("{} / {}", ms(percentile(times, 0.5)), ms(percentile(times, 0.99)))
 }
 
@@ -119,21 +120,17 @@ fn address(server: &ServerProcess) -> Outcome<SocketAddr> {
     Ok(server.url().trim_start_matches("http://").parse()?)
 }
 
-fn made((status, body): (u16, Value)) -> Outcome<Value> {
+fn check_created((status, body): (u16, Value)) -> Outcome<Value> {
     if status == 201 { Ok(body) } else { Err(format!("not made: {status} {body}").into()) }
 }
 
 /// Makes the project, the beads, and the agents; answers with the agents' tokens.
-async fn furnish(
-    server: &ServerProcess,
-    plan: &[plan::Planned],
-    report: &mut Report,
-) -> Outcome<Vec<String>> {
-    made(server.post("/api/v1/projects", &json!({"id": PROJECT, "name": "Swarm"})).await)?;
+async fn setup(server: &ServerProcess, plan: &[plan::Planned], report: &mut Report) -> Outcome<Vec<String>> {
+    check_created(server.post("/api/v1/projects", &json!({"id": PROJECT, "name": "Swarm"})).await)?;
     let began = Instant::now();
     for part in plan.chunks(BULK) {
         let beads: Vec<Value> = part.iter().map(|bead| bead.body(PROJECT)).collect();
-        made(server.post("/api/v1/beads/bulk", &json!({"beads": beads})).await)?;
+        check_created(server.post("/api/v1/beads/bulk", &json!({"beads": beads})).await)?;
     }
     let took = format!("{:.2} s", began.elapsed().as_secs_f64());
     report.row("10,000 beads made, 500 by a request", took, "-", "-");
@@ -141,16 +138,16 @@ async fn furnish(
     for number in 0..AGENTS {
         let id = format!("e{number}");
         let agent = json!({"id": id, "name": id, "kind": "external", "project_id": PROJECT});
-        made(server.post("/api/v1/agents", &agent).await)?;
+        check_created(server.post("/api/v1/agents", &agent).await)?;
         let token = json!({"name": id, "role": "agent", "agent_id": id, "projects": [PROJECT]});
-        let token = made(server.post("/api/v1/tokens", &token).await)?;
+        let token = check_created(server.post("/api/v1/tokens", &token).await)?;
         tokens.push(token["token"].as_str().ok_or("no token")?.to_owned());
     }
     Ok(tokens)
 }
 
 /// How it was with the kill.
-struct Killed {
+struct KillReport {
     at: Instant,
     done: usize,
     answered: usize,
@@ -159,15 +156,15 @@ struct Killed {
 }
 
 /// Kills the server in the middle of the work and starts it again.
-async fn kill(server: &mut ServerProcess, world: &World) -> Outcome<Killed> {
-    while world.done.get() < world.beads / 3 {
+async fn kill(server: &mut ServerProcess, shared: &Shared) -> Outcome<KillReport> {
+    while shared.done.get() < shared.beads / 3 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    world.address.send_replace(None);
-    let (at, done, answered) = (Instant::now(), world.done.get(), world.answered.get());
+    shared.address.send_replace(None);
+    let (at, done, answered) = (Instant::now(), shared.done.get(), shared.answered.get());
     server.kill9();
     server.restart().await;
     let down = at.elapsed();
-    world.address.send_replace(Some(address(server)?));
-    Ok(Killed { at, done, answered, down })
+    shared.address.send_replace(Some(address(server)?));
+    Ok(KillReport { at, done, answered, down })
 }

@@ -33,11 +33,11 @@ fn main() -> Outcome<()> {
     fill(&path)?;
     let mut table = Table::default();
     for _ in 0..ROUNDS {
-        round(&path, &mut table)?;
+        measure_round(&path, &mut table)?;
     }
     let mut report = Report::new();
     let rounds = Iterations::DEFAULT.get();
-    report.row(&format!("one derivation, {rounds} rounds"), table.figure("raw"), "1.00 x", "-");
+    report.row(&format!("one derivation, {rounds} rounds"), table.median_text("raw"), "1.00 x", "-");
     // What each operation has to derive at least.
     for (name, derivations, reach) in [
         ("unlock", 1, "300 ms"),
@@ -45,12 +45,12 @@ fn main() -> Outcome<()> {
         ("unlock and first use of 50 keys", KEYS + 1, "-"),
         ("change of password, 50 keys", 2 * KEYS + 2, "-"),
     ] {
-        let ratio = table.middle(name) / table.middle("raw") / derivations as f64;
+        let ratio = table.median_of(name) / table.median_of("raw") / derivations as f64;
         let ratio = format!("{ratio:.2} x of {derivations}");
-        report.row(name, table.figure(name), ratio, reach);
+        report.row(name, table.median_text(name), ratio, reach);
     }
-    let again = table.middle("repeated use");
-    let share = format!("1/{:.0}", table.middle("raw") / again);
+    let again = table.median_of("repeated use");
+    let share = format!("1/{:.0}", table.median_of("raw") / again);
     report.row("repeated use of a key", format!("{:.1} us", again * 1e6), share, "1 ms");
     report.print("cargo bench --bench vault");
     Ok(())
@@ -68,12 +68,12 @@ impl Table {
         outcome
     }
 
-    fn middle(&self, name: &str) -> f64 {
+    fn median_of(&self, name: &str) -> f64 {
         median(self.0.iter().filter(|(known, _)| *known == name).map(|(_, seconds)| *seconds).collect())
     }
 
-    fn figure(&self, name: &str) -> String {
-        ms(Duration::from_secs_f64(self.middle(name)))
+    fn median_text(&self, name: &str) -> String {
+        ms(Duration::from_secs_f64(self.median_of(name)))
     }
 }
 
@@ -120,7 +120,7 @@ fn derive(table: &mut Table) {
     }
 }
 
-fn round(path: &Path, table: &mut Table) -> Outcome<()> {
+fn measure_round(path: &Path, table: &mut Table) -> Outcome<()> {
     let host = Some("api.example.com");
     derive(table);
     let mut vault = open(path)?;

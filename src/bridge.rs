@@ -20,19 +20,19 @@ mod supervisor;
 mod worker;
 mod workflows;
 
-pub use rebuild::{LEFT_OUT, RebuildError, Rebuilt, rebuild};
-pub use settings::{BridgeError, load};
-pub use status::{Place, Status, WorkflowView};
-pub use worker::{WorkerError, WorkerOptions, work};
+pub use rebuild::{NOT_RESTORED, RebuildError, RebuildReport, rebuild};
+pub use settings::{BridgeConfigError, load};
+pub use status::{ConnectionState, Status, WorkflowView};
+pub use worker::{WorkerError, WorkerOptions, run_worker};
 pub use workflows::WorkflowError;
 
 use crate::config::Temporal;
-use arbiter_actors::{Caller, CarriedCall, Fault, Handles};
+use arbiter_actors::{Caller, Error, Handles, RemoteCall};
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_temporal::client::connection::Address;
-use arbiter_temporal::client::{Delivery, DeliveryError};
+use arbiter_temporal::client::{WorkflowClient, WorkflowClientError};
 use arbiter_temporal::codec::Codec;
-use congestion::Pace;
+use congestion::CongestionControl;
 use status::Counters;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -44,20 +44,20 @@ const AFTER_PANIC: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The bridge. Clones share it.
 #[derive(Clone)]
-pub struct Bridge(Arc<Inner>);
+pub struct Bridge(Arc<BridgeInner>);
 
-pub(crate) struct Inner {
+pub(crate) struct BridgeInner {
     settings: Temporal,
     address: Address,
     handles: Handles,
     /// The codec of what this process writes and reads; empty while the vault is locked.
     codec: Codec,
-    place: RwLock<Place>,
-    delivery: RwLock<Option<Delivery>>,
+    connection_state: RwLock<ConnectionState>,
+    delivery: RwLock<Option<WorkflowClient>>,
     counters: Counters,
-    pace: Pace,
+    pace: CongestionControl,
     /// Calls that wait to be granted, by the id of their workflow.
-    pending: Mutex<HashMap<String, CarriedCall>>,
+    pending: Mutex<HashMap<String, RemoteCall>>,
     /// Rings when the sender has something to do.
     sender: Notify,
     heartbeat_ms: u64,
@@ -65,12 +65,12 @@ pub(crate) struct Inner {
 }
 
 /// A running bridge. It ends when this is stopped.
-pub struct Running {
+pub struct RunningBridge {
     end: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
-impl Running {
+impl RunningBridge {
     /// Stops polling and mirroring, in order.
     pub async fn stop(self) {
         self.end.send_replace(true);
@@ -80,31 +80,31 @@ impl Running {
 }
 
 impl Bridge {
-    /// A bridge that is not running yet; `cast` are the same settings as the actors have them.
+    /// A bridge that is not running yet; `actor_settings` are the same settings as the actors have them.
     pub fn new(
         handles: Handles,
         settings: &crate::config::Settings,
-        cast: arbiter_actors::Settings,
+        actor_settings: arbiter_actors::Settings,
         address: Address,
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(BridgeInner {
             settings: settings.temporal.clone(),
             address,
             handles,
             codec: Codec::default(),
-            place: RwLock::new(Place::Connecting(None)),
+            connection_state: RwLock::new(ConnectionState::Connecting(None)),
             delivery: RwLock::default(),
             counters: Counters::default(),
-            pace: Pace::new(settings.temporal.max_in_flight),
+            pace: CongestionControl::new(settings.temporal.max_in_flight),
             pending: Mutex::default(),
             sender: Notify::new(),
             heartbeat_ms: settings.providers.heartbeat_interval_ms,
-            providers: cast,
+            providers: actor_settings,
         }))
     }
 
     /// Starts it: from now on it connects, mirrors and serves whenever that is possible.
-    pub fn run(&self) -> Running {
+    pub fn run(&self) -> RunningBridge {
         let (end, ended) = watch::channel(false);
         let inner = Arc::clone(&self.0);
         let task = tokio::spawn(async move {
@@ -114,20 +114,20 @@ impl Bridge {
                 tokio::time::sleep(AFTER_PANIC).await;
             }
         });
-        Running { end, task }
+        RunningBridge { end, task }
     }
 
     /// How the bridge stands.
     ///
     /// # Errors
-    /// [`Fault::Store`] when the store cannot be read.
-    pub async fn status(&self) -> Result<Status, Fault> {
+    /// [`Error::Store`] when the store cannot be read.
+    pub async fn status(&self) -> Result<Status, Error> {
         status::of(&self.0).await
     }
 
     /// In one word, without asking the store.
-    pub fn word(&self) -> &'static str {
-        self.0.place().word()
+    pub fn status_name(&self) -> &'static str {
+        self.0.connection_state().status_name()
     }
 
     /// The page of a workflow, where people have one.
@@ -138,8 +138,12 @@ impl Bridge {
     /// The workflows that a query of Temporal's finds, newest first.
     ///
     /// # Errors
-    /// [`DeliveryError`], also while there is no connection.
-    pub async fn workflows(&self, query: &str, limit: usize) -> Result<Vec<WorkflowView>, DeliveryError> {
+    /// [`WorkflowClientError`], also while there is no connection.
+    pub async fn workflows(
+        &self,
+        query: &str,
+        limit: usize,
+    ) -> Result<Vec<WorkflowView>, WorkflowClientError> {
         let delivery = self.0.delivery().ok_or_else(status::not_connected)?;
         let listed = delivery.list(query, limit).await?;
         Ok(listed.into_iter().map(|one| WorkflowView::of(one, self)).collect())
@@ -153,26 +157,26 @@ impl Bridge {
     /// New keys for the codec and the seals; what is there stays readable.
     ///
     /// # Errors
-    /// [`Fault::Vault`] while the vault is locked.
-    pub async fn rotate(&self, caller: &Caller) -> Result<Vec<KeyId>, Fault> {
+    /// [`Error::Vault`] while the vault is locked.
+    pub async fn rotate(&self, caller: &Caller) -> Result<Vec<KeyId>, Error> {
         keys::rotate(&self.0, caller).await
     }
 }
 
-impl Inner {
-    fn place(&self) -> Place {
-        self.place.read().unwrap_or_else(PoisonError::into_inner).clone()
+impl BridgeInner {
+    fn connection_state(&self) -> ConnectionState {
+        self.connection_state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn is_at(&self, place: Place) {
-        *self.place.write().unwrap_or_else(PoisonError::into_inner) = place;
+    fn set_connection_state(&self, connection_state: ConnectionState) {
+        *self.connection_state.write().unwrap_or_else(PoisonError::into_inner) = connection_state;
     }
 
-    fn delivery(&self) -> Option<Delivery> {
+    fn delivery(&self) -> Option<WorkflowClient> {
         self.delivery.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn deliver_by(&self, delivery: Option<Delivery>) {
+    fn set_client(&self, delivery: Option<WorkflowClient>) {
         *self.delivery.write().unwrap_or_else(PoisonError::into_inner) = delivery;
     }
 }

@@ -15,5 +15,5 @@ mod library;
 mod library_temporal;
 
 pub use arbiter_core as core;
-pub use library::{Arbiter, Events};
+pub use library::{Arbiter, EventStream};
 pub use secrecy::{ExposeSecret, SecretString};

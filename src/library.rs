@@ -2,7 +2,7 @@
 
 use crate::app::{StartError, cast_settings, load_catalogue};
 use crate::config::Settings;
-use arbiter_actors::{Caller, Cast, Delivery, Fault, Handles, Subscription, SystemClock};
+use arbiter_actors::{ActorSystem, Caller, Delivery, Error, Handles, Subscription, SystemClock};
 use arbiter_core::agent::Agent;
 use arbiter_core::agent::edit::NewAgent;
 use arbiter_core::kernel::event::{Event, EventFilter};
@@ -59,10 +59,10 @@ use std::sync::Arc;
 /// # Ok(()) }
 /// ```
 pub struct Arbiter {
-    cast: Cast,
+    actor_system: ActorSystem,
     pub(crate) caller: Caller,
     #[cfg(feature = "temporal")]
-    pub(crate) bridge: Option<(crate::bridge::Bridge, crate::bridge::Running)>,
+    pub(crate) bridge: Option<(crate::bridge::Bridge, crate::bridge::RunningBridge)>,
 }
 
 impl Arbiter {
@@ -90,21 +90,22 @@ impl Arbiter {
         #[cfg(feature = "temporal")]
         let (temporal, all) = (crate::bridge::load(&settings.temporal)?, settings);
         let settings = arbiter_actors::Settings { catalogue: Arc::new(catalogue), ..cast_settings(settings) };
-        let cast = arbiter_actors::start(lock, settings.clone(), Arc::new(SystemClock), Box::new(on_failure))
-            .await?;
+        let actor_system =
+            arbiter_actors::start(lock, settings.clone(), Arc::new(SystemClock), Box::new(on_failure))
+                .await?;
         let caller = Caller::named("library");
-        if let Err(fault) = cast.handles.vault.unlock(&caller, password).await {
-            cast.stop().await;
+        if let Err(fault) = actor_system.handles.vault.unlock(&caller, password).await {
+            actor_system.stop().await;
             return Err(StartError::unlocking(fault));
         }
         #[cfg(feature = "temporal")]
         let bridge = temporal.map(|address| {
-            let bridge = crate::bridge::Bridge::new(cast.handles.clone(), all, settings, address);
+            let bridge = crate::bridge::Bridge::new(actor_system.handles.clone(), all, settings, address);
             let running = bridge.run();
             (bridge, running)
         });
         Ok(Self {
-            cast,
+            actor_system,
             caller,
             #[cfg(feature = "temporal")]
             bridge,
@@ -114,34 +115,34 @@ impl Arbiter {
     /// Registers a provider; its key goes into the vault and only there.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for wrong fields or a taken id.
+    /// [`Error::Refused`] for wrong fields or a taken id.
     pub async fn create_provider(
         &self,
         provider: NewProvider,
         api_key: Option<SecretString>,
-    ) -> Result<Provider, Fault> {
-        self.cast.handles.providers.register(&self.caller, provider, api_key).await
+    ) -> Result<Provider, Error> {
+        self.actor_system.handles.providers.register(&self.caller, provider, api_key).await
     }
 
     /// Creates an agent and starts it.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for wrong fields or an unknown provider.
-    pub async fn create_agent(&self, agent: NewAgent) -> Result<Agent, Fault> {
-        self.cast.handles.agents.create(&self.caller, agent).await
+    /// [`Error::Refused`] for wrong fields or an unknown provider.
+    pub async fn create_agent(&self, agent: NewAgent) -> Result<Agent, Error> {
+        self.actor_system.handles.agents.create(&self.caller, agent).await
     }
 
     /// An agent, its provider and that provider's key (`None` when it needs none). That the key was used
     /// is in the event log before this returns.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown agent or one without a provider; [`Fault::Vault`] when the vault is
+    /// [`Error::Refused`] for an unknown agent or one without a provider; [`Error::Vault`] when the vault is
     /// locked.
     pub async fn get_agent_with_provider(
         &self,
         id: &str,
-    ) -> Result<(Agent, Provider, Option<SecretString>), Fault> {
-        let handles = &self.cast.handles;
+    ) -> Result<(Agent, Provider, Option<SecretString>), Error> {
+        let handles = &self.actor_system.handles;
         let id = AgentId::known(id);
         let agent = handles.store.agent(id.to_string()).await?;
         let agent = agent.ok_or_else(|| Refusal::not_found("agent", id.as_str()))?;
@@ -156,7 +157,7 @@ impl Arbiter {
     /// Listens to the events that a predicate picks, from now on.
     ///
     /// ```
-    /// # use arbiter::{Arbiter, SecretString, core::event::Event};
+    /// # use arbiter::{Arbiter, SecretString, core::kernel::event::Event};
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let home = tempfile::tempdir()?;
     /// # let arbiter = Arbiter::open(&home.path().join("data"), SecretString::from("password")).await?;
@@ -173,15 +174,18 @@ impl Arbiter {
     /// ```
     ///
     /// # Errors
-    /// [`Fault::Store`] when the log cannot be read.
-    pub async fn subscribe(&self, filter: impl Fn(&Event) -> bool + Send + 'static) -> Result<Events, Fault> {
-        let subscription = self.cast.handles.bus.subscribe(EventFilter::default(), None).await?;
-        Ok(Events { subscription, filter: Box::new(filter) })
+    /// [`Error::Store`] when the log cannot be read.
+    pub async fn subscribe(
+        &self,
+        filter: impl Fn(&Event) -> bool + Send + 'static,
+    ) -> Result<EventStream, Error> {
+        let subscription = self.actor_system.handles.bus.subscribe(EventFilter::default(), None).await?;
+        Ok(EventStream { subscription, filter: Box::new(filter) })
     }
 
     /// Everything else that can be done.
     pub fn handles(&self) -> &Handles {
-        &self.cast.handles
+        &self.actor_system.handles
     }
 
     /// Stops everything in order.
@@ -190,17 +194,17 @@ impl Arbiter {
         if let Some((_, running)) = self.bridge {
             running.stop().await;
         }
-        self.cast.stop().await;
+        self.actor_system.stop().await;
     }
 }
 
 /// Events that a predicate picks.
-pub struct Events {
+pub struct EventStream {
     subscription: Subscription,
     filter: Box<dyn Fn(&Event) -> bool + Send>,
 }
 
-impl Events {
+impl EventStream {
     /// The next one; `None` when the bus has ended.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
         loop {

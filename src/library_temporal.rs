@@ -85,7 +85,7 @@ impl Arbiter {
             };
             self.create_agent(new).await?;
         }
-        bridge.follow(Kind::Agent, agent_id).await
+        bridge.mirror_entity(Kind::Agent, agent_id).await
     }
 
     /// Asks the workflow of an agent: `getStatus`, `getCurrentBead`.
@@ -135,7 +135,7 @@ impl Arbiter {
             };
             self.handles().beads.create(&self.caller, new).await?;
         }
-        bridge.follow(Kind::Bead, bead_id).await
+        bridge.mirror_entity(Kind::Bead, bead_id).await
     }
 
     /// Signals the workflow of a bead: `statusChange`.
@@ -173,7 +173,7 @@ impl Arbiter {
             };
             self.handles().decisions.create(&self.caller, new).await?;
         }
-        bridge.follow(Kind::Decision, decision_id).await
+        bridge.mirror_entity(Kind::Decision, decision_id).await
     }
 
     /// Waits for the end of a decision: the choice, `timeout` or `cancelled`.

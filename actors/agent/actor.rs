@@ -3,12 +3,12 @@
 //! Owns nothing in memory but what the store says; runs are tasks of their own, so that an agent at work
 //! still answers. Talks to the store. Restart: at once; a bead whose run is gone is given back.
 
-use crate::agent::{AgentsHandle, Answer, release_bead};
+use crate::agent::{AgentsHandle, Reply, release_bead};
 use crate::caller::Caller;
-use crate::conflict_retry::{check_revision, until_fresh};
-use crate::error::Fault;
+use crate::conflict_retry::{check_revision, retry_on_conflict};
+use crate::error::Error;
 use crate::run;
-use crate::runtime::cell::{Role, Scope};
+use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::agent::edit::AgentPatch;
 use arbiter_core::agent::{self, Agent, Kind, Status};
 use arbiter_core::kernel::ids::BeadId;
@@ -17,7 +17,7 @@ use arbiter_store::{Change, Unit};
 use std::sync::Arc;
 
 /// What a caller wants of an agent.
-pub(crate) enum Wish {
+pub(crate) enum AgentRequest {
     Update(Box<AgentPatch>),
     Activate,
     Restart,
@@ -28,65 +28,66 @@ pub(crate) enum Wish {
 
 /// What an agent can be told.
 pub(crate) enum Command {
-    Change { caller: Caller, wish: Wish, answer: Answer<Agent> },
-    Settle { answer: Answer<Agent> },
-    Begin { bead: BeadId, token: String },
+    Change { caller: Caller, request: AgentRequest, answer: Reply<Agent> },
+    Reconcile { answer: Reply<Agent> },
+    BeginRun { bead: BeadId, token: String },
 }
 
 /// The actor of one agent.
 pub(crate) struct AgentActor {
-    scope: Scope<Self>,
+    context: BehaviorContext<Self>,
 }
 
-impl Role for AgentActor {
+impl Behavior for AgentActor {
     type Command = Command;
     const KIND: &'static str = "agent";
 
-    fn new(scope: Scope<Self>) -> Self {
-        Self { scope }
+    fn new(context: BehaviorContext<Self>) -> Self {
+        Self { context }
     }
 
     async fn start(&mut self) {
-        if let Err(fault) = self.settle().await {
-            tracing::warn!(agent = %self.scope.id, %fault, "an agent could not be started");
+        if let Err(error) = self.reconcile().await {
+            tracing::warn!(agent = %self.context.id, %error, "an agent could not be started");
         }
     }
 
     async fn handle(&mut self, command: Command) {
         // An answer that nobody waits for any more was still given to the store.
         match command {
-            Command::Change { caller, wish, answer } => {
-                let _ = answer.send(self.change(&caller, &wish).await);
+            Command::Change { caller, request, answer } => {
+                let _ = answer.send(self.change(&caller, &request).await);
             }
-            Command::Settle { answer } => {
-                let _ = answer.send(self.settle().await);
+            Command::Reconcile { answer } => {
+                let _ = answer.send(self.reconcile().await);
             }
-            Command::Begin { bead, token } => match self.row().await {
+            Command::BeginRun { bead, token } => match self.row().await {
                 Ok(agent) if agent.kind == Kind::Llm && agent.current_bead.as_ref() == Some(&bead) => {
-                    run::begin(&self.scope.shared, &agent, &bead, token);
+                    run::begin(&self.context.shared, &agent, &bead, token);
                 }
                 // The claim has ended meanwhile.
                 Ok(_) => {}
-                Err(fault) => tracing::warn!(agent = %self.scope.id, %fault, "a run could not begin"),
+                Err(error) => tracing::warn!(agent = %self.context.id, %error, "a run could not begin"),
             },
         }
     }
 }
 
 impl AgentActor {
-    async fn row(&self) -> Result<Agent, Fault> {
-        let found = self.scope.shared.store.agent(self.scope.id.clone()).await?;
-        found.ok_or_else(|| Refusal::not_found("agent", &self.scope.id).into())
+    async fn row(&self) -> Result<Agent, Error> {
+        let found = self.context.shared.store.agent(self.context.id.clone()).await?;
+        found.ok_or_else(|| Refusal::not_found("agent", &self.context.id).into())
     }
 
     /// Brings a started agent to where it can work: ready when it was spawned, free when its run is gone.
-    async fn settle(&self) -> Result<Agent, Fault> {
-        let shared = &self.scope.shared;
-        until_fresh(async || {
+    async fn reconcile(&self) -> Result<Agent, Error> {
+        let shared = &self.context.shared;
+        retry_on_conflict(async || {
             let agent = self.row().await?;
             let mut unit = Unit::new(shared.clock.now(), "system", "agents");
-            let lost =
-                agent.kind == Kind::Llm && agent.status == Status::Working && !shared.runs.has(&agent.id);
+            let lost = agent.kind == Kind::Llm
+                && agent.status == Status::Working
+                && !shared.runs.is_running(&agent.id);
             let command = match agent.status {
                 Status::Spawned => agent::Command::BecomeReady,
                 Status::Working if lost && run::is_late(&agent, unit.at) => {
@@ -103,27 +104,27 @@ impl AgentActor {
         .await
     }
 
-    async fn change(&self, caller: &Caller, wish: &Wish) -> Result<Agent, Fault> {
-        let shared = &self.scope.shared;
-        let after = until_fresh(async || {
+    async fn change(&self, caller: &Caller, request: &AgentRequest) -> Result<Agent, Error> {
+        let shared = &self.context.shared;
+        let after = retry_on_conflict(async || {
             let agent = self.row().await?;
             check_revision(caller, &agent)?;
             let mut unit = caller.unit(shared.clock.now(), "agents");
-            let command = match wish {
-                Wish::Update(patch) => {
+            let command = match request {
+                AgentRequest::Update(patch) => {
                     let wanted = patch.apply(&agent)?;
                     AgentsHandle(Arc::clone(shared)).check_references(&wanted, Some(&agent)).await?;
                     agent::Command::Update(Box::new(wanted))
                 }
-                Wish::Activate => agent::Command::Activate,
-                Wish::Restart => agent::Command::Restart,
-                Wish::Shutdown(reason) => agent::Command::Shutdown { reason: reason.clone() },
-                Wish::Fail(reason) => agent::Command::Fail { reason: reason.clone() },
-                Wish::Release(reason) => agent::Command::Release { reason: reason.clone() },
+                AgentRequest::Activate => agent::Command::Activate,
+                AgentRequest::Restart => agent::Command::Restart,
+                AgentRequest::Shutdown(reason) => agent::Command::Shutdown { reason: reason.clone() },
+                AgentRequest::Fail(reason) => agent::Command::Fail { reason: reason.clone() },
+                AgentRequest::Release(reason) => agent::Command::Release { reason: reason.clone() },
             };
             let happenings = agent.decide(&command)?;
             let after = unit.happen(&agent, &happenings, Change::Agent);
-            if comes_into_a_seat(&agent, &after) {
+            if has_new_position(&agent, &after) {
                 unit.change(Change::CheckSeat(after.id.clone()));
             }
             if agent.current_bead.is_some() && after.current_bead.is_none() {
@@ -144,7 +145,7 @@ impl AgentActor {
 }
 
 /// Whether an agent may fill another position than before.
-fn comes_into_a_seat(before: &Agent, after: &Agent) -> bool {
+fn has_new_position(before: &Agent, after: &Agent) -> bool {
     let place = |agent: &Agent| (agent.project_id.clone(), agent.role.clone(), agent.persona_name.clone());
     place(before) != place(after) || (before.status == Status::Shutdown && after.status != Status::Shutdown)
 }

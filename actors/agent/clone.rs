@@ -2,8 +2,8 @@
 
 use crate::agent::{AgentsHandle, add, release_bead};
 use crate::caller::Caller;
-use crate::conflict_retry::{TRIES, check_revision, is_stale};
-use crate::error::Fault;
+use crate::conflict_retry::{MAX_TRIES, check_revision, is_stale};
+use crate::error::Error;
 use crate::runtime::random;
 use arbiter_core::agent::edit::{NewAgent, Start};
 use arbiter_core::agent::{self, Agent};
@@ -13,12 +13,12 @@ use arbiter_store::Change;
 
 /// What becomes of the agent that another one is made after.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Original {
+pub enum CloneMode {
     /// It stays as it is.
     #[default]
-    Stays,
+    KeepOriginal,
     /// It is shut down, and its bead is given back.
-    Leaves,
+    ReplaceOriginal,
 }
 
 /// An agent that somebody wants after the image of another one.
@@ -31,38 +31,38 @@ pub struct AgentClone {
     /// The persona it plays; none: that of the other one.
     pub persona_name: Option<String>,
     /// What becomes of the other one.
-    pub original: Original,
+    pub original: CloneMode,
 }
 
 impl AgentsHandle {
     /// Makes an agent after another one and starts it. If that one leaves, it does so in the same moment.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown agent or persona, wrong fields, a taken id, a full position, and when the one
+    /// [`Error::Refused`] for an unknown agent or persona, wrong fields, a taken id, a full position, and when the one
     /// that is to leave was not started.
     pub async fn clone_agent(
         &self,
         caller: &Caller,
         id: &AgentId,
         wanted: AgentClone,
-    ) -> Result<Agent, Fault> {
+    ) -> Result<Agent, Error> {
         let shared = &self.0;
         let new_id = match &wanted.id {
             Some(text) => AgentId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => AgentId::from_random(random::bytes16()),
         };
         let mut outcome = self.try_clone(caller, id, &new_id, &wanted).await;
-        for _ in 1..TRIES {
+        for _ in 1..MAX_TRIES {
             if !is_stale(&outcome) {
                 break;
             }
             outcome = self.try_clone(caller, id, &new_id, &wanted).await;
         }
         outcome?;
-        if wanted.original == Original::Leaves {
+        if wanted.original == CloneMode::ReplaceOriginal {
             shared.runs.abort_all(id);
         }
-        self.settle(&new_id).await
+        self.reconcile(&new_id).await
     }
 
     async fn try_clone(
@@ -71,14 +71,14 @@ impl AgentsHandle {
         id: &AgentId,
         new_id: &AgentId,
         wanted: &AgentClone,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Error> {
         let shared = &self.0;
         let original = self.row(id).await?;
         check_revision(caller, &original)?;
         let mut unit = caller.unit(shared.clock.now(), "agents");
-        let copy = after(&original, wanted).build(new_id.clone(), unit.at)?;
+        let copy = replacement(&original, wanted).build(new_id.clone(), unit.at)?;
         self.check_references(&copy, Some(&original)).await?;
-        if wanted.original == Original::Leaves {
+        if wanted.original == CloneMode::ReplaceOriginal {
             let reason = format!("replaced by {new_id}");
             release_bead(shared, &mut unit, &original, &reason).await?;
             let command = agent::Command::Shutdown { reason: Some(reason) };
@@ -90,7 +90,7 @@ impl AgentsHandle {
     }
 }
 
-fn after(original: &Agent, wanted: &AgentClone) -> NewAgent {
+fn replacement(original: &Agent, wanted: &AgentClone) -> NewAgent {
     let agent = original.clone();
     NewAgent {
         id: wanted.id.clone(),

@@ -5,13 +5,13 @@
 //! agents that they have work. Restart: at once; the timer is armed anew from the stored lease.
 
 use crate::agent::AgentsHandle;
-use crate::bead::release::{self, Ending};
-use crate::bead::{BeadAction, Claimed, Command, LeaseGrant, comment, detail, edge_event};
+use crate::bead::release::{self, ReleaseReason};
+use crate::bead::{BeadAction, ClaimedBead, Command, LeaseGrant, comment, detail, edge_event};
 use crate::caller::Caller;
-use crate::conflict_retry::{check_revision, until_fresh};
+use crate::conflict_retry::{check_revision, retry_on_conflict};
 use crate::decision::cancel as decision_cancel;
-use crate::error::Fault;
-use crate::runtime::cell::{Role, Scope};
+use crate::error::Error;
+use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::random;
 use arbiter_core::agent::{self, Kind};
 use arbiter_core::bead::edit::{BeadPatch, Edge};
@@ -33,15 +33,15 @@ const LEASE_TIMER: &str = "lease";
 
 /// The actor of one bead.
 pub(crate) struct BeadActor {
-    pub(crate) scope: Scope<Self>,
+    pub(crate) context: BehaviorContext<Self>,
 }
 
-impl Role for BeadActor {
+impl Behavior for BeadActor {
     type Command = Command;
     const KIND: &'static str = "bead";
 
-    fn new(scope: Scope<Self>) -> Self {
-        Self { scope }
+    fn new(context: BehaviorContext<Self>) -> Self {
+        Self { context }
     }
 
     async fn start(&mut self) {
@@ -78,8 +78,8 @@ impl Role for BeadActor {
                 let _ = answer.send(self.end_run(&end).await);
             }
             Command::LeaseDue => {
-                if let Err(fault) = self.expire().await {
-                    tracing::warn!(bead = %self.scope.id, %fault, "an expired lease could not be ended");
+                if let Err(error) = self.expire().await {
+                    tracing::warn!(bead = %self.context.id, %error, "an expired lease could not be ended");
                 }
             }
         }
@@ -87,38 +87,38 @@ impl Role for BeadActor {
 }
 
 impl BeadActor {
-    pub(crate) async fn state(&self) -> Result<(Bead, Facts, Option<Lease>), Fault> {
-        let found = self.scope.shared.store.bead_state(self.scope.id.clone()).await?;
-        found.ok_or_else(|| Refusal::not_found("bead", &self.scope.id).into())
+    pub(crate) async fn state(&self) -> Result<(Bead, Facts, Option<Lease>), Error> {
+        let found = self.context.shared.store.bead_state(self.context.id.clone()).await?;
+        found.ok_or_else(|| Refusal::not_found("bead", &self.context.id).into())
     }
 
     pub(crate) fn unit(&self, caller: &Caller) -> Unit {
-        caller.unit(self.scope.shared.clock.now(), "beads")
+        caller.unit(self.context.shared.clock.now(), "beads")
     }
 
-    pub(crate) async fn commit(&self, unit: Unit) -> Result<(), Fault> {
+    pub(crate) async fn commit(&self, unit: Unit) -> Result<(), Error> {
         if !unit.is_empty() {
-            self.scope.shared.store.commit(unit).await?;
+            self.context.shared.store.commit(unit).await?;
         }
         Ok(())
     }
 
-    async fn detail(&self) -> Result<BeadDetail, Fault> {
-        detail(&self.scope.shared, &self.scope.id).await
+    async fn detail(&self) -> Result<BeadDetail, Error> {
+        detail(&self.context.shared, &self.context.id).await
     }
 
     /// Arms the timer of a live lease, or lets the actor go when there is none.
     pub(crate) fn watch(&self, lease: Option<&Lease>) {
-        self.scope.pin.store(lease.is_some(), Ordering::Release);
+        self.context.pin.store(lease.is_some(), Ordering::Release);
         match lease {
-            Some(lease) => self.scope.timers.set(LEASE_TIMER, lease.expires_at, Command::LeaseDue),
-            None => self.scope.timers.cancel(LEASE_TIMER),
+            Some(lease) => self.context.timers.set(LEASE_TIMER, lease.expires_at, Command::LeaseDue),
+            None => self.context.timers.cancel(LEASE_TIMER),
         }
     }
 
-    async fn claim(&self, caller: &Caller, claimant: &Claimant, ttl_sec: u64) -> Result<Claimed, Fault> {
+    async fn claim(&self, caller: &Caller, claimant: &Claimant, ttl_sec: u64) -> Result<ClaimedBead, Error> {
         let token = random::secret_text();
-        let (lease, kind) = until_fresh(async || {
+        let (lease, kind) = retry_on_conflict(async || {
             let (bead, facts, _) = self.state().await?;
             check_revision(caller, &bead)?;
             let mut unit = self.unit(caller);
@@ -142,15 +142,15 @@ impl BeadActor {
         .await?;
         self.watch(lease.as_ref());
         if let (Some(lease), Some(Kind::Llm)) = (&lease, kind) {
-            let agents = AgentsHandle(Arc::clone(&self.scope.shared));
-            agents.begin(&lease.agent_id, &lease.bead_id, token.clone());
+            let agents = AgentsHandle(Arc::clone(&self.context.shared));
+            agents.begin_run(&lease.agent_id, &lease.bead_id, token.clone());
         }
         let lease = lease.map(|lease| LeaseGrant { token, expires_at: lease.expires_at });
-        Ok(Claimed { bead: self.detail().await?, lease })
+        Ok(ClaimedBead { bead: self.detail().await?, lease })
     }
 
-    async fn claiming_agent(&self, id: &AgentId, bead: &Bead) -> Result<agent::Agent, Fault> {
-        let found = self.scope.shared.store.agent(id.to_string()).await?;
+    async fn claiming_agent(&self, id: &AgentId, bead: &Bead) -> Result<agent::Agent, Error> {
+        let found = self.context.shared.store.agent(id.to_string()).await?;
         let agent = found.ok_or_else(|| Refusal::field("agent_id", format!("no agent has the id {id}")))?;
         if agent.project_id.as_ref().is_some_and(|project| *project != bead.project_id) {
             let detail = format!("agent {id} works for another project than bead {}", bead.id);
@@ -159,10 +159,10 @@ impl BeadActor {
         Ok(agent)
     }
 
-    async fn heartbeat(&self, token: &str) -> Result<LeaseGrant, Fault> {
+    async fn heartbeat(&self, token: &str) -> Result<LeaseGrant, Error> {
         let (bead, _, lease) = self.state().await?;
         lease::check_token(lease.as_ref(), Some(token), &bead.id)?;
-        let now = self.scope.shared.clock.now();
+        let now = self.context.shared.clock.now();
         let Some(lease) = lease.map(|lease| lease.renewed(now)) else {
             return Err(Refusal::conflict("stale-lease", format!("bead {} has no lease", bead.id)).into());
         };
@@ -178,21 +178,22 @@ impl BeadActor {
         caller: &Caller,
         action: &BeadAction,
         token: Option<&str>,
-    ) -> Result<BeadDetail, Fault> {
+    ) -> Result<BeadDetail, Error> {
         if let BeadAction::Escalate { reason } = action {
             self.escalate(caller, reason, token).await?;
             return self.detail().await;
         }
-        until_fresh(async || {
+        retry_on_conflict(async || {
             let (bead, facts, lease) = self.state().await?;
             check_revision(caller, &bead)?;
             lease::check_token(lease.as_ref(), token, &bead.id)?;
-            let (command, ending) = plan(action);
+            let (command, release_reason) = plan(action);
             let mut unit = self.unit(caller);
             let happenings = bead.decide(&command, &facts, unit.at)?;
             let after = unit.happen(&bead, &happenings, Change::Bead);
             if bead.status == Status::InProgress && after.status != Status::InProgress {
-                release::end(&self.scope.shared, &mut unit, &bead, lease.as_ref(), &ending, None).await?;
+                release::end(&self.context.shared, &mut unit, &bead, lease.as_ref(), &release_reason, None)
+                    .await?;
             }
             self.commit(unit).await?;
             if bead.status == Status::InProgress {
@@ -208,7 +209,7 @@ impl BeadActor {
     pub(crate) fn release_hold(&self, lease: Option<&Lease>) {
         self.watch(None);
         if let Some(lease) = lease {
-            self.scope.shared.runs.abort(&lease.agent_id, &lease.bead_id);
+            self.context.shared.runs.abort(&lease.agent_id, &lease.bead_id);
         }
     }
 
@@ -217,8 +218,8 @@ impl BeadActor {
         caller: &Caller,
         patch: &BeadPatch,
         token: Option<&str>,
-    ) -> Result<BeadDetail, Fault> {
-        until_fresh(async || {
+    ) -> Result<BeadDetail, Error> {
+        retry_on_conflict(async || {
             let (bead, facts, lease) = self.state().await?;
             check_revision(caller, &bead)?;
             lease::check_token(lease.as_ref(), token, &bead.id)?;
@@ -227,7 +228,7 @@ impl BeadActor {
             let command = bead::Command::Update(Box::new(wanted));
             let happenings = bead.decide(&command, &facts, unit.at)?;
             unit.happen(&bead, &happenings, Change::Bead);
-            let present = self.scope.shared.store.edges_of(bead.id.to_string()).await?;
+            let present = self.context.shared.store.edges_of(bead.id.to_string()).await?;
             let (add, remove) = patch.edges(&bead.id, &present);
             add_edges(&mut unit, &bead, &add, &remove);
             self.commit(unit).await
@@ -236,7 +237,7 @@ impl BeadActor {
         self.detail().await
     }
 
-    async fn edges(&self, caller: &Caller, add: &[Edge], remove: &[Edge]) -> Result<BeadDetail, Fault> {
+    async fn edges(&self, caller: &Caller, add: &[Edge], remove: &[Edge]) -> Result<BeadDetail, Error> {
         let (bead, _, _) = self.state().await?;
         check_revision(caller, &bead)?;
         let mut unit = self.unit(caller);
@@ -245,7 +246,7 @@ impl BeadActor {
         self.detail().await
     }
 
-    async fn comment(&self, caller: &Caller, text: &str) -> Result<Comment, Fault> {
+    async fn comment(&self, caller: &Caller, text: &str) -> Result<Comment, Error> {
         if text.trim().is_empty() || text.len() > MAX_COMMENT {
             return Err(Refusal::field("comment", "has 1 to 65536 bytes").into());
         }
@@ -256,9 +257,9 @@ impl BeadActor {
         Ok(comment)
     }
 
-    async fn delete(&self, caller: &Caller) -> Result<(), Fault> {
-        let shared = &self.scope.shared;
-        let withdrawn = until_fresh(async || {
+    async fn delete(&self, caller: &Caller) -> Result<(), Error> {
+        let shared = &self.context.shared;
+        let withdrawn = retry_on_conflict(async || {
             let (bead, _, lease) = self.state().await?;
             check_revision(caller, &bead)?;
             if lease.is_some() || bead.status == Status::InProgress {
@@ -268,7 +269,7 @@ impl BeadActor {
             let mut unit = self.unit(caller);
             let about = shared.store.decisions_of(bead.id.to_string()).await?;
             let why = |_: &_| format!("bead {} was deleted", bead.id);
-            let withdrawn = decision_cancel::withdraw(&mut unit, &about, why)?;
+            let withdrawn = decision_cancel::cancel_pending(&mut unit, &about, why)?;
             unit.tell(NewEvent {
                 kind: EventType::BeadDeleted,
                 project_id: Some(bead.project_id.to_string()),
@@ -280,36 +281,39 @@ impl BeadActor {
             Ok(withdrawn)
         })
         .await?;
-        decision_cancel::tell(shared, &withdrawn);
+        decision_cancel::notify_actors(shared, &withdrawn);
         Ok(())
     }
 }
 
 /// What an action means for the bead, and how it ends a hold.
-fn plan(action: &BeadAction) -> (bead::Command, Ending) {
+fn plan(action: &BeadAction) -> (bead::Command, ReleaseReason) {
     match action {
         BeadAction::Release { reason } => {
-            let attempt = bead::Attempt::Spared;
-            (bead::Command::Release { reason: reason.clone(), attempt }, Ending::Released(reason.clone()))
+            let attempt = bead::Attempt::NotCounted;
+            (
+                bead::Command::Release { reason: reason.clone(), attempt },
+                ReleaseReason::Released(reason.clone()),
+            )
         }
         BeadAction::Complete { summary } => {
-            (bead::Command::Complete { summary: summary.clone() }, Ending::Finished("closed"))
+            (bead::Command::Complete { summary: summary.clone() }, ReleaseReason::Finished("closed"))
         }
         BeadAction::Close { reason } => {
-            (bead::Command::Close { reason: reason.clone() }, Ending::Finished("closed"))
+            (bead::Command::Close { reason: reason.clone() }, ReleaseReason::Finished("closed"))
         }
         // An escalation is a block with a question, which is filed where it is asked.
         BeadAction::Block { reason } | BeadAction::Escalate { reason } => {
-            (bead::Command::Block { reason: reason.clone() }, Ending::Finished("blocked"))
+            (bead::Command::Block { reason: reason.clone() }, ReleaseReason::Finished("blocked"))
         }
         BeadAction::Unblock => {
             let reason = "unblocked".to_owned();
-            (bead::Command::Unblock { reason: reason.clone() }, Ending::Released(reason))
+            (bead::Command::Unblock { reason: reason.clone() }, ReleaseReason::Released(reason))
         }
-        BeadAction::Reopen => (bead::Command::Reopen, Ending::Released("reopened".to_owned())),
+        BeadAction::Reopen => (bead::Command::Reopen, ReleaseReason::Released("reopened".to_owned())),
         BeadAction::Redispatch { reason } => {
-            let ending = Ending::Released("redispatched".to_owned());
-            (bead::Command::Redispatch { reason: reason.clone() }, ending)
+            let release_reason = ReleaseReason::Released("redispatched".to_owned());
+            (bead::Command::Redispatch { reason: reason.clone() }, release_reason)
         }
     }
 }

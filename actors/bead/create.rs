@@ -2,7 +2,7 @@
 
 use crate::bead::{BeadsHandle, detail, edge_event};
 use crate::caller::Caller;
-use crate::error::Fault;
+use crate::error::Error;
 use crate::runtime::random;
 use arbiter_core::bead::Facts;
 use arbiter_core::bead::edit::{Edge, NewBead};
@@ -20,34 +20,35 @@ impl BeadsHandle {
     /// Creates a bead with its dependencies.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for wrong fields, a taken id, unknown beads or a cycle.
-    pub async fn create(&self, caller: &Caller, new: NewBead) -> Result<BeadDetail, Fault> {
+    /// [`Error::Refused`] for wrong fields, a taken id, unknown beads or a cycle.
+    pub async fn create(&self, caller: &Caller, new: NewBead) -> Result<BeadDetail, Error> {
         let mut created = self.create_all(caller, std::slice::from_ref(&new)).await?;
-        created.pop().ok_or_else(|| Fault::Busy("the store".to_owned()))
+        created.pop().ok_or_else(|| Error::Busy("the store".to_owned()))
     }
 
     /// Creates beads in one transaction. They may depend on each other in any order, by ids chosen for them.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when one of them is: with the fields of that one, named by its place in the list.
-    pub async fn create_all(&self, caller: &Caller, new: &[NewBead]) -> Result<Vec<BeadDetail>, Fault> {
+    /// [`Error::Refused`] when one of them is: with the fields of that one, named by its place in the list.
+    pub async fn create_all(&self, caller: &Caller, new: &[NewBead]) -> Result<Vec<BeadDetail>, Error> {
         let now = self.0.clock.now();
         for attempt in 1.. {
             let mut unit = caller.unit(now, "beads");
-            let made = self.add_to(&mut unit, new).await?;
+            let batch = self.add_to(&mut unit, new).await?;
             let committed = match self.0.store.commit(unit).await {
                 Ok(committed) => committed,
                 // An id that was drawn is drawn again; one that was chosen is the caller's to change.
                 Err(StoreError::Refused(Refusal::Exists { id, .. }))
-                    if attempt < ID_TRIES && made.drawn.iter().any(|drawn| drawn.as_str() == id) =>
+                    if attempt < ID_TRIES
+                        && batch.generated_ids.iter().any(|generated_ids| generated_ids.as_str() == id) =>
                 {
                     continue;
                 }
                 Err(error) => return Err(error.into()),
             };
-            let mut details = Vec::with_capacity(made.beads.len());
-            for bead in made.beads {
-                details.push(if made.has_edges {
+            let mut details = Vec::with_capacity(batch.beads.len());
+            for bead in batch.beads {
+                details.push(if batch.has_edges {
                     detail(&self.0, bead.id.as_str()).await?
                 } else {
                     let is_ready = committed.became_ready.contains(&bead.id);
@@ -56,12 +57,13 @@ impl BeadsHandle {
             }
             return Ok(details);
         }
-        Err(Fault::Busy("the store".to_owned()))
+        Err(Error::Busy("the store".to_owned()))
     }
 
     /// Adds beads and their dependencies to a unit of work.
-    pub(crate) async fn add_to(&self, unit: &mut Unit, new: &[NewBead]) -> Result<Made, Fault> {
-        let mut made = Made { beads: Vec::with_capacity(new.len()), drawn: Vec::new(), has_edges: false };
+    pub(crate) async fn add_to(&self, unit: &mut Unit, new: &[NewBead]) -> Result<AddedBeads, Error> {
+        let mut batch =
+            AddedBeads { beads: Vec::with_capacity(new.len()), generated_ids: Vec::new(), has_edges: false };
         let mut edges: Vec<(usize, Edge)> = Vec::new();
         for (place, one) in new.iter().enumerate() {
             let of_many =
@@ -78,29 +80,29 @@ impl BeadsHandle {
                         || BeadId::from_random(random),
                         |prefix| BeadId::with_prefix(&prefix, random),
                     );
-                    made.drawn.push(id.clone());
+                    batch.generated_ids.push(id.clone());
                     id
                 }
             };
             let (bead, wanted) = one.build(id, unit.at).map_err(of_many)?;
             unit.create(&bead, Change::Bead);
             edges.extend(wanted.into_iter().map(|edge| (place, edge)));
-            made.beads.push(bead);
+            batch.beads.push(bead);
         }
         for (place, edge) in edges {
-            let added = edge_event(EventType::BeadDependencyAdded, &made.beads[place], &edge);
+            let added = edge_event(EventType::BeadDependencyAdded, &batch.beads[place], &edge);
             unit.tell(added).change(Change::AddEdge(edge));
-            made.has_edges = true;
+            batch.has_edges = true;
         }
-        Ok(made)
+        Ok(batch)
     }
 }
 
 /// What was added to a unit.
-pub(crate) struct Made {
+pub(crate) struct AddedBeads {
     /// The beads.
     pub(crate) beads: Vec<arbiter_core::bead::Bead>,
     /// Those of their ids that nobody chose.
-    drawn: Vec<BeadId>,
+    generated_ids: Vec<BeadId>,
     has_edges: bool,
 }

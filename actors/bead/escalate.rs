@@ -1,11 +1,11 @@
 //! A bead that whoever is above has to decide about: it waits, nobody holds it, and a person is asked.
 
 use crate::bead::actor::BeadActor;
-use crate::bead::release::{self, Ending};
+use crate::bead::release::{self, ReleaseReason};
 use crate::caller::Caller;
-use crate::conflict_retry::{check_revision, until_fresh};
+use crate::conflict_retry::{check_revision, retry_on_conflict};
 use crate::decision::DecisionsHandle;
-use crate::error::Fault;
+use crate::error::Error;
 use arbiter_core::bead::{self, CRITICAL, Status};
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::{self, ESCALATION_OPTIONS, Purpose};
@@ -24,12 +24,12 @@ impl BeadActor {
         caller: &Caller,
         reason: &str,
         token: Option<&str>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Error> {
         if !(1..=MAX_REASON).contains(&reason.trim().chars().count()) {
             return Err(Refusal::field("reason", "has 1 to 4000 characters").into());
         }
-        let shared = &self.scope.shared;
-        let asked = until_fresh(async || {
+        let shared = &self.context.shared;
+        let asked = retry_on_conflict(async || {
             let (bead, facts, lease) = self.state().await?;
             check_revision(caller, &bead)?;
             lease::check_token(lease.as_ref(), token, &bead.id)?;
@@ -47,7 +47,7 @@ impl BeadActor {
             new.purpose = Purpose::Escalation;
             new.options = ESCALATION_OPTIONS.map(str::to_owned).to_vec();
             new.priority = Some(CRITICAL);
-            let asked = self.file(&mut unit, &bead, new, &caller.name)?;
+            let asked = self.file_decision(&mut unit, &bead, new, &caller.name)?;
             // What is blocked already stays so, and waits for the answer besides.
             if bead.status != Status::Blocked {
                 let why = format!("escalated: {reason} (decision {})", asked.id);
@@ -56,8 +56,15 @@ impl BeadActor {
             }
             let was_held = bead.status == Status::InProgress;
             if was_held {
-                release::end(shared, &mut unit, &bead, lease.as_ref(), &Ending::Finished("asked"), None)
-                    .await?;
+                release::end(
+                    shared,
+                    &mut unit,
+                    &bead,
+                    lease.as_ref(),
+                    &ReleaseReason::Finished("asked"),
+                    None,
+                )
+                .await?;
             }
             self.commit(unit).await?;
             if was_held {
@@ -66,7 +73,7 @@ impl BeadActor {
             Ok(asked.id)
         })
         .await?;
-        DecisionsHandle(Arc::clone(shared)).wake(&asked);
+        DecisionsHandle(Arc::clone(shared)).ensure_started(&asked);
         Ok(())
     }
 }

@@ -1,67 +1,67 @@
 //! What a person is shown who has to decide about work that leads nowhere.
 
-use crate::error::Fault;
+use crate::error::Error;
 use arbiter_core::bead::Bead;
 use arbiter_core::kernel::run::Run;
 use arbiter_core::prompt::excerpt;
 use arbiter_store::{PageRequest, RunFilter, Store};
 
 /// How many runs are shown.
-const RUNS: u32 = 3;
+const MAX_RUNS: u32 = 3;
 /// The longest question, in characters.
-const LONGEST: usize = 10_000;
+const MAX_QUESTION_CHARS: usize = 10_000;
 /// The longest piece of what an agent said, in characters.
-const PIECE: usize = 800;
+const MAX_EXCERPT_CHARS: usize = 800;
 
 /// Why it is of no use to try once more.
-pub(crate) enum Fruitless<'a> {
+pub(crate) enum FailureCause<'a> {
     /// Too many attempts failed; the error of the last one.
     Attempts(&'a str),
     /// Two attempts in a row failed with the same answer; the error of the last one.
     Repeated(&'a str),
     /// Agents hand it to each other; their chain.
-    Circle(&'a str),
+    HandoffLoop(&'a str),
 }
 
-impl Fruitless<'_> {
+impl FailureCause<'_> {
     /// In a few words, for the reason of the block.
-    pub(crate) fn in_short(&self, attempts: u32) -> String {
+    pub(crate) fn short_text(&self, attempts: u32) -> String {
         match self {
             Self::Attempts(_) => format!("{attempts} attempts failed"),
             Self::Repeated(_) => "two attempts failed with the same answer".to_owned(),
-            Self::Circle(circle) => (*circle).to_owned(),
+            Self::HandoffLoop(circle) => (*circle).to_owned(),
         }
     }
 }
 
 /// The newest runs at a bead.
-pub(crate) async fn of_runs(store: &Store, bead: &Bead) -> Result<Vec<Run>, Fault> {
+pub(crate) async fn newest_runs(store: &Store, bead: &Bead) -> Result<Vec<Run>, Error> {
     let filter = RunFilter { bead_id: Some(bead.id.to_string()), ..RunFilter::default() };
-    Ok(store.runs(filter, PageRequest { limit: RUNS, cursor: None }).await?.items)
+    Ok(store.runs(filter, PageRequest { limit: MAX_RUNS, cursor: None }).await?.items)
 }
 
 /// What a person is asked.
-pub(crate) fn question(bead: &Bead, why: &Fruitless<'_>, agent: &str, runs: &[Run]) -> String {
+pub(crate) fn question(bead: &Bead, why: &FailureCause<'_>, agent: &str, runs: &[Run]) -> String {
     let mut text = match why {
-        Fruitless::Attempts(error) => format!(
+        FailureCause::Attempts(error) => format!(
             "Bead {} ({}) failed {} times without progress; the last attempt by {agent} said: {error}.",
             bead.id, bead.title, bead.attempts
         ),
-        Fruitless::Repeated(error) => format!(
+        FailureCause::Repeated(error) => format!(
             "Bead {} ({}) makes no progress: {agent} failed with the same answer as the attempt before; it said: {error}.",
             bead.id, bead.title
         ),
-        Fruitless::Circle(circle) => {
+        FailureCause::HandoffLoop(circle) => {
             format!("Bead {} ({}) makes no progress: {circle}.", bead.id, bead.title)
         }
     };
     text.push_str(" What should happen with it?");
     for run in runs {
-        let who = run.agent_id.as_ref().map_or("?", |id| id.as_str());
+        let agent_id = run.agent_id.as_ref().map_or("?", |id| id.as_str());
         let said = run.error.as_deref().or(run.answer.as_deref()).unwrap_or("nothing");
         let how = run.outcome.as_deref().unwrap_or(run.status.as_str());
-        let said: String = excerpt(said).chars().take(PIECE).collect();
-        text.push_str(&format!("\n- run {} by {who}: {how}: {said}", run.id));
+        let said: String = excerpt(said).chars().take(MAX_EXCERPT_CHARS).collect();
+        text.push_str(&format!("\n- run {} by {agent_id}: {how}: {said}", run.id));
     }
-    text.chars().take(LONGEST).collect()
+    text.chars().take(MAX_QUESTION_CHARS).collect()
 }

@@ -1,8 +1,8 @@
 //! What holding a bead touches besides the bead: the lease, the agent, the run. Every way in which a hold
 //! ends goes through here, so that none of them forgets a row.
 
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use arbiter_core::agent::{self, Agent};
 use arbiter_core::bead::Bead;
 use arbiter_core::kernel::event::NewEvent;
@@ -14,7 +14,7 @@ use serde_json::json;
 
 /// How the agent's part of a hold ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum ReleaseReason {
     /// The agent ended the bead: `closed`, `blocked`, `asked`.
     Finished(&'static str),
     /// The bead was taken from it or given back, and why.
@@ -24,30 +24,30 @@ pub(crate) enum Ending {
 /// Adds the end of a hold to a unit. `run` is how the run ended when the run itself ends the hold;
 /// otherwise a run that still goes on is cancelled.
 pub(crate) async fn end(
-    shared: &Shared,
+    shared: &SharedContext,
     unit: &mut Unit,
     bead: &Bead,
     lease: Option<&Lease>,
-    ending: &Ending,
+    release_reason: &ReleaseReason,
     run: Option<&Run>,
-) -> Result<(), Fault> {
+) -> Result<(), Error> {
     if let Some(lease) = lease {
         unit.change(Change::EndLease(bead.id.clone()));
         if let Some(agent) = shared.store.agent(lease.agent_id.to_string()).await? {
-            end_agent(unit, bead, &agent, ending)?;
+            end_agent(unit, bead, &agent, release_reason)?;
         }
     }
-    let why = match ending {
-        Ending::Finished(outcome) => format!("the bead was {outcome}"),
-        Ending::Released(reason) => reason.clone(),
+    let why = match release_reason {
+        ReleaseReason::Finished(outcome) => format!("the bead was {outcome}"),
+        ReleaseReason::Released(reason) => reason.clone(),
     };
     release_files(shared, unit, bead, &why).await?;
     match run {
         Some(run) => finish_run(unit, run),
         None => {
-            let why = match ending {
-                Ending::Finished(outcome) => format!("the bead was {outcome} from outside"),
-                Ending::Released(reason) => reason.clone(),
+            let why = match release_reason {
+                ReleaseReason::Finished(outcome) => format!("the bead was {outcome} from outside"),
+                ReleaseReason::Released(reason) => reason.clone(),
             };
             for run in running_on(shared, bead).await? {
                 let at = unit.at;
@@ -58,17 +58,22 @@ pub(crate) async fn end(
     Ok(())
 }
 
-fn end_agent(unit: &mut Unit, bead: &Bead, agent: &Agent, ending: &Ending) -> Result<(), Fault> {
+fn end_agent(
+    unit: &mut Unit,
+    bead: &Bead,
+    agent: &Agent,
+    release_reason: &ReleaseReason,
+) -> Result<(), Error> {
     let holds = agent.current_bead.as_ref() == Some(&bead.id);
     if !holds || !matches!(agent.status, agent::Status::Working | agent::Status::Blocked) {
         return Ok(());
     }
-    let command = match ending {
-        Ending::Finished(outcome) if agent.status == agent::Status::Working => {
+    let command = match release_reason {
+        ReleaseReason::Finished(outcome) if agent.status == agent::Status::Working => {
             agent::Command::Finish { outcome: (*outcome).to_owned() }
         }
-        Ending::Finished(outcome) => agent::Command::Release { reason: (*outcome).to_owned() },
-        Ending::Released(reason) => agent::Command::Release { reason: reason.clone() },
+        ReleaseReason::Finished(outcome) => agent::Command::Release { reason: (*outcome).to_owned() },
+        ReleaseReason::Released(reason) => agent::Command::Release { reason: reason.clone() },
     };
     let happenings = agent.decide(&command)?;
     unit.happen(agent, &happenings, Change::Agent);
@@ -77,7 +82,7 @@ fn end_agent(unit: &mut Unit, bead: &Bead, agent: &Agent, ending: &Ending) -> Re
 }
 
 /// Whoever no longer holds the bead holds none of the files that it took for it.
-async fn release_files(shared: &Shared, unit: &mut Unit, bead: &Bead, why: &str) -> Result<(), Fault> {
+async fn release_files(shared: &SharedContext, unit: &mut Unit, bead: &Bead, why: &str) -> Result<(), Error> {
     let locks = shared.store.file_locks_for(bead.id.to_string()).await?;
     if locks.is_empty() {
         return Ok(());
@@ -89,7 +94,7 @@ async fn release_files(shared: &Shared, unit: &mut Unit, bead: &Bead, why: &str)
     Ok(())
 }
 
-async fn running_on(shared: &Shared, bead: &Bead) -> Result<Vec<Run>, Fault> {
+async fn running_on(shared: &SharedContext, bead: &Bead) -> Result<Vec<Run>, Error> {
     let filter = RunFilter {
         bead_id: Some(bead.id.to_string()),
         status: Some(run::Status::Running),

@@ -1,13 +1,13 @@
 //! How a run or an expired lease ends a hold on a bead, and when failures become a person's question.
 
 use crate::bead::actor::BeadActor;
-use crate::bead::failure_report::{self, Fruitless};
-use crate::bead::release::{self, Ending};
+use crate::bead::failure_report::{self, FailureCause};
+use crate::bead::release::{self, ReleaseReason};
 use crate::bead::{RunEnd, RunResult, comment};
 use crate::caller::Caller;
-use crate::conflict_retry::until_fresh;
+use crate::conflict_retry::retry_on_conflict;
 use crate::decision::DecisionsHandle;
-use crate::error::Fault;
+use crate::error::Error;
 use crate::runtime::random;
 use arbiter_core::bead::handoff;
 use arbiter_core::bead::{self, Attempt, Bead, Facts};
@@ -25,30 +25,30 @@ use std::sync::Arc;
 
 impl BeadActor {
     /// Ends a run and its hold in one unit. A run whose claim is over ends nothing but itself.
-    pub(crate) async fn end_run(&self, end: &RunEnd) -> Result<(), Fault> {
-        let asked = until_fresh(async || {
+    pub(crate) async fn end_run(&self, end: &RunEnd) -> Result<(), Error> {
+        let asked = retry_on_conflict(async || {
             let (bead, facts, lease) = self.state().await?;
             lease::check_token(lease.as_ref(), Some(&end.lease_token), &bead.id)?;
             let caller = Caller::named(end.agent_id.as_str());
             let mut unit = self.unit(&caller);
             let run = end.run.clone().map(|run| Run { finished_at: Some(unit.at), ..run });
-            let ending = self.conclude(&mut unit, &bead, &facts, end).await?;
-            let shared = &self.scope.shared;
-            release::end(shared, &mut unit, &bead, lease.as_ref(), &ending.0, run.as_ref()).await?;
+            let release_reason = self.conclude(&mut unit, &bead, &facts, end).await?;
+            let shared = &self.context.shared;
+            release::end(shared, &mut unit, &bead, lease.as_ref(), &release_reason.0, run.as_ref()).await?;
             self.commit(unit).await?;
-            Ok(ending.1)
+            Ok(release_reason.1)
         })
         .await?;
         self.watch(None);
         if let Some(decision) = asked {
-            DecisionsHandle(Arc::clone(&self.scope.shared)).wake(&decision);
+            DecisionsHandle(Arc::clone(&self.context.shared)).ensure_started(&decision);
         }
         Ok(())
     }
 
     /// Ends a hold whose lease has run out. A lease that was renewed meanwhile is watched again.
-    pub(crate) async fn expire(&self) -> Result<(), Fault> {
-        let asked = until_fresh(async || {
+    pub(crate) async fn expire(&self) -> Result<(), Error> {
+        let asked = retry_on_conflict(async || {
             let (bead, facts, lease) = self.state().await?;
             let Some(lease) = lease else { return Ok(None) };
             let mut unit = self.unit(&Caller::system());
@@ -62,17 +62,17 @@ impl BeadActor {
             let after = unit.happen(&bead, &happenings, Change::Bead);
             let agent = lease.agent_id.as_str();
             let asked =
-                self.ask_when_spent(&mut unit, &after, &facts, Fruitless::Attempts(&why), agent).await?;
-            let ending = Ending::Released(why);
-            release::end(&self.scope.shared, &mut unit, &bead, Some(&lease), &ending, None).await?;
+                self.ask_if_exhausted(&mut unit, &after, &facts, FailureCause::Attempts(&why), agent).await?;
+            let release_reason = ReleaseReason::Released(why);
+            release::end(&self.context.shared, &mut unit, &bead, Some(&lease), &release_reason, None).await?;
             self.commit(unit).await?;
             self.watch(None);
-            self.scope.shared.runs.abort(&lease.agent_id, &lease.bead_id);
+            self.context.shared.runs.abort(&lease.agent_id, &lease.bead_id);
             Ok(asked)
         })
         .await?;
         if let Some(decision) = asked {
-            DecisionsHandle(Arc::clone(&self.scope.shared)).wake(&decision);
+            DecisionsHandle(Arc::clone(&self.context.shared)).ensure_started(&decision);
         }
         Ok(())
     }
@@ -84,89 +84,90 @@ impl BeadActor {
         bead: &Bead,
         facts: &Facts,
         end: &RunEnd,
-    ) -> Result<(Ending, Option<DecisionId>), Fault> {
+    ) -> Result<(ReleaseReason, Option<DecisionId>), Error> {
         let (result, agent) = (&end.result, end.agent_id.as_str());
         let now = unit.at;
-        let apply = |unit: &mut Unit, command: bead::Command| -> Result<Bead, Fault> {
+        let apply = |unit: &mut Unit, command: bead::Command| -> Result<Bead, Error> {
             let happenings = bead.decide(&command, facts, now)?;
             Ok(unit.happen(bead, &happenings, Change::Bead))
         };
         match result {
             RunResult::Complete(summary) => {
                 apply(unit, bead::Command::Complete { summary: summary.clone() })?;
-                Ok((Ending::Finished("closed"), None))
+                Ok((ReleaseReason::Finished("closed"), None))
             }
             RunResult::Block(reason) => {
                 apply(unit, bead::Command::Block { reason: reason.clone() })?;
-                Ok((Ending::Finished("blocked"), None))
+                Ok((ReleaseReason::Finished("blocked"), None))
             }
             RunResult::Ask(question, options, priority) => {
                 let mut new = NewDecision::question(bead.project_id.as_str(), question);
                 new.options.clone_from(options);
                 new.priority = *priority;
-                let decision = self.file(unit, bead, new, agent)?;
+                let decision = self.file_decision(unit, bead, new, agent)?;
                 let reason = format!("waits for decision {}", decision.id);
                 apply(unit, bead::Command::Block { reason })?;
-                Ok((Ending::Finished("asked"), Some(decision.id)))
+                Ok((ReleaseReason::Finished("asked"), Some(decision.id)))
             }
-            RunResult::Spared(reason) => {
+            RunResult::NotCounted(reason) => {
                 let reason = reason.clone();
-                apply(unit, bead::Command::Release { reason: reason.clone(), attempt: Attempt::Spared })?;
-                Ok((Ending::Released(reason), None))
+                apply(unit, bead::Command::Release { reason: reason.clone(), attempt: Attempt::NotCounted })?;
+                Ok((ReleaseReason::Released(reason), None))
             }
-            RunResult::Postponed(reason, pause) => {
-                let attempt = Attempt::Postponed { retry_at: now.plus(*pause) };
+            RunResult::Deferred(reason, pause) => {
+                let attempt = Attempt::Deferred { retry_at: now.plus(*pause) };
                 apply(unit, bead::Command::Release { reason: reason.clone(), attempt })?;
-                Ok((Ending::Released(reason.clone()), None))
+                Ok((ReleaseReason::Released(reason.clone()), None))
             }
             RunResult::Wait(others) => {
                 let ids: Vec<&str> = others.iter().map(BeadId::as_str).collect();
                 let reason = format!("waits for {}", ids.join(", "));
-                apply(unit, bead::Command::Release { reason: reason.clone(), attempt: Attempt::Spared })?;
-                Ok((Ending::Released(reason), None))
+                apply(unit, bead::Command::Release { reason: reason.clone(), attempt: Attempt::NotCounted })?;
+                Ok((ReleaseReason::Released(reason), None))
             }
             RunResult::HandOn(heir, reason) => {
                 comment(unit, bead, agent, format!("handed on to {heir}: {reason}"));
                 if let Some(circle) = handoff::circle(bead, &end.agent_id, heir) {
-                    let why = Fruitless::Circle(&circle);
+                    let why = FailureCause::HandoffLoop(&circle);
                     let asked = self.ask(unit, bead, facts, why, agent).await?;
-                    return Ok((Ending::Finished("blocked"), Some(asked)));
+                    return Ok((ReleaseReason::Finished("blocked"), Some(asked)));
                 }
                 let by = end.agent_id.clone();
                 let reason = format!("handed on to {heir}: {reason}");
                 apply(unit, bead::Command::HandOn { by, heir: heir.clone(), reason: reason.clone() })?;
-                Ok((Ending::Released(reason), None))
+                Ok((ReleaseReason::Released(reason), None))
             }
             RunResult::Failed(error) => {
-                let answer = end.said.clone();
+                let answer = end.answer_digest.clone();
                 let is_repeated = answer.is_some() && answer == bead.last_answer;
                 let attempt = Attempt::Failed { retry_at: self.retry_at(bead, now), answer };
                 let released = apply(unit, bead::Command::Release { reason: error.clone(), attempt })?;
-                let why = if is_repeated { Fruitless::Repeated(error) } else { Fruitless::Attempts(error) };
-                let asked = self.ask_when_spent(unit, &released, facts, why, agent).await?;
-                Ok((Ending::Released(error.clone()), asked))
+                let why =
+                    if is_repeated { FailureCause::Repeated(error) } else { FailureCause::Attempts(error) };
+                let asked = self.ask_if_exhausted(unit, &released, facts, why, agent).await?;
+                Ok((ReleaseReason::Released(error.clone()), asked))
             }
         }
     }
 
     /// When the bead will be tried again after one more failure.
     fn retry_at(&self, bead: &Bead, now: Timestamp) -> Timestamp {
-        let settings = &self.scope.shared.settings;
+        let settings = &self.context.shared.settings;
         let attempt = bead.attempts + 1;
         now.plus(backoff::pause(attempt, settings.backoff_base, settings.backoff_max, random::number()))
     }
 
     /// Blocks a bead at which work has become fruitless and asks a person.
-    async fn ask_when_spent(
+    async fn ask_if_exhausted(
         &self,
         unit: &mut Unit,
         bead: &Bead,
         facts: &Facts,
-        why: Fruitless<'_>,
+        why: FailureCause<'_>,
         agent: &str,
-    ) -> Result<Option<DecisionId>, Fault> {
-        let is_spent = bead.attempts >= self.scope.shared.settings.attempts_max;
-        if is_spent || matches!(why, Fruitless::Repeated(_)) {
+    ) -> Result<Option<DecisionId>, Error> {
+        let is_spent = bead.attempts >= self.context.shared.settings.attempts_max;
+        if is_spent || matches!(why, FailureCause::Repeated(_)) {
             return self.ask(unit, bead, facts, why, agent).await.map(Some);
         }
         Ok(None)
@@ -178,30 +179,30 @@ impl BeadActor {
         unit: &mut Unit,
         bead: &Bead,
         facts: &Facts,
-        why: Fruitless<'_>,
+        why: FailureCause<'_>,
         agent: &str,
-    ) -> Result<DecisionId, Fault> {
-        let evidence = failure_report::of_runs(&self.scope.shared.store, bead).await?;
+    ) -> Result<DecisionId, Error> {
+        let evidence = failure_report::newest_runs(&self.context.shared.store, bead).await?;
         let question = failure_report::question(bead, &why, agent, &evidence);
         let mut new = NewDecision::question(bead.project_id.as_str(), question);
         new.purpose = Purpose::Attempts;
         new.options = ATTEMPTS_OPTIONS.map(str::to_owned).to_vec();
         new.priority = Some(bead.priority);
-        let decision = self.file(unit, bead, new, "system")?;
-        let reason = format!("{} (decision {})", why.in_short(bead.attempts), decision.id);
+        let decision = self.file_decision(unit, bead, new, "system")?;
+        let reason = format!("{} (decision {})", why.short_text(bead.attempts), decision.id);
         let happenings = bead.decide(&bead::Command::Block { reason }, facts, unit.at)?;
         unit.happen(bead, &happenings, Change::Bead);
         Ok(decision.id)
     }
 
     /// Adds a question about the bead to the unit.
-    pub(crate) fn file(
+    pub(crate) fn file_decision(
         &self,
         unit: &mut Unit,
         bead: &Bead,
         new: NewDecision,
         requester: &str,
-    ) -> Result<Decision, Fault> {
+    ) -> Result<Decision, Error> {
         let new = NewDecision {
             bead_id: Some(bead.id.to_string()),
             requester_id: Some(requester.to_owned()),
@@ -209,7 +210,7 @@ impl BeadActor {
             ..new
         };
         let id = DecisionId::from_random(random::bytes16());
-        let decision = new.build(id, unit.at, self.scope.shared.settings.decision_timeout)?;
+        let decision = new.build(id, unit.at, self.context.shared.settings.decision_timeout)?;
         unit.create(&decision, Change::Decision);
         Ok(decision)
     }
@@ -224,17 +225,17 @@ pub(crate) fn outcome(result: &RunResult) -> (run::Status, Option<&'static str>)
         RunResult::HandOn(..) => (run::Status::Succeeded, Some("delegate")),
         RunResult::Wait(_) => (run::Status::Succeeded, Some("wait")),
         RunResult::Failed(_) => (run::Status::Failed, None),
-        RunResult::Spared(_) | RunResult::Postponed(..) => (run::Status::Cancelled, None),
+        RunResult::NotCounted(_) | RunResult::Deferred(..) => (run::Status::Cancelled, None),
     }
 }
 
 /// A bead as several commands in a row leave it, with all that happened on the way.
-pub(crate) fn play(
+pub(crate) fn apply_commands(
     bead: &Bead,
     commands: &[bead::Command],
     facts: &Facts,
     unit: &mut Unit,
-) -> Result<Bead, Fault> {
+) -> Result<Bead, Error> {
     let mut row = bead.clone();
     for command in commands {
         let happenings = row.decide(command, facts, unit.at)?;

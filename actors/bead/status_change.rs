@@ -7,14 +7,14 @@ use arbiter_core::kernel::state_machine::Machine;
 
 /// How a bead gets to a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BeadWay {
+pub enum StatusChange {
     /// Somebody takes it.
     Claim,
     /// By this.
     Act(BeadAction),
 }
 
-impl BeadWay {
+impl StatusChange {
     /// The way of `bead` to `wanted`, for this reason.
     ///
     /// # Errors

@@ -3,14 +3,14 @@
 //! Owns the watch of its directory, and what it knows of the file's state. Talks to the store. Restart: at once; the file
 //! is looked at anew.
 
-use crate::bead_file::disk::{self, Place, Stamp};
-use crate::bead_file::export::Dialect;
+use crate::bead_file::disk::{self, BeadFilePaths, FileVersion};
+use crate::bead_file::export::FileDialect;
 use crate::bead_file::import::FileFormat;
-use crate::bead_file::{ExportOutcome, ImportOutcome, ImportWish, read_in};
+use crate::bead_file::{ExportOutcome, ImportOutcome, ImportRequest, import_file};
 use crate::caller::Caller;
-use crate::error::Fault;
+use crate::error::Error;
 use crate::event::bus::{BusHandle, LogLine};
-use crate::runtime::cell::{Role, Scope};
+use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::refusal::Refusal;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -26,81 +26,83 @@ const WRITE: &str = "write";
 /// The name of the timer of the next reading.
 const READ: &str = "read";
 /// How long a file has to be left alone before it is read: whoever writes it may not be done.
-const SETTLE: Duration = Duration::from_millis(200);
+const SETTLE_TIME: Duration = Duration::from_millis(200);
 
-type Answer<T> = oneshot::Sender<Result<T, Fault>>;
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What the actor of a file can be told.
 pub(crate) enum Command {
     /// Something happened to a bead of the project.
-    Changed,
+    BeadsChanged,
     /// Something happened in the directory.
-    Touched,
+    DirectoryChanged,
     /// The file may be elsewhere.
-    Moved,
+    PathChanged,
     /// It is time to write.
     Write,
     /// It is time to read.
     Read,
     Import {
         caller: Caller,
-        wish: ImportWish,
-        answer: Answer<ImportOutcome>,
+        request: ImportRequest,
+        answer: Reply<ImportOutcome>,
     },
     Export {
-        dialect: Dialect,
-        answer: Answer<ExportOutcome>,
+        dialect: FileDialect,
+        answer: Reply<ExportOutcome>,
     },
 }
 
 /// The actor of one project's file.
 pub(crate) struct BeadFilesActor {
-    scope: Scope<Self>,
+    context: BehaviorContext<Self>,
     project: ProjectId,
-    place: Option<Place>,
+    paths: Option<BeadFilePaths>,
     /// The state of the file that is known: read or written.
-    known: Option<Stamp>,
+    known: Option<FileVersion>,
     watcher: Option<RecommendedWatcher>,
     /// What was told last, so that it is not told again and again.
-    complaint: Option<String>,
+    last_error: Option<String>,
     is_write_planned: bool,
 }
 
-impl Role for BeadFilesActor {
+impl Behavior for BeadFilesActor {
     type Command = Command;
     const KIND: &'static str = "bead_files";
 
-    fn new(scope: Scope<Self>) -> Self {
-        let project = ProjectId::known(scope.id.clone());
+    fn new(context: BehaviorContext<Self>) -> Self {
+        let project = ProjectId::known(context.id.clone());
         Self {
-            scope,
+            context,
             project,
-            place: None,
+            paths: None,
             known: None,
             watcher: None,
-            complaint: None,
+            last_error: None,
             is_write_planned: false,
         }
     }
 
     async fn start(&mut self) {
-        self.scope.pin.store(true, Ordering::Release);
-        self.look().await;
+        self.context.pin.store(true, Ordering::Release);
+        self.reload().await;
     }
 
     async fn handle(&mut self, command: Command) {
         match command {
-            Command::Changed => self.plan_write(),
-            Command::Touched => self.scope.timers.set(READ, self.now_plus(SETTLE), Command::Read),
-            Command::Moved => self.look().await,
+            Command::BeadsChanged => self.plan_write(),
+            Command::DirectoryChanged => {
+                self.context.timers.set(READ, self.now_plus(SETTLE_TIME), Command::Read)
+            }
+            Command::PathChanged => self.reload().await,
             Command::Write => {
                 self.is_write_planned = false;
-                let outcome = self.write(Dialect::Bd).await.map(drop);
+                let outcome = self.write(FileDialect::Bd).await.map(drop);
                 self.tell(outcome).await;
             }
             Command::Read => self.read().await,
-            Command::Import { caller, wish, answer } => {
-                let outcome = self.import(&caller, wish).await;
+            Command::Import { caller, request, answer } => {
+                let outcome = self.import(&caller, request).await;
                 self.plan_write();
                 // Whoever asked may have gone.
                 let _ = answer.send(outcome);
@@ -114,26 +116,26 @@ impl Role for BeadFilesActor {
 
 impl BeadFilesActor {
     fn now_plus(&self, pause: Duration) -> arbiter_core::kernel::time::Timestamp {
-        self.scope.shared.clock.now().plus(pause)
+        self.context.shared.clock.now().plus(pause)
     }
 
     /// Many changes in a moment are written once.
     fn plan_write(&mut self) {
         if !std::mem::replace(&mut self.is_write_planned, true) {
-            let pause = self.scope.shared.settings.bead_file_pause;
-            self.scope.timers.set(WRITE, self.now_plus(pause), Command::Write);
+            let pause = self.context.shared.settings.bead_file_pause;
+            self.context.timers.set(WRITE, self.now_plus(pause), Command::Write);
         }
     }
 
     /// Finds out where the file is, watches it, and reads it if it is not as it was left.
-    async fn look(&mut self) {
-        let row = self.scope.shared.store.project(self.project.to_string()).await.ok().flatten();
-        let place = row.and_then(|row| row.beads_path).map(|path| Place::of(Path::new(&path)));
-        if place != self.place {
-            if let Some(place) = &place {
-                place.tidy(&self.project).await;
+    async fn reload(&mut self) {
+        let row = self.context.shared.store.project(self.project.to_string()).await.ok().flatten();
+        let paths = row.and_then(|row| row.beads_path).map(|path| BeadFilePaths::of(Path::new(&path)));
+        if paths != self.paths {
+            if let Some(paths) = &paths {
+                paths.tidy(&self.project).await;
             }
-            self.place = place;
+            self.paths = paths;
             (self.known, self.watcher) = (None, None);
         }
         self.watch();
@@ -142,36 +144,36 @@ impl BeadFilesActor {
     }
 
     fn watch(&mut self) {
-        let Some(place) = self.place.as_ref().filter(|_| self.watcher.is_none()) else { return };
-        let (shared, id) = (Arc::clone(&self.scope.shared), self.scope.id.clone());
+        let Some(paths) = self.paths.as_ref().filter(|_| self.watcher.is_none()) else { return };
+        let (shared, id) = (Arc::clone(&self.context.shared), self.context.id.clone());
         let hear = move |event: notify::Result<notify::Event>| {
             // What cannot be watched is read at the next start, or when somebody asks for it.
             if event.is_ok_and(|event| !event.kind.is_access()) {
-                shared.bead_files.tell(&shared, &id, Command::Touched);
+                shared.bead_files.tell(&shared, &id, Command::DirectoryChanged);
             }
         };
         let watcher = notify::recommended_watcher(hear).and_then(|mut watcher| {
-            watcher.watch(&place.directory, RecursiveMode::NonRecursive).map(|()| watcher)
+            watcher.watch(&paths.directory, RecursiveMode::NonRecursive).map(|()| watcher)
         });
         self.watcher = watcher.ok();
     }
 
     /// Reads the file if it is not in the state that is known.
     async fn read(&mut self) {
-        let Some(place) = self.place.clone() else { return };
-        let stamp = disk::stamp(place.source.clone()).await;
-        if stamp.is_none() && !disk::has_trees(place.directory.clone()).await
-            || stamp.is_some() && stamp == self.known
+        let Some(paths) = self.paths.clone() else { return };
+        let version = disk::version(paths.source.clone()).await;
+        if version.is_none() && !disk::has_yaml_files(paths.directory.clone()).await
+            || version.is_some() && version == self.known
         {
             return;
         }
-        let digest = disk::digest(place.clone()).await;
-        let last = self.scope.shared.store.bead_file_digest(self.project.to_string()).await.ok().flatten();
+        let digest = disk::digest(paths.clone()).await;
+        let last = self.context.shared.store.bead_file_digest(self.project.to_string()).await.ok().flatten();
         if digest.is_some() && digest == last {
-            self.known = stamp;
+            self.known = version;
             return;
         }
-        let outcome = self.import(&Caller::named("beads"), ImportWish::default()).await;
+        let outcome = self.import(&Caller::named("beads"), ImportRequest::default()).await;
         if let Ok(done) = &outcome {
             let report = &done.report;
             if report.created + report.updated > 0 || !report.refused.is_empty() {
@@ -188,16 +190,16 @@ impl BeadFilesActor {
         self.plan_write();
     }
 
-    async fn import(&mut self, caller: &Caller, wish: ImportWish) -> Result<ImportOutcome, Fault> {
-        let place = self.place.clone().ok_or_else(|| no_file(&self.project))?;
-        let opened = disk::open(place.clone()).await.map_err(|error| unusable(&place.source, &error))?;
-        let wish = ImportWish { format: opened.format, ..wish };
-        let is_real = !wish.dry_run && wish.prefix.is_none();
-        let name = place.source.display().to_string();
-        let shared = &self.scope.shared;
-        let outcome = read_in(shared, caller, &self.project, wish, opened.content, &name).await?;
+    async fn import(&mut self, caller: &Caller, request: ImportRequest) -> Result<ImportOutcome, Error> {
+        let paths = self.paths.clone().ok_or_else(|| no_file(&self.project))?;
+        let opened = disk::open(paths.clone()).await.map_err(|error| unusable(&paths.source, &error))?;
+        let request = ImportRequest { format: opened.format, ..request };
+        let is_real = !request.dry_run && request.prefix.is_none();
+        let name = paths.source.display().to_string();
+        let shared = &self.context.shared;
+        let outcome = import_file(shared, caller, &self.project, request, opened.content, &name).await?;
         if is_real && outcome.report.refused.is_empty() {
-            self.known = opened.stamp;
+            self.known = opened.version;
             if opened.format == FileFormat::Jsonl {
                 shared.store.put_bead_file_digest(self.project.to_string(), opened.digest).await?;
             }
@@ -205,21 +207,21 @@ impl BeadFilesActor {
         Ok(outcome)
     }
 
-    async fn write(&mut self, dialect: Dialect) -> Result<ExportOutcome, Fault> {
-        let place = self.place.clone().ok_or_else(|| no_file(&self.project))?;
-        let shared = Arc::clone(&self.scope.shared);
+    async fn write(&mut self, dialect: FileDialect) -> Result<ExportOutcome, Error> {
+        let paths = self.paths.clone().ok_or_else(|| no_file(&self.project))?;
+        let shared = Arc::clone(&self.context.shared);
         // What somebody else wrote meanwhile is read first, so that nothing of it is lost.
-        let stamp = disk::stamp(place.target.clone()).await;
-        if stamp.is_some() && stamp != self.known && place.target == place.source {
-            self.import(&Caller::named("beads"), ImportWish::default()).await?;
+        let version = disk::version(paths.target.clone()).await;
+        if version.is_some() && version != self.known && paths.target == paths.source {
+            self.import(&Caller::named("beads"), ImportRequest::default()).await?;
         }
         let known = self.known.clone();
-        let written = disk::write(&shared, &self.project, &place, dialect, known.as_ref()).await?;
+        let written = disk::write(&shared, &self.project, &paths, dialect, known.as_ref()).await?;
         if self.watcher.is_none() {
             self.watch();
         }
-        if place.target == place.source {
-            self.known = written.stamp;
+        if paths.target == paths.source {
+            self.known = written.version;
             shared.store.put_bead_file_digest(self.project.to_string(), written.digest).await?;
         }
         if !written.notes.is_empty() {
@@ -229,13 +231,13 @@ impl BeadFilesActor {
     }
 
     /// Says in the log of events that the file cannot be read or written, once.
-    async fn tell(&mut self, outcome: Result<(), Fault>) {
-        let complaint = outcome.err().map(|fault| fault.to_string());
-        if complaint == self.complaint {
+    async fn tell(&mut self, outcome: Result<(), Error>) {
+        let last_error = outcome.err().map(|error| error.to_string());
+        if last_error == self.last_error {
             return;
         }
-        self.complaint.clone_from(&complaint);
-        let Some(message) = complaint else { return };
+        self.last_error.clone_from(&last_error);
+        let Some(message) = last_error else { return };
         tracing::warn!(target: "integration", project = %self.project, message, "a file of beads");
         let line = LogLine {
             source: "beads",
@@ -243,18 +245,18 @@ impl BeadFilesActor {
             subject: self.project.to_string(),
             data: json!({"level": "WARN", "message": message}),
         };
-        let bus = BusHandle(Arc::clone(&self.scope.shared));
-        if let Err(fault) = bus.log(&Caller::named("beads"), line).await {
-            tracing::warn!(%fault, "what happened to a file of beads could not be told");
+        let bus = BusHandle(Arc::clone(&self.context.shared));
+        if let Err(error) = bus.log(&Caller::named("beads"), line).await {
+            tracing::warn!(%error, "what happened to a file of beads could not be told");
         }
     }
 }
 
-fn no_file(project: &ProjectId) -> Fault {
+fn no_file(project: &ProjectId) -> Error {
     Refusal::conflict("no-bead-file", format!("project {project} has no beads_path: no file of its own"))
         .into()
 }
 
-fn unusable(path: &Path, error: &std::io::Error) -> Fault {
+fn unusable(path: &Path, error: &std::io::Error) -> Error {
     Refusal::conflict("bead-file-unusable", format!("{}: {error}", path.display())).into()
 }

@@ -3,10 +3,10 @@
 //! Everything here blocks, so it runs on threads for that.
 
 use crate::bead_file::ExportOutcome;
-use crate::bead_file::export::{Dialect, Writer, Written};
+use crate::bead_file::export::{BeadWriter, FileDialect, WrittenMark};
 use crate::bead_file::import::FileFormat;
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use arbiter_beadfiles::RawFields;
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::refusal::Refusal;
@@ -21,17 +21,17 @@ use std::sync::mpsc::sync_channel;
 use tokio::task::spawn_blocking;
 
 /// The file that tools of this format share.
-const SHARED: &str = "issues.jsonl";
+const SHARED_FILE: &str = "issues.jsonl";
 /// Ours beside it, in a workspace whose tool keeps the truth elsewhere and reads files only when told to.
-const OURS: &str = "arbiter.jsonl";
+const ARBITER_FILE: &str = "arbiter.jsonl";
 /// Beads that are handed to the writing thread ahead.
-const AHEAD: usize = 256;
+const WRITE_AHEAD: usize = 256;
 /// The mode of a new file: it is part of a repository.
 const MODE: u32 = 0o644;
 
 /// Where a project's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct BeadFilePaths {
     pub(crate) directory: PathBuf,
     /// What is read.
     pub(crate) source: PathBuf,
@@ -39,23 +39,23 @@ pub(crate) struct Place {
     pub(crate) target: PathBuf,
 }
 
-impl Place {
+impl BeadFilePaths {
     /// The files in a directory called `.beads`.
     pub(crate) fn of(directory: &Path) -> Self {
         let metadata = fs::read_to_string(directory.join("metadata.json")).unwrap_or_default();
         let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap_or_default();
         // `bd` keeps its beads in a database of its own and exports them; what it has not imported it would lose.
         let is_bds = metadata.get("dolt_mode").is_some() || metadata.get("backend").is_some();
-        let target = if is_bds { OURS } else { SHARED };
+        let target = if is_bds { ARBITER_FILE } else { SHARED_FILE };
         Self {
             directory: directory.to_owned(),
-            source: directory.join(SHARED),
+            source: directory.join(SHARED_FILE),
             target: directory.join(target),
         }
     }
 }
 
-impl Place {
+impl BeadFilePaths {
     /// Where the file is written before it takes the other one's place.
     fn draft(&self, project: &ProjectId) -> PathBuf {
         self.directory.join(format!(".arbiter-{project}.tmp"))
@@ -79,29 +79,29 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// What tells one state of a file from another without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub(crate) struct FileVersion {
     inode: u64,
     length: u64,
     modified: (i64, i64),
 }
 
-fn stamp_of(metadata: &fs::Metadata) -> Stamp {
+fn version_of(metadata: &fs::Metadata) -> FileVersion {
     let modified = (metadata.mtime(), metadata.mtime_nsec());
-    Stamp { inode: metadata.ino(), length: metadata.len(), modified }
+    FileVersion { inode: metadata.ino(), length: metadata.len(), modified }
 }
 
 /// The state of a file; none when there is none.
-pub(crate) async fn stamp(path: PathBuf) -> Option<Stamp> {
-    spawn_blocking(move || fs::metadata(path).ok().map(|metadata| stamp_of(&metadata))).await.ok().flatten()
+pub(crate) async fn version(path: PathBuf) -> Option<FileVersion> {
+    spawn_blocking(move || fs::metadata(path).ok().map(|metadata| version_of(&metadata))).await.ok().flatten()
 }
 
 /// Whether there are files of the older trees.
-pub(crate) async fn has_trees(directory: PathBuf) -> bool {
-    spawn_blocking(move || !trees(&directory).is_empty()).await.unwrap_or(false)
+pub(crate) async fn has_yaml_files(directory: PathBuf) -> bool {
+    spawn_blocking(move || !yaml_files(&directory).is_empty()).await.unwrap_or(false)
 }
 
 /// The YAML files of an older tree, in order.
-fn trees(directory: &Path) -> Vec<PathBuf> {
+fn yaml_files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for folder in [directory.to_owned(), directory.join("beads")] {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -115,36 +115,41 @@ fn trees(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// A file that is read.
-pub(crate) struct Opened {
+pub(crate) struct OpenedFile {
     pub(crate) format: FileFormat,
     pub(crate) content: Box<dyn BufRead + Send>,
-    pub(crate) stamp: Option<Stamp>,
+    pub(crate) version: Option<FileVersion>,
     pub(crate) digest: String,
 }
 
 /// Opens what there is: the file, else the YAML files of an older tree.
-pub(crate) async fn open(place: Place) -> io::Result<Opened> {
-    spawn_blocking(move || match File::open(&place.source) {
+pub(crate) async fn open(paths: BeadFilePaths) -> io::Result<OpenedFile> {
+    spawn_blocking(move || match File::open(&paths.source) {
         Ok(mut file) => {
-            let stamp = stamp_of(&file.metadata()?);
+            let version = version_of(&file.metadata()?);
             let digest = hex(&mut file)?;
-            let file = File::open(&place.source)?;
+            let file = File::open(&paths.source)?;
             let content = Box::new(BufReader::with_capacity(1 << 16, file));
-            Ok(Opened { format: FileFormat::Jsonl, content, stamp: Some(stamp), digest })
+            Ok(OpenedFile { format: FileFormat::Jsonl, content, version: Some(version), digest })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let trees = trees(&place.directory);
-            if trees.is_empty() {
+            let yaml_files = yaml_files(&paths.directory);
+            if yaml_files.is_empty() {
                 return Err(error);
             }
             let mut text = String::new();
-            for path in &trees {
+            for path in &yaml_files {
                 text.push_str("---\n");
                 text.push_str(&fs::read_to_string(path)?);
                 text.push('\n');
             }
             let digest = hex(&mut text.as_bytes())?;
-            Ok(Opened { format: FileFormat::Yaml, content: Box::new(Cursor::new(text)), stamp: None, digest })
+            Ok(OpenedFile {
+                format: FileFormat::Yaml,
+                content: Box::new(Cursor::new(text)),
+                version: None,
+                digest,
+            })
         }
         Err(error) => Err(error),
     })
@@ -153,8 +158,8 @@ pub(crate) async fn open(place: Place) -> io::Result<Opened> {
 }
 
 /// The digest of what would be read.
-pub(crate) async fn digest(place: Place) -> Option<String> {
-    open(place).await.ok().map(|opened| opened.digest)
+pub(crate) async fn digest(paths: BeadFilePaths) -> Option<String> {
+    open(paths).await.ok().map(|opened| opened.digest)
 }
 
 fn hex(source: &mut impl Read) -> io::Result<String> {
@@ -171,45 +176,45 @@ fn hex(source: &mut impl Read) -> io::Result<String> {
 /// A file that was written.
 pub(crate) struct WrittenFile {
     pub(crate) outcome: ExportOutcome,
-    pub(crate) stamp: Option<Stamp>,
+    pub(crate) version: Option<FileVersion>,
     pub(crate) digest: String,
     /// What has to be noted of its beads.
-    pub(crate) notes: Vec<Written>,
+    pub(crate) notes: Vec<WrittenMark>,
 }
 
 /// Replaces a project's file by what the store holds, unless it has that content or knows more.
 pub(crate) async fn write(
-    shared: &Shared,
+    shared: &SharedContext,
     project: &ProjectId,
-    place: &Place,
-    dialect: Dialect,
-    known: Option<&Stamp>,
-) -> Result<WrittenFile, Fault> {
-    let (give, take) = sync_channel::<Exported>(AHEAD);
-    let draft = place.draft(project);
+    paths: &BeadFilePaths,
+    dialect: FileDialect,
+    known: Option<&FileVersion>,
+) -> Result<WrittenFile, Error> {
+    let (give, take) = sync_channel::<Exported>(WRITE_AHEAD);
+    let draft = paths.draft(project);
     let writing = spawn_blocking(move || new_file(&draft, dialect, take.into_iter()));
     let exported =
         shared.store.export(project.to_string(), Box::new(move |item| give.send(item).is_ok())).await;
-    let problem = |error: io::Error| -> Fault {
-        let detail = format!("{}: {error}", place.target.display());
+    let problem = |error: io::Error| -> Error {
+        let detail = format!("{}: {error}", paths.target.display());
         Refusal::conflict("bead-file-unusable", detail).into()
     };
     let new = writing.await.map_err(|error| problem(io::Error::other(error)))?.map_err(problem)?;
     exported?;
-    let target = place.target.clone();
+    let target = paths.target.clone();
     let old = spawn_blocking(move || OldFile::read(&target))
         .await
         .map_err(|error| problem(io::Error::other(error)))?;
     let old = old.map_err(problem)?;
     let mut deleted_ids = Vec::new();
-    if old.stamp.as_ref() != known || new.ids.len() < old.ids.len() {
+    if old.version.as_ref() != known || new.ids.len() < old.ids.len() {
         let gone: Vec<String> = old.ids.iter().filter(|id| !new.ids.contains(*id)).cloned().collect();
         let unknown = shared.store.unknown_beads(gone.clone()).await?;
         if !unknown.is_empty() {
             let some = unknown.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
             let detail = format!(
                 "{} holds {} beads that are not here ({some}); import it before it is written over",
-                place.target.display(),
+                paths.target.display(),
                 unknown.len()
             );
             return Err(Refusal::conflict("bead-file-knows-more", detail).into());
@@ -217,21 +222,21 @@ pub(crate) async fn write(
         deleted_ids = gone;
     }
     if new.beads == 0 && !old.ids.is_empty() && deleted_ids.len() < old.ids.len() {
-        let detail = format!("{} holds beads, and none are here", place.target.display());
+        let detail = format!("{} holds beads, and none are here", paths.target.display());
         return Err(Refusal::conflict("bead-file-knows-more", detail).into());
     }
     let outcome = ExportOutcome {
-        path: place.target.display().to_string(),
+        path: paths.target.display().to_string(),
         beads: new.beads,
         is_written: old.digest.as_deref() != Some(new.digest.as_str()),
         deleted_ids,
         removed_labels: new.removed_labels.clone(),
     };
-    let (target, is_written) = (place.target.clone(), outcome.is_written);
+    let (target, is_written) = (paths.target.clone(), outcome.is_written);
     let (digest, notes) = (new.digest.clone(), new.notes.clone());
-    let installed = spawn_blocking(move || if is_written { new.install(&target) } else { Ok(old.stamp) });
-    let stamp = installed.await.map_err(|error| problem(io::Error::other(error)))?.map_err(problem)?;
-    Ok(WrittenFile { outcome, stamp, digest, notes })
+    let installed = spawn_blocking(move || if is_written { new.install(&target) } else { Ok(old.version) });
+    let version = installed.await.map_err(|error| problem(io::Error::other(error)))?.map_err(problem)?;
+    Ok(WrittenFile { outcome, version, digest, notes })
 }
 
 /// A file that is to take the place of another.
@@ -240,11 +245,15 @@ struct NewFile {
     digest: String,
     beads: u64,
     ids: HashSet<String>,
-    notes: Vec<Written>,
+    notes: Vec<WrittenMark>,
     removed_labels: Vec<(String, String)>,
 }
 
-fn new_file(draft: &Path, dialect: Dialect, items: impl Iterator<Item = Exported>) -> io::Result<NewFile> {
+fn new_file(
+    draft: &Path,
+    dialect: FileDialect,
+    items: impl Iterator<Item = Exported>,
+) -> io::Result<NewFile> {
     let directory = draft.parent().unwrap_or(Path::new("/"));
     if !directory.exists() {
         // Only the directory itself: a path that leads nowhere is a mistake.
@@ -255,7 +264,7 @@ fn new_file(draft: &Path, dialect: Dialect, items: impl Iterator<Item = Exported
     let name = draft.file_name().unwrap_or_default();
     let file = tempfile::Builder::new().prefix(name).rand_bytes(0).tempfile_in(directory)?;
     let mut out = BufWriter::with_capacity(1 << 16, file);
-    let (mut hasher, mut writer) = (Sha256::new(), Writer::new(dialect));
+    let (mut hasher, mut writer) = (Sha256::new(), BeadWriter::new(dialect));
     let (mut beads, mut ids, mut notes, mut removed_labels) = (0, HashSet::new(), Vec::new(), Vec::new());
     for item in items {
         if let Exported::Bead(bead) = &item {
@@ -281,7 +290,7 @@ fn new_file(draft: &Path, dialect: Dialect, items: impl Iterator<Item = Exported
 
 impl NewFile {
     /// Puts it in the place of the old one, which is there whole until then.
-    fn install(self, target: &Path) -> io::Result<Option<Stamp>> {
+    fn install(self, target: &Path) -> io::Result<Option<FileVersion>> {
         let mode = fs::metadata(target).map_or(MODE, |metadata| metadata.permissions().mode());
         self.file.as_file().set_permissions(Permissions::from_mode(mode))?;
         self.file.as_file().sync_all()?;
@@ -289,14 +298,14 @@ impl NewFile {
         if let Some(directory) = target.parent() {
             File::open(directory)?.sync_all()?;
         }
-        Ok(Some(stamp_of(&file.metadata()?)))
+        Ok(Some(version_of(&file.metadata()?)))
     }
 }
 
 /// What is known of the file that is to be replaced.
 #[derive(Default)]
 struct OldFile {
-    stamp: Option<Stamp>,
+    version: Option<FileVersion>,
     digest: Option<String>,
     /// The ids of its beads.
     ids: HashSet<String>,
@@ -309,7 +318,7 @@ impl OldFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(error),
         };
-        let stamp = stamp_of(&file.metadata()?);
+        let version = version_of(&file.metadata()?);
         let (mut hasher, mut ids) = (Sha256::new(), HashSet::new());
         let mut source = BufReader::with_capacity(1 << 16, file);
         let mut line = Vec::new();
@@ -319,7 +328,7 @@ impl OldFile {
             line.clear();
         }
         let digest = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { stamp: Some(stamp), digest: Some(digest), ids })
+        Ok(Self { version: Some(version), digest: Some(digest), ids })
     }
 }
 

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 /// Whose reader a file is written for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dialect {
+pub enum FileDialect {
     /// `bd`.
     #[default]
     Bd,
@@ -23,25 +23,25 @@ pub enum Dialect {
 }
 
 /// What has to be noted of a written bead: its id, when it changed by the file, its revision, its lists.
-pub(crate) type Written = (String, Timestamp, u64, Seen);
+pub(crate) type WrittenMark = (String, Timestamp, u64, Seen);
 
 /// Makes lines of what the store exports.
-pub(crate) struct Writer {
-    dialect: Dialect,
+pub(crate) struct BeadWriter {
+    dialect: FileDialect,
     /// Pending decisions by the bead they are about.
     gates: HashMap<String, Vec<Gate>>,
     /// Lines of decisions that have to stand in the order of ids.
     waiting: Vec<Gate>,
 }
 
-impl Writer {
+impl BeadWriter {
     /// A writer that has written nothing.
-    pub(crate) fn new(dialect: Dialect) -> Self {
+    pub(crate) fn new(dialect: FileDialect) -> Self {
         Self { dialect, gates: HashMap::new(), waiting: Vec::new() }
     }
 
     /// The lines of one thing, each with its end, and what of it has to be noted when they are in the file.
-    pub(crate) fn lines(&mut self, item: Exported) -> (String, Option<Written>) {
+    pub(crate) fn lines(&mut self, item: Exported) -> (String, Option<WrittenMark>) {
         match item {
             Exported::Decision(decision) => {
                 let gate = Gate {
@@ -75,7 +75,7 @@ impl Writer {
         self.waiting.drain(..count).map(|gate| write_gate(&gate) + "\n").collect()
     }
 
-    fn bead(&self, exported: ExportedBead, lines: &mut String) -> Option<Written> {
+    fn bead(&self, exported: ExportedBead, lines: &mut String) -> Option<WrittenMark> {
         let ExportedBead { bead, edges, comments, mark } = exported;
         let since = mark.as_ref().map(|mark| (mark.updated_at, mark.revision));
         let updated_at = effective(&bead, since);
@@ -108,7 +108,7 @@ impl Writer {
 
     fn comment(&self, at: usize, comment: ExportedComment) -> FileComment {
         let mut kept = comment.kept.and_then(|text| RawFields::parse(&text).ok()).unwrap_or_default();
-        if self.dialect == Dialect::Br && comment.id.parse::<i64>().is_err() {
+        if self.dialect == FileDialect::Br && comment.id.parse::<i64>().is_err() {
             kept.put("id", (at + 1).to_string());
         }
         FileComment {

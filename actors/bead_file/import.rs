@@ -18,9 +18,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// Pieces that are read ahead of the store.
-const AHEAD: usize = 8;
+const READ_AHEAD: usize = 8;
 /// How many make one piece: the two threads wake each other once for all of them.
-const TOGETHER: usize = 64;
+const BATCH_SIZE: usize = 64;
 
 /// The format of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum FileFormat {
 
 /// How a file is read.
 #[derive(Clone, Debug)]
-pub(crate) struct Reading {
+pub(crate) struct ReadOptions {
     pub(crate) format: FileFormat,
     pub(crate) project_id: ProjectId,
     /// Our agents: what one of them has is no foreign work.
@@ -52,22 +52,22 @@ pub(crate) struct Reading {
 pub(crate) type Warnings = Vec<(u64, String)>;
 
 /// Begins to read; what comes out is to be taken as it comes. What was odd is told at the end.
-pub(crate) fn begin(
+pub(crate) fn spawn_reader(
     source: Box<dyn BufRead + Send>,
-    reading: Reading,
+    options: ReadOptions,
 ) -> std::io::Result<(impl Iterator<Item = Imported> + Send + use<>, Receiver<Warnings>)> {
-    let (give, take) = sync_channel(AHEAD);
+    let (give, take) = sync_channel(READ_AHEAD);
     let (told, warnings) = sync_channel(1);
     std::thread::Builder::new().name("bead-reader".into()).spawn(move || {
-        let mut reader = Reader {
-            reading,
+        let mut reader = BeadReader {
+            options,
             give,
             batch: Vec::new(),
             warnings: Vec::new(),
             gates: HashSet::new(),
             seen: HashSet::new(),
         };
-        match reader.reading.format {
+        match reader.options.format {
             FileFormat::Jsonl => reader.lines(source),
             FileFormat::Yaml => reader.documents(source),
         }
@@ -78,8 +78,8 @@ pub(crate) fn begin(
     Ok((take.into_iter().flatten(), warnings))
 }
 
-struct Reader {
-    reading: Reading,
+struct BeadReader {
+    options: ReadOptions,
     give: SyncSender<Vec<Imported>>,
     /// What is handed over next.
     batch: Vec<Imported>,
@@ -89,11 +89,11 @@ struct Reader {
     seen: HashSet<String>,
 }
 
-impl Reader {
+impl BeadReader {
     /// Whether there is to be more.
     fn send(&mut self, item: Imported) -> bool {
         self.batch.push(item);
-        self.batch.len() < TOGETHER || self.hand_over()
+        self.batch.len() < BATCH_SIZE || self.hand_over()
     }
 
     fn hand_over(&mut self) -> bool {
@@ -105,9 +105,9 @@ impl Reader {
         for number in 1.. {
             buffer.clear();
             match read_bounded(&mut source, &mut buffer) {
-                Ok(Bounded::End) => return,
-                Ok(Bounded::Line) => {}
-                Ok(Bounded::TooLong) => {
+                Ok(BoundedLine::End) => return,
+                Ok(BoundedLine::Line) => {}
+                Ok(BoundedLine::TooLong) => {
                     let why = format!("it is longer than {MAX_LINE_BYTES} bytes");
                     if !self.send(Imported::Refused(number, why)) {
                         return;
@@ -191,7 +191,7 @@ impl Reader {
                 depends_on: self.id(&to),
                 kind: kind.to_owned(),
                 gate: None,
-                created: (self.reading.now, self.reading.by.clone()),
+                created: (self.options.now, self.options.by.clone()),
                 kept: None,
             };
             if !self.send(Imported::Edge(self.id(&from), edge)) {
@@ -202,7 +202,7 @@ impl Reader {
 
     /// An id with the prefix that is wanted.
     fn id(&self, id: &str) -> BeadId {
-        match (&self.reading.prefix, id.rsplit_once('-')) {
+        match (&self.options.prefix, id.rsplit_once('-')) {
             (Some(prefix), Some((_, rest))) => BeadId::known(format!("{prefix}-{rest}")),
             (Some(prefix), None) => BeadId::known(format!("{prefix}-{id}")),
             (None, _) => BeadId::known(id),
@@ -211,8 +211,8 @@ impl Reader {
 
     fn bead(&mut self, line: u64, file: FileBead, kept: Kept) -> bool {
         let named = file.project_id.as_deref();
-        if let Some(named) = named.filter(|named| *named != self.reading.project_id.as_str())
-            && !self.reading.any_project
+        if let Some(named) = named.filter(|named| *named != self.options.project_id.as_str())
+            && !self.options.any_project
         {
             let why = format!("{} belongs to the project {named:?}", file.id);
             return self.send(Imported::Refused(line, why));
@@ -234,7 +234,7 @@ impl Reader {
                 id: comment.id.clone(),
                 author_id: comment.author.clone(),
                 text: comment.text.clone(),
-                created_at: comment.created_at.unwrap_or(self.reading.now),
+                created_at: comment.created_at.unwrap_or(self.options.now),
                 kept: text_of(&comment.kept),
             })
             .collect();
@@ -247,7 +247,7 @@ impl Reader {
         let metadata = edge.kept.get("metadata").and_then(|raw| serde_json::from_str::<String>(raw).ok());
         let metadata = metadata.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
         let gate = metadata.as_ref().and_then(|metadata| metadata["gate"].as_str()).and_then(Gate::parse);
-        let by = edge.created_by.clone().unwrap_or_else(|| self.reading.by.clone());
+        let by = edge.created_by.clone().unwrap_or_else(|| self.options.by.clone());
         let mut kept = edge.kept.clone();
         // What we would write although the file does not say it.
         if edge.created_by.is_none() {
@@ -264,22 +264,22 @@ impl Reader {
             },
             kind: edge.kind.clone(),
             gate: gate.filter(|gate| edge.kind == "waits-for" && *gate == Gate::AnyChildren),
-            created: (edge.created_at.unwrap_or(self.reading.now), by),
+            created: (edge.created_at.unwrap_or(self.options.now), by),
             kept: text_of(&kept),
         }
     }
 
     /// Whether an id may get the wanted prefix: one of another system keeps its own.
     fn is_ours(&self, id: &str) -> bool {
-        self.reading.prefix.is_some() && !id.contains(':')
+        self.options.prefix.is_some() && !id.contains(':')
     }
 
     fn row(&self, id: BeadId, file: FileBead) -> Bead {
-        let now = self.reading.now;
+        let now = self.options.now;
         let created_at = file.created_at.unwrap_or(now);
         let updated_at = file.updated_at.or(file.created_at).unwrap_or(now);
         let (mut status, mut block_reason) = (file.state.status, file.state.reason);
-        let is_agents = file.assignee.as_deref().is_some_and(|name| self.reading.agents.contains(name));
+        let is_agents = file.assignee.as_deref().is_some_and(|name| self.options.agents.contains(name));
         if status == Status::InProgress && is_agents {
             // Without a claim nobody of ours is at work on it: the agent gets it anew.
             status = Status::Open;
@@ -300,7 +300,7 @@ impl Reader {
             description: file.description,
             status,
             priority: file.priority,
-            project_id: self.reading.project_id.clone(),
+            project_id: self.options.project_id.clone(),
             assigned_to: file.assignee,
             tags: file.labels,
             context: if file.context.is_empty() { Map::new() } else { file.context },
@@ -338,23 +338,23 @@ fn text_of(kept: &RawFields) -> Option<String> {
     (!kept.is_empty()).then(|| kept.to_json())
 }
 
-enum Bounded {
+enum BoundedLine {
     Line,
     TooLong,
     End,
 }
 
 /// Reads a line without its end; of one that is too long nothing is kept.
-fn read_bounded(source: &mut impl BufRead, buffer: &mut Vec<u8>) -> std::io::Result<Bounded> {
+fn read_bounded(source: &mut impl BufRead, buffer: &mut Vec<u8>) -> std::io::Result<BoundedLine> {
     let mut is_too_long = false;
     let mut has_begun = false;
     loop {
         let available = source.fill_buf()?;
         if available.is_empty() {
             return Ok(match (is_too_long, has_begun) {
-                (true, _) => Bounded::TooLong,
-                (false, true) => Bounded::Line,
-                (false, false) => Bounded::End,
+                (true, _) => BoundedLine::TooLong,
+                (false, true) => BoundedLine::Line,
+                (false, false) => BoundedLine::End,
             });
         }
         has_begun = true;
@@ -369,7 +369,7 @@ fn read_bounded(source: &mut impl BufRead, buffer: &mut Vec<u8>) -> std::io::Res
         }
         source.consume(end.map_or(taken, |end| end + 1));
         if end.is_some() {
-            return Ok(if is_too_long { Bounded::TooLong } else { Bounded::Line });
+            return Ok(if is_too_long { BoundedLine::TooLong } else { BoundedLine::Line });
         }
     }
 }
@@ -379,11 +379,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_whatever_ends_them() {
+    fn bounded_reader_without_final_newline_yields_last_line() {
         let mut source = &b"a\n\nbc"[..];
         let mut lines = Vec::new();
         let mut buffer = Vec::new();
-        while let Ok(Bounded::Line) = read_bounded(&mut source, &mut buffer) {
+        while let Ok(BoundedLine::Line) = read_bounded(&mut source, &mut buffer) {
             lines.push(String::from_utf8(std::mem::take(&mut buffer)).unwrap());
         }
         assert_eq!(lines, ["a", "", "bc"]);

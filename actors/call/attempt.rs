@@ -1,13 +1,13 @@
 //! One attempt of a call: through the gate of one provider, by its breaker's leave, with its key.
 
-use crate::call::execute::{Candidate, Errand, Order};
-use crate::call::failover::Leave;
-use crate::call::ledger_entry::Account;
-use crate::call::rate_limiter::{Closed, Patience, Place};
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::call::execute::{CallCandidate, CallPlan, ProviderCall};
+use crate::call::failover::BreakerPermit;
+use crate::call::ledger_entry::LedgerEntry;
+use crate::call::rate_limiter::{CallPermit, Limited, WaitBudget};
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::provider::ProvidersHandle;
-use crate::provider::authorized_client::{CallFailure, Link};
+use crate::provider::authorized_client::{AuthorizedClient, CallFailure};
 use crate::provider::heartbeat::HeartbeatsHandle;
 use arbiter_core::kernel::call::{CallOutcome, ErrorKind};
 use arbiter_core::provider::rate_limit::Heard;
@@ -19,13 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What an attempt gave, and what remains to be ended with it.
-pub(crate) struct Given<T> {
+pub(crate) struct Response<T> {
     /// What it gave.
-    pub(crate) given: T,
+    pub(crate) response: T,
     /// What its provider is told of its end.
-    pub(crate) leave: Leave,
+    pub(crate) breaker_permit: BreakerPermit,
     /// Its place among the calls of its provider.
-    pub(crate) place: Place,
+    pub(crate) permit: CallPermit,
     /// Whether a key went along.
     pub(crate) is_keyed: bool,
     /// Ends when the vault its key came from was locked.
@@ -33,116 +33,127 @@ pub(crate) struct Given<T> {
 }
 
 /// Why an attempt gave nothing.
-pub(crate) enum Missed {
+pub(crate) enum AttemptError {
     /// The provider was asked and failed, or is given a rest.
     Failed(CallError),
     /// It was not asked: its limits leave no room for the call now.
-    NoRoom(CallError),
+    LimitReached(CallError),
     /// It was not asked for a reason of ours.
-    Fault(Fault),
+    Error(Error),
 }
 
-impl From<Fault> for Missed {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+impl From<Error> for AttemptError {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
     }
 }
 
 /// One attempt.
-pub(crate) struct Attempt<'a, E> {
-    pub(crate) shared: &'a Arc<Shared>,
-    pub(crate) order: &'a Order<'a>,
-    pub(crate) errand: &'a E,
-    pub(crate) candidate: &'a Candidate,
+pub(crate) struct CallAttempt<'a, E> {
+    pub(crate) shared: &'a Arc<SharedContext>,
+    pub(crate) plan: &'a CallPlan<'a>,
+    pub(crate) provider_call: &'a E,
+    pub(crate) candidate: &'a CallCandidate,
     /// The model to ask for; none: the provider's own.
     pub(crate) named: Option<&'a str>,
     /// Whether another provider can be asked instead.
     pub(crate) others: Others,
 }
 
-impl<E: Errand> Attempt<'_, E> {
+impl<E: ProviderCall> CallAttempt<'_, E> {
     /// Asks once, within the time that is left of the whole call; `turn` of it may be spent on waiting for a turn.
     pub(crate) async fn make(
         &self,
-        account: &mut Account,
+        entry: &mut LedgerEntry,
         left: Duration,
         turn: Duration,
-    ) -> Result<Given<E::Given>, Missed> {
-        let (shared, id, holder) = (self.shared, &self.candidate.provider.id, self.order.holder);
-        let link = ProvidersHandle(Arc::clone(shared)).link(id, holder.to_owned()).await?;
-        let model = self.model(&link).await?;
-        let mut place = self.enter(&link, Patience { place: left, turn }).await?;
-        let leave = Leave::of(shared, id);
+    ) -> Result<Response<E::Response>, AttemptError> {
+        let (shared, id, holder) = (self.shared, &self.candidate.provider.id, self.plan.holder);
+        let authorized_client =
+            ProvidersHandle(Arc::clone(shared)).authorized_client(id, holder.to_owned()).await?;
+        let model = self.model(&authorized_client).await?;
+        let mut permit = self.acquire_permit(&authorized_client, WaitBudget { permit: left, turn }).await?;
+        let breaker_permit = BreakerPermit::of(shared, id);
         // An open breaker spares a provider with substitutes; one without them is asked all the same.
-        if leave.is_refused() && self.order.candidates.len() > 1 {
-            return Err(Missed::Failed(CallError::resting()));
+        if breaker_permit.is_refused() && self.plan.candidates.len() > 1 {
+            return Err(AttemptError::Failed(CallError::resting()));
         }
-        account.asks(&link, &model);
-        place.make();
-        let lock = Box::pin(shared.vault_place.next_lock());
-        let errand = self.errand;
-        let lent = link.lend(shared, holder, async |client: &Client, key: Option<&SecretString>| {
-            errand.run(&link.provider, client, key, &model).await
-        });
-        let outcome = match tokio::time::timeout(left, lent).await {
+        entry.record_attempt(&authorized_client, &model);
+        permit.mark_used();
+        let lock = Box::pin(shared.open_vault.next_lock());
+        let provider_call = self.provider_call;
+        let call = authorized_client.with_key(
+            shared,
+            holder,
+            async |client: &Client, key: Option<&SecretString>| {
+                provider_call.run(&authorized_client.provider, client, key, &model).await
+            },
+        );
+        let outcome = match tokio::time::timeout(left, call).await {
             Ok(outcome) => outcome,
             Err(_) => Err(CallError::late(shared.settings.call_deadline).into()),
         };
         match outcome {
-            Ok((given, is_keyed)) => {
+            Ok((response, is_keyed)) => {
                 if is_keyed {
-                    account.used_key();
+                    entry.record_key_use();
                 }
-                place.hear(&E::hints(&given), Heard::Served);
-                Ok(Given { given, leave, place, is_keyed, lock })
+                permit.record_hints(&E::hints(&response), Heard::Served);
+                Ok(Response { response, breaker_permit, permit, is_keyed, lock })
             }
             Err(CallFailure::Call(error)) => {
                 let heard = match error.kind() {
                     CallErrorKind::RateLimited { .. } => Heard::TooMany,
                     _ => Heard::Served,
                 };
-                place.hear(error.rate_hints(), heard);
-                place.settle(0);
-                leave.end(failed(&error));
-                Err(Missed::Failed(error))
+                permit.record_hints(error.rate_hints(), heard);
+                permit.settle(0);
+                breaker_permit.end(failed(&error));
+                Err(AttemptError::Failed(error))
             }
-            Err(CallFailure::Fault(fault)) => Err(Missed::Fault(fault)),
+            Err(CallFailure::Error(error)) => Err(AttemptError::Error(error)),
         }
     }
 
     /// Waits for a place only where nobody else can be asked.
-    async fn enter(&self, link: &Link, patience: Patience) -> Result<Place, Missed> {
-        let (shared, tokens) = (self.shared, self.errand.size().tokens());
+    async fn acquire_permit(
+        &self,
+        authorized_client: &AuthorizedClient,
+        wait_budget: WaitBudget,
+    ) -> Result<CallPermit, AttemptError> {
+        let (shared, tokens) = (self.shared, self.provider_call.estimate().tokens());
         let entered = match self.others {
-            Others::Left => Place::at_once(shared, &link.provider, tokens),
-            Others::None => Place::in_time(shared, &link.provider, tokens, patience).await,
+            Others::Left => CallPermit::try_acquire(shared, &authorized_client.provider, tokens),
+            Others::None => {
+                CallPermit::acquire(shared, &authorized_client.provider, tokens, wait_budget).await
+            }
         };
-        entered.map_err(|closed| {
-            Missed::NoRoom(match closed {
-                Closed::Full => CallError::no_room(None),
-                Closed::TooFast(pause) => CallError::no_room(Some(pause)),
+        entered.map_err(|limited| {
+            AttemptError::LimitReached(match limited {
+                Limited::Full => CallError::no_room(None),
+                Limited::TooFast(pause) => CallError::no_room(Some(pause)),
             })
         })
     }
 
     /// The model to ask for. A provider that was changed just now is asked first what it offers.
-    async fn model(&self, link: &Link) -> Result<String, Fault> {
-        if let Some(model) = self.named.or(link.provider.model()) {
+    async fn model(&self, authorized_client: &AuthorizedClient) -> Result<String, Error> {
+        if let Some(model) = self.named.or(authorized_client.provider.model()) {
             return Ok(model.to_owned());
         }
-        let after = HeartbeatsHandle(Arc::clone(self.shared)).beat(&link.provider.id).await?;
-        let none = || Fault::Provider(format!("provider {} offers no model", link.provider.id));
+        let after = HeartbeatsHandle(Arc::clone(self.shared)).beat(&authorized_client.provider.id).await?;
+        let none = || Error::Provider(format!("provider {} offers no model", authorized_client.provider.id));
         Ok(after.model().ok_or_else(none)?.to_owned())
     }
 }
 
 /// How a failed call is told to its provider.
 pub(crate) fn failed(error: &CallError) -> CallOutcome {
-    CallOutcome::Failed { kind: kind_of(error), error: error.to_string() }
+    CallOutcome::Failed { kind: error_kind(error), error: error.to_string() }
 }
 
 /// The kind of an error in the words of the ledger.
-pub(crate) fn kind_of(error: &CallError) -> ErrorKind {
+pub(crate) fn error_kind(error: &CallError) -> ErrorKind {
     match error.kind() {
         CallErrorKind::Auth => ErrorKind::Auth,
         CallErrorKind::NotFound { .. } => ErrorKind::NotFound,

@@ -3,9 +3,9 @@
 //! Owns nothing in memory. Talks to the store and the meter.
 
 use crate::caller::Caller;
-use crate::context::Shared;
+use crate::context::SharedContext;
 use crate::dispatch::dispatcher::DispatcherHandle;
-use crate::error::Fault;
+use crate::error::Error;
 use arbiter_core::budget::meter::Standing;
 use arbiter_core::budget::{Budget, Key, Scope, WantedBudget, read_all};
 use arbiter_core::kernel::event::NewEvent;
@@ -19,19 +19,19 @@ use std::sync::Arc;
 
 /// How others reach budgets.
 #[derive(Clone)]
-pub struct BudgetsHandle(pub(crate) Arc<Shared>);
+pub struct BudgetsHandle(pub(crate) Arc<SharedContext>);
 
 impl BudgetsHandle {
     /// Every budget as it stands.
     pub fn standings(&self) -> Vec<Standing> {
-        self.0.purse.standings(self.0.clock.now())
+        self.0.budget_guard.standings(self.0.clock.now())
     }
 
     /// Puts a list of budgets in the place of all there are. One that stays keeps what is known of its spending.
     ///
     /// # Errors
-    /// [`Fault::Refused`] with a pointer for each wrong field; nothing changes then.
-    pub async fn replace(&self, caller: &Caller, wanted: &[WantedBudget]) -> Result<Vec<Standing>, Fault> {
+    /// [`Error::Refused`] with a pointer for each wrong field; nothing changes then.
+    pub async fn replace(&self, caller: &Caller, wanted: &[WantedBudget]) -> Result<Vec<Standing>, Error> {
         let budgets = read_all(wanted)?;
         self.check_known(&budgets).await?;
         let mut old: BTreeMap<Key, Usd> =
@@ -50,14 +50,14 @@ impl BudgetsHandle {
         }
         if !unit.is_empty() {
             self.0.store.commit(unit).await?;
-            self.0.purse.load(&self.0).await?;
+            self.0.budget_guard.load(&self.0).await?;
             // Whoever heard the event may have looked before the purse knew of it.
-            DispatcherHandle(Arc::clone(&self.0)).look();
+            DispatcherHandle(Arc::clone(&self.0)).dispatch_now();
         }
         Ok(self.standings())
     }
 
-    async fn check_known(&self, budgets: &[Budget]) -> Result<(), Fault> {
+    async fn check_known(&self, budgets: &[Budget]) -> Result<(), Error> {
         let mut problems = Problems::default();
         for (at, budget) in budgets.iter().enumerate() {
             let is_known = match &budget.key.scope {

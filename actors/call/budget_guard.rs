@@ -3,8 +3,8 @@
 //! Owns the meter of the budgets. What it says must be written down first is committed here before the call
 //! goes on; after a crash it begins anew from the ledger and the marks.
 
-use crate::context::Shared;
-use crate::error::{BUDGET_EXHAUSTED, Fault};
+use crate::context::SharedContext;
+use crate::error::{BUDGET_EXHAUSTED, Error};
 use arbiter_core::budget::meter::{Crossing, Meter, Reservation, Standing};
 use arbiter_core::budget::{Mark, Scope};
 use arbiter_core::dispatch::assign::Spent;
@@ -23,37 +23,37 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const ALL: u8 = 100;
 
 /// The meter of the budgets.
-pub(crate) struct Purse(Mutex<Meter>);
+pub(crate) struct BudgetGuard(Mutex<Meter>);
 
-impl Default for Purse {
+impl Default for BudgetGuard {
     fn default() -> Self {
         Self(Mutex::new(Meter::open(&[], Timestamp::default())))
     }
 }
 
 /// Money that is set aside for one call. Dropping it gives the money back: the call came to nothing.
-pub(crate) struct Held {
-    shared: Arc<Shared>,
+pub(crate) struct ReservationGuard {
+    shared: Arc<SharedContext>,
     reservation: Option<Reservation>,
     /// When the call began, for the ledger.
     pub(crate) at: Timestamp,
 }
 
-impl Drop for Held {
+impl Drop for ReservationGuard {
     fn drop(&mut self) {
         if let Some(reservation) = self.reservation.take() {
-            self.shared.purse.meter().cancel(reservation, self.shared.clock.now());
+            self.shared.budget_guard.meter().cancel(reservation, self.shared.clock.now());
         }
     }
 }
 
-impl Purse {
+impl BudgetGuard {
     fn meter(&self) -> MutexGuard<'_, Meter> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the budgets and what was spent of them from the store.
-    pub(crate) async fn load(&self, shared: &Shared) -> Result<(), Fault> {
+    pub(crate) async fn load(&self, shared: &SharedContext) -> Result<(), Error> {
         let now = shared.clock.now();
         let openings = shared.store.budget_openings(now).await?;
         self.meter().replace(&openings, now);
@@ -63,21 +63,22 @@ impl Purse {
     /// Sets money aside in every budget that the call falls under, or in none.
     ///
     /// # Errors
-    /// [`Fault::Refused`] with `budget-exhausted`.
+    /// [`Error::Refused`] with `budget-exhausted`.
     pub(crate) async fn reserve(
         &self,
-        shared: &Arc<Shared>,
+        shared: &Arc<SharedContext>,
         scopes: &[Scope],
         estimate: Usd,
-    ) -> Result<Held, Fault> {
+    ) -> Result<ReservationGuard, Error> {
         let taken = self.meter().reserve(scopes, estimate, shared.clock.now());
         match taken {
             Ok(reservation) => {
                 let (marks, at) = (reservation.marks().to_vec(), reservation.at());
                 // From here on it goes back by itself when the marks cannot be written.
-                let held = Held { shared: Arc::clone(shared), reservation: Some(reservation), at };
+                let guard =
+                    ReservationGuard { shared: Arc::clone(shared), reservation: Some(reservation), at };
                 self.write(shared, vec![], &[], &marks).await?;
-                Ok(held)
+                Ok(guard)
             }
             Err(exhausted) => {
                 if let Some(crossing) = &exhausted.crossing {
@@ -89,9 +90,14 @@ impl Purse {
     }
 
     /// Books what a call cost, and writes its line of the ledger with everything that has to be told.
-    pub(crate) async fn settle(&self, mut held: Held, call: Call, run: Option<Run>) -> Result<(), Fault> {
-        let Some(reservation) = held.reservation.take() else { return Ok(()) };
-        let shared = Arc::clone(&held.shared);
+    pub(crate) async fn settle(
+        &self,
+        mut guard: ReservationGuard,
+        call: Call,
+        run: Option<Run>,
+    ) -> Result<(), Error> {
+        let Some(reservation) = guard.reservation.take() else { return Ok(()) };
+        let shared = Arc::clone(&guard.shared);
         let settled = self.meter().settle(reservation, Usd::from_dollars(call.cost_usd), shared.clock.now());
         let lines = [Some(Change::Call(call)), run.map(Change::RecordRun)];
         self.write(&shared, lines.into_iter().flatten().collect(), &settled.crossings, &settled.marks).await
@@ -109,17 +115,17 @@ impl Purse {
 
     async fn write(
         &self,
-        shared: &Shared,
+        shared: &SharedContext,
         lines: Vec<Change>,
         crossings: &[Crossing],
         marks: &[Mark],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Error> {
         let mut unit = Unit::new(shared.clock.now(), "system", "budgets");
         for line in lines {
             unit.change(line);
         }
         for crossing in crossings {
-            unit.tell(told(crossing));
+            unit.tell(event_for(crossing));
         }
         for mark in marks {
             unit.change(Change::MarkBudget(mark.clone()));
@@ -134,7 +140,7 @@ impl Purse {
     }
 }
 
-fn told(crossing: &Crossing) -> NewEvent {
+fn event_for(crossing: &Crossing) -> NewEvent {
     let standing = &crossing.standing;
     let kind = if crossing.level >= ALL { EventType::BudgetExhausted } else { EventType::BudgetWarning };
     let data = json!({

@@ -1,11 +1,11 @@
 //! Chats that Arbiter holds itself: for a run, a person at the console, a prompt to an agent.
 
-use crate::call::attempt::Given;
-use crate::call::estimate::Size;
-use crate::call::execute::{self, Candidate, Errand, Order, Served};
-use crate::call::ledger_entry::Payer;
-use crate::call::remote_executor::{Carried, CarriedCall, Carrier, Freight};
-use crate::context::Shared;
+use crate::call::attempt::Response;
+use crate::call::estimate::CallEstimate;
+use crate::call::execute::{self, CallCandidate, CallPlan, ProviderCall, ServedCall};
+use crate::call::ledger_entry::Attribution;
+use crate::call::remote_executor::{RemoteCall, RemoteExecutor, RemoteOutcome, RemoteScope};
+use crate::context::SharedContext;
 use crate::provider::authorized_client::CallFailure;
 use arbiter_core::kernel::call::{CallOutcome, Kind};
 use arbiter_core::kernel::ids::ProviderId;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// The most bytes of text in a conversation that somebody else is given.
-const MAX_CARRIED: usize = 1_000_000;
+const MAX_REMOTE_BYTES: usize = 1_000_000;
 
 /// What a chat gave.
 pub(crate) struct Completion {
@@ -40,40 +40,45 @@ pub(crate) struct Completion {
 /// listens. The line of the ledger is written before this returns.
 ///
 /// # Errors
-/// As [`call_loop::serve`].
+/// As [`call_loop::execute`].
 pub(crate) async fn chat(
-    shared: &Arc<Shared>,
-    candidates: Vec<Candidate>,
+    shared: &Arc<SharedContext>,
+    candidates: Vec<CallCandidate>,
     holder: &str,
-    payer: Payer,
+    attribution: Attribution,
     request: &ChatRequest,
     listener: Option<UnboundedSender<String>>,
 ) -> Result<Completion, CallFailure> {
-    let carrier = shared.carriers.get().filter(|carrier| match payer.kind {
+    let executor = shared.remote_executor.get().filter(|executor| match attribution.kind {
         Kind::Repl => true,
-        Kind::Run => carrier.freight() == Freight::Runs,
+        Kind::Run => executor.scope() == RemoteScope::Runs,
         Kind::Gateway | Kind::Work => false,
     });
     let timeout = shared.settings.call_deadline;
-    let place = Mutex::default();
-    let errand = Chat { request, listener, heard: AtomicU64::new(0), carrier, timeout, place };
-    let Served { given, mut account } =
-        execute::serve(shared, Order { holder, payer, candidates, ticket: None }, &errand).await?;
-    let Given { given: mut answer, leave, mut place, is_keyed, .. } = given;
-    leave.end(CallOutcome::Answered);
+    let workflow_id = Mutex::default();
+    let provider_call =
+        ChatCall { request, listener, delivered: AtomicU64::new(0), executor, timeout, workflow_id };
+    let ServedCall { response, mut entry } = execute::execute(
+        shared,
+        CallPlan { holder, attribution, candidates, in_flight_guard: None },
+        &provider_call,
+    )
+    .await?;
+    let Response { response: mut answer, breaker_permit, mut permit, is_keyed, .. } = response;
+    breaker_permit.end(CallOutcome::Answered);
     let tools = answer.tool_calls.iter().map(|call| call.name.len() + call.arguments.len());
     let chars = answer.content.len() + tools.sum::<usize>();
-    answer.usage = account.count(Some(answer.usage), u64::try_from(chars).unwrap_or(u64::MAX));
-    place.settle(total(answer.usage));
+    answer.usage = entry.count(Some(answer.usage), u64::try_from(chars).unwrap_or(u64::MAX));
+    permit.settle(total(answer.usage));
     let completion = Completion {
         answer,
-        provider_id: account.provider_id().clone(),
-        latency_ms: account.latency_ms(),
-        cost_usd: account.cost_usd(),
+        provider_id: entry.provider_id().clone(),
+        latency_ms: entry.latency_ms(),
+        cost_usd: entry.cost_usd(),
         key_uses: u32::from(is_keyed),
-        workflow_id: errand.place.into_inner().unwrap_or_else(PoisonError::into_inner),
+        workflow_id: provider_call.workflow_id.into_inner().unwrap_or_else(PoisonError::into_inner),
     };
-    account.answered().await;
+    entry.answered().await;
     Ok(completion)
 }
 
@@ -82,44 +87,43 @@ pub(crate) fn total(usage: Usage) -> u64 {
     usage.input_tokens.saturating_add(usage.output_tokens)
 }
 
-struct Chat<'a> {
+struct ChatCall<'a> {
     request: &'a ChatRequest,
     listener: Option<UnboundedSender<String>>,
-    heard: AtomicU64,
+    delivered: AtomicU64,
     /// Who makes the call elsewhere, if somebody does.
-    carrier: Option<Arc<dyn Carrier>>,
+    executor: Option<Arc<dyn RemoteExecutor>>,
     timeout: Duration,
     /// Where it was made.
-    place: Mutex<Option<String>>,
+    workflow_id: Mutex<Option<String>>,
 }
 
-impl Chat<'_> {
+impl ChatCall<'_> {
     /// Hands a call over; none: nobody takes it.
-    async fn carried(
+    async fn execute_remotely(
         &self,
         provider: &Provider,
         request: &ChatRequest,
     ) -> Option<Result<ChatAnswer, CallError>> {
-        let carrier = self.carrier.as_ref()?;
+        let executor = self.executor.as_ref()?;
         // Pieces are told as they come, and what is large goes directly: neither travels well.
         let bytes: usize = request.messages.iter().map(|message| message.content.len()).sum();
-        if self.listener.is_some() || bytes > MAX_CARRIED {
+        if self.listener.is_some() || bytes > MAX_REMOTE_BYTES {
             return None;
         }
-        let call =
-            CarriedCall { provider: provider.clone(), request: request.clone(), timeout: self.timeout };
-        match carrier.carry(call).await {
-            Carried::NotTaken => None,
-            Carried::Made(outcome, place) => {
-                *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+        let call = RemoteCall { provider: provider.clone(), request: request.clone(), timeout: self.timeout };
+        match executor.execute(call).await {
+            RemoteOutcome::Declined => None,
+            RemoteOutcome::Completed(outcome, workflow_id) => {
+                *self.workflow_id.lock().unwrap_or_else(PoisonError::into_inner) = Some(workflow_id);
                 Some(outcome)
             }
         }
     }
 }
 
-impl Errand for Chat<'_> {
-    type Given = ChatAnswer;
+impl ProviderCall for ChatCall<'_> {
+    type Response = ChatAnswer;
 
     async fn run(
         &self,
@@ -129,31 +133,31 @@ impl Errand for Chat<'_> {
         model: &str,
     ) -> Result<ChatAnswer, CallError> {
         let request = ChatRequest { model: model.to_owned(), ..self.request.clone() };
-        if let Some(outcome) = self.carried(provider, &request).await {
+        if let Some(outcome) = self.execute_remotely(provider, &request).await {
             return outcome;
         }
         let Some(listener) = &self.listener else { return client.chat(key, &request).await };
         let tell = |text: &str| {
-            self.heard.fetch_add(text.len() as u64, Ordering::AcqRel);
+            self.delivered.fetch_add(text.len() as u64, Ordering::AcqRel);
             // Whoever listened and has gone ends the call by dropping it.
             drop(listener.send(text.to_owned()));
         };
         client.chat_streamed(key, &request, tell).await
     }
 
-    fn hints(given: &ChatAnswer) -> RateHints {
-        given.rate_hints
+    fn hints(response: &ChatAnswer) -> RateHints {
+        response.rate_hints
     }
 
-    fn size(&self) -> Size {
+    fn estimate(&self) -> CallEstimate {
         let texts = self.request.messages.iter().map(|message| message.content.len());
         let tools = self.request.tools.iter();
         let tools = tools.map(|tool| tool.description.len() + tool.parameters.to_string().len());
         let prompt_chars = u64::try_from(texts.chain(tools).sum::<usize>()).unwrap_or(u64::MAX);
-        Size { prompt_chars, answer_tokens: self.request.max_tokens.map(u64::from) }
+        CallEstimate { prompt_chars, answer_tokens: self.request.max_tokens.map(u64::from) }
     }
 
-    fn heard_chars(&self) -> u64 {
-        self.heard.load(Ordering::Acquire)
+    fn delivered_chars(&self) -> u64 {
+        self.delivered.load(Ordering::Acquire)
     }
 }

@@ -1,6 +1,6 @@
 //! How much a call may take, before it is made: in tokens, and in money.
 
-use crate::call::execute::Candidate;
+use crate::call::execute::CallCandidate;
 use arbiter_core::kernel::money::Usd;
 use arbiter_core::kernel::run::cost_usd;
 
@@ -13,14 +13,14 @@ const CHARS_PER_TOKEN: u64 = 3;
 
 /// How much a call may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Size {
+pub(crate) struct CallEstimate {
     /// Characters that are asked.
     pub(crate) prompt_chars: u64,
     /// The most tokens of the answer, if the request says.
     pub(crate) answer_tokens: Option<u64>,
 }
 
-impl Size {
+impl CallEstimate {
     fn prompt_tokens(self) -> u64 {
         self.prompt_chars / CHARS_PER_TOKEN + 1
     }
@@ -31,7 +31,7 @@ impl Size {
     }
 
     /// What it may cost at most: every third character a token, the longest answer, the dearest provider.
-    pub(crate) fn cost(self, candidates: &[Candidate]) -> Usd {
+    pub(crate) fn cost(self, candidates: &[CallCandidate]) -> Usd {
         let (input, output) = (self.prompt_tokens(), self.answer_tokens.unwrap_or(ANSWER_TOKENS));
         let costs = candidates.iter().map(|candidate| {
             let provider = &candidate.provider;

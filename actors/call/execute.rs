@@ -3,12 +3,12 @@
 //! What follows a failure is `core::retry`; this makes it so. Nothing below it tries anything again, and
 //! nothing above it.
 
-use crate::call::attempt::{Attempt, Given, Missed, kind_of};
-use crate::call::estimate::Size;
-use crate::call::in_flight::Ticket;
-use crate::call::ledger_entry::{Account, Payer};
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::call::attempt::{AttemptError, CallAttempt, Response, error_kind};
+use crate::call::estimate::CallEstimate;
+use crate::call::in_flight::InFlightGuard;
+use crate::call::ledger_entry::{Attribution, LedgerEntry};
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::provider::authorized_client::CallFailure;
 use crate::provider::heartbeat::HeartbeatsHandle;
 use crate::runtime::random;
@@ -21,9 +21,9 @@ use secrecy::SecretString;
 use std::sync::Arc;
 
 /// What is asked of a provider.
-pub(crate) trait Errand: Send + Sync {
+pub(crate) trait ProviderCall: Send + Sync {
     /// What it gives.
-    type Given: Send;
+    type Response: Send;
 
     /// Asks once.
     fn run(
@@ -32,23 +32,23 @@ pub(crate) trait Errand: Send + Sync {
         client: &Client,
         key: Option<&SecretString>,
         model: &str,
-    ) -> impl Future<Output = Result<Self::Given, CallError>> + Send;
+    ) -> impl Future<Output = Result<Self::Response, CallError>> + Send;
 
     /// What the provider said of its limits with what it gave.
-    fn hints(given: &Self::Given) -> RateHints;
+    fn hints(response: &Self::Response) -> RateHints;
 
     /// How much it may take.
-    fn size(&self) -> Size;
+    fn estimate(&self) -> CallEstimate;
 
     /// How many characters of an answer are with the caller already.
-    fn heard_chars(&self) -> u64 {
+    fn delivered_chars(&self) -> u64 {
         0
     }
 }
 
 /// Who may serve a call.
 #[derive(Clone, Debug)]
-pub(crate) struct Candidate {
+pub(crate) struct CallCandidate {
     /// The provider as it was when it was chosen.
     pub(crate) provider: Provider,
     /// The model that the caller named; none: the provider's own.
@@ -56,110 +56,110 @@ pub(crate) struct Candidate {
 }
 
 /// A call that is wanted.
-pub(crate) struct Order<'a> {
+pub(crate) struct CallPlan<'a> {
     /// Who uses the key.
     pub(crate) holder: &'a str,
     /// For whom it is made.
-    pub(crate) payer: Payer,
+    pub(crate) attribution: Attribution,
     /// Who may serve it, in the order in which they are asked.
-    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) candidates: Vec<CallCandidate>,
     /// By which it can be ended, when nobody else sees to that.
-    pub(crate) ticket: Option<Ticket>,
+    pub(crate) in_flight_guard: Option<InFlightGuard>,
 }
 
 /// A call that was served, and what remains to be ended with it.
-pub(crate) struct Served<T> {
+pub(crate) struct ServedCall<T> {
     /// What it gave.
-    pub(crate) given: Given<T>,
+    pub(crate) response: Response<T>,
     /// Its line of the ledger.
-    pub(crate) account: Account,
+    pub(crate) entry: LedgerEntry,
 }
 
 /// Where a call stands in its rounds.
-struct Standing {
+struct RetryState {
     /// Which of the candidates is asked.
-    at: usize,
+    index: usize,
     /// From 1.
     round: u32,
     model: Model,
     /// The model that was chosen anew.
-    anew: Option<String>,
+    renegotiated_model: Option<String>,
 }
 
-impl Standing {
-    fn pass_over(&mut self) {
-        (self.at, self.model, self.anew) = (self.at + 1, Model::Open, None);
+impl RetryState {
+    fn next_candidate(&mut self) {
+        (self.index, self.model, self.renegotiated_model) = (self.index + 1, Model::Open, None);
     }
 
-    fn begin_anew(&mut self) {
-        *self = Self { at: 0, round: self.round + 1, model: Model::Open, anew: None };
+    fn next_round(&mut self) {
+        *self = Self { index: 0, round: self.round + 1, model: Model::Open, renegotiated_model: None };
     }
 }
 
 /// Makes a call. A caller that goes away ends it.
 ///
 /// # Errors
-/// [`CallFailure::Call`] with the last provider's error; [`CallFailure::Fault`] when none could be asked.
-pub(crate) async fn serve<E: Errand>(
-    shared: &Arc<Shared>,
-    mut order: Order<'_>,
-    errand: &E,
-) -> Result<Served<E::Given>, CallFailure> {
-    let size = errand.size();
-    let scopes = Scope::of(order.payer.project_id.as_ref(), order.payer.agent_id.as_ref());
-    let held = shared.purse.reserve(shared, &scopes, size.cost(&order.candidates)).await?;
+/// [`CallFailure::Call`] with the last provider's error; [`CallFailure::Error`] when none could be asked.
+pub(crate) async fn execute<E: ProviderCall>(
+    shared: &Arc<SharedContext>,
+    mut plan: CallPlan<'_>,
+    provider_call: &E,
+) -> Result<ServedCall<E::Response>, CallFailure> {
+    let estimate = provider_call.estimate();
+    let scopes = Scope::of(plan.attribution.project_id.as_ref(), plan.attribution.agent_id.as_ref());
+    let reservation = shared.budget_guard.reserve(shared, &scopes, estimate.cost(&plan.candidates)).await?;
     let id = CallId::from_random(random::bytes16());
-    let mut account = Account::open(shared, held, order.payer.clone(), id, size.prompt_chars);
-    account.admit(order.ticket.take());
+    let mut entry =
+        LedgerEntry::open(shared, reservation, plan.attribution.clone(), id, estimate.prompt_chars);
+    entry.attach_guard(plan.in_flight_guard.take());
     let (deadline, budget) = (shared.settings.call_deadline, shared.settings.retry.budget);
-    let mut standing = Standing { at: 0, round: 1, model: Model::Open, anew: None };
+    let mut state = RetryState { index: 0, round: 1, model: Model::Open, renegotiated_model: None };
     loop {
-        let Some(candidate) = order.candidates.get(standing.at) else {
-            return Err(Fault::Provider("no provider can be called now".to_owned()).into());
+        let Some(candidate) = plan.candidates.get(state.index) else {
+            return Err(Error::Provider("no provider can be called now".to_owned()).into());
         };
-        let others = if standing.at + 1 < order.candidates.len() { Others::Left } else { Others::None };
-        let named = standing.anew.as_deref().or(candidate.model.as_deref());
+        let others = if state.index + 1 < plan.candidates.len() { Others::Left } else { Others::None };
+        let named = state.renegotiated_model.as_deref().or(candidate.model.as_deref());
         if named.is_some() {
-            standing.model = Model::Settled;
+            state.model = Model::Settled;
         }
-        let attempt = Attempt { shared, order: &order, errand, candidate, named, others };
-        let (left, turn) =
-            (deadline.saturating_sub(account.elapsed()), budget.saturating_sub(account.elapsed()));
+        let attempt = CallAttempt { shared, plan: &plan, provider_call, candidate, named, others };
+        let (left, turn) = (deadline.saturating_sub(entry.elapsed()), budget.saturating_sub(entry.elapsed()));
         let provider = &candidate.provider.id;
-        let (error, rest) = match attempt.make(&mut account, left, turn).await {
-            Ok(given) => return Ok(Served { given, account }),
-            Err(Missed::Fault(fault)) if others == Others::Left && is_its_own(&fault) => {
-                tracing::warn!(target: "integration", %provider, %fault, "another provider is asked");
-                account.passes_over(provider, &fault.to_string());
-                standing.pass_over();
+        let (error, rest) = match attempt.make(&mut entry, left, turn).await {
+            Ok(response) => return Ok(ServedCall { response, entry }),
+            Err(AttemptError::Error(error)) if others == Others::Left && is_provider_specific(&error) => {
+                tracing::warn!(target: "integration", %provider, %error, "another provider is asked");
+                entry.record_failover(provider, &error.to_string());
+                state.next_candidate();
                 continue;
             }
-            Err(Missed::Fault(fault)) => {
-                account.ends_by(fault.to_string());
-                return Err(fault.into());
+            Err(AttemptError::Error(error)) => {
+                entry.set_error(error.to_string());
+                return Err(error.into());
             }
             // It was waited for already.
-            Err(Missed::NoRoom(error)) => (error, Rest::Needed),
-            Err(Missed::Failed(error)) => (error, shared.breakers.rest(provider)),
+            Err(AttemptError::LimitReached(error)) => (error, Rest::Needed),
+            Err(AttemptError::Failed(error)) => (error, shared.breakers.rest(provider)),
         };
-        let heard = errand.heard_chars();
-        account.failed_after(heard);
+        let delivered = provider_call.delivered_chars();
+        entry.record_failure(delivered);
         let failure = Failure {
-            kind: kind_of(&error),
+            kind: error_kind(&error),
             retry_after: error.rate_hints().retry_after,
-            progress: if heard > 0 { Progress::Begun } else { Progress::NoByte },
-            round: standing.round,
-            elapsed: account.elapsed(),
-            model: standing.model,
+            progress: if delivered > 0 { Progress::Begun } else { Progress::NoByte },
+            round: state.round,
+            elapsed: entry.elapsed(),
+            model: state.model,
             others,
             rest,
         };
         let policy = &shared.settings.retry;
         let mut next = policy.next(&failure, random::number());
         if next == Next::Negotiate {
-            standing.model = Model::Settled;
-            standing.anew = negotiate(shared, candidate).await;
-            if standing.anew.is_some() {
+            state.model = Model::Settled;
+            state.renegotiated_model = negotiate(shared, candidate).await;
+            if state.renegotiated_model.is_some() {
                 continue;
             }
             next = policy.next(&Failure { model: Model::Settled, ..failure }, random::number());
@@ -168,16 +168,16 @@ pub(crate) async fn serve<E: Errand>(
         match next {
             Next::Elsewhere => {
                 tracing::warn!(target: "integration", %provider, reason, "another provider is asked");
-                account.passes_over(provider, &reason);
-                standing.pass_over();
+                entry.record_failover(provider, &reason);
+                state.next_candidate();
             }
             Next::Again(pause) => {
                 tracing::debug!(target: "integration", %provider, reason, ?pause, "the call is made again");
                 tokio::time::sleep(pause).await;
-                standing.begin_anew();
+                state.next_round();
             }
             Next::Fail | Next::Negotiate => {
-                account.failed(kind_of(&error), reason).await;
+                entry.failed(error_kind(&error), reason).await;
                 return Err(error.into());
             }
         }
@@ -185,7 +185,7 @@ pub(crate) async fn serve<E: Errand>(
 }
 
 /// Chooses the model of a provider anew; none when it stays as it was.
-async fn negotiate(shared: &Arc<Shared>, candidate: &Candidate) -> Option<String> {
+async fn negotiate(shared: &Arc<SharedContext>, candidate: &CallCandidate) -> Option<String> {
     let id = &candidate.provider.id;
     let after = HeartbeatsHandle(Arc::clone(shared)).beat(id).await;
     let chosen = after.ok()?.model()?.to_owned();
@@ -197,6 +197,6 @@ async fn negotiate(shared: &Arc<Shared>, candidate: &Candidate) -> Option<String
 }
 
 /// Whether a fault concerns this provider alone.
-fn is_its_own(fault: &Fault) -> bool {
-    matches!(fault, Fault::Refused(_) | Fault::Provider(_))
+fn is_provider_specific(error: &Error) -> bool {
+    matches!(error, Error::Refused(_) | Error::Provider(_))
 }

@@ -3,9 +3,9 @@
 //! Owns a breaker for each provider, in memory: after a restart each is closed, and failing calls open it
 //! again. A provider without a pool has nobody to stand in for it.
 
-use crate::call::execute::Candidate;
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::call::execute::CallCandidate;
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::provider::ProvidersHandle;
 use crate::runtime::random;
 use arbiter_core::kernel::call::CallOutcome;
@@ -18,18 +18,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The breakers of all providers.
 #[derive(Default)]
-pub(crate) struct Breakers(Mutex<HashMap<ProviderId, Record>>);
+pub(crate) struct Breakers(Mutex<HashMap<ProviderId, BreakerRecord>>);
 
 /// What calls said of a provider lately.
 #[derive(Default)]
-struct Record {
+struct BreakerRecord {
     breaker: Breaker,
     /// Whether its row bears no strike, so that a success changes nothing.
     is_clean: bool,
 }
 
 impl Breakers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ProviderId, Record>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ProviderId, BreakerRecord>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -48,15 +48,15 @@ impl Breakers {
 }
 
 /// Leave to call a provider once. Dropped, it says nothing of the provider.
-pub(crate) struct Leave {
-    shared: Arc<Shared>,
+pub(crate) struct BreakerPermit {
+    shared: Arc<SharedContext>,
     id: ProviderId,
     pass: Option<Pass>,
 }
 
-impl Leave {
+impl BreakerPermit {
     /// Asks for leave.
-    pub(crate) fn of(shared: &Arc<Shared>, id: &ProviderId) -> Self {
+    pub(crate) fn of(shared: &Arc<SharedContext>, id: &ProviderId) -> Self {
         let mut breakers = shared.breakers.lock();
         let pass = breakers.entry(id.clone()).or_default().breaker.admit(shared.clock.now()).ok();
         Self { shared: Arc::clone(shared), id: id.clone(), pass }
@@ -89,7 +89,7 @@ impl Leave {
     }
 }
 
-impl Drop for Leave {
+impl Drop for BreakerPermit {
     fn drop(&mut self) {
         self.report(End::Neither);
     }
@@ -97,41 +97,41 @@ impl Drop for Leave {
 
 /// Who is asked first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum First {
+pub(crate) enum FirstCandidate {
     /// The provider itself, which was chosen for a reason.
     Itself,
     /// Whoever of its pool is drawn.
-    Drawn,
+    Weighted,
 }
 
 /// Who may serve a call of this provider: itself, and the usable members of its pool, in the order in which they are asked: by
 /// their place, and by chance according to their weight within one place. A model that is named is asked of those that offer
 /// it; of the others their own is, unless the caller insists.
 pub(crate) async fn candidates(
-    shared: &Shared,
+    shared: &SharedContext,
     provider: &Provider,
     model: Option<&str>,
-    first: First,
-) -> Result<Vec<Candidate>, Fault> {
-    let own = Candidate { provider: provider.clone(), model: model.map(str::to_owned) };
+    first: FirstCandidate,
+) -> Result<Vec<CallCandidate>, Error> {
+    let own = CallCandidate { provider: provider.clone(), model: model.map(str::to_owned) };
     let Some(pool) = &provider.pool else { return Ok(vec![own]) };
     let members = shared.provider_cache.usable(shared).await?;
-    let mut drawn: Vec<(u32, f64, Candidate)> = members
+    let mut drawn: Vec<(u32, f64, CallCandidate)> = members
         .into_iter()
         .filter(|known| known.provider.id != provider.id && known.provider.pool.as_ref() == Some(pool))
         .map(|known| {
             let model = model.filter(|model| known.offers(model)).map(str::to_owned);
             (
                 known.provider.priority,
-                lot(known.provider.weight),
-                Candidate { model, provider: known.provider },
+                sampling_key(known.provider.weight),
+                CallCandidate { model, provider: known.provider },
             )
         })
         .collect();
     let before = match first {
-        First::Itself => vec![own],
-        First::Drawn => {
-            drawn.push((provider.priority, lot(provider.weight), own));
+        FirstCandidate::Itself => vec![own],
+        FirstCandidate::Weighted => {
+            drawn.push((provider.priority, sampling_key(provider.weight), own));
             Vec::new()
         }
     };
@@ -140,7 +140,7 @@ pub(crate) async fn candidates(
 }
 
 /// A lot that is the smaller, the greater the weight: the first of many is a member in proportion to its weight.
-fn lot(weight: u32) -> f64 {
+fn sampling_key(weight: u32) -> f64 {
     #[allow(clippy::cast_precision_loss)] // chance needs no more than 53 bits
     let chance = (random::number() >> 11) as f64 / (1_u64 << 53) as f64;
     -(1.0 - chance).ln() / f64::from(weight.max(1))
@@ -151,8 +151,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_greater_weight_wins_more_often() {
-        let won = (0..2_000).filter(|_| lot(9) < lot(1)).count();
+    fn sampling_key_greater_weight_wins_more_often() {
+        let won = (0..2_000).filter(|_| sampling_key(9) < sampling_key(1)).count();
         assert!((1_650..1_950).contains(&won), "{won} of 2000, not about 1800");
     }
 }

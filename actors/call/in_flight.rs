@@ -1,7 +1,7 @@
 //! Calls that go on and can be ended from outside, by the id of their run: prompts to agents and chats of the
 //! gateway. What agents do with beads ends with its hold.
 
-use crate::context::Shared;
+use crate::context::SharedContext;
 use arbiter_core::kernel::ids::RunId;
 use arbiter_core::kernel::refusal::Refusal;
 use std::collections::HashMap;
@@ -13,24 +13,24 @@ pub(crate) const RUN_CANCELLED: &str = "run-cancelled";
 
 /// The calls that go on.
 #[derive(Default)]
-pub(crate) struct Underway(Mutex<HashMap<RunId, Ending>>);
+pub(crate) struct InFlight(Mutex<HashMap<RunId, Cancellation>>);
 
 /// The end of one call, before it has come.
 #[derive(Clone, Default)]
-pub(crate) struct Ending(Arc<Words>);
+pub(crate) struct Cancellation(Arc<CancelState>);
 
 #[derive(Default)]
-struct Words {
-    wanted: CancellationToken,
+struct CancelState {
+    requested: CancellationToken,
     why: OnceLock<String>,
     /// Cancelled when everything about the call is written down.
     done: CancellationToken,
 }
 
-impl Ending {
+impl Cancellation {
     /// Ends when somebody wants the call to end.
-    pub(crate) async fn wanted(&self) {
-        self.0.wanted.cancelled().await;
+    pub(crate) async fn requested(&self) {
+        self.0.requested.cancelled().await;
     }
 
     /// Who wanted it to end, and why.
@@ -45,45 +45,45 @@ impl Ending {
 }
 
 /// A call is underway until this is dropped.
-pub(crate) struct Ticket {
-    shared: Arc<Shared>,
+pub(crate) struct InFlightGuard {
+    shared: Arc<SharedContext>,
     id: RunId,
-    ending: Ending,
+    cancellation: Cancellation,
 }
 
-impl Ticket {
+impl InFlightGuard {
     /// Enters a call.
-    pub(crate) fn of(shared: &Arc<Shared>, id: &RunId) -> Self {
-        let ending = Ending::default();
-        shared.underway.lock().insert(id.clone(), ending.clone());
-        Self { shared: Arc::clone(shared), id: id.clone(), ending }
+    pub(crate) fn of(shared: &Arc<SharedContext>, id: &RunId) -> Self {
+        let cancellation = Cancellation::default();
+        shared.in_flight.lock().insert(id.clone(), cancellation.clone());
+        Self { shared: Arc::clone(shared), id: id.clone(), cancellation }
     }
 
     /// How it may end.
-    pub(crate) fn ending(&self) -> Ending {
-        self.ending.clone()
+    pub(crate) fn cancellation(&self) -> Cancellation {
+        self.cancellation.clone()
     }
 }
 
-impl Drop for Ticket {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.shared.underway.lock().remove(&self.id);
-        self.ending.0.done.cancel();
+        self.shared.in_flight.lock().remove(&self.id);
+        self.cancellation.0.done.cancel();
     }
 }
 
-impl Underway {
-    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Ending>> {
+impl InFlight {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Cancellation>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends a call and waits until that is written down; says whether it was underway.
     pub(crate) async fn end(&self, id: &RunId, why: String) -> bool {
-        let Some(ending) = self.lock().get(id).cloned() else { return false };
+        let Some(cancellation) = self.lock().get(id).cloned() else { return false };
         // Whoever was first is named.
-        let _ = ending.0.why.set(why);
-        ending.0.wanted.cancel();
-        ending.0.done.cancelled().await;
+        let _ = cancellation.0.why.set(why);
+        cancellation.0.requested.cancel();
+        cancellation.0.done.cancelled().await;
         true
     }
 }

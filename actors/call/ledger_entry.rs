@@ -3,11 +3,11 @@
 //! Owns the money that is set aside for it, and the run that a chat through the gateway is. Dropped before it is closed, it books the call as cancelled, with
 //! what it may have cost by then; a call that asked nobody leaves no line.
 
-use crate::call::budget_guard::Held;
-use crate::call::in_flight::Ticket;
-use crate::context::Shared;
-use crate::error::Fault;
-use crate::provider::authorized_client::Link;
+use crate::call::budget_guard::ReservationGuard;
+use crate::call::in_flight::InFlightGuard;
+use crate::context::SharedContext;
+use crate::error::Error;
+use crate::provider::authorized_client::AuthorizedClient;
 use arbiter_core::kernel::call::{Call, ErrorKind, Kind, Outcome};
 use arbiter_core::kernel::ids::{AgentId, BeadId, CallId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::kernel::run::{Run, Status, cost_usd};
@@ -20,7 +20,7 @@ const CHARS_PER_TOKEN: u64 = 4;
 
 /// For whom a call is made.
 #[derive(Clone, Debug)]
-pub(crate) struct Payer {
+pub(crate) struct Attribution {
     pub(crate) kind: Kind,
     pub(crate) agent_id: Option<AgentId>,
     pub(crate) project_id: Option<ProjectId>,
@@ -30,41 +30,41 @@ pub(crate) struct Payer {
 }
 
 /// The line of one call in the making.
-pub(crate) struct Account {
-    shared: Arc<Shared>,
-    held: Option<Held>,
+pub(crate) struct LedgerEntry {
+    shared: Arc<SharedContext>,
+    reservation: Option<ReservationGuard>,
     call: Call,
-    begun: Instant,
+    started: Instant,
     prices: (Option<f64>, Option<f64>),
     /// Whether the model may be at work on what it was asked, so that it costs something.
-    underway: bool,
+    is_billable: bool,
     prompt_chars: u64,
     key_uses: u32,
     /// Why the call did not get its answer.
     error: Option<String>,
-    ticket: Option<Ticket>,
+    in_flight_guard: Option<InFlightGuard>,
 }
 
-impl Account {
+impl LedgerEntry {
     /// An account of a call that asks so many characters.
     pub(crate) fn open(
-        shared: &Arc<Shared>,
-        held: Held,
-        payer: Payer,
+        shared: &Arc<SharedContext>,
+        reservation: ReservationGuard,
+        attribution: Attribution,
         id: CallId,
         prompt_chars: u64,
     ) -> Self {
         let call = Call {
             id,
-            at: held.at,
+            at: reservation.at,
             provider_id: ProviderId::known(""),
             model: String::new(),
-            agent_id: payer.agent_id,
-            project_id: payer.project_id,
-            bead_id: payer.bead_id,
-            run_id: payer.run_id,
-            token_id: payer.token_id,
-            kind: payer.kind,
+            agent_id: attribution.agent_id,
+            project_id: attribution.project_id,
+            bead_id: attribution.bead_id,
+            run_id: attribution.run_id,
+            token_id: attribution.token_id,
+            kind: attribution.kind,
             outcome: Outcome::Cancelled,
             error_kind: None,
             input_tokens: 0,
@@ -77,52 +77,52 @@ impl Account {
         };
         Self {
             shared: Arc::clone(shared),
-            held: Some(held),
+            reservation: Some(reservation),
             call,
-            begun: Instant::now(),
+            started: Instant::now(),
             prices: (None, None),
-            underway: false,
+            is_billable: false,
             prompt_chars,
             key_uses: 0,
             error: None,
-            ticket: None,
+            in_flight_guard: None,
         }
     }
 
     /// From now on the call is underway until its line is written.
-    pub(crate) fn admit(&mut self, ticket: Option<Ticket>) {
-        self.ticket = ticket;
+    pub(crate) fn attach_guard(&mut self, in_flight_guard: Option<InFlightGuard>) {
+        self.in_flight_guard = in_flight_guard;
     }
 
     /// A provider is about to be asked.
-    pub(crate) fn asks(&mut self, link: &Link, model: &str) {
-        let id = &link.provider.id;
+    pub(crate) fn record_attempt(&mut self, authorized_client: &AuthorizedClient, model: &str) {
+        let id = &authorized_client.provider.id;
         self.call.provider_id.clone_from(id);
         model.clone_into(&mut self.call.model);
         self.call.attempts += 1;
-        self.prices = (link.provider.price_input(), link.provider.price_output());
-        self.underway = true;
+        self.prices = (authorized_client.provider.price_input(), authorized_client.provider.price_output());
+        self.is_billable = true;
     }
 
     /// A provider did not serve the call, so another one is asked.
-    pub(crate) fn passes_over(&mut self, provider: &ProviderId, reason: &str) {
+    pub(crate) fn record_failover(&mut self, provider: &ProviderId, reason: &str) {
         self.call.failover_from = Some(provider.clone());
         self.call.failover_reason = Some(reason.to_owned());
     }
 
     /// A key went along.
-    pub(crate) fn used_key(&mut self) {
+    pub(crate) fn record_key_use(&mut self) {
         self.key_uses += 1;
     }
 
     /// Why the call will not get its answer, when nobody says it later.
-    pub(crate) fn ends_by(&mut self, error: impl Into<String>) {
+    pub(crate) fn set_error(&mut self, error: impl Into<String>) {
         self.error = Some(error.into());
     }
 
     /// The provider that was asked last failed. Only what came before that is paid for.
-    pub(crate) fn failed_after(&mut self, answer_chars: u64) {
-        self.underway = false;
+    pub(crate) fn record_failure(&mut self, answer_chars: u64) {
+        self.is_billable = false;
         if answer_chars > 0 {
             self.count(None, answer_chars);
         }
@@ -130,7 +130,7 @@ impl Account {
 
     /// How long the call has taken so far.
     pub(crate) fn elapsed(&self) -> std::time::Duration {
-        self.begun.elapsed()
+        self.started.elapsed()
     }
 
     /// The same in milliseconds.
@@ -177,14 +177,14 @@ impl Account {
         }
     }
 
-    fn end(&mut self, outcome: Outcome, error: Option<ErrorKind>) -> Option<End> {
+    fn end(&mut self, outcome: Outcome, error: Option<ErrorKind>) -> Option<PendingEntry> {
         // Without an attempt the money goes back by itself.
-        let held = self.held.take().filter(|_| self.call.attempts > 0)?;
+        let reservation = self.reservation.take().filter(|_| self.call.attempts > 0)?;
         let latency_ms = self.latency_ms();
         let call = Call { outcome, error_kind: error, latency_ms, ..self.call.clone() };
         let shared = Arc::clone(&self.shared);
         let run = (call.kind == Kind::Gateway).then(|| self.run(&call)).flatten();
-        Some(End { shared, held, call, run, _ticket: self.ticket.take() })
+        Some(PendingEntry { shared, reservation, call, run, _in_flight_guard: self.in_flight_guard.take() })
     }
 
     /// A chat through the gateway as a run. What was said in it is its client's own.
@@ -214,41 +214,42 @@ impl Account {
     }
 }
 
-impl Drop for Account {
+impl Drop for LedgerEntry {
     fn drop(&mut self) {
-        if self.held.is_none() {
+        if self.reservation.is_none() {
             return;
         }
-        if self.underway && self.call.input_tokens == 0 {
+        if self.is_billable && self.call.input_tokens == 0 {
             self.count(None, 0);
         }
         if self.error.is_none() {
-            let ending = self.ticket.as_ref().map(Ticket::ending);
-            let why = ending.as_ref().and_then(|ending| ending.why());
+            let cancellation = self.in_flight_guard.as_ref().map(InFlightGuard::cancellation);
+            let why = cancellation.as_ref().and_then(|cancellation| cancellation.why());
             self.error = Some(why.unwrap_or("the client went away").to_owned());
         }
         if let Some(end) = self.end(Outcome::Cancelled, Some(ErrorKind::Cancelled)) {
             let world = Arc::clone(&end.shared);
-            world.later(end.write());
+            world.spawn_tracked(end.write());
         }
     }
 }
 
 /// The end of a call, to be written down.
-struct End {
-    shared: Arc<Shared>,
-    held: Held,
+struct PendingEntry {
+    shared: Arc<SharedContext>,
+    reservation: ReservationGuard,
     call: Call,
     run: Option<Run>,
-    _ticket: Option<Ticket>,
+    _in_flight_guard: Option<InFlightGuard>,
 }
 
-impl End {
+impl PendingEntry {
     async fn write(self) {
         let provider = self.call.provider_id.clone();
-        let settled: Result<(), Fault> = self.shared.purse.settle(self.held, self.call, self.run).await;
-        if let Err(fault) = settled {
-            tracing::error!(%fault, %provider, "a call's line of the ledger was not written");
+        let settled: Result<(), Error> =
+            self.shared.budget_guard.settle(self.reservation, self.call, self.run).await;
+        if let Err(error) = settled {
+            tracing::error!(%error, %provider, "a call's line of the ledger was not written");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Owns what is inside and the pace, in memory: after a restart each gate begins anew. Limits are those of the
 //! provider's row at the moment of the call, so that a change of them holds at once.
 
-use crate::context::Shared;
+use crate::context::SharedContext;
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
 use arbiter_core::provider::rate_limit::{Heard, Limits, Pace, Word};
@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 /// The gates of all providers.
 #[derive(Default)]
-pub(crate) struct Gates(Mutex<HashMap<ProviderId, Gate>>);
+pub(crate) struct Limiters(Mutex<HashMap<ProviderId, Limiter>>);
 
 #[derive(Default)]
-struct Gate {
-    inside: u32,
+struct Limiter {
+    in_flight: u32,
     pace: Pace,
     /// Told when a call leaves.
     left: Arc<Notify>,
@@ -28,7 +28,7 @@ struct Gate {
 
 /// Why a call does not get in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Closed {
+pub(crate) enum Limited {
     /// As many calls are inside as may be.
     Full,
     /// The pace wants a pause.
@@ -37,23 +37,23 @@ pub(crate) enum Closed {
 
 /// How long a call waits at the gate.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct WaitBudget {
     /// For a place inside.
-    pub(crate) place: Duration,
+    pub(crate) permit: Duration,
     /// For its turn by the pace.
     pub(crate) turn: Duration,
 }
 
 /// A call that is inside, until this is dropped. One that was not made then counts for nothing.
-pub(crate) struct Place {
-    shared: Arc<Shared>,
+pub(crate) struct CallPermit {
+    shared: Arc<SharedContext>,
     id: ProviderId,
     counted: u64,
-    was_made: bool,
+    was_used: bool,
 }
 
-impl Gates {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ProviderId, Gate>> {
+impl Limiters {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ProviderId, Limiter>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -63,51 +63,55 @@ impl Gates {
     }
 }
 
-impl Place {
+impl CallPermit {
     /// Lets a call of about so many tokens in, if it can be at once.
-    pub(crate) fn at_once(shared: &Arc<Shared>, provider: &Provider, tokens: u64) -> Result<Self, Closed> {
-        let mut gates = shared.gates.lock();
-        let gate = gates.entry(provider.id.clone()).or_default();
-        if provider.max_concurrency.is_some_and(|most| gate.inside >= most) {
-            return Err(Closed::Full);
+    pub(crate) fn try_acquire(
+        shared: &Arc<SharedContext>,
+        provider: &Provider,
+        tokens: u64,
+    ) -> Result<Self, Limited> {
+        let mut limiters = shared.limiters.lock();
+        let limiter = limiters.entry(provider.id.clone()).or_default();
+        if provider.max_concurrency.is_some_and(|most| limiter.in_flight >= most) {
+            return Err(Limited::Full);
         }
         let limits = Limits {
             requests_per_minute: provider.requests_per_minute,
             tokens_per_minute: provider.tokens_per_minute,
         };
-        let admitted = gate.pace.admit(limits, tokens, shared.clock.now());
-        admitted.map_err(|wait| Closed::TooFast(wait.0))?;
-        gate.inside += 1;
-        Ok(Self { shared: Arc::clone(shared), id: provider.id.clone(), counted: tokens, was_made: false })
+        let admitted = limiter.pace.admit(limits, tokens, shared.clock.now());
+        admitted.map_err(|wait| Limited::TooFast(wait.0))?;
+        limiter.in_flight += 1;
+        Ok(Self { shared: Arc::clone(shared), id: provider.id.clone(), counted: tokens, was_used: false })
     }
 
     /// Lets a call in when it is its turn, or says what it would have waited for.
-    pub(crate) async fn in_time(
-        shared: &Arc<Shared>,
+    pub(crate) async fn acquire(
+        shared: &Arc<SharedContext>,
         provider: &Provider,
         tokens: u64,
-        patience: Patience,
-    ) -> Result<Self, Closed> {
+        wait_budget: WaitBudget,
+    ) -> Result<Self, Limited> {
         let begun = Instant::now();
-        let left = Arc::clone(&shared.gates.lock().entry(provider.id.clone()).or_default().left);
+        let left = Arc::clone(&shared.limiters.lock().entry(provider.id.clone()).or_default().left);
         loop {
             let next = left.notified();
             tokio::pin!(next);
             // From here on nobody leaves unnoticed.
             next.as_mut().enable();
-            let closed = match Self::at_once(shared, provider, tokens) {
-                Ok(place) => return Ok(place),
-                Err(closed) => closed,
+            let limited = match Self::try_acquire(shared, provider, tokens) {
+                Ok(permit) => return Ok(permit),
+                Err(limited) => limited,
             };
             let waited = begun.elapsed();
-            match closed {
-                Closed::Full => {
-                    let patience = patience.place.saturating_sub(waited);
-                    tokio::time::timeout(patience, next).await.map_err(|_| closed)?;
+            match limited {
+                Limited::Full => {
+                    let wait_budget = wait_budget.permit.saturating_sub(waited);
+                    tokio::time::timeout(wait_budget, next).await.map_err(|_| limited)?;
                 }
-                Closed::TooFast(pause) => {
-                    if waited.saturating_add(pause) >= patience.turn {
-                        return Err(closed);
+                Limited::TooFast(pause) => {
+                    if waited.saturating_add(pause) >= wait_budget.turn {
+                        return Err(limited);
                     }
                     // Whoever waits for the place this one was told of shall hear of it.
                     left.notify_one();
@@ -118,37 +122,37 @@ impl Place {
     }
 
     /// The provider is asked from now on.
-    pub(crate) fn make(&mut self) {
-        self.was_made = true;
+    pub(crate) fn mark_used(&mut self) {
+        self.was_used = true;
     }
 
     /// The call took so many tokens.
     pub(crate) fn settle(&mut self, tokens: u64) {
-        if let Some(gate) = self.shared.gates.lock().get_mut(&self.id) {
-            gate.pace.settle(self.counted, tokens);
+        if let Some(limiter) = self.shared.limiters.lock().get_mut(&self.id) {
+            limiter.pace.settle(self.counted, tokens);
         }
         self.counted = tokens;
     }
 
     /// What the provider said of its limits with the answer.
-    pub(crate) fn hear(&self, hints: &RateHints, heard: Heard) {
+    pub(crate) fn record_hints(&self, hints: &RateHints, heard: Heard) {
         let RateHints { requests_left, tokens_left, reset_after, retry_after } = *hints;
         let word = Word { requests_left, tokens_left, reset_after, retry_after };
         let now = self.shared.clock.now();
-        if let Some(gate) = self.shared.gates.lock().get_mut(&self.id) {
-            gate.pace.hear(&word, heard, now);
+        if let Some(limiter) = self.shared.limiters.lock().get_mut(&self.id) {
+            limiter.pace.hear(&word, heard, now);
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for CallPermit {
     fn drop(&mut self) {
-        let mut gates = self.shared.gates.lock();
-        let Some(gate) = gates.get_mut(&self.id) else { return };
-        gate.inside = gate.inside.saturating_sub(1);
-        if !self.was_made {
-            gate.pace.take_back(self.counted);
+        let mut limiters = self.shared.limiters.lock();
+        let Some(limiter) = limiters.get_mut(&self.id) else { return };
+        limiter.in_flight = limiter.in_flight.saturating_sub(1);
+        if !self.was_used {
+            limiter.pace.take_back(self.counted);
         }
-        gate.left.notify_one();
+        limiter.left.notify_one();
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// A chat with a provider, as it is handed over.
 #[derive(Clone, Debug)]
-pub struct CarriedCall {
+pub struct RemoteCall {
     /// The provider, as it is called.
     pub provider: Provider,
     /// What is asked.
@@ -22,16 +22,16 @@ pub struct CarriedCall {
 
 /// What became of it.
 #[derive(Debug)]
-pub enum Carried {
+pub enum RemoteOutcome {
     /// It was made: the answer, and where it can be looked up.
-    Made(Result<ChatAnswer, CallError>, String),
+    Completed(Result<ChatAnswer, CallError>, String),
     /// It was not taken over: nobody will make it, so it may be made here.
-    NotTaken,
+    Declined,
 }
 
 /// Which chats are carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freight {
+pub enum RemoteScope {
     /// Those of people at the console.
     Console,
     /// Those of runs of agents as well.
@@ -39,23 +39,23 @@ pub enum Freight {
 }
 
 /// Whoever carries chats.
-pub trait Carrier: Send + Sync {
+pub trait RemoteExecutor: Send + Sync {
     /// Carries one.
-    fn carry(&self, call: CarriedCall) -> BoxFuture<'_, Carried>;
+    fn execute(&self, call: RemoteCall) -> BoxFuture<'_, RemoteOutcome>;
     /// Which it carries.
-    fn freight(&self) -> Freight;
+    fn scope(&self) -> RemoteScope;
 }
 
 /// The carrier of the moment, if there is one.
 #[derive(Default)]
-pub(crate) struct Carriers(RwLock<Option<Arc<dyn Carrier>>>);
+pub(crate) struct RemoteExecutorSlot(RwLock<Option<Arc<dyn RemoteExecutor>>>);
 
-impl Carriers {
-    pub(crate) fn set(&self, carrier: Option<Arc<dyn Carrier>>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = carrier;
+impl RemoteExecutorSlot {
+    pub(crate) fn set(&self, executor: Option<Arc<dyn RemoteExecutor>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = executor;
     }
 
-    pub(crate) fn get(&self) -> Option<Arc<dyn Carrier>> {
+    pub(crate) fn get(&self) -> Option<Arc<dyn RemoteExecutor>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -5,13 +5,13 @@
 //! Restart: at once; the timer is armed anew from the stored times.
 
 use crate::bead::comment;
-use crate::bead::run_outcome::play;
+use crate::bead::run_outcome::apply_commands;
 use crate::caller::Caller;
-use crate::conflict_retry::{check_revision, until_fresh};
-use crate::decision::{Command, Wish};
-use crate::error::Fault;
+use crate::conflict_retry::{check_revision, retry_on_conflict};
+use crate::decision::{Command, DecisionRequest};
+use crate::error::Error;
 use crate::persona::PersonasHandle;
-use crate::runtime::cell::{Role, Scope};
+use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::bead::Bead;
 use arbiter_core::decision::{self, Decision, Purpose, Sight};
 use arbiter_core::decision::{autonomy, subject_digest};
@@ -29,36 +29,36 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// The actor of one decision.
 pub(crate) struct DecisionActor {
-    scope: Scope<Self>,
+    context: BehaviorContext<Self>,
 }
 
-impl Role for DecisionActor {
+impl Behavior for DecisionActor {
     type Command = Command;
     const KIND: &'static str = "decision";
 
-    fn new(scope: Scope<Self>) -> Self {
-        Self { scope }
+    fn new(context: BehaviorContext<Self>) -> Self {
+        Self { context }
     }
 
     async fn start(&mut self) {
         match self.row().await {
             Ok(decision) => self.watch(&decision),
             // Whoever asks next is told why.
-            Err(_) => self.scope.pin.store(false, Ordering::Release),
+            Err(_) => self.context.pin.store(false, Ordering::Release),
         }
     }
 
     async fn handle(&mut self, command: Command) {
         match command {
-            Command::End { caller, wish, answer } => {
+            Command::End { caller, request, answer } => {
                 // An answer that nobody waits for any more was still given to the store.
-                let _ = answer.send(self.end(&caller, &wish).await);
+                let _ = answer.send(self.end(&caller, &request).await);
             }
             Command::Due => {
-                if let Err(fault) = self.due().await {
-                    tracing::warn!(decision = %self.scope.id, %fault, "a decision's time could not be looked at");
-                    let again = self.scope.shared.clock.now().plus(AGAIN);
-                    self.scope.timers.set(NEXT, again, Command::Due);
+                if let Err(error) = self.due().await {
+                    tracing::warn!(decision = %self.context.id, %error, "a decision's time could not be looked at");
+                    let again = self.context.shared.clock.now().plus(AGAIN);
+                    self.context.timers.set(NEXT, again, Command::Due);
                 }
             }
         }
@@ -66,36 +66,36 @@ impl Role for DecisionActor {
 }
 
 impl DecisionActor {
-    async fn row(&self) -> Result<Decision, Fault> {
-        let found = self.scope.shared.store.decision(self.scope.id.clone()).await?;
-        found.ok_or_else(|| Refusal::not_found("decision", &self.scope.id).into())
+    async fn row(&self) -> Result<Decision, Error> {
+        let found = self.context.shared.store.decision(self.context.id.clone()).await?;
+        found.ok_or_else(|| Refusal::not_found("decision", &self.context.id).into())
     }
 
     fn watch(&self, decision: &Decision) {
         let next = decision.next_due();
-        self.scope.pin.store(next.is_some(), Ordering::Release);
+        self.context.pin.store(next.is_some(), Ordering::Release);
         match next {
-            Some(at) => self.scope.timers.set(NEXT, at, Command::Due),
-            None => self.scope.timers.cancel(NEXT),
+            Some(at) => self.context.timers.set(NEXT, at, Command::Due),
+            None => self.context.timers.cancel(NEXT),
         }
     }
 
     /// A part of the time, or all of it, may have passed; the clock may as well have been set back.
-    async fn due(&self) -> Result<(), Fault> {
+    async fn due(&self) -> Result<(), Error> {
         let decision = self.row().await?;
-        let is_late = decision.is_late(self.scope.shared.clock.now());
-        let wish = if is_late { Wish::Expire } else { Wish::Remind };
-        match self.end(&Caller::system(), &wish).await {
+        let is_late = decision.is_late(self.context.shared.clock.now());
+        let request = if is_late { DecisionRequest::Expire } else { DecisionRequest::Remind };
+        match self.end(&Caller::system(), &request).await {
             Ok(_) => {}
-            Err(Fault::Refused(_)) => self.watch(&self.row().await?),
-            Err(fault) => return Err(fault),
+            Err(Error::Refused(_)) => self.watch(&self.row().await?),
+            Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    async fn end(&self, caller: &Caller, wish: &Wish) -> Result<Decision, Fault> {
-        let shared = &self.scope.shared;
-        let after = until_fresh(async || {
+    async fn end(&self, caller: &Caller, request: &DecisionRequest) -> Result<Decision, Error> {
+        let shared = &self.context.shared;
+        let after = retry_on_conflict(async || {
             let decision = self.row().await?;
             check_revision(caller, &decision)?;
             let bead = match &decision.bead_id {
@@ -103,12 +103,12 @@ impl DecisionActor {
                 None => None,
             };
             let now = self.subject(&decision, bead.as_ref().map(|(bead, ..)| bead)).await?;
-            let command = self.command(&decision, caller, wish, now).await?;
+            let command = self.command(&decision, caller, request, now).await?;
             let mut unit = caller.unit(shared.clock.now(), "decisions");
             let happenings = decision.decide(&command, unit.at)?;
             let after = unit.happen(&decision, &happenings, Change::Decision);
             if let Some((bead, facts, _)) = &bead {
-                play(bead, &after.effect(bead.status), facts, &mut unit)?;
+                apply_commands(bead, &after.effect(bead.status), facts, &mut unit)?;
                 if let Some(remark) = after.remark() {
                     comment(&mut unit, bead, &caller.name, remark);
                 }
@@ -125,12 +125,12 @@ impl DecisionActor {
     }
 
     /// The digest of what the decision is about, as that is now.
-    async fn subject(&self, decision: &Decision, bead: Option<&Bead>) -> Result<Option<String>, Fault> {
+    async fn subject(&self, decision: &Decision, bead: Option<&Bead>) -> Result<Option<String>, Error> {
         if decision.purpose != Purpose::Close {
             return Ok(bead.map(subject_digest::of_bead));
         }
         let project = decision.project_id.to_string();
-        let holdings = self.scope.shared.store.holdings(project.clone()).await?;
+        let holdings = self.context.shared.store.holdings(project.clone()).await?;
         Ok(Some(subject_digest::of_project(&project, &holdings)))
     }
 
@@ -138,16 +138,16 @@ impl DecisionActor {
         &self,
         decision: &Decision,
         caller: &Caller,
-        wish: &Wish,
+        request: &DecisionRequest,
         now: Option<String>,
-    ) -> Result<decision::Command, Fault> {
-        Ok(match wish {
-            Wish::Resolve(given) => {
+    ) -> Result<decision::Command, Error> {
+        Ok(match request {
+            DecisionRequest::Resolve(given) => {
                 if let Some(id) = &given.agent {
-                    let agent = self.scope.shared.store.agent(id.to_string()).await?;
+                    let agent = self.context.shared.store.agent(id.to_string()).await?;
                     let gone = || Refusal::Forbidden(format!("there is no agent {id} any more"));
                     let agent = agent.ok_or_else(gone)?;
-                    let personas = PersonasHandle(Arc::clone(&self.scope.shared));
+                    let personas = PersonasHandle(Arc::clone(&self.context.shared));
                     autonomy::check(&agent, personas.autonomy_of(&agent).await?, decision)?;
                 }
                 decision::Command::Resolve {
@@ -157,15 +157,15 @@ impl DecisionActor {
                     sight: Sight { now, seen: given.subject_digest.clone() },
                 }
             }
-            Wish::Cancel(reason) => decision::Command::Cancel { reason: reason.clone() },
-            Wish::Remind => decision::Command::Remind,
-            Wish::Expire => decision::Command::Expire { subject: now },
+            DecisionRequest::Cancel(reason) => decision::Command::Cancel { reason: reason.clone() },
+            DecisionRequest::Remind => decision::Command::Remind,
+            DecisionRequest::Expire => decision::Command::Expire { subject: now },
         })
     }
 
     /// Closes the project that the answer says is to be closed; one that is closed by now stays so.
-    async fn close_project(&self, decision: &Decision, unit: &mut Unit) -> Result<(), Fault> {
-        let found = self.scope.shared.store.project(decision.project_id.to_string()).await?;
+    async fn close_project(&self, decision: &Decision, unit: &mut Unit) -> Result<(), Error> {
+        let found = self.context.shared.store.project(decision.project_id.to_string()).await?;
         if let Some(project) = found.filter(|project| project.status != project::Status::Closed) {
             let reason = format!("decision {}", decision.id);
             let happenings = project.decide(&project::Command::CloseAnyway { reason }, unit.at)?;

@@ -2,20 +2,20 @@
 //!
 //! Owns nothing. Knows no actor of a decision but by its handle, which hears of the end after the commit.
 
-use crate::context::Shared;
+use crate::context::SharedContext;
 use crate::decision::DecisionsHandle;
-use crate::error::Fault;
+use crate::error::Error;
 use arbiter_core::decision::{Command, Decision, Status};
 use arbiter_core::kernel::ids::DecisionId;
 use arbiter_store::{Change, Unit};
 use std::sync::Arc;
 
 /// Adds the end of those of the decisions that are pending. A bead that they hold back is not looked at: it goes.
-pub(crate) fn withdraw(
+pub(crate) fn cancel_pending(
     unit: &mut Unit,
     decisions: &[Decision],
     why: impl Fn(&Decision) -> String,
-) -> Result<Vec<DecisionId>, Fault> {
+) -> Result<Vec<DecisionId>, Error> {
     let mut withdrawn = Vec::new();
     for decision in decisions.iter().filter(|decision| decision.status == Status::Pending) {
         let happenings = decision.decide(&Command::Cancel { reason: why(decision) }, unit.at)?;
@@ -26,9 +26,9 @@ pub(crate) fn withdraw(
 }
 
 /// After the commit: their actors have nothing to wait for any more.
-pub(crate) fn tell(shared: &Arc<Shared>, withdrawn: &[DecisionId]) {
+pub(crate) fn notify_actors(shared: &Arc<SharedContext>, withdrawn: &[DecisionId]) {
     let decisions = DecisionsHandle(Arc::clone(shared));
     for id in withdrawn {
-        decisions.look_again(id);
+        decisions.recheck(id);
     }
 }

@@ -6,11 +6,11 @@
 
 use crate::bead::BeadsHandle;
 use crate::caller::Caller;
-use crate::context::{SINGLE, Shared};
+use crate::context::{SINGLETON_ID, SharedContext};
 use crate::decision::DecisionsHandle;
-use crate::dispatch::ready_beads::{Search, ready_beads};
-use crate::error::Fault;
-use crate::runtime::cell::{Role, Scope};
+use crate::dispatch::ready_beads::{ReadyFilter, ready_beads};
+use crate::error::Error;
+use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::agent::{Agent, Kind, Status};
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::decision::edit::NewDecision;
@@ -31,14 +31,14 @@ const NEXT: &str = "next";
 
 /// How others reach the dispatcher.
 #[derive(Clone)]
-pub struct DispatcherHandle(pub(crate) Arc<Shared>);
+pub struct DispatcherHandle(pub(crate) Arc<SharedContext>);
 
 impl DispatcherHandle {
     /// Says in words why a bead is not moving; empty when it is being worked on or is closed.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown bead.
-    pub async fn why(&self, id: &BeadId, within: Option<&[String]>) -> Result<Vec<String>, Fault> {
+    /// [`Error::Refused`] for an unknown bead.
+    pub async fn why(&self, id: &BeadId, within: Option<&[String]>) -> Result<Vec<String>, Error> {
         let found = self.0.store.bead_state(id.to_string()).await?;
         let (bead, facts, _) = found.ok_or_else(|| Refusal::not_found("bead", id.as_str()))?;
         let (operation, _) = self.0.store.operation().await?;
@@ -50,7 +50,7 @@ impl DispatcherHandle {
             agents.retain(|(agent, _)| seen(&agent.project_id));
         }
         let now = self.0.clock.now();
-        let (spent, load) = (self.0.purse.spent(now), self.0.store.load().await?);
+        let (spent, load) = (self.0.budget_guard.spent(now), self.0.store.load().await?);
         let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
         Ok(explain::why(&bead, &facts, company, now))
     }
@@ -59,11 +59,11 @@ impl DispatcherHandle {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn waiting(&self, age: Duration) -> Result<BTreeMap<Cause, u64>, Fault> {
+    pub async fn waiting(&self, age: Duration) -> Result<BTreeMap<Cause, u64>, Error> {
         let (operation, _) = self.0.store.operation().await?;
         let agents = agents(&self.0).await?;
         let now = self.0.clock.now();
-        let (spent, load) = (self.0.purse.spent(now), self.0.store.load().await?);
+        let (spent, load) = (self.0.budget_guard.spent(now), self.0.store.load().await?);
         let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
         let mut counts: BTreeMap<Cause, u64> = Cause::ALL.iter().map(|cause| (*cause, 0)).collect();
         for alike in self.0.store.waiting(now, now.minus(age)).await? {
@@ -74,52 +74,52 @@ impl DispatcherHandle {
 
     /// Lets the dispatcher look again. Reasons that come while one is waiting are the same one.
     /// Looks for work that can be handed out; many wishes at once are one look.
-    pub fn look(&self) {
-        if !self.0.look_wanted.swap(true, Ordering::AcqRel) {
-            self.0.dispatcher.tell(&self.0, SINGLE, Command::Look);
+    pub fn dispatch_now(&self) {
+        if !self.0.wake_requested.swap(true, Ordering::AcqRel) {
+            self.0.dispatcher.tell(&self.0, SINGLETON_ID, Command::Dispatch);
         }
     }
 }
 
 /// What the dispatcher can be told.
 pub(crate) enum Command {
-    Look,
+    Dispatch,
 }
 
 /// The dispatcher.
 pub(crate) struct DispatcherActor {
-    scope: Scope<Self>,
+    context: BehaviorContext<Self>,
 }
 
-impl Role for DispatcherActor {
+impl Behavior for DispatcherActor {
     type Command = Command;
     const KIND: &'static str = "dispatcher";
 
-    fn new(scope: Scope<Self>) -> Self {
-        Self { scope }
+    fn new(context: BehaviorContext<Self>) -> Self {
+        Self { context }
     }
 
     async fn start(&mut self) {
         // A reason that was lost with a failed look counts as well.
-        self.scope.timers.set(NEXT, self.scope.shared.clock.now(), Command::Look);
+        self.context.timers.set(NEXT, self.context.shared.clock.now(), Command::Dispatch);
     }
 
     async fn handle(&mut self, command: Command) {
-        let Command::Look = command;
+        let Command::Dispatch = command;
         // Cleared before the look: what happens from here on is a new reason.
-        self.scope.shared.look_wanted.store(false, Ordering::Release);
-        if self.scope.shared.is_stopping() {
+        self.context.shared.wake_requested.store(false, Ordering::Release);
+        if self.context.shared.is_stopping() {
             return;
         }
-        if let Err(fault) = self.pass().await {
-            tracing::warn!(%fault, "a pass of the dispatcher failed");
+        if let Err(error) = self.run_pass().await {
+            tracing::warn!(%error, "a pass of the dispatcher failed");
         }
     }
 }
 
 impl DispatcherActor {
-    async fn pass(&self) -> Result<(), Fault> {
-        let shared = &self.scope.shared;
+    async fn run_pass(&self) -> Result<(), Error> {
+        let shared = &self.context.shared;
         let now = shared.clock.now();
         if let (Operation::Parked(_), _) = shared.store.operation().await? {
             return Ok(());
@@ -127,7 +127,7 @@ impl DispatcherActor {
         self.ask_approvals(&shared.store.unapproved_beads(now, shared.settings.approvals_per_project).await?)
             .await?;
         let agents = agents(shared).await?;
-        let spent = shared.purse.spent(now);
+        let spent = shared.budget_guard.spent(now);
         let at_work =
             agents.iter().filter(|(a, _)| a.kind == Kind::Llm && a.status == Status::Working).count();
         let room = shared.settings.max_parallel.saturating_sub(at_work);
@@ -137,12 +137,12 @@ impl DispatcherActor {
             let operation = Operation::Active;
             let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
             let pairs = assign::pair(ready, company, room);
-            join_all(pairs.into_iter().map(|(bead, agent)| self.give(bead, agent))).await;
+            join_all(pairs.into_iter().map(|(bead, agent)| self.claim_for(bead, agent))).await;
         }
         let due = shared.store.next_due(now).await?;
         match [due, spent.next_renewal()].into_iter().flatten().min() {
-            Some(at) => self.scope.timers.set(NEXT, at, Command::Look),
-            None => self.scope.timers.cancel(NEXT),
+            Some(at) => self.context.timers.set(NEXT, at, Command::Dispatch),
+            None => self.context.timers.cancel(NEXT),
         }
         Ok(())
     }
@@ -153,7 +153,7 @@ impl DispatcherActor {
         agents: &[(Agent, ProviderState)],
         load: &Load,
         now: Timestamp,
-    ) -> Result<Vec<Bead>, Fault> {
+    ) -> Result<Vec<Bead>, Error> {
         let wanted = assign::wanted(agents);
         if wanted.is_empty() {
             return Ok(vec![]);
@@ -165,25 +165,25 @@ impl DispatcherActor {
                 return vec![];
             }
             let roles = own.into_iter().chain(everywhere).flatten().cloned().collect();
-            vec![Search { roles, tags: vec![] }]
+            vec![ReadyFilter { roles, tags: vec![] }]
         };
-        ready_beads(&self.scope.shared.store, load, now, searches).await
+        ready_beads(&self.context.shared.store, load, now, searches).await
     }
 
-    async fn give(&self, bead: BeadId, agent: AgentId) {
-        let beads = BeadsHandle(Arc::clone(&self.scope.shared));
+    async fn claim_for(&self, bead: BeadId, agent: AgentId) {
+        let beads = BeadsHandle(Arc::clone(&self.context.shared));
         let claimant = Claimant::Agent(agent.clone());
         match beads.claim(&Caller::named("dispatcher"), &bead, claimant, None).await {
             Ok(_) => {}
             // Somebody else was faster; the event of that brings the next pass.
-            Err(Fault::Refused(refusal)) => tracing::debug!(%bead, %agent, %refusal, "a claim was refused"),
-            Err(fault) => tracing::warn!(%bead, %agent, %fault, "a claim failed"),
+            Err(Error::Refused(refusal)) => tracing::debug!(%bead, %agent, %refusal, "a claim was refused"),
+            Err(error) => tracing::warn!(%bead, %agent, %error, "a claim failed"),
         }
     }
 
     /// Asks a person about critical beads.
-    async fn ask_approvals(&self, beads: &[Bead]) -> Result<(), Fault> {
-        let decisions = DecisionsHandle(Arc::clone(&self.scope.shared));
+    async fn ask_approvals(&self, beads: &[Bead]) -> Result<(), Error> {
+        let decisions = DecisionsHandle(Arc::clone(&self.context.shared));
         for bead in beads {
             let question = format!("May an agent work on the critical bead {} ({})?", bead.id, bead.title);
             let mut new = NewDecision::question(bead.project_id.as_str(), question);
@@ -198,11 +198,11 @@ impl DispatcherActor {
 }
 
 /// All agents that are started, each with the state of its provider.
-async fn agents(shared: &Shared) -> Result<Vec<(Agent, ProviderState)>, Fault> {
+async fn agents(shared: &SharedContext) -> Result<Vec<(Agent, ProviderState)>, Error> {
     let providers = shared.store.all_providers().await?;
     let usable: HashMap<&str, bool> = providers
         .iter()
-        .map(|provider| (provider.id.as_str(), provider.is_usable(shared.vault_place.access(provider))))
+        .map(|provider| (provider.id.as_str(), provider.is_usable(shared.open_vault.access(provider))))
         .collect();
     let agents = shared.store.employed_agents().await?;
     let with_state = agents.into_iter().map(|agent| {

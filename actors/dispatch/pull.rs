@@ -2,12 +2,12 @@
 //!
 //! What the queue does with a request is in `pull_actor`.
 
-use crate::bead::Claimed;
+use crate::bead::ClaimedBead;
 use crate::caller::Caller;
-use crate::context::{SINGLE, Shared};
+use crate::context::{SINGLETON_ID, SharedContext};
 use crate::dispatch::pull_actor::PullActor;
-use crate::error::Fault;
-use crate::runtime::cell::Role;
+use crate::error::Error;
+use crate::runtime::cell::Behavior;
 use arbiter_core::kernel::ids::{AgentId, ProjectId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ const MAX_WAITING: usize = 4096;
 
 /// What somebody asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PullWish {
+pub struct PullRequest {
     /// Who gets it.
     pub agent_id: AgentId,
     /// Only a bead of this project.
@@ -38,30 +38,31 @@ pub struct PullWish {
 
 /// How others reach the queue.
 #[derive(Clone)]
-pub struct PullsHandle(pub(crate) Arc<Shared>);
+pub struct PullsHandle(pub(crate) Arc<SharedContext>);
 
-pub(crate) type Answer = oneshot::Sender<Result<Option<Claimed>, Fault>>;
+pub(crate) type Reply = oneshot::Sender<Result<Option<ClaimedBead>, Error>>;
 
 impl PullsHandle {
     /// The next bead for an external agent, claimed for it; none when there is none in time. Whoever drops the future gets
     /// none: a bead that was claimed in that moment is given back.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown agent, one that does not fetch its work, and one that is not idle.
-    pub async fn next(&self, caller: &Caller, wish: PullWish) -> Result<Option<Claimed>, Fault> {
+    /// [`Error::Refused`] for an unknown agent, one that does not fetch its work, and one that is not idle.
+    pub async fn next(&self, caller: &Caller, request: PullRequest) -> Result<Option<ClaimedBead>, Error> {
         // Beads have revisions; what is asked for is any of them.
         let caller = Caller { if_match: None, ..caller.clone() };
         if self.0.is_stopping() {
-            return Err(Fault::ShuttingDown);
+            return Err(Error::ShuttingDown);
         }
-        let place = Place::take(&self.0.queue)?;
+        let slot = QueueSlot::take(&self.0.queue)?;
         let (answer, wait) = oneshot::channel();
         // The places of the queue bound such messages, of which many come at once when work is scarce.
-        let request = Box::new(Request { caller, wish, answer });
-        self.0.pulls.tell(&self.0, SINGLE, Command::Seek(request));
+        let pending = Box::new(PendingPull { caller, request, answer });
+        self.0.pulls.tell(&self.0, SINGLETON_ID, Command::Enqueue(pending));
         let answer = wait.await;
-        drop(place);
-        answer.unwrap_or_else(|_| Err(Fault::Crashed { actor: format!("{} {SINGLE}", PullActor::KIND) }))
+        drop(slot);
+        answer
+            .unwrap_or_else(|_| Err(Error::Crashed { actor: format!("{} {SINGLETON_ID}", PullActor::KIND) }))
     }
 
     /// How many requests wait for a bead.
@@ -70,56 +71,56 @@ impl PullsHandle {
     }
 
     /// Lets the queue look again, if anybody waits in it.
-    pub(crate) fn look(&self) {
+    pub(crate) fn wake_if_waiting(&self) {
         if self.waiting() > 0 {
-            self.look_now();
+            self.wake();
         }
     }
 
-    pub(crate) fn look_now(&self) {
-        if !self.0.queue.look_wanted.swap(true, Ordering::AcqRel) {
-            self.0.pulls.tell(&self.0, SINGLE, Command::Look);
+    pub(crate) fn wake(&self) {
+        if !self.0.queue.wake_requested.swap(true, Ordering::AcqRel) {
+            self.0.pulls.tell(&self.0, SINGLETON_ID, Command::Recheck);
         }
     }
 }
 
 /// What can be told of the queue without asking.
 #[derive(Default)]
-pub(crate) struct Queue {
+pub(crate) struct PullQueue {
     /// Requests that were not answered yet.
     waiting: AtomicUsize,
     /// Set while a message to look is on its way.
-    pub(crate) look_wanted: AtomicBool,
+    pub(crate) wake_requested: AtomicBool,
 }
 
 /// A request's place in the queue, until it has its answer or wants none any more.
-struct Place<'a>(&'a Queue);
+struct QueueSlot<'a>(&'a PullQueue);
 
-impl<'a> Place<'a> {
-    fn take(queue: &'a Queue) -> Result<Self, Fault> {
-        let place = Self(queue);
+impl<'a> QueueSlot<'a> {
+    fn take(queue: &'a PullQueue) -> Result<Self, Error> {
+        let slot = Self(queue);
         if queue.waiting.fetch_add(1, Ordering::AcqRel) < MAX_WAITING {
-            return Ok(place);
+            return Ok(slot);
         }
-        Err(Fault::Busy("the queue for beads".to_owned()))
+        Err(Error::Busy("the queue for beads".to_owned()))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 /// Who asks for what.
-pub(crate) struct Request {
+pub(crate) struct PendingPull {
     pub(crate) caller: Caller,
-    pub(crate) wish: PullWish,
-    pub(crate) answer: Answer,
+    pub(crate) request: PullRequest,
+    pub(crate) answer: Reply,
 }
 
 /// What the queue can be told.
 pub(crate) enum Command {
-    Seek(Box<Request>),
-    Look,
+    Enqueue(Box<PendingPull>),
+    Recheck,
 }

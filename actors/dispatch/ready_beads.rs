@@ -3,7 +3,7 @@
 //!
 //! Owns nothing. Must not know who gets what: that is `core/dispatch.rs` and `core/pull.rs`.
 
-use crate::error::Fault;
+use crate::error::Error;
 use arbiter_core::bead::Bead;
 use arbiter_core::dispatch::assign::Load;
 use arbiter_core::kernel::ids::ProjectId;
@@ -11,11 +11,11 @@ use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{DueFilter, Store};
 
 /// Ready beads that one search looks at.
-const LOOK: u32 = 256;
+const SEARCH_LIMIT: u32 = 256;
 
 /// Which beads are looked for in a project.
 #[derive(Default)]
-pub(crate) struct Search {
+pub(crate) struct ReadyFilter {
     /// Only those that ask for no role, or for one of these.
     pub(crate) roles: Vec<String>,
     /// Only those with all of these tags.
@@ -28,16 +28,16 @@ pub(crate) async fn ready_beads(
     store: &Store,
     load: &Load,
     now: Timestamp,
-    searches: impl Fn(&ProjectId) -> Vec<Search>,
-) -> Result<Vec<Bead>, Fault> {
+    searches: impl Fn(&ProjectId) -> Vec<ReadyFilter>,
+) -> Result<Vec<Bead>, Error> {
     let mut found = Vec::new();
     for project in store.projects_with_work().await? {
         if load.is_closed(&project) {
             continue;
         }
-        for Search { roles, tags } in searches(&project) {
+        for ReadyFilter { roles, tags } in searches(&project) {
             let filter = DueFilter { project_id: project.to_string(), roles, tags };
-            found.extend(store.due_beads(filter, now, LOOK).await?);
+            found.extend(store.due_beads(filter, now, SEARCH_LIMIT).await?);
         }
     }
     Ok(found)

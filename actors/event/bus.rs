@@ -5,10 +5,10 @@
 //! was away is read from the log.
 
 use crate::caller::Caller;
-use crate::context::{SINGLE, Shared};
-use crate::error::Fault;
+use crate::context::{SINGLETON_ID, SharedContext};
+use crate::error::Error;
 use crate::event::subscription::Subscription;
-use crate::runtime::cell::{Role, Scope};
+use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::kernel::event::{Event, EventFilter, NewEvent};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_store::EventRange;
@@ -40,7 +40,7 @@ impl Broker {
     }
 
     /// Passes an event on if it is the next one or later.
-    fn pass(&self, event: &Arc<Event>) {
+    fn forward(&self, event: &Arc<Event>) {
         let seq = event.seq;
         if seq <= self.published.load(Ordering::Acquire) {
             return;
@@ -69,23 +69,23 @@ pub struct LogLine {
 
 /// How others reach the bus.
 #[derive(Clone)]
-pub struct BusHandle(pub(crate) Arc<Shared>);
+pub struct BusHandle(pub(crate) Arc<SharedContext>);
 
 impl BusHandle {
     /// Listens to events: those after `after` from the log first (only new ones without it), then live,
     /// without a gap and without a repeat.
     ///
     /// # Errors
-    /// [`Fault::Store`] when the log cannot be read.
-    pub async fn subscribe(&self, filter: EventFilter, after: Option<u64>) -> Result<Subscription, Fault> {
+    /// [`Error::Store`] when the log cannot be read.
+    pub async fn subscribe(&self, filter: EventFilter, after: Option<u64>) -> Result<Subscription, Error> {
         Subscription::open(Arc::clone(&self.0), filter, after).await
     }
 
     /// Writes a `log.message`.
     ///
     /// # Errors
-    /// [`Fault::Store`] when it cannot be stored.
-    pub async fn log(&self, caller: &Caller, line: LogLine) -> Result<u64, Fault> {
+    /// [`Error::Store`] when it cannot be stored.
+    pub async fn log(&self, caller: &Caller, line: LogLine) -> Result<u64, Error> {
         let mut unit = caller.unit(self.0.clock.now(), line.source);
         unit.tell(NewEvent {
             kind: EventType::LogMessage,
@@ -109,7 +109,7 @@ impl BusHandle {
 
     /// Passes on what the writer has committed.
     pub(crate) fn publish(&self, events: Vec<Arc<Event>>) {
-        self.0.bus.tell(&self.0, SINGLE, Command::Publish(events));
+        self.0.bus.tell(&self.0, SINGLETON_ID, Command::Publish(events));
     }
 }
 
@@ -121,19 +121,19 @@ pub(crate) enum Command {
 
 /// The bus.
 pub(crate) struct BusActor {
-    scope: Scope<Self>,
+    context: BehaviorContext<Self>,
 }
 
 impl BusActor {
     /// Passes on what is in the log and was never passed on.
     async fn catch_up(&self) {
-        let shared = &self.scope.shared;
+        let shared = &self.context.shared;
         loop {
             let after = shared.broker.published.load(Ordering::Acquire);
             let range = EventRange { after: Some(after), limit: CHUNK, ..EventRange::default() };
             match shared.store.events(range).await {
                 Ok(page) if page.events.is_empty() => return,
-                Ok(page) => page.events.into_iter().for_each(|event| shared.broker.pass(&Arc::new(event))),
+                Ok(page) => page.events.into_iter().for_each(|event| shared.broker.forward(&Arc::new(event))),
                 Err(error) => {
                     tracing::error!(target: "event_bus", %error, "the log cannot be read");
                     return;
@@ -143,12 +143,12 @@ impl BusActor {
     }
 }
 
-impl Role for BusActor {
+impl Behavior for BusActor {
     type Command = Command;
     const KIND: &'static str = "event_bus";
 
-    fn new(scope: Scope<Self>) -> Self {
-        Self { scope }
+    fn new(context: BehaviorContext<Self>) -> Self {
+        Self { context }
     }
 
     async fn start(&mut self) {
@@ -158,10 +158,10 @@ impl Role for BusActor {
     async fn handle(&mut self, command: Command) {
         let Command::Publish(events) = command;
         for event in &events {
-            if event.seq > self.scope.shared.broker.published.load(Ordering::Acquire) + 1 {
+            if event.seq > self.context.shared.broker.published.load(Ordering::Acquire) + 1 {
                 self.catch_up().await;
             }
-            self.scope.shared.broker.pass(event);
+            self.context.shared.broker.forward(event);
         }
     }
 }

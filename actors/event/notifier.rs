@@ -4,10 +4,10 @@
 //! between. Asks the vault for the secret. A receiver that does not answer holds up nobody else. Restart: at once,
 //! from the cursor.
 
-use crate::context::{SINGLE, Shared};
-use crate::error::{Fault, VaultFault};
+use crate::context::{SINGLETON_ID, SharedContext};
+use crate::error::{Error, VaultAccessError};
 use crate::provider::authorized_client::grace_after;
-use crate::runtime::cell::{Role, Scope};
+use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::random;
 use crate::settings::{NotifySecret, PublicHttp};
 use crate::vault::VaultHandle;
@@ -34,35 +34,35 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How others reach the notifier.
 #[derive(Clone)]
-pub struct NotifierHandle(pub(crate) Arc<Shared>);
+pub struct NotifierHandle(pub(crate) Arc<SharedContext>);
 
 impl NotifierHandle {
     /// How it goes with the notices; none when nobody is to be told.
     pub fn state(&self) -> Option<NoticeState> {
-        self.0.settings.notify.as_ref().map(|_| self.0.notices.look())
+        self.0.settings.notify.as_ref().map(|_| self.0.notices.get())
     }
 
     /// Sees to it that everything up to this event was told, if anybody is to be told.
     ///
     /// # Errors
-    /// [`Fault::Provider`] while the receiver does not take it; it is sent again whether or not somebody asks.
-    pub async fn told(&self, seq: u64) -> Result<(), Fault> {
+    /// [`Error::Provider`] while the receiver does not take it; it is sent again whether or not somebody asks.
+    pub async fn wait_delivered(&self, seq: u64) -> Result<(), Error> {
         if self.0.settings.notify.is_none() {
             return Ok(());
         }
-        self.0.notifier.ask_in_turn(&self.0, SINGLE, |answer| Command::Told(seq, answer)).await
+        self.0.notifier.ask_queued(&self.0, SINGLETON_ID, |answer| Command::WaitDelivered(seq, answer)).await
     }
 
     /// Starts it, if anybody is to be told.
-    pub(crate) fn wake(&self) {
+    pub(crate) fn ensure_started(&self) {
         if self.0.settings.notify.is_some() {
-            self.0.notifier.wake(&self.0, SINGLE);
+            self.0.notifier.ensure_started(&self.0, SINGLETON_ID);
         }
     }
 
     /// Something is to be told.
-    pub(crate) fn look(&self) {
-        self.tell(Command::Look);
+    pub(crate) fn send_pending(&self) {
+        self.tell(Command::Check);
     }
 
     /// What failed may go well now.
@@ -72,7 +72,7 @@ impl NotifierHandle {
 
     fn tell(&self, command: Command) {
         if self.0.settings.notify.is_some() {
-            self.0.notifier.tell(&self.0, SINGLE, command);
+            self.0.notifier.tell(&self.0, SINGLETON_ID, command);
         }
     }
 }
@@ -92,10 +92,10 @@ pub struct NoticeState {
 
 /// The same, as the notifier keeps it for whoever looks.
 #[derive(Default)]
-pub(crate) struct Notices(Mutex<NoticeState>);
+pub(crate) struct SharedNoticeState(Mutex<NoticeState>);
 
-impl Notices {
-    fn look(&self) -> NoticeState {
+impl SharedNoticeState {
+    fn get(&self) -> NoticeState {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -106,46 +106,46 @@ impl Notices {
 
 /// What the notifier can be told.
 pub(crate) enum Command {
-    Look,
+    Check,
     Retry,
     /// Looks, and answers whether everything up to this event was told.
-    Told(u64, oneshot::Sender<Result<(), Fault>>),
+    WaitDelivered(u64, oneshot::Sender<Result<(), Error>>),
 }
 
 /// The notifier.
 pub(crate) struct NotifierActor {
-    scope: Scope<Self>,
+    context: BehaviorContext<Self>,
     receiver: Option<Webhook>,
     /// Everything up to this event was told, or is not to be told.
     position: Option<u64>,
     /// Tries in a row that failed.
     failures: u32,
     /// Nothing is tried before.
-    resting_until: Option<Timestamp>,
+    paused_until: Option<Timestamp>,
 }
 
-impl Role for NotifierActor {
+impl Behavior for NotifierActor {
     type Command = Command;
     const KIND: &'static str = "notifier";
 
-    fn new(scope: Scope<Self>) -> Self {
-        Self { scope, receiver: None, position: None, failures: 0, resting_until: None }
+    fn new(context: BehaviorContext<Self>) -> Self {
+        Self { context, receiver: None, position: None, failures: 0, paused_until: None }
     }
 
     async fn start(&mut self) {
         // What failed before it fell is tried at once.
         self.note_failures(None);
-        self.scope.timers.set(NEXT, self.scope.shared.clock.now(), Command::Retry);
+        self.context.timers.set(NEXT, self.context.shared.clock.now(), Command::Retry);
     }
 
     async fn handle(&mut self, command: Command) {
         if matches!(command, Command::Retry) {
-            self.resting_until = None;
+            self.paused_until = None;
         }
-        self.look().await;
-        if let Command::Told(seq, answer) = command {
+        self.try_pending().await;
+        if let Command::WaitDelivered(seq, answer) = command {
             let is_told = self.position.is_some_and(|position| position >= seq);
-            let waits = || Fault::Provider("a notice waits for its receiver".to_owned());
+            let waits = || Error::Provider("a notice waits for its receiver".to_owned());
             // Whoever asked may have gone.
             let _ = answer.send(if is_told { Ok(()) } else { Err(waits()) });
         }
@@ -154,41 +154,41 @@ impl Role for NotifierActor {
 
 impl NotifierActor {
     /// Tells what is to be told, unless it rests after a failure.
-    async fn look(&mut self) {
-        let now = self.scope.shared.clock.now();
-        if self.scope.shared.is_stopping() || self.resting_until.is_some_and(|until| until > now) {
+    async fn try_pending(&mut self) {
+        let now = self.context.shared.clock.now();
+        if self.context.shared.is_stopping() || self.paused_until.is_some_and(|until| until > now) {
             return;
         }
-        if let Err(fault) = self.pass().await {
+        if let Err(error) = self.deliver_pending().await {
             self.failures += 1;
             let pause = backoff::pause(self.failures, PAUSE, LONGEST_PAUSE, random::number());
             // The first says that something is wrong; the others would only say it again.
             match self.failures {
                 1 => {
-                    tracing::warn!(target: "integration", %fault, "a notice did not arrive; it is sent again")
+                    tracing::warn!(target: "integration", %error, "a notice did not arrive; it is sent again")
                 }
-                n => tracing::debug!(target: "integration", %fault, failures = n, "a notice did not arrive"),
+                n => tracing::debug!(target: "integration", %error, failures = n, "a notice did not arrive"),
             }
-            let again = self.scope.shared.clock.now().plus(pause);
-            self.resting_until = Some(again);
+            let again = self.context.shared.clock.now().plus(pause);
+            self.paused_until = Some(again);
             self.note_failures(Some(again));
-            self.scope.timers.set(NEXT, again, Command::Retry);
+            self.context.timers.set(NEXT, again, Command::Retry);
         }
     }
 
     fn note_failures(&self, next_try: Option<Timestamp>) {
-        self.scope.shared.notices.note(|state| {
+        self.context.shared.notices.note(|state| {
             state.failures = self.failures;
             state.next_try = next_try;
         });
     }
 
     /// Tells all that is to be told by now.
-    async fn pass(&mut self) -> Result<(), Fault> {
-        let shared = Arc::clone(&self.scope.shared);
+    async fn deliver_pending(&mut self) -> Result<(), Error> {
+        let shared = Arc::clone(&self.context.shared);
         let mut position = match self.position {
             Some(position) => position,
-            None => self.begin().await?,
+            None => self.load_cursor().await?,
         };
         loop {
             let types = notification::TYPES.map(TypePattern::Exactly).to_vec();
@@ -223,13 +223,13 @@ impl NotifierActor {
     }
 
     /// Where to go on; whoever is told for the first time is not told of the past.
-    async fn begin(&mut self) -> Result<u64, Fault> {
-        let store = &self.scope.shared.store;
+    async fn load_cursor(&mut self) -> Result<u64, Error> {
+        let store = &self.context.shared.store;
         let position = match store.cursor(WEBHOOK).await? {
             Some(seq) => seq,
             None => {
                 let (_, last) = store.event_bounds().await?;
-                let mut unit = Unit::new(self.scope.shared.clock.now(), "system", WEBHOOK);
+                let mut unit = Unit::new(self.context.shared.clock.now(), "system", WEBHOOK);
                 unit.change(Change::MoveCursor { name: WEBHOOK, seq: last });
                 store.commit(unit).await?;
                 last
@@ -239,23 +239,23 @@ impl NotifierActor {
         Ok(position)
     }
 
-    fn receiver(&mut self) -> Result<Webhook, Fault> {
+    fn receiver(&mut self) -> Result<Webhook, Error> {
         if let Some(receiver) = &self.receiver {
             return Ok(receiver.clone());
         }
-        let settings = &self.scope.shared.settings;
+        let settings = &self.context.shared.settings;
         let url = settings.notify.as_ref().map(|notify| notify.url.as_str()).unwrap_or_default();
         let endpoint = Webhook::check(url, policy(settings.public_http));
-        let endpoint = endpoint.map_err(|error| Fault::Provider(error.to_string()))?;
-        let receiver = Webhook::new(endpoint).map_err(|error| Fault::Provider(error.to_string()))?;
+        let endpoint = endpoint.map_err(|error| Error::Provider(error.to_string()))?;
+        let receiver = Webhook::new(endpoint).map_err(|error| Error::Provider(error.to_string()))?;
         self.receiver = Some(receiver.clone());
         Ok(receiver)
     }
 
-    async fn send(&mut self, event: &Event) -> Result<(), Fault> {
+    async fn send(&mut self, event: &Event) -> Result<(), Error> {
         let receiver = self.receiver()?;
-        let shared = Arc::clone(&self.scope.shared);
-        let body = serde_json::to_string(event).map_err(|error| Fault::Provider(error.to_string()))?;
+        let shared = Arc::clone(&self.context.shared);
+        let body = serde_json::to_string(event).map_err(|error| Error::Provider(error.to_string()))?;
         let sent_at_sec = shared.clock.now().as_millis().div_euclid(1000);
         let notice = Notice { id: &event.id, sent_at_sec, body: &body };
         let started = Instant::now();
@@ -263,7 +263,7 @@ impl NotifierActor {
         let outcome = match shared.settings.notify.as_ref().map(|notify| &notify.secret) {
             Some(NotifySecret::Given(secret)) => Scrubbed::new(receiver.send(secret, notice)).await,
             Some(NotifySecret::Key(key_id)) => {
-                let next_lock = shared.vault_place.next_lock();
+                let next_lock = shared.open_vault.next_lock();
                 let wanted = KeyUse {
                     key_id: key_id.clone(),
                     holder: WEBHOOK.to_owned(),
@@ -273,7 +273,7 @@ impl NotifierActor {
                 let secret = VaultHandle(Arc::clone(&shared)).use_key(wanted).await?;
                 tokio::select! {
                     outcome = Scrubbed::new(receiver.send(&secret, notice)) => outcome,
-                    () = grace_after(next_lock) => return Err(VaultFault::Locked.into()),
+                    () = grace_after(next_lock) => return Err(VaultAccessError::Locked.into()),
                 }
             }
             None => return Ok(()),
@@ -281,7 +281,7 @@ impl NotifierActor {
         let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let error = outcome.as_ref().err().map(ToString::to_string);
         tracing::debug!(target: "integration", event = event.id, latency_ms, error, "notice ends");
-        outcome.map_err(|error| Fault::Provider(error.to_string()))
+        outcome.map_err(|error| Error::Provider(error.to_string()))
     }
 }
 

@@ -3,8 +3,8 @@
 //! The broker's memory is never the source of truth: whoever falls behind it becomes a reader of the log
 //! for a while, and others do not wait.
 
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use arbiter_core::kernel::event::{Event, EventFilter};
 use arbiter_store::EventRange;
 use std::collections::VecDeque;
@@ -35,7 +35,7 @@ pub enum Delivery {
 
 /// A subscription to the events.
 pub struct Subscription {
-    shared: Arc<Shared>,
+    shared: Arc<SharedContext>,
     filter: EventFilter,
     receiver: Receiver<Arc<Event>>,
     /// Every event up to this number was delivered or is not wanted.
@@ -46,10 +46,10 @@ pub struct Subscription {
 
 impl Subscription {
     pub(crate) async fn open(
-        shared: Arc<Shared>,
+        shared: Arc<SharedContext>,
         filter: EventFilter,
         after: Option<u64>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, Error> {
         let (receiver, published) = shared.broker.listen();
         let mut waiting = VecDeque::new();
         let mut position = after.unwrap_or(published);
@@ -120,7 +120,7 @@ impl Subscription {
         }
     }
 
-    async fn read_log(&mut self) -> Result<(), Fault> {
+    async fn read_log(&mut self) -> Result<(), Error> {
         let range = EventRange {
             after: Some(self.position),
             before: None,

@@ -4,11 +4,11 @@
 //! what the store has of it. Not an actor: one question knows nothing of another.
 
 use crate::call::chat::{self, Completion};
-use crate::call::failover::{self, First};
-use crate::call::ledger_entry::Payer;
+use crate::call::failover::{self, FirstCandidate};
+use crate::call::ledger_entry::Attribution;
 use crate::caller::Caller;
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::runtime::random;
 use arbiter_core::kernel::call::Kind;
 use arbiter_core::kernel::ids::{ProjectId, ProviderId, TokenId};
@@ -36,7 +36,7 @@ const PERSONA: &str = include_str!("../../config/personas/arbiter/PERSONA.md");
 
 /// A question.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub struct ConsoleQuestion {
     /// What is asked.
     pub message: String,
     /// The provider that shall answer; else the best one.
@@ -51,28 +51,28 @@ pub struct Question {
 
 /// How others reach the console.
 #[derive(Clone)]
-pub struct ConsoleHandle(pub(crate) Arc<Shared>);
+pub struct ConsoleHandle(pub(crate) Arc<SharedContext>);
 
 impl ConsoleHandle {
     /// Answers a question, and keeps both.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when no provider is usable or the named one is not; [`Fault::Provider`] when it
+    /// [`Error::Refused`] when no provider is usable or the named one is not; [`Error::Provider`] when it
     /// gives no answer.
-    pub async fn ask(&self, caller: &Caller, question: Question) -> Result<ConsoleTurn, Fault> {
-        self.ask_aloud(caller, question, None).await
+    pub async fn ask(&self, caller: &Caller, question: ConsoleQuestion) -> Result<ConsoleTurn, Error> {
+        self.ask_streaming(caller, question, None).await
     }
 
     /// The same; the pieces of the answer are told as they come, if anybody listens.
     ///
     /// # Errors
     /// As [`ConsoleHandle::ask`].
-    pub async fn ask_aloud(
+    pub async fn ask_streaming(
         &self,
         caller: &Caller,
-        question: Question,
+        question: ConsoleQuestion,
         listener: Option<UnboundedSender<String>>,
-    ) -> Result<ConsoleTurn, Fault> {
+    ) -> Result<ConsoleTurn, Error> {
         let length = question.message.chars().count();
         if question.message.trim().is_empty() || length > MAX_MESSAGE {
             return Err(Refusal::field("message", "has 1 to 1000000 characters").into());
@@ -126,9 +126,9 @@ impl ConsoleHandle {
         request: &ChatRequest,
         limit: Option<Duration>,
         listener: Option<UnboundedSender<String>>,
-    ) -> Result<Completion, Fault> {
+    ) -> Result<Completion, Error> {
         let token = caller.origin.as_ref().and_then(|origin| origin.token_id.clone());
-        let payer = Payer {
+        let attribution = Attribution {
             kind: Kind::Repl,
             agent_id: None,
             project_id: project.map(ProjectId::known),
@@ -136,17 +136,17 @@ impl ConsoleHandle {
             run_id: None,
             token_id: token.map(TokenId::known),
         };
-        let candidates = failover::candidates(&self.0, provider, None, First::Itself).await?;
-        let call = chat::chat(&self.0, candidates, &caller.name, payer, request, listener);
+        let candidates = failover::candidates(&self.0, provider, None, FirstCandidate::Itself).await?;
+        let call = chat::chat(&self.0, candidates, &caller.name, attribution, request, listener);
         let outcome = match limit {
             None => call.await,
-            Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| Fault::late(limit))?,
+            Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| Error::late(limit))?,
         };
         Ok(outcome?)
     }
 
     /// The named provider, or the best of those that can be used now; and why.
-    async fn choose(&self, named: Option<&ProviderId>) -> Result<(Provider, String), Fault> {
+    async fn choose(&self, named: Option<&ProviderId>) -> Result<(Provider, String), Error> {
         let shared = &self.0;
         let usable = shared.provider_cache.usable(shared).await?;
         if let Some(id) = named {
@@ -167,7 +167,7 @@ impl ConsoleHandle {
         }
     }
 
-    async fn messages(&self, caller: &Caller, question: &Question) -> Result<Vec<Message>, Fault> {
+    async fn messages(&self, caller: &Caller, question: &ConsoleQuestion) -> Result<Vec<Message>, Error> {
         let facts = self.facts(question).await?;
         let system = prompt_console::system(PERSONA.trim_end(), &facts, self.0.clock.now());
         let mut messages = vec![Message::new(Speaker::System, system)];
@@ -179,7 +179,7 @@ impl ConsoleHandle {
         Ok(messages)
     }
 
-    async fn facts(&self, question: &Question) -> Result<Facts, Fault> {
+    async fn facts(&self, question: &ConsoleQuestion) -> Result<Facts, Error> {
         let (store, now) = (&self.0.store, self.0.clock.now());
         let some = || PageRequest { limit: FACTS, cursor: None };
         let beads = |status, ready: bool| BeadFilter {

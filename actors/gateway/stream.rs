@@ -3,15 +3,15 @@
 //! Owns the connection to the provider, the line of the ledger and the provider's good name until the answer
 //! ends. Dropped before that, it ends the call: the provider stops, and what came is booked as cancelled.
 
-use crate::call::attempt::{Given, failed};
+use crate::call::attempt::{Response, failed};
 use crate::call::chat::total;
-use crate::call::execute::Served;
-use crate::call::failover::Leave;
-use crate::call::in_flight::Ending;
-use crate::call::ledger_entry::Account;
-use crate::call::rate_limiter::Place;
-use crate::context::Shared;
-use crate::error::{Fault, VaultFault};
+use crate::call::execute::ServedCall;
+use crate::call::failover::BreakerPermit;
+use crate::call::in_flight::Cancellation;
+use crate::call::ledger_entry::LedgerEntry;
+use crate::call::rate_limiter::CallPermit;
+use crate::context::SharedContext;
+use crate::error::{Error, VaultAccessError};
 use crate::provider::authorized_client::{CallFailure, grace_after};
 use arbiter_core::kernel::call::{CallOutcome, ErrorKind};
 use arbiter_core::kernel::ids::{ProviderId, RunId};
@@ -24,15 +24,15 @@ use std::sync::Arc;
 
 /// An answer that comes in pieces.
 pub struct GatewayStream {
-    shared: Arc<Shared>,
+    shared: Arc<SharedContext>,
     /// Who gives it.
     pub provider_id: ProviderId,
     /// The run that it is.
     pub run_id: Option<RunId>,
     first: Option<Piece>,
     /// Somebody may want it to end.
-    ending: BoxFuture<'static, Refusal>,
-    underway: Option<Underway>,
+    cancellation: BoxFuture<'static, Refusal>,
+    open_answer: Option<OpenAnswer>,
     /// Whether the client wants to be told what was used.
     wants_usage: bool,
     usage: Option<Usage>,
@@ -40,37 +40,37 @@ pub struct GatewayStream {
 }
 
 /// What ends with the answer.
-struct Underway {
+struct OpenAnswer {
     stream: ChatStream,
-    account: Account,
-    leave: Leave,
-    place: Place,
+    entry: LedgerEntry,
+    breaker_permit: BreakerPermit,
+    permit: CallPermit,
     /// Ends when the key that went along has to be forgotten; none: none went along.
     locked: Option<BoxFuture<'static, ()>>,
 }
 
 impl GatewayStream {
     pub(crate) fn new(
-        shared: &Arc<Shared>,
-        served: Served<(ChatStream, Option<Piece>)>,
+        shared: &Arc<SharedContext>,
+        served: ServedCall<(ChatStream, Option<Piece>)>,
         run_id: Option<RunId>,
-        ending: Ending,
+        cancellation: Cancellation,
         wants_usage: bool,
     ) -> Self {
-        let Served { given, account } = served;
-        let Given { given: (stream, first), leave, place, is_keyed, lock } = given;
+        let ServedCall { response, entry } = served;
+        let Response { response: (stream, first), breaker_permit, permit, is_keyed, lock } = response;
         let locked = is_keyed.then(|| grace_after(lock).boxed());
         Self {
             shared: Arc::clone(shared),
-            provider_id: account.provider_id().clone(),
+            provider_id: entry.provider_id().clone(),
             run_id,
             first,
-            ending: async move {
-                ending.wanted().await;
-                ending.refusal()
+            cancellation: async move {
+                cancellation.requested().await;
+                cancellation.refusal()
             }
             .boxed(),
-            underway: Some(Underway { stream, account, leave, place, locked }),
+            open_answer: Some(OpenAnswer { stream, entry, breaker_permit, permit, locked }),
             wants_usage,
             usage: None,
             chars: 0,
@@ -81,7 +81,7 @@ impl GatewayStream {
     ///
     /// # Errors
     /// What broke the answer off.
-    pub async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
+    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         loop {
             if let Some(piece) = self.first.take() {
                 if let Some(data) = self.note(piece) {
@@ -89,18 +89,18 @@ impl GatewayStream {
                 }
                 continue;
             }
-            let underway = self.underway.as_mut()?;
+            let open_answer = self.open_answer.as_mut()?;
             let locked = async {
-                match &mut underway.locked {
+                match &mut open_answer.locked {
                     Some(locked) => locked.await,
                     None => std::future::pending().await,
                 }
             };
             let next = tokio::select! {
-                next = underway.stream.next() => next,
+                next = open_answer.stream.next() => next,
                 () = locked => return self.lock(),
-                refusal = &mut self.ending => {
-                    drop(self.counted());
+                refusal = &mut self.cancellation => {
+                    drop(self.close_answer());
                     return Some(Err(refusal.into()));
                 }
             };
@@ -123,43 +123,43 @@ impl GatewayStream {
         is_wanted.then_some(piece.data)
     }
 
-    fn counted(&mut self) -> Option<(Account, Leave)> {
-        let Underway { mut account, leave, mut place, .. } = self.underway.take()?;
-        place.settle(total(account.count(self.usage, self.chars)));
-        Some((account, leave))
+    fn close_answer(&mut self) -> Option<(LedgerEntry, BreakerPermit)> {
+        let OpenAnswer { mut entry, breaker_permit, mut permit, .. } = self.open_answer.take()?;
+        permit.settle(total(entry.count(self.usage, self.chars)));
+        Some((entry, breaker_permit))
     }
 
     fn finish(&mut self) {
-        if let Some((account, leave)) = self.counted() {
-            leave.end(CallOutcome::Answered);
-            self.shared.later(account.answered());
+        if let Some((entry, breaker_permit)) = self.close_answer() {
+            breaker_permit.end(CallOutcome::Answered);
+            self.shared.spawn_tracked(entry.answered());
         }
     }
 
-    fn fail(&mut self, error: CallError) -> Option<Result<Bytes, Fault>> {
-        let (account, leave) = self.counted()?;
+    fn fail(&mut self, error: CallError) -> Option<Result<Bytes, Error>> {
+        let (entry, breaker_permit) = self.close_answer()?;
         let told = failed(&error);
-        let fault = Fault::from(CallFailure::Call(error));
-        let kind = match &fault {
-            Fault::Call(call) => call.kind,
+        let error = Error::from(CallFailure::Call(error));
+        let kind = match &error {
+            Error::Call(call) => call.kind,
             _ => ErrorKind::Broken,
         };
-        leave.end(told);
-        self.shared.later(account.failed(kind, fault.to_string()));
-        Some(Err(fault))
+        breaker_permit.end(told);
+        self.shared.spawn_tracked(entry.failed(kind, error.to_string()));
+        Some(Err(error))
     }
 
     /// The vault was locked: the call is given up, and the key with it.
-    fn lock(&mut self) -> Option<Result<Bytes, Fault>> {
-        let (mut account, _) = self.counted()?;
-        account.ends_by("the vault was locked");
-        Some(Err(VaultFault::Locked.into()))
+    fn lock(&mut self) -> Option<Result<Bytes, Error>> {
+        let (mut entry, _) = self.close_answer()?;
+        entry.set_error("the vault was locked");
+        Some(Err(VaultAccessError::Locked.into()))
     }
 }
 
 impl Drop for GatewayStream {
     fn drop(&mut self) {
         // Its line says cancelled, and what it cost so far.
-        drop(self.counted());
+        drop(self.close_answer());
     }
 }

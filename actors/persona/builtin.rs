@@ -54,7 +54,7 @@ mod tests {
     use arbiter_core::prompt::tools;
 
     #[test]
-    fn each_says_who_it_is_how_much_it_decides_and_how_it_works() {
+    fn builtin_personas_have_all_sections_and_an_autonomy() {
         for name in names() {
             let persona = get(name).unwrap();
             persona.check().unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn they_speak_of_roles_and_tools_that_there_are() {
+    fn builtin_personas_name_only_existing_roles_and_tools() {
         let tools: Vec<&str> = tools::tools().into_iter().map(|tool| tool.name).collect();
         let words = ["role", "wait"];
         for name in names() {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_org_chart_is_made_of_them() {
+    fn first_org_chart_uses_every_builtin_persona() {
         let new = NewProject { name: "P".into(), ..NewProject::default() };
         let project = new.build(ProjectId::known("p"), Timestamp::from_millis(0)).unwrap();
         let mut paths: Vec<String> = OrgChart::first(&project)

@@ -5,10 +5,10 @@
 //! or not anybody waits for it.
 
 use crate::caller::{Caller, Cascade};
-use crate::error::Fault;
-use crate::persona::directory::{MAX_PERSONAS, Shelf};
-use crate::persona::draft::{Deed, Draft};
-use crate::persona::{KnownPersona, PersonasHandle};
+use crate::error::Error;
+use crate::persona::directory::{MAX_PERSONAS, PersonaDir};
+use crate::persona::draft::{Draft, DraftOp};
+use crate::persona::{PersonaEntry, PersonasHandle};
 use arbiter_core::agent::persona::{DEFAULT_FOLDER, Origin, Persona};
 use arbiter_core::agent::{self, Agent};
 use arbiter_core::kernel::event::{EventFilter, NewEvent, TypePattern};
@@ -29,78 +29,78 @@ impl PersonasHandle {
     /// A new one of the user's; it may have the name of one of ours and then stands before that.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for a wrong name or text, and when the user has one of that name.
-    pub async fn create(&self, caller: &Caller, persona: Persona) -> Result<KnownPersona, Fault> {
+    /// [`Error::Refused`] for a wrong name or text, and when the user has one of that name.
+    pub async fn create(&self, caller: &Caller, persona: Persona) -> Result<PersonaEntry, Error> {
         persona.check()?;
         let (this, caller) = (self.clone(), caller.clone());
-        self.to_the_end(async move { this.add(&caller, persona).await }).await
+        self.run_to_completion(async move { this.add(&caller, persona).await }).await
     }
 
     /// Changes a persona; one of ours gets one of the user's before it.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for a wrong text, when there is none of that name, and when it is another revision than the
+    /// [`Error::Refused`] for a wrong text, when there is none of that name, and when it is another revision than the
     /// caller's.
-    pub async fn replace(&self, caller: &Caller, persona: Persona) -> Result<KnownPersona, Fault> {
+    pub async fn replace(&self, caller: &Caller, persona: Persona) -> Result<PersonaEntry, Error> {
         let (this, caller) = (self.clone(), caller.clone());
-        self.to_the_end(async move { this.edit(&caller, persona).await }).await
+        self.run_to_completion(async move { this.edit(&caller, persona).await }).await
     }
 
     /// Deletes one of the user's; one of ours that it stood before is back then. With [`Cascade::Yes`] agents that would
     /// miss it go on without one.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for one of ours, for another revision than the caller's, and else for one that agents would
+    /// [`Error::Refused`] for one of ours, for another revision than the caller's, and else for one that agents would
     /// miss.
-    pub async fn delete(&self, caller: &Caller, name: &str, cascade: Cascade) -> Result<(), Fault> {
+    pub async fn delete(&self, caller: &Caller, name: &str, cascade: Cascade) -> Result<(), Error> {
         let (this, caller, name) = (self.clone(), caller.clone(), name.to_owned());
-        self.to_the_end(async move { this.take(&caller, &name, cascade).await }).await
+        self.run_to_completion(async move { this.remove_persona(&caller, &name, cascade).await }).await
     }
 
     /// Puts right what an earlier process left half done.
     pub(crate) async fn tidy(&self) {
-        let _turn = self.0.personas.turn().await;
-        if let Err(fault) = self.settle().await {
-            tracing::warn!(%fault, "a change of a persona that was begun cannot be ended yet");
+        let _guard = self.0.personas.change_lock().await;
+        if let Err(error) = self.recover_drafts().await {
+            tracing::warn!(%error, "a change of a persona that was begun cannot be ended yet");
         }
         // What is left is in nobody's way.
         let _ = self
             .0
             .personas
-            .with(|shelf| {
-                shelf.tidy();
+            .with(|persona_dir| {
+                persona_dir.tidy();
                 Ok(())
             })
             .await;
     }
 
     /// Does it on the runtime: who goes away in between leaves nothing half done.
-    async fn to_the_end<T: Send + 'static>(
+    async fn run_to_completion<T: Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
-    ) -> Result<T, Fault> {
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
         let (answer, wait) = oneshot::channel();
-        self.0.later(async move {
+        self.0.spawn_tracked(async move {
             // Nobody may wait for it any more.
             let _ = answer.send(work.await);
         });
-        wait.await.unwrap_or_else(|_| Err(Fault::Crashed { actor: "a change of a persona".to_owned() }))
+        wait.await.unwrap_or_else(|_| Err(Error::Crashed { actor: "a change of a persona".to_owned() }))
     }
 
     /// The turn of a change, with all earlier ones ended.
-    async fn turn(&self) -> Result<OwnedMutexGuard<()>, Fault> {
-        let turn = self.0.personas.turn().await;
-        self.settle().await?;
-        Ok(turn)
+    async fn change_lock(&self) -> Result<OwnedMutexGuard<()>, Error> {
+        let change_lock = self.0.personas.change_lock().await;
+        self.recover_drafts().await?;
+        Ok(change_lock)
     }
 
-    async fn add(&self, caller: &Caller, persona: Persona) -> Result<KnownPersona, Fault> {
-        let _turn = self.turn().await?;
+    async fn add(&self, caller: &Caller, persona: Persona) -> Result<PersonaEntry, Error> {
+        let _guard = self.change_lock().await?;
         let before = self.0.personas.get(&persona.name).await?;
         if before.as_ref().is_some_and(|known| known.origin == Origin::User) {
             return Err(Refusal::Exists { entity: "persona", id: persona.name }.into());
         }
-        let count = self.0.personas.with(Shelf::names).await?.len();
+        let count = self.0.personas.with(PersonaDir::names).await?.len();
         if count >= MAX_PERSONAS {
             let detail = format!("there are {count} personas already, which is as many as may be");
             return Err(Refusal::conflict("conflict", detail).into());
@@ -108,10 +108,10 @@ impl PersonasHandle {
         self.put(caller, persona, before).await
     }
 
-    async fn edit(&self, caller: &Caller, persona: Persona) -> Result<KnownPersona, Fault> {
-        let _turn = self.turn().await?;
+    async fn edit(&self, caller: &Caller, persona: Persona) -> Result<PersonaEntry, Error> {
+        let _guard = self.change_lock().await?;
         let before = self.get(&persona.name).await?;
-        check_seen(caller, &before)?;
+        check_persona_revision(caller, &before)?;
         let persona = Persona { name: before.persona.name.clone(), ..persona };
         persona.check()?;
         self.put(caller, persona, Some(before)).await
@@ -121,31 +121,31 @@ impl PersonasHandle {
         &self,
         caller: &Caller,
         persona: Persona,
-        before: Option<KnownPersona>,
-    ) -> Result<KnownPersona, Fault> {
-        let known = KnownPersona { persona, origin: Origin::User };
+        before: Option<PersonaEntry>,
+    ) -> Result<PersonaEntry, Error> {
+        let known = PersonaEntry { persona, origin: Origin::User };
         if before.as_ref() == Some(&known) {
             return Ok(known);
         }
-        let draft = self.draft(Deed::Put, known.persona.clone()).await?;
+        let draft = self.draft(DraftOp::Put, known.persona.clone()).await?;
         let data = json!({"changes": changes(before.as_ref(), &known), DRAFT: draft.id});
         let mut unit = caller.unit(self.0.clock.now(), "personas");
         unit.tell(NewEvent::of(EventType::PersonaUpdated, known.persona.name.clone(), data));
-        self.tell_and_finish(unit, draft).await?;
+        self.commit_and_finish(unit, draft).await?;
         Ok(known)
     }
 
-    async fn take(&self, caller: &Caller, name: &str, cascade: Cascade) -> Result<(), Fault> {
-        let _turn = self.turn().await?;
+    async fn remove_persona(&self, caller: &Caller, name: &str, cascade: Cascade) -> Result<(), Error> {
+        let _guard = self.change_lock().await?;
         let known = self.get(name).await?;
-        check_seen(caller, &known)?;
+        check_persona_revision(caller, &known)?;
         let name = known.persona.name.as_str();
         if known.origin == Origin::BuiltIn {
             let detail =
                 format!("persona {name} comes with Arbiter and cannot be deleted, only stood before");
             return Err(Refusal::conflict("built-in-persona", detail).into());
         }
-        let agents = if known.is_shadowing() { vec![] } else { self.players(name).await? };
+        let agents = if known.is_shadowing() { vec![] } else { self.agents_using(name).await? };
         if let (Cascade::No, [first, ..]) = (cascade, agents.as_slice()) {
             let count = agents.len();
             let detail = format!(
@@ -160,61 +160,61 @@ impl PersonasHandle {
             let happenings = agent.decide(&agent::Command::Update(Box::new(without)))?;
             unit.happen(agent, &happenings, Change::Agent);
         }
-        let draft = self.draft(Deed::Take, known.persona.clone()).await?;
+        let draft = self.draft(DraftOp::Remove, known.persona.clone()).await?;
         let data = json!({"is_shadowing": known.is_shadowing(), DRAFT: draft.id});
         unit.tell(NewEvent::of(EventType::PersonaDeleted, name, data));
-        self.tell_and_finish(unit, draft).await
+        self.commit_and_finish(unit, draft).await
     }
 
     /// Prepares a change that nothing on the disk is against.
-    async fn draft(&self, deed: Deed, persona: Persona) -> Result<Draft, Fault> {
+    async fn draft(&self, op: DraftOp, persona: Persona) -> Result<Draft, Error> {
         let after = self.0.store.stats().last_seq.load(Ordering::Acquire);
-        let draft = self.0.personas.with(move |shelf| {
-            if deed == Deed::Put {
-                shelf.check_place(&persona.name)?;
+        let draft = self.0.personas.with(move |persona_dir| {
+            if op == DraftOp::Put {
+                persona_dir.check_path(&persona.name)?;
             }
-            shelf.check_contents(&persona.name)?;
-            shelf.draft(deed, &persona, after)
+            persona_dir.check_contents(&persona.name)?;
+            persona_dir.draft(op, &persona, after)
         });
         draft.await
     }
 
-    async fn tell_and_finish(&self, unit: Unit, draft: Draft) -> Result<(), Fault> {
+    async fn commit_and_finish(&self, unit: Unit, draft: Draft) -> Result<(), Error> {
         let shared = &self.0;
-        shared.inject.strike("persona", "drafted");
+        shared.fault_injection.panic_if_armed("persona", "drafted");
         if let Err(error) = shared.store.commit(unit).await {
             // Whether it is in the log is asked there: a store that failed may not have known. What cannot be answered
             // now is asked again before the next change.
-            let _ = self.settle_one(draft).await;
+            let _ = self.recover_draft(draft).await;
             return Err(error.into());
         }
-        shared.inject.strike("persona", "told");
-        shared.personas.with(move |shelf| shelf.finish(&draft)).await
+        shared.fault_injection.panic_if_armed("persona", "told");
+        shared.personas.with(move |persona_dir| persona_dir.finish(&draft)).await
     }
 
     /// Ends all changes that were begun.
-    async fn settle(&self) -> Result<(), Fault> {
-        for draft in self.0.personas.with(Shelf::drafts).await? {
-            self.settle_one(draft).await?;
+    async fn recover_drafts(&self) -> Result<(), Error> {
+        for draft in self.0.personas.with(PersonaDir::drafts).await? {
+            self.recover_draft(draft).await?;
         }
         Ok(())
     }
 
-    async fn settle_one(&self, draft: Draft) -> Result<(), Fault> {
+    async fn recover_draft(&self, draft: Draft) -> Result<(), Error> {
         let is_told = self.is_told(&draft).await?;
         tracing::info!(persona = draft.name, is_told, "a change of a persona that was begun is ended");
-        let end = move |shelf: &Shelf| {
+        let end = move |persona_dir: &PersonaDir| {
             if is_told {
-                return shelf.finish(&draft);
+                return persona_dir.finish(&draft);
             }
-            shelf.discard(&draft);
+            persona_dir.discard(&draft);
             Ok(())
         };
         self.0.personas.with(end).await
     }
 
     /// Whether the log tells of a draft.
-    async fn is_told(&self, draft: &Draft) -> Result<bool, Fault> {
+    async fn is_told(&self, draft: &Draft) -> Result<bool, Error> {
         let types = [EventType::PersonaUpdated, EventType::PersonaDeleted].map(TypePattern::Exactly).to_vec();
         let filter = EventFilter { types, subject: Some(draft.name.clone()), ..EventFilter::default() };
         let mut after = draft.after;
@@ -239,7 +239,7 @@ impl PersonasHandle {
     }
 
     /// The agents that play a persona, whichever way they name it.
-    async fn players(&self, name: &str) -> Result<Vec<Agent>, Fault> {
+    async fn agents_using(&self, name: &str) -> Result<Vec<Agent>, Error> {
         let short = name.strip_prefix(&format!("{DEFAULT_FOLDER}/")).map(str::to_owned);
         let names = std::iter::once(name.to_owned()).chain(short).collect();
         Ok(self.0.store.agents_of_persona(names).await?)
@@ -247,7 +247,7 @@ impl PersonasHandle {
 }
 
 /// Refuses a caller who has seen another one than there is.
-fn check_seen(caller: &Caller, known: &KnownPersona) -> Result<(), Refusal> {
+fn check_persona_revision(caller: &Caller, known: &PersonaEntry) -> Result<(), Refusal> {
     let revision = known.revision();
     if caller.if_match.is_some_and(|seen| seen != revision) {
         let (entity, id) = ("persona", known.persona.name.clone());
@@ -257,8 +257,8 @@ fn check_seen(caller: &Caller, known: &KnownPersona) -> Result<(), Refusal> {
 }
 
 /// What a change of a persona tells: texts by their digests, since they are long and may be read at any time.
-fn changes(before: Option<&KnownPersona>, after: &KnownPersona) -> Value {
-    let part = |known: &KnownPersona| {
+fn changes(before: Option<&PersonaEntry>, after: &PersonaEntry) -> Value {
+    let part = |known: &PersonaEntry| {
         [
             ("persona", digest(&known.persona.persona)),
             ("start_here", digest(&known.persona.start_here)),

@@ -18,9 +18,9 @@ const ASIDE: &str = ".aside-";
 
 /// Where they are.
 #[derive(Clone, Debug)]
-pub(crate) struct Shelf(PathBuf);
+pub(crate) struct PersonaDir(PathBuf);
 
-impl Shelf {
+impl PersonaDir {
     /// The shelf of a data directory. It is made when something is put on it.
     pub(crate) fn new(data: &Path) -> Self {
         Self(data.join("personas"))
@@ -74,7 +74,7 @@ impl Shelf {
     }
 
     /// Refuses a name below that of another persona, or above one: a directory holds one persona and nothing else.
-    pub(crate) fn check_place(&self, name: &str) -> Result<(), StoreError> {
+    pub(crate) fn check_path(&self, name: &str) -> Result<(), StoreError> {
         let taken = |other: &str| {
             let detail =
                 format!("{name} and {other} cannot both be personas: one would lie within the other");
@@ -183,14 +183,14 @@ pub(crate) fn failed(operation: &'static str, path: &Path, source: io::Error) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persona::draft::Deed;
+    use crate::persona::draft::DraftOp;
 
     fn persona(name: &str, text: &str) -> Persona {
         Persona { name: name.into(), persona: text.into(), start_here: "Begin.".into() }
     }
 
-    fn put(shelf: &Shelf, persona: &Persona) {
-        shelf.finish(&shelf.draft(Deed::Put, persona, 0).unwrap()).unwrap();
+    fn put(persona_dir: &PersonaDir, persona: &Persona) {
+        persona_dir.finish(&persona_dir.draft(DraftOp::Put, persona, 0).unwrap()).unwrap();
     }
 
     fn modes(path: &Path, found: &mut Vec<u32>) {
@@ -205,56 +205,59 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_is_read_replaced_listed_and_taken_away() {
+    fn persona_dir_put_replace_list_and_remove_work() {
         let home = tempfile::tempdir().unwrap();
-        let shelf = Shelf::new(home.path());
-        assert_eq!((shelf.names().unwrap(), shelf.read("a/b").unwrap()), (vec![], None));
-        put(&shelf, &persona("a/b", "one"));
-        put(&shelf, &persona("a/b", "two"));
-        put(&shelf, &persona("c", "three"));
-        assert_eq!(shelf.names().unwrap(), ["a/b", "c"]);
-        assert_eq!(shelf.read("a/b").unwrap(), Some(persona("a/b", "two")));
+        let persona_dir = PersonaDir::new(home.path());
+        assert_eq!((persona_dir.names().unwrap(), persona_dir.read("a/b").unwrap()), (vec![], None));
+        put(&persona_dir, &persona("a/b", "one"));
+        put(&persona_dir, &persona("a/b", "two"));
+        put(&persona_dir, &persona("c", "three"));
+        assert_eq!(persona_dir.names().unwrap(), ["a/b", "c"]);
+        assert_eq!(persona_dir.read("a/b").unwrap(), Some(persona("a/b", "two")));
         let mut found = Vec::new();
         modes(home.path(), &mut found);
         assert!(found.iter().all(|mode| [0o700, 0o600].contains(mode)), "{found:?}");
-        shelf.finish(&shelf.draft(Deed::Take, &persona("a/b", "two"), 0).unwrap()).unwrap();
-        assert_eq!((shelf.names().unwrap(), shelf.read("a/b").unwrap()), (vec!["c".to_owned()], None));
+        persona_dir.finish(&persona_dir.draft(DraftOp::Remove, &persona("a/b", "two"), 0).unwrap()).unwrap();
+        assert_eq!(
+            (persona_dir.names().unwrap(), persona_dir.read("a/b").unwrap()),
+            (vec!["c".to_owned()], None)
+        );
         let left: Vec<_> = fs::read_dir(home.path().join("personas")).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");
     }
 
     #[test]
-    fn a_persona_lies_in_no_other_and_names_lead_nowhere_else() {
+    fn persona_name_nested_or_outside_the_dir_is_refused() {
         let home = tempfile::tempdir().unwrap();
-        let shelf = Shelf::new(home.path());
-        put(&shelf, &persona("a/b", "one"));
-        assert!(shelf.check_place("a").is_err() && shelf.check_place("a/b/c").is_err());
-        assert!(shelf.check_place("a/b").is_ok() && shelf.check_place("a/c").is_ok());
+        let persona_dir = PersonaDir::new(home.path());
+        put(&persona_dir, &persona("a/b", "one"));
+        assert!(persona_dir.check_path("a").is_err() && persona_dir.check_path("a/b/c").is_err());
+        assert!(persona_dir.check_path("a/b").is_ok() && persona_dir.check_path("a/c").is_ok());
         fs::write(home.path().join("PERSONA.md"), "outside").unwrap();
         let place = home.path().join("personas/a/b");
-        assert!(shelf.check_contents("a/b").is_ok() && shelf.check_contents("none").is_ok());
+        assert!(persona_dir.check_contents("a/b").is_ok() && persona_dir.check_contents("none").is_ok());
         fs::write(place.join("notes.md"), "mine").unwrap();
-        assert!(shelf.check_contents("a/b").is_err());
-        assert_eq!(shelf.read("..").unwrap(), None);
-        assert_eq!(shelf.read("a/../..").unwrap(), None);
+        assert!(persona_dir.check_contents("a/b").is_err());
+        assert_eq!(persona_dir.read("..").unwrap(), None);
+        assert_eq!(persona_dir.read("a/../..").unwrap(), None);
     }
 
     #[test]
-    fn what_is_no_file_of_fitting_size_is_not_read_and_leftovers_go() {
+    fn oversized_file_and_link_are_refused_leftovers_removed() {
         let home = tempfile::tempdir().unwrap();
-        let shelf = Shelf::new(home.path());
-        put(&shelf, &persona("long", "x"));
+        let persona_dir = PersonaDir::new(home.path());
+        put(&persona_dir, &persona("long", "x"));
         fs::write(home.path().join("personas/long/PERSONA.md"), "x".repeat(MAX_TEXT + 1)).unwrap();
-        assert!(shelf.read("long").is_err());
+        assert!(persona_dir.read("long").is_err());
         fs::write(home.path().join("secret"), "s").unwrap();
         fs::create_dir_all(home.path().join("personas/link")).unwrap();
         std::os::unix::fs::symlink(home.path().join("secret"), home.path().join("personas/link/PERSONA.md"))
             .unwrap();
-        assert!(shelf.read("link").is_err());
+        assert!(persona_dir.read("link").is_err());
         let by_hand = home.path().join("personas/long/PERSONA.md");
         fs::set_permissions(&by_hand, Permissions::from_mode(0o644)).unwrap();
         fs::create_dir(home.path().join("personas/.aside-x")).unwrap();
-        shelf.tidy();
+        persona_dir.tidy();
         assert_eq!(fs::metadata(&by_hand).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(home.path().join("personas")).unwrap().count(), 2);
     }

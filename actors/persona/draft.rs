@@ -4,7 +4,7 @@
 //! so a process that dies leaves a whole draft or a leftover. Finishing one twice does the same as once. Must not
 //! know whether a draft is to be finished: that is in the log (`persona_change.rs`). Everything here blocks.
 
-use crate::persona::directory::{Shelf, failed, read_at, sync};
+use crate::persona::directory::{PersonaDir, failed, read_at, sync};
 use arbiter_core::agent::persona::{PERSONA_FILE, Persona, START_FILE, is_name};
 use arbiter_store::StoreError;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -25,11 +25,11 @@ const GONE: &str = "gone";
 
 /// What a draft does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum DraftOp {
     /// It puts a persona in its place.
     Put,
     /// It takes one away.
-    Take,
+    Remove,
 }
 
 /// A change that is prepared.
@@ -41,18 +41,18 @@ pub(crate) struct Draft {
     pub(crate) name: String,
     /// The newest event before it; its own is a later one.
     pub(crate) after: u64,
-    deed: Deed,
+    op: DraftOp,
     /// The digest of what is put or taken.
     digest: String,
 }
 
 impl Draft {
     fn note(&self) -> Value {
-        let deed = match self.deed {
-            Deed::Put => "put",
-            Deed::Take => "take",
+        let op = match self.op {
+            DraftOp::Put => "put",
+            DraftOp::Remove => "take",
         };
-        json!({"name": self.name, "after": self.after, "deed": deed, "digest": self.digest})
+        json!({"name": self.name, "after": self.after, "deed": op, "digest": self.digest})
     }
 
     fn read(id: &str, place: &Path) -> io::Result<Option<Self>> {
@@ -62,9 +62,9 @@ impl Draft {
             Err(error) => return Err(error),
         };
         let note: Value = serde_json::from_str(&text).unwrap_or_default();
-        let deed = match note["deed"].as_str() {
-            Some("put") => Deed::Put,
-            Some("take") => Deed::Take,
+        let op = match note["deed"].as_str() {
+            Some("put") => DraftOp::Put,
+            Some("take") => DraftOp::Remove,
             _ => return Ok(None),
         };
         let text = |field: &str| note[field].as_str().map(str::to_owned);
@@ -73,17 +73,17 @@ impl Draft {
         else {
             return Ok(None);
         };
-        Ok(Some(Self { id: id.to_owned(), name, after, deed, digest }))
+        Ok(Some(Self { id: id.to_owned(), name, after, op, digest }))
     }
 }
 
-impl Shelf {
-    fn draft_place(&self, draft: &Draft) -> PathBuf {
+impl PersonaDir {
+    fn draft_path(&self, draft: &Draft) -> PathBuf {
         self.root().join(format!("{DRAFT}{}", draft.id))
     }
 
     /// Prepares a deed, so that neither a kill nor a full disk is in its way.
-    pub(crate) fn draft(&self, deed: Deed, persona: &Persona, after: u64) -> Result<Draft, StoreError> {
+    pub(crate) fn draft(&self, op: DraftOp, persona: &Persona, after: u64) -> Result<Draft, StoreError> {
         let write = || -> io::Result<Draft> {
             self.make(self.root())?;
             let private = Permissions::from_mode(0o700);
@@ -92,7 +92,7 @@ impl Shelf {
                 .rand_bytes(16)
                 .permissions(private)
                 .tempdir_in(self.root())?;
-            if deed == Deed::Put {
+            if op == DraftOp::Put {
                 let new = aside.path().join(NEW);
                 DirBuilder::new().mode(0o700).create(&new)?;
                 put_file(&new.join(PERSONA_FILE), &persona.persona)?;
@@ -101,7 +101,7 @@ impl Shelf {
             }
             let own = aside.path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let id = own.trim_start_matches(DRAFT).to_owned();
-            let draft = Draft { id, name: persona.name.clone(), after, deed, digest: persona.digest() };
+            let draft = Draft { id, name: persona.name.clone(), after, op, digest: persona.digest() };
             put_file(&aside.path().join(NOTE), &draft.note().to_string())?;
             sync(aside.path())?;
             sync(self.root())?;
@@ -137,19 +137,20 @@ impl Shelf {
 
     /// Does what a draft says, unless that is done already.
     pub(crate) fn finish(&self, draft: &Draft) -> Result<(), StoreError> {
-        let (place, aside) = (self.place(&draft.name), self.draft_place(draft));
-        match draft.deed {
+        let (place, aside) = (self.place(&draft.name), self.draft_path(draft));
+        match draft.op {
             // What lies there after the exchange is another one: the old.
-            Deed::Put if digest_at(&aside.join(NEW), &draft.name)?.as_ref() == Some(&draft.digest) => {
+            DraftOp::Put if digest_at(&aside.join(NEW), &draft.name)?.as_ref() == Some(&draft.digest) => {
                 self.check_contents(&draft.name)?;
                 self.put(&aside.join(NEW), &place).map_err(|error| failed("write", &place, error))?;
             }
             // What was put there since by hand is not what was to go.
-            Deed::Take if digest_at(&place, &draft.name)?.as_ref() == Some(&draft.digest) => {
+            DraftOp::Remove if digest_at(&place, &draft.name)?.as_ref() == Some(&draft.digest) => {
                 self.check_contents(&draft.name)?;
-                self.take(&place, &aside.join(GONE)).map_err(|error| failed("delete", &place, error))?;
+                self.remove_persona(&place, &aside.join(GONE))
+                    .map_err(|error| failed("delete", &place, error))?;
             }
-            Deed::Put | Deed::Take => {}
+            DraftOp::Put | DraftOp::Remove => {}
         }
         self.discard(draft);
         Ok(())
@@ -157,7 +158,7 @@ impl Shelf {
 
     /// Forgets a draft. One that cannot be deleted is found again, and finishing it changes nothing.
     pub(crate) fn discard(&self, draft: &Draft) {
-        let aside = self.draft_place(draft);
+        let aside = self.draft_path(draft);
         if fs::remove_file(aside.join(NOTE)).is_ok() {
             let _ = fs::remove_dir_all(aside);
         }
@@ -174,7 +175,7 @@ impl Shelf {
     }
 
     /// Takes a persona away, and folders that are empty then.
-    fn take(&self, place: &Path, gone: &Path) -> io::Result<()> {
+    fn remove_persona(&self, place: &Path, gone: &Path) -> io::Result<()> {
         renameat_with(CWD, place, CWD, gone, RenameFlags::NOREPLACE)?;
         let mut folder = place.parent().unwrap_or(self.root());
         sync(folder)?;

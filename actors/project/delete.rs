@@ -4,9 +4,9 @@
 
 use crate::agent::delete_agent;
 use crate::caller::{Caller, Cascade};
-use crate::conflict_retry::{check_revision, until_fresh};
+use crate::conflict_retry::{check_revision, retry_on_conflict};
 use crate::decision::cancel as decision_cancel;
-use crate::error::Fault;
+use crate::error::Error;
 use crate::project::actor::ProjectActor;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
@@ -16,11 +16,11 @@ use arbiter_store::{AgentFilter, BeadFilter, Change, PageRequest, Write};
 use serde_json::json;
 
 impl ProjectActor {
-    pub(crate) async fn delete(&self, caller: &Caller, cascade: Cascade) -> Result<(), Fault> {
-        let shared = &self.scope.shared;
-        let gone = until_fresh(async || self.take_away(caller, cascade).await).await?;
-        shared.prefixes.forget();
-        decision_cancel::tell(shared, &gone.decisions);
+    pub(crate) async fn delete(&self, caller: &Caller, cascade: Cascade) -> Result<(), Error> {
+        let shared = &self.context.shared;
+        let gone = retry_on_conflict(async || self.delete_cascade(caller, cascade).await).await?;
+        shared.prefixes.invalidate();
+        decision_cancel::notify_actors(shared, &gone.decisions);
         if !gone.agents.is_empty() {
             shared.token_cache.load(shared).await?;
         }
@@ -32,12 +32,12 @@ impl ProjectActor {
     }
 
     /// Deletes the project and what belongs to it in one unit.
-    async fn take_away(&self, caller: &Caller, cascade: Cascade) -> Result<Gone, Fault> {
-        let shared = &self.scope.shared;
+    async fn delete_cascade(&self, caller: &Caller, cascade: Cascade) -> Result<DeletedProject, Error> {
+        let shared = &self.context.shared;
         let project = self.row().await?;
         check_revision(caller, &project)?;
         let mut unit = caller.unit(shared.clock.now(), "projects");
-        let own = AgentFilter { project_id: Some(self.scope.id.clone()), ..AgentFilter::default() };
+        let own = AgentFilter { project_id: Some(self.context.id.clone()), ..AgentFilter::default() };
         let agents = shared.store.agents(own, page(1000)).await?.items;
         if let (Cascade::No, Some(agent)) = (cascade, agents.first()) {
             let detail = format!(
@@ -53,13 +53,13 @@ impl ProjectActor {
             }
             delete_agent(shared, &mut unit, agent).await?;
         }
-        let decisions = shared.store.pending_decisions_in(self.scope.id.clone()).await?;
+        let decisions = shared.store.pending_decisions_in(self.context.id.clone()).await?;
         let withdrawn =
-            decision_cancel::withdraw(&mut unit, &decisions, |decision| match &decision.bead_id {
+            decision_cancel::cancel_pending(&mut unit, &decisions, |decision| match &decision.bead_id {
                 Some(bead) => format!("bead {bead} was deleted with its project"),
                 None => format!("project {} was deleted", project.id),
             })?;
-        let filter = BeadFilter { project_id: Some(self.scope.id.clone()), ..BeadFilter::default() };
+        let filter = BeadFilter { project_id: Some(self.context.id.clone()), ..BeadFilter::default() };
         let mut cursor = None;
         loop {
             let request = PageRequest { limit: 500, cursor };
@@ -87,7 +87,7 @@ impl ProjectActor {
                 break;
             }
         }
-        for lock in shared.store.file_locks_in(self.scope.id.clone()).await? {
+        for lock in shared.store.file_locks_in(self.context.id.clone()).await? {
             unit.tell(lock.released("the project was deleted"));
             unit.change(Change::ReleaseFileLock(lock));
         }
@@ -99,12 +99,15 @@ impl ProjectActor {
         });
         unit.change(Change::Project(Write::Delete { row: project }));
         shared.store.commit(unit).await?;
-        Ok(Gone { decisions: withdrawn, agents: agents.into_iter().map(|agent| agent.id).collect() })
+        Ok(DeletedProject {
+            decisions: withdrawn,
+            agents: agents.into_iter().map(|agent| agent.id).collect(),
+        })
     }
 }
 
 /// What ended or went with a project, and whose actors have to hear of it.
-struct Gone {
+struct DeletedProject {
     decisions: Vec<DecisionId>,
     agents: Vec<AgentId>,
 }

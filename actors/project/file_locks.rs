@@ -4,10 +4,10 @@
 //! its locks in its own unit. Talks to the store. Restart: at once; the timer is armed anew from the stored times.
 
 use crate::caller::Caller;
-use crate::conflict_retry::until_fresh;
-use crate::context::Shared;
-use crate::error::Fault;
-use crate::runtime::cell::{Role, Scope};
+use crate::conflict_retry::retry_on_conflict;
+use crate::context::SharedContext;
+use crate::error::Error;
+use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::bead::Status;
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::refusal::{FieldProblem, Refusal};
@@ -26,17 +26,17 @@ const NEXT: &str = "next";
 /// The pause before a store that failed is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Why a lock ended by itself.
-const RAN_OUT: &str = "it ran out";
+const EXPIRED: &str = "it ran out";
 
 /// How others reach file locks.
 #[derive(Clone)]
-pub struct FileLocksHandle(pub(crate) Arc<Shared>);
+pub struct FileLocksHandle(pub(crate) Arc<SharedContext>);
 
-type Answer<T> = oneshot::Sender<Result<T, Fault>>;
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What somebody wants of the locks of a project.
 #[derive(Clone, Debug)]
-pub struct LockWish {
+pub struct LockRequest {
     /// The files, as they were written; none: all that the holder has.
     pub paths: Option<Vec<String>>,
     /// Who wants it.
@@ -49,49 +49,49 @@ impl FileLocksHandle {
     /// Locks files, all or none. What the holder has already is renewed.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for paths that are none, a file that another holds (who is named), or a bead that the holder
+    /// [`Error::Refused`] for paths that are none, a file that another holds (who is named), or a bead that the holder
     /// does not hold.
     pub async fn acquire(
         &self,
         caller: &Caller,
         project: &ProjectId,
-        wish: LockWish,
-    ) -> Result<Vec<FileLock>, Fault> {
-        let wish = checked(wish)?;
+        request: LockRequest,
+    ) -> Result<Vec<FileLock>, Error> {
+        let request = normalized(request)?;
         if self.0.store.project(project.to_string()).await?.is_none() {
             return Err(Refusal::field("project_id", format!("no project has the id {project}")).into());
         }
         let caller = caller.clone();
-        let ask = |answer| Command::Acquire { caller, wish, answer };
+        let ask = |answer| Command::Acquire { caller, request, answer };
         self.0.file_locks.ask(&self.0, project.as_str(), ask).await
     }
 
     /// Lets locks last longer, all or none.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for a file that the holder has not locked, or no longer.
+    /// [`Error::Refused`] for a file that the holder has not locked, or no longer.
     pub async fn renew(
         &self,
         caller: &Caller,
         project: &ProjectId,
-        wish: LockWish,
-    ) -> Result<Vec<FileLock>, Fault> {
-        let (wish, caller) = (checked(wish)?, caller.clone());
-        let ask = |answer| Command::Renew { caller, wish, answer };
+        request: LockRequest,
+    ) -> Result<Vec<FileLock>, Error> {
+        let (request, caller) = (normalized(request)?, caller.clone());
+        let ask = |answer| Command::Renew { caller, request, answer };
         self.0.file_locks.ask(&self.0, project.as_str(), ask).await
     }
 
     /// Ends a lock; only that of `agent_id` where one is named.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for a file that nobody has locked, or another than who is named.
+    /// [`Error::Refused`] for a file that nobody has locked, or another than who is named.
     pub async fn release(
         &self,
         caller: &Caller,
         project: &ProjectId,
         path: &str,
         agent_id: Option<String>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Error> {
         let path = normalize(path).map_err(|why| Refusal::field("path", why))?;
         let caller = caller.clone();
         let ask = |answer| Command::Release { caller, path, agent_id, answer };
@@ -100,11 +100,11 @@ impl FileLocksHandle {
 }
 
 /// The same with paths as locks know them, each once.
-fn checked(wish: LockWish) -> Result<LockWish, Refusal> {
-    if wish.ttl_sec.is_some_and(|ttl| !(MIN_TTL_SEC..=MAX_TTL_SEC).contains(&ttl)) {
+fn normalized(request: LockRequest) -> Result<LockRequest, Refusal> {
+    if request.ttl_sec.is_some_and(|ttl| !(MIN_TTL_SEC..=MAX_TTL_SEC).contains(&ttl)) {
         return Err(Refusal::field("ttl_sec", "is 10 to 86400"));
     }
-    let Some(paths) = &wish.paths else { return Ok(wish) };
+    let Some(paths) = &request.paths else { return Ok(request) };
     if !(1..=MAX_PATHS).contains(&paths.len()) {
         return Err(Refusal::field("paths", "are 1 to 100"));
     }
@@ -116,30 +116,30 @@ fn checked(wish: LockWish) -> Result<LockWish, Refusal> {
         }
     }
     if problems.is_empty() {
-        return Ok(LockWish { paths: Some(normal.into_iter().collect()), ..wish });
+        return Ok(LockRequest { paths: Some(normal.into_iter().collect()), ..request });
     }
     Err(Refusal::Invalid(problems))
 }
 
 /// What the locks of a project can be told.
 pub(crate) enum Command {
-    Acquire { caller: Caller, wish: LockWish, answer: Answer<Vec<FileLock>> },
-    Renew { caller: Caller, wish: LockWish, answer: Answer<Vec<FileLock>> },
-    Release { caller: Caller, path: String, agent_id: Option<String>, answer: Answer<()> },
+    Acquire { caller: Caller, request: LockRequest, answer: Reply<Vec<FileLock>> },
+    Renew { caller: Caller, request: LockRequest, answer: Reply<Vec<FileLock>> },
+    Release { caller: Caller, path: String, agent_id: Option<String>, answer: Reply<()> },
     Due,
 }
 
 /// The actor of one project's locks.
 pub(crate) struct FileLocksActor {
-    scope: Scope<Self>,
+    context: BehaviorContext<Self>,
 }
 
-impl Role for FileLocksActor {
+impl Behavior for FileLocksActor {
     type Command = Command;
     const KIND: &'static str = "file_locks";
 
-    fn new(scope: Scope<Self>) -> Self {
-        Self { scope }
+    fn new(context: BehaviorContext<Self>) -> Self {
+        Self { context }
     }
 
     async fn start(&mut self) {
@@ -149,11 +149,11 @@ impl Role for FileLocksActor {
     async fn handle(&mut self, command: Command) {
         // An answer that nobody waits for any more was still given to the store.
         match command {
-            Command::Acquire { caller, wish, answer } => {
-                let _ = answer.send(self.acquire(&caller, &wish).await);
+            Command::Acquire { caller, request, answer } => {
+                let _ = answer.send(self.acquire(&caller, &request).await);
             }
-            Command::Renew { caller, wish, answer } => {
-                let _ = answer.send(self.renew(&caller, &wish).await);
+            Command::Renew { caller, request, answer } => {
+                let _ = answer.send(self.renew(&caller, &request).await);
             }
             Command::Release { caller, path, agent_id, answer } => {
                 let _ = answer.send(self.release(&caller, &path, agent_id.as_deref()).await);
@@ -165,23 +165,23 @@ impl Role for FileLocksActor {
 }
 
 impl FileLocksActor {
-    async fn locks(&self) -> Result<BTreeMap<String, FileLock>, Fault> {
-        let locks = self.scope.shared.store.file_locks_in(self.scope.id.clone()).await?;
+    async fn locks(&self) -> Result<BTreeMap<String, FileLock>, Error> {
+        let locks = self.context.shared.store.file_locks_in(self.context.id.clone()).await?;
         Ok(locks.into_iter().map(|lock| (lock.path.clone(), lock)).collect())
     }
 
-    async fn acquire(&self, caller: &Caller, wish: &LockWish) -> Result<Vec<FileLock>, Fault> {
-        let shared = &self.scope.shared;
-        until_fresh(async || {
-            self.check_bead(&wish.holder).await?;
+    async fn acquire(&self, caller: &Caller, request: &LockRequest) -> Result<Vec<FileLock>, Error> {
+        let shared = &self.context.shared;
+        retry_on_conflict(async || {
+            self.check_bead(&request.holder).await?;
             let held = self.locks().await?;
             let mut unit = caller.unit(shared.clock.now(), "file_locks");
-            let ttl_sec = wish.ttl_sec.unwrap_or(DEFAULT_TTL_SEC);
+            let ttl_sec = request.ttl_sec.unwrap_or(DEFAULT_TTL_SEC);
             let (mut taken, mut others) = (Vec::new(), Vec::new());
-            for path in wish.paths.iter().flatten() {
+            for path in request.paths.iter().flatten() {
                 let present = held.get(path);
                 if let Some(lock) = present.filter(|lock| !lock.is_over(unit.at)) {
-                    if !lock.is_of(&wish.holder) {
+                    if !lock.is_of(&request.holder) {
                         others.push(lock);
                         continue;
                     }
@@ -191,14 +191,14 @@ impl FileLocksActor {
                     continue;
                 }
                 if let Some(over) = present {
-                    unit.tell(over.released(RAN_OUT));
+                    unit.tell(over.released(EXPIRED));
                     unit.change(Change::ReleaseFileLock(over.clone()));
                 }
                 let lock = FileLock {
-                    project_id: ProjectId::known(self.scope.id.clone()),
+                    project_id: ProjectId::known(self.context.id.clone()),
                     path: path.clone(),
-                    agent_id: wish.holder.agent_id.clone(),
-                    bead_id: wish.holder.bead_id.clone(),
+                    agent_id: request.holder.agent_id.clone(),
+                    bead_id: request.holder.bead_id.clone(),
                     ttl_sec,
                     acquired_at: unit.at,
                     expires_at: unit.at.plus(Duration::from_secs(ttl_sec)),
@@ -217,11 +217,11 @@ impl FileLocksActor {
     }
 
     /// A lock for a bead ends with the hold on it, so there has to be one.
-    async fn check_bead(&self, holder: &Holder) -> Result<(), Fault> {
+    async fn check_bead(&self, holder: &Holder) -> Result<(), Error> {
         let Some(id) = &holder.bead_id else { return Ok(()) };
-        let bead = self.scope.shared.store.bead(id.to_string()).await?;
-        let bead = bead.filter(|bead| bead.project_id.as_str() == self.scope.id).ok_or_else(|| {
-            Refusal::field("bead_id", format!("no bead of project {} has the id {id}", self.scope.id))
+        let bead = self.context.shared.store.bead(id.to_string()).await?;
+        let bead = bead.filter(|bead| bead.project_id.as_str() == self.context.id).ok_or_else(|| {
+            Refusal::field("bead_id", format!("no bead of project {} has the id {id}", self.context.id))
         })?;
         if bead.status == Status::InProgress && bead.assigned_to.as_deref() == Some(&holder.agent_id) {
             return Ok(());
@@ -230,17 +230,17 @@ impl FileLocksActor {
         Err(Refusal::conflict("bead-not-held", detail).into())
     }
 
-    async fn renew(&self, caller: &Caller, wish: &LockWish) -> Result<Vec<FileLock>, Fault> {
-        let shared = &self.scope.shared;
-        until_fresh(async || {
+    async fn renew(&self, caller: &Caller, request: &LockRequest) -> Result<Vec<FileLock>, Error> {
+        let shared = &self.context.shared;
+        retry_on_conflict(async || {
             let mut held = self.locks().await?;
             let mut unit = caller.unit(shared.clock.now(), "file_locks");
             held.retain(|_, lock| !lock.is_over(unit.at));
-            let own = |lock: &&FileLock| match &wish.holder.bead_id {
-                Some(_) => lock.is_of(&wish.holder),
-                None => lock.agent_id == wish.holder.agent_id,
+            let own = |lock: &&FileLock| match &request.holder.bead_id {
+                Some(_) => lock.is_of(&request.holder),
+                None => lock.agent_id == request.holder.agent_id,
             };
-            let wanted: Vec<&FileLock> = match &wish.paths {
+            let wanted: Vec<&FileLock> = match &request.paths {
                 None => held.values().filter(own).collect(),
                 Some(paths) => {
                     let gone = paths.iter().find(|path| !held.contains_key(*path));
@@ -254,7 +254,7 @@ impl FileLocksActor {
             if !others.is_empty() {
                 return Err(file_lock::conflict(others).into());
             }
-            let renewed: Vec<_> = wanted.iter().map(|lock| lock.renewed(unit.at, wish.ttl_sec)).collect();
+            let renewed: Vec<_> = wanted.iter().map(|lock| lock.renewed(unit.at, request.ttl_sec)).collect();
             for lock in &renewed {
                 unit.change(Change::RenewFileLock(lock.clone()));
             }
@@ -266,9 +266,9 @@ impl FileLocksActor {
         .await
     }
 
-    async fn release(&self, caller: &Caller, path: &str, agent_id: Option<&str>) -> Result<(), Fault> {
-        let shared = &self.scope.shared;
-        until_fresh(async || {
+    async fn release(&self, caller: &Caller, path: &str, agent_id: Option<&str>) -> Result<(), Error> {
+        let shared = &self.context.shared;
+        retry_on_conflict(async || {
             let mut unit = caller.unit(shared.clock.now(), "file_locks");
             let held = self.locks().await?.remove(path).filter(|lock| !lock.is_over(unit.at));
             let lock = held.ok_or_else(|| Refusal::not_found("file lock", path))?;
@@ -285,27 +285,27 @@ impl FileLocksActor {
 
     /// Ends what has run out, and wakes for what does so next.
     async fn sweep(&self) {
-        let next = match self.end_what_is_over().await {
+        let next = match self.release_expired().await {
             Ok(next) => next,
-            Err(fault) => {
-                tracing::warn!(project = %self.scope.id, %fault, "file locks that ran out could not be ended");
-                Some(self.scope.shared.clock.now().plus(AGAIN))
+            Err(error) => {
+                tracing::warn!(project = %self.context.id, %error, "file locks that ran out could not be ended");
+                Some(self.context.shared.clock.now().plus(AGAIN))
             }
         };
-        self.scope.pin.store(next.is_some(), Ordering::Release);
+        self.context.pin.store(next.is_some(), Ordering::Release);
         match next {
-            Some(at) => self.scope.timers.set(NEXT, at, Command::Due),
-            None => self.scope.timers.cancel(NEXT),
+            Some(at) => self.context.timers.set(NEXT, at, Command::Due),
+            None => self.context.timers.cancel(NEXT),
         }
     }
 
-    async fn end_what_is_over(&self) -> Result<Option<arbiter_core::kernel::time::Timestamp>, Fault> {
-        let shared = &self.scope.shared;
-        until_fresh(async || {
+    async fn release_expired(&self) -> Result<Option<arbiter_core::kernel::time::Timestamp>, Error> {
+        let shared = &self.context.shared;
+        retry_on_conflict(async || {
             let held = self.locks().await?;
             let mut unit = Caller::system().unit(shared.clock.now(), "file_locks");
             for lock in held.values().filter(|lock| lock.is_over(unit.at)) {
-                unit.events.push(lock.released(RAN_OUT));
+                unit.events.push(lock.released(EXPIRED));
                 unit.changes.push(Change::ReleaseFileLock(lock.clone()));
             }
             let at = unit.at;

@@ -3,9 +3,9 @@
 
 use crate::agent::AgentsHandle;
 use crate::caller::Caller;
-use crate::conflict_retry::{TRIES, is_stale};
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::conflict_retry::{MAX_TRIES, is_stale};
+use crate::context::SharedContext;
+use crate::error::Error;
 use arbiter_core::agent::Agent;
 use arbiter_core::agent::edit::AgentPatch;
 use arbiter_core::kernel::event::NewEvent;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// How others reach org charts.
 #[derive(Clone)]
-pub struct OrgChartsHandle(pub(crate) Arc<Shared>);
+pub struct OrgChartsHandle(pub(crate) Arc<SharedContext>);
 
 /// A chart and the agents of its project.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,8 +47,8 @@ impl OrgChartsHandle {
     /// The chart of a project.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown project.
-    pub async fn get(&self, project: &ProjectId) -> Result<StaffedChart, Fault> {
+    /// [`Error::Refused`] for an unknown project.
+    pub async fn get(&self, project: &ProjectId) -> Result<StaffedChart, Error> {
         let found = self.0.store.org_chart(project.to_string()).await?;
         let (chart, agents) = found.ok_or_else(|| Refusal::not_found("project", project.as_str()))?;
         Ok(StaffedChart { chart, agents })
@@ -57,15 +57,15 @@ impl OrgChartsHandle {
     /// Changes the positions of a project.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for wrong positions or an unknown persona, and when more agents fill one than would be allowed.
+    /// [`Error::Refused`] for wrong positions or an unknown persona, and when more agents fill one than would be allowed.
     pub async fn put(
         &self,
         caller: &Caller,
         project: &ProjectId,
         positions: Vec<Position>,
-    ) -> Result<StaffedChart, Fault> {
+    ) -> Result<StaffedChart, Error> {
         let mut outcome = self.try_put(caller, project, &positions).await;
-        for _ in 1..TRIES {
+        for _ in 1..MAX_TRIES {
             if !is_stale(&outcome) {
                 break;
             }
@@ -80,7 +80,7 @@ impl OrgChartsHandle {
         caller: &Caller,
         project: &ProjectId,
         positions: &[Position],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Error> {
         let shared = &self.0;
         let before = self.get(project).await?.chart;
         if caller.if_match.is_some_and(|seen| seen != before.revision) {
@@ -111,7 +111,7 @@ impl OrgChartsHandle {
     }
 
     /// A persona that has gone since it was named stays where it is.
-    async fn check_personas(&self, before: &OrgChart, after: &OrgChart) -> Result<(), Fault> {
+    async fn check_personas(&self, before: &OrgChart, after: &OrgChart) -> Result<(), Error> {
         let known: BTreeSet<_> =
             before.positions.iter().filter_map(|one| one.persona_path.as_deref()).collect();
         for (place, position) in after.positions.iter().enumerate() {
@@ -125,7 +125,7 @@ impl OrgChartsHandle {
     /// Takes an agent into a project, or out of it; out of it, it works for every project.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown project or agent, a role without a position, a full position, an agent that
+    /// [`Error::Refused`] for an unknown project or agent, a role without a position, a full position, an agent that
     /// is to leave a project it does not belong to, and one that holds a bead of another project.
     pub async fn staff(
         &self,
@@ -133,7 +133,7 @@ impl OrgChartsHandle {
         project: &ProjectId,
         id: &AgentId,
         staffing: Staffing,
-    ) -> Result<StaffedChart, Fault> {
+    ) -> Result<StaffedChart, Error> {
         let chart = self.get(project).await?.chart;
         let agents = AgentsHandle(Arc::clone(&self.0));
         let unknown = || Refusal::field("agent_id", format!("no agent has the id {id}"));
@@ -159,7 +159,7 @@ impl OrgChartsHandle {
         // The revision that it was looked at with: a bead it got meanwhile counts as well.
         let caller = Caller { if_match: Some(agent.revision), ..caller.clone() };
         match agents.update(&caller, id, patch).await {
-            Err(Fault::Refused(Refusal::Precondition { .. })) => {
+            Err(Error::Refused(Refusal::Precondition { .. })) => {
                 let detail = format!("agent {id} was changed at the same moment; look at it and try again");
                 return Err(Refusal::conflict("changed", detail).into());
             }
@@ -168,7 +168,7 @@ impl OrgChartsHandle {
         self.get(project).await
     }
 
-    async fn check_bead(&self, project: &ProjectId, agent: &Agent) -> Result<(), Fault> {
+    async fn check_bead(&self, project: &ProjectId, agent: &Agent) -> Result<(), Error> {
         let Some(held) = &agent.current_bead else { return Ok(()) };
         let bead = self.0.store.bead(held.to_string()).await?;
         if bead.is_none_or(|bead| bead.project_id == *project) {

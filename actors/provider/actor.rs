@@ -4,11 +4,11 @@
 //! store and the vault. Restart: at once; the client is made anew when it is wanted.
 
 use crate::caller::Caller;
-use crate::conflict_retry::{check_revision, until_fresh};
-use crate::error::Fault;
-use crate::provider::Answer;
-use crate::provider::authorized_client::{Link, check};
-use crate::runtime::cell::{Role, Scope};
+use crate::conflict_retry::{check_revision, retry_on_conflict};
+use crate::error::Error;
+use crate::provider::Reply;
+use crate::provider::authorized_client::{AuthorizedClient, check};
+use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::provider::edit::ProviderPatch;
@@ -17,7 +17,7 @@ use arbiter_store::{Change, Heartbeat, Unit};
 use std::sync::Arc;
 
 /// What a caller wants of a provider.
-pub(crate) enum Wish {
+pub(crate) enum ProviderRequest {
     Update(Box<ProviderPatch>),
     /// An update that is followed by a new value of the key, bound to where the provider is then.
     Rekey(Box<ProviderPatch>),
@@ -27,25 +27,25 @@ pub(crate) enum Wish {
 
 /// What a provider can be told.
 pub(crate) enum Command {
-    Change { caller: Caller, wish: Wish, answer: Answer<Provider> },
-    Link { holder: String, answer: Answer<Arc<Link>> },
-    Beat { beat: Beat, answer: Answer<Provider> },
+    Change { caller: Caller, request: ProviderRequest, answer: Reply<Provider> },
+    AuthorizedClient { holder: String, answer: Reply<Arc<AuthorizedClient>> },
+    Beat { beat: Beat, answer: Reply<Provider> },
     Observe(CallOutcome),
     Disconnect,
 }
 
 /// The actor of one provider.
 pub(crate) struct ProviderActor {
-    scope: Scope<Self>,
-    link: Option<Arc<Link>>,
+    context: BehaviorContext<Self>,
+    authorized_client: Option<Arc<AuthorizedClient>>,
 }
 
-impl Role for ProviderActor {
+impl Behavior for ProviderActor {
     type Command = Command;
     const KIND: &'static str = "provider";
 
-    fn new(scope: Scope<Self>) -> Self {
-        Self { scope, link: None }
+    fn new(context: BehaviorContext<Self>) -> Self {
+        Self { context, authorized_client: None }
     }
 
     async fn start(&mut self) {}
@@ -53,43 +53,43 @@ impl Role for ProviderActor {
     async fn handle(&mut self, command: Command) {
         // An answer that nobody waits for any more was still given to the store.
         match command {
-            Command::Change { caller, wish, answer } => {
-                let _ = answer.send(self.change(&caller, &wish).await);
+            Command::Change { caller, request, answer } => {
+                let _ = answer.send(self.change(&caller, &request).await);
             }
-            Command::Link { holder, answer } => {
-                let _ = answer.send(self.link(holder).await);
+            Command::AuthorizedClient { holder, answer } => {
+                let _ = answer.send(self.authorized_client(holder).await);
             }
             Command::Beat { beat, answer } => {
                 let _ = answer.send(self.beat(&beat).await);
             }
             Command::Observe(outcome) => {
-                if let Err(fault) = self.observe(&outcome).await {
-                    let id = &self.scope.id;
-                    tracing::warn!(provider = %id, %fault, "how a call went could not be noted");
+                if let Err(error) = self.observe(&outcome).await {
+                    let id = &self.context.id;
+                    tracing::warn!(provider = %id, %error, "how a call went could not be noted");
                 }
             }
-            Command::Disconnect => self.link = None,
+            Command::Disconnect => self.authorized_client = None,
         }
     }
 }
 
 impl ProviderActor {
-    async fn row(&self) -> Result<Provider, Fault> {
-        let found = self.scope.shared.store.provider(self.scope.id.clone()).await?;
-        found.ok_or_else(|| Refusal::not_found("provider", &self.scope.id).into())
+    async fn row(&self) -> Result<Provider, Error> {
+        let found = self.context.shared.store.provider(self.context.id.clone()).await?;
+        found.ok_or_else(|| Refusal::not_found("provider", &self.context.id).into())
     }
 
-    async fn change(&mut self, caller: &Caller, wish: &Wish) -> Result<Provider, Fault> {
-        let shared = &self.scope.shared;
-        let after = until_fresh(async || {
+    async fn change(&mut self, caller: &Caller, request: &ProviderRequest) -> Result<Provider, Error> {
+        let shared = &self.context.shared;
+        let after = retry_on_conflict(async || {
             let provider = self.row().await?;
             check_revision(caller, &provider)?;
-            let command = match wish {
-                Wish::Update(patch) | Wish::Rekey(patch) => {
+            let command = match request {
+                ProviderRequest::Update(patch) | ProviderRequest::Rekey(patch) => {
                     provider::Command::Update(Box::new(patch.apply(&provider)?))
                 }
-                Wish::Enable => provider::Command::Enable,
-                Wish::Disable => provider::Command::Disable,
+                ProviderRequest::Enable => provider::Command::Enable,
+                ProviderRequest::Disable => provider::Command::Disable,
             };
             let mut unit = caller.unit(shared.clock.now(), "providers");
             let happenings = provider.decide(&command, &shared.settings.catalogue)?;
@@ -99,8 +99,8 @@ impl ProviderActor {
                 || after.key_id != provider.key_id
                 || after.client_key_id != provider.client_key_id
                 || after.requires_key != provider.requires_key;
-            if moved && matches!(wish, Wish::Update(_)) {
-                shared.vault_place.check_binding(&after)?;
+            if moved && matches!(request, ProviderRequest::Update(_)) {
+                shared.open_vault.check_binding(&after)?;
             }
             if !unit.is_empty() {
                 shared.store.commit(unit).await?;
@@ -108,25 +108,30 @@ impl ProviderActor {
             Ok(after)
         })
         .await?;
-        self.link = None;
-        shared.provider_cache.forget();
+        self.authorized_client = None;
+        shared.provider_cache.invalidate();
         Ok(after)
     }
 
-    async fn link(&mut self, holder: String) -> Result<Arc<Link>, Fault> {
+    async fn authorized_client(&mut self, holder: String) -> Result<Arc<AuthorizedClient>, Error> {
         let provider = self.row().await?;
-        if let Some(link) = self.link.as_ref().filter(|link| link.provider.revision == provider.revision) {
-            return Ok(Arc::clone(link));
+        if let Some(authorized_client) = self
+            .authorized_client
+            .as_ref()
+            .filter(|authorized_client| authorized_client.provider.revision == provider.revision)
+        {
+            return Ok(Arc::clone(authorized_client));
         }
-        let link = Arc::new(Link::open(provider, &self.scope.shared, holder).await?);
-        self.link = Some(Arc::clone(&link));
-        Ok(link)
+        let authorized_client =
+            Arc::new(AuthorizedClient::open(provider, &self.context.shared, holder).await?);
+        self.authorized_client = Some(Arc::clone(&authorized_client));
+        Ok(authorized_client)
     }
 
     /// Takes note of how a call went; mostly there is nothing to write.
-    async fn observe(&self, outcome: &CallOutcome) -> Result<(), Fault> {
-        let shared = &self.scope.shared;
-        until_fresh(async || {
+    async fn observe(&self, outcome: &CallOutcome) -> Result<(), Error> {
+        let shared = &self.context.shared;
+        retry_on_conflict(async || {
             let provider = self.row().await?;
             let mut unit = Unit::new(shared.clock.now(), "system", "providers");
             let command = provider::Command::Observe(outcome.clone());
@@ -141,15 +146,15 @@ impl ProviderActor {
             }
             shared.store.commit(unit).await?;
             shared.breakers.strikes(&after.id, after.failures);
-            shared.provider_cache.forget();
+            shared.provider_cache.invalidate();
             Ok(())
         })
         .await
     }
 
-    async fn beat(&self, beat: &Beat) -> Result<Provider, Fault> {
-        let shared = &self.scope.shared;
-        until_fresh(async || {
+    async fn beat(&self, beat: &Beat) -> Result<Provider, Error> {
+        let shared = &self.context.shared;
+        retry_on_conflict(async || {
             let provider = self.row().await?;
             let mut unit = Unit::new(shared.clock.now(), "system", "heartbeats");
             let command = provider::Command::Beat(beat.clone());
@@ -167,7 +172,7 @@ impl ProviderActor {
             }
             shared.store.commit(unit).await?;
             shared.breakers.strikes(&after.id, after.failures);
-            shared.provider_cache.forget();
+            shared.provider_cache.invalidate();
             Ok(after)
         })
         .await

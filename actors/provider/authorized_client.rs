@@ -1,7 +1,7 @@
 //! The way to a provider: its client, and the one place where a key meets a request.
 
-use crate::context::Shared;
-use crate::error::{Fault, VaultFault};
+use crate::context::SharedContext;
+use crate::error::{Error, VaultAccessError};
 use crate::settings::{PublicHttp, Settings};
 use crate::vault::VaultHandle;
 use crate::vault::actor::KeyUse;
@@ -23,12 +23,12 @@ pub(crate) const TLS: &str = "tls";
 const CALL_AFTER_LOCK: Duration = Duration::from_secs(3);
 
 /// A connected provider.
-pub(crate) struct Link {
+pub(crate) struct AuthorizedClient {
     /// The row it was made from.
     pub(crate) provider: Provider,
     host: String,
-    calls: Client,
-    beats: Client,
+    call_client: Client,
+    heartbeat_client: Client,
 }
 
 /// Why a call gave nothing.
@@ -39,7 +39,7 @@ pub(crate) enum CallFailure {
     Call(#[from] CallError),
     /// It was not even asked.
     #[error(transparent)]
-    Fault(#[from] Fault),
+    Error(#[from] Error),
 }
 
 /// Reads an endpoint by the configured rules.
@@ -93,13 +93,13 @@ pub(crate) fn client(
     Client::with_protocol(target, timeouts, &tls, protocol)
 }
 
-impl Link {
+impl AuthorizedClient {
     /// Connects for `holder`; the key of our certificate leaves the vault here and stays with the clients.
     pub(crate) async fn open(
         provider: Provider,
-        shared: &Arc<Shared>,
+        shared: &Arc<SharedContext>,
         holder: String,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, Error> {
         let settings = &shared.settings;
         let target = endpoint(&provider, settings)?;
         let identity = match provider.client_cert.clone().zip(provider.client_key_id.clone()) {
@@ -112,12 +112,12 @@ impl Link {
         };
         let client = |whole_call| {
             client(&provider, target.clone(), identity.as_ref(), settings, whole_call)
-                .map_err(|error| Fault::Provider(error.to_string()))
+                .map_err(|error| Error::Provider(error.to_string()))
         };
         Ok(Self {
             host: target.host().to_owned(),
-            calls: client(settings.call_deadline)?,
-            beats: client(settings.heartbeat_timeout)?,
+            call_client: client(settings.call_deadline)?,
+            heartbeat_client: client(settings.heartbeat_timeout)?,
             provider,
         })
     }
@@ -125,10 +125,10 @@ impl Link {
     /// The provider's key, after its use by `holder` is in the log; `None` when it needs none.
     pub(crate) async fn key(
         &self,
-        shared: &Arc<Shared>,
+        shared: &Arc<SharedContext>,
         holder: &str,
         purpose: &'static str,
-    ) -> Result<Option<SecretString>, Fault> {
+    ) -> Result<Option<SecretString>, Error> {
         let Some(key_id) = self.provider.key_id.clone().filter(|_| self.provider.requires_key) else {
             return Ok(None);
         };
@@ -139,18 +139,18 @@ impl Link {
 
     /// Lends the client and the key to one call for `holder`; says whether a key went along. The call does not
     /// outlive the lock of the vault.
-    pub(crate) async fn lend<T>(
+    pub(crate) async fn with_key<T>(
         &self,
-        shared: &Arc<Shared>,
+        shared: &Arc<SharedContext>,
         holder: &str,
         call: impl AsyncFnOnce(&Client, Option<&SecretString>) -> Result<T, CallError>,
     ) -> Result<(T, bool), CallFailure> {
-        let next_lock = shared.vault_place.next_lock();
+        let next_lock = shared.open_vault.next_lock();
         let key = self.key(shared, holder, "chat").await?;
         let started = Instant::now();
         let provider = &self.provider.id;
         tracing::debug!(target: "integration", %provider, "call starts");
-        let outcome = until_lock(call(&self.calls, key.as_ref()), key.as_ref(), next_lock).await;
+        let outcome = until_lock(call(&self.call_client, key.as_ref()), key.as_ref(), next_lock).await;
         let latency_ms = millis(started.elapsed());
         let error = outcome.as_ref().err().map(ToString::to_string);
         tracing::debug!(target: "integration", %provider, latency_ms, error, "call ends");
@@ -160,16 +160,16 @@ impl Link {
     /// The models the provider offers, and how long the answer took in milliseconds.
     pub(crate) async fn models(
         &self,
-        shared: &Arc<Shared>,
+        shared: &Arc<SharedContext>,
         purpose: &'static str,
     ) -> (Result<Vec<ModelInfo>, CallFailure>, u64) {
-        let next_lock = shared.vault_place.next_lock();
+        let next_lock = shared.open_vault.next_lock();
         let key = match self.key(shared, &format!("heartbeat:{}", self.provider.id), purpose).await {
             Ok(key) => key,
-            Err(fault) => return (Err(fault.into()), 0),
+            Err(error) => return (Err(error.into()), 0),
         };
         let started = Instant::now();
-        let call = self.beats.list_models(key.as_ref());
+        let call = self.heartbeat_client.list_models(key.as_ref());
         (until_lock(call, key.as_ref(), next_lock).await, millis(started.elapsed()))
     }
 }
@@ -191,7 +191,7 @@ async fn until_lock<T>(
     }
     tokio::select! {
         outcome = Scrubbed::new(call) => Ok(outcome?),
-        () = grace_after(next_lock) => Err(CallFailure::Fault(VaultFault::Locked.into())),
+        () = grace_after(next_lock) => Err(CallFailure::Error(VaultAccessError::Locked.into())),
     }
 }
 

@@ -1,10 +1,10 @@
 //! All providers with what they offer and how quick they are, as they were when last read.
 //!
 //! Owns a copy of rows, so that a call does not read them all. Whoever changes one of them calls
-//! [`ProviderCache::forget`] after the commit; the next call reads anew.
+//! [`ProviderCache::invalidate`] after the commit; the next call reads anew.
 
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
 use arbiter_core::provider::rank::{self, Candidate};
@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// A provider with what is known of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub(crate) struct CachedProvider {
     /// Its row.
     pub(crate) provider: Provider,
     /// The names of the models it offered at its last beat.
@@ -22,7 +22,7 @@ pub(crate) struct Known {
     pub(crate) latency_ms: Option<f64>,
 }
 
-impl Known {
+impl CachedProvider {
     /// Whether it serves a model of this name.
     pub(crate) fn offers(&self, model: &str) -> bool {
         self.models.contains(model) || self.provider.model() == Some(model)
@@ -31,23 +31,23 @@ impl Known {
 
 /// The copy, and how often it was found to be out of date.
 #[derive(Default)]
-pub(crate) struct ProviderCache(RwLock<(u64, Option<Arc<[Known]>>)>);
+pub(crate) struct ProviderCache(RwLock<(u64, Option<Arc<[CachedProvider]>>)>);
 
 impl ProviderCache {
     /// From now on what was read before does not count.
-    pub(crate) fn forget(&self) {
-        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *held = (held.0 + 1, None);
+    pub(crate) fn invalidate(&self) {
+        let mut cache = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *cache = (cache.0 + 1, None);
     }
 
     /// Every provider.
-    pub(crate) async fn all(&self, shared: &Shared) -> Result<Arc<[Known]>, Fault> {
+    pub(crate) async fn all(&self, shared: &SharedContext) -> Result<Arc<[CachedProvider]>, Error> {
         let generation = {
-            let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = &held.1 {
+            let cache = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = &cache.1 {
                 return Ok(Arc::clone(known));
             }
-            held.0
+            cache.0
         };
         let mut offers: HashMap<ProviderId, BTreeSet<String>> = HashMap::new();
         for (id, models) in shared.store.offers().await? {
@@ -59,29 +59,29 @@ impl ProviderCache {
             #[allow(clippy::cast_precision_loss)] // latencies stay far below 2^52
             let latency_ms = median.map(|ms| ms as f64);
             let models = offers.remove(&provider.id).unwrap_or_default();
-            known.push(Known { provider, models, latency_ms });
+            known.push(CachedProvider { provider, models, latency_ms });
         }
-        let known: Arc<[Known]> = known.into();
-        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let known: Arc<[CachedProvider]> = known.into();
+        let mut cache = self.0.write().unwrap_or_else(PoisonError::into_inner);
         // Something changed meanwhile: what was read is good for this call alone.
-        if held.0 == generation {
-            held.1 = Some(Arc::clone(&known));
+        if cache.0 == generation {
+            cache.1 = Some(Arc::clone(&known));
         }
         Ok(known)
     }
 
     /// Those that can be called now, the best first.
-    pub(crate) async fn usable(&self, shared: &Shared) -> Result<Vec<Known>, Fault> {
+    pub(crate) async fn usable(&self, shared: &SharedContext) -> Result<Vec<CachedProvider>, Error> {
         let all = self.all(shared).await?;
-        let usable: Vec<&Known> = all
+        let usable: Vec<&CachedProvider> = all
             .iter()
-            .filter(|known| known.provider.is_usable(shared.vault_place.access(&known.provider)))
+            .filter(|known| known.provider.is_usable(shared.open_vault.access(&known.provider)))
             .collect();
         let candidates: Vec<Candidate<'_>> = usable
             .iter()
             .map(|known| Candidate { provider: &known.provider, latency_ms: known.latency_ms })
             .collect();
-        let place: HashMap<&str, &Known> =
+        let place: HashMap<&str, &CachedProvider> =
             usable.iter().map(|known| (known.provider.id.as_str(), *known)).collect();
         let ranked = rank::ranked(&candidates);
         Ok(ranked.iter().filter_map(|one| place.get(one.provider.id.as_str()).copied().cloned()).collect())

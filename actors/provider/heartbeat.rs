@@ -3,12 +3,12 @@
 //! Owns the time of the next beat. Asks its provider for the way there and tells it what was found.
 //! Restart: at once, with a beat.
 
-use crate::call::attempt::kind_of;
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::call::attempt::error_kind;
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::provider::ProvidersHandle;
 use crate::provider::authorized_client::CallFailure;
-use crate::runtime::cell::{Role, Scope};
+use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::random;
 use arbiter_core::kernel::call::Judgement;
 use arbiter_core::kernel::ids::ProviderId;
@@ -26,21 +26,21 @@ const NEXT: &str = "next";
 const JITTER_PERCENT: u32 = 10;
 
 /// How others reach heartbeats.
-pub(crate) struct HeartbeatsHandle(pub(crate) Arc<Shared>);
+pub(crate) struct HeartbeatsHandle(pub(crate) Arc<SharedContext>);
 
 impl HeartbeatsHandle {
     /// Starts the heartbeat of a provider, with a first beat.
-    pub(crate) fn wake(&self, id: &ProviderId) {
-        self.0.heartbeats.wake(&self.0, id.as_str());
+    pub(crate) fn ensure_started(&self, id: &ProviderId) {
+        self.0.heartbeats.ensure_started(&self.0, id.as_str());
     }
 
     /// Beats now and returns what was found.
-    pub(crate) async fn beat(&self, id: &ProviderId) -> Result<Provider, Fault> {
+    pub(crate) async fn beat(&self, id: &ProviderId) -> Result<Provider, Error> {
         self.0.heartbeats.ask(&self.0, id.as_str(), |answer| Command::Beat(Some(answer))).await
     }
 
     /// Beats now, for whoever keeps time elsewhere: it beats by itself only when that one is silent for two intervals.
-    pub(crate) async fn beat_scheduled(&self, id: &ProviderId) -> Result<Provider, Fault> {
+    pub(crate) async fn beat_scheduled(&self, id: &ProviderId) -> Result<Provider, Error> {
         self.0.heartbeats.ask(&self.0, id.as_str(), Command::Scheduled).await
     }
 
@@ -57,32 +57,32 @@ impl HeartbeatsHandle {
 
 /// What a heartbeat can be told.
 pub(crate) enum Command {
-    Beat(Option<oneshot::Sender<Result<Provider, Fault>>>),
-    Scheduled(oneshot::Sender<Result<Provider, Fault>>),
+    Beat(Option<oneshot::Sender<Result<Provider, Error>>>),
+    Scheduled(oneshot::Sender<Result<Provider, Error>>),
     /// The time of this beat has come, counted as they were planned.
     Due(u64),
 }
 
 /// The heartbeat of one provider.
 pub(crate) struct HeartbeatActor {
-    scope: Scope<Self>,
+    context: BehaviorContext<Self>,
     id: ProviderId,
     /// How often the next beat was planned.
     planned: u64,
 }
 
-impl Role for HeartbeatActor {
+impl Behavior for HeartbeatActor {
     type Command = Command;
     const KIND: &'static str = "heartbeat";
 
-    fn new(scope: Scope<Self>) -> Self {
-        let id = ProviderId::known(scope.id.clone());
-        Self { scope, id, planned: 0 }
+    fn new(context: BehaviorContext<Self>) -> Self {
+        let id = ProviderId::known(context.id.clone());
+        Self { context, id, planned: 0 }
     }
 
     async fn start(&mut self) {
-        self.scope.pin.store(true, Ordering::Release);
-        self.scope.timers.set(NEXT, self.scope.shared.clock.now(), Command::Due(self.planned));
+        self.context.pin.store(true, Ordering::Release);
+        self.context.timers.set(NEXT, self.context.shared.clock.now(), Command::Due(self.planned));
     }
 
     async fn handle(&mut self, command: Command) {
@@ -94,9 +94,9 @@ impl Role for HeartbeatActor {
             Command::Due(_) => (None, 1),
         };
         let outcome = self.beat().await;
-        if let Err(Fault::Refused(Refusal::NotFound { .. })) = &outcome {
+        if let Err(Error::Refused(Refusal::NotFound { .. })) = &outcome {
             // Its provider was deleted: no further beat.
-            self.scope.timers.clear();
+            self.context.timers.clear();
         } else {
             self.plan(intervals);
         }
@@ -108,16 +108,20 @@ impl Role for HeartbeatActor {
 
 impl HeartbeatActor {
     fn plan(&mut self, intervals: u32) {
-        let interval = self.scope.shared.settings.heartbeat_interval * intervals;
+        let interval = self.context.shared.settings.heartbeat_interval * intervals;
         let spread = (interval * JITTER_PERCENT / 100).as_nanos().max(1);
         let extra = u128::from(random::number()) % spread;
         let pause = interval + Duration::from_nanos(u64::try_from(extra).unwrap_or(0));
         self.planned += 1;
-        self.scope.timers.set(NEXT, self.scope.shared.clock.now().plus(pause), Command::Due(self.planned));
+        self.context.timers.set(
+            NEXT,
+            self.context.shared.clock.now().plus(pause),
+            Command::Due(self.planned),
+        );
     }
 
-    async fn beat(&self) -> Result<Provider, Fault> {
-        let shared = &self.scope.shared;
+    async fn beat(&self) -> Result<Provider, Error> {
+        let shared = &self.context.shared;
         let providers = ProvidersHandle(Arc::clone(shared));
         // Before the way is made, which may use a key.
         if let Some(row) = shared.store.provider(self.id.to_string()).await? {
@@ -125,28 +129,29 @@ impl HeartbeatActor {
                 let detail = format!("provider {} is disabled", self.id);
                 return Err(Refusal::conflict("provider-disabled", detail).into());
             }
-            match shared.vault_place.check_keys_of(&row) {
+            match shared.open_vault.check_keys_of(&row) {
                 Ok(()) => {}
                 // Skipped, not failed: the vault's state says nothing about the provider.
-                Err(fault @ Fault::Vault(_)) => return Err(fault),
-                Err(fault) => {
-                    let beat = struck(fault.to_string(), 0);
-                    return providers.note_beat(&self.id, beat).await;
+                Err(error @ Error::Vault(_)) => return Err(error),
+                Err(error) => {
+                    let beat = failed_beat(error.to_string(), 0);
+                    return providers.record_beat(&self.id, beat).await;
                 }
             }
         }
-        let link = match providers.link(&self.id, format!("heartbeat:{}", self.id)).await {
-            Ok(link) => link,
-            // An endpoint that the rules no longer allow, or certificates that cannot be used, are down like
-            // any other.
-            Err(fault @ (Fault::Refused(Refusal::Invalid(_)) | Fault::Provider(_))) => {
-                let beat = struck(fault.to_string(), 0);
-                return providers.note_beat(&self.id, beat).await;
-            }
-            Err(fault) => return Err(fault),
-        };
+        let authorized_client =
+            match providers.authorized_client(&self.id, format!("heartbeat:{}", self.id)).await {
+                Ok(authorized_client) => authorized_client,
+                // An endpoint that the rules no longer allow, or certificates that cannot be used, are down like
+                // any other.
+                Err(error @ (Error::Refused(Refusal::Invalid(_)) | Error::Provider(_))) => {
+                    let beat = failed_beat(error.to_string(), 0);
+                    return providers.record_beat(&self.id, beat).await;
+                }
+                Err(error) => return Err(error),
+            };
         let median_ms = shared.store.median_latency(self.id.to_string()).await?;
-        let (outcome, latency_ms) = link.models(shared, "heartbeat").await;
+        let (outcome, latency_ms) = authorized_client.models(shared, "heartbeat").await;
         let beat = match outcome {
             Ok(models) => {
                 let models = models.into_iter();
@@ -156,18 +161,18 @@ impl HeartbeatActor {
                 Beat::Answered { latency_ms, median_ms, models }
             }
             Err(CallFailure::Call(error)) => {
-                let judgement = kind_of(&error).judgement_of_beat();
+                let judgement = error_kind(&error).judgement_of_beat();
                 Beat::Failed { error: error.to_string(), judgement, latency_ms }
             }
             // The key went away or was bound elsewhere in this moment.
-            Err(CallFailure::Fault(Fault::Refused(refusal))) => struck(refusal.to_string(), latency_ms),
-            Err(CallFailure::Fault(fault)) => return Err(fault),
+            Err(CallFailure::Error(Error::Refused(refusal))) => failed_beat(refusal.to_string(), latency_ms),
+            Err(CallFailure::Error(error)) => return Err(error),
         };
-        providers.note_beat(&self.id, beat).await
+        providers.record_beat(&self.id, beat).await
     }
 }
 
 /// A beat that could not be made, or not to its end.
-fn struck(error: String, latency_ms: u64) -> Beat {
+fn failed_beat(error: String, latency_ms: u64) -> Beat {
     Beat::Failed { error, judgement: Judgement::Strike, latency_ms }
 }

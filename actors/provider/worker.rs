@@ -31,7 +31,7 @@ pub trait KeySource: Send + Sync + 'static {
 }
 
 /// Makes calls with keys of some source.
-pub struct RemoteCalls {
+pub struct ProviderWorker {
     keys: Arc<dyn KeySource>,
     settings: Settings,
     clients: Mutex<Vec<(Provider, Client)>>,
@@ -40,9 +40,9 @@ pub struct RemoteCalls {
 /// Why a call was not even made; another worker may make it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct NotMade(pub String);
+pub struct NotAttempted(pub String);
 
-impl RemoteCalls {
+impl ProviderWorker {
     /// Calls with these keys and by these rules for endpoints.
     pub fn new(keys: Arc<dyn KeySource>, settings: Settings) -> Self {
         Self { keys, settings, clients: Mutex::default() }
@@ -51,18 +51,19 @@ impl RemoteCalls {
     /// Makes a call.
     ///
     /// # Errors
-    /// [`NotMade`] when this worker lacks a key or cannot connect at all; how the provider answered is no error.
-    pub async fn make(
+    /// [`NotAttempted`] when this worker lacks a key or cannot connect at all; how the provider answered is no error.
+    pub async fn execute(
         &self,
         provider: &Provider,
         request: &ChatRequest,
         timeout: Duration,
-    ) -> Result<Result<ChatAnswer, CallError>, NotMade> {
-        let target = endpoint(provider, &self.settings).map_err(|refusal| NotMade(refusal.to_string()))?;
+    ) -> Result<Result<ChatAnswer, CallError>, NotAttempted> {
+        let target =
+            endpoint(provider, &self.settings).map_err(|refusal| NotAttempted(refusal.to_string()))?;
         let host = target.host().to_owned();
         let key = match &provider.key_id {
             Some(id) if provider.requires_key => {
-                Some(self.keys.key(id.clone(), host.clone(), "provider").await.map_err(NotMade)?)
+                Some(self.keys.key(id.clone(), host.clone(), "provider").await.map_err(NotAttempted)?)
             }
             _ => None,
         };
@@ -79,24 +80,24 @@ impl RemoteCalls {
         provider: &Provider,
         host: &str,
         target: arbiter_providers::Endpoint,
-    ) -> Result<Client, NotMade> {
+    ) -> Result<Client, NotAttempted> {
         let known = {
             let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-            clients.iter().find(|(of, _)| same_way(of, provider)).map(|(_, client)| client.clone())
+            clients.iter().find(|(of, _)| has_same_connection(of, provider)).map(|(_, client)| client.clone())
         };
         if let Some(client) = known {
             return Ok(client);
         }
         let identity = match provider.client_cert.clone().zip(provider.client_key_id.clone()) {
             Some((certificate, id)) => {
-                let key = self.keys.key(id, host.to_owned(), TLS).await.map_err(NotMade)?;
+                let key = self.keys.key(id, host.to_owned(), TLS).await.map_err(NotAttempted)?;
                 Some(ClientIdentity { certificate, key })
             }
             None => None,
         };
         let whole_call = self.settings.call_deadline;
         let client = client(provider, target, identity.as_ref(), &self.settings, whole_call)
-            .map_err(|error| NotMade(error.to_string()))?;
+            .map_err(|error| NotAttempted(error.to_string()))?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.retain(|(of, _)| of.id != provider.id);
         if clients.len() >= CLIENTS {
@@ -112,7 +113,7 @@ impl RemoteCalls {
     }
 }
 
-fn same_way(a: &Provider, b: &Provider) -> bool {
+fn has_same_connection(a: &Provider, b: &Provider) -> bool {
     a.id == b.id
         && a.endpoint == b.endpoint
         && a.provider_type == b.provider_type
@@ -123,9 +124,9 @@ fn same_way(a: &Provider, b: &Provider) -> bool {
 
 /// A vault file of its own, without a server: what a worker on another machine has.
 #[derive(Clone)]
-pub struct OwnVault(Arc<Mutex<Vault>>);
+pub struct WorkerVault(Arc<Mutex<Vault>>);
 
-impl OwnVault {
+impl WorkerVault {
     /// Opens the key file of a directory; it must be there.
     ///
     /// # Errors
@@ -171,7 +172,7 @@ impl OwnVault {
     }
 }
 
-impl KeySource for OwnVault {
+impl KeySource for WorkerVault {
     fn key(
         &self,
         id: KeyId,

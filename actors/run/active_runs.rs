@@ -7,16 +7,16 @@ use tokio::task::AbortHandle;
 
 /// The runs that go on, by agent.
 #[derive(Default)]
-pub(crate) struct Runs(Mutex<HashMap<AgentId, (BeadId, AbortHandle)>>);
+pub(crate) struct ActiveRuns(Mutex<HashMap<AgentId, (BeadId, AbortHandle)>>);
 
-impl Runs {
+impl ActiveRuns {
     /// The table itself; a run is entered while it is held, so that it cannot end before.
     pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<AgentId, (BeadId, AbortHandle)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether an agent runs something.
-    pub(crate) fn has(&self, agent: &AgentId) -> bool {
+    pub(crate) fn is_running(&self, agent: &AgentId) -> bool {
         self.lock().contains_key(agent)
     }
 
@@ -43,7 +43,7 @@ impl Runs {
     }
 
     /// Forgets a run that has ended.
-    pub(crate) fn done(&self, agent: &AgentId, bead: &BeadId) {
+    pub(crate) fn remove(&self, agent: &AgentId, bead: &BeadId) {
         let mut runs = self.lock();
         if runs.get(agent).is_some_and(|(running, _)| running == bead) {
             runs.remove(agent);

@@ -5,12 +5,12 @@
 use crate::bead::release;
 use crate::bead::{BeadAction, BeadsHandle};
 use crate::call::chat::{self, Completion};
-use crate::call::failover::{self, First};
-use crate::call::in_flight::Ticket;
-use crate::call::ledger_entry::Payer;
+use crate::call::failover::{self, FirstCandidate};
+use crate::call::in_flight::InFlightGuard;
+use crate::call::ledger_entry::Attribution;
 use crate::caller::Caller;
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::provider::authorized_client::CallFailure;
 use crate::runtime::random;
 use arbiter_core::agent::persona::Persona;
@@ -33,11 +33,11 @@ const MAX_PROMPT: usize = 1_000_000;
 
 /// How others reach prompts and runs.
 #[derive(Clone)]
-pub struct WorkHandle(pub(crate) Arc<Shared>);
+pub struct WorkHandle(pub(crate) Arc<SharedContext>);
 
 /// A prompt to an agent.
 #[derive(Clone, Debug)]
-pub struct Prompt {
+pub struct AgentPrompt {
     /// Who is asked.
     pub agent_id: AgentId,
     /// The project it is for, which pays.
@@ -54,101 +54,106 @@ impl WorkHandle {
     /// Asks an agent; the run that comes of it has the answer.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown agent or project, one of another project, one that is not started or does its own work,
-    /// for a spent budget and for a run that was cancelled; [`Fault::Call`] when its provider failed.
-    pub async fn ask(&self, caller: &Caller, wanted: Prompt) -> Result<Run, Fault> {
-        let agent = self.check(&wanted).await?;
+    /// [`Error::Refused`] for an unknown agent or project, one of another project, one that is not started or does its own work,
+    /// for a spent budget and for a run that was cancelled; [`Error::Call`] when its provider failed.
+    pub async fn ask(&self, caller: &Caller, requested: AgentPrompt) -> Result<Run, Error> {
+        let agent = self.check(&requested).await?;
         let shared = &self.0;
         let id = RunId::from_random(random::bytes16());
-        let ticket = Ticket::of(shared, &id);
-        let ending = ticket.ending();
+        let in_flight_guard = InFlightGuard::of(shared, &id);
+        let cancellation = in_flight_guard.cancellation();
         let persona = shared.personas.of(&agent).await?;
-        let request = request(&agent, persona.as_ref(), &wanted);
+        let request = request(&agent, persona.as_ref(), &requested);
         let token = caller.origin.as_ref().and_then(|origin| origin.token_id.clone()).map(TokenId::known);
         let run = Run {
             agent_id: Some(agent.id.clone()),
-            project_id: Some(wanted.project_id.clone()),
+            project_id: Some(requested.project_id.clone()),
             token_id: token.clone(),
             provider_id: agent.provider_id.clone(),
-            prompt: wanted.prompt.clone(),
+            prompt: requested.prompt.clone(),
             ..Run::new(id.clone(), Kind::Work, shared.clock.now())
         };
         let mut unit = caller.unit(run.started_at, "runs");
         unit.tell(NewEvent {
             kind: EventType::RunStarted,
-            project_id: Some(wanted.project_id.to_string()),
+            project_id: Some(requested.project_id.to_string()),
             subject: id.to_string(),
             data: json!({"kind": Kind::Work, "agent_id": agent.id}),
         });
         unit.change(Change::StartRun(run.clone()));
         shared.store.commit(unit).await?;
-        let mut begun = Begun {
+        let mut run_guard = RunGuard {
             shared: Arc::clone(shared),
             run: Some(run),
-            ticket: Some(ticket),
+            in_flight_guard: Some(in_flight_guard),
             by: agent.id.to_string(),
         };
-        let payer = Payer {
+        let attribution = Attribution {
             kind: Kind::Work,
             agent_id: Some(agent.id.clone()),
-            project_id: Some(wanted.project_id),
+            project_id: Some(requested.project_id),
             bead_id: None,
             run_id: Some(id),
             token_id: token,
         };
-        let limit = wanted.timeout.unwrap_or(Duration::MAX);
+        let limit = requested.timeout.unwrap_or(Duration::MAX);
         let outcome = tokio::select! {
-            outcome = tokio::time::timeout(limit, self.call(&agent, payer, &request)) => match outcome {
+            outcome = tokio::time::timeout(limit, self.call(&agent, attribution, &request)) => match outcome {
                 Ok(outcome) => outcome,
-                Err(_) => Err(Fault::late(limit)),
+                Err(_) => Err(Error::late(limit)),
             },
-            () = ending.wanted() => Err(ending.refusal().into()),
+            () = cancellation.requested() => Err(cancellation.refusal().into()),
         };
         match outcome {
-            Ok(completion) => begun.answered(request, completion).await,
-            Err(fault) => {
-                let status = if ending.why().is_some() { Status::Cancelled } else { Status::Failed };
-                begun.ended(status, &fault).await;
-                Err(fault)
+            Ok(completion) => run_guard.answered(request, completion).await,
+            Err(error) => {
+                let status = if cancellation.why().is_some() { Status::Cancelled } else { Status::Failed };
+                run_guard.ended(status, &error).await;
+                Err(error)
             }
         }
     }
 
-    async fn call(&self, agent: &Agent, payer: Payer, request: &ChatRequest) -> Result<Completion, Fault> {
+    async fn call(
+        &self,
+        agent: &Agent,
+        attribution: Attribution,
+        request: &ChatRequest,
+    ) -> Result<Completion, Error> {
         let shared = &self.0;
-        let gone = || Fault::Provider(format!("the provider of agent {} is gone", agent.id));
+        let gone = || Error::Provider(format!("the provider of agent {} is gone", agent.id));
         let id = agent.provider_id.clone().ok_or_else(gone)?;
         let provider = shared.store.provider(id.to_string()).await?.ok_or_else(gone)?;
         let named = agent.config.model.as_deref();
-        let candidates = failover::candidates(shared, &provider, named, First::Drawn).await?;
-        chat::chat(shared, candidates, agent.id.as_str(), payer, request, None).await.map_err(|failure| {
-            match failure {
-                CallFailure::Fault(fault) => fault,
+        let candidates = failover::candidates(shared, &provider, named, FirstCandidate::Weighted).await?;
+        chat::chat(shared, candidates, agent.id.as_str(), attribution, request, None).await.map_err(
+            |failure| match failure {
+                CallFailure::Error(error) => error,
                 failure @ CallFailure::Call(_) => failure.into(),
-            }
-        })
+            },
+        )
     }
 
-    async fn check(&self, wanted: &Prompt) -> Result<Agent, Fault> {
+    async fn check(&self, requested: &AgentPrompt) -> Result<Agent, Error> {
         let store = &self.0.store;
         let mut problems = Problems::default();
-        let length = wanted.prompt.chars().count();
+        let length = requested.prompt.chars().count();
         problems.require((1..=MAX_PROMPT).contains(&length), "prompt", "has 1 to 1000000 characters");
-        let is_project = store.project(wanted.project_id.to_string()).await?.is_some();
-        let detail = format!("no project has the id {}", wanted.project_id);
+        let is_project = store.project(requested.project_id.to_string()).await?.is_some();
+        let detail = format!("no project has the id {}", requested.project_id);
         problems.require(is_project, "project_id", detail);
-        let agent = store.agent(wanted.agent_id.to_string()).await?;
-        let detail = format!("no agent has the id {}", wanted.agent_id);
+        let agent = store.agent(requested.agent_id.to_string()).await?;
+        let detail = format!("no agent has the id {}", requested.agent_id);
         problems.require(agent.is_some(), "agent_id", detail);
         if let Some(agent) = &agent {
             let own = agent.project_id.as_ref();
             let detail = format!("agent {} works for another project", agent.id);
-            problems.require(own.is_none_or(|own| *own == wanted.project_id), "agent_id", detail);
+            problems.require(own.is_none_or(|own| *own == requested.project_id), "agent_id", detail);
             let detail = format!("agent {} does its own work and cannot be asked", agent.id);
             problems.require(agent.kind == AgentKind::Llm, "agent_id", detail);
         }
         problems.finish()?;
-        let agent = agent.ok_or_else(|| Refusal::not_found("agent", wanted.agent_id.as_str()))?;
+        let agent = agent.ok_or_else(|| Refusal::not_found("agent", requested.agent_id.as_str()))?;
         match agent.status {
             AgentStatus::Inactive | AgentStatus::Shutdown => {
                 let detail = format!("agent {} is {}", agent.id, agent.status);
@@ -161,8 +166,8 @@ impl WorkHandle {
     /// Ends a run. A bead it was for is blocked, so that it is not begun again before somebody wants it.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for an unknown run and for one that has ended.
-    pub async fn cancel(&self, caller: &Caller, id: &RunId, reason: Option<&str>) -> Result<Run, Fault> {
+    /// [`Error::Refused`] for an unknown run and for one that has ended.
+    pub async fn cancel(&self, caller: &Caller, id: &RunId, reason: Option<&str>) -> Result<Run, Error> {
         let shared = &self.0;
         let by = match reason {
             Some(reason) => format!("the run was cancelled by {}: {reason}", caller.name),
@@ -175,7 +180,7 @@ impl WorkHandle {
             BeadsHandle(Arc::clone(shared))
                 .act(caller, &bead, BeadAction::Block { reason: by }, None)
                 .await?;
-        } else if !shared.underway.end(id, by).await {
+        } else if !shared.in_flight.end(id, by).await {
             let run = found.ok_or_else(|| Refusal::not_found("run", id.as_str()))?;
             return Err(Refusal::conflict("run-ended", format!("run {id} has ended: {}", run.status)).into());
         }
@@ -184,9 +189,9 @@ impl WorkHandle {
     }
 }
 
-fn request(agent: &Agent, persona: Option<&Persona>, wanted: &Prompt) -> ChatRequest {
+fn request(agent: &Agent, persona: Option<&Persona>, requested: &AgentPrompt) -> ChatRequest {
     let config = &agent.config;
-    let user = prompt::asked(&wanted.prompt, &wanted.context);
+    let user = prompt::asked(&requested.prompt, &requested.context);
     let messages = vec![
         Message::new(Speaker::System, prompt::persona(agent, persona)),
         Message::new(Speaker::User, user),
@@ -196,16 +201,16 @@ fn request(agent: &Agent, persona: Option<&Persona>, wanted: &Prompt) -> ChatReq
 }
 
 /// A run that has begun. Dropped before its end is written, it was cancelled: whoever asked has gone.
-struct Begun {
-    shared: Arc<Shared>,
+struct RunGuard {
+    shared: Arc<SharedContext>,
     run: Option<Run>,
-    ticket: Option<Ticket>,
+    in_flight_guard: Option<InFlightGuard>,
     by: String,
 }
 
-impl Begun {
-    async fn answered(&mut self, mut request: ChatRequest, completion: Completion) -> Result<Run, Fault> {
-        let Some(run) = self.run.take() else { return Err(Fault::ShuttingDown) };
+impl RunGuard {
+    async fn answered(&mut self, mut request: ChatRequest, completion: Completion) -> Result<Run, Error> {
+        let Some(run) = self.run.take() else { return Err(Error::ShuttingDown) };
         let Completion { answer, provider_id, latency_ms, cost_usd, key_uses, .. } = completion;
         request.messages.push(Message::new(Speaker::Assistant, answer.content.clone()));
         let run = Run {
@@ -229,32 +234,32 @@ impl Begun {
         Ok(run)
     }
 
-    async fn ended(&mut self, status: Status, fault: &Fault) {
+    async fn ended(&mut self, status: Status, error: &Error) {
         let Some(run) = self.run.take() else { return };
         let run =
-            Run { status, error: Some(fault.to_string()), finished_at: Some(self.shared.clock.now()), ..run };
-        if let Err(fault) = finish(&self.shared, &self.by, &run).await {
-            tracing::error!(run = %run.id, %fault, "a run's end could not be stored; the next start does it");
+            Run { status, error: Some(error.to_string()), finished_at: Some(self.shared.clock.now()), ..run };
+        if let Err(error) = finish(&self.shared, &self.by, &run).await {
+            tracing::error!(run = %run.id, %error, "a run's end could not be stored; the next start does it");
         }
     }
 }
 
-impl Drop for Begun {
+impl Drop for RunGuard {
     fn drop(&mut self) {
-        let (Some(run), ticket) = (self.run.take(), self.ticket.take()) else { return };
+        let (Some(run), in_flight_guard) = (self.run.take(), self.in_flight_guard.take()) else { return };
         let (shared, by) = (Arc::clone(&self.shared), self.by.clone());
-        let world = Arc::clone(&shared);
-        world.later(async move {
+        let task_context = Arc::clone(&shared);
+        task_context.spawn_tracked(async move {
             let run = release::cancelled(run, "whoever asked went away", shared.clock.now());
-            if let Err(fault) = finish(&shared, &by, &run).await {
-                tracing::error!(run = %run.id, %fault, "a run's end could not be stored; the next start does it");
+            if let Err(error) = finish(&shared, &by, &run).await {
+                tracing::error!(run = %run.id, %error, "a run's end could not be stored; the next start does it");
             }
-            drop(ticket);
+            drop(in_flight_guard);
         });
     }
 }
 
-async fn finish(shared: &Shared, by: &str, run: &Run) -> Result<(), Fault> {
+async fn finish(shared: &SharedContext, by: &str, run: &Run) -> Result<(), Error> {
     let mut unit = Unit::new(shared.clock.now(), by, "runs");
     release::finish_run(&mut unit, run);
     shared.store.commit(unit).await?;

@@ -1,6 +1,6 @@
 //! Reads what a prompt tells of a bead's surroundings.
 
-use crate::error::Fault;
+use crate::error::Error;
 use arbiter_core::bead::edit::affects_readiness;
 use arbiter_core::bead::{Bead, Status};
 use arbiter_core::decision;
@@ -13,14 +13,14 @@ const COMMENTS: u32 = 50;
 
 /// Results of what the bead depended on, its comments, answered questions about it, and what became meanwhile of
 /// the other questions of whoever is to do it.
-pub(crate) async fn read(store: &Store, bead: &Bead, worker: &AgentId) -> Result<Surroundings, Fault> {
-    let mut around = Surroundings::default();
+pub(crate) async fn read(store: &Store, bead: &Bead, worker: &AgentId) -> Result<Surroundings, Error> {
+    let mut context = Surroundings::default();
     for (target, kind) in store.edges_of(bead.id.to_string()).await? {
         if !affects_readiness(&kind) {
             continue;
         }
         if let Some(done) = store.bead(target.to_string()).await?.filter(|b| b.status == Status::Closed) {
-            around.results.push((done.title, done.close_reason.unwrap_or_default()));
+            context.results.push((done.title, done.close_reason.unwrap_or_default()));
         }
     }
     let (id, project) = (bead.id.to_string(), bead.project_id.to_string());
@@ -38,10 +38,10 @@ pub(crate) async fn read(store: &Store, bead: &Bead, worker: &AgentId) -> Result
             },
             _ => continue,
         };
-        around.decisions.push((asked.question, answer));
+        context.decisions.push((asked.question, answer));
     }
     let page = PageRequest { limit: COMMENTS, cursor: None };
     let comments = store.bead_comments(bead.id.to_string(), page).await?;
-    around.comments = comments.items.into_iter().map(|c| (c.author_id, c.text)).collect();
-    Ok(around)
+    context.comments = comments.items.into_iter().map(|c| (c.author_id, c.text)).collect();
+    Ok(context)
 }

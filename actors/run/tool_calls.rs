@@ -2,8 +2,8 @@
 
 use crate::bead::{BeadsHandle, RunResult, edge_event};
 use crate::caller::Caller;
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::creation_limits;
 use arbiter_core::bead::edit::{Edge, NewBead};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 const SPAWNED: &str = "discovered-from";
 
 /// What comes of one action.
-pub(crate) enum Turn {
+pub(crate) enum ToolOutcome {
     /// The run is over.
     End(RunResult),
     /// It goes on, and this is what the model is told.
@@ -32,34 +32,34 @@ pub(crate) enum Turn {
 
 /// Does what an agent chose while it holds `bead`.
 pub(crate) async fn act(
-    shared: &Arc<Shared>,
+    shared: &Arc<SharedContext>,
     agent: &Agent,
     bead: &BeadId,
     action: Action,
-) -> Result<Turn, Fault> {
+) -> Result<ToolOutcome, Error> {
     let beads = BeadsHandle(Arc::clone(shared));
     let caller = Caller::named(agent.id.as_str());
     Ok(match action {
-        Action::Finish { summary } => Turn::End(RunResult::Complete(summary)),
-        Action::Block { reason } => Turn::End(RunResult::Block(reason)),
+        Action::Finish { summary } => ToolOutcome::End(RunResult::Complete(summary)),
+        Action::Block { reason } => ToolOutcome::End(RunResult::Block(reason)),
         Action::AskDecision { question, options, priority } => {
-            Turn::End(RunResult::Ask(question, options, priority))
+            ToolOutcome::End(RunResult::Ask(question, options, priority))
         }
         Action::Comment { text } => match beads.comment(&caller, bead, text).await {
-            Ok(_) => Turn::Reply("noted".to_owned()),
-            Err(fault) => explained(fault)?,
+            Ok(_) => ToolOutcome::Reply("noted".to_owned()),
+            Err(error) => reply_or_fail(error)?,
         },
         Action::Delegate { heir, reason } => {
             let agents = shared.store.employed_agents().await?;
-            match handoff::check(&held(shared, bead).await?, &agent.id, &heir, &agents) {
-                Ok(()) => Turn::End(RunResult::HandOn(heir, reason)),
-                Err(problem) => Turn::Reply(problem),
+            match handoff::check(&held_bead(shared, bead).await?, &agent.id, &heir, &agents) {
+                Ok(()) => ToolOutcome::End(RunResult::HandOn(heir, reason)),
+                Err(problem) => ToolOutcome::Reply(problem),
             }
         }
         Action::CreateBead { title, description, role, wait } => {
-            let parent = held(shared, bead).await?;
-            if let Some(problem) = why_not(shared, &parent, role.as_deref()).await? {
-                return Ok(Turn::Reply(problem));
+            let parent = held_bead(shared, bead).await?;
+            if let Some(problem) = creation_problem(shared, &parent, role.as_deref()).await? {
+                return Ok(ToolOutcome::Reply(problem));
             }
             let new = NewBead {
                 title,
@@ -71,31 +71,35 @@ pub(crate) async fn act(
                 ..NewBead::default()
             };
             match create(&beads, &caller, &parent, new, wait).await {
-                Ok(id) if wait == Wait::Yes => Turn::WaitFor(id),
-                Ok(id) => Turn::Reply(format!("created as {id}")),
-                Err(fault) => explained(fault)?,
+                Ok(id) if wait == Wait::Yes => ToolOutcome::WaitFor(id),
+                Ok(id) => ToolOutcome::Reply(format!("created as {id}")),
+                Err(error) => reply_or_fail(error)?,
             }
         }
     })
 }
 
 /// A refusal is for the model to mend; anything else ends the run.
-fn explained(fault: Fault) -> Result<Turn, Fault> {
-    match fault {
-        Fault::Refused(refusal) | Fault::Store(StoreError::Refused(refusal)) => {
-            Ok(Turn::Reply(refusal.to_string()))
+fn reply_or_fail(error: Error) -> Result<ToolOutcome, Error> {
+    match error {
+        Error::Refused(refusal) | Error::Store(StoreError::Refused(refusal)) => {
+            Ok(ToolOutcome::Reply(refusal.to_string()))
         }
         other => Err(other),
     }
 }
 
-async fn held(shared: &Shared, id: &BeadId) -> Result<Bead, Fault> {
+async fn held_bead(shared: &SharedContext, id: &BeadId) -> Result<Bead, Error> {
     let found = shared.store.bead(id.to_string()).await?;
     found.ok_or_else(|| Refusal::not_found("bead", id.as_str()).into())
 }
 
 /// Why no bead is created for this one, if none is.
-async fn why_not(shared: &Shared, parent: &Bead, role: Option<&str>) -> Result<Option<String>, Fault> {
+async fn creation_problem(
+    shared: &SharedContext,
+    parent: &Bead,
+    role: Option<&str>,
+) -> Result<Option<String>, Error> {
     let lineage = shared.store.lineage(parent.id.to_string()).await?;
     if let Err(problem) = creation_limits::check(lineage.depth, lineage.children, lineage.family) {
         return Ok(Some(problem));
@@ -119,10 +123,10 @@ async fn create(
     parent: &Bead,
     new: NewBead,
     wait: Wait,
-) -> Result<BeadId, Fault> {
+) -> Result<BeadId, Error> {
     let mut unit = caller.unit(beads.0.clock.now(), "beads");
-    let made = beads.add_to(&mut unit, std::slice::from_ref(&new)).await?;
-    let Some(child) = made.beads.first() else { return Err(Fault::Busy("the store".to_owned())) };
+    let batch = beads.add_to(&mut unit, std::slice::from_ref(&new)).await?;
+    let Some(child) = batch.beads.first() else { return Err(Error::Busy("the store".to_owned())) };
     let spawned = Edge::new(child.id.clone(), parent.id.clone(), SPAWNED);
     let mut edges = vec![(child, spawned)];
     if wait == Wait::Yes {

@@ -1,11 +1,11 @@
 //! The shell around every actor: one message at a time, a firewall against panics, restarts within a
 //! budget, and a watch for deaths the firewall missed.
 //!
-//! An actor's own file says what it does ([`Role`]); this file says how it lives. A panic in a role is
+//! An actor's own file says what it does ([`Behavior`]); this file says how it lives. A panic in a role is
 //! answered (its reply channel closes), the role's memory is thrown away and built anew, and the messages
 //! that wait are kept.
 
-use crate::context::Shared;
+use crate::context::SharedContext;
 use crate::runtime::timer::Timers;
 use actix::WeakAddr;
 use actix::prelude::*;
@@ -18,14 +18,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What an actor does.
-pub(crate) trait Role: Sized + Unpin + 'static {
+pub(crate) trait Behavior: Sized + Unpin + 'static {
     /// What it can be told.
     type Command: Send + 'static;
     /// Its kind, for messages and counters.
     const KIND: &'static str;
 
     /// The actor before it has read anything.
-    fn new(scope: Scope<Self>) -> Self;
+    fn new(behavior_context: BehaviorContext<Self>) -> Self;
     /// Reads what it needs and arms its timers; runs before the first command and after each restart.
     fn start(&mut self) -> impl Future<Output = ()>;
     /// Does what it is told.
@@ -33,18 +33,18 @@ pub(crate) trait Role: Sized + Unpin + 'static {
 }
 
 /// What an actor knows of its place.
-pub(crate) struct Scope<R: Role> {
+pub(crate) struct BehaviorContext<R: Behavior> {
     /// Its id.
     pub(crate) id: String,
     /// Everything else.
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SharedContext>,
     /// Wakes it later.
     pub(crate) timers: Timers<R>,
     /// Keeps it in memory although nobody addresses it.
     pub(crate) pin: Arc<AtomicBool>,
 }
 
-impl<R: Role> Clone for Scope<R> {
+impl<R: Behavior> Clone for BehaviorContext<R> {
     fn clone(&self) -> Self {
         Self {
             id: self.id.clone(),
@@ -56,18 +56,18 @@ impl<R: Role> Clone for Scope<R> {
 }
 
 /// A command on its way; the permit bounds how many there are.
-pub(crate) struct Deliver<C> {
+pub(crate) struct Envelope<C> {
     pub(crate) command: C,
     pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
-impl<C: Send + 'static> Message for Deliver<C> {
+impl<C: Send + 'static> Message for Envelope<C> {
     type Result = ();
 }
 
 /// What the orchestrator hears of a failed actor.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct ActorFailure {
     pub(crate) kind: &'static str,
     pub(crate) id: String,
     pub(crate) message: String,
@@ -78,14 +78,14 @@ pub(crate) struct Failure {
 struct DeathWatch {
     kind: &'static str,
     id: String,
-    shared: Arc<Shared>,
+    shared: Arc<SharedContext>,
     retired: Arc<AtomicBool>,
 }
 
 impl Drop for DeathWatch {
     fn drop(&mut self) {
         if !self.retired.load(Ordering::Acquire) && !self.shared.is_stopping() {
-            self.shared.report(Failure {
+            self.shared.report(ActorFailure {
                 kind: self.kind,
                 id: self.id.clone(),
                 message: "the actor died".to_owned(),
@@ -96,21 +96,21 @@ impl Drop for DeathWatch {
 }
 
 /// The actix actor around a role.
-pub(crate) struct Shell<R: Role> {
-    scope: Scope<R>,
-    role: Option<R>,
+pub(crate) struct ActorCell<R: Behavior> {
+    behavior_context: BehaviorContext<R>,
+    behavior: Option<R>,
     budget: Budget,
     given_up: bool,
     used_at: Arc<AtomicI64>,
     _watch: DeathWatch,
 }
 
-impl<R: Role> Shell<R> {
+impl<R: Behavior> ActorCell<R> {
     pub(crate) fn new(
         id: String,
-        shared: Arc<Shared>,
+        shared: Arc<SharedContext>,
         address: WeakAddr<Self>,
-        life: &crate::runtime::registry::Life,
+        lifecycle: &crate::runtime::registry::Lifecycle,
     ) -> Self {
         let settings = &shared.settings;
         let budget = Budget::new(settings.restart_limit, settings.restart_window);
@@ -118,48 +118,55 @@ impl<R: Role> Shell<R> {
             kind: R::KIND,
             id: id.clone(),
             shared: Arc::clone(&shared),
-            retired: Arc::clone(&life.retired),
+            retired: Arc::clone(&lifecycle.retired),
         };
         let timers = Timers::new(address, &shared);
-        let scope = Scope { id, shared, timers, pin: Arc::clone(&life.pinned) };
-        Self { scope, role: None, budget, given_up: false, used_at: Arc::clone(&life.used_at), _watch: watch }
+        let behavior_context = BehaviorContext { id, shared, timers, pin: Arc::clone(&lifecycle.pinned) };
+        Self {
+            behavior_context,
+            behavior: None,
+            budget,
+            given_up: false,
+            used_at: Arc::clone(&lifecycle.used_at),
+            _watch: watch,
+        }
     }
 
     /// Runs a piece of the role behind the firewall; nothing else is handled meanwhile.
-    fn run(&mut self, command: Option<Deliver<R::Command>>, context: &mut Context<Self>) {
-        let known = self.role.take();
-        let scope = self.scope.clone();
+    fn run(&mut self, command: Option<Envelope<R::Command>>, context: &mut Context<Self>) {
+        let known = self.behavior.take();
+        let behavior_context = self.behavior_context.clone();
         let work = async move {
             if command.is_some() {
-                scope.shared.inject.strike(R::KIND, &scope.id);
+                behavior_context.shared.fault_injection.panic_if_armed(R::KIND, &behavior_context.id);
             }
-            let mut role = match known {
-                Some(role) => role,
+            let mut behavior = match known {
+                Some(behavior) => behavior,
                 None => {
-                    let mut role = R::new(scope);
-                    role.start().await;
-                    role
+                    let mut behavior = R::new(behavior_context);
+                    behavior.start().await;
+                    behavior
                 }
             };
-            if let Some(Deliver { command, permit }) = command {
-                role.handle(command).await;
+            if let Some(Envelope { command, permit }) = command {
+                behavior.handle(command).await;
                 drop(permit);
             }
-            role
+            behavior
         };
         let guarded = AssertUnwindSafe(work).catch_unwind().into_actor(self);
-        context.wait(guarded.map(|outcome, shell, context| match outcome {
-            Ok(role) => shell.role = Some(role),
-            Err(panic) => shell.fail(&text_of(panic.as_ref()), context),
+        context.wait(guarded.map(|outcome, cell, context| match outcome {
+            Ok(behavior) => cell.behavior = Some(behavior),
+            Err(panic) => cell.fail(&panic_text(panic.as_ref()), context),
         }));
     }
 
     fn fail(&mut self, message: &str, context: &mut Context<Self>) {
-        let verdict = self.budget.fail(self.scope.shared.clock.now());
-        self.scope.timers.clear();
-        self.scope.shared.report(Failure {
+        let verdict = self.budget.fail(self.behavior_context.shared.clock.now());
+        self.behavior_context.timers.clear();
+        self.behavior_context.shared.report(ActorFailure {
             kind: R::KIND,
-            id: self.scope.id.clone(),
+            id: self.behavior_context.id.clone(),
             message: message.to_owned(),
             verdict,
         });
@@ -172,9 +179,9 @@ impl<R: Role> Shell<R> {
             }
             Verdict::GiveUp => {
                 self.given_up = true;
-                let window = self.scope.shared.settings.restart_window;
-                context.run_later(window, |shell, context| {
-                    shell.given_up = false;
+                let window = self.behavior_context.shared.settings.restart_window;
+                context.run_later(window, |cell, context| {
+                    cell.given_up = false;
                     context.stop();
                 });
             }
@@ -182,12 +189,12 @@ impl<R: Role> Shell<R> {
     }
 }
 
-fn text_of(panic: &(dyn Any + Send)) -> String {
+fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }
 
-impl<R: Role> Actor for Shell<R> {
+impl<R: Behavior> Actor for ActorCell<R> {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
@@ -195,17 +202,17 @@ impl<R: Role> Actor for Shell<R> {
     }
 }
 
-impl<R: Role> Supervised for Shell<R> {
+impl<R: Behavior> Supervised for ActorCell<R> {
     fn restarting(&mut self, _: &mut Self::Context) {
-        self.role = None;
+        self.behavior = None;
     }
 }
 
-impl<R: Role> Handler<Deliver<R::Command>> for Shell<R> {
+impl<R: Behavior> Handler<Envelope<R::Command>> for ActorCell<R> {
     type Result = ();
 
-    fn handle(&mut self, message: Deliver<R::Command>, context: &mut Self::Context) {
-        self.used_at.store(self.scope.shared.clock.now().as_millis(), Ordering::Relaxed);
+    fn handle(&mut self, message: Envelope<R::Command>, context: &mut Self::Context) {
+        self.used_at.store(self.behavior_context.shared.clock.now().as_millis(), Ordering::Relaxed);
         // Given up: the message is dropped, which its sender hears as a crash.
         if !self.given_up {
             self.run(Some(message), context);

@@ -8,12 +8,12 @@ use std::sync::{Mutex, PoisonError};
 
 /// The panics that are still to happen.
 #[derive(Debug, Default)]
-pub struct Inject {
+pub struct FaultInjection {
     armed: AtomicBool,
     panics: Mutex<HashMap<(String, String), u32>>,
 }
 
-impl Inject {
+impl FaultInjection {
     /// Makes the actor of this kind and id panic at each of its next `times` messages.
     pub fn panic(&self, kind: &str, id: &str, times: u32) {
         let mut panics = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
@@ -22,7 +22,7 @@ impl Inject {
     }
 
     /// Panics when it is this actor's turn.
-    pub(crate) fn strike(&self, kind: &str, id: &str) {
+    pub(crate) fn panic_if_armed(&self, kind: &str, id: &str) {
         if !self.armed.load(Ordering::Acquire) {
             return;
         }

@@ -1,7 +1,7 @@
 //! Timers that send an actor a command at a time of day; they never keep the actor alive.
 
-use crate::context::Shared;
-use crate::runtime::cell::{Deliver, Role, Shell};
+use crate::context::SharedContext;
+use crate::runtime::cell::{ActorCell, Behavior, Envelope};
 use actix::WeakAddr;
 use arbiter_core::kernel::time::Timestamp;
 use std::collections::HashMap;
@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::task::AbortHandle;
 
 /// The timers of one actor, by name: a new one replaces the old one of the same name.
-pub(crate) struct Timers<R: Role> {
-    address: WeakAddr<Shell<R>>,
-    shared: Weak<Shared>,
+pub(crate) struct Timers<R: Behavior> {
+    address: WeakAddr<ActorCell<R>>,
+    shared: Weak<SharedContext>,
     armed: Arc<Mutex<HashMap<&'static str, AbortHandle>>>,
 }
 
-impl<R: Role> Clone for Timers<R> {
+impl<R: Behavior> Clone for Timers<R> {
     fn clone(&self) -> Self {
         Self {
             address: self.address.clone(),
@@ -25,8 +25,8 @@ impl<R: Role> Clone for Timers<R> {
     }
 }
 
-impl<R: Role> Timers<R> {
-    pub(crate) fn new(address: WeakAddr<Shell<R>>, shared: &Arc<Shared>) -> Self {
+impl<R: Behavior> Timers<R> {
+    pub(crate) fn new(address: WeakAddr<ActorCell<R>>, shared: &Arc<SharedContext>) -> Self {
         Self { address, shared: Arc::downgrade(shared), armed: Arc::default() }
     }
 
@@ -37,7 +37,7 @@ impl<R: Role> Timers<R> {
         let task = shared.runtime.spawn(async move {
             sleep.await;
             if let Some(address) = address.upgrade() {
-                address.do_send(Deliver { command, permit: None });
+                address.do_send(Envelope { command, permit: None });
             }
         });
         self.replace(name, Some(task.abort_handle()));

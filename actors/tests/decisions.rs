@@ -1,7 +1,7 @@
 //! People decide: critical beads, questions of agents, failed attempts, deadlines.
 
-use crate::stage::{Stage, manual, me};
-use arbiter_actors::{Cascade, Delivery, Fault, Handles, Settings};
+use crate::stage::{Stage, manual_clock, me};
+use arbiter_actors::{Cascade, Delivery, Error, Handles, Settings};
 use arbiter_core::agent;
 use arbiter_core::agent::edit::NewAgent;
 use arbiter_core::bead::{Claimant, Status};
@@ -35,9 +35,9 @@ fn quick() -> Settings {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_critical_bead_waits_for_a_person_and_then_is_done() {
+async fn critical_bead_runs_only_after_approval() {
     let mut stage = Stage::new().await;
-    let _provider = stage.furnish(Script::default(), &["one"]).await;
+    let _provider = stage.setup(Script::default(), &["one"]).await;
     stage.bead("urgent", 0, &[]).await;
     let h = stage.h().clone();
     let decision = asked(&h, "urgent").await;
@@ -45,16 +45,16 @@ async fn a_critical_bead_waits_for_a_person_and_then_is_done() {
     let why = h.dispatcher.why(&BeadId::known("urgent"), None).await.unwrap();
     assert!(why[0].contains("waits for the decision"), "{why:?}");
     let refused = h.decisions.decide(&me(), &decision.id, "maybe".into(), None).await;
-    assert!(matches!(refused, Err(Fault::Refused(_))));
+    assert!(matches!(refused, Err(Error::Refused(_))));
     h.decisions.decide(&me(), &decision.id, "approve".into(), None).await.unwrap();
     stage.until("urgent", Status::Closed).await;
     let twice = h.decisions.decide(&me(), &decision.id, "deny".into(), None).await;
-    assert!(matches!(twice, Err(Fault::Refused(_))));
+    assert!(matches!(twice, Err(Error::Refused(_))));
     stage.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agents_question_blocks_its_bead_until_it_is_answered_and_is_in_the_next_prompt() {
+async fn agent_question_blocks_bead_and_answer_is_in_next_prompt() {
     let mut stage = Stage::new().await;
     let script = Script::answering(|chat| {
         if chat.number == 1 {
@@ -63,7 +63,7 @@ async fn an_agents_question_blocks_its_bead_until_it_is_answered_and_is_in_the_n
             Reply::tool("finish", json!({"summary": "painted"}))
         }
     });
-    let provider = stage.furnish(script, &["one"]).await;
+    let provider = stage.setup(script, &["one"]).await;
     stage.bead("paint", 2, &[]).await;
     let h = stage.h().clone();
     let decision = asked(&h, "paint").await;
@@ -77,10 +77,10 @@ async fn an_agents_question_blocks_its_bead_until_it_is_answered_and_is_in_the_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_failed_attempts_block_the_bead_and_ask_a_person_with_the_evidence() {
+async fn three_failed_attempts_block_the_bead_and_file_a_decision() {
     let mut stage = Stage::with(quick(), Arc::new(arbiter_actors::SystemClock)).await;
     let script = Script::answering(|_| Reply::error(400, "the request makes no sense"));
-    let provider = stage.furnish(script, &["one"]).await;
+    let provider = stage.setup(script, &["one"]).await;
     stage.bead("hopeless", 2, &[]).await;
     let h = stage.h().clone();
     let decision = asked(&h, "hopeless").await;
@@ -95,10 +95,10 @@ async fn three_failed_attempts_block_the_bead_and_ask_a_person_with_the_evidence
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_decision_times_out_after_forty_eight_hours_also_across_a_restart() {
-    let clock = manual();
+async fn decision_times_out_after_48_hours_across_a_restart() {
+    let clock = manual_clock();
     let mut stage = Stage::with(quick(), Arc::new(clock.clone())).await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.setup(Script::default(), &[]).await;
     let decision = stage.h().decisions.create(&me(), NewDecision::question("p", "Well?")).await.unwrap();
     clock.advance(Duration::from_secs(47 * 3600));
     stage.stop().await;
@@ -113,15 +113,15 @@ async fn a_decision_times_out_after_forty_eight_hours_also_across_a_restart() {
     let told = tokio::time::timeout(Duration::from_secs(60), events.next()).await.expect("nothing happened");
     assert!(matches!(told, Delivery::Event(event) if event.subject == decision.id.as_str()));
     let late = h.decisions.decide(&me(), &decision.id, "yes".into(), None).await;
-    assert!(matches!(late, Err(Fault::Refused(_))));
+    assert!(matches!(late, Err(Error::Refused(_))));
     stage.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_asked_about_a_bead_or_project_that_is_deleted_is_cancelled_with_it() {
-    let clock = manual();
+async fn deleted_bead_or_project_cancels_its_decisions() {
+    let clock = manual_clock();
     let mut stage = Stage::with(quick(), Arc::new(clock.clone())).await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.setup(Script::default(), &[]).await;
     let h = stage.h().clone();
     stage.bead("b", 2, &[]).await;
     stage.bead("c", 2, &[]).await;
@@ -186,10 +186,10 @@ async fn what_is_asked_about_a_bead_or_project_that_is_deleted_is_cancelled_with
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_expired_lease_gives_the_bead_back_and_its_token_no_longer_counts() {
-    let clock = manual();
+async fn expired_lease_releases_the_bead_and_refuses_its_token() {
+    let clock = manual_clock();
     let mut stage = Stage::with(quick(), Arc::new(clock.clone())).await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.setup(Script::default(), &[]).await;
     stage.bead("b", 2, &[]).await;
     let h = stage.h().clone();
     let new = NewAgent {
@@ -208,7 +208,7 @@ async fn an_expired_lease_gives_the_bead_back_and_its_token_no_longer_counts() {
     clock.advance(Duration::from_secs(11));
     stage.until("b", Status::Open).await;
     let stale = h.beads.heartbeat(&bead, lease.token.clone()).await;
-    assert!(matches!(stale, Err(Fault::Refused(_))), "{stale:?}");
+    assert!(matches!(stale, Err(Error::Refused(_))), "{stale:?}");
     let agent = h.store.agent("outside".into()).await.unwrap().unwrap();
     assert_eq!((agent.status, agent.current_bead), (agent::Status::Idle, None));
     let row = h.store.bead("b".into()).await.unwrap().unwrap();
@@ -217,10 +217,10 @@ async fn an_expired_lease_gives_the_bead_back_and_its_token_no_longer_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reminders_come_by_the_clock_over_restarts_and_a_race_of_answer_and_deadline_has_one_winner() {
-    let clock = manual();
+async fn reminders_survive_restarts_and_answer_or_deadline_wins_once() {
+    let clock = manual_clock();
     let mut stage = Stage::with(quick(), Arc::new(clock.clone())).await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.setup(Script::default(), &[]).await;
     let asked = stage.h().decisions.create(&me(), NewDecision::question("p", "Which?")).await.unwrap();
     let reminded = async |stage: &Stage, level: u8| {
         let wait = async {

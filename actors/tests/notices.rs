@@ -1,7 +1,7 @@
 //! Notices to a receiver outside: one that hangs, fails and stays dead holds up nobody, is given up after a day, and
 //! all of that can be seen without the secret.
 
-use crate::stage::{Stage, manual, me};
+use crate::stage::{Stage, manual_clock, me};
 use arbiter_actors::{Clock, Notify, NotifySecret, Settings, SharedClock};
 use arbiter_core::bead::Status;
 use arbiter_core::decision::edit::{NewDecision, Wait};
@@ -86,17 +86,17 @@ impl tracing::Subscriber for Log {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_that_stays_dead_holds_up_nobody_and_its_notices_are_given_up_after_a_day() {
+async fn dead_receiver_delays_no_work_and_notices_expire_in_a_day() {
     let log = Log::default();
     tracing::subscriber::set_global_default(log.clone()).unwrap();
     let lines = |level: &str, text: &str| {
         let log = log.0.lock().unwrap();
         log.lines().filter(|line| line.starts_with(level) && line.contains(text)).count()
     };
-    let clock = manual();
+    let clock = manual_clock();
     let receiver = WebhookReceiver::start(Manner::Hangs).await;
     let mut stage = telling(&receiver, Arc::new(clock.clone())).await;
-    let _provider = stage.furnish(Script::default(), &["one"]).await;
+    let _provider = stage.setup(Script::default(), &["one"]).await;
     let h = stage.h().clone();
     let state = || h.notifier.state().unwrap();
 
@@ -121,7 +121,10 @@ async fn a_receiver_that_stays_dead_holds_up_nobody_and_its_notices_are_given_up
         assert!(pause >= full / 2 && pause <= full, "{pause:?} after {failures} failures");
         if failures == 1 {
             let (_, last) = h.store.event_bounds().await.unwrap();
-            assert!(h.notifier.told(last).await.is_err(), "and whoever asks makes no try of its own");
+            assert!(
+                h.notifier.wait_delivered(last).await.is_err(),
+                "and whoever asks makes no try of its own"
+            );
         }
         assert_eq!(subjects(&receiver).len(), failures as usize, "one try, always of the first");
         clock.advance(pause);
@@ -140,7 +143,7 @@ async fn a_receiver_that_stays_dead_holds_up_nobody_and_its_notices_are_given_up
     until("it is not told again", || state().taken == 1).await;
     assert_eq!(subjects(&receiver).last(), Some(&third.to_string()));
     let (_, last) = h.store.event_bounds().await.unwrap();
-    h.notifier.told(last).await.unwrap();
+    h.notifier.wait_delivered(last).await.unwrap();
 
     let range = EventRange { after: Some(0), limit: 1000, ..EventRange::default() };
     let events = h.store.events(range).await.unwrap().events;

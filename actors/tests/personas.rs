@@ -2,7 +2,7 @@
 
 use crate::notices::until;
 use crate::stage::{Stage, me};
-use arbiter_actors::{Caller, Cascade, Fault, Handles};
+use arbiter_actors::{Caller, Cascade, Error, Handles};
 use arbiter_core::agent::persona::Persona;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::EventRange;
@@ -17,8 +17,8 @@ fn persona(text: &str) -> Persona {
 async fn text(stage: &Stage) -> Option<String> {
     match stage.h().personas.get(NAME).await {
         Ok(known) => Some(known.persona.persona),
-        Err(Fault::Refused(Refusal::NotFound { .. })) => None,
-        Err(fault) => panic!("{fault}"),
+        Err(Error::Refused(Refusal::NotFound { .. })) => None,
+        Err(error) => panic!("{error}"),
     }
 }
 
@@ -41,45 +41,45 @@ async fn restart(stage: &mut Stage) {
 }
 
 /// A change that ends at this step, as a kill would end it.
-async fn cut<T>(h: &Handles, step: &str, change: impl AsyncFnOnce() -> Result<T, Fault>) {
-    h.inject().panic("persona", step, 1);
+async fn interrupt<T>(h: &Handles, step: &str, change: impl AsyncFnOnce() -> Result<T, Error>) {
+    h.fault_injection().panic("persona", step, 1);
     let outcome = change().await;
-    assert!(matches!(outcome, Err(Fault::Crashed { .. })), "it was not cut off at {step}");
+    assert!(matches!(outcome, Err(Error::Crashed { .. })), "it was not cut off at {step}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_was_told_is_finished_at_the_next_start_and_one_that_was_not_is_forgotten() {
+async fn restart_finishes_logged_persona_changes_discards_others() {
     let mut stage = Stage::new().await;
     let h = stage.h().clone();
-    cut(&h, "drafted", async || h.personas.create(&me(), persona("# One")).await).await;
+    interrupt(&h, "drafted", async || h.personas.create(&me(), persona("# One")).await).await;
     assert_eq!((text(&stage).await, told(&stage).await, aside(&stage)), (None, 0, 1));
     restart(&mut stage).await;
     assert_eq!((text(&stage).await, told(&stage).await, aside(&stage)), (None, 0, 0));
 
     let h = stage.h().clone();
-    cut(&h, "told", async || h.personas.create(&me(), persona("# One")).await).await;
+    interrupt(&h, "told", async || h.personas.create(&me(), persona("# One")).await).await;
     assert_eq!((text(&stage).await, told(&stage).await, aside(&stage)), (None, 1, 1));
     restart(&mut stage).await;
     let one = Some("# One".to_owned());
     assert_eq!((text(&stage).await, told(&stage).await, aside(&stage)), (one.clone(), 1, 0));
 
     let h = stage.h().clone();
-    cut(&h, "drafted", async || h.personas.replace(&me(), persona("# Two")).await).await;
+    interrupt(&h, "drafted", async || h.personas.replace(&me(), persona("# Two")).await).await;
     restart(&mut stage).await;
     assert_eq!((text(&stage).await, told(&stage).await, aside(&stage)), (one.clone(), 1, 0));
     let h = stage.h().clone();
-    cut(&h, "told", async || h.personas.replace(&me(), persona("# Two")).await).await;
+    interrupt(&h, "told", async || h.personas.replace(&me(), persona("# Two")).await).await;
     assert_eq!((text(&stage).await, told(&stage).await, aside(&stage)), (one, 2, 1));
     restart(&mut stage).await;
     let two = Some("# Two".to_owned());
     assert_eq!((text(&stage).await, told(&stage).await, aside(&stage)), (two.clone(), 2, 0));
 
     let h = stage.h().clone();
-    cut(&h, "drafted", async || h.personas.delete(&me(), NAME, Cascade::No).await).await;
+    interrupt(&h, "drafted", async || h.personas.delete(&me(), NAME, Cascade::No).await).await;
     restart(&mut stage).await;
     assert_eq!((text(&stage).await, told(&stage).await, aside(&stage)), (two.clone(), 2, 0));
     let h = stage.h().clone();
-    cut(&h, "told", async || h.personas.delete(&me(), NAME, Cascade::No).await).await;
+    interrupt(&h, "told", async || h.personas.delete(&me(), NAME, Cascade::No).await).await;
     assert_eq!((text(&stage).await, told(&stage).await, aside(&stage)), (two, 3, 1));
     restart(&mut stage).await;
     assert_eq!((text(&stage).await, told(&stage).await, aside(&stage)), (None, 3, 0));
@@ -87,22 +87,22 @@ async fn a_change_that_was_told_is_finished_at_the_next_start_and_one_that_was_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_next_change_ends_the_one_before_and_who_goes_away_leaves_nothing_half_done() {
+async fn next_persona_change_completes_interrupted_and_dropped_ones() {
     let mut stage = Stage::new().await;
     let h = stage.h().clone();
     h.personas.create(&me(), persona("# One")).await.unwrap();
-    cut(&h, "told", async || h.personas.replace(&me(), persona("# Two")).await).await;
+    interrupt(&h, "told", async || h.personas.replace(&me(), persona("# Two")).await).await;
     assert_eq!(text(&stage).await.unwrap(), "# One");
     // Whoever still has the first one in mind is refused: the second was told.
     let one = h.personas.get(NAME).await.unwrap().revision();
     let late = Caller { if_match: Some(one), ..me() };
     let refused = h.personas.replace(&late, persona("# Three")).await;
-    assert!(matches!(refused, Err(Fault::Refused(Refusal::Precondition { .. }))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Refused(Refusal::Precondition { .. }))), "{refused:?}");
     assert_eq!((text(&stage).await.unwrap().as_str(), aside(&stage)), ("# Two", 0));
 
     {
-        let who = me();
-        let change = h.personas.replace(&who, persona("# Four"));
+        let caller = me();
+        let change = h.personas.replace(&caller, persona("# Four"));
         let mut change = std::pin::pin!(change);
         assert!(futures_util::poll!(change.as_mut()).is_pending());
     }

@@ -1,6 +1,6 @@
 //! A running cast over a temporary directory.
 
-use arbiter_actors::{Caller, Cast, Handles, ManualClock, Settings, SharedClock, SystemClock};
+use arbiter_actors::{ActorSystem, Caller, Handles, ManualClock, Settings, SharedClock, SystemClock};
 use arbiter_core::agent::edit::NewAgent;
 use arbiter_core::bead::Status;
 use arbiter_core::bead::edit::NewBead;
@@ -21,7 +21,7 @@ pub struct Stage {
     pub home: tempfile::TempDir,
     pub settings: Settings,
     pub clock: SharedClock,
-    cast: Option<Cast>,
+    cast: Option<ActorSystem>,
 }
 
 impl Stage {
@@ -54,7 +54,7 @@ impl Stage {
 
     /// A project, a keyed provider that follows the script, and agents with these ids.
     #[must_use = "the provider ends when it is dropped"]
-    pub async fn furnish(&self, script: Script, agents: &[&str]) -> ScriptedProvider {
+    pub async fn setup(&self, script: Script, agents: &[&str]) -> ScriptedProvider {
         let h = self.h();
         let provider = ScriptedProvider::start(script.requiring_key(KEY));
         let project = NewProject { id: Some("p".into()), name: "P".into(), ..NewProject::default() };
@@ -123,6 +123,6 @@ impl ParseId for str {
 }
 
 #[allow(dead_code)]
-pub fn manual() -> ManualClock {
+pub fn manual_clock() -> ManualClock {
     ManualClock::at(arbiter_core::kernel::time::Timestamp::from_millis(1_800_000_000_000))
 }

@@ -2,7 +2,7 @@
 
 use crate::notices::{self, subjects, telling};
 use crate::stage::{ParseId, Stage, me};
-use arbiter_actors::{Dialect, Fault, LockWish, PullWish, Settings, SystemClock};
+use arbiter_actors::{Error, FileDialect, LockRequest, PullRequest, Settings, SystemClock};
 use arbiter_core::agent;
 use arbiter_core::agent::edit::AgentPatch;
 use arbiter_core::bead::{Claimant, Status};
@@ -24,9 +24,9 @@ const BACK_WITHIN: Duration = Duration::from_millis(500);
 const ROUNDS: u32 = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
+async fn panicked_actor_answers_crashed_and_restarts_with_its_state() {
     let mut stage = Stage::new().await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.setup(Script::default(), &[]).await;
     let h = stage.h().clone();
     stage.bead("b", 2, &[]).await;
     let agent = arbiter_core::agent::edit::NewAgent {
@@ -67,7 +67,7 @@ async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
             "vault" | "pull" => "main",
             _ => "scripted",
         };
-        let touch = async || -> Result<(), Fault> {
+        let touch = async || -> Result<(), Error> {
             match kind {
                 "bead" => drop(h.beads.comment(&me(), &bead, "hello".into()).await?),
                 "agent" => {
@@ -79,7 +79,7 @@ async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
                     drop(h.providers.update(&me(), &provider, ProviderPatch::default(), None).await?);
                 }
                 "pull" => {
-                    let wish = PullWish {
+                    let wish = PullRequest {
                         agent_id: agent.clone(),
                         project_id: None,
                         within: None,
@@ -91,22 +91,22 @@ async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
                 }
                 "file_locks" => {
                     let holder = Holder { agent_id: "ann".into(), bead_id: None };
-                    let wish = LockWish { paths: Some(vec!["src/main.rs".into()]), holder, ttl_sec: None };
+                    let wish = LockRequest { paths: Some(vec!["src/main.rs".into()]), holder, ttl_sec: None };
                     assert_eq!(h.file_locks.acquire(&me(), &project, wish).await?.len(), 1);
                 }
-                "bead_files" => drop(h.bead_files.export_own(&project, Dialect::Bd).await?),
+                "bead_files" => drop(h.bead_files.export_project_file(&project, FileDialect::Bd).await?),
                 "heartbeat" => drop(h.providers.heartbeat(&provider).await?),
                 "vault" => {
                     let wrong = SecretString::from("wrong");
                     match h.vault.unlock(&me(), wrong).await {
                         // Unlocked already: the refusal is the answer of a living actor.
-                        Err(Fault::Refused(_)) => {}
+                        Err(Error::Refused(_)) => {}
                         other => drop(other?),
                     }
                 }
                 _ => match h.decisions.decide(&me(), &decision, String::new(), None).await {
-                    Ok(_) | Err(Fault::Refused(_)) => {}
-                    Err(fault) => return Err(fault),
+                    Ok(_) | Err(Error::Refused(_)) => {}
+                    Err(error) => return Err(error),
                 },
             }
             Ok(())
@@ -114,14 +114,14 @@ async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
         let mut took = Duration::MAX;
         for _ in 0..ROUNDS {
             // A message of its own timer may come first and take the panic.
-            h.inject().panic(kind, id, 1);
+            h.fault_injection().panic(kind, id, 1);
             match touch().await {
                 Ok(()) => continue,
-                Err(Fault::Crashed { .. }) => {}
+                Err(Error::Crashed { .. }) => {}
                 Err(other) => panic!("{kind}: {other}"),
             }
             let since = Instant::now();
-            touch().await.unwrap_or_else(|fault| panic!("{kind} is not back: {fault}"));
+            touch().await.unwrap_or_else(|error| panic!("{kind} is not back: {error}"));
             took = took.min(since.elapsed());
             if took < BACK_WITHIN {
                 break;
@@ -143,15 +143,15 @@ async fn each_kind_of_actor_answers_a_panic_and_comes_back_with_its_state() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_bus_and_the_dispatcher_come_back_without_losing_an_event_or_a_bead() {
+async fn panicked_bus_and_dispatcher_lose_no_event_and_no_bead() {
     let mut stage = Stage::new().await;
-    let _provider = stage.furnish(Script::default(), &["one"]).await;
+    let _provider = stage.setup(Script::default(), &["one"]).await;
     let h = stage.h().clone();
     let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
     let first = events.position() + 1;
     for round in 0..3 {
-        h.inject().panic("event_bus", "main", 1);
-        h.inject().panic("dispatcher", "main", 1);
+        h.fault_injection().panic("event_bus", "main", 1);
+        h.fault_injection().panic("dispatcher", "main", 1);
         stage.bead(&format!("b{round}"), 2, &[]).await;
         stage.until(&format!("b{round}"), Status::Closed).await;
     }
@@ -164,17 +164,17 @@ async fn the_bus_and_the_dispatcher_come_back_without_losing_an_event_or_a_bead(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_notifier_comes_back_and_tells_what_is_left_and_nothing_twice() {
+async fn panicked_notifier_sends_each_remaining_notice_once() {
     let receiver = WebhookReceiver::start(Manner::Answers(204)).await;
     let mut stage = telling(&receiver, Arc::new(SystemClock)).await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.setup(Script::default(), &[]).await;
     let h = stage.h().clone();
     let state = || h.notifier.state().unwrap();
     let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
     let mut asked = vec![notices::ask(&stage).await.to_string()];
     notices::until("the first is not taken", || state().taken == 1).await;
     for round in 2..=4 {
-        h.inject().panic("notifier", "main", 1);
+        h.fault_injection().panic("notifier", "main", 1);
         asked.push(notices::ask(&stage).await.to_string());
         notices::until("what is left is not told", || state().taken == round).await;
         // Not the news of a decision brought it back, but its own beginning: no other one comes.
@@ -199,16 +199,16 @@ async fn the_notifier_comes_back_and_tells_what_is_left_and_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_that_fails_too_often_is_blocked_with_the_reason() {
+async fn agent_in_a_crash_loop_is_blocked_with_the_reason() {
     let mut stage = Stage::new().await;
-    let _provider = stage.furnish(Script::default(), &["one"]).await;
+    let _provider = stage.setup(Script::default(), &["one"]).await;
     let h = stage.h().clone();
     let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
-    h.inject().panic("agent", "one", 6);
+    h.fault_injection().panic("agent", "one", 6);
     let id = AgentId::known("one");
     for _ in 0..6 {
         let crashed = h.agents.update(&me(), &id, AgentPatch::default()).await;
-        assert!(matches!(crashed, Err(Fault::Crashed { .. })), "{crashed:?}");
+        assert!(matches!(crashed, Err(Error::Crashed { .. })), "{crashed:?}");
     }
     loop {
         let arbiter_actors::Delivery::Event(event) = events.next().await else { panic!("the stream ended") };
@@ -222,10 +222,10 @@ async fn an_agent_that_fails_too_often_is_blocked_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_beyond_the_mailbox_is_answered_busy() {
+async fn full_mailbox_answers_busy() {
     let settings = Settings { mailbox: 4, kdf_iterations: 100_000, ..Settings::default() };
     let mut stage = Stage::with(settings, Arc::new(SystemClock)).await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.setup(Script::default(), &[]).await;
     stage.bead("b", 2, &[]).await;
     let h = stage.h().clone();
     let calls = (0..64).map(|_| {
@@ -234,7 +234,7 @@ async fn what_waits_beyond_the_mailbox_is_answered_busy() {
     });
     let outcomes = futures_util::future::join_all(calls).await;
     let done = outcomes.iter().filter(|o| matches!(o, Ok(Ok(_)))).count();
-    let busy = outcomes.iter().filter(|o| matches!(o, Ok(Err(Fault::Busy(_))))).count();
+    let busy = outcomes.iter().filter(|o| matches!(o, Ok(Err(Error::Busy(_))))).count();
     assert_eq!(done + busy, 64);
     assert!(done >= 4 && busy > 0, "{done} done, {busy} busy");
     let comments = h.store.bead_comments("b".into(), arbiter_store::PageRequest { limit: 100, cursor: None });
@@ -243,12 +243,12 @@ async fn what_waits_beyond_the_mailbox_is_answered_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_actor_that_nobody_addresses_is_let_go_and_a_held_bead_is_not() {
-    let clock = crate::stage::manual();
+async fn idle_actor_is_retired_but_not_that_of_a_claimed_bead() {
+    let clock = crate::stage::manual_clock();
     let mut stage =
         Stage::with(Settings { kdf_iterations: 100_000, ..Settings::default() }, Arc::new(clock.clone()))
             .await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.setup(Script::default(), &[]).await;
     let h = stage.h().clone();
     stage.bead("held", 2, &[]).await;
     stage.bead("idle", 2, &[]).await;
@@ -279,9 +279,9 @@ async fn an_actor_that_nobody_addresses_is_let_go_and_a_held_bead_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_root_itself_comes_back_and_goes_on_counting() {
+async fn panicked_orchestrator_restarts_and_keeps_counting() {
     let mut stage = Stage::new().await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.setup(Script::default(), &[]).await;
     stage.bead("b", 2, &[]).await;
     let h = stage.h().clone();
     let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
@@ -292,14 +292,14 @@ async fn the_root_itself_comes_back_and_goes_on_counting() {
         }
     };
     // The news of the bead's failure is what the root fails on.
-    h.inject().panic("orchestrator", "main", 1);
-    h.inject().panic("bead", "b", 1);
+    h.fault_injection().panic("orchestrator", "main", 1);
+    h.fault_injection().panic("bead", "b", 1);
     let bead = BeadId::known("b");
     let crashed = h.beads.comment(&me(), &bead, "x".into()).await;
-    assert!(matches!(crashed, Err(Fault::Crashed { .. })), "{crashed:?}");
+    assert!(matches!(crashed, Err(Error::Crashed { .. })), "{crashed:?}");
     restarted("orchestrator").await;
     h.beads.comment(&me(), &bead, "y".into()).await.unwrap();
-    h.inject().panic("bead", "b", 1);
+    h.fault_injection().panic("bead", "b", 1);
     assert!(h.beads.comment(&me(), &bead, "z".into()).await.is_err());
     restarted("bead").await;
     stage.stop().await;

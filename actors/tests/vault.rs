@@ -2,7 +2,7 @@
 //! written first; and a key goes to its hosts alone.
 
 use crate::stage::{KEY, ParseId, Stage, me};
-use arbiter_actors::Fault;
+use arbiter_actors::Error;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::kernel::refusal::Refusal;
@@ -29,9 +29,9 @@ async fn told(stage: &Stage, kind: EventType) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_commit_no_key_leaves_and_none_is_replaced_or_deleted() {
+async fn failed_commit_releases_replaces_and_deletes_no_key() {
     let stage = Stage::new().await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.setup(Script::default(), &[]).await;
     let h = stage.h().clone();
     let id = "scripted".parse_id();
     let key = h.providers.key(&me(), &id).await.unwrap().unwrap();
@@ -42,20 +42,20 @@ async fn without_a_commit_no_key_leaves_and_none_is_replaced_or_deleted() {
 
     h.store.close();
     let other = arbiter_actors::Caller::named("bob");
-    assert!(matches!(h.providers.key(&other, &id).await, Err(Fault::Store(_))));
+    assert!(matches!(h.providers.key(&other, &id).await, Err(Error::Store(_))));
     let spare = KeyId::known("spare");
-    assert!(matches!(h.vault.replace(&me(), &spare, secret("new"), None).await, Err(Fault::Store(_))));
-    assert!(matches!(h.vault.delete(&me(), &spare).await, Err(Fault::Store(_))));
+    assert!(matches!(h.vault.replace(&me(), &spare, secret("new"), None).await, Err(Error::Store(_))));
+    assert!(matches!(h.vault.delete(&me(), &spare).await, Err(Error::Store(_))));
     let changed = h.vault.change_password(&me(), secret("pass"), secret("other"), None).await;
-    assert!(matches!(changed, Err(Fault::Store(_))));
+    assert!(matches!(changed, Err(Error::Store(_))));
     let exported = h.vault.export(&me(), secret("pass"), None, None).await;
-    assert!(matches!(exported, Err(Fault::Store(_))));
+    assert!(matches!(exported, Err(Error::Store(_))));
     assert_eq!(key_file(&stage), before);
 
     // What is new is written first; when nobody knows whether its row holds, the key stays and is told of.
     let mut new = NewProvider::named("New", ProviderType::Custom, "http://127.0.0.1:1");
     new.id = Some("new".into());
-    assert!(matches!(h.providers.register(&me(), new, Some(secret("sk-new"))).await, Err(Fault::Store(_))));
+    assert!(matches!(h.providers.register(&me(), new, Some(secret("sk-new"))).await, Err(Error::Store(_))));
     assert_eq!(h.vault.orphans().await.unwrap(), ["key_new"]);
 }
 
@@ -70,16 +70,16 @@ fn entry(id: &str) -> arbiter_vault::NewEntry {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_for_another_host_is_refused_before_the_log_says_that_it_was_used() {
+async fn key_for_another_host_is_refused_and_no_use_logged() {
     let stage = Stage::new().await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.setup(Script::default(), &[]).await;
     let h = stage.h();
     let (id, key) = ("scripted".parse_id(), KeyId::known("key_scripted"));
     let hosts = Some(vec!["api.example.com".to_owned()]);
     h.vault.replace(&me(), &key, secret(KEY), hosts).await.unwrap();
     let used = told(&stage, EventType::KeyUsed).await;
     let refused = h.providers.key(&me(), &id).await;
-    let Err(Fault::Refused(Refusal::Conflict { code, .. })) = refused else { panic!("{refused:?}") };
+    let Err(Error::Refused(Refusal::Conflict { code, .. })) = refused else { panic!("{refused:?}") };
     assert_eq!(code, "key-not-for-host");
     assert_eq!(told(&stage, EventType::KeyUsed).await, used);
     let beat = h.providers.heartbeat(&id).await.unwrap();
@@ -87,9 +87,9 @@ async fn a_key_for_another_host_is_refused_before_the_log_says_that_it_was_used(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replacement_that_cannot_be_written_was_told_and_changes_nothing() {
+async fn unwritable_key_replacement_is_logged_and_changes_nothing() {
     let stage = Stage::new().await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+    let _provider = stage.setup(Script::default(), &[]).await;
     let h = stage.h();
     // Somebody else's hand in the file: the vault does not write over what it has not read.
     let path = stage.home.path().join("data/keys.json");
@@ -97,10 +97,10 @@ async fn a_replacement_that_cannot_be_written_was_told_and_changes_nothing() {
     meddled.push(b'\n');
     std::fs::write(&path, &meddled).unwrap();
     let replaced = h.vault.replace(&me(), &KeyId::known("key_scripted"), secret("new"), None).await;
-    assert!(matches!(replaced, Err(Fault::Vault(_))));
+    assert!(matches!(replaced, Err(Error::Vault(_))));
     assert_eq!(told(&stage, EventType::KeyUpdated).await, 1);
     assert_eq!(key_file(&stage), meddled);
     let stored = h.vault.store(&me(), entry("spare"), secret("sk")).await;
-    assert!(matches!(stored, Err(Fault::Vault(_))));
+    assert!(matches!(stored, Err(Error::Vault(_))));
     assert_eq!(told(&stage, EventType::KeyStored).await, 1, "only that of the provider");
 }

@@ -5,9 +5,9 @@ use arbiter_core::bead::Status;
 use arbiter_testkit::Script;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dependent_beads_are_closed_by_agents_one_after_the_other() {
+async fn dependent_beads_are_closed_in_order() {
     let mut stage = Stage::new().await;
-    let provider = stage.furnish(Script::default(), &["one", "two"]).await;
+    let provider = stage.setup(Script::default(), &["one", "two"]).await;
     stage.bead("first", 2, &[]).await;
     stage.bead("second", 2, &["first"]).await;
     stage.bead("third", 1, &["first", "second"]).await;

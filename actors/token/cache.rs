@@ -3,8 +3,8 @@
 //! Owns a copy of two tables that every change replaces. The secrets themselves are in no table: what is
 //! kept and compared are digests.
 
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use arbiter_core::kernel::lease;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::{Proof, Token};
@@ -19,18 +19,18 @@ use tokio::sync::watch;
 /// How exactly the last use of a token is known.
 const USE_NOTED_EVERY_MS: i64 = 60_000;
 
-type Secret = [u8; 32];
+type SecretDigest = [u8; 32];
 
 /// Whoever showed a token, a session or a certificate that works now.
 #[derive(Clone, Debug)]
-pub struct Admission {
+pub struct AuthenticatedToken {
     /// The token by which it came, or with which the session began.
     pub token: Arc<Token>,
     /// The digest of the session, and when it ends by itself.
-    session: Option<(Secret, Timestamp)>,
+    session: Option<(SecretDigest, Timestamp)>,
 }
 
-impl Admission {
+impl AuthenticatedToken {
     /// The digest of the session that was shown, in hex.
     pub fn session(&self) -> Option<String> {
         self.session.as_ref().map(|(digest, _)| lease::hex(digest))
@@ -44,47 +44,47 @@ impl Admission {
 }
 
 /// What is known by digest. The first bytes lead to it; all of them are compared in constant time.
-struct Shelf<T>(HashMap<[u8; 8], Vec<(Secret, T)>>);
+struct DigestMap<T>(HashMap<[u8; 8], Vec<(SecretDigest, T)>>);
 
-impl<T> Default for Shelf<T> {
+impl<T> Default for DigestMap<T> {
     fn default() -> Self {
         Self(HashMap::new())
     }
 }
 
-impl<T> Shelf<T> {
-    fn put(&mut self, digest: Secret, value: T) {
+impl<T> DigestMap<T> {
+    fn put(&mut self, digest: SecretDigest, value: T) {
         self.0.entry(head(&digest)).or_default().push((digest, value));
     }
 
-    fn get(&self, digest: &Secret) -> Option<&T> {
+    fn get(&self, digest: &SecretDigest) -> Option<&T> {
         let near = self.0.get(&head(digest))?;
-        near.iter().find(|(known, _)| bool::from(known.ct_eq(digest))).map(|(_, value)| value)
+        near.iter().find(|(index, _)| bool::from(index.ct_eq(digest))).map(|(_, value)| value)
     }
 }
 
-fn head(digest: &Secret) -> [u8; 8] {
+fn head(digest: &SecretDigest) -> [u8; 8] {
     let mut head = [0; 8];
     head.copy_from_slice(&digest[..8]);
     head
 }
 
-struct Entry {
+struct CachedToken {
     token: Arc<Token>,
     /// When the use was noted last, in milliseconds since 1970.
     noted: AtomicI64,
 }
 
 #[derive(Default)]
-struct Known {
-    texts: Shelf<Arc<Entry>>,
-    certificates: Shelf<Arc<Entry>>,
-    sessions: Shelf<(Arc<Entry>, Timestamp)>,
+struct TokenIndex {
+    texts: DigestMap<Arc<CachedToken>>,
+    certificates: DigestMap<Arc<CachedToken>>,
+    sessions: DigestMap<(Arc<CachedToken>, Timestamp)>,
 }
 
 /// The copy.
 pub(crate) struct TokenCache {
-    known: RwLock<Known>,
+    index: RwLock<TokenIndex>,
     /// Held from reading to replacing, so that an older copy never replaces a newer one.
     loading: tokio::sync::Mutex<()>,
     changed: watch::Sender<()>,
@@ -93,7 +93,7 @@ pub(crate) struct TokenCache {
 impl Default for TokenCache {
     fn default() -> Self {
         Self {
-            known: RwLock::default(),
+            index: RwLock::default(),
             loading: tokio::sync::Mutex::default(),
             changed: watch::Sender::new(()),
         }
@@ -102,14 +102,14 @@ impl Default for TokenCache {
 
 impl TokenCache {
     /// Reads all from the store, and says so to whoever waits for an end.
-    pub(crate) async fn load(&self, shared: &Shared) -> Result<(), Fault> {
+    pub(crate) async fn load(&self, shared: &SharedContext) -> Result<(), Error> {
         let _loading = self.loading.lock().await;
         let (tokens, sessions) = (shared.store.tokens().await?, shared.store.sessions().await?);
-        let mut fresh = Known::default();
+        let mut fresh = TokenIndex::default();
         let mut by_id = HashMap::new();
         for token in tokens {
             let noted = token.last_used_at.unwrap_or_default().as_millis();
-            let entry = Arc::new(Entry { token: Arc::new(token), noted: AtomicI64::new(noted) });
+            let entry = Arc::new(CachedToken { token: Arc::new(token), noted: AtomicI64::new(noted) });
             let Some(digest) = parse(&entry.token.digest) else { continue };
             match entry.token.proof {
                 Proof::Text => fresh.texts.put(digest, Arc::clone(&entry)),
@@ -122,67 +122,75 @@ impl TokenCache {
                 fresh.sessions.put(digest, (Arc::clone(entry), session.expires_at));
             }
         }
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         self.changed.send_replace(());
         Ok(())
     }
 
     /// Whoever has this text as its token.
-    pub(crate) fn by_text(&self, shared: &Arc<Shared>, text: &str) -> Option<Admission> {
+    pub(crate) fn find_by_text(&self, shared: &Arc<SharedContext>, text: &str) -> Option<AuthenticatedToken> {
         let digest = Sha256::digest(text.as_bytes()).into();
-        self.admit(shared, |known| Some((Arc::clone(known.texts.get(&digest)?), None)))
+        self.find_valid(shared, |index| Some((Arc::clone(index.texts.get(&digest)?), None)))
     }
 
     /// Whoever has the certificate with this fingerprint.
-    pub(crate) fn by_certificate(&self, shared: &Arc<Shared>, fingerprint: &str) -> Option<Admission> {
+    pub(crate) fn find_by_certificate(
+        &self,
+        shared: &Arc<SharedContext>,
+        fingerprint: &str,
+    ) -> Option<AuthenticatedToken> {
         let digest = parse(fingerprint)?;
-        self.admit(shared, |known| Some((Arc::clone(known.certificates.get(&digest)?), None)))
+        self.find_valid(shared, |index| Some((Arc::clone(index.certificates.get(&digest)?), None)))
     }
 
     /// Whoever has this text as its session's secret.
-    pub(crate) fn by_session(&self, shared: &Arc<Shared>, text: &str) -> Option<Admission> {
+    pub(crate) fn find_by_session(
+        &self,
+        shared: &Arc<SharedContext>,
+        text: &str,
+    ) -> Option<AuthenticatedToken> {
         let digest = Sha256::digest(text.as_bytes()).into();
-        self.admit(shared, |known| {
-            let (entry, end) = known.sessions.get(&digest)?;
+        self.find_valid(shared, |index| {
+            let (entry, end) = index.sessions.get(&digest)?;
             Some((Arc::clone(entry), Some((digest, *end))))
         })
     }
 
-    fn admit(
+    fn find_valid(
         &self,
-        shared: &Arc<Shared>,
-        find: impl FnOnce(&Known) -> Option<(Arc<Entry>, Option<(Secret, Timestamp)>)>,
-    ) -> Option<Admission> {
-        let (entry, session) = find(&self.known.read().unwrap_or_else(PoisonError::into_inner))?;
+        shared: &Arc<SharedContext>,
+        find: impl FnOnce(&TokenIndex) -> Option<(Arc<CachedToken>, Option<(SecretDigest, Timestamp)>)>,
+    ) -> Option<AuthenticatedToken> {
+        let (entry, session) = find(&self.index.read().unwrap_or_else(PoisonError::into_inner))?;
         let now = shared.clock.now();
-        let admission = Admission { token: Arc::clone(&entry.token), session };
-        if admission.ends_at().is_some_and(|end| end <= now) {
+        let authenticated = AuthenticatedToken { token: Arc::clone(&entry.token), session };
+        if authenticated.ends_at().is_some_and(|end| end <= now) {
             return None;
         }
         note_use(shared, &entry, now);
-        Some(admission)
+        Some(authenticated)
     }
 
-    fn still_admits(&self, shared: &Arc<Shared>, admission: &Admission) -> bool {
-        let again = match (&admission.session, parse(&admission.token.digest)) {
+    fn is_still_valid(&self, shared: &Arc<SharedContext>, authenticated: &AuthenticatedToken) -> bool {
+        let again = match (&authenticated.session, parse(&authenticated.token.digest)) {
             (Some((digest, _)), _) => {
-                let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-                known.sessions.get(digest).is_some()
+                let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+                index.sessions.get(digest).is_some()
             }
             (None, Some(digest)) => {
-                let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-                known.texts.get(&digest).or_else(|| known.certificates.get(&digest)).is_some()
+                let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+                index.texts.get(&digest).or_else(|| index.certificates.get(&digest)).is_some()
             }
             (None, None) => false,
         };
-        again && admission.ends_at().is_none_or(|end| end > shared.clock.now())
+        again && authenticated.ends_at().is_none_or(|end| end > shared.clock.now())
     }
 
     /// Waits until the token or the session is revoked or has expired.
-    pub(crate) async fn until_ended(&self, shared: &Arc<Shared>, admission: &Admission) {
+    pub(crate) async fn until_ended(&self, shared: &Arc<SharedContext>, authenticated: &AuthenticatedToken) {
         let mut changed = self.changed.subscribe();
-        while self.still_admits(shared, admission) {
-            let left = admission.ends_at().map_or(Duration::MAX, |end| end.since(shared.clock.now()));
+        while self.is_still_valid(shared, authenticated) {
+            let left = authenticated.ends_at().map_or(Duration::MAX, |end| end.since(shared.clock.now()));
             // A clock that jumps must not make the wait longer than it looks.
             let look_again = tokio::time::sleep(left.min(Duration::from_secs(60)));
             tokio::select! {
@@ -194,7 +202,7 @@ impl TokenCache {
 }
 
 /// Writes down that a token is in use, at most once a minute, without anybody waiting for it.
-fn note_use(shared: &Arc<Shared>, entry: &Arc<Entry>, now: Timestamp) {
+fn note_use(shared: &Arc<SharedContext>, entry: &Arc<CachedToken>, now: Timestamp) {
     let noted = entry.noted.load(Ordering::Relaxed);
     let ms = now.as_millis();
     if ms - noted < USE_NOTED_EVERY_MS
@@ -213,7 +221,7 @@ fn note_use(shared: &Arc<Shared>, entry: &Arc<Entry>, now: Timestamp) {
 }
 
 /// A digest from its hex.
-fn parse(hex: &str) -> Option<Secret> {
+fn parse(hex: &str) -> Option<SecretDigest> {
     if hex.len() != 64 {
         return None;
     }
@@ -229,20 +237,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_found_by_all_of_its_bytes() {
-        let mut shelf = Shelf::default();
+    fn digest_map_lookup_compares_all_bytes() {
+        let mut map = DigestMap::default();
         let (mut one, mut two) = ([7; 32], [7; 32]);
         (one[31], two[31]) = (1, 2);
-        shelf.put(one, "one");
-        shelf.put(two, "two");
-        assert_eq!((shelf.get(&one), shelf.get(&two)), (Some(&"one"), Some(&"two")));
-        assert_eq!(shelf.get(&[7; 32]), None);
-        assert_eq!(shelf.get(&[0; 32]), None);
+        map.put(one, "one");
+        map.put(two, "two");
+        assert_eq!((map.get(&one), map.get(&two)), (Some(&"one"), Some(&"two")));
+        assert_eq!(map.get(&[7; 32]), None);
+        assert_eq!(map.get(&[0; 32]), None);
     }
 
     #[test]
-    fn hex_comes_back_and_nothing_else_is_a_digest() {
-        let digest: Secret = Sha256::digest(b"x").into();
+    fn digest_parse_accepts_only_64_hex_digits() {
+        let digest: SecretDigest = Sha256::digest(b"x").into();
         assert_eq!(parse(&lease::hex(&digest)), Some(digest));
         assert_eq!(lease::hex(&digest), lease::digest("x"));
         for wrong in ["", "00", &"g".repeat(64), &"é".repeat(32)] {

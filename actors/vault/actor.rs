@@ -6,13 +6,13 @@
 //! actor, so that its failure neither locks the vault nor loses a key.
 
 use crate::caller::Caller;
-use crate::error::Fault;
+use crate::error::Error;
 use crate::provider::ProvidersHandle;
-use crate::runtime::cell::{Role, Scope};
+use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::vault::open_vault::RolledBack;
 use crate::vault::throttle::Throttle;
-use crate::vault::transfer::Imported;
-use crate::vault::{Answer, Unlocked};
+use crate::vault::transfer::ImportedKeys;
+use crate::vault::{Reply, Unlocked};
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::KeyId;
@@ -53,76 +53,76 @@ pub(crate) enum Command {
     Unlock {
         caller: Caller,
         password: SecretString,
-        answer: Answer<Unlocked>,
+        answer: Reply<Unlocked>,
     },
     Lock {
         caller: Caller,
-        answer: Answer<()>,
+        answer: Reply<()>,
     },
     AcceptRollback {
         caller: Caller,
-        answer: Answer<()>,
+        answer: Reply<()>,
     },
     ChangePassword {
         caller: Caller,
         old: SecretString,
         new: SecretString,
         iterations: Iterations,
-        answer: Answer<()>,
+        answer: Reply<()>,
     },
     Rewrapped(Box<Rewrite>),
     Store {
         unit: Box<Unit>,
         entry: NewEntry,
         value: SecretString,
-        answer: Answer<EntryInfo>,
+        answer: Reply<EntryInfo>,
     },
     Replace {
         caller: Caller,
         id: KeyId,
         value: SecretString,
         allowed_hosts: Option<Vec<String>>,
-        answer: Answer<EntryInfo>,
+        answer: Reply<EntryInfo>,
     },
     Delete {
         caller: Caller,
         id: KeyId,
-        answer: Answer<()>,
+        answer: Reply<()>,
     },
     Use {
         wanted: KeyUse,
-        answer: Answer<SecretString>,
+        answer: Reply<SecretString>,
     },
     Export {
         caller: Caller,
         password: SecretString,
         new: Option<SecretString>,
         ids: Option<Vec<KeyId>>,
-        answer: Answer<Vec<u8>>,
+        answer: Reply<Vec<u8>>,
     },
     Import {
         caller: Caller,
         file: Vec<u8>,
         password: SecretString,
         on_conflict: OnConflict,
-        answer: Answer<Imported>,
+        answer: Reply<ImportedKeys>,
     },
     Idle,
 }
 
 /// The vault's actor.
 pub(crate) struct VaultActor {
-    pub(crate) scope: Scope<Self>,
+    pub(crate) context: BehaviorContext<Self>,
     pub(crate) grants: HashMap<KeyUse, Timestamp>,
     pub(crate) throttle: Throttle,
 }
 
-impl Role for VaultActor {
+impl Behavior for VaultActor {
     type Command = Command;
     const KIND: &'static str = "vault";
 
-    fn new(scope: Scope<Self>) -> Self {
-        Self { scope, grants: HashMap::new(), throttle: Throttle::default() }
+    fn new(context: BehaviorContext<Self>) -> Self {
+        Self { context, grants: HashMap::new(), throttle: Throttle::default() }
     }
 
     async fn start(&mut self) {}
@@ -162,8 +162,8 @@ impl Role for VaultActor {
                 let _ = answer.send(self.import(&caller, file, password, on_conflict).await);
             }
             Command::Idle => {
-                if let Err(fault) = self.lock(&Caller::system(), "idle").await {
-                    tracing::warn!(%fault, "the idle vault could not be locked");
+                if let Err(error) = self.lock(&Caller::system(), "idle").await {
+                    tracing::warn!(%error, "the idle vault could not be locked");
                 }
             }
         }
@@ -172,26 +172,26 @@ impl Role for VaultActor {
 
 impl VaultActor {
     fn status(&self) -> Status {
-        self.scope.shared.vault_place.sight().status
+        self.context.shared.open_vault.snapshot().status
     }
 
     /// Keys are used and entries changed only in an open vault whose file is the newest one seen.
-    pub(crate) fn need_open(&self) -> Result<(), Fault> {
-        self.scope.shared.vault_place.sight().check_open()
+    pub(crate) fn require_open(&self) -> Result<(), Error> {
+        self.context.shared.open_vault.snapshot().check_open()
     }
 
     /// A unit of this caller's, to be filled with events about the vault.
     pub(crate) fn unit(&self, caller: &Caller) -> Unit {
-        caller.unit_again(self.scope.shared.clock.now(), "vault")
+        caller.unit_again(self.context.shared.clock.now(), "vault")
     }
 
-    pub(crate) async fn commit(&self, unit: Unit) -> Result<(), Fault> {
-        self.scope.shared.store.commit(unit).await?;
+    pub(crate) async fn commit(&self, unit: Unit) -> Result<(), Error> {
+        self.context.shared.store.commit(unit).await?;
         Ok(())
     }
 
     /// Tells of the vault itself.
-    pub(crate) async fn tell(&self, caller: &Caller, kind: EventType, data: Value) -> Result<(), Fault> {
+    pub(crate) async fn tell(&self, caller: &Caller, kind: EventType, data: Value) -> Result<(), Error> {
         let mut unit = self.unit(caller);
         unit.tell(NewEvent::of(kind, VAULT, data));
         self.commit(unit).await
@@ -199,17 +199,17 @@ impl VaultActor {
 
     /// Writes down that this generation was seen. What it says about is done already, so a store that
     /// cannot note it now only means that a later look notices less.
-    pub(crate) async fn see(&self, generation: u64) {
-        let shared = &self.scope.shared;
+    pub(crate) async fn record_generation(&self, generation: u64) {
+        let shared = &self.context.shared;
         let mut unit = Unit::new(shared.clock.now(), "system", "vault");
         unit.change(Change::SeeVault(generation));
-        if let Err(fault) = self.commit(unit).await {
-            tracing::warn!(%fault, generation, "the key file's generation could not be noted");
+        if let Err(error) = self.commit(unit).await {
+            tracing::warn!(%error, generation, "the key file's generation could not be noted");
         }
     }
 
-    async fn unlock(&mut self, caller: &Caller, password: SecretString) -> Result<Unlocked, Fault> {
-        let (shared, now) = (Arc::clone(&self.scope.shared), self.scope.shared.clock.now());
+    async fn unlock(&mut self, caller: &Caller, password: SecretString) -> Result<Unlocked, Error> {
+        let (shared, now) = (Arc::clone(&self.context.shared), self.context.shared.clock.now());
         let status = self.status();
         let trigger = if status == Status::Uninitialized { Trigger::Create } else { Trigger::Unlock };
         if status == Status::Unlocked {
@@ -219,15 +219,15 @@ impl VaultActor {
         self.throttle.admit(now)?;
         // Known before the vault opens, so that there is no moment in which an older file counts.
         let seen = shared.store.vault_seen().await?.unwrap_or(0);
-        shared.vault_place.expect_generation(seen);
-        let opened = shared.vault_place.work(&shared, move |vault| {
+        shared.open_vault.expect_generation(seen);
+        let opened = shared.open_vault.work(&shared, move |vault| {
             if trigger == Trigger::Create {
                 vault.follow(seen);
             }
             Ok((vault.unlock(password)?, vault.generation()))
         });
         let opened = opened.await;
-        let (opened, generation) = self.throttle.judge(opened, now)?;
+        let (opened, generation) = self.throttle.record_attempt(opened, now)?;
         let created = matches!(opened, Unlock::Created);
         if let Unlock::Opened { unreadable } = &opened
             && !unreadable.is_empty()
@@ -235,7 +235,7 @@ impl VaultActor {
             let ids: Vec<&str> = unreadable.iter().map(KeyId::as_str).collect();
             tracing::warn!(keys = ids.join(", "), "the password does not open these keys; they are kept");
         }
-        let rolled_back = shared.vault_place.sight().rolled_back();
+        let rolled_back = shared.open_vault.snapshot().rolled_back();
         let mut data = json!({"created": created});
         if let Some(RolledBack { seen, found }) = rolled_back {
             tracing::warn!(
@@ -248,42 +248,42 @@ impl VaultActor {
         let mut unit = self.unit(caller);
         unit.change(Change::SeeVault(generation));
         unit.tell(NewEvent::of(EventType::VaultUnlocked, VAULT, data));
-        if let Err(fault) = self.commit(unit).await {
+        if let Err(error) = self.commit(unit).await {
             self.close().await?;
-            return Err(fault);
+            return Err(error);
         }
         self.warn_of_orphans().await;
-        self.stay_awake();
+        self.reset_idle_timer();
         self.rewrap_soon();
         Ok(if created { Unlocked::Created } else { Unlocked::Opened })
     }
 
-    async fn lock(&mut self, caller: &Caller, reason: &str) -> Result<(), Fault> {
+    async fn lock(&mut self, caller: &Caller, reason: &str) -> Result<(), Error> {
         if self.status() != Status::Unlocked {
             let detail = format!("the vault is {}: there is nothing to lock", self.status());
             return Err(Refusal::conflict("transition", detail).into());
         }
         self.close().await?;
-        ProvidersHandle(Arc::clone(&self.scope.shared)).disconnect_all();
+        ProvidersHandle(Arc::clone(&self.context.shared)).disconnect_all();
         self.tell(caller, EventType::VaultLocked, json!({"reason": reason})).await
     }
 
-    async fn close(&mut self) -> Result<(), Fault> {
-        let shared = Arc::clone(&self.scope.shared);
+    async fn close(&mut self) -> Result<(), Error> {
+        let shared = Arc::clone(&self.context.shared);
         self.grants.clear();
-        self.scope.timers.cancel(IDLE);
-        let closing = shared.vault_place.work(&shared, |vault| {
+        self.context.timers.cancel(IDLE);
+        let closing = shared.open_vault.work(&shared, |vault| {
             vault.lock();
             Ok(())
         });
         closing.await
     }
 
-    async fn accept_rollback(&mut self, caller: &Caller) -> Result<(), Fault> {
-        let shared = Arc::clone(&self.scope.shared);
+    async fn accept_rollback(&mut self, caller: &Caller) -> Result<(), Error> {
+        let shared = Arc::clone(&self.context.shared);
         let (open, rolled_back) = {
-            let sight = shared.vault_place.sight();
-            (sight.check_open(), sight.rolled_back())
+            let snapshot = shared.open_vault.snapshot();
+            (snapshot.check_open(), snapshot.rolled_back())
         };
         let Some(RolledBack { seen, found }) = rolled_back else {
             open?;
@@ -294,20 +294,20 @@ impl VaultActor {
         let data = json!({"seen": seen, "found": found});
         unit.tell(NewEvent::of(EventType::VaultRollbackAccepted, VAULT, data));
         self.commit(unit).await?;
-        shared.vault_place.expect_generation(found);
-        self.stay_awake();
+        shared.open_vault.expect_generation(found);
+        self.reset_idle_timer();
         self.rewrap_soon();
         Ok(())
     }
 
-    async fn use_key(&mut self, wanted: KeyUse) -> Result<SecretString, Fault> {
-        let shared = Arc::clone(&self.scope.shared);
+    async fn use_key(&mut self, wanted: KeyUse) -> Result<SecretString, Error> {
+        let shared = Arc::clone(&self.context.shared);
         let now = shared.clock.now();
         {
             // Before the log says that it was used.
-            let sight = shared.vault_place.sight();
-            sight.check_open()?;
-            sight.check_host(&wanted.key_id, &wanted.host)?;
+            let snapshot = shared.open_vault.snapshot();
+            snapshot.check_open()?;
+            snapshot.check_host(&wanted.key_id, &wanted.host)?;
         }
         if self.grants.get(&wanted).is_none_or(|until| *until <= now) {
             let data = json!({"holder": wanted.holder, "host": wanted.host, "purpose": wanted.purpose});
@@ -320,17 +320,17 @@ impl VaultActor {
             self.grants.insert(wanted.clone(), now.plus(lasts));
         }
         if wanted.purpose != "heartbeat" {
-            self.stay_awake();
+            self.reset_idle_timer();
         }
         let KeyUse { key_id, host, .. } = wanted;
-        shared.vault_place.work(&shared, move |vault| vault.get(&key_id, Some(&host))).await
+        shared.open_vault.work(&shared, move |vault| vault.get(&key_id, Some(&host))).await
     }
 
     /// Puts the time of locking itself off.
-    pub(crate) fn stay_awake(&self) {
-        let idle = self.scope.shared.settings.auto_lock;
+    pub(crate) fn reset_idle_timer(&self) {
+        let idle = self.context.shared.settings.auto_lock;
         if !idle.is_zero() {
-            self.scope.timers.set(IDLE, self.scope.shared.clock.now().plus(idle), Command::Idle);
+            self.context.timers.set(IDLE, self.context.shared.clock.now().plus(idle), Command::Idle);
         }
     }
 }

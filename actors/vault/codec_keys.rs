@@ -4,7 +4,7 @@
 //! closed.
 
 use crate::caller::Caller;
-use crate::error::Fault;
+use crate::error::Error;
 use crate::provider::worker::KeySource;
 use crate::runtime::random;
 use crate::vault::VaultHandle;
@@ -21,21 +21,21 @@ const CODEC: &str = "codec";
 impl VaultHandle {
     /// Whether keys can be read now.
     pub fn is_open(&self) -> bool {
-        let sight = self.0.vault_place.sight();
-        sight.status == Status::Unlocked && sight.check_open().is_ok()
+        let snapshot = self.0.open_vault.snapshot();
+        snapshot.status == Status::Unlocked && snapshot.check_open().is_ok()
     }
 
     /// Ends when the vault is locked the next time after this call.
     pub fn next_lock(&self) -> impl Future<Output = ()> + use<> {
-        self.0.vault_place.next_lock()
+        self.0.open_vault.next_lock()
     }
 
     /// The keys of a family, the newest first; a first one is made when there is none. Each is 32 random bytes in
     /// hexadecimal. Their use by `holder` is in the log before this returns.
     ///
     /// # Errors
-    /// [`crate::VaultFault::Locked`].
-    pub async fn codec_keys(&self, family: &str, holder: &str) -> Result<Vec<(KeyId, SecretString)>, Fault> {
+    /// [`crate::VaultAccessError::Locked`].
+    pub async fn codec_keys(&self, family: &str, holder: &str) -> Result<Vec<(KeyId, SecretString)>, Error> {
         if self.family(family).is_empty() {
             self.add_codec_key(&Caller::system(), family).await?;
         }
@@ -55,8 +55,8 @@ impl VaultHandle {
     /// A new key of a family, which is used from now on.
     ///
     /// # Errors
-    /// [`crate::VaultFault::Locked`].
-    pub async fn add_codec_key(&self, caller: &Caller, family: &str) -> Result<KeyId, Fault> {
+    /// [`crate::VaultAccessError::Locked`].
+    pub async fn add_codec_key(&self, caller: &Caller, family: &str) -> Result<KeyId, Error> {
         let number = self.family(family).first().map_or(1, |(number, _)| number + 1);
         let id = KeyId::known(format!("{family}-{number}"));
         let entry = NewEntry {
@@ -100,7 +100,7 @@ impl KeySource for VaultHandle {
         let vault = self.clone();
         Box::pin(async move {
             let wanted = KeyUse { key_id, holder: WORKER.to_owned(), host, purpose };
-            vault.use_key(wanted).await.map_err(|fault| fault.to_string())
+            vault.use_key(wanted).await.map_err(|error| error.to_string())
         })
     }
 }

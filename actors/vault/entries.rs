@@ -4,8 +4,8 @@
 //! is reported. What replaces or deletes tells first, so that nothing that was there changes unrecorded.
 
 use crate::caller::Caller;
-use crate::context::Shared;
-use crate::error::Fault;
+use crate::context::SharedContext;
+use crate::error::Error;
 use crate::provider::ProvidersHandle;
 use crate::provider::heartbeat::HeartbeatsHandle;
 use crate::vault::actor::VaultActor;
@@ -24,10 +24,10 @@ use std::sync::Arc;
 pub(crate) const PROVIDER_KEY: &str = "key_";
 
 /// Keys named and meant for a provider that does not exist, and used by no other.
-pub(crate) async fn orphans(shared: &Shared) -> Result<Vec<String>, Fault> {
+pub(crate) async fn orphans(shared: &SharedContext) -> Result<Vec<String>, Error> {
     let candidates: Vec<String> = {
-        let sight = shared.vault_place.sight();
-        let keys = sight.keys.iter();
+        let snapshot = shared.open_vault.snapshot();
+        let keys = snapshot.keys.iter();
         keys.filter(|(id, entry)| id.starts_with(PROVIDER_KEY) && entry.purpose == "provider")
             .map(|(id, _)| id.clone())
             .collect()
@@ -44,10 +44,10 @@ pub(crate) async fn orphans(shared: &Shared) -> Result<Vec<String>, Fault> {
 
 impl VaultActor {
     pub(crate) async fn warn_of_orphans(&self) {
-        match orphans(&self.scope.shared).await {
+        match orphans(&self.context.shared).await {
             Ok(ids) if ids.is_empty() => {}
             Ok(ids) => tracing::warn!(keys = ids.join(", "), "no provider exists for these keys"),
-            Err(fault) => tracing::warn!(%fault, "keys could not be compared with the providers"),
+            Err(error) => tracing::warn!(%error, "keys could not be compared with the providers"),
         }
     }
 
@@ -56,11 +56,11 @@ impl VaultActor {
         mut unit: Unit,
         entry: NewEntry,
         value: SecretString,
-    ) -> Result<EntryInfo, Fault> {
-        self.need_open()?;
-        let shared = Arc::clone(&self.scope.shared);
+    ) -> Result<EntryInfo, Error> {
+        self.require_open()?;
+        let shared = Arc::clone(&self.context.shared);
         let (now, id) = (shared.clock.now(), entry.id.clone());
-        let writing = shared.vault_place.work(&shared, move |vault| {
+        let writing = shared.open_vault.work(&shared, move |vault| {
             vault.create(entry, value, now)?;
             Ok(vault.generation())
         });
@@ -71,10 +71,10 @@ impl VaultActor {
         unit.events.insert(0, NewEvent::of(EventType::KeyStored, id.as_str(), data));
         unit.change(Change::SeeVault(generation));
         if let Err(error) = shared.store.commit(unit).await {
-            self.take_back(id, &error).await;
+            self.roll_back(id, &error).await;
             return Err(error.into());
         }
-        self.stay_awake();
+        self.reset_idle_timer();
         // Whoever waited for it is asked at once.
         for provider in shared.store.all_providers().await? {
             if provider.names_key(&id) {
@@ -86,7 +86,7 @@ impl VaultActor {
 
     /// Removes an entry whose commit was refused. When the store's answer leaves open whether it holds, the
     /// entry stays: it can be reported, a lost key cannot.
-    async fn take_back(&self, id: KeyId, error: &StoreError) {
+    async fn roll_back(&self, id: KeyId, error: &StoreError) {
         let refused = matches!(
             error,
             StoreError::Refused(_) | StoreError::Stale { .. } | StoreError::Busy | StoreError::Full
@@ -94,9 +94,9 @@ impl VaultActor {
         if !refused {
             return;
         }
-        let (shared, key) = (&self.scope.shared, id.clone());
-        if let Err(fault) = shared.vault_place.work(shared, move |vault| vault.delete(&key)).await {
-            tracing::warn!(%fault, key = %id, "a key stays that nothing tells of");
+        let (shared, key) = (&self.context.shared, id.clone());
+        if let Err(error) = shared.open_vault.work(shared, move |vault| vault.delete(&key)).await {
+            tracing::warn!(%error, key = %id, "a key stays that nothing tells of");
         }
     }
 
@@ -106,9 +106,9 @@ impl VaultActor {
         id: KeyId,
         value: SecretString,
         allowed_hosts: Option<Vec<String>>,
-    ) -> Result<EntryInfo, Fault> {
-        self.need_open()?;
-        let shared = Arc::clone(&self.scope.shared);
+    ) -> Result<EntryInfo, Error> {
+        self.require_open()?;
+        let shared = Arc::clone(&self.context.shared);
         let before = self.info(&id)?;
         let mut changes = json!({});
         if let Some(hosts) = &allowed_hosts
@@ -122,7 +122,7 @@ impl VaultActor {
         self.commit(unit).await?;
         self.grants.retain(|grant, _| grant.key_id != id);
         let (now, key) = (shared.clock.now(), id.clone());
-        let writing = shared.vault_place.work(&shared, move |vault| {
+        let writing = shared.open_vault.work(&shared, move |vault| {
             match &allowed_hosts {
                 Some(hosts) => vault.rebind(&key, value, hosts, now)?,
                 None => vault.replace(&key, value, now)?,
@@ -132,14 +132,14 @@ impl VaultActor {
         let generation = writing.await?;
         // An idle connection keeps in its buffer what it sent last.
         ProvidersHandle(shared).disconnect_all();
-        self.see(generation).await;
-        self.stay_awake();
+        self.record_generation(generation).await;
+        self.reset_idle_timer();
         self.info(&id)
     }
 
-    pub(crate) async fn delete(&mut self, caller: &Caller, id: KeyId) -> Result<(), Fault> {
-        self.need_open()?;
-        let shared = Arc::clone(&self.scope.shared);
+    pub(crate) async fn delete(&mut self, caller: &Caller, id: KeyId) -> Result<(), Error> {
+        self.require_open()?;
+        let shared = Arc::clone(&self.context.shared);
         self.info(&id)?;
         let providers = shared.store.all_providers().await?;
         if let Some(provider) = providers.iter().find(|provider| provider.names_key(&id)) {
@@ -150,17 +150,17 @@ impl VaultActor {
         unit.tell(NewEvent::of(EventType::KeyDeleted, id.as_str(), json!({})));
         self.commit(unit).await?;
         self.grants.retain(|grant, _| grant.key_id != id);
-        let writing = shared.vault_place.work(&shared, move |vault| {
+        let writing = shared.open_vault.work(&shared, move |vault| {
             vault.delete(&id)?;
             Ok(vault.generation())
         });
         let generation = writing.await?;
-        self.see(generation).await;
+        self.record_generation(generation).await;
         Ok(())
     }
 
-    fn info(&self, id: &KeyId) -> Result<EntryInfo, Fault> {
-        let found = self.scope.shared.vault_place.sight().keys.get(id.as_str()).cloned();
+    fn info(&self, id: &KeyId) -> Result<EntryInfo, Error> {
+        let found = self.context.shared.open_vault.snapshot().keys.get(id.as_str()).cloned();
         found.ok_or_else(|| Refusal::not_found("key", id.as_str()).into())
     }
 }

@@ -3,8 +3,8 @@
 //! Owns the lock around the file and the picture of it that everybody may look at. Must not decide who
 //! may change anything: that is the actor's.
 
-use crate::context::Shared;
-use crate::error::{Fault, VaultFault};
+use crate::context::SharedContext;
+use crate::error::{Error, VaultAccessError};
 use crate::provider::authorized_client::host_of;
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::kernel::refusal::Refusal;
@@ -27,16 +27,16 @@ pub struct RolledBack {
 }
 
 /// The opened key file and what can be told of it without waiting.
-pub(crate) struct VaultPlace {
+pub(crate) struct OpenVault {
     file: Arc<Mutex<Vault>>,
-    sight: Arc<RwLock<Sight>>,
+    snapshot: Arc<RwLock<VaultSnapshot>>,
     rewrapped: AtomicU64,
     /// Told of each lock, so that who holds a key meanwhile lets it go.
     locks: watch::Sender<()>,
 }
 
 /// What can be told of the vault without waiting.
-pub(crate) struct Sight {
+pub(crate) struct VaultSnapshot {
     pub(crate) status: Status,
     pub(crate) keys: BTreeMap<String, EntryInfo>,
     pub(crate) unlocked_at: Option<Timestamp>,
@@ -47,7 +47,7 @@ pub(crate) struct Sight {
     tenure: Arc<AtomicBool>,
 }
 
-impl Sight {
+impl VaultSnapshot {
     /// Whether the opened file is older than one that was seen.
     pub(crate) fn rolled_back(&self) -> Option<RolledBack> {
         let older = self.status == Status::Unlocked && self.generation < self.seen;
@@ -55,18 +55,18 @@ impl Sight {
     }
 
     /// Whether keys can be read and entries be changed now.
-    pub(crate) fn check_open(&self) -> Result<(), Fault> {
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.status != Status::Unlocked {
-            return Err(VaultFault::Locked.into());
+            return Err(VaultAccessError::Locked.into());
         }
         match self.rolled_back() {
-            Some(RolledBack { seen, found }) => Err(VaultFault::RolledBack { seen, found }.into()),
+            Some(RolledBack { seen, found }) => Err(VaultAccessError::RolledBack { seen, found }.into()),
             None => Ok(()),
         }
     }
 
     /// Whether a key exists and may be sent to a host, whatever the vault's state.
-    pub(crate) fn check_host(&self, id: &KeyId, host: &str) -> Result<(), Fault> {
+    pub(crate) fn check_host(&self, id: &KeyId, host: &str) -> Result<(), Error> {
         let key = self.keys.get(id.as_str()).ok_or_else(|| Refusal::not_found("key", id.as_str()))?;
         if key.allows(Some(host)) {
             return Ok(());
@@ -88,9 +88,9 @@ impl Sight {
     }
 }
 
-impl VaultPlace {
+impl OpenVault {
     pub(crate) fn new(vault: Vault) -> Self {
-        let mut sight = Sight {
+        let mut snapshot = VaultSnapshot {
             status: Status::Uninitialized,
             keys: BTreeMap::new(),
             unlocked_at: None,
@@ -99,18 +99,18 @@ impl VaultPlace {
             revision: u64::MAX,
             tenure: Arc::default(),
         };
-        sight.refresh(&vault, Timestamp::default());
+        snapshot.refresh(&vault, Timestamp::default());
         Self {
             file: Arc::new(Mutex::new(vault)),
-            sight: Arc::new(RwLock::new(sight)),
+            snapshot: Arc::new(RwLock::new(snapshot)),
             rewrapped: AtomicU64::new(0),
             locks: watch::Sender::default(),
         }
     }
 
     /// What can be told of the vault now. Hold it shortly.
-    pub(crate) fn sight(&self) -> RwLockReadGuard<'_, Sight> {
-        self.sight.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn snapshot(&self) -> RwLockReadGuard<'_, VaultSnapshot> {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends when the vault is locked the next time after this call.
@@ -125,13 +125,13 @@ impl VaultPlace {
 
     /// True for as long as the vault stays open; long work beside it looks at this.
     pub(crate) fn tenure(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.sight().tenure)
+        Arc::clone(&self.snapshot().tenure)
     }
 
     /// Ends long work beside the vault, so that a lock or the end of the process need not wait for it. A lock
     /// has to follow.
     pub(crate) fn interrupt(&self) {
-        self.sight().tenure.store(false, Ordering::Release);
+        self.snapshot().tenure.store(false, Ordering::Release);
     }
 
     /// Whether everything that a provider needs of the vault can be read now and sent there.
@@ -143,31 +143,31 @@ impl VaultPlace {
     }
 
     /// The same, and why not: a fault of the vault passes by itself, a refusal does not.
-    pub(crate) fn check_keys_of(&self, provider: &Provider) -> Result<(), Fault> {
+    pub(crate) fn check_keys_of(&self, provider: &Provider) -> Result<(), Error> {
         if !provider.needs_vault() {
             return Ok(());
         }
-        let sight = self.sight();
-        sight.check_open()?;
+        let snapshot = self.snapshot();
+        snapshot.check_open()?;
         let host = host_of(&provider.endpoint).unwrap_or_default();
-        provider.keys().try_for_each(|id| sight.check_host(id, &host))
+        provider.keys().try_for_each(|id| snapshot.check_host(id, &host))
     }
 
     /// Whether a provider's keys, as far as they exist, may be used where the provider is.
-    pub(crate) fn check_binding(&self, provider: &Provider) -> Result<(), Fault> {
+    pub(crate) fn check_binding(&self, provider: &Provider) -> Result<(), Error> {
         let host = host_of(&provider.endpoint).unwrap_or_default();
-        let mut known = provider.keys().filter(|id| self.knows(id.as_str()));
-        known.try_for_each(|id| self.sight().check_host(id, &host))
+        let mut known = provider.keys().filter(|id| self.has_key(id.as_str()));
+        known.try_for_each(|id| self.snapshot().check_host(id, &host))
     }
 
     /// Whether an entry with this id exists.
-    pub(crate) fn knows(&self, id: &str) -> bool {
-        self.sight().keys.contains_key(id)
+    pub(crate) fn has_key(&self, id: &str) -> bool {
+        self.snapshot().keys.contains_key(id)
     }
 
     /// Takes note of the newest generation that was seen; also of an older one, when that was accepted.
     pub(crate) fn expect_generation(&self, seen: u64) {
-        self.sight.write().unwrap_or_else(PoisonError::into_inner).seen = seen;
+        self.snapshot.write().unwrap_or_else(PoisonError::into_inner).seen = seen;
     }
 
     /// How many entries were rewrapped since the start.
@@ -183,21 +183,21 @@ impl VaultPlace {
     /// Works with the file on a blocking thread: a derivation takes a tenth of a second.
     pub(crate) async fn work<T: Send + 'static>(
         &self,
-        shared: &Shared,
+        shared: &SharedContext,
         work: impl FnOnce(&mut Vault) -> Result<T, VaultError> + Send + 'static,
-    ) -> Result<T, Fault> {
-        let (file, sight) = (Arc::clone(&self.file), Arc::clone(&self.sight));
-        let was_open = self.sight().status == Status::Unlocked;
+    ) -> Result<T, Error> {
+        let (file, snapshot) = (Arc::clone(&self.file), Arc::clone(&self.snapshot));
+        let was_open = self.snapshot().status == Status::Unlocked;
         let now = shared.clock.now();
         let outcome = blocking(shared, move || {
             let mut vault = lock(&file);
             let outcome = work(&mut vault);
             // Under the file's lock, so that an older picture never replaces a newer one.
-            sight.write().unwrap_or_else(PoisonError::into_inner).refresh(&vault, now);
+            snapshot.write().unwrap_or_else(PoisonError::into_inner).refresh(&vault, now);
             outcome
         });
         let outcome = outcome.await;
-        if was_open && self.sight().status != Status::Unlocked {
+        if was_open && self.snapshot().status != Status::Unlocked {
             self.locks.send_replace(());
         }
         outcome
@@ -211,11 +211,11 @@ impl VaultPlace {
 
 /// Runs what derives keys on a blocking thread.
 pub(crate) async fn blocking<T: Send + 'static>(
-    shared: &Shared,
+    shared: &SharedContext,
     work: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
-) -> Result<T, Fault> {
-    let crashed = |_| Fault::Crashed { actor: "the vault's thread".to_owned() };
-    shared.runtime.spawn_blocking(work).await.map_err(crashed)?.map_err(Fault::from)
+) -> Result<T, Error> {
+    let crashed = |_| Error::Crashed { actor: "the vault's thread".to_owned() };
+    shared.runtime.spawn_blocking(work).await.map_err(crashed)?.map_err(Error::from)
 }
 
 fn lock(file: &Mutex<Vault>) -> MutexGuard<'_, Vault> {

@@ -2,8 +2,8 @@
 //! written with fewer.
 
 use crate::caller::Caller;
-use crate::context::{SINGLE, Shared};
-use crate::error::Fault;
+use crate::context::{SINGLETON_ID, SharedContext};
+use crate::error::Error;
 use crate::vault::actor::{Command, VaultActor};
 use crate::vault::open_vault::blocking;
 use arbiter_core::kernel::event::NewEvent;
@@ -33,8 +33,8 @@ pub(crate) fn changes_of(entry: &Rewritten) -> Value {
 }
 
 /// Encrypts anew what costs less than configured, without the vault; nothing when there is no such thing.
-async fn rewrap(shared: &Arc<Shared>) -> Result<Option<Rewrite>, Fault> {
-    let begun = shared.vault_place.work(shared, |vault| vault.begin_rewrap()).await?;
+async fn rewrap(shared: &Arc<SharedContext>) -> Result<Option<Rewrite>, Error> {
+    let begun = shared.open_vault.work(shared, |vault| vault.begin_rewrap()).await?;
     let Some(mut rewrite) = begun else { return Ok(None) };
     let now = shared.clock.now();
     let work = move || {
@@ -51,15 +51,15 @@ impl VaultActor {
         old: SecretString,
         new: SecretString,
         iterations: Iterations,
-    ) -> Result<(), Fault> {
-        self.need_open()?;
-        let shared = Arc::clone(&self.scope.shared);
+    ) -> Result<(), Error> {
+        self.require_open()?;
+        let shared = Arc::clone(&self.context.shared);
         let now = shared.clock.now();
         self.throttle.admit(now)?;
         let begun =
-            shared.vault_place.work(&shared, move |vault| vault.begin_password_change(old, new, iterations));
+            shared.open_vault.work(&shared, move |vault| vault.begin_password_change(old, new, iterations));
         let begun = begun.await;
-        let mut rewrite = self.throttle.judge(begun, now)?;
+        let mut rewrite = self.throttle.record_attempt(begun, now)?;
         let work = move || {
             rewrite.run(now)?;
             Ok(rewrite)
@@ -68,48 +68,48 @@ impl VaultActor {
         // Told first: no password changes unrecorded.
         let data = json!({"keys": rewrite.fresh().len(), "iterations": iterations.get()});
         self.tell(caller, EventType::VaultPasswordChanged, data).await?;
-        let installing = shared.vault_place.work(&shared, move |vault| {
+        let installing = shared.open_vault.work(&shared, move |vault| {
             vault.install(rewrite)?;
             Ok(vault.generation())
         });
         let generation = installing.await?;
-        self.see(generation).await;
-        self.stay_awake();
+        self.record_generation(generation).await;
+        self.reset_idle_timer();
         Ok(())
     }
 
     /// Begins to rewrap what costs less than configured. Nobody waits for it.
     pub(crate) fn rewrap_soon(&self) {
-        let shared = Arc::clone(&self.scope.shared);
-        if self.need_open().is_err() {
+        let shared = Arc::clone(&self.context.shared);
+        if self.require_open().is_err() {
             return;
         }
-        self.scope.shared.runtime.spawn(async move {
+        self.context.shared.runtime.spawn(async move {
             match rewrap(&shared).await {
                 Ok(Some(done)) if !shared.is_stopping() => {
-                    shared.vault.tell(&shared, SINGLE, Command::Rewrapped(Box::new(done)));
+                    shared.vault.tell(&shared, SINGLETON_ID, Command::Rewrapped(Box::new(done)));
                 }
                 Ok(_) => {}
-                Err(fault) => tracing::info!(%fault, "keys were not rewrapped; the next unlock tries again"),
+                Err(error) => tracing::info!(%error, "keys were not rewrapped; the next unlock tries again"),
             }
         });
     }
 
     pub(crate) async fn install_rewrapped(&mut self, rewrite: Rewrite) {
-        if let Err(fault) = self.try_install(rewrite).await {
-            tracing::warn!(%fault, "keys could not be rewrapped; the next unlock tries again");
+        if let Err(error) = self.try_install(rewrite).await {
+            tracing::warn!(%error, "keys could not be rewrapped; the next unlock tries again");
         }
     }
 
-    async fn try_install(&mut self, rewrite: Rewrite) -> Result<(), Fault> {
-        self.need_open()?;
-        let shared = Arc::clone(&self.scope.shared);
-        let installing = shared.vault_place.work(&shared, move |vault| {
+    async fn try_install(&mut self, rewrite: Rewrite) -> Result<(), Error> {
+        self.require_open()?;
+        let shared = Arc::clone(&self.context.shared);
+        let installing = shared.open_vault.work(&shared, move |vault| {
             let written = vault.install(rewrite)?;
             Ok((written, vault.generation()))
         });
         let (written, generation) = installing.await?;
-        shared.vault_place.count_rewrapped(written.len());
+        shared.open_vault.count_rewrapped(written.len());
         let mut unit = Unit::new(shared.clock.now(), "system", "vault");
         unit.change(Change::SeeVault(generation));
         for entry in &written {

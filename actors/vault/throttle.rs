@@ -1,6 +1,6 @@
 //! The pace of wrong passwords, wherever one is asked for.
 
-use crate::error::{Fault, VaultFault};
+use crate::error::{Error, VaultAccessError};
 use arbiter_core::kernel::time::Timestamp;
 use std::time::Duration;
 
@@ -18,28 +18,36 @@ pub(crate) struct Throttle {
 
 impl Throttle {
     /// Whether a password is looked at now.
-    pub(crate) fn admit(&self, now: Timestamp) -> Result<(), Fault> {
+    pub(crate) fn admit(&self, now: Timestamp) -> Result<(), Error> {
         match self.not_before.filter(|until| *until > now) {
             Some(until) => {
                 let retry_after_sec = until.since(now).as_secs() + 1;
-                Err(VaultFault::Throttled { retry_after_sec }.into())
+                Err(VaultAccessError::Throttled { retry_after_sec }.into())
             }
             None => Ok(()),
         }
     }
 
     /// Takes note of how the vault's password fared; other failures say nothing about it.
-    pub(crate) fn judge<T>(&mut self, outcome: Result<T, Fault>, now: Timestamp) -> Result<T, Fault> {
+    pub(crate) fn record_attempt<T>(
+        &mut self,
+        outcome: Result<T, Error>,
+        now: Timestamp,
+    ) -> Result<T, Error> {
         if outcome.is_ok() {
             *self = Self::default();
         }
-        self.judge_foreign(outcome, now)
+        self.record_foreign_attempt(outcome, now)
     }
 
     /// Takes note of how the password of another file fared. A right one proves nothing: anybody can make a
     /// file whose password is known.
-    pub(crate) fn judge_foreign<T>(&mut self, outcome: Result<T, Fault>, now: Timestamp) -> Result<T, Fault> {
-        if let Err(Fault::Vault(VaultFault::WrongPassword)) = &outcome {
+    pub(crate) fn record_foreign_attempt<T>(
+        &mut self,
+        outcome: Result<T, Error>,
+        now: Timestamp,
+    ) -> Result<T, Error> {
+        if let Err(Error::Vault(VaultAccessError::WrongPassword)) = &outcome {
             self.wrong += 1;
             let doublings = self.wrong.saturating_sub(FREE_TRIES).min(10);
             let wait = Duration::from_secs(2u64.pow(doublings)).min(LONGEST_WAIT);
@@ -55,27 +63,27 @@ mod tests {
 
     fn wait(throttle: &Throttle, now: Timestamp) -> u64 {
         match throttle.admit(now) {
-            Err(Fault::Vault(VaultFault::Throttled { retry_after_sec })) => retry_after_sec,
+            Err(Error::Vault(VaultAccessError::Throttled { retry_after_sec })) => retry_after_sec,
             _ => 0,
         }
     }
 
     #[test]
-    fn the_wait_doubles_from_the_third_wrong_password_on_and_ends_with_a_right_one() {
+    fn throttle_doubles_from_third_wrong_password_until_a_right_one() {
         let (mut throttle, now) = (Throttle::default(), Timestamp::from_millis(1_000));
         let mut waits = vec![];
         for _ in 0..12 {
-            let wrong: Result<(), Fault> = Err(VaultFault::WrongPassword.into());
-            assert!(throttle.judge(wrong, now).is_err());
+            let wrong: Result<(), Error> = Err(VaultAccessError::WrongPassword.into());
+            assert!(throttle.record_attempt(wrong, now).is_err());
             waits.push(wait(&throttle, now));
         }
         assert_eq!(waits, [0, 0, 2, 3, 5, 9, 17, 33, 61, 61, 61, 61]);
         assert_eq!(wait(&throttle, now.plus(LONGEST_WAIT)), 0);
-        assert!(throttle.judge::<()>(Err(VaultFault::Locked.into()), now).is_err());
+        assert!(throttle.record_attempt::<()>(Err(VaultAccessError::Locked.into()), now).is_err());
         assert_eq!(wait(&throttle, now), 61);
-        assert!(throttle.judge_foreign(Ok(()), now).is_ok());
+        assert!(throttle.record_foreign_attempt(Ok(()), now).is_ok());
         assert_eq!(wait(&throttle, now), 61, "a file of one's own is no proof");
-        assert!(throttle.judge(Ok(()), now).is_ok());
+        assert!(throttle.record_attempt(Ok(()), now).is_ok());
         assert_eq!(wait(&throttle, now), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! What the vault's actor does with whole key files: giving keys out in one, and taking keys from one.
 
 use crate::caller::Caller;
-use crate::error::Fault;
+use crate::error::Error;
 use crate::vault::actor::VaultActor;
 use crate::vault::open_vault::blocking;
 use crate::vault::passwords::changes_of;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// What an import did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Imported {
+pub struct ImportedKeys {
     /// Keys that were taken over.
     pub imported: Vec<String>,
     /// Keys whose ids were taken; those that were here stayed.
@@ -35,15 +35,15 @@ impl VaultActor {
         password: SecretString,
         new: Option<SecretString>,
         ids: Option<Vec<KeyId>>,
-    ) -> Result<Vec<u8>, Fault> {
-        self.need_open()?;
-        let shared = Arc::clone(&self.scope.shared);
+    ) -> Result<Vec<u8>, Error> {
+        self.require_open()?;
+        let shared = Arc::clone(&self.context.shared);
         let now = shared.clock.now();
         self.throttle.admit(now)?;
         let begun =
-            shared.vault_place.work(&shared, move |vault| vault.begin_export(password, new, ids.as_deref()));
+            shared.open_vault.work(&shared, move |vault| vault.begin_export(password, new, ids.as_deref()));
         let begun = begun.await;
-        let mut rewrite = self.throttle.judge(begun, now)?;
+        let mut rewrite = self.throttle.record_attempt(begun, now)?;
         let mut unit = self.unit(caller);
         for id in rewrite.ids() {
             let data = json!({"holder": caller.name, "host": Value::Null, "purpose": "export"});
@@ -52,7 +52,7 @@ impl VaultActor {
         if !unit.is_empty() {
             self.commit(unit).await?;
         }
-        self.stay_awake();
+        self.reset_idle_timer();
         let work = move || {
             rewrite.run(now)?;
             rewrite.into_file()
@@ -66,24 +66,24 @@ impl VaultActor {
         file: Vec<u8>,
         password: SecretString,
         on_conflict: OnConflict,
-    ) -> Result<Imported, Fault> {
-        self.need_open()?;
-        let shared = Arc::clone(&self.scope.shared);
+    ) -> Result<ImportedKeys, Error> {
+        self.require_open()?;
+        let shared = Arc::clone(&self.context.shared);
         let now = shared.clock.now();
         // The file may be this vault's own, so its password is tried at the same pace.
         self.throttle.admit(now)?;
-        let going = shared.vault_place.tenure();
+        let going = shared.open_vault.tenure();
         let opened = blocking(&shared, move || Foreign::open(&file, password, &going)).await;
-        let foreign = self.throttle.judge_foreign(opened, now)?;
+        let foreign = self.throttle.record_foreign_attempt(opened, now)?;
         let beginning =
-            shared.vault_place.work(&shared, move |vault| vault.begin_import(foreign, on_conflict));
+            shared.open_vault.work(&shared, move |vault| vault.begin_import(foreign, on_conflict));
         let mut rewrite = beginning.await?;
         let work = move || {
             rewrite.run(now)?;
             Ok(rewrite)
         };
         let rewrite = blocking(&shared, work).await?;
-        let outcome = Imported {
+        let outcome = ImportedKeys {
             imported: texts(rewrite.fresh().iter().map(|entry| &entry.id)),
             skipped: texts(rewrite.skipped()),
             unreadable: texts(rewrite.unreadable()),
@@ -93,7 +93,7 @@ impl VaultActor {
         }
         let mut unit = self.unit(caller);
         for after in rewrite.fresh() {
-            let before = shared.vault_place.sight().keys.get(after.id.as_str()).cloned();
+            let before = shared.open_vault.snapshot().keys.get(after.id.as_str()).cloned();
             let (id, name, purpose) = (after.id.clone(), after.name.clone(), after.purpose.clone());
             let hosts = after.allowed_hosts.clone();
             let event = if before.is_some() {
@@ -111,13 +111,13 @@ impl VaultActor {
         // Told first, as for everything that may replace a key.
         self.commit(unit).await?;
         self.grants.retain(|grant, _| !outcome.imported.iter().any(|id| id == grant.key_id.as_str()));
-        let installing = shared.vault_place.work(&shared, move |vault| {
+        let installing = shared.open_vault.work(&shared, move |vault| {
             vault.install(rewrite)?;
             Ok(vault.generation())
         });
         let generation = installing.await?;
-        self.see(generation).await;
-        self.stay_awake();
+        self.record_generation(generation).await;
+        self.reset_idle_timer();
         Ok(outcome)
     }
 }

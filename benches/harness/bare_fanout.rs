@@ -1,6 +1,6 @@
 //! The yardstick of fan-out: bytes from a broadcast channel to sockets, and nothing else.
 
-use crate::{APART, EVENTS, Outcome, SUBSCRIBERS, connect};
+use crate::{EVENT_INTERVAL, EVENTS, Outcome, SUBSCRIBERS, connect};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,7 +51,7 @@ async fn serve(mut stream: TcpStream, mut frames: broadcast::Receiver<Bytes>) ->
 
 /// Sends the events at their pace; tells when each was sent.
 async fn send(sender: broadcast::Sender<Bytes>) -> Vec<Instant> {
-    let mut pace = tokio::time::interval(APART);
+    let mut pace = tokio::time::interval(EVENT_INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut sent = Vec::with_capacity(EVENTS);
     for number in 0..EVENTS {

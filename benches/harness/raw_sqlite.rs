@@ -19,8 +19,8 @@ type Row = Vec<Value>;
 
 /// A database of the same schema as the server's.
 pub struct RawSqlite {
-    from: Connection,
-    to: Connection,
+    source: Connection,
+    target: Connection,
     inserts: Vec<String>,
     seen: [i64; 2],
     _home: TempDir,
@@ -48,28 +48,28 @@ impl RawSqlite {
             on_failure: Box::new(|_| ()),
         };
         Store::open(options)?.close();
-        let from = Connection::open_with_flags(server, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        from.busy_timeout(Duration::from_secs(5))?;
-        let to = Connection::open(home.path().join("arbiter.db"))?;
-        to.execute_batch(
+        let source = Connection::open_with_flags(server, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        source.busy_timeout(Duration::from_secs(5))?;
+        let target = Connection::open(home.path().join("arbiter.db"))?;
+        target.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16384;
              PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;",
         )?;
-        let inserts = TABLES.iter().map(|(table, _)| insert(&from, table)).collect::<Result<_, _>>()?;
-        let mut raw = Self { from, to, inserts, seen: [0; 2], _home: home };
-        let projects = insert(&raw.from, "projects")?;
-        for row in rows(&raw.from, "SELECT * FROM projects WHERE ?1 = 0", 0)? {
-            raw.to.execute(&projects, params_from_iter(row))?;
+        let inserts = TABLES.iter().map(|(table, _)| insert(&source, table)).collect::<Result<_, _>>()?;
+        let mut raw = Self { source, target, inserts, seen: [0; 2], _home: home };
+        let projects = insert(&raw.source, "projects")?;
+        for row in rows(&raw.source, "SELECT * FROM projects WHERE ?1 = 0", 0)? {
+            raw.target.execute(&projects, params_from_iter(row))?;
         }
-        raw.skip()?;
+        raw.skip_to_newest()?;
         Ok(raw)
     }
 
     /// Passes over what the server has written since the last look.
-    pub fn skip(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
+    pub fn skip_to_newest(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
         for (seen, (table, order)) in self.seen.iter_mut().zip(TABLES) {
             let newest = format!("SELECT coalesce(max({order}), 0) FROM {table}");
-            *seen = self.from.query_row(&newest, [], |row| row.get(0))?;
+            *seen = self.source.query_row(&newest, [], |row| row.get(0))?;
         }
         Ok(())
     }
@@ -81,31 +81,31 @@ impl RawSqlite {
         let [beads, events] = [&self.inserts[0], &self.inserts[1]];
         let started = Instant::now();
         for group in creations.chunks(batch) {
-            self.to.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            self.target.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
             for one in group {
-                self.to.prepare_cached(beads)?.execute(params_from_iter(&one.bead))?;
+                self.target.prepare_cached(beads)?.execute(params_from_iter(&one.bead))?;
                 for tag in &one.tags {
-                    self.to.prepare_cached(TAGGED)?.execute((&one.bead[0], tag))?;
+                    self.target.prepare_cached(TAGGED)?.execute((&one.bead[0], tag))?;
                 }
                 for event in &one.events {
-                    self.to.prepare_cached(events)?.execute(params_from_iter(event))?;
+                    self.target.prepare_cached(events)?.execute(params_from_iter(event))?;
                 }
             }
-            self.to.prepare_cached("COMMIT")?.execute([])?;
+            self.target.prepare_cached("COMMIT")?.execute([])?;
         }
         let took = started.elapsed();
-        self.skip()?;
+        self.skip_to_newest()?;
         Ok(creations.len() as f64 / took.as_secs_f64())
     }
 
     fn creations(&self) -> Result<Vec<Creation>, Box<dyn Error + Send + Sync>> {
         let [beads, events] =
             TABLES.map(|(table, order)| format!("SELECT * FROM {table} WHERE {order} > ?1 ORDER BY {order}"));
-        let beads = rows(&self.from, &beads, self.seen[0])?;
-        let events = rows(&self.from, &events, self.seen[1])?;
+        let beads = rows(&self.source, &beads, self.seen[0])?;
+        let events = rows(&self.source, &events, self.seen[1])?;
         // The column of an event's subject.
-        let subject = self.from.prepare("SELECT * FROM events")?.column_index("subject")?;
-        let tags = self.from.prepare("SELECT * FROM beads")?.column_index("tags")?;
+        let subject = self.source.prepare("SELECT * FROM events")?.column_index("subject")?;
+        let tags = self.source.prepare("SELECT * FROM beads")?.column_index("tags")?;
         let mut events = events.into_iter().peekable();
         let mut creations = Vec::with_capacity(beads.len());
         for bead in beads {

@@ -5,7 +5,7 @@ use arbiter::app::cast_settings;
 use arbiter::config::{Loaded, Settings};
 use arbiter::http::{Context, serve};
 use arbiter::{ExposeSecret, core};
-use arbiter_actors::{Caller, Cast, Handles, NewToken, SystemClock};
+use arbiter_actors::{ActorSystem, Caller, Handles, NewToken, SystemClock};
 use arbiter_store::DirectoryLock;
 use std::alloc::System;
 use std::error::Error;
@@ -36,7 +36,7 @@ pub struct Server {
     pub context: Context,
     /// What it runs on.
     pub runtime: Runtime,
-    _cast: Cast,
+    _actor_system: ActorSystem,
     _home: TempDir,
 }
 
@@ -46,28 +46,28 @@ impl Server {
         let home = tempfile::Builder::new().prefix("arbiter-bench-").tempdir()?;
         let directory = home.path().join("data");
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let (cast, token, listener) = runtime.block_on(async {
+        let (actor_system, token, listener) = runtime.block_on(async {
             let lock = DirectoryLock::take(&directory)?;
             let on_failure = |error: &arbiter_store::StoreError| tracing::error!(%error, "the store failed");
             let clock = Arc::new(SystemClock);
-            let cast =
+            let actor_system =
                 arbiter_actors::start(lock, cast_settings(&settings), clock, Box::new(on_failure)).await?;
             let caller = Caller::system();
             let new = NewToken::of_person("bench", core::kernel::token::Role::Admin);
-            let (_, token) = cast.handles.tokens.create(&caller, new).await?;
+            let (_, token) = actor_system.handles.tokens.create(&caller, new).await?;
             let project = core::project::edit::NewProject {
                 id: Some(PROJECT.into()),
                 name: "Benchmarks".into(),
                 ..Default::default()
             };
-            cast.handles.projects.create(&caller, project).await?;
+            actor_system.handles.projects.create(&caller, project).await?;
             let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-            Ok::<_, Box<dyn Error + Send + Sync>>((cast, token.expose_secret().to_owned(), listener))
+            Ok::<_, Box<dyn Error + Send + Sync>>((actor_system, token.expose_secret().to_owned(), listener))
         })?;
-        let handles = cast.handles.clone();
+        let handles = actor_system.handles.clone();
         let context = Context::new(handles.clone(), Loaded { settings, ..Settings::built_in() });
         let address = listener.local_addr()?;
         runtime.spawn(serve(context.clone(), listener, std::future::pending()));
-        Ok(Self { address, token, handles, context, runtime, _cast: cast, _home: home })
+        Ok(Self { address, token, handles, context, runtime, _actor_system: actor_system, _home: home })
     }
 }

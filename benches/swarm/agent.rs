@@ -17,24 +17,24 @@ pub const TTL_SEC: u64 = 10;
 /// How long a claim waits for a bead when there is none.
 const WAIT_SEC: u64 = 20;
 /// Of so many chances to die, one is taken; each bead has three: while it is claimed, held, and ended.
-const MORTALITY: usize = 300;
+const DEATH_ODDS: usize = 300;
 /// Somebody who dies in the middle of a request does so within this time.
-const MOMENT_US: usize = 3000;
+const MAX_DEATH_DELAY_US: usize = 3000;
 /// How long a returned agent waits before it asks again whether its former life has ended.
-const PATIENCE: Duration = Duration::from_millis(250);
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// What all agents share.
-pub struct World {
+pub struct Shared {
     /// Where the server listens; none while it is down.
     pub address: watch::Sender<Option<SocketAddr>>,
     /// Beads whose end was accepted.
     pub done: Cell<usize>,
     /// Whether these are all.
-    pub over: watch::Sender<bool>,
+    pub is_complete: watch::Sender<bool>,
     /// How many there are.
     pub beads: usize,
     /// When so many are done, nobody dies any more, so that the end is not the wait for the last lease.
-    pub mortal_until: usize,
+    pub deaths_until: usize,
     /// The administrator's token.
     pub admin: String,
     /// Requests answered.
@@ -72,33 +72,33 @@ pub struct Tally {
 }
 
 /// Why a connection is over.
-enum Over {
+enum SessionEnd {
     Died,
     AllDone,
 }
 
 /// Why it went wrong.
-enum Trouble {
+enum SessionError {
     /// There is no answer: the server has gone.
-    Lost,
+    ConnectionLost,
     /// The server is at fault.
-    Wrong(HttpError),
+    Server(HttpError),
 }
 
-impl From<HttpError> for Trouble {
+impl From<HttpError> for SessionError {
     fn from(error: HttpError) -> Self {
         // An answer that does not come is a fault; a connection that breaks is how a killed server looks.
-        if error.is::<tokio::time::error::Elapsed>() { Self::Wrong(error) } else { Self::Lost }
+        if error.is::<tokio::time::error::Elapsed>() { Self::Server(error) } else { Self::ConnectionLost }
     }
 }
 
-fn wrong(text: String) -> Trouble {
-    Trouble::Wrong(text.into())
+fn server_error(text: String) -> SessionError {
+    SessionError::Server(text.into())
 }
 
 /// An agent with its token.
 pub struct Agent<'a> {
-    world: &'a World,
+    shared: &'a Shared,
     id: String,
     token: String,
     draw: Draw,
@@ -106,21 +106,21 @@ pub struct Agent<'a> {
     /// What it holds, and whether it has asked for its end.
     held: Option<(Grant, bool)>,
     /// Claims of its earlier lives whose leases may still run.
-    ghosts: Vec<Grant>,
+    stale_grants: Vec<Grant>,
     /// Whether it may hold a bead that it does not know of.
-    is_haunted: bool,
+    has_unknown_claim: bool,
 }
 
 impl<'a> Agent<'a> {
     /// An agent that has not begun.
-    pub fn new(world: &'a World, id: String, token: String, draw: Draw) -> Self {
-        let (tally, ghosts) = (Tally::default(), Vec::new());
-        Self { world, id, token, draw, tally, held: None, ghosts, is_haunted: false }
+    pub fn new(shared: &'a Shared, id: String, token: String, draw: Draw) -> Self {
+        let (tally, stale_grants) = (Tally::default(), Vec::new());
+        Self { shared, id, token, draw, tally, held: None, stale_grants, has_unknown_claim: false }
     }
 
     /// Works until all beads are done.
-    pub async fn live(mut self) -> Outcome<Tally> {
-        let mut address = self.world.address.subscribe();
+    pub async fn run(mut self) -> Outcome<Tally> {
+        let mut address = self.shared.address.subscribe();
         loop {
             let at = *address.wait_for(Option::is_some).await?;
             // A server that has just been killed accepts nobody, and is soon known to be down.
@@ -128,57 +128,57 @@ impl<'a> Agent<'a> {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 continue;
             };
-            match self.work(&mut connection).await {
-                Ok(Over::AllDone) => {
-                    self.tally.stale.append(&mut self.ghosts);
+            match self.run_session(&mut connection).await {
+                Ok(SessionEnd::AllDone) => {
+                    self.tally.stale.append(&mut self.stale_grants);
                     return Ok(self.tally);
                 }
-                Ok(Over::Died) => self.is_haunted = true,
-                Err(Trouble::Lost) => {
+                Ok(SessionEnd::Died) => self.has_unknown_claim = true,
+                Err(SessionError::ConnectionLost) => {
                     self.tally.lost += 1;
-                    self.is_haunted = true;
+                    self.has_unknown_claim = true;
                 }
-                Err(Trouble::Wrong(error)) => return Err(format!("{}: {error}", self.id).into()),
+                Err(SessionError::Server(error)) => return Err(format!("{}: {error}", self.id).into()),
             }
         }
     }
 
-    async fn work(&mut self, connection: &mut KeepAlive) -> Result<Over, Trouble> {
+    async fn run_session(&mut self, connection: &mut KeepAlive) -> Result<SessionEnd, SessionError> {
         loop {
             if let Some((grant, is_asked)) = self.held.clone() {
-                if self.end(connection, grant, is_asked).await? {
-                    return Ok(Over::Died);
+                if self.complete_bead(connection, grant, is_asked).await? {
+                    return Ok(SessionEnd::Died);
                 }
                 continue;
             }
-            let mut over = self.world.over.subscribe();
+            let mut is_complete = self.shared.is_complete.subscribe();
             let claimed = tokio::select! {
                 claimed = self.claim(connection) => claimed?,
                 // Whoever still waits for a bead goes away.
-                _ = over.wait_for(|over| *over) => Some(Over::AllDone),
+                _ = is_complete.wait_for(|is_complete| *is_complete) => Some(SessionEnd::AllDone),
             };
-            if let Some(over) = claimed {
-                return Ok(over);
+            if let Some(is_complete) = claimed {
+                return Ok(is_complete);
             }
         }
     }
 
-    fn dies(&mut self) -> bool {
-        self.world.done.get() < self.world.mortal_until && self.draw.below(MORTALITY) == 0
+    fn should_die(&mut self) -> bool {
+        self.shared.done.get() < self.shared.deaths_until && self.draw.below(DEATH_ODDS) == 0
     }
 
-    /// Sends a request and reads the answer; with `is_last` it dies in the middle of that, and there is none.
+    /// Sends a request and reads the answer; with `is_dying` it dies in the middle of that, and there is none.
     async fn ask(
         &mut self,
         connection: &mut KeepAlive,
         token: &str,
         path: &str,
         body: &Value,
-        is_last: bool,
-    ) -> Result<Option<(u16, Value)>, Trouble> {
+        is_dying: bool,
+    ) -> Result<Option<(u16, Value)>, SessionError> {
         let request = request_bytes("POST", &format!("/api/v1/beads/{path}"), token, Some(&body.to_string()));
-        let status = if is_last {
-            let moment = Duration::from_micros(self.draw.below(MOMENT_US) as u64);
+        let status = if is_dying {
+            let moment = Duration::from_micros(self.draw.below(MAX_DEATH_DELAY_US) as u64);
             match tokio::time::timeout(moment, connection.ask(&request)).await {
                 Ok(status) => status?,
                 Err(_) => return Ok(None),
@@ -186,46 +186,46 @@ impl<'a> Agent<'a> {
         } else {
             connection.ask(&request).await?
         };
-        self.world.answered.set(self.world.answered.get() + 1);
+        self.shared.answered.set(self.shared.answered.get() + 1);
         Ok(Some((status, serde_json::from_slice(connection.body()).unwrap_or_default())))
     }
 
     /// Fetches a bead, at first without waiting. It is over when the agent has died.
-    async fn claim(&mut self, connection: &mut KeepAlive) -> Result<Option<Over>, Trouble> {
+    async fn claim(&mut self, connection: &mut KeepAlive) -> Result<Option<SessionEnd>, SessionError> {
         let token = self.token.clone();
         for wait_sec in [0, WAIT_SEC] {
-            let is_last = self.dies();
+            let is_dying = self.should_die();
             let sent = Instant::now();
             let body = json!({"wait_sec": wait_sec, "ttl_sec": TTL_SEC});
-            let answer = self.ask(connection, &token, "claim", &body, is_last).await?;
+            let answer = self.ask(connection, &token, "claim", &body, is_dying).await?;
             let took = sent.elapsed();
             let grant = match &answer {
                 Some((200, claimed)) => Some(grant(claimed)?),
                 Some((204, _)) | None => None,
-                Some((409, told)) if self.is_haunted && told["type"] == "transition" => {
-                    tokio::time::sleep(PATIENCE).await;
+                Some((409, told)) if self.has_unknown_claim && told["type"] == "transition" => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
                     return Ok(None);
                 }
-                Some((status, told)) => return Err(wrong(format!("claim: {status} {told}"))),
+                Some((status, told)) => return Err(server_error(format!("claim: {status} {told}"))),
             };
-            if is_last {
+            if is_dying {
                 self.tally.deaths[0] += 1;
-                self.ghosts.extend(grant);
-                return Ok(Some(Over::Died));
+                self.stale_grants.extend(grant);
+                return Ok(Some(SessionEnd::Died));
             }
             // It was idle, so nothing that it held before is its own any more.
-            self.is_haunted = false;
-            self.bury(connection).await?;
+            self.has_unknown_claim = false;
+            self.check_stale_leases(connection).await?;
             let Some(grant) = grant else { continue };
             if wait_sec == 0 {
                 self.tally.claims.push(took);
             } else {
                 self.tally.waits += 1;
             }
-            if self.dies() {
+            if self.should_die() {
                 self.tally.deaths[1] += 1;
-                self.ghosts.push(grant);
-                return Ok(Some(Over::Died));
+                self.stale_grants.push(grant);
+                return Ok(Some(SessionEnd::Died));
             }
             let body = json!({"lease_token": grant.token});
             // Held from here on, so that a server that is killed now does not make the agent forget it.
@@ -237,28 +237,28 @@ impl<'a> Agent<'a> {
                     self.tally.renewals.push(sent.elapsed());
                     return Ok(None);
                 }
-                other => return Err(wrong(format!("heartbeat of {}: {other:?}", grant.bead))),
+                other => return Err(server_error(format!("heartbeat of {}: {other:?}", grant.bead))),
             }
         }
         Ok(None)
     }
 
     /// Ends the bead it holds; tells whether it died of that.
-    async fn end(
+    async fn complete_bead(
         &mut self,
         connection: &mut KeepAlive,
         grant: Grant,
         is_asked: bool,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<bool, SessionError> {
         let token = self.token.clone();
         let Grant { bead, token: lease } = &grant;
         let summary = format!("{bead}, number {} of {}", self.tally.ended.len(), self.id);
         let body = json!({"summary": summary, "lease_token": lease});
-        let is_last = self.dies();
+        let is_dying = self.should_die();
         self.held = Some((grant.clone(), true));
         let sent = Instant::now();
-        let answer = self.ask(connection, &token, &format!("{bead}/complete"), &body, is_last).await?;
-        if is_last {
+        let answer = self.ask(connection, &token, &format!("{bead}/complete"), &body, is_dying).await?;
+        if is_dying {
             // Whether it was done is seen in the next life.
             self.tally.deaths[2] += 1;
             return Ok(true);
@@ -267,50 +267,54 @@ impl<'a> Agent<'a> {
             Some((200, told)) if told["status"] == "closed" => self.tally.ends.push(sent.elapsed()),
             // Asked for before, without an answer, and done then: nobody else gives this summary.
             Some((403 | 409, told)) if is_asked => {
-                let admin = self.world.admin.clone();
+                let admin = self.shared.admin.clone();
                 let request = request_bytes("GET", &format!("/api/v1/beads/{bead}"), &admin, None);
                 let status = connection.ask(&request).await?;
                 let shown: Value = serde_json::from_slice(connection.body()).unwrap_or_default();
                 if status != 200 || shown["close_reason"] != json!(summary) {
-                    return Err(wrong(format!("complete again: {told}; {status} {shown}")));
+                    return Err(server_error(format!("complete again: {told}; {status} {shown}")));
                 }
             }
-            other => return Err(wrong(format!("complete {bead}: {other:?}"))),
+            other => return Err(server_error(format!("complete {bead}: {other:?}"))),
         }
         self.held = None;
         self.tally.ended.push((grant.bead, summary));
-        self.world.done.set(self.world.done.get() + 1);
-        if self.world.done.get() == self.world.beads {
-            self.world.over.send_replace(true);
+        self.shared.done.set(self.shared.done.get() + 1);
+        if self.shared.done.get() == self.shared.beads {
+            self.shared.is_complete.send_replace(true);
         }
         Ok(false)
     }
 
     /// Tries to end and to renew with the tokens of its earlier lives: by itself, and as the administrator, whom nothing but the
     /// fence keeps from it.
-    async fn bury(&mut self, connection: &mut KeepAlive) -> Result<(), Trouble> {
-        while let Some(ghost) = self.ghosts.last().cloned() {
-            self.check_refused(connection, &ghost).await?;
-            self.tally.stale.extend(self.ghosts.pop());
+    async fn check_stale_leases(&mut self, connection: &mut KeepAlive) -> Result<(), SessionError> {
+        while let Some(stale_grant) = self.stale_grants.last().cloned() {
+            self.check_refused(connection, &stale_grant).await?;
+            self.tally.stale.extend(self.stale_grants.pop());
         }
         Ok(())
     }
 
-    async fn check_refused(&mut self, connection: &mut KeepAlive, ghost: &Grant) -> Result<(), Trouble> {
-        let end = json!({"summary": FROM_THE_DEAD, "lease_token": ghost.token});
-        let renew = json!({"lease_token": ghost.token});
-        let (own, admin) = (self.token.clone(), self.world.admin.clone());
-        for (action, body) in [("complete", end), ("heartbeat", renew)] {
-            let path = format!("{}/{action}", ghost.bead);
+    async fn check_refused(
+        &mut self,
+        connection: &mut KeepAlive,
+        stale_grant: &Grant,
+    ) -> Result<(), SessionError> {
+        let complete_bead = json!({"summary": STALE_SUMMARY, "lease_token": stale_grant.token});
+        let renew = json!({"lease_token": stale_grant.token});
+        let (own, admin) = (self.token.clone(), self.shared.admin.clone());
+        for (action, body) in [("complete", complete_bead), ("heartbeat", renew)] {
+            let path = format!("{}/{action}", stale_grant.bead);
             // Its own token may be refused before the fence: the bead is somebody else's.
             match self.ask(connection, &own, &path, &body, false).await? {
                 Some((403, _)) => {}
                 Some((409, told)) if told["type"] == "stale-lease" => {}
-                other => return Err(wrong(format!("stale {path}: {other:?}"))),
+                other => return Err(server_error(format!("stale {path}: {other:?}"))),
             }
             match self.ask(connection, &admin, &path, &body, false).await? {
                 Some((409, told)) if told["type"] == "stale-lease" => {}
-                other => return Err(wrong(format!("stale {path} as admin: {other:?}"))),
+                other => return Err(server_error(format!("stale {path} as admin: {other:?}"))),
             }
         }
         Ok(())
@@ -318,7 +322,7 @@ impl<'a> Agent<'a> {
 }
 
 /// The summary that no bead may have in the end.
-pub const FROM_THE_DEAD: &str = "from the dead";
+pub const STALE_SUMMARY: &str = "from the dead";
 
 /// The bead and token of an answer to a claim.
 pub fn grant(claimed: &Value) -> Result<Grant, HttpError> {

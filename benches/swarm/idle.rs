@@ -4,7 +4,7 @@
 //! agents see when the answer with the lease is there.
 
 use crate::agent::{Grant, TTL_SEC, grant};
-use crate::{Outcome, PROJECT, made};
+use crate::{Outcome, PROJECT, check_created};
 use arbiter_testkit::{KeepAlive, ServerProcess, SseClient, request_bytes};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
@@ -15,10 +15,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Beads that become ready one by one.
-const SINGLE: usize = 500;
+const SINGLE_BEADS: usize = 500;
 /// How often as many beads as there are agents become ready at once.
-const CROWDS: usize = 20;
-const SOON: Duration = Duration::from_secs(10);
+const BURSTS: usize = 20;
+const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What was measured.
 #[derive(Default)]
@@ -28,29 +28,29 @@ pub struct Figures {
     /// One by one: from the request that makes the bead to the lease in the agent's hand.
     pub in_hand: Vec<Duration>,
     /// All at once: from `bead.ready` to `bead.assigned`.
-    pub crowd: Vec<Duration>,
+    pub burst: Vec<Duration>,
 }
 
 /// When each bead came into somebody's hand.
-type Hands = RefCell<HashMap<String, Instant>>;
+type HeldSince = RefCell<HashMap<String, Instant>>;
 
 /// Lets agents with these tokens wait, and gives them work.
 pub async fn measure(server: &ServerProcess, address: SocketAddr, tokens: &[String]) -> Outcome<Figures> {
-    let hands = Hands::default();
-    let waiting = try_join_all(tokens.iter().map(|token| serve(address, token, &hands)));
+    let held_since = HeldSince::default();
+    let waiting = try_join_all(tokens.iter().map(|token| serve(address, token, &held_since)));
     tokio::select! {
         ended = waiting => Err(ended.err().unwrap_or_else(|| "nobody waits".into())),
-        figures = give(server, tokens.len(), &hands) => figures,
+        figures = hand_out_beads(server, tokens.len(), &held_since) => figures,
     }
 }
 
 /// An agent that takes what comes and ends it at once.
-async fn serve(address: SocketAddr, token: &str, hands: &Hands) -> Outcome<Infallible> {
+async fn serve(address: SocketAddr, token: &str, held_since: &HeldSince) -> Outcome<Infallible> {
     let mut connection = KeepAlive::connect(address).await?;
-    let wish = json!({"wait_sec": 20, "ttl_sec": TTL_SEC}).to_string();
-    let wish = request_bytes("POST", "/api/v1/beads/claim", token, Some(&wish));
+    let claim_request = json!({"wait_sec": 20, "ttl_sec": TTL_SEC}).to_string();
+    let claim_request = request_bytes("POST", "/api/v1/beads/claim", token, Some(&claim_request));
     loop {
-        match connection.ask(&wish).await? {
+        match connection.ask(&claim_request).await? {
             200 => {}
             204 => continue,
             status => return Err(format!("claim: {status}").into()),
@@ -59,7 +59,7 @@ async fn serve(address: SocketAddr, token: &str, hands: &Hands) -> Outcome<Infal
         let Grant { bead, token: lease } = grant(&serde_json::from_slice(connection.body())?)?;
         let done = json!({"summary": "done", "lease_token": lease}).to_string();
         let done = request_bytes("POST", &format!("/api/v1/beads/{bead}/complete"), token, Some(&done));
-        hands.borrow_mut().insert(bead, now);
+        held_since.borrow_mut().insert(bead, now);
         let status = connection.ask(&done).await?;
         if status != 200 {
             return Err(format!("complete: {status}").into());
@@ -67,24 +67,24 @@ async fn serve(address: SocketAddr, token: &str, hands: &Hands) -> Outcome<Infal
     }
 }
 
-async fn give(server: &ServerProcess, agents: usize, hands: &Hands) -> Outcome<Figures> {
+async fn hand_out_beads(server: &ServerProcess, agents: usize, held_since: &HeldSince) -> Outcome<Figures> {
     let url = format!("{}/api/v1/events/stream?type=bead.*", server.url());
     let mut events = SseClient::connect(&url, server.token(), None).await?;
     let mut figures = Figures::default();
-    for number in 0..SINGLE {
-        until_awaited(server, agents).await?;
+    for number in 0..SINGLE_BEADS {
+        wait_for_waiters(server, agents).await?;
         let id = format!("single-{number}");
         let sent = Instant::now();
-        made(server.post("/api/v1/beads", &bead(&id)).await)?;
-        figures.single.extend(hear(&mut events, 1).await?);
-        let got = *hands.borrow().get(&id).ok_or("nobody has it")?;
+        check_created(server.post("/api/v1/beads", &bead(&id)).await)?;
+        figures.single.extend(dispatch_latencies(&mut events, 1).await?);
+        let got = *held_since.borrow().get(&id).ok_or("nobody has it")?;
         figures.in_hand.push(got - sent);
     }
-    for number in 0..CROWDS {
+    for number in 0..BURSTS {
         // A bead that nobody is given holds the others back, and is closed by hand.
         let hub =
             json!({"id": format!("hub-{number}"), "title": "Hub", "project_id": PROJECT, "type": "epic"});
-        made(server.post("/api/v1/beads", &hub).await)?;
+        check_created(server.post("/api/v1/beads", &hub).await)?;
         let behind: Vec<Value> = (0..agents)
             .map(|place| {
                 let mut bead = bead(&format!("crowd-{number}-{place}"));
@@ -92,14 +92,14 @@ async fn give(server: &ServerProcess, agents: usize, hands: &Hands) -> Outcome<F
                 bead
             })
             .collect();
-        made(server.post("/api/v1/beads/bulk", &json!({"beads": behind})).await)?;
-        until_awaited(server, agents).await?;
+        check_created(server.post("/api/v1/beads/bulk", &json!({"beads": behind})).await)?;
+        wait_for_waiters(server, agents).await?;
         let close = format!("/api/v1/beads/hub-{number}/close");
         let (status, told) = server.post(&close, &json!({"reason": "done"})).await;
         if status != 200 {
             return Err(format!("close: {status} {told}").into());
         }
-        figures.crowd.extend(hear(&mut events, agents).await?);
+        figures.burst.extend(dispatch_latencies(&mut events, agents).await?);
     }
     Ok(figures)
 }
@@ -109,11 +109,11 @@ fn bead(id: &str) -> Value {
 }
 
 /// From ready to assigned of so many beads that somebody is given, heard until all of them are done.
-async fn hear(events: &mut SseClient, count: usize) -> Outcome<Vec<Duration>> {
+async fn dispatch_latencies(events: &mut SseClient, count: usize) -> Outcome<Vec<Duration>> {
     let mut ready: HashMap<String, Instant> = HashMap::new();
     let (mut times, mut done) = (Vec::new(), 0);
     while done < count {
-        let frame = events.next(SOON).await?;
+        let frame = events.next(EVENT_TIMEOUT).await?;
         let now = Instant::now();
         let event: Value = serde_json::from_str(&frame.data)?;
         let id = event["subject"].as_str().unwrap_or_default();
@@ -129,10 +129,10 @@ async fn hear(events: &mut SseClient, count: usize) -> Outcome<Vec<Duration>> {
 }
 
 /// Looks until so many requests wait for a bead.
-async fn until_awaited(server: &ServerProcess, count: usize) -> Outcome<()> {
+async fn wait_for_waiters(server: &ServerProcess, count: usize) -> Outcome<()> {
     let wanted = format!("arbiter_beads_awaited {count}");
     let began = Instant::now();
-    while began.elapsed() < SOON {
+    while began.elapsed() < EVENT_TIMEOUT {
         let metrics = server.ask("GET", "/metrics", &[], None).await;
         if String::from_utf8_lossy(&metrics.body).lines().any(|line| line == wanted) {
             return Ok(());

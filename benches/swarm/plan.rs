@@ -4,9 +4,9 @@ use arbiter_testkit::Draw;
 use serde_json::{Value, json};
 
 /// Beads of one layer: enough for everybody, also while some wait for somebody who has died.
-const WIDTH: usize = 400;
+const LAYER_SIZE: usize = 400;
 /// How far to both sides a dependency reaches, so that one dead agent does not stop everybody.
-const SIDE: usize = 4;
+const SPREAD: usize = 4;
 
 /// A bead that is to be made.
 pub struct Planned {
@@ -31,13 +31,13 @@ pub fn plan(count: usize, draw: &mut Draw) -> Vec<Planned> {
     let id = |number: usize| format!("b{number}");
     let one = |number: usize| {
         let mut before = Vec::new();
-        if number >= WIDTH {
+        if number >= LAYER_SIZE {
             for _ in 0..=draw.below(3) {
-                let place = number % WIDTH + WIDTH + draw.below(2 * SIDE + 1) - SIDE;
-                before.push((number / WIDTH - 1) * WIDTH + place % WIDTH);
+                let place = number % LAYER_SIZE + LAYER_SIZE + draw.below(2 * SPREAD + 1) - SPREAD;
+                before.push((number / LAYER_SIZE - 1) * LAYER_SIZE + place % LAYER_SIZE);
             }
             if draw.below(10) == 0 {
-                before.push(draw.below(number / WIDTH * WIDTH));
+                before.push(draw.below(number / LAYER_SIZE * LAYER_SIZE));
             }
         }
         before.sort_unstable();

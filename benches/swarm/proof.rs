@@ -4,7 +4,7 @@
 //! Must not trust the agents: who ended a bead, and how often, is what the log tells.
 
 use crate::Outcome;
-use crate::agent::{FROM_THE_DEAD, Grant, Tally};
+use crate::agent::{Grant, STALE_SUMMARY, Tally};
 use crate::plan::Planned;
 use arbiter_testkit::ServerProcess;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ const PAGE: usize = 1000;
 
 /// What the log tells of one bead.
 #[derive(Default)]
-struct Told {
+struct BeadLog {
     holder: Option<String>,
     assigned: usize,
     completed: usize,
@@ -80,7 +80,7 @@ pub async fn prove(server: &ServerProcess, plan: &[Planned], tallies: &[Tally]) 
 async fn replay(server: &ServerProcess, plan: &[Planned]) -> Outcome<Proof> {
     let blockers: HashMap<&str, &[String]> =
         plan.iter().map(|bead| (bead.id.as_str(), bead.blocked_by.as_slice())).collect();
-    let mut beads: HashMap<String, Told> = HashMap::new();
+    let mut beads: HashMap<String, BeadLog> = HashMap::new();
     let (mut proof, mut after) = (Proof::default(), 0);
     loop {
         let path = format!("/api/v1/events?type=bead.*&limit={PAGE}&after={after}");
@@ -143,7 +143,7 @@ fn next(link: &str) -> Option<String> {
 
 /// An old token ends nothing, also when all is done.
 async fn check_stale(server: &ServerProcess, grant: &Grant) -> Outcome<()> {
-    let body = json!({"summary": FROM_THE_DEAD, "lease_token": grant.token});
+    let body = json!({"summary": STALE_SUMMARY, "lease_token": grant.token});
     let (status, told) = server.post(&format!("/api/v1/beads/{}/complete", grant.bead), &body).await;
     if (status, &told["type"]) == (409, &json!("stale-lease")) {
         return Ok(());

@@ -20,10 +20,10 @@ pub async fn ensure(
     if !tokens.is_empty() {
         return Ok(None);
     }
-    let text = handles.tokens.draw();
+    let text = handles.tokens.generate_text();
     let path = directory.join(FILE);
     write_private(&path, text.expose_secret().as_bytes())?;
     let new = NewToken::of_person("admin", Role::Admin);
-    handles.tokens.accept(&Caller::system(), new, &text).await.map_err(StartError::Token)?;
+    handles.tokens.create_with_text(&Caller::system(), new, &text).await.map_err(StartError::Token)?;
     Ok(Some((path, text)))
 }

@@ -6,7 +6,7 @@ use crate::app::error::StartError;
 use crate::app::serve::{Server, runtime, say};
 use crate::app::{admin_token, logging, process};
 use crate::config::Loaded;
-use arbiter_actors::{Caller, Delivery, Fault, Handles, Subscription};
+use arbiter_actors::{Caller, Delivery, Error, Handles, Subscription};
 use arbiter_core::agent::edit::NewAgent;
 use arbiter_core::bead::edit::NewBead;
 use arbiter_core::kernel::event::{Event, EventFilter};
@@ -75,11 +75,11 @@ async fn play(loaded: Loaded) -> Result<(), StartError> {
     ended
 }
 
-async fn set_the_scene(handles: &Handles) -> Result<(), Fault> {
+async fn set_the_scene(handles: &Handles) -> Result<(), Error> {
     let you = Caller::named("demo");
     let url = demo_provider::start()
         .await
-        .map_err(|error| Fault::Provider(format!("the simulated provider cannot start: {error}")))?;
+        .map_err(|error| Error::Provider(format!("the simulated provider cannot start: {error}")))?;
     let project =
         NewProject { id: Some("shop".into()), name: "A small shop".into(), ..NewProject::default() };
     handles.projects.create(&you, project).await?;

@@ -4,7 +4,7 @@ use crate::app::model_catalog::CatalogueError;
 use crate::app::notify::NotifyError;
 use crate::http::TlsError;
 use crate::key_file::KeyFileError;
-use arbiter_actors::{Fault, VaultFault};
+use arbiter_actors::{Error, VaultAccessError};
 use arbiter_store::{LockError, StoreError};
 use arbiter_vault::VaultError;
 use std::io;
@@ -19,7 +19,7 @@ pub enum StartError {
     Directory(#[from] LockError),
     /// The cast did not start.
     #[error("the server cannot start")]
-    Cast(#[source] arbiter_actors::StartError),
+    ActorSystem(#[source] arbiter_actors::StartError),
     /// The key file cannot be used.
     #[error("the key file cannot be used")]
     Vault(#[source] VaultError),
@@ -28,7 +28,7 @@ pub enum StartError {
     WrongPassword,
     /// The vault could not be unlocked.
     #[error("the vault cannot be unlocked")]
-    Unlock(#[source] Fault),
+    Unlock(#[source] Error),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -49,7 +49,7 @@ pub enum StartError {
     /// The Temporal server cannot be used as the configuration has it.
     #[cfg(feature = "temporal")]
     #[error("the Temporal server cannot be used")]
-    Temporal(#[from] crate::bridge::BridgeError),
+    Temporal(#[from] crate::bridge::BridgeConfigError),
     /// A Temporal server is configured, and this program knows none.
     #[cfg(not(feature = "temporal"))]
     #[error("temporal.address is set, and this program was built without the feature `temporal`")]
@@ -65,7 +65,7 @@ pub enum StartError {
     },
     /// The first token could not be made.
     #[error("the admin token cannot be made")]
-    Token(#[source] Fault),
+    Token(#[source] Error),
     /// The process could not be set up.
     #[error("cannot {operation}")]
     Process {
@@ -89,7 +89,7 @@ pub enum StartError {
     StoreFailed,
     /// The demonstration could not be set up.
     #[error("the demonstration cannot be set up")]
-    Demo(#[source] Fault),
+    Demo(#[source] Error),
 }
 
 impl StartError {
@@ -107,10 +107,10 @@ impl StartError {
             Self::Tls(TlsError::Key(KeyFileError::Refused { .. }))
             | Self::Notify(NotifyError::File(KeyFileError::Refused { .. }))
             | Self::Vault(VaultError::Permissions { .. })
-            | Self::Cast(arbiter_actors::StartError::Vault(VaultError::Permissions { .. })) => 77,
+            | Self::ActorSystem(arbiter_actors::StartError::Vault(VaultError::Permissions { .. })) => 77,
             Self::Database(StoreError::Schema(_))
-            | Self::Cast(arbiter_actors::StartError::Store(StoreError::Schema(_)))
-            | Self::Tls(TlsError::Unfit { .. })
+            | Self::ActorSystem(arbiter_actors::StartError::Store(StoreError::Schema(_)))
+            | Self::Tls(TlsError::Invalid { .. })
             | Self::Catalogue(_)
             | Self::Notify(_)
             | Self::LockMemory(_) => 78,
@@ -124,7 +124,7 @@ impl StartError {
             | Self::File { .. }
             | Self::StoreFailed
             | Self::Database(_)
-            | Self::Cast(_) => 74,
+            | Self::ActorSystem(_) => 74,
             Self::Vault(_) | Self::Unlock(_) | Self::Token(_) | Self::Process { .. } | Self::Demo(_) => 1,
         }
     }
@@ -132,9 +132,9 @@ impl StartError {
 
 impl StartError {
     /// Why the vault did not open.
-    pub(crate) fn unlocking(fault: Fault) -> Self {
-        match fault {
-            Fault::Vault(VaultFault::WrongPassword) => Self::WrongPassword,
+    pub(crate) fn unlocking(error: Error) -> Self {
+        match error {
+            Error::Vault(VaultAccessError::WrongPassword) => Self::WrongPassword,
             other => Self::Unlock(other),
         }
     }
@@ -144,7 +144,7 @@ impl From<arbiter_actors::StartError> for StartError {
     fn from(error: arbiter_actors::StartError) -> Self {
         match error {
             arbiter_actors::StartError::Vault(error) => Self::Vault(error),
-            other => Self::Cast(other),
+            other => Self::ActorSystem(other),
         }
     }
 }

@@ -45,7 +45,7 @@ impl Drop for Alone {
 }
 
 fn failed(error: StoreError) -> StartError {
-    StartError::Cast(error.into())
+    StartError::ActorSystem(error.into())
 }
 
 /// What became of the admin tokens.

@@ -7,8 +7,8 @@ use crate::app::{
 #[cfg(feature = "temporal")]
 use crate::bridge::Bridge;
 use crate::config::Loaded;
-use crate::http::{self, Door, Tls};
-use arbiter_actors::{Caller, Cast, Handles, SystemClock, Unlocked};
+use crate::http::{self, Listener, Tls};
+use arbiter_actors::{ActorSystem, Caller, Handles, SystemClock, Unlocked};
 use arbiter_store::DirectoryLock;
 use secrecy::SecretString;
 use std::io::Write;
@@ -102,14 +102,14 @@ pub struct Server {
     pub url: String,
     /// What can be done with it from inside.
     pub handles: Handles,
-    cast: Cast,
+    cast: ActorSystem,
     context: http::Context,
-    door: Door,
+    door: Listener,
     reloading: JoinHandle<()>,
     directory: PathBuf,
     failed: mpsc::Receiver<()>,
     #[cfg(feature = "temporal")]
-    bridge: Option<crate::bridge::Running>,
+    bridge: Option<crate::bridge::RunningBridge>,
 }
 
 impl Server {
@@ -167,10 +167,10 @@ impl Server {
         let context = http::Context::new(handles.clone(), loaded);
         #[cfg(feature = "temporal")]
         let bridge = bridge.map(|bridge| {
-            context.has_bridge(bridge.clone());
+            context.set_bridge(bridge.clone());
             bridge.run()
         });
-        let (door, directory) = (Door { listener, tls }, directory.to_owned());
+        let (door, directory) = (Listener { listener, tls }, directory.to_owned());
         Ok(Self {
             url,
             handles,
@@ -222,7 +222,7 @@ async fn prepare(
         match handles.vault.unlock(&Caller::system(), password).await {
             Ok(Unlocked::Created) => tracing::info!("the vault is new; its password is the one just given"),
             Ok(Unlocked::Opened) => tracing::info!("the vault is unlocked"),
-            Err(fault) => return Err(StartError::unlocking(fault)),
+            Err(error) => return Err(StartError::unlocking(error)),
         }
     } else {
         tracing::warn!("no password was given: the vault is locked until somebody unlocks it");

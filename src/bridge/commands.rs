@@ -2,8 +2,8 @@
 //!
 //! Owns the words of wishes. Whether one is allowed is the actor's to say.
 
-use crate::bridge::Inner;
-use arbiter_actors::{BeadAction, BeadWay, Caller, Fault, GivenAnswer};
+use crate::bridge::BridgeInner;
+use arbiter_actors::{BeadAction, Caller, DecisionAnswer, Error, StatusChange};
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId};
 use arbiter_core::kernel::refusal::Refusal;
@@ -12,49 +12,49 @@ use arbiter_temporal::codec::payload::text;
 use serde_json::Value;
 
 /// Why a wish was not fulfilled.
-pub enum Wrong {
+pub enum CommandError {
     /// It makes no sense, in these words.
-    Words(String),
+    Invalid(String),
     /// The actor did not do it.
-    Fault(Fault),
+    Error(Error),
 }
 
-impl From<String> for Wrong {
+impl From<String> for CommandError {
     fn from(words: String) -> Self {
-        Self::Words(words)
+        Self::Invalid(words)
     }
 }
 
-impl From<Fault> for Wrong {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+impl From<Error> for CommandError {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
     }
 }
 
-impl From<Refusal> for Wrong {
+impl From<Refusal> for CommandError {
     fn from(refusal: Refusal) -> Self {
-        Self::Fault(refusal.into())
+        Self::Error(refusal.into())
     }
 }
 
-impl From<arbiter_store::StoreError> for Wrong {
+impl From<arbiter_store::StoreError> for CommandError {
     fn from(error: arbiter_store::StoreError) -> Self {
-        Self::Fault(error.into())
+        Self::Error(error.into())
     }
 }
 
 /// Does what is wished for.
 ///
 /// # Errors
-/// [`Wrong`].
-pub async fn fulfil(
-    inner: &Inner,
+/// [`CommandError`].
+pub async fn execute(
+    inner: &BridgeInner,
     caller: &Caller,
     kind: Kind,
     id: &str,
     wish: &str,
     value: &Value,
-) -> Result<(), Wrong> {
+) -> Result<(), CommandError> {
     let handles = &inner.handles;
     let reason = || value.get("reason").and_then(Value::as_str).map(str::to_owned);
     match (kind, wish) {
@@ -84,20 +84,25 @@ pub async fn fulfil(
         }
         (Kind::Bead, "statusChange" | "updateStatus") => bead_status(inner, caller, id, value).await?,
         (Kind::Decision, "resolve") => {
-            let given = GivenAnswer {
+            let given = DecisionAnswer {
                 decision: text(value, "decision")?,
                 rationale: value.get("rationale").and_then(Value::as_str).map(str::to_owned),
-                ..GivenAnswer::default()
+                ..DecisionAnswer::default()
             };
             handles.decisions.answer(caller, &DecisionId::known(id), given).await?;
         }
-        _ => return Err(Wrong::Words(format!("a {} knows no {wish:?}", kind.noun()))),
+        _ => return Err(CommandError::Invalid(format!("a {} knows no {wish:?}", kind.noun()))),
     }
     Ok(())
 }
 
 /// The one trigger that leads to a status, with its rules.
-async fn bead_status(inner: &Inner, caller: &Caller, id: &str, value: &Value) -> Result<(), Wrong> {
+async fn bead_status(
+    inner: &BridgeInner,
+    caller: &Caller,
+    id: &str,
+    value: &Value,
+) -> Result<(), CommandError> {
     let handles = &inner.handles;
     let wanted = text(value, "status")?;
     let wanted = arbiter_core::bead::Status::parse(&wanted)
@@ -106,9 +111,9 @@ async fn bead_status(inner: &Inner, caller: &Caller, id: &str, value: &Value) ->
     let bead = bead.ok_or_else(|| Refusal::not_found("bead", id))?;
     let reason = value.get("reason").and_then(Value::as_str).map(str::to_owned);
     let reason = reason.unwrap_or_else(|| format!("set by {}", caller.name));
-    let action = match BeadWay::to(&bead, wanted, reason)? {
-        BeadWay::Act(action) => action,
-        BeadWay::Claim => {
+    let action = match StatusChange::to(&bead, wanted, reason)? {
+        StatusChange::Act(action) => action,
+        StatusChange::Claim => {
             let named = value.get("agent_id").and_then(Value::as_str).map(str::to_owned);
             let claimant = claimant(inner, caller, &bead, named).await?;
             handles.beads.claim(caller, &bead.id, claimant, None).await?;
@@ -121,11 +126,11 @@ async fn bead_status(inner: &Inner, caller: &Caller, id: &str, value: &Value) ->
 
 /// Who takes a bead: the named or the already assigned agent, else the person who says it.
 async fn claimant(
-    inner: &Inner,
+    inner: &BridgeInner,
     caller: &Caller,
     bead: &Bead,
     named: Option<String>,
-) -> Result<Claimant, Wrong> {
+) -> Result<Claimant, CommandError> {
     let is_named = named.is_some();
     let Some(name) = named.or_else(|| bead.assigned_to.clone()) else {
         return Ok(Claimant::Person(caller.name.clone()));

@@ -3,21 +3,22 @@
 //! Everything that changes something carries the id of its command into the same commit, so that a command that comes a
 //! second time, after a crash in the wrong moment, is answered and not done again.
 
-use crate::bridge::Inner;
-use crate::bridge::commands::{Wrong, fulfil};
-use crate::bridge::entities::{record, word};
+use crate::bridge::BridgeInner;
+use crate::bridge::commands::{CommandError, execute};
+use crate::bridge::entities::{kind_name, record};
 use crate::bridge::keys::CallKeys;
-use crate::bridge::log_reader::BASE;
-use arbiter_actors::{Caller, Fault, LogLine};
+use crate::bridge::log_reader::SEQ_BASE_CURSOR;
+use arbiter_actors::{Caller, Error, LogLine};
 use arbiter_core::kernel::event::Origin;
 use arbiter_core::kernel::ids::{DecisionId, ProviderId};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{IdempotencyKey, KeptAnswer};
+use arbiter_temporal::codec::encrypt_with;
 use arbiter_temporal::codec::names::Kind;
-use arbiter_temporal::codec::payload::{encoded, raw};
-use arbiter_temporal::codec::seal_with;
+use arbiter_temporal::codec::payload::{encode_base64, raw};
 use arbiter_temporal::control_plane::{
-    Answer, Beaten, Command, Due, Grant, Port, ProviderCall, Reply, Snapshot, Unavailable,
+    Command, ControlPlane, DeadlineCheck, Grant, HeartbeatOutcome, ProviderCall, Reply, ReplyFuture,
+    Snapshot, Unavailable,
 };
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError};
@@ -26,39 +27,39 @@ use std::time::Duration;
 /// Whose name events show that came from there.
 const CALLER: &str = "temporal";
 /// The largest event that somebody publishes, in bytes of JSON.
-const MAX_SAID: usize = 16 * 1024;
+const MAX_EVENT_BYTES: usize = 16 * 1024;
 
 /// The port of the process that holds the data directory.
-pub struct ControlPort {
-    inner: Arc<Inner>,
+pub struct ActorControlPlane {
+    inner: Arc<BridgeInner>,
     keys: Arc<CallKeys>,
 }
 
-impl ControlPort {
+impl ActorControlPlane {
     /// A port that encrypts calls with these keys.
-    pub fn new(inner: Arc<Inner>, keys: Arc<CallKeys>) -> Self {
+    pub fn new(inner: Arc<BridgeInner>, keys: Arc<CallKeys>) -> Self {
         Self { inner, keys }
     }
 
     fn answer<T: Send + 'static>(
         &self,
-        work: impl FnOnce(Arc<Inner>) -> futures_util::future::BoxFuture<'static, Result<T, Fault>>,
-    ) -> Answer<T> {
+        work: impl FnOnce(Arc<BridgeInner>) -> futures_util::future::BoxFuture<'static, Result<T, Error>>,
+    ) -> ReplyFuture<T> {
         let work = work(Arc::clone(&self.inner));
-        Box::pin(async move { work.await.map_err(|fault| Unavailable(fault.to_string())) })
+        Box::pin(async move { work.await.map_err(|error| Unavailable(error.to_string())) })
     }
 }
 
-impl Port for ControlPort {
-    fn apply(&self, command: Command) -> Answer<Reply> {
+impl ControlPlane for ActorControlPlane {
+    fn apply(&self, command: Command) -> ReplyFuture<Reply> {
         self.answer(|inner| Box::pin(async move { apply(&inner, command).await }))
     }
 
-    fn look(&self, kind: Kind, id: String) -> Answer<Reply> {
+    fn look(&self, kind: Kind, id: String) -> ReplyFuture<Reply> {
         self.answer(|inner| Box::pin(async move { look(&inner, kind, &id).await }))
     }
 
-    fn due(&self, decision_id: String) -> Answer<Due> {
+    fn check_deadline(&self, decision_id: String) -> ReplyFuture<DeadlineCheck> {
         self.answer(|inner| {
             Box::pin(async move {
                 let id = DecisionId::known(decision_id);
@@ -69,67 +70,67 @@ impl Port for ControlPort {
                     .await?
                     .is_some_and(|decision| decision.status == arbiter_core::decision::Status::Pending);
                 match inner.handles.decisions.expire(&id).await {
-                    Ok((_, Some(left))) => Ok(Due::NotYet { remaining_ms: millis(left) }),
+                    Ok((_, Some(left))) => Ok(DeadlineCheck::NotYet { remaining_ms: millis(left) }),
                     Ok((_, None)) if was_pending => {
-                        Ok(Due::TimedOut(snapshot(&inner, Kind::Decision, id.as_str()).await?))
+                        Ok(DeadlineCheck::TimedOut(snapshot(&inner, Kind::Decision, id.as_str()).await?))
                     }
                     // Deleted, or decided otherwise.
-                    Ok((_, None)) | Err(Fault::Refused(_)) => {
-                        Ok(Due::Already(snapshot(&inner, Kind::Decision, id.as_str()).await?))
+                    Ok((_, None)) | Err(Error::Refused(_)) => {
+                        Ok(DeadlineCheck::Already(snapshot(&inner, Kind::Decision, id.as_str()).await?))
                     }
-                    Err(fault) => Err(fault),
+                    Err(error) => Err(error),
                 }
             })
         })
     }
 
-    fn beat(&self, provider_id: String) -> Answer<Beaten> {
+    fn heartbeat(&self, provider_id: String) -> ReplyFuture<HeartbeatOutcome> {
         self.answer(|inner| {
             Box::pin(async move {
                 let id = ProviderId::known(provider_id);
                 match inner.handles.providers.heartbeat_scheduled(&id).await {
-                    Err(Fault::Refused(Refusal::NotFound { .. })) => return Ok(Beaten::Gone),
+                    Err(Error::Refused(Refusal::NotFound { .. })) => return Ok(HeartbeatOutcome::Gone),
                     // Disabled, or its key cannot be read: there will be another time.
-                    Ok(_) | Err(Fault::Refused(_) | Fault::Vault(_)) => {}
-                    Err(fault) => return Err(fault),
+                    Ok(_) | Err(Error::Refused(_) | Error::Vault(_)) => {}
+                    Err(error) => return Err(error),
                 }
                 let snapshot = snapshot(&inner, Kind::Provider, id.as_str()).await?;
-                Ok(Beaten::Next { snapshot, interval_ms: inner.heartbeat_ms })
+                Ok(HeartbeatOutcome::Next { snapshot, interval_ms: inner.heartbeat_ms })
             })
         })
     }
 
-    fn publish(&self, project_id: Option<String>, id: String, events: Vec<Value>) -> Answer<()> {
+    fn publish(&self, project_id: Option<String>, id: String, events: Vec<Value>) -> ReplyFuture<()> {
         self.answer(|inner| {
             Box::pin(async move {
                 for (at, event) in events.into_iter().enumerate() {
-                    say(&inner, project_id.clone(), &format!("{id}/{at}"), event).await?;
+                    publish_event(&inner, project_id.clone(), &format!("{id}/{at}"), event).await?;
                 }
                 Ok(())
             })
         })
     }
 
-    fn notify(&self, seq: u64) -> Answer<()> {
+    fn notify(&self, seq: u64) -> ReplyFuture<()> {
         self.answer(|inner| {
             Box::pin(async move {
                 // What a rebuilt directory did not write itself was told by the one before.
-                let base = inner.handles.store.cursor(BASE).await?.unwrap_or(0);
-                inner.handles.notifier.told(seq.saturating_sub(base)).await
+                let base = inner.handles.store.cursor(SEQ_BASE_CURSOR).await?.unwrap_or(0);
+                inner.handles.notifier.wait_delivered(seq.saturating_sub(base)).await
             })
         })
     }
 
-    fn dispatch(&self, _project_id: String) -> Answer<()> {
+    fn dispatch(&self, _project_id: String) -> ReplyFuture<()> {
         self.answer(|inner| {
             Box::pin(async move {
-                inner.handles.dispatcher.look();
+                inner.handles.dispatcher.dispatch_now();
                 Ok(())
             })
         })
     }
 
-    fn grant(&self, query_id: String) -> Answer<Grant> {
+    fn grant(&self, query_id: String) -> ReplyFuture<Grant> {
         let keys = Arc::clone(&self.keys);
         self.answer(|inner| {
             Box::pin(async move {
@@ -143,11 +144,11 @@ impl Port for ControlPort {
                     ProviderCall { provider: json!(call.provider), request: json!(call.request), timeout_ms };
                 let sealed = keys.newest().and_then(|key| {
                     let payload = raw(&json!(call)).payloads.into_iter().next()?;
-                    seal_with(key, &payload).ok()
+                    encrypt_with(key, &payload).ok()
                 });
                 Ok(match sealed {
                     Some(sealed) => Grant::Given {
-                        call: encoded(&sealed),
+                        call: encode_base64(&sealed),
                         timeout_ms,
                         queue: inner.settings.providers_queue.clone(),
                     },
@@ -163,10 +164,10 @@ fn millis(span: Duration) -> u64 {
 }
 
 /// How an entity stands now.
-pub(super) async fn snapshot(inner: &Inner, kind: Kind, id: &str) -> Result<Snapshot, Fault> {
+pub(super) async fn snapshot(inner: &BridgeInner, kind: Kind, id: &str) -> Result<Snapshot, Error> {
     let store = &inner.handles.store;
-    let base = store.cursor(BASE).await?.unwrap_or(0);
-    let run_no = store.mirror_run_no(word(kind), id.to_owned()).await?.unwrap_or(1);
+    let base = store.cursor(SEQ_BASE_CURSOR).await?.unwrap_or(0);
+    let run_no = store.mirror_run_no(kind_name(kind), id.to_owned()).await?.unwrap_or(1);
     // What is read after this number holds at least everything up to it.
     let (_, seq) = store.event_bounds().await?;
     let record = record(&inner.handles, kind, id).await?;
@@ -175,7 +176,7 @@ pub(super) async fn snapshot(inner: &Inner, kind: Kind, id: &str) -> Result<Snap
     Ok(Snapshot { seq: seq.saturating_add(base), run_no, record, attributes })
 }
 
-async fn look(inner: &Inner, kind: Kind, id: &str) -> Result<Reply, Fault> {
+async fn look(inner: &BridgeInner, kind: Kind, id: &str) -> Result<Reply, Error> {
     let found = snapshot(inner, kind, id).await?;
     Ok(match found.is_gone() {
         true => Reply::Refused(format!("there is no {} {id}: it is made over the API", kind.noun())),
@@ -184,7 +185,12 @@ async fn look(inner: &Inner, kind: Kind, id: &str) -> Result<Reply, Fault> {
 }
 
 /// Whoever asks through a workflow; the command's id goes into the commit of what it changes.
-fn caller(inner: &Inner, name: Option<String>, route: &str, command_id: &str) -> (Caller, IdempotencyKey) {
+fn caller(
+    inner: &BridgeInner,
+    name: Option<String>,
+    route: &str,
+    command_id: &str,
+) -> (Caller, IdempotencyKey) {
     let key =
         IdempotencyKey { token_id: CALLER.to_owned(), route: route.to_owned(), key: command_id.to_owned() };
     let kept = KeptAnswer {
@@ -202,37 +208,42 @@ fn caller(inner: &Inner, name: Option<String>, route: &str, command_id: &str) ->
     (caller, key)
 }
 
-async fn apply(inner: &Inner, command: Command) -> Result<Reply, Fault> {
+async fn apply(inner: &BridgeInner, command: Command) -> Result<Reply, Error> {
     let Command { kind, id, wish, value, command_id } = command;
     let route = format!("{} {wish}", kind.workflow_type());
     let decider = value.get("decider_id").and_then(Value::as_str).map(|name| name.chars().take(64).collect());
     let (caller, key) = caller(inner, decider, &route, &command_id);
     if inner.handles.store.kept_answer(key.clone()).await?.is_none() {
-        let outcome = fulfil(inner, &caller, kind, &id, &wish, &value).await;
+        let outcome = execute(inner, &caller, kind, &id, &wish, &value).await;
         match outcome {
             Ok(()) => {}
             // It may have been done in the moment in which it came a second time.
-            Err(Wrong::Words(words)) => return Ok(Reply::Refused(words)),
-            Err(Wrong::Fault(Fault::Refused(refusal))) => {
+            Err(CommandError::Invalid(words)) => return Ok(Reply::Refused(words)),
+            Err(CommandError::Error(Error::Refused(refusal))) => {
                 if inner.handles.store.kept_answer(key).await?.is_none() {
                     return Ok(Reply::Refused(refusal.to_string()));
                 }
             }
-            Err(Wrong::Fault(fault)) => return Err(fault),
+            Err(CommandError::Error(error)) => return Err(error),
         }
     }
     Ok(Reply::Done(snapshot(inner, kind, &id).await?))
 }
 
 /// Publishes what somebody says; whatever type it claims, it is a line of the log.
-async fn say(inner: &Inner, project_id: Option<String>, id: &str, event: Value) -> Result<(), Fault> {
+async fn publish_event(
+    inner: &BridgeInner,
+    project_id: Option<String>,
+    id: &str,
+    event: Value,
+) -> Result<(), Error> {
     let (caller, key) = caller(inner, None, "event", id);
     if inner.handles.store.kept_answer(key).await?.is_some() {
         return Ok(());
     }
     let size = event.to_string().len();
     let data = match event {
-        _ if size > MAX_SAID => {
+        _ if size > MAX_EVENT_BYTES => {
             json!({"level": "warn", "message": format!("an event of {size} bytes is left out")})
         }
         Value::String(message) => json!({"level": "info", "message": message}),
@@ -244,10 +255,10 @@ async fn say(inner: &Inner, project_id: Option<String>, id: &str, event: Value) 
     let line = LogLine { source: CALLER, project_id, subject, data };
     match inner.handles.bus.log(&caller, line).await {
         Ok(_) => Ok(()),
-        Err(Fault::Refused(refusal)) => {
+        Err(Error::Refused(refusal)) => {
             tracing::info!(target: "activity", %refusal, "an event was refused");
             Ok(())
         }
-        Err(fault) => Err(fault),
+        Err(error) => Err(error),
     }
 }

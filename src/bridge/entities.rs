@@ -1,6 +1,6 @@
 //! What is mirrored of the entities: their records, the events about them, and how a workflow of theirs begins and ends.
 
-use arbiter_actors::{Fault, Handles};
+use arbiter_actors::{Error, Handles};
 use arbiter_core::kernel::event::Event;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::lease::digest;
@@ -18,7 +18,7 @@ const MAX_RECORD: usize = 1024 * 1024;
 const MAX_TEXT: usize = 4 * 1024;
 
 /// The word for a kind in the table of what is mirrored.
-pub const fn word(kind: Kind) -> &'static str {
+pub const fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Agent => "agent",
         Kind::Bead => "bead",
@@ -32,11 +32,11 @@ pub const fn word(kind: Kind) -> &'static str {
 
 /// The kind of this word.
 pub fn kind(text: &str) -> Option<Kind> {
-    Kind::ALL.into_iter().find(|kind| word(*kind) == text)
+    Kind::ALL.into_iter().find(|kind| kind_name(*kind) == text)
 }
 
 /// The entities whose state an event changes.
-pub fn noted(event: &Event) -> Vec<Noted> {
+pub fn changed_entities(event: &Event) -> Vec<Noted> {
     use EventType as E;
     let kinds: &[Kind] = match event.kind {
         E::BeadReady | E::BeadCommented | E::ProjectCommented | E::DecisionReminder => &[],
@@ -54,8 +54,13 @@ pub fn noted(event: &Event) -> Vec<Noted> {
     };
     let old = event.data["old"].as_str();
     let begins = matches!((kinds, old), ([Kind::Bead], Some("closed")) | ([Kind::Agent], Some("shutdown")));
-    let note =
-        |kind: &Kind| Noted { kind: word(*kind), id: event.subject.clone(), seq: event.seq, begins, rank: 0 };
+    let note = |kind: &Kind| Noted {
+        kind: kind_name(*kind),
+        id: event.subject.clone(),
+        seq: event.seq,
+        begins,
+        rank: 0,
+    };
     kinds.iter().map(note).collect()
 }
 
@@ -65,7 +70,7 @@ pub fn project_of(event: &Event) -> &str {
 }
 
 /// An event as it is mirrored; `seq` counts on after a rebuild.
-pub fn mirrored(event: &Event, base: u64) -> Value {
+pub fn mirror_event(event: &Event, base: u64) -> Value {
     let mut value = json!(event);
     value["seq"] = json!(event.seq.saturating_add(base));
     let text = event.data.to_string();
@@ -78,8 +83,8 @@ pub fn mirrored(event: &Event, base: u64) -> Value {
 /// An entity's record; null when there is no such entity.
 ///
 /// # Errors
-/// [`Fault::Store`] when the store cannot be read.
-pub async fn record(handles: &Handles, kind: Kind, id: &str) -> Result<Value, Fault> {
+/// [`Error::Store`] when the store cannot be read.
+pub async fn record(handles: &Handles, kind: Kind, id: &str) -> Result<Value, Error> {
     let (store, key) = (&handles.store, id.to_owned());
     let found = match kind {
         Kind::Agent => row(store.agent(key).await?),
@@ -99,7 +104,7 @@ pub async fn record(handles: &Handles, kind: Kind, id: &str) -> Result<Value, Fa
         },
         Kind::Query => Value::Null,
     };
-    Ok(fitting(found))
+    Ok(fit_record(found))
 }
 
 fn row(found: Option<impl Serialize>) -> Value {
@@ -107,7 +112,7 @@ fn row(found: Option<impl Serialize>) -> Value {
 }
 
 /// A record that Temporal takes: of one that is too large, long texts are cut and what is nested goes.
-fn fitting(record: Value) -> Value {
+fn fit_record(record: Value) -> Value {
     // It is carried as JSON within JSON, where every quote takes two bytes.
     let text = record.to_string();
     if text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count() <= MAX_RECORD {
@@ -127,7 +132,7 @@ fn fitting(record: Value) -> Value {
 }
 
 /// The input of a start, in the words that any client would use.
-pub fn start(kind: Kind, id: &str, record: &Value) -> Value {
+pub fn start_input(kind: Kind, id: &str, record: &Value) -> Value {
     let field = |name: &str| record.get(name).cloned().unwrap_or(Value::Null);
     let mut input = json!({kind.id_field(): id});
     let more: &[(&str, &str)] = match kind {
@@ -187,30 +192,34 @@ mod tests {
     }
 
     #[test]
-    fn every_event_marks_what_it_changes_and_a_reopening_begins_another_life() {
-        let kinds = |kind, data| noted(&event(kind, data)).iter().map(|n| n.kind).collect::<Vec<_>>();
+    fn event_marks_changed_entities_and_reopening_starts_new_run() {
+        let kinds =
+            |kind, data| changed_entities(&event(kind, data)).iter().map(|n| n.kind).collect::<Vec<_>>();
         assert_eq!(kinds(EventType::BeadCreated, json!({"status": "open"})), ["bead"]);
         assert!(kinds(EventType::BeadCreated, json!({"status": "closed"})).is_empty());
         assert!(kinds(EventType::BeadReady, json!({})).is_empty());
         assert_eq!(kinds(EventType::ProjectCreated, json!({})), ["events", "dispatcher"]);
         assert_eq!(kinds(EventType::DecisionTimeout, json!({})), ["decision"]);
         assert!(kinds(EventType::KeyUsed, json!({})).is_empty());
-        let begins = |kind, old: &str| noted(&event(kind, json!({"old": old})))[0].begins;
+        let begins = |kind, old: &str| changed_entities(&event(kind, json!({"old": old})))[0].begins;
         assert!(begins(EventType::BeadStatusChange, "closed"));
         assert!(!begins(EventType::BeadStatusChange, "open"));
         assert!(begins(EventType::AgentSpawned, "shutdown"));
     }
 
     #[test]
-    fn what_is_too_large_is_mirrored_by_its_digest() {
+    fn oversized_event_data_is_mirrored_as_digest() {
         let large = event(EventType::LogMessage, json!({"text": "x".repeat(MAX_DATA)}));
-        let mirrored = mirrored(&large, 10);
-        assert_eq!((mirrored["seq"].as_u64(), mirrored["data"]["bytes"].as_u64()), (Some(13), Some(16_395)));
+        let mirror_event = mirror_event(&large, 10);
+        assert_eq!(
+            (mirror_event["seq"].as_u64(), mirror_event["data"]["bytes"].as_u64()),
+            (Some(13), Some(16_395))
+        );
         let record = json!({"id": "a", "description": "ä".repeat(MAX_RECORD), "context": {"a": 1}});
-        let fitted = fitting(record);
+        let fitted = fit_record(record);
         assert!(fitted.to_string().len() < 2 * MAX_TEXT && fitted["id"] == "a");
         // Its quotes take four bytes each on their way.
-        let quoted = fitting(json!({"id": "a", "description": "\"".repeat(MAX_RECORD / 3)}));
+        let quoted = fit_record(json!({"id": "a", "description": "\"".repeat(MAX_RECORD / 3)}));
         assert!(quoted.to_string().len() < 3 * MAX_TEXT && quoted["id"] == "a");
     }
 }

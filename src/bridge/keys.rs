@@ -1,20 +1,20 @@
 //! The keys of the bridge: they lie in the vault, and leave this process's memory when that is locked.
 
-use super::Inner;
-use arbiter_actors::{Caller, Fault, Handles};
+use super::BridgeInner;
+use arbiter_actors::{Caller, Error, Handles};
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_temporal::codec::CodecKey;
-use arbiter_temporal::codec::signed::{self, SealKey};
+use arbiter_temporal::codec::signed::{self, SigningKey};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// What payloads between this process and itself are encrypted with.
-pub const PAYLOADS: &str = "temporal-payloads";
+pub const PAYLOAD_KEYS: &str = "temporal-payloads";
 /// What payloads of calls to providers are encrypted with: the only one that workers elsewhere have.
-pub const CALLS: &str = "temporal-calls";
+pub const CALL_KEYS: &str = "temporal-calls";
 /// What the server's own word is sealed with.
-pub const SEALS: &str = "temporal-seals";
+pub const SIGNING_KEYS: &str = "temporal-seals";
 /// Who uses them.
 const HOLDER: &str = "temporal";
 
@@ -31,42 +31,42 @@ impl CallKeys {
 /// Reads the keys, made at the first use, and puts codec and seals in place.
 ///
 /// # Errors
-/// [`Fault::Vault`] while the vault is locked.
-pub async fn put_in_place(inner: &Inner) -> Result<CallKeys, Fault> {
+/// [`Error::Vault`] while the vault is locked.
+pub async fn install_keys(inner: &BridgeInner) -> Result<CallKeys, Error> {
     let handles = &inner.handles;
-    let mut payloads = family(handles, PAYLOADS).await?;
-    let calls = family(handles, CALLS).await?;
-    let seals = handles.vault.codec_keys(SEALS, HOLDER).await?;
-    let seals: Vec<SealKey> = seals.iter().filter_map(|(_, value)| bytes(value)).collect();
-    signed::set_keys(seals);
+    let mut payloads = family(handles, PAYLOAD_KEYS).await?;
+    let calls = family(handles, CALL_KEYS).await?;
+    let signing_keys = handles.vault.codec_keys(SIGNING_KEYS, HOLDER).await?;
+    let signing_keys: Vec<SigningKey> = signing_keys.iter().filter_map(|(_, value)| bytes(value)).collect();
+    signed::set_signing_keys(signing_keys);
     if !payloads.is_empty() {
         let current = payloads.remove(0);
         payloads.extend(calls.iter().cloned());
-        inner.codec.set(current, payloads);
+        inner.codec.set_keys(current, payloads);
     }
     Ok(CallKeys(calls))
 }
 
 /// Forgets them.
-pub fn forget(inner: &Inner) {
+pub fn clear_keys(inner: &BridgeInner) {
     inner.codec.clear();
-    signed::set_keys(vec![]);
+    signed::set_signing_keys(vec![]);
 }
 
 /// New keys of all three kinds, used from now on.
 ///
 /// # Errors
-/// [`Fault::Vault`] while the vault is locked.
-pub async fn rotate(inner: &Inner, caller: &Caller) -> Result<Vec<KeyId>, Fault> {
+/// [`Error::Vault`] while the vault is locked.
+pub async fn rotate(inner: &BridgeInner, caller: &Caller) -> Result<Vec<KeyId>, Error> {
     let mut made = Vec::new();
-    for name in [PAYLOADS, CALLS, SEALS] {
+    for name in [PAYLOAD_KEYS, CALL_KEYS, SIGNING_KEYS] {
         made.push(inner.handles.vault.add_codec_key(caller, name).await?);
     }
-    put_in_place(inner).await?;
+    install_keys(inner).await?;
     Ok(made)
 }
 
-async fn family(handles: &Handles, name: &str) -> Result<Vec<CodecKey>, Fault> {
+async fn family(handles: &Handles, name: &str) -> Result<Vec<CodecKey>, Error> {
     let keys = handles.vault.codec_keys(name, HOLDER).await?;
     Ok(keys.iter().filter_map(|(id, value)| codec_key(id, value)).collect())
 }
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_64_hexadecimal_digits() {
+    fn codec_key_is_64_hexadecimal_digits() {
         let read = |text: &str| bytes(&SecretString::from(text.to_owned()));
         assert_eq!(read(&"0f".repeat(32)).as_deref(), Some(&[15_u8; 32]));
         for bad in ["", "0f", &"0g".repeat(32), &"0f".repeat(33)] {

@@ -4,14 +4,14 @@
 //! The cursor moves in the store after the events have arrived, with the notes in the same commit: what arrives twice is
 //! applied once, and nothing is missed, whoever dies in between.
 
-use crate::bridge::Inner;
-use crate::bridge::entities::{mirrored, noted, project_of, word};
-use arbiter_actors::Fault;
+use crate::bridge::BridgeInner;
+use crate::bridge::entities::{changed_entities, kind_name, mirror_event, project_of};
+use arbiter_actors::Error;
 use arbiter_core::kernel::event::{Event, EventFilter};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, EventRange, Noted, Unit};
-use arbiter_temporal::client::{Delivery, DeliveryError};
+use arbiter_temporal::client::{WorkflowClient, WorkflowClientError};
 use arbiter_temporal::codec::names::Kind;
 use arbiter_temporal::workflows::EventBatch;
 use futures_util::future::BoxFuture;
@@ -21,34 +21,38 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// The most events that are read at once, and that one signal carries.
-const PAGE: u32 = 500;
+const PAGE_SIZE: u32 = 500;
 /// The most bytes of JSON that one signal carries, one event excepted.
-const MAX_SIGNAL: usize = 256 * 1024;
+const MAX_SIGNAL_BYTES: usize = 256 * 1024;
 /// So many new beads at once come from a file.
-const MANY: usize = 50;
+const BULK_THRESHOLD: usize = 50;
 /// How long events are gathered before they are sent.
-const GATHER: Duration = Duration::from_millis(50);
+const BATCH_WINDOW: Duration = Duration::from_millis(50);
 /// How often the log is looked at when nobody rings.
-const LOOK: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The name of the cursor that says by how much the seqs of a rebuilt store are behind the workflows'.
-pub const BASE: &str = "mirror-base";
+pub const SEQ_BASE_CURSOR: &str = "mirror-base";
 
 /// Reads and sends, for ever.
-pub async fn run(inner: &Inner, delivery: &Delivery) -> Result<(), Fault> {
+pub async fn run(inner: &BridgeInner, delivery: &WorkflowClient) -> Result<(), Error> {
     let store = &inner.handles.store;
-    let base = store.cursor(BASE).await?.unwrap_or(0);
+    let base = store.cursor(SEQ_BASE_CURSOR).await?.unwrap_or(0);
     let mut cursor = store.mirror_state().await?.cursor.unwrap_or(0);
-    let mut rings = inner.handles.bus.subscribe(EventFilter::default(), None).await?;
+    let mut wakeups = inner.handles.bus.subscribe(EventFilter::default(), None).await?;
     loop {
-        let range =
-            EventRange { after: Some(cursor), before: None, filter: EventFilter::default(), limit: PAGE };
+        let range = EventRange {
+            after: Some(cursor),
+            before: None,
+            filter: EventFilter::default(),
+            limit: PAGE_SIZE,
+        };
         let page = store.events(range).await?;
         if page.events.is_empty() {
             // A ring that is missed costs a moment, no event.
-            if tokio::time::timeout(LOOK, rings.next()).await.is_ok() {
-                tokio::time::sleep(GATHER).await;
-                while rings.try_next().is_some() {}
+            if tokio::time::timeout(POLL_INTERVAL, wakeups.next()).await.is_ok() {
+                tokio::time::sleep(BATCH_WINDOW).await;
+                while wakeups.try_next().is_some() {}
             }
             continue;
         }
@@ -59,13 +63,13 @@ pub async fn run(inner: &Inner, delivery: &Delivery) -> Result<(), Fault> {
         unit.change(Change::MirrorRead { seq: last, noted: notes(&page.events) });
         store.commit(unit).await?;
         cursor = last;
-        inner.counters.lag_ms.store(waited(&page.events, now), Ordering::Relaxed);
+        inner.counters.lag_ms.store(lag_millis(&page.events, now), Ordering::Relaxed);
         inner.sender.notify_one();
     }
 }
 
 /// How long the newest of these had waited, in milliseconds.
-fn waited(events: &[Event], now: Timestamp) -> u64 {
+fn lag_millis(events: &[Event], now: Timestamp) -> u64 {
     let span = events.last().map(|event| now.since(event.timestamp)).unwrap_or_default();
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
@@ -73,32 +77,32 @@ fn waited(events: &[Event], now: Timestamp) -> u64 {
 /// The newest note of each entity.
 fn notes(events: &[Event]) -> Vec<Noted> {
     let mut newest: BTreeMap<(&'static str, String, bool), Noted> = BTreeMap::new();
-    for note in events.iter().flat_map(noted) {
+    for note in events.iter().flat_map(changed_entities) {
         // However often lives end and begin within these events, one more begins: the states between were never mirrored.
         newest.insert((note.kind, note.id.clone(), note.begins), note);
     }
     let mut notes: Vec<Noted> = newest.into_values().collect();
     // Beads that come in together wait behind what happens now, or a file would hold everything up.
     let created = events.iter().filter(|event| event.kind == EventType::BeadCreated).count();
-    if created > MANY {
-        notes.iter_mut().filter(|note| note.kind == word(Kind::Bead)).for_each(|note| note.rank = 1);
+    if created > BULK_THRESHOLD {
+        notes.iter_mut().filter(|note| note.kind == kind_name(Kind::Bead)).for_each(|note| note.rank = 1);
     }
     notes.sort_by_key(|note| note.seq);
     notes
 }
 
 /// Brings events to the aggregators of their projects. Ends when all of them have arrived, or never will.
-async fn send(inner: &Inner, delivery: &Delivery, events: &[Event], base: u64) {
+async fn send(inner: &BridgeInner, delivery: &WorkflowClient, events: &[Event], base: u64) {
     let mut projects: BTreeMap<&str, Vec<EventBatch>> = BTreeMap::new();
     let mut bytes: BTreeMap<&str, usize> = BTreeMap::new();
     for event in events {
         let project = project_of(event);
-        let value = mirrored(event, base);
+        let value = mirror_event(event, base);
         let size = value.to_string().len();
         let batches = projects.entry(project).or_default();
         let filled = bytes.entry(project).or_insert(0);
         match batches.last_mut() {
-            Some(batch) if *filled + size <= MAX_SIGNAL => {
+            Some(batch) if *filled + size <= MAX_SIGNAL_BYTES => {
                 *filled += size;
                 batch.events.push(value);
             }
@@ -110,36 +114,41 @@ async fn send(inner: &Inner, delivery: &Delivery, events: &[Event], base: u64) {
     }
     let mut sending: Vec<BoxFuture<'_, ()>> = Vec::with_capacity(projects.len());
     for (project, batches) in projects {
-        sending.push(Box::pin(in_order(inner, delivery, project, batches)));
+        sending.push(Box::pin(send_in_order(inner, delivery, project, batches)));
     }
-    stream::iter(sending).buffer_unordered(inner.pace.at_once()).collect::<()>().await;
+    stream::iter(sending).buffer_unordered(inner.pace.concurrency_limit()).collect::<()>().await;
 }
 
 /// One after the other: an aggregator takes what is newer than what it has.
-async fn in_order(inner: &Inner, delivery: &Delivery, project: &str, batches: Vec<EventBatch>) {
+async fn send_in_order(
+    inner: &BridgeInner,
+    delivery: &WorkflowClient,
+    project: &str,
+    batches: Vec<EventBatch>,
+) {
     for batch in batches {
-        arrive(inner, delivery, project, &batch).await;
+        send_batch(inner, delivery, project, &batch).await;
     }
 }
 
-async fn arrive(inner: &Inner, delivery: &Delivery, project: &str, batch: &EventBatch) {
+async fn send_batch(inner: &BridgeInner, delivery: &WorkflowClient, project: &str, batch: &EventBatch) {
     loop {
         let began = Instant::now();
         match delivery.events(project, batch).await {
             Ok(()) => {
-                inner.pace.arrived(began.elapsed());
+                inner.pace.on_success(began.elapsed());
                 inner.counters.events.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
                 inner.counters.batches.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            Err(DeliveryError::Refused(why)) => {
+            Err(WorkflowClientError::Refused(why)) => {
                 inner.counters.refused.fetch_add(1, Ordering::Relaxed);
                 let count = batch.events.len();
                 tracing::error!(target: "integration", project, count, why, "the Temporal server refuses events; they are left out");
                 return;
             }
             Err(error) => {
-                let pause = inner.pace.failed();
+                let pause = inner.pace.on_failure();
                 inner.counters.failures.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(target: "integration", project, %error, ?pause, "events did not arrive");
                 tokio::time::sleep(pause).await;

@@ -3,23 +3,23 @@
 //! Needs the vault file, whose keys open the payloads. Restores the newest state of every entity that the server still has;
 //! what is not mirrored is listed, and gone.
 
-use super::keys::{CALLS, PAYLOADS, SEALS, codec_key};
+use super::keys::{CALL_KEYS, PAYLOAD_KEYS, SIGNING_KEYS, codec_key};
 use super::rebuild_rows::write;
-use super::settings::{BridgeError, load};
+use super::settings::{BridgeConfigError, load};
 use crate::config::Settings;
-use arbiter_actors::OwnVault;
+use arbiter_actors::WorkerVault;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{DirectoryLock, LockError, Options, Store, StoreError};
 use arbiter_temporal::client::connection::ConnectError;
-use arbiter_temporal::client::query::Listed;
-use arbiter_temporal::client::{Delivery, DeliveryError};
+use arbiter_temporal::client::query::WorkflowSummary;
+use arbiter_temporal::client::{WorkflowClient, WorkflowClientError};
 use arbiter_temporal::codec::Codec;
 use arbiter_temporal::codec::names::Kind;
 use arbiter_temporal::codec::signed;
 use arbiter_temporal::control_plane::{
-    Answer, Beaten, Command, Due, Grant, Port, Reply, Snapshot, Unavailable,
+    Command, ControlPlane, DeadlineCheck, Grant, HeartbeatOutcome, Reply, ReplyFuture, Snapshot, Unavailable,
 };
-use arbiter_temporal::worker::{RunningWorker, Serves};
+use arbiter_temporal::worker::{RunningWorker, WorkerRole};
 use futures_util::{StreamExt, stream};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -28,12 +28,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// How many workflows are asked at one time.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT_QUERIES: usize = 8;
 /// The most workflows of one type that are looked at.
-const MOST: usize = 1_000_000;
+const MAX_WORKFLOWS: usize = 1_000_000;
 
 /// What is not mirrored, and so not restored.
-pub const LEFT_OUT: &[&str] = &[
+pub const NOT_RESTORED: &[&str] = &[
     "API tokens (a new admin token is made at the next start)",
     "comments, runs and their transcripts, the console's history",
     "the event log before the rebuild, with its hash chain",
@@ -44,7 +44,7 @@ pub const LEFT_OUT: &[&str] = &[
 
 /// What a rebuild found.
 #[derive(Debug, Default)]
-pub struct Rebuilt {
+pub struct RebuildReport {
     /// Rows restored, by kind.
     pub restored: BTreeMap<&'static str, usize>,
     /// What could not be restored, and why.
@@ -56,7 +56,7 @@ pub struct Rebuilt {
 pub enum RebuildError {
     /// The configuration cannot be used.
     #[error(transparent)]
-    Settings(#[from] BridgeError),
+    Settings(#[from] BridgeConfigError),
     /// No server is named.
     #[error("no Temporal server is named: give --temporal HOST, or temporal.address in the configuration")]
     NoServer,
@@ -72,7 +72,7 @@ pub enum RebuildError {
     #[error("the key file cannot be opened")]
     Vault(#[source] arbiter_vault::VaultError),
     /// It lacks the keys of the codec.
-    #[error("the key file has no key {PAYLOADS}-1: nothing at the server can be read without it")]
+    #[error("the key file has no key {PAYLOAD_KEYS}-1: nothing at the server can be read without it")]
     NoCodec,
     /// A key cannot be read.
     #[error("the key file: {0}")]
@@ -82,7 +82,7 @@ pub enum RebuildError {
     Connect(#[from] ConnectError),
     /// The server does not list its workflows.
     #[error(transparent)]
-    List(#[from] DeliveryError),
+    List(#[from] WorkflowClientError),
     /// The worker that reads histories does not run.
     #[error("the worker: {0}")]
     Worker(String),
@@ -91,7 +91,7 @@ pub enum RebuildError {
     Store(#[from] StoreError),
 }
 
-/// Rebuilds; `say` is told how far it is.
+/// Rebuilds; `report` is told how far it is.
 ///
 /// # Errors
 /// [`RebuildError`], with nothing written but for the last one.
@@ -100,11 +100,11 @@ pub async fn rebuild(
     settings: &Settings,
     password: SecretString,
     now: Timestamp,
-    say: impl Fn(&str),
-) -> Result<Rebuilt, RebuildError> {
+    report: impl Fn(&str),
+) -> Result<RebuildReport, RebuildError> {
     let address = load(&settings.temporal)?.ok_or(RebuildError::NoServer)?;
     let lock = DirectoryLock::take(data_dir)?;
-    let opened = OwnVault::open(data_dir, password, settings.vault.kdf_iterations).await;
+    let opened = WorkerVault::open(data_dir, password, settings.vault.kdf_iterations).await;
     let vault = opened.map_err(RebuildError::Vault)?;
     let codec = codec(&vault).await?;
     let store = Store::open(Options {
@@ -122,16 +122,15 @@ pub async fn rebuild(
         return Err(RebuildError::NotEmpty(last));
     }
     let connected = address.connect(codec, "arbiter rebuild").await?;
-    let delivery = Delivery::new(connected.clone(), BTreeMap::new());
+    let delivery = WorkflowClient::new(connected.clone(), BTreeMap::new());
     let queues: BTreeSet<&String> = settings.temporal.queues.values().collect();
     let mut workers = Vec::new();
     for queue in queues {
-        let serves = Serves { control: Some(Arc::new(Nobody)), providers: None };
-        workers.push(
-            RunningWorker::start(connected.client.clone(), queue, serves).map_err(RebuildError::Worker)?,
-        );
+        let role = WorkerRole { control: Some(Arc::new(UnavailableControlPlane)), providers: None };
+        workers
+            .push(RunningWorker::start(connected.client.clone(), queue, role).map_err(RebuildError::Worker)?);
     }
-    let gathered = gather(&delivery, &say).await;
+    let gathered = gather(&delivery, &report).await;
     futures_util::future::join_all(workers.into_iter().map(RunningWorker::stop)).await;
     let rebuilt = match gathered {
         Ok(found) => write(&store, found, now).await,
@@ -141,15 +140,16 @@ pub async fn rebuild(
     rebuilt
 }
 
-async fn codec(vault: &OwnVault) -> Result<Codec, RebuildError> {
+async fn codec(vault: &WorkerVault) -> Result<Codec, RebuildError> {
     let mut keys = Vec::new();
-    for family in [PAYLOADS, CALLS] {
+    for family in [PAYLOAD_KEYS, CALL_KEYS] {
         let found = vault.codec_keys(family).await.map_err(RebuildError::Key)?;
         keys.extend(found.iter().filter_map(|(id, value)| codec_key(id, value)));
     }
-    let seals = vault.codec_keys(SEALS).await.map_err(RebuildError::Key)?;
-    let seals = seals.iter().filter_map(|(id, value)| codec_key(id, value).map(|key| (*key.key).clone()));
-    signed::set_keys(seals.collect());
+    let signing_keys = vault.codec_keys(SIGNING_KEYS).await.map_err(RebuildError::Key)?;
+    let signing_keys =
+        signing_keys.iter().filter_map(|(id, value)| codec_key(id, value).map(|key| (*key.key).clone()));
+    signed::set_signing_keys(signing_keys.collect());
     if keys.is_empty() {
         return Err(RebuildError::NoCodec);
     }
@@ -157,7 +157,7 @@ async fn codec(vault: &OwnVault) -> Result<Codec, RebuildError> {
 }
 
 /// A state with where it was found.
-pub(super) struct Found {
+pub(super) struct MirroredEntity {
     pub(super) kind: Kind,
     pub(super) id: String,
     pub(super) run_id: String,
@@ -166,32 +166,32 @@ pub(super) struct Found {
 
 /// All that was found, and what could not be read.
 #[derive(Default)]
-pub(super) struct Gathered {
-    pub(super) found: Vec<Found>,
+pub(super) struct GatheredEntities {
+    pub(super) found: Vec<MirroredEntity>,
     pub(super) lost: Vec<String>,
 }
 
-async fn gather(delivery: &Delivery, say: &impl Fn(&str)) -> Result<Gathered, RebuildError> {
-    let mut gathered = Gathered::default();
+async fn gather(delivery: &WorkflowClient, report: &impl Fn(&str)) -> Result<GatheredEntities, RebuildError> {
+    let mut gathered = GatheredEntities::default();
     for kind in [Kind::Events, Kind::Provider, Kind::Agent, Kind::Bead, Kind::Decision, Kind::Dispatcher] {
         let query = format!("WorkflowType = '{}'", kind.workflow_type());
-        let listed = delivery.list(&query, MOST).await?;
+        let listed = delivery.list(&query, MAX_WORKFLOWS).await?;
         let mut seen = BTreeSet::new();
         // The newest run of each, however many there were.
-        let newest: Vec<Listed> = listed
+        let newest: Vec<WorkflowSummary> = listed
             .into_iter()
             .filter(|one| one.status != "ContinuedAsNew" && seen.insert(one.id.clone()))
             .collect();
-        say(&format!("{} workflows of type {}", newest.len(), kind.workflow_type()));
+        report(&format!("{} workflows of type {}", newest.len(), kind.workflow_type()));
         let asking = newest.into_iter().map(|one| async move {
-            let answer = delivery.ask(&one.id, Some(&one.run_id), "getMirror").await;
+            let answer = delivery.query(&one.id, Some(&one.run_id), "getMirror").await;
             (one, answer)
         });
-        let answers: Vec<_> = stream::iter(asking).buffered(AT_ONCE).collect().await;
+        let answers: Vec<_> = stream::iter(asking).buffered(MAX_CONCURRENT_QUERIES).collect().await;
         for (one, answer) in answers {
             let Some(id) = one.id.strip_prefix(kind.prefix()).map(str::to_owned) else { continue };
             match answer.map(serde_json::from_value::<Snapshot>) {
-                Ok(Ok(state)) => gathered.found.push(Found { kind, id, run_id: one.run_id, state }),
+                Ok(Ok(state)) => gathered.found.push(MirroredEntity { kind, id, run_id: one.run_id, state }),
                 Ok(Err(_)) => gathered.lost.push(format!("{}: its state cannot be read", one.id)),
                 Err(error) => gathered.lost.push(format!("{}: {error}", one.id)),
             }
@@ -201,42 +201,42 @@ async fn gather(delivery: &Delivery, say: &impl Fn(&str)) -> Result<Gathered, Re
 }
 
 /// Nobody is there: wishes wait until a server runs again.
-struct Nobody;
+struct UnavailableControlPlane;
 
-fn later<T: Send + 'static>() -> Answer<T> {
+fn unavailable<T: Send + 'static>() -> ReplyFuture<T> {
     Box::pin(async { Err(Unavailable("the server is being rebuilt".to_owned())) })
 }
 
-impl Port for Nobody {
-    fn apply(&self, _: Command) -> Answer<Reply> {
-        later()
+impl ControlPlane for UnavailableControlPlane {
+    fn apply(&self, _: Command) -> ReplyFuture<Reply> {
+        unavailable()
     }
 
-    fn look(&self, _: Kind, _: String) -> Answer<Reply> {
-        later()
+    fn look(&self, _: Kind, _: String) -> ReplyFuture<Reply> {
+        unavailable()
     }
 
-    fn due(&self, _: String) -> Answer<Due> {
-        later()
+    fn check_deadline(&self, _: String) -> ReplyFuture<DeadlineCheck> {
+        unavailable()
     }
 
-    fn beat(&self, _: String) -> Answer<Beaten> {
-        later()
+    fn heartbeat(&self, _: String) -> ReplyFuture<HeartbeatOutcome> {
+        unavailable()
     }
 
-    fn publish(&self, _: Option<String>, _: String, _: Vec<Value>) -> Answer<()> {
-        later()
+    fn publish(&self, _: Option<String>, _: String, _: Vec<Value>) -> ReplyFuture<()> {
+        unavailable()
     }
 
-    fn notify(&self, _: u64) -> Answer<()> {
-        later()
+    fn notify(&self, _: u64) -> ReplyFuture<()> {
+        unavailable()
     }
 
-    fn dispatch(&self, _: String) -> Answer<()> {
-        later()
+    fn dispatch(&self, _: String) -> ReplyFuture<()> {
+        unavailable()
     }
 
-    fn grant(&self, _: String) -> Answer<Grant> {
-        later()
+    fn grant(&self, _: String) -> ReplyFuture<Grant> {
+        unavailable()
     }
 }

@@ -1,8 +1,8 @@
 //! What was gathered for a rebuild, written into an empty store.
 
-use super::entities::word;
-use super::rebuild::{Found, Gathered, RebuildError, Rebuilt};
-use crate::bridge::log_reader::BASE;
+use super::entities::kind_name;
+use super::rebuild::{GatheredEntities, MirroredEntity, RebuildError, RebuildReport};
+use crate::bridge::log_reader::SEQ_BASE_CURSOR;
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::Bead;
 use arbiter_core::bead::edit::Edge;
@@ -17,7 +17,7 @@ use arbiter_temporal::codec::names::{Kind, NO_PROJECT};
 use serde::de::DeserializeOwned;
 
 /// How many rows go into one commit.
-const ROWS: usize = 500;
+const ROWS_PER_COMMIT: usize = 500;
 
 /// Writes everything, entity by entity, and takes over the workflows.
 ///
@@ -25,11 +25,11 @@ const ROWS: usize = 500;
 /// [`RebuildError::Store`].
 pub(super) async fn write(
     store: &Store,
-    gathered: Gathered,
+    gathered: GatheredEntities,
     now: Timestamp,
-) -> Result<Rebuilt, RebuildError> {
-    let Gathered { found, lost } = gathered;
-    let mut rebuilt = Rebuilt { lost, ..Rebuilt::default() };
+) -> Result<RebuildReport, RebuildError> {
+    let GatheredEntities { found, lost } = gathered;
+    let mut rebuilt = RebuildReport { lost, ..RebuildReport::default() };
     let base = found.iter().map(|one| one.state.seq).max().unwrap_or(0);
     rows::<Project>(store, &found, Kind::Events, Change::Project, now, &mut rebuilt).await?;
     rows::<Provider>(store, &found, Kind::Provider, Change::Provider, now, &mut rebuilt).await?;
@@ -39,7 +39,7 @@ pub(super) async fn write(
     rows::<Decision>(store, &found, Kind::Decision, Change::Decision, now, &mut rebuilt).await?;
     let (_, last) = store.event_bounds().await?;
     let adopted = found.iter().map(|one| AdoptedMirror {
-        kind: word(one.kind),
+        kind: kind_name(one.kind),
         id: one.id.clone(),
         run_no: one.state.run_no.max(1),
         run_id: one.run_id.clone(),
@@ -47,7 +47,7 @@ pub(super) async fn write(
     let mut unit = Unit::new(now, "system", "rebuild");
     unit.change(Change::MirrorAdopt(adopted.collect()))
         .change(Change::MirrorRead { seq: last, noted: vec![] })
-        .change(Change::MoveCursor { name: BASE, seq: base });
+        .change(Change::MoveCursor { name: SEQ_BASE_CURSOR, seq: base });
     store.commit(unit).await?;
     Ok(rebuilt)
 }
@@ -55,11 +55,11 @@ pub(super) async fn write(
 /// Writes the rows of one kind, many to a commit; one that is refused alone is lost alone.
 async fn rows<R: Record + DeserializeOwned>(
     store: &Store,
-    found: &[Found],
+    found: &[MirroredEntity],
     kind: Kind,
     change: fn(Write<R>) -> Change,
     now: Timestamp,
-    rebuilt: &mut Rebuilt,
+    rebuilt: &mut RebuildReport,
 ) -> Result<(), StoreError> {
     let of_kind = found.iter().filter(|one| one.kind == kind && !one.state.is_gone() && one.id != NO_PROJECT);
     let mut read = Vec::new();
@@ -69,7 +69,7 @@ async fn rows<R: Record + DeserializeOwned>(
             Err(error) => rebuilt.lost.push(format!("{} {}: {error}", R::ENTITY, one.id)),
         }
     }
-    for chunk in read.chunks(ROWS) {
+    for chunk in read.chunks(ROWS_PER_COMMIT) {
         let mut unit = Unit::new(now, "system", "rebuild");
         for row in chunk {
             unit.create(row, change);
@@ -95,9 +95,9 @@ async fn rows<R: Record + DeserializeOwned>(
 
 async fn edges(
     store: &Store,
-    found: &[Found],
+    found: &[MirroredEntity],
     now: Timestamp,
-    rebuilt: &mut Rebuilt,
+    rebuilt: &mut RebuildReport,
 ) -> Result<(), StoreError> {
     for one in found.iter().filter(|one| one.kind == Kind::Bead) {
         let Some(edges) = one.state.record["dependencies"].as_array() else { continue };

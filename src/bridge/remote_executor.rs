@@ -1,78 +1,78 @@
 //! Chats with providers, handed to whichever worker is free.
 
-use crate::bridge::Inner;
-use arbiter_actors::{Carried, CarriedCall, Carrier, Freight};
+use crate::bridge::BridgeInner;
+use arbiter_actors::{RemoteCall, RemoteExecutor, RemoteOutcome, RemoteScope};
 use arbiter_core::kernel::lease::hex;
 use arbiter_providers::CallError;
-use arbiter_temporal::client::{Delivery, DeliveryError};
+use arbiter_temporal::client::{WorkflowClient, WorkflowClientError};
 use arbiter_temporal::codec::names::Kind;
-use arbiter_temporal::control_plane::{CallEnd, WAY};
-use arbiter_temporal::workflows::QueryEnd;
+use arbiter_temporal::control_plane::{CallOutcome, TRANSIT_ALLOWANCE};
+use arbiter_temporal::workflows::QueryOutcome;
 use futures_util::future::BoxFuture;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// How long the start of a workflow may take before the call is made directly.
-const START: Duration = Duration::from_secs(2);
+const START_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Carries chats through workflows.
-pub struct TemporalCarrier {
-    inner: Arc<Inner>,
-    delivery: Delivery,
+pub struct TemporalExecutor {
+    inner: Arc<BridgeInner>,
+    delivery: WorkflowClient,
 }
 
-impl TemporalCarrier {
+impl TemporalExecutor {
     /// A carrier over this connection.
-    pub fn new(inner: Arc<Inner>, delivery: Delivery) -> Self {
+    pub fn new(inner: Arc<BridgeInner>, delivery: WorkflowClient) -> Self {
         Self { inner, delivery }
     }
 
-    async fn carry(&self, call: CarriedCall) -> Carried {
+    async fn execute(&self, call: RemoteCall) -> RemoteOutcome {
         let mut bytes = [0_u8; 16];
         if getrandom::fill(&mut bytes).is_err() {
-            return Carried::NotTaken;
+            return RemoteOutcome::Declined;
         }
         let id = hex(&bytes);
-        let place = Kind::Query.workflow_id(&id);
-        let limit = call.timeout + WAY;
-        let mut waiting = Waiting::new(self, &id, call);
-        if let Err(error) = self.delivery.start_query(&id, START).await {
+        let workflow_id = Kind::Query.workflow_id(&id);
+        let limit = call.timeout + TRANSIT_ALLOWANCE;
+        let mut guard = PendingCallGuard::new(self, &id, call);
+        if let Err(error) = self.delivery.start_query(&id, START_TIMEOUT).await {
             tracing::warn!(target: "integration", %error, "a call does not go through Temporal; it is made directly");
             // The grant goes with this: should the start have arrived after all, nobody makes the call.
-            return Carried::NotTaken;
+            return RemoteOutcome::Declined;
         }
         self.inner.counters.calls.fetch_add(1, Ordering::Relaxed);
-        let end = tokio::time::timeout(limit, self.end(&id)).await;
-        waiting.has_ended = matches!(end, Ok(Ok(_)));
-        let outcome = match end {
-            Ok(Ok(QueryEnd::Called(CallEnd::Answered(answer)))) => {
-                serde_json::from_value(answer).map_err(|_| CallError::lost(&place))
+        let query_outcome = tokio::time::timeout(limit, self.query_outcome(&id)).await;
+        guard.has_ended = matches!(query_outcome, Ok(Ok(_)));
+        let outcome = match query_outcome {
+            Ok(Ok(QueryOutcome::Called(CallOutcome::Answered(answer)))) => {
+                serde_json::from_value(answer).map_err(|_| CallError::lost(&workflow_id))
             }
-            Ok(Ok(QueryEnd::Called(CallEnd::Failed(error)))) => {
-                Err(serde_json::from_value(error).unwrap_or_else(|_| CallError::lost(&place)))
+            Ok(Ok(QueryOutcome::Called(CallOutcome::Failed(error)))) => {
+                Err(serde_json::from_value(error).unwrap_or_else(|_| CallError::lost(&workflow_id)))
             }
             // It was not made, and will not be.
-            Ok(Ok(QueryEnd::NotGranted(why))) => {
+            Ok(Ok(QueryOutcome::NotGranted(why))) => {
                 tracing::warn!(target: "integration", why, "a call was not granted; it is made directly");
-                return Carried::NotTaken;
+                return RemoteOutcome::Declined;
             }
-            Ok(Ok(QueryEnd::Lost(why))) => {
-                tracing::warn!(target: "integration", workflow = place, why, "no worker brought a call to its end");
-                Err(CallError::lost(&place))
+            Ok(Ok(QueryOutcome::Lost(why))) => {
+                tracing::warn!(target: "integration", workflow = workflow_id, why, "no worker brought a call to its end");
+                Err(CallError::lost(&workflow_id))
             }
-            Ok(Err(_)) | Err(_) => Err(CallError::lost(&place)),
+            Ok(Err(_)) | Err(_) => Err(CallError::lost(&workflow_id)),
         };
-        Carried::Made(outcome, place)
+        RemoteOutcome::Completed(outcome, workflow_id)
     }
 
     /// Waits for the end, through outages of the server.
-    async fn end(&self, id: &str) -> Result<QueryEnd, DeliveryError> {
+    async fn query_outcome(&self, id: &str) -> Result<QueryOutcome, WorkflowClientError> {
         loop {
-            match self.delivery.query_end(id).await {
-                Err(DeliveryError::Unavailable(why)) => {
+            match self.delivery.query_outcome(id).await {
+                Err(WorkflowClientError::Unavailable(why)) => {
                     tracing::debug!(target: "integration", why, "a call is waited for");
-                    tokio::time::sleep(START).await;
+                    tokio::time::sleep(START_TIMEOUT).await;
                 }
                 other => return other,
             }
@@ -80,42 +80,42 @@ impl TemporalCarrier {
     }
 }
 
-impl Carrier for TemporalCarrier {
-    fn carry(&self, call: CarriedCall) -> BoxFuture<'_, Carried> {
-        Box::pin(self.carry(call))
+impl RemoteExecutor for TemporalExecutor {
+    fn execute(&self, call: RemoteCall) -> BoxFuture<'_, RemoteOutcome> {
+        Box::pin(self.execute(call))
     }
 
-    fn freight(&self) -> Freight {
-        if self.inner.settings.run_beads { Freight::Runs } else { Freight::Console }
+    fn scope(&self) -> RemoteScope {
+        if self.inner.settings.run_beads { RemoteScope::Runs } else { RemoteScope::Console }
     }
 }
 
 /// A call that waits for its grant and its end; whoever stops waiting takes the grant away and calls it off.
-struct Waiting<'a> {
-    carrier: &'a TemporalCarrier,
+struct PendingCallGuard<'a> {
+    executor: &'a TemporalExecutor,
     id: &'a str,
     has_ended: bool,
 }
 
-impl<'a> Waiting<'a> {
-    fn new(carrier: &'a TemporalCarrier, id: &'a str, call: CarriedCall) -> Self {
-        let pending = &carrier.inner.pending;
+impl<'a> PendingCallGuard<'a> {
+    fn new(executor: &'a TemporalExecutor, id: &'a str, call: RemoteCall) -> Self {
+        let pending = &executor.inner.pending;
         pending.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), call);
-        Self { carrier, id, has_ended: false }
+        Self { executor, id, has_ended: false }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for PendingCallGuard<'_> {
     fn drop(&mut self) {
-        self.carrier.inner.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
+        self.executor.inner.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
         if self.has_ended {
             return;
         }
         // At the end of the process there is nobody left to say it: then the call's own limits end it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (delivery, id) = (self.carrier.delivery.clone(), self.id.to_owned());
+        let (delivery, id) = (self.executor.delivery.clone(), self.id.to_owned());
         runtime.spawn(async move {
-            if let Err(error) = delivery.abandon(&id).await {
+            if let Err(error) = delivery.cancel_query(&id).await {
                 tracing::debug!(target: "integration", %error, "a call that nobody waits for was not called off");
             }
         });

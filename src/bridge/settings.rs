@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Why the configuration of the Temporal server cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum BridgeError {
+pub enum BridgeConfigError {
     /// It contradicts itself.
     #[error(transparent)]
     Address(#[from] ConnectError),
@@ -38,8 +38,8 @@ pub enum BridgeError {
 /// Where the server is; none: there is none.
 ///
 /// # Errors
-/// [`BridgeError`].
-pub fn load(settings: &Temporal) -> Result<Option<Address>, BridgeError> {
+/// [`BridgeConfigError`].
+pub fn load(settings: &Temporal) -> Result<Option<Address>, BridgeConfigError> {
     if settings.address.is_empty() {
         return Ok(None);
     }
@@ -63,9 +63,9 @@ pub fn load(settings: &Temporal) -> Result<Option<Address>, BridgeError> {
     Ok(Some(address))
 }
 
-fn tls(settings: &Temporal) -> Result<Tls, BridgeError> {
+fn tls(settings: &Temporal) -> Result<Tls, BridgeConfigError> {
     let read = |key, path: &Path| {
-        std::fs::read(path).map_err(|source| BridgeError::File { key, path: path.to_owned(), source })
+        std::fs::read(path).map_err(|source| BridgeConfigError::File { key, path: path.to_owned(), source })
     };
     let ca = match is_given(&settings.tls_ca) {
         true => Some(read("temporal.tls_ca", &settings.tls_ca)?),
@@ -82,8 +82,8 @@ fn tls(settings: &Temporal) -> Result<Tls, BridgeError> {
     Ok(Tls { ca, client, server_name })
 }
 
-fn secret(key: &'static str, path: &Path) -> Result<SecretString, BridgeError> {
-    key_file::read_text(path).map_err(|source| BridgeError::Secret { key, source })
+fn secret(key: &'static str, path: &Path) -> Result<SecretString, BridgeConfigError> {
+    key_file::read_text(path).map_err(|source| BridgeConfigError::Secret { key, source })
 }
 
 fn is_given(path: &Path) -> bool {
@@ -95,7 +95,7 @@ mod tests {
     use arbiter_temporal::codec::names::{CONTROL_QUEUE, Kind, PROVIDERS_QUEUE};
 
     #[test]
-    fn the_default_queues_are_those_of_workers_and_every_workflow_has_one() {
+    fn every_workflow_type_has_a_default_queue() {
         let settings = crate::config::Settings::default().temporal;
         assert_eq!(settings.providers_queue, PROVIDERS_QUEUE);
         let types: Vec<&str> = Kind::ALL.iter().map(|kind| kind.workflow_type()).collect();

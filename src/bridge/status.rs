@@ -1,11 +1,11 @@
 //! What is told of the bridge.
 
-use super::{Bridge, Inner};
-use arbiter_actors::Fault;
-use arbiter_temporal::client::DeliveryError;
-use arbiter_temporal::client::query::Listed;
+use super::{Bridge, BridgeInner};
+use arbiter_actors::Error;
+use arbiter_temporal::activities;
+use arbiter_temporal::client::WorkflowClientError;
+use arbiter_temporal::client::query::WorkflowSummary;
 use arbiter_temporal::codec;
-use arbiter_temporal::workflows::activities;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where the bridge is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ConnectionState {
     /// The vault is locked, and with it the keys of the codec.
     WaitingForVault,
     /// There is no connection; the last error, if there was one.
@@ -22,9 +22,9 @@ pub enum Place {
     Connected,
 }
 
-impl Place {
+impl ConnectionState {
     /// The same in one word.
-    pub const fn word(&self) -> &'static str {
+    pub const fn status_name(&self) -> &'static str {
         match self {
             Self::WaitingForVault => "waiting_for_vault",
             Self::Connecting(_) => "connecting",
@@ -120,12 +120,12 @@ impl Status {
     }
 }
 
-pub(super) async fn of(inner: &Inner) -> Result<Status, Fault> {
-    let place = inner.place();
+pub(super) async fn of(inner: &BridgeInner) -> Result<Status, Error> {
+    let connection_state = inner.connection_state();
     let mirror = inner.handles.store.mirror_state().await?;
     let (_, last) = inner.handles.store.event_bounds().await?;
     let mirrored_seq = mirror.cursor.unwrap_or(0);
-    let (activities, activity_failures) = activities::counts();
+    let (activities, activity_failures) = activities::activity_counts();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let counters = &inner.counters;
     let mut warnings = Vec::new();
@@ -147,11 +147,11 @@ pub(super) async fn of(inner: &Inner) -> Result<Status, Fault> {
         }
     }
     Ok(Status {
-        status: place.word().to_owned(),
+        status: connection_state.status_name().to_owned(),
         address: Some(inner.settings.address.clone()),
         namespace: Some(inner.settings.namespace.clone()),
-        error: match place {
-            Place::Connecting(error) => error,
+        error: match connection_state {
+            ConnectionState::Connecting(error) => error,
             _ => None,
         },
         warnings,
@@ -159,7 +159,7 @@ pub(super) async fn of(inner: &Inner) -> Result<Status, Fault> {
         lag: last.saturating_sub(mirrored_seq),
         depth: mirror.due,
         lag_ms: count(&counters.lag_ms),
-        in_flight_limit: u64::try_from(inner.pace.at_once()).unwrap_or(u64::MAX),
+        in_flight_limit: u64::try_from(inner.pace.concurrency_limit()).unwrap_or(u64::MAX),
         events: count(&counters.events),
         batches: count(&counters.batches),
         states: count(&counters.states),
@@ -168,7 +168,7 @@ pub(super) async fn of(inner: &Inner) -> Result<Status, Fault> {
         calls: count(&counters.calls),
         activities,
         activity_failures,
-        unreadable_payloads: codec::unreadable(),
+        unreadable_payloads: codec::unreadable_count(),
         worker_starts: count(&counters.worker_starts),
     })
 }
@@ -196,7 +196,7 @@ pub struct WorkflowView {
 }
 
 impl WorkflowView {
-    pub(super) fn of(one: Listed, bridge: &Bridge) -> Self {
+    pub(super) fn of(one: WorkflowSummary, bridge: &Bridge) -> Self {
         let namespace = &bridge.0.settings.namespace;
         let url = bridge.ui_url().map(|url| {
             format!(
@@ -225,6 +225,6 @@ fn text(at: SystemTime) -> Option<String> {
     Some(arbiter_core::kernel::time::Timestamp::from_millis(ms).to_string())
 }
 
-pub(super) fn not_connected() -> DeliveryError {
-    DeliveryError::Unavailable("there is no connection".to_owned())
+pub(super) fn not_connected() -> WorkflowClientError {
+    WorkflowClientError::Unavailable("there is no connection".to_owned())
 }

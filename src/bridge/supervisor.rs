@@ -2,16 +2,16 @@
 //! with the vault's lock and the process's end, and begins again after whatever went wrong.
 
 use super::calls::ProviderCalls;
-use super::status::Place;
-use super::{Inner, keys};
-use crate::bridge::control_plane::ControlPort;
-use crate::bridge::remote_executor::TemporalCarrier;
+use super::status::ConnectionState;
+use super::{BridgeInner, keys};
+use crate::bridge::control_plane::ActorControlPlane;
+use crate::bridge::remote_executor::TemporalExecutor;
 use crate::bridge::{log_reader, state_sender};
-use arbiter_actors::RemoteCalls;
-use arbiter_temporal::client::Delivery;
+use arbiter_actors::ProviderWorker;
+use arbiter_temporal::client::WorkflowClient;
 use arbiter_temporal::client::connection::ConnectError;
 use arbiter_temporal::codec::names::Kind;
-use arbiter_temporal::worker::{RunningWorker, Serves};
+use arbiter_temporal::worker::{RunningWorker, WorkerRole};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,36 +23,36 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often is looked how much waits in the queues.
-const WATCH: Duration = Duration::from_secs(15);
+const QUEUE_POLL_INTERVAL: Duration = Duration::from_secs(15);
 /// How often is looked whether the vault is open.
-const LOOK: Duration = Duration::from_millis(500);
+const VAULT_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why the bridge came down.
-enum Down {
+enum StopReason {
     /// The process ends.
-    End,
+    ProcessExit,
     /// The vault was locked.
-    Locked,
+    VaultLocked,
     /// Something went wrong; it begins again.
     Failed(String),
 }
 
 /// Keeps the bridge up until `ended`.
-pub async fn run(inner: Arc<Inner>, mut ended: watch::Receiver<bool>) {
+pub async fn run(inner: Arc<BridgeInner>, mut ended: watch::Receiver<bool>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let down = once(&inner, ended.clone(), &mut pause).await;
-        inner.handles.carry_by(None);
-        inner.deliver_by(None);
-        match down {
-            Down::End => {
-                keys::forget(&inner);
+        let reason = run_once(&inner, ended.clone(), &mut pause).await;
+        inner.handles.set_remote_executor(None);
+        inner.set_client(None);
+        match reason {
+            StopReason::ProcessExit => {
+                keys::clear_keys(&inner);
                 return;
             }
-            Down::Locked => pause = FIRST_PAUSE,
-            Down::Failed(why) => {
+            StopReason::VaultLocked => pause = FIRST_PAUSE,
+            StopReason::Failed(why) => {
                 tracing::warn!(target: "integration", why, ?pause, "there is no bridge to Temporal; the mirror catches up later");
-                inner.is_at(Place::Connecting(Some(why)));
+                inner.set_connection_state(ConnectionState::Connecting(Some(why)));
                 tokio::select! {
                     _ = ended.wait_for(|ended| *ended) => {}
                     () = tokio::time::sleep(pause) => {}
@@ -64,91 +64,100 @@ pub async fn run(inner: Arc<Inner>, mut ended: watch::Receiver<bool>) {
 }
 
 /// Brings it up and waits for its coming down.
-async fn once(inner: &Arc<Inner>, mut ended: watch::Receiver<bool>, pause: &mut Duration) -> Down {
+async fn run_once(
+    inner: &Arc<BridgeInner>,
+    mut ended: watch::Receiver<bool>,
+    pause: &mut Duration,
+) -> StopReason {
     let vault = &inner.handles.vault;
     while !vault.is_open() {
-        inner.is_at(Place::WaitingForVault);
-        keys::forget(inner);
+        inner.set_connection_state(ConnectionState::WaitingForVault);
+        keys::clear_keys(inner);
         tokio::select! {
             // A sender that is gone means the same.
-            _ = ended.wait_for(|ended| *ended) => return Down::End,
-            () = tokio::time::sleep(LOOK) => {}
+            _ = ended.wait_for(|ended| *ended) => return StopReason::ProcessExit,
+            () = tokio::time::sleep(VAULT_POLL_INTERVAL) => {}
         }
     }
     let locked = vault.next_lock();
-    if !matches!(inner.place(), Place::Connecting(_)) {
-        inner.is_at(Place::Connecting(None));
+    if !matches!(inner.connection_state(), ConnectionState::Connecting(_)) {
+        inner.set_connection_state(ConnectionState::Connecting(None));
     }
-    let keys = match keys::put_in_place(inner).await {
+    let keys = match keys::install_keys(inner).await {
         Ok(keys) => Arc::new(keys),
-        Err(fault) => return Down::Failed(fault.to_string()),
+        Err(fault) => return StopReason::Failed(fault.to_string()),
     };
     let identity = format!("arbiter {}", std::process::id());
     let connecting = inner.address.connect(inner.codec.clone(), &identity);
     let connected = tokio::select! {
-        _ = ended.wait_for(|ended| *ended) => return Down::End,
+        _ = ended.wait_for(|ended| *ended) => return StopReason::ProcessExit,
         connected = connecting => connected,
     };
     let connected = match connected {
         Ok(connected) => connected,
         Err(error @ (ConnectError::Settings(_) | ConnectError::Server { .. })) => {
-            return Down::Failed(error.to_string());
+            return StopReason::Failed(error.to_string());
         }
     };
     let queues: BTreeMap<Kind, String> = inner
         .settings
         .queues
         .iter()
-        .filter_map(|(name, queue)| Some((Kind::of_workflow_type(name)?, queue.clone())))
+        .filter_map(|(name, queue)| Some((Kind::from_workflow_type(name)?, queue.clone())))
         .collect();
-    let delivery = Delivery::new(connected.clone(), queues.clone());
-    let port = Arc::new(ControlPort::new(Arc::clone(inner), keys));
-    let calls = Arc::new(RemoteCalls::new(Arc::new(vault.clone()), inner.providers.clone()));
+    let delivery = WorkflowClient::new(connected.clone(), queues.clone());
+    let port = Arc::new(ActorControlPlane::new(Arc::clone(inner), keys));
+    let calls = Arc::new(ProviderWorker::new(Arc::new(vault.clone()), inner.providers.clone()));
     let mut workers = Vec::new();
     let control: BTreeSet<&String> = queues.values().collect();
-    let serves = Serves { control: Some(port), providers: None };
-    let providers = Serves { control: None, providers: Some(Arc::new(ProviderCalls(Arc::clone(&calls)))) };
-    let wanted = control.into_iter().map(|queue| (queue.as_str(), serves.clone()));
+    let role = WorkerRole { control: Some(port), providers: None };
+    let providers =
+        WorkerRole { control: None, providers: Some(Arc::new(ProviderCalls(Arc::clone(&calls)))) };
+    let wanted = control.into_iter().map(|queue| (queue.as_str(), role.clone()));
     let providers = Some((inner.settings.providers_queue.as_str(), providers));
-    for (queue, serves) in wanted.chain(providers.filter(|_| inner.settings.serve_providers)) {
-        match RunningWorker::start(connected.client.clone(), queue, serves) {
+    for (queue, role) in wanted.chain(providers.filter(|_| inner.settings.serve_providers)) {
+        match RunningWorker::start(connected.client.clone(), queue, role) {
             Ok(worker) => workers.push(worker),
-            Err(why) => return stop(workers, Down::Failed(why)).await,
+            Err(why) => return stop(workers, StopReason::Failed(why)).await,
         }
     }
     inner.counters.worker_starts.fetch_add(1, Ordering::Relaxed);
-    inner.deliver_by(Some(delivery.clone()));
-    inner.handles.carry_by(Some(Arc::new(TemporalCarrier::new(Arc::clone(inner), delivery.clone()))));
-    inner.is_at(Place::Connected);
+    inner.set_client(Some(delivery.clone()));
+    inner
+        .handles
+        .set_remote_executor(Some(Arc::new(TemporalExecutor::new(Arc::clone(inner), delivery.clone()))));
+    inner.set_connection_state(ConnectionState::Connected);
     tracing::info!(target: "integration", address = inner.settings.address, "connected to Temporal");
     *pause = FIRST_PAUSE;
-    let down = up(inner, &delivery, &mut workers, ended, locked).await;
+    let reason = run_until_stopped(inner, &delivery, &mut workers, ended, locked).await;
     // Nobody new is sent there while the workers end.
-    inner.handles.carry_by(None);
-    let down = stop(workers, down).await;
+    inner.handles.set_remote_executor(None);
+    let reason = stop(workers, reason).await;
     calls.disconnect();
-    if matches!(down, Down::Locked) {
-        keys::forget(inner);
-        inner.is_at(Place::WaitingForVault);
+    if matches!(reason, StopReason::VaultLocked) {
+        keys::clear_keys(inner);
+        inner.set_connection_state(ConnectionState::WaitingForVault);
     }
-    down
+    reason
 }
 
 /// Ends with whatever brings the bridge down.
-async fn up(
-    inner: &Arc<Inner>,
-    delivery: &Delivery,
+async fn run_until_stopped(
+    inner: &Arc<BridgeInner>,
+    delivery: &WorkflowClient,
     workers: &mut [RunningWorker],
     mut ended: watch::Receiver<bool>,
     locked: impl Future<Output = ()>,
-) -> Down {
+) -> StopReason {
     let (reading, sending) = (Arc::clone(inner), Arc::clone(inner));
     let (to_aggregators, to_entities) = (delivery.clone(), delivery.clone());
     // Tasks of their own: a panic in one of them is an end like any other.
-    let mut reader = Task(tokio::spawn(async move { log_reader::run(&reading, &to_aggregators).await }));
-    let mut sender = Task(tokio::spawn(async move { state_sender::run(&sending, &to_entities).await }));
+    let mut reader =
+        AbortOnDrop(tokio::spawn(async move { log_reader::run(&reading, &to_aggregators).await }));
+    let mut sender =
+        AbortOnDrop(tokio::spawn(async move { state_sender::run(&sending, &to_entities).await }));
     let queues: BTreeSet<String> = workers.iter().map(|worker| worker.queue().to_owned()).collect();
-    let _watcher = Task(tokio::spawn(watch_queues(delivery.clone(), queues)));
+    let _watcher = AbortOnDrop(tokio::spawn(watch_queues(delivery.clone(), queues)));
     let worker_ends = async {
         let ends = workers.iter_mut().map(|worker| {
             Box::pin(async move {
@@ -160,16 +169,19 @@ async fn up(
         futures_util::future::select_all(ends).await.0
     };
     tokio::select! {
-        _ = ended.wait_for(|ended| *ended) => Down::End,
-        () = locked => Down::Locked,
-        why = worker_ends => Down::Failed(why),
-        outcome = &mut reader.0 => Down::Failed(format!("the mirror's reader: {}", said(outcome))),
-        outcome = &mut sender.0 => Down::Failed(format!("the mirror's sender: {}", said(outcome))),
+        _ = ended.wait_for(|ended| *ended) => StopReason::ProcessExit,
+        () = locked => StopReason::VaultLocked,
+        why = worker_ends => StopReason::Failed(why),
+        outcome = &mut reader.0 => StopReason::Failed(format!("the mirror's reader: {}", describe_outcome(outcome))),
+        outcome = &mut sender.0 => StopReason::Failed(format!("the mirror's sender: {}", describe_outcome(outcome))),
     }
 }
 
 /// Looks how much waits in the queues, now and then.
-async fn watch_queues(delivery: Delivery, queues: BTreeSet<String>) -> Result<(), arbiter_actors::Fault> {
+async fn watch_queues(
+    delivery: WorkflowClient,
+    queues: BTreeSet<String>,
+) -> Result<(), arbiter_actors::Error> {
     loop {
         for queue in &queues {
             // Without an answer the last one stands: the next look is soon.
@@ -178,20 +190,20 @@ async fn watch_queues(delivery: Delivery, queues: BTreeSet<String>) -> Result<()
                 metrics::gauge!("arbiter_task_queue_depth", "queue" => queue.clone()).set(waiting);
             }
         }
-        tokio::time::sleep(WATCH).await;
+        tokio::time::sleep(QUEUE_POLL_INTERVAL).await;
     }
 }
 
 /// A task that goes when nobody waits for it any more.
-struct Task(tokio::task::JoinHandle<Result<(), arbiter_actors::Fault>>);
+struct AbortOnDrop(tokio::task::JoinHandle<Result<(), arbiter_actors::Error>>);
 
-impl Drop for Task {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-fn said(outcome: Result<Result<(), arbiter_actors::Fault>, tokio::task::JoinError>) -> String {
+fn describe_outcome(outcome: Result<Result<(), arbiter_actors::Error>, tokio::task::JoinError>) -> String {
     match outcome {
         Ok(Ok(())) => "it ended".to_owned(),
         Ok(Err(fault)) => fault.to_string(),
@@ -199,7 +211,7 @@ fn said(outcome: Result<Result<(), arbiter_actors::Fault>, tokio::task::JoinErro
     }
 }
 
-async fn stop(workers: Vec<RunningWorker>, down: Down) -> Down {
+async fn stop(workers: Vec<RunningWorker>, reason: StopReason) -> StopReason {
     futures_util::future::join_all(workers.into_iter().map(RunningWorker::stop)).await;
-    down
+    reason
 }

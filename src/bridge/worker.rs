@@ -1,12 +1,12 @@
 //! `arbiter worker`: makes calls to providers on another machine, with a vault file of its own and no database.
 
 use super::calls::ProviderCalls;
-use super::keys::{CALLS, codec_key};
-use super::settings::{BridgeError, load};
+use super::keys::{CALL_KEYS, codec_key};
+use super::settings::{BridgeConfigError, load};
 use crate::config::Settings;
-use arbiter_actors::{OwnVault, RemoteCalls};
+use arbiter_actors::{ProviderWorker, WorkerVault};
 use arbiter_temporal::codec::Codec;
-use arbiter_temporal::worker::{RunningWorker, Serves};
+use arbiter_temporal::worker::{RunningWorker, WorkerRole};
 use secrecy::SecretString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct WorkerOptions {
 pub enum WorkerError {
     /// The configuration cannot be used.
     #[error(transparent)]
-    Settings(#[from] BridgeError),
+    Settings(#[from] BridgeConfigError),
     /// No server is named.
     #[error("no Temporal server is named: give --temporal HOST, or temporal.address in the configuration")]
     NoServer,
@@ -49,8 +49,8 @@ pub enum WorkerError {
     },
     /// The key file lacks what calls are encrypted with.
     #[error(
-        "the key file {0} holds no key {CALLS}-1: make it on the server with \
-         `arbiter vault export --key {CALLS}-1 --key KEY …`, with the keys of the providers to be called"
+        "the key file {0} holds no key {CALL_KEYS}-1: make it on the server with \
+         `arbiter vault export --key {CALL_KEYS}-1 --key KEY …`, with the keys of the providers to be called"
     )]
     NoCodec(PathBuf),
     /// A key of it cannot be read.
@@ -58,14 +58,14 @@ pub enum WorkerError {
     Key(String),
 }
 
-/// Works until `end`; `say` is told in a line that it does.
+/// Works until `end`; `report` is told in a line that it does.
 ///
 /// # Errors
 /// [`WorkerError`], before it has begun.
-pub async fn work(
+pub async fn run_worker(
     options: WorkerOptions,
     end: impl Future<Output = ()>,
-    say: impl Fn(&str),
+    report: impl Fn(&str),
 ) -> Result<(), WorkerError> {
     let WorkerOptions { data_dir, settings, calls, password } = options;
     let address = load(&settings.temporal)?.ok_or(WorkerError::NoServer)?;
@@ -73,15 +73,15 @@ pub async fn work(
     if !path.exists() {
         return Err(WorkerError::NoCodec(path));
     }
-    let opened = OwnVault::open(&data_dir, password, settings.vault.kdf_iterations).await;
+    let opened = WorkerVault::open(&data_dir, password, settings.vault.kdf_iterations).await;
     let vault = opened.map_err(|source| WorkerError::Vault { path: path.clone(), source })?;
-    let keys = vault.codec_keys(CALLS).await.map_err(WorkerError::Key)?;
+    let keys = vault.codec_keys(CALL_KEYS).await.map_err(WorkerError::Key)?;
     let mut keys: Vec<_> = keys.iter().filter_map(|(id, value)| codec_key(id, value)).collect();
     if keys.is_empty() {
         return Err(WorkerError::NoCodec(path));
     }
     let codec = Codec::new(keys.remove(0), keys);
-    let calls = Arc::new(RemoteCalls::new(Arc::new(vault), calls));
+    let calls = Arc::new(ProviderWorker::new(Arc::new(vault), calls));
     let queue = settings.temporal.providers_queue.as_str();
     let identity = format!("arbiter worker {}", std::process::id());
     tokio::pin!(end);
@@ -92,12 +92,12 @@ pub async fn work(
             () = &mut end => return Ok(()),
             connected = connecting => connected.map_err(|error| error.to_string()),
         };
-        let serves = Serves { control: None, providers: Some(Arc::new(ProviderCalls(Arc::clone(&calls)))) };
-        let started = connected.and_then(|connected| RunningWorker::start(connected.client, queue, serves));
+        let role = WorkerRole { control: None, providers: Some(Arc::new(ProviderCalls(Arc::clone(&calls)))) };
+        let started = connected.and_then(|connected| RunningWorker::start(connected.client, queue, role));
         let why = match started {
             Err(why) => why,
             Ok(mut worker) => {
-                say(&format!("serving {queue} at {}", settings.temporal.address));
+                report(&format!("serving {queue} at {}", settings.temporal.address));
                 pause = FIRST_PAUSE;
                 tokio::select! {
                     () = &mut end => {

@@ -1,13 +1,13 @@
 //! What a program that has the bridge in itself can do with workflows: follow, query, signal, wait.
 
 use super::Bridge;
-use super::entities::start;
+use super::entities::start_input;
 use super::status::not_connected;
 use crate::bridge::control_plane::snapshot;
-use arbiter_actors::Fault;
+use arbiter_actors::Error;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
-use arbiter_temporal::client::{Delivery, DeliveryError};
+use arbiter_temporal::client::{WorkflowClient, WorkflowClientError};
 use arbiter_temporal::codec::names::Kind;
 use serde_json::Value;
 
@@ -16,26 +16,26 @@ use serde_json::Value;
 pub enum WorkflowError {
     /// The server did not do it.
     #[error(transparent)]
-    Fault(#[from] Fault),
+    Error(#[from] Error),
     /// Temporal did not.
     #[error(transparent)]
-    Delivery(#[from] DeliveryError),
+    WorkflowClient(#[from] WorkflowClientError),
 }
 
 impl From<Refusal> for WorkflowError {
     fn from(refusal: Refusal) -> Self {
-        Self::Fault(refusal.into())
+        Self::Error(refusal.into())
     }
 }
 
 impl From<StoreError> for WorkflowError {
     fn from(error: StoreError) -> Self {
-        Self::Fault(error.into())
+        Self::Error(error.into())
     }
 }
 
 impl Bridge {
-    fn connected(&self) -> Result<Delivery, DeliveryError> {
+    fn connected(&self) -> Result<WorkflowClient, WorkflowClientError> {
         self.0.delivery().ok_or_else(not_connected)
     }
 
@@ -43,13 +43,13 @@ impl Bridge {
     ///
     /// # Errors
     /// [`WorkflowError`].
-    pub async fn follow(&self, kind: Kind, id: &str) -> Result<String, WorkflowError> {
+    pub async fn mirror_entity(&self, kind: Kind, id: &str) -> Result<String, WorkflowError> {
         let delivery = self.connected()?;
         let state = snapshot(&self.0, kind, id).await?;
         if state.is_gone() {
             return Err(Refusal::not_found(kind.noun(), id).into());
         }
-        let input = start(kind, id, &state.record);
+        let input = start_input(kind, id, &state.record);
         Ok(delivery.mirror(kind, id, input, state).await?)
     }
 
@@ -58,7 +58,7 @@ impl Bridge {
     /// # Errors
     /// [`WorkflowError`].
     pub async fn query(&self, kind: Kind, id: &str, query: &str) -> Result<Value, WorkflowError> {
-        Ok(self.connected()?.ask(&kind.workflow_id(id), None, query).await?)
+        Ok(self.connected()?.query(&kind.workflow_id(id), None, query).await?)
     }
 
     /// Signals the workflow of an entity.

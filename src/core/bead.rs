@@ -213,9 +213,9 @@ impl Claimant {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
     /// It does not: our own restart, a locked vault, a lost provider, or the holder's free choice.
-    Spared,
+    NotCounted,
     /// It does not, but there is no use in another one before the time given: a limit or a budget is reached.
-    Postponed {
+    Deferred {
         /// When to try again.
         retry_at: Timestamp,
     },
@@ -320,8 +320,8 @@ impl Bead {
                 after.status = self.step(Trigger::Release)?;
                 after.assigned_to = None;
                 match attempt {
-                    Attempt::Spared => {}
-                    Attempt::Postponed { retry_at } => after.postpone(why, *retry_at),
+                    Attempt::NotCounted => {}
+                    Attempt::Deferred { retry_at } => after.postpone(why, *retry_at),
                     Attempt::Failed { retry_at, answer } => {
                         after.fail(why, *retry_at);
                         after.last_answer.clone_from(answer);

@@ -4,9 +4,9 @@ use crate::http::bead::handlers as bead_handlers;
 use crate::http::framework::endpoint::{QueryField, number, text, word as word_field};
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::PAGE;
-use crate::http::wire::schema::{Vocabulary, maybe_time, time, word};
-use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::GivenAnswer;
+use crate::http::wire::schema::{EnumValues, maybe_time, time, word};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
+use arbiter_actors::DecisionAnswer;
 use arbiter_core::decision::deadline::OnTimeout;
 use arbiter_core::decision::edit::{NewDecision, Wait};
 use arbiter_core::decision::{Decision, Purpose, Status};
@@ -19,7 +19,7 @@ use warp::http::Method;
 
 const COLLECTION: &str = "/api/v1/decisions";
 const FILTERS: &[QueryField] = &[
-    word_field("status", <Status as Vocabulary>::WORDS, "Only those with this status"),
+    word_field("status", <Status as EnumValues>::VALUES, "Only those with this status"),
     text("project_id", "Only those of this project"),
     text("bead_id", "Only those about this bead"),
     number("priority", "Only those of this priority"),
@@ -200,8 +200,8 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-fn id(call: &Call) -> DecisionId {
-    DecisionId::known(call.param("id"))
+fn id(request: &ApiRequest) -> DecisionId {
+    DecisionId::known(request.param("id"))
 }
 
 fn answer(decision: Decision) -> Result<Reply, ApiError> {
@@ -226,22 +226,22 @@ fn on_timeout(text: Option<&str>) -> Result<OnTimeout, ApiError> {
     text.map_or(Ok(OnTimeout::Expire), |text| OnTimeout::parse(text).ok_or_else(unknown))
 }
 
-async fn list(call: Call) -> Result<Reply, ApiError> {
+async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
     let filter = DecisionFilter {
-        project_id: call.query.owned("project_id")?,
-        within: call.within(),
-        status: call.query.word("status", Status::parse)?,
-        bead_id: call.query.owned("bead_id")?,
-        priority: call.query.parsed("priority")?,
+        project_id: request.query.owned("project_id")?,
+        within: request.within(),
+        status: request.query.word("status", Status::parse)?,
+        bead_id: request.query.owned("bead_id")?,
+        priority: request.query.parsed("priority")?,
     };
-    let page = call.handles().store.decisions(filter, call.page()?).await?;
-    Reply::page::<_, DecisionView>(&call, page)
+    let page = request.handles().store.decisions(filter, request.page()?).await?;
+    Reply::page::<_, DecisionView>(&request, page)
 }
 
-async fn create(call: Call, body: NewDecisionBody) -> Result<Reply, ApiError> {
-    call.need_project(Some(&body.project_id))?;
-    check_bead(&call, body.bead_id.as_deref()).await?;
-    let requester = call.caller_named("requester_id", body.requester_id)?.name;
+async fn create(request: ApiRequest, body: NewDecisionBody) -> Result<Reply, ApiError> {
+    request.require_project(Some(&body.project_id))?;
+    check_bead(&request, body.bead_id.as_deref()).await?;
+    let requester = request.caller_named("requester_id", body.requester_id)?.name;
     let new = NewDecision {
         id: body.id,
         bead_id: body.bead_id,
@@ -253,47 +253,47 @@ async fn create(call: Call, body: NewDecisionBody) -> Result<Reply, ApiError> {
         on_timeout: on_timeout(body.on_timeout.as_deref())?,
         ..NewDecision::question(body.project_id, body.question)
     };
-    let decision = call.handles().decisions.create(&call.caller()?, new).await?;
+    let decision = request.handles().decisions.create(&request.caller()?, new).await?;
     let (revision, view) = (decision.revision, DecisionView::from(decision));
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(revision))
 }
 
 /// A question about a bead holds the bead up, so an agent asks only about its own.
-async fn check_bead(call: &Call, bead: Option<&str>) -> Result<(), ApiError> {
+async fn check_bead(request: &ApiRequest, bead: Option<&str>) -> Result<(), ApiError> {
     let Some(bead) = bead.map(BeadId::known) else { return Ok(()) };
-    call.need_beads([&bead]).await?;
-    bead_handlers::check_holder(call, &bead).await
+    request.require_beads([&bead]).await?;
+    bead_handlers::check_holder(request, &bead).await
 }
 
-async fn show(call: Call) -> Result<Reply, ApiError> {
-    let found = call.handles().store.decision(call.param("id").to_owned()).await?;
-    answer(found.ok_or_else(|| ApiError::not_found("decision", call.param("id")))?)
+async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
+    let found = request.handles().store.decision(request.param("id").to_owned()).await?;
+    answer(found.ok_or_else(|| ApiError::not_found("decision", request.param("id")))?)
 }
 
-async fn decide(call: Call, body: DecideBody) -> Result<Reply, ApiError> {
-    let caller = call.caller_named("decider_id", body.decider_id)?;
-    let given = GivenAnswer {
+async fn decide(request: ApiRequest, body: DecideBody) -> Result<Reply, ApiError> {
+    let caller = request.caller_named("decider_id", body.decider_id)?;
+    let given = DecisionAnswer {
         decision: body.decision,
         rationale: body.rationale.filter(|text| !text.is_empty()),
         subject_digest: body.subject_digest,
-        agent: deciding_agent(&call, &caller.name).await?,
+        agent: deciding_agent(&request, &caller.name).await?,
     };
-    answer(call.handles().decisions.answer(&caller, &id(&call), given).await?)
+    answer(request.handles().decisions.answer(&caller, &id(&request), given).await?)
 }
 
 /// The agent in whose name an answer is given: the token's, or one that an administrator names.
-async fn deciding_agent(call: &Call, decider: &str) -> Result<Option<AgentId>, ApiError> {
-    if let Some(own) = call.identity.agent_id() {
+async fn deciding_agent(request: &ApiRequest, decider: &str) -> Result<Option<AgentId>, ApiError> {
+    if let Some(own) = request.identity.agent_id() {
         return Ok(Some(AgentId::known(own)));
     }
-    if decider == call.identity.name() {
+    if decider == request.identity.name() {
         return Ok(None);
     }
-    Ok(call.handles().store.agent(decider.to_owned()).await?.map(|agent| agent.id))
+    Ok(request.handles().store.agent(decider.to_owned()).await?.map(|agent| agent.id))
 }
 
-async fn cancel(call: Call, body: CancelBody) -> Result<Reply, ApiError> {
-    answer(call.handles().decisions.cancel(&call.caller()?, &id(&call), body.reason).await?)
+async fn cancel(request: ApiRequest, body: CancelBody) -> Result<Reply, ApiError> {
+    answer(request.handles().decisions.cancel(&request.caller()?, &id(&request), body.reason).await?)
 }
 
 #[cfg(test)]
@@ -302,7 +302,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_question_waits_for_a_time_or_until_a_time_and_not_for_both() {
+    fn decision_takes_timeout_or_deadline_but_not_both() {
         let at = Timestamp::from_millis(7);
         assert_eq!(wait(None, None).unwrap(), Wait::Default);
         assert_eq!(wait(Some("2h"), None).unwrap(), Wait::For(Duration::from_secs(7200)));

@@ -5,7 +5,7 @@
 pub(crate) mod repl;
 
 use crate::http::framework::required_role::Access;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::{GatewayCall, GatewayModel, GatewayStream};
 use arbiter_core::kernel::ids::{ProviderId, RunId};
 use bytes::{Bytes, BytesMut};
@@ -88,64 +88,64 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn models(call: Call) -> Result<Reply, ApiError> {
-    let models = call.handles().gateway.models().await?;
+async fn models(request: ApiRequest) -> Result<Reply, ApiError> {
+    let models = request.handles().gateway.models().await?;
     Reply::json(&ModelsView { object: "list", data: models.into_iter().map(ModelView::from).collect() })
 }
 
-async fn model(call: Call) -> Result<Reply, ApiError> {
-    let id = call.param("id");
-    let found = call.handles().gateway.models().await?.into_iter().find(|model| model.id == id);
+async fn model(request: ApiRequest) -> Result<Reply, ApiError> {
+    let id = request.param("id");
+    let found = request.handles().gateway.models().await?.into_iter().find(|model| model.id == id);
     let none = || ApiError::new("model-not-found", format!("the model {id:?} cannot be asked for"));
     Reply::json(&ModelView::from(found.ok_or_else(none)?))
 }
 
-async fn chat(call: Call, body: ChatCompletion) -> Result<Reply, ApiError> {
+async fn chat(request: ApiRequest, body: ChatCompletion) -> Result<Reply, ApiError> {
     let mut fields = body.others;
     fields.insert("model".to_owned(), body.model.into());
     fields.insert("messages".to_owned(), Value::Array(body.messages));
-    let (agent_id, project_id) = payers(&call).await?;
+    let (agent_id, project_id) = attribution(&request).await?;
     let wanted = GatewayCall { body: fields, agent_id, project_id };
-    let (gateway, caller) = (call.handles().gateway.clone(), call.caller()?);
+    let (gateway, caller) = (request.handles().gateway.clone(), request.caller()?);
     if body.stream != Some(true) {
         let answer = gateway.complete(&caller, wanted).await?;
         let reply = Reply::rendered_json(answer.body);
-        return Ok(told(reply, &answer.provider_id, answer.run_id.as_ref()));
+        return Ok(with_gateway_headers(reply, &answer.provider_id, answer.run_id.as_ref()));
     }
     let stream = gateway.stream(&caller, wanted).await?;
     let (provider, run) = (stream.provider_id.clone(), stream.run_id.clone());
-    let tokens = call.handles().tokens.clone();
-    let admission = call.identity.admission().cloned();
+    let tokens = request.handles().tokens.clone();
+    let admission = request.identity.admission().cloned();
     let ended = async move {
         match admission {
             Some(admission) => tokens.until_ended(&admission).await,
             None => std::future::pending().await,
         }
     };
-    let request_id = call.request_id.as_str().to_owned();
-    let telling = Telling { stream, request_id, ended: ended.boxed() };
-    let frames = futures_util::stream::unfold(Some(telling), |telling| async move {
-        let mut telling = telling?;
-        let (frame, goes_on) = telling.next().await;
-        Some((frame, goes_on.then_some(telling)))
+    let request_id = request.request_id.as_str().to_owned();
+    let chat_stream = ChatStream { stream, request_id, ended: ended.boxed() };
+    let frames = futures_util::stream::unfold(Some(chat_stream), |chat_stream| async move {
+        let mut chat_stream = chat_stream?;
+        let (frame, goes_on) = chat_stream.next().await;
+        Some((frame, goes_on.then_some(chat_stream)))
     });
-    Ok(told(Reply::stream("text/event-stream", frames), &provider, run.as_ref()))
+    Ok(with_gateway_headers(Reply::stream("text/event-stream", frames), &provider, run.as_ref()))
 }
 
-fn told(reply: Reply, provider: &ProviderId, run: Option<&RunId>) -> Reply {
+fn with_gateway_headers(reply: Reply, provider: &ProviderId, run: Option<&RunId>) -> Reply {
     let reply = reply.with_header(PROVIDER, provider.as_str());
     run.into_iter().fold(reply, |reply, run| reply.with_header(RUN, run.as_str()))
 }
 
 /// An answer on its way. Dropping it ends the call.
-struct Telling {
+struct ChatStream {
     stream: GatewayStream,
     request_id: String,
     /// Ends when the client's token does.
     ended: BoxFuture<'static, ()>,
 }
 
-impl Telling {
+impl ChatStream {
     /// The next event of the answer, and whether another one follows.
     async fn next(&mut self) -> (Bytes, bool) {
         let error = tokio::select! {
@@ -171,12 +171,12 @@ fn event(data: &[u8]) -> Bytes {
 
 /// The agent and the project that a chat is for: those of an agent's token, the project that the request names, or the
 /// only one that the token reaches.
-async fn payers(call: &Call) -> Result<(Option<String>, Option<String>), ApiError> {
-    let store = &call.handles().store;
-    let agent_id = call.identity.agent_id().map(str::to_owned);
-    if let Some(value) = call.headers.get(&PROJECT) {
+async fn attribution(request: &ApiRequest) -> Result<(Option<String>, Option<String>), ApiError> {
+    let store = &request.handles().store;
+    let agent_id = request.identity.agent_id().map(str::to_owned);
+    if let Some(value) = request.headers.get(&PROJECT) {
         let named = value.to_str().unwrap_or_default();
-        call.need_project(Some(named))?;
+        request.require_project(Some(named))?;
         if store.project(named.to_owned()).await?.is_none() {
             return Err(ApiError::new(
                 "bad-header",
@@ -190,7 +190,7 @@ async fn payers(call: &Call) -> Result<(Option<String>, Option<String>), ApiErro
     {
         return Ok((agent_id, Some(project.to_string())));
     }
-    match call.identity.projects() {
+    match request.identity.projects() {
         None => Ok((agent_id, None)),
         Some([only]) => Ok((agent_id, Some(only.clone()))),
         Some(_) => {

@@ -11,7 +11,7 @@ use crate::http::bead::cache as bead_cache;
 use crate::http::framework::context::Context;
 use crate::http::framework::endpoint::Endpoint;
 use crate::http::framework::peer::Peer;
-use crate::http::server::pipeline::Edge;
+use crate::http::server::pipeline::Pipeline;
 use crate::http::server::tls::Tls;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -35,22 +35,22 @@ const MAX_BUFFER: usize = 65_536;
 /// The pause after a connection could not be accepted, which is usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long requests in flight may take when the server ends.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often what was measured is sorted into its buckets.
-const UPKEEP: Duration = Duration::from_secs(5);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a browser that came over TLS is told: a year of nothing else.
-const TLS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
+const HSTS_ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Where connections come in.
-pub struct Door {
+pub struct Listener {
     /// The port.
     pub listener: TcpListener,
     /// What TLS is spoken with; none: plain HTTP.
     pub tls: Option<Arc<Tls>>,
 }
 
-impl From<TcpListener> for Door {
+impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         Self { listener, tls: None }
     }
@@ -58,7 +58,7 @@ impl From<TcpListener> for Door {
 
 /// Limits of connections.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// The longest time a client may take for a TLS handshake, and again for a request's head.
     pub header_read: Duration,
     /// The largest request head, in bytes.
@@ -73,7 +73,7 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-impl From<&config::Http> for Limits {
+impl From<&config::Http> for ConnectionLimits {
     fn from(settings: &config::Http) -> Self {
         Self {
             header_read: Duration::from_millis(settings.header_read_timeout_ms),
@@ -81,7 +81,7 @@ impl From<&config::Http> for Limits {
             headers: settings.max_headers,
             connections: settings.max_connections,
             stall: Duration::from_millis(settings.stream_stall_ms),
-            drain: DRAIN,
+            drain: DRAIN_TIMEOUT,
         }
     }
 }
@@ -92,10 +92,10 @@ impl From<&config::Http> for Limits {
 /// When the listener has no address.
 pub async fn serve(
     context: Context,
-    door: impl Into<Door>,
+    listener: impl Into<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    serve_endpoints(context, routes::endpoints(), door, shutdown).await
+    serve_endpoints(context, routes::endpoints(), listener, shutdown).await
 }
 
 /// Serves these endpoints instead of all of ours.
@@ -105,15 +105,15 @@ pub async fn serve(
 pub async fn serve_endpoints(
     context: Context,
     endpoints: Vec<Endpoint>,
-    door: impl Into<Door>,
+    listener: impl Into<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let door = door.into();
-    let edge = Edge::new(context.clone(), endpoints, door.listener.local_addr()?);
-    let limits = Limits::from(&context.settings().http);
+    let listener = listener.into();
+    let pipeline = Pipeline::new(context.clone(), endpoints, listener.listener.local_addr()?);
+    let limits = ConnectionLimits::from(&context.settings().http);
     let counting = tokio::spawn(run_counts::count(context.clone()));
-    let listening = tokio::spawn(bead_cache::follow(context.clone()));
-    run(context, door, warp::service(edge.into_filter()), limits, shutdown).await;
+    let listening = tokio::spawn(bead_cache::track_events(context.clone()));
+    run(context, listener, warp::service(pipeline.into_filter()), limits, shutdown).await;
     counting.abort();
     listening.abort();
     Ok(())
@@ -122,17 +122,17 @@ pub async fn serve_endpoints(
 /// The accept loop alone, in front of any service.
 pub async fn run<S>(
     context: Context,
-    door: impl Into<Door>,
+    listener: impl Into<Listener>,
     service: S,
-    limits: Limits,
+    limits: ConnectionLimits,
     shutdown: impl Future<Output = ()>,
 ) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let Door { listener, tls } = door.into();
+    let Listener { listener, tls } = listener.into();
     let mut shutdown = pin!(shutdown);
-    let mut upkeep = tokio::time::interval(UPKEEP);
+    let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -141,7 +141,7 @@ pub async fn run<S>(
                 Ok((stream, from)) => {
                     let peer = Peer::at(from.ip());
                     let guard = context.metrics().connection(limits.connections);
-                    let Some(guard) = guard.zip(context.shares().connection(&peer)) else {
+                    let Some(guard) = guard.zip(context.quotas().connection(&peer)) else {
                         metrics::counter!("arbiter_http_connections_refused_total").increment(1);
                         continue;
                     };
@@ -156,10 +156,10 @@ pub async fn run<S>(
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            Some(ended) = connections.join_next() => report(ended),
+            Some(ended) = connections.join_next() => log_task_failure(ended),
             _ = upkeep.tick() => {
                 context.metrics().upkeep();
-                context.shares().upkeep();
+                context.quotas().upkeep();
             }
         }
     }
@@ -167,7 +167,7 @@ pub async fn run<S>(
     context.close();
     let drained = tokio::time::timeout(limits.drain, async {
         while let Some(ended) = connections.join_next().await {
-            report(ended);
+            log_task_failure(ended);
         }
     });
     if drained.await.is_err() {
@@ -176,7 +176,7 @@ pub async fn run<S>(
     }
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
+fn log_task_failure(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a connection's task failed");
     }
@@ -188,24 +188,24 @@ async fn connection<S>(
     tls: Option<Arc<Tls>>,
     peer: Peer,
     service: S,
-    limits: Limits,
+    limits: ConnectionLimits,
 ) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    prepare(&stream, limits);
+    set_socket_options(&stream, limits);
     let Some(tls) = tls else {
-        return exchange(context, stream, peer, service, limits).await;
+        return serve_connection(context, stream, peer, service, limits).await;
     };
     let mut closing = context.closing();
-    let shaken = tokio::select! {
-        shaken = tokio::time::timeout(limits.header_read, tls.accept(stream)) => shaken,
-        () = closing.begun() => return,
+    let handshake = tokio::select! {
+        handshake = tokio::time::timeout(limits.header_read, tls.accept(stream)) => handshake,
+        () = closing.triggered() => return,
     };
-    match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+    match handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok((stream, certificate)) => {
-            let service = tower::service_fn(move |request| over_tls(service.clone(), request));
-            exchange(context, stream, Peer { certificate, ..peer }, service, limits).await;
+            let service = tower::service_fn(move |request| serve_over_tls(service.clone(), request));
+            serve_connection(context, stream, Peer { certificate, ..peer }, service, limits).await;
         }
         Err(error) => {
             metrics::counter!("arbiter_http_tls_failures_total").increment(1);
@@ -215,7 +215,7 @@ async fn connection<S>(
 }
 
 /// Answers a request that came over TLS, and tells a browser to come in no other way.
-async fn over_tls<S>(service: S, request: Request<Incoming>) -> Result<Response, Infallible>
+async fn serve_over_tls<S>(service: S, request: Request<Incoming>) -> Result<Response, Infallible>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
@@ -223,7 +223,7 @@ where
     let is_localhost = is_addressed_to_localhost(request.headers());
     let mut response = service.oneshot(request).await?;
     if !is_localhost {
-        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, TLS_ONLY);
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HSTS_ONE_YEAR);
     }
     Ok(response)
 }
@@ -235,12 +235,12 @@ fn is_addressed_to_localhost(headers: &HeaderMap) -> bool {
 }
 
 /// Requests and answers over one connection, until either end closes it.
-async fn exchange<S>(
+async fn serve_connection<S>(
     context: Context,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
     service: S,
-    limits: Limits,
+    limits: ConnectionLimits,
 ) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -267,7 +267,7 @@ async fn exchange<S>(
     let mut closing = context.closing();
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
-        () = closing.begun() => {
+        () = closing.triggered() => {
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -278,7 +278,7 @@ async fn exchange<S>(
     }
 }
 
-fn prepare(stream: &TcpStream, limits: Limits) {
+fn set_socket_options(stream: &TcpStream, limits: ConnectionLimits) {
     let stall_ms = u32::try_from(limits.stall.as_millis()).unwrap_or(u32::MAX);
     // Neither is needed to be right, only to be quick and to notice a dead peer.
     let noticed = rustix::net::sockopt::set_tcp_user_timeout(stream, stall_ms);

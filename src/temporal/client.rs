@@ -3,10 +3,10 @@
 pub mod connection;
 pub mod query;
 
-use crate::client::connection::Connected;
-use crate::codec::names::{Kind, PROJECT, STATUS, attribute};
+use crate::client::connection::TemporalConnection;
+use crate::codec::names::{Kind, PROJECT, STATUS, search_attribute_value};
 use crate::codec::payload;
-use crate::codec::signed::Sealed;
+use crate::codec::signed::Signed;
 use crate::control_plane::Snapshot;
 use crate::workflows::EventBatch;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ pub(crate) const RPC_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why something did not arrive.
 #[derive(Debug, thiserror::Error)]
-pub enum DeliveryError {
+pub enum WorkflowClientError {
     /// The server is not there, or not well; the same may arrive later.
     #[error("the Temporal server does not take it: {0}")]
     Unavailable(String),
@@ -41,7 +41,7 @@ pub enum DeliveryError {
 
 /// Whether an entity's workflow is running, and which life of the entity it follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum WorkflowRun {
     /// It runs; the number of the life.
     Running(u64),
     /// None runs.
@@ -53,19 +53,19 @@ const RUN_NO: &str = "run_no";
 
 /// The way to workflows. Clones share the connection.
 #[derive(Clone)]
-pub struct Delivery {
-    pub(crate) connected: Connected,
+pub struct WorkflowClient {
+    pub(crate) connected: TemporalConnection,
     queues: BTreeMap<Kind, String>,
 }
 
-impl Delivery {
+impl WorkflowClient {
     /// Deliveries over this connection; workflows of a kind are started at its queue.
-    pub fn new(connected: Connected, queues: BTreeMap<Kind, String>) -> Self {
+    pub fn new(connected: TemporalConnection, queues: BTreeMap<Kind, String>) -> Self {
         Self { connected, queues }
     }
 
     /// The connection.
-    pub fn connected(&self) -> &Connected {
+    pub fn connected(&self) -> &TemporalConnection {
         &self.connected
     }
 
@@ -76,66 +76,71 @@ impl Delivery {
     /// Brings an entity's state to its workflow, which is started if it is not there. Returns the run that has it.
     ///
     /// # Errors
-    /// [`DeliveryError`].
+    /// [`WorkflowClientError`].
     pub async fn mirror(
         &self,
         kind: Kind,
         id: &str,
         start: Value,
         mut state: Snapshot,
-    ) -> Result<String, DeliveryError> {
+    ) -> Result<String, WorkflowClientError> {
         state.attributes = self.connected.attributes;
-        let input = Sealed::new(&kind.workflow_id(id), &state);
+        let input = Signed::new(&kind.workflow_id(id), &state);
         let status = state.status().map(str::to_owned);
         let project = state.project(kind).map(str::to_owned);
-        let shown = Shown { status, project, run_no: state.run_no };
-        self.send(kind, id, start, "mirror", &json!(input), shown).await
+        let search_fields = SearchFields { status, project, run_no: state.run_no };
+        self.send(kind, id, start, "mirror", &json!(input), search_fields).await
     }
 
     /// Brings an entity's last state to its workflow, if that is still there.
     ///
     /// # Errors
-    /// [`DeliveryError`].
-    pub async fn mirror_end(&self, kind: Kind, id: &str, mut state: Snapshot) -> Result<(), DeliveryError> {
+    /// [`WorkflowClientError`].
+    pub async fn mirror_end(
+        &self,
+        kind: Kind,
+        id: &str,
+        mut state: Snapshot,
+    ) -> Result<(), WorkflowClientError> {
         state.attributes = self.connected.attributes;
         let workflow_id = kind.workflow_id(id);
-        let input = payload::raw(&json!(Sealed::new(&workflow_id, &state)));
+        let input = payload::raw(&json!(Signed::new(&workflow_id, &state)));
         let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
-        let options = WorkflowSignalOptions::builder().rpc_options(rpc()).build();
+        let options = WorkflowSignalOptions::builder().rpc_options(rpc_options()).build();
         match handle.signal(UntypedSignal::new("mirror"), input, options).await {
             Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
-            Err(WorkflowInteractionError::Rpc(status)) => Err(judged(&status)),
-            Err(error) => Err(DeliveryError::Unavailable(error.to_string())),
+            Err(WorkflowInteractionError::Rpc(status)) => Err(classify_status(&status)),
+            Err(error) => Err(WorkflowClientError::Unavailable(error.to_string())),
         }
     }
 
     /// Whether an entity's workflow is running, and which life it follows.
     ///
     /// # Errors
-    /// [`DeliveryError`].
-    pub async fn life(&self, kind: Kind, id: &str) -> Result<Life, DeliveryError> {
+    /// [`WorkflowClientError`].
+    pub async fn current_run(&self, kind: Kind, id: &str) -> Result<WorkflowRun, WorkflowClientError> {
         let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(kind.workflow_id(id));
-        let options = WorkflowDescribeOptions::builder().rpc_options(rpc()).build();
+        let options = WorkflowDescribeOptions::builder().rpc_options(rpc_options()).build();
         match handle.describe(options).await {
             Ok(found) if matches!(found.status(), WorkflowExecutionStatus::Running) => {
                 // One that somebody else started follows no life of ours.
-                Ok(Life::Running(found.memo().get::<u64>(RUN_NO).ok().flatten().unwrap_or(0)))
+                Ok(WorkflowRun::Running(found.memo().get::<u64>(RUN_NO).ok().flatten().unwrap_or(0)))
             }
-            Ok(_) | Err(WorkflowInteractionError::NotFound(_)) => Ok(Life::Ended),
-            Err(WorkflowInteractionError::Rpc(status)) => Err(judged(&status)),
-            Err(error) => Err(DeliveryError::Unavailable(error.to_string())),
+            Ok(_) | Err(WorkflowInteractionError::NotFound(_)) => Ok(WorkflowRun::Ended),
+            Err(WorkflowInteractionError::Rpc(status)) => Err(classify_status(&status)),
+            Err(error) => Err(WorkflowClientError::Unavailable(error.to_string())),
         }
     }
 
     /// Brings events to a project's aggregator, which is started if it is not there.
     ///
     /// # Errors
-    /// [`DeliveryError`].
-    pub async fn events(&self, project: &str, batch: &EventBatch) -> Result<(), DeliveryError> {
-        let sealed = Sealed::new(&Kind::Events.workflow_id(project), batch);
+    /// [`WorkflowClientError`].
+    pub async fn events(&self, project: &str, batch: &EventBatch) -> Result<(), WorkflowClientError> {
+        let sealed = Signed::new(&Kind::Events.workflow_id(project), batch);
         let start = json!({"project_id": project});
-        let shown = Shown { status: None, project: Some(project.to_owned()), run_no: 1 };
-        self.send(Kind::Events, project, start, "event", &json!(sealed), shown).await.map(drop)
+        let search_fields = SearchFields { status: None, project: Some(project.to_owned()), run_no: 1 };
+        self.send(Kind::Events, project, start, "event", &json!(sealed), search_fields).await.map(drop)
     }
 
     async fn send(
@@ -145,22 +150,22 @@ impl Delivery {
         start: Value,
         signal: &str,
         input: &Value,
-        Shown { status, project, run_no }: Shown,
-    ) -> Result<String, DeliveryError> {
+        SearchFields { status, project, run_no }: SearchFields,
+    ) -> Result<String, WorkflowClientError> {
         let mut memo = MemoValues::new();
         memo.insert(RUN_NO, run_no);
-        let mut shown = SearchAttributes::default();
+        let mut search_fields = SearchAttributes::default();
         if self.connected.attributes {
-            let status = status.map(|status| STATUS.value_set(attribute(&status)));
-            let project = project.map(|project| PROJECT.value_set(attribute(&project)));
-            shown = SearchAttributes::new(status.into_iter().chain(project));
+            let status = status.map(|status| STATUS.value_set(search_attribute_value(&status)));
+            let project = project.map(|project| PROJECT.value_set(search_attribute_value(&project)));
+            search_fields = SearchAttributes::new(status.into_iter().chain(project));
         }
         let options = WorkflowStartOptions::new(self.queue(kind), kind.workflow_id(id))
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
             .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
-            .search_attributes(shown)
+            .search_attributes(search_fields)
             .memo(memo)
-            .rpc_options(rpc())
+            .rpc_options(rpc_options())
             .build();
         let workflow = UntypedWorkflow::new(kind.workflow_type());
         let sent = self.connected.client.signal_with_start_workflow(
@@ -172,36 +177,36 @@ impl Delivery {
         );
         match sent.await {
             Ok(handle) => Ok(handle.info().run_id.clone().unwrap_or_default()),
-            Err(WorkflowStartError::Rpc(status)) => Err(judged(&status)),
-            Err(error) => Err(DeliveryError::Unavailable(error.to_string())),
+            Err(WorkflowStartError::Rpc(status)) => Err(classify_status(&status)),
+            Err(error) => Err(WorkflowClientError::Unavailable(error.to_string())),
         }
     }
 }
 
 /// What the server shows of a workflow from its start.
-struct Shown {
+struct SearchFields {
     status: Option<String>,
     project: Option<String>,
     run_no: u64,
 }
 
-pub(crate) fn rpc() -> RpcOptions {
+pub(crate) fn rpc_options() -> RpcOptions {
     // Who sends has a queue and a pace of its own.
     RpcOptions::builder().timeout(RPC_TIMEOUT).retry_options(RetryOptions::no_retries()).build()
 }
 
-pub(crate) fn judged(status: &tonic::Status) -> DeliveryError {
+pub(crate) fn classify_status(status: &tonic::Status) -> WorkflowClientError {
     match status.code() {
-        Code::NotFound => DeliveryError::NotFound,
+        Code::NotFound => WorkflowClientError::NotFound,
         // A run that is about to continue as new, or search attributes that the server has just taken: it passes.
         Code::InvalidArgument
             if ["limit for signal", "search attribute"]
                 .iter()
                 .any(|text| status.message().contains(text)) =>
         {
-            DeliveryError::Unavailable(status.message().to_owned())
+            WorkflowClientError::Unavailable(status.message().to_owned())
         }
-        Code::InvalidArgument => DeliveryError::Refused(status.message().to_owned()),
-        _ => DeliveryError::Unavailable(status.message().to_owned()),
+        Code::InvalidArgument => WorkflowClientError::Refused(status.message().to_owned()),
+        _ => WorkflowClientError::Unavailable(status.message().to_owned()),
     }
 }

@@ -9,7 +9,7 @@ pub mod payload;
 pub mod remote_codec;
 pub mod signed;
 
-use aes_gcm::aead::{Aead, Payload as Sealing};
+use aes_gcm::aead::{Aead, Payload as AeadPayload};
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
 use arc_swap::ArcSwap;
 use futures::future::{BoxFuture, FutureExt};
@@ -28,14 +28,14 @@ const ENCRYPTED: &[u8] = b"binary/encrypted";
 /// What the metadata call the key.
 const KEY_ID: &str = "encryption-key-id";
 /// The bytes of a nonce.
-const NONCE: usize = 12;
+const NONCE_BYTES: usize = 12;
 
 /// Payloads that could not be decrypted, since the start.
-static UNREADABLE: AtomicU64 = AtomicU64::new(0);
+static UNREADABLE_PAYLOADS: AtomicU64 = AtomicU64::new(0);
 
 /// How many payloads could not be decrypted since the start.
-pub fn unreadable() -> u64 {
-    UNREADABLE.load(Ordering::Relaxed)
+pub fn unreadable_count() -> u64 {
+    UNREADABLE_PAYLOADS.load(Ordering::Relaxed)
 }
 
 /// A key of the codec. It is wiped when it goes.
@@ -78,12 +78,12 @@ impl Codec {
     /// A codec that encrypts with `current` and decrypts with it and the others.
     pub fn new(current: CodecKey, others: Vec<CodecKey>) -> Self {
         let codec = Self::default();
-        codec.set(current, others);
+        codec.set_keys(current, others);
         codec
     }
 
     /// Puts other keys in place.
-    pub fn set(&self, current: CodecKey, others: Vec<CodecKey>) {
+    pub fn set_keys(&self, current: CodecKey, others: Vec<CodecKey>) {
         let all = others.into_iter().chain([current.clone()]).map(|key| (key.id.clone(), key)).collect();
         self.0.store(Arc::new(Keys { current: Some(current), all }));
     }
@@ -97,25 +97,26 @@ impl Codec {
     ///
     /// # Errors
     /// [`CodecError`].
-    pub fn seal(&self, payload: Payload) -> Result<Payload, CodecError> {
+    pub fn encrypt(&self, payload: Payload) -> Result<Payload, CodecError> {
         if is_encrypted(&payload) {
             return Ok(payload);
         }
         let keys = self.0.load();
         let current = keys.current.as_ref().ok_or(CodecError::NoKey)?;
-        seal_with(current, &payload)
+        encrypt_with(current, &payload)
     }
 
     /// A payload as it was before it was encrypted. What is not ours to read stays as it is.
-    pub fn open(&self, payload: Payload) -> Payload {
+    pub fn decrypt(&self, payload: Payload) -> Payload {
         if !is_encrypted(&payload) {
             return payload;
         }
         let id = payload.metadata.get(KEY_ID).map(|id| String::from_utf8_lossy(id).into_owned());
         let keys = self.0.load();
-        let opened = id.as_ref().and_then(|id| keys.all.get(id)).and_then(|key| open_with(key, &payload));
-        opened.unwrap_or_else(|| {
-            UNREADABLE.fetch_add(1, Ordering::Relaxed);
+        let decrypted =
+            id.as_ref().and_then(|id| keys.all.get(id)).and_then(|key| decrypt_with(key, &payload));
+        decrypted.unwrap_or_else(|| {
+            UNREADABLE_PAYLOADS.fetch_add(1, Ordering::Relaxed);
             // No warning, which would be an event each time that an old history is read: who takes it warns.
             tracing::info!(target: "workflow", key = id, "a payload cannot be decrypted; it is ignored");
             payload
@@ -135,24 +136,24 @@ fn cipher(key: &CodecKey) -> Option<Aes256Gcm> {
 ///
 /// # Errors
 /// [`CodecError::Cipher`].
-pub fn seal_with(key: &CodecKey, payload: &Payload) -> Result<Payload, CodecError> {
-    let mut nonce = [0_u8; NONCE];
+pub fn encrypt_with(key: &CodecKey, payload: &Payload) -> Result<Payload, CodecError> {
+    let mut nonce = [0_u8; NONCE_BYTES];
     getrandom::fill(&mut nonce).map_err(|_| CodecError::Cipher)?;
     let plain = Zeroizing::new(payload.encode_to_vec());
-    let sealing = Sealing { msg: &plain, aad: key.id.as_bytes() };
+    let aead_payload = AeadPayload { msg: &plain, aad: key.id.as_bytes() };
     let cipher = cipher(key).ok_or(CodecError::Cipher)?;
-    let sealed = cipher.encrypt(&Nonce::from(nonce), sealing).map_err(|_| CodecError::Cipher)?;
+    let encrypted = cipher.encrypt(&Nonce::from(nonce), aead_payload).map_err(|_| CodecError::Cipher)?;
     let mut data = nonce.to_vec();
-    data.extend(sealed);
+    data.extend(encrypted);
     let metadata = [(ENCODING, ENCRYPTED.to_vec()), (KEY_ID, key.id.clone().into_bytes())];
     let metadata = metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Ok(Payload { metadata, data, ..Payload::default() })
 }
 
-fn open_with(key: &CodecKey, payload: &Payload) -> Option<Payload> {
-    let (nonce, sealed) = payload.data.split_first_chunk::<NONCE>()?;
-    let opening = Sealing { msg: sealed, aad: key.id.as_bytes() };
-    let plain = Zeroizing::new(cipher(key)?.decrypt(&Nonce::from(*nonce), opening).ok()?);
+fn decrypt_with(key: &CodecKey, payload: &Payload) -> Option<Payload> {
+    let (nonce, encrypted) = payload.data.split_first_chunk::<NONCE_BYTES>()?;
+    let aead_payload = AeadPayload { msg: encrypted, aad: key.id.as_bytes() };
+    let plain = Zeroizing::new(cipher(key)?.decrypt(&Nonce::from(*nonce), aead_payload).ok()?);
     Payload::decode(plain.as_slice()).ok()
 }
 
@@ -162,9 +163,10 @@ impl PayloadCodec for Codec {
         _: &SerializationContextData,
         payloads: Vec<Payload>,
     ) -> BoxFuture<'static, Result<Vec<Payload>, PayloadConversionError>> {
-        let sealed: Result<Vec<_>, _> = payloads.into_iter().map(|payload| self.seal(payload)).collect();
-        let sealed = sealed.map_err(|error| PayloadConversionError::EncodingError(Box::new(error)));
-        async move { sealed }.boxed()
+        let encrypted: Result<Vec<_>, _> =
+            payloads.into_iter().map(|payload| self.encrypt(payload)).collect();
+        let encrypted = encrypted.map_err(|error| PayloadConversionError::EncodingError(Box::new(error)));
+        async move { encrypted }.boxed()
     }
 
     fn decode(
@@ -172,8 +174,8 @@ impl PayloadCodec for Codec {
         _: &SerializationContextData,
         payloads: Vec<Payload>,
     ) -> BoxFuture<'static, Result<Vec<Payload>, PayloadConversionError>> {
-        let opened: Vec<_> = payloads.into_iter().map(|payload| self.open(payload)).collect();
-        async move { Ok(opened) }.boxed()
+        let decrypted: Vec<_> = payloads.into_iter().map(|payload| self.decrypt(payload)).collect();
+        async move { Ok(decrypted) }.boxed()
     }
 }
 
@@ -191,48 +193,48 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encrypted_comes_back_and_shows_nothing_on_the_way() {
+    fn encrypted_payload_round_trips_and_hides_its_text() {
         let codec = Codec::new(key("one", 1), vec![]);
-        let sealed = codec.seal(plain("\"a canary\"")).unwrap();
-        assert!(!sealed.encode_to_vec().windows(6).any(|bytes| bytes == b"canary"));
-        assert_eq!(sealed.metadata[KEY_ID], b"one");
-        assert_ne!(sealed.data, codec.seal(plain("\"a canary\"")).unwrap().data, "nonces differ");
-        assert_eq!(codec.open(sealed.clone()), plain("\"a canary\""));
+        let encrypted = codec.encrypt(plain("\"a canary\"")).unwrap();
+        assert!(!encrypted.encode_to_vec().windows(6).any(|bytes| bytes == b"canary"));
+        assert_eq!(encrypted.metadata[KEY_ID], b"one");
+        assert_ne!(encrypted.data, codec.encrypt(plain("\"a canary\"")).unwrap().data, "nonces differ");
+        assert_eq!(codec.decrypt(encrypted.clone()), plain("\"a canary\""));
         // Twice encrypted would be once readable.
-        assert_eq!(codec.seal(sealed.clone()).unwrap(), sealed);
+        assert_eq!(codec.encrypt(encrypted.clone()).unwrap(), encrypted);
     }
 
     #[test]
-    fn after_a_rotation_the_old_is_read_and_the_new_is_written() {
+    fn rotated_codec_decrypts_old_and_encrypts_with_new_key() {
         let codec = Codec::new(key("one", 1), vec![]);
-        let old = codec.seal(plain("1")).unwrap();
-        codec.set(key("two", 2), vec![key("one", 1)]);
-        assert_eq!(codec.open(old), plain("1"));
-        assert_eq!(codec.seal(plain("2")).unwrap().metadata[KEY_ID], b"two");
+        let old = codec.encrypt(plain("1")).unwrap();
+        codec.set_keys(key("two", 2), vec![key("one", 1)]);
+        assert_eq!(codec.decrypt(old), plain("1"));
+        assert_eq!(codec.encrypt(plain("2")).unwrap().metadata[KEY_ID], b"two");
     }
 
     #[test]
-    fn what_cannot_be_read_passes_through_unchanged_and_is_counted() {
+    fn undecryptable_payload_passes_through_and_is_counted() {
         let codec = Codec::new(key("one", 1), vec![]);
-        let before = unreadable();
-        let sealed = codec.seal(plain("1")).unwrap();
+        let before = unreadable_count();
+        let encrypted = codec.encrypt(plain("1")).unwrap();
         let other = Codec::new(key("one", 9), vec![]);
-        let mut cut = sealed.clone();
+        let mut cut = encrypted.clone();
         cut.data.truncate(5);
-        let mut renamed = sealed.clone();
+        let mut renamed = encrypted.clone();
         renamed.metadata.insert(KEY_ID.to_owned(), b"nobody".to_vec());
-        for (codec, payload) in [(&other, sealed), (&codec, cut), (&codec, renamed)] {
-            assert_eq!(codec.open(payload.clone()), payload);
+        for (codec, payload) in [(&other, encrypted), (&codec, cut), (&codec, renamed)] {
+            assert_eq!(codec.decrypt(payload.clone()), payload);
         }
-        assert_eq!(unreadable() - before, 3);
-        assert_eq!(codec.open(plain("1")), plain("1"));
+        assert_eq!(unreadable_count() - before, 3);
+        assert_eq!(codec.decrypt(plain("1")), plain("1"));
     }
 
     #[test]
-    fn without_a_key_nothing_goes_out() {
+    fn encryption_without_key_fails() {
         let codec = Codec::new(key("one", 1), vec![]);
         codec.clear();
-        assert!(matches!(codec.seal(plain("1")), Err(CodecError::NoKey)));
+        assert!(matches!(codec.encrypt(plain("1")), Err(CodecError::NoKey)));
         assert!(!format!("{:?}", key("one", 7)).contains('7'));
     }
 }

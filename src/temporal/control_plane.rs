@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// How much longer than a call to a provider its way to a worker and back may take; after that nobody waits for it.
-pub const WAY: Duration = Duration::from_secs(30);
+pub const TRANSIT_ALLOWANCE: Duration = Duration::from_secs(30);
 
 /// The state of an entity at some moment of the event log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ pub enum Reply {
 /// What becomes of a decision whose time seems to have come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Due {
+pub enum DeadlineCheck {
     /// It has timed out.
     TimedOut(Snapshot),
     /// Its time has not come.
@@ -89,7 +89,7 @@ pub enum Due {
 /// What a heartbeat found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Beaten {
+pub enum HeartbeatOutcome {
     /// The provider stands so, and wants the next beat then.
     Next {
         /// Its record.
@@ -124,26 +124,26 @@ pub enum Grant {
 pub struct Unavailable(pub String);
 
 /// What a port answers with, some time.
-pub type Answer<T> = BoxFuture<'static, Result<T, Unavailable>>;
+pub type ReplyFuture<T> = BoxFuture<'static, Result<T, Unavailable>>;
 
 /// The server as workflows see it: the control process implements it, over the handles of the actors.
-pub trait Port: Send + Sync + 'static {
+pub trait ControlPlane: Send + Sync + 'static {
     /// Does what is wanted, once.
-    fn apply(&self, command: Command) -> Answer<Reply>;
+    fn apply(&self, command: Command) -> ReplyFuture<Reply>;
     /// How an entity stands; a refusal when there is none.
-    fn look(&self, kind: Kind, id: String) -> Answer<Reply>;
+    fn look(&self, kind: Kind, id: String) -> ReplyFuture<Reply>;
     /// Ends a decision whose time has come.
-    fn due(&self, decision_id: String) -> Answer<Due>;
+    fn check_deadline(&self, decision_id: String) -> ReplyFuture<DeadlineCheck>;
     /// Asks a provider how it is.
-    fn beat(&self, provider_id: String) -> Answer<Beaten>;
+    fn heartbeat(&self, provider_id: String) -> ReplyFuture<HeartbeatOutcome>;
     /// Publishes what somebody says; `id` tells it from every other.
-    fn publish(&self, project_id: Option<String>, id: String, events: Vec<Value>) -> Answer<()>;
+    fn publish(&self, project_id: Option<String>, id: String, events: Vec<Value>) -> ReplyFuture<()>;
     /// Tells whoever is to be told outside of everything up to this event; not before that has arrived.
-    fn notify(&self, seq: u64) -> Answer<()>;
+    fn notify(&self, seq: u64) -> ReplyFuture<()>;
     /// Looks for work that can be handed out.
-    fn dispatch(&self, project_id: String) -> Answer<()>;
+    fn dispatch(&self, project_id: String) -> ReplyFuture<()>;
     /// Grants a call to a provider: from here on its key may be used for it.
-    fn grant(&self, query_id: String) -> Answer<Grant>;
+    fn grant(&self, query_id: String) -> ReplyFuture<Grant>;
 }
 
 /// A call to a provider, as it travels to whoever makes it. It names keys and holds none.
@@ -160,7 +160,7 @@ pub struct ProviderCall {
 /// How a call to a provider ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CallEnd {
+pub enum CallOutcome {
     /// With this answer.
     Answered(Value),
     /// With an error: its kind, its words, and what else is known of it.
@@ -168,7 +168,7 @@ pub enum CallEnd {
 }
 
 /// Whoever makes calls to providers.
-pub trait Caller: Send + Sync + 'static {
+pub trait ProviderCaller: Send + Sync + 'static {
     /// Makes a call. An error is tried again elsewhere; how the provider answered is none.
-    fn call(&self, call: ProviderCall) -> Answer<CallEnd>;
+    fn call(&self, call: ProviderCall) -> ReplyFuture<CallOutcome>;
 }

@@ -2,8 +2,9 @@
 //! client.
 //!
 //! Owns everything that speaks Temporal. Knows nothing of actors, the store or HTTP: what workflows want of the server
-//! is the trait [`port::Port`], and what is mirrored comes in as records in JSON.
+//! is the trait [`port::ControlPlane`], and what is mirrored comes in as records in JSON.
 
+pub mod activities;
 pub mod client;
 pub mod codec;
 pub mod control_plane;

@@ -2,8 +2,8 @@
 //!
 //! Workflows run on that thread, activities on the runtime it was given.
 
-use crate::control_plane::{Caller, Port};
-use crate::workflows::activities::{ControlActivities, ProviderActivities};
+use crate::activities::{ControlActivities, ProviderActivities};
+use crate::control_plane::{ControlPlane, ProviderCaller};
 use crate::workflows::{
     AgentLifecycleWorkflow, BeadProcessingWorkflow, DecisionWorkflow, DispatcherWorkflow,
     EventAggregatorWorkflow, ProviderHeartbeatWorkflow, ProviderQueryWorkflow,
@@ -16,19 +16,19 @@ use temporalio_sdk::{Runtime, Worker, WorkerOptions};
 use tokio::sync::{oneshot, watch};
 
 /// How long activities may go on once a worker is asked to end.
-const GRACE: Duration = Duration::from_secs(2);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// How long a worker may take to end: a locked vault's keys leave the memory within five seconds.
-const END: Duration = Duration::from_millis(3_500);
+const STOP_TIMEOUT: Duration = Duration::from_millis(3_500);
 /// How many workflows a worker keeps in memory; the others are replayed from their history when something happens.
-const CACHED: usize = 500;
+const MAX_CACHED_WORKFLOWS: usize = 500;
 
 /// What a worker serves.
 #[derive(Clone, Default)]
-pub struct Serves {
+pub struct WorkerRole {
     /// The workflows and what they want of the server.
-    pub control: Option<Arc<dyn Port>>,
+    pub control: Option<Arc<dyn ControlPlane>>,
     /// Calls to providers.
-    pub providers: Option<Arc<dyn Caller>>,
+    pub providers: Option<Arc<dyn ProviderCaller>>,
 }
 
 /// A running worker. Dropping it asks it to end.
@@ -43,14 +43,14 @@ impl RunningWorker {
     ///
     /// # Errors
     /// Words, when the system gives no thread.
-    pub fn start(client: Client, queue: &str, serves: Serves) -> Result<Self, String> {
+    pub fn start(client: Client, queue: &str, role: WorkerRole) -> Result<Self, String> {
         let (stop, stopped) = watch::channel(false);
-        let (tell, ended) = oneshot::channel();
+        let (end_sender, ended) = oneshot::channel();
         let (runtime, name) = (tokio::runtime::Handle::current(), queue.to_owned());
         let work = move || {
-            let outcome = runtime.block_on(run(client, &name, serves, stopped));
+            let outcome = runtime.block_on(run(client, &name, role, stopped));
             // Nobody may listen any more.
-            let _ = tell.send(outcome);
+            let _ = end_sender.send(outcome);
         };
         let thread = std::thread::Builder::new().name(format!("temporal-{queue}"));
         thread.spawn(work).map_err(|error| format!("no thread for a worker: {error}"))?;
@@ -80,7 +80,7 @@ impl RunningWorker {
     /// Asks it to end, and waits for that.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        if self.ended.is_some() && tokio::time::timeout(END, self.ended()).await.is_err() {
+        if self.ended.is_some() && tokio::time::timeout(STOP_TIMEOUT, self.ended()).await.is_err() {
             tracing::warn!(target: "integration", queue = self.queue, "a worker does not end; it is left");
         }
     }
@@ -89,11 +89,11 @@ impl RunningWorker {
 async fn run(
     client: Client,
     queue: &str,
-    serves: Serves,
+    role: WorkerRole,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let runtime = Runtime::from_current_tokio(Default::default()).map_err(|error| error.to_string())?;
-    let options = options(queue, serves).map_err(|error| error.to_string())?;
+    let options = options(queue, role).map_err(|error| error.to_string())?;
     let mut worker = Worker::new(&runtime, client, options).map_err(|error| error.to_string())?;
     let stop = worker.shutdown_handle();
     tracing::info!(target: "integration", queue, "a worker serves the queue");
@@ -111,10 +111,12 @@ async fn run(
     outcome.map_err(|error| error.to_string())
 }
 
-fn options(queue: &str, serves: Serves) -> Result<WorkerOptions, WorkflowRegistrationError> {
-    let mut options =
-        WorkerOptions::new(queue).graceful_shutdown_period(GRACE).max_cached_workflows(CACHED).build();
-    if let Some(port) = serves.control {
+fn options(queue: &str, role: WorkerRole) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    let mut options = WorkerOptions::new(queue)
+        .graceful_shutdown_period(SHUTDOWN_GRACE)
+        .max_cached_workflows(MAX_CACHED_WORKFLOWS)
+        .build();
+    if let Some(port) = role.control {
         options.register_activities(ControlActivities::new(port));
         options.register_workflow::<AgentLifecycleWorkflow>()?;
         options.register_workflow::<BeadProcessingWorkflow>()?;
@@ -124,7 +126,7 @@ fn options(queue: &str, serves: Serves) -> Result<WorkerOptions, WorkflowRegistr
         options.register_workflow::<ProviderHeartbeatWorkflow>()?;
         options.register_workflow::<ProviderQueryWorkflow>()?;
     }
-    if let Some(caller) = serves.providers {
+    if let Some(caller) = role.providers {
         options.register_activities(ProviderActivities::new(caller));
     }
     Ok(options)

@@ -4,7 +4,6 @@
 
 #![allow(missing_docs, reason = "the macros make constants that nobody can document")]
 
-pub mod activities;
 mod agent_lifecycle;
 mod bead_processing;
 mod decision;
@@ -20,7 +19,7 @@ pub use decision::DecisionWorkflow;
 pub use dispatcher::DispatcherWorkflow;
 pub use event_aggregator::{EventAggregatorWorkflow, EventBatch};
 pub use provider_heartbeat::ProviderHeartbeatWorkflow;
-pub use provider_query::{ProviderQueryWorkflow, QueryEnd};
+pub use provider_query::{ProviderQueryWorkflow, QueryOutcome};
 
 /// Why a handler of an update refuses.
 pub(crate) type Refusal = Box<dyn std::error::Error + Send + Sync>;

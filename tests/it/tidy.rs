@@ -264,7 +264,7 @@ pub fn is_test(path: &Path) -> bool {
     let path = path.to_str().unwrap();
     path.contains("/tests/")
         || path.starts_with("tests/")
-        || path.ends_with("_tests.rs")
+        || path.ends_with("tests.rs")
         || path.ends_with("/tests.rs")
 }
 
@@ -346,7 +346,7 @@ fn files_are_short_and_say_what_they_are() {
             wrong.push(format!("{name} has {lines} lines"));
         }
         // Unit tests in a file of their own belong to the file beside them.
-        let speaks_for_itself = name.to_string().ends_with(".rs") && !name.to_string().ends_with("_tests.rs");
+        let speaks_for_itself = name.to_string().ends_with(".rs") && !name.to_string().ends_with("tests.rs");
         if speaks_for_itself && !text.starts_with("//!") {
             wrong.push(format!("{name} does not begin with what it is"));
         }

@@ -1,7 +1,7 @@
 //! `arbiter worker` and `arbiter rebuild`: the two commands that speak to a Temporal server themselves.
 
 use crate::app;
-use crate::bridge::{self, LEFT_OUT, WorkerOptions};
+use crate::bridge::{self, NOT_RESTORED, WorkerOptions};
 use crate::cli::client::data_directory;
 use crate::cli::command::serve::{Overrides, config_file, environment};
 use crate::cli::ui::failure::Failure;
@@ -65,7 +65,7 @@ impl Worker {
             let end = app::asked_to_end()?;
             let calls = app::cast_settings(&settings);
             let options = WorkerOptions { data_dir, settings, calls, password };
-            Ok(bridge::work(options, end, app::say).await?)
+            Ok(bridge::run_worker(options, end, app::say).await?)
         });
         runtime.shutdown_background();
         outcome
@@ -99,7 +99,7 @@ impl Rebuild {
             app::say(&format!("not restored: {lost}"));
         }
         app::say("not mirrored, and so not restored:");
-        LEFT_OUT.iter().for_each(|what| app::say(&format!("  {what}")));
+        NOT_RESTORED.iter().for_each(|what| app::say(&format!("  {what}")));
         Ok(())
     }
 }

@@ -89,9 +89,9 @@ fn a_failed_attempt_is_counted_and_a_spared_one_is_not() {
         .unwrap();
     let failed = evolved(&held, &failed, at(9));
     assert_eq!((failed.attempts, failed.next_attempt_at, failed.assigned_to), (1, Some(at(70)), None));
-    let spared = held.decide(&release(Attempt::Spared), &Facts::default(), at(9)).unwrap();
+    let spared = held.decide(&release(Attempt::NotCounted), &Facts::default(), at(9)).unwrap();
     assert_eq!(evolved(&held, &spared, at(9)).attempts, 0);
-    let postponed = release(Attempt::Postponed { retry_at: at(70) });
+    let postponed = release(Attempt::Deferred { retry_at: at(70) });
     let postponed = evolved(&held, &held.decide(&postponed, &Facts::default(), at(9)).unwrap(), at(9));
     assert_eq!((postponed.attempts, postponed.next_attempt_at), (0, Some(at(70))));
     assert_eq!(postponed.last_error.as_deref(), Some("no route"));
@@ -113,14 +113,14 @@ fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         "[a-c]".prop_map(|id| Command::Claim(Claimant::Agent(AgentId::known(id)))),
         "[x-z]".prop_map(|name| Command::Claim(Claimant::Person(name))),
-        Just(Command::Release { reason: "r".into(), attempt: Attempt::Spared }),
+        Just(Command::Release { reason: "r".into(), attempt: Attempt::NotCounted }),
         (0..99i64).prop_map(|ms| Command::Release {
             reason: "r".into(),
             attempt: Attempt::Failed { retry_at: at(ms), answer: None }
         }),
         (0..99i64).prop_map(|ms| Command::Release {
             reason: "r".into(),
-            attempt: Attempt::Postponed { retry_at: at(ms) }
+            attempt: Attempt::Deferred { retry_at: at(ms) }
         }),
         (0..99i64).prop_map(|ms| Command::ExpireLease { retry_at: at(ms) }),
         Just(Command::Block { reason: "b".into() }),

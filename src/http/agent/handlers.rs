@@ -7,9 +7,9 @@ use crate::http::framework::endpoint::{QueryField, text, word as word_field};
 use crate::http::framework::required_role::Access;
 use crate::http::provider::handlers::CASCADE;
 use crate::http::wire::page::PAGE;
-use crate::http::wire::schema::Vocabulary;
-use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::{AgentClone, Original};
+use crate::http::wire::schema::EnumValues;
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
+use arbiter_actors::{AgentClone, CloneMode};
 use arbiter_core::agent::{Agent, Status};
 use arbiter_core::kernel::ids::{AgentId, BeadId};
 use arbiter_store::{AgentFilter, RunFilter};
@@ -19,7 +19,7 @@ const COLLECTION: &str = "/api/v1/agents";
 const ENTITY: &str = "/api/v1/agents/{id}";
 const FILTERS: &[QueryField] = &[
     text("project_id", "Only those of this project"),
-    word_field("status", <Status as Vocabulary>::WORDS, "Only those with this status"),
+    word_field("status", <Status as EnumValues>::VALUES, "Only those with this status"),
 ];
 
 /// Creating, showing, changing, commanding and deleting agents.
@@ -43,7 +43,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Operator)
             .query(CASCADE)
             .summary("Delete an agent; with cascade its bead is released")
-            .answers_plainly(204),
+            .answers_without_json(204),
         Endpoint::with_body(Method::POST, "/api/v1/agents/{id}/status", set_status)
             .access(Access::Operator)
             .summary("Bring an agent to a status: blocked, idle, shutdown or active")
@@ -71,13 +71,13 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-fn id(call: &Call) -> AgentId {
-    AgentId::known(call.param("id"))
+fn id(request: &ApiRequest) -> AgentId {
+    AgentId::known(request.param("id"))
 }
 
-async fn row(call: &Call) -> Result<Agent, ApiError> {
-    let found = call.handles().store.agent(call.param("id").to_owned()).await?;
-    found.ok_or_else(|| ApiError::not_found("agent", call.param("id")))
+async fn row(request: &ApiRequest) -> Result<Agent, ApiError> {
+    let found = request.handles().store.agent(request.param("id").to_owned()).await?;
+    found.ok_or_else(|| ApiError::not_found("agent", request.param("id")))
 }
 
 fn answer(agent: Agent) -> Result<Reply, ApiError> {
@@ -87,41 +87,41 @@ fn answer(agent: Agent) -> Result<Reply, ApiError> {
 
 /// An agent as whoever asks may see it: on which bead one works that works for every project is not told to
 /// those who see only some.
-fn seen(call: &Call, agent: Agent) -> Agent {
-    let hidden = agent.project_id.is_none() && call.identity.projects().is_some();
+fn redact_current_bead(request: &ApiRequest, agent: Agent) -> Agent {
+    let hidden = agent.project_id.is_none() && request.identity.projects().is_some();
     if hidden { Agent { current_bead: None, ..agent } } else { agent }
 }
 
-async fn list(call: Call) -> Result<Reply, ApiError> {
+async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
     let filter = AgentFilter {
-        project_id: call.query.owned("project_id")?,
-        within: call.within(),
-        status: call.query.word("status", Status::parse)?,
+        project_id: request.query.owned("project_id")?,
+        within: request.within(),
+        status: request.query.word("status", Status::parse)?,
     };
-    let page = call.handles().store.agents(filter, call.page()?).await?;
-    let page = page.map(|agent| seen(&call, agent));
-    Reply::page::<_, AgentView>(&call, page)
+    let page = request.handles().store.agents(filter, request.page()?).await?;
+    let page = page.map(|agent| redact_current_bead(&request, agent));
+    Reply::page::<_, AgentView>(&request, page)
 }
 
-async fn create(call: Call, body: NewAgentBody) -> Result<Reply, ApiError> {
+async fn create(request: ApiRequest, body: NewAgentBody) -> Result<Reply, ApiError> {
     let new = body.into_new()?;
-    call.need_project(new.project_id.as_deref())?;
-    let agent = call.handles().agents.create(&call.caller()?, new).await?;
+    request.require_project(new.project_id.as_deref())?;
+    let agent = request.handles().agents.create(&request.caller()?, new).await?;
     let (revision, view) = (agent.revision, AgentView::from(agent));
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(revision))
 }
 
-async fn show(call: Call) -> Result<Reply, ApiError> {
-    let agent = row(&call).await?;
-    answer(seen(&call, agent))
+async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
+    let agent = row(&request).await?;
+    answer(redact_current_bead(&request, agent))
 }
 
-async fn update(call: Call, body: AgentPatchBody) -> Result<Reply, ApiError> {
-    let mut caller = call.caller()?;
-    let (id, agents) = (id(&call), &call.handles().agents);
+async fn update(request: ApiRequest, body: AgentPatchBody) -> Result<Reply, ApiError> {
+    let mut caller = request.caller()?;
+    let (id, agents) = (id(&request), &request.handles().agents);
     let (wanted, patch) = body.into_patch()?;
     if let Some(project) = &patch.project_id {
-        call.need_project(project.as_deref())?;
+        request.require_project(project.as_deref())?;
     }
     let Some(word) = wanted else {
         return answer(agents.update(&caller, &id, patch).await?);
@@ -133,46 +133,46 @@ async fn update(call: Call, body: AgentPatchBody) -> Result<Reply, ApiError> {
     answer(agents.set_status(&caller, &id, &word, None).await?)
 }
 
-async fn remove(call: Call) -> Result<Reply, ApiError> {
-    call.handles().agents.delete(&call.caller()?, &id(&call), call.cascade()?).await?;
+async fn remove(request: ApiRequest) -> Result<Reply, ApiError> {
+    request.handles().agents.delete(&request.caller()?, &id(&request), request.cascade()?).await?;
     Ok(Reply::no_content())
 }
 
-async fn set_status(call: Call, body: StatusBody) -> Result<Reply, ApiError> {
-    let agents = &call.handles().agents;
-    answer(agents.set_status(&call.caller()?, &id(&call), &body.status, body.reason).await?)
+async fn set_status(request: ApiRequest, body: StatusBody) -> Result<Reply, ApiError> {
+    let agents = &request.handles().agents;
+    answer(agents.set_status(&request.caller()?, &id(&request), &body.status, body.reason).await?)
 }
 
-async fn assign(call: Call, body: AssignBody) -> Result<Reply, ApiError> {
+async fn assign(request: ApiRequest, body: AssignBody) -> Result<Reply, ApiError> {
     let bead = BeadId::known(body.bead_id);
-    call.need_beads([&bead]).await?;
-    answer(call.handles().agents.assign(&call.caller()?, &id(&call), &bead).await?)
+    request.require_beads([&bead]).await?;
+    answer(request.handles().agents.assign(&request.caller()?, &id(&request), &bead).await?)
 }
 
-async fn shutdown(call: Call, body: ReasonBody) -> Result<Reply, ApiError> {
-    answer(call.handles().agents.shutdown(&call.caller()?, &id(&call), body.reason).await?)
+async fn shutdown(request: ApiRequest, body: ReasonBody) -> Result<Reply, ApiError> {
+    answer(request.handles().agents.shutdown(&request.caller()?, &id(&request), body.reason).await?)
 }
 
-async fn restart(call: Call) -> Result<Reply, ApiError> {
-    answer(call.handles().agents.restart(&call.caller()?, &id(&call)).await?)
+async fn restart(request: ApiRequest) -> Result<Reply, ApiError> {
+    answer(request.handles().agents.restart(&request.caller()?, &id(&request)).await?)
 }
 
-async fn duplicate(call: Call, body: CloneBody) -> Result<Reply, ApiError> {
+async fn duplicate(request: ApiRequest, body: CloneBody) -> Result<Reply, ApiError> {
     let wanted = AgentClone {
         id: body.id,
         name: body.name,
         persona_name: body.persona_name,
-        original: if body.replace { Original::Leaves } else { Original::Stays },
+        original: if body.replace { CloneMode::ReplaceOriginal } else { CloneMode::KeepOriginal },
     };
-    let agent = call.handles().agents.clone_agent(&call.caller()?, &id(&call), wanted).await?;
+    let agent = request.handles().agents.clone_agent(&request.caller()?, &id(&request), wanted).await?;
     let (revision, view) = (agent.revision, AgentView::from(agent));
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(revision))
 }
 
-async fn runs(call: Call) -> Result<Reply, ApiError> {
-    let agent = row(&call).await?;
+async fn runs(request: ApiRequest) -> Result<Reply, ApiError> {
+    let agent = row(&request).await?;
     let filter =
-        RunFilter { agent_id: Some(agent.id.to_string()), within: call.within(), ..RunFilter::default() };
-    let page = call.handles().store.runs(filter, call.page()?).await?;
-    Reply::page::<_, RunSummaryView>(&call, page)
+        RunFilter { agent_id: Some(agent.id.to_string()), within: request.within(), ..RunFilter::default() };
+    let page = request.handles().store.runs(filter, request.page()?).await?;
+    Reply::page::<_, RunSummaryView>(&request, page)
 }

@@ -2,10 +2,10 @@
 
 use crate::http::framework::required_role::Access;
 use crate::http::provider::handlers::CASCADE;
-use crate::http::wire::page::{PAGE, cut};
+use crate::http::wire::page::{PAGE, paginate};
 use crate::http::wire::schema::word;
-use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::{KnownPersona, PersonaSummary};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
+use arbiter_actors::{PersonaEntry, PersonaSummary};
 use arbiter_core::agent::persona::{Origin, Persona};
 use arbiter_core::decision::autonomy::Autonomy;
 use schemars::JsonSchema;
@@ -52,8 +52,8 @@ impl From<PersonaSummary> for PersonaSummaryView {
     }
 }
 
-impl From<KnownPersona> for PersonaView {
-    fn from(known: KnownPersona) -> Self {
+impl From<PersonaEntry> for PersonaView {
+    fn from(known: PersonaEntry) -> Self {
         let summary = PersonaSummary::from(&known).into();
         let Persona { persona, start_here, .. } = known.persona;
         Self { summary, persona, start_here }
@@ -104,40 +104,40 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Operator)
             .query(CASCADE)
             .summary("Delete a persona of one's own; with cascade agents that play it go on without one")
-            .answers_plainly(204),
+            .answers_without_json(204),
     ]
 }
 
-async fn list(call: Call) -> Result<Reply, ApiError> {
-    let all = call.handles().personas.list().await?;
-    let page = cut(all, &call.page()?, |summary| summary.name.clone());
-    Reply::page::<_, PersonaSummaryView>(&call, page)
+async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
+    let all = request.handles().personas.list().await?;
+    let page = paginate(all, &request.page()?, |summary| summary.name.clone());
+    Reply::page::<_, PersonaSummaryView>(&request, page)
 }
 
-fn answer(known: KnownPersona) -> Result<Reply, ApiError> {
+fn answer(known: PersonaEntry) -> Result<Reply, ApiError> {
     let revision = known.revision();
     Reply::entity(&PersonaView::from(known), revision)
 }
 
-async fn create(call: Call, body: NewPersonaBody) -> Result<Reply, ApiError> {
+async fn create(request: ApiRequest, body: NewPersonaBody) -> Result<Reply, ApiError> {
     let persona = Persona { name: body.name, persona: body.persona, start_here: body.start_here };
-    let known = call.handles().personas.create(&call.caller()?, persona).await?;
+    let known = request.handles().personas.create(&request.caller()?, persona).await?;
     // Its name is a path of its own, which its slashes are a part of.
     let path = format!("{COLLECTION}/{}", known.persona.name);
     Ok(answer(known)?.created_at(&path))
 }
 
-async fn show(call: Call) -> Result<Reply, ApiError> {
-    answer(call.handles().personas.get(call.param("name")).await?)
+async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
+    answer(request.handles().personas.get(request.param("name")).await?)
 }
 
-async fn replace(call: Call, body: PersonaBody) -> Result<Reply, ApiError> {
-    let name = call.param("name").to_owned();
+async fn replace(request: ApiRequest, body: PersonaBody) -> Result<Reply, ApiError> {
+    let name = request.param("name").to_owned();
     let persona = Persona { name, persona: body.persona, start_here: body.start_here };
-    answer(call.handles().personas.replace(&call.caller()?, persona).await?)
+    answer(request.handles().personas.replace(&request.caller()?, persona).await?)
 }
 
-async fn remove(call: Call) -> Result<Reply, ApiError> {
-    call.handles().personas.delete(&call.caller()?, call.param("name"), call.cascade()?).await?;
+async fn remove(request: ApiRequest) -> Result<Reply, ApiError> {
+    request.handles().personas.delete(&request.caller()?, request.param("name"), request.cascade()?).await?;
     Ok(Reply::no_content())
 }

@@ -3,8 +3,8 @@
 use crate::http::framework::endpoint::{QueryField, text, word as word_field};
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::PAGE;
-use crate::http::wire::schema::{Vocabulary, maybe_time, time, word};
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::wire::schema::{EnumValues, maybe_time, time, word};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::call as ledger;
 use arbiter_core::kernel::call::{Kind, Outcome};
 use arbiter_core::kernel::ids::{ProviderId, RunId};
@@ -20,8 +20,8 @@ const FILTERS: &[QueryField] = &[
     text("bead_id", "Only those on this bead"),
     text("agent_id", "Only those of this agent"),
     text("project_id", "Only those in this project"),
-    word_field("kind", <Kind as Vocabulary>::WORDS, "Only those of this kind"),
-    word_field("status", <Status as Vocabulary>::WORDS, "Only those with this status"),
+    word_field("kind", <Kind as EnumValues>::VALUES, "Only those of this kind"),
+    word_field("status", <Status as EnumValues>::VALUES, "Only those with this status"),
 ];
 
 macro_rules! run_view {
@@ -213,7 +213,7 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn list(call: Call) -> Result<Reply, ApiError> {
+async fn list(call: ApiRequest) -> Result<Reply, ApiError> {
     let filter = RunFilter {
         bead_id: call.query.owned("bead_id")?,
         agent_id: call.query.owned("agent_id")?,
@@ -226,18 +226,18 @@ async fn list(call: Call) -> Result<Reply, ApiError> {
     Reply::page::<_, RunSummaryView>(&call, page)
 }
 
-async fn show(call: Call) -> Result<Reply, ApiError> {
+async fn show(call: ApiRequest) -> Result<Reply, ApiError> {
     let found = call.handles().store.run(call.param("id").to_owned()).await?;
     let run = found.ok_or_else(|| ApiError::not_found("run", call.param("id")))?;
     answer(&call, run).await
 }
 
-async fn answer(call: &Call, run: Run) -> Result<Reply, ApiError> {
+async fn answer(call: &ApiRequest, run: Run) -> Result<Reply, ApiError> {
     let calls = call.handles().store.calls_of_run(run.id.to_string()).await?;
     Reply::json(&RunView::of(run, calls))
 }
 
-async fn cancel(call: Call, body: CancelBody) -> Result<Reply, ApiError> {
+async fn cancel(call: ApiRequest, body: CancelBody) -> Result<Reply, ApiError> {
     let id = RunId::known(call.param("id"));
     let run = call.handles().work.cancel(&call.caller()?, &id, body.reason.as_deref()).await?;
     answer(&call, run).await

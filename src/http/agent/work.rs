@@ -2,8 +2,8 @@
 
 use crate::http::agent::runs::RunView;
 use crate::http::framework::required_role::Access;
-use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::Prompt;
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
+use arbiter_actors::AgentPrompt;
 use arbiter_core::kernel::ids::{AgentId, ProjectId};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -43,18 +43,18 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn ask(call: Call, body: PromptBody) -> Result<Reply, ApiError> {
+async fn ask(request: ApiRequest, body: PromptBody) -> Result<Reply, ApiError> {
     if body.timeout_sec.is_some_and(|seconds| !(1..=MAX_TIMEOUT_SEC).contains(&seconds)) {
         return Err(ApiError::field("timeout_sec", "is 1 to 3600"));
     }
-    call.need_project(Some(&body.project_id))?;
-    let wanted = Prompt {
+    request.require_project(Some(&body.project_id))?;
+    let wanted = AgentPrompt {
         agent_id: AgentId::known(body.agent_id),
         project_id: ProjectId::known(body.project_id),
         prompt: body.prompt,
         context: body.context,
         timeout: body.timeout_sec.map(Duration::from_secs),
     };
-    let run = call.handles().work.ask(&call.caller()?, wanted).await?;
+    let run = request.handles().work.ask(&request.caller()?, wanted).await?;
     Reply::json(&RunView::of(run, vec![]))
 }

@@ -1,11 +1,11 @@
 //! What can be done with a bead: claim it, work under the lease, end it, and say what it depends on.
 
 use crate::http::bead::dto::BeadView;
-use crate::http::bead::handlers::{answer, check_claimed, check_own, id};
+use crate::http::bead::handlers::{answer, check_agent_may_write, check_claimed, id};
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::{time, word};
-use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::{BeadAction, Claimed, LeaseGrant};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
+use arbiter_actors::{BeadAction, ClaimedBead, LeaseGrant};
 use arbiter_core::bead::Claimant;
 use arbiter_core::bead::edit::Edge;
 use arbiter_core::bead::readiness::Gate;
@@ -162,28 +162,32 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::delete("/api/v1/beads/{id}/dependencies/{depends_on}", separate)
             .access(Access::Operator)
             .summary("Make a bead no longer depend on another")
-            .answers_plainly(204),
+            .answers_without_json(204),
     ]
 }
 
-async fn act(call: Call, action: BeadAction, lease_token: Option<String>) -> Result<Reply, ApiError> {
-    check_own(&call, lease_token.as_deref()).await?;
-    check_claimed(&call).await?;
-    let bead = call.handles().beads.act(&call.caller()?, &id(&call), action, lease_token).await?;
-    answer(&call, bead)
+async fn act(
+    request: ApiRequest,
+    action: BeadAction,
+    lease_token: Option<String>,
+) -> Result<Reply, ApiError> {
+    check_agent_may_write(&request, lease_token.as_deref()).await?;
+    check_claimed(&request).await?;
+    let bead = request.handles().beads.act(&request.caller()?, &id(&request), action, lease_token).await?;
+    answer(&request, bead)
 }
 
 /// An agent that the token does not reach is as good as none.
-pub async fn check_agent(call: &Call, id: &AgentId) -> Result<(), ApiError> {
-    if call.identity.projects().is_none() {
+pub async fn check_agent(request: &ApiRequest, id: &AgentId) -> Result<(), ApiError> {
+    if request.identity.projects().is_none() {
         return Ok(());
     }
-    let project = call.handles().store.agent(id.to_string()).await?.map(|agent| agent.project_id);
+    let project = request.handles().store.agent(id.to_string()).await?.map(|agent| agent.project_id);
     match project {
         Some(None) => Err(ApiError::forbidden(format!(
             "the token is limited to projects and does not use agent {id}, which works for all of them"
         ))),
-        Some(Some(project)) if call.reaches(project.as_str()) => Ok(()),
+        Some(Some(project)) if request.can_access(project.as_str()) => Ok(()),
         _ => Err(ApiError::field("agent_id", format!("no agent has the id {id}"))),
     }
 }
@@ -192,8 +196,9 @@ pub async fn check_agent(call: &Call, id: &AgentId) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// 403 when an agent names another one, 422 when there is none.
-pub async fn claiming_agent(call: &Call, named: Option<String>) -> Result<AgentId, ApiError> {
-    let own = call.identity.agent_id().filter(|_| call.identity.role() == Role::Agent).map(str::to_owned);
+pub async fn claiming_agent(request: &ApiRequest, named: Option<String>) -> Result<AgentId, ApiError> {
+    let own =
+        request.identity.agent_id().filter(|_| request.identity.role() == Role::Agent).map(str::to_owned);
     let agent = match (own, named) {
         (Some(own), Some(named)) if own != named => {
             return Err(ApiError::forbidden(format!("the token is agent {own}'s and claims for no other")));
@@ -201,77 +206,78 @@ pub async fn claiming_agent(call: &Call, named: Option<String>) -> Result<AgentI
         (Some(agent), _) | (None, Some(agent)) => AgentId::known(agent),
         (None, None) => return Err(ApiError::field("agent_id", "is required")),
     };
-    check_agent(call, &agent).await?;
+    check_agent(request, &agent).await?;
     Ok(agent)
 }
 
-async fn claim(call: Call, body: ClaimBody) -> Result<Reply, ApiError> {
-    let claimant = Claimant::Agent(claiming_agent(&call, body.agent_id).await?);
-    let bead = call.handles().beads.claim(&call.caller()?, &id(&call), claimant, body.ttl_sec).await?;
-    claimed(&call, bead)
+async fn claim(request: ApiRequest, body: ClaimBody) -> Result<Reply, ApiError> {
+    let claimant = Claimant::Agent(claiming_agent(&request, body.agent_id).await?);
+    let bead =
+        request.handles().beads.claim(&request.caller()?, &id(&request), claimant, body.ttl_sec).await?;
+    claimed(&request, bead)
 }
 
 /// The answer that shows a claimed bead with its lease.
-pub fn claimed(call: &Call, claimed: Claimed) -> Result<Reply, ApiError> {
-    let bead = BeadView::new(claimed.bead, call.now());
+pub fn claimed(request: &ApiRequest, claimed: ClaimedBead) -> Result<Reply, ApiError> {
+    let bead = BeadView::new(claimed.bead, request.now());
     let revision = bead.revision;
     Reply::entity(&ClaimView { bead, lease: claimed.lease.map(LeaseView::from) }, revision)
 }
 
-async fn heartbeat(call: Call, body: HeartbeatBody) -> Result<Reply, ApiError> {
-    check_own(&call, Some(&body.lease_token)).await?;
-    let lease = call.handles().beads.heartbeat(&id(&call), body.lease_token).await?;
+async fn heartbeat(request: ApiRequest, body: HeartbeatBody) -> Result<Reply, ApiError> {
+    check_agent_may_write(&request, Some(&body.lease_token)).await?;
+    let lease = request.handles().beads.heartbeat(&id(&request), body.lease_token).await?;
     Reply::json(&LeaseView::from(lease))
 }
 
-async fn release(call: Call, body: MaybeReasonBody) -> Result<Reply, ApiError> {
-    let reason = body.reason.unwrap_or_else(|| format!("released by {}", call.identity.name()));
-    act(call, BeadAction::Release { reason }, body.lease_token).await
+async fn release(request: ApiRequest, body: MaybeReasonBody) -> Result<Reply, ApiError> {
+    let reason = body.reason.unwrap_or_else(|| format!("released by {}", request.identity.name()));
+    act(request, BeadAction::Release { reason }, body.lease_token).await
 }
 
-async fn complete(call: Call, body: CompleteBody) -> Result<Reply, ApiError> {
-    act(call, BeadAction::Complete { summary: body.summary }, body.lease_token).await
+async fn complete(request: ApiRequest, body: CompleteBody) -> Result<Reply, ApiError> {
+    act(request, BeadAction::Complete { summary: body.summary }, body.lease_token).await
 }
 
-async fn close(call: Call, body: BecauseBody) -> Result<Reply, ApiError> {
-    act(call, BeadAction::Close { reason: body.reason }, body.lease_token).await
+async fn close(request: ApiRequest, body: BecauseBody) -> Result<Reply, ApiError> {
+    act(request, BeadAction::Close { reason: body.reason }, body.lease_token).await
 }
 
-async fn block(call: Call, body: BecauseBody) -> Result<Reply, ApiError> {
-    act(call, BeadAction::Block { reason: body.reason }, body.lease_token).await
+async fn block(request: ApiRequest, body: BecauseBody) -> Result<Reply, ApiError> {
+    act(request, BeadAction::Block { reason: body.reason }, body.lease_token).await
 }
 
-async fn unblock(call: Call) -> Result<Reply, ApiError> {
-    act(call, BeadAction::Unblock, None).await
+async fn unblock(request: ApiRequest) -> Result<Reply, ApiError> {
+    act(request, BeadAction::Unblock, None).await
 }
 
-async fn escalate(call: Call, body: BecauseBody) -> Result<Reply, ApiError> {
-    act(call, BeadAction::Escalate { reason: body.reason }, body.lease_token).await
+async fn escalate(request: ApiRequest, body: BecauseBody) -> Result<Reply, ApiError> {
+    act(request, BeadAction::Escalate { reason: body.reason }, body.lease_token).await
 }
 
-async fn reopen(call: Call) -> Result<Reply, ApiError> {
-    act(call, BeadAction::Reopen, None).await
+async fn reopen(request: ApiRequest) -> Result<Reply, ApiError> {
+    act(request, BeadAction::Reopen, None).await
 }
 
-async fn redispatch(call: Call, body: MaybeReasonBody) -> Result<Reply, ApiError> {
-    act(call, BeadAction::Redispatch { reason: body.reason }, body.lease_token).await
+async fn redispatch(request: ApiRequest, body: MaybeReasonBody) -> Result<Reply, ApiError> {
+    act(request, BeadAction::Redispatch { reason: body.reason }, body.lease_token).await
 }
 
-async fn depend(call: Call, body: DependencyBody) -> Result<Reply, ApiError> {
-    check_own(&call, body.lease_token.as_deref()).await?;
+async fn depend(request: ApiRequest, body: DependencyBody) -> Result<Reply, ApiError> {
+    check_agent_may_write(&request, body.lease_token.as_deref()).await?;
     let kind = body.kind.unwrap_or_else(|| DEFAULT_EDGE.to_owned());
     if body.gate.is_some() && kind != "waits-for" {
         return Err(ApiError::field("gate", "is of dependencies of the type waits-for"));
     }
     let target = BeadId::known(body.depends_on);
-    call.need_beads([&target]).await?;
-    let edge = Edge { gate: body.gate, ..Edge::new(id(&call), target, kind) };
-    let bead = call.handles().beads.add_dependency(&call.caller()?, &id(&call), edge).await?;
-    answer(&call, bead)
+    request.require_beads([&target]).await?;
+    let edge = Edge { gate: body.gate, ..Edge::new(id(&request), target, kind) };
+    let bead = request.handles().beads.add_dependency(&request.caller()?, &id(&request), edge).await?;
+    answer(&request, bead)
 }
 
-async fn separate(call: Call) -> Result<Reply, ApiError> {
-    let target = BeadId::known(call.param("depends_on"));
-    call.handles().beads.remove_dependency(&call.caller()?, &id(&call), &target).await?;
+async fn separate(request: ApiRequest) -> Result<Reply, ApiError> {
+    let target = BeadId::known(request.param("depends_on"));
+    request.handles().beads.remove_dependency(&request.caller()?, &id(&request), &target).await?;
     Ok(Reply::no_content())
 }

@@ -15,15 +15,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// The most bytes of answers that are kept.
-const MAX_TOTAL: usize = 33_554_432;
+const MAX_TOTAL_BYTES: usize = 33_554_432;
 /// The largest answer that is kept, in bytes.
-const MAX_BYTES: usize = 16_384;
+const MAX_ENTRY_BYTES: usize = 16_384;
 /// How long a request waits to hear of what was just committed before it asks the store.
-const PATIENCE: Duration = Duration::from_millis(10);
+const EVENT_WAIT: Duration = Duration::from_millis(10);
 
 /// A bead as it was answered.
 #[derive(Clone, Debug)]
-pub struct Rendered {
+pub struct CachedBead {
     /// Its JSON.
     pub body: Bytes,
     /// Its revision.
@@ -35,20 +35,20 @@ pub struct Rendered {
 /// The cache.
 #[derive(Debug, Default)]
 pub struct BeadCache {
-    entries: Mutex<Entries>,
+    entries: Mutex<CacheState>,
     /// Every event up to this number has been heard; 0 while nobody listens.
-    heard: watch::Sender<u64>,
+    seen_seq: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
-struct Entries {
-    by_id: HashMap<String, Rendered>,
+struct CacheState {
+    by_id: HashMap<String, CachedBead>,
     bytes: usize,
 }
 
 /// What an event means for the beads that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bearing {
+enum CacheEffect {
     /// Nothing.
     None,
     /// Its subject is another now.
@@ -57,55 +57,58 @@ enum Bearing {
     Any,
 }
 
-fn bearing(kind: EventType) -> Bearing {
+fn cache_effect(kind: EventType) -> CacheEffect {
     use EventType as E;
     match kind {
         E::BeadStatusChange | E::BeadDependencyAdded | E::BeadDependencyRemoved | E::BeadDeleted => {
-            Bearing::Any
+            CacheEffect::Any
         }
         E::DecisionCreated
         | E::DecisionResolved
         | E::DecisionTimeout
         | E::DecisionCancelled
         | E::DecisionUpdated
-        | E::ProjectDeleted => Bearing::Any,
-        E::LogMessage | E::BeadCommented | E::DecisionReminder => Bearing::None,
+        | E::ProjectDeleted => CacheEffect::Any,
+        E::LogMessage | E::BeadCommented | E::DecisionReminder => CacheEffect::None,
         // A bead's own events, and whatever is added later and touches the bead it names.
-        _ => Bearing::Subject,
+        _ => CacheEffect::Subject,
     }
 }
 
 impl BeadCache {
-    fn lock(&self) -> MutexGuard<'_, Entries> {
+    fn lock(&self) -> MutexGuard<'_, CacheState> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bead, if it is kept and still looks the same `now`. `seq` is the number of the newest event.
-    pub async fn get(&self, id: &str, seq: u64, now: impl FnOnce() -> Timestamp) -> Option<Rendered> {
-        if *self.heard.borrow() < seq {
-            if *self.heard.borrow() == 0 {
+    pub async fn get(&self, id: &str, seq: u64, now: impl FnOnce() -> Timestamp) -> Option<CachedBead> {
+        if *self.seen_seq.borrow() < seq {
+            if *self.seen_seq.borrow() == 0 {
                 return None;
             }
-            let mut heard = self.heard.subscribe();
-            tokio::time::timeout(PATIENCE, heard.wait_for(|heard| *heard >= seq)).await.ok()?.ok()?;
+            let mut seen_seq = self.seen_seq.subscribe();
+            tokio::time::timeout(EVENT_WAIT, seen_seq.wait_for(|seen_seq| *seen_seq >= seq))
+                .await
+                .ok()?
+                .ok()?;
         }
         let found = self.lock().by_id.get(id)?.clone();
         if found.until.is_some_and(|until| until <= now()) { None } else { Some(found) }
     }
 
     /// Keeps a bead. `seq` is the number of the newest event from before the bead was read.
-    pub fn put(&self, id: &str, seq: u64, rendered: Rendered) {
-        if rendered.body.len() > MAX_BYTES {
+    pub fn put(&self, id: &str, seq: u64, rendered: CachedBead) {
+        if rendered.body.len() > MAX_ENTRY_BYTES {
             return;
         }
         let mut entries = self.lock();
-        let heard = *self.heard.borrow();
+        let seen_seq = *self.seen_seq.borrow();
         // An event that came while the bead was read may bear on it and has been heard already.
-        if heard == 0 || heard > seq {
+        if seen_seq == 0 || seen_seq > seq {
             return;
         }
-        if entries.bytes + rendered.body.len() > MAX_TOTAL {
-            *entries = Entries::default();
+        if entries.bytes + rendered.body.len() > MAX_TOTAL_BYTES {
+            *entries = CacheState::default();
         }
         entries.bytes += rendered.body.len();
         if let Some(old) = entries.by_id.insert(id.to_owned(), rendered) {
@@ -114,55 +117,55 @@ impl BeadCache {
     }
 
     /// Takes note of an event.
-    fn hear(&self, event: &Event) {
+    fn apply_event(&self, event: &Event) {
         let mut entries = self.lock();
-        let dropped = match bearing(event.kind) {
-            Bearing::None => Entries::default(),
-            Bearing::Subject => {
+        let dropped = match cache_effect(event.kind) {
+            CacheEffect::None => CacheState::default(),
+            CacheEffect::Subject => {
                 if let Some(old) = entries.by_id.remove(&event.subject) {
                     entries.bytes -= old.body.len();
                 }
-                Entries::default()
+                CacheState::default()
             }
-            Bearing::Any => std::mem::take(&mut *entries),
+            CacheEffect::Any => std::mem::take(&mut *entries),
         };
         // Under the lock, so that nothing is kept between the two that the event bears on.
-        self.raise(event.seq);
+        self.advance_to(event.seq);
         drop(entries);
         drop(dropped);
     }
 
-    fn raise(&self, seq: u64) {
-        self.heard.send_if_modified(|heard| {
-            let later = seq > *heard;
+    fn advance_to(&self, seq: u64) {
+        self.seen_seq.send_if_modified(|seen_seq| {
+            let later = seq > *seen_seq;
             if later {
-                *heard = seq;
+                *seen_seq = seq;
             }
             later
         });
     }
 
     /// Nobody listens any more: nothing that is kept can be trusted.
-    fn forget(&self) {
+    fn clear(&self) {
         let mut entries = self.lock();
-        *entries = Entries::default();
-        self.heard.send_replace(0);
+        *entries = CacheState::default();
+        self.seen_seq.send_replace(0);
     }
 }
 
 /// Empties the cache when its listener ends, however it ends.
-struct Deaf<'a>(&'a BeadCache);
+struct ClearOnDrop<'a>(&'a BeadCache);
 
-impl Drop for Deaf<'_> {
+impl Drop for ClearOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.forget();
+        self.0.clear();
     }
 }
 
 /// Listens to the events until the bus ends.
-pub async fn follow(context: Context) {
+pub async fn track_events(context: Context) {
     let cache = context.beads();
-    let _end = Deaf(cache);
+    let _end = ClearOnDrop(cache);
     let mut subscription = match context.handles().bus.subscribe(EventFilter::default(), None).await {
         Ok(subscription) => subscription,
         Err(error) => {
@@ -170,11 +173,11 @@ pub async fn follow(context: Context) {
             return;
         }
     };
-    cache.raise(subscription.position());
+    cache.advance_to(subscription.position());
     loop {
         match subscription.next().await {
-            Delivery::Event(event) => cache.hear(&event),
-            Delivery::Gap { .. } => cache.forget(),
+            Delivery::Event(event) => cache.apply_event(&event),
+            Delivery::Gap { .. } => cache.clear(),
             Delivery::Closed => return,
         }
     }

@@ -2,8 +2,8 @@
 
 use crate::http::bead::actions::{ClaimView, claimed, claiming_agent};
 use crate::http::framework::required_role::Access;
-use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::{MAX_WAIT_SEC, PullWish};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
+use arbiter_actors::{MAX_WAIT_SEC, PullRequest};
 use arbiter_core::bead::edit::MAX_TAGS;
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::lease::{MAX_TTL_SEC, MIN_TTL_SEC};
@@ -36,11 +36,11 @@ pub fn endpoints() -> Vec<Endpoint> {
             .unlimited()
             .summary("Take the next ready bead for an external agent; 204 when there is none in time")
             .answers::<ClaimView>(200)
-            .answers_plainly(204),
+            .answers_without_json(204),
     ]
 }
 
-async fn next(call: Call, body: PullBody) -> Result<Reply, ApiError> {
+async fn next(request: ApiRequest, body: PullBody) -> Result<Reply, ApiError> {
     if body.wait_sec > MAX_WAIT_SEC {
         return Err(ApiError::field("wait_sec", format!("is 0 to {MAX_WAIT_SEC}")));
     }
@@ -50,30 +50,30 @@ async fn next(call: Call, body: PullBody) -> Result<Reply, ApiError> {
     if body.tags.len() > MAX_TAGS {
         return Err(ApiError::field("tags", format!("are at most {MAX_TAGS}")));
     }
-    let agent_id = claiming_agent(&call, body.agent_id).await?;
+    let agent_id = claiming_agent(&request, body.agent_id).await?;
     if let Some(project) = &body.project_id {
-        call.need_project(Some(project))?;
-        if call.handles().store.project(project.clone()).await?.is_none() {
+        request.require_project(Some(project))?;
+        if request.handles().store.project(project.clone()).await?.is_none() {
             return Err(ApiError::field("project_id", format!("no project has the id {project}")));
         }
     }
-    let wish = PullWish {
+    let wish = PullRequest {
         agent_id,
         project_id: body.project_id.map(ProjectId::known),
-        within: call.within(),
+        within: request.within(),
         tags: body.tags,
         ttl_sec: body.ttl_sec,
         wait: Duration::from_secs(body.wait_sec),
     };
-    let (pulls, caller) = (&call.handles().pulls, call.caller()?);
-    let mut closing = call.context.closing();
+    let (pulls, caller) = (&request.handles().pulls, request.caller()?);
+    let mut closing = request.context.closing();
     // Whoever goes away drops all of this, and then gets no bead.
     let found = tokio::select! {
         found = pulls.next(&caller, wish) => found?,
-        () = closing.begun() => return Err(ApiError::new("shutting-down", "the server is shutting down")),
+        () = closing.triggered() => return Err(ApiError::new("shutting-down", "the server is shutting down")),
     };
     match found {
-        Some(bead) => claimed(&call, bead),
+        Some(bead) => claimed(&request, bead),
         None => Ok(Reply::no_content()),
     }
 }

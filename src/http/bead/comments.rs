@@ -4,7 +4,7 @@ use crate::http::bead::handlers as bead_handlers;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::PAGE;
 use crate::http::wire::schema::time;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::Comment;
@@ -77,36 +77,37 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-fn created(call: &Call, comment: Comment) -> Result<Reply, ApiError> {
+fn created(request: &ApiRequest, comment: Comment) -> Result<Reply, ApiError> {
     let reply = Reply::json(&CommentView::from(comment))?.with_status(StatusCode::CREATED);
     // A comment is read in the list it is in.
-    Ok(reply.with_header(LOCATION, &call.path))
+    Ok(reply.with_header(LOCATION, &request.path))
 }
 
-async fn of_bead(call: Call) -> Result<Reply, ApiError> {
-    let bead = bead_handlers::row(&call).await?;
-    let page = call.handles().store.bead_comments(bead.id.to_string(), call.page()?).await?;
-    Reply::page::<_, CommentView>(&call, page)
+async fn of_bead(request: ApiRequest) -> Result<Reply, ApiError> {
+    let bead = bead_handlers::row(&request).await?;
+    let page = request.handles().store.bead_comments(bead.id.to_string(), request.page()?).await?;
+    Reply::page::<_, CommentView>(&request, page)
 }
 
-async fn on_bead(call: Call, body: NewCommentBody) -> Result<Reply, ApiError> {
-    let caller = call.caller_named("author_id", body.author_id)?;
-    let comment = call.handles().beads.comment(&caller, &bead_handlers::id(&call), body.comment).await?;
-    created(&call, comment)
+async fn on_bead(request: ApiRequest, body: NewCommentBody) -> Result<Reply, ApiError> {
+    let caller = request.caller_named("author_id", body.author_id)?;
+    let comment =
+        request.handles().beads.comment(&caller, &bead_handlers::id(&request), body.comment).await?;
+    created(&request, comment)
 }
 
-async fn of_project(call: Call) -> Result<Reply, ApiError> {
-    let (id, store) = (call.param("id"), &call.handles().store);
+async fn of_project(request: ApiRequest) -> Result<Reply, ApiError> {
+    let (id, store) = (request.param("id"), &request.handles().store);
     if store.project(id.to_owned()).await?.is_none() {
         return Err(ApiError::not_found("project", id));
     }
-    let page = store.project_comments(id.to_owned(), call.page()?).await?;
-    Reply::page::<_, CommentView>(&call, page)
+    let page = store.project_comments(id.to_owned(), request.page()?).await?;
+    Reply::page::<_, CommentView>(&request, page)
 }
 
-async fn on_project(call: Call, body: NewCommentBody) -> Result<Reply, ApiError> {
-    let caller = call.caller_named("author_id", body.author_id)?;
-    let id = ProjectId::known(call.param("id"));
-    let comment = call.handles().projects.comment(&caller, &id, body.comment).await?;
-    created(&call, comment)
+async fn on_project(request: ApiRequest, body: NewCommentBody) -> Result<Reply, ApiError> {
+    let caller = request.caller_named("author_id", body.author_id)?;
+    let id = ProjectId::known(request.param("id"));
+    let comment = request.handles().projects.comment(&caller, &id, body.comment).await?;
+    created(&request, comment)
 }

@@ -279,7 +279,7 @@ pub struct BeadPatchBody {
 
 impl BeadPatchBody {
     /// The fields that say what is done when and by whom, as far as they are given.
-    pub fn names_of_the_plan(&self) -> Vec<&'static str> {
+    pub fn planning_fields(&self) -> Vec<&'static str> {
         let given = [
             (self.bead_type.is_some(), "type"),
             (self.priority.is_some(), "priority"),

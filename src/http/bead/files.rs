@@ -5,8 +5,8 @@ use crate::http::framework::required_role::Access;
 use crate::http::wire::body::{self, BodyStream};
 use crate::http::wire::problem::ApiError;
 use crate::http::wire::query::Flag;
-use crate::http::{Call, Endpoint, Reply};
-use arbiter_actors::{Dialect, ExportOutcome, FileFormat, ImportOutcome, ImportWish};
+use crate::http::{ApiRequest, Endpoint, Reply};
+use arbiter_actors::{ExportOutcome, FileDialect, FileFormat, ImportOutcome, ImportRequest};
 use arbiter_core::kernel::ids::ProjectId;
 use futures_util::StreamExt;
 use schemars::JsonSchema;
@@ -18,7 +18,7 @@ use tempfile::NamedTempFile;
 use warp::http::Method;
 use warp::http::header::CONTENT_TYPE;
 
-const HOW: &[QueryField] = &[
+const IMPORT_PARAMS: &[QueryField] = &[
     word_field("format", &["jsonl", "yaml"], "The format of the body; else its content type says it"),
     flag("dry_run", "Tell what would happen, and change nothing"),
     flag("strict", "Take nothing unless every line can be taken"),
@@ -26,7 +26,7 @@ const HOW: &[QueryField] = &[
     flag("any_project", "Take beads that name another project, too"),
     text("prefix", "What stands before the ids instead of what the file has there"),
 ];
-const WHERE: &[QueryField] = &[
+const EXPORT_PARAMS: &[QueryField] = &[
     word_field("dialect", &["bd", "br"], "Whose reader it is written for; bd by default"),
     flag("download", "Answer with the file instead of writing it"),
 ];
@@ -158,102 +158,102 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Operator)
             .unlimited()
             .file()
-            .query(HOW)
+            .query(IMPORT_PARAMS)
             .summary("Read beads in: from the body, or without one from the project's own file")
             .answers::<ImportView>(200),
         Endpoint::new(Method::POST, "/api/v1/projects/{id}/export", export)
             .access(Access::Operator)
             .unlimited()
-            .query(WHERE)
+            .query(EXPORT_PARAMS)
             .summary("Write the project's file of beads, or answer with it")
             .answers::<ExportView>(200),
     ]
 }
 
-async fn import(mut call: Call) -> Result<Reply, ApiError> {
-    let project = ProjectId::known(call.param("id"));
-    let is_set = |name: &str| Ok::<bool, ApiError>(call.query.flag(name)? == Flag::True);
-    let wish = ImportWish {
-        format: format_of(&call)?,
+async fn import(mut request: ApiRequest) -> Result<Reply, ApiError> {
+    let project = ProjectId::known(request.param("id"));
+    let is_set = |name: &str| Ok::<bool, ApiError>(request.query.flag(name)? == Flag::True);
+    let wish = ImportRequest {
+        format: format_of(&request)?,
         dry_run: is_set("dry_run")?,
         strict: is_set("strict")?,
         allow_stale: is_set("allow_stale")?,
         any_project: is_set("any_project")?,
-        prefix: call.query.owned("prefix")?,
+        prefix: request.query.owned("prefix")?,
     };
-    let caller = call.caller()?;
-    let files = call.handles().bead_files.clone();
-    let directory = call.handles().store.path().parent().map(PathBuf::from).unwrap_or_default();
-    let idle = Duration::from_millis(call.context.settings().http.body_idle_timeout_ms);
-    let received = match call.body.take() {
-        Some(stream) => receive(stream, directory, idle).await?,
+    let caller = request.caller()?;
+    let files = request.handles().bead_files.clone();
+    let directory = request.handles().store.path().parent().map(PathBuf::from).unwrap_or_default();
+    let idle = Duration::from_millis(request.context.settings().http.body_idle_timeout_ms);
+    let received = match request.body.take() {
+        Some(stream) => spool_body(stream, directory, idle).await?,
         None => None,
     };
     let outcome = match received {
         Some(source) => files.import(&caller, &project, wish, source, "body").await?,
-        None => files.import_own(&caller, &project, wish).await?,
+        None => files.import_project_file(&caller, &project, wish).await?,
     };
     Reply::json(&ImportView::from(outcome))
 }
 
-fn format_of(call: &Call) -> Result<FileFormat, ApiError> {
-    if let Some(word) = call.query.text("format")? {
+fn format_of(request: &ApiRequest) -> Result<FileFormat, ApiError> {
+    if let Some(word) = request.query.text("format")? {
         return Ok(if word == "yaml" { FileFormat::Yaml } else { FileFormat::Jsonl });
     }
-    let given = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let given = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Ok(if given.contains("yaml") { FileFormat::Yaml } else { FileFormat::Jsonl })
 }
 
 /// Puts a body into a file that nobody else sees and that goes with its reader: the store must not wait for a client.
 /// None when the body is empty.
-async fn receive(
+async fn spool_body(
     mut stream: BodyStream,
     directory: PathBuf,
     idle: Duration,
 ) -> Result<Option<Box<dyn BufRead + Send>>, ApiError> {
-    let unkept = |error: std::io::Error| match error.kind() {
+    let io_error = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
             ApiError::new("disk-full", "there is no space left on the disk")
         }
         _ => ApiError::new("internal", format!("the body could not be kept: {error}")),
     };
-    let mut file = NamedTempFile::new_in(directory).map_err(unkept)?;
+    let mut file = NamedTempFile::new_in(directory).map_err(io_error)?;
     let mut length = 0;
     loop {
         let next = tokio::time::timeout(idle, stream.next()).await;
-        match next.map_err(|_| body::late())? {
+        match next.map_err(|_| body::timed_out())? {
             Some(Ok(piece)) => {
                 length += piece.len();
                 file = tokio::task::spawn_blocking(move || file.write_all(&piece).map(|()| file))
                     .await
-                    .map_err(|error| unkept(std::io::Error::other(error)))?
-                    .map_err(unkept)?;
+                    .map_err(|error| io_error(std::io::Error::other(error)))?
+                    .map_err(io_error)?;
             }
-            Some(Err(error)) => return Err(body::broken_off(&error)),
+            Some(Err(error)) => return Err(body::interrupted(&error)),
             None => break,
         }
     }
     if length == 0 {
         return Ok(None);
     }
-    file.rewind().map_err(unkept)?;
+    file.rewind().map_err(io_error)?;
     Ok(Some(Box::new(BufReader::with_capacity(1 << 16, file))))
 }
 
-async fn export(call: Call) -> Result<Reply, ApiError> {
-    let project = ProjectId::known(call.param("id"));
-    let dialect = match call.query.text("dialect")? {
-        Some("br") => Dialect::Br,
-        _ => Dialect::Bd,
+async fn export(request: ApiRequest) -> Result<Reply, ApiError> {
+    let project = ProjectId::known(request.param("id"));
+    let dialect = match request.query.text("dialect")? {
+        Some("br") => FileDialect::Br,
+        _ => FileDialect::Bd,
     };
-    let files = &call.handles().bead_files;
-    if call.query.flag("download")? != Flag::True {
-        return Reply::json(&ExportView::from(files.export_own(&project, dialect).await?));
+    let files = &request.handles().bead_files;
+    if request.query.flag("download")? != Flag::True {
+        return Reply::json(&ExportView::from(files.export_project_file(&project, dialect).await?));
     }
     let pieces = files.content(&project, dialect).await?;
     let stream = futures_util::stream::unfold(pieces, |mut pieces| async move {
         let piece = pieces.recv().await?;
-        Some((piece.map_err(|fault| std::io::Error::other(fault.to_string())), pieces))
+        Some((piece.map_err(|error| std::io::Error::other(error.to_string())), pieces))
     });
     Ok(Reply::breakable_stream("application/x-ndjson", stream))
 }

@@ -1,14 +1,14 @@
 //! Beads: the work, as a collection and one by one.
 
-use crate::http::bead::cache::Rendered;
+use crate::http::bead::cache::CachedBead;
 use crate::http::bead::dto::{BeadPatchBody, BeadView, NewBeadBody, NewBeadsBody};
 use crate::http::bead::status_patch;
 use crate::http::framework::endpoint::{Kind, QueryField, number, text, word as word_field};
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::PAGE;
 use crate::http::wire::reply::to_json;
-use crate::http::wire::schema::Vocabulary;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::wire::schema::EnumValues;
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::MAX_BULK;
 use arbiter_core::bead::edit::{BeadPatch, NewBead};
 use arbiter_core::bead::{Bead, Status};
@@ -31,7 +31,7 @@ const FILTERS: &[QueryField] = &[
     text("q", "Only those with this text in title or description"),
 ];
 const MORE_FILTERS: &[QueryField] = &[
-    word_field("status", <Status as Vocabulary>::WORDS, "Only those with this status"),
+    word_field("status", <Status as EnumValues>::VALUES, "Only those with this status"),
     QueryField {
         name: "ready",
         kind: Kind::Word(&["true"]),
@@ -76,24 +76,24 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::delete(ENTITY, remove)
             .access(Access::Operator)
             .summary("Delete a bead; its id is never given again")
-            .answers_plainly(204),
+            .answers_without_json(204),
     ]
 }
 
 /// The bead that the path names.
-pub fn id(call: &Call) -> BeadId {
-    BeadId::known(call.param("id"))
+pub fn id(request: &ApiRequest) -> BeadId {
+    BeadId::known(request.param("id"))
 }
 
 /// The row of the bead that the path names.
-pub async fn row(call: &Call) -> Result<Bead, ApiError> {
-    let found = call.handles().store.bead(call.param("id").to_owned()).await?;
-    found.ok_or_else(|| ApiError::not_found("bead", call.param("id")))
+pub async fn row(request: &ApiRequest) -> Result<Bead, ApiError> {
+    let found = request.handles().store.bead(request.param("id").to_owned()).await?;
+    found.ok_or_else(|| ApiError::not_found("bead", request.param("id")))
 }
 
 /// The answer that shows a bead.
-pub fn answer(call: &Call, detail: BeadDetail) -> Result<Reply, ApiError> {
-    let view = BeadView::new(detail, call.now());
+pub fn answer(request: &ApiRequest, detail: BeadDetail) -> Result<Reply, ApiError> {
+    let view = BeadView::new(detail, request.now());
     Reply::entity(&view, view.revision)
 }
 
@@ -101,12 +101,12 @@ pub fn answer(call: &Call, detail: BeadDetail) -> Result<Reply, ApiError> {
 ///
 /// # Errors
 /// 403 for another's bead, 422 without a lease token.
-pub async fn check_own(call: &Call, lease_token: Option<&str>) -> Result<(), ApiError> {
-    if call.identity.role() != Role::Agent {
+pub async fn check_agent_may_write(request: &ApiRequest, lease_token: Option<&str>) -> Result<(), ApiError> {
+    if request.identity.role() != Role::Agent {
         return Ok(());
     }
-    let bead = row(call).await?;
-    check_assigned(call, &bead)?;
+    let bead = row(request).await?;
+    check_assigned(request, &bead)?;
     if bead.status == Status::InProgress && lease_token.is_none() {
         return Err(ApiError::field("lease_token", "is required of an agent for a claimed bead"));
     }
@@ -115,11 +115,11 @@ pub async fn check_own(call: &Call, lease_token: Option<&str>) -> Result<(), Api
 
 /// An agent ends, blocks and gives back what it has claimed, and nothing else: a bead that waits for its
 /// blockers or for an approval is not ended by whom it is meant for.
-pub async fn check_claimed(call: &Call) -> Result<(), ApiError> {
-    if call.identity.role() != Role::Agent {
+pub async fn check_claimed(request: &ApiRequest) -> Result<(), ApiError> {
+    if request.identity.role() != Role::Agent {
         return Ok(());
     }
-    let bead = row(call).await?;
+    let bead = row(request).await?;
     if bead.status == Status::InProgress {
         return Ok(());
     }
@@ -127,9 +127,9 @@ pub async fn check_claimed(call: &Call) -> Result<(), ApiError> {
 }
 
 /// What is done when, by whom and after whose approval is not the agent's to change, whoever holds the bead.
-fn check_plan(call: &Call, body: &BeadPatchBody) -> Result<(), ApiError> {
-    match body.names_of_the_plan().first() {
-        Some(name) if call.identity.role() == Role::Agent => {
+fn check_planning_fields(request: &ApiRequest, body: &BeadPatchBody) -> Result<(), ApiError> {
+    match body.planning_fields().first() {
+        Some(name) if request.identity.role() == Role::Agent => {
             Err(ApiError::forbidden(format!("an agent does not change {name}, not even of its own bead")))
         }
         _ => Ok(()),
@@ -140,40 +140,40 @@ fn check_plan(call: &Call, body: &BeadPatchBody) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// 403 for another's bead, 404 for an unknown one.
-pub async fn check_holder(call: &Call, id: &BeadId) -> Result<(), ApiError> {
-    if call.identity.role() != Role::Agent {
+pub async fn check_holder(request: &ApiRequest, id: &BeadId) -> Result<(), ApiError> {
+    if request.identity.role() != Role::Agent {
         return Ok(());
     }
-    let bead = call.handles().store.bead(id.to_string()).await?;
-    check_assigned(call, &bead.ok_or_else(|| ApiError::not_found("bead", id.as_str()))?)
+    let bead = request.handles().store.bead(id.to_string()).await?;
+    check_assigned(request, &bead.ok_or_else(|| ApiError::not_found("bead", id.as_str()))?)
 }
 
-fn check_assigned(call: &Call, bead: &Bead) -> Result<(), ApiError> {
-    let own = call.identity.agent_id();
+fn check_assigned(request: &ApiRequest, bead: &Bead) -> Result<(), ApiError> {
+    let own = request.identity.agent_id();
     if own.is_some() && bead.assigned_to.as_deref() == own {
         return Ok(());
     }
-    Err(ApiError::forbidden(format!("bead {} is not agent {}'s", bead.id, call.identity.name())))
+    Err(ApiError::forbidden(format!("bead {} is not agent {}'s", bead.id, request.identity.name())))
 }
 
 /// Refuses a bead in, or with a dependency on, what the token does not reach.
-async fn check_reach<'a>(
-    call: &Call,
+async fn check_project_scope<'a>(
+    request: &ApiRequest,
     project: Option<&str>,
     others: impl IntoIterator<Item = &'a String>,
 ) -> Result<(), ApiError> {
     if let Some(project) = project {
-        call.need_project(Some(project))?;
+        request.require_project(Some(project))?;
     }
     let others: Vec<BeadId> = others.into_iter().map(BeadId::known).collect();
-    call.need_beads(&others).await
+    request.require_beads(&others).await
 }
 
-fn filter(call: &Call, otherwise: BeadSort) -> Result<BeadFilter, ApiError> {
-    let query = &call.query;
+fn filter(request: &ApiRequest, otherwise: BeadSort) -> Result<BeadFilter, ApiError> {
+    let query = &request.query;
     Ok(BeadFilter {
         project_id: query.owned("project_id")?,
-        within: call.within(),
+        within: request.within(),
         status: query.word("status", Status::parse)?,
         bead_type: query.owned("type")?,
         priority: query.parsed("priority")?,
@@ -181,7 +181,7 @@ fn filter(call: &Call, otherwise: BeadSort) -> Result<BeadFilter, ApiError> {
         tag: query.owned("tag")?,
         parent: query.owned("parent")?,
         text: query.owned("q")?,
-        ready_at: query.text("ready")?.map(|_| call.now()),
+        ready_at: query.text("ready")?.map(|_| request.now()),
         sort: match query.text("sort")? {
             Some("priority") => BeadSort::Urgency,
             Some("bd") => BeadSort::Bd,
@@ -191,32 +191,32 @@ fn filter(call: &Call, otherwise: BeadSort) -> Result<BeadFilter, ApiError> {
     })
 }
 
-async fn list(call: Call) -> Result<Reply, ApiError> {
-    let filter = filter(&call, BeadSort::Age)?;
-    listed(call, filter).await
+async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
+    let filter = filter(&request, BeadSort::Age)?;
+    list_page(request, filter).await
 }
 
-async fn ready(call: Call) -> Result<Reply, ApiError> {
-    let filter = BeadFilter { ready_at: Some(call.now()), ..filter(&call, BeadSort::Urgency)? };
-    listed(call, filter).await
+async fn ready(request: ApiRequest) -> Result<Reply, ApiError> {
+    let filter = BeadFilter { ready_at: Some(request.now()), ..filter(&request, BeadSort::Urgency)? };
+    list_page(request, filter).await
 }
 
-async fn listed(call: Call, filter: BeadFilter) -> Result<Reply, ApiError> {
-    let now = call.now();
-    let page = call.handles().store.beads(filter, call.page()?).await?;
-    Reply::page::<_, BeadView>(&call, page.map(|detail| BeadView::new(detail, now)))
+async fn list_page(request: ApiRequest, filter: BeadFilter) -> Result<Reply, ApiError> {
+    let now = request.now();
+    let page = request.handles().store.beads(filter, request.page()?).await?;
+    Reply::page::<_, BeadView>(&request, page.map(|detail| BeadView::new(detail, now)))
 }
 
-async fn create(call: Call, body: NewBeadBody) -> Result<Reply, ApiError> {
+async fn create(request: ApiRequest, body: NewBeadBody) -> Result<Reply, ApiError> {
     let new = NewBead::from(body);
     let others = new.parent.iter().chain(&new.blocked_by).chain(&new.related_to);
-    check_reach(&call, Some(&new.project_id), others).await?;
-    let detail = call.handles().beads.create(&call.caller()?, new).await?;
-    let view = BeadView::new(detail, call.now());
+    check_project_scope(&request, Some(&new.project_id), others).await?;
+    let detail = request.handles().beads.create(&request.caller()?, new).await?;
+    let view = BeadView::new(detail, request.now());
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(view.revision))
 }
 
-async fn create_all(call: Call, body: NewBeadsBody) -> Result<Reply, ApiError> {
+async fn create_all(request: ApiRequest, body: NewBeadsBody) -> Result<Reply, ApiError> {
     if !(1..=MAX_BULK).contains(&body.beads.len()) {
         return Err(ApiError::field("beads", format!("are 1 to {MAX_BULK}")));
     }
@@ -224,27 +224,28 @@ async fn create_all(call: Call, body: NewBeadsBody) -> Result<Reply, ApiError> {
     let chosen: HashSet<&String> = new.iter().filter_map(|new| new.id.as_ref()).collect();
     for one in &new {
         let others = one.parent.iter().chain(&one.blocked_by).chain(&one.related_to);
-        check_reach(&call, Some(&one.project_id), others.filter(|id| !chosen.contains(id))).await?;
+        check_project_scope(&request, Some(&one.project_id), others.filter(|id| !chosen.contains(id)))
+            .await?;
     }
-    let created = call.handles().beads.create_all(&call.caller()?, &new).await?;
-    let now = call.now();
+    let created = request.handles().beads.create_all(&request.caller()?, &new).await?;
+    let now = request.now();
     let views: Vec<BeadView> = created.into_iter().map(|detail| BeadView::new(detail, now)).collect();
     Ok(Reply::json(&views)?.with_status(StatusCode::CREATED))
 }
 
-async fn show(call: Call) -> Result<Reply, ApiError> {
-    let (store, cache, id) = (&call.handles().store, call.context.beads(), call.param("id"));
+async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
+    let (store, cache, id) = (&request.handles().store, request.context.beads(), request.param("id"));
     // Before the bead is read: what is committed meanwhile makes the number a lower one than the bead's.
     let seq = store.stats().last_seq.load(Ordering::Acquire);
-    let rendered = match cache.get(id, seq, || call.now()).await {
+    let rendered = match cache.get(id, seq, || request.now()).await {
         Some(rendered) => rendered,
         None => {
             let found = store.bead_detail(id.to_owned()).await?;
             let detail = found.ok_or_else(|| ApiError::not_found("bead", id))?;
-            let now = call.now();
+            let now = request.now();
             let until = detail.bead.defer_until.filter(|until| *until > now);
             let view = BeadView::new(detail, now);
-            let rendered = Rendered { body: to_json(&view)?, revision: view.revision, until };
+            let rendered = CachedBead { body: to_json(&view)?, revision: view.revision, until };
             cache.put(id, seq, rendered.clone());
             rendered
         }
@@ -252,26 +253,27 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
     Ok(Reply::rendered_json(rendered.body).with_revision(rendered.revision))
 }
 
-async fn update(call: Call, body: BeadPatchBody) -> Result<Reply, ApiError> {
-    check_own(&call, body.lease_token.as_deref()).await?;
-    check_plan(&call, &body)?;
+async fn update(request: ApiRequest, body: BeadPatchBody) -> Result<Reply, ApiError> {
+    check_agent_may_write(&request, body.lease_token.as_deref()).await?;
+    check_planning_fields(&request, &body)?;
     let parent = body.parent.iter().flatten();
     let others = parent.chain(body.blocked_by.iter().flatten()).chain(body.related_to.iter().flatten());
-    check_reach(&call, body.project_id.as_deref(), others).await?;
+    check_project_scope(&request, body.project_id.as_deref(), others).await?;
     if body.status.is_some() {
-        check_claimed(&call).await?;
-        return status_patch::change(call, body).await;
+        check_claimed(&request).await?;
+        return status_patch::change(request, body).await;
     }
     if body.reason.is_some() {
         return Err(ApiError::field("reason", "says why the status changes, and status is not given"));
     }
     let lease_token = body.lease_token.clone();
     let patch = BeadPatch::from(body);
-    let changed = call.handles().beads.update(&call.caller()?, &id(&call), patch, lease_token).await?;
-    answer(&call, changed)
+    let changed =
+        request.handles().beads.update(&request.caller()?, &id(&request), patch, lease_token).await?;
+    answer(&request, changed)
 }
 
-async fn remove(call: Call) -> Result<Reply, ApiError> {
-    call.handles().beads.delete(&call.caller()?, &id(&call)).await?;
+async fn remove(request: ApiRequest) -> Result<Reply, ApiError> {
+    request.handles().beads.delete(&request.caller()?, &id(&request)).await?;
     Ok(Reply::no_content())
 }

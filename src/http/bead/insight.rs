@@ -4,7 +4,7 @@ use crate::http::agent::runs::RunSummaryView;
 use crate::http::bead::handlers::{id, row};
 use crate::http::system::events::{self, EventView, RANGE};
 use crate::http::wire::page::PAGE;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::event::EventFilter;
 use arbiter_store::RunFilter;
 use schemars::JsonSchema;
@@ -35,28 +35,28 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn why(call: Call) -> Result<Reply, ApiError> {
-    row(&call).await?;
+async fn why(request: ApiRequest) -> Result<Reply, ApiError> {
+    row(&request).await?;
     Reply::json(&WhyView {
-        reasons: call.handles().dispatcher.why(&id(&call), call.within().as_deref()).await?,
+        reasons: request.handles().dispatcher.why(&id(&request), request.within().as_deref()).await?,
     })
 }
 
 /// Also of a bead that was deleted: its events stay.
-async fn history(call: Call) -> Result<Reply, ApiError> {
-    let subject = call.param("id").to_owned();
+async fn history(request: ApiRequest) -> Result<Reply, ApiError> {
+    let subject = request.param("id").to_owned();
     let filter =
-        EventFilter { subject: Some(subject.clone()), within: call.within(), ..EventFilter::default() };
-    let page = events::read(&call, filter).await?;
+        EventFilter { subject: Some(subject.clone()), within: request.within(), ..EventFilter::default() };
+    let page = events::read(&request, filter).await?;
     if page.events.is_empty() {
-        row(&call).await?;
+        row(&request).await?;
     }
-    events::answer(&call, &page)
+    events::answer(&request, &page)
 }
 
-async fn runs(call: Call) -> Result<Reply, ApiError> {
-    let bead = row(&call).await?;
+async fn runs(request: ApiRequest) -> Result<Reply, ApiError> {
+    let bead = row(&request).await?;
     let filter = RunFilter { bead_id: Some(bead.id.to_string()), ..RunFilter::default() };
-    let page = call.handles().store.runs(filter, call.page()?).await?;
-    Reply::page::<_, RunSummaryView>(&call, page)
+    let page = request.handles().store.runs(filter, request.page()?).await?;
+    Reply::page::<_, RunSummaryView>(&request, page)
 }

@@ -4,7 +4,7 @@ use crate::http::bead::dto::BeadView;
 use crate::http::bead::work_graph_text::{dot, mermaid};
 use crate::http::framework::endpoint::{QueryField, text, word as word_field};
 use crate::http::wire::schema::time;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::bead::edit::Edge;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{BeadFilter, PageRequest};
@@ -68,16 +68,17 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn show(call: Call) -> Result<Reply, ApiError> {
-    let project = call.query.owned("project_id")?;
-    let store = &call.handles().store;
+async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
+    let project = request.query.owned("project_id")?;
+    let store = &request.handles().store;
     if let Some(id) = &project
-        && (!call.reaches(id) || store.project(id.clone()).await?.is_none())
+        && (!request.can_access(id) || store.project(id.clone()).await?.is_none())
     {
         return Err(ApiError::not_found("project", id));
     }
-    let filter = BeadFilter { project_id: project.clone(), within: call.within(), ..BeadFilter::default() };
-    let (mut beads, mut cursor, now) = (Vec::new(), None, call.now());
+    let filter =
+        BeadFilter { project_id: project.clone(), within: request.within(), ..BeadFilter::default() };
+    let (mut beads, mut cursor, now) = (Vec::new(), None, request.now());
     loop {
         let page = store.beads(filter.clone(), PageRequest { limit: CHUNK, cursor }).await?;
         beads.extend(page.items.into_iter().map(|detail| BeadView::new(detail, now)));
@@ -87,12 +88,12 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
         }
     }
     let mut edges: Vec<EdgeView> = store.edges(project).await?.into_iter().map(EdgeView::from).collect();
-    if call.within().is_some() {
+    if request.within().is_some() {
         let shown: BTreeSet<&str> = beads.iter().map(|bead| bead.id.as_str()).collect();
         edges.retain(|edge| shown.contains(edge.to.as_str()) && shown.contains(edge.from.as_str()));
     }
     let graph = GraphView::new(beads, edges);
-    match call.query.text("format")? {
+    match request.query.text("format")? {
         Some("dot") => Ok(Reply::text(PLAIN, dot(&graph))),
         Some("mermaid") => Ok(Reply::text(PLAIN, mermaid(&graph))),
         _ => Reply::json(&graph),

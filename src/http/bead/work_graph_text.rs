@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_title_cannot_leave_its_label_in_dot() {
+    fn dot_title_cannot_escape_its_label() {
         let text = dot(&graph());
         assert!(
             text.contains(r##""bd-2" [label="bd-2: a\"]; b\\ <c> --> d", fillcolor="#ffffff"];"##),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_title_cannot_leave_its_label_in_mermaid() {
+    fn mermaid_title_cannot_escape_its_label() {
         let text = mermaid(&graph());
         assert!(text.contains("n1[\"bd-2#58; a#34;#93;#59; b#92; #60;c#62; --#62; d\"]"), "{text}");
         assert!(text.contains("n0 -->|\"blocks\"| n1"), "{text}");

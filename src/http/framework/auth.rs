@@ -8,7 +8,7 @@ use crate::http::framework::origin;
 use crate::http::framework::peer::Peer;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::problem::ApiError;
-use arbiter_actors::Admission;
+use arbiter_actors::AuthenticatedToken;
 use arbiter_core::kernel::token::{Role, Token};
 use warp::http::HeaderMap;
 use warp::http::header::{AUTHORIZATION, HeaderName};
@@ -21,9 +21,9 @@ pub enum Identity {
     /// Whoever reaches a server that asks for no tokens.
     Local,
     /// Whoever comes without a token to a route that needs none.
-    Nobody,
+    Anonymous,
     /// Whoever showed what proves a token.
-    Known(Admission),
+    Authenticated(AuthenticatedToken),
 }
 
 impl Identity {
@@ -31,8 +31,8 @@ impl Identity {
     pub fn name(&self) -> &str {
         match self {
             Self::Local => "local",
-            Self::Nobody => "anonymous",
-            Self::Known(admission) => admission.token.holder(),
+            Self::Anonymous => "anonymous",
+            Self::Authenticated(admission) => admission.token.holder(),
         }
     }
 
@@ -40,8 +40,8 @@ impl Identity {
     pub fn role(&self) -> Role {
         match self {
             Self::Local => Role::Admin,
-            Self::Nobody => Role::Viewer,
-            Self::Known(admission) => admission.token.role,
+            Self::Anonymous => Role::Viewer,
+            Self::Authenticated(admission) => admission.token.role,
         }
     }
 
@@ -49,8 +49,8 @@ impl Identity {
     pub fn user(&self) -> Option<&str> {
         match self {
             Self::Local => Some("local"),
-            Self::Nobody => None,
-            Self::Known(admission) => admission.token.user.as_deref(),
+            Self::Anonymous => None,
+            Self::Authenticated(admission) => admission.token.user.as_deref(),
         }
     }
 
@@ -65,10 +65,10 @@ impl Identity {
     }
 
     /// What was shown.
-    pub fn admission(&self) -> Option<&Admission> {
+    pub fn admission(&self) -> Option<&AuthenticatedToken> {
         match self {
-            Self::Known(admission) => Some(admission),
-            Self::Local | Self::Nobody => None,
+            Self::Authenticated(admission) => Some(admission),
+            Self::Local | Self::Anonymous => None,
         }
     }
 
@@ -92,27 +92,27 @@ pub fn identify(
         return Ok(Identity::Local);
     }
     if access == Access::Public {
-        return Ok(Identity::Nobody);
+        return Ok(Identity::Anonymous);
     }
-    let admission = admit(context, headers, peer)?;
+    let admission = authenticate(context, headers, peer)?;
     let role = admission.token.role;
-    if !access.allows(role) {
+    if !access.is_satisfied_by(role) {
         let detail = format!("this needs the role {}, and the token has {role}", access.as_str());
         return Err(ApiError::forbidden(detail));
     }
-    Ok(Identity::Known(admission))
+    Ok(Identity::Authenticated(admission))
 }
 
 /// What is shown first decides: whoever shows a wrong token is not let in by a right certificate.
-fn admit(context: &Context, headers: &HeaderMap, peer: &Peer) -> Result<Admission, ApiError> {
+fn authenticate(context: &Context, headers: &HeaderMap, peer: &Peer) -> Result<AuthenticatedToken, ApiError> {
     let tokens = &context.handles().tokens;
     let unknown = |what: &str| ApiError::new("unauthorized", format!("the {what}, revoked or expired"));
-    if let Some(text) = shown(headers)? {
+    if let Some(text) = presented_token(headers)? {
         return tokens.authenticate(text).ok_or_else(|| unknown("token is unknown"));
     }
     // A page of another origin, allowed as it may be, does not act for whoever signed in here: it needs a
     // token of its own.
-    if origin::is_foreign(headers) {
+    if origin::is_cross_origin(headers) {
         let detail = "a page of another origin needs a token: neither cookie nor certificate counts";
         return Err(ApiError::new("unauthorized", detail));
     }
@@ -131,7 +131,7 @@ fn admit(context: &Context, headers: &HeaderMap, peer: &Peer) -> Result<Admissio
 ///
 /// # Errors
 /// 401 when there is a header and no token in it.
-fn shown(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+fn presented_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let (name, bearer) = match (headers.get(AUTHORIZATION), headers.get(&API_KEY)) {
         (Some(value), _) => ("Authorization", value.to_str().ok().and_then(bearer)),
         (None, Some(value)) => ("X-API-Key", value.to_str().ok().map(str::trim)),
@@ -154,12 +154,12 @@ mod tests {
 
     fn found(name: HeaderName, value: &'static str) -> Result<Option<String>, u16> {
         let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
-        let shown = shown(&headers).map_err(|error| error.status().as_u16())?;
-        Ok(shown.map(str::to_owned))
+        let presented_token = presented_token(&headers).map_err(|error| error.status().as_u16())?;
+        Ok(presented_token.map(str::to_owned))
     }
 
     #[test]
-    fn a_token_comes_in_one_of_two_headers() {
+    fn token_is_read_from_either_header() {
         let token = Ok(Some("arb_1".to_owned()));
         assert_eq!(found(AUTHORIZATION, "Bearer arb_1"), token);
         assert_eq!(found(AUTHORIZATION, "bearer  arb_1 "), token);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_without_a_token_is_not_passed_over() {
+    fn header_without_token_is_unauthorized() {
         for wrong in ["Basic YTpi", "arb_1", "Bearer", "Bearer "] {
             assert_eq!(found(AUTHORIZATION, wrong), Err(401), "{wrong}");
         }

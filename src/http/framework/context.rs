@@ -5,8 +5,8 @@ use crate::bridge::Bridge;
 use crate::config::{Loaded, Settings};
 use crate::http::bead::cache::BeadCache;
 use crate::http::framework::cookie::{self, Transport};
-use crate::http::framework::idempotency::Running;
-use crate::http::framework::limits::Shares;
+use crate::http::framework::idempotency::RunningKeys;
+use crate::http::framework::limits::Quotas;
 use crate::http::framework::metrics::Metrics;
 use crate::http::wire::sse_frames::FrameCache;
 use arbiter_actors::Handles;
@@ -27,9 +27,9 @@ struct Inner {
     closing: watch::Sender<bool>,
     frames: FrameCache,
     beads: BeadCache,
-    running: Running,
+    running: RunningKeys,
     cookie_name: OnceLock<String>,
-    shares: Shares,
+    quotas: Quotas,
     #[cfg(feature = "temporal")]
     bridge: OnceLock<Bridge>,
 }
@@ -37,7 +37,7 @@ struct Inner {
 impl Context {
     /// A context of these handles and settings. Installs the recorder of metrics if nobody has.
     pub fn new(handles: Handles, loaded: Loaded) -> Self {
-        let shares = Shares::new(&loaded.settings.http);
+        let quotas = Quotas::new(&loaded.settings.http);
         Self(Arc::new(Inner {
             handles,
             loaded,
@@ -46,9 +46,9 @@ impl Context {
             closing: watch::Sender::new(false),
             frames: FrameCache::default(),
             beads: BeadCache::default(),
-            running: Running::default(),
+            running: RunningKeys::default(),
             cookie_name: OnceLock::new(),
-            shares,
+            quotas,
             #[cfg(feature = "temporal")]
             bridge: OnceLock::new(),
         }))
@@ -85,18 +85,18 @@ impl Context {
     }
 
     /// Takes note of where the server listens.
-    pub(crate) fn listens_at(&self, address: SocketAddr) {
+    pub(crate) fn set_listen_addr(&self, address: SocketAddr) {
         // It listens at one address for as long as it lives.
         let _ = self.0.cookie_name.set(cookie::name(address, self.transport()));
     }
 
     /// The signal to end.
-    pub fn closing(&self) -> Closing {
-        Closing(self.0.closing.subscribe())
+    pub fn closing(&self) -> ShutdownSignal {
+        ShutdownSignal(self.0.closing.subscribe())
     }
 
     /// Whether the end has begun.
-    pub fn is_closing(&self) -> bool {
+    pub fn is_shutting_down(&self) -> bool {
         *self.0.closing.borrow()
     }
 
@@ -107,7 +107,7 @@ impl Context {
 
     /// Takes note of the bridge to Temporal.
     #[cfg(feature = "temporal")]
-    pub fn has_bridge(&self, bridge: Bridge) {
+    pub fn set_bridge(&self, bridge: Bridge) {
         // There is one for as long as the server lives.
         let _ = self.0.bridge.set(bridge);
     }
@@ -122,13 +122,13 @@ impl Context {
     pub fn temporal(&self) -> &'static str {
         #[cfg(feature = "temporal")]
         if let Some(bridge) = self.bridge() {
-            return bridge.word();
+            return bridge.status_name();
         }
         "off"
     }
 
-    pub(crate) fn shares(&self) -> &Shares {
-        &self.0.shares
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.0.quotas
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -139,7 +139,7 @@ impl Context {
         &self.0.frames
     }
 
-    pub(crate) fn running(&self) -> &Running {
+    pub(crate) fn running(&self) -> &RunningKeys {
         &self.0.running
     }
 
@@ -150,11 +150,11 @@ impl Context {
 
 /// The signal to end, as one listener hears it.
 #[derive(Clone, Debug)]
-pub struct Closing(watch::Receiver<bool>);
+pub struct ShutdownSignal(watch::Receiver<bool>);
 
-impl Closing {
+impl ShutdownSignal {
     /// Waits until the end has begun.
-    pub async fn begun(&mut self) {
+    pub async fn triggered(&mut self) {
         // Without a sender the server is gone already.
         let _ = self.0.wait_for(|closing| *closing).await;
     }

@@ -40,7 +40,7 @@ mod tests {
     use warp::http::HeaderValue;
 
     #[test]
-    fn a_cookie_is_found_among_others_by_its_whole_name() {
+    fn cookie_is_matched_by_its_whole_name() {
         let mut headers = HeaderMap::new();
         headers.append(COOKIE, HeaderValue::from_static("arbiter-80=; a=b; xarbiter-8080=no"));
         headers.append(COOKIE, HeaderValue::from_static("arbiter-8080=yes; arbiter-80=other"));
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_over_tls_is_bound_to_tls_and_to_the_host() {
+    fn tls_cookie_is_secure_and_host_bound() {
         let listening = "127.0.0.1:8443".parse().unwrap();
         let name = name(listening, Transport::Tls);
         assert_eq!(name, "__Host-arbiter-8443");

@@ -11,12 +11,12 @@ use warp::http::header::{
 use warp::http::{HeaderMap, Method};
 
 /// The paths of the codec; a rotation of its keys is none of them.
-const CODEC: [&str; 2] = ["/api/v1/temporal/codec/decode", "/api/v1/temporal/codec/encode"];
+const CODEC_PATHS: [&str; 2] = ["/api/v1/temporal/codec/decode", "/api/v1/temporal/codec/encode"];
 /// The request headers that a page may send.
 const REQUEST_HEADERS: &str =
     "authorization, x-api-key, content-type, if-match, idempotency-key, last-event-id, x-request-id";
 /// How long a browser remembers what it was allowed, in seconds.
-const REMEMBERED: &str = "600";
+const PREFLIGHT_MAX_AGE: &str = "600";
 
 /// The origins whose pages may call.
 #[derive(Clone, Debug, Default)]
@@ -45,11 +45,12 @@ impl Origins {
     pub fn is_for_codec(&self, path: &str, headers: &HeaderMap) -> bool {
         let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
         let page = self.codec_page.as_deref();
-        CODEC.contains(&path) && page.is_some_and(|page| origin.is_some_and(|o| o.eq_ignore_ascii_case(page)))
+        CODEC_PATHS.contains(&path)
+            && page.is_some_and(|page| origin.is_some_and(|o| o.eq_ignore_ascii_case(page)))
     }
 
     /// What the answer to such a request says.
-    pub fn mark_for_codec(headers: &HeaderMap, answer: &mut HeaderMap) {
+    pub fn add_codec_headers(headers: &HeaderMap, answer: &mut HeaderMap) {
         answer.append(VARY, HeaderValue::from_static("Origin"));
         if let Some(origin) = headers.get(ORIGIN) {
             answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -62,7 +63,7 @@ impl Origins {
     }
 
     /// The origin of a request, if it is one of ours.
-    pub fn allowed<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+    pub fn allowed_origin<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
         let mut origins = headers.get_all(ORIGIN).iter();
         let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
         let text = origin.to_str().ok()?;
@@ -70,7 +71,7 @@ impl Origins {
     }
 
     /// What an answer says to the page that asked. Answers differ by origin as soon as any is configured.
-    pub fn mark(&self, asked_by: Option<&HeaderValue>, answer: &mut HeaderMap) {
+    pub fn add_headers(&self, asked_by: Option<&HeaderValue>, answer: &mut HeaderMap) {
         if !self.configured.is_empty() {
             answer.append(VARY, HeaderValue::from_static("Origin"));
         }
@@ -92,12 +93,12 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 }
 
 /// What a page may do with a path that knows these methods.
-pub fn allow(methods: &str, answer: &mut HeaderMap) {
+pub fn add_preflight_headers(methods: &str, answer: &mut HeaderMap) {
     if let Ok(methods) = HeaderValue::from_str(methods) {
         answer.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
     }
     answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS));
-    answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(REMEMBERED));
+    answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_MAX_AGE));
 }
 
 #[cfg(test)]
@@ -113,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_configured_origin_is_answered_and_by_its_own_name() {
+    fn only_configured_origin_gets_cors_headers() {
         let origins = Origins::new(&["https://Board.example".into()]);
         let answer = |asked: &[&'static str]| {
             let (headers, mut answer) = (asking(asked), HeaderMap::new());
-            origins.mark(origins.allowed(&headers), &mut answer);
+            origins.add_headers(origins.allowed_origin(&headers), &mut answer);
             assert_eq!(answer[VARY], "Origin");
             answer.get(ACCESS_CONTROL_ALLOW_ORIGIN).map(|value| value.to_str().unwrap().to_owned())
         };
@@ -131,10 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_when_nothing_is_configured() {
+    fn unconfigured_cors_adds_no_headers() {
         let (origins, mut answer) = (Origins::default(), HeaderMap::new());
         let headers = asking(&["https://board.example"]);
-        origins.mark(origins.allowed(&headers), &mut answer);
+        origins.add_headers(origins.allowed_origin(&headers), &mut answer);
         assert!(answer.is_empty());
     }
 }

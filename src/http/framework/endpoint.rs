@@ -1,7 +1,7 @@
 //! One row of the table of endpoints: everything that is true of a route, in one place.
 
 use crate::http::framework::metrics::RouteMetrics;
-use crate::http::framework::request::Call;
+use crate::http::framework::request::ApiRequest;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::problem::ApiError;
 use crate::http::wire::reply::Reply;
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use warp::http::Method;
 
 /// What answers a call.
-pub type Handler = Box<dyn Fn(Call) -> BoxFuture<'static, Result<Reply, ApiError>> + Send + Sync>;
+pub type Handler = Box<dyn Fn(ApiRequest) -> BoxFuture<'static, Result<Reply, ApiError>> + Send + Sync>;
 /// Makes a schema and files its parts under the document's components.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
@@ -65,12 +65,12 @@ pub struct RequestBody {
     /// Its schema.
     pub schema: SchemaOf,
     /// Whether there must be one.
-    pub need: Need,
+    pub presence: Presence,
 }
 
 /// Whether a body must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub enum Presence {
     /// It must.
     Required,
     /// Without one every field has its default.
@@ -97,9 +97,9 @@ impl Secrecy {
 
 /// How large a body may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Volume {
+pub enum BodyLimit {
     /// As usual.
-    Usual,
+    Standard,
     /// It holds a whole conversation, with its images.
     Conversation,
     /// It is a file of any size, which its handler reads as it comes.
@@ -108,7 +108,7 @@ pub enum Volume {
 
 /// How long an answer may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum Timeout {
     /// The configured time.
     Limited,
     /// As long as the client wants.
@@ -134,9 +134,9 @@ pub struct Endpoint {
     /// How careful it is with its body.
     pub secrecy: Secrecy,
     /// How large its body may be.
-    pub volume: Volume,
+    pub body_limit: BodyLimit,
     /// How long it may take.
-    pub patience: Patience,
+    pub timeout: Timeout,
     /// What answers.
     pub handler: Handler,
     /// What is counted about it.
@@ -147,7 +147,7 @@ impl Endpoint {
     /// An endpoint that takes no body; for everybody who may read.
     pub fn new<F, Fut>(method: Method, path: &'static str, handler: F) -> Self
     where
-        F: Fn(Call) -> Fut + Send + Sync + 'static,
+        F: Fn(ApiRequest) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Reply, ApiError>> + Send + 'static,
     {
         let metrics = RouteMetrics::new(method.clone(), path);
@@ -160,8 +160,8 @@ impl Endpoint {
             body: None,
             answers: Vec::new(),
             secrecy: Secrecy::Plain,
-            volume: Volume::Usual,
-            patience: Patience::Limited,
+            body_limit: BodyLimit::Standard,
+            timeout: Timeout::Limited,
             handler: Box::new(move |call| handler(call).boxed()),
             metrics,
         }
@@ -170,7 +170,7 @@ impl Endpoint {
     /// Reads.
     pub fn get<F, Fut>(path: &'static str, handler: F) -> Self
     where
-        F: Fn(Call) -> Fut + Send + Sync + 'static,
+        F: Fn(ApiRequest) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Reply, ApiError>> + Send + 'static,
     {
         Self::new(Method::GET, path, handler)
@@ -179,7 +179,7 @@ impl Endpoint {
     /// Does something that needs no telling.
     pub fn post<F, Fut>(path: &'static str, handler: F) -> Self
     where
-        F: Fn(Call) -> Fut + Send + Sync + 'static,
+        F: Fn(ApiRequest) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Reply, ApiError>> + Send + 'static,
     {
         Self::new(Method::POST, path, handler)
@@ -188,7 +188,7 @@ impl Endpoint {
     /// Deletes.
     pub fn delete<F, Fut>(path: &'static str, handler: F) -> Self
     where
-        F: Fn(Call) -> Fut + Send + Sync + 'static,
+        F: Fn(ApiRequest) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Reply, ApiError>> + Send + 'static,
     {
         Self::new(Method::DELETE, path, handler)
@@ -198,17 +198,17 @@ impl Endpoint {
     pub fn with_body<T, F, Fut>(method: Method, path: &'static str, handler: F) -> Self
     where
         T: DeserializeOwned + JsonSchema + Send + 'static,
-        F: Fn(Call, T) -> Fut + Clone + Send + Sync + 'static,
+        F: Fn(ApiRequest, T) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<Reply, ApiError>> + Send + 'static,
     {
-        let mut endpoint = Self::new(method, path, move |mut call: Call| {
+        let mut endpoint = Self::new(method, path, move |mut call: ApiRequest| {
             let handler = handler.clone();
             async move {
                 let body = call.json::<T>().await?;
                 handler(call, body).await
             }
         });
-        endpoint.body = Some(RequestBody { schema: subschema::<T>, need: Need::Required });
+        endpoint.body = Some(RequestBody { schema: subschema::<T>, presence: Presence::Required });
         endpoint
     }
 
@@ -216,17 +216,17 @@ impl Endpoint {
     pub fn with_optional_body<T, F, Fut>(method: Method, path: &'static str, handler: F) -> Self
     where
         T: DeserializeOwned + JsonSchema + Default + Send + 'static,
-        F: Fn(Call, T) -> Fut + Clone + Send + Sync + 'static,
+        F: Fn(ApiRequest, T) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<Reply, ApiError>> + Send + 'static,
     {
-        let mut endpoint = Self::new(method, path, move |mut call: Call| {
+        let mut endpoint = Self::new(method, path, move |mut call: ApiRequest| {
             let handler = handler.clone();
             async move {
                 let body = call.json_or_default::<T>().await?;
                 handler(call, body).await
             }
         });
-        endpoint.body = Some(RequestBody { schema: subschema::<T>, need: Need::Optional });
+        endpoint.body = Some(RequestBody { schema: subschema::<T>, presence: Presence::Optional });
         endpoint
     }
 
@@ -260,7 +260,7 @@ impl Endpoint {
 
     /// A successful answer without JSON.
     #[must_use]
-    pub fn answers_plainly(mut self, status: u16) -> Self {
+    pub fn answers_without_json(mut self, status: u16) -> Self {
         self.answers.push((status, None));
         self
     }
@@ -282,21 +282,21 @@ impl Endpoint {
     /// Its body holds a whole conversation.
     #[must_use]
     pub fn conversation(mut self) -> Self {
-        self.volume = Volume::Conversation;
+        self.body_limit = BodyLimit::Conversation;
         self
     }
 
     /// Its body is a file, which the handler reads.
     #[must_use]
     pub fn file(mut self) -> Self {
-        self.volume = Volume::File;
+        self.body_limit = BodyLimit::File;
         self
     }
 
     /// Its answer may take as long as it wants.
     #[must_use]
     pub fn unlimited(mut self) -> Self {
-        self.patience = Patience::Unlimited;
+        self.timeout = Timeout::Unlimited;
         self
     }
 }

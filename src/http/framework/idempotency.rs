@@ -3,9 +3,9 @@
 //! The key is stored in the same commit as the change, so a repeat never does it again; the answer is
 //! stored when it is known.
 
-use crate::http::framework::endpoint::{Endpoint, Volume};
-use crate::http::framework::request::Call;
-use crate::http::wire::openai_error::Voice;
+use crate::http::framework::endpoint::{BodyLimit, Endpoint};
+use crate::http::framework::request::ApiRequest;
+use crate::http::wire::openai_error::ErrorFormat;
 use crate::http::wire::problem::ApiError;
 use crate::http::wire::reply::Reply;
 use arbiter_core::kernel::lease::digest;
@@ -22,42 +22,42 @@ const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// The longest key, in bytes.
 const MAX_KEY: usize = 255;
 /// Routes whose answers may not be kept, since they concern secrets.
-const REFUSED: [&str; 4] = ["/api/v1/vault", "/api/v1/keys", "/api/v1/tokens", "/api/v1/session"];
+const SECRET_ROUTES: [&str; 4] = ["/api/v1/vault", "/api/v1/keys", "/api/v1/tokens", "/api/v1/session"];
 /// The field that no digest covers: a key is not kept, not even as a hash.
 const SECRET_FIELD: &str = "api_key";
 
 /// The keys whose first request is still running.
 #[derive(Debug, Default)]
-pub struct Running(Mutex<HashSet<IdempotencyKey>>);
+pub struct RunningKeys(Mutex<HashSet<IdempotencyKey>>);
 
-/// Takes a key out of [`Running`] when its request ends, however it ends.
-struct Turn<'a> {
-    running: &'a Running,
+/// Takes a key out of [`RunningKeys`] when its request ends, however it ends.
+struct RunningKeyGuard<'a> {
+    running: &'a RunningKeys,
     key: IdempotencyKey,
 }
 
-impl Running {
-    fn begin(&self, key: &IdempotencyKey) -> Option<Turn<'_>> {
+impl RunningKeys {
+    fn begin(&self, key: &IdempotencyKey) -> Option<RunningKeyGuard<'_>> {
         let fresh = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
-        fresh.then(|| Turn { running: self, key: key.clone() })
+        fresh.then(|| RunningKeyGuard { running: self, key: key.clone() })
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for RunningKeyGuard<'_> {
     fn drop(&mut self) {
         self.running.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
 /// Answers a request: as it was answered before, when it carries the key of one that was.
-pub async fn answer(endpoint: &Endpoint, mut call: Call) -> Result<Reply, ApiError> {
+pub async fn answer(endpoint: &Endpoint, mut call: ApiRequest) -> Result<Reply, ApiError> {
     let Some(key) = key_of(endpoint, &call)? else { return (endpoint.handler)(call).await };
     let body = call.read_body().await?;
     let body_digest = digest_of(&body);
     call.read = Some(body);
     let context = call.context.clone();
     let repeated = |detail| Err(ApiError::new("request-repeated", detail));
-    let Some(_turn) = context.running().begin(&key) else {
+    let Some(_guard) = context.running().begin(&key) else {
         return repeated("a request with this Idempotency-Key is still running");
     };
     let store = &context.handles().store;
@@ -66,7 +66,7 @@ pub async fn answer(endpoint: &Endpoint, mut call: Call) -> Result<Reply, ApiErr
             let detail = "this Idempotency-Key belongs to a request with another body";
             return Err(ApiError::new("idempotency-mismatch", detail));
         }
-        return match again(kept) {
+        return match replay(kept) {
             Some(reply) => Ok(reply),
             None => repeated("the request was carried out, but its answer was lost; read what it made"),
         };
@@ -94,21 +94,21 @@ pub async fn answer(endpoint: &Endpoint, mut call: Call) -> Result<Reply, ApiErr
 }
 
 /// The key of a request that carries one.
-fn key_of(endpoint: &Endpoint, call: &Call) -> Result<Option<IdempotencyKey>, ApiError> {
+fn key_of(endpoint: &Endpoint, call: &ApiRequest) -> Result<Option<IdempotencyKey>, ApiError> {
     let Some(value) = call.headers.get(HEADER).filter(|_| endpoint.method == Method::POST) else {
         return Ok(None);
     };
     // A chat changes nothing here, and the protocol of these routes knows no such key.
-    if Voice::of(&call.path) == Voice::OpenAi {
+    if ErrorFormat::of(&call.path) == ErrorFormat::OpenAi {
         return Ok(None);
     }
     let bad = |detail: &str| Err(ApiError::new("bad-header", detail));
-    if endpoint.volume == Volume::File {
+    if endpoint.body_limit == BodyLimit::File {
         return bad(
             "this route takes no Idempotency-Key: a file that was read in changes nothing the second time",
         );
     }
-    if REFUSED.iter().any(|place| call.path.starts_with(place)) {
+    if SECRET_ROUTES.iter().any(|place| call.path.starts_with(place)) {
         return bad("this route takes no Idempotency-Key: its answers are not kept");
     }
     match value.to_str() {
@@ -133,7 +133,7 @@ fn digest_of(body: &[u8]) -> String {
 }
 
 /// A kept answer as it was given; none when it was lost.
-fn again(kept: KeptAnswer) -> Option<Reply> {
+fn replay(kept: KeptAnswer) -> Option<Reply> {
     let status = StatusCode::from_u16(kept.status).ok()?;
     let revision = serde_json::from_str::<serde_json::Value>(&kept.answer).ok();
     let revision = revision.and_then(|body| body.get("revision")?.as_u64());
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_knows_neither_the_order_of_fields_nor_the_key() {
+    fn body_digest_ignores_field_order_and_api_key() {
         let first = digest_of(br#"{"name": "n", "api_key": "sk-1", "type": "local"}"#);
         assert_eq!(first, digest_of(br#"{"type": "local", "name": "n", "api_key": "sk-2"}"#));
         assert_ne!(first, digest_of(br#"{"type": "local", "name": "m"}"#));
@@ -164,8 +164,8 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_running_until_its_turn_ends() {
-        let running = Running::default();
+    fn key_is_running_until_its_guard_drops() {
+        let running = RunningKeys::default();
         let key = IdempotencyKey { token_id: "t".into(), route: "POST /x".into(), key: "k".into() };
         let turn = running.begin(&key);
         assert!(turn.is_some() && running.begin(&key).is_none());

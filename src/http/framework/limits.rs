@@ -15,14 +15,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Whom a request counts for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Payer {
+pub enum QuotaKey {
     /// A token, wherever it comes from.
     Token(String),
     /// Whoever shows no token.
     Address(IpAddr),
 }
 
-impl Payer {
+impl QuotaKey {
     /// Whom a request of this sender counts for.
     pub fn of(identity: Option<&Identity>, peer: &Peer) -> Self {
         match identity.and_then(Identity::token) {
@@ -33,19 +33,19 @@ impl Payer {
 }
 
 /// The limits of one address and one token.
-pub struct Shares {
-    rate: RateLimiter<Payer, HashMapStateStore<Payer>, DefaultClock>,
+pub struct Quotas {
+    rate: RateLimiter<QuotaKey, HashMapStateStore<QuotaKey>, DefaultClock>,
     clock: DefaultClock,
     burst: u32,
-    streams: Counts<Payer>,
-    most_streams: usize,
-    connections: Counts<IpAddr>,
-    most_connections: usize,
+    streams: UsageCounts<QuotaKey>,
+    max_streams: usize,
+    connections: UsageCounts<IpAddr>,
+    max_connections: usize,
     /// Whether this machine is limited too.
     local: bool,
 }
 
-impl Shares {
+impl Quotas {
     /// The configured limits.
     pub fn new(settings: &config::Http) -> Self {
         let least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
@@ -55,15 +55,15 @@ impl Shares {
             rate: RateLimiter::hashmap(quota),
             clock: DefaultClock::default(),
             burst: settings.requests_burst,
-            streams: Counts::default(),
-            most_streams: settings.streams_per_token,
-            connections: Counts::default(),
-            most_connections: settings.connections_per_address,
+            streams: UsageCounts::default(),
+            max_streams: settings.streams_per_token,
+            connections: UsageCounts::default(),
+            max_connections: settings.connections_per_address,
             local: settings.limit_loopback,
         }
     }
 
-    fn spares(&self, peer: &Peer) -> bool {
+    fn is_exempt(&self, peer: &Peer) -> bool {
         peer.is_local() && !self.local
     }
 
@@ -72,26 +72,26 @@ impl Shares {
     /// # Errors
     /// 429 when there were too many; Retry-After says when the next one is taken.
     pub fn request(&self, identity: Option<&Identity>, peer: &Peer) -> Result<(), ApiError> {
-        if self.spares(peer) {
+        if self.is_exempt(peer) {
             return Ok(());
         }
-        self.rate.check_key(&Payer::of(identity, peer)).map_err(|too_soon| {
+        self.rate.check_key(&QuotaKey::of(identity, peer)).map_err(|too_soon| {
             let wait = too_soon.wait_time_from(self.clock.now());
             let seconds = wait.as_secs() + 1;
             let detail = format!("more requests than {} at once; the next one is taken later", self.burst);
-            ApiError::new("rate-limited", detail).retry_after(seconds).limited(self.burst)
+            ApiError::new("rate-limited", detail).retry_after(seconds).with_burst(self.burst)
         })
     }
 
     /// Counts an event stream for as long as the share lives; none when there are too many.
-    pub fn stream(&self, identity: &Identity, peer: &Peer) -> Option<Share<Payer>> {
-        let most = if self.spares(peer) { usize::MAX } else { self.most_streams };
-        self.streams.take(Payer::of(Some(identity), peer), most)
+    pub fn stream(&self, identity: &Identity, peer: &Peer) -> Option<QuotaGuard<QuotaKey>> {
+        let most = if self.is_exempt(peer) { usize::MAX } else { self.max_streams };
+        self.streams.take(QuotaKey::of(Some(identity), peer), most)
     }
 
     /// Counts a connection for as long as the share lives; none when there are too many.
-    pub fn connection(&self, peer: &Peer) -> Option<Share<IpAddr>> {
-        let most = if self.spares(peer) { usize::MAX } else { self.most_connections };
+    pub fn connection(&self, peer: &Peer) -> Option<QuotaGuard<IpAddr>> {
+        let most = if self.is_exempt(peer) { usize::MAX } else { self.max_connections };
         self.connections.take(peer.address, most)
     }
 
@@ -103,33 +103,33 @@ impl Shares {
 }
 
 /// How many of something each one has.
-struct Counts<K>(Arc<Mutex<HashMap<K, usize>>>);
+struct UsageCounts<K>(Arc<Mutex<HashMap<K, usize>>>);
 
-impl<K> Default for Counts<K> {
+impl<K> Default for UsageCounts<K> {
     fn default() -> Self {
         Self(Arc::default())
     }
 }
 
-impl<K: Clone + Eq + Hash> Counts<K> {
-    fn take(&self, key: K, most: usize) -> Option<Share<K>> {
+impl<K: Clone + Eq + Hash> UsageCounts<K> {
+    fn take(&self, key: K, most: usize) -> Option<QuotaGuard<K>> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(key.clone()).or_insert(0);
         if *count >= most {
             return None;
         }
         *count += 1;
-        Some(Share { counts: Arc::clone(&self.0), key })
+        Some(QuotaGuard { counts: Arc::clone(&self.0), key })
     }
 }
 
 /// One of something, given back when dropped.
-pub struct Share<K: Eq + Hash> {
+pub struct QuotaGuard<K: Eq + Hash> {
     counts: Arc<Mutex<HashMap<K, usize>>>,
     key: K,
 }
 
-impl<K: Eq + Hash> Drop for Share<K> {
+impl<K: Eq + Hash> Drop for QuotaGuard<K> {
     fn drop(&mut self) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.key) {
@@ -145,8 +145,8 @@ impl<K: Eq + Hash> Drop for Share<K> {
 mod tests {
     use super::*;
 
-    fn shares(limit_loopback: bool) -> Shares {
-        Shares::new(&config::Http {
+    fn quotas(limit_loopback: bool) -> Quotas {
+        Quotas::new(&config::Http {
             requests_burst: 3,
             requests_per_sec: 1,
             streams_per_token: 1,
@@ -161,34 +161,34 @@ mod tests {
     }
 
     #[test]
-    fn each_address_has_its_own_share_and_this_machine_all_it_wants() {
-        let shares = shares(false);
-        let taken = |address: &str| (0..10).filter(|_| shares.request(None, &peer(address)).is_ok()).count();
+    fn each_address_has_own_quota_and_loopback_is_exempt() {
+        let quotas = quotas(false);
+        let taken = |address: &str| (0..10).filter(|_| quotas.request(None, &peer(address)).is_ok()).count();
         assert_eq!((taken("192.0.2.1"), taken("192.0.2.2"), taken("127.0.0.1")), (3, 3, 10));
-        let refused = shares.request(None, &peer("192.0.2.1")).unwrap_err();
+        let refused = quotas.request(None, &peer("192.0.2.1")).unwrap_err();
         assert_eq!((refused.status().as_u16(), refused.code()), (429, "rate-limited"));
-        shares.upkeep();
-        assert!(shares.request(None, &peer("192.0.2.1")).is_err());
+        quotas.upkeep();
+        assert!(quotas.request(None, &peer("192.0.2.1")).is_err());
     }
 
     #[test]
-    fn this_machine_is_limited_when_that_is_wanted() {
-        let shares = shares(true);
+    fn loopback_is_limited_when_configured() {
+        let quotas = quotas(true);
         let local = peer("::1");
-        assert_eq!((0..10).filter(|_| shares.request(None, &local).is_ok()).count(), 3);
-        let first = shares.stream(&Identity::Local, &local);
-        assert!(first.is_some() && shares.stream(&Identity::Local, &local).is_none());
+        assert_eq!((0..10).filter(|_| quotas.request(None, &local).is_ok()).count(), 3);
+        let first = quotas.stream(&Identity::Local, &local);
+        assert!(first.is_some() && quotas.stream(&Identity::Local, &local).is_none());
         drop(first);
-        assert!(shares.stream(&Identity::Local, &local).is_some());
+        assert!(quotas.stream(&Identity::Local, &local).is_some());
     }
 
     #[test]
-    fn what_is_given_back_is_forgotten() {
-        let shares = shares(true);
+    fn dropped_quota_guards_leave_no_entry() {
+        let quotas = quotas(true);
         let one = peer("192.0.2.1");
-        let held: Vec<_> = (0..3).map(|_| shares.connection(&one)).collect();
+        let held: Vec<_> = (0..3).map(|_| quotas.connection(&one)).collect();
         assert_eq!(held.iter().flatten().count(), 2);
         drop(held);
-        assert!(shares.connections.0.lock().unwrap().is_empty());
+        assert!(quotas.connections.0.lock().unwrap().is_empty());
     }
 }

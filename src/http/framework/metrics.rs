@@ -75,8 +75,8 @@ impl Metrics {
 
     /// All metrics in Prometheus' text format.
     pub fn render(&self) -> String {
-        gauge!("arbiter_http_connections").set(whole(self.connections.load(Ordering::Relaxed)));
-        gauge!("arbiter_sse_streams").set(whole(self.streams.load(Ordering::Relaxed)));
+        gauge!("arbiter_http_connections").set(gauge_value(self.connections.load(Ordering::Relaxed)));
+        gauge!("arbiter_sse_streams").set(gauge_value(self.streams.load(Ordering::Relaxed)));
         self.recorder.as_ref().map(PrometheusHandle::render).unwrap_or_default()
     }
 
@@ -88,24 +88,24 @@ impl Metrics {
     }
 
     /// Counts a connection for as long as the guard lives; none when there are `max` already.
-    pub fn connection(&self, max: usize) -> Option<Guard> {
-        Guard::take(&self.connections, max)
+    pub fn connection(&self, max: usize) -> Option<CountGuard> {
+        CountGuard::take(&self.connections, max)
     }
 
     /// Counts an event stream for as long as the guard lives; none when there are `max` already.
     pub fn stream(&self, max: usize) -> Option<StreamGuard> {
-        Guard::take(&self.streams, max)
+        CountGuard::take(&self.streams, max)
     }
 }
 
 /// Counts something for as long as it lives.
 #[derive(Debug)]
-pub struct Guard(Arc<AtomicUsize>);
+pub struct CountGuard(Arc<AtomicUsize>);
 
 /// Counts an event stream.
-pub type StreamGuard = Guard;
+pub type StreamGuard = CountGuard;
 
-impl Guard {
+impl CountGuard {
     fn take(count: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
         let raise = |open: usize| (open < max).then_some(open + 1);
         count.fetch_update(Ordering::AcqRel, Ordering::Acquire, raise).ok()?;
@@ -113,7 +113,7 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for CountGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -157,7 +157,7 @@ impl RouteMetrics {
 
 /// A count as a gauge takes it.
 #[allow(clippy::cast_precision_loss)] // counts of things in memory stay far below 2^52
-pub fn whole(count: usize) -> f64 {
+pub fn gauge_value(count: usize) -> f64 {
     count as f64
 }
 
@@ -168,17 +168,17 @@ mod tests {
     #[test]
     fn guards_count_up_to_a_limit_and_give_back() {
         let count = Arc::new(AtomicUsize::new(0));
-        let first = Guard::take(&count, 2);
-        let second = Guard::take(&count, 2);
-        assert!(first.is_some() && second.is_some() && Guard::take(&count, 2).is_none());
+        let first = CountGuard::take(&count, 2);
+        let second = CountGuard::take(&count, 2);
+        assert!(first.is_some() && second.is_some() && CountGuard::take(&count, 2).is_none());
         drop(first);
-        assert!(Guard::take(&count, 2).is_some());
+        assert!(CountGuard::take(&count, 2).is_some());
         drop(second);
         assert_eq!(count.load(Ordering::Relaxed), 0);
     }
 
     #[test]
-    fn what_is_recorded_is_shown() {
+    fn recorded_route_metrics_are_rendered() {
         let metrics = Metrics::new();
         let route = RouteMetrics::new(Method::GET, "/a-route-of-this-test/{id}");
         route.record(StatusCode::OK, Duration::from_millis(3));

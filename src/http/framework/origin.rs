@@ -62,23 +62,25 @@ fn without_port(host: &str) -> &str {
 /// # Errors
 /// 403.
 pub fn check_site(method: &Method, headers: &HeaderMap, origins: &Origins) -> Result<(), ApiError> {
-    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) || origins.allowed(headers).is_some() {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+        || origins.allowed_origin(headers).is_some()
+    {
         return Ok(());
     }
-    match is_foreign(headers) {
+    match is_cross_origin(headers) {
         true => Err(ApiError::new("cross-site", "the request comes from a page of another site")),
         false => Ok(()),
     }
 }
 
 /// Takes away what says that a page of another origin asks; only for one that may ask like our own.
-pub fn make_ours(headers: &mut HeaderMap) {
+pub fn strip_cross_origin(headers: &mut HeaderMap) {
     headers.remove(ORIGIN);
     headers.remove(FETCH_SITE);
 }
 
 /// Whether a browser says that the request comes from a page that is not ours.
-pub fn is_foreign(headers: &HeaderMap) -> bool {
+pub fn is_cross_origin(headers: &HeaderMap) -> bool {
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if text(&FETCH_SITE).is_some_and(|site| !matches!(site, "same-origin" | "none")) {
         return true;
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_names_are_answered() {
+    fn unknown_host_is_misdirected() {
         let hosts =
             Hosts::new("192.0.2.7:8080".parse().unwrap(), &["Arbiter.example".into(), "a.b:81".into()]);
         let status = |host| hosts.check(&headers(&[(HOST, host)])).map_err(|e| e.status().as_u16());
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_another_site_can_change_nothing() {
+    fn cross_site_change_is_refused() {
         let origins = Origins::new(&["https://board.example".into()]);
         let post = |pairs: &[(HeaderName, &'static str)]| {
             check_site(&Method::POST, &headers(pairs), &origins).is_ok()

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_the_same_however_it_comes() {
+    fn ipv4_mapped_address_is_canonical() {
         let local = |text: &str| Peer::at(text.parse().unwrap()).is_local();
         assert!(local("127.0.0.1") && local("::1") && local("::ffff:127.0.0.1"));
         assert!(!local("192.0.2.1") && !local("::ffff:192.0.2.1"));

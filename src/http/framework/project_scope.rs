@@ -1,13 +1,13 @@
 //! How far a token that is limited to projects reaches. One check before every handler for what a path
 //! names; lists and bodies are checked by their handlers, which know what is in them.
 
-use crate::http::framework::request::Call;
+use crate::http::framework::request::ApiRequest;
 use crate::http::wire::problem::ApiError;
 use arbiter_core::kernel::ids::BeadId;
 use warp::http::Method;
 
 /// What names its project in the body or a header; the handlers check it.
-const IN_A_PROJECT: &[&str] = &[
+const PROJECT_NAMED_IN_REQUEST: &[&str] = &[
     "/api/v1/beads",
     "/api/v1/beads/claim",
     "/api/v1/decisions",
@@ -20,13 +20,13 @@ const IN_A_PROJECT: &[&str] = &[
     "/v1/chat/completions",
 ];
 /// Changes that touch nothing of the company.
-const OWN: &[&str] = &["/api/v1/session", "/api/v1/repl"];
+const UNSCOPED_ROUTES: &[&str] = &["/api/v1/session", "/api/v1/repl"];
 
 /// Refuses what a path names and the token does not reach, as if it were not there.
 ///
 /// # Errors
 /// 404 for an entity of another project, 403 for a change of what belongs to no project.
-pub async fn check(call: &Call, method: &Method, path: &str) -> Result<(), ApiError> {
+pub async fn check(call: &ApiRequest, method: &Method, path: &str) -> Result<(), ApiError> {
     if call.identity.projects().is_none() {
         return Ok(());
     }
@@ -46,26 +46,29 @@ pub async fn check(call: &Call, method: &Method, path: &str) -> Result<(), ApiEr
             Some(project) => ("agent", Some(project.to_string())),
             // It works for every project, so whoever is limited to some may see it.
             None if *method == Method::GET => return Ok(()),
-            None => return Err(beyond("an agent that works for every project")),
+            None => return Err(out_of_scope("an agent that works for every project")),
         }
-    } else if *method == Method::GET || IN_A_PROJECT.contains(&path) || OWN.contains(&path) {
+    } else if *method == Method::GET
+        || PROJECT_NAMED_IN_REQUEST.contains(&path)
+        || UNSCOPED_ROUTES.contains(&path)
+    {
         return Ok(());
     } else {
-        return Err(beyond("what belongs to no project"));
+        return Err(out_of_scope("what belongs to no project"));
     };
     match project {
-        Some(project) if call.reaches(&project) => Ok(()),
+        Some(project) if call.can_access(&project) => Ok(()),
         _ => Err(ApiError::not_found(entity, &id)),
     }
 }
 
-fn beyond(what: &str) -> ApiError {
+fn out_of_scope(what: &str) -> ApiError {
     ApiError::forbidden(format!("the token is limited to projects and does not change {what}"))
 }
 
-impl Call {
+impl ApiRequest {
     /// Whether the token reaches what belongs to this project.
-    pub fn reaches(&self, project: &str) -> bool {
+    pub fn can_access(&self, project: &str) -> bool {
         self.identity.token().is_none_or(|token| token.reaches(project))
     }
 
@@ -78,14 +81,14 @@ impl Call {
     ///
     /// # Errors
     /// 403.
-    pub fn need_project(&self, project: Option<&str>) -> Result<(), ApiError> {
+    pub fn require_project(&self, project: Option<&str>) -> Result<(), ApiError> {
         match (self.identity.projects(), project) {
             (None, _) => Ok(()),
-            (Some(_), Some(project)) if self.reaches(project) => Ok(()),
+            (Some(_), Some(project)) if self.can_access(project) => Ok(()),
             (Some(_), Some(project)) => {
                 Err(ApiError::forbidden(format!("the token is not for project {project}")))
             }
-            (Some(_), None) => Err(beyond("what belongs to no project")),
+            (Some(_), None) => Err(out_of_scope("what belongs to no project")),
         }
     }
 
@@ -93,13 +96,13 @@ impl Call {
     ///
     /// # Errors
     /// 404.
-    pub async fn need_beads<'a>(&self, ids: impl IntoIterator<Item = &'a BeadId>) -> Result<(), ApiError> {
+    pub async fn require_beads<'a>(&self, ids: impl IntoIterator<Item = &'a BeadId>) -> Result<(), ApiError> {
         if self.identity.projects().is_none() {
             return Ok(());
         }
         for id in ids {
             let bead = self.handles().store.bead(id.to_string()).await?;
-            if !bead.is_some_and(|bead| self.reaches(bead.project_id.as_str())) {
+            if !bead.is_some_and(|bead| self.can_access(bead.project_id.as_str())) {
                 return Err(ApiError::not_found("bead", id.as_str()));
             }
         }

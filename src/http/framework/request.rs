@@ -5,7 +5,7 @@ use crate::http::framework::context::Context;
 use crate::http::framework::peer::Peer;
 use crate::http::framework::request_id::RequestId;
 use crate::http::framework::router::Params;
-use crate::http::wire::body::{self, BodyStream, Limit};
+use crate::http::wire::body::{self, BodyPolicy, BodyStream};
 use crate::http::wire::problem::ApiError;
 use crate::http::wire::query::{Flag, Query};
 use arbiter_actors::{Caller, Cascade, Handles};
@@ -23,7 +23,7 @@ const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
 
 /// A request on its way to its handler.
-pub struct Call {
+pub struct ApiRequest {
     /// The server.
     pub context: Context,
     /// Who sent it.
@@ -40,14 +40,14 @@ pub struct Call {
     pub(crate) path: String,
     pub(crate) params: Params,
     pub(crate) body: Option<BodyStream>,
-    pub(crate) limit: Limit,
+    pub(crate) limit: BodyPolicy,
     /// The body, when it was read before the handler.
     pub(crate) read: Option<zeroize::Zeroizing<Vec<u8>>>,
     /// Set when the request may come twice.
     pub(crate) keep: Option<Box<KeptAnswer>>,
 }
 
-impl Call {
+impl ApiRequest {
     /// The handles by which everything is reached.
     pub fn handles(&self) -> &Handles {
         self.context.handles()
@@ -79,7 +79,7 @@ impl Call {
     /// The JSON body, or the default when there is none.
     ///
     /// # Errors
-    /// As [`Call::json`], but for a missing body.
+    /// As [`ApiRequest::json`], but for a missing body.
     pub async fn json_or_default<T: DeserializeOwned + Default>(&mut self) -> Result<T, ApiError> {
         let bytes = self.read_body().await?;
         if bytes.is_empty() {

@@ -18,7 +18,7 @@ impl RequestId {
     pub fn of(headers: &HeaderMap) -> Self {
         headers
             .get(&HEADER)
-            .filter(|value| is_sane(value.as_bytes()))
+            .filter(|value| is_valid(value.as_bytes()))
             .map_or_else(Self::new, |value| Self(value.clone()))
     }
 
@@ -44,7 +44,7 @@ impl RequestId {
     }
 }
 
-fn is_sane(bytes: &[u8]) -> bool {
+fn is_valid(bytes: &[u8]) -> bool {
     (1..=MAX_LEN).contains(&bytes.len())
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(byte))
 }
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sane_id_is_kept_and_any_other_is_replaced() {
+    fn valid_request_id_is_kept_and_other_is_replaced() {
         assert_eq!(id_of("trace-7.a:b_c"), "trace-7.a:b_c");
         for wrong in ["", "a b", "<script>", "a\u{7f}"] {
             if let Ok(value) = HeaderValue::from_str(wrong) {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_ours_differ() {
+    fn generated_request_ids_differ() {
         let none = HeaderMap::new();
         assert_ne!(RequestId::of(&none).as_str(), RequestId::of(&none).as_str());
     }

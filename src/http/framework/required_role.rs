@@ -19,7 +19,7 @@ pub enum Access {
 
 impl Access {
     /// Whether a role suffices.
-    pub const fn allows(self, role: Role) -> bool {
+    pub const fn is_satisfied_by(self, role: Role) -> bool {
         let rank = match role {
             Role::Viewer => 1,
             Role::Agent => 2,
@@ -46,13 +46,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_role_may_do_what_the_lesser_ones_may() {
+    fn higher_role_has_access_of_lower_roles() {
         let order = [Role::Viewer, Role::Agent, Role::Operator, Role::Admin];
         let accesses = [Access::Viewer, Access::Agent, Access::Operator, Access::Admin];
         for (rank, role) in order.into_iter().enumerate() {
-            assert!(Access::Public.allows(role));
+            assert!(Access::Public.is_satisfied_by(role));
             for (needed, access) in accesses.into_iter().enumerate() {
-                assert_eq!(access.allows(role), rank >= needed, "{role} {}", access.as_str());
+                assert_eq!(access.is_satisfied_by(role), rank >= needed, "{role} {}", access.as_str());
             }
         }
     }

@@ -9,13 +9,13 @@ use warp::http::Method;
 pub type Params = Vec<(&'static str, String)>;
 
 /// What a path leads to.
-pub enum Found<'a> {
+pub enum RouteMatch<'a> {
     /// An endpoint.
     Endpoint(&'a Arc<Endpoint>, Params),
     /// A path that knows other methods.
-    OtherMethods(&'a [Arc<Endpoint>]),
+    MethodNotAllowed(&'a [Arc<Endpoint>]),
     /// Nothing.
-    Nothing,
+    NotFound,
 }
 
 /// The tree.
@@ -55,13 +55,13 @@ impl Router {
     }
 
     /// What a method and a raw (still escaped) path lead to. `HEAD` is answered as `GET` is.
-    pub fn find(&self, method: &Method, path: &str) -> Found<'_> {
+    pub fn find(&self, method: &Method, path: &str) -> RouteMatch<'_> {
         let mut values = Vec::new();
-        let Some(node) = self.root.walk(segments(path), &mut values) else { return Found::Nothing };
+        let Some(node) = self.root.walk(segments(path), &mut values) else { return RouteMatch::NotFound };
         let wanted = if *method == Method::HEAD { &Method::GET } else { method };
         match node.endpoints.iter().find(|endpoint| endpoint.method == *wanted) {
-            Some(endpoint) => Found::Endpoint(endpoint, values),
-            None => Found::OtherMethods(&node.endpoints),
+            Some(endpoint) => RouteMatch::Endpoint(endpoint, values),
+            None => RouteMatch::MethodNotAllowed(&node.endpoints),
         }
     }
 }
@@ -127,9 +127,9 @@ fn decode(segment: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Call, Reply};
+    use crate::http::{ApiRequest, Reply};
 
-    async fn nothing(_: Call) -> Result<Reply, crate::http::ApiError> {
+    async fn nothing(_: ApiRequest) -> Result<Reply, crate::http::ApiError> {
         Ok(Reply::no_content())
     }
 
@@ -148,13 +148,13 @@ mod tests {
 
     fn found(method: Method, path: &str) -> Option<(&'static str, Params)> {
         match router().find(&method, path) {
-            Found::Endpoint(endpoint, params) => Some((endpoint.path, params)),
+            RouteMatch::Endpoint(endpoint, params) => Some((endpoint.path, params)),
             _ => None,
         }
     }
 
     #[test]
-    fn paths_lead_to_their_endpoints_with_their_parameters() {
+    fn paths_match_endpoints_with_parameters() {
         assert_eq!(found(Method::GET, "/"), Some(("/", vec![])));
         assert_eq!(found(Method::GET, "/beads"), Some(("/beads", vec![])));
         assert_eq!(found(Method::HEAD, "/beads/ready"), Some(("/beads/ready", vec![])));
@@ -169,19 +169,19 @@ mod tests {
     }
 
     #[test]
-    fn a_bead_that_is_called_like_a_route_can_be_reached_below_it() {
+    fn bead_id_equal_to_route_name_matches_below_it() {
         let below = found(Method::DELETE, "/beads/ready/dependencies/x").unwrap();
         assert_eq!(below.1[0], ("id", "ready".to_owned()));
     }
 
     #[test]
-    fn what_is_no_route_is_nothing_and_a_known_path_names_its_methods() {
+    fn unknown_path_is_not_found_known_path_lists_methods() {
         for path in ["/bead", "/beads/", "/beads//x", "//beads", "/beads/a/b", "/beads/%zz", "/beads/%ff", ""]
         {
             assert!(found(Method::GET, path).is_none(), "{path}");
         }
         let router = router();
-        let Found::OtherMethods(others) = router.find(&Method::PUT, "/beads/x") else {
+        let RouteMatch::MethodNotAllowed(others) = router.find(&Method::PUT, "/beads/x") else {
             panic!("the path is known")
         };
         let methods: Vec<&Method> = others.iter().map(|endpoint| &endpoint.method).collect();

@@ -3,8 +3,8 @@
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::PAGE;
 use crate::http::wire::schema::time;
-use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::{Fault, Question};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
+use arbiter_actors::{ConsoleQuestion, Error};
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::ConsoleTurn;
@@ -111,46 +111,46 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn ask(call: Call, body: QuestionBody) -> Result<Reply, ApiError> {
+async fn ask(request: ApiRequest, body: QuestionBody) -> Result<Reply, ApiError> {
     if body.timeout_sec.is_some_and(|seconds| !(1..=MAX_TIMEOUT_SEC).contains(&seconds)) {
         return Err(ApiError::field("timeout_sec", "is 1 to 3600"));
     }
     if let Some(project) = &body.project_id {
-        call.need_project(Some(project))?;
-        if call.handles().store.project(project.clone()).await?.is_none() {
+        request.require_project(Some(project))?;
+        if request.handles().store.project(project.clone()).await?.is_none() {
             return Err(ApiError::field("project_id", format!("no project has the id {project}")));
         }
     }
-    let question = Question {
+    let question = ConsoleQuestion {
         message: body.message,
         provider_id: body.provider_id.map(ProviderId::known),
         project_id: body.project_id,
-        within: call.within(),
+        within: request.within(),
         timeout: body.timeout_sec.map(Duration::from_secs),
     };
-    let (console, caller) = (call.handles().console.clone(), call.caller()?);
+    let (console, caller) = (request.handles().console.clone(), request.caller()?);
     if !body.stream {
         return Reply::json(&AnswerView::from(console.ask(&caller, question).await?));
     }
     let (tell, pieces) = mpsc::unbounded_channel();
-    let answer = async move { console.ask_aloud(&caller, question, Some(tell)).await };
-    let request_id = call.request_id.as_str().to_owned();
-    let telling = Telling { pieces, answer: Some(answer.boxed()), request_id };
-    let frames = futures_util::stream::unfold(telling, |mut telling| async move {
-        let frame = telling.next().await?;
-        Some((frame, telling))
+    let answer = async move { console.ask_streaming(&caller, question, Some(tell)).await };
+    let request_id = request.request_id.as_str().to_owned();
+    let answer_stream = AnswerStream { pieces, answer: Some(answer.boxed()), request_id };
+    let frames = futures_util::stream::unfold(answer_stream, |mut answer_stream| async move {
+        let frame = answer_stream.next().await?;
+        Some((frame, answer_stream))
     });
     Ok(Reply::stream("text/event-stream", frames))
 }
 
 /// An answer on its way. Dropping it ends the call.
-struct Telling {
+struct AnswerStream {
     pieces: mpsc::UnboundedReceiver<String>,
-    answer: Option<BoxFuture<'static, Result<ConsoleTurn, Fault>>>,
+    answer: Option<BoxFuture<'static, Result<ConsoleTurn, Error>>>,
     request_id: String,
 }
 
-impl Telling {
+impl AnswerStream {
     async fn next(&mut self) -> Option<Bytes> {
         let answer = self.answer.as_mut()?;
         let outcome = tokio::select! {
@@ -166,8 +166,8 @@ impl Telling {
         }
         frames.extend_from_slice(&match outcome {
             Ok(turn) => frame("answer", &AnswerView::from(turn)),
-            Err(fault) => {
-                let (_, _, document) = ApiError::from(fault).render(&self.request_id);
+            Err(error) => {
+                let (_, _, document) = ApiError::from(error).render(&self.request_id);
                 frame("error", &serde_json::from_slice::<Value>(&document).unwrap_or_default())
             }
         });
@@ -181,8 +181,8 @@ fn frame(event: &str, data: &impl Serialize) -> Bytes {
     Bytes::from(format!("event: {event}\ndata: {data}\n\n"))
 }
 
-async fn history(call: Call) -> Result<Reply, ApiError> {
-    let user = call.identity.name().to_owned();
-    let page = call.handles().store.console_turns(user, call.page()?).await?;
-    Reply::page::<_, AnswerView>(&call, page)
+async fn history(request: ApiRequest) -> Result<Reply, ApiError> {
+    let user = request.identity.name().to_owned();
+    let page = request.handles().store.console_turns(user, request.page()?).await?;
+    Reply::page::<_, AnswerView>(&request, page)
 }

@@ -4,8 +4,8 @@ use crate::http::framework::endpoint::{QueryField, text};
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::PAGE;
 use crate::http::wire::schema::time;
-use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::LockWish;
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
+use arbiter_actors::LockRequest;
 use arbiter_core::kernel::ids::{BeadId, ProjectId};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::Role;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use warp::http::{Method, StatusCode};
 
 const COLLECTION: &str = "/api/v1/file-locks";
-const ONE: &str = "/api/v1/file-locks/{project_id}/{*path}";
+const LOCK_PATH: &str = "/api/v1/file-locks/{project_id}/{*path}";
 const FILTERS: &[QueryField] = &[
     text("project_id", "Only those of this project"),
     text("agent_id", "Only those of this agent or person"),
@@ -61,7 +61,8 @@ impl From<FileLock> for FileLockView {
 /// The lock on the one file that was named by `path`, or those on all that were named by `paths`.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
-enum Taken {
+#[schemars(rename = "Taken")]
+enum AcquiredLocks {
     /// Of one.
     One(FileLockView),
     /// Of several.
@@ -102,16 +103,16 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::with_body(Method::POST, COLLECTION, acquire)
             .access(Access::Agent)
             .summary("Lock files, all or none; what the holder has already is renewed")
-            .answers::<Taken>(201),
+            .answers::<AcquiredLocks>(201),
         Endpoint::with_body(Method::POST, "/api/v1/file-locks/renew", renew)
             .access(Access::Agent)
             .summary("Let locks last longer: those named, or all of the holder in the project")
             .answers::<Vec<FileLockView>>(200),
-        Endpoint::delete(ONE, release)
+        Endpoint::delete(LOCK_PATH, release)
             .access(Access::Agent)
             .query(&[text("agent_id", "Only if this agent or person holds it")])
             .summary("End a lock")
-            .answers_plainly(204),
+            .answers_without_json(204),
     ]
 }
 
@@ -121,9 +122,9 @@ impl LockBody {
     }
 
     /// What is wanted, and whether it was one file by itself.
-    async fn read(self, call: &Call) -> Result<(LockWish, bool), ApiError> {
-        call.need_project(Some(&self.project_id))?;
-        let alone = self.path.is_some();
+    async fn read(self, request: &ApiRequest) -> Result<(LockRequest, bool), ApiError> {
+        request.require_project(Some(&self.project_id))?;
+        let is_single = self.path.is_some();
         let paths = match (self.path, self.paths) {
             (Some(_), Some(_)) => {
                 return Err(ApiError::field("paths", "are given beside path; one of them will do"));
@@ -131,77 +132,77 @@ impl LockBody {
             (Some(path), None) => Some(vec![path]),
             (None, paths) => paths,
         };
-        let agent_id = holder(call, self.agent_id).await?;
-        if call.identity.role() == Role::Agent && self.bead_id.is_none() {
+        let agent_id = holder(request, self.agent_id).await?;
+        if request.identity.role() == Role::Agent && self.bead_id.is_none() {
             return Err(ApiError::field(
                 "bead_id",
                 "is required of an agent: it locks files for a bead it holds",
             ));
         }
         let holder = Holder { agent_id, bead_id: self.bead_id.map(BeadId::known) };
-        Ok((LockWish { paths, holder, ttl_sec: self.ttl_sec }, alone))
+        Ok((LockRequest { paths, holder, ttl_sec: self.ttl_sec }, is_single))
     }
 }
 
 /// Whose locks are meant: an agent's token speaks for that agent, others for their holder or for any agent.
-async fn holder(call: &Call, named: Option<String>) -> Result<String, ApiError> {
-    let own = call.identity.agent_id().unwrap_or_else(|| call.identity.name()).to_owned();
+async fn holder(request: &ApiRequest, named: Option<String>) -> Result<String, ApiError> {
+    let own = request.identity.agent_id().unwrap_or_else(|| request.identity.name()).to_owned();
     let Some(named) = named.filter(|named| *named != own) else { return Ok(own) };
-    if call.identity.role() == Role::Agent {
+    if request.identity.role() == Role::Agent {
         return Err(ApiError::forbidden(format!("the token is agent {own}'s and locks for no other")));
     }
-    match call.handles().store.agent(named.clone()).await? {
+    match request.handles().store.agent(named.clone()).await? {
         Some(_) => Ok(named),
         None => Err(ApiError::field("agent_id", format!("no agent has the id {named}"))),
     }
 }
 
-async fn list(call: Call) -> Result<Reply, ApiError> {
+async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
     let filter = FileLockFilter {
-        project_id: call.query.owned("project_id")?,
-        within: call.within(),
-        agent_id: call.query.owned("agent_id")?,
-        bead_id: call.query.owned("bead_id")?,
-        live_at: Some(call.now()),
+        project_id: request.query.owned("project_id")?,
+        within: request.within(),
+        agent_id: request.query.owned("agent_id")?,
+        bead_id: request.query.owned("bead_id")?,
+        live_at: Some(request.now()),
     };
-    let page = call.handles().store.file_locks(filter, call.page()?).await?;
-    Reply::page::<_, FileLockView>(&call, page)
+    let page = request.handles().store.file_locks(filter, request.page()?).await?;
+    Reply::page::<_, FileLockView>(&request, page)
 }
 
-async fn acquire(call: Call, body: LockBody) -> Result<Reply, ApiError> {
+async fn acquire(request: ApiRequest, body: LockBody) -> Result<Reply, ApiError> {
     let project = body.project();
-    let (wish, alone) = body.read(&call).await?;
+    let (wish, is_single) = body.read(&request).await?;
     if wish.paths.is_none() {
         return Err(ApiError::field("path", "is required, or paths in its place"));
     }
-    let locks = call.handles().file_locks.acquire(&call.caller()?, &project, wish).await?;
+    let locks = request.handles().file_locks.acquire(&request.caller()?, &project, wish).await?;
     let mut views: Vec<FileLockView> = locks.into_iter().map(FileLockView::from).collect();
-    if alone && let Some(one) = views.pop() {
+    if is_single && let Some(one) = views.pop() {
         let (place, path) = (format!("{COLLECTION}/{project}"), one.path.clone());
-        return Reply::created(&Taken::One(one), &place, &path);
+        return Reply::created(&AcquiredLocks::One(one), &place, &path);
     }
-    Ok(Reply::json(&Taken::All(views))?.with_status(StatusCode::CREATED))
+    Ok(Reply::json(&AcquiredLocks::All(views))?.with_status(StatusCode::CREATED))
 }
 
-async fn renew(call: Call, body: LockBody) -> Result<Reply, ApiError> {
+async fn renew(request: ApiRequest, body: LockBody) -> Result<Reply, ApiError> {
     let project = body.project();
-    let (wish, _) = body.read(&call).await?;
-    let locks = call.handles().file_locks.renew(&call.caller()?, &project, wish).await?;
+    let (wish, _) = body.read(&request).await?;
+    let locks = request.handles().file_locks.renew(&request.caller()?, &project, wish).await?;
     Reply::json(&locks.into_iter().map(FileLockView::from).collect::<Vec<_>>())
 }
 
-async fn release(call: Call) -> Result<Reply, ApiError> {
-    let (project, path) = (call.param("project_id").to_owned(), call.param("path").to_owned());
-    if !call.reaches(&project) {
+async fn release(request: ApiRequest) -> Result<Reply, ApiError> {
+    let (project, path) = (request.param("project_id").to_owned(), request.param("path").to_owned());
+    if !request.can_access(&project) {
         return Err(ApiError::not_found("file lock", &path));
     }
-    let named = call.query.owned("agent_id")?;
+    let named = request.query.owned("agent_id")?;
     // Who may do more than an agent may as well end what somebody left behind.
-    let named = match call.identity.role() {
-        Role::Agent => Some(holder(&call, named).await?),
+    let named = match request.identity.role() {
+        Role::Agent => Some(holder(&request, named).await?),
         _ => named,
     };
     let project = ProjectId::known(project);
-    call.handles().file_locks.release(&call.caller()?, &project, &path, named).await?;
+    request.handles().file_locks.release(&request.caller()?, &project, &path, named).await?;
     Ok(Reply::no_content())
 }

@@ -6,10 +6,10 @@ use crate::http::framework::required_role::Access;
 use crate::http::project::dto::{ProjectView, StateView};
 use crate::http::provider::handlers::CASCADE;
 use crate::http::wire::page::PAGE;
-use crate::http::wire::schema::{Vocabulary, any_object};
+use crate::http::wire::schema::{EnumValues, any_object};
 use crate::http::wire::serde_fields::{nullable, present};
-use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::{Closing, Rest};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
+use arbiter_actors::{CloseOutcome, Parking};
 use arbiter_core::decision;
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::project::edit::{NewProject, ProjectPatch};
@@ -23,7 +23,7 @@ use warp::http::{Method, StatusCode};
 const COLLECTION: &str = "/api/v1/projects";
 const ENTITY: &str = "/api/v1/projects/{id}";
 const FILTERS: &[QueryField] =
-    &[word_field("status", <Status as Vocabulary>::WORDS, "Only those with this status")];
+    &[word_field("status", <Status as EnumValues>::VALUES, "Only those with this status")];
 
 /// A project to be created.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -128,7 +128,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Operator)
             .query(CASCADE)
             .summary("Delete a project; with cascade also its beads and agents")
-            .answers_plainly(204),
+            .answers_without_json(204),
         Endpoint::get("/api/v1/projects/{id}/state", state)
             .summary("How a project's work stands")
             .answers::<StateView>(200),
@@ -152,13 +152,13 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-fn id(call: &Call) -> ProjectId {
-    ProjectId::known(call.param("id"))
+fn id(request: &ApiRequest) -> ProjectId {
+    ProjectId::known(request.param("id"))
 }
 
-async fn row(call: &Call) -> Result<Project, ApiError> {
-    let found = call.handles().store.project(call.param("id").to_owned()).await?;
-    found.ok_or_else(|| ApiError::not_found("project", call.param("id")))
+async fn row(request: &ApiRequest) -> Result<Project, ApiError> {
+    let found = request.handles().store.project(request.param("id").to_owned()).await?;
+    found.ok_or_else(|| ApiError::not_found("project", request.param("id")))
 }
 
 fn answer(project: Project) -> Result<Reply, ApiError> {
@@ -166,13 +166,13 @@ fn answer(project: Project) -> Result<Reply, ApiError> {
     Reply::entity(&ProjectView::from(project), revision)
 }
 
-async fn list(call: Call) -> Result<Reply, ApiError> {
-    let status = call.query.word("status", Status::parse)?;
-    let page = call.handles().store.projects(status, call.within(), call.page()?).await?;
-    Reply::page::<_, ProjectView>(&call, page)
+async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
+    let status = request.query.word("status", Status::parse)?;
+    let page = request.handles().store.projects(status, request.within(), request.page()?).await?;
+    Reply::page::<_, ProjectView>(&request, page)
 }
 
-async fn create(call: Call, body: NewProjectBody) -> Result<Reply, ApiError> {
+async fn create(request: ApiRequest, body: NewProjectBody) -> Result<Reply, ApiError> {
     let new = NewProject {
         id: body.id,
         name: body.name,
@@ -185,16 +185,16 @@ async fn create(call: Call, body: NewProjectBody) -> Result<Reply, ApiError> {
         is_perpetual: body.is_perpetual,
         is_sticky: body.is_sticky,
     };
-    let project = call.handles().projects.create(&call.caller()?, new).await?;
+    let project = request.handles().projects.create(&request.caller()?, new).await?;
     let (revision, view) = (project.revision, ProjectView::from(project));
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(revision))
 }
 
-async fn show(call: Call) -> Result<Reply, ApiError> {
-    answer(row(&call).await?)
+async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
+    answer(row(&request).await?)
 }
 
-async fn update(call: Call, body: ProjectPatchBody) -> Result<Reply, ApiError> {
+async fn update(request: ApiRequest, body: ProjectPatchBody) -> Result<Reply, ApiError> {
     let patch = ProjectPatch {
         name: body.name,
         git_repo: body.git_repo,
@@ -206,12 +206,12 @@ async fn update(call: Call, body: ProjectPatchBody) -> Result<Reply, ApiError> {
         is_perpetual: body.is_perpetual,
         is_sticky: body.is_sticky,
     };
-    answer(call.handles().projects.update(&call.caller()?, &id(&call), patch).await?)
+    answer(request.handles().projects.update(&request.caller()?, &id(&request), patch).await?)
 }
 
 /// A whole project as a patch of all its fields.
-async fn replace(call: Call, body: NewProjectBody) -> Result<Reply, ApiError> {
-    if body.id.as_deref().is_some_and(|id| id != call.param("id")) {
+async fn replace(request: ApiRequest, body: NewProjectBody) -> Result<Reply, ApiError> {
+    if body.id.as_deref().is_some_and(|id| id != request.param("id")) {
         return Err(ApiError::field("id", "cannot be changed"));
     }
     let patch = ProjectPatchBody {
@@ -225,44 +225,44 @@ async fn replace(call: Call, body: NewProjectBody) -> Result<Reply, ApiError> {
         is_perpetual: Some(body.is_perpetual),
         is_sticky: Some(body.is_sticky),
     };
-    update(call, patch).await
+    update(request, patch).await
 }
 
-async fn remove(call: Call) -> Result<Reply, ApiError> {
-    call.handles().projects.delete(&call.caller()?, &id(&call), call.cascade()?).await?;
+async fn remove(request: ApiRequest) -> Result<Reply, ApiError> {
+    request.handles().projects.delete(&request.caller()?, &id(&request), request.cascade()?).await?;
     Ok(Reply::no_content())
 }
 
-async fn close(call: Call) -> Result<Reply, ApiError> {
-    match call.handles().projects.close(&call.caller()?, &id(&call)).await? {
-        Closing::Closed(project) => answer(*project),
-        Closing::Asked(decision) => {
+async fn close(request: ApiRequest) -> Result<Reply, ApiError> {
+    match request.handles().projects.close(&request.caller()?, &id(&request)).await? {
+        CloseOutcome::Closed(project) => answer(*project),
+        CloseOutcome::Asked(decision) => {
             let view = DecisionView::from(*decision);
             Ok(Reply::created(&view, "/api/v1/decisions", &view.id)?.with_status(StatusCode::ACCEPTED))
         }
     }
 }
 
-async fn park(call: Call, body: ParkBody) -> Result<Reply, ApiError> {
-    let rest = Rest::Yes(body.reason);
-    answer(call.handles().projects.park(&call.caller()?, &id(&call), rest).await?)
+async fn park(request: ApiRequest, body: ParkBody) -> Result<Reply, ApiError> {
+    let rest = Parking::Yes(body.reason);
+    answer(request.handles().projects.park(&request.caller()?, &id(&request), rest).await?)
 }
 
-async fn resume(call: Call) -> Result<Reply, ApiError> {
-    answer(call.handles().projects.park(&call.caller()?, &id(&call), Rest::No).await?)
+async fn resume(request: ApiRequest) -> Result<Reply, ApiError> {
+    answer(request.handles().projects.park(&request.caller()?, &id(&request), Parking::No).await?)
 }
 
-async fn reopen(call: Call) -> Result<Reply, ApiError> {
-    answer(call.handles().projects.reopen(&call.caller()?, &id(&call)).await?)
+async fn reopen(request: ApiRequest) -> Result<Reply, ApiError> {
+    answer(request.handles().projects.reopen(&request.caller()?, &id(&request)).await?)
 }
 
-async fn state(call: Call) -> Result<Reply, ApiError> {
-    let (project, store) = (row(&call).await?, &call.handles().store);
+async fn state(request: ApiRequest) -> Result<Reply, ApiError> {
+    let (project, store) = (row(&request).await?, &request.handles().store);
     let name = project.id.to_string();
     // Only the totals are wanted.
     let one = || PageRequest { limit: 1, cursor: None };
     let ready =
-        BeadFilter { project_id: Some(name.clone()), ready_at: Some(call.now()), ..BeadFilter::default() };
+        BeadFilter { project_id: Some(name.clone()), ready_at: Some(request.now()), ..BeadFilter::default() };
     let pending = DecisionFilter {
         project_id: Some(name.clone()),
         status: Some(decision::Status::Pending),

@@ -3,7 +3,7 @@
 use crate::http::bead::actions::check_agent;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::time;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::{StaffedChart, Staffing};
 use arbiter_core::kernel::ids::{AgentId, ProjectId};
 use arbiter_core::kernel::time::Timestamp;
@@ -140,8 +140,8 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-fn id(call: &Call) -> ProjectId {
-    ProjectId::known(call.param("id"))
+fn id(request: &ApiRequest) -> ProjectId {
+    ProjectId::known(request.param("id"))
 }
 
 fn answer(staffed: StaffedChart) -> Result<Reply, ApiError> {
@@ -149,21 +149,21 @@ fn answer(staffed: StaffedChart) -> Result<Reply, ApiError> {
     Reply::entity(&OrgChartView::from(staffed), revision)
 }
 
-async fn show(call: Call) -> Result<Reply, ApiError> {
-    answer(call.handles().org_charts.get(&id(&call)).await?)
+async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
+    answer(request.handles().org_charts.get(&id(&request)).await?)
 }
 
-async fn replace(call: Call, body: OrgChartBody) -> Result<Reply, ApiError> {
-    let (charts, id) = (&call.handles().org_charts, id(&call));
+async fn replace(request: ApiRequest, body: OrgChartBody) -> Result<Reply, ApiError> {
+    let (charts, id) = (&request.handles().org_charts, id(&request));
     let StaffedChart { chart, agents } = charts.get(&id).await?;
     let mut positions = Vec::with_capacity(body.positions.len());
-    for (place, one) in body.positions.into_iter().enumerate() {
+    for (index, one) in body.positions.into_iter().enumerate() {
         let fillers: Vec<&str> =
             chart.fillers(&one.role_name, &agents).into_iter().map(AgentId::as_str).collect();
         if one.agent_ids.is_some_and(|ids| ids != fillers) {
             let detail =
                 "follows from the agents' roles and personas: POST /api/v1/projects/{id}/agents assigns them";
-            return Err(ApiError::field(&format!("positions/{place}/agent_ids"), detail));
+            return Err(ApiError::field(&format!("positions/{index}/agent_ids"), detail));
         }
         positions.push(Position {
             role_name: one.role_name,
@@ -173,19 +173,19 @@ async fn replace(call: Call, body: OrgChartBody) -> Result<Reply, ApiError> {
             reports_to: one.reports_to,
         });
     }
-    answer(charts.put(&call.caller()?, &id, positions).await?)
+    answer(charts.put(&request.caller()?, &id, positions).await?)
 }
 
-async fn staff(call: Call, body: StaffBody) -> Result<Reply, ApiError> {
+async fn staff(request: ApiRequest, body: StaffBody) -> Result<Reply, ApiError> {
     let agent = AgentId::known(body.agent_id);
-    check_agent(&call, &agent).await?;
+    check_agent(&request, &agent).await?;
     let staffing = match (body.action, body.role) {
         (Action::Assign, role) => Staffing::Assign { role },
         (Action::Unassign, None) => {
-            call.need_project(None)?;
+            request.require_project(None)?;
             Staffing::Unassign
         }
         (Action::Unassign, Some(_)) => return Err(ApiError::field("role", "is for action assign alone")),
     };
-    answer(call.handles().org_charts.staff(&call.caller()?, &id(&call), &agent, staffing).await?)
+    answer(request.handles().org_charts.staff(&request.caller()?, &id(&request), &agent, staffing).await?)
 }

@@ -2,7 +2,7 @@
 
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::{time, word};
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::budget::meter::Standing;
 use arbiter_core::budget::{Period, Scope, WantedBudget};
 use arbiter_core::kernel::time::Timestamp;
@@ -88,41 +88,43 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn list(call: Call) -> Result<Reply, ApiError> {
-    answer(&call, call.handles().budgets.standings()).await
+async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
+    answer(&request, request.handles().budgets.standings()).await
 }
 
-async fn replace(call: Call, body: BudgetsBody) -> Result<Reply, ApiError> {
+async fn replace(request: ApiRequest, body: BudgetsBody) -> Result<Reply, ApiError> {
     let wanted = |budget: BudgetBody| {
         let BudgetBody { scope, period, cap_usd } = budget;
         WantedBudget { scope, period, cap_usd }
     };
     let wanted: Vec<WantedBudget> = body.budgets.into_iter().map(wanted).collect();
-    let standings = call.handles().budgets.replace(&call.caller()?, &wanted).await?;
-    answer(&call, standings).await
+    let standings = request.handles().budgets.replace(&request.caller()?, &wanted).await?;
+    answer(&request, standings).await
 }
 
 /// The budgets that the token reaches.
-async fn answer(call: &Call, standings: Vec<Standing>) -> Result<Reply, ApiError> {
+async fn answer(request: &ApiRequest, standings: Vec<Standing>) -> Result<Reply, ApiError> {
     let mut views = Vec::new();
     for standing in standings {
-        if reaches(call, &standing.key.scope).await? {
+        if can_access(request, &standing.key.scope).await? {
             views.push(BudgetView::from(standing));
         }
     }
     Reply::json(&views)
 }
 
-async fn reaches(call: &Call, scope: &Scope) -> Result<bool, ApiError> {
-    if call.within().is_none() {
+async fn can_access(request: &ApiRequest, scope: &Scope) -> Result<bool, ApiError> {
+    if request.within().is_none() {
         return Ok(true);
     }
     Ok(match scope {
         Scope::Total => false,
-        Scope::Project(id) => call.reaches(id.as_str()),
+        Scope::Project(id) => request.can_access(id.as_str()),
         Scope::Agent(id) => {
-            let agent = call.handles().store.agent(id.to_string()).await?;
-            agent.and_then(|agent| agent.project_id).is_some_and(|project| call.reaches(project.as_str()))
+            let agent = request.handles().store.agent(id.to_string()).await?;
+            agent
+                .and_then(|agent| agent.project_id)
+                .is_some_and(|project| request.can_access(project.as_str()))
         }
     })
 }

@@ -6,9 +6,9 @@ use crate::http::provider::dto::{NewProviderBody, ProviderPatchBody, SwitchWord}
 use crate::http::provider::insight::ProviderView;
 use crate::http::provider::rights as provider_rights;
 use crate::http::provider::rights::ApiKey;
-use crate::http::wire::page::{PAGE, cut};
-use crate::http::wire::schema::Vocabulary;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::wire::page::{PAGE, paginate};
+use crate::http::wire::schema::EnumValues;
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Status;
 use arbiter_core::provider::edit::ProviderPatch;
@@ -17,7 +17,7 @@ use warp::http::Method;
 const COLLECTION: &str = "/api/v1/providers";
 const ENTITY: &str = "/api/v1/providers/{id}";
 const FILTERS: &[QueryField] =
-    &[word_field("status", <Status as Vocabulary>::WORDS, "Only those with this status")];
+    &[word_field("status", <Status as EnumValues>::VALUES, "Only those with this status")];
 /// The query parameter of a deletion.
 pub const CASCADE: &[QueryField] = &[flag("cascade", "Also what depends on it")];
 
@@ -49,7 +49,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Operator)
             .query(CASCADE)
             .summary("Delete a provider; with cascade also its agents")
-            .answers_plainly(204),
+            .answers_without_json(204),
         Endpoint::post("/api/v1/providers/{id}/enable", enable)
             .access(Access::Operator)
             .summary("Use it again; the next beat decides how it stands")
@@ -65,50 +65,50 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-fn id(call: &Call) -> ProviderId {
-    ProviderId::known(call.param("id"))
+fn id(request: &ApiRequest) -> ProviderId {
+    ProviderId::known(request.param("id"))
 }
 
 fn answer(view: &ProviderView) -> Result<Reply, ApiError> {
     Reply::entity(view, view.revision)
 }
 
-async fn list(call: Call) -> Result<Reply, ApiError> {
-    let status = call.query.word("status", Status::parse)?;
-    let mut all = call.handles().store.all_providers().await?;
+async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
+    let status = request.query.word("status", Status::parse)?;
+    let mut all = request.handles().store.all_providers().await?;
     all.retain(|provider| status.is_none_or(|status| provider.status == status));
-    let page = cut(all, &call.page()?, |provider| format!("{}~{}", provider.created_at, provider.id));
-    Reply::page::<_, ProviderView>(&call, page)
+    let page = paginate(all, &request.page()?, |provider| format!("{}~{}", provider.created_at, provider.id));
+    Reply::page::<_, ProviderView>(&request, page)
 }
 
-async fn create(call: Call, body: NewProviderBody) -> Result<Reply, ApiError> {
+async fn create(request: ApiRequest, body: NewProviderBody) -> Result<Reply, ApiError> {
     let (new, key) = body.into_new();
-    provider_rights::check_named(&call, new.key_id.iter().chain(&new.client_key_id))?;
-    let view = ProviderView::from(call.handles().providers.register(&call.caller()?, new, key).await?);
+    provider_rights::check_key_ids(&request, new.key_id.iter().chain(&new.client_key_id))?;
+    let view = ProviderView::from(request.handles().providers.register(&request.caller()?, new, key).await?);
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(view.revision))
 }
 
-async fn show(call: Call) -> Result<Reply, ApiError> {
-    let found = call.handles().store.provider(call.param("id").to_owned()).await?;
-    let provider = found.ok_or_else(|| ApiError::not_found("provider", call.param("id")))?;
+async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
+    let found = request.handles().store.provider(request.param("id").to_owned()).await?;
+    let provider = found.ok_or_else(|| ApiError::not_found("provider", request.param("id")))?;
     answer(&provider.into())
 }
 
 /// A whole provider as a patch of all its fields.
-async fn replace(call: Call, body: NewProviderBody) -> Result<Reply, ApiError> {
-    if body.id.as_deref().is_some_and(|id| id != call.param("id")) {
+async fn replace(request: ApiRequest, body: NewProviderBody) -> Result<Reply, ApiError> {
+    if body.id.as_deref().is_some_and(|id| id != request.param("id")) {
         return Err(ApiError::field("id", "cannot be changed"));
     }
-    update(call, body.into_patch()).await
+    update(request, body.into_patch()).await
 }
 
-async fn update(call: Call, body: ProviderPatchBody) -> Result<Reply, ApiError> {
-    let mut caller = call.caller()?;
-    let (id, providers) = (id(&call), &call.handles().providers);
+async fn update(request: ApiRequest, body: ProviderPatchBody) -> Result<Reply, ApiError> {
+    let mut caller = request.caller()?;
+    let (id, providers) = (id(&request), &request.handles().providers);
     let (patch, switch, key) = body.into_parts();
-    if let Some(before) = call.handles().store.provider(id.to_string()).await? {
+    if let Some(before) = request.handles().store.provider(id.to_string()).await? {
         let api_key = if key.is_some() { ApiKey::Given } else { ApiKey::Absent };
-        provider_rights::check_patch(&call, &before, &patch, api_key)?;
+        provider_rights::check_patch(&request, &before, &patch, api_key)?;
     }
     if switch.is_none() || key.is_some() || patch != ProviderPatch::default() {
         let changed = providers.update(&caller, &id, patch, key).await?;
@@ -124,19 +124,19 @@ async fn update(call: Call, body: ProviderPatchBody) -> Result<Reply, ApiError> 
     answer(&switched.into())
 }
 
-async fn remove(call: Call) -> Result<Reply, ApiError> {
-    call.handles().providers.delete(&call.caller()?, &id(&call), call.cascade()?).await?;
+async fn remove(request: ApiRequest) -> Result<Reply, ApiError> {
+    request.handles().providers.delete(&request.caller()?, &id(&request), request.cascade()?).await?;
     Ok(Reply::no_content())
 }
 
-async fn enable(call: Call) -> Result<Reply, ApiError> {
-    answer(&call.handles().providers.enable(&call.caller()?, &id(&call)).await?.into())
+async fn enable(request: ApiRequest) -> Result<Reply, ApiError> {
+    answer(&request.handles().providers.enable(&request.caller()?, &id(&request)).await?.into())
 }
 
-async fn disable(call: Call) -> Result<Reply, ApiError> {
-    answer(&call.handles().providers.disable(&call.caller()?, &id(&call)).await?.into())
+async fn disable(request: ApiRequest) -> Result<Reply, ApiError> {
+    answer(&request.handles().providers.disable(&request.caller()?, &id(&request)).await?.into())
 }
 
-async fn heartbeat(call: Call) -> Result<Reply, ApiError> {
-    answer(&call.handles().providers.heartbeat(&id(&call)).await?.into())
+async fn heartbeat(request: ApiRequest) -> Result<Reply, ApiError> {
+    answer(&request.handles().providers.heartbeat(&id(&request)).await?.into())
 }

@@ -2,7 +2,7 @@
 
 use crate::http::wire::page::PAGE;
 use crate::http::wire::schema::{maybe_time, time, word};
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::provider::{Provider, ProviderType, Status};
@@ -180,16 +180,16 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn models(call: Call) -> Result<Reply, ApiError> {
-    let offered = call.handles().providers.models(&ProviderId::known(call.param("id"))).await?;
+async fn models(request: ApiRequest) -> Result<Reply, ApiError> {
+    let offered = request.handles().providers.models(&ProviderId::known(request.param("id"))).await?;
     Reply::json(&offered.into_iter().map(ModelView::from).collect::<Vec<_>>())
 }
 
-async fn heartbeats(call: Call) -> Result<Reply, ApiError> {
-    let (id, store) = (call.param("id"), &call.handles().store);
+async fn heartbeats(request: ApiRequest) -> Result<Reply, ApiError> {
+    let (id, store) = (request.param("id"), &request.handles().store);
     if store.provider(id.to_owned()).await?.is_none() {
         return Err(ApiError::not_found("provider", id));
     }
-    let page = store.heartbeats(id.to_owned(), call.page()?).await?;
-    Reply::page::<_, HeartbeatView>(&call, page)
+    let page = store.heartbeats(id.to_owned(), request.page()?).await?;
+    Reply::page::<_, HeartbeatView>(&request, page)
 }

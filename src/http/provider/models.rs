@@ -3,7 +3,7 @@
 use crate::http::framework::required_role::Access;
 use crate::http::provider::insight::ProviderView;
 use crate::http::wire::schema::word;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::model::catalog::{Entry, Interactivity};
 use schemars::JsonSchema;
@@ -56,10 +56,10 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn recommended(call: Call) -> Result<Reply, ApiError> {
-    let catalogue = call.handles().providers.catalogue();
+async fn recommended(request: ApiRequest) -> Result<Reply, ApiError> {
+    let catalogue = request.handles().providers.catalogue();
     let mut offers: BTreeMap<&str, Vec<OfferView>> = BTreeMap::new();
-    for (provider, models) in call.handles().store.offers().await? {
+    for (provider, models) in request.handles().store.offers().await? {
         for model in models {
             if let Some(entry) = catalogue.find(&model.id) {
                 let offer = OfferView { provider_id: provider.to_string(), model: model.id };
@@ -81,8 +81,8 @@ async fn recommended(call: Call) -> Result<Reply, ApiError> {
     Reply::json(&catalogue.entries().map(view).collect::<Vec<_>>())
 }
 
-async fn negotiate(call: Call) -> Result<Reply, ApiError> {
-    let id = ProviderId::known(call.param("id"));
-    let view = ProviderView::from(call.handles().providers.negotiate(&id).await?);
+async fn negotiate(request: ApiRequest) -> Result<Reply, ApiError> {
+    let id = ProviderId::known(request.param("id"));
+    let view = ProviderView::from(request.handles().providers.negotiate(&id).await?);
     Reply::entity(&view, view.revision)
 }

@@ -1,18 +1,18 @@
 //! Usage: what calls to providers took and cost, summed up by whom and by time.
 
 use crate::http::framework::endpoint::{QueryField, text, word as word_field};
-use crate::http::wire::schema::Vocabulary;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::wire::schema::EnumValues;
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::call::Kind;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{GroupBy, Per, Usage, UsageFilter};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-const SPAN: &[QueryField] = &[
+const PERIOD_PARAMS: &[QueryField] = &[
     word_field(
         "per",
-        <Per as Vocabulary>::WORDS,
+        <Per as EnumValues>::VALUES,
         "For each day, each month, or all of the time: the default",
     ),
     text("from", "Only calls that began then or later, as 2026-11-01T00:00:00Z"),
@@ -22,10 +22,14 @@ const SPAN: &[QueryField] = &[
     text("project_id", "Only for this project"),
     text("bead_id", "Only for this bead"),
     text("token_id", "Only of this token"),
-    word_field("kind", <Kind as Vocabulary>::WORDS, "Only calls of this kind"),
+    word_field("kind", <Kind as EnumValues>::VALUES, "Only calls of this kind"),
 ];
-const ALL: &[QueryField] = &[
-    word_field("group_by", <GroupBy as Vocabulary>::WORDS, "One line for each of these; provider by default"),
+const USAGE_PARAMS: &[QueryField] = &[
+    word_field(
+        "group_by",
+        <GroupBy as EnumValues>::VALUES,
+        "One line for each of these; provider by default",
+    ),
     text("provider_id", "Only of this provider"),
 ];
 
@@ -72,24 +76,24 @@ impl From<Usage> for UsageView {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/usage", usage)
-            .query(ALL)
-            .query(SPAN)
+            .query(USAGE_PARAMS)
+            .query(PERIOD_PARAMS)
             .summary("What calls to providers took and cost")
             .answers::<Vec<UsageView>>(200),
         Endpoint::get("/api/v1/providers/{id}/usage", of_provider)
-            .query(SPAN)
+            .query(PERIOD_PARAMS)
             .summary("What calls to one provider took and cost, by model")
             .answers::<Vec<UsageView>>(200),
     ]
 }
 
-async fn usage(call: Call) -> Result<Reply, ApiError> {
+async fn usage(call: ApiRequest) -> Result<Reply, ApiError> {
     let group = call.query.word("group_by", GroupBy::parse)?.unwrap_or(GroupBy::Provider);
     let provider_id = call.query.owned("provider_id")?;
     answer(&call, provider_id, group).await
 }
 
-async fn of_provider(call: Call) -> Result<Reply, ApiError> {
+async fn of_provider(call: ApiRequest) -> Result<Reply, ApiError> {
     let id = call.param("id");
     if call.handles().store.provider(id.to_owned()).await?.is_none() {
         return Err(ApiError::not_found("provider", id));
@@ -97,7 +101,7 @@ async fn of_provider(call: Call) -> Result<Reply, ApiError> {
     answer(&call, Some(id.to_owned()), GroupBy::Model).await
 }
 
-async fn answer(call: &Call, provider_id: Option<String>, group: GroupBy) -> Result<Reply, ApiError> {
+async fn answer(call: &ApiRequest, provider_id: Option<String>, group: GroupBy) -> Result<Reply, ApiError> {
     let query = &call.query;
     let filter = UsageFilter {
         from: query.parsed::<Timestamp>("from")?,

@@ -1,11 +1,11 @@
 //! The OpenAPI document, made from the table of endpoints and from nothing else.
 
-use crate::http::framework::endpoint::{Endpoint, Kind, Need, QueryField, SchemaOf, Volume};
+use crate::http::framework::endpoint::{BodyLimit, Endpoint, Kind, Presence, QueryField, SchemaOf};
 use crate::http::framework::required_role::Access;
 use crate::http::server::routes;
 use crate::http::wire::problem::{PROBLEMS, Problem};
 use crate::http::wire::reply::Reply;
-use crate::http::{ApiError, Call};
+use crate::http::{ApiError, ApiRequest};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -25,17 +25,17 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/openapi.yaml", show_yaml)
             .access(Access::Public)
             .summary("This document as YAML")
-            .answers_plainly(200),
+            .answers_without_json(200),
     ]
 }
 
-async fn show(_: Call) -> Result<Reply, ApiError> {
+async fn show(_: ApiRequest) -> Result<Reply, ApiError> {
     static DOCUMENT: OnceLock<bytes::Bytes> = OnceLock::new();
     let text = DOCUMENT.get_or_init(|| document().to_string().into());
     Ok(Reply::rendered_json(text.clone()))
 }
 
-async fn show_yaml(_: Call) -> Result<Reply, ApiError> {
+async fn show_yaml(_: ApiRequest) -> Result<Reply, ApiError> {
     static DOCUMENT: OnceLock<bytes::Bytes> = OnceLock::new();
     let text = DOCUMENT.get_or_init(|| openapi_yaml().into());
     Ok(Reply::text("application/yaml", text.clone()))
@@ -116,7 +116,7 @@ fn operation(endpoint: &Endpoint, schemas: &mut Schemas) -> Value {
     if endpoint.access == Access::Public {
         operation["security"] = json!([]);
     }
-    if endpoint.volume == Volume::File {
+    if endpoint.body_limit == BodyLimit::File {
         let text = json!({"schema": {"type": "string"}});
         operation["requestBody"] = json!({
             "required": false,
@@ -125,7 +125,7 @@ fn operation(endpoint: &Endpoint, schemas: &mut Schemas) -> Value {
     }
     if let Some(body) = &endpoint.body {
         operation["requestBody"] = json!({
-            "required": body.need == Need::Required,
+            "required": body.presence == Presence::Required,
             "content": {"application/json": {"schema": schemas.read(body.schema)}},
         });
     }

@@ -4,22 +4,22 @@
 use crate::http::framework::auth::{self, Identity};
 use crate::http::framework::context::Context;
 use crate::http::framework::cors::{self, Origins};
-use crate::http::framework::endpoint::{Endpoint, Patience, Secrecy, Volume};
+use crate::http::framework::endpoint::{BodyLimit, Endpoint, Secrecy, Timeout};
 use crate::http::framework::idempotency;
 use crate::http::framework::metrics::RouteMetrics;
 use crate::http::framework::origin::{self, Hosts};
 use crate::http::framework::peer::Peer;
 use crate::http::framework::project_scope;
-use crate::http::framework::request::Call;
+use crate::http::framework::request::ApiRequest;
 use crate::http::framework::request_id::{self, RequestId};
 use crate::http::framework::required_role::Access;
-use crate::http::framework::router::{Found, Params, Router};
-use crate::http::wire::body::{self, BodyStream, Limit};
-use crate::http::wire::openai_error::Voice;
+use crate::http::framework::router::{Params, RouteMatch, Router};
+use crate::http::wire::body::{self, BodyPolicy, BodyStream};
+use crate::http::wire::openai_error::ErrorFormat;
 use crate::http::wire::problem::ApiError;
 use crate::http::wire::query::Query;
 use crate::http::wire::reply::Reply;
-use crate::http::wire::serde_fields::Nothing;
+use crate::http::wire::serde_fields::EmptyBody;
 use bytes::{Buf, Bytes};
 use futures_util::{FutureExt, Stream, StreamExt};
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ use warp::{Filter, Reply as _};
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// Everything that a request meets on its way.
-pub struct Edge {
+pub struct Pipeline {
     context: Context,
     router: Router,
     hosts: Hosts,
@@ -49,7 +49,7 @@ pub struct Edge {
 }
 
 /// A request as the filter takes it apart.
-struct Request {
+struct RawRequest {
     method: Method,
     path: String,
     query: String,
@@ -58,12 +58,12 @@ struct Request {
     body: BodyStream,
 }
 
-impl Edge {
+impl Pipeline {
     /// An edge with these endpoints that listens at an address.
     pub fn new(context: Context, endpoints: Vec<Endpoint>, listening: SocketAddr) -> Self {
         let endpoints: Vec<Arc<Endpoint>> = endpoints.into_iter().map(Arc::new).collect();
         let hosts = Hosts::new(listening, &context.settings().http.allowed_hosts);
-        context.listens_at(listening);
+        context.set_listen_addr(listening);
         let unrouted = RouteMetrics::new(Method::GET, "none");
         let origins = Origins::new(&context.settings().http.cors_origins)
             .with_codec_page(&context.settings().temporal.ui_url);
@@ -72,7 +72,7 @@ impl Edge {
 
     /// The edge as a filter that answers everything.
     pub fn into_filter(self) -> BoxedFilter<(Response,)> {
-        let edge = Arc::new(self);
+        let pipeline = Arc::new(self);
         let query = warp::query::raw().or(warp::any().map(String::new)).unify();
         warp::method()
             .and(warp::path::full())
@@ -83,65 +83,67 @@ impl Edge {
             .then(move |method, path: FullPath, query, headers, peer: Option<Peer>, body| {
                 let path = path.as_str().to_owned();
                 let peer = peer.unwrap_or_default();
-                let request = Request { method, path, query, headers, peer, body: in_pieces(body) };
-                let edge = Arc::clone(&edge);
-                async move { edge.answer(request).await }
+                let request = RawRequest { method, path, query, headers, peer, body: byte_stream(body) };
+                let pipeline = Arc::clone(&pipeline);
+                async move { pipeline.answer(request).await }
             })
             .boxed()
     }
 
-    async fn answer(&self, mut request: Request) -> Response {
+    async fn answer(&self, mut request: RawRequest) -> Response {
         let started = Instant::now();
         let id = RequestId::of(&request.headers);
-        let voice = Voice::of(&request.path);
-        let asked_by = self.origins.allowed(&request.headers).cloned();
+        let error_format = ErrorFormat::of(&request.path);
+        let asked_by = self.origins.allowed_origin(&request.headers).cloned();
         let page =
             self.origins.is_for_codec(&request.path, &request.headers).then(|| request.headers.clone());
         if page.is_some() && request.method != Method::OPTIONS {
             // From here on it is as if the page were ours: who signed in here counts.
-            origin::make_ours(&mut request.headers);
+            origin::strip_cross_origin(&mut request.headers);
         }
         let found = self.router.find(&request.method, &request.path);
         let mut secrecy = Secrecy::Plain;
         let (metrics, outcome) = match found {
-            Found::Endpoint(endpoint, params) => {
+            RouteMatch::Endpoint(endpoint, params) => {
                 secrecy = endpoint.secrecy;
                 let served = self.serve(endpoint, params, request, id.clone());
                 let outcome = AssertUnwindSafe(served).catch_unwind().await;
                 (&endpoint.metrics, outcome.unwrap_or_else(|_| Err(panicked())))
             }
-            Found::OtherMethods(others) => {
-                (&self.unrouted, self.count(&request).and_then(|()| self.other_method(&request, others)))
-            }
-            Found::Nothing => {
-                let admitted = self.count(&request).and_then(|()| self.admit(&request));
+            RouteMatch::MethodNotAllowed(others) => (
+                &self.unrouted,
+                self.count_for_address(&request).and_then(|()| self.method_not_allowed(&request, others)),
+            ),
+            RouteMatch::NotFound => {
+                let admitted =
+                    self.count_for_address(&request).and_then(|()| self.check_host_and_site(&request));
                 (&self.unrouted, admitted.and_then(|()| Err(ApiError::no_route())))
             }
         };
         let mut response =
-            outcome.map_or_else(|error| render(error, &id, secrecy, voice), Reply::into_response);
+            outcome.map_or_else(|error| render(error, &id, secrecy, error_format), Reply::into_response);
         match page {
-            Some(headers) => Origins::mark_for_codec(&headers, response.headers_mut()),
-            None => self.origins.mark(asked_by.as_ref(), response.headers_mut()),
+            Some(headers) => Origins::add_codec_headers(&headers, response.headers_mut()),
+            None => self.origins.add_headers(asked_by.as_ref(), response.headers_mut()),
         }
-        body::let_go(response.headers_mut(), secrecy);
+        body::close_after_secret(response.headers_mut(), secrecy);
         metrics.record(response.status(), started.elapsed());
-        finish(response, id)
+        add_common_headers(response, id)
     }
 
     /// What leads nowhere counts for its address.
-    fn count(&self, request: &Request) -> Result<(), ApiError> {
-        self.context.shares().request(None, &request.peer)
+    fn count_for_address(&self, request: &RawRequest) -> Result<(), ApiError> {
+        self.context.quotas().request(None, &request.peer)
     }
 
     /// What a request must be, whatever it asks for.
-    fn admit(&self, request: &Request) -> Result<(), ApiError> {
+    fn check_host_and_site(&self, request: &RawRequest) -> Result<(), ApiError> {
         self.hosts.check(&request.headers)?;
         origin::check_site(&request.method, &request.headers, &self.origins)
     }
 
-    fn other_method(&self, request: &Request, others: &[Arc<Endpoint>]) -> Result<Reply, ApiError> {
-        self.admit(request)?;
+    fn method_not_allowed(&self, request: &RawRequest, others: &[Arc<Endpoint>]) -> Result<Reply, ApiError> {
+        self.check_host_and_site(request)?;
         let mut methods: Vec<&str> = others.iter().map(|endpoint| endpoint.method.as_str()).collect();
         if methods.contains(&"GET") {
             methods.push("HEAD");
@@ -151,20 +153,20 @@ impl Edge {
         if request.method == Method::OPTIONS {
             let mut reply = Reply::no_content().with_header(ALLOW, &methods);
             if cors::is_preflight(&request.method, &request.headers)
-                && self.origins.allowed(&request.headers).is_some()
+                && self.origins.allowed_origin(&request.headers).is_some()
             {
-                cors::allow(&methods, reply.headers_mut());
+                cors::add_preflight_headers(&methods, reply.headers_mut());
             }
             return Ok(reply);
         }
         let detail = format!("{} is not one of {methods}", request.method);
-        Err(ApiError::new("method-not-allowed", detail).allowing(methods))
+        Err(ApiError::new("method-not-allowed", detail).with_allow(methods))
     }
 
     /// Who sends a request. It counts for its token; without a valid one, for its address.
-    fn identify(&self, endpoint: &Endpoint, request: &Request) -> Result<Identity, ApiError> {
+    fn identify(&self, endpoint: &Endpoint, request: &RawRequest) -> Result<Identity, ApiError> {
         let identity = auth::identify(&self.context, &request.headers, &request.peer, endpoint.access);
-        self.context.shares().request(identity.as_ref().ok(), &request.peer)?;
+        self.context.quotas().request(identity.as_ref().ok(), &request.peer)?;
         identity
     }
 
@@ -172,13 +174,13 @@ impl Edge {
         &self,
         endpoint: &Endpoint,
         params: Params,
-        request: Request,
+        request: RawRequest,
         request_id: RequestId,
     ) -> Result<Reply, ApiError> {
-        self.admit(&request)?;
+        self.check_host_and_site(&request)?;
         let settings = &self.context.settings().http;
         let identity = self.identify(endpoint, &request)?;
-        let mut call = Call {
+        let mut call = ApiRequest {
             identity,
             query: Query::parse(&request.query, &endpoint.query)?,
             context: self.context.clone(),
@@ -186,24 +188,24 @@ impl Edge {
             peer: request.peer,
             path: request.path,
             body: Some(request.body),
-            limit: Limit::new(settings, endpoint.secrecy, endpoint.volume),
+            limit: BodyPolicy::new(settings, endpoint.secrecy, endpoint.body_limit),
             params,
             request_id,
             read: None,
             keep: None,
         };
-        if self.context.is_closing() && endpoint.access != Access::Public {
+        if self.context.is_shutting_down() && endpoint.access != Access::Public {
             return Err(ApiError::new("shutting-down", "the server is shutting down"));
         }
         let answered = async {
             project_scope::check(&call, &endpoint.method, endpoint.path).await?;
-            let takes_none = endpoint.body.is_none() && endpoint.volume != Volume::File;
+            let takes_none = endpoint.body.is_none() && endpoint.body_limit != BodyLimit::File;
             if takes_none && !matches!(endpoint.method, Method::GET) {
-                call.json_or_default::<Nothing>().await?;
+                call.json_or_default::<EmptyBody>().await?;
             }
             idempotency::answer(endpoint, call).await
         };
-        if endpoint.patience == Patience::Unlimited {
+        if endpoint.timeout == Timeout::Unlimited {
             return answered.await;
         }
         let limit = Duration::from_millis(settings.request_timeout_ms);
@@ -213,7 +215,7 @@ impl Edge {
 }
 
 /// A body of any kind as pieces of bytes.
-fn in_pieces<B: Buf + 'static>(
+fn byte_stream<B: Buf + 'static>(
     body: impl Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
 ) -> BodyStream {
     Box::pin(body.map(|piece| -> Result<Bytes, warp::Error> {
@@ -225,7 +227,7 @@ fn panicked() -> ApiError {
     ApiError::new("internal", "the server failed on this request; its log says how")
 }
 
-fn render(error: ApiError, id: &RequestId, secrecy: Secrecy, voice: Voice) -> Response {
+fn render(error: ApiError, id: &RequestId, secrecy: Secrecy, error_format: ErrorFormat) -> Response {
     let code = error.code();
     // Whoever puts a key into a wrong field may be told so, but nobody else.
     let detail = if secrecy.is_secret() { "left out" } else { error.detail() };
@@ -234,9 +236,9 @@ fn render(error: ApiError, id: &RequestId, secrecy: Secrecy, voice: Voice) -> Re
     } else {
         tracing::debug!(request_id = id.as_str(), code, detail, "a request was refused");
     }
-    let (status, headers, body) = match voice {
-        Voice::Problem => error.render(id.as_str()),
-        Voice::OpenAi => error.render_for_openai(id.as_str()),
+    let (status, headers, body) = match error_format {
+        ErrorFormat::Problem => error.render(id.as_str()),
+        ErrorFormat::OpenAi => error.render_for_openai(id.as_str()),
     };
     let mut response = warp::reply::with_status(body, status).into_response();
     *response.headers_mut() = headers;
@@ -244,7 +246,7 @@ fn render(error: ApiError, id: &RequestId, secrecy: Secrecy, voice: Voice) -> Re
 }
 
 /// What every answer carries.
-fn finish(mut response: Response, id: RequestId) -> Response {
+fn add_common_headers(mut response: Response, id: RequestId) -> Response {
     let bodiless = response.status() == StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(request_id::HEADER, id.into_value());

@@ -69,19 +69,19 @@ pub fn endpoints() -> Vec<Endpoint> {
 mod tests {
     use super::*;
     use crate::http::framework::required_role::Access;
-    use crate::http::framework::router::{Found, Router};
+    use crate::http::framework::router::{RouteMatch, Router};
     use std::sync::Arc;
     use warp::http::Method;
 
     #[test]
-    fn every_path_leads_to_its_own_endpoint() {
+    fn every_path_matches_its_own_endpoint() {
         let endpoints: Vec<Arc<Endpoint>> = endpoints().into_iter().map(Arc::new).collect();
         let router = Router::new(&endpoints);
         for endpoint in &endpoints {
             let filled =
                 |segment: &str| if segment.starts_with('{') { "x-1".to_owned() } else { segment.to_owned() };
             let path = endpoint.path.split('/').map(filled).collect::<Vec<_>>().join("/");
-            let Found::Endpoint(found, params) = router.find(&endpoint.method, &path) else {
+            let RouteMatch::Endpoint(found, params) = router.find(&endpoint.method, &path) else {
                 panic!("{} {path} leads nowhere", endpoint.method)
             };
             assert!(Arc::ptr_eq(found, endpoint), "{path} leads to {}", found.path);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn rights_are_those_of_the_specification() {
+    fn required_roles_match_the_specification() {
         let below = |path: &str, resources: &[&str]| {
             resources.iter().any(|resource| path.starts_with(&format!("/api/v1/{resource}")))
         };

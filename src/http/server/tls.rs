@@ -36,7 +36,7 @@ pub enum TlsError {
     Key(#[from] KeyFileError),
     /// A file does not hold what it should.
     #[error("{path} {detail}")]
-    Unfit {
+    Invalid {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -45,7 +45,7 @@ pub enum TlsError {
 }
 
 /// What is in force until the files are read again.
-struct InForce {
+struct ActiveTls {
     config: Arc<ServerConfig>,
     fingerprint: Arc<str>,
 }
@@ -53,7 +53,7 @@ struct InForce {
 /// TLS as it is spoken on the server's port.
 pub struct Tls {
     files: TlsFiles,
-    in_force: ArcSwap<InForce>,
+    active: ArcSwap<ActiveTls>,
 }
 
 impl Tls {
@@ -62,8 +62,8 @@ impl Tls {
     /// # Errors
     /// [`TlsError`] names the file and what is wrong with it.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let in_force = ArcSwap::from_pointee(read(&files)?);
-        Ok(Self { files, in_force })
+        let active = ArcSwap::from_pointee(read(&files)?);
+        Ok(Self { files, active })
     }
 
     /// Reads the files again, for connections from now on. Those that are open keep what they have; a session
@@ -72,13 +72,13 @@ impl Tls {
     /// # Errors
     /// [`TlsError`]; then everything stays as it was.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.in_force.store(Arc::new(read(&self.files)?));
+        self.active.store(Arc::new(read(&self.files)?));
         Ok(())
     }
 
     /// The SHA-256, in hex, of the certificate that is shown.
     pub fn fingerprint(&self) -> Arc<str> {
-        Arc::clone(&self.in_force.load().fingerprint)
+        Arc::clone(&self.active.load().fingerprint)
     }
 
     /// Shakes hands; gives the fingerprint of the certificate that the caller proved to own, if it showed one.
@@ -86,7 +86,7 @@ impl Tls {
     /// # Errors
     /// When the other end speaks no TLS, none that we do, or shows a certificate that is not taken.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Option<Arc<str>>)> {
-        let config = Arc::clone(&self.in_force.load().config);
+        let config = Arc::clone(&self.active.load().config);
         let stream = TlsAcceptor::from(config).accept(stream).await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let certificate = shown.map(|certificate| fingerprint(certificate).into());
@@ -94,7 +94,7 @@ impl Tls {
     }
 }
 
-fn read(files: &TlsFiles) -> Result<InForce, TlsError> {
+fn read(files: &TlsFiles) -> Result<ActiveTls, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&files.certificate)?;
     // `certificates` gives at least one.
@@ -102,14 +102,14 @@ fn read(files: &TlsFiles) -> Result<InForce, TlsError> {
     let key = private_key(&files.key)?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| unfit(&files.certificate, format!("cannot be used: {error}")))?;
+        .map_err(|error| invalid_file(&files.certificate, format!("cannot be used: {error}")))?;
     let builder = match &files.client_ca {
         Some(path) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(trusted(path)?), provider)
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(root_store(path)?), provider)
                 // A token is as good, so a caller without a certificate is let in to show one.
                 .allow_unauthenticated()
                 .build()
-                .map_err(|error| unfit(path, format!("cannot be used: {error}")))?;
+                .map_err(|error| invalid_file(path, format!("cannot be used: {error}")))?;
             builder.with_client_cert_verifier(verifier)
         }
         None => builder.with_no_client_auth(),
@@ -117,16 +117,16 @@ fn read(files: &TlsFiles) -> Result<InForce, TlsError> {
     let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
             let certificate = files.certificate.display();
-            unfit(&files.key, format!("is not the key of the certificate {certificate}"))
+            invalid_file(&files.key, format!("is not the key of the certificate {certificate}"))
         }
-        other => unfit(&files.certificate, format!("cannot be used: {other}")),
+        other => invalid_file(&files.certificate, format!("cannot be used: {other}")),
     })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(InForce { config: Arc::new(config), fingerprint })
+    Ok(ActiveTls { config: Arc::new(config), fingerprint })
 }
 
-fn unfit(path: &Path, detail: impl Into<String>) -> TlsError {
-    TlsError::Unfit { path: path.to_owned(), detail: detail.into() }
+fn invalid_file(path: &Path, detail: impl Into<String>) -> TlsError {
+    TlsError::Invalid { path: path.to_owned(), detail: detail.into() }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -134,16 +134,16 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
-        Ok(found) if found.is_empty() => Err(unfit(path, "holds no certificate in PEM")),
+        Ok(found) if found.is_empty() => Err(invalid_file(path, "holds no certificate in PEM")),
         Ok(found) => Ok(found),
-        Err(_) => Err(unfit(path, "is not well-formed PEM")),
+        Err(_) => Err(invalid_file(path, "is not well-formed PEM")),
     }
 }
 
-fn trusted(path: &Path) -> Result<RootCertStore, TlsError> {
+fn root_store(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|_| unfit(path, "holds what is no certificate"))?;
+        roots.add(certificate).map_err(|_| invalid_file(path, "holds what is no certificate"))?;
     }
     Ok(roots)
 }
@@ -152,7 +152,7 @@ fn trusted(path: &Path) -> Result<RootCertStore, TlsError> {
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let text = key_file::read(path)?;
     PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|_| unfit(path, "holds no private key in PEM; an encrypted one cannot be used"))
+        .map_err(|_| invalid_file(path, "holds no private key in PEM; an encrypted one cannot be used"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The settings in force, and where each came from. No setting is a secret.
 
 use crate::http::framework::required_role::Access;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -27,8 +27,8 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn list(call: Call) -> Result<Reply, ApiError> {
-    let entries = call.context.loaded().entries();
+async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
+    let entries = request.context.loaded().entries();
     let views = entries.into_iter().map(|entry| SettingView {
         key: entry.key,
         value: entry.value,

@@ -1,11 +1,11 @@
 //! Events: the log in pages, its statistics and its verification, and the stream.
 
 use crate::http::framework::endpoint::{QueryField, number, text};
-use crate::http::system::stream::{self, Listener};
+use crate::http::system::stream::{self, StreamSession};
 use crate::http::wire::page::PAGE;
 use crate::http::wire::schema::{time, word};
 use crate::http::wire::sse_frames;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::event::{Event, EventFilter, TypePattern};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::time::Timestamp;
@@ -132,7 +132,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             .query(RESUME)
             .unlimited()
             .summary("Events as they happen, as server-sent events; resumes behind Last-Event-ID")
-            .answers_plainly(200),
+            .answers_without_json(200),
         Endpoint::get("/api/v1/events/stats", stats)
             .query(PROJECT)
             .summary("How many events there are of each type")
@@ -144,101 +144,107 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-fn filter(call: &Call) -> Result<EventFilter, ApiError> {
+fn filter(request: &ApiRequest) -> Result<EventFilter, ApiError> {
     let mut types = Vec::new();
-    for list in call.query.all("type") {
+    for list in request.query.all("type") {
         let patterns = TypePattern::parse_list(list);
         types.extend(patterns.map_err(|error| ApiError::query(error.to_string()))?);
     }
-    let subject = call.query.owned("subject")?;
-    Ok(EventFilter { project_id: call.query.owned("project_id")?, within: call.within(), types, subject })
+    let subject = request.query.owned("subject")?;
+    Ok(EventFilter {
+        project_id: request.query.owned("project_id")?,
+        within: request.within(),
+        types,
+        subject,
+    })
 }
 
-async fn list(call: Call) -> Result<Reply, ApiError> {
-    let filter = filter(&call)?;
-    let page = read(&call, filter).await?;
-    answer(&call, &page)
+async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
+    let filter = filter(&request)?;
+    let page = read(&request, filter).await?;
+    answer(&request, &page)
 }
 
 /// Whether a page is one of the newest events, so that the next one lies further back.
-fn is_backward(call: &Call) -> Result<bool, ApiError> {
-    Ok(call.query.text("before")?.is_some() && call.query.text("after")?.is_none())
+fn is_backward(request: &ApiRequest) -> Result<bool, ApiError> {
+    Ok(request.query.text("before")?.is_some() && request.query.text("after")?.is_none())
 }
 
 /// The part of the log that the query asks for.
-pub async fn read(call: &Call, filter: EventFilter) -> Result<EventPage, ApiError> {
-    let page = call.page()?;
+pub async fn read(request: &ApiRequest, filter: EventFilter) -> Result<EventPage, ApiError> {
+    let page = request.page()?;
     let cursor = page.cursor.map(|text| text.parse::<u64>());
     let cursor =
         cursor.transpose().map_err(|_| ApiError::query("parameter \"cursor\" is no event's number"))?;
-    let (mut after, mut before) = (call.query.parsed("after")?, call.query.parsed("before")?);
-    if is_backward(call)? {
+    let (mut after, mut before) = (request.query.parsed("after")?, request.query.parsed("before")?);
+    if is_backward(request)? {
         before = cursor.or(before);
     } else {
         after = cursor.or(after);
     }
     let range = EventRange { after, before, filter, limit: page.limit };
-    Ok(call.handles().store.events(range).await?)
+    Ok(request.handles().store.events(range).await?)
 }
 
 /// A part of the log, with the way to the next one.
-pub fn answer(call: &Call, page: &EventPage) -> Result<Reply, ApiError> {
+pub fn answer(request: &ApiRequest, page: &EventPage) -> Result<Reply, ApiError> {
     let views: Vec<EventView<'_>> = page.events.iter().map(EventView::from).collect();
-    let full = page.events.len() == usize::try_from(call.page()?.limit).unwrap_or(usize::MAX);
-    let edge = if is_backward(call)? { page.events.first() } else { page.events.last() };
+    let full = page.events.len() == usize::try_from(request.page()?.limit).unwrap_or(usize::MAX);
+    let edge = if is_backward(request)? { page.events.first() } else { page.events.last() };
     let next = edge.filter(|_| full).map(|event| event.seq.to_string());
-    Ok(Reply::json(&views)?.with_next(call, next.as_deref()))
+    Ok(Reply::json(&views)?.with_next(request, next.as_deref()))
 }
 
 /// The event after which the client wants to go on.
-fn resume_from(call: &Call) -> Result<Option<u64>, ApiError> {
+fn resume_from(request: &ApiRequest) -> Result<Option<u64>, ApiError> {
     let wrong = |text: &str| {
         let shown: String = text.chars().take(64).collect();
         ApiError::new("bad-header", format!("the last event id is {shown:?}, not an event's number"))
     };
-    let header = call.headers.get(&LAST_EVENT_ID).map(|value| value.to_str().unwrap_or("?").trim());
+    let header = request.headers.get(&LAST_EVENT_ID).map(|value| value.to_str().unwrap_or("?").trim());
     // A browser that has seen nothing yet sends no header, and some clients send an empty one.
     let given = match header.filter(|text| !text.is_empty()) {
         Some(text) => Some(text),
-        None => call.query.text("last_event_id")?.filter(|text| !text.is_empty()),
+        None => request.query.text("last_event_id")?.filter(|text| !text.is_empty()),
     };
     given.map(|text| text.parse().map_err(|_| wrong(text))).transpose()
 }
 
-async fn open(call: Call) -> Result<Reply, ApiError> {
-    let (filter, resumed_from) = (filter(&call)?, resume_from(&call)?);
-    let max = call.context.settings().http.max_streams;
-    let Some(guard) = call.context.metrics().stream(max) else {
+async fn open(request: ApiRequest) -> Result<Reply, ApiError> {
+    let (filter, resumed_from) = (filter(&request)?, resume_from(&request)?);
+    let max = request.context.settings().http.max_streams;
+    let Some(guard) = request.context.metrics().stream(max) else {
         return Err(ApiError::new("too-many-streams", format!("{max} event streams are open already")));
     };
-    let Some(share) = call.context.shares().stream(&call.identity, &call.peer) else {
-        let most = call.context.settings().http.streams_per_token;
+    let Some(quota_guard) = request.context.quotas().stream(&request.identity, &request.peer) else {
+        let most = request.context.settings().http.streams_per_token;
         let detail = format!("{most} event streams of this token are open already");
         return Err(ApiError::new("too-many-streams", detail));
     };
-    let bus = &call.handles().bus;
+    let bus = &request.handles().bus;
     let subscription = bus.subscribe(filter, resumed_from).await?;
     // Whoever begins anew hears everything behind this number; whoever resumes only wants to know it.
     let last_seq = match resumed_from {
         None => subscription.position(),
         Some(_) => bus.last_seq(),
     };
-    let listener = Listener { admission: call.identity.admission().cloned(), _guards: (guard, share) };
+    let session =
+        StreamSession { admission: request.identity.admission().cloned(), guards: (guard, quota_guard) };
     let first = sse_frames::connected(last_seq, resumed_from);
-    let frames = stream::frames(&call.context, subscription, first, listener);
+    let frames = stream::frames(&request.context, subscription, first, session);
     Ok(Reply::stream("text/event-stream", frames).with_header(UNBUFFERED, "no"))
 }
 
-async fn stats(call: Call) -> Result<Reply, ApiError> {
-    let store = &call.handles().store;
-    let counts = store.event_counts(call.query.owned("project_id")?, call.within()).await?;
+async fn stats(request: ApiRequest) -> Result<Reply, ApiError> {
+    let store = &request.handles().store;
+    let counts = store.event_counts(request.query.owned("project_id")?, request.within()).await?;
     let (first_seq, last_seq) = store.event_bounds().await?;
     let by_type: BTreeMap<String, u64> = counts.into_iter().map(|count| (count.kind, count.count)).collect();
     Reply::json(&StatsView { total: by_type.values().sum(), by_type, first_seq, last_seq })
 }
 
-async fn verify(call: Call) -> Result<Reply, ApiError> {
-    let view = match call.handles().store.verify_events().await {
+async fn verify(request: ApiRequest) -> Result<Reply, ApiError> {
+    let view = match request.handles().store.verify_events().await {
         Ok(verified) => AuditView {
             ok: true,
             detail: None,

@@ -2,7 +2,7 @@
 
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::word;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::dispatch::assign::Operation;
 use arbiter_core::kernel::vault;
 use schemars::JsonSchema;
@@ -62,15 +62,15 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn health(call: Call) -> Result<Reply, ApiError> {
-    let handles = call.handles();
+async fn health(request: ApiRequest) -> Result<Reply, ApiError> {
+    let handles = request.handles();
     let vault = handles.vault.view().state;
     let dispatch = match handles.store.operation().await {
         Ok((Operation::Active, _)) => "active",
         Ok((Operation::Parked(_), _)) => "parked",
         Err(_) => "unknown",
     };
-    let status = if call.context.is_closing() {
+    let status = if request.context.is_shutting_down() {
         "stopping"
     } else if vault == vault::Status::Unlocked && dispatch == "active" {
         "ok"
@@ -80,23 +80,23 @@ async fn health(call: Call) -> Result<Reply, ApiError> {
     Reply::json(&HealthView {
         status,
         version: env!("CARGO_PKG_VERSION"),
-        uptime_s: call.context.uptime().as_secs(),
+        uptime_s: request.context.uptime().as_secs(),
         vault,
-        temporal: call.context.temporal(),
+        temporal: request.context.temporal(),
         dispatch,
     })
 }
 
-async fn live(_: Call) -> Result<Reply, ApiError> {
+async fn live(_: ApiRequest) -> Result<Reply, ApiError> {
     Reply::json(&LiveView { status: "ok" })
 }
 
-async fn ready(call: Call) -> Result<Reply, ApiError> {
+async fn ready(request: ApiRequest) -> Result<Reply, ApiError> {
     let mut reasons = Vec::new();
-    if call.context.is_closing() {
+    if request.context.is_shutting_down() {
         reasons.push("the server is shutting down".to_owned());
     }
-    if let Err(error) = call.handles().store.event_bounds().await {
+    if let Err(error) = request.handles().store.event_bounds().await {
         reasons.push(format!("the database cannot be read: {error}"));
     }
     if reasons.is_empty() {

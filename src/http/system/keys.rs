@@ -1,10 +1,10 @@
 //! The entries of the vault: what they are called and what they are for, never what they hold.
 
 use crate::http::framework::required_role::Access;
-use crate::http::wire::page::{PAGE, cut};
+use crate::http::wire::page::{PAGE, paginate};
 use crate::http::wire::schema::time;
 use crate::http::wire::serde_fields::{Secret, present};
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_vault::{EntryInfo, NewEntry};
@@ -111,17 +111,17 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::delete("/api/v1/keys/{id}", remove)
             .access(Access::Admin)
             .summary("Delete a key")
-            .answers_plainly(204),
+            .answers_without_json(204),
     ]
 }
 
-async fn list(call: Call) -> Result<Reply, ApiError> {
-    let entries = call.handles().vault.entries();
-    let page = cut(entries, &call.page()?, |entry| entry.id.as_str().to_owned());
-    Reply::page::<_, KeyView>(&call, page)
+async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
+    let entries = request.handles().vault.entries();
+    let page = paginate(entries, &request.page()?, |entry| entry.id.as_str().to_owned());
+    Reply::page::<_, KeyView>(&request, page)
 }
 
-async fn create(call: Call, body: NewKeyBody) -> Result<Reply, ApiError> {
+async fn create(request: ApiRequest, body: NewKeyBody) -> Result<Reply, ApiError> {
     let id = match &body.id {
         Some(text) => KeyId::chosen(text).map_err(|error| ApiError::field("id", error.to_string()))?,
         None => KeyId::from_random(random()?),
@@ -137,21 +137,21 @@ async fn create(call: Call, body: NewKeyBody) -> Result<Reply, ApiError> {
         purpose: body.purpose.unwrap_or_else(|| DEFAULT_PURPOSE.to_owned()),
         allowed_hosts: body.allowed_hosts,
     };
-    let stored = call.handles().vault.store(&call.caller()?, entry, body.value.0).await?;
+    let stored = request.handles().vault.store(&request.caller()?, entry, body.value.0).await?;
     let view = KeyView::from(stored);
     Reply::created(&view, COLLECTION, &view.id)
 }
 
-async fn replace(call: Call, body: KeyValueBody) -> Result<Reply, ApiError> {
+async fn replace(request: ApiRequest, body: KeyValueBody) -> Result<Reply, ApiError> {
     check_value(&body.value)?;
-    let id = KeyId::known(call.param("id"));
-    let (caller, hosts) = (call.caller()?, body.allowed_hosts);
-    let entry = call.handles().vault.replace(&caller, &id, body.value.0, hosts).await?;
+    let id = KeyId::known(request.param("id"));
+    let (caller, hosts) = (request.caller()?, body.allowed_hosts);
+    let entry = request.handles().vault.replace(&caller, &id, body.value.0, hosts).await?;
     Reply::json(&KeyView::from(entry))
 }
 
-async fn remove(call: Call) -> Result<Reply, ApiError> {
-    call.handles().vault.delete(&call.caller()?, &KeyId::known(call.param("id"))).await?;
+async fn remove(request: ApiRequest) -> Result<Reply, ApiError> {
+    request.handles().vault.delete(&request.caller()?, &KeyId::known(request.param("id"))).await?;
     Ok(Reply::no_content())
 }
 

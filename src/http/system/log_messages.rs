@@ -3,7 +3,7 @@
 use crate::http::framework::required_role::Access;
 use crate::http::system::events::EventView;
 use crate::http::wire::schema::any_object;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::LogLine;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_store::EventRange;
@@ -64,15 +64,15 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn write(call: Call, body: MessageBody) -> Result<Reply, ApiError> {
+async fn write(request: ApiRequest, body: MessageBody) -> Result<Reply, ApiError> {
     if body.kind.as_deref().is_some_and(|kind| kind != EventType::LogMessage.as_str()) {
         return Err(ApiError::field("type", "is log.message; other events are written by what happens"));
     }
     if !(1..=MAX_MESSAGE).contains(&body.message.chars().count()) {
         return Err(ApiError::field("message", "has 1 to 10000 characters"));
     }
-    call.need_project(body.project_id.as_deref())?;
-    let store = &call.handles().store;
+    request.require_project(body.project_id.as_deref())?;
+    let store = &request.handles().store;
     if let Some(project) = &body.project_id
         && store.project(project.clone()).await?.is_none()
     {
@@ -87,7 +87,7 @@ async fn write(call: Call, body: MessageBody) -> Result<Reply, ApiError> {
         subject: body.subject.unwrap_or_else(|| DEFAULT_SUBJECT.to_owned()),
         data: Value::Object(data),
     };
-    let seq = call.handles().bus.log(&call.caller()?, line).await?;
+    let seq = request.handles().bus.log(&request.caller()?, line).await?;
     let range = EventRange { after: Some(seq.saturating_sub(1)), limit: 1, ..EventRange::default() };
     let page = store.events(range).await?;
     let event = page.events.first().ok_or_else(|| ApiError::not_found("event", &seq.to_string()))?;

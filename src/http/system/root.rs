@@ -1,7 +1,7 @@
 //! `/`: where to go from here.
 
 use crate::http::framework::required_role::Access;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 
 const TEXT: &str = concat!(
     "Arbiter ",
@@ -15,10 +15,10 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/", show)
             .access(Access::Public)
             .summary("A line that says where the API is described")
-            .answers_plainly(200),
+            .answers_without_json(200),
     ]
 }
 
-async fn show(_: Call) -> Result<Reply, ApiError> {
+async fn show(_: ApiRequest) -> Result<Reply, ApiError> {
     Ok(Reply::text("text/plain; charset=utf-8", TEXT))
 }

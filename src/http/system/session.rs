@@ -5,7 +5,7 @@ use crate::http::framework::cookie;
 use crate::http::framework::required_role::Access;
 use crate::http::system::tokens::WhoView;
 use crate::http::wire::serde_fields::Secret;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -34,33 +34,34 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::delete(PATH, sign_out)
             .access(Access::Public)
             .summary("Sign out; the cookie is of no use any more")
-            .answers_plainly(204),
+            .answers_without_json(204),
     ]
 }
 
-async fn sign_in(call: Call, body: SignInBody) -> Result<Reply, ApiError> {
-    let tokens = &call.handles().tokens;
+async fn sign_in(request: ApiRequest, body: SignInBody) -> Result<Reply, ApiError> {
+    let tokens = &request.handles().tokens;
     let Some(admission) = tokens.authenticate(body.token.0.expose_secret().trim()) else {
         return Err(ApiError::new("unauthorized", "the token is unknown, revoked or expired"));
     };
-    let lasts = Duration::from_secs(call.context.settings().http.session_ttl_sec);
+    let lasts = Duration::from_secs(request.context.settings().http.session_ttl_sec);
     let (secret, expires_at) = tokens.begin_session(&admission, lasts).await?;
     // Rounded up: the browser may try it a moment too long, and is told so.
-    let seconds = expires_at.since(call.now()).as_millis().div_ceil(1000);
-    let (name, transport) = (call.context.cookie_name(), call.context.transport());
+    let seconds = expires_at.since(request.now()).as_millis().div_ceil(1000);
+    let (name, transport) = (request.context.cookie_name(), request.context.transport());
     let cookie = cookie::set(name, secret.expose_secret(), seconds, transport);
-    let reply = Reply::json(&WhoView::from(&Identity::Known(admission)))?.with_status(StatusCode::CREATED);
+    let reply =
+        Reply::json(&WhoView::from(&Identity::Authenticated(admission)))?.with_status(StatusCode::CREATED);
     Ok(reply.with_header(SET_COOKIE, &cookie))
 }
 
 /// Signing out twice is no error: the browser only wants to be rid of the cookie.
-async fn sign_out(call: Call) -> Result<Reply, ApiError> {
-    let (name, transport) = (call.context.cookie_name(), call.context.transport());
-    let tokens = &call.handles().tokens;
-    if let Some(admission) = cookie::read(&call.headers, name).and_then(|s| tokens.authenticate_session(s))
+async fn sign_out(request: ApiRequest) -> Result<Reply, ApiError> {
+    let (name, transport) = (request.context.cookie_name(), request.context.transport());
+    let tokens = &request.handles().tokens;
+    if let Some(admission) = cookie::read(&request.headers, name).and_then(|s| tokens.authenticate_session(s))
         && let Some(digest) = admission.session()
     {
-        tokens.end_session(&call.caller()?, digest).await?;
+        tokens.end_session(&request.caller()?, digest).await?;
     }
     Ok(Reply::no_content().with_header(SET_COOKIE, &cookie::set(name, "", 0, transport)))
 }

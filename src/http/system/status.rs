@@ -2,7 +2,7 @@
 
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::maybe_time;
-use crate::http::{ApiError, Call, Endpoint, Reply};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::NoticeState;
 use arbiter_core::dispatch::assign::Operation;
 use arbiter_core::kernel::time::Timestamp;
@@ -114,13 +114,13 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn show(call: Call) -> Result<Reply, ApiError> {
-    let handles = call.handles();
+async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
+    let handles = request.handles();
     let counts = handles.store.counts().await?;
     let (operation, updated_at) = handles.store.operation().await?;
     let status = handles.orchestrator.status().await?;
     let agents: BTreeMap<String, u64> = counts.agents.into_iter().collect();
-    let (temporal_lag, temporal_depth) = waiting(&call).await?;
+    let (temporal_lag, temporal_depth) = mirror_backlog(&request).await?;
     let (state, reason) = match operation {
         Operation::Active => ("active", None),
         Operation::Parked(reason) => ("parked", Some(reason)),
@@ -145,31 +145,31 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
         restarts: status.restarts.into_iter().collect(),
         notices: handles.notifier.state().map(NoticesView::from),
         event_seq: handles.store.stats().last_seq.load(Ordering::Acquire),
-        temporal: call.context.temporal(),
+        temporal: request.context.temporal(),
         temporal_lag,
         temporal_depth,
     })
 }
 
 /// What waits to be mirrored at a Temporal server: events and entities.
-async fn waiting(call: &Call) -> Result<(u64, u64), ApiError> {
-    if call.context.temporal() == "off" {
+async fn mirror_backlog(request: &ApiRequest) -> Result<(u64, u64), ApiError> {
+    if request.context.temporal() == "off" {
         return Ok((0, 0));
     }
-    let store = &call.handles().store;
+    let store = &request.handles().store;
     let (mirror, (_, last)) = (store.mirror_state().await?, store.event_bounds().await?);
     Ok((last.saturating_sub(mirror.cursor.unwrap_or(0)), mirror.due))
 }
 
-async fn park(call: Call, body: ParkBody) -> Result<Reply, ApiError> {
+async fn park(request: ApiRequest, body: ParkBody) -> Result<Reply, ApiError> {
     if body.reason.trim().is_empty() {
         return Err(ApiError::field("reason", "is empty"));
     }
-    call.handles().orchestrator.park(&call.caller()?, body.reason).await?;
-    show(call).await
+    request.handles().orchestrator.park(&request.caller()?, body.reason).await?;
+    show(request).await
 }
 
-async fn resume(call: Call) -> Result<Reply, ApiError> {
-    call.handles().orchestrator.resume(&call.caller()?).await?;
-    show(call).await
+async fn resume(request: ApiRequest) -> Result<Reply, ApiError> {
+    request.handles().orchestrator.resume(&request.caller()?).await?;
+    show(request).await
 }

@@ -1,10 +1,10 @@
 //! The event stream: frames of one subscriber, from its subscription to the end of its connection.
 
-use crate::http::framework::context::{Closing, Context};
-use crate::http::framework::limits::{Payer, Share};
+use crate::http::framework::context::{Context, ShutdownSignal};
+use crate::http::framework::limits::{QuotaGuard, QuotaKey};
 use crate::http::framework::metrics::StreamGuard;
 use crate::http::wire::sse_frames::{self, KEEP_ALIVE};
-use arbiter_actors::{Admission, Delivery, Subscription};
+use arbiter_actors::{AuthenticatedToken, Delivery, Subscription};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream};
@@ -18,25 +18,25 @@ const COALESCED_MAX: usize = 65_536;
 struct Subscriber {
     subscription: Subscription,
     context: Context,
-    closing: Closing,
+    closing: ShutdownSignal,
     keep_alive: Duration,
-    stage: Stage,
+    state: StreamState,
     /// Ends when its token does.
     ended: BoxFuture<'static, ()>,
     /// Counts the stream for as long as it lives.
-    _guards: (StreamGuard, Share<Payer>),
+    _guards: (StreamGuard, QuotaGuard<QuotaKey>),
 }
 
 /// Who listens.
-pub struct Listener {
+pub struct StreamSession {
     /// What it showed; nothing on a server that asks for nothing.
-    pub admission: Option<Admission>,
+    pub admission: Option<AuthenticatedToken>,
     /// Count the stream for as long as it lives.
-    pub _guards: (StreamGuard, Share<Payer>),
+    pub guards: (StreamGuard, QuotaGuard<QuotaKey>),
 }
 
 /// Where a stream stands.
-enum Stage {
+enum StreamState {
     /// This is sent first.
     Opening(Bytes),
     /// Events are sent.
@@ -50,11 +50,11 @@ pub fn frames(
     context: &Context,
     subscription: Subscription,
     first: Bytes,
-    listener: Listener,
+    session: StreamSession,
 ) -> impl Stream<Item = Bytes> + Send + use<> {
     let tokens = context.handles().tokens.clone();
     let ended = async move {
-        match listener.admission {
+        match session.admission {
             Some(admission) => tokens.until_ended(&admission).await,
             None => std::future::pending().await,
         }
@@ -64,9 +64,9 @@ pub fn frames(
         closing: context.closing(),
         keep_alive: Duration::from_millis(context.settings().http.stream_keep_alive_ms),
         context: context.clone(),
-        stage: Stage::Opening(first),
+        state: StreamState::Opening(first),
         ended: ended.boxed(),
-        _guards: listener._guards,
+        _guards: session.guards,
     };
     futures_util::stream::unfold(subscriber, |mut subscriber| async move {
         let piece = subscriber.next().await?;
@@ -76,14 +76,14 @@ pub fn frames(
 
 impl Subscriber {
     async fn next(&mut self) -> Option<Bytes> {
-        match std::mem::replace(&mut self.stage, Stage::Running) {
-            Stage::Opening(first) => return Some(first),
-            Stage::Running => {}
-            Stage::Ended => return None,
+        match std::mem::replace(&mut self.state, StreamState::Running) {
+            StreamState::Opening(first) => return Some(first),
+            StreamState::Running => {}
+            StreamState::Ended => return None,
         }
         tokio::select! {
             biased;
-            () = self.closing.begun() => Some(self.end(sse_frames::SHUTTING_DOWN)),
+            () = self.closing.triggered() => Some(self.end(sse_frames::SHUTTING_DOWN)),
             () = &mut self.ended => Some(self.end(sse_frames::TOKEN_ENDED)),
             delivery = self.subscription.next() => Some(self.deliver(delivery)),
             () = sleep(self.keep_alive) => Some(KEEP_ALIVE),
@@ -94,7 +94,7 @@ impl Subscriber {
     fn deliver(&mut self, delivery: Delivery) -> Bytes {
         let first = self.render(&delivery);
         let mut together = BytesMut::new();
-        while matches!(self.stage, Stage::Running) && together.len() < COALESCED_MAX {
+        while matches!(self.state, StreamState::Running) && together.len() < COALESCED_MAX {
             let Some(delivery) = self.subscription.try_next() else { break };
             if together.is_empty() {
                 together.extend_from_slice(&first);
@@ -114,7 +114,7 @@ impl Subscriber {
     }
 
     fn end(&mut self, reason: &str) -> Bytes {
-        self.stage = Stage::Ended;
+        self.state = StreamState::Ended;
         sse_frames::closing(reason)
     }
 }

@@ -3,20 +3,20 @@
 use crate::bridge::{Bridge, Status, WorkflowView};
 use crate::http::framework::endpoint::{QueryField, number, text};
 use crate::http::framework::required_role::Access;
-use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::{Fault, VaultFault};
-use arbiter_temporal::client::DeliveryError;
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
+use arbiter_actors::{Error, VaultAccessError};
+use arbiter_temporal::client::WorkflowClientError;
 use arbiter_temporal::codec::Codec;
 use arbiter_temporal::codec::names::Kind;
-use arbiter_temporal::codec::remote_codec::{Payloads, WireError};
+use arbiter_temporal::codec::remote_codec::{Payloads, RemoteCodecError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use warp::http::Method;
 
 /// The most workflows of one answer.
-const MOST: usize = 1_000;
+const MAX_WORKFLOWS: usize = 1_000;
 /// How many there are when nobody says.
-const SOME: usize = 50;
+const DEFAULT_WORKFLOWS: usize = 50;
 
 const FILTER: &[QueryField] = &[
     text("query", "A query of Temporal's, as ArbiterStatus = 'blocked' AND ExecutionStatus = 'Running'"),
@@ -76,73 +76,73 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-fn bridge(call: &Call) -> Result<&Bridge, ApiError> {
+fn bridge(request: &ApiRequest) -> Result<&Bridge, ApiError> {
     let none = || ApiError::new("temporal-off", "no Temporal server is configured: set temporal.address");
-    call.context.bridge().ok_or_else(none)
+    request.context.bridge().ok_or_else(none)
 }
 
-async fn status(call: Call) -> Result<Reply, ApiError> {
-    match call.context.bridge() {
+async fn status(request: ApiRequest) -> Result<Reply, ApiError> {
+    match request.context.bridge() {
         Some(bridge) => Reply::json(&bridge.status().await?),
         None => Reply::json(&Status::off()),
     }
 }
 
-async fn workflows(call: Call) -> Result<Reply, ApiError> {
-    if call.within().is_some() {
+async fn workflows(request: ApiRequest) -> Result<Reply, ApiError> {
+    if request.within().is_some() {
         return Err(ApiError::forbidden("workflows are of all projects, and the token is limited to some"));
     }
-    let limit = call.query.parsed("limit")?.unwrap_or(SOME);
-    if !(1..=MOST).contains(&limit) {
+    let limit = request.query.parsed("limit")?.unwrap_or(DEFAULT_WORKFLOWS);
+    if !(1..=MAX_WORKFLOWS).contains(&limit) {
         return Err(ApiError::field("limit", "is 1 to 1000"));
     }
     let mut conditions = Vec::new();
-    if let Some(name) = call.query.text("type")? {
-        let kind = Kind::of_workflow_type(name);
+    if let Some(name) = request.query.text("type")? {
+        let kind = Kind::from_workflow_type(name);
         let kind =
             kind.ok_or_else(|| ApiError::field("type", format!("no workflow has the type {name:?}")))?;
         conditions.push(format!("WorkflowType = '{}'", kind.workflow_type()));
     }
-    if let Some(query) = call.query.text("query")? {
+    if let Some(query) = request.query.text("query")? {
         conditions.push(format!("({query})"));
     }
-    let Some(bridge) = call.context.bridge() else { return Reply::json(&Vec::<WorkflowView>::new()) };
+    let Some(bridge) = request.context.bridge() else { return Reply::json(&Vec::<WorkflowView>::new()) };
     match bridge.workflows(&conditions.join(" AND "), limit).await {
         Ok(found) => Reply::json(&found),
-        Err(DeliveryError::Refused(words)) => Err(ApiError::field("query", words)),
+        Err(WorkflowClientError::Refused(words)) => Err(ApiError::field("query", words)),
         Err(error) => Err(ApiError::new("temporal-unavailable", error.to_string())),
     }
 }
 
-fn codec(call: &Call) -> Result<Codec, ApiError> {
-    let locked = || ApiError::from(Fault::Vault(VaultFault::Locked));
-    bridge(call)?.codec().ok_or_else(locked)
+fn codec(request: &ApiRequest) -> Result<Codec, ApiError> {
+    let locked = || ApiError::from(Error::Vault(VaultAccessError::Locked));
+    bridge(request)?.codec().ok_or_else(locked)
 }
 
-async fn decode(call: Call, body: PayloadsBody) -> Result<Reply, ApiError> {
-    Reply::json(&turned(body, |payloads| Ok(payloads.opened(&codec(&call)?)))?)
+async fn decode(request: ApiRequest, body: PayloadsBody) -> Result<Reply, ApiError> {
+    Reply::json(&convert_payloads(body, |payloads| Ok(payloads.decrypted(&codec(&request)?)))?)
 }
 
-async fn encode(call: Call, body: PayloadsBody) -> Result<Reply, ApiError> {
-    let codec = codec(&call)?;
-    let sealed = |payloads: Payloads| {
-        payloads.sealed(&codec).map_err(|error| ApiError::new("temporal-unavailable", error.to_string()))
+async fn encode(request: ApiRequest, body: PayloadsBody) -> Result<Reply, ApiError> {
+    let codec = codec(&request)?;
+    let encrypted = |payloads: Payloads| {
+        payloads.encrypted(&codec).map_err(|error| ApiError::new("temporal-unavailable", error.to_string()))
     };
-    Reply::json(&turned(body, sealed)?)
+    Reply::json(&convert_payloads(body, encrypted)?)
 }
 
-fn turned(
+fn convert_payloads(
     body: PayloadsBody,
-    turn: impl FnOnce(Payloads) -> Result<Payloads, ApiError>,
+    convert: impl FnOnce(Payloads) -> Result<Payloads, ApiError>,
 ) -> Result<PayloadsBody, ApiError> {
     let given = body.payloads.into_iter().map(|payload| (payload.metadata, payload.data));
-    let read = Payloads::read(given).map_err(|WireError(words)| ApiError::field("payloads", words))?;
-    let payloads = turn(read)?.written();
+    let read = Payloads::read(given).map_err(|RemoteCodecError(words)| ApiError::field("payloads", words))?;
+    let payloads = convert(read)?.into_base64();
     let payloads = payloads.into_iter().map(|(metadata, data)| PayloadJson { metadata, data }).collect();
     Ok(PayloadsBody { payloads })
 }
 
-async fn rotate(call: Call) -> Result<Reply, ApiError> {
-    let made = bridge(&call)?.rotate(&call.caller()?).await?;
+async fn rotate(request: ApiRequest) -> Result<Reply, ApiError> {
+    let made = bridge(&request)?.rotate(&request.caller()?).await?;
     Reply::json(&RotatedView { keys: made.iter().map(ToString::to_string).collect() })
 }

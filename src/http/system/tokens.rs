@@ -2,10 +2,10 @@
 
 use crate::http::framework::auth::Identity;
 use crate::http::framework::required_role::Access;
-use crate::http::wire::page::{PAGE, cut};
+use crate::http::wire::page::{PAGE, paginate};
 use crate::http::wire::schema::{maybe_time, time, word};
-use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::{Admission, NewToken};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
+use arbiter_actors::{AuthenticatedToken, NewToken};
 use arbiter_core::kernel::ids::TokenId;
 use arbiter_core::kernel::lease::hex;
 use arbiter_core::kernel::time::Timestamp;
@@ -137,7 +137,7 @@ impl From<&Identity> for WhoView {
             agent_id: identity.agent_id().map(str::to_owned),
             projects: identity.projects().map(<[String]>::to_vec),
             token_id: identity.token().map(|token| token.id.to_string()),
-            expires_at: identity.admission().and_then(Admission::ends_at),
+            expires_at: identity.admission().and_then(AuthenticatedToken::ends_at),
         }
     }
 }
@@ -157,18 +157,18 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::delete("/api/v1/tokens/{id}", revoke)
             .access(Access::Admin)
             .summary("Make a token useless at once")
-            .answers_plainly(204),
-        Endpoint::get("/api/v1/whoami", who).summary("Who the caller is").answers::<WhoView>(200),
+            .answers_without_json(204),
+        Endpoint::get("/api/v1/whoami", whoami).summary("Who the caller is").answers::<WhoView>(200),
     ]
 }
 
-async fn list(call: Call) -> Result<Reply, ApiError> {
-    let tokens = call.handles().store.tokens().await?;
-    let page = cut(tokens, &call.page()?, |token| format!("{}~{}", token.created_at, token.id));
-    Reply::page::<_, TokenView>(&call, page)
+async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
+    let tokens = request.handles().store.tokens().await?;
+    let page = paginate(tokens, &request.page()?, |token| format!("{}~{}", token.created_at, token.id));
+    Reply::page::<_, TokenView>(&request, page)
 }
 
-async fn create(call: Call, body: NewTokenBody) -> Result<Reply, ApiError> {
+async fn create(request: ApiRequest, body: NewTokenBody) -> Result<Reply, ApiError> {
     let new = NewToken {
         name: body.name,
         role: body.role,
@@ -177,9 +177,9 @@ async fn create(call: Call, body: NewTokenBody) -> Result<Reply, ApiError> {
         projects: body.projects,
         expires_at: body.expires_at,
     };
-    let (tokens, caller) = (&call.handles().tokens, call.caller()?);
+    let (tokens, caller) = (&request.handles().tokens, request.caller()?);
     let (token, text) = match body.certificate {
-        Some(pem) => (tokens.of_certificate(&caller, new, fingerprint(&pem)?).await?, None),
+        Some(pem) => (tokens.create_for_certificate(&caller, new, fingerprint(&pem)?).await?, None),
         None => {
             let (token, text) = tokens.create(&caller, new).await?;
             (token, Some(text.expose_secret().to_owned()))
@@ -200,11 +200,11 @@ fn fingerprint(pem: &str) -> Result<String, ApiError> {
     }
 }
 
-async fn revoke(call: Call) -> Result<Reply, ApiError> {
-    call.handles().tokens.revoke(&call.caller()?, &TokenId::known(call.param("id"))).await?;
+async fn revoke(request: ApiRequest) -> Result<Reply, ApiError> {
+    request.handles().tokens.revoke(&request.caller()?, &TokenId::known(request.param("id"))).await?;
     Ok(Reply::no_content())
 }
 
-async fn who(call: Call) -> Result<Reply, ApiError> {
-    Reply::json(&WhoView::from(&call.identity))
+async fn whoami(request: ApiRequest) -> Result<Reply, ApiError> {
+    Reply::json(&WhoView::from(&request.identity))
 }

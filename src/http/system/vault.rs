@@ -4,8 +4,8 @@
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::{maybe_time, word};
 use crate::http::wire::serde_fields::Secret;
-use crate::http::{ApiError, Call, Endpoint, Reply};
-use arbiter_actors::{Imported, RolledBack, Unlocked};
+use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
+use arbiter_actors::{ImportedKeys, RolledBack, Unlocked};
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::vault;
@@ -137,8 +137,8 @@ struct ImportedView {
     unreadable: Vec<String>,
 }
 
-impl From<Imported> for ImportedView {
-    fn from(Imported { imported, skipped, unreadable }: Imported) -> Self {
+impl From<ImportedKeys> for ImportedView {
+    fn from(ImportedKeys { imported, skipped, unreadable }: ImportedKeys) -> Self {
         Self { imported, skipped, unreadable }
     }
 }
@@ -182,8 +182,8 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn show(call: Call) -> Result<Reply, ApiError> {
-    let vault = &call.handles().vault;
+async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
+    let vault = &request.handles().vault;
     let view = vault.view();
     Reply::json(&VaultStateView {
         state: view.state,
@@ -195,47 +195,47 @@ async fn show(call: Call) -> Result<Reply, ApiError> {
     })
 }
 
-async fn unlock(call: Call, body: UnlockBody) -> Result<Reply, ApiError> {
-    let unlocked = call.handles().vault.unlock(&call.caller()?, body.password.0).await?;
-    let reply = show(call).await?;
+async fn unlock(request: ApiRequest, body: UnlockBody) -> Result<Reply, ApiError> {
+    let unlocked = request.handles().vault.unlock(&request.caller()?, body.password.0).await?;
+    let reply = show(request).await?;
     Ok(match unlocked {
         Unlocked::Created => reply.with_status(StatusCode::CREATED),
         Unlocked::Opened => reply,
     })
 }
 
-async fn lock(call: Call) -> Result<Reply, ApiError> {
-    call.handles().vault.lock(&call.caller()?).await?;
-    show(call).await
+async fn lock(request: ApiRequest) -> Result<Reply, ApiError> {
+    request.handles().vault.lock(&request.caller()?).await?;
+    show(request).await
 }
 
-async fn rotate(call: Call, body: RotateBody) -> Result<Reply, ApiError> {
+async fn rotate(request: ApiRequest, body: RotateBody) -> Result<Reply, ApiError> {
     check_new(&body.new_password)?;
     let (old, new) = (body.old_password.0, body.new_password.0);
-    call.handles().vault.change_password(&call.caller()?, old, new, body.iterations).await?;
-    show(call).await
+    request.handles().vault.change_password(&request.caller()?, old, new, body.iterations).await?;
+    show(request).await
 }
 
-async fn accept_rollback(call: Call) -> Result<Reply, ApiError> {
-    call.handles().vault.accept_rollback(&call.caller()?).await?;
-    show(call).await
+async fn accept_rollback(request: ApiRequest) -> Result<Reply, ApiError> {
+    request.handles().vault.accept_rollback(&request.caller()?).await?;
+    show(request).await
 }
 
-async fn export(call: Call, body: ExportBody) -> Result<Reply, ApiError> {
+async fn export(request: ApiRequest, body: ExportBody) -> Result<Reply, ApiError> {
     if let Some(new) = &body.new_password {
         check_new(new)?;
     }
     let ids = body.keys.map(|ids| ids.into_iter().map(KeyId::known).collect());
     let new = body.new_password.map(|new| new.0);
-    let file = call.handles().vault.export(&call.caller()?, body.password.0, new, ids).await?;
+    let file = request.handles().vault.export(&request.caller()?, body.password.0, new, ids).await?;
     Ok(Reply::rendered_json(file.into()))
 }
 
-async fn import(call: Call, body: ImportBody) -> Result<Reply, ApiError> {
+async fn import(request: ApiRequest, body: ImportBody) -> Result<Reply, ApiError> {
     let file =
         serde_json::to_vec(&body.file).map_err(|error| crate::http::wire::error_mapping::internal(&error))?;
-    let (caller, conflict) = (call.caller()?, body.on_conflict.into());
-    let imported = call.handles().vault.import(&caller, file, body.password.0, conflict).await?;
+    let (caller, conflict) = (request.caller()?, body.on_conflict.into());
+    let imported = request.handles().vault.import(&caller, file, body.password.0, conflict).await?;
     Reply::json(&ImportedView::from(imported))
 }
 

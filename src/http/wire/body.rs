@@ -1,7 +1,7 @@
 //! Request bodies: read with a limit, parsed as JSON, and told what is wrong with them by pointer.
 
 use crate::config;
-use crate::http::framework::endpoint::{Secrecy, Volume};
+use crate::http::framework::endpoint::{BodyLimit, Secrecy};
 use crate::http::wire::problem::ApiError;
 use arbiter_core::kernel::refusal::FieldProblem;
 use arbiter_vault::{Scrubbed, on_scrubbed_stack};
@@ -21,20 +21,20 @@ pub type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Se
 
 /// How much of a body is read, and what becomes of it afterwards.
 #[derive(Clone, Copy, Debug)]
-pub struct Limit {
+pub struct BodyPolicy {
     max: usize,
     secrecy: Secrecy,
     idle: Duration,
     /// The longest time for all of it.
-    whole: Duration,
+    total: Duration,
 }
 
-impl Limit {
+impl BodyPolicy {
     /// The configured limits of a route with such a body.
-    pub fn new(settings: &config::Http, secrecy: Secrecy, volume: Volume) -> Self {
+    pub fn new(settings: &config::Http, secrecy: Secrecy, body_limit: BodyLimit) -> Self {
         let most = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let max = match secrecy {
-            Secrecy::Plain if volume == Volume::Conversation => most(settings.max_conversation_bytes),
+            Secrecy::Plain if body_limit == BodyLimit::Conversation => most(settings.max_conversation_bytes),
             Secrecy::Plain | Secrecy::SecretDocument => most(settings.max_body_bytes),
             Secrecy::Secret => most(settings.max_body_bytes.min(settings.max_secret_body_bytes)),
         };
@@ -42,7 +42,7 @@ impl Limit {
             max,
             secrecy,
             idle: Duration::from_millis(settings.body_idle_timeout_ms),
-            whole: Duration::from_millis(settings.request_timeout_ms),
+            total: Duration::from_millis(settings.request_timeout_ms),
         }
     }
 
@@ -66,7 +66,7 @@ impl Limit {
 pub async fn read(
     stream: BodyStream,
     headers: &HeaderMap,
-    limit: Limit,
+    limit: BodyPolicy,
 ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let read = gather(stream, headers, limit);
     if limit.secrecy.is_secret() { Scrubbed::new(read).await } else { read.await }
@@ -75,7 +75,7 @@ pub async fn read(
 async fn gather(
     mut stream: BodyStream,
     headers: &HeaderMap,
-    limit: Limit,
+    limit: BodyPolicy,
 ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit.max) {
@@ -91,29 +91,29 @@ async fn gather(
     let mut buffer = Zeroizing::new(Vec::with_capacity(capacity));
     let begun = Instant::now();
     loop {
-        let wait = limit.idle.min(limit.whole.saturating_sub(begun.elapsed()));
+        let wait = limit.idle.min(limit.total.saturating_sub(begun.elapsed()));
         let next = tokio::time::timeout(wait, stream.next()).await;
-        match next.map_err(|_| late())? {
+        match next.map_err(|_| timed_out())? {
             Some(Ok(piece)) if piece.len() > limit.max - buffer.len() => return Err(limit.exceeded()),
             Some(Ok(piece)) => buffer.extend_from_slice(&piece),
-            Some(Err(error)) => return Err(broken_off(&error)),
+            Some(Err(error)) => return Err(interrupted(&error)),
             None => return Ok(buffer),
         }
     }
 }
 
 /// A body that did not come in time.
-pub fn late() -> ApiError {
+pub fn timed_out() -> ApiError {
     ApiError::new("body-timeout", "the body did not arrive in time")
 }
 
 /// A body whose end never came.
-pub fn broken_off(error: &warp::Error) -> ApiError {
+pub fn interrupted(error: &warp::Error) -> ApiError {
     ApiError::new("bad-body", format!("the body broke off: {error}"))
 }
 
 /// Lets the connection end with its answer when it carried a secret: its buffers hold what they last held.
-pub fn let_go(answer: &mut HeaderMap, secrecy: Secrecy) {
+pub fn close_after_secret(answer: &mut HeaderMap, secrecy: Secrecy) {
     if secrecy.is_secret() {
         answer.insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -1,7 +1,7 @@
 //! What can go wrong behind the handles, as problems. The one place that knows both.
 
 use crate::http::wire::problem::ApiError;
-use arbiter_actors::{FailedCall, Fault, VaultFault};
+use arbiter_actors::{Error, FailedCall, VaultAccessError};
 use arbiter_core::kernel::call::ErrorKind;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
@@ -28,33 +28,33 @@ impl From<StoreError> for ApiError {
     }
 }
 
-impl From<Fault> for ApiError {
-    fn from(fault: Fault) -> Self {
+impl From<Error> for ApiError {
+    fn from(fault: Error) -> Self {
         let detail = fault.to_string();
         match fault {
-            Fault::Refused(refusal) => refusal.into(),
-            Fault::Store(error) => error.into(),
-            Fault::Busy(_) => Self::new("busy", detail),
-            Fault::Crashed { .. } => Self::new("actor-crashed", detail),
-            Fault::Vault(fault) => fault.into(),
-            Fault::Provider(_) => Self::new("provider-failed", detail),
-            Fault::Call(call) => (*call).into(),
-            Fault::ShuttingDown => Self::new("shutting-down", detail),
+            Error::Refused(refusal) => refusal.into(),
+            Error::Store(error) => error.into(),
+            Error::Busy(_) => Self::new("busy", detail),
+            Error::Crashed { .. } => Self::new("actor-crashed", detail),
+            Error::Vault(fault) => fault.into(),
+            Error::Provider(_) => Self::new("provider-failed", detail),
+            Error::Call(call) => (*call).into(),
+            Error::ShuttingDown => Self::new("shutting-down", detail),
         }
     }
 }
 
-impl From<VaultFault> for ApiError {
-    fn from(fault: VaultFault) -> Self {
+impl From<VaultAccessError> for ApiError {
+    fn from(fault: VaultAccessError) -> Self {
         let detail = fault.to_string();
         match fault {
-            VaultFault::Locked => Self::new("vault-locked", detail),
-            VaultFault::WrongPassword => Self::new("wrong-password", detail),
-            VaultFault::Throttled { retry_after_sec } => {
+            VaultAccessError::Locked => Self::new("vault-locked", detail),
+            VaultAccessError::WrongPassword => Self::new("wrong-password", detail),
+            VaultAccessError::Throttled { retry_after_sec } => {
                 Self::new("throttled", detail).retry_after(retry_after_sec)
             }
-            VaultFault::RolledBack { .. } => Self::new("vault-rolled-back", detail),
-            VaultFault::Failed(error) => internal(&error),
+            VaultAccessError::RolledBack { .. } => Self::new("vault-rolled-back", detail),
+            VaultAccessError::Failed(error) => internal(&error),
         }
     }
 }
@@ -74,7 +74,7 @@ pub fn internal(error: &dyn std::error::Error) -> ApiError {
 impl From<FailedCall> for ApiError {
     fn from(call: FailedCall) -> Self {
         let FailedCall { kind, text, retry_after, field } = call;
-        let error = Self::new(problem_of(kind), text).about(field);
+        let error = Self::new(problem_code(kind), text).with_field(field);
         match retry_after {
             Some(wait) => error.retry_after(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)),
             None => error,
@@ -84,7 +84,7 @@ impl From<FailedCall> for ApiError {
 
 /// The problem that a failed call is to a client. That a provider refuses our key is nothing that the client's
 /// key could mend.
-const fn problem_of(kind: ErrorKind) -> &'static str {
+const fn problem_code(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::NotFound => "model-not-found",
         ErrorKind::RateLimited => "provider-limited",
@@ -105,23 +105,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_fault_has_the_status_that_says_what_to_do() {
-        let status = |fault: Fault| ApiError::from(fault).status().as_u16();
-        assert_eq!(status(Fault::Refused(Refusal::not_found("bead", "x"))), 404);
-        assert_eq!(status(Fault::Busy("bead x".into())), 503);
-        assert_eq!(status(Fault::Crashed { actor: "bead x".into() }), 500);
-        assert_eq!(status(Fault::Store(StoreError::Full)), 507);
-        assert_eq!(status(Fault::Store(StoreError::Failed)), 503);
-        assert_eq!(status(Fault::Vault(VaultFault::Locked)), 423);
-        assert_eq!(status(Fault::Vault(VaultFault::WrongPassword)), 403);
-        assert_eq!(status(Fault::Vault(VaultFault::Throttled { retry_after_sec: 4 })), 429);
-        assert_eq!(status(Fault::Vault(VaultFault::RolledBack { seen: 2, found: 1 })), 409);
-        assert_eq!(status(Fault::Provider("away".into())), 502);
-        assert_eq!(status(Fault::ShuttingDown), 503);
+    fn each_fault_maps_to_its_http_status() {
+        let status = |fault: Error| ApiError::from(fault).status().as_u16();
+        assert_eq!(status(Error::Refused(Refusal::not_found("bead", "x"))), 404);
+        assert_eq!(status(Error::Busy("bead x".into())), 503);
+        assert_eq!(status(Error::Crashed { actor: "bead x".into() }), 500);
+        assert_eq!(status(Error::Store(StoreError::Full)), 507);
+        assert_eq!(status(Error::Store(StoreError::Failed)), 503);
+        assert_eq!(status(Error::Vault(VaultAccessError::Locked)), 423);
+        assert_eq!(status(Error::Vault(VaultAccessError::WrongPassword)), 403);
+        assert_eq!(status(Error::Vault(VaultAccessError::Throttled { retry_after_sec: 4 })), 429);
+        assert_eq!(status(Error::Vault(VaultAccessError::RolledBack { seen: 2, found: 1 })), 409);
+        assert_eq!(status(Error::Provider("away".into())), 502);
+        assert_eq!(status(Error::ShuttingDown), 503);
     }
 
     #[test]
-    fn a_cause_is_not_told_to_the_client() {
+    fn internal_error_hides_its_cause_from_client() {
         let io = std::io::Error::other("/secret/place is broken");
         let error = StoreError::Io { operation: "open", path: "/secret/place".into(), source: io };
         assert!(!ApiError::from(error).detail().contains("secret"));

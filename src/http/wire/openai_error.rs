@@ -10,14 +10,14 @@ const ROUTES: &str = "/v1/";
 
 /// How a client is told what is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Voice {
+pub enum ErrorFormat {
     /// By a problem document.
     Problem,
     /// By an error of OpenAI's.
     OpenAi,
 }
 
-impl Voice {
+impl ErrorFormat {
     /// The voice of a path, routes that do not exist included.
     pub fn of(path: &str) -> Self {
         if path.starts_with(ROUTES) { Self::OpenAi } else { Self::Problem }
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_told_in_openais_words() {
+    fn problem_renders_as_openai_error() {
         let (status, body) = told(ApiError::new("unauthorized", "no token"));
         assert_eq!(status, 401);
         let wanted = json!({"error": {
@@ -106,8 +106,8 @@ mod tests {
     }
 
     #[test]
-    fn only_routes_of_openais_have_its_voice() {
-        assert_eq!(Voice::of("/v1/nonsense"), Voice::OpenAi);
-        assert_eq!(Voice::of("/api/v1/beads"), Voice::Problem);
+    fn only_openai_routes_use_openai_error_format() {
+        assert_eq!(ErrorFormat::of("/v1/nonsense"), ErrorFormat::OpenAi);
+        assert_eq!(ErrorFormat::of("/api/v1/beads"), ErrorFormat::Problem);
     }
 }

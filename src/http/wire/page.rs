@@ -10,7 +10,7 @@ pub const PAGE: &[QueryField] = &[
 ];
 
 /// One page of `all`, in the order of their keys; the cursor is the key of the last entry before it.
-pub fn cut<T>(mut all: Vec<T>, request: &PageRequest, key: impl Fn(&T) -> String) -> Page<T> {
+pub fn paginate<T>(mut all: Vec<T>, request: &PageRequest, key: impl Fn(&T) -> String) -> Page<T> {
     all.sort_by_cached_key(&key);
     let total = u64::try_from(all.len()).unwrap_or(u64::MAX);
     let mut rest = match &request.cursor {
@@ -29,11 +29,11 @@ mod tests {
 
     fn page(cursor: Option<&str>) -> Page<u32> {
         let request = PageRequest { limit: 2, cursor: cursor.map(str::to_owned) };
-        cut(vec![3, 1, 5, 2, 4], &request, |n| n.to_string())
+        paginate(vec![3, 1, 5, 2, 4], &request, |n| n.to_string())
     }
 
     #[test]
-    fn pages_follow_each_other_without_gap_or_repeat() {
+    fn pages_cover_the_list_without_gap_or_repeat() {
         let first = page(None);
         assert_eq!((first.items, first.next.as_deref(), first.total), (vec![1, 2], Some("2"), 5));
         let second = page(Some("2"));

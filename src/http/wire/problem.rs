@@ -206,7 +206,7 @@ impl ApiError {
 
     /// About a field of the body, if one is at fault.
     #[must_use]
-    pub fn about(mut self, field: Option<String>) -> Self {
+    pub fn with_field(mut self, field: Option<String>) -> Self {
         let detail = self.0.detail.clone();
         self.0.errors.extend(field.map(|name| FieldProblem { pointer: format!("/{name}"), detail }));
         self
@@ -214,7 +214,7 @@ impl ApiError {
 
     /// With the methods that the route knows.
     #[must_use]
-    pub fn allowing(mut self, methods: String) -> Self {
+    pub fn with_allow(mut self, methods: String) -> Self {
         self.0.allow = Some(methods);
         self
     }
@@ -228,7 +228,7 @@ impl ApiError {
 
     /// With the number of requests that may come at once.
     #[must_use]
-    pub fn limited(mut self, burst: u32) -> Self {
+    pub fn with_burst(mut self, burst: u32) -> Self {
         self.0.burst = Some(burst);
         self
     }

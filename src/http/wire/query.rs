@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_misfit_parameters_are_refused() {
+    fn unknown_and_invalid_parameters_are_refused() {
         for raw in ["colour=red", "limit=-1", "limit=ten", "ready=yes", "sort=up", "Q=a"] {
             assert_eq!(parse(raw).unwrap_err().status().as_u16(), 400, "{raw}");
         }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_is_set_anew_and_the_others_stay() {
+    fn replaced_parameter_keeps_the_others() {
         let query = parse("q=a%26b&limit=5").unwrap();
         assert_eq!(query.with("cursor", "x~y"), "q=a%26b&limit=5&cursor=x%7Ey");
         assert_eq!(query.with("limit", "6"), "q=a%26b&limit=6");

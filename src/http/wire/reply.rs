@@ -1,6 +1,6 @@
 //! Successful answers.
 
-use crate::http::framework::request::Call;
+use crate::http::framework::request::ApiRequest;
 use crate::http::wire::problem::ApiError;
 use arbiter_store::Page;
 use bytes::Bytes;
@@ -82,7 +82,7 @@ impl Reply {
     ///
     /// # Errors
     /// 500 when a row cannot be written as JSON.
-    pub fn page<T, V: Serialize + From<T>>(call: &Call, page: Page<T>) -> Result<Self, ApiError> {
+    pub fn page<T, V: Serialize + From<T>>(call: &ApiRequest, page: Page<T>) -> Result<Self, ApiError> {
         let views: Vec<V> = page.items.into_iter().map(V::from).collect();
         let reply = Self::json(&views)?.with_header(TOTAL_COUNT, &page.total.to_string());
         Ok(reply.with_next(call, page.next.as_deref()))
@@ -90,7 +90,7 @@ impl Reply {
 
     /// With a link to the next part of a list, if there is one.
     #[must_use]
-    pub fn with_next(self, call: &Call, cursor: Option<&str>) -> Self {
+    pub fn with_next(self, call: &ApiRequest, cursor: Option<&str>) -> Self {
         match cursor {
             None => self,
             Some(cursor) => {
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_entity_says_where_it_is() {
+    fn created_reply_has_escaped_location() {
         let reply = Reply::created(&"x", "/api/v1/beads", "a/b é").unwrap().with_revision(1);
         assert_eq!(reply.status(), StatusCode::CREATED);
         assert_eq!(reply.headers()[LOCATION], "/api/v1/beads/a%2Fb%20%C3%A9");

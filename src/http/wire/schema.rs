@@ -13,15 +13,15 @@ use arbiter_store::{GroupBy, Per};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// A closed set of words.
-pub trait Vocabulary {
+pub trait EnumValues {
     /// All of them.
-    const WORDS: &'static [&'static str];
+    const VALUES: &'static [&'static str];
 }
 
-macro_rules! vocabulary {
+macro_rules! impl_enum_values {
     ($($words:ty),+ $(,)?) => {
-        $(impl Vocabulary for $words {
-            const WORDS: &'static [&'static str] = &{
+        $(impl EnumValues for $words {
+            const VALUES: &'static [&'static str] = &{
                 let mut words = [""; <$words>::ALL.len()];
                 let mut at = 0;
                 while at < words.len() {
@@ -34,7 +34,7 @@ macro_rules! vocabulary {
     };
 }
 
-vocabulary!(
+impl_enum_values!(
     agent::Kind,
     Autonomy,
     persona::Origin,
@@ -61,8 +61,8 @@ vocabulary!(
 );
 
 /// One of a set of words.
-pub fn word<T: Vocabulary>(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "enum": T::WORDS})
+pub fn word<T: EnumValues>(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": T::VALUES})
 }
 
 /// A point in time.
@@ -85,8 +85,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_a_schema_are_those_of_the_core() {
-        assert_eq!(<bead::Status as Vocabulary>::WORDS, ["open", "in_progress", "blocked", "closed"]);
+    fn schema_values_match_the_core_enum() {
+        assert_eq!(<bead::Status as EnumValues>::VALUES, ["open", "in_progress", "blocked", "closed"]);
         let schema = word::<Role>(&mut SchemaGenerator::default());
         assert_eq!(schema.as_value()["enum"][0], "admin");
     }

@@ -58,7 +58,7 @@ impl JsonSchema for Secret {
 /// A body in which nothing can be said.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Nothing {}
+pub struct EmptyBody {}
 
 #[cfg(test)]
 mod tests {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_null_and_value_are_three_things() {
+    fn patch_field_distinguishes_absent_null_and_value() {
         assert_eq!(patch("{}").unwrap().role, None);
         assert_eq!(patch(r#"{"role": null}"#).unwrap().role, Some(None));
         assert_eq!(patch(r#"{"role": "x"}"#).unwrap().role, Some(Some("x".into())));
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_text_and_its_error_does_not_quote_it() {
+    fn secret_takes_text_and_error_does_not_quote_it() {
         let secret: Secret = serde_json::from_str(r#""s\u0065cret""#).unwrap();
         assert_eq!(secret.0.expose_secret(), "secret");
         assert!(serde_json::from_str::<Secret>("7").is_err());

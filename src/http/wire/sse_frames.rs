@@ -12,7 +12,7 @@ pub const SHUTTING_DOWN: &str = "the server is shutting down";
 /// Why a stream ends whose token, session or certificate is good no more.
 pub const TOKEN_ENDED: &str = "the token was revoked, signed out or has expired";
 /// Frames that are kept; a power of two, about the size of the broker's buffer.
-const SLOTS: u64 = 1024;
+const CACHED_FRAMES: u64 = 1024;
 
 /// An event as a frame.
 pub fn event(event: &Event) -> Bytes {
@@ -45,14 +45,14 @@ pub struct FrameCache(Box<[Mutex<(u64, Bytes)>]>);
 
 impl Default for FrameCache {
     fn default() -> Self {
-        Self((0..SLOTS).map(|_| Mutex::new((0, Bytes::new()))).collect())
+        Self((0..CACHED_FRAMES).map(|_| Mutex::new((0, Bytes::new()))).collect())
     }
 }
 
 impl FrameCache {
     /// The frame of an event, written at its first use.
     pub fn of(&self, event: &Event) -> Bytes {
-        let slot = usize::try_from(event.seq % SLOTS).ok().and_then(|at| self.0.get(at));
+        let slot = usize::try_from(event.seq % CACHED_FRAMES).ok().and_then(|at| self.0.get(at));
         let Some(slot) = slot else { return self::event(event) };
         let mut kept = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.0 != event.seq {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_three_lines_whatever_it_carries() {
+    fn event_frame_is_three_lines_for_any_data() {
         let frame = String::from_utf8(event(&sample(7)).to_vec()).unwrap();
         let lines: Vec<&str> = frame.split('\n').collect();
         assert_eq!(lines[..2], ["id: 7", "event: bead.created"]);
@@ -109,11 +109,11 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_written_once_and_makes_room_for_later_ones() {
+    fn frame_is_rendered_once_and_evicted_by_later() {
         let cache = FrameCache::default();
         let first = cache.of(&sample(1));
         assert_eq!(first.as_ptr(), cache.of(&sample(1)).as_ptr());
-        let later = cache.of(&sample(1 + SLOTS));
+        let later = cache.of(&sample(1 + CACHED_FRAMES));
         assert!(later.starts_with(b"id: 1025\n"));
         assert_eq!(cache.of(&sample(1)), first);
     }

@@ -45,7 +45,7 @@ fn beads(row: &Bead, step: &Step) -> Result<Vec<Happening>, Refusal> {
     wanted.defer_until = Some(now).filter(|_| step.count.is_multiple_of(3));
     let commands = [
         Command::Claim(Claimant::Agent(AgentId::known("a"))),
-        Command::Release { reason: reason(), attempt: Attempt::Spared },
+        Command::Release { reason: reason(), attempt: Attempt::NotCounted },
         Command::Release { reason: reason(), attempt: Attempt::Failed { retry_at, answer: None } },
         Command::ExpireLease { retry_at },
         Command::Block { reason: reason() },

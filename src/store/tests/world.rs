@@ -173,7 +173,7 @@ impl World {
         let reason = || "r".to_owned();
         let commands = [
             Command::Claim(Claimant::Agent(AgentId::known("a"))),
-            Command::Release { reason: reason(), attempt: Attempt::Spared },
+            Command::Release { reason: reason(), attempt: Attempt::NotCounted },
             Command::Block { reason: reason() },
             Command::Unblock { reason: reason() },
             Command::Complete { summary: reason() },

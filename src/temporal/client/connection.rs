@@ -64,7 +64,7 @@ pub enum ConnectError {
 
 /// A connection, and what the server is like.
 #[derive(Clone)]
-pub struct Connected {
+pub struct TemporalConnection {
     /// The client.
     pub client: Client,
     /// Whether it knows our search attributes.
@@ -111,7 +111,7 @@ impl Address {
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn connect(&self, codec: Codec, identity: &str) -> Result<Connected, ConnectError> {
+    pub async fn connect(&self, codec: Codec, identity: &str) -> Result<TemporalConnection, ConnectError> {
         let url = self.url()?;
         let tls = (url.scheme() == "https").then(|| self.tls_options());
         let options = ConnectionOptions::new(url)
@@ -121,14 +121,15 @@ impl Address {
             .maybe_api_key(self.api_key.as_ref().map(|key| key.expose_secret().to_owned()))
             .build();
         let connection = tokio::time::timeout(2 * CONNECT_TIMEOUT, Connection::connect(options)).await;
-        let connection = connection.map_err(|_| self.says("does not answer"))?;
-        let connection =
-            connection.map_err(|error| self.says(&format!("cannot be used: {}", plain(&error))))?;
+        let connection = connection.map_err(|_| self.server_error("does not answer"))?;
+        let connection = connection
+            .map_err(|error| self.server_error(&format!("cannot be used: {}", error_chain(&error))))?;
         let options = ClientOptions::new(&self.namespace).data_converter(converter(codec)).build();
-        let client = Client::new(connection, options).map_err(|error| self.says(&error.to_string()))?;
+        let client =
+            Client::new(connection, options).map_err(|error| self.server_error(&error.to_string()))?;
         let retention = self.namespace(&client).await?;
         let attributes = self.attributes(&client).await;
-        Ok(Connected { client, attributes, retention })
+        Ok(TemporalConnection { client, attributes, retention })
     }
 
     fn tls_options(&self) -> TlsOptions {
@@ -172,14 +173,16 @@ impl Address {
                 match service.register_namespace(tonic::Request::new(request)).await {
                     Ok(_) => Ok(Some(self.retention)),
                     Err(status) if status.code() == Code::AlreadyExists => Ok(None),
-                    Err(status) => Err(self.says(&format!(
+                    Err(status) => Err(self.server_error(&format!(
                         "has no namespace {:?} and does not let us make it: {}",
                         self.namespace,
                         status.message()
                     ))),
                 }
             }
-            Err(status) => Err(self.says(&format!("does not show its namespace: {}", status.message()))),
+            Err(status) => {
+                Err(self.server_error(&format!("does not show its namespace: {}", status.message())))
+            }
         }
     }
 
@@ -203,7 +206,7 @@ impl Address {
         }
     }
 
-    fn says(&self, what: &str) -> ConnectError {
+    fn server_error(&self, what: &str) -> ConnectError {
         ConnectError::Server { server: self.server.clone(), what: what.to_owned() }
     }
 }
@@ -215,7 +218,7 @@ pub fn converter(codec: Codec) -> DataConverter {
 }
 
 /// An error with its causes, without what Rust says of them.
-fn plain(error: &ClientConnectError) -> String {
+fn error_chain(error: &ClientConnectError) -> String {
     let (mut text, mut cause) = match error {
         ClientConnectError::SystemInfoCallError(status) => {
             (status.message().to_owned(), std::error::Error::source(status))
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_a_host_with_or_without_port_and_scheme() {
+    fn address_accepts_host_with_optional_port_and_scheme() {
         for (server, url) in [
             ("localhost", "http://localhost:7233/"),
             ("10.0.0.1:17233", "http://10.0.0.1:17233/"),
@@ -265,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_certificates_never_go_in_the_clear() {
+    fn credentials_over_plain_http_are_refused() {
         let key = Some(SecretString::from("a canary"));
         let keyed = Address { api_key: key, ..address("http://localhost") };
         let error = keyed.url().unwrap_err().to_string();

@@ -106,12 +106,12 @@ impl Kind {
     }
 
     /// The kind of this name, as in `[temporal.queues]`.
-    pub fn of_workflow_type(name: &str) -> Option<Self> {
+    pub fn from_workflow_type(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.workflow_type() == name)
     }
 }
 
 /// A text as the value of a search attribute.
-pub(crate) fn attribute(text: &str) -> String {
+pub(crate) fn search_attribute_value(text: &str) -> String {
     text.chars().take(MAX_ATTRIBUTE).collect()
 }

@@ -41,7 +41,7 @@ pub fn raw(value: &Value) -> RawValue {
 }
 
 /// A payload as text: protobuf in base64.
-pub fn encoded(payload: &Payload) -> String {
+pub fn encode_base64(payload: &Payload) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
     use prost::Message;
     STANDARD.encode(payload.encode_to_vec())
@@ -72,7 +72,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn whatever_comes_is_read_or_refused_in_words() {
+    fn payload_is_one_json_value_or_is_refused() {
         assert_eq!(value(&raw(&json!({"a": 1}))), Ok(json!({"a": 1})));
         assert_eq!(value(&RawValue::new(vec![])), Ok(Value::Null));
         assert_eq!(value(&RawValue::new(vec![Payload::default()])), Ok(Value::Null));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_stands_alone_or_in_its_field() {
+    fn text_is_read_bare_or_from_its_field() {
         assert_eq!(text(&json!("ada"), "agent_id"), Ok("ada".into()));
         assert_eq!(text(&json!({"agent_id": " ada "}), "agent_id"), Ok("ada".into()));
         for bad in [json!(""), json!({}), json!(7), json!(null), json!({"agent_id": 7}), json!(["ada"])] {

@@ -11,15 +11,18 @@ pub struct Payloads(Vec<Payload>);
 /// Text that is no payload.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct WireError(pub String);
+pub struct RemoteCodecError(pub String);
 
 impl Payloads {
     /// Reads payloads.
     ///
     /// # Errors
-    /// [`WireError`].
-    pub fn read(given: impl Iterator<Item = (BTreeMap<String, String>, String)>) -> Result<Self, WireError> {
-        let bytes = |text: &str| STANDARD.decode(text).map_err(|_| WireError("are in base64".to_owned()));
+    /// [`RemoteCodecError`].
+    pub fn read(
+        given: impl Iterator<Item = (BTreeMap<String, String>, String)>,
+    ) -> Result<Self, RemoteCodecError> {
+        let bytes =
+            |text: &str| STANDARD.decode(text).map_err(|_| RemoteCodecError("are in base64".to_owned()));
         given
             .map(|(metadata, data)| {
                 let metadata = metadata.into_iter().map(|(name, value)| Ok((name, bytes(&value)?)));
@@ -34,7 +37,7 @@ impl Payloads {
     }
 
     /// Writes them.
-    pub fn written(self) -> Vec<(BTreeMap<String, String>, String)> {
+    pub fn into_base64(self) -> Vec<(BTreeMap<String, String>, String)> {
         let text = |bytes: &[u8]| STANDARD.encode(bytes);
         let write = |payload: Payload| {
             let metadata = payload.metadata.iter().map(|(name, value)| (name.clone(), text(value)));
@@ -45,15 +48,15 @@ impl Payloads {
 
     /// The same, decrypted; what is not ours to read stays as it is.
     #[must_use]
-    pub fn opened(self, codec: &Codec) -> Self {
-        Self(self.0.into_iter().map(|payload| codec.open(payload)).collect())
+    pub fn decrypted(self, codec: &Codec) -> Self {
+        Self(self.0.into_iter().map(|payload| codec.decrypt(payload)).collect())
     }
 
     /// The same, encrypted.
     ///
     /// # Errors
     /// [`CodecError`].
-    pub fn sealed(self, codec: &Codec) -> Result<Self, CodecError> {
-        self.0.into_iter().map(|payload| codec.seal(payload)).collect::<Result<_, _>>().map(Self)
+    pub fn encrypted(self, codec: &Codec) -> Result<Self, CodecError> {
+        self.0.into_iter().map(|payload| codec.encrypt(payload)).collect::<Result<_, _>>().map(Self)
     }
 }

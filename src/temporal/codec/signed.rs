@@ -16,14 +16,14 @@ use std::sync::{Arc, LazyLock};
 use zeroize::Zeroizing;
 
 /// A key of seals.
-pub type SealKey = Zeroizing<[u8; 32]>;
+pub type SigningKey = Zeroizing<[u8; 32]>;
 
 /// The keys of seals: the first one seals, all of them open.
-static KEYS: LazyLock<ArcSwap<Vec<SealKey>>> = LazyLock::new(ArcSwap::default);
+static SIGNING_KEYS: LazyLock<ArcSwap<Vec<SigningKey>>> = LazyLock::new(ArcSwap::default);
 
 /// Something the server says, with its seal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Sealed {
+pub struct Signed {
     /// What is said, as JSON.
     pub body: String,
     /// The seal over the workflow's id and the body, in base64.
@@ -31,33 +31,33 @@ pub struct Sealed {
 }
 
 /// Puts the keys of seals in place, the one that seals first. None: nothing is believed any more.
-pub fn set_keys(keys: Vec<SealKey>) {
-    KEYS.store(Arc::new(keys));
+pub fn set_signing_keys(keys: Vec<SigningKey>) {
+    SIGNING_KEYS.store(Arc::new(keys));
 }
 
-impl Sealed {
+impl Signed {
     /// Seals something for a workflow; without a key the seal is worth nothing.
     pub fn new(workflow_id: &str, body: &impl Serialize) -> Self {
         let body = serde_json::to_string(body).unwrap_or_default();
-        let seal = KEYS.load().first().map(|key| STANDARD.encode(mac(key, workflow_id, &body)));
+        let seal = SIGNING_KEYS.load().first().map(|key| STANDARD.encode(mac(key, workflow_id, &body)));
         Self { body, seal: seal.unwrap_or_default() }
     }
 
     /// What is said, if the seal is ours.
-    pub fn open<T: DeserializeOwned>(&self, workflow_id: &str) -> Option<T> {
+    pub fn verify<T: DeserializeOwned>(&self, workflow_id: &str) -> Option<T> {
         let seal = STANDARD.decode(&self.seal).ok()?;
-        let keys = KEYS.load();
-        let ours = keys.iter().any(|key| verifies(key, workflow_id, &self.body, &seal));
-        if ours { serde_json::from_str(&self.body).ok() } else { None }
+        let keys = SIGNING_KEYS.load();
+        let is_ours = keys.iter().any(|key| is_valid_signature(key, workflow_id, &self.body, &seal));
+        if is_ours { serde_json::from_str(&self.body).ok() } else { None }
     }
 
     /// The same of a value that should be a sealed one.
-    pub fn open_value<T: DeserializeOwned>(workflow_id: &str, value: &Value) -> Option<T> {
-        Self::deserialize(value).ok()?.open(workflow_id)
+    pub fn verify_value<T: DeserializeOwned>(workflow_id: &str, value: &Value) -> Option<T> {
+        Self::deserialize(value).ok()?.verify(workflow_id)
     }
 }
 
-fn keyed(key: &SealKey, workflow_id: &str, body: &str) -> Option<Hmac<Sha256>> {
+fn hmac_of(key: &SigningKey, workflow_id: &str, body: &str) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(&key[..]).ok()?;
     mac.update(&u64::try_from(workflow_id.len()).unwrap_or(u64::MAX).to_be_bytes());
     mac.update(workflow_id.as_bytes());
@@ -65,12 +65,12 @@ fn keyed(key: &SealKey, workflow_id: &str, body: &str) -> Option<Hmac<Sha256>> {
     Some(mac)
 }
 
-fn mac(key: &SealKey, workflow_id: &str, body: &str) -> Vec<u8> {
-    keyed(key, workflow_id, body).map(|mac| mac.finalize().into_bytes().to_vec()).unwrap_or_default()
+fn mac(key: &SigningKey, workflow_id: &str, body: &str) -> Vec<u8> {
+    hmac_of(key, workflow_id, body).map(|mac| mac.finalize().into_bytes().to_vec()).unwrap_or_default()
 }
 
-fn verifies(key: &SealKey, workflow_id: &str, body: &str, seal: &[u8]) -> bool {
-    keyed(key, workflow_id, body).is_some_and(|mac| mac.verify_slice(seal).is_ok())
+fn is_valid_signature(key: &SigningKey, workflow_id: &str, body: &str, seal: &[u8]) -> bool {
+    hmac_of(key, workflow_id, body).is_some_and(|mac| mac.verify_slice(seal).is_ok())
 }
 
 #[cfg(test)]
@@ -78,19 +78,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_sealed_for_a_workflow_is_believed_there() {
-        set_keys(vec![Zeroizing::new([1; 32]), Zeroizing::new([2; 32])]);
-        let sealed = Sealed::new("bead-1", &7_u64);
-        assert_eq!(sealed.open::<u64>("bead-1"), Some(7));
-        assert_eq!(sealed.open::<u64>("bead-2"), None);
-        let forged = Sealed { body: "8".to_owned(), ..sealed.clone() };
-        assert_eq!(forged.open::<u64>("bead-1"), None);
-        let unsealed = Sealed { seal: String::new(), ..sealed.clone() };
-        assert_eq!(unsealed.open::<u64>("bead-1"), None);
+    fn signature_verifies_only_for_its_workflow() {
+        set_signing_keys(vec![Zeroizing::new([1; 32]), Zeroizing::new([2; 32])]);
+        let signed = Signed::new("bead-1", &7_u64);
+        assert_eq!(signed.verify::<u64>("bead-1"), Some(7));
+        assert_eq!(signed.verify::<u64>("bead-2"), None);
+        let forged = Signed { body: "8".to_owned(), ..signed.clone() };
+        assert_eq!(forged.verify::<u64>("bead-1"), None);
+        let unsigned = Signed { seal: String::new(), ..signed.clone() };
+        assert_eq!(unsigned.verify::<u64>("bead-1"), None);
         // After a rotation the old ones still open.
-        set_keys(vec![Zeroizing::new([3; 32]), Zeroizing::new([1; 32])]);
-        assert_eq!(sealed.open::<u64>("bead-1"), Some(7));
-        set_keys(vec![Zeroizing::new([3; 32])]);
-        assert_eq!(sealed.open::<u64>("bead-1"), None);
+        set_signing_keys(vec![Zeroizing::new([3; 32]), Zeroizing::new([1; 32])]);
+        assert_eq!(signed.verify::<u64>("bead-1"), Some(7));
+        set_signing_keys(vec![Zeroizing::new([3; 32])]);
+        assert_eq!(signed.verify::<u64>("bead-1"), None);
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::codec::names::Kind;
 use crate::control_plane::Snapshot;
-use crate::workflows::entity_workflow::{Core, Next, begin, mirrors, serve};
+use crate::workflows::entity_workflow::{
+    EntityState, NextStep, impl_entity_workflow, load_entity, process_signals,
+};
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -12,69 +14,69 @@ use temporalio_sdk::{
 /// Mirrors an agent: `agent-{agentID}`.
 #[workflow]
 pub struct AgentLifecycleWorkflow {
-    core: Core,
+    entity: EntityState,
 }
 
-mirrors!(AgentLifecycleWorkflow, |s| s.core.snapshot.status() == Some("shutdown"));
+impl_entity_workflow!(AgentLifecycleWorkflow, |s| s.entity.snapshot.status() == Some("shutdown"));
 
 #[workflow_methods]
 impl AgentLifecycleWorkflow {
     /// Takes `{agent_id, project_id, persona_name, agent_name}`.
     #[init]
     fn new(context: &WorkflowContextView, input: RawValue) -> Self {
-        Self { core: Core::new(Kind::Agent, context, &input) }
+        Self { entity: EntityState::new(Kind::Agent, context, &input) }
     }
 
     /// Ends with the agent's last status.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
-        begin(ctx).await?;
-        if let Next::Renew = serve(ctx, |_| false).await? {
-            let input = ctx.state(|s| s.core.input(ctx.workflow_id()));
+        load_entity(ctx).await?;
+        if let NextStep::ContinueAsNew = process_signals(ctx, |_| false).await? {
+            let input = ctx.state(|s| s.entity.input(ctx.workflow_id()));
             ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
         }
-        Ok(ctx.state(|s| s.core.snapshot.status().unwrap_or("deleted").to_owned()))
+        Ok(ctx.state(|s| s.entity.snapshot.status().unwrap_or("deleted").to_owned()))
     }
 
     /// Wishes for a status: a word, or `{status, reason}`.
     #[signal(name = "updateStatus")]
     pub fn update_status(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
-        self.core.wished(ctx, "updateStatus", &input);
+        self.entity.receive_command(ctx, "updateStatus", &input);
     }
 
     /// Wishes that the agent takes a bead: its id, or `{bead_id}`.
     #[signal(name = "assignBead")]
     pub fn assign_bead(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
-        self.core.wished(ctx, "assignBead", &input);
+        self.entity.receive_command(ctx, "assignBead", &input);
     }
 
     /// Wishes for the end: a reason, or nothing.
     #[signal(name = "shutdown")]
     pub fn shutdown(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
-        self.core.wished(ctx, "shutdown", &input);
+        self.entity.receive_command(ctx, "shutdown", &input);
     }
 
     /// Brings the server's own word.
     #[signal(name = "mirror")]
     pub fn mirror(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
-        self.core.mirrored(ctx, &input);
+        self.entity.receive_mirror(ctx, &input);
     }
 
     /// The agent's status.
     #[query(name = "getStatus")]
     pub fn get_status(&self, _: &WorkflowContextView) -> Option<String> {
-        self.core.snapshot.status().map(str::to_owned)
+        self.entity.snapshot.status().map(str::to_owned)
     }
 
     /// The bead it works at, or null.
     #[query(name = "getCurrentBead")]
     pub fn get_current_bead(&self, _: &WorkflowContextView) -> Option<String> {
-        self.core.snapshot.text("current_bead").map(str::to_owned)
+        self.entity.snapshot.text("current_bead").map(str::to_owned)
     }
 
     /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
     #[query(name = "getMirror")]
     pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
-        self.core.snapshot.clone()
+        self.entity.snapshot.clone()
     }
 }

@@ -4,7 +4,9 @@ use super::Refusal;
 use crate::codec::names::Kind;
 use crate::codec::payload;
 use crate::control_plane::Snapshot;
-use crate::workflows::entity_workflow::{Core, Next, ask, begin, mirrors, serve};
+use crate::workflows::entity_workflow::{
+    EntityState, NextStep, impl_entity_workflow, load_entity, process_signals, send_command,
+};
 use serde_json::{Value, json};
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
@@ -15,40 +17,40 @@ use temporalio_sdk::{
 /// Mirrors a bead: `bead-{beadID}`.
 #[workflow]
 pub struct BeadProcessingWorkflow {
-    core: Core,
+    entity: EntityState,
 }
 
-mirrors!(BeadProcessingWorkflow, |s| s.core.snapshot.status() == Some("closed"));
+impl_entity_workflow!(BeadProcessingWorkflow, |s| s.entity.snapshot.status() == Some("closed"));
 
 #[workflow_methods]
 impl BeadProcessingWorkflow {
     /// Takes `{bead_id, project_id, title, description, priority, bead_type}`.
     #[init]
     fn new(context: &WorkflowContextView, input: RawValue) -> Self {
-        Self { core: Core::new(Kind::Bead, context, &input) }
+        Self { entity: EntityState::new(Kind::Bead, context, &input) }
     }
 
     /// Ends with the bead's last status.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
-        begin(ctx).await?;
-        if let Next::Renew = serve(ctx, |_| false).await? {
-            let input = ctx.state(|s| s.core.input(ctx.workflow_id()));
+        load_entity(ctx).await?;
+        if let NextStep::ContinueAsNew = process_signals(ctx, |_| false).await? {
+            let input = ctx.state(|s| s.entity.input(ctx.workflow_id()));
             ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
         }
-        Ok(ctx.state(|s| s.core.snapshot.status().unwrap_or("deleted").to_owned()))
+        Ok(ctx.state(|s| s.entity.snapshot.status().unwrap_or("deleted").to_owned()))
     }
 
     /// Wishes for a status: a word, or `{status, reason}`.
     #[signal(name = "statusChange")]
     pub fn status_change(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
-        self.core.wished(ctx, "statusChange", &input);
+        self.entity.receive_command(ctx, "statusChange", &input);
     }
 
     /// Brings the server's own word.
     #[signal(name = "mirror")]
     pub fn mirror(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
-        self.core.mirrored(ctx, &input);
+        self.entity.receive_mirror(ctx, &input);
     }
 
     #[update_validator(assign_to_agent)]
@@ -60,7 +62,7 @@ impl BeadProcessingWorkflow {
     /// Gives the bead to an agent: its id, or `{agent_id}`.
     #[update(name = "assignToAgent")]
     pub async fn assign_to_agent(ctx: &mut WorkflowContext<Self>, input: RawValue) -> Result<Value, Refusal> {
-        Ok(view(&ask(ctx, "assignToAgent", payload::value(&input)?).await?))
+        Ok(view(&send_command(ctx, "assignToAgent", payload::value(&input)?).await?))
     }
 
     #[update_validator(update_status)]
@@ -74,7 +76,7 @@ impl BeadProcessingWorkflow {
     /// Changes the status: a word, or `{status, reason}`.
     #[update(name = "updateStatus")]
     pub async fn update_status(ctx: &mut WorkflowContext<Self>, input: RawValue) -> Result<Value, Refusal> {
-        Ok(view(&ask(ctx, "updateStatus", payload::value(&input)?).await?))
+        Ok(view(&send_command(ctx, "updateStatus", payload::value(&input)?).await?))
     }
 
     #[update_validator(complete)]
@@ -86,25 +88,25 @@ impl BeadProcessingWorkflow {
     /// Completes the bead: a summary, or `{summary}`.
     #[update(name = "complete")]
     pub async fn complete(ctx: &mut WorkflowContext<Self>, input: RawValue) -> Result<Value, Refusal> {
-        Ok(view(&ask(ctx, "complete", payload::value(&input)?).await?))
+        Ok(view(&send_command(ctx, "complete", payload::value(&input)?).await?))
     }
 
     /// The bead's status.
     #[query(name = "getStatus")]
     pub fn get_status(&self, _: &WorkflowContextView) -> Option<String> {
-        self.core.snapshot.status().map(str::to_owned)
+        self.entity.snapshot.status().map(str::to_owned)
     }
 
     /// Who works at it, or null.
     #[query(name = "getAssignedAgent")]
     pub fn get_assigned_agent(&self, _: &WorkflowContextView) -> Option<String> {
-        self.core.snapshot.text("assigned_to").map(str::to_owned)
+        self.entity.snapshot.text("assigned_to").map(str::to_owned)
     }
 
     /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
     #[query(name = "getMirror")]
     pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
-        self.core.snapshot.clone()
+        self.entity.snapshot.clone()
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Deterministic: time, randomness and the world come in through the context and through activities only.
 
-use crate::codec::names::{Kind, PROJECT, STATUS, attribute};
+use crate::activities::{ControlActivities, LookUpInput, control_options, snapshot};
+use crate::codec::names::{Kind, PROJECT, STATUS, search_attribute_value};
 use crate::codec::payload;
-use crate::codec::signed::Sealed;
+use crate::codec::signed::Signed;
 use crate::control_plane::{Command, Snapshot};
-use crate::workflows::activities::{ControlActivities, Look, control, snapshot};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use temporalio_common::data_converters::RawValue;
@@ -15,12 +15,12 @@ use temporalio_sdk::{
 };
 
 /// The most wishes that wait in a workflow; what comes beyond is dropped. A signal has nobody to be told.
-const MAX_WAITING: usize = 1_000;
+const MAX_PENDING_SIGNALS: usize = 1_000;
 /// The most signals of one run, well before the server's limit of 10,000.
 const MAX_SIGNALS: u32 = 2_000;
 
 /// Something that somebody wants of the entity and that nobody waits for.
-pub(crate) struct Wish {
+pub(crate) struct PendingSignal {
     /// The signal's name.
     pub(crate) name: &'static str,
     /// What came with it.
@@ -28,7 +28,7 @@ pub(crate) struct Wish {
 }
 
 /// The mirrored state of one entity.
-pub(crate) struct Core {
+pub(crate) struct EntityState {
     kind: Kind,
     id: String,
     /// How the entity stands.
@@ -36,24 +36,24 @@ pub(crate) struct Core {
     /// Whether that came from the server.
     is_known: bool,
     /// Why this workflow cannot begin.
-    trouble: Option<String>,
-    waiting: VecDeque<Wish>,
-    asked: u64,
+    start_error: Option<String>,
+    pending_signals: VecDeque<PendingSignal>,
+    commands_sent: u64,
     signals: u32,
-    must_renew: bool,
+    must_continue_as_new: bool,
     /// Another run has taken over.
     is_superseded: bool,
     /// The status and project that can be searched for.
-    shown: (Option<String>, Option<String>),
+    published_attributes: (Option<String>, Option<String>),
 }
 
-impl Core {
+impl EntityState {
     /// The state at the start of a run, from whatever the input is.
     pub(crate) fn new(kind: Kind, context: &WorkflowContextView, input: &RawValue) -> Self {
         let workflow_id = context.workflow_id();
         let value = payload::value(input);
         let named = value.clone().and_then(|value| payload::text(&value, kind.id_field()));
-        let trouble = match &named {
+        let start_error = match &named {
             Err(words) => Some(words.clone()),
             Ok(id) if kind.workflow_id(id) != workflow_id => Some(format!(
                 "the workflow of {} {id} is called {}, not {workflow_id}",
@@ -62,25 +62,25 @@ impl Core {
             )),
             Ok(_) => None,
         };
-        let ours = value.ok().and_then(|value| Sealed::open_value(workflow_id, value.get("mirror")?));
-        let mut core = Self {
+        let ours = value.ok().and_then(|value| Signed::verify_value(workflow_id, value.get("mirror")?));
+        let mut entity = Self {
             kind,
             id: named.unwrap_or_default(),
             snapshot: Snapshot::default(),
             is_known: ours.is_some(),
-            trouble,
-            waiting: VecDeque::new(),
-            asked: 0,
+            start_error,
+            pending_signals: VecDeque::new(),
+            commands_sent: 0,
             signals: 0,
-            must_renew: false,
+            must_continue_as_new: false,
             is_superseded: false,
-            shown: (None, None),
+            published_attributes: (None, None),
         };
         if let Some(ours) = ours {
-            core.snapshot = ours;
-            core.shown = core.searched();
+            entity.snapshot = ours;
+            entity.published_attributes = entity.search_attributes();
         }
-        core
+        entity
     }
 
     /// The entity's id.
@@ -89,7 +89,7 @@ impl Core {
     }
 
     /// Takes a state that came back from the actor, unless a newer one is here.
-    pub(crate) fn take(&mut self, newer: Snapshot) {
+    pub(crate) fn apply_snapshot(&mut self, newer: Snapshot) {
         if newer.run_no > self.snapshot.run_no && self.is_known {
             self.is_superseded = true;
             return;
@@ -101,7 +101,7 @@ impl Core {
     }
 
     /// The server has spoken of the entity under its seal, if not yet of its record.
-    pub(crate) fn vouched(&mut self) {
+    pub(crate) fn mark_known(&mut self) {
         if !self.is_known {
             self.is_known = true;
             self.snapshot.record = json!({"id": self.id});
@@ -110,11 +110,11 @@ impl Core {
     }
 
     /// Takes a `mirror` signal, if it is ours.
-    pub(crate) fn mirrored<W>(&mut self, context: &SyncWorkflowContext<W>, input: &RawValue) {
-        self.signaled(context);
+    pub(crate) fn receive_mirror<W>(&mut self, context: &SyncWorkflowContext<W>, input: &RawValue) {
+        self.count_signal(context);
         let value = payload::value(input).unwrap_or_default();
-        match Sealed::open_value(context.workflow_id(), &value) {
-            Some(newer) => self.take(newer),
+        match Signed::verify_value(context.workflow_id(), &value) {
+            Some(newer) => self.apply_snapshot(newer),
             None if context.is_replaying_history_events() => {}
             None => {
                 tracing::warn!(target: "workflow", workflow = context.workflow_id(), "a mirror signal that is not ours is ignored")
@@ -123,16 +123,18 @@ impl Core {
     }
 
     /// Takes a wish that came by signal.
-    pub(crate) fn wished<W>(
+    pub(crate) fn receive_command<W>(
         &mut self,
         context: &SyncWorkflowContext<W>,
         name: &'static str,
         input: &RawValue,
     ) {
-        self.signaled(context);
+        self.count_signal(context);
         let workflow = context.workflow_id();
         match payload::value(input) {
-            Ok(value) if self.waiting.len() < MAX_WAITING => self.waiting.push_back(Wish { name, value }),
+            Ok(value) if self.pending_signals.len() < MAX_PENDING_SIGNALS => {
+                self.pending_signals.push_back(PendingSignal { name, value })
+            }
             // It was said when it came; a warning is an event, and reading an old history makes none.
             _ if context.is_replaying_history_events() => {}
             Ok(_) => {
@@ -143,14 +145,14 @@ impl Core {
     }
 
     /// Counts a signal, whatever it says: every handler of one begins with this.
-    pub(crate) fn signaled<W>(&mut self, context: &SyncWorkflowContext<W>) {
+    pub(crate) fn count_signal<W>(&mut self, context: &SyncWorkflowContext<W>) {
         self.signals = self.signals.saturating_add(1);
-        self.must_renew |= context.continue_as_new_suggested() || self.signals >= MAX_SIGNALS;
+        self.must_continue_as_new |= context.continue_as_new_suggested() || self.signals >= MAX_SIGNALS;
     }
 
     /// Asks for another run, with the same state and an empty history.
-    pub(crate) fn renew(&mut self) {
-        self.must_renew = true;
+    pub(crate) fn request_continue_as_new(&mut self) {
+        self.must_continue_as_new = true;
     }
 
     /// Whether another run has taken over, or the entity is gone.
@@ -159,16 +161,19 @@ impl Core {
     }
 
     /// Whether there is something to do besides waiting.
-    pub(crate) fn wants_attention(&self) -> bool {
-        !self.waiting.is_empty() || self.must_renew || self.is_over() || self.is_shown_wrong()
+    pub(crate) fn has_work(&self) -> bool {
+        !self.pending_signals.is_empty()
+            || self.must_continue_as_new
+            || self.is_over()
+            || self.has_stale_attributes()
     }
 
-    fn is_shown_wrong(&self) -> bool {
-        self.snapshot.attributes && self.searched() != self.shown
+    fn has_stale_attributes(&self) -> bool {
+        self.snapshot.attributes && self.search_attributes() != self.published_attributes
     }
 
     /// The status and project to search for.
-    fn searched(&self) -> (Option<String>, Option<String>) {
+    fn search_attributes(&self) -> (Option<String>, Option<String>) {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         (owned(self.snapshot.status()), owned(self.snapshot.project(self.kind)))
     }
@@ -177,36 +182,36 @@ impl Core {
     pub(crate) fn input(&self, workflow_id: &str) -> RawValue {
         payload::raw(&json!({
             self.kind.id_field(): self.id,
-            "mirror": Sealed::new(workflow_id, &self.snapshot),
+            "mirror": Signed::new(workflow_id, &self.snapshot),
         }))
     }
 }
 
 /// A workflow with such a state.
-pub(crate) trait Mirrors: 'static {
+pub(crate) trait EntityWorkflow: 'static {
     /// The state.
-    fn core(&self) -> &Core;
+    fn entity(&self) -> &EntityState;
     /// The state, to be changed.
-    fn core_mut(&mut self) -> &mut Core;
+    fn entity_mut(&mut self) -> &mut EntityState;
     /// Whether the entity has come to its end.
     fn has_ended(&self) -> bool;
 
     /// Whether this run has come to its end.
     fn is_over(&self) -> bool {
-        self.core().is_over() || self.has_ended()
+        self.entity().is_over() || self.has_ended()
     }
 }
 
-/// A workflow with its state in `core`, and when its entity has come to its end.
-macro_rules! mirrors {
+/// A workflow with its state in `entity`, and when its entity has come to its end.
+macro_rules! impl_entity_workflow {
     ($workflow:ty, |$state:ident| $has_ended:expr) => {
-        impl crate::workflows::entity_workflow::Mirrors for $workflow {
-            fn core(&self) -> &crate::workflows::entity_workflow::Core {
-                &self.core
+        impl crate::workflows::entity_workflow::EntityWorkflow for $workflow {
+            fn entity(&self) -> &crate::workflows::entity_workflow::EntityState {
+                &self.entity
             }
 
-            fn core_mut(&mut self) -> &mut crate::workflows::entity_workflow::Core {
-                &mut self.core
+            fn entity_mut(&mut self) -> &mut crate::workflows::entity_workflow::EntityState {
+                &mut self.entity
             }
 
             fn has_ended(&self) -> bool {
@@ -216,44 +221,47 @@ macro_rules! mirrors {
         }
     };
 }
-pub(crate) use mirrors;
+pub(crate) use impl_entity_workflow;
 
 /// How a run goes on.
-pub(crate) enum Next {
+pub(crate) enum NextStep {
     /// Not at all.
-    Over,
+    Completed,
     /// As another run.
-    Renew,
+    ContinueAsNew,
     /// Something else than a wish has to be looked at.
-    Woken,
+    Interrupted,
 }
 
 /// Learns how the entity stands, if the start did not say so.
-pub(crate) async fn begin<W: Mirrors>(ctx: &WorkflowContext<W>) -> Result<(), WorkflowTermination> {
-    count(ctx, ctx.state(|s| s.core().kind), Run::Started);
-    if let Some(words) = ctx.state(|s| s.core().trouble.clone()) {
-        return Err(failed(&words));
+pub(crate) async fn load_entity<W: EntityWorkflow>(
+    ctx: &WorkflowContext<W>,
+) -> Result<(), WorkflowTermination> {
+    count_run(ctx, ctx.state(|s| s.entity().kind), RunEvent::Started);
+    if let Some(words) = ctx.state(|s| s.entity().start_error.clone()) {
+        return Err(workflow_failure(&words));
     }
-    if ctx.state(|s| s.core().is_known) {
+    if ctx.state(|s| s.entity().is_known) {
         return Ok(());
     }
-    let look = ctx.state(|s| Look { kind: s.core().kind, id: s.core().id.clone() });
-    let reply = ctx.execute_activity(ControlActivities::look_up, look, control()).await;
-    let found = snapshot(reply.map_err(|error| failed(&deepest(&error)))?).map_err(|words| failed(&words))?;
-    ctx.state_mut(|s| s.core_mut().take(found));
+    let look = ctx.state(|s| LookUpInput { kind: s.entity().kind, id: s.entity().id.clone() });
+    let reply = ctx.execute_activity(ControlActivities::look_up, look, control_options()).await;
+    let found = snapshot(reply.map_err(|error| workflow_failure(&root_cause(&error)))?)
+        .map_err(|words| workflow_failure(&words))?;
+    ctx.state_mut(|s| s.entity_mut().apply_snapshot(found));
     Ok(())
 }
 
-/// Does what came by signal, and shows the status, until the run ends or `woken`.
-pub(crate) async fn serve<W: Mirrors>(
+/// Does what came by signal, and shows the status, until the run ends or `is_interrupted`.
+pub(crate) async fn process_signals<W: EntityWorkflow>(
     ctx: &WorkflowContext<W>,
-    woken: impl Fn(&W) -> bool,
-) -> Result<Next, WorkflowTermination> {
+    is_interrupted: impl Fn(&W) -> bool,
+) -> Result<NextStep, WorkflowTermination> {
     loop {
-        ctx.wait_condition(|s: &W| s.core().wants_attention() || s.is_over() || woken(s)).await?;
-        show(ctx)?;
-        if let Some(wish) = ctx.state_mut(|s| s.core_mut().waiting.pop_front()) {
-            if let Err(words) = ask(ctx, wish.name, wish.value).await {
+        ctx.wait_condition(|s: &W| s.entity().has_work() || s.is_over() || is_interrupted(s)).await?;
+        update_search_attributes(ctx)?;
+        if let Some(wish) = ctx.state_mut(|s| s.entity_mut().pending_signals.pop_front()) {
+            if let Err(words) = send_command(ctx, wish.name, wish.value).await {
                 let workflow = ctx.workflow_id();
                 if !ctx.is_replaying_history_events() {
                     tracing::info!(target: "workflow", workflow, name = wish.name, words, "a signal was refused");
@@ -261,78 +269,79 @@ pub(crate) async fn serve<W: Mirrors>(
             }
             continue;
         }
-        if ctx.state(Mirrors::is_over) {
+        if ctx.state(EntityWorkflow::is_over) {
             // Whoever waits for the answer to an update gets it first.
             ctx.wait_condition(|_| ctx.all_handlers_finished()).await?;
-            count(ctx, ctx.state(|s| s.core().kind), Run::Completed);
-            return Ok(Next::Over);
+            count_run(ctx, ctx.state(|s| s.entity().kind), RunEvent::Completed);
+            return Ok(NextStep::Completed);
         }
-        if ctx.state(|s| s.core().must_renew) {
+        if ctx.state(|s| s.entity().must_continue_as_new) {
             ctx.wait_condition(|_| ctx.all_handlers_finished()).await?;
-            if ctx.state(|s| s.core().waiting.is_empty()) {
-                return Ok(Next::Renew);
+            if ctx.state(|s| s.entity().pending_signals.is_empty()) {
+                return Ok(NextStep::ContinueAsNew);
             }
             continue;
         }
-        if ctx.state(&woken) {
-            return Ok(Next::Woken);
+        if ctx.state(&is_interrupted) {
+            return Ok(NextStep::Interrupted);
         }
     }
 }
 
 /// Shows the status to whoever searches, where the server knows the attribute.
-fn show<W: Mirrors>(ctx: &WorkflowContext<W>) -> Result<(), WorkflowTermination> {
-    if !ctx.state(|s| s.core().is_shown_wrong()) {
+fn update_search_attributes<W: EntityWorkflow>(ctx: &WorkflowContext<W>) -> Result<(), WorkflowTermination> {
+    if !ctx.state(|s| s.entity().has_stale_attributes()) {
         return Ok(());
     }
-    let ((status, project), (_, was)) = ctx.state(|s| (s.core().searched(), s.core().shown.clone()));
-    let status = STATUS.value_set(attribute(status.as_deref().unwrap_or("gone")));
+    let ((status, project), (_, was)) =
+        ctx.state(|s| (s.entity().search_attributes(), s.entity().published_attributes.clone()));
+    let status = STATUS.value_set(search_attribute_value(status.as_deref().unwrap_or("gone")));
     // What never had a project has no such attribute. One that is there cannot be taken away: the server refuses what
     // the SDK sends for that.
     let project = project.or(was.map(|_| String::new()));
-    let project = project.map(|project| PROJECT.value_set(attribute(&project)));
+    let project = project.map(|project| PROJECT.value_set(search_attribute_value(&project)));
     ctx.upsert_search_attributes([status].into_iter().chain(project));
     ctx.state_mut(|s| {
-        let core = s.core_mut();
-        core.shown = core.searched();
+        let entity = s.entity_mut();
+        entity.published_attributes = entity.search_attributes();
     });
     Ok(())
 }
 
 /// Asks the entity's actor for something, and takes its answer for the state.
-pub(crate) async fn ask<W: Mirrors>(
+pub(crate) async fn send_command<W: EntityWorkflow>(
     ctx: &WorkflowContext<W>,
     wish: &str,
     value: Value,
 ) -> Result<Snapshot, String> {
     let run = ctx.run_id().to_owned();
     let command = ctx.state_mut(|s| {
-        let core = s.core_mut();
-        core.asked += 1;
-        let command_id = format!("{run}/{}", core.asked);
-        Command { kind: core.kind, id: core.id.clone(), wish: wish.to_owned(), value, command_id }
+        let entity = s.entity_mut();
+        entity.commands_sent += 1;
+        let command_id = format!("{run}/{}", entity.commands_sent);
+        Command { kind: entity.kind, id: entity.id.clone(), wish: wish.to_owned(), value, command_id }
     });
-    let reply = ctx.execute_activity(ControlActivities::apply_command, command, control()).await;
-    let after = snapshot(reply.map_err(|error| deepest(&error))?)?;
-    ctx.state_mut(|s| s.core_mut().take(after.clone()));
+    let reply = ctx.execute_activity(ControlActivities::apply_command, command, control_options()).await;
+    let after = snapshot(reply.map_err(|error| root_cause(&error))?)?;
+    ctx.state_mut(|s| s.entity_mut().apply_snapshot(after.clone()));
     Ok(after)
 }
 
 /// Counts what a run comes to, once: not when it is replayed.
-pub(crate) fn count<W>(ctx: &WorkflowContext<W>, kind: Kind, what: Run) {
+pub(crate) fn count_run<W>(ctx: &WorkflowContext<W>, kind: Kind, what: RunEvent) {
     if ctx.is_replaying() {
         return;
     }
     let name = match what {
-        Run::Started => "arbiter_workflow_started_total",
-        Run::Completed => "arbiter_workflow_completed_total",
+        RunEvent::Started => "arbiter_workflow_started_total",
+        RunEvent::Completed => "arbiter_workflow_completed_total",
     };
     metrics::counter!(name, "type" => kind.workflow_type()).increment(1);
 }
 
 /// What a run comes to.
 #[derive(Clone, Copy)]
-pub(crate) enum Run {
+pub(crate) enum RunEvent {
     /// It begins.
     Started,
     /// It ends, but for those that continue as new.
@@ -340,12 +349,12 @@ pub(crate) enum Run {
 }
 
 /// The end of a run as a failure with these words.
-pub(crate) fn failed(words: &str) -> WorkflowTermination {
+pub(crate) fn workflow_failure(words: &str) -> WorkflowTermination {
     ApplicationFailure::non_retryable(anyhow::anyhow!("{words}")).into()
 }
 
 /// The words of an error's first cause.
-pub(crate) fn deepest(error: &dyn std::error::Error) -> String {
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut at = error;
     while let Some(cause) = at.source() {
         at = cause;

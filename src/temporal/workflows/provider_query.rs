@@ -4,12 +4,12 @@
 //! of its own vault. What travels names keys and holds none.
 
 use super::Refusal;
+use crate::activities::{ControlActivities, ProviderActivities, control_options, provider_call_options};
 use crate::codec::names::Kind;
 use crate::codec::payload;
-use crate::codec::signed::Sealed;
-use crate::control_plane::{CallEnd, Grant};
-use crate::workflows::activities::{ControlActivities, ProviderActivities, control, provider_call};
-use crate::workflows::entity_workflow::{Run, count, deepest};
+use crate::codec::signed::Signed;
+use crate::control_plane::{CallOutcome, Grant};
+use crate::workflows::entity_workflow::{RunEvent, count_run, root_cause};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -25,9 +25,9 @@ use temporalio_sdk::{
 /// How a query ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum QueryEnd {
+pub enum QueryOutcome {
     /// The call was made.
-    Called(CallEnd),
+    Called(CallOutcome),
     /// It was not granted: whoever wanted it no longer waits.
     NotGranted(String),
     /// No worker brought it to an end.
@@ -48,34 +48,34 @@ impl ProviderQueryWorkflow {
         Self { query: query(context.workflow_id(), &input).map_err(|error| error.to_string()) }
     }
 
-    /// Ends with a [`QueryEnd`].
+    /// Ends with a [`QueryOutcome`].
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<Value> {
-        count(ctx, Kind::Query, Run::Started);
+        count_run(ctx, Kind::Query, RunEvent::Started);
         let query = ctx.state(|s| s.query.clone());
         let query = query.map_err(|words| ApplicationFailure::non_retryable(anyhow::anyhow!("{words}")))?;
-        let granted = ctx.execute_activity(ControlActivities::grant_call, query, control()).await;
+        let granted = ctx.execute_activity(ControlActivities::grant_call, query, control_options()).await;
         let end = match granted {
             // Whoever wanted it no longer waits.
             Err(_) if ctx.cancellation_token().is_cancelled() => return Err(WorkflowTermination::cancelled()),
-            Err(error) => QueryEnd::NotGranted(deepest(&error)),
-            Ok(Grant::Refused(words)) => QueryEnd::NotGranted(words),
+            Err(error) => QueryOutcome::NotGranted(root_cause(&error)),
+            Ok(Grant::Refused(words)) => QueryOutcome::NotGranted(words),
             Ok(Grant::Given { call, timeout_ms, queue }) => {
                 let payload = STANDARD.decode(&call).ok();
                 let payload =
                     payload.and_then(|bytes| Payload::decode(bytes.as_slice()).ok()).unwrap_or_default();
-                let options = provider_call(queue, Duration::from_millis(timeout_ms));
+                let options = provider_call_options(queue, Duration::from_millis(timeout_ms));
                 let call = RawValue::new(vec![payload]);
                 match ctx.execute_activity(ProviderActivities::provider_query, call, options).await {
-                    Ok(end) => QueryEnd::Called(end),
+                    Ok(end) => QueryOutcome::Called(end),
                     Err(_) if ctx.cancellation_token().is_cancelled() => {
                         return Err(WorkflowTermination::cancelled());
                     }
-                    Err(error) => QueryEnd::Lost(deepest(&error)),
+                    Err(error) => QueryOutcome::Lost(root_cause(&error)),
                 }
             }
         };
-        count(ctx, Kind::Query, Run::Completed);
+        count_run(ctx, Kind::Query, RunEvent::Completed);
         Ok(json!(end))
     }
 }
@@ -83,7 +83,7 @@ impl ProviderQueryWorkflow {
 fn query(workflow_id: &str, input: &RawValue) -> Result<String, Refusal> {
     let value = payload::value(input)?;
     let id = payload::text(&value, Kind::Query.id_field())?;
-    let ours: Option<String> = Sealed::open_value(workflow_id, &value["mirror"]);
+    let ours: Option<String> = Signed::verify_value(workflow_id, &value["mirror"]);
     if ours.as_ref() != Some(&id) || Kind::Query.workflow_id(&id) != workflow_id {
         return Err(
             "a call to a provider costs money and uses a key: ask the server for it, over its API".into()

@@ -17,7 +17,7 @@ async fn panic_with_secrets(home: &str) {
     let data = std::path::Path::new(home).join("data");
     let arbiter = Arbiter::open(&data, SecretString::from(PASSWORD)).await.unwrap();
     for (kind, id) in [("vault", "main"), ("provider", "p"), ("heartbeat", "p")] {
-        arbiter.handles().inject().panic(kind, id, 1);
+        arbiter.handles().fault_injection().panic(kind, id, 1);
         let mut new = NewProvider::named("P", ProviderType::Custom, "http://127.0.0.1:9/v1");
         new.id = Some("p".into());
         // Who is struck depends on who is asked first; the parent counts the panics.
@@ -34,7 +34,11 @@ async fn a_panic_tells_nothing_of_the_secrets_at_hand() {
     }
     let home = tempfile::tempdir().unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["panic_text::a_panic_tells_nothing_of_the_secrets_at_hand", "--exact", "--nocapture"])
+        .args([
+            "admission::panic_text::a_panic_tells_nothing_of_the_secrets_at_hand",
+            "--exact",
+            "--nocapture",
+        ])
         .env(HOME, home.path())
         .env("RUST_BACKTRACE", "full")
         .output()

@@ -91,7 +91,7 @@ async fn a_data_directory_that_is_a_file_or_open_to_others_is_refused() {
 async fn a_data_directory_that_cannot_be_written_is_refused() {
     let Some(disk) = reexec_in_namespace::disk() else {
         // Modes do not stop root, a read-only disk does.
-        let test = "refusals_at_start::a_data_directory_that_cannot_be_written_is_refused";
+        let test = "admission::startup_refusals::a_data_directory_that_cannot_be_written_is_refused";
         return reexec_in_namespace::on_a_disk(test, "size=1m,mode=0700,ro");
     };
     for data in [disk.clone(), disk.join("data")] {

@@ -48,7 +48,8 @@ async fn all_there(stage: &Stage, answered: &BTreeSet<String>, refused: &BTreeSe
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_told_as_507_and_the_server_goes_on_when_there_is_space() {
     let Some(disk) = reexec_in_namespace::disk() else {
-        let test = "faults::a_full_disk_is_told_as_507_and_the_server_goes_on_when_there_is_space";
+        let test =
+            "crash::disk_faults::a_full_disk_is_told_as_507_and_the_server_goes_on_when_there_is_space";
         return reexec_in_namespace::on_a_disk(test, "size=12m,mode=0700");
     };
     let ballast = disk.join("ballast");

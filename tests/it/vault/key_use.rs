@@ -37,7 +37,7 @@ async fn a_use_is_in_the_log_when_the_provider_has_the_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_key_leaves_when_its_use_cannot_be_written_down() {
     let Some(disk) = reexec_in_namespace::disk() else {
-        let test = "key_use::no_key_leaves_when_its_use_cannot_be_written_down";
+        let test = "vault::key_use::no_key_leaves_when_its_use_cannot_be_written_down";
         return reexec_in_namespace::on_a_disk(test, "size=4m,mode=0700");
     };
     let seldom = ("ARBITER_PROVIDERS__HEARTBEAT_INTERVAL_MS", "86400000");

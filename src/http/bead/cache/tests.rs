@@ -3,9 +3,9 @@ use serde_json::Value;
 
 const NOW: fn() -> Timestamp = || Timestamp::from_millis(100);
 
-fn rendered(text: &'static str, until: Option<i64>) -> Rendered {
+fn rendered(text: &'static str, until: Option<i64>) -> CachedBead {
     let until = until.map(Timestamp::from_millis);
-    Rendered { body: Bytes::from_static(text.as_bytes()), revision: 1, until }
+    CachedBead { body: Bytes::from_static(text.as_bytes()), revision: 1, until }
 }
 
 fn event(seq: u64, kind: EventType, subject: &str) -> Event {
@@ -26,7 +26,7 @@ fn event(seq: u64, kind: EventType, subject: &str) -> Event {
 /// A cache that has heard everything up to 7 and keeps the bead a.
 fn cache() -> BeadCache {
     let cache = BeadCache::default();
-    cache.raise(7);
+    cache.advance_to(7);
     cache.put("a", 7, rendered("one", None));
     cache
 }
@@ -36,18 +36,18 @@ async fn body(cache: &BeadCache, seq: u64) -> Option<Bytes> {
 }
 
 #[tokio::test]
-async fn a_bead_is_kept_while_nothing_that_bears_on_it_happens() {
+async fn bead_stays_cached_until_an_event_affects_it() {
     let cache = cache();
     assert_eq!(body(&cache, 7).await.unwrap(), "one");
-    cache.hear(&event(8, EventType::BeadCreated, "b"));
-    cache.hear(&event(9, EventType::BeadCommented, "a"));
+    cache.apply_event(&event(8, EventType::BeadCreated, "b"));
+    cache.apply_event(&event(9, EventType::BeadCommented, "a"));
     assert_eq!(body(&cache, 9).await.unwrap(), "one");
-    cache.hear(&event(10, EventType::BeadUpdated, "a"));
+    cache.apply_event(&event(10, EventType::BeadUpdated, "a"));
     assert!(body(&cache, 10).await.is_none());
 }
 
 #[tokio::test]
-async fn whatever_may_wake_or_hold_back_another_bead_empties_the_cache() {
+async fn readiness_events_clear_the_whole_cache() {
     for kind in [
         EventType::BeadStatusChange,
         EventType::BeadDependencyAdded,
@@ -57,26 +57,26 @@ async fn whatever_may_wake_or_hold_back_another_bead_empties_the_cache() {
         EventType::DecisionResolved,
     ] {
         let cache = cache();
-        cache.hear(&event(8, kind, "somebody-else"));
+        cache.apply_event(&event(8, kind, "somebody-else"));
         assert!(body(&cache, 8).await.is_none(), "{kind}");
         assert_eq!(cache.lock().bytes, 0);
     }
 }
 
 #[tokio::test]
-async fn nothing_is_shown_before_all_that_was_committed_is_heard() {
+async fn cached_bead_waits_for_committed_events() {
     let cache = cache();
     assert!(body(&cache, 8).await.is_none());
     let waiting = body(&cache, 8);
-    let hearing = async { cache.hear(&event(8, EventType::BeadCreated, "b")) };
+    let hearing = async { cache.apply_event(&event(8, EventType::BeadCreated, "b")) };
     let (found, ()) = tokio::join!(waiting, hearing);
     assert_eq!(found.unwrap(), "one");
 }
 
 #[tokio::test]
-async fn what_was_read_before_an_event_is_not_kept_after_it() {
+async fn bead_read_before_event_is_not_cached_after_it() {
     let cache = cache();
-    cache.hear(&event(8, EventType::BeadUpdated, "a"));
+    cache.apply_event(&event(8, EventType::BeadUpdated, "a"));
     cache.put("a", 7, rendered("old", None));
     assert!(body(&cache, 8).await.is_none());
     cache.put("a", 8, rendered("new", None));
@@ -84,17 +84,17 @@ async fn what_was_read_before_an_event_is_not_kept_after_it() {
 }
 
 #[tokio::test]
-async fn without_a_listener_nothing_is_kept() {
+async fn cache_without_subscription_keeps_nothing() {
     let cache = BeadCache::default();
     cache.put("a", 0, rendered("one", None));
     assert!(body(&cache, 1).await.is_none() && cache.lock().by_id.is_empty());
     let cache = self::cache();
-    cache.forget();
+    cache.clear();
     assert!(body(&cache, 7).await.is_none() && cache.lock().by_id.is_empty());
 }
 
 #[tokio::test]
-async fn a_deferral_that_ends_ends_what_is_kept() {
+async fn deferral_end_expires_cached_bead() {
     let cache = cache();
     cache.put("a", 7, rendered("deferred", Some(101)));
     assert!(cache.get("a", 7, NOW).await.is_some());
@@ -102,19 +102,19 @@ async fn a_deferral_that_ends_ends_what_is_kept() {
 }
 
 #[test]
-fn the_cache_stays_small() {
+fn cache_stays_within_its_byte_limits() {
     let cache = cache();
-    let large = Bytes::from(vec![0; MAX_BYTES]);
-    for number in 0..3 * MAX_TOTAL / MAX_BYTES {
-        let rendered = Rendered { body: large.clone(), revision: 1, until: None };
+    let large = Bytes::from(vec![0; MAX_ENTRY_BYTES]);
+    for number in 0..3 * MAX_TOTAL_BYTES / MAX_ENTRY_BYTES {
+        let rendered = CachedBead { body: large.clone(), revision: 1, until: None };
         cache.put(&number.to_string(), 7, rendered);
     }
     let entries = cache.lock();
     let held: usize = entries.by_id.values().map(|rendered| rendered.body.len()).sum();
     assert_eq!(entries.bytes, held);
-    assert!(held <= MAX_TOTAL);
+    assert!(held <= MAX_TOTAL_BYTES);
     drop(entries);
-    let too_large = Rendered { body: Bytes::from(vec![0; MAX_BYTES + 1]), revision: 1, until: None };
+    let too_large = CachedBead { body: Bytes::from(vec![0; MAX_ENTRY_BYTES + 1]), revision: 1, until: None };
     cache.put("large", 7, too_large);
     assert!(!cache.lock().by_id.contains_key("large"));
 }

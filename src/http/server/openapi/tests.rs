@@ -15,7 +15,7 @@ fn references(value: &Value, into: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn every_endpoint_is_in_the_document_and_nothing_else_is() {
+fn document_lists_exactly_the_endpoints() {
     let document = document();
     let described: BTreeSet<(String, String)> = document["paths"]
         .as_object()
@@ -33,7 +33,7 @@ fn every_endpoint_is_in_the_document_and_nothing_else_is() {
 }
 
 #[test]
-fn every_endpoint_says_what_it_does_and_what_it_answers() {
+fn every_endpoint_has_summary_answers_and_unique_id() {
     let mut ids = BTreeSet::new();
     for endpoint in routes::endpoints() {
         let name = format!("{} {}", endpoint.method, endpoint.path);
@@ -50,7 +50,7 @@ fn every_endpoint_says_what_it_does_and_what_it_answers() {
 }
 
 #[test]
-fn every_reference_leads_somewhere() {
+fn every_schema_reference_resolves() {
     let document = document();
     let mut targets = BTreeSet::new();
     references(&document, &mut targets);
@@ -76,7 +76,7 @@ fn secrets_are_write_only_and_bodies_refuse_unknown_fields() {
 }
 
 #[test]
-fn required_fields_are_those_that_the_specification_names() {
+fn required_fields_match_the_specification() {
     let document = document();
     let required = |name: &str| document["components"]["schemas"][name]["required"].clone();
     assert_eq!(required("NewProviderBody"), json!(["name", "type", "endpoint"]));

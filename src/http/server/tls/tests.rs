@@ -15,7 +15,7 @@ fn refusal(files: &TlsFiles) -> String {
 }
 
 #[test]
-fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
+fn unusable_tls_file_is_named_with_its_fault() {
     let (directory, ca) = (tempfile::tempdir().unwrap(), TestCa::new("ca"));
     let files = files(directory.path(), &ca.server(&["localhost"]));
     assert!(Tls::load(files.clone()).is_ok());
@@ -39,7 +39,7 @@ fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
 }
 
 #[test]
-fn a_reload_shows_the_new_certificate_and_a_bad_one_changes_nothing() {
+fn reload_swaps_certificate_and_bad_file_changes_nothing() {
     let (directory, ca) = (tempfile::tempdir().unwrap(), TestCa::new("ca"));
     let (old, new) = (ca.server(&["localhost"]), ca.server(&["localhost"]));
     let files = files(directory.path(), &old);
@@ -54,7 +54,7 @@ fn a_reload_shows_the_new_certificate_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
-fn keys_are_taken_in_each_of_their_written_forms() {
+fn private_keys_load_in_every_pem_form() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
     for (kind, form) in [("RSA:2048", "-traditional"), ("EC", ""), ("ED25519", "")] {

@@ -40,14 +40,14 @@ fn pointer_of(text: &str) -> String {
 }
 
 #[test]
-fn what_is_no_json_is_malformed() {
+fn non_json_body_is_malformed() {
     for text in ["", "{", "title", r#"{"title": "a"} x"#, r#"{"title": 'a'}"#, "\u{feff}{}"] {
         assert_eq!(problem(text).0, 400, "{text:?}");
     }
 }
 
 #[test]
-fn unknown_missing_and_wrong_fields_are_named_by_pointer() {
+fn invalid_fields_are_named_by_json_pointer() {
     assert_eq!(pointer_of(r#"{"title": "a", "colour": 1}"#), "/colour");
     assert_eq!(pointer_of(r#"{"priority": 1}"#), "/title");
     assert_eq!(pointer_of(r#"{"title": 3}"#), "/title");
@@ -61,7 +61,7 @@ fn unknown_missing_and_wrong_fields_are_named_by_pointer() {
 }
 
 #[test]
-fn details_speak_of_the_field_and_not_of_the_text() {
+fn field_error_names_field_not_text_position() {
     assert_eq!(problem("{}").1[0].1, "is required");
     let unknown = &problem(r#"{"title": "a", "colour": 1}"#).1[0].1;
     assert!(unknown.starts_with("is not a field that can be set here; expected"), "{unknown}");
@@ -69,7 +69,7 @@ fn details_speak_of_the_field_and_not_of_the_text() {
 }
 
 #[test]
-fn what_is_wrong_with_a_secret_body_is_said_without_its_values() {
+fn secret_body_error_omits_its_values() {
     let detail = |text: &str| problem_of(text, Secrecy::Secret).1[0].1.clone();
     assert_eq!(detail(r#"{"title": "a", "priority": "sk-1"}"#), "does not fit; expected u8");
     assert_eq!(detail(r#""sk-1, expected x""#), "does not fit; expected struct Wanted");
@@ -79,16 +79,16 @@ fn what_is_wrong_with_a_secret_body_is_said_without_its_values() {
 }
 
 #[test]
-fn a_connection_ends_with_the_answer_to_a_secret() {
+fn secret_request_closes_its_connection() {
     for (secrecy, wanted) in [(Secrecy::Plain, None), (Secrecy::Secret, Some("close"))] {
         let mut headers = HeaderMap::new();
-        let_go(&mut headers, secrecy);
+        close_after_secret(&mut headers, secrecy);
         assert_eq!(headers.get(CONNECTION).map(|value| value.to_str().unwrap()), wanted);
     }
 }
 
 #[test]
-fn a_body_calls_itself_json_or_is_refused() {
+fn body_without_json_content_type_is_refused() {
     let check = |value: &'static str| {
         check_content_type(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]))
     };
@@ -100,8 +100,8 @@ fn a_body_calls_itself_json_or_is_refused() {
     assert!(check_content_type(&HeaderMap::new()).is_err());
 }
 
-fn limit(max_body_bytes: u64, secrecy: Secrecy) -> Limit {
-    Limit::new(&config::Http { max_body_bytes, ..config::Http::default() }, secrecy, Volume::Usual)
+fn limit(max_body_bytes: u64, secrecy: Secrecy) -> BodyPolicy {
+    BodyPolicy::new(&config::Http { max_body_bytes, ..config::Http::default() }, secrecy, BodyLimit::Standard)
 }
 
 fn stream(pieces: &'static [&'static str]) -> BodyStream {
@@ -109,7 +109,7 @@ fn stream(pieces: &'static [&'static str]) -> BodyStream {
 }
 
 #[test]
-fn a_list_is_not_taken_for_the_fields_of_an_object_in_order() {
+fn json_list_is_not_read_as_object_fields() {
     for text in ["[1]", " \n[\"x\"]", "[]"] {
         let (status, problems) = problem_of(text, Secrecy::Plain);
         assert_eq!((status, problems[0].0.as_str()), (422, ""), "{text}");
@@ -117,7 +117,7 @@ fn a_list_is_not_taken_for_the_fields_of_an_object_in_order() {
 }
 
 #[tokio::test]
-async fn a_body_is_read_up_to_its_limit_however_it_arrives() {
+async fn body_over_limit_is_refused_chunked_or_announced() {
     let none = HeaderMap::new();
     let six = limit(6, Secrecy::Plain);
     assert_eq!(read(stream(&["abc", "def"]), &none, six).await.unwrap().as_slice(), b"abcdef");
@@ -128,17 +128,17 @@ async fn a_body_is_read_up_to_its_limit_however_it_arrives() {
 }
 
 #[tokio::test]
-async fn the_buffer_of_a_secret_never_moves() {
+async fn secret_buffer_is_never_reallocated() {
     let secret = limit(1_000_000, Secrecy::Secret);
     let read = read(stream(&["abc", "def"]), &HeaderMap::new(), secret).await.unwrap();
     assert_eq!(read.capacity(), 65_536);
 }
 
 #[tokio::test]
-async fn a_body_that_stops_arriving_is_given_up() {
+async fn stalled_body_times_out() {
     for slow in [
-        Limit { idle: Duration::ZERO, ..limit(6, Secrecy::Plain) },
-        Limit { whole: Duration::ZERO, ..limit(6, Secrecy::Plain) },
+        BodyPolicy { idle: Duration::ZERO, ..limit(6, Secrecy::Plain) },
+        BodyPolicy { total: Duration::ZERO, ..limit(6, Secrecy::Plain) },
     ] {
         let silent: BodyStream = Box::pin(futures_util::stream::pending());
         let error = read(silent, &HeaderMap::new(), slow).await.unwrap_err();

@@ -9,7 +9,7 @@ fn rendered(error: ApiError) -> (u16, HeaderMap, Value) {
 }
 
 #[test]
-fn every_kind_of_problem_has_a_code_of_its_own_and_is_explained_in_a_line() {
+fn problem_types_have_unique_codes_and_one_line_meanings() {
     let codes: BTreeSet<&str> = PROBLEMS.iter().map(|problem| problem.code).collect();
     assert_eq!(codes.len(), PROBLEMS.len());
     for problem in PROBLEMS {
@@ -22,7 +22,7 @@ fn every_kind_of_problem_has_a_code_of_its_own_and_is_explained_in_a_line() {
 }
 
 #[test]
-fn a_refusal_becomes_the_document_of_its_kind() {
+fn refusal_maps_to_its_problem_document() {
     let held = Refusal::Transition {
         entity: "bead",
         id: "bd-1".into(),
@@ -47,21 +47,21 @@ fn a_refusal_becomes_the_document_of_its_kind() {
 }
 
 #[test]
-fn wrong_fields_are_listed_by_pointer() {
+fn invalid_fields_are_listed_by_pointer() {
     let (status, _, body) = rendered(ApiError::field("title", "is missing"));
     assert_eq!(status, 422);
     assert_eq!(body["errors"], json!([{"pointer": "/title", "detail": "is missing"}]));
 }
 
 #[test]
-fn overload_says_when_to_come_back_and_a_missing_token_what_is_wanted() {
+fn overload_sets_retry_after_and_missing_token_challenge() {
     let (status, headers, _) = rendered(ApiError::new("busy", "x"));
     assert_eq!((status, headers[RETRY_AFTER].to_str().unwrap()), (503, "1"));
     let (_, headers, _) = rendered(ApiError::new("throttled", "x").retry_after(7));
     assert_eq!(headers[RETRY_AFTER], "7");
     let (_, headers, _) = rendered(ApiError::new("unauthorized", "x"));
     assert!(headers[WWW_AUTHENTICATE].to_str().unwrap().starts_with("Bearer"));
-    let (_, headers, _) = rendered(ApiError::new("method-not-allowed", "x").allowing("GET, HEAD".into()));
+    let (_, headers, _) = rendered(ApiError::new("method-not-allowed", "x").with_allow("GET, HEAD".into()));
     assert_eq!(headers[ALLOW], "GET, HEAD");
 }
 
@@ -79,14 +79,14 @@ fn sources(folder: &Path, into: &mut Vec<String>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             sources(&path, into);
-        } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("problem_tests.rs") {
+        } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("problem/tests.rs") {
             into.push(std::fs::read_to_string(path).unwrap());
         }
     }
 }
 
 #[test]
-fn every_code_that_the_program_gives_is_in_the_table() {
+fn every_code_in_sources_is_in_the_table() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut texts = Vec::new();
     for folder in ["src/core", "src/store", "src/vault", "src/providers", "src/http", "actors"] {

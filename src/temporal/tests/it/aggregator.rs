@@ -1,6 +1,6 @@
 //! The aggregator of a project: it loses no event, counts none twice, and stays small.
 
-use crate::stage::{SOON, Stage, failed_tasks, kind_of, until};
+use crate::stage::{Harness, TIMEOUT, event_type, failed_tasks, wait_until};
 use arbiter_temporal::codec::names::Kind;
 use arbiter_temporal::workflows::EventBatch;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -19,32 +19,32 @@ fn batch(from: u64, to: u64, text: &str) -> EventBatch {
 }
 
 /// A stage with a project: events of one that is not there have no aggregator.
-async fn stage() -> Stage {
-    let stage = Stage::start().await;
+async fn stage() -> Harness {
+    let stage = Harness::start().await;
     stage.port.put(Kind::Events, "acme", json!({"id": "acme", "status": "open"}));
     stage
 }
 
 /// Sends as the mirror does: again, when the server is just about to begin another run.
-async fn send(stage: &Stage, events: &EventBatch) {
-    until("events arrive", SOON, async || stage.delivery.events("acme", events).await.is_ok()).await;
+async fn send(stage: &Harness, events: &EventBatch) {
+    wait_until("events arrive", TIMEOUT, async || stage.delivery.events("acme", events).await.is_ok()).await;
 }
 
 /// The bytes that a run was started with.
 fn started_with(history: &[Value]) -> usize {
-    assert_eq!(kind_of(&history[0]), "WORKFLOW_EXECUTION_STARTED");
+    assert_eq!(event_type(&history[0]), "WORKFLOW_EXECUTION_STARTED");
     let payloads = &history[0]["workflowExecutionStartedEventAttributes"]["input"]["payloads"];
     let data = payloads[0]["data"].as_str().expect("an input that is encrypted");
     STANDARD.decode(data).unwrap().len()
 }
 
-async fn counted(stage: &Stage, id: &str) -> u64 {
-    let metrics = stage.ask(Kind::Events, id, "getMetrics").await;
+async fn counted(stage: &Harness, id: &str) -> u64 {
+    let metrics = stage.query(Kind::Events, id, "getMetrics").await;
     metrics.as_object().unwrap().values().filter_map(Value::as_u64).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_events_are_counted_exactly_through_several_runs() {
+async fn ten_thousand_events_are_counted_exactly_across_runs() {
     let stage = stage().await;
     let text = "x".repeat(300);
     let (mut from, mut turn) = (1, 0);
@@ -60,17 +60,20 @@ async fn ten_thousand_events_are_counted_exactly_through_several_runs() {
         }
         from += size;
     }
-    until("all are counted", SOON, async || counted(&stage, "acme").await == EVENTS).await;
-    let metrics = stage.ask(Kind::Events, "acme", "getMetrics").await;
+    wait_until("all are counted", TIMEOUT, async || counted(&stage, "acme").await == EVENTS).await;
+    let metrics = stage.query(Kind::Events, "acme", "getMetrics").await;
     for kind in KINDS {
         assert_eq!(metrics[kind], EVENTS / 4, "{metrics}");
     }
-    let events = stage.ask(Kind::Events, "acme", "getEvents").await;
+    let events = stage.query(Kind::Events, "acme", "getEvents").await;
     let events = events.as_array().unwrap();
     assert_eq!(events.len(), 1_000);
     assert_eq!((&events[0]["seq"], &events[999]["seq"]), (&json!(9_001), &json!(10_000)));
 
-    until("the server lists all runs", SOON, async || stage.runs(Kind::Events, "acme").await.len() > 1).await;
+    wait_until("the server lists all runs", TIMEOUT, async || {
+        stage.runs(Kind::Events, "acme").await.len() > 1
+    })
+    .await;
     let runs = stage.runs(Kind::Events, "acme").await;
     assert!(runs.len() >= 2, "{runs:?}");
     for (run, _) in &runs {
@@ -78,11 +81,11 @@ async fn ten_thousand_events_are_counted_exactly_through_several_runs() {
         assert!(started_with(&history) < 1_000_000, "{}", started_with(&history));
         assert_eq!(failed_tasks(&history), [&Value::Null; 0]);
     }
-    stage.over().await;
+    stage.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_the_events_hold_the_next_run_is_started_with_less_than_a_megabyte() {
+async fn next_run_input_stays_below_one_megabyte() {
     let stage = stage().await;
     // What is carried is JSON within JSON, where quotes take twice as much as before.
     let text = "\"\\".repeat(1_000);
@@ -93,40 +96,40 @@ async fn whatever_the_events_hold_the_next_run_is_started_with_less_than_a_megab
     for _ in 0..10 {
         send(&stage, &EventBatch { events: vec![json!({"seq": 1}); 500] }).await;
     }
-    until("the run has continued as another", SOON, async || {
+    wait_until("the run has continued as another", TIMEOUT, async || {
         let history = stage.history(Kind::Events, "acme", None).await;
         history[0].to_string().contains("continuedExecutionRunId")
     })
     .await;
-    until("all are counted", SOON, async || counted(&stage, "acme").await == 300).await;
+    wait_until("all are counted", TIMEOUT, async || counted(&stage, "acme").await == 300).await;
     let history = stage.history(Kind::Events, "acme", None).await;
     assert!(started_with(&history) < 1_000_000, "{}", started_with(&history));
-    stage.over().await;
+    stage.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_others_say_is_published_even_when_the_run_has_to_end() {
+async fn external_events_are_published_before_continue_as_new() {
     let mut stage = stage().await;
     send(&stage, &batch(1, 1, "")).await;
-    until("the first is there", SOON, async || counted(&stage, "acme").await == 1).await;
+    wait_until("the first is there", TIMEOUT, async || counted(&stage, "acme").await == 1).await;
     // All of it waits for the same workflow task.
-    stage.rest().await;
+    stage.stop_workers().await;
     for number in 0..3 {
         stage.signal(Kind::Events, "acme", "event", &json!({"data": {"number": number}})).await;
     }
     for from in (2..=5_001).step_by(500) {
         send(&stage, &batch(from, from + 499, "")).await;
     }
-    stage.work().await;
-    until("all are counted", SOON, async || counted(&stage, "acme").await == 5_001).await;
-    until("all are published", SOON, async || stage.port.state().said.len() == 3).await;
-    let said = stage.port.state().said.clone();
-    for (number, (project, _, events)) in said.iter().enumerate() {
+    stage.start_workers().await;
+    wait_until("all are counted", TIMEOUT, async || counted(&stage, "acme").await == 5_001).await;
+    wait_until("all are published", TIMEOUT, async || stage.port.state().published.len() == 3).await;
+    let published = stage.port.state().published.clone();
+    for (number, (project, _, events)) in published.iter().enumerate() {
         assert_eq!((project.as_deref(), &events[0]["data"]["number"]), (Some("acme"), &json!(number)));
     }
-    until("the run has continued as another", SOON, async || {
+    wait_until("the run has continued as another", TIMEOUT, async || {
         stage.history(Kind::Events, "acme", None).await[0].to_string().contains("continuedExecutionRunId")
     })
     .await;
-    stage.over().await;
+    stage.shutdown().await;
 }

@@ -1,10 +1,11 @@
 //! A port over entities in memory, that fails or is slow to decide when a test wants it.
 
+use arbiter_temporal::codec::encrypt_with;
 use arbiter_temporal::codec::names::{Kind, PROVIDERS_QUEUE};
 use arbiter_temporal::codec::payload;
-use arbiter_temporal::codec::seal_with;
 use arbiter_temporal::control_plane::{
-    Answer, Beaten, CallEnd, Caller, Command, Due, Grant, Port, ProviderCall, Reply, Snapshot, Unavailable,
+    CallOutcome, Command, ControlPlane, DeadlineCheck, Grant, HeartbeatOutcome, ProviderCall, ProviderCaller,
+    Reply, ReplyFuture, Snapshot, Unavailable,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -24,18 +25,18 @@ pub struct State {
     /// How many of the next requests fail.
     pub failures: usize,
     /// What the next questions for a decision's time are answered; then it has timed out.
-    pub due: VecDeque<Due>,
+    pub deadline_checks: VecDeque<DeadlineCheck>,
     /// How often was asked whether a decision's time has come.
-    pub dues: usize,
+    pub deadline_check_count: usize,
     /// How often a provider was asked how it is.
-    pub beats: u64,
+    pub heartbeats: u64,
     /// What somebody said, with the id of each saying.
-    pub said: Vec<(Option<String>, String, Vec<Value>)>,
+    pub published: Vec<(Option<String>, String, Vec<Value>)>,
     /// How often the receiver of notices was to be told, and how many of these it misses.
-    pub notices: u64,
-    pub missed_notices: u64,
+    pub notification_count: u64,
+    pub failing_notifications: u64,
     /// How often was looked for work.
-    pub looks: u64,
+    pub dispatches: u64,
 }
 
 impl State {
@@ -93,9 +94,9 @@ impl State {
 
 /// The port.
 #[derive(Default)]
-pub struct Memory(Mutex<State>);
+pub struct FakeControlPlane(Mutex<State>);
 
-impl Memory {
+impl FakeControlPlane {
     /// What it keeps, to be read and changed.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
@@ -109,77 +110,77 @@ impl Memory {
         state.snapshot(kind, id)
     }
 
-    fn answer<T: Send + 'static>(&self, work: impl FnOnce(&mut State) -> T) -> Answer<T> {
+    fn answer<T: Send + 'static>(&self, work: impl FnOnce(&mut State) -> T) -> ReplyFuture<T> {
         let mut state = self.state();
         let answer = state.fails().map(|()| work(&mut state));
         Box::pin(async { answer })
     }
 }
 
-impl Port for Memory {
-    fn apply(&self, command: Command) -> Answer<Reply> {
+impl ControlPlane for FakeControlPlane {
+    fn apply(&self, command: Command) -> ReplyFuture<Reply> {
         self.state().asked.push(command.clone());
         self.answer(|state| state.apply(&command))
     }
 
-    fn look(&self, kind: Kind, id: String) -> Answer<Reply> {
+    fn look(&self, kind: Kind, id: String) -> ReplyFuture<Reply> {
         self.answer(|state| match state.snapshot(kind, &id) {
             found if found.is_gone() => Reply::Refused(format!("there is no {} {id}", kind.noun())),
             found => Reply::Done(found),
         })
     }
 
-    fn due(&self, decision_id: String) -> Answer<Due> {
+    fn check_deadline(&self, decision_id: String) -> ReplyFuture<DeadlineCheck> {
         self.answer(|state| {
-            state.dues += 1;
-            state.due.pop_front().unwrap_or_else(|| {
+            state.deadline_check_count += 1;
+            state.deadline_checks.pop_front().unwrap_or_else(|| {
                 state.seq += 1;
                 let record = state.records.entry((Kind::Decision, decision_id.clone())).or_default();
                 record["status"] = json!("timeout");
-                Due::TimedOut(state.snapshot(Kind::Decision, &decision_id))
+                DeadlineCheck::TimedOut(state.snapshot(Kind::Decision, &decision_id))
             })
         })
     }
 
-    fn beat(&self, provider_id: String) -> Answer<Beaten> {
+    fn heartbeat(&self, provider_id: String) -> ReplyFuture<HeartbeatOutcome> {
         self.answer(|state| {
-            state.beats += 1;
+            state.heartbeats += 1;
             state.seq += 1;
             match state.snapshot(Kind::Provider, &provider_id) {
-                gone if gone.is_gone() => Beaten::Gone,
-                snapshot => Beaten::Next { snapshot, interval_ms: 1 },
+                gone if gone.is_gone() => HeartbeatOutcome::Gone,
+                snapshot => HeartbeatOutcome::Next { snapshot, interval_ms: 1 },
             }
         })
     }
 
-    fn publish(&self, project_id: Option<String>, id: String, events: Vec<Value>) -> Answer<()> {
-        self.answer(|state| state.said.push((project_id, id, events)))
+    fn publish(&self, project_id: Option<String>, id: String, events: Vec<Value>) -> ReplyFuture<()> {
+        self.answer(|state| state.published.push((project_id, id, events)))
     }
 
-    fn notify(&self, seq: u64) -> Answer<()> {
+    fn notify(&self, seq: u64) -> ReplyFuture<()> {
         let mut state = self.state();
-        state.notices += 1;
-        let answer = match state.notices > state.missed_notices {
+        state.notification_count += 1;
+        let answer = match state.notification_count > state.failing_notifications {
             true => Ok(()),
             false => Err(Unavailable(format!("the receiver of {seq} is asleep"))),
         };
         Box::pin(async { answer })
     }
 
-    fn dispatch(&self, _: String) -> Answer<()> {
-        self.answer(|state| state.looks += 1)
+    fn dispatch(&self, _: String) -> ReplyFuture<()> {
+        self.answer(|state| state.dispatches += 1)
     }
 
-    fn grant(&self, query_id: String) -> Answer<Grant> {
+    fn grant(&self, query_id: String) -> ReplyFuture<Grant> {
         let call = json!({"provider": {"id": "p"}, "request": {"query": query_id}, "timeout_ms": 5_000});
         let payload = payload::raw(&call).payloads.remove(0);
-        let call = payload::encoded(&seal_with(&super::stage::codec_key(), &payload).unwrap());
+        let call = payload::encode_base64(&encrypt_with(&super::stage::codec_key(), &payload).unwrap());
         self.answer(|_| Grant::Given { call, timeout_ms: 5_000, queue: PROVIDERS_QUEUE.to_owned() })
     }
 }
 
-impl Caller for Memory {
-    fn call(&self, call: ProviderCall) -> Answer<CallEnd> {
-        self.answer(|_| CallEnd::Answered(json!({"echo": call.request})))
+impl ProviderCaller for FakeControlPlane {
+    fn call(&self, call: ProviderCall) -> ReplyFuture<CallOutcome> {
+        self.answer(|_| CallOutcome::Answered(json!({"echo": call.request})))
     }
 }

@@ -7,7 +7,7 @@
 //! workflows of that time: copy them under another name first.
 
 use crate::recordings::histories;
-use crate::stage::{codec, seal};
+use crate::stage::{codec, install_signing_key};
 use arbiter_temporal::client::connection::converter;
 use arbiter_temporal::workflows::{
     AgentLifecycleWorkflow, BeadProcessingWorkflow, DecisionWorkflow, DispatcherWorkflow,
@@ -44,8 +44,8 @@ fn replayer() -> WorkflowReplayer {
 }
 
 #[tokio::test]
-async fn what_was_recorded_replays() {
-    seal();
+async fn recorded_histories_replay() {
+    install_signing_key();
     let mut types = BTreeSet::new();
     for entry in std::fs::read_dir(directory()).unwrap() {
         let path = entry.unwrap().path();
@@ -60,7 +60,7 @@ async fn what_was_recorded_replays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_recorded_now_replays() {
+async fn fresh_histories_replay() {
     for (name, history) in histories().await {
         let json = serde_json::to_vec(&history).unwrap();
         let history = WorkflowHistory::from_json(&json).unwrap();

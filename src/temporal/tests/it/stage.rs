@@ -1,13 +1,13 @@
-//! What every test here stands on: a real server, a worker with workflows over a [`Memory`], and the way to them.
+//! What every test here stands on: a real server, a worker with workflows over a [`FakeControlPlane`], and the way to them.
 
-use crate::memory::Memory;
-use arbiter_temporal::client::connection::{Address, Connected, converter};
-use arbiter_temporal::client::{Delivery, DeliveryError};
+use crate::memory::FakeControlPlane;
+use arbiter_temporal::client::connection::{Address, TemporalConnection, converter};
+use arbiter_temporal::client::{WorkflowClient, WorkflowClientError};
 use arbiter_temporal::codec::names::{CONTROL_QUEUE, Kind, PROVIDERS_QUEUE};
 use arbiter_temporal::codec::payload;
-use arbiter_temporal::codec::signed::{SealKey, set_keys};
+use arbiter_temporal::codec::signed::{SigningKey, set_signing_keys};
 use arbiter_temporal::codec::{Codec, CodecKey};
-use arbiter_temporal::worker::{RunningWorker, Serves};
+use arbiter_temporal::worker::{RunningWorker, WorkerRole};
 use arbiter_testkit::TemporalServer;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -23,11 +23,11 @@ use temporalio_common::payload_visitor::decode_payloads;
 use temporalio_common::protos::temporal::api::failure::v1::Failure;
 
 /// How long anything may take, on a machine with much else to do.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The codec's key of all tests here, with which the recorded histories are encrypted.
 pub fn codec_key() -> CodecKey {
-    CodecKey { id: "test".to_owned(), key: Arc::new(SealKey::new([7; 32])) }
+    CodecKey { id: "test".to_owned(), key: Arc::new(SigningKey::new([7; 32])) }
 }
 
 /// The codec of all tests here.
@@ -36,63 +36,63 @@ pub fn codec() -> Codec {
 }
 
 /// Puts the key of seals of all tests here in place; the process has one set of them.
-pub fn seal() {
-    set_keys(vec![SealKey::new([9; 32])]);
+pub fn install_signing_key() {
+    set_signing_keys(vec![SigningKey::new([9; 32])]);
 }
 
 /// A server with a worker.
-pub struct Stage {
+pub struct Harness {
     /// The server.
     pub server: TemporalServer,
     /// The connection.
-    pub connected: Connected,
+    pub connected: TemporalConnection,
     /// The way that the mirror takes.
-    pub delivery: Delivery,
+    pub delivery: WorkflowClient,
     /// The port.
-    pub port: Arc<Memory>,
+    pub port: Arc<FakeControlPlane>,
     workers: Vec<RunningWorker>,
 }
 
-impl Stage {
+impl Harness {
     /// A server and a worker that serves both queues.
     pub async fn start() -> Self {
         let mut stage = Self::at(TemporalServer::start().await).await;
-        stage.work().await;
+        stage.start_workers().await;
         stage
     }
 
     /// A server that nobody serves yet.
     pub async fn at(server: TemporalServer) -> Self {
-        seal();
+        install_signing_key();
         let connected = connect(&server).await;
-        let delivery = Delivery::new(connected.clone(), BTreeMap::new());
+        let delivery = WorkflowClient::new(connected.clone(), BTreeMap::new());
         Self { server, connected, delivery, port: Arc::default(), workers: vec![] }
     }
 
     /// Starts workers over a connection of their own.
-    pub async fn work(&mut self) {
+    pub async fn start_workers(&mut self) {
         let client = connect(&self.server).await.client;
-        let control = Serves { control: Some(self.port.clone()), providers: None };
-        let providers = Serves { control: None, providers: Some(self.port.clone()) };
-        for (queue, serves) in [(CONTROL_QUEUE, control), (PROVIDERS_QUEUE, providers)] {
-            self.workers.push(RunningWorker::start(client.clone(), queue, serves).unwrap());
+        let control = WorkerRole { control: Some(self.port.clone()), providers: None };
+        let providers = WorkerRole { control: None, providers: Some(self.port.clone()) };
+        for (queue, role) in [(CONTROL_QUEUE, control), (PROVIDERS_QUEUE, providers)] {
+            self.workers.push(RunningWorker::start(client.clone(), queue, role).unwrap());
         }
     }
 
     /// Ends the workers.
-    pub async fn rest(&mut self) {
+    pub async fn stop_workers(&mut self) {
         for worker in self.workers.drain(..) {
             worker.stop().await;
         }
     }
 
     /// The end of a test: workers must not outlive its runtime.
-    pub async fn over(mut self) {
-        self.rest().await;
+    pub async fn shutdown(mut self) {
+        self.stop_workers().await;
     }
 
     /// Starts a workflow as anybody might.
-    pub async fn begin(&self, kind: Kind, id: &str, input: &Value) {
+    pub async fn start_workflow(&self, kind: Kind, id: &str, input: &Value) {
         let options = WorkflowStartOptions::new(CONTROL_QUEUE, kind.workflow_id(id)).build();
         let workflow = UntypedWorkflow::new(kind.workflow_type());
         self.connected.client.start_workflow(workflow, payload::raw(input), options).await.unwrap();
@@ -133,21 +133,22 @@ impl Stage {
     }
 
     /// Asks a workflow something; again, while the machine is too busy for an answer in time.
-    pub async fn ask(&self, kind: Kind, id: &str, query: &str) -> Value {
+    pub async fn query(&self, kind: Kind, id: &str, query: &str) -> Value {
         let began = Instant::now();
         loop {
-            match self.delivery.ask(&kind.workflow_id(id), None, query).await {
-                Err(DeliveryError::Unavailable(_)) if began.elapsed() < SOON => {}
+            match self.delivery.query(&kind.workflow_id(id), None, query).await {
+                Err(WorkflowClientError::Unavailable(_)) if began.elapsed() < TIMEOUT => {}
                 answer => return answer.unwrap(),
             }
         }
     }
 
     /// How a workflow ends, through all its runs.
-    pub async fn end(&self, kind: Kind, id: &str) -> Value {
+    pub async fn wait_for_result(&self, kind: Kind, id: &str) -> Value {
         let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(kind.workflow_id(id));
-        let end = tokio::time::timeout(SOON, handle.get_result(WorkflowGetResultOptions::default())).await;
-        payload::value(&end.expect("the workflow ends").unwrap()).unwrap()
+        let wait_for_result =
+            tokio::time::timeout(TIMEOUT, handle.get_result(WorkflowGetResultOptions::default())).await;
+        payload::value(&wait_for_result.expect("the workflow ends").unwrap()).unwrap()
     }
 
     /// The runs of a workflow that the server lists, the newest first: their ids and how many events they have.
@@ -170,7 +171,7 @@ impl Stage {
 }
 
 /// Connects to a server as the product does.
-pub async fn connect(server: &TemporalServer) -> Connected {
+pub async fn connect(server: &TemporalServer) -> TemporalConnection {
     let address = Address {
         server: server.address(),
         namespace: "default".to_owned(),
@@ -182,7 +183,7 @@ pub async fn connect(server: &TemporalServer) -> Connected {
 }
 
 /// Asks again and again until it is so.
-pub async fn until(what: &str, within: Duration, mut is_so: impl AsyncFnMut() -> bool) {
+pub async fn wait_until(what: &str, within: Duration, mut is_so: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !is_so().await {
         assert!(began.elapsed() < within, "after {within:?} still not: {what}");
@@ -191,19 +192,19 @@ pub async fn until(what: &str, within: Duration, mut is_so: impl AsyncFnMut() ->
 }
 
 /// The type of an event of a history, without what all of them begin with.
-pub fn kind_of(event: &Value) -> &str {
+pub fn event_type(event: &Value) -> &str {
     event["eventType"].as_str().unwrap().trim_start_matches("EVENT_TYPE_")
 }
 
 /// How many events of a type a history has.
 pub fn count(history: &[Value], kind: &str) -> usize {
-    history.iter().filter(|event| kind_of(event) == kind).count()
+    history.iter().filter(|event| event_type(event) == kind).count()
 }
 
 /// The workflow tasks of a history that failed. One is not at fault for news that came while it was ending a run, nor
 /// when the server calls it off since more news wait behind it than the server holds back.
 pub fn failed_tasks(history: &[Value]) -> Vec<&Value> {
-    let failed = history.iter().filter(|event| kind_of(event) == "WORKFLOW_TASK_FAILED");
+    let failed = history.iter().filter(|event| event_type(event) == "WORKFLOW_TASK_FAILED");
     let is_blameless = |event: &&Value| {
         let cause = &event["workflowTaskFailedEventAttributes"]["cause"];
         let cause = cause.as_str().unwrap_or_default();

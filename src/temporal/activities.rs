@@ -1,11 +1,12 @@
-//! The activities: thin, so that all the doing lies behind [`Port`] and [`Caller`].
+//! The activities: thin, so that all the doing lies behind [`ControlPlane`] and [`ProviderCaller`].
 
 #![allow(missing_docs, reason = "the macros make constants that nobody can document")]
 
 use crate::codec::names::Kind;
 use crate::codec::payload;
 use crate::control_plane::{
-    Beaten, CallEnd, Caller, Command, Due, Grant, Port, ProviderCall, Reply, Snapshot, Unavailable, WAY,
+    CallOutcome, Command, ControlPlane, DeadlineCheck, Grant, HeartbeatOutcome, ProviderCall, ProviderCaller,
+    Reply, Snapshot, TRANSIT_ALLOWANCE, Unavailable,
 };
 use arbiter_core::notification::{KEPT_FOR, LONGEST_PAUSE};
 use metrics::{counter, gauge};
@@ -21,7 +22,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use temporalio_sdk::{ActivityOptions, ApplicationFailure};
 
 /// How many activities a worker does at one time, as the SDK has it.
-const SLOTS: f64 = 100.0;
+const ACTIVITY_SLOTS: f64 = 100.0;
 /// How often a call in progress says that it goes on.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 /// After how long without such a word the call is made elsewhere.
@@ -29,7 +30,7 @@ const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long an answer of the control process may take.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a heartbeat may take.
-const BEAT_TIMEOUT: Duration = Duration::from_secs(120);
+const PROVIDER_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often a call is made at most.
 const CALL_ATTEMPTS: u32 = 3;
 
@@ -37,13 +38,13 @@ static STARTED: AtomicU64 = AtomicU64::new(0);
 static FAILED: AtomicU64 = AtomicU64::new(0);
 
 /// How many activities were begun and how many of them failed, since the start.
-pub fn counts() -> (u64, u64) {
+pub fn activity_counts() -> (u64, u64) {
     (STARTED.load(Ordering::Relaxed), FAILED.load(Ordering::Relaxed))
 }
 
 /// What is wanted to know of an entity.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Look {
+pub struct LookUpInput {
     /// Its kind.
     pub kind: Kind,
     /// Its id.
@@ -52,7 +53,7 @@ pub struct Look {
 
 /// What somebody says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Said {
+pub struct PublishInput {
     /// In which project.
     pub project_id: Option<String>,
     /// What tells it from all else.
@@ -62,11 +63,11 @@ pub struct Said {
 }
 
 /// The activities of the process that holds the data directory.
-pub struct ControlActivities(Arc<dyn Port>);
+pub struct ControlActivities(Arc<dyn ControlPlane>);
 
 impl ControlActivities {
     /// Activities over this port.
-    pub fn new(port: Arc<dyn Port>) -> Self {
+    pub fn new(port: Arc<dyn ControlPlane>) -> Self {
         Self(port)
     }
 }
@@ -80,7 +81,7 @@ impl ControlActivities {
         context: ActivityContext,
         command: Command,
     ) -> Result<Reply, ActivityError> {
-        done(&context, self.0.apply(command)).await
+        run_activity(&context, self.0.apply(command)).await
     }
 
     /// How an entity stands.
@@ -88,9 +89,9 @@ impl ControlActivities {
     pub async fn look_up(
         self: Arc<Self>,
         context: ActivityContext,
-        look: Look,
+        look: LookUpInput,
     ) -> Result<Reply, ActivityError> {
-        done(&context, self.0.look(look.kind, look.id)).await
+        run_activity(&context, self.0.look(look.kind, look.id)).await
     }
 
     /// Ends a decision whose time has come.
@@ -99,8 +100,8 @@ impl ControlActivities {
         self: Arc<Self>,
         context: ActivityContext,
         id: String,
-    ) -> Result<Due, ActivityError> {
-        done(&context, self.0.due(id)).await
+    ) -> Result<DeadlineCheck, ActivityError> {
+        run_activity(&context, self.0.check_deadline(id)).await
     }
 
     /// Asks a provider how it is.
@@ -109,8 +110,8 @@ impl ControlActivities {
         self: Arc<Self>,
         context: ActivityContext,
         id: String,
-    ) -> Result<Beaten, ActivityError> {
-        done(&context, self.0.beat(id)).await
+    ) -> Result<HeartbeatOutcome, ActivityError> {
+        run_activity(&context, self.0.heartbeat(id)).await
     }
 
     /// Publishes what somebody says.
@@ -118,15 +119,15 @@ impl ControlActivities {
     pub async fn publish_event(
         self: Arc<Self>,
         context: ActivityContext,
-        said: Said,
+        said: PublishInput,
     ) -> Result<(), ActivityError> {
-        done(&context, self.0.publish(said.project_id, said.id, said.events)).await
+        run_activity(&context, self.0.publish(said.project_id, said.id, said.events)).await
     }
 
     /// Tells whoever is to be told outside, until that has arrived.
     #[activity(name = "notify")]
     pub async fn notify(self: Arc<Self>, context: ActivityContext, seq: u64) -> Result<(), ActivityError> {
-        done(&context, self.0.notify(seq)).await
+        run_activity(&context, self.0.notify(seq)).await
     }
 
     /// Looks for work that can be handed out.
@@ -136,7 +137,7 @@ impl ControlActivities {
         context: ActivityContext,
         project_id: String,
     ) -> Result<(), ActivityError> {
-        done(&context, self.0.dispatch(project_id)).await
+        run_activity(&context, self.0.dispatch(project_id)).await
     }
 
     /// Grants a call to a provider.
@@ -146,16 +147,16 @@ impl ControlActivities {
         context: ActivityContext,
         query_id: String,
     ) -> Result<Grant, ActivityError> {
-        done(&context, self.0.grant(query_id)).await
+        run_activity(&context, self.0.grant(query_id)).await
     }
 }
 
 /// The activities of whoever calls providers.
-pub struct ProviderActivities(Arc<dyn Caller>);
+pub struct ProviderActivities(Arc<dyn ProviderCaller>);
 
 impl ProviderActivities {
     /// Activities of this caller.
-    pub fn new(caller: Arc<dyn Caller>) -> Self {
+    pub fn new(caller: Arc<dyn ProviderCaller>) -> Self {
         Self(caller)
     }
 }
@@ -168,8 +169,8 @@ impl ProviderActivities {
         self: Arc<Self>,
         context: ActivityContext,
         call: RawValue,
-    ) -> Result<CallEnd, ActivityError> {
-        done(&context, async {
+    ) -> Result<CallOutcome, ActivityError> {
+        run_activity(&context, async {
             let call = payload::value(&call).and_then(|value| {
                 serde_json::from_value::<ProviderCall>(value)
                     .map_err(|_| "is no call to a provider".to_owned())
@@ -183,7 +184,7 @@ impl ProviderActivities {
                     outcome = &mut calling => return Ok(outcome?),
                     _ = every.tick() => {
                         if context.is_cancelled() {
-                            return Err(Undone::Cancelled);
+                            return Err(ActivityFailure::Cancelled);
                         }
                         // A word that does not arrive is missed by the server, which tries elsewhere.
                         let _ = context.record_heartbeat(0_u8).await;
@@ -196,37 +197,37 @@ impl ProviderActivities {
 }
 
 /// Why an activity was not done.
-enum Undone {
+enum ActivityFailure {
     /// It may be done later, or elsewhere.
     Unavailable(Unavailable),
     /// Nobody wants it any more.
     Cancelled,
 }
 
-impl From<Unavailable> for Undone {
+impl From<Unavailable> for ActivityFailure {
     fn from(why: Unavailable) -> Self {
         Self::Unavailable(why)
     }
 }
 
-async fn done<T, E: Into<Undone>>(
+async fn run_activity<T, E: Into<ActivityFailure>>(
     context: &ActivityContext,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, ActivityError> {
     STARTED.fetch_add(1, Ordering::Relaxed);
     let info = context.info();
     let (kind, attempt) = (info.activity_type.clone(), info.attempt);
-    let _busy = Busy::at(&info.task_queue);
+    let _utilization = UtilizationGuard::at(&info.task_queue);
     let outcome = work.await.map_err(Into::into);
     let word = match &outcome {
         Ok(_) => "done",
-        Err(Undone::Unavailable(_)) => "failed",
-        Err(Undone::Cancelled) => "cancelled",
+        Err(ActivityFailure::Unavailable(_)) => "failed",
+        Err(ActivityFailure::Cancelled) => "cancelled",
     };
     counter!("arbiter_activity_total", "type" => kind.clone(), "outcome" => word).increment(1);
-    outcome.map_err(|undone| match undone {
-        Undone::Cancelled => ActivityError::cancelled(),
-        Undone::Unavailable(why) => {
+    outcome.map_err(|failure| match failure {
+        ActivityFailure::Cancelled => ActivityError::cancelled(),
+        ActivityFailure::Unavailable(why) => {
             FAILED.fetch_add(1, Ordering::Relaxed);
             // The first says that something is wrong; the others would only say it again.
             match attempt {
@@ -241,49 +242,49 @@ async fn done<T, E: Into<Undone>>(
 }
 
 /// One of the activities that a worker of this process is at, as long as it lives.
-struct Busy {
+struct UtilizationGuard {
     queue: String,
 }
 
-impl Busy {
+impl UtilizationGuard {
     fn at(queue: &str) -> Self {
-        gauge!("arbiter_worker_utilization", "queue" => queue.to_owned()).increment(1.0 / SLOTS);
+        gauge!("arbiter_worker_utilization", "queue" => queue.to_owned()).increment(1.0 / ACTIVITY_SLOTS);
         Self { queue: queue.to_owned() }
     }
 }
 
-impl Drop for Busy {
+impl Drop for UtilizationGuard {
     fn drop(&mut self) {
-        gauge!("arbiter_worker_utilization", "queue" => self.queue.clone()).decrement(1.0 / SLOTS);
+        gauge!("arbiter_worker_utilization", "queue" => self.queue.clone()).decrement(1.0 / ACTIVITY_SLOTS);
     }
 }
 
 /// How the control process is asked: again and again, until it answers.
-pub(crate) fn control() -> ActivityOptions {
-    patient(CONTROL_TIMEOUT)
+pub(crate) fn control_options() -> ActivityOptions {
+    retry_forever(CONTROL_TIMEOUT)
 }
 
 /// How a provider's heartbeat is asked for.
-pub(crate) fn beat() -> ActivityOptions {
-    patient(BEAT_TIMEOUT)
+pub(crate) fn heartbeat_options() -> ActivityOptions {
+    retry_forever(PROVIDER_HEARTBEAT_TIMEOUT)
 }
 
-fn patient(timeout: Duration) -> ActivityOptions {
+fn retry_forever(timeout: Duration) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(timeout)
-        .retry_policy(retries(Duration::from_secs(30)))
+        .retry_policy(exponential_backoff(Duration::from_secs(30)))
         .build()
 }
 
 /// How a notice is seen to: for as long as it is of any use, and no oftener than its sender tries.
-pub(crate) fn notice() -> ActivityOptions {
+pub(crate) fn notice_options() -> ActivityOptions {
     let limits = ActivityCloseTimeouts::ScheduleAndStartToClose {
         schedule_to_close: KEPT_FOR,
         start_to_close: CONTROL_TIMEOUT,
     };
-    ActivityOptions::with_close_timeouts(limits).retry_policy(retries(LONGEST_PAUSE)).build()
+    ActivityOptions::with_close_timeouts(limits).retry_policy(exponential_backoff(LONGEST_PAUSE)).build()
 }
 
-fn retries(longest_pause: Duration) -> RetryPolicy {
+fn exponential_backoff(longest_pause: Duration) -> RetryPolicy {
     RetryPolicy::builder()
         .initial_interval(Duration::from_millis(500))
         .maximum_interval(longest_pause)
@@ -292,7 +293,7 @@ fn retries(longest_pause: Duration) -> RetryPolicy {
 
 /// How a provider is called: at most so long, elsewhere when a worker falls silent, and not after whoever wanted it has
 /// stopped waiting.
-pub(crate) fn provider_call(queue: String, timeout: Duration) -> ActivityOptions {
+pub(crate) fn provider_call_options(queue: String, timeout: Duration) -> ActivityOptions {
     let retry = RetryPolicy::builder()
         .initial_interval(Duration::from_millis(200))
         .maximum_interval(Duration::from_secs(5))
@@ -300,8 +301,10 @@ pub(crate) fn provider_call(queue: String, timeout: Duration) -> ActivityOptions
         .build();
     // The provider's own limit comes first, so that its words are heard.
     let start_to_close = timeout + HEARTBEAT_TIMEOUT;
-    let limits =
-        ActivityCloseTimeouts::ScheduleAndStartToClose { schedule_to_close: timeout + WAY, start_to_close };
+    let limits = ActivityCloseTimeouts::ScheduleAndStartToClose {
+        schedule_to_close: timeout + TRANSIT_ALLOWANCE,
+        start_to_close,
+    };
     ActivityOptions::with_close_timeouts(limits)
         .heartbeat_timeout(HEARTBEAT_TIMEOUT)
         .task_queue(queue)

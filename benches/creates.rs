@@ -17,7 +17,7 @@ mod server;
 use arbiter::config::Settings;
 use arbiter::core::bead::edit::NewBead;
 use arbiter_actors::{Caller, Error as ActorError};
-use arbiter_testkit::{Report, drive, median, ms, percentile, request_bytes};
+use arbiter_testkit::{Report, median, ms, percentile, request_bytes, run_load};
 use raw_sqlite::RawSqlite;
 use server::{PROJECT, Server};
 use std::error::Error;
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut latencies = vec![];
     for _ in 0..ROUNDS {
         let before = counts(&server);
-        let load = drive(server.address, CLIENTS, SPAN, 201, |_, number| {
+        let load = run_load(server.address, CLIENTS, SPAN, 201, |_, number| {
             request_bytes("POST", "/api/v1/beads", &server.token, Some(&body(number)))
         })?;
         if load.refused > 0 {

@@ -19,7 +19,7 @@ mod server;
 use arbiter::config::Settings;
 use arbiter_actors::{BusHandle, Caller, LogLine};
 use arbiter_testkit::{
-    Report, allow_open_files, ms, percentile, processor_seconds, request_bytes, resident_bytes,
+    Report, ms, percentile, processor_seconds, raise_open_file_limit, request_bytes, resident_bytes,
 };
 use serde_json::json;
 use server::Server;
@@ -52,7 +52,7 @@ struct Sent {
 }
 
 fn main() -> Outcome<()> {
-    allow_open_files(4 * SUBSCRIBERS as u64)?;
+    raise_open_file_limit(4 * SUBSCRIBERS as u64)?;
     let mut settings = Settings::default();
     settings.http.max_streams = SUBSCRIBERS;
     settings.http.max_connections = SUBSCRIBERS + 16;

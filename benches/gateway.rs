@@ -12,7 +12,8 @@
 mod upstream;
 
 use arbiter_testkit::{
-    KeepAlive, Load, Report, ServerProcess, allow_open_files, drive, median, ms, percentile, request_bytes,
+    KeepAlive, LoadResult, Report, ServerProcess, median, ms, percentile, raise_open_file_limit,
+    request_bytes, run_load,
 };
 use serde_json::json;
 use std::error::Error;
@@ -65,7 +66,7 @@ impl Drop for ChildGuard {
 }
 
 fn main() -> Outcome<()> {
-    allow_open_files(8192)?;
+    raise_open_file_limit(8192)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let home = tempfile::tempdir()?;
     let provider = upstream::start()?;
@@ -97,11 +98,11 @@ fn main() -> Outcome<()> {
 
 /// Whole answers over so many connections.
 fn complete_answers(targets: &[Target], connections: usize, report: &mut Report) -> Outcome<()> {
-    let mut loads: Vec<Load> = targets.iter().map(|_| Load::default()).collect();
+    let mut loads: Vec<LoadResult> = targets.iter().map(|_| LoadResult::default()).collect();
     for _ in 0..ROUNDS {
         for (target, load) in targets.iter().zip(&mut loads) {
             let request = target.request(false);
-            let one = drive(target.address, connections, SPAN, 200, |_, _| request.clone())?;
+            let one = run_load(target.address, connections, SPAN, 200, |_, _| request.clone())?;
             if one.latencies.is_empty() || one.refused > 0 {
                 return Err(format!(
                     "{}: {} answers, {} refused",
@@ -112,7 +113,7 @@ fn complete_answers(targets: &[Target], connections: usize, report: &mut Report)
                 .into());
             }
             load.latencies.extend(one.latencies);
-            load.took += one.took;
+            load.elapsed += one.elapsed;
         }
     }
     let mut figures = targets.iter().zip(&mut loads).map(|(target, load)| {

@@ -16,7 +16,7 @@ use arbiter::config::Settings;
 use arbiter::core::bead::edit::NewBead;
 use arbiter::http::{ApiError, ApiRequest, Endpoint, Reply, serve_endpoints};
 use arbiter_actors::{BeadsHandle, Caller, Error as ActorError};
-use arbiter_testkit::{Report, drive, median, ms, percentile, request_bytes};
+use arbiter_testkit::{Report, median, ms, percentile, request_bytes, run_load};
 use server::{PROJECT, Server};
 use std::error::Error;
 use std::net::SocketAddr;
@@ -107,9 +107,11 @@ fn compare(
     for round in 0..ROUNDS {
         let from = asked;
         let ask = || {
-            drive(server.address, CLIENTS, SPAN, 200, |_, number| requests[(from + number) % beads].clone())
+            run_load(server.address, CLIENTS, SPAN, 200, |_, number| {
+                requests[(from + number) % beads].clone()
+            })
         };
-        let idle = || drive(empty, CLIENTS, SPAN, 204, |_, _| nothing.clone());
+        let idle = || run_load(empty, CLIENTS, SPAN, 204, |_, _| nothing.clone());
         let (bead, bare) = if round % 2 == 0 {
             let bead = ask()?;
             (bead, idle()?)

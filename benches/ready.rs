@@ -11,8 +11,9 @@
 //! `cargo bench --bench ready`
 
 use arbiter_testkit::{
-    KeepAlive, Reply, Report, Script, ScriptedProvider, ServerProcess, SseClient, allow_open_files,
-    generated_beads, ms, peak_bytes, percentile, processor_seconds, request_bytes, resident_bytes, send_text,
+    KeepAlive, Reply, Report, Script, ScriptedProvider, ServerProcess, SseClient, generated_beads, ms,
+    peak_bytes, percentile, processor_seconds, raise_open_file_limit, request_bytes, resident_bytes,
+    send_text,
 };
 use serde_json::{Value, json};
 use std::error::Error;
@@ -38,7 +39,7 @@ const IDLE: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Outcome<()> {
-    allow_open_files(4 * SUBSCRIBERS as u64)?;
+    raise_open_file_limit(4 * SUBSCRIBERS as u64)?;
     let mut report = Report::new();
     let mut server = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &[], &[]).await;
     let mb = |bytes: u64| format!("{} MB", bytes / 1_000_000);
@@ -217,14 +218,14 @@ async fn bench_dispatch(server: &ServerProcess, report: &mut Report) -> Outcome<
     for number in 0..=DISPATCHES {
         let bead = json!({"title": format!("Work {number}"), "project_id": "live"});
         check_created(server.post("/api/v1/beads", &bead).await)?;
-        events.next_of("bead.ready", EVENT_TIMEOUT).await?;
+        events.next_of_type("bead.ready", EVENT_TIMEOUT).await?;
         let ready = Instant::now();
-        events.next_of("bead.assigned", EVENT_TIMEOUT).await?;
+        events.next_of_type("bead.assigned", EVENT_TIMEOUT).await?;
         if number > 0 {
             times.push(ready.elapsed());
         }
         // The bead is closed in the unit that frees the agent.
-        events.next_of("bead.completed", EVENT_TIMEOUT).await?;
+        events.next_of_type("bead.completed", EVENT_TIMEOUT).await?;
     }
     report.row("ready to agent has it: p50 / p99", p50_p99(&mut times), "-", "p99 <= 20 ms");
     Ok(())

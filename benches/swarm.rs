@@ -20,7 +20,7 @@ mod plan;
 mod proof;
 
 use agent::{Agent, Shared, Tally};
-use arbiter_testkit::{Draw, Report, ServerProcess, allow_open_files, ms, percentile};
+use arbiter_testkit::{Report, ServerProcess, SplitMix64, ms, percentile, raise_open_file_limit};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use std::cell::Cell;
@@ -40,13 +40,13 @@ const SEED: u64 = 11;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Outcome<()> {
-    allow_open_files(4 * AGENTS as u64)?;
+    raise_open_file_limit(4 * AGENTS as u64)?;
     let seed = std::env::var("ARBITER_SWARM_SEED").map_or(Ok(SEED), |text| text.parse())?;
-    let mut draw = Draw::new(seed);
+    let mut rng = SplitMix64::new(seed);
     // Chance alone must not decide that a bead goes to a person.
     let patient = [("ARBITER_DISPATCH__ATTEMPTS_MAX", "1000")];
     let mut server = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &[], &patient).await;
-    let plan = plan::plan(BEADS, &mut draw);
+    let plan = plan::plan(BEADS, &mut rng);
     let mut report = Report::new();
     let tokens = setup(&server, &plan, &mut report).await?;
 
@@ -60,7 +60,7 @@ async fn main() -> Outcome<()> {
         answered: Cell::new(0),
     };
     let agents = tokens.iter().enumerate().map(|(number, token)| {
-        Agent::new(&shared, format!("e{number}"), token.clone(), Draw::new(draw.number())).run()
+        Agent::new(&shared, format!("e{number}"), token.clone(), SplitMix64::new(rng.number())).run()
     });
     let agents = try_join_all(agents.collect::<Vec<_>>());
     let began = Instant::now();

@@ -7,7 +7,7 @@ use arbiter_core::bead::Status;
 use arbiter_core::decision::edit::{NewDecision, Wait};
 use arbiter_core::kernel::ids::DecisionId;
 use arbiter_store::EventRange;
-use arbiter_testkit::{Manner, Script, WebhookReceiver};
+use arbiter_testkit::{ResponseMode, Script, WebhookReceiver};
 use secrecy::SecretString;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +29,7 @@ pub async fn telling(receiver: &WebhookReceiver, clock: SharedClock) -> Stage {
 
 /// About what it was told, as often as it was.
 pub fn subjects(receiver: &WebhookReceiver) -> Vec<String> {
-    receiver.heard().iter().map(|event| event["subject"].as_str().unwrap().to_owned()).collect()
+    receiver.received().iter().map(|event| event["subject"].as_str().unwrap().to_owned()).collect()
 }
 
 pub async fn ask(stage: &Stage) -> DecisionId {
@@ -94,7 +94,7 @@ async fn dead_receiver_delays_no_work_and_notices_expire_in_a_day() {
         log.lines().filter(|line| line.starts_with(level) && line.contains(text)).count()
     };
     let clock = manual_clock();
-    let receiver = WebhookReceiver::start(Manner::Hangs).await;
+    let receiver = WebhookReceiver::start(ResponseMode::Hang).await;
     let mut stage = telling(&receiver, Arc::new(clock.clone())).await;
     let _provider = stage.setup(Script::default(), &["one"]).await;
     let h = stage.h().clone();
@@ -109,7 +109,7 @@ async fn dead_receiver_delays_no_work_and_notices_expire_in_a_day() {
     h.decisions.decide(&me(), &second, "this".into(), None).await.unwrap();
     assert_eq!((subjects(&receiver).len(), state().failures), (1, 0), "it hangs all the time");
     let began = clock.now();
-    receiver.behave(Manner::Answers(503));
+    receiver.set_mode(ResponseMode::Status(503));
 
     // Tried again after pauses that double up to five minutes, for a day.
     let mut failures = 0;
@@ -138,7 +138,7 @@ async fn dead_receiver_delays_no_work_and_notices_expire_in_a_day() {
     assert!(lines("DEBUG", "the receiver answered 503") > 100);
 
     // Whatever comes later is told as ever.
-    receiver.behave(Manner::Answers(204));
+    receiver.set_mode(ResponseMode::Status(204));
     let third = ask(&stage).await;
     until("it is not told again", || state().taken == 1).await;
     assert_eq!(subjects(&receiver).last(), Some(&third.to_string()));

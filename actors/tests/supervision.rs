@@ -12,7 +12,7 @@ use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId, ProjectId};
 use arbiter_core::project::edit::ProjectPatch;
 use arbiter_core::project::file_lock::Holder;
 use arbiter_core::provider::edit::ProviderPatch;
-use arbiter_testkit::{Manner, Script, WebhookReceiver};
+use arbiter_testkit::{ResponseMode, Script, WebhookReceiver};
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -165,7 +165,7 @@ async fn panicked_bus_and_dispatcher_lose_no_event_and_no_bead() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn panicked_notifier_sends_each_remaining_notice_once() {
-    let receiver = WebhookReceiver::start(Manner::Answers(204)).await;
+    let receiver = WebhookReceiver::start(ResponseMode::Status(204)).await;
     let mut stage = telling(&receiver, Arc::new(SystemClock)).await;
     let _provider = stage.setup(Script::default(), &[]).await;
     let h = stage.h().clone();

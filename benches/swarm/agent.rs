@@ -5,7 +5,7 @@
 //! settled over the next connection. Must not judge the whole: that is `proof`.
 
 use crate::Outcome;
-use arbiter_testkit::{Draw, HttpError, KeepAlive, request_bytes};
+use arbiter_testkit::{HttpError, KeepAlive, SplitMix64, request_bytes};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -101,7 +101,7 @@ pub struct Agent<'a> {
     shared: &'a Shared,
     id: String,
     token: String,
-    draw: Draw,
+    rng: SplitMix64,
     tally: Tally,
     /// What it holds, and whether it has asked for its end.
     held: Option<(Grant, bool)>,
@@ -113,9 +113,9 @@ pub struct Agent<'a> {
 
 impl<'a> Agent<'a> {
     /// An agent that has not begun.
-    pub fn new(shared: &'a Shared, id: String, token: String, draw: Draw) -> Self {
+    pub fn new(shared: &'a Shared, id: String, token: String, rng: SplitMix64) -> Self {
         let (tally, stale_grants) = (Tally::default(), Vec::new());
-        Self { shared, id, token, draw, tally, held: None, stale_grants, has_unknown_claim: false }
+        Self { shared, id, token, rng, tally, held: None, stale_grants, has_unknown_claim: false }
     }
 
     /// Works until all beads are done.
@@ -164,7 +164,7 @@ impl<'a> Agent<'a> {
     }
 
     fn should_die(&mut self) -> bool {
-        self.shared.done.get() < self.shared.deaths_until && self.draw.below(DEATH_ODDS) == 0
+        self.shared.done.get() < self.shared.deaths_until && self.rng.below(DEATH_ODDS) == 0
     }
 
     /// Sends a request and reads the answer; with `is_dying` it dies in the middle of that, and there is none.
@@ -178,7 +178,7 @@ impl<'a> Agent<'a> {
     ) -> Result<Option<(u16, Value)>, SessionError> {
         let request = request_bytes("POST", &format!("/api/v1/beads/{path}"), token, Some(&body.to_string()));
         let status = if is_dying {
-            let moment = Duration::from_micros(self.draw.below(MAX_DEATH_DELAY_US) as u64);
+            let moment = Duration::from_micros(self.rng.below(MAX_DEATH_DELAY_US) as u64);
             match tokio::time::timeout(moment, connection.ask(&request)).await {
                 Ok(status) => status?,
                 Err(_) => return Ok(None),

@@ -3,15 +3,15 @@
 //!
 //! Plain data: whoever uses it makes beads of it.
 
-use crate::rng::Draw;
+use crate::rng::SplitMix64;
 use serde_json::json;
 
 /// The time of the first one, in milliseconds since the epoch: 2026-01-01.
 const FIRST_MS: i64 = 1_767_225_600_000;
 /// The time between two of them.
-const APART_MS: i64 = 60_000;
+const INTERVAL_MS: i64 = 60_000;
 /// How far back a dependency reaches, in beads.
-const REACH: usize = 2000;
+const MAX_DEPENDENCY_DISTANCE: usize = 2000;
 /// The types and how often each is drawn.
 const KINDS: [&str; 5] = ["task", "task", "task", "bug", "feature"];
 /// The types of dependencies and how often each is drawn.
@@ -97,19 +97,19 @@ pub fn generated_id(number: usize) -> String {
 
 /// So many made-up beads, oldest first.
 pub fn generated_beads(count: usize, seed: u64) -> impl Iterator<Item = GeneratedBead> {
-    let mut draw = Draw::new(seed);
+    let mut rng = SplitMix64::new(seed);
     (0..count).map(move |number| {
-        let status = match draw.below(100) {
+        let status = match rng.below(100) {
             0..60 => GeneratedStatus::Closed,
             60..65 => GeneratedStatus::InProgress,
             65..67 => GeneratedStatus::Deferred,
             _ => GeneratedStatus::Open,
         };
         let mut depends_on: Vec<(String, &'static str)> = Vec::new();
-        let degree = if number > 10 { draw.of(&DEGREES) } else { 0 };
+        let degree = if number > 10 { rng.of(&DEGREES) } else { 0 };
         for _ in 0..degree {
-            let target = generated_id(number - 1 - draw.below(number.min(REACH)));
-            let kind = draw.of(&EDGES);
+            let target = generated_id(number - 1 - rng.below(number.min(MAX_DEPENDENCY_DISTANCE)));
+            let kind = rng.of(&EDGES);
             if depends_on.iter().all(|(other, _)| *other != target) {
                 depends_on.push((target, kind));
             }
@@ -117,13 +117,13 @@ pub fn generated_beads(count: usize, seed: u64) -> impl Iterator<Item = Generate
         GeneratedBead {
             id: generated_id(number),
             title: format!("Work item {number}"),
-            description: "x".repeat(40 + draw.below(361)),
+            description: "x".repeat(40 + rng.below(361)),
             status,
-            priority: draw.of(&[0, 1, 2, 3, 4]),
-            kind: draw.of(&KINDS),
-            label: format!("l{}", draw.below(21)),
+            priority: rng.of(&[0, 1, 2, 3, 4]),
+            kind: rng.of(&KINDS),
+            label: format!("l{}", rng.below(21)),
             assignee: (status == GeneratedStatus::InProgress).then(|| format!("a{}", number % 50)),
-            created_ms: FIRST_MS + APART_MS * i64::try_from(number).unwrap_or(0),
+            created_ms: FIRST_MS + INTERVAL_MS * i64::try_from(number).unwrap_or(0),
             depends_on,
         }
     })
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shape_is_that_of_a_large_tracker_and_always_the_same() {
+    fn generated_beads_have_tracker_shape_and_are_reproducible() {
         let beads: Vec<GeneratedBead> = generated_beads(10_000, 7).collect();
         assert_eq!(beads, generated_beads(10_000, 7).collect::<Vec<_>>());
         let closed = beads.iter().filter(|bead| bead.status == GeneratedStatus::Closed).count();

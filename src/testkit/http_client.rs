@@ -12,14 +12,14 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// How long one request may take.
-const WHOLE_REQUEST: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why there is no answer.
 pub type HttpError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An answer, read to its end.
 #[derive(Clone, Debug)]
-pub struct HttpAnswer {
+pub struct HttpResponse {
     /// The status code.
     pub status: u16,
     /// The headers.
@@ -28,7 +28,7 @@ pub struct HttpAnswer {
     pub body: Bytes,
 }
 
-impl HttpAnswer {
+impl HttpResponse {
     /// The body as JSON; as a JSON string when it is no JSON, `null` when it is empty.
     pub fn json(&self) -> Value {
         if self.body.is_empty() {
@@ -53,7 +53,7 @@ pub async fn send(
     url: &str,
     headers: &[(&str, &str)],
     json: Option<&Value>,
-) -> Result<HttpAnswer, HttpError> {
+) -> Result<HttpResponse, HttpError> {
     let mut headers = headers.to_vec();
     if json.is_some() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
         headers.push(("content-type", "application/json"));
@@ -71,19 +71,19 @@ pub async fn send_text(
     url: &str,
     headers: &[(&str, &str)],
     body: String,
-) -> Result<HttpAnswer, HttpError> {
-    tokio::time::timeout(WHOLE_REQUEST, async {
-        let response = open(method, url, headers, body).await?;
+) -> Result<HttpResponse, HttpError> {
+    tokio::time::timeout(REQUEST_TIMEOUT, async {
+        let response = send_request(method, url, headers, body).await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await?.to_bytes();
-        Ok(HttpAnswer { status: head.status.as_u16(), headers: head.headers, body })
+        Ok(HttpResponse { status: head.status.as_u16(), headers: head.headers, body })
     })
     .await?
 }
 
 /// An answer whose body is read as it comes. Dropping it closes the connection.
 #[derive(Debug)]
-pub struct HttpPieces {
+pub struct HttpBodyStream {
     /// The status code.
     pub status: u16,
     /// The headers.
@@ -91,14 +91,14 @@ pub struct HttpPieces {
     body: Incoming,
 }
 
-impl HttpPieces {
+impl HttpBodyStream {
     /// The next piece of the body; none at its end.
     ///
     /// # Errors
     /// When the connection breaks, or nothing comes within 30 s.
     pub async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
         loop {
-            let frame = tokio::time::timeout(WHOLE_REQUEST, self.body.frame()).await?;
+            let frame = tokio::time::timeout(REQUEST_TIMEOUT, self.body.frame()).await?;
             let Some(frame) = frame.transpose()? else { return Ok(None) };
             // Anything else are trailers.
             if let Ok(data) = frame.into_data() {
@@ -112,21 +112,22 @@ impl HttpPieces {
 ///
 /// # Errors
 /// As [`send`].
-pub async fn begin(
+pub async fn send_streaming(
     method: &str,
     url: &str,
     headers: &[(&str, &str)],
     json: &Value,
-) -> Result<HttpPieces, HttpError> {
+) -> Result<HttpBodyStream, HttpError> {
     let headers = [headers, &[("content-type", "application/json")]].concat();
     let response =
-        tokio::time::timeout(WHOLE_REQUEST, open(method, url, &headers, json.to_string())).await??;
+        tokio::time::timeout(REQUEST_TIMEOUT, send_request(method, url, &headers, json.to_string()))
+            .await??;
     let (head, body) = response.into_parts();
-    Ok(HttpPieces { status: head.status.as_u16(), headers: head.headers, body })
+    Ok(HttpBodyStream { status: head.status.as_u16(), headers: head.headers, body })
 }
 
 /// Sends one request and returns when the head of the answer is there.
-pub(crate) async fn open(
+pub(crate) async fn send_request(
     method: &str,
     url: &str,
     headers: &[(&str, &str)],

@@ -29,17 +29,17 @@ mod webhook_receiver;
 
 pub use certificates::{Issued, TestCa};
 pub use generated_beads::{GeneratedBead, GeneratedStatus, generated_beads, generated_id};
-pub use http_client::{HttpAnswer, HttpError, HttpPieces, begin, send, send_text};
-pub use load::{KeepAlive, Load, drive, request_bytes};
+pub use http_client::{HttpBodyStream, HttpError, HttpResponse, send, send_streaming, send_text};
+pub use load::{KeepAlive, LoadResult, request_bytes, run_load};
 pub use report::{
-    Report, allow_open_files, median, ms, peak_bytes, percentile, processor_seconds, resident_bytes,
+    Report, median, ms, peak_bytes, percentile, processor_seconds, raise_open_file_limit, resident_bytes,
 };
-pub use rng::Draw;
-pub use script::{ChatInput, Dialect, Reply, Script, TokenCount, ToolUse};
+pub use rng::SplitMix64;
+pub use script::{ChatInput, Reply, Script, TokenCount, ToolUse, WireProtocol};
 pub use script_fault::Fault;
 pub use scripted_provider::{RecordedRequest, ScriptedProvider};
 pub use server_process::{ServerProcess, TEST_PASSWORD};
-pub use sse::{Frame, SseClient, SseError};
-pub use temporal_server::{TemporalSaid, TemporalServer, temporal_binary};
+pub use sse::{SseClient, SseError, SseFrame};
+pub use temporal_server::{TemporalOutput, TemporalServer, temporal_binary};
 pub use tls_proxy::tls_proxy;
-pub use webhook_receiver::{Manner, WebhookReceiver};
+pub use webhook_receiver::{ResponseMode, WebhookReceiver};

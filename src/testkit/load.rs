@@ -10,9 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// How long one answer may take.
-const ANSWER: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes read at once.
-const PIECE: usize = 16_384;
+const READ_BUFFER_BYTES: usize = 16_384;
 
 /// A request as the bytes that go over the wire.
 pub fn request_bytes(method: &str, path: &str, token: &str, json: Option<&str>) -> Vec<u8> {
@@ -42,7 +42,7 @@ impl KeepAlive {
     pub async fn connect(address: SocketAddr) -> Result<Self, HttpError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, received: Vec::with_capacity(PIECE), body_from: 0 })
+        Ok(Self { stream, received: Vec::with_capacity(READ_BUFFER_BYTES), body_from: 0 })
     }
 
     /// Sends a request and reads its answer to the end; gives the status.
@@ -51,7 +51,7 @@ impl KeepAlive {
     /// When the connection ends, the answer is none, or none comes within 30 s.
     pub async fn ask(&mut self, request: &[u8]) -> Result<u16, HttpError> {
         self.stream.write_all(request).await?;
-        tokio::time::timeout(ANSWER, self.answer()).await?
+        tokio::time::timeout(ANSWER_TIMEOUT, self.answer()).await?
     }
 
     /// The body of the last answer.
@@ -94,19 +94,19 @@ fn head(received: &[u8]) -> Result<Option<(u16, usize, usize)>, HttpError> {
 
 /// What a load brought.
 #[derive(Debug, Default)]
-pub struct Load {
+pub struct LoadResult {
     /// How long each request took.
     pub latencies: Vec<Duration>,
     /// How long it took in all.
-    pub took: Duration,
+    pub elapsed: Duration,
     /// Answers with another status than the wanted one.
     pub refused: usize,
 }
 
-impl Load {
+impl LoadResult {
     /// Requests answered as wanted, per second.
     pub fn rate(&self) -> f64 {
-        self.latencies.len() as f64 / self.took.as_secs_f64()
+        self.latencies.len() as f64 / self.elapsed.as_secs_f64()
     }
 }
 
@@ -115,13 +115,13 @@ impl Load {
 ///
 /// # Errors
 /// When a connection cannot be made or is lost.
-pub fn drive(
+pub fn run_load(
     address: SocketAddr,
     connections: usize,
     span: Duration,
     wanted: u16,
     next: impl Fn(usize, usize) -> Vec<u8>,
-) -> Result<Load, HttpError> {
+) -> Result<LoadResult, HttpError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let count = std::cell::Cell::new(0);
     runtime.block_on(async {
@@ -141,12 +141,12 @@ pub fn drive(
                 Ok::<_, HttpError>((latencies, refused))
             }
         });
-        let mut load = Load::default();
+        let mut load = LoadResult::default();
         for (latencies, refused) in futures_util::future::try_join_all(loops).await? {
             load.latencies.extend(latencies);
             load.refused += refused;
         }
-        load.took = started.elapsed();
+        load.elapsed = started.elapsed();
         Ok(load)
     })
 }
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_an_answer_is_found_by_its_length() {
+    fn answer_end_is_found_by_content_length() {
         let answer = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nx: y\r\n\r\n{}";
         assert_eq!(head(answer).unwrap(), Some((201, answer.len() - 2, 2)));
         assert_eq!(head(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap(), Some((204, 27, 0)));

@@ -14,17 +14,17 @@ use tokio::sync::watch;
 
 /// A body that may break while it is sent.
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
-type Pieces = BoxStream<'static, io::Result<Bytes>>;
+type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 
 /// How many bytes of an endless body are made at once.
-const PIECE_BYTES: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 const MEGABYTE: usize = 1024 * 1024;
 
 /// The body that carries `text`, or breaks on the way.
 pub(crate) fn body(fault: Option<&Fault>, text: String) -> Body {
     let bytes = Bytes::from(text);
     let half = bytes.slice(..bytes.len() / 2);
-    let pieces: Pieces = match fault {
+    let chunks: ByteStream = match fault {
         None | Some(Fault::Hang) => {
             return Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
         }
@@ -42,13 +42,13 @@ pub(crate) fn body(fault: Option<&Fault>, text: String) -> Body {
                 })
                 .boxed()
         }
-        Some(Fault::HugeBody) => endless(Bytes::from(vec![b' '; PIECE_BYTES])),
+        Some(Fault::HugeBody) => endless(Bytes::from(vec![b' '; CHUNK_BYTES])),
         Some(Fault::InvalidUtf8) if is_stream(&bytes) => {
             let events = events(&bytes);
             let first = events[..events.len() / 2].concat();
-            pieces_of([first.into(), Bytes::from_static(b"data: {\"text\": \"\xff\xfe\"}\n\n")])
+            chunks_of([first.into(), Bytes::from_static(b"data: {\"text\": \"\xff\xfe\"}\n\n")])
         }
-        Some(Fault::InvalidUtf8) => pieces_of([Bytes::from_static(b"{\"text\": \"\xff\xfe\"}")]),
+        Some(Fault::InvalidUtf8) => chunks_of([Bytes::from_static(b"{\"text\": \"\xff\xfe\"}")]),
         Some(Fault::HangAfterHeaders) => stream::pending().boxed(),
         Some(Fault::CutAfterEvents(count)) => cut_after(first_events(&bytes, *count)),
         Some(Fault::StallAfterEvents(count)) => silent_after(first_events(&bytes, *count)),
@@ -56,11 +56,11 @@ pub(crate) fn body(fault: Option<&Fault>, text: String) -> Body {
             let error =
                 r#"{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}"#;
             let error = format!("event: error\ndata: {error}\n\n");
-            pieces_of([first_events(&bytes, *count), error.into()])
+            chunks_of([first_events(&bytes, *count), error.into()])
         }
         Some(Fault::LineOfMegabytes(count)) => {
-            let piece = Bytes::from(vec![b'x'; PIECE_BYTES]);
-            let line = stream::repeat(piece).take(count * MEGABYTE / PIECE_BYTES).map(Ok);
+            let chunk = Bytes::from(vec![b'x'; CHUNK_BYTES]);
+            let line = stream::repeat(chunk).take(count * MEGABYTE / CHUNK_BYTES).map(Ok);
             let (start, end) = (Bytes::from_static(b"data: "), Bytes::from_static(b"\n\n"));
             stream::iter([Ok(start)]).chain(line).chain(stream::iter([Ok(end)])).boxed()
         }
@@ -71,15 +71,15 @@ pub(crate) fn body(fault: Option<&Fault>, text: String) -> Body {
             stream::iter([Ok(first)]).chain(endless(again)).boxed()
         }
     };
-    let frames = pieces.map(|piece: io::Result<Bytes>| piece.map(Frame::data));
+    let frames = chunks.map(|chunk: io::Result<Bytes>| chunk.map(Frame::data));
     BodyExt::boxed_unsync(StreamBody::new(frames))
 }
 
-fn pieces_of<const COUNT: usize>(pieces: [Bytes; COUNT]) -> Pieces {
-    stream::iter(pieces.map(Ok)).boxed()
+fn chunks_of<const COUNT: usize>(chunks: [Bytes; COUNT]) -> ByteStream {
+    stream::iter(chunks.map(Ok)).boxed()
 }
 
-fn cut_after(bytes: Bytes) -> Pieces {
+fn cut_after(bytes: Bytes) -> ByteStream {
     let cut = stream::once(async {
         // Lets what was sent leave before the connection goes.
         tokio::task::yield_now().await;
@@ -88,16 +88,16 @@ fn cut_after(bytes: Bytes) -> Pieces {
     stream::iter([Ok(bytes)]).chain(cut).boxed()
 }
 
-fn silent_after(bytes: Bytes) -> Pieces {
+fn silent_after(bytes: Bytes) -> ByteStream {
     stream::iter([Ok(bytes)]).chain(stream::pending()).boxed()
 }
 
 /// Yields between the pieces: a client that reads as fast must not keep the provider from all else.
-fn endless(piece: Bytes) -> Pieces {
-    stream::repeat(piece)
-        .then(|piece| async {
+fn endless(chunk: Bytes) -> ByteStream {
+    stream::repeat(chunk)
+        .then(|chunk| async {
             tokio::task::yield_now().await;
-            Ok(piece)
+            Ok(chunk)
         })
         .boxed()
 }
@@ -116,18 +116,18 @@ fn first_events(bytes: &[u8], count: usize) -> Bytes {
 }
 
 /// Counts an answer whose client went away before its end.
-pub(crate) struct Witness {
+pub(crate) struct DisconnectCounter {
     cancelled: watch::Sender<usize>,
     has_ended: bool,
 }
 
-impl Witness {
+impl DisconnectCounter {
     pub(crate) fn new(cancelled: watch::Sender<usize>) -> Self {
         Self { cancelled, has_ended: false }
     }
 }
 
-impl Drop for Witness {
+impl Drop for DisconnectCounter {
     fn drop(&mut self) {
         if !self.has_ended {
             self.cancelled.send_modify(|count| *count += 1);
@@ -136,18 +136,18 @@ impl Drop for Witness {
 }
 
 /// A body with its witness.
-pub(crate) struct Witnessed {
+pub(crate) struct CountedBody {
     body: Body,
-    witness: Witness,
+    counter: DisconnectCounter,
 }
 
-impl Witnessed {
-    pub(crate) fn new(body: Body, witness: Witness) -> Self {
-        Self { body, witness }
+impl CountedBody {
+    pub(crate) fn new(body: Body, counter: DisconnectCounter) -> Self {
+        Self { body, counter }
     }
 }
 
-impl HttpBody for Witnessed {
+impl HttpBody for CountedBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -158,7 +158,7 @@ impl HttpBody for Witnessed {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         // A break is the provider's own doing.
         if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
-            self.witness.has_ended = true;
+            self.counter.has_ended = true;
         }
         Poll::Ready(frame)
     }

@@ -5,7 +5,7 @@
 
 use crate::provider_faults::{Body, body};
 use crate::provider_messages;
-use crate::script::{ChatInput, Dialect, Reply, TokenCount};
+use crate::script::{ChatInput, Reply, TokenCount, WireProtocol};
 use hyper::Response;
 use hyper::header::CONTENT_TYPE;
 use serde_json::{Value, json};
@@ -14,11 +14,13 @@ use serde_json::{Value, json};
 pub(crate) fn chat_answer(reply: &Reply, chat: &ChatInput) -> (&'static str, String) {
     match &reply.body {
         Some(raw) => ("application/json", raw.clone()),
-        None => match (chat.dialect, chat.wants_stream()) {
-            (Dialect::OpenAi, true) => ("text/event-stream", streamed(reply, chat)),
-            (Dialect::OpenAi, false) => ("application/json", whole(reply, chat).to_string()),
-            (Dialect::Anthropic, true) => ("text/event-stream", provider_messages::streamed(reply, chat)),
-            (Dialect::Anthropic, false) => {
+        None => match (chat.protocol, chat.wants_stream()) {
+            (WireProtocol::OpenAi, true) => ("text/event-stream", streamed(reply, chat)),
+            (WireProtocol::OpenAi, false) => ("application/json", whole(reply, chat).to_string()),
+            (WireProtocol::Anthropic, true) => {
+                ("text/event-stream", provider_messages::streamed(reply, chat))
+            }
+            (WireProtocol::Anthropic, false) => {
                 ("application/json", provider_messages::whole(reply, chat).to_string())
             }
         },

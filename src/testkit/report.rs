@@ -59,7 +59,7 @@ pub fn processor_seconds(process: &str) -> std::io::Result<f64> {
 ///
 /// # Errors
 /// When the system refuses.
-pub fn allow_open_files(wanted: u64) -> std::io::Result<()> {
+pub fn raise_open_file_limit(wanted: u64) -> std::io::Result<()> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_values_that_were_measured() {
+    fn percentile_is_a_measured_value() {
         let mut values: Vec<Duration> = (0..=100).rev().map(Duration::from_millis).collect();
         assert_eq!(percentile(&mut values, 0.5), Duration::from_millis(50));
         assert_eq!(percentile(&mut values, 0.99), Duration::from_millis(99));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_has_memory_and_uses_time() {
+    fn process_reports_memory_and_processor_time() {
         assert!(resident_bytes("self").unwrap() > 0);
         assert!(processor_seconds("self").unwrap() >= 0.0);
         assert!(resident_bytes("0").is_err());

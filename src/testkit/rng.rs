@@ -2,9 +2,9 @@
 
 /// The generator.
 #[derive(Clone, Debug)]
-pub struct Draw(u64);
+pub struct SplitMix64(u64);
 
-impl Draw {
+impl SplitMix64 {
     /// The numbers of this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -38,10 +38,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_numbers_are_those_of_the_published_generator() {
-        let mut draw = Draw::new(1_234_567);
-        assert_eq!(draw.number(), 6_457_827_717_110_365_317);
-        assert_eq!(draw.number(), 3_203_168_211_198_807_973);
-        assert!((0..100).all(|_| draw.below(3) < 3 && [4, 5].contains(&draw.of(&[4, 5]))));
+    fn rng_matches_published_splitmix64_values() {
+        let mut rng = SplitMix64::new(1_234_567);
+        assert_eq!(rng.number(), 6_457_827_717_110_365_317);
+        assert_eq!(rng.number(), 3_203_168_211_198_807_973);
+        assert!((0..100).all(|_| rng.below(3) < 3 && [4, 5].contains(&rng.of(&[4, 5]))));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// The wire format in which a provider was asked, and answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dialect {
+pub enum WireProtocol {
     /// OpenAI's chat completions.
     #[default]
     OpenAi,
@@ -22,7 +22,7 @@ pub enum Dialect {
 #[derive(Clone, Debug)]
 pub struct ChatInput {
     /// The wire format, by the path that was asked.
-    pub dialect: Dialect,
+    pub protocol: WireProtocol,
     /// The request's JSON body; `null` when it was no JSON.
     pub body: Value,
     /// The `Authorization` header.
@@ -39,7 +39,7 @@ impl ChatInput {
 
     /// The text of the last message with this role, or the first text of its parts; empty when there is none.
     pub fn last_text_of(&self, role: &str) -> &str {
-        if role == "system" && self.dialect == Dialect::Anthropic {
+        if role == "system" && self.protocol == WireProtocol::Anthropic {
             return self.body["system"].as_str().unwrap_or_default();
         }
         let messages = self.body["messages"].as_array().map_or(&[][..], Vec::as_slice);
@@ -114,7 +114,7 @@ impl Reply {
 
     /// A model that calls one tool.
     pub fn tool(name: impl Into<String>, arguments: Value) -> Self {
-        Self::text("").and_tool(name, arguments)
+        Self::text("").with_tool(name, arguments)
     }
 
     /// An error status with a raw body.
@@ -150,7 +150,7 @@ impl Reply {
 
     /// The same reply, which calls one more tool.
     #[must_use]
-    pub fn and_tool(mut self, name: impl Into<String>, arguments: Value) -> Self {
+    pub fn with_tool(mut self, name: impl Into<String>, arguments: Value) -> Self {
         let id = format!("call_{}", self.tool_calls.len());
         self.tool_calls.push(ToolUse { id, name: name.into(), arguments });
         self
@@ -172,13 +172,13 @@ impl Reply {
 
     /// The same reply with this count of tokens.
     #[must_use]
-    pub fn using(mut self, input: u64, output: u64) -> Self {
+    pub fn with_usage(mut self, input: u64, output: u64) -> Self {
         self.usage = Some(TokenCount { input, output });
         self
     }
 }
 
-type Answer = Arc<dyn Fn(&ChatInput) -> Reply + Send + Sync>;
+type ReplyFn = Arc<dyn Fn(&ChatInput) -> Reply + Send + Sync>;
 
 /// How a scripted provider behaves.
 #[derive(Clone)]
@@ -186,7 +186,7 @@ pub struct Script {
     pub(crate) models: Value,
     pub(crate) models_reply: Option<Reply>,
     pub(crate) required_key: Option<String>,
-    pub(crate) answer: Answer,
+    pub(crate) answer: ReplyFn,
 }
 
 /// Offers the model `scripted-model` and answers every chat with a text that says it is simulated.

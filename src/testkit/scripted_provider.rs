@@ -2,9 +2,9 @@
 //!
 //! It runs on a thread of its own, so a test or an actor system that blocks does not silence it.
 
-use crate::provider_faults::{Witness, Witnessed};
+use crate::provider_faults::{CountedBody, DisconnectCounter};
 use crate::provider_wire::{chat_answer, response};
-use crate::script::{ChatInput, Dialect, Reply, Script};
+use crate::script::{ChatInput, Reply, Script, WireProtocol};
 use crate::script_fault::Fault;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -133,9 +133,9 @@ impl ScriptedProvider {
     ///
     /// # Panics
     /// When they have not come after 30 s.
-    pub async fn chats_asked(&self, count: usize) {
+    pub async fn wait_for_chats(&self, count: usize) {
         assert!(
-            reached(&self.state.chats, count).await,
+            wait_for_count(&self.state.chats, count).await,
             "only {} of {count} chats were asked",
             self.chat_count()
         );
@@ -155,9 +155,9 @@ impl ScriptedProvider {
     ///
     /// # Panics
     /// When they have not been after 30 s.
-    pub async fn cancellations(&self, count: usize) {
+    pub async fn wait_for_cancellations(&self, count: usize) {
         assert!(
-            reached(&self.state.cancelled, count).await,
+            wait_for_count(&self.state.cancelled, count).await,
             "only {} of {count} were cancelled",
             self.cancelled()
         );
@@ -189,10 +189,10 @@ impl Drop for ScriptedProvider {
     }
 }
 
-async fn reached(counter: &watch::Sender<usize>, count: usize) -> bool {
+async fn wait_for_count(counter: &watch::Sender<usize>, count: usize) -> bool {
     let mut counter = counter.subscribe();
-    let reached = counter.wait_for(|now| *now >= count);
-    tokio::time::timeout(Duration::from_secs(30), reached).await.is_ok()
+    let wait_for_count = counter.wait_for(|now| *now >= count);
+    tokio::time::timeout(Duration::from_secs(30), wait_for_count).await.is_ok()
 }
 
 /// A closure of a script that panicked poisons nothing: the test sees a lost connection.
@@ -224,9 +224,9 @@ async fn serve(listener: std::net::TcpListener, state: Arc<State>, tls: Option<A
     }
 }
 
-async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Response<Witnessed>, Infallible> {
+async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Response<CountedBody>, Infallible> {
     // The future is dropped when the client goes away before there is an answer.
-    let witness = Witness::new(state.cancelled.clone());
+    let counter = DisconnectCounter::new(state.cancelled.clone());
     let path = request.uri().path().to_owned();
     let headers = request.headers().clone();
     let text = |name: &str| Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned());
@@ -245,9 +245,9 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
     let is_welcome = script.required_key.as_ref().is_none_or(|key| {
         given.as_deref().is_some_and(|given| given.strip_prefix("Bearer ").unwrap_or(given) == key)
     });
-    let dialect = match path.as_str() {
-        "/v1/messages" => Dialect::Anthropic,
-        _ => Dialect::OpenAi,
+    let protocol = match path.as_str() {
+        "/v1/messages" => WireProtocol::Anthropic,
+        _ => WireProtocol::OpenAi,
     };
 
     let (reply, (content_type, text)) = match path.as_str() {
@@ -257,12 +257,12 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
                 *count += 1;
                 number = *count;
             });
-            let chat = ChatInput { dialect, body, authorization, number };
-            let reply = if is_welcome { (script.answer)(&chat) } else { unwelcome(given.as_deref()) };
+            let chat = ChatInput { protocol, body, authorization, number };
+            let reply = if is_welcome { (script.answer)(&chat) } else { unauthorized(given.as_deref()) };
             let answer = chat_answer(&reply, &chat);
             (reply, answer)
         }
-        _ if !is_welcome => raw(unwelcome(given.as_deref())),
+        _ if !is_welcome => raw(unauthorized(given.as_deref())),
         "/v1/models" => raw(script.models_reply.unwrap_or_else(|| {
             Reply::raw(json!({"object": "list", "data": script.models, "has_more": false}).to_string())
         })),
@@ -274,7 +274,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
     if reply.fault == Some(Fault::Hang) {
         std::future::pending::<()>().await;
     }
-    Ok(response(&reply, content_type, text).map(|body| Witnessed::new(body, witness)))
+    Ok(response(&reply, content_type, text).map(|body| CountedBody::new(body, counter)))
 }
 
 fn raw(reply: Reply) -> (Reply, (&'static str, String)) {
@@ -282,7 +282,7 @@ fn raw(reply: Reply) -> (Reply, (&'static str, String)) {
     (reply, ("application/json", text))
 }
 
-fn unwelcome(given: Option<&str>) -> Reply {
+fn unauthorized(given: Option<&str>) -> Reply {
     let message = format!("Incorrect API key provided: {}", given.unwrap_or("none"));
     let error = json!({"type": "authentication_error", "message": message, "code": "invalid_api_key"});
     Reply::error(401, json!({"type": "error", "error": error}).to_string())

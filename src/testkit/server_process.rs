@@ -18,7 +18,7 @@ pub const TEST_PASSWORD: &str = "correct horse battery staple";
 /// What the server prints before the address it can be reached at.
 const READY: &str = "listening on ";
 /// How long the server may take until it is ready, or gone after a signal: more than its own budgets.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A server process, or the place of one that has ended.
 pub struct ServerProcess {
@@ -27,13 +27,13 @@ pub struct ServerProcess {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     home: TempDir,
-    running: Option<Running>,
+    running: Option<RunningChild>,
     url: String,
     token: Option<String>,
     stderr: watch::Sender<String>,
 }
 
-struct Running {
+struct RunningChild {
     child: Child,
     pipes: watch::Receiver<usize>,
 }
@@ -110,7 +110,7 @@ impl ServerProcess {
     /// When it has not after 60 s.
     pub async fn logged(&self, text: &str) {
         let mut written = self.stderr.subscribe();
-        let found = tokio::time::timeout(PATIENCE, written.wait_for(|all| all.contains(text))).await.is_ok();
+        let found = tokio::time::timeout(TIMEOUT, written.wait_for(|all| all.contains(text))).await.is_ok();
         assert!(found, "the server never wrote {text:?} but:\n{}", self.stderr_text());
     }
 
@@ -148,7 +148,7 @@ impl ServerProcess {
     /// When the server is not running, or still runs after 60 s.
     pub async fn ended(&mut self) -> ExitStatus {
         let mut running = self.running.take().expect("the server is running");
-        let status = running.gone().await;
+        let status = running.wait_until_gone().await;
         status.unwrap_or_else(|| panic!("the server does not end; it wrote:\n{}", self.stderr_text()))
     }
 
@@ -159,7 +159,7 @@ impl ServerProcess {
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         let mut running = self.running.take().expect("the server is running");
-        let status = running.gone().await;
+        let status = running.wait_until_gone().await;
         status.unwrap_or_else(|| panic!("the server ignores SIGTERM; it wrote:\n{}", self.stderr_text()))
     }
 
@@ -221,7 +221,7 @@ impl ServerProcess {
             collect(stderr, &text);
             ended.send_modify(|count| *count += 1);
         });
-        let mut running = Running { child, pipes };
+        let mut running = RunningChild { child, pipes };
 
         let ready = async {
             while let Some(line) = printed.recv().await {
@@ -231,10 +231,10 @@ impl ServerProcess {
             }
             None
         };
-        match tokio::time::timeout(PATIENCE, ready).await {
+        match tokio::time::timeout(TIMEOUT, ready).await {
             Ok(Some(url)) => self.url = url,
             Ok(None) => {
-                let status = running.gone().await;
+                let status = running.wait_until_gone().await;
                 panic!(
                     "the server ended before it was ready ({status:?}); it wrote:\n{}",
                     self.stderr_text()
@@ -243,7 +243,7 @@ impl ServerProcess {
             Err(_) => {
                 running.child.kill().ok();
                 running.child.wait().ok();
-                panic!("the server was not ready in {PATIENCE:?}; it wrote:\n{}", self.stderr_text());
+                panic!("the server was not ready in {TIMEOUT:?}; it wrote:\n{}", self.stderr_text());
             }
         }
         self.running = Some(running);
@@ -252,10 +252,10 @@ impl ServerProcess {
     }
 }
 
-impl Running {
+impl RunningChild {
     /// Waits until both pipes have ended and so the process has; kills it when it takes too long.
-    async fn gone(&mut self) -> Option<ExitStatus> {
-        let ended = tokio::time::timeout(PATIENCE, self.pipes.wait_for(|count| *count == 2)).await.is_ok();
+    async fn wait_until_gone(&mut self) -> Option<ExitStatus> {
+        let ended = tokio::time::timeout(TIMEOUT, self.pipes.wait_for(|count| *count == 2)).await.is_ok();
         if !ended {
             self.child.kill().ok();
         }

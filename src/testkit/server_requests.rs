@@ -1,6 +1,6 @@
 //! What a server process is asked over HTTP, in one line each.
 
-use crate::http_client::{HttpAnswer, send};
+use crate::http_client::{HttpResponse, send};
 use crate::server_process::ServerProcess;
 use serde_json::Value;
 
@@ -46,7 +46,7 @@ impl ServerProcess {
         path: &str,
         headers: &[(&str, &str)],
         json: Option<&Value>,
-    ) -> HttpAnswer {
+    ) -> HttpResponse {
         let bearer = self.token().map(|token| format!("Bearer {token}"));
         let bearer = bearer.iter().map(|bearer| ("authorization", bearer.as_str()));
         let headers: Vec<_> = bearer.chain(headers.iter().copied()).collect();
@@ -60,7 +60,7 @@ impl ServerProcess {
         path: &str,
         headers: &[(&str, &str)],
         json: Option<&Value>,
-    ) -> HttpAnswer {
+    ) -> HttpResponse {
         let url = format!("{}{path}", self.url());
         match send(method, &url, headers, json).await {
             Ok(answer) => answer,

@@ -3,7 +3,7 @@
 //! Owns one connection. Must not reconnect: tests of resumption do that themselves, with the id
 //! they want.
 
-use crate::http_client::{HttpAnswer, HttpError, open};
+use crate::http_client::{HttpError, HttpResponse, send_request};
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -12,11 +12,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long the head of the answer may take.
-const CONNECT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Frame {
+pub struct SseFrame {
     /// The `id` field.
     pub id: Option<String>,
     /// The `event` field; `message` when the frame has none.
@@ -31,7 +31,7 @@ pub struct Frame {
 #[derive(Debug)]
 pub enum SseError {
     /// The server answered with another status than 200.
-    Refused(Box<HttpAnswer>),
+    Refused(Box<HttpResponse>),
     /// No frame came in the time given.
     TimedOut,
     /// The server ended the stream between two frames.
@@ -78,12 +78,13 @@ impl SseClient {
         let mut headers = vec![("accept", "text/event-stream")];
         headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
         headers.extend(last_event_id.map(|id| ("last-event-id", id)));
-        let opening = tokio::time::timeout(CONNECT, open("GET", url, &headers, String::new()));
+        let opening =
+            tokio::time::timeout(CONNECT_TIMEOUT, send_request("GET", url, &headers, String::new()));
         let response = opening.await.map_err(|_| SseError::TimedOut)?.map_err(SseError::Lost)?;
         let (head, body) = response.into_parts();
         if head.status != 200 {
             let body = body.collect().await.map_err(|error| SseError::Lost(error.into()))?.to_bytes();
-            let answer = HttpAnswer { status: head.status.as_u16(), headers: head.headers, body };
+            let answer = HttpResponse { status: head.status.as_u16(), headers: head.headers, body };
             return Err(SseError::Refused(Box::new(answer)));
         }
         let content_type =
@@ -99,7 +100,7 @@ impl SseClient {
     /// # Errors
     /// [`SseError::TimedOut`] when none came within `timeout`: the stream can still be read on.
     /// All other errors are the end of it.
-    pub async fn next(&mut self, timeout: Duration) -> Result<Frame, SseError> {
+    pub async fn next(&mut self, timeout: Duration) -> Result<SseFrame, SseError> {
         let deadline = Instant::now() + timeout;
         loop {
             if let Some(frame) = self.take_buffered()? {
@@ -113,7 +114,7 @@ impl SseClient {
     ///
     /// # Errors
     /// As [`Self::next`].
-    pub async fn comments_reach(&mut self, count: usize, timeout: Duration) -> Result<(), SseError> {
+    pub async fn wait_for_comments(&mut self, count: usize, timeout: Duration) -> Result<(), SseError> {
         let deadline = Instant::now() + timeout;
         loop {
             while self.take_buffered()?.is_some() {}
@@ -140,7 +141,7 @@ impl SseClient {
     ///
     /// # Errors
     /// As [`Self::next`]; `timeout` counts for all events together.
-    pub async fn next_of(&mut self, event: &str, timeout: Duration) -> Result<Frame, SseError> {
+    pub async fn next_of_type(&mut self, event: &str, timeout: Duration) -> Result<SseFrame, SseError> {
         let deadline = Instant::now() + timeout;
         loop {
             let frame = self.next(deadline.saturating_duration_since(Instant::now())).await?;
@@ -155,7 +156,7 @@ impl SseClient {
         self.comments
     }
 
-    fn take_buffered(&mut self) -> Result<Option<Frame>, SseError> {
+    fn take_buffered(&mut self) -> Result<Option<SseFrame>, SseError> {
         while let Some(end) = self.unread.windows(2).position(|pair| pair == b"\n\n") {
             let block = self.unread.split_to(end + 2);
             let block = std::str::from_utf8(&block[..end])
@@ -169,8 +170,8 @@ impl SseClient {
 }
 
 /// Reads the lines up to an empty one; `None` when they were comments only.
-fn parse(block: &str, comments: &mut usize) -> Result<Option<Frame>, String> {
-    let mut frame = Frame::default();
+fn parse(block: &str, comments: &mut usize) -> Result<Option<SseFrame>, String> {
+    let mut frame = SseFrame::default();
     let (mut data, mut has_fields): (Vec<&str>, bool) = (Vec::new(), false);
     for line in block.lines() {
         if line.starts_with(':') {
@@ -207,7 +208,7 @@ mod tests {
     use super::*;
     use crate::{Reply, Script, ScriptedProvider};
 
-    const SOON: Duration = Duration::from_secs(10);
+    const TIMEOUT: Duration = Duration::from_secs(10);
 
     async fn reading(text: &str) -> (ScriptedProvider, SseClient) {
         let reply = Reply::raw(text).with_header("content-type", "text/event-stream; charset=utf-8");
@@ -221,18 +222,18 @@ mod tests {
     async fn events_are_read_in_order_and_comments_counted() {
         let text = "retry: 2000\nevent: hello\ndata: {}\n\n: beat\n\nid: e-1\ndata: a\ndata: b\n\n";
         let (provider, mut client) = reading(text).await;
-        let hello = client.next(SOON).await.unwrap();
+        let hello = client.next(TIMEOUT).await.unwrap();
         assert_eq!((hello.event.as_str(), hello.retry_ms, hello.id), ("hello", Some(2000), None));
-        let message = client.next_of("message", SOON).await.unwrap();
+        let message = client.next_of_type("message", TIMEOUT).await.unwrap();
         assert_eq!((message.id.as_deref(), message.data.as_str()), (Some("e-1"), "a\nb"));
-        client.comments_reach(1, SOON).await.unwrap();
+        client.wait_for_comments(1, TIMEOUT).await.unwrap();
         assert_eq!(client.comments(), 1);
-        assert!(matches!(client.next(SOON).await, Err(SseError::Ended)));
+        assert!(matches!(client.next(TIMEOUT).await, Err(SseError::Ended)));
         assert_eq!(provider.requests()[0].authorization.as_deref(), Some("Bearer t"));
     }
 
     #[tokio::test]
-    async fn what_is_malformed_is_an_error() {
+    async fn malformed_stream_is_an_error() {
         for text in [
             "data: a",
             "date: a\n\n",
@@ -242,13 +243,13 @@ mod tests {
             "id: 1\nid: 2\ndata: a\n\n",
         ] {
             let (_provider, mut client) = reading(text).await;
-            let error = client.next(SOON).await.unwrap_err();
+            let error = client.next(TIMEOUT).await.unwrap_err();
             assert!(matches!(error, SseError::Malformed(_) | SseError::Lost(_)), "{text:?}: {error}");
         }
     }
 
     #[tokio::test]
-    async fn a_refusal_is_told_with_its_status() {
+    async fn refused_stream_has_its_status() {
         let provider = ScriptedProvider::start(Script::default().requiring_key("right"));
         let url = format!("{}/models", provider.url());
         let Err(SseError::Refused(answer)) = SseClient::connect(&url, Some("wrong"), None).await else {

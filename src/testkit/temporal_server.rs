@@ -11,7 +11,7 @@ use tempfile::TempDir;
 /// The version that `tests/install-temporal` builds.
 const VERSION: &str = "v1.5.1";
 /// How long the server may take to start, on a machine with much else to do.
-const START: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A Temporal server. It ends with this.
 pub struct TemporalServer {
@@ -23,7 +23,7 @@ pub struct TemporalServer {
 
 /// What a command of Temporal's command line did.
 #[derive(Debug)]
-pub struct TemporalSaid {
+pub struct TemporalOutput {
     /// Whether it exited with 0.
     pub ok: bool,
     /// What it printed.
@@ -32,9 +32,9 @@ pub struct TemporalSaid {
     pub stderr: String,
 }
 
-impl TemporalSaid {
+impl TemporalOutput {
     /// Whether the server was too busy to answer before the command line lost patience.
-    pub fn is_late(&self) -> bool {
+    pub fn is_timeout(&self) -> bool {
         !self.ok && self.stderr.to_lowercase().contains("deadline exceeded")
     }
 
@@ -69,14 +69,14 @@ impl TemporalServer {
 
     /// The same, with further arguments.
     pub async fn start_with(arguments: &[&str]) -> Self {
-        let mut server = Self::absent();
+        let mut server = Self::not_started();
         server.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         server.restart().await;
         server
     }
 
     /// The address of a server that is not there: its port is free, and stays its own for [`TemporalServer::restart`].
-    pub fn absent() -> Self {
+    pub fn not_started() -> Self {
         let home = tempfile::tempdir().unwrap();
         // Free now, and hardly anybody else's in the moment until it is taken.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -94,7 +94,7 @@ impl TemporalServer {
             // It looks for free ports for its parts, and somebody else may be quicker.
             let may_try_again = log.contains("address already in use");
             assert!(
-                (may_try_again || !has_ended) && began.elapsed() < START,
+                (may_try_again || !has_ended) && began.elapsed() < START_TIMEOUT,
                 "the Temporal server does not serve:\n{log}"
             );
             if has_ended {
@@ -141,13 +141,13 @@ impl TemporalServer {
     }
 
     /// Runs Temporal's own command line against it.
-    pub async fn cli(&self, arguments: &[&str]) -> TemporalSaid {
+    pub async fn cli(&self, arguments: &[&str]) -> TemporalOutput {
         let mut command = tokio::process::Command::new(temporal_binary());
         command.args(arguments).env("TEMPORAL_ADDRESS", self.address()).env("HOME", self.home.path());
         let output = command.kill_on_drop(true).stdin(Stdio::null()).output().await.unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-        TemporalSaid { ok: output.status.success(), stdout, stderr }
+        TemporalOutput { ok: output.status.success(), stdout, stderr }
     }
 }
 

@@ -8,37 +8,37 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 /// How long a webhook may take to come.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a receiver does with whatever it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum ResponseMode {
     /// It reads and never answers, until its manner is another one: then it hangs up.
-    Hangs,
+    Hang,
     /// It answers with this status.
-    Answers(u16),
+    Status(u16),
 }
 
 /// A receiver of webhooks whose bodies are JSON. It ends with its runtime.
 pub struct WebhookReceiver {
     url: String,
-    manner: watch::Sender<Manner>,
-    heard: Arc<watch::Sender<Vec<Value>>>,
+    mode: watch::Sender<ResponseMode>,
+    received: Arc<watch::Sender<Vec<Value>>>,
     texts: Arc<Mutex<String>>,
 }
 
 impl WebhookReceiver {
     /// Starts one on a free port.
-    pub async fn start(manner: Manner) -> Self {
+    pub async fn start(mode: ResponseMode) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
         let url = format!("http://{}/hook", listener.local_addr().expect("a bound socket has an address"));
-        let manner = watch::Sender::new(manner);
-        let receiver = Self { url, manner, heard: Arc::default(), texts: Arc::default() };
-        let (manner, heard, texts) =
-            (receiver.manner.subscribe(), Arc::clone(&receiver.heard), Arc::clone(&receiver.texts));
+        let mode = watch::Sender::new(mode);
+        let receiver = Self { url, mode, received: Arc::default(), texts: Arc::default() };
+        let (mode, received, texts) =
+            (receiver.mode.subscribe(), Arc::clone(&receiver.received), Arc::clone(&receiver.texts));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, manner.clone(), Arc::clone(&heard), Arc::clone(&texts)));
+                tokio::spawn(serve(stream, mode.clone(), Arc::clone(&received), Arc::clone(&texts)));
             }
         });
         receiver
@@ -50,13 +50,13 @@ impl WebhookReceiver {
     }
 
     /// Changes what it does with whatever comes from now on.
-    pub fn behave(&self, manner: Manner) {
-        self.manner.send_replace(manner);
+    pub fn set_mode(&self, mode: ResponseMode) {
+        self.mode.send_replace(mode);
     }
 
     /// The bodies of all it was told, as often as it was.
-    pub fn heard(&self) -> Vec<Value> {
-        self.heard.borrow().clone()
+    pub fn received(&self) -> Vec<Value> {
+        self.received.borrow().clone()
     }
 
     /// All it was told as it came, with its headers.
@@ -68,17 +68,19 @@ impl WebhookReceiver {
     ///
     /// # Panics
     /// When it is not within a minute.
-    pub async fn until_heard(&self, count: usize) {
-        let mut heard = self.heard.subscribe();
-        let told = tokio::time::timeout(PATIENCE, heard.wait_for(|heard| heard.len() >= count)).await.is_ok();
-        assert!(told, "told {} times in {PATIENCE:?}, not {count}", self.heard().len());
+    pub async fn wait_until_received(&self, count: usize) {
+        let mut received = self.received.subscribe();
+        let told = tokio::time::timeout(TIMEOUT, received.wait_for(|received| received.len() >= count))
+            .await
+            .is_ok();
+        assert!(told, "told {} times in {TIMEOUT:?}, not {count}", self.received().len());
     }
 }
 
 async fn serve(
     mut stream: TcpStream,
-    mut manner: watch::Receiver<Manner>,
-    heard: Arc<watch::Sender<Vec<Value>>>,
+    mut mode: watch::Receiver<ResponseMode>,
+    received: Arc<watch::Sender<Vec<Value>>>,
     texts: Arc<Mutex<String>>,
 ) {
     let mut text = Vec::new();
@@ -93,12 +95,12 @@ async fn serve(
         }
     };
     // Whoever sees that it was told and then changes its manner changes that of the next one.
-    let answer = *manner.borrow_and_update();
+    let answer = *mode.borrow_and_update();
     texts.lock().expect("nobody panics with it").push_str(&String::from_utf8_lossy(&text));
-    heard.send_modify(|heard| heard.push(body));
+    received.send_modify(|received| received.push(body));
     match answer {
-        Manner::Hangs => drop(manner.changed().await),
-        Manner::Answers(status) => {
+        ResponseMode::Hang => drop(mode.changed().await),
+        ResponseMode::Status(status) => {
             let head = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             // Whoever asked may have gone.
             let _ = stream.write_all(head.as_bytes()).await;

@@ -10,16 +10,18 @@ pub mod reexec_in_namespace;
 pub mod rng;
 pub mod temporal;
 
-use crate::harness::program::{BINARY, Ended, command, run};
-use arbiter_testkit::{HttpAnswer, HttpPieces, Script, ScriptedProvider, ServerProcess, SseClient, begin};
+use crate::harness::program::{BINARY, ProgramOutput, command, run};
+use arbiter_testkit::{
+    HttpBodyStream, HttpResponse, Script, ScriptedProvider, ServerProcess, SseClient, send_streaming,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Within this everything happens that has to happen.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 /// The fewest rounds that the vault takes: tests open it often.
-pub const QUICK_VAULT: (&str, &str) = ("ARBITER_VAULT__KDF_ITERATIONS", "100000");
+pub const FAST_KDF: (&str, &str) = ("ARBITER_VAULT__KDF_ITERATIONS", "100000");
 /// The key of the scripted provider.
 pub const KEY: &str = "sk-stage-0123456789abcdef";
 
@@ -32,12 +34,12 @@ fn chat_of(model: &str, fields: Value) -> Value {
 }
 
 /// A running server.
-pub struct Stage {
+pub struct Harness {
     /// The process.
     pub server: ServerProcess,
 }
 
-impl Stage {
+impl Harness {
     /// A server on a fresh data directory.
     pub async fn new() -> Self {
         Self::with(&[]).await
@@ -45,25 +47,25 @@ impl Stage {
 
     /// The same with these variables besides.
     pub async fn with(environment: &[(&str, &str)]) -> Self {
-        let environment = [&[QUICK_VAULT], environment].concat();
+        let environment = [&[FAST_KDF], environment].concat();
         Self { server: ServerProcess::start(BINARY, &[], &environment).await }
     }
 
     /// A chat through the gateway: the whole answer.
-    pub async fn chat(&self, model: &str, fields: Value) -> HttpAnswer {
+    pub async fn chat(&self, model: &str, fields: Value) -> HttpResponse {
         self.server.ask("POST", "/v1/chat/completions", &[], Some(&chat_of(model, fields))).await
     }
 
     /// A chat through the gateway whose answer comes in pieces.
-    pub async fn chat_in_pieces(&self, model: &str) -> HttpPieces {
+    pub async fn chat_streaming(&self, model: &str) -> HttpBodyStream {
         let url = format!("{}/v1/chat/completions", self.server.url());
         let bearer = format!("Bearer {}", self.server.token().unwrap());
         let body = chat_of(model, json!({"stream": true}));
-        begin("POST", &url, &[("authorization", &bearer)], &body).await.unwrap()
+        send_streaming("POST", &url, &[("authorization", &bearer)], &body).await.unwrap()
     }
 
     /// A project `p`, a provider `scripted` that wants [`KEY`], and agents of that project.
-    pub async fn furnish(&self, script: Script, agents: &[&str]) -> ScriptedProvider {
+    pub async fn setup(&self, script: Script, agents: &[&str]) -> ScriptedProvider {
         let provider = ScriptedProvider::start(script.requiring_key(KEY));
         self.create("projects", json!({"id": "p", "name": "Project"})).await;
         self.register("scripted", &provider.url(), KEY).await;
@@ -85,7 +87,7 @@ impl Stage {
     }
 
     /// Any request: the whole answer.
-    pub async fn ask(&self, method: &str, path: &str, json: Option<&Value>) -> HttpAnswer {
+    pub async fn ask(&self, method: &str, path: &str, json: Option<&Value>) -> HttpResponse {
         self.server.ask(method, &format!("/api/v1/{path}"), &[], json).await
     }
 
@@ -124,18 +126,18 @@ impl Stage {
         let url = format!("{}/api/v1/events/stream{query}", self.server.url());
         let last = last.map(|seq| seq.to_string());
         let mut client = SseClient::connect(&url, self.server.token(), last.as_deref()).await.unwrap();
-        assert_eq!(client.next(SOON).await.unwrap().event, "connected");
+        assert_eq!(client.next(TIMEOUT).await.unwrap().event, "connected");
         client
     }
 
     /// Waits until an entity is as wanted; looks again at each event about it.
-    pub async fn until(&self, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + SOON;
+    pub async fn wait_until(&self, path: &str, predicate: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + TIMEOUT;
         let mut events = self.stream("", None).await;
         let subject = path.rsplit('/').next().unwrap();
         loop {
             let entity = self.get(path).await;
-            if is_so(&entity) {
+            if predicate(&entity) {
                 return entity;
             }
             loop {
@@ -152,15 +154,15 @@ impl Stage {
     }
 
     /// Waits until a bead has a status.
-    pub async fn until_bead(&self, id: &str, status: &str) -> Value {
-        self.until(&format!("beads/{id}"), |bead| bead["status"] == status).await
+    pub async fn wait_for_bead_status(&self, id: &str, status: &str) -> Value {
+        self.wait_until(&format!("beads/{id}"), |bead| bead["status"] == status).await
     }
 
     /// Waits until somebody is asked about a bead; returns the decision's id.
-    pub async fn asked_about(&self, bead: &str) -> String {
+    pub async fn wait_for_decision_about(&self, bead: &str) -> String {
         let mut events = self.stream("?type=decision.created", Some(0)).await;
         loop {
-            let frame = events.next(SOON).await.unwrap();
+            let frame = events.next(TIMEOUT).await.unwrap();
             let event: Value = serde_json::from_str(&frame.data).unwrap();
             if event["data"]["bead_id"] == bead {
                 return event["subject"].as_str().unwrap().to_owned();
@@ -180,12 +182,12 @@ impl Stage {
     }
 
     /// Runs `arbiter` as a client of this server.
-    pub async fn cli(&self, arguments: &[&str]) -> Ended {
+    pub async fn cli(&self, arguments: &[&str]) -> ProgramOutput {
         self.cli_with(arguments, "").await
     }
 
     /// The same with a text on stdin.
-    pub async fn cli_with(&self, arguments: &[&str], stdin: &str) -> Ended {
+    pub async fn cli_with(&self, arguments: &[&str], stdin: &str) -> ProgramOutput {
         let home = tempfile::tempdir().unwrap();
         let mut command = command(home.path());
         command.args(arguments).env("ARBITER_DATA_DIR", self.server.data_dir());

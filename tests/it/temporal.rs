@@ -11,26 +11,26 @@ pub mod tls;
 pub mod workers;
 
 use crate::harness::canary::Canary;
-use crate::harness::{SOON, Stage};
+use crate::harness::{Harness, TIMEOUT};
 use arbiter_testkit::{ChatInput, Fault, Reply, Script, ScriptedProvider, TEST_PASSWORD, TemporalServer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long a change takes at most on a machine with much else to do.
-const AT_WORST: Duration = Duration::from_secs(20);
+const MAX_DELAY: Duration = Duration::from_secs(20);
 
 /// A server that mirrors at this Temporal server.
-pub async fn bridged(temporal: &TemporalServer, more: &[(&str, &str)]) -> Stage {
+pub async fn start_bridged(temporal: &TemporalServer, more: &[(&str, &str)]) -> Harness {
     let address = temporal.address();
-    Stage::with(&[&[("ARBITER_TEMPORAL__ADDRESS", address.as_str())], more].concat()).await
+    Harness::with(&[&[("ARBITER_TEMPORAL__ADDRESS", address.as_str())], more].concat()).await
 }
 
-impl Stage {
+impl Harness {
     /// Waits until everything that has happened is mirrored; returns the bridge's status.
-    pub async fn until_mirrored(&self) -> Value {
+    pub async fn wait_until_mirrored(&self) -> Value {
         let seq = self.get("system/status").await["event_seq"].as_u64().unwrap();
-        self.until_temporal(|status| {
+        self.wait_for_bridge(|status| {
             status["status"] == "connected"
                 && status["mirrored_seq"].as_u64() >= Some(seq)
                 && status["depth"] == 0
@@ -39,14 +39,14 @@ impl Stage {
     }
 
     /// Waits until the bridge stands so.
-    pub async fn until_temporal(&self, is_so: impl Fn(&Value) -> bool) -> Value {
+    pub async fn wait_for_bridge(&self, predicate: impl Fn(&Value) -> bool) -> Value {
         let began = Instant::now();
         loop {
             let status = self.get("temporal/status").await;
-            if is_so(&status) {
+            if predicate(&status) {
                 return status;
             }
-            assert!(began.elapsed() < 4 * SOON, "the bridge stands so: {status}");
+            assert!(began.elapsed() < 4 * TIMEOUT, "the bridge stands so: {status}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -60,87 +60,96 @@ impl Stage {
         let began = Instant::now();
         loop {
             let said = temporal.cli(&words).await;
-            if !said.is_late() || began.elapsed() > SOON {
+            if !said.is_timeout() || began.elapsed() > TIMEOUT {
                 return said.json()["queryResult"][0].clone();
             }
         }
     }
 
     /// How many events of each type of this project there are.
-    async fn counts(&self, project: &str) -> BTreeMap<String, u64> {
-        let mut counts = BTreeMap::new();
+    async fn event_counts(&self, project: &str) -> BTreeMap<String, u64> {
+        let mut event_counts = BTreeMap::new();
         for event in self.events(0).await {
             if event["project_id"] == project {
-                *counts.entry(event["type"].as_str().unwrap().to_owned()).or_default() += 1;
+                *event_counts.entry(event["type"].as_str().unwrap().to_owned()).or_default() += 1;
             }
         }
-        counts
+        event_counts
     }
 }
 
-async fn create_beads(stage: &Stage, numbers: std::ops::Range<u32>) -> Duration {
+async fn create_beads(harness: &Harness, numbers: std::ops::Range<u32>) -> Duration {
     let mut longest = Duration::ZERO;
     for number in numbers {
         let began = Instant::now();
-        stage.bead(&format!("b-{number}"), json!({"title": format!("Work {number}")})).await;
+        harness.bead(&format!("b-{number}"), json!({"title": format!("Work {number}")})).await;
         longest = longest.max(began.elapsed());
     }
     longest
 }
 
 #[tokio::test]
-async fn a_temporal_server_that_comes_later_catches_up_and_one_that_dies_is_caught_up_with() {
-    let mut temporal = TemporalServer::absent();
-    let stage = bridged(&temporal, &[]).await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    create_beads(&stage, 0..20).await;
-    let status = stage.until_temporal(|status| status["error"].is_string()).await;
+async fn mirror_catches_up_with_late_or_restarted_temporal_server() {
+    let mut temporal = TemporalServer::not_started();
+    let harness = start_bridged(&temporal, &[]).await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    create_beads(&harness, 0..20).await;
+    let status = harness.wait_for_bridge(|status| status["error"].is_string()).await;
     assert_eq!(status["status"], "connecting", "{status}");
     assert!(status["error"].as_str().unwrap().contains(&temporal.address()), "{status}");
-    assert_eq!(stage.server.get("/api/v1/health").await.1["temporal"], "connecting");
-    assert_eq!(stage.server.get("/api/v1/health/ready").await.0, 200);
+    assert_eq!(harness.server.get("/api/v1/health").await.1["temporal"], "connecting");
+    assert_eq!(harness.server.get("/api/v1/health/ready").await.0, 200);
 
     temporal.restart().await;
-    stage.until_mirrored().await;
-    assert_eq!(stage.workflow(&temporal, "events-p", "getMetrics").await, json!(stage.counts("p").await));
-    assert_eq!(stage.workflow(&temporal, "bead-b-7", "getStatus").await, "open");
+    harness.wait_until_mirrored().await;
+    assert_eq!(
+        harness.workflow(&temporal, "events-p", "getMetrics").await,
+        json!(harness.event_counts("p").await)
+    );
+    assert_eq!(harness.workflow(&temporal, "bead-b-7", "getStatus").await, "open");
 
     temporal.kill9();
-    let longest = create_beads(&stage, 20..60).await;
-    assert!(longest < AT_WORST, "nothing waits for Temporal: {longest:?}");
-    stage.act("beads/b-7/close", json!({"reason": "done"})).await;
+    let longest = create_beads(&harness, 20..60).await;
+    assert!(longest < MAX_DELAY, "nothing waits for Temporal: {longest:?}");
+    harness.act("beads/b-7/close", json!({"reason": "done"})).await;
     temporal.restart().await;
-    stage.until_mirrored().await;
+    harness.wait_until_mirrored().await;
     // Each effect once, whatever had to be sent again.
-    assert_eq!(stage.workflow(&temporal, "events-p", "getMetrics").await, json!(stage.counts("p").await));
-    assert_eq!(stage.workflow(&temporal, "bead-b-7", "getStatus").await, "closed");
-    assert_eq!(stage.workflow(&temporal, "bead-b-59", "getStatus").await, "open");
+    assert_eq!(
+        harness.workflow(&temporal, "events-p", "getMetrics").await,
+        json!(harness.event_counts("p").await)
+    );
+    assert_eq!(harness.workflow(&temporal, "bead-b-7", "getStatus").await, "closed");
+    assert_eq!(harness.workflow(&temporal, "bead-b-59", "getStatus").await, "open");
 }
 
 #[tokio::test]
-async fn a_server_that_is_killed_goes_on_where_its_mirror_stood() {
+async fn killed_server_resumes_mirroring_at_its_position() {
     let temporal = TemporalServer::start().await;
-    let mut stage = bridged(&temporal, &[]).await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+    let mut harness = start_bridged(&temporal, &[]).await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
     for round in 0..4 {
-        create_beads(&stage, round * 20..round * 20 + 20).await;
-        stage.server.kill9();
-        stage.server.restart().await;
+        create_beads(&harness, round * 20..round * 20 + 20).await;
+        harness.server.kill9();
+        harness.server.restart().await;
     }
-    stage.until_mirrored().await;
-    assert_eq!(stage.workflow(&temporal, "events-p", "getMetrics").await, json!(stage.counts("p").await));
+    harness.wait_until_mirrored().await;
+    assert_eq!(
+        harness.workflow(&temporal, "events-p", "getMetrics").await,
+        json!(harness.event_counts("p").await)
+    );
 }
 
 #[tokio::test]
-async fn while_the_vault_is_locked_nothing_is_mirrored_and_updates_wait() {
+async fn locked_vault_pauses_mirroring_and_updates() {
     let temporal = TemporalServer::start().await;
-    let stage = bridged(&temporal, &[]).await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    stage.bead("b", json!({})).await;
-    stage.until_mirrored().await;
-    stage.act("vault/lock", Value::Null).await;
-    stage.until_temporal(|status| status["status"] == "waiting_for_vault").await;
-    stage.bead("c", json!({})).await;
+    let harness = start_bridged(&temporal, &[]).await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    harness.bead("b", json!({})).await;
+    harness.wait_until_mirrored().await;
+    harness.act("vault/lock", Value::Null).await;
+    harness.wait_for_bridge(|status| status["status"] == "waiting_for_vault").await;
+    harness.bead("c", json!({})).await;
     let update = [
         "workflow",
         "update",
@@ -157,38 +166,38 @@ async fn while_the_vault_is_locked_nothing_is_mirrored_and_updates_wait() {
     // It has had every chance to go through when the server has nothing left to say.
     let early = tokio::time::timeout(Duration::from_secs(2), &mut waiting).await;
     assert!(early.is_err(), "{early:?}");
-    assert_eq!(stage.get("beads/b").await["status"], "open");
-    stage.act("vault/unlock", json!({"password": TEST_PASSWORD})).await;
+    assert_eq!(harness.get("beads/b").await["status"], "open");
+    harness.act("vault/unlock", json!({"password": TEST_PASSWORD})).await;
     // Without the codec it cannot show the answer.
-    tokio::time::timeout(2 * SOON, waiting).await.unwrap();
-    stage.until_bead("b", "blocked").await;
-    stage.until_mirrored().await;
-    assert_eq!(stage.workflow(&temporal, "bead-c", "getStatus").await, "open");
+    tokio::time::timeout(2 * TIMEOUT, waiting).await.unwrap();
+    harness.wait_for_bead_status("b", "blocked").await;
+    harness.wait_until_mirrored().await;
+    assert_eq!(harness.workflow(&temporal, "bead-c", "getStatus").await, "open");
 }
 
 #[tokio::test]
-async fn no_secret_and_no_text_of_ours_reaches_the_temporal_servers_disk() {
+async fn temporal_server_disk_holds_no_secret_and_no_plaintext() {
     let mut temporal = TemporalServer::start().await;
     let (key, text, answer) = (Canary::random("key"), Canary::random("text"), Canary::random("answer"));
     let told = answer.text().to_owned();
     let script = Script::answering(move |_: &ChatInput| Reply::text(told.clone()));
     let provider = ScriptedProvider::start(script.requiring_key(key.text()));
-    let stage = bridged(&temporal, &[]).await;
-    stage.create("projects", json!({"id": "p", "name": text.text()})).await;
-    stage.register("scripted", &provider.url(), key.text()).await;
+    let harness = start_bridged(&temporal, &[]).await;
+    harness.create("projects", json!({"id": "p", "name": text.text()})).await;
+    harness.register("scripted", &provider.url(), key.text()).await;
     let agent = json!({"id": "ada", "name": "Ada", "provider_id": "scripted", "project_id": "p"});
-    stage.create("agents", agent).await;
-    stage.bead("b", json!({"title": text.text(), "description": text.text()})).await;
-    stage.until_bead("b", "closed").await;
+    harness.create("agents", agent).await;
+    harness.bead("b", json!({"title": text.text(), "description": text.text()})).await;
+    harness.wait_for_bead_status("b", "closed").await;
     let asked = json!({"id": "dec-1", "project_id": "p", "question": text.text()});
-    stage.create("decisions", asked).await;
-    let said = stage.act("repl", json!({"message": format!("What of {}?", text.text())})).await;
+    harness.create("decisions", asked).await;
+    let said = harness.act("repl", json!({"message": format!("What of {}?", text.text())})).await;
     assert_eq!((&said["via"], &said["response"]), (&json!("temporal"), &json!(answer.text())), "{said}");
-    stage.act("temporal/codec/rotate", Value::Null).await;
-    stage.bead("c", json!({"title": text.text(), "defer_until": "2099-01-01T00:00:00Z"})).await;
-    stage.until_mirrored().await;
+    harness.act("temporal/codec/rotate", Value::Null).await;
+    harness.bead("c", json!({"title": text.text(), "defer_until": "2099-01-01T00:00:00Z"})).await;
+    harness.wait_until_mirrored().await;
     // Old payloads are read after the rotation, and refusals tell nobody anything.
-    assert_eq!(stage.workflow(&temporal, "bead-b", "getStatus").await, "closed");
+    assert_eq!(harness.workflow(&temporal, "bead-b", "getStatus").await, "closed");
     let update = ["workflow", "update", "execute", "-w", "decision-dec-1", "--name", "resolve", "--input"];
     assert!(!temporal.cli(&[&update[..], &[&format!("{:?}", " ")]].concat()).await.ok);
     let update = [
@@ -205,19 +214,19 @@ async fn no_secret_and_no_text_of_ours_reaches_the_temporal_servers_disk() {
     assert!(!temporal.cli(&update).await.ok);
     temporal.kill9();
     for canary in [&key, &text, &answer] {
-        assert!(canary.not_below(temporal.directory()) >= 2);
+        assert!(canary.assert_not_below(temporal.directory()) >= 2);
     }
 }
 
 #[tokio::test]
-async fn a_question_goes_through_a_workflow_while_there_is_a_server_and_directly_otherwise() {
+async fn question_uses_a_workflow_if_connected_else_a_direct_call() {
     let mut temporal = TemporalServer::start().await;
-    let provider = ScriptedProvider::start(Script::always(Reply::text("Fine.").using(9, 3)));
-    let stage = bridged(&temporal, &[]).await;
-    stage.register("scripted", &provider.url(), "k").await;
-    stage.until_mirrored().await;
+    let provider = ScriptedProvider::start(Script::always(Reply::text("Fine.").with_usage(9, 3)));
+    let harness = start_bridged(&temporal, &[]).await;
+    harness.register("scripted", &provider.url(), "k").await;
+    harness.wait_until_mirrored().await;
     let chats = || provider.chat_count();
-    let said = stage.act("repl", json!({"message": "How are you?"})).await;
+    let said = harness.act("repl", json!({"message": "How are you?"})).await;
     assert_eq!((&said["via"], &said["tokens_used"]), (&json!("temporal"), &json!(12)), "{said}");
     let workflow = said["workflow_id"].as_str().unwrap();
     assert!(workflow.starts_with("query-"), "{said}");
@@ -225,16 +234,16 @@ async fn a_question_goes_through_a_workflow_while_there_is_a_server_and_directly
     assert!(shown.stdout.contains("COMPLETED"), "{shown:?}");
     assert_eq!(chats(), 1);
     // What it cost is in the ledger, and what used the key in the log, as of any call.
-    assert_eq!(stage.get("usage").await[0]["calls"], 1);
+    assert_eq!(harness.get("usage").await[0]["calls"], 1);
 
     temporal.kill9();
-    let said = stage.act("repl", json!({"message": "And now?"})).await;
+    let said = harness.act("repl", json!({"message": "And now?"})).await;
     assert_eq!((&said["via"], &said["workflow_id"]), (&json!("direct"), &Value::Null), "{said}");
     assert_eq!(chats(), 2);
 
     // A call that somebody else wants through a workflow is none of ours.
     temporal.restart().await;
-    stage.until_temporal(|status| status["status"] == "connected").await;
+    harness.wait_for_bridge(|status| status["status"] == "connected").await;
     let start = [
         "workflow",
         "execute",
@@ -252,35 +261,36 @@ async fn a_question_goes_through_a_workflow_while_there_is_a_server_and_directly
 }
 
 #[tokio::test]
-async fn a_call_that_nobody_waits_for_is_called_off() {
+async fn abandoned_temporal_call_is_cancelled() {
     let temporal = TemporalServer::start().await;
     let provider = ScriptedProvider::start(Script::always(Reply::failing(Fault::Hang)));
-    let stage = bridged(&temporal, &[]).await;
-    stage.register("scripted", &provider.url(), "k").await;
-    stage.until_mirrored().await;
+    let harness = start_bridged(&temporal, &[]).await;
+    harness.register("scripted", &provider.url(), "k").await;
+    harness.wait_until_mirrored().await;
     let utilization = async || {
-        let metrics = stage.server.ask("GET", "/metrics", &[], None).await.body;
+        let metrics = harness.server.ask("GET", "/metrics", &[], None).await.body;
         let metrics = String::from_utf8(metrics.to_vec()).unwrap();
         let mut lines = metrics.lines().filter(|line| line.starts_with("arbiter_worker_utilization"));
         let line = lines.find(|line| line.contains("arbiter-providers"));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or_default()
     };
-    let until = async |is_so: &dyn Fn(f64) -> bool| {
+    let wait_until = async |predicate: &dyn Fn(f64) -> bool| {
         let began = Instant::now();
-        while !is_so(utilization().await) {
-            assert!(began.elapsed() < SOON, "{}", utilization().await);
+        while !predicate(utilization().await) {
+            assert!(began.elapsed() < TIMEOUT, "{}", utilization().await);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     // Time enough for a worker to have it on a machine with much else to do.
     let question = json!({"message": "Are you there?", "timeout_sec": 15});
-    let (asked, ()) = tokio::join!(stage.ask("POST", "repl", Some(&question)), until(&|busy| busy > 0.0));
+    let (asked, ()) =
+        tokio::join!(harness.ask("POST", "repl", Some(&question)), wait_until(&|busy| busy > 0.0));
     assert_eq!(asked.status, 504, "{asked:?}");
 
     // The worker's call ends with it, which the workflow says as well.
-    until(&|busy| busy == 0.0).await;
+    wait_until(&|busy| busy == 0.0).await;
     let query = "/api/v1/temporal/workflows?type=ProviderQueryWorkflow";
-    let made = stage.server.get(query).await.1;
+    let made = harness.server.get(query).await.1;
     assert_eq!((made.as_array().unwrap().len(), &made[0]["status"]), (1, &json!("Canceled")), "{made}");
     assert_eq!((provider.chat_count(), provider.cancelled()), (1, 1));
 }

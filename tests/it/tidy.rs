@@ -14,16 +14,16 @@ struct Rule {
     /// Its folder; its own packages' folders below it have rules of their own.
     folder: &'static str,
     /// Crates that its sources and its `[dependencies]` never name.
-    never: &'static [&'static str],
+    forbidden_crates: &'static [&'static str],
     /// Other words that its sources never say, tests aside.
-    unsaid: &'static [&'static str],
+    forbidden_words: &'static [&'static str],
 }
 
 /// House §2: packages and what they may use.
 const RULES: &[Rule] = &[
     Rule {
         folder: "src/core",
-        never: &[
+        forbidden_crates: &[
             "actix",
             "actix_rt",
             "arbiter_actors",
@@ -41,7 +41,7 @@ const RULES: &[Rule] = &[
             "tokio",
             "warp",
         ],
-        unsaid: &[
+        forbidden_words: &[
             "async fn",
             "Instant::now",
             "Timestamp::now",
@@ -56,7 +56,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         folder: "src/store",
-        never: &[
+        forbidden_crates: &[
             "actix",
             "actix_rt",
             "arbiter_actors",
@@ -67,11 +67,11 @@ const RULES: &[Rule] = &[
             "temporalio",
             "warp",
         ],
-        unsaid: &["tokio::net", "tokio::spawn", "tokio::task", "tokio::time", "tokio::runtime"],
+        forbidden_words: &["tokio::net", "tokio::spawn", "tokio::task", "tokio::time", "tokio::runtime"],
     },
     Rule {
         folder: "src/vault",
-        never: &[
+        forbidden_crates: &[
             "actix",
             "actix_rt",
             "arbiter_actors",
@@ -84,11 +84,11 @@ const RULES: &[Rule] = &[
             "tokio",
             "warp",
         ],
-        unsaid: &[],
+        forbidden_words: &[],
     },
     Rule {
         folder: "src/providers",
-        never: &[
+        forbidden_crates: &[
             "actix",
             "actix_rt",
             "arbiter_actors",
@@ -99,11 +99,11 @@ const RULES: &[Rule] = &[
             "temporalio",
             "warp",
         ],
-        unsaid: &[],
+        forbidden_words: &[],
     },
     Rule {
         folder: "src/beadfiles",
-        never: &[
+        forbidden_crates: &[
             "actix",
             "arbiter_actors",
             "arbiter_providers",
@@ -115,11 +115,11 @@ const RULES: &[Rule] = &[
             "tokio",
             "warp",
         ],
-        unsaid: &["async fn", "std::fs", "std::net", "std::thread"],
+        forbidden_words: &["async fn", "std::fs", "std::net", "std::thread"],
     },
     Rule {
         folder: "src/tls",
-        never: &[
+        forbidden_crates: &[
             "actix",
             "arbiter_actors",
             "arbiter_core",
@@ -132,16 +132,25 @@ const RULES: &[Rule] = &[
             "tokio",
             "warp",
         ],
-        unsaid: &["std::fs", "std::net"],
+        forbidden_words: &["std::fs", "std::net"],
     },
     Rule {
         folder: "actors",
-        never: &["aes_gcm", "clap", "hyper", "pbkdf2", "reqwest", "rusqlite", "temporalio", "warp"],
-        unsaid: &[],
+        forbidden_crates: &[
+            "aes_gcm",
+            "clap",
+            "hyper",
+            "pbkdf2",
+            "reqwest",
+            "rusqlite",
+            "temporalio",
+            "warp",
+        ],
+        forbidden_words: &[],
     },
     Rule {
         folder: "src/temporal",
-        never: &[
+        forbidden_crates: &[
             "actix",
             "arbiter_actors",
             "arbiter_providers",
@@ -152,13 +161,13 @@ const RULES: &[Rule] = &[
             "rusqlite",
             "warp",
         ],
-        unsaid: &[],
+        forbidden_words: &[],
     },
     Rule {
         // What is not the same at each replay breaks every workflow that is on its way.
         folder: "src/temporal/workflows",
-        never: &["getrandom", "rand", "tokio"],
-        unsaid: &[
+        forbidden_crates: &["getrandom", "rand", "tokio"],
+        forbidden_words: &[
             "Instant",
             "SystemTime::now",
             "Uuid",
@@ -171,12 +180,12 @@ const RULES: &[Rule] = &[
     },
     Rule {
         folder: "src/bridge",
-        never: &["actix", "aes_gcm", "clap", "pbkdf2", "reqwest", "rusqlite", "warp"],
-        unsaid: &["ProviderClient", "Client::with_protocol"],
+        forbidden_crates: &["actix", "aes_gcm", "clap", "pbkdf2", "reqwest", "rusqlite", "warp"],
+        forbidden_words: &["ProviderClient", "Client::with_protocol"],
     },
     Rule {
         folder: "src/testkit",
-        never: &[
+        forbidden_crates: &[
             "actix",
             "arbiter",
             "arbiter_actors",
@@ -185,16 +194,16 @@ const RULES: &[Rule] = &[
             "arbiter_store",
             "arbiter_vault",
         ],
-        unsaid: &[],
+        forbidden_words: &[],
     },
     Rule {
         folder: "src/http",
-        never: &["actix", "aes_gcm", "clap", "pbkdf2", "reqwest", "rusqlite"],
-        unsaid: &["arbiter_store::Store;", "arbiter_vault::Vault;", "ProviderClient"],
+        forbidden_crates: &["actix", "aes_gcm", "clap", "pbkdf2", "reqwest", "rusqlite"],
+        forbidden_words: &["arbiter_store::Store;", "arbiter_vault::Vault;", "ProviderClient"],
     },
     Rule {
         folder: "src/cli",
-        never: &[
+        forbidden_crates: &[
             "actix",
             "aes_gcm",
             "arbiter_actors",
@@ -204,11 +213,11 @@ const RULES: &[Rule] = &[
             "rusqlite",
             "warp",
         ],
-        unsaid: &[],
+        forbidden_words: &[],
     },
     Rule {
         folder: "src/config",
-        never: &[
+        forbidden_crates: &[
             "actix",
             "arbiter_actors",
             "arbiter_providers",
@@ -217,12 +226,12 @@ const RULES: &[Rule] = &[
             "rusqlite",
             "warp",
         ],
-        unsaid: &[],
+        forbidden_words: &[],
     },
     Rule {
         folder: "src/app",
-        never: &["actix", "aes_gcm", "clap", "pbkdf2", "reqwest", "rusqlite"],
-        unsaid: &[],
+        forbidden_crates: &["actix", "aes_gcm", "clap", "pbkdf2", "reqwest", "rusqlite"],
+        forbidden_words: &[],
     },
 ];
 
@@ -269,7 +278,7 @@ pub fn is_test(path: &Path) -> bool {
 }
 
 /// Whether a line names a crate: `name::…` or `use name`, and no longer name that ends so.
-fn names(line: &str, name: &str) -> bool {
+fn names_crate(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| {
         let part_of_word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
         let free = !line[..at].ends_with(part_of_word);
@@ -279,15 +288,15 @@ fn names(line: &str, name: &str) -> bool {
 }
 
 #[test]
-fn every_part_of_the_house_uses_only_what_it_may() {
+fn package_uses_only_its_allowed_crates() {
     let mut wrong = Vec::new();
     for rule in RULES {
         let sources = files(rule.folder, &[".rs"]);
         assert!(!sources.is_empty(), "{}", rule.folder);
         for (path, text) in sources.iter().filter(|(path, _)| !is_test(path)) {
             for (number, line) in code(text) {
-                let named = rule.never.iter().filter(|name| names(line, name));
-                let said = rule.unsaid.iter().filter(|word| line.contains(**word));
+                let named = rule.forbidden_crates.iter().filter(|name| names_crate(line, name));
+                let said = rule.forbidden_words.iter().filter(|word| line.contains(**word));
                 wrong.extend(named.chain(said).map(|word| format!("{}:{number}: {word}", path.display())));
             }
         }
@@ -295,7 +304,7 @@ fn every_part_of_the_house_uses_only_what_it_may() {
         let Ok(manifest) = fs::read_to_string(manifest) else { continue };
         let manifest: toml::Table = manifest.parse().unwrap();
         for dependency in manifest["dependencies"].as_table().unwrap().keys() {
-            if rule.never.contains(&dependency.replace('-', "_").as_str()) {
+            if rule.forbidden_crates.contains(&dependency.replace('-', "_").as_str()) {
                 wrong.push(format!("{}/Cargo.toml: {dependency}", rule.folder));
             }
         }
@@ -304,22 +313,22 @@ fn every_part_of_the_house_uses_only_what_it_may() {
 }
 
 #[test]
-fn names_of_crates_are_told_from_names_that_contain_them() {
+fn crate_name_is_told_from_a_longer_name() {
     assert!(
-        names("use actix::Actor;", "actix")
-            && names("    warp::any()", "warp")
-            && names("pub use clap;", "clap")
+        names_crate("use actix::Actor;", "actix")
+            && names_crate("    warp::any()", "warp")
+            && names_crate("pub use clap;", "clap")
     );
     assert!(
-        !names("use actix_rt::spawn;", "actix")
-            && !names("crate::warp::x", "warp")
-            && !names("a clap", "clap")
+        !names_crate("use actix_rt::spawn;", "actix")
+            && !names_crate("crate::warp::x", "warp")
+            && !names_crate("a clap", "clap")
     );
-    assert!(!names("arbiter_actors::Handles", "actors") && !names("let warp = 1;", "warp"));
+    assert!(!names_crate("arbiter_actors::Handles", "actors") && !names_crate("let warp = 1;", "warp"));
 }
 
 #[test]
-fn sql_is_spoken_in_the_store_alone() {
+fn sql_occurs_only_in_the_store() {
     // In two parts, so that this file does not speak it.
     let words =
         [("SELECT", " "), ("INSERT", " INTO"), ("DELETE", " FROM"), ("CREATE", " TABLE"), ("PRAG", "MA ")];
@@ -337,7 +346,7 @@ fn sql_is_spoken_in_the_store_alone() {
 }
 
 #[test]
-fn files_are_short_and_say_what_they_are() {
+fn source_file_is_short_and_has_a_header() {
     let mut wrong = Vec::new();
     for (path, text) in files(".", &[".rs", ".sql", ".toml", ".sh", ".md", ".ts"]) {
         let lines = text.lines().count();

@@ -7,18 +7,18 @@ pub mod memory;
 pub mod reset;
 
 use crate::harness::program::{command, private_file, run};
-use crate::harness::{QUICK_VAULT, SOON, Stage};
-use arbiter_testkit::{HttpAnswer, Script, TEST_PASSWORD};
+use crate::harness::{FAST_KDF, Harness, TIMEOUT};
+use arbiter_testkit::{HttpResponse, Script, TEST_PASSWORD};
 use serde_json::{Value, json};
 use std::fs;
 
 const NEW_PASSWORD: &str = "another staple, correct horse";
 
-async fn post(stage: &Stage, path: &str, body: Value) -> HttpAnswer {
-    stage.ask("POST", path, Some(&body).filter(|body| !body.is_null())).await
+async fn post(harness: &Harness, path: &str, body: Value) -> HttpResponse {
+    harness.ask("POST", path, Some(&body).filter(|body| !body.is_null())).await
 }
 
-fn is(answer: &HttpAnswer, status: u16, kind: &str) {
+fn assert_problem(answer: &HttpResponse, status: u16, kind: &str) {
     assert_eq!((answer.status, answer.json()["type"].as_str()), (status, Some(kind)), "{}", answer.json());
 }
 
@@ -27,73 +27,89 @@ fn rotation(old: &str, new: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_password_is_changed_and_a_wrong_one_is_slowed_down_wherever_it_is_given() {
-    let mut stage = Stage::new().await;
-    let provider = stage.furnish(Script::default(), &[]).await;
+async fn password_change_works_and_wrong_ones_are_throttled() {
+    let mut harness = Harness::new().await;
+    let provider = harness.setup(Script::default(), &[]).await;
     for rounds in [0, 99_999, 10_000_001] {
         let mut body = rotation("wrong", NEW_PASSWORD);
         body["iterations"] = json!(rounds);
-        let refused = post(&stage, "vault/rotate", body).await;
-        is(&refused, 422, "invalid");
+        let refused = post(&harness, "vault/rotate", body).await;
+        assert_problem(&refused, 422, "invalid");
         assert_eq!(refused.json()["errors"][0]["pointer"], "/iterations");
     }
-    is(&post(&stage, "vault/rotate", rotation(TEST_PASSWORD, "")).await, 422, "invalid");
+    assert_problem(&post(&harness, "vault/rotate", rotation(TEST_PASSWORD, "")).await, 422, "invalid");
     for _ in 0..2 {
-        is(&post(&stage, "vault/rotate", rotation("wrong", NEW_PASSWORD)).await, 403, "wrong-password");
+        assert_problem(
+            &post(&harness, "vault/rotate", rotation("wrong", NEW_PASSWORD)).await,
+            403,
+            "wrong-password",
+        );
     }
-    stage.act("vault/lock", Value::Null).await;
-    is(&post(&stage, "vault/rotate", rotation(TEST_PASSWORD, NEW_PASSWORD)).await, 423, "vault-locked");
-    is(&post(&stage, "vault/unlock", json!({"password": "wrong"})).await, 403, "wrong-password");
-    let slowed = post(&stage, "vault/unlock", json!({"password": TEST_PASSWORD})).await;
-    is(&slowed, 429, "throttled");
+    harness.act("vault/lock", Value::Null).await;
+    assert_problem(
+        &post(&harness, "vault/rotate", rotation(TEST_PASSWORD, NEW_PASSWORD)).await,
+        423,
+        "vault-locked",
+    );
+    assert_problem(
+        &post(&harness, "vault/unlock", json!({"password": "wrong"})).await,
+        403,
+        "wrong-password",
+    );
+    let slowed = post(&harness, "vault/unlock", json!({"password": TEST_PASSWORD})).await;
+    assert_problem(&slowed, 429, "throttled");
     assert!(slowed.header("retry-after").parse::<u32>().unwrap() > 0);
 
-    stage.server.restart().await;
+    harness.server.restart().await;
     let mut body = rotation(TEST_PASSWORD, NEW_PASSWORD);
     body["iterations"] = json!(120_000);
-    let changed = stage.act("vault/rotate", body).await;
+    let changed = harness.act("vault/rotate", body).await;
     assert_eq!((&changed["state"], &changed["keys"]), (&json!("unlocked"), &json!(1)));
-    let told = stage.get("events?type=vault.password_changed").await;
+    let told = harness.get("events?type=vault.password_changed").await;
     assert_eq!(told[0]["data"], json!({"keys": 1, "iterations": 120_000}));
-    assert_eq!(stage.get("keys").await[0]["iterations"], 120_000);
-    let beat = stage.act("providers/scripted/heartbeat", Value::Null).await;
+    assert_eq!(harness.get("keys").await[0]["iterations"], 120_000);
+    let beat = harness.act("providers/scripted/heartbeat", Value::Null).await;
     assert_eq!(beat["status"], "active");
-    stage.act("vault/lock", Value::Null).await;
-    is(&post(&stage, "vault/unlock", json!({"password": TEST_PASSWORD})).await, 403, "wrong-password");
-    stage.act("vault/unlock", json!({"password": NEW_PASSWORD})).await;
+    harness.act("vault/lock", Value::Null).await;
+    assert_problem(
+        &post(&harness, "vault/unlock", json!({"password": TEST_PASSWORD})).await,
+        403,
+        "wrong-password",
+    );
+    harness.act("vault/unlock", json!({"password": NEW_PASSWORD})).await;
     drop(provider);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_password_is_changed_from_the_command_line_with_files() {
-    let stage = Stage::new().await;
+async fn cli_changes_the_password_from_files() {
+    let harness = Harness::new().await;
     let home = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| private_file(home.path(), name, text);
     let (old, new) = (file("old", TEST_PASSWORD), file("new", NEW_PASSWORD));
     let line = ["vault", "rotate", "--password-file", &old, "--new-password-file", &new];
-    let done = stage.cli(&line).await;
+    let done = harness.cli(&line).await;
     assert_eq!((done.code, done.stdout.trim()), (Some(0), "the vault's password is changed"), "{done:?}");
-    let again = stage.cli(&line).await;
+    let again = harness.cli(&line).await;
     assert_eq!(again.code, Some(77), "{again:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_of_fewer_rounds_than_configured_are_rewrapped_after_the_unlock_and_work_meanwhile() {
-    let mut stage = Stage::new().await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+async fn keys_below_configured_rounds_are_rewrapped_while_in_use() {
+    let mut harness = Harness::new().await;
+    let _provider = harness.setup(Script::default(), &[]).await;
     for number in 0..3 {
         let id = format!("spare-{number}");
-        stage.create("keys", json!({"id": id, "name": id, "value": format!("sk-{number}")})).await;
+        harness.create("keys", json!({"id": id, "name": id, "value": format!("sk-{number}")})).await;
     }
-    let last = stage.get("events/stats").await["last_seq"].as_u64().unwrap();
-    stage.server.set_variable(QUICK_VAULT.0, "110000");
-    stage.server.restart().await;
-    let beat = stage.act("providers/scripted/heartbeat", Value::Null).await;
+    let last = harness.get("events/stats").await["last_seq"].as_u64().unwrap();
+    harness.server.set_variable(FAST_KDF.0, "110000");
+    harness.server.restart().await;
+    let beat = harness.act("providers/scripted/heartbeat", Value::Null).await;
     assert_eq!(beat["status"], "active");
-    let mut events = stage.stream("?type=key.updated", Some(last)).await;
+    let mut events = harness.stream("?type=key.updated", Some(last)).await;
     let mut told = Vec::new();
     for _ in 0..4 {
-        let event: Value = serde_json::from_str(&events.next(SOON).await.unwrap().data).unwrap();
+        let event: Value = serde_json::from_str(&events.next(TIMEOUT).await.unwrap().data).unwrap();
         assert_eq!(
             event["data"]["changes"],
             json!({"iterations": {"old": 100_000, "new": 110_000}}),
@@ -103,86 +119,98 @@ async fn keys_of_fewer_rounds_than_configured_are_rewrapped_after_the_unlock_and
     }
     told.sort();
     assert_eq!(told, ["key_scripted", "spare-0", "spare-1", "spare-2"]);
-    let keys = stage.get("keys").await;
+    let keys = harness.get("keys").await;
     assert!(keys.as_array().unwrap().iter().all(|key| key["iterations"] == 110_000), "{keys}");
-    let metrics = stage.server.ask("GET", "/metrics", &[], None).await;
+    let metrics = harness.server.ask("GET", "/metrics", &[], None).await;
     let text = String::from_utf8(metrics.body.to_vec()).unwrap();
     assert!(text.contains("\narbiter_vault_rewrapped_total 4\n"), "{text}");
-    let beat = stage.act("providers/scripted/heartbeat", Value::Null).await;
+    let beat = harness.act("providers/scripted/heartbeat", Value::Null).await;
     assert_eq!(beat["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_whose_provider_does_not_exist_is_reported() {
-    let mut stage = Stage::new().await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+async fn orphan_key_is_reported() {
+    let mut harness = Harness::new().await;
+    let _provider = harness.setup(Script::default(), &[]).await;
     for (id, purpose) in [("key_ghost", "provider"), ("key_of-tls", "tls"), ("spare", "provider")] {
         let new = json!({"id": id, "name": id, "purpose": purpose, "value": "sk-x"});
-        stage.create("keys", new).await;
+        harness.create("keys", new).await;
     }
-    assert_eq!(stage.get("vault").await["orphans"], json!(["key_ghost"]));
-    assert!(!stage.server.stderr_text().contains("key_ghost"));
-    stage.server.restart().await;
-    assert!(stage.server.stderr_text().contains("key_ghost"), "{}", stage.server.stderr_text());
-    let deleted = stage.ask("DELETE", "keys/key_ghost", None).await;
+    assert_eq!(harness.get("vault").await["orphans"], json!(["key_ghost"]));
+    assert!(!harness.server.stderr_text().contains("key_ghost"));
+    harness.server.restart().await;
+    assert!(harness.server.stderr_text().contains("key_ghost"), "{}", harness.server.stderr_text());
+    let deleted = harness.ask("DELETE", "keys/key_ghost", None).await;
     assert_eq!(deleted.status, 204);
-    assert_eq!(stage.get("vault").await["orphans"], json!([]));
+    assert_eq!(harness.get("vault").await["orphans"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_older_key_file_is_noticed_and_no_key_is_used_until_it_is_accepted() {
-    let mut stage = Stage::new().await;
-    let provider = stage.furnish(Script::default(), &[]).await;
-    let path = stage.server.data_dir().join("keys.json");
+async fn older_key_file_blocks_key_use_until_accepted() {
+    let mut harness = Harness::new().await;
+    let provider = harness.setup(Script::default(), &[]).await;
+    let path = harness.server.data_dir().join("keys.json");
     let older = fs::read(&path).unwrap();
-    stage.create("keys", json!({"id": "newer", "name": "newer", "value": "sk-newer"})).await;
-    assert_eq!(stage.get("vault").await["rolled_back"], Value::Null);
-    is(&post(&stage, "vault/accept-rollback", Value::Null).await, 409, "conflict");
-    assert!(stage.server.terminate().await.success());
+    harness.create("keys", json!({"id": "newer", "name": "newer", "value": "sk-newer"})).await;
+    assert_eq!(harness.get("vault").await["rolled_back"], Value::Null);
+    assert_problem(&post(&harness, "vault/accept-rollback", Value::Null).await, 409, "conflict");
+    assert!(harness.server.terminate().await.success());
     fs::write(&path, older).unwrap();
 
-    stage.server.restart().await;
-    let told = stage.get("events?type=vault.unlocked").await;
+    harness.server.restart().await;
+    let told = harness.get("events?type=vault.unlocked").await;
     let told = told.as_array().unwrap().last().unwrap();
     let found = json!({"seen": 3, "found": 2});
     assert_eq!(told["data"], json!({"created": false, "rolled_back": found}));
-    assert!(stage.server.stderr_text().contains("older key file"), "{}", stage.server.stderr_text());
-    let vault = stage.get("vault").await;
+    assert!(harness.server.stderr_text().contains("older key file"), "{}", harness.server.stderr_text());
+    let vault = harness.get("vault").await;
     assert_eq!((&vault["state"], &vault["rolled_back"]), (&json!("unlocked"), &found));
     let asked = provider.requests().len();
-    is(&post(&stage, "providers/scripted/heartbeat", Value::Null).await, 409, "vault-rolled-back");
-    is(&post(&stage, "keys", json!({"name": "n", "value": "sk"})).await, 409, "vault-rolled-back");
-    is(&post(&stage, "vault/export", json!({"password": TEST_PASSWORD})).await, 409, "vault-rolled-back");
+    assert_problem(
+        &post(&harness, "providers/scripted/heartbeat", Value::Null).await,
+        409,
+        "vault-rolled-back",
+    );
+    assert_problem(
+        &post(&harness, "keys", json!({"name": "n", "value": "sk"})).await,
+        409,
+        "vault-rolled-back",
+    );
+    assert_problem(
+        &post(&harness, "vault/export", json!({"password": TEST_PASSWORD})).await,
+        409,
+        "vault-rolled-back",
+    );
     assert_eq!(provider.requests().len(), asked, "no key went out");
     assert_eq!(
-        stage.get("providers/scripted").await["status"],
+        harness.get("providers/scripted").await["status"],
         "active",
         "its beats are skipped, not failed"
     );
     // Locking and unlocking accepts nothing.
-    stage.act("vault/lock", Value::Null).await;
-    is(&post(&stage, "vault/accept-rollback", Value::Null).await, 423, "vault-locked");
-    let again = stage.act("vault/unlock", json!({"password": TEST_PASSWORD})).await;
+    harness.act("vault/lock", Value::Null).await;
+    assert_problem(&post(&harness, "vault/accept-rollback", Value::Null).await, 423, "vault-locked");
+    let again = harness.act("vault/unlock", json!({"password": TEST_PASSWORD})).await;
     assert_eq!(again["rolled_back"], found);
 
-    let accepted = stage.cli(&["vault", "accept-rollback"]).await;
+    let accepted = harness.cli(&["vault", "accept-rollback"]).await;
     assert_eq!(accepted.code, Some(0), "{accepted:?}");
-    assert_eq!(stage.get("events?type=vault.rollback_accepted").await[0]["data"], found);
-    assert_eq!(stage.get("vault").await["rolled_back"], Value::Null);
-    let beat = stage.act("providers/scripted/heartbeat", Value::Null).await;
+    assert_eq!(harness.get("events?type=vault.rollback_accepted").await[0]["data"], found);
+    assert_eq!(harness.get("vault").await["rolled_back"], Value::Null);
+    let beat = harness.act("providers/scripted/heartbeat", Value::Null).await;
     assert_eq!(beat["status"], "active");
-    stage.server.restart().await;
-    assert_eq!(stage.get("vault").await["rolled_back"], Value::Null);
+    harness.server.restart().await;
+    assert_eq!(harness.get("vault").await["rolled_back"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_an_administrator_changes_the_vault() {
-    let stage = Stage::new().await;
-    let made = stage.create("tokens", json!({"name": "op", "role": "operator"})).await;
+    let harness = Harness::new().await;
+    let made = harness.create("tokens", json!({"name": "op", "role": "operator"})).await;
     let home = tempfile::tempdir().unwrap();
     let mut line = command(home.path());
     line.args(["vault", "accept-rollback"])
-        .args(["--url", stage.server.url()])
+        .args(["--url", harness.server.url()])
         .env("ARBITER_TOKEN", made["token"].as_str().unwrap());
     assert_eq!(run(line, "").await.code, Some(77));
     let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
@@ -195,7 +223,7 @@ async fn only_an_administrator_changes_the_vault() {
     for (what, body) in bodies {
         let headers = [("authorization", bearer.as_str())];
         let path = format!("/api/v1/vault/{what}");
-        let answer = stage.server.send("POST", &path, &headers, Some(&body)).await;
-        is(&answer, 403, "forbidden");
+        let answer = harness.server.send("POST", &path, &headers, Some(&body)).await;
+        assert_problem(&answer, 403, "forbidden");
     }
 }

@@ -66,7 +66,7 @@ async fn without_a_key_no_header_is_sent() {
 
 #[tokio::test]
 async fn tool_calls_and_usage_come_back() {
-    let reply = Reply::tool("finish", json!({"summary": "done"})).using(12, 3);
+    let reply = Reply::tool("finish", json!({"summary": "done"})).with_usage(12, 3);
     let provider = ScriptedProvider::start(Script::always(reply));
     let answer = client(&provider).chat(None, &hello()).await.unwrap();
     assert_eq!(answer.tool_calls[0].name, "finish");

@@ -123,13 +123,13 @@ async fn a_stream_that_is_dropped_is_cancelled_at_the_provider() {
             stream.next().await.unwrap().unwrap();
             assert_eq!(provider.cancelled(), 0);
             drop(stream);
-            provider.cancellations(1).await;
+            provider.wait_for_cancellations(1).await;
         }
         let (provider, client) = always(failing(Fault::Hang), protocol);
         let calling = tokio::spawn(async move { client.chat(None, &hello()).await });
-        provider.chats_asked(1).await;
+        provider.wait_for_chats(1).await;
         calling.abort();
-        provider.cancellations(1).await;
+        provider.wait_for_cancellations(1).await;
     }
 }
 

@@ -87,7 +87,7 @@ async fn a_field_that_cannot_be_translated_is_refused_by_name_before_any_call() 
 
 #[tokio::test]
 async fn both_protocols_tell_the_same_story_to_an_agent() {
-    let reply = Reply::text("let me see").and_tool("finish", json!({"summary": "done"})).using(12, 3);
+    let reply = Reply::text("let me see").with_tool("finish", json!({"summary": "done"})).with_usage(12, 3);
     let mut request = ChatRequest {
         tools: vec![Tool { name: "finish".into(), description: "ends".into(), parameters: json!({}) }],
         ..hello()

@@ -1,18 +1,18 @@
 //! The provider as a client sees it, over real loopback HTTP.
 
 use super::*;
-use crate::{HttpAnswer, SseClient, SseError, send};
+use crate::{HttpResponse, SseClient, SseError, send};
 
 fn chat(text: &str) -> Value {
     json!({"model": "m", "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": text}]})
 }
 
-async fn ask(provider: &ScriptedProvider, body: &Value, headers: &[(&str, &str)]) -> HttpAnswer {
+async fn ask(provider: &ScriptedProvider, body: &Value, headers: &[(&str, &str)]) -> HttpResponse {
     send("POST", &format!("{}/chat/completions", provider.url()), headers, Some(body)).await.unwrap()
 }
 
 #[tokio::test]
-async fn every_chat_is_answered_and_recorded() {
+async fn chat_is_answered_and_recorded() {
     let provider = ScriptedProvider::start(Script::default());
     let answer = ask(&provider, &chat("say hello"), &[("authorization", "Bearer k")]).await;
     let body = answer.json();
@@ -29,9 +29,9 @@ async fn every_chat_is_answered_and_recorded() {
 }
 
 #[tokio::test]
-async fn a_script_answers_in_turn_and_can_be_changed() {
+async fn script_replies_in_turn_and_can_be_replaced() {
     let provider = ScriptedProvider::start(Script::in_turn([Reply::error(503, "busy"), Reply::text("two")]));
-    let text = |answer: HttpAnswer| answer.json()["choices"][0]["message"]["content"].clone();
+    let text = |answer: HttpResponse| answer.json()["choices"][0]["message"]["content"].clone();
     assert_eq!(ask(&provider, &chat(""), &[]).await.status, 503);
     assert_eq!(text(ask(&provider, &chat(""), &[]).await), "two");
     assert_eq!(text(ask(&provider, &chat(""), &[]).await), "two");
@@ -40,7 +40,7 @@ async fn a_script_answers_in_turn_and_can_be_changed() {
 }
 
 #[tokio::test]
-async fn models_and_keys_are_as_scripted() {
+async fn models_and_required_key_follow_the_script() {
     let provider = ScriptedProvider::start(Script::default().with_models(&["a", "b"]).requiring_key("k"));
     let url = format!("{}/models", provider.url());
     let list = send("GET", &url, &[("authorization", "Bearer k")], None).await.unwrap().json();
@@ -54,8 +54,8 @@ async fn models_and_keys_are_as_scripted() {
 }
 
 #[tokio::test]
-async fn a_streamed_chat_comes_in_chunks_that_end_with_done() {
-    let reply = Reply::text("one two").and_tool("finish", json!({"summary": "x"})).using(5, 2);
+async fn streamed_chat_ends_with_done() {
+    let reply = Reply::text("one two").with_tool("finish", json!({"summary": "x"})).with_usage(5, 2);
     let provider = ScriptedProvider::start(Script::always(reply));
     let mut body = chat("go");
     body["stream"] = true.into();
@@ -78,18 +78,18 @@ async fn a_streamed_chat_comes_in_chunks_that_end_with_done() {
 }
 
 #[tokio::test]
-async fn a_chat_that_hangs_is_seen_and_cut_off_by_the_end() {
+async fn hanging_chat_is_counted_and_cut_off_by_shutdown() {
     let provider = ScriptedProvider::start(Script::always(Reply::failing(Fault::Hang)));
     let url = format!("{}/chat/completions", provider.url());
     let asking = tokio::spawn(async move { send("POST", &url, &[], Some(&chat(""))).await.is_err() });
-    provider.chats_asked(1).await;
+    provider.wait_for_chats(1).await;
     assert!(!asking.is_finished());
     provider.shutdown();
     assert!(asking.await.unwrap(), "a connection was lost");
 }
 
 #[tokio::test]
-async fn a_stream_that_is_cut_is_lost_and_not_ended() {
+async fn cut_stream_is_lost_not_ended() {
     let reply =
         Reply { body: Some("data: 1\n\ndata: 2\n\n".repeat(8)), ..Reply::failing(Fault::CutInTheMiddle) };
     let reply = reply.with_header("content-type", "text/event-stream");
@@ -107,8 +107,8 @@ async fn a_stream_that_is_cut_is_lost_and_not_ended() {
 }
 
 #[tokio::test]
-async fn messages_are_answered_in_anthropic_s_words() {
-    let reply = Reply::text("one two").and_tool("finish", json!({"summary": "x"})).using(5, 2);
+async fn messages_are_answered_in_anthropic_format() {
+    let reply = Reply::text("one two").with_tool("finish", json!({"summary": "x"})).with_usage(5, 2);
     let provider = ScriptedProvider::start(Script::always(reply).requiring_key("k"));
     let url = format!("{}/messages", provider.url());
     let key = [("x-api-key", "k")];
@@ -127,7 +127,7 @@ async fn messages_are_answered_in_anthropic_s_words() {
 }
 
 #[tokio::test]
-async fn a_storm_passes_and_the_script_begins() {
+async fn failures_before_the_script_are_counted_down() {
     let script = Script::in_turn([Reply::text("one"), Reply::text("two")]);
     let provider = ScriptedProvider::start(script.after_failures(2, Reply::rate_limited(Some(3))));
     for _ in 0..2 {
@@ -141,16 +141,16 @@ async fn a_storm_passes_and_the_script_begins() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_is_noticed() {
+async fn client_disconnect_is_counted() {
     for fault in [Fault::Hang, Fault::HangAfterHeaders, Fault::StallAfterEvents(1), Fault::EndlessEvents] {
         let provider = ScriptedProvider::start(Script::always(Reply::failing(fault.clone())));
         let url = format!("{}/chat/completions", provider.url());
         let mut body = chat("");
         body["stream"] = true.into();
         let asking = tokio::spawn(async move { send("POST", &url, &[], Some(&body)).await.is_ok() });
-        provider.chats_asked(1).await;
+        provider.wait_for_chats(1).await;
         assert_eq!(provider.cancelled(), 0, "{fault:?}");
         asking.abort();
-        provider.cancellations(1).await;
+        provider.wait_for_cancellations(1).await;
     }
 }

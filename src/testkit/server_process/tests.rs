@@ -43,7 +43,7 @@ fn starts(server: &ServerProcess) -> String {
 }
 
 #[tokio::test]
-async fn a_server_is_spoken_to_with_the_token_it_wrote() {
+async fn server_requests_use_the_written_token() {
     let stand_in = StandIn::new(STAND_IN);
     let server = stand_in.start().await;
     assert_eq!(server.url(), format!("http://{}", stand_in.provider.address()));
@@ -54,7 +54,7 @@ async fn a_server_is_spoken_to_with_the_token_it_wrote() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_asked_to_end_tells_its_status() {
+async fn terminated_server_returns_its_exit_status() {
     let stand_in = StandIn::new(STAND_IN);
     let mut server = stand_in.start().await;
     assert_eq!(server.terminate().await.code(), Some(7));
@@ -62,7 +62,7 @@ async fn a_server_that_is_asked_to_end_tells_its_status() {
 }
 
 #[tokio::test]
-async fn a_server_keeps_its_data_over_a_kill_and_a_restart() {
+async fn server_data_survives_kill_and_restart() {
     let stand_in = StandIn::new(STAND_IN);
     let mut server = stand_in.start().await;
     server.kill9();
@@ -73,7 +73,7 @@ async fn a_server_keeps_its_data_over_a_kill_and_a_restart() {
 }
 
 #[tokio::test]
-async fn a_dropped_server_is_gone_with_its_data() {
+async fn dropped_server_removes_its_data() {
     let stand_in = StandIn::new(STAND_IN);
     let server = stand_in.start().await;
     let (process, data) = (PathBuf::from(format!("/proc/{}", server.id())), server.data_dir());
@@ -83,7 +83,7 @@ async fn a_dropped_server_is_gone_with_its_data() {
 }
 
 #[tokio::test]
-async fn a_server_that_ends_at_once_is_reported_with_its_words() {
+async fn server_that_exits_at_start_is_reported_with_stderr() {
     let failed = tokio::spawn(async {
         StandIn::new("#!/bin/sh\necho 'no such thing' >&2\nexit 3\n").start().await;
     });

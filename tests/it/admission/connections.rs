@@ -1,7 +1,7 @@
 //! Who gets through the door, and how much: names, origins, sizes, speeds, numbers.
 
 use crate::admission::refusals::problem;
-use crate::harness::{SOON, Stage};
+use crate::harness::{Harness, TIMEOUT};
 use arbiter_testkit::{SseClient, send_text};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -9,22 +9,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Everything a server sends until it closes the connection, and how long that took.
-async fn until_closed(mut connection: TcpStream) -> (String, Duration) {
+async fn read_until_closed(mut connection: TcpStream) -> (String, Duration) {
     let begun = Instant::now();
     let mut text = Vec::new();
-    let read = tokio::time::timeout(SOON, connection.read_to_end(&mut text)).await;
+    let read = tokio::time::timeout(TIMEOUT, connection.read_to_end(&mut text)).await;
     // A reset closes as well.
     let _ = read.expect("the server closes it");
     (String::from_utf8_lossy(&text).into_owned(), begun.elapsed())
 }
 
-impl Stage {
+impl Harness {
     fn address(&self) -> &str {
         self.server.url().strip_prefix("http://").unwrap()
     }
 
     /// A connection on which this was written.
-    async fn wrote(&self, text: &str) -> TcpStream {
+    async fn connect_and_write(&self, text: &str) -> TcpStream {
         let mut connection = TcpStream::connect(self.address()).await.unwrap();
         connection.write_all(text.as_bytes()).await.unwrap();
         connection
@@ -38,11 +38,11 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn hosts_origins_and_content_types_pass_exactly_by_the_table() {
+async fn host_origin_and_content_type_follow_the_table() {
     let cors = ("ARBITER_HTTP__CORS_ORIGINS", r#"["https://board.example"]"#);
     let hosts = ("ARBITER_HTTP__ALLOWED_HOSTS", r#"["arbiter.example"]"#);
-    let stage = Stage::with(&[cors, hosts]).await;
-    let own = stage.address().to_owned();
+    let harness = Harness::with(&[cors, hosts]).await;
+    let own = harness.address().to_owned();
     let port = own.rsplit(':').next().unwrap();
     let (localhost, v6, rebound) =
         (format!("localhost:{port}"), format!("[::1]:{port}"), format!("rebound.example:{port}"));
@@ -83,7 +83,7 @@ async fn hosts_origins_and_content_types_pass_exactly_by_the_table() {
         ("POST", &own, "", "", "multipart/form-data; boundary=x", 415),
         ("POST", &own, "", "", "", 415),
     ];
-    let bearer = format!("Bearer {}", stage.server.token().unwrap());
+    let bearer = format!("Bearer {}", harness.server.token().unwrap());
     for (method, host, origin, site, kind, status) in table {
         let mut headers = vec![("authorization", bearer.as_str()), ("host", host)];
         let given = [("origin", origin), ("sec-fetch-site", site), ("content-type", kind)];
@@ -91,7 +91,7 @@ async fn hosts_origins_and_content_types_pass_exactly_by_the_table() {
             given.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (*name, **value)),
         );
         let body = if *method == "POST" { json!({"name": "n"}).to_string() } else { String::new() };
-        let url = format!("{}/api/v1/projects", stage.server.url());
+        let url = format!("{}/api/v1/projects", harness.server.url());
         let answer = send_text(method, &url, &headers, body).await.unwrap();
         assert_eq!(answer.status, *status, "{method} {headers:?}: {}", answer.json());
         let allowed = answer.header("access-control-allow-origin");
@@ -112,12 +112,12 @@ async fn hosts_origins_and_content_types_pass_exactly_by_the_table() {
 }
 
 #[tokio::test]
-async fn a_page_may_ask_before_it_calls_and_only_the_configured_one_is_told_yes() {
+async fn cors_preflight_allows_only_the_configured_origin() {
     let cors = ("ARBITER_HTTP__CORS_ORIGINS", r#"["https://board.example"]"#);
-    let stage = Stage::with(&[cors]).await;
+    let harness = Harness::with(&[cors]).await;
     let ask = async |origin: &str, path: &str| {
         let headers = [("origin", origin), ("access-control-request-method", "PATCH")];
-        stage.server.send("OPTIONS", path, &headers, None).await
+        harness.server.send("OPTIONS", path, &headers, None).await
     };
     let yes = ask("https://board.example", "/api/v1/beads/x").await;
     assert_eq!((yes.status, yes.header("access-control-allow-origin")), (204, "https://board.example"));
@@ -132,55 +132,57 @@ async fn a_page_may_ask_before_it_calls_and_only_the_configured_one_is_told_yes(
     problem(&ask("https://board.example", "/api/v1/nothing").await, 404, "not-found");
     // The page then needs its token all the same.
     let headers = [("origin", "https://board.example"), ("sec-fetch-site", "cross-site")];
-    let answer = stage.server.send("GET", "/api/v1/beads", &headers, None).await;
+    let answer = harness.server.send("GET", "/api/v1/beads", &headers, None).await;
     problem(&answer, 401, "unauthorized");
     assert_eq!(answer.header("access-control-allow-origin"), "https://board.example");
 }
 
 #[tokio::test]
-async fn heads_that_are_slow_large_or_endless_are_cut() {
-    let stage = Stage::with(&[("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "700")]).await;
-    let half = stage.head("GET", "/api/v1/beads", "x-half: ");
+async fn request_head_slow_large_or_endless_is_cut_off() {
+    let harness = Harness::with(&[("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "700")]).await;
+    let half = harness.head("GET", "/api/v1/beads", "x-half: ");
     for silent in [half.as_str(), "", "GET"] {
-        let (said, took) = until_closed(stage.wrote(silent).await).await;
+        let (said, took) = read_until_closed(harness.connect_and_write(silent).await).await;
         assert!(!said.contains(" 200 "), "{said}");
         assert!(
             (Duration::from_millis(600)..Duration::from_secs(10)).contains(&took),
             "{silent:?}: {took:?}"
         );
     }
-    let large = stage.head("GET", "/api/v1/beads", &format!("x: {}\r\n\r\n", "y".repeat(20_000)));
-    let many = stage.head("GET", "/api/v1/beads", &format!("{}\r\n", "x: y\r\n".repeat(80)));
+    let large = harness.head("GET", "/api/v1/beads", &format!("x: {}\r\n\r\n", "y".repeat(20_000)));
+    let many = harness.head("GET", "/api/v1/beads", &format!("{}\r\n", "x: y\r\n".repeat(80)));
     for (what, head) in [("large", large), ("many", many)] {
-        let (said, _) = until_closed(stage.wrote(&head).await).await;
+        let (said, _) = read_until_closed(harness.connect_and_write(&head).await).await;
         assert!(said.starts_with("HTTP/1.1 431 "), "{what}: {said}");
     }
-    let (said, _) = until_closed(stage.wrote("\u{16}\u{3}\u{1} no HTTP at all\r\n\r\n").await).await;
+    let (said, _) =
+        read_until_closed(harness.connect_and_write("\u{16}\u{3}\u{1} no HTTP at all\r\n\r\n").await).await;
     assert!(said.is_empty() || said.starts_with("HTTP/1.1 400 "), "{said}");
-    assert_eq!(stage.ask("GET", "beads", None).await.status, 200);
+    assert_eq!(harness.ask("GET", "beads", None).await.status, 200);
 }
 
 #[tokio::test]
-async fn bodies_that_are_slow_or_large_are_refused() {
+async fn request_body_slow_or_large_is_refused() {
     let limits = [
         ("ARBITER_HTTP__BODY_IDLE_TIMEOUT_MS", "500"),
         ("ARBITER_HTTP__REQUEST_TIMEOUT_MS", "2000"),
         ("ARBITER_HTTP__MAX_BODY_BYTES", "100000"),
         ("ARBITER_HTTP__MAX_SECRET_BODY_BYTES", "2000"),
     ];
-    let stage = Stage::with(&limits).await;
-    let head = stage.head(
+    let harness = Harness::with(&limits).await;
+    let head = harness.head(
         "POST",
         "/api/v1/projects",
         "content-type: application/json\r\ncontent-length: 50\r\n\r\n{",
     );
-    let mut silent = stage.wrote(&head).await;
+    let mut silent = harness.connect_and_write(&head).await;
     let mut answer = [0; 12];
     silent.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 408");
 
     // One byte after the other is never silent, and takes too long all the same.
-    let mut dripping = stage.wrote(&head.replace("content-length: 50", "content-length: 5000")).await;
+    let mut dripping =
+        harness.connect_and_write(&head.replace("content-length: 50", "content-length: 5000")).await;
     let begun = Instant::now();
     let mut answer = [0; 12];
     loop {
@@ -193,18 +195,18 @@ async fn bodies_that_are_slow_or_large_are_refused() {
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 
     let large = json!({"name": "x".repeat(100_000)});
-    problem(&stage.ask("POST", "projects", Some(&large)).await, 413, "too-large");
+    problem(&harness.ask("POST", "projects", Some(&large)).await, 413, "too-large");
     let secret = json!({"name": "n", "value": "x".repeat(2_000)});
-    problem(&stage.ask("POST", "keys", Some(&secret)).await, 413, "too-large");
+    problem(&harness.ask("POST", "keys", Some(&secret)).await, 413, "too-large");
     let announced = "content-type: application/json\r\ncontent-length: 999999999\r\n\r\n";
-    let mut early = stage.wrote(&stage.head("POST", "/api/v1/projects", announced)).await;
+    let mut early = harness.connect_and_write(&harness.head("POST", "/api/v1/projects", announced)).await;
     let mut answer = [0; 12];
     early.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413", "before a byte of it came");
 }
 
 #[tokio::test]
-async fn one_address_and_one_token_have_their_share_and_no_more() {
+async fn quotas_per_address_and_per_token_are_enforced() {
     let limits = [
         ("ARBITER_HTTP__LIMIT_LOOPBACK", "true"),
         ("ARBITER_HTTP__REQUESTS_PER_SEC", "1"),
@@ -212,138 +214,138 @@ async fn one_address_and_one_token_have_their_share_and_no_more() {
         ("ARBITER_HTTP__STREAMS_PER_TOKEN", "2"),
         ("ARBITER_HTTP__CONNECTIONS_PER_ADDRESS", "12"),
     ];
-    let stage = Stage::with(&limits).await;
+    let harness = Harness::with(&limits).await;
     let (one, two) = (
-        stage.token(json!({"name": "one", "role": "viewer"})).await,
-        stage.token(json!({"name": "two", "role": "viewer"})).await,
+        harness.token(json!({"name": "one", "role": "viewer"})).await,
+        harness.token(json!({"name": "two", "role": "viewer"})).await,
     );
-    let url = format!("{}/api/v1/events/stream", stage.server.url());
+    let url = format!("{}/api/v1/events/stream", harness.server.url());
     let open = async |token: &str| SseClient::connect(&url, Some(token), None).await;
     let held = [open(&one).await.unwrap(), open(&one).await.unwrap()];
-    let refused = stage.ask_as(&one, "GET", "events/stream", None).await;
+    let refused = harness.ask_as(&one, "GET", "events/stream", None).await;
     problem(&refused, 503, "too-many-streams");
     assert_eq!(refused.header("retry-after"), "1");
     let other = open(&two).await.unwrap();
     drop((held, other));
 
-    let mut last = stage.ask_as(&one, "GET", "whoami", None).await;
+    let mut last = harness.ask_as(&one, "GET", "whoami", None).await;
     let mut taken = 0;
     while last.status == 200 {
         taken += 1;
         assert!(taken < 100, "nothing is limited");
-        last = stage.ask_as(&one, "GET", "whoami", None).await;
+        last = harness.ask_as(&one, "GET", "whoami", None).await;
     }
     problem(&last, 429, "rate-limited");
     let wait: u64 = last.header("retry-after").parse().unwrap();
     assert!((1..=2).contains(&wait), "{wait}");
     assert_eq!((last.header("ratelimit-limit"), last.header("ratelimit-remaining")), ("20", "0"));
-    assert_eq!(stage.ask_as(&two, "GET", "whoami", None).await.status, 200, "the other has its own");
+    assert_eq!(harness.ask_as(&two, "GET", "whoami", None).await.status, 200, "the other has its own");
     // Wrong tokens count for the address they come from.
     let mut guesses = 0;
-    while stage.ask_as(&format!("guess{guesses}"), "GET", "whoami", None).await.status == 401 {
+    while harness.ask_as(&format!("guess{guesses}"), "GET", "whoami", None).await.status == 401 {
         guesses += 1;
         assert!(guesses < 100, "guessing is not limited");
     }
 
     let mut connections = Vec::new();
     for _ in 0..12 {
-        connections.push(stage.wrote("G").await);
+        connections.push(harness.connect_and_write("G").await);
     }
-    let (said, _) = until_closed(stage.wrote("G").await).await;
+    let (said, _) = read_until_closed(harness.connect_and_write("G").await).await;
     assert_eq!(said, "", "one too many is closed without a word");
 }
 
 #[tokio::test]
-async fn more_connections_than_allowed_are_closed_and_the_server_goes_on() {
+async fn connections_over_the_limit_are_closed_and_server_continues() {
     let limits = [
         ("ARBITER_HTTP__MAX_CONNECTIONS", "8"),
         ("ARBITER_HTTP__MAX_STREAMS", "1"),
         ("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "4000"),
     ];
-    let stage = Stage::with(&limits).await;
+    let harness = Harness::with(&limits).await;
     let mut idle = Vec::new();
     for _ in 0..8 {
-        idle.push(stage.wrote("GET").await);
+        idle.push(harness.connect_and_write("GET").await);
     }
-    let (said, took) = until_closed(stage.wrote("GET").await).await;
+    let (said, took) = read_until_closed(harness.connect_and_write("GET").await).await;
     assert!(
         said.is_empty() && took < Duration::from_millis(3500),
         "not for silence, but at once: {said} {took:?}"
     );
     for connection in idle {
-        until_closed(connection).await;
+        read_until_closed(connection).await;
     }
-    let stream = stage.stream("", None).await;
-    let second = stage.ask("GET", "events/stream", None).await;
+    let stream = harness.stream("", None).await;
+    let second = harness.ask("GET", "events/stream", None).await;
     problem(&second, 503, "too-many-streams");
     drop(stream);
-    assert_eq!(stage.ask("GET", "beads", None).await.status, 200);
+    assert_eq!(harness.ask("GET", "beads", None).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_request_that_takes_too_long_is_given_up_and_streams_are_not() {
+async fn request_times_out_but_streams_do_not() {
     let limits = [("ARBITER_HTTP__REQUEST_TIMEOUT_MS", "400"), ("ARBITER_HTTP__STREAM_KEEP_ALIVE_MS", "300")];
-    let stage = Stage::with(&limits).await;
-    let mut stream = stage.stream("?type=vault.*", None).await;
+    let harness = Harness::with(&limits).await;
+    let mut stream = harness.stream("?type=vault.*", None).await;
     // Takes connections and never says a word.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
     let new = json!({"id": "silent", "name": "Silent", "type": "custom", "endpoint": endpoint});
-    stage.create("providers", new).await;
-    let late = stage.ask("POST", "providers/silent/heartbeat", None).await;
+    harness.create("providers", new).await;
+    let late = harness.ask("POST", "providers/silent/heartbeat", None).await;
     problem(&late, 503, "deadline");
     assert_eq!(late.header("retry-after"), "1");
-    stream.comments_reach(4, SOON).await.unwrap();
+    stream.wait_for_comments(4, TIMEOUT).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_whose_peer_takes_nothing_is_closed() {
+async fn stream_with_stalled_reader_is_closed() {
     use futures_util::StreamExt;
-    let stage = Stage::with(&[("ARBITER_HTTP__STREAM_STALL_MS", "1500")]).await;
+    let harness = Harness::with(&[("ARBITER_HTTP__STREAM_STALL_MS", "1500")]).await;
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    let mut deaf = socket.connect(stage.address().parse().unwrap()).await.unwrap();
-    deaf.write_all(stage.head("GET", "/api/v1/events/stream", "\r\n").as_bytes()).await.unwrap();
+    let mut deaf = socket.connect(harness.address().parse().unwrap()).await.unwrap();
+    deaf.write_all(harness.head("GET", "/api/v1/events/stream", "\r\n").as_bytes()).await.unwrap();
     let streams = async || {
-        let metrics = stage.server.ask("GET", "/metrics", &[], None).await;
+        let metrics = harness.server.ask("GET", "/metrics", &[], None).await;
         let text = String::from_utf8_lossy(&metrics.body).into_owned();
         text.lines().find_map(|line| line.strip_prefix("arbiter_sse_streams ")?.parse::<u64>().ok()).unwrap()
     };
-    let until = async |wanted: u64| {
+    let wait_until = async |wanted: u64| {
         let look = async {
             while streams().await != wanted {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        assert!(tokio::time::timeout(SOON, look).await.is_ok(), "{} streams", streams().await);
+        assert!(tokio::time::timeout(TIMEOUT, look).await.is_ok(), "{} streams", streams().await);
     };
-    until(1).await;
+    wait_until(1).await;
     // More than any buffer between us holds.
     let text = "x".repeat(10_000);
     let write = |_| async {
         let message = json!({"message": text});
-        assert_eq!(stage.ask("POST", "events", Some(&message)).await.status, 201);
+        assert_eq!(harness.ask("POST", "events", Some(&message)).await.status, 201);
     };
     futures_util::stream::iter(0..1200).map(write).buffer_unordered(16).collect::<Vec<_>>().await;
-    until(0).await;
+    wait_until(0).await;
     drop(deaf);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hundreds_of_slow_connections_hold_up_nobody() {
-    let stage = Stage::with(&[("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "1500")]).await;
-    let half = stage.head("GET", "/api/v1/beads", "x-half: ");
+async fn hundreds_of_slow_connections_block_no_request() {
+    let harness = Harness::with(&[("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "1500")]).await;
+    let half = harness.head("GET", "/api/v1/beads", "x-half: ");
     let mut slow = Vec::new();
     for number in 0..400 {
-        slow.push(stage.wrote(if number % 2 == 0 { &half } else { "" }).await);
+        slow.push(harness.connect_and_write(if number % 2 == 0 { &half } else { "" }).await);
     }
     // While all of them are open the others are served.
     for number in 0..20 {
         let bead = json!({"id": format!("p{number}"), "name": "n"});
-        stage.create("projects", bead).await;
+        harness.create("projects", bead).await;
     }
     for connection in slow {
-        let (said, _) = until_closed(connection).await;
+        let (said, _) = read_until_closed(connection).await;
         assert!(!said.contains(" 200 "), "{said}");
     }
 }

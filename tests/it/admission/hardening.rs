@@ -1,7 +1,7 @@
 //! What the process lets others see of it, and what it takes from others: files, modes, owners, passwords.
 
-use crate::harness::program::{Ended, Running, command, run};
-use crate::harness::{QUICK_VAULT, Stage};
+use crate::harness::program::{ProgramOutput, RunningProgram, command, run};
+use crate::harness::{FAST_KDF, Harness};
 use arbiter_testkit::TEST_PASSWORD;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -12,7 +12,7 @@ use std::process::Command;
 fn serve(data: &Path) -> Command {
     let mut command = command(data);
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data);
-    command.env(QUICK_VAULT.0, QUICK_VAULT.1);
+    command.env(FAST_KDF.0, FAST_KDF.1);
     command
 }
 
@@ -30,8 +30,8 @@ fn serve_behind(prefix: &[&str], data: &Path) -> Command {
     command
 }
 
-async fn started(command: Command) -> Running {
-    let mut running = Running::start(command);
+async fn started(command: Command) -> RunningProgram {
+    let mut running = RunningProgram::start(command);
     running.line("listening on ").await;
     running
 }
@@ -49,22 +49,22 @@ fn password_file(home: &Path, name: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_file_of_a_server_is_its_own_and_one_that_is_not_is_refused_with_what_mends_it() {
-    let mut stage = Stage::new().await;
-    let data = stage.server.data_dir();
-    stage.create("projects", serde_json::json!({"name": "P"})).await;
-    stage.register("twice", "http://127.0.0.1:9", "sk-one").await;
+async fn server_files_are_private_and_open_ones_refused_with_the_fix() {
+    let mut harness = Harness::new().await;
+    let data = harness.server.data_dir();
+    harness.create("projects", serde_json::json!({"name": "P"})).await;
+    harness.register("twice", "http://127.0.0.1:9", "sk-one").await;
     let names: Vec<String> =
         fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     for name in &names {
         let found = fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(found, 0o600, "{name}");
     }
-    stage.server.kill9();
+    harness.server.kill9();
     let refused = async |fix: &str| {
-        let ended: Ended = run(serve(&data), "").await;
+        let ended: ProgramOutput = run(serve(&data), "").await;
         assert_eq!(ended.code, Some(77), "{ended:?}");
-        assert!(ended.complaint().contains(fix), "{ended:?}");
+        assert!(ended.error_line().contains(fix), "{ended:?}");
     };
     for name in ["arbiter.db", "arbiter.db-wal", "keys.json", "keys.json.bak", "admin-token", "server.json"] {
         assert!(names.iter().any(|known| known == name), "{name} is not in {names:?}");
@@ -85,16 +85,16 @@ async fn every_file_of_a_server_is_its_own_and_one_that_is_not_is_refused_with_w
         refused("is not a regular file").await;
         fs::rename(&away, &path).unwrap();
     }
-    stage.server.restart().await;
-    assert_eq!(stage.get("vault").await["state"], "unlocked");
+    harness.server.restart().await;
+    assert_eq!(harness.get("vault").await["state"], "unlocked");
 }
 
 #[tokio::test]
-async fn the_password_is_taken_from_the_first_source_that_has_one() {
-    let mut stage = Stage::new().await;
-    stage.server.terminate().await;
-    assert_eq!(stage.server.stderr_text().matches("the password came in the environment").count(), 1);
-    let data = stage.server.data_dir();
+async fn password_comes_from_the_first_source_that_has_one() {
+    let mut harness = Harness::new().await;
+    harness.server.terminate().await;
+    assert_eq!(harness.server.stderr_text().matches("the password came in the environment").count(), 1);
+    let data = harness.server.data_dir();
     let home = tempfile::tempdir().unwrap();
     let right = password_file(home.path(), "right", TEST_PASSWORD);
     let wrong = password_file(home.path(), "wrong", "not the password");
@@ -123,7 +123,7 @@ async fn the_password_is_taken_from_the_first_source_that_has_one() {
 }
 
 #[tokio::test]
-async fn memory_is_locked_when_it_is_asked_for_and_a_start_that_may_not_says_what_helps() {
+async fn memory_lock_is_applied_or_refused_with_a_remedy() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
     let locked = |process: u32| {
@@ -145,27 +145,27 @@ async fn memory_is_locked_when_it_is_asked_for_and_a_start_that_may_not_says_wha
     wanted.env("ARBITER_VAULT__LOCK_MEMORY", "true");
     let ended = run(wanted, "").await;
     assert_eq!(ended.code, Some(78), "{ended:?}");
-    let complaint = ended.complaint();
-    assert!(complaint.contains("ulimit -l unlimited") && complaint.contains("LimitMEMLOCK"), "{ended:?}");
+    let error_line = ended.error_line();
+    assert!(error_line.contains("ulimit -l unlimited") && error_line.contains("LimitMEMLOCK"), "{ended:?}");
 }
 
 #[tokio::test]
-async fn a_running_server_leaves_no_core_and_is_closed_to_its_own_user() {
+async fn server_dumps_no_core_and_is_unreadable_to_its_own_user() {
     // Root without these capabilities is like any other user who looks at a process of his own.
-    const LIKE_ANYBODY: [&str; 3] = [
+    const UNPRIVILEGED: [&str; 3] = [
         "setpriv",
         "--bounding-set=-sys_ptrace,-perfmon,-sys_admin",
         "--inh-caps=-sys_ptrace,-perfmon,-sys_admin",
     ];
     let home = tempfile::tempdir().unwrap();
-    let server = started(serve_behind(&LIKE_ANYBODY, &home.path().join("data"))).await;
+    let server = started(serve_behind(&UNPRIVILEGED, &home.path().join("data"))).await;
     let readable = |process: u32| {
-        let mut reader = Command::new(LIKE_ANYBODY[0]);
-        reader.args(&LIKE_ANYBODY[1..]).args(["head", "-c1"]);
+        let mut reader = Command::new(UNPRIVILEGED[0]);
+        reader.args(&UNPRIVILEGED[1..]).args(["head", "-c1"]);
         reader.arg(format!("/proc/{process}/environ")).output().unwrap().status.success()
     };
-    let mut other = Command::new(LIKE_ANYBODY[0]);
-    let mut other = other.args(&LIKE_ANYBODY[1..]).args(["sleep", "60"]).spawn().unwrap();
+    let mut other = Command::new(UNPRIVILEGED[0]);
+    let mut other = other.args(&UNPRIVILEGED[1..]).args(["sleep", "60"]).spawn().unwrap();
     // Between its start and the program it becomes, it still has the capability.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while !readable(other.id()) {

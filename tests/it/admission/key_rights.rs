@@ -1,22 +1,22 @@
 //! Keys are the administrator's: what an operator, a page of another origin and a guesser do not get.
 
 use crate::admission::refusals::problem;
-use crate::harness::{KEY, Stage};
+use crate::harness::{Harness, KEY};
 use arbiter_testkit::{Script, ScriptedProvider};
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn an_operator_neither_sends_nor_replaces_a_key_that_is_not_the_providers_own() {
-    let stage = Stage::new().await;
+async fn operator_cannot_send_or_replace_a_foreign_key() {
+    let harness = Harness::new().await;
     let catcher = ScriptedProvider::start(Script::default());
     let key = |id: &str, purpose: &str, hosts: &[&str]| json!({"id": id, "name": id, "purpose": purpose, "allowed_hosts": hosts, "value": format!("sk-admin-{id}")});
-    stage.create("keys", key("anywhere", "provider", &[])).await;
-    stage.create("keys", key("bound", "provider", &["127.0.0.1"])).await;
-    stage.create("keys", key("mirror", "codec", &[])).await;
-    stage.create("keys", key("key_zed", "provider", &["127.0.0.1"])).await;
-    let operator = stage.token(json!({"name": "op", "role": "operator"})).await;
+    harness.create("keys", key("anywhere", "provider", &[])).await;
+    harness.create("keys", key("bound", "provider", &["127.0.0.1"])).await;
+    harness.create("keys", key("mirror", "codec", &[])).await;
+    harness.create("keys", key("key_zed", "provider", &["127.0.0.1"])).await;
+    let operator = harness.token(json!({"name": "op", "role": "operator"})).await;
     let ask = async |method: &str, path: &str, body: Value| {
-        stage.ask_as(&operator, method, path, Some(&body).filter(|body| !body.is_null())).await
+        harness.ask_as(&operator, method, path, Some(&body).filter(|body| !body.is_null())).await
     };
     let provider = |id: &str, more: Value| {
         let mut new = json!({"id": id, "name": id, "type": "custom", "endpoint": catcher.url()});
@@ -30,7 +30,7 @@ async fn an_operator_neither_sends_nor_replaces_a_key_that_is_not_the_providers_
         problem(&ask("POST", "providers", new).await, 403, "forbidden");
     }
     let codec = provider("zed", json!({"key_id": "mirror", "requires_key": true}));
-    problem(&stage.ask("POST", "providers", Some(&codec)).await, 422, "invalid");
+    problem(&harness.ask("POST", "providers", Some(&codec)).await, 422, "invalid");
     let bound = provider("bound", json!({"key_id": "bound", "requires_key": true}));
     assert_eq!(ask("POST", "providers", bound).await.status, 201, "an administrator said where it may go");
     assert_eq!(ask("POST", "providers", provider("zed", json!({}))).await.status, 201);
@@ -52,40 +52,40 @@ async fn an_operator_neither_sends_nor_replaces_a_key_that_is_not_the_providers_
     let moved = json!({"endpoint": "http://127.0.0.1:9/v1", "api_key": "sk-fresh"});
     assert_eq!(ask("PATCH", "providers/own", moved).await.status, 200, "with its key a provider moves");
     assert_eq!(ask("DELETE", "providers/zed", Value::Null).await.status, 204);
-    let keys = stage.get("keys").await;
+    let keys = harness.get("keys").await;
     assert!(
         keys.as_array().unwrap().iter().any(|key| key["id"] == "key_zed"),
         "it was not the provider's: {keys}"
     );
     assert_eq!(
-        stage.ask("PATCH", "providers/bound", Some(&other_port)).await.status,
+        harness.ask("PATCH", "providers/bound", Some(&other_port)).await.status,
         200,
         "an administrator may"
     );
 }
 
 #[tokio::test]
-async fn a_file_of_ones_own_does_not_buy_further_guesses() {
-    let stage = Stage::new().await;
+async fn import_file_does_not_reset_the_password_throttle() {
+    let harness = Harness::new().await;
     let wrong = json!({"password": "no"});
     for _ in 0..2 {
-        problem(&stage.ask("POST", "vault/export", Some(&wrong)).await, 403, "wrong-password");
+        problem(&harness.ask("POST", "vault/export", Some(&wrong)).await, 403, "wrong-password");
     }
     let blank = json!({"password": "x", "file": {"keys": {}}, "on_conflict": "skip"});
-    problem(&stage.ask("POST", "vault/import", Some(&blank)).await, 422, "invalid");
-    problem(&stage.ask("POST", "vault/export", Some(&wrong)).await, 403, "wrong-password");
-    problem(&stage.ask("POST", "vault/export", Some(&wrong)).await, 429, "throttled");
+    problem(&harness.ask("POST", "vault/import", Some(&blank)).await, 422, "invalid");
+    problem(&harness.ask("POST", "vault/export", Some(&wrong)).await, 403, "wrong-password");
+    problem(&harness.ask("POST", "vault/export", Some(&wrong)).await, 429, "throttled");
 }
 
 #[tokio::test]
-async fn a_lock_does_not_wait_for_a_long_import_nor_does_the_end() {
-    let mut stage = Stage::new().await;
+async fn lock_and_shutdown_do_not_wait_for_a_long_import() {
+    let mut harness = Harness::new().await;
     // Each entry costs a derivation, and none opens.
     let entry = |n: usize| json!({"id": format!("k{n}"), "name": "k", "encrypted_data": "A".repeat(128)});
     let file: serde_json::Map<String, Value> = (0..450).map(|n| (format!("k{n}"), entry(n))).collect();
     let body = json!({"password": "x", "file": {"keys": file}, "on_conflict": "skip"});
     let importing = {
-        let (url, token) = (stage.server.url().to_owned(), stage.server.token().unwrap().to_owned());
+        let (url, token) = (harness.server.url().to_owned(), harness.server.token().unwrap().to_owned());
         let body = body.clone();
         tokio::spawn(async move {
             let bearer = format!("Bearer {token}");
@@ -94,22 +94,22 @@ async fn a_lock_does_not_wait_for_a_long_import_nor_does_the_end() {
         })
     };
     // The import has begun once another one has to wait for it; reading goes on meanwhile.
-    stage.get("vault").await;
-    assert_eq!(stage.ask("POST", "vault/lock", None).await.status, 200);
+    harness.get("vault").await;
+    assert_eq!(harness.ask("POST", "vault/lock", None).await.status, 200);
     let answer = importing.await.unwrap().unwrap();
     assert!(matches!(answer.status, 403 | 409 | 423), "{}", answer.json());
     let many: serde_json::Map<String, Value> = (0..501).map(|n| (format!("k{n}"), entry(n))).collect();
-    stage.act("vault/unlock", json!({"password": arbiter_testkit::TEST_PASSWORD})).await;
+    harness.act("vault/unlock", json!({"password": arbiter_testkit::TEST_PASSWORD})).await;
     let body = json!({"password": "x", "file": {"keys": many}, "on_conflict": "skip"});
-    problem(&stage.ask("POST", "vault/import", Some(&body)).await, 422, "invalid");
-    assert!(stage.server.terminate().await.success());
+    problem(&harness.ask("POST", "vault/import", Some(&body)).await, 422, "invalid");
+    assert!(harness.server.terminate().await.success());
 }
 
 #[tokio::test]
-async fn a_page_of_an_allowed_origin_does_not_act_for_whoever_signed_in_here() {
-    let stage = Stage::with(&[("ARBITER_HTTP__CORS_ORIGINS", r#"["http://localhost:3000"]"#)]).await;
-    let token = stage.server.token().unwrap().to_owned();
-    let signed = stage.server.send("POST", "/api/v1/session", &[], Some(&json!({"token": token}))).await;
+async fn cors_origin_cannot_use_the_session_cookie() {
+    let harness = Harness::with(&[("ARBITER_HTTP__CORS_ORIGINS", r#"["http://localhost:3000"]"#)]).await;
+    let token = harness.server.token().unwrap().to_owned();
+    let signed = harness.server.send("POST", "/api/v1/session", &[], Some(&json!({"token": token}))).await;
     let pair = signed.header("set-cookie").split(';').next().unwrap().to_owned();
     let page = [("origin", "http://localhost:3000"), ("sec-fetch-site", "same-site")];
     let with = |shown: (&'static str, String)| {
@@ -124,21 +124,21 @@ async fn a_page_of_an_allowed_origin_does_not_act_for_whoever_signed_in_here() {
         let headers = with(shown);
         let headers: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let answer = stage.server.send("POST", "/api/v1/vault/lock", &headers, None).await;
+        let answer = harness.server.send("POST", "/api/v1/vault/lock", &headers, None).await;
         assert_eq!(answer.status, status, "{}", answer.json());
     }
-    assert_eq!(stage.server.send("GET", "/api/v1/whoami", &[("cookie", &pair)], None).await.status, 200);
+    assert_eq!(harness.server.send("GET", "/api/v1/whoami", &[("cookie", &pair)], None).await.status, 200);
 }
 
 #[tokio::test]
-async fn an_agent_changes_neither_the_plan_nor_what_it_has_not_claimed() {
-    let stage = Stage::new().await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+async fn agent_cannot_change_planning_fields_or_unclaimed_beads() {
+    let harness = Harness::new().await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
     let agent = json!({"id": "ext", "name": "ext", "project_id": "p", "kind": "external"});
-    stage.create("agents", agent).await;
-    let token = stage.token(json!({"name": "cli", "role": "agent", "agent_id": "ext"})).await;
-    stage.bead("before", json!({})).await;
-    stage.bead("grave", json!({"priority": 0, "assigned_to": "ext", "blocked_by": ["before"]})).await;
+    harness.create("agents", agent).await;
+    let token = harness.token(json!({"name": "cli", "role": "agent", "agent_id": "ext"})).await;
+    harness.bead("before", json!({})).await;
+    harness.bead("grave", json!({"priority": 0, "assigned_to": "ext", "blocked_by": ["before"]})).await;
     for patch in [
         json!({"priority": 2}),
         json!({"blocked_by": []}),
@@ -147,7 +147,7 @@ async fn an_agent_changes_neither_the_plan_nor_what_it_has_not_claimed() {
         json!({"parent": "before"}),
         json!({"status": "closed"}),
     ] {
-        let answer = stage.ask_as(&token, "PATCH", "beads/grave", Some(&patch)).await;
+        let answer = harness.ask_as(&token, "PATCH", "beads/grave", Some(&patch)).await;
         assert_eq!(answer.status, 403, "{patch}: {}", answer.json());
     }
     for (action, body) in [
@@ -155,25 +155,25 @@ async fn an_agent_changes_neither_the_plan_nor_what_it_has_not_claimed() {
         ("close", json!({"reason": "r"})),
         ("block", json!({"reason": "r"})),
     ] {
-        let answer = stage.ask_as(&token, "POST", &format!("beads/grave/{action}"), Some(&body)).await;
+        let answer = harness.ask_as(&token, "POST", &format!("beads/grave/{action}"), Some(&body)).await;
         problem(&answer, 403, "forbidden");
     }
-    let described = stage.ask_as(&token, "PATCH", "beads/grave", Some(&json!({"description": "d"}))).await;
+    let described = harness.ask_as(&token, "PATCH", "beads/grave", Some(&json!({"description": "d"}))).await;
     assert_eq!(described.status, 200, "{}", described.json());
-    assert_eq!(stage.get("beads/grave").await["priority"], 0);
+    assert_eq!(harness.get("beads/grave").await["priority"], 0);
 }
 
 #[tokio::test]
-async fn a_project_goes_with_its_agents_and_beads_when_that_is_said() {
-    let stage = Stage::new().await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    stage.create("agents", json!({"id": "a", "name": "a", "project_id": "p", "kind": "external"})).await;
-    stage.bead("b", json!({})).await;
-    let token = stage.token(json!({"name": "cli", "role": "agent", "agent_id": "a"})).await;
-    problem(&stage.ask("DELETE", "projects/p", None).await, 409, "in-use");
-    assert_eq!(stage.ask("DELETE", "projects/p?cascade=true", None).await.status, 204);
+async fn project_cascade_delete_removes_agents_and_beads() {
+    let harness = Harness::new().await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    harness.create("agents", json!({"id": "a", "name": "a", "project_id": "p", "kind": "external"})).await;
+    harness.bead("b", json!({})).await;
+    let token = harness.token(json!({"name": "cli", "role": "agent", "agent_id": "a"})).await;
+    problem(&harness.ask("DELETE", "projects/p", None).await, 409, "in-use");
+    assert_eq!(harness.ask("DELETE", "projects/p?cascade=true", None).await.status, 204);
     for gone in ["projects/p", "agents/a", "beads/b"] {
-        problem(&stage.ask("GET", gone, None).await, 404, "not-found");
+        problem(&harness.ask("GET", gone, None).await, 404, "not-found");
     }
-    problem(&stage.ask_as(&token, "GET", "whoami", None).await, 401, "unauthorized");
+    problem(&harness.ask_as(&token, "GET", "whoami", None).await, 401, "unauthorized");
 }

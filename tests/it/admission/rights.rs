@@ -2,8 +2,8 @@
 //! beads.
 
 use crate::admission::refusals::problem;
-use crate::harness::{SOON, Stage};
-use arbiter_testkit::{HttpAnswer, Script};
+use crate::harness::{Harness, TIMEOUT};
+use arbiter_testkit::{HttpResponse, Script};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -19,24 +19,24 @@ fn rights() -> Vec<(&'static str, &'static str, &'static str)> {
     words.map(|words| (words[0], words[1], words[2])).collect()
 }
 
-impl Stage {
+impl Harness {
     /// The text of a new token.
     pub async fn token(&self, fields: Value) -> String {
         self.create("tokens", fields).await["token"].as_str().unwrap().to_owned()
     }
 
     /// Any request by whoever has this token.
-    pub async fn ask_as(&self, token: &str, method: &str, path: &str, json: Option<&Value>) -> HttpAnswer {
+    pub async fn ask_as(&self, token: &str, method: &str, path: &str, json: Option<&Value>) -> HttpResponse {
         let bearer = format!("Bearer {token}");
         self.server.send(method, &format!("/api/v1/{path}"), &[("authorization", &bearer)], json).await
     }
 }
 
 #[tokio::test]
-async fn every_route_lets_in_the_roles_of_the_table_and_no_others() {
-    let stage = Stage::new().await;
-    stage.furnish(Script::default(), &["a"]).await;
-    let document = stage.server.ask("GET", "/api/openapi.json", &[], None).await.json();
+async fn route_admits_exactly_the_roles_of_the_table() {
+    let harness = Harness::new().await;
+    harness.setup(Script::default(), &["a"]).await;
+    let document = harness.server.ask("GET", "/api/openapi.json", &[], None).await.json();
     let described: BTreeSet<(String, String, String)> = document["paths"]
         .as_object()
         .unwrap()
@@ -56,7 +56,7 @@ async fn every_route_lets_in_the_roles_of_the_table_and_no_others() {
     let mut shown = vec![Vec::new()];
     for role in &ROLES[1..] {
         let agent = (*role == "agent").then_some("a");
-        let token = stage.token(json!({"name": role, "role": role, "agent_id": agent})).await;
+        let token = harness.token(json!({"name": role, "role": role, "agent_id": agent})).await;
         shown.push(vec![("authorization".to_owned(), format!("Bearer {token}"))]);
     }
     for (role, headers) in ROLES.iter().zip(&shown) {
@@ -68,7 +68,7 @@ async fn every_route_lets_in_the_roles_of_the_table_and_no_others() {
                 headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let body = json!({});
             let body = matches!(method, "POST" | "PUT" | "PATCH").then_some(&body);
-            let answer = stage.server.send(method, &format!("{filled}{query}"), &headers, body).await;
+            let answer = harness.server.send(method, &format!("{filled}{query}"), &headers, body).await;
             let said = format!("{role} {method} {path}: {} {}", answer.status, answer.json());
             match (*role, rank(role) >= rank(least)) {
                 (_, true) => assert!(!matches!(answer.status, 401 | 403) && answer.status < 500, "{said}"),
@@ -90,19 +90,19 @@ async fn every_route_lets_in_the_roles_of_the_table_and_no_others() {
 }
 
 #[tokio::test]
-async fn an_agents_token_acts_on_its_own_claims_and_beads_only() {
-    let stage = Stage::new().await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+async fn agent_token_acts_only_on_its_own_claims_and_beads() {
+    let harness = Harness::new().await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
     for id in ["mine", "other"] {
         let agent = json!({"id": id, "name": id, "project_id": "p", "kind": "external"});
-        stage.create("agents", agent).await;
+        harness.create("agents", agent).await;
     }
-    let token = stage.token(json!({"name": "cli", "role": "agent", "agent_id": "mine"})).await;
+    let token = harness.token(json!({"name": "cli", "role": "agent", "agent_id": "mine"})).await;
     for id in ["one", "two", "three"] {
-        stage.bead(id, json!({})).await;
+        harness.bead(id, json!({})).await;
     }
-    let lease = stage.act("beads/two/claim", json!({"agent_id": "other"})).await["lease"]["token"].clone();
-    let act = async |path: &str, body: Value| stage.ask_as(&token, "POST", path, Some(&body)).await;
+    let lease = harness.act("beads/two/claim", json!({"agent_id": "other"})).await["lease"]["token"].clone();
+    let act = async |path: &str, body: Value| harness.ask_as(&token, "POST", path, Some(&body)).await;
 
     // Another's bead, with another's lease even, and a bead of nobody.
     for bead in ["two", "three"] {
@@ -117,7 +117,7 @@ async fn an_agents_token_acts_on_its_own_claims_and_beads_only() {
             problem(&act(&format!("beads/{bead}/{action}"), body).await, 403, "forbidden");
         }
         let patch = json!({"title": "t", "lease_token": lease});
-        let patched = stage.ask_as(&token, "PATCH", &format!("beads/{bead}"), Some(&patch)).await;
+        let patched = harness.ask_as(&token, "PATCH", &format!("beads/{bead}"), Some(&patch)).await;
         problem(&patched, 403, "forbidden");
         let question = json!({"project_id": "p", "bead_id": bead, "question": "May I?"});
         problem(&act("decisions", question).await, 403, "forbidden");
@@ -144,34 +144,34 @@ async fn an_agents_token_acts_on_its_own_claims_and_beads_only() {
     assert_eq!(done.json()["status"], "closed", "{}", done.json());
 
     // What it did says who did it, by which token, and from where.
-    let history = stage.get("beads/one/history?limit=1000").await;
+    let history = harness.get("beads/one/history?limit=1000").await;
     let closed = history.as_array().unwrap().iter().find(|event| event["type"] == "bead.completed").unwrap();
-    let id = stage.ask_as(&token, "GET", "whoami", None).await.json()["token_id"].clone();
+    let id = harness.ask_as(&token, "GET", "whoami", None).await.json()["token_id"].clone();
     assert_eq!(closed["actor"], "mine");
     assert_eq!(closed["origin"], json!({"address": "127.0.0.1", "token_id": id}));
 }
 
 #[tokio::test]
-async fn a_token_limited_to_a_project_neither_sees_nor_changes_another_one() {
+async fn project_token_neither_sees_nor_changes_other_projects() {
     const SECRET: &str = "xylophone";
-    let stage = Stage::new().await;
-    stage.furnish(Script::default(), &["a"]).await;
-    stage.create("projects", json!({"id": "q", "name": SECRET})).await;
+    let harness = Harness::new().await;
+    harness.setup(Script::default(), &["a"]).await;
+    harness.create("projects", json!({"id": "q", "name": SECRET})).await;
     let agent = json!({"id": "b", "name": SECRET, "provider_id": "scripted", "project_id": "q",
         "status": "inactive"});
-    stage.create("agents", agent).await;
-    stage.bead("ours", json!({"defer_until": "2099-01-01T00:00:00Z"})).await;
+    harness.create("agents", agent).await;
+    harness.bead("ours", json!({"defer_until": "2099-01-01T00:00:00Z"})).await;
     let theirs = json!({"id": "theirs", "title": SECRET, "project_id": "q", "tags": [SECRET],
         "defer_until": "2099-01-01T00:00:00Z"});
-    stage.create("beads", theirs).await;
-    stage.create("beads/theirs/comments", json!({"comment": SECRET})).await;
-    stage.create("projects/q/comments", json!({"comment": SECRET})).await;
-    let asked = stage.create("decisions", json!({"project_id": "q", "question": SECRET})).await;
+    harness.create("beads", theirs).await;
+    harness.create("beads/theirs/comments", json!({"comment": SECRET})).await;
+    harness.create("projects/q/comments", json!({"comment": SECRET})).await;
+    let asked = harness.create("decisions", json!({"project_id": "q", "question": SECRET})).await;
     let (decision, projects) = (asked["id"].as_str().unwrap(), json!(["p"]));
 
-    let viewer = stage.token(json!({"name": "v", "role": "viewer", "projects": projects})).await;
+    let viewer = harness.token(json!({"name": "v", "role": "viewer", "projects": projects})).await;
     let mut frames = {
-        let url = format!("{}/api/v1/events/stream", stage.server.url());
+        let url = format!("{}/api/v1/events/stream", harness.server.url());
         arbiter_testkit::SseClient::connect(&url, Some(&viewer), Some("0")).await.unwrap()
     };
     for (_, _, path) in rights().into_iter().filter(|(role, method, _)| *role == "viewer" && *method == "GET")
@@ -188,7 +188,7 @@ async fn a_token_limited_to_a_project_neither_sees_nor_changes_another_one() {
         };
         let headers = format!("Bearer {viewer}");
         let path = path.replace("{id}", theirs);
-        let answer = stage.server.send("GET", &path, &[("authorization", &headers)], None).await;
+        let answer = harness.server.send("GET", &path, &[("authorization", &headers)], None).await;
         let text = String::from_utf8_lossy(&answer.body);
         assert!(!text.contains(SECRET) && !text.contains("\"theirs\""), "{path}: {text}");
         let named = path.contains("/theirs")
@@ -199,25 +199,25 @@ async fn a_token_limited_to_a_project_neither_sees_nor_changes_another_one() {
             problem(&answer, 404, "not-found");
         }
     }
-    let listed = stage.ask_as(&viewer, "GET", "beads", None).await;
+    let listed = harness.ask_as(&viewer, "GET", "beads", None).await;
     assert_eq!((listed.json()[0]["id"].as_str(), listed.header("x-total-count")), (Some("ours"), "1"));
-    let other = stage.ask_as(&viewer, "GET", "beads?project_id=q", None).await;
+    let other = harness.ask_as(&viewer, "GET", "beads?project_id=q", None).await;
     assert_eq!(other.json(), json!([]));
 
     // Nothing of the other project is streamed, from the log or live.
-    stage.ask("PATCH", "beads/theirs", Some(&json!({"title": "xylophone 2"}))).await;
-    stage.ask("PATCH", "beads/ours", Some(&json!({"title": "the last one"}))).await;
+    harness.ask("PATCH", "beads/theirs", Some(&json!({"title": "xylophone 2"}))).await;
+    harness.ask("PATCH", "beads/ours", Some(&json!({"title": "the last one"}))).await;
     loop {
-        let frame = frames.next(SOON).await.unwrap();
+        let frame = frames.next(TIMEOUT).await.unwrap();
         assert!(!frame.data.contains(SECRET), "{}", frame.data);
         if frame.data.contains("the last one") {
             break;
         }
     }
 
-    let operator = stage.token(json!({"name": "o", "role": "operator", "projects": projects})).await;
+    let operator = harness.token(json!({"name": "o", "role": "operator", "projects": projects})).await;
     let ask = async |method: &str, path: &str, body: Value| {
-        stage.ask_as(&operator, method, path, Some(&body).filter(|body| !body.is_null())).await
+        harness.ask_as(&operator, method, path, Some(&body).filter(|body| !body.is_null())).await
     };
     let created = ask("POST", "beads", json!({"title": "t", "project_id": "p"})).await;
     assert_eq!(created.status, 201, "{}", created.json());
@@ -250,7 +250,7 @@ async fn a_token_limited_to_a_project_neither_sees_nor_changes_another_one() {
         problem(&ask(method, path, body).await, 404, "not-found");
     }
     let admin = json!({"name": "x", "role": "admin", "projects": ["p"]});
-    problem(&stage.ask("POST", "tokens", Some(&admin)).await, 422, "invalid");
+    problem(&harness.ask("POST", "tokens", Some(&admin)).await, 422, "invalid");
     let unknown = json!({"name": "x", "role": "viewer", "projects": ["nowhere"]});
-    problem(&stage.ask("POST", "tokens", Some(&unknown)).await, 422, "invalid");
+    problem(&harness.ask("POST", "tokens", Some(&unknown)).await, 422, "invalid");
 }

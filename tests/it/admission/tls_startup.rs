@@ -1,7 +1,7 @@
 //! TLS when a server starts: files that it does not take, what it warns of, and SIGHUP without anything to read.
 
-use crate::harness::QUICK_VAULT;
-use crate::harness::program::{BINARY, Ended, command, run};
+use crate::harness::FAST_KDF;
+use crate::harness::program::{BINARY, ProgramOutput, command, run};
 use arbiter_testkit::{ServerProcess, TEST_PASSWORD, TestCa};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Read;
@@ -9,29 +9,29 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// `arbiter serve` with these arguments, run to its end.
-async fn serve(data: &Path, arguments: &[&str]) -> Ended {
+async fn serve(data: &Path, arguments: &[&str]) -> ProgramOutput {
     let home = tempfile::tempdir().unwrap();
     let mut command = command(home.path());
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(arguments);
-    command.env("ARBITER_PASSWORD", TEST_PASSWORD).env(QUICK_VAULT.0, QUICK_VAULT.1);
+    command.env("ARBITER_PASSWORD", TEST_PASSWORD).env(FAST_KDF.0, FAST_KDF.1);
     run(command, "").await
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_end_the_start_before_anything_is_touched() {
+async fn unusable_tls_files_stop_the_start_before_any_write() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
     let (certificate, key) = TestCa::new("ca").server(&["localhost"]).write(home.path(), "server");
     let (certificate, key_path) = (certificate.display().to_string(), key.display().to_string());
     let alone = serve(&data, &["--tls-cert", &certificate]).await;
     assert_eq!(alone.code, Some(78));
-    assert!(alone.complaint().contains("needs `http.tls_key` as well"), "{alone:?}");
+    assert!(alone.error_line().contains("needs `http.tls_key` as well"), "{alone:?}");
 
     let both = ["--tls-cert", &certificate, "--tls-key", &key_path];
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
     let wide = serve(&data, &both).await;
     assert_eq!(wide.code, Some(77));
-    assert!(wide.complaint().contains(&format!("run: chmod 600 {key_path}")), "{wide:?}");
+    assert!(wide.error_line().contains(&format!("run: chmod 600 {key_path}")), "{wide:?}");
 
     let link = home.path().join("link");
     std::os::unix::fs::symlink(&key, &link).unwrap();
@@ -44,12 +44,12 @@ async fn files_that_cannot_be_used_end_the_start_before_anything_is_touched() {
 }
 
 #[tokio::test]
-async fn listening_to_the_world_without_tls_is_warned_of_once() {
-    let open = ServerProcess::start(BINARY, &[], &[QUICK_VAULT]).await;
+async fn listening_publicly_without_tls_warns_once() {
+    let open = ServerProcess::start(BINARY, &[], &[FAST_KDF]).await;
     assert!(!open.stderr_text().contains("without TLS"), "loopback is no network");
     let home = tempfile::tempdir().unwrap();
     let mut command = command(home.path());
-    command.args(["serve", "--listen", "0.0.0.0:0"]).env(QUICK_VAULT.0, QUICK_VAULT.1);
+    command.args(["serve", "--listen", "0.0.0.0:0"]).env(FAST_KDF.0, FAST_KDF.1);
     command.env("ARBITER_PASSWORD", TEST_PASSWORD).stdout(std::process::Stdio::piped());
     command.stderr(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -63,8 +63,8 @@ async fn listening_to_the_world_without_tls_is_warned_of_once() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_outlives_a_hangup() {
-    let mut server = ServerProcess::start(BINARY, &[], &[QUICK_VAULT]).await;
+async fn server_without_tls_survives_sighup() {
+    let mut server = ServerProcess::start(BINARY, &[], &[FAST_KDF]).await;
     server.signal(Signal::HUP);
     server.logged("there is nothing to read again").await;
     assert_eq!(server.get("/api/v1/health").await.0, 200);

@@ -1,37 +1,38 @@
 //! The console: the best provider answers from the facts, and both question and answer are kept.
 
 use crate::admission::refusals::problem;
-use crate::harness::{KEY, Stage};
+use crate::harness::{Harness, KEY};
 use arbiter_testkit::{ChatInput, Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
 
 /// Answers with what it was told, so that a test sees it.
-fn parrot(name: &'static str) -> Script {
+fn echo_script(name: &'static str) -> Script {
     Script::answering(move |chat: &ChatInput| {
         let turns = chat.body["messages"].as_array().unwrap().len();
-        Reply::text(format!("{name} after {turns} messages: {}", chat.last_text_of("system"))).using(90, 10)
+        Reply::text(format!("{name} after {turns} messages: {}", chat.last_text_of("system")))
+            .with_usage(90, 10)
     })
     .with_models(&["m"])
 }
 
 #[tokio::test]
-async fn a_question_is_answered_from_the_facts_and_kept() {
-    let stage = Stage::new().await;
-    let provider = ScriptedProvider::start(parrot("one").requiring_key(KEY));
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    let nobody = stage.ask("POST", "repl", Some(&json!({"message": "What runs?"}))).await;
+async fn console_question_is_answered_from_state_and_stored() {
+    let harness = Harness::new().await;
+    let provider = ScriptedProvider::start(echo_script("one").requiring_key(KEY));
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    let nobody = harness.ask("POST", "repl", Some(&json!({"message": "What runs?"}))).await;
     problem(&nobody, 409, "provider-unusable");
     let new = json!({"id": "one", "name": "One", "type": "custom", "endpoint": provider.url(), "api_key": KEY,
         "price_input_per_mtok": 1.0, "price_output_per_mtok": 10.0});
-    stage.create("providers", new).await;
-    stage.act("providers/one/heartbeat", Value::Null).await;
-    stage.bead("stuck", json!({"title": "Mend the roof"})).await;
-    stage.act("beads/stuck/block", json!({"reason": "no ladder"})).await;
-    stage
+    harness.create("providers", new).await;
+    harness.act("providers/one/heartbeat", Value::Null).await;
+    harness.bead("stuck", json!({"title": "Mend the roof"})).await;
+    harness.act("beads/stuck/block", json!({"reason": "no ladder"})).await;
+    harness
         .create("decisions", json!({"id": "dec-colour", "project_id": "p", "question": "Which colour?"}))
         .await;
 
-    let answer = stage.act("repl", json!({"message": "What is stuck, and why?"})).await;
+    let answer = harness.act("repl", json!({"message": "What is stuck, and why?"})).await;
     let response = answer["response"].as_str().unwrap();
     for fact in
         ["stuck (Mend the roof, P2, project p): no ladder", "dec-colour: Which colour?", "one is active"]
@@ -43,89 +44,90 @@ async fn a_question_is_answered_from_the_facts_and_kept() {
     assert!(answer["reason"].as_str().unwrap().contains("the best of 1 usable"), "{answer}");
 
     // The next question comes with the first; another person's does not.
-    let next = stage.act("repl", json!({"message": "And then?"})).await;
+    let next = harness.act("repl", json!({"message": "And then?"})).await;
     assert!(next["response"].as_str().unwrap().starts_with("one after 4 messages"), "{next}");
-    let history = stage.get("repl/history").await;
+    let history = harness.get("repl/history").await;
     let asked: Vec<&str> =
         history.as_array().unwrap().iter().filter_map(|turn| turn["message"].as_str()).collect();
     assert_eq!(asked, ["What is stuck, and why?", "And then?"]);
-    let other = stage.token(json!({"name": "ann", "role": "operator"})).await;
-    let fresh = stage.ask_as(&other, "POST", "repl", Some(&json!({"message": "Hello"}))).await.json();
+    let other = harness.token(json!({"name": "ann", "role": "operator"})).await;
+    let fresh = harness.ask_as(&other, "POST", "repl", Some(&json!({"message": "Hello"}))).await.json();
     assert!(fresh["response"].as_str().unwrap().starts_with("one after 2 messages"), "{fresh}");
 
     let named = json!({"message": "Hello", "provider_id": "nobody"});
-    problem(&stage.ask("POST", "repl", Some(&named)).await, 422, "invalid");
-    problem(&stage.ask("POST", "repl", Some(&json!({"message": " "}))).await, 422, "invalid");
-    stage.act("providers/one/disable", Value::Null).await;
+    problem(&harness.ask("POST", "repl", Some(&named)).await, 422, "invalid");
+    problem(&harness.ask("POST", "repl", Some(&json!({"message": " "}))).await, 422, "invalid");
+    harness.act("providers/one/disable", Value::Null).await;
     let disabled = json!({"message": "Hello", "provider_id": "one"});
-    problem(&stage.ask("POST", "repl", Some(&disabled)).await, 409, "provider-unusable");
+    problem(&harness.ask("POST", "repl", Some(&disabled)).await, 409, "provider-unusable");
 }
 
 #[tokio::test]
-async fn a_question_on_the_command_line_prints_the_answer_alone() {
-    let stage = Stage::new().await;
-    let _provider = stage.furnish(Script::always(Reply::text("All is well.")), &[]).await;
-    let once = stage.cli(&["repl", "How", "are", "we?"]).await;
+async fn cli_repl_question_prints_only_the_answer() {
+    let harness = Harness::new().await;
+    let _provider = harness.setup(Script::always(Reply::text("All is well.")), &[]).await;
+    let once = harness.cli(&["repl", "How", "are", "we?"]).await;
     assert_eq!((once.code, once.stdout.as_str()), (Some(0), "All is well.\n"), "{once:?}");
     assert!(once.stderr.contains("scripted with"), "{once:?}");
-    let piped = stage.cli_with(&["repl", "--json"], "First?\n\nSecond?\n").await;
+    let piped = harness.cli_with(&["repl", "--json"], "First?\n\nSecond?\n").await;
     assert_eq!(piped.code, Some(0), "{piped:?}");
-    let history = stage.get("repl/history").await;
+    let history = harness.get("repl/history").await;
     let asked: Vec<&str> =
         history.as_array().unwrap().iter().filter_map(|turn| turn["message"].as_str()).collect();
     assert_eq!(asked, ["How are we?", "First?", "Second?"]);
 }
 
 #[tokio::test]
-async fn whoever_is_limited_to_a_project_is_told_of_no_other() {
-    let stage = Stage::new().await;
-    let provider = ScriptedProvider::start(parrot("one").requiring_key(KEY));
-    stage.register("one", &provider.url(), KEY).await;
+async fn console_answer_hides_projects_outside_the_token_scope() {
+    let harness = Harness::new().await;
+    let provider = ScriptedProvider::start(echo_script("one").requiring_key(KEY));
+    harness.register("one", &provider.url(), KEY).await;
     for id in ["p", "q"] {
-        stage.create("projects", json!({"id": id, "name": id})).await;
+        harness.create("projects", json!({"id": id, "name": id})).await;
         let bead = json!({"id": format!("bead-of-{id}"), "title": "t", "project_id": id});
-        stage.create("beads", bead).await;
+        harness.create("beads", bead).await;
     }
-    let token = stage.token(json!({"name": "o", "role": "operator", "projects": ["p"]})).await;
-    let told = stage.ask_as(&token, "POST", "repl", Some(&json!({"message": "What is there?"}))).await.json();
+    let token = harness.token(json!({"name": "o", "role": "operator", "projects": ["p"]})).await;
+    let told =
+        harness.ask_as(&token, "POST", "repl", Some(&json!({"message": "What is there?"}))).await.json();
     let response = told["response"].as_str().unwrap();
     assert!(response.contains("bead-of-p") && !response.contains("bead-of-q"), "{response}");
     let other = json!({"message": "What is there?", "project_id": "q"});
-    problem(&stage.ask_as(&token, "POST", "repl", Some(&other)).await, 403, "forbidden");
+    problem(&harness.ask_as(&token, "POST", "repl", Some(&other)).await, 403, "forbidden");
 }
 
 #[tokio::test]
-async fn a_provider_that_speaks_anthropics_messages_does_beads_and_answers_questions() {
-    let stage = Stage::new().await;
+async fn anthropic_provider_completes_beads_and_console_questions() {
+    let harness = Harness::new().await;
     let script = Script::answering(|chat: &ChatInput| {
-        assert_eq!(chat.dialect, arbiter_testkit::Dialect::Anthropic);
+        assert_eq!(chat.protocol, arbiter_testkit::WireProtocol::Anthropic);
         match chat.body["tools"].as_array().is_some_and(|tools| !tools.is_empty()) {
-            true => Reply::tool("finish", json!({"summary": "done in messages"})).using(7, 3),
+            true => Reply::tool("finish", json!({"summary": "done in messages"})).with_usage(7, 3),
             false => Reply::text("All is well."),
         }
     });
     let provider = ScriptedProvider::start(script.requiring_key(KEY));
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
     let new =
         json!({"id": "ant", "name": "A", "type": "anthropic", "endpoint": provider.url(), "api_key": KEY});
-    stage.create("providers", new).await;
-    let beaten = stage.act("providers/ant/heartbeat", Value::Null).await;
+    harness.create("providers", new).await;
+    let beaten = harness.act("providers/ant/heartbeat", Value::Null).await;
     assert_eq!(beaten["status"], "active", "{beaten}");
     let agent = json!({"id": "a", "name": "a", "provider_id": "ant", "project_id": "p"});
-    stage.create("agents", agent).await;
-    stage.bead("b", json!({})).await;
-    let closed = stage.until_bead("b", "closed").await;
+    harness.create("agents", agent).await;
+    harness.bead("b", json!({})).await;
+    let closed = harness.wait_for_bead_status("b", "closed").await;
     assert_eq!(closed["close_reason"], "done in messages", "{closed}");
-    let answer = stage.act("repl", json!({"message": "How are we?"})).await;
+    let answer = harness.act("repl", json!({"message": "How are we?"})).await;
     assert_eq!(answer["response"], "All is well.");
 }
 
 #[tokio::test]
-async fn an_answer_comes_in_pieces_and_then_whole_when_that_is_wanted() {
-    let stage = Stage::new().await;
-    let _provider = stage.furnish(Script::always(Reply::text("All is well here.")), &[]).await;
+async fn console_stream_sends_deltas_and_then_the_whole_answer() {
+    let harness = Harness::new().await;
+    let _provider = harness.setup(Script::always(Reply::text("All is well here.")), &[]).await;
     let question = json!({"message": "How are we?", "stream": true});
-    let answer = stage.ask("POST", "repl", Some(&question)).await;
+    let answer = harness.ask("POST", "repl", Some(&question)).await;
     assert_eq!((answer.status, answer.header("content-type")), (200, "text/event-stream"));
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     let events: Vec<(&str, Value)> = text

@@ -1,13 +1,13 @@
 //! Org charts: which roles a project wants and who fills them; agents that join, leave and replace each other.
 
 use crate::admission::refusals::problem;
-use crate::harness::Stage;
+use crate::harness::Harness;
 use arbiter_testkit::{Fault, Reply, Script};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-async fn fillers(stage: &Stage, role: &str) -> Value {
-    position(&stage.get("org-charts/p").await, role)["agent_ids"].clone()
+async fn fillers(harness: &Harness, role: &str) -> Value {
+    position(&harness.get("org-charts/p").await, role)["agent_ids"].clone()
 }
 
 fn position(chart: &Value, role: &str) -> Value {
@@ -16,20 +16,20 @@ fn position(chart: &Value, role: &str) -> Value {
 }
 
 /// An external agent with these fields besides.
-async fn agent(stage: &Stage, id: &str, fields: Value) -> Value {
+async fn agent(harness: &Harness, id: &str, fields: Value) -> Value {
     let mut agent = json!({"id": id, "name": id, "kind": "external"});
     for (name, value) in fields.as_object().unwrap() {
         agent[name] = value.clone();
     }
-    stage.create("agents", agent).await
+    harness.create("agents", agent).await
 }
 
 #[tokio::test]
-async fn a_project_begins_with_a_chart_of_twelve_roles_that_its_agents_fill() {
-    let stage = Stage::new().await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    problem(&stage.ask("GET", "org-charts/none", None).await, 404, "not-found");
-    let chart = stage.get("org-charts/p").await;
+async fn new_project_has_twelve_roles_that_its_agents_fill() {
+    let harness = Harness::new().await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    problem(&harness.ask("GET", "org-charts/none", None).await, 404, "not-found");
+    let chart = harness.get("org-charts/p").await;
     assert_eq!((chart["positions"].as_array().unwrap().len(), &chart["revision"]), (12, &json!(1)));
     assert_eq!(
         position(&chart, "ceo"),
@@ -38,55 +38,55 @@ async fn a_project_begins_with_a_chart_of_twelve_roles_that_its_agents_fill() {
     );
     assert_eq!(position(&chart, "qa-engineer")["reports_to"], "engineering-manager");
 
-    agent(&stage, "boss", json!({"project_id": "p", "persona_name": "default/ceo"})).await;
-    agent(&stage, "t1", json!({"project_id": "p", "role": "qa-engineer"})).await;
-    agent(&stage, "t2", json!({"project_id": "p", "persona_name": "qa-engineer"})).await;
-    agent(&stage, "free", json!({"role": "qa-engineer"})).await;
-    assert_eq!(fillers(&stage, "ceo").await, json!(["boss"]));
+    agent(&harness, "boss", json!({"project_id": "p", "persona_name": "default/ceo"})).await;
+    agent(&harness, "t1", json!({"project_id": "p", "role": "qa-engineer"})).await;
+    agent(&harness, "t2", json!({"project_id": "p", "persona_name": "qa-engineer"})).await;
+    agent(&harness, "free", json!({"role": "qa-engineer"})).await;
+    assert_eq!(fillers(&harness, "ceo").await, json!(["boss"]));
     assert_eq!(
-        fillers(&stage, "qa-engineer").await,
+        fillers(&harness, "qa-engineer").await,
         json!(["t1", "t2"]),
         "who works for all belongs to none"
     );
 
     // One too many: created, renamed, moved or started again.
     let second = json!({"id": "b2", "name": "B", "kind": "external", "project_id": "p", "role": "ceo"});
-    let told = problem(&stage.ask("POST", "agents", Some(&second)).await, 409, "position-full");
+    let told = problem(&harness.ask("POST", "agents", Some(&second)).await, 409, "position-full");
     assert!(told["detail"].as_str().unwrap().contains("boss, b2"), "{told}");
-    problem(&stage.ask("GET", "agents/b2", None).await, 404, "not-found");
+    problem(&harness.ask("GET", "agents/b2", None).await, 404, "not-found");
     let promote = json!({"role": "ceo"});
-    problem(&stage.ask("PATCH", "agents/t1", Some(&promote)).await, 409, "position-full");
-    stage.act("agents/boss/shutdown", Value::Null).await;
-    assert_eq!(fillers(&stage, "ceo").await, json!([]));
-    assert_eq!(stage.ask("PATCH", "agents/t1", Some(&promote)).await.status, 200);
-    problem(&stage.ask("POST", "agents/boss/restart", None).await, 409, "position-full");
-    assert_eq!(fillers(&stage, "ceo").await, json!(["t1"]));
+    problem(&harness.ask("PATCH", "agents/t1", Some(&promote)).await, 409, "position-full");
+    harness.act("agents/boss/shutdown", Value::Null).await;
+    assert_eq!(fillers(&harness, "ceo").await, json!([]));
+    assert_eq!(harness.ask("PATCH", "agents/t1", Some(&promote)).await.status, 200);
+    problem(&harness.ask("POST", "agents/boss/restart", None).await, 409, "position-full");
+    assert_eq!(fillers(&harness, "ceo").await, json!(["t1"]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_who_come_at_once_as_many_as_may_fill_a_position() {
-    let stage = Stage::new().await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+async fn parallel_joins_never_overfill_a_position() {
+    let harness = Harness::new().await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
     let bodies: Vec<Value> = (0..12)
         .map(|n| json!({"name": format!("c{n}"), "kind": "external", "project_id": "p", "role": "ceo"}))
         .collect();
-    let answers = join_all(bodies.iter().map(|body| stage.ask("POST", "agents", Some(body)))).await;
+    let answers = join_all(bodies.iter().map(|body| harness.ask("POST", "agents", Some(body)))).await;
     let created = answers.iter().filter(|answer| answer.status == 201).count();
     assert_eq!(created, 1);
     for refused in answers.iter().filter(|answer| answer.status != 201) {
         problem(refused, 409, "position-full");
     }
-    assert_eq!(fillers(&stage, "ceo").await.as_array().unwrap().len(), 1);
+    assert_eq!(fillers(&harness, "ceo").await.as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn positions_are_changed_as_a_whole_by_whoever_saw_the_last_change() {
-    let stage = Stage::new().await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    agent(&stage, "x1", json!({"project_id": "p", "role": "painter"})).await;
-    agent(&stage, "x2", json!({"project_id": "p", "role": "painter"})).await;
+async fn org_chart_is_replaced_whole_and_needs_the_current_etag() {
+    let harness = Harness::new().await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    agent(&harness, "x1", json!({"project_id": "p", "role": "painter"})).await;
+    agent(&harness, "x2", json!({"project_id": "p", "role": "painter"})).await;
     let put = async |positions: Value| {
-        stage.ask("PUT", "org-charts/p", Some(&json!({"positions": positions}))).await
+        harness.ask("PUT", "org-charts/p", Some(&json!({"positions": positions}))).await
     };
     let painters = |most: u32| {
         json!([{"role_name": "head", "persona_path": "default/ceo", "required": true, "max_instances": 1},
@@ -113,35 +113,35 @@ async fn positions_are_changed_as_a_whole_by_whoever_saw_the_last_change() {
         let told = problem(&put(positions).await, 422, "invalid");
         assert_eq!(told["errors"][0]["pointer"], pointer, "{told}");
     }
-    let bearer = format!("Bearer {}", stage.server.token().unwrap());
+    let bearer = format!("Bearer {}", harness.server.token().unwrap());
     let headers = [("authorization", bearer.as_str()), ("if-match", "\"1\"")];
     let body = json!({"positions": []});
-    let stale = stage.server.send("PUT", "/api/v1/org-charts/p", &headers, Some(&body)).await;
+    let stale = harness.server.send("PUT", "/api/v1/org-charts/p", &headers, Some(&body)).await;
     problem(&stale, 412, "precondition-failed");
 
-    let events = stage.events(0).await;
+    let events = harness.events(0).await;
     let told: Vec<&Value> = events.iter().filter(|event| event["type"] == "org_chart.updated").collect();
     assert_eq!(told.len(), 1, "once per change: {told:?}");
     assert_eq!((&told[0]["subject"], &told[0]["project_id"]), (&json!("p"), &json!("p")));
     assert_eq!(told[0]["data"]["changes"]["positions"]["new"][1]["role_name"], "painter");
-    assert_eq!(stage.ask("DELETE", "projects/p?cascade=true", None).await.status, 204);
-    problem(&stage.ask("GET", "org-charts/p", None).await, 404, "not-found");
+    assert_eq!(harness.ask("DELETE", "projects/p?cascade=true", None).await.status, 204);
+    problem(&harness.ask("GET", "org-charts/p", None).await, 404, "not-found");
 }
 
 #[tokio::test]
 async fn agents_join_and_leave_a_project() {
-    let stage = Stage::new().await;
+    let harness = Harness::new().await;
     for id in ["p", "q"] {
-        stage.create("projects", json!({"id": id, "name": id})).await;
+        harness.create("projects", json!({"id": id, "name": id})).await;
     }
-    agent(&stage, "a", json!({})).await;
-    agent(&stage, "b", json!({"role": "ceo"})).await;
+    agent(&harness, "a", json!({})).await;
+    agent(&harness, "b", json!({"role": "ceo"})).await;
     let staff = async |project: &str, body: Value| {
-        stage.ask("POST", &format!("projects/{project}/agents"), Some(&body)).await
+        harness.ask("POST", &format!("projects/{project}/agents"), Some(&body)).await
     };
     let chart = staff("p", json!({"agent_id": "a", "action": "assign", "role": "ceo"})).await;
     assert_eq!(position(&chart.json(), "ceo")["agent_ids"], json!(["a"]), "{}", chart.json());
-    let row = stage.get("agents/a").await;
+    let row = harness.get("agents/a").await;
     assert_eq!((&row["project_id"], &row["role"]), (&json!("p"), &json!("ceo")));
     problem(&staff("p", json!({"agent_id": "b", "action": "assign"})).await, 409, "position-full");
     problem(&staff("p", json!({"agent_id": "b", "action": "assign", "role": "none"})).await, 422, "invalid");
@@ -150,17 +150,17 @@ async fn agents_join_and_leave_a_project() {
     problem(&staff("q", json!({"agent_id": "a", "action": "unassign"})).await, 409, "other-project");
     problem(&staff("q", json!({"agent_id": "a", "action": "hire"})).await, 422, "invalid");
 
-    stage.bead("work", json!({})).await;
-    stage.act("beads/work/claim", json!({"agent_id": "a"})).await;
+    harness.bead("work", json!({})).await;
+    harness.act("beads/work/claim", json!({"agent_id": "a"})).await;
     problem(&staff("q", json!({"agent_id": "a", "action": "assign"})).await, 409, "bead-held");
     assert_eq!(staff("p", json!({"agent_id": "a", "action": "unassign"})).await.status, 200);
-    assert_eq!(stage.get("agents/a").await["project_id"], Value::Null);
+    assert_eq!(harness.get("agents/a").await["project_id"], Value::Null);
     assert_eq!(staff("p", json!({"agent_id": "b", "action": "assign"})).await.status, 200);
 
     // Who is limited to a project moves nobody out of it, and nobody into it that is everybody's.
-    let token = stage.token(json!({"name": "o", "role": "operator", "projects": ["p"]})).await;
+    let token = harness.token(json!({"name": "o", "role": "operator", "projects": ["p"]})).await;
     let limited = async |method: &str, path: &str, body: Value| {
-        stage.ask_as(&token, method, path, Some(&body).filter(|body| !body.is_null())).await
+        harness.ask_as(&token, method, path, Some(&body).filter(|body| !body.is_null())).await
     };
     let leave = json!({"agent_id": "b", "action": "unassign"});
     problem(&limited("POST", "projects/p/agents", leave).await, 403, "forbidden");
@@ -170,42 +170,42 @@ async fn agents_join_and_leave_a_project() {
     problem(&limited("POST", "personas", json!({"name": "x", "persona": "# X"})).await, 403, "forbidden");
     assert_eq!(limited("GET", "org-charts/p", Value::Null).await.status, 200);
 
-    let shown = stage.cli(&["project", "org-chart", "p"]).await;
+    let shown = harness.cli(&["project", "org-chart", "p"]).await;
     assert!(
         shown.stdout.contains("engineering-manager") && shown.stderr.contains("required and vacant"),
         "{shown:?}"
     );
-    let json = stage.cli(&["project", "org-chart", "p", "--json"]).await.stdout;
-    let set = stage.cli_with(&["project", "org-chart", "p", "--set", "-"], &json).await;
+    let json = harness.cli(&["project", "org-chart", "p", "--json"]).await.stdout;
+    let set = harness.cli_with(&["project", "org-chart", "p", "--set", "-"], &json).await;
     assert_eq!(set.code, Some(0), "{set:?}");
-    let joined = stage.cli(&["project", "assign", "p", "a", "--role", "qa-engineer"]).await;
-    assert_eq!((joined.code, fillers(&stage, "qa-engineer").await), (Some(0), json!(["a"])), "{joined:?}");
-    assert_eq!(stage.cli(&["project", "unassign", "p", "a"]).await.code, Some(0));
+    let joined = harness.cli(&["project", "assign", "p", "a", "--role", "qa-engineer"]).await;
+    assert_eq!((joined.code, fillers(&harness, "qa-engineer").await), (Some(0), json!(["a"])), "{joined:?}");
+    assert_eq!(harness.cli(&["project", "unassign", "p", "a"]).await.code, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clone_is_like_its_original_and_may_take_its_place_with_the_bead_given_back() {
-    let stage = Stage::new().await;
-    let provider = stage.furnish(Script::always(Reply::failing(Fault::Hang)), &[]).await;
+async fn agent_clone_copies_and_replaces_and_bead_is_released() {
+    let harness = Harness::new().await;
+    let provider = harness.setup(Script::always(Reply::failing(Fault::Hang)), &[]).await;
     let original = json!({
         "id": "old", "name": "Old", "provider_id": "scripted", "project_id": "p", "role": "ceo",
         "persona_name": "default/ceo", "description": "d", "config": {"temperature": 0.5, "labels": ["red"]},
     });
-    stage.create("agents", original).await;
-    let clone = async |body: Value| stage.ask("POST", "agents/old/clone", Some(&body)).await;
+    harness.create("agents", original).await;
+    let clone = async |body: Value| harness.ask("POST", "agents/old/clone", Some(&body)).await;
     problem(&clone(json!({"name": "New"})).await, 409, "position-full");
     problem(&clone(json!({"name": "New", "persona_name": "no/such", "replace": true})).await, 422, "invalid");
     problem(&clone(json!({"name": "", "replace": true})).await, 422, "invalid");
     problem(&clone(json!({"name": "New", "id": "old", "replace": true})).await, 409, "exists");
-    problem(&stage.ask("POST", "agents/none/clone", Some(&json!({"name": "N"}))).await, 404, "not-found");
+    problem(&harness.ask("POST", "agents/none/clone", Some(&json!({"name": "N"}))).await, 404, "not-found");
 
-    stage.bead("work", json!({})).await;
-    provider.chats_asked(1).await;
-    assert_eq!(stage.get("agents/old").await["current_bead"], "work", "refused clones left it at its work");
+    harness.bead("work", json!({})).await;
+    provider.wait_for_chats(1).await;
+    assert_eq!(harness.get("agents/old").await["current_bead"], "work", "refused clones left it at its work");
     let made =
         clone(json!({"name": "New", "id": "new", "persona_name": "decision-maker", "replace": true})).await;
     assert_eq!((made.status, made.header("location")), (201, "/api/v1/agents/new"), "{}", made.json());
-    let new = stage.get("agents/new").await;
+    let new = harness.get("agents/new").await;
     for (field, value) in [
         ("name", json!("New")),
         ("persona_name", json!("decision-maker")),
@@ -217,16 +217,16 @@ async fn a_clone_is_like_its_original_and_may_take_its_place_with_the_bead_given
     ] {
         assert_eq!(new[field], value, "{field}");
     }
-    let old = stage.get("agents/old").await;
+    let old = harness.get("agents/old").await;
     assert_eq!((&old["status"], &old["current_bead"]), (&json!("shutdown"), &Value::Null), "{old}");
     assert!(old["status_reason"].as_str().unwrap().contains("replaced by new"), "{old}");
     // The new one takes the bead up, since it was given back.
-    provider.chats_asked(2).await;
-    let bead = stage.until("beads/work", |bead| bead["assigned_to"] == "new").await;
+    provider.wait_for_chats(2).await;
+    let bead = harness.wait_until("beads/work", |bead| bead["assigned_to"] == "new").await;
     assert_eq!(bead["attempts"], 0, "{bead}");
 
     // All of it in one moment: no event of another unit lies between.
-    let events = stage.events(0).await;
+    let events = harness.events(0).await;
     let of = |kind: &str, subject: &str| {
         let found = events.iter().find(|event| event["type"] == kind && event["subject"] == subject);
         found.unwrap_or_else(|| panic!("{kind} {subject}"))
@@ -234,6 +234,6 @@ async fn a_clone_is_like_its_original_and_may_take_its_place_with_the_bead_given
     let (shut, born) = (of("agent.shutdown", "old"), of("agent.spawned", "new"));
     assert_eq!(shut["timestamp"], born["timestamp"]);
     problem(&clone(json!({"name": "Again", "replace": true})).await, 409, "transition");
-    let copied = stage.cli(&["agent", "clone", "new", "Third", "--id", "third", "--replace"]).await;
+    let copied = harness.cli(&["agent", "clone", "new", "Third", "--id", "third", "--replace"]).await;
     assert_eq!((copied.code, copied.stdout.trim()), (Some(0), "third: created (idle)"), "{copied:?}");
 }

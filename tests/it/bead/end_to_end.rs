@@ -3,7 +3,7 @@
 
 use crate::harness::canary::Canary;
 use crate::harness::program::BINARY;
-use crate::harness::{QUICK_VAULT, SOON, Stage};
+use crate::harness::{FAST_KDF, Harness, TIMEOUT};
 use arbiter_testkit::{ChatInput, Reply, Script, ScriptedProvider, ServerProcess};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ const PASSWORD: &str = "Canary?three/correct+horse-9d2b4f6a8c0e1357";
 /// A password that is not the vault's.
 const WRONG_PASSWORD: &str = "Canary+four/staple?battery-1a3c5e7092b4d6f8";
 /// Everything is logged that can be.
-const LOUD: &[(&str, &str)] = &[
+const LOG_EVERYTHING: &[(&str, &str)] = &[
     ("ARBITER_LOG__FORMAT", "json"),
     ("ARBITER_LOG__LEVEL", "trace"),
     ("ARBITER_LOG__TARGETS__WORKFLOW", "trace"),
@@ -47,21 +47,22 @@ fn model(chat: &ChatInput) -> Reply {
         return Reply::tool("ask_decision", json!({"question": "Which colour?", "options": options}));
     }
     let colour = if item == "paint" { " in sky blue" } else { "" };
-    Reply::tool("finish", json!({"summary": format!("[simulated] {item} is done{colour}")})).using(200, 20)
+    Reply::tool("finish", json!({"summary": format!("[simulated] {item} is done{colour}")}))
+        .with_usage(200, 20)
 }
 
 /// A server whose every answer is kept, to be searched in the end.
-struct Witness {
-    stage: Stage,
-    heard: Vec<(String, Vec<u8>)>,
+struct RecordingClient {
+    harness: Harness,
+    responses: Vec<(String, Vec<u8>)>,
 }
 
-impl Witness {
+impl RecordingClient {
     async fn get(&mut self, path: &str) -> Value {
-        let answer = self.stage.server.ask("GET", path, &[], None).await;
+        let answer = self.harness.server.ask("GET", path, &[], None).await;
         assert_eq!(answer.status, 200, "GET {path}: {}", answer.json());
-        self.heard.push((format!("GET {path}"), answer.body.to_vec()));
-        self.heard.push((format!("headers of {path}"), format!("{:?}", answer.headers).into_bytes()));
+        self.responses.push((format!("GET {path}"), answer.body.to_vec()));
+        self.responses.push((format!("headers of {path}"), format!("{:?}", answer.headers).into_bytes()));
         answer.json()
     }
 
@@ -71,16 +72,16 @@ impl Witness {
 
     /// Sends what is to be answered so.
     async fn send(&mut self, method: &str, path: &str, json: Value, status: u16) -> Value {
-        let answer = self.stage.ask(method, path, Some(&json)).await;
+        let answer = self.harness.ask(method, path, Some(&json)).await;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.json());
-        self.heard.push((format!("{method} {path}"), answer.body.to_vec()));
-        self.heard
+        self.responses.push((format!("{method} {path}"), answer.body.to_vec()));
+        self.responses
             .push((format!("headers of {method} {path}"), format!("{:?}", answer.headers).into_bytes()));
         answer.json()
     }
 
     /// Keys and passwords in all the wrong places, whose refusals must not repeat them.
-    async fn blunder(&mut self) {
+    async fn send_misplaced_secrets(&mut self) {
         for (method, path, body, status) in [
             ("POST", "keys", json!(KEY), 422),
             ("POST", "keys", json!({"name": "k", "value": {"key": KEY}}), 422),
@@ -101,22 +102,22 @@ impl Witness {
         self.send("POST", "vault/unlock", json!({"password": PASSWORD}), 200).await;
         // An id is quoted to whoever sent it, and to nobody else.
         let id = json!({"id": KEY, "name": "k", "value": "v"});
-        assert_eq!(self.stage.ask("POST", "keys", Some(&id)).await.status, 422);
+        assert_eq!(self.harness.ask("POST", "keys", Some(&id)).await.status, 422);
     }
 
     /// What the system shows of the process to its owner.
-    fn look_at_the_process(&mut self) {
+    fn check_process(&mut self) {
         for name in ["cmdline", "environ", "comm", "status", "maps"] {
-            let path = format!("/proc/{}/{name}", self.stage.server.id());
+            let path = format!("/proc/{}/{name}", self.harness.server.id());
             let bytes =
                 std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}: run this as root"));
             assert!(!bytes.is_empty(), "{path}");
-            self.heard.push((path, bytes));
+            self.responses.push((path, bytes));
         }
     }
 
     /// Reads whatever the document offers for reading; the parameters of paths are filled with what there is.
-    async fn read_everything(&mut self, ids: &BTreeMap<&str, String>) {
+    async fn read_all_routes(&mut self, ids: &BTreeMap<&str, String>) {
         let document = self.get("/api/openapi.json").await;
         let paths: Vec<String> = document["paths"]
             .as_object()
@@ -139,81 +140,81 @@ impl Witness {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beads_go_all_the_way_to_closed_and_the_key_is_seen_by_the_provider_alone() {
+async fn beads_close_end_to_end_and_only_the_provider_sees_the_key() {
     let canaries = [KEY, WRONG_KEY, PASSWORD, WRONG_PASSWORD].map(Canary::new);
     let provider = ScriptedProvider::start(Script::answering(model).requiring_key(KEY));
     let careless = ScriptedProvider::start(Script::default().requiring_key("another key"));
-    let environment = [&[QUICK_VAULT], LOUD].concat();
+    let environment = [&[FAST_KDF], LOG_EVERYTHING].concat();
     let without = ["env", "-u", "ARBITER_PASSWORD"];
     let server = ServerProcess::start_behind(&without, BINARY, &[], &environment).await;
-    let mut witness = Witness { stage: Stage { server }, heard: Vec::new() };
-    assert_eq!(witness.get("/api/v1/health").await["vault"], "uninitialized");
-    witness.create("vault/unlock", json!({"password": PASSWORD})).await;
+    let mut client = RecordingClient { harness: Harness { server }, responses: Vec::new() };
+    assert_eq!(client.get("/api/v1/health").await["vault"], "uninitialized");
+    client.create("vault/unlock", json!({"password": PASSWORD})).await;
 
-    let health = witness.get("/api/v1/health").await;
+    let health = client.get("/api/v1/health").await;
     assert_eq!((health["vault"].as_str(), health["dispatch"].as_str()), (Some("unlocked"), Some("active")));
-    let mut frames = witness.stage.stream("", Some(0)).await;
+    let mut frames = client.harness.stream("", Some(0)).await;
 
-    witness.create("projects", json!({"id": "house", "name": "A house"})).await;
+    client.create("projects", json!({"id": "house", "name": "A house"})).await;
     let new =
         json!({"id": "main", "name": "Main", "type": "openai", "endpoint": provider.url(), "api_key": KEY});
-    let registered = witness.create("providers", new).await;
+    let registered = client.create("providers", new).await;
     assert_eq!(
         (registered["requires_key"].as_bool(), registered["key_id"].as_str()),
         (Some(true), Some("key_main"))
     );
     assert!(registered.get("api_key").is_none());
     let new = json!({"id": "careless", "name": "Careless", "type": "custom", "endpoint": careless.url(), "api_key": WRONG_KEY});
-    witness.create("providers", new).await;
+    client.create("providers", new).await;
     for (id, role) in
         [("builder-1", Value::Null), ("builder-2", Value::Null), ("painter-1", json!("painter"))]
     {
         let new = json!({"id": id, "name": id, "role": role, "provider_id": "main", "project_id": "house"});
-        assert_eq!(witness.create("agents", new).await["status"], "idle");
+        assert_eq!(client.create("agents", new).await["status"], "idle");
     }
     for (id, priority, tags, needs) in PLAN {
         let new = json!({
             "id": id, "title": format!("Do the {id}"), "project_id": "house", "priority": priority,
             "tags": tags, "blocked_by": needs,
         });
-        let bead = witness.create("beads", new).await;
+        let bead = client.create("beads", new).await;
         assert_eq!((&bead["priority"], &bead["blocked_by"]), (&json!(priority), &json!(needs)), "{bead}");
     }
 
     // The painter asks, and the bead waits; a second answer is refused.
-    let question = witness.stage.asked_about("paint").await;
-    let asked = witness.get(&format!("/api/v1/decisions/{question}")).await;
+    let question = client.harness.wait_for_decision_about("paint").await;
+    let asked = client.get(&format!("/api/v1/decisions/{question}")).await;
     assert_eq!((&asked["status"], &asked["question"]), (&json!("pending"), &json!("Which colour?")));
     let answer = json!({"decision": "sky blue", "rationale": "as the sky"});
-    let decided = witness.stage.act(&format!("decisions/{question}/decide"), answer.clone()).await;
+    let decided = client.harness.act(&format!("decisions/{question}/decide"), answer.clone()).await;
     assert_eq!((&decided["status"], &decided["decider_id"]), (&json!("resolved"), &json!("admin")));
-    let again = witness.stage.ask("POST", &format!("decisions/{question}/decide"), Some(&answer)).await;
+    let again = client.harness.ask("POST", &format!("decisions/{question}/decide"), Some(&answer)).await;
     assert_eq!((again.status, &again.json()["type"]), (409, &json!("transition")));
 
     // Everything that needs no person is done; the critical bead waits, and why says for whom.
     for id in ["ground", "walls", "paint", "roof", "garden"] {
-        let bead = witness.stage.until_bead(id, "closed").await;
+        let bead = client.harness.wait_for_bead_status(id, "closed").await;
         assert!(bead["close_reason"].as_str().unwrap().contains(&format!("{id} is done")), "{bead}");
         assert!(bead["closed_at"].is_string(), "{bead}");
     }
-    assert!(witness.get("/api/v1/beads/paint").await["close_reason"].as_str().unwrap().contains("sky blue"));
-    let approval = witness.stage.asked_about("opening").await;
-    let waiting = witness.get("/api/v1/beads/opening").await;
+    assert!(client.get("/api/v1/beads/paint").await["close_reason"].as_str().unwrap().contains("sky blue"));
+    let approval = client.harness.wait_for_decision_about("opening").await;
+    let waiting = client.get("/api/v1/beads/opening").await;
     assert_eq!((&waiting["status"], &waiting["priority"]), (&json!("open"), &json!(0)));
-    let why = witness.get("/api/v1/beads/opening/why").await;
+    let why = client.get("/api/v1/beads/opening/why").await;
     assert!(why["reasons"].to_string().contains(&approval), "{why}");
-    witness.stage.act(&format!("decisions/{approval}/decide"), json!({"decision": "approve"})).await;
-    witness.stage.until_bead("opening", "closed").await;
+    client.harness.act(&format!("decisions/{approval}/decide"), json!({"decision": "approve"})).await;
+    client.harness.wait_for_bead_status("opening", "closed").await;
 
     // What was done is stored: runs with their prompts and answers, and the use of the key.
-    let runs = witness.get("/api/v1/runs?project_id=house").await;
+    let runs = client.get("/api/v1/runs?project_id=house").await;
     let runs = runs.as_array().unwrap();
     assert_eq!(runs.len(), PLAN.len() + 1, "one run a bead, and one more after the question");
     assert!(runs.iter().all(|run| run["status"] == "succeeded" && run["key_uses"].as_u64() > Some(0)));
-    let run = witness.get(&format!("/api/v1/runs/{}", runs[0]["id"].as_str().unwrap())).await;
+    let run = client.get(&format!("/api/v1/runs/{}", runs[0]["id"].as_str().unwrap())).await;
     assert!(run["prompt"].as_str().unwrap().contains("Work item"), "{run}");
     assert_eq!((&run["input_tokens"], &run["output_tokens"]), (&json!(200), &json!(20)));
-    witness.stage.until("providers/careless", |p| p["status"] == "unhealthy").await;
+    client.harness.wait_until("providers/careless", |p| p["status"] == "unhealthy").await;
 
     let ids = BTreeMap::from([
         ("providers", "careless".to_owned()),
@@ -225,21 +226,21 @@ async fn beads_go_all_the_way_to_closed_and_the_key_is_seen_by_the_provider_alon
         ("decisions", question),
         ("runs", runs[0]["id"].as_str().unwrap().to_owned()),
     ]);
-    witness.blunder().await;
-    witness.look_at_the_process();
-    witness.read_everything(&ids).await;
-    let metrics = witness.stage.server.ask("GET", "/metrics", &[], None).await;
+    client.send_misplaced_secrets().await;
+    client.check_process();
+    client.read_all_routes(&ids).await;
+    let metrics = client.harness.server.ask("GET", "/metrics", &[], None).await;
     assert_eq!(metrics.status, 200);
-    witness.heard.push(("metrics".to_owned(), metrics.body.to_vec()));
+    client.responses.push(("metrics".to_owned(), metrics.body.to_vec()));
 
     // The stream told all of it, in the order of the log.
-    let last = witness.get("/api/v1/events/stats").await["last_seq"].as_u64().unwrap();
+    let last = client.get("/api/v1/events/stats").await["last_seq"].as_u64().unwrap();
     let mut told = Vec::new();
     for seq in 1..=last {
-        let frame = frames.next(SOON).await.unwrap();
+        let frame = frames.next(TIMEOUT).await.unwrap();
         assert_eq!(frame.id.as_deref(), Some(seq.to_string().as_str()), "{frame:?}");
         told.push(frame.event.clone());
-        witness.heard.push((format!("event {seq}"), frame.data.into_bytes()));
+        client.responses.push((format!("event {seq}"), frame.data.into_bytes()));
     }
     for wanted in
         ["bead.ready", "bead.assigned", "run.finished", "bead.completed", "decision.resolved", "key.used"]
@@ -254,14 +255,14 @@ async fn beads_go_all_the_way_to_closed_and_the_key_is_seen_by_the_provider_alon
     assert!(requests.iter().all(|request| request.authorization == Some(format!("Bearer {KEY}"))));
     assert!(requests.iter().any(|request| request.path == "/v1/chat/completions"));
     assert!(careless.requests().iter().all(|r| r.authorization == Some(format!("Bearer {WRONG_KEY}"))));
-    let mut server = witness.stage.server;
+    let mut server = client.harness.server;
     server.kill9();
     let search = |data: &std::path::Path, log: &str| {
         for canary in &canaries {
-            assert!(canary.not_below(data) >= 4, "a database, a vault, a lock and a token");
-            canary.not_in(log.as_bytes(), "the log");
-            for (place, bytes) in &witness.heard {
-                canary.not_in(bytes, place);
+            assert!(canary.assert_not_below(data) >= 4, "a database, a vault, a lock and a token");
+            canary.assert_not_in(log.as_bytes(), "the log");
+            for (place, bytes) in &client.responses {
+                canary.assert_not_in(bytes, place);
             }
         }
     };

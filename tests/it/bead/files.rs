@@ -1,8 +1,8 @@
 //! Files of beads through the running program: read in, written out, watched, and nothing lost on the way.
 
 use crate::admission::refusals::problem;
-use crate::harness::{SOON, Stage};
-use arbiter_testkit::{HttpAnswer, send_text};
+use crate::harness::{Harness, TIMEOUT};
+use arbiter_testkit::{HttpResponse, send_text};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,8 +33,8 @@ pub fn canonical(text: &str) -> BTreeMap<String, Value> {
     lines
 }
 
-impl Stage {
-    async fn import(&self, query: &str, text: &str) -> HttpAnswer {
+impl Harness {
+    async fn import(&self, query: &str, text: &str) -> HttpResponse {
         let url = format!("{}/api/v1/projects/p/import{query}", self.server.url());
         let bearer = format!("Bearer {}", self.server.token().unwrap());
         let headers = [("authorization", bearer.as_str()), ("content-type", "application/x-ndjson")];
@@ -55,10 +55,10 @@ impl Stage {
     }
 }
 
-async fn house() -> Stage {
-    let stage = Stage::new().await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    stage
+async fn harness_with_project() -> Harness {
+    let harness = Harness::new().await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    harness
 }
 
 /// The line of a bead with these fields.
@@ -72,29 +72,29 @@ pub fn line(fields: Value) -> String {
 }
 
 #[tokio::test]
-async fn a_file_with_every_field_comes_back_as_it_was_and_a_second_reading_changes_nothing() {
-    let stage = house().await;
+async fn bead_file_with_every_field_round_trips_and_reimports_nothing() {
+    let harness = harness_with_project().await;
     let text = std::fs::read_to_string(fixture("issues.jsonl")).unwrap();
-    let report = stage.imported("", &text).await;
+    let report = harness.imported("", &text).await;
     assert_eq!(
         (&report["created"], &report["memories"], &report["refused"]),
         (&json!(10), &json!(1), &json!([])),
         "{report}"
     );
     assert_eq!(report["dangling_dependencies"], json!([{"id": "arb-2", "depends_on": "other-77"}]));
-    assert_eq!(canonical(&stage.exported().await), canonical(&text));
-    let before = stage.events(0).await;
-    let again = stage.imported("", &text).await;
+    assert_eq!(canonical(&harness.exported().await), canonical(&text));
+    let before = harness.events(0).await;
+    let again = harness.imported("", &text).await;
     assert_eq!(
         (&again["created"], &again["updated"], &again["skipped"]),
         (&json!(0), &json!(0), &json!(10)),
         "{again}"
     );
-    let own = stage.imported("", &stage.exported().await).await;
+    let own = harness.imported("", &harness.exported().await).await;
     assert_eq!((&own["updated"], &own["skipped"]), (&json!(0), &json!(10)), "{own}");
-    assert_eq!(stage.events(0).await.len(), before.len(), "nothing happened, so nothing is told");
+    assert_eq!(harness.events(0).await.len(), before.len(), "nothing happened, so nothing is told");
 
-    let look = async |id: &str| stage.get(&format!("beads/{id}")).await;
+    let look = async |id: &str| harness.get(&format!("beads/{id}")).await;
     let ground = look("arb-1").await;
     assert_eq!(
         (&ground["status"], &ground["close_reason"], &ground["assigned_to"]),
@@ -104,9 +104,9 @@ async fn a_file_with_every_field_comes_back_as_it_was_and_a_second_reading_chang
         (&ground["created_at"], &ground["closed_at"]),
         (&json!("2026-01-18T19:16:06.123Z"), &json!("2026-02-01T10:00:00.000Z"))
     );
-    assert_eq!(stage.get("beads/arb-1/comments").await.as_array().unwrap().len(), 2);
+    assert_eq!(harness.get("beads/arb-1/comments").await.as_array().unwrap().len(), 2);
     // Ready is what bd has for ready: not what is deferred, pinned, ephemeral, hooked, of a foreign status, waiting.
-    let ready = stage.get("beads/ready?project_id=p").await;
+    let ready = harness.get("beads/ready?project_id=p").await;
     let ready: Vec<&str> =
         ready.as_array().unwrap().iter().map(|bead| bead["id"].as_str().unwrap()).collect();
     assert_eq!(ready, ["arb-4", "arb-2", "arb-7"]);
@@ -123,18 +123,19 @@ async fn a_file_with_every_field_comes_back_as_it_was_and_a_second_reading_chang
 }
 
 #[tokio::test]
-async fn what_changed_here_is_written_and_everything_else_of_a_line_stays() {
-    let stage = house().await;
+async fn bead_file_export_writes_local_changes_and_keeps_other_fields() {
+    let harness = harness_with_project().await;
     let text = std::fs::read_to_string(fixture("issues.jsonl")).unwrap();
-    stage.imported("", &text).await;
-    stage.act("beads/arb-2/close", json!({"reason": "built"})).await;
+    harness.imported("", &text).await;
+    harness.act("beads/arb-2/close", json!({"reason": "built"})).await;
     let patch = json!({"title": "New title", "tags": ["mine"], "context": {"branch": "x"}});
-    assert_eq!(stage.ask("PATCH", "beads/arb-1", Some(&patch)).await.status, 200);
-    stage.act("beads/arb-7/block", json!({"reason": "no stone"})).await;
-    stage.create("beads/arb-7/comments", json!({"comment": "It has to be hewn."})).await;
-    let decision =
-        stage.create("decisions", json!({"project_id": "p", "bead_id": "arb-4", "question": "Blue?"})).await;
-    let (before, after) = (lines(&text), lines(&stage.exported().await));
+    assert_eq!(harness.ask("PATCH", "beads/arb-1", Some(&patch)).await.status, 200);
+    harness.act("beads/arb-7/block", json!({"reason": "no stone"})).await;
+    harness.create("beads/arb-7/comments", json!({"comment": "It has to be hewn."})).await;
+    let decision = harness
+        .create("decisions", json!({"project_id": "p", "bead_id": "arb-4", "question": "Blue?"}))
+        .await;
+    let (before, after) = (lines(&text), lines(&harness.exported().await));
     let (was, now) = (&before["arb-1"], &after["arb-1"]);
     assert_eq!((&now["title"], &now["labels"]), (&json!("New title"), &json!(["mine"])));
     assert_eq!(now["metadata"]["arbiter"]["context"], json!({"branch": "x"}));
@@ -166,7 +167,7 @@ async fn what_changed_here_is_written_and_everything_else_of_a_line_stays() {
         (&json!("gate"), &json!("human"), &json!(172_800_000_000_000_u64))
     );
     assert_eq!(after["arb-4"]["dependencies"][0]["depends_on_id"], decision["id"]);
-    let own = stage.imported("", &stage.exported().await).await;
+    let own = harness.imported("", &harness.exported().await).await;
     assert_eq!(
         (&own["created"], &own["updated"]),
         (&json!(0), &json!(0)),
@@ -175,56 +176,56 @@ async fn what_changed_here_is_written_and_everything_else_of_a_line_stays() {
 }
 
 #[tokio::test]
-async fn whoever_is_newer_by_a_second_wins_and_lists_come_together() {
-    let stage = house().await;
+async fn bead_file_import_newer_side_wins_and_lists_merge() {
+    let harness = harness_with_project().await;
     let edge = |target: &str| json!({"issue_id": "a-1", "depends_on_id": target, "type": "blocks"});
     let other = |id: &str| line(json!({"id": id, "title": id}));
     let begin = line(json!({"labels": ["x", "y"], "dependencies": [edge("a-2"), edge("a-3")]}));
-    stage.imported("", &format!("{begin}\n{}\n{}\n{}\n", other("a-2"), other("a-3"), other("a-4"))).await;
+    harness.imported("", &format!("{begin}\n{}\n{}\n{}\n", other("a-2"), other("a-3"), other("a-4"))).await;
     // Here a label and a dependency are added, there one of each goes and another comes, and the title changes.
-    stage.act("beads/a-1/dependencies", json!({"depends_on": "a-4"})).await;
-    let tagged = stage.ask("PATCH", "beads/a-1", Some(&json!({"tags": ["x", "y", "ours"]}))).await;
+    harness.act("beads/a-1/dependencies", json!({"depends_on": "a-4"})).await;
+    let tagged = harness.ask("PATCH", "beads/a-1", Some(&json!({"tags": ["x", "y", "ours"]}))).await;
     assert_eq!(tagged.status, 200);
     let newer =
         line(json!({"title": "theirs", "updated_at": "2099-01-01T00:00:00Z", "labels": ["y", "theirs"],
         "dependencies": [edge("a-3"), edge("external:z")]}));
-    let report = stage.imported("", &newer).await;
+    let report = harness.imported("", &newer).await;
     assert_eq!(report["updated_issues"], json!(["a-1"]), "{report}");
-    let bead = stage.get("beads/a-1").await;
+    let bead = harness.get("beads/a-1").await;
     assert_eq!((&bead["title"], &bead["tags"]), (&json!("theirs"), &json!(["y", "ours", "theirs"])));
     assert_eq!(bead["blocked_by"], json!(["a-3", "a-4", "external:z"]));
     // Of the same second: ours stays; older: nothing at all, unless it is wanted.
-    let tie = stage
+    let tie = harness
         .imported(
             "",
             &line(json!({"title": "tie", "updated_at": "2099-01-01T00:00:00.9Z", "labels": ["late"]})),
         )
         .await;
     assert_eq!((&tie["tie_kept_local_ids"], &tie["updated"]), (&json!(["a-1"]), &json!(1)), "{tie}");
-    let bead = stage.get("beads/a-1").await;
+    let bead = harness.get("beads/a-1").await;
     assert_eq!(
         (&bead["title"], bead["tags"].as_array().unwrap().contains(&json!("late"))),
         (&json!("theirs"), true)
     );
     let old = line(json!({"title": "old", "updated_at": "2020-01-01T00:00:00Z"}));
-    let stale = stage.imported("", &old).await;
+    let stale = harness.imported("", &old).await;
     assert_eq!(stale["stale_skipped_ids"], json!(["a-1"]));
-    assert_eq!(stage.get("beads/a-1").await["title"], "theirs");
-    stage.imported("?allow_stale=true", &old).await;
-    assert_eq!(stage.get("beads/a-1").await["title"], "old");
+    assert_eq!(harness.get("beads/a-1").await["title"], "theirs");
+    harness.imported("?allow_stale=true", &old).await;
+    assert_eq!(harness.get("beads/a-1").await["title"], "old");
 }
 
 #[tokio::test]
-async fn what_cannot_be_taken_is_told_by_its_line_and_the_rest_is_taken() {
-    let stage = house().await;
-    stage.create("projects", json!({"id": "q", "name": "Q"})).await;
-    stage.create("beads", json!({"id": "theirs", "title": "t", "project_id": "q"})).await;
-    stage.bead("gone", json!({})).await;
-    assert_eq!(stage.ask("DELETE", "beads/gone", None).await.status, 204);
+async fn bead_file_import_reports_bad_lines_and_takes_the_rest() {
+    let harness = harness_with_project().await;
+    harness.create("projects", json!({"id": "q", "name": "Q"})).await;
+    harness.create("beads", json!({"id": "theirs", "title": "t", "project_id": "q"})).await;
+    harness.bead("gone", json!({})).await;
+    assert_eq!(harness.ask("DELETE", "beads/gone", None).await.status, 204);
     let agent = json!({"id": "ext", "name": "ext", "kind": "external"});
-    stage.create("agents", agent).await;
-    stage.bead("held", json!({})).await;
-    stage.act("beads/held/claim", json!({"agent_id": "ext"})).await;
+    harness.create("agents", agent).await;
+    harness.bead("held", json!({})).await;
+    harness.act("beads/held/claim", json!({"agent_id": "ext"})).await;
     let circle = |id: &str, target: &str| {
         line(json!({"id": id, "dependencies": [{"issue_id": id, "depends_on_id": target, "type": "blocks"}]}))
     };
@@ -244,12 +245,12 @@ async fn what_cannot_be_taken_is_told_by_its_line_and_the_rest_is_taken() {
         json!({"_type": "future", "x": 1.50}).to_string(),
     ]
     .join("\n");
-    let dry = stage.imported("?dry_run=true", &text).await;
+    let dry = harness.imported("?dry_run=true", &text).await;
     assert_eq!((&dry["dry_run"], &dry["created"]), (&json!(true), &json!(4)), "{dry}");
-    assert_eq!(stage.ask("GET", "beads/good", None).await.status, 404, "a dry run changes nothing");
-    problem(&stage.import("?strict=true", &text).await, 422, "invalid");
-    assert_eq!(stage.ask("GET", "beads/good", None).await.status, 404, "all or nothing");
-    let report = stage.imported("", &text).await;
+    assert_eq!(harness.ask("GET", "beads/good", None).await.status, 404, "a dry run changes nothing");
+    problem(&harness.import("?strict=true", &text).await, 422, "invalid");
+    assert_eq!(harness.ask("GET", "beads/good", None).await.status, 404, "all or nothing");
+    let report = harness.imported("", &text).await;
     assert_eq!((&report["created"], &report["memories"]), (&json!(4), &json!(1)), "{report}");
     let refused: Vec<u64> =
         report["refused"].as_array().unwrap().iter().map(|one| one["line"].as_u64().unwrap()).collect();
@@ -261,34 +262,34 @@ async fn what_cannot_be_taken_is_told_by_its_line_and_the_rest_is_taken() {
     assert_eq!(report["cycles"].as_array().unwrap().len(), 1, "{report}");
     assert!(report["cycles"][0].as_str().unwrap().contains(" → "));
     // The dependency that closes the circle is kept, and goes back into the file as it was.
-    let exported = lines(&stage.exported().await);
+    let exported = lines(&harness.exported().await);
     for (id, target) in [("c-1", "c-2"), ("c-2", "c-3"), ("c-3", "c-1")] {
         assert_eq!(
             (&exported[id]["dependencies"][0]["depends_on_id"], &exported[id]["dependencies"][0]["type"]),
             (&json!(target), &json!("blocks"))
         );
     }
-    assert_eq!(stage.get("beads/held").await["title"], "Bead held");
-    let moved = stage.imported("?prefix=new", &line(json!({"id": "theirs-1"}))).await;
+    assert_eq!(harness.get("beads/held").await["title"], "Bead held");
+    let moved = harness.imported("?prefix=new", &line(json!({"id": "theirs-1"}))).await;
     assert_eq!(moved["created"], 1);
-    assert_eq!(stage.get("beads/new-1").await["project_id"], "p");
-    problem(&stage.ask("POST", "projects/p/import", None).await, 409, "no-bead-file");
-    problem(&stage.ask("POST", "projects/none/export", None).await, 404, "not-found");
+    assert_eq!(harness.get("beads/new-1").await["project_id"], "p");
+    problem(&harness.ask("POST", "projects/p/import", None).await, 409, "no-bead-file");
+    problem(&harness.ask("POST", "projects/none/export", None).await, 404, "not-found");
 }
 
 #[tokio::test]
-async fn both_dialects_of_older_trees_keep_their_project_assignee_blockers_and_times() {
+async fn bead_file_import_of_both_yaml_dialects_keeps_all_fields() {
     for tree in ["yaml", "yaml-squeezed"] {
-        let stage = Stage::new().await;
-        stage.create("projects", json!({"id": "house", "name": "House"})).await;
+        let harness = Harness::new().await;
+        harness.create("projects", json!({"id": "house", "name": "House"})).await;
         let path = fixture(tree);
-        let done = stage.cli(&["bead", "import", "--project", "house", path.to_str().unwrap()]).await;
+        let done = harness.cli(&["bead", "import", "--project", "house", path.to_str().unwrap()]).await;
         assert_eq!(
             (done.code, done.stdout.trim()),
             (Some(0), "3 created, 0 updated, 0 unchanged, 1 dependencies on beads that are not here"),
             "{done:?}"
         );
-        let first = stage.get("beads/bd-001").await;
+        let first = harness.get("beads/bd-001").await;
         assert_eq!(
             (&first["project_id"], &first["assigned_to"], &first["status"]),
             (&json!("house"), &json!("ann"), &json!("closed"))
@@ -301,7 +302,7 @@ async fn both_dialects_of_older_trees_keep_their_project_assignee_blockers_and_t
             (&first["description"], &first["context"]),
             (&json!("Two\nlines.\n"), &json!({"branch": "main", "issue": "12"}))
         );
-        let second = stage.get("beads/bd-002").await;
+        let second = harness.get("beads/bd-002").await;
         assert_eq!(
             (&second["blocked_by"], &second["parent"]),
             (&json!(["bd-001", "bd-009"]), &json!("bd-003")),
@@ -311,20 +312,20 @@ async fn both_dialects_of_older_trees_keep_their_project_assignee_blockers_and_t
             (&second["status"], &second["priority"], &second["assigned_to"]),
             (&json!("in_progress"), &json!(0), &json!("bob"))
         );
-        let third = stage.get("beads/bd-003").await;
+        let third = harness.get("beads/bd-003").await;
         assert_eq!(
             (&third["children"], &third["status"], &third["created_at"]),
             (&json!(["bd-002"]), &json!("blocked"), &json!("2026-01-19T00:03:00.500Z"))
         );
-        let again = stage.cli(&["bead", "import", "--project", "house", path.to_str().unwrap()]).await;
+        let again = harness.cli(&["bead", "import", "--project", "house", path.to_str().unwrap()]).await;
         assert!(again.stdout.starts_with("0 created, 0 updated, 3 unchanged"), "{again:?}");
-        let exported = stage.cli(&["bead", "export", "--project", "house", "--output", "-"]).await;
+        let exported = harness.cli(&["bead", "export", "--project", "house", "--output", "-"]).await;
         assert_eq!(lines(&exported.stdout)["bd-002"]["milestone"], "q3");
     }
-    let stage = Stage::new().await;
-    stage.create("projects", json!({"id": "hut", "name": "Hut"})).await;
+    let harness = Harness::new().await;
+    harness.create("projects", json!({"id": "hut", "name": "Hut"})).await;
     let path = fixture("yaml");
-    let done = stage.cli(&["bead", "import", "--project", "hut", path.to_str().unwrap()]).await;
+    let done = harness.cli(&["bead", "import", "--project", "hut", path.to_str().unwrap()]).await;
     assert!(
         done.stdout.contains("3 lines not taken") && done.stderr.contains("belongs to the project \"house\""),
         "{done:?}"
@@ -332,11 +333,11 @@ async fn both_dialects_of_older_trees_keep_their_project_assignee_blockers_and_t
 }
 
 /// Waits until a file has a content that is wanted.
-async fn until_file(path: &Path, is_so: impl Fn(&str) -> bool) -> String {
-    let deadline = tokio::time::Instant::now() + SOON;
+async fn wait_for_file(path: &Path, predicate: impl Fn(&str) -> bool) -> String {
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     loop {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        if is_so(&text) {
+        if predicate(&text) {
             return text;
         }
         assert!(tokio::time::Instant::now() < deadline, "{}: {text}", path.display());
@@ -345,23 +346,23 @@ async fn until_file(path: &Path, is_so: impl Fn(&str) -> bool) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_projects_own_file_is_followed_and_kept_up_to_date_over_a_restart() {
-    let mut stage = Stage::with(&[("ARBITER_BEAD_FILES__PAUSE_MS", "50")]).await;
+async fn project_bead_file_stays_in_sync_across_a_restart() {
+    let mut harness = Harness::with(&[("ARBITER_BEAD_FILES__PAUSE_MS", "50")]).await;
     let home = tempfile::tempdir().unwrap();
     let directory = home.path().join(".beads");
     std::fs::create_dir(&directory).unwrap();
     let file = directory.join("issues.jsonl");
     std::fs::write(&file, line(json!({"id": "a-1", "title": "From the file"})) + "\n").unwrap();
-    stage
+    harness
         .create("projects", json!({"id": "p", "name": "P", "beads_path": directory, "bead_prefix": "a"}))
         .await;
-    let mut events = stage.stream("?type=bead.created", Some(0)).await;
-    events.next(SOON).await.unwrap();
-    assert_eq!(stage.get("beads/a-1").await["title"], "From the file");
-    let made = stage.create("beads", json!({"title": "From here", "project_id": "p"})).await;
+    let mut events = harness.stream("?type=bead.created", Some(0)).await;
+    events.next(TIMEOUT).await.unwrap();
+    assert_eq!(harness.get("beads/a-1").await["title"], "From the file");
+    let made = harness.create("beads", json!({"title": "From here", "project_id": "p"})).await;
     let id = made["id"].as_str().unwrap().to_owned();
     assert!(id.starts_with("a-"), "{id}");
-    let text = until_file(&file, |text| text.contains(&id)).await;
+    let text = wait_for_file(&file, |text| text.contains(&id)).await;
     assert_eq!(lines(&text).len(), 2, "{text}");
     // Somebody else writes the file: a new bead, and a newer state of ours.
     let mut theirs = lines(&text);
@@ -371,25 +372,25 @@ async fn a_projects_own_file_is_followed_and_kept_up_to_date_over_a_restart() {
         + &line(json!({"id": "a-2"}))
         + "\n";
     std::fs::write(&file, &text).unwrap();
-    stage.until(&format!("beads/{id}"), |bead| bead["title"] == "Theirs").await;
-    assert_eq!(stage.get("beads/a-2").await["status"], "open");
-    let report = stage.act("projects/p/export", Value::Null).await;
+    harness.wait_until(&format!("beads/{id}"), |bead| bead["title"] == "Theirs").await;
+    assert_eq!(harness.get("beads/a-2").await["status"], "open");
+    let report = harness.act("projects/p/export", Value::Null).await;
     assert_eq!((&report["beads"], &report["deleted_ids"]), (&json!(3), &json!([])), "{report}");
-    assert_eq!(stage.ask("DELETE", "beads/a-2", None).await.status, 204);
-    until_file(&file, |text| !text.contains("\"a-2\"")).await;
+    assert_eq!(harness.ask("DELETE", "beads/a-2", None).await.status, 204);
+    wait_for_file(&file, |text| !text.contains("\"a-2\"")).await;
 
     // While the server is down the file goes on; nothing of either side is lost.
-    stage.server.kill9();
+    harness.server.kill9();
     let text = std::fs::read_to_string(&file).unwrap()
         + &line(json!({"id": "a-3", "title": "While you slept"}))
         + "\n";
     std::fs::write(&file, text).unwrap();
-    stage.server.restart().await;
-    stage.until("beads/a-3", |bead| bead["title"] == "While you slept").await;
+    harness.server.restart().await;
+    harness.wait_until("beads/a-3", |bead| bead["title"] == "While you slept").await;
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o644);
     // No temporary file stays behind: one that is being written has another name until it is whole.
-    let deadline = tokio::time::Instant::now() + SOON;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     loop {
         let left: Vec<_> =
             std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -402,28 +403,28 @@ async fn a_projects_own_file_is_followed_and_kept_up_to_date_over_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_knows_more_is_not_written_over() {
-    let stage = Stage::with(&[("ARBITER_BEAD_FILES__PAUSE_MS", "50")]).await;
-    stage.create("projects", json!({"id": "q", "name": "Q"})).await;
+async fn bead_file_with_unimported_beads_is_not_overwritten() {
+    let harness = Harness::with(&[("ARBITER_BEAD_FILES__PAUSE_MS", "50")]).await;
+    harness.create("projects", json!({"id": "q", "name": "Q"})).await;
     let home = tempfile::tempdir().unwrap();
     let directory = home.path().join(".beads");
     std::fs::create_dir(&directory).unwrap();
     let file = directory.join("issues.jsonl");
     let text = line(json!({"id": "good"})) + "\n" + &line(json!({"id": "bad", "priority": 77})) + "\n";
     std::fs::write(&file, &text).unwrap();
-    stage.create("projects", json!({"id": "p", "name": "P", "beads_path": directory})).await;
-    let mut events = stage.stream("?type=bead.created,log.message", Some(0)).await;
+    harness.create("projects", json!({"id": "p", "name": "P", "beads_path": directory})).await;
+    let mut events = harness.stream("?type=bead.created,log.message", Some(0)).await;
     let mut told = String::new();
     while !told.contains("beads that are not here (bad)") {
-        told = events.next(SOON).await.unwrap().data;
+        told = events.next(TIMEOUT).await.unwrap().data;
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "not a byte has changed");
-    problem(&stage.ask("POST", "projects/p/export", None).await, 409, "bead-file-knows-more");
+    problem(&harness.ask("POST", "projects/p/export", None).await, 409, "bead-file-knows-more");
     std::fs::write(&file, line(json!({"id": "good"})) + "\n").unwrap();
-    stage.act("projects/p/import", Value::Null).await;
-    assert_eq!(stage.act("projects/p/export", Value::Null).await["beads"], 1);
+    harness.act("projects/p/import", Value::Null).await;
+    assert_eq!(harness.act("projects/p/export", Value::Null).await["beads"], 1);
     for wrong in ["relative/.beads", "/tmp/elsewhere", "/tmp/../.beads"] {
-        let answer = stage.ask("PATCH", "projects/q", Some(&json!({"beads_path": wrong}))).await;
+        let answer = harness.ask("PATCH", "projects/q", Some(&json!({"beads_path": wrong}))).await;
         problem(&answer, 422, "invalid");
     }
 }

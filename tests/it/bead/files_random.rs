@@ -1,7 +1,7 @@
 //! Made-up files of beads with every field there is, read in and written out: nothing may be lost on the way.
 
 use crate::bead::files::canonical;
-use crate::harness::Stage;
+use crate::harness::Harness;
 use arbiter_testkit::send_text;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Map, Value, json};
 
 /// How many files are made up.
-const FILES: u32 = 24;
+const FILE_COUNT: u32 = 24;
 const STATUSES: [&str; 9] =
     ["open", "in_progress", "blocked", "closed", "deferred", "pinned", "hooked", "in-review", "custom_word"];
 const TYPES: [&str; 8] = ["task", "bug", "feature", "epic", "chore", "spike", "story", "milestone"];
@@ -143,7 +143,7 @@ fn file(runner: &mut TestRunner, number: u32) -> String {
     text + &json!({"_type": "memory", "key": format!("k{number}"), "value": "kept"}).to_string() + "\n"
 }
 
-impl Stage {
+impl Harness {
     async fn import_into(&self, project: &str, text: &str) -> Value {
         self.create("projects", json!({"id": project, "name": project})).await;
         self.reimport(project, text).await
@@ -166,7 +166,7 @@ impl Stage {
 }
 
 /// Line by line and field by field, so that a difference can be read.
-fn same(written: &str, text: &str) {
+fn assert_same_lines(written: &str, text: &str) {
     let (written, text) = (canonical(written), canonical(text));
     assert_eq!(written.keys().collect::<Vec<_>>(), text.keys().collect::<Vec<_>>());
     for (id, line) in &text {
@@ -178,20 +178,20 @@ fn same(written: &str, text: &str) {
 }
 
 #[tokio::test]
-async fn whatever_a_file_holds_comes_back_and_goes_elsewhere_and_back_again() {
-    let (here, elsewhere) = (Stage::new().await, Stage::new().await);
-    for stage in [&here, &elsewhere] {
+async fn random_bead_file_round_trips_here_and_on_another_server() {
+    let (here, elsewhere) = (Harness::new().await, Harness::new().await);
+    for harness in [&here, &elsewhere] {
         // Critical beads would be asked about, and the question would stand in the file.
-        stage.act("system/park", json!({"reason": "only files are looked at"})).await;
+        harness.act("system/park", json!({"reason": "only files are looked at"})).await;
     }
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    for number in 0..FILES {
+    for number in 0..FILE_COUNT {
         let (text, project) = (file(&mut runner, number), format!("p{number}"));
         let report = here.import_into(&project, &text).await;
         assert_eq!(report["refused"], json!([]), "{report}\n{text}");
         let written = here.export_of(&project).await;
-        same(&written, &text);
+        assert_same_lines(&written, &text);
         let before = here.events(0).await.len();
         let again = here.reimport(&project, &text).await;
         assert_eq!((&again["created"], &again["updated"]), (&json!(0), &json!(0)), "{again}\n{text}");

@@ -2,14 +2,14 @@
 //! `pulls_lost.rs`.
 
 use crate::admission::refusals::problem;
-use crate::harness::{SOON, Stage};
-use arbiter_testkit::{HttpAnswer, Reply, Script};
+use crate::harness::{Harness, TIMEOUT};
+use arbiter_testkit::{HttpResponse, Reply, Script};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-impl Stage {
+impl Harness {
     /// An external agent of this id with these fields besides.
-    pub async fn external(&self, id: &str, fields: Value) {
+    pub async fn create_external_agent(&self, id: &str, fields: Value) {
         let mut agent = json!({"id": id, "name": id, "kind": "external"});
         for (name, value) in fields.as_object().unwrap() {
             agent[name] = value.clone();
@@ -18,12 +18,12 @@ impl Stage {
     }
 
     /// Asks for the next bead.
-    pub async fn pull(&self, body: Value) -> HttpAnswer {
+    pub async fn pull(&self, body: Value) -> HttpResponse {
         self.ask("POST", "beads/claim", Some(&body)).await
     }
 
     /// The id of the next bead; none when there is none.
-    pub async fn pulled(&self, body: Value) -> Option<String> {
+    pub async fn pull_id(&self, body: Value) -> Option<String> {
         let answer = self.pull(body).await;
         match answer.status {
             200 => Some(answer.json()["bead"]["id"].as_str().unwrap().to_owned()),
@@ -33,7 +33,7 @@ impl Stage {
     }
 
     /// Looks until so many requests wait for a bead.
-    pub async fn until_awaited(&self, count: usize) {
+    pub async fn wait_for_waiters(&self, count: usize) {
         let wanted = format!("arbiter_beads_awaited {count}");
         let looking = async {
             loop {
@@ -43,39 +43,39 @@ impl Stage {
                 }
             }
         };
-        timeout(SOON, looking).await.unwrap_or_else(|_| panic!("{wanted} was never so"));
+        timeout(TIMEOUT, looking).await.unwrap_or_else(|_| panic!("{wanted} was never so"));
     }
 }
 
 #[tokio::test]
-async fn the_next_bead_is_that_of_the_dispatchers_order_and_rules() {
-    let stage = Stage::new().await;
+async fn claim_next_follows_dispatcher_order_and_rules() {
+    let harness = Harness::new().await;
     for id in ["p", "q"] {
-        stage.create("projects", json!({"id": id, "name": id})).await;
+        harness.create("projects", json!({"id": id, "name": id})).await;
     }
-    stage.external("any", json!({})).await;
-    stage.external("painter", json!({"role": "paint", "project_id": "p"})).await;
+    harness.create_external_agent("any", json!({})).await;
+    harness.create_external_agent("painter", json!({"role": "paint", "project_id": "p"})).await;
     let next = async |agent: &str, more: Value| {
         let mut body = json!({"agent_id": agent});
         for (name, value) in more.as_object().unwrap() {
             body[name] = value.clone();
         }
-        let found = stage.pulled(body).await;
+        let found = harness.pull_id(body).await;
         if let Some(bead) = &found {
-            stage.act(&format!("beads/{bead}/close"), json!({"reason": "seen"})).await;
+            harness.act(&format!("beads/{bead}/close"), json!({"reason": "seen"})).await;
         }
         found.unwrap_or_else(|| "nothing".to_owned())
     };
     assert_eq!(next("any", json!({})).await, "nothing");
-    stage.bead("first", json!({})).await;
-    stage.bead("second", json!({"blocked_by": ["first"]})).await;
-    stage.bead("low", json!({"priority": 3})).await;
-    stage.bead("high", json!({"priority": 1})).await;
-    stage.bead("epic", json!({"type": "epic", "priority": 1})).await;
-    stage.bead("later", json!({"priority": 1, "defer_until": "2999-01-01T00:00:00Z"})).await;
-    stage.bead("paint", json!({"priority": 1, "tags": ["role:paint", "red"]})).await;
-    stage.bead("meant", json!({"priority": 1, "assigned_to": "painter"})).await;
-    stage
+    harness.bead("first", json!({})).await;
+    harness.bead("second", json!({"blocked_by": ["first"]})).await;
+    harness.bead("low", json!({"priority": 3})).await;
+    harness.bead("high", json!({"priority": 1})).await;
+    harness.bead("epic", json!({"type": "epic", "priority": 1})).await;
+    harness.bead("later", json!({"priority": 1, "defer_until": "2999-01-01T00:00:00Z"})).await;
+    harness.bead("paint", json!({"priority": 1, "tags": ["role:paint", "red"]})).await;
+    harness.bead("meant", json!({"priority": 1, "assigned_to": "painter"})).await;
+    harness
         .create("beads", json!({"id": "far", "title": "Far", "project_id": "q", "tags": ["red", "wet"]}))
         .await;
     // By role, by name, by project, by tags.
@@ -92,33 +92,33 @@ async fn the_next_bead_is_that_of_the_dispatchers_order_and_rules() {
     assert_eq!(next("any", json!({})).await, "nothing");
 
     // Approval, a parked project, a limit, a parked system.
-    stage.bead("critical", json!({"priority": 0})).await;
+    harness.bead("critical", json!({"priority": 0})).await;
     assert_eq!(next("any", json!({})).await, "nothing");
-    let asked = stage.asked_about("critical").await;
-    stage.act(&format!("decisions/{asked}/decide"), json!({"decision": "approve"})).await;
-    stage.act("projects/p/park", json!({"reason": "audit"})).await;
+    let asked = harness.wait_for_decision_about("critical").await;
+    harness.act(&format!("decisions/{asked}/decide"), json!({"decision": "approve"})).await;
+    harness.act("projects/p/park", json!({"reason": "audit"})).await;
     assert_eq!(next("any", json!({})).await, "nothing");
-    stage.act("projects/p/resume", Value::Null).await;
+    harness.act("projects/p/resume", Value::Null).await;
     let limit = json!({"max_parallel": 1});
-    assert_eq!(stage.ask("PATCH", "projects/p", Some(&limit)).await.status, 200);
-    stage.bead("held", json!({})).await;
-    stage.act("beads/held/claim", json!({"agent_id": "painter"})).await;
+    assert_eq!(harness.ask("PATCH", "projects/p", Some(&limit)).await.status, 200);
+    harness.bead("held", json!({})).await;
+    harness.act("beads/held/claim", json!({"agent_id": "painter"})).await;
     assert_eq!(next("any", json!({})).await, "nothing");
-    stage.act("beads/held/close", json!({"reason": "seen"})).await;
-    stage.act("system/park", json!({"reason": "night"})).await;
+    harness.act("beads/held/close", json!({"reason": "seen"})).await;
+    harness.act("system/park", json!({"reason": "night"})).await;
     assert_eq!(next("any", json!({})).await, "nothing");
-    stage.act("system/resume", Value::Null).await;
+    harness.act("system/resume", Value::Null).await;
     assert_eq!(next("any", json!({})).await, "critical");
 }
 
 #[tokio::test]
-async fn who_may_not_fetch_is_told_why() {
-    let stage = Stage::new().await;
-    stage.furnish(Script::always(Reply::text("Done.")), &["llm"]).await;
+async fn claim_next_refusal_names_its_reason() {
+    let harness = Harness::new().await;
+    harness.setup(Script::always(Reply::text("Done.")), &["llm"]).await;
     for id in ["mine", "other"] {
-        stage.external(id, json!({"project_id": "p"})).await;
+        harness.create_external_agent(id, json!({"project_id": "p"})).await;
     }
-    stage.external("any", json!({})).await;
+    harness.create_external_agent("any", json!({})).await;
     for (body, pointer) in [
         (json!({}), "/agent_id"),
         (json!({"agent_id": "nobody"}), "/agent_id"),
@@ -129,16 +129,16 @@ async fn who_may_not_fetch_is_told_why() {
         (json!({"agent_id": "mine", "ttl_sec": 5}), "/ttl_sec"),
         (json!({"agent_id": "mine", "colour": "red"}), "/colour"),
     ] {
-        let told = problem(&stage.pull(body.clone()).await, 422, "invalid");
+        let told = problem(&harness.pull(body.clone()).await, 422, "invalid");
         assert_eq!(told["errors"][0]["pointer"], pointer, "{body}: {told}");
     }
-    let token = stage.token(json!({"name": "t", "role": "agent", "agent_id": "mine"})).await;
-    let act = async |path: &str, body: Value| stage.ask_as(&token, "POST", path, Some(&body)).await;
+    let token = harness.token(json!({"name": "t", "role": "agent", "agent_id": "mine"})).await;
+    let act = async |path: &str, body: Value| harness.ask_as(&token, "POST", path, Some(&body)).await;
     problem(&act("beads/claim", json!({"agent_id": "other"})).await, 403, "forbidden");
     assert_eq!(act("beads/claim", json!({})).await.status, 204);
-    stage.act("system/park", json!({"reason": "so that nobody else takes it"})).await;
-    stage.bead("one", json!({"assigned_to": "mine"})).await;
-    stage.act("system/resume", Value::Null).await;
+    harness.act("system/park", json!({"reason": "so that nobody else takes it"})).await;
+    harness.bead("one", json!({"assigned_to": "mine"})).await;
+    harness.act("system/resume", Value::Null).await;
     let claimed = act("beads/claim", json!({"ttl_sec": 30})).await;
     assert_eq!((claimed.status, &claimed.json()["bead"]["assigned_to"]), (200, &json!("mine")));
     // It has one: no more before that is done.
@@ -148,72 +148,72 @@ async fn who_may_not_fetch_is_told_why() {
     assert_eq!((renewed.status, &renewed.json()["token"]), (200, &lease));
     let done = act("beads/one/complete", json!({"summary": "s", "lease_token": lease})).await;
     assert_eq!(done.json()["status"], "closed", "{}", done.json());
-    stage.act("agents/mine/shutdown", Value::Null).await;
+    harness.act("agents/mine/shutdown", Value::Null).await;
     problem(&act("beads/claim", json!({})).await, 409, "transition");
 
-    let limited = stage.token(json!({"name": "l", "role": "operator", "projects": ["p"]})).await;
-    stage.create("projects", json!({"id": "q", "name": "Q"})).await;
-    let ask = async |body: Value| stage.ask_as(&limited, "POST", "beads/claim", Some(&body)).await;
+    let limited = harness.token(json!({"name": "l", "role": "operator", "projects": ["p"]})).await;
+    harness.create("projects", json!({"id": "q", "name": "Q"})).await;
+    let ask = async |body: Value| harness.ask_as(&limited, "POST", "beads/claim", Some(&body)).await;
     problem(&ask(json!({"agent_id": "any"})).await, 403, "forbidden");
     problem(&ask(json!({"agent_id": "other", "project_id": "q"})).await, 403, "forbidden");
     assert_eq!(ask(json!({"agent_id": "other"})).await.status, 204);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn those_who_wait_are_woken_by_what_happens_in_the_order_in_which_they_came() {
-    let stage = Stage::new().await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+async fn claim_next_waiters_wake_in_fifo_order() {
+    let harness = Harness::new().await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
     for id in ["a", "b"] {
-        stage.external(id, json!({})).await;
+        harness.create_external_agent(id, json!({})).await;
     }
     let begun = Instant::now();
-    let first = stage.pulled(json!({"agent_id": "a", "wait_sec": 60}));
+    let first = harness.pull_id(json!({"agent_id": "a", "wait_sec": 60}));
     let second = async {
-        stage.until_awaited(1).await;
-        stage.pulled(json!({"agent_id": "b", "wait_sec": 60})).await
+        harness.wait_for_waiters(1).await;
+        harness.pull_id(json!({"agent_id": "b", "wait_sec": 60})).await
     };
     let make = async {
-        stage.until_awaited(2).await;
-        stage.bead("one", json!({})).await;
-        stage.until_awaited(1).await;
-        stage.bead("two", json!({})).await;
+        harness.wait_for_waiters(2).await;
+        harness.bead("one", json!({})).await;
+        harness.wait_for_waiters(1).await;
+        harness.bead("two", json!({})).await;
     };
     let (one, two, ()) = tokio::join!(first, second, make);
     assert_eq!((one.as_deref(), two.as_deref()), (Some("one"), Some("two")));
     for bead in ["one", "two"] {
-        stage.act(&format!("beads/{bead}/close"), json!({"reason": "seen"})).await;
+        harness.act(&format!("beads/{bead}/close"), json!({"reason": "seen"})).await;
     }
     // The end of a pause is no event, and ends a wait as well.
-    let soon = in_so_many(2);
-    stage.bead("soon", json!({"defer_until": soon})).await;
-    assert_eq!(stage.pulled(json!({"agent_id": "a"})).await, None);
-    assert_eq!(stage.pulled(json!({"agent_id": "a", "wait_sec": 60})).await.as_deref(), Some("soon"));
-    assert!(begun.elapsed() < SOON, "nobody waited to the end: {:?}", begun.elapsed());
+    let soon = in_seconds(2);
+    harness.bead("soon", json!({"defer_until": soon})).await;
+    assert_eq!(harness.pull_id(json!({"agent_id": "a"})).await, None);
+    assert_eq!(harness.pull_id(json!({"agent_id": "a", "wait_sec": 60})).await.as_deref(), Some("soon"));
+    assert!(begun.elapsed() < TIMEOUT, "nobody waited to the end: {:?}", begun.elapsed());
     // Without anything to do the wait has an end, and the agent is as free as before.
-    assert_eq!(stage.pulled(json!({"agent_id": "b", "wait_sec": 1})).await, None);
-    assert_eq!(stage.get("agents/b").await["status"], "idle");
+    assert_eq!(harness.pull_id(json!({"agent_id": "b", "wait_sec": 1})).await, None);
+    assert_eq!(harness.get("agents/b").await["status"], "idle");
 }
 
 /// The time in so many seconds.
-fn in_so_many(seconds: u64) -> String {
+fn in_seconds(seconds: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let at = i64::try_from((now + std::time::Duration::from_secs(seconds)).as_millis()).unwrap();
     arbiter::core::kernel::time::Timestamp::from_millis(at).to_string()
 }
 
 #[tokio::test]
-async fn a_request_that_comes_twice_gets_the_same_bead_with_the_same_lease() {
-    let stage = Stage::new().await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    stage.external("a", json!({})).await;
-    let bearer = format!("Bearer {}", stage.server.token().unwrap());
+async fn claim_next_repeated_returns_same_bead_and_lease() {
+    let harness = Harness::new().await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    harness.create_external_agent("a", json!({})).await;
+    let bearer = format!("Bearer {}", harness.server.token().unwrap());
     let ask = async |key: &str| {
         let headers = [("authorization", bearer.as_str()), ("idempotency-key", key)];
         let body = json!({"agent_id": "a"});
-        stage.server.send("POST", "/api/v1/beads/claim", &headers, Some(&body)).await
+        harness.server.send("POST", "/api/v1/beads/claim", &headers, Some(&body)).await
     };
     assert_eq!(ask("none").await.status, 204);
-    stage.bead("x", json!({})).await;
+    harness.bead("x", json!({})).await;
     assert_eq!(ask("none").await.status, 204, "the same answer as before");
     let first = ask("one").await;
     let again = ask("one").await;
@@ -223,31 +223,31 @@ async fn a_request_that_comes_twice_gets_the_same_bead_with_the_same_lease() {
 }
 
 #[tokio::test]
-async fn a_script_works_through_beads_with_the_command_line() {
-    let stage = Stage::new().await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    stage.external("script", json!({})).await;
-    stage.bead("one", json!({"tags": ["x"]})).await;
+async fn cli_script_works_through_beads() {
+    let harness = Harness::new().await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    harness.create_external_agent("script", json!({})).await;
+    harness.bead("one", json!({"tags": ["x"]})).await;
     let next =
         ["bead", "claim", "--next", "--agent", "script", "--project", "p", "--tag", "x", "--ttl", "60"];
-    let claimed = stage.cli(&next).await;
+    let claimed = harness.cli(&next).await;
     assert_eq!(claimed.code, Some(0), "{claimed:?}");
     let (bead, token) = claimed.stdout.trim().split_once(' ').unwrap();
     assert_eq!(bead, "one");
-    assert_eq!(stage.cli(&["bead", "heartbeat", bead, "--lease-token", token]).await.code, Some(0));
-    let released = stage.cli(&["bead", "release", bead, "--lease-token", token]).await;
+    assert_eq!(harness.cli(&["bead", "heartbeat", bead, "--lease-token", token]).await.code, Some(0));
+    let released = harness.cli(&["bead", "release", bead, "--lease-token", token]).await;
     assert_eq!((released.code, released.stdout.trim()), (Some(0), "one: released (open)"), "{released:?}");
-    let again = stage.cli(&next).await;
+    let again = harness.cli(&next).await;
     let (bead, token) = again.stdout.trim().split_once(' ').unwrap();
-    let done = stage.cli(&["bead", "complete", bead, "--summary", "s", "--lease-token", token]).await;
+    let done = harness.cli(&["bead", "complete", bead, "--summary", "s", "--lease-token", token]).await;
     assert_eq!(done.code, Some(0), "{done:?}");
-    let none = stage.cli(&[&next[..], &["--wait", "0"]].concat()).await;
+    let none = harness.cli(&[&next[..], &["--wait", "0"]].concat()).await;
     assert_eq!((none.code, none.stdout.as_str()), (Some(0), ""), "{none:?}");
     for wrong in [
         &["bead", "claim"][..],
         &["bead", "claim", "one", "--next"],
         &["bead", "claim", "one", "--wait", "1"],
     ] {
-        assert_eq!(stage.cli(wrong).await.code, Some(2), "{wrong:?}");
+        assert_eq!(harness.cli(wrong).await.code, Some(2), "{wrong:?}");
     }
 }

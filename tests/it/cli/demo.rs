@@ -1,22 +1,22 @@
 //! `arbiter demo`, as a newcomer runs it.
 
-use crate::harness::program::{Running, command, run};
+use crate::harness::program::{RunningProgram, command, run};
 use arbiter_testkit::SseClient;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// Within this every bead that needs no person is closed. It is 10 s for a release build.
-const ALL_DONE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 10 });
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 10 });
 /// How long anything else may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const LONG_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_demonstration_does_all_its_work_asks_a_person_and_leaves_no_trace() {
+async fn demo_closes_all_beads_asks_for_approval_and_cleans_up() {
     let home = tempfile::tempdir().unwrap();
     let started = Instant::now();
     let mut demo = command(home.path());
     demo.arg("demo").env("TMPDIR", home.path());
-    let mut demo = Running::start(demo);
+    let mut demo = RunningProgram::start(demo);
     let url = demo.line("ARBITER_URL=").await;
     let token = demo.line("ARBITER_TOKEN=").await;
     let as_printed = |words: &str| {
@@ -31,7 +31,7 @@ async fn the_demonstration_does_all_its_work_asks_a_person_and_leaves_no_trace()
     let mut events = SseClient::connect(&stream, Some(&token), Some("0")).await.unwrap();
     let (mut closed, mut decision) = (Vec::new(), None);
     while closed.len() < 11 || decision.is_none() {
-        let left = ALL_DONE.saturating_sub(started.elapsed());
+        let left = CLOSE_TIMEOUT.saturating_sub(started.elapsed());
         let frame = events.next(left).await.unwrap_or_else(|error| {
             panic!("{error}; closed are {closed:?}, after {:?}: {:#?}", started.elapsed(), demo.printed)
         });
@@ -46,7 +46,7 @@ async fn the_demonstration_does_all_its_work_asks_a_person_and_leaves_no_trace()
         }
     }
     eprintln!("all that needs no person was done after {:?}", started.elapsed());
-    assert!(started.elapsed() < ALL_DONE);
+    assert!(started.elapsed() < CLOSE_TIMEOUT);
     assert!(!closed.contains(&"launch".to_owned()), "the critical bead waits: {closed:?}");
     let waiting = as_printed("bead show launch --json").await.json();
     assert_eq!((&waiting["status"], &waiting["priority"]), (&Value::from("open"), &Value::from(0)));
@@ -55,7 +55,7 @@ async fn the_demonstration_does_all_its_work_asks_a_person_and_leaves_no_trace()
     assert_eq!(hinted, format!("{} approve", decision.unwrap()), "the hint can be copied");
     let decided = as_printed(&format!("decision decide {hinted}")).await;
     assert_eq!(decided.code, Some(0), "{decided:?}");
-    let last = events.next(PATIENCE).await.unwrap();
+    let last = events.next(LONG_TIMEOUT).await.unwrap();
     assert!(last.event == "bead.completed" && last.data.contains("launch"), "{last:?}");
     demo.line("Every bead is closed").await;
 

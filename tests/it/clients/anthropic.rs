@@ -3,7 +3,7 @@
 
 use crate::clients::openai::{includes, recorded};
 use crate::harness::python;
-use crate::harness::{KEY, Stage};
+use crate::harness::{Harness, KEY};
 use arbiter_testkit::{ChatInput, Fault, Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
 
@@ -36,8 +36,8 @@ fn stream(text: String) -> Reply {
 }
 
 #[tokio::test]
-async fn anthropics_client_takes_the_scripted_messages_for_its_own() {
-    let provider = always(Reply::text("It rains in Paris.").using(12, 5));
+async fn anthropic_client_accepts_scripted_messages() {
+    let provider = always(Reply::text("It rains in Paris.").with_usage(12, 5));
     let message = json!({"type": "message", "role": "assistant", "model": "claude-scripted",
         "content": [{"type": "text", "text": "It rains in Paris."}], "stop_reason": "end_turn",
         "usage": {"input_tokens": 12, "output_tokens": 5}});
@@ -49,7 +49,7 @@ async fn anthropics_client_takes_the_scripted_messages_for_its_own() {
 
     let answer = |chat: &ChatInput| match chat.body["messages"].to_string().contains("tool_result") {
         true => Reply::text("It rains."),
-        false => Reply::tool("weather", json!({"place": "Paris"})).and_tool("weather", json!({})),
+        false => Reply::tool("weather", json!({"place": "Paris"})).with_tool("weather", json!({})),
     };
     let provider = ScriptedProvider::start(Script::answering(answer));
     let conversation = json!({
@@ -60,7 +60,7 @@ async fn anthropics_client_takes_the_scripted_messages_for_its_own() {
 }
 
 #[tokio::test]
-async fn anthropics_client_takes_the_scripted_errors_for_its_own() {
+async fn anthropic_client_accepts_scripted_errors() {
     let keyed = ScriptedProvider::start(Script::default().requiring_key("right"));
     let seen = errors(&[keyed, always(Reply::rate_limited(Some(1)))]).await;
     let wanted = [
@@ -75,7 +75,7 @@ async fn anthropics_client_takes_the_scripted_errors_for_its_own() {
 }
 
 #[tokio::test]
-async fn anthropics_client_takes_the_recorded_answers_for_its_own() {
+async fn anthropic_client_accepts_recorded_answers() {
     let message = recorded("anthropic_message.json");
     let seen = anthropic(&always(Reply::raw(message.clone())), "k", "message").await;
     assert_eq!(seen["content"], json_of(&message)["content"]);
@@ -91,30 +91,30 @@ async fn anthropics_client_takes_the_recorded_answers_for_its_own() {
 }
 
 #[tokio::test]
-async fn anthropics_client_lists_a_retired_model_that_the_server_does_not_offer() {
+async fn anthropic_retired_model_is_listed_but_not_offered() {
     // The list was recorded before models had a stage; the client wants one.
     let mut models = json_of(&recorded("anthropic_models.json"))["data"].clone();
     let ids: Vec<Value> = models.as_array().unwrap().iter().map(|model| model["id"].clone()).collect();
-    for (at, stage) in ["active", "retired"].into_iter().enumerate() {
-        models[at]["lifecycle"] = stage.into();
+    for (at, harness) in ["active", "retired"].into_iter().enumerate() {
+        models[at]["lifecycle"] = harness.into();
     }
     let provider = ScriptedProvider::start(Script::default().with_model_entries(models).requiring_key(KEY));
     let seen = anthropic(&provider, KEY, "models").await;
     let seen: Vec<&Value> = seen.as_array().unwrap().iter().map(|model| &model["id"]).collect();
     assert_eq!(seen, ids.iter().collect::<Vec<_>>());
 
-    let stage = Stage::new().await;
+    let harness = Harness::new().await;
     let new =
         json!({"id": "claude", "name": "c", "type": "anthropic", "endpoint": provider.url(), "api_key": KEY});
-    stage.create("providers", new).await;
-    stage.act("providers/claude/heartbeat", Value::Null).await;
-    let offered = stage.get("providers/claude/models").await.to_string();
+    harness.create("providers", new).await;
+    harness.act("providers/claude/heartbeat", Value::Null).await;
+    let offered = harness.get("providers/claude/models").await.to_string();
     assert!(offered.contains(ids[0].as_str().unwrap()), "{offered}");
     assert!(!offered.contains(ids[1].as_str().unwrap()), "{offered}");
 }
 
 #[tokio::test]
-async fn anthropics_client_has_a_class_for_each_recorded_error() {
+async fn anthropic_client_has_a_class_for_each_recorded_error() {
     let table = [
         (401, "key", "AuthenticationError", "authentication_error"),
         (403, "permission", "PermissionDeniedError", "permission_error"),

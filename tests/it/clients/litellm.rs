@@ -3,8 +3,8 @@
 //! Its master key is the only one it knows. It ends with the test, and with the process of the tests.
 
 use crate::clients::openai::{includes, openai, text_of};
-use crate::harness::Stage;
-use crate::harness::program::Ended;
+use crate::harness::Harness;
+use crate::harness::program::ProgramOutput;
 use crate::harness::python;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 const MASTER_KEY: &str = "sk-litellm-master";
 /// How long it may take until it listens: it imports much.
-const PATIENCE: Duration = Duration::from_secs(120);
+const LONG_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often another port is tried when somebody else took the one that was free.
 const TRIES: usize = 5;
 
@@ -108,10 +108,10 @@ impl LiteLlm {
             }
             false
         };
-        match tokio::time::timeout(PATIENCE, ready).await {
+        match tokio::time::timeout(LONG_TIMEOUT, ready).await {
             Ok(true) => Ok(running),
             Ok(false) => Err(all),
-            Err(_) => panic!("LiteLLM was not ready in {PATIENCE:?}:\n{all}"),
+            Err(_) => panic!("LiteLLM was not ready in {LONG_TIMEOUT:?}:\n{all}"),
         }
     }
 
@@ -128,45 +128,45 @@ impl Drop for LiteLlm {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn litellm_is_a_provider_like_any_other() {
+async fn litellm_works_as_a_provider() {
     let mut litellm = LiteLlm::start().await;
-    let stage = Stage::with(&[("ARBITER_PROVIDERS__RETRY_BUDGET_MS", "0")]).await;
+    let harness = Harness::with(&[("ARBITER_PROVIDERS__RETRY_BUDGET_MS", "0")]).await;
 
     // Registered as a person does it.
-    let added = add(&stage, "lite", &litellm, MASTER_KEY).await;
+    let added = add(&harness, "lite", &litellm, MASTER_KEY).await;
     assert_eq!(added.code, Some(0), "{added:?}");
-    let beat = stage.cli(&["provider", "heartbeat", "lite", "--json"]).await.json();
+    let beat = harness.cli(&["provider", "heartbeat", "lite", "--json"]).await.json();
     assert_eq!((&beat["status"], &beat["model"]), (&json!("active"), &json!("hello")), "{beat}");
-    let offered = stage.get("providers/lite/models").await;
+    let offered = harness.get("providers/lite/models").await;
     for model in ["hello", "tool", "limited", "short", "broken"] {
         assert!(offered.to_string().contains(&format!("\"{model}\"")), "{model}: {offered}");
     }
 
     // OpenAI's client, this server, LiteLLM.
-    let seen = openai(&stage, "chat", json!({"model": "lite/hello"})).await;
+    let seen = openai(&harness, "chat", json!({"model": "lite/hello"})).await;
     assert_eq!(seen["answer"]["choices"][0]["message"]["content"], "Hello from LiteLLM.", "{seen}");
-    let run = stage.run_of_id(seen["run"].as_str().unwrap()).await;
+    let run = harness.run_of_id(seen["run"].as_str().unwrap()).await;
     assert!(run["calls"][0]["output_tokens"].as_u64().unwrap() > 0, "{run}");
-    let seen = openai(&stage, "stream", json!({"model": "hello"})).await;
+    let seen = openai(&harness, "stream", json!({"model": "hello"})).await;
     assert_eq!(text_of(&seen), "Hello from LiteLLM.", "{seen}");
     let chunks = seen.as_array().unwrap();
     assert!(chunks.len() > 2 && chunks.iter().all(|chunk| chunk["usage"].is_null()), "{seen}");
     let asked = json!({"model": "hello", "stream_options": {"include_usage": true}});
-    let seen = openai(&stage, "stream", asked).await;
+    let seen = openai(&harness, "stream", asked).await;
     assert!(seen.as_array().unwrap().last().unwrap()["usage"]["total_tokens"].as_u64() > Some(0), "{seen}");
-    let seen = openai(&stage, "chat", json!({"model": "tool"})).await;
+    let seen = openai(&harness, "chat", json!({"model": "tool"})).await;
     let call = &seen["answer"]["choices"][0]["message"]["tool_calls"][0]["function"];
     assert_eq!(call, &json!({"name": "weather", "arguments": "{\"place\": \"Paris\"}"}), "{seen}");
 
     // The console, at once and in pieces.
-    let answer = stage.cli(&["repl", "--provider", "lite", "Who is there?"]).await;
+    let answer = harness.cli(&["repl", "--provider", "lite", "Who is there?"]).await;
     assert_eq!((answer.code, answer.stdout.trim()), (Some(0), "Hello from LiteLLM."), "{answer:?}");
     let question = json!({"message": "Who is there?", "provider_id": "lite", "stream": true});
-    let told = stage.ask("POST", "repl", Some(&question)).await;
+    let told = harness.ask("POST", "repl", Some(&question)).await;
     let told = String::from_utf8_lossy(&told.body).into_owned();
     assert!(told.contains("event: delta") && told.contains("event: answer"), "{told}");
 
-    wrong_key(&stage, &litellm).await;
+    wrong_key(&harness, &litellm).await;
 
     // What it refuses; a limit comes last, for the provider is left alone after it.
     let wanted = [
@@ -176,49 +176,49 @@ async fn litellm_is_a_provider_like_any_other() {
         ("lite/limited", json!({"class": "RateLimitError", "code": "rate_limit_exceeded"})),
     ];
     let requests = wanted.each_ref().map(|(model, _)| json!({"model": model}));
-    let seen = openai(&stage, "errors", json!(requests)).await;
+    let seen = openai(&harness, "errors", json!(requests)).await;
     for ((model, wanted), seen) in wanted.iter().zip(seen.as_array().unwrap()) {
         assert!(includes(seen, wanted), "{model}: {seen}");
     }
 
     // It goes away, and that is said.
     litellm.end();
-    let beat = stage.cli(&["provider", "heartbeat", "lite", "--json"]).await.json();
+    let beat = harness.cli(&["provider", "heartbeat", "lite", "--json"]).await.json();
     assert_eq!(beat["status"], "degraded", "{beat}");
     assert!(beat["last_heartbeat_error"].as_str().unwrap().contains("cannot be reached"), "{beat}");
 }
 
 /// Registers LiteLLM by the command line.
-async fn add(stage: &Stage, id: &str, litellm: &LiteLlm, key: &str) -> Ended {
+async fn add(harness: &Harness, id: &str, litellm: &LiteLlm, key: &str) -> ProgramOutput {
     let provider = ["provider", "add", id, "--id", id, "--type", "custom", "--endpoint", &litellm.url];
     let model = ["--model", "hello", "--api-key-stdin"];
-    stage.cli_with(&[&provider[..], &model[..]].concat(), &format!("{key}\n")).await
+    harness.cli_with(&[&provider[..], &model[..]].concat(), &format!("{key}\n")).await
 }
 
 /// A key that LiteLLM does not know: the provider is down at once, and everybody is told why.
-async fn wrong_key(stage: &Stage, litellm: &LiteLlm) {
-    let added = add(stage, "wrong", litellm, "sk-not-the-master-key").await;
+async fn wrong_key(harness: &Harness, litellm: &LiteLlm) {
+    let added = add(harness, "wrong", litellm, "sk-not-the-master-key").await;
     assert_eq!(added.code, Some(0), "{added:?}");
-    let beat = stage.cli(&["provider", "heartbeat", "wrong", "--json"]).await.json();
+    let beat = harness.cli(&["provider", "heartbeat", "wrong", "--json"]).await.json();
     assert_eq!(beat["status"], "unhealthy", "{beat}");
-    let listed = stage.cli(&["provider", "list"]).await.stdout;
+    let listed = harness.cli(&["provider", "list"]).await.stdout;
     for text in [beat["last_heartbeat_error"].as_str().unwrap(), &listed] {
         assert!(text.contains("the provider refused the key"), "{text}");
         assert!(!text.contains("sk-not-the-master-key"), "{text}");
     }
-    let refused = stage.cli(&["repl", "--provider", "wrong", "Who is there?"]).await;
+    let refused = harness.cli(&["repl", "--provider", "wrong", "Who is there?"]).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.complaint().contains("it is unhealthy, the provider refused the key"), "{refused:?}");
+    assert!(refused.error_line().contains("it is unhealthy, the provider refused the key"), "{refused:?}");
 
     // The right one was good until now: a call finds out as well as a beat.
-    let patched = stage.ask("PUT", "keys/key_lite", Some(&json!({"value": "sk-not-the-master-key"}))).await;
+    let patched = harness.ask("PUT", "keys/key_lite", Some(&json!({"value": "sk-not-the-master-key"}))).await;
     assert_eq!(patched.status, 200, "{}", patched.json());
-    let failed = stage.chat("lite/hello", json!({})).await;
+    let failed = harness.chat("lite/hello", json!({})).await;
     assert_eq!((failed.status, &failed.json()["error"]["code"]), (502, &json!("provider_failed")));
     assert!(failed.json().to_string().contains("the provider refused the key"), "{}", failed.json());
-    stage.until("providers/lite", |row| row["status"] == "unhealthy").await;
-    let patched = stage.ask("PUT", "keys/key_lite", Some(&json!({"value": MASTER_KEY}))).await;
+    harness.wait_until("providers/lite", |row| row["status"] == "unhealthy").await;
+    let patched = harness.ask("PUT", "keys/key_lite", Some(&json!({"value": MASTER_KEY}))).await;
     assert_eq!(patched.status, 200, "{}", patched.json());
-    let beat = stage.act("providers/lite/heartbeat", Value::Null).await;
+    let beat = harness.act("providers/lite/heartbeat", Value::Null).await;
     assert_eq!(beat["status"], "active", "{beat}");
 }

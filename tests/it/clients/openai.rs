@@ -1,7 +1,7 @@
 //! OpenAI's official client at the gateway, as its users have it, over providers of either protocol.
 
 use crate::harness::python;
-use crate::harness::{KEY, Stage};
+use crate::harness::{Harness, KEY};
 use crate::tidy::root;
 use arbiter_testkit::{ChatInput, Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
@@ -9,23 +9,23 @@ use serde_json::{Value, json};
 /// A provider of each protocol, by the type it is registered with.
 const PROTOCOLS: [&str; 2] = ["custom", "anthropic"];
 
-async fn provider(stage: &Stage, kind: &str, script: Script) -> ScriptedProvider {
-    provider_as(stage, kind, kind, script).await
+async fn provider(harness: &Harness, kind: &str, script: Script) -> ScriptedProvider {
+    provider_as(harness, kind, kind, script).await
 }
 
-async fn provider_as(stage: &Stage, id: &str, kind: &str, script: Script) -> ScriptedProvider {
+async fn provider_as(harness: &Harness, id: &str, kind: &str, script: Script) -> ScriptedProvider {
     let provider = ScriptedProvider::start(script.with_models(&["m"]).requiring_key(KEY));
     let new = json!({"id": id, "name": id, "type": kind, "endpoint": provider.url(), "api_key": KEY});
-    stage.create("providers", new).await;
-    let beat = stage.act(&format!("providers/{id}/heartbeat"), Value::Null).await;
+    harness.create("providers", new).await;
+    let beat = harness.act(&format!("providers/{id}/heartbeat"), Value::Null).await;
     assert_eq!(beat["status"], "active", "{beat}");
     provider
 }
 
 /// What OpenAI's client sees at this server.
-pub async fn openai(stage: &Stage, scenario: &str, input: Value) -> Value {
-    let url = format!("{}/v1", stage.server.url());
-    let variables = [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", stage.server.token().unwrap())];
+pub async fn openai(harness: &Harness, scenario: &str, input: Value) -> Value {
+    let url = format!("{}/v1", harness.server.url());
+    let variables = [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", harness.server.token().unwrap())];
     python::run("openai_client.py", &[scenario, &input.to_string()], &variables).await
 }
 
@@ -35,12 +35,12 @@ fn auto(kind: &str) -> Value {
 }
 
 #[tokio::test]
-async fn openais_client_gets_whole_answers_and_streams_of_both_protocols() {
-    let stage = Stage::new().await;
+async fn openai_client_reads_answers_and_streams_of_both_protocols() {
+    let harness = Harness::new().await;
     for kind in PROTOCOLS {
-        let script = Script::always(Reply::text("It rains in Paris.").using(12, 5));
-        let _provider = provider(&stage, kind, script).await;
-        let seen = openai(&stage, "chat", auto(kind)).await;
+        let script = Script::always(Reply::text("It rains in Paris.").with_usage(12, 5));
+        let _provider = provider(&harness, kind, script).await;
+        let seen = openai(&harness, "chat", auto(kind)).await;
         let answer = &seen["answer"];
         let choice = json!([{"index": 0, "finish_reason": "stop", "message":
             {"role": "assistant", "content": "It rains in Paris."}}]);
@@ -48,10 +48,10 @@ async fn openais_client_gets_whole_answers_and_streams_of_both_protocols() {
         let usage = json!({"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17});
         assert!(includes(&answer["usage"], &usage), "{kind}: {seen}");
         assert_eq!((&answer["object"], &answer["model"]), (&json!("chat.completion"), &json!("m")), "{seen}");
-        let run = stage.run_of_id(seen["run"].as_str().unwrap()).await;
+        let run = harness.run_of_id(seen["run"].as_str().unwrap()).await;
         assert_eq!(run["provider_id"], kind, "{run}");
 
-        let seen = openai(&stage, "stream", auto(kind)).await;
+        let seen = openai(&harness, "stream", auto(kind)).await;
         assert_eq!(text_of(&seen), "It rains in Paris.", "{kind}: {seen}");
         let chunks = seen.as_array().unwrap();
         assert!(chunks.iter().all(|chunk| chunk["usage"].is_null()), "nobody asked for it: {seen}");
@@ -59,21 +59,21 @@ async fn openais_client_gets_whole_answers_and_streams_of_both_protocols() {
         assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], "stop", "{kind}: {seen}");
 
         let with_usage = json!({"model": format!("{kind}/m"), "stream_options": {"include_usage": true}});
-        let seen = openai(&stage, "stream", with_usage).await;
+        let seen = openai(&harness, "stream", with_usage).await;
         assert_eq!(text_of(&seen), "It rains in Paris.", "{kind}: {seen}");
         let (last, others) = seen.as_array().unwrap().split_last().unwrap();
         assert!(last["choices"] == json!([]) && includes(&last["usage"], &usage), "{kind}: {seen}");
         assert!(others.iter().all(|chunk| chunk["usage"].is_null()), "{kind}: {seen}");
 
-        let seen = openai(&stage, "chat_async", auto(kind)).await;
+        let seen = openai(&harness, "chat_async", auto(kind)).await;
         let both = json!({"whole": "It rains in Paris.", "streamed": "It rains in Paris."});
         assert_eq!(seen, both, "{kind}");
     }
 }
 
 #[tokio::test]
-async fn openais_client_has_its_tools_called_and_gives_their_results_back() {
-    let stage = Stage::new().await;
+async fn openai_client_completes_a_tool_call_round_trip() {
+    let harness = Harness::new().await;
     for kind in PROTOCOLS {
         let answer = |chat: &ChatInput| {
             let result = chat.body["messages"].as_array().unwrap().last().unwrap();
@@ -81,10 +81,10 @@ async fn openais_client_has_its_tools_called_and_gives_their_results_back() {
             if result.to_string().contains("Rain.") {
                 return Reply::text(format!("As the tool says: {}", results(result)));
             }
-            Reply::tool("weather", json!({"place": "Paris"})).and_tool("weather", json!({"place": "Rome"}))
+            Reply::tool("weather", json!({"place": "Paris"})).with_tool("weather", json!({"place": "Rome"}))
         };
-        let provider = provider(&stage, kind, Script::answering(answer)).await;
-        let seen = openai(&stage, "tools", auto(kind)).await;
+        let provider = provider(&harness, kind, Script::answering(answer)).await;
+        let seen = openai(&harness, "tools", auto(kind)).await;
         let calls = json!([
             ["call_0", "weather", {"place": "Paris"}],
             ["call_1", "weather", {"place": "Rome"}],
@@ -107,18 +107,18 @@ fn results(message: &Value) -> String {
 }
 
 #[tokio::test]
-async fn openais_client_lists_the_models_and_finds_them_by_name() {
-    let stage = Stage::new().await;
-    let _provider = provider(&stage, "anthropic", Script::default()).await;
-    let seen = openai(&stage, "models", json!(["auto", "m", "anthropic/m"])).await;
+async fn openai_client_lists_and_retrieves_models() {
+    let harness = Harness::new().await;
+    let _provider = provider(&harness, "anthropic", Script::default()).await;
+    let seen = openai(&harness, "models", json!(["auto", "m", "anthropic/m"])).await;
     let model = |id: &str| json!({"id": id, "object": "model", "created": 0, "owned_by": "anthropic"});
     let (all, found) = (["anthropic/m", "auto", "m"], ["auto", "m", "anthropic/m"]);
     assert_eq!(seen, json!({"listed": all.map(model), "found": found.map(model)}));
 }
 
 #[tokio::test]
-async fn openais_client_is_told_what_is_wrong_by_the_class_it_has_for_that() {
-    let stage = Stage::with(&[("ARBITER_PROVIDERS__RETRY_BUDGET_MS", "0")]).await;
+async fn openai_client_raises_the_matching_error_class() {
+    let harness = Harness::with(&[("ARBITER_PROVIDERS__RETRY_BUDGET_MS", "0")]).await;
     let failing = |chat: &ChatInput| match chat.last_text_of("user") {
         "limited" => Reply::rate_limited(Some(7)),
         "storm" => Reply::error(500, "oh"),
@@ -132,7 +132,7 @@ async fn openais_client_is_told_what_is_wrong_by_the_class_it_has_for_that() {
     // A refused key makes a provider unhealthy and a limit closes it for a while, so each has its own.
     for kind in PROTOCOLS {
         for id in [kind.to_owned(), format!("{kind}-limited"), format!("{kind}-key")] {
-            providers.push(provider_as(&stage, &id, kind, Script::answering(failing)).await);
+            providers.push(provider_as(&harness, &id, kind, Script::answering(failing)).await);
         }
     }
     let says = |kind: &str, text: &str| json!({"model": format!("{kind}/m"), "messages": [{"role": "user", "content": text}]});
@@ -174,21 +174,21 @@ async fn openais_client_is_told_what_is_wrong_by_the_class_it_has_for_that() {
     let limited = json!({"class": "RateLimitError", "status_code": 429, "code": "rate_limit_exceeded", "retry_after": "7"});
     table.extend(PROTOCOLS.map(|kind| (says(&format!("{kind}-limited"), "limited"), limited.clone())));
     let requests: Vec<&Value> = table.iter().map(|(request, _)| request).collect();
-    let seen = openai(&stage, "errors", json!(requests)).await;
+    let seen = openai(&harness, "errors", json!(requests)).await;
     for ((request, wanted), seen) in table.iter().zip(seen.as_array().unwrap()) {
         assert!(includes(seen, wanted), "{request}: {seen}");
     }
 }
 
 #[tokio::test]
-async fn openais_client_is_told_that_a_budget_is_spent_and_does_not_ask_again() {
-    let stage = Stage::new().await;
-    let provider = provider(&stage, "custom", Script::default()).await;
+async fn openai_client_does_not_retry_a_spent_budget() {
+    let harness = Harness::new().await;
+    let provider = provider(&harness, "custom", Script::default()).await;
     let prices = json!({"price_input_per_mtok": 1.0, "price_output_per_mtok": 1.0});
-    assert_eq!(stage.ask("PATCH", "providers/custom", Some(&prices)).await.status, 200);
+    assert_eq!(harness.ask("PATCH", "providers/custom", Some(&prices)).await.status, 200);
     let cap = json!({"budgets": [{"scope": "total", "period": "day", "cap_usd": 0}]});
-    assert_eq!(stage.ask("PUT", "budgets", Some(&cap)).await.status, 200);
-    let seen = openai(&stage, "errors", json!([auto("custom")])).await;
+    assert_eq!(harness.ask("PUT", "budgets", Some(&cap)).await.status, 200);
+    let seen = openai(&harness, "errors", json!([auto("custom")])).await;
     // The client has no class of its own for 402; those it has would make it ask again.
     let wanted = json!([{"class": "APIStatusError", "status_code": 402, "code": "budget_exhausted",
         "type": "insufficient_quota"}]);
@@ -197,16 +197,16 @@ async fn openais_client_is_told_that_a_budget_is_spent_and_does_not_ask_again() 
 }
 
 #[tokio::test]
-async fn openais_client_as_it_is_comes_again_when_it_is_told_to() {
-    let stage = Stage::with(&[("ARBITER_PROVIDERS__RETRY_BUDGET_MS", "0")]).await;
+async fn openai_client_with_default_retries_honours_retry_after() {
+    let harness = Harness::with(&[("ARBITER_PROVIDERS__RETRY_BUDGET_MS", "0")]).await;
     let script = Script::in_turn([Reply::rate_limited(Some(1)), Reply::text("Now.")]);
-    let provider = provider(&stage, "custom", script).await;
-    assert_eq!(openai(&stage, "patient", auto("custom")).await, "Now.");
+    let provider = provider(&harness, "custom", script).await;
+    assert_eq!(openai(&harness, "patient", auto("custom")).await, "Now.");
     assert_eq!(provider.chat_count(), 2);
 }
 
 #[tokio::test]
-async fn openais_client_takes_the_recorded_answers_for_its_own() {
+async fn openai_client_accepts_recorded_answers() {
     for (name, scenario) in [
         ("openai_chat.json", "chat"),
         ("openai_tool_chat.json", "chat"),

@@ -3,21 +3,21 @@
 //! A writer ends with the connection; what it had sent and not seen answered stays marked as open, since
 //! either outcome is right.
 
-use crate::harness::rng::Dice;
-use arbiter_testkit::{HttpAnswer, HttpError, ServerProcess, send};
+use crate::harness::rng::SeededRng;
+use arbiter_testkit::{HttpError, HttpResponse, ServerProcess, send};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::JoinSet;
 
 /// The agents that fetch their own work.
-pub const EXTERNAL: [&str; 2] = ["ext-0", "ext-1"];
+pub const EXTERNAL_AGENTS: [&str; 2] = ["ext-0", "ext-1"];
 /// The tag of beads that are theirs, so that nobody else changes these.
-pub const THEIRS: &str = "role:ext";
+pub const EXTERNAL_TAG: &str = "role:ext";
 
 /// What an agent had asked for when the connection went.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Doing {
+pub enum PendingAction {
     Claim { bead: String },
     Heartbeat,
     Complete { summary: String },
@@ -26,9 +26,9 @@ pub enum Doing {
 
 /// What an agent holds: bead and lease token; and what it had asked for.
 #[derive(Clone, Debug, Default)]
-pub struct Hand {
+pub struct AgentState {
     pub held: Option<(String, String)>,
-    pub doing: Option<Doing>,
+    pub pending_action: Option<PendingAction>,
 }
 
 /// Everything that was answered, and what is open.
@@ -37,15 +37,15 @@ pub struct Ledger {
     /// Beads that were created, as they were sent.
     pub beads: BTreeMap<String, Value>,
     /// Beads that were sent and not answered.
-    pub maybe_beads: BTreeMap<String, Value>,
+    pub unconfirmed_beads: BTreeMap<String, Value>,
     /// Beads that were completed, with their summaries.
     pub closed: BTreeMap<String, String>,
     /// Decisions that were asked for or answered, with the answer.
     pub decisions: BTreeMap<String, Option<String>>,
     /// Decisions whose creation or answer was sent and not answered.
-    pub maybe_decisions: BTreeMap<String, Option<String>>,
+    pub unconfirmed_decisions: BTreeMap<String, Option<String>>,
     /// The external agents.
-    pub hands: BTreeMap<String, Hand>,
+    pub agent_states: BTreeMap<String, AgentState>,
     /// Beads and decisions that this round was about.
     pub touched: BTreeSet<String>,
     /// How many changes were answered in all.
@@ -53,10 +53,10 @@ pub struct Ledger {
 }
 
 /// A ledger that writers share.
-pub type Shared = Arc<Mutex<Ledger>>;
+pub type SharedLedger = Arc<Mutex<Ledger>>;
 
 /// The ledger, also after a writer has panicked.
-pub fn open(ledger: &Shared) -> MutexGuard<'_, Ledger> {
+pub fn lock_ledger(ledger: &SharedLedger) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -65,12 +65,17 @@ pub fn open(ledger: &Shared) -> MutexGuard<'_, Ledger> {
 struct Writer {
     url: String,
     bearer: String,
-    ledger: Shared,
+    ledger: SharedLedger,
     name: String,
 }
 
 /// Starts everybody; they end when the server does.
-pub fn start(server: &ServerProcess, ledger: &Shared, round: u32, dice: &mut Dice) -> JoinSet<()> {
+pub fn spawn_writers(
+    server: &ServerProcess,
+    ledger: &SharedLedger,
+    round: u32,
+    rng: &mut SeededRng,
+) -> JoinSet<()> {
     let writer = |name: String| Writer {
         url: server.url().to_owned(),
         bearer: format!("Bearer {}", server.token().unwrap()),
@@ -79,59 +84,59 @@ pub fn start(server: &ServerProcess, ledger: &Shared, round: u32, dice: &mut Dic
     };
     let mut writers = JoinSet::new();
     for number in 0..3 {
-        writers.spawn(writer(format!("c{round}-{number}")).create_beads(dice.other()));
+        writers.spawn(writer(format!("c{round}-{number}")).create_beads(rng.fork()));
     }
-    for agent in EXTERNAL {
-        writers.spawn(writer(agent.to_owned()).fetch_work(dice.other()));
+    for agent in EXTERNAL_AGENTS {
+        writers.spawn(writer(agent.to_owned()).fetch_work(rng.fork()));
     }
     writers.spawn(writer(format!("d{round}")).decide());
     writers
 }
 
 impl Writer {
-    async fn ask(&self, method: &str, path: &str, json: Option<&Value>) -> Result<HttpAnswer, HttpError> {
+    async fn ask(&self, method: &str, path: &str, json: Option<&Value>) -> Result<HttpResponse, HttpError> {
         let url = format!("{}/api/v1/{path}", self.url);
         let answer = send(method, &url, &[("authorization", &self.bearer)], json).await?;
         if method == "POST" && answer.status < 300 {
-            open(&self.ledger).answered += 1;
+            lock_ledger(&self.ledger).answered += 1;
         }
         assert!(answer.status < 300 || answer.status == 409, "{method} {path}: {}", answer.json());
         Ok(answer)
     }
 
-    async fn create_beads(self, mut dice: Dice) {
+    async fn create_beads(self, mut rng: SeededRng) {
         let mut previous: Option<String> = None;
         for number in 0.. {
             let id = format!("{}-{number}", self.name);
             // Most are for external agents; some are for the others, and some of those need a person.
-            let kind = dice.roll(12);
+            let kind = rng.below(12);
             let (tags, priority) = match kind {
                 0 => (json!([]), 0),
                 1 => (json!([]), 1),
-                _ => (json!([THEIRS]), 2),
+                _ => (json!([EXTERNAL_TAG]), 2),
             };
-            let needs: Vec<&String> = previous.iter().filter(|_| dice.roll(3) == 0).collect();
+            let needs: Vec<&String> = previous.iter().filter(|_| rng.below(3) == 0).collect();
             let bead = json!({
                 "id": id, "title": format!("Bead {id}"), "project_id": "p", "blocked_by": needs,
-                "tags": tags, "priority": priority, "description": "x".repeat(dice.roll(2_000) as usize),
+                "tags": tags, "priority": priority, "description": "x".repeat(rng.below(2_000) as usize),
             });
-            open(&self.ledger).maybe_beads.insert(id.clone(), bead.clone());
+            lock_ledger(&self.ledger).unconfirmed_beads.insert(id.clone(), bead.clone());
             let Ok(answer) = self.ask("POST", "beads", Some(&bead)).await else { return };
             assert_eq!(answer.status, 201, "{}", answer.json());
-            let mut ledger = open(&self.ledger);
-            ledger.maybe_beads.remove(&id);
+            let mut ledger = lock_ledger(&self.ledger);
+            ledger.unconfirmed_beads.remove(&id);
             ledger.beads.insert(id.clone(), bead);
             ledger.touched.insert(id.clone());
             previous = Some(id);
         }
     }
 
-    async fn fetch_work(self, mut dice: Dice) {
+    async fn fetch_work(self, mut rng: SeededRng) {
         loop {
-            let held = open(&self.ledger).hands[&self.name].held.clone();
+            let held = lock_ledger(&self.ledger).agent_states[&self.name].held.clone();
             let went_well = match held {
-                Some((bead, token)) => self.work(&mut dice, &bead, &token).await,
-                None => self.take(&mut dice).await,
+                Some((bead, token)) => self.work(&mut rng, &bead, &token).await,
+                None => self.take(&mut rng).await,
             };
             if went_well.is_err() {
                 return;
@@ -140,24 +145,26 @@ impl Writer {
     }
 
     /// Says what is about to be asked; it stays so when there is no answer.
-    fn doing(&self, bead: &str, doing: Doing) {
-        let mut ledger = open(&self.ledger);
+    fn pending_action(&self, bead: &str, pending_action: PendingAction) {
+        let mut ledger = lock_ledger(&self.ledger);
         ledger.touched.insert(bead.to_owned());
-        ledger.hands.get_mut(&self.name).unwrap().doing = Some(doing);
+        ledger.agent_states.get_mut(&self.name).unwrap().pending_action = Some(pending_action);
     }
 
     fn done(&self, held: Option<(String, String)>) {
-        open(&self.ledger).hands.insert(self.name.clone(), Hand { held, doing: None });
+        lock_ledger(&self.ledger)
+            .agent_states
+            .insert(self.name.clone(), AgentState { held, pending_action: None });
     }
 
-    async fn take(&self, dice: &mut Dice) -> Result<(), HttpError> {
-        let ready = self.ask("GET", &format!("beads/ready?tag={THEIRS}&limit=8"), None).await?.json();
+    async fn take(&self, rng: &mut SeededRng) -> Result<(), HttpError> {
+        let ready = self.ask("GET", &format!("beads/ready?tag={EXTERNAL_TAG}&limit=8"), None).await?.json();
         let ready = ready.as_array().unwrap();
         if ready.is_empty() {
             return Ok(());
         }
-        let bead = ready[dice.roll(ready.len() as u64) as usize]["id"].as_str().unwrap();
-        self.doing(bead, Doing::Claim { bead: bead.to_owned() });
+        let bead = ready[rng.below(ready.len() as u64) as usize]["id"].as_str().unwrap();
+        self.pending_action(bead, PendingAction::Claim { bead: bead.to_owned() });
         let claim = json!({"agent_id": self.name});
         let answer = self.ask("POST", &format!("beads/{bead}/claim"), Some(&claim)).await?;
         // Refused when the other one was quicker.
@@ -167,22 +174,24 @@ impl Writer {
         Ok(())
     }
 
-    async fn work(&self, dice: &mut Dice, bead: &str, token: &str) -> Result<(), HttpError> {
+    async fn work(&self, rng: &mut SeededRng, bead: &str, token: &str) -> Result<(), HttpError> {
         let held = Some((bead.to_owned(), token.to_owned()));
-        let (action, doing, body, held) = match dice.roll(8) {
-            0 => ("heartbeat", Doing::Heartbeat, json!({"lease_token": token}), held),
-            1 => ("release", Doing::Release, json!({"lease_token": token, "reason": "not mine"}), None),
+        let (action, pending_action, body, held) = match rng.below(8) {
+            0 => ("heartbeat", PendingAction::Heartbeat, json!({"lease_token": token}), held),
+            1 => {
+                ("release", PendingAction::Release, json!({"lease_token": token, "reason": "not mine"}), None)
+            }
             _ => {
                 let summary = format!("{bead} done by {}", self.name);
                 let body = json!({"lease_token": token, "summary": summary});
-                ("complete", Doing::Complete { summary }, body, None)
+                ("complete", PendingAction::Complete { summary }, body, None)
             }
         };
-        self.doing(bead, doing.clone());
+        self.pending_action(bead, pending_action.clone());
         let answer = self.ask("POST", &format!("beads/{bead}/{action}"), Some(&body)).await?;
         assert_eq!(answer.status, 200, "{action} {bead}: {}", answer.json());
-        if let Doing::Complete { summary } = doing {
-            open(&self.ledger).closed.insert(bead.to_owned(), summary);
+        if let PendingAction::Complete { summary } = pending_action {
+            lock_ledger(&self.ledger).closed.insert(bead.to_owned(), summary);
         }
         self.done(held);
         Ok(())
@@ -199,10 +208,10 @@ impl Writer {
 
     async fn question(&self, id: &str) -> Result<(), HttpError> {
         let question = json!({"id": id, "project_id": "p", "question": "Yes?", "options": ["yes", "no"]});
-        open(&self.ledger).maybe_decisions.insert(id.to_owned(), None);
+        lock_ledger(&self.ledger).unconfirmed_decisions.insert(id.to_owned(), None);
         let answer = self.ask("POST", "decisions", Some(&question)).await?;
         assert_eq!(answer.status, 201, "{}", answer.json());
-        self.noted(id, None);
+        self.record_decision(id, None);
         self.answer(id, "yes").await
     }
 
@@ -215,18 +224,18 @@ impl Writer {
     }
 
     async fn answer(&self, id: &str, choice: &str) -> Result<(), HttpError> {
-        open(&self.ledger).maybe_decisions.insert(id.to_owned(), Some(choice.to_owned()));
+        lock_ledger(&self.ledger).unconfirmed_decisions.insert(id.to_owned(), Some(choice.to_owned()));
         let decided = json!({"decision": choice, "rationale": "because"});
         let answer = self.ask("POST", &format!("decisions/{id}/decide"), Some(&decided)).await?;
         assert_eq!(answer.status, 200, "{}", answer.json());
-        self.noted(id, Some(choice));
+        self.record_decision(id, Some(choice));
         Ok(())
     }
 
     /// A decision stands so: the server has said it.
-    fn noted(&self, id: &str, choice: Option<&str>) {
-        let mut ledger = open(&self.ledger);
-        ledger.maybe_decisions.remove(id);
+    fn record_decision(&self, id: &str, choice: Option<&str>) {
+        let mut ledger = lock_ledger(&self.ledger);
+        ledger.unconfirmed_decisions.remove(id);
         ledger.decisions.insert(id.to_owned(), choice.map(str::to_owned));
         ledger.touched.insert(id.to_owned());
     }

@@ -1,14 +1,14 @@
 //! What must be true of a server after each kill: every answered change is there, none is half done.
 
-use crate::crash::kill_load::{Doing, Hand, Ledger, Shared, open};
-use crate::harness::{SOON, Stage};
+use crate::crash::kill_load::{AgentState, Ledger, PendingAction, SharedLedger, lock_ledger};
+use crate::harness::{Harness, TIMEOUT};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 /// What the log tells of one entity.
 #[derive(Default)]
-pub struct Told {
+pub struct EntityLog {
     created: usize,
     completed: usize,
     resolved: usize,
@@ -19,43 +19,43 @@ pub struct Told {
 #[derive(Default)]
 pub struct Oracle {
     seq: u64,
-    told: BTreeMap<String, Told>,
+    logged: BTreeMap<String, EntityLog>,
 }
 
 impl Oracle {
     /// Checks everything that the last round was about.
-    pub async fn check(&mut self, stage: &Stage, ledger: &Shared) {
-        let vault = stage.get("vault").await;
+    pub async fn check(&mut self, harness: &Harness, ledger: &SharedLedger) {
+        let vault = harness.get("vault").await;
         assert_eq!((&vault["state"], &vault["keys"]), (&json!("unlocked"), &json!(1)), "{vault}");
-        hands_match(stage).await;
-        settle_hands(stage, ledger).await;
-        self.read_log(stage).await;
-        let verified = stage.get("audit/verify").await;
+        check_agents(harness).await;
+        resolve_agent_states(harness, ledger).await;
+        self.read_log(harness).await;
+        let verified = harness.get("audit/verify").await;
         assert_eq!(verified["ok"], true, "{verified}");
         assert!(verified["last_seq"].as_u64().unwrap() >= self.seq, "{verified}");
-        self.settle_open(stage, ledger).await;
-        let touched = std::mem::take(&mut open(ledger).touched);
+        self.resolve_unconfirmed(harness, ledger).await;
+        let touched = std::mem::take(&mut lock_ledger(ledger).touched);
         for id in touched {
-            self.check_entity(stage, ledger, &id).await;
+            self.check_entity(harness, ledger, &id).await;
         }
     }
 
     /// Reads on in the log, which has no gaps.
-    async fn read_log(&mut self, stage: &Stage) {
-        for event in stage.events(self.seq).await {
+    async fn read_log(&mut self, harness: &Harness) {
+        for event in harness.events(self.seq).await {
             assert_eq!(event["seq"], self.seq + 1, "a gap in the log before {event}");
             self.seq += 1;
-            let told = self.told.entry(event["subject"].as_str().unwrap().to_owned()).or_default();
+            let logged = self.logged.entry(event["subject"].as_str().unwrap().to_owned()).or_default();
             match event["type"].as_str().unwrap() {
                 "bead.created" | "decision.created" => {
-                    told.created += 1;
-                    told.status = event["data"]["status"].as_str().unwrap().to_owned();
+                    logged.created += 1;
+                    logged.status = event["data"]["status"].as_str().unwrap().to_owned();
                 }
-                "bead.completed" => told.completed += 1,
-                "decision.resolved" => told.resolved += 1,
+                "bead.completed" => logged.completed += 1,
+                "decision.resolved" => logged.resolved += 1,
                 "bead.status_change" => {
-                    assert_eq!(event["data"]["old"], told.status, "{event}");
-                    told.status = event["data"]["new"].as_str().unwrap().to_owned();
+                    assert_eq!(event["data"]["old"], logged.status, "{event}");
+                    logged.status = event["data"]["new"].as_str().unwrap().to_owned();
                 }
                 _ => {}
             }
@@ -63,43 +63,47 @@ impl Oracle {
     }
 
     /// Finds out what became of creations and answers that were not answered: all of it, or nothing.
-    async fn settle_open(&self, stage: &Stage, ledger: &Shared) {
+    async fn resolve_unconfirmed(&self, harness: &Harness, ledger: &SharedLedger) {
         // Taken out first: the ledger stays locked for as long as its expression lives.
-        let beads = std::mem::take(&mut open(ledger).maybe_beads);
+        let beads = std::mem::take(&mut lock_ledger(ledger).unconfirmed_beads);
         for (id, sent) in beads {
-            let there = exists(stage, &format!("beads/{id}")).await;
-            assert_eq!(there, self.told.get(&id).is_some_and(|told| told.created == 1), "half of bead {id}");
+            let there = exists(harness, &format!("beads/{id}")).await;
+            assert_eq!(
+                there,
+                self.logged.get(&id).is_some_and(|logged| logged.created == 1),
+                "half of bead {id}"
+            );
             if there {
-                let mut ledger = open(ledger);
+                let mut ledger = lock_ledger(ledger);
                 ledger.beads.insert(id.clone(), sent);
                 ledger.touched.insert(id);
             }
         }
-        let decisions = std::mem::take(&mut open(ledger).maybe_decisions);
+        let decisions = std::mem::take(&mut lock_ledger(ledger).unconfirmed_decisions);
         for (id, choice) in decisions {
-            if exists(stage, &format!("decisions/{id}")).await {
-                let decision = stage.get(&format!("decisions/{id}")).await;
+            if exists(harness, &format!("decisions/{id}")).await {
+                let decision = harness.get(&format!("decisions/{id}")).await;
                 let answered = choice.filter(|choice| decision["decision"] == *choice);
-                let mut ledger = open(ledger);
+                let mut ledger = lock_ledger(ledger);
                 ledger.decisions.insert(id.clone(), answered);
                 ledger.touched.insert(id);
             } else {
-                assert!(choice.is_none() && !self.told.contains_key(&id), "decision {id} is lost");
+                assert!(choice.is_none() && !self.logged.contains_key(&id), "decision {id} is lost");
             }
         }
     }
 
-    async fn check_entity(&self, stage: &Stage, ledger: &Shared, id: &str) {
-        let decision = open(ledger).decisions.get(id).cloned();
+    async fn check_entity(&self, harness: &Harness, ledger: &SharedLedger, id: &str) {
+        let decision = lock_ledger(ledger).decisions.get(id).cloned();
         if let Some(choice) = decision {
-            let row = stage.get(&format!("decisions/{id}")).await;
+            let row = harness.get(&format!("decisions/{id}")).await;
             let status = if choice.is_some() { "resolved" } else { "pending" };
             assert_eq!((&row["status"], &row["decision"]), (&json!(status), &json!(choice)), "{row}");
-            assert_eq!(self.told[id].resolved, usize::from(choice.is_some()), "{row}");
+            assert_eq!(self.logged[id].resolved, usize::from(choice.is_some()), "{row}");
             return;
         }
-        let row = stage.get(&format!("beads/{id}")).await;
-        self.check_bead(&open(ledger), &row);
+        let row = harness.get(&format!("beads/{id}")).await;
+        self.check_bead(&lock_ledger(ledger), &row);
     }
 
     /// A bead's row is as it was sent, and its parts agree with each other and with the log.
@@ -110,8 +114,8 @@ impl Oracle {
             assert_eq!(row[field], sent[field], "{field} of {row}");
         }
         assert_eq!(row["attempts"], 0, "a kill is no attempt: {row}");
-        let told = &self.told[id];
-        assert_eq!(told.created, 1, "{row}");
+        let logged = &self.logged[id];
+        assert_eq!(logged.created, 1, "{row}");
         let is_closed = row["status"] == "closed";
         assert_eq!(row["closed_at"].is_string(), is_closed, "{row}");
         assert_eq!(row["close_reason"].is_string(), is_closed, "{row}");
@@ -121,19 +125,19 @@ impl Oracle {
         }
         // Others work on beads without a tag while we look.
         if sent["tags"] != json!([]) {
-            assert_eq!(row["status"], told.status, "{row}");
-            assert_eq!(told.completed, usize::from(is_closed), "{row}");
+            assert_eq!(row["status"], logged.status, "{row}");
+            assert_eq!(logged.completed, usize::from(is_closed), "{row}");
         }
     }
 
     /// Checks every bead, when nothing happens any more.
-    pub async fn check_all(&mut self, stage: &Stage, ledger: &Shared) {
-        self.read_log(stage).await;
+    pub async fn check_all(&mut self, harness: &Harness, ledger: &SharedLedger) {
+        self.read_log(harness).await;
         let mut rows: BTreeMap<String, Value> = BTreeMap::new();
         for status in ["open", "in_progress", "blocked", "closed"] {
             let mut path = format!("beads?status={status}&limit=1000");
             loop {
-                let answer = stage.ask("GET", &path, None).await;
+                let answer = harness.ask("GET", &path, None).await;
                 let page = answer.json();
                 let page = page.as_array().unwrap();
                 rows.extend(page.iter().map(|row| (row["id"].as_str().unwrap().to_owned(), row.clone())));
@@ -141,16 +145,16 @@ impl Oracle {
                 path = next.trim_start_matches("/api/v1/").to_owned();
             }
         }
-        let ledger = open(ledger);
+        let ledger = lock_ledger(ledger);
         let (found, sent): (BTreeSet<_>, BTreeSet<_>) =
             (rows.keys().collect(), ledger.beads.keys().collect());
         assert_eq!(found, sent);
         for row in rows.values() {
             self.check_bead(&ledger, row);
-            let told = &self.told[row["id"].as_str().unwrap()];
+            let logged = &self.logged[row["id"].as_str().unwrap()];
             assert_eq!(
-                (&row["status"], told.completed),
-                (&json!(told.status), usize::from(row["status"] == "closed"))
+                (&row["status"], logged.completed),
+                (&json!(logged.status), usize::from(row["status"] == "closed"))
             );
             let needs = row["blocked_by"].as_array().unwrap();
             let waits: Vec<&Value> =
@@ -162,61 +166,61 @@ impl Oracle {
     }
 }
 
-async fn exists(stage: &Stage, path: &str) -> bool {
-    let answer = stage.ask("GET", path, None).await;
+async fn exists(harness: &Harness, path: &str) -> bool {
+    let answer = harness.ask("GET", path, None).await;
     assert!(matches!(answer.status, 200 | 404), "{path}: {}", answer.json());
     answer.status == 200
 }
 
 /// Finds out what became of what each agent had asked for last.
-async fn settle_hands(stage: &Stage, ledger: &Shared) {
-    let hands = open(ledger).hands.clone();
-    for (agent, Hand { held, doing }) in hands {
-        let id = match (&held, &doing) {
-            (Some((bead, _)), _) | (None, Some(Doing::Claim { bead })) => bead.clone(),
+async fn resolve_agent_states(harness: &Harness, ledger: &SharedLedger) {
+    let agent_states = lock_ledger(ledger).agent_states.clone();
+    for (agent, AgentState { held, pending_action }) in agent_states {
+        let id = match (&held, &pending_action) {
+            (Some((bead, _)), _) | (None, Some(PendingAction::Claim { bead })) => bead.clone(),
             (None, _) => {
-                assert_eq!(stage.get(&format!("agents/{agent}")).await["status"], "idle", "{agent}");
+                assert_eq!(harness.get(&format!("agents/{agent}")).await["status"], "idle", "{agent}");
                 continue;
             }
         };
-        let bead = stage.get(&format!("beads/{id}")).await;
+        let bead = harness.get(&format!("beads/{id}")).await;
         let is_held = bead["status"] == "in_progress" && bead["assigned_to"] == agent;
         let mut now = None;
-        match (&held, &doing) {
+        match (&held, &pending_action) {
             // Without the answer the token is lost; the operator takes the bead back.
             (None, _) if is_held => {
-                stage.act(&format!("beads/{id}/release"), json!({"reason": "killed"})).await;
+                harness.act(&format!("beads/{id}/release"), json!({"reason": "killed"})).await;
             }
             (None, _) => {}
-            (Some((_, token)), doing) if is_held => {
+            (Some((_, token)), pending_action) if is_held => {
                 let renew = json!({"lease_token": token});
-                stage.act(&format!("beads/{id}/heartbeat"), renew).await;
-                assert!(doing.is_some() || bead["attempts"] == 0, "{bead}");
+                harness.act(&format!("beads/{id}/heartbeat"), renew).await;
+                assert!(pending_action.is_some() || bead["attempts"] == 0, "{bead}");
                 now.clone_from(&held);
             }
-            (Some(_), Some(Doing::Complete { summary })) => {
+            (Some(_), Some(PendingAction::Complete { summary })) => {
                 assert_eq!((&bead["status"], &bead["close_reason"]), (&json!("closed"), &json!(summary)));
-                open(ledger).closed.insert(id.clone(), summary.clone());
+                lock_ledger(ledger).closed.insert(id.clone(), summary.clone());
             }
-            (Some(_), Some(Doing::Release)) => assert_eq!(bead["status"], "open", "{bead}"),
+            (Some(_), Some(PendingAction::Release)) => assert_eq!(bead["status"], "open", "{bead}"),
             (Some(_), _) => panic!("{agent} held {id} and lost it: {bead}"),
         }
-        let current = stage.get(&format!("agents/{agent}")).await;
+        let current = harness.get(&format!("agents/{agent}")).await;
         let holds = now.as_ref().map(|(bead, _)| json!(bead)).unwrap_or_default();
         assert_eq!(current["current_bead"], holds, "{current}");
-        open(ledger).hands.insert(agent, Hand { held: now, doing: None });
+        lock_ledger(ledger).agent_states.insert(agent, AgentState { held: now, pending_action: None });
     }
 }
 
 /// Agents, the beads they hold and their runs fit together. Looks until no agent changed meanwhile, since
 /// agents go on working.
-async fn hands_match(stage: &Stage) {
-    let deadline = Instant::now() + SOON;
+async fn check_agents(harness: &Harness) {
+    let deadline = Instant::now() + TIMEOUT;
     loop {
-        let before = stage.get("agents").await;
-        let beads = stage.get("beads?status=in_progress&limit=1000").await;
-        let runs = stage.get("runs?status=running&limit=1000").await;
-        if stage.get("agents").await != before {
+        let before = harness.get("agents").await;
+        let beads = harness.get("beads?status=in_progress&limit=1000").await;
+        let runs = harness.get("runs?status=running&limit=1000").await;
+        if harness.get("agents").await != before {
             assert!(Instant::now() < deadline, "agents never stand still");
             continue;
         }

@@ -2,9 +2,9 @@
 //! and its key file opened after each. The seed it prints repeats a failure: `ARBITER_IT_SEED=… cargo test
 //! --test it two_hundred_kills`, as far as the machine's own timing allows.
 
-use crate::crash::vault_kill_ledger::{Asked, Ledger};
-use crate::harness::Stage;
-use crate::harness::rng::Dice;
+use crate::crash::vault_kill_ledger::{Ledger, PendingChange};
+use crate::harness::Harness;
+use crate::harness::rng::SeededRng;
 use arbiter_testkit::{HttpError, ServerProcess, TEST_PASSWORD, send};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,9 +18,9 @@ const KEYS: usize = 3;
 /// The latest time of a kill; by then a change of the password has begun, and often ended.
 const LATEST_KILL_MS: u64 = 250;
 
-type Shared = Arc<Mutex<Ledger>>;
+type SharedLedger = Arc<Mutex<Ledger>>;
 
-fn open(ledger: &Shared) -> MutexGuard<'_, Ledger> {
+fn lock_ledger(ledger: &SharedLedger) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -28,15 +28,15 @@ fn open(ledger: &Shared) -> MutexGuard<'_, Ledger> {
 struct Client {
     url: String,
     bearer: String,
-    ledger: Shared,
-    dice: Dice,
+    ledger: SharedLedger,
+    rng: SeededRng,
     name: String,
 }
 
 impl Client {
-    fn new(server: &ServerProcess, ledger: &Shared, name: String, dice: Dice) -> Self {
+    fn new(server: &ServerProcess, ledger: &SharedLedger, name: String, rng: SeededRng) -> Self {
         let bearer = format!("Bearer {}", server.token().unwrap());
-        Self { url: server.url().to_owned(), bearer, ledger: Arc::clone(ledger), dice, name }
+        Self { url: server.url().to_owned(), bearer, ledger: Arc::clone(ledger), rng, name }
     }
 
     /// The answer's status; an error when the server is gone.
@@ -57,26 +57,31 @@ impl Client {
     }
 
     async fn change_key(&mut self, fresh: &str, value: String) -> Result<(), HttpError> {
-        let known: Vec<String> = open(&self.ledger).keys.keys().cloned().collect();
-        let chosen = usize::try_from(self.dice.roll(known.len().max(1) as u64)).unwrap();
+        let known: Vec<String> = lock_ledger(&self.ledger).keys.keys().cloned().collect();
+        let chosen = usize::try_from(self.rng.below(known.len().max(1) as u64)).unwrap();
         let id = known.get(chosen).cloned();
         let crowded = known.len() >= KEYS;
-        let (method, path, asked, body) = match id {
-            Some(id) if crowded && self.dice.roll(3) == 0 => {
-                ("DELETE", format!("keys/{id}"), Asked { id, value: None }, None)
+        let (method, path, pending_change, body) = match id {
+            Some(id) if crowded && self.rng.below(3) == 0 => {
+                ("DELETE", format!("keys/{id}"), PendingChange { id, value: None }, None)
             }
-            Some(id) if crowded || self.dice.roll(2) == 0 => {
+            Some(id) if crowded || self.rng.below(2) == 0 => {
                 let body = json!({"value": value});
-                ("PUT", format!("keys/{id}"), Asked { id, value: Some(value) }, Some(body))
+                ("PUT", format!("keys/{id}"), PendingChange { id, value: Some(value) }, Some(body))
             }
             _ => {
                 let body = json!({"id": fresh, "name": fresh, "value": value});
-                ("POST", "keys".to_owned(), Asked { id: fresh.to_owned(), value: Some(value) }, Some(body))
+                (
+                    "POST",
+                    "keys".to_owned(),
+                    PendingChange { id: fresh.to_owned(), value: Some(value) },
+                    Some(body),
+                )
             }
         };
-        open(&self.ledger).asked = Some(asked);
+        lock_ledger(&self.ledger).pending_change = Some(pending_change);
         self.ask(method, &path, body).await?;
-        open(&self.ledger).done();
+        lock_ledger(&self.ledger).done();
         Ok(())
     }
 
@@ -84,7 +89,7 @@ impl Client {
         for number in 0.. {
             let next = format!("password {} {number}", self.name);
             let old = {
-                let mut ledger = open(&self.ledger);
+                let mut ledger = lock_ledger(&self.ledger);
                 ledger.next_password = Some(next.clone());
                 ledger.password.clone()
             };
@@ -92,7 +97,7 @@ impl Client {
             if self.ask("POST", "vault/rotate", Some(body)).await.is_err() {
                 return;
             }
-            let mut ledger = open(&self.ledger);
+            let mut ledger = lock_ledger(&self.ledger);
             ledger.next_password = None;
             ledger.password = next;
             ledger.answered += 1;
@@ -102,43 +107,46 @@ impl Client {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_kills_leave_one_password_and_every_answered_key() {
-    let mut dice = Dice::thrown();
-    let mut stage = Stage::new().await;
-    let ledger = Shared::default();
-    TEST_PASSWORD.clone_into(&mut open(&ledger).password);
+    let mut rng = SeededRng::from_env_or_random();
+    let mut harness = Harness::new().await;
+    let ledger = SharedLedger::default();
+    TEST_PASSWORD.clone_into(&mut lock_ledger(&ledger).password);
     let begun = Instant::now();
     for round in 0..KILLS {
         let mut clients = JoinSet::new();
-        let kind = dice.roll(4);
+        let kind = rng.below(4);
         // Keys alone, the password alone, or both at once.
         if kind != 1 {
-            let client = Client::new(&stage.server, &ledger, format!("{round}"), dice.other());
+            let client = Client::new(&harness.server, &ledger, format!("{round}"), rng.fork());
             clients.spawn(client.change_keys());
         }
         if kind != 0 {
-            let client = Client::new(&stage.server, &ledger, format!("{round}"), dice.other());
+            let client = Client::new(&harness.server, &ledger, format!("{round}"), rng.fork());
             clients.spawn(client.change_passwords());
         }
-        tokio::time::sleep(Duration::from_millis(dice.roll(LATEST_KILL_MS))).await;
-        stage.server.kill9();
+        tokio::time::sleep(Duration::from_millis(rng.below(LATEST_KILL_MS))).await;
+        harness.server.kill9();
         while let Some(ended) = clients.join_next().await {
             ended.unwrap();
         }
-        let password = open(&ledger).check(&stage.server.data_dir().join("keys.json"));
-        stage.server.set_variable("ARBITER_PASSWORD", &password);
-        stage.server.restart().await;
+        let password = lock_ledger(&ledger).check(&harness.server.data_dir().join("keys.json"));
+        harness.server.set_variable("ARBITER_PASSWORD", &password);
+        harness.server.restart().await;
         assert_eq!(
-            stage.get("vault").await["rolled_back"],
+            harness.get("vault").await["rolled_back"],
             Value::Null,
             "what was written was seen, or newer"
         );
     }
-    let ledger = open(&ledger);
+    let ledger = lock_ledger(&ledger);
     eprintln!(
         "{KILLS} kills in {:?}: {} changes answered, {:?} cut",
         begun.elapsed(),
         ledger.answered,
-        ledger.cut
+        ledger.interrupted
     );
-    assert!(ledger.answered > 50 && ledger.cut.iter().all(|cut| *cut > 20), "there was too little to lose");
+    assert!(
+        ledger.answered > 50 && ledger.interrupted.iter().all(|interrupted| *interrupted > 20),
+        "there was too little to lose"
+    );
 }

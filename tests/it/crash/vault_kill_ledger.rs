@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// A change of one key that was asked for and not answered.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct PendingChange {
     /// Which key.
     pub id: String,
     /// What it is to hold; nothing when it is to go.
@@ -21,7 +21,7 @@ pub struct Ledger {
     /// The values that were acknowledged.
     pub keys: BTreeMap<String, String>,
     /// The one change of a key that is on its way.
-    pub asked: Option<Asked>,
+    pub pending_change: Option<PendingChange>,
     /// The password that was acknowledged.
     pub password: String,
     /// The one password that is on its way.
@@ -29,22 +29,22 @@ pub struct Ledger {
     /// How many changes were answered.
     pub answered: u64,
     /// How many kills met a change that was not answered: of a key, of the password.
-    pub cut: [u64; 2],
+    pub interrupted: [u64; 2],
 }
 
 impl Ledger {
     /// A change of a key was answered.
     pub fn done(&mut self) {
-        if let Some(asked) = self.asked.take() {
-            self.take(asked);
+        if let Some(pending_change) = self.pending_change.take() {
+            self.take(pending_change);
         }
         self.answered += 1;
     }
 
-    fn take(&mut self, asked: Asked) {
-        match asked.value {
-            Some(value) => self.keys.insert(asked.id, value),
-            None => self.keys.remove(&asked.id),
+    fn take(&mut self, pending_change: PendingChange) {
+        match pending_change.value {
+            Some(value) => self.keys.insert(pending_change.id, value),
+            None => self.keys.remove(&pending_change.id),
         };
     }
 
@@ -64,7 +64,7 @@ impl Ledger {
             }
             (old, new) => panic!("old password: {}, new: {}; one must open", old.is_some(), new.is_some()),
         };
-        self.cut[1] += u64::from(self.next_password.take().is_some());
+        self.interrupted[1] += u64::from(self.next_password.take().is_some());
         let found: BTreeMap<String, String> = vault
             .entries()
             .into_iter()
@@ -73,10 +73,10 @@ impl Ledger {
                 (entry.id.to_string(), value.expose_secret().to_owned())
             })
             .collect();
-        if let Some(asked) = self.asked.take() {
-            self.cut[0] += 1;
-            if found.get(&asked.id) == asked.value.as_ref() {
-                self.take(asked);
+        if let Some(pending_change) = self.pending_change.take() {
+            self.interrupted[0] += 1;
+            if found.get(&pending_change.id) == pending_change.value.as_ref() {
+                self.take(pending_change);
             }
         }
         assert_eq!(found, self.keys, "what was answered is there, and what was not is old or new");

@@ -1,7 +1,7 @@
 //! A thousand subscribers, a kill in the middle, and each of them goes on where it was.
 
 use crate::harness::program::BINARY;
-use crate::harness::{QUICK_VAULT, SOON, Stage};
+use crate::harness::{FAST_KDF, Harness, TIMEOUT};
 use arbiter_testkit::{ServerProcess, SseClient, SseError};
 use futures_util::StreamExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -18,46 +18,46 @@ const SUBSCRIBERS: usize = 1_000;
 /// The descriptors that this takes, here and in the server.
 const DESCRIPTORS: u64 = 4_096;
 /// How long a subscriber may wait for its next event, on a slow machine and with all the others.
-const PATIENCE: Duration = Duration::from_secs(60);
+const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where the server is, and the number after which a subscriber has heard all; none while it is not known.
 #[derive(Clone, Debug, Default)]
-struct Place {
+struct StreamPosition {
     start: usize,
     url: String,
     token: String,
-    until: Option<u64>,
+    last_seq: Option<u64>,
 }
 
 /// Listens across the restart; every number it heard, in order.
 async fn subscriber(
-    mut places: watch::Receiver<Place>,
+    mut positions: watch::Receiver<StreamPosition>,
     first: u64,
     counted: Arc<watch::Sender<usize>>,
 ) -> Vec<u64> {
     let (mut heard, mut last) = (Vec::new(), first);
     loop {
-        let place = places.borrow_and_update().clone();
+        let position = positions.borrow_and_update().clone();
         let last_id = last.to_string();
-        let connected = SseClient::connect(&place.url, Some(&place.token), Some(&last_id)).await;
+        let connected = SseClient::connect(&position.url, Some(&position.token), Some(&last_id)).await;
         let mut client = match connected {
             Ok(client) => client,
             Err(SseError::Refused(answer)) => panic!("{} {}", answer.status, answer.json()),
             // The server went while we were on our way to it.
             Err(_) => {
-                places.changed().await.unwrap();
+                positions.changed().await.unwrap();
                 continue;
             }
         };
-        if place.start == 0 && heard.is_empty() {
+        if position.start == 0 && heard.is_empty() {
             counted.send_modify(|count| *count += 1);
         }
         let lost = loop {
-            if places.borrow().until == Some(last) {
+            if positions.borrow().last_seq == Some(last) {
                 return heard;
             }
             tokio::select! {
-                frame = client.next(PATIENCE) => match frame {
+                frame = client.next(EVENT_TIMEOUT) => match frame {
                     Ok(frame) => {
                         let Some(id) = frame.id else {
                             assert!(frame.event == "connected", "{frame:?}");
@@ -68,54 +68,54 @@ async fn subscriber(
                     }
                     Err(error) => break error,
                 },
-                changed = places.changed() => changed.unwrap(),
+                changed = positions.changed() => changed.unwrap(),
             }
         };
         assert!(!matches!(lost, SseError::TimedOut | SseError::Malformed(_)), "{lost} after {last}");
         // Not before the server is there again.
-        places.wait_for(|now| now.start > place.start).await.unwrap();
+        positions.wait_for(|now| now.start > position.start).await.unwrap();
     }
 }
 
-async fn make_beads(stage: &Stage, names: std::ops::Range<usize>) {
-    let create = |number: usize| async move { stage.bead(&format!("b{number}"), json!({})).await };
+async fn make_beads(harness: &Harness, names: std::ops::Range<usize>) {
+    let create = |number: usize| async move { harness.bead(&format!("b{number}"), json!({})).await };
     futures_util::stream::iter(names).map(create).buffer_unordered(8).collect::<Vec<_>>().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_subscribers_lose_no_event_and_get_none_twice_over_a_kill() {
+async fn thousand_subscribers_get_each_event_once_across_a_kill() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
     if limit.current.is_some_and(|current| current < wanted) {
         setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).unwrap();
     }
-    let mut stage = Stage::new().await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    let first = stage.get("events/stats").await["last_seq"].as_u64().unwrap();
-    let place = |stage: &Stage, start| Place {
+    let mut harness = Harness::new().await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    let first = harness.get("events/stats").await["last_seq"].as_u64().unwrap();
+    let position = |harness: &Harness, start| StreamPosition {
         start,
-        url: format!("{}/api/v1/events/stream", stage.server.url()),
-        token: stage.server.token().unwrap().to_owned(),
-        until: None,
+        url: format!("{}/api/v1/events/stream", harness.server.url()),
+        token: harness.server.token().unwrap().to_owned(),
+        last_seq: None,
     };
-    let (places, _) = watch::channel(place(&stage, 0));
+    let (positions, _) = watch::channel(position(&harness, 0));
     let counted = Arc::new(watch::Sender::new(0));
     let mut crowd = JoinSet::new();
     for _ in 0..SUBSCRIBERS {
-        crowd.spawn(subscriber(places.subscribe(), first, Arc::clone(&counted)));
+        crowd.spawn(subscriber(positions.subscribe(), first, Arc::clone(&counted)));
     }
     let mut count = counted.subscribe();
-    let all_there = tokio::time::timeout(PATIENCE, count.wait_for(|count| *count == SUBSCRIBERS));
+    let all_there = tokio::time::timeout(EVENT_TIMEOUT, count.wait_for(|count| *count == SUBSCRIBERS));
     assert!(all_there.await.is_ok(), "only {} are connected", *counted.borrow());
 
-    make_beads(&stage, 0..40).await;
+    make_beads(&harness, 0..40).await;
     // Some have the last of these by now, others are still on their way.
-    stage.server.kill9();
-    stage.server.restart().await;
-    places.send_replace(place(&stage, 1));
-    make_beads(&stage, 40..80).await;
-    let last = stage.get("events/stats").await["last_seq"].as_u64().unwrap();
-    places.send_modify(|place| place.until = Some(last));
+    harness.server.kill9();
+    harness.server.restart().await;
+    positions.send_replace(position(&harness, 1));
+    make_beads(&harness, 40..80).await;
+    let last = harness.get("events/stats").await["last_seq"].as_u64().unwrap();
+    positions.send_modify(|position| position.last_seq = Some(last));
 
     let expected: Vec<u64> = (first + 1..=last).collect();
     assert!(expected.len() >= 160);
@@ -133,15 +133,15 @@ async fn a_thousand_subscribers_lose_no_event_and_get_none_twice_over_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_usual_limit_of_descriptors_does_not_stand_in_the_way_of_the_streams_that_are_allowed() {
+async fn low_soft_descriptor_limit_is_raised_for_allowed_streams() {
     let few = ["sh", "-c", "ulimit -S -n 256; exec \"$@\"", "sh"];
-    let stage = Stage { server: ServerProcess::start_behind(&few, BINARY, &[], &[QUICK_VAULT]).await };
+    let harness = Harness { server: ServerProcess::start_behind(&few, BINARY, &[], &[FAST_KDF]).await };
     let mut streams = Vec::new();
     for _ in 0..400 {
-        streams.push(stage.stream("", None).await);
+        streams.push(harness.stream("", None).await);
     }
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
     for stream in &mut streams {
-        assert_eq!(stream.next(SOON).await.unwrap().event, "project.created");
+        assert_eq!(stream.next(TIMEOUT).await.unwrap().event, "project.created");
     }
 }

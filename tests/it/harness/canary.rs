@@ -5,18 +5,18 @@ use std::fs;
 use std::path::Path;
 
 /// Bytes of a piece that a secret is cut into where parts of it are looked for as well.
-const PIECE: usize = 16;
+const FRAGMENT_BYTES: usize = 16;
 
 /// The secret with every form in which it could be written down.
 pub struct Canary {
     text: String,
-    forms: Vec<String>,
+    encodings: Vec<String>,
 }
 
 impl Canary {
     /// The forms of a secret.
     pub fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), forms: forms(text) }
+        Self { text: text.to_owned(), encodings: encodings(text) }
     }
 
     /// A secret that was never seen before, with a word by which a reader of a failure knows it.
@@ -28,9 +28,9 @@ impl Canary {
     }
 
     /// Every form of every piece of the secret's random end: what is half overwritten counts as there.
-    pub fn traces(&self) -> Vec<String> {
-        let random = self.text.rsplit('-').next().unwrap().as_bytes().chunks_exact(PIECE);
-        random.flat_map(|piece| forms(std::str::from_utf8(piece).unwrap())).collect()
+    pub fn fragments(&self) -> Vec<String> {
+        let random = self.text.rsplit('-').next().unwrap().as_bytes().chunks_exact(FRAGMENT_BYTES);
+        random.flat_map(|piece| encodings(std::str::from_utf8(piece).unwrap())).collect()
     }
 
     /// The secret.
@@ -39,22 +39,22 @@ impl Canary {
     }
 
     /// Panics when the secret is in the bytes.
-    pub fn not_in(&self, bytes: &[u8], place: &str) {
-        if let Some(at) = places(bytes, &self.forms).first() {
+    pub fn assert_not_in(&self, bytes: &[u8], place: &str) {
+        if let Some(at) = find_all(bytes, &self.encodings).first() {
             let around = &bytes[at.saturating_sub(80)..bytes.len().min(at + 160)];
             panic!("the secret is in {place}: {}", around.escape_ascii());
         }
     }
 
     /// Panics when the secret is in a file below a directory; returns how many files there are.
-    pub fn not_below(&self, directory: &Path) -> usize {
+    pub fn assert_not_below(&self, directory: &Path) -> usize {
         let mut files = 0;
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                files += self.not_below(&path);
+                files += self.assert_not_below(&path);
             } else {
-                self.not_in(&fs::read(&path).unwrap(), &path.display().to_string());
+                self.assert_not_in(&fs::read(&path).unwrap(), &path.display().to_string());
                 files += 1;
             }
         }
@@ -63,7 +63,7 @@ impl Canary {
 }
 
 /// Where any of these texts begins.
-pub fn places(bytes: &[u8], wanted: &[impl AsRef<[u8]>]) -> Vec<usize> {
+pub fn find_all(bytes: &[u8], wanted: &[impl AsRef<[u8]>]) -> Vec<usize> {
     // By their first two bytes, so that nearly every place is passed with one look.
     let mut begins = vec![false; 1 << 16];
     let mut by_begin: HashMap<usize, Vec<&[u8]>> = HashMap::new();
@@ -87,18 +87,18 @@ pub fn places(bytes: &[u8], wanted: &[impl AsRef<[u8]>]) -> Vec<usize> {
     found
 }
 
-fn forms(text: &str) -> Vec<String> {
+fn encodings(text: &str) -> Vec<String> {
     let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let mut forms = vec![text.to_owned(), hex.to_uppercase(), hex];
+    let mut encodings = vec![text.to_owned(), hex.to_uppercase(), hex];
     // Within other bytes base64 begins at one of three places; both ends depend on what is around.
     for start in 0..3 {
         let bytes = text.as_bytes()[start..].chunks_exact(3).flatten().copied().collect::<Vec<u8>>();
         let standard = base64(&bytes);
-        forms.extend([standard.replace('+', "-").replace('/', "_"), standard]);
+        encodings.extend([standard.replace('+', "-").replace('/', "_"), standard]);
     }
-    forms.sort();
-    forms.dedup();
-    forms
+    encodings.sort();
+    encodings.dedup();
+    encodings
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -112,11 +112,12 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_canary_is_found_in_each_of_its_forms_wherever_it_begins() {
+fn canary_is_found_in_every_encoding_at_every_offset() {
     let canary = Canary::new("sk-a secret?>~");
     let found = |text: &str| {
         let text = text.as_bytes().to_vec();
-        let check = std::panic::AssertUnwindSafe(|| Canary::new("sk-a secret?>~").not_in(&text, "a text"));
+        let check =
+            std::panic::AssertUnwindSafe(|| Canary::new("sk-a secret?>~").assert_not_in(&text, "a text"));
         std::panic::catch_unwind(check).is_err()
     };
     assert_eq!(base64(b"Man"), "TWFu");

@@ -1,6 +1,6 @@
 //! The memory of a running process as root sees it, and what is found in it.
 
-use crate::harness::canary::places;
+use crate::harness::canary::find_all;
 use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -8,10 +8,10 @@ use std::os::unix::fs::FileExt;
 /// Memory is read in pages; those that hold nothing but zeros are left out.
 const PAGE: usize = 4096;
 /// Bytes that are shown around a finding.
-const AROUND: usize = 48;
+const CONTEXT_BYTES: usize = 48;
 
 /// A stretch of memory without a gap.
-struct Stretch {
+struct Region {
     /// What the system calls the mapping; empty for the heaps and stacks of threads.
     mapping: String,
     start: usize,
@@ -20,7 +20,7 @@ struct Stretch {
 
 /// A copy of every mapping that the process can have written to.
 pub struct Image {
-    stretches: Vec<Stretch>,
+    regions: Vec<Region>,
 }
 
 impl Image {
@@ -34,9 +34,9 @@ impl Image {
         let (Ok(maps), Ok(memory)) = (maps, memory) else {
             panic!("the memory of process {process} cannot be read: run this test as root (CAP_SYS_PTRACE)");
         };
-        let mut stretches: Vec<Stretch> = Vec::new();
+        let mut regions: Vec<Region> = Vec::new();
         for line in maps.lines() {
-            let Some((range, mapping)) = written(line) else { continue };
+            let Some((range, mapping)) = parse_writable_mapping(line) else { continue };
             let mut page = [0; PAGE];
             for start in range.step_by(PAGE) {
                 // A mapping may have gone meanwhile, and what is gone holds nothing.
@@ -44,29 +44,29 @@ impl Image {
                 if read.is_err() || page == [0; PAGE] {
                     continue;
                 }
-                match stretches.last_mut() {
+                match regions.last_mut() {
                     Some(last) if last.start + last.bytes.len() == start && last.mapping == mapping => {
                         last.bytes.extend_from_slice(&page);
                     }
-                    _ => stretches.push(Stretch { mapping: mapping.to_owned(), start, bytes: page.to_vec() }),
+                    _ => regions.push(Region { mapping: mapping.to_owned(), start, bytes: page.to_vec() }),
                 }
             }
         }
-        let image = Self { stretches };
+        let image = Self { regions };
         assert!(image.len() > 1 << 18, "a program has more than {} bytes of memory", image.len());
         image
     }
 
     /// How many bytes there are.
     fn len(&self) -> usize {
-        self.stretches.iter().map(|stretch| stretch.bytes.len()).sum()
+        self.regions.iter().map(|region| region.bytes.len()).sum()
     }
 
     /// The same without a range of addresses.
     pub fn without(mut self, range: &Range<usize>) -> Self {
-        for stretch in &mut self.stretches {
-            for (at, byte) in stretch.bytes.iter_mut().enumerate() {
-                if range.contains(&(stretch.start + at)) {
+        for region in &mut self.regions {
+            for (at, byte) in region.bytes.iter_mut().enumerate() {
+                if range.contains(&(region.start + at)) {
                     *byte = 0;
                 }
             }
@@ -76,23 +76,24 @@ impl Image {
 
     /// Every place where one of these is, with the bytes around it.
     pub fn find(&self, wanted: &[impl AsRef<[u8]>]) -> Vec<String> {
-        let places = |stretch: &Stretch| {
-            places(&stretch.bytes, wanted).into_iter().map(|at| stretch.show(at)).collect::<Vec<_>>()
+        let find_all = |region: &Region| {
+            find_all(&region.bytes, wanted).into_iter().map(|at| region.show(at)).collect::<Vec<_>>()
         };
-        self.stretches.iter().flat_map(places).collect()
+        self.regions.iter().flat_map(find_all).collect()
     }
 }
 
-impl Stretch {
+impl Region {
     fn show(&self, at: usize) -> String {
-        let around = &self.bytes[at.saturating_sub(AROUND)..self.bytes.len().min(at + 2 * AROUND)];
+        let around =
+            &self.bytes[at.saturating_sub(CONTEXT_BYTES)..self.bytes.len().min(at + 2 * CONTEXT_BYTES)];
         let mapping = if self.mapping.is_empty() { "anonymous" } else { &self.mapping };
         format!("{:#x} in {mapping}: {}", self.start + at, around.escape_ascii())
     }
 }
 
 /// The range and name of a mapping that the process can have written to; none for what is read from files.
-fn written(line: &str) -> Option<(Range<usize>, &str)> {
+fn parse_writable_mapping(line: &str) -> Option<(Range<usize>, &str)> {
     let mut words = line.split_ascii_whitespace();
     let (range, modes) = (words.next()?, words.next()?);
     let mapping = words.nth(3).unwrap_or_default();
@@ -115,12 +116,12 @@ pub fn environment_of(process: u32) -> Range<usize> {
 }
 
 #[test]
-fn a_text_in_this_process_is_found_and_a_range_can_be_left_out() {
+fn memory_image_finds_text_and_can_exclude_a_range() {
     let canary = crate::harness::canary::Canary::random("self");
     let bytes = canary.text().as_bytes().to_vec();
     let here = Image::of(std::process::id());
-    let traces = canary.traces();
-    assert!(!here.find(&traces).is_empty());
+    let fragments = canary.fragments();
+    assert!(!here.find(&fragments).is_empty());
     let start = bytes.as_ptr() as usize;
     let (whole, without) = (here.find(&[&bytes]).len(), start..start + bytes.len());
     assert_eq!(here.without(&without).find(&[&bytes]).len(), whole - 1);

@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_arbiter");
 /// How long a program that is to end may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const LONG_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How a program ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct ProgramOutput {
     /// Its exit code; none when a signal ended it.
     pub code: Option<i32>,
     /// What it wrote to stdout.
@@ -23,7 +23,7 @@ pub struct Ended {
     pub stderr: String,
 }
 
-impl Ended {
+impl ProgramOutput {
     /// Its stdout as JSON.
     pub fn json(&self) -> serde_json::Value {
         assert_eq!(self.code, Some(0), "{self:?}");
@@ -31,7 +31,7 @@ impl Ended {
     }
 
     /// The one line that tells why it failed.
-    pub fn complaint(&self) -> &str {
+    pub fn error_line(&self) -> &str {
         let lines: Vec<&str> = self.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
         assert_eq!(lines.len(), 1, "one line says why: {self:?}");
         lines[0]
@@ -59,24 +59,24 @@ pub fn command(home: &Path) -> Command {
 }
 
 /// Runs a command to its end with this text on stdin.
-pub async fn run(mut command: Command, stdin: &str) -> Ended {
+pub async fn run(mut command: Command, stdin: &str) -> ProgramOutput {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A program that does not read closes the pipe, which is its own affair.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     let id = rustix::process::Pid::from_child(&child);
     let waiting = tokio::task::spawn_blocking(move || child.wait_with_output());
-    let Ok(output) = tokio::time::timeout(PATIENCE, waiting).await else {
+    let Ok(output) = tokio::time::timeout(LONG_TIMEOUT, waiting).await else {
         rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
         panic!("{command:?} does not end");
     };
     let Output { status, stdout, stderr } = output.unwrap().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+    ProgramOutput { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }
 
 /// A program that runs, and the lines it prints. It is killed when this is dropped.
-pub struct Running {
+pub struct RunningProgram {
     /// The process.
     pub child: Child,
     lines: mpsc::UnboundedReceiver<String>,
@@ -84,7 +84,7 @@ pub struct Running {
     pub printed: Vec<String>,
 }
 
-impl Running {
+impl RunningProgram {
     /// Starts a program.
     pub fn start(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
@@ -97,7 +97,7 @@ impl Running {
 
     /// Waits for a line that holds `mark` and returns what comes behind that.
     pub async fn line(&mut self, mark: &str) -> String {
-        let found = tokio::time::timeout(PATIENCE, async {
+        let found = tokio::time::timeout(LONG_TIMEOUT, async {
             while let Some(line) = self.lines.recv().await {
                 let rest = line.split_once(mark).map(|(_, rest)| rest.trim().to_owned());
                 self.printed.push(line);
@@ -117,12 +117,16 @@ impl Running {
                 self.printed.push(line);
             }
         };
-        assert!(tokio::time::timeout(PATIENCE, end).await.is_ok(), "it does not end: {:#?}", self.printed);
+        assert!(
+            tokio::time::timeout(LONG_TIMEOUT, end).await.is_ok(),
+            "it does not end: {:#?}",
+            self.printed
+        );
         self.child.wait().unwrap()
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();

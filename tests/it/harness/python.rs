@@ -2,7 +2,7 @@
 //!
 //! They come from one environment with exact versions, which `tests/install-python` makes.
 
-use crate::harness::program::{self, Ended};
+use crate::harness::program::{self, ProgramOutput};
 use crate::tidy::root;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -41,7 +41,7 @@ pub async fn run(script: &str, arguments: &[&str], variables: &[(&str, &str)]) -
     command.envs(variables.iter().copied());
     command.arg(root().join("tests/python").join(script)).args(arguments);
     let ended = program::run(command, "").await;
-    let Ended { code, stdout, stderr } = &ended;
+    let ProgramOutput { code, stdout, stderr } = &ended;
     assert_eq!(*code, Some(0), "{script} {arguments:?} failed:\n{stderr}");
     serde_json::from_str(stdout).unwrap_or_else(|error| panic!("{script}: {error}: {stdout}"))
 }
@@ -56,7 +56,7 @@ esac
 "#;
 
 #[test]
-fn an_environment_that_was_not_finished_is_made_anew_and_a_whole_one_is_left_alone() {
+fn python_environment_is_rebuilt_if_unfinished_else_reused() {
     let home = tempfile::tempdir().unwrap();
     let (stub, broken) = (home.path().join("stub"), home.path().join("broken"));
     std::fs::write(&stub, STUB).unwrap();

@@ -2,8 +2,8 @@
 //! the log and the database agree.
 
 use crate::harness::python;
-use crate::harness::{SOON, Stage};
-use arbiter_testkit::{TemporalSaid, TemporalServer};
+use crate::harness::{Harness, TIMEOUT};
+use arbiter_testkit::{TemporalOutput, TemporalServer};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -11,17 +11,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often is looked again at what nobody tells of.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Both servers.
-pub struct TemporalStage {
+pub struct TemporalHarness {
     /// Temporal's.
     pub temporal: TemporalServer,
     /// Ours.
-    pub stage: Stage,
+    pub harness: Harness,
 }
 
-impl TemporalStage {
+impl TemporalHarness {
     /// Both on fresh directories, with a project `p` and external agents of it.
     pub async fn with_agents(agents: &[&str]) -> Self {
         Self::with(&[], agents).await
@@ -31,31 +31,31 @@ impl TemporalStage {
     pub async fn with(environment: &[(&str, &str)], agents: &[&str]) -> Self {
         let temporal = TemporalServer::start().await;
         let address = temporal.address();
-        let stage =
-            Stage::with(&[environment, &[("ARBITER_TEMPORAL__ADDRESS", address.as_str())]].concat()).await;
-        stage.create("projects", json!({"id": "p", "name": "P"})).await;
+        let harness =
+            Harness::with(&[environment, &[("ARBITER_TEMPORAL__ADDRESS", address.as_str())]].concat()).await;
+        harness.create("projects", json!({"id": "p", "name": "P"})).await;
         for id in agents {
             let agent = json!({"id": id, "name": id, "kind": "external", "project_id": "p"});
-            stage.create("agents", agent).await;
+            harness.create("agents", agent).await;
         }
-        let both = Self { temporal, stage };
-        both.settled().await;
+        let both = Self { temporal, harness };
+        both.wait_until_settled().await;
         both
     }
 
     /// A decision of project `p`; its id.
-    pub async fn asks(&self, fields: Value) -> String {
+    pub async fn create_decision(&self, fields: Value) -> String {
         let mut new = json!({"project_id": "p", "question": "Which colour?"});
         for (name, value) in fields.as_object().unwrap() {
             new[name] = value.clone();
         }
-        self.stage.create("decisions", new).await["id"].as_str().unwrap().to_owned()
+        self.harness.create("decisions", new).await["id"].as_str().unwrap().to_owned()
     }
 
     /// Takes steps as Temporal's Python client with our codec; what each of them saw.
     pub async fn python(&self, steps: Value) -> Vec<Value> {
         let endpoint = self.codec();
-        let token = self.stage.server.token().unwrap();
+        let token = self.harness.server.token().unwrap();
         self.steps(steps, &[("CODEC_ENDPOINT", &endpoint), ("CODEC_TOKEN", token)]).await
     }
 
@@ -65,7 +65,7 @@ impl TemporalStage {
     }
 
     async fn steps(&self, steps: Value, codec: &[(&str, &str)]) -> Vec<Value> {
-        self.settled().await;
+        self.wait_until_settled().await;
         let address = self.temporal.address();
         let variables = [&[("TEMPORAL_ADDRESS", address.as_str())], codec].concat();
         let seen = python::run("temporal_client.py", &[&steps.to_string()], &variables).await;
@@ -74,15 +74,15 @@ impl TemporalStage {
 
     /// Where our codec is.
     fn codec(&self) -> String {
-        format!("{}/api/v1/temporal/codec", self.stage.server.url())
+        format!("{}/api/v1/temporal/codec", self.harness.server.url())
     }
 
     /// Runs Temporal's own command line with our codec. Strangers come when what has happened is there to be found: the
     /// API has answered before the mirror has brought it.
-    pub async fn cli(&self, arguments: &[&str]) -> TemporalSaid {
-        self.settled().await;
+    pub async fn cli(&self, arguments: &[&str]) -> TemporalOutput {
+        self.wait_until_settled().await;
         let endpoint = self.codec();
-        let bearer = format!("Bearer {}", self.stage.server.token().unwrap());
+        let bearer = format!("Bearer {}", self.harness.server.token().unwrap());
         let codec = ["--codec-endpoint", &endpoint, "--codec-auth", &bearer];
         self.temporal.cli(&[arguments, &codec].concat()).await
     }
@@ -91,7 +91,8 @@ impl TemporalStage {
     /// server is shorter than ours.
     pub async fn cli_json(&self, arguments: &[&str]) -> Value {
         let look = async || self.cli(&[arguments, &["-o", "json"]].concat()).await;
-        let said = self.until(&format!("{arguments:?}"), look, |said| said.ok || !said.is_late()).await;
+        let said =
+            self.wait_until(&format!("{arguments:?}"), look, |said| said.ok || !said.is_timeout()).await;
         said.json()
     }
 
@@ -104,32 +105,32 @@ impl TemporalStage {
     }
 
     /// Waits until something is so, looking again and again; what it was in the end.
-    pub async fn until<T: std::fmt::Debug>(
+    pub async fn wait_until<T: std::fmt::Debug>(
         &self,
         what: &str,
         look: impl AsyncFn() -> T,
-        is_so: impl Fn(&T) -> bool,
+        predicate: impl Fn(&T) -> bool,
     ) -> T {
         let began = Instant::now();
         loop {
             let seen = look().await;
-            if is_so(&seen) {
+            if predicate(&seen) {
                 return seen;
             }
-            let errors = || self.stage.server.stderr_text();
-            assert!(began.elapsed() < SOON, "{what}: still {seen:?}\n{}", errors());
-            tokio::time::sleep(LOOK).await;
+            let errors = || self.harness.server.stderr_text();
+            assert!(began.elapsed() < TIMEOUT, "{what}: still {seen:?}\n{}", errors());
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Waits until everything that happened is at the Temporal server.
-    pub async fn settled(&self) -> Value {
+    pub async fn wait_until_settled(&self) -> Value {
         let is_settled = |status: &Value| {
             status["status"] == "connected" && status["lag"] == json!(0) && status["depth"] == json!(0)
         };
-        self.until(
+        self.wait_until(
             "the mirror has not caught up",
-            async || self.stage.get("temporal/status").await,
+            async || self.harness.get("temporal/status").await,
             is_settled,
         )
         .await
@@ -137,19 +138,20 @@ impl TemporalStage {
 
     /// Waits until nothing is under way any more, neither to the workflows nor from them: then whatever follows from
     /// what happened has followed.
-    pub async fn quiet(&self) {
+    pub async fn wait_until_quiet(&self) {
         let look = async || {
-            let before = self.at_rest().await;
-            self.settled().await;
-            (before, self.at_rest().await, self.seq().await)
+            let before = self.idle_history_lengths().await;
+            self.wait_until_settled().await;
+            (before, self.idle_history_lengths().await, self.seq().await)
         };
         let is_quiet = |(before, after, _): &(Option<_>, Option<_>, u64)| before.is_some() && before == after;
-        self.until("it never becomes quiet", look, is_quiet).await;
+        self.wait_until("it never becomes quiet", look, is_quiet).await;
     }
 
     /// The lengths of the histories of all that runs; none while any of it has something to do.
-    async fn at_rest(&self) -> Option<BTreeMap<String, Value>> {
-        let running = self.stage.get("temporal/workflows?query=ExecutionStatus%3D'Running'&limit=100").await;
+    async fn idle_history_lengths(&self) -> Option<BTreeMap<String, Value>> {
+        let running =
+            self.harness.get("temporal/workflows?query=ExecutionStatus%3D'Running'&limit=100").await;
         let running = running.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap());
         let describe = async |id: &str| {
             let found = self.cli_json(&["workflow", "describe", "-w", id]).await;
@@ -162,15 +164,15 @@ impl TemporalStage {
 
     /// The number of the newest event.
     pub async fn seq(&self) -> u64 {
-        self.stage.get("events/stats").await["last_seq"].as_u64().unwrap()
+        self.harness.get("events/stats").await["last_seq"].as_u64().unwrap()
     }
 
     /// Type and subject of every event after this one, when whatever follows has followed. Warnings are events too,
     /// but for those about the connection to a server that is slow, by us or by Temporal's library: they tell that
     /// something is tried again.
-    pub async fn happened(&self, after: u64) -> Vec<String> {
-        self.quiet().await;
-        let events = self.stage.events(after).await;
+    pub async fn events_since(&self, after: u64) -> Vec<String> {
+        self.wait_until_quiet().await;
+        let events = self.harness.events(after).await;
         let text = |event: &Value, name: &str| event[name].as_str().unwrap().to_owned();
         let of_the_way = |event: &&Value| {
             let subject = event["subject"].as_str().unwrap();
@@ -182,8 +184,8 @@ impl TemporalStage {
     }
 
     /// The status on which the workflow, the API, the log and the database agree, and who it names.
-    pub async fn agreed(&self, entity: &str, id: &str) -> (String, Value) {
-        self.quiet().await;
+    pub async fn agreed_status(&self, entity: &str, id: &str) -> (String, Value) {
+        self.wait_until_quiet().await;
         let (table, named, asked) = match entity {
             "agent" => ("agents", "current_bead", "getCurrentBead"),
             "bead" => ("beads", "assigned_to", "getAssignedAgent"),
@@ -196,12 +198,12 @@ impl TemporalStage {
             name = name["decision"].clone();
         }
         let there = (status, name);
-        let api = self.stage.get(&format!("{table}/{id}")).await;
+        let api = self.harness.get(&format!("{table}/{id}")).await;
         assert_eq!((api["status"].clone(), api[named].clone()), there, "the API: {api}");
         assert_eq!(self.row(table, named, id, &there.0).await, there, "the database about {entity} {id}");
-        let told = self.told(entity, id).await;
-        assert_eq!(told, there.0, "the log about {entity} {id}");
-        let verified = self.stage.get("audit/verify").await;
+        let logged_status = self.logged_status(entity, id).await;
+        assert_eq!(logged_status, there.0, "the log about {entity} {id}");
+        let verified = self.harness.get("audit/verify").await;
         assert_eq!(verified["ok"], true, "{verified}");
         (there.0.as_str().unwrap().to_owned(), there.1)
     }
@@ -209,16 +211,16 @@ impl TemporalStage {
     /// Status and another field of a row, as the database finds it by that status.
     async fn row(&self, table: &str, column: &str, id: &str, status: &Value) -> (Value, Value) {
         let status = status.as_str().unwrap();
-        let found = self.stage.get(&format!("{table}?status={status}&limit=1000")).await;
+        let found = self.harness.get(&format!("{table}?status={status}&limit=1000")).await;
         let row = found.as_array().unwrap().iter().find(|row| row["id"] == id);
         let row = row.unwrap_or_else(|| panic!("{id} is not among the {status} of {table}: {found}"));
         (row["status"].clone(), row[column].clone())
     }
 
     /// The status that the log tells of.
-    async fn told(&self, entity: &str, id: &str) -> Value {
+    async fn logged_status(&self, entity: &str, id: &str) -> Value {
         let mut status = Value::Null;
-        for event in self.stage.events(0).await {
+        for event in self.harness.events(0).await {
             if event["subject"] == id && event["type"].as_str().unwrap().starts_with(entity) {
                 let data = &event["data"];
                 for found in [&data["status"], &data["new"]] {
@@ -233,6 +235,6 @@ impl TemporalStage {
 }
 
 /// The words that an update, a query or a run failed with, as the Python client has them.
-pub fn words(seen: &Value) -> &str {
+pub fn error_message(seen: &Value) -> &str {
     seen["error"]["cause"].as_str().unwrap_or_else(|| panic!("it did not fail: {seen}"))
 }

@@ -1,7 +1,7 @@
 //! Providers that cannot be come to: nobody listens, no such name, TLS that breaks or never begins, redirects to
 //! where nobody may be sent. And that those who are slow hold up nobody else.
 
-use crate::harness::{SOON, Stage};
+use crate::harness::{Harness, TIMEOUT};
 use arbiter_testkit::{Fault, Reply, Script, ScriptedProvider};
 use rustix::net::{AddressFamily, SocketType};
 use serde_json::{Value, json};
@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a beat may take here.
-const BEAT: Duration = Duration::from_millis(700);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(700);
 /// How far beyond its limit anything may end.
-const LATER: Duration = Duration::from_secs(1);
+const TOLERANCE: Duration = Duration::from_secs(1);
 
 /// A port of loopback that is taken, though nobody listens.
-fn deaf_port() -> (rustix::fd::OwnedFd, SocketAddr) {
+fn bound_port_without_listener() -> (rustix::fd::OwnedFd, SocketAddr) {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = SocketAddrV4::try_from(rustix::net::getsockname(&socket).unwrap());
@@ -23,9 +23,9 @@ fn deaf_port() -> (rustix::fd::OwnedFd, SocketAddr) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_that_cannot_be_come_to_is_unhealthy_in_time_and_says_what_stands_in_the_way() {
-    let stage = Stage::with(&[("ARBITER_PROVIDERS__HEARTBEAT_TIMEOUT_MS", "700")]).await;
-    let (_port, deaf) = deaf_port();
+async fn unreachable_provider_turns_unhealthy_with_the_reason() {
+    let harness = Harness::with(&[("ARBITER_PROVIDERS__HEARTBEAT_TIMEOUT_MS", "700")]).await;
+    let (_port, deaf) = bound_port_without_listener();
     // It takes connections and never says a word: the kernel does.
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let silent = silent.local_addr().map(|address| (silent, address)).unwrap();
@@ -48,15 +48,15 @@ async fn a_provider_that_cannot_be_come_to_is_unhealthy_in_time_and_says_what_st
     ];
     for (id, endpoint, kind, detail) in table {
         let new = json!({"id": id, "name": id, "type": "custom", "endpoint": endpoint, "model": "m"});
-        stage.create("providers", new).await;
+        harness.create("providers", new).await;
         let begun = Instant::now();
-        let beat = stage.act(&format!("providers/{id}/heartbeat"), Value::Null).await;
+        let beat = harness.act(&format!("providers/{id}/heartbeat"), Value::Null).await;
         // It may have waited for the first beat, which was under way.
-        assert!(begun.elapsed() < BEAT * 2 + LATER, "{id}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < HEARTBEAT_TIMEOUT * 2 + TOLERANCE, "{id}: {:?}", begun.elapsed());
         let error = beat["last_heartbeat_error"].as_str().unwrap_or_default();
         assert_eq!(beat["status"], "unhealthy", "{id}: {beat}");
         assert!(error.starts_with(kind) && error.contains(detail), "{id}: {error}");
-        let answer = stage.chat(&format!("{id}/m"), json!({})).await;
+        let answer = harness.chat(&format!("{id}/m"), json!({})).await;
         assert_eq!(answer.status, 503, "{id}: {}", answer.json());
         let told = answer.json()["error"]["message"].as_str().unwrap().to_owned();
         assert!(told.contains("it is unhealthy") && told.contains(kind), "{id}: {told}");
@@ -65,47 +65,47 @@ async fn a_provider_that_cannot_be_come_to_is_unhealthy_in_time_and_says_what_st
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_that_goes_away_costs_three_strikes_and_comes_back() {
-    let stage = Stage::with(&[("ARBITER_PROVIDERS__RETRY_BUDGET_MS", "0")]).await;
+async fn vanished_provider_is_unhealthy_after_three_and_recovers() {
+    let harness = Harness::with(&[("ARBITER_PROVIDERS__RETRY_BUDGET_MS", "0")]).await;
     let provider = ScriptedProvider::start(Script::default());
-    stage.register("one", &provider.url(), "k").await;
+    harness.register("one", &provider.url(), "k").await;
     provider.shutdown();
     for wanted in ["degraded", "degraded", "unhealthy"] {
-        let answer = stage.chat("one/auto", json!({})).await;
+        let answer = harness.chat("one/auto", json!({})).await;
         assert_eq!((answer.status, &answer.json()["error"]["code"]), (502, &json!("provider_failed")));
         assert!(answer.json().to_string().contains("the provider cannot be reached"), "{}", answer.json());
-        stage.until("providers/one", |row| row["status"] == wanted).await;
+        harness.wait_until("providers/one", |row| row["status"] == wanted).await;
     }
     // That it is unhealthy can be read a moment before calls go by it.
-    let deadline = Instant::now() + SOON;
-    while stage.chat("one/auto", json!({})).await.status != 503 {
+    let deadline = Instant::now() + TIMEOUT;
+    while harness.chat("one/auto", json!({})).await.status != 503 {
         assert!(Instant::now() < deadline, "it is still asked");
     }
     let back = ScriptedProvider::start(Script::always(Reply::text("Back.")));
-    let patched = stage.ask("PATCH", "providers/one", Some(&json!({"endpoint": back.url()}))).await;
+    let patched = harness.ask("PATCH", "providers/one", Some(&json!({"endpoint": back.url()}))).await;
     assert_eq!(patched.status, 200, "{}", patched.json());
-    assert_eq!(stage.act("providers/one/heartbeat", Value::Null).await["status"], "active");
-    assert_eq!(stage.chat("one/auto", json!({})).await.status, 200);
+    assert_eq!(harness.act("providers/one/heartbeat", Value::Null).await["status"], "active");
+    assert_eq!(harness.chat("one/auto", json!({})).await.status, 200);
 }
 
 #[tokio::test]
-async fn no_redirect_is_followed_by_beats_or_calls() {
-    let stage = Stage::new().await;
+async fn heartbeats_and_calls_follow_no_redirect() {
+    let harness = Harness::new().await;
     let trap = ScriptedProvider::start(Script::default());
     let targets = [trap.url(), "http://169.254.169.254/latest/meta-data/".to_owned()];
     for (at, target) in targets.into_iter().enumerate() {
         let provider = ScriptedProvider::start(Script::always(Reply::redirect(target.clone())));
         let id = format!("one-{at}");
-        stage.register(&id, &provider.url(), "k").await;
+        harness.register(&id, &provider.url(), "k").await;
         for status in [301, 302, 303, 307, 308] {
             let reply = Reply { status, ..Reply::redirect(target.clone()) };
             provider.set_script(Script::always(reply.clone()).with_models_reply(reply));
-            let beat = stage.act(&format!("providers/{id}/heartbeat"), Value::Null).await;
+            let beat = harness.act(&format!("providers/{id}/heartbeat"), Value::Null).await;
             let error = beat["last_heartbeat_error"].as_str().unwrap_or_default();
             assert!(error.contains(&format!("status {status}")), "{status}: {beat}");
             provider.set_script(Script::default());
             assert_eq!(
-                stage.act(&format!("providers/{id}/heartbeat"), Value::Null).await["status"],
+                harness.act(&format!("providers/{id}/heartbeat"), Value::Null).await["status"],
                 "active"
             );
         }
@@ -113,28 +113,28 @@ async fn no_redirect_is_followed_by_beats_or_calls() {
     assert_eq!(trap.requests(), []);
     // Nor is such an address taken for a provider's.
     let new = json!({"name": "m", "type": "custom", "endpoint": "http://169.254.169.254/v1"});
-    assert_eq!(stage.ask("POST", "providers", Some(&new)).await.status, 422);
+    assert_eq!(harness.ask("POST", "providers", Some(&new)).await.status, 422);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beats_of_others_keep_their_time_while_providers_hang() {
+async fn heartbeats_stay_on_time_while_other_providers_hang() {
     const INTERVAL: Duration = Duration::from_millis(200);
     const DRIFT: Duration = Duration::from_millis(500);
     const BEATS: usize = 15;
-    let stage = Stage::with(&[("ARBITER_PROVIDERS__HEARTBEAT_INTERVAL_MS", "200")]).await;
+    let harness = Harness::with(&[("ARBITER_PROVIDERS__HEARTBEAT_INTERVAL_MS", "200")]).await;
     let silent = Script::default().with_models_reply(Reply::failing(Fault::Hang));
     let hanging = ScriptedProvider::start(silent);
     for at in 0..20 {
         let id = format!("hanging-{at}");
         let new = json!({"id": id, "name": id, "type": "custom", "endpoint": hanging.url(), "model": "m"});
-        stage.create("providers", new).await;
+        harness.create("providers", new).await;
     }
     let sound = ScriptedProvider::start(Script::default());
-    stage.register("sound", &sound.url(), "k").await;
-    let deadline = Instant::now() + SOON;
+    harness.register("sound", &sound.url(), "k").await;
+    let deadline = Instant::now() + TIMEOUT;
     let times = loop {
         // A beat has no event, so it is looked for until it is there.
-        let beats = stage.get("providers/sound/heartbeats?limit=100").await;
+        let beats = harness.get("providers/sound/heartbeats?limit=100").await;
         let times: Vec<i64> = beats.as_array().unwrap().iter().map(|beat| ms(&beat["at"])).collect();
         if times.len() >= BEATS {
             break times;

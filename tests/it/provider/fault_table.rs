@@ -1,7 +1,7 @@
 //! What a provider can do wrong, one row each: what the client is told, what the ledger says, how often the
 //! provider was asked, how it is judged, and within which bounds of time and memory all that stays.
 
-use crate::harness::{SOON, Stage};
+use crate::harness::{Harness, TIMEOUT};
 use arbiter_testkit::{Fault, Reply, Script, ScriptedProvider, peak_bytes};
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// The limits of the server in these tests: short, so that each row is.
 const CALL_DEADLINE: Duration = Duration::from_millis(2_000);
 /// Longer than any machine needs to send what is too large.
-const ENOUGH: Duration = Duration::from_secs(25);
+const LONG_DEADLINE: Duration = Duration::from_secs(25);
 const LIMITS: [(&str, &str); 4] = [
     ("ARBITER_PROVIDERS__IDLE_TIMEOUT_MS", "900"),
     ("ARBITER_PROVIDERS__RETRY_BUDGET_MS", "1700"),
@@ -19,15 +19,15 @@ const LIMITS: [(&str, &str); 4] = [
     ("ARBITER_PROVIDERS__HEARTBEAT_TIMEOUT_MS", "5000"),
 ];
 /// How many failures in a row make a provider unhealthy.
-const STRIKES: usize = 3;
+const FAILURES_TO_UNHEALTHY: usize = 3;
 /// How far beyond its limit a call may end.
-const LATER: Duration = Duration::from_secs(1);
+const TOLERANCE: Duration = Duration::from_secs(1);
 /// What any row may add to the server's memory at its highest, in bytes.
 const MAX_GROWTH_BYTES: u64 = 20_000_000;
 
 /// How a call ends.
 #[derive(Clone, Debug)]
-struct End {
+struct ExpectedOutcome {
     /// The status of the answer; 200 when the error came in the stream.
     status: u16,
     /// OpenAI's code of the error.
@@ -35,24 +35,26 @@ struct End {
     /// The kind of the error in the ledger.
     kind: &'static str,
     /// How often the provider was asked.
-    asks: RangeInclusive<usize>,
+    call_count: RangeInclusive<usize>,
     /// How it is judged.
     health: &'static str,
 }
 
 /// A fault and its outcome.
-struct Row {
+struct FaultCase {
     /// Its name, and that of its provider.
     id: &'static str,
     reply: Reply,
-    whole: End,
-    stream: End,
+    whole: ExpectedOutcome,
+    stream: ExpectedOutcome,
 }
 
-fn rows() -> Vec<Row> {
-    let end = |status, code, kind, asks, health| End { status, code, kind, asks, health };
-    let row = |id, reply, whole: End, stream: End| Row { id, reply, whole, stream };
-    let same = |id, reply, both: End| row(id, reply, both.clone(), both);
+fn rows() -> Vec<FaultCase> {
+    let end =
+        |status, code, kind, call_count, health| ExpectedOutcome { status, code, kind, call_count, health };
+    let row =
+        |id, reply, whole: ExpectedOutcome, stream: ExpectedOutcome| FaultCase { id, reply, whole, stream };
+    let same = |id, reply, both: ExpectedOutcome| row(id, reply, both.clone(), both);
     let failing = Reply::failing;
     // As often as there is time for, or until the breaker opens.
     let again = 2..=10;
@@ -64,13 +66,13 @@ fn rows() -> Vec<Row> {
     let large = end(502, "provider_failed", "too_large", 1..=1, "active");
     let late = end(504, "provider_late", "timed_out", 1..=1, "degraded");
     // A silence within the answer costs less than the whole time, and leaves some for another try.
-    let twice = End { asks: 2..=2, ..late.clone() };
+    let twice = ExpectedOutcome { call_count: 2..=2, ..late.clone() };
     let lost = end(502, "provider_failed", "unreachable", again.clone(), "unhealthy");
     let storm = end(503, "provider_overloaded", "overloaded", again, "unhealthy");
     // After the first word there is no other try.
-    let begun = |end: &End| End { status: 200, asks: 1..=1, ..end.clone() };
+    let begun = |end: &ExpectedOutcome| ExpectedOutcome { status: 200, call_count: 1..=1, ..end.clone() };
     let (late_begun, broken_begun, large_begun) = (begun(&late), begun(&broken), begun(&large));
-    let lost_begun = End { health: "degraded", ..begun(&lost) };
+    let lost_begun = ExpectedOutcome { health: "degraded", ..begun(&lost) };
     let metadata = "http://169.254.169.254/latest/meta-data";
     let html = Reply::text("x").with_header("content-type", "text/html");
     let drip = Fault::OneBytePer(Duration::from_secs(10));
@@ -94,17 +96,17 @@ fn rows() -> Vec<Row> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_fault_has_its_outcome_within_its_time_and_without_filling_the_memory() {
-    let (large, others): (Vec<Row>, Vec<Row>) =
+async fn provider_fault_has_its_outcome_within_time_and_memory() {
+    let (large, others): (Vec<FaultCase>, Vec<FaultCase>) =
         rows().into_iter().partition(|row| row.whole.kind == "too_large");
     // Those that wait do so together.
-    let hasty = Limited::with(CALL_DEADLINE).await;
-    let outcomes = others.into_iter().map(|row| outcome(&hasty, row));
+    let hasty = LimitedServer::with(CALL_DEADLINE).await;
+    let outcomes = others.into_iter().map(|row| check_case(&hasty, row));
     let mut wrong = futures_util::future::join_all(outcomes).await.concat();
     // Those that send without end come one by one, so that each has the bound; it is the size that ends them.
-    let patient = Limited::with(ENOUGH).await;
+    let patient = LimitedServer::with(LONG_DEADLINE).await;
     for row in large {
-        wrong.extend(outcome(&patient, row).await);
+        wrong.extend(check_case(&patient, row).await);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     for server in [hasty, patient] {
@@ -114,36 +116,36 @@ async fn each_fault_has_its_outcome_within_its_time_and_without_filling_the_memo
 }
 
 /// A server that calls are no longer than this at.
-struct Limited {
-    stage: Stage,
+struct LimitedServer {
+    harness: Harness,
     deadline: Duration,
     /// What it took of memory at its highest before any fault.
-    before: u64,
+    baseline_bytes: u64,
 }
 
-impl Limited {
+impl LimitedServer {
     async fn with(deadline: Duration) -> Self {
         let deadline_ms = deadline.as_millis().to_string();
         let limits = [&LIMITS[..], &[("ARBITER_PROVIDERS__CALL_DEADLINE_MS", &deadline_ms)]].concat();
-        let stage = Stage::with(&limits).await;
+        let harness = Harness::with(&limits).await;
         // One of each kind of call first: threads, connections, the allocator.
-        let sound = provider(&stage, "sound", Script::always(Reply::text("Fine."))).await;
+        let sound = provider(&harness, "sound", Script::always(Reply::text("Fine."))).await;
         for stream in [false, true] {
-            assert_eq!(ask(&stage, "sound", stream).await.0, 200);
+            assert_eq!(ask(&harness, "sound", stream).await.0, 200);
         }
         assert_eq!(sound.chat_count(), 2);
-        let before = peak_bytes(&stage.server.id().to_string()).unwrap();
-        Self { stage, deadline, before }
+        let baseline_bytes = peak_bytes(&harness.server.id().to_string()).unwrap();
+        Self { harness, deadline, baseline_bytes }
     }
 
     fn growth(&self) -> u64 {
-        peak_bytes(&self.stage.server.id().to_string()).unwrap().saturating_sub(self.before)
+        peak_bytes(&self.harness.server.id().to_string()).unwrap().saturating_sub(self.baseline_bytes)
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_passes_within_the_budget_is_waited_for_and_the_client_learns_nothing_of_it() {
-    let stage = Stage::with(&[("ARBITER_PROVIDERS__RETRY_BASE_MS", "50")]).await;
+async fn transient_fault_within_retry_budget_is_hidden_from_client() {
+    let harness = Harness::with(&[("ARBITER_PROVIDERS__RETRY_BASE_MS", "50")]).await;
     let storm = |count, failure| Script::always(Reply::text("Fine.")).after_failures(count, failure);
     let table = [
         ("storm", 2, Reply::error(500, "oh"), Duration::ZERO),
@@ -158,22 +160,22 @@ async fn what_passes_within_the_budget_is_waited_for_and_the_client_learns_nothi
         ),
     ];
     let calls = table.map(async |(id, count, failure, least)| {
-        let provider = provider(&stage, id, storm(count, failure)).await;
+        let provider = provider(&harness, id, storm(count, failure)).await;
         let begun = Instant::now();
-        let answer = ask(&stage, id, id.starts_with("stream")).await;
+        let answer = ask(&harness, id, id.starts_with("stream")).await;
         assert_eq!((answer.0, provider.chat_count()), (200, count + 1), "{id}: {answer:?}");
         assert!(begun.elapsed() >= least, "{id}: {:?}", begun.elapsed());
-        stage.until(&format!("providers/{id}"), |row| row["status"] == "active").await;
+        harness.wait_until(&format!("providers/{id}"), |row| row["status"] == "active").await;
     });
     futures_util::future::join_all(calls).await;
 }
 
 /// What of a row was otherwise.
-async fn outcome(server: &Limited, row: Row) -> Vec<String> {
-    let stage = &server.stage;
-    let Row { id, reply, whole, stream } = row;
+async fn check_case(server: &LimitedServer, row: FaultCase) -> Vec<String> {
+    let harness = &server.harness;
+    let FaultCase { id, reply, whole, stream } = row;
     let sound = || Script::always(Reply::text("Fine."));
-    let provider = provider(stage, id, sound()).await;
+    let provider = provider(harness, id, sound()).await;
     // A line of a stream is a line of one only if it says so.
     let streamed = match &reply.fault {
         Some(Fault::LineOfMegabytes(_) | Fault::HugeBody) => {
@@ -185,21 +187,25 @@ async fn outcome(server: &Limited, row: Row) -> Vec<String> {
     for (is_stream, reply, wanted) in [(false, reply, whole), (true, streamed, stream)] {
         provider.set_script(Script::always(reply));
         let (asked, begun) = (provider.chat_count(), Instant::now());
-        let (status, code) = ask(stage, id, is_stream).await;
-        let (took, asks) = (begun.elapsed(), provider.chat_count() - asked);
-        let kind = kind_of(stage, id, usize::from(is_stream) + 1).await;
+        let (status, code) = ask(harness, id, is_stream).await;
+        let (took, call_count) = (begun.elapsed(), provider.chat_count() - asked);
+        let kind = last_error_kind(harness, id, usize::from(is_stream) + 1).await;
         let got = (status, code.as_str(), kind.as_str());
-        if got != (wanted.status, wanted.code, wanted.kind) || !wanted.asks.contains(&asks) {
-            wrong.push(format!("{id}, stream {is_stream}: {got:?} after {asks} asks, not {wanted:?}"));
+        if got != (wanted.status, wanted.code, wanted.kind) || !wanted.call_count.contains(&call_count) {
+            wrong.push(format!("{id}, stream {is_stream}: {got:?} after {call_count} asks, not {wanted:?}"));
         }
-        if took > server.deadline + LATER {
+        if took > server.deadline + TOLERANCE {
             wrong.push(format!("{id}, stream {is_stream}: it took {took:?}"));
         }
         // Each try is a strike, and it takes three.
         let health =
-            if wanted.asks.contains(&STRIKES) && asks < STRIKES { "degraded" } else { wanted.health };
-        stage.until(&format!("providers/{id}"), |row| row["status"] == health).await;
-        well(stage, id).await;
+            if wanted.call_count.contains(&FAILURES_TO_UNHEALTHY) && call_count < FAILURES_TO_UNHEALTHY {
+                "degraded"
+            } else {
+                wanted.health
+            };
+        harness.wait_until(&format!("providers/{id}"), |row| row["status"] == health).await;
+        reset_health(harness, id).await;
         if id == "limit" {
             // It is left alone now.
             return wrong;
@@ -207,7 +213,7 @@ async fn outcome(server: &Limited, row: Row) -> Vec<String> {
     }
     // Its one place is free again.
     provider.set_script(sound());
-    let after = ask(stage, id, false).await;
+    let after = ask(harness, id, false).await;
     if after.0 != 200 {
         wrong.push(format!("{id}: {after:?} afterwards"));
     }
@@ -215,20 +221,20 @@ async fn outcome(server: &Limited, row: Row) -> Vec<String> {
 }
 
 /// A provider that may have one call at a time.
-async fn provider(stage: &Stage, id: &str, script: Script) -> ScriptedProvider {
+async fn provider(harness: &Harness, id: &str, script: Script) -> ScriptedProvider {
     let provider = ScriptedProvider::start(script);
     let new = json!({"id": id, "name": id, "type": "custom", "endpoint": provider.url(), "model": "scripted-model",
         "max_concurrency": 1});
-    stage.create("providers", new).await;
-    well(stage, id).await;
+    harness.create("providers", new).await;
+    reset_health(harness, id).await;
     provider
 }
 
 /// One success clears all strikes. On a busy machine it may be a slow one, which is told by the next.
-async fn well(stage: &Stage, id: &str) {
-    let deadline = Instant::now() + SOON;
+async fn reset_health(harness: &Harness, id: &str) {
+    let deadline = Instant::now() + TIMEOUT;
     loop {
-        let beat = stage.act(&format!("providers/{id}/heartbeat"), Value::Null).await;
+        let beat = harness.act(&format!("providers/{id}/heartbeat"), Value::Null).await;
         if beat["status"] == "active" {
             return;
         }
@@ -238,8 +244,8 @@ async fn well(stage: &Stage, id: &str) {
 }
 
 /// Chats with a provider: the status, and the code of the error wherever it came.
-async fn ask(stage: &Stage, id: &str, stream: bool) -> (u16, String) {
-    let answer = stage.chat(&format!("{id}/scripted-model"), json!({"stream": stream})).await;
+async fn ask(harness: &Harness, id: &str, stream: bool) -> (u16, String) {
+    let answer = harness.chat(&format!("{id}/scripted-model"), json!({"stream": stream})).await;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     let last = text.lines().rfind(|line| !line.is_empty()).unwrap_or_default();
     let last: Value = serde_json::from_str(last.strip_prefix("data: ").unwrap_or(last)).unwrap_or_default();
@@ -248,14 +254,14 @@ async fn ask(stage: &Stage, id: &str, stream: bool) -> (u16, String) {
 
 /// What the ledger says of the last of this many calls to a provider. It has no event, so it is looked for until it
 /// is there.
-async fn kind_of(stage: &Stage, id: &str, count: usize) -> String {
-    let deadline = Instant::now() + SOON;
+async fn last_error_kind(harness: &Harness, id: &str, count: usize) -> String {
+    let deadline = Instant::now() + TIMEOUT;
     loop {
-        let runs = stage.get("runs?kind=gateway&limit=1000").await;
+        let runs = harness.get("runs?kind=gateway&limit=1000").await;
         let runs: Vec<&Value> =
             runs.as_array().unwrap().iter().filter(|run| run["provider_id"] == id).collect();
         if runs.len() == count {
-            let run = stage.get(&format!("runs/{}", runs[0]["id"].as_str().unwrap())).await;
+            let run = harness.get(&format!("runs/{}", runs[0]["id"].as_str().unwrap())).await;
             return run["calls"][0]["error_kind"].as_str().unwrap_or_default().to_owned();
         }
         assert!(Instant::now() < deadline, "{id}: no {count} runs but {runs:?}");

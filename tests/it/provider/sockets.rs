@@ -1,7 +1,7 @@
 //! Providers on this machine that are reached by a Unix socket.
 
 use crate::admission::refusals::problem;
-use crate::harness::{KEY, Stage};
+use crate::harness::{Harness, KEY};
 use arbiter_testkit::{Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -23,8 +23,8 @@ fn relay(socket: &Path, address: SocketAddr) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_local_provider_is_reached_by_its_socket_with_a_key_that_goes_nowhere_else() {
-    let stage = Stage::new().await;
+async fn local_provider_is_reached_by_unix_socket_and_binds_its_key() {
+    let harness = Harness::new().await;
     let provider =
         ScriptedProvider::start(Script::always(Reply::text("From the socket.")).requiring_key(KEY));
     let home = tempfile::tempdir().unwrap();
@@ -32,24 +32,24 @@ async fn a_local_provider_is_reached_by_its_socket_with_a_key_that_goes_nowhere_
     relay(&socket, provider.address());
     let path = socket.to_str().unwrap();
     let new = json!({"id": "near", "name": "Near", "type": "local", "endpoint": path, "api_key": KEY});
-    stage.create("providers", new).await;
-    let row = stage.act("providers/near/heartbeat", Value::Null).await;
+    harness.create("providers", new).await;
+    let row = harness.act("providers/near/heartbeat", Value::Null).await;
     assert_eq!((&row["status"], &row["endpoint"]), (&json!("active"), &json!(path)), "{row}");
-    let answer = stage.chat("near/auto", json!({})).await;
+    let answer = harness.chat("near/auto", json!({})).await;
     assert_eq!(answer.json()["choices"][0]["message"]["content"], "From the socket.", "{}", answer.json());
-    let keys = stage.get("keys").await;
+    let keys = harness.get("keys").await;
     assert_eq!(keys[0]["allowed_hosts"], json!([path]), "{keys}");
     let elsewhere = json!({"endpoint": provider.url()});
-    problem(&stage.ask("PATCH", "providers/near", Some(&elsewhere)).await, 409, "key-not-for-host");
+    problem(&harness.ask("PATCH", "providers/near", Some(&elsewhere)).await, 409, "key-not-for-host");
     for (kind, endpoint) in [("openai", path), ("local", "/run/../x"), ("custom", "/")] {
         let wrong = json!({"name": "x", "type": kind, "endpoint": endpoint});
-        let answer = stage.ask("POST", "providers", Some(&wrong)).await;
+        let answer = harness.ask("POST", "providers", Some(&wrong)).await;
         problem(&answer, 422, "invalid");
         assert_eq!(answer.json()["errors"][0]["pointer"], "/endpoint");
     }
     let none =
         json!({"id": "none", "name": "None", "type": "custom", "endpoint": home.path().join("none.sock")});
-    stage.create("providers", none).await;
-    let row = stage.act("providers/none/heartbeat", Value::Null).await;
+    harness.create("providers", none).await;
+    let row = harness.act("providers/none/heartbeat", Value::Null).await;
     assert!(row["last_heartbeat_error"].as_str().unwrap().contains("cannot be reached"), "{row}");
 }

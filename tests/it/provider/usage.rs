@@ -1,7 +1,7 @@
 //! What calls cost, what may be spent, which model is chosen: by the routes of the running program.
 
 use crate::admission::refusals::problem;
-use crate::harness::Stage;
+use crate::harness::Harness;
 use arbiter_testkit::{Reply, Script};
 use serde_json::{Value, json};
 
@@ -12,58 +12,58 @@ fn line<'a>(lines: &'a Value, key: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn what_runs_cost_is_told_for_everybody_it_concerns_and_for_nobody_else() {
-    let stage = Stage::new().await;
-    let _provider = stage.furnish(Script::always(Reply::text("done").using(1_000, 500)), &["a"]).await;
+async fn usage_is_grouped_by_entity_and_limited_to_the_token_scope() {
+    let harness = Harness::new().await;
+    let _provider = harness.setup(Script::always(Reply::text("done").with_usage(1_000, 500)), &["a"]).await;
     let prices = json!({"price_input_per_mtok": 2.0, "price_output_per_mtok": 4.0});
-    assert_eq!(stage.ask("PATCH", "providers/scripted", Some(&prices)).await.status, 200);
-    stage.bead("one", json!({})).await;
-    stage.until_bead("one", "closed").await;
+    assert_eq!(harness.ask("PATCH", "providers/scripted", Some(&prices)).await.status, 200);
+    harness.bead("one", json!({})).await;
+    harness.wait_for_bead_status("one", "closed").await;
     for (group, key) in [("provider", "scripted"), ("agent", "a"), ("project", "p"), ("bead", "one")] {
-        let lines = stage.get(&format!("usage?group_by={group}")).await;
+        let lines = harness.get(&format!("usage?group_by={group}")).await;
         let found = line(&lines, key);
         assert_eq!((found["calls"].as_u64(), found["failed"].as_u64()), (Some(1), Some(0)), "{lines}");
         assert_eq!((&found["input_tokens"], &found["output_tokens"]), (&json!(1_000), &json!(500)));
         assert_eq!(found["cost_usd"], 0.004);
     }
-    let by_day = stage.get("usage?per=day&group_by=model&kind=run&project_id=p").await;
+    let by_day = harness.get("usage?per=day&group_by=model&kind=run&project_id=p").await;
     assert_eq!(by_day[0]["period"].as_str().unwrap().len(), "2026-11-23".len());
-    let own = stage.get("providers/scripted/usage?per=month").await;
+    let own = harness.get("providers/scripted/usage?per=month").await;
     assert_eq!((own[0]["key"].clone(), own[0]["cost_usd"].clone()), (by_day[0]["key"].clone(), json!(0.004)));
-    assert_eq!(stage.get("usage?from=2099-01-01T00:00:00Z").await, json!([]));
-    assert_eq!(stage.get("usage?provider_id=other").await, json!([]));
-    problem(&stage.ask("GET", "providers/nobody/usage", None).await, 404, "not-found");
+    assert_eq!(harness.get("usage?from=2099-01-01T00:00:00Z").await, json!([]));
+    assert_eq!(harness.get("usage?provider_id=other").await, json!([]));
+    problem(&harness.ask("GET", "providers/nobody/usage", None).await, 404, "not-found");
     for wrong in ["usage?group_by=day", "usage?per=hour", "usage?from=yesterday", "usage?kind=all"] {
-        problem(&stage.ask("GET", wrong, None).await, 400, "bad-query");
+        problem(&harness.ask("GET", wrong, None).await, 400, "bad-query");
     }
-    stage.create("projects", json!({"id": "q", "name": "Q"})).await;
-    let elsewhere = stage.token(json!({"name": "v", "role": "viewer", "projects": ["q"]})).await;
+    harness.create("projects", json!({"id": "q", "name": "Q"})).await;
+    let elsewhere = harness.token(json!({"name": "v", "role": "viewer", "projects": ["q"]})).await;
     for path in ["usage", "providers/scripted/usage"] {
-        assert_eq!(stage.ask_as(&elsewhere, "GET", path, None).await.json(), json!([]), "{path}");
+        assert_eq!(harness.ask_as(&elsewhere, "GET", path, None).await.json(), json!([]), "{path}");
     }
     let spent = json!({"budgets": [{"scope": "project:p", "period": "month", "cap_usd": 1}]});
-    let budgets = stage.ask("PUT", "budgets", Some(&spent)).await.json();
+    let budgets = harness.ask("PUT", "budgets", Some(&spent)).await.json();
     assert_eq!((&budgets[0]["spent_usd"], &budgets[0]["left_usd"]), (&json!(0.004), &json!(0.996)));
 }
 
 #[tokio::test]
-async fn budgets_are_a_list_that_is_replaced_as_a_whole_and_told() {
-    let stage = Stage::new().await;
-    let _provider = stage.furnish(Script::default(), &["a"]).await;
-    assert_eq!(stage.get("budgets").await, json!([]));
-    let put = async |list: Value| stage.ask("PUT", "budgets", Some(&json!({"budgets": list}))).await;
+async fn budget_list_is_replaced_whole_and_logged() {
+    let harness = Harness::new().await;
+    let _provider = harness.setup(Script::default(), &["a"]).await;
+    assert_eq!(harness.get("budgets").await, json!([]));
+    let put = async |list: Value| harness.ask("PUT", "budgets", Some(&json!({"budgets": list}))).await;
     let total = json!({"scope": "total", "period": "month", "cap_usd": 100.0});
     let project = json!({"scope": "project:p", "period": "day", "cap_usd": 5.5});
     let agent = json!({"scope": "agent:a", "period": "day", "cap_usd": 0});
     let answer = put(json!([total, project, agent])).await;
     assert_eq!(answer.status, 200, "{}", answer.json());
-    assert_eq!(answer.json(), stage.get("budgets").await);
+    assert_eq!(answer.json(), harness.get("budgets").await);
     assert_eq!(answer.json()[0]["cap_usd"], 100.0);
     assert!(answer.json()[1]["renews_at"].as_str().unwrap().ends_with("T00:00:00.000Z"));
     assert_eq!(put(json!([total, project, agent])).await.status, 200);
     let raised = json!({"scope": "total", "period": "month", "cap_usd": 200.0});
     assert_eq!(put(json!([raised, project])).await.json().as_array().unwrap().len(), 2);
-    let told = stage.events(0).await;
+    let told = harness.events(0).await;
     let told: Vec<(&str, &Value)> = told
         .iter()
         .filter(|event| event["type"] == "budget.updated")
@@ -91,20 +91,24 @@ async fn budgets_are_a_list_that_is_replaced_as_a_whole_and_told() {
         problem(&answer, 422, "invalid");
         assert_eq!(answer.json()["errors"][0]["pointer"], pointer, "{}", answer.json());
     }
-    assert_eq!(stage.get("budgets").await.as_array().unwrap().len(), 2, "what is refused changes nothing");
-    let limited = stage.token(json!({"name": "o", "role": "operator", "projects": ["p"]})).await;
-    let seen = stage.ask_as(&limited, "GET", "budgets", None).await.json();
+    assert_eq!(harness.get("budgets").await.as_array().unwrap().len(), 2, "what is refused changes nothing");
+    let limited = harness.token(json!({"name": "o", "role": "operator", "projects": ["p"]})).await;
+    let seen = harness.ask_as(&limited, "GET", "budgets", None).await.json();
     assert_eq!((seen.as_array().unwrap().len(), &seen[0]["scope"]), (1, &json!("project:p")));
-    problem(&stage.ask_as(&limited, "PUT", "budgets", Some(&json!({"budgets": []}))).await, 403, "forbidden");
+    problem(
+        &harness.ask_as(&limited, "PUT", "budgets", Some(&json!({"budgets": []}))).await,
+        403,
+        "forbidden",
+    );
     assert_eq!(put(json!([])).await.json(), json!([]));
 }
 
 #[tokio::test]
-async fn the_best_known_model_is_chosen_and_the_operators_file_has_a_say() {
-    let stage = Stage::new().await;
+async fn negotiation_picks_best_known_model_unless_operator_set_one() {
+    let harness = Harness::new().await;
     let models = ["tiny", "llama3.1:8b", "Qwen/Qwen3-Coder-480B-A35B-Instruct"];
-    let _provider = stage.furnish(Script::default().with_models(&models), &[]).await;
-    let chosen = stage.act("providers/scripted/negotiate", Value::Null).await;
+    let _provider = harness.setup(Script::default().with_models(&models), &[]).await;
+    let chosen = harness.act("providers/scripted/negotiate", Value::Null).await;
     assert_eq!(chosen["selected_model"], models[2]);
     assert_eq!(
         (chosen["model_score"].as_f64(), chosen["context_window"].as_u64()),
@@ -113,31 +117,31 @@ async fn the_best_known_model_is_chosen_and_the_operators_file_has_a_say() {
     assert_eq!(chosen["selected_gpu"], "4x H100");
     assert!(chosen["selection_reason"].as_str().unwrap().contains("best known model of 3"), "{chosen}");
     let patch = json!({"model": "tiny", "context_window": 4096});
-    stage.ask("PATCH", "providers/scripted", Some(&patch)).await;
-    let chosen = stage.act("providers/scripted/negotiate", Value::Null).await;
+    harness.ask("PATCH", "providers/scripted", Some(&patch)).await;
+    let chosen = harness.act("providers/scripted/negotiate", Value::Null).await;
     assert_eq!((&chosen["model"], &chosen["model_score"]), (&json!("tiny"), &Value::Null));
     assert_eq!(chosen["context_window"], 4096, "what the operator set stands");
-    let known = stage.get("models/recommended").await;
+    let known = harness.get("models/recommended").await;
     let known = known.as_array().unwrap();
     let scores: Vec<f64> = known.iter().map(|model| model["score"].as_f64().unwrap()).collect();
     assert!(scores.len() >= 40 && scores.is_sorted_by(|one, next| one >= next), "{scores:?}");
     let offered: Vec<&Value> =
         known.iter().filter(|model| model["offered_by"] != json!([])).map(|model| &model["name"]).collect();
     assert_eq!(offered, ["Qwen3-Coder-480B-A35B-Instruct", "Llama-3.1-8B-Instruct"]);
-    problem(&stage.ask("POST", "providers/nobody/negotiate", None).await, 404, "not-found");
-    stage.act("providers/scripted/disable", Value::Null).await;
-    problem(&stage.ask("POST", "providers/scripted/negotiate", None).await, 409, "provider-disabled");
+    problem(&harness.ask("POST", "providers/nobody/negotiate", None).await, 404, "not-found");
+    harness.act("providers/scripted/disable", Value::Null).await;
+    problem(&harness.ask("POST", "providers/scripted/negotiate", None).await, 409, "provider-disabled");
 }
 
 #[tokio::test]
-async fn a_providers_place_in_a_pool_is_kept_and_checked_and_its_beats_come_in_pages() {
-    let stage = Stage::new().await;
-    let _provider = stage.furnish(Script::default(), &[]).await;
+async fn provider_pool_fields_are_validated_and_heartbeats_paged() {
+    let harness = Harness::new().await;
+    let _provider = harness.setup(Script::default(), &[]).await;
     let fields = json!({"pool": "gpu", "priority": 1, "weight": 3, "requests_per_minute": 60,
         "tokens_per_minute": 100_000});
-    let answer = stage.ask("PATCH", "providers/scripted", Some(&fields)).await;
+    let answer = harness.ask("PATCH", "providers/scripted", Some(&fields)).await;
     assert_eq!(answer.status, 200, "{}", answer.json());
-    let shown = stage.get("providers/scripted").await;
+    let shown = harness.get("providers/scripted").await;
     for (name, value) in fields.as_object().unwrap() {
         assert_eq!(&shown[name], value, "{name}");
     }
@@ -147,16 +151,16 @@ async fn a_providers_place_in_a_pool_is_kept_and_checked_and_its_beats_come_in_p
         ("weight", json!(0)),
         ("requests_per_minute", json!(0)),
     ] {
-        let answer = stage.ask("PATCH", "providers/scripted", Some(&json!({name: wrong}))).await;
+        let answer = harness.ask("PATCH", "providers/scripted", Some(&json!({name: wrong}))).await;
         problem(&answer, 422, "invalid");
         assert_eq!(answer.json()["errors"][0]["pointer"], format!("/{name}"));
     }
-    let beaten = stage.act("providers/scripted/heartbeat", Value::Null).await;
+    let beaten = harness.act("providers/scripted/heartbeat", Value::Null).await;
     assert!(beaten["latency_ewma_ms"].as_f64().is_some(), "{beaten}");
-    stage.act("providers/scripted/heartbeat", Value::Null).await;
-    let first = stage.ask("GET", "providers/scripted/heartbeats?limit=1", None).await;
+    harness.act("providers/scripted/heartbeat", Value::Null).await;
+    let first = harness.ask("GET", "providers/scripted/heartbeats?limit=1", None).await;
     let next = first.header("link").split(['<', '>']).nth(1).unwrap().to_owned();
-    let second = stage.ask("GET", next.strip_prefix("/api/v1/").unwrap(), None).await;
+    let second = harness.ask("GET", next.strip_prefix("/api/v1/").unwrap(), None).await;
     let at = |answer: &Value| answer[0]["at"].as_str().unwrap().to_owned();
     assert!(at(&first.json()) > at(&second.json()));
 }

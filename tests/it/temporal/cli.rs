@@ -1,30 +1,30 @@
 //! Temporal's own command line in a stranger's hands: what it asks of a bead, an agent and a decision happens once, is
 //! what everybody sees afterwards, and what is refused is refused in words and changes nothing.
 
-use crate::harness::temporal::TemporalStage;
+use crate::harness::temporal::TemporalHarness;
 use serde_json::{Value, json};
 
 /// What a stranger sends.
-enum Sent {
+enum MessageKind {
     /// An update, which answers.
     Update,
     /// A signal, which does not.
     Signal,
 }
-use Sent::{Signal, Update};
+use MessageKind::{Signal, Update};
 
 /// What a stranger sends to an entity, with what, and all that follows: the events, the status, and who it names.
-type Step<'a> = (Sent, &'a str, &'a str, &'a [&'a str], &'a str, Option<&'a str>);
+type Step<'a> = (MessageKind, &'a str, &'a str, &'a [&'a str], &'a str, Option<&'a str>);
 
-impl TemporalStage {
+impl TemporalHarness {
     /// Sends this by Temporal's command line; an input of `-` is none.
     async fn send(
         &self,
-        sent: &Sent,
+        sent: &MessageKind,
         workflow: &str,
         name: &str,
         input: &str,
-    ) -> arbiter_testkit::TemporalSaid {
+    ) -> arbiter_testkit::TemporalOutput {
         let way: &[&str] = match sent {
             Update => &["workflow", "update", "execute"],
             Signal => &["workflow", "signal"],
@@ -34,22 +34,22 @@ impl TemporalStage {
     }
 
     /// Takes these steps at an entity.
-    async fn take(&self, entity: &str, id: &str, steps: &[Step<'_>]) {
+    async fn take_steps(&self, entity: &str, id: &str, steps: &[Step<'_>]) {
         let workflow = format!("{entity}-{id}");
         for (sent, name, input, events, status, named) in steps {
             let before = self.seq().await;
             let said = self.send(sent, &workflow, name, input).await;
             assert!(said.ok, "{name} {input}: {said:?}");
-            assert_eq!(self.happened(before).await, *events, "{name} {input}");
-            let agreed = (status.to_string(), json!(named));
-            assert_eq!(self.agreed(entity, id).await, agreed, "{name} {input}");
+            assert_eq!(self.events_since(before).await, *events, "{name} {input}");
+            let agreed_status = (status.to_string(), json!(named));
+            assert_eq!(self.agreed_status(entity, id).await, agreed_status, "{name} {input}");
         }
     }
 
     /// Sends what is refused: with these words when somebody waits for them, and without any effect.
-    async fn refused(&self, entity: &str, id: &str, refused: &[(Sent, &str, &str, &str)]) {
+    async fn refused(&self, entity: &str, id: &str, refused: &[(MessageKind, &str, &str, &str)]) {
         let workflow = format!("{entity}-{id}");
-        let (before, seq) = (self.agreed(entity, id).await, self.seq().await);
+        let (before, seq) = (self.agreed_status(entity, id).await, self.seq().await);
         for (sent, name, input, words) in refused {
             let said = self.send(sent, &workflow, name, input).await;
             match sent {
@@ -57,8 +57,8 @@ impl TemporalStage {
                 Signal => assert!(said.ok, "{name} {input}: {said:?}"),
             }
         }
-        assert_eq!(self.happened(seq).await, [""; 0]);
-        assert_eq!(self.agreed(entity, id).await, before);
+        assert_eq!(self.events_since(seq).await, [""; 0]);
+        assert_eq!(self.agreed_status(entity, id).await, before);
     }
 
     /// The workflow of an entity: how it stands, which run, and which life of the entity that follows.
@@ -76,14 +76,14 @@ impl TemporalStage {
         let is_next = |(status, run, of): &(String, String, Value)| {
             status == "RUNNING" && run != before && *of == json!(2)
         };
-        self.until("no other run begins", look, is_next).await;
+        self.wait_until("no other run begins", look, is_next).await;
     }
 }
 
 #[tokio::test]
-async fn what_temporals_command_line_asks_of_a_bead_happens_once_and_shows_everywhere() {
-    let both = TemporalStage::with_agents(&["ada"]).await;
-    both.stage.bead("b", json!({})).await;
+async fn temporal_cli_bead_command_runs_once_and_shows_everywhere() {
+    let both = TemporalHarness::with_agents(&["ada"]).await;
+    both.harness.bead("b", json!({})).await;
     let begun = &["bead.status_change b", "bead.assigned b", "agent.status_change ada"];
     let steps: &[Step<'_>] = &[
         (Update, "assignToAgent", r#""ada""#, begun, "in_progress", Some("ada")),
@@ -114,8 +114,8 @@ async fn what_temporals_command_line_asks_of_a_bead_happens_once_and_shows_every
         ),
         (Update, "assignToAgent", r#"{"agent_id": "ada"}"#, begun, "in_progress", Some("ada")),
     ];
-    both.take("bead", "b", steps).await;
-    let reason = both.stage.events(0).await;
+    both.take_steps("bead", "b", steps).await;
+    let reason = both.harness.events(0).await;
     assert!(reason.iter().any(|event| event["data"]["reason"] == "no wood"), "{reason:?}");
     both.refused(
         "bead",
@@ -138,27 +138,31 @@ async fn what_temporals_command_line_asks_of_a_bead_happens_once_and_shows_every
     let (_, run, _) = both.run_of("bead-b").await;
     let ends =
         &["bead.status_change b", "bead.completed b", "agent.status_change ada", "agent.completed ada"];
-    both.take("bead", "b", &[(Update, "complete", r#"{"summary": "a table"}"#, ends, "closed", Some("ada"))])
-        .await;
-    assert_eq!(both.stage.get("beads/b").await["close_reason"], "a table");
+    both.take_steps(
+        "bead",
+        "b",
+        &[(Update, "complete", r#"{"summary": "a table"}"#, ends, "closed", Some("ada"))],
+    )
+    .await;
+    assert_eq!(both.harness.get("beads/b").await["close_reason"], "a table");
     assert_eq!(both.run_of("bead-b").await, ("COMPLETED".to_owned(), run.clone(), json!(1)));
     assert_eq!(both.cli_json(&["workflow", "result", "-w", "bead-b"]).await["result"], "closed");
     let late = both.send(&Update, "bead-b", "updateStatus", r#""open""#).await;
     assert!(!late.ok && late.stderr.contains("already completed"), "{late:?}");
 
-    both.stage.act("beads/b/reopen", Value::Null).await;
+    both.harness.act("beads/b/reopen", Value::Null).await;
     both.next_run("bead-b", &run).await;
-    assert_eq!(both.agreed("bead", "b").await, ("open".to_owned(), Value::Null));
+    assert_eq!(both.agreed_status("bead", "b").await, ("open".to_owned(), Value::Null));
     // Without an agent the person who says it takes it.
     let taken = &["bead.status_change b", "bead.assigned b"];
     let step = (Update, "updateStatus", r#""in_progress""#, &taken[..], "in_progress", Some("temporal"));
-    both.take("bead", "b", &[step]).await;
+    both.take_steps("bead", "b", &[step]).await;
 }
 
 #[tokio::test]
-async fn an_unknown_agent_is_named_in_vain() {
-    let both = TemporalStage::with_agents(&[]).await;
-    both.stage.bead("b", json!({})).await;
+async fn temporal_cli_command_with_unknown_agent_is_refused() {
+    let both = TemporalHarness::with_agents(&[]).await;
+    both.harness.bead("b", json!({})).await;
     let nobody = r#"{"status": "in_progress", "agent_id": "nobody"}"#;
     let refused = [
         (Update, "assignToAgent", r#""nobody""#, "no agent has the id nobody"),
@@ -166,13 +170,13 @@ async fn an_unknown_agent_is_named_in_vain() {
         (Signal, "statusChange", nobody, ""),
     ];
     both.refused("bead", "b", &refused).await;
-    assert_eq!(both.agreed("bead", "b").await, ("open".to_owned(), Value::Null));
+    assert_eq!(both.agreed_status("bead", "b").await, ("open".to_owned(), Value::Null));
 }
 
 #[tokio::test]
-async fn what_temporals_command_line_asks_of_an_agent_happens_once_and_shows_everywhere() {
-    let both = TemporalStage::with_agents(&["ada"]).await;
-    both.stage.bead("b", json!({})).await;
+async fn temporal_cli_agent_command_runs_once_and_shows_everywhere() {
+    let both = TemporalHarness::with_agents(&["ada"]).await;
+    both.harness.bead("b", json!({})).await;
     let restarted = &["agent.status_change ada", "agent.restarted ada", "agent.status_change ada"];
     let begun = &["bead.status_change b", "bead.assigned b", "agent.status_change ada"];
     let blocked = r#"{"status": "blocked", "reason": "ill"}"#;
@@ -183,8 +187,8 @@ async fn what_temporals_command_line_asks_of_an_agent_happens_once_and_shows_eve
         (Signal, "updateStatus", r#"{"status": "idle"}"#, &["agent.status_change ada"], "idle", None),
         (Signal, "assignBead", r#""b""#, begun, "working", Some("b")),
     ];
-    both.take("agent", "ada", steps).await;
-    assert_eq!(both.agreed("bead", "b").await, ("in_progress".to_owned(), json!("ada")));
+    both.take_steps("agent", "ada", steps).await;
+    assert_eq!(both.agreed_status("bead", "b").await, ("in_progress".to_owned(), json!("ada")));
     let refused = [
         (Signal, "updateStatus", r#""working""#, ""),
         (Signal, "updateStatus", r#""asleep""#, ""),
@@ -197,14 +201,14 @@ async fn what_temporals_command_line_asks_of_an_agent_happens_once_and_shows_eve
     let (_, run, _) = both.run_of("agent-ada").await;
     let ends: &[&str] =
         &["agent.status_change ada", "agent.shutdown ada", "bead.status_change b", "bead.ready b"];
-    both.take("agent", "ada", &[(Signal, "shutdown", r#""holidays""#, ends, "shutdown", None)]).await;
-    assert_eq!(both.agreed("bead", "b").await, ("open".to_owned(), Value::Null));
+    both.take_steps("agent", "ada", &[(Signal, "shutdown", r#""holidays""#, ends, "shutdown", None)]).await;
+    assert_eq!(both.agreed_status("bead", "b").await, ("open".to_owned(), Value::Null));
     assert_eq!(both.run_of("agent-ada").await, ("COMPLETED".to_owned(), run.clone(), json!(1)));
     assert_eq!(both.cli_json(&["workflow", "result", "-w", "agent-ada"]).await["result"], "shutdown");
 
-    both.stage.act("agents/ada/restart", Value::Null).await;
+    both.harness.act("agents/ada/restart", Value::Null).await;
     both.next_run("agent-ada", &run).await;
-    assert_eq!(both.agreed("agent", "ada").await, ("idle".to_owned(), Value::Null));
+    assert_eq!(both.agreed_status("agent", "ada").await, ("idle".to_owned(), Value::Null));
     let again = (Signal, "assignBead", r#"{"bead_id": "b"}"#, &begun[..], "working", Some("b"));
-    both.take("agent", "ada", &[again]).await;
+    both.take_steps("agent", "ada", &[again]).await;
 }

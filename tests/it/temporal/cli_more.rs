@@ -1,8 +1,8 @@
 //! Temporal's own command line at decisions, at its lists, and without our codec.
 
 use crate::harness::program::private_file;
-use crate::harness::temporal::TemporalStage;
-use arbiter_testkit::{Manner, WebhookReceiver};
+use crate::harness::temporal::TemporalHarness;
+use arbiter_testkit::{ResponseMode, WebhookReceiver};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -15,13 +15,13 @@ fn in_seconds(seconds: u64) -> String {
 }
 
 #[tokio::test]
-async fn a_decision_ends_with_its_choice_with_its_deadline_or_with_nothing() {
-    let both = TemporalStage::with_agents(&[]).await;
-    both.stage.bead("b", json!({})).await;
-    let chosen = both.asks(json!({"bead_id": "b", "options": ["red", "blue"]})).await;
-    let late = both.asks(json!({"deadline": in_seconds(2), "options": ["red", "blue"]})).await;
-    let gone = both.asks(json!({"timeout": "never"})).await;
-    let early = both.asks(json!({"deadline": in_seconds(3600)})).await;
+async fn decision_workflow_ends_with_choice_timeout_or_nothing() {
+    let both = TemporalHarness::with_agents(&[]).await;
+    both.harness.bead("b", json!({})).await;
+    let chosen = both.create_decision(json!({"bead_id": "b", "options": ["red", "blue"]})).await;
+    let late = both.create_decision(json!({"deadline": in_seconds(2), "options": ["red", "blue"]})).await;
+    let gone = both.create_decision(json!({"timeout": "never"})).await;
+    let early = both.create_decision(json!({"deadline": in_seconds(3600)})).await;
     let resolve = async |id: &str, input: &str| {
         let workflow = format!("decision-{id}");
         both.cli(&["workflow", "update", "execute", "-w", &workflow, "--name", "resolve", "--input", input])
@@ -31,7 +31,7 @@ async fn a_decision_ends_with_its_choice_with_its_deadline_or_with_nothing() {
         both.cli_json(&["workflow", "result", "-w", &format!("decision-{id}")]).await["result"].clone()
     };
     assert_eq!(result(&late).await, "timeout");
-    assert_eq!(both.agreed("decision", &late).await, ("timeout".to_owned(), Value::Null));
+    assert_eq!(both.agreed_status("decision", &late).await, ("timeout".to_owned(), Value::Null));
 
     let before = both.seq().await;
     for (input, words) in [
@@ -42,57 +42,57 @@ async fn a_decision_ends_with_its_choice_with_its_deadline_or_with_nothing() {
         let said = resolve(&chosen, input).await;
         assert!(!said.ok && said.stderr.contains(words), "{input}: {said:?}");
     }
-    assert_eq!(both.happened(before).await, [""; 0]);
+    assert_eq!(both.events_since(before).await, [""; 0]);
     let said = resolve(&chosen, r#"{"decision": "red", "rationale": "warm", "decider_id": "zed"}"#).await;
     assert!(said.ok, "{said:?}");
     assert_eq!(result(&chosen).await, "red");
     let resolved = [format!("decision.resolved {chosen}"), "bead.ready b".to_owned()];
-    assert_eq!(both.happened(before).await, resolved);
-    assert_eq!(both.agreed("decision", &chosen).await, ("resolved".to_owned(), json!("red")));
-    let api = both.stage.get(&format!("decisions/{chosen}")).await;
+    assert_eq!(both.events_since(before).await, resolved);
+    assert_eq!(both.agreed_status("decision", &chosen).await, ("resolved".to_owned(), json!("red")));
+    let api = both.harness.get(&format!("decisions/{chosen}")).await;
     assert_eq!((&api["rationale"], &api["decider_id"]), (&json!("warm"), &json!("temporal:zed")));
     let twice = resolve(&chosen, r#""blue""#).await;
     assert!(!twice.ok && twice.stderr.contains("already completed"), "{twice:?}");
 
-    both.stage.act(&format!("decisions/{gone}/cancel"), json!({"reason": "no need"})).await;
+    both.harness.act(&format!("decisions/{gone}/cancel"), json!({"reason": "no need"})).await;
     assert_eq!(result(&gone).await, "cancelled");
-    assert_eq!(both.agreed("decision", &gone).await, ("cancelled".to_owned(), Value::Null));
+    assert_eq!(both.agreed_status("decision", &gone).await, ("cancelled".to_owned(), Value::Null));
     assert!(resolve(&early, r#""whatever I like""#).await.ok);
     assert_eq!(result(&early).await, "whatever I like");
 }
 
 #[tokio::test]
-async fn a_decisions_workflow_sees_to_it_that_the_receiver_of_notices_is_told() {
+async fn decision_workflow_retries_notice_until_delivered() {
     let home = tempfile::tempdir().unwrap();
     let file = private_file(home.path(), "secret", "whsec_of-a-test");
-    let receiver = WebhookReceiver::start(Manner::Answers(503)).await;
+    let receiver = WebhookReceiver::start(ResponseMode::Status(503)).await;
     let notify = [("ARBITER_NOTIFY__URL", receiver.url()), ("ARBITER_NOTIFY__SECRET_FILE", &file)];
-    let both = TemporalStage::with(&notify, &[]).await;
-    let workflow = format!("decision-{}", both.asks(json!({})).await);
+    let both = TemporalHarness::with(&notify, &[]).await;
+    let workflow = format!("decision-{}", both.create_decision(json!({})).await);
     let waiting = async || {
         let found = both.cli_json(&["workflow", "describe", "-w", &workflow]).await;
         found["pendingActivities"][0].clone()
     };
-    both.settled().await;
+    both.wait_until_settled().await;
     let is_tried_again = |activity: &Value| {
         activity["activityType"]["name"] == "notify" && activity["attempt"].as_u64().unwrap_or(0) > 1
     };
-    both.until("the notice is not tried again", waiting, is_tried_again).await;
-    assert_eq!(both.stage.get("system/status").await["notices"]["taken"], 0);
-    receiver.behave(Manner::Answers(204));
-    both.until("the notice never arrives", waiting, Value::is_null).await;
-    assert_eq!(both.stage.get("system/status").await["notices"]["taken"], 1);
+    both.wait_until("the notice is not tried again", waiting, is_tried_again).await;
+    assert_eq!(both.harness.get("system/status").await["notices"]["taken"], 0);
+    receiver.set_mode(ResponseMode::Status(204));
+    both.wait_until("the notice never arrives", waiting, Value::is_null).await;
+    assert_eq!(both.harness.get("system/status").await["notices"]["taken"], 1);
 }
 
 #[tokio::test]
 async fn workflows_are_found_by_status_and_project() {
-    let both = TemporalStage::with_agents(&["ada"]).await;
-    both.stage.create("projects", json!({"id": "q", "name": "Q"})).await;
+    let both = TemporalHarness::with_agents(&["ada"]).await;
+    both.harness.create("projects", json!({"id": "q", "name": "Q"})).await;
     for (id, project) in [("a", "p"), ("b", "p"), ("c", "q")] {
-        both.stage.bead(id, json!({"project_id": project})).await;
+        both.harness.bead(id, json!({"project_id": project})).await;
     }
-    both.stage.act("beads/b/block", json!({"reason": "no wood"})).await;
-    both.stage.create("agents", json!({"id": "free", "name": "free", "kind": "external"})).await;
+    both.harness.act("beads/b/block", json!({"reason": "no wood"})).await;
+    both.harness.create("agents", json!({"id": "free", "name": "free", "kind": "external"})).await;
     let list = async |query: &str| {
         let listed = both.cli_json(&["workflow", "list", "--query", query]).await;
         let ids = listed.as_array().into_iter().flatten().map(|one| &one["execution"]["workflowId"]);
@@ -109,14 +109,14 @@ async fn workflows_are_found_by_status_and_project() {
         ("ArbiterProject = ''".to_owned(), &[]),
         ("WorkflowType = 'AgentLifecycleWorkflow' AND ArbiterProject IS NULL".to_owned(), &["agent-free"]),
     ] {
-        both.until(&query, async || list(&query).await, |seen| *seen == found).await;
+        both.wait_until(&query, async || list(&query).await, |seen| *seen == found).await;
     }
     // What has ended keeps the status it ended with.
-    both.stage.act("beads/a/close", json!({"reason": "done"})).await;
-    both.stage.ask("PATCH", "agents/ada", Some(&json!({"project_id": "q"}))).await;
+    both.harness.act("beads/a/close", json!({"reason": "done"})).await;
+    both.harness.ask("PATCH", "agents/ada", Some(&json!({"project_id": "q"}))).await;
     let closed = "ArbiterStatus = 'closed' AND ExecutionStatus = 'Completed'";
-    both.until(closed, async || list(closed).await, |seen| *seen == ["bead-a"]).await;
-    let api = both.stage.get("temporal/workflows?query=ArbiterStatus%3D'closed'").await;
+    both.wait_until(closed, async || list(closed).await, |seen| *seen == ["bead-a"]).await;
+    let api = both.harness.get("temporal/workflows?query=ArbiterStatus%3D'closed'").await;
     assert_eq!(api[0]["id"], "bead-a", "{api}");
 }
 
@@ -134,10 +134,10 @@ fn holds(value: &Value, text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn without_our_codec_nothing_is_read_and_only_with_a_right_to_it_is_there_one() {
-    let both = TemporalStage::with_agents(&["ada"]).await;
-    both.stage.bead("b", json!({"title": "A canary"})).await;
-    both.settled().await;
+async fn payloads_are_unreadable_without_an_authorized_codec() {
+    let both = TemporalHarness::with_agents(&["ada"]).await;
+    both.harness.bead("b", json!({"title": "A canary"})).await;
+    both.wait_until_settled().await;
     let said = both.cli(&[
         "workflow",
         "update",
@@ -150,7 +150,7 @@ async fn without_our_codec_nothing_is_read_and_only_with_a_right_to_it_is_there_
         r#""A canary sang""#,
     ]);
     assert!(said.await.ok);
-    both.settled().await;
+    both.wait_until_settled().await;
     for with_codec in [true, false] {
         let show = ["workflow", "show", "-w", "bead-b", "-o", "json"];
         let said = if with_codec { both.cli(&show).await } else { both.temporal.cli(&show).await };
@@ -159,8 +159,8 @@ async fn without_our_codec_nothing_is_read_and_only_with_a_right_to_it_is_there_
         assert_eq!(holds(&history, "binary/encrypted"), !with_codec, "{}", said.stdout);
     }
     let token = json!({"name": "watcher", "role": "viewer"});
-    let viewer = both.stage.create("tokens", token).await["token"].as_str().unwrap().to_owned();
-    let endpoint = format!("{}/api/v1/temporal/codec", both.stage.server.url());
+    let viewer = both.harness.create("tokens", token).await["token"].as_str().unwrap().to_owned();
+    let endpoint = format!("{}/api/v1/temporal/codec", both.harness.server.url());
     for auth in [format!("Bearer {viewer}"), "Bearer nobody".to_owned()] {
         let query = ["workflow", "query", "-w", "bead-b", "--name", "getMirror"];
         let codec = ["--codec-endpoint", &endpoint, "--codec-auth", &auth];

@@ -2,30 +2,30 @@
 //! wishes over the API are the measure.
 
 use crate::harness::KEY;
-use crate::harness::temporal::{TemporalStage, words};
+use crate::harness::temporal::{TemporalHarness, error_message};
 use arbiter_testkit::{Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
 
 /// A query until it has this answer.
-fn until(id: &str, name: &str, wanted: Value) -> Value {
+fn until_step(id: &str, name: &str, wanted: Value) -> Value {
     json!({"do": "until", "id": id, "name": name, "wanted": wanted})
 }
 
 /// What all of these steps saw, of which none failed.
-fn fine(seen: Vec<Value>) -> Vec<Value> {
+fn all_succeeded(seen: Vec<Value>) -> Vec<Value> {
     let failed: Vec<&Value> = seen.iter().filter(|one| one["error"].is_object()).collect();
     assert!(failed.is_empty(), "{failed:?}");
     seen
 }
 
 #[tokio::test]
-async fn a_stranger_sees_and_asks_every_workflow() {
-    let both = TemporalStage::with_agents(&["ada"]).await;
+async fn foreign_client_lists_and_queries_every_workflow() {
+    let both = TemporalHarness::with_agents(&["ada"]).await;
     let provider = ScriptedProvider::start(Script::always(Reply::text("Yes.")).requiring_key(KEY));
-    both.stage.register("scripted", &provider.url(), KEY).await;
-    both.stage.bead("b", json!({})).await;
-    let decision = both.asks(json!({"options": ["red", "blue"]})).await;
-    both.settled().await;
+    both.harness.register("scripted", &provider.url(), KEY).await;
+    both.harness.bead("b", json!({})).await;
+    let decision = both.create_decision(json!({"options": ["red", "blue"]})).await;
+    both.wait_until_settled().await;
     let rows = [
         ("agent-ada", "AgentLifecycleWorkflow", json!("idle"), "getCurrentBead", Value::Null),
         ("bead-b", "BeadProcessingWorkflow", json!("open"), "getAssignedAgent", Value::Null),
@@ -42,13 +42,13 @@ async fn a_stranger_sees_and_asks_every_workflow() {
     let mut steps = vec![json!({"do": "listed", "query": "ExecutionStatus = 'Running'"})];
     for (id, _, status, query, answer) in &rows {
         steps.push(json!({"do": "describe", "id": id}));
-        steps.push(until(id, "getStatus", status.clone()));
-        steps.push(until(id, query, answer.clone()));
+        steps.push(until_step(id, "getStatus", status.clone()));
+        steps.push(until_step(id, query, answer.clone()));
         steps.push(json!({"do": "query", "id": id, "name": "getMirror"}));
     }
-    steps.push(until(&of_decision, "getStatus", json!("pending")));
+    steps.push(until_step(&of_decision, "getStatus", json!("pending")));
     steps.push(json!({"do": "query", "id": of_decision, "name": "getDecision"}));
-    let seen = fine(both.python(json!(steps)).await);
+    let seen = all_succeeded(both.python(json!(steps)).await);
     let mut all: Vec<&str> = rows.iter().map(|(id, ..)| *id).collect();
     all.extend([of_decision.as_str(), "events-p", "events-_system"]);
     all.sort_unstable();
@@ -72,15 +72,19 @@ async fn a_stranger_sees_and_asks_every_workflow() {
         {"do": "signal", "id": "agent-ada", "name": "assignBead", "args": ["b"]},
     ]);
     let seen = both.plain_python(plain).await;
-    assert!(words(&seen[0]).contains("binary/encrypted") && seen[1].is_null(), "{seen:?}");
-    both.stage.until_bead("b", "in_progress").await;
-    assert_eq!(both.agreed("agent", "ada").await, ("working".to_owned(), json!("b")));
+    assert!(error_message(&seen[0]).contains("binary/encrypted") && seen[1].is_null(), "{seen:?}");
+    both.harness.wait_for_bead_status("b", "in_progress").await;
+    assert_eq!(both.agreed_status("agent", "ada").await, ("working".to_owned(), json!("b")));
 }
 
 /// The events after this one that are about these, with who they are about named by their place.
-async fn about(both: &TemporalStage, after: u64, subjects: [&str; 2]) -> Vec<(String, usize, Value)> {
-    both.quiet().await;
-    let events = both.stage.events(after).await;
+async fn events_about(
+    both: &TemporalHarness,
+    after: u64,
+    subjects: [&str; 2],
+) -> Vec<(String, usize, Value)> {
+    both.wait_until_quiet().await;
+    let events = both.harness.events(after).await;
     let place = |event: &Value| subjects.iter().position(|subject| event["subject"] == *subject);
     let told = |event: &Value| {
         let data = json!([event["data"]["old"], event["data"]["new"], event["data"]["outcome"]]);
@@ -92,19 +96,19 @@ async fn about(both: &TemporalStage, after: u64, subjects: [&str; 2]) -> Vec<(St
 }
 
 #[tokio::test]
-async fn a_stranger_makes_happen_just_what_the_api_does() {
-    let both = TemporalStage::with_agents(&["ada", "eve"]).await;
+async fn foreign_client_command_has_the_same_effect_as_the_api() {
+    let both = TemporalHarness::with_agents(&["ada", "eve"]).await;
     let (bead, agent) = ("bead-b", "agent-ada");
     for id in ["b", "c"] {
-        both.stage.bead(id, json!({})).await;
+        both.harness.bead(id, json!({})).await;
     }
-    both.quiet().await;
+    both.wait_until_quiet().await;
     let before = both.seq().await;
     let update =
         |name: &str, input: Value| json!({"do": "update", "id": bead, "name": name, "args": [input]});
     let signal =
         |id: &str, name: &str, input: Value| json!({"do": "signal", "id": id, "name": name, "args": [input]});
-    let is = |id: &str, status: &str| until(id, "getStatus", json!(status));
+    let is = |id: &str, status: &str| until_step(id, "getStatus", json!(status));
     let steps = json!([
         update("assignToAgent", json!("ada")),
         update("updateStatus", json!({"status": "blocked", "reason": "r"})),
@@ -125,37 +129,38 @@ async fn a_stranger_makes_happen_just_what_the_api_does() {
         {"do": "signal", "id": agent, "name": "shutdown"},
         {"do": "result", "id": agent},
     ]);
-    let seen = fine(both.python(steps).await);
+    let seen = all_succeeded(both.python(steps).await);
     assert_eq!((&seen[15], &seen[17]), (&json!("closed"), &json!("shutdown")));
-    let through_temporal = about(&both, before, ["b", "ada"]).await;
-    assert_eq!(both.agreed("bead", "b").await, ("closed".to_owned(), Value::Null));
-    assert_eq!(both.agreed("agent", "ada").await, ("shutdown".to_owned(), Value::Null));
+    let through_temporal = events_about(&both, before, ["b", "ada"]).await;
+    assert_eq!(both.agreed_status("bead", "b").await, ("closed".to_owned(), Value::Null));
+    assert_eq!(both.agreed_status("agent", "ada").await, ("shutdown".to_owned(), Value::Null));
 
     let before = both.seq().await;
-    let (stage, ready) = (&both.stage, |status: &'static str| move |agent: &Value| agent["status"] == status);
+    let (harness, ready) =
+        (&both.harness, |status: &'static str| move |agent: &Value| agent["status"] == status);
     let patch = async |path: &str, body: Value| {
-        let answer = stage.ask("PATCH", path, Some(&body)).await;
+        let answer = harness.ask("PATCH", path, Some(&body)).await;
         assert_eq!(answer.status, 200, "{body}: {}", answer.json());
     };
-    stage.act("beads/c/claim", json!({"agent_id": "eve"})).await;
+    harness.act("beads/c/claim", json!({"agent_id": "eve"})).await;
     patch("beads/c", json!({"status": "blocked", "reason": "r"})).await;
     patch("beads/c", json!({"status": "open"})).await;
-    stage.act("agents/eve/assign", json!({"bead_id": "c"})).await;
+    harness.act("agents/eve/assign", json!({"bead_id": "c"})).await;
     patch("beads/c", json!({"status": "open"})).await;
-    stage.act("agents/eve/status", json!({"status": "blocked", "reason": "r"})).await;
-    stage.act("agents/eve/status", json!({"status": "active"})).await;
-    stage.until("agents/eve", ready("idle")).await;
-    stage.act("beads/c/close", json!({"reason": "done"})).await;
-    stage.act("agents/eve/status", json!({"status": "shutdown"})).await;
-    assert_eq!(about(&both, before, ["c", "eve"]).await, through_temporal);
+    harness.act("agents/eve/status", json!({"status": "blocked", "reason": "r"})).await;
+    harness.act("agents/eve/status", json!({"status": "active"})).await;
+    harness.wait_until("agents/eve", ready("idle")).await;
+    harness.act("beads/c/close", json!({"reason": "done"})).await;
+    harness.act("agents/eve/status", json!({"status": "shutdown"})).await;
+    assert_eq!(events_about(&both, before, ["c", "eve"]).await, through_temporal);
 }
 
 #[tokio::test]
-async fn the_same_update_twice_is_done_once() {
-    let both = TemporalStage::with_agents(&["ada"]).await;
-    both.stage.bead("b", json!({})).await;
-    let decision = both.asks(json!({"options": ["red", "blue"]})).await;
-    both.quiet().await;
+async fn repeated_update_is_applied_once() {
+    let both = TemporalHarness::with_agents(&["ada"]).await;
+    both.harness.bead("b", json!({})).await;
+    let decision = both.create_decision(json!({"options": ["red", "blue"]})).await;
+    both.wait_until_quiet().await;
     let before = both.seq().await;
     let assign =
         json!({"do": "update", "id": "bead-b", "name": "assignToAgent", "args": ["ada"], "update_id": "u"});
@@ -167,39 +172,39 @@ async fn the_same_update_twice_is_done_once() {
         {"do": "both", "steps": [resolve, resolve]},
         resolve,
     ]);
-    let seen = fine(both.python(steps).await);
+    let seen = all_succeeded(both.python(steps).await);
     for (at, answers) in [(0, 3), (2, 2)] {
         let all = seen[at].as_array().unwrap();
         assert!(all.len() == answers && all.iter().all(|answer| *answer == seen[at + 1]), "{seen:?}");
     }
     assert_eq!((&seen[1]["status"], &seen[3]["decision"]), (&json!("in_progress"), &json!("red")));
-    let happened = both.happened(before).await;
+    let events_since = both.events_since(before).await;
     let resolved = format!("decision.resolved {decision}");
     let once = ["bead.status_change b", "bead.assigned b", "agent.status_change ada", resolved.as_str()];
-    assert_eq!(happened, once);
-    assert_eq!(both.agreed("bead", "b").await, ("in_progress".to_owned(), json!("ada")));
+    assert_eq!(events_since, once);
+    assert_eq!(both.agreed_status("bead", "b").await, ("in_progress".to_owned(), json!("ada")));
 }
 
 #[tokio::test]
-async fn two_strangers_and_the_api_at_once_get_one_yes() {
-    let both = TemporalStage::with_agents(&["ada", "eve", "ida"]).await;
-    both.stage.bead("b", json!({})).await;
-    both.quiet().await;
+async fn parallel_updates_and_api_call_have_one_winner() {
+    let both = TemporalHarness::with_agents(&["ada", "eve", "ida"]).await;
+    both.harness.bead("b", json!({})).await;
+    both.wait_until_quiet().await;
     let before = both.seq().await;
     let assign = |to: &str| json!({"do": "update", "id": "bead-b", "name": "assignToAgent", "args": [to]});
     let steps = json!([{"do": "both", "steps": [assign("ada"), assign("eve")]}]);
     let claim = json!({"agent_id": "ida"});
     let (seen, claimed) =
-        tokio::join!(both.python(steps), both.stage.ask("POST", "beads/b/claim", Some(&claim)));
+        tokio::join!(both.python(steps), both.harness.ask("POST", "beads/b/claim", Some(&claim)));
     let answers = seen[0].as_array().unwrap();
     let yes = answers.iter().filter(|answer| answer["status"] == "in_progress").count();
     assert_eq!(yes + usize::from(claimed.status == 200), 1, "{seen:?} {}", claimed.json());
     for answer in answers.iter().filter(|answer| answer["error"].is_object()) {
-        assert!(words(answer).contains("bead b is in_progress"), "{answer}");
+        assert!(error_message(answer).contains("bead b is in_progress"), "{answer}");
     }
-    assert_eq!(both.happened(before).await.len(), 3);
-    let (status, owner) = both.agreed("bead", "b").await;
+    assert_eq!(both.events_since(before).await.len(), 3);
+    let (status, owner) = both.agreed_status("bead", "b").await;
     assert_eq!(status, "in_progress");
     let owner = owner.as_str().unwrap();
-    assert_eq!(both.agreed("agent", owner).await, ("working".to_owned(), json!("b")));
+    assert_eq!(both.agreed_status("agent", owner).await, ("working".to_owned(), json!("b")));
 }

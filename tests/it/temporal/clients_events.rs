@@ -2,14 +2,14 @@
 //! log, what they are told is said once, and nobody's word passes for the server's.
 
 use crate::harness::KEY;
-use crate::harness::temporal::TemporalStage;
+use crate::harness::temporal::TemporalHarness;
 use arbiter_testkit::{Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Events and counts of an aggregator, as Python's client reads them.
-async fn gathered(both: &TemporalStage, project: &str) -> (Vec<Value>, BTreeMap<String, u64>) {
-    both.quiet().await;
+async fn aggregated(both: &TemporalHarness, project: &str) -> (Vec<Value>, BTreeMap<String, u64>) {
+    both.wait_until_quiet().await;
     let id = format!("events-{project}");
     let steps = json!([
         {"do": "query", "id": id, "name": "getEvents"},
@@ -20,8 +20,8 @@ async fn gathered(both: &TemporalStage, project: &str) -> (Vec<Value>, BTreeMap<
 }
 
 /// The same from the log.
-async fn logged(both: &TemporalStage, project: Option<&str>) -> (Vec<Value>, BTreeMap<String, u64>) {
-    let mut events = both.stage.events(0).await;
+async fn logged(both: &TemporalHarness, project: Option<&str>) -> (Vec<Value>, BTreeMap<String, u64>) {
+    let mut events = both.harness.events(0).await;
     events.retain(|event| event["project_id"].as_str() == project);
     let mut counts = BTreeMap::new();
     for event in &events {
@@ -31,16 +31,16 @@ async fn logged(both: &TemporalStage, project: Option<&str>) -> (Vec<Value>, BTr
 }
 
 #[tokio::test]
-async fn the_aggregators_hold_what_the_log_holds() {
-    let both = TemporalStage::with_agents(&["ada"]).await;
-    both.stage.create("agents", json!({"id": "free", "name": "free", "kind": "external"})).await;
+async fn aggregator_counts_match_the_event_log() {
+    let both = TemporalHarness::with_agents(&["ada"]).await;
+    both.harness.create("agents", json!({"id": "free", "name": "free", "kind": "external"})).await;
     for id in ["a", "b", "c"] {
-        both.stage.bead(id, json!({})).await;
+        both.harness.bead(id, json!({})).await;
     }
-    both.stage.act("beads/a/claim", json!({"agent_id": "ada"})).await;
-    both.stage.act("beads/b/close", json!({"reason": "done"})).await;
+    both.harness.act("beads/a/claim", json!({"agent_id": "ada"})).await;
+    both.harness.act("beads/b/close", json!({"reason": "done"})).await;
     for (name, project) in [("p", Some("p")), ("_system", None)] {
-        let (events, counts) = gathered(&both, name).await;
+        let (events, counts) = aggregated(&both, name).await;
         let (logged, of_log) = logged(&both, project).await;
         assert_eq!(counts, of_log, "{name}");
         assert_eq!(events, logged, "{name}");
@@ -52,10 +52,10 @@ async fn the_aggregators_hold_what_the_log_holds() {
 }
 
 #[tokio::test]
-async fn what_a_stranger_says_is_a_line_of_the_log_whatever_it_claims_to_be() {
-    let both = TemporalStage::with_agents(&["ada"]).await;
-    both.stage.bead("b", json!({})).await;
-    both.quiet().await;
+async fn foreign_event_signal_is_logged_only_as_a_message() {
+    let both = TemporalHarness::with_agents(&["ada"]).await;
+    both.harness.bead("b", json!({})).await;
+    both.wait_until_quiet().await;
     let before = both.seq().await;
     let claims = json!({"type": "bead.completed", "subject": "b", "seq": 1, "message": "I am done"});
     let sealed = |seal: &str| {
@@ -78,9 +78,9 @@ async fn what_a_stranger_says_is_a_line_of_the_log_whatever_it_claims_to_be() {
     // Of the aggregator's workflow too, anybody may say what he likes in plain words.
     let seen = both.plain_python(steps).await;
     assert!(seen.iter().all(Value::is_null), "{seen:?}");
-    let happened = both.happened(before).await;
-    let said: Vec<Value> = both.stage.events(before).await;
-    assert_eq!(happened.len(), 7, "{said:?}");
+    let events_since = both.events_since(before).await;
+    let said: Vec<Value> = both.harness.events(before).await;
+    assert_eq!(events_since.len(), 7, "{said:?}");
     for event in &said {
         assert_eq!(
             (&event["type"], &event["source"]),
@@ -98,19 +98,19 @@ async fn what_a_stranger_says_is_a_line_of_the_log_whatever_it_claims_to_be() {
     let to_all = said.iter().find(|event| event["project_id"].is_null()).unwrap();
     assert_eq!(to_all["data"]["message"], "to all");
     // It comes back to the aggregator as any other event does, once.
-    let (events, counts) = gathered(&both, "p").await;
+    let (events, counts) = aggregated(&both, "p").await;
     assert_eq!((events, counts.clone()), logged(&both, Some("p")).await);
     assert_eq!(counts["log.message"], 6);
-    assert_eq!(both.agreed("bead", "b").await, ("open".to_owned(), Value::Null));
+    assert_eq!(both.agreed_status("bead", "b").await, ("open".to_owned(), Value::Null));
     assert!(both.seq().await == before + 7);
 }
 
 #[tokio::test]
-async fn a_trigger_makes_the_dispatcher_look_and_stop_ends_a_heartbeat_until_something_changes() {
-    let both = TemporalStage::with_agents(&[]).await;
+async fn trigger_dispatches_and_stop_pauses_heartbeat_until_a_change() {
+    let both = TemporalHarness::with_agents(&[]).await;
     let provider = ScriptedProvider::start(Script::always(Reply::text("Yes.")).requiring_key(KEY));
-    both.stage.register("scripted", &provider.url(), KEY).await;
-    both.quiet().await;
+    both.harness.register("scripted", &provider.url(), KEY).await;
+    both.wait_until_quiet().await;
     let before = both.seq().await;
     let heartbeat = "provider-heartbeat-scripted";
     let trigger = json!({"do": "signal", "id": "dispatcher-p", "name": "trigger"});
@@ -129,27 +129,28 @@ async fn a_trigger_makes_the_dispatcher_look_and_stop_ends_a_heartbeat_until_som
     let looks = history.iter().filter(|event| **event == "activity_task_completed").count();
     assert!((1..=3).contains(&looks), "{history:?}");
     assert_eq!((&seen[5], &seen[6]), (&json!("stopped"), &json!("active")), "{seen:?}");
-    assert_eq!(both.happened(before).await, [""; 0]);
+    assert_eq!(both.events_since(before).await, [""; 0]);
 
     // The provider is none the worse, and the next change of it begins another run.
-    assert_eq!(both.stage.get("providers/scripted").await["status"], "active");
-    let disabled = both.stage.ask("PATCH", "providers/scripted", Some(&json!({"status": "inactive"}))).await;
+    assert_eq!(both.harness.get("providers/scripted").await["status"], "active");
+    let disabled =
+        both.harness.ask("PATCH", "providers/scripted", Some(&json!({"status": "inactive"}))).await;
     assert_eq!(disabled.status, 200, "{}", disabled.json());
     let again = both
-        .until(
+        .wait_until(
             "no other run begins",
             async || both.python(json!([{"do": "describe", "id": heartbeat}])).await[0].clone(),
             |found| found["status"] == "RUNNING" && found["run"] != seen[3]["run"],
         )
         .await;
     assert_eq!(again["type"], "ProviderHeartbeatWorkflow");
-    both.settled().await;
+    both.wait_until_settled().await;
     let seen = both
         .python(json!([{"do": "until", "id": heartbeat, "name": "getStatus", "wanted": "disabled"}]))
         .await;
     assert_eq!(seen, [json!("disabled")]);
     // A provider that is deleted has no heartbeat.
-    assert_eq!(both.stage.ask("DELETE", "providers/scripted", None).await.status, 204);
+    assert_eq!(both.harness.ask("DELETE", "providers/scripted", None).await.status, 204);
     let seen = both.python(json!([{"do": "result", "id": heartbeat}])).await;
     assert_eq!(seen, [json!("deleted")]);
 }

@@ -1,7 +1,7 @@
 //! Workflows that strangers start, end and signal with what is none of ours: nothing comes of it, and nothing stops.
 
 use crate::harness::KEY;
-use crate::harness::temporal::{TemporalStage, words};
+use crate::harness::temporal::{TemporalHarness, error_message};
 use arbiter_testkit::{Reply, Script, ScriptedProvider};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -45,14 +45,14 @@ fn with(step: Value, given: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn junk_holds_nothing_up_and_changes_nothing() {
-    let both = TemporalStage::with_agents(&["ada"]).await;
+async fn malformed_signals_and_updates_change_and_block_nothing() {
+    let both = TemporalHarness::with_agents(&["ada"]).await;
     let provider = ScriptedProvider::start(Script::always(Reply::text("Yes.")).requiring_key(KEY));
-    both.stage.register("scripted", &provider.url(), KEY).await;
-    both.stage.bead("b", json!({})).await;
-    let decision = both.asks(json!({"options": ["red", "blue"]})).await;
+    both.harness.register("scripted", &provider.url(), KEY).await;
+    both.harness.bead("b", json!({})).await;
+    let decision = both.create_decision(json!({"options": ["red", "blue"]})).await;
     let of_decision = format!("decision-{decision}");
-    both.quiet().await;
+    both.wait_until_quiet().await;
     let before = both.seq().await;
     let signals: [(&str, &[&str]); 7] = [
         ("bead-b", &["statusChange", "mirror", "nobodyKnowsThis"]),
@@ -87,20 +87,20 @@ async fn junk_holds_nothing_up_and_changes_nothing() {
         assert!(is_refused || seen.is_null(), "{step}: {seen}");
     }
     // Warnings aside, nothing happened, and each of them was given once.
-    let happened = both.happened(before).await;
-    assert!(happened.iter().all(|event| event == "log.message workflow"), "{happened:?}");
+    let events_since = both.events_since(before).await;
+    assert!(events_since.iter().all(|event| event == "log.message workflow"), "{events_since:?}");
     let answers = [("bead", "b", "open"), ("agent", "ada", "idle"), ("decision", &decision, "pending")];
     for (entity, id, status) in answers {
-        assert_eq!(both.agreed(entity, id).await, (status.to_owned(), Value::Null));
+        assert_eq!(both.agreed_status(entity, id).await, (status.to_owned(), Value::Null));
     }
     let before = both.seq().await;
     let mut both = both;
-    both.stage.server.restart().await;
-    both.settled().await;
-    both.quiet().await;
+    both.harness.server.restart().await;
+    both.wait_until_settled().await;
+    both.wait_until_quiet().await;
     // Every history is read anew, and none of it is said anew.
     for (entity, id, status) in answers {
-        assert_eq!(both.agreed(entity, id).await.0, status);
+        assert_eq!(both.agreed_status(entity, id).await.0, status);
     }
     let seen = both
         .python(json!([
@@ -112,16 +112,16 @@ async fn junk_holds_nothing_up_and_changes_nothing() {
         ]))
         .await;
     assert!(seen.iter().all(|one| one["error"].is_null()), "{seen:?}");
-    let happened = both.happened(before).await;
-    assert!(happened.iter().all(|event| !event.starts_with("log.message workflow")), "{happened:?}");
-    assert_eq!(both.agreed("bead", "b").await, ("in_progress".to_owned(), json!("ada")));
+    let events_since = both.events_since(before).await;
+    assert!(events_since.iter().all(|event| !event.starts_with("log.message workflow")), "{events_since:?}");
+    assert_eq!(both.agreed_status("bead", "b").await, ("in_progress".to_owned(), json!("ada")));
 }
 
 #[tokio::test]
-async fn a_start_that_is_not_ours_creates_nothing_and_ends_as_failed() {
-    let both = TemporalStage::with_agents(&["ada"]).await;
-    both.stage.bead("b", json!({})).await;
-    both.quiet().await;
+async fn foreign_workflow_start_fails_and_creates_nothing() {
+    let both = TemporalHarness::with_agents(&["ada"]).await;
+    both.harness.bead("b", json!({})).await;
+    both.wait_until_quiet().await;
     let before = both.seq().await;
     let none = |noun: &str| format!("there is no {noun} zzz: it is made over the API");
     let money = "a call to a provider costs money and uses a key: ask the server for it, over its API";
@@ -164,29 +164,29 @@ async fn a_start_that_is_not_ours_creates_nothing_and_ends_as_failed() {
     }
     let seen = both.python(json!(steps)).await;
     for ((_, id, _, expected), seen) in rows.iter().zip(seen.chunks(3)) {
-        assert!(words(&seen[1]).contains(expected), "{id}: {seen:?}");
+        assert!(error_message(&seen[1]).contains(expected), "{id}: {seen:?}");
         assert_eq!(seen[2]["status"], "FAILED", "{id}: {seen:?}");
     }
-    assert_eq!(both.happened(before).await, [""; 0]);
+    assert_eq!(both.events_since(before).await, [""; 0]);
     for path in ["beads/zzz", "agents/zzz", "decisions/zzz", "projects/zzz", "providers/zzz", "beads/xxx"] {
-        assert_eq!(both.stage.ask("GET", path, None).await.status, 404, "{path}");
+        assert_eq!(both.harness.ask("GET", path, None).await.status, 404, "{path}");
     }
     // What is made later under such an id has its workflow.
-    both.stage.bead("zzz", json!({})).await;
-    both.quiet().await;
-    assert_eq!(both.agreed("bead", "zzz").await, ("open".to_owned(), Value::Null));
+    both.harness.bead("zzz", json!({})).await;
+    both.wait_until_quiet().await;
+    assert_eq!(both.agreed_status("bead", "zzz").await, ("open".to_owned(), Value::Null));
 }
 
 #[tokio::test]
-async fn a_start_of_what_exists_finds_it_as_it_stands_and_follows_it() {
-    let both = TemporalStage::with_agents(&["ada"]).await;
+async fn foreign_start_of_existing_entity_follows_its_state() {
+    let both = TemporalHarness::with_agents(&["ada"]).await;
     for id in ["b", "c"] {
-        both.stage.bead(id, json!({})).await;
+        both.harness.bead(id, json!({})).await;
     }
-    both.stage.act("beads/c/close", json!({"reason": "done"})).await;
-    let decision = both.asks(json!({"options": ["red", "blue"]})).await;
+    both.harness.act("beads/c/close", json!({"reason": "done"})).await;
+    let decision = both.create_decision(json!({"options": ["red", "blue"]})).await;
     let of_decision = format!("decision-{decision}");
-    both.quiet().await;
+    both.wait_until_quiet().await;
     let before = both.seq().await;
     let bead =
         json!({"do": "start", "type": "BeadProcessingWorkflow", "id": "bead-b", "args": [{"bead_id": "b"}]});
@@ -213,7 +213,7 @@ async fn a_start_of_what_exists_finds_it_as_it_stands_and_follows_it() {
         (&json!("open"), &json!("closed"), &json!("idle")),
         "{seen:?}"
     );
-    assert_eq!(both.happened(before).await, [""; 0]);
+    assert_eq!(both.events_since(before).await, [""; 0]);
 
     // The runs that strangers began follow, ask and end as ours do.
     let seen = both
@@ -225,14 +225,14 @@ async fn a_start_of_what_exists_finds_it_as_it_stands_and_follows_it() {
             {"do": "result", "id": of_decision},
         ]))
         .await;
-    assert!(words(&seen[2]).contains("is one of red, blue"), "{seen:?}");
+    assert!(error_message(&seen[2]).contains("is one of red, blue"), "{seen:?}");
     assert_eq!((&seen[3]["decision"], &seen[4]), (&json!("blue"), &json!("blue")), "{seen:?}");
-    assert_eq!(both.happened(before).await.len(), 4);
-    both.stage.act("beads/b/close", json!({"reason": "done"})).await;
-    both.stage.act("beads/b/reopen", Value::Null).await;
-    both.stage.act("beads/c/reopen", Value::Null).await;
+    assert_eq!(both.events_since(before).await.len(), 4);
+    both.harness.act("beads/b/close", json!({"reason": "done"})).await;
+    both.harness.act("beads/b/reopen", Value::Null).await;
+    both.harness.act("beads/c/reopen", Value::Null).await;
     for id in ["b", "c"] {
-        assert_eq!(both.agreed("bead", id).await, ("open".to_owned(), Value::Null));
+        assert_eq!(both.agreed_status("bead", id).await, ("open".to_owned(), Value::Null));
         let seen = both.python(json!([{"do": "describe", "id": format!("bead-{id}")}])).await;
         assert_eq!(
             (&seen[0]["status"], &seen[0]["memo"]["run_no"]),

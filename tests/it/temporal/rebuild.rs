@@ -1,8 +1,8 @@
 //! A data directory that is lost but for its key file comes back from the workflows.
 
 use crate::harness::program;
-use crate::harness::{KEY, Stage};
-use crate::temporal::bridged;
+use crate::harness::{Harness, KEY};
+use crate::temporal::start_bridged;
 use arbiter_testkit::{Reply, Script, ScriptedProvider, TemporalServer};
 use serde_json::{Value, json};
 use std::fs;
@@ -24,8 +24,8 @@ const PASSING: &[&str] = &[
     "ready_since",
 ];
 
-async fn entities(stage: &Stage, path: &str) -> Vec<Value> {
-    let mut list = stage.get(path).await.as_array().unwrap().clone();
+async fn entities(harness: &Harness, path: &str) -> Vec<Value> {
+    let mut list = harness.get(path).await.as_array().unwrap().clone();
     for one in &mut list {
         PASSING.iter().for_each(|name| drop(one.as_object_mut().unwrap().remove(*name)));
     }
@@ -33,47 +33,49 @@ async fn entities(stage: &Stage, path: &str) -> Vec<Value> {
     list
 }
 
-async fn everything(stage: &Stage) -> Value {
+async fn everything(harness: &Harness) -> Value {
     let mut all = json!({});
     for path in ["projects", "providers", "agents", "beads", "decisions"] {
-        all[path] = json!(entities(stage, &format!("{path}?limit=100")).await);
+        all[path] = json!(entities(harness, &format!("{path}?limit=100")).await);
     }
     all
 }
 
 #[tokio::test]
-async fn an_empty_directory_with_the_key_file_is_filled_from_the_workflows() {
+async fn empty_data_directory_with_key_file_rebuilds_from_workflows() {
     let temporal = TemporalServer::start().await;
     let provider = ScriptedProvider::start(Script::always(Reply::text("Done.")).requiring_key(KEY));
-    let mut stage = bridged(&temporal, &[]).await;
-    stage.create("projects", json!({"id": "p", "name": "Project"})).await;
-    stage.create("projects", json!({"id": "q", "name": "Another"})).await;
-    stage.register("scripted", &provider.url(), KEY).await;
+    let mut harness = start_bridged(&temporal, &[]).await;
+    harness.create("projects", json!({"id": "p", "name": "Project"})).await;
+    harness.create("projects", json!({"id": "q", "name": "Another"})).await;
+    harness.register("scripted", &provider.url(), KEY).await;
     let agent = json!({"id": "ada", "name": "Ada", "provider_id": "scripted", "project_id": "p"});
-    stage.create("agents", agent).await;
-    stage.create("agents", json!({"id": "bob", "name": "Bob", "kind": "external", "project_id": "q"})).await;
-    stage.bead("first", json!({"title": "First", "priority": 1, "tags": ["x"]})).await;
-    stage.until_bead("first", "closed").await;
-    stage.act("beads/first/reopen", Value::Null).await;
-    stage.until_bead("first", "closed").await;
-    stage.create("beads", json!({"id": "later", "title": "Later", "project_id": "q"})).await;
-    stage
+    harness.create("agents", agent).await;
+    harness
+        .create("agents", json!({"id": "bob", "name": "Bob", "kind": "external", "project_id": "q"}))
+        .await;
+    harness.bead("first", json!({"title": "First", "priority": 1, "tags": ["x"]})).await;
+    harness.wait_for_bead_status("first", "closed").await;
+    harness.act("beads/first/reopen", Value::Null).await;
+    harness.wait_for_bead_status("first", "closed").await;
+    harness.create("beads", json!({"id": "later", "title": "Later", "project_id": "q"})).await;
+    harness
         .create("beads", json!({"id": "last", "title": "Last", "project_id": "q", "blocked_by": ["later"]}))
         .await;
-    stage.act("beads/later/block", json!({"reason": "no ladder"})).await;
-    stage
+    harness.act("beads/later/block", json!({"reason": "no ladder"})).await;
+    harness
         .create(
             "decisions",
             json!({"id": "dec-1", "project_id": "p", "question": "Go?", "options": ["yes", "no"]}),
         )
         .await;
-    stage.create("decisions", json!({"id": "dec-2", "project_id": "p", "question": "Stop?"})).await;
-    stage.act("decisions/dec-1/decide", json!({"decision": "yes"})).await;
-    let before = everything(&stage).await;
-    stage.until_mirrored().await;
-    stage.server.terminate().await;
+    harness.create("decisions", json!({"id": "dec-2", "project_id": "p", "question": "Stop?"})).await;
+    harness.act("decisions/dec-1/decide", json!({"decision": "yes"})).await;
+    let before = everything(&harness).await;
+    harness.wait_until_mirrored().await;
+    harness.server.terminate().await;
 
-    let data = stage.server.data_dir();
+    let data = harness.server.data_dir();
     let rebuild = async || {
         let mut command = program::command(&data);
         command.args(["rebuild", "--from-temporal", "--temporal", &temporal.address()]);
@@ -104,19 +106,19 @@ async fn an_empty_directory_with_the_key_file_is_filled_from_the_workflows() {
     }
     assert!(!ended.stdout.contains("not restored: "), "{ended:?}");
 
-    stage.server.restart().await;
-    assert_eq!(everything(&stage).await, before);
+    harness.server.restart().await;
+    assert_eq!(everything(&harness).await, before);
     // What happens from now on arrives at the workflows that were there before.
-    stage.act("beads/later/unblock", Value::Null).await;
-    stage.act("beads/later/close", json!({"reason": "done"})).await;
-    stage.act("decisions/dec-2/cancel", json!({"reason": "no longer asked"})).await;
-    stage.act("beads/first/reopen", Value::Null).await;
-    stage.until_bead("first", "closed").await;
-    stage.until_mirrored().await;
-    assert_eq!(stage.workflow(&temporal, "bead-later", "getStatus").await, "closed");
-    assert_eq!(stage.workflow(&temporal, "decision-dec-2", "getStatus").await, "cancelled");
-    assert_eq!(stage.workflow(&temporal, "bead-first", "getStatus").await, "closed");
-    let events = stage.workflow(&temporal, "events-q", "getEvents").await;
+    harness.act("beads/later/unblock", Value::Null).await;
+    harness.act("beads/later/close", json!({"reason": "done"})).await;
+    harness.act("decisions/dec-2/cancel", json!({"reason": "no longer asked"})).await;
+    harness.act("beads/first/reopen", Value::Null).await;
+    harness.wait_for_bead_status("first", "closed").await;
+    harness.wait_until_mirrored().await;
+    assert_eq!(harness.workflow(&temporal, "bead-later", "getStatus").await, "closed");
+    assert_eq!(harness.workflow(&temporal, "decision-dec-2", "getStatus").await, "cancelled");
+    assert_eq!(harness.workflow(&temporal, "bead-first", "getStatus").await, "closed");
+    let events = harness.workflow(&temporal, "events-q", "getEvents").await;
     let newest = events.as_array().unwrap().last().unwrap();
     assert!(newest["type"].as_str().unwrap().starts_with("bead."), "{newest}");
 }

@@ -1,15 +1,15 @@
 //! TLS and certificates on the way to a Temporal server, and what is refused because it would go in the clear.
 
 use crate::harness::program::{self, private_file};
-use crate::harness::{QUICK_VAULT, Stage};
-use crate::temporal::bridged;
+use crate::harness::{FAST_KDF, Harness};
+use crate::temporal::start_bridged;
 use arbiter_testkit::{TemporalServer, TestCa, tls_proxy};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 #[tokio::test]
-async fn the_bridge_speaks_tls_and_shows_its_certificate() {
+async fn bridge_uses_tls_with_its_client_certificate() {
     let temporal = TemporalServer::start().await;
     let (ca, strangers) = (TestCa::new("temporal"), TestCa::new("strangers"));
     let config = ca.server(&["localhost", "127.0.0.1"]).server_config(Some(&ca));
@@ -34,25 +34,25 @@ async fn the_bridge_speaks_tls_and_shows_its_certificate() {
     };
     let with = async |variables: Vec<(String, String)>| {
         let borrowed: Vec<(&str, &str)> = variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        Stage::with(&borrowed).await
+        Harness::with(&borrowed).await
     };
-    let stage = with(variables(&roots, true)).await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    stage.until_mirrored().await;
-    drop(stage);
+    let harness = with(variables(&roots, true)).await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    harness.wait_until_mirrored().await;
+    drop(harness);
     // Without a certificate of ours, or with another authority for theirs, there is no bridge, and it says why.
-    let stage = with(variables(&roots, false)).await;
-    let status = stage.until_temporal(|status| status["error"].is_string()).await;
+    let harness = with(variables(&roots, false)).await;
+    let status = harness.wait_for_bridge(|status| status["error"].is_string()).await;
     // Their alert says why, unless the connection is gone before it is read.
     let error = status["error"].as_str().unwrap();
     assert!(error.contains("cannot be used") && status["status"] == "connecting", "{status}");
-    let stage = with(variables(&foreign, true)).await;
-    let status = stage.until_temporal(|status| status["error"].is_string()).await;
+    let harness = with(variables(&foreign, true)).await;
+    let status = harness.wait_for_bridge(|status| status["error"].is_string()).await;
     assert!(status["error"].as_str().unwrap().contains("UnknownIssuer"), "{status}");
 }
 
 #[tokio::test]
-async fn a_key_or_certificates_for_an_address_in_the_clear_end_the_start() {
+async fn tls_settings_for_a_plaintext_temporal_address_stop_the_start() {
     let home = tempfile::tempdir().unwrap();
     let key = private_file(home.path(), "api-key", "a canary");
     let roots = private_file(home.path(), "ca.pem", TestCa::new("temporal").pem());
@@ -60,7 +60,7 @@ async fn a_key_or_certificates_for_an_address_in_the_clear_end_the_start() {
         let mut command = program::command(home.path());
         command.args(["serve", "--listen", "127.0.0.1:0", "--temporal", "http://127.0.0.1:1", "--data-dir"]);
         command.arg(home.path().join("data")).env("ARBITER_PASSWORD", "a long password");
-        command.envs([QUICK_VAULT]).envs(more.iter().copied());
+        command.envs([FAST_KDF]).envs(more.iter().copied());
         program::run(command, "").await
     };
     for (name, path) in [("ARBITER_TEMPORAL__API_KEY_FILE", &key), ("ARBITER_TEMPORAL__TLS_CA", &roots)] {
@@ -74,28 +74,31 @@ async fn a_key_or_certificates_for_an_address_in_the_clear_end_the_start() {
 }
 
 #[tokio::test]
-async fn a_page_at_the_configured_place_may_use_the_codec_as_whoever_signed_in_and_no_other_may() {
+async fn only_the_configured_ui_origin_may_use_the_codec() {
     let temporal = TemporalServer::start().await;
-    let stage = bridged(&temporal, &[("ARBITER_TEMPORAL__UI_URL", "http://localhost:8088/")]).await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    stage.until_mirrored().await;
+    let harness = start_bridged(&temporal, &[("ARBITER_TEMPORAL__UI_URL", "http://localhost:8088/")]).await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    harness.wait_until_mirrored().await;
     let body = json!({"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "ImEi"}]});
     let path = "/api/v1/temporal/codec/encode";
     let page = [("origin", "http://localhost:8088"), ("sec-fetch-site", "same-site")];
-    let asked =
-        stage.server.ask("OPTIONS", path, &[page[0], ("access-control-request-method", "POST")], None).await;
+    let asked = harness
+        .server
+        .ask("OPTIONS", path, &[page[0], ("access-control-request-method", "POST")], None)
+        .await;
     let headers = &asked.headers;
     assert_eq!(headers["access-control-allow-origin"], "http://localhost:8088");
     assert_eq!(headers["access-control-allow-credentials"], "true");
     assert!(headers["access-control-allow-headers"].to_str().unwrap().contains("x-namespace"));
-    let sealed = stage.server.ask("POST", path, &page, Some(&body)).await;
+    let sealed = harness.server.ask("POST", path, &page, Some(&body)).await;
     assert_eq!(sealed.status, 200);
-    let opened = stage.server.ask("POST", "/api/v1/temporal/codec/decode", &page, Some(&sealed.json())).await;
+    let opened =
+        harness.server.ask("POST", "/api/v1/temporal/codec/decode", &page, Some(&sealed.json())).await;
     assert_eq!(opened.json(), body);
     let other = [("origin", "http://localhost:8089"), ("sec-fetch-site", "same-site")];
-    assert_eq!(stage.server.ask("POST", path, &other, Some(&body)).await.status, 403);
+    assert_eq!(harness.server.ask("POST", path, &other, Some(&body)).await.status, 403);
     for (elsewhere, body) in [("beads", json!({"title": "t"})), ("temporal/codec/rotate", Value::Null)] {
-        let asked = stage.server.ask("POST", &format!("/api/v1/{elsewhere}"), &page, Some(&body)).await;
+        let asked = harness.server.ask("POST", &format!("/api/v1/{elsewhere}"), &page, Some(&body)).await;
         assert_eq!(asked.status, 403, "{elsewhere}");
     }
 }

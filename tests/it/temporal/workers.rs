@@ -1,9 +1,9 @@
 //! Workers on other machines: each with a vault file of its own, which make calls to providers for a server that they reach
 //! through Temporal alone.
 
-use crate::harness::program::{Running, command, private_file};
-use crate::harness::{SOON, Stage};
-use crate::temporal::bridged;
+use crate::harness::program::{RunningProgram, command, private_file};
+use crate::harness::{Harness, TIMEOUT};
+use crate::temporal::start_bridged;
 use arbiter_testkit::{ChatInput, Fault, Reply, Script, ScriptedProvider, TEST_PASSWORD, TemporalServer};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -17,13 +17,13 @@ use tempfile::TempDir;
 const KEY: &str = "sk-worker-0123456789";
 
 /// A data directory with a key file and nothing else, and its password beside it.
-struct Elsewhere {
+struct WorkerHome {
     home: TempDir,
 }
 
-impl Elsewhere {
+impl WorkerHome {
     /// Keys of a server, exported under another password.
-    async fn with_keys(stage: &Stage, keys: &[&str]) -> Self {
+    async fn with_keys(harness: &Harness, keys: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         fs::DirBuilder::new().mode(0o700).create(home.path().join("data")).unwrap();
         let password = private_file(home.path(), "password", "another password");
@@ -32,7 +32,7 @@ impl Elsewhere {
         let mut words = vec!["vault", "export", file.to_str().unwrap()];
         words.extend(["--new-password-file", &password, "--password-file", &own]);
         keys.iter().for_each(|key| words.extend(["--key", key]));
-        let ended = stage.cli(&words).await;
+        let ended = harness.cli(&words).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         Self { home }
     }
@@ -42,18 +42,18 @@ impl Elsewhere {
     }
 
     /// Starts a worker there, and returns when it serves.
-    async fn worker(&self, temporal: &TemporalServer) -> Running {
+    async fn worker(&self, temporal: &TemporalServer) -> RunningProgram {
         let mut command = command(self.home.path());
         command.args(["worker", "--temporal", &temporal.address()]);
         command.arg("--data-dir").arg(self.path("data")).arg("--password-file").arg(self.path("password"));
-        let mut worker = Running::start(command);
+        let mut worker = RunningProgram::start(command);
         worker.line("serving arbiter-providers at").await;
         worker
     }
 }
 
 /// The process of whoever makes a call now, by Temporal's word.
-async fn who_calls(temporal: &TemporalServer, workflow: &str) -> Option<u32> {
+async fn calling_process(temporal: &TemporalServer, workflow: &str) -> Option<u32> {
     let shown = temporal.cli(&["workflow", "describe", "-w", workflow, "-o", "json"]).await;
     let shown: Value = serde_json::from_str(&shown.stdout).ok()?;
     let who = shown["pendingActivities"][0]["lastWorkerIdentity"].as_str()?;
@@ -61,7 +61,7 @@ async fn who_calls(temporal: &TemporalServer, workflow: &str) -> Option<u32> {
 }
 
 /// The processes that made the calls of all workflows.
-async fn who_called(temporal: &TemporalServer, workflow: &str) -> BTreeSet<String> {
+async fn calling_workers(temporal: &TemporalServer, workflow: &str) -> BTreeSet<String> {
     let shown = temporal.cli(&["workflow", "show", "-w", workflow, "-o", "json"]).await.json();
     let events = shown["events"].as_array().unwrap().iter();
     let started = events.filter_map(|e| e["activityTaskStartedEventAttributes"]["identity"].as_str());
@@ -76,11 +76,11 @@ async fn running_queries(temporal: &TemporalServer) -> Vec<String> {
     listed.iter().filter_map(|one| Some(one["execution"]["workflowId"].as_str()?.to_owned())).collect()
 }
 
-async fn furnished(temporal: &TemporalServer, provider: &ScriptedProvider) -> Stage {
-    let stage = bridged(temporal, &[("ARBITER_TEMPORAL__SERVE_PROVIDERS", "false")]).await;
-    stage.register("scripted", &provider.url(), KEY).await;
-    stage.until_mirrored().await;
-    stage
+async fn setup_harness(temporal: &TemporalServer, provider: &ScriptedProvider) -> Harness {
+    let harness = start_bridged(temporal, &[("ARBITER_TEMPORAL__SERVE_PROVIDERS", "false")]).await;
+    harness.register("scripted", &provider.url(), KEY).await;
+    harness.wait_until_mirrored().await;
+    harness
 }
 
 fn kill9(process: u32) {
@@ -89,7 +89,7 @@ fn kill9(process: u32) {
 }
 
 #[tokio::test]
-async fn two_workers_share_the_load_and_the_call_of_a_killed_one_is_made_by_the_other() {
+async fn call_of_a_killed_worker_is_made_by_the_other() {
     let temporal = TemporalServer::start().await;
     // The first call of the word `hang` never ends; everything else is answered at once.
     let answer = |chat: &ChatInput| match chat.last_text_of("user").contains("hang") && chat.number == 1 {
@@ -97,54 +97,54 @@ async fn two_workers_share_the_load_and_the_call_of_a_killed_one_is_made_by_the_
         false => Reply::text("Done."),
     };
     let provider = ScriptedProvider::start(Script::answering(answer).requiring_key(KEY));
-    let stage = furnished(&temporal, &provider).await;
-    let elsewhere = Elsewhere::with_keys(&stage, &["temporal-calls-1", "key_scripted"]).await;
-    let _workers = [elsewhere.worker(&temporal).await, elsewhere.worker(&temporal).await];
+    let harness = setup_harness(&temporal, &provider).await;
+    let worker_home = WorkerHome::with_keys(&harness, &["temporal-calls-1", "key_scripted"]).await;
+    let _workers = [worker_home.worker(&temporal).await, worker_home.worker(&temporal).await];
 
-    let hanging = stage.act("repl", json!({"message": "hang"}));
+    let hanging = harness.act("repl", json!({"message": "hang"}));
     let killing = async {
         let began = Instant::now();
         loop {
             // Not before the call is made: the first one hangs, whoever makes it.
             if provider.chat_count() > 0
                 && let Some(workflow) = running_queries(&temporal).await.first()
-                && let Some(process) = who_calls(&temporal, workflow).await
+                && let Some(process) = calling_process(&temporal, workflow).await
             {
                 kill9(process);
                 return process;
             }
-            assert!(began.elapsed() < SOON, "nobody makes the call");
+            assert!(began.elapsed() < TIMEOUT, "nobody makes the call");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     let (said, killed) = tokio::join!(hanging, killing);
     assert_eq!((&said["via"], &said["response"]), (&json!("temporal"), &json!("Done.")), "{said}");
-    let who = who_called(&temporal, said["workflow_id"].as_str().unwrap()).await;
+    let who = calling_workers(&temporal, said["workflow_id"].as_str().unwrap()).await;
     assert!(!who.is_empty() && !who.contains(&format!("arbiter worker {killed}")), "{who:?}, not {killed}");
 
     // Another one takes the place of the killed one, and both get something to do.
-    let _third = elsewhere.worker(&temporal).await;
+    let _third = worker_home.worker(&temporal).await;
     let mut who = BTreeSet::new();
     let began = Instant::now();
     while who.len() < 2 {
-        let said = stage.act("repl", json!({"message": "How are you?"})).await;
-        who.extend(who_called(&temporal, said["workflow_id"].as_str().unwrap()).await);
-        assert!(began.elapsed() < 2 * SOON, "one worker does everything: {who:?}");
+        let said = harness.act("repl", json!({"message": "How are you?"})).await;
+        who.extend(calling_workers(&temporal, said["workflow_id"].as_str().unwrap()).await);
+        assert!(began.elapsed() < 2 * TIMEOUT, "one worker does everything: {who:?}");
     }
 }
 
 #[tokio::test]
-async fn a_worker_needs_its_own_keys_and_says_what_it_lacks() {
+async fn worker_without_a_key_reports_what_it_lacks() {
     let temporal = TemporalServer::start().await;
     let provider = ScriptedProvider::start(Script::always(Reply::text("Done.")).requiring_key(KEY));
-    let stage = furnished(&temporal, &provider).await;
-    let refused = async |elsewhere: &Elsewhere, password: &Path| {
-        let mut command = command(elsewhere.home.path());
+    let harness = setup_harness(&temporal, &provider).await;
+    let refused = async |worker_home: &WorkerHome, password: &Path| {
+        let mut command = command(worker_home.home.path());
         command.args(["worker", "--temporal", &temporal.address()]);
-        command.arg("--data-dir").arg(elsewhere.path("data")).arg("--password-file").arg(password);
+        command.arg("--data-dir").arg(worker_home.path("data")).arg("--password-file").arg(password);
         crate::harness::program::run(command, "").await
     };
-    let bare = Elsewhere::with_keys(&stage, &["key_scripted"]).await;
+    let bare = WorkerHome::with_keys(&harness, &["key_scripted"]).await;
     let ended = refused(&bare, &bare.path("password")).await;
     assert_eq!(ended.code, Some(77), "{ended:?}");
     assert!(ended.stderr.contains("vault export --key temporal-calls-1"), "{ended:?}");
@@ -156,45 +156,45 @@ async fn a_worker_needs_its_own_keys_and_says_what_it_lacks() {
     assert!(ended.code == Some(77) && ended.stderr.contains("there is no key file"), "{ended:?}");
 
     // One that lacks the provider's key leaves the call to one that has it.
-    let keyless = Elsewhere::with_keys(&stage, &["temporal-calls-1"]).await;
+    let keyless = WorkerHome::with_keys(&harness, &["temporal-calls-1"]).await;
     let _keyless = keyless.worker(&temporal).await;
-    let keyed = Elsewhere::with_keys(&stage, &["temporal-calls-1", "key_scripted"]).await;
+    let keyed = WorkerHome::with_keys(&harness, &["temporal-calls-1", "key_scripted"]).await;
     let _keyed = keyed.worker(&temporal).await;
     let mut answered = 0;
     for _ in 0..6 {
-        let asked = stage.ask("POST", "repl", Some(&json!({"message": "How are you?"}))).await;
+        let asked = harness.ask("POST", "repl", Some(&json!({"message": "How are you?"}))).await;
         answered += usize::from(asked.status == 200);
     }
     assert!(answered > 0);
 }
 
 #[tokio::test]
-async fn the_calls_of_runs_are_made_by_workers_where_that_is_wanted() {
+async fn run_calls_are_made_by_workers_when_configured() {
     let temporal = TemporalServer::start().await;
     let provider = ScriptedProvider::start(Script::always(Reply::text("Done.")).requiring_key(KEY));
     let variables = [("ARBITER_TEMPORAL__SERVE_PROVIDERS", "false"), ("ARBITER_TEMPORAL__RUN_BEADS", "true")];
-    let stage = bridged(&temporal, &variables).await;
-    stage.register("scripted", &provider.url(), KEY).await;
-    stage.create("projects", json!({"id": "p", "name": "P"})).await;
-    stage.until_mirrored().await;
-    let elsewhere = Elsewhere::with_keys(&stage, &["temporal-calls-1", "key_scripted"]).await;
-    let mut worker = elsewhere.worker(&temporal).await;
+    let harness = start_bridged(&temporal, &variables).await;
+    harness.register("scripted", &provider.url(), KEY).await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    harness.wait_until_mirrored().await;
+    let worker_home = WorkerHome::with_keys(&harness, &["temporal-calls-1", "key_scripted"]).await;
+    let mut worker = worker_home.worker(&temporal).await;
     let agent = json!({"id": "ada", "name": "Ada", "provider_id": "scripted", "project_id": "p"});
-    stage.create("agents", agent).await;
-    stage.bead("b", json!({"title": "Work"})).await;
-    stage.until_bead("b", "closed").await;
-    let runs = stage.get("runs?bead_id=b").await;
+    harness.create("agents", agent).await;
+    harness.bead("b", json!({"title": "Work"})).await;
+    harness.wait_for_bead_status("b", "closed").await;
+    let runs = harness.get("runs?bead_id=b").await;
     assert_eq!(runs[0]["status"], "succeeded", "{runs}");
     let query = "/api/v1/temporal/workflows?type=ProviderQueryWorkflow";
-    let made = stage.server.get(query).await.1;
+    let made = harness.server.get(query).await.1;
     let workflow = made[0]["id"].as_str().unwrap();
-    let who = who_called(&temporal, workflow).await;
+    let who = calling_workers(&temporal, workflow).await;
     assert_eq!(who, BTreeSet::from([format!("arbiter worker {}", worker.child.id())]));
     worker.child.kill().unwrap();
 
     // Without anybody there the bead's lease goes on while the call waits; the server gone, it is called directly.
     drop(temporal);
-    stage.bead("c", json!({"title": "More work"})).await;
-    stage.until_bead("c", "closed").await;
+    harness.bead("c", json!({"title": "More work"})).await;
+    harness.wait_for_bead_status("c", "closed").await;
     assert_eq!(provider.chat_count(), 2);
 }

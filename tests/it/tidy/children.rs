@@ -3,7 +3,7 @@
 use crate::tidy::{code, files, is_test};
 
 #[test]
-fn no_code_of_ours_starts_another_program() {
+fn product_code_spawns_no_process() {
     // A child would inherit the environment, and with it the password.
     let starts = |line: &str| {
         let of_std = line.contains("process::") && line.contains("Command");

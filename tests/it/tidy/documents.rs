@@ -29,7 +29,7 @@ fn stale<M: Machine>(text: &str) -> Option<String> {
 }
 
 #[test]
-fn the_diagrams_of_the_guide_are_those_of_the_tables() {
+fn architecture_diagrams_match_the_transition_tables() {
     let text = document("ARCHITECTURE.md");
     let stale: Vec<String> = [
         stale::<agent::Status>(&text),
@@ -49,7 +49,7 @@ fn the_diagrams_of_the_guide_are_those_of_the_tables() {
 }
 
 #[test]
-fn every_kind_of_problem_is_documented_as_it_is_answered() {
+fn problem_code_is_documented_with_its_status() {
     let text = document("docs/problems.md");
     let wanted: Vec<String> = arbiter::http::PROBLEMS
         .iter()
@@ -63,7 +63,7 @@ fn every_kind_of_problem_is_documented_as_it_is_answered() {
 }
 
 #[test]
-fn every_exit_code_is_in_the_readme() {
+fn readme_lists_every_exit_code() {
     let text = document("README.md");
     for code in ["69", "74", "75", "77", "78"] {
         assert!(text.contains(code), "exit code {code} is not in README.md");

@@ -1,15 +1,15 @@
 //! The use of a key is written down before the key leaves; what cannot be written down does not happen.
 
 use crate::harness::reexec_in_namespace;
-use crate::harness::{KEY, QUICK_VAULT, Stage};
+use crate::harness::{FAST_KDF, Harness, KEY};
 use arbiter_testkit::{Fault, Reply, Script, ServerProcess};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_use_is_in_the_log_when_the_provider_has_the_key() {
-    let stage = Stage::new().await;
+async fn key_use_is_logged_before_the_provider_gets_the_key() {
+    let harness = Harness::new().await;
     let asked = Arc::new(Notify::new());
     let bell = Arc::clone(&asked);
     // The provider never answers, so whatever would be written down after the call is not there.
@@ -18,11 +18,11 @@ async fn a_use_is_in_the_log_when_the_provider_has_the_key() {
         bell.notify_one();
         Reply::failing(Fault::Hang)
     });
-    let _provider = stage.furnish(script, &["a"]).await;
-    stage.bead("b", json!({})).await;
+    let _provider = harness.setup(script, &["a"]).await;
+    harness.bead("b", json!({})).await;
     asked.notified().await;
     let uses: Vec<Value> =
-        stage.events(0).await.into_iter().filter(|event| event["type"] == "key.used").collect();
+        harness.events(0).await.into_iter().filter(|event| event["type"] == "key.used").collect();
     let told = |holder: &str, purpose: &str| {
         uses.iter().any(|event| {
             let data = &event["data"];
@@ -35,29 +35,29 @@ async fn a_use_is_in_the_log_when_the_provider_has_the_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_key_leaves_when_its_use_cannot_be_written_down() {
-    let Some(disk) = reexec_in_namespace::disk() else {
-        let test = "vault::key_use::no_key_leaves_when_its_use_cannot_be_written_down";
-        return reexec_in_namespace::on_a_disk(test, "size=4m,mode=0700");
+async fn key_is_not_sent_when_its_use_cannot_be_logged() {
+    let Some(disk) = reexec_in_namespace::mounted_disk() else {
+        let test = "vault::key_use::key_is_not_sent_when_its_use_cannot_be_logged";
+        return reexec_in_namespace::run_on_disk(test, "size=4m,mode=0700");
     };
     let seldom = ("ARBITER_PROVIDERS__HEARTBEAT_INTERVAL_MS", "86400000");
-    let server = ServerProcess::start(crate::harness::program::BINARY, &[], &[QUICK_VAULT, seldom]).await;
-    let stage = Stage { server };
-    let provider = stage.furnish(Script::default(), &[]).await;
+    let server = ServerProcess::start(crate::harness::program::BINARY, &[], &[FAST_KDF, seldom]).await;
+    let harness = Harness { server };
+    let provider = harness.setup(Script::default(), &[]).await;
     let before = provider.requests().len();
     assert!(before > 0, "the first beat carried the key");
     let padding = disk.join("padding");
-    crate::crash::disk_faults::pad(&padding);
+    crate::crash::disk_faults::fill_disk(&padding);
     // The log's file has some room left, for one thing or another.
-    let mut refused = stage.ask("POST", "projects", Some(&json!({"name": "p"}))).await;
+    let mut refused = harness.ask("POST", "projects", Some(&json!({"name": "p"}))).await;
     while refused.status == 201 {
-        refused = stage.ask("POST", "projects", Some(&json!({"name": "p"}))).await;
+        refused = harness.ask("POST", "projects", Some(&json!({"name": "p"}))).await;
     }
     assert_eq!(refused.status, 507, "{}", refused.json());
-    let listed = stage.ask("GET", "providers/scripted/models", None).await;
+    let listed = harness.ask("GET", "providers/scripted/models", None).await;
     assert_eq!((listed.status, &listed.json()["type"]), (507, &json!("disk-full")), "{}", listed.json());
     assert_eq!(provider.requests().len(), before, "the provider was asked all the same");
     std::fs::remove_file(&padding).unwrap();
-    assert_eq!(stage.ask("GET", "providers/scripted/models", None).await.status, 200);
+    assert_eq!(harness.ask("GET", "providers/scripted/models", None).await.status, 200);
     assert_eq!(provider.requests().len(), before + 1);
 }

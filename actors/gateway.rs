@@ -23,7 +23,7 @@ use arbiter_core::kernel::call::{CallOutcome, ErrorKind, Kind};
 use arbiter_core::kernel::ids::{AgentId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::model::selector::{self, Wanted};
 use arbiter_core::provider::Provider;
-use arbiter_providers::{CallError, ChatBody, ChatStream, Client, Completed, Piece, RateHints};
+use arbiter_providers::{CallError, ChatBody, ChatChunk, ChatStream, Client, CompletedChat, RateHints};
 use bytes::Bytes;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -242,7 +242,7 @@ fn failed(kind: ErrorKind, text: String, field: Option<&str>) -> Error {
 struct WholeChat<'a>(&'a ChatBody);
 
 impl ProviderCall for WholeChat<'_> {
-    type Response = Completed;
+    type Response = CompletedChat;
 
     async fn run(
         &self,
@@ -250,11 +250,11 @@ impl ProviderCall for WholeChat<'_> {
         client: &Client,
         key: Option<&SecretString>,
         model: &str,
-    ) -> Result<Completed, CallError> {
+    ) -> Result<CompletedChat, CallError> {
         client.complete(key, &with_model(self.0, model)).await
     }
 
-    fn hints(response: &Completed) -> RateHints {
+    fn hints(response: &CompletedChat) -> RateHints {
         response.rate_hints
     }
 
@@ -267,7 +267,7 @@ impl ProviderCall for WholeChat<'_> {
 struct StreamedChat<'a>(&'a ChatBody);
 
 impl ProviderCall for StreamedChat<'_> {
-    type Response = (ChatStream, Option<Piece>);
+    type Response = (ChatStream, Option<ChatChunk>);
 
     async fn run(
         &self,
@@ -275,14 +275,14 @@ impl ProviderCall for StreamedChat<'_> {
         client: &Client,
         key: Option<&SecretString>,
         model: &str,
-    ) -> Result<(ChatStream, Option<Piece>), CallError> {
+    ) -> Result<(ChatStream, Option<ChatChunk>), CallError> {
         let mut stream = client.stream(key, &with_model(self.0, model)).await?;
         // Until a piece has come, another provider can take its place.
         let first = stream.next().await.transpose()?;
         Ok((stream, first))
     }
 
-    fn hints(response: &(ChatStream, Option<Piece>)) -> RateHints {
+    fn hints(response: &(ChatStream, Option<ChatChunk>)) -> RateHints {
         *response.0.rate_hints()
     }
 

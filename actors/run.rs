@@ -30,7 +30,7 @@ use arbiter_core::kernel::run::Run;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::prompt;
 use arbiter_core::prompt::tools;
-use arbiter_providers::{CallErrorKind, ChatAnswer, ChatRequest, Message, Role as Speaker, Tool, ToolCall};
+use arbiter_providers::{CallErrorKind, ChatAnswer, ChatRequest, Message, Speaker, Tool, ToolCall};
 use arbiter_store::{Change, StoreError, Unit};
 use futures_util::FutureExt;
 use serde_json::json;

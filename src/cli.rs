@@ -39,40 +39,40 @@ enum Command {
     /// Show how the server is doing
     Status(Connection),
     /// Unlock, lock, look at or change the vault as a whole
-    Vault(Online<command::vault::Command>),
+    Vault(ClientCommand<command::vault::Command>),
     /// Keys in the vault; a key is never shown
-    Key(Online<command::key::Command>),
+    Key(ClientCommand<command::key::Command>),
     /// LLM endpoints
-    Provider(Online<command::provider::Command>),
+    Provider(ClientCommand<command::provider::Command>),
     /// Agents
-    Agent(Online<command::agent::Command>),
+    Agent(ClientCommand<command::agent::Command>),
     /// Personas: who agents are
-    Persona(Online<command::persona::Command>),
+    Persona(ClientCommand<command::persona::Command>),
     /// Projects
-    Project(Online<command::project::Command>),
+    Project(ClientCommand<command::project::Command>),
     /// Beads: the work, and what it waits for
-    Bead(Online<command::bead::Command>),
+    Bead(ClientCommand<command::bead::Command>),
     /// Questions to people
-    Decision(Online<command::decision::Command>),
+    Decision(ClientCommand<command::decision::Command>),
     /// Locks on files: who works on which
-    Lock(Online<command::lock::Command>),
+    Lock(ClientCommand<command::lock::Command>),
     /// API tokens
-    Token(Online<command::token::Command>),
+    Token(ClientCommand<command::token::Command>),
     /// Runs: of agents on beads, prompts to agents, chats through the gateway
-    Run(Online<command::run::Command>),
+    Run(ClientCommand<command::run::Command>),
     /// What may be spent for whom
-    Budget(Online<command::budget::Command>),
+    Budget(ClientCommand<command::budget::Command>),
     /// What calls to providers took and cost
     Usage(command::usage::Usage),
     /// Ask about the company; the best provider answers from the facts
     Repl(command::repl::Repl),
     /// What happened, and what happens
-    Events(Online<command::events::Command>),
+    Events(ClientCommand<command::events::Command>),
     /// The event log as evidence
-    Audit(Online<command::audit::Command>),
+    Audit(ClientCommand<command::audit::Command>),
     /// The bridge to a Temporal server, and the workflows there
     #[cfg(feature = "temporal")]
-    Temporal(Online<command::temporal::Command>),
+    Temporal(ClientCommand<command::temporal::Command>),
     /// Make calls to providers for a server elsewhere, through a Temporal server
     #[cfg(feature = "temporal")]
     Worker(command::worker::Worker),
@@ -80,7 +80,7 @@ enum Command {
     #[cfg(feature = "temporal")]
     Rebuild(command::worker::Rebuild),
     /// Settings and where each came from
-    Config(Online<command::config::Command>),
+    Config(ClientCommand<command::config::Command>),
     /// Print the OpenAPI document
     Openapi(command::openapi::Openapi),
     /// Print a completion script for a shell
@@ -89,7 +89,7 @@ enum Command {
 
 /// A command that talks to a server.
 #[derive(Debug, Args)]
-struct Online<C: Subcommand> {
+struct ClientCommand<C: Subcommand> {
     #[command(flatten)]
     connection: Connection,
     #[command(subcommand)]
@@ -143,7 +143,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Bead(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Decision(online) => online.connection.with(async |s| online.command.run(s).await),
         Command::Lock(online) => online.connection.with(async |s| online.command.run(s).await),
-        Command::Token(Online { connection, command: command::token::Command::Reset }) => {
+        Command::Token(ClientCommand { connection, command: command::token::Command::Reset }) => {
             command::token::reset(&connection)
         }
         Command::Token(online) => online.connection.with(async |s| online.command.run(s).await),
@@ -161,7 +161,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 /// Does something without a server.
-fn offline<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     Ok(runtime.map_err(|source| Failure::io("cannot begin", source))?.block_on(work))
 }
@@ -184,7 +184,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_arguments_are_consistent() {
+    fn cli_arguments_are_consistent() {
         Cli::command().debug_assert();
     }
 
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_flags_may_stand_before_or_after_the_inner_command() {
+    fn connection_flags_work_before_and_after_the_subcommand() {
         for line in ["arbiter bead --json list", "arbiter bead list --json --url http://h:1"] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

@@ -14,7 +14,7 @@ mod ranges;
 mod settings;
 mod source;
 
-pub use error::{ConfigError, Problem};
+pub use error::{ConfigError, ConfigProblem};
 pub use layers::Flag;
 pub use load::{Entry, Loaded};
 pub use settings::{

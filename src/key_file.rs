@@ -92,7 +92,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_key_is_read_from_a_file_of_ours_alone() {
+    fn key_file_is_read_only_when_private() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key.pem");
         fs::write(&path, "secret").unwrap();

@@ -1,6 +1,6 @@
 //! Arbiter inside another program: the same cast without the HTTP edge.
 
-use crate::app::{StartError, cast_settings, load_catalogue};
+use crate::app::{StartError, actor_settings, load_catalog};
 use crate::config::Settings;
 use arbiter_actors::{ActorSystem, Caller, Delivery, Error, Handles, Subscription, SystemClock};
 use arbiter_core::agent::Agent;
@@ -86,17 +86,18 @@ impl Arbiter {
     ) -> Result<Self, StartError> {
         let lock = DirectoryLock::take(data_dir)?;
         let on_failure = |error: &StoreError| tracing::error!(%error, "the store has failed");
-        let catalogue = load_catalogue(data_dir, &settings.providers.catalogue)?;
+        let catalogue = load_catalog(data_dir, &settings.providers.catalogue)?;
         #[cfg(feature = "temporal")]
         let (temporal, all) = (crate::bridge::load(&settings.temporal)?, settings);
-        let settings = arbiter_actors::Settings { catalogue: Arc::new(catalogue), ..cast_settings(settings) };
+        let settings =
+            arbiter_actors::Settings { catalogue: Arc::new(catalogue), ..actor_settings(settings) };
         let actor_system =
             arbiter_actors::start(lock, settings.clone(), Arc::new(SystemClock), Box::new(on_failure))
                 .await?;
         let caller = Caller::named("library");
         if let Err(fault) = actor_system.handles.vault.unlock(&caller, password).await {
             actor_system.stop().await;
-            return Err(StartError::unlocking(fault));
+            return Err(StartError::from_unlock_error(fault));
         }
         #[cfg(feature = "temporal")]
         let bridge = temporal.map(|address| {

@@ -4,7 +4,7 @@
 
 use crate::bead_file::import::{GATEKEEPER, NO_AUTHOR, NO_TIME};
 use arbiter_beadfiles::{
-    FileBead, FileComment, FileEdge, Gate, Kept, RawFields, State, write_gate, write_line,
+    BeadState, FileBead, FileComment, FileEdge, Gate, KeptFields, RawFields, write_gate, write_line,
 };
 use arbiter_core::bead::merge::{Seen, effective};
 use arbiter_core::bead::{Approval, Bead, Status};
@@ -101,7 +101,7 @@ impl BeadWriter {
             comments.into_iter().enumerate().map(|(at, comment)| self.comment(at, comment)).collect();
         let written = (bead.id.to_string(), updated_at, bead.revision, seen);
         let file = file_bead(bead, updated_at, file_edges, comments);
-        lines.push_str(&write_line(&file, &Kept(kept.unwrap_or_default())));
+        lines.push_str(&write_line(&file, &KeptFields(kept.unwrap_or_default())));
         lines.push('\n');
         (!is_noted).then_some(written)
     }
@@ -148,7 +148,7 @@ fn file_bead(
         title: bead.title,
         description: bead.description,
         acceptance_criteria: bead.acceptance_criteria,
-        state: State {
+        state: BeadState {
             status: bead.status,
             reason: bead.block_reason.filter(|_| bead.status == Status::Blocked),
         },

@@ -4,7 +4,7 @@
 //! while its writer works.
 
 use arbiter_beadfiles::{
-    FileBead, FileEdge, Kept, Line, MAX_LINE_BYTES, RawFields, kept_of, read_line, read_yaml,
+    FileBead, FileEdge, KeptFields, Line, MAX_LINE_BYTES, RawFields, kept_fields, read_line, read_yaml,
 };
 use arbiter_core::bead::readiness::Gate;
 use arbiter_core::bead::{Approval, Bead, Status};
@@ -148,7 +148,7 @@ impl BeadReader {
             }
             Ok(Line::Bead { bead, fields, warnings }) => {
                 self.warnings.extend(warnings.into_iter().map(|what| (number, what)));
-                let kept = kept_of(&bead, fields);
+                let kept = kept_fields(&bead, fields);
                 self.bead(number, *bead, kept)
             }
             Err(problem) => self.send(Imported::Refused(number, problem.to_string())),
@@ -178,7 +178,7 @@ impl BeadReader {
                     edges.extend(
                         read.foreign_edges.into_iter().map(|(from, kind)| (from, target.clone(), kind)),
                     );
-                    self.bead(begins, read.bead, Kept(read.kept))
+                    self.bead(begins, read.bead, KeptFields(read.kept))
                 }
                 Err(problem) => self.send(Imported::Refused(begins, problem.to_string())),
             };
@@ -209,7 +209,7 @@ impl BeadReader {
         }
     }
 
-    fn bead(&mut self, line: u64, file: FileBead, kept: Kept) -> bool {
+    fn bead(&mut self, line: u64, file: FileBead, kept: KeptFields) -> bool {
         let named = file.project_id.as_deref();
         if let Some(named) = named.filter(|named| *named != self.options.project_id.as_str())
             && !self.options.any_project

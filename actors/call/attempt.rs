@@ -76,7 +76,7 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
         let breaker_permit = BreakerPermit::of(shared, id);
         // An open breaker spares a provider with substitutes; one without them is asked all the same.
         if breaker_permit.is_refused() && self.plan.candidates.len() > 1 {
-            return Err(AttemptError::Failed(CallError::resting()));
+            return Err(AttemptError::Failed(CallError::circuit_open()));
         }
         entry.record_attempt(&authorized_client, &model);
         permit.mark_used();
@@ -91,7 +91,7 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
         );
         let outcome = match tokio::time::timeout(left, call).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(CallError::late(shared.settings.call_deadline).into()),
+            Err(_) => Err(CallError::timed_out(shared.settings.call_deadline).into()),
         };
         match outcome {
             Ok((response, is_keyed)) => {
@@ -130,8 +130,8 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
         };
         entered.map_err(|limited| {
             AttemptError::LimitReached(match limited {
-                Limited::Full => CallError::no_room(None),
-                Limited::TooFast(pause) => CallError::no_room(Some(pause)),
+                Limited::Full => CallError::limit_reached(None),
+                Limited::TooFast(pause) => CallError::limit_reached(Some(pause)),
             })
         })
     }

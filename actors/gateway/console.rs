@@ -19,7 +19,7 @@ use arbiter_core::prompt::console::Facts;
 use arbiter_core::provider::Provider;
 use arbiter_core::provider::rank::{self, Candidate};
 use arbiter_core::{bead, decision};
-use arbiter_providers::{ChatRequest, Message, Role as Speaker};
+use arbiter_providers::{ChatRequest, Message, Speaker};
 use arbiter_store::{BeadFilter, BeadSort, Change, ConsoleTurn, DecisionFilter, PageRequest};
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,7 +16,7 @@ use crate::provider::authorized_client::{CallFailure, grace_after};
 use arbiter_core::kernel::call::{CallOutcome, ErrorKind};
 use arbiter_core::kernel::ids::{ProviderId, RunId};
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_providers::{CallError, ChatStream, Piece, Usage};
+use arbiter_providers::{CallError, ChatChunk, ChatStream, Usage};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -29,7 +29,7 @@ pub struct GatewayStream {
     pub provider_id: ProviderId,
     /// The run that it is.
     pub run_id: Option<RunId>,
-    first: Option<Piece>,
+    first: Option<ChatChunk>,
     /// Somebody may want it to end.
     cancellation: BoxFuture<'static, Refusal>,
     open_answer: Option<OpenAnswer>,
@@ -52,7 +52,7 @@ struct OpenAnswer {
 impl GatewayStream {
     pub(crate) fn new(
         shared: &Arc<SharedContext>,
-        served: ServedCall<(ChatStream, Option<Piece>)>,
+        served: ServedCall<(ChatStream, Option<ChatChunk>)>,
         run_id: Option<RunId>,
         cancellation: Cancellation,
         wants_usage: bool,
@@ -83,8 +83,8 @@ impl GatewayStream {
     /// What broke the answer off.
     pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         loop {
-            if let Some(piece) = self.first.take() {
-                if let Some(data) = self.note(piece) {
+            if let Some(chunk) = self.first.take() {
+                if let Some(data) = self.note(chunk) {
                     return Some(Ok(data));
                 }
                 continue;
@@ -105,7 +105,7 @@ impl GatewayStream {
                 }
             };
             match next {
-                Some(Ok(piece)) => self.first = Some(piece),
+                Some(Ok(chunk)) => self.first = Some(chunk),
                 Some(Err(error)) => return self.fail(error),
                 None => {
                     self.finish();
@@ -116,11 +116,11 @@ impl GatewayStream {
     }
 
     /// Takes note of what a piece says; its data, unless nobody asked for it.
-    fn note(&mut self, piece: Piece) -> Option<Bytes> {
-        self.usage = piece.usage.or(self.usage.take());
-        self.chars += piece.content.as_ref().map_or(0, |text| text.len() as u64);
-        let is_wanted = self.wants_usage || !piece.is_account;
-        is_wanted.then_some(piece.data)
+    fn note(&mut self, chunk: ChatChunk) -> Option<Bytes> {
+        self.usage = chunk.usage.or(self.usage.take());
+        self.chars += chunk.content.as_ref().map_or(0, |text| text.len() as u64);
+        let is_wanted = self.wants_usage || !chunk.is_usage_only;
+        is_wanted.then_some(chunk.data)
     }
 
     fn close_answer(&mut self) -> Option<(LedgerEntry, BreakerPermit)> {

@@ -71,7 +71,7 @@ impl ProviderWorker {
         let call = Scrubbed::new(client.chat(key.as_ref(), request));
         Ok(match tokio::time::timeout(timeout, call).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(CallError::late(timeout)),
+            Err(_) => Err(CallError::timed_out(timeout)),
         })
     }
 

@@ -22,7 +22,7 @@ use arbiter_core::kernel::ids::{AgentId, ProjectId, RunId, TokenId};
 use arbiter_core::kernel::refusal::{Problems, Refusal};
 use arbiter_core::kernel::run::{Run, Status};
 use arbiter_core::prompt;
-use arbiter_providers::{ChatRequest, Message, Role as Speaker};
+use arbiter_providers::{ChatRequest, Message, Speaker};
 use arbiter_store::{Change, Unit};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;

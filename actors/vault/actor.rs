@@ -21,7 +21,7 @@ use arbiter_core::kernel::state_machine::Machine;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::vault::{Status, Trigger};
 use arbiter_store::{Change, Unit};
-use arbiter_vault::{EntryInfo, Iterations, NewEntry, OnConflict, Rewrite, Unlock};
+use arbiter_vault::{EntryInfo, Iterations, NewEntry, OnConflict, Rewrite, UnlockOutcome as VaultUnlock};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -222,14 +222,14 @@ impl VaultActor {
         shared.open_vault.expect_generation(seen);
         let opened = shared.open_vault.work(&shared, move |vault| {
             if trigger == Trigger::Create {
-                vault.follow(seen);
+                vault.require_above(seen);
             }
             Ok((vault.unlock(password)?, vault.generation()))
         });
         let opened = opened.await;
         let (opened, generation) = self.throttle.record_attempt(opened, now)?;
-        let created = matches!(opened, Unlock::Created);
-        if let Unlock::Opened { unreadable } = &opened
+        let created = matches!(opened, VaultUnlock::Created);
+        if let VaultUnlock::Opened { unreadable } = &opened
             && !unreadable.is_empty()
         {
             let ids: Vec<&str> = unreadable.iter().map(KeyId::as_str).collect();

@@ -44,7 +44,7 @@ pub(crate) struct VaultSnapshot {
     seen: u64,
     revision: u64,
     /// True for as long as the vault stays open.
-    tenure: Arc<AtomicBool>,
+    session_flag: Arc<AtomicBool>,
 }
 
 impl VaultSnapshot {
@@ -80,7 +80,7 @@ impl VaultSnapshot {
         }
         self.revision = vault.revision();
         self.generation = vault.generation();
-        self.tenure = vault.tenure();
+        self.session_flag = vault.session_flag();
         self.status = status(vault);
         self.keys = vault.entries().into_iter().map(|entry| (entry.id.to_string(), entry)).collect();
         let unlocked = self.status == Status::Unlocked;
@@ -97,7 +97,7 @@ impl OpenVault {
             generation: 0,
             seen: 0,
             revision: u64::MAX,
-            tenure: Arc::default(),
+            session_flag: Arc::default(),
         };
         snapshot.refresh(&vault, Timestamp::default());
         Self {
@@ -124,14 +124,14 @@ impl OpenVault {
     }
 
     /// True for as long as the vault stays open; long work beside it looks at this.
-    pub(crate) fn tenure(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.snapshot().tenure)
+    pub(crate) fn session_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.snapshot().session_flag)
     }
 
     /// Ends long work beside the vault, so that a lock or the end of the process need not wait for it. A lock
     /// has to follow.
     pub(crate) fn interrupt(&self) {
-        self.snapshot().tenure.store(false, Ordering::Release);
+        self.snapshot().session_flag.store(false, Ordering::Release);
     }
 
     /// Whether everything that a provider needs of the vault can be read now and sent there.

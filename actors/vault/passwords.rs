@@ -9,13 +9,13 @@ use crate::vault::open_vault::blocking;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_store::{Change, Unit};
-use arbiter_vault::{Iterations, Rewrite, Rewritten};
+use arbiter_vault::{Iterations, Rewrite, RewrittenEntry};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// What an event says of an entry that was written anew: its cost, and its form if that is another.
-pub(crate) fn changes_of(entry: &Rewritten) -> Value {
+pub(crate) fn changes_of(entry: &RewrittenEntry) -> Value {
     let mut changes = json!({});
     if let Some(before) = &entry.before {
         let after = &entry.after;

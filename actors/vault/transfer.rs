@@ -8,7 +8,7 @@ use crate::vault::passwords::changes_of;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::KeyId;
-use arbiter_vault::{Foreign, OnConflict, Rewritten};
+use arbiter_vault::{ForeignKeyFile, OnConflict, RewrittenEntry};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -72,8 +72,8 @@ impl VaultActor {
         let now = shared.clock.now();
         // The file may be this vault's own, so its password is tried at the same pace.
         self.throttle.admit(now)?;
-        let going = shared.open_vault.tenure();
-        let opened = blocking(&shared, move || Foreign::open(&file, password, &going)).await;
+        let going = shared.open_vault.session_flag();
+        let opened = blocking(&shared, move || ForeignKeyFile::open(&file, password, &going)).await;
         let foreign = self.throttle.record_foreign_attempt(opened, now)?;
         let beginning =
             shared.open_vault.work(&shared, move |vault| vault.begin_import(foreign, on_conflict));
@@ -97,7 +97,7 @@ impl VaultActor {
             let (id, name, purpose) = (after.id.clone(), after.name.clone(), after.purpose.clone());
             let hosts = after.allowed_hosts.clone();
             let event = if before.is_some() {
-                let changes = changes_of(&Rewritten { id: id.clone(), before, after });
+                let changes = changes_of(&RewrittenEntry { id: id.clone(), before, after });
                 let data = json!({"reason": "imported", "changes": changes});
                 NewEvent::of(EventType::KeyUpdated, id.as_str(), data)
             } else {

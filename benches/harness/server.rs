@@ -1,7 +1,7 @@
 //! The real stack inside a benchmark's own process: store, actors and the HTTP edge on a loopback port, with
 //! authentication on. Data lies in a temporary directory.
 
-use arbiter::app::cast_settings;
+use arbiter::app::actor_settings;
 use arbiter::config::{Loaded, Settings};
 use arbiter::http::{Context, serve};
 use arbiter::{ExposeSecret, core};
@@ -51,7 +51,7 @@ impl Server {
             let on_failure = |error: &arbiter_store::StoreError| tracing::error!(%error, "the store failed");
             let clock = Arc::new(SystemClock);
             let actor_system =
-                arbiter_actors::start(lock, cast_settings(&settings), clock, Box::new(on_failure)).await?;
+                arbiter_actors::start(lock, actor_settings(&settings), clock, Box::new(on_failure)).await?;
             let caller = Caller::system();
             let new = NewToken::of_person("bench", core::kernel::token::Role::Admin);
             let (_, token) = actor_system.handles.tokens.create(&caller, new).await?;

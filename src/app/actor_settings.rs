@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The actors' part of the configuration; the catalogue of models is a file of its own.
-pub fn cast_settings(settings: &Settings) -> arbiter_actors::Settings {
+pub fn actor_settings(settings: &Settings) -> arbiter_actors::Settings {
     let ms = Duration::from_millis;
     let (actors, dispatch) = (&settings.actors, &settings.dispatch);
     arbiter_actors::Settings {
@@ -63,8 +63,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_built_in_configuration_is_the_actors_own_default() {
-        let mapped = cast_settings(&Settings::default());
+    fn actor_settings_from_defaults_equal_the_actors_default() {
+        let mapped = actor_settings(&Settings::default());
         assert_eq!(format!("{mapped:?}"), format!("{:?}", arbiter_actors::Settings::default()));
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::app::demo_provider;
 use crate::app::error::StartError;
-use crate::app::serve::{Server, runtime, say};
+use crate::app::serve::{Server, print_line, runtime};
 use crate::app::{admin_token, logging, process};
 use crate::config::Loaded;
 use arbiter_actors::{Caller, Delivery, Error, Handles, Subscription};
@@ -46,36 +46,36 @@ const PLAN: &[(&str, &str, &str, u8, &[&str])] = &[
 /// [`StartError`] when it cannot be set up.
 pub fn demo(options: DemoOptions) -> Result<(), StartError> {
     logging::start(&options.loaded.settings.log);
-    process::widen();
+    process::raise_limits();
     let runtime = runtime()?;
-    let outcome = runtime.block_on(play(options.loaded));
+    let outcome = runtime.block_on(run_demo(options.loaded));
     runtime.shutdown_background();
     outcome
 }
 
-async fn play(loaded: Loaded) -> Result<(), StartError> {
+async fn run_demo(loaded: Loaded) -> Result<(), StartError> {
     let temporary = |source| StartError::Process { operation: "make a temporary directory", source };
     let home = tempfile::Builder::new().prefix("arbiter-demo-").tempdir().map_err(temporary)?;
     let directory = home.path().join("data");
     let password = SecretString::from(format!("demo-{}", std::process::id()));
-    let asked_to_end = process::asked_to_end()?;
+    let shutdown_signal = process::shutdown_signal()?;
     let server = Server::start(&directory, loaded, Some(password)).await?;
     let token = directory.join(admin_token::FILE);
     let text = std::fs::read_to_string(&token).map_err(|source| StartError::File { path: token, source })?;
-    say(&format!("listening on {}", server.url));
-    say(&format!("ARBITER_URL={}", server.url));
-    say(&format!("ARBITER_TOKEN={text}"));
+    print_line(&format!("listening on {}", server.url));
+    print_line(&format!("ARBITER_URL={}", server.url));
+    print_line(&format!("ARBITER_TOKEN={text}"));
     let handles = server.handles.clone();
     let events = handles.bus.subscribe(EventFilter::default(), None).await.map_err(StartError::Demo)?;
-    tokio::spawn(narrate(events, handles.clone()));
-    let serving = tokio::spawn(server.run(asked_to_end));
-    set_the_scene(&handles).await.map_err(StartError::Demo)?;
+    tokio::spawn(print_events(events, handles.clone()));
+    let serving = tokio::spawn(server.run(shutdown_signal));
+    create_entities(&handles).await.map_err(StartError::Demo)?;
     let ended = serving.await.unwrap_or(Err(StartError::StoreFailed));
     drop(home);
     ended
 }
 
-async fn set_the_scene(handles: &Handles) -> Result<(), Error> {
+async fn create_entities(handles: &Handles) -> Result<(), Error> {
     let you = Caller::named("demo");
     let url = demo_provider::start()
         .await
@@ -112,21 +112,21 @@ async fn set_the_scene(handles: &Handles) -> Result<(), Error> {
     Ok(())
 }
 
-async fn narrate(mut events: Subscription, handles: Handles) {
+async fn print_events(mut events: Subscription, handles: Handles) {
     let started = Instant::now();
     while let Delivery::Event(event) = events.next().await {
-        if let Some(line) = sentence(&event) {
-            say(&format!("{:6.2} s  {line}", started.elapsed().as_secs_f64()));
+        if let Some(line) = describe_event(&event) {
+            print_line(&format!("{:6.2} s  {line}", started.elapsed().as_secs_f64()));
         }
         let ends = matches!(event.kind, EventType::BeadCompleted | EventType::DecisionCreated);
         if ends && let Some(line) = summary(&handles).await {
-            say(&line);
+            print_line(&line);
         }
     }
 }
 
 /// What an event means, for those worth telling.
-fn sentence(event: &Event) -> Option<String> {
+fn describe_event(event: &Event) -> Option<String> {
     let text = |name: &str| event.data.get(name).and_then(Value::as_str).unwrap_or_default();
     let subject = &event.subject;
     Some(match event.kind {

@@ -15,7 +15,7 @@ use warp::{Filter, Reply};
 /// The key it wants.
 pub const KEY: &str = "demo-key-without-value";
 /// How long it thinks, so that people can follow.
-const THINKS_FOR: Duration = Duration::from_millis(350);
+const REPLY_DELAY: Duration = Duration::from_millis(350);
 
 /// Starts it; returns its URL. It ends with the runtime.
 pub async fn start() -> io::Result<String> {
@@ -40,7 +40,7 @@ fn routes() -> impl Filter<Extract = (warp::reply::Response,), Error = Infallibl
     let chat =
         warp::path!("v1" / "chat" / "completions").and(warp::post()).and(key()).and(warp::body::json());
     let chat = chat.then(|key: Option<String>, request: Value| async move {
-        tokio::time::sleep(THINKS_FOR).await;
+        tokio::time::sleep(REPLY_DELAY).await;
         answer(key.as_deref(), completion(&request))
     });
     let unknown = warp::any().map(|| StatusCode::NOT_FOUND.into_response());

@@ -1,6 +1,6 @@
 //! Why the server did not start, or ended with an error.
 
-use crate::app::model_catalog::CatalogueError;
+use crate::app::model_catalog::CatalogError;
 use crate::app::notify::NotifyError;
 use crate::http::TlsError;
 use crate::key_file::KeyFileError;
@@ -42,7 +42,7 @@ pub enum StartError {
     Tls(#[from] TlsError),
     /// The catalogue of models cannot be used.
     #[error("the catalogue of models cannot be used")]
-    Catalogue(#[from] CatalogueError),
+    Catalog(#[from] CatalogError),
     /// Nobody can be told outside as the configuration wants it.
     #[error("notices cannot be sent")]
     Notify(#[from] NotifyError),
@@ -111,7 +111,7 @@ impl StartError {
             Self::Database(StoreError::Schema(_))
             | Self::ActorSystem(arbiter_actors::StartError::Store(StoreError::Schema(_)))
             | Self::Tls(TlsError::Invalid { .. })
-            | Self::Catalogue(_)
+            | Self::Catalog(_)
             | Self::Notify(_)
             | Self::LockMemory(_) => 78,
             #[cfg(feature = "temporal")]
@@ -132,7 +132,7 @@ impl StartError {
 
 impl StartError {
     /// Why the vault did not open.
-    pub(crate) fn unlocking(error: Error) -> Self {
+    pub(crate) fn from_unlock_error(error: Error) -> Self {
         match error {
             Error::Vault(VaultAccessError::WrongPassword) => Self::WrongPassword,
             other => Self::Unlock(other),

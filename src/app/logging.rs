@@ -14,17 +14,17 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
 /// Lines that may wait to become events; more are only in the log.
-const WAITING: usize = 64;
+const QUEUE_LIMIT: usize = 64;
 /// The least time between two lines that become events.
-const PACE: Duration = Duration::from_millis(200);
+const MIN_EVENT_INTERVAL: Duration = Duration::from_millis(200);
 
-struct Line {
+struct QueuedLine {
     level: Level,
     target: String,
     message: String,
 }
 
-static LINES: OnceLock<mpsc::Sender<Line>> = OnceLock::new();
+static LINES: OnceLock<mpsc::Sender<QueuedLine>> = OnceLock::new();
 
 /// Starts the log of this process; a second call changes nothing.
 pub fn start(settings: &Log) {
@@ -39,7 +39,7 @@ pub fn start(settings: &Log) {
         // Writing to a String does not fail.
         let _ = write!(directives, ",{name}={}", level.as_str());
     }
-    let base = tracing_subscriber::registry().with(EnvFilter::new(directives)).with(ToEvents);
+    let base = tracing_subscriber::registry().with(EnvFilter::new(directives)).with(EventLayer);
     let to_stderr = fmt::layer().with_writer(std::io::stderr);
     // A log that is there already (in a test) is kept.
     let _ = match settings.format {
@@ -50,7 +50,7 @@ pub fn start(settings: &Log) {
 
 /// From now on warnings and errors become `log.message` events as well, at a bounded pace.
 pub fn publish(handles: Handles) {
-    let (lines, mut queue) = mpsc::channel::<Line>(WAITING);
+    let (lines, mut queue) = mpsc::channel::<QueuedLine>(QUEUE_LIMIT);
     if LINES.set(lines).is_err() {
         return;
     }
@@ -60,15 +60,15 @@ pub fn publish(handles: Handles) {
             let line = LogLine { source: "log", project_id: None, subject: line.target, data };
             // The line is in the log already; a store that fails has louder voices.
             let _ = handles.bus.log(&Caller::system(), line).await;
-            tokio::time::sleep(PACE).await;
+            tokio::time::sleep(MIN_EVENT_INTERVAL).await;
         }
     });
 }
 
 /// Hands warnings and errors on.
-struct ToEvents;
+struct EventLayer;
 
-impl<S: Subscriber> Layer<S> for ToEvents {
+impl<S: Subscriber> Layer<S> for EventLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let about = event.metadata();
         if *about.level() > Level::WARN {
@@ -79,8 +79,11 @@ impl<S: Subscriber> Layer<S> for ToEvents {
             event.record(&mut text);
             let message = redacted(&text.0);
             // A full queue means that too much is said at once; the log has it.
-            let _ =
-                lines.try_send(Line { level: *about.level(), target: about.target().to_owned(), message });
+            let _ = lines.try_send(QueuedLine {
+                level: *about.level(),
+                target: about.target().to_owned(),
+                message,
+            });
         }
     }
 }
@@ -116,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_looks_like_a_credential_is_redacted() {
+    fn log_text_that_looks_like_a_credential_is_redacted() {
         assert_eq!(redacted("got sk-1234567890abcdef. bad"), "got [redacted] bad");
         assert_eq!(redacted("the key of provider-1 is bad"), "the key of provider-1 is bad");
     }

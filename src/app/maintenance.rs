@@ -15,12 +15,12 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// A store with nothing on top of it, in a directory that nobody else holds meanwhile.
-struct Alone {
+struct OfflineStore {
     store: Store,
     _lock: DirectoryLock,
 }
 
-impl Alone {
+impl OfflineStore {
     fn with(directory: &Path) -> Result<Self, StartError> {
         let lock = DirectoryLock::take(directory)?;
         let store = Store::open(Options {
@@ -33,23 +33,23 @@ impl Alone {
             // Whoever commits hears of it as well, and there is nobody else.
             on_failure: Box::new(|_| {}),
         })
-        .map_err(failed)?;
+        .map_err(store_failed)?;
         Ok(Self { store, _lock: lock })
     }
 }
 
-impl Drop for Alone {
+impl Drop for OfflineStore {
     fn drop(&mut self) {
         self.store.close();
     }
 }
 
-fn failed(error: StoreError) -> StartError {
+fn store_failed(error: StoreError) -> StartError {
     StartError::ActorSystem(error.into())
 }
 
 /// What became of the admin tokens.
-pub struct NewAdmin {
+pub struct AdminTokenReset {
     /// The file with the new one.
     pub path: PathBuf,
     /// How many no longer work.
@@ -61,8 +61,8 @@ pub struct NewAdmin {
 ///
 /// # Errors
 /// [`StartError`] when a server holds the directory, or something cannot be written.
-pub async fn reset_admin_token(directory: &Path) -> Result<NewAdmin, StartError> {
-    let alone = Alone::with(directory)?;
+pub async fn reset_admin_token(directory: &Path) -> Result<AdminTokenReset, StartError> {
+    let offline = OfflineStore::with(directory)?;
     let (mut random, mut id) = (Zeroizing::new([0; 32]), [0; 16]);
     getrandom::fill(random.as_mut_slice()).and_then(|()| getrandom::fill(&mut id)).map_err(|error| {
         StartError::Process { operation: "draw a token", source: std::io::Error::other(error.to_string()) }
@@ -86,7 +86,7 @@ pub async fn reset_admin_token(directory: &Path) -> Result<NewAdmin, StartError>
     let path = directory.join(admin_token::FILE);
     write_private(&path, text.as_bytes())?;
     let mut unit = Unit::new(now, "system", "token reset");
-    let tokens = alone.store.tokens().await.map_err(failed)?;
+    let tokens = offline.store.tokens().await.map_err(store_failed)?;
     let old: Vec<Token> = tokens.into_iter().filter(|token| token.role == Role::Admin).collect();
     for token in &old {
         let told = NewEvent::of(EventType::TokenRevoked, token.id.as_str(), json!({"reason": "token reset"}));
@@ -96,8 +96,8 @@ pub async fn reset_admin_token(directory: &Path) -> Result<NewAdmin, StartError>
     let data = json!({"name": token.name, "role": token.role, "reason": "token reset"});
     unit.tell(NewEvent::of(EventType::TokenCreated, token.id.as_str(), data));
     unit.change(Change::PutToken(token));
-    alone.store.commit(unit).await.map_err(failed)?;
-    Ok(NewAdmin { path, revoked: old.len() })
+    offline.store.commit(unit).await.map_err(store_failed)?;
+    Ok(AdminTokenReset { path, revoked: old.len() })
 }
 
 /// Follows the hash chain through the event log.
@@ -106,6 +106,6 @@ pub async fn reset_admin_token(directory: &Path) -> Result<NewAdmin, StartError>
 /// [`StartError`] when a server holds the directory or the database cannot be opened; within it, what is
 /// wrong with the log.
 pub async fn verify_audit(directory: &Path) -> Result<Result<Verified, VerifyError>, StartError> {
-    let alone = Alone::with(directory)?;
-    Ok(alone.store.verify_events().await)
+    let offline = OfflineStore::with(directory)?;
+    Ok(offline.store.verify_events().await)
 }

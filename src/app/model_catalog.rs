@@ -33,7 +33,7 @@ struct File {
 
 /// Why there is no catalogue.
 #[derive(Debug, thiserror::Error)]
-pub enum CatalogueError {
+pub enum CatalogError {
     /// The file cannot be read.
     #[error("cannot read {path}")]
     Read {
@@ -67,12 +67,12 @@ pub fn load(directory: &Path, named: &Path) -> Result<Catalogue, StartError> {
     let text = match fs::read_to_string(&path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => None,
-        Err(source) => return Err(CatalogueError::Read { path, source }.into()),
+        Err(source) => return Err(CatalogError::Read { path, source }.into()),
     };
     Ok(read(text.as_deref(), &path)?)
 }
 
-fn read(own: Option<&str>, path: &Path) -> Result<Catalogue, CatalogueError> {
+fn read(own: Option<&str>, path: &Path) -> Result<Catalogue, CatalogError> {
     let built_in = Path::new("config/models.toml");
     let mut models = parse(BUILT_IN, built_in)?.models;
     let mut blamed = built_in;
@@ -84,12 +84,12 @@ fn read(own: Option<&str>, path: &Path) -> Result<Catalogue, CatalogueError> {
         }
         models.extend(own.models);
     }
-    Catalogue::new(models).map_err(|source| CatalogueError::Entry { path: blamed.to_owned(), source })
+    Catalogue::new(models).map_err(|source| CatalogError::Entry { path: blamed.to_owned(), source })
 }
 
-fn parse(text: &str, path: &Path) -> Result<File, CatalogueError> {
+fn parse(text: &str, path: &Path) -> Result<File, CatalogError> {
     toml::from_str(text)
-        .map_err(|source| CatalogueError::Parse { path: path.to_owned(), source: Box::new(source) })
+        .map_err(|source| CatalogError::Parse { path: path.to_owned(), source: Box::new(source) })
 }
 
 #[cfg(test)]
@@ -98,12 +98,12 @@ mod tests {
 
     const OWN: &str = "[[model]]\nname = \"our-model\"\ninteractivity = \"fast\"\nscore = 1.0\n";
 
-    fn own(text: &str) -> Result<Catalogue, CatalogueError> {
+    fn own(text: &str) -> Result<Catalogue, CatalogError> {
         read(Some(text), Path::new("own.toml"))
     }
 
     #[test]
-    fn the_built_in_catalogue_knows_each_of_its_models_by_its_own_name() {
+    fn builtin_catalog_finds_each_model_by_its_name() {
         let catalogue = read(None, Path::new("")).unwrap();
         assert!(catalogue.entries().count() >= 40);
         for entry in catalogue.entries() {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn models_are_known_by_the_names_that_providers_offer_them_under() {
+    fn catalog_finds_models_by_provider_spelling() {
         let catalogue = read(None, Path::new("")).unwrap();
         for (offered, known) in [
             ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_other_models_mean_none_of_these() {
+    fn catalog_lookup_of_other_models_finds_nothing() {
         let catalogue = read(None, Path::new("")).unwrap();
         for offered in [
             "claude-sonnet-9",
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_class_of_gpus_that_a_model_wants_holds_it() {
+    fn catalog_gpu_class_has_enough_memory_for_its_model() {
         for entry in read(None, Path::new("")).unwrap().entries() {
             assert_eq!(entry.gpu_class.is_some(), entry.min_vram_gb.is_some(), "{}", entry.name);
             if let (Some(class), Some(needed)) = (&entry.gpu_class, entry.min_vram_gb) {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_adds_to_it_or_stands_in_its_place() {
+    fn catalog_file_extends_or_replaces_the_builtin() {
         let more = own(OWN).unwrap();
         assert_eq!(more.entries().next().unwrap().name, "our-model");
         assert!(more.entries().count() > 40);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_said_with_its_name() {
+    fn invalid_catalog_file_is_reported_with_its_path() {
         for wrong in ["mode = \"add\"", "[[model]]\nname = \"m\"", &OWN.replace("1.0", "2.0"), "modle = 1"] {
             assert!(own(wrong).unwrap_err().to_string().contains("own.toml"), "{wrong}");
         }

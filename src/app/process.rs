@@ -29,7 +29,7 @@ pub fn lock_memory(settings: &config::Vault) -> Result<(), StartError> {
 
 /// As many files and connections as the system lets us have: the usual 1024 are fewer than the connections
 /// that are allowed, and a server without descriptors neither answers nor writes.
-pub fn widen() {
+pub fn raise_limits() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, most) {
@@ -39,7 +39,7 @@ pub fn widen() {
 
 /// From the call on the signals that ask the process to end no longer do so by themselves; the future ends
 /// with the first of them.
-pub fn asked_to_end() -> Result<impl Future<Output = ()> + Send + 'static, StartError> {
+pub fn shutdown_signal() -> Result<impl Future<Output = ()> + Send + 'static, StartError> {
     use tokio::signal::unix::{SignalKind, signal};
     let fail = |source| StartError::Process { operation: "listen for signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 /// From now on SIGHUP ends nothing; it makes a server that speaks TLS read its files again and tell local
 /// clients of the new certificate. A file that cannot be used changes nothing.
-pub fn on_hangup(
+pub fn reload_on_sighup(
     tls: Option<Arc<Tls>>,
     directory: PathBuf,
     url: String,
@@ -27,7 +27,7 @@ pub fn on_hangup(
             let (directory, url) = (directory.clone(), url.clone());
             let reading = tokio::task::spawn_blocking(move || {
                 tls.reload()?;
-                server_file::announce(&directory, &url, Some(&tls))?;
+                server_file::write_server_file(&directory, &url, Some(&tls))?;
                 Ok::<_, StartError>(tls.fingerprint())
             });
             match reading.await {

@@ -2,7 +2,7 @@
 
 use crate::app::error::StartError;
 use crate::app::{
-    admin_token, cast_settings, describe, load_catalogue, load_notify, logging, process, reload, server_file,
+    actor_settings, admin_token, describe, load_catalog, load_notify, logging, process, reload, server_file,
 };
 #[cfg(feature = "temporal")]
 use crate::bridge::Bridge;
@@ -20,10 +20,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// How long the end may take before the process leaves without the rest.
-const END_WITHIN: Duration = Duration::from_secs(9);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(9);
 /// How long of that the workers of Temporal may take.
 #[cfg(feature = "temporal")]
-const BRIDGE_WITHIN: Duration = Duration::from_secs(4);
+const BRIDGE_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What a server is started with.
 pub struct ServeOptions {
@@ -63,7 +63,7 @@ pub enum PasswordOrigin {
 /// [`StartError`]; its exit code is the process's.
 pub fn serve(options: ServeOptions) -> Result<(), StartError> {
     logging::start(&options.loaded.settings.log);
-    process::widen();
+    process::raise_limits();
     if options.password.as_ref().is_some_and(|password| password.origin == PasswordOrigin::Variable) {
         tracing::warn!(
             "the password came in the environment, where root can read it until this process ends; \
@@ -73,10 +73,10 @@ pub fn serve(options: ServeOptions) -> Result<(), StartError> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let password = options.password.map(|password| password.text);
-        let asked_to_end = process::asked_to_end()?;
+        let shutdown_signal = process::shutdown_signal()?;
         let server = Server::start(&options.data_dir, options.loaded, password).await?;
-        say(&format!("listening on {}", server.url));
-        server.run(asked_to_end).await
+        print_line(&format!("listening on {}", server.url));
+        server.run(shutdown_signal).await
     });
     // What still runs belongs to nobody any more.
     runtime.shutdown_background();
@@ -92,7 +92,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
 }
 
 /// One line on stdout. A reader that is gone does not stop a server.
-pub fn say(line: &str) {
+pub fn print_line(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
@@ -138,8 +138,8 @@ impl Server {
             // One word is enough.
             let _ = tell_failure.try_send(());
         };
-        let mut settings = cast_settings(&loaded.settings);
-        settings.catalogue = Arc::new(load_catalogue(directory, &loaded.settings.providers.catalogue)?);
+        let mut settings = actor_settings(&loaded.settings);
+        settings.catalogue = Arc::new(load_catalog(directory, &loaded.settings.providers.catalogue)?);
         settings.notify = load_notify(&loaded.settings)?;
         let clock = Arc::new(SystemClock);
         #[cfg(feature = "temporal")]
@@ -159,8 +159,8 @@ impl Server {
         }
         logging::publish(handles.clone());
         let url = format!("{}://{bound}", if tls.is_some() { "https" } else { "http" });
-        server_file::announce(directory, &url, tls.as_deref())?;
-        let reloading = reload::on_hangup(tls.clone(), directory.to_owned(), url.clone())?;
+        server_file::write_server_file(directory, &url, tls.as_deref())?;
+        let reloading = reload::reload_on_sighup(tls.clone(), directory.to_owned(), url.clone())?;
         #[cfg(feature = "temporal")]
         let bridge =
             temporal.map(|address| Bridge::new(handles.clone(), &loaded.settings, settings, address));
@@ -198,14 +198,15 @@ impl Server {
         let began = Instant::now();
         // A late SIGHUP would announce a server that is gone.
         reloading.abort();
-        server_file::withdraw(&directory);
+        server_file::remove_server_file(&directory);
         #[cfg(feature = "temporal")]
         if let Some(bridge) = bridge
-            && tokio::time::timeout(BRIDGE_WITHIN, bridge.stop()).await.is_err()
+            && tokio::time::timeout(BRIDGE_SHUTDOWN_TIMEOUT, bridge.stop()).await.is_err()
         {
             tracing::warn!("the workers of Temporal did not end in time; others take over what they left");
         }
-        if tokio::time::timeout(END_WITHIN.saturating_sub(began.elapsed()), cast.stop()).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT.saturating_sub(began.elapsed()), cast.stop()).await.is_err()
+        {
             tracing::warn!("the end took too long; the next start puts the rest right");
         }
         tracing::info!("stopped");
@@ -222,7 +223,7 @@ async fn prepare(
         match handles.vault.unlock(&Caller::system(), password).await {
             Ok(Unlocked::Created) => tracing::info!("the vault is new; its password is the one just given"),
             Ok(Unlocked::Opened) => tracing::info!("the vault is unlocked"),
-            Err(error) => return Err(StartError::unlocking(error)),
+            Err(error) => return Err(StartError::from_unlock_error(error)),
         }
     } else {
         tracing::warn!("no password was given: the vault is locked until somebody unlocks it");

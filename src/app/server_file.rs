@@ -28,7 +28,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), StartError> {
 }
 
 /// Tells local clients where the server is and, when it speaks TLS, by which certificate they know it.
-pub fn announce(directory: &Path, url: &str, tls: Option<&Tls>) -> Result<(), StartError> {
+pub fn write_server_file(directory: &Path, url: &str, tls: Option<&Tls>) -> Result<(), StartError> {
     let certificate = tls.map(Tls::fingerprint);
     let content =
         json!({"url": url, "pid": std::process::id(), "certificate_sha256": certificate.as_deref()});
@@ -36,7 +36,7 @@ pub fn announce(directory: &Path, url: &str, tls: Option<&Tls>) -> Result<(), St
 }
 
 /// Takes the announcement back.
-pub fn withdraw(directory: &Path) {
+pub fn remove_server_file(directory: &Path) {
     // A stale file only costs a client one refused connection.
     let _ = fs::remove_file(directory.join("server.json"));
 }

@@ -6,17 +6,17 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{DirectoryLock, Options, Store, StoreError, Unit};
-use arbiter_vault::{Aside, Iterations, Vault, VaultError, set_aside};
+use arbiter_vault::{ArchivedFile, Iterations, Vault, VaultError, archive_key_file};
 use serde_json::json;
 use std::path::Path;
 
 /// What was forgotten.
 #[derive(Debug)]
-pub struct Forgotten {
+pub struct VaultReset {
     /// The ids of the keys; none when the file could not even be listed.
     pub keys: Vec<String>,
     /// The files that were put aside.
-    pub kept: Vec<Aside>,
+    pub archived: Vec<ArchivedFile>,
 }
 
 /// Puts the key file and its backup aside, and tells of each key that is gone. The next start begins a new
@@ -24,7 +24,7 @@ pub struct Forgotten {
 ///
 /// # Errors
 /// [`StartError`]: a server holds the directory, or a file cannot be used.
-pub fn forget_keys(directory: &Path) -> Result<Forgotten, StartError> {
+pub fn reset_vault(directory: &Path) -> Result<VaultReset, StartError> {
     let _lock = DirectoryLock::take(directory)?;
     let file = directory.join("keys.json");
     let now = SystemClock.now();
@@ -35,12 +35,12 @@ pub fn forget_keys(directory: &Path) -> Result<Forgotten, StartError> {
         Err(error) => return Err(StartError::Vault(error)),
     };
     // Told first: a file put aside without a word would be a mystery, and to say it twice does no harm.
-    tell(directory, &keys, now).map_err(StartError::Database)?;
-    let kept = set_aside(&file, &stamp(now)).map_err(StartError::Vault)?;
-    Ok(Forgotten { keys, kept })
+    log_deleted_keys(directory, &keys, now).map_err(StartError::Database)?;
+    let archived = archive_key_file(&file, &file_timestamp(now)).map_err(StartError::Vault)?;
+    Ok(VaultReset { keys, archived })
 }
 
-fn tell(directory: &Path, keys: &[String], now: Timestamp) -> Result<(), StoreError> {
+fn log_deleted_keys(directory: &Path, keys: &[String], now: Timestamp) -> Result<(), StoreError> {
     let failed = |source| StoreError::Io { operation: "start", path: "the runtime".to_owned(), source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
@@ -65,7 +65,7 @@ fn tell(directory: &Path, keys: &[String], now: Timestamp) -> Result<(), StoreEr
 }
 
 /// A time as a part of a file's name: `20261123T030732Z`.
-fn stamp(now: Timestamp) -> String {
+fn file_timestamp(now: Timestamp) -> String {
     let text = now.to_string();
     let seconds = text.split('.').next().unwrap_or_default();
     format!("{}Z", seconds.replace(['-', ':'], ""))
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_is_a_time_that_may_stand_in_a_name() {
-        assert_eq!(stamp(Timestamp::from_millis(1_800_000_000_123)), "20270115T080000Z");
+    fn file_timestamp_has_only_file_name_characters() {
+        assert_eq!(file_timestamp(Timestamp::from_millis(1_800_000_000_123)), "20270115T080000Z");
     }
 }

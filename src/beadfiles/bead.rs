@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// Where a bead stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct BeadState {
     /// The status.
     pub status: Status,
     /// Why, where that is known of a blocked one.
@@ -56,7 +56,7 @@ pub struct FileBead {
     /// When it counts as done.
     pub acceptance_criteria: String,
     /// Where it stands.
-    pub state: State,
+    pub state: BeadState,
     /// 0 to 4.
     pub priority: u8,
     /// Its type, or a foreign word.
@@ -100,7 +100,7 @@ impl Default for FileBead {
             title: String::new(),
             description: String::new(),
             acceptance_criteria: String::new(),
-            state: State { status: Status::Open, reason: None },
+            state: BeadState { status: Status::Open, reason: None },
             priority: 0,
             bead_type: "task".to_owned(),
             assignee: None,
@@ -124,4 +124,4 @@ impl Default for FileBead {
 
 /// What is kept of a line beside the bead, so that it can be written as it came.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Kept(pub RawFields);
+pub struct KeptFields(pub RawFields);

@@ -11,9 +11,9 @@ mod words;
 mod write;
 mod yaml;
 
-pub use bead::{FileBead, FileComment, FileEdge, Kept, State};
+pub use bead::{BeadState, FileBead, FileComment, FileEdge, KeptFields};
 pub use line::{Line, LineProblem, MAX_LINE_BYTES, read_line};
 pub use raw::RawFields;
-pub use words::{alias_of_type, state_of};
-pub use write::{Gate, kept_of, write_gate, write_line};
+pub use words::{canonical_type, state_from_word};
+pub use write::{Gate, kept_fields, write_gate, write_line};
 pub use yaml::{YamlBead, read_yaml};

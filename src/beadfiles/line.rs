@@ -1,6 +1,6 @@
 //! Reading one line of JSONL.
 
-use crate::bead::{FileBead, FileComment, FileEdge, State};
+use crate::bead::{BeadState, FileBead, FileComment, FileEdge};
 use crate::raw::RawFields;
 use crate::{text_time, words};
 use arbiter_core::bead::BACKLOG;
@@ -15,7 +15,7 @@ const MAX_ID_BYTES: usize = 255;
 /// The longest title, in characters.
 const MAX_TITLE: usize = 500;
 /// Fields that are worked out anew when a line is written, or stand elsewhere.
-const APART: [&str; 8] = [
+const DERIVED_FIELDS: [&str; 8] = [
     "_type",
     "dependencies",
     "comments",
@@ -64,7 +64,7 @@ pub enum Line {
 pub enum LineProblem {
     /// It cannot be read.
     #[error("it is no JSON object: {0}")]
-    NoObject(String),
+    NotAnObject(String),
     /// A field that has to be there is not, or cannot be used.
     #[error("{field} {problem}")]
     Field {
@@ -86,7 +86,7 @@ pub(crate) enum Scalar {
     Time(Option<Timestamp>),
     Number(i64),
     Flag(bool),
-    State(State),
+    State(BeadState),
 }
 
 /// The fields whose meaning is ours, in the order in which they are written.
@@ -113,8 +113,8 @@ pub(crate) fn scalar(name: &str, raw: Option<&str>) -> Option<Scalar> {
     let raw = raw.filter(|raw| *raw != "null");
     let text = || raw.map_or(Some(String::new()), |raw| serde_json::from_str::<String>(raw).ok());
     Some(match name {
-        "status" => Scalar::State(words::state_of(&text()?)),
-        "issue_type" => Scalar::Text(words::alias_of_type(&text()?).to_owned()),
+        "status" => Scalar::State(words::state_from_word(&text()?)),
+        "issue_type" => Scalar::Text(words::canonical_type(&text()?).to_owned()),
         "priority" => Scalar::Number(raw.map_or(Some(0), |raw| raw.parse().ok())?),
         "pinned" | "ephemeral" => Scalar::Flag(raw.map_or(Some(false), |raw| raw.parse().ok())?),
         _ if name.ends_with("_at") || name == "defer_until" => match text()?.as_str() {
@@ -174,7 +174,7 @@ impl FileBead {
 /// What we put into `metadata.arbiter`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Ours {
+pub(crate) struct ArbiterMetadata {
     pub(crate) block_reason: Option<String>,
     pub(crate) context: Map<String, Value>,
     pub(crate) approved: bool,
@@ -183,7 +183,7 @@ pub(crate) struct Ours {
 }
 
 /// Takes our own part out of `metadata`.
-fn take_ours(fields: &mut RawFields) -> Option<Ours> {
+fn take_arbiter_metadata(fields: &mut RawFields) -> Option<ArbiterMetadata> {
     let mut metadata = RawFields::parse(fields.get("metadata")?).ok()?;
     let ours = serde_json::from_str(metadata.take("arbiter")?.get()).ok()?;
     if metadata.is_empty() {
@@ -203,7 +203,7 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
     if text.is_empty() {
         return Ok(Line::Blank);
     }
-    let mut fields = RawFields::parse(text).map_err(|error| LineProblem::NoObject(error.to_string()))?;
+    let mut fields = RawFields::parse(text).map_err(|error| LineProblem::NotAnObject(error.to_string()))?;
     if fields.get("_schema").is_some() {
         return Ok(Line::Schema);
     }
@@ -220,7 +220,7 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
     if is_tombstone || fields.get("deleted_at").is_some_and(|raw| raw != "null") {
         return Ok(Line::Tombstone { id });
     }
-    let ours = take_ours(&mut fields).unwrap_or_default();
+    let ours = take_arbiter_metadata(&mut fields).unwrap_or_default();
     if ours.decision.is_some() {
         return Ok(Line::Gate { id });
     }
@@ -256,7 +256,7 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
         .filter_map(|raw| comment(raw, &bead.id, &mut warnings))
         .collect();
     fields.take("id");
-    APART.iter().for_each(|name| drop(fields.take(name)));
+    DERIVED_FIELDS.iter().for_each(|name| drop(fields.take(name)));
     Ok(Line::Bead { bead: Box::new(bead), fields, warnings })
 }
 
@@ -273,14 +273,14 @@ fn list<T: for<'de> Deserialize<'de>>(fields: &RawFields, name: &str, warnings: 
 }
 
 /// Takes a text out of an object, if it is one in the form in which we would write it.
-fn taken_text(fields: &mut RawFields, name: &str) -> Option<String> {
+fn take_text(fields: &mut RawFields, name: &str) -> Option<String> {
     let text = text_of(fields, name)?;
     fields.take(name);
     Some(text)
 }
 
 /// Reads a time of an object. It stays there when we would write it in another form.
-fn taken_time(fields: &mut RawFields, name: &str) -> Option<Timestamp> {
+fn take_time(fields: &mut RawFields, name: &str) -> Option<Timestamp> {
     let text = text_of(fields, name)?;
     let at = text_time::read(&text)?;
     if text_time::written(at) == text {
@@ -293,16 +293,16 @@ fn edge(mut kept: RawFields, id: &str, warnings: &mut Vec<String>) -> Option<Fil
     if text_of(&kept, "issue_id").as_deref() == Some(id) {
         kept.take("issue_id");
     }
-    let Some(depends_on) = taken_text(&mut kept, "depends_on_id").filter(|target| !target.is_empty()) else {
+    let Some(depends_on) = take_text(&mut kept, "depends_on_id").filter(|target| !target.is_empty()) else {
         warnings.push("a dependency without depends_on_id is left out".to_owned());
         return None;
     };
-    let kind = taken_text(&mut kept, "type").filter(|kind| !kind.is_empty());
+    let kind = take_text(&mut kept, "type").filter(|kind| !kind.is_empty());
     Some(FileEdge {
         depends_on,
         kind: kind.unwrap_or_else(|| "blocks".to_owned()),
-        created_at: taken_time(&mut kept, "created_at"),
-        created_by: taken_text(&mut kept, "created_by"),
+        created_at: take_time(&mut kept, "created_at"),
+        created_by: take_text(&mut kept, "created_by"),
         kept,
     })
 }
@@ -311,17 +311,17 @@ fn comment(mut kept: RawFields, id: &str, warnings: &mut Vec<String>) -> Option<
     if text_of(&kept, "issue_id").as_deref() == Some(id) {
         kept.take("issue_id");
     }
-    let own_id = match taken_text(&mut kept, "id") {
+    let own_id = match take_text(&mut kept, "id") {
         Some(text) => text,
         // A number in older files; it is written as one again.
         None => kept.get("id").unwrap_or_default().to_owned(),
     };
-    let Some(text) = taken_text(&mut kept, "text") else {
+    let Some(text) = take_text(&mut kept, "text") else {
         warnings.push("a comment without text is left out".to_owned());
         return None;
     };
-    let author = taken_text(&mut kept, "author").unwrap_or_default();
-    let created_at = taken_time(&mut kept, "created_at");
+    let author = take_text(&mut kept, "author").unwrap_or_default();
+    let created_at = take_time(&mut kept, "created_at");
     Some(FileComment { id: own_id, author, text, created_at, kept })
 }
 

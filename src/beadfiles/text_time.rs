@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_as_go_writes_them_and_read_in_every_form() {
+    fn time_is_written_like_go_and_read_in_every_form() {
         for (ms, text) in [
             (0, "1970-01-01T00:00:00Z"),
             (1_500, "1970-01-01T00:00:01.5Z"),

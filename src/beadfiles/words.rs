@@ -1,34 +1,38 @@
 //! Words of these files for states and types, in terms of ours.
 
-use crate::bead::State;
+use crate::bead::BeadState;
 use arbiter_core::bead::Status;
 
 /// What stands before a status of theirs in a reason of ours.
-pub(crate) const FOREIGN: &str = "bd:";
+pub(crate) const FOREIGN_STATUS_PREFIX: &str = "bd:";
 
 /// Where a bead stands by a word of theirs. What has no arrow of ours is blocked by its own word, or work in progress.
-pub fn state_of(word: &str) -> State {
+pub fn state_from_word(word: &str) -> BeadState {
     let lower = word.to_ascii_lowercase();
-    let plain = |status| State { status, reason: None };
+    let plain = |status| BeadState { status, reason: None };
     match lower.as_str() {
         "" | "open" => plain(Status::Open),
         "in_progress" | "hooked" => plain(Status::InProgress),
         "blocked" => plain(Status::Blocked),
         "closed" => plain(Status::Closed),
-        other => State { status: Status::Blocked, reason: Some(format!("{FOREIGN}{other}")) },
+        other => {
+            BeadState { status: Status::Blocked, reason: Some(format!("{FOREIGN_STATUS_PREFIX}{other}")) }
+        }
     }
 }
 
 /// Their word for where a bead stands.
-pub(crate) fn word_of(state: &State) -> &str {
+pub(crate) fn word_for_state(state: &BeadState) -> &str {
     match &state.reason {
-        Some(reason) if state.status == Status::Blocked => reason.strip_prefix(FOREIGN).unwrap_or("blocked"),
+        Some(reason) if state.status == Status::Blocked => {
+            reason.strip_prefix(FOREIGN_STATUS_PREFIX).unwrap_or("blocked")
+        }
         _ => state.status.as_str(),
     }
 }
 
 /// The type that a word of theirs stands for.
-pub fn alias_of_type(word: &str) -> &str {
+pub fn canonical_type(word: &str) -> &str {
     match word {
         "" => "task",
         "enhancement" | "feat" => "feature",
@@ -45,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_go_there_and_back() {
+    fn state_words_round_trip() {
         for (word, status) in [
             ("open", Status::Open),
             ("in_progress", Status::InProgress),
@@ -55,12 +59,12 @@ mod tests {
             ("pinned", Status::Blocked),
             ("in-review", Status::Blocked),
         ] {
-            let state = state_of(word);
-            assert_eq!((state.status, word_of(&state)), (status, word));
+            let state = state_from_word(word);
+            assert_eq!((state.status, word_for_state(&state)), (status, word));
         }
-        assert_eq!(state_of("").status, Status::Open);
-        assert_eq!(state_of("HOOKED").status, Status::InProgress);
-        let ours = State { status: Status::Blocked, reason: Some("no route".into()) };
-        assert_eq!(word_of(&ours), "blocked");
+        assert_eq!(state_from_word("").status, Status::Open);
+        assert_eq!(state_from_word("HOOKED").status, Status::InProgress);
+        let ours = BeadState { status: Status::Blocked, reason: Some("no route".into()) };
+        assert_eq!(word_for_state(&ours), "blocked");
     }
 }

@@ -1,6 +1,6 @@
 //! Writing one line of JSONL: what the bead says now, and what was kept of the line it came from.
 
-use crate::bead::{FileBead, FileComment, FileEdge, Kept};
+use crate::bead::{FileBead, FileComment, FileEdge, KeptFields};
 use crate::line::{KNOWN, Scalar, scalar};
 use crate::raw::RawFields;
 use crate::{text_time, words};
@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 const GATE_TIMEOUT_NANOS: u64 = 172_800_000_000_000;
 
 /// What a line says of the end of a bead, and where that is kept while the bead is not closed.
-const ENDS: [(&str, &str); 2] = [("closed_at", "_open_closed_at"), ("close_reason", "_open_close_reason")];
+const CLOSING_FIELDS: [(&str, &str); 2] =
+    [("closed_at", "_open_closed_at"), ("close_reason", "_open_close_reason")];
 
 /// A pending decision as `bd` understands it: a gate that a person opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,26 +31,26 @@ pub struct Gate {
 }
 
 /// What of a line's fields has to be kept so that the line of this bead comes out as it was.
-pub fn kept_of(bead: &FileBead, fields: RawFields) -> Kept {
+pub fn kept_fields(bead: &FileBead, fields: RawFields) -> KeptFields {
     let mut kept = fields;
     // A bead that is not closed has no place for what its line says of an end; once it was closed here and opened
     // again, that line must not be taken for what we say.
     if bead.state.status != Status::Closed {
-        for (name, aside) in ENDS {
+        for (name, aside) in CLOSING_FIELDS {
             if let Some(raw) = kept.take(name) {
                 kept.put(aside, raw.get().to_owned());
             }
         }
     }
     kept.retain(|name, raw| !KNOWN.contains(&name) || rendered(bead, name).as_deref() != Some(raw));
-    Kept(kept)
+    KeptFields(kept)
 }
 
 /// A known field as we write it; none when it is left out.
 fn rendered(bead: &FileBead, name: &str) -> Option<String> {
     let text = |text: &str| Some(Value::from(text).to_string()).filter(|_| !text.is_empty());
     match (name, bead.scalar(name)) {
-        ("status", _) => text(words::word_of(&bead.state)),
+        ("status", _) => text(words::word_for_state(&bead.state)),
         ("priority", Scalar::Number(number)) => Some(number.to_string()),
         (_, Scalar::Text(written)) => text(&written),
         (_, Scalar::Time(at)) => text(&at.map(text_time::written).unwrap_or_default()),
@@ -59,14 +60,15 @@ fn rendered(bead: &FileBead, name: &str) -> Option<String> {
 }
 
 /// The line of a bead, without its end. A field that was kept is written as it was, as long as it still says what is so.
-pub fn write_line(bead: &FileBead, kept: &Kept) -> String {
+pub fn write_line(bead: &FileBead, kept: &KeptFields) -> String {
     let mut raw = kept.0.clone();
     let mut parts: Vec<(String, String)> = vec![
         ("_type".to_owned(), "\"issue\"".to_owned()),
         ("id".to_owned(), Value::from(bead.id.as_str()).to_string()),
     ];
     for name in KNOWN {
-        let aside = ENDS.iter().find(|(end, _)| *end == name).and_then(|(_, aside)| raw.take(aside));
+        let aside =
+            CLOSING_FIELDS.iter().find(|(end, _)| *end == name).and_then(|(_, aside)| raw.take(aside));
         if let Some(said) = aside.filter(|_| bead.state.status != Status::Closed) {
             raw.take(name);
             parts.push((name.to_owned(), said.get().to_owned()));
@@ -84,7 +86,7 @@ pub fn write_line(bead: &FileBead, kept: &Kept) -> String {
     if !bead.labels.is_empty() {
         parts.push(("labels".to_owned(), json!(bead.labels).to_string()));
     }
-    add_ours(bead, &mut raw);
+    add_arbiter_metadata(bead, &mut raw);
     if !bead.edges.is_empty() {
         let edges: Vec<String> = bead.edges.iter().map(|edge| edge_json(edge, &bead.id)).collect();
         parts.push(("dependencies".to_owned(), format!("[{}]", edges.join(","))));
@@ -105,10 +107,10 @@ fn object(parts: &[(String, String)]) -> String {
 }
 
 /// Puts what only we know into `metadata.arbiter`, unless `metadata` is something else than an object.
-fn add_ours(bead: &FileBead, raw: &mut RawFields) {
+fn add_arbiter_metadata(bead: &FileBead, raw: &mut RawFields) {
     let mut ours = Map::new();
     if let (Status::Blocked, Some(reason)) = (bead.state.status, &bead.state.reason)
-        && !reason.starts_with(words::FOREIGN)
+        && !reason.starts_with(words::FOREIGN_STATUS_PREFIX)
     {
         ours.insert("block_reason".to_owned(), json!(reason));
     }

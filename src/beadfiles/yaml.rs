@@ -1,7 +1,7 @@
 //! The YAML files of older trees, one bead each, in both of their dialects: documented names (`project_id`) and
 //! those that a program wrote from its own field names (`projectid`).
 
-use crate::bead::{FileBead, FileEdge, State};
+use crate::bead::{BeadState, FileBead, FileEdge};
 use crate::line::LineProblem;
 use crate::raw::RawFields;
 use crate::{text_time, words};
@@ -39,9 +39,9 @@ const KNOWN: [&str; 19] = [
 /// [`LineProblem`] when it is no mapping, or has no id or title.
 pub fn read_yaml(text: &str) -> Result<YamlBead, LineProblem> {
     let read: Value =
-        serde_saphyr::from_str(text).map_err(|error| LineProblem::NoObject(error.to_string()))?;
+        serde_saphyr::from_str(text).map_err(|error| LineProblem::NotAnObject(error.to_string()))?;
     let Value::Object(map) = read else {
-        return Err(LineProblem::NoObject("it is no mapping".to_owned()));
+        return Err(LineProblem::NotAnObject("it is no mapping".to_owned()));
     };
     let mut file = Fields { known: Map::new(), others: Map::new(), warnings: Vec::new() };
     for (name, value) in map {
@@ -133,7 +133,7 @@ impl Fields {
                 number.ok_or(LineProblem::Field { field: "priority", problem })?
             }
         };
-        let state = words::state_of(&self.text("status").unwrap_or_default());
+        let state = words::state_from_word(&self.text("status").unwrap_or_default());
         let mut edges: Vec<FileEdge> = Vec::new();
         let parent = self.text("parent").map(|parent| (parent, "parent-child"));
         let blockers = self.texts("blockedby").into_iter().map(|id| (id, "blocks"));
@@ -151,7 +151,7 @@ impl Fields {
         foreign_edges.extend(self.texts("children").into_iter().map(|id| (id, "parent-child")));
         let closed_at = self.time("closedat");
         let bead = FileBead {
-            bead_type: words::alias_of_type(&self.text("type").unwrap_or_default()).to_owned(),
+            bead_type: words::canonical_type(&self.text("type").unwrap_or_default()).to_owned(),
             description: self.text("description").unwrap_or_default(),
             acceptance_criteria: self.text("acceptancecriteria").unwrap_or_default(),
             project_id: self.text("projectid"),
@@ -165,7 +165,7 @@ impl Fields {
                 None | Some(Value::Null) => Map::new(),
                 Some(other) => Map::from_iter([("context".to_owned(), other)]),
             },
-            state: State { ..state },
+            state: BeadState { ..state },
             id,
             title,
             priority,
@@ -187,7 +187,7 @@ mod tests {
     const DOCUMENTED: &str = "id: bd-9\ntype: task\ntitle: Do it\ndescription: |\n  Two\n  lines\nstatus: closed\npriority: 1\nproject_id: shop\nassigned_to: ann\nblocked_by:\n  - bd-1\n  - bd-2\nblocks: [bd-10]\nparent: bd-3\nchildren: [bd-11]\ntags:\n  - ux\ncreated_at: 2026-01-18T19:16:06Z\nupdated_at: 2026-01-18T21:49:00Z\nclosed_at: 2026-01-18T21:49:00Z\ncontext:\n  branch: x\nmilestone: \"q3\"\n";
 
     #[test]
-    fn both_dialects_say_the_same() {
+    fn yaml_dialects_parse_to_the_same_bead() {
         let documented = read_yaml(DOCUMENTED).unwrap();
         let squeezed = ["project_id", "assigned_to", "blocked_by", "created_at", "updated_at", "closed_at"]
             .iter()
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_wrote_for_nothing_counts_as_nothing() {
+    fn yaml_empty_values_count_as_absent() {
         let text = "id: bd-1\ntitle: t\nstatus: in_progress\nprojectid: \"\"\nassignedto: \"\"\nblockedby: []\nparent: \"\"\ntags: null\ncreatedat: 2026-01-18T19:16:06.5Z\nupdatedat: 0001-01-01T00:00:00Z\nclosedat: null\ncontext: {}\n";
         let read = read_yaml(text).unwrap();
         assert_eq!((&read.bead.project_id, &read.bead.assignee, read.bead.updated_at), (&None, &None, None));
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_bead_says_why() {
+    fn yaml_without_a_bead_is_refused_with_the_reason() {
         for (text, why) in [
             ("- a\n", "no mapping"),
             ("title: t\n", "id is missing"),

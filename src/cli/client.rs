@@ -14,8 +14,8 @@ pub(crate) mod sse;
 pub(crate) mod trust;
 
 use crate::cli::client::connection::Target;
-use crate::cli::client::problem::Problem;
-use crate::cli::client::request::{Patience, Request};
+use crate::cli::client::problem::ServerProblem;
+use crate::cli::client::request::{AnswerLimit, Request};
 use crate::cli::ui::failure::Failure;
 use reqwest::{
     Response,
@@ -76,11 +76,11 @@ impl Client {
     /// Sends and returns the answer's text.
     pub async fn text(&self, request: &Request) -> Result<String, Failure> {
         let response = self.send(request).await?;
-        response.text().await.map_err(|error| broken_off(&error))
+        response.text().await.map_err(|error| connection_lost(&error))
     }
 
     /// The first `limit` entries of a list, page by page, and whether there are more.
-    pub async fn list(&self, request: &Request, limit: usize) -> Result<(Vec<Value>, Rest), Failure> {
+    pub async fn list(&self, request: &Request, limit: usize) -> Result<(Vec<Value>, Remainder), Failure> {
         let mut entries = Vec::new();
         let mut cursor = None;
         loop {
@@ -91,13 +91,13 @@ impl Client {
             let response = self.send(&page).await?;
             let next = next_cursor(response.headers());
             match read(response).await? {
-                Value::Array(rows) if rows.is_empty() => return Ok((entries, Rest::None)),
+                Value::Array(rows) if rows.is_empty() => return Ok((entries, Remainder::None)),
                 Value::Array(rows) => entries.extend(rows),
                 _ => return Err(Failure::Failed("the server's answer is no list".to_owned())),
             }
             match next {
-                None => return Ok((entries, Rest::None)),
-                Some(_) if entries.len() >= limit => return Ok((entries, Rest::More)),
+                None => return Ok((entries, Remainder::None)),
+                Some(_) if entries.len() >= limit => return Ok((entries, Remainder::More)),
                 next => cursor = next,
             }
         }
@@ -112,7 +112,7 @@ impl Client {
     ) -> Result<Value, Failure> {
         let builder = self.http.request(request.method.clone(), self.address(request)?);
         let builder = builder.header(CONTENT_TYPE, content_type).body(body);
-        read(self.accepted(builder.send().await).await?).await
+        read(self.check_status(builder.send().await).await?).await
     }
 
     /// Sends and hands the answer's body on as it comes.
@@ -122,7 +122,7 @@ impl Client {
         mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut response = self.send(request).await?;
-        while let Some(piece) = response.chunk().await.map_err(|error| broken_off(&error))? {
+        while let Some(piece) = response.chunk().await.map_err(|error| connection_lost(&error))? {
             take(&piece)?;
         }
         Ok(())
@@ -134,22 +134,22 @@ impl Client {
         if let Some(last) = last {
             builder = builder.header("Last-Event-ID", last);
         }
-        self.accepted(builder.send().await).await
+        self.check_status(builder.send().await).await
     }
 
     /// Sends; an answer that is no success is a failure.
     async fn send(&self, request: &Request) -> Result<Response, Failure> {
         let mut builder = self.http.request(request.method.clone(), self.address(request)?);
-        if request.patience == Patience::Usual {
+        if request.answer_limit == AnswerLimit::Default {
             builder = builder.timeout(ANSWER_TIMEOUT);
         }
         if let Some(body) = &request.body {
             builder = builder.json(body);
         }
-        self.accepted(builder.send().await).await
+        self.check_status(builder.send().await).await
     }
 
-    async fn accepted(&self, sent: Result<Response, reqwest::Error>) -> Result<Response, Failure> {
+    async fn check_status(&self, sent: Result<Response, reqwest::Error>) -> Result<Response, Failure> {
         let response = sent.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         if status.is_success() {
@@ -158,7 +158,7 @@ impl Client {
         let request_id =
             response.headers().get("x-request-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = response.bytes().await.unwrap_or_default();
-        let problem = Problem::from_answer(status.as_u16(), &body, request_id.as_deref());
+        let problem = ServerProblem::from_answer(status.as_u16(), &body, request_id.as_deref());
         Err(Failure::Server(Box::new(problem)))
     }
 
@@ -185,7 +185,7 @@ impl Client {
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
         let host = self.base.host_str().unwrap_or_default();
-        let why = trust::explain(error, host).unwrap_or_else(|| innermost(error));
+        let why = trust::explain(error, host).unwrap_or_else(|| root_cause(error));
         let text = if error.is_timeout() && !error.is_connect() {
             format!("the server at {} did not answer in time", self.base)
         } else if self.base.scheme() == "http" && why.contains("invalid HTTP version") {
@@ -200,7 +200,7 @@ impl Client {
 
 /// Whether a list goes on behind what was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
+pub enum Remainder {
     /// It ends.
     None,
     /// It goes on.
@@ -208,7 +208,7 @@ pub enum Rest {
 }
 
 async fn read(response: Response) -> Result<Value, Failure> {
-    let body = response.bytes().await.map_err(|error| broken_off(&error))?;
+    let body = response.bytes().await.map_err(|error| connection_lost(&error))?;
     if body.is_empty() {
         return Ok(Value::Null);
     }
@@ -216,12 +216,12 @@ async fn read(response: Response) -> Result<Value, Failure> {
         .map_err(|error| Failure::Failed(format!("the server's answer is no JSON: {error}")))
 }
 
-fn broken_off(error: &reqwest::Error) -> Failure {
-    Failure::Unreachable(format!("the server's answer broke off: {}", innermost(error)))
+fn connection_lost(error: &reqwest::Error) -> Failure {
+    Failure::Unreachable(format!("the server's answer broke off: {}", root_cause(error)))
 }
 
 /// The cause at the end of the chain, which says what the system said.
-fn innermost(error: &dyn Error) -> String {
+fn root_cause(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

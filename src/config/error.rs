@@ -25,16 +25,16 @@ pub enum ConfigError {
         source: Box<toml::de::Error>,
     },
     /// Values that cannot be used; all that were found, at least one.
-    #[error("{}", Lines(.problems))]
+    #[error("{}", ProblemLines(.problems))]
     Invalid {
         /// Each with its key and place.
-        problems: Vec<Problem>,
+        problems: Vec<ConfigProblem>,
     },
 }
 
 /// One value that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub enum ConfigProblem {
     /// Nothing has this name.
     #[error("unknown key `{key}` ({found_in}); did you mean `{nearest}`?")]
     UnknownKey {
@@ -58,9 +58,9 @@ pub enum Problem {
 }
 
 /// One problem a line.
-struct Lines<'a>(&'a [Problem]);
+struct ProblemLines<'a>(&'a [ConfigProblem]);
 
-impl fmt::Display for Lines<'_> {
+impl fmt::Display for ProblemLines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {
             if index > 0 {

@@ -16,7 +16,7 @@ pub fn read(path: &Path) -> Result<Layer, ConfigError> {
 pub fn parse(text: &str, path: &Path) -> Result<Layer, ConfigError> {
     let table: toml::Table = toml::from_str(text)
         .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
-    let keys = super::layers::leaves(&table)
+    let keys = super::layers::flatten(&table)
         .into_iter()
         .map(|(key, _)| {
             let source = Source::File { path: path.to_owned(), line: line_of(text, &key) };
@@ -35,10 +35,10 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         let here = if let Some(header) = line.strip_prefix('[') {
-            section = plain(header.split(']').next()?);
+            section = unquote(header.split(']').next()?);
             section.clone()
         } else if let Some((name, _)) = line.split_once('=') {
-            let name = plain(name);
+            let name = unquote(name);
             if section.is_empty() { name } else { format!("{section}.{name}") }
         } else {
             continue;
@@ -53,7 +53,7 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
 }
 
 /// A key without quotes and blanks.
-fn plain(name: &str) -> String {
+fn unquote(name: &str) -> String {
     name.chars().filter(|c| !c.is_whitespace() && !matches!(c, '"' | '\'')).collect()
 }
 
@@ -64,7 +64,7 @@ mod tests {
     const TEXT: &str = "# first\ntop = 1\n[http]\nlisten = \"x\" # = 2\n[log.targets]\n\n\"workflow\" = 'debug'\n[store]\nnested = { deep = 3 }\n";
 
     #[test]
-    fn a_key_knows_its_line() {
+    fn config_key_reports_its_line() {
         for (key, line) in [
             ("top", Some(2)),
             ("http.listen", Some(4)),
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_toml_is_named() {
+    fn invalid_toml_error_names_the_file() {
         let error = parse("[http\n", Path::new("/etc/arbiter.toml")).err();
         assert_eq!(error.map(|e| e.to_string()).as_deref(), Some("/etc/arbiter.toml is not valid TOML"));
     }

@@ -54,7 +54,7 @@ pub fn from_environment(
             continue;
         }
         let key = rest.to_ascii_lowercase().replace(SEPARATOR, ".");
-        let value = typed(&text, defaults.get(&key));
+        let value = parse_as_default_type(&text, defaults.get(&key));
         layer.set(key, value, Source::Environment { name });
     }
     layer
@@ -64,19 +64,19 @@ pub fn from_environment(
 pub fn from_flags(flags: &[Flag], defaults: &BTreeMap<String, Value>) -> Layer {
     let mut layer = Layer::default();
     for flag in flags {
-        let value = typed(&flag.value, defaults.get(flag.key));
+        let value = parse_as_default_type(&flag.value, defaults.get(flag.key));
         layer.set(flag.key.to_owned(), value, Source::Flag { name: flag.name.to_owned() });
     }
     layer
 }
 
 /// Every value of `table` that is no section, by dotted key; an empty section counts as a value.
-pub fn leaves(table: &Table) -> Vec<(String, Value)> {
+pub fn flatten(table: &Table) -> Vec<(String, Value)> {
     let mut found = Vec::new();
     for (name, value) in table {
         match value {
             Value::Table(inner) if !inner.is_empty() => {
-                let below = leaves(inner).into_iter();
+                let below = flatten(inner).into_iter();
                 found.extend(below.map(|(key, value)| (format!("{name}.{key}"), value)));
             }
             _ => found.push((name.clone(), value.clone())),
@@ -86,7 +86,7 @@ pub fn leaves(table: &Table) -> Vec<(String, Value)> {
 }
 
 /// `text` in the type of the default; left as text when it does not fit, for the type check to refuse.
-fn typed(text: &str, default: Option<&Value>) -> Value {
+fn parse_as_default_type(text: &str, default: Option<&Value>) -> Value {
     let text = text.trim();
     let fitting = match default {
         Some(Value::Integer(_)) => text.replace('_', "").parse().ok().map(Value::Integer),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_takes_the_type_of_the_default() {
+    fn variable_is_parsed_as_the_type_of_the_default() {
         let layer = from_environment(
             [
                 ("ARBITER_HTTP__LISTEN", "8080"),
@@ -147,7 +147,7 @@ mod tests {
             .map(|(name, text)| (name.to_owned(), text.to_owned())),
             &defaults(),
         );
-        let found: BTreeMap<_, _> = leaves(&layer.table).into_iter().collect();
+        let found: BTreeMap<_, _> = flatten(&layer.table).into_iter().collect();
         assert_eq!(found.len(), 3);
         assert_eq!(found["http.listen"].as_str(), Some("8080"));
         assert_eq!(found["http.allowed_hosts"].as_array().map(Vec::len), Some(2));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_may_stand_in_brackets_and_quotes() {
+    fn list_value_may_have_brackets_and_quotes() {
         assert_eq!(list(r#"["a", 'b']"#), list("a,b"));
         assert!(list("[]").is_empty());
     }

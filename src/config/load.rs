@@ -2,7 +2,7 @@
 //!
 //! Owns the order of the layers and the question of which one set a value.
 
-use super::{ConfigError, Flag, Problem, Settings, Source, file, layers, nearest, ranges};
+use super::{ConfigError, ConfigProblem, Flag, Settings, Source, file, layers, nearest, ranges};
 use figment::{Figment, providers::Serialized};
 use serde::Serialize;
 use std::{collections::BTreeMap, path::Path};
@@ -76,7 +76,7 @@ impl Loaded {
 /// Every value of `settings` by dotted key.
 pub fn values_of(settings: &Settings) -> BTreeMap<String, Value> {
     let table = toml::Table::try_from(settings).unwrap_or_default();
-    layers::leaves(&table).into_iter().collect()
+    layers::flatten(&table).into_iter().collect()
 }
 
 fn combine(defaults: &BTreeMap<String, Value>, above: Vec<layers::Layer>) -> Result<Loaded, ConfigError> {
@@ -88,7 +88,7 @@ fn combine(defaults: &BTreeMap<String, Value>, above: Vec<layers::Layer>) -> Res
         for (key, source) in layer.keys {
             if let Some(known) = sources.get_mut(&key) {
                 *known = source;
-            } else if let Some(problem) = misplaced(key, source, &layer.table, defaults) {
+            } else if let Some(problem) = unknown_key_problem(key, source, &layer.table, defaults) {
                 problems.push(problem);
             }
         }
@@ -109,12 +109,12 @@ fn combine(defaults: &BTreeMap<String, Value>, above: Vec<layers::Layer>) -> Res
 }
 
 /// The problem with a key that is no setting; none for a section that is there but empty.
-fn misplaced(
+fn unknown_key_problem(
     key: String,
     found_in: Source,
     table: &toml::Table,
     defaults: &BTreeMap<String, Value>,
-) -> Option<Problem> {
+) -> Option<ConfigProblem> {
     let section = format!("{key}.");
     if defaults.keys().any(|known| known.starts_with(&section)) {
         let mut at = Some(table);
@@ -124,7 +124,7 @@ fn misplaced(
             at = value.and_then(Value::as_table);
         }
         let empty = value.is_some_and(Value::is_table);
-        return (!empty).then(|| Problem::Unfit {
+        return (!empty).then(|| ConfigProblem::Unfit {
             key,
             found_in,
             detail: "is a section, not a value".to_owned(),
@@ -133,10 +133,10 @@ fn misplaced(
     let sections = defaults.keys().filter_map(|known| Some(known.rsplit_once('.')?.0));
     let known = defaults.keys().map(String::as_str).chain(sections);
     let nearest = nearest::nearest(&key, known)?.to_owned();
-    Some(Problem::UnknownKey { key, found_in, nearest })
+    Some(ConfigProblem::UnknownKey { key, found_in, nearest })
 }
 
-fn wrong_type(error: &figment::Error, sources: &BTreeMap<String, Source>) -> Problem {
+fn wrong_type(error: &figment::Error, sources: &BTreeMap<String, Source>) -> ConfigProblem {
     // The path of an entry of a list goes one step beyond the key.
     let known = (1..=error.path.len())
         .rev()
@@ -145,7 +145,7 @@ fn wrong_type(error: &figment::Error, sources: &BTreeMap<String, Source>) -> Pro
         Some((key, source)) => (key.clone(), source.clone()),
         None => (error.path.join("."), Source::Default),
     };
-    Problem::Unfit { key, found_in, detail: error.kind.to_string() }
+    ConfigProblem::Unfit { key, found_in, detail: error.kind.to_string() }
 }
 
 #[cfg(test)]

@@ -37,14 +37,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn edits_are_counted_one_by_one() {
+    fn edit_distance_counts_single_edits() {
         assert_eq!(edits("", "abc"), 3);
         assert_eq!(edits("kitten", "sitting"), 3);
         assert_eq!(edits("same", "same"), 0);
     }
 
     #[test]
-    fn a_misspelt_key_finds_its_neighbour() {
+    fn misspelt_key_finds_the_nearest_one() {
         let known = ["http.listen", "http.max_streams", "log.level", "store.readers"];
         assert_eq!(nearest("http.lisen", known), Some("http.listen"));
         assert_eq!(nearest("htp.max_stream", known), Some("http.max_streams"));

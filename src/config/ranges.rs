@@ -2,7 +2,7 @@
 //!
 //! Owns the bounds. A test holds the table complete: a number without a range is not accepted.
 
-use super::{Authentication, Problem, Settings, Source, Temporal};
+use super::{Authentication, ConfigProblem, Settings, Source, Temporal};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use toml::Value;
@@ -10,7 +10,7 @@ use toml::Value;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_SEC: i64 = 24 * 60 * 60;
 /// The longest name of a queue, in bytes.
-const MAX_QUEUE: usize = 200;
+const MAX_QUEUE_NAME_BYTES: usize = 200;
 
 /// Dotted key, least and greatest value, both included.
 const RANGES: &[(&str, i64, i64)] = &[
@@ -71,13 +71,13 @@ pub fn problems(
     settings: &Settings,
     values: &BTreeMap<String, Value>,
     sources: &BTreeMap<String, Source>,
-) -> Vec<Problem> {
-    let unfit = |key: &str, detail: String| Problem::Unfit {
+) -> Vec<ConfigProblem> {
+    let unfit = |key: &str, detail: String| ConfigProblem::Unfit {
         key: key.to_owned(),
         found_in: sources.get(key).cloned().unwrap_or(Source::Default),
         detail,
     };
-    let mut found: Vec<Problem> = RANGES
+    let mut found: Vec<ConfigProblem> = RANGES
         .iter()
         .filter_map(|&(key, least, greatest)| {
             let value = values.get(key)?.as_integer()?;
@@ -124,7 +124,8 @@ pub fn problems(
         let key = format!("temporal.queues.{kind}");
         if !Temporal::default().queues.contains_key(kind) {
             found.push(unfit(&key, format!("no workflow has the type {kind}")));
-        } else if queue.is_empty() || queue.len() > MAX_QUEUE || *queue == temporal.providers_queue {
+        } else if queue.is_empty() || queue.len() > MAX_QUEUE_NAME_BYTES || *queue == temporal.providers_queue
+        {
             found.push(unfit(
                 &key,
                 "is a name of at most 200 bytes, and not temporal.providers_queue".to_owned(),
@@ -173,7 +174,7 @@ mod tests {
     use crate::config::load::values_of;
 
     #[test]
-    fn every_number_has_a_range_that_holds_its_default() {
+    fn number_setting_has_a_range_that_contains_its_default() {
         let values = values_of(&Settings::default());
         for (key, value) in &values {
             let Some(number) = value.as_integer() else {

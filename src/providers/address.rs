@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// From where an address can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum AddressScope {
     /// This machine or the private network around it.
     Local,
     /// The internet.
@@ -28,49 +28,49 @@ const METADATA_V6: [Ipv6Addr; 3] = [
 ];
 
 /// Judges one address, also one that hides an IPv4 address within an IPv6 one.
-pub(crate) fn reach(address: IpAddr) -> Reach {
+pub(crate) fn scope_of(address: IpAddr) -> AddressScope {
     match address {
-        IpAddr::V4(v4) => reach_v4(v4),
-        IpAddr::V6(v6) => reach_v6(v6),
+        IpAddr::V4(v4) => scope_of_v4(v4),
+        IpAddr::V6(v6) => scope_of_v6(v6),
     }
 }
 
-fn reach_v4(address: Ipv4Addr) -> Reach {
+fn scope_of_v4(address: Ipv4Addr) -> AddressScope {
     let [first, second, third, _] = address.octets();
     match (first, second, third) {
-        _ if METADATA_V4.contains(&address) => Reach::Forbidden,
+        _ if METADATA_V4.contains(&address) => AddressScope::Forbidden,
         // 169.254/16 holds the metadata of AWS, Azure, Google and ECS; 192.0.0/24 that of Oracle.
-        (0 | 224..=255, _, _) | (169, 254, _) | (192, 0, 0) => Reach::Forbidden,
-        (10 | 127, _, _) | (172, 16..=31, _) | (192, 168, _) | (100, 64..=127, _) => Reach::Local,
-        _ => Reach::Public,
+        (0 | 224..=255, _, _) | (169, 254, _) | (192, 0, 0) => AddressScope::Forbidden,
+        (10 | 127, _, _) | (172, 16..=31, _) | (192, 168, _) | (100, 64..=127, _) => AddressScope::Local,
+        _ => AddressScope::Public,
     }
 }
 
-fn reach_v6(address: Ipv6Addr) -> Reach {
+fn scope_of_v6(address: Ipv6Addr) -> AddressScope {
     if address == Ipv6Addr::LOCALHOST {
-        return Reach::Local;
+        return AddressScope::Local;
     }
     if let Some(mapped) = address.to_ipv4_mapped() {
-        return reach_v4(mapped);
+        return scope_of_v4(mapped);
     }
-    if let Some(inner) = translated(address) {
+    if let Some(inner) = embedded_v4(address) {
         // Nobody reaches a private network through a public tunnel unless to get around this check.
-        return match reach_v4(inner) {
-            Reach::Public => Reach::Public,
-            Reach::Local | Reach::Forbidden => Reach::Forbidden,
+        return match scope_of_v4(inner) {
+            AddressScope::Public => AddressScope::Public,
+            AddressScope::Local | AddressScope::Forbidden => AddressScope::Forbidden,
         };
     }
     match address.segments()[0] {
-        _ if METADATA_V6.contains(&address) => Reach::Forbidden,
+        _ if METADATA_V6.contains(&address) => AddressScope::Forbidden,
         // Link-local, the old site-local, multicast.
-        0xfe80..=0xffff => Reach::Forbidden,
-        0xfc00..=0xfdff => Reach::Local,
-        _ => Reach::Public,
+        0xfe80..=0xffff => AddressScope::Forbidden,
+        0xfc00..=0xfdff => AddressScope::Local,
+        _ => AddressScope::Public,
     }
 }
 
 /// The IPv4 address that a translated or tunnelled IPv6 address leads to.
-fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match address.segments() {
         // IPv4-compatible (and the unspecified address), IPv4-translated, NAT64, local NAT64
@@ -91,23 +91,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_address_has_its_reach() {
+    fn address_scope_follows_the_table() {
         let table = [
-            (Reach::Local, "127.0.0.1 127.9.9.9 10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1"),
-            (Reach::Local, "100.64.0.1 ::1 fd12::1 ::ffff:127.0.0.1 ::ffff:10.1.2.3"),
-            (Reach::Public, "1.1.1.1 172.32.0.1 198.18.0.1 100.128.0.1 2606:4700::1111"),
-            (Reach::Public, "::ffff:1.1.1.1 64:ff9b::101:101 2002:101:101::1"),
-            (Reach::Forbidden, "169.254.169.254 169.254.170.2 0.0.0.0 0.1.2.3 224.0.0.1"),
-            (Reach::Forbidden, "255.255.255.255 240.0.0.1 192.0.0.192 168.63.129.16"),
-            (Reach::Forbidden, "100.100.100.200 :: ff02::1 fe80::1 fec0::1 fd00:ec2::254"),
-            (Reach::Forbidden, "fd00:ec2::23 fd20:ce::254 ::ffff:169.254.169.254 ::169.254.169.254"),
-            (Reach::Forbidden, "64:ff9b::a9fe:a9fe 64:ff9b:1::a9fe:a9fe 2002:a9fe:a9fe::1"),
-            (Reach::Forbidden, "2002:7f00:1::1 2001:0:1:2:3:4:5601:5601 ::ffff:0:169.254.169.254"),
+            (AddressScope::Local, "127.0.0.1 127.9.9.9 10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1"),
+            (AddressScope::Local, "100.64.0.1 ::1 fd12::1 ::ffff:127.0.0.1 ::ffff:10.1.2.3"),
+            (AddressScope::Public, "1.1.1.1 172.32.0.1 198.18.0.1 100.128.0.1 2606:4700::1111"),
+            (AddressScope::Public, "::ffff:1.1.1.1 64:ff9b::101:101 2002:101:101::1"),
+            (AddressScope::Forbidden, "169.254.169.254 169.254.170.2 0.0.0.0 0.1.2.3 224.0.0.1"),
+            (AddressScope::Forbidden, "255.255.255.255 240.0.0.1 192.0.0.192 168.63.129.16"),
+            (AddressScope::Forbidden, "100.100.100.200 :: ff02::1 fe80::1 fec0::1 fd00:ec2::254"),
+            (AddressScope::Forbidden, "fd00:ec2::23 fd20:ce::254 ::ffff:169.254.169.254 ::169.254.169.254"),
+            (AddressScope::Forbidden, "64:ff9b::a9fe:a9fe 64:ff9b:1::a9fe:a9fe 2002:a9fe:a9fe::1"),
+            (AddressScope::Forbidden, "2002:7f00:1::1 2001:0:1:2:3:4:5601:5601 ::ffff:0:169.254.169.254"),
         ];
         for (expected, addresses) in table {
             for text in addresses.split(' ') {
                 let address: IpAddr = text.parse().unwrap();
-                assert_eq!(reach(address), expected, "{text}");
+                assert_eq!(scope_of(address), expected, "{text}");
             }
         }
     }

@@ -10,8 +10,8 @@ mod request;
 mod stream;
 
 pub(crate) use answer::completion;
-pub(crate) use request::{Delivery, translate};
-pub(crate) use stream::Translation;
+pub(crate) use request::{DeliveryMode, translate};
+pub(crate) use stream::StreamTranslator;
 
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ const JSON_TOOL: &str = "json_answer";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AnswerShape {
     /// Texts are texts and tools are tools.
-    AsItIs,
+    Plain,
     /// The arguments of [`JSON_TOOL`] are the text.
     JsonFromTool,
 }

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_kept_and_those_of_the_delivery_are_ours() {
+    fn chat_body_keeps_unknown_fields_and_sets_stream_fields() {
         let asked = body(json!({
             "model": "m", "messages": [], "stream": true, "stream_options": {"x": 1}, "reasoning_effort": "low",
         }));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_call_may_take_is_told_from_its_texts_and_limits() {
+    fn chat_body_size_comes_from_texts_and_limits() {
         let asked = body(json!({"n": 2, "max_tokens": 5, "messages": [
             {"role": "user", "content": "12345"},
             {"role": "user", "content": [{"type": "text", "text": "123"}, {"type": "image_url"}]},
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_tells_what_it_asks_for() {
+    fn chat_body_reports_its_options() {
         let mut asked = body(json!({"n": 2, "stream_options": {"include_usage": true}}));
         assert_eq!((asked.model(), asked.choices()), ("", 2));
         assert!(asked.wants_usage() && !asked.wants_stream());

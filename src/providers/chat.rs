@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Who speaks in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum Speaker {
     /// The instructions the model works under.
     System,
     /// The one who asks.
@@ -24,27 +24,27 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Who speaks.
-    pub role: Role,
+    pub role: Speaker,
     /// The text; empty when the model only calls tools.
     #[serde(default)]
     pub content: String,
     /// The tools an assistant's message calls, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
-    /// For [`Role::Tool`]: the call that this message answers.
+    /// For [`Speaker::Tool`]: the call that this message answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
 }
 
 impl Message {
     /// A message of plain text.
-    pub fn new(role: Role, content: impl Into<String>) -> Self {
+    pub fn new(role: Speaker, content: impl Into<String>) -> Self {
         Self { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None }
     }
 
     /// The result of the tool call with this id.
     pub fn tool_result(tool_call_id: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { tool_call_id: Some(tool_call_id.into()), ..Self::new(Role::Tool, content) }
+        Self { tool_call_id: Some(tool_call_id.into()), ..Self::new(Speaker::Tool, content) }
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// A piece of a streamed answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct ChatChunk {
     /// OpenAI's `chat.completion.chunk` as JSON: the provider's own bytes where it speaks that protocol.
     pub data: Bytes,
     /// The text that the piece adds, if any.
@@ -17,12 +17,12 @@ pub struct Piece {
     /// Why the model stopped, in OpenAI's words.
     pub finish_reason: Option<String>,
     /// Whether it adds nothing to any answer but tells what was used.
-    pub is_account: bool,
+    pub is_usage_only: bool,
 }
 
 /// A part of a tool's call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CallPart {
+pub(crate) struct ToolCallDelta {
     pub index: u64,
     pub id: String,
     pub name: String,
@@ -31,29 +31,29 @@ pub(crate) struct CallPart {
 
 /// A piece with what else it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Chunk {
-    pub piece: Piece,
+pub(crate) struct ParsedChunk {
+    pub chat_chunk: ChatChunk,
     pub model: Option<String>,
-    pub calls: Vec<CallPart>,
+    pub calls: Vec<ToolCallDelta>,
     /// The answers that it says something of.
     pub choices: usize,
     /// The answers that it ends, by their index.
     pub finished: Vec<u64>,
 }
 
-impl Chunk {
+impl ParsedChunk {
     /// Reads a chunk; what is missing or of another type counts as not said.
     pub(crate) fn read(value: &Value, data: Bytes) -> Self {
         let choices = value["choices"].as_array().map_or(&[][..], Vec::as_slice);
         let mut chunk = Self {
-            piece: Piece {
+            chat_chunk: ChatChunk {
                 data,
                 content: None,
                 usage: read_usage(&value["usage"]),
                 finish_reason: None,
-                is_account: !value["usage"].is_null() && choices.iter().all(says_nothing),
+                is_usage_only: !value["usage"].is_null() && choices.iter().all(is_empty_choice),
             },
-            model: word(&value["model"]),
+            model: nonempty_text(&value["model"]),
             calls: Vec::new(),
             choices: choices.len(),
             finished: Vec::new(),
@@ -63,10 +63,10 @@ impl Chunk {
             chunk.add_text(&delta["content"]);
             chunk.add_text(&delta["refusal"]);
             let calls = delta["tool_calls"].as_array().map_or(&[][..], Vec::as_slice);
-            chunk.calls.extend(calls.iter().enumerate().map(|(at, call)| call_part(at, call)));
-            if let Some(reason) = word(&choice["finish_reason"]) {
+            chunk.calls.extend(calls.iter().enumerate().map(|(at, call)| tool_call_delta(at, call)));
+            if let Some(reason) = nonempty_text(&choice["finish_reason"]) {
                 chunk.finished.push(choice["index"].as_u64().unwrap_or(0));
-                chunk.piece.finish_reason = Some(reason);
+                chunk.chat_chunk.finish_reason = Some(reason);
             }
         }
         chunk
@@ -75,7 +75,7 @@ impl Chunk {
     fn add_text(&mut self, content: &Value) {
         let mut add = |text: &str| {
             if !text.is_empty() {
-                self.piece.content.get_or_insert_default().push_str(text);
+                self.chat_chunk.content.get_or_insert_default().push_str(text);
             }
         };
         match content {
@@ -87,22 +87,22 @@ impl Chunk {
 }
 
 /// Whether a choice adds nothing to its answer, as those beside LiteLLM's account of what was used.
-fn says_nothing(choice: &Value) -> bool {
+fn is_empty_choice(choice: &Value) -> bool {
     let is_empty = |value: &Value| value.as_object().map_or(value.is_null(), serde_json::Map::is_empty);
     is_empty(&choice["delta"]) && choice["finish_reason"].is_null() && choice["logprobs"].is_null()
 }
 
 /// A text that says something; several providers write an empty one where others write null.
-fn word(value: &Value) -> Option<String> {
-    value.as_str().filter(|word| !word.is_empty()).map(str::to_owned)
+fn nonempty_text(value: &Value) -> Option<String> {
+    value.as_str().filter(|nonempty_text| !nonempty_text.is_empty()).map(str::to_owned)
 }
 
-fn call_part(at: usize, call: &Value) -> CallPart {
+fn tool_call_delta(at: usize, call: &Value) -> ToolCallDelta {
     let function = &call["function"];
-    CallPart {
+    ToolCallDelta {
         index: call["index"].as_u64().unwrap_or(at as u64),
-        id: word(&call["id"]).unwrap_or_default(),
-        name: word(&function["name"]).unwrap_or_default(),
+        id: nonempty_text(&call["id"]).unwrap_or_default(),
+        name: nonempty_text(&function["name"]).unwrap_or_default(),
         arguments: match &function["arguments"] {
             Value::String(text) => text.clone(),
             Value::Null => String::new(),

@@ -3,29 +3,29 @@
 //! Owns the connections to that endpoint. Must not retry, choose providers, keep keys or measure
 //! latency: its callers do.
 
+mod block_buffer;
 mod exchange;
-mod gathered;
 mod stream;
 
 pub use stream::ChatStream;
 
-use crate::anthropic::{self, Delivery, Translation};
+use crate::anthropic::{self, DeliveryMode, StreamTranslator};
 use crate::body::ChatBody;
 use crate::chat::{ChatAnswer, ChatRequest, ModelInfo, Usage};
-use crate::decoder::{Decoder, Dialect};
+use crate::decoder::{Decoder, StreamFormat};
 use crate::endpoint::Endpoint;
 use crate::error::{CallError, CallErrorKind};
-use crate::error_response::Asked;
+use crate::error_response::RequestContext;
 use crate::protocol::Protocol;
 use crate::rate_headers::RateHints;
-use crate::redact::presentable;
-use crate::resolver::{GuardedResolver, Lookup, system_lookup};
-use crate::stream_assembler::Assembly;
+use crate::redact::sanitize;
+use crate::resolver::{GuardedResolver, LookupFuture, system_lookup};
+use crate::stream_assembler::StreamAssembler;
 use crate::timeouts::Timeouts;
 use crate::tls::Tls;
 use crate::{install_tls, openai};
 use bytes::Bytes;
-use exchange::{Exchanged, broken, content_type, require_type, usable, with_sources};
+use exchange::{JsonResponse, broken_answer, content_type, exposed_key, require_type, with_sources};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
@@ -40,7 +40,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 
 /// An answer to a chat that is passed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Completed {
+pub struct CompletedChat {
     /// OpenAI's `chat.completion` as JSON.
     pub body: Bytes,
     /// The model that answered, by the provider's word; the asked one when it says nothing.
@@ -97,7 +97,7 @@ impl Client {
         endpoint: Endpoint,
         timeouts: Timeouts,
         tls: &Tls,
-        lookup: fn(String) -> Lookup,
+        lookup: fn(String) -> LookupFuture,
     ) -> Result<Self, CallError> {
         install_tls();
         let mut builder = reqwest::Client::builder()
@@ -121,7 +121,7 @@ impl Client {
         match builder.build() {
             Ok(http) => Ok(Self { endpoint, http, timeouts, protocol: Protocol::OpenAi }),
             Err(error) => {
-                Err(CallError::new(CallErrorKind::Unreachable, presentable(&with_sources(&error), None)))
+                Err(CallError::new(CallErrorKind::Unreachable, sanitize(&with_sources(&error), None)))
             }
         }
     }
@@ -136,9 +136,9 @@ impl Client {
             // A page holds 20 by default and 1000 at most.
             url.query_pairs_mut().append_pair("limit", "1000");
         }
-        let asked = Asked { model: None, key: usable(key) };
-        let answer = self.exchange(self.http.request(Method::GET, url), asked).await?;
-        openai::read_models(&answer.body).map_err(|wrong| broken(&wrong, asked))
+        let context = RequestContext { model: None, key: exposed_key(key) };
+        let answer = self.exchange(self.http.request(Method::GET, url), context).await?;
+        openai::read_models(&answer.body).map_err(|wrong| broken_answer(&wrong, context))
     }
 
     /// One answer of a model, not streamed. Dropping the future cancels the call and closes its connection.
@@ -151,10 +151,10 @@ impl Client {
         key: Option<&SecretString>,
         request: &ChatRequest,
     ) -> Result<ChatAnswer, CallError> {
-        let asked = Asked { model: Some(&request.model), key: usable(key) };
-        let answer = self.completion(&request.into(), asked).await?;
+        let context = RequestContext { model: Some(&request.model), key: exposed_key(key) };
+        let answer = self.completion(&request.into(), context).await?;
         let read = openai::read_chat(answer.body, &request.model);
-        let read = read.map_err(|wrong| broken(&wrong, asked))?;
+        let read = read.map_err(|wrong| broken_answer(&wrong, context))?;
         Ok(ChatAnswer { rate_hints: answer.rate_hints, ..read })
     }
 
@@ -170,16 +170,16 @@ impl Client {
         mut on_text: impl FnMut(&str),
     ) -> Result<ChatAnswer, CallError> {
         let mut stream = self.stream(key, &request.into()).await?;
-        let mut assembly = Assembly::default();
+        let mut assembler = StreamAssembler::default();
         while let Some(chunk) = stream.next_chunk().await {
             let chunk = chunk?;
-            if let Some(text) = &chunk.piece.content {
+            if let Some(text) = &chunk.chat_chunk.content {
                 on_text(text);
             }
-            assembly.add(chunk);
+            assembler.add(chunk);
         }
-        let asked = Asked { model: Some(&request.model), key: usable(key) };
-        assembly.finish(&request.model, *stream.rate_hints()).map_err(|wrong| broken(&wrong, asked))
+        let context = RequestContext { model: Some(&request.model), key: exposed_key(key) };
+        assembler.finish(&request.model, *stream.rate_hints()).map_err(|wrong| broken_answer(&wrong, context))
     }
 
     /// One answer to a chat that is passed on, not streamed. Its body is the provider's own where the
@@ -191,13 +191,13 @@ impl Client {
         &self,
         key: Option<&SecretString>,
         body: &ChatBody,
-    ) -> Result<Completed, CallError> {
-        let asked = Asked { model: Some(body.model()), key: usable(key) };
-        let answer = self.completion(body, asked).await?;
+    ) -> Result<CompletedChat, CallError> {
+        let context = RequestContext { model: Some(body.model()), key: exposed_key(key) };
+        let answer = self.completion(body, context).await?;
         let Some(choice) = answer.body["choices"].get(0) else {
-            return Err(broken("the answer holds no choice", asked));
+            return Err(broken_answer("the answer holds no choice", context));
         };
-        Ok(Completed {
+        Ok(CompletedChat {
             model: answer.body["model"].as_str().unwrap_or(body.model()).to_owned(),
             usage: openai::read_usage(&answer.body["usage"]),
             finish_reason: choice["finish_reason"].as_str().map(str::to_owned),
@@ -212,42 +212,46 @@ impl Client {
     /// # Errors
     /// As [`Client::complete`]. The limit of the whole call is that of the stream's first byte.
     pub async fn stream(&self, key: Option<&SecretString>, body: &ChatBody) -> Result<ChatStream, CallError> {
-        let asked = Asked { model: Some(body.model()), key: usable(key) };
+        let context = RequestContext { model: Some(body.model()), key: exposed_key(key) };
         let started = Instant::now();
         if self.protocol == Protocol::Anthropic {
-            let request = anthropic::translate(body, Delivery::Streamed)?;
-            let translation = Translation::new(request.shape, seconds_since_1970());
+            let request = anthropic::translate(body, DeliveryMode::Streamed)?;
+            let translator = StreamTranslator::new(request.shape, seconds_since_1970());
             let call = self.post(&["messages"], request.body.to_string().into_bytes());
-            let response = self.within_the_call(self.open(call, asked)).await?;
-            let decoder = Decoder::new(Dialect::Anthropic(translation), 1);
-            return Ok(ChatStream::new(self, started, response, decoder, asked));
+            let response = self.within_call_timeout(self.open(call, context)).await?;
+            let decoder = Decoder::new(StreamFormat::Anthropic(translator), 1);
+            return Ok(ChatStream::new(self, started, response, decoder, context));
         }
         let path = ["chat", "completions"];
         let opened = async {
-            match self.open(self.post(&path, body.streamed_with_usage()), asked).await {
+            match self.open(self.post(&path, body.streamed_with_usage()), context).await {
                 // Not a second try of the same call: the provider does not know the field and did nothing.
-                Err(error) if refuses_the_account(&error) => {
-                    self.open(self.post(&path, body.streamed()), asked).await
+                Err(error) if is_stream_options_refusal(&error) => {
+                    self.open(self.post(&path, body.streamed()), context).await
                 }
                 first => first,
             }
         };
-        let response = self.within_the_call(opened).await?;
-        let decoder = Decoder::new(Dialect::OpenAi, body.choices());
-        Ok(ChatStream::new(self, started, response, decoder, asked))
+        let response = self.within_call_timeout(opened).await?;
+        let decoder = Decoder::new(StreamFormat::OpenAi, body.choices());
+        Ok(ChatStream::new(self, started, response, decoder, context))
     }
 
     /// A whole answer in OpenAI's form.
-    async fn completion(&self, body: &ChatBody, asked: Asked<'_>) -> Result<Exchanged, CallError> {
+    async fn completion(
+        &self,
+        body: &ChatBody,
+        context: RequestContext<'_>,
+    ) -> Result<JsonResponse, CallError> {
         if self.protocol == Protocol::OpenAi {
-            return self.exchange(self.post(&["chat", "completions"], body.whole()), asked).await;
+            return self.exchange(self.post(&["chat", "completions"], body.whole()), context).await;
         }
-        let request = anthropic::translate(body, Delivery::Whole)?;
+        let request = anthropic::translate(body, DeliveryMode::Whole)?;
         let call = self.post(&["messages"], request.body.to_string().into_bytes());
-        let answer = self.exchange(call, asked).await?;
+        let answer = self.exchange(call, context).await?;
         let body = anthropic::completion(&answer.body, request.shape, seconds_since_1970())
-            .map_err(|wrong| broken(&wrong, asked))?;
-        Ok(Exchanged { bytes: body.to_string().into(), body, ..answer })
+            .map_err(|wrong| broken_answer(&wrong, context))?;
+        Ok(JsonResponse { bytes: body.to_string().into(), body, ..answer })
     }
 
     fn post(&self, path: &[&str], body: Vec<u8>) -> RequestBuilder {
@@ -256,14 +260,18 @@ impl Client {
     }
 
     /// Sends a request for a stream and waits for the head of a good answer.
-    async fn open(&self, request: RequestBuilder, asked: Asked<'_>) -> Result<Response, CallError> {
-        let request = self.authorised(request, asked)?.header(ACCEPT, "text/event-stream");
-        let mut response = self.welcomed(request, asked).await?;
+    async fn open(
+        &self,
+        request: RequestBuilder,
+        context: RequestContext<'_>,
+    ) -> Result<Response, CallError> {
+        let request = self.with_auth_headers(request, context)?.header(ACCEPT, "text/event-stream");
+        let mut response = self.send_for_success(request, context).await?;
         if content_type(response.headers()).as_deref() == Some("application/json") {
             // Some gateways report an error this way.
-            self.read_json(&mut response, asked).await?;
+            self.read_json(&mut response, context).await?;
         }
-        require_type(response.headers(), asked, "a stream of events", |essence| {
+        require_type(response.headers(), context, "a stream of events", |essence| {
             essence == "text/event-stream"
         })?;
         Ok(response)
@@ -271,7 +279,7 @@ impl Client {
 }
 
 /// Whether a provider refused a request because of the wish to be told what a stream used.
-fn refuses_the_account(error: &CallError) -> bool {
+fn is_stream_options_refusal(error: &CallError) -> bool {
     *error.kind() == CallErrorKind::Refused
         && ["stream_options", "include_usage"].iter().any(|name| error.detail().contains(name))
 }

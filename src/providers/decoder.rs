@@ -3,40 +3,46 @@
 //! Knows when a stream is at its end and when it was cut. Must not wait or connect: `client/stream.rs` brings
 //! the bytes.
 
-use crate::anthropic::Translation;
-use crate::chunk::Chunk;
+use crate::anthropic::StreamTranslator;
+use crate::chunk::ParsedChunk;
 use crate::error::{CallError, CallErrorKind};
-use crate::error_response::{self, Asked};
-use crate::redact::presentable;
-use crate::sse::{EventReader, StreamFault};
+use crate::error_response::{self, RequestContext};
+use crate::redact::sanitize;
+use crate::sse::{SseReader, StreamError};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// How the events of a stream are read.
 #[derive(Debug)]
-pub(crate) enum Dialect {
+pub(crate) enum StreamFormat {
     /// They are chunks already.
     OpenAi,
     /// They are translated.
-    Anthropic(Translation),
+    Anthropic(StreamTranslator),
 }
 
 /// The decoder of one stream.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    events: EventReader,
-    dialect: Dialect,
+    events: SseReader,
+    format: StreamFormat,
     /// How many answers were asked for.
-    awaited: u64,
+    expected_choices: u64,
     finished: BTreeSet<u64>,
     is_done: bool,
 }
 
 impl Decoder {
     /// A decoder of a stream of this many answers.
-    pub(crate) fn new(dialect: Dialect, awaited: u64) -> Self {
-        Self { events: EventReader::default(), dialect, awaited, finished: BTreeSet::new(), is_done: false }
+    pub(crate) fn new(format: StreamFormat, expected_choices: u64) -> Self {
+        Self {
+            events: SseReader::default(),
+            format,
+            expected_choices,
+            finished: BTreeSet::new(),
+            is_done: false,
+        }
     }
 
     /// Whether the stream said that it is at its end.
@@ -46,17 +52,21 @@ impl Decoder {
 
     /// Whether every answer is whole; only an account of what was used can follow.
     pub(crate) fn is_whole(&self) -> bool {
-        self.is_done || self.finished.len() as u64 >= self.awaited
+        self.is_done || self.finished.len() as u64 >= self.expected_choices
     }
 
     /// Takes bytes until there is a chunk; `None` when all were taken, or the stream is done.
     ///
     /// # Errors
     /// What the provider reports, or what breaks the protocol or a limit.
-    pub(crate) fn read(&mut self, bytes: &mut Bytes, asked: Asked<'_>) -> Result<Option<Chunk>, CallError> {
+    pub(crate) fn read(
+        &mut self,
+        bytes: &mut Bytes,
+        context: RequestContext<'_>,
+    ) -> Result<Option<ParsedChunk>, CallError> {
         while !self.is_done {
             let Some(data) = self.events.read(bytes).map_err(fault)? else { return Ok(None) };
-            if let Some(chunk) = self.event(data, asked)? {
+            if let Some(chunk) = self.event(data, context)? {
                 return Ok(Some(chunk));
             }
         }
@@ -67,13 +77,13 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`Self::read`], and [`CallErrorKind::Unreachable`] when an answer is not whole.
-    pub(crate) fn end(&mut self, asked: Asked<'_>) -> Result<Option<Chunk>, CallError> {
+    pub(crate) fn end(&mut self, context: RequestContext<'_>) -> Result<Option<ParsedChunk>, CallError> {
         if self.is_done {
             return Ok(None);
         }
         if let Some(data) = self.events.finish().map_err(fault)? {
             let is_cut = data != "[DONE]" && serde_json::from_slice::<Value>(&data).is_err();
-            if !is_cut && let Some(chunk) = self.event(data, asked)? {
+            if !is_cut && let Some(chunk) = self.event(data, context)? {
                 return Ok(Some(chunk));
             }
         }
@@ -85,15 +95,15 @@ impl Decoder {
 
     /// Makes an end of a stream whose answer is whole, whatever else would come: the last chunk, if one is
     /// still to be given.
-    pub(crate) fn close(&mut self) -> Option<Chunk> {
+    pub(crate) fn close(&mut self) -> Option<ParsedChunk> {
         self.is_done = true;
-        match &mut self.dialect {
-            Dialect::OpenAi => None,
-            Dialect::Anthropic(translation) => translation.end().map(own),
+        match &mut self.format {
+            StreamFormat::OpenAi => None,
+            StreamFormat::Anthropic(translator) => translator.end().map(generated_chunk),
         }
     }
 
-    fn event(&mut self, data: Bytes, asked: Asked<'_>) -> Result<Option<Chunk>, CallError> {
+    fn event(&mut self, data: Bytes, context: RequestContext<'_>) -> Result<Option<ParsedChunk>, CallError> {
         match data.trim_ascii() {
             b"" => return Ok(None),
             b"[DONE]" => {
@@ -102,39 +112,39 @@ impl Decoder {
             }
             _ => {}
         }
-        let broken = |wrong: &str| CallError::new(CallErrorKind::Broken, presentable(wrong, asked.key));
+        let broken = |wrong: &str| CallError::new(CallErrorKind::Broken, sanitize(wrong, context.key));
         let value: Value = serde_json::from_slice(&data)
             .map_err(|error| broken(&format!("an event of the stream is no json: {error}")))?;
         if !value.is_object() {
             return Err(broken("an event of the stream is no json object"));
         }
-        if let Some(error) = error_response::from_body(&value, asked) {
+        if let Some(error) = error_response::from_body(&value, context) {
             return Err(error);
         }
-        let chunk = match &mut self.dialect {
-            Dialect::OpenAi => Some(Chunk::read(&value, data)),
-            Dialect::Anthropic(translation) => {
-                let chunk = translation.event(&value);
-                self.is_done = translation.is_done();
-                chunk.map(own)
+        let chunk = match &mut self.format {
+            StreamFormat::OpenAi => Some(ParsedChunk::read(&value, data)),
+            StreamFormat::Anthropic(translator) => {
+                let chunk = translator.event(&value);
+                self.is_done = translator.is_done();
+                chunk.map(generated_chunk)
             }
         };
-        let was_whole = self.finished.len() as u64 >= self.awaited;
+        let was_whole = self.finished.len() as u64 >= self.expected_choices;
         self.finished.extend(chunk.iter().flat_map(|chunk| &chunk.finished));
         // What a provider goes on to say after its answer is no part of it; its account is.
-        Ok(chunk.filter(|chunk| !was_whole || chunk.piece.usage.is_some()))
+        Ok(chunk.filter(|chunk| !was_whole || chunk.chat_chunk.usage.is_some()))
     }
 }
 
 /// A chunk of our own making.
-fn own(value: Value) -> Chunk {
-    Chunk::read(&value, value.to_string().into())
+fn generated_chunk(value: Value) -> ParsedChunk {
+    ParsedChunk::read(&value, value.to_string().into())
 }
 
-fn fault(fault: StreamFault) -> CallError {
+fn fault(fault: StreamError) -> CallError {
     let kind = match fault {
-        StreamFault::NotUtf8 => CallErrorKind::Broken,
-        StreamFault::LargeEvent | StreamFault::LongStream | StreamFault::ManyEvents => {
+        StreamError::NotUtf8 => CallErrorKind::Broken,
+        StreamError::LargeEvent | StreamError::LongStream | StreamError::ManyEvents => {
             CallErrorKind::TooLarge
         }
     };

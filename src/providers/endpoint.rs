@@ -4,7 +4,7 @@
 //! name are judged by `resolver.rs` at each connection, those written as numbers are judged here,
 //! since a connector resolves no literals.
 
-use crate::address::{Reach, reach};
+use crate::address::{AddressScope, scope_of};
 use crate::resolver::AddressRule;
 use std::fmt;
 use std::net::IpAddr;
@@ -107,9 +107,9 @@ impl Endpoint {
             return Err(EndpointError::TooLong);
         }
         if text.starts_with('/') {
-            return Self::at_socket(text, policy.sockets);
+            return Self::parse_socket(text, policy.sockets);
         }
-        let mut endpoint = Self::exact(text, policy)?;
+        let mut endpoint = Self::parse_exact(text, policy)?;
         if matches!(endpoint.base.path(), "" | "/") {
             endpoint.base.set_path("/v1");
         }
@@ -120,7 +120,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`EndpointError`] tells which rule the text breaks.
-    pub(crate) fn exact(text: &str, policy: EndpointPolicy) -> Result<Self, EndpointError> {
+    pub(crate) fn parse_exact(text: &str, policy: EndpointPolicy) -> Result<Self, EndpointError> {
         if text.len() > MAX_ENDPOINT_BYTES {
             return Err(EndpointError::TooLong);
         }
@@ -145,7 +145,7 @@ impl Endpoint {
         Ok(Self { base, host, rule, socket: None })
     }
 
-    fn at_socket(path: &str, policy: SocketPolicy) -> Result<Self, EndpointError> {
+    fn parse_socket(path: &str, policy: SocketPolicy) -> Result<Self, EndpointError> {
         if policy == SocketPolicy::Refused {
             return Err(EndpointError::SocketRefused);
         }
@@ -213,10 +213,10 @@ fn check_host(base: &Url, rule: AddressRule) -> Result<String, EndpointError> {
             };
         }
     };
-    match reach(address) {
-        Reach::Forbidden => Err(EndpointError::ForbiddenHost(address.to_string())),
+    match scope_of(address) {
+        AddressScope::Forbidden => Err(EndpointError::ForbiddenHost(address.to_string())),
         found if !rule.admits(found) => Err(EndpointError::PublicHttp(address.to_string())),
-        Reach::Local | Reach::Public => Ok(address.to_string()),
+        AddressScope::Local | AddressScope::Public => Ok(address.to_string()),
     }
 }
 
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_appended_only_where_there_is_no_path() {
+    fn version_is_appended_only_to_an_endpoint_without_path() {
         let table = [
             ("http://localhost:11434", "http://localhost:11434/v1/models"),
             ("http://localhost:11434/", "http://localhost:11434/v1/models"),
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn http_stays_within_the_private_network_unless_allowed() {
+    fn public_http_is_refused_unless_allowed() {
         for host in ["127.0.0.1", "0x7f.1", "2130706433", "10.1.2.3", "[::1]", "[fd12::1]", "ollama"] {
             assert!(parse(&format!("http://{host}:1")).is_ok(), "{host}");
         }
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plain_web_address_is_refused() {
+    fn endpoint_that_is_not_a_plain_url_is_refused() {
         for text in ["https://user@example.com", "https://:secret@example.com", "http://a:b@127.0.0.1"] {
             assert_eq!(parse(text), Err(EndpointError::UserInfo), "{text}");
         }
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_a_unix_socket_where_there_may_be_one() {
+    fn path_is_a_unix_socket_where_allowed() {
         let policy = EndpointPolicy { sockets: SocketPolicy::Allowed, ..EndpointPolicy::default() };
         let socket = Endpoint::parse("/run/llama.sock", policy).unwrap();
         assert_eq!((socket.host(), socket.below(&["models"]).path()), ("/run/llama.sock", "/v1/models"));
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_shown_without_its_query() {
+    fn endpoint_debug_hides_the_query() {
         let shown = format!("{:?}", parse("https://example.com/v1?key=secret").unwrap());
         assert_eq!(shown, "Endpoint(https://example.com/v1)");
     }

@@ -3,7 +3,7 @@
 //! Must not know HTTP routes or retries: who calls decides by [`CallErrorKind`] what follows.
 
 use crate::rate_headers::RateHints;
-use crate::redact::presentable;
+use crate::redact::sanitize;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -58,7 +58,7 @@ pub struct CallError {
 }
 
 impl CallError {
-    /// `detail` must have passed [`crate::redact::presentable`] unless it is all our own words.
+    /// `detail` must have passed [`crate::redact::sanitize`] unless it is all our own words.
     pub(crate) fn new(kind: CallErrorKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), rate_hints: RateHints::default() }
     }
@@ -66,8 +66,8 @@ impl CallError {
     /// A field that cannot be translated, and why not.
     pub(crate) fn unsupported(field: impl Into<String>, why: &str) -> Self {
         // Paths may hold the caller's words.
-        let field = presentable(&field.into(), None);
-        let detail = presentable(&format!("{field}: {why}"), None);
+        let field = sanitize(&field.into(), None);
+        let detail = sanitize(&format!("{field}: {why}"), None);
         Self::new(CallErrorKind::Unsupported { field }, detail)
     }
 
@@ -75,7 +75,7 @@ impl CallError {
     pub fn lost(place: &str) -> Self {
         Self::new(
             CallErrorKind::Lost,
-            presentable(&format!("{place} has it; it is not made a second time"), None),
+            sanitize(&format!("{place} has it; it is not made a second time"), None),
         )
     }
 
@@ -103,13 +103,13 @@ impl CallError {
     }
 
     /// The error of a call that is not made because the provider failed too often just now.
-    pub fn resting() -> Self {
+    pub fn circuit_open() -> Self {
         Self::new(CallErrorKind::Overloaded, "it failed too often just now and is given a rest")
     }
 
     /// The error of a call for which a limit that is set for the provider leaves no room, and for how long
     /// that is so, where it is known.
-    pub fn no_room(wait: Option<Duration>) -> Self {
+    pub fn limit_reached(wait: Option<Duration>) -> Self {
         let detail = match wait {
             None => "it has as many calls at once as it may have",
             Some(_) => "its limits for a minute are reached",
@@ -119,7 +119,7 @@ impl CallError {
     }
 
     /// The error of a call that was not begun to be answered within its time.
-    pub fn late(limit: Duration) -> Self {
+    pub fn timed_out(limit: Duration) -> Self {
         Self::new(CallErrorKind::TimedOut, format!("no answer within {limit:?}"))
     }
 

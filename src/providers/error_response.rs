@@ -4,14 +4,14 @@
 
 use crate::error::{CallError, CallErrorKind};
 use crate::rate_headers::RateHints;
-use crate::redact::presentable;
+use crate::redact::sanitize;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 /// What is known of the call when its answer turns out to be no success.
 #[derive(Clone, Copy)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct RequestContext<'a> {
     /// The model, unless none was asked for.
     pub model: Option<&'a str>,
     /// The key, to be kept out of every text.
@@ -23,41 +23,46 @@ pub(crate) fn from_status(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
-    asked: Asked<'_>,
+    context: RequestContext<'_>,
 ) -> CallError {
     let text = String::from_utf8_lossy(body);
-    let said = Said::read(&text);
+    let error_body = ErrorBody::read(&text);
     let hints = RateHints::read(headers);
-    let kind = kind_of(status.as_u16(), hints, &said, asked);
-    let detail = format!("status {}: {}", status.as_u16(), said.message);
-    CallError::new(kind, presentable(&detail, asked.key)).with_rate_hints(hints)
+    let kind = error_kind(status.as_u16(), hints, &error_body, context);
+    let detail = format!("status {}: {}", status.as_u16(), error_body.message);
+    CallError::new(kind, sanitize(&detail, context.key)).with_rate_hints(hints)
 }
 
 /// The error within a body that came with a success status, as gateways send it, or in a stream that has
 /// begun.
-pub(crate) fn from_body(body: &Value, asked: Asked<'_>) -> Option<CallError> {
+pub(crate) fn from_body(body: &Value, context: RequestContext<'_>) -> Option<CallError> {
     // vLLM before 0.10 wrote the error's fields beside `"object": "error"`.
     let is_bare = body["object"] == "error";
     if !is_bare {
         body.get("error").filter(|error| !error.is_null())?;
     }
-    let said = Said::from_json(body);
-    let kind = kind_of(said.status(), RateHints::default(), &said, asked);
-    Some(CallError::new(kind, presentable(&said.message, asked.key)))
+    let error_body = ErrorBody::from_json(body);
+    let kind = error_kind(error_body.status(), RateHints::default(), &error_body, context);
+    Some(CallError::new(kind, sanitize(&error_body.message, context.key)))
 }
 
-fn kind_of(status: u16, hints: RateHints, said: &Said, asked: Asked<'_>) -> CallErrorKind {
-    let not_found = || match asked.model {
+fn error_kind(
+    status: u16,
+    hints: RateHints,
+    error_body: &ErrorBody,
+    context: RequestContext<'_>,
+) -> CallErrorKind {
+    let not_found = || match context.model {
         Some(model) => CallErrorKind::NotFound { model: model.to_owned() },
         None => CallErrorKind::Broken,
     };
     match status {
-        _ if said.speaks_of_context() => CallErrorKind::ContextTooLong,
-        _ if said.code == "model_not_found" || said.speaks_of_the_model() => not_found(),
+        _ if error_body.is_context_overflow() => CallErrorKind::ContextTooLong,
+        _ if error_body.code == "model_not_found" || error_body.is_unknown_model() => not_found(),
         // LiteLLM without a database knows its master key alone, and looks there for every other one.
-        _ if said.family == "no_db_connection" => CallErrorKind::Auth,
+        _ if error_body.family == "no_db_connection" => CallErrorKind::Auth,
         // Asking again later does not fill an account.
-        _ if said.code == "insufficient_quota" => CallErrorKind::Refused,
+        _ if error_body.code == "insufficient_quota" => CallErrorKind::Refused,
         401 | 403 | 407 => CallErrorKind::Auth,
         404 => not_found(),
         413 => CallErrorKind::ContextTooLong,
@@ -69,14 +74,14 @@ fn kind_of(status: u16, hints: RateHints, said: &Said, asked: Asked<'_>) -> Call
 }
 
 /// The words of an error body.
-struct Said {
+struct ErrorBody {
     code: String,
     /// What the error calls its type, where it has a code besides.
     family: String,
     message: String,
 }
 
-impl Said {
+impl ErrorBody {
     fn read(text: &str) -> Self {
         match serde_json::from_str::<Value>(text) {
             Ok(body) => Self::from_json(&body),
@@ -118,12 +123,12 @@ impl Said {
     }
 
     /// LiteLLM's words for a model that it does not have; to it that is a wrong request.
-    fn speaks_of_the_model(&self) -> bool {
+    fn is_unknown_model(&self) -> bool {
         self.message.contains("Invalid model name passed in model=")
     }
 
     /// The words of OpenAI, vLLM, llama.cpp, Anthropic, LiteLLM and others for the same thing.
-    fn speaks_of_context(&self) -> bool {
+    fn is_context_overflow(&self) -> bool {
         const CODES: [&str; 2] = ["context_length_exceeded", "exceed_context_size_error"];
         const PHRASES: [&str; 5] = [
             "maximum context length",
@@ -142,13 +147,13 @@ mod tests {
     use super::*;
 
     fn kind(status: u16, body: &str) -> CallErrorKind {
-        let asked = Asked { model: Some("m"), key: None };
+        let context = RequestContext { model: Some("m"), key: None };
         let status = StatusCode::from_u16(status).unwrap();
-        from_status(status, &HeaderMap::new(), body.as_bytes(), asked).kind().clone()
+        from_status(status, &HeaderMap::new(), body.as_bytes(), context).kind().clone()
     }
 
     #[test]
-    fn every_status_has_its_kind() {
+    fn status_maps_to_its_error_kind() {
         let not_found = CallErrorKind::NotFound { model: "m".into() };
         let limited = CallErrorKind::RateLimited { retry_after: None };
         let table = [
@@ -182,17 +187,17 @@ mod tests {
     }
 
     #[test]
-    fn an_error_within_a_success_is_an_error() {
-        let asked = Asked { model: Some("m"), key: Some("sk-1") };
+    fn error_body_with_success_status_is_an_error() {
+        let context = RequestContext { model: Some("m"), key: Some("sk-1") };
         let body = serde_json::json!({"error": {"code": 429, "message": "slow down, sk-1"}});
-        let error = from_body(&body, asked).unwrap();
+        let error = from_body(&body, context).unwrap();
         assert_eq!(*error.kind(), CallErrorKind::RateLimited { retry_after: None });
         assert_eq!(error.to_string(), "the provider limits the rate of calls: slow down, [redacted]");
-        assert_eq!(from_body(&serde_json::json!({"error": null, "choices": []}), asked), None);
+        assert_eq!(from_body(&serde_json::json!({"error": null, "choices": []}), context), None);
     }
 
     #[test]
-    fn an_error_in_the_middle_of_a_stream_has_the_kind_it_would_have_had_at_the_start() {
+    fn mid_stream_error_has_the_kind_of_its_status() {
         let table = [
             (
                 r#"{"type":"error","error":{"type":"authentication_error","message":"x"}}"#,
@@ -233,10 +238,10 @@ mod tests {
                 CallErrorKind::Refused,
             ),
         ];
-        let asked = Asked { model: Some("m"), key: None };
+        let context = RequestContext { model: Some("m"), key: None };
         for (body, expected) in table {
             let body: Value = serde_json::from_str(body).unwrap();
-            assert_eq!(*from_body(&body, asked).unwrap().kind(), expected, "{body}");
+            assert_eq!(*from_body(&body, context).unwrap().kind(), expected, "{body}");
         }
     }
 }

@@ -26,9 +26,9 @@ mod tls;
 mod webhook;
 
 pub use body::ChatBody;
-pub use chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Role, Tool, ToolCall, Usage};
-pub use chunk::Piece;
-pub use client::{ChatStream, Client, Completed, MAX_ANSWER_BYTES};
+pub use chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Speaker, Tool, ToolCall, Usage};
+pub use chunk::ChatChunk;
+pub use client::{ChatStream, Client, CompletedChat, MAX_ANSWER_BYTES};
 pub use endpoint::{Endpoint, EndpointError, EndpointPolicy, HttpPolicy, SocketPolicy};
 pub use error::{CallError, CallErrorKind};
 pub use protocol::Protocol;

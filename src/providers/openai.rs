@@ -4,7 +4,7 @@
 //! Strict in what it sends, tolerant in what it reads: a missing usage, `content: null`, arguments
 //! as an object and a bare list of models all occur in the wild. Must not connect.
 
-use crate::chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Role, Tool, ToolCall, Usage};
+use crate::chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Speaker, Tool, ToolCall, Usage};
 use crate::rate_headers::RateHints;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -41,12 +41,12 @@ fn message_body(message: &Message) -> Value {
     Value::Object(body)
 }
 
-fn role_name(role: Role) -> &'static str {
+fn role_name(role: Speaker) -> &'static str {
     match role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-        Role::Tool => "tool",
+        Speaker::System => "system",
+        Speaker::User => "user",
+        Speaker::Assistant => "assistant",
+        Speaker::Tool => "tool",
     }
 }
 
@@ -62,7 +62,7 @@ fn tool_call_body(call: &ToolCall) -> Value {
 }
 
 #[derive(Deserialize)]
-struct WireAnswer {
+struct WireResponse {
     model: Option<String>,
     choices: Vec<WireChoice>,
     usage: Option<Value>,
@@ -110,7 +110,7 @@ struct WireFunction {
 /// # Errors
 /// A text that says what is wrong with the answer. It may quote the answer, so it must be redacted.
 pub(crate) fn read_chat(body: Value, asked_model: &str) -> Result<ChatAnswer, String> {
-    let answer = WireAnswer::deserialize(body).map_err(|error| error.to_string())?;
+    let answer = WireResponse::deserialize(body).map_err(|error| error.to_string())?;
     let choice = answer.choices.into_iter().next().ok_or("the answer holds no choice")?;
     let content = match choice.message.content {
         Some(WireContent::Text(text)) => text,
@@ -183,13 +183,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_carries_tools_calls_and_results_as_openai_writes_them() {
+    fn request_writes_tools_calls_and_results_like_openai() {
         let call = ToolCall { id: "c1".into(), name: "finish".into(), arguments: "{}".into() };
         let request = ChatRequest {
             model: "m".into(),
             messages: vec![
-                Message::new(Role::User, "hello"),
-                Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") },
+                Message::new(Speaker::User, "hello"),
+                Message { tool_calls: vec![call], ..Message::new(Speaker::Assistant, "") },
                 Message::tool_result("c1", "done"),
             ],
             tools: vec![Tool {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_wishes_states_none() {
+    fn request_omits_unset_options() {
         let request = ChatRequest {
             model: "m".into(),
             messages: vec![],
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_usage_content_or_ids_is_read() {
+    fn answer_without_usage_content_or_ids_is_read() {
         let body = json!({"choices": [{"message": {"content": null, "tool_calls": [
             {"function": {"name": "finish", "arguments": {"summary": "x"}}},
             {"id": "", "function": {"name": "block"}},
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn content_in_parts_and_refusals_are_text() {
+    fn content_parts_and_refusals_become_text() {
         let text =
             |message: Value| read_chat(json!({"choices": [{"message": message}]}), "m").unwrap().content;
         assert_eq!(
@@ -254,14 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_choice_is_none() {
+    fn answer_without_a_choice_is_an_error() {
         for body in [json!({}), json!({"choices": []}), json!({"choices": [{}]}), json!([]), json!("x")] {
             assert!(read_chat(body.clone(), "m").is_err(), "{body}");
         }
     }
 
     #[test]
-    fn lists_of_models_are_read_in_every_dialect() {
+    fn model_list_is_read_in_every_dialect() {
         let body = json!({"data": [
             {"id": "a"}, {"id": "b", "max_model_len": 8192}, {"id": "c", "context_length": 0}, {"name": "no id"},
         ]});

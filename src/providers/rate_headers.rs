@@ -35,7 +35,7 @@ impl RateHints {
             "anthropic-ratelimit-input-tokens-reset",
             "anthropic-ratelimit-output-tokens-reset",
         ];
-        let spans = spans.iter().filter_map(|name| span(text(headers, name)?));
+        let spans = spans.iter().filter_map(|name| parse_duration(text(headers, name)?));
         let moments = moments.iter().filter_map(|name| until(headers, text(headers, name)?.parse().ok()?));
         Self {
             requests_left: least(&[
@@ -69,7 +69,7 @@ fn seconds(text: &str, unit: f64) -> Option<Duration> {
 }
 
 /// `6m0s`, `1h2m3.5s`, `20ms`, or plain seconds as Azure writes them.
-fn span(text: &str) -> Option<Duration> {
+fn parse_duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, f64); 5] = [("ms", 0.001), ("d", 86_400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
     if let Some(plain) = seconds(text, 1.0) {
         return Some(plain);
@@ -88,8 +88,8 @@ fn span(text: &str) -> Option<Duration> {
 
 /// How long after the answer's own date this moment is.
 fn until(headers: &HeaderMap, moment: jiff::Timestamp) -> Option<Duration> {
-    let span = moment.duration_since(date(text(headers, DATE.as_str())?)?);
-    Some(Duration::try_from(span).unwrap_or(Duration::ZERO))
+    let parse_duration = moment.duration_since(date(text(headers, DATE.as_str())?)?);
+    Some(Duration::try_from(parse_duration).unwrap_or(Duration::ZERO))
 }
 
 fn date(text: &str) -> Option<jiff::Timestamp> {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_read_in_every_form_and_bounded() {
+    fn retry_after_is_read_in_every_form_and_bounded() {
         let wait = |pairs: &[(&'static str, &'static str)]| read(pairs).retry_after;
         assert_eq!(wait(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
         assert_eq!(wait(&[("retry-after", "1.5")]), Some(Duration::from_millis(1500)));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limits_of_openai_are_read() {
+    fn openai_rate_headers_are_read() {
         let hints = read(&[
             ("x-ratelimit-limit-requests", "10000"),
             ("x-ratelimit-remaining-requests", "9999"),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limits_of_anthropic_are_read() {
+    fn anthropic_rate_headers_are_read() {
         let hints = read(&[
             NOW,
             ("anthropic-ratelimit-requests-remaining", "49"),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_read_in_go_s_way_and_nonsense_is_passed_over() {
+    fn go_durations_are_read_and_nonsense_is_ignored() {
         let table = [
             ("6m0s", Some(360_000)),
             ("20ms", Some(20)),
@@ -194,7 +194,7 @@ mod tests {
             ("-1s", None),
         ];
         for (text, expected) in table {
-            assert_eq!(span(text), expected.map(Duration::from_millis), "{text}");
+            assert_eq!(parse_duration(text), expected.map(Duration::from_millis), "{text}");
         }
         let nonsense = [("x-ratelimit-remaining-tokens", "many"), ("x-ratelimit-reset-tokens", "soon")];
         assert_eq!(read(&nonsense), RateHints::default());

@@ -9,14 +9,14 @@ pub(crate) const MAX_DETAIL_BYTES: usize = 2048;
 const MARK: &str = "[redacted]";
 
 /// `text` without the key, in one line of at most [`MAX_DETAIL_BYTES`] and an ellipsis.
-pub(crate) fn presentable(text: &str, key: Option<&str>) -> String {
+pub(crate) fn sanitize(text: &str, key: Option<&str>) -> String {
     let mut clean = text.to_owned();
     if let Some(key) = key.filter(|key| !key.is_empty()) {
         clean = clean.replace(key, MARK);
         for escaped in escaped_forms(key) {
             clean = clean.replace(&escaped, MARK);
         }
-        drop_cut_key(&mut clean, key);
+        remove_truncated_key(&mut clean, key);
     }
     let mut line = String::with_capacity(clean.len().min(MAX_DETAIL_BYTES));
     for word in clean.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
@@ -43,7 +43,7 @@ fn escaped_forms(key: &str) -> impl Iterator<Item = String> {
 }
 
 /// Removes the beginning of a key at the end of a text whose reading stopped in the middle of it.
-fn drop_cut_key(text: &mut String, key: &str) {
+fn remove_truncated_key(text: &mut String, key: &str) {
     let cut = (1..key.len())
         .rev()
         .filter(|length| key.is_char_boundary(*length))
@@ -60,34 +60,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_is_replaced_wherever_it_stands() {
-        assert_eq!(presentable("sk-1 and sk-1", Some("sk-1")), "[redacted] and [redacted]");
-        assert_eq!(presentable("nothing here", None), "nothing here");
-        assert_eq!(presentable("nothing here", Some("")), "nothing here");
+    fn key_is_redacted_everywhere() {
+        assert_eq!(sanitize("sk-1 and sk-1", Some("sk-1")), "[redacted] and [redacted]");
+        assert_eq!(sanitize("nothing here", None), "nothing here");
+        assert_eq!(sanitize("nothing here", Some("")), "nothing here");
     }
 
     #[test]
-    fn a_key_that_was_escaped_is_still_a_key() {
-        assert_eq!(presentable(r#"{"key":"a\/b\"c"}"#, Some("a/b\"c")), r#"{"key":"[redacted]"}"#);
-        assert_eq!(presentable(r#"a/b\"c"#, Some("a/b\"c")), "[redacted]");
+    fn escaped_key_is_redacted() {
+        assert_eq!(sanitize(r#"{"key":"a\/b\"c"}"#, Some("a/b\"c")), r#"{"key":"[redacted]"}"#);
+        assert_eq!(sanitize(r#"a/b\"c"#, Some("a/b\"c")), "[redacted]");
     }
 
     #[test]
-    fn a_key_that_was_cut_off_leaves_no_beginning() {
-        assert_eq!(presentable("your key sk-secret-12", Some("sk-secret-1234")), "your key [redacted]");
+    fn truncated_key_is_redacted() {
+        assert_eq!(sanitize("your key sk-secret-12", Some("sk-secret-1234")), "your key [redacted]");
     }
 
     #[test]
-    fn long_texts_are_shortened_after_the_key_is_gone() {
+    fn long_text_is_shortened_after_redaction() {
         let key = "k".repeat(100);
         let text = format!("{}{key}{}", "é".repeat(1000), "x".repeat(5000));
-        let shown = presentable(&text, Some(&key));
+        let shown = sanitize(&text, Some(&key));
         assert!(shown.len() <= MAX_DETAIL_BYTES + '…'.len_utf8(), "{}", shown.len());
         assert!(!shown.contains("kk"), "{shown}");
     }
 
     #[test]
     fn lines_and_control_characters_become_single_spaces() {
-        assert_eq!(presentable(" a\r\n\u{1b}[31m\tb\0 ", None), "a [31m b");
+        assert_eq!(sanitize(" a\r\n\u{1b}[31m\tb\0 ", None), "a [31m b");
     }
 }

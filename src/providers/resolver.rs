@@ -3,7 +3,7 @@
 //! The connector asks this resolver once per connection and connects to what it was given, so a
 //! name that changes its address between check and connection (DNS rebinding) gains nothing.
 
-use crate::address::{Reach, reach};
+use crate::address::{AddressScope, scope_of};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::future::Future;
 use std::io;
@@ -20,10 +20,10 @@ pub(crate) enum AddressRule {
 }
 
 impl AddressRule {
-    pub(crate) fn admits(self, found: Reach) -> bool {
+    pub(crate) fn admits(self, found: AddressScope) -> bool {
         match self {
-            Self::LocalOnly => found == Reach::Local,
-            Self::LocalOrPublic => found != Reach::Forbidden,
+            Self::LocalOnly => found == AddressScope::Local,
+            Self::LocalOrPublic => found != AddressScope::Forbidden,
         }
     }
 }
@@ -37,22 +37,22 @@ pub(crate) struct AddressRefused {
 }
 
 /// The addresses of a name, not yet judged.
-pub(crate) type Lookup = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+pub(crate) type LookupFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// Resolves names through `lookup` and judges every address by `rule`.
 pub(crate) struct GuardedResolver {
     rule: AddressRule,
-    lookup: fn(String) -> Lookup,
+    lookup: fn(String) -> LookupFuture,
 }
 
 impl GuardedResolver {
-    pub(crate) fn new(rule: AddressRule, lookup: fn(String) -> Lookup) -> Self {
+    pub(crate) fn new(rule: AddressRule, lookup: fn(String) -> LookupFuture) -> Self {
         Self { rule, lookup }
     }
 }
 
 /// Asks the operating system.
-pub(crate) fn system_lookup(name: String) -> Lookup {
+pub(crate) fn system_lookup(name: String) -> LookupFuture {
     Box::pin(async move {
         // Port 0 stands for the port of the URL.
         Ok(tokio::net::lookup_host((name, 0)).await?.collect())
@@ -65,7 +65,7 @@ impl Resolve for GuardedResolver {
         let name = name.as_str().to_owned();
         Box::pin(async move {
             let addresses = lookup(name.clone()).await?;
-            match addresses.iter().map(SocketAddr::ip).find(|ip| !rule.admits(reach(*ip))) {
+            match addresses.iter().map(SocketAddr::ip).find(|ip| !rule.admits(scope_of(*ip))) {
                 // One bad address condemns the name: an honest provider has none.
                 Some(address) => Err(AddressRefused { name, address }.into()),
                 None => Ok(Box::new(addresses.into_iter()) as Addrs),
@@ -78,35 +78,38 @@ impl Resolve for GuardedResolver {
 mod tests {
     use super::*;
 
-    fn mixed(_: String) -> Lookup {
+    fn mixed(_: String) -> LookupFuture {
         let addresses = ["1.1.1.1:0", "[::ffff:169.254.169.254]:0"];
         Box::pin(async move { Ok(addresses.iter().map(|text| text.parse().unwrap()).collect()) })
     }
 
-    fn public(_: String) -> Lookup {
+    fn public(_: String) -> LookupFuture {
         Box::pin(async { Ok(vec![SocketAddr::from(([1, 1, 1, 1], 0))]) })
     }
 
-    async fn resolve(rule: AddressRule, lookup: fn(String) -> Lookup) -> Result<Vec<SocketAddr>, String> {
+    async fn resolve(
+        rule: AddressRule,
+        lookup: fn(String) -> LookupFuture,
+    ) -> Result<Vec<SocketAddr>, String> {
         let name: Name = "provider.example".parse().unwrap();
         let found = GuardedResolver::new(rule, lookup).resolve(name).await;
         found.map(Iterator::collect).map_err(|refused| refused.to_string())
     }
 
     #[tokio::test]
-    async fn one_forbidden_address_condemns_the_name() {
+    async fn name_with_one_forbidden_address_is_refused() {
         let refused = resolve(AddressRule::LocalOrPublic, mixed).await.unwrap_err();
         assert!(refused.contains("169.254.169.254"), "{refused}");
     }
 
     #[tokio::test]
-    async fn a_public_address_is_refused_where_only_local_ones_may_be() {
+    async fn public_address_is_refused_by_a_local_only_rule() {
         assert!(resolve(AddressRule::LocalOnly, public).await.is_err());
         assert_eq!(resolve(AddressRule::LocalOrPublic, public).await.map(|found| found.len()), Ok(1));
     }
 
     #[tokio::test]
-    async fn the_machine_itself_is_found_by_its_name() {
+    async fn localhost_resolves() {
         let name: Name = "localhost".parse().unwrap();
         let found = GuardedResolver::new(AddressRule::LocalOnly, system_lookup).resolve(name).await;
         assert!(found.unwrap().all(|address| address.ip().is_loopback()));

@@ -15,7 +15,7 @@ pub const MAX_EVENTS: usize = 100_000;
 
 /// Why a stream is read no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum StreamFault {
+pub(crate) enum StreamError {
     #[error("an event of more than {MAX_EVENT_BYTES} bytes")]
     LargeEvent,
     #[error("a stream of more than {MAX_STREAM_BYTES} bytes")]
@@ -28,7 +28,7 @@ pub(crate) enum StreamFault {
 
 /// The reader of one stream.
 #[derive(Debug, Default)]
-pub(crate) struct EventReader {
+pub(crate) struct SseReader {
     /// The line whose end has not come.
     line: Vec<u8>,
     /// The data of the event whose end has not come: lines of valid UTF-8, each with a line feed.
@@ -41,13 +41,13 @@ pub(crate) struct EventReader {
     events: usize,
 }
 
-impl EventReader {
+impl SseReader {
     /// Takes bytes from `chunk` until an event is whole and gives its data; `None` when all were taken. Bytes
     /// behind the event stay in `chunk`.
     ///
     /// # Errors
-    /// [`StreamFault`]; the stream is not to be read any more.
-    pub(crate) fn read(&mut self, chunk: &mut Bytes) -> Result<Option<Bytes>, StreamFault> {
+    /// [`StreamError`]; the stream is not to be read any more.
+    pub(crate) fn read(&mut self, chunk: &mut Bytes) -> Result<Option<Bytes>, StreamError> {
         while !chunk.is_empty() {
             if self.after_return {
                 self.after_return = false;
@@ -61,7 +61,7 @@ impl EventReader {
             let length = end.unwrap_or(chunk.len());
             self.count(length + usize::from(end.is_some()))?;
             if self.line.len() + self.data.len() + length > MAX_EVENT_BYTES {
-                return Err(StreamFault::LargeEvent);
+                return Err(StreamError::LargeEvent);
             }
             self.line.extend_from_slice(&chunk[..length]);
             let Some(end) = end else {
@@ -81,7 +81,7 @@ impl EventReader {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(crate) fn finish(&mut self) -> Result<Option<Bytes>, StreamFault> {
+    pub(crate) fn finish(&mut self) -> Result<Option<Bytes>, StreamError> {
         if !self.line.is_empty() {
             self.end_line()?;
         }
@@ -90,17 +90,17 @@ impl EventReader {
 
     /// The bytes that are held for an event that is not whole.
     #[cfg(test)]
-    pub(crate) fn held_bytes(&self) -> usize {
+    pub(crate) fn buffered_bytes(&self) -> usize {
         self.line.capacity() + self.data.capacity()
     }
 
-    fn count(&mut self, bytes: usize) -> Result<(), StreamFault> {
+    fn count(&mut self, bytes: usize) -> Result<(), StreamError> {
         self.stream_bytes += bytes;
-        if self.stream_bytes > MAX_STREAM_BYTES { Err(StreamFault::LongStream) } else { Ok(()) }
+        if self.stream_bytes > MAX_STREAM_BYTES { Err(StreamError::LongStream) } else { Ok(()) }
     }
 
-    fn end_line(&mut self) -> Result<Option<Bytes>, StreamFault> {
-        let line = std::str::from_utf8(&self.line).map_err(|_| StreamFault::NotUtf8)?;
+    fn end_line(&mut self) -> Result<Option<Bytes>, StreamError> {
+        let line = std::str::from_utf8(&self.line).map_err(|_| StreamError::NotUtf8)?;
         let line = if self.has_begun { line } else { line.strip_prefix('\u{feff}').unwrap_or(line) };
         self.has_begun = true;
         if line.is_empty() {
@@ -123,13 +123,13 @@ impl EventReader {
         Ok(None)
     }
 
-    fn end_event(&mut self) -> Result<Option<Bytes>, StreamFault> {
+    fn end_event(&mut self) -> Result<Option<Bytes>, StreamError> {
         if self.data.is_empty() {
             return Ok(None);
         }
         self.events += 1;
         if self.events > MAX_EVENTS {
-            return Err(StreamFault::ManyEvents);
+            return Err(StreamError::ManyEvents);
         }
         let mut data = std::mem::take(&mut self.data);
         data.pop();
@@ -142,10 +142,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read_in(text: &[u8], size: usize) -> Result<Vec<String>, StreamFault> {
-        let (mut reader, mut found) = (EventReader::default(), Vec::new());
-        for piece in text.chunks(size.max(1)) {
-            let mut chunk = Bytes::copy_from_slice(piece);
+    fn read_in(text: &[u8], size: usize) -> Result<Vec<String>, StreamError> {
+        let (mut reader, mut found) = (SseReader::default(), Vec::new());
+        for part in text.chunks(size.max(1)) {
+            let mut chunk = Bytes::copy_from_slice(part);
             while let Some(data) = reader.read(&mut chunk)? {
                 found.push(data);
             }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_read_as_the_standard_says() {
+    fn sse_reader_follows_the_standard() {
         let table: [(&str, &[&str]); 12] = [
             ("data: a\n\ndata: b\n\n", &["a", "b"]),
             ("data: a\r\n\r\ndata: b\r\n\r\n", &["a", "b"]),
@@ -179,47 +179,47 @@ mod tests {
     }
 
     #[test]
-    fn a_code_point_in_two_pieces_is_whole_and_a_broken_one_is_an_error() {
+    fn split_code_point_is_joined_and_invalid_one_is_an_error() {
         assert_eq!(read_in("data: Grüße 🦀\n\n".as_bytes(), 1).unwrap(), ["Grüße 🦀"]);
         for broken in [&b"data: \xff\n\n"[..], b": \xc3\n\n", b"data: \xf0\x9f\n\n", b"data: \xed\xa0\x80"] {
             for size in [1, 1000] {
-                assert_eq!(read_in(broken, size), Err(StreamFault::NotUtf8), "{broken:?}");
+                assert_eq!(read_in(broken, size), Err(StreamError::NotUtf8), "{broken:?}");
             }
         }
     }
 
     #[test]
-    fn an_event_over_the_limit_is_refused_before_it_is_kept() {
+    fn event_over_the_limit_is_refused_before_buffering() {
         let parts: [&[u8]; 3] = [b"data: xxxxxxxxxx", b": comment without an end ", b"data: x\n"];
         for part in parts {
-            let mut reader = EventReader::default();
+            let mut reader = SseReader::default();
             let fault = loop {
                 let mut chunk = Bytes::from(part.repeat(1000));
                 match reader.read(&mut chunk) {
                     Ok(found) => assert_eq!(found, None),
                     Err(fault) => break fault,
                 }
-                assert!(reader.held_bytes() <= 4 * MAX_EVENT_BYTES, "{}", reader.held_bytes());
+                assert!(reader.buffered_bytes() <= 4 * MAX_EVENT_BYTES, "{}", reader.buffered_bytes());
             };
-            assert_eq!(fault, StreamFault::LargeEvent);
+            assert_eq!(fault, StreamError::LargeEvent);
         }
         let fits = format!("data: {}\n\n", "x".repeat(MAX_EVENT_BYTES - 6));
         assert_eq!(read_in(fits.as_bytes(), 60_000).unwrap().len(), 1);
         let over = format!("data: {}\n\n", "x".repeat(MAX_EVENT_BYTES - 5));
-        assert_eq!(read_in(over.as_bytes(), 60_000), Err(StreamFault::LargeEvent));
+        assert_eq!(read_in(over.as_bytes(), 60_000), Err(StreamError::LargeEvent));
     }
 
     #[test]
-    fn a_stream_has_an_end_in_bytes_and_in_events() {
+    fn stream_is_limited_in_bytes_and_events() {
         let keep_alive = b": still there\n\n".repeat(MAX_STREAM_BYTES / 15 + 1);
-        assert_eq!(read_in(&keep_alive, 65_536), Err(StreamFault::LongStream));
-        assert_eq!(read_in(&b"data:\n\n".repeat(MAX_EVENTS + 1), 65_536), Err(StreamFault::ManyEvents));
+        assert_eq!(read_in(&keep_alive, 65_536), Err(StreamError::LongStream));
+        assert_eq!(read_in(&b"data:\n\n".repeat(MAX_EVENTS + 1), 65_536), Err(StreamError::ManyEvents));
         assert_eq!(read_in(&b"data:\n\n".repeat(MAX_EVENTS), 65_536).unwrap().len(), MAX_EVENTS);
     }
 
     proptest! {
         #[test]
-        fn the_events_do_not_depend_on_the_pieces(
+        fn sse_events_do_not_depend_on_chunking(
             parts in prop::collection::vec(prop::sample::select(vec![
                 "data: a", "data: é🦀", "data", ":c", "\n", "\r", "\r\n", "\n\n", "event: x", " ", "{\"error\"", "\u{feff}",
             ]), 0..40),
@@ -227,10 +227,10 @@ mod tests {
         ) {
             let text = parts.concat();
             let whole = read_in(text.as_bytes(), text.len());
-            let (mut reader, mut found, mut rest) = (EventReader::default(), Vec::new(), text.as_bytes());
+            let (mut reader, mut found, mut rest) = (SseReader::default(), Vec::new(), text.as_bytes());
             for size in cuts.iter().cycle() {
-                let (piece, after) = rest.split_at(rest.len().min(*size));
-                let mut chunk = Bytes::copy_from_slice(piece);
+                let (part, after) = rest.split_at(rest.len().min(*size));
+                let mut chunk = Bytes::copy_from_slice(part);
                 while let Some(data) = reader.read(&mut chunk).unwrap() {
                     found.push(String::from_utf8(data.to_vec()).unwrap());
                 }

@@ -1,12 +1,12 @@
 //! Puts a streamed answer together again.
 
 use crate::chat::{ChatAnswer, ToolCall, Usage};
-use crate::chunk::{CallPart, Chunk};
+use crate::chunk::{ParsedChunk, ToolCallDelta};
 use crate::rate_headers::RateHints;
 
 /// The answer as far as it has come.
 #[derive(Debug, Default)]
-pub(crate) struct Assembly {
+pub(crate) struct StreamAssembler {
     model: Option<String>,
     content: String,
     /// The calls, each with its index in the stream.
@@ -16,22 +16,22 @@ pub(crate) struct Assembly {
     has_choice: bool,
 }
 
-impl Assembly {
-    pub(crate) fn add(&mut self, chunk: Chunk) {
+impl StreamAssembler {
+    pub(crate) fn add(&mut self, chunk: ParsedChunk) {
         self.has_choice |= chunk.choices > 0;
         if self.model.is_none() {
             self.model = chunk.model;
         }
-        self.content.push_str(chunk.piece.content.as_deref().unwrap_or_default());
+        self.content.push_str(chunk.chat_chunk.content.as_deref().unwrap_or_default());
         for part in chunk.calls {
             self.add_call(part);
         }
-        self.finish_reason = chunk.piece.finish_reason.or(self.finish_reason.take());
+        self.finish_reason = chunk.chat_chunk.finish_reason.or(self.finish_reason.take());
         // Some count along with every piece, and each count includes those before.
-        self.usage = chunk.piece.usage.unwrap_or(self.usage);
+        self.usage = chunk.chat_chunk.usage.unwrap_or(self.usage);
     }
 
-    fn add_call(&mut self, part: CallPart) {
+    fn add_call(&mut self, part: ToolCallDelta) {
         let open = self.calls.iter_mut().rfind(|(index, _)| *index == part.index);
         match open {
             // Another id under the same index is another call: some providers number each call from 0.
@@ -84,11 +84,11 @@ mod tests {
     use serde_json::{Value, json};
 
     fn assemble(chunks: &[Value]) -> Result<ChatAnswer, String> {
-        let mut assembly = Assembly::default();
+        let mut assembler = StreamAssembler::default();
         for chunk in chunks {
-            assembly.add(Chunk::read(chunk, bytes::Bytes::new()));
+            assembler.add(ParsedChunk::read(chunk, bytes::Bytes::new()));
         }
-        assembly.finish("asked", RateHints::default())
+        assembler.finish("asked", RateHints::default())
     }
 
     fn calls(deltas: &[Value]) -> Vec<(String, String, String)> {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_in_pieces_are_joined_by_their_index() {
+    fn tool_call_arguments_are_joined_by_index() {
         let joined = calls(&[
             json!([{"index": 0, "id": "a", "function": {"name": "one", "arguments": ""}}]),
             json!([{"index": 1, "id": "b", "function": {"name": "two", "arguments": "{"}}]),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_under_one_index_are_told_apart_by_their_ids() {
+    fn tool_calls_with_one_index_are_separated_by_id() {
         let whole =
             |id: &str| json!([{"index": 0, "id": id, "function": {"name": "f", "arguments": {"x": 1}}}]);
         let ids: Vec<String> = calls(&[whole("a"), whole("b")]).into_iter().map(|call| call.0).collect();
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_account_of_the_use_counts() {
+    fn last_usage_report_counts() {
         let usage = |output: u64| json!({"prompt_tokens": 5, "completion_tokens": output});
         let answer = assemble(&[
             json!({"choices": [{"delta": {"content": "a"}}], "usage": usage(1)}),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_without_an_answer_is_none() {
+    fn stream_without_an_answer_is_an_error() {
         assert!(assemble(&[json!({"choices": []})]).is_err());
         assert!(assemble(&[json!({"choices": [{"delta": {"tool_calls": [{"id": "a"}]}}]})]).is_err());
     }

@@ -96,7 +96,7 @@ impl Tls {
         let found = certificates(pem).map_err(|wrong| refused(format!("ca_cert {wrong}")))?;
         let provider = Arc::new(ring::default_provider());
         // Instead of the web's authorities, not beside them: who runs a CA trusts no other to speak for it.
-        let verifier = Verifier::of_certificates(found, Arc::clone(&provider)).map_err(unusable)?;
+        let verifier = Verifier::from_certificates(found, Arc::clone(&provider)).map_err(unusable)?;
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(unusable)?
@@ -148,7 +148,7 @@ fn refused(detail: impl Into<String>) -> CallError {
 
 /// What a TLS error among the causes means for whoever set the provider up.
 pub(crate) fn explain(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    Some(match arbiter_tls::cause(error)? {
+    Some(match arbiter_tls::find_tls_error(error)? {
         Error::InvalidCertificate(wrong) => match wrong {
             CertificateError::UnknownIssuer => {
                 "its certificate comes from an unknown authority; ca_cert names another one".to_owned()

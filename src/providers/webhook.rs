@@ -5,7 +5,7 @@
 
 use crate::endpoint::{Endpoint, EndpointError, EndpointPolicy};
 use crate::install_tls;
-use crate::redact::presentable;
+use crate::redact::sanitize;
 use crate::resolver::{GuardedResolver, system_lookup};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a receiver may take for everything.
-const WHOLE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept open.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 /// What stands before a secret that is written in base64.
-const ENCODED: &str = "whsec_";
+const SECRET_PREFIX: &str = "whsec_";
 
 /// Why a notice did not arrive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +58,7 @@ impl Webhook {
     /// # Errors
     /// [`EndpointError`] tells which rule the text breaks.
     pub fn check(url: &str, policy: EndpointPolicy) -> Result<Endpoint, EndpointError> {
-        Endpoint::exact(url, policy)
+        Endpoint::parse_exact(url, policy)
     }
 
     /// A receiver that is reached at its URL and nowhere else: no redirect is followed and no proxy asked.
@@ -73,13 +73,13 @@ impl Webhook {
             .retry(reqwest::retry::never())
             .no_proxy()
             .referer(false)
-            .timeout(WHOLE)
+            .timeout(REQUEST_TIMEOUT)
             .pool_idle_timeout(IDLE_CONNECTION)
             .dns_resolver(Arc::new(GuardedResolver::new(endpoint.rule(), system_lookup)));
         if !endpoint.is_encrypted() {
             builder = builder.tls_certs_only([]);
         }
-        let http = builder.build().map_err(|error| unanswered(&error))?;
+        let http = builder.build().map_err(|error| transport_error(&error))?;
         Ok(Self { endpoint, http })
     }
 
@@ -102,7 +102,7 @@ impl Webhook {
             .header("webhook-signature", signature(secret, notice))
             .body(notice.body.to_owned());
         // The answer's body is nobody's business, and is not read.
-        let answer = request.send().await.map_err(|error| unanswered(&error.without_url()))?;
+        let answer = request.send().await.map_err(|error| transport_error(&error.without_url()))?;
         if answer.status().is_success() {
             Ok(())
         } else {
@@ -111,20 +111,20 @@ impl Webhook {
     }
 }
 
-fn unanswered(error: &reqwest::Error) -> WebhookError {
+fn transport_error(error: &reqwest::Error) -> WebhookError {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         text.push_str(&format!(": {cause}"));
         source = cause.source();
     }
-    WebhookError::Unanswered(presentable(&text, None))
+    WebhookError::Unanswered(sanitize(&text, None))
 }
 
 /// `v1,` and the HMAC-SHA256 of id, time and body in base64.
 fn signature(secret: &SecretString, notice: Notice<'_>) -> String {
     let text = secret.expose_secret().trim();
-    let decoded = text.strip_prefix(ENCODED).and_then(|encoded| STANDARD.decode(encoded).ok());
+    let decoded = text.strip_prefix(SECRET_PREFIX).and_then(|encoded| STANDARD.decode(encoded).ok());
     let bytes = Zeroizing::new(decoded.unwrap_or_else(|| text.as_bytes().to_vec()));
     let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
     let signed = format!("{}.{}.{}", notice.id, notice.sent_at_sec, notice.body);
@@ -137,7 +137,7 @@ mod tests {
 
     /// The example of the standard's own documents.
     #[test]
-    fn the_signature_is_that_of_the_standard() {
+    fn webhook_signature_follows_the_standard() {
         let secret = SecretString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         let notice = Notice {
             id: "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -148,12 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_is_where_its_url_says_and_never_at_a_metadata_service() {
+    fn webhook_url_is_used_as_given_and_not_a_metadata_service() {
         let policy = EndpointPolicy::default();
         let plain = Webhook::check("http://127.0.0.1:9", policy).unwrap();
         assert_eq!(plain.url().as_str(), "http://127.0.0.1:9/");
-        let exact = Webhook::check("https://hooks.example/a/?b=c", policy).unwrap();
-        assert_eq!(exact.url().as_str(), "https://hooks.example/a/?b=c");
+        let parse_exact = Webhook::check("https://hooks.example/a/?b=c", policy).unwrap();
+        assert_eq!(parse_exact.url().as_str(), "https://hooks.example/a/?b=c");
         for wrong in ["http://169.254.169.254/", "http://1.1.1.1/", "/run/x.sock", "https://u:p@h.example/"] {
             assert!(Webhook::check(wrong, policy).is_err(), "{wrong}");
         }

@@ -17,7 +17,7 @@ pub fn fingerprint(certificate: &[u8]) -> String {
 }
 
 /// The TLS error among an error's causes. An I/O error hides the error it carries from its own causes.
-pub fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+pub fn find_tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut here = Some(error);
     while let Some(error) = here {
         if let Some(found) = error.downcast_ref::<rustls::Error>() {
@@ -37,14 +37,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tls_error_is_found_within_errors_that_hide_it() {
+    fn tls_error_is_found_in_nested_sources() {
         let hidden = io::Error::other(io::Error::other(rustls::Error::DecryptError));
-        assert_eq!(cause(&hidden), Some(&rustls::Error::DecryptError));
-        assert_eq!(cause(&io::Error::other("no TLS at all")), None);
+        assert_eq!(find_tls_error(&hidden), Some(&rustls::Error::DecryptError));
+        assert_eq!(find_tls_error(&io::Error::other("no TLS at all")), None);
     }
 
     #[test]
-    fn a_fingerprint_is_the_digest_as_other_tools_write_it() {
+    fn fingerprint_is_the_lower_case_sha256() {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(fingerprint(b""), empty);
     }

@@ -14,31 +14,31 @@ use std::sync::Arc;
 
 /// Whom a server may be.
 #[derive(Debug)]
-enum Known {
+enum ExpectedServer {
     /// Who has the certificate with this fingerprint, whatever it says.
     Fingerprint(String),
     /// Who has a certificate of one of these issuers, or one of these themselves.
-    Named(Vec<CertificateDer<'static>>, Arc<WebPkiServerVerifier>),
+    IssuedBy(Vec<CertificateDer<'static>>, Arc<WebPkiServerVerifier>),
 }
 
 /// Takes the certificates of one server.
 #[derive(Debug)]
 pub struct Verifier {
-    known: Known,
+    expected: ExpectedServer,
     provider: Arc<CryptoProvider>,
 }
 
 impl Verifier {
     /// Takes the one certificate with this fingerprint.
-    pub fn of_fingerprint(fingerprint: &str, provider: Arc<CryptoProvider>) -> Self {
-        Self { known: Known::Fingerprint(fingerprint.to_owned()), provider }
+    pub fn from_fingerprint(fingerprint: &str, provider: Arc<CryptoProvider>) -> Self {
+        Self { expected: ExpectedServer::Fingerprint(fingerprint.to_owned()), provider }
     }
 
     /// Takes what these certificates have issued, and these themselves.
     ///
     /// # Errors
     /// When none of them can be trusted.
-    pub fn of_certificates(
+    pub fn from_certificates(
         certificates: Vec<CertificateDer<'static>>,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, Error> {
@@ -49,7 +49,7 @@ impl Verifier {
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
             .build()
             .map_err(|error| Error::General(error.to_string()))?;
-        Ok(Self { known: Known::Named(certificates, verifier), provider })
+        Ok(Self { expected: ExpectedServer::IssuedBy(certificates, verifier), provider })
     }
 }
 
@@ -62,15 +62,17 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let (certificates, verifier) = match &self.known {
-            Known::Fingerprint(known) if fingerprint(shown) == *known => {
+        let (certificates, verifier) = match &self.expected {
+            ExpectedServer::Fingerprint(expected) if fingerprint(shown) == *expected => {
                 return Ok(ServerCertVerified::assertion());
             }
-            Known::Fingerprint(_) => return Err(CertificateError::ApplicationVerificationFailure.into()),
-            Known::Named(certificates, verifier) => (certificates, verifier),
+            ExpectedServer::Fingerprint(_) => {
+                return Err(CertificateError::ApplicationVerificationFailure.into());
+            }
+            ExpectedServer::IssuedBy(certificates, verifier) => (certificates, verifier),
         };
         let refusal = match verifier.verify_server_cert(shown, chain, name, ocsp, now) {
-            Err(refusal) if is_for_being_a_ca(&refusal) && certificates.contains(shown) => refusal,
+            Err(refusal) if is_ca_as_end_entity_error(&refusal) && certificates.contains(shown) => refusal,
             outcome => return outcome,
         };
         // What `openssl req -x509` makes for a server is a CA by its own word. The user named this very
@@ -104,7 +106,7 @@ impl ServerCertVerifier for Verifier {
 }
 
 /// Whether a certificate was refused for nothing but being a CA's own.
-fn is_for_being_a_ca(error: &Error) -> bool {
+fn is_ca_as_end_entity_error(error: &Error) -> bool {
     // The reason has no variant of its own in rustls.
     matches!(error, Error::InvalidCertificate(CertificateError::Other(reason))
         if format!("{reason:?}").contains("CaUsedAsEndEntity"))

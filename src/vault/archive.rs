@@ -9,25 +9,25 @@ use std::path::{Path, PathBuf};
 
 /// A file that was renamed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Aside {
+pub struct ArchivedFile {
     /// What it was called.
     pub from: PathBuf,
     /// What it is called.
     pub to: PathBuf,
 }
 
-/// Renames the key file to `<file>.forgotten-<stamp>` and its backup to the same with `.bak`, durably.
+/// Renames the key file to `<file>.forgotten-<timestamp>` and its backup to the same with `.bak`, durably.
 /// Answers what there was to rename. Nobody else may have the vault open.
 ///
 /// # Errors
 /// [`VaultError::Io`], also when a file of such a name is there already.
-pub fn set_aside(file: &Path, stamp: &str) -> Result<Vec<Aside>, VaultError> {
+pub fn archive_key_file(file: &Path, timestamp: &str) -> Result<Vec<ArchivedFile>, VaultError> {
     let with = |end: &str| {
         let mut name = file.as_os_str().to_owned();
         name.push(end);
         PathBuf::from(name)
     };
-    let forgotten = format!(".forgotten-{stamp}");
+    let forgotten = format!(".forgotten-{timestamp}");
     let pairs = [(file.to_owned(), with(&forgotten)), (with(".bak"), with(&format!("{forgotten}.bak")))];
     let failed = |operation, path: &Path, errno: Errno| VaultError::Io {
         operation,
@@ -37,7 +37,7 @@ pub fn set_aside(file: &Path, stamp: &str) -> Result<Vec<Aside>, VaultError> {
     let mut done = Vec::new();
     for (from, to) in pairs {
         match fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
-            Ok(()) => done.push(Aside { from, to }),
+            Ok(()) => done.push(ArchivedFile { from, to }),
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(failed("rename", &from, errno)),
         }
@@ -54,15 +54,15 @@ pub fn set_aside(file: &Path, stamp: &str) -> Result<Vec<Aside>, VaultError> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::vault::tests::{at, entry, place, secret};
+    use crate::vault::tests::{at, entry, secret, test_dir};
 
     #[test]
-    fn a_file_set_aside_is_kept_and_a_second_of_that_name_is_refused() {
-        let place = place();
-        let mut vault = place.created();
+    fn archived_file_is_kept_and_a_name_clash_is_refused() {
+        let test_dir = test_dir();
+        let mut vault = test_dir.created();
         vault.create(entry("a", &[]), secret("sk-a"), at(1)).unwrap();
-        let before = place.bytes();
-        let moved = set_aside(&place.path, "20260101T000000Z").unwrap();
+        let before = test_dir.bytes();
+        let moved = archive_key_file(&test_dir.path, "20260101T000000Z").unwrap();
         let names: Vec<_> =
             moved.iter().map(|aside| aside.to.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(
@@ -70,9 +70,9 @@ mod tests {
             ["keys.json.forgotten-20260101T000000Z", "keys.json.forgotten-20260101T000000Z.bak"]
         );
         assert_eq!(std::fs::read(&moved[0].to).unwrap(), before);
-        assert_eq!(set_aside(&place.path, "20260101T000000Z").unwrap(), []);
-        place.put(b"{\"keys\": {}}");
-        assert!(matches!(set_aside(&place.path, "20260101T000000Z"), Err(VaultError::Io { .. })));
-        assert!(place.path.exists());
+        assert_eq!(archive_key_file(&test_dir.path, "20260101T000000Z").unwrap(), []);
+        test_dir.put(b"{\"keys\": {}}");
+        assert!(matches!(archive_key_file(&test_dir.path, "20260101T000000Z"), Err(VaultError::Io { .. })));
+        assert!(test_dir.path.exists());
     }
 }

@@ -69,7 +69,7 @@ impl AtomicFile {
         let fresh = temporary::name(&self.name, "new");
         let answer = self.write_temporary(&directory, &fresh, bytes, verify).and_then(|()| {
             if let Some(current) = current {
-                self.keep_backup(&directory, &current)?;
+                self.write_backup(&directory, &current)?;
             }
             self.rename(&directory, &fresh, &self.name)
         });
@@ -83,12 +83,12 @@ impl AtomicFile {
     }
 
     /// Whether these bytes are what was last read or put in place, durably or not.
-    pub(crate) fn holds(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn is_current(&self, bytes: &[u8]) -> bool {
         self.seen == Some(digest(bytes))
     }
 
     /// Keeps the bytes that are about to be replaced. A copy, not a link: both files survive alone.
-    fn keep_backup(&self, directory: &OwnedFd, current: &[u8]) -> Result<(), VaultError> {
+    fn write_backup(&self, directory: &OwnedFd, current: &[u8]) -> Result<(), VaultError> {
         let copy = temporary::name(&self.name, "bak");
         let answer = self
             .write_temporary(directory, &copy, current, |_| Ok(()))
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    fn place() -> (tempfile::TempDir, PathBuf) {
+    fn test_dir() -> (tempfile::TempDir, PathBuf) {
         let directory = crate::permissions::private_directory();
         let path = directory.path().join("keys.json");
         (directory, path)
@@ -213,8 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_or_directory_open_to_others_is_refused_with_the_command_that_mends_it() {
-        let (directory, path) = place();
+    fn file_or_directory_open_to_others_is_refused_with_the_fix() {
+        let (directory, path) = test_dir();
         put(&path, 0o640);
         let refused = AtomicFile::open(path.clone()).unwrap().read().unwrap_err();
         let command = format!("chmod 600 '{}'", path.display());
@@ -228,8 +228,8 @@ mod tests {
     }
 
     #[test]
-    fn links_and_what_is_no_file_are_refused_without_waiting() {
-        let (directory, path) = place();
+    fn symlink_or_special_file_is_refused_without_blocking() {
+        let (directory, path) = test_dir();
         let elsewhere = directory.path().join("elsewhere");
         put(&elsewhere, 0o600);
         symlink(&elsewhere, &path).unwrap();
@@ -240,13 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_verify_changes_nothing_and_leaves_nothing() {
-        let (directory, path) = place();
+    fn failed_verification_changes_and_leaves_nothing() {
+        let (directory, path) = test_dir();
         put(&path, 0o600);
         let mut file = AtomicFile::open(path.clone()).unwrap();
         file.read().unwrap();
         assert!(matches!(file.replace(b"new", |_| Err(VaultError::Locked)), Err(VaultError::Locked)));
-        assert!(!file.holds(b"new"));
+        assert!(!file.is_current(b"new"));
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         file.replace(b"new", |_| Ok(())).unwrap();
@@ -256,10 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_from_other_faults() {
-        let gone = AtomicFile::open(place().1.join("keys.json")).err().unwrap();
+    fn full_disk_is_distinguished_from_other_errors() {
+        let gone = AtomicFile::open(test_dir().1.join("keys.json")).err().unwrap();
         assert!(matches!(gone, VaultError::Io { operation: "open the directory of", .. }));
-        let (_directory, path) = place();
+        let (_directory, path) = test_dir();
         let file = AtomicFile::open(path).unwrap();
         for errno in [Errno::NOSPC, Errno::DQUOT, Errno::FBIG] {
             assert!(matches!(file.fault("write", errno), VaultError::Full));
@@ -267,8 +267,8 @@ mod tests {
     }
 
     #[test]
-    fn opening_removes_what_a_killed_process_left_and_nothing_else() {
-        let (directory, path) = place();
+    fn open_removes_only_stale_temporary_files() {
+        let (directory, path) = test_dir();
         for name in
             [".keys.json.4194304.new.tmp", "keys.json", "keys.json.bak", ".other.json.4194304.new.tmp"]
         {

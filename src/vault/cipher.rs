@@ -28,7 +28,7 @@ pub(crate) type Salt = [u8; SALT_LEN];
 pub(crate) struct DerivedKey(Box<Zeroizing<[u8; KEY_LEN]>>);
 
 impl DerivedKey {
-    fn filled(fill: impl FnOnce(&mut [u8; KEY_LEN])) -> Self {
+    fn new_with(fill: impl FnOnce(&mut [u8; KEY_LEN])) -> Self {
         let mut key = Self(Box::new(Zeroizing::new([0; KEY_LEN])));
         fill(&mut key.0);
         key
@@ -37,13 +37,13 @@ impl DerivedKey {
     /// A key that no password leads to.
     pub(crate) fn random() -> Result<Self, VaultError> {
         let mut answer = Ok(());
-        let key = Self::filled(|bytes| answer = fill_random(bytes));
+        let key = Self::new_with(|bytes| answer = fill_random(bytes));
         answer.map(|()| key)
     }
 
     /// The key these bytes are, when there are enough of them.
     pub(crate) fn from_plaintext(bytes: &[u8]) -> Option<Self> {
-        (bytes.len() == KEY_LEN).then(|| Self::filled(|key| key.copy_from_slice(bytes)))
+        (bytes.len() == KEY_LEN).then(|| Self::new_with(|key| key.copy_from_slice(bytes)))
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -51,12 +51,12 @@ impl DerivedKey {
     }
 
     /// Whether these bytes are the key, in constant time.
-    pub(crate) fn is(&self, other: &[u8]) -> bool {
+    pub(crate) fn is_equal_to(&self, other: &[u8]) -> bool {
         self.as_bytes().ct_eq(other).into()
     }
 
     /// Whether this tag is the message's under this key, in constant time.
-    pub(crate) fn verifies(&self, message: &[u8], tag: &[u8; KEY_LEN]) -> bool {
+    pub(crate) fn is_tag_valid(&self, message: &[u8], tag: &[u8; KEY_LEN]) -> bool {
         self.authenticate(message).ct_eq(tag).into()
     }
 
@@ -98,7 +98,7 @@ impl Ciphertext {
 /// The key of a password. Costs `iterations` rounds: 84 ms for the default on the reference machine.
 pub(crate) fn derive(password: &SecretString, salt: &[u8], iterations: Iterations) -> DerivedKey {
     on_scrubbed_stack(|| {
-        DerivedKey::filled(|key| {
+        DerivedKey::new_with(|key| {
             pbkdf2::pbkdf2_hmac::<Sha256>(password.expose_secret().as_bytes(), salt, iterations.get(), key);
         })
     })
@@ -144,15 +144,15 @@ pub(crate) fn encrypt_text(
 /// The plaintext, or nothing when key, associated data or any bit of the ciphertext is not right.
 pub(crate) fn decrypt(
     key: &DerivedKey,
-    sealed: &Ciphertext,
+    ciphertext: &Ciphertext,
     associated_data: &[u8],
 ) -> Option<Zeroizing<Vec<u8>>> {
-    let (text, tag) = sealed.body.split_last_chunk::<TAG_LEN>()?;
+    let (text, tag) = ciphertext.body.split_last_chunk::<TAG_LEN>()?;
     let mut plaintext = Zeroizing::new(text.to_vec());
     on_scrubbed_stack(|| {
         let cipher = Aes256Gcm::new_from_slice(key.as_bytes()).ok()?;
         let buffer = plaintext.as_mut_slice().into();
-        cipher.decrypt_inout_detached(&sealed.nonce.into(), associated_data, buffer, &(*tag).into()).ok()
+        cipher.decrypt_inout_detached(&ciphertext.nonce.into(), associated_data, buffer, &(*tag).into()).ok()
     })?;
     Some(plaintext)
 }
@@ -160,10 +160,10 @@ pub(crate) fn decrypt(
 /// [`decrypt`] for text. Nothing as well when the plaintext is not UTF-8.
 pub(crate) fn decrypt_text(
     key: &DerivedKey,
-    sealed: &Ciphertext,
+    ciphertext: &Ciphertext,
     associated_data: &[u8],
 ) -> Option<SecretString> {
-    let plaintext = decrypt(key, sealed, associated_data)?;
+    let plaintext = decrypt(key, ciphertext, associated_data)?;
     std::str::from_utf8(&plaintext).ok().map(SecretString::from)
 }
 
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_derivation_is_pbkdf2_hmac_sha256() {
+    fn key_derivation_is_pbkdf2_hmac_sha256() {
         // Computed with Python's hashlib.pbkdf2_hmac("sha256", b"correct horse", b"salt", 100000).
         let expected = "58fc8a16c3cfd768";
         let key = derive(&password(), b"salt", Iterations::MIN);
@@ -206,15 +206,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_encrypted_opens_with_the_same_associated_data_only() {
-        let (sealed, key) = encrypt(&password(), Iterations::MIN, b"sk-1", b"here").unwrap();
-        assert_eq!(decrypt(&key, &sealed, b"here").unwrap().as_slice(), b"sk-1");
-        assert!(decrypt(&key, &sealed, b"there").is_none());
-        assert!(decrypt(&DerivedKey::random().unwrap(), &sealed, b"here").is_none());
+    fn ciphertext_opens_only_with_its_associated_data() {
+        let (ciphertext, key) = encrypt(&password(), Iterations::MIN, b"sk-1", b"here").unwrap();
+        assert_eq!(decrypt(&key, &ciphertext, b"here").unwrap().as_slice(), b"sk-1");
+        assert!(decrypt(&key, &ciphertext, b"there").is_none());
+        assert!(decrypt(&DerivedKey::random().unwrap(), &ciphertext, b"here").is_none());
     }
 
     #[test]
-    fn each_encryption_has_its_own_salt_and_nonce() {
+    fn encryption_uses_fresh_salt_and_nonce() {
         let (one, _) = encrypt(&password(), Iterations::MIN, b"sk-1", b"").unwrap();
         let (two, _) = encrypt(&password(), Iterations::MIN, b"sk-1", b"").unwrap();
         assert_ne!(one.salt, two.salt);
@@ -222,17 +222,17 @@ mod tests {
     }
 
     #[test]
-    fn base64_comes_back_and_short_or_loose_texts_do_not() {
-        let (sealed, _) = encrypt(&password(), Iterations::MIN, b"", b"").unwrap();
-        let text = sealed.to_base64();
-        assert!(Ciphertext::from_base64(&text).unwrap() == sealed);
+    fn ciphertext_base64_round_trips_and_short_text_is_refused() {
+        let (ciphertext, _) = encrypt(&password(), Iterations::MIN, b"", b"").unwrap();
+        let text = ciphertext.to_base64();
+        assert!(Ciphertext::from_base64(&text).unwrap() == ciphertext);
         assert!(Ciphertext::from_base64(text.trim_end_matches('=')).is_none() || !text.ends_with('='));
         assert!(Ciphertext::from_base64(&STANDARD.encode([0; SALT_LEN + NONCE_LEN + TAG_LEN - 1])).is_none());
         assert!(Ciphertext::from_base64("!").is_none());
     }
 
     #[test]
-    fn lists_of_parts_never_look_alike() {
+    fn length_prefixed_lists_are_unambiguous() {
         assert_ne!(length_prefixed([&b"ab"[..], b"c"]), length_prefixed([&b"a"[..], b"bc"]));
         assert_ne!(length_prefixed([&b"a"[..]]), length_prefixed([&b"a"[..], b""]));
     }

@@ -65,9 +65,9 @@ pub(crate) type Label = EntryInfo;
 #[derive(Clone, PartialEq)]
 pub(crate) enum Entry {
     /// Of the Go program: 100,000 rounds, no associated data. Kept field by field, known or not.
-    V1 { fields: BTreeMap<String, Value>, sealed: Option<Ciphertext> },
+    V1 { fields: BTreeMap<String, Value>, ciphertext: Option<Ciphertext> },
     /// Of this program.
-    V2 { label: Label, iterations: Iterations, sealed: Ciphertext },
+    V2 { label: Label, iterations: Iterations, ciphertext: Ciphertext },
 }
 
 /// The JSON of a v2 entry.
@@ -105,7 +105,7 @@ impl NewEntry {
     /// The label of this entry, created now.
     pub(crate) fn into_label(self, iterations: Iterations, now: Timestamp) -> Label {
         Label {
-            allowed_hosts: normalized(&self.allowed_hosts),
+            allowed_hosts: normalize_hosts(&self.allowed_hosts),
             id: self.id,
             name: self.name,
             description: self.description,
@@ -119,13 +119,13 @@ impl NewEntry {
 }
 
 /// A host as an entry has it: a name in lower case, the path of a Unix socket as it is.
-fn as_bound(host: &str) -> String {
+fn normalize_host(host: &str) -> String {
     if host.starts_with('/') { host.to_owned() } else { host.to_lowercase() }
 }
 
 /// Hosts as an entry has them: lower case, sorted, each once.
-pub(crate) fn normalized(hosts: &[String]) -> Vec<String> {
-    let mut hosts: Vec<String> = hosts.iter().map(|host| as_bound(host)).collect();
+pub(crate) fn normalize_hosts(hosts: &[String]) -> Vec<String> {
+    let mut hosts: Vec<String> = hosts.iter().map(|host| normalize_host(host)).collect();
     hosts.sort();
     hosts.dedup();
     hosts
@@ -133,14 +133,14 @@ pub(crate) fn normalized(hosts: &[String]) -> Vec<String> {
 
 impl EntryInfo {
     /// The same entry with the same secret, about to be encrypted for another file.
-    pub(crate) fn copied(mut self, iterations: Iterations) -> Label {
+    pub(crate) fn for_export(mut self, iterations: Iterations) -> Label {
         self.version = ENTRY_VERSION;
         self.iterations = iterations.get();
         self
     }
 
     /// The same entry, about to be encrypted again.
-    pub(crate) fn rewritten(mut self, iterations: Iterations, now: Timestamp) -> Label {
+    pub(crate) fn for_rewrite(mut self, iterations: Iterations, now: Timestamp) -> Label {
         self.version = ENTRY_VERSION;
         self.iterations = iterations.get();
         self.updated_at = now;
@@ -157,7 +157,8 @@ impl EntryInfo {
     /// Whether the key may be sent to this host. A bound key goes nowhere when no host is named.
     pub fn allows(&self, host: Option<&str>) -> bool {
         self.allowed_hosts.is_empty()
-            || host.is_some_and(|host| self.allowed_hosts.iter().any(|allowed| *allowed == as_bound(host)))
+            || host
+                .is_some_and(|host| self.allowed_hosts.iter().any(|allowed| *allowed == normalize_host(host)))
     }
 }
 
@@ -191,10 +192,10 @@ impl Entry {
     }
 
     /// What is encrypted; nothing for a v1 entry whose `encrypted_data` is no ciphertext at all.
-    pub(crate) fn sealed(&self) -> Option<&Ciphertext> {
+    pub(crate) fn ciphertext(&self) -> Option<&Ciphertext> {
         match self {
-            Self::V1 { sealed, .. } => sealed.as_ref(),
-            Self::V2 { sealed, .. } => Some(sealed),
+            Self::V1 { ciphertext, .. } => ciphertext.as_ref(),
+            Self::V2 { ciphertext, .. } => Some(ciphertext),
         }
     }
 
@@ -216,9 +217,9 @@ impl Entry {
         match json {
             Value::Object(fields) if !fields.contains_key("version") => {
                 let fields: BTreeMap<String, Value> = fields.into_iter().collect();
-                let sealed =
+                let ciphertext =
                     fields.get("encrypted_data").and_then(Value::as_str).and_then(Ciphertext::from_base64);
-                Ok(Self::V1 { fields, sealed })
+                Ok(Self::V1 { fields, ciphertext })
             }
             json => Self::v2_from_json(id, json),
         }
@@ -236,7 +237,7 @@ impl Entry {
         }
         let iterations =
             Iterations::try_from(json.kdf.iterations).map_err(|error| format!("entry {id:?}: {error}"))?;
-        let sealed = Ciphertext::from_base64(&json.encrypted_data)
+        let ciphertext = Ciphertext::from_base64(&json.encrypted_data)
             .ok_or_else(|| format!("entry {id:?} holds no ciphertext"))?;
         let label = Label {
             id: json.id,
@@ -249,18 +250,18 @@ impl Entry {
             created_at: json.created_at,
             updated_at: json.updated_at,
         };
-        Ok(Self::V2 { label, iterations, sealed })
+        Ok(Self::V2 { label, iterations, ciphertext })
     }
 
     /// As it is written.
     pub(crate) fn to_json(&self) -> AnyEntryJson<'_> {
         match self {
             Self::V1 { fields, .. } => AnyEntryJson::V1(fields),
-            Self::V2 { label, iterations, sealed } => AnyEntryJson::V2(EntryJson {
+            Self::V2 { label, iterations, ciphertext } => AnyEntryJson::V2(EntryJson {
                 id: label.id.clone(),
                 name: label.name.clone(),
                 description: label.description.clone(),
-                encrypted_data: sealed.to_base64(),
+                encrypted_data: ciphertext.to_base64(),
                 created_at: label.created_at,
                 updated_at: label.updated_at,
                 version: ENTRY_VERSION,
@@ -289,14 +290,14 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_bound_to_its_id_purpose_rounds_and_hosts() {
+    fn entry_is_bound_to_id_purpose_rounds_and_hosts() {
         let base = label("a", "provider", &["x"]);
         let others = [
             label("b", "provider", &["x"]),
             label("a", "tls", &["x"]),
             label("a", "provider", &["y"]),
             label("a", "provider", &["x", "y"]),
-            base.clone().rewritten(Iterations::DEFAULT, Timestamp::default()),
+            base.clone().for_rewrite(Iterations::DEFAULT, Timestamp::default()),
         ];
         for other in others {
             assert_ne!(base.associated_data(), other.associated_data());
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_compared_without_case_and_none_is_no_host() {
+    fn host_match_ignores_case_and_needs_a_host() {
         let bound = label("a", "provider", &["API.OpenAI.com"]);
         assert!(bound.allows(Some("api.openai.COM")));
         assert!(!bound.allows(Some("api.openai.com.evil.example")));

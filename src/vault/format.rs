@@ -53,7 +53,7 @@ pub(crate) struct PasswordCheck {
 #[derive(Clone, PartialEq)]
 pub(crate) struct Verifier {
     pub(crate) iterations: Iterations,
-    pub(crate) sealed: Ciphertext,
+    pub(crate) ciphertext: Ciphertext,
 }
 
 impl Verifier {
@@ -130,7 +130,7 @@ impl KeyFile {
         let verifier = Verifier {
             iterations: Iterations::try_from(json.verifier.kdf.iterations)
                 .map_err(|error| error.to_string())?,
-            sealed: Ciphertext::from_base64(&json.verifier.encrypted_data)
+            ciphertext: Ciphertext::from_base64(&json.verifier.encrypted_data)
                 .ok_or("its verifier is no ciphertext")?,
         };
         let seal = decode_key(&json.seal).ok_or("its seal is malformed")?;
@@ -183,7 +183,7 @@ impl KeyFile {
             generation: *generation,
             verifier: VerifierJson {
                 kdf: KdfJson { iterations: verifier.iterations.get() },
-                encrypted_data: verifier.sealed.to_base64(),
+                encrypted_data: verifier.ciphertext.to_base64(),
             },
             seal,
             keys: self.keys.iter().map(|(id, entry)| (id, entry.to_json())).collect(),
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_nobody_knows_are_refused() {
+    fn unknown_version_is_refused() {
         for version in ["3", "1", "\"2\"", "\"1.1\"", "2.0", "[]", "true"] {
             assert!(
                 reason(&format!("{{\"version\": {version}, \"keys\": {{}}}}")).contains("version"),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_1_file_may_have_no_keys_but_not_lack_them() {
+    fn v1_file_may_have_empty_keys_but_not_lack_the_field() {
         assert!(KeyFile::parse(b"{\"keys\": null}").unwrap().is_blank());
         assert!(KeyFile::parse(b"{\"keys\": {}}").unwrap().is_blank());
         reason("{}");
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_2_file_without_its_version_is_no_version_1_file() {
+    fn v2_file_without_version_is_not_read_as_v1() {
         for field in ["generation", "verifier", "seal"] {
             assert!(reason(&format!("{{\"keys\": {{}}, \"{field}\": 1}}")).contains("version 2"));
         }
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_quote_nothing_of_the_file() {
+    fn parse_error_quotes_nothing_of_the_file() {
         for text in ["{\"keys\": \"sk-canary\"}", "sk-canary", "{\"keys\": {\"a\": \"sk-canary\"}}"] {
             assert!(!reason(text).contains("canary"), "{}", reason(text));
         }

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounds_outside_the_range_cannot_be_held() {
+    fn iterations_outside_the_range_are_refused() {
         for bad in [0, 99_999, 10_000_001, u32::MAX] {
             assert!(matches!(Iterations::try_from(bad), Err(VaultError::Iterations(n)) if n == bad));
         }

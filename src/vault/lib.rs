@@ -19,12 +19,12 @@ mod state;
 mod temporary;
 mod vault;
 
-pub use archive::{Aside, set_aside};
+pub use archive::{ArchivedFile, archive_key_file};
 pub use entry::{EntryInfo, NewEntry};
 pub use error::VaultError;
 pub use iterations::Iterations;
-pub use rewrite::install::Foreign;
-pub use rewrite::{OnConflict, Rewrite, Rewritten};
+pub use rewrite::install::ForeignKeyFile;
+pub use rewrite::{OnConflict, Rewrite, RewrittenEntry};
 pub use scrub::{Scrubbed, on_scrubbed_stack};
-pub use state::{Unlock, VaultState};
+pub use state::{UnlockOutcome, VaultState};
 pub use vault::Vault;

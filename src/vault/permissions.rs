@@ -7,20 +7,20 @@ use rustix::{fs::Stat, process};
 use std::path::Path;
 
 /// Permission bits that nobody but the owner may have.
-const OTHERS: u32 = 0o077;
+const OTHERS_MASK: u32 = 0o077;
 
 /// Refuses what others can reach or someone else owns, with the command that mends it; `mode` is what
 /// that command asks for, in octal.
 pub(crate) fn check_private(path: &Path, stat: &Stat, mode: &str) -> Result<(), VaultError> {
-    let fix = mend(path, stat.st_mode, stat.st_uid, process::geteuid().as_raw(), mode);
+    let fix = fix_command(path, stat.st_mode, stat.st_uid, process::geteuid().as_raw(), mode);
     fix.map_or(Ok(()), |fix| Err(VaultError::Permissions { path: path.to_owned(), fix }))
 }
 
 /// The command that makes the path private again; nothing when it is.
-fn mend(path: &Path, found_mode: u32, owner: u32, us: u32, mode: &str) -> Option<String> {
+fn fix_command(path: &Path, found_mode: u32, owner: u32, us: u32, mode: &str) -> Option<String> {
     let quoted = format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
     let chown = (owner != us).then(|| format!("chown {us} {quoted}"));
-    let chmod = (found_mode & OTHERS != 0).then(|| format!("chmod {mode} {quoted}"));
+    let chmod = (found_mode & OTHERS_MASK != 0).then(|| format!("chmod {mode} {quoted}"));
     let commands: Vec<String> = chown.into_iter().chain(chmod).collect();
     (!commands.is_empty()).then(|| commands.join(" && "))
 }
@@ -39,11 +39,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_foreign_owner_is_refused_with_the_command_that_mends_it() {
+    fn foreign_owner_is_refused_with_the_fix() {
         let path = Path::new("/it's/keys.json");
-        assert_eq!(mend(path, 0o100_600, 7, 7, "600"), None);
-        assert_eq!(mend(path, 0o100_600, 0, 7, "600").unwrap(), r"chown 7 '/it'\''s/keys.json'");
-        let both = mend(path, 0o100_604, 0, 7, "600").unwrap();
+        assert_eq!(fix_command(path, 0o100_600, 7, 7, "600"), None);
+        assert_eq!(fix_command(path, 0o100_600, 0, 7, "600").unwrap(), r"chown 7 '/it'\''s/keys.json'");
+        let both = fix_command(path, 0o100_604, 0, 7, "600").unwrap();
         assert_eq!(both, r"chown 7 '/it'\''s/keys.json' && chmod 600 '/it'\''s/keys.json'");
     }
 }

@@ -51,7 +51,7 @@ pub(crate) enum Kind {
 /// dropping it wipes them.
 pub struct Rewrite {
     pub(crate) kind: Kind,
-    pub(crate) tenure: Arc<AtomicBool>,
+    pub(crate) session_flag: Arc<AtomicBool>,
     pub(crate) rounds: Iterations,
     pub(crate) source: BTreeMap<KeyId, Entry>,
     pub(crate) from: Session,
@@ -64,7 +64,7 @@ pub struct Rewrite {
 
 /// An entry that was written anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rewritten {
+pub struct RewrittenEntry {
     /// Which.
     pub id: KeyId,
     /// What it was; nothing for one that was not there.
@@ -101,14 +101,14 @@ impl Rewrite {
     /// entry that has to open and does not.
     pub fn run(&mut self, now: Timestamp) -> Result<(), VaultError> {
         for (id, entry) in &self.source {
-            if !self.tenure.load(Ordering::Acquire) {
+            if !self.session_flag.load(Ordering::Acquire) {
                 return Err(VaultError::Superseded);
             }
             match self.from.open(id, entry) {
                 Ok(value) => {
                     let label = match self.kind {
-                        Kind::Export => entry.info(id).copied(self.rounds),
-                        _ => entry.info(id).rewritten(self.rounds, now),
+                        Kind::Export => entry.info(id).for_export(self.rounds),
+                        _ => entry.info(id).for_rewrite(self.rounds, now),
                     };
                     self.fresh.insert(id.clone(), self.to.encrypt(label, self.rounds, &value)?);
                 }
@@ -142,7 +142,7 @@ impl Rewrite {
         self.to.seal(&mut file);
         let bytes = file.to_bytes().map_err(broken)?;
         let read = KeyFile::parse(&bytes).map_err(broken)?;
-        if read == file && self.to.opens(&read) {
+        if read == file && self.to.can_open(&read) {
             Ok(bytes)
         } else {
             Err(broken("the file just made does not open".to_owned()))

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// How a key comes from a password; [`cipher::derive`] but for tests that open one file ten thousand times.
-pub(crate) type Derive<'a> = &'a mut dyn FnMut(&SecretString, &[u8], Iterations) -> DerivedKey;
+pub(crate) type DeriveFn<'a> = &'a mut dyn FnMut(&SecretString, &[u8], Iterations) -> DerivedKey;
 
 /// The secrets of one unlocked vault. Not `Debug`, not `Clone`.
 pub(crate) struct Session {
@@ -42,30 +42,30 @@ impl Session {
         file: &KeyFile,
         path: &Path,
         password: SecretString,
-        derive: Derive<'_>,
+        derive: DeriveFn<'_>,
     ) -> Result<Self, VaultError> {
         Self::authenticate_while(file, path, password, derive, None)
     }
 
-    /// The same; looks at no further v1 entry once `going` is false.
+    /// The same; looks at no further v1 entry once `is_active` is false.
     pub(crate) fn authenticate_while(
         file: &KeyFile,
         path: &Path,
         password: SecretString,
-        derive: Derive<'_>,
-        going: Option<&AtomicBool>,
+        derive: DeriveFn<'_>,
+        is_active: Option<&AtomicBool>,
     ) -> Result<Self, VaultError> {
         let mut session = Self::new(password);
         match &file.header {
             Header::V2 { verifier, .. } => session.open_verifier(file, path, verifier, derive)?,
             Header::V1 { check: Some(check) } => {
-                if !derive(&session.password, &check.salt, Iterations::MIN).is(&check.hash) {
+                if !derive(&session.password, &check.salt, Iterations::MIN).is_equal_to(&check.hash) {
                     return Err(VaultError::WrongPassword);
                 }
             }
             Header::V1 { check: None } => {}
         }
-        let opened = session.try_v1_entries(file, derive, going);
+        let opened = session.try_v1_entries(file, derive, is_active);
         let proven = !matches!(file.header, Header::V1 { check: None });
         if proven || opened > 0 { Ok(session) } else { Err(VaultError::WrongPassword) }
     }
@@ -75,10 +75,10 @@ impl Session {
         file: &KeyFile,
         path: &Path,
         verifier: &Verifier,
-        derive: Derive<'_>,
+        derive: DeriveFn<'_>,
     ) -> Result<(), VaultError> {
-        let key = derive(&self.password, &verifier.sealed.salt, verifier.iterations);
-        self.derived.insert((verifier.sealed.salt, verifier.iterations), key);
+        let key = derive(&self.password, &verifier.ciphertext.salt, verifier.iterations);
+        self.derived.insert((verifier.ciphertext.salt, verifier.iterations), key);
         self.seal_key = Some(self.seal_key_of(verifier).ok_or(VaultError::WrongPassword)?);
         if self.is_seal_of(file) {
             return Ok(());
@@ -88,20 +88,25 @@ impl Session {
     }
 
     /// Opens each v1 entry once, keeps what opened and notes what did not.
-    fn try_v1_entries(&mut self, file: &KeyFile, derive: Derive<'_>, going: Option<&AtomicBool>) -> usize {
+    fn try_v1_entries(
+        &mut self,
+        file: &KeyFile,
+        derive: DeriveFn<'_>,
+        is_active: Option<&AtomicBool>,
+    ) -> usize {
         let mut opened = 0;
         for (id, entry) in file.keys.iter().filter(|(_, entry)| entry.is_v1()) {
-            if going.is_some_and(|going| !going.load(Ordering::Acquire)) {
+            if is_active.is_some_and(|is_active| !is_active.load(Ordering::Acquire)) {
                 break;
             }
             let key = entry
-                .sealed()
-                .map(|sealed| (sealed, derive(&self.password, &sealed.salt, entry.iterations())));
+                .ciphertext()
+                .map(|ciphertext| (ciphertext, derive(&self.password, &ciphertext.salt, entry.iterations())));
             match key {
-                Some((sealed, key))
-                    if cipher::decrypt_text(&key, sealed, &entry.associated_data()).is_some() =>
+                Some((ciphertext, key))
+                    if cipher::decrypt_text(&key, ciphertext, &entry.associated_data()).is_some() =>
                 {
-                    self.derived.insert((sealed.salt, entry.iterations()), key);
+                    self.derived.insert((ciphertext.salt, entry.iterations()), key);
                     opened += 1;
                 }
                 _ => self.unreadable.push(id.clone()),
@@ -124,16 +129,16 @@ impl Session {
     pub(crate) fn make_verifier(&mut self, iterations: Iterations) -> Result<Verifier, VaultError> {
         let seal_key = DerivedKey::random()?;
         let bound = Verifier::associated_data(iterations);
-        let (sealed, key) = cipher::encrypt(&self.password, iterations, seal_key.as_bytes(), &bound)?;
-        self.derived.insert((sealed.salt, iterations), key);
+        let (ciphertext, key) = cipher::encrypt(&self.password, iterations, seal_key.as_bytes(), &bound)?;
+        self.derived.insert((ciphertext.salt, iterations), key);
         self.seal_key = Some(seal_key);
-        Ok(Verifier { iterations, sealed })
+        Ok(Verifier { iterations, ciphertext })
     }
 
     fn seal_key_of(&self, verifier: &Verifier) -> Option<DerivedKey> {
-        let key = self.derived.get(&(verifier.sealed.salt, verifier.iterations))?;
+        let key = self.derived.get(&(verifier.ciphertext.salt, verifier.iterations))?;
         let plaintext =
-            cipher::decrypt(key, &verifier.sealed, &Verifier::associated_data(verifier.iterations))?;
+            cipher::decrypt(key, &verifier.ciphertext, &Verifier::associated_data(verifier.iterations))?;
         DerivedKey::from_plaintext(&plaintext)
     }
 
@@ -151,18 +156,18 @@ impl Session {
 
     fn is_seal_of(&self, file: &KeyFile) -> bool {
         match (&file.header, &self.seal_key, file.sealed_bytes()) {
-            (Header::V2 { seal, .. }, Some(key), Ok(bytes)) => key.verifies(&bytes, seal),
+            (Header::V2 { seal, .. }, Some(key), Ok(bytes)) => key.is_tag_valid(&bytes, seal),
             _ => false,
         }
     }
 
     /// Whether a file about to be installed opens: verifier, seal, and every entry whose key is at hand.
-    pub(crate) fn opens(&self, file: &KeyFile) -> bool {
+    pub(crate) fn can_open(&self, file: &KeyFile) -> bool {
         let Header::V2 { verifier, .. } = &file.header else { return false };
         let entries_open = file.keys.values().all(|entry| {
-            let Some(sealed) = entry.sealed() else { return true };
-            let key = self.derived.get(&(sealed.salt, entry.iterations()));
-            key.is_none_or(|key| cipher::decrypt(key, sealed, &entry.associated_data()).is_some())
+            let Some(ciphertext) = entry.ciphertext() else { return true };
+            let key = self.derived.get(&(ciphertext.salt, entry.iterations()));
+            key.is_none_or(|key| cipher::decrypt(key, ciphertext, &entry.associated_data()).is_some())
         });
         entries_open && self.is_seal_of(file) && self.seal_key_of(verifier).is_some()
     }
@@ -173,13 +178,13 @@ impl Session {
         if self.unreadable.contains(id) && entry.is_v1() {
             return Err(unreadable());
         }
-        let sealed = entry.sealed().ok_or_else(unreadable)?;
+        let ciphertext = entry.ciphertext().ok_or_else(unreadable)?;
         let password = &self.password;
         let key = self
             .derived
-            .entry((sealed.salt, entry.iterations()))
-            .or_insert_with(|| cipher::derive(password, &sealed.salt, entry.iterations()));
-        cipher::decrypt_text(key, sealed, &entry.associated_data()).ok_or_else(unreadable)
+            .entry((ciphertext.salt, entry.iterations()))
+            .or_insert_with(|| cipher::derive(password, &ciphertext.salt, entry.iterations()));
+        cipher::decrypt_text(key, ciphertext, &entry.associated_data()).ok_or_else(unreadable)
     }
 
     /// An entry with this label and this secret, under a fresh salt and nonce.
@@ -190,34 +195,34 @@ impl Session {
         value: &SecretString,
     ) -> Result<Entry, VaultError> {
         let bound = label.associated_data();
-        let (sealed, key) = cipher::encrypt_text(&self.password, iterations, value, &bound)?;
-        self.derived.insert((sealed.salt, iterations), key);
-        Ok(Entry::V2 { label, iterations, sealed })
+        let (ciphertext, key) = cipher::encrypt_text(&self.password, iterations, value, &bound)?;
+        self.derived.insert((ciphertext.salt, iterations), key);
+        Ok(Entry::V2 { label, iterations, ciphertext })
     }
 
     /// Takes over the keys that another session derived; those of other ciphertexts are never asked for.
-    pub(crate) fn adopt(&mut self, mut other: Self) {
+    pub(crate) fn merge_derived_keys(&mut self, mut other: Self) {
         for (salt, key) in std::mem::take(&mut other.derived) {
             self.derived.entry(salt).or_insert(key);
         }
     }
 
     /// Notes an entry that is carried over unread.
-    pub(crate) fn carry_unreadable(&mut self, id: KeyId) {
+    pub(crate) fn note_unreadable(&mut self, id: KeyId) {
         self.unreadable.push(id);
     }
 
     /// Wipes what belongs to no entry of the file any more.
-    pub(crate) fn forget_all_but(&mut self, file: &KeyFile) {
+    pub(crate) fn retain_keys_of(&mut self, file: &KeyFile) {
         self.unreadable.retain(|id| file.keys.get(id).is_some_and(Entry::is_v1));
         let verifier = match &file.header {
-            Header::V2 { verifier, .. } => Some((verifier.sealed.salt, verifier.iterations)),
+            Header::V2 { verifier, .. } => Some((verifier.ciphertext.salt, verifier.iterations)),
             Header::V1 { .. } => None,
         };
         self.derived.retain(|known, _| {
             Some(*known) == verifier
                 || file.keys.values().any(|entry| {
-                    entry.sealed().is_some_and(|sealed| sealed.salt == known.0)
+                    entry.ciphertext().is_some_and(|ciphertext| ciphertext.salt == known.0)
                         && entry.iterations() == known.1
                 })
         });
@@ -231,14 +236,16 @@ mod tests {
     use crate::vault::tests::{at, entry, id, secret};
 
     #[test]
-    fn a_ciphertext_in_another_entrys_place_does_not_open_although_no_seal_is_asked() {
+    fn swapped_ciphertext_does_not_open_without_seal_check() {
         let mut writer = Session::new(secret("password"));
-        let mut sealed = |name: &str| {
+        let mut ciphertext = |name: &str| {
             let label = entry(name, &[]).into_label(Iterations::MIN, at(1));
             writer.encrypt(label, Iterations::MIN, &secret("sk")).unwrap()
         };
-        let (mut one, mut two) = (sealed("a"), sealed("b"));
-        let (Entry::V2 { sealed: first, .. }, Entry::V2 { sealed: second, .. }) = (&mut one, &mut two) else {
+        let (mut one, mut two) = (ciphertext("a"), ciphertext("b"));
+        let (Entry::V2 { ciphertext: first, .. }, Entry::V2 { ciphertext: second, .. }) =
+            (&mut one, &mut two)
+        else {
             panic!("what is written now is of version 2");
         };
         std::mem::swap(first, second);
@@ -248,22 +255,22 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_derived_once_and_forgotten_with_its_entry() {
+    fn key_is_derived_once_and_wiped_with_its_entry() {
         let mut writer = Session::new(secret("password"));
         let label = entry("a", &[]).into_label(Iterations::MIN, at(1));
-        let sealed = writer.encrypt(label, Iterations::MIN, &secret("sk-a")).unwrap();
+        let ciphertext = writer.encrypt(label, Iterations::MIN, &secret("sk-a")).unwrap();
         let mut reader = Session::new(secret("password"));
         assert!(reader.derived.is_empty());
         for _ in 0..3 {
-            reader.open(&id("a"), &sealed).unwrap();
+            reader.open(&id("a"), &ciphertext).unwrap();
             assert_eq!(reader.derived.len(), 1);
         }
         let mut file =
-            KeyFile { header: Header::V1 { check: None }, keys: BTreeMap::from([(id("a"), sealed)]) };
-        reader.forget_all_but(&file);
+            KeyFile { header: Header::V1 { check: None }, keys: BTreeMap::from([(id("a"), ciphertext)]) };
+        reader.retain_keys_of(&file);
         assert_eq!(reader.derived.len(), 1);
         file.keys.clear();
-        reader.forget_all_but(&file);
+        reader.retain_keys_of(&file);
         assert!(reader.derived.is_empty());
     }
 }

@@ -17,7 +17,7 @@ pub enum VaultState {
 
 /// What an unlock did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unlock {
+pub enum UnlockOutcome {
     /// There was no vault; now there is one with this password, durably.
     Created,
     /// The password is right.

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn temporary_files_of_the_dead_are_stale_and_those_of_the_living_are_not() {
+    fn temporary_file_is_stale_when_its_process_is_dead() {
         // No process has the id 2^22: the kernel's limit. The parent of the tests is alive.
         let parent = process::getppid().unwrap().as_raw_pid();
         for stale in [".keys.json.4194304.new.tmp", ".keys.json.new.tmp", &name("keys.json", "bak")] {

@@ -13,12 +13,12 @@ mod v1_tests;
 mod vector_tests;
 
 use crate::{
-    EntryInfo, Iterations, NewEntry, Unlock, VaultError, VaultState,
+    EntryInfo, Iterations, NewEntry, UnlockOutcome, VaultError, VaultState,
     atomic_file::AtomicFile,
     cipher,
-    entry::{Entry, normalized},
+    entry::{Entry, normalize_hosts},
     format::{Header, KeyFile, Verifier},
-    session::{Derive, Session},
+    session::{DeriveFn, Session},
 };
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::kernel::time::Timestamp;
@@ -40,7 +40,7 @@ pub struct Vault {
     pub(crate) contents: Option<KeyFile>,
     pub(crate) session: Option<Session>,
     /// True for as long as the session of now lasts; what works beside the vault looks at it.
-    pub(crate) tenure: Arc<AtomicBool>,
+    pub(crate) session_flag: Arc<AtomicBool>,
     floor: u64,
     revision: u64,
 }
@@ -67,7 +67,7 @@ impl Vault {
             iterations,
             contents: None,
             session: None,
-            tenure: Arc::default(),
+            session_flag: Arc::default(),
             floor: 0,
             revision: 0,
         };
@@ -101,7 +101,7 @@ impl Vault {
 
     /// From now on no generation up to this one is written: a vault that takes the place of one that
     /// is gone does not look like an older state of it.
-    pub fn follow(&mut self, generation: u64) {
+    pub fn require_above(&mut self, generation: u64) {
         self.floor = generation;
     }
 
@@ -113,15 +113,15 @@ impl Vault {
     /// [`VaultError::EmptyPassword`] for a new vault; [`VaultError::Corrupt`] for a file that was
     /// changed without the password; [`VaultError::Changed`] when the file has vanished; and the errors
     /// of reading and writing.
-    pub fn unlock(&mut self, password: SecretString) -> Result<Unlock, VaultError> {
+    pub fn unlock(&mut self, password: SecretString) -> Result<UnlockOutcome, VaultError> {
         self.unlock_with(password, &mut cipher::derive)
     }
 
     pub(crate) fn unlock_with(
         &mut self,
         password: SecretString,
-        derive: Derive<'_>,
-    ) -> Result<Unlock, VaultError> {
+        derive: DeriveFn<'_>,
+    ) -> Result<UnlockOutcome, VaultError> {
         if self.session.is_none() {
             self.reload()?;
         }
@@ -132,7 +132,7 @@ impl Vault {
                 if self.session.is_none() {
                     self.begin_session(session);
                 }
-                Ok(Unlock::Opened { unreadable })
+                Ok(UnlockOutcome::Opened { unreadable })
             }
             _ => self.initialize(password),
         }
@@ -140,14 +140,14 @@ impl Vault {
 
     /// Wipes the password and every key that was derived from it.
     pub fn lock(&mut self) {
-        self.tenure.store(false, Ordering::Release);
+        self.session_flag.store(false, Ordering::Release);
         self.session = None;
         self.revision += 1;
     }
 
     fn begin_session(&mut self, session: Session) {
-        self.tenure.store(false, Ordering::Release);
-        self.tenure = Arc::new(AtomicBool::new(true));
+        self.session_flag.store(false, Ordering::Release);
+        self.session_flag = Arc::new(AtomicBool::new(true));
         self.session = Some(session);
         self.revision += 1;
     }
@@ -172,7 +172,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Locked`]; [`VaultError::NotFound`]; the errors of writing.
     pub fn replace(&mut self, id: &KeyId, value: SecretString, now: Timestamp) -> Result<(), VaultError> {
-        self.write_anew(id, value, None, now)
+        self.write_entry(id, value, None, now)
     }
 
     /// As [`Vault::replace`], and from now on the secret goes to these hosts alone; to any when there
@@ -187,10 +187,10 @@ impl Vault {
         allowed_hosts: &[String],
         now: Timestamp,
     ) -> Result<(), VaultError> {
-        self.write_anew(id, value, Some(allowed_hosts), now)
+        self.write_entry(id, value, Some(allowed_hosts), now)
     }
 
-    fn write_anew(
+    fn write_entry(
         &mut self,
         id: &KeyId,
         value: SecretString,
@@ -200,9 +200,9 @@ impl Vault {
         let (rounds, mut keys) = (self.rounds(), self.keys());
         let session = self.session.as_mut().ok_or(VaultError::Locked)?;
         let entry = keys.get_mut(id).ok_or_else(|| VaultError::NotFound(id.clone()))?;
-        let mut label = entry.info(id).rewritten(rounds, now);
+        let mut label = entry.info(id).for_rewrite(rounds, now);
         if let Some(hosts) = allowed_hosts {
-            label.allowed_hosts = normalized(hosts);
+            label.allowed_hosts = normalize_hosts(hosts);
         }
         *entry = session.encrypt(label, rounds, &value)?;
         self.commit(keys)
@@ -240,14 +240,14 @@ impl Vault {
         self.commit(keys)
     }
 
-    fn initialize(&mut self, password: SecretString) -> Result<Unlock, VaultError> {
+    fn initialize(&mut self, password: SecretString) -> Result<UnlockOutcome, VaultError> {
         if cipher::is_empty(&password) {
             return Err(VaultError::EmptyPassword);
         }
         let mut session = Session::new(password);
         let verifier = session.make_verifier(self.iterations)?;
         self.write(Some(session), verifier, BTreeMap::new())?;
-        Ok(Unlock::Created)
+        Ok(UnlockOutcome::Created)
     }
 
     /// Writes these entries under the password of now; a v1 file gets its verifier here.
@@ -275,22 +275,22 @@ impl Vault {
         let path = self.file.path().to_owned();
         let bytes = next.to_bytes().map_err(|reason| VaultError::corrupt(&path, reason))?;
         let answer = self.file.replace(&bytes, |written| match KeyFile::parse(written) {
-            Ok(read) if read == next && session.opens(&read) => Ok(()),
+            Ok(read) if read == next && session.can_open(&read) => Ok(()),
             _ => Err(VaultError::corrupt(&path, "the new file does not open, so the old one stays")),
         });
         // An error may come after the file is in place (its directory was not synced): memory follows the disk.
-        if self.file.holds(&bytes) {
+        if self.file.is_current(&bytes) {
             self.contents = Some(next);
             self.revision += 1;
             if let Some(mut fresh) = fresh {
                 if let Some(before) = self.session.take() {
-                    fresh.adopt(before);
+                    fresh.merge_derived_keys(before);
                 }
                 self.begin_session(fresh);
             }
         }
         if let (Some(session), Some(file)) = (&mut self.session, &self.contents) {
-            session.forget_all_but(file);
+            session.retain_keys_of(file);
         }
         answer
     }

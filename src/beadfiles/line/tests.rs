@@ -1,13 +1,13 @@
 use super::*;
-use crate::bead::Kept;
-use crate::write::{Gate, kept_of, write_gate, write_line};
+use crate::bead::KeptFields;
+use crate::write::{Gate, kept_fields, write_gate, write_line};
 use proptest::prelude::*;
 use serde_json::json;
 
 /// Reads a line, and writes it again as an unchanged bead would be.
-fn there_and_back(text: &str) -> (FileBead, Vec<String>, String) {
+fn round_trip(text: &str) -> (FileBead, Vec<String>, String) {
     let Line::Bead { bead, fields, warnings } = read_line(text).unwrap() else { panic!("{text}") };
-    let kept = kept_of(&bead, fields);
+    let kept = kept_fields(&bead, fields);
     let line = write_line(&bead, &kept);
     (*bead, warnings, line)
 }
@@ -45,9 +45,9 @@ const WHOLE: &str = r#"{"_type":"issue","id":"arb-a3f8.1","title":"Wire \u00e9 v
 {"id":"c-1","issue_id":"arb-a3f8.1","author":"bob","text":"new","created_at":"2026-11-22T10:00:01Z"}]}"#;
 
 #[test]
-fn no_field_of_a_line_is_lost_nor_changes_its_form() {
+fn line_round_trip_keeps_every_field_as_written() {
     let text = WHOLE.replace('\n', "");
-    let (bead, warnings, line) = there_and_back(&text);
+    let (bead, warnings, line) = round_trip(&text);
     assert_eq!(canonical(&line), canonical(&text));
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!((bead.state.status.as_str(), bead.is_ephemeral, bead.edges.len()), ("in_progress", true, 2));
@@ -56,12 +56,12 @@ fn no_field_of_a_line_is_lost_nor_changes_its_form() {
 }
 
 #[test]
-fn a_field_that_changed_is_written_anew_and_the_others_stay_as_they_were() {
+fn changed_field_is_rewritten_and_others_stay_as_written() {
     let text = WHOLE.replace('\n', "");
     let Line::Bead { bead, fields, .. } = read_line(&text).unwrap() else { panic!() };
-    let kept = kept_of(&bead, fields);
+    let kept = kept_fields(&bead, fields);
     let changed = FileBead {
-        state: State { status: arbiter_core::bead::Status::Closed, reason: None },
+        state: BeadState { status: arbiter_core::bead::Status::Closed, reason: None },
         assignee: None,
         ..*bead
     };
@@ -72,36 +72,36 @@ fn a_field_that_changed_is_written_anew_and_the_others_stay_as_they_were() {
 }
 
 #[test]
-fn only_what_we_would_not_write_ourselves_is_kept() {
+fn kept_fields_are_empty_for_a_canonical_line() {
     let plain = r#"{"_type":"issue","id":"a-1","title":"t","status":"open","priority":2,"issue_type":"task","created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:00Z"}"#;
     let Line::Bead { bead, fields, .. } = read_line(plain).unwrap() else { panic!() };
-    assert!(kept_of(&bead, fields).0.is_empty());
-    assert_eq!(canonical(&write_line(&bead, &Kept::default())), canonical(plain));
+    assert!(kept_fields(&bead, fields).0.is_empty());
+    assert_eq!(canonical(&write_line(&bead, &KeptFields::default())), canonical(plain));
 }
 
 #[test]
-fn what_we_know_besides_goes_into_metadata_and_comes_back() {
+fn arbiter_fields_round_trip_through_metadata() {
     let bead = FileBead {
         id: "a-1".into(),
         title: "t".into(),
-        state: State { status: arbiter_core::bead::Status::Blocked, reason: Some("no route".into()) },
+        state: BeadState { status: arbiter_core::bead::Status::Blocked, reason: Some("no route".into()) },
         context: json!({"branch": "x"}).as_object().cloned().unwrap(),
         is_approved: true,
         ..FileBead::default()
     };
-    let line = write_line(&bead, &Kept::default());
-    let (again, _, _) = there_and_back(&line);
+    let line = write_line(&bead, &KeptFields::default());
+    let (again, _, _) = round_trip(&line);
     assert_eq!(again, bead);
     let mut metadata = RawFields::default();
     metadata.put("metadata", r#"{"theirs":1.50}"#.to_owned());
-    let line = write_line(&bead, &Kept(metadata));
+    let line = write_line(&bead, &KeptFields(metadata));
     assert!(line.contains("1.50"), "{line}");
     let Line::Bead { bead: again, fields, .. } = read_line(&line).unwrap() else { panic!() };
     assert_eq!((*again, fields.get("metadata")), (bead, Some(r#"{"theirs":1.50}"#)));
 }
 
 #[test]
-fn every_other_kind_of_line_is_told_apart() {
+fn line_kinds_other_than_bead_are_recognized() {
     assert_eq!(read_line("  ").unwrap(), Line::Blank);
     assert_eq!(read_line(r#"{"_schema":"beads-jsonl/1"}"#).unwrap(), Line::Schema);
     assert_eq!(
@@ -120,7 +120,7 @@ fn every_other_kind_of_line_is_told_apart() {
 }
 
 #[test]
-fn what_is_no_bead_says_why_and_what_is_odd_is_taken_with_a_warning() {
+fn invalid_line_names_its_problem_and_odd_one_gets_a_warning() {
     for (text, why) in [
         ("nonsense", "no JSON object"),
         ("[1]", "no JSON object"),
@@ -135,7 +135,7 @@ fn what_is_no_bead_says_why_and_what_is_odd_is_taken_with_a_warning() {
         assert!(problem.contains(why), "{text}: {problem}");
     }
     let odd = r#"{"id":"a","title":"t","description":7,"due_at":"soon","labels":"x","dependencies":[{"type":"blocks"}],"comments":[{"id":"c"}],"status":"Deferred","issue_type":"feat"}"#;
-    let (bead, warnings, line) = there_and_back(odd);
+    let (bead, warnings, line) = round_trip(odd);
     assert_eq!((bead.priority, bead.bead_type.as_str()), (0, "feature"));
     assert_eq!(bead.state.reason.as_deref(), Some("bd:deferred"));
     assert_eq!(warnings.len(), 6, "{warnings:?}");
@@ -208,11 +208,11 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn any_line_comes_back_as_it_was(line in any_line()) {
+    fn arbitrary_line_round_trips(line in any_line()) {
         let text = line.to_string();
-        let (bead, _, written) = there_and_back(&text);
+        let (bead, _, written) = round_trip(&text);
         prop_assert_eq!(canonical(&written), canonical(&text));
-        let (again, _, third) = there_and_back(&written);
+        let (again, _, third) = round_trip(&written);
         prop_assert_eq!(again, bead);
         prop_assert_eq!(third, written);
     }

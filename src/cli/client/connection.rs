@@ -6,7 +6,7 @@
 use crate::cli::client::data_directory;
 use crate::cli::client::trust::{TlsFlags, Trust};
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::{self, Form};
+use crate::cli::ui::output::{self, OutputFormat};
 use clap::Args;
 use rustix::fs::{Mode, OFlags};
 use secrecy::{ExposeSecret, SecretString};
@@ -66,19 +66,19 @@ struct ServerFile {
 }
 
 /// The local server as it described itself.
-struct Local {
+struct LocalServer {
     url: Url,
     certificate: Option<String>,
 }
 
 impl Connection {
     /// For whom data is written.
-    pub fn form(&self) -> Form {
-        if self.json { Form::Json } else { Form::Table }
+    pub fn format(&self) -> OutputFormat {
+        if self.json { OutputFormat::Json } else { OutputFormat::Table }
     }
 
     /// Whether an address was given, here or by the environment.
-    pub fn names_a_server(&self) -> bool {
+    pub fn has_server_url(&self) -> bool {
         self.url.as_deref().is_some_and(|url| !url.is_empty())
     }
 
@@ -112,7 +112,7 @@ impl Connection {
         let local = local.filter(|local| local.url.origin() == url.origin());
         let token = match (token, &local, directory) {
             // Whoever shows a certificate wants to be known by it, and a token would count first.
-            (None, Some(_), Some(directory)) if !self.tls.shows_a_certificate() => {
+            (None, Some(_), Some(directory)) if !self.tls.has_client_certificate() => {
                 let path = directory.join(data_directory::ADMIN_TOKEN_FILE);
                 let found = read_optional(&path)?.map(|text| Token::from(text.as_str()).0);
                 if found.is_none() {
@@ -140,13 +140,13 @@ fn parse(text: &str) -> Result<Url, Failure> {
 }
 
 /// What the server of this directory wrote; none when none runs there.
-fn local_server(directory: &Path) -> Result<Option<Local>, Failure> {
+fn local_server(directory: &Path) -> Result<Option<LocalServer>, Failure> {
     let path = directory.join(data_directory::SERVER_FILE);
     let Some(text) = read_optional(&path)? else { return Ok(None) };
     let file: ServerFile = serde_json::from_str(&text).map_err(|error| {
         Failure::io(format!("cannot understand {}", path.display()), io::Error::other(error))
     })?;
-    Ok(Some(Local { url: parse(&file.url)?, certificate: file.certificate_sha256 }))
+    Ok(Some(LocalServer { url: parse(&file.url)?, certificate: file.certificate_sha256 }))
 }
 
 fn read_optional(path: &Path) -> Result<Option<String>, Failure> {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_data_directory_names_the_server_and_its_token() {
+    fn data_directory_provides_server_url_and_token() {
         let directory = directory_of_a_server();
         let local = found(&connection(directory.path(), None, None));
         assert_eq!(local, ("http://127.0.0.1:4100/".to_owned(), Some("local-admin".to_owned())));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_the_place_of_the_servers_files_is_not_followed() {
+    fn symlinked_server_file_is_not_followed() {
         let (directory, elsewhere) = (directory_of_a_server(), directory_of_a_server());
         for name in ["admin-token", "server.json"] {
             fs::remove_file(directory.path().join(name)).unwrap();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_local_token_is_sent_to_the_local_server_only() {
+    fn local_token_is_sent_only_to_the_local_server() {
         let directory = directory_of_a_server();
         let same = found(&connection(directory.path(), Some("http://127.0.0.1:4100/"), None));
         assert_eq!(same.1.as_deref(), Some("local-admin"));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_server_the_failure_says_where_it_looked() {
+    fn missing_server_failure_names_the_directory() {
         let directory = tempfile::tempdir().unwrap();
         let failure = connection(directory.path(), None, None).target().unwrap_err();
         assert_eq!(failure.exit_code(), 69);
@@ -230,13 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_shows_itself_nowhere() {
+    fn connection_debug_hides_the_token() {
         let connection = connection(Path::new("/nowhere"), None, Some("hush-hush"));
         assert!(!format!("{connection:?}").contains("hush"));
     }
 
     #[test]
-    fn what_is_no_web_address_is_a_usage_error() {
+    fn invalid_url_is_a_usage_error() {
         for text in ["127.0.0.1:8080", "ftp://h", "nonsense"] {
             assert_eq!(parse(text).unwrap_err().exit_code(), 2, "{text}");
         }

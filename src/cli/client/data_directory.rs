@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flag_wins_then_the_data_home_then_the_home() {
+    fn data_directory_prefers_flag_then_xdg_then_home() {
         let both = &[("XDG_DATA_HOME", "/data"), ("HOME", "/home/me")];
         let chosen = |given, pairs| choose(given, with(pairs)).ok();
         assert_eq!(chosen(Some(Path::new("here")), both), Some("here".into()));

@@ -7,7 +7,7 @@ use std::fmt;
 /// A problem document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Problem {
+pub struct ServerProblem {
     /// What kind of problem, as a URI reference.
     #[serde(rename = "type")]
     pub kind: String,
@@ -20,20 +20,20 @@ pub struct Problem {
     /// The request's id, by which the server's log knows it.
     pub request_id: String,
     /// What is wrong with single fields.
-    pub errors: Vec<FieldError>,
+    pub errors: Vec<ServerFieldError>,
 }
 
 /// What is wrong with one field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct FieldError {
+pub struct ServerFieldError {
     /// The field, as a JSON pointer.
     pub pointer: String,
     /// What is wrong with it.
     pub detail: String,
 }
 
-impl Problem {
+impl ServerProblem {
     /// The problem that an answer with `status`, this `body` and `request_id` header tells of.
     ///
     /// Something between client and server may have answered instead; then the status has to do.
@@ -47,7 +47,7 @@ impl Problem {
     }
 }
 
-impl Problem {
+impl ServerProblem {
     /// The command that helps, for problems that have one.
     fn remedy(&self) -> Option<&'static str> {
         match self.kind.as_str() {
@@ -58,7 +58,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ServerProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let said = [&self.detail, &self.title].into_iter().find(|text| !text.is_empty());
         match said {
@@ -84,30 +84,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_shows_its_detail_each_field_and_the_request() {
+    fn problem_display_has_detail_fields_and_request_id() {
         let body = br#"{"type":"invalid","title":"Invalid","status":422,"detail":"2 fields are invalid",
             "request_id":"req-1","errors":[{"pointer":"/title","detail":"is missing"},
             {"pointer":"/priority","detail":"is not within 0 to 4"}]}"#;
         assert_eq!(
-            Problem::from_answer(422, body, Some("ignored")).to_string(),
+            ServerProblem::from_answer(422, body, Some("ignored")).to_string(),
             "2 fields are invalid\n  /title: is missing\n  /priority: is not within 0 to 4\n  request req-1"
         );
     }
 
     #[test]
-    fn one_wrong_field_is_said_once_and_a_locked_vault_with_the_command_that_helps() {
+    fn problem_shows_single_field_once_and_a_hint_for_locked_vault() {
         let one = br#"{"type":"invalid","detail":"/title: is missing","errors":[{"pointer":"/title","detail":"is missing"}]}"#;
-        assert_eq!(Problem::from_answer(422, one, None).to_string(), "/title: is missing");
+        assert_eq!(ServerProblem::from_answer(422, one, None).to_string(), "/title: is missing");
         let locked = br#"{"type":"vault-locked","detail":"the vault is locked"}"#;
-        let said = Problem::from_answer(423, locked, None).to_string();
+        let said = ServerProblem::from_answer(423, locked, None).to_string();
         assert_eq!(said, "the vault is locked\n  run: arbiter vault unlock");
     }
 
     #[test]
-    fn without_a_detail_the_title_and_without_both_the_status_is_said() {
-        let titled = Problem::from_answer(404, br#"{"title":"Not found"}"#, Some("req-2"));
+    fn problem_without_detail_shows_title_or_status() {
+        let titled = ServerProblem::from_answer(404, br#"{"title":"Not found"}"#, Some("req-2"));
         assert_eq!(titled.to_string(), "Not found\n  request req-2");
-        let foreign = Problem::from_answer(502, b"<html>", None);
+        let foreign = ServerProblem::from_answer(502, b"<html>", None);
         assert_eq!(foreign.to_string(), "the server answered 502 without a reason");
     }
 }

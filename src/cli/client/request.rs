@@ -17,14 +17,14 @@ pub struct Request {
     /// The body.
     pub body: Option<Value>,
     /// How long the answer may take.
-    pub patience: Patience,
+    pub answer_limit: AnswerLimit,
 }
 
 /// How long an answer may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum AnswerLimit {
     /// As long as the server itself allows.
-    Usual,
+    Default,
     /// As long as it wants: every key is encrypted anew, say.
     Unlimited,
 }
@@ -32,7 +32,7 @@ pub enum Patience {
 impl Request {
     fn new(method: Method, segments: &[&str]) -> Self {
         let segments = segments.iter().map(|segment| (*segment).to_owned()).collect();
-        Self { method, segments, query: Vec::new(), body: None, patience: Patience::Usual }
+        Self { method, segments, query: Vec::new(), body: None, answer_limit: AnswerLimit::Default }
     }
 
     /// Reads.
@@ -57,8 +57,8 @@ impl Request {
 
     /// With an answer that may take as long as it wants.
     #[must_use]
-    pub fn patient(mut self) -> Self {
-        self.patience = Patience::Unlimited;
+    pub fn without_answer_limit(mut self) -> Self {
+        self.answer_limit = AnswerLimit::Unlimited;
         self
     }
 
@@ -87,7 +87,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_what_is_set_is_sent() {
+    fn request_sends_only_fields_that_are_set() {
         let body = json!({"title": "t", "parent": null, "tags": [], "priority": 0});
         let request = Request::post(&["beads"]).body(&body).unwrap();
         assert_eq!(request.body, Some(json!({"title": "t", "priority": 0})));

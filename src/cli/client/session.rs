@@ -2,9 +2,9 @@
 
 use crate::cli::client::connection::Connection;
 use crate::cli::client::request::Request;
-use crate::cli::client::{Client, Rest};
+use crate::cli::client::{Client, Remainder};
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::{self, Form, Output};
+use crate::cli::ui::output::{self, Output, OutputFormat};
 use crate::cli::ui::table::Column;
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ impl Session {
     pub fn open(connection: &Connection) -> Result<Self, Failure> {
         Ok(Self {
             client: Client::new(&connection.target()?)?,
-            output: Output::new(connection.form()),
+            output: Output::new(connection.format()),
             connection: connection.clone(),
         })
     }
@@ -33,7 +33,7 @@ impl Session {
     pub async fn list(&self, request: Request, limit: usize, columns: &[Column]) -> Result<(), Failure> {
         let (rows, rest) = self.client.list(&request, limit).await?;
         self.output.list(&rows, columns)?;
-        if rest == Rest::More {
+        if rest == Remainder::More {
             output::note(&format!("the first {} are shown; --limit shows more", rows.len()));
         }
         Ok(())
@@ -49,7 +49,7 @@ impl Session {
     /// status for people.
     pub async fn act(&self, request: Request, done: &str) -> Result<(), Failure> {
         let record = self.client.json(&request).await?;
-        if self.output.form() == Form::Json {
+        if self.output.format() == OutputFormat::Json {
             return if record.is_null() { Ok(()) } else { self.output.json(&record) };
         }
         let text = |field: &str| record.get(field).and_then(Value::as_str);

@@ -4,7 +4,7 @@
 
 /// One frame of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Frame {
+pub struct SseFrame {
     /// The `id:` of the frame, if it has one.
     pub id: Option<String>,
     /// The `event:` of the frame; empty when it has none.
@@ -15,16 +15,16 @@ pub struct Frame {
 
 /// Cuts a stream of bytes into frames.
 #[derive(Debug, Default)]
-pub struct Parser {
+pub struct SseParser {
     line: Vec<u8>,
-    frame: Frame,
+    frame: SseFrame,
     data_lines: usize,
     after_return: bool,
 }
 
-impl Parser {
+impl SseParser {
     /// Takes the next bytes and returns the frames that they complete.
-    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Frame> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<SseFrame> {
         let mut frames = Vec::new();
         for &byte in bytes {
             let second_of_pair = byte == b'\n' && self.after_return;
@@ -41,7 +41,7 @@ impl Parser {
         frames
     }
 
-    fn end_line(&mut self, line: &str) -> Option<Frame> {
+    fn end_line(&mut self, line: &str) -> Option<SseFrame> {
         if line.is_empty() {
             let frame = std::mem::take(&mut self.frame);
             let lines = std::mem::take(&mut self.data_lines);
@@ -73,13 +73,13 @@ mod tests {
     const STREAM: &str = "event: connected\ndata: {\"last_seq\":4}\n\n: keep-alive\n\n\
         id: 5\r\nevent: bead.created\r\ndata: one\r\ndata:two\r\n\r\nid: 6\n\nevent: cut off\n";
 
-    fn frames(chunk: usize) -> Vec<Frame> {
-        let mut parser = Parser::default();
+    fn frames(chunk: usize) -> Vec<SseFrame> {
+        let mut parser = SseParser::default();
         STREAM.as_bytes().chunks(chunk).flat_map(|bytes| parser.feed(bytes)).collect()
     }
 
     #[test]
-    fn frames_are_the_same_however_the_bytes_arrive() {
+    fn sse_frames_do_not_depend_on_chunking() {
         let whole = frames(STREAM.len());
         assert_eq!(whole.len(), 2);
         assert_eq!((whole[0].id.as_deref(), whole[0].event.as_str()), (None, "connected"));

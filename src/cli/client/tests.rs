@@ -11,7 +11,7 @@ fn client(server: &ScriptedServer) -> Client {
 }
 
 #[tokio::test]
-async fn ids_are_escaped_and_the_token_is_sent() {
+async fn request_escapes_ids_and_sends_the_token() {
     let server = ScriptedServer::start(vec![answer("200 OK", &[], r#"{"id":"x"}"#)]);
     let request = Request::get(&["beads", "a/b ?#", "why"]).filter("q", Some("x&y=ü"));
     let record = client(&server).json(&request).await.unwrap();
@@ -22,7 +22,7 @@ async fn ids_are_escaped_and_the_token_is_sent() {
 }
 
 #[tokio::test]
-async fn a_problem_becomes_a_failure_with_its_words_and_request() {
+async fn problem_answer_becomes_a_failure_with_its_request_id() {
     let body = r#"{"title":"Not found","detail":"no bead bd-9","status":404}"#;
     let headers = ["content-type: application/problem+json", "x-request-id: req-7"];
     let server = ScriptedServer::start(vec![answer("404 Not Found", &headers, body)]);
@@ -32,7 +32,7 @@ async fn a_problem_becomes_a_failure_with_its_words_and_request() {
 }
 
 #[tokio::test]
-async fn a_missing_token_is_a_refusal() {
+async fn missing_token_exits_as_refused() {
     let server = ScriptedServer::start(vec![answer("401 Unauthorized", &[], "{}")]);
     let failure = server.client(None).json(&Request::get(&["beads"])).await.unwrap_err();
     assert_eq!(failure.exit_code(), 77);
@@ -40,7 +40,7 @@ async fn a_missing_token_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_unreachable() {
+async fn absent_server_is_unreachable() {
     let server = ScriptedServer::start(Vec::new());
     let client = client(&server);
     drop(server);
@@ -50,7 +50,7 @@ async fn a_server_that_is_not_there_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn redirect_is_not_followed() {
     let headers = ["location: http://127.0.0.1:1/"];
     let server = ScriptedServer::start(vec![answer("302 Found", &headers, "")]);
     let failure = client(&server).json(&Request::get(&["beads"])).await.unwrap_err();
@@ -58,25 +58,25 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_list_is_read_page_by_page_up_to_its_limit() {
+async fn list_is_read_page_by_page_up_to_its_limit() {
     let next = ["link: </api/v1/beads?limit=2&cursor=a%2Bb>; rel=\"next\""];
     let pages = || {
         vec![answer("200 OK", &next, "[1,2]"), answer("200 OK", &next, "[3]"), answer("200 OK", &[], "[4]")]
     };
     let server = ScriptedServer::start(pages());
     let all = client(&server).list(&Request::get(&["beads"]), 10).await.unwrap();
-    assert_eq!(all, (vec![json!(1), json!(2), json!(3), json!(4)], Rest::None));
+    assert_eq!(all, (vec![json!(1), json!(2), json!(3), json!(4)], Remainder::None));
     let requests = server.requests();
     assert!(requests[0].starts_with("GET /api/v1/beads?limit=10 "), "{}", requests[0]);
     assert!(requests[1].starts_with("GET /api/v1/beads?limit=8&cursor=a%2Bb "), "{}", requests[1]);
 
     let server = ScriptedServer::start(pages());
     let some = client(&server).list(&Request::get(&["beads"]), 2).await.unwrap();
-    assert_eq!(some, (vec![json!(1), json!(2)], Rest::More));
+    assert_eq!(some, (vec![json!(1), json!(2)], Remainder::More));
 }
 
 #[test]
-fn a_token_with_a_line_break_is_a_usage_error() {
+fn token_with_line_break_is_a_usage_error() {
     let url = "http://127.0.0.1:1".parse().unwrap();
     let token = Some(SecretString::from("a\nb"));
     assert_eq!(Client::new(&Target { url, token, trust: Trust::default() }).unwrap_err().exit_code(), 2);

@@ -47,7 +47,7 @@ pub struct Trust {
 
 impl TlsFlags {
     /// Whether the server is shown a certificate of ours.
-    pub fn shows_a_certificate(&self) -> bool {
+    pub fn has_client_certificate(&self) -> bool {
         self.client_cert.is_some()
     }
 
@@ -69,15 +69,15 @@ impl Trust {
     pub fn apply(&self, builder: ClientBuilder) -> Result<ClientBuilder, Failure> {
         let provider = Arc::new(ring::default_provider());
         let verifier = match (&self.ca, &self.pinned) {
-            (Some(path), _) => Verifier::of_certificates(certificates(path)?, Arc::clone(&provider))
-                .map_err(|_| unfit(path, "holds a certificate that cannot be read"))?,
-            (None, Some(pinned)) => Verifier::of_fingerprint(pinned, Arc::clone(&provider)),
+            (Some(path), _) => Verifier::from_certificates(certificates(path)?, Arc::clone(&provider))
+                .map_err(|_| unusable_file(path, "holds a certificate that cannot be read"))?,
+            (None, Some(pinned)) => Verifier::from_fingerprint(pinned, Arc::clone(&provider)),
             // The system's authorities are reqwest's affair.
             (None, None) => {
                 let Some((certificate, key)) = &self.identity else { return Ok(builder) };
                 let both = [private_key(key)?.as_slice(), b"\n", &contents(certificate)?].concat();
                 let identity = Identity::from_pem(&Zeroizing::new(both)).map_err(|_| {
-                    unfit(certificate, "and its key are no certificate and private key in PEM")
+                    unusable_file(certificate, "and its key are no certificate and private key in PEM")
                 })?;
                 return Ok(builder.identity(identity));
             }
@@ -92,7 +92,7 @@ impl Trust {
             None => config.with_no_client_auth(),
             Some((certificate, key)) => {
                 let secret = PrivateKeyDer::from_pem_slice(&private_key(key)?)
-                    .map_err(|_| unfit(key, "holds no private key in PEM"))?;
+                    .map_err(|_| unusable_file(key, "holds no private key in PEM"))?;
                 config.with_client_auth_cert(certificates(certificate)?, secret).map_err(cannot)?
             }
         };
@@ -102,10 +102,10 @@ impl Trust {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&contents(path)?).collect();
-    found.ok().filter(|all| !all.is_empty()).ok_or_else(|| unfit(path, "holds no certificate in PEM"))
+    found.ok().filter(|all| !all.is_empty()).ok_or_else(|| unusable_file(path, "holds no certificate in PEM"))
 }
 
-fn unfit(path: &Path, detail: &str) -> Failure {
+fn unusable_file(path: &Path, detail: &str) -> Failure {
     Failure::Usage(format!("{} {detail}", path.display()))
 }
 
@@ -124,7 +124,7 @@ fn private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
 
 /// What a TLS error among the causes means for whoever gave the command, and what helps.
 pub fn explain(error: &(dyn std::error::Error + 'static), host: &str) -> Option<String> {
-    let wrong = match arbiter_tls::cause(error)? {
+    let wrong = match arbiter_tls::find_tls_error(error)? {
         Error::InvalidCertificate(wrong) => wrong,
         Error::AlertReceived(alert) => {
             return Some(format!(
@@ -167,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_and_its_key_go_together() {
+    fn client_certificate_and_key_must_be_given_together() {
         let half = TlsFlags { client_cert: Some("c.pem".into()), ..TlsFlags::default() };
         assert_eq!(half.trust(None).unwrap_err().exit_code(), 2);
     }
 
     #[test]
-    fn a_ca_that_is_named_is_asked_instead_of_the_local_servers_word() {
+    fn named_ca_takes_precedence_over_the_announced_certificate() {
         let named = TlsFlags { ca_cert: Some("ca.pem".into()), ..TlsFlags::default() };
         assert_eq!(named.trust(Some("ab".to_owned())).unwrap().pinned, None);
         let unnamed = TlsFlags::default().trust(Some("ab".to_owned())).unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_certificate_is_said_with_what_helps() {
+    fn certificate_failure_is_explained_with_a_hint() {
         let said = |wrong: CertificateError| explained(wrong.into()).unwrap();
         assert!(said(CertificateError::UnknownIssuer).contains("--ca-cert"));
         assert!(said(CertificateError::NotValidForName).contains("10.0.0.7 (subjectAltName)"));

@@ -3,7 +3,7 @@
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::{self, Form};
+use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table::{self, Column};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -70,7 +70,7 @@ pub enum Command {
         id: String,
     },
     /// Make another one after it
-    Clone(Box<Duplicate>),
+    Clone(Box<CloneArgs>),
     /// Delete it
     Delete {
         /// The agent's id
@@ -117,7 +117,7 @@ pub struct Add {
 
 /// The arguments of `agent clone`.
 #[derive(Debug, Args, Serialize)]
-pub struct Duplicate {
+pub struct CloneArgs {
     /// The id of the agent that it is made after
     #[serde(skip)]
     original: String,
@@ -150,7 +150,7 @@ impl Command {
                 let body = json!({
                     "agent_id": id, "project_id": project, "prompt": prompt.join(" "), "timeout_sec": timeout,
                 });
-                ask(session, Request::post(&["work"]).body(&body)?.patient()).await
+                ask(session, Request::post(&["work"]).body(&body)?.without_answer_limit()).await
             }
             Self::Shutdown { id, reason } => {
                 let request = Request::post(&["agents", &id, "shutdown"]);
@@ -172,7 +172,7 @@ impl Command {
 
 async fn ask(session: &Session, request: Request) -> Result<(), Failure> {
     let run = session.client.json(&request).await?;
-    if session.output.form() == Form::Json {
+    if session.output.format() == OutputFormat::Json {
         return session.output.json(&run);
     }
     let said = |field: &str| table::word(table::at(&run, field));

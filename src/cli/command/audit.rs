@@ -19,24 +19,24 @@ pub enum Command {
 impl Command {
     /// Asks the server; without one, looks into the data directory.
     pub fn run(self, connection: &Connection) -> Result<(), Failure> {
-        let verdict = match connection.names_a_server() {
+        let verdict = match connection.has_server_url() {
             true => None,
-            false => look(connection)?,
+            false => verify_directory(connection)?,
         };
         match verdict {
-            Some(verdict) => say(&Output::new(connection.form()), &verdict),
+            Some(verdict) => print_verdict(&Output::new(connection.format()), &verdict),
             None => connection.with(async |session: &Session| {
                 let verdict = session.client.json(&Request::get(&["audit", "verify"])).await?;
-                say(&session.output, &verdict)
+                print_verdict(&session.output, &verdict)
             }),
         }
     }
 }
 
 /// The verdict on the log of a directory; none when a server holds it.
-fn look(connection: &Connection) -> Result<Option<Value>, Failure> {
+fn verify_directory(connection: &Connection) -> Result<Option<Value>, Failure> {
     let directory = connection.data_directory()?;
-    let checked = crate::cli::offline(app::verify_audit(&directory))?;
+    let checked = crate::cli::block_on(app::verify_audit(&directory))?;
     match checked {
         Ok(Ok(whole)) => Ok(Some(json!({
             "ok": true, "events": whole.events, "first_seq": whole.first_seq, "last_seq": whole.last_seq,
@@ -47,7 +47,7 @@ fn look(connection: &Connection) -> Result<Option<Value>, Failure> {
     }
 }
 
-fn say(output: &Output, verdict: &Value) -> Result<(), Failure> {
+fn print_verdict(output: &Output, verdict: &Value) -> Result<(), Failure> {
     output.record(verdict)?;
     if verdict["ok"] == true {
         return Ok(());

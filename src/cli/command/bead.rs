@@ -49,16 +49,16 @@ pub enum Command {
     /// Say that its work is done
     Complete(work::Complete),
     /// End it without its work being done
-    Close(work::Because),
+    Close(work::ReasonArgs),
     /// Say that it cannot go on
-    Block(work::Because),
+    Block(work::ReasonArgs),
     /// Say that it can go on again
     Unblock {
         /// The bead's id
         id: String,
     },
     /// Ask a person what is to become of it; it waits for the answer
-    Escalate(work::Because),
+    Escalate(work::ReasonArgs),
     /// Say in words why it does not move
     Why {
         /// The bead's id

@@ -26,7 +26,7 @@ pub enum Command {
     /// Set what may be spent; the other budgets stay as they are
     Set {
         #[command(flatten)]
-        which: Which,
+        which: BudgetKey,
         /// What may be spent, in US dollars; 0: nothing
         #[arg(value_name = "USD")]
         cap_usd: f64,
@@ -34,13 +34,13 @@ pub enum Command {
     /// Take a budget away
     Remove {
         #[command(flatten)]
-        which: Which,
+        which: BudgetKey,
     },
 }
 
 /// Which budget.
 #[derive(Debug, Args)]
-pub struct Which {
+pub struct BudgetKey {
     /// total, project:ID or agent:ID
     scope: String,
     /// For how long
@@ -54,28 +54,33 @@ impl Command {
         match self {
             Self::List => session.list(Request::get(&["budgets"]), usize::MAX, COLUMNS).await,
             Self::Set { which, cap_usd } => {
-                let Which { scope, period } = which;
-                let wanted = json!({"scope": scope, "period": period, "cap_usd": cap_usd});
-                replace(session, &scope, &period, Some(wanted)).await
+                let BudgetKey { scope, period } = which;
+                let replacement = json!({"scope": scope, "period": period, "cap_usd": cap_usd});
+                replace(session, &scope, &period, Some(replacement)).await
             }
             Self::Remove { which } => replace(session, &which.scope, &which.period, None).await,
         }
     }
 }
 
-/// Puts `wanted` in the place of the budget of this scope and period. The server takes the list as a whole.
-async fn replace(session: &Session, scope: &str, period: &str, wanted: Option<Value>) -> Result<(), Failure> {
+/// Puts `replacement` in the place of the budget of this scope and period. The server takes the list as a whole.
+async fn replace(
+    session: &Session,
+    scope: &str,
+    period: &str,
+    replacement: Option<Value>,
+) -> Result<(), Failure> {
     let now = session.client.json(&Request::get(&["budgets"])).await?;
     let all = now.as_array().cloned().unwrap_or_default();
     let others = all.iter().filter(|budget| budget["scope"] != scope || budget["period"] != period);
-    let kept = others.map(
+    let remaining = others.map(
         |budget| json!({"scope": budget["scope"], "period": budget["period"], "cap_usd": budget["cap_usd"]}),
     );
-    let kept: Vec<Value> = kept.collect();
-    if wanted.is_none() && kept.len() == all.len() {
+    let remaining: Vec<Value> = remaining.collect();
+    if replacement.is_none() && remaining.len() == all.len() {
         return Err(Failure::Failed(format!("there is no budget of {scope} for a {period}")));
     }
-    let budgets: Vec<Value> = kept.into_iter().chain(wanted).collect();
+    let budgets: Vec<Value> = remaining.into_iter().chain(replacement).collect();
     let after = session.client.json(&Request::put(&["budgets"]).body(&json!({"budgets": budgets}))?).await?;
     session.output.list(after.as_array().map_or(&[][..], Vec::as_slice), COLUMNS)
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::Cli;
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::{Form, Output};
+use crate::cli::ui::output::{Output, OutputFormat};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
@@ -18,6 +18,6 @@ impl Completions {
     pub fn run(self) -> Result<(), Failure> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "arbiter", &mut script);
-        Output::new(Form::Table).text(&String::from_utf8_lossy(&script))
+        Output::new(OutputFormat::Table).text(&String::from_utf8_lossy(&script))
     }
 }

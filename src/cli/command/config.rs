@@ -50,7 +50,7 @@ impl Show {
         }
         let entries = load(self.config.as_deref(), connection)?.entries();
         let rows: Vec<Value> = entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect();
-        Output::new(connection.form()).list(&rows, COLUMNS)
+        Output::new(connection.format()).list(&rows, COLUMNS)
     }
 }
 

@@ -6,10 +6,10 @@
 use crate::cli::client::Client;
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
-use crate::cli::client::sse::{Frame, Parser};
+use crate::cli::client::sse::{SseFrame, SseParser};
 use crate::cli::ui::event_line::event_line;
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::{self, Form};
+use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table::{at, one_line, word};
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// How patient a follower is.
 #[derive(Clone, Copy, Debug)]
-struct Patience {
+struct ReconnectPolicy {
     /// The longest silence before a stream is taken for dead; the server writes every 15 s.
     silence: Duration,
     /// The first wait before reconnecting; it doubles up to the longest one.
@@ -26,7 +26,7 @@ struct Patience {
     longest_wait: Duration,
 }
 
-const PATIENCE: Patience = Patience {
+const RECONNECT_POLICY: ReconnectPolicy = ReconnectPolicy {
     silence: Duration::from_secs(60),
     first_wait: Duration::from_millis(500),
     longest_wait: Duration::from_secs(10),
@@ -93,7 +93,7 @@ impl Command {
     pub async fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
             Self::List(list) => list.run(session).await,
-            Self::Tail(tail) => Follower::new(tail, session, PATIENCE).run().await,
+            Self::Tail(tail) => Follower::new(tail, session, RECONNECT_POLICY).run().await,
         }
     }
 }
@@ -107,7 +107,7 @@ impl List {
             .filter("before", self.before)
             .filter("subject", self.subject);
         let (events, _) = session.client.list(&request, self.limit).await?;
-        if session.output.form() == Form::Json {
+        if session.output.format() == OutputFormat::Json {
             return session.output.json(&Value::Array(events));
         }
         events.iter().try_for_each(|event| session.output.text(&event_line(event)))
@@ -128,18 +128,18 @@ struct Follower<'a> {
     last: Option<String>,
     remaining: Option<u64>,
     wait: Duration,
-    patience: Patience,
+    policy: ReconnectPolicy,
 }
 
 impl<'a> Follower<'a> {
-    fn new(tail: Tail, session: &'a Session, patience: Patience) -> Self {
+    fn new(tail: Tail, session: &'a Session, policy: ReconnectPolicy) -> Self {
         Self {
             session,
             request: tail.filter.on(Request::get(&["events", "stream"])),
             last: tail.filter.after.map(|seq| seq.to_string()),
             remaining: tail.limit,
-            wait: patience.first_wait,
-            patience,
+            wait: policy.first_wait,
+            policy,
         }
     }
 
@@ -158,13 +158,13 @@ impl<'a> Follower<'a> {
                         (Progress::GoesOn, why) => why,
                     }
                 }
-                Err(failure) if !connected_once || !is_passing(&failure) => return Err(failure),
+                Err(failure) if !connected_once || !is_transient(&failure) => return Err(failure),
                 Err(failure) => failure.to_string(),
             };
             let seconds = self.wait.as_secs_f32();
             output::note(&format!("{}; reconnecting in {seconds} s", one_line(&why)));
             tokio::time::sleep(self.wait).await;
-            self.wait = (self.wait * 2).min(self.patience.longest_wait);
+            self.wait = (self.wait * 2).min(self.policy.longest_wait);
             // A server that was started again may listen elsewhere.
             if let Ok(target) = self.session.connection.target() {
                 client = Client::new(&target)?;
@@ -174,9 +174,9 @@ impl<'a> Follower<'a> {
 
     /// Reads one connection to its end and says why it ended.
     async fn read(&mut self, mut response: reqwest::Response) -> Result<(Progress, String), Failure> {
-        let mut parser = Parser::default();
+        let mut parser = SseParser::default();
         loop {
-            let chunk = match tokio::time::timeout(self.patience.silence, response.chunk()).await {
+            let chunk = match tokio::time::timeout(self.policy.silence, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => return Ok((Progress::GoesOn, "the stream ended".to_owned())),
                 Ok(Err(error)) => return Ok((Progress::GoesOn, format!("the stream broke: {error}"))),
@@ -190,8 +190,8 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn take(&mut self, frame: &Frame) -> Result<Progress, Failure> {
-        self.wait = self.patience.first_wait;
+    fn take(&mut self, frame: &SseFrame) -> Result<Progress, Failure> {
+        self.wait = self.policy.first_wait;
         let Ok(data) = serde_json::from_str::<Value>(&frame.data) else {
             output::note("an event that is no JSON was left out");
             return Ok(Progress::GoesOn);
@@ -220,10 +220,10 @@ impl<'a> Follower<'a> {
         Ok(Progress::GoesOn)
     }
 
-    fn print(&mut self, frame: &Frame, event: &Value) -> Result<Progress, Failure> {
-        match self.session.output.form() {
-            Form::Json => self.session.output.text(&event.to_string())?,
-            Form::Table => self.session.output.text(&event_line(event))?,
+    fn print(&mut self, frame: &SseFrame, event: &Value) -> Result<Progress, Failure> {
+        match self.session.output.format() {
+            OutputFormat::Json => self.session.output.text(&event.to_string())?,
+            OutputFormat::Table => self.session.output.text(&event_line(event))?,
         }
         if frame.id.is_some() {
             self.last.clone_from(&frame.id);
@@ -234,7 +234,7 @@ impl<'a> Follower<'a> {
 }
 
 /// Whether trying again may help: the server is away, starting or stopping.
-fn is_passing(failure: &Failure) -> bool {
+fn is_transient(failure: &Failure) -> bool {
     match failure {
         Failure::Unreachable(_) => true,
         Failure::Server(problem) => matches!(problem.status, 429 | 500..),

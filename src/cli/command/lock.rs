@@ -23,9 +23,9 @@ pub enum Command {
     List(List),
     /// Lock files, all or none; what the holder has already is renewed
     #[command(alias = "add")]
-    Acquire(Wish),
+    Acquire(LockArgs),
     /// Let locks last longer: those named, or all of the holder in the project
-    Renew(Wish),
+    Renew(LockArgs),
     /// End a lock
     #[command(alias = "remove")]
     Release {
@@ -58,7 +58,7 @@ pub struct List {
 
 /// Which files, and for whom.
 #[derive(Debug, Args)]
-pub struct Wish {
+pub struct LockArgs {
     /// The project
     project: String,
     /// The files, from the project's root on
@@ -74,7 +74,7 @@ pub struct Wish {
     ttl_sec: Option<u64>,
 }
 
-impl Wish {
+impl LockArgs {
     fn body(&self) -> Value {
         json!({
             "project_id": self.project, "paths": self.paths, "agent_id": self.agent, "bead_id": self.bead,
@@ -94,8 +94,8 @@ impl Command {
                     .filter("bead_id", list.bead);
                 session.list(request, list.limit, COLUMNS).await
             }
-            Self::Acquire(wish) => held(session, &["file-locks"], &wish).await,
-            Self::Renew(wish) => held(session, &["file-locks", "renew"], &wish).await,
+            Self::Acquire(args) => print_locks(session, &["file-locks"], &args).await,
+            Self::Renew(args) => print_locks(session, &["file-locks", "renew"], &args).await,
             Self::Release { project, path, agent } => {
                 let request = Request::delete(&["file-locks", &project, &path]).filter("agent_id", agent);
                 session.act(request, "released").await
@@ -105,7 +105,7 @@ impl Command {
 }
 
 /// Prints the locks that there are afterwards.
-async fn held(session: &Session, place: &[&str], wish: &Wish) -> Result<(), Failure> {
-    let locks = session.client.json(&Request::post(place).body(&wish.body())?).await?;
+async fn print_locks(session: &Session, segments: &[&str], args: &LockArgs) -> Result<(), Failure> {
+    let locks = session.client.json(&Request::post(segments).body(&args.body())?).await?;
     session.output.list(locks.as_array().map_or(&[][..], Vec::as_slice), COLUMNS)
 }

@@ -1,7 +1,7 @@
 //! `arbiter openapi`: the API's description, which this program knows without a server.
 
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::{Form, Output};
+use crate::cli::ui::output::{Output, OutputFormat};
 use clap::Args;
 
 /// The arguments of `openapi`.
@@ -15,7 +15,7 @@ pub struct Openapi {
 impl Openapi {
     /// Prints the OpenAPI document.
     pub fn run(self) -> Result<(), Failure> {
-        let output = Output::new(Form::Json);
+        let output = Output::new(OutputFormat::Json);
         if self.yaml {
             return output.text(crate::http::openapi_yaml().trim_end());
         }

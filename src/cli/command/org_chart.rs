@@ -3,7 +3,7 @@
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::{self, Form};
+use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table::Column;
 use clap::Args;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ impl OrgChart {
 
 /// Prints a chart: its positions in their order, and which of them are vacant although they are required.
 pub fn show(session: &Session, mut chart: Value) -> Result<(), Failure> {
-    if session.output.form() == Form::Json {
+    if session.output.format() == OutputFormat::Json {
         return session.output.json(&chart);
     }
     let mut vacant = Vec::new();

@@ -3,7 +3,7 @@
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::Form;
+use crate::cli::ui::output::OutputFormat;
 use crate::cli::ui::table::{self, Column};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -37,9 +37,9 @@ pub enum Command {
         text: Option<Text>,
     },
     /// Write one of your own
-    Add(Write),
+    Add(PersonaTexts),
     /// Change one; agents play it so from their next run on
-    Edit(Write),
+    Edit(PersonaTexts),
     /// Delete one of your own; one of Arbiter's that it stood before is back then
     Delete {
         /// Its name
@@ -61,7 +61,7 @@ pub enum Text {
 
 /// The arguments of `persona add` and `persona edit`.
 #[derive(Debug, Args)]
-pub struct Write {
+pub struct PersonaTexts {
     /// Its name, such as team/lead
     name: String,
     /// PERSONA.md, or a directory that holds it and AI_START_HERE.md, or - for standard input
@@ -123,14 +123,14 @@ async fn show(session: &Session, name: &str, text: Option<Text>) -> Result<(), F
 
 async fn done(session: &Session, request: Request, name: &str, done: &str) -> Result<(), Failure> {
     let persona = session.client.json(&request).await?;
-    match session.output.form() {
-        Form::Json if persona.is_null() => Ok(()),
-        Form::Json => session.output.json(&persona),
-        Form::Table => session.output.text(&table::one_line(&format!("{name}: {done}"))),
+    match session.output.format() {
+        OutputFormat::Json if persona.is_null() => Ok(()),
+        OutputFormat::Json => session.output.json(&persona),
+        OutputFormat::Table => session.output.text(&table::one_line(&format!("{name}: {done}"))),
     }
 }
 
-impl Write {
+impl PersonaTexts {
     /// The texts that are given.
     fn texts(&self) -> Result<Value, Failure> {
         let mut body = json!({});

@@ -4,7 +4,7 @@ use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::command::org_chart::{self, OrgChart};
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::{self, Form};
+use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table::{Column, at, one_line, word};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -130,10 +130,10 @@ impl Command {
             Self::OrgChart(chart) => chart.run(session).await,
             Self::Assign { id, agent, role } => {
                 let body = json!({"agent_id": agent, "action": "assign", "role": role});
-                staff(session, &id, &body).await
+                set_membership(session, &id, &body).await
             }
             Self::Unassign { id, agent } => {
-                staff(session, &id, &json!({"agent_id": agent, "action": "unassign"})).await
+                set_membership(session, &id, &json!({"agent_id": agent, "action": "unassign"})).await
             }
             Self::Resume { id } => session.act(Request::post(&["projects", &id, "resume"]), "resumed").await,
         }
@@ -143,7 +143,7 @@ impl Command {
 /// Says whether it is closed, or which question has to be answered first.
 async fn close(session: &Session, id: &str) -> Result<(), Failure> {
     let answer = session.client.json(&Request::post(&["projects", id, "close"])).await?;
-    if session.output.form() == Form::Json {
+    if session.output.format() == OutputFormat::Json {
         return session.output.json(&answer);
     }
     let text = |field: &str| one_line(&word(at(&answer, field)));
@@ -157,7 +157,7 @@ async fn close(session: &Session, id: &str) -> Result<(), Failure> {
     }
 }
 
-async fn staff(session: &Session, project: &str, body: &Value) -> Result<(), Failure> {
+async fn set_membership(session: &Session, project: &str, body: &Value) -> Result<(), Failure> {
     let request = Request::post(&["projects", project, "agents"]).body(body)?;
     org_chart::show(session, session.client.json(&request).await?)
 }

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_certificates_of_the_provider_are_not_those_of_the_server() {
+    fn provider_add_certificate_flags_are_not_the_server_ones() {
         let line = "provider add P --endpoint https://h --client-cert theirs.pem --client-key-id k \
                     --ca-cert theirs-ca.pem --server-ca-cert ours-ca.pem --url https://a";
         let line = Line::try_parse_from(line.split_whitespace()).unwrap();
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_certificate_comes_with_its_key() {
+    fn provider_add_client_certificate_needs_its_key() {
         let line = "provider add P --endpoint https://h --client-cert c.pem";
         assert!(Line::try_parse_from(line.split_whitespace()).is_err());
     }

@@ -4,7 +4,7 @@ use crate::cli::client::connection::Connection;
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::{self, Form};
+use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table;
 use clap::Args;
 use rustyline::error::ReadlineError;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::io::{self, BufRead, IsTerminal};
 
 /// Earlier questions that the arrow keys bring back.
-const RECALLED: usize = 200;
+const HISTORY_LINES: usize = 200;
 
 /// The arguments of `repl`.
 #[derive(Debug, Args)]
@@ -41,17 +41,18 @@ impl Repl {
                 return self.ask(session, &self.message.join(" ")).await;
             }
             if io::stdin().is_terminal() {
-                self.converse(session).await
+                self.run_interactive(session).await
             } else {
-                self.read_all(session).await
+                self.run_batch(session).await
             }
         })
     }
 
     async fn ask(&self, session: &Session, message: &str) -> Result<(), Failure> {
         let body = json!({"message": message, "provider_id": self.provider, "project_id": self.project});
-        let answer = session.client.json(&Request::post(&["repl"]).body(&body)?.patient()).await?;
-        if session.output.form() == Form::Json {
+        let answer =
+            session.client.json(&Request::post(&["repl"]).body(&body)?.without_answer_limit()).await?;
+        if session.output.format() == OutputFormat::Json {
             return session.output.json(&answer);
         }
         session.output.text(&table::printable(&table::word(table::at(&answer, "response"))))?;
@@ -66,7 +67,7 @@ impl Repl {
     }
 
     /// Line by line from a pipe: the first failure ends it.
-    async fn read_all(&self, session: &Session) -> Result<(), Failure> {
+    async fn run_batch(&self, session: &Session) -> Result<(), Failure> {
         for line in io::stdin().lock().lines() {
             let line = line.map_err(|source| Failure::io("cannot read standard input", source))?;
             if !line.trim().is_empty() {
@@ -77,12 +78,12 @@ impl Repl {
     }
 
     /// Line by line from a terminal, with editing and the questions of earlier times.
-    async fn converse(&self, session: &Session) -> Result<(), Failure> {
+    async fn run_interactive(&self, session: &Session) -> Result<(), Failure> {
         let failed = |error: ReadlineError| Failure::Failed(format!("cannot read the terminal: {error}"));
-        let settings = Config::builder().max_history_size(RECALLED).map_err(failed)?.build();
+        let settings = Config::builder().max_history_size(HISTORY_LINES).map_err(failed)?.build();
         let mut editor: Editor<(), MemHistory> =
             Editor::with_history(settings, MemHistory::new()).map_err(failed)?;
-        let (turns, _) = session.client.list(&Request::get(&["repl", "history"]), RECALLED).await?;
+        let (turns, _) = session.client.list(&Request::get(&["repl", "history"]), HISTORY_LINES).await?;
         for message in turns.iter().filter_map(|turn| turn.get("message").and_then(Value::as_str)) {
             editor.add_history_entry(message).map_err(failed)?;
         }
@@ -94,7 +95,7 @@ impl Repl {
                     editor.add_history_entry(line.trim()).map_err(failed)?;
                     // A question that fails is no reason to end the conversation.
                     match self.ask(session, line.trim()).await {
-                        Err(failure @ Failure::ReaderGone) => return Err(failure),
+                        Err(failure @ Failure::BrokenPipe) => return Err(failure),
                         Err(failure) => failure.report(),
                         Ok(()) => {}
                     }

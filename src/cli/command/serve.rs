@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_become_settings_that_name_their_flag() {
+    fn serve_flags_become_settings_with_their_source() {
         let loaded = settings("serve --listen 127.0.0.1:0 --no-auth --log-format json");
         assert_eq!(loaded.settings.http.listen.port(), 0);
         assert_eq!(loaded.settings.http.auth, Authentication::Off);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_of_tls_are_flags_as_well() {
+    fn serve_has_flags_for_tls_files() {
         let loaded = settings("serve --tls-cert c.pem --tls-key k.pem --tls-client-ca ca.pem");
         let files = loaded.settings.http.tls().unwrap();
         assert_eq!((files.key.to_str(), files.client_ca), (Some("k.pem"), Some("ca.pem".into())));
@@ -176,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_or_format_is_a_usage_error() {
+    fn serve_with_invalid_address_or_format_is_a_usage_error() {
         for line in ["serve --listen 8080", "serve --log-format loud"] {
             assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }
 
     #[test]
-    fn the_file_in_the_data_directory_is_read_when_no_other_is_named() {
+    fn config_file_in_data_directory_is_the_default() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(config_file(None, directory.path()), None);
         let own = directory.path().join("arbiter.toml");

@@ -3,7 +3,7 @@
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::Form;
+use crate::cli::ui::output::OutputFormat;
 use crate::cli::ui::table::{one_line, word};
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 pub async fn run(session: &Session) -> Result<(), Failure> {
     let health = session.client.json(&Request::get(&["health"])).await?;
     let system = session.client.json(&Request::get(&["system", "status"])).await?;
-    if session.output.form() == Form::Json {
+    if session.output.format() == OutputFormat::Json {
         return session.output.json(&json!({"health": health, "system": system}));
     }
     let mut fields = Map::new();

@@ -25,7 +25,7 @@ fn parts(request: &str) -> (String, String) {
 }
 
 #[test]
-fn each_command_makes_its_request() {
+fn command_sends_its_request() {
     let table = [
         ("vault lock", "POST /vault/lock", ""),
         ("vault status", "GET /vault", ""),
@@ -101,7 +101,7 @@ fn each_command_makes_its_request() {
 }
 
 #[test]
-fn each_list_passes_its_filters_on() {
+fn list_command_passes_its_filters_on() {
     let table = [
         ("key list", "GET /keys?limit=100"),
         ("token list --limit 5", "GET /tokens?limit=5"),
@@ -128,7 +128,7 @@ fn each_list_passes_its_filters_on() {
 }
 
 #[test]
-fn status_asks_for_health_and_for_the_system() {
+fn status_requests_health_and_system_status() {
     let answers = vec![answer("200 OK", &[], r#"{"status":"ok"}"#), answer("200 OK", &[], "{}")];
     let (asked, outcome) = requests("status", answers);
     assert!(outcome.is_ok());
@@ -137,7 +137,7 @@ fn status_asks_for_health_and_for_the_system() {
 }
 
 #[test]
-fn a_key_from_a_file_is_sent_as_the_providers_key() {
+fn provider_add_sends_the_key_from_a_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "sk-1\n").unwrap();
     let server = ScriptedServer::start(vec![answer("201 Created", &[], r#"{"id":"p"}"#)]);
@@ -153,7 +153,7 @@ fn a_key_from_a_file_is_sent_as_the_providers_key() {
 }
 
 #[test]
-fn a_refusal_of_the_server_is_the_commands_failure() {
+fn refused_request_fails_the_command() {
     let body = r#"{"detail":"the password is wrong","type":"wrong-password"}"#;
     let (_, outcome) = requests("vault lock", vec![answer("403 Forbidden", &[], body)]);
     let failure = outcome.unwrap_err();

@@ -4,7 +4,7 @@ use crate::cli::client::connection::Connection;
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::{self, Form};
+use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table::{self, Column};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -93,7 +93,7 @@ impl Add {
             body["certificate"] = std::fs::read_to_string(path).map_err(failed)?.into();
         }
         let made = session.client.json(&Request::post(&["tokens"]).body(&body)?).await?;
-        if session.output.form() == Form::Json {
+        if session.output.format() == OutputFormat::Json {
             return session.output.json(&made);
         }
         let id = table::one_line(&table::word(table::at(&made, "id")));
@@ -108,10 +108,10 @@ impl Add {
 /// Makes a new admin token in a data directory that no server holds.
 pub fn reset(connection: &Connection) -> Result<(), Failure> {
     let directory = connection.data_directory()?;
-    let made = crate::cli::offline(crate::app::reset_admin_token(&directory))??;
-    let output = output::Output::new(connection.form());
+    let made = crate::cli::block_on(crate::app::reset_admin_token(&directory))??;
+    let output = output::Output::new(connection.format());
     let path = made.path.display().to_string();
-    if output.form() == Form::Json {
+    if output.format() == OutputFormat::Json {
         return output.json(&json!({"path": path, "revoked": made.revoked}));
     }
     output::note(&format!(

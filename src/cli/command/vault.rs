@@ -5,7 +5,7 @@ use crate::cli::client::connection::Connection;
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::{self, Form};
+use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::{password, secret, table};
 use clap::{Args, Subcommand, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
@@ -152,20 +152,20 @@ impl Command {
 
 impl PasswordSource {
     /// The password from the environment or the file, if either has one.
-    fn given(&self, session: &Session) -> Result<Option<SecretString>, Failure> {
+    fn read(&self, session: &Session) -> Result<Option<SecretString>, Failure> {
         match password::from_environment()? {
             Some(password) => Ok(Some(password)),
-            None => self.password_file.as_deref().map(|path| in_file(path, session)).transpose(),
+            None => self.password_file.as_deref().map(|path| from_password_file(path, session)).transpose(),
         }
     }
 
     /// The same; asked for when neither has one.
-    fn given_or_asked(&self, session: &Session, prompt: &str) -> Result<SecretString, Failure> {
-        self.given(session)?.map_or_else(|| secret::ask(prompt), Ok)
+    fn read_or_ask(&self, session: &Session, prompt: &str) -> Result<SecretString, Failure> {
+        self.read(session)?.map_or_else(|| secret::ask(prompt), Ok)
     }
 }
 
-fn in_file(path: &Path, session: &Session) -> Result<SecretString, Failure> {
+fn from_password_file(path: &Path, session: &Session) -> Result<SecretString, Failure> {
     // The directory is that of the local server; elsewhere it is simply not there.
     let directory = session.connection.data_directory().unwrap_or_default();
     password::from_file(path, &directory)
@@ -173,7 +173,7 @@ fn in_file(path: &Path, session: &Session) -> Result<SecretString, Failure> {
 
 impl Unlock {
     async fn run(self, session: &Session) -> Result<(), Failure> {
-        let password = match self.source.given(session)? {
+        let password = match self.source.read(session)? {
             Some(password) => password,
             None => {
                 let vault = session.client.json(&Request::get(&["vault"])).await?;
@@ -192,9 +192,9 @@ impl Unlock {
 
 impl Rotate {
     async fn run(self, session: &Session) -> Result<(), Failure> {
-        let old = self.source.given_or_asked(session, "Vault password: ")?;
+        let old = self.source.read_or_ask(session, "Vault password: ")?;
         let new = match &self.new_password_file {
-            Some(path) => in_file(path, session)?,
+            Some(path) => from_password_file(path, session)?,
             None => password::ask_twice("New vault password: ")?,
         };
         let body = json!({
@@ -202,21 +202,22 @@ impl Rotate {
             "new_password": new.expose_secret(),
             "iterations": self.iterations,
         });
-        let request = Request::post(&["vault", "rotate"]).body(&body)?.patient();
+        let request = Request::post(&["vault", "rotate"]).body(&body)?.without_answer_limit();
         session.act(request, "the vault's password is changed").await
     }
 }
 
 impl Export {
     async fn run(self, session: &Session) -> Result<(), Failure> {
-        let password = self.source.given_or_asked(session, "Vault password: ")?;
-        let new = self.new_password_file.as_deref().map(|path| in_file(path, session)).transpose()?;
+        let password = self.source.read_or_ask(session, "Vault password: ")?;
+        let new =
+            self.new_password_file.as_deref().map(|path| from_password_file(path, session)).transpose()?;
         let body = json!({
             "password": password.expose_secret(),
             "new_password": new.as_ref().map(|new| new.expose_secret()),
             "keys": self.ids,
         });
-        let request = Request::post(&["vault", "export"]).body(&body)?.patient();
+        let request = Request::post(&["vault", "export"]).body(&body)?.without_answer_limit();
         let name = self.to.display().to_string();
         let failed = |source| Failure::io(format!("cannot write {name}"), source);
         // Made before anything is asked for, so that no export is on record that went nowhere.
@@ -227,7 +228,7 @@ impl Export {
         let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.to);
         let mut file = made.map_err(failed)?;
         let outcome = match session.client.text(&request).await {
-            Ok(text) => fill(&mut file, &text).map_err(failed),
+            Ok(text) => write_text(&mut file, &text).map_err(failed),
             Err(failure) => Err(failure),
         };
         if let Err(failure) = outcome {
@@ -239,7 +240,7 @@ impl Export {
     }
 }
 
-fn fill(file: &mut fs::File, text: &str) -> io::Result<()> {
+fn write_text(file: &mut fs::File, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -251,13 +252,13 @@ impl Import {
             fs::read(&self.from).map_err(|source| Failure::io(format!("cannot read {name}"), source))?;
         let file: Value = serde_json::from_slice(&bytes)
             .map_err(|_| Failure::Refused(format!("{name} is no key file; nothing was sent")))?;
-        let password = self.source.given_or_asked(session, &format!("Password of {name}: "))?;
+        let password = self.source.read_or_ask(session, &format!("Password of {name}: "))?;
         let body = json!({
             "password": password.expose_secret(),
             "file": file,
             "on_conflict": self.on_conflict.word(),
         });
-        let request = Request::post(&["vault", "import"]).body(&body)?.patient();
+        let request = Request::post(&["vault", "import"]).body(&body)?.without_answer_limit();
         session.show(request).await
     }
 }
@@ -274,10 +275,10 @@ impl Reset {
         if !directory.is_dir() {
             return Err(Failure::Failed(format!("there is no data directory {}", directory.display())));
         }
-        let forgotten = app::forget_keys(&directory)?;
-        let kept: Vec<String> = forgotten.kept.iter().map(|aside| aside.to.display().to_string()).collect();
-        let output = output::Output::new(connection.form());
-        if connection.form() == Form::Json {
+        let forgotten = app::reset_vault(&directory)?;
+        let kept: Vec<String> = forgotten.archived.iter().map(|file| file.to.display().to_string()).collect();
+        let output = output::Output::new(connection.format());
+        if connection.format() == OutputFormat::Json {
             return output.json(&json!({"forgotten": forgotten.keys, "kept": kept}));
         }
         if kept.is_empty() {

@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where the key file is, and how the Temporal server is reached.
 #[derive(Debug, Args)]
-struct Place {
+struct WorkerHome {
     /// Where the key file is; else $XDG_DATA_HOME/arbiter, else ~/.local/share/arbiter
     #[arg(long, env = "ARBITER_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -30,13 +30,13 @@ struct Place {
     overrides: Overrides,
 }
 
-impl Place {
+impl WorkerHome {
     fn open(&self) -> Result<(PathBuf, Settings, SecretString), Failure> {
         let data_dir = data_directory::resolve(self.data_dir.as_deref())?;
         let file = config_file(self.config.as_deref(), &data_dir);
         let loaded = Settings::load(file.as_deref(), environment(), &self.overrides.flags())?;
         app::lock_memory(&loaded.settings.vault)?;
-        app::log_to(&loaded.settings.log);
+        app::start_logging(&loaded.settings.log);
         if !data_dir.join(data_directory::VAULT_FILE).exists() {
             let path = data_dir.join(data_directory::VAULT_FILE);
             return Err(Failure::Refused(format!("there is no key file {}", path.display())));
@@ -53,19 +53,19 @@ impl Place {
 #[derive(Debug, Args)]
 pub struct Worker {
     #[command(flatten)]
-    place: Place,
+    home: WorkerHome,
 }
 
 impl Worker {
     /// Makes calls to providers until it is asked to end.
     pub fn run(self) -> Result<(), Failure> {
-        let (data_dir, settings, password) = self.place.open()?;
+        let (data_dir, settings, password) = self.home.open()?;
         let runtime = app::runtime()?;
         let outcome = runtime.block_on(async {
-            let end = app::asked_to_end()?;
-            let calls = app::cast_settings(&settings);
+            let end = app::shutdown_signal()?;
+            let calls = app::actor_settings(&settings);
             let options = WorkerOptions { data_dir, settings, calls, password };
-            Ok(bridge::run_worker(options, end, app::say).await?)
+            Ok(bridge::run_worker(options, end, app::print_line).await?)
         });
         runtime.shutdown_background();
         outcome
@@ -79,13 +79,13 @@ pub struct Rebuild {
     #[arg(long, required = true)]
     from_temporal: bool,
     #[command(flatten)]
-    place: Place,
+    home: WorkerHome,
 }
 
 impl Rebuild {
     /// Fills an empty data directory, and says what it holds then and what it lacks.
     pub fn run(self) -> Result<(), Failure> {
-        let (data_dir, settings, password) = self.place.open()?;
+        let (data_dir, settings, password) = self.home.open()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
         let runtime = app::runtime()?;
@@ -93,13 +93,13 @@ impl Rebuild {
         runtime.shutdown_background();
         let rebuilt = outcome?;
         for (kind, count) in &rebuilt.restored {
-            app::say(&format!("{kind}: {count} restored"));
+            app::print_line(&format!("{kind}: {count} restored"));
         }
         for lost in &rebuilt.lost {
-            app::say(&format!("not restored: {lost}"));
+            app::print_line(&format!("not restored: {lost}"));
         }
-        app::say("not mirrored, and so not restored:");
-        NOT_RESTORED.iter().for_each(|what| app::say(&format!("  {what}")));
+        app::print_line("not mirrored, and so not restored:");
+        NOT_RESTORED.iter().for_each(|what| app::print_line(&format!("  {what}")));
         Ok(())
     }
 }

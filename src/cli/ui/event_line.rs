@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_shows_both_values_and_the_reason() {
+    fn change_event_shows_both_values_and_the_reason() {
         assert_eq!(
             line("bead.status_change", json!({"old": "open", "new": "blocked", "reason": "no paint"})),
             "    12  2026-11-23T00:00:00.007Z  bead.status_change      bd-1  open → blocked (no paint)"
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_stays_on_its_line_whatever_it_carries() {
+    fn event_with_control_characters_stays_on_one_line() {
         let text = line("bead.created", json!({"title": "a\nb\x1b[31m", "description": "long"}));
         assert!(text.ends_with("a b[31m"), "{text}");
     }

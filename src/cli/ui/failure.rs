@@ -5,7 +5,7 @@
 use crate::app::{StartError, describe};
 #[cfg(feature = "temporal")]
 use crate::bridge::{RebuildError, WorkerError};
-use crate::cli::client::problem::Problem;
+use crate::cli::client::problem::ServerProblem;
 use crate::config::ConfigError;
 use std::io::{self, Write};
 
@@ -48,7 +48,7 @@ pub enum Failure {
     Configuration(#[from] ConfigError),
     /// The server refused.
     #[error("{0}")]
-    Server(Box<Problem>),
+    Server(Box<ServerProblem>),
     /// The server did not start, or ended with an error.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -65,7 +65,7 @@ pub enum Failure {
     Failed(String),
     /// Whoever read the output has gone; nothing is wrong.
     #[error("the reader of the output has gone")]
-    ReaderGone,
+    BrokenPipe,
 }
 
 impl Failure {
@@ -95,13 +95,13 @@ impl Failure {
             #[cfg(feature = "temporal")]
             Self::Rebuild(_) => FAILED,
             Self::Server(_) | Self::Failed(_) => FAILED,
-            Self::ReaderGone => 0,
+            Self::BrokenPipe => 0,
         }
     }
 
     /// Writes the failure with its causes to standard error.
     pub fn report(&self) {
-        if !matches!(self, Self::ReaderGone) {
+        if !matches!(self, Self::BrokenPipe) {
             let _ = writeln!(io::stderr().lock(), "error: {}", describe(self));
         }
     }
@@ -112,21 +112,21 @@ mod tests {
     use super::*;
 
     fn refusal(status: u16) -> Failure {
-        Failure::Server(Box::new(Problem { status, ..Problem::default() }))
+        Failure::Server(Box::new(ServerProblem { status, ..ServerProblem::default() }))
     }
 
     #[test]
-    fn exit_codes_follow_the_kind_of_failure() {
+    fn exit_code_follows_the_kind_of_failure() {
         assert_eq!(refusal(401).exit_code(), 77);
         assert_eq!(refusal(403).exit_code(), 77);
         assert_eq!(refusal(409).exit_code(), 1);
         assert_eq!(Failure::Unreachable(String::new()).exit_code(), 69);
         assert_eq!(Failure::io("reading", io::ErrorKind::NotFound.into()).exit_code(), 74);
-        assert_eq!(Failure::ReaderGone.exit_code(), 0);
+        assert_eq!(Failure::BrokenPipe.exit_code(), 0);
     }
 
     #[test]
-    fn causes_follow_the_failure_on_one_line() {
+    fn failure_report_has_causes_on_one_line() {
         let failure = Failure::io("cannot read f", io::Error::other("disk on fire"));
         assert_eq!(describe(&failure), "cannot read f: disk on fire");
     }

@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 
 /// For whom data is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum OutputFormat {
     /// Tables for people.
     Table,
     /// The API's JSON for programs.
@@ -19,36 +19,36 @@ pub enum Form {
 /// Writes data to standard output.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
-    form: Form,
+    format: OutputFormat,
     emphasis: Emphasis,
 }
 
 impl Output {
-    /// Output in `form`; emphasis only on a terminal and without `NO_COLOR`.
-    pub fn new(form: Form) -> Self {
+    /// Output in `format`; emphasis only on a terminal and without `NO_COLOR`.
+    pub fn new(format: OutputFormat) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let emphasis = if !plain && io::stdout().is_terminal() { Emphasis::Bold } else { Emphasis::None };
-        Self { form, emphasis }
+        Self { format, emphasis }
     }
 
     /// For whom data is written.
-    pub fn form(&self) -> Form {
-        self.form
+    pub fn format(&self) -> OutputFormat {
+        self.format
     }
 
     /// A list, as a table or as JSON.
     pub fn list(&self, rows: &[Value], columns: &[Column]) -> Result<(), Failure> {
-        match self.form {
-            Form::Json => self.json(&Value::Array(rows.to_vec())),
-            Form::Table => self.text(&table::list(rows, columns, self.emphasis)),
+        match self.format {
+            OutputFormat::Json => self.json(&Value::Array(rows.to_vec())),
+            OutputFormat::Table => self.text(&table::list(rows, columns, self.emphasis)),
         }
     }
 
     /// One entity, as a line per field or as JSON.
     pub fn record(&self, record: &Value) -> Result<(), Failure> {
-        match self.form {
-            Form::Json => self.json(record),
-            Form::Table => self.text(&table::record(record)),
+        match self.format {
+            OutputFormat::Json => self.json(record),
+            OutputFormat::Table => self.text(&table::record(record)),
         }
     }
 
@@ -69,7 +69,7 @@ impl Output {
             stdout.flush()
         });
         written.map_err(|source| match source.kind() {
-            io::ErrorKind::BrokenPipe => Failure::ReaderGone,
+            io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
             _ => Failure::io("cannot write to standard output", source),
         })
     }

@@ -79,7 +79,7 @@ pub fn from_file(path: &Path, data_directory: &Path) -> Result<SecretString, Fai
     }
     // A directory that is not there yet holds nothing.
     if let Ok(directory) = data_directory.canonicalize()
-        && place_of(&file).map_err(failed)?.starts_with(directory)
+        && resolved_path(&file).map_err(failed)?.starts_with(directory)
     {
         return refused("is inside the data directory; keep it elsewhere");
     }
@@ -109,7 +109,7 @@ fn open(path: &Path, more: OFlags) -> Result<File, Errno> {
 }
 
 /// Where an opened file is, by the system's word and with every link followed.
-fn place_of(file: &File) -> io::Result<PathBuf> {
+fn resolved_path(file: &File) -> io::Result<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
@@ -145,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_ours_alone_gives_the_password_of_its_line() {
+    fn private_password_file_yields_its_line() {
         let (keys, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let password = from_file(&password_file(keys.path(), 0o600), data.path()).unwrap();
         assert_eq!(password.expose_secret(), "correct horse");
     }
 
     #[test]
-    fn a_file_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+    fn readable_password_file_is_refused_with_the_fix() {
         let (keys, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let path = password_file(keys.path(), 0o640);
         let failure = from_file(&path, data.path()).unwrap_err();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_inside_the_data_directory_is_refused_also_through_a_link() {
+    fn password_file_inside_data_directory_is_refused() {
         let (data, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let path = password_file(data.path(), 0o600);
         let link = outside.path().join("link");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
+    fn password_file_that_is_not_regular_is_refused_at_once() {
         let (keys, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let pipe = keys.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_may_be_missing_but_not_be_a_link() {
+    fn credential_may_be_missing_but_not_a_symlink() {
         let home = tempfile::tempdir().unwrap();
         let path = password_file(home.path(), 0o440);
         assert_eq!(from_credential(&path).unwrap().unwrap().expose_secret(), "correct horse");

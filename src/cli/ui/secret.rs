@@ -13,7 +13,7 @@ use std::{
 use zeroize::Zeroizing;
 
 /// The longest key, in bytes.
-const LONGEST: u64 = 64 * 1024;
+const MAX_KEY_BYTES: u64 = 64 * 1024;
 
 /// Where a key comes from.
 #[derive(Clone, Debug, Args)]
@@ -64,27 +64,27 @@ pub fn ask(prompt: &str) -> Result<SecretString, Failure> {
             source,
         )
     })?;
-    accepted(&Zeroizing::new(typed), "the terminal")
+    check_key(&Zeroizing::new(typed), "the terminal")
 }
 
 /// Everything that `reader` holds, without the line break at its end.
 pub fn all_of(reader: impl Read, name: &str) -> Result<SecretString, Failure> {
     // The buffer never grows, so that no copy of the text is left behind.
-    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(LONGEST).unwrap_or(0) + 1));
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(MAX_KEY_BYTES).unwrap_or(0) + 1));
     reader
-        .take(LONGEST + 1)
+        .take(MAX_KEY_BYTES + 1)
         .read_to_string(&mut text)
         .map_err(|source| Failure::io(format!("cannot read {name}"), source))?;
-    accepted(&text, name)
+    check_key(&text, name)
 }
 
-fn accepted(text: &str, name: &str) -> Result<SecretString, Failure> {
+fn check_key(text: &str, name: &str) -> Result<SecretString, Failure> {
     let key = SecretString::from(text.trim_end_matches(['\r', '\n']));
     let length = key.expose_secret().len();
     if length == 0 {
         Err(Failure::Usage(format!("nothing was given on {name}")))
-    } else if u64::try_from(length).unwrap_or(u64::MAX) > LONGEST {
-        Err(Failure::Usage(format!("what was given on {name} is longer than {LONGEST} bytes")))
+    } else if u64::try_from(length).unwrap_or(u64::MAX) > MAX_KEY_BYTES {
+        Err(Failure::Usage(format!("what was given on {name} is longer than {MAX_KEY_BYTES} bytes")))
     } else {
         Ok(key)
     }
@@ -95,14 +95,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_break_at_the_end_is_not_part_of_a_key() {
+    fn key_input_drops_the_trailing_line_break() {
         for text in ["sk-1", "sk-1\n", "sk-1\r\n"] {
             assert_eq!(all_of(text.as_bytes(), "x").unwrap().expose_secret(), "sk-1");
         }
     }
 
     #[test]
-    fn nothing_and_too_much_are_refused() {
+    fn key_input_empty_or_too_long_is_refused() {
         assert_eq!(all_of("\n".as_bytes(), "x").unwrap_err().exit_code(), 2);
         let long = "k".repeat(70_000);
         assert_eq!(all_of(long.as_bytes(), "x").unwrap_err().exit_code(), 2);

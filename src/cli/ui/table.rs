@@ -10,7 +10,7 @@ const CELL_MAX: usize = 60;
 /// What stands between two columns.
 const GAP: &str = "  ";
 /// The fields that come first in a record; the others follow by name.
-const FIRST: [&str; 8] = ["id", "name", "title", "question", "status", "state", "type", "priority"];
+const LEADING_FIELDS: [&str; 8] = ["id", "name", "title", "question", "status", "state", "type", "priority"];
 
 /// A column: its title, and the field that fills it (`a.b` for a field within a field).
 pub type Column = (&'static str, &'static str);
@@ -29,7 +29,7 @@ pub fn list(rows: &[Value], columns: &[Column], emphasis: Emphasis) -> String {
     let titles: Vec<String> = columns.iter().map(|(title, _)| title.to_uppercase()).collect();
     let cells: Vec<Vec<String>> = rows
         .iter()
-        .map(|row| columns.iter().map(|(_, field)| cut(&one_line(&word(at(row, field))))).collect())
+        .map(|row| columns.iter().map(|(_, field)| shorten(&one_line(&word(at(row, field))))).collect())
         .collect();
     let widths: Vec<usize> = (0..columns.len())
         .map(|index| {
@@ -39,7 +39,7 @@ pub fn list(rows: &[Value], columns: &[Column], emphasis: Emphasis) -> String {
         .collect();
     let mut text = String::new();
     for (index, row) in [&titles].into_iter().chain(&cells).enumerate() {
-        let line = padded(row, &widths);
+        let line = pad_cells(row, &widths);
         let (on, off) = match emphasis {
             Emphasis::Bold if index == 0 => ("\x1b[1m", "\x1b[0m"),
             _ => ("", ""),
@@ -52,8 +52,8 @@ pub fn list(rows: &[Value], columns: &[Column], emphasis: Emphasis) -> String {
 /// A line per field that has a value; text of several lines is indented below its name.
 pub fn record(record: &Value) -> String {
     let Some(fields) = record.as_object() else { return format!("{}\n", one_line(&word(record))) };
-    let first = FIRST.iter().filter_map(|name| fields.get_key_value(*name));
-    let others = fields.iter().filter(|(name, _)| !FIRST.contains(&name.as_str()));
+    let first = LEADING_FIELDS.iter().filter_map(|name| fields.get_key_value(*name));
+    let others = fields.iter().filter(|(name, _)| !LEADING_FIELDS.contains(&name.as_str()));
     let shown: Vec<_> = first.chain(others).filter(|(_, value)| !is_empty(value)).collect();
     let width = shown.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
@@ -116,7 +116,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn cut(text: &str) -> String {
+fn shorten(text: &str) -> String {
     if text.chars().count() <= CELL_MAX {
         return text.to_owned();
     }
@@ -125,7 +125,7 @@ fn cut(text: &str) -> String {
     short
 }
 
-fn padded(row: &[String], widths: &[usize]) -> String {
+fn pad_cells(row: &[String], widths: &[usize]) -> String {
     let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
     cells.collect::<Vec<_>>().join(GAP)
 }
@@ -138,7 +138,7 @@ mod tests {
     const COLUMNS: &[Column] = &[("id", "id"), ("status", "status"), ("held by", "lease.holder")];
 
     #[test]
-    fn columns_are_as_wide_as_their_content() {
+    fn table_columns_fit_their_content() {
         let rows = [
             json!({"id": "bd-1", "status": "in_progress", "lease": {"holder": "coder"}}),
             json!({"id": "bd-1000", "status": "open"}),
@@ -152,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_shows_its_titles() {
+    fn empty_table_shows_its_header() {
         assert_eq!(list(&[], COLUMNS, Emphasis::None), "ID  STATUS  HELD BY\n");
         assert!(list(&[], COLUMNS, Emphasis::Bold).starts_with("\x1b[1mID"));
     }
 
     #[test]
-    fn a_cell_is_one_short_line_that_no_terminal_obeys() {
+    fn table_cell_is_one_short_line_without_escapes() {
         let row = json!({"id": format!("\x1b[2J{}\nsecond", "x".repeat(80))});
         let text = list(&[row], &COLUMNS[..1], Emphasis::None);
         assert_eq!(text.lines().count(), 2);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_begins_with_what_names_it_and_leaves_out_what_is_empty() {
+    fn record_starts_with_its_name_and_omits_empty_fields() {
         let bead = json!({
             "context": {}, "description": "one\ntwo", "id": "bd-1", "parent": null,
             "ready": false, "status": "open", "tags": ["a", "b"], "title": "Paint it",

@@ -21,7 +21,7 @@ fn refusal(text: &str, pairs: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn without_layers_every_value_is_the_default_and_says_so() {
+fn load_without_layers_gives_defaults_with_their_source() {
     let loaded = Settings::load(None, [], &[]).unwrap();
     assert_eq!(loaded, Settings::built_in());
     assert!(loaded.sources.values().all(|source| *source == Source::Default));
@@ -29,7 +29,7 @@ fn without_layers_every_value_is_the_default_and_says_so() {
 }
 
 #[test]
-fn a_later_layer_wins_and_each_value_names_its_layer() {
+fn later_layer_wins_and_value_names_its_source() {
     let file = file("[http]\nlisten = \"127.0.0.1:1\"\nmax_streams = 5\n[store]\nreaders = 2\n");
     let flag = Flag { name: "--listen", key: "http.listen", value: "127.0.0.1:3".to_owned() };
     let loaded = Settings::load(
@@ -55,7 +55,7 @@ fn a_later_layer_wins_and_each_value_names_its_layer() {
 }
 
 #[test]
-fn unknown_keys_are_all_named_with_their_place_and_the_nearest_known_one() {
+fn unknown_keys_are_listed_with_source_and_nearest_key() {
     let text = refusal("[http]\nlisen = \"x\"\n[stor]\n", &[("ARBITER_LOG__LEVL", "info")]);
     assert_eq!(
         text,
@@ -66,7 +66,7 @@ fn unknown_keys_are_all_named_with_their_place_and_the_nearest_known_one() {
 }
 
 #[test]
-fn a_value_of_the_wrong_type_names_its_key_and_place() {
+fn value_of_wrong_type_names_its_key_and_source() {
     let text = refusal("[store]\nreaders = \"many\"\n", &[]);
     assert!(text.starts_with("`store.readers` (FILE:2): invalid type: found string"), "{text}");
     let text = refusal("", &[("ARBITER_HTTP__LISTEN", "8080")]);
@@ -79,7 +79,7 @@ fn a_value_of_the_wrong_type_names_its_key_and_place() {
 }
 
 #[test]
-fn a_number_out_of_range_is_refused_with_the_range() {
+fn number_out_of_range_is_refused_with_the_range() {
     let text = refusal("[vault]\nkdf_iterations = 1000\n[dispatch]\nlease_ttl_sec = 5\n", &[]);
     assert_eq!(
         text,
@@ -89,7 +89,7 @@ fn a_number_out_of_range_is_refused_with_the_range() {
 }
 
 #[test]
-fn authentication_is_off_on_loopback_only() {
+fn authentication_can_be_off_only_on_loopback() {
     let off = ("ARBITER_HTTP__AUTH", "off");
     let loaded = Settings::load(None, environment(&[off]), &[]).unwrap();
     assert_eq!(loaded.settings.http.auth, Authentication::Off);
@@ -98,7 +98,7 @@ fn authentication_is_off_on_loopback_only() {
 }
 
 #[test]
-fn a_certificate_and_its_key_are_given_together() {
+fn tls_certificate_and_key_must_be_given_together() {
     let (cert, key) = (("ARBITER_HTTP__TLS_CERT", "/c.pem"), ("ARBITER_HTTP__TLS_KEY", "/k.pem"));
     assert_eq!(
         refusal("[http]\ntls_client_ca = \"/ca.pem\"\n", &[key]),
@@ -112,23 +112,23 @@ fn a_certificate_and_its_key_are_given_together() {
 }
 
 #[test]
-fn an_empty_section_is_no_mistake() {
+fn empty_section_is_accepted() {
     let file = file("[http]\n[log.targets]\n");
     assert_eq!(Settings::load(Some(file.path()), [], &[]).unwrap().settings, Settings::default());
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn missing_file_error_names_the_path() {
     let error = Settings::load(Some(Path::new("/nowhere/arbiter.toml")), [], &[]).unwrap_err();
     assert_eq!(error.to_string(), "cannot read the configuration file /nowhere/arbiter.toml");
 }
 
 #[test]
-fn the_documented_defaults_are_the_built_in_ones_key_by_key() {
+fn documented_defaults_equal_the_builtin_ones() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/arbiter.default.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     let table: toml::Table = toml::from_str(&text).unwrap();
-    let documented: BTreeMap<String, Value> = layers::leaves(&table).into_iter().collect();
+    let documented: BTreeMap<String, Value> = layers::flatten(&table).into_iter().collect();
     assert_eq!(documented, values_of(&Settings::default()));
     let mut above = "";
     for line in text.lines() {

@@ -14,7 +14,7 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    fn say(&mut self, role: &str, mut blocks: Vec<Value>) {
+    fn push_turn(&mut self, role: &str, mut blocks: Vec<Value>) {
         if blocks.is_empty() {
             return;
         }
@@ -41,14 +41,14 @@ pub(super) fn read_messages(messages: &Value) -> Result<Conversation, CallError>
                 let texts = content.iter().filter_map(|block| block["text"].as_str());
                 conversation.system.extend(texts.map(str::to_owned));
             }
-            "user" => conversation.say("user", content),
+            "user" => conversation.push_turn("user", content),
             "assistant" => {
                 let mut content = content;
                 content.extend(text(message["refusal"].as_str().unwrap_or_default()));
                 content.extend(tool_uses(&message["tool_calls"]));
-                conversation.say("assistant", content);
+                conversation.push_turn("assistant", content);
             }
-            "tool" => conversation.say("user", vec![tool_result(message, content)]),
+            "tool" => conversation.push_turn("user", vec![tool_result(message, content)]),
             other => {
                 let why = format!("Anthropic's Messages have nothing for the role {other:?}");
                 return Err(CallError::unsupported(format!("{path}.role"), &why));

@@ -11,7 +11,7 @@ const DEFAULT_MAX_TOKENS: u64 = 4096;
 
 /// How an answer is to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
+pub(crate) enum DeliveryMode {
     /// At once.
     Whole,
     /// As a stream of events.
@@ -20,7 +20,7 @@ pub(crate) enum Delivery {
 
 /// A request in Anthropic's words.
 #[derive(Debug)]
-pub(crate) struct Translated {
+pub(crate) struct TranslatedRequest {
     pub body: Value,
     pub shape: AnswerShape,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Translated {
 ///
 /// # Errors
 /// [`crate::CallErrorKind::Unsupported`] names the first field that cannot be translated.
-pub(crate) fn translate(body: &ChatBody, delivery: Delivery) -> Result<Translated, CallError> {
+pub(crate) fn translate(body: &ChatBody, delivery: DeliveryMode) -> Result<TranslatedRequest, CallError> {
     let mut request = Map::new();
     for (field, value) in body.0.iter().filter(|(_, value)| !value.is_null()) {
         plain_field(&mut request, field, value)?;
@@ -38,7 +38,7 @@ pub(crate) fn translate(body: &ChatBody, delivery: Delivery) -> Result<Translate
     let Conversation { mut system, turns } = read_messages(field("messages").unwrap_or(&Value::Null))?;
     let tools = field("tools").map_or_else(|| Ok(Vec::new()), read_tools)?;
     let choice = choice(field("tool_choice"), field("parallel_tool_calls"))?;
-    let mut shape = AnswerShape::AsItIs;
+    let mut shape = AnswerShape::Plain;
     match field("response_format").map(|format| (format, format["type"].as_str().unwrap_or_default())) {
         None | Some((_, "text")) => {}
         Some((_, "json_object")) => system.push("Answer with one JSON object and nothing else.".to_owned()),
@@ -79,8 +79,8 @@ pub(crate) fn translate(body: &ChatBody, delivery: Delivery) -> Result<Translate
     request.insert("messages".to_owned(), turns.into());
     let limit = field("max_completion_tokens").or_else(|| field("max_tokens"));
     request.insert("max_tokens".to_owned(), limit.cloned().unwrap_or_else(|| DEFAULT_MAX_TOKENS.into()));
-    request.insert("stream".to_owned(), (delivery == Delivery::Streamed).into());
-    Ok(Translated { body: Value::Object(request), shape })
+    request.insert("stream".to_owned(), (delivery == DeliveryMode::Streamed).into());
+    Ok(TranslatedRequest { body: Value::Object(request), shape })
 }
 
 /// A field that is translated by itself.
@@ -103,7 +103,7 @@ fn plain_field(request: &mut Map<String, Value>, field: &str, value: &Value) -> 
         "stop" if value.is_string() => ("stop_sequences", json!([value])),
         "stop" => ("stop_sequences", value.clone()),
         "user" => ("metadata", json!({"user_id": value})),
-        _ if asks_for_nothing(field, value) => return Ok(()),
+        _ if is_default(field, value) => return Ok(()),
         "n" => return Err(CallError::unsupported(field, "Anthropic's Messages give one answer to a call")),
         _ => return Err(CallError::unsupported(field, "Anthropic's Messages have nothing for it")),
     };
@@ -112,7 +112,7 @@ fn plain_field(request: &mut Map<String, Value>, field: &str, value: &Value) -> 
 }
 
 /// Whether a field only says what is so anyway.
-fn asks_for_nothing(field: &str, value: &Value) -> bool {
+fn is_default(field: &str, value: &Value) -> bool {
     match field {
         "n" => *value == 1,
         "frequency_penalty" | "presence_penalty" => value.as_f64() == Some(0.0),

@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 
 /// A tool's call whose arguments are still coming.
 #[derive(Debug)]
-struct OpenCall {
-    target: Target,
+struct OpenToolCall {
+    target: ArgumentTarget,
     /// Whether any of its arguments came.
     has_arguments: bool,
 }
 
 /// Where the arguments of a call go.
 #[derive(Clone, Copy, Debug)]
-enum Target {
+enum ArgumentTarget {
     /// To the call with this index in OpenAI's counting, which leaves texts out.
     Call(usize),
     /// To the text.
@@ -23,18 +23,18 @@ enum Target {
 
 /// The translation of one stream.
 #[derive(Debug)]
-pub(crate) struct Translation {
+pub(crate) struct StreamTranslator {
     shape: AnswerShape,
     created: u64,
     id: Value,
     model: Value,
     calls: usize,
-    open: BTreeMap<u64, OpenCall>,
+    open: BTreeMap<u64, OpenToolCall>,
     usage: Map<String, Value>,
     is_done: bool,
 }
 
-impl Translation {
+impl StreamTranslator {
     /// `created` in seconds since 1970.
     pub(crate) fn new(shape: AnswerShape, created: u64) -> Self {
         Self {
@@ -62,18 +62,18 @@ impl Translation {
                 let message = &event["message"];
                 self.id = message["id"].clone();
                 self.model = message["model"].clone();
-                self.count(&message["usage"]);
+                self.add_usage(&message["usage"]);
                 Some(self.delta(json!({"role": "assistant", "content": ""})))
             }
-            "content_block_start" => self.block_starts(event),
-            "content_block_delta" => self.block_goes_on(event),
+            "content_block_start" => self.on_block_start(event),
+            "content_block_delta" => self.on_block_delta(event),
             "content_block_stop" => {
                 let call = self.open.remove(&event["index"].as_u64()?)?;
                 // A call without arguments is one of an empty object; an empty text would be no JSON.
                 (!call.has_arguments).then(|| self.arguments(call.target, "{}"))
             }
             "message_delta" => {
-                self.count(&event["usage"]);
+                self.add_usage(&event["usage"]);
                 let reason = finish_reason(event["delta"]["stop_reason"].as_str()?, self.shape);
                 let choice = json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": reason});
                 Some(self.chunk(json!([choice])))
@@ -94,7 +94,7 @@ impl Translation {
         Some(chunk)
     }
 
-    fn block_starts(&mut self, event: &Value) -> Option<Value> {
+    fn on_block_start(&mut self, event: &Value) -> Option<Value> {
         let block = &event["content_block"];
         match block["type"].as_str()? {
             "text" => Some(block["text"].as_str()?)
@@ -102,9 +102,9 @@ impl Translation {
                 .map(|text| self.delta(json!({"content": text}))),
             "tool_use" => {
                 let is_answer = self.shape == AnswerShape::JsonFromTool && block["name"] == JSON_TOOL;
-                let target = if is_answer { Target::Text } else { Target::Call(self.calls) };
-                self.open.insert(event["index"].as_u64()?, OpenCall { target, has_arguments: false });
-                let Target::Call(index) = target else { return None };
+                let target = if is_answer { ArgumentTarget::Text } else { ArgumentTarget::Call(self.calls) };
+                self.open.insert(event["index"].as_u64()?, OpenToolCall { target, has_arguments: false });
+                let ArgumentTarget::Call(index) = target else { return None };
                 self.calls += 1;
                 let function = json!({"name": block["name"], "arguments": ""});
                 let call =
@@ -115,7 +115,7 @@ impl Translation {
         }
     }
 
-    fn block_goes_on(&mut self, event: &Value) -> Option<Value> {
+    fn on_block_delta(&mut self, event: &Value) -> Option<Value> {
         let delta = &event["delta"];
         match delta["type"].as_str()? {
             "text_delta" => Some(self.delta(json!({"content": delta["text"].as_str()?}))),
@@ -130,10 +130,12 @@ impl Translation {
         }
     }
 
-    fn arguments(&self, target: Target, part: &str) -> Value {
+    fn arguments(&self, target: ArgumentTarget, part: &str) -> Value {
         self.delta(match target {
-            Target::Call(index) => json!({"tool_calls": [{"index": index, "function": {"arguments": part}}]}),
-            Target::Text => json!({"content": part}),
+            ArgumentTarget::Call(index) => {
+                json!({"tool_calls": [{"index": index, "function": {"arguments": part}}]})
+            }
+            ArgumentTarget::Text => json!({"content": part}),
         })
     }
 
@@ -152,7 +154,7 @@ impl Translation {
     }
 
     /// Counts only grow: a later account that leaves out a number, or says 0, takes nothing back.
-    fn count(&mut self, counted: &Value) {
+    fn add_usage(&mut self, counted: &Value) {
         for (name, value) in counted.as_object().into_iter().flatten() {
             let before = self.usage.get(name).and_then(Value::as_u64).unwrap_or(0);
             if value.as_u64().is_some_and(|now| now >= before) {

@@ -1,13 +1,13 @@
 //! One request and its answer: the key goes along, limits are kept, failures get their names.
 
-use super::gathered::Gathered;
+use super::block_buffer::BlockBuffer;
 use super::{Client, MAX_ANSWER_BYTES};
 use crate::anthropic;
 use crate::error::{CallError, CallErrorKind};
-use crate::error_response::{self, Asked};
+use crate::error_response::{self, RequestContext};
 use crate::protocol::Protocol;
 use crate::rate_headers::RateHints;
-use crate::redact::presentable;
+use crate::redact::sanitize;
 use crate::resolver::AddressRefused;
 use crate::tls;
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use tokio::time::timeout;
 pub(super) const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
 
 /// A successful answer.
-pub(super) struct Exchanged {
+pub(super) struct JsonResponse {
     /// As it came.
     pub bytes: Bytes,
     /// The same, read.
@@ -36,31 +36,31 @@ impl Client {
     pub(super) async fn exchange(
         &self,
         request: RequestBuilder,
-        asked: Asked<'_>,
-    ) -> Result<Exchanged, CallError> {
-        let request = self.authorised(request, asked)?;
+        context: RequestContext<'_>,
+    ) -> Result<JsonResponse, CallError> {
+        let request = self.with_auth_headers(request, context)?;
         let answered = async {
-            let mut response = self.welcomed(request, asked).await?;
+            let mut response = self.send_for_success(request, context).await?;
             let rate_hints = RateHints::read(response.headers());
-            require_type(response.headers(), asked, "json", |essence| {
+            require_type(response.headers(), context, "json", |essence| {
                 essence == "application/json" || essence.ends_with("+json")
             })?;
-            let (bytes, body) = self.read_json(&mut response, asked).await?;
-            Ok(Exchanged { bytes, body, rate_hints })
+            let (bytes, body) = self.read_json(&mut response, context).await?;
+            Ok(JsonResponse { bytes, body, rate_hints })
         };
-        self.within_the_call(answered).await
+        self.within_call_timeout(answered).await
     }
 
     /// The same request with what the protocol wants in its head.
-    pub(super) fn authorised(
+    pub(super) fn with_auth_headers(
         &self,
         mut request: RequestBuilder,
-        asked: Asked<'_>,
+        context: RequestContext<'_>,
     ) -> Result<RequestBuilder, CallError> {
         if self.protocol == Protocol::Anthropic {
             request = request.header("anthropic-version", anthropic::VERSION);
         }
-        let Some(key) = asked.key else { return Ok(request) };
+        let Some(key) = context.key else { return Ok(request) };
         Ok(match self.protocol {
             Protocol::OpenAi => {
                 request.header(AUTHORIZATION, secret(&Zeroizing::new(format!("Bearer {key}")))?)
@@ -70,24 +70,24 @@ impl Client {
     }
 
     /// Sends a request and waits for the head of a success.
-    pub(super) async fn welcomed(
+    pub(super) async fn send_for_success(
         &self,
         request: RequestBuilder,
-        asked: Asked<'_>,
+        context: RequestContext<'_>,
     ) -> Result<Response, CallError> {
-        let mut response = request.send().await.map_err(|error| unanswered(error, asked))?;
+        let mut response = request.send().await.map_err(|error| transport_error(error, context))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        let mut body = Gathered::default();
+        let mut body = BlockBuffer::default();
         // The status alone says enough when the rest does not come or is too much.
-        let _unread = self.read_body(&mut response, &mut body, MAX_ERROR_BODY_BYTES, asked).await;
-        Err(error_response::from_status(status, response.headers(), &body.whole(), asked))
+        let _unread = self.read_body(&mut response, &mut body, MAX_ERROR_BODY_BYTES, context).await;
+        Err(error_response::from_status(status, response.headers(), &body.whole(), context))
     }
 
     /// Bounds what waits for an answer by the limit of the whole call.
-    pub(super) async fn within_the_call<T>(
+    pub(super) async fn within_call_timeout<T>(
         &self,
         answered: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
@@ -101,14 +101,15 @@ impl Client {
     pub(super) async fn read_json(
         &self,
         response: &mut Response,
-        asked: Asked<'_>,
+        context: RequestContext<'_>,
     ) -> Result<(Bytes, Value), CallError> {
-        let mut gathered = Gathered::default();
-        self.read_body(response, &mut gathered, MAX_ANSWER_BYTES, asked).await?;
-        let bytes = gathered.whole();
-        let text = std::str::from_utf8(&bytes).map_err(|error| broken(&error.to_string(), asked))?;
-        let body: Value = serde_json::from_str(text).map_err(|error| broken(&error.to_string(), asked))?;
-        match error_response::from_body(&body, asked) {
+        let mut buffer = BlockBuffer::default();
+        self.read_body(response, &mut buffer, MAX_ANSWER_BYTES, context).await?;
+        let bytes = buffer.whole();
+        let text = std::str::from_utf8(&bytes).map_err(|error| broken_answer(&error.to_string(), context))?;
+        let body: Value =
+            serde_json::from_str(text).map_err(|error| broken_answer(&error.to_string(), context))?;
+        match error_response::from_body(&body, context) {
             Some(error) => Err(error.with_rate_hints(RateHints::read(response.headers()))),
             None => Ok((bytes.into(), body)),
         }
@@ -118,16 +119,16 @@ impl Client {
     pub(super) async fn read_body(
         &self,
         response: &mut Response,
-        body: &mut Gathered,
+        body: &mut BlockBuffer,
         limit: usize,
-        asked: Asked<'_>,
+        context: RequestContext<'_>,
     ) -> Result<(), CallError> {
         let idle = self.timeouts.idle;
         loop {
             let chunk = timeout(idle, response.chunk()).await.map_err(|_| {
                 CallError::new(CallErrorKind::TimedOut, format!("the answer stopped for {idle:?}"))
             })?;
-            let Some(chunk) = chunk.map_err(|error| unanswered(error, asked))? else {
+            let Some(chunk) = chunk.map_err(|error| transport_error(error, context))? else {
                 return Ok(());
             };
             let room = limit - body.count();
@@ -139,7 +140,7 @@ impl Client {
     }
 }
 
-pub(super) fn usable(key: Option<&SecretString>) -> Option<&str> {
+pub(super) fn exposed_key(key: Option<&SecretString>) -> Option<&str> {
     key.map(ExposeSecret::expose_secret).filter(|key| !key.is_empty())
 }
 
@@ -165,34 +166,34 @@ pub(super) fn content_type(headers: &HeaderMap) -> Option<String> {
 /// A missing content type is let pass; another one is not, for it is a login page or a proxy's word.
 pub(super) fn require_type(
     headers: &HeaderMap,
-    asked: Asked<'_>,
+    context: RequestContext<'_>,
     wanted: &str,
     is_wanted: impl FnOnce(&str) -> bool,
 ) -> Result<(), CallError> {
     match content_type(headers) {
         Some(essence) if !is_wanted(&essence) => {
-            Err(broken(&format!("the answer is {essence:?}, not {wanted}"), asked))
+            Err(broken_answer(&format!("the answer is {essence:?}, not {wanted}"), context))
         }
         Some(_) | None => Ok(()),
     }
 }
 
-pub(super) fn broken(wrong: &str, asked: Asked<'_>) -> CallError {
-    CallError::new(CallErrorKind::Broken, presentable(wrong, asked.key))
+pub(super) fn broken_answer(wrong: &str, context: RequestContext<'_>) -> CallError {
+    CallError::new(CallErrorKind::Broken, sanitize(wrong, context.key))
 }
 
 /// The error of a request that got no answer, or no whole one.
-pub(super) fn unanswered(error: reqwest::Error, asked: Asked<'_>) -> CallError {
+pub(super) fn transport_error(error: reqwest::Error, context: RequestContext<'_>) -> CallError {
     let error = error.without_url();
     let mut source: Option<&(dyn Error + 'static)> = Some(&error);
     while let Some(cause) = source {
         if cause.is::<AddressRefused>() {
-            return CallError::new(CallErrorKind::Refused, presentable(&cause.to_string(), asked.key));
+            return CallError::new(CallErrorKind::Refused, sanitize(&cause.to_string(), context.key));
         }
         source = cause.source();
     }
     let why = tls::explain(&error).unwrap_or_else(|| with_sources(&error));
-    CallError::new(CallErrorKind::Unreachable, presentable(&why, asked.key))
+    CallError::new(CallErrorKind::Unreachable, sanitize(&why, context.key))
 }
 
 pub(super) fn with_sources(error: &dyn Error) -> String {

@@ -2,14 +2,14 @@
 //!
 //! Owns the connection it comes on: dropped before its end, the stream closes it, and the provider stops.
 
-use super::exchange::unanswered;
+use super::exchange::transport_error;
 use super::{Client, Timeouts};
-use crate::chunk::{Chunk, Piece};
+use crate::chunk::{ChatChunk, ParsedChunk};
 use crate::decoder::Decoder;
 use crate::error::{CallError, CallErrorKind};
-use crate::error_response::Asked;
+use crate::error_response::RequestContext;
 use crate::rate_headers::RateHints;
-use crate::redact::presentable;
+use crate::redact::sanitize;
 use bytes::Bytes;
 use reqwest::Response;
 use secrecy::{ExposeSecret, SecretString};
@@ -17,9 +17,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 /// How long a provider may still tell what was used, and end its stream, once the answer is whole.
-const AFTER_THE_ANSWER: Duration = Duration::from_secs(5);
+const USAGE_GRACE: Duration = Duration::from_secs(5);
 /// How long the end of a stream is waited for that said it was done, so that its connection can serve again.
-const LAST_BYTES: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A streamed answer.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct ChatStream {
     started: Instant,
     has_begun: bool,
     /// When the answer was seen to be whole.
-    whole_since: Option<Instant>,
+    complete_since: Option<Instant>,
     model: String,
     key: Option<SecretString>,
     rate_hints: RateHints,
@@ -44,7 +44,7 @@ impl ChatStream {
         started: Instant,
         response: Response,
         decoder: Decoder,
-        asked: Asked<'_>,
+        context: RequestContext<'_>,
     ) -> Self {
         Self {
             rate_hints: RateHints::read(response.headers()),
@@ -54,9 +54,9 @@ impl ChatStream {
             timeouts: client.timeouts,
             started,
             has_begun: false,
-            whole_since: None,
-            model: asked.model.unwrap_or_default().to_owned(),
-            key: asked.key.map(SecretString::from),
+            complete_since: None,
+            model: context.model.unwrap_or_default().to_owned(),
+            key: context.key.map(SecretString::from),
         }
     }
 
@@ -69,11 +69,11 @@ impl ChatStream {
     ///
     /// # Errors
     /// [`CallError`]; an answer that is cut before its end is [`CallErrorKind::Unreachable`].
-    pub async fn next(&mut self) -> Option<Result<Piece, CallError>> {
-        Some(self.next_chunk().await?.map(|chunk| chunk.piece))
+    pub async fn next(&mut self) -> Option<Result<ChatChunk, CallError>> {
+        Some(self.next_chunk().await?.map(|chunk| chunk.chat_chunk))
     }
 
-    pub(super) async fn next_chunk(&mut self) -> Option<Result<Chunk, CallError>> {
+    pub(super) async fn next_chunk(&mut self) -> Option<Result<ParsedChunk, CallError>> {
         let outcome = self.advance().await;
         if !matches!(outcome, Ok(Some(_))) {
             self.response = None;
@@ -81,11 +81,11 @@ impl ChatStream {
         outcome.transpose()
     }
 
-    async fn advance(&mut self) -> Result<Option<Chunk>, CallError> {
+    async fn advance(&mut self) -> Result<Option<ParsedChunk>, CallError> {
         let key = self.key.as_ref().map(ExposeSecret::expose_secret);
-        let asked = Asked { model: Some(&self.model), key };
+        let context = RequestContext { model: Some(&self.model), key };
         while let Some(response) = &mut self.response {
-            match self.decoder.read(&mut self.bytes, asked) {
+            match self.decoder.read(&mut self.bytes, context) {
                 Ok(Some(chunk)) => return Ok(Some(chunk)),
                 Ok(None) => {}
                 // The answer is whole: what went wrong after it is no loss.
@@ -93,14 +93,14 @@ impl ChatStream {
                 Err(error) => return Err(error),
             }
             if self.decoder.is_done() {
-                release(self.response.take());
+                drain_in_background(self.response.take());
                 return Ok(None);
             }
             let (mut limit, late, full) = wait(&self.timeouts, self.started, self.has_begun);
             let is_whole = self.decoder.is_whole();
             if is_whole {
-                let since = self.whole_since.get_or_insert_with(Instant::now);
-                limit = limit.min(AFTER_THE_ANSWER.saturating_sub(since.elapsed()));
+                let since = self.complete_since.get_or_insert_with(Instant::now);
+                limit = limit.min(USAGE_GRACE.saturating_sub(since.elapsed()));
             }
             let arrived = match limit.is_zero() {
                 // What comes without a pause would never be seen to be late.
@@ -112,12 +112,12 @@ impl ChatStream {
                     self.has_begun = true;
                     self.bytes = bytes;
                 }
-                Some(Ok(None)) => return self.decoder.end(asked),
+                Some(Ok(None)) => return self.decoder.end(context),
                 Some(Err(_)) | None if is_whole => return Ok(self.decoder.close()),
                 Some(Err(error)) => {
-                    let lost = unanswered(error, asked);
+                    let lost = transport_error(error, context);
                     let detail = format!("the stream was cut in the middle: {}", lost.detail());
-                    return Err(CallError::new(lost.kind().clone(), presentable(&detail, asked.key)));
+                    return Err(CallError::new(lost.kind().clone(), sanitize(&detail, context.key)));
                 }
                 None => {
                     return Err(CallError::new(CallErrorKind::TimedOut, format!("{late} {full:?}")));
@@ -144,9 +144,9 @@ fn wait(timeouts: &Timeouts, started: Instant, has_begun: bool) -> (Duration, &'
 
 /// Reads the empty end of a stream that is done, in the background: a connection read to its end can be used
 /// again. Whatever else comes is thrown away with the connection.
-fn release(response: Option<Response>) {
+fn drain_in_background(response: Option<Response>) {
     let Some(mut response) = response else { return };
     tokio::spawn(async move {
-        let _end = timeout(LAST_BYTES, response.chunk()).await;
+        let _end = timeout(DRAIN_TIMEOUT, response.chunk()).await;
     });
 }

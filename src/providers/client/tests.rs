@@ -3,7 +3,7 @@
 use super::exchange::MAX_ERROR_BODY_BYTES;
 use super::*;
 use crate::endpoint::EndpointPolicy;
-use crate::{ChatRequest, Message, Role, Tool, Usage};
+use crate::{ChatRequest, Message, Speaker, Tool, Usage};
 use arbiter_testkit::{Fault, Reply, Script, ScriptedProvider};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ fn key() -> SecretString {
 fn hello() -> ChatRequest {
     ChatRequest {
         model: "scripted-model".into(),
-        messages: vec![Message::new(Role::User, "hello")],
+        messages: vec![Message::new(Speaker::User, "hello")],
         tools: vec![Tool { name: "finish".into(), description: "ends".into(), parameters: json!({}) }],
         temperature: None,
         max_tokens: None,
@@ -46,7 +46,7 @@ async fn failure(reply: Reply) -> CallError {
 }
 
 #[tokio::test]
-async fn the_key_arrives_in_the_header_and_nowhere_else() {
+async fn key_is_sent_only_in_the_header() {
     let provider = ScriptedProvider::start(Script::default().requiring_key(KEY));
     let answer = client(&provider).chat(Some(&key()), &hello()).await.unwrap();
     assert!(answer.content.starts_with("[simulated]"), "{answer:?}");
@@ -57,7 +57,7 @@ async fn the_key_arrives_in_the_header_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn without_a_key_no_header_is_sent() {
+async fn call_without_key_sends_no_header() {
     let provider = ScriptedProvider::start(Script::default());
     client(&provider).chat(None, &hello()).await.unwrap();
     client(&provider).list_models(Some(&SecretString::from(""))).await.unwrap();
@@ -65,7 +65,7 @@ async fn without_a_key_no_header_is_sent() {
 }
 
 #[tokio::test]
-async fn tool_calls_and_usage_come_back() {
+async fn answer_has_tool_calls_and_usage() {
     let reply = Reply::tool("finish", json!({"summary": "done"})).with_usage(12, 3);
     let provider = ScriptedProvider::start(Script::always(reply));
     let answer = client(&provider).chat(None, &hello()).await.unwrap();
@@ -76,7 +76,7 @@ async fn tool_calls_and_usage_come_back() {
 }
 
 #[tokio::test]
-async fn models_are_listed_with_their_context() {
+async fn model_list_has_context_windows() {
     let entries = json!([{"id": "a", "max_model_len": 4096}, {"id": "b"}]);
     let provider = ScriptedProvider::start(Script::default().with_model_entries(entries));
     let models = client(&provider).list_models(None).await.unwrap();
@@ -85,7 +85,7 @@ async fn models_are_listed_with_their_context() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_an_error_that_hides_the_key_the_provider_echoes() {
+async fn wrong_key_error_hides_the_echoed_key() {
     let provider = ScriptedProvider::start(Script::default().requiring_key("another"));
     let chat = client(&provider).chat(Some(&key()), &hello()).await.unwrap_err();
     let list = client(&provider).list_models(Some(&key())).await.unwrap_err();
@@ -97,7 +97,7 @@ async fn a_wrong_key_is_an_error_that_hides_the_key_the_provider_echoes() {
 }
 
 #[tokio::test]
-async fn the_key_never_appears_however_the_provider_echoes_it() {
+async fn echoed_key_is_redacted_in_every_form() {
     let escaped = KEY.replace('"', "\\\"").replace('/', "\\/");
     let echoes = [
         Reply::error(500, KEY),
@@ -120,7 +120,7 @@ async fn the_key_never_appears_however_the_provider_echoes_it() {
 }
 
 #[tokio::test]
-async fn a_key_that_no_header_may_carry_is_refused_before_any_call() {
+async fn key_invalid_in_a_header_is_refused_before_any_call() {
     let provider = ScriptedProvider::start(Script::default());
     let bad = SecretString::from("sk-secret\r\nHost: evil");
     let error = client(&provider).chat(Some(&bad), &hello()).await.unwrap_err();
@@ -130,14 +130,14 @@ async fn a_key_that_no_header_may_carry_is_refused_before_any_call() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_tells_how_long_to_wait() {
+async fn rate_limit_error_has_retry_after() {
     let error = failure(Reply::error(429, "slow down").with_header("retry-after", "7")).await;
     assert_eq!(*error.kind(), CallErrorKind::RateLimited { retry_after: Some(Duration::from_secs(7)) });
     assert!(error.is_transient());
 }
 
 #[tokio::test]
-async fn a_failing_provider_is_worth_another_try_and_a_missing_model_is_not() {
+async fn provider_failure_is_transient_and_missing_model_is_not() {
     let error = failure(Reply::error(500, r#"{"error": {"message": "oh no"}}"#)).await;
     assert_eq!(*error.kind(), CallErrorKind::Overloaded);
     assert!(error.is_transient());
@@ -148,7 +148,7 @@ async fn a_failing_provider_is_worth_another_try_and_a_missing_model_is_not() {
 }
 
 #[tokio::test]
-async fn silence_ends_with_the_limit_of_the_whole_call() {
+async fn silent_provider_times_out_at_the_call_limit() {
     let provider = ScriptedProvider::start(Script::always(Reply::failing(Fault::Hang)));
     let client = client_with(&provider, Timeouts { whole_call: LIMIT, ..Timeouts::default() });
     let error = client.chat(None, &hello()).await.unwrap_err();
@@ -157,7 +157,7 @@ async fn silence_ends_with_the_limit_of_the_whole_call() {
 }
 
 #[tokio::test]
-async fn an_answer_that_drips_ends_with_the_limit_of_the_whole_call() {
+async fn dripping_answer_times_out_at_the_call_limit() {
     let drip = Reply::failing(Fault::OneBytePer(Duration::from_millis(5)));
     let provider = ScriptedProvider::start(Script::always(drip));
     let client = client_with(&provider, Timeouts { whole_call: LIMIT, ..Timeouts::default() });
@@ -166,7 +166,7 @@ async fn an_answer_that_drips_ends_with_the_limit_of_the_whole_call() {
 }
 
 #[tokio::test]
-async fn an_answer_that_stops_halfway_ends_with_the_idle_limit() {
+async fn stalled_answer_times_out_at_the_idle_limit() {
     let provider = ScriptedProvider::start(Script::always(Reply::failing(Fault::StallInTheMiddle)));
     let client = client_with(&provider, Timeouts { idle: LIMIT, ..Timeouts::default() });
     let error = client.chat(None, &hello()).await.unwrap_err();
@@ -175,14 +175,14 @@ async fn an_answer_that_stops_halfway_ends_with_the_idle_limit() {
 }
 
 #[tokio::test]
-async fn a_model_may_think_longer_than_the_idle_limit_before_it_answers() {
+async fn first_byte_may_come_after_the_idle_limit() {
     let provider = ScriptedProvider::start(Script::always(Reply::text("thought").after(LIMIT * 2)));
     let client = client_with(&provider, Timeouts { idle: LIMIT, ..Timeouts::default() });
     assert_eq!(client.chat(None, &hello()).await.unwrap().content, "thought");
 }
 
 #[tokio::test]
-async fn an_endless_answer_is_left_at_the_limit() {
+async fn endless_answer_is_cut_at_the_size_limit() {
     let provider = ScriptedProvider::start(Script::always(Reply::failing(Fault::HugeBody)));
     let error = client(&provider).chat(None, &hello()).await.unwrap_err();
     assert_eq!(*error.kind(), CallErrorKind::TooLarge);
@@ -190,26 +190,27 @@ async fn an_endless_answer_is_left_at_the_limit() {
 }
 
 #[tokio::test]
-async fn an_endless_answer_takes_no_more_memory_than_its_limit() {
+async fn endless_answer_uses_memory_up_to_its_limit() {
     const SMALL: usize = 200_000;
     let endless = Script::default().with_models_reply(Reply::failing(Fault::HugeBody));
     let provider = ScriptedProvider::start(endless);
     let client = client(&provider);
     let mut response = client.http.get(client.endpoint.below(&["models"])).send().await.unwrap();
-    let (mut body, asked) = (gathered::Gathered::default(), Asked { model: None, key: None });
-    let error = client.read_body(&mut response, &mut body, SMALL, asked).await.unwrap_err();
+    let (mut body, context) =
+        (block_buffer::BlockBuffer::default(), RequestContext { model: None, key: None });
+    let error = client.read_body(&mut response, &mut body, SMALL, context).await.unwrap_err();
     assert_eq!(*error.kind(), CallErrorKind::TooLarge);
     assert_eq!(body.count(), SMALL);
 }
 
 #[tokio::test]
-async fn an_endless_error_is_still_the_error_of_its_status() {
+async fn endless_error_body_keeps_the_error_of_its_status() {
     let reply = Reply { status: 503, ..Reply::failing(Fault::HugeBody) };
     assert_eq!(*failure(reply).await.kind(), CallErrorKind::Overloaded);
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn redirect_is_not_followed() {
     let trap = ScriptedProvider::start(Script::default());
     let error = failure(Reply::redirect(format!("{}/chat/completions", trap.url()))).await;
     assert_eq!(*error.kind(), CallErrorKind::Broken);
@@ -217,7 +218,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_text_is_broken() {
+async fn answer_that_is_not_json_is_broken() {
     let broken = [
         Reply::failing(Fault::InvalidUtf8),
         Reply::raw("<html>log in</html>").with_header("content-type", "text/html"),
@@ -234,14 +235,14 @@ async fn what_is_no_json_text_is_broken() {
 }
 
 #[tokio::test]
-async fn an_answer_cut_in_the_middle_is_a_lost_connection() {
+async fn truncated_answer_is_a_lost_connection() {
     let error = failure(Reply::failing(Fault::CutInTheMiddle)).await;
     assert_eq!(*error.kind(), CallErrorKind::Unreachable);
     assert!(error.is_transient());
 }
 
 #[tokio::test]
-async fn a_closed_port_is_unreachable() {
+async fn closed_port_is_unreachable() {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     // The near end of a connection holds its port, so nobody else can come to listen on it.
     let held = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -255,7 +256,7 @@ async fn a_closed_port_is_unreachable() {
 static LOOKUPS: AtomicUsize = AtomicUsize::new(0);
 
 /// A name that leads to loopback once, and to a metadata service ever after.
-fn rebinding(_: String) -> Lookup {
+fn rebinding(_: String) -> LookupFuture {
     let address = match LOOKUPS.fetch_add(1, Ordering::SeqCst) {
         0 => SocketAddr::from(([127, 0, 0, 1], 0)),
         _ => SocketAddr::from(([169, 254, 169, 254], 0)),
@@ -264,7 +265,7 @@ fn rebinding(_: String) -> Lookup {
 }
 
 #[tokio::test]
-async fn a_name_that_changes_its_address_is_judged_at_each_connection() {
+async fn rebinding_name_is_checked_at_each_connection() {
     let close = Reply::text("once").with_header("connection", "close");
     let provider = ScriptedProvider::start(Script::always(close));
     let text = format!("http://rebound.example:{}", provider.address().port());
@@ -278,7 +279,7 @@ async fn a_name_that_changes_its_address_is_judged_at_each_connection() {
 }
 
 #[tokio::test]
-async fn an_encrypted_endpoint_has_a_client_too() {
+async fn https_endpoint_builds_a_client() {
     let endpoint = Endpoint::parse("https://127.0.0.1:1", EndpointPolicy::default()).unwrap();
     let client = Client::new(endpoint, Timeouts::default()).unwrap();
     assert_eq!(*client.list_models(None).await.unwrap_err().kind(), CallErrorKind::Unreachable);

@@ -21,21 +21,21 @@ const STREAMS: [&str; 14] = [
     include_str!("../tests/fixtures/anthropic_error_stream.txt"),
 ];
 
-const ASKED: Asked<'_> = Asked { model: Some("m"), key: None };
+const CONTEXT: RequestContext<'_> = RequestContext { model: Some("m"), key: None };
 
 /// All chunks of a stream that comes in pieces of these sizes, and how it ended.
-fn decode(stream: &[u8], sizes: &[usize]) -> (Vec<Chunk>, Option<CallError>) {
-    let dialect = if stream.starts_with(b"event:") {
-        Dialect::Anthropic(Translation::new(AnswerShape::AsItIs, 0))
+fn decode(stream: &[u8], sizes: &[usize]) -> (Vec<ParsedChunk>, Option<CallError>) {
+    let format = if stream.starts_with(b"event:") {
+        StreamFormat::Anthropic(StreamTranslator::new(AnswerShape::Plain, 0))
     } else {
-        Dialect::OpenAi
+        StreamFormat::OpenAi
     };
-    let (mut decoder, mut chunks, mut rest) = (Decoder::new(dialect, 1), Vec::new(), stream);
+    let (mut decoder, mut chunks, mut rest) = (Decoder::new(format, 1), Vec::new(), stream);
     for size in sizes.iter().cycle() {
-        let (piece, after) = rest.split_at(rest.len().min(*size));
-        let mut bytes = Bytes::copy_from_slice(piece);
+        let (part, after) = rest.split_at(rest.len().min(*size));
+        let mut bytes = Bytes::copy_from_slice(part);
         loop {
-            match decoder.read(&mut bytes, ASKED) {
+            match decoder.read(&mut bytes, CONTEXT) {
                 Ok(Some(chunk)) => chunks.push(chunk),
                 Ok(None) => break,
                 Err(error) => return (chunks, Some(error)),
@@ -47,7 +47,7 @@ fn decode(stream: &[u8], sizes: &[usize]) -> (Vec<Chunk>, Option<CallError>) {
         }
     }
     loop {
-        match decoder.end(ASKED) {
+        match decoder.end(CONTEXT) {
             Ok(Some(chunk)) => chunks.push(chunk),
             Ok(None) => return (chunks, None),
             Err(error) => return (chunks, Some(error)),
@@ -57,7 +57,7 @@ fn decode(stream: &[u8], sizes: &[usize]) -> (Vec<Chunk>, Option<CallError>) {
 
 proptest! {
     #[test]
-    fn the_pieces_do_not_depend_on_how_the_bytes_come(
+    fn decoded_chunks_do_not_depend_on_byte_boundaries(
         stream in 0..STREAMS.len(),
         sizes in prop::collection::vec(1_usize..400, 1..20),
     ) {
@@ -66,7 +66,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_are_too_strange(
+    fn decoder_accepts_arbitrary_bytes_without_panic(
         text in prop::collection::vec(any::<u8>(), 0..200),
         stream in 0..STREAMS.len(),
         at in any::<prop::sample::Index>(),
@@ -79,7 +79,7 @@ proptest! {
 }
 
 #[test]
-fn a_stream_cut_anywhere_before_its_reason_is_not_whole() {
+fn stream_cut_before_its_finish_reason_is_incomplete() {
     for stream in STREAMS {
         let is_whole = |length: usize| decode(&stream.as_bytes()[..length], &[length]).1.is_none();
         let reason = stream.rfind("finish_reason\":\"").or(stream.rfind("\"stop_reason\": \"")).unwrap_or(0);

@@ -20,16 +20,16 @@ async fn listen(reply: Reply, protocol: Protocol, timeouts: Timeouts) -> (String
     let client = client_with(&provider, protocol, timeouts);
     match client.stream(None, &body(json!({}))).await {
         Ok(stream) => {
-            let (pieces, error) = all(stream).await;
-            assert!(pieces.len() <= MAX_EVENTS);
-            (text_of(&pieces), error)
+            let (chunks, error) = all(stream).await;
+            assert!(chunks.len() <= MAX_EVENTS);
+            (text_of(&chunks), error)
         }
         Err(error) => (String::new(), Some(error)),
     }
 }
 
 #[tokio::test]
-async fn a_provider_that_hangs_is_left_at_the_limit() {
+async fn hanging_provider_times_out_at_the_limit() {
     let usual = Timeouts::default();
     let whole = Timeouts { whole_call: LIMIT, ..usual };
     let idle = Timeouts { idle: LIMIT, ..usual };
@@ -58,7 +58,7 @@ async fn a_provider_that_hangs_is_left_at_the_limit() {
 }
 
 #[tokio::test]
-async fn every_misbehaviour_has_its_kind() {
+async fn provider_fault_maps_to_its_error_kind() {
     let stream = |reply: Reply| reply.with_header("content-type", "text/event-stream");
     let limited = |seconds| CallErrorKind::RateLimited { retry_after: seconds };
     let table = [
@@ -92,7 +92,7 @@ async fn every_misbehaviour_has_its_kind() {
 }
 
 #[tokio::test]
-async fn what_came_before_a_cut_was_heard_and_the_cut_is_named() {
+async fn truncated_stream_delivers_its_chunks_and_then_an_error() {
     for protocol in BOTH {
         let (heard, error) = listen(failing(Fault::CutAfterEvents(6)), protocol, Timeouts::default()).await;
         assert!(heard.starts_with("one two") && WORDS.starts_with(&heard), "{heard}");
@@ -101,7 +101,7 @@ async fn what_came_before_a_cut_was_heard_and_the_cut_is_named() {
 }
 
 #[tokio::test]
-async fn a_stream_whose_answer_is_whole_needs_no_proper_end() {
+async fn complete_stream_needs_no_proper_end() {
     // All but the usage and the end; the connection breaks then.
     let events = [(Protocol::OpenAi, 12), (Protocol::Anthropic, 15)];
     for (protocol, count) in events {
@@ -115,7 +115,7 @@ async fn a_stream_whose_answer_is_whole_needs_no_proper_end() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_dropped_is_cancelled_at_the_provider() {
+async fn dropped_stream_is_cancelled_at_the_provider() {
     for protocol in BOTH {
         for fault in [Fault::StallAfterEvents(4), Fault::EndlessEvents] {
             let (provider, client) = always(failing(fault), protocol);
@@ -134,12 +134,12 @@ async fn a_stream_that_is_dropped_is_cancelled_at_the_provider() {
 }
 
 #[tokio::test]
-async fn a_stream_that_was_read_to_its_end_leaves_its_connection_to_the_next() {
+async fn finished_stream_returns_its_connection_to_the_pool() {
     for protocol in BOTH {
         let (provider, client) = always(Reply::text(WORDS), protocol);
         for _ in 0..5 {
-            let (pieces, error) = all(client.stream(None, &body(json!({}))).await.unwrap()).await;
-            assert_eq!((text_of(&pieces).as_str(), error), (WORDS, None));
+            let (chunks, error) = all(client.stream(None, &body(json!({}))).await.unwrap()).await;
+            assert_eq!((text_of(&chunks).as_str(), error), (WORDS, None));
         }
         assert_eq!((provider.chat_count(), provider.cancelled()), (5, 0));
         let connections = provider.connection_count();
@@ -148,7 +148,7 @@ async fn a_stream_that_was_read_to_its_end_leaves_its_connection_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_storm_is_seen_call_by_call_and_passes() {
+async fn transient_failures_are_reported_per_call_and_pass() {
     let script = Script::always(Reply::text("fine")).after_failures(3, Reply::error(500, "oh"));
     let provider = ScriptedProvider::start(script);
     let client = client(&provider, Protocol::OpenAi);
@@ -160,7 +160,7 @@ async fn a_storm_is_seen_call_by_call_and_passes() {
 }
 
 #[tokio::test]
-async fn what_follows_a_whole_answer_is_neither_heard_nor_an_error() {
+async fn data_after_a_complete_answer_is_ignored() {
     let event = |delta: Value, reason: Value| {
         let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
         format!("data: {}\n\n", json!({"choices": [choice]}))
@@ -184,7 +184,7 @@ async fn what_follows_a_whole_answer_is_neither_heard_nor_an_error() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_broken_off_is_unreachable() {
+async fn aborted_tls_handshake_is_unreachable() {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let tls = Tls { ca_cert: Some(TestCa::new("a ca").pem().to_owned()), ..Tls::default() };

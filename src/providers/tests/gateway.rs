@@ -1,12 +1,12 @@
 //! Chats that are passed on: what reaches the provider, and what comes back.
 
 use crate::stage::{all, always, body, hello, text_of};
-use arbiter_providers::{CallErrorKind, ChatRequest, Message, Protocol, Role, Tool, Usage};
+use arbiter_providers::{CallErrorKind, ChatRequest, Message, Protocol, Speaker, Tool, Usage};
 use arbiter_testkit::{Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn unknown_fields_reach_a_provider_of_openai_s_protocol() {
+async fn unknown_fields_reach_an_openai_provider() {
     let (provider, client) = always(Reply::text("fine"), Protocol::OpenAi);
     let asked = body(json!({"n": 1, "seed": 7, "chat_template_kwargs": {"enable_thinking": false}}));
     client.complete(None, &asked).await.unwrap();
@@ -25,7 +25,7 @@ async fn unknown_fields_reach_a_provider_of_openai_s_protocol() {
 }
 
 #[tokio::test]
-async fn a_provider_that_does_not_know_stream_options_is_asked_without_them_once() {
+async fn stream_options_are_dropped_once_when_refused() {
     let script = Script::answering(|chat| {
         if chat.body["stream_options"].is_null() {
             Reply::text("fine")
@@ -35,8 +35,8 @@ async fn a_provider_that_does_not_know_stream_options_is_asked_without_them_once
     });
     let provider = ScriptedProvider::start(script);
     let client = crate::stage::client(&provider, Protocol::OpenAi);
-    let (pieces, error) = all(client.stream(None, &body(json!({}))).await.unwrap()).await;
-    assert_eq!((text_of(&pieces).as_str(), error, provider.chat_count()), ("fine", None, 2));
+    let (chunks, error) = all(client.stream(None, &body(json!({}))).await.unwrap()).await;
+    assert_eq!((text_of(&chunks).as_str(), error, provider.chat_count()), ("fine", None, 2));
     provider.set_script(Script::always(Reply::error(400, "stream_options, and all else, are wrong")));
     let refused = client.stream(None, &body(json!({}))).await.unwrap_err();
     assert_eq!((refused.kind(), provider.chat_count()), (&CallErrorKind::Refused, 4));
@@ -46,7 +46,7 @@ async fn a_provider_that_does_not_know_stream_options_is_asked_without_them_once
 }
 
 #[tokio::test]
-async fn a_stream_of_several_answers_ends_when_all_are_whole() {
+async fn stream_of_several_choices_ends_when_all_are_complete() {
     let chunk = |index: u64, reason: Value| {
         let choice = json!({"index": index, "delta": {"content": "x"}, "finish_reason": reason});
         format!("data: {}\n\n", json!({"choices": [choice]}))
@@ -62,7 +62,7 @@ async fn a_stream_of_several_answers_ends_when_all_are_whole() {
 }
 
 #[tokio::test]
-async fn a_field_that_cannot_be_translated_is_refused_by_name_before_any_call() {
+async fn untranslatable_field_is_refused_before_any_call() {
     let (provider, client) = always(Reply::text("fine"), Protocol::Anthropic);
     let table = [
         (json!({"n": 2}), "n"),
@@ -86,13 +86,13 @@ async fn a_field_that_cannot_be_translated_is_refused_by_name_before_any_call() 
 }
 
 #[tokio::test]
-async fn both_protocols_tell_the_same_story_to_an_agent() {
+async fn both_protocols_give_the_same_chat_answer() {
     let reply = Reply::text("let me see").with_tool("finish", json!({"summary": "done"})).with_usage(12, 3);
     let mut request = ChatRequest {
         tools: vec![Tool { name: "finish".into(), description: "ends".into(), parameters: json!({}) }],
         ..hello()
     };
-    request.messages.push(Message::new(Role::Assistant, "go on"));
+    request.messages.push(Message::new(Speaker::Assistant, "go on"));
     let mut answers = Vec::new();
     for protocol in crate::stage::BOTH {
         let (provider, client) = always(reply.clone(), protocol);
@@ -107,7 +107,7 @@ async fn both_protocols_tell_the_same_story_to_an_agent() {
 }
 
 #[tokio::test]
-async fn an_answer_by_schema_comes_as_text_from_anthropic_too() {
+async fn anthropic_schema_answer_arrives_as_text() {
     let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}});
     let asked = body(json!({"response_format": format}));
     let (provider, client) = always(Reply::tool("json_answer", json!({"a": 1})), Protocol::Anthropic);
@@ -116,14 +116,14 @@ async fn an_answer_by_schema_comes_as_text_from_anthropic_too() {
     assert_eq!(answer["choices"][0]["message"]["content"], r#"{"a":1}"#);
     assert_eq!(answer["choices"][0]["message"]["tool_calls"], Value::Null);
     assert_eq!(completed.finish_reason.as_deref(), Some("stop"));
-    let (pieces, error) = all(client.stream(None, &asked).await.unwrap()).await;
-    assert_eq!((text_of(&pieces).as_str(), error), (r#"{"a":1}"#, None));
-    assert!(pieces.iter().any(|piece| piece.finish_reason.as_deref() == Some("stop")));
+    let (chunks, error) = all(client.stream(None, &asked).await.unwrap()).await;
+    assert_eq!((text_of(&chunks).as_str(), error), (r#"{"a":1}"#, None));
+    assert!(chunks.iter().any(|chunk| chunk.finish_reason.as_deref() == Some("stop")));
     assert_eq!(provider.requests()[0].body["tool_choice"], json!({"type": "tool", "name": "json_answer"}));
 }
 
 #[tokio::test]
-async fn the_key_stays_out_of_the_errors_of_a_stream() {
+async fn stream_errors_hide_the_key() {
     let echo = "data: {\"error\": {\"message\": \"your key sk-secret-1 is tired\"}}\n\n";
     for protocol in crate::stage::BOTH {
         let reply = Reply::raw(echo).with_header("content-type", "text/event-stream");

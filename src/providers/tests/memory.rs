@@ -7,7 +7,7 @@ use arbiter_testkit::{Fault, Reply, Script, ScriptedProvider, resident_bytes};
 const MAX_GROWTH_BYTES: u64 = 20_000_000;
 
 #[tokio::test]
-async fn no_provider_fills_the_memory() {
+async fn faulty_stream_uses_bounded_memory() {
     let mut before = None;
     // The first round warms up: threads, connections, the allocator.
     let faults =

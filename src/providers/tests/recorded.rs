@@ -24,7 +24,7 @@ fn protocol_of(name: &str) -> Protocol {
 }
 
 #[tokio::test]
-async fn a_text_is_read_from_every_provider_s_stream() {
+async fn text_is_read_from_every_recorded_stream() {
     let streams = [
         "openai_stream.txt",
         "vllm_stream.txt",
@@ -38,11 +38,11 @@ async fn a_text_is_read_from_every_provider_s_stream() {
     ];
     for name in streams {
         let (provider, client) = always(replayed(name), protocol_of(name));
-        let (pieces, error) = all(client.stream(None, &body(json!({}))).await.unwrap()).await;
-        assert_eq!((text_of(&pieces).as_str(), error), (TEXT, None), "{name}");
-        let usage = pieces.iter().filter_map(|piece| piece.usage).next_back();
+        let (chunks, error) = all(client.stream(None, &body(json!({}))).await.unwrap()).await;
+        assert_eq!((text_of(&chunks).as_str(), error), (TEXT, None), "{name}");
+        let usage = chunks.iter().filter_map(|chunk| chunk.usage).next_back();
         assert_eq!(usage, Some(USAGE), "{name}");
-        let reasons: Vec<&str> = pieces.iter().filter_map(|piece| piece.finish_reason.as_deref()).collect();
+        let reasons: Vec<&str> = chunks.iter().filter_map(|chunk| chunk.finish_reason.as_deref()).collect();
         assert_eq!(reasons, ["stop"], "{name}");
         let mut heard = String::new();
         let answer = client.chat_streamed(None, &hello(), |text| heard.push_str(text)).await.unwrap();
@@ -53,16 +53,16 @@ async fn a_text_is_read_from_every_provider_s_stream() {
 }
 
 #[tokio::test]
-async fn the_pieces_of_openai_s_protocol_are_the_provider_s_own_bytes() {
+async fn openai_chunks_are_passed_on_byte_for_byte() {
     for name in
         ["openai_stream.txt", "openai_tool_stream.txt", "openrouter_stream.txt", "lmstudio_stream.txt"]
     {
         let (_provider, client) = always(replayed(name), Protocol::OpenAi);
-        let (pieces, _) = all(client.stream(None, &body(json!({}))).await.unwrap()).await;
+        let (chunks, _) = all(client.stream(None, &body(json!({}))).await.unwrap()).await;
         let text = fixture(name);
         let sent =
             text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
-        assert!(pieces.iter().map(|piece| std::str::from_utf8(&piece.data).unwrap()).eq(sent), "{name}");
+        assert!(chunks.iter().map(|chunk| std::str::from_utf8(&chunk.data).unwrap()).eq(sent), "{name}");
     }
 }
 
@@ -99,7 +99,7 @@ async fn tool_calls_are_read_from_streams_and_whole_answers() {
 }
 
 #[tokio::test]
-async fn a_whole_answer_is_passed_on_as_it_came_or_translated() {
+async fn completion_is_passed_on_as_received_or_translated() {
     for name in ["openai_chat.json", "anthropic_message.json"] {
         let (_provider, client) = always(replayed(name), protocol_of(name));
         let completed = client.complete(None, &body(json!({}))).await.unwrap();
@@ -121,11 +121,11 @@ async fn a_whole_answer_is_passed_on_as_it_came_or_translated() {
 }
 
 #[tokio::test]
-async fn anthropic_s_chunks_are_whole_openai_chunks() {
+async fn anthropic_chunks_are_valid_openai_chunks() {
     let (_provider, client) = always(replayed("anthropic_tool_stream.txt"), Protocol::Anthropic);
-    let (pieces, _) = all(client.stream(None, &body(json!({}))).await.unwrap()).await;
+    let (chunks, _) = all(client.stream(None, &body(json!({}))).await.unwrap()).await;
     let chunks: Vec<Value> =
-        pieces.iter().map(|piece| serde_json::from_slice(&piece.data).unwrap()).collect();
+        chunks.iter().map(|chunk| serde_json::from_slice(&chunk.data).unwrap()).collect();
     for chunk in &chunks {
         assert_eq!(chunk["object"], "chat.completion.chunk");
         assert_eq!(chunk["id"], "msg_01XFDUDYJgAACzvnptvVoYEL");
@@ -147,7 +147,7 @@ async fn anthropic_s_chunks_are_whole_openai_chunks() {
 }
 
 #[tokio::test]
-async fn anthropic_s_models_are_listed() {
+async fn anthropic_models_are_listed() {
     let script = Script::default().with_models_reply(replayed("anthropic_models.json")).requiring_key("k");
     let provider = ScriptedProvider::start(script);
     let client = crate::stage::client(&provider, Protocol::Anthropic);

@@ -8,7 +8,7 @@ use serde_json::json;
 use std::time::Duration;
 
 #[tokio::test]
-async fn every_provider_s_refusal_has_its_kind_for_whole_answers_and_for_streams() {
+async fn recorded_error_has_its_kind_for_answers_and_streams() {
     let not_found = CallErrorKind::NotFound { model: "m".into() };
     let limited = CallErrorKind::RateLimited { retry_after: None };
     let table = [
@@ -49,21 +49,21 @@ async fn every_provider_s_refusal_has_its_kind_for_whole_answers_and_for_streams
 }
 
 #[tokio::test]
-async fn an_error_in_the_middle_of_a_stream_comes_after_what_was_said() {
+async fn mid_stream_error_follows_the_chunks_before_it() {
     for (name, protocol) in [
         ("openrouter_error_stream.txt", Protocol::OpenAi),
         ("anthropic_error_stream.txt", Protocol::Anthropic),
     ] {
         let reply = Reply::raw(fixture(name)).with_header("content-type", "text/event-stream");
         let (_provider, client) = always(reply, protocol);
-        let (pieces, error) = all(client.stream(None, &body(json!({}))).await.unwrap()).await;
-        assert_eq!(text_of(&pieces), "Grüße", "{name}");
+        let (chunks, error) = all(client.stream(None, &body(json!({}))).await.unwrap()).await;
+        assert_eq!(text_of(&chunks), "Grüße", "{name}");
         assert_eq!(*error.unwrap().kind(), CallErrorKind::Overloaded, "{name}");
     }
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_limit_comes_with_answers_and_with_refusals() {
+async fn rate_hints_come_with_answers_and_with_errors() {
     let limits = |reply: Reply| {
         reply
             .with_header("x-ratelimit-remaining-requests", "12")

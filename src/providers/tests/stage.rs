@@ -1,8 +1,8 @@
 //! A client and what it asks.
 
 use arbiter_providers::{
-    CallError, ChatBody, ChatRequest, ChatStream, Client, Endpoint, EndpointPolicy, Message, Piece, Protocol,
-    Role, Timeouts, Tls,
+    CallError, ChatBody, ChatChunk, ChatRequest, ChatStream, Client, Endpoint, EndpointPolicy, Message,
+    Protocol, Speaker, Timeouts, Tls,
 };
 use arbiter_testkit::{Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub fn always(reply: Reply, protocol: Protocol) -> (ScriptedProvider, Client) {
 pub fn hello() -> ChatRequest {
     ChatRequest {
         model: "m".into(),
-        messages: vec![Message::new(Role::System, "be brief"), Message::new(Role::User, "hello")],
+        messages: vec![Message::new(Speaker::System, "be brief"), Message::new(Speaker::User, "hello")],
         tools: vec![],
         temperature: None,
         max_tokens: None,
@@ -46,19 +46,19 @@ pub fn body(fields: Value) -> ChatBody {
 }
 
 /// All pieces, and the error if the stream ended in one; nothing comes after the end.
-pub async fn all(mut stream: ChatStream) -> (Vec<Piece>, Option<CallError>) {
-    let mut pieces = Vec::new();
+pub async fn all(mut stream: ChatStream) -> (Vec<ChatChunk>, Option<CallError>) {
+    let mut chunks = Vec::new();
     let error = loop {
         match stream.next().await {
-            Some(Ok(piece)) => pieces.push(piece),
+            Some(Ok(chunk)) => chunks.push(chunk),
             Some(Err(error)) => break Some(error),
             None => break None,
         }
     };
     assert!(stream.next().await.is_none());
-    (pieces, error)
+    (chunks, error)
 }
 
-pub fn text_of(pieces: &[Piece]) -> String {
-    pieces.iter().filter_map(|piece| piece.content.as_deref()).collect()
+pub fn text_of(chunks: &[ChatChunk]) -> String {
+    chunks.iter().filter_map(|chunk| chunk.content.as_deref()).collect()
 }

@@ -16,7 +16,7 @@ async fn ask(provider: &ScriptedProvider, tls: &Tls) -> Result<usize, CallError>
 }
 
 #[tokio::test]
-async fn a_provider_of_a_ca_of_its_own_is_called_with_our_certificate() {
+async fn mtls_provider_with_own_ca_is_called() {
     let (theirs, ours, other) = (TestCa::new("theirs"), TestCa::new("ours"), TestCa::new("other"));
     let server = theirs.server(&["127.0.0.1"]).server_config(Some(&ours));
     let provider = ScriptedProvider::start_tls(Script::default(), server);
@@ -40,7 +40,7 @@ async fn a_provider_of_a_ca_of_its_own_is_called_with_our_certificate() {
 }
 
 #[tokio::test]
-async fn a_provider_that_signed_its_own_certificate_is_known_by_it() {
+async fn self_signed_provider_is_trusted_by_its_certificate() {
     let ca = TestCa::new_for("127.0.0.1");
     let provider = ScriptedProvider::start_tls(Script::default(), ca.itself().server_config(None));
     let named = Tls { identity: None, ca_cert: Some(ca.pem().to_owned()) };
@@ -50,7 +50,7 @@ async fn a_provider_that_signed_its_own_certificate_is_known_by_it() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_name_is_said_to_be_one() {
+async fn certificate_name_mismatch_is_explained() {
     let ca = TestCa::new("theirs");
     let server = ca.server(&["elsewhere.example"]).server_config(None);
     let provider = ScriptedProvider::start_tls(Script::default(), server);
@@ -60,7 +60,7 @@ async fn a_certificate_for_another_name_is_said_to_be_one() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_the_certificates_own_is_found_before_anybody_is_called() {
+async fn mismatched_client_key_is_refused_before_any_call() {
     let ca = TestCa::new("theirs");
     let provider =
         ScriptedProvider::start_tls(Script::default(), ca.server(&["127.0.0.1"]).server_config(None));
@@ -76,7 +76,7 @@ async fn a_key_that_is_not_the_certificates_own_is_found_before_anybody_is_calle
 }
 
 #[test]
-fn certificates_are_taken_and_nothing_else() {
+fn certificate_check_accepts_only_certificates() {
     let ca = TestCa::new("a");
     let issued = ca.client("b");
     let chain = format!("a comment\n{}{}", issued.certificate, ca.pem());

@@ -4,7 +4,7 @@
 //! the one the work began with. Must not do the long part, which runs without the vault.
 
 use crate::{
-    Iterations, OnConflict, Rewrite, Rewritten, Vault, VaultError, cipher,
+    Iterations, OnConflict, Rewrite, RewrittenEntry, Vault, VaultError, cipher,
     entry::Entry,
     format::{Header, KeyFile},
     rewrite::Kind,
@@ -23,37 +23,43 @@ use std::{
 };
 
 /// The most entries of a file that is imported.
-const MAX_FOREIGN_ENTRIES: usize = 500;
+const MAX_IMPORT_ENTRIES: usize = 500;
 /// The most rounds that opening and encrypting anew what is imported may cost in all: about a minute.
-const MAX_FOREIGN_ROUNDS: u64 = 500_000_000;
+const MAX_IMPORT_ROUNDS: u64 = 500_000_000;
 
 /// Another key file, opened with its password.
-pub struct Foreign {
+pub struct ForeignKeyFile {
     file: KeyFile,
     from: Session,
 }
 
-impl Foreign {
+impl ForeignKeyFile {
     /// Opens a key file of any form that is read. Needs no vault, and costs one derivation and one more
-    /// for each v1 entry; ends soon after `going` has become false.
+    /// for each v1 entry; ends soon after `is_active` has become false.
     ///
     /// # Errors
     /// [`VaultError::NotAKeyFile`], also for one that holds nothing or too much;
     /// [`VaultError::WrongPassword`]; [`VaultError::Locked`] when it was told to stop.
-    pub fn open(file: &[u8], password: SecretString, going: &AtomicBool) -> Result<Self, VaultError> {
+    pub fn open(file: &[u8], password: SecretString, is_active: &AtomicBool) -> Result<Self, VaultError> {
         let not_a_key_file = |reason: String| VaultError::NotAKeyFile { reason };
         let file = KeyFile::parse(file).map_err(not_a_key_file)?;
         if file.keys.is_empty() {
             return Err(not_a_key_file("it holds no keys".to_owned()));
         }
         let rounds: u64 = file.keys.values().map(|entry| u64::from(entry.iterations().get())).sum();
-        if file.keys.len() > MAX_FOREIGN_ENTRIES || rounds > MAX_FOREIGN_ROUNDS {
+        if file.keys.len() > MAX_IMPORT_ENTRIES || rounds > MAX_IMPORT_ROUNDS {
             return Err(not_a_key_file(format!(
-                "it holds more than {MAX_FOREIGN_ENTRIES} keys or {MAX_FOREIGN_ROUNDS} rounds of derivation"
+                "it holds more than {MAX_IMPORT_ENTRIES} keys or {MAX_IMPORT_ROUNDS} rounds of derivation"
             )));
         }
-        match Session::authenticate_while(&file, Path::new(""), password, &mut cipher::derive, Some(going)) {
-            _ if !going.load(Ordering::Acquire) => Err(VaultError::Locked),
+        match Session::authenticate_while(
+            &file,
+            Path::new(""),
+            password,
+            &mut cipher::derive,
+            Some(is_active),
+        ) {
+            _ if !is_active.load(Ordering::Acquire) => Err(VaultError::Locked),
             Err(VaultError::Corrupt { .. }) => {
                 Err(not_a_key_file("its seal does not match, so something else changed it".to_owned()))
             }
@@ -64,8 +70,8 @@ impl Foreign {
 
 impl Vault {
     /// True for as long as the vault stays open; whoever works beside it looks at it.
-    pub fn tenure(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.tenure)
+    pub fn session_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.session_flag)
     }
 
     /// Whether this is the vault's password. Costs one derivation, and one more for each v1 entry.
@@ -73,10 +79,10 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Locked`]; [`VaultError::WrongPassword`].
     pub fn check_password(&self, password: SecretString) -> Result<(), VaultError> {
-        self.authenticated(password).map(drop)
+        self.session_for(password).map(drop)
     }
 
-    fn authenticated(&self, password: SecretString) -> Result<Session, VaultError> {
+    fn session_for(&self, password: SecretString) -> Result<Session, VaultError> {
         let (Some(file), Some(_)) = (&self.contents, &self.session) else { return Err(VaultError::Locked) };
         Session::authenticate(file, self.file.path(), password, &mut cipher::derive)
     }
@@ -90,7 +96,7 @@ impl Vault {
     ) -> Rewrite {
         Rewrite {
             kind,
-            tenure: Arc::clone(&self.tenure),
+            session_flag: Arc::clone(&self.session_flag),
             rounds: self.rounds(),
             source,
             from,
@@ -136,7 +142,7 @@ impl Vault {
         new: SecretString,
         iterations: Iterations,
     ) -> Result<Rewrite, VaultError> {
-        let from = self.authenticated(old)?;
+        let from = self.session_for(old)?;
         if cipher::is_empty(&new) {
             return Err(VaultError::EmptyPassword);
         }
@@ -156,7 +162,7 @@ impl Vault {
         new: Option<SecretString>,
         ids: Option<&[KeyId]>,
     ) -> Result<Rewrite, VaultError> {
-        let from = self.authenticated(password.clone())?;
+        let from = self.session_for(password.clone())?;
         let to = new.unwrap_or(password);
         if cipher::is_empty(&to) {
             return Err(VaultError::EmptyPassword);
@@ -176,9 +182,13 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::Locked`]; [`VaultError::Taken`].
-    pub fn begin_import(&self, foreign: Foreign, on_conflict: OnConflict) -> Result<Rewrite, VaultError> {
+    pub fn begin_import(
+        &self,
+        foreign: ForeignKeyFile,
+        on_conflict: OnConflict,
+    ) -> Result<Rewrite, VaultError> {
         let to = self.session.as_ref().ok_or(VaultError::Locked)?.password();
-        let Foreign { file, from } = foreign;
+        let ForeignKeyFile { file, from } = foreign;
         let (mine, mut theirs) = (self.keys(), file.keys);
         let taken: Vec<KeyId> = theirs.keys().filter(|id| mine.contains_key(*id)).cloned().collect();
         let skipped = match on_conflict {
@@ -197,10 +207,11 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Locked`]; [`VaultError::Superseded`] when the vault was locked since, or changed in
     /// a way that does not fit; the errors of writing.
-    pub fn install(&mut self, rewrite: Rewrite) -> Result<Vec<Rewritten>, VaultError> {
+    pub fn install(&mut self, rewrite: Rewrite) -> Result<Vec<RewrittenEntry>, VaultError> {
         let session = self.session.as_mut().ok_or(VaultError::Locked)?;
-        let Rewrite { kind, tenure, source, fresh, mut to, verifier, unreadable, .. } = rewrite;
-        let verifier = verifier.filter(|_| Arc::ptr_eq(&tenure, &self.tenure) && kind != Kind::Export);
+        let Rewrite { kind, session_flag, source, fresh, mut to, verifier, unreadable, .. } = rewrite;
+        let verifier =
+            verifier.filter(|_| Arc::ptr_eq(&session_flag, &self.session_flag) && kind != Kind::Export);
         let verifier = verifier.ok_or(VaultError::Superseded)?;
         let kept = if kind == Kind::Rewrap { session.unreadable().to_vec() } else { unreadable };
         let mut keys = self.keys();
@@ -213,13 +224,13 @@ impl Vault {
                 _ => {}
             }
             let before = keys.get(&id).map(|before| before.info(&id));
-            written.push(Rewritten { id: id.clone(), before, after: entry.info(&id) });
+            written.push(RewrittenEntry { id: id.clone(), before, after: entry.info(&id) });
             keys.insert(id, entry);
         }
         if kind == Kind::Import {
             if !written.is_empty() {
                 if let Some(session) = &mut self.session {
-                    session.adopt(to);
+                    session.merge_derived_keys(to);
                 }
                 self.commit(keys)?;
             }
@@ -229,7 +240,7 @@ impl Vault {
             return Err(VaultError::Superseded);
         }
         for id in kept {
-            to.carry_unreadable(id);
+            to.note_unreadable(id);
         }
         self.write(Some(to), verifier, keys)?;
         Ok(written)

@@ -1,17 +1,17 @@
 //! Rewrapping beside an open vault, export and import, tried on real files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use crate::vault::tests::{PASSWORD, Place, at, entry, id, place, secret, value};
-use crate::{Foreign, Iterations, OnConflict, Unlock, Vault, VaultError};
+use crate::vault::tests::{PASSWORD, TestDir, at, entry, id, secret, test_dir, value};
+use crate::{ForeignKeyFile, Iterations, OnConflict, UnlockOutcome, Vault, VaultError};
 use arbiter_core::kernel::ids::KeyId;
 use secrecy::ExposeSecret;
 
 /// A vault with the keys `a` (bound to `x`) and `b`, opened again at more rounds than it was written with.
-fn outdated(place: &Place) -> Vault {
-    let mut vault = place.created();
+fn outdated(test_dir: &TestDir) -> Vault {
+    let mut vault = test_dir.created();
     vault.create(entry("a", &["x"]), secret("sk-a"), at(1)).unwrap();
     vault.create(entry("b", &[]), secret("sk-b"), at(2)).unwrap();
-    let mut vault = Vault::open(place.path.clone(), Iterations::try_from(110_000).unwrap()).unwrap();
+    let mut vault = Vault::open(test_dir.path.clone(), Iterations::try_from(110_000).unwrap()).unwrap();
     vault.unlock(secret(PASSWORD)).unwrap();
     vault
 }
@@ -21,9 +21,9 @@ fn ids(names: &[&str]) -> Vec<KeyId> {
 }
 
 #[test]
-fn a_vault_is_used_and_changed_while_it_is_rewrapped() {
-    let place = place();
-    let mut vault = outdated(&place);
+fn vault_is_usable_and_changeable_during_rewrap() {
+    let test_dir = test_dir();
+    let mut vault = outdated(&test_dir);
     let before = vault.generation();
     let mut rewrite = vault.begin_rewrap().unwrap().unwrap();
     assert_eq!(value(&mut vault, "b"), "sk-b");
@@ -35,42 +35,42 @@ fn a_vault_is_used_and_changed_while_it_is_rewrapped() {
     assert_eq!(written[0].before.as_ref().unwrap().iterations, 100_000);
     assert_eq!((written[0].id.as_str(), written[0].after.iterations), ("a", 110_000));
     assert_eq!(vault.generation(), before + 3, "one replacement");
-    for mut vault in [vault, place.reopened()] {
+    for mut vault in [vault, test_dir.reopened()] {
         assert_eq!((value(&mut vault, "b"), value(&mut vault, "c")), ("sk-new".into(), "sk-c".into()));
         assert_eq!(vault.get(&id("a"), Some("x")).unwrap().expose_secret(), "sk-a");
     }
 }
 
 #[test]
-fn a_verifier_of_few_rounds_is_renewed_also_without_entries() {
-    let place = place();
-    place.created();
-    let mut vault = Vault::open(place.path.clone(), Iterations::try_from(110_000).unwrap()).unwrap();
+fn verifier_of_few_rounds_is_renewed_without_entries() {
+    let test_dir = test_dir();
+    test_dir.created();
+    let mut vault = Vault::open(test_dir.path.clone(), Iterations::try_from(110_000).unwrap()).unwrap();
     vault.unlock(secret(PASSWORD)).unwrap();
     assert_eq!(vault.rewrap(at(1)).unwrap(), 0);
-    assert_eq!(place.json()["verifier"]["kdf"]["iterations"], 110_000);
+    assert_eq!(test_dir.json()["verifier"]["kdf"]["iterations"], 110_000);
     assert!(vault.begin_rewrap().unwrap().is_none());
-    place.reopened();
+    test_dir.reopened();
 }
 
 #[test]
-fn what_began_before_a_lock_stops_and_is_not_installed() {
-    let place = place();
-    let mut vault = outdated(&place);
+fn rewrite_begun_before_a_lock_is_superseded() {
+    let test_dir = test_dir();
+    let mut vault = outdated(&test_dir);
     let mut waiting = vault.begin_rewrap().unwrap().unwrap();
     let mut done = vault.begin_rewrap().unwrap().unwrap();
     done.run(at(3)).unwrap();
     vault.lock();
     assert!(matches!(waiting.run(at(3)), Err(VaultError::Superseded)));
     vault.unlock(secret(PASSWORD)).unwrap();
-    let bytes = place.bytes();
+    let bytes = test_dir.bytes();
     assert!(matches!(vault.install(done), Err(VaultError::Superseded)));
-    assert_eq!(place.bytes(), bytes);
+    assert_eq!(test_dir.bytes(), bytes);
 }
 
 #[test]
-fn an_export_is_a_vault_of_its_own_and_holds_the_chosen_keys() {
-    let (here, there) = (place(), place());
+fn export_is_a_vault_with_only_the_chosen_keys() {
+    let (here, there) = (test_dir(), test_dir());
     let vault = outdated(&here);
     let before = here.bytes();
     assert!(matches!(vault.begin_export(secret("no"), None, None), Err(VaultError::WrongPassword)));
@@ -83,7 +83,7 @@ fn an_export_is_a_vault_of_its_own_and_holds_the_chosen_keys() {
     assert_eq!(here.bytes(), before);
     let mut other = there.open();
     assert!(matches!(other.unlock(secret(PASSWORD)), Err(VaultError::WrongPassword)));
-    assert_eq!(other.unlock(secret("elsewhere")).unwrap(), Unlock::Opened { unreadable: vec![] });
+    assert_eq!(other.unlock(secret("elsewhere")).unwrap(), UnlockOutcome::Opened { unreadable: vec![] });
     let shown = other.entries();
     assert_eq!((shown.len(), shown[0].iterations, shown[0].updated_at), (1, 110_000, at(1)));
     assert_eq!(other.get(&id("a"), Some("x")).unwrap().expose_secret(), "sk-a");
@@ -92,8 +92,8 @@ fn an_export_is_a_vault_of_its_own_and_holds_the_chosen_keys() {
 }
 
 #[test]
-fn an_import_refuses_skips_or_replaces_what_is_taken() {
-    let (here, there) = (place(), place());
+fn import_refuses_skips_or_replaces_existing_ids() {
+    let (here, there) = (test_dir(), test_dir());
     let source = outdated(&here);
     let mut export = source.begin_export(secret(PASSWORD), Some(secret("theirs")), None).unwrap();
     export.run(at(9)).unwrap();
@@ -101,8 +101,8 @@ fn an_import_refuses_skips_or_replaces_what_is_taken() {
     let mut vault = there.created();
     vault.create(entry("b", &[]), secret("sk-mine"), at(3)).unwrap();
     let before = there.bytes();
-    let going = std::sync::atomic::AtomicBool::new(true);
-    let open = |file: &[u8], password| Foreign::open(file, secret(password), &going);
+    let is_active = std::sync::atomic::AtomicBool::new(true);
+    let open = |file: &[u8], password| ForeignKeyFile::open(file, secret(password), &is_active);
     let begin = |vault: &Vault, how| vault.begin_import(open(&file, "theirs").unwrap(), how);
     assert!(
         matches!(begin(&vault, OnConflict::Refuse), Err(VaultError::Taken(taken)) if taken == ids(&["b"]))

@@ -5,28 +5,28 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::cipher::{self, DerivedKey};
-use crate::vault::tests::{PASSWORD, Place, at, entry, id, place, secret, value};
-use crate::{EntryInfo, Iterations, Unlock, Vault, VaultError};
+use crate::vault::tests::{PASSWORD, TestDir, at, entry, id, secret, test_dir, value};
+use crate::{EntryInfo, Iterations, UnlockOutcome, Vault, VaultError};
 use proptest::prelude::*;
 use secrecy::SecretString;
 use std::{collections::HashMap, fs};
 
 /// The keys the untouched file needs. A meddled salt or cost leads to another key, and any will do.
-struct Memory(HashMap<(Vec<u8>, Iterations), Vec<u8>>);
+struct DerivedKeyCache(HashMap<(Vec<u8>, Iterations), Vec<u8>>);
 
-impl Memory {
-    fn of(place: &Place) -> Self {
+impl DerivedKeyCache {
+    fn of(test_dir: &TestDir) -> Self {
         let mut known = HashMap::new();
         let mut derive = |password: &SecretString, salt: &[u8], iterations| {
             let key = cipher::derive(password, salt, iterations);
             known.insert((salt.to_vec(), iterations), key.as_bytes().to_vec());
             key
         };
-        place.open().unlock_with(secret(PASSWORD), &mut derive).unwrap();
+        test_dir.open().unlock_with(secret(PASSWORD), &mut derive).unwrap();
         Self(known)
     }
 
-    fn unlock(&self, vault: &mut Vault) -> Result<Unlock, VaultError> {
+    fn unlock(&self, vault: &mut Vault) -> Result<UnlockOutcome, VaultError> {
         vault.unlock_with(secret(PASSWORD), &mut |_, salt, iterations| {
             let known = self.0.get(&(salt.to_vec(), iterations));
             known
@@ -36,33 +36,33 @@ impl Memory {
 }
 
 /// Puts `bytes` in place and answers what a reader finds there; the file must not change by that.
-fn found(place: &Place, memory: &Memory, bytes: &[u8]) -> Option<Vec<EntryInfo>> {
-    fs::write(&place.path, bytes).unwrap();
-    let opened = Vault::open(place.path.clone(), Iterations::MIN).and_then(|mut vault| {
-        memory.unlock(&mut vault)?;
+fn entries_read(test_dir: &TestDir, cache: &DerivedKeyCache, bytes: &[u8]) -> Option<Vec<EntryInfo>> {
+    fs::write(&test_dir.path, bytes).unwrap();
+    let opened = Vault::open(test_dir.path.clone(), Iterations::MIN).and_then(|mut vault| {
+        cache.unlock(&mut vault)?;
         Ok(vault.entries())
     });
-    assert_eq!(fs::read(&place.path).unwrap(), bytes, "a reader changed the file");
+    assert_eq!(fs::read(&test_dir.path).unwrap(), bytes, "a reader changed the file");
     opened.ok()
 }
 
-fn filled() -> (Place, Vec<u8>, Vec<EntryInfo>) {
-    let place = place();
-    let mut vault = place.created();
+fn vault_with_entries() -> (TestDir, Vec<u8>, Vec<EntryInfo>) {
+    let test_dir = test_dir();
+    let mut vault = test_dir.created();
     vault.create(entry("a", &["api.example"]), secret("sk-a"), at(1)).unwrap();
     vault.create(entry("b", &[]), secret("sk-b"), at(2)).unwrap();
-    let bytes = place.bytes();
-    (place, bytes, vault.entries())
+    let bytes = test_dir.bytes();
+    (test_dir, bytes, vault.entries())
 }
 
 #[test]
-fn every_truncation_is_refused_or_loses_nothing() {
-    let (place, whole, entries) = filled();
-    let memory = Memory::of(&place);
-    assert_eq!(found(&place, &memory, &whole), Some(entries.clone()));
+fn truncated_file_is_refused_or_loses_nothing() {
+    let (test_dir, whole, entries) = vault_with_entries();
+    let cache = DerivedKeyCache::of(&test_dir);
+    assert_eq!(entries_read(&test_dir, &cache, &whole), Some(entries.clone()));
     let mut opened = 0;
     for length in 0..whole.len() {
-        if let Some(shown) = found(&place, &memory, &whole[..length]) {
+        if let Some(shown) = entries_read(&test_dir, &cache, &whole[..length]) {
             assert_eq!(shown, entries);
             opened += 1;
         }
@@ -71,21 +71,21 @@ fn every_truncation_is_refused_or_loses_nothing() {
 }
 
 #[test]
-fn every_flipped_bit_is_refused_or_changes_nothing() {
-    let (place, whole, entries) = filled();
-    let memory = Memory::of(&place);
+fn flipped_bit_is_refused_or_changes_nothing() {
+    let (test_dir, whole, entries) = vault_with_entries();
+    let cache = DerivedKeyCache::of(&test_dir);
     for bit in 0..whole.len() * 8 {
         let mut bytes = whole.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        if let Some(shown) = found(&place, &memory, &bytes) {
+        if let Some(shown) = entries_read(&test_dir, &cache, &bytes) {
             assert_eq!(shown, entries, "bit {bit}");
         }
     }
 }
 
 #[test]
-fn two_swapped_entries_are_refused() {
-    let (place, whole, _) = filled();
+fn swapped_entries_are_refused() {
+    let (test_dir, whole, _) = vault_with_entries();
     let json: serde_json::Value = serde_json::from_slice(&whole).unwrap();
     // Only the ciphertexts, then all but the ids.
     for fields in
@@ -96,36 +96,36 @@ fn two_swapped_entries_are_refused() {
             swapped["keys"]["a"][field] = json["keys"]["b"][field].clone();
             swapped["keys"]["b"][field] = json["keys"]["a"][field].clone();
         }
-        place.put(&serde_json::to_vec(&swapped).unwrap());
-        assert!(matches!(place.open().unlock(secret(PASSWORD)), Err(VaultError::Corrupt { .. })));
+        test_dir.put(&serde_json::to_vec(&swapped).unwrap());
+        assert!(matches!(test_dir.open().unlock(secret(PASSWORD)), Err(VaultError::Corrupt { .. })));
     }
 }
 
 #[test]
-fn an_entry_of_an_earlier_generation_is_refused() {
-    let (place, whole, _) = filled();
-    let mut vault = place.reopened();
+fn entry_of_an_earlier_generation_is_refused() {
+    let (test_dir, whole, _) = vault_with_entries();
+    let mut vault = test_dir.reopened();
     vault.replace(&id("a"), secret("sk-new"), at(9)).unwrap();
     let old: serde_json::Value = serde_json::from_slice(&whole).unwrap();
-    let mut mixed = place.json();
+    let mut mixed = test_dir.json();
     mixed["keys"]["a"] = old["keys"]["a"].clone();
-    place.put(&serde_json::to_vec(&mixed).unwrap());
-    assert!(matches!(place.open().unlock(secret(PASSWORD)), Err(VaultError::Corrupt { .. })));
+    test_dir.put(&serde_json::to_vec(&mixed).unwrap());
+    assert!(matches!(test_dir.open().unlock(secret(PASSWORD)), Err(VaultError::Corrupt { .. })));
 }
 
 #[test]
-fn a_file_written_otherwise_but_saying_the_same_opens() {
-    let (place, whole, entries) = filled();
+fn reformatted_file_with_same_content_opens() {
+    let (test_dir, whole, entries) = vault_with_entries();
     let json: serde_json::Value = serde_json::from_slice(&whole).unwrap();
-    place.put(&serde_json::to_vec(&json).unwrap());
-    let mut vault = place.reopened();
+    test_dir.put(&serde_json::to_vec(&json).unwrap());
+    let mut vault = test_dir.reopened();
     assert_eq!(vault.entries(), entries);
     assert_eq!(value(&mut vault, "b"), "sk-b");
 }
 
 #[test]
-fn unknown_fields_versions_and_costs_are_refused_before_any_password() {
-    let (place, whole, _) = filled();
+fn unknown_fields_versions_and_costs_are_refused_when_locked() {
+    let (test_dir, whole, _) = vault_with_entries();
     let changes: [fn(&mut serde_json::Value); 8] = [
         |file| file["new"] = 1.into(),
         |file| file["version"] = 3.into(),
@@ -139,8 +139,8 @@ fn unknown_fields_versions_and_costs_are_refused_before_any_password() {
     for (number, change) in changes.iter().enumerate() {
         let mut json: serde_json::Value = serde_json::from_slice(&whole).unwrap();
         change(&mut json);
-        place.put(&serde_json::to_vec(&json).unwrap());
-        assert!(matches!(place.refused(), VaultError::Corrupt { .. }), "change {number}");
+        test_dir.put(&serde_json::to_vec(&json).unwrap());
+        assert!(matches!(test_dir.refused(), VaultError::Corrupt { .. }), "change {number}");
     }
 }
 
@@ -148,13 +148,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_text_comes_back_under_any_id(texts in prop::collection::btree_map("\\PC{1,40}", "\\PC{0,200}", 1..5)) {
-        let place = place();
-        let mut vault = place.created();
+    fn arbitrary_text_round_trips_under_any_id(texts in prop::collection::btree_map("\\PC{1,40}", "\\PC{0,200}", 1..5)) {
+        let test_dir = test_dir();
+        let mut vault = test_dir.created();
         for (name, text) in &texts {
             vault.create(entry(name, &[]), secret(text), at(1)).unwrap();
         }
-        let mut vault = place.reopened();
+        let mut vault = test_dir.reopened();
         for (name, text) in &texts {
             prop_assert_eq!(&value(&mut vault, name), text);
         }

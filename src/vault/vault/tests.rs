@@ -4,7 +4,7 @@
 //! fields: only what a caller sees, and the bytes on disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use crate::{Iterations, NewEntry, Unlock, Vault, VaultError, VaultState};
+use crate::{Iterations, NewEntry, UnlockOutcome, Vault, VaultError, VaultState};
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::kernel::time::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -15,18 +15,18 @@ use tempfile::TempDir;
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// A data directory of mode 0700 that goes away with the test.
-pub(crate) struct Place {
+pub(crate) struct TestDir {
     pub(crate) directory: TempDir,
     pub(crate) path: PathBuf,
 }
 
-pub(crate) fn place() -> Place {
+pub(crate) fn test_dir() -> TestDir {
     let directory = crate::permissions::private_directory();
     let path = directory.path().join("keys.json");
-    Place { directory, path }
+    TestDir { directory, path }
 }
 
-impl Place {
+impl TestDir {
     pub(crate) fn open(&self) -> Vault {
         Vault::open(self.path.clone(), Iterations::MIN).unwrap()
     }
@@ -37,13 +37,13 @@ impl Place {
 
     pub(crate) fn created(&self) -> Vault {
         let mut vault = self.open();
-        assert_eq!(vault.unlock(secret(PASSWORD)).unwrap(), Unlock::Created);
+        assert_eq!(vault.unlock(secret(PASSWORD)).unwrap(), UnlockOutcome::Created);
         vault
     }
 
     pub(crate) fn reopened(&self) -> Vault {
         let mut vault = self.open();
-        assert_eq!(vault.unlock(secret(PASSWORD)).unwrap(), Unlock::Opened { unreadable: vec![] });
+        assert_eq!(vault.unlock(secret(PASSWORD)).unwrap(), UnlockOutcome::Opened { unreadable: vec![] });
         vault
     }
 
@@ -97,43 +97,43 @@ pub(crate) fn value(vault: &mut Vault, name: &str) -> String {
 }
 
 #[test]
-fn the_first_password_creates_the_vault_and_the_next_process_opens_it() {
-    let place = place();
-    let mut vault = place.open();
+fn first_password_creates_the_vault_and_later_opens_it() {
+    let test_dir = test_dir();
+    let mut vault = test_dir.open();
     assert_eq!(vault.state(), VaultState::Uninitialized);
     assert!(matches!(vault.unlock(secret("")), Err(VaultError::EmptyPassword)));
-    assert!(!place.path.exists());
-    assert_eq!(vault.unlock(secret(PASSWORD)).unwrap(), Unlock::Created);
+    assert!(!test_dir.path.exists());
+    assert_eq!(vault.unlock(secret(PASSWORD)).unwrap(), UnlockOutcome::Created);
     assert_eq!((vault.state(), vault.generation()), (VaultState::Unlocked, 1));
     vault.create(entry("a", &[]), secret("sk-a"), at(5)).unwrap();
     assert_eq!(value(&mut vault, "a"), "sk-a");
 
-    let mut vault = place.open();
+    let mut vault = test_dir.open();
     assert_eq!(vault.state(), VaultState::Locked);
-    assert_eq!(vault.unlock(secret(PASSWORD)).unwrap(), Unlock::Opened { unreadable: vec![] });
+    assert_eq!(vault.unlock(secret(PASSWORD)).unwrap(), UnlockOutcome::Opened { unreadable: vec![] });
     assert_eq!((value(&mut vault, "a").as_str(), vault.generation()), ("sk-a", 2));
 }
 
 #[test]
-fn a_wrong_password_writes_nothing_and_leaves_the_vault_locked() {
-    let place = place();
-    place.created().create(entry("a", &[]), secret("sk-a"), at(5)).unwrap();
-    let (before, names) = (place.bytes(), place.names());
-    let mut vault = place.open();
+fn wrong_password_writes_nothing_and_stays_locked() {
+    let test_dir = test_dir();
+    test_dir.created().create(entry("a", &[]), secret("sk-a"), at(5)).unwrap();
+    let (before, names) = (test_dir.bytes(), test_dir.names());
+    let mut vault = test_dir.open();
     for wrong in ["", "Correct horse battery staple", "correct horse battery staple "] {
         assert!(matches!(vault.unlock(secret(wrong)), Err(VaultError::WrongPassword)));
         assert_eq!(vault.state(), VaultState::Locked);
     }
-    assert_eq!((place.bytes(), place.names()), (before, names));
+    assert_eq!((test_dir.bytes(), test_dir.names()), (before, names));
     vault.unlock(secret(PASSWORD)).unwrap();
     assert!(matches!(vault.unlock(secret("no")), Err(VaultError::WrongPassword)));
     assert_eq!(vault.state(), VaultState::Unlocked);
 }
 
 #[test]
-fn a_locked_vault_lists_its_entries_and_does_nothing_else() {
-    let place = place();
-    let mut vault = place.created();
+fn locked_vault_only_lists_its_entries() {
+    let test_dir = test_dir();
+    let mut vault = test_dir.created();
     vault.create(entry("b", &["API.example"]), secret("sk-b"), at(7)).unwrap();
     vault.create(entry("a", &[]), secret("sk-a"), at(8)).unwrap();
     vault.lock();
@@ -151,9 +151,9 @@ fn a_locked_vault_lists_its_entries_and_does_nothing_else() {
 }
 
 #[test]
-fn a_create_never_overwrites_and_what_is_not_there_is_not_found() {
-    let place = place();
-    let mut vault = place.created();
+fn create_never_overwrites_and_missing_id_is_not_found() {
+    let test_dir = test_dir();
+    let mut vault = test_dir.created();
     vault.create(entry("a", &[]), secret("one"), at(1)).unwrap();
     assert!(
         matches!(vault.create(entry("a", &[]), secret("two"), at(2)), Err(VaultError::Exists(name)) if name == id("a"))
@@ -163,15 +163,15 @@ fn a_create_never_overwrites_and_what_is_not_there_is_not_found() {
     assert!(matches!(vault.replace(&id("b"), secret("x"), at(3)), Err(VaultError::NotFound(_))));
     assert!(matches!(vault.delete(&id("b")), Err(VaultError::NotFound(_))));
     vault.delete(&id("a")).unwrap();
-    assert!(vault.entries().is_empty() && place.reopened().entries().is_empty());
+    assert!(vault.entries().is_empty() && test_dir.reopened().entries().is_empty());
 }
 
 #[test]
-fn a_replaced_key_keeps_its_place_and_gets_a_fresh_salt_and_nonce() {
-    let place = place();
-    let mut vault = place.created();
+fn replaced_key_keeps_its_fields_with_fresh_salt_and_nonce() {
+    let test_dir = test_dir();
+    let mut vault = test_dir.created();
     vault.create(entry("a", &[]), secret("same"), at(1)).unwrap();
-    let head = || place.json()["keys"]["a"]["encrypted_data"].as_str().unwrap().to_owned();
+    let head = || test_dir.json()["keys"]["a"]["encrypted_data"].as_str().unwrap().to_owned();
     // 32 bytes of salt are 43 characters of base64, 44 with the nonce 60.
     let mut seen = vec![head()];
     for turn in 2..5 {
@@ -183,13 +183,13 @@ fn a_replaced_key_keeps_its_place_and_gets_a_fresh_salt_and_nonce() {
     let shown = &vault.entries()[0];
     assert_eq!((shown.created_at, shown.updated_at, shown.name.as_str()), (at(1), at(4), "name of a"));
     assert_eq!(value(&mut vault, "a"), "same");
-    assert_eq!(value(&mut place.reopened(), "a"), "same");
+    assert_eq!(value(&mut test_dir.reopened(), "a"), "same");
 }
 
 #[test]
-fn a_key_bound_to_hosts_goes_nowhere_else() {
-    let place = place();
-    let mut vault = place.created();
+fn key_bound_to_hosts_is_refused_for_other_hosts() {
+    let test_dir = test_dir();
+    let mut vault = test_dir.created();
     vault.create(entry("a", &["api.openai.com"]), secret("sk-a"), at(1)).unwrap();
     assert_eq!(vault.get(&id("a"), Some("API.openai.com")).unwrap().expose_secret(), "sk-a");
     for host in [None, Some("evil.example"), Some("")] {
@@ -198,18 +198,18 @@ fn a_key_bound_to_hosts_goes_nowhere_else() {
 }
 
 #[test]
-fn a_changed_password_opens_everything_and_the_old_one_nothing() {
-    let place = place();
-    let mut vault = place.created();
+fn changed_password_opens_all_and_the_old_one_nothing() {
+    let test_dir = test_dir();
+    let mut vault = test_dir.created();
     vault.create(entry("a", &["x"]), secret("sk-a"), at(1)).unwrap();
     vault.create(entry("b", &[]), secret("sk-b"), at(2)).unwrap();
-    let before = place.bytes();
+    let before = test_dir.bytes();
     let more = Iterations::try_from(110_000).unwrap();
     let wrong = vault.change_password(secret("no"), secret("new"), more, at(3));
     assert!(matches!(wrong, Err(VaultError::WrongPassword)));
     let empty = vault.change_password(secret(PASSWORD), secret(""), more, at(3));
     assert!(matches!(empty, Err(VaultError::EmptyPassword)));
-    assert_eq!(place.bytes(), before);
+    assert_eq!(test_dir.bytes(), before);
 
     let generation = vault.generation();
     vault.change_password(secret(PASSWORD), secret("new"), more, at(3)).unwrap();
@@ -217,71 +217,71 @@ fn a_changed_password_opens_everything_and_the_old_one_nothing() {
     assert_eq!(value(&mut vault, "b"), "sk-b");
     vault.create(entry("c", &[]), secret("sk-c"), at(4)).unwrap();
     assert!(vault.entries().iter().all(|info| info.iterations == 110_000));
-    let mut vault = place.open();
+    let mut vault = test_dir.open();
     assert!(matches!(vault.unlock(secret(PASSWORD)), Err(VaultError::WrongPassword)));
     vault.unlock(secret("new")).unwrap();
     assert_eq!(vault.get(&id("a"), Some("x")).unwrap().expose_secret(), "sk-a");
 }
 
 #[test]
-fn a_higher_configured_cost_rewraps_what_is_below_it_once() {
-    let place = place();
-    place.created().create(entry("a", &[]), secret("sk-a"), at(1)).unwrap();
-    let mut vault = Vault::open(place.path.clone(), Iterations::try_from(120_000).unwrap()).unwrap();
+fn higher_configured_cost_rewraps_lower_entries_once() {
+    let test_dir = test_dir();
+    test_dir.created().create(entry("a", &[]), secret("sk-a"), at(1)).unwrap();
+    let mut vault = Vault::open(test_dir.path.clone(), Iterations::try_from(120_000).unwrap()).unwrap();
     vault.unlock(secret(PASSWORD)).unwrap();
     assert_eq!((vault.rewrap(at(2)).unwrap(), vault.rewrap(at(3)).unwrap()), (1, 0));
     assert_eq!(vault.entries()[0].iterations, 120_000);
-    assert_eq!(value(&mut place.reopened(), "a"), "sk-a");
+    assert_eq!(value(&mut test_dir.reopened(), "a"), "sk-a");
 }
 
 #[test]
-fn a_file_changed_by_another_program_is_not_overwritten() {
-    let place = place();
-    let mut ours = place.created();
-    place.reopened().create(entry("theirs", &[]), secret("sk"), at(1)).unwrap();
-    let theirs = place.bytes();
+fn file_changed_by_another_program_is_not_overwritten() {
+    let test_dir = test_dir();
+    let mut ours = test_dir.created();
+    test_dir.reopened().create(entry("theirs", &[]), secret("sk"), at(1)).unwrap();
+    let theirs = test_dir.bytes();
     assert!(matches!(ours.create(entry("ours", &[]), secret("sk"), at(2)), Err(VaultError::Changed { .. })));
     assert!(matches!(ours.create(entry("ours", &[]), secret("sk"), at(2)), Err(VaultError::Changed { .. })));
-    assert_eq!(place.bytes(), theirs);
+    assert_eq!(test_dir.bytes(), theirs);
     assert!(ours.entries().is_empty());
     ours.lock();
     ours.unlock(secret(PASSWORD)).unwrap();
     ours.create(entry("ours", &[]), secret("sk"), at(3)).unwrap();
     assert_eq!(ours.entries().len(), 2);
-    fs::remove_file(&place.path).unwrap();
+    fs::remove_file(&test_dir.path).unwrap();
     ours.lock();
     assert!(matches!(ours.unlock(secret(PASSWORD)), Err(VaultError::Changed { .. })));
-    assert!(!place.path.exists());
+    assert!(!test_dir.path.exists());
 }
 
 #[test]
-fn files_are_private_and_the_one_before_is_kept() {
-    let place = place();
-    let mut vault = place.created();
+fn file_is_private_and_its_predecessor_is_kept() {
+    let test_dir = test_dir();
+    let mut vault = test_dir.created();
     vault.create(entry("a", &[]), secret("sk-a"), at(1)).unwrap();
-    let before = place.bytes();
+    let before = test_dir.bytes();
     vault.delete(&id("a")).unwrap();
-    assert_eq!(place.names(), ["keys.json", "keys.json.bak"]);
-    assert_eq!(fs::read(place.directory.path().join("keys.json.bak")).unwrap(), before);
-    for name in place.names() {
-        let mode = fs::metadata(place.directory.path().join(name)).unwrap().permissions().mode();
+    assert_eq!(test_dir.names(), ["keys.json", "keys.json.bak"]);
+    assert_eq!(fs::read(test_dir.directory.path().join("keys.json.bak")).unwrap(), before);
+    for name in test_dir.names() {
+        let mode = fs::metadata(test_dir.directory.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
     }
 }
 
 #[test]
 fn neither_debug_nor_errors_show_a_secret() {
-    let place = place();
-    let mut vault = place.created();
+    let test_dir = test_dir();
+    let mut vault = test_dir.created();
     vault.create(entry("a", &["x"]), secret("sk-canary"), at(1)).unwrap();
     let unlocked = format!("{vault:?} {vault:#?}");
     let refused = vault.get(&id("a"), Some("y")).unwrap_err();
     let wrong = vault.unlock(secret("wrong-canary")).unwrap_err();
     let shown = format!("{unlocked} {refused:?} {refused} {wrong:?} {wrong} {:?}", vault.entries());
-    for hidden in [PASSWORD, "canary", place.json()["keys"]["a"]["encrypted_data"].as_str().unwrap()] {
+    for hidden in [PASSWORD, "canary", test_dir.json()["keys"]["a"]["encrypted_data"].as_str().unwrap()] {
         assert!(!shown.contains(hidden), "{shown}");
     }
     assert!(unlocked.contains("Unlocked"));
-    let plain = String::from_utf8(place.bytes()).unwrap();
+    let plain = String::from_utf8(test_dir.bytes()).unwrap();
     assert!(!plain.contains("canary") && !plain.contains(PASSWORD));
 }

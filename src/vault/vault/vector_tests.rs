@@ -4,14 +4,14 @@
 //! Owns the comparison with what that script says is in them. Must not use our own writer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use crate::vault::tests::{id, place, secret, value};
-use crate::{Unlock, VaultError, VaultState};
+use crate::vault::tests::{id, secret, test_dir, value};
+use crate::{UnlockOutcome, VaultError, VaultState};
 use serde_json::Value;
 use std::{fs, path::PathBuf};
 
 fn vector(name: &str) -> Vec<u8> {
-    let place = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/vault");
-    fs::read(place.join(name)).unwrap()
+    let test_dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/vault");
+    fs::read(test_dir.join(name)).unwrap()
 }
 
 fn expected() -> Vec<(String, Value)> {
@@ -24,18 +24,18 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 #[test]
-fn files_of_another_program_open_with_their_password_and_hold_what_it_put_there() {
+fn go_program_file_opens_with_its_password_and_content() {
     let files = expected();
     assert_eq!(files.len(), 3);
     for (name, wanted) in files {
-        let place = place();
-        place.put(&vector(&name));
-        let mut vault = place.open();
+        let test_dir = test_dir();
+        test_dir.put(&vector(&name));
+        let mut vault = test_dir.open();
         assert_eq!(vault.state(), VaultState::Locked, "{name}");
         let unreadable = wanted["unreadable"].as_array().unwrap();
         let unreadable: Vec<_> = unreadable.iter().map(|name| id(name.as_str().unwrap())).collect();
         let opened = vault.unlock(secret(text(&wanted, "password"))).unwrap();
-        assert_eq!(opened, Unlock::Opened { unreadable: unreadable.clone() }, "{name}");
+        assert_eq!(opened, UnlockOutcome::Opened { unreadable: unreadable.clone() }, "{name}");
         let entries = wanted["entries"].as_array().unwrap();
         assert_eq!(vault.entries().len(), entries.len() + unreadable.len(), "{name}");
         for entry in entries {
@@ -52,17 +52,20 @@ fn files_of_another_program_open_with_their_password_and_hold_what_it_put_there(
         for id in unreadable {
             assert!(matches!(vault.get(&id, None), Err(VaultError::Unreadable { .. })), "{name}");
         }
-        assert_eq!(place.bytes(), vector(&name), "{name}: reading changes nothing");
+        assert_eq!(test_dir.bytes(), vector(&name), "{name}: reading changes nothing");
     }
 }
 
 #[test]
-fn no_other_password_opens_a_file_of_another_program() {
+fn go_program_file_refuses_any_other_password() {
     for (name, _) in expected() {
-        let place = place();
-        place.put(&vector(&name));
+        let test_dir = test_dir();
+        test_dir.put(&vector(&name));
         for wrong in ["", "correct horse battery stapl", "correct horse battery staple\n"] {
-            assert!(matches!(place.open().unlock(secret(wrong)), Err(VaultError::WrongPassword)), "{name}");
+            assert!(
+                matches!(test_dir.open().unlock(secret(wrong)), Err(VaultError::WrongPassword)),
+                "{name}"
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::{self, Form};
+use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table;
 use bytes::Bytes;
 use clap::Args;
@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 const JSONL: &str = "application/x-ndjson";
 const YAML: &str = "application/yaml";
 /// How much of a file is sent at once.
-const PIECE_BYTES: usize = 1 << 18;
+const CHUNK_BYTES: usize = 1 << 18;
 /// Lines of a report that are shown to people.
-const SHOWN: usize = 20;
+const MAX_SHOWN_LINES: usize = 20;
 
 /// The arguments of `bead import`.
 #[derive(Debug, Args)]
@@ -62,7 +62,7 @@ pub struct Export {
 }
 
 /// What is to be sent.
-struct Source {
+struct UploadSource {
     content: Box<dyn Read + Send>,
     length: Option<u64>,
     content_type: &'static str,
@@ -78,7 +78,7 @@ impl Import {
             .filter("allow_stale", is_set(self.allow_stale))
             .filter("any_project", is_set(self.any_project))
             .filter("prefix", self.prefix)
-            .patient();
+            .without_answer_limit();
         let report = match &self.path {
             None => session.client.json(&request).await?,
             Some(path) => {
@@ -88,27 +88,27 @@ impl Import {
                 session.client.upload(&request, content_type, body(source)).await?
             }
         };
-        if session.output.form() == Form::Json {
+        if session.output.format() == OutputFormat::Json {
             return session.output.json(&report);
         }
         session.output.text(&summary(&report))?;
         for (name, told) in [("refused", "not taken"), ("warnings", "taken, but")] {
-            tell(&report[name], told);
+            print_lines(&report[name], told);
         }
         Ok(())
     }
 }
 
-fn open(path: &Path) -> io::Result<Source> {
+fn open(path: &Path) -> io::Result<UploadSource> {
     if path == Path::new("-") {
-        return Ok(Source { content: Box::new(io::stdin()), length: None, content_type: JSONL });
+        return Ok(UploadSource { content: Box::new(io::stdin()), length: None, content_type: JSONL });
     }
     let is_yaml = |path: &Path| path.extension().is_some_and(|end| end == "yaml" || end == "yml");
     if !path.is_dir() {
         let file = fs::File::open(path)?;
         let length = file.metadata()?.len();
         let content_type = if is_yaml(path) { YAML } else { JSONL };
-        return Ok(Source { content: Box::new(file), length: Some(length), content_type });
+        return Ok(UploadSource { content: Box::new(file), length: Some(length), content_type });
     }
     let lines = path.join("issues.jsonl");
     if lines.is_file() {
@@ -131,11 +131,11 @@ fn open(path: &Path) -> io::Result<Source> {
         text.push('\n');
     }
     let length = Some(text.len() as u64);
-    Ok(Source { content: Box::new(io::Cursor::new(text)), length, content_type: YAML })
+    Ok(UploadSource { content: Box::new(io::Cursor::new(text)), length, content_type: YAML })
 }
 
 /// The file as a body that says how far it has come, where somebody looks.
-fn body(source: Source) -> reqwest::Body {
+fn body(source: UploadSource) -> reqwest::Body {
     let bar = match source.length {
         Some(length) if io::stderr().is_terminal() => ProgressBar::new(length),
         _ => ProgressBar::hidden(),
@@ -144,7 +144,7 @@ fn body(source: Source) -> reqwest::Body {
         bar.set_style(style);
     }
     let pieces = futures_util::stream::unfold((source.content, bar), |(mut content, bar)| async move {
-        let mut piece = vec![0; PIECE_BYTES];
+        let mut piece = vec![0; CHUNK_BYTES];
         match content.read(&mut piece) {
             Ok(0) => {
                 bar.finish_and_clear();
@@ -188,14 +188,14 @@ fn summary(report: &Value) -> String {
     table::one_line(&text)
 }
 
-fn tell(lines: &Value, told: &str) {
+fn print_lines(lines: &Value, told: &str) {
     let all = lines.as_array().map_or(&[][..], Vec::as_slice);
-    for line in all.iter().take(SHOWN) {
+    for line in all.iter().take(MAX_SHOWN_LINES) {
         let text = format!("line {}: {told}: {}", line["line"], line["detail"].as_str().unwrap_or_default());
         output::note(&table::one_line(&text));
     }
-    if all.len() > SHOWN {
-        output::note(&format!("{} more; --json shows all", all.len() - SHOWN));
+    if all.len() > MAX_SHOWN_LINES {
+        output::note(&format!("{} more; --json shows all", all.len() - MAX_SHOWN_LINES));
     }
 }
 
@@ -205,10 +205,10 @@ impl Export {
         let request = Request::post(&["projects", &self.project, "export"])
             .filter("dialect", Some(self.dialect))
             .filter("download", self.output.is_some().then_some("true"))
-            .patient();
+            .without_answer_limit();
         let Some(path) = self.output else {
             let report = session.client.json(&request).await?;
-            if session.output.form() == Form::Json {
+            if session.output.format() == OutputFormat::Json {
                 return session.output.json(&report);
             }
             let done = if report["is_written"] == true { "written" } else { "unchanged" };

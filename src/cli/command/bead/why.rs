@@ -3,7 +3,7 @@
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::Form;
+use crate::cli::ui::output::OutputFormat;
 use crate::cli::ui::table::{at, one_line, word};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -15,13 +15,13 @@ pub struct Graph {
     #[arg(long, value_name = "ID")]
     project: Option<String>,
     /// In which language; --json prints the API's JSON
-    #[arg(long, value_enum, default_value_t = Language::Mermaid)]
-    format: Language,
+    #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
+    format: GraphFormat,
 }
 
 /// A language for drawings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Language {
+enum GraphFormat {
     /// Mermaid
     Mermaid,
     /// Graphviz
@@ -32,13 +32,13 @@ impl Graph {
     /// Prints the drawing.
     pub async fn run(self, session: &Session) -> Result<(), Failure> {
         let request = Request::get(&["work-graph"]).filter("project_id", self.project);
-        if session.output.form() == Form::Json {
+        if session.output.format() == OutputFormat::Json {
             let graph = session.client.json(&request.filter("format", Some("json"))).await?;
             return session.output.json(&graph);
         }
         let format = match self.format {
-            Language::Mermaid => "mermaid",
-            Language::Dot => "dot",
+            GraphFormat::Mermaid => "mermaid",
+            GraphFormat::Dot => "dot",
         };
         let drawing = session.client.text(&request.filter("format", Some(format))).await?;
         session.output.text(&drawing)
@@ -48,7 +48,7 @@ impl Graph {
 /// Prints why a bead does not move.
 pub async fn explain(session: &Session, id: &str) -> Result<(), Failure> {
     let answer = session.client.json(&Request::get(&["beads", id, "why"])).await?;
-    if session.output.form() == Form::Json {
+    if session.output.format() == OutputFormat::Json {
         return session.output.json(&answer);
     }
     match reasons(&answer) {
@@ -83,7 +83,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn each_reason_gets_a_line() {
+    fn why_prints_one_line_per_reason() {
         assert_eq!(reasons(&json!({"reasons": ["waits for bd-1", "no agent"]})).len(), 2);
         assert_eq!(reasons(&json!({"why": "it is closed"})), ["it is closed"]);
         assert_eq!(reasons(&json!({"reasons": [{"detail": "waits"}]})), ["waits"]);

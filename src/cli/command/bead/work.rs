@@ -3,7 +3,7 @@
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
-use crate::cli::ui::output::{self, Form};
+use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table::{at, one_line, word};
 use clap::Args;
 use serde_json::json;
@@ -49,7 +49,7 @@ pub struct Complete {
 
 /// The arguments of a command that needs a reason.
 #[derive(Debug, Args)]
-pub struct Because {
+pub struct ReasonArgs {
     /// The bead's id
     id: String,
     /// Why
@@ -76,7 +76,7 @@ impl Claim {
             output::note("there is no bead to take");
             return Ok(());
         }
-        if session.output.form() == Form::Json {
+        if session.output.format() == OutputFormat::Json {
             return session.output.json(&claimed);
         }
         let text = |path| one_line(&word(at(&claimed, path)));
@@ -97,7 +97,7 @@ impl Complete {
     }
 }
 
-impl Because {
+impl ReasonArgs {
     /// Runs the `action` of the API; `done` is its past.
     pub async fn run(self, session: &Session, action: &str, done: &str) -> Result<(), Failure> {
         let request = Request::post(&["beads", &self.id, action]);

@@ -17,8 +17,11 @@ struct Line {
 const STREAM: [&str; 1] = ["content-type: text/event-stream"];
 
 /// Reconnects at once; the wait itself is not what is tested.
-const IMPATIENCE: Patience =
-    Patience { silence: Duration::from_secs(60), first_wait: Duration::ZERO, longest_wait: Duration::ZERO };
+const NO_WAIT: ReconnectPolicy = ReconnectPolicy {
+    silence: Duration::from_secs(60),
+    first_wait: Duration::ZERO,
+    longest_wait: Duration::ZERO,
+};
 
 fn stream(body: &str) -> String {
     answer("200 OK", &STREAM, body)
@@ -32,14 +35,17 @@ async fn tail(server: &ScriptedServer, arguments: &str) -> Result<(), Failure> {
     let url = server.target(None).url;
     let line = format!("events tail --url {url} --token t {arguments}");
     let line = Line::try_parse_from(line.split_whitespace()).unwrap();
-    let session =
-        Session { client: server.client(None), output: Output::new(Form::Json), connection: line.connection };
+    let session = Session {
+        client: server.client(None),
+        output: Output::new(OutputFormat::Json),
+        connection: line.connection,
+    };
     let Command::Tail(tail) = line.command else { unreachable!("the line says tail") };
-    Follower::new(tail, &session, IMPATIENCE).run().await
+    Follower::new(tail, &session, NO_WAIT).run().await
 }
 
 #[tokio::test]
-async fn after_a_break_it_goes_on_behind_the_last_event() {
+async fn broken_stream_resumes_after_the_last_event() {
     let server = ScriptedServer::start(vec![
         stream(&format!("event: connected\ndata: {{\"last_seq\":9}}\n\n{}", event(10))),
         answer("503 Service Unavailable", &[], "{}"),
@@ -56,7 +62,7 @@ async fn after_a_break_it_goes_on_behind_the_last_event() {
 }
 
 #[tokio::test]
-async fn a_stream_that_broke_before_its_first_event_goes_on_from_where_it_began() {
+async fn stream_broken_before_first_event_resumes_at_its_start() {
     let server = ScriptedServer::start(vec![
         stream("event: connected\ndata: {\"last_seq\":41}\n\n"),
         stream(&event(42)),
@@ -66,14 +72,14 @@ async fn a_stream_that_broke_before_its_first_event_goes_on_from_where_it_began(
 }
 
 #[tokio::test]
-async fn it_begins_behind_the_event_it_is_told() {
+async fn tail_with_after_starts_after_that_event() {
     let server = ScriptedServer::start(vec![stream(&event(8))]);
     tail(&server, "--after 7 --limit 1").await.unwrap();
     assert!(server.requests()[0].contains("last-event-id: 7\r\n"));
 }
 
 #[tokio::test]
-async fn a_refusal_ends_it_at_once() {
+async fn tail_ends_at_once_on_refusal() {
     let server = ScriptedServer::start(vec![answer("401 Unauthorized", &[], "{}")]);
     assert_eq!(tail(&server, "").await.unwrap_err().exit_code(), 77);
 }

@@ -5,7 +5,7 @@ use crate::error::CallErrorKind;
 
 fn translated(fields: Value) -> Value {
     let body = serde_json::from_value(fields).unwrap();
-    translate(&body, Delivery::Whole).unwrap().body
+    translate(&body, DeliveryMode::Whole).unwrap().body
 }
 
 fn with(fields: Value) -> Value {
@@ -16,14 +16,14 @@ fn with(fields: Value) -> Value {
 
 fn refused(fields: Value) -> String {
     let body = serde_json::from_value(fields).unwrap();
-    match translate(&body, Delivery::Whole).unwrap_err().kind() {
+    match translate(&body, DeliveryMode::Whole).unwrap_err().kind() {
         CallErrorKind::Unsupported { field } => field.clone(),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn a_conversation_is_put_into_turns_with_the_instructions_apart() {
+fn conversation_becomes_turns_with_a_separate_system_prompt() {
     let call = |id: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": arguments}});
     let body = translated(json!({"model": "m", "messages": [
         {"role": "system", "content": "one"},
@@ -59,7 +59,7 @@ fn a_conversation_is_put_into_turns_with_the_instructions_apart() {
 }
 
 #[test]
-fn settings_are_translated_and_those_that_ask_for_nothing_are_let_pass() {
+fn settings_are_translated_and_no_op_ones_accepted() {
     let body = with(json!({
         "temperature": 1.7, "top_p": 0.5, "stop": "END", "user": "u1", "max_tokens": 5, "max_completion_tokens": 9,
         "n": 1, "frequency_penalty": 0, "presence_penalty": 0.0, "logprobs": false, "logit_bias": {}, "store": false,
@@ -77,7 +77,7 @@ fn settings_are_translated_and_those_that_ask_for_nothing_are_let_pass() {
 }
 
 #[test]
-fn tools_and_the_choice_among_them_are_translated() {
+fn tools_and_tool_choice_are_translated() {
     let tool = json!({"type": "function", "function": {"name": "f", "description": "d", "strict": true,
         "parameters": {"properties": {"x": {"type": "integer"}}}}});
     let bare = json!({"type": "function", "function": {"name": "g"}});
@@ -109,7 +109,7 @@ fn tools_and_the_choice_among_them_are_translated() {
 }
 
 #[test]
-fn json_is_asked_for_by_a_tool_or_by_an_instruction() {
+fn json_format_becomes_a_tool_or_an_instruction() {
     let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
     let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
     let tool = json!({"type": "function", "function": {"name": "f"}});
@@ -124,7 +124,7 @@ fn json_is_asked_for_by_a_tool_or_by_an_instruction() {
 }
 
 #[test]
-fn images_come_by_data_url_or_by_https() {
+fn image_is_accepted_by_data_url_or_https() {
     let image = |url: &str| {
         let content = json!([{"type": "image_url", "image_url": {"url": url}}]);
         json!({"messages": [{"role": "user", "content": content}]})
@@ -142,7 +142,7 @@ fn images_come_by_data_url_or_by_https() {
 }
 
 #[test]
-fn what_has_no_counterpart_is_refused_by_its_name() {
+fn untranslatable_field_is_refused_by_name() {
     let table = [
         (json!({}), "messages"),
         (json!({"messages": [{"role": "function", "content": ""}]}), "messages[0].role"),

@@ -5,13 +5,13 @@ const BLOCK_BYTES: usize = 64 * 1024;
 
 /// The bytes so far.
 #[derive(Debug, Default)]
-pub(super) struct Gathered {
+pub(super) struct BlockBuffer {
     /// All but the last are full.
     blocks: Vec<Vec<u8>>,
     count: usize,
 }
 
-impl Gathered {
+impl BlockBuffer {
     /// How many they are.
     pub(super) fn count(&self) -> usize {
         self.count
@@ -49,15 +49,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_gathered_in_pieces_of_any_size_is_the_whole() {
+    fn block_buffer_joins_chunks_of_any_size() {
         let all: Vec<u8> = (0..3 * BLOCK_BYTES + 7).map(|at| (at % 251) as u8).collect();
         for size in [1_000, BLOCK_BYTES, BLOCK_BYTES + 1, all.len()] {
-            let mut gathered = Gathered::default();
-            all.chunks(size).for_each(|piece| gathered.add(piece));
-            assert_eq!(gathered.count(), all.len());
-            assert!(gathered.blocks.iter().all(|block| block.capacity() == BLOCK_BYTES), "{size}");
-            assert!(gathered.whole() == all, "{size}");
+            let mut buffer = BlockBuffer::default();
+            all.chunks(size).for_each(|part| buffer.add(part));
+            assert_eq!(buffer.count(), all.len());
+            assert!(buffer.blocks.iter().all(|block| block.capacity() == BLOCK_BYTES), "{size}");
+            assert!(buffer.whole() == all, "{size}");
         }
-        assert!(Gathered::default().whole().is_empty());
+        assert!(BlockBuffer::default().whole().is_empty());
     }
 }

@@ -1,8 +1,8 @@
 //! The OpenAPI document, the help of every command, the problem types and the event types.
 
 use super::freeze;
-use crate::program::{command, run};
-use arbiter::core::event_type::EventType;
+use crate::harness::program::{command, run};
+use arbiter::core::kernel::event_type::EventType;
 use arbiter::http::{PROBLEMS, document};
 use serde_json::Value;
 use std::fmt::Write;

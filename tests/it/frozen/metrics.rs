@@ -1,10 +1,10 @@
 //! Metrics: those that a server exposes after some work, and those that the sources name.
 
 use super::freeze;
-use crate::program::private_file;
-use crate::stage::{SOON, Stage};
+use crate::harness::program::private_file;
+use crate::harness::{Harness, TIMEOUT};
 use crate::tidy::{code, files, is_test};
-use arbiter_testkit::{Manner, Script, WebhookReceiver};
+use arbiter_testkit::{ResponseMode, Script, WebhookReceiver};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -45,10 +45,10 @@ fn metrics(scrape: &str) -> BTreeMap<String, Metric> {
     metrics
 }
 
-impl Stage {
+impl Harness {
     /// Scrapes until all these metrics are exposed: runs are counted a moment after they end.
     async fn scrape_with(&self, wanted: &[&str]) -> String {
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let answer = self.server.ask("GET", "/metrics", &[], None).await;
             let text = String::from_utf8(answer.body.to_vec()).unwrap();
@@ -64,13 +64,13 @@ impl Stage {
 async fn metrics_of_a_server_that_has_worked_are_as_frozen() {
     let home = tempfile::tempdir().unwrap();
     let secret = private_file(home.path(), "secret", "whsec_a-secret-of-this-test");
-    let receiver = WebhookReceiver::start(Manner::Answers(200)).await;
+    let receiver = WebhookReceiver::start(ResponseMode::Status(200)).await;
     let notify = [("ARBITER_NOTIFY__URL", receiver.url()), ("ARBITER_NOTIFY__SECRET_FILE", &secret)];
-    let stage = Stage::with(&notify).await;
-    let _provider = stage.furnish(Script::default(), &["a"]).await;
-    stage.bead("b", json!({})).await;
-    stage.until_bead("b", "closed").await;
-    let scrape = stage.scrape_with(&["arbiter_runs_total"]).await;
+    let harness = Harness::with(&notify).await;
+    let _provider = harness.setup(Script::default(), &["a"]).await;
+    harness.bead("b", json!({})).await;
+    harness.wait_for_bead_status("b", "closed").await;
+    let scrape = harness.scrape_with(&["arbiter_runs_total"]).await;
     let mut text = String::new();
     for (name, metric) in metrics(&scrape) {
         let labels = metric.labels.into_iter().collect::<Vec<_>>().join(", ");

@@ -2,9 +2,9 @@
 //! document with a value that does not fit.
 
 use super::freeze_said;
-use crate::stage::Stage;
+use crate::harness::Harness;
 use arbiter::http::document;
-use arbiter_testkit::{HttpAnswer, send_text};
+use arbiter_testkit::{HttpResponse, send_text};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use std::fmt::Write;
 const REQUEST: &[(&str, &str)] = &[(r"\(request [^)]+\)", "(request ID)")];
 
 /// Formats status, code, detail and field errors of an answer.
-fn said(answer: &HttpAnswer) -> String {
+fn said(answer: &HttpResponse) -> String {
     let body = answer.json();
     let mut text = format!("    {}", answer.status);
     if answer.status < 400 {
@@ -37,7 +37,7 @@ fn said(answer: &HttpAnswer) -> String {
 
 /// Sends requests to one server and keeps a transcript of the answers.
 struct Requests {
-    stage: Stage,
+    harness: Harness,
     tokens: BTreeMap<String, String>,
     lease: String,
     text: String,
@@ -45,11 +45,11 @@ struct Requests {
 
 impl Requests {
     async fn new() -> Self {
-        let stage = Stage::new().await;
-        let admin = stage.server.token().unwrap().to_owned();
+        let harness = Harness::new().await;
+        let admin = harness.server.token().unwrap().to_owned();
         let tokens =
             BTreeMap::from([("admin".to_owned(), admin), ("wrong".to_owned(), "arb_wrong".to_owned())]);
-        Self { stage, tokens, lease: String::new(), text: String::new() }
+        Self { harness, tokens, lease: String::new(), text: String::new() }
     }
 
     /// Sends a request and appends it with its answer.
@@ -61,7 +61,7 @@ impl Requests {
         if !body.is_empty() {
             headers.push(("content-type", "application/json"));
         }
-        let url = format!("{}{place}", self.stage.server.url());
+        let url = format!("{}{place}", self.harness.server.url());
         let answer = send_text(method, &url, &headers, self.filled(body)).await.unwrap();
         let told = answer.json();
         if let (Some(name), Some(token)) = (told["name"].as_str(), told["token"].as_str()) {

@@ -1,7 +1,7 @@
 //! Output of the commands: confirmations, tables, records, and the field names of `--json`.
 
 use super::{field_names, freeze_said};
-use crate::stage::{KEY, Stage};
+use crate::harness::{Harness, KEY};
 use arbiter_testkit::{Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,8 +28,8 @@ struct Transcript(String);
 
 impl Transcript {
     /// Runs a command and appends its output.
-    async fn run(&mut self, stage: &Stage, words: &[&str], stdin: &str) {
-        let ended = stage.cli_with(words, stdin).await;
+    async fn run(&mut self, harness: &Harness, words: &[&str], stdin: &str) {
+        let ended = harness.cli_with(words, stdin).await;
         let quoted = |word: &&str| if word.contains(' ') { format!("{word:?}") } else { (*word).to_owned() };
         let line = words.iter().map(quoted).collect::<Vec<_>>().join(" ");
         writeln!(self.0, "$ arbiter {line}").unwrap();
@@ -43,10 +43,10 @@ impl Transcript {
     }
 
     /// Runs one command per line. Blanks separate words; an underscore stands for a blank within a word.
-    async fn run_all(&mut self, stage: &Stage, lines: &str) {
+    async fn run_all(&mut self, harness: &Harness, lines: &str) {
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let words: Vec<String> = line.split(' ').map(|word| word.replace('_', " ")).collect();
-            self.run(stage, &words.iter().map(String::as_str).collect::<Vec<_>>(), "").await;
+            self.run(harness, &words.iter().map(String::as_str).collect::<Vec<_>>(), "").await;
         }
     }
 }
@@ -60,18 +60,18 @@ const POSITIONS: &str = r#"{"positions": [
 ]}"#;
 
 /// Creates at least one entity of each kind and returns the transcript.
-async fn company(stage: &Stage, provider: &ScriptedProvider) -> String {
+async fn company(harness: &Harness, provider: &ScriptedProvider) -> String {
     let mut made = Transcript::default();
     let key = format!("{KEY}\n");
     made.run_all(
-        stage,
+        harness,
         "project add House --id house --git-repo https://example.org/house.git --branch main",
     )
     .await;
-    made.run_all(stage, "project add Garden --id garden --max-parallel 2 --perpetual").await;
+    made.run_all(harness, "project add Garden --id garden --max-parallel 2 --perpetual").await;
     let add = "key add Spare --id spare --description for_later --host api.example.org --api-key-stdin";
     let words: Vec<&str> = add.split(' ').collect();
-    made.run(stage, &words, &key).await;
+    made.run(harness, &words, &key).await;
     let url = provider.url();
     let add = [
         "provider",
@@ -85,24 +85,24 @@ async fn company(stage: &Stage, provider: &ScriptedProvider) -> String {
         "--endpoint",
         &url,
     ];
-    made.run(stage, &add, &key).await;
-    stage.until("providers/main", |provider| provider["status"] == "active").await;
+    made.run(harness, &add, &key).await;
+    harness.wait_until("providers/main", |provider| provider["status"] == "active").await;
     let prices = json!({"price_input_per_mtok": 2.0, "price_output_per_mtok": 4.0});
-    assert_eq!(stage.ask("PATCH", "providers/main", Some(&prices)).await.status, 200);
+    assert_eq!(harness.ask("PATCH", "providers/main", Some(&prices)).await.status, 200);
 
     let persona = "# Team lead\n\nAutonomy: semi\n\n## Mission\n\nKeeps the team together.\n";
-    made.run(stage, &["persona", "add", "team/lead", "--from", "-"], persona).await;
+    made.run(harness, &["persona", "add", "team/lead", "--from", "-"], persona).await;
     made.run_all(
-        stage,
+        harness,
         "agent add Builder --id builder --provider main --project house --role builder --description It_builds
          agent add Script --id script --kind external --project house
          bead add Lay_the_ground --project house --id ground --type chore --tag stone --acceptance it_is_flat",
     )
     .await;
-    stage.until_bead("ground", "closed").await;
-    stage.until("agents/builder", |agent| agent["status"] == "idle").await;
+    harness.wait_for_bead_status("ground", "closed").await;
+    harness.wait_until("agents/builder", |agent| agent["status"] == "idle").await;
     made.run_all(
-        stage,
+        harness,
         "agent shutdown builder --reason the_day_is_over
          bead add Build_walls --project house --id walls --priority 1 --description Four_of_them. --blocked-by ground
          bead add Roof --project house --id roof --blocked-by walls
@@ -124,12 +124,12 @@ async fn company(stage: &Stage, provider: &ScriptedProvider) -> String {
     .await;
     let question = json!({"id": "colour", "project_id": "house", "bead_id": "paint", "question": "Which colour?",
         "options": ["red", "blue"], "timeout": "never"});
-    stage.create("decisions", question).await;
+    harness.create("decisions", question).await;
     let question = json!({"id": "size", "project_id": "house", "question": "How big?", "timeout": "never"});
-    stage.create("decisions", question).await;
-    made.run_all(stage, "decision decide size huge --rationale there_is_space").await;
-    made.run(stage, &["project", "org-chart", "garden", "--set", "-"], POSITIONS).await;
-    made.run_all(stage, "project park garden winter").await;
+    harness.create("decisions", question).await;
+    made.run_all(harness, "decision decide size huge --rationale there_is_space").await;
+    made.run(harness, &["project", "org-chart", "garden", "--set", "-"], POSITIONS).await;
+    made.run_all(harness, "project park garden winter").await;
     made.0
 }
 
@@ -186,28 +186,28 @@ const SHOWING: &str = "
 ";
 
 /// Starts a server with a model that always gives the same answer, and fills it.
-async fn staged() -> (Stage, ScriptedProvider, String) {
-    let script = Script::always(Reply::text("The ground is flat.").using(1_000, 500));
+async fn staged() -> (Harness, ScriptedProvider, String) {
+    let script = Script::always(Reply::text("The ground is flat.").with_usage(1_000, 500));
     let provider = ScriptedProvider::start(script.requiring_key(KEY));
-    let stage = Stage::with(&CALM).await;
-    let made = company(&stage, &provider).await;
-    (stage, provider, made)
+    let harness = Harness::with(&CALM).await;
+    let made = company(&harness, &provider).await;
+    (harness, provider, made)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn output_of_commands_is_as_frozen() {
-    let (stage, _provider, made) = staged().await;
+    let (harness, _provider, made) = staged().await;
     freeze_said("commands_that_act", &made, MEASURED);
-    let run = stage.get("runs").await[0]["id"].as_str().unwrap().to_owned();
+    let run = harness.get("runs").await[0]["id"].as_str().unwrap().to_owned();
     let mut shown = Transcript::default();
-    shown.run_all(&stage, SHOWING).await;
-    shown.run(&stage, &["run", "show", &run], "").await;
+    shown.run_all(&harness, SHOWING).await;
+    shown.run(&harness, &["run", "show", &run], "").await;
     freeze_said("commands_that_show", &shown.0, MEASURED);
 
     let mut fields: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in SHOWING.lines().map(str::trim).chain([format!("run show {run}").as_str()]) {
         let words: Vec<&str> = line.split(' ').chain(["--json"]).collect();
-        let ended = stage.cli(&words).await;
+        let ended = harness.cli(&words).await;
         let Ok(shown) = serde_json::from_str::<Value>(&ended.stdout) else { continue };
         // The graph is a map by id.
         let names = field_names(&shown)

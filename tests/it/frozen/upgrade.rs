@@ -3,9 +3,9 @@
 //! `tests/fixtures/upgrade/make` creates such a directory with the program of a release. A release that changes the
 //! stored format adds one. An existing directory is never regenerated: it stands for data that users have.
 
-use crate::program::BINARY;
-use crate::refusals::problem;
-use crate::stage::{KEY, QUICK_VAULT, Stage};
+use crate::admission::refusals::problem;
+use crate::harness::program::BINARY;
+use crate::harness::{FAST_KDF, Harness, KEY};
 use arbiter_testkit::{Script, ScriptedProvider, ServerProcess};
 use serde_json::{Value, json};
 use std::fs;
@@ -48,14 +48,14 @@ fn fixtures() -> Vec<PathBuf> {
 }
 
 /// Starts a server on a copy of a data directory.
-async fn started_on(data: &Path) -> Stage {
-    let environment = [&[QUICK_VAULT], KEEP.as_slice()].concat();
+async fn started_on(data: &Path) -> Harness {
+    let environment = [&[FAST_KDF], KEEP.as_slice()].concat();
     let mut server = ServerProcess::start(BINARY, &[], &environment).await;
     server.terminate().await;
     fs::remove_dir_all(server.data_dir()).unwrap();
     copy(data, &server.data_dir());
     server.restart().await;
-    Stage { server }
+    Harness { server }
 }
 
 /// Tells whether a field has to be as it was.
@@ -73,20 +73,20 @@ fn compare(list: &str, id: &str, (before, after): (&Value, &Value), differences:
 }
 
 /// Compares every entity with its state before the upgrade, and verifies the event log.
-async fn check_entities(stage: &Stage, expected: &Value) {
+async fn check_entities(harness: &Harness, expected: &Value) {
     let mut differences = Vec::new();
     for (list, entries) in expected["lists"].as_object().unwrap() {
         for (id, before) in entries.as_object().unwrap() {
             let single = ["agents", "beads", "decisions", "projects", "providers", "runs"];
             let after = if single.contains(&list.as_str()) {
-                stage.get(&format!("{list}/{id}")).await
+                harness.get(&format!("{list}/{id}")).await
             } else {
                 let name = match list.as_str() {
                     "budgets" => "scope",
                     "file-locks" => "path",
                     _ => "id",
                 };
-                let all = stage.get(list).await;
+                let all = harness.get(list).await;
                 let found = all.as_array().unwrap().iter().find(|entry| entry[name] == *id);
                 found.unwrap_or_else(|| panic!("{list} has no {id}: {all}")).clone()
             };
@@ -94,50 +94,50 @@ async fn check_entities(stage: &Stage, expected: &Value) {
         }
     }
     for (path, before) in expected["single"].as_object().unwrap() {
-        compare(path, "", (before, &stage.get(path).await), &mut differences);
+        compare(path, "", (before, &harness.get(path).await), &mut differences);
     }
     assert!(differences.is_empty(), "{differences:#?}");
-    assert_eq!(stage.get("usage?group_by=agent").await, expected["usage"]);
-    let last = stage.get("events/stats").await["last_seq"].as_u64();
+    assert_eq!(harness.get("usage?group_by=agent").await, expected["usage"]);
+    let last = harness.get("events/stats").await["last_seq"].as_u64();
     assert!(last >= expected["last_seq"].as_u64(), "{last:?}");
-    let verified = stage.get("audit/verify").await;
+    let verified = harness.get("audit/verify").await;
     assert_eq!(verified["ok"], true, "{verified}");
 }
 
 /// Uses leases, tokens, locks and decisions that were made before the upgrade.
-async fn check_work_of_clients(stage: &Stage, secrets: &Value) {
+async fn check_work_of_clients(harness: &Harness, secrets: &Value) {
     let token = secrets["agent_token"].as_str().unwrap();
     let lease = json!({"lease_token": secrets["lease_token"]});
-    let renewed = stage.ask_as(token, "POST", "beads/held/heartbeat", Some(&lease)).await;
+    let renewed = harness.ask_as(token, "POST", "beads/held/heartbeat", Some(&lease)).await;
     assert_eq!(renewed.status, 200, "{}", renewed.json());
     let lock = json!({"project_id": "house", "paths": ["src/wall.rs"], "agent_id": "builder"});
-    problem(&stage.ask("POST", "file-locks", Some(&lock)).await, 409, "file-locked");
+    problem(&harness.ask("POST", "file-locks", Some(&lock)).await, 409, "file-locked");
     let done = json!({"summary": "it stands", "lease_token": secrets["lease_token"]});
-    let done = stage.ask_as(token, "POST", "beads/held/complete", Some(&done)).await;
+    let done = harness.ask_as(token, "POST", "beads/held/complete", Some(&done)).await;
     assert_eq!((done.status, &done.json()["status"]), (200, &json!("closed")), "{}", done.json());
-    let claimed = stage.ask_as(token, "POST", "beads/waiting/claim", None).await;
+    let claimed = harness.ask_as(token, "POST", "beads/waiting/claim", None).await;
     assert_eq!(claimed.status, 200, "{}", claimed.json());
     let done = json!({"summary": "the roof, too", "lease_token": claimed.json()["lease"]["token"]});
-    let done = stage.ask_as(token, "POST", "beads/waiting/complete", Some(&done)).await;
+    let done = harness.ask_as(token, "POST", "beads/waiting/complete", Some(&done)).await;
     assert_eq!((done.status, &done.json()["status"]), (200, &json!("closed")), "{}", done.json());
 
     let viewer = secrets["viewer_token"].as_str().unwrap();
-    assert_eq!(stage.ask_as(viewer, "GET", "projects/house", None).await.status, 200);
-    problem(&stage.ask_as(viewer, "GET", "projects/garden", None).await, 404, "not-found");
+    assert_eq!(harness.ask_as(viewer, "GET", "projects/house", None).await.status, 200);
+    problem(&harness.ask_as(viewer, "GET", "projects/garden", None).await, 404, "not-found");
     let answer = json!({"decision": "blue", "rationale": "as the sky"});
-    let decided = stage.act("decisions/open-question/decide", answer).await;
+    let decided = harness.act("decisions/open-question/decide", answer).await;
     assert_eq!(decided["status"], "resolved", "{decided}");
 }
 
 /// Lets an agent work with a provider key that was stored before the upgrade.
-async fn check_work_of_agents(stage: &Stage) {
+async fn check_work_of_agents(harness: &Harness) {
     let provider = ScriptedProvider::start(Script::default().requiring_key(KEY));
-    let moved = stage.ask("PATCH", "providers/scripted", Some(&json!({"endpoint": provider.url()}))).await;
+    let moved = harness.ask("PATCH", "providers/scripted", Some(&json!({"endpoint": provider.url()}))).await;
     assert_eq!(moved.status, 200, "{}", moved.json());
-    let beat = stage.act("providers/scripted/heartbeat", Value::Null).await;
+    let beat = harness.act("providers/scripted/heartbeat", Value::Null).await;
     assert_eq!(beat["status"], "active", "{beat}");
-    stage.act("agents/builder/restart", Value::Null).await;
-    stage.until_bead("next", "closed").await;
+    harness.act("agents/builder/restart", Value::Null).await;
+    harness.wait_for_bead_status("next", "closed").await;
     assert_eq!(provider.requests().last().unwrap().authorization, Some(format!("Bearer {KEY}")));
 }
 
@@ -148,13 +148,13 @@ async fn data_directory_of_an_earlier_release_is_taken_over() {
     for fixture in fixtures {
         let expected = fs::read_to_string(fixture.join("expected.json")).unwrap();
         let expected: Value = serde_json::from_str(&expected).unwrap();
-        let mut stage = started_on(&fixture.join("data")).await;
-        assert_eq!(stage.server.token(), expected["secrets"]["admin_token"].as_str());
-        check_entities(&stage, &expected).await;
-        check_work_of_clients(&stage, &expected["secrets"]).await;
-        check_work_of_agents(&stage).await;
-        stage.server.terminate().await;
-        let verified = stage.cli(&["audit", "verify"]).await;
+        let mut harness = started_on(&fixture.join("data")).await;
+        assert_eq!(harness.server.token(), expected["secrets"]["admin_token"].as_str());
+        check_entities(&harness, &expected).await;
+        check_work_of_clients(&harness, &expected["secrets"]).await;
+        check_work_of_agents(&harness).await;
+        harness.server.terminate().await;
+        let verified = harness.cli(&["audit", "verify"]).await;
         assert_eq!(verified.code, Some(0), "{verified:?}");
     }
 }

@@ -18,7 +18,7 @@ use arbiter_core::agent::{self, Agent, Status};
 use arbiter_core::bead::{self, Attempt, Claimant};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, BeadId};
-use arbiter_core::kernel::record::{Happening, event, evolved};
+use arbiter_core::kernel::record::{FieldChanges, apply_all, event};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, Unit, Write};
 use serde_json::json;
@@ -38,7 +38,7 @@ impl AgentsHandle {
     /// [`Error::Refused`] for wrong fields, an unknown provider or project, or a taken id.
     pub async fn create(&self, caller: &Caller, new: NewAgent) -> Result<Agent, Error> {
         let id = match &new.id {
-            Some(text) => AgentId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
+            Some(text) => AgentId::parse(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => AgentId::from_random(random::bytes16()),
         };
         let agent = new.build(id.clone(), self.0.clock.now())?;
@@ -185,7 +185,7 @@ impl AgentsHandle {
         let mut unit = Unit::new(self.0.clock.now(), "system", "agents");
         release_bead(&self.0, &mut unit, &agent, &reason).await?;
         let happenings = agent.decide(&agent::Command::Fail { reason })?;
-        let after = unit.happen(&agent, &happenings, Change::Agent);
+        let after = unit.apply(&agent, &happenings, Change::Agent);
         self.0.store.commit(unit).await?;
         self.0.runs.abort_all(id);
         Ok(after)
@@ -211,10 +211,10 @@ pub(crate) fn add(unit: &mut Unit, agent: &Agent, start: Start) -> Result<(), Re
     if start == Start::Now {
         // One row, two events: what it was created as, and that it was started.
         let happenings = agent.decide(&agent::Command::Activate)?;
-        let started = evolved(agent, &happenings, unit.at);
-        unit.tell(arbiter_core::kernel::record::created_event(agent));
+        let started = apply_all(agent, &happenings, unit.at);
+        unit.emit(arbiter_core::kernel::record::created_event(agent));
         for happening in &happenings {
-            unit.tell(event(&started, happening));
+            unit.emit(event(&started, happening));
         }
         unit.change(Change::Agent(Write::Insert(started)));
     } else {
@@ -239,7 +239,7 @@ pub(crate) async fn release_bead(
     let reason = format!("{}: {reason}", agent.id);
     let command = bead::Command::Release { reason: reason.clone(), attempt: Attempt::NotCounted };
     let happenings = bead.decide(&command, &facts, unit.at)?;
-    unit.happen(&bead, &happenings, Change::Bead);
+    unit.apply(&bead, &happenings, Change::Bead);
     if lease.is_some() {
         unit.change(Change::EndLease(bead.id.clone()));
     }
@@ -254,8 +254,8 @@ pub(crate) async fn delete_agent(
     agent: &Agent,
 ) -> Result<(), Error> {
     release_bead(shared, unit, agent, "deleted").await?;
-    let told = Happening::noted(EventType::AgentDeleted, json!({"name": agent.name}));
-    unit.tell(event(agent, &told));
+    let told = FieldChanges::noted(EventType::AgentDeleted, json!({"name": agent.name}));
+    unit.emit(event(agent, &told));
     unit.change(Change::Agent(Write::Delete { row: agent.clone() }));
     revoke_all(shared, unit, agent).await?;
     Ok(())

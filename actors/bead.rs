@@ -16,7 +16,7 @@ use crate::context::SharedContext;
 use crate::error::Error;
 use crate::runtime::random;
 use arbiter_core::bead::edit::{BeadPatch, Edge};
-use arbiter_core::bead::handoff::Heir;
+use arbiter_core::bead::handoff::HandoffTarget;
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
@@ -239,7 +239,7 @@ pub(crate) enum RunResult {
     /// A person has to decide: question, options, priority.
     Ask(String, Vec<String>, Option<u8>),
     /// Somebody else is to have it, and why.
-    HandOn(Heir, String),
+    HandOn(HandoffTarget, String),
     /// These have to be done first.
     Wait(Vec<BeadId>),
     /// The attempt failed.
@@ -288,7 +288,7 @@ pub(crate) fn comment(unit: &mut Unit, bead: &Bead, author: &str, text: String) 
         text,
         created_at: unit.at,
     };
-    unit.tell(NewEvent {
+    unit.emit(NewEvent {
         kind: EventType::BeadCommented,
         project_id: Some(bead.project_id.to_string()),
         subject: bead.id.to_string(),

@@ -36,7 +36,7 @@ impl DecisionsHandle {
     pub async fn create(&self, caller: &Caller, new: NewDecision) -> Result<Decision, Error> {
         let now = self.0.clock.now();
         let id = match &new.id {
-            Some(text) => DecisionId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
+            Some(text) => DecisionId::parse(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => DecisionId::from_random(random::bytes16()),
         };
         let requester_id = new.requester_id.or(Some(caller.name.clone()));

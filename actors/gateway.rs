@@ -139,11 +139,11 @@ impl GatewayHandle {
         let run_id = RunId::from_random(random::bytes16());
         let attribution = Attribution {
             kind: Kind::Gateway,
-            agent_id: call.agent_id.map(AgentId::known),
-            project_id: call.project_id.map(ProjectId::known),
+            agent_id: call.agent_id.map(AgentId::from_trusted),
+            project_id: call.project_id.map(ProjectId::from_trusted),
             bead_id: None,
             run_id: Some(run_id.clone()),
-            token_id: token.map(TokenId::known),
+            token_id: token.map(TokenId::from_trusted),
         };
         let in_flight_guard = InFlightGuard::of(&self.0, &run_id);
         let cancellation = in_flight_guard.cancellation();

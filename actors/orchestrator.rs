@@ -16,7 +16,7 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, BeadId};
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::kernel::restart::Verdict;
+use arbiter_core::kernel::restart::RestartVerdict;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, Unit};
 use serde_json::json;
@@ -113,7 +113,7 @@ impl OrchestratorHandle {
         parked: Option<String>,
     ) -> Result<(), Error> {
         let mut unit = caller.unit(self.0.clock.now(), "orchestrator");
-        unit.tell(NewEvent::of(kind, "system", data)).change(Change::Operation(parked));
+        unit.emit(NewEvent::of(kind, "system", data)).change(Change::Operation(parked));
         self.0.store.commit(unit).await?;
         Ok(())
     }
@@ -182,9 +182,9 @@ impl OrchestratorActor {
         tracing::error!(kind = failure.kind, id = failure.id, message = failure.message, "an actor failed");
         count(shared, &failure);
         let mut unit = Unit::new(shared.clock.now(), "system", "orchestrator");
-        let given_up = failure.verdict == Verdict::GiveUp;
+        let given_up = failure.verdict == RestartVerdict::GiveUp;
         let data = json!({"kind": failure.kind, "error": failure.message, "given_up": given_up});
-        unit.tell(NewEvent::of(EventType::ActorRestarted, failure.id.clone(), data));
+        unit.emit(NewEvent::of(EventType::ActorRestarted, failure.id.clone(), data));
         if let Err(error) = shared.store.commit(unit).await {
             tracing::error!(%error, "a restart could not be recorded");
         }
@@ -200,12 +200,12 @@ async fn escalate(shared: &Arc<SharedContext>, failure: &ActorFailure) -> Result
     match failure.kind {
         "agent" => {
             let agents = AgentsHandle(Arc::clone(shared));
-            agents.give_up(&AgentId::known(failure.id.clone()), reason).await?;
+            agents.give_up(&AgentId::from_trusted(failure.id.clone()), reason).await?;
         }
         "bead" => {
             // The bead's own actor rests until its window has passed; then the block goes through.
             let beads = BeadsHandle(Arc::clone(shared));
-            let id = BeadId::known(failure.id.clone());
+            let id = BeadId::from_trusted(failure.id.clone());
             let pause = shared.settings.restart_window + Duration::from_secs(1);
             shared.runtime.spawn(async move {
                 tokio::time::sleep(pause).await;

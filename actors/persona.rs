@@ -11,7 +11,7 @@ use crate::context::SharedContext;
 use crate::error::Error;
 use crate::persona::directory::PersonaDir;
 use arbiter_core::agent::Agent;
-use arbiter_core::agent::persona::{Origin, Persona, candidates};
+use arbiter_core::agent::persona::{Persona, PersonaOrigin, candidates};
 use arbiter_core::decision::autonomy::Autonomy;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
@@ -27,13 +27,13 @@ pub struct PersonaEntry {
     /// The persona.
     pub persona: Persona,
     /// Whose it is.
-    pub origin: Origin,
+    pub origin: PersonaOrigin,
 }
 
 impl PersonaEntry {
     /// Whether it stands before one that Arbiter brings along.
     pub fn is_shadowing(&self) -> bool {
-        self.origin == Origin::User && builtin::get(&self.persona.name).is_some()
+        self.origin == PersonaOrigin::User && builtin::get(&self.persona.name).is_some()
     }
 
     /// Another number for any other text.
@@ -52,7 +52,7 @@ pub struct PersonaSummary {
     /// How much it decides by itself.
     pub autonomy: Autonomy,
     /// Whose it is.
-    pub origin: Origin,
+    pub origin: PersonaOrigin,
     /// Whether it stands before one that Arbiter brings along.
     pub is_shadowing: bool,
     /// Another number for any other text.
@@ -103,10 +103,10 @@ impl PersonaStore {
     pub(crate) async fn get(&self, name: &str) -> Result<Option<PersonaEntry>, Error> {
         let wanted = name.to_owned();
         if let Some(persona) = self.with(move |persona_dir| persona_dir.read(&wanted)).await? {
-            return Ok(Some(PersonaEntry { persona, origin: Origin::User }));
+            return Ok(Some(PersonaEntry { persona, origin: PersonaOrigin::User }));
         }
         let found = builtin::get(name);
-        Ok(found.map(|persona| PersonaEntry { persona, origin: Origin::BuiltIn }))
+        Ok(found.map(|persona| PersonaEntry { persona, origin: PersonaOrigin::BuiltIn }))
     }
 
     /// The persona that somebody means by a name: one without a folder may be one of ours.
@@ -153,7 +153,10 @@ impl PersonasHandle {
             for name in persona_dir.names()? {
                 match persona_dir.read(&name) {
                     Ok(Some(persona)) => {
-                        found.push(PersonaSummary::from(&PersonaEntry { persona, origin: Origin::User }));
+                        found.push(PersonaSummary::from(&PersonaEntry {
+                            persona,
+                            origin: PersonaOrigin::User,
+                        }));
                     }
                     Ok(None) => {}
                     Err(error) => tracing::warn!(name, %error, "a persona cannot be read"),
@@ -163,8 +166,8 @@ impl PersonasHandle {
         });
         let own = own.await?;
         let ours = builtin::names().filter_map(builtin::get);
-        let ours =
-            ours.map(|persona| PersonaSummary::from(&PersonaEntry { persona, origin: Origin::BuiltIn }));
+        let ours = ours
+            .map(|persona| PersonaSummary::from(&PersonaEntry { persona, origin: PersonaOrigin::BuiltIn }));
         let mut all: BTreeMap<String, PersonaSummary> = BTreeMap::new();
         for summary in ours.chain(own) {
             all.insert(summary.name.clone(), summary);

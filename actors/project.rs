@@ -34,7 +34,7 @@ impl ProjectsHandle {
     pub async fn create(&self, caller: &Caller, new: NewProject) -> Result<Project, Error> {
         let now = self.0.clock.now();
         let id = match &new.id {
-            Some(text) => ProjectId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
+            Some(text) => ProjectId::parse(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => ProjectId::from_random(random::bytes16()),
         };
         let project = new.build(id, now)?;

@@ -23,9 +23,9 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::model::catalog::Catalogue;
+use arbiter_core::model::catalog::Catalog;
 use arbiter_core::provider::edit::{NewProvider, ProviderPatch};
-use arbiter_core::provider::{Beat, Provider};
+use arbiter_core::provider::{HeartbeatResult, Provider};
 use arbiter_providers::ModelInfo;
 use arbiter_store::{Change, StoreError, Write};
 use arbiter_vault::NewEntry;
@@ -59,7 +59,7 @@ impl ProvidersHandle {
         api_key: Option<SecretString>,
     ) -> Result<Provider, Error> {
         let id = match &new.id {
-            Some(text) => ProviderId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
+            Some(text) => ProviderId::parse(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => ProviderId::from_random(random::bytes16()),
         };
         let key_id = api_key.as_ref().map(|_| own_key_id(&id));
@@ -125,7 +125,7 @@ impl ProvidersHandle {
         patch: ProviderPatch,
         api_key: Option<SecretString>,
     ) -> Result<Provider, Error> {
-        let client_key = patch.client_key_id.clone().flatten().map(KeyId::known);
+        let client_key = patch.client_key_id.clone().flatten().map(KeyId::from_trusted);
         self.check_client_key(client_key.as_ref()).await?;
         let after = match api_key {
             Some(value) => self.rekey(caller, id, patch, value).await?,
@@ -133,7 +133,7 @@ impl ProvidersHandle {
                 // A provider that is not there is said before a key that is not.
                 self.row(id).await?;
                 if let Some(Some(key)) = &patch.key_id {
-                    self.check_key(&KeyId::known(key.as_str()))?;
+                    self.check_key(&KeyId::from_trusted(key.as_str()))?;
                 }
                 self.change(caller, id, ProviderRequest::Update(Box::new(patch))).await?
             }
@@ -154,7 +154,7 @@ impl ProvidersHandle {
         let before = self.row(id).await?;
         crate::conflict_retry::check_revision(caller, &before)?;
         place.snapshot().check_open()?;
-        let named = patch.key_id.clone().flatten().map(KeyId::known).or_else(|| before.key_id.clone());
+        let named = patch.key_id.clone().flatten().map(KeyId::from_trusted).or_else(|| before.key_id.clone());
         let key = named.filter(|key| place.has_key(key.as_str())).unwrap_or_else(|| own_key_id(id));
         patch.key_id = Some(Some(key.to_string()));
         patch.requires_key = patch.requires_key.or(Some(true));
@@ -237,7 +237,7 @@ impl ProvidersHandle {
     }
 
     /// The models that are known, the best first.
-    pub fn catalogue(&self) -> &Catalogue {
+    pub fn catalogue(&self) -> &Catalog {
         &self.0.settings.catalogue
     }
 
@@ -298,7 +298,7 @@ impl ProvidersHandle {
             delete_agent(&self.0, &mut unit, agent).await?;
         }
         let data = json!({"name": provider.name});
-        unit.tell(NewEvent::of(EventType::ProviderDeleted, id.as_str(), data));
+        unit.emit(NewEvent::of(EventType::ProviderDeleted, id.as_str(), data));
         unit.change(Change::Provider(Write::Delete { row: provider }));
         self.0.store.commit(unit).await?;
         if !agents.is_empty() {
@@ -331,7 +331,11 @@ impl ProvidersHandle {
     }
 
     /// Takes note of a heartbeat.
-    pub(crate) async fn record_beat(&self, id: &ProviderId, beat: Beat) -> Result<Provider, Error> {
+    pub(crate) async fn record_beat(
+        &self,
+        id: &ProviderId,
+        beat: HeartbeatResult,
+    ) -> Result<Provider, Error> {
         self.0.providers.ask(&self.0, id.as_str(), |answer| Command::Beat { beat, answer }).await
     }
 
@@ -363,7 +367,7 @@ impl ProvidersHandle {
 
 /// What the key of a provider is called that came along with it.
 fn own_key_id(id: &ProviderId) -> KeyId {
-    KeyId::known(format!("{PROVIDER_KEY}{id}"))
+    KeyId::from_trusted(format!("{PROVIDER_KEY}{id}"))
 }
 
 fn key_entry(provider: &Provider, id: KeyId, host: &str) -> NewEntry {

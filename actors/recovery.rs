@@ -54,7 +54,7 @@ async fn release_agent(shared: &Arc<SharedContext>, agent: &Agent) -> Result<(),
     let mut unit = Unit::new(shared.clock.now(), "system", "recovery");
     release_bead(shared, &mut unit, agent, REASON).await?;
     let happenings = agent.decide(&agent::Command::Release { reason: REASON.to_owned() })?;
-    unit.happen(agent, &happenings, Change::Agent);
+    unit.apply(agent, &happenings, Change::Agent);
     shared.store.commit(unit).await?;
     Ok(())
 }

@@ -251,7 +251,7 @@ impl BeadRun {
         self.run.prompt.clone_from(&user);
         self.run.started_at = now;
         let mut unit = Unit::new(now, self.agent.id.as_str(), "runs");
-        unit.tell(NewEvent {
+        unit.emit(NewEvent {
             kind: EventType::RunStarted,
             project_id: Some(bead.project_id.to_string()),
             subject: self.run.id.to_string(),

@@ -2,7 +2,7 @@
 
 use arbiter_core::bead::readiness::Conditional;
 use arbiter_core::kernel::ids::KeyId;
-use arbiter_core::model::catalog::Catalogue;
+use arbiter_core::model::catalog::Catalog;
 use arbiter_core::provider::retry::Policy;
 use secrecy::SecretString;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct Settings {
     /// Whether plain HTTP may leave the local network.
     pub public_http: PublicHttp,
     /// The models that are known; none by default.
-    pub catalogue: Arc<Catalogue>,
+    pub catalogue: Arc<Catalog>,
     /// How long lines of the ledger are kept.
     pub calls_kept_for: Duration,
     /// Runs at one time.

@@ -256,7 +256,7 @@ async fn release_for_shutdown(shared: &Arc<SharedContext>, agent: &agent::Agent)
     crate::agent::release_bead(shared, &mut unit, agent, "the server is stopping").await?;
     let reason = "the server is stopping".to_owned();
     let happenings = agent.decide(&agent::Command::Release { reason })?;
-    unit.happen(agent, &happenings, Change::Agent);
+    unit.apply(agent, &happenings, Change::Agent);
     shared.store.commit(unit).await?;
     Ok(())
 }

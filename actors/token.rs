@@ -214,7 +214,7 @@ impl TokensHandle {
             "name": token.name, "role": token.role, "user": token.user, "agent_id": token.agent_id,
             "projects": token.projects, "proof": token.proof, "expires_at": token.expires_at,
         });
-        unit.tell(NewEvent::of(EventType::TokenCreated, token.id.as_str(), data));
+        unit.emit(NewEvent::of(EventType::TokenCreated, token.id.as_str(), data));
         unit.change(Change::PutToken(token.clone()));
         self.0.store.commit(unit).await?;
         self.0.token_cache.load(&self.0).await?;
@@ -227,7 +227,7 @@ impl TokensHandle {
     /// [`Error::Refused`] when there is no such token.
     pub async fn revoke(&self, caller: &Caller, id: &TokenId) -> Result<(), Error> {
         let mut unit = caller.unit(self.0.clock.now(), "tokens");
-        unit.tell(NewEvent::of(EventType::TokenRevoked, id.as_str(), json!({})));
+        unit.emit(NewEvent::of(EventType::TokenRevoked, id.as_str(), json!({})));
         unit.change(Change::RevokeToken(id.clone()));
         self.0.store.commit(unit).await?;
         self.0.token_cache.load(&self.0).await
@@ -239,7 +239,7 @@ pub(crate) async fn revoke_all(shared: &SharedContext, unit: &mut Unit, agent: &
     for token in shared.store.tokens().await? {
         if token.agent_id.as_deref() == Some(agent.id.as_str()) {
             let data = json!({"reason": format!("agent {} was deleted", agent.id)});
-            unit.tell(NewEvent::of(EventType::TokenRevoked, token.id.as_str(), data));
+            unit.emit(NewEvent::of(EventType::TokenRevoked, token.id.as_str(), data));
             unit.change(Change::RevokeToken(token.id));
         }
     }

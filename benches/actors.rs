@@ -83,7 +83,7 @@ enum Question {
 }
 
 async fn ask(handles: &Handles, question: Question, number: usize) -> bool {
-    let id = BeadId::known(format!("b{number}"));
+    let id = BeadId::from_trusted(format!("b{number}"));
     match question {
         Question::Actor => handles.beads.heartbeat(&id, "wrong".to_owned()).await.is_err(),
         Question::Store => matches!(handles.store.bead_state(id.to_string()).await, Ok(Some(_))),

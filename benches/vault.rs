@@ -82,7 +82,7 @@ fn password() -> SecretString {
 }
 
 fn id(number: usize) -> KeyId {
-    KeyId::known(format!("key_{number}"))
+    KeyId::from_trusted(format!("key_{number}"))
 }
 
 fn open(path: &Path) -> Outcome<Vault> {

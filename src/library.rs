@@ -144,7 +144,7 @@ impl Arbiter {
         id: &str,
     ) -> Result<(Agent, Provider, Option<SecretString>), Error> {
         let handles = &self.actor_system.handles;
-        let id = AgentId::known(id);
+        let id = AgentId::from_trusted(id);
         let agent = handles.store.agent(id.to_string()).await?;
         let agent = agent.ok_or_else(|| Refusal::not_found("agent", id.as_str()))?;
         let provider_id = agent.provider_id.clone();

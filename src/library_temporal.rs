@@ -43,7 +43,7 @@ use serde_json::Value;
 /// // Start decision workflow
 /// let options = ["yes".to_owned(), "no".to_owned()];
 /// arbiter.start_decision_workflow("dec-1", "my-project", "Go on?", Some("agent-1"), &options).await?;
-/// # arbiter.handles().decisions.decide(&arbiter_actors::Caller::named("me"), &arbiter::core::kernel::ids::DecisionId::known("dec-1"), "yes".into(), None).await?;
+/// # arbiter.handles().decisions.decide(&arbiter_actors::Caller::named("me"), &arbiter::core::kernel::ids::DecisionId::from_trusted("dec-1"), "yes".into(), None).await?;
 /// // Wait for decision (in separate task)
 /// assert_eq!(arbiter.wait_decision("dec-1").await?, "yes");
 /// arbiter.close().await;

@@ -97,7 +97,7 @@ impl AgentActor {
                 _ => return Ok(agent),
             };
             let happenings = agent.decide(&command)?;
-            let after = unit.happen(&agent, &happenings, Change::Agent);
+            let after = unit.apply(&agent, &happenings, Change::Agent);
             shared.store.commit(unit).await?;
             Ok(after)
         })
@@ -123,7 +123,7 @@ impl AgentActor {
                 AgentRequest::Release(reason) => agent::Command::Release { reason: reason.clone() },
             };
             let happenings = agent.decide(&command)?;
-            let after = unit.happen(&agent, &happenings, Change::Agent);
+            let after = unit.apply(&agent, &happenings, Change::Agent);
             if has_new_position(&agent, &after) {
                 unit.change(Change::CheckSeat(after.id.clone()));
             }

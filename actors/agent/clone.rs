@@ -48,7 +48,7 @@ impl AgentsHandle {
     ) -> Result<Agent, Error> {
         let shared = &self.0;
         let new_id = match &wanted.id {
-            Some(text) => AgentId::chosen(text).map_err(|e| Refusal::field("id", e.to_string()))?,
+            Some(text) => AgentId::parse(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => AgentId::from_random(random::bytes16()),
         };
         let mut outcome = self.try_clone(caller, id, &new_id, &wanted).await;
@@ -82,7 +82,7 @@ impl AgentsHandle {
             let reason = format!("replaced by {new_id}");
             release_bead(shared, &mut unit, &original, &reason).await?;
             let command = agent::Command::Shutdown { reason: Some(reason) };
-            unit.happen(&original, &original.decide(&command)?, Change::Agent);
+            unit.apply(&original, &original.decide(&command)?, Change::Agent);
         }
         add(&mut unit, &copy, Start::Now)?;
         shared.store.commit(unit).await?;

@@ -15,7 +15,7 @@ use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::random;
 use arbiter_core::agent::{self, Kind};
 use arbiter_core::bead::edit::{BeadPatch, Edge};
-use arbiter_core::bead::{self, Bead, Claimant, Facts, Status};
+use arbiter_core::bead::{self, Bead, ClaimContext, Claimant, Status};
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::AgentId;
@@ -87,7 +87,7 @@ impl Behavior for BeadActor {
 }
 
 impl BeadActor {
-    pub(crate) async fn state(&self) -> Result<(Bead, Facts, Option<Lease>), Error> {
+    pub(crate) async fn state(&self) -> Result<(Bead, ClaimContext, Option<Lease>), Error> {
         let found = self.context.shared.store.bead_state(self.context.id.clone()).await?;
         found.ok_or_else(|| Refusal::not_found("bead", &self.context.id).into())
     }
@@ -123,12 +123,12 @@ impl BeadActor {
             check_revision(caller, &bead)?;
             let mut unit = self.unit(caller);
             let happenings = bead.decide(&bead::Command::Claim(claimant.clone()), &facts, unit.at)?;
-            unit.happen(&bead, &happenings, Change::Bead);
+            unit.apply(&bead, &happenings, Change::Bead);
             let mut held = (None, None);
             if let Claimant::Agent(id) = claimant {
                 let agent = self.claiming_agent(id, &bead).await?;
                 let assigned = agent.decide(&agent::Command::Assign(bead.id.clone()))?;
-                unit.happen(&agent, &assigned, Change::Agent);
+                unit.apply(&agent, &assigned, Change::Agent);
                 let expires_at = unit.at.plus(std::time::Duration::from_secs(ttl_sec));
                 let digest = lease::digest(&token);
                 let (bead_id, agent_id) = (bead.id.clone(), id.clone());
@@ -190,7 +190,7 @@ impl BeadActor {
             let (command, release_reason) = plan(action);
             let mut unit = self.unit(caller);
             let happenings = bead.decide(&command, &facts, unit.at)?;
-            let after = unit.happen(&bead, &happenings, Change::Bead);
+            let after = unit.apply(&bead, &happenings, Change::Bead);
             if bead.status == Status::InProgress && after.status != Status::InProgress {
                 release::end(&self.context.shared, &mut unit, &bead, lease.as_ref(), &release_reason, None)
                     .await?;
@@ -227,7 +227,7 @@ impl BeadActor {
             let mut unit = self.unit(caller);
             let command = bead::Command::Update(Box::new(wanted));
             let happenings = bead.decide(&command, &facts, unit.at)?;
-            unit.happen(&bead, &happenings, Change::Bead);
+            unit.apply(&bead, &happenings, Change::Bead);
             let present = self.context.shared.store.edges_of(bead.id.to_string()).await?;
             let (add, remove) = patch.edges(&bead.id, &present);
             add_edges(&mut unit, &bead, &add, &remove);
@@ -270,7 +270,7 @@ impl BeadActor {
             let about = shared.store.decisions_of(bead.id.to_string()).await?;
             let why = |_: &_| format!("bead {} was deleted", bead.id);
             let withdrawn = decision_cancel::cancel_pending(&mut unit, &about, why)?;
-            unit.tell(NewEvent {
+            unit.emit(NewEvent {
                 kind: EventType::BeadDeleted,
                 project_id: Some(bead.project_id.to_string()),
                 subject: bead.id.to_string(),
@@ -320,11 +320,11 @@ fn plan(action: &BeadAction) -> (bead::Command, ReleaseReason) {
 
 fn add_edges(unit: &mut Unit, bead: &Bead, add: &[Edge], remove: &[Edge]) {
     for edge in remove {
-        unit.tell(edge_event(EventType::BeadDependencyRemoved, bead, edge));
+        unit.emit(edge_event(EventType::BeadDependencyRemoved, bead, edge));
         unit.change(Change::RemoveEdge(edge.clone()));
     }
     for edge in add {
-        unit.tell(edge_event(EventType::BeadDependencyAdded, bead, edge));
+        unit.emit(edge_event(EventType::BeadDependencyAdded, bead, edge));
         unit.change(Change::AddEdge(edge.clone()));
     }
 }

@@ -4,7 +4,7 @@ use crate::bead::{BeadsHandle, detail, edge_event};
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::runtime::random;
-use arbiter_core::bead::Facts;
+use arbiter_core::bead::ClaimContext;
 use arbiter_core::bead::edit::{Edge, NewBead};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::BeadId;
@@ -52,7 +52,7 @@ impl BeadsHandle {
                     detail(&self.0, bead.id.as_str()).await?
                 } else {
                     let is_ready = committed.became_ready.contains(&bead.id);
-                    BeadDetail { bead, is_ready, links: Links::default(), facts: Facts::default() }
+                    BeadDetail { bead, is_ready, links: Links::default(), facts: ClaimContext::default() }
                 });
             }
             return Ok(details);
@@ -71,7 +71,7 @@ impl BeadsHandle {
             let id = match &one.id {
                 Some(text) => {
                     let problem = |e: arbiter_core::kernel::ids::NotAnId| Refusal::field("id", e.to_string());
-                    BeadId::chosen(text).map_err(|e| of_many(problem(e)))?
+                    BeadId::parse(text).map_err(|e| of_many(problem(e)))?
                 }
                 None => {
                     let prefix = self.0.prefixes.of(&self.0, &one.project_id).await?;
@@ -91,7 +91,7 @@ impl BeadsHandle {
         }
         for (place, edge) in edges {
             let added = edge_event(EventType::BeadDependencyAdded, &batch.beads[place], &edge);
-            unit.tell(added).change(Change::AddEdge(edge));
+            unit.emit(added).change(Change::AddEdge(edge));
             batch.has_edges = true;
         }
         Ok(batch)

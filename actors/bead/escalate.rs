@@ -52,7 +52,7 @@ impl BeadActor {
             if bead.status != Status::Blocked {
                 let why = format!("escalated: {reason} (decision {})", asked.id);
                 let happenings = bead.decide(&bead::Command::Block { reason: why }, &facts, unit.at)?;
-                unit.happen(&bead, &happenings, Change::Bead);
+                unit.apply(&bead, &happenings, Change::Bead);
             }
             let was_held = bead.status == Status::InProgress;
             if was_held {

@@ -76,7 +76,7 @@ fn end_agent(
         ReleaseReason::Released(reason) => agent::Command::Release { reason: reason.clone() },
     };
     let happenings = agent.decide(&command)?;
-    unit.happen(agent, &happenings, Change::Agent);
+    unit.apply(agent, &happenings, Change::Agent);
     unit.change(Change::Active { agent_id: agent.id.clone(), at: unit.at });
     Ok(())
 }
@@ -88,7 +88,7 @@ async fn release_files(shared: &SharedContext, unit: &mut Unit, bead: &Bead, why
         return Ok(());
     }
     for lock in &locks {
-        unit.tell(lock.released(why));
+        unit.emit(lock.released(why));
     }
     unit.change(Change::ReleaseFileLocks { bead_id: bead.id.clone(), expected: locks.len() });
     Ok(())
@@ -110,7 +110,7 @@ pub(crate) fn cancelled(run: Run, why: &str, at: arbiter_core::kernel::time::Tim
 
 /// Adds the end of a run.
 pub(crate) fn finish_run(unit: &mut Unit, run: &Run) {
-    unit.tell(NewEvent {
+    unit.emit(NewEvent {
         kind: EventType::RunFinished,
         project_id: run.project_id.as_ref().map(ToString::to_string),
         subject: run.id.to_string(),

@@ -10,14 +10,14 @@ use crate::decision::DecisionsHandle;
 use crate::error::Error;
 use crate::runtime::random;
 use arbiter_core::bead::handoff;
-use arbiter_core::bead::{self, Attempt, Bead, Facts};
+use arbiter_core::bead::{self, Attempt, Bead, ClaimContext};
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::subject_digest;
 use arbiter_core::decision::{ATTEMPTS_OPTIONS, Decision, Purpose};
 use arbiter_core::kernel::backoff;
 use arbiter_core::kernel::ids::{BeadId, DecisionId};
 use arbiter_core::kernel::lease;
-use arbiter_core::kernel::record::evolved;
+use arbiter_core::kernel::record::apply_all;
 use arbiter_core::kernel::run::{self, Run};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, Unit};
@@ -59,7 +59,7 @@ impl BeadActor {
             let why = format!("the lease of {} expired", lease.agent_id);
             let retry_at = self.retry_at(&bead, unit.at);
             let happenings = bead.decide(&bead::Command::ExpireLease { retry_at }, &facts, unit.at)?;
-            let after = unit.happen(&bead, &happenings, Change::Bead);
+            let after = unit.apply(&bead, &happenings, Change::Bead);
             let agent = lease.agent_id.as_str();
             let asked =
                 self.ask_if_exhausted(&mut unit, &after, &facts, FailureCause::Attempts(&why), agent).await?;
@@ -82,14 +82,14 @@ impl BeadActor {
         &self,
         unit: &mut Unit,
         bead: &Bead,
-        facts: &Facts,
+        facts: &ClaimContext,
         end: &RunEnd,
     ) -> Result<(ReleaseReason, Option<DecisionId>), Error> {
         let (result, agent) = (&end.result, end.agent_id.as_str());
         let now = unit.at;
         let apply = |unit: &mut Unit, command: bead::Command| -> Result<Bead, Error> {
             let happenings = bead.decide(&command, facts, now)?;
-            Ok(unit.happen(bead, &happenings, Change::Bead))
+            Ok(unit.apply(bead, &happenings, Change::Bead))
         };
         match result {
             RunResult::Complete(summary) => {
@@ -162,7 +162,7 @@ impl BeadActor {
         &self,
         unit: &mut Unit,
         bead: &Bead,
-        facts: &Facts,
+        facts: &ClaimContext,
         why: FailureCause<'_>,
         agent: &str,
     ) -> Result<Option<DecisionId>, Error> {
@@ -178,7 +178,7 @@ impl BeadActor {
         &self,
         unit: &mut Unit,
         bead: &Bead,
-        facts: &Facts,
+        facts: &ClaimContext,
         why: FailureCause<'_>,
         agent: &str,
     ) -> Result<DecisionId, Error> {
@@ -191,7 +191,7 @@ impl BeadActor {
         let decision = self.file_decision(unit, bead, new, "system")?;
         let reason = format!("{} (decision {})", why.short_text(bead.attempts), decision.id);
         let happenings = bead.decide(&bead::Command::Block { reason }, facts, unit.at)?;
-        unit.happen(bead, &happenings, Change::Bead);
+        unit.apply(bead, &happenings, Change::Bead);
         Ok(decision.id)
     }
 
@@ -233,14 +233,14 @@ pub(crate) fn outcome(result: &RunResult) -> (run::Status, Option<&'static str>)
 pub(crate) fn apply_commands(
     bead: &Bead,
     commands: &[bead::Command],
-    facts: &Facts,
+    facts: &ClaimContext,
     unit: &mut Unit,
 ) -> Result<Bead, Error> {
     let mut row = bead.clone();
     for command in commands {
         let happenings = row.decide(command, facts, unit.at)?;
-        let next = evolved(&row, &happenings, unit.at);
-        unit.happen(&row, &happenings, Change::Bead);
+        let next = apply_all(&row, &happenings, unit.at);
+        unit.apply(&row, &happenings, Change::Bead);
         row = next;
     }
     Ok(row)

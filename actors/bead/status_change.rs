@@ -3,7 +3,7 @@
 use crate::bead::BeadAction;
 use arbiter_core::bead::{Bead, Status, Trigger, trigger_for};
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::kernel::state_machine::Machine;
+use arbiter_core::kernel::state_machine::StateMachine;
 
 /// How a bead gets to a status.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -71,7 +71,7 @@ impl Behavior for BeadFilesActor {
     const KIND: &'static str = "bead_files";
 
     fn new(context: BehaviorContext<Self>) -> Self {
-        let project = ProjectId::known(context.id.clone());
+        let project = ProjectId::from_trusted(context.id.clone());
         Self {
             context,
             project,

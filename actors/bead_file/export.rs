@@ -6,7 +6,7 @@ use crate::bead_file::import::{GATEKEEPER, NO_AUTHOR, NO_TIME};
 use arbiter_beadfiles::{
     BeadState, FileBead, FileComment, FileEdge, Gate, KeptFields, RawFields, write_gate, write_line,
 };
-use arbiter_core::bead::merge::{Seen, effective};
+use arbiter_core::bead::merge::{MergeBase, effective};
 use arbiter_core::bead::{Approval, Bead, Status};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{CYCLIC, Exported, ExportedBead, ExportedComment, ExportedEdge};
@@ -23,7 +23,7 @@ pub enum FileDialect {
 }
 
 /// What has to be noted of a written bead: its id, when it changed by the file, its revision, its lists.
-pub(crate) type WrittenMark = (String, Timestamp, u64, Seen);
+pub(crate) type WrittenMark = (String, Timestamp, u64, MergeBase);
 
 /// Makes lines of what the store exports.
 pub(crate) struct BeadWriter {
@@ -79,7 +79,7 @@ impl BeadWriter {
         let ExportedBead { bead, edges, comments, mark } = exported;
         let since = mark.as_ref().map(|mark| (mark.updated_at, mark.revision));
         let updated_at = effective(&bead, since);
-        let seen = Seen {
+        let seen = MergeBase {
             labels: bead.tags.clone(),
             depends_on: edges.iter().map(|edge| edge.depends_on.clone()).collect(),
         };

@@ -203,9 +203,9 @@ impl BeadReader {
     /// An id with the prefix that is wanted.
     fn id(&self, id: &str) -> BeadId {
         match (&self.options.prefix, id.rsplit_once('-')) {
-            (Some(prefix), Some((_, rest))) => BeadId::known(format!("{prefix}-{rest}")),
-            (Some(prefix), None) => BeadId::known(format!("{prefix}-{id}")),
-            (None, _) => BeadId::known(id),
+            (Some(prefix), Some((_, rest))) => BeadId::from_trusted(format!("{prefix}-{rest}")),
+            (Some(prefix), None) => BeadId::from_trusted(format!("{prefix}-{id}")),
+            (None, _) => BeadId::from_trusted(id),
         }
     }
 
@@ -260,7 +260,7 @@ impl BeadReader {
             depends_on: if edge.kind == "parent-child" || self.is_ours(&edge.depends_on) {
                 self.id(&edge.depends_on)
             } else {
-                BeadId::known(edge.depends_on.as_str())
+                BeadId::from_trusted(edge.depends_on.as_str())
             },
             kind: edge.kind.clone(),
             gate: gate.filter(|gate| edge.kind == "waits-for" && *gate == Gate::AnyChildren),

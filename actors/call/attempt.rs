@@ -10,8 +10,8 @@ use crate::provider::ProvidersHandle;
 use crate::provider::authorized_client::{AuthorizedClient, CallFailure};
 use crate::provider::heartbeat::HeartbeatsHandle;
 use arbiter_core::kernel::call::{CallOutcome, ErrorKind};
-use arbiter_core::provider::rate_limit::Heard;
-use arbiter_core::provider::retry::Others;
+use arbiter_core::provider::rate_limit::LimitSignal;
+use arbiter_core::provider::retry::Failover;
 use arbiter_providers::{CallError, CallErrorKind, Client};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
@@ -57,7 +57,7 @@ pub(crate) struct CallAttempt<'a, E> {
     /// The model to ask for; none: the provider's own.
     pub(crate) named: Option<&'a str>,
     /// Whether another provider can be asked instead.
-    pub(crate) others: Others,
+    pub(crate) others: Failover,
 }
 
 impl<E: ProviderCall> CallAttempt<'_, E> {
@@ -98,13 +98,13 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
                 if is_keyed {
                     entry.record_key_use();
                 }
-                permit.record_hints(&E::hints(&response), Heard::Served);
+                permit.record_hints(&E::hints(&response), LimitSignal::Served);
                 Ok(Response { response, breaker_permit, permit, is_keyed, lock })
             }
             Err(CallFailure::Call(error)) => {
                 let heard = match error.kind() {
-                    CallErrorKind::RateLimited { .. } => Heard::TooMany,
-                    _ => Heard::Served,
+                    CallErrorKind::RateLimited { .. } => LimitSignal::TooMany,
+                    _ => LimitSignal::Served,
                 };
                 permit.record_hints(error.rate_hints(), heard);
                 permit.settle(0);
@@ -123,8 +123,8 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
     ) -> Result<CallPermit, AttemptError> {
         let (shared, tokens) = (self.shared, self.provider_call.estimate().tokens());
         let entered = match self.others {
-            Others::Left => CallPermit::try_acquire(shared, &authorized_client.provider, tokens),
-            Others::None => {
+            Failover::Left => CallPermit::try_acquire(shared, &authorized_client.provider, tokens),
+            Failover::None => {
                 CallPermit::acquire(shared, &authorized_client.provider, tokens, wait_budget).await
             }
         };

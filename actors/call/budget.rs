@@ -40,12 +40,12 @@ impl BudgetsHandle {
         for budget in budgets {
             let before = old.remove(&budget.key);
             if before != Some(budget.cap) {
-                unit.tell(changed(&budget.key, before, Some(budget.cap)));
+                unit.emit(changed(&budget.key, before, Some(budget.cap)));
                 unit.change(Change::PutBudget(budget));
             }
         }
         for (key, cap) in old {
-            unit.tell(changed(&key, Some(cap), None));
+            unit.emit(changed(&key, Some(cap), None));
             unit.change(Change::RemoveBudget(key));
         }
         if !unit.is_empty() {

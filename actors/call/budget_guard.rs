@@ -5,8 +5,8 @@
 
 use crate::context::SharedContext;
 use crate::error::{BUDGET_EXHAUSTED, Error};
-use arbiter_core::budget::meter::{Crossing, Meter, Reservation, Standing};
-use arbiter_core::budget::{Mark, Scope};
+use arbiter_core::budget::meter::{Meter, Reservation, Standing, ThresholdCrossed};
+use arbiter_core::budget::{Scope, SpendCheckpoint};
 use arbiter_core::dispatch::assign::Spent;
 use arbiter_core::kernel::call::Call;
 use arbiter_core::kernel::event::NewEvent;
@@ -117,15 +117,15 @@ impl BudgetGuard {
         &self,
         shared: &SharedContext,
         lines: Vec<Change>,
-        crossings: &[Crossing],
-        marks: &[Mark],
+        crossings: &[ThresholdCrossed],
+        marks: &[SpendCheckpoint],
     ) -> Result<(), Error> {
         let mut unit = Unit::new(shared.clock.now(), "system", "budgets");
         for line in lines {
             unit.change(line);
         }
         for crossing in crossings {
-            unit.tell(event_for(crossing));
+            unit.emit(event_for(crossing));
         }
         for mark in marks {
             unit.change(Change::MarkBudget(mark.clone()));
@@ -140,7 +140,7 @@ impl BudgetGuard {
     }
 }
 
-fn event_for(crossing: &Crossing) -> NewEvent {
+fn event_for(crossing: &ThresholdCrossed) -> NewEvent {
     let standing = &crossing.standing;
     let kind = if crossing.level >= ALL { EventType::BudgetExhausted } else { EventType::BudgetWarning };
     let data = json!({

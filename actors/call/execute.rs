@@ -15,7 +15,7 @@ use crate::runtime::random;
 use arbiter_core::budget::Scope;
 use arbiter_core::kernel::ids::CallId;
 use arbiter_core::provider::Provider;
-use arbiter_core::provider::retry::{Failure, Model, Next, Others, Progress, Rest};
+use arbiter_core::provider::retry::{BreakerState, Failover, Failure, ModelState, Progress, RetryDecision};
 use arbiter_providers::{CallError, Client, RateHints};
 use secrecy::SecretString;
 use std::sync::Arc;
@@ -81,18 +81,18 @@ struct RetryState {
     index: usize,
     /// From 1.
     round: u32,
-    model: Model,
+    model: ModelState,
     /// The model that was chosen anew.
     renegotiated_model: Option<String>,
 }
 
 impl RetryState {
     fn next_candidate(&mut self) {
-        (self.index, self.model, self.renegotiated_model) = (self.index + 1, Model::Open, None);
+        (self.index, self.model, self.renegotiated_model) = (self.index + 1, ModelState::Open, None);
     }
 
     fn next_round(&mut self) {
-        *self = Self { index: 0, round: self.round + 1, model: Model::Open, renegotiated_model: None };
+        *self = Self { index: 0, round: self.round + 1, model: ModelState::Open, renegotiated_model: None };
     }
 }
 
@@ -113,22 +113,22 @@ pub(crate) async fn execute<E: ProviderCall>(
         LedgerEntry::open(shared, reservation, plan.attribution.clone(), id, estimate.prompt_chars);
     entry.attach_guard(plan.in_flight_guard.take());
     let (deadline, budget) = (shared.settings.call_deadline, shared.settings.retry.budget);
-    let mut state = RetryState { index: 0, round: 1, model: Model::Open, renegotiated_model: None };
+    let mut state = RetryState { index: 0, round: 1, model: ModelState::Open, renegotiated_model: None };
     loop {
         let Some(candidate) = plan.candidates.get(state.index) else {
             return Err(Error::Provider("no provider can be called now".to_owned()).into());
         };
-        let others = if state.index + 1 < plan.candidates.len() { Others::Left } else { Others::None };
+        let others = if state.index + 1 < plan.candidates.len() { Failover::Left } else { Failover::None };
         let named = state.renegotiated_model.as_deref().or(candidate.model.as_deref());
         if named.is_some() {
-            state.model = Model::Settled;
+            state.model = ModelState::Settled;
         }
         let attempt = CallAttempt { shared, plan: &plan, provider_call, candidate, named, others };
         let (left, turn) = (deadline.saturating_sub(entry.elapsed()), budget.saturating_sub(entry.elapsed()));
         let provider = &candidate.provider.id;
         let (error, rest) = match attempt.make(&mut entry, left, turn).await {
             Ok(response) => return Ok(ServedCall { response, entry }),
-            Err(AttemptError::Error(error)) if others == Others::Left && is_provider_specific(&error) => {
+            Err(AttemptError::Error(error)) if others == Failover::Left && is_provider_specific(&error) => {
                 tracing::warn!(target: "integration", %provider, %error, "another provider is asked");
                 entry.record_failover(provider, &error.to_string());
                 state.next_candidate();
@@ -139,7 +139,7 @@ pub(crate) async fn execute<E: ProviderCall>(
                 return Err(error.into());
             }
             // It was waited for already.
-            Err(AttemptError::LimitReached(error)) => (error, Rest::Needed),
+            Err(AttemptError::LimitReached(error)) => (error, BreakerState::Needed),
             Err(AttemptError::Failed(error)) => (error, shared.breakers.rest(provider)),
         };
         let delivered = provider_call.delivered_chars();
@@ -156,27 +156,27 @@ pub(crate) async fn execute<E: ProviderCall>(
         };
         let policy = &shared.settings.retry;
         let mut next = policy.next(&failure, random::number());
-        if next == Next::Negotiate {
-            state.model = Model::Settled;
+        if next == RetryDecision::Negotiate {
+            state.model = ModelState::Settled;
             state.renegotiated_model = negotiate(shared, candidate).await;
             if state.renegotiated_model.is_some() {
                 continue;
             }
-            next = policy.next(&Failure { model: Model::Settled, ..failure }, random::number());
+            next = policy.next(&Failure { model: ModelState::Settled, ..failure }, random::number());
         }
         let reason = error.to_string();
         match next {
-            Next::Elsewhere => {
+            RetryDecision::Elsewhere => {
                 tracing::warn!(target: "integration", %provider, reason, "another provider is asked");
                 entry.record_failover(provider, &reason);
                 state.next_candidate();
             }
-            Next::Again(pause) => {
+            RetryDecision::Again(pause) => {
                 tracing::debug!(target: "integration", %provider, reason, ?pause, "the call is made again");
                 tokio::time::sleep(pause).await;
                 state.next_round();
             }
-            Next::Fail | Next::Negotiate => {
+            RetryDecision::Fail | RetryDecision::Negotiate => {
                 entry.failed(error_kind(&error), reason).await;
                 return Err(error.into());
             }

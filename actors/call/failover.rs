@@ -11,8 +11,8 @@ use crate::runtime::random;
 use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
-use arbiter_core::provider::breaker::{Breaker, End, Pass, State};
-use arbiter_core::provider::retry::Rest;
+use arbiter_core::provider::breaker::{Breaker, End, Permit, State};
+use arbiter_core::provider::retry::BreakerState;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,10 +34,10 @@ impl Breakers {
     }
 
     /// Whether a provider is to be left alone.
-    pub(crate) fn rest(&self, id: &ProviderId) -> Rest {
+    pub(crate) fn rest(&self, id: &ProviderId) -> BreakerState {
         match self.lock().get(id).map(|record| record.breaker.state()) {
-            Some(State::Open | State::HalfOpen) => Rest::Needed,
-            Some(State::Closed) | None => Rest::NotNeeded,
+            Some(State::Open | State::HalfOpen) => BreakerState::Needed,
+            Some(State::Closed) | None => BreakerState::NotNeeded,
         }
     }
 
@@ -51,7 +51,7 @@ impl Breakers {
 pub(crate) struct BreakerPermit {
     shared: Arc<SharedContext>,
     id: ProviderId,
-    pass: Option<Pass>,
+    pass: Option<Permit>,
 }
 
 impl BreakerPermit {

@@ -57,7 +57,7 @@ impl LedgerEntry {
         let call = Call {
             id,
             at: reservation.at,
-            provider_id: ProviderId::known(""),
+            provider_id: ProviderId::from_trusted(""),
             model: String::new(),
             agent_id: attribution.agent_id,
             project_id: attribution.project_id,

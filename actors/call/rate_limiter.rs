@@ -6,8 +6,7 @@
 use crate::context::SharedContext;
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
-use arbiter_core::provider::rate_limit::{Heard, Limits, Pace, Word};
-use arbiter_providers::RateHints;
+use arbiter_core::provider::rate_limit::{LimitSignal, Limits, Pace, RateHints};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -135,12 +134,10 @@ impl CallPermit {
     }
 
     /// What the provider said of its limits with the answer.
-    pub(crate) fn record_hints(&self, hints: &RateHints, heard: Heard) {
-        let RateHints { requests_left, tokens_left, reset_after, retry_after } = *hints;
-        let word = Word { requests_left, tokens_left, reset_after, retry_after };
+    pub(crate) fn record_hints(&self, hints: &RateHints, heard: LimitSignal) {
         let now = self.shared.clock.now();
         if let Some(limiter) = self.shared.limiters.lock().get_mut(&self.id) {
-            limiter.pace.hear(&word, heard, now);
+            limiter.pace.hear(hints, heard, now);
         }
     }
 }

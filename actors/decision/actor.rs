@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::persona::PersonasHandle;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::bead::Bead;
-use arbiter_core::decision::{self, Decision, Purpose, Sight};
+use arbiter_core::decision::{self, AnswerContext, Decision, Purpose};
 use arbiter_core::decision::{autonomy, subject_digest};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::project;
@@ -106,7 +106,7 @@ impl DecisionActor {
             let command = self.command(&decision, caller, request, now).await?;
             let mut unit = caller.unit(shared.clock.now(), "decisions");
             let happenings = decision.decide(&command, unit.at)?;
-            let after = unit.happen(&decision, &happenings, Change::Decision);
+            let after = unit.apply(&decision, &happenings, Change::Decision);
             if let Some((bead, facts, _)) = &bead {
                 apply_commands(bead, &after.effect(bead.status), facts, &mut unit)?;
                 if let Some(remark) = after.remark() {
@@ -154,7 +154,7 @@ impl DecisionActor {
                     decision: given.decision.clone(),
                     rationale: given.rationale.clone(),
                     decider_id: caller.name.clone(),
-                    sight: Sight { now, seen: given.subject_digest.clone() },
+                    sight: AnswerContext { now, seen: given.subject_digest.clone() },
                 }
             }
             DecisionRequest::Cancel(reason) => decision::Command::Cancel { reason: reason.clone() },
@@ -169,7 +169,7 @@ impl DecisionActor {
         if let Some(project) = found.filter(|project| project.status != project::Status::Closed) {
             let reason = format!("decision {}", decision.id);
             let happenings = project.decide(&project::Command::CloseAnyway { reason }, unit.at)?;
-            unit.happen(&project, &happenings, Change::Project);
+            unit.apply(&project, &happenings, Change::Project);
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ pub(crate) fn cancel_pending(
     let mut withdrawn = Vec::new();
     for decision in decisions.iter().filter(|decision| decision.status == Status::Pending) {
         let happenings = decision.decide(&Command::Cancel { reason: why(decision) }, unit.at)?;
-        unit.happen(decision, &happenings, Change::Decision);
+        unit.apply(decision, &happenings, Change::Decision);
         withdrawn.push(decision.id.clone());
     }
     Ok(withdrawn)

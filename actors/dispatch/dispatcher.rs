@@ -15,7 +15,7 @@ use arbiter_core::agent::{Agent, Kind, Status};
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::{APPROVAL_OPTIONS, Purpose};
-use arbiter_core::dispatch::assign::{self, Company, Load, Operation, ProviderState};
+use arbiter_core::dispatch::assign::{self, DispatchInput, Load, Operation, ProviderState};
 use arbiter_core::dispatch::explain::{self, Cause};
 use arbiter_core::kernel::ids::{AgentId, BeadId, ProjectId};
 use arbiter_core::kernel::refusal::Refusal;
@@ -51,7 +51,7 @@ impl DispatcherHandle {
         }
         let now = self.0.clock.now();
         let (spent, load) = (self.0.budget_guard.spent(now), self.0.store.load().await?);
-        let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
+        let company = DispatchInput { agents: &agents, operation: &operation, spent: &spent, load: &load };
         Ok(explain::why(&bead, &facts, company, now))
     }
 
@@ -64,7 +64,7 @@ impl DispatcherHandle {
         let agents = agents(&self.0).await?;
         let now = self.0.clock.now();
         let (spent, load) = (self.0.budget_guard.spent(now), self.0.store.load().await?);
-        let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
+        let company = DispatchInput { agents: &agents, operation: &operation, spent: &spent, load: &load };
         let mut counts: BTreeMap<Cause, u64> = Cause::ALL.iter().map(|cause| (*cause, 0)).collect();
         for alike in self.0.store.waiting(now, now.minus(age)).await? {
             *counts.entry(explain::cause(&alike.bead, company, now)).or_default() += alike.count;
@@ -135,8 +135,9 @@ impl DispatcherActor {
             let load = shared.store.load().await?;
             let ready = self.ready(&agents, &load, now).await?;
             let operation = Operation::Active;
-            let company = Company { agents: &agents, operation: &operation, spent: &spent, load: &load };
-            let pairs = assign::pair(ready, company, room);
+            let company =
+                DispatchInput { agents: &agents, operation: &operation, spent: &spent, load: &load };
+            let pairs = assign::assign(ready, company, room);
             join_all(pairs.into_iter().map(|(bead, agent)| self.claim_for(bead, agent))).await;
         }
         let due = shared.store.next_due(now).await?;

@@ -13,10 +13,10 @@ use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::agent::{Agent, Trigger};
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::dispatch::assign::{Operation, roles};
-use arbiter_core::dispatch::pull::{self, Seeker};
+use arbiter_core::dispatch::pull::{self, Puller};
 use arbiter_core::kernel::ids::{BeadId, ProjectId};
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::kernel::state_machine::Machine;
+use arbiter_core::kernel::state_machine::StateMachine;
 use arbiter_core::kernel::time::Timestamp;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
@@ -141,11 +141,11 @@ impl PullActor {
     async fn shares(&self, agents: &[Agent]) -> Result<Vec<(usize, BeadId)>, Error> {
         let store = &self.context.shared.store;
         let load = store.load().await?;
-        let seekers: Vec<Seeker<'_>> = self
+        let seekers: Vec<Puller<'_>> = self
             .waiting
             .iter()
             .zip(agents)
-            .map(|(one, agent)| Seeker {
+            .map(|(one, agent)| Puller {
                 agent,
                 project: one.request.project_id.as_ref(),
                 within: one.request.within.as_deref(),
@@ -168,7 +168,7 @@ impl PullActor {
         };
         let found = ready_beads(store, &load, now, searches).await?;
         let found: BTreeMap<BeadId, Bead> = found.into_iter().map(|bead| (bead.id.clone(), bead)).collect();
-        Ok(pull::share(&seekers, found.into_values().collect(), &load))
+        Ok(pull::assign_pulls(&seekers, found.into_values().collect(), &load))
     }
 
     /// Claims beads for those who are to get them, all at once. Answers whether somebody was disappointed.

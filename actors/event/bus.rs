@@ -87,7 +87,7 @@ impl BusHandle {
     /// [`Error::Store`] when it cannot be stored.
     pub async fn log(&self, caller: &Caller, line: LogLine) -> Result<u64, Error> {
         let mut unit = caller.unit(self.0.clock.now(), line.source);
-        unit.tell(NewEvent {
+        unit.emit(NewEvent {
             kind: EventType::LogMessage,
             project_id: line.project_id,
             subject: line.subject,

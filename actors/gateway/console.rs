@@ -15,7 +15,7 @@ use arbiter_core::kernel::ids::{ProjectId, ProviderId, TokenId};
 use arbiter_core::kernel::lease::hex;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::prompt::console as prompt_console;
-use arbiter_core::prompt::console::Facts;
+use arbiter_core::prompt::console::CompanySnapshot;
 use arbiter_core::provider::Provider;
 use arbiter_core::provider::rank::{self, Candidate};
 use arbiter_core::{bead, decision};
@@ -131,10 +131,10 @@ impl ConsoleHandle {
         let attribution = Attribution {
             kind: Kind::Repl,
             agent_id: None,
-            project_id: project.map(ProjectId::known),
+            project_id: project.map(ProjectId::from_trusted),
             bead_id: None,
             run_id: None,
-            token_id: token.map(TokenId::known),
+            token_id: token.map(TokenId::from_trusted),
         };
         let candidates = failover::candidates(&self.0, provider, None, FirstCandidate::Itself).await?;
         let call = chat::chat(&self.0, candidates, &caller.name, attribution, request, listener);
@@ -179,7 +179,7 @@ impl ConsoleHandle {
         Ok(messages)
     }
 
-    async fn facts(&self, question: &ConsoleQuestion) -> Result<Facts, Error> {
+    async fn facts(&self, question: &ConsoleQuestion) -> Result<CompanySnapshot, Error> {
         let (store, now) = (&self.0.store, self.0.clock.now());
         let some = || PageRequest { limit: FACTS, cursor: None };
         let beads = |status, ready: bool| BeadFilter {
@@ -190,7 +190,7 @@ impl ConsoleHandle {
             sort: BeadSort::Urgency,
             ..BeadFilter::default()
         };
-        let mut facts = Facts::default();
+        let mut facts = CompanySnapshot::default();
         let named =
             |b: &bead::Bead| format!("{} ({}, P{}, project {})", b.id, b.title, b.priority, b.project_id);
         let running = store.beads(beads(Some(bead::Status::InProgress), false), some()).await?;

@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn first_org_chart_uses_every_builtin_persona() {
         let new = NewProject { name: "P".into(), ..NewProject::default() };
-        let project = new.build(ProjectId::known("p"), Timestamp::from_millis(0)).unwrap();
+        let project = new.build(ProjectId::from_trusted("p"), Timestamp::from_millis(0)).unwrap();
         let mut paths: Vec<String> = OrgChart::first(&project)
             .positions
             .into_iter()

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::persona::directory::{MAX_PERSONAS, PersonaDir};
 use crate::persona::draft::{Draft, DraftOp};
 use crate::persona::{PersonaEntry, PersonasHandle};
-use arbiter_core::agent::persona::{DEFAULT_FOLDER, Origin, Persona};
+use arbiter_core::agent::persona::{DEFAULT_FOLDER, Persona, PersonaOrigin};
 use arbiter_core::agent::{self, Agent};
 use arbiter_core::kernel::event::{EventFilter, NewEvent, TypePattern};
 use arbiter_core::kernel::event_type::EventType;
@@ -97,7 +97,7 @@ impl PersonasHandle {
     async fn add(&self, caller: &Caller, persona: Persona) -> Result<PersonaEntry, Error> {
         let _guard = self.change_lock().await?;
         let before = self.0.personas.get(&persona.name).await?;
-        if before.as_ref().is_some_and(|known| known.origin == Origin::User) {
+        if before.as_ref().is_some_and(|known| known.origin == PersonaOrigin::User) {
             return Err(Refusal::Exists { entity: "persona", id: persona.name }.into());
         }
         let count = self.0.personas.with(PersonaDir::names).await?.len();
@@ -123,14 +123,14 @@ impl PersonasHandle {
         persona: Persona,
         before: Option<PersonaEntry>,
     ) -> Result<PersonaEntry, Error> {
-        let known = PersonaEntry { persona, origin: Origin::User };
+        let known = PersonaEntry { persona, origin: PersonaOrigin::User };
         if before.as_ref() == Some(&known) {
             return Ok(known);
         }
         let draft = self.draft(DraftOp::Put, known.persona.clone()).await?;
         let data = json!({"changes": changes(before.as_ref(), &known), DRAFT: draft.id});
         let mut unit = caller.unit(self.0.clock.now(), "personas");
-        unit.tell(NewEvent::of(EventType::PersonaUpdated, known.persona.name.clone(), data));
+        unit.emit(NewEvent::of(EventType::PersonaUpdated, known.persona.name.clone(), data));
         self.commit_and_finish(unit, draft).await?;
         Ok(known)
     }
@@ -140,7 +140,7 @@ impl PersonasHandle {
         let known = self.get(name).await?;
         check_persona_revision(caller, &known)?;
         let name = known.persona.name.as_str();
-        if known.origin == Origin::BuiltIn {
+        if known.origin == PersonaOrigin::BuiltIn {
             let detail =
                 format!("persona {name} comes with Arbiter and cannot be deleted, only stood before");
             return Err(Refusal::conflict("built-in-persona", detail).into());
@@ -158,11 +158,11 @@ impl PersonasHandle {
         for agent in &agents {
             let without = Agent { persona_name: None, ..agent.clone() };
             let happenings = agent.decide(&agent::Command::Update(Box::new(without)))?;
-            unit.happen(agent, &happenings, Change::Agent);
+            unit.apply(agent, &happenings, Change::Agent);
         }
         let draft = self.draft(DraftOp::Remove, known.persona.clone()).await?;
         let data = json!({"is_shadowing": known.is_shadowing(), DRAFT: draft.id});
-        unit.tell(NewEvent::of(EventType::PersonaDeleted, name, data));
+        unit.emit(NewEvent::of(EventType::PersonaDeleted, name, data));
         self.commit_and_finish(unit, draft).await
     }
 

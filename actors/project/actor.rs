@@ -83,7 +83,7 @@ impl ProjectActor {
             };
             let mut unit = caller.unit(shared.clock.now(), "projects");
             let happenings = project.decide(&command, unit.at)?;
-            let after = unit.happen(&project, &happenings, Change::Project);
+            let after = unit.apply(&project, &happenings, Change::Project);
             if !unit.is_empty() {
                 shared.store.commit(unit).await?;
                 shared.prefixes.invalidate();
@@ -103,7 +103,7 @@ impl ProjectActor {
             let mut unit = caller.unit(shared.clock.now(), "projects");
             match project.decide(&project::Command::Close { open_beads: open }, unit.at) {
                 Ok(happenings) => {
-                    let after = unit.happen(&project, &happenings, Change::Project);
+                    let after = unit.apply(&project, &happenings, Change::Project);
                     shared.store.commit(unit).await?;
                     Ok(CloseOutcome::Closed(Box::new(after)))
                 }
@@ -145,7 +145,7 @@ impl ProjectActor {
             text: text.to_owned(),
             created_at: unit.at,
         };
-        unit.tell(NewEvent {
+        unit.emit(NewEvent {
             kind: EventType::ProjectCommented,
             project_id: Some(project.id.to_string()),
             subject: project.id.to_string(),

@@ -74,7 +74,7 @@ impl ProjectActor {
                     let detail = format!("bead {} is held: release it first", bead.id);
                     return Err(Refusal::conflict("bead-held", detail).into());
                 }
-                unit.tell(NewEvent {
+                unit.emit(NewEvent {
                     kind: EventType::BeadDeleted,
                     project_id: Some(project.id.to_string()),
                     subject: bead.id.to_string(),
@@ -88,10 +88,10 @@ impl ProjectActor {
             }
         }
         for lock in shared.store.file_locks_in(self.context.id.clone()).await? {
-            unit.tell(lock.released("the project was deleted"));
+            unit.emit(lock.released("the project was deleted"));
             unit.change(Change::ReleaseFileLock(lock));
         }
-        unit.tell(NewEvent {
+        unit.emit(NewEvent {
             kind: EventType::ProjectDeleted,
             project_id: Some(project.id.to_string()),
             subject: project.id.to_string(),

@@ -191,11 +191,11 @@ impl FileLocksActor {
                     continue;
                 }
                 if let Some(over) = present {
-                    unit.tell(over.released(EXPIRED));
+                    unit.emit(over.released(EXPIRED));
                     unit.change(Change::ReleaseFileLock(over.clone()));
                 }
                 let lock = FileLock {
-                    project_id: ProjectId::known(self.context.id.clone()),
+                    project_id: ProjectId::from_trusted(self.context.id.clone()),
                     path: path.clone(),
                     agent_id: request.holder.agent_id.clone(),
                     bead_id: request.holder.bead_id.clone(),
@@ -203,7 +203,7 @@ impl FileLocksActor {
                     acquired_at: unit.at,
                     expires_at: unit.at.plus(Duration::from_secs(ttl_sec)),
                 };
-                unit.tell(lock.acquired());
+                unit.emit(lock.acquired());
                 unit.change(Change::TakeFileLock(lock.clone()));
                 taken.push(lock);
             }
@@ -275,7 +275,7 @@ impl FileLocksActor {
             if agent_id.is_some_and(|named| named != lock.agent_id) {
                 return Err(file_lock::conflict([&lock]).into());
             }
-            unit.tell(lock.released(&format!("released by {}", caller.name)));
+            unit.emit(lock.released(&format!("released by {}", caller.name)));
             unit.change(Change::ReleaseFileLock(lock));
             shared.store.commit(unit).await?;
             Ok(())

@@ -99,7 +99,7 @@ impl OrgChartsHandle {
         if after.positions == before.positions {
             return Ok(());
         }
-        unit.tell(NewEvent {
+        unit.emit(NewEvent {
             kind: EventType::OrgChartUpdated,
             project_id: Some(project.to_string()),
             subject: project.to_string(),

@@ -12,7 +12,7 @@ use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::provider::edit::ProviderPatch;
-use arbiter_core::provider::{self, Beat, Provider};
+use arbiter_core::provider::{self, HeartbeatResult, Provider};
 use arbiter_store::{Change, Heartbeat, Unit};
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub(crate) enum ProviderRequest {
 pub(crate) enum Command {
     Change { caller: Caller, request: ProviderRequest, answer: Reply<Provider> },
     AuthorizedClient { holder: String, answer: Reply<Arc<AuthorizedClient>> },
-    Beat { beat: Beat, answer: Reply<Provider> },
+    Beat { beat: HeartbeatResult, answer: Reply<Provider> },
     Observe(CallOutcome),
     Disconnect,
 }
@@ -93,7 +93,7 @@ impl ProviderActor {
             };
             let mut unit = caller.unit(shared.clock.now(), "providers");
             let happenings = provider.decide(&command, &shared.settings.catalogue)?;
-            let after = unit.happen(&provider, &happenings, Change::Provider);
+            let after = unit.apply(&provider, &happenings, Change::Provider);
             check(&after, &shared.settings)?;
             let moved = after.endpoint != provider.endpoint
                 || after.key_id != provider.key_id
@@ -136,7 +136,7 @@ impl ProviderActor {
             let mut unit = Unit::new(shared.clock.now(), "system", "providers");
             let command = provider::Command::Observe(outcome.clone());
             let happenings = provider.decide(&command, &shared.settings.catalogue)?;
-            let after = unit.happen(&provider, &happenings, Change::Provider).struck(outcome);
+            let after = unit.apply(&provider, &happenings, Change::Provider).struck(outcome);
             if after.failures != provider.failures {
                 let (provider_id, failures) = (after.id.clone(), after.failures);
                 unit.change(Change::Strikes { provider_id, failures });
@@ -152,21 +152,21 @@ impl ProviderActor {
         .await
     }
 
-    async fn beat(&self, beat: &Beat) -> Result<Provider, Error> {
+    async fn beat(&self, beat: &HeartbeatResult) -> Result<Provider, Error> {
         let shared = &self.context.shared;
         retry_on_conflict(async || {
             let provider = self.row().await?;
             let mut unit = Unit::new(shared.clock.now(), "system", "heartbeats");
             let command = provider::Command::Beat(beat.clone());
             let happenings = provider.decide(&command, &shared.settings.catalogue)?;
-            let after = unit.happen(&provider, &happenings, Change::Provider).measured(beat, unit.at);
+            let after = unit.apply(&provider, &happenings, Change::Provider).measured(beat, unit.at);
             let (latency_ms, error) = match beat {
-                Beat::Answered { latency_ms, .. } => (*latency_ms, None),
-                Beat::Failed { error, latency_ms, .. } => (*latency_ms, Some(error.clone())),
+                HeartbeatResult::Answered { latency_ms, .. } => (*latency_ms, None),
+                HeartbeatResult::Failed { error, latency_ms, .. } => (*latency_ms, Some(error.clone())),
             };
             let line = Heartbeat { at: unit.at, latency_ms, error };
             unit.change(Change::Beat { provider: after.clone(), beat: line });
-            if let Beat::Answered { models, .. } = beat {
+            if let HeartbeatResult::Answered { models, .. } = beat {
                 let (provider_id, models) = (after.id.clone(), models.clone());
                 unit.change(Change::Offer { provider_id, models });
             }

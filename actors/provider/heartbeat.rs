@@ -10,11 +10,11 @@ use crate::provider::ProvidersHandle;
 use crate::provider::authorized_client::CallFailure;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::random;
-use arbiter_core::kernel::call::Judgement;
+use arbiter_core::kernel::call::HealthSignal;
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::model::catalog::Offered;
-use arbiter_core::provider::{Beat, Provider, Status};
+use arbiter_core::provider::{HeartbeatResult, Provider, Status};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -76,7 +76,7 @@ impl Behavior for HeartbeatActor {
     const KIND: &'static str = "heartbeat";
 
     fn new(context: BehaviorContext<Self>) -> Self {
-        let id = ProviderId::known(context.id.clone());
+        let id = ProviderId::from_trusted(context.id.clone());
         Self { context, id, planned: 0 }
     }
 
@@ -158,11 +158,11 @@ impl HeartbeatActor {
                 let models = models
                     .map(|model| Offered { id: model.id, context_window: model.context_window })
                     .collect();
-                Beat::Answered { latency_ms, median_ms, models }
+                HeartbeatResult::Answered { latency_ms, median_ms, models }
             }
             Err(CallFailure::Call(error)) => {
                 let judgement = error_kind(&error).judgement_of_beat();
-                Beat::Failed { error: error.to_string(), judgement, latency_ms }
+                HeartbeatResult::Failed { error: error.to_string(), judgement, latency_ms }
             }
             // The key went away or was bound elsewhere in this moment.
             Err(CallFailure::Error(Error::Refused(refusal))) => failed_beat(refusal.to_string(), latency_ms),
@@ -173,6 +173,6 @@ impl HeartbeatActor {
 }
 
 /// A beat that could not be made, or not to its end.
-fn failed_beat(error: String, latency_ms: u64) -> Beat {
-    Beat::Failed { error, judgement: Judgement::Strike, latency_ms }
+fn failed_beat(error: String, latency_ms: u64) -> HeartbeatResult {
+    HeartbeatResult::Failed { error, judgement: HealthSignal::Strike, latency_ms }
 }

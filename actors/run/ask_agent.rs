@@ -64,7 +64,8 @@ impl WorkHandle {
         let cancellation = in_flight_guard.cancellation();
         let persona = shared.personas.of(&agent).await?;
         let request = request(&agent, persona.as_ref(), &requested);
-        let token = caller.origin.as_ref().and_then(|origin| origin.token_id.clone()).map(TokenId::known);
+        let token =
+            caller.origin.as_ref().and_then(|origin| origin.token_id.clone()).map(TokenId::from_trusted);
         let run = Run {
             agent_id: Some(agent.id.clone()),
             project_id: Some(requested.project_id.clone()),
@@ -74,7 +75,7 @@ impl WorkHandle {
             ..Run::new(id.clone(), Kind::Work, shared.clock.now())
         };
         let mut unit = caller.unit(run.started_at, "runs");
-        unit.tell(NewEvent {
+        unit.emit(NewEvent {
             kind: EventType::RunStarted,
             project_id: Some(requested.project_id.to_string()),
             subject: id.to_string(),

@@ -5,7 +5,7 @@ use arbiter_core::bead::edit::affects_readiness;
 use arbiter_core::bead::{Bead, Status};
 use arbiter_core::decision;
 use arbiter_core::kernel::ids::AgentId;
-use arbiter_core::prompt::Surroundings;
+use arbiter_core::prompt::PromptContext;
 use arbiter_store::{PageRequest, Store};
 
 /// How many comments go into a prompt.
@@ -13,8 +13,8 @@ const COMMENTS: u32 = 50;
 
 /// Results of what the bead depended on, its comments, answered questions about it, and what became meanwhile of
 /// the other questions of whoever is to do it.
-pub(crate) async fn read(store: &Store, bead: &Bead, worker: &AgentId) -> Result<Surroundings, Error> {
-    let mut context = Surroundings::default();
+pub(crate) async fn read(store: &Store, bead: &Bead, worker: &AgentId) -> Result<PromptContext, Error> {
+    let mut context = PromptContext::default();
     for (target, kind) in store.edges_of(bead.id.to_string()).await? {
         if !affects_readiness(&kind) {
             continue;

@@ -133,7 +133,7 @@ async fn create(
         edges.push((parent, Edge::new(parent.id.clone(), child.id.clone(), "blocks")));
     }
     for (bead, edge) in edges {
-        unit.tell(edge_event(EventType::BeadDependencyAdded, bead, &edge)).change(Change::AddEdge(edge));
+        unit.emit(edge_event(EventType::BeadDependencyAdded, bead, &edge)).change(Change::AddEdge(edge));
     }
     beads.0.store.commit(unit).await?;
     Ok(child.id.clone())

@@ -9,7 +9,7 @@ use crate::context::SharedContext;
 use crate::runtime::timer::Timers;
 use actix::WeakAddr;
 use actix::prelude::*;
-use arbiter_core::kernel::restart::{Budget, Verdict};
+use arbiter_core::kernel::restart::{RestartBudget, RestartVerdict};
 use futures_util::FutureExt;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -71,7 +71,7 @@ pub(crate) struct ActorFailure {
     pub(crate) kind: &'static str,
     pub(crate) id: String,
     pub(crate) message: String,
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: RestartVerdict,
 }
 
 /// Tells of a death that did not go through the firewall.
@@ -89,7 +89,7 @@ impl Drop for DeathWatch {
                 kind: self.kind,
                 id: self.id.clone(),
                 message: "the actor died".to_owned(),
-                verdict: Verdict::Restart { after: std::time::Duration::ZERO },
+                verdict: RestartVerdict::Restart { after: std::time::Duration::ZERO },
             });
         }
     }
@@ -99,7 +99,7 @@ impl Drop for DeathWatch {
 pub(crate) struct ActorCell<R: Behavior> {
     behavior_context: BehaviorContext<R>,
     behavior: Option<R>,
-    budget: Budget,
+    budget: RestartBudget,
     given_up: bool,
     used_at: Arc<AtomicI64>,
     _watch: DeathWatch,
@@ -113,7 +113,7 @@ impl<R: Behavior> ActorCell<R> {
         lifecycle: &crate::runtime::registry::Lifecycle,
     ) -> Self {
         let settings = &shared.settings;
-        let budget = Budget::new(settings.restart_limit, settings.restart_window);
+        let budget = RestartBudget::new(settings.restart_limit, settings.restart_window);
         let watch = DeathWatch {
             kind: R::KIND,
             id: id.clone(),
@@ -172,12 +172,12 @@ impl<R: Behavior> ActorCell<R> {
         });
         match verdict {
             // The supervisor starts the same shell again; `restarting` has thrown the role away.
-            Verdict::Restart { after } if after.is_zero() => context.stop(),
-            Verdict::Restart { after } => {
+            RestartVerdict::Restart { after } if after.is_zero() => context.stop(),
+            RestartVerdict::Restart { after } => {
                 let pause = actix::clock::sleep(after).into_actor(self);
                 context.wait(pause.map(|(), _, context: &mut Context<Self>| context.stop()));
             }
-            Verdict::GiveUp => {
+            RestartVerdict::GiveUp => {
                 self.given_up = true;
                 let window = self.behavior_context.shared.settings.restart_window;
                 context.run_later(window, |cell, context| {

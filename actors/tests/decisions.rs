@@ -5,7 +5,7 @@ use arbiter_actors::{Cascade, Delivery, Error, Handles, Settings};
 use arbiter_core::agent;
 use arbiter_core::agent::edit::NewAgent;
 use arbiter_core::bead::{Claimant, Status};
-use arbiter_core::decision::edit::{NewDecision, Wait};
+use arbiter_core::decision::edit::{DecisionWait, NewDecision};
 use arbiter_core::decision::{self, Decision, Purpose};
 use arbiter_core::kernel::event::{EventFilter, TypePattern};
 use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId, ProjectId};
@@ -42,7 +42,7 @@ async fn critical_bead_runs_only_after_approval() {
     let h = stage.h().clone();
     let decision = asked(&h, "urgent").await;
     assert_eq!(decision.purpose, Purpose::Approval);
-    let why = h.dispatcher.why(&BeadId::known("urgent"), None).await.unwrap();
+    let why = h.dispatcher.why(&BeadId::from_trusted("urgent"), None).await.unwrap();
     assert!(why[0].contains("waits for the decision"), "{why:?}");
     let refused = h.decisions.decide(&me(), &decision.id, "maybe".into(), None).await;
     assert!(matches!(refused, Err(Error::Refused(_))));
@@ -128,14 +128,14 @@ async fn deleted_bead_or_project_cancels_its_decisions() {
     let ask = async |bead: Option<&str>| {
         let bead_id = bead.map(str::to_owned);
         // No time comes by which their actors would look at their rows in any case.
-        let wait = Wait::For(Duration::from_secs(100 * 365 * 86_400));
+        let wait = DecisionWait::For(Duration::from_secs(100 * 365 * 86_400));
         let new = NewDecision { bead_id, wait, ..NewDecision::question("p", "Which?") };
         h.decisions.create(&me(), new).await.unwrap().id
     };
     let (ended, first, second) = (ask(Some("b")).await, ask(Some("b")).await, ask(Some("b")).await);
     let (about_c, of_project) = (ask(Some("c")).await, ask(None).await);
     h.decisions.decide(&me(), &ended, "this".into(), None).await.unwrap();
-    h.beads.delete(&me(), &BeadId::known("b")).await.unwrap();
+    h.beads.delete(&me(), &BeadId::from_trusted("b")).await.unwrap();
     let row = async |id: &DecisionId| h.store.decision(id.to_string()).await.unwrap().unwrap();
     assert_eq!(row(&ended).await.status, decision::Status::Resolved);
     for id in [&first, &second] {
@@ -144,7 +144,7 @@ async fn deleted_bead_or_project_cancels_its_decisions() {
         assert_eq!(row.rationale.as_deref(), Some("bead b was deleted"));
     }
     assert_eq!(row(&about_c).await.status, decision::Status::Pending);
-    h.projects.delete(&me(), &ProjectId::known("p"), Cascade::Yes).await.unwrap();
+    h.projects.delete(&me(), &ProjectId::from_trusted("p"), Cascade::Yes).await.unwrap();
     let reason = async |id: &DecisionId| row(id).await.rationale.unwrap();
     assert_eq!(reason(&about_c).await, "bead c was deleted with its project");
     assert_eq!(reason(&of_project).await, "project p was deleted");
@@ -199,8 +199,8 @@ async fn expired_lease_releases_the_bead_and_refuses_its_token() {
         ..NewAgent::default()
     };
     h.agents.create(&me(), new).await.unwrap();
-    let bead = BeadId::known("b");
-    let claimant = Claimant::Agent(AgentId::known("outside"));
+    let bead = BeadId::from_trusted("b");
+    let claimant = Claimant::Agent(AgentId::from_trusted("outside"));
     let lease = h.beads.claim(&me(), &bead, claimant, Some(10)).await.unwrap().lease.unwrap();
     clock.advance(Duration::from_secs(9));
     let renewed = h.beads.heartbeat(&bead, lease.token.clone()).await.unwrap();

@@ -4,7 +4,7 @@
 use crate::stage::{Stage, manual_clock, me};
 use arbiter_actors::{Clock, Notify, NotifySecret, Settings, SharedClock};
 use arbiter_core::bead::Status;
-use arbiter_core::decision::edit::{NewDecision, Wait};
+use arbiter_core::decision::edit::{DecisionWait, NewDecision};
 use arbiter_core::kernel::ids::DecisionId;
 use arbiter_store::EventRange;
 use arbiter_testkit::{ResponseMode, Script, WebhookReceiver};
@@ -34,7 +34,7 @@ pub fn subjects(receiver: &WebhookReceiver) -> Vec<String> {
 
 pub async fn ask(stage: &Stage) -> DecisionId {
     // Without a deadline nobody is reminded of it, which would be another notice.
-    let new = NewDecision { wait: Wait::Never, ..NewDecision::question("p", "Which?") };
+    let new = NewDecision { wait: DecisionWait::Never, ..NewDecision::question("p", "Which?") };
     stage.h().decisions.create(&me(), new).await.unwrap().id
 }
 

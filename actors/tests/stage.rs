@@ -102,7 +102,7 @@ impl Stage {
         };
         if tokio::time::timeout(Duration::from_secs(60), wait).await.is_err() {
             let bead = self.h().store.bead(id.to_owned()).await.unwrap();
-            let why = self.h().dispatcher.why(&BeadId::known(id), None).await;
+            let why = self.h().dispatcher.why(&BeadId::from_trusted(id), None).await;
             panic!("bead {id} is not {status}: {bead:?} {why:?}");
         }
     }
@@ -118,7 +118,7 @@ pub trait ParseId {
 
 impl ParseId for str {
     fn parse_id(&self) -> arbiter_core::kernel::ids::ProviderId {
-        arbiter_core::kernel::ids::ProviderId::known(self)
+        arbiter_core::kernel::ids::ProviderId::from_trusted(self)
     }
 }
 

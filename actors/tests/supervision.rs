@@ -40,11 +40,12 @@ async fn panicked_actor_answers_crashed_and_restarts_with_its_state() {
     let files = tempfile::tempdir().unwrap();
     let path = files.path().join(".beads").to_str().unwrap().to_owned();
     let patch = ProjectPatch { beads_path: Some(Some(path)), ..ProjectPatch::default() };
-    h.projects.update(&me(), &ProjectId::known("p"), patch).await.unwrap();
+    h.projects.update(&me(), &ProjectId::from_trusted("p"), patch).await.unwrap();
     let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
 
-    let (bead, agent, project) = (BeadId::known("b"), AgentId::known("a"), ProjectId::known("p"));
-    let decision = DecisionId::known(asked.id.as_str());
+    let (bead, agent, project) =
+        (BeadId::from_trusted("b"), AgentId::from_trusted("a"), ProjectId::from_trusted("p"));
+    let decision = DecisionId::from_trusted(asked.id.as_str());
     let provider = "scripted".parse_id();
     let kinds = [
         "bead",
@@ -205,7 +206,7 @@ async fn agent_in_a_crash_loop_is_blocked_with_the_reason() {
     let h = stage.h().clone();
     let mut events = h.bus.subscribe(EventFilter::default(), None).await.unwrap();
     h.fault_injection().panic("agent", "one", 6);
-    let id = AgentId::known("one");
+    let id = AgentId::from_trusted("one");
     for _ in 0..6 {
         let crashed = h.agents.update(&me(), &id, AgentPatch::default()).await;
         assert!(matches!(crashed, Err(Error::Crashed { .. })), "{crashed:?}");
@@ -230,7 +231,7 @@ async fn full_mailbox_answers_busy() {
     let h = stage.h().clone();
     let calls = (0..64).map(|_| {
         let h = h.clone();
-        tokio::spawn(async move { h.beads.comment(&me(), &BeadId::known("b"), "x".into()).await })
+        tokio::spawn(async move { h.beads.comment(&me(), &BeadId::from_trusted("b"), "x".into()).await })
     });
     let outcomes = futures_util::future::join_all(calls).await;
     let done = outcomes.iter().filter(|o| matches!(o, Ok(Ok(_)))).count();
@@ -259,9 +260,9 @@ async fn idle_actor_is_retired_but_not_that_of_a_claimed_bead() {
         ..Default::default()
     };
     h.agents.create(&me(), agent).await.unwrap();
-    let claimant = Claimant::Agent(AgentId::known("outside"));
-    h.beads.claim(&me(), &BeadId::known("held"), claimant, Some(3600)).await.unwrap();
-    h.beads.comment(&me(), &BeadId::known("idle"), "x".into()).await.unwrap();
+    let claimant = Claimant::Agent(AgentId::from_trusted("outside"));
+    h.beads.claim(&me(), &BeadId::from_trusted("held"), claimant, Some(3600)).await.unwrap();
+    h.beads.comment(&me(), &BeadId::from_trusted("idle"), "x".into()).await.unwrap();
     let beads = async || {
         let status = h.orchestrator.status().await.unwrap();
         status.actors.into_iter().find(|(kind, _)| kind == "bead").unwrap().1
@@ -274,7 +275,7 @@ async fn idle_actor_is_retired_but_not_that_of_a_claimed_bead() {
         assert!(Instant::now() < deadline, "the idle actor stays");
     }
     // Addressed again it is there again.
-    h.beads.comment(&me(), &BeadId::known("idle"), "y".into()).await.unwrap();
+    h.beads.comment(&me(), &BeadId::from_trusted("idle"), "y".into()).await.unwrap();
     stage.stop().await;
 }
 
@@ -294,7 +295,7 @@ async fn panicked_orchestrator_restarts_and_keeps_counting() {
     // The news of the bead's failure is what the root fails on.
     h.fault_injection().panic("orchestrator", "main", 1);
     h.fault_injection().panic("bead", "b", 1);
-    let bead = BeadId::known("b");
+    let bead = BeadId::from_trusted("b");
     let crashed = h.beads.comment(&me(), &bead, "x".into()).await;
     assert!(matches!(crashed, Err(Error::Crashed { .. })), "{crashed:?}");
     restarted("orchestrator").await;

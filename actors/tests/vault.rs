@@ -43,7 +43,7 @@ async fn failed_commit_releases_replaces_and_deletes_no_key() {
     h.store.close();
     let other = arbiter_actors::Caller::named("bob");
     assert!(matches!(h.providers.key(&other, &id).await, Err(Error::Store(_))));
-    let spare = KeyId::known("spare");
+    let spare = KeyId::from_trusted("spare");
     assert!(matches!(h.vault.replace(&me(), &spare, secret("new"), None).await, Err(Error::Store(_))));
     assert!(matches!(h.vault.delete(&me(), &spare).await, Err(Error::Store(_))));
     let changed = h.vault.change_password(&me(), secret("pass"), secret("other"), None).await;
@@ -61,7 +61,7 @@ async fn failed_commit_releases_replaces_and_deletes_no_key() {
 
 fn entry(id: &str) -> arbiter_vault::NewEntry {
     arbiter_vault::NewEntry {
-        id: KeyId::known(id),
+        id: KeyId::from_trusted(id),
         name: id.to_owned(),
         description: String::new(),
         purpose: "provider".to_owned(),
@@ -74,7 +74,7 @@ async fn key_for_another_host_is_refused_and_no_use_logged() {
     let stage = Stage::new().await;
     let _provider = stage.setup(Script::default(), &[]).await;
     let h = stage.h();
-    let (id, key) = ("scripted".parse_id(), KeyId::known("key_scripted"));
+    let (id, key) = ("scripted".parse_id(), KeyId::from_trusted("key_scripted"));
     let hosts = Some(vec!["api.example.com".to_owned()]);
     h.vault.replace(&me(), &key, secret(KEY), hosts).await.unwrap();
     let used = told(&stage, EventType::KeyUsed).await;
@@ -96,7 +96,7 @@ async fn unwritable_key_replacement_is_logged_and_changes_nothing() {
     let mut meddled = key_file(&stage);
     meddled.push(b'\n');
     std::fs::write(&path, &meddled).unwrap();
-    let replaced = h.vault.replace(&me(), &KeyId::known("key_scripted"), secret("new"), None).await;
+    let replaced = h.vault.replace(&me(), &KeyId::from_trusted("key_scripted"), secret("new"), None).await;
     assert!(matches!(replaced, Err(Error::Vault(_))));
     assert_eq!(told(&stage, EventType::KeyUpdated).await, 1);
     assert_eq!(key_file(&stage), meddled);

@@ -17,7 +17,7 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::kernel::state_machine::Machine;
+use arbiter_core::kernel::state_machine::StateMachine;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::vault::{Status, Trigger};
 use arbiter_store::{Change, Unit};
@@ -193,7 +193,7 @@ impl VaultActor {
     /// Tells of the vault itself.
     pub(crate) async fn tell(&self, caller: &Caller, kind: EventType, data: Value) -> Result<(), Error> {
         let mut unit = self.unit(caller);
-        unit.tell(NewEvent::of(kind, VAULT, data));
+        unit.emit(NewEvent::of(kind, VAULT, data));
         self.commit(unit).await
     }
 
@@ -247,7 +247,7 @@ impl VaultActor {
         }
         let mut unit = self.unit(caller);
         unit.change(Change::SeeVault(generation));
-        unit.tell(NewEvent::of(EventType::VaultUnlocked, VAULT, data));
+        unit.emit(NewEvent::of(EventType::VaultUnlocked, VAULT, data));
         if let Err(error) = self.commit(unit).await {
             self.close().await?;
             return Err(error);
@@ -292,7 +292,7 @@ impl VaultActor {
         let mut unit = self.unit(caller);
         unit.change(Change::AcceptVault(found));
         let data = json!({"seen": seen, "found": found});
-        unit.tell(NewEvent::of(EventType::VaultRollbackAccepted, VAULT, data));
+        unit.emit(NewEvent::of(EventType::VaultRollbackAccepted, VAULT, data));
         self.commit(unit).await?;
         shared.open_vault.expect_generation(found);
         self.reset_idle_timer();
@@ -312,7 +312,7 @@ impl VaultActor {
         if self.grants.get(&wanted).is_none_or(|until| *until <= now) {
             let data = json!({"holder": wanted.holder, "host": wanted.host, "purpose": wanted.purpose});
             let mut unit = self.unit(&Caller::named(wanted.holder.as_str()));
-            unit.tell(NewEvent::of(EventType::KeyUsed, wanted.key_id.as_str(), data));
+            unit.emit(NewEvent::of(EventType::KeyUsed, wanted.key_id.as_str(), data));
             self.commit(unit).await?;
             // A heartbeat's grant lasts until the vault is locked, or it would fill the log.
             let lasts = if wanted.purpose == "heartbeat" { Duration::MAX } else { GRANT };

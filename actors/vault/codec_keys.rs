@@ -58,7 +58,7 @@ impl VaultHandle {
     /// [`crate::VaultAccessError::Locked`].
     pub async fn add_codec_key(&self, caller: &Caller, family: &str) -> Result<KeyId, Error> {
         let number = self.family(family).first().map_or(1, |(number, _)| number + 1);
-        let id = KeyId::known(format!("{family}-{number}"));
+        let id = KeyId::from_trusted(format!("{family}-{number}"));
         let entry = NewEntry {
             id: id.clone(),
             name: format!("{family} {number}"),

@@ -118,7 +118,7 @@ impl VaultActor {
         }
         let mut unit = self.unit(caller);
         let data = json!({"reason": "a new value", "changes": changes});
-        unit.tell(NewEvent::of(EventType::KeyUpdated, id.as_str(), data));
+        unit.emit(NewEvent::of(EventType::KeyUpdated, id.as_str(), data));
         self.commit(unit).await?;
         self.grants.retain(|grant, _| grant.key_id != id);
         let (now, key) = (shared.clock.now(), id.clone());
@@ -147,7 +147,7 @@ impl VaultActor {
             return Err(Refusal::conflict("in-use", detail).into());
         }
         let mut unit = self.unit(caller);
-        unit.tell(NewEvent::of(EventType::KeyDeleted, id.as_str(), json!({})));
+        unit.emit(NewEvent::of(EventType::KeyDeleted, id.as_str(), json!({})));
         self.commit(unit).await?;
         self.grants.retain(|grant, _| grant.key_id != id);
         let writing = shared.open_vault.work(&shared, move |vault| {

@@ -114,7 +114,7 @@ impl VaultActor {
         unit.change(Change::SeeVault(generation));
         for entry in &written {
             let data = json!({"reason": "rewrapped", "changes": changes_of(entry)});
-            unit.tell(NewEvent::of(EventType::KeyUpdated, entry.id.as_str(), data));
+            unit.emit(NewEvent::of(EventType::KeyUpdated, entry.id.as_str(), data));
         }
         self.commit(unit).await?;
         tracing::info!(keys = written.len(), "keys were rewrapped at the configured cost");

@@ -47,7 +47,7 @@ impl VaultActor {
         let mut unit = self.unit(caller);
         for id in rewrite.ids() {
             let data = json!({"holder": caller.name, "host": Value::Null, "purpose": "export"});
-            unit.tell(NewEvent::of(EventType::KeyUsed, id.as_str(), data));
+            unit.emit(NewEvent::of(EventType::KeyUsed, id.as_str(), data));
         }
         if !unit.is_empty() {
             self.commit(unit).await?;
@@ -106,7 +106,7 @@ impl VaultActor {
                 });
                 NewEvent::of(EventType::KeyStored, id.as_str(), data)
             };
-            unit.tell(event);
+            unit.emit(event);
         }
         // Told first, as for everything that may replace a key.
         self.commit(unit).await?;

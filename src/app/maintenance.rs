@@ -90,11 +90,11 @@ pub async fn reset_admin_token(directory: &Path) -> Result<AdminTokenReset, Star
     let old: Vec<Token> = tokens.into_iter().filter(|token| token.role == Role::Admin).collect();
     for token in &old {
         let told = NewEvent::of(EventType::TokenRevoked, token.id.as_str(), json!({"reason": "token reset"}));
-        unit.tell(told);
+        unit.emit(told);
         unit.change(Change::RevokeToken(token.id.clone()));
     }
     let data = json!({"name": token.name, "role": token.role, "reason": "token reset"});
-    unit.tell(NewEvent::of(EventType::TokenCreated, token.id.as_str(), data));
+    unit.emit(NewEvent::of(EventType::TokenCreated, token.id.as_str(), data));
     unit.change(Change::PutToken(token));
     offline.store.commit(unit).await.map_err(store_failed)?;
     Ok(AdminTokenReset { path, revoked: old.len() })

@@ -1,7 +1,7 @@
 //! The catalogue of models: the one in the program, and a file of the operator's beside it or instead of it.
 
 use crate::app::StartError;
-use arbiter_core::model::catalog::{BadEntry, Catalogue, Entry};
+use arbiter_core::model::catalog::{BadEntry, Catalog, Entry};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -61,7 +61,7 @@ pub enum CatalogError {
 }
 
 /// Reads the catalogue: the file that is named, else `models.toml` of the data directory if there is one.
-pub fn load(directory: &Path, named: &Path) -> Result<Catalogue, StartError> {
+pub fn load(directory: &Path, named: &Path) -> Result<Catalog, StartError> {
     let is_named = !named.as_os_str().is_empty();
     let path = if is_named { named.to_owned() } else { directory.join(FILE) };
     let text = match fs::read_to_string(&path) {
@@ -72,7 +72,7 @@ pub fn load(directory: &Path, named: &Path) -> Result<Catalogue, StartError> {
     Ok(read(text.as_deref(), &path)?)
 }
 
-fn read(own: Option<&str>, path: &Path) -> Result<Catalogue, CatalogError> {
+fn read(own: Option<&str>, path: &Path) -> Result<Catalog, CatalogError> {
     let built_in = Path::new("config/models.toml");
     let mut models = parse(BUILT_IN, built_in)?.models;
     let mut blamed = built_in;
@@ -84,7 +84,7 @@ fn read(own: Option<&str>, path: &Path) -> Result<Catalogue, CatalogError> {
         }
         models.extend(own.models);
     }
-    Catalogue::new(models).map_err(|source| CatalogError::Entry { path: blamed.to_owned(), source })
+    Catalog::new(models).map_err(|source| CatalogError::Entry { path: blamed.to_owned(), source })
 }
 
 fn parse(text: &str, path: &Path) -> Result<File, CatalogError> {
@@ -98,7 +98,7 @@ mod tests {
 
     const OWN: &str = "[[model]]\nname = \"our-model\"\ninteractivity = \"fast\"\nscore = 1.0\n";
 
-    fn own(text: &str) -> Result<Catalogue, CatalogError> {
+    fn own(text: &str) -> Result<Catalog, CatalogError> {
         read(Some(text), Path::new("own.toml"))
     }
 

@@ -36,7 +36,7 @@ pub fn load(settings: &Settings) -> Result<Option<Notify>, StartError> {
     let secret = if wanted.key_id.is_empty() {
         NotifySecret::Given(key_file::read_text(&wanted.secret_file).map_err(NotifyError::File)?)
     } else {
-        NotifySecret::Key(KeyId::known(wanted.key_id.clone()))
+        NotifySecret::Key(KeyId::from_trusted(wanted.key_id.clone()))
     };
     Ok(Some(Notify { url: wanted.url.clone(), secret }))
 }

@@ -56,7 +56,7 @@ fn log_deleted_keys(directory: &Path, keys: &[String], now: Timestamp) -> Result
         })?;
         let mut unit = Unit::new(now, "system", "vault");
         for id in keys {
-            unit.tell(NewEvent::of(EventType::KeyDeleted, id.as_str(), json!({"reason": "vault reset"})));
+            unit.emit(NewEvent::of(EventType::KeyDeleted, id.as_str(), json!({"reason": "vault reset"})));
         }
         let outcome = store.commit(unit).await;
         store.close();

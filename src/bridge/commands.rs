@@ -60,26 +60,26 @@ pub async fn execute(
     match (kind, wish) {
         (Kind::Agent, "updateStatus") => {
             let status = text(value, "status")?;
-            handles.agents.set_status(caller, &AgentId::known(id), &status, reason()).await?;
+            handles.agents.set_status(caller, &AgentId::from_trusted(id), &status, reason()).await?;
         }
         (Kind::Agent, "assignBead") => {
-            let bead = BeadId::known(text(value, "bead_id")?);
-            handles.agents.assign(caller, &AgentId::known(id), &bead).await?;
+            let bead = BeadId::from_trusted(text(value, "bead_id")?);
+            handles.agents.assign(caller, &AgentId::from_trusted(id), &bead).await?;
         }
         (Kind::Agent, "shutdown") => {
             let why = text(value, "reason").ok();
-            handles.agents.shutdown(caller, &AgentId::known(id), why).await?;
+            handles.agents.shutdown(caller, &AgentId::from_trusted(id), why).await?;
         }
         (Kind::Bead, "assignToAgent") => {
-            let agent = AgentId::known(text(value, "agent_id")?);
-            handles.beads.claim(caller, &BeadId::known(id), Claimant::Agent(agent), None).await?;
+            let agent = AgentId::from_trusted(text(value, "agent_id")?);
+            handles.beads.claim(caller, &BeadId::from_trusted(id), Claimant::Agent(agent), None).await?;
         }
         (Kind::Bead, "complete") => {
             let summary = text(value, "summary")?;
             // From outside, as an operator closes one.
             handles
                 .beads
-                .act(caller, &BeadId::known(id), BeadAction::Close { reason: summary }, None)
+                .act(caller, &BeadId::from_trusted(id), BeadAction::Close { reason: summary }, None)
                 .await?;
         }
         (Kind::Bead, "statusChange" | "updateStatus") => bead_status(inner, caller, id, value).await?,
@@ -89,7 +89,7 @@ pub async fn execute(
                 rationale: value.get("rationale").and_then(Value::as_str).map(str::to_owned),
                 ..DecisionAnswer::default()
             };
-            handles.decisions.answer(caller, &DecisionId::known(id), given).await?;
+            handles.decisions.answer(caller, &DecisionId::from_trusted(id), given).await?;
         }
         _ => return Err(CommandError::Invalid(format!("a {} knows no {wish:?}", kind.noun()))),
     }

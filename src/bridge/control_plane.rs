@@ -62,7 +62,7 @@ impl ControlPlane for ActorControlPlane {
     fn check_deadline(&self, decision_id: String) -> ReplyFuture<DeadlineCheck> {
         self.answer(|inner| {
             Box::pin(async move {
-                let id = DecisionId::known(decision_id);
+                let id = DecisionId::from_trusted(decision_id);
                 let was_pending = inner
                     .handles
                     .store
@@ -87,7 +87,7 @@ impl ControlPlane for ActorControlPlane {
     fn heartbeat(&self, provider_id: String) -> ReplyFuture<HeartbeatOutcome> {
         self.answer(|inner| {
             Box::pin(async move {
-                let id = ProviderId::known(provider_id);
+                let id = ProviderId::from_trusted(provider_id);
                 match inner.handles.providers.heartbeat_scheduled(&id).await {
                     Err(Error::Refused(Refusal::NotFound { .. })) => return Ok(HeartbeatOutcome::Gone),
                     // Disabled, or its key cannot be read: there will be another time.

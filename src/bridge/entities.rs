@@ -4,7 +4,7 @@ use arbiter_actors::{Error, Handles};
 use arbiter_core::kernel::event::Event;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::lease::digest;
-use arbiter_store::Noted;
+use arbiter_store::ChangedEntity;
 use arbiter_temporal::codec::names::{Kind, NO_PROJECT};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -36,7 +36,7 @@ pub fn kind(text: &str) -> Option<Kind> {
 }
 
 /// The entities whose state an event changes.
-pub fn changed_entities(event: &Event) -> Vec<Noted> {
+pub fn changed_entities(event: &Event) -> Vec<ChangedEntity> {
     use EventType as E;
     let kinds: &[Kind] = match event.kind {
         E::BeadReady | E::BeadCommented | E::ProjectCommented | E::DecisionReminder => &[],
@@ -54,7 +54,7 @@ pub fn changed_entities(event: &Event) -> Vec<Noted> {
     };
     let old = event.data["old"].as_str();
     let begins = matches!((kinds, old), ([Kind::Bead], Some("closed")) | ([Kind::Agent], Some("shutdown")));
-    let note = |kind: &Kind| Noted {
+    let note = |kind: &Kind| ChangedEntity {
         kind: kind_name(*kind),
         id: event.subject.clone(),
         seq: event.seq,

@@ -10,7 +10,7 @@ use arbiter_actors::Error;
 use arbiter_core::kernel::event::{Event, EventFilter};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::time::Timestamp;
-use arbiter_store::{Change, EventRange, Noted, Unit};
+use arbiter_store::{Change, ChangedEntity, EventRange, Unit};
 use arbiter_temporal::client::{WorkflowClient, WorkflowClientError};
 use arbiter_temporal::codec::names::Kind;
 use arbiter_temporal::workflows::EventBatch;
@@ -75,13 +75,13 @@ fn lag_millis(events: &[Event], now: Timestamp) -> u64 {
 }
 
 /// The newest note of each entity.
-fn notes(events: &[Event]) -> Vec<Noted> {
-    let mut newest: BTreeMap<(&'static str, String, bool), Noted> = BTreeMap::new();
+fn notes(events: &[Event]) -> Vec<ChangedEntity> {
+    let mut newest: BTreeMap<(&'static str, String, bool), ChangedEntity> = BTreeMap::new();
     for note in events.iter().flat_map(changed_entities) {
         // However often lives end and begin within these events, one more begins: the states between were never mirrored.
         newest.insert((note.kind, note.id.clone(), note.begins), note);
     }
-    let mut notes: Vec<Noted> = newest.into_values().collect();
+    let mut notes: Vec<ChangedEntity> = newest.into_values().collect();
     // Beads that come in together wait behind what happens now, or a file would hold everything up.
     let created = events.iter().filter(|event| event.kind == EventType::BeadCreated).count();
     if created > BULK_THRESHOLD {

@@ -105,7 +105,7 @@ async fn edges(
             let (Some(to), Some(kind)) = (edge["depends_on"].as_str(), edge["type"].as_str()) else {
                 continue;
             };
-            let edge = Edge::new(BeadId::known(one.id.clone()), BeadId::known(to), kind);
+            let edge = Edge::new(BeadId::from_trusted(one.id.clone()), BeadId::from_trusted(to), kind);
             let mut unit = Unit::new(now, "system", "rebuild");
             unit.change(Change::AddEdge(edge));
             match store.commit(unit).await {

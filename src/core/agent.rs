@@ -7,14 +7,14 @@ pub mod persona;
 use crate::agent::config::AgentConfig;
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{AgentId, BeadId, ProjectId, ProviderId};
-use crate::kernel::record::{Happening, Record};
+use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::{Problems, Refusal};
-use crate::kernel::state_machine::Machine;
+use crate::kernel::state_machine::StateMachine;
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-words! {
+string_enum! {
     /// Where an agent stands.
     pub enum Status {
         /// Created, not started.
@@ -32,7 +32,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What moves an agent.
     pub enum Trigger {
         /// It is to be started.
@@ -58,7 +58,7 @@ words! {
     }
 }
 
-impl Machine for Status {
+impl StateMachine for Status {
     type Trigger = Trigger;
     const ENTITY: &'static str = "agent";
     const TRANSITIONS: &'static [(Self, Trigger, Self)] = &[
@@ -83,7 +83,7 @@ impl Machine for Status {
     ];
 }
 
-words! {
+string_enum! {
     /// Who does an agent's work.
     pub enum Kind {
         /// Arbiter, through the agent's provider.
@@ -199,7 +199,7 @@ pub enum Command {
 
 impl Agent {
     /// What a command makes of the agent.
-    pub fn decide(&self, command: &Command) -> Result<Vec<Happening>, Refusal> {
+    pub fn decide(&self, command: &Command) -> Result<Vec<FieldChanges>, Refusal> {
         let mut after = self.clone();
         let mut notes = Vec::new();
         after.status_reason = None;
@@ -214,7 +214,7 @@ impl Agent {
             Command::Finish { outcome } => {
                 after.status = step(Trigger::Finish)?;
                 let data = json!({"bead_id": self.current_bead, "outcome": outcome});
-                notes.push(Happening::noted(EventType::AgentCompleted, data));
+                notes.push(FieldChanges::noted(EventType::AgentCompleted, data));
                 after.current_bead = None;
             }
             Command::Release { reason } => {
@@ -236,17 +236,17 @@ impl Agent {
                 after.status = step(Trigger::Shutdown)?;
                 after.current_bead = None;
                 after.status_reason.clone_from(reason);
-                notes.push(Happening::noted(EventType::AgentShutdown, json!({"reason": reason})));
+                notes.push(FieldChanges::noted(EventType::AgentShutdown, json!({"reason": reason})));
             }
             Command::Restart => {
                 after.status = step(Trigger::Restart)?;
                 after.current_bead = None;
-                notes.push(Happening::noted(EventType::AgentRestarted, json!({"old": self.status})));
+                notes.push(FieldChanges::noted(EventType::AgentRestarted, json!({"old": self.status})));
             }
             Command::Update(wanted) => after = wanted.as_ref().clone(),
         }
         let reason = after.status_reason.as_deref();
-        let change = Happening::between(self, &after, reason);
+        let change = FieldChanges::between(self, &after, reason);
         let mut happenings = Vec::new();
         if !change.is_nothing() {
             happenings.push(change);
@@ -270,16 +270,16 @@ pub fn check(agent: &Agent) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::record::{created_event, event, evolved, replay};
+    use crate::kernel::record::{apply_all, created_event, event, replay};
     use crate::kernel::state_machine::tests::check_exhaustively;
     use proptest::prelude::*;
 
     fn agent() -> Agent {
         Agent {
-            id: AgentId::known("a"),
+            id: AgentId::from_trusted("a"),
             name: "A".into(),
             description: String::new(),
-            provider_id: Some(ProviderId::known("p")),
+            provider_id: Some(ProviderId::from_trusted("p")),
             persona_name: None,
             role: None,
             project_id: None,
@@ -314,7 +314,7 @@ mod tests {
             let commands = [
                 Command::Activate,
                 Command::BecomeReady,
-                Command::Assign(BeadId::known("bd-1")),
+                Command::Assign(BeadId::from_trusted("bd-1")),
                 Command::Finish { outcome: "closed".into() },
                 Command::Release { reason: reason() },
                 Command::Fail { reason: reason() },
@@ -328,7 +328,7 @@ mod tests {
             for (step, pick) in picks.iter().enumerate() {
                 let now = Timestamp::from_millis(i64::try_from(step).unwrap());
                 let Ok(happenings) = row.decide(&commands[*pick]) else { continue };
-                let next = evolved(&row, &happenings, now);
+                let next = apply_all(&row, &happenings, now);
                 for happening in &happenings {
                     let told = event(&next, happening);
                     log.push((told.kind, told.data, now));

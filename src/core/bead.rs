@@ -7,19 +7,19 @@ pub mod merge;
 pub mod readiness;
 pub(crate) mod types;
 
-use crate::bead::handoff::Heir;
-use crate::bead::readiness::Hold;
+use crate::bead::handoff::HandoffTarget;
+use crate::bead::readiness::Blocker;
 pub use crate::bead::types::{NEVER_DISPATCHED, NEVER_READY, TYPES};
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{AgentId, BeadId, ProjectId};
-use crate::kernel::record::{Happening, Record};
+use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::Refusal;
-use crate::kernel::state_machine::Machine;
+use crate::kernel::state_machine::StateMachine;
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-words! {
+string_enum! {
     /// Where a bead stands.
     pub enum Status {
         /// Nobody works on it.
@@ -33,7 +33,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What moves a bead.
     pub enum Trigger {
         /// Somebody takes it.
@@ -57,7 +57,7 @@ words! {
     }
 }
 
-impl Machine for Status {
+impl StateMachine for Status {
     type Trigger = Trigger;
     const ENTITY: &'static str = "bead";
     const TRANSITIONS: &'static [(Self, Trigger, Self)] = &[
@@ -146,7 +146,7 @@ pub struct Bead {
     pub revision: u64,
 }
 
-words! {
+string_enum! {
     /// Whether a person has said that an agent may work on a bead.
     pub enum Approval {
         /// Nobody has.
@@ -183,9 +183,9 @@ impl Record for Bead {
 
 /// What else bears on a bead: read in the same moment as the bead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct ClaimContext {
     /// Beads it waits for.
-    pub waiting_on: Vec<Hold>,
+    pub waiting_on: Vec<Blocker>,
     /// Decisions about it that nobody has made yet.
     pub pending_decisions: Vec<String>,
 }
@@ -245,7 +245,7 @@ pub enum Command {
         /// The agent that holds it.
         by: AgentId,
         /// Who is to have it.
-        heir: Heir,
+        heir: HandoffTarget,
         /// Why.
         reason: String,
     },
@@ -301,9 +301,9 @@ impl Bead {
     pub fn decide(
         &self,
         command: &Command,
-        facts: &Facts,
+        facts: &ClaimContext,
         now: Timestamp,
-    ) -> Result<Vec<Happening>, Refusal> {
+    ) -> Result<Vec<FieldChanges>, Refusal> {
         let mut after = self.clone();
         let mut reason = None;
         let mut notes = Vec::new();
@@ -314,7 +314,7 @@ impl Bead {
                 after.assigned_to = Some(claimant.name().to_owned());
                 after.next_attempt_at = None;
                 let assigned = json!({"agent_id": claimant.name()});
-                notes.push(Happening::noted(EventType::BeadAssigned, assigned));
+                notes.push(FieldChanges::noted(EventType::BeadAssigned, assigned));
             }
             Command::Release { reason: why, attempt } => {
                 after.status = self.step(Trigger::Release)?;
@@ -389,7 +389,7 @@ impl Bead {
             }
         }
         let mut happenings = Vec::new();
-        let change = Happening::between(self, &after, reason);
+        let change = FieldChanges::between(self, &after, reason);
         if !change.is_nothing() {
             happenings.push(change);
         }
@@ -401,7 +401,7 @@ impl Bead {
         self.status.step(self.id.as_str(), trigger)
     }
 
-    fn check_claim(&self, claimant: &Claimant, facts: &Facts, now: Timestamp) -> Result<(), Refusal> {
+    fn check_claim(&self, claimant: &Claimant, facts: &ClaimContext, now: Timestamp) -> Result<(), Refusal> {
         let not_ready = |detail: String| Err(Refusal::conflict("not-ready", detail));
         if let Some(holder) = self.assigned_to.as_deref().filter(|holder| *holder != claimant.name()) {
             return not_ready(format!("bead {} is meant for {holder}", self.id));
@@ -427,9 +427,9 @@ impl Bead {
         Ok(())
     }
 
-    fn completed(&self, summary: &str) -> Happening {
+    fn completed(&self, summary: &str) -> FieldChanges {
         let data = json!({"summary": summary, "assigned_to": self.assigned_to});
-        Happening::noted(EventType::BeadCompleted, data)
+        FieldChanges::noted(EventType::BeadCompleted, data)
     }
 
     fn end(&mut self, why: &str, now: Timestamp) {
@@ -457,11 +457,11 @@ impl Bead {
         self.next_attempt_at = Some(retry_at);
     }
 
-    fn hand_on(&mut self, by: &AgentId, heir: &Heir) {
+    fn hand_on(&mut self, by: &AgentId, heir: &HandoffTarget) {
         self.handed_on_by.push(by.clone());
         match heir {
-            Heir::Agent(id) => self.assigned_to = Some(id.to_string()),
-            Heir::Role(role) => {
+            HandoffTarget::Agent(id) => self.assigned_to = Some(id.to_string()),
+            HandoffTarget::Role(role) => {
                 self.assigned_to = None;
                 self.tags.retain(|tag| !tag.starts_with("role:"));
                 self.tags.push(format!("role:{role}"));

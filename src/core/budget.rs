@@ -16,7 +16,7 @@ pub const LARGEST_CAP_USD: f64 = 1_000_000_000.0;
 /// The shares of a cap, in percent, at which somebody is told; the last one is the cap itself.
 pub const LEVELS: [u8; 4] = [50, 80, 95, 100];
 
-words! {
+string_enum! {
     /// How long a budget lasts before it begins anew; days and months are those of UTC.
     pub enum Period {
         /// From midnight to midnight.
@@ -75,8 +75,8 @@ impl Scope {
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
             None if text == "total" => Some(Self::Total),
-            Some(("project", id)) if !id.is_empty() => Some(Self::Project(ProjectId::known(id))),
-            Some(("agent", id)) if !id.is_empty() => Some(Self::Agent(AgentId::known(id))),
+            Some(("project", id)) if !id.is_empty() => Some(Self::Project(ProjectId::from_trusted(id))),
+            Some(("agent", id)) if !id.is_empty() => Some(Self::Agent(AgentId::from_trusted(id))),
             _ => None,
         }
     }
@@ -123,7 +123,7 @@ impl fmt::Display for Key {
 
 /// What is known for certain of a budget's spending in one window, whatever becomes of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct SpendCheckpoint {
     /// Of which budget.
     pub key: Key,
     /// When the window began.
@@ -142,7 +142,7 @@ pub struct Budget {
     /// What may be spent in one window.
     pub cap: Usd,
     /// What was marked last, if anything was.
-    pub mark: Option<Mark>,
+    pub mark: Option<SpendCheckpoint>,
 }
 
 impl Budget {
@@ -152,7 +152,7 @@ impl Budget {
     }
 
     /// Its mark, if it is of this window.
-    pub fn mark_in(&self, window: Window) -> Option<&Mark> {
+    pub fn mark_in(&self, window: Window) -> Option<&SpendCheckpoint> {
         self.mark.as_ref().filter(|mark| mark.window == window.start)
     }
 }
@@ -227,7 +227,7 @@ mod tests {
         for text in ["", "all", "project:", "agent", "bead:x", "Total"] {
             assert_eq!(Scope::parse(text), None, "{text}");
         }
-        let (project, agent) = (ProjectId::known("p"), AgentId::known("a"));
+        let (project, agent) = (ProjectId::from_trusted("p"), AgentId::from_trusted("a"));
         let scopes: Vec<String> =
             Scope::of(Some(&project), Some(&agent)).iter().map(Scope::to_string).collect();
         assert_eq!(scopes, ["total", "project:p", "agent:a"]);

@@ -10,14 +10,14 @@ use crate::bead;
 use crate::decision::deadline::{OnTimeout, UNANSWERED};
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{BeadId, DecisionId, ProjectId};
-use crate::kernel::record::{Happening, Record};
+use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::{Problems, Refusal};
-use crate::kernel::state_machine::Machine;
+use crate::kernel::state_machine::StateMachine;
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-words! {
+string_enum! {
     /// Where a decision stands.
     pub enum Status {
         /// Nobody has answered yet.
@@ -31,7 +31,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What ends a decision.
     pub enum Trigger {
         /// An answer.
@@ -43,7 +43,7 @@ words! {
     }
 }
 
-impl Machine for Status {
+impl StateMachine for Status {
     type Trigger = Trigger;
     const ENTITY: &'static str = "decision";
     const TRANSITIONS: &'static [(Self, Trigger, Self)] = &[
@@ -53,7 +53,7 @@ impl Machine for Status {
     ];
 }
 
-words! {
+string_enum! {
     /// Why a decision was asked for, which says what its answer does.
     pub enum Purpose {
         /// Somebody has a question; the answer is for the next prompt.
@@ -166,7 +166,7 @@ impl Record for Decision {
 
 /// What is known of the thing that a decision is about when it is answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sight {
+pub struct AnswerContext {
     /// Its digest as it is now; none: it is gone, or there is nothing.
     pub now: Option<String>,
     /// The digest that whoever answers has seen; none: that of the question.
@@ -185,7 +185,7 @@ pub enum Command {
         /// Who answers.
         decider_id: String,
         /// What the answer is about.
-        sight: Sight,
+        sight: AnswerContext,
     },
     /// A part of its time may have passed; refused while there is nothing to remind of.
     Remind,
@@ -203,7 +203,7 @@ pub enum Command {
 
 impl Decision {
     /// What a command makes of the decision.
-    pub fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<Happening>, Refusal> {
+    pub fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<FieldChanges>, Refusal> {
         let mut after = self.clone();
         let step = |trigger| self.status.step(self.id.as_str(), trigger);
         let mut reason = None;
@@ -252,7 +252,7 @@ impl Decision {
             "requester_id": after.requester_id,
         });
         let told = told.as_object().cloned().unwrap_or_default();
-        Ok(vec![Happening::between(self, &after, reason).telling(told)])
+        Ok(vec![FieldChanges::between(self, &after, reason).telling(told)])
     }
 
     fn answer(&mut self, decision: &str, rationale: Option<String>, decider_id: &str) {
@@ -262,7 +262,7 @@ impl Decision {
     }
 
     /// The digest that an answer is given for; refused when that is not how the thing is now.
-    fn check_subject(&self, sight: &Sight) -> Result<Option<String>, Refusal> {
+    fn check_subject(&self, sight: &AnswerContext) -> Result<Option<String>, Refusal> {
         let Some(asked) = &self.subject_digest else { return Ok(None) };
         let Some(now) = &sight.now else {
             let detail = format!("what decision {} is about is no longer there: cancel it", self.id);

@@ -6,14 +6,14 @@ pub mod org_chart;
 
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{ProjectId, is_well_formed};
-use crate::kernel::record::{Happening, Record};
+use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::{Problems, Refusal};
-use crate::kernel::state_machine::Machine;
+use crate::kernel::state_machine::StateMachine;
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-words! {
+string_enum! {
     /// Where a project stands.
     pub enum Status {
         /// Work goes on.
@@ -25,7 +25,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What moves a project.
     pub enum Trigger {
         /// End it.
@@ -35,7 +35,7 @@ words! {
     }
 }
 
-impl Machine for Status {
+impl StateMachine for Status {
     type Trigger = Trigger;
     const ENTITY: &'static str = "project";
     const TRANSITIONS: &'static [(Self, Trigger, Self)] = &[
@@ -45,9 +45,9 @@ impl Machine for Status {
     ];
 }
 
-words! {
+string_enum! {
     /// Whether a project may ever be closed.
-    pub enum Term {
+    pub enum ProjectTerm {
         /// It ends some day.
         Finite = "finite",
         /// It never closes.
@@ -156,7 +156,7 @@ pub enum Command {
 
 impl Project {
     /// What a command makes of the project.
-    pub fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<Happening>, Refusal> {
+    pub fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<FieldChanges>, Refusal> {
         let mut after = self.clone();
         let step = |trigger| self.status.step(self.id.as_str(), trigger);
         let mut reason = None;
@@ -187,7 +187,7 @@ impl Project {
             Command::Resume => after.parked = None,
             Command::Update(wanted) => after = wanted.as_ref().clone(),
         }
-        let change = Happening::between(self, &after, reason);
+        let change = FieldChanges::between(self, &after, reason);
         Ok(if change.is_nothing() { vec![] } else { vec![change] })
     }
 
@@ -238,13 +238,13 @@ pub fn check(project: &Project) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::record::{created_event, event, evolved, replay};
+    use crate::kernel::record::{apply_all, created_event, event, replay};
     use crate::kernel::state_machine::tests::check_exhaustively;
 
     fn project() -> Project {
         let at = Timestamp::from_millis(0);
         Project {
-            id: ProjectId::known("p"),
+            id: ProjectId::from_trusted("p"),
             name: "P".into(),
             git_repo: None,
             branch: None,
@@ -277,7 +277,7 @@ mod tests {
         let perpetual = Project { is_perpetual: true, ..project() };
         assert!(perpetual.decide(&close(0), now).is_err());
         let happenings = open.decide(&close(0), now).unwrap();
-        let closed = evolved(&open, &happenings, now);
+        let closed = apply_all(&open, &happenings, now);
         assert_eq!((closed.status, closed.closed_at), (Status::Closed, Some(now)));
         let mut log = vec![(Project::CREATED, created_event(&open).data, now)];
         log.extend(happenings.iter().map(|h| (event(&closed, h).kind, event(&closed, h).data, now)));

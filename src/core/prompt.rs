@@ -15,7 +15,7 @@ const EXCERPT: usize = 4_000;
 
 /// What is known about a bead's surroundings.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Surroundings {
+pub struct PromptContext {
     /// Results of beads it depended on: title and summary.
     pub results: Vec<(String, String)>,
     /// Comments: author and text, oldest first.
@@ -79,7 +79,7 @@ fn introduction(agent: &Agent, persona: Option<&Persona>) -> String {
 }
 
 /// What is to be done.
-pub fn user(project: &Project, bead: &Bead, around: &Surroundings) -> String {
+pub fn user(project: &Project, bead: &Bead, around: &PromptContext) -> String {
     let mut text = format!("Project: {}\nWork item {}: {}\n", project.name, bead.id, bead.title);
     text.push_str(&format!("Type: {}. Priority: {}.\n", bead.bead_type, bead.priority));
     section(&mut text, "Description", &bead.description);

@@ -11,16 +11,16 @@ pub mod retry;
 use crate::kernel::call::CallOutcome;
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{KeyId, ProviderId, is_well_formed};
-use crate::kernel::record::{Happening, Record};
+use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::{Problems, Refusal};
-use crate::kernel::state_machine::Machine;
+use crate::kernel::state_machine::StateMachine;
 use crate::kernel::time::Timestamp;
-use crate::model::catalog::Catalogue;
+use crate::model::catalog::Catalog;
 use serde::{Deserialize, Serialize};
 
-pub use crate::provider::health::{Beat, LATE_FACTOR, LATE_FLOOR_MS, STRIKES};
+pub use crate::provider::health::{HeartbeatResult, LATE_FACTOR, LATE_FLOOR_MS, STRIKES};
 
-words! {
+string_enum! {
     /// How a provider is.
     pub enum Status {
         /// Not heard of yet.
@@ -36,7 +36,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What moves a provider.
     pub enum Trigger {
         /// A beat found it well.
@@ -52,7 +52,7 @@ words! {
     }
 }
 
-impl Machine for Status {
+impl StateMachine for Status {
     type Trigger = Trigger;
     const ENTITY: &'static str = "provider";
     const TRANSITIONS: &'static [(Self, Trigger, Self)] = &[
@@ -73,7 +73,7 @@ impl Machine for Status {
     ];
 }
 
-words! {
+string_enum! {
     /// Whose protocol a provider speaks.
     pub enum ProviderType {
         /// OpenAI.
@@ -246,7 +246,7 @@ pub enum KeyAccess {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Take note of a beat.
-    Beat(Beat),
+    Beat(HeartbeatResult),
     /// Take note of how a real call went.
     Observe(CallOutcome),
     /// Switch it off.
@@ -313,7 +313,7 @@ impl Provider {
     }
 
     /// What a command makes of the provider; a beat chooses the model by the catalogue.
-    pub fn decide(&self, command: &Command, catalogue: &Catalogue) -> Result<Vec<Happening>, Refusal> {
+    pub fn decide(&self, command: &Command, catalogue: &Catalog) -> Result<Vec<FieldChanges>, Refusal> {
         let after = match command {
             Command::Beat(beat) => self.after_beat(beat, catalogue),
             Command::Observe(outcome) => self.after_call(outcome),
@@ -322,7 +322,7 @@ impl Provider {
             Command::Update(wanted) => wanted.as_ref().clone(),
         };
         let reason = after.status_reason.as_deref();
-        let change = Happening::between(self, &after, reason);
+        let change = FieldChanges::between(self, &after, reason);
         Ok(if change.is_nothing() { vec![] } else { vec![change] })
     }
 

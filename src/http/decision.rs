@@ -8,7 +8,7 @@ use crate::http::wire::schema::{EnumValues, maybe_time, time, word};
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::DecisionAnswer;
 use arbiter_core::decision::deadline::OnTimeout;
-use arbiter_core::decision::edit::{NewDecision, Wait};
+use arbiter_core::decision::edit::{DecisionWait, NewDecision};
 use arbiter_core::decision::{Decision, Purpose, Status};
 use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId};
 use arbiter_core::kernel::time::Timestamp;
@@ -201,7 +201,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 }
 
 fn id(request: &ApiRequest) -> DecisionId {
-    DecisionId::known(request.param("id"))
+    DecisionId::from_trusted(request.param("id"))
 }
 
 fn answer(decision: Decision) -> Result<Reply, ApiError> {
@@ -209,14 +209,14 @@ fn answer(decision: Decision) -> Result<Reply, ApiError> {
     Reply::entity(&DecisionView::from(decision), revision)
 }
 
-fn wait(timeout: Option<&str>, deadline: Option<Timestamp>) -> Result<Wait, ApiError> {
+fn wait(timeout: Option<&str>, deadline: Option<Timestamp>) -> Result<DecisionWait, ApiError> {
     match (timeout, deadline) {
-        (None, None) => Ok(Wait::Default),
-        (None, Some(deadline)) => Ok(Wait::Until(deadline)),
+        (None, None) => Ok(DecisionWait::Default),
+        (None, Some(deadline)) => Ok(DecisionWait::Until(deadline)),
         (Some(_), Some(_)) => {
             Err(ApiError::field("deadline", "is given beside timeout; one of them will do"))
         }
-        (Some(text), None) => Wait::parse(text)
+        (Some(text), None) => DecisionWait::parse(text)
             .ok_or_else(|| ApiError::field("timeout", "is never, or a number with ms, s, m, h or d")),
     }
 }
@@ -260,7 +260,7 @@ async fn create(request: ApiRequest, body: NewDecisionBody) -> Result<Reply, Api
 
 /// A question about a bead holds the bead up, so an agent asks only about its own.
 async fn check_bead(request: &ApiRequest, bead: Option<&str>) -> Result<(), ApiError> {
-    let Some(bead) = bead.map(BeadId::known) else { return Ok(()) };
+    let Some(bead) = bead.map(BeadId::from_trusted) else { return Ok(()) };
     request.require_beads([&bead]).await?;
     bead_handlers::check_holder(request, &bead).await
 }
@@ -284,7 +284,7 @@ async fn decide(request: ApiRequest, body: DecideBody) -> Result<Reply, ApiError
 /// The agent in whose name an answer is given: the token's, or one that an administrator names.
 async fn deciding_agent(request: &ApiRequest, decider: &str) -> Result<Option<AgentId>, ApiError> {
     if let Some(own) = request.identity.agent_id() {
-        return Ok(Some(AgentId::known(own)));
+        return Ok(Some(AgentId::from_trusted(own)));
     }
     if decider == request.identity.name() {
         return Ok(None);
@@ -304,10 +304,10 @@ mod tests {
     #[test]
     fn decision_takes_timeout_or_deadline_but_not_both() {
         let at = Timestamp::from_millis(7);
-        assert_eq!(wait(None, None).unwrap(), Wait::Default);
-        assert_eq!(wait(Some("2h"), None).unwrap(), Wait::For(Duration::from_secs(7200)));
-        assert_eq!(wait(Some("never"), None).unwrap(), Wait::Never);
-        assert_eq!(wait(None, Some(at)).unwrap(), Wait::Until(at));
+        assert_eq!(wait(None, None).unwrap(), DecisionWait::Default);
+        assert_eq!(wait(Some("2h"), None).unwrap(), DecisionWait::For(Duration::from_secs(7200)));
+        assert_eq!(wait(Some("never"), None).unwrap(), DecisionWait::Never);
+        assert_eq!(wait(None, Some(at)).unwrap(), DecisionWait::Until(at));
         assert!(wait(Some("2h"), Some(at)).is_err() && wait(Some("soon"), None).is_err());
     }
 }

@@ -3,7 +3,7 @@
 //! Runs are stored with these types, so a field may be added here but not renamed. Must not know
 //! any wire format: `openai.rs` translates.
 
-use crate::rate_headers::RateHints;
+use arbiter_core::provider::rate_limit::RateHints;
 use serde::{Deserialize, Serialize};
 
 /// Who speaks in a conversation.

@@ -2,8 +2,8 @@
 //!
 //! Must not know HTTP routes or retries: who calls decides by [`CallErrorKind`] what follows.
 
-use crate::rate_headers::RateHints;
 use crate::redact::sanitize;
+use arbiter_core::provider::rate_limit::RateHints;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;

@@ -3,8 +3,9 @@
 //! Shared by all wire formats, since their error bodies differ only in details. Must not connect.
 
 use crate::error::{CallError, CallErrorKind};
-use crate::rate_headers::RateHints;
+use crate::rate_headers;
 use crate::redact::sanitize;
+use arbiter_core::provider::rate_limit::RateHints;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
@@ -27,7 +28,7 @@ pub(crate) fn from_status(
 ) -> CallError {
     let text = String::from_utf8_lossy(body);
     let error_body = ErrorBody::read(&text);
-    let hints = RateHints::read(headers);
+    let hints = rate_headers::read(headers);
     let kind = error_kind(status.as_u16(), hints, &error_body, context);
     let detail = format!("status {}: {}", status.as_u16(), error_body.message);
     CallError::new(kind, sanitize(&detail, context.key)).with_rate_hints(hints)

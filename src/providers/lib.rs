@@ -25,6 +25,7 @@ mod timeouts;
 mod tls;
 mod webhook;
 
+pub use arbiter_core::provider::rate_limit::RateHints;
 pub use body::ChatBody;
 pub use chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Speaker, Tool, ToolCall, Usage};
 pub use chunk::ChatChunk;
@@ -32,7 +33,6 @@ pub use client::{ChatStream, Client, CompletedChat, MAX_ANSWER_BYTES};
 pub use endpoint::{Endpoint, EndpointError, EndpointPolicy, HttpPolicy, SocketPolicy};
 pub use error::{CallError, CallErrorKind};
 pub use protocol::Protocol;
-pub use rate_headers::RateHints;
 pub use sse::{MAX_EVENT_BYTES, MAX_EVENTS, MAX_STREAM_BYTES};
 pub use timeouts::Timeouts;
 pub use tls::{CertificateProblem, ClientIdentity, Tls, check_certificates};

@@ -5,7 +5,7 @@
 //! as an object and a bare list of models all occur in the wild. Must not connect.
 
 use crate::chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Speaker, Tool, ToolCall, Usage};
-use crate::rate_headers::RateHints;
+use arbiter_core::provider::rate_limit::RateHints;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 

@@ -3,55 +3,40 @@
 //! Spans are told apart from points in time by the answer's own `Date`, so that no clock of ours takes
 //! part. Must not wait: its callers decide.
 
+use arbiter_core::provider::rate_limit::RateHints;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The longest wait a provider is believed to want.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a provider said of its limits; nothing where it said nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RateHints {
-    /// How many more requests it takes before the limit resets.
-    pub requests_left: Option<u64>,
-    /// How many more tokens it takes before the limit resets; the least of its counts of tokens.
-    pub tokens_left: Option<u64>,
-    /// After how long all its limits are full again; at most a day.
-    pub reset_after: Option<Duration>,
-    /// How long it asks to wait before the next call; at most a day.
-    pub retry_after: Option<Duration>,
-}
-
-impl RateHints {
-    /// Reads OpenAI's `x-ratelimit-*`, Anthropic's `anthropic-ratelimit-*` and `Retry-After`. Headers that
-    /// cannot be read count as absent.
-    pub(crate) fn read(headers: &HeaderMap) -> Self {
-        let least = |names: &[&str]| names.iter().filter_map(|name| count(headers, name)).min();
-        let spans = ["x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"];
-        let moments = [
-            "anthropic-ratelimit-requests-reset",
-            "anthropic-ratelimit-tokens-reset",
-            "anthropic-ratelimit-input-tokens-reset",
-            "anthropic-ratelimit-output-tokens-reset",
-        ];
-        let spans = spans.iter().filter_map(|name| parse_duration(text(headers, name)?));
-        let moments = moments.iter().filter_map(|name| until(headers, text(headers, name)?.parse().ok()?));
-        Self {
-            requests_left: least(&[
-                "x-ratelimit-remaining-requests",
-                "x-ratelimit-remaining",
-                "anthropic-ratelimit-requests-remaining",
-            ]),
-            tokens_left: least(&[
-                "x-ratelimit-remaining-tokens",
-                "anthropic-ratelimit-tokens-remaining",
-                "anthropic-ratelimit-input-tokens-remaining",
-                "anthropic-ratelimit-output-tokens-remaining",
-            ]),
-            reset_after: spans.chain(moments).max().map(|wait| wait.min(MAX_WAIT)),
-            retry_after: retry_after(headers),
-        }
+/// Reads OpenAI's `x-ratelimit-*`, Anthropic's `anthropic-ratelimit-*` and `Retry-After`. Headers that
+/// cannot be read count as absent.
+pub(crate) fn read(headers: &HeaderMap) -> RateHints {
+    let least = |names: &[&str]| names.iter().filter_map(|name| count(headers, name)).min();
+    let spans = ["x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"];
+    let moments = [
+        "anthropic-ratelimit-requests-reset",
+        "anthropic-ratelimit-tokens-reset",
+        "anthropic-ratelimit-input-tokens-reset",
+        "anthropic-ratelimit-output-tokens-reset",
+    ];
+    let spans = spans.iter().filter_map(|name| parse_duration(text(headers, name)?));
+    let moments = moments.iter().filter_map(|name| until(headers, text(headers, name)?.parse().ok()?));
+    RateHints {
+        requests_left: least(&[
+            "x-ratelimit-remaining-requests",
+            "x-ratelimit-remaining",
+            "anthropic-ratelimit-requests-remaining",
+        ]),
+        tokens_left: least(&[
+            "x-ratelimit-remaining-tokens",
+            "anthropic-ratelimit-tokens-remaining",
+            "anthropic-ratelimit-input-tokens-remaining",
+            "anthropic-ratelimit-output-tokens-remaining",
+        ]),
+        reset_after: spans.chain(moments).max().map(|wait| wait.min(MAX_WAIT)),
+        retry_after: retry_after(headers),
     }
 }
 
@@ -109,6 +94,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arbiter_core::provider::rate_limit::RateHints;
     use reqwest::header::{HeaderName, HeaderValue};
 
     const NOW: (&str, &str) = ("date", "Wed, 21 Oct 2026 07:27:00 GMT");
@@ -117,7 +103,7 @@ mod tests {
         let pairs = pairs
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        RateHints::read(&pairs.collect())
+        super::read(&pairs.collect())
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::chat::{ChatAnswer, ToolCall, Usage};
 use crate::chunk::{ParsedChunk, ToolCallDelta};
-use crate::rate_headers::RateHints;
+use arbiter_core::provider::rate_limit::RateHints;
 
 /// The answer as far as it has come.
 #[derive(Debug, Default)]

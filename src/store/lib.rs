@@ -14,7 +14,7 @@ pub use base::directory_lock::{DirectoryLock, LockError};
 pub use base::error::StoreError;
 pub use base::page::{Page, PageRequest};
 pub use base::unit_of_work::{Change, Committed, Unit, Write};
-pub use read::capacity::{Alike, Lineage};
+pub use read::capacity::{SpawnDepth, WaitingGroup};
 pub use read::export::{Exported, ExportedBead, ExportedComment, ExportedEdge, Sink};
 pub use read::queries::Counts;
 pub use read::ready::DueFilter;
@@ -23,7 +23,7 @@ pub use store::{Options, Store};
 pub use tables::agents::AgentFilter;
 pub use tables::bead_files::FileMark;
 pub use tables::beads::{BeadDetail, BeadFilter, BeadSort, Links};
-pub use tables::calls::{GroupBy, Per, Usage, UsageFilter};
+pub use tables::calls::{Granularity, GroupBy, Usage, UsageFilter};
 pub use tables::comments::Comment;
 pub use tables::console::ConsoleTurn;
 pub use tables::decisions::DecisionFilter;
@@ -33,7 +33,7 @@ pub use tables::heartbeats::Heartbeat;
 pub use tables::idempotency::{IdempotencyKey, KeptAnswer};
 pub use tables::runs::RunFilter;
 pub use tables::state::mirror_state::{
-    AdoptedMirror, DueMirror, MIRROR_CURSOR, MirrorState, Noted, SentMirror,
+    AdoptedMirror, ChangedEntity, DueMirror, MIRROR_CURSOR, MirrorState, SentMirror,
 };
 pub use write::import::{ImportOrder, ImportReport, Imported, ImportedBead, ImportedComment, ImportedEdge};
 pub use write::import_edges::CYCLIC;

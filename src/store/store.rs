@@ -6,8 +6,8 @@ use crate::base::migrate::{MIGRATIONS, migrate};
 use crate::base::unit_of_work::{Committed, Unit};
 use crate::read::readers::Readers;
 use crate::write::import::{ImportOrder, ImportReport};
-use crate::write::writer::{ImportJob, Job, Order, Publish, Writer, WriterStats, WrittenJob};
-use arbiter_core::bead::merge::Seen;
+use crate::write::writer::{CommitJob, FileMarksJob, ImportJob, Publish, Writer, WriterMessage, WriterStats};
+use arbiter_core::bead::merge::MergeBase;
 use arbiter_core::kernel::time::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -37,7 +37,7 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Store {
     // Not crossbeam's: std drops what still waits when the writer goes, and so answers those who sent it.
-    sender: SyncSender<Order>,
+    sender: SyncSender<WriterMessage>,
     pub(crate) readers: Readers,
     stats: Arc<WriterStats>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -72,7 +72,7 @@ impl Store {
     /// Commits a unit of work; the answer comes after the fsync.
     pub async fn commit(&self, unit: Unit) -> Result<Committed, StoreError> {
         let (answer, wait) = oneshot::channel();
-        self.send(Order::Commit(Job { unit, answer }))?;
+        self.send(WriterMessage::Commit(CommitJob { unit, answer }))?;
         wait.await.map_err(|_| StoreError::Failed)?
     }
 
@@ -82,26 +82,33 @@ impl Store {
     /// [`StoreError::Refused`] when the file or, if that is wanted, one of its lines cannot be taken.
     pub async fn import(&self, order: ImportOrder) -> Result<ImportReport, StoreError> {
         let (answer, wait) = oneshot::channel();
-        self.send(Order::Import(ImportJob { order, answer }))?;
+        self.send(WriterMessage::Import(ImportJob { order, answer }))?;
         wait.await.map_err(|_| StoreError::Failed)?
     }
 
     /// Takes note of what was written of beads to their files: each with the time that the file has, its
     /// revision and its lists.
-    pub async fn note_written(&self, beads: Vec<(String, Timestamp, u64, Seen)>) -> Result<(), StoreError> {
+    pub async fn note_written(
+        &self,
+        beads: Vec<(String, Timestamp, u64, MergeBase)>,
+    ) -> Result<(), StoreError> {
         let (answer, wait) = oneshot::channel();
-        self.send(Order::Written(WrittenJob { beads, digest: None, answer }))?;
+        self.send(WriterMessage::Written(FileMarksJob { beads, digest: None, answer }))?;
         wait.await.map_err(|_| StoreError::Failed)?
     }
 
     /// Takes note of the state in which a project's file was read or written.
     pub async fn put_bead_file_digest(&self, project: String, digest: String) -> Result<(), StoreError> {
         let (answer, wait) = oneshot::channel();
-        self.send(Order::Written(WrittenJob { beads: vec![], digest: Some((project, digest)), answer }))?;
+        self.send(WriterMessage::Written(FileMarksJob {
+            beads: vec![],
+            digest: Some((project, digest)),
+            answer,
+        }))?;
         wait.await.map_err(|_| StoreError::Failed)?
     }
 
-    fn send(&self, order: Order) -> Result<(), StoreError> {
+    fn send(&self, order: WriterMessage) -> Result<(), StoreError> {
         self.sender.try_send(order).map_err(|error| match error {
             TrySendError::Full(_) => StoreError::Busy,
             TrySendError::Disconnected(_) => StoreError::Failed,
@@ -112,7 +119,7 @@ impl Store {
     /// moved into the database. Blocks until that is done.
     pub fn close(&self) {
         // A writer that is gone already needs no order to stop.
-        let _ = self.sender.send(Order::Stop);
+        let _ = self.sender.send(WriterMessage::Stop);
         let mut thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(thread) = thread.take() {
             let _ = thread.join();

@@ -280,7 +280,7 @@ mod tests {
 
     fn label(id: &str, purpose: &str, hosts: &[&str]) -> Label {
         NewEntry {
-            id: KeyId::known(id),
+            id: KeyId::from_trusted(id),
             name: String::new(),
             description: String::new(),
             purpose: purpose.to_owned(),

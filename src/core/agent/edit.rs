@@ -48,10 +48,10 @@ impl NewAgent {
             id,
             name: self.name.clone(),
             description: self.description.clone(),
-            provider_id: self.provider_id.clone().map(ProviderId::known),
+            provider_id: self.provider_id.clone().map(ProviderId::from_trusted),
             persona_name: self.persona_name.clone(),
             role: self.role.clone(),
-            project_id: self.project_id.clone().map(ProjectId::known),
+            project_id: self.project_id.clone().map(ProjectId::from_trusted),
             kind: self.kind.unwrap_or(Kind::Llm),
             status: Status::Inactive,
             status_reason: None,
@@ -93,10 +93,10 @@ impl AgentPatch {
         let patch = self.clone();
         set(&mut after.name, patch.name);
         set(&mut after.description, patch.description);
-        set(&mut after.provider_id, patch.provider_id.map(|id| id.map(ProviderId::known)));
+        set(&mut after.provider_id, patch.provider_id.map(|id| id.map(ProviderId::from_trusted)));
         set(&mut after.persona_name, patch.persona_name);
         set(&mut after.role, patch.role);
-        set(&mut after.project_id, patch.project_id.map(|id| id.map(ProjectId::known)));
+        set(&mut after.project_id, patch.project_id.map(|id| id.map(ProjectId::from_trusted)));
         set(&mut after.config, patch.config);
         check(&after)?;
         Ok(after)

@@ -19,9 +19,9 @@ pub const MAX_PARTS: usize = 4;
 /// The folder of the personas that Arbiter brings along; a name without a folder is looked for there as well.
 pub const DEFAULT_FOLDER: &str = "default";
 
-words! {
+string_enum! {
     /// Whose a persona is.
-    pub enum Origin {
+    pub enum PersonaOrigin {
         /// Arbiter brings it along.
         BuiltIn = "built_in",
         /// The user wrote it.
@@ -67,7 +67,7 @@ impl Persona {
 
     /// What its entity tag is made of: another number whenever it is another text or somebody else's. It follows from
     /// the texts, since whoever may write to the directory may change them there.
-    pub fn revision(&self, origin: Origin) -> u64 {
+    pub fn revision(&self, origin: PersonaOrigin) -> u64 {
         let digest = digest(&format!("{origin}:{}", self.digest()));
         // As many bits as every reader of JSON has for a whole number.
         digest.bytes().take(13).fold(0, |number, digit| {
@@ -234,10 +234,10 @@ mod tests {
             persona: persona.into(),
             start_here: start.into(),
         };
-        let one = persona("ab", "c").revision(Origin::User);
-        assert_eq!(one, persona("ab", "c").revision(Origin::User));
-        assert_ne!(one, persona("a", "bc").revision(Origin::User));
-        assert_ne!(one, persona("ab", "c").revision(Origin::BuiltIn));
+        let one = persona("ab", "c").revision(PersonaOrigin::User);
+        assert_eq!(one, persona("ab", "c").revision(PersonaOrigin::User));
+        assert_ne!(one, persona("a", "bc").revision(PersonaOrigin::User));
+        assert_ne!(one, persona("ab", "c").revision(PersonaOrigin::BuiltIn));
         assert!(one < 1 << 52);
     }
 

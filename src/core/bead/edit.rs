@@ -95,7 +95,7 @@ impl NewBead {
             description: self.description.clone(),
             status: Status::Open,
             priority: self.priority.unwrap_or(DEFAULT_PRIORITY),
-            project_id: ProjectId::known(self.project_id.clone()),
+            project_id: ProjectId::from_trusted(self.project_id.clone()),
             assigned_to: self.assigned_to.clone(),
             tags: self.tags.clone(),
             context: self.context.clone(),
@@ -121,7 +121,8 @@ impl NewBead {
     }
 
     fn edges(&self, id: &BeadId) -> Vec<Edge> {
-        let edge = |target: &String, kind: &str| Edge::new(id.clone(), BeadId::known(target.clone()), kind);
+        let edge =
+            |target: &String, kind: &str| Edge::new(id.clone(), BeadId::from_trusted(target.clone()), kind);
         let mut edges: Vec<Edge> = self.parent.iter().map(|p| edge(p, "parent-child")).collect();
         edges.extend(self.blocked_by.iter().map(|b| edge(b, "blocks")));
         edges.extend(self.related_to.iter().map(|r| edge(r, "related")));
@@ -199,7 +200,7 @@ impl BeadPatch {
         set(&mut after.title, patch.title);
         set(&mut after.description, patch.description);
         set(&mut after.priority, patch.priority);
-        set(&mut after.project_id, patch.project_id.map(ProjectId::known));
+        set(&mut after.project_id, patch.project_id.map(ProjectId::from_trusted));
         set(&mut after.assigned_to, patch.assigned_to);
         set(&mut after.tags, patch.tags);
         set(&mut after.context, patch.context);
@@ -225,7 +226,7 @@ impl BeadPatch {
         let (mut add, mut remove) = (vec![], vec![]);
         for (kind, wanted) in wanted {
             let Some(wanted) = wanted else { continue };
-            let edge = |target: &str| Edge::new(bead.clone(), BeadId::known(target), kind);
+            let edge = |target: &str| Edge::new(bead.clone(), BeadId::from_trusted(target), kind);
             let has = |target: &str| present.iter().any(|(id, k)| id.as_str() == target && k == kind);
             add.extend(wanted.iter().filter(|target| !has(target)).map(|target| edge(target)));
             let gone = present.iter().filter(|(id, k)| k == kind && !wanted.iter().any(|w| w == id.as_str()));

@@ -10,14 +10,14 @@ pub const MOST: usize = 5;
 
 /// Whom a bead is handed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heir {
+pub enum HandoffTarget {
     /// This agent.
     Agent(AgentId),
     /// Whoever fills this role.
     Role(String),
 }
 
-impl std::fmt::Display for Heir {
+impl std::fmt::Display for HandoffTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Agent(id) => write!(f, "agent {id}"),
@@ -30,13 +30,13 @@ impl std::fmt::Display for Heir {
 ///
 /// # Errors
 /// When nobody is meant, or the agent itself.
-pub fn check(bead: &Bead, by: &AgentId, heir: &Heir, agents: &[Agent]) -> Result<(), String> {
+pub fn check(bead: &Bead, by: &AgentId, heir: &HandoffTarget, agents: &[Agent]) -> Result<(), String> {
     let serves = |agent: &Agent| agent.project_id.as_ref().is_none_or(|project| *project == bead.project_id);
     let others = || agents.iter().filter(|agent| serves(agent) && agent.id != *by);
     let is_there = match heir {
-        Heir::Agent(id) if id == by => return Err("you are that agent: work on it".to_owned()),
-        Heir::Agent(id) => others().any(|agent| agent.id == *id),
-        Heir::Role(role) => others().any(|agent| fills(agent, role).is_some()),
+        HandoffTarget::Agent(id) if id == by => return Err("you are that agent: work on it".to_owned()),
+        HandoffTarget::Agent(id) => others().any(|agent| agent.id == *id),
+        HandoffTarget::Role(role) => others().any(|agent| fills(agent, role).is_some()),
     };
     if is_there {
         return Ok(());
@@ -54,12 +54,12 @@ pub fn check(bead: &Bead, by: &AgentId, heir: &Heir, agents: &[Agent]) -> Result
 }
 
 /// Why handing the bead on once more would be running in a circle, if it would.
-pub fn circle(bead: &Bead, by: &AgentId, heir: &Heir) -> Option<String> {
+pub fn circle(bead: &Bead, by: &AgentId, heir: &HandoffTarget) -> Option<String> {
     let mut chain: Vec<String> = bead.handed_on_by.iter().map(ToString::to_string).collect();
     chain.push(by.to_string());
     let back = match heir {
-        Heir::Agent(id) => bead.handed_on_by.contains(id),
-        Heir::Role(_) => false,
+        HandoffTarget::Agent(id) => bead.handed_on_by.contains(id),
+        HandoffTarget::Role(_) => false,
     };
     let again = bead.handed_on_by.contains(by);
     if !(back || again || chain.len() > MOST) {
@@ -73,9 +73,9 @@ pub fn circle(bead: &Bead, by: &AgentId, heir: &Heir) -> Option<String> {
 mod tests {
     use super::*;
     use crate::bead::edit::NewBead;
-    use crate::bead::{Command, Facts, Status};
+    use crate::bead::{ClaimContext, Command, Status};
     use crate::kernel::ids::BeadId;
-    use crate::kernel::record::evolved;
+    use crate::kernel::record::apply_all;
     use crate::kernel::time::Timestamp;
 
     fn held() -> Bead {
@@ -85,18 +85,18 @@ mod tests {
             tags: vec!["role:coder".into()],
             ..NewBead::default()
         };
-        let (bead, _) = new.build(BeadId::known("b"), Timestamp::from_millis(0)).unwrap();
+        let (bead, _) = new.build(BeadId::from_trusted("b"), Timestamp::from_millis(0)).unwrap();
         Bead { status: Status::InProgress, assigned_to: Some("a".into()), ..bead }
     }
 
-    fn agent(id: &str) -> Heir {
-        Heir::Agent(AgentId::known(id))
+    fn agent(id: &str) -> HandoffTarget {
+        HandoffTarget::Agent(AgentId::from_trusted(id))
     }
 
-    fn handed(bead: &Bead, by: &str, heir: Heir) -> Bead {
-        let command = Command::HandOn { by: AgentId::known(by), heir, reason: "yours".into() };
+    fn handed(bead: &Bead, by: &str, heir: HandoffTarget) -> Bead {
+        let command = Command::HandOn { by: AgentId::from_trusted(by), heir, reason: "yours".into() };
         let at = Timestamp::from_millis(1);
-        let after = evolved(bead, &bead.decide(&command, &Facts::default(), at).unwrap(), at);
+        let after = apply_all(bead, &bead.decide(&command, &ClaimContext::default(), at).unwrap(), at);
         assert_eq!(after.status, Status::Open);
         Bead { status: Status::InProgress, ..after }
     }
@@ -108,30 +108,33 @@ mod tests {
             (to_agent.assigned_to.as_deref(), &to_agent.tags[..]),
             (Some("b"), &["role:coder".to_owned()][..])
         );
-        let to_role = handed(&to_agent, "b", Heir::Role("qa".into()));
+        let to_role = handed(&to_agent, "b", HandoffTarget::Role("qa".into()));
         assert_eq!((to_role.assigned_to.as_deref(), &to_role.tags[..]), (None, &["role:qa".to_owned()][..]));
-        assert_eq!(to_role.handed_on_by, [AgentId::known("a"), AgentId::known("b")]);
+        assert_eq!(to_role.handed_on_by, [AgentId::from_trusted("a"), AgentId::from_trusted("b")]);
         let done = Command::Complete { summary: "s".into() };
         let at = Timestamp::from_millis(2);
-        let ended = evolved(&to_role, &to_role.decide(&done, &Facts::default(), at).unwrap(), at);
+        let ended = apply_all(&to_role, &to_role.decide(&done, &ClaimContext::default(), at).unwrap(), at);
         assert!(ended.handed_on_by.is_empty(), "that was progress");
     }
 
     #[test]
     fn going_back_going_round_and_going_on_for_ever_are_circles() {
-        let (a, b) = (AgentId::known("a"), AgentId::known("b"));
+        let (a, b) = (AgentId::from_trusted("a"), AgentId::from_trusted("b"));
         assert_eq!(circle(&held(), &a, &agent("b")), None);
         let once = handed(&held(), "a", agent("b"));
         assert_eq!(circle(&once, &b, &agent("c")), None);
         let told = circle(&once, &b, &agent("a")).unwrap();
         assert_eq!(told, "it was handed on in a circle: a → b → agent a");
-        let round = handed(&once, "b", Heir::Role("coder".into()));
-        assert!(circle(&round, &a, &Heir::Role("qa".into())).is_some(), "a has it for the second time");
+        let round = handed(&once, "b", HandoffTarget::Role("coder".into()));
+        assert!(
+            circle(&round, &a, &HandoffTarget::Role("qa".into())).is_some(),
+            "a has it for the second time"
+        );
         let mut long = held();
         for n in 0..MOST {
-            assert_eq!(circle(&long, &AgentId::known(format!("x{n}")), &agent("y")), None);
+            assert_eq!(circle(&long, &AgentId::from_trusted(format!("x{n}")), &agent("y")), None);
             long = handed(&long, &format!("x{n}"), agent(&format!("x{}", n + 1)));
         }
-        assert!(circle(&long, &AgentId::known("last"), &agent("y")).is_some());
+        assert!(circle(&long, &AgentId::from_trusted("last"), &agent("y")).is_some());
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 /// What a file said of a bead's lists when it was last read or written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct MergeBase {
     /// Its labels.
     pub labels: Vec<String>,
     /// What it depended on.
@@ -19,7 +19,7 @@ pub struct Seen {
 
 /// Whose word counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum MergeVerdict {
     /// The file's.
     File,
     /// Both are of the same second: ours, but lists are merged.
@@ -39,12 +39,12 @@ pub fn effective(row: &Bead, file: Option<(Timestamp, u64)>) -> Timestamp {
 }
 
 /// Whose word counts, by when both changed.
-pub fn verdict(ours: Timestamp, theirs: Timestamp) -> Verdict {
+pub fn verdict(ours: Timestamp, theirs: Timestamp) -> MergeVerdict {
     let second = |at: Timestamp| at.as_millis().div_euclid(1_000);
     match second(theirs).cmp(&second(ours)) {
-        std::cmp::Ordering::Greater => Verdict::File,
-        std::cmp::Ordering::Equal => Verdict::Tie,
-        std::cmp::Ordering::Less => Verdict::Stale,
+        std::cmp::Ordering::Greater => MergeVerdict::File,
+        std::cmp::Ordering::Equal => MergeVerdict::Tie,
+        std::cmp::Ordering::Less => MergeVerdict::Stale,
     }
 }
 
@@ -65,13 +65,13 @@ pub fn merged_list(ours: &[String], theirs: &[String], seen: &[String]) -> Vec<S
 impl Bead {
     /// The bead as it will be after the file's word. What only we know of it stays, unless the file tells of it too.
     #[must_use]
-    pub fn imported(&self, file: &Self, verdict: Verdict, seen: &Seen) -> Self {
+    pub fn imported(&self, file: &Self, verdict: MergeVerdict, seen: &MergeBase) -> Self {
         let mut after = self.clone();
         after.tags = match verdict {
-            Verdict::Stale => return after,
-            Verdict::File | Verdict::Tie => merged_list(&self.tags, &file.tags, &seen.labels),
+            MergeVerdict::Stale => return after,
+            MergeVerdict::File | MergeVerdict::Tie => merged_list(&self.tags, &file.tags, &seen.labels),
         };
-        if verdict == Verdict::Tie {
+        if verdict == MergeVerdict::Tie {
             return after;
         }
         let file = file.clone();
@@ -117,16 +117,16 @@ mod tests {
 
     fn bead(title: &str) -> Bead {
         let new = NewBead { title: title.into(), project_id: "p".into(), ..NewBead::default() };
-        new.build(BeadId::known("a-1"), Timestamp::from_millis(5_000)).unwrap().0
+        new.build(BeadId::from_trusted("a-1"), Timestamp::from_millis(5_000)).unwrap().0
     }
 
     #[test]
     fn a_whole_second_makes_the_difference() {
         let at = Timestamp::from_millis;
-        assert_eq!(verdict(at(5_999), at(6_000)), Verdict::File);
-        assert_eq!(verdict(at(5_000), at(5_999)), Verdict::Tie);
-        assert_eq!(verdict(at(5_999), at(5_000)), Verdict::Tie);
-        assert_eq!(verdict(at(6_000), at(5_999)), Verdict::Stale);
+        assert_eq!(verdict(at(5_999), at(6_000)), MergeVerdict::File);
+        assert_eq!(verdict(at(5_000), at(5_999)), MergeVerdict::Tie);
+        assert_eq!(verdict(at(5_999), at(5_000)), MergeVerdict::Tie);
+        assert_eq!(verdict(at(6_000), at(5_999)), MergeVerdict::Stale);
     }
 
     #[test]
@@ -159,13 +159,14 @@ mod tests {
             close_reason: Some("done".into()),
             ..bead("theirs")
         };
-        let newer = ours.imported(&theirs, Verdict::File, &Seen::default());
+        let newer = ours.imported(&theirs, MergeVerdict::File, &MergeBase::default());
         assert_eq!((newer.title.as_str(), newer.status, newer.attempts), ("theirs", Status::Closed, 2));
         assert_eq!((newer.tags, newer.approval), (list(&["x", "y"]), Approval::Given));
-        let tie = ours.imported(&theirs, Verdict::Tie, &Seen::default());
+        let tie = ours.imported(&theirs, MergeVerdict::Tie, &MergeBase::default());
         assert_eq!((tie.title.as_str(), tie.tags), ("ours", list(&["x", "y"])));
-        assert_eq!(ours.imported(&theirs, Verdict::Stale, &Seen::default()), ours);
-        let raised = ours.imported(&Bead { priority: 0, ..bead("t") }, Verdict::File, &Seen::default());
+        assert_eq!(ours.imported(&theirs, MergeVerdict::Stale, &MergeBase::default()), ours);
+        let raised =
+            ours.imported(&Bead { priority: 0, ..bead("t") }, MergeVerdict::File, &MergeBase::default());
         assert_eq!(raised.approval, Approval::Missing, "a file does not approve what a person has to");
     }
 }

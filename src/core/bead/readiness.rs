@@ -21,7 +21,7 @@ const FAILURES: [&str; 11] = [
     "aborted",
 ];
 
-words! {
+string_enum! {
     /// What `conditional-blocks` means.
     pub enum Conditional {
         /// The same as `blocks`, as `bd` does it.
@@ -31,7 +31,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// The rule by which a bead waits for another.
     pub enum Rule {
         /// The other one is not closed.
@@ -51,14 +51,14 @@ words! {
 
 /// A bead that another one waits for, and by which rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
+pub struct Blocker {
     /// The bead that is waited for.
     pub id: BeadId,
     /// The rule.
     pub rule: Rule,
 }
 
-words! {
+string_enum! {
     /// What of a bead's children `waits-for` waits for.
     pub enum Gate {
         /// All of them.
@@ -70,7 +70,7 @@ words! {
 
 /// What is known of the other end of a dependency.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct DependencyTarget {
     /// The type of the dependency.
     pub kind: String,
     /// What of its children `waits-for` waits for.
@@ -80,7 +80,7 @@ pub struct Target {
     /// Why it is blocked or closed.
     pub reason: Option<String>,
     /// Whether the target itself waits for something.
-    pub waits: Waits,
+    pub waits: IsWaiting,
     /// For `waits-for`: how many of the target's children are not closed.
     pub open_children: u64,
     /// For `waits-for`: how many of them are.
@@ -89,7 +89,7 @@ pub struct Target {
 
 /// Whether a bead waits for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waits {
+pub enum IsWaiting {
     /// It waits.
     Yes,
     /// Nothing it depends on stands in the way.
@@ -104,7 +104,7 @@ pub fn is_failure(close_reason: &str) -> bool {
 
 /// The rule by which a dependency makes its bead wait, if it does. A missing target never does, nor one that is
 /// pinned; a child waits when its parent waits.
-pub fn holds_back(target: &Target, conditional: Conditional) -> Option<Rule> {
+pub fn holds_back(target: &DependencyTarget, conditional: Conditional) -> Option<Rule> {
     let status = target.status?;
     let is_open =
         status != Status::Closed && !(status == Status::Blocked && target.reason.as_deref() == Some(PINNED));
@@ -115,7 +115,7 @@ pub fn holds_back(target: &Target, conditional: Conditional) -> Option<Rule> {
             let failed = status == Status::Closed && target.reason.as_deref().is_some_and(is_failure);
             (Rule::OnlyIfItFails, !failed)
         }
-        "parent-child" => (Rule::ParentWaits, target.waits == Waits::Yes),
+        "parent-child" => (Rule::ParentWaits, target.waits == IsWaiting::Yes),
         "waits-for" => match target.gate {
             Gate::AllChildren => (Rule::AllChildren, target.open_children > 0),
             Gate::AnyChildren => (Rule::AnyChild, target.open_children > 0 && target.closed_children == 0),
@@ -128,7 +128,7 @@ pub fn holds_back(target: &Target, conditional: Conditional) -> Option<Rule> {
 
 /// What of a bead itself bears on its readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Own<'a> {
+pub struct ReadinessInput<'a> {
     /// Its status.
     pub status: Status,
     /// Its type.
@@ -136,15 +136,15 @@ pub struct Own<'a> {
     /// Why it is no work whatever its status, if it is none.
     pub shelved: Option<&'a str>,
     /// Whether something it depends on stands in the way.
-    pub waits: Waits,
+    pub waits: IsWaiting,
     /// Decisions about it that nobody has made yet.
     pub pending_decisions: u64,
 }
 
 /// Whether a bead is ready but for its `defer_until`, which only the clock decides.
-pub fn is_ready(own: Own<'_>) -> bool {
+pub fn is_ready(own: ReadinessInput<'_>) -> bool {
     own.status == Status::Open
-        && own.waits == Waits::No
+        && own.waits == IsWaiting::No
         && own.pending_decisions == 0
         && own.shelved.is_none()
         && !NEVER_READY.contains(&own.bead_type)
@@ -154,19 +154,19 @@ pub fn is_ready(own: Own<'_>) -> bool {
 mod tests {
     use super::*;
 
-    fn target(kind: &str, status: Option<Status>) -> Target {
-        Target {
+    fn target(kind: &str, status: Option<Status>) -> DependencyTarget {
+        DependencyTarget {
             kind: kind.into(),
             gate: Gate::AllChildren,
             status,
             reason: None,
-            waits: Waits::No,
+            waits: IsWaiting::No,
             open_children: 0,
             closed_children: 0,
         }
     }
 
-    fn holds(target: &Target) -> bool {
+    fn holds(target: &DependencyTarget) -> bool {
         holds_back(target, Conditional::Blocks).is_some()
     }
 
@@ -177,19 +177,26 @@ mod tests {
             for kind in ["blocks", "conditional-blocks"] {
                 assert_eq!(holds(&target(kind, Some(*status))), expected, "{kind} {status}");
             }
-            let related = Target { waits: Waits::Yes, open_children: 3, ..target("related", Some(*status)) };
+            let related = DependencyTarget {
+                waits: IsWaiting::Yes,
+                open_children: 3,
+                ..target("related", Some(*status))
+            };
             assert!(!holds(&related));
         }
         assert!(!holds(&target("blocks", None)), "a missing target holds nobody back");
-        let pinned = Target { reason: Some(PINNED.into()), ..target("blocks", Some(Status::Blocked)) };
+        let pinned =
+            DependencyTarget { reason: Some(PINNED.into()), ..target("blocks", Some(Status::Blocked)) };
         assert!(!holds(&pinned));
     }
 
     #[test]
     fn taken_by_its_word_a_condition_waits_for_a_failure() {
         let rule = |status, reason: Option<&str>| {
-            let target =
-                Target { reason: reason.map(str::to_owned), ..target("conditional-blocks", Some(status)) };
+            let target = DependencyTarget {
+                reason: reason.map(str::to_owned),
+                ..target("conditional-blocks", Some(status))
+            };
             holds_back(&target, Conditional::OnFailure)
         };
         assert_eq!(rule(Status::Open, None), Some(Rule::OnlyIfItFails));
@@ -201,15 +208,22 @@ mod tests {
 
     #[test]
     fn a_child_waits_when_its_parent_waits_and_not_because_the_parent_is_open() {
-        assert!(!holds(&Target { open_children: 5, ..target("parent-child", Some(Status::Open)) }));
-        assert!(holds(&Target { waits: Waits::Yes, ..target("parent-child", Some(Status::Open)) }));
+        assert!(!holds(&DependencyTarget { open_children: 5, ..target("parent-child", Some(Status::Open)) }));
+        assert!(holds(&DependencyTarget {
+            waits: IsWaiting::Yes,
+            ..target("parent-child", Some(Status::Open))
+        }));
     }
 
     #[test]
     fn waiting_for_a_spawner_ends_with_its_last_or_its_first_closed_child() {
         let spawner = |gate, open_children, closed_children| {
-            let target =
-                Target { gate, open_children, closed_children, ..target("waits-for", Some(Status::Closed)) };
+            let target = DependencyTarget {
+                gate,
+                open_children,
+                closed_children,
+                ..target("waits-for", Some(Status::Closed))
+            };
             holds_back(&target, Conditional::Blocks)
         };
         assert_eq!(spawner(Gate::AllChildren, 1, 4), Some(Rule::AllChildren));
@@ -221,18 +235,18 @@ mod tests {
 
     #[test]
     fn ready_is_open_unhindered_undecided_and_of_a_working_type() {
-        let own = Own {
+        let own = ReadinessInput {
             status: Status::Open,
             bead_type: "task",
             shelved: None,
-            waits: Waits::No,
+            waits: IsWaiting::No,
             pending_decisions: 0,
         };
         assert!(is_ready(own));
-        assert!(!is_ready(Own { status: Status::Blocked, ..own }));
-        assert!(!is_ready(Own { bead_type: "gate", ..own }));
-        assert!(!is_ready(Own { shelved: Some("pinned"), ..own }));
-        assert!(!is_ready(Own { waits: Waits::Yes, ..own }));
-        assert!(!is_ready(Own { pending_decisions: 1, ..own }));
+        assert!(!is_ready(ReadinessInput { status: Status::Blocked, ..own }));
+        assert!(!is_ready(ReadinessInput { bead_type: "gate", ..own }));
+        assert!(!is_ready(ReadinessInput { shelved: Some("pinned"), ..own }));
+        assert!(!is_ready(ReadinessInput { waits: IsWaiting::Yes, ..own }));
+        assert!(!is_ready(ReadinessInput { pending_decisions: 1, ..own }));
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::bead::edit::NewBead;
 use crate::bead::readiness::Rule;
-use crate::kernel::record::{created_event, event, evolved, replay};
+use crate::kernel::record::{apply_all, created_event, event, replay};
 use crate::kernel::state_machine::tests::check_exhaustively;
 use proptest::prelude::*;
 
@@ -16,11 +16,11 @@ fn bead(priority: u8) -> Bead {
         priority: Some(priority),
         ..NewBead::default()
     };
-    new.build(BeadId::known("bd-1"), at(0)).unwrap().0
+    new.build(BeadId::from_trusted("bd-1"), at(0)).unwrap().0
 }
 
 fn claim() -> Command {
-    Command::Claim(Claimant::Agent(AgentId::known("a")))
+    Command::Claim(Claimant::Agent(AgentId::from_trusted("a")))
 }
 
 #[test]
@@ -31,8 +31,8 @@ fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
 #[test]
 fn a_claim_names_the_holder_and_tells_of_it() {
     let open = bead(2);
-    let happenings = open.decide(&claim(), &Facts::default(), at(9)).unwrap();
-    let held = evolved(&open, &happenings, at(9));
+    let happenings = open.decide(&claim(), &ClaimContext::default(), at(9)).unwrap();
+    let held = apply_all(&open, &happenings, at(9));
     assert_eq!((held.status, held.assigned_to.as_deref(), held.revision), (Status::InProgress, Some("a"), 2));
     assert_eq!(held.updated_at, at(9));
     let kinds: Vec<EventType> = happenings.iter().map(|h| event(&held, h).kind).collect();
@@ -41,43 +41,44 @@ fn a_claim_names_the_holder_and_tells_of_it() {
 
 #[test]
 fn a_bead_that_waits_is_deferred_undecided_or_meant_for_another_is_not_claimed() {
-    let waiting = Facts {
-        waiting_on: vec![Hold { id: BeadId::known("bd-0"), rule: Rule::Blocks }],
-        ..Facts::default()
+    let waiting = ClaimContext {
+        waiting_on: vec![Blocker { id: BeadId::from_trusted("bd-0"), rule: Rule::Blocks }],
+        ..ClaimContext::default()
     };
-    let undecided = Facts { pending_decisions: vec!["dec-1".into()], ..Facts::default() };
+    let undecided = ClaimContext { pending_decisions: vec!["dec-1".into()], ..ClaimContext::default() };
     let deferred = Bead { defer_until: Some(at(10)), ..bead(2) };
     let reserved = Bead { assigned_to: Some("b".into()), ..bead(2) };
     for (bead, facts) in [
         (bead(2), waiting),
         (bead(2), undecided),
-        (deferred.clone(), Facts::default()),
-        (reserved, Facts::default()),
+        (deferred.clone(), ClaimContext::default()),
+        (reserved, ClaimContext::default()),
     ] {
         let refused = bead.decide(&claim(), &facts, at(9)).unwrap_err();
         assert!(matches!(refused, Refusal::Conflict { code: "not-ready", .. }), "{refused}");
     }
-    assert!(deferred.decide(&claim(), &Facts::default(), at(10)).is_ok());
+    assert!(deferred.decide(&claim(), &ClaimContext::default(), at(10)).is_ok());
 }
 
 #[test]
 fn an_agent_gets_a_critical_bead_only_after_a_person_approved_it() {
     let critical = bead(0);
-    let refused = critical.decide(&claim(), &Facts::default(), at(1)).unwrap_err();
+    let refused = critical.decide(&claim(), &ClaimContext::default(), at(1)).unwrap_err();
     assert!(matches!(refused, Refusal::Conflict { code: "not-approved", .. }));
     let by_person = Command::Claim(Claimant::Person("ann".into()));
-    assert!(critical.decide(&by_person, &Facts::default(), at(1)).is_ok());
-    let approval = critical.decide(&Command::Approve, &Facts::default(), at(1)).unwrap();
-    let approved = evolved(&critical, &approval, at(1));
-    assert!(approved.decide(&claim(), &Facts::default(), at(1)).is_ok());
+    assert!(critical.decide(&by_person, &ClaimContext::default(), at(1)).is_ok());
+    let approval = critical.decide(&Command::Approve, &ClaimContext::default(), at(1)).unwrap();
+    let approved = apply_all(&critical, &approval, at(1));
+    assert!(approved.decide(&claim(), &ClaimContext::default(), at(1)).is_ok());
 }
 
 #[test]
 fn raising_a_bead_to_critical_asks_for_a_new_approval() {
     let approved = Bead { approval: Approval::Given, ..bead(2) };
     let wanted = Bead { priority: 0, ..approved.clone() };
-    let happenings = approved.decide(&Command::Update(Box::new(wanted)), &Facts::default(), at(1)).unwrap();
-    assert_eq!(evolved(&approved, &happenings, at(1)).approval, Approval::Missing);
+    let happenings =
+        approved.decide(&Command::Update(Box::new(wanted)), &ClaimContext::default(), at(1)).unwrap();
+    assert_eq!(apply_all(&approved, &happenings, at(1)).approval, Approval::Missing);
 }
 
 #[test]
@@ -85,14 +86,15 @@ fn a_failed_attempt_is_counted_and_a_spared_one_is_not() {
     let held = Bead { status: Status::InProgress, assigned_to: Some("a".into()), ..bead(2) };
     let release = |attempt| Command::Release { reason: "no route".into(), attempt };
     let failed = held
-        .decide(&release(Attempt::Failed { retry_at: at(70), answer: None }), &Facts::default(), at(9))
+        .decide(&release(Attempt::Failed { retry_at: at(70), answer: None }), &ClaimContext::default(), at(9))
         .unwrap();
-    let failed = evolved(&held, &failed, at(9));
+    let failed = apply_all(&held, &failed, at(9));
     assert_eq!((failed.attempts, failed.next_attempt_at, failed.assigned_to), (1, Some(at(70)), None));
-    let spared = held.decide(&release(Attempt::NotCounted), &Facts::default(), at(9)).unwrap();
-    assert_eq!(evolved(&held, &spared, at(9)).attempts, 0);
+    let spared = held.decide(&release(Attempt::NotCounted), &ClaimContext::default(), at(9)).unwrap();
+    assert_eq!(apply_all(&held, &spared, at(9)).attempts, 0);
     let postponed = release(Attempt::Deferred { retry_at: at(70) });
-    let postponed = evolved(&held, &held.decide(&postponed, &Facts::default(), at(9)).unwrap(), at(9));
+    let postponed =
+        apply_all(&held, &held.decide(&postponed, &ClaimContext::default(), at(9)).unwrap(), at(9));
     assert_eq!((postponed.attempts, postponed.next_attempt_at), (0, Some(at(70))));
     assert_eq!(postponed.last_error.as_deref(), Some("no route"));
 }
@@ -101,17 +103,17 @@ fn a_failed_attempt_is_counted_and_a_spared_one_is_not() {
 fn closing_tells_once_that_the_bead_is_completed() {
     let open = bead(2);
     let close = Command::Close { reason: "done elsewhere".into() };
-    let happenings = open.decide(&close, &Facts::default(), at(3)).unwrap();
-    let closed = evolved(&open, &happenings, at(3));
+    let happenings = open.decide(&close, &ClaimContext::default(), at(3)).unwrap();
+    let closed = apply_all(&open, &happenings, at(3));
     assert_eq!((closed.closed_at, closed.close_reason.as_deref()), (Some(at(3)), Some("done elsewhere")));
     let told = happenings.iter().filter(|h| event(&closed, h).kind == EventType::BeadCompleted).count();
     assert_eq!(told, 1);
-    assert!(closed.decide(&close, &Facts::default(), at(4)).is_err());
+    assert!(closed.decide(&close, &ClaimContext::default(), at(4)).is_err());
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
-        "[a-c]".prop_map(|id| Command::Claim(Claimant::Agent(AgentId::known(id)))),
+        "[a-c]".prop_map(|id| Command::Claim(Claimant::Agent(AgentId::from_trusted(id)))),
         "[x-z]".prop_map(|name| Command::Claim(Claimant::Person(name))),
         Just(Command::Release { reason: "r".into(), attempt: Attempt::NotCounted }),
         (0..99i64).prop_map(|ms| Command::Release {
@@ -142,8 +144,8 @@ proptest! {
         let mut log = vec![(first.kind, first.data, row.created_at)];
         for (step, command) in commands.iter().enumerate() {
             let now = at(1 + i64::try_from(step).unwrap());
-            let Ok(happenings) = row.decide(command, &Facts::default(), now) else { continue };
-            let next = evolved(&row, &happenings, now);
+            let Ok(happenings) = row.decide(command, &ClaimContext::default(), now) else { continue };
+            let next = apply_all(&row, &happenings, now);
             for happening in &happenings {
                 let told = event(&next, happening);
                 log.push((told.kind, told.data, now));

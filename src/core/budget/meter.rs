@@ -6,7 +6,7 @@
 //! opened from the ledger and the marks: reservations do not outlive the process. A call belongs to the
 //! window it was reserved in. The time comes in as an argument.
 
-use crate::budget::{Budget, Key, LEVELS, Mark, Scope, Window};
+use crate::budget::{Budget, Key, LEVELS, Scope, SpendCheckpoint, Window};
 use crate::kernel::money::Usd;
 use crate::kernel::time::Timestamp;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::fmt;
 
 /// A budget with what the ledger holds of its present window.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opening {
+pub struct BudgetSeed {
     /// The budget.
     pub budget: Budget,
     /// The sum of the ledger's calls since the window began.
@@ -40,7 +40,7 @@ pub struct Standing {
 
 /// A share of a cap that was reached just now: below 100 a warning, at 100 the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Crossing {
+pub struct ThresholdCrossed {
     /// In percent.
     pub level: u8,
     /// The budget as it stands.
@@ -55,9 +55,9 @@ pub struct Exhausted {
     /// What the call may cost.
     pub estimate: Usd,
     /// To be told, when nobody was told yet that this budget is at its end.
-    pub crossing: Option<Crossing>,
+    pub crossing: Option<ThresholdCrossed>,
     /// To be committed with what is told.
-    pub marks: Vec<Mark>,
+    pub marks: Vec<SpendCheckpoint>,
 }
 
 impl fmt::Display for Exhausted {
@@ -82,7 +82,7 @@ pub struct Reservation {
     scopes: Vec<Scope>,
     /// The budgets it is counted in, each with the window and the life of its account.
     shares: Vec<(Key, Timestamp, u64)>,
-    marks: Vec<Mark>,
+    marks: Vec<SpendCheckpoint>,
 }
 
 impl Reservation {
@@ -97,7 +97,7 @@ impl Reservation {
     }
 
     /// What has to be committed, and told to [`Meter::committed`], before the call is made.
-    pub fn marks(&self) -> &[Mark] {
+    pub fn marks(&self) -> &[SpendCheckpoint] {
         &self.marks
     }
 }
@@ -106,15 +106,15 @@ impl Reservation {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
     /// Shares that were reached.
-    pub crossings: Vec<Crossing>,
+    pub crossings: Vec<ThresholdCrossed>,
     /// How much more the call cost than was set aside; it is booked all the same.
     pub over: Option<Usd>,
     /// To be committed, best together with the ledger's line; the next reservation asks for them again.
-    pub marks: Vec<Mark>,
+    pub marks: Vec<SpendCheckpoint>,
 }
 
 #[derive(Clone, Debug)]
-struct Account {
+struct BudgetState {
     /// Tells it from an earlier account of the same budget, which was taken away meanwhile.
     life: u64,
     cap: Usd,
@@ -133,8 +133,8 @@ enum Untold {
     Level,
 }
 
-impl Account {
-    fn open(opening: &Opening, life: u64, now: Timestamp) -> Self {
+impl BudgetState {
+    fn open(opening: &BudgetSeed, life: u64, now: Timestamp) -> Self {
         let budget = &opening.budget;
         let window = budget.key.period.window(now);
         let mark = budget.mark_in(window);
@@ -156,14 +156,14 @@ impl Account {
         }
     }
 
-    fn holds(&self, estimate: Usd) -> Holds {
+    fn holds(&self, estimate: Usd) -> BudgetFit {
         let left = self.cap.minus(self.spent).minus(self.reserved);
         if estimate <= left && self.spent < self.cap {
-            Holds::Yes
+            BudgetFit::Yes
         } else if self.spent < self.cap && self.spent.plus(estimate) <= self.cap {
-            Holds::NotNow
+            BudgetFit::NotNow
         } else {
-            Holds::Never
+            BudgetFit::Never
         }
     }
 
@@ -173,28 +173,33 @@ impl Account {
     }
 
     /// The mark that is wanted, if one is.
-    fn mark_due(&self, key: &Key) -> Option<Mark> {
+    fn mark_due(&self, key: &Key) -> Option<SpendCheckpoint> {
         let ahead = self.spent.minus(self.marked);
         (ahead > self.cap.hundredth() || self.untold == Untold::Level).then(|| self.mark(key))
     }
 
-    fn mark(&self, key: &Key) -> Mark {
-        Mark { key: key.clone(), window: self.window.start, spent: self.spent, warned: self.warned }
+    fn mark(&self, key: &Key) -> SpendCheckpoint {
+        SpendCheckpoint {
+            key: key.clone(),
+            window: self.window.start,
+            spent: self.spent,
+            warned: self.warned,
+        }
     }
 
-    fn told(&mut self, key: &Key, level: u8) -> Option<Crossing> {
+    fn told(&mut self, key: &Key, level: u8) -> Option<ThresholdCrossed> {
         if level <= self.warned {
             return None;
         }
         self.warned = level;
         self.untold = Untold::Level;
-        Some(Crossing { level, standing: self.standing(key) })
+        Some(ThresholdCrossed { level, standing: self.standing(key) })
     }
 }
 
 /// Whether a budget holds an estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holds {
+enum BudgetFit {
     Yes,
     /// Calls on their way may still take too much.
     NotNow,
@@ -210,24 +215,24 @@ fn level_of(spent: Usd, cap: Usd) -> u8 {
 /// The meter of all budgets.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
-    accounts: BTreeMap<Key, Account>,
+    accounts: BTreeMap<Key, BudgetState>,
     /// How often the list of budgets was given.
     lives: u64,
 }
 
 impl Meter {
     /// A meter over these budgets, nothing reserved: at the start, and after a crash.
-    pub fn open(openings: &[Opening], now: Timestamp) -> Self {
+    pub fn open(openings: &[BudgetSeed], now: Timestamp) -> Self {
         Self::in_life(0, openings, now)
     }
 
-    fn in_life(life: u64, openings: &[Opening], now: Timestamp) -> Self {
-        let open = |one: &Opening| (one.budget.key.clone(), Account::open(one, life, now));
+    fn in_life(life: u64, openings: &[BudgetSeed], now: Timestamp) -> Self {
+        let open = |one: &BudgetSeed| (one.budget.key.clone(), BudgetState::open(one, life, now));
         Self { accounts: openings.iter().map(open).collect(), lives: life }
     }
 
     /// Other budgets from now on. What stays keeps what is spent and reserved in it.
-    pub fn replace(&mut self, openings: &[Opening], now: Timestamp) {
+    pub fn replace(&mut self, openings: &[BudgetSeed], now: Timestamp) {
         let mut fresh = Self::in_life(self.lives + 1, openings, now);
         for (key, account) in &mut fresh.accounts {
             let Some(old) = self.accounts.get_mut(key) else { continue };
@@ -256,8 +261,8 @@ impl Meter {
         for (key, account) in self.accounts.iter_mut().filter(|(key, _)| mine(key)) {
             account.roll(key, now);
             let holds = account.holds(estimate);
-            if holds != Holds::Yes {
-                let crossing = if holds == Holds::Never { account.told(key, 100) } else { None };
+            if holds != BudgetFit::Yes {
+                let crossing = if holds == BudgetFit::Never { account.told(key, 100) } else { None };
                 let marks = account.mark_due(key).into_iter().collect();
                 return Err(Box::new(Exhausted {
                     standing: account.standing(key),
@@ -316,7 +321,7 @@ impl Meter {
     }
 
     /// Takes note of a mark that is in the store.
-    pub fn committed(&mut self, mark: &Mark) {
+    pub fn committed(&mut self, mark: &SpendCheckpoint) {
         if let Some(account) = self.accounts.get_mut(&mark.key).filter(|a| a.window.start == mark.window) {
             account.marked = account.marked.max(mark.spent);
             if mark.warned >= account.warned {
@@ -326,7 +331,7 @@ impl Meter {
     }
 
     /// Marks of everything that is spent and not marked: for an orderly end.
-    pub fn last_marks(&self) -> Vec<Mark> {
+    pub fn last_marks(&self) -> Vec<SpendCheckpoint> {
         let ahead = self.accounts.iter().filter(|(_, account)| account.spent > account.marked);
         ahead.map(|(key, account)| account.mark(key)).collect()
     }

@@ -5,7 +5,7 @@ use crate::bead::{CRITICAL, DEFAULT_PRIORITY};
 use crate::decision::Decision;
 use crate::kernel::refusal::Refusal;
 
-words! {
+string_enum! {
     /// How much an agent decides by itself.
     pub enum Autonomy {
         /// All but what is critical.
@@ -62,7 +62,7 @@ mod tests {
     fn agent(autonomy: Option<Autonomy>) -> Agent {
         let new =
             NewAgent { name: "A".into(), kind: Some(crate::agent::Kind::External), ..NewAgent::default() };
-        let mut agent = new.build(AgentId::known("a"), Timestamp::from_millis(0)).unwrap();
+        let mut agent = new.build(AgentId::from_trusted("a"), Timestamp::from_millis(0)).unwrap();
         agent.config.autonomy = autonomy;
         agent
     }
@@ -98,7 +98,7 @@ mod tests {
         assert!(super::check(&plain, Autonomy::Semi, &asked).is_ok(), "what its persona may, it may");
         let bound = agent(Some(Autonomy::Supervised));
         assert!(super::check(&bound, Autonomy::Full, &asked).is_err(), "its own word goes before");
-        full.project_id = Some(ProjectId::known("other"));
+        full.project_id = Some(ProjectId::from_trusted("other"));
         assert!(check(&full, &asked).is_err());
     }
 }

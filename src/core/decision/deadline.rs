@@ -5,7 +5,7 @@
 use crate::bead;
 use crate::decision::{Decision, Status};
 use crate::kernel::event_type::EventType;
-use crate::kernel::record::Happening;
+use crate::kernel::record::FieldChanges;
 use crate::kernel::refusal::Refusal;
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -98,7 +98,7 @@ impl Decision {
     }
 
     /// The newest reminder that is due: of several that were missed only the last is of use.
-    pub(crate) fn remind(&self, now: Timestamp) -> Result<Vec<Happening>, Refusal> {
+    pub(crate) fn remind(&self, now: Timestamp) -> Result<Vec<FieldChanges>, Refusal> {
         let has_come = |percent: &u8| self.reached(*percent).is_some_and(|at| at <= now);
         let newest = REMINDERS.into_iter().rfind(has_come).filter(|percent| *percent > self.reminded);
         let Some(percent) = newest.filter(|_| !self.is_late(now)) else {
@@ -110,12 +110,16 @@ impl Decision {
             "options": self.options, "priority": self.priority, "requester_id": self.requester_id,
         });
         let told = told.as_object().cloned().unwrap_or_default();
-        Ok(vec![Happening::between(self, &after, None).telling(told).told_as(EventType::DecisionReminder)])
+        Ok(vec![
+            FieldChanges::between(self, &after, None)
+                .telling(told)
+                .event_override(EventType::DecisionReminder),
+        ])
     }
 
     /// The same question once more, and more urgently. The time begins now, not at the deadline: a server that
     /// was away meanwhile takes nothing of it.
-    pub(crate) fn escalate(&self, now: Timestamp) -> Happening {
+    pub(crate) fn escalate(&self, now: Timestamp) -> FieldChanges {
         let period = self.period().unwrap_or_default();
         let after = Self {
             escalated_at: Some(now),
@@ -126,7 +130,7 @@ impl Decision {
         };
         let told = json!({"bead_id": self.bead_id, "question": self.question, "options": self.options});
         let told = told.as_object().cloned().unwrap_or_default();
-        Happening::between(self, &after, Some(UNANSWERED)).telling(told)
+        FieldChanges::between(self, &after, Some(UNANSWERED)).telling(told)
     }
 }
 
@@ -134,7 +138,7 @@ impl Decision {
 mod tests {
     use super::*;
     use crate::decision::{Command, Purpose, tests::decision};
-    use crate::kernel::record::evolved;
+    use crate::kernel::record::apply_all;
 
     fn at(ms: i64) -> Timestamp {
         Timestamp::from_millis(ms)
@@ -155,12 +159,12 @@ mod tests {
         let mut asked = decision(Purpose::Question, &[]);
         assert_eq!(asked.next_due(), Some(at(50)));
         assert!(asked.decide(&Command::Remind, at(49)).is_err());
-        asked = evolved(&asked, &asked.decide(&Command::Remind, at(50)).unwrap(), at(50));
+        asked = apply_all(&asked, &asked.decide(&Command::Remind, at(50)).unwrap(), at(50));
         assert_eq!((asked.reminded, asked.next_due()), (50, Some(at(80))));
         assert!(asked.decide(&Command::Remind, at(50)).is_err(), "twice");
         // The clock went back, and the machine slept through the second one.
         assert!(asked.decide(&Command::Remind, at(10)).is_err());
-        asked = evolved(&asked, &asked.decide(&Command::Remind, at(97)).unwrap(), at(97));
+        asked = apply_all(&asked, &asked.decide(&Command::Remind, at(97)).unwrap(), at(97));
         assert_eq!((asked.reminded, asked.next_due()), (95, Some(at(100))));
         assert!(asked.decide(&Command::Remind, at(100)).is_err(), "that is the deadline's");
         assert_eq!(Decision { deadline: None, ..asked }.next_due(), None);
@@ -172,11 +176,11 @@ mod tests {
         asked.on_timeout = OnTimeout::Escalate;
         let expire = Command::Expire { subject: None };
         let happenings = asked.decide(&expire, at(130)).unwrap();
-        let later = evolved(&asked, &happenings, at(130));
+        let later = apply_all(&asked, &happenings, at(130));
         assert_eq!((later.status, later.priority, later.deadline), (Status::Pending, 0, Some(at(230))));
         assert_eq!((later.next_due(), later.decided_at), (Some(at(180)), None));
         assert!(later.decide(&expire, at(229)).is_err());
-        let ended = evolved(&later, &later.decide(&expire, at(230)).unwrap(), at(230));
+        let ended = apply_all(&later, &later.decide(&expire, at(230)).unwrap(), at(230));
         assert_eq!(ended.status, Status::Timeout);
     }
 
@@ -187,7 +191,7 @@ mod tests {
         asked.subject_digest = Some("d".into());
         let end = |subject: &str| {
             let expire = Command::Expire { subject: Some(subject.into()) };
-            evolved(&asked, &asked.decide(&expire, at(100)).unwrap(), at(100))
+            apply_all(&asked, &asked.decide(&expire, at(100)).unwrap(), at(100))
         };
         let chosen = end("d");
         assert_eq!((chosen.status, chosen.decision.as_deref()), (Status::Resolved, Some("blue")));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// How long a decision may wait for its answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wait {
+pub enum DecisionWait {
     /// As long as is configured (48 hours unless said otherwise).
     #[default]
     Default,
@@ -22,7 +22,7 @@ pub enum Wait {
     Until(Timestamp),
 }
 
-impl Wait {
+impl DecisionWait {
     /// Reads `never`, or a number with `ms`, `s`, `m`, `h` or `d` behind it.
     pub fn parse(text: &str) -> Option<Self> {
         if text == "never" {
@@ -75,7 +75,7 @@ pub struct NewDecision {
     /// 0 to 4; 2 by default.
     pub priority: Option<u8>,
     /// How long it may wait.
-    pub wait: Wait,
+    pub wait: DecisionWait,
     /// What its deadline does.
     pub on_timeout: OnTimeout,
     /// The digest of what it is about.
@@ -95,7 +95,7 @@ impl NewDecision {
             recommendation: None,
             requester_id: None,
             priority: None,
-            wait: Wait::Default,
+            wait: DecisionWait::Default,
             on_timeout: OnTimeout::Expire,
             subject_digest: None,
         }
@@ -105,8 +105,8 @@ impl NewDecision {
     pub fn build(&self, id: DecisionId, now: Timestamp, default: Duration) -> Result<Decision, Refusal> {
         let decision = Decision {
             id,
-            project_id: ProjectId::known(self.project_id.clone()),
-            bead_id: self.bead_id.clone().map(BeadId::known),
+            project_id: ProjectId::from_trusted(self.project_id.clone()),
+            bead_id: self.bead_id.clone().map(BeadId::from_trusted),
             purpose: self.purpose,
             question: self.question.clone(),
             options: self.options.clone(),
@@ -138,11 +138,11 @@ mod tests {
 
     #[test]
     fn waits_are_read_with_their_unit() {
-        assert_eq!(Wait::parse("48h"), Some(Wait::For(Duration::from_secs(172_800))));
-        assert_eq!(Wait::parse("1500ms"), Some(Wait::For(Duration::from_millis(1500))));
-        assert_eq!(Wait::parse("never"), Some(Wait::Never));
+        assert_eq!(DecisionWait::parse("48h"), Some(DecisionWait::For(Duration::from_secs(172_800))));
+        assert_eq!(DecisionWait::parse("1500ms"), Some(DecisionWait::For(Duration::from_millis(1500))));
+        assert_eq!(DecisionWait::parse("never"), Some(DecisionWait::Never));
         for wrong in ["", "48", "h", "-1h", "0s", "1 h", "99999999999999999999d"] {
-            assert_eq!(Wait::parse(wrong), None, "{wrong}");
+            assert_eq!(DecisionWait::parse(wrong), None, "{wrong}");
         }
     }
 }

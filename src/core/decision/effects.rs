@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use crate::decision::tests::{answer, decision};
     use crate::decision::{Command, Purpose};
-    use crate::kernel::record::evolved;
+    use crate::kernel::record::apply_all;
     use crate::kernel::time::Timestamp;
 
     const EXPIRE: Command = Command::Expire { subject: None };
@@ -114,7 +114,7 @@ mod tests {
 
     fn ended(asked: &Decision, command: &Command) -> Decision {
         let now = Timestamp::from_millis(100);
-        evolved(asked, &asked.decide(command, now).unwrap(), now)
+        apply_all(asked, &asked.decide(command, now).unwrap(), now)
     }
 
     #[test]

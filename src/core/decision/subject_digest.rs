@@ -27,7 +27,7 @@ pub fn of_bead(bead: &Bead) -> String {
 
 /// Which beads a project has: work that ends changes nothing, work that is added does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Holdings {
+pub struct OpenWork {
     /// How many there are.
     pub beads: u64,
     /// The youngest one.
@@ -35,7 +35,7 @@ pub struct Holdings {
 }
 
 /// The digest of a project's work as a whole.
-pub fn of_project(project: &str, holdings: &Holdings) -> String {
+pub fn of_project(project: &str, holdings: &OpenWork) -> String {
     digest(&json!([project, holdings.beads, holdings.newest]))
 }
 
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn the_work_counts_and_how_it_goes_does_not() {
         let new = NewBead { title: "T".into(), project_id: "p".into(), ..NewBead::default() };
-        let bead = new.build(BeadId::known("b"), Timestamp::from_millis(0)).unwrap().0;
+        let bead = new.build(BeadId::from_trusted("b"), Timestamp::from_millis(0)).unwrap().0;
         let same =
             Bead { status: Status::Blocked, attempts: 3, assigned_to: Some("a".into()), ..bead.clone() };
         assert_eq!(of_bead(&bead), of_bead(&same));
@@ -61,7 +61,7 @@ mod tests {
         ] {
             assert_ne!(of_bead(&bead), of_bead(&other));
         }
-        let holdings = Holdings { beads: 1, newest: Some("b".into()) };
-        assert_ne!(of_project("p", &holdings), of_project("p", &Holdings { beads: 2, ..holdings.clone() }));
+        let holdings = OpenWork { beads: 1, newest: Some("b".into()) };
+        assert_ne!(of_project("p", &holdings), of_project("p", &OpenWork { beads: 2, ..holdings.clone() }));
     }
 }

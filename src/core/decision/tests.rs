@@ -1,14 +1,14 @@
 //! The machine of a decision: its answers, its deadline, what it is about.
 
 use super::*;
-use crate::kernel::record::{created_event, event, evolved, replay};
+use crate::kernel::record::{apply_all, created_event, event, replay};
 use crate::kernel::state_machine::tests::check_exhaustively;
 
 pub fn decision(purpose: Purpose, options: &[&str]) -> Decision {
     Decision {
-        id: DecisionId::known("dec-1"),
-        project_id: ProjectId::known("p"),
-        bead_id: Some(BeadId::known("bd-1")),
+        id: DecisionId::from_trusted("dec-1"),
+        project_id: ProjectId::from_trusted("p"),
+        bead_id: Some(BeadId::from_trusted("bd-1")),
         purpose,
         question: "Which?".into(),
         options: options.iter().map(|o| (*o).to_owned()).collect(),
@@ -36,7 +36,7 @@ pub fn answer(text: &str) -> Command {
         decision: text.into(),
         rationale: None,
         decider_id: "ann".into(),
-        sight: Sight::default(),
+        sight: AnswerContext::default(),
     }
 }
 
@@ -53,7 +53,7 @@ fn an_answer_is_one_of_the_options_and_comes_once() {
     let now = Timestamp::from_millis(5);
     assert!(matches!(asked.decide(&answer("green"), now), Err(Refusal::Invalid(_))));
     let happenings = asked.decide(&answer("red"), now).unwrap();
-    let ended = evolved(&asked, &happenings, now);
+    let ended = apply_all(&asked, &happenings, now);
     assert_eq!((ended.status, ended.decision.as_deref()), (Status::Resolved, Some("red")));
     assert!(matches!(ended.decide(&answer("blue"), now), Err(Refusal::Transition { .. })));
     let mut log = vec![(Decision::CREATED, created_event(&asked).data, now)];
@@ -75,10 +75,10 @@ fn an_answer_is_given_for_the_subject_as_it_is_now() {
     let asked = Decision { subject_digest: Some("old".into()), ..decision(Purpose::Question, &[]) };
     let now = Timestamp::from_millis(5);
     let give = |at_present: Option<&str>, seen: Option<&str>| {
-        let sight = Sight { now: at_present.map(str::to_owned), seen: seen.map(str::to_owned) };
+        let sight = AnswerContext { now: at_present.map(str::to_owned), seen: seen.map(str::to_owned) };
         let command =
             Command::Resolve { decision: "y".into(), rationale: None, decider_id: "ann".into(), sight };
-        asked.decide(&command, now).map(|happenings| evolved(&asked, &happenings, now))
+        asked.decide(&command, now).map(|happenings| apply_all(&asked, &happenings, now))
     };
     assert!(give(Some("old"), None).is_ok());
     for (at_present, seen) in

@@ -47,7 +47,7 @@ impl Spent {
 
 /// How much is worked on at a place, and how much may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Room {
+pub struct Capacity {
     /// Beads that agents hold.
     pub at_work: u32,
     /// The most of them; none: no limit.
@@ -56,7 +56,7 @@ pub struct Room {
     pub parked: Option<String>,
 }
 
-impl Room {
+impl Capacity {
     /// Whether there is none for another bead.
     pub fn is_full(&self) -> bool {
         self.most.is_some_and(|most| self.at_work >= most)
@@ -67,9 +67,9 @@ impl Room {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// By project.
-    pub projects: BTreeMap<ProjectId, Room>,
+    pub projects: BTreeMap<ProjectId, Capacity>,
     /// By provider.
-    pub providers: BTreeMap<ProviderId, Room>,
+    pub providers: BTreeMap<ProviderId, Capacity>,
 }
 
 impl Load {
@@ -84,7 +84,7 @@ impl Load {
 
     fn is_provider_full(&self, agent: &Agent) -> bool {
         let room = agent.provider_id.as_ref().and_then(|id| self.providers.get(id));
-        room.is_some_and(Room::is_full)
+        room.is_some_and(Capacity::is_full)
     }
 
     pub(crate) fn begin(&mut self, project: &ProjectId, agent: &Agent) {
@@ -106,7 +106,7 @@ pub enum Operation {
 
 /// What decides who gets a bead, besides the bead itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Company<'a> {
+pub struct DispatchInput<'a> {
     /// The agents that are started.
     pub agents: &'a [(Agent, ProviderState)],
     /// Whether work is handed out.
@@ -183,7 +183,7 @@ pub fn suits(bead: &Bead, agent: &Agent) -> Result<(), Mismatch> {
 
 /// How an agent comes to fill a role: the better way first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Filling {
+pub enum RoleMatch {
     /// It is the agent's role.
     Role,
     /// It is the last part of its persona's name.
@@ -193,14 +193,14 @@ pub enum Filling {
 }
 
 /// Whether and how an agent fills a role.
-pub fn fills(agent: &Agent, role: &str) -> Option<Filling> {
+pub fn fills(agent: &Agent, role: &str) -> Option<RoleMatch> {
     let persona = agent.persona_name.as_deref().and_then(|name| name.rsplit('/').next());
     if agent.role.as_deref() == Some(role) {
-        Some(Filling::Role)
+        Some(RoleMatch::Role)
     } else if persona == Some(role) {
-        Some(Filling::Persona)
+        Some(RoleMatch::Persona)
     } else if agent.config.labels.iter().any(|label| label == role) {
-        Some(Filling::Label)
+        Some(RoleMatch::Label)
     } else {
         None
     }
@@ -249,7 +249,7 @@ pub fn wanted(agents: &[(Agent, ProviderState)]) -> BTreeMap<Option<ProjectId>, 
 /// Pairs beads (each project's in the order of their urgency) with free agents, at most `room` of them. The more urgent
 /// bead comes first, and among beads of one priority that of the project with the least work under way, so that a
 /// long list of one project does not starve another one. Each agent gets one bead.
-pub fn pair(beads: Vec<Bead>, company: Company<'_>, room: usize) -> Vec<(BeadId, AgentId)> {
+pub fn assign(beads: Vec<Bead>, company: DispatchInput<'_>, room: usize) -> Vec<(BeadId, AgentId)> {
     let mut load = company.load.clone();
     let mut queues: BTreeMap<ProjectId, VecDeque<Bead>> = BTreeMap::new();
     for bead in beads {

@@ -1,12 +1,14 @@
 //! Why a bead is not moving: in words for people, and as one of a few causes for the metrics.
 
-use crate::bead::{Bead, Facts, NEVER_DISPATCHED, Status};
-use crate::dispatch::assign::{Company, Mismatch, Operation, Room, fit, wanted_role, wants_approval};
+use crate::bead::{Bead, ClaimContext, NEVER_DISPATCHED, Status};
+use crate::dispatch::assign::{
+    Capacity, DispatchInput, Mismatch, Operation, fit, wanted_role, wants_approval,
+};
 use crate::kernel::ids::AgentId;
 use crate::kernel::time::Timestamp;
 use std::collections::BTreeMap;
 
-words! {
+string_enum! {
     /// What keeps a ready bead from being worked on.
     pub enum Cause {
         /// A failed attempt, or a limit that was reached, has a pause behind it.
@@ -35,7 +37,7 @@ words! {
 }
 
 /// Says in words why a bead is not moving; empty when it is being worked on or is closed.
-pub fn why(bead: &Bead, facts: &Facts, company: Company<'_>, now: Timestamp) -> Vec<String> {
+pub fn why(bead: &Bead, facts: &ClaimContext, company: DispatchInput<'_>, now: Timestamp) -> Vec<String> {
     match bead.status {
         Status::Closed | Status::InProgress => return vec![],
         Status::Blocked => {
@@ -81,7 +83,7 @@ pub fn why(bead: &Bead, facts: &Facts, company: Company<'_>, now: Timestamp) -> 
     reasons
 }
 
-fn why_no_room(bead: &Bead, room: &Room) -> Option<String> {
+fn why_no_room(bead: &Bead, room: &Capacity) -> Option<String> {
     if let Some(why) = &room.parked {
         return Some(format!("no work of the project {} is handed out: {why}", bead.project_id));
     }
@@ -89,8 +91,8 @@ fn why_no_room(bead: &Bead, room: &Room) -> Option<String> {
     Some(format!("the project {} has {} beads at work and may have {most}", bead.project_id, room.at_work))
 }
 
-fn why_no_agent(bead: &Bead, company: Company<'_>) -> Vec<String> {
-    let Company { agents, spent, load, .. } = company;
+fn why_no_agent(bead: &Bead, company: DispatchInput<'_>) -> Vec<String> {
+    let DispatchInput { agents, spent, load, .. } = company;
     if agents.is_empty() {
         return vec!["there is no agent".to_owned()];
     }
@@ -103,7 +105,7 @@ fn why_no_agent(bead: &Bead, company: Company<'_>) -> Vec<String> {
     }
     let role = wanted_role(bead).unwrap_or("any");
     let budget = |ids: &[&str]| {
-        let first = ids.first().map(|id| AgentId::known(*id));
+        let first = ids.first().map(|id| AgentId::from_trusted(*id));
         let (scope, until) = first.as_ref().and_then(|id| spent.on(&bead.project_id, id))?;
         Some(format!("{}: the budget of {scope} is spent until {until}", ids.join(", ")))
     };
@@ -132,7 +134,7 @@ fn why_no_agent(bead: &Bead, company: Company<'_>) -> Vec<String> {
 }
 
 /// What keeps a bead that is ready from being worked on: of several things the one that has to change first.
-pub fn cause(bead: &Bead, company: Company<'_>, now: Timestamp) -> Cause {
+pub fn cause(bead: &Bead, company: DispatchInput<'_>, now: Timestamp) -> Cause {
     if NEVER_DISPATCHED.contains(&bead.bead_type.as_str()) {
         return Cause::Type;
     }
@@ -165,7 +167,7 @@ pub fn cause(bead: &Bead, company: Company<'_>, now: Timestamp) -> Cause {
         .max_by_key(|cause| Cause::ALL.iter().position(|one| one == cause))
         .unwrap_or(Cause::NoAgent);
     match nearest {
-        Cause::None | Cause::Busy if room.is_some_and(Room::is_full) => Cause::ProjectLimit,
+        Cause::None | Cause::Busy if room.is_some_and(Capacity::is_full) => Cause::ProjectLimit,
         cause => cause,
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 /// Somebody who asks for work.
 #[derive(Clone, Copy, Debug)]
-pub struct Seeker<'a> {
+pub struct Puller<'a> {
     /// Who.
     pub agent: &'a Agent,
     /// Only beads of this project.
@@ -22,7 +22,7 @@ pub struct Seeker<'a> {
     pub refused: &'a BTreeSet<BeadId>,
 }
 
-impl Seeker<'_> {
+impl Puller<'_> {
     /// Whether beads of a project may be given to it.
     pub fn seeks_in(&self, project: &ProjectId) -> bool {
         let own = self.agent.project_id.as_ref();
@@ -56,7 +56,7 @@ pub fn check_kind(agent: &Agent) -> Result<(), Refusal> {
 
 /// Gives each seeker, in order, the most urgent bead that it may have; of equally urgent ones that of the project with
 /// the least work under way, then the oldest. The answer names seekers by their place.
-pub fn share(seekers: &[Seeker<'_>], mut beads: Vec<Bead>, load: &Load) -> Vec<(usize, BeadId)> {
+pub fn assign_pulls(seekers: &[Puller<'_>], mut beads: Vec<Bead>, load: &Load) -> Vec<(usize, BeadId)> {
     let mut load = load.clone();
     let mut served: BTreeSet<&str> = BTreeSet::new();
     let mut shares = Vec::new();
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use crate::agent::edit::NewAgent;
     use crate::bead::edit::NewBead;
-    use crate::dispatch::assign::Room;
+    use crate::dispatch::assign::Capacity;
     use crate::kernel::ids::AgentId;
     use crate::kernel::time::Timestamp;
 
@@ -100,7 +100,7 @@ mod tests {
             project_id: project.map(str::to_owned),
             ..NewAgent::default()
         };
-        new.build(AgentId::known(id), Timestamp::from_millis(0)).unwrap()
+        new.build(AgentId::from_trusted(id), Timestamp::from_millis(0)).unwrap()
     }
 
     fn bead(id: &str, project: &str, priority: u8, tags: &[&str], created: i64) -> Bead {
@@ -111,11 +111,11 @@ mod tests {
             tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
             ..NewBead::default()
         };
-        new.build(BeadId::known(id), Timestamp::from_millis(created)).unwrap().0
+        new.build(BeadId::from_trusted(id), Timestamp::from_millis(created)).unwrap().0
     }
 
-    fn seeker<'a>(agent: &'a Agent, tags: &'a [String], refused: &'a BTreeSet<BeadId>) -> Seeker<'a> {
-        Seeker { agent, project: None, within: None, tags, refused }
+    fn seeker<'a>(agent: &'a Agent, tags: &'a [String], refused: &'a BTreeSet<BeadId>) -> Puller<'a> {
+        Puller { agent, project: None, within: None, tags, refused }
     }
 
     fn ids(shares: Vec<(usize, BeadId)>) -> Vec<(usize, String)> {
@@ -133,7 +133,7 @@ mod tests {
             bead("far", "q", 2, &[], 9),
             bead("now", "p", 1, &[], 9),
         ];
-        let shares = ids(share(&seekers, beads, &Load::default()));
+        let shares = ids(assign_pulls(&seekers, beads, &Load::default()));
         assert_eq!(shares, [(0, "now".into()), (1, "far".into()), (2, "older".into())]);
     }
 
@@ -151,21 +151,21 @@ mod tests {
             ]
         };
         assert_eq!(
-            ids(share(&[seeker(&painter, &[], &none)], beads(), &Load::default())),
+            ids(assign_pulls(&[seeker(&painter, &[], &none)], beads(), &Load::default())),
             [(0, "plain".into())]
         );
         assert_eq!(
-            ids(share(&[seeker(&painter, &tags, &none)], beads(), &Load::default())),
+            ids(assign_pulls(&[seeker(&painter, &tags, &none)], beads(), &Load::default())),
             [(0, "red".into())]
         );
-        let refused = BTreeSet::from([BeadId::known("plain")]);
+        let refused = BTreeSet::from([BeadId::from_trusted("plain")]);
         assert_eq!(
-            ids(share(&[seeker(&painter, &[], &refused)], beads(), &Load::default())),
+            ids(assign_pulls(&[seeker(&painter, &[], &refused)], beads(), &Load::default())),
             [(0, "red".into())]
         );
         let within = ["q".to_owned()];
-        let limited = Seeker { within: Some(&within), ..seeker(&painter, &[], &none) };
-        assert!(share(&[limited], beads(), &Load::default()).is_empty());
+        let limited = Puller { within: Some(&within), ..seeker(&painter, &[], &none) };
+        assert!(assign_pulls(&[limited], beads(), &Load::default()).is_empty());
     }
 
     #[test]
@@ -174,12 +174,12 @@ mod tests {
         let none = BTreeSet::new();
         let beads = || vec![bead("one", "p", 2, &[], 0), bead("two", "p", 2, &[], 1)];
         let mut load = Load::default();
-        let room = Room { at_work: 0, most: Some(1), parked: None };
-        load.projects.insert(ProjectId::known("p"), room);
+        let room = Capacity { at_work: 0, most: Some(1), parked: None };
+        load.projects.insert(ProjectId::from_trusted("p"), room);
         let seekers = [&a, &b].map(|agent| seeker(agent, &[], &none));
-        assert_eq!(ids(share(&seekers, beads(), &load)), [(0, "one".into())]);
+        assert_eq!(ids(assign_pulls(&seekers, beads(), &load)), [(0, "one".into())]);
         let twice = [&a, &a, &b].map(|agent| seeker(agent, &[], &none));
-        let shares = ids(share(&twice, beads(), &Load::default()));
+        let shares = ids(assign_pulls(&twice, beads(), &Load::default()));
         assert_eq!(shares, [(0, "one".into()), (2, "two".into())]);
     }
 }

@@ -4,7 +4,7 @@ use crate::kernel::ids::{AgentId, BeadId, CallId, ProjectId, ProviderId, RunId, 
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-words! {
+string_enum! {
     /// For whom a provider was called.
     pub enum Kind {
         /// A run of an agent at a bead.
@@ -18,7 +18,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// How a call ended.
     pub enum Outcome {
         /// With an answer.
@@ -30,7 +30,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What went wrong with a call.
     pub enum ErrorKind {
         /// The provider refused the key, or wants one.
@@ -62,7 +62,7 @@ words! {
 
 /// What the end of a call says of the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum HealthSignal {
     /// It is there and serves.
     Well,
     /// It failed: one strike.
@@ -76,26 +76,26 @@ pub enum Judgement {
 impl ErrorKind {
     /// What a call that ended so says of the provider. A limit on the rate is a word of a provider that is
     /// well; a refused call, an unknown model or a caller who left say nothing of it.
-    pub const fn judgement(self) -> Judgement {
+    pub const fn judgement(self) -> HealthSignal {
         match self {
-            Self::Auth => Judgement::Down,
-            Self::Overloaded | Self::TimedOut | Self::Unreachable | Self::Broken => Judgement::Strike,
+            Self::Auth => HealthSignal::Down,
+            Self::Overloaded | Self::TimedOut | Self::Unreachable | Self::Broken => HealthSignal::Strike,
             Self::NotFound
             | Self::RateLimited
             | Self::ContextTooLong
             | Self::Refused
             | Self::Cancelled
             | Self::TooLarge
-            | Self::Lost => Judgement::Neither,
+            | Self::Lost => HealthSignal::Neither,
         }
     }
 
     /// The same of a beat. Its request is always the same and good, so all but a limit on the rate is the
     /// provider's failure.
-    pub const fn judgement_of_beat(self) -> Judgement {
+    pub const fn judgement_of_beat(self) -> HealthSignal {
         match (self, self.judgement()) {
-            (Self::RateLimited, _) => Judgement::Neither,
-            (_, Judgement::Neither) => Judgement::Strike,
+            (Self::RateLimited, _) => HealthSignal::Neither,
+            (_, HealthSignal::Neither) => HealthSignal::Strike,
             (_, judgement) => judgement,
         }
     }
@@ -127,9 +127,9 @@ pub enum CallOutcome {
 
 impl CallOutcome {
     /// What it says of the provider.
-    pub const fn judgement(&self) -> Judgement {
+    pub const fn judgement(&self) -> HealthSignal {
         match self {
-            Self::Answered => Judgement::Well,
+            Self::Answered => HealthSignal::Well,
             Self::Failed { kind, .. } => kind.judgement(),
         }
     }
@@ -185,18 +185,18 @@ mod tests {
     #[test]
     fn what_an_error_says_of_the_provider_follows_the_table() {
         let table = [
-            (ErrorKind::Auth, Judgement::Down, "once", "elsewhere"),
-            (ErrorKind::NotFound, Judgement::Neither, "once", "elsewhere"),
-            (ErrorKind::RateLimited, Judgement::Neither, "again", "elsewhere"),
-            (ErrorKind::ContextTooLong, Judgement::Neither, "once", "here"),
-            (ErrorKind::Refused, Judgement::Neither, "once", "here"),
-            (ErrorKind::Overloaded, Judgement::Strike, "again", "elsewhere"),
-            (ErrorKind::Broken, Judgement::Strike, "once", "elsewhere"),
-            (ErrorKind::TimedOut, Judgement::Strike, "again", "elsewhere"),
-            (ErrorKind::Unreachable, Judgement::Strike, "again", "elsewhere"),
-            (ErrorKind::Cancelled, Judgement::Neither, "once", "here"),
-            (ErrorKind::TooLarge, Judgement::Neither, "once", "here"),
-            (ErrorKind::Lost, Judgement::Neither, "once", "here"),
+            (ErrorKind::Auth, HealthSignal::Down, "once", "elsewhere"),
+            (ErrorKind::NotFound, HealthSignal::Neither, "once", "elsewhere"),
+            (ErrorKind::RateLimited, HealthSignal::Neither, "again", "elsewhere"),
+            (ErrorKind::ContextTooLong, HealthSignal::Neither, "once", "here"),
+            (ErrorKind::Refused, HealthSignal::Neither, "once", "here"),
+            (ErrorKind::Overloaded, HealthSignal::Strike, "again", "elsewhere"),
+            (ErrorKind::Broken, HealthSignal::Strike, "once", "elsewhere"),
+            (ErrorKind::TimedOut, HealthSignal::Strike, "again", "elsewhere"),
+            (ErrorKind::Unreachable, HealthSignal::Strike, "again", "elsewhere"),
+            (ErrorKind::Cancelled, HealthSignal::Neither, "once", "here"),
+            (ErrorKind::TooLarge, HealthSignal::Neither, "once", "here"),
+            (ErrorKind::Lost, HealthSignal::Neither, "once", "here"),
         ];
         assert_eq!(table.len(), ErrorKind::ALL.len());
         for (kind, judgement, again, place) in table {
@@ -204,6 +204,6 @@ mod tests {
             assert_eq!(kind.is_transient(), again == "again", "{kind}");
             assert_eq!(kind.is_worth_another_provider(), place == "elsewhere", "{kind}");
         }
-        assert_eq!(CallOutcome::Answered.judgement(), Judgement::Well);
+        assert_eq!(CallOutcome::Answered.judgement(), HealthSignal::Well);
     }
 }

@@ -1,6 +1,6 @@
 //! The names of all events: what a subscriber can hear of.
 
-words! {
+string_enum! {
     /// The type of an event, `noun.what_happened`.
     pub enum EventType {
         /// A new agent.

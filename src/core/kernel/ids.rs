@@ -51,7 +51,7 @@ macro_rules! id {
             }
 
             /// The id a client chose.
-            pub fn chosen(text: &str) -> Result<Self, NotAnId> {
+            pub fn parse(text: &str) -> Result<Self, NotAnId> {
                 if is_well_formed(text) {
                     Ok(Self(text.to_owned()))
                 } else {
@@ -60,7 +60,7 @@ macro_rules! id {
             }
 
             /// An id that was accepted before: read from the store, or from a reference to be looked up.
-            pub fn known(text: impl Into<String>) -> Self {
+            pub fn from_trusted(text: impl Into<String>) -> Self {
                 Self(text.into())
             }
 

@@ -65,10 +65,10 @@ mod tests {
 
     #[test]
     fn an_old_token_is_refused_and_the_present_one_is_not() {
-        let bead = BeadId::known("bd-1");
+        let bead = BeadId::from_trusted("bd-1");
         let lease = Lease {
             bead_id: bead.clone(),
-            agent_id: AgentId::known("a"),
+            agent_id: AgentId::from_trusted("a"),
             token_digest: digest("new"),
             ttl_sec: 10,
             expires_at: Timestamp::from_millis(0),

@@ -52,7 +52,7 @@ pub trait Record: Clone + Serialize + DeserializeOwned {
 
 /// What happened to a record.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Happening {
+pub enum FieldChanges {
     /// Fields changed; `status` among them makes it a change of status.
     Changed {
         /// The fields, with both values.
@@ -62,7 +62,7 @@ pub enum Happening {
         /// What else its event tells; nothing that changes the row.
         detail: Map<String, Value>,
         /// The event that tells of it, where that is neither of the usual two.
-        told_as: Option<EventType>,
+        event_override: Option<EventType>,
     },
     /// Something worth telling that leaves the row as it is.
     Noted {
@@ -73,18 +73,18 @@ pub enum Happening {
     },
 }
 
-impl Happening {
+impl FieldChanges {
     /// The difference between a record and what it becomes.
     pub fn between<R: Record>(before: &R, after: &R, reason: Option<&str>) -> Self {
         let reason = reason.map(str::to_owned);
-        Self::Changed { changes: difference(before, after), reason, detail: Map::new(), told_as: None }
+        Self::Changed { changes: difference(before, after), reason, detail: Map::new(), event_override: None }
     }
 
     /// The same, told of by an event of its own, one of the record's [`Record::ALSO_UPDATED`].
     #[must_use]
-    pub fn told_as(mut self, kind: EventType) -> Self {
-        if let Self::Changed { told_as, .. } = &mut self {
-            *told_as = Some(kind);
+    pub fn event_override(mut self, kind: EventType) -> Self {
+        if let Self::Changed { event_override, .. } = &mut self {
+            *event_override = Some(kind);
         }
         self
     }
@@ -133,8 +133,8 @@ pub fn difference<R: Record>(before: &R, after: &R) -> Changes {
 }
 
 /// Applies one happening. Never refuses: what was decided has happened.
-pub fn evolve<R: Record>(record: &mut R, happening: &Happening, at: Timestamp) {
-    if let Happening::Changed { changes, .. } = happening {
+pub fn evolve<R: Record>(record: &mut R, happening: &FieldChanges, at: Timestamp) {
+    if let FieldChanges::Changed { changes, .. } = happening {
         let mut map = fields(record);
         for (name, change) in changes {
             map.insert(name.clone(), change.new.clone());
@@ -147,7 +147,7 @@ pub fn evolve<R: Record>(record: &mut R, happening: &Happening, at: Timestamp) {
 }
 
 /// Applies happenings in order and returns what the record becomes.
-pub fn evolved<R: Record>(record: &R, happenings: &[Happening], at: Timestamp) -> R {
+pub fn apply_all<R: Record>(record: &R, happenings: &[FieldChanges], at: Timestamp) -> R {
     let mut after = record.clone();
     for happening in happenings {
         evolve(&mut after, happening, at);
@@ -166,10 +166,10 @@ pub fn created_event<R: Record>(record: &R) -> NewEvent {
 }
 
 /// The event that tells of one happening, in the shape that streams and replays.
-pub fn event<R: Record>(record: &R, happening: &Happening) -> NewEvent {
+pub fn event<R: Record>(record: &R, happening: &FieldChanges) -> NewEvent {
     let (kind, data) = match happening {
-        Happening::Noted { kind, data } => (*kind, data.clone()),
-        Happening::Changed { changes, reason, detail, told_as } => {
+        FieldChanges::Noted { kind, data } => (*kind, data.clone()),
+        FieldChanges::Changed { changes, reason, detail, event_override } => {
             let mut data = detail.clone();
             let status = changes.get("status");
             if let Some(status) = status {
@@ -184,7 +184,7 @@ pub fn event<R: Record>(record: &R, happening: &Happening) -> NewEvent {
                 data.insert("changes".to_owned(), json!(others));
             }
             let usual = if status.is_some() { record.status_event() } else { R::UPDATED };
-            let kind = told_as.unwrap_or(usual);
+            let kind = event_override.unwrap_or(usual);
             (kind, Value::Object(data))
         }
     };
@@ -209,7 +209,7 @@ pub fn replay<'a, R: Record>(
     record
 }
 
-fn read_event<R: Record>(kind: EventType, data: &Value) -> Option<Happening> {
+fn read_event<R: Record>(kind: EventType, data: &Value) -> Option<FieldChanges> {
     let of_status = R::STATUS_CHANGED.contains(&kind);
     if !of_status && kind != R::UPDATED && !R::ALSO_UPDATED.contains(&kind) {
         return None;
@@ -220,5 +220,5 @@ fn read_event<R: Record>(kind: EventType, data: &Value) -> Option<Happening> {
         let (old, new) = (data.get("old")?.clone(), data.get("new")?.clone());
         changes.insert("status".to_owned(), FieldChange { old, new });
     }
-    Some(Happening::Changed { changes, reason: None, detail: Map::new(), told_as: None })
+    Some(FieldChanges::Changed { changes, reason: None, detail: Map::new(), event_override: None })
 }

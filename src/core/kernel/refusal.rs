@@ -120,8 +120,8 @@ pub struct Problems(Vec<FieldProblem>);
 
 impl Problems {
     /// Notes a problem when `holds` is false.
-    pub fn require(&mut self, holds: impl Into<Holds>, name: &str, detail: impl Into<String>) {
-        if holds.into() == Holds::No {
+    pub fn require(&mut self, holds: impl Into<RuleCheck>, name: &str, detail: impl Into<String>) {
+        if holds.into() == RuleCheck::No {
             self.0.push(FieldProblem::at(name, detail));
         }
     }
@@ -134,14 +134,14 @@ impl Problems {
 
 /// Whether a rule holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holds {
+pub enum RuleCheck {
     /// It holds.
     Yes,
     /// It does not.
     No,
 }
 
-impl From<bool> for Holds {
+impl From<bool> for RuleCheck {
     fn from(value: bool) -> Self {
         if value { Self::Yes } else { Self::No }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What to do with an actor that has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RestartVerdict {
     /// Start it again after a pause.
     Restart {
         /// The pause.
@@ -18,7 +18,7 @@ pub enum Verdict {
 
 /// The restarts of one actor.
 #[derive(Clone, Debug)]
-pub struct Budget {
+pub struct RestartBudget {
     limit: usize,
     window: Duration,
     failures: VecDeque<Timestamp>,
@@ -27,25 +27,25 @@ pub struct Budget {
 /// The pause before the second restart in a window; each later one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-impl Budget {
+impl RestartBudget {
     /// At most `limit` restarts within `window`.
     pub fn new(limit: usize, window: Duration) -> Self {
         Self { limit, window, failures: VecDeque::new() }
     }
 
     /// Counts a failure at `now`. The first restart in a window comes at once.
-    pub fn fail(&mut self, now: Timestamp) -> Verdict {
+    pub fn fail(&mut self, now: Timestamp) -> RestartVerdict {
         while self.failures.front().is_some_and(|first| now.since(*first) >= self.window) {
             self.failures.pop_front();
         }
         self.failures.push_back(now);
         let count = self.failures.len();
         if count > self.limit {
-            return Verdict::GiveUp;
+            return RestartVerdict::GiveUp;
         }
         let doublings = u32::try_from(count.saturating_sub(2)).unwrap_or(u32::MAX).min(10);
         let after = if count == 1 { Duration::ZERO } else { FIRST_PAUSE * 2u32.pow(doublings) };
-        Verdict::Restart { after }
+        RestartVerdict::Restart { after }
     }
 }
 
@@ -55,18 +55,19 @@ mod tests {
 
     #[test]
     fn five_restarts_in_a_minute_are_granted_with_growing_pauses_and_the_sixth_is_not() {
-        let mut budget = Budget::new(5, Duration::from_secs(60));
-        let verdicts: Vec<Verdict> = (0..6).map(|s| budget.fail(Timestamp::from_millis(s * 1000))).collect();
-        let pause = |ms| Verdict::Restart { after: Duration::from_millis(ms) };
-        assert_eq!(verdicts, [pause(0), pause(20), pause(40), pause(80), pause(160), Verdict::GiveUp]);
+        let mut budget = RestartBudget::new(5, Duration::from_secs(60));
+        let verdicts: Vec<RestartVerdict> =
+            (0..6).map(|s| budget.fail(Timestamp::from_millis(s * 1000))).collect();
+        let pause = |ms| RestartVerdict::Restart { after: Duration::from_millis(ms) };
+        assert_eq!(verdicts, [pause(0), pause(20), pause(40), pause(80), pause(160), RestartVerdict::GiveUp]);
     }
 
     #[test]
     fn failures_outside_the_window_are_forgotten() {
-        let mut budget = Budget::new(1, Duration::from_secs(60));
+        let mut budget = RestartBudget::new(1, Duration::from_secs(60));
         let at = |s: i64| Timestamp::from_millis(s * 1000);
-        assert!(matches!(budget.fail(at(0)), Verdict::Restart { .. }));
-        assert!(matches!(budget.fail(at(60)), Verdict::Restart { .. }));
-        assert_eq!(budget.fail(at(61)), Verdict::GiveUp);
+        assert!(matches!(budget.fail(at(0)), RestartVerdict::Restart { .. }));
+        assert!(matches!(budget.fail(at(60)), RestartVerdict::Restart { .. }));
+        assert_eq!(budget.fail(at(61)), RestartVerdict::GiveUp);
     }
 }

@@ -7,7 +7,7 @@ use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-words! {
+string_enum! {
     /// How a run stands.
     pub enum Status {
         /// It goes on.

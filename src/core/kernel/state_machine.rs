@@ -4,7 +4,7 @@ use crate::kernel::refusal::Refusal;
 use std::fmt::Display;
 
 /// A set of states with its one table of transitions.
-pub trait Machine: Copy + Eq + Display + 'static {
+pub trait StateMachine: Copy + Eq + Display + 'static {
     /// What makes the entity change its state.
     type Trigger: Copy + Eq + Display + 'static;
     /// The entity's name in messages and diagrams.
@@ -29,7 +29,7 @@ pub trait Machine: Copy + Eq + Display + 'static {
 }
 
 /// The table as a Mermaid state diagram; the documents' diagrams are made by this function.
-pub fn mermaid<M: Machine>() -> String {
+pub fn mermaid<M: StateMachine>() -> String {
     let mut text = String::from("stateDiagram-v2\n");
     for (from, trigger, to) in M::TRANSITIONS {
         text.push_str(&format!("    {from} --> {to}: {trigger}\n"));
@@ -42,7 +42,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// Every (state, trigger) pair either has exactly one row or is refused with the state it was in.
-    pub(crate) fn check_exhaustively<M: Machine>(states: &[M], triggers: &[M::Trigger]) {
+    pub(crate) fn check_exhaustively<M: StateMachine>(states: &[M], triggers: &[M::Trigger]) {
         for state in states {
             for trigger in triggers {
                 let rows =

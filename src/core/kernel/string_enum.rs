@@ -3,7 +3,7 @@
 /// Defines an enum whose variants are words: `as_str`, `parse`, `ALL`, `Display` and serde all use the
 /// same text, so a status is never spelt twice.
 #[macro_export]
-macro_rules! words {
+macro_rules! string_enum {
     ($(#[$doc:meta])* pub enum $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

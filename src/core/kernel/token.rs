@@ -4,7 +4,7 @@ use crate::kernel::ids::TokenId;
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-words! {
+string_enum! {
     /// What the holder of a token may do.
     pub enum Role {
         /// Everything.
@@ -18,7 +18,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What proves that somebody holds a token.
     pub enum Proof {
         /// A secret text.
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_token_without_a_list_reaches_every_project_and_one_with_an_empty_list_none() {
         let token = |projects: Option<&[&str]>| Token {
-            id: TokenId::known("tok-1"),
+            id: TokenId::from_trusted("tok-1"),
             name: "t".into(),
             role: Role::Viewer,
             user: None,

@@ -1,8 +1,8 @@
 //! The vault's states. What is in it is none of the core's business.
 
-use crate::kernel::state_machine::Machine;
+use crate::kernel::state_machine::StateMachine;
 
-words! {
+string_enum! {
     /// Where the vault stands.
     pub enum Status {
         /// There is no key file yet.
@@ -14,7 +14,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What moves the vault.
     pub enum Trigger {
         /// The first password is set.
@@ -26,7 +26,7 @@ words! {
     }
 }
 
-impl Machine for Status {
+impl StateMachine for Status {
     type Trigger = Trigger;
     const ENTITY: &'static str = "vault";
     const TRANSITIONS: &'static [(Self, Trigger, Self)] = &[

@@ -4,7 +4,7 @@ use crate::model::name::ModelName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-words! {
+string_enum! {
     /// How soon a model's answers come on the hardware it is made for.
     pub enum Interactivity {
         /// At once.
@@ -58,7 +58,7 @@ pub struct BadEntry {
 
 /// The known models, the best first.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Catalogue {
+pub struct Catalog {
     entries: Vec<(Entry, ModelName)>,
 }
 
@@ -80,7 +80,7 @@ impl Offered {
 
 /// Why a model was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Basis {
+pub enum SelectionReason {
     /// The operator wants it, and it is offered.
     Configured,
     /// It is the best known one of those that are offered.
@@ -95,7 +95,7 @@ pub struct Choice {
     /// The provider's name of it.
     pub model: String,
     /// Why it was chosen.
-    pub basis: Basis,
+    pub basis: SelectionReason,
     /// The same in a sentence.
     pub reason: String,
     /// How good it is, 0 to 1, if it is known.
@@ -112,7 +112,7 @@ pub struct Choice {
 
 /// How surely an offered name means an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Likeness {
+enum MatchScore {
     /// A variant of the same family and size.
     Variant(usize),
     /// The same weights, written or stored otherwise.
@@ -123,7 +123,7 @@ enum Likeness {
     Exact,
 }
 
-impl Catalogue {
+impl Catalog {
     /// A catalogue of these models. A later entry of a name takes the place of an earlier one.
     ///
     /// # Errors
@@ -177,16 +177,16 @@ fn check(entry: &Entry) -> Result<(), BadEntry> {
     Err(BadEntry { name: entry.name.clone(), problem })
 }
 
-fn likeness(offered: &str, name: &ModelName, entry: &Entry, known: &ModelName) -> Option<Likeness> {
+fn likeness(offered: &str, name: &ModelName, entry: &Entry, known: &ModelName) -> Option<MatchScore> {
     let bare = offered.rsplit_once('/').map_or(offered, |(_, bare)| bare);
     if offered.eq_ignore_ascii_case(&entry.name) {
-        Some(Likeness::Exact)
+        Some(MatchScore::Exact)
     } else if entry.aliases.iter().any(|alias| is_like(alias, offered) || is_like(alias, bare)) {
-        Some(Likeness::Alias)
+        Some(MatchScore::Alias)
     } else if name.is_same(known) {
-        Some(Likeness::Same)
+        Some(MatchScore::Same)
     } else if name.is_variant_of(known) {
-        Some(Likeness::Variant(known.family.len()))
+        Some(MatchScore::Variant(known.family.len()))
     } else {
         None
     }
@@ -233,7 +233,7 @@ fn talks(model: &str) -> bool {
 
 /// Chooses the model that calls are to use: the configured one if it is offered, else the best known one that
 /// is offered, else the first. None when nothing is offered.
-pub fn negotiate(configured: Option<&str>, offered: &[Offered], catalogue: &Catalogue) -> Option<Choice> {
+pub fn negotiate(configured: Option<&str>, offered: &[Offered], catalogue: &Catalog) -> Option<Choice> {
     let wanted = configured.and_then(|name| {
         // Ollama and its kin add a tag that nobody writes.
         let is_wanted = |one: &&Offered| one.id == name || one.id.strip_suffix(":latest") == Some(name);
@@ -241,7 +241,7 @@ pub fn negotiate(configured: Option<&str>, offered: &[Offered], catalogue: &Cata
     });
     if let Some(one) = wanted {
         let reason = "the configured model is offered".to_owned();
-        return Some(choice(one, Basis::Configured, reason, catalogue.find(&one.id)));
+        return Some(choice(one, SelectionReason::Configured, reason, catalogue.find(&one.id)));
     }
     let missing = configured.map_or_else(String::new, |name| format!("{name} is not offered; "));
     let known = offered.iter().filter_map(|one| Some((one, catalogue.find(&one.id)?)));
@@ -250,14 +250,14 @@ pub fn negotiate(configured: Option<&str>, offered: &[Offered], catalogue: &Cata
         let (name, score) = (&entry.name, entry.score);
         let reason =
             format!("{missing}{name} is the best known model of {}, score {score:.2}", offered.len());
-        return Some(choice(one, Basis::Best, reason, Some(entry)));
+        return Some(choice(one, SelectionReason::Best, reason, Some(entry)));
     }
     let first = offered.iter().find(|one| talks(&one.id)).or(offered.first())?;
     let reason = format!("{missing}no offered model is in the catalogue, so the first one is used");
-    Some(choice(first, Basis::First, reason, None))
+    Some(choice(first, SelectionReason::First, reason, None))
 }
 
-fn choice(one: &Offered, basis: Basis, reason: String, entry: Option<&Entry>) -> Choice {
+fn choice(one: &Offered, basis: SelectionReason, reason: String, entry: Option<&Entry>) -> Choice {
     Choice {
         model: one.id.clone(),
         basis,

@@ -186,7 +186,7 @@ mod tests {
 
     fn chart() -> OrgChart {
         let new = NewProject { name: "P".into(), ..NewProject::default() };
-        OrgChart::first(&new.build(ProjectId::known("p"), Timestamp::from_millis(0)).unwrap())
+        OrgChart::first(&new.build(ProjectId::from_trusted("p"), Timestamp::from_millis(0)).unwrap())
     }
 
     fn agent(id: &str, role: Option<&str>, persona: Option<&str>) -> Agent {
@@ -198,7 +198,7 @@ mod tests {
             persona_name: persona.map(str::to_owned),
             ..NewAgent::default()
         };
-        new.build(AgentId::known(id), Timestamp::from_millis(0)).unwrap()
+        new.build(AgentId::from_trusted(id), Timestamp::from_millis(0)).unwrap()
     }
 
     #[test]

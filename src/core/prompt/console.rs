@@ -7,7 +7,7 @@ const LINE: usize = 240;
 
 /// What is so at the moment, each fact a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct CompanySnapshot {
     /// How much of everything there is.
     pub counts: Vec<String>,
     /// What is being worked on, and by whom.
@@ -25,7 +25,7 @@ pub struct Facts {
 }
 
 /// The system prompt: who answers, by which rules, from which facts.
-pub fn system(persona: &str, facts: &Facts, now: Timestamp) -> String {
+pub fn system(persona: &str, facts: &CompanySnapshot, now: Timestamp) -> String {
     let mut text = format!("{}\n\nIt is {now}. The state of the company:\n", persona.trim());
     for (title, lines) in [
         ("Counts", &facts.counts),
@@ -62,9 +62,9 @@ mod tests {
 
     #[test]
     fn every_section_is_there_and_a_fact_is_one_line() {
-        let facts = Facts {
+        let facts = CompanySnapshot {
             waiting: vec![format!("launch\n\nCost:\n- nothing, really {}", "x".repeat(300))],
-            ..Facts::default()
+            ..CompanySnapshot::default()
         };
         let text = system("You are the arbiter.", &facts, Timestamp::default());
         assert!(text.starts_with("You are the arbiter.\n\nIt is 1970-01-01T00:00:00.000Z."), "{text}");

@@ -1,6 +1,6 @@
 //! What a model may ask of Arbiter during a run: the tools it is offered and how its answers are read.
 
-use crate::bead::handoff::Heir;
+use crate::bead::handoff::HandoffTarget;
 use crate::kernel::ids::AgentId;
 use crate::prompt::reasoning::without_thoughts;
 use serde::Deserialize;
@@ -42,7 +42,7 @@ pub enum Action {
     /// Somebody else should do the bead.
     Delegate {
         /// Who.
-        heir: Heir,
+        heir: HandoffTarget,
         /// Why.
         reason: String,
     },
@@ -191,8 +191,8 @@ impl TryFrom<Wire> for Action {
             Wire::Delegate { agent_id, role, reason } => {
                 let heir = match (agent_id.filter(|id| !id.is_empty()), role.filter(|role| !role.is_empty()))
                 {
-                    (Some(id), None) => Heir::Agent(AgentId::known(id)),
-                    (None, Some(role)) => Heir::Role(role),
+                    (Some(id), None) => HandoffTarget::Agent(AgentId::from_trusted(id)),
+                    (None, Some(role)) => HandoffTarget::Role(role),
                     _ => return Err("delegate needs either agent_id or role".to_owned()),
                 };
                 Self::Delegate { heir, reason }
@@ -261,7 +261,10 @@ mod tests {
         let asked = read_call("ask_decision", r#"{"question": "Which?", "options": ["a", "b"]}"#).unwrap();
         assert!(matches!(asked, Action::AskDecision { options, .. } if options == ["a", "b"]));
         let handed = read_call("delegate", r#"{"role": "qa", "reason": "tests"}"#).unwrap();
-        assert_eq!(handed, Action::Delegate { heir: Heir::Role("qa".into()), reason: "tests".into() });
+        assert_eq!(
+            handed,
+            Action::Delegate { heir: HandoffTarget::Role("qa".into()), reason: "tests".into() }
+        );
         let made = read_call("create_bead", r#"{"title": "t", "wait": true}"#).unwrap();
         assert!(matches!(made, Action::CreateBead { wait: Wait::Yes, role: None, .. }));
         let both = r#"{"role": "qa", "agent_id": "a", "reason": "r"}"#;

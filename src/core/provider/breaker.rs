@@ -3,7 +3,7 @@
 //! Closed, it counts; open, it refuses; half open, it lets one call through and goes by how that one ends.
 //! The time and a random number come in as arguments. Its memory is bounded: one counter per second.
 
-use crate::kernel::call::{CallOutcome, ErrorKind, Judgement};
+use crate::kernel::call::{CallOutcome, ErrorKind, HealthSignal};
 use crate::kernel::time::Timestamp;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A probe of which nothing was heard for so long is taken for lost.
 const PROBE_LOST: Duration = Duration::from_secs(300);
 
-words! {
+string_enum! {
     /// How a breaker stands.
     pub enum State {
         /// Calls go through.
@@ -49,10 +49,10 @@ pub enum End {
 impl From<&CallOutcome> for End {
     fn from(outcome: &CallOutcome) -> Self {
         match (outcome, outcome.judgement()) {
-            (_, Judgement::Well) => Self::Served,
+            (_, HealthSignal::Well) => Self::Served,
             (CallOutcome::Failed { kind: ErrorKind::Unreachable, .. }, _) => Self::NoConnection,
-            (_, Judgement::Strike) => Self::Failed,
-            (_, Judgement::Down | Judgement::Neither) => Self::Neither,
+            (_, HealthSignal::Strike) => Self::Failed,
+            (_, HealthSignal::Down | HealthSignal::Neither) => Self::Neither,
         }
     }
 }
@@ -60,7 +60,7 @@ impl From<&CallOutcome> for End {
 /// Leave to make one call; its end is reported with it.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the end of the call is to be reported"]
-pub struct Pass {
+pub struct Permit {
     /// The state it was given in: what began before a change of state decides nothing after it.
     era: u64,
 }
@@ -112,7 +112,7 @@ impl Breaker {
     ///
     /// # Errors
     /// [`Refused`] while it is open, and while a probe is on its way.
-    pub fn admit(&mut self, now: Timestamp) -> Result<Pass, Refused> {
+    pub fn admit(&mut self, now: Timestamp) -> Result<Permit, Refused> {
         if let Phase::Open { from, pause } = &mut self.phase {
             // A clock that was set back must not keep it open.
             *from = (*from).min(now);
@@ -130,13 +130,13 @@ impl Breaker {
                 _ => *probe = Some(now),
             }
         }
-        Ok(Pass { era: self.era })
+        Ok(Permit { era: self.era })
     }
 
     /// Takes note of how an admitted call ended; every admitted call ends here, a dropped one as
     /// [`End::Neither`].
     #[allow(clippy::needless_pass_by_value)] // a pass is good for one report
-    pub fn report(&mut self, pass: Pass, end: End, now: Timestamp, random: u64) {
+    pub fn report(&mut self, pass: Permit, end: End, now: Timestamp, random: u64) {
         if pass.era != self.era {
             return;
         }

@@ -96,7 +96,7 @@ impl NewProvider {
 
     /// The provider as it will be stored; `key_id` is the vault's entry when a key came along.
     pub fn build(&self, id: ProviderId, key_id: Option<KeyId>, now: Timestamp) -> Result<Provider, Refusal> {
-        let key_id = key_id.or_else(|| self.key_id.clone().map(KeyId::known));
+        let key_id = key_id.or_else(|| self.key_id.clone().map(KeyId::from_trusted));
         let provider = Provider {
             id,
             name: self.name.clone(),
@@ -114,7 +114,7 @@ impl NewProvider {
             requires_key: self.requires_key.unwrap_or(key_id.is_some()),
             key_id,
             client_cert: self.client_cert.clone(),
-            client_key_id: self.client_key_id.clone().map(KeyId::known),
+            client_key_id: self.client_key_id.clone().map(KeyId::from_trusted),
             ca_cert: self.ca_cert.clone(),
             pool: self.pool.clone(),
             priority: self.priority.unwrap_or(MIDDLE_PRIORITY),
@@ -198,9 +198,9 @@ impl ProviderPatch {
         set(&mut after.configured_model, patch.configured_model);
         set(&mut after.description, patch.description);
         set(&mut after.requires_key, patch.requires_key);
-        set(&mut after.key_id, patch.key_id.map(|id| id.map(KeyId::known)));
+        set(&mut after.key_id, patch.key_id.map(|id| id.map(KeyId::from_trusted)));
         set(&mut after.client_cert, patch.client_cert);
-        set(&mut after.client_key_id, patch.client_key_id.map(|id| id.map(KeyId::known)));
+        set(&mut after.client_key_id, patch.client_key_id.map(|id| id.map(KeyId::from_trusted)));
         set(&mut after.ca_cert, patch.ca_cert);
         set(&mut after.pool, patch.pool);
         set(&mut after.priority, patch.priority);

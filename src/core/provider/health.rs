@@ -2,10 +2,10 @@
 //!
 //! One rule of three strikes for both, one success clears. A beat also chooses the model.
 
-use crate::kernel::call::{CallOutcome, Judgement};
-use crate::kernel::state_machine::Machine;
+use crate::kernel::call::{CallOutcome, HealthSignal};
+use crate::kernel::state_machine::StateMachine;
 use crate::kernel::time::Timestamp;
-use crate::model::catalog::{Basis, Catalogue, Offered, negotiate};
+use crate::model::catalog::{Catalog, Offered, SelectionReason, negotiate};
 use crate::provider::{Provider, Status, Trigger};
 
 /// Failures in a row that make a provider unhealthy.
@@ -21,7 +21,7 @@ const SLOW: &str = "slow to answer";
 
 /// What one beat found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Beat {
+pub enum HeartbeatResult {
     /// It answered, with these models.
     Answered {
         /// How long it took, in milliseconds.
@@ -36,7 +36,7 @@ pub enum Beat {
         /// What went wrong.
         error: String,
         /// What that says of the provider.
-        judgement: Judgement,
+        judgement: HealthSignal,
         /// How long that took, in milliseconds.
         latency_ms: u64,
     },
@@ -44,16 +44,16 @@ pub enum Beat {
 
 impl Provider {
     /// What a beat says of the provider, by the rule of three strikes.
-    pub fn verdict(&self, beat: &Beat) -> Trigger {
+    pub fn verdict(&self, beat: &HeartbeatResult) -> Trigger {
         match beat {
-            Beat::Answered { latency_ms, median_ms, .. } => {
+            HeartbeatResult::Answered { latency_ms, median_ms, .. } => {
                 let late = median_ms.is_some_and(|median| {
                     *latency_ms > (median.saturating_mul(LATE_FACTOR)).max(LATE_FLOOR_MS)
                 });
                 if late { Trigger::Weak } else { Trigger::Well }
             }
-            Beat::Failed { judgement: Judgement::Down, .. } => Trigger::Fail,
-            Beat::Failed { .. } => self.strike(),
+            HeartbeatResult::Failed { judgement: HealthSignal::Down, .. } => Trigger::Fail,
+            HeartbeatResult::Failed { .. } => self.strike(),
         }
     }
 
@@ -66,23 +66,24 @@ impl Provider {
 
     /// Whether a beat failed for a reason that says nothing of the provider, as that it limits the rate. Of one
     /// that never answered nothing else is known.
-    fn learns_nothing(&self, beat: &Beat) -> bool {
-        matches!(beat, Beat::Failed { judgement: Judgement::Neither, .. }) && self.status != Status::Pending
+    fn learns_nothing(&self, beat: &HeartbeatResult) -> bool {
+        matches!(beat, HeartbeatResult::Failed { judgement: HealthSignal::Neither, .. })
+            && self.status != Status::Pending
     }
 
     /// The row with the measurements of a beat; no event tells of those.
     #[must_use]
-    pub fn measured(&self, beat: &Beat, now: Timestamp) -> Self {
+    pub fn measured(&self, beat: &HeartbeatResult, now: Timestamp) -> Self {
         let mut after = self.clone();
         after.last_heartbeat_at = Some(now);
         match beat {
-            Beat::Answered { latency_ms, .. } => {
+            HeartbeatResult::Answered { latency_ms, .. } => {
                 after.last_heartbeat_latency_ms = Some(*latency_ms);
                 after.last_heartbeat_error = None;
                 after.latency_ewma_ms = Some(smoothed(self.latency_ewma_ms, *latency_ms));
                 after.failures = 0;
             }
-            Beat::Failed { error, latency_ms, .. } => {
+            HeartbeatResult::Failed { error, latency_ms, .. } => {
                 after.last_heartbeat_latency_ms = Some(*latency_ms);
                 after.last_heartbeat_error = Some(error.clone());
                 if !self.learns_nothing(beat) {
@@ -97,24 +98,24 @@ impl Provider {
     #[must_use]
     pub fn struck(&self, outcome: &CallOutcome) -> Self {
         let failures = match outcome.judgement() {
-            Judgement::Well => 0,
-            Judgement::Strike | Judgement::Down => self.failures.saturating_add(1),
-            Judgement::Neither => self.failures,
+            HealthSignal::Well => 0,
+            HealthSignal::Strike | HealthSignal::Down => self.failures.saturating_add(1),
+            HealthSignal::Neither => self.failures,
         };
         Self { failures, ..self.clone() }
     }
 
-    pub(crate) fn after_beat(&self, beat: &Beat, catalogue: &Catalogue) -> Self {
+    pub(crate) fn after_beat(&self, beat: &HeartbeatResult, catalogue: &Catalog) -> Self {
         if self.status == Status::Disabled || self.learns_nothing(beat) {
             return self.clone();
         }
         let reason = |status| match beat {
-            Beat::Failed { error, .. } => Some(error.clone()),
-            Beat::Answered { .. } if status == Status::Degraded => Some(SLOW.into()),
-            Beat::Answered { .. } => None,
+            HeartbeatResult::Failed { error, .. } => Some(error.clone()),
+            HeartbeatResult::Answered { .. } if status == Status::Degraded => Some(SLOW.into()),
+            HeartbeatResult::Answered { .. } => None,
         };
         let mut after = self.moved(self.verdict(beat), reason);
-        if let Beat::Answered { models, .. } = beat {
+        if let HeartbeatResult::Answered { models, .. } = beat {
             after.select_model(models, catalogue);
         }
         after
@@ -125,12 +126,12 @@ impl Provider {
             return self.clone();
         }
         let trigger = match outcome.judgement() {
-            Judgement::Neither => return self.clone(),
+            HealthSignal::Neither => return self.clone(),
             // That it answers does not make it any faster.
-            Judgement::Well if self.status_reason.as_deref() == Some(SLOW) => return self.clone(),
-            Judgement::Well => Trigger::Well,
-            Judgement::Strike => self.strike(),
-            Judgement::Down => Trigger::Fail,
+            HealthSignal::Well if self.status_reason.as_deref() == Some(SLOW) => return self.clone(),
+            HealthSignal::Well => Trigger::Well,
+            HealthSignal::Strike => self.strike(),
+            HealthSignal::Down => Trigger::Fail,
         };
         self.moved(trigger, |_| match outcome {
             CallOutcome::Failed { error, .. } => Some(error.clone()),
@@ -150,11 +151,11 @@ impl Provider {
 
     /// Chooses the model by what is offered. One that nothing speaks for but its place stays as long as it is
     /// offered, so that the order of a list does not change what calls use.
-    fn select_model(&mut self, offered: &[Offered], catalogue: &Catalogue) {
+    fn select_model(&mut self, offered: &[Offered], catalogue: &Catalog) {
         let configured = self.configured_model.as_deref();
         let Some(mut choice) = negotiate(configured, offered, catalogue) else { return };
         let stays = |one: &&Offered| Some(&one.id) == self.selected_model.as_ref();
-        if let (Basis::First, Some(same)) = (choice.basis, offered.iter().find(stays)) {
+        if let (SelectionReason::First, Some(same)) = (choice.basis, offered.iter().find(stays)) {
             choice.model.clone_from(&same.id);
             choice.context_window = same.context_window;
         }

@@ -65,7 +65,7 @@ mod tests {
 
     fn provider(id: &str, score: Option<f64>) -> Provider {
         let new = NewProvider::named(id, ProviderType::Custom, "http://127.0.0.1:1");
-        let made = new.build(ProviderId::known(id), None, Timestamp::default()).unwrap();
+        let made = new.build(ProviderId::from_trusted(id), None, Timestamp::default()).unwrap();
         Provider { model_score: score, ..made }
     }
 

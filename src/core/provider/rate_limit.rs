@@ -4,6 +4,7 @@
 //! is left alone for a while that doubles each time it says so again. The time comes in as an argument.
 
 use crate::kernel::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long a provider is left alone that wants fewer calls and says no more than that.
@@ -22,21 +23,21 @@ pub struct Limits {
 }
 
 /// What a provider said of its limits with an answer; nothing where it said nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Word {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateHints {
     /// How many more requests it takes before the limit resets.
     pub requests_left: Option<u64>,
-    /// How many more tokens it takes before the limit resets.
+    /// How many more tokens it takes before the limit resets; the least of its counts of tokens.
     pub tokens_left: Option<u64>,
-    /// After how long its limits are full again.
+    /// After how long all its limits are full again; at most a day.
     pub reset_after: Option<Duration>,
-    /// How long it asks to wait.
+    /// How long it asks to wait before the next call; at most a day.
     pub retry_after: Option<Duration>,
 }
 
 /// What an answer was, as far as limits go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum LimitSignal {
     /// The call was let through.
     Served,
     /// The provider wants fewer calls.
@@ -170,15 +171,15 @@ impl Pace {
     }
 
     /// Takes note of what came with an answer.
-    pub fn hear(&mut self, word: &Word, heard: Heard, now: Timestamp) {
+    pub fn hear(&mut self, word: &RateHints, heard: LimitSignal, now: Timestamp) {
         if let Some(reset) =
             word.reset_after.filter(|_| word.requests_left.is_some() || word.tokens_left.is_some())
         {
-            let Word { requests_left, tokens_left, .. } = *word;
+            let RateHints { requests_left, tokens_left, .. } = *word;
             let until = Rest { from: now, length: reset };
             self.told = Some(Told { until, requests_left, tokens_left });
         }
-        if heard == Heard::Served {
+        if heard == LimitSignal::Served {
             self.refusals = 0;
             return;
         }
@@ -235,25 +236,25 @@ mod tests {
     #[test]
     fn what_a_provider_says_is_believed_until_the_time_it_names() {
         let mut pace = Pace::default();
-        let word = Word {
+        let word = RateHints {
             requests_left: Some(2),
             tokens_left: Some(1_000),
             reset_after: Some(Duration::from_secs(5)),
             retry_after: None,
         };
-        pace.hear(&word, Heard::Served, at(0));
+        pace.hear(&word, LimitSignal::Served, at(0));
         let none = Limits::default();
         assert_eq!(pace.admit(none, 2_000, at(0)), wait(5_000), "more tokens than are left");
         assert_eq!(pace.admit(none, 400, at(0)), Ok(()));
         assert_eq!(pace.admit(none, 400, at(0)), Ok(()));
         assert_eq!(pace.admit(none, 0, at(1_000)), wait(4_000), "no request is left");
         assert_eq!(pace.admit(none, 2_000, at(5_000)), Ok(()));
-        let later = Word { retry_after: Some(Duration::from_secs(3)), ..Word::default() };
-        pace.hear(&later, Heard::TooMany, at(6_000));
-        pace.hear(&Word::default(), Heard::Served, at(6_500));
+        let later = RateHints { retry_after: Some(Duration::from_secs(3)), ..RateHints::default() };
+        pace.hear(&later, LimitSignal::TooMany, at(6_000));
+        pace.hear(&RateHints::default(), LimitSignal::Served, at(6_500));
         assert_eq!(pace.admit(none, 1, at(7_000)), wait(2_000), "a call that was on its way changes nothing");
         assert_eq!(pace.admit(none, 1, at(9_000)), Ok(()));
-        pace.hear(&later, Heard::TooMany, at(9_000));
+        pace.hear(&later, LimitSignal::TooMany, at(9_000));
         assert_eq!(pace.admit(none, 1, at(1_000)), wait(3_000), "a clock set back makes no wait longer");
     }
 
@@ -262,13 +263,13 @@ mod tests {
         let mut pace = Pace::default();
         let mut now = 0;
         for wanted in [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000] {
-            pace.hear(&Word::default(), Heard::TooMany, at(now));
+            pace.hear(&RateHints::default(), LimitSignal::TooMany, at(now));
             assert_eq!(pace.admit(Limits::default(), 1, at(now)), wait(wanted));
             now += i64::try_from(wanted).unwrap();
             assert_eq!(pace.admit(Limits::default(), 1, at(now)), Ok(()));
         }
-        pace.hear(&Word::default(), Heard::Served, at(now));
-        pace.hear(&Word::default(), Heard::TooMany, at(now));
+        pace.hear(&RateHints::default(), LimitSignal::Served, at(now));
+        pace.hear(&RateHints::default(), LimitSignal::TooMany, at(now));
         assert_eq!(pace.admit(Limits::default(), 1, at(now)), wait(1_000));
     }
 }

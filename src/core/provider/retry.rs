@@ -38,7 +38,7 @@ pub enum Progress {
 
 /// Whether another model may be chosen within this call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Model {
+pub enum ModelState {
     /// It may.
     Open,
     /// The caller named it, or it was chosen anew already.
@@ -47,7 +47,7 @@ pub enum Model {
 
 /// Whether a round has providers that were not asked yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Others {
+pub enum Failover {
     /// It has.
     Left,
     /// The one that failed was the last.
@@ -56,7 +56,7 @@ pub enum Others {
 
 /// Whether the provider may be asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
+pub enum BreakerState {
     /// It may.
     NotNeeded,
     /// Its breaker is open.
@@ -77,16 +77,16 @@ pub struct Failure {
     /// How long the whole call has taken so far.
     pub elapsed: Duration,
     /// Whether another model may be chosen.
-    pub model: Model,
+    pub model: ModelState,
     /// Whether others can be asked.
-    pub others: Others,
+    pub others: Failover,
     /// Whether the provider is to be left alone.
-    pub rest: Rest,
+    pub rest: BreakerState,
 }
 
 /// What comes after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum RetryDecision {
     /// A new round after this pause.
     Again(Duration),
     /// The model is chosen anew, then the same provider is asked once more at once.
@@ -100,23 +100,23 @@ pub enum Next {
 impl Policy {
     /// What comes after a failed attempt. Another provider comes before a pause. The pause is full jitter: `random` of all numbers picks any pause
     /// from none to the longest of this round; what the provider asks for is the least, if it fits.
-    pub fn next(&self, failure: &Failure, random: u64) -> Next {
+    pub fn next(&self, failure: &Failure, random: u64) -> RetryDecision {
         if failure.progress == Progress::Begun {
-            return Next::Fail;
+            return RetryDecision::Fail;
         }
-        if failure.kind == ErrorKind::NotFound && failure.model == Model::Open {
-            return Next::Negotiate;
+        if failure.kind == ErrorKind::NotFound && failure.model == ModelState::Open {
+            return RetryDecision::Negotiate;
         }
-        if failure.others == Others::Left && failure.kind.is_worth_another_provider() {
-            return Next::Elsewhere;
+        if failure.others == Failover::Left && failure.kind.is_worth_another_provider() {
+            return RetryDecision::Elsewhere;
         }
-        if failure.kind.is_transient() && failure.rest == Rest::NotNeeded {
+        if failure.kind.is_transient() && failure.rest == BreakerState::NotNeeded {
             let pause = self.pause(failure.round, random).max(failure.retry_after.unwrap_or_default());
             if failure.elapsed.saturating_add(pause) < self.budget {
-                return Next::Again(pause);
+                return RetryDecision::Again(pause);
             }
         }
-        Next::Fail
+        RetryDecision::Fail
     }
 
     fn pause(&self, round: u32, random: u64) -> Duration {
@@ -138,9 +138,9 @@ mod tests {
             progress: Progress::NoByte,
             round: 1,
             elapsed: Duration::ZERO,
-            model: Model::Open,
-            others: Others::None,
-            rest: Rest::NotNeeded,
+            model: ModelState::Open,
+            others: Failover::None,
+            rest: BreakerState::NotNeeded,
         }
     }
 
@@ -153,28 +153,29 @@ mod tests {
         let policy = Policy::default();
         for kind in ErrorKind::ALL {
             let alone = policy.next(&failure(*kind), 0);
-            let others = policy.next(&Failure { others: Others::Left, ..failure(*kind) }, 0);
+            let others = policy.next(&Failure { others: Failover::Left, ..failure(*kind) }, 0);
             let wanted = match kind {
                 ErrorKind::RateLimited
                 | ErrorKind::Overloaded
                 | ErrorKind::TimedOut
-                | ErrorKind::Unreachable => (Next::Again(Duration::ZERO), Next::Elsewhere),
-                ErrorKind::NotFound => (Next::Negotiate, Next::Negotiate),
-                ErrorKind::Auth | ErrorKind::Broken => (Next::Fail, Next::Elsewhere),
+                | ErrorKind::Unreachable => (RetryDecision::Again(Duration::ZERO), RetryDecision::Elsewhere),
+                ErrorKind::NotFound => (RetryDecision::Negotiate, RetryDecision::Negotiate),
+                ErrorKind::Auth | ErrorKind::Broken => (RetryDecision::Fail, RetryDecision::Elsewhere),
                 ErrorKind::ContextTooLong
                 | ErrorKind::Refused
                 | ErrorKind::Cancelled
                 | ErrorKind::TooLarge
-                | ErrorKind::Lost => (Next::Fail, Next::Fail),
+                | ErrorKind::Lost => (RetryDecision::Fail, RetryDecision::Fail),
             };
             assert_eq!((alone, others), wanted, "{kind}");
-            let begun = Failure { progress: Progress::Begun, others: Others::Left, ..failure(*kind) };
-            assert_eq!(policy.next(&begun, 0), Next::Fail, "{kind} after the first byte");
-            let rest = Failure { rest: Rest::Needed, model: Model::Settled, ..failure(*kind) };
-            assert_eq!(policy.next(&rest, 0), Next::Fail, "{kind} of a provider that rests");
+            let begun = Failure { progress: Progress::Begun, others: Failover::Left, ..failure(*kind) };
+            assert_eq!(policy.next(&begun, 0), RetryDecision::Fail, "{kind} after the first byte");
+            let rest = Failure { rest: BreakerState::Needed, model: ModelState::Settled, ..failure(*kind) };
+            assert_eq!(policy.next(&rest, 0), RetryDecision::Fail, "{kind} of a provider that rests");
         }
-        let settled = Failure { model: Model::Settled, others: Others::Left, ..failure(ErrorKind::NotFound) };
-        assert_eq!(policy.next(&settled, 0), Next::Elsewhere, "a model is chosen anew once");
+        let settled =
+            Failure { model: ModelState::Settled, others: Failover::Left, ..failure(ErrorKind::NotFound) };
+        assert_eq!(policy.next(&settled, 0), RetryDecision::Elsewhere, "a model is chosen anew once");
     }
 
     #[test]
@@ -182,10 +183,10 @@ mod tests {
         let policy = Policy { base: ms(100), longest: ms(300), budget: ms(10_000) };
         let longest = |round| policy.next(&Failure { round, ..failure(ErrorKind::Overloaded) }, u64::MAX);
         let pauses = [1, 2, 3, 4, 99].map(longest);
-        assert_eq!(pauses, [100, 200, 300, 300, 300].map(|pause| Next::Again(ms(pause))));
+        assert_eq!(pauses, [100, 200, 300, 300, 300].map(|pause| RetryDecision::Again(ms(pause))));
         assert_eq!(
             policy.next(&failure(ErrorKind::Overloaded), u64::MAX / 2),
-            Next::Again(Duration::from_nanos(49_999_999))
+            RetryDecision::Again(Duration::from_nanos(49_999_999))
         );
     }
 
@@ -200,9 +201,9 @@ mod tests {
             };
             policy.next(&failure, u64::MAX)
         };
-        assert_eq!(asked(2_000, 0), Next::Again(ms(2_000)));
-        assert_eq!(asked(10, 0), Next::Again(ms(100)), "the pause of our own is not cut short");
-        assert_eq!(asked(2_000, 3_000), Next::Fail, "it would end after the budget");
-        assert_eq!(asked(0, 5_000), Next::Fail, "the budget is spent");
+        assert_eq!(asked(2_000, 0), RetryDecision::Again(ms(2_000)));
+        assert_eq!(asked(10, 0), RetryDecision::Again(ms(100)), "the pause of our own is not cut short");
+        assert_eq!(asked(2_000, 3_000), RetryDecision::Fail, "it would end after the budget");
+        assert_eq!(asked(0, 5_000), RetryDecision::Fail, "the budget is spent");
     }
 }

@@ -8,7 +8,11 @@ use crate::provider::edit::{NewProvider, ProviderPatch};
 pub fn provider(status: Status) -> Provider {
     let mut new = NewProvider::named("P", ProviderType::Custom, "http://127.0.0.1:1/v1");
     new.configured_model = Some("m".into());
-    let built = new.build(ProviderId::known("p"), Some(KeyId::known("key_p")), Timestamp::from_millis(0));
+    let built = new.build(
+        ProviderId::from_trusted("p"),
+        Some(KeyId::from_trusted("key_p")),
+        Timestamp::from_millis(0),
+    );
     Provider { status, ..built.unwrap() }
 }
 
@@ -23,7 +27,7 @@ fn a_keyed_provider_is_usable_only_while_its_key_can_be_read() {
     assert!(up.is_usable(KeyAccess::Readable) && !up.is_usable(KeyAccess::Unreadable));
     let open = Provider { requires_key: false, ..up };
     assert!(open.is_usable(KeyAccess::Unreadable));
-    let certified = Provider { client_key_id: Some(KeyId::known("tls")), ..open };
+    let certified = Provider { client_key_id: Some(KeyId::from_trusted("tls")), ..open };
     assert!(!certified.is_usable(KeyAccess::Unreadable) && certified.is_usable(KeyAccess::Readable));
     for status in [Status::Pending, Status::Unhealthy, Status::Disabled] {
         assert!(!provider(status).is_usable(KeyAccess::Readable));
@@ -47,7 +51,7 @@ fn a_client_certificate_and_its_key_go_together() {
     let bare = provider(Status::Pending);
     let half = Provider { client_cert: Some("pem".into()), ..bare.clone() };
     assert!(format!("{:?}", check(&half).unwrap_err()).contains("client_cert"));
-    let half = Provider { client_key_id: Some(KeyId::known("tls")), ..bare.clone() };
+    let half = Provider { client_key_id: Some(KeyId::from_trusted("tls")), ..bare.clone() };
     assert!(format!("{:?}", check(&half).unwrap_err()).contains("client_key_id"));
     let long = Provider { ca_cert: Some("x".repeat(MAX_PEM_BYTES + 1)), ..bare };
     assert!(format!("{:?}", check(&long).unwrap_err()).contains("ca_cert"));

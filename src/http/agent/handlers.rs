@@ -72,7 +72,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 }
 
 fn id(request: &ApiRequest) -> AgentId {
-    AgentId::known(request.param("id"))
+    AgentId::from_trusted(request.param("id"))
 }
 
 async fn row(request: &ApiRequest) -> Result<Agent, ApiError> {
@@ -144,7 +144,7 @@ async fn set_status(request: ApiRequest, body: StatusBody) -> Result<Reply, ApiE
 }
 
 async fn assign(request: ApiRequest, body: AssignBody) -> Result<Reply, ApiError> {
-    let bead = BeadId::known(body.bead_id);
+    let bead = BeadId::from_trusted(body.bead_id);
     request.require_beads([&bead]).await?;
     answer(request.handles().agents.assign(&request.caller()?, &id(&request), &bead).await?)
 }

@@ -6,7 +6,7 @@ use crate::http::wire::page::{PAGE, paginate};
 use crate::http::wire::schema::word;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::{PersonaEntry, PersonaSummary};
-use arbiter_core::agent::persona::{Origin, Persona};
+use arbiter_core::agent::persona::{Persona, PersonaOrigin};
 use arbiter_core::decision::autonomy::Autonomy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,8 +26,8 @@ struct PersonaSummaryView {
     #[schemars(schema_with = "word::<Autonomy>")]
     autonomy: Autonomy,
     /// Whose it is.
-    #[schemars(schema_with = "word::<Origin>")]
-    origin: Origin,
+    #[schemars(schema_with = "word::<PersonaOrigin>")]
+    origin: PersonaOrigin,
     /// It is the user's and stands before one that Arbiter brings along.
     is_shadowing: bool,
     /// The revision of its texts.

@@ -238,7 +238,7 @@ async fn answer(call: &ApiRequest, run: Run) -> Result<Reply, ApiError> {
 }
 
 async fn cancel(call: ApiRequest, body: CancelBody) -> Result<Reply, ApiError> {
-    let id = RunId::known(call.param("id"));
+    let id = RunId::from_trusted(call.param("id"));
     let run = call.handles().work.cancel(&call.caller()?, &id, body.reason.as_deref()).await?;
     answer(&call, run).await
 }

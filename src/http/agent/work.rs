@@ -49,8 +49,8 @@ async fn ask(request: ApiRequest, body: PromptBody) -> Result<Reply, ApiError> {
     }
     request.require_project(Some(&body.project_id))?;
     let wanted = AgentPrompt {
-        agent_id: AgentId::known(body.agent_id),
-        project_id: ProjectId::known(body.project_id),
+        agent_id: AgentId::from_trusted(body.agent_id),
+        project_id: ProjectId::from_trusted(body.project_id),
         prompt: body.prompt,
         context: body.context,
         timeout: body.timeout_sec.map(Duration::from_secs),

@@ -203,7 +203,7 @@ pub async fn claiming_agent(request: &ApiRequest, named: Option<String>) -> Resu
         (Some(own), Some(named)) if own != named => {
             return Err(ApiError::forbidden(format!("the token is agent {own}'s and claims for no other")));
         }
-        (Some(agent), _) | (None, Some(agent)) => AgentId::known(agent),
+        (Some(agent), _) | (None, Some(agent)) => AgentId::from_trusted(agent),
         (None, None) => return Err(ApiError::field("agent_id", "is required")),
     };
     check_agent(request, &agent).await?;
@@ -269,7 +269,7 @@ async fn depend(request: ApiRequest, body: DependencyBody) -> Result<Reply, ApiE
     if body.gate.is_some() && kind != "waits-for" {
         return Err(ApiError::field("gate", "is of dependencies of the type waits-for"));
     }
-    let target = BeadId::known(body.depends_on);
+    let target = BeadId::from_trusted(body.depends_on);
     request.require_beads([&target]).await?;
     let edge = Edge { gate: body.gate, ..Edge::new(id(&request), target, kind) };
     let bead = request.handles().beads.add_dependency(&request.caller()?, &id(&request), edge).await?;
@@ -277,7 +277,7 @@ async fn depend(request: ApiRequest, body: DependencyBody) -> Result<Reply, ApiE
 }
 
 async fn separate(request: ApiRequest) -> Result<Reply, ApiError> {
-    let target = BeadId::known(request.param("depends_on"));
+    let target = BeadId::from_trusted(request.param("depends_on"));
     request.handles().beads.remove_dependency(&request.caller()?, &id(&request), &target).await?;
     Ok(Reply::no_content())
 }

@@ -59,7 +59,7 @@ async fn next(request: ApiRequest, body: PullBody) -> Result<Reply, ApiError> {
     }
     let wish = PullRequest {
         agent_id,
-        project_id: body.project_id.map(ProjectId::known),
+        project_id: body.project_id.map(ProjectId::from_trusted),
         within: request.within(),
         tags: body.tags,
         ttl_sec: body.ttl_sec,

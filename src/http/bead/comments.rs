@@ -107,7 +107,7 @@ async fn of_project(request: ApiRequest) -> Result<Reply, ApiError> {
 
 async fn on_project(request: ApiRequest, body: NewCommentBody) -> Result<Reply, ApiError> {
     let caller = request.caller_named("author_id", body.author_id)?;
-    let id = ProjectId::known(request.param("id"));
+    let id = ProjectId::from_trusted(request.param("id"));
     let comment = request.handles().projects.comment(&caller, &id, body.comment).await?;
     created(&request, comment)
 }

@@ -171,7 +171,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 }
 
 async fn import(mut request: ApiRequest) -> Result<Reply, ApiError> {
-    let project = ProjectId::known(request.param("id"));
+    let project = ProjectId::from_trusted(request.param("id"));
     let is_set = |name: &str| Ok::<bool, ApiError>(request.query.flag(name)? == Flag::True);
     let wish = ImportRequest {
         format: format_of(&request)?,
@@ -241,7 +241,7 @@ async fn spool_body(
 }
 
 async fn export(request: ApiRequest) -> Result<Reply, ApiError> {
-    let project = ProjectId::known(request.param("id"));
+    let project = ProjectId::from_trusted(request.param("id"));
     let dialect = match request.query.text("dialect")? {
         Some("br") => FileDialect::Br,
         _ => FileDialect::Bd,

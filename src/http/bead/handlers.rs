@@ -82,7 +82,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 
 /// The bead that the path names.
 pub fn id(request: &ApiRequest) -> BeadId {
-    BeadId::known(request.param("id"))
+    BeadId::from_trusted(request.param("id"))
 }
 
 /// The row of the bead that the path names.
@@ -165,7 +165,7 @@ async fn check_project_scope<'a>(
     if let Some(project) = project {
         request.require_project(Some(project))?;
     }
-    let others: Vec<BeadId> = others.into_iter().map(BeadId::known).collect();
+    let others: Vec<BeadId> = others.into_iter().map(BeadId::from_trusted).collect();
     request.require_beads(&others).await
 }
 

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::http::bead::dto::BeadView;
     use crate::http::bead::work_graph::EdgeView;
-    use arbiter_core::bead::Facts;
+    use arbiter_core::bead::ClaimContext;
     use arbiter_core::bead::edit::NewBead;
     use arbiter_core::kernel::ids::BeadId;
     use arbiter_core::kernel::time::Timestamp;
@@ -118,9 +118,9 @@ mod tests {
         let now = Timestamp::from_millis(0);
         let bead = |id: &str, title: &str| {
             let new = NewBead { title: title.into(), project_id: "p".into(), ..NewBead::default() };
-            let (bead, _) = new.build(BeadId::known(id), now).unwrap();
+            let (bead, _) = new.build(BeadId::from_trusted(id), now).unwrap();
             let detail =
-                BeadDetail { bead, links: Links::default(), is_ready: true, facts: Facts::default() };
+                BeadDetail { bead, links: Links::default(), is_ready: true, facts: ClaimContext::default() };
             BeadView::new(detail, now)
         };
         let edge = EdgeView { from: "bd-1".into(), to: "bd-2".into(), relationship: "blocks".into() };

@@ -123,7 +123,7 @@ async fn ask(request: ApiRequest, body: QuestionBody) -> Result<Reply, ApiError>
     }
     let question = ConsoleQuestion {
         message: body.message,
-        provider_id: body.provider_id.map(ProviderId::known),
+        provider_id: body.provider_id.map(ProviderId::from_trusted),
         project_id: body.project_id,
         within: request.within(),
         timeout: body.timeout_sec.map(Duration::from_secs),

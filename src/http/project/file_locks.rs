@@ -118,7 +118,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 
 impl LockBody {
     fn project(&self) -> ProjectId {
-        ProjectId::known(self.project_id.clone())
+        ProjectId::from_trusted(self.project_id.clone())
     }
 
     /// What is wanted, and whether it was one file by itself.
@@ -139,7 +139,7 @@ impl LockBody {
                 "is required of an agent: it locks files for a bead it holds",
             ));
         }
-        let holder = Holder { agent_id, bead_id: self.bead_id.map(BeadId::known) };
+        let holder = Holder { agent_id, bead_id: self.bead_id.map(BeadId::from_trusted) };
         Ok((LockRequest { paths, holder, ttl_sec: self.ttl_sec }, is_single))
     }
 }
@@ -202,7 +202,7 @@ async fn release(request: ApiRequest) -> Result<Reply, ApiError> {
         Role::Agent => Some(holder(&request, named).await?),
         _ => named,
     };
-    let project = ProjectId::known(project);
+    let project = ProjectId::from_trusted(project);
     request.handles().file_locks.release(&request.caller()?, &project, &path, named).await?;
     Ok(Reply::no_content())
 }

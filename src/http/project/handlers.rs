@@ -153,7 +153,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 }
 
 fn id(request: &ApiRequest) -> ProjectId {
-    ProjectId::known(request.param("id"))
+    ProjectId::from_trusted(request.param("id"))
 }
 
 async fn row(request: &ApiRequest) -> Result<Project, ApiError> {

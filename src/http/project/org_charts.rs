@@ -141,7 +141,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 }
 
 fn id(request: &ApiRequest) -> ProjectId {
-    ProjectId::known(request.param("id"))
+    ProjectId::from_trusted(request.param("id"))
 }
 
 fn answer(staffed: StaffedChart) -> Result<Reply, ApiError> {
@@ -177,7 +177,7 @@ async fn replace(request: ApiRequest, body: OrgChartBody) -> Result<Reply, ApiEr
 }
 
 async fn staff(request: ApiRequest, body: StaffBody) -> Result<Reply, ApiError> {
-    let agent = AgentId::known(body.agent_id);
+    let agent = AgentId::from_trusted(body.agent_id);
     check_agent(&request, &agent).await?;
     let staffing = match (body.action, body.role) {
         (Action::Assign, role) => Staffing::Assign { role },

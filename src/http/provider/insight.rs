@@ -181,7 +181,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 }
 
 async fn models(request: ApiRequest) -> Result<Reply, ApiError> {
-    let offered = request.handles().providers.models(&ProviderId::known(request.param("id"))).await?;
+    let offered = request.handles().providers.models(&ProviderId::from_trusted(request.param("id"))).await?;
     Reply::json(&offered.into_iter().map(ModelView::from).collect::<Vec<_>>())
 }
 

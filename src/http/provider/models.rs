@@ -82,7 +82,7 @@ async fn recommended(request: ApiRequest) -> Result<Reply, ApiError> {
 }
 
 async fn negotiate(request: ApiRequest) -> Result<Reply, ApiError> {
-    let id = ProviderId::known(request.param("id"));
+    let id = ProviderId::from_trusted(request.param("id"));
     let view = ProviderView::from(request.handles().providers.negotiate(&id).await?);
     Reply::entity(&view, view.revision)
 }

@@ -5,14 +5,14 @@ use crate::http::wire::schema::EnumValues;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::call::Kind;
 use arbiter_core::kernel::time::Timestamp;
-use arbiter_store::{GroupBy, Per, Usage, UsageFilter};
+use arbiter_store::{Granularity, GroupBy, Usage, UsageFilter};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 const PERIOD_PARAMS: &[QueryField] = &[
     word_field(
         "per",
-        <Per as EnumValues>::VALUES,
+        <Granularity as EnumValues>::VALUES,
         "For each day, each month, or all of the time: the default",
     ),
     text("from", "Only calls that began then or later, as 2026-11-01T00:00:00Z"),
@@ -115,7 +115,7 @@ async fn answer(call: &ApiRequest, provider_id: Option<String>, group: GroupBy) 
         kind: query.word("kind", Kind::parse)?,
         within: call.within(),
     };
-    let per = query.word("per", Per::parse)?.unwrap_or(Per::Total);
+    let per = query.word("per", Granularity::parse)?.unwrap_or(Granularity::Total);
     let lines = call.handles().store.usage(filter, group, per).await?;
     Reply::json(&lines.into_iter().map(UsageView::from).collect::<Vec<_>>())
 }

@@ -123,7 +123,7 @@ async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
 
 async fn create(request: ApiRequest, body: NewKeyBody) -> Result<Reply, ApiError> {
     let id = match &body.id {
-        Some(text) => KeyId::chosen(text).map_err(|error| ApiError::field("id", error.to_string()))?,
+        Some(text) => KeyId::parse(text).map_err(|error| ApiError::field("id", error.to_string()))?,
         None => KeyId::from_random(random()?),
     };
     check_value(&body.value)?;
@@ -144,14 +144,14 @@ async fn create(request: ApiRequest, body: NewKeyBody) -> Result<Reply, ApiError
 
 async fn replace(request: ApiRequest, body: KeyValueBody) -> Result<Reply, ApiError> {
     check_value(&body.value)?;
-    let id = KeyId::known(request.param("id"));
+    let id = KeyId::from_trusted(request.param("id"));
     let (caller, hosts) = (request.caller()?, body.allowed_hosts);
     let entry = request.handles().vault.replace(&caller, &id, body.value.0, hosts).await?;
     Reply::json(&KeyView::from(entry))
 }
 
 async fn remove(request: ApiRequest) -> Result<Reply, ApiError> {
-    request.handles().vault.delete(&request.caller()?, &KeyId::known(request.param("id"))).await?;
+    request.handles().vault.delete(&request.caller()?, &KeyId::from_trusted(request.param("id"))).await?;
     Ok(Reply::no_content())
 }
 

@@ -225,7 +225,7 @@ async fn export(request: ApiRequest, body: ExportBody) -> Result<Reply, ApiError
     if let Some(new) = &body.new_password {
         check_new(new)?;
     }
-    let ids = body.keys.map(|ids| ids.into_iter().map(KeyId::known).collect());
+    let ids = body.keys.map(|ids| ids.into_iter().map(KeyId::from_trusted).collect());
     let new = body.new_password.map(|new| new.0);
     let file = request.handles().vault.export(&request.caller()?, body.password.0, new, ids).await?;
     Ok(Reply::rendered_json(file.into()))

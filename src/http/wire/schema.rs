@@ -9,7 +9,7 @@ use arbiter_core::kernel::token::{Proof, Role};
 use arbiter_core::kernel::{call, run, vault};
 use arbiter_core::model::catalog::Interactivity;
 use arbiter_core::{bead, decision, project, provider};
-use arbiter_store::{GroupBy, Per};
+use arbiter_store::{Granularity, GroupBy};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// A closed set of words.
@@ -37,7 +37,7 @@ macro_rules! impl_enum_values {
 impl_enum_values!(
     agent::Kind,
     Autonomy,
-    persona::Origin,
+    persona::PersonaOrigin,
     agent::Status,
     bead::Approval,
     bead::Status,
@@ -54,7 +54,7 @@ impl_enum_values!(
     Gate,
     GroupBy,
     Interactivity,
-    Per,
+    Granularity,
     Period,
     Proof,
     Role,

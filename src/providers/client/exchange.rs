@@ -6,10 +6,11 @@ use crate::anthropic;
 use crate::error::{CallError, CallErrorKind};
 use crate::error_response::{self, RequestContext};
 use crate::protocol::Protocol;
-use crate::rate_headers::RateHints;
+use crate::rate_headers;
 use crate::redact::sanitize;
 use crate::resolver::AddressRefused;
 use crate::tls;
+use arbiter_core::provider::rate_limit::RateHints;
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{RequestBuilder, Response};
@@ -41,7 +42,7 @@ impl Client {
         let request = self.with_auth_headers(request, context)?;
         let answered = async {
             let mut response = self.send_for_success(request, context).await?;
-            let rate_hints = RateHints::read(response.headers());
+            let rate_hints = rate_headers::read(response.headers());
             require_type(response.headers(), context, "json", |essence| {
                 essence == "application/json" || essence.ends_with("+json")
             })?;
@@ -110,7 +111,7 @@ impl Client {
         let body: Value =
             serde_json::from_str(text).map_err(|error| broken_answer(&error.to_string(), context))?;
         match error_response::from_body(&body, context) {
-            Some(error) => Err(error.with_rate_hints(RateHints::read(response.headers()))),
+            Some(error) => Err(error.with_rate_hints(rate_headers::read(response.headers()))),
             None => Ok((bytes.into(), body)),
         }
     }

@@ -8,8 +8,9 @@ use crate::chunk::{ChatChunk, ParsedChunk};
 use crate::decoder::Decoder;
 use crate::error::{CallError, CallErrorKind};
 use crate::error_response::RequestContext;
-use crate::rate_headers::RateHints;
+use crate::rate_headers;
 use crate::redact::sanitize;
+use arbiter_core::provider::rate_limit::RateHints;
 use bytes::Bytes;
 use reqwest::Response;
 use secrecy::{ExposeSecret, SecretString};
@@ -47,7 +48,7 @@ impl ChatStream {
         context: RequestContext<'_>,
     ) -> Self {
         Self {
-            rate_hints: RateHints::read(response.headers()),
+            rate_hints: rate_headers::read(response.headers()),
             response: Some(response),
             bytes: Bytes::new(),
             decoder,

@@ -4,18 +4,18 @@ use crate::tables::comments::Comment;
 use crate::tables::console::ConsoleTurn;
 use crate::tables::heartbeats::Heartbeat;
 use crate::tables::idempotency::KeptAnswer;
-use crate::tables::state::mirror_state::{AdoptedMirror, Noted, SentMirror};
+use crate::tables::state::mirror_state::{AdoptedMirror, ChangedEntity, SentMirror};
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::Bead;
 use arbiter_core::bead::edit::Edge;
 use arbiter_core::bead::readiness::Conditional;
-use arbiter_core::budget::{self, Budget, Mark};
+use arbiter_core::budget::{self, Budget, SpendCheckpoint};
 use arbiter_core::decision::Decision;
 use arbiter_core::kernel::call::Call;
 use arbiter_core::kernel::event::{NewEvent, Origin};
 use arbiter_core::kernel::ids::{AgentId, BeadId, ProviderId, TokenId};
 use arbiter_core::kernel::lease::Lease;
-use arbiter_core::kernel::record::{self, Happening, Record};
+use arbiter_core::kernel::record::{self, FieldChanges, Record};
 use arbiter_core::kernel::run::Run;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::{Session, Token};
@@ -97,7 +97,7 @@ pub enum Change {
         /// The last event it has read.
         seq: u64,
         /// The entities.
-        noted: Vec<Noted>,
+        noted: Vec<ChangedEntity>,
     },
     /// Workflows that a store before this one had.
     MirrorAdopt(Vec<AdoptedMirror>),
@@ -141,7 +141,7 @@ pub enum Change {
     /// A budget that goes.
     RemoveBudget(budget::Key),
     /// What is spent of a budget for certain; an older mark changes nothing.
-    MarkBudget(Mark),
+    MarkBudget(SpendCheckpoint),
     /// An agent did something (telemetry).
     Active {
         /// Which.
@@ -233,27 +233,27 @@ impl Unit {
     }
 
     /// Adds an event.
-    pub fn tell(&mut self, event: NewEvent) -> &mut Self {
+    pub fn emit(&mut self, event: NewEvent) -> &mut Self {
         self.events.push(event);
         self
     }
 
     /// Adds a new record and the event of its creation.
     pub fn create<R: Record>(&mut self, row: &R, change: fn(Write<R>) -> Change) -> &mut Self {
-        self.tell(record::created_event(row));
+        self.emit(record::created_event(row));
         self.change(change(Write::Insert(row.clone())))
     }
 
     /// Adds what happened to a record, with its events; returns the record as it will be.
-    pub fn happen<R: Record>(
+    pub fn apply<R: Record>(
         &mut self,
         before: &R,
-        happenings: &[Happening],
+        happenings: &[FieldChanges],
         change: fn(Write<R>) -> Change,
     ) -> R {
-        let after = record::evolved(before, happenings, self.at);
+        let after = record::apply_all(before, happenings, self.at);
         for happening in happenings {
-            self.tell(record::event(&after, happening));
+            self.emit(record::event(&after, happening));
         }
         if after.revision() != before.revision() {
             self.change(change(Write::Update { row: after.clone(), expected: before.revision() }));

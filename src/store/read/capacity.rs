@@ -19,7 +19,7 @@ const MOST_STEPS: u32 = 64;
 
 /// Beads that are alike in what decides who gets them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Alike {
+pub struct WaitingGroup {
     /// One of them.
     pub bead: Bead,
     /// How many there are.
@@ -28,7 +28,7 @@ pub struct Alike {
 
 /// Where a bead stands among those that agents have created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lineage {
+pub struct SpawnDepth {
     /// How many beads lie between it and the one that no agent created, that one included.
     pub depth: u32,
     /// How many were created for it.
@@ -49,12 +49,12 @@ impl Store {
     }
 
     /// Beads that nobody has taken although they are ready since before `since`, by what decides who gets them.
-    pub async fn waiting(&self, now: Timestamp, since: Timestamp) -> Result<Vec<Alike>, StoreError> {
+    pub async fn waiting(&self, now: Timestamp, since: Timestamp) -> Result<Vec<WaitingGroup>, StoreError> {
         self.readers.read(move |connection| snapshot(connection, |c| waiting(c, now, since))).await
     }
 
     /// Where a bead stands among those that agents have created.
-    pub async fn lineage(&self, bead: String) -> Result<Lineage, StoreError> {
+    pub async fn lineage(&self, bead: String) -> Result<SpawnDepth, StoreError> {
         self.readers.read(move |connection| snapshot(connection, |c| lineage(c, &bead))).await
     }
 }
@@ -68,9 +68,9 @@ fn load(connection: &Connection) -> Result<Load, StoreError> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let count: u32 = row.get(2)?;
-        load.projects.entry(ProjectId::known(row.get::<_, String>(0)?)).or_default().at_work += count;
+        load.projects.entry(ProjectId::from_trusted(row.get::<_, String>(0)?)).or_default().at_work += count;
         if let Some(provider) = row.get::<_, Option<String>>(1)? {
-            load.providers.entry(ProviderId::known(provider)).or_default().at_work += count;
+            load.providers.entry(ProviderId::from_trusted(provider)).or_default().at_work += count;
         }
     }
     let mut statement = connection.prepare_cached(
@@ -79,14 +79,15 @@ fn load(connection: &Connection) -> Result<Load, StoreError> {
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let room = load.projects.entry(ProjectId::known(row.get::<_, String>(0)?)).or_default();
+        let room = load.projects.entry(ProjectId::from_trusted(row.get::<_, String>(0)?)).or_default();
         (room.most, room.parked) = (row.get(1)?, row.get(2)?);
     }
     let mut statement = connection
         .prepare_cached("SELECT id, max_concurrency FROM providers WHERE max_concurrency IS NOT NULL")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        load.providers.entry(ProviderId::known(row.get::<_, String>(0)?)).or_default().most = row.get(1)?;
+        load.providers.entry(ProviderId::from_trusted(row.get::<_, String>(0)?)).or_default().most =
+            row.get(1)?;
     }
     Ok(load)
 }
@@ -96,11 +97,15 @@ fn projects_with_work(connection: &Connection) -> Result<Vec<ProjectId>, StoreEr
         "SELECT id FROM projects p WHERE EXISTS (SELECT 1 FROM beads b WHERE b.project_id = p.id AND b.ready = 1)
          ORDER BY created_at, id",
     )?;
-    let rows = statement.query_map([], |row| Ok(ProjectId::known(row.get::<_, String>(0)?)))?;
+    let rows = statement.query_map([], |row| Ok(ProjectId::from_trusted(row.get::<_, String>(0)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn waiting(connection: &Connection, now: Timestamp, since: Timestamp) -> Result<Vec<Alike>, StoreError> {
+fn waiting(
+    connection: &Connection,
+    now: Timestamp,
+    since: Timestamp,
+) -> Result<Vec<WaitingGroup>, StoreError> {
     let role = "SELECT min(t.tag) FROM bead_tags t
                 WHERE t.bead_id = b.id AND t.tag >= 'role:' AND t.tag < 'role;'";
     let sql = format!(
@@ -117,13 +122,13 @@ fn waiting(connection: &Connection, now: Timestamp, since: Timestamp) -> Result<
     let mut alike = Vec::with_capacity(kinds.len());
     for (id, count) in kinds {
         if let Some(bead) = table::get::<Bead>(connection, &id)? {
-            alike.push(Alike { bead, count });
+            alike.push(WaitingGroup { bead, count });
         }
     }
     Ok(alike)
 }
 
-fn lineage(connection: &Connection, bead: &str) -> Result<Lineage, StoreError> {
+fn lineage(connection: &Connection, bead: &str) -> Result<SpawnDepth, StoreError> {
     // Only what agents made counts: files may tell of discoveries by others.
     let made = format!("type = '{SPAWNED}' AND created_by IN (SELECT id FROM agents)");
     let (depth, root): (u32, String) = connection
@@ -149,5 +154,5 @@ fn lineage(connection: &Connection, bead: &str) -> Result<Lineage, StoreError> {
              SELECT count(DISTINCT id) - 1 FROM down"
         ))?
         .query_row([root], |row| row.get(0))?;
-    Ok(Lineage { depth, children, family })
+    Ok(SpawnDepth { depth, children, family })
 }

@@ -11,8 +11,8 @@ use crate::store::Store;
 use crate::tables::agents::AgentFilter;
 use crate::tables::bead_files;
 use crate::tables::beads::{BeadDetail, BeadFilter};
-use crate::tables::calls::{GroupBy, Per, Usage, UsageFilter};
-use crate::tables::comments::{Comment, On};
+use crate::tables::calls::{Granularity, GroupBy, Usage, UsageFilter};
+use crate::tables::comments::{Comment, CommentTarget};
 use crate::tables::console::ConsoleTurn;
 use crate::tables::decisions::DecisionFilter;
 use crate::tables::events::{EventPage, EventRange, TypeCount};
@@ -34,11 +34,11 @@ use crate::tables::{projects, providers, runs, tokens};
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::edit::Edge;
 use arbiter_core::bead::readiness::Conditional;
-use arbiter_core::bead::{Bead, Facts};
+use arbiter_core::bead::{Bead, ClaimContext};
 use arbiter_core::budget::Budget;
-use arbiter_core::budget::meter::Opening;
+use arbiter_core::budget::meter::BudgetSeed;
 use arbiter_core::decision::Decision;
-use arbiter_core::decision::subject_digest::Holdings;
+use arbiter_core::decision::subject_digest::OpenWork;
 use arbiter_core::dispatch::assign::Operation;
 use arbiter_core::kernel::call::Call;
 use arbiter_core::kernel::ids::{BeadId, DecisionId, ProviderId};
@@ -67,7 +67,7 @@ pub struct Counts {
     pub ready_beads: u64,
 }
 
-macro_rules! questions {
+macro_rules! queries {
     ($( $(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) -> $out:ty = |$c:ident| $body:expr; )*) => {
         impl Store {
             $(
@@ -80,7 +80,7 @@ macro_rules! questions {
     };
 }
 
-questions! {
+queries! {
     /// A bead's row.
     bead(id: String) -> Option<Bead> = |c| table::get(c, &id);
     /// A bead with its surroundings.
@@ -89,7 +89,7 @@ questions! {
     beads(filter: BeadFilter, page: PageRequest) -> Page<BeadDetail> =
         |c| snapshot(c, |c| beads::list(c, &filter, &page));
     /// A bead's row, what a claim has to know, and its live lease: read in one moment.
-    bead_state(id: String) -> Option<(Bead, Facts, Option<Lease>)> = |c| snapshot(c, |c| {
+    bead_state(id: String) -> Option<(Bead, ClaimContext, Option<Lease>)> = |c| snapshot(c, |c| {
         let Some(bead) = table::get::<Bead>(c, &id)? else { return Ok(None) };
         let (facts, lease) = (beads::facts(c, &bead.id)?, leases::get(c, &id)?);
         Ok(Some((bead, facts, lease)))
@@ -110,10 +110,10 @@ questions! {
     /// Every dependency of a project, or of all.
     edges(project: Option<String>) -> Vec<Edge> = |c| dependencies::of_project(c, project.as_deref());
     /// Comments on a bead.
-    bead_comments(id: String, page: PageRequest) -> Page<Comment> = |c| comments::list(c, On::Bead, &id, &page);
+    bead_comments(id: String, page: PageRequest) -> Page<Comment> = |c| comments::list(c, CommentTarget::Bead, &id, &page);
     /// Comments on a project.
     project_comments(id: String, page: PageRequest) -> Page<Comment> =
-        |c| comments::list(c, On::Project, &id, &page);
+        |c| comments::list(c, CommentTarget::Project, &id, &page);
     /// What `conditional-blocks` means in this database.
     conditional() -> Conditional = |c| readiness_rule::conditional(c);
     /// The projects that have files of beads.
@@ -140,14 +140,14 @@ questions! {
     /// What every provider offers that was heard of.
     offers() -> Vec<(ProviderId, Vec<Offered>)> = |c| offered_models::all(c);
     /// What calls took, for each of a group and each stretch of time.
-    usage(filter: UsageFilter, group: GroupBy, per: Per) -> Vec<Usage> =
+    usage(filter: UsageFilter, group: GroupBy, per: Granularity) -> Vec<Usage> =
         |c| calls::usage(c, &filter, group, per);
     /// The calls of one run, oldest first.
     calls_of_run(id: String) -> Vec<Call> = |c| calls::of_run(c, &id);
     /// Every budget.
     budgets() -> Vec<Budget> = |c| budgets::all(c);
     /// Every budget with what the ledger holds of its present window.
-    budget_openings(now: Timestamp) -> Vec<Opening> = |c| snapshot(c, |c| budgets::openings(c, now));
+    budget_openings(now: Timestamp) -> Vec<BudgetSeed> = |c| snapshot(c, |c| budgets::openings(c, now));
     /// The median latency of a provider's recent beats, in milliseconds.
     median_latency(id: String) -> Option<u64> = |c| heartbeats::median(c, &id);
     /// A project.
@@ -172,7 +172,7 @@ questions! {
     /// The pending question whether a project is to be closed.
     pending_close_of(project: String) -> Option<Decision> = |c| decisions::pending_close(c, &project);
     /// Which beads a project has, in short.
-    holdings(project: String) -> Holdings = |c| projects::holdings(c, &project);
+    holdings(project: String) -> OpenWork = |c| projects::holdings(c, &project);
     /// A page of file locks.
     file_locks(filter: FileLockFilter, page: PageRequest) -> Page<FileLock> =
         |c| file_locks::list(c, &filter, &page);

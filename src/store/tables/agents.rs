@@ -56,17 +56,17 @@ impl Table for Agent {
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
-            id: AgentId::known(row.get::<_, String>(0)?),
+            id: AgentId::from_trusted(row.get::<_, String>(0)?),
             name: row.get(1)?,
             description: row.get::<_, Option<String>>(2)?.unwrap_or_default(),
-            provider_id: row.get::<_, Option<String>>(3)?.map(ProviderId::known),
+            provider_id: row.get::<_, Option<String>>(3)?.map(ProviderId::from_trusted),
             persona_name: row.get(4)?,
             role: row.get(5)?,
-            project_id: row.get::<_, Option<String>>(6)?.map(ProjectId::known),
+            project_id: row.get::<_, Option<String>>(6)?.map(ProjectId::from_trusted),
             kind: parse(row, 7, Kind::parse)?,
             status: parse(row, 8, Status::parse)?,
             status_reason: row.get(9)?,
-            current_bead: row.get::<_, Option<String>>(10)?.map(BeadId::known),
+            current_bead: row.get::<_, Option<String>>(10)?.map(BeadId::from_trusted),
             config: get_json(row, 11)?,
             created_at: get_time(row, 12)?,
             updated_at: get_time(row, 13)?,

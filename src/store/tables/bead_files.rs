@@ -2,7 +2,7 @@
 
 use crate::base::error::StoreError;
 use crate::base::table::get_time;
-use arbiter_core::bead::merge::Seen;
+use arbiter_core::bead::merge::MergeBase;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -14,7 +14,7 @@ pub struct FileMark {
     /// The revision of the row at that moment.
     pub revision: u64,
     /// Its lists.
-    pub seen: Seen,
+    pub seen: MergeBase,
     /// What of its line has to be written as it came, as a JSON object.
     pub kept: Option<String>,
 }
@@ -38,7 +38,8 @@ pub(crate) fn get(connection: &Connection, bead: &str) -> Result<Option<FileMark
 
 /// Sets the mark of a bead.
 pub(crate) fn put(connection: &Connection, bead: &str, mark: &FileMark) -> Result<(), StoreError> {
-    let seen = (mark.seen != Seen::default()).then(|| serde_json::to_string(&mark.seen).unwrap_or_default());
+    let seen =
+        (mark.seen != MergeBase::default()).then(|| serde_json::to_string(&mark.seen).unwrap_or_default());
     connection
         .prepare_cached(
             "INSERT INTO bead_files (bead_id, updated_at, revision, seen, kept) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -54,9 +55,9 @@ pub(crate) fn written(
     bead: &str,
     updated_at: Timestamp,
     revision: u64,
-    seen: &Seen,
+    seen: &MergeBase,
 ) -> Result<(), StoreError> {
-    let seen = (*seen != Seen::default()).then(|| serde_json::to_string(seen).unwrap_or_default());
+    let seen = (*seen != MergeBase::default()).then(|| serde_json::to_string(seen).unwrap_or_default());
     connection
         .prepare_cached(
             "INSERT INTO bead_files (bead_id, updated_at, revision, seen)

@@ -11,7 +11,7 @@ use crate::tables::decisions;
 use crate::tables::dependencies;
 use crate::tables::search;
 use arbiter_core::bead::edit::affects_readiness;
-use arbiter_core::bead::{Approval, Bead, Facts, Status};
+use arbiter_core::bead::{Approval, Bead, ClaimContext, Status};
 use arbiter_core::kernel::ids::{BeadId, ProjectId};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
@@ -84,13 +84,13 @@ impl Table for Bead {
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
-            id: BeadId::known(row.get::<_, String>(0)?),
+            id: BeadId::from_trusted(row.get::<_, String>(0)?),
             bead_type: row.get(1)?,
             title: row.get(2)?,
             description: row.get(3)?,
             status: parse(row, 4, Status::parse)?,
             priority: row.get(5)?,
-            project_id: ProjectId::known(row.get::<_, String>(6)?),
+            project_id: ProjectId::from_trusted(row.get::<_, String>(6)?),
             assigned_to: row.get(7)?,
             tags: get_json(row, 8)?,
             context: get_json(row, 9)?,
@@ -139,7 +139,7 @@ pub struct BeadDetail {
     /// Whether it is ready but for its `defer_until`.
     pub is_ready: bool,
     /// What it waits for.
-    pub facts: Facts,
+    pub facts: ClaimContext,
 }
 
 /// The order of a list of beads.
@@ -243,12 +243,12 @@ fn with_detail(connection: &Connection, found: (Bead, bool)) -> Result<BeadDetai
     let depends_on = dependencies::depends_on(connection, bead.id.as_str())?;
     let links = dependencies::links(connection, bead.id.as_str(), &depends_on)?;
     // A ready bead waits for nothing: that is what ready means.
-    let facts = if is_ready { Facts::default() } else { facts_of(connection, &bead.id, &depends_on)? };
+    let facts = if is_ready { ClaimContext::default() } else { facts_of(connection, &bead.id, &depends_on)? };
     Ok(BeadDetail { bead, links, is_ready, facts })
 }
 
 /// What a claim of the bead has to know.
-pub(crate) fn facts(connection: &Connection, id: &BeadId) -> Result<Facts, StoreError> {
+pub(crate) fn facts(connection: &Connection, id: &BeadId) -> Result<ClaimContext, StoreError> {
     facts_of(connection, id, &dependencies::depends_on(connection, id.as_str())?)
 }
 
@@ -256,7 +256,7 @@ fn facts_of(
     connection: &Connection,
     id: &BeadId,
     depends_on: &[(BeadId, String)],
-) -> Result<Facts, StoreError> {
+) -> Result<ClaimContext, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT id FROM decisions WHERE bead_id = ?1 AND status = 'pending' ORDER BY created_at, id",
     )?;
@@ -265,7 +265,7 @@ fn facts_of(
     // Lists ask for many beads, most of which depend on nothing.
     let may_wait = depends_on.iter().any(|(_, kind)| affects_readiness(kind));
     let waiting_on = if may_wait { dependencies::hindrance(connection, id)?.waiting_on } else { Vec::new() };
-    Ok(Facts { waiting_on, pending_decisions })
+    Ok(ClaimContext { waiting_on, pending_decisions })
 }
 
 /// A page of beads.

@@ -3,8 +3,8 @@
 use crate::base::error::StoreError;
 use crate::base::table::{get_optional_time, parse};
 use crate::tables::calls;
-use arbiter_core::budget::meter::Opening;
-use arbiter_core::budget::{Budget, Key, Mark, Period, Scope};
+use arbiter_core::budget::meter::BudgetSeed;
+use arbiter_core::budget::{Budget, Key, Period, Scope, SpendCheckpoint};
 use arbiter_core::kernel::money::Usd;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -12,7 +12,8 @@ use rusqlite::{Connection, Row, params};
 fn read(row: &Row<'_>) -> rusqlite::Result<Budget> {
     let key = Key { scope: parse(row, 0, Scope::parse)?, period: parse(row, 1, Period::parse)? };
     let (spent, warned) = (Usd::from_dollars(row.get(4)?), row.get(5)?);
-    let mark = get_optional_time(row, 3)?.map(|window| Mark { key: key.clone(), window, spent, warned });
+    let mark =
+        get_optional_time(row, 3)?.map(|window| SpendCheckpoint { key: key.clone(), window, spent, warned });
     Ok(Budget { key, cap: Usd::from_dollars(row.get(2)?), mark })
 }
 
@@ -26,10 +27,10 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Budget>, StoreError> {
 }
 
 /// Every budget with what the ledger holds of its present window.
-pub(crate) fn openings(connection: &Connection, now: Timestamp) -> Result<Vec<Opening>, StoreError> {
+pub(crate) fn openings(connection: &Connection, now: Timestamp) -> Result<Vec<BudgetSeed>, StoreError> {
     let open = |budget: Budget| {
         let ledger = calls::spent(connection, &budget.key.scope, budget.key.period.window(now))?;
-        Ok(Opening { budget, ledger })
+        Ok(BudgetSeed { budget, ledger })
     };
     all(connection)?.into_iter().map(open).collect()
 }
@@ -54,7 +55,7 @@ pub(crate) fn remove(connection: &Connection, key: &Key) -> Result<(), StoreErro
 }
 
 /// Stores a mark, unless a later one is there already; that of a budget that is gone is nobody's.
-pub(crate) fn mark(connection: &Connection, mark: &Mark) -> Result<(), StoreError> {
+pub(crate) fn mark(connection: &Connection, mark: &SpendCheckpoint) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "UPDATE budgets SET marked_window = ?3, marked_usd = ?4, warned = ?5

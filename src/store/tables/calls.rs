@@ -11,10 +11,10 @@ use arbiter_core::kernel::call::{Call, ErrorKind, Kind, Outcome};
 use arbiter_core::kernel::ids::{AgentId, BeadId, CallId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::kernel::money::Usd;
 use arbiter_core::kernel::time::Timestamp;
-use arbiter_core::words;
+use arbiter_core::string_enum;
 use rusqlite::{Connection, Row, params_from_iter};
 
-words! {
+string_enum! {
     /// What usage is told for.
     pub enum GroupBy {
         /// Providers.
@@ -32,9 +32,9 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// Which time usage is told for.
-    pub enum Per {
+    pub enum Granularity {
         /// Each day, of UTC.
         Day = "day",
         /// Each month, of UTC.
@@ -57,7 +57,7 @@ impl GroupBy {
     }
 }
 
-impl Per {
+impl Granularity {
     /// How much of a time's text names the day or the month.
     const fn letters(self) -> u8 {
         match self {
@@ -169,15 +169,15 @@ pub(crate) fn of_run(connection: &Connection, run: &str) -> Result<Vec<Call>, St
 fn read_call(row: &Row<'_>) -> rusqlite::Result<Call> {
     let id = |at: usize| row.get::<_, Option<String>>(at);
     Ok(Call {
-        id: CallId::known(row.get::<_, String>(0)?),
+        id: CallId::from_trusted(row.get::<_, String>(0)?),
         at: get_time(row, 1)?,
-        provider_id: ProviderId::known(row.get::<_, String>(2)?),
+        provider_id: ProviderId::from_trusted(row.get::<_, String>(2)?),
         model: row.get(3)?,
-        agent_id: id(4)?.map(AgentId::known),
-        project_id: id(5)?.map(ProjectId::known),
-        bead_id: id(6)?.map(BeadId::known),
-        run_id: id(7)?.map(RunId::known),
-        token_id: id(8)?.map(TokenId::known),
+        agent_id: id(4)?.map(AgentId::from_trusted),
+        project_id: id(5)?.map(ProjectId::from_trusted),
+        bead_id: id(6)?.map(BeadId::from_trusted),
+        run_id: id(7)?.map(RunId::from_trusted),
+        token_id: id(8)?.map(TokenId::from_trusted),
         kind: parse(row, 9, Kind::parse)?,
         outcome: parse(row, 10, Outcome::parse)?,
         error_kind: match id(11)? {
@@ -189,7 +189,7 @@ fn read_call(row: &Row<'_>) -> rusqlite::Result<Call> {
         cost_usd: row.get(14)?,
         latency_ms: row.get(15)?,
         attempts: row.get(16)?,
-        failover_from: id(17)?.map(ProviderId::known),
+        failover_from: id(17)?.map(ProviderId::from_trusted),
         failover_reason: row.get(18)?,
     })
 }
@@ -199,7 +199,7 @@ pub(crate) fn usage(
     connection: &Connection,
     filter: &UsageFilter,
     group: GroupBy,
-    per: Per,
+    per: Granularity,
 ) -> Result<Vec<Usage>, StoreError> {
     let mut conditions = Conditions::default();
     if let Some(from) = filter.from {

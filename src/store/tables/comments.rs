@@ -23,12 +23,12 @@ pub struct Comment {
 
 /// What is commented on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum On {
+pub(crate) enum CommentTarget {
     Bead,
     Project,
 }
 
-impl On {
+impl CommentTarget {
     const fn table(self) -> (&'static str, &'static str) {
         match self {
             Self::Bead => ("bead_comments", "bead_id"),
@@ -38,7 +38,7 @@ impl On {
 }
 
 /// Stores a comment.
-pub(crate) fn add(connection: &Connection, on: On, comment: &Comment) -> Result<(), StoreError> {
+pub(crate) fn add(connection: &Connection, on: CommentTarget, comment: &Comment) -> Result<(), StoreError> {
     let (table, subject) = on.table();
     let sql = format!(
         "INSERT INTO {table} (id, {subject}, author_id, comment, created_at) VALUES (?1, ?2, ?3, ?4, ?5)"
@@ -56,7 +56,7 @@ pub(crate) fn add(connection: &Connection, on: On, comment: &Comment) -> Result<
 /// A page of comments, oldest first.
 pub(crate) fn list(
     connection: &Connection,
-    on: On,
+    on: CommentTarget,
     subject_id: &str,
     request: &PageRequest,
 ) -> Result<Page<Comment>, StoreError> {

@@ -71,9 +71,9 @@ impl Table for Decision {
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
-            id: DecisionId::known(row.get::<_, String>(0)?),
-            project_id: ProjectId::known(row.get::<_, String>(1)?),
-            bead_id: row.get::<_, Option<String>>(2)?.map(BeadId::known),
+            id: DecisionId::from_trusted(row.get::<_, String>(0)?),
+            project_id: ProjectId::from_trusted(row.get::<_, String>(1)?),
+            bead_id: row.get::<_, Option<String>>(2)?.map(BeadId::from_trusted),
             purpose: parse(row, 3, Purpose::parse)?,
             question: row.get(4)?,
             options: get_json(row, 5)?,
@@ -224,7 +224,7 @@ pub(crate) fn check_none_in(connection: &Connection, project: &ProjectId) -> Res
 /// The ids of decisions that nobody has made yet.
 pub(crate) fn pending(connection: &Connection) -> Result<Vec<DecisionId>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT id FROM decisions WHERE status = 'pending'")?;
-    let rows = statement.query_map([], |row| Ok(DecisionId::known(row.get::<_, String>(0)?)))?;
+    let rows = statement.query_map([], |row| Ok(DecisionId::from_trusted(row.get::<_, String>(0)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -6,7 +6,7 @@ use crate::tables::beads::Links;
 use crate::tables::state::readiness_rule;
 use arbiter_core::bead::Status;
 use arbiter_core::bead::edit::{Edge, affects_readiness, check_edge_type};
-use arbiter_core::bead::readiness::{Conditional, Gate, Hold, Target, Waits, holds_back};
+use arbiter_core::bead::readiness::{Blocker, Conditional, DependencyTarget, Gate, IsWaiting, holds_back};
 use arbiter_core::kernel::ids::BeadId;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
@@ -137,7 +137,8 @@ fn path(connection: &Connection, from: &BeadId, to: &BeadId) -> Result<Option<Ve
 pub(crate) fn depends_on(connection: &Connection, id: &str) -> Result<Vec<(BeadId, String)>, StoreError> {
     let mut statement = connection
         .prepare_cached("SELECT depends_on, type FROM bead_dependencies WHERE bead_id = ?1 ORDER BY 1")?;
-    let rows = statement.query_map([id], |row| Ok((BeadId::known(row.get::<_, String>(0)?), row.get(1)?)))?;
+    let rows =
+        statement.query_map([id], |row| Ok((BeadId::from_trusted(row.get::<_, String>(0)?), row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -145,7 +146,8 @@ pub(crate) fn depends_on(connection: &Connection, id: &str) -> Result<Vec<(BeadI
 pub(crate) fn dependents(connection: &Connection, id: &str) -> Result<Vec<(BeadId, String)>, StoreError> {
     let mut statement = connection
         .prepare_cached("SELECT bead_id, type FROM bead_dependencies WHERE depends_on = ?1 ORDER BY 1")?;
-    let rows = statement.query_map([id], |row| Ok((BeadId::known(row.get::<_, String>(0)?), row.get(1)?)))?;
+    let rows =
+        statement.query_map([id], |row| Ok((BeadId::from_trusted(row.get::<_, String>(0)?), row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -154,7 +156,7 @@ pub(crate) fn waiters(connection: &Connection, id: &str) -> Result<Vec<BeadId>, 
     let mut statement = connection.prepare_cached(
         "SELECT bead_id FROM bead_dependencies WHERE depends_on = ?1 AND type = 'waits-for' ORDER BY 1",
     )?;
-    let rows = statement.query_map([id], |row| Ok(BeadId::known(row.get::<_, String>(0)?)))?;
+    let rows = statement.query_map([id], |row| Ok(BeadId::from_trusted(row.get::<_, String>(0)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -186,15 +188,15 @@ pub(crate) fn links(
 
 /// Whether a bead's dependencies let it begin.
 #[derive(Default)]
-pub(crate) struct Hindrance {
+pub(crate) struct Blockers {
     /// The beads that hold it back, and by which rule.
-    pub(crate) waiting_on: Vec<Hold>,
+    pub(crate) waiting_on: Vec<Blocker>,
     /// The latest time to which a parent is deferred.
     pub(crate) parent_until: Option<String>,
 }
 
 /// What a bead's dependencies mean for its beginning.
-pub(crate) fn hindrance(connection: &Connection, bead: &BeadId) -> Result<Hindrance, StoreError> {
+pub(crate) fn hindrance(connection: &Connection, bead: &BeadId) -> Result<Blockers, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT d.depends_on, d.type, d.gate, b.status, b.waits, b.defer_until,
                 coalesce(b.close_reason, b.block_reason)
@@ -202,14 +204,14 @@ pub(crate) fn hindrance(connection: &Connection, bead: &BeadId) -> Result<Hindra
          WHERE d.bead_id = ?1 ORDER BY 1",
     )?;
     let mut rows = statement.query([bead.as_str()])?;
-    let mut hindrance = Hindrance::default();
+    let mut hindrance = Blockers::default();
     let mut rule = None;
     while let Some(row) = rows.next()? {
         let kind: String = row.get(1)?;
         if !affects_readiness(&kind) {
             continue;
         }
-        let target = BeadId::known(row.get::<_, String>(0)?);
+        let target = BeadId::from_trusted(row.get::<_, String>(0)?);
         let gate: Option<String> = row.get(2)?;
         let status: Option<String> = row.get(3)?;
         let (open_children, closed_children) = match kind.as_str() {
@@ -223,17 +225,17 @@ pub(crate) fn hindrance(connection: &Connection, bead: &BeadId) -> Result<Hindra
         if kind == "parent-child" {
             hindrance.parent_until = hindrance.parent_until.max(row.get(5)?);
         }
-        let seen = Target {
+        let seen = DependencyTarget {
             kind,
             gate: gate.and_then(|word| Gate::parse(&word)).unwrap_or(Gate::AllChildren),
             status: status.and_then(|word| Status::parse(&word)),
             reason: row.get(6)?,
-            waits: if row.get::<_, Option<bool>>(4)? == Some(true) { Waits::Yes } else { Waits::No },
+            waits: if row.get::<_, Option<bool>>(4)? == Some(true) { IsWaiting::Yes } else { IsWaiting::No },
             open_children,
             closed_children,
         };
         if let Some(rule) = holds_back(&seen, conditional) {
-            hindrance.waiting_on.push(Hold { id: target, rule });
+            hindrance.waiting_on.push(Blocker { id: target, rule });
         }
     }
     Ok(hindrance)
@@ -257,8 +259,8 @@ pub(crate) fn of_project(connection: &Connection, project: Option<&str>) -> Resu
     )?;
     let rows = statement.query_map([project], |row| {
         Ok(Edge {
-            bead_id: BeadId::known(row.get::<_, String>(0)?),
-            depends_on: BeadId::known(row.get::<_, String>(1)?),
+            bead_id: BeadId::from_trusted(row.get::<_, String>(0)?),
+            depends_on: BeadId::from_trusted(row.get::<_, String>(1)?),
             kind: row.get(2)?,
             gate: row.get::<_, Option<String>>(3)?.and_then(|word| Gate::parse(&word)),
         })

@@ -27,10 +27,10 @@ pub struct FileLockFilter {
 
 fn read(row: &Row<'_>) -> rusqlite::Result<FileLock> {
     Ok(FileLock {
-        project_id: ProjectId::known(row.get::<_, String>(0)?),
+        project_id: ProjectId::from_trusted(row.get::<_, String>(0)?),
         path: row.get(1)?,
         agent_id: row.get(2)?,
-        bead_id: row.get::<_, Option<String>>(3)?.map(BeadId::known),
+        bead_id: row.get::<_, Option<String>>(3)?.map(BeadId::from_trusted),
         ttl_sec: row.get(4)?,
         acquired_at: get_time(row, 5)?,
         expires_at: get_time(row, 6)?,

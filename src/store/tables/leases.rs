@@ -10,8 +10,8 @@ const COLUMNS: &str = "bead_id, agent_id, token_digest, ttl_sec, expires_at";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Lease> {
     Ok(Lease {
-        bead_id: BeadId::known(row.get::<_, String>(0)?),
-        agent_id: AgentId::known(row.get::<_, String>(1)?),
+        bead_id: BeadId::from_trusted(row.get::<_, String>(0)?),
+        agent_id: AgentId::from_trusted(row.get::<_, String>(1)?),
         token_digest: row.get(2)?,
         ttl_sec: row.get(3)?,
         expires_at: get_time(row, 4)?,

@@ -22,6 +22,6 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<(ProviderId, Vec<Offere
     let mut statement =
         connection.prepare_cached("SELECT provider_id, models FROM offers ORDER BY provider_id")?;
     let rows = statement
-        .query_map([], |row| Ok((ProviderId::known(row.get::<_, String>(0)?), get_json(row, 1)?)))?;
+        .query_map([], |row| Ok((ProviderId::from_trusted(row.get::<_, String>(0)?), get_json(row, 1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

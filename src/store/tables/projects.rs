@@ -5,7 +5,7 @@ use crate::base::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::base::table::{
     self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
-use arbiter_core::decision::subject_digest::Holdings;
+use arbiter_core::decision::subject_digest::OpenWork;
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::project::{Project, Status};
 use rusqlite::types::Value;
@@ -56,7 +56,7 @@ impl Table for Project {
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
-            id: ProjectId::known(row.get::<_, String>(0)?),
+            id: ProjectId::from_trusted(row.get::<_, String>(0)?),
             name: row.get(1)?,
             git_repo: row.get(2)?,
             branch: row.get(3)?,
@@ -101,8 +101,8 @@ pub(crate) fn bead_counts(connection: &Connection, project: &str) -> Result<Vec<
 }
 
 /// Which beads a project has, in short.
-pub(crate) fn holdings(connection: &Connection, project: &str) -> Result<Holdings, StoreError> {
+pub(crate) fn holdings(connection: &Connection, project: &str) -> Result<OpenWork, StoreError> {
     let sql = "SELECT count(*), max(created_at || ' ' || id) FROM beads WHERE project_id = ?1";
     let mut statement = connection.prepare_cached(sql)?;
-    Ok(statement.query_row([project], |row| Ok(Holdings { beads: row.get(0)?, newest: row.get(1)? }))?)
+    Ok(statement.query_row([project], |row| Ok(OpenWork { beads: row.get(0)?, newest: row.get(1)? }))?)
 }

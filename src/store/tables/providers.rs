@@ -92,7 +92,7 @@ impl Table for Provider {
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
-            id: ProviderId::known(row.get::<_, String>(0)?),
+            id: ProviderId::from_trusted(row.get::<_, String>(0)?),
             name: row.get(1)?,
             provider_type: parse(row, 2, ProviderType::parse)?,
             endpoint: row.get(3)?,
@@ -103,7 +103,7 @@ impl Table for Provider {
             selected_gpu: row.get(9)?,
             description: row.get::<_, Option<String>>(10)?.unwrap_or_default(),
             requires_key: row.get(11)?,
-            key_id: row.get::<_, Option<String>>(12)?.map(KeyId::known),
+            key_id: row.get::<_, Option<String>>(12)?.map(KeyId::from_trusted),
             max_concurrency: row.get(13)?,
             context_window: row.get(14)?,
             price_input_per_mtok: row.get(15)?,
@@ -115,7 +115,7 @@ impl Table for Provider {
             updated_at: get_time(row, 21)?,
             revision: row.get(22)?,
             client_cert: row.get(23)?,
-            client_key_id: row.get::<_, Option<String>>(24)?.map(KeyId::known),
+            client_key_id: row.get::<_, Option<String>>(24)?.map(KeyId::from_trusted),
             ca_cert: row.get(25)?,
             pool: row.get(26)?,
             priority: row.get(27)?,

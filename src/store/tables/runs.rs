@@ -15,13 +15,13 @@ const COLUMNS: &str = "id, kind, bead_id, agent_id, project_id, token_id, provid
 fn read(row: &Row<'_>) -> rusqlite::Result<Run> {
     let id = |at: usize| row.get::<_, Option<String>>(at);
     Ok(Run {
-        id: RunId::known(row.get::<_, String>(0)?),
+        id: RunId::from_trusted(row.get::<_, String>(0)?),
         kind: parse(row, 1, Kind::parse)?,
-        bead_id: id(2)?.map(BeadId::known),
-        agent_id: id(3)?.map(AgentId::known),
-        project_id: id(4)?.map(ProjectId::known),
-        token_id: id(5)?.map(TokenId::known),
-        provider_id: id(6)?.map(ProviderId::known),
+        bead_id: id(2)?.map(BeadId::from_trusted),
+        agent_id: id(3)?.map(AgentId::from_trusted),
+        project_id: id(4)?.map(ProjectId::from_trusted),
+        token_id: id(5)?.map(TokenId::from_trusted),
+        provider_id: id(6)?.map(ProviderId::from_trusted),
         model: row.get(7)?,
         status: parse(row, 8, Status::parse)?,
         outcome: row.get(9)?,

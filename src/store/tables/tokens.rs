@@ -17,7 +17,7 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Token>, StoreError> {
     )?;
     let rows = statement.query_map([], |row| {
         Ok(Token {
-            id: TokenId::known(row.get::<_, String>(0)?),
+            id: TokenId::from_trusted(row.get::<_, String>(0)?),
             name: row.get(1)?,
             role: parse(row, 2, Role::parse)?,
             user: row.get(3)?,
@@ -83,7 +83,7 @@ pub(crate) fn sessions(connection: &Connection) -> Result<Vec<Session>, StoreErr
     let rows = statement.query_map([], |row| {
         Ok(Session {
             digest: row.get(0)?,
-            token_id: TokenId::known(row.get::<_, String>(1)?),
+            token_id: TokenId::from_trusted(row.get::<_, String>(1)?),
             created_at: get_time(row, 2)?,
             expires_at: get_time(row, 3)?,
         })

@@ -9,10 +9,10 @@ use arbiter_store::{Change, Store, StoreError, Unit};
 
 fn lock(path: &str, agent: &str, bead: Option<&str>) -> FileLock {
     FileLock {
-        project_id: ProjectId::known("p"),
+        project_id: ProjectId::from_trusted("p"),
         path: path.to_owned(),
         agent_id: agent.to_owned(),
-        bead_id: bead.map(BeadId::known),
+        bead_id: bead.map(BeadId::from_trusted),
         ttl_sec: 600,
         acquired_at: at(0),
         expires_at: at(600_000),
@@ -54,7 +54,7 @@ async fn a_lock_is_for_a_bead_that_its_holder_holds_and_ends_with_that() {
     }
     let taken = ["a", "b"].map(|path| Change::TakeFileLock(lock(path, "one", Some("x"))));
     commit(&store, taken.to_vec()).await.unwrap();
-    let end = |expected| Change::ReleaseFileLocks { bead_id: BeadId::known("x"), expected };
+    let end = |expected| Change::ReleaseFileLocks { bead_id: BeadId::from_trusted("x"), expected };
     assert!(
         matches!(commit(&store, vec![end(1)]).await, Err(StoreError::Stale { .. })),
         "one was not told of"

@@ -3,14 +3,14 @@
 use crate::home::Home;
 use crate::rows::{at, bead, project, provider, run, unit};
 use arbiter_core::budget::meter::Meter;
-use arbiter_core::budget::{Budget, Key, Mark, Period, Scope};
+use arbiter_core::budget::{Budget, Key, Period, Scope, SpendCheckpoint};
 use arbiter_core::kernel::call::{Call, Kind, Outcome};
 use arbiter_core::kernel::ids::{AgentId, CallId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::kernel::money::Usd;
 use arbiter_core::kernel::run;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::model::catalog::Offered;
-use arbiter_store::{Change, GroupBy, Heartbeat, PageRequest, Per, Store, Usage, UsageFilter};
+use arbiter_store::{Change, Granularity, GroupBy, Heartbeat, PageRequest, Store, Usage, UsageFilter};
 
 fn day(text: &str) -> Timestamp {
     format!("{text}T12:00:00Z").parse().unwrap()
@@ -18,9 +18,9 @@ fn day(text: &str) -> Timestamp {
 
 fn call(id: &str, when: &str, cost_usd: f64) -> Call {
     Call {
-        id: CallId::known(id),
+        id: CallId::from_trusted(id),
         at: day(when),
-        provider_id: ProviderId::known("v"),
+        provider_id: ProviderId::from_trusted("v"),
         model: "m".into(),
         agent_id: None,
         project_id: None,
@@ -53,7 +53,7 @@ async fn sums(
     store: &Store,
     filter: UsageFilter,
     group: GroupBy,
-    per: Per,
+    per: Granularity,
 ) -> Vec<(String, String, u64, f64)> {
     let lines = store.usage(filter, group, per).await.unwrap();
     let text = |text: Option<String>| text.unwrap_or_else(|| "-".into());
@@ -65,12 +65,12 @@ fn line(key: &str, period: &str, calls: u64, cost: f64) -> (String, String, u64,
 }
 
 fn three_calls() -> [Call; 3] {
-    let of_project = |id: &str| Some(ProjectId::known(id));
+    let of_project = |id: &str| Some(ProjectId::from_trusted(id));
     [
         Call { project_id: of_project("p"), ..call("1", "2026-10-31", 0.25) },
         Call {
             project_id: of_project("q"),
-            token_id: Some(TokenId::known("t")),
+            token_id: Some(TokenId::from_trusted("t")),
             ..call("2", "2026-11-01", 0.5)
         },
         Call { outcome: Outcome::Failed, model: "n".into(), ..call("3", "2026-11-01", 2.0) },
@@ -83,28 +83,28 @@ async fn calls_are_summed_by_whom_and_by_time() {
     let store = home.open();
     put(&store, three_calls()).await;
     let all = UsageFilter::default;
-    assert_eq!(sums(&store, all(), GroupBy::Provider, Per::Total).await, [line("v", "-", 3, 2.75)]);
+    assert_eq!(sums(&store, all(), GroupBy::Provider, Granularity::Total).await, [line("v", "-", 3, 2.75)]);
     assert_eq!(
-        sums(&store, all(), GroupBy::Model, Per::Month).await,
+        sums(&store, all(), GroupBy::Model, Granularity::Month).await,
         [line("m", "2026-10", 1, 0.25), line("n", "2026-11", 1, 2.0), line("m", "2026-11", 1, 0.5)]
     );
     assert_eq!(
-        sums(&store, all(), GroupBy::Project, Per::Day).await,
+        sums(&store, all(), GroupBy::Project, Granularity::Day).await,
         [line("p", "2026-10-31", 1, 0.25), line("-", "2026-11-01", 1, 2.0), line("q", "2026-11-01", 1, 0.5)]
     );
     assert_eq!(
-        sums(&store, all(), GroupBy::Token, Per::Total).await,
+        sums(&store, all(), GroupBy::Token, Granularity::Total).await,
         [line("-", "-", 2, 2.25), line("t", "-", 1, 0.5)]
     );
     let since = UsageFilter { from: Some(day("2026-11-01")), ..all() };
-    assert_eq!(sums(&store, since, GroupBy::Provider, Per::Total).await, [line("v", "-", 2, 2.5)]);
+    assert_eq!(sums(&store, since, GroupBy::Provider, Granularity::Total).await, [line("v", "-", 2, 2.5)]);
     let until = UsageFilter { to: Some(day("2026-11-01")), ..all() };
-    assert_eq!(sums(&store, until, GroupBy::Provider, Per::Total).await, [line("v", "-", 1, 0.25)]);
+    assert_eq!(sums(&store, until, GroupBy::Provider, Granularity::Total).await, [line("v", "-", 1, 0.25)]);
     let ours = UsageFilter { within: Some(vec!["p".into()]), ..all() };
-    assert_eq!(sums(&store, ours, GroupBy::Provider, Per::Total).await, [line("v", "-", 1, 0.25)]);
+    assert_eq!(sums(&store, ours, GroupBy::Provider, Granularity::Total).await, [line("v", "-", 1, 0.25)]);
     let none = UsageFilter { provider_id: Some("w".into()), ..all() };
-    assert_eq!(sums(&store, none, GroupBy::Agent, Per::Total).await, []);
-    let whole = store.usage(all(), GroupBy::Provider, Per::Total).await.unwrap();
+    assert_eq!(sums(&store, none, GroupBy::Agent, Granularity::Total).await, []);
+    let whole = store.usage(all(), GroupBy::Provider, Granularity::Total).await.unwrap();
     let wanted = Usage {
         key: Some("v".into()),
         period: None,
@@ -130,14 +130,14 @@ async fn a_run_counts_once_with_its_calls_in_the_ledger_or_without() {
     (ended.status, ended.cost_usd, ended.steps) = (run::Status::Succeeded, 0.75, 3);
     first.change(Change::StartRun(begun));
     store.commit(first).await.unwrap();
-    let total = async || sums(&store, UsageFilter::default(), GroupBy::Bead, Per::Total).await;
+    let total = async || sums(&store, UsageFilter::default(), GroupBy::Bead, Granularity::Total).await;
     assert_eq!(total().await, [], "a run that goes on has no sum yet");
     let mut second = unit();
     second.change(Change::FinishRun(ended.clone()));
     store.commit(second).await.unwrap();
     assert_eq!(total().await, [line("b", "-", 1, 0.75)]);
     let of_run = |id: &str| Call {
-        run_id: Some(RunId::known("r")),
+        run_id: Some(RunId::from_trusted("r")),
         bead_id: ended.bead_id.clone(),
         kind: Kind::Run,
         ..call(id, "2026-11-01", 0.25)
@@ -160,7 +160,7 @@ async fn old_lines_go_and_young_ones_stay() {
         sessions_before: at(0),
     });
     store.commit(cut).await.unwrap();
-    let left = sums(&store, UsageFilter::default(), GroupBy::Provider, Per::Total).await;
+    let left = sums(&store, UsageFilter::default(), GroupBy::Provider, Granularity::Total).await;
     assert_eq!(left, [line("v", "-", 2, 2.5)]);
 }
 
@@ -170,11 +170,11 @@ async fn a_budget_keeps_its_mark_and_a_meter_opens_from_it_and_the_ledger() {
     let store = home.open();
     let key = |scope| Key { scope, period: Period::Month };
     let total = Budget::new(key(Scope::Total), Usd::from_dollars(10.0));
-    let agents = Budget::new(key(Scope::Agent(AgentId::known("a"))), Usd::from_dollars(1.0));
+    let agents = Budget::new(key(Scope::Agent(AgentId::from_trusted("a"))), Usd::from_dollars(1.0));
     let window = Period::Month.window(day("2026-11-05")).start;
     let mark = |dollars, warned| {
         let spent = Usd::from_dollars(dollars);
-        Change::MarkBudget(Mark { key: key(Scope::Total), window, spent, warned })
+        Change::MarkBudget(SpendCheckpoint { key: key(Scope::Total), window, spent, warned })
     };
     let mut first = unit();
     first.change(Change::PutBudget(total.clone())).change(Change::PutBudget(agents.clone()));
@@ -182,7 +182,8 @@ async fn a_budget_keeps_its_mark_and_a_meter_opens_from_it_and_the_ledger() {
     first.change(mark(1.0, 0));
     store.commit(first).await.unwrap();
     put(&store, three_calls()).await;
-    put(&store, [Call { agent_id: Some(AgentId::known("a")), ..call("4", "2026-11-02", 0.125) }]).await;
+    put(&store, [Call { agent_id: Some(AgentId::from_trusted("a")), ..call("4", "2026-11-02", 0.125) }])
+        .await;
     let mut raised = unit();
     raised.change(Change::PutBudget(Budget { cap: Usd::from_dollars(20.0), ..total }));
     store.commit(raised).await.unwrap();
@@ -212,7 +213,7 @@ async fn what_a_provider_offers_is_known_until_it_goes_and_beats_come_in_pages()
     let mut first = unit();
     first.create(&row, Change::Provider);
     let offered = |name: &str| Change::Offer {
-        provider_id: ProviderId::known("v"),
+        provider_id: ProviderId::from_trusted("v"),
         models: vec![Offered::named(name)],
     };
     first.change(offered("a")).change(offered("b"));
@@ -220,10 +221,10 @@ async fn what_a_provider_offers_is_known_until_it_goes_and_beats_come_in_pages()
         let beat = Heartbeat { at: at(ms), latency_ms: 1, error: None };
         first.change(Change::Beat { provider: row.clone(), beat });
     }
-    first.change(Change::Strikes { provider_id: ProviderId::known("v"), failures: 2 });
+    first.change(Change::Strikes { provider_id: ProviderId::from_trusted("v"), failures: 2 });
     store.commit(first).await.unwrap();
     let offers = store.offers().await.unwrap();
-    assert_eq!(offers, [(ProviderId::known("v"), vec![Offered::named("b")])]);
+    assert_eq!(offers, [(ProviderId::from_trusted("v"), vec![Offered::named("b")])]);
     assert_eq!(store.provider("v".into()).await.unwrap().unwrap().failures, 2);
     let (mut seen, mut cursor) = (vec![], None);
     loop {

@@ -3,15 +3,15 @@
 use crate::home::Home;
 use crate::rows::{agent, at, bead, decision, project, provider, unit};
 use arbiter_core::agent::{self, Agent};
-use arbiter_core::bead::{self, Attempt, Bead, Claimant, Facts};
+use arbiter_core::bead::{self, Attempt, Bead, ClaimContext, Claimant};
 use arbiter_core::decision::{self, Decision};
-use arbiter_core::kernel::call::{CallOutcome, ErrorKind, Judgement};
+use arbiter_core::kernel::call::{CallOutcome, ErrorKind, HealthSignal};
 use arbiter_core::kernel::ids::{AgentId, BeadId};
-use arbiter_core::kernel::record::{Happening, Record, replay};
+use arbiter_core::kernel::record::{FieldChanges, Record, replay};
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::model::catalog::{Catalogue, Entry, Interactivity, Offered};
+use arbiter_core::model::catalog::{Catalog, Entry, Interactivity, Offered};
 use arbiter_core::project::{self, Project};
-use arbiter_core::provider::{self, Beat, Provider};
+use arbiter_core::provider::{self, HeartbeatResult, Provider};
 use arbiter_store::{Change, EventRange, Heartbeat, Store, Write};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
         .prop_map(|(entity, command, text, number, count)| Step { entity, command, text, number, count })
 }
 
-fn beads(row: &Bead, step: &Step) -> Result<Vec<Happening>, Refusal> {
+fn beads(row: &Bead, step: &Step) -> Result<Vec<FieldChanges>, Refusal> {
     use bead::Command;
     let (now, retry_at) = (at(i64::from(step.count)), at(i64::from(step.count) + 7));
     let reason = || step.text.clone();
@@ -44,7 +44,7 @@ fn beads(row: &Bead, step: &Step) -> Result<Vec<Happening>, Refusal> {
     wanted.due_at = Some(now).filter(|_| step.count.is_multiple_of(2));
     wanted.defer_until = Some(now).filter(|_| step.count.is_multiple_of(3));
     let commands = [
-        Command::Claim(Claimant::Agent(AgentId::known("a"))),
+        Command::Claim(Claimant::Agent(AgentId::from_trusted("a"))),
         Command::Release { reason: reason(), attempt: Attempt::NotCounted },
         Command::Release { reason: reason(), attempt: Attempt::Failed { retry_at, answer: None } },
         Command::ExpireLease { retry_at },
@@ -58,10 +58,10 @@ fn beads(row: &Bead, step: &Step) -> Result<Vec<Happening>, Refusal> {
         Command::ForgetAttempts,
         Command::Update(Box::new(wanted)),
     ];
-    row.decide(&commands[step.command % commands.len()], &Facts::default(), now)
+    row.decide(&commands[step.command % commands.len()], &ClaimContext::default(), now)
 }
 
-fn agents(row: &Agent, step: &Step) -> Result<Vec<Happening>, Refusal> {
+fn agents(row: &Agent, step: &Step) -> Result<Vec<FieldChanges>, Refusal> {
     use agent::Command;
     let reason = || step.text.clone();
     let mut wanted = row.clone();
@@ -72,7 +72,7 @@ fn agents(row: &Agent, step: &Step) -> Result<Vec<Happening>, Refusal> {
     let commands = [
         Command::Activate,
         Command::BecomeReady,
-        Command::Assign(BeadId::known(reason())),
+        Command::Assign(BeadId::from_trusted(reason())),
         Command::Finish { outcome: reason() },
         Command::Release { reason: reason() },
         Command::Wait { reason: reason() },
@@ -85,7 +85,7 @@ fn agents(row: &Agent, step: &Step) -> Result<Vec<Happening>, Refusal> {
     row.decide(&commands[step.command % commands.len()])
 }
 
-fn projects(row: &Project, step: &Step) -> Result<Vec<Happening>, Refusal> {
+fn projects(row: &Project, step: &Step) -> Result<Vec<FieldChanges>, Refusal> {
     use project::Command;
     let mut wanted = row.clone();
     wanted.branch = Some(step.text.clone());
@@ -95,20 +95,20 @@ fn projects(row: &Project, step: &Step) -> Result<Vec<Happening>, Refusal> {
     row.decide(&commands[step.command % commands.len()], at(i64::from(step.count)))
 }
 
-fn decisions(row: &Decision, step: &Step) -> Result<Vec<Happening>, Refusal> {
+fn decisions(row: &Decision, step: &Step) -> Result<Vec<FieldChanges>, Refusal> {
     use decision::Command;
     let answer = Command::Resolve {
         decision: step.text.clone(),
         rationale: Some(step.text.clone()),
         decider_id: "ann".into(),
-        sight: decision::Sight::default(),
+        sight: decision::AnswerContext::default(),
     };
     let expire = Command::Expire { subject: None };
     let commands = [answer, expire, Command::Remind, Command::Cancel { reason: step.text.clone() }];
     row.decide(&commands[step.command % commands.len()], at(i64::from(step.count)))
 }
 
-fn providers(row: &Provider, step: &Step) -> Result<Vec<Happening>, Refusal> {
+fn providers(row: &Provider, step: &Step) -> Result<Vec<FieldChanges>, Refusal> {
     use provider::Command;
     let mut wanted = row.clone();
     wanted.model_score = Some(step.number);
@@ -132,7 +132,7 @@ fn providers(row: &Provider, step: &Step) -> Result<Vec<Happening>, Refusal> {
 }
 
 /// A catalogue that knows the step's model, if anybody can.
-fn catalogue(step: &Step) -> Catalogue {
+fn catalogue(step: &Step) -> Catalog {
     let entry = Entry {
         name: step.text.clone(),
         aliases: vec![],
@@ -144,15 +144,19 @@ fn catalogue(step: &Step) -> Catalogue {
         price_output_per_mtok: None,
         score: 0.1,
     };
-    Catalogue::new([entry]).unwrap_or_default()
+    Catalog::new([entry]).unwrap_or_default()
 }
 
-fn beat(step: &Step) -> Beat {
+fn beat(step: &Step) -> HeartbeatResult {
     let latency_ms = u64::from(step.count);
     if step.count.is_multiple_of(2) {
-        Beat::Failed { error: step.text.clone(), judgement: Judgement::Strike, latency_ms }
+        HeartbeatResult::Failed { error: step.text.clone(), judgement: HealthSignal::Strike, latency_ms }
     } else {
-        Beat::Answered { latency_ms, median_ms: Some(9), models: vec![Offered::named(step.text.clone())] }
+        HeartbeatResult::Answered {
+            latency_ms,
+            median_ms: Some(9),
+            models: vec![Offered::named(step.text.clone())],
+        }
     }
 }
 
@@ -160,14 +164,14 @@ fn beat(step: &Step) -> Beat {
 async fn advance<R: Record>(
     store: &Store,
     row: &mut R,
-    decide: fn(&R, &Step) -> Result<Vec<Happening>, Refusal>,
+    decide: fn(&R, &Step) -> Result<Vec<FieldChanges>, Refusal>,
     step: &Step,
     change: fn(Write<R>) -> Change,
 ) {
     if let Ok(happenings) = decide(row, step) {
         let mut unit = unit();
         unit.at = at(i64::from(step.count));
-        *row = unit.happen(row, &happenings, change);
+        *row = unit.apply(row, &happenings, change);
         store.commit(unit).await.unwrap();
     }
 }
@@ -178,7 +182,7 @@ async fn measure(store: &Store, row: &Provider, step: &Step) {
     let beat_line = Heartbeat { at: now, latency_ms: 1, error: None };
     let mut unit = unit();
     unit.change(Change::Beat { provider: row.measured(&beat(step), now), beat: beat_line });
-    unit.change(Change::Active { agent_id: AgentId::known("a"), at: now });
+    unit.change(Change::Active { agent_id: AgentId::from_trusted("a"), at: now });
     store.commit(unit).await.unwrap();
 }
 

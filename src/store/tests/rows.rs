@@ -43,13 +43,13 @@ pub fn with_bead(row: &Bead) -> Unit {
 /// A unit that only tells.
 pub fn telling(subject: &str) -> Unit {
     let mut unit = unit();
-    unit.tell(NewEvent::of(EventType::LogMessage, subject, json!({"message": subject})));
+    unit.emit(NewEvent::of(EventType::LogMessage, subject, json!({"message": subject})));
     unit
 }
 
 pub fn project(id: &str) -> Project {
     Project {
-        id: ProjectId::known(id),
+        id: ProjectId::from_trusted(id),
         name: "P".into(),
         git_repo: None,
         branch: None,
@@ -71,18 +71,18 @@ pub fn project(id: &str) -> Project {
 /// A bead of project `p`.
 pub fn bead(id: &str) -> Bead {
     let wanted = NewBead { title: format!("bead {id}"), project_id: "p".into(), ..NewBead::default() };
-    wanted.build(BeadId::known(id), at(0)).unwrap().0
+    wanted.build(BeadId::from_trusted(id), at(0)).unwrap().0
 }
 
 pub fn edge(from: &str, to: &str, kind: &str) -> Edge {
-    Edge::new(BeadId::known(from), BeadId::known(to), kind)
+    Edge::new(BeadId::from_trusted(from), BeadId::from_trusted(to), kind)
 }
 
 pub fn decision(id: &str, bead: Option<&str>) -> Decision {
     Decision {
-        id: DecisionId::known(id),
-        project_id: ProjectId::known("p"),
-        bead_id: bead.map(BeadId::known),
+        id: DecisionId::from_trusted(id),
+        project_id: ProjectId::from_trusted("p"),
+        bead_id: bead.map(BeadId::from_trusted),
         purpose: Purpose::Question,
         question: "Which?".into(),
         options: vec![],
@@ -108,7 +108,7 @@ pub fn decision(id: &str, bead: Option<&str>) -> Decision {
 /// An external agent, which needs no provider.
 pub fn agent(id: &str) -> Agent {
     Agent {
-        id: AgentId::known(id),
+        id: AgentId::from_trusted(id),
         name: "A".into(),
         description: String::new(),
         provider_id: None,
@@ -129,7 +129,7 @@ pub fn agent(id: &str) -> Agent {
 
 pub fn provider(id: &str) -> Provider {
     Provider {
-        id: ProviderId::known(id),
+        id: ProviderId::from_trusted(id),
         name: "V".into(),
         provider_type: ProviderType::OpenAi,
         endpoint: "http://127.0.0.1:1".into(),
@@ -145,7 +145,7 @@ pub fn provider(id: &str) -> Provider {
         requires_key: false,
         key_id: None,
         client_cert: Some("-----BEGIN CERTIFICATE-----".into()),
-        client_key_id: Some(KeyId::known("tls")),
+        client_key_id: Some(KeyId::from_trusted("tls")),
         ca_cert: Some("ca".into()),
         pool: Some("gpu".into()),
         priority: 7,
@@ -182,8 +182,8 @@ pub fn comment(id: &str, subject: &str) -> Comment {
 
 pub fn lease(bead: &str, token: &str) -> Lease {
     Lease {
-        bead_id: BeadId::known(bead),
-        agent_id: AgentId::known("a"),
+        bead_id: BeadId::from_trusted(bead),
+        agent_id: AgentId::from_trusted("a"),
         token_digest: digest(token),
         ttl_sec: 300,
         expires_at: at(300_000),
@@ -192,10 +192,10 @@ pub fn lease(bead: &str, token: &str) -> Lease {
 
 pub fn run(id: &str, bead: &str) -> Run {
     Run {
-        bead_id: Some(BeadId::known(bead)),
-        agent_id: Some(AgentId::known("a")),
-        project_id: Some(ProjectId::known("p")),
+        bead_id: Some(BeadId::from_trusted(bead)),
+        agent_id: Some(AgentId::from_trusted("a")),
+        project_id: Some(ProjectId::from_trusted("p")),
         prompt: "do it".into(),
-        ..Run::new(RunId::known(id), Kind::Run, at(0))
+        ..Run::new(RunId::from_trusted(id), Kind::Run, at(0))
     }
 }

@@ -143,7 +143,7 @@ async fn nothing_goes_while_a_decision_about_it_is_pending_and_none_is_about_wha
         let asked = store.decision(id.into()).await.unwrap().unwrap();
         let mut unit = unit();
         let cancel = arbiter_core::decision::Command::Cancel { reason: "r".into() };
-        unit.happen(&asked, &asked.decide(&cancel, unit.at).unwrap(), Change::Decision);
+        unit.apply(&asked, &asked.decide(&cancel, unit.at).unwrap(), Change::Decision);
         store.commit(unit).await.unwrap();
     };
     let bead = || Change::Bead(Write::Delete { row: bead("old") });
@@ -230,11 +230,11 @@ async fn an_agents_last_activity_is_not_undone_by_a_change_decided_before_it() {
     making.create(&row, Change::Agent);
     store.commit(making).await.unwrap();
     let mut active = unit();
-    active.change(Change::Active { agent_id: AgentId::known("a"), at: at(77) });
+    active.change(Change::Active { agent_id: AgentId::from_trusted("a"), at: at(77) });
     store.commit(active).await.unwrap();
     let mut update = unit();
     let happenings = row.decide(&arbiter_core::agent::Command::Activate).unwrap();
-    update.happen(&row, &happenings, Change::Agent);
+    update.apply(&row, &happenings, Change::Agent);
     store.commit(update).await.unwrap();
     let stored = store.agent("a".into()).await.unwrap().unwrap();
     assert_eq!((stored.revision, stored.last_active), (2, Some(at(77))));

@@ -4,8 +4,8 @@
 use crate::reference::Graph;
 use crate::rows::{bead, decision, edge};
 use arbiter_core::bead::edit::Edge;
-use arbiter_core::bead::readiness::{Conditional, Gate, Hold, Rule};
-use arbiter_core::bead::{Attempt, Bead, Claimant, Command, Facts};
+use arbiter_core::bead::readiness::{Blocker, Conditional, Gate, Rule};
+use arbiter_core::bead::{Attempt, Bead, ClaimContext, Claimant, Command};
 use arbiter_core::decision::{self, Decision};
 use arbiter_core::kernel::ids::{AgentId, BeadId};
 use arbiter_store::{Change, Unit, Write};
@@ -172,7 +172,7 @@ impl World {
     fn change(&mut self, id: &str, command: usize, unit: &mut Unit) {
         let reason = || "r".to_owned();
         let commands = [
-            Command::Claim(Claimant::Agent(AgentId::known("a"))),
+            Command::Claim(Claimant::Agent(AgentId::from_trusted("a"))),
             Command::Release { reason: reason(), attempt: Attempt::NotCounted },
             Command::Block { reason: reason() },
             Command::Unblock { reason: reason() },
@@ -189,17 +189,17 @@ impl World {
     fn command(&mut self, id: &str, command: &Command, unit: &mut Unit) {
         let Some(row) = self.rows.get(id) else { return };
         let pending = self.graph.pending.iter().filter(|(_, bead)| *bead == id);
-        let facts = Facts {
+        let facts = ClaimContext {
             waiting_on: self
                 .graph
                 .waiting_on(id)
                 .into_iter()
-                .map(|id| Hold { id: BeadId::known(id), rule: Rule::Blocks })
+                .map(|id| Blocker { id: BeadId::from_trusted(id), rule: Rule::Blocks })
                 .collect(),
             pending_decisions: pending.map(|(decision, _)| decision.clone()).collect(),
         };
         if let Ok(happenings) = row.decide(command, &facts, unit.at) {
-            let after = unit.happen(row, &happenings, Change::Bead);
+            let after = unit.apply(row, &happenings, Change::Bead);
             self.put(after);
         }
     }
@@ -213,7 +213,7 @@ impl World {
                 decision: "yes".into(),
                 rationale: None,
                 decider_id: "ann".into(),
-                sight: decision::Sight::default(),
+                sight: decision::AnswerContext::default(),
             },
             decision::Command::Expire { subject: None },
             decision::Command::Cancel { reason: "r".into() },
@@ -228,7 +228,7 @@ impl World {
     fn end(&mut self, id: &str, command: &decision::Command, unit: &mut Unit) {
         let row = &self.decisions[id];
         let happenings = row.decide(command, unit.at).unwrap();
-        let after = unit.happen(row, &happenings, Change::Decision);
+        let after = unit.apply(row, &happenings, Change::Decision);
         self.decisions.insert(id.to_owned(), after);
         self.graph.pending.remove(id);
     }

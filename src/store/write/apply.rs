@@ -3,7 +3,7 @@
 use crate::base::error::StoreError;
 use crate::base::table;
 use crate::base::unit_of_work::{Change, Unit, Write};
-use crate::tables::comments::{self, On};
+use crate::tables::comments::{self, CommentTarget};
 use crate::tables::file_locks;
 use crate::tables::state::{cursors, mirror_state};
 use crate::tables::state::{dispatch_state, readiness_rule, vault_generation};
@@ -12,12 +12,12 @@ use crate::tables::{
     leases, offered_models, org_charts,
 };
 use crate::tables::{providers, runs, tokens};
-use crate::write::readiness::{self, Woken};
+use crate::write::readiness::{self, BecameReady};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 
 /// Applies all changes; returns the beads that became ready by them.
-pub(crate) fn apply(connection: &Connection, unit: &Unit) -> Result<Vec<Woken>, StoreError> {
+pub(crate) fn apply(connection: &Connection, unit: &Unit) -> Result<Vec<BecameReady>, StoreError> {
     let mut seeds = BTreeSet::new();
     for one in &unit.changes {
         // A dependency that goes is seen only before the change, one that comes only after it.
@@ -61,8 +61,8 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         Change::MirrorSent(sent) => mirror_state::sent(connection, sent),
         Change::StartRun(run) | Change::RecordRun(run) => runs::start(connection, run),
         Change::FinishRun(run) => runs::finish(connection, run),
-        Change::BeadComment(comment) => comments::add(connection, On::Bead, comment),
-        Change::ProjectComment(comment) => comments::add(connection, On::Project, comment),
+        Change::BeadComment(comment) => comments::add(connection, CommentTarget::Bead, comment),
+        Change::ProjectComment(comment) => comments::add(connection, CommentTarget::Project, comment),
         Change::Beat { provider, beat } => {
             providers::measure(connection, provider)?;
             heartbeats::add(connection, provider.id.as_str(), beat)

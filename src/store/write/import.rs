@@ -7,15 +7,15 @@ use crate::base::table::Table;
 use crate::base::unit_of_work::Write;
 use crate::tables::bead_files::{self, FileMark};
 use crate::tables::{beads, dependencies, leases, search};
-use crate::write::import_edges::{self, Wanted};
+use crate::write::import_edges::{self, PendingEdge};
 use crate::write::readiness;
-use arbiter_core::bead::merge::{Seen, Verdict, effective, merged_list, verdict};
+use arbiter_core::bead::merge::{MergeBase, MergeVerdict, effective, merged_list, verdict};
 use arbiter_core::bead::readiness::Gate;
 use arbiter_core::bead::{Bead, Status};
 use arbiter_core::kernel::event::{NewEvent, Origin};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{BeadId, ProjectId};
-use arbiter_core::kernel::record::{self, Happening};
+use arbiter_core::kernel::record::{self, FieldChanges};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::types::Value;
@@ -67,21 +67,21 @@ pub struct ImportedBead {
     /// What of its line has to be kept.
     pub kept: Option<String>,
     /// What is told of it, if it is new.
-    created: Told,
+    created: ImportEvent,
     /// Its row's values, if it is new.
     values: Vec<Value>,
 }
 
 /// An event of an import.
 #[derive(Clone, Debug)]
-pub(crate) enum Told {
+pub(crate) enum ImportEvent {
     /// As any other.
     Event(NewEvent),
     /// One whose data are written already: the event without them, and their text.
     Written(NewEvent, String),
 }
 
-impl From<NewEvent> for Told {
+impl From<NewEvent> for ImportEvent {
     fn from(event: NewEvent) -> Self {
         Self::Event(event)
     }
@@ -107,7 +107,7 @@ impl ImportedBead {
         let text = serde_json::to_string(&created.data).unwrap_or_default();
         created.data = serde_json::Value::Null;
         let values = bead.values();
-        Self { line, bead, edges, comments, kept, created: Told::Written(created, text), values }
+        Self { line, bead, edges, comments, kept, created: ImportEvent::Written(created, text), values }
     }
 }
 
@@ -178,7 +178,7 @@ pub struct ImportReport {
 }
 
 /// Tells of an event; returns its number.
-pub(crate) type Tell<'a> = dyn FnMut(Told) -> Result<u64, StoreError> + 'a;
+pub(crate) type Tell<'a> = dyn FnMut(ImportEvent) -> Result<u64, StoreError> + 'a;
 
 /// Reads everything in. The caller ends the transaction.
 pub(crate) fn run(
@@ -203,7 +203,7 @@ pub(crate) fn run(
     for item in order.content.by_ref() {
         match item {
             Imported::Bead(row) => import.bead(*row, tell)?,
-            Imported::Edge(id, edge) => import.edges.push(Wanted { bead_id: id, edge, is_told: true }),
+            Imported::Edge(id, edge) => import.edges.push(PendingEdge { bead_id: id, edge, is_told: true }),
             Imported::Line(line) => {
                 import.report.kept_lines +=
                     u64::from(bead_files::keep_line(connection, order.project_id.as_str(), &line)?);
@@ -241,7 +241,7 @@ struct Import<'a> {
     project: ProjectId,
     allow_stale: bool,
     report: ImportReport,
-    edges: Vec<Wanted>,
+    edges: Vec<PendingEdge>,
     /// Beads whose readiness has to be computed.
     seeds: BTreeSet<BeadId>,
 }
@@ -276,7 +276,8 @@ impl Import<'_> {
             add_comment(self.connection, &bead.id, comment)?;
         }
         tell(created)?;
-        let wanted = edges.into_iter().map(|edge| Wanted { bead_id: bead.id.clone(), edge, is_told: false });
+        let wanted =
+            edges.into_iter().map(|edge| PendingEdge { bead_id: bead.id.clone(), edge, is_told: false });
         self.edges.extend(wanted);
         self.report.created += 1;
         Ok(())
@@ -289,18 +290,18 @@ impl Import<'_> {
         let base = mark.as_ref().map(|mark| mark.seen.clone()).unwrap_or_default();
         let since = mark.as_ref().map(|mark| (mark.updated_at, mark.revision));
         let mut whose = verdict(effective(ours, since), theirs.updated_at);
-        if whose == Verdict::Stale && self.allow_stale {
-            whose = Verdict::File;
+        if whose == MergeVerdict::Stale && self.allow_stale {
+            whose = MergeVerdict::File;
         }
         let after = ours.imported(&theirs, whose, &base);
-        let change = Happening::between(ours, &after, Some("imported"));
+        let change = FieldChanges::between(ours, &after, Some("imported"));
         if leases::get(self.connection, &id)?.is_some() && !change.is_nothing() {
             self.report.held_ids.push(id);
             return Ok(());
         }
-        let would = ours.imported(&theirs, Verdict::File, &base);
-        let differs = !Happening::between(&after, &would, None).is_nothing();
-        if whose == Verdict::Stale {
+        let would = ours.imported(&theirs, MergeVerdict::File, &base);
+        let differs = !FieldChanges::between(&after, &would, None).is_nothing();
+        if whose == MergeVerdict::Stale {
             if differs {
                 self.report.stale_skipped_ids.push(id);
             } else {
@@ -312,7 +313,7 @@ impl Import<'_> {
         let mut revision = ours.revision;
         if has_changed {
             let happenings = [change];
-            let next = record::evolved(ours, &happenings, self.at);
+            let next = record::apply_all(ours, &happenings, self.at);
             revision = next.revision;
             beads::write(self.connection, &Write::Update { row: next.clone(), expected: ours.revision })?;
             for happening in &happenings {
@@ -361,7 +362,7 @@ impl Import<'_> {
         &mut self,
         id: &BeadId,
         theirs: Vec<ImportedEdge>,
-        base: &Seen,
+        base: &MergeBase,
         tell: &mut Tell<'_>,
     ) -> Result<bool, StoreError> {
         let ours: Vec<String> = dependencies::depends_on(self.connection, id.as_str())?
@@ -372,7 +373,8 @@ impl Import<'_> {
         let merged = merged_list(&ours, &targets, &base.depends_on);
         let lost: Vec<&String> = ours.iter().filter(|target| !merged.contains(target)).collect();
         for target in &lost {
-            let edge = arbiter_core::bead::edit::Edge::new(id.clone(), BeadId::known(target.as_str()), "");
+            let edge =
+                arbiter_core::bead::edit::Edge::new(id.clone(), BeadId::from_trusted(target.as_str()), "");
             dependencies::remove(self.connection, &edge)?;
             let data = json!({"depends_on": target});
             let removed =
@@ -389,13 +391,17 @@ impl Import<'_> {
             })
             .collect();
         let has_changed = !(lost.is_empty() && won.is_empty());
-        self.edges.extend(won.into_iter().map(|edge| Wanted { bead_id: id.clone(), edge, is_told: true }));
+        self.edges.extend(won.into_iter().map(|edge| PendingEdge {
+            bead_id: id.clone(),
+            edge,
+            is_told: true,
+        }));
         Ok(has_changed)
     }
 }
 
-fn seen(bead: &Bead, edges: &[ImportedEdge]) -> Seen {
-    Seen {
+fn seen(bead: &Bead, edges: &[ImportedEdge]) -> MergeBase {
+    MergeBase {
         labels: bead.tags.clone(),
         depends_on: edges.iter().map(|edge| edge.depends_on.to_string()).collect(),
     }

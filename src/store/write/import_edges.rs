@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, HashMap};
 pub const CYCLIC: &str = "cyclic:";
 
 /// A dependency that an import wants.
-pub(crate) struct Wanted {
+pub(crate) struct PendingEdge {
     /// Whose.
     pub(crate) bead_id: BeadId,
     /// Which.
@@ -29,15 +29,15 @@ pub(crate) struct Wanted {
 /// Adds them.
 pub(crate) fn add(
     connection: &Connection,
-    mut wanted: Vec<Wanted>,
+    mut wanted: Vec<PendingEdge>,
     seeds: &mut BTreeSet<BeadId>,
     report: &mut ImportReport,
     tell: &mut Tell<'_>,
 ) -> Result<(), StoreError> {
     wanted.sort_by_key(|one| one.edge.kind != "parent-child");
-    let circles = Circles::of(connection, &wanted)?;
+    let circles = CycleFinder::of(connection, &wanted)?;
     for (at, one) in wanted.iter().enumerate() {
-        let Wanted { bead_id, edge, is_told } = one;
+        let PendingEdge { bead_id, edge, is_told } = one;
         let path = circles.paths.get(&at);
         report.cycles.extend(path.cloned());
         // What would close a circle is kept, but holds nobody back.
@@ -90,7 +90,7 @@ pub(crate) fn add(
 }
 
 /// The wanted dependencies that would close a circle.
-struct Circles {
+struct CycleFinder {
     /// By their place, with the path of the circle.
     paths: HashMap<usize, String>,
 }
@@ -98,9 +98,9 @@ struct Circles {
 /// A dependency in the graph: from a bead to one it depends on, and its place among the wanted ones.
 type Arrow = (u32, u32, Option<usize>);
 
-impl Circles {
-    fn of(connection: &Connection, wanted: &[Wanted]) -> Result<Self, StoreError> {
-        let mut numbers = Numbers::default();
+impl CycleFinder {
+    fn of(connection: &Connection, wanted: &[PendingEdge]) -> Result<Self, StoreError> {
+        let mut numbers = IdInterner::default();
         let mut arrows: Vec<Arrow> = Vec::new();
         for (at, one) in wanted.iter().enumerate().filter(|(_, one)| affects_readiness(&one.edge.kind)) {
             let (from, to) = (one.bead_id.as_str(), one.edge.depends_on.as_str());
@@ -138,12 +138,12 @@ impl Circles {
 
 /// Names as numbers.
 #[derive(Default)]
-struct Numbers {
+struct IdInterner {
     by_name: HashMap<String, u32>,
     names: Vec<String>,
 }
 
-impl Numbers {
+impl IdInterner {
     fn of(&mut self, name: &str) -> u32 {
         if let Some(number) = self.by_name.get(name) {
             return *number;

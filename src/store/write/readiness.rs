@@ -4,7 +4,7 @@ use crate::base::error::StoreError;
 use crate::base::unit_of_work::{Change, Write};
 use crate::tables::dependencies;
 use crate::tables::state::readiness_rule;
-use arbiter_core::bead::readiness::{Own, Waits, is_ready};
+use arbiter_core::bead::readiness::{IsWaiting, ReadinessInput, is_ready};
 use arbiter_core::bead::{Bead, NEVER_READY, Status};
 use arbiter_core::kernel::ids::BeadId;
 use arbiter_core::kernel::time::Timestamp;
@@ -12,13 +12,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A bead that has just become ready.
-pub(crate) struct Woken {
+pub(crate) struct BecameReady {
     pub(crate) id: BeadId,
     pub(crate) project_id: String,
 }
 
 /// What a refresh has found of a bead: as it was before, and as it is now.
-struct Seen {
+struct ReadinessDiff {
     project_id: String,
     was_ready: bool,
     ready: bool,
@@ -116,7 +116,7 @@ pub(crate) fn refresh_new(
     last_old: i64,
     mut seeds: BTreeSet<BeadId>,
     at: Timestamp,
-) -> Result<Vec<Woken>, StoreError> {
+) -> Result<Vec<BecameReady>, StoreError> {
     connection.execute(
         "UPDATE beads SET not_before = defer_until WHERE rowid > ?1 AND defer_until IS NOT NULL",
         [last_old],
@@ -132,14 +132,14 @@ pub(crate) fn refresh_new(
          RETURNING id, project_id"
     ))?;
     let rows = statement.query_map(params![last_old, at.to_string()], |row| {
-        Ok(Woken { id: BeadId::known(row.get::<_, String>(0)?), project_id: row.get(1)? })
+        Ok(BecameReady { id: BeadId::from_trusted(row.get::<_, String>(0)?), project_id: row.get(1)? })
     })?;
     let mut woken = rows.collect::<Result<Vec<_>, _>>()?;
     let mut statement = connection.prepare(&format!(
         "SELECT d.bead_id FROM beads b JOIN bead_dependencies d ON d.depends_on = b.id
          WHERE b.rowid > ?1 AND d.type IN {affecting}"
     ))?;
-    let rows = statement.query_map([last_old], |row| Ok(BeadId::known(row.get::<_, String>(0)?)))?;
+    let rows = statement.query_map([last_old], |row| Ok(BeadId::from_trusted(row.get::<_, String>(0)?)))?;
     for id in rows {
         seeds.insert(id?);
     }
@@ -153,9 +153,9 @@ pub(crate) fn refresh(
     connection: &Connection,
     seeds: BTreeSet<BeadId>,
     at: Timestamp,
-) -> Result<Vec<Woken>, StoreError> {
+) -> Result<Vec<BecameReady>, StoreError> {
     let mut queue: VecDeque<BeadId> = seeds.into_iter().collect();
-    let mut seen: BTreeMap<BeadId, Seen> = BTreeMap::new();
+    let mut seen: BTreeMap<BeadId, ReadinessDiff> = BTreeMap::new();
     while let Some(id) = queue.pop_front() {
         let Some(before) = look(connection, &id)? else { continue };
         let hindrance = dependencies::hindrance(connection, &id)?;
@@ -163,11 +163,11 @@ pub(crate) fn refresh(
         // Times are written so that the later one is the greater text.
         let not_before = before.defer_until.max(hindrance.parent_until);
         let status = Status::parse(&before.status).unwrap_or(Status::Closed);
-        let ready = is_ready(Own {
+        let ready = is_ready(ReadinessInput {
             status,
             bead_type: &before.bead_type,
             shelved: before.shelved.as_deref(),
-            waits: if waits { Waits::Yes } else { Waits::No },
+            waits: if waits { IsWaiting::Yes } else { IsWaiting::No },
             pending_decisions: before.pending_decisions,
         });
         if waits != before.waits || ready != before.ready || not_before != before.not_before {
@@ -184,8 +184,8 @@ pub(crate) fn refresh(
             queue.extend(children.into_iter().filter(|(_, kind)| kind == "parent-child").map(|(id, _)| id));
         }
         let Before { project_id, ready: was_ready, .. } = before;
-        seen.entry(id).or_insert(Seen { project_id, was_ready, ready }).ready = ready;
+        seen.entry(id).or_insert(ReadinessDiff { project_id, was_ready, ready }).ready = ready;
     }
     let woken = seen.into_iter().filter(|(_, seen)| seen.ready && !seen.was_ready);
-    Ok(woken.map(|(id, seen)| Woken { id, project_id: seen.project_id }).collect())
+    Ok(woken.map(|(id, seen)| BecameReady { id, project_id: seen.project_id }).collect())
 }

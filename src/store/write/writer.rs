@@ -8,8 +8,8 @@ use crate::tables::bead_files;
 use crate::tables::checkpoints::{self, Checkpoint};
 use crate::tables::events;
 use crate::write::apply;
-use crate::write::import::{self, ImportOrder, ImportReport, Told};
-use arbiter_core::bead::merge::Seen;
+use crate::write::import::{self, ImportEvent, ImportOrder, ImportReport};
+use arbiter_core::bead::merge::MergeBase;
 use arbiter_core::kernel::event::{Event, NewEvent, Origin, chain_hash};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{EventId, base36};
@@ -30,7 +30,7 @@ pub type Publish = Box<dyn Fn(Vec<Arc<Event>>) + Send>;
 pub(crate) type OnFailure = Box<dyn Fn(&StoreError) + Send>;
 
 /// A unit that waits for its commit.
-pub(crate) struct Job {
+pub(crate) struct CommitJob {
     pub(crate) unit: Unit,
     pub(crate) answer: oneshot::Sender<Result<Committed, StoreError>>,
 }
@@ -42,10 +42,10 @@ pub(crate) struct ImportJob {
 }
 
 /// What was written of a bead to its file: its id, when it changed by the file, its revision, its lists.
-pub(crate) type WrittenBead = (String, Timestamp, u64, Seen);
+pub(crate) type WrittenBead = (String, Timestamp, u64, MergeBase);
 
 /// Marks of written beads, or of a whole file, that wait for their turn.
-pub(crate) struct WrittenJob {
+pub(crate) struct FileMarksJob {
     pub(crate) beads: Vec<WrittenBead>,
     /// A project, and the digest of its file.
     pub(crate) digest: Option<(String, String)>,
@@ -53,13 +53,13 @@ pub(crate) struct WrittenJob {
 }
 
 /// What the writer is told.
-pub(crate) enum Order {
+pub(crate) enum WriterMessage {
     /// Commit a unit.
-    Commit(Job),
+    Commit(CommitJob),
     /// Read a file in, in a transaction of its own.
     Import(ImportJob),
     /// Take note of what was written of beads to their files.
-    Written(WrittenJob),
+    Written(FileMarksJob),
     /// Finish what waits and end.
     Stop,
 }
@@ -106,13 +106,13 @@ impl Writer {
 
     /// Serves until it is told to stop or every sender is gone, then moves the write-ahead log into the
     /// database.
-    pub(crate) fn run(mut self, orders: &Receiver<Order>) {
+    pub(crate) fn run(mut self, orders: &Receiver<WriterMessage>) {
         let mut stopping = false;
         while !stopping {
             let mut alone = None;
             let mut group = match orders.recv() {
-                Ok(Order::Commit(first)) => vec![first],
-                Ok(Order::Stop) | Err(_) => break,
+                Ok(WriterMessage::Commit(first)) => vec![first],
+                Ok(WriterMessage::Stop) | Err(_) => break,
                 Ok(other) => {
                     alone = Some(other);
                     vec![]
@@ -120,8 +120,8 @@ impl Writer {
             };
             while alone.is_none() && group.len() < self.group_max && !stopping {
                 match orders.try_recv() {
-                    Ok(Order::Commit(next)) => group.push(next),
-                    Ok(Order::Stop) => stopping = true,
+                    Ok(WriterMessage::Commit(next)) => group.push(next),
+                    Ok(WriterMessage::Stop) => stopping = true,
                     Ok(other) => alone = Some(other),
                     Err(_) => break,
                 }
@@ -133,9 +133,9 @@ impl Writer {
                     self.serve(group);
                 }
                 match alone {
-                    Some(Order::Import(job)) => self.import(job),
-                    Some(Order::Written(job)) => self.note_written(job),
-                    Some(Order::Commit(_) | Order::Stop) | None => {}
+                    Some(WriterMessage::Import(job)) => self.import(job),
+                    Some(WriterMessage::Written(job)) => self.note_written(job),
+                    Some(WriterMessage::Commit(_) | WriterMessage::Stop) | None => {}
                 }
             }));
             if served.is_err() {
@@ -148,7 +148,7 @@ impl Writer {
         }
     }
 
-    fn serve(&mut self, group: Vec<Job>) {
+    fn serve(&mut self, group: Vec<CommitJob>) {
         if self.failed {
             for job in group {
                 let _ = job.answer.send(Err(StoreError::Failed));
@@ -183,7 +183,7 @@ impl Writer {
         }
     }
 
-    fn fail_group(&mut self, group: Vec<Job>, error: &rusqlite::Error) {
+    fn fail_group(&mut self, group: Vec<CommitJob>, error: &rusqlite::Error) {
         if !self.connection.is_autocommit() {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
@@ -216,7 +216,7 @@ impl Writer {
     /// ends the transaction is the group's.
     fn commit_group(
         &mut self,
-        group: &[Job],
+        group: &[CommitJob],
         fresh: &mut Vec<Arc<Event>>,
     ) -> Result<Vec<Result<Committed, StoreError>>, rusqlite::Error> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -281,7 +281,8 @@ impl Writer {
         event: NewEvent,
         fresh: &mut Vec<Arc<Event>>,
     ) -> Result<u64, StoreError> {
-        let by = By { at: unit.at, source: unit.source, actor: &unit.actor, origin: unit.origin.as_ref() };
+        let by =
+            Provenance { at: unit.at, source: unit.source, actor: &unit.actor, origin: unit.origin.as_ref() };
         let event = append(&self.connection, &mut self.tail, by, event)?;
         fresh.push(event);
         Ok(self.tail.seq)
@@ -302,11 +303,11 @@ impl Writer {
         let dry_run = order.dry_run;
         let outcome = self.in_transaction(|connection, tail| {
             let (at, actor, origin) = (order.at, order.actor.clone(), order.origin.clone());
-            let mut tell = |told: Told| {
-                let by = By { at, source: "beads", actor: &actor, origin: origin.as_ref() };
+            let mut tell = |told: ImportEvent| {
+                let by = Provenance { at, source: "beads", actor: &actor, origin: origin.as_ref() };
                 let (event, text) = match told {
-                    Told::Written(event, text) => (event, text),
-                    Told::Event(event) => {
+                    ImportEvent::Written(event, text) => (event, text),
+                    ImportEvent::Event(event) => {
                         let text = serde_json::to_string(&event.data).unwrap_or_default();
                         (event, text)
                     }
@@ -338,8 +339,8 @@ impl Writer {
         let _ = self.wal.move_when_grown(&self.connection);
     }
 
-    fn note_written(&mut self, job: WrittenJob) {
-        let WrittenJob { beads, digest, answer } = job;
+    fn note_written(&mut self, job: FileMarksJob) {
+        let FileMarksJob { beads, digest, answer } = job;
         if self.failed {
             let _ = answer.send(Err(StoreError::Failed));
             return;
@@ -385,7 +386,7 @@ impl Writer {
 
 /// Who tells of an event, and when.
 #[derive(Clone, Copy)]
-struct By<'a> {
+struct Provenance<'a> {
     at: Timestamp,
     source: &'static str,
     actor: &'a str,
@@ -396,7 +397,7 @@ struct By<'a> {
 fn append(
     connection: &Connection,
     tail: &mut Checkpoint,
-    by: By<'_>,
+    by: Provenance<'_>,
     event: NewEvent,
 ) -> Result<Arc<Event>, StoreError> {
     let text = serde_json::to_string(&event.data).unwrap_or_default();
@@ -407,7 +408,7 @@ fn append(
 fn append_written(
     connection: &Connection,
     tail: &mut Checkpoint,
-    by: By<'_>,
+    by: Provenance<'_>,
     event: NewEvent,
     text: &str,
 ) -> Result<Event, StoreError> {
@@ -417,7 +418,7 @@ fn append_written(
     let mut random = [0; 16];
     random.copy_from_slice(&digest[..16]);
     let event = Event {
-        id: EventId::known(format!("evt-{}", base36(random, 20))).as_str().to_owned(),
+        id: EventId::from_trusted(format!("evt-{}", base36(random, 20))).as_str().to_owned(),
         kind: event.kind,
         timestamp: by.at,
         source: by.source.to_owned(),

@@ -75,7 +75,7 @@ pub(crate) fn secret(text: &str) -> SecretString {
 }
 
 pub(crate) fn id(text: &str) -> KeyId {
-    KeyId::known(text)
+    KeyId::from_trusted(text)
 }
 
 pub(crate) fn at(ms: i64) -> Timestamp {

@@ -22,7 +22,7 @@ async fn panic_with_secrets(home: &str) {
         new.id = Some("p".into());
         // Who is struck depends on who is asked first; the parent counts the panics.
         let _ = arbiter.create_provider(new, Some(SecretString::from(KEY))).await;
-        let _ = arbiter.handles().providers.heartbeat(&ProviderId::known("p")).await;
+        let _ = arbiter.handles().providers.heartbeat(&ProviderId::from_trusted("p")).await;
     }
     arbiter.close().await;
 }

@@ -69,7 +69,7 @@ impl Ledger {
             .entries()
             .into_iter()
             .map(|entry| {
-                let value = vault.get(&KeyId::known(entry.id.as_str()), None).unwrap();
+                let value = vault.get(&KeyId::from_trusted(entry.id.as_str()), None).unwrap();
                 (entry.id.to_string(), value.expose_secret().to_owned())
             })
             .collect();

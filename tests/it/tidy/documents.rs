@@ -1,7 +1,7 @@
 //! Documents that are made from tables, or must tell all of them, agree with these.
 
 use crate::tidy::root;
-use arbiter::core::kernel::state_machine::{Machine, mermaid};
+use arbiter::core::kernel::state_machine::{StateMachine, mermaid};
 use arbiter::core::kernel::vault;
 use arbiter::core::{agent, bead, decision, project, provider};
 use std::fs;
@@ -21,7 +21,7 @@ fn block<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Nothing, or what should stand in the guide.
-fn stale<M: Machine>(text: &str) -> Option<String> {
+fn stale<M: StateMachine>(text: &str) -> Option<String> {
     let wanted = mermaid::<M>();
     let name = M::ENTITY;
     (block(text, name) != Some(wanted.as_str()))

@@ -21,15 +21,15 @@ fn key(scope: Scope, period: Period) -> Key {
 }
 
 fn project() -> Scope {
-    Scope::Project(ProjectId::known("p"))
+    Scope::Project(ProjectId::from_trusted("p"))
 }
 
 fn agent() -> Scope {
-    Scope::Agent(AgentId::known("a"))
+    Scope::Agent(AgentId::from_trusted("a"))
 }
 
-fn opening(scope: Scope, period: Period, cap: f64) -> Opening {
-    Opening { budget: Budget::new(key(scope, period), usd(cap)), ledger: Usd::ZERO }
+fn opening(scope: Scope, period: Period, cap: f64) -> BudgetSeed {
+    BudgetSeed { budget: Budget::new(key(scope, period), usd(cap)), ledger: Usd::ZERO }
 }
 
 /// A meter with one budget of a dollar a day.
@@ -145,9 +145,13 @@ fn marks_are_asked_for_until_they_are_committed() {
 #[test]
 fn after_a_crash_the_ledger_and_the_mark_are_what_is_spent() {
     let window = Period::Day.window(at(1));
-    let mark =
-        |start| Mark { key: key(Scope::Total, Period::Day), window: start, spent: usd(0.6), warned: 50 };
-    let open = |mark: Mark, ledger| {
+    let mark = |start| SpendCheckpoint {
+        key: key(Scope::Total, Period::Day),
+        window: start,
+        spent: usd(0.6),
+        warned: 50,
+    };
+    let open = |mark: SpendCheckpoint, ledger| {
         let mut opening = opening(Scope::Total, Period::Day, 1.0);
         (opening.budget.mark, opening.ledger) = (Some(mark), usd(ledger));
         let standing = Meter::open(&[opening], at(1)).standings(at(1)).remove(0);
@@ -237,12 +241,12 @@ impl World {
         lines.map(|(.., cost)| *cost).sum()
     }
 
-    fn openings(&self) -> Vec<Opening> {
-        let open = |budget: &Budget| Opening { budget: budget.clone(), ledger: self.booked(budget) };
+    fn openings(&self) -> Vec<BudgetSeed> {
+        let open = |budget: &Budget| BudgetSeed { budget: budget.clone(), ledger: self.booked(budget) };
         self.budgets.iter().map(open).collect()
     }
 
-    fn commit(&mut self, marks: &[Mark]) {
+    fn commit(&mut self, marks: &[SpendCheckpoint]) {
         for mark in marks {
             let budget = self.budgets.iter_mut().find(|budget| budget.key == mark.key).unwrap();
             budget.mark = Some(mark.clone());

@@ -1,6 +1,6 @@
 use super::*;
 use crate::agent::config::AgentConfig;
-use crate::bead::Facts;
+use crate::bead::ClaimContext;
 use crate::bead::edit::NewBead;
 use crate::dispatch::explain::{Cause, cause, why};
 use crate::kernel::ids::{ProjectId, ProviderId};
@@ -8,18 +8,18 @@ use crate::kernel::ids::{ProjectId, ProviderId};
 fn bead(id: &str, tags: &[&str]) -> Bead {
     let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
     let new = NewBead { title: "t".into(), project_id: "p".into(), tags, ..NewBead::default() };
-    new.build(BeadId::known(id), Timestamp::from_millis(0)).unwrap().0
+    new.build(BeadId::from_trusted(id), Timestamp::from_millis(0)).unwrap().0
 }
 
 fn agent(id: &str, project: Option<&str>, role: Option<&str>) -> (Agent, ProviderState) {
     let agent = Agent {
-        id: AgentId::known(id),
+        id: AgentId::from_trusted(id),
         name: id.into(),
         description: String::new(),
-        provider_id: Some(ProviderId::known("x")),
+        provider_id: Some(ProviderId::from_trusted("x")),
         persona_name: None,
         role: role.map(str::to_owned),
-        project_id: project.map(ProjectId::known),
+        project_id: project.map(ProjectId::from_trusted),
         kind: agent::Kind::Llm,
         status: agent::Status::Idle,
         status_reason: None,
@@ -39,12 +39,12 @@ fn ids(pairs: &[(BeadId, AgentId)]) -> Vec<(&str, &str)> {
 
 fn paired(beads: &[Bead], agents: &[(Agent, ProviderState)], load: &Load) -> Vec<(BeadId, AgentId)> {
     let (operation, spent) = (Operation::Active, Spent::default());
-    let company = Company { agents, operation: &operation, spent: &spent, load };
-    pair(beads.to_vec(), company, usize::MAX)
+    let company = DispatchInput { agents, operation: &operation, spent: &spent, load };
+    assign(beads.to_vec(), company, usize::MAX)
 }
 
-fn project(id: &str, at_work: u32, most: Option<u32>) -> (ProjectId, Room) {
-    (ProjectId::known(id), Room { at_work, most, parked: None })
+fn project(id: &str, at_work: u32, most: Option<u32>) -> (ProjectId, Capacity) {
+    (ProjectId::from_trusted(id), Capacity { at_work, most, parked: None })
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn labels_draw_beads_to_who_is_good_at_them_and_specialists_are_spared_for_their
 #[test]
 fn a_long_list_of_one_project_does_not_starve_another() {
     let of = |id: &str, project: &str, priority: u8| Bead {
-        project_id: ProjectId::known(project),
+        project_id: ProjectId::from_trusted(project),
         priority,
         ..bead(id, &[])
     };
@@ -112,8 +112,10 @@ fn a_long_list_of_one_project_does_not_starve_another() {
     let mut parked = Load { projects: BTreeMap::from([project("a", 0, None)]), ..Load::default() };
     parked.projects.values_mut().for_each(|room| room.parked = Some("holidays".into()));
     assert_eq!(given(&parked), ["c0", "b0", "b1"]);
-    let providers =
-        BTreeMap::from([(ProviderId::known("x"), Room { at_work: 1, most: Some(3), parked: None })]);
+    let providers = BTreeMap::from([(
+        ProviderId::from_trusted("x"),
+        Capacity { at_work: 1, most: Some(3), parked: None },
+    )]);
     assert_eq!(given(&Load { providers, ..Load::default() }), ["c0", "a0"]);
 }
 
@@ -128,8 +130,8 @@ fn every_ready_bead_that_nobody_has_gets_a_reason_and_a_cause() {
     let now = Timestamp::from_millis(0);
     let look = |bead: &Bead, agents: &[(Agent, ProviderState)], load: &Load| {
         let (operation, spent) = (Operation::Active, Spent::default());
-        let company = Company { agents, operation: &operation, spent: &spent, load };
-        let mut reasons = why(bead, &Facts::default(), company, now);
+        let company = DispatchInput { agents, operation: &operation, spent: &spent, load };
+        let mut reasons = why(bead, &ClaimContext::default(), company, now);
         assert_eq!(reasons.len(), 1, "{reasons:?}");
         (reasons.remove(0), cause(bead, company, now))
     };
@@ -174,9 +176,9 @@ fn beads_are_looked_for_where_free_agents_work() {
     let (one, two) = (agent("one", Some("p"), Some("planner")), agent("two", Some("p"), None));
     let set = |roles: &[&str]| roles.iter().map(|role| (*role).to_owned()).collect::<BTreeSet<_>>();
     let somewhere = wanted(&[busy.clone(), locked.clone(), one.clone(), two]);
-    assert_eq!(somewhere, BTreeMap::from([(Some(ProjectId::known("p")), set(&["planner"]))]));
+    assert_eq!(somewhere, BTreeMap::from([(Some(ProjectId::from_trusted("p")), set(&["planner"]))]));
     let everywhere = wanted(&[one, agent("three", None, Some("tester"))]);
-    let both = [(None, set(&["tester"])), (Some(ProjectId::known("p")), set(&["planner"]))];
+    let both = [(None, set(&["tester"])), (Some(ProjectId::from_trusted("p")), set(&["planner"]))];
     assert_eq!(everywhere, BTreeMap::from(both));
     assert_eq!(wanted(&[busy, locked]), BTreeMap::new());
 }

@@ -16,10 +16,10 @@ fn entry(name: &str, score: f64) -> Entry {
     }
 }
 
-fn catalogue() -> Catalogue {
+fn catalogue() -> Catalog {
     let sonnet =
         Entry { aliases: vec!["claude-sonnet-4-*".into(), "sonnet".into()], ..entry("claude-sonnet-4", 0.9) };
-    Catalogue::new([
+    Catalog::new([
         entry("Llama-3.1-8B-Instruct", 0.3),
         entry("Qwen3-Coder-480B-A35B-Instruct", 0.88),
         entry("Llama-3.1-70B-Instruct", 0.6),
@@ -60,17 +60,17 @@ fn an_offered_name_is_found_by_name_alias_dress_or_family_and_size() {
 #[test]
 fn the_configured_model_is_chosen_when_it_is_offered() {
     let choice = negotiate(Some("unheard-of"), &offered(&["sonnet", "unheard-of"]), &catalogue()).unwrap();
-    assert_eq!((choice.model.as_str(), choice.basis), ("unheard-of", Basis::Configured));
+    assert_eq!((choice.model.as_str(), choice.basis), ("unheard-of", SelectionReason::Configured));
     assert_eq!((choice.score, choice.context_window), (None, None));
     let tagged = negotiate(Some("llama3.1"), &offered(&["x", "llama3.1:latest"]), &catalogue()).unwrap();
-    assert_eq!((tagged.model.as_str(), tagged.basis), ("llama3.1:latest", Basis::Configured));
+    assert_eq!((tagged.model.as_str(), tagged.basis), ("llama3.1:latest", SelectionReason::Configured));
 }
 
 #[test]
 fn else_the_best_known_one_is_and_the_reason_says_so() {
     let offers = offered(&["llama3.1:8b", "qwen3-coder:480b-a35b", "other", "llama3.1:70b"]);
     let choice = negotiate(Some("gone"), &offers, &catalogue()).unwrap();
-    assert_eq!((choice.model.as_str(), choice.basis), ("qwen3-coder:480b-a35b", Basis::Best));
+    assert_eq!((choice.model.as_str(), choice.basis), ("qwen3-coder:480b-a35b", SelectionReason::Best));
     assert_eq!(
         choice.reason,
         "gone is not offered; Qwen3-Coder-480B-A35B-Instruct is the best known model of 4, score 0.88"
@@ -82,8 +82,8 @@ fn else_the_best_known_one_is_and_the_reason_says_so() {
 #[test]
 fn else_the_first_one_that_talks_is() {
     let choice = negotiate(None, &offered(&["text-embedding-3", "b", "a"]), &catalogue()).unwrap();
-    assert_eq!((choice.model.as_str(), choice.basis), ("b", Basis::First));
-    let only = negotiate(None, &offered(&["whisper-1"]), &Catalogue::default()).unwrap();
+    assert_eq!((choice.model.as_str(), choice.basis), ("b", SelectionReason::First));
+    let only = negotiate(None, &offered(&["whisper-1"]), &Catalog::default()).unwrap();
     assert_eq!(only.model, "whisper-1");
     assert_eq!(negotiate(Some("m"), &[], &catalogue()), None);
 }
@@ -98,7 +98,7 @@ fn the_context_window_is_the_providers_word_before_the_catalogues() {
 
 #[test]
 fn a_later_entry_takes_the_place_of_an_earlier_one_of_its_name() {
-    let both = Catalogue::new([entry("m", 0.1), entry("n", 0.5), entry("M", 0.9)]).unwrap();
+    let both = Catalog::new([entry("m", 0.1), entry("n", 0.5), entry("M", 0.9)]).unwrap();
     let names: Vec<(&str, f64)> = both.entries().map(|entry| (entry.name.as_str(), entry.score)).collect();
     assert_eq!(names, [("M", 0.9), ("n", 0.5)]);
 }
@@ -112,7 +112,7 @@ fn entries_that_cannot_be_are_refused() {
         Entry { price_input_per_mtok: Some(-1.0), ..entry("m", 0.5) },
         Entry { context_window: Some(0), ..entry("m", 0.5) },
     ] {
-        assert!(Catalogue::new([bad.clone()]).is_err(), "{bad:?}");
+        assert!(Catalog::new([bad.clone()]).is_err(), "{bad:?}");
     }
 }
 

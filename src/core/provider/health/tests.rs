@@ -2,27 +2,35 @@
 
 use super::*;
 use crate::kernel::call::ErrorKind;
-use crate::kernel::record::evolved;
+use crate::kernel::record::apply_all;
 use crate::model::catalog::{Entry, Interactivity};
 use crate::provider::{Command, tests::provider};
 
-fn failed() -> Beat {
-    Beat::Failed { error: "connection refused".into(), judgement: Judgement::Strike, latency_ms: 1 }
+fn failed() -> HeartbeatResult {
+    HeartbeatResult::Failed {
+        error: "connection refused".into(),
+        judgement: HealthSignal::Strike,
+        latency_ms: 1,
+    }
 }
 
-fn answered(latency_ms: u64, median_ms: Option<u64>) -> Beat {
-    Beat::Answered { latency_ms, median_ms, models: vec![Offered::named("x"), Offered::named("m")] }
+fn answered(latency_ms: u64, median_ms: Option<u64>) -> HeartbeatResult {
+    HeartbeatResult::Answered {
+        latency_ms,
+        median_ms,
+        models: vec![Offered::named("x"), Offered::named("m")],
+    }
 }
 
-fn beat(provider: &Provider, beat: Beat) -> Provider {
+fn beat(provider: &Provider, beat: HeartbeatResult) -> Provider {
     let now = Timestamp::from_millis(1);
-    let happenings = provider.decide(&Command::Beat(beat.clone()), &Catalogue::default()).unwrap();
-    evolved(provider, &happenings, now).measured(&beat, now)
+    let happenings = provider.decide(&Command::Beat(beat.clone()), &Catalog::default()).unwrap();
+    apply_all(provider, &happenings, now).measured(&beat, now)
 }
 
 fn called(provider: &Provider, outcome: CallOutcome) -> Provider {
-    let happenings = provider.decide(&Command::Observe(outcome.clone()), &Catalogue::default()).unwrap();
-    evolved(provider, &happenings, Timestamp::from_millis(1)).struck(&outcome)
+    let happenings = provider.decide(&Command::Observe(outcome.clone()), &Catalog::default()).unwrap();
+    apply_all(provider, &happenings, Timestamp::from_millis(1)).struck(&outcome)
 }
 
 fn refused(kind: ErrorKind) -> CallOutcome {
@@ -44,7 +52,7 @@ fn a_failed_first_beat_is_unhealthy_at_once_and_later_it_takes_three() {
 
 #[test]
 fn a_beat_with_a_refused_key_is_unhealthy_at_once_and_one_too_many_says_nothing() {
-    let failed = |kind: ErrorKind| Beat::Failed {
+    let failed = |kind: ErrorKind| HeartbeatResult::Failed {
         error: kind.to_string(),
         judgement: kind.judgement_of_beat(),
         latency_ms: 1,
@@ -72,7 +80,7 @@ fn a_beat_far_over_the_median_is_late() {
 fn no_beat_changes_what_the_operator_disabled() {
     let off = provider(Status::Disabled);
     for heard in [failed(), answered(1, None)] {
-        assert_eq!(off.decide(&Command::Beat(heard), &Catalogue::default()).unwrap(), []);
+        assert_eq!(off.decide(&Command::Beat(heard), &Catalog::default()).unwrap(), []);
     }
 }
 
@@ -97,9 +105,9 @@ fn calls_count_as_strikes_by_what_they_say_of_the_provider() {
             seen.push(up.status);
         }
         let wanted = match kind.judgement() {
-            Judgement::Strike => [Status::Degraded, Status::Degraded, Status::Unhealthy],
-            Judgement::Down => [Status::Unhealthy; 3],
-            Judgement::Neither | Judgement::Well => [Status::Active; 3],
+            HealthSignal::Strike => [Status::Degraded, Status::Degraded, Status::Unhealthy],
+            HealthSignal::Down => [Status::Unhealthy; 3],
+            HealthSignal::Neither | HealthSignal::Well => [Status::Active; 3],
         };
         assert_eq!(seen, wanted, "{kind}");
         let reason = (wanted[2] != Status::Active).then_some(kind.as_str());
@@ -140,7 +148,7 @@ fn calls_move_no_provider_that_is_disabled_or_was_never_heard_of() {
     for status in [Status::Disabled, Status::Pending] {
         for outcome in [CallOutcome::Answered, refused(ErrorKind::Auth), refused(ErrorKind::Overloaded)] {
             let command = Command::Observe(outcome);
-            assert_eq!(provider(status).decide(&command, &Catalogue::default()).unwrap(), []);
+            assert_eq!(provider(status).decide(&command, &Catalog::default()).unwrap(), []);
         }
     }
 }
@@ -174,12 +182,12 @@ fn the_best_known_model_is_selected_with_what_is_known_of_it() {
         price_output_per_mtok: Some(2.0),
         score: 0.5,
     };
-    let catalogue = Catalogue::new([known]).unwrap();
+    let catalogue = Catalog::new([known]).unwrap();
     let choosing = |configured: Option<&str>, models: &[&str]| {
         let models = models.iter().copied().map(Offered::named).collect();
         let configured_model = configured.map(str::to_owned);
         let row = Provider { configured_model, ..provider(Status::Pending) };
-        row.after_beat(&Beat::Answered { latency_ms: 1, median_ms: None, models }, &catalogue)
+        row.after_beat(&HeartbeatResult::Answered { latency_ms: 1, median_ms: None, models }, &catalogue)
     };
     let up = choosing(None, &["a", "x"]);
     assert_eq!(
@@ -196,7 +204,7 @@ fn the_best_known_model_is_selected_with_what_is_known_of_it() {
 #[test]
 fn a_model_that_only_its_place_speaks_for_stays_while_it_is_offered() {
     let row = Provider { configured_model: None, ..provider(Status::Pending) };
-    let offer = |names: &[&str]| Beat::Answered {
+    let offer = |names: &[&str]| HeartbeatResult::Answered {
         latency_ms: 1,
         median_ms: None,
         models: names.iter().copied().map(Offered::named).collect(),

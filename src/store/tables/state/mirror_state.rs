@@ -9,7 +9,7 @@ pub const MIRROR_CURSOR: &str = "mirror";
 
 /// An entity that an event was about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Noted {
+pub struct ChangedEntity {
     /// Its kind, in the mirror's word.
     pub kind: &'static str,
     /// Its id.
@@ -75,7 +75,7 @@ pub struct MirrorState {
 }
 
 /// Moves the cursor and notes which entities changed up to there.
-pub(crate) fn read(connection: &Connection, seq: u64, noted: &[Noted]) -> Result<(), StoreError> {
+pub(crate) fn read(connection: &Connection, seq: u64, noted: &[ChangedEntity]) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO mirrored (kind, id, run_no, seq, sent_seq, rank) VALUES (?1, ?2, 1, ?3, 0, ?5)
          ON CONFLICT (kind, id) DO UPDATE SET

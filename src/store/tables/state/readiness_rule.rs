@@ -30,6 +30,7 @@ pub(crate) fn put(connection: &Connection, conditional: Conditional) -> Result<(
 pub(crate) fn affected(connection: &Connection) -> Result<Vec<BeadId>, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT DISTINCT bead_id FROM bead_dependencies WHERE type = ?1")?;
-    let rows = statement.query_map([CONDITIONAL], |row| Ok(BeadId::known(row.get::<_, String>(0)?)))?;
+    let rows =
+        statement.query_map([CONDITIONAL], |row| Ok(BeadId::from_trusted(row.get::<_, String>(0)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

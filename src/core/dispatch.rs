@@ -2,4 +2,5 @@
 
 pub mod assign;
 pub mod explain;
+pub mod handoff;
 pub mod pull;

@@ -15,6 +15,7 @@ pub mod refusal;
 pub mod restart;
 pub mod run;
 pub mod state_machine;
+pub mod tag;
 pub mod time;
 pub mod token;
 pub mod vault;

@@ -1,8 +1,8 @@
 //! How an agent speaks to its model: the known settings checked, the others kept as they came.
 
-use crate::bead::edit::{MAX_TAG, MAX_TAGS};
-use crate::decision::autonomy::Autonomy;
+use crate::agent::autonomy::Autonomy;
 use crate::kernel::refusal::Problems;
+use crate::kernel::tag::{MAX_TAG, MAX_TAGS};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

@@ -3,6 +3,7 @@
 use crate::agent::config::AgentConfig;
 use crate::agent::{Agent, Kind, Status, check};
 use crate::kernel::ids::{AgentId, ProjectId, ProviderId};
+use crate::kernel::record::set_if_some;
 use crate::kernel::refusal::Refusal;
 use crate::kernel::time::Timestamp;
 
@@ -91,21 +92,14 @@ impl AgentPatch {
     pub fn apply(&self, agent: &Agent) -> Result<Agent, Refusal> {
         let mut after = agent.clone();
         let patch = self.clone();
-        set(&mut after.name, patch.name);
-        set(&mut after.description, patch.description);
-        set(&mut after.provider_id, patch.provider_id.map(|id| id.map(ProviderId::from_trusted)));
-        set(&mut after.persona_name, patch.persona_name);
-        set(&mut after.role, patch.role);
-        set(&mut after.project_id, patch.project_id.map(|id| id.map(ProjectId::from_trusted)));
-        set(&mut after.config, patch.config);
+        set_if_some(&mut after.name, patch.name);
+        set_if_some(&mut after.description, patch.description);
+        set_if_some(&mut after.provider_id, patch.provider_id.map(|id| id.map(ProviderId::from_trusted)));
+        set_if_some(&mut after.persona_name, patch.persona_name);
+        set_if_some(&mut after.role, patch.role);
+        set_if_some(&mut after.project_id, patch.project_id.map(|id| id.map(ProjectId::from_trusted)));
+        set_if_some(&mut after.config, patch.config);
         check(&after)?;
         Ok(after)
-    }
-}
-
-/// Sets a field when the patch names it.
-pub(crate) fn set<T>(field: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *field = value;
     }
 }

@@ -3,7 +3,7 @@
 //! A persona is a directory of two files. What stands above the text between two lines of `---` (its front matter) is
 //! for Arbiter and not told to the model.
 
-use crate::decision::autonomy::Autonomy;
+use crate::agent::autonomy::Autonomy;
 use crate::kernel::ids::is_well_formed;
 use crate::kernel::lease::digest;
 use crate::kernel::refusal::{Problems, Refusal};

@@ -1,10 +1,11 @@
 //! What a client may say about a bead: new beads, patches, dependencies, and what is wrong with them.
 
-use crate::agent::edit::set;
 use crate::bead::readiness::Gate;
 use crate::bead::{Approval, BACKLOG, Bead, DEFAULT_PRIORITY, Status, TYPES};
 use crate::kernel::ids::{BeadId, ProjectId};
+use crate::kernel::record::set_if_some;
 use crate::kernel::refusal::{Problems, Refusal};
+use crate::kernel::tag::{MAX_TAG, MAX_TAGS};
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -13,10 +14,6 @@ use serde_json::{Map, Value};
 pub const MAX_TITLE: usize = 500;
 /// The longest description or list of criteria, in bytes.
 pub const MAX_TEXT: usize = 262_144;
-/// The most tags of one bead.
-pub const MAX_TAGS: usize = 100;
-/// The longest tag, in bytes.
-pub const MAX_TAG: usize = 255;
 
 /// The dependency types that say whether a bead is ready; all others only inform.
 pub const READINESS_TYPES: &[&str] = &["blocks", "parent-child", "conditional-blocks", "waits-for"];
@@ -196,17 +193,17 @@ impl BeadPatch {
     pub fn apply(&self, bead: &Bead) -> Result<Bead, Refusal> {
         let mut after = bead.clone();
         let patch = self.clone();
-        set(&mut after.bead_type, patch.bead_type);
-        set(&mut after.title, patch.title);
-        set(&mut after.description, patch.description);
-        set(&mut after.priority, patch.priority);
-        set(&mut after.project_id, patch.project_id.map(ProjectId::from_trusted));
-        set(&mut after.assigned_to, patch.assigned_to);
-        set(&mut after.tags, patch.tags);
-        set(&mut after.context, patch.context);
-        set(&mut after.acceptance_criteria, patch.acceptance_criteria);
-        set(&mut after.due_at, patch.due_at);
-        set(&mut after.defer_until, patch.defer_until);
+        set_if_some(&mut after.bead_type, patch.bead_type);
+        set_if_some(&mut after.title, patch.title);
+        set_if_some(&mut after.description, patch.description);
+        set_if_some(&mut after.priority, patch.priority);
+        set_if_some(&mut after.project_id, patch.project_id.map(ProjectId::from_trusted));
+        set_if_some(&mut after.assigned_to, patch.assigned_to);
+        set_if_some(&mut after.tags, patch.tags);
+        set_if_some(&mut after.context, patch.context);
+        set_if_some(&mut after.acceptance_criteria, patch.acceptance_criteria);
+        set_if_some(&mut after.due_at, patch.due_at);
+        set_if_some(&mut after.defer_until, patch.defer_until);
         let held = bead.status == Status::InProgress;
         if held && after.assigned_to != bead.assigned_to {
             let detail = "is held by somebody: release the bead first";

@@ -1,30 +1,17 @@
 //! Which decisions an agent may make. A person makes any.
 
 use crate::agent::Agent;
+use crate::agent::autonomy::Autonomy;
 use crate::bead::{CRITICAL, DEFAULT_PRIORITY};
 use crate::decision::Decision;
 use crate::kernel::refusal::Refusal;
 
-string_enum! {
-    /// How much an agent decides by itself.
-    pub enum Autonomy {
-        /// All but what is critical.
-        Full = "full",
-        /// What is of medium priority and less urgent.
-        Semi = "semi",
-        /// Nothing.
-        Supervised = "supervised",
-    }
-}
-
-impl Autonomy {
-    /// The most urgent priority it decides; none: it decides nothing.
-    const fn most_urgent(self) -> Option<u8> {
-        match self {
-            Self::Full => Some(CRITICAL + 1),
-            Self::Semi => Some(DEFAULT_PRIORITY),
-            Self::Supervised => None,
-        }
+/// Returns the most urgent priority that an agent of this autonomy decides; `None`: it decides nothing.
+const fn most_urgent(autonomy: Autonomy) -> Option<u8> {
+    match autonomy {
+        Autonomy::Full => Some(CRITICAL + 1),
+        Autonomy::Semi => Some(DEFAULT_PRIORITY),
+        Autonomy::Supervised => None,
     }
 }
 
@@ -42,7 +29,7 @@ pub fn check(agent: &Agent, persona: Autonomy, decision: &Decision) -> Result<()
         let detail = format!("agent {} asked this itself; somebody else has to answer", agent.id);
         return Err(Refusal::Forbidden(detail));
     }
-    if autonomy.most_urgent().is_some_and(|most| decision.priority >= most) {
+    if most_urgent(autonomy).is_some_and(|most| decision.priority >= most) {
         return Ok(());
     }
     Err(Refusal::Forbidden(format!(

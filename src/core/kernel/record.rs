@@ -222,3 +222,9 @@ fn read_event<R: Record>(kind: EventType, data: &Value) -> Option<FieldChanges> 
     }
     Some(FieldChanges::Changed { changes, reason: None, detail: Map::new(), event_override: None })
 }
+/// Sets a field when a patch names it.
+pub(crate) fn set_if_some<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}

@@ -1,7 +1,7 @@
 //! What a client may say about a project: new projects and patches.
 
-use crate::agent::edit::set;
 use crate::kernel::ids::ProjectId;
+use crate::kernel::record::set_if_some;
 use crate::kernel::refusal::Refusal;
 use crate::kernel::time::Timestamp;
 use crate::project::{Project, Status, check};
@@ -86,15 +86,15 @@ impl ProjectPatch {
     pub fn apply(&self, project: &Project) -> Result<Project, Refusal> {
         let mut after = project.clone();
         let patch = self.clone();
-        set(&mut after.name, patch.name);
-        set(&mut after.git_repo, patch.git_repo);
-        set(&mut after.branch, patch.branch);
-        set(&mut after.beads_path, patch.beads_path);
-        set(&mut after.bead_prefix, patch.bead_prefix);
-        set(&mut after.max_parallel, patch.max_parallel);
-        set(&mut after.context, patch.context);
-        set(&mut after.is_perpetual, patch.is_perpetual);
-        set(&mut after.is_sticky, patch.is_sticky);
+        set_if_some(&mut after.name, patch.name);
+        set_if_some(&mut after.git_repo, patch.git_repo);
+        set_if_some(&mut after.branch, patch.branch);
+        set_if_some(&mut after.beads_path, patch.beads_path);
+        set_if_some(&mut after.bead_prefix, patch.bead_prefix);
+        set_if_some(&mut after.max_parallel, patch.max_parallel);
+        set_if_some(&mut after.context, patch.context);
+        set_if_some(&mut after.is_perpetual, patch.is_perpetual);
+        set_if_some(&mut after.is_sticky, patch.is_sticky);
         check(&after)?;
         Ok(after)
     }

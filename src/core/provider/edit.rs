@@ -1,7 +1,7 @@
 //! What a client may say about a provider: new providers and patches. The key itself never comes here.
 
-use crate::agent::edit::set;
 use crate::kernel::ids::{KeyId, ProviderId};
+use crate::kernel::record::set_if_some;
 use crate::kernel::refusal::Refusal;
 use crate::kernel::time::Timestamp;
 use crate::provider::{MIDDLE_PRIORITY, ONE_SHARE, Provider, ProviderType, Status, check};
@@ -192,26 +192,26 @@ impl ProviderPatch {
     pub fn apply(&self, provider: &Provider) -> Result<Provider, Refusal> {
         let mut after = provider.clone();
         let patch = self.clone();
-        set(&mut after.name, patch.name);
-        set(&mut after.provider_type, patch.provider_type);
-        set(&mut after.endpoint, patch.endpoint);
-        set(&mut after.configured_model, patch.configured_model);
-        set(&mut after.description, patch.description);
-        set(&mut after.requires_key, patch.requires_key);
-        set(&mut after.key_id, patch.key_id.map(|id| id.map(KeyId::from_trusted)));
-        set(&mut after.client_cert, patch.client_cert);
-        set(&mut after.client_key_id, patch.client_key_id.map(|id| id.map(KeyId::from_trusted)));
-        set(&mut after.ca_cert, patch.ca_cert);
-        set(&mut after.pool, patch.pool);
-        set(&mut after.priority, patch.priority);
-        set(&mut after.weight, patch.weight);
-        set(&mut after.max_concurrency, patch.max_concurrency);
-        set(&mut after.requests_per_minute, patch.requests_per_minute);
-        set(&mut after.tokens_per_minute, patch.tokens_per_minute);
-        set(&mut after.context_window, patch.context_window);
-        set(&mut after.price_input_per_mtok, patch.price_input_per_mtok);
-        set(&mut after.price_output_per_mtok, patch.price_output_per_mtok);
-        set(&mut after.tags, patch.tags);
+        set_if_some(&mut after.name, patch.name);
+        set_if_some(&mut after.provider_type, patch.provider_type);
+        set_if_some(&mut after.endpoint, patch.endpoint);
+        set_if_some(&mut after.configured_model, patch.configured_model);
+        set_if_some(&mut after.description, patch.description);
+        set_if_some(&mut after.requires_key, patch.requires_key);
+        set_if_some(&mut after.key_id, patch.key_id.map(|id| id.map(KeyId::from_trusted)));
+        set_if_some(&mut after.client_cert, patch.client_cert);
+        set_if_some(&mut after.client_key_id, patch.client_key_id.map(|id| id.map(KeyId::from_trusted)));
+        set_if_some(&mut after.ca_cert, patch.ca_cert);
+        set_if_some(&mut after.pool, patch.pool);
+        set_if_some(&mut after.priority, patch.priority);
+        set_if_some(&mut after.weight, patch.weight);
+        set_if_some(&mut after.max_concurrency, patch.max_concurrency);
+        set_if_some(&mut after.requests_per_minute, patch.requests_per_minute);
+        set_if_some(&mut after.tokens_per_minute, patch.tokens_per_minute);
+        set_if_some(&mut after.context_window, patch.context_window);
+        set_if_some(&mut after.price_input_per_mtok, patch.price_input_per_mtok);
+        set_if_some(&mut after.price_output_per_mtok, patch.price_output_per_mtok);
+        set_if_some(&mut after.tags, patch.tags);
         if after.configured_model != provider.configured_model || after.endpoint != provider.endpoint {
             after.selected_model = None;
             after.selection_reason = None;

@@ -1,9 +1,9 @@
 //! Schemas of the core's words and times, which know nothing of schemas themselves.
 
+use arbiter_core::agent::autonomy::Autonomy;
 use arbiter_core::agent::{self, persona};
 use arbiter_core::bead::readiness::Gate;
 use arbiter_core::budget::Period;
-use arbiter_core::decision::autonomy::Autonomy;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::token::{Proof, Role};
 use arbiter_core::kernel::{call, run, vault};

@@ -2,6 +2,7 @@
 
 pub(crate) mod capacity;
 pub(crate) mod export;
+pub(crate) mod org_charts;
 pub(crate) mod queries;
 pub(crate) mod readers;
 pub(crate) mod ready;

@@ -1,10 +1,10 @@
 //! Units of work: everything that one command changes, with its events, committed together or not at all.
 
-use crate::tables::comments::Comment;
-use crate::tables::console::ConsoleTurn;
-use crate::tables::heartbeats::Heartbeat;
-use crate::tables::idempotency::KeptAnswer;
-use crate::tables::state::mirror_state::{AdoptedMirror, ChangedEntity, SentMirror};
+use crate::base::rows::Comment;
+use crate::base::rows::ConsoleTurn;
+use crate::base::rows::Heartbeat;
+use crate::base::rows::KeptAnswer;
+use crate::base::rows::{AdoptedMirror, ChangedEntity, SentMirror};
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::Bead;
 use arbiter_core::bead::edit::Edge;

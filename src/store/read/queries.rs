@@ -2,6 +2,10 @@
 
 use crate::base::error::StoreError;
 use crate::base::page::{Page, PageRequest};
+use crate::base::rows::Comment;
+use crate::base::rows::ConsoleTurn;
+use crate::base::rows::Heartbeat;
+use crate::base::rows::{IdempotencyKey, KeptAnswer};
 use crate::base::table;
 use crate::read::ready as read_ready;
 use crate::read::ready::DueFilter;
@@ -12,14 +16,11 @@ use crate::tables::agents::AgentFilter;
 use crate::tables::bead_files;
 use crate::tables::beads::{BeadDetail, BeadFilter};
 use crate::tables::calls::{Granularity, GroupBy, Usage, UsageFilter};
-use crate::tables::comments::{Comment, CommentTarget};
-use crate::tables::console::ConsoleTurn;
+use crate::tables::comments::CommentTarget;
 use crate::tables::decisions::DecisionFilter;
 use crate::tables::events::{EventPage, EventRange, TypeCount};
 use crate::tables::file_locks;
 use crate::tables::file_locks::FileLockFilter;
-use crate::tables::heartbeats::Heartbeat;
-use crate::tables::idempotency::{IdempotencyKey, KeptAnswer};
 use crate::tables::runs::RunFilter;
 use crate::tables::state::cursors;
 use crate::tables::state::dispatch_state;

@@ -2,13 +2,11 @@
 
 use crate::base::error::StoreError;
 use crate::base::table::{self, Table, get_optional_time};
+use crate::tables::beads::NOT_DEFERRED;
 use crate::tables::decisions;
 use arbiter_core::bead::{Bead, CRITICAL, NEVER_DISPATCHED};
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, params};
-
-/// Whether bead `b` is not deferred at `?`: neither itself nor, as `bd ready` has it, by a parent.
-pub(crate) const NOT_DEFERRED: &str = "(b.not_before IS NULL OR b.not_before <= ?)";
 
 /// Which ready beads could be given to somebody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

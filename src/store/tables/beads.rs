@@ -6,7 +6,6 @@ use crate::base::table::{
     self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
 use crate::base::unit_of_work::Write;
-use crate::read::ready as read_ready;
 use crate::tables::decisions;
 use crate::tables::dependencies;
 use crate::tables::search;
@@ -113,6 +112,9 @@ impl Table for Bead {
         })
     }
 }
+
+/// SQL condition: bead `b` is not deferred at `?`, neither by itself nor, as `bd ready` has it, by a parent.
+pub(crate) const NOT_DEFERRED: &str = "(b.not_before IS NULL OR b.not_before <= ?)";
 
 /// The other ends of a bead's dependencies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -291,7 +293,7 @@ fn conditions(filter: &BeadFilter) -> Conditions {
     let mut conditions = Conditions::default();
     if let Some(at) = filter.ready_at {
         conditions.add_plain("b.ready = 1");
-        conditions.add(read_ready::NOT_DEFERRED, at.to_string());
+        conditions.add(NOT_DEFERRED, at.to_string());
     }
     conditions.equal("b.project_id", filter.project_id.as_deref());
     conditions.within("b.project_id", filter.within.as_deref());

@@ -2,24 +2,9 @@
 
 use crate::base::error::StoreError;
 use crate::base::page::{self, Conditions, Listing, Page, PageRequest};
+use crate::base::rows::Comment;
 use crate::base::table::get_time;
-use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, params};
-
-/// A comment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Comment {
-    /// Its id.
-    pub id: String,
-    /// The bead or project it is on.
-    pub subject: String,
-    /// Who wrote it.
-    pub author_id: String,
-    /// What it says.
-    pub text: String,
-    /// When it was written.
-    pub created_at: Timestamp,
-}
 
 /// What is commented on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

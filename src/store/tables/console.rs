@@ -2,47 +2,13 @@
 
 use crate::base::error::StoreError;
 use crate::base::page::{self, Conditions, Listing, Page, PageRequest};
+use crate::base::rows::ConsoleTurn;
 use crate::base::table::{get_time, integer};
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 const COLUMNS: &str = "id, at, user, project_id, message, response, provider_id, provider_name, model, reason, \
     input_tokens, output_tokens, cost_usd, latency_ms, workflow_id";
-
-/// A question to the console and its answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ConsoleTurn {
-    /// Its id.
-    pub id: String,
-    /// When it was asked.
-    pub at: Timestamp,
-    /// Who asked.
-    pub user: String,
-    /// The project it was about, if one was named.
-    pub project_id: Option<String>,
-    /// The question.
-    pub message: String,
-    /// The answer.
-    pub response: String,
-    /// The provider that answered.
-    pub provider_id: String,
-    /// Its name then.
-    pub provider_name: String,
-    /// The model that answered.
-    pub model: String,
-    /// Why that provider.
-    pub reason: String,
-    /// Tokens sent.
-    pub input_tokens: u64,
-    /// Tokens received.
-    pub output_tokens: u64,
-    /// What it cost, in US dollars.
-    pub cost_usd: f64,
-    /// How long the answer took, in milliseconds.
-    pub latency_ms: u64,
-    /// The workflow through which it came; none: the provider was called directly.
-    pub workflow_id: Option<String>,
-}
 
 fn read(row: &Row<'_>) -> rusqlite::Result<ConsoleTurn> {
     Ok(ConsoleTurn {

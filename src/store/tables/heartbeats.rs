@@ -2,21 +2,11 @@
 
 use crate::base::error::StoreError;
 use crate::base::page::{Page, PageRequest};
+use crate::base::rows::Heartbeat;
 use crate::base::table::{get_time, integer};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, params};
-
-/// One beat.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heartbeat {
-    /// When.
-    pub at: Timestamp,
-    /// How long it took, in milliseconds.
-    pub latency_ms: u64,
-    /// What went wrong, if anything.
-    pub error: Option<String>,
-}
 
 /// How many beats the median looks back.
 const MEDIAN_OVER: u32 = 60;

@@ -1,37 +1,10 @@
 //! Answers to requests that carried an Idempotency-Key, kept so that a repeat gets the same one.
 
 use crate::base::error::StoreError;
+use crate::base::rows::{IdempotencyKey, KeptAnswer};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-
-/// Which request it is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct IdempotencyKey {
-    /// Whose.
-    pub token_id: String,
-    /// Method and path.
-    pub route: String,
-    /// What the client chose.
-    pub key: String,
-}
-
-/// The answer that was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptAnswer {
-    /// To which request.
-    pub request: IdempotencyKey,
-    /// SHA-256 of its body, in hex.
-    pub body_digest: String,
-    /// The status code.
-    pub status: u16,
-    /// The Location header.
-    pub location: Option<String>,
-    /// The body.
-    pub answer: String,
-    /// When.
-    pub created_at: Timestamp,
-}
 
 /// The answer that was given to this request.
 pub(crate) fn get(connection: &Connection, key: &IdempotencyKey) -> Result<Option<KeptAnswer>, StoreError> {

@@ -2,34 +2,13 @@
 
 use crate::base::error::StoreError;
 use crate::base::table::{self, Table, get_json, get_time};
-use crate::read::queries::snapshot;
-use crate::store::Store;
 use arbiter_core::agent::Agent;
 use arbiter_core::kernel::ids::AgentId;
 use arbiter_core::project::Project;
 use arbiter_core::project::org_chart::OrgChart;
 use rusqlite::{Connection, OptionalExtension, params};
 
-impl Store {
-    /// The chart of a project with the agents of that project, oldest first; none without the project.
-    pub async fn org_chart(&self, project: String) -> Result<Option<(OrgChart, Vec<Agent>)>, StoreError> {
-        self.readers
-            .read(move |connection| {
-                snapshot(connection, |c| {
-                    let Some(chart) = get(c, &project)? else { return Ok(None) };
-                    Ok(Some((chart, members(c, &project)?)))
-                })
-            })
-            .await
-    }
-
-    /// The agents that name a persona in one of these ways.
-    pub async fn agents_of_persona(&self, names: Vec<String>) -> Result<Vec<Agent>, StoreError> {
-        self.readers.read(move |connection| agents_of_persona(connection, &names)).await
-    }
-}
-
-fn get(connection: &Connection, project: &str) -> Result<Option<OrgChart>, StoreError> {
+pub(crate) fn get(connection: &Connection, project: &str) -> Result<Option<OrgChart>, StoreError> {
     let Some(project) = table::get::<Project>(connection, project)? else { return Ok(None) };
     let sql = "SELECT positions, updated_at, revision FROM org_charts WHERE project_id = ?1";
     let read = |row: &rusqlite::Row<'_>| {
@@ -44,7 +23,7 @@ fn get(connection: &Connection, project: &str) -> Result<Option<OrgChart>, Store
     Ok(Some(stored.unwrap_or_else(|| OrgChart::first(&project))))
 }
 
-fn members(connection: &Connection, project: &str) -> Result<Vec<Agent>, StoreError> {
+pub(crate) fn members(connection: &Connection, project: &str) -> Result<Vec<Agent>, StoreError> {
     let sql = format!(
         "SELECT {} FROM agents WHERE project_id = ?1 ORDER BY created_at, id",
         table::columns::<Agent>("")
@@ -54,7 +33,7 @@ fn members(connection: &Connection, project: &str) -> Result<Vec<Agent>, StoreEr
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn agents_of_persona(connection: &Connection, names: &[String]) -> Result<Vec<Agent>, StoreError> {
+pub(crate) fn agents_of_persona(connection: &Connection, names: &[String]) -> Result<Vec<Agent>, StoreError> {
     let sql = format!(
         "SELECT {} FROM agents WHERE persona_name IN (SELECT value FROM json_each(?1)) ORDER BY id",
         table::columns::<Agent>("")

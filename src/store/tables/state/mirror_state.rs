@@ -1,26 +1,12 @@
 //! The table of what is mirrored elsewhere: which entity changed since the mirror has it, and which life of it that is.
 
 use crate::base::error::StoreError;
+use crate::base::rows::{AdoptedMirror, ChangedEntity, SentMirror};
 use crate::tables::state::cursors;
 use rusqlite::{Connection, params};
 
 /// The name of the mirror's cursor over the log.
 pub const MIRROR_CURSOR: &str = "mirror";
-
-/// An entity that an event was about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChangedEntity {
-    /// Its kind, in the mirror's word.
-    pub kind: &'static str,
-    /// Its id.
-    pub id: String,
-    /// The event.
-    pub seq: u64,
-    /// Whether it began another life with it.
-    pub begins: bool,
-    /// What goes first: 0 live traffic, 1 what came in from a file.
-    pub rank: u8,
-}
 
 /// An entity whose newest state the mirror does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,32 +21,6 @@ pub struct DueMirror {
     pub run_no: u64,
     /// The run that has an earlier state, and which life that was.
     pub run: Option<(String, u64)>,
-}
-
-/// A state that has arrived.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SentMirror {
-    /// The entity's kind.
-    pub kind: String,
-    /// Its id.
-    pub id: String,
-    /// The event up to which it has arrived.
-    pub seq: u64,
-    /// The run that has it and which life of the entity that is.
-    pub run: Option<(String, u64)>,
-}
-
-/// A workflow that was there before the store was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdoptedMirror {
-    /// The entity's kind.
-    pub kind: &'static str,
-    /// Its id.
-    pub id: String,
-    /// Which life of it.
-    pub run_no: u64,
-    /// The run that has it.
-    pub run_id: String,
 }
 
 /// How far the mirror has got.

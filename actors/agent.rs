@@ -144,7 +144,7 @@ impl AgentsHandle {
             ("shutdown", _) => self.shutdown(caller, id, reason).await,
             ("blocked", _) => self.change(caller, id, AgentRequest::Fail(why())).await,
             ("idle", _) => self.change(caller, id, AgentRequest::Release(why())).await,
-            _ => Err(Refusal::field("status", "is one of active, idle, blocked, shutdown").into()),
+            _ => Err(Refusal::field("status", "must be one of active, idle, blocked, shutdown").into()),
         }
     }
 

@@ -22,6 +22,7 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, BeadId, CommentId};
 use arbiter_core::kernel::lease::{MAX_TTL_SEC, MIN_TTL_SEC};
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::run::Run;
 use arbiter_core::kernel::time::Timestamp;
@@ -110,7 +111,9 @@ impl BeadsHandle {
         let default = self.0.settings.lease_ttl.as_secs();
         let ttl_sec = ttl_sec.unwrap_or(default);
         if !(MIN_TTL_SEC..=MAX_TTL_SEC).contains(&ttl_sec) {
-            return Err(Refusal::field("ttl_sec", "is 10 to 3600").into());
+            return Err(
+                Refusal::field("ttl_sec", limits::must_be_between(&(MIN_TTL_SEC..=MAX_TTL_SEC))).into()
+            );
         }
         let caller = caller.clone();
         self.ask(id, |answer| Command::Claim { caller, claimant, ttl_sec, answer }).await

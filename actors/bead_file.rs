@@ -181,7 +181,7 @@ pub(crate) async fn import_file(
     name: &str,
 ) -> Result<ImportOutcome, Error> {
     if request.prefix.as_deref().is_some_and(|prefix| !is_well_formed(prefix)) {
-        return Err(Refusal::field("prefix", "is no beginning of an id").into());
+        return Err(Refusal::field("prefix", "must be the beginning of an id").into());
     }
     let agents = shared.store.employed_agents().await?;
     let agents: HashSet<String> = agents.iter().map(|agent| agent.id.to_string()).collect();

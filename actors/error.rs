@@ -141,7 +141,7 @@ impl From<VaultError> for Error {
             VaultError::Taken(_) => Self::Refused(Refusal::conflict("exists", error.to_string())),
             VaultError::Superseded => Self::Refused(Refusal::conflict("changed", error.to_string())),
             VaultError::Iterations(_) => Self::Refused(Refusal::field("iterations", error.to_string())),
-            VaultError::EmptyPassword => Self::Refused(Refusal::field("password", "is empty")),
+            VaultError::EmptyPassword => Self::Refused(Refusal::field("password", "must not be empty")),
             VaultError::Full => Self::Store(StoreError::Full),
             other => Self::Vault(VaultAccessError::Failed(other)),
         }

@@ -13,6 +13,7 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::TokenId;
 use arbiter_core::kernel::lease::digest;
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::{Problems, Refusal};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::{Proof, Role, Session, Token};
@@ -171,18 +172,26 @@ impl TokensHandle {
     ) -> Result<Token, Error> {
         let now = self.0.clock.now();
         let mut problems = Problems::default();
-        problems.require((1..=200).contains(&new.name.chars().count()), "name", "has 1 to 200 characters");
+        problems.require(
+            limits::is_name_length(&new.name),
+            "name",
+            limits::must_have_chars(&limits::NAME_CHARS),
+        );
         let agent = new.role != Role::Agent || new.agent_id.is_some();
-        problems.require(agent, "agent_id", "is required of a token with the role agent");
+        problems.require(agent, "agent_id", "must be given for a token with the role agent");
         let held_by_one = new.agent_id.is_none() || new.user.is_none();
-        problems.require(held_by_one, "user", "is given beside agent_id; a token is held by one of them");
+        problems.require(
+            held_by_one,
+            "user",
+            "must not be given beside agent_id; a token is held by one of them",
+        );
         let limitable =
             new.projects.is_none() || matches!(new.role, Role::Operator | Role::Viewer | Role::Agent);
-        problems.require(limitable, "projects", "cannot limit an admin, who may do everything");
+        problems.require(limitable, "projects", "must not limit an admin");
         let few = new.projects.as_ref().is_none_or(|list| (1..=PROJECTS_OF_TOKEN).contains(&list.len()));
-        problems.require(few, "projects", "names 1 to 100 projects");
+        problems.require(few, "projects", format!("must name 1 to {PROJECTS_OF_TOKEN} projects"));
         let ahead = new.expires_at.is_none_or(|end| end > now);
-        problems.require(ahead, "expires_at", "lies in the past");
+        problems.require(ahead, "expires_at", "must be in the future");
         problems.finish()?;
         if let Some(agent) = &new.agent_id
             && self.0.store.agent(agent.clone()).await?.is_none()

@@ -17,6 +17,7 @@ use crate::vault::actor::{Command, KeyUse};
 use crate::vault::open_vault::RolledBack;
 use crate::vault::transfer::ImportedKeys;
 use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::{Problems, Refusal};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::vault::Status;
@@ -181,7 +182,7 @@ impl VaultHandle {
     ) -> Result<EntryInfo, Error> {
         let mut problems = Problems::default();
         let known = PURPOSES.contains(&entry.purpose.as_str());
-        problems.require(known, "purpose", format!("is one of {}", PURPOSES.join(", ")));
+        problems.require(known, "purpose", limits::must_be_one_of(&PURPOSES));
         problems.finish()?;
         let entry = NewEntry { allowed_hosts: hosts(&entry.allowed_hosts)?, ..entry };
         self.store_with(caller.unit_again(self.0.clock.now(), "vault"), entry, value).await
@@ -241,7 +242,11 @@ fn hosts(given: &[String]) -> Result<Vec<String>, Refusal> {
     for (at, text) in given.iter().enumerate() {
         if text.starts_with('/') {
             let socket = Endpoint::parse(text, policy);
-            problems.require(socket.is_ok(), &format!("allowed_hosts/{at}"), "is no path of a Unix socket");
+            problems.require(
+                socket.is_ok(),
+                &format!("allowed_hosts/{at}"),
+                "must be the path of a Unix socket",
+            );
             hosts.push(text.clone());
             continue;
         }

@@ -20,14 +20,13 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::AgentId;
 use arbiter_core::kernel::lease::{self, Lease};
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{BeadDetail, Change, Comment, Unit, Write};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The longest comment, in bytes.
-const MAX_COMMENT: usize = 65_536;
 /// The name of the lease's timer.
 const LEASE_TIMER: &str = "lease";
 
@@ -247,8 +246,8 @@ impl BeadActor {
     }
 
     async fn comment(&self, caller: &Caller, text: &str) -> Result<Comment, Error> {
-        if text.trim().is_empty() || text.len() > MAX_COMMENT {
-            return Err(Refusal::field("comment", "has 1 to 65536 bytes").into());
+        if text.trim().is_empty() || text.len() > limits::MAX_COMMENT {
+            return Err(Refusal::field("comment", limits::must_have_bytes(&(1..=limits::MAX_COMMENT))).into());
         }
         let (bead, _, _) = self.state().await?;
         let mut unit = self.unit(caller);

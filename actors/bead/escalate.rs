@@ -10,6 +10,7 @@ use arbiter_core::bead::{self, CRITICAL, Status};
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::{self, ESCALATION_OPTIONS, Purpose};
 use arbiter_core::kernel::lease;
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::Change;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ impl BeadActor {
         token: Option<&str>,
     ) -> Result<(), Error> {
         if !(1..=MAX_REASON).contains(&reason.trim().chars().count()) {
-            return Err(Refusal::field("reason", "has 1 to 4000 characters").into());
+            return Err(Refusal::field("reason", limits::must_have_chars(&(1..=MAX_REASON))).into());
         }
         let shared = &self.context.shared;
         let asked = retry_on_conflict(async || {

@@ -13,6 +13,7 @@ use crate::runtime::random;
 use arbiter_core::kernel::call::Kind;
 use arbiter_core::kernel::ids::{ProjectId, ProviderId, TokenId};
 use arbiter_core::kernel::lease::hex;
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::prompt::console as prompt_console;
 use arbiter_core::prompt::console::CompanySnapshot;
@@ -29,9 +30,7 @@ use tokio::sync::mpsc::UnboundedSender;
 const REMEMBERED: u32 = 6;
 /// Facts of one kind that the model is told.
 const FACTS: u32 = 20;
-/// The longest question, in characters.
-const MAX_MESSAGE: usize = 1_000_000;
-/// Who answers.
+/// System prompt of the console's model.
 const PERSONA: &str = include_str!("../../config/personas/arbiter/PERSONA.md");
 
 /// A question.
@@ -74,8 +73,8 @@ impl ConsoleHandle {
         listener: Option<UnboundedSender<String>>,
     ) -> Result<ConsoleTurn, Error> {
         let length = question.message.chars().count();
-        if question.message.trim().is_empty() || length > MAX_MESSAGE {
-            return Err(Refusal::field("message", "has 1 to 1000000 characters").into());
+        if question.message.trim().is_empty() || length > limits::MAX_PROMPT {
+            return Err(Refusal::field("message", limits::must_have_chars(&(1..=limits::MAX_PROMPT))).into());
         }
         let (provider, reason) = self.choose(question.provider_id.as_ref()).await?;
         let request = ChatRequest {

@@ -15,6 +15,7 @@ use arbiter_core::decision::{CLOSE_OPTIONS, Purpose};
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{CommentId, DecisionId};
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::project::{self, Project};
 use arbiter_store::{Change, Comment};
@@ -133,8 +134,8 @@ impl ProjectActor {
     }
 
     async fn comment(&self, caller: &Caller, text: &str) -> Result<Comment, Error> {
-        if text.trim().is_empty() || text.len() > 65_536 {
-            return Err(Refusal::field("comment", "has 1 to 65536 bytes").into());
+        if text.trim().is_empty() || text.len() > limits::MAX_COMMENT {
+            return Err(Refusal::field("comment", limits::must_have_bytes(&(1..=limits::MAX_COMMENT))).into());
         }
         let project = self.row().await?;
         let mut unit = caller.unit(self.context.shared.clock.now(), "projects");

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::bead::Status;
 use arbiter_core::kernel::ids::ProjectId;
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::{FieldProblem, Refusal};
 use arbiter_core::project::file_lock::{
     self, DEFAULT_TTL_SEC, FileLock, Holder, MAX_PATHS, MAX_TTL_SEC, MIN_TTL_SEC, normalize,
@@ -102,11 +103,11 @@ impl FileLocksHandle {
 /// The same with paths as locks know them, each once.
 fn normalized(request: LockRequest) -> Result<LockRequest, Refusal> {
     if request.ttl_sec.is_some_and(|ttl| !(MIN_TTL_SEC..=MAX_TTL_SEC).contains(&ttl)) {
-        return Err(Refusal::field("ttl_sec", "is 10 to 86400"));
+        return Err(Refusal::field("ttl_sec", limits::must_be_between(&(MIN_TTL_SEC..=MAX_TTL_SEC))));
     }
     let Some(paths) = &request.paths else { return Ok(request) };
     if !(1..=MAX_PATHS).contains(&paths.len()) {
-        return Err(Refusal::field("paths", "are 1 to 100"));
+        return Err(Refusal::field("paths", format!("must have 1 to {MAX_PATHS} entries")));
     }
     let (mut normal, mut problems) = (BTreeSet::new(), Vec::new());
     for (place, path) in paths.iter().enumerate() {

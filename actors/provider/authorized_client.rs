@@ -65,7 +65,7 @@ pub(crate) fn check(provider: &Provider, settings: &Settings) -> Result<(), Refu
         if let Err(problem) = check_certificates(pem) {
             problems.require(false, name, problem.to_string());
         }
-        problems.require(target.is_encrypted(), name, "needs an https endpoint");
+        problems.require(target.is_encrypted(), name, "must come with an https endpoint");
     }
     problems.finish()
 }

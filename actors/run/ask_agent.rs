@@ -19,6 +19,7 @@ use arbiter_core::kernel::call::Kind;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, ProjectId, RunId, TokenId};
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::{Problems, Refusal};
 use arbiter_core::kernel::run::{Run, Status};
 use arbiter_core::prompt;
@@ -27,9 +28,6 @@ use arbiter_store::{Change, Unit};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The longest prompt, in characters.
-const MAX_PROMPT: usize = 1_000_000;
 
 /// How others reach prompts and runs.
 #[derive(Clone)]
@@ -139,7 +137,11 @@ impl WorkHandle {
         let store = &self.0.store;
         let mut problems = Problems::default();
         let length = requested.prompt.chars().count();
-        problems.require((1..=MAX_PROMPT).contains(&length), "prompt", "has 1 to 1000000 characters");
+        problems.require(
+            (1..=limits::MAX_PROMPT).contains(&length),
+            "prompt",
+            limits::must_have_chars(&(1..=limits::MAX_PROMPT)),
+        );
         let is_project = store.project(requested.project_id.to_string()).await?.is_some();
         let detail = format!("no project has the id {}", requested.project_id);
         problems.require(is_project, "project_id", detail);

@@ -8,6 +8,7 @@ pub mod persona;
 use crate::agent::config::AgentConfig;
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{AgentId, BeadId, ProjectId, ProviderId};
+use crate::kernel::limits;
 use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::{Problems, Refusal};
 use crate::kernel::state_machine::StateMachine;
@@ -257,13 +258,21 @@ impl Agent {
     }
 }
 
-/// Checks an agent's plain fields; all problems at once.
+/// Checks an agent's own fields and reports all problems at once.
 pub fn check(agent: &Agent) -> Result<(), Refusal> {
     let mut problems = Problems::default();
-    problems.require((1..=200).contains(&agent.name.chars().count()), "name", "has 1 to 200 characters");
-    problems.require(agent.description.len() <= 65_536, "description", "is longer than 65536 bytes");
+    problems.require(
+        limits::is_name_length(&agent.name),
+        "name",
+        limits::must_have_chars(&limits::NAME_CHARS),
+    );
+    problems.require(
+        agent.description.len() <= limits::MAX_DESCRIPTION,
+        "description",
+        limits::must_fit(limits::MAX_DESCRIPTION),
+    );
     let provider = agent.kind == Kind::External || agent.provider_id.is_some();
-    problems.require(provider, "provider_id", "is required of an agent of kind llm");
+    problems.require(provider, "provider_id", "must be given for an agent of kind llm");
     agent.config.check(&mut problems);
     problems.finish()
 }

@@ -3,6 +3,7 @@
 pub mod meter;
 
 use crate::kernel::ids::{AgentId, ProjectId};
+use crate::kernel::limits;
 use crate::kernel::money::Usd;
 use crate::kernel::refusal::{Problems, Refusal};
 use crate::kernel::time::Timestamp;
@@ -174,18 +175,30 @@ pub struct WantedBudget {
 /// [`Refusal::Invalid`] with a pointer for each wrong field.
 pub fn read_all(wanted: &[WantedBudget]) -> Result<Vec<Budget>, Refusal> {
     let mut problems = Problems::default();
-    problems.require(wanted.len() <= MOST, "budgets", format!("has more than {MOST} budgets"));
+    problems.require(wanted.len() <= MOST, "budgets", limits::must_have_at_most(MOST));
     let (mut seen, mut budgets) = (BTreeSet::new(), Vec::new());
     for (at, one) in wanted.iter().enumerate() {
         let cap_ok = one.cap_usd.is_finite() && (0.0..=LARGEST_CAP_USD).contains(&one.cap_usd);
-        problems.require(cap_ok, &format!("budgets/{at}/cap_usd"), "is 0 to 1000000000");
+        problems.require(
+            cap_ok,
+            &format!("budgets/{at}/cap_usd"),
+            limits::must_be_between(&(0.0..=LARGEST_CAP_USD)),
+        );
         let Some(scope) = Scope::parse(&one.scope) else {
-            problems.require(false, &format!("budgets/{at}/scope"), "is total, project:<id> or agent:<id>");
+            problems.require(
+                false,
+                &format!("budgets/{at}/scope"),
+                "must be total, project:<id> or agent:<id>",
+            );
             continue;
         };
         let key = Key { scope, period: one.period };
         let name = format!("budgets/{at}/scope");
-        problems.require(seen.insert(key.clone()), &name, format!("{key} is in the list twice"));
+        problems.require(
+            seen.insert(key.clone()),
+            &name,
+            format!("must be unique; {key} is in the list twice"),
+        );
         budgets.push(Budget::new(key, Usd::from_dollars(one.cap_usd)));
     }
     problems.finish()?;

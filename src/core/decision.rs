@@ -10,12 +10,14 @@ use crate::bead;
 use crate::decision::deadline::{OnTimeout, UNANSWERED};
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{BeadId, DecisionId, ProjectId};
+use crate::kernel::limits;
 use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::{Problems, Refusal};
 use crate::kernel::state_machine::StateMachine;
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::ops::RangeInclusive;
 
 string_enum! {
     /// Where a decision stands.
@@ -280,25 +282,40 @@ impl Decision {
     }
 }
 
-/// Checks a decision's plain fields; all problems at once.
+/// Lengths of a question, in characters.
+const QUESTION_CHARS: RangeInclusive<usize> = 1..=10_000;
+/// Most options of a decision.
+const MAX_OPTIONS: usize = 50;
+/// Lengths of an option, in bytes.
+const OPTION_BYTES: RangeInclusive<usize> = 1..=500;
+
+/// Checks a decision's own fields and reports all problems at once.
 pub fn check(decision: &Decision) -> Result<(), Refusal> {
     let mut problems = Problems::default();
     let length = decision.question.chars().count();
-    problems.require((1..=10_000).contains(&length), "question", "has 1 to 10000 characters");
-    problems.require(decision.options.len() <= 50, "options", "are more than 50");
-    let option_ok = |option: &String| !option.is_empty() && option.len() <= 500;
-    problems.require(decision.options.iter().all(option_ok), "options", "have 1 to 500 bytes each");
-    problems.require(decision.priority <= bead::BACKLOG, "priority", "is 0 (critical) to 4 (backlog)");
+    problems.require(QUESTION_CHARS.contains(&length), "question", limits::must_have_chars(&QUESTION_CHARS));
+    problems.require(
+        decision.options.len() <= MAX_OPTIONS,
+        "options",
+        limits::must_have_at_most(MAX_OPTIONS),
+    );
+    let option_ok = |option: &String| OPTION_BYTES.contains(&option.len());
+    problems.require(
+        decision.options.iter().all(option_ok),
+        "options",
+        format!("{} each", limits::must_have_bytes(&OPTION_BYTES)),
+    );
+    problems.require(decision.priority <= bead::BACKLOG, "priority", bead::edit::priority_rule());
     let known = decision.recommendation.as_ref();
     let offered = decision.options.is_empty() || known.is_none_or(|r| decision.options.contains(r));
-    problems.require(offered, "recommendation", "is one of the options");
+    problems.require(offered, "recommendation", "must be one of the options");
     if let OnTimeout::Choose(option) = &decision.on_timeout {
-        problems.require(decision.options.contains(option), "on_timeout", "chooses one of the options");
+        problems.require(decision.options.contains(option), "on_timeout", "must choose one of the options");
     }
     let idle = decision.deadline.is_none() && decision.on_timeout != OnTimeout::Expire;
-    problems.require(!idle, "on_timeout", "needs a deadline: the decision waits for ever");
+    problems.require(!idle, "on_timeout", "must come with a deadline: the decision waits for ever");
     let past = decision.deadline.is_some_and(|deadline| deadline <= decision.created_at);
-    problems.require(!past, "deadline", "has passed already");
+    problems.require(!past, "deadline", "must be in the future");
     problems.finish()
 }
 

@@ -6,6 +6,7 @@ pub mod org_chart;
 
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{ProjectId, is_well_formed};
+use crate::kernel::limits;
 use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::{Problems, Refusal};
 use crate::kernel::state_machine::StateMachine;
@@ -180,7 +181,7 @@ impl Project {
             }
             Command::Park { reason } => {
                 if !(1..=MAX_REASON).contains(&reason.trim().len()) {
-                    return Err(Refusal::field("reason", "has 1 to 4096 bytes"));
+                    return Err(Refusal::field("reason", limits::must_have_bytes(&(1..=MAX_REASON))));
                 }
                 after.parked = Some(reason.clone());
             }
@@ -201,15 +202,22 @@ impl Project {
     }
 }
 
-/// Checks a project's plain fields; all problems at once.
+/// Longest path or address of a repository, in bytes.
+const MAX_PLACE: usize = 4096;
+
+/// Checks a project's own fields and reports all problems at once.
 pub fn check(project: &Project) -> Result<(), Refusal> {
     let mut problems = Problems::default();
-    problems.require((1..=200).contains(&project.name.chars().count()), "name", "has 1 to 200 characters");
+    problems.require(
+        limits::is_name_length(&project.name),
+        "name",
+        limits::must_have_chars(&limits::NAME_CHARS),
+    );
     for (name, value) in
         [("git_repo", &project.git_repo), ("branch", &project.branch), ("beads_path", &project.beads_path)]
     {
-        let fits = value.as_ref().is_none_or(|text| text.len() <= 4096);
-        problems.require(fits, name, "is longer than 4096 bytes");
+        let fits = value.as_ref().is_none_or(|text| text.len() <= MAX_PLACE);
+        problems.require(fits, name, limits::must_fit(MAX_PLACE));
     }
     let place_ok = |path: &String| {
         let mut parts = path.split('/');
@@ -217,7 +225,7 @@ pub fn check(project: &Project) -> Result<(), Refusal> {
             && path.ends_with("/.beads")
             && parts.all(|part| !matches!(part, "" | "." | ".."))
     };
-    let detail = "is the absolute path of a directory called .beads";
+    let detail = "must be the absolute path of a directory called .beads";
     problems.require(project.beads_path.as_ref().is_none_or(place_ok), "beads_path", detail);
     let prefix_ok = |prefix: &String| {
         prefix.len() <= MAX_PREFIX
@@ -225,12 +233,12 @@ pub fn check(project: &Project) -> Result<(), Refusal> {
             && !prefix.contains('.')
             && !prefix.ends_with('-')
     };
-    let detail = "has 1 to 16 lower-case letters, digits, - and _";
+    let detail = format!("must have 1 to {MAX_PREFIX} lower-case letters, digits, - and _");
     problems.require(project.bead_prefix.as_ref().is_none_or(prefix_ok), "bead_prefix", detail);
     problems.require(
         project.max_parallel != Some(0),
         "max_parallel",
-        "is at least 1; park the project instead",
+        "must be at least 1; park the project instead",
     );
     problems.finish()
 }

@@ -11,6 +11,7 @@ pub mod retry;
 use crate::kernel::call::CallOutcome;
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{KeyId, ProviderId, is_well_formed};
+use crate::kernel::limits;
 use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::{Problems, Refusal};
 use crate::kernel::state_machine::StateMachine;
@@ -332,31 +333,51 @@ impl Provider {
     }
 }
 
-/// Checks a provider's plain fields; the endpoint is checked by whoever connects to it.
+/// Checks a provider's own fields; the endpoint is checked where the client is built.
 pub fn check(provider: &Provider) -> Result<(), Refusal> {
     let mut problems = Problems::default();
-    problems.require((1..=200).contains(&provider.name.chars().count()), "name", "has 1 to 200 characters");
-    problems.require(provider.description.len() <= 65_536, "description", "is longer than 65536 bytes");
-    problems.require(provider.max_concurrency != Some(0), "max_concurrency", "is at least 1");
-    problems.require(provider.requests_per_minute != Some(0), "requests_per_minute", "is at least 1");
-    problems.require(provider.tokens_per_minute != Some(0), "tokens_per_minute", "is at least 1");
-    problems.require(provider.context_window != Some(0), "context_window", "is at least 1");
-    problems.require(provider.priority <= LAST_PRIORITY, "priority", "is 0 to 1000");
-    problems.require((1..=MOST_SHARES).contains(&provider.weight), "weight", "is 1 to 1000");
+    problems.require(
+        limits::is_name_length(&provider.name),
+        "name",
+        limits::must_have_chars(&limits::NAME_CHARS),
+    );
+    problems.require(
+        provider.description.len() <= limits::MAX_DESCRIPTION,
+        "description",
+        limits::must_fit(limits::MAX_DESCRIPTION),
+    );
+    problems.require(provider.max_concurrency != Some(0), "max_concurrency", "must be at least 1");
+    problems.require(provider.requests_per_minute != Some(0), "requests_per_minute", "must be at least 1");
+    problems.require(provider.tokens_per_minute != Some(0), "tokens_per_minute", "must be at least 1");
+    problems.require(provider.context_window != Some(0), "context_window", "must be at least 1");
+    problems.require(
+        provider.priority <= LAST_PRIORITY,
+        "priority",
+        limits::must_be_between(&(0..=LAST_PRIORITY)),
+    );
+    problems.require(
+        (1..=MOST_SHARES).contains(&provider.weight),
+        "weight",
+        limits::must_be_between(&(1..=MOST_SHARES)),
+    );
     let pool_ok = provider.pool.as_deref().is_none_or(is_well_formed);
-    problems.require(pool_ok, "pool", "matches ^[a-z0-9][a-z0-9._-]{0,63}$");
+    problems.require(pool_ok, "pool", "must match ^[a-z0-9][a-z0-9._-]{0,63}$");
     let price_ok = |price: Option<f64>| price.is_none_or(|p| p.is_finite() && p >= 0.0);
-    problems.require(price_ok(provider.price_input_per_mtok), "price_input_per_mtok", "is 0 or more");
-    problems.require(price_ok(provider.price_output_per_mtok), "price_output_per_mtok", "is 0 or more");
+    problems.require(price_ok(provider.price_input_per_mtok), "price_input_per_mtok", "must be 0 or more");
+    problems.require(price_ok(provider.price_output_per_mtok), "price_output_per_mtok", "must be 0 or more");
     let keyed = !provider.requires_key || provider.key_id.is_some();
-    problems.require(keyed, "requires_key", "needs an api_key or a key_id");
+    problems.require(keyed, "requires_key", "must come with an api_key or a key_id");
     for (name, pem) in [("client_cert", &provider.client_cert), ("ca_cert", &provider.ca_cert)] {
         let fits = pem.as_ref().is_none_or(|pem| pem.len() <= MAX_PEM_BYTES);
-        problems.require(fits, name, "is longer than 65536 bytes");
+        problems.require(fits, name, limits::must_fit(MAX_PEM_BYTES));
     }
     let (cert, key) = (provider.client_cert.is_some(), provider.client_key_id.is_some());
-    problems.require(key || !cert, "client_cert", "needs a client_key_id, the key that belongs to it");
-    problems.require(cert || !key, "client_key_id", "needs a client_cert, the certificate it belongs to");
+    problems.require(
+        key || !cert,
+        "client_cert",
+        "must come with client_key_id, the private key of the certificate",
+    );
+    problems.require(cert || !key, "client_key_id", "must come with client_cert, the certificate of the key");
     problems.finish()
 }
 

@@ -213,16 +213,14 @@ fn wait(timeout: Option<&str>, deadline: Option<Timestamp>) -> Result<DecisionWa
     match (timeout, deadline) {
         (None, None) => Ok(DecisionWait::Default),
         (None, Some(deadline)) => Ok(DecisionWait::Until(deadline)),
-        (Some(_), Some(_)) => {
-            Err(ApiError::field("deadline", "is given beside timeout; one of them will do"))
-        }
+        (Some(_), Some(_)) => Err(ApiError::field("deadline", "must not be given beside timeout")),
         (Some(text), None) => DecisionWait::parse(text)
-            .ok_or_else(|| ApiError::field("timeout", "is never, or a number with ms, s, m, h or d")),
+            .ok_or_else(|| ApiError::field("timeout", "must be never, or a number with ms, s, m, h or d")),
     }
 }
 
 fn on_timeout(text: Option<&str>) -> Result<OnTimeout, ApiError> {
-    let unknown = || ApiError::field("on_timeout", "is expire, escalate, or choose: and an option");
+    let unknown = || ApiError::field("on_timeout", "must be expire, escalate, or choose: and an option");
     text.map_or(Ok(OnTimeout::Expire), |text| OnTimeout::parse(text).ok_or_else(unknown))
 }
 

@@ -1,8 +1,8 @@
 //! How an agent speaks to its model: the known settings checked, the others kept as they came.
 
 use crate::agent::autonomy::Autonomy;
+use crate::kernel::limits::{self, MAX_TAG, MAX_TAGS};
 use crate::kernel::refusal::Problems;
-use crate::kernel::tag::{MAX_TAG, MAX_TAGS};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -50,7 +50,7 @@ impl AgentConfig {
             other => other.clone(),
         };
         if !object.is_object() {
-            return Err("is an object, or a string that holds one".to_owned());
+            return Err("must be an object, or a string that holds one".to_owned());
         }
         serde_json::from_value(object).map_err(|e| e.to_string())
     }
@@ -58,13 +58,17 @@ impl AgentConfig {
     /// Notes what is out of range.
     pub fn check(&self, problems: &mut Problems) {
         let warm = self.temperature.is_none_or(|t| (0.0..=2.0).contains(&t));
-        problems.require(warm, "config/temperature", "is 0 to 2");
-        problems.require(self.max_tokens != Some(0), "config/max_tokens", "is at least 1");
+        problems.require(warm, "config/temperature", "must be between 0 and 2");
+        problems.require(self.max_tokens != Some(0), "config/max_tokens", "must be at least 1");
         let steps = self.max_steps.is_none_or(|steps| (1..=MAX_STEPS).contains(&steps));
-        problems.require(steps, "config/max_steps", "is 1 to 1000");
+        problems.require(steps, "config/max_steps", limits::must_be_between(&(1..=MAX_STEPS)));
         let fits = |label: &String| (1..=MAX_TAG).contains(&label.len());
         let labels = self.labels.len() <= MAX_TAGS && self.labels.iter().all(fits);
-        problems.require(labels, "config/labels", "are at most 100 of 1 to 255 bytes");
+        problems.require(
+            labels,
+            "config/labels",
+            format!("must have at most {MAX_TAGS} entries of 1 to {MAX_TAG} bytes"),
+        );
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::agent::autonomy::Autonomy;
 use crate::kernel::ids::is_well_formed;
 use crate::kernel::lease::digest;
+use crate::kernel::limits;
 use crate::kernel::refusal::{Problems, Refusal};
 
 /// The file that says who the agent is.
@@ -84,16 +85,16 @@ impl Persona {
         problems.require(
             is_name(&self.name),
             "name",
-            "is 1 to 4 parts of lower-case letters, digits, dots, dashes and underscores with a / between them",
+            "must be 1 to 4 parts of lower-case letters, digits, dots, dashes and underscores with a / between them",
         );
-        problems.require(!body(&self.persona).trim().is_empty(), "persona", "says nothing");
+        problems.require(!body(&self.persona).trim().is_empty(), "persona", "must not be empty");
         for (field, text) in [("persona", &self.persona), ("start_here", &self.start_here)] {
-            problems.require(text.len() <= MAX_TEXT, field, "is longer than 65536 bytes");
-            problems.require(!text.contains('\0'), field, "holds a NUL character");
+            problems.require(text.len() <= MAX_TEXT, field, limits::must_fit(MAX_TEXT));
+            problems.require(!text.contains('\0'), field, "must not contain a NUL character");
         }
         let named = front_matter(&self.persona).and_then(level);
         let known = named.is_none_or(|word| Autonomy::parse(word).is_some());
-        problems.require(known, "persona", "names an autonomy that is none of full, semi, supervised");
+        problems.require(known, "persona", "must name one of the autonomies full, semi, supervised");
         problems.finish()
     }
 }

@@ -1,24 +1,28 @@
 //! What a client may say about a bead: new beads, patches, dependencies, and what is wrong with them.
 
 use crate::bead::readiness::Gate;
-use crate::bead::{Approval, BACKLOG, Bead, DEFAULT_PRIORITY, Status, TYPES};
+use crate::bead::{Approval, BACKLOG, Bead, CRITICAL, DEFAULT_PRIORITY, Status, TYPES};
 use crate::kernel::ids::{BeadId, ProjectId};
+use crate::kernel::limits::{self, MAX_TAG, MAX_TAGS};
 use crate::kernel::record::set_if_some;
 use crate::kernel::refusal::{Problems, Refusal};
-use crate::kernel::tag::{MAX_TAG, MAX_TAGS};
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
 
-/// The longest title, in characters.
+/// Longest title, in characters.
 pub const MAX_TITLE: usize = 500;
-/// The longest description or list of criteria, in bytes.
+const TITLE_CHARS: RangeInclusive<usize> = 1..=MAX_TITLE;
+const TAG_BYTES: RangeInclusive<usize> = 1..=MAX_TAG;
+/// Longest description or list of criteria, in bytes.
 pub const MAX_TEXT: usize = 262_144;
 
 /// The dependency types that say whether a bead is ready; all others only inform.
 pub const READINESS_TYPES: &[&str] = &["blocks", "parent-child", "conditional-blocks", "waits-for"];
-/// The longest name of a dependency type, in bytes.
+/// Longest name of a dependency type, in bytes.
 pub const MAX_EDGE_TYPE: usize = 50;
+const EDGE_TYPE_BYTES: RangeInclusive<usize> = 1..=MAX_EDGE_TYPE;
 
 /// `bead_id` depends on `depends_on`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,29 +133,41 @@ impl NewBead {
     }
 }
 
-/// Checks a bead's plain fields; all problems at once.
+/// Returns the sentence that states the range of priorities.
+pub(crate) fn priority_rule() -> String {
+    format!("must be between {CRITICAL} (critical) and {BACKLOG} (backlog)")
+}
+
+/// Checks a bead's own fields and reports all problems at once.
 pub fn check(bead: &Bead) -> Result<(), Refusal> {
     let mut problems = Problems::default();
     let title = bead.title.chars().count();
-    problems.require((1..=MAX_TITLE).contains(&title), "title", "has 1 to 500 characters");
-    problems.require(bead.description.len() <= MAX_TEXT, "description", "is longer than 262144 bytes");
+    problems.require(TITLE_CHARS.contains(&title), "title", limits::must_have_chars(&TITLE_CHARS));
+    problems.require(bead.description.len() <= MAX_TEXT, "description", limits::must_fit(MAX_TEXT));
     let criteria = bead.acceptance_criteria.len() <= MAX_TEXT;
-    problems.require(criteria, "acceptance_criteria", "is longer than 262144 bytes");
-    problems.require(bead.priority <= BACKLOG, "priority", "is 0 (critical) to 4 (backlog)");
-    let types = format!("is one of {}", TYPES.join(", "));
-    problems.require(TYPES.contains(&bead.bead_type.as_str()), "type", types);
-    problems.require(bead.tags.len() <= MAX_TAGS, "tags", "are more than 100");
-    let tag_ok = |tag: &String| !tag.is_empty() && tag.len() <= MAX_TAG;
-    problems.require(bead.tags.iter().all(tag_ok), "tags", "have 1 to 255 bytes each");
-    let named = bead.assigned_to.as_ref().is_none_or(|name| !name.is_empty() && name.len() <= MAX_TAG);
-    problems.require(named, "assigned_to", "has 1 to 255 bytes");
+    problems.require(criteria, "acceptance_criteria", limits::must_fit(MAX_TEXT));
+    problems.require(bead.priority <= BACKLOG, "priority", priority_rule());
+    problems.require(TYPES.contains(&bead.bead_type.as_str()), "type", limits::must_be_one_of(TYPES));
+    problems.require(bead.tags.len() <= MAX_TAGS, "tags", limits::must_have_at_most(MAX_TAGS));
+    let tag_ok = |tag: &String| TAG_BYTES.contains(&tag.len());
+    problems.require(
+        bead.tags.iter().all(tag_ok),
+        "tags",
+        format!("{} each", limits::must_have_bytes(&TAG_BYTES)),
+    );
+    let named = bead.assigned_to.as_ref().is_none_or(tag_ok);
+    problems.require(named, "assigned_to", limits::must_have_bytes(&TAG_BYTES));
     problems.finish()
 }
 
 /// Checks the type of a dependency.
 pub fn check_edge_type(kind: &str) -> Result<(), Refusal> {
     let mut problems = Problems::default();
-    problems.require((1..=MAX_EDGE_TYPE).contains(&kind.len()), "type", "has 1 to 50 bytes");
+    problems.require(
+        EDGE_TYPE_BYTES.contains(&kind.len()),
+        "type",
+        limits::must_have_bytes(&EDGE_TYPE_BYTES),
+    );
     problems.finish()
 }
 

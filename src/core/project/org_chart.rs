@@ -6,6 +6,7 @@
 use crate::agent::persona;
 use crate::agent::{Agent, Status};
 use crate::kernel::ids::{AgentId, ProjectId, is_well_formed};
+use crate::kernel::limits;
 use crate::kernel::refusal::{FieldProblem, Refusal};
 use crate::kernel::time::Timestamp;
 use crate::project::Project;
@@ -135,28 +136,34 @@ impl OrgChart {
     /// [`Refusal::Invalid`].
     pub fn check(&self) -> Result<(), Refusal> {
         let mut problems = Vec::new();
-        let mut wrong = |at: String, detail: &str| {
-            problems.push(FieldProblem { pointer: format!("/positions{at}"), detail: detail.to_owned() });
+        let mut wrong = |at: String, detail: String| {
+            problems.push(FieldProblem { pointer: format!("/positions{at}"), detail });
         };
         if self.positions.len() > MAX_POSITIONS {
-            wrong(String::new(), "are at most 100");
+            wrong(String::new(), limits::must_have_at_most(MAX_POSITIONS));
         }
         let mut seen = BTreeSet::new();
         for (place, position) in self.positions.iter().enumerate() {
             if !is_well_formed(&position.role_name) {
-                wrong(format!("/{place}/role_name"), "matches ^[a-z0-9][a-z0-9._-]{0,63}$");
+                wrong(format!("/{place}/role_name"), "must match ^[a-z0-9][a-z0-9._-]{0,63}$".to_owned());
             }
             if !seen.insert(position.role_name.as_str()) {
-                wrong(format!("/{place}/role_name"), "is that of another position");
+                wrong(format!("/{place}/role_name"), "must be unique in the chart".to_owned());
             }
             if position.max_instances > MAX_INSTANCES {
-                wrong(format!("/{place}/max_instances"), "is 0 (no limit) to 1000");
+                wrong(
+                    format!("/{place}/max_instances"),
+                    format!("must be between 0 (no limit) and {MAX_INSTANCES}"),
+                );
             }
             if let Some(chief) = &position.reports_to {
                 if self.position(chief).is_none() {
-                    wrong(format!("/{place}/reports_to"), "is the role of no position");
+                    wrong(format!("/{place}/reports_to"), "must be the role of a position".to_owned());
                 } else if self.is_own_chief(position) {
-                    wrong(format!("/{place}/reports_to"), "makes it report to itself in the end");
+                    wrong(
+                        format!("/{place}/reports_to"),
+                        "must not lead back to the position itself".to_owned(),
+                    );
                 }
             }
         }

@@ -204,7 +204,7 @@ pub async fn claiming_agent(request: &ApiRequest, named: Option<String>) -> Resu
             return Err(ApiError::forbidden(format!("the token is agent {own}'s and claims for no other")));
         }
         (Some(agent), _) | (None, Some(agent)) => AgentId::from_trusted(agent),
-        (None, None) => return Err(ApiError::field("agent_id", "is required")),
+        (None, None) => return Err(ApiError::field("agent_id", "must be given")),
     };
     check_agent(request, &agent).await?;
     Ok(agent)
@@ -267,7 +267,7 @@ async fn depend(request: ApiRequest, body: DependencyBody) -> Result<Reply, ApiE
     check_agent_may_write(&request, body.lease_token.as_deref()).await?;
     let kind = body.kind.unwrap_or_else(|| DEFAULT_EDGE.to_owned());
     if body.gate.is_some() && kind != "waits-for" {
-        return Err(ApiError::field("gate", "is of dependencies of the type waits-for"));
+        return Err(ApiError::field("gate", "must only be given for the type waits-for"));
     }
     let target = BeadId::from_trusted(body.depends_on);
     request.require_beads([&target]).await?;

@@ -6,7 +6,7 @@ use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::{MAX_WAIT_SEC, PullRequest};
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::lease::{MAX_TTL_SEC, MIN_TTL_SEC};
-use arbiter_core::kernel::tag::MAX_TAGS;
+use arbiter_core::kernel::limits::{self, MAX_TAGS};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
@@ -42,13 +42,13 @@ pub fn endpoints() -> Vec<Endpoint> {
 
 async fn next(request: ApiRequest, body: PullBody) -> Result<Reply, ApiError> {
     if body.wait_sec > MAX_WAIT_SEC {
-        return Err(ApiError::field("wait_sec", format!("is 0 to {MAX_WAIT_SEC}")));
+        return Err(ApiError::field("wait_sec", limits::must_be_between(&(0..=MAX_WAIT_SEC))));
     }
     if body.ttl_sec.is_some_and(|ttl| !(MIN_TTL_SEC..=MAX_TTL_SEC).contains(&ttl)) {
         return Err(ApiError::field("ttl_sec", format!("is {MIN_TTL_SEC} to {MAX_TTL_SEC}")));
     }
     if body.tags.len() > MAX_TAGS {
-        return Err(ApiError::field("tags", format!("are at most {MAX_TAGS}")));
+        return Err(ApiError::field("tags", limits::must_have_at_most(MAX_TAGS)));
     }
     let agent_id = claiming_agent(&request, body.agent_id).await?;
     if let Some(project) = &body.project_id {

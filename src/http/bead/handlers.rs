@@ -108,7 +108,7 @@ pub async fn check_agent_may_write(request: &ApiRequest, lease_token: Option<&st
     let bead = row(request).await?;
     check_assigned(request, &bead)?;
     if bead.status == Status::InProgress && lease_token.is_none() {
-        return Err(ApiError::field("lease_token", "is required of an agent for a claimed bead"));
+        return Err(ApiError::field("lease_token", "must be given by an agent for a claimed bead"));
     }
     Ok(())
 }
@@ -218,7 +218,7 @@ async fn create(request: ApiRequest, body: NewBeadBody) -> Result<Reply, ApiErro
 
 async fn create_all(request: ApiRequest, body: NewBeadsBody) -> Result<Reply, ApiError> {
     if !(1..=MAX_BULK).contains(&body.beads.len()) {
-        return Err(ApiError::field("beads", format!("are 1 to {MAX_BULK}")));
+        return Err(ApiError::field("beads", format!("must have 1 to {MAX_BULK} entries")));
     }
     let new: Vec<NewBead> = body.beads.into_iter().map(NewBead::from).collect();
     let chosen: HashSet<&String> = new.iter().filter_map(|new| new.id.as_ref()).collect();

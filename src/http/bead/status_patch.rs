@@ -21,7 +21,7 @@ enum StatusAction {
 /// something happened between the two steps.
 pub async fn change(request: ApiRequest, mut body: BeadPatchBody) -> Result<Reply, ApiError> {
     let bead = row(&request).await?;
-    let Some(wanted) = body.status else { return Err(ApiError::field("status", "is required")) };
+    let Some(wanted) = body.status else { return Err(ApiError::field("status", "must be given")) };
     let mut caller = request.caller()?;
     let (lease_token, reason) = (body.lease_token.take(), body.reason.take());
     let reason = reason.unwrap_or_else(|| format!("set by {}", caller.name));

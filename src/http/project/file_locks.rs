@@ -127,7 +127,7 @@ impl LockBody {
         let is_single = self.path.is_some();
         let paths = match (self.path, self.paths) {
             (Some(_), Some(_)) => {
-                return Err(ApiError::field("paths", "are given beside path; one of them will do"));
+                return Err(ApiError::field("paths", "must not be given beside path"));
             }
             (Some(path), None) => Some(vec![path]),
             (None, paths) => paths,
@@ -136,7 +136,7 @@ impl LockBody {
         if request.identity.role() == Role::Agent && self.bead_id.is_none() {
             return Err(ApiError::field(
                 "bead_id",
-                "is required of an agent: it locks files for a bead it holds",
+                "must be given by an agent: it locks files for a bead it holds",
             ));
         }
         let holder = Holder { agent_id, bead_id: self.bead_id.map(BeadId::from_trusted) };
@@ -173,7 +173,7 @@ async fn acquire(request: ApiRequest, body: LockBody) -> Result<Reply, ApiError>
     let project = body.project();
     let (wish, is_single) = body.read(&request).await?;
     if wish.paths.is_none() {
-        return Err(ApiError::field("path", "is required, or paths in its place"));
+        return Err(ApiError::field("path", "must be given, or paths in its place"));
     }
     let locks = request.handles().file_locks.acquire(&request.caller()?, &project, wish).await?;
     let mut views: Vec<FileLockView> = locks.into_iter().map(FileLockView::from).collect();

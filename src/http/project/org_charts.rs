@@ -185,7 +185,9 @@ async fn staff(request: ApiRequest, body: StaffBody) -> Result<Reply, ApiError> 
             request.require_project(None)?;
             Staffing::Unassign
         }
-        (Action::Unassign, Some(_)) => return Err(ApiError::field("role", "is for action assign alone")),
+        (Action::Unassign, Some(_)) => {
+            return Err(ApiError::field("role", "must only be given for the action assign"));
+        }
     };
     answer(request.handles().org_charts.staff(&request.caller()?, &id(&request), &agent, staffing).await?)
 }

@@ -66,10 +66,10 @@ pub fn endpoints() -> Vec<Endpoint> {
 
 async fn write(request: ApiRequest, body: MessageBody) -> Result<Reply, ApiError> {
     if body.kind.as_deref().is_some_and(|kind| kind != EventType::LogMessage.as_str()) {
-        return Err(ApiError::field("type", "is log.message; other events are written by what happens"));
+        return Err(ApiError::field("type", "must be log.message; the server writes all other events"));
     }
     if !(1..=MAX_MESSAGE).contains(&body.message.chars().count()) {
-        return Err(ApiError::field("message", "has 1 to 10000 characters"));
+        return Err(ApiError::field("message", "must have 1 to 10000 characters"));
     }
     request.require_project(body.project_id.as_deref())?;
     let store = &request.handles().store;

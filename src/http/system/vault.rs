@@ -241,7 +241,7 @@ async fn import(request: ApiRequest, body: ImportBody) -> Result<Reply, ApiError
 
 fn check_new(password: &Secret) -> Result<(), ApiError> {
     match password.0.expose_secret().is_empty() {
-        true => Err(ApiError::field("new_password", "is empty")),
+        true => Err(ApiError::field("new_password", "must not be empty")),
         false => Ok(()),
     }
 }

@@ -133,7 +133,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
 fn parse<T: DeserializeOwned>(bytes: &[u8], secrecy: Secrecy) -> Result<T, ApiError> {
     // A list in the place of an object would be taken for its fields in order.
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        let detail = "is a list, not an object".to_owned();
+        let detail = "must be an object, not a list".to_owned();
         return Err(ApiError::fields(vec![FieldProblem { pointer: String::new(), detail }]));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
@@ -160,7 +160,7 @@ fn describe(path: &Path, error: &serde_json::Error, secrecy: Secrecy) -> ApiErro
     let mut detail = if secrecy.is_secret() { without_value(text) } else { text.to_owned() };
     if let Some(name) = quoted_after(text, "missing field `") {
         pointer.push_str(&format!("/{}", escape(name)));
-        "is required".clone_into(&mut detail);
+        "must be given".clone_into(&mut detail);
     } else if let Some(known) = text.strip_prefix("unknown field `") {
         detail = match known.split_once("expected ") {
             Some((_, expected)) => format!("is not a field that can be set here; expected {expected}"),

@@ -147,13 +147,15 @@ fn count(connection: &Connection, from: &str, conditions: &Conditions) -> Result
 fn after(conditions: &mut Conditions, order: &[&str], cursor: &str) -> Result<(), StoreError> {
     let parts: Vec<&str> = cursor.splitn(order.len(), SEPARATOR).collect();
     if parts.len() != order.len() {
-        return Err(Refusal::field("cursor", "is not one of ours").into());
+        return Err(Refusal::field("cursor", "must be a cursor that this server returned").into());
     }
     let mut marks = Vec::new();
     for (column, part) in order.iter().zip(parts) {
         // The only ordering column that is a number.
         let value = if column.ends_with("priority") {
-            let number: i64 = part.parse().map_err(|_| Refusal::field("cursor", "is not one of ours"))?;
+            let number: i64 = part
+                .parse()
+                .map_err(|_| Refusal::field("cursor", "must be a cursor that this server returned"))?;
             Value::Integer(number)
         } else {
             Value::Text(part.to_owned())

@@ -44,7 +44,8 @@ pub(crate) fn list(
     request: &PageRequest,
 ) -> Result<Page<Heartbeat>, StoreError> {
     let cursor = request.cursor.as_deref().map(str::parse::<Timestamp>).transpose();
-    let cursor = cursor.map_err(|_| Refusal::field("cursor", "is not one of ours"))?;
+    let cursor =
+        cursor.map_err(|_| Refusal::field("cursor", "must be a cursor that this server returned"))?;
     let before = cursor.map(|at| at.to_string());
     let mut items = newest(connection, provider, before.as_deref(), request.limit.max(1).saturating_add(1))?;
     let limit = usize::try_from(request.limit.max(1)).unwrap_or(usize::MAX);

@@ -62,7 +62,7 @@ fn invalid_fields_are_named_by_json_pointer() {
 
 #[test]
 fn field_error_names_field_not_text_position() {
-    assert_eq!(problem("{}").1[0].1, "is required");
+    assert_eq!(problem("{}").1[0].1, "must be given");
     let unknown = &problem(r#"{"title": "a", "colour": 1}"#).1[0].1;
     assert!(unknown.starts_with("is not a field that can be set here; expected"), "{unknown}");
     assert!(!problem(r#"{"title": 3}"#).1[0].1.contains("line"));
@@ -74,7 +74,7 @@ fn secret_body_error_omits_its_values() {
     assert_eq!(detail(r#"{"title": "a", "priority": "sk-1"}"#), "does not fit; expected u8");
     assert_eq!(detail(r#""sk-1, expected x""#), "does not fit; expected struct Wanted");
     assert_eq!(detail(r#"{"title": "a", "tags": "sk-1"}"#), "does not fit; expected a sequence");
-    assert_eq!(detail("{}"), "is required");
+    assert_eq!(detail("{}"), "must be given");
     assert!(problem(r#"{"title": "a", "tags": "sk-1"}"#).1[0].1.contains("sk-1"), "others may be quoted");
 }
 

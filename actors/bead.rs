@@ -35,7 +35,6 @@ use tokio::sync::oneshot;
 /// The proof of a claim, given once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseGrant {
-    /// The token that later writes carry.
     pub token: String,
     /// When the claim ends unless renewed.
     pub expires_at: Timestamp,
@@ -44,7 +43,6 @@ pub struct LeaseGrant {
 /// A claimed bead.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimedBead {
-    /// The bead.
     pub bead: BeadDetail,
     /// The lease; a person has none.
     pub lease: Option<LeaseGrant>,
@@ -53,38 +51,26 @@ pub struct ClaimedBead {
 /// What can be done with a bead besides claiming and changing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BeadAction {
-    /// Give it back.
     Release {
-        /// Why.
         reason: String,
     },
-    /// End it with a result.
     Complete {
-        /// What came of it.
         summary: String,
     },
-    /// End it from outside.
     Close {
-        /// Why.
         reason: String,
     },
-    /// Say that it cannot go on.
     Block {
-        /// Why.
         reason: String,
     },
-    /// Say that it can go on.
     Unblock,
     /// Ask whoever is above what is to become of it; it waits for the answer.
     Escalate {
-        /// Why.
         reason: String,
     },
-    /// Want it again.
     Reopen,
     /// Want it done anew.
     Redispatch {
-        /// Why.
         reason: Option<String>,
     },
 }
@@ -220,34 +206,25 @@ impl BeadsHandle {
 /// How a run ended and what that does to its bead.
 #[derive(Clone, Debug)]
 pub(crate) struct RunEnd {
-    /// The token of the claim the run worked under.
     pub(crate) lease_token: String,
-    /// The agent that worked.
     pub(crate) agent_id: AgentId,
     /// The run as it ended; none when it failed before it had begun.
     pub(crate) run: Option<Run>,
-    /// The digest of what the model said last.
     pub(crate) answer_digest: Option<String>,
-    /// What becomes of the bead.
     pub(crate) result: RunResult,
 }
 
 /// What becomes of a bead after a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RunResult {
-    /// It is done.
     Complete(String),
-    /// It cannot go on.
     Block(String),
     /// A person has to decide: question, options, priority.
     Ask(String, Vec<String>, Option<u8>),
-    /// Somebody else is to have it, and why.
     HandOn(HandoffTarget, String),
     /// These have to be done first.
     Wait(Vec<BeadId>),
-    /// The attempt failed.
     Failed(String),
-    /// It is given back without counting an attempt.
     NotCounted(String),
     /// The same, and there is no use in another attempt before so much time has passed.
     Deferred(String, Duration),

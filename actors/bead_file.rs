@@ -38,41 +38,30 @@ pub struct BeadFilesHandle(pub(crate) Arc<SharedContext>);
 /// How a file is to be read in.
 #[derive(Clone, Debug, Default)]
 pub struct ImportRequest {
-    /// Its format.
     pub format: FileFormat,
-    /// Whether everything is taken back in the end: what would happen is told.
+    /// True if everything is taken back in the end: what would happen is told.
     pub dry_run: bool,
-    /// Whether one line that cannot be taken is the end of it all.
     pub strict: bool,
-    /// Whether older lines count as if they were newer.
     pub allow_stale: bool,
-    /// What stands before the ids instead of what the file has there.
     pub prefix: Option<String>,
-    /// Whether beads that name another project are taken.
     pub any_project: bool,
 }
 
 /// What became of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportOutcome {
-    /// Where it came from.
     pub source: String,
-    /// What the store says of it.
     pub report: ImportReport,
     /// What was odd and was taken nevertheless: the line, and what.
     pub warnings: Vec<(u64, String)>,
-    /// Whether everything was taken back.
     pub dry_run: bool,
 }
 
 /// What became of an export.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExportOutcome {
-    /// The file.
     pub path: String,
-    /// Beads in it.
     pub beads: u64,
-    /// Whether it was written, or had this content already.
     pub is_written: bool,
     /// Beads that were in it and were deleted here. A tool that reads the file by merging it does not hear of that.
     pub deleted_ids: Vec<String>,

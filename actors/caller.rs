@@ -11,7 +11,6 @@ pub struct Caller {
     pub name: String,
     /// The revision the caller has seen; a change of any other is refused.
     pub if_match: Option<u64>,
-    /// Where the request came from.
     pub origin: Option<Origin>,
     /// The request that this is, when it may come twice: noted in the same commit as the change.
     pub keep: Option<Box<KeptAnswer>>,
@@ -47,8 +46,6 @@ impl Caller {
 /// Whether a deletion takes along what depends on the entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cascade {
-    /// It does.
     Yes,
-    /// It is refused while something depends on it.
     No,
 }

@@ -20,7 +20,7 @@ pub(crate) async fn retry_on_conflict<T>(attempt: impl AsyncFn() -> Result<T, Er
     Err(Error::Busy("the entity".to_owned()))
 }
 
-/// Whether an attempt has to be made again, for who is no actor and makes them one by one, at most [`MAX_TRIES`].
+/// Returns whether an attempt has to be made again, for who is no actor and makes them one by one, at most [`MAX_TRIES`].
 pub(crate) fn is_stale<T>(outcome: &Result<T, Error>) -> bool {
     matches!(outcome, Err(Error::Store(StoreError::Stale { .. })))
 }

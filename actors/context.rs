@@ -54,7 +54,6 @@ pub(crate) struct SharedContext {
     pub(crate) runs: ActiveRuns,
     /// Set while a message to the dispatcher is on its way.
     pub(crate) wake_requested: AtomicBool,
-    /// Those who wait for a bead, as everybody may see it.
     pub(crate) queue: PullQueue,
     pub(crate) token_cache: TokenCache,
     pub(crate) budget_guard: BudgetGuard,
@@ -65,7 +64,6 @@ pub(crate) struct SharedContext {
     pub(crate) prefixes: PrefixCache,
     pub(crate) remote_executor: RemoteExecutorSlot,
     pub(crate) personas: PersonaStore,
-    /// How it goes with the notices, as everybody may see it.
     pub(crate) notices: SharedNoticeState,
     /// What goes on behind an answer, and has to end before the store closes.
     pub(crate) background_tasks: TaskTracker,
@@ -157,7 +155,7 @@ impl SharedContext {
         self.background_tasks.spawn_on(work, &self.runtime);
     }
 
-    /// Whether the server is stopping.
+    /// Returns whether the server is stopping.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }

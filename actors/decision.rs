@@ -147,9 +147,7 @@ impl DecisionsHandle {
 /// An answer, and by whom it is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DecisionAnswer {
-    /// The answer.
     pub decision: String,
-    /// Why.
     pub rationale: Option<String>,
     /// The digest of what it is about, as whoever answers has seen it; none: as it was when it was asked.
     pub subject_digest: Option<String>,

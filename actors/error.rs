@@ -19,7 +19,6 @@ pub enum Error {
     /// It is against a rule; nothing changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The store could not do it.
     #[error(transparent)]
     Store(StoreError),
     /// More is waiting for the actor than it takes.
@@ -31,16 +30,12 @@ pub enum Error {
         /// Kind and id of the actor.
         actor: String,
     },
-    /// The vault did not do it.
     #[error(transparent)]
     Vault(#[from] VaultAccessError),
-    /// The provider did not do it.
     #[error("{0}")]
     Provider(String),
-    /// A call of a provider failed.
     #[error("{}", .0.text)]
     Call(Box<FailedCall>),
-    /// The server is stopping.
     #[error("the server is shutting down")]
     ShuttingDown,
 }
@@ -48,13 +43,9 @@ pub enum Error {
 /// A failed call, as it may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedCall {
-    /// What went wrong.
     pub kind: ErrorKind,
-    /// The same in words.
     pub text: String,
-    /// How long the provider asks to wait.
     pub retry_after: Option<Duration>,
-    /// The field of the request that is at fault.
     pub field: Option<String>,
 }
 
@@ -83,10 +74,8 @@ impl From<CallFailure> for Error {
 /// Why the vault did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultAccessError {
-    /// It is locked.
     #[error("the vault is locked")]
     Locked,
-    /// The password is wrong.
     #[error("the password is wrong")]
     WrongPassword,
     /// Too many wrong passwords; wait.
@@ -100,13 +89,7 @@ pub enum VaultAccessError {
         "the key file is of generation {found}, and generation {seen} was seen: an older file was put back; \
          accept it with POST /api/v1/vault/accept-rollback, or put the newer one in its place"
     )]
-    RolledBack {
-        /// The newest generation that was seen.
-        seen: u64,
-        /// The generation of the file.
-        found: u64,
-    },
-    /// The key file or the disk.
+    RolledBack { seen: u64, found: u64 },
     #[error("the vault failed")]
     Failed(#[source] VaultError),
 }

@@ -39,16 +39,13 @@ pub struct GatewayHandle(pub(crate) Arc<SharedContext>);
 pub struct GatewayCall {
     /// The request as it came: OpenAI's chat completion, field by field.
     pub body: Map<String, Value>,
-    /// The agent it is for.
     pub agent_id: Option<String>,
-    /// The project that pays.
     pub project_id: Option<String>,
 }
 
 /// A model that can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayModel {
-    /// The name it is asked for by.
     pub id: String,
     /// Who serves it; several: whoever is best.
     pub providers: Vec<ProviderId>,
@@ -59,9 +56,7 @@ pub struct GatewayModel {
 pub struct GatewayAnswer {
     /// OpenAI's chat completion, as it came from the provider where that speaks OpenAI's protocol.
     pub body: Bytes,
-    /// Who gave it.
     pub provider_id: ProviderId,
-    /// The run that it is.
     pub run_id: Option<RunId>,
 }
 

@@ -30,49 +30,31 @@ use std::sync::Arc;
 /// The handles of the cast. Clones share it.
 #[derive(Clone)]
 pub struct Handles {
-    /// For reading.
     pub store: Store,
-    /// Beads.
     pub beads: BeadsHandle,
-    /// Budgets.
     pub budgets: BudgetsHandle,
-    /// Agents.
     pub agents: AgentsHandle,
-    /// Decisions.
     pub decisions: DecisionsHandle,
-    /// Locks on files.
     pub file_locks: FileLocksHandle,
-    /// Providers.
     pub providers: ProvidersHandle,
-    /// Projects.
     pub projects: ProjectsHandle,
-    /// Org charts.
     pub org_charts: OrgChartsHandle,
-    /// Personas.
     pub personas: PersonasHandle,
     /// Notices to who is outside.
     pub notifier: NotifierHandle,
     /// Work that is fetched.
     pub pulls: PullsHandle,
-    /// The vault.
     pub vault: VaultHandle,
-    /// The console.
     pub console: ConsoleHandle,
     /// Prompts to agents, and the end of runs.
     pub work: WorkHandle,
-    /// Files of beads.
     pub bead_files: BeadFilesHandle,
-    /// The gateway.
     pub gateway: GatewayHandle,
-    /// Events.
     pub bus: BusHandle,
-    /// The dispatcher.
     pub dispatcher: DispatcherHandle,
-    /// The root.
     pub orchestrator: OrchestratorHandle,
     /// API tokens.
     pub tokens: TokensHandle,
-    /// The time.
     pub clock: SharedClock,
     shared: Arc<SharedContext>,
 }
@@ -117,7 +99,7 @@ impl Handles {
         self.shared.remote_executor.set(executor);
     }
 
-    /// Whether the server is stopping.
+    /// Returns whether the server is stopping.
     pub fn is_stopping(&self) -> bool {
         self.shared.is_stopping()
     }

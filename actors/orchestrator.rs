@@ -37,13 +37,10 @@ pub struct ActorsStatus {
     pub actors: Vec<(String, usize)>,
     /// Restarts by kind since the start.
     pub restarts: Vec<(String, u64)>,
-    /// Why no work is handed out, if so.
     pub parked: Option<String>,
-    /// Since when.
     pub changed_at: Option<Timestamp>,
     /// Runs that go on.
     pub working: usize,
-    /// The most runs at one time.
     pub limit: usize,
 }
 

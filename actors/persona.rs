@@ -24,14 +24,12 @@ use tokio::task::spawn_blocking;
 /// A persona and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersonaEntry {
-    /// The persona.
     pub persona: Persona,
-    /// Whose it is.
     pub origin: PersonaOrigin,
 }
 
 impl PersonaEntry {
-    /// Whether it stands before one that Arbiter brings along.
+    /// Returns whether it stands before one that Arbiter brings along.
     pub fn is_shadowing(&self) -> bool {
         self.origin == PersonaOrigin::User && builtin::get(&self.persona.name).is_some()
     }
@@ -45,15 +43,10 @@ impl PersonaEntry {
 /// A persona without its texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersonaSummary {
-    /// Its name.
     pub name: String,
-    /// Its first heading.
     pub title: String,
-    /// How much it decides by itself.
     pub autonomy: Autonomy,
-    /// Whose it is.
     pub origin: PersonaOrigin,
-    /// Whether it stands before one that Arbiter brings along.
     pub is_shadowing: bool,
     /// Another number for any other text.
     pub revision: u64,

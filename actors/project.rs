@@ -117,7 +117,6 @@ impl ProjectsHandle {
 /// What came of the wish to close a project.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CloseOutcome {
-    /// It is closed.
     Closed(Box<Project>),
     /// Work is open, and this is the question.
     Asked(Box<Decision>),
@@ -133,9 +132,7 @@ pub(crate) enum ProjectRequest {
 /// Whether a project rests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parking {
-    /// It does, and why.
     Yes(String),
-    /// It does no longer.
     No,
 }
 

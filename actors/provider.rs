@@ -102,7 +102,7 @@ impl ProvidersHandle {
         }
     }
 
-    /// Whether this entry of the vault, if one is named, can hold the private key of a certificate.
+    /// Returns whether this entry of the vault, if one is named, can hold the private key of a certificate.
     async fn check_client_key(&self, wanted: Option<&KeyId>) -> Result<(), Error> {
         let Some(id) = wanted else { return Ok(()) };
         let entries = VaultHandle(Arc::clone(&self.0)).entries();

@@ -52,7 +52,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 /// A claim this young may still get its run.
 const RUN_START_GRACE: Duration = Duration::from_secs(1);
 
-/// Whether a claim is old enough that its run must have begun.
+/// Returns whether a claim is old enough that its run must have begun.
 pub(crate) fn is_late(agent: &Agent, now: Timestamp) -> bool {
     now.since(agent.updated_at) > RUN_START_GRACE
 }
@@ -89,7 +89,6 @@ struct BeadRun {
     token: String,
     run: Run,
     has_begun: bool,
-    /// The digest of what the model said last.
     answer_digest: Option<String>,
 }
 

@@ -11,51 +11,36 @@ use std::time::Duration;
 /// Settings of the actors.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Threads for entities.
     pub threads: usize,
     /// Messages that may wait for one actor.
     pub mailbox: usize,
-    /// How long an entity's actor stays in memory without a message.
     pub idle_retire: Duration,
     /// Restarts of one actor within the window.
     pub restart_limit: usize,
-    /// The window of the restarts.
     pub restart_window: Duration,
     /// Events that the bus keeps for slow subscribers.
     pub bus_buffer: usize,
-    /// How long events are kept.
     pub events_kept_for: Duration,
-    /// How many events are kept.
     pub events_kept: u64,
     /// PBKDF2 iterations of new vault entries.
     pub kdf_iterations: u32,
     /// How long the vault may lie unused before it locks; zero: for ever.
     pub auto_lock: Duration,
-    /// The pause between heartbeats.
     pub heartbeat_interval: Duration,
-    /// How long a heartbeat may take.
     pub heartbeat_timeout: Duration,
-    /// How long a call may take.
     pub call_deadline: Duration,
-    /// When a failed call is made again.
     pub retry: Policy,
-    /// How long a provider may be silent within an answer.
     pub idle_timeout: Duration,
-    /// Whether plain HTTP may leave the local network.
     pub public_http: PublicHttp,
     /// The models that are known; none by default.
     pub catalogue: Arc<Catalog>,
-    /// How long lines of the ledger are kept.
     pub calls_kept_for: Duration,
     /// Runs at one time.
     pub max_parallel: usize,
     /// Failed attempts before a person is asked.
     pub attempts_max: u32,
-    /// The pause after the first failed attempt.
     pub backoff_base: Duration,
-    /// The longest pause between attempts.
     pub backoff_max: Duration,
-    /// How long a lease lasts without a heartbeat.
     pub lease_ttl: Duration,
     /// Answers of the model in one run.
     pub max_steps: u32,
@@ -65,9 +50,7 @@ pub struct Settings {
     pub bead_file_pause: Duration,
     /// What `conditional-blocks` means.
     pub conditional: Conditional,
-    /// How long a decision waits for its answer.
     pub decision_timeout: Duration,
-    /// Who is told outside, if anybody is.
     pub notify: Option<Notify>,
     /// Threads that read the store.
     pub store_readers: usize,
@@ -80,27 +63,21 @@ pub struct Settings {
 /// Who is told outside of what somebody has to act on.
 #[derive(Clone, Debug)]
 pub struct Notify {
-    /// Where the receiver is.
     pub url: String,
-    /// What notices are signed with.
     pub secret: NotifySecret,
 }
 
 /// Where the secret of notices is.
 #[derive(Clone, Debug)]
 pub enum NotifySecret {
-    /// It came from a file, which was read at the start.
     Given(SecretString),
-    /// It is in the vault.
     Key(KeyId),
 }
 
 /// Whether plain HTTP may leave the local network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublicHttp {
-    /// It may.
     Allowed,
-    /// It may not.
     Refused,
 }
 

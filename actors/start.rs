@@ -34,23 +34,18 @@ const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Why the cast could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The database.
     #[error("the database cannot be opened")]
     Store(#[from] StoreError),
-    /// The key file.
     #[error("the key file cannot be opened")]
     Vault(#[from] VaultError),
-    /// A thread.
     #[error("a thread cannot be started")]
     Thread(#[source] std::io::Error),
-    /// The state could not be put right.
     #[error("the state cannot be recovered")]
     Recovery(#[from] Error),
 }
 
 /// The running cast.
 pub struct ActorSystem {
-    /// What the edges may do.
     pub handles: Handles,
     shared: Arc<SharedContext>,
     system: System,
@@ -191,7 +186,7 @@ async fn watch_events(shared: &Arc<SharedContext>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether an event may let a bead move.
+/// Returns whether an event may let a bead move.
 fn can_unblock_work(kind: EventType) -> bool {
     matches!(
         kind,

@@ -26,17 +26,12 @@ use std::time::Duration;
 /// A token that somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewToken {
-    /// What it is for.
     pub name: String,
-    /// What its holder may do.
     pub role: Role,
-    /// The person who holds it.
     pub user: Option<String>,
-    /// The agent that holds it.
     pub agent_id: Option<String>,
     /// The projects it is limited to; none: all of them.
     pub projects: Option<Vec<String>>,
-    /// When it stops to work.
     pub expires_at: Option<Timestamp>,
 }
 

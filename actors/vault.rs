@@ -34,15 +34,12 @@ pub const PURPOSES: [&str; 4] = ["provider", "tls", "codec", "webhook"];
 /// The vault as others may see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultView {
-    /// Where it stands.
     pub state: Status,
-    /// How many keys it holds.
     pub keys: usize,
     /// Since when it is unlocked.
     pub unlocked_at: Option<Timestamp>,
     /// After how many idle seconds it locks itself; 0: never.
     pub auto_lock_sec: u64,
-    /// Whether its file is older than the newest one seen.
     pub rolled_back: Option<RolledBack>,
 }
 
@@ -51,7 +48,6 @@ pub struct VaultView {
 pub enum Unlocked {
     /// It is new: this was its first password.
     Created,
-    /// The password was right.
     Opened,
 }
 

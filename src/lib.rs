@@ -3,6 +3,8 @@
 //! The binary is `arbiter`; this library is the same server for tests and for programs that want the cast
 //! without the HTTP edge ([`Arbiter`]).
 
+#![warn(missing_docs)]
+
 pub mod app;
 #[cfg(feature = "temporal")]
 pub mod bridge;

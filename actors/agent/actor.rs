@@ -144,7 +144,7 @@ impl AgentActor {
     }
 }
 
-/// Whether an agent may fill another position than before.
+/// Returns whether an agent may fill another position than before.
 fn has_new_position(before: &Agent, after: &Agent) -> bool {
     let place = |agent: &Agent| (agent.project_id.clone(), agent.role.clone(), agent.persona_name.clone());
     place(before) != place(after) || (before.status == Status::Shutdown && after.status != Status::Shutdown)

@@ -14,10 +14,8 @@ use arbiter_store::Change;
 /// What becomes of the agent that another one is made after.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CloneMode {
-    /// It stays as it is.
     #[default]
     KeepOriginal,
-    /// It is shut down, and its bead is given back.
     ReplaceOriginal,
 }
 
@@ -26,11 +24,9 @@ pub enum CloneMode {
 pub struct AgentClone {
     /// A chosen id, or none.
     pub id: Option<String>,
-    /// Its name.
     pub name: String,
     /// The persona it plays; none: that of the other one.
     pub persona_name: Option<String>,
-    /// What becomes of the other one.
     pub original: CloneMode,
 }
 

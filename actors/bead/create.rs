@@ -100,9 +100,7 @@ impl BeadsHandle {
 
 /// What was added to a unit.
 pub(crate) struct AddedBeads {
-    /// The beads.
     pub(crate) beads: Vec<arbiter_core::bead::Bead>,
-    /// Those of their ids that nobody chose.
     generated_ids: Vec<BeadId>,
     has_edges: bool,
 }

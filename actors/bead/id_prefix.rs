@@ -10,7 +10,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 #[derive(Default)]
 struct CachedPrefixes {
-    /// How often it was found to be out of date.
     generation: u64,
     by_project: HashMap<String, Option<Arc<str>>>,
 }

@@ -17,7 +17,6 @@ use serde_json::json;
 pub(crate) enum ReleaseReason {
     /// The agent ended the bead: `closed`, `blocked`, `asked`.
     Finished(&'static str),
-    /// The bead was taken from it or given back, and why.
     Released(String),
 }
 

@@ -8,9 +8,7 @@ use arbiter_core::kernel::state_machine::StateMachine;
 /// How a bead gets to a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatusChange {
-    /// Somebody takes it.
     Claim,
-    /// By this.
     Act(BeadAction),
 }
 

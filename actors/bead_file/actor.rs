@@ -36,11 +36,8 @@ pub(crate) enum Command {
     BeadsChanged,
     /// Something happened in the directory.
     DirectoryChanged,
-    /// The file may be elsewhere.
     PathChanged,
-    /// It is time to write.
     Write,
-    /// It is time to read.
     Read,
     Import {
         caller: Caller,

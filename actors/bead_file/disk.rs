@@ -33,9 +33,7 @@ const MODE: u32 = 0o644;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BeadFilePaths {
     pub(crate) directory: PathBuf,
-    /// What is read.
     pub(crate) source: PathBuf,
-    /// What is written.
     pub(crate) target: PathBuf,
 }
 
@@ -95,7 +93,7 @@ pub(crate) async fn version(path: PathBuf) -> Option<FileVersion> {
     spawn_blocking(move || fs::metadata(path).ok().map(|metadata| version_of(&metadata))).await.ok().flatten()
 }
 
-/// Whether there are files of the older trees.
+/// Returns whether there are files of the older trees.
 pub(crate) async fn has_yaml_files(directory: PathBuf) -> bool {
     spawn_blocking(move || !yaml_files(&directory).is_empty()).await.unwrap_or(false)
 }
@@ -178,7 +176,6 @@ pub(crate) struct WrittenFile {
     pub(crate) outcome: ExportOutcome,
     pub(crate) version: Option<FileVersion>,
     pub(crate) digest: String,
-    /// What has to be noted of its beads.
     pub(crate) notes: Vec<WrittenMark>,
 }
 
@@ -307,7 +304,6 @@ impl NewFile {
 struct OldFile {
     version: Option<FileVersion>,
     digest: Option<String>,
-    /// The ids of its beads.
     ids: HashSet<String>,
 }
 

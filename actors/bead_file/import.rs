@@ -39,12 +39,9 @@ pub(crate) struct ReadOptions {
     pub(crate) project_id: ProjectId,
     /// Our agents: what one of them has is no foreign work.
     pub(crate) agents: HashSet<String>,
-    /// What stands before the ids instead of what the file has there.
     pub(crate) prefix: Option<String>,
-    /// Whether beads that name another project are taken.
     pub(crate) any_project: bool,
     pub(crate) now: Timestamp,
-    /// Who is named where the file names nobody.
     pub(crate) by: String,
 }
 
@@ -81,7 +78,6 @@ pub(crate) fn spawn_reader(
 struct BeadReader {
     options: ReadOptions,
     give: SyncSender<Vec<Imported>>,
-    /// What is handed over next.
     batch: Vec<Imported>,
     warnings: Warnings,
     /// Ids of lines that stand for decisions of ours.
@@ -90,7 +86,7 @@ struct BeadReader {
 }
 
 impl BeadReader {
-    /// Whether there is to be more.
+    /// Returns whether there is to be more.
     fn send(&mut self, item: Imported) -> bool {
         self.batch.push(item);
         self.batch.len() < BATCH_SIZE || self.hand_over()
@@ -269,7 +265,7 @@ impl BeadReader {
         }
     }
 
-    /// Whether an id may get the wanted prefix: one of another system keeps its own.
+    /// Returns whether an id may get the wanted prefix: one of another system keeps its own.
     fn is_ours(&self, id: &str) -> bool {
         self.options.prefix.is_some() && !id.contains(':')
     }

@@ -20,13 +20,9 @@ use std::time::Duration;
 
 /// What an attempt gave, and what remains to be ended with it.
 pub(crate) struct Response<T> {
-    /// What it gave.
     pub(crate) response: T,
-    /// What its provider is told of its end.
     pub(crate) breaker_permit: BreakerPermit,
-    /// Its place among the calls of its provider.
     pub(crate) permit: CallPermit,
-    /// Whether a key went along.
     pub(crate) is_keyed: bool,
     /// Ends when the vault its key came from was locked.
     pub(crate) lock: BoxFuture<'static, ()>,
@@ -34,11 +30,9 @@ pub(crate) struct Response<T> {
 
 /// Why an attempt gave nothing.
 pub(crate) enum AttemptError {
-    /// The provider was asked and failed, or is given a rest.
     Failed(CallError),
     /// It was not asked: its limits leave no room for the call now.
     LimitReached(CallError),
-    /// It was not asked for a reason of ours.
     Error(Error),
 }
 
@@ -56,7 +50,6 @@ pub(crate) struct CallAttempt<'a, E> {
     pub(crate) candidate: &'a CallCandidate,
     /// The model to ask for; none: the provider's own.
     pub(crate) named: Option<&'a str>,
-    /// Whether another provider can be asked instead.
     pub(crate) others: Failover,
 }
 

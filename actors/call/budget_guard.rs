@@ -35,7 +35,6 @@ impl Default for BudgetGuard {
 pub(crate) struct ReservationGuard {
     shared: Arc<SharedContext>,
     reservation: Option<Reservation>,
-    /// When the call began, for the ledger.
     pub(crate) at: Timestamp,
 }
 

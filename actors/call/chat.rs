@@ -22,9 +22,7 @@ const MAX_REMOTE_BYTES: usize = 1_000_000;
 
 /// What a chat gave.
 pub(crate) struct Completion {
-    /// The answer.
     pub(crate) answer: ChatAnswer,
-    /// Who gave it.
     pub(crate) provider_id: ProviderId,
     /// How long it took, in milliseconds.
     pub(crate) latency_ms: u64,
@@ -91,10 +89,8 @@ struct ChatCall<'a> {
     request: &'a ChatRequest,
     listener: Option<UnboundedSender<String>>,
     delivered: AtomicU64,
-    /// Who makes the call elsewhere, if somebody does.
     executor: Option<Arc<dyn RemoteExecutor>>,
     timeout: Duration,
-    /// Where it was made.
     workflow_id: Mutex<Option<String>>,
 }
 

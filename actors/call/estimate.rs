@@ -16,7 +16,6 @@ const CHARS_PER_TOKEN: u64 = 3;
 pub(crate) struct CallEstimate {
     /// Characters that are asked.
     pub(crate) prompt_chars: u64,
-    /// The most tokens of the answer, if the request says.
     pub(crate) answer_tokens: Option<u64>,
 }
 

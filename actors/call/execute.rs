@@ -49,7 +49,6 @@ pub(crate) trait ProviderCall: Send + Sync {
 /// Who may serve a call.
 #[derive(Clone, Debug)]
 pub(crate) struct CallCandidate {
-    /// The provider as it was when it was chosen.
     pub(crate) provider: Provider,
     /// The model that the caller named; none: the provider's own.
     pub(crate) model: Option<String>,
@@ -57,32 +56,25 @@ pub(crate) struct CallCandidate {
 
 /// A call that is wanted.
 pub(crate) struct CallPlan<'a> {
-    /// Who uses the key.
     pub(crate) holder: &'a str,
     /// For whom it is made.
     pub(crate) attribution: Attribution,
-    /// Who may serve it, in the order in which they are asked.
     pub(crate) candidates: Vec<CallCandidate>,
-    /// By which it can be ended, when nobody else sees to that.
     pub(crate) in_flight_guard: Option<InFlightGuard>,
 }
 
 /// A call that was served, and what remains to be ended with it.
 pub(crate) struct ServedCall<T> {
-    /// What it gave.
     pub(crate) response: Response<T>,
-    /// Its line of the ledger.
     pub(crate) entry: LedgerEntry,
 }
 
 /// Where a call stands in its rounds.
 struct RetryState {
-    /// Which of the candidates is asked.
     index: usize,
     /// From 1.
     round: u32,
     model: ModelState,
-    /// The model that was chosen anew.
     renegotiated_model: Option<String>,
 }
 
@@ -196,7 +188,7 @@ async fn negotiate(shared: &Arc<SharedContext>, candidate: &CallCandidate) -> Op
     Some(chosen)
 }
 
-/// Whether a fault concerns this provider alone.
+/// Returns whether a fault concerns this provider alone.
 fn is_provider_specific(error: &Error) -> bool {
     matches!(error, Error::Refused(_) | Error::Provider(_))
 }

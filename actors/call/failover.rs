@@ -24,7 +24,7 @@ pub(crate) struct Breakers(Mutex<HashMap<ProviderId, BreakerRecord>>);
 #[derive(Default)]
 struct BreakerRecord {
     breaker: Breaker,
-    /// Whether its row bears no strike, so that a success changes nothing.
+    /// True if its row bears no strike, so that a success changes nothing.
     is_clean: bool,
 }
 
@@ -33,7 +33,7 @@ impl Breakers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a provider is to be left alone.
+    /// Returns whether a provider is to be left alone.
     pub(crate) fn rest(&self, id: &ProviderId) -> BreakerState {
         match self.lock().get(id).map(|record| record.breaker.state()) {
             Some(State::Open | State::HalfOpen) => BreakerState::Needed,
@@ -62,7 +62,7 @@ impl BreakerPermit {
         Self { shared: Arc::clone(shared), id: id.clone(), pass }
     }
 
-    /// Whether the breaker is open.
+    /// Returns whether the breaker is open.
     pub(crate) fn is_refused(&self) -> bool {
         self.pass.is_none()
     }
@@ -98,9 +98,7 @@ impl Drop for BreakerPermit {
 /// Who is asked first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstCandidate {
-    /// The provider itself, which was chosen for a reason.
     Itself,
-    /// Whoever of its pool is drawn.
     Weighted,
 }
 

@@ -36,11 +36,10 @@ pub(crate) struct LedgerEntry {
     call: Call,
     started: Instant,
     prices: (Option<f64>, Option<f64>),
-    /// Whether the model may be at work on what it was asked, so that it costs something.
+    /// True if the model may be at work on what it was asked, so that it costs something.
     is_billable: bool,
     prompt_chars: u64,
     key_uses: u32,
-    /// Why the call did not get its answer.
     error: Option<String>,
     in_flight_guard: Option<InFlightGuard>,
 }

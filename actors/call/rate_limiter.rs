@@ -30,7 +30,6 @@ struct Limiter {
 pub(crate) enum Limited {
     /// As many calls are inside as may be.
     Full,
-    /// The pace wants a pause.
     TooFast(Duration),
 }
 

@@ -12,11 +12,8 @@ use std::time::Duration;
 /// A chat with a provider, as it is handed over.
 #[derive(Clone, Debug)]
 pub struct RemoteCall {
-    /// The provider, as it is called.
     pub provider: Provider,
-    /// What is asked.
     pub request: ChatRequest,
-    /// How long it may take.
     pub timeout: Duration,
 }
 
@@ -32,9 +29,7 @@ pub enum RemoteOutcome {
 /// Which chats are carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemoteScope {
-    /// Those of people at the console.
     Console,
-    /// Those of runs of agents as well.
     Runs,
 }
 

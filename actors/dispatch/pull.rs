@@ -22,7 +22,6 @@ const MAX_WAITING: usize = 4096;
 /// What somebody asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullRequest {
-    /// Who gets it.
     pub agent_id: AgentId,
     /// Only a bead of this project.
     pub project_id: Option<ProjectId>,
@@ -32,7 +31,6 @@ pub struct PullRequest {
     pub tags: Vec<String>,
     /// How long the lease lasts without a heartbeat; none: the usual time.
     pub ttl_sec: Option<u64>,
-    /// How long to wait for one.
     pub wait: Duration,
 }
 

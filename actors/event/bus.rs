@@ -57,11 +57,8 @@ impl Broker {
 /// A line for the log of events.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogLine {
-    /// Which part of the server, or of the world, it comes from.
     pub source: &'static str,
-    /// The project it belongs to.
     pub project_id: Option<String>,
-    /// What it is about.
     pub subject: String,
     /// What it says: `level`, `message` and more.
     pub data: serde_json::Value,
@@ -115,7 +112,6 @@ impl BusHandle {
 
 /// What the bus can be told.
 pub(crate) enum Command {
-    /// These were committed.
     Publish(Vec<Arc<Event>>),
 }
 

@@ -80,7 +80,6 @@ impl NotifierHandle {
 /// How it goes with the notices since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoticeState {
-    /// Those that the receiver took.
     pub taken: u64,
     /// Those that it never took.
     pub given_up: u64,

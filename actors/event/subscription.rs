@@ -18,18 +18,13 @@ const CHUNK: u32 = 500;
 /// What a subscriber gets.
 #[derive(Clone, Debug)]
 pub enum Delivery {
-    /// The next event it wants.
     Event(Arc<Event>),
     /// Events it wanted are no longer there, or never were.
     Gap {
-        /// The first number that is missing.
         from: u64,
-        /// The last number that is missing.
         to: u64,
-        /// The number from which events can be had.
         available_from: u64,
     },
-    /// The bus has ended.
     Closed,
 }
 

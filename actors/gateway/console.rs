@@ -36,7 +36,6 @@ const PERSONA: &str = include_str!("../../config/personas/arbiter/PERSONA.md");
 /// A question.
 #[derive(Clone, Debug)]
 pub struct ConsoleQuestion {
-    /// What is asked.
     pub message: String,
     /// The provider that shall answer; else the best one.
     pub provider_id: Option<ProviderId>,
@@ -44,7 +43,6 @@ pub struct ConsoleQuestion {
     pub project_id: Option<String>,
     /// The projects whose facts may be told; none: all of them.
     pub within: Option<Vec<String>>,
-    /// How long the answer may take.
     pub timeout: Option<Duration>,
 }
 

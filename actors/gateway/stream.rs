@@ -25,15 +25,11 @@ use std::sync::Arc;
 /// An answer that comes in pieces.
 pub struct GatewayStream {
     shared: Arc<SharedContext>,
-    /// Who gives it.
     pub provider_id: ProviderId,
-    /// The run that it is.
     pub run_id: Option<RunId>,
     first: Option<ChatChunk>,
-    /// Somebody may want it to end.
     cancellation: BoxFuture<'static, Refusal>,
     open_answer: Option<OpenAnswer>,
-    /// Whether the client wants to be told what was used.
     wants_usage: bool,
     usage: Option<Usage>,
     chars: u64,

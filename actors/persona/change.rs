@@ -213,7 +213,7 @@ impl PersonasHandle {
         self.0.personas.with(end).await
     }
 
-    /// Whether the log tells of a draft.
+    /// Returns whether the log tells of a draft.
     async fn is_told(&self, draft: &Draft) -> Result<bool, Error> {
         let types = [EventType::PersonaUpdated, EventType::PersonaDeleted].map(TypePattern::Exactly).to_vec();
         let filter = EventFilter { types, subject: Some(draft.name.clone()), ..EventFilter::default() };

@@ -26,23 +26,18 @@ const GONE: &str = "gone";
 /// What a draft does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DraftOp {
-    /// It puts a persona in its place.
     Put,
-    /// It takes one away.
     Remove,
 }
 
 /// A change that is prepared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Draft {
-    /// What its event says, and no other one.
     pub(crate) id: String,
-    /// The persona's name.
     pub(crate) name: String,
     /// The newest event before it; its own is a later one.
     pub(crate) after: u64,
     op: DraftOp,
-    /// The digest of what is put or taken.
     digest: String,
 }
 

@@ -40,7 +40,6 @@ type Reply<T> = oneshot::Sender<Result<T, Error>>;
 pub struct LockRequest {
     /// The files, as they were written; none: all that the holder has.
     pub paths: Option<Vec<String>>,
-    /// Who wants it.
     pub holder: Holder,
     /// How long each lasts, in seconds.
     pub ttl_sec: Option<u64>,

@@ -25,7 +25,6 @@ pub struct OrgChartsHandle(pub(crate) Arc<SharedContext>);
 /// A chart and the agents of its project.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StaffedChart {
-    /// The chart.
     pub chart: OrgChart,
     /// The agents, oldest first.
     pub agents: Vec<Agent>,
@@ -36,10 +35,8 @@ pub struct StaffedChart {
 pub enum Staffing {
     /// It works for the project from now on, in this role if one is named.
     Assign {
-        /// The role.
         role: Option<String>,
     },
-    /// It does no longer belong to the project.
     Unassign,
 }
 

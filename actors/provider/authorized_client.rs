@@ -24,7 +24,6 @@ const CALL_AFTER_LOCK: Duration = Duration::from_secs(3);
 
 /// A connected provider.
 pub(crate) struct AuthorizedClient {
-    /// The row it was made from.
     pub(crate) provider: Provider,
     host: String,
     call_client: Client,
@@ -34,10 +33,8 @@ pub(crate) struct AuthorizedClient {
 /// Why a call gave nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallFailure {
-    /// The provider did not answer as it should.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// It was not even asked.
     #[error(transparent)]
     Error(#[from] Error),
 }

@@ -14,16 +14,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// A provider with what is known of it.
 #[derive(Clone, Debug)]
 pub(crate) struct CachedProvider {
-    /// Its row.
     pub(crate) provider: Provider,
-    /// The names of the models it offered at its last beat.
     pub(crate) models: BTreeSet<String>,
     /// How long its answers to beats take, in milliseconds.
     pub(crate) latency_ms: Option<f64>,
 }
 
 impl CachedProvider {
-    /// Whether it serves a model of this name.
+    /// Returns whether it serves a model of this name.
     pub(crate) fn offers(&self, model: &str) -> bool {
         self.models.contains(model) || self.provider.model() == Some(model)
     }

@@ -59,7 +59,6 @@ impl HeartbeatsHandle {
 pub(crate) enum Command {
     Beat(Option<oneshot::Sender<Result<Provider, Error>>>),
     Scheduled(oneshot::Sender<Result<Provider, Error>>),
-    /// The time of this beat has come, counted as they were planned.
     Due(u64),
 }
 
@@ -67,7 +66,6 @@ pub(crate) enum Command {
 pub(crate) struct HeartbeatActor {
     context: BehaviorContext<Self>,
     id: ProviderId,
-    /// How often the next beat was planned.
     planned: u64,
 }
 

@@ -15,7 +15,7 @@ impl ActiveRuns {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether an agent runs something.
+    /// Returns whether an agent runs something.
     pub(crate) fn is_running(&self, agent: &AgentId) -> bool {
         self.lock().contains_key(agent)
     }

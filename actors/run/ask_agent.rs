@@ -36,13 +36,9 @@ pub struct WorkHandle(pub(crate) Arc<SharedContext>);
 /// A prompt to an agent.
 #[derive(Clone, Debug)]
 pub struct AgentPrompt {
-    /// Who is asked.
     pub agent_id: AgentId,
-    /// The project it is for, which pays.
     pub project_id: ProjectId,
-    /// What is asked.
     pub prompt: String,
-    /// What else the agent has to know, by name.
     pub context: Map<String, Value>,
     /// How long the answer may take; none: as long as any call.
     pub timeout: Option<Duration>,

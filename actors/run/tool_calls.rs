@@ -22,9 +22,7 @@ const SPAWNED: &str = "discovered-from";
 
 /// What comes of one action.
 pub(crate) enum ToolOutcome {
-    /// The run is over.
     End(RunResult),
-    /// It goes on, and this is what the model is told.
     Reply(String),
     /// It goes on to the end of this answer, and then the bead waits for that one.
     WaitFor(BeadId),

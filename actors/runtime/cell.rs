@@ -34,11 +34,8 @@ pub(crate) trait Behavior: Sized + Unpin + 'static {
 
 /// What an actor knows of its place.
 pub(crate) struct BehaviorContext<R: Behavior> {
-    /// Its id.
     pub(crate) id: String,
-    /// Everything else.
     pub(crate) shared: Arc<SharedContext>,
-    /// Wakes it later.
     pub(crate) timers: Timers<R>,
     /// Keeps it in memory although nobody addresses it.
     pub(crate) pin: Arc<AtomicBool>,

@@ -24,9 +24,7 @@ type SecretDigest = [u8; 32];
 /// Whoever showed a token, a session or a certificate that works now.
 #[derive(Clone, Debug)]
 pub struct AuthenticatedToken {
-    /// The token by which it came, or with which the session began.
     pub token: Arc<Token>,
-    /// The digest of the session, and when it ends by itself.
     session: Option<(SecretDigest, Timestamp)>,
 }
 

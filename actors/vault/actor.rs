@@ -38,13 +38,10 @@ const VAULT: &str = "vault";
 /// A use of a key: what for, by whom, where to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct KeyUse {
-    /// The key.
     pub(crate) key_id: KeyId,
     /// Who holds it meanwhile: an agent, or a heartbeat.
     pub(crate) holder: String,
-    /// The host it is sent to.
     pub(crate) host: String,
-    /// What for.
     pub(crate) purpose: &'static str,
 }
 

@@ -19,7 +19,7 @@ use secrecy::SecretString;
 const CODEC: &str = "codec";
 
 impl VaultHandle {
-    /// Whether keys can be read now.
+    /// Returns whether keys can be read now.
     pub fn is_open(&self) -> bool {
         let snapshot = self.0.open_vault.snapshot();
         snapshot.status == Status::Unlocked && snapshot.check_open().is_ok()

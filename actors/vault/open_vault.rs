@@ -20,9 +20,7 @@ use tokio::sync::watch;
 /// A key file that is older than the newest one seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RolledBack {
-    /// The newest generation that was seen.
     pub seen: u64,
-    /// The generation of the file.
     pub found: u64,
 }
 
@@ -48,13 +46,13 @@ pub(crate) struct VaultSnapshot {
 }
 
 impl VaultSnapshot {
-    /// Whether the opened file is older than one that was seen.
+    /// Returns whether the opened file is older than one that was seen.
     pub(crate) fn rolled_back(&self) -> Option<RolledBack> {
         let older = self.status == Status::Unlocked && self.generation < self.seen;
         older.then_some(RolledBack { seen: self.seen, found: self.generation })
     }
 
-    /// Whether keys can be read and entries be changed now.
+    /// Returns whether keys can be read and entries be changed now.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.status != Status::Unlocked {
             return Err(VaultAccessError::Locked.into());
@@ -65,7 +63,7 @@ impl VaultSnapshot {
         }
     }
 
-    /// Whether a key exists and may be sent to a host, whatever the vault's state.
+    /// Returns whether a key exists and may be sent to a host, whatever the vault's state.
     pub(crate) fn check_host(&self, id: &KeyId, host: &str) -> Result<(), Error> {
         let key = self.keys.get(id.as_str()).ok_or_else(|| Refusal::not_found("key", id.as_str()))?;
         if key.allows(Some(host)) {
@@ -134,7 +132,7 @@ impl OpenVault {
         self.snapshot().session_flag.store(false, Ordering::Release);
     }
 
-    /// Whether everything that a provider needs of the vault can be read now and sent there.
+    /// Returns whether everything that a provider needs of the vault can be read now and sent there.
     pub(crate) fn access(&self, provider: &Provider) -> KeyAccess {
         match self.check_keys_of(provider) {
             Ok(()) => KeyAccess::Readable,
@@ -153,14 +151,14 @@ impl OpenVault {
         provider.keys().try_for_each(|id| snapshot.check_host(id, &host))
     }
 
-    /// Whether a provider's keys, as far as they exist, may be used where the provider is.
+    /// Returns whether a provider's keys, as far as they exist, may be used where the provider is.
     pub(crate) fn check_binding(&self, provider: &Provider) -> Result<(), Error> {
         let host = host_of(&provider.endpoint).unwrap_or_default();
         let mut known = provider.keys().filter(|id| self.has_key(id.as_str()));
         known.try_for_each(|id| self.snapshot().check_host(id, &host))
     }
 
-    /// Whether an entry with this id exists.
+    /// Returns whether an entry with this id exists.
     pub(crate) fn has_key(&self, id: &str) -> bool {
         self.snapshot().keys.contains_key(id)
     }

@@ -107,7 +107,7 @@ pub struct Agent<'a> {
     held: Option<(Grant, bool)>,
     /// Claims of its earlier lives whose leases may still run.
     stale_grants: Vec<Grant>,
-    /// Whether it may hold a bead that it does not know of.
+    /// True if it may hold a bead that it does not know of.
     has_unknown_claim: bool,
 }
 

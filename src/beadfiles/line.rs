@@ -29,32 +29,23 @@ const DERIVED_FIELDS: [&str; 8] = [
 /// What a line is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Line {
-    /// Nothing.
     Blank,
-    /// A head that says which schema follows.
     Schema,
-    /// A bead.
     Bead {
-        /// In our terms.
         bead: Box<FileBead>,
-        /// Its fields as they were written.
         fields: RawFields,
         /// What was odd and was taken nevertheless.
         warnings: Vec<String>,
     },
-    /// A bead that was deleted elsewhere.
     Tombstone {
-        /// Which.
         id: String,
     },
     /// What we wrote for a pending decision, see [`crate::Gate`].
     Gate {
-        /// Its id.
         id: String,
     },
     /// Something else, to be kept as it is.
     Other {
-        /// What it calls itself.
         kind: String,
     },
 }
@@ -62,17 +53,10 @@ pub enum Line {
 /// Why a line is no bead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineProblem {
-    /// It cannot be read.
     #[error("it is no JSON object: {0}")]
     NotAnObject(String),
-    /// A field that has to be there is not, or cannot be used.
     #[error("{field} {problem}")]
-    Field {
-        /// Which.
-        field: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
+    Field { field: &'static str, problem: String },
 }
 
 fn field(field: &'static str, problem: impl Into<String>) -> LineProblem {
@@ -178,7 +162,6 @@ pub(crate) struct ArbiterMetadata {
     pub(crate) block_reason: Option<String>,
     pub(crate) context: Map<String, Value>,
     pub(crate) approved: bool,
-    /// The decision that a gate stands for.
     pub(crate) decision: Option<String>,
 }
 

@@ -23,7 +23,7 @@ impl RawFields {
         serde_json::to_string(&self.0).unwrap_or_default()
     }
 
-    /// Whether there is none.
+    /// Returns whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -18,15 +18,11 @@ const CLOSING_FIELDS: [(&str, &str); 2] =
 /// A pending decision as `bd` understands it: a gate that a person opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
-    /// The decision's id.
     pub id: String,
-    /// What is asked.
     pub question: String,
     /// 0 to 4.
     pub priority: u8,
-    /// When it was asked.
     pub created_at: Timestamp,
-    /// When it last changed.
     pub updated_at: Timestamp,
 }
 

@@ -61,7 +61,6 @@ pub fn read_yaml(text: &str) -> Result<YamlBead, LineProblem> {
 /// A bead of a YAML file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct YamlBead {
-    /// The bead.
     pub bead: FileBead,
     /// Fields that our terms have no place for.
     pub kept: RawFields,

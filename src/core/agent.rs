@@ -19,17 +19,13 @@ use serde_json::json;
 string_enum! {
     /// Where an agent stands.
     pub enum Status {
-        /// Created, not started.
         Inactive = "inactive",
-        /// Starting.
         Spawned = "spawned",
-        /// Waiting for work.
         Idle = "idle",
         /// At work on a bead.
         Working = "working",
         /// Waiting for something, or failed too often.
         Blocked = "blocked",
-        /// Stopped.
         Shutdown = "shutdown",
     }
 }
@@ -37,25 +33,15 @@ string_enum! {
 string_enum! {
     /// What moves an agent.
     pub enum Trigger {
-        /// It is to be started.
         Activate = "activate",
-        /// Its actor is up.
         Ready = "ready",
-        /// It gets a bead.
         Assign = "assign",
-        /// It ended its bead.
         Finish = "finish",
-        /// It gives its bead back.
         Release = "release",
-        /// It waits for a decision or a provider.
         Wait = "wait",
-        /// It can go on.
         Resume = "resume",
-        /// It failed and cannot go on by itself.
         Fault = "fault",
-        /// It is to stop.
         Shutdown = "shutdown",
-        /// It is to start anew.
         Restart = "restart",
     }
 }
@@ -98,37 +84,25 @@ string_enum! {
 /// An agent as the store holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Agent {
-    /// Its id.
     pub id: AgentId,
-    /// Its name.
     pub name: String,
-    /// What it is for.
     pub description: String,
     /// The provider it speaks to; always there for `llm`.
     pub provider_id: Option<ProviderId>,
-    /// The persona it plays.
     pub persona_name: Option<String>,
     /// The role it fills; beads with the tag `role:x` look for it.
     pub role: Option<String>,
     /// The project it works for; none: all.
     pub project_id: Option<ProjectId>,
-    /// Who does its work.
     pub kind: Kind,
-    /// Where it stands.
     pub status: Status,
-    /// Why it stands there, when that needs saying.
     pub status_reason: Option<String>,
-    /// The bead it works on.
     pub current_bead: Option<BeadId>,
-    /// How it speaks to its model.
     pub config: AgentConfig,
-    /// When it was created.
     pub created_at: Timestamp,
-    /// When it last changed.
     pub updated_at: Timestamp,
     /// When it last did something (telemetry).
     pub last_active: Option<Timestamp>,
-    /// How many events have shaped it.
     pub revision: u64,
 }
 
@@ -162,38 +136,25 @@ impl Record for Agent {
 pub enum Command {
     /// Start an agent that was created without being started.
     Activate,
-    /// Its actor is up and it has no bead.
     BecomeReady,
     /// Give it a bead.
     Assign(BeadId),
-    /// It ended its bead.
     Finish {
-        /// How it ended.
         outcome: String,
     },
-    /// It gives its bead back.
     Release {
-        /// Why.
         reason: String,
     },
-    /// It waits.
     Wait {
-        /// For what.
         reason: String,
     },
-    /// It goes on.
     Resume,
-    /// It failed.
     Fail {
-        /// How.
         reason: String,
     },
-    /// Stop it.
     Shutdown {
-        /// Why.
         reason: Option<String>,
     },
-    /// Start it anew.
     Restart,
     /// Become what `after` says in its plain fields.
     Update(Box<Agent>),

@@ -22,11 +22,8 @@ use serde_json::{Map, Value, json};
 string_enum! {
     /// Where a bead stands.
     pub enum Status {
-        /// Nobody works on it.
         Open = "open",
-        /// Somebody holds it.
         InProgress = "in_progress",
-        /// A person or an agent said that it cannot go on.
         Blocked = "blocked",
         /// Done, or given up.
         Closed = "closed",
@@ -36,23 +33,14 @@ string_enum! {
 string_enum! {
     /// What moves a bead.
     pub enum Trigger {
-        /// Somebody takes it.
         Claim = "claim",
-        /// It cannot go on.
         Block = "block",
-        /// It can go on again.
         Unblock = "unblock",
-        /// The holder gives it back.
         Release = "release",
-        /// The holder fell silent.
         LeaseExpired = "lease expired",
-        /// The holder finished it.
         Complete = "complete",
-        /// It is ended from outside.
         Close = "close",
-        /// It is wanted again.
         Reopen = "reopen",
-        /// It is to be done anew by whoever fits.
         Redispatch = "redispatch",
     }
 }
@@ -88,36 +76,26 @@ pub const BACKLOG: u8 = 4;
 /// A bead as the store holds it. Its dependencies are rows of their own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bead {
-    /// Its id.
     pub id: BeadId,
     /// One of [`TYPES`], or a foreign one that was imported.
     #[serde(rename = "type")]
     pub bead_type: String,
-    /// What it is about, in one line.
     pub title: String,
-    /// What is to be done.
     pub description: String,
-    /// Where it stands.
     pub status: Status,
     /// 0 (critical) to 4 (backlog).
     pub priority: u8,
-    /// The project it belongs to.
     pub project_id: ProjectId,
-    /// The agent or person who holds it, or who is to have it.
     pub assigned_to: Option<String>,
     /// Labels; `role:x` says which role fits.
     pub tags: Vec<String>,
     /// Anything the work needs to know, by name.
     pub context: Map<String, Value>,
-    /// When it counts as done.
     pub acceptance_criteria: String,
-    /// When it should be done.
     pub due_at: Option<Timestamp>,
     /// Not ready before this time.
     pub defer_until: Option<Timestamp>,
-    /// What came of it, or why it was ended.
     pub close_reason: Option<String>,
-    /// Why it is blocked.
     pub block_reason: Option<String>,
     /// Whether a person has approved it (asked of priority 0 only).
     pub approval: Approval,
@@ -125,9 +103,7 @@ pub struct Bead {
     pub attempts: u32,
     /// Not tried again before this time.
     pub next_attempt_at: Option<Timestamp>,
-    /// What the last failed attempt said.
     pub last_error: Option<String>,
-    /// The digest of the answer with which the last attempt failed.
     #[serde(default)]
     pub last_answer: Option<String>,
     /// The agents that handed it on since it last made progress, in order.
@@ -136,22 +112,16 @@ pub struct Bead {
     /// Why it is no work whatever its status: `pinned` or `ephemeral`, by the file it came from.
     #[serde(default)]
     pub shelved: Option<String>,
-    /// When it was created.
     pub created_at: Timestamp,
-    /// When it last changed.
     pub updated_at: Timestamp,
-    /// When it was closed.
     pub closed_at: Option<Timestamp>,
-    /// How many events have shaped it.
     pub revision: u64,
 }
 
 string_enum! {
     /// Whether a person has said that an agent may work on a bead.
     pub enum Approval {
-        /// Nobody has.
         Missing = "missing",
-        /// Somebody has.
         Given = "given",
     }
 }
@@ -193,9 +163,7 @@ pub struct ClaimContext {
 /// Who takes a bead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimant {
-    /// An agent, under a lease.
     Agent(AgentId),
-    /// A person, without a lease.
     Person(String),
 }
 
@@ -215,82 +183,50 @@ pub enum Attempt {
     /// It does not: our own restart, a locked vault, a lost provider, or the holder's free choice.
     NotCounted,
     /// It does not, but there is no use in another one before the time given: a limit or a budget is reached.
-    Deferred {
-        /// When to try again.
-        retry_at: Timestamp,
-    },
+    Deferred { retry_at: Timestamp },
     /// It does; not tried again before the time given.
-    Failed {
-        /// When to try again.
-        retry_at: Timestamp,
-        /// A digest of what the agent said last, if it said something.
-        answer: Option<String>,
-    },
+    Failed { retry_at: Timestamp, answer: Option<String> },
 }
 
 /// What can be asked of a bead.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Take it.
     Claim(Claimant),
-    /// Give it back.
     Release {
-        /// Why.
         reason: String,
-        /// Whether that was a failed attempt.
         attempt: Attempt,
     },
     /// Let another agent have it.
     HandOn {
-        /// The agent that holds it.
         by: AgentId,
-        /// Who is to have it.
         heir: HandoffTarget,
-        /// Why.
         reason: String,
     },
-    /// Its lease has run out.
     ExpireLease {
-        /// When to try again.
         retry_at: Timestamp,
     },
-    /// Say that it cannot go on.
     Block {
-        /// Why.
         reason: String,
     },
-    /// Say that it can go on.
     Unblock {
-        /// Why.
         reason: String,
     },
-    /// Say that it can go on, with whoever is named.
     HandBack {
-        /// The agent or person who is to have it.
         to: String,
-        /// Why.
         reason: String,
     },
-    /// End it with a result.
     Complete {
-        /// What came of it.
         summary: String,
     },
-    /// End it from outside.
     Close {
-        /// Why.
         reason: String,
     },
-    /// Want it again.
     Reopen,
     /// Want it done anew; attempts are forgotten.
     Redispatch {
-        /// Why.
         reason: Option<String>,
     },
-    /// A person approves that an agent works on it.
     Approve,
-    /// Forget failed attempts.
     ForgetAttempts,
     /// Become what `after` says in its plain fields.
     Update(Box<Bead>),

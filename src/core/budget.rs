@@ -20,9 +20,7 @@ pub const LEVELS: [u8; 4] = [50, 80, 95, 100];
 string_enum! {
     /// How long a budget lasts before it begins anew; days and months are those of UTC.
     pub enum Period {
-        /// From midnight to midnight.
         Day = "day",
-        /// From the first of a month to the next.
         Month = "month",
     }
 }
@@ -30,9 +28,7 @@ string_enum! {
 /// From when to when money is counted together: `start` is within, `end` no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// When it begins.
     pub start: Timestamp,
-    /// When the next one begins.
     pub end: Timestamp,
 }
 
@@ -63,11 +59,8 @@ impl Period {
 /// Whose spending a budget holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
-    /// Everybody's.
     Total,
-    /// A project's.
     Project(ProjectId),
-    /// An agent's.
     Agent(AgentId),
 }
 
@@ -110,9 +103,7 @@ impl fmt::Display for Scope {
 /// What tells one budget from another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// Whose spending.
     pub scope: Scope,
-    /// For how long.
     pub period: Period,
 }
 
@@ -125,9 +116,7 @@ impl fmt::Display for Key {
 /// What is known for certain of a budget's spending in one window, whatever becomes of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpendCheckpoint {
-    /// Of which budget.
     pub key: Key,
-    /// When the window began.
     pub window: Timestamp,
     /// What had been spent in it at least.
     pub spent: Usd,
@@ -138,11 +127,8 @@ pub struct SpendCheckpoint {
 /// A budget as the store holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Which.
     pub key: Key,
-    /// What may be spent in one window.
     pub cap: Usd,
-    /// What was marked last, if anything was.
     pub mark: Option<SpendCheckpoint>,
 }
 
@@ -163,7 +149,6 @@ impl Budget {
 pub struct WantedBudget {
     /// `total`, `project:<id>` or `agent:<id>`.
     pub scope: String,
-    /// Day or month.
     pub period: Period,
     /// What may be spent, in US dollars.
     pub cap_usd: f64,

@@ -22,13 +22,9 @@ use std::ops::RangeInclusive;
 string_enum! {
     /// Where a decision stands.
     pub enum Status {
-        /// Nobody has answered yet.
         Pending = "pending",
-        /// Somebody has answered.
         Resolved = "resolved",
-        /// Nobody answered in time.
         Timeout = "timeout",
-        /// The answer is no longer wanted.
         Cancelled = "cancelled",
     }
 }
@@ -36,11 +32,8 @@ string_enum! {
 string_enum! {
     /// What ends a decision.
     pub enum Trigger {
-        /// An answer.
         Resolve = "resolve",
-        /// Its deadline.
         Expire = "time out",
-        /// Nobody needs it any more.
         Cancel = "cancel",
     }
 }
@@ -60,13 +53,9 @@ string_enum! {
     pub enum Purpose {
         /// Somebody has a question; the answer is for the next prompt.
         Question = "question",
-        /// A critical bead wants a person's approval.
         Approval = "approval",
-        /// A bead has failed too often.
         Attempts = "attempts",
-        /// Whoever holds a bead wants somebody above to decide about it.
         Escalation = "escalation",
-        /// A project is to be closed although work in it is open.
         Close = "close",
     }
 }
@@ -85,38 +74,25 @@ pub const SYSTEM: &str = "system";
 /// A decision as the store holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
-    /// Its id.
     pub id: DecisionId,
-    /// The project it belongs to.
     pub project_id: ProjectId,
-    /// The bead it is about.
     pub bead_id: Option<BeadId>,
-    /// Why it was asked for.
     pub purpose: Purpose,
-    /// What is asked.
     pub question: String,
     /// The answers that may be given; empty: any text.
     pub options: Vec<String>,
-    /// What the asker would answer.
     pub recommendation: Option<String>,
-    /// Who asks.
     pub requester_id: Option<String>,
-    /// Who answered.
     pub decider_id: Option<String>,
-    /// The answer.
     pub decision: Option<String>,
-    /// Why it was answered so.
     pub rationale: Option<String>,
     /// 0 (critical) to 4 (backlog).
     pub priority: u8,
-    /// Where it stands.
     pub status: Status,
     /// When it ends unanswered; none: never.
     pub deadline: Option<Timestamp>,
-    /// What its deadline does.
     #[serde(default)]
     pub on_timeout: OnTimeout,
-    /// When its first deadline passed, if that gave it another one.
     #[serde(default)]
     pub escalated_at: Option<Timestamp>,
     /// How much of its time had passed at the last reminder, in percent; 0: nobody was reminded.
@@ -125,13 +101,9 @@ pub struct Decision {
     /// The digest of what it is about, as that was when it was asked; none: it is about nothing that could change.
     #[serde(default)]
     pub subject_digest: Option<String>,
-    /// When it was asked.
     pub created_at: Timestamp,
-    /// When it last changed.
     pub updated_at: Timestamp,
-    /// When it ended.
     pub decided_at: Option<Timestamp>,
-    /// How many events have shaped it.
     pub revision: u64,
 }
 
@@ -178,27 +150,19 @@ pub struct AnswerContext {
 /// What can be asked of a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Answer it.
     Resolve {
-        /// The answer.
         decision: String,
-        /// Why.
         rationale: Option<String>,
-        /// Who answers.
         decider_id: String,
-        /// What the answer is about.
         sight: AnswerContext,
     },
     /// A part of its time may have passed; refused while there is nothing to remind of.
     Remind,
     /// Its deadline may have come; refused while it has not.
     Expire {
-        /// The digest of what it is about, as that is now.
         subject: Option<String>,
     },
-    /// It is no longer wanted.
     Cancel {
-        /// Why.
         reason: String,
     },
 }

@@ -22,7 +22,7 @@ pub const TYPES: [EventType; 8] = [
     EventType::ProviderStatusChange,
 ];
 
-/// Whether an event is told outside.
+/// Returns whether an event is told outside.
 pub fn is_told(event: &Event) -> bool {
     match event.kind {
         // Of its other changes nobody has to know.

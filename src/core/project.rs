@@ -17,9 +17,7 @@ use serde_json::{Map, Value};
 string_enum! {
     /// Where a project stands.
     pub enum Status {
-        /// Work goes on.
         Open = "open",
-        /// Work has ended.
         Closed = "closed",
         /// Work goes on again.
         Reopened = "reopened",
@@ -29,7 +27,6 @@ string_enum! {
 string_enum! {
     /// What moves a project.
     pub enum Trigger {
-        /// End it.
         Close = "close",
         /// Take it up again.
         Reopen = "reopen",
@@ -49,7 +46,6 @@ impl StateMachine for Status {
 string_enum! {
     /// Whether a project may ever be closed.
     pub enum ProjectTerm {
-        /// It ends some day.
         Finite = "finite",
         /// It never closes.
         Perpetual = "perpetual",
@@ -64,15 +60,10 @@ const MAX_PREFIX: usize = 16;
 /// A project as the store holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Project {
-    /// Its id.
     pub id: ProjectId,
-    /// Its name.
     pub name: String,
-    /// Where its source is.
     pub git_repo: Option<String>,
-    /// The branch that counts.
     pub branch: Option<String>,
-    /// The directory of its bead files.
     pub beads_path: Option<String>,
     /// What stands before the ids of its new beads; none: `bd`.
     #[serde(default)]
@@ -83,21 +74,14 @@ pub struct Project {
     /// Why none of its work is handed out at present, if none is.
     #[serde(default)]
     pub parked: Option<String>,
-    /// What its work needs to know, by name.
     pub context: Map<String, Value>,
-    /// Where it stands.
     pub status: Status,
     /// A perpetual project never closes.
     pub is_perpetual: bool,
-    /// A sticky project stays on top of lists.
     pub is_sticky: bool,
-    /// When it was created.
     pub created_at: Timestamp,
-    /// When it last changed.
     pub updated_at: Timestamp,
-    /// When it was closed.
     pub closed_at: Option<Timestamp>,
-    /// How many events have shaped it.
     pub revision: u64,
 }
 
@@ -138,17 +122,11 @@ pub enum Command {
         open_beads: u64,
     },
     /// End it although work is open: somebody decided so.
-    CloseAnyway {
-        /// Why.
-        reason: String,
-    },
+    CloseAnyway { reason: String },
     /// Take it up again.
     Reopen,
     /// Hand out none of its work; what runs goes on.
-    Park {
-        /// Why.
-        reason: String,
-    },
+    Park { reason: String },
     /// Hand out its work again.
     Resume,
     /// Become what `after` says in its plain fields.

@@ -26,13 +26,9 @@ string_enum! {
     pub enum Status {
         /// Not heard of yet.
         Pending = "pending",
-        /// It answers.
         Active = "active",
-        /// It answers late, or missed a beat.
         Degraded = "degraded",
-        /// It does not answer.
         Unhealthy = "unhealthy",
-        /// The operator switched it off.
         Disabled = "disabled",
     }
 }
@@ -40,15 +36,10 @@ string_enum! {
 string_enum! {
     /// What moves a provider.
     pub enum Trigger {
-        /// A beat found it well.
         Well = "be found well",
-        /// A beat found it slow, or one or two beats failed.
         Weak = "be found weak",
-        /// Beats failed.
         Fail = "be found down",
-        /// The operator's word.
         Disable = "disable",
-        /// The operator's word.
         Enable = "enable",
     }
 }
@@ -77,15 +68,10 @@ impl StateMachine for Status {
 string_enum! {
     /// Whose protocol a provider speaks.
     pub enum ProviderType {
-        /// OpenAI.
         OpenAi = "openai",
-        /// Anthropic.
         Anthropic = "anthropic",
-        /// vLLM.
         Vllm = "vllm",
-        /// Ollama.
         Ollama = "ollama",
-        /// A model on this machine.
         Local = "local",
         /// Anything that speaks OpenAI's chat completions.
         Custom = "custom",
@@ -112,24 +98,17 @@ const fn one_share() -> u32 {
 /// A provider as the store holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provider {
-    /// Its id.
     pub id: ProviderId,
-    /// Its name.
     pub name: String,
-    /// Whose protocol it speaks.
     #[serde(rename = "type")]
     pub provider_type: ProviderType,
     /// Its URL; `/v1` is added when it has no path.
     pub endpoint: String,
-    /// The model that was asked for.
     pub configured_model: Option<String>,
-    /// The model that calls use.
     pub selected_model: Option<String>,
-    /// Why that one.
     pub selection_reason: Option<String>,
     /// How good it is, 0 to 1.
     pub model_score: Option<f64>,
-    /// The GPU it wants.
     pub selected_gpu: Option<String>,
     /// Tokens that fit into one call of that model: the provider's word, else the catalogue's.
     #[serde(default)]
@@ -140,15 +119,11 @@ pub struct Provider {
     /// The catalogue's price of a million tokens out, for that model, in US dollars.
     #[serde(default)]
     pub selected_price_output: Option<f64>,
-    /// What it is for.
     pub description: String,
-    /// Whether calls carry a key.
     pub requires_key: bool,
-    /// The vault's entry with that key.
     pub key_id: Option<KeyId>,
     /// Our certificate for it with its chain, in PEM; public, unlike its key.
     pub client_cert: Option<String>,
-    /// The vault's entry with the private key of that certificate.
     pub client_key_id: Option<KeyId>,
     /// Whom it may have its own certificate from, in PEM; nobody else is trusted then.
     pub ca_cert: Option<String>,
@@ -158,7 +133,6 @@ pub struct Provider {
     /// Its place in the pool: lower ones are asked first.
     #[serde(default = "middle_priority")]
     pub priority: u32,
-    /// Its share of the calls among those of the same place.
     #[serde(default = "one_share")]
     pub weight: u32,
     /// The most calls at once; none: no limit of its own.
@@ -175,11 +149,8 @@ pub struct Provider {
     pub price_input_per_mtok: Option<f64>,
     /// Price of a million tokens out, as the operator says; see [`Provider::price_output`].
     pub price_output_per_mtok: Option<f64>,
-    /// Labels.
     pub tags: Vec<String>,
-    /// How it is.
     pub status: Status,
-    /// Why, when that needs saying.
     pub status_reason: Option<String>,
     /// When it was last asked (telemetry).
     pub last_heartbeat_at: Option<Timestamp>,
@@ -192,11 +163,8 @@ pub struct Provider {
     pub latency_ewma_ms: Option<f64>,
     /// Failed beats and calls in a row (telemetry).
     pub failures: u32,
-    /// When it was created.
     pub created_at: Timestamp,
-    /// When it last changed.
     pub updated_at: Timestamp,
-    /// How many events have shaped it.
     pub revision: u64,
 }
 
@@ -239,7 +207,6 @@ pub const MAX_PEM_BYTES: usize = 65_536;
 pub enum KeyAccess {
     /// It can, or none is needed.
     Readable,
-    /// The vault is locked or has no such entry.
     Unreadable,
 }
 
@@ -250,9 +217,7 @@ pub enum Command {
     Beat(HeartbeatResult),
     /// Take note of how a real call went.
     Observe(CallOutcome),
-    /// Switch it off.
     Disable,
-    /// Switch it on.
     Enable,
     /// Become what `after` says in its plain fields.
     Update(Box<Provider>),
@@ -277,7 +242,7 @@ impl Provider {
         }
     }
 
-    /// Whether a call needs anything of the vault.
+    /// Returns whether a call needs anything of the vault.
     pub fn needs_vault(&self) -> bool {
         self.keys().next().is_some()
     }
@@ -288,7 +253,7 @@ impl Provider {
         key.into_iter().chain(&self.client_key_id)
     }
 
-    /// Whether this entry of the vault is in its fields, needed at the moment or not.
+    /// Returns whether this entry of the vault is in its fields, needed at the moment or not.
     pub fn names_key(&self, id: &KeyId) -> bool {
         [&self.key_id, &self.client_key_id].into_iter().flatten().any(|named| named == id)
     }

@@ -33,7 +33,7 @@ struct ChatCompletion {
     model: String,
     /// What was said so far.
     messages: Vec<Value>,
-    /// Whether the answer comes in pieces, as server-sent events.
+    /// True if the answer comes in pieces, as server-sent events.
     #[serde(default)]
     stream: Option<bool>,
     /// Everything else.

@@ -10,7 +10,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub(crate) enum AddressScope {
     /// This machine or the private network around it.
     Local,
-    /// The internet.
     Public,
     /// Never a provider: metadata services, link-local, multicast, unspecified and reserved addresses.
     Forbidden,

@@ -27,12 +27,12 @@ impl ChatBody {
         self.0.insert("model".to_owned(), model.into());
     }
 
-    /// Whether the caller wants its answer as a stream.
+    /// Returns whether the caller wants its answer as a stream.
     pub fn wants_stream(&self) -> bool {
         self.0.get("stream") == Some(&Value::Bool(true))
     }
 
-    /// Whether the caller of a stream wants to be told at its end what it used.
+    /// Returns whether the caller of a stream wants to be told at its end what it used.
     pub fn wants_usage(&self) -> bool {
         self.0.get("stream_options").is_some_and(|options| options["include_usage"] == true)
     }

@@ -10,25 +10,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Speaker {
-    /// The instructions the model works under.
     System,
-    /// The one who asks.
     User,
-    /// The model itself.
     Assistant,
-    /// The result of a tool the model called.
     Tool,
 }
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks.
     pub role: Speaker,
     /// The text; empty when the model only calls tools.
     #[serde(default)]
     pub content: String,
-    /// The tools an assistant's message calls, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
     /// For [`Speaker::Tool`]: the call that this message answers.
@@ -51,9 +45,7 @@ impl Message {
 /// A tool that a model may call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tool {
-    /// The name the model calls it by.
     pub name: String,
-    /// What it does, for the model to read.
     pub description: String,
     /// JSON Schema of its arguments.
     pub parameters: serde_json::Value,
@@ -64,7 +56,6 @@ pub struct Tool {
 pub struct ToolCall {
     /// The id its result refers to; made here when the provider gives none.
     pub id: String,
-    /// The name of the tool.
     pub name: String,
     /// The arguments as JSON text, just as the model wrote them: it may have written no JSON.
     pub arguments: String,
@@ -73,11 +64,9 @@ pub struct ToolCall {
 /// What a model is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChatRequest {
-    /// The provider's name of the model.
     pub model: String,
     /// The conversation so far, oldest first.
     pub messages: Vec<Message>,
-    /// The tools the model may call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Tool>,
     /// Sampling temperature; the provider's own when absent.
@@ -95,12 +84,10 @@ pub struct ChatAnswer {
     pub model: String,
     /// The text of the answer; empty when the model only calls tools.
     pub content: String,
-    /// The tools to call, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
     /// Why the model stopped, in the provider's word (`stop`, `length`, `tool_calls` …).
     pub finish_reason: Option<String>,
-    /// What the call used.
     pub usage: Usage,
     /// What the provider said of its limits with the answer; not stored.
     #[serde(skip)]
@@ -119,7 +106,6 @@ pub struct Usage {
 /// A model that a provider offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
-    /// The provider's name of the model.
     pub id: String,
     /// How many tokens prompt and answer may have together, where the provider tells.
     pub context_window: Option<u64>,

@@ -10,13 +10,10 @@ use serde_json::Value;
 pub struct ChatChunk {
     /// OpenAI's `chat.completion.chunk` as JSON: the provider's own bytes where it speaks that protocol.
     pub data: Bytes,
-    /// The text that the piece adds, if any.
     pub content: Option<String>,
     /// What the call used so far; the last one given counts.
     pub usage: Option<Usage>,
-    /// Why the model stopped, in OpenAI's words.
     pub finish_reason: Option<String>,
-    /// Whether it adds nothing to any answer but tells what was used.
     pub is_usage_only: bool,
 }
 
@@ -35,9 +32,7 @@ pub(crate) struct ParsedChunk {
     pub chat_chunk: ChatChunk,
     pub model: Option<String>,
     pub calls: Vec<ToolCallDelta>,
-    /// The answers that it says something of.
     pub choices: usize,
-    /// The answers that it ends, by their index.
     pub finished: Vec<u64>,
 }
 
@@ -86,7 +81,7 @@ impl ParsedChunk {
     }
 }
 
-/// Whether a choice adds nothing to its answer, as those beside LiteLLM's account of what was used.
+/// Returns whether a choice adds nothing to its answer, as those beside LiteLLM's account of what was used.
 fn is_empty_choice(choice: &Value) -> bool {
     let is_empty = |value: &Value| value.as_object().map_or(value.is_null(), serde_json::Map::is_empty);
     is_empty(&choice["delta"]) && choice["finish_reason"].is_null() && choice["logprobs"].is_null()

@@ -45,11 +45,8 @@ pub struct CompletedChat {
     pub body: Bytes,
     /// The model that answered, by the provider's word; the asked one when it says nothing.
     pub model: String,
-    /// What the call used, where the provider counts.
     pub usage: Option<Usage>,
-    /// Why the model stopped, in OpenAI's words.
     pub finish_reason: Option<String>,
-    /// What the provider said of its limits.
     pub rate_hints: RateHints,
 }
 
@@ -278,7 +275,7 @@ impl Client {
     }
 }
 
-/// Whether a provider refused a request because of the wish to be told what a stream used.
+/// Returns whether a provider refused a request because of the wish to be told what a stream used.
 fn is_stream_options_refusal(error: &CallError) -> bool {
     *error.kind() == CallErrorKind::Refused
         && ["stream_options", "include_usage"].iter().any(|name| error.detail().contains(name))

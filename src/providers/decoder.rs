@@ -16,9 +16,7 @@ use std::collections::BTreeSet;
 /// How the events of a stream are read.
 #[derive(Debug)]
 pub(crate) enum StreamFormat {
-    /// They are chunks already.
     OpenAi,
-    /// They are translated.
     Anthropic(StreamTranslator),
 }
 
@@ -27,7 +25,6 @@ pub(crate) enum StreamFormat {
 pub(crate) struct Decoder {
     events: SseReader,
     format: StreamFormat,
-    /// How many answers were asked for.
     expected_choices: u64,
     finished: BTreeSet<u64>,
     is_done: bool,
@@ -45,12 +42,12 @@ impl Decoder {
         }
     }
 
-    /// Whether the stream said that it is at its end.
+    /// Returns whether the stream said that it is at its end.
     pub(crate) fn is_done(&self) -> bool {
         self.is_done
     }
 
-    /// Whether every answer is whole; only an account of what was used can follow.
+    /// Returns whether every answer is whole; only an account of what was used can follow.
     pub(crate) fn is_whole(&self) -> bool {
         self.is_done || self.finished.len() as u64 >= self.expected_choices
     }

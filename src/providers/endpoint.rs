@@ -29,17 +29,14 @@ pub enum HttpPolicy {
     /// To loopback and private addresses only: prompts and keys do not cross the internet in clear.
     #[default]
     LocalOnly,
-    /// To public addresses too.
     Anywhere,
 }
 
 /// Whether a path may be written in the place of a URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SocketPolicy {
-    /// Only URLs.
     #[default]
     Refused,
-    /// The path of a Unix socket as well.
     Allowed,
 }
 
@@ -48,20 +45,17 @@ pub enum SocketPolicy {
 pub struct EndpointPolicy {
     /// Where plain `http` may be spoken.
     pub allow_public_http: HttpPolicy,
-    /// Whether it may be a Unix socket.
     pub sockets: SocketPolicy,
 }
 
 /// Why a text is no endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// It cannot be read as a URL.
     #[error("the endpoint is not a url")]
     NotAUrl(#[source] url::ParseError),
     /// It is the path of a Unix socket, and the provider's type has none.
     #[error("the endpoint is a path; only providers of type local and custom are reached by a Unix socket")]
     SocketRefused,
-    /// It cannot be the path of a Unix socket.
     #[error("the endpoint is no absolute path without `.` and `..`, of at most {MAX_SOCKET_BYTES} bytes")]
     SocketPath,
     /// It has more than 2048 bytes.
@@ -70,13 +64,10 @@ pub enum EndpointError {
     /// Its scheme is neither `http` nor `https`.
     #[error("the endpoint's scheme {0:?} is neither http nor https")]
     Scheme(String),
-    /// It carries a user name or a password.
     #[error("the endpoint carries a user name or password; give the key by itself")]
     UserInfo,
-    /// It ends in a fragment.
     #[error("the endpoint has a fragment, which no server sees")]
     Fragment,
-    /// It names no host.
     #[error("the endpoint names no host")]
     NoHost,
     /// Plain `http` to an address on the internet.
@@ -172,7 +163,7 @@ impl Endpoint {
         self.rule
     }
 
-    /// Whether TLS is spoken with it.
+    /// Returns whether TLS is spoken with it.
     pub fn is_encrypted(&self) -> bool {
         self.base.scheme() == "https"
     }

@@ -11,14 +11,10 @@ use std::time::Duration;
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CallErrorKind {
-    /// The provider refused the key, or wants one.
     Auth,
-    /// The provider does not have this model.
     NotFound {
-        /// The model that was asked for.
         model: String,
     },
-    /// The provider wants fewer calls.
     RateLimited {
         /// How long the provider asks to wait, where it says so; at most a day.
         retry_after: Option<Duration>,
@@ -33,19 +29,13 @@ pub enum CallErrorKind {
         /// The field, as a path within the request: `n`, `messages[2].content[0].input_audio`.
         field: String,
     },
-    /// The provider failed or has no capacity at the moment.
     Overloaded,
-    /// The answer is not what the protocol promises.
     Broken,
-    /// The answer did not come, or not go on, in time.
     TimedOut,
     /// No connection came about, or it was lost before the answer was whole.
     Unreachable,
-    /// The caller gave up.
     Cancelled,
-    /// The answer is larger than the limit.
     TooLarge,
-    /// It was handed to a worker elsewhere, and its end is not known.
     Lost,
 }
 
@@ -128,7 +118,7 @@ impl CallError {
         &self.kind
     }
 
-    /// Whether the same call may well succeed later or elsewhere.
+    /// Returns whether the same call may well succeed later or elsewhere.
     pub fn is_transient(&self) -> bool {
         match self.kind {
             CallErrorKind::RateLimited { .. }

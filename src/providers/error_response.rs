@@ -15,7 +15,6 @@ use serde_json::Value;
 pub(crate) struct RequestContext<'a> {
     /// The model, unless none was asked for.
     pub model: Option<&'a str>,
-    /// The key, to be kept out of every text.
     pub key: Option<&'a str>,
 }
 
@@ -77,7 +76,6 @@ fn error_kind(
 /// The words of an error body.
 struct ErrorBody {
     code: String,
-    /// What the error calls its type, where it has a code besides.
     family: String,
     message: String,
 }

@@ -6,6 +6,5 @@ pub enum Protocol {
     /// OpenAI's chat completions; vLLM, Ollama, llama.cpp, LM Studio, OpenRouter and others speak it as well.
     #[default]
     OpenAi,
-    /// Anthropic's Messages.
     Anthropic,
 }

@@ -15,7 +15,6 @@ use std::pin::Pin;
 pub(crate) enum AddressRule {
     /// Loopback and private addresses.
     LocalOnly,
-    /// All but the forbidden ones.
     LocalOrPublic,
 }
 

@@ -29,13 +29,12 @@ pub(crate) enum StreamError {
 /// The reader of one stream.
 #[derive(Debug, Default)]
 pub(crate) struct SseReader {
-    /// The line whose end has not come.
     line: Vec<u8>,
     /// The data of the event whose end has not come: lines of valid UTF-8, each with a line feed.
     data: Vec<u8>,
     /// The last byte ended a line as a carriage return: a line feed now belongs to it.
     after_return: bool,
-    /// Whether a line was read: only the first may begin with a byte order mark.
+    /// True if a line was read: only the first may begin with a byte order mark.
     has_begun: bool,
     stream_bytes: usize,
     events: usize,

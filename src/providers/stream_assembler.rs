@@ -9,7 +9,6 @@ use arbiter_core::provider::rate_limit::RateHints;
 pub(crate) struct StreamAssembler {
     model: Option<String>,
     content: String,
-    /// The calls, each with its index in the stream.
     calls: Vec<(u64, ToolCall)>,
     finish_reason: Option<String>,
     usage: Usage,

@@ -25,10 +25,8 @@ pub enum CertificateProblem {
     /// It holds a private key, which is secret; certificates are not.
     #[error("holds a private key, which belongs into the vault and nowhere else")]
     PrivateKey,
-    /// It holds no certificate.
     #[error("holds no certificate in PEM")]
     Empty,
-    /// It holds something else than certificates.
     #[error("holds something else than certificates")]
     Other,
     /// What it holds is not X.509.

@@ -29,7 +29,6 @@ pub enum WebhookError {
     /// Nobody answered, or not in time, or the address may not be gone to.
     #[error("no answer: {0}")]
     Unanswered(String),
-    /// The receiver does not want it.
     #[error("the receiver answered {0}")]
     Status(u16),
 }
@@ -37,7 +36,6 @@ pub enum WebhookError {
 /// A notice to be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Notice<'a> {
-    /// By which a receiver knows that it has had it already.
     pub id: &'a str,
     /// When it is sent, in seconds since the epoch.
     pub sent_at_sec: i64,

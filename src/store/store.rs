@@ -19,13 +19,9 @@ use tokio::sync::oneshot;
 pub struct Options {
     /// The data directory; the file in it is `arbiter.db`.
     pub directory: PathBuf,
-    /// How many threads read.
     pub readers: usize,
-    /// The most units in one transaction.
     pub group_max: usize,
-    /// The most units that may wait for the writer.
     pub queue_max: usize,
-    /// When it is opened.
     pub now: Timestamp,
     /// Hears of committed events.
     pub publish: Publish,

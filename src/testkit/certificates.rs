@@ -20,9 +20,7 @@ pub struct TestCa {
 /// A certificate with its private key, both in PEM.
 #[derive(Clone, Debug)]
 pub struct Issued {
-    /// The certificate.
     pub certificate: String,
-    /// Its private key.
     pub key: String,
 }
 

@@ -22,38 +22,28 @@ const DEGREES: [usize; 6] = [0, 0, 1, 1, 2, 3];
 /// Where a made-up bead stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GeneratedStatus {
-    /// Nobody has begun.
     Open,
-    /// Nobody begins for a long time.
     Deferred,
-    /// Somebody has it.
     InProgress,
-    /// It is done.
     Closed,
 }
 
 /// A made-up bead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratedBead {
-    /// Its id.
     pub id: String,
-    /// Its title.
     pub title: String,
     /// 40 to 400 characters.
     pub description: String,
-    /// Where it stands.
     pub status: GeneratedStatus,
     /// 0 to 4.
     pub priority: u8,
     /// `task`, `bug` or `feature`.
     pub kind: &'static str,
-    /// Its one label.
     pub label: String,
-    /// Who has it, when somebody has.
     pub assignee: Option<String>,
     /// When it was created, in milliseconds since the epoch.
     pub created_ms: i64,
-    /// What it depends on, with the type of each dependency.
     pub depends_on: Vec<(String, &'static str)>,
 }
 

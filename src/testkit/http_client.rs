@@ -20,11 +20,8 @@ pub type HttpError = Box<dyn std::error::Error + Send + Sync>;
 /// An answer, read to its end.
 #[derive(Clone, Debug)]
 pub struct HttpResponse {
-    /// The status code.
     pub status: u16,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body, as sent.
     pub body: Bytes,
 }
 
@@ -84,9 +81,7 @@ pub async fn send_text(
 /// An answer whose body is read as it comes. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct HttpBodyStream {
-    /// The status code.
     pub status: u16,
-    /// The headers.
     pub headers: HeaderMap,
     body: Incoming,
 }

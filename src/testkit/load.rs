@@ -95,9 +95,7 @@ fn head(received: &[u8]) -> Result<Option<(u16, usize, usize)>, HttpError> {
 /// What a load brought.
 #[derive(Debug, Default)]
 pub struct LoadResult {
-    /// How long each request took.
     pub latencies: Vec<Duration>,
-    /// How long it took in all.
     pub elapsed: Duration,
     /// Answers with another status than the wanted one.
     pub refused: usize,

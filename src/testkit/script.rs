@@ -11,17 +11,14 @@ use std::time::Duration;
 /// The wire format in which a provider was asked, and answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WireProtocol {
-    /// OpenAI's chat completions.
     #[default]
     OpenAi,
-    /// Anthropic's Messages.
     Anthropic,
 }
 
 /// A chat as the provider received it.
 #[derive(Clone, Debug)]
 pub struct ChatInput {
-    /// The wire format, by the path that was asked.
     pub protocol: WireProtocol,
     /// The request's JSON body; `null` when it was no JSON.
     pub body: Value,
@@ -59,9 +56,7 @@ impl ChatInput {
 /// A tool the scripted model calls.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolUse {
-    /// The id of the call.
     pub id: String,
-    /// The tool's name.
     pub name: String,
     /// The arguments; sent as JSON text.
     pub arguments: Value,
@@ -79,21 +74,15 @@ pub struct TokenCount {
 /// One answer of the provider.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// The text of the model's message.
     pub text: String,
-    /// The tools the model calls.
     pub tool_calls: Vec<ToolUse>,
     /// What the answer claims to have used; a guess from the lengths of the texts when absent.
     pub usage: Option<TokenCount>,
-    /// How long the provider thinks before the first byte.
     pub delay: Duration,
-    /// The HTTP status.
     pub status: u16,
     /// Headers besides the content type, or instead of it.
     pub headers: Vec<(String, String)>,
-    /// The raw body in place of a well-formed answer.
     pub body: Option<String>,
-    /// What goes wrong.
     pub fault: Option<Fault>,
 }
 

@@ -19,7 +19,6 @@ pub enum Fault {
     InvalidUtf8,
     /// Send the headers and stay silent.
     HangAfterHeaders,
-    /// Of a stream, send this many events and close the connection.
     CutAfterEvents(usize),
     /// Of a stream, send this many events and stay silent, the connection open.
     StallAfterEvents(usize),
@@ -27,6 +26,5 @@ pub enum Fault {
     ErrorAfterEvents(usize),
     /// Send a single event of this many megabytes.
     LineOfMegabytes(usize),
-    /// Of a stream, send its second event again and again, without end.
     EndlessEvents,
 }

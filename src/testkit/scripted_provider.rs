@@ -30,7 +30,6 @@ pub struct RecordedRequest {
     pub path: String,
     /// The `Authorization` header.
     pub authorization: Option<String>,
-    /// All headers.
     pub headers: HeaderMap,
     /// The JSON body; `null` when there was none.
     pub body: Value,

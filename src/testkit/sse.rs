@@ -34,11 +34,9 @@ pub enum SseError {
     Refused(Box<HttpResponse>),
     /// No frame came in the time given.
     TimedOut,
-    /// The server ended the stream between two frames.
     Ended,
     /// The connection went in the middle of a frame, or could not be made.
     Lost(HttpError),
-    /// The server wrote something that is no well-formed event.
     Malformed(String),
 }
 

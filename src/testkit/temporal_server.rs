@@ -26,9 +26,7 @@ pub struct TemporalServer {
 pub struct TemporalOutput {
     /// Whether it exited with 0.
     pub ok: bool,
-    /// What it printed.
     pub stdout: String,
-    /// What it complained about.
     pub stderr: String,
 }
 

@@ -15,7 +15,6 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub enum ResponseMode {
     /// It reads and never answers, until its manner is another one: then it hangs up.
     Hang,
-    /// It answers with this status.
     Status(u16),
 }
 

@@ -15,7 +15,6 @@ use std::sync::Arc;
 /// Whom a server may be.
 #[derive(Debug)]
 enum ExpectedServer {
-    /// Who has the certificate with this fingerprint, whatever it says.
     Fingerprint(String),
     /// Who has a certificate of one of these issuers, or one of these themselves.
     IssuedBy(Vec<CertificateDer<'static>>, Arc<WebPkiServerVerifier>),
@@ -105,7 +104,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Whether a certificate was refused for nothing but being a CA's own.
+/// Returns whether a certificate was refused for nothing but being a CA's own.
 fn is_ca_as_end_entity_error(error: &Error) -> bool {
     // The reason has no variant of its own in rustls.
     matches!(error, Error::InvalidCertificate(CertificateError::Other(reason))

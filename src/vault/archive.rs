@@ -10,9 +10,7 @@ use std::path::{Path, PathBuf};
 /// A file that was renamed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchivedFile {
-    /// What it was called.
     pub from: PathBuf,
-    /// What it is called.
     pub to: PathBuf,
 }
 

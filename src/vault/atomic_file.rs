@@ -82,7 +82,7 @@ impl AtomicFile {
         fs::fsync(&directory).map_err(|error| self.fault("sync the directory of", error))
     }
 
-    /// Whether these bytes are what was last read or put in place, durably or not.
+    /// Returns whether these bytes are what was last read or put in place, durably or not.
     pub(crate) fn is_current(&self, bytes: &[u8]) -> bool {
         self.seen == Some(digest(bytes))
     }

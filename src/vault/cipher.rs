@@ -50,12 +50,12 @@ impl DerivedKey {
         self.0.as_slice()
     }
 
-    /// Whether these bytes are the key, in constant time.
+    /// Returns whether these bytes are the key, in constant time.
     pub(crate) fn is_equal_to(&self, other: &[u8]) -> bool {
         self.as_bytes().ct_eq(other).into()
     }
 
-    /// Whether this tag is the message's under this key, in constant time.
+    /// Returns whether this tag is the message's under this key, in constant time.
     pub(crate) fn is_tag_valid(&self, message: &[u8], tag: &[u8; KEY_LEN]) -> bool {
         self.authenticate(message).ct_eq(tag).into()
     }
@@ -167,7 +167,7 @@ pub(crate) fn decrypt_text(
     std::str::from_utf8(&plaintext).ok().map(SecretString::from)
 }
 
-/// Whether there is nothing in the secret.
+/// Returns whether there is nothing in the secret.
 pub(crate) fn is_empty(secret: &SecretString) -> bool {
     secret.expose_secret().is_empty()
 }

@@ -23,11 +23,8 @@ const V1_PURPOSE: &str = "provider";
 /// What may be told of an entry, locked or not. Holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EntryInfo {
-    /// The entry's id.
     pub id: KeyId,
-    /// Its name, for people.
     pub name: String,
-    /// What it is, for people.
     pub description: String,
     /// What it is for: `provider`, `tls`, `codec`.
     pub purpose: String,
@@ -37,20 +34,15 @@ pub struct EntryInfo {
     pub version: u32,
     /// Rounds of its key derivation.
     pub iterations: u32,
-    /// When it was created.
     pub created_at: Timestamp,
-    /// When its ciphertext was last written.
     pub updated_at: Timestamp,
 }
 
 /// An entry to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEntry {
-    /// The id, not taken yet.
     pub id: KeyId,
-    /// Its name, for people.
     pub name: String,
-    /// What it is, for people.
     pub description: String,
     /// What it is for: `provider`, `tls`, `codec`.
     pub purpose: String,
@@ -154,7 +146,7 @@ impl EntryInfo {
         length_prefixed(head.into_iter().chain(self.allowed_hosts.iter().map(|host| host.as_bytes())))
     }
 
-    /// Whether the key may be sent to this host. A bound key goes nowhere when no host is named.
+    /// Returns whether the key may be sent to this host. A bound key goes nowhere when no host is named.
     pub fn allows(&self, host: Option<&str>) -> bool {
         self.allowed_hosts.is_empty()
             || host
@@ -207,7 +199,7 @@ impl Entry {
         }
     }
 
-    /// Whether the entry came from the Go program and was not written since.
+    /// Returns whether the entry came from the Go program and was not written since.
     pub(crate) fn is_v1(&self) -> bool {
         matches!(self, Self::V1 { .. })
     }

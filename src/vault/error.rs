@@ -13,7 +13,6 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaultError {
-    /// The operation needs the password, and the vault is locked.
     #[error("the vault is locked")]
     Locked,
     /// The password does not open this vault. A damaged verifier looks the same.
@@ -31,51 +30,29 @@ pub enum VaultError {
     /// The entry is bound to hosts, and the request goes elsewhere (or names no host).
     #[error("key {id} is not for host {host:?}")]
     HostRefused {
-        /// The entry.
         id: KeyId,
         /// The host the key was asked for; empty when none was named.
         host: String,
     },
     /// The entry does not open: damaged, moved here from another entry, or of another password.
     #[error("key {id} cannot be read")]
-    Unreadable {
-        /// The entry.
-        id: KeyId,
-    },
+    Unreadable { id: KeyId },
     /// The file is not one this program can fully read. It is never overwritten.
     #[error("key file {path:?} is refused: {reason}")]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it, without quoting it.
-        reason: String,
-    },
+    Corrupt { path: PathBuf, reason: String },
     /// What was given as a key file is none, or not one that is understood.
     #[error("what was given is no key file: {reason}")]
-    NotAKeyFile {
-        /// What is wrong with it, without quoting it.
-        reason: String,
-    },
-    /// An import met ids that are taken, and was to refuse that.
+    NotAKeyFile { reason: String },
     #[error("these keys exist already: {}; on_conflict skip keeps them, replace takes the new ones", list(.0))]
     Taken(Vec<KeyId>),
     /// What was prepared no longer fits: the vault was locked or changed meanwhile.
     #[error("the vault was locked or changed meanwhile")]
     Superseded,
-    /// The file on disk is no longer the one that was read.
     #[error("key file {path:?} was changed or removed by another program; lock and unlock to read it again")]
-    Changed {
-        /// The file.
-        path: PathBuf,
-    },
+    Changed { path: PathBuf },
     /// The file or its directory is open to others, or belongs to someone else.
     #[error("{path:?} must belong to this user alone; run: {fix}")]
-    Permissions {
-        /// The file or directory.
-        path: PathBuf,
-        /// The shell command that mends it.
-        fix: String,
-    },
+    Permissions { path: PathBuf, fix: String },
     /// The disk, a quota or a file size limit is exhausted (`ENOSPC`, `EDQUOT`, `EFBIG`).
     #[error("no space left for the key file")]
     Full,
@@ -89,18 +66,15 @@ pub enum VaultError {
     /// contents are in place and only their durability is unknown.
     #[error("cannot {operation} {path:?}")]
     Io {
-        /// What was tried, as a verb.
         operation: &'static str,
         /// On which file or directory.
         path: PathBuf,
-        /// What the system answered.
         #[source]
         source: io::Error,
     },
     /// The operating system gave no random bytes.
     #[error("no random bytes from the operating system")]
     Random(#[source] io::Error),
-    /// A count of key derivation rounds outside the accepted range.
     #[error("{0} key derivation rounds are outside 100000 to 10000000")]
     Iterations(u32),
 }

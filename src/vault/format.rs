@@ -198,7 +198,7 @@ impl KeyFile {
         }
     }
 
-    /// Whether there is nothing in it to protect and no password to recognize.
+    /// Returns whether there is nothing in it to protect and no password to recognize.
     pub(crate) fn is_blank(&self) -> bool {
         self.keys.is_empty() && matches!(self.header, Header::V1 { check: None })
     }

@@ -28,20 +28,15 @@ use std::{
 pub enum OnConflict {
     /// Nothing is imported at all.
     Refuse,
-    /// The entry that is there stays.
     Skip,
-    /// The imported entry takes its place.
     Replace,
 }
 
 /// What the entries are encrypted anew for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The same place, more rounds.
     Rewrap,
-    /// The same place, another password.
     Password,
-    /// Another file.
     Export,
     /// This file, from another one.
     Import,
@@ -65,11 +60,9 @@ pub struct Rewrite {
 /// An entry that was written anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RewrittenEntry {
-    /// Which.
     pub id: KeyId,
     /// What it was; nothing for one that was not there.
     pub before: Option<EntryInfo>,
-    /// What it is.
     pub after: EntryInfo,
 }
 

@@ -161,7 +161,7 @@ impl Session {
         }
     }
 
-    /// Whether a file about to be installed opens: verifier, seal, and every entry whose key is at hand.
+    /// Returns whether a file about to be installed opens: verifier, seal, and every entry whose key is at hand.
     pub(crate) fn can_open(&self, file: &KeyFile) -> bool {
         let Header::V2 { verifier, .. } = &file.header else { return false };
         let entries_open = file.keys.values().all(|entry| {

@@ -9,7 +9,6 @@ use arbiter_core::kernel::ids::KeyId;
 pub enum VaultState {
     /// No file, or a v1 file with nothing in it: the first password creates the vault.
     Uninitialized,
-    /// The file is there, the password is not.
     Locked,
     /// Secrets can be read and written.
     Unlocked,
@@ -20,7 +19,6 @@ pub enum VaultState {
 pub enum UnlockOutcome {
     /// There was no vault; now there is one with this password, durably.
     Created,
-    /// The password is right.
     Opened {
         /// Entries of the Go program that it does not open; they are kept as they are.
         unreadable: Vec<KeyId>,

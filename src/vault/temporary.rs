@@ -12,7 +12,7 @@ pub(crate) fn name(file: &str, kind: &str) -> String {
     format!(".{file}.{}.{kind}.tmp", std::process::id())
 }
 
-/// Whether `name` is a temporary file for `file` that no other living process is writing. One with the
+/// Returns whether `name` is a temporary file for `file` that no other living process is writing. One with the
 /// id of this process is of a namesake that died: nothing is being written while a vault is opened.
 pub(crate) fn is_stale(file: &str, name: &str) -> bool {
     let middle = name.strip_prefix('.').and_then(|name| name.strip_prefix(file));

@@ -75,7 +75,7 @@ impl Vault {
         Ok(vault)
     }
 
-    /// Whether the vault exists and is open.
+    /// Returns whether the vault exists and is open.
     pub fn state(&self) -> VaultState {
         match (&self.session, &self.contents) {
             (Some(_), _) => VaultState::Unlocked,

@@ -10,10 +10,8 @@ use crate::kernel::time::Timestamp;
 /// Whether a new agent is started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// At once.
     #[default]
     Now,
-    /// When somebody activates it.
     Later,
 }
 
@@ -22,23 +20,16 @@ pub enum Start {
 pub struct NewAgent {
     /// A chosen id, or none.
     pub id: Option<String>,
-    /// Its name.
     pub name: String,
-    /// What it is for.
     pub description: String,
-    /// The provider it speaks to.
     pub provider_id: Option<String>,
-    /// The persona it plays.
     pub persona_name: Option<String>,
-    /// The role it fills.
     pub role: Option<String>,
     /// The project it works for; none: all.
     pub project_id: Option<String>,
     /// Who does its work; `llm` by default.
     pub kind: Option<Kind>,
-    /// How it speaks to its model.
     pub config: AgentConfig,
-    /// Whether it is started.
     pub start: Start,
 }
 
@@ -71,19 +62,12 @@ impl NewAgent {
 /// Fields of an agent that are to change; `None` leaves one as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AgentPatch {
-    /// Its name.
     pub name: Option<String>,
-    /// What it is for.
     pub description: Option<String>,
-    /// The provider it speaks to.
     pub provider_id: Option<Option<String>>,
-    /// The persona it plays.
     pub persona_name: Option<Option<String>>,
-    /// The role it fills.
     pub role: Option<Option<String>>,
-    /// The project it works for.
     pub project_id: Option<Option<String>>,
-    /// How it speaks to its model.
     pub config: Option<AgentConfig>,
 }
 

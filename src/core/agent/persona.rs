@@ -25,7 +25,6 @@ string_enum! {
     pub enum PersonaOrigin {
         /// Arbiter brings it along.
         BuiltIn = "built_in",
-        /// The user wrote it.
         User = "user",
     }
 }
@@ -35,7 +34,6 @@ string_enum! {
 pub struct Persona {
     /// Its name, such as `default/ceo`.
     pub name: String,
-    /// Who the agent is.
     pub persona: String,
     /// How it begins; may be empty.
     pub start_here: String,
@@ -99,7 +97,7 @@ impl Persona {
     }
 }
 
-/// Whether a text names a persona. Each part is a folder, so none of them leads elsewhere or looks like a file of ours.
+/// Returns whether a text names a persona. Each part is a folder, so none of them leads elsewhere or looks like a file of ours.
 pub fn is_name(text: &str) -> bool {
     let mut parts = 0;
     text.split('/').all(|part| {

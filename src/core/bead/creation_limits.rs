@@ -7,7 +7,7 @@ pub const MAX_CHILDREN: u32 = 20;
 /// The most beads that come of one that no agent created, directly or not.
 pub const MAX_FAMILY: u32 = 100;
 
-/// Whether one more may be created for a bead that stands at `depth`, has `children` and belongs to a `family`.
+/// Returns whether one more may be created for a bead that stands at `depth`, has `children` and belongs to a `family`.
 ///
 /// # Errors
 /// With words for the agent that wants it.

@@ -27,9 +27,7 @@ const EDGE_TYPE_BYTES: RangeInclusive<usize> = 1..=MAX_EDGE_TYPE;
 /// `bead_id` depends on `depends_on`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edge {
-    /// The bead that depends.
     pub bead_id: BeadId,
-    /// What it depends on.
     pub depends_on: BeadId,
     /// How: `blocks`, `parent-child`, `related`, …
     #[serde(rename = "type")]
@@ -46,7 +44,7 @@ impl Edge {
     }
 }
 
-/// Whether a dependency of this type bears on readiness.
+/// Returns whether a dependency of this type bears on readiness.
 pub fn affects_readiness(kind: &str) -> bool {
     READINESS_TYPES.contains(&kind)
 }
@@ -58,29 +56,20 @@ pub struct NewBead {
     pub id: Option<String>,
     /// One of [`TYPES`]; `task` by default.
     pub bead_type: Option<String>,
-    /// What it is about.
     pub title: String,
-    /// What is to be done.
     pub description: String,
     /// 0 to 4; 2 by default.
     pub priority: Option<u8>,
-    /// The project it belongs to.
     pub project_id: String,
-    /// Who is to have it.
     pub assigned_to: Option<String>,
-    /// Labels.
     pub tags: Vec<String>,
-    /// What the work needs to know.
     pub context: Map<String, Value>,
-    /// When it counts as done.
     pub acceptance_criteria: String,
-    /// Its parent.
     pub parent: Option<String>,
     /// Beads that block it.
     pub blocked_by: Vec<String>,
     /// Beads that are related to it.
     pub related_to: Vec<String>,
-    /// When it should be done.
     pub due_at: Option<Timestamp>,
     /// Not ready before this time.
     pub defer_until: Option<Timestamp>,
@@ -176,31 +165,20 @@ pub fn check_edge_type(kind: &str) -> Result<(), Refusal> {
 pub struct BeadPatch {
     /// One of [`TYPES`].
     pub bead_type: Option<String>,
-    /// What it is about.
     pub title: Option<String>,
-    /// What is to be done.
     pub description: Option<String>,
     /// 0 to 4.
     pub priority: Option<u8>,
-    /// The project it belongs to.
     pub project_id: Option<String>,
-    /// Who is to have it.
     pub assigned_to: Option<Option<String>>,
-    /// Labels.
     pub tags: Option<Vec<String>>,
-    /// What the work needs to know.
     pub context: Option<Map<String, Value>>,
-    /// When it counts as done.
     pub acceptance_criteria: Option<String>,
-    /// When it should be done.
     pub due_at: Option<Option<Timestamp>>,
     /// Not ready before this time.
     pub defer_until: Option<Option<Timestamp>>,
-    /// Its parent.
     pub parent: Option<Option<String>>,
-    /// All beads that block it.
     pub blocked_by: Option<Vec<String>>,
-    /// All beads it is related to.
     pub related_to: Option<Vec<String>>,
 }
 

@@ -5,7 +5,6 @@ use crate::kernel::ids::AgentId;
 /// The receiver of a handoff.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandoffTarget {
-    /// One agent.
     Agent(AgentId),
     /// Any agent that fills the role.
     Role(String),

@@ -11,16 +11,13 @@ use std::collections::BTreeSet;
 /// What a file said of a bead's lists when it was last read or written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MergeBase {
-    /// Its labels.
     pub labels: Vec<String>,
-    /// What it depended on.
     pub depends_on: Vec<String>,
 }
 
 /// Whose word counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergeVerdict {
-    /// The file's.
     File,
     /// Both are of the same second: ours, but lists are merged.
     Tie,

@@ -34,15 +34,12 @@ string_enum! {
 string_enum! {
     /// The rule by which a bead waits for another.
     pub enum Rule {
-        /// The other one is not closed.
         Blocks = "blocks",
         /// `conditional-blocks` taken as `blocks`: the other one is not closed.
         ConditionalBlocks = "conditional-blocks",
         /// `conditional-blocks` taken by its word: the other one has not failed.
         OnlyIfItFails = "conditional-blocks (only if it fails)",
-        /// Its parent waits for something.
         ParentWaits = "parent-child",
-        /// The other one has children that are not closed.
         AllChildren = "waits-for (all children)",
         /// None of the other one's children is closed.
         AnyChild = "waits-for (any child)",
@@ -52,18 +49,14 @@ string_enum! {
 /// A bead that another one waits for, and by which rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocker {
-    /// The bead that is waited for.
     pub id: BeadId,
-    /// The rule.
     pub rule: Rule,
 }
 
 string_enum! {
     /// What of a bead's children `waits-for` waits for.
     pub enum Gate {
-        /// All of them.
         AllChildren = "all-children",
-        /// One of them.
         AnyChildren = "any-children",
     }
 }
@@ -71,15 +64,12 @@ string_enum! {
 /// What is known of the other end of a dependency.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DependencyTarget {
-    /// The type of the dependency.
     pub kind: String,
     /// What of its children `waits-for` waits for.
     pub gate: Gate,
     /// The status of what it depends on; `None` when there is no such bead.
     pub status: Option<Status>,
-    /// Why it is blocked or closed.
     pub reason: Option<String>,
-    /// Whether the target itself waits for something.
     pub waits: IsWaiting,
     /// For `waits-for`: how many of the target's children are not closed.
     pub open_children: u64,
@@ -90,13 +80,12 @@ pub struct DependencyTarget {
 /// Whether a bead waits for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IsWaiting {
-    /// It waits.
     Yes,
     /// Nothing it depends on stands in the way.
     No,
 }
 
-/// Whether the reason of a closed bead says that it failed.
+/// Returns whether the reason of a closed bead says that it failed.
 pub fn is_failure(close_reason: &str) -> bool {
     let lower = close_reason.to_lowercase();
     FAILURES.iter().any(|word| lower.contains(word))
@@ -129,19 +118,16 @@ pub fn holds_back(target: &DependencyTarget, conditional: Conditional) -> Option
 /// What of a bead itself bears on its readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadinessInput<'a> {
-    /// Its status.
     pub status: Status,
-    /// Its type.
     pub bead_type: &'a str,
     /// Why it is no work whatever its status, if it is none.
     pub shelved: Option<&'a str>,
-    /// Whether something it depends on stands in the way.
     pub waits: IsWaiting,
     /// Decisions about it that nobody has made yet.
     pub pending_decisions: u64,
 }
 
-/// Whether a bead is ready but for its `defer_until`, which only the clock decides.
+/// Returns whether a bead is ready but for its `defer_until`, which only the clock decides.
 pub fn is_ready(own: ReadinessInput<'_>) -> bool {
     own.status == Status::Open
         && own.waits == IsWaiting::No

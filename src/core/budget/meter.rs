@@ -15,26 +15,19 @@ use std::fmt;
 /// A budget with what the ledger holds of its present window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetSeed {
-    /// The budget.
     pub budget: Budget,
-    /// The sum of the ledger's calls since the window began.
     pub ledger: Usd,
 }
 
 /// How a budget stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Which.
     pub key: Key,
-    /// What may be spent.
     pub cap: Usd,
-    /// What is spent.
     pub spent: Usd,
-    /// What calls on their way may still spend.
     pub reserved: Usd,
     /// The share of the cap, in percent, that was told of; 0: none.
     pub warned: u8,
-    /// For which time.
     pub window: Window,
 }
 
@@ -43,7 +36,6 @@ pub struct Standing {
 pub struct ThresholdCrossed {
     /// In percent.
     pub level: u8,
-    /// The budget as it stands.
     pub standing: Standing,
 }
 
@@ -52,11 +44,9 @@ pub struct ThresholdCrossed {
 pub struct Exhausted {
     /// The budget as it stands; it begins anew at the end of its window.
     pub standing: Standing,
-    /// What the call may cost.
     pub estimate: Usd,
     /// To be told, when nobody was told yet that this budget is at its end.
     pub crossing: Option<ThresholdCrossed>,
-    /// To be committed with what is told.
     pub marks: Vec<SpendCheckpoint>,
 }
 
@@ -123,7 +113,6 @@ struct BudgetState {
     reserved: Usd,
     marked: Usd,
     warned: u8,
-    /// What was told is not marked yet.
     untold: Untold,
 }
 
@@ -203,7 +192,6 @@ enum BudgetFit {
     Yes,
     /// Calls on their way may still take too much.
     NotNow,
-    /// What is spent leaves too little.
     Never,
 }
 
@@ -216,7 +204,6 @@ fn level_of(spent: Usd, cap: Usd) -> u8 {
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
     accounts: BTreeMap<Key, BudgetState>,
-    /// How often the list of budgets was given.
     lives: u64,
 }
 

@@ -21,12 +21,10 @@ pub(crate) const UNANSWERED: &str = "nobody answered in time";
 /// What a decision's deadline does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum OnTimeout {
-    /// It ends unanswered.
     #[default]
     Expire,
     /// It becomes critical and has the same time once more; then it ends unanswered.
     Escalate,
-    /// It is answered so.
     Choose(String),
 }
 
@@ -92,7 +90,7 @@ impl Decision {
         reminder.and_then(|percent| self.reached(percent)).or(self.deadline)
     }
 
-    /// Whether its deadline has come.
+    /// Returns whether its deadline has come.
     pub fn is_late(&self, now: Timestamp) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }

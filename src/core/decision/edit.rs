@@ -14,11 +14,8 @@ pub enum DecisionWait {
     /// As long as is configured (48 hours unless said otherwise).
     #[default]
     Default,
-    /// For ever.
     Never,
-    /// For this long.
     For(Duration),
-    /// Until this time.
     Until(Timestamp),
 }
 
@@ -58,27 +55,17 @@ impl DecisionWait {
 pub struct NewDecision {
     /// A chosen id, or none.
     pub id: Option<String>,
-    /// The project it belongs to.
     pub project_id: String,
-    /// The bead it is about.
     pub bead_id: Option<String>,
-    /// Why it is asked for.
     pub purpose: Purpose,
-    /// What is asked.
     pub question: String,
-    /// The answers that may be given.
     pub options: Vec<String>,
-    /// What the asker would answer.
     pub recommendation: Option<String>,
-    /// Who asks.
     pub requester_id: Option<String>,
     /// 0 to 4; 2 by default.
     pub priority: Option<u8>,
-    /// How long it may wait.
     pub wait: DecisionWait,
-    /// What its deadline does.
     pub on_timeout: OnTimeout,
-    /// The digest of what it is about.
     pub subject_digest: Option<String>,
 }
 

@@ -83,7 +83,7 @@ impl Decision {
         }
     }
 
-    /// Whether it says that its project is to be closed although work in it is open.
+    /// Returns whether it says that its project is to be closed although work in it is open.
     pub fn closes_its_project(&self) -> bool {
         self.purpose == Purpose::Close
             && self.status == Status::Resolved

@@ -28,9 +28,7 @@ pub fn of_bead(bead: &Bead) -> String {
 /// Which beads a project has: work that ends changes nothing, work that is added does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenWork {
-    /// How many there are.
     pub beads: u64,
-    /// The youngest one.
     pub newest: Option<String>,
 }
 

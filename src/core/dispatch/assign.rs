@@ -12,9 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Whether an agent's provider can be called now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderState {
-    /// It can.
     Usable,
-    /// It cannot.
     Unusable,
 }
 
@@ -52,12 +50,11 @@ pub struct Capacity {
     pub at_work: u32,
     /// The most of them; none: no limit.
     pub most: Option<u32>,
-    /// Why nothing is handed out there, if nothing is.
     pub parked: Option<String>,
 }
 
 impl Capacity {
-    /// Whether there is none for another bead.
+    /// Returns whether there is none for another bead.
     pub fn is_full(&self) -> bool {
         self.most.is_some_and(|most| self.at_work >= most)
     }
@@ -66,14 +63,12 @@ impl Capacity {
 /// What projects and providers have to do, where it is known or bounded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// By project.
     pub projects: BTreeMap<ProjectId, Capacity>,
-    /// By provider.
     pub providers: BTreeMap<ProviderId, Capacity>,
 }
 
 impl Load {
-    /// Whether a project gets no more work at present.
+    /// Returns whether a project gets no more work at present.
     pub fn is_closed(&self, project: &ProjectId) -> bool {
         self.projects.get(project).is_some_and(|room| room.is_full() || room.parked.is_some())
     }
@@ -98,7 +93,6 @@ impl Load {
 /// Whether work is handed out at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// It is.
     Active,
     /// Not at present, and why.
     Parked(String),
@@ -107,36 +101,23 @@ pub enum Operation {
 /// What decides who gets a bead, besides the bead itself.
 #[derive(Clone, Copy, Debug)]
 pub struct DispatchInput<'a> {
-    /// The agents that are started.
     pub agents: &'a [(Agent, ProviderState)],
-    /// Whether work is handed out.
     pub operation: &'a Operation,
-    /// The budgets that are at their end.
     pub spent: &'a Spent,
-    /// What projects and providers have to do.
     pub load: &'a Load,
 }
 
 /// Why an agent does not fit a bead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mismatch {
-    /// The bead is meant for somebody else.
     MeantForAnother,
-    /// The agent works for another project.
     OtherProject,
-    /// The bead wants another role.
     OtherRole,
-    /// The agent fetches its own work.
     Pulls,
-    /// The agent is not started.
     NotStarted,
-    /// The agent's provider cannot be called.
     ProviderUnusable,
-    /// A budget that its calls fall under is at its end.
     BudgetSpent,
-    /// The agent's provider serves as many as it may.
     ProviderFull,
-    /// The agent has a bead already.
     Busy,
 }
 
@@ -145,7 +126,7 @@ pub fn wanted_role(bead: &Bead) -> Option<&str> {
     bead.tags.iter().find_map(|tag| tag.strip_prefix("role:"))
 }
 
-/// Whether an agent may be given a bead now; the first obstacle otherwise.
+/// Returns whether an agent may be given a bead now; the first obstacle otherwise.
 pub fn fit(
     bead: &Bead,
     agent: &Agent,
@@ -167,7 +148,7 @@ pub fn fit(
     }
 }
 
-/// Whether a bead is for an agent at all, whatever it does at present.
+/// Returns whether a bead is for an agent at all, whatever it does at present.
 pub fn suits(bead: &Bead, agent: &Agent) -> Result<(), Mismatch> {
     if bead.assigned_to.as_deref().is_some_and(|name| name != agent.id.as_str()) {
         return Err(Mismatch::MeantForAnother);
@@ -184,15 +165,12 @@ pub fn suits(bead: &Bead, agent: &Agent) -> Result<(), Mismatch> {
 /// How an agent comes to fill a role: the better way first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoleMatch {
-    /// It is the agent's role.
     Role,
-    /// It is the last part of its persona's name.
     Persona,
-    /// It is one of its labels.
     Label,
 }
 
-/// Whether and how an agent fills a role.
+/// Returns whether and how an agent fills a role.
 pub fn fills(agent: &Agent, role: &str) -> Option<RoleMatch> {
     let persona = agent.persona_name.as_deref().and_then(|name| name.rsplit('/').next());
     if agent.role.as_deref() == Some(role) {
@@ -230,7 +208,7 @@ fn rank<'a>(bead: &Bead, agent: &'a Agent) -> impl Ord + use<'a> {
     )
 }
 
-/// Whether an agent waits to be given a bead.
+/// Returns whether an agent waits to be given a bead.
 pub fn is_free(agent: &Agent, provider: ProviderState) -> bool {
     agent.kind == agent::Kind::Llm && agent.status == agent::Status::Idle && provider == ProviderState::Usable
 }
@@ -282,7 +260,7 @@ pub fn assign(beads: Vec<Bead>, company: DispatchInput<'_>, room: usize) -> Vec<
     pairs
 }
 
-/// Whether a person has to approve the bead before an agent gets it.
+/// Returns whether a person has to approve the bead before an agent gets it.
 pub fn wants_approval(bead: &Bead) -> bool {
     bead.priority == CRITICAL && bead.approval == Approval::Missing
 }

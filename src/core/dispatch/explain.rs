@@ -13,19 +13,16 @@ string_enum! {
     pub enum Cause {
         /// A failed attempt, or a limit that was reached, has a pause behind it.
         Pause = "pause",
-        /// A person has to approve it first.
         Approval = "approval",
         /// Its type is never given to agents.
         Type = "type",
         /// Nothing is handed out: in the project or at all.
         Parked = "parked",
-        /// The project has as many beads at work as it may.
         ProjectLimit = "project_limit",
         /// Nobody is started who it could be given to: none of its project, its role or its name.
         NoAgent = "no_agent",
         /// Only agents that fetch their own work suit it.
         Pull = "pull",
-        /// The providers of those that suit it cannot be called.
         Provider = "provider",
         /// Budgets are at their end.
         Budget = "budget",

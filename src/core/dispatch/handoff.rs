@@ -9,7 +9,7 @@ use crate::kernel::ids::AgentId;
 /// Most handoffs of a bead before it has made progress.
 pub const MAX_HANDOFFS: usize = 5;
 
-/// Whether an heir can take the bead at all; the words are for the agent that hands it on.
+/// Returns whether an heir can take the bead at all; the words are for the agent that hands it on.
 ///
 /// # Errors
 /// When nobody is meant, or the agent itself.

@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 /// Somebody who asks for work.
 #[derive(Clone, Copy, Debug)]
 pub struct Puller<'a> {
-    /// Who.
     pub agent: &'a Agent,
     /// Only beads of this project.
     pub project: Option<&'a ProjectId>,
@@ -23,7 +22,7 @@ pub struct Puller<'a> {
 }
 
 impl Puller<'_> {
-    /// Whether beads of a project may be given to it.
+    /// Returns whether beads of a project may be given to it.
     pub fn seeks_in(&self, project: &ProjectId) -> bool {
         let own = self.agent.project_id.as_ref();
         own.is_none_or(|own| own == project)

@@ -7,13 +7,9 @@ use serde::{Deserialize, Serialize};
 string_enum! {
     /// For whom a provider was called.
     pub enum Kind {
-        /// A run of an agent at a bead.
         Run = "run",
-        /// A client of the gateway.
         Gateway = "gateway",
-        /// A person at the REPL.
         Repl = "repl",
-        /// A prompt given to an agent without a bead.
         Work = "work",
     }
 }
@@ -21,11 +17,8 @@ string_enum! {
 string_enum! {
     /// How a call ended.
     pub enum Outcome {
-        /// With an answer.
         Answered = "answered",
-        /// With an error.
         Failed = "failed",
-        /// The caller went away.
         Cancelled = "cancelled",
     }
 }
@@ -33,27 +26,18 @@ string_enum! {
 string_enum! {
     /// What went wrong with a call.
     pub enum ErrorKind {
-        /// The provider refused the key, or wants one.
         Auth = "auth",
-        /// The provider does not have the model.
         NotFound = "not_found",
-        /// The provider wants fewer calls.
         RateLimited = "rate_limited",
         /// Prompt and answer do not fit into the model's context.
         ContextTooLong = "context_too_long",
-        /// The provider will not serve this call however often it is made.
         Refused = "refused",
-        /// The provider failed or has no capacity.
         Overloaded = "overloaded",
-        /// The answer is not what the protocol promises.
         Broken = "broken",
-        /// The answer did not come, or not go on, in time.
         TimedOut = "timed_out",
         /// No connection came about, or it was lost.
         Unreachable = "unreachable",
-        /// The caller gave up.
         Cancelled = "cancelled",
-        /// The answer is larger than the limit.
         TooLarge = "too_large",
         /// It was handed to a worker elsewhere and its end is not known; it is not made a second time.
         Lost = "lost",
@@ -63,7 +47,6 @@ string_enum! {
 /// What the end of a call says of the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthSignal {
-    /// It is there and serves.
     Well,
     /// It failed: one strike.
     Strike,
@@ -100,12 +83,12 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the same call may well succeed a little later at the same provider.
+    /// Returns whether the same call may well succeed a little later at the same provider.
     pub const fn is_transient(self) -> bool {
         matches!(self, Self::RateLimited | Self::Overloaded | Self::TimedOut | Self::Unreachable)
     }
 
-    /// Whether another provider may well serve what this one did not.
+    /// Returns whether another provider may well serve what this one did not.
     pub const fn is_worth_another_provider(self) -> bool {
         self.is_transient() || matches!(self, Self::Auth | Self::NotFound | Self::Broken)
     }
@@ -114,15 +97,8 @@ impl ErrorKind {
 /// How a real call went, as its provider is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// With an answer.
     Answered,
-    /// With an error.
-    Failed {
-        /// What went wrong.
-        kind: ErrorKind,
-        /// The same in words that may be shown.
-        error: String,
-    },
+    Failed { kind: ErrorKind, error: String },
 }
 
 impl CallOutcome {
@@ -138,43 +114,27 @@ impl CallOutcome {
 /// One line of the ledger: a call to a provider, its retries included.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
-    /// Its id.
     pub id: CallId,
     /// When it began; a call belongs to the day and the month it began in.
     pub at: Timestamp,
-    /// Who was called.
     pub provider_id: ProviderId,
-    /// The model that was asked.
     pub model: String,
-    /// The agent it was for.
     pub agent_id: Option<AgentId>,
-    /// The project it was for.
     pub project_id: Option<ProjectId>,
-    /// The bead it was for.
     pub bead_id: Option<BeadId>,
-    /// The run it was part of.
     pub run_id: Option<RunId>,
-    /// The token of the client that wanted it.
     pub token_id: Option<TokenId>,
-    /// For whom.
     pub kind: Kind,
-    /// How it ended.
     pub outcome: Outcome,
-    /// What went wrong.
     pub error_kind: Option<ErrorKind>,
-    /// Tokens sent.
     pub input_tokens: u64,
-    /// Tokens received.
     pub output_tokens: u64,
     /// What it cost, in US dollars.
     pub cost_usd: f64,
     /// How long it took, in milliseconds.
     pub latency_ms: u64,
-    /// How often the provider was asked.
     pub attempts: u32,
-    /// The provider that was asked before and failed.
     pub failover_from: Option<ProviderId>,
-    /// Why that one did not serve it.
     pub failover_reason: Option<String>,
 }
 

@@ -10,13 +10,9 @@ use sha2::{Digest, Sha256};
 /// An event before the writer has given it a place in the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewEvent {
-    /// Its type.
     pub kind: EventType,
-    /// The project it belongs to.
     pub project_id: Option<String>,
-    /// The id of the entity it is about.
     pub subject: String,
-    /// What happened, shaped by the type.
     pub data: Value,
 }
 
@@ -35,7 +31,6 @@ impl NewEvent {
 /// Where a request came from that changed something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The address of the client.
     pub address: String,
     /// The token it came with; none on a server that asks for none.
     pub token_id: Option<String>,
@@ -49,19 +44,14 @@ pub struct Event {
     /// Its type, such as `bead.created`.
     #[serde(rename = "type")]
     pub kind: EventType,
-    /// When it was decided.
     pub timestamp: Timestamp,
-    /// Which part of the server wrote it.
     pub source: String,
-    /// The project it belongs to, or null.
     pub project_id: Option<String>,
-    /// The entity it is about.
     pub subject: String,
     /// Who did it: a user, an agent, or `system`.
     pub actor: String,
     /// Where the request came from; null for what the server does by itself.
     pub origin: Option<Origin>,
-    /// What happened, shaped by the type.
     pub data: Value,
     /// Its place in the log; without gaps.
     pub seq: u64,
@@ -115,7 +105,6 @@ pub struct EventFilter {
 /// One event type, or a whole family of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypePattern {
-    /// Exactly this type.
     Exactly(EventType),
     /// Every type that begins so; the dot belongs to it. Empty: every type.
     Family(String),
@@ -144,7 +133,7 @@ impl TypePattern {
         }
     }
 
-    /// Whether a type is meant.
+    /// Returns whether a type is meant.
     pub fn matches(&self, kind: EventType) -> bool {
         match self {
             Self::Exactly(one) => *one == kind,
@@ -154,7 +143,7 @@ impl TypePattern {
 }
 
 impl EventFilter {
-    /// Whether the subscriber wants this event.
+    /// Returns whether the subscriber wants this event.
     pub fn matches(&self, event: &Event) -> bool {
         self.project_id.as_ref().is_none_or(|id| event.project_id.as_ref() == Some(id))
             && self

@@ -3,25 +3,16 @@
 string_enum! {
     /// The type of an event, `noun.what_happened`.
     pub enum EventType {
-        /// A new agent.
         AgentSpawned = "agent.spawned",
-        /// An agent's status changed.
         AgentStatusChange = "agent.status_change",
-        /// An agent ended a bead.
         AgentCompleted = "agent.completed",
         /// Fields of an agent changed.
         AgentUpdated = "agent.updated",
-        /// An agent was shut down.
         AgentShutdown = "agent.shutdown",
-        /// An agent was started again.
         AgentRestarted = "agent.restarted",
-        /// An agent was deleted.
         AgentDeleted = "agent.deleted",
-        /// A new bead.
         BeadCreated = "bead.created",
-        /// A bead was given to an agent or a person.
         BeadAssigned = "bead.assigned",
-        /// A bead's status changed.
         BeadStatusChange = "bead.status_change",
         /// A bead reached `closed`.
         BeadCompleted = "bead.completed",
@@ -29,101 +20,57 @@ string_enum! {
         BeadUpdated = "bead.updated",
         /// Nothing stands between a bead and its work any more.
         BeadReady = "bead.ready",
-        /// Somebody commented on a bead.
         BeadCommented = "bead.commented",
-        /// A dependency was added to a bead.
         BeadDependencyAdded = "bead.dependency_added",
-        /// A dependency was removed from a bead.
         BeadDependencyRemoved = "bead.dependency_removed",
-        /// A bead was deleted.
         BeadDeleted = "bead.deleted",
-        /// A decision is wanted.
         DecisionCreated = "decision.created",
-        /// A decision was made.
         DecisionResolved = "decision.resolved",
-        /// A decision has waited for half of its time and more.
         DecisionReminder = "decision.reminder",
-        /// Nobody decided in time.
         DecisionTimeout = "decision.timeout",
-        /// A decision is no longer wanted.
         DecisionCancelled = "decision.cancelled",
         /// Fields of a decision changed.
         DecisionUpdated = "decision.updated",
-        /// A run began.
         RunStarted = "run.started",
-        /// A run ended.
         RunFinished = "run.finished",
-        /// A new provider.
         ProviderRegistered = "provider.registered",
         /// Fields of a provider changed.
         ProviderUpdated = "provider.updated",
-        /// A provider's status changed.
         ProviderStatusChange = "provider.status_change",
-        /// A provider was deleted.
         ProviderDeleted = "provider.deleted",
-        /// A new project.
         ProjectCreated = "project.created",
         /// Fields of a project changed.
         ProjectUpdated = "project.updated",
-        /// A project was closed.
         ProjectClosed = "project.closed",
-        /// A project was opened again.
         ProjectReopened = "project.reopened",
-        /// A project was deleted.
         ProjectDeleted = "project.deleted",
-        /// Somebody commented on a project.
         ProjectCommented = "project.commented",
-        /// A file lock was taken.
         FileLockAcquired = "file_lock.acquired",
-        /// A file lock was given back.
         FileLockReleased = "file_lock.released",
-        /// The vault was unlocked.
         VaultUnlocked = "vault.unlocked",
-        /// The vault was locked.
         VaultLocked = "vault.locked",
-        /// The vault's password was changed.
         VaultPasswordChanged = "vault.password_changed",
-        /// A key file older than the newest one seen is in use from now on.
         VaultRollbackAccepted = "vault.rollback_accepted",
-        /// A key was stored.
         KeyStored = "key.stored",
-        /// A key's value was replaced.
         KeyUpdated = "key.updated",
-        /// A key was deleted.
         KeyDeleted = "key.deleted",
         /// Use of a key was granted.
         KeyUsed = "key.used",
-        /// A token was made.
         TokenCreated = "token.created",
-        /// A token was revoked.
         TokenRevoked = "token.revoked",
-        /// The configuration changed.
         ConfigUpdated = "config.updated",
-        /// A workflow was started.
         WorkflowStarted = "workflow.started",
-        /// A workflow ended.
         WorkflowCompleted = "workflow.completed",
-        /// An actor came back after a failure.
         ActorRestarted = "actor.restarted",
-        /// A persona was changed.
         PersonaUpdated = "persona.updated",
-        /// A persona was deleted.
         PersonaDeleted = "persona.deleted",
-        /// A project's org chart changed.
         OrgChartUpdated = "org_chart.updated",
-        /// A budget changed.
         BudgetUpdated = "budget.updated",
-        /// A budget is nearly spent.
         BudgetWarning = "budget.warning",
-        /// A budget is spent.
         BudgetExhausted = "budget.exhausted",
-        /// A backup was written.
         BackupCreated = "backup.created",
-        /// The system or a project rests.
         SystemParked = "system.parked",
-        /// The system or a project works again.
         SystemResumed = "system.resumed",
-        /// A line of the log.
         LogMessage = "log.message",
     }
 }

@@ -13,7 +13,7 @@ pub const MAX_CHOSEN_LEN: usize = 64;
 #[error("not an id: {0:?}; an id matches ^[a-z0-9][a-z0-9._-]{{0,63}}$")]
 pub struct NotAnId(pub String);
 
-/// Whether a client may choose this text as an id: `^[a-z0-9][a-z0-9._-]{0,63}$`, and none of the
+/// Returns whether a client may choose this text as an id: `^[a-z0-9][a-z0-9._-]{0,63}$`, and none of the
 /// words that mean "nothing" somewhere.
 pub fn is_well_formed(text: &str) -> bool {
     let mut bytes = text.bytes();

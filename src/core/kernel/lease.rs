@@ -14,9 +14,7 @@ pub const MAX_TTL_SEC: u64 = 3600;
 /// A claim on a bead that ends by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// The bead that is held.
     pub bead_id: BeadId,
-    /// Who holds it.
     pub agent_id: AgentId,
     /// SHA-256 of the token, in hex; the token itself is only with its holder.
     pub token_digest: String,

@@ -48,7 +48,7 @@ pub fn must_be_one_of(values: &[&str]) -> String {
     format!("must be one of {}", values.join(", "))
 }
 
-/// Whether a name has a length that [`MAX_NAME`] allows.
+/// Returns whether a name has a length that [`MAX_NAME`] allows.
 pub fn is_name_length(name: &str) -> bool {
     NAME_CHARS.contains(&name.chars().count())
 }

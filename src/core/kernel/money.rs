@@ -48,7 +48,7 @@ impl Usd {
         Self(self.0 / 100)
     }
 
-    /// Whether this is `percent` of `whole` or more.
+    /// Returns whether this is `percent` of `whole` or more.
     pub fn reaches(self, percent: u8, whole: Self) -> bool {
         u128::from(self.0) * 100 >= u128::from(whole.0) * u128::from(percent)
     }

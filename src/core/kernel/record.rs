@@ -14,9 +14,7 @@ use std::collections::BTreeMap;
 /// The old and the new value of one field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FieldChange {
-    /// What it was.
     pub old: Value,
-    /// What it is now.
     pub new: Value,
 }
 
@@ -55,9 +53,7 @@ pub trait Record: Clone + Serialize + DeserializeOwned {
 pub enum FieldChanges {
     /// Fields changed; `status` among them makes it a change of status.
     Changed {
-        /// The fields, with both values.
         changes: Changes,
-        /// Why, in words.
         reason: Option<String>,
         /// What else its event tells; nothing that changes the row.
         detail: Map<String, Value>,
@@ -65,12 +61,7 @@ pub enum FieldChanges {
         event_override: Option<EventType>,
     },
     /// Something worth telling that leaves the row as it is.
-    Noted {
-        /// Which event.
-        kind: EventType,
-        /// Its data.
-        data: Value,
-    },
+    Noted { kind: EventType, data: Value },
 }
 
 impl FieldChanges {
@@ -98,7 +89,7 @@ impl FieldChanges {
         self
     }
 
-    /// Whether a record is left as it is.
+    /// Returns whether a record is left as it is.
     pub fn is_nothing(&self) -> bool {
         matches!(self, Self::Changed { changes, .. } if changes.is_empty())
     }

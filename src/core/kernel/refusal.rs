@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 pub struct FieldProblem {
     /// JSON pointer into the body, such as `/priority`.
     pub pointer: String,
-    /// What is wrong with it.
     pub detail: String,
 }
 
@@ -21,55 +20,21 @@ impl FieldProblem {
 /// Why a command was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The table has no such transition.
     #[error("{entity} {id} is {state}: it cannot {trigger} from there")]
-    Transition {
-        /// The kind of entity.
-        entity: &'static str,
-        /// Its id.
-        id: String,
-        /// The state it was in.
-        state: String,
-        /// What was tried.
-        trigger: String,
-    },
+    Transition { entity: &'static str, id: String, state: String, trigger: String },
     /// There is no such entity.
     #[error("no {entity} has the id {id}")]
-    NotFound {
-        /// The kind of entity.
-        entity: &'static str,
-        /// The id that was asked for.
-        id: String,
-    },
-    /// The id is taken, or was once.
+    NotFound { entity: &'static str, id: String },
     #[error("{entity} {id} exists already or has existed; ids are never given twice")]
-    Exists {
-        /// The kind of entity.
-        entity: &'static str,
-        /// The id that was wanted.
-        id: String,
-    },
+    Exists { entity: &'static str, id: String },
     /// The state of things forbids it; `code` names the rule.
     #[error("{detail}")]
-    Conflict {
-        /// The rule, as the last part of the problem's type.
-        code: &'static str,
-        /// What stands against it, in words.
-        detail: String,
-    },
-    /// The caller's own right does not reach so far.
+    Conflict { code: &'static str, detail: String },
     #[error("{0}")]
     Forbidden(String),
     /// The client's `If-Match` does not name the revision that is stored.
     #[error("{entity} {id} has been changed since: it is at revision {revision}")]
-    Precondition {
-        /// The kind of entity.
-        entity: &'static str,
-        /// Its id.
-        id: String,
-        /// The revision that is stored.
-        revision: u64,
-    },
+    Precondition { entity: &'static str, id: String, revision: u64 },
     /// Fields that are unknown, missing or wrong.
     #[error("{}", describe(.0))]
     Invalid(Vec<FieldProblem>),
@@ -135,9 +100,7 @@ impl Problems {
 /// Whether a rule holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleCheck {
-    /// It holds.
     Yes,
-    /// It does not.
     No,
 }
 

@@ -8,10 +8,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartVerdict {
     /// Start it again after a pause.
-    Restart {
-        /// The pause.
-        after: Duration,
-    },
+    Restart { after: Duration },
     /// It fails too often; leave it stopped and tell its parent.
     GiveUp,
 }

@@ -10,11 +10,8 @@ use serde_json::Value;
 string_enum! {
     /// How a run stands.
     pub enum Status {
-        /// It goes on.
         Running = "running",
-        /// It came to an end of the agent's own choice.
         Succeeded = "succeeded",
-        /// It failed.
         Failed = "failed",
         /// It was stopped: a restart, a shutdown, a person.
         Cancelled = "cancelled",
@@ -24,31 +21,20 @@ string_enum! {
 /// A run as the store holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// Its id.
     pub id: RunId,
-    /// What it was for.
     pub kind: Kind,
     /// The bead it worked on; only of [`Kind::Run`], which has bead, agent and project.
     pub bead_id: Option<BeadId>,
-    /// The agent that worked, or that it was for.
     pub agent_id: Option<AgentId>,
-    /// The project it was for.
     pub project_id: Option<ProjectId>,
-    /// The token of the client that wanted it.
     pub token_id: Option<TokenId>,
-    /// The provider it spoke to.
     pub provider_id: Option<ProviderId>,
-    /// The model that answered.
     pub model: Option<String>,
-    /// How it stands.
     pub status: Status,
     /// What the agent chose: `finish`, `block`, `ask_decision`.
     pub outcome: Option<String>,
-    /// What the agent was asked first.
     pub prompt: String,
-    /// What it answered last.
     pub answer: Option<String>,
-    /// What went wrong.
     pub error: Option<String>,
     /// Everything that was said, as JSON messages.
     pub messages: Value,
@@ -56,17 +42,13 @@ pub struct Run {
     pub steps: u32,
     /// Uses of a key.
     pub key_uses: u32,
-    /// Tokens sent.
     pub input_tokens: u64,
-    /// Tokens received.
     pub output_tokens: u64,
     /// What it cost, in US dollars.
     pub cost_usd: f64,
     /// Time spent waiting for the provider, in milliseconds.
     pub latency_ms: u64,
-    /// When it began.
     pub started_at: Timestamp,
-    /// When it ended.
     pub finished_at: Option<Timestamp>,
 }
 

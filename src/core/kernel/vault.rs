@@ -7,9 +7,7 @@ string_enum! {
     pub enum Status {
         /// There is no key file yet.
         Uninitialized = "uninitialized",
-        /// Its entries can be listed and not read.
         Locked = "locked",
-        /// Its entries can be used.
         Unlocked = "unlocked",
     }
 }
@@ -17,11 +15,8 @@ string_enum! {
 string_enum! {
     /// What moves the vault.
     pub enum Trigger {
-        /// The first password is set.
         Create = "be created",
-        /// The right password is given.
         Unlock = "unlock",
-        /// The password is forgotten.
         Lock = "lock",
     }
 }

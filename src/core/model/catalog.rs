@@ -7,11 +7,8 @@ use std::collections::BTreeSet;
 string_enum! {
     /// How soon a model's answers come on the hardware it is made for.
     pub enum Interactivity {
-        /// At once.
         Fast = "fast",
-        /// In a moment.
         Medium = "medium",
-        /// After a while.
         Slow = "slow",
     }
 }
@@ -20,17 +17,14 @@ string_enum! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// Its name, as its makers write it.
     pub name: String,
     /// Other names of it; `*` stands for any letters.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// How soon its answers come.
     pub interactivity: Interactivity,
     /// The memory of GPUs it takes at least, in GB; none: it is not for one's own machines.
     #[serde(default)]
     pub min_vram_gb: Option<u32>,
-    /// The class of GPU it wants.
     #[serde(default)]
     pub gpu_class: Option<String>,
     /// Tokens that fit into one call.
@@ -50,9 +44,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("model {name:?} {problem}")]
 pub struct BadEntry {
-    /// Which entry.
     pub name: String,
-    /// What is wrong with it.
     pub problem: &'static str,
 }
 
@@ -65,7 +57,6 @@ pub struct Catalog {
 /// A model that a provider offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offered {
-    /// The provider's name of it.
     pub id: String,
     /// Tokens that fit into one call, where the provider tells.
     pub context_window: Option<u64>,
@@ -81,9 +72,7 @@ impl Offered {
 /// Why a model was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelectionReason {
-    /// The operator wants it, and it is offered.
     Configured,
-    /// It is the best known one of those that are offered.
     Best,
     /// None is known; it stands first.
     First,
@@ -92,15 +81,11 @@ pub enum SelectionReason {
 /// The model that calls are to use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
-    /// The provider's name of it.
     pub model: String,
-    /// Why it was chosen.
     pub basis: SelectionReason,
-    /// The same in a sentence.
     pub reason: String,
     /// How good it is, 0 to 1, if it is known.
     pub score: Option<f64>,
-    /// The class of GPU it wants, if it is known.
     pub gpu: Option<String>,
     /// Tokens that fit into one call: the provider's word, else the catalogue's.
     pub context_window: Option<u64>,
@@ -113,13 +98,10 @@ pub struct Choice {
 /// How surely an offered name means an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum MatchScore {
-    /// A variant of the same family and size.
     Variant(usize),
-    /// The same weights, written or stored otherwise.
     Same,
     /// One of its aliases.
     Alias,
-    /// Its name.
     Exact,
 }
 
@@ -192,7 +174,7 @@ fn likeness(offered: &str, name: &ModelName, entry: &Entry, known: &ModelName) -
     }
 }
 
-/// Whether a text is as a pattern says, capitals or not; `*` stands for any letters, also for none.
+/// Returns whether a text is as a pattern says, capitals or not; `*` stands for any letters, also for none.
 fn is_like(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.to_lowercase(), text.to_lowercase());
     let Some((head, tail)) = pattern.split_once('*') else { return pattern == text };

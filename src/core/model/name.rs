@@ -4,7 +4,6 @@
 /// What a name says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelName {
-    /// Who is named before the slash.
     pub vendor: Option<String>,
     /// The words of the name without sizes, dates, quantisation and words that every model has.
     pub family: Vec<String>,
@@ -14,7 +13,6 @@ pub struct ModelName {
     pub active_b: Option<f64>,
     /// How the weights are stored, in its own letters: `fp8`, `q4_k_m`.
     pub quantisation: Option<String>,
-    /// What stands behind the colon.
     pub tag: Option<String>,
 }
 
@@ -98,14 +96,14 @@ impl ModelName {
         }
     }
 
-    /// Whether both name the same weights, however they are stored and whoever offers them.
+    /// Returns whether both name the same weights, however they are stored and whoever offers them.
     pub fn is_same(&self, other: &Self) -> bool {
         self.family == other.family
             && same(self.total_b, other.total_b)
             && same_if_known(self.active_b, other.active_b)
     }
 
-    /// Whether this is of the other's family and exactly as large: a variant of it.
+    /// Returns whether this is of the other's family and exactly as large: a variant of it.
     pub fn is_variant_of(&self, other: &Self) -> bool {
         !other.family.is_empty()
             && self.family.starts_with(&other.family)

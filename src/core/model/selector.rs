@@ -6,16 +6,13 @@ pub const AUTO: &str = "auto";
 /// Who is asked for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted<'a> {
-    /// Whoever is best, for its own model.
     Best,
     /// One provider, for a model or, with [`AUTO`], for its own.
     Of {
-        /// The provider's id.
         provider: &'a str,
         /// The model; none: its own.
         model: Option<&'a str>,
     },
-    /// Whoever offers this model.
     Named(&'a str),
 }
 

@@ -12,23 +12,16 @@ use serde_json::{Map, Value};
 pub struct NewProject {
     /// A chosen id, or none.
     pub id: Option<String>,
-    /// Its name.
     pub name: String,
-    /// Where its source is.
     pub git_repo: Option<String>,
-    /// The branch that counts.
     pub branch: Option<String>,
-    /// The directory of its bead files.
     pub beads_path: Option<String>,
-    /// What stands before the ids of its new beads.
     pub bead_prefix: Option<String>,
     /// How many of its beads are worked on at once at most.
     pub max_parallel: Option<u32>,
-    /// What its work needs to know.
     pub context: Map<String, Value>,
     /// A perpetual project never closes.
     pub is_perpetual: bool,
-    /// A sticky project stays on top of lists.
     pub is_sticky: bool,
 }
 
@@ -61,23 +54,16 @@ impl NewProject {
 /// Fields of a project that are to change; `None` leaves one as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProjectPatch {
-    /// Its name.
     pub name: Option<String>,
-    /// Where its source is.
     pub git_repo: Option<Option<String>>,
-    /// The branch that counts.
     pub branch: Option<Option<String>>,
-    /// The directory of its bead files.
     pub beads_path: Option<Option<String>>,
-    /// What stands before the ids of its new beads.
     pub bead_prefix: Option<Option<String>>,
     /// How many of its beads are worked on at once at most.
     pub max_parallel: Option<Option<u32>>,
-    /// What its work needs to know.
     pub context: Option<Map<String, Value>>,
     /// A perpetual project never closes.
     pub is_perpetual: Option<bool>,
-    /// A sticky project stays on top of lists.
     pub is_sticky: Option<bool>,
 }
 

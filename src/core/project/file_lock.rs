@@ -22,17 +22,13 @@ const MAX_PATH: usize = 4096;
 /// A lock on one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileLock {
-    /// The project whose file it is.
     pub project_id: ProjectId,
-    /// The file, from the project's root on.
     pub path: String,
-    /// The agent or person who holds it.
     pub agent_id: String,
     /// The bead it is held for; it ends when that is no longer held.
     pub bead_id: Option<BeadId>,
     /// How long a renewal keeps it, in seconds.
     pub ttl_sec: u64,
-    /// When it was taken.
     pub acquired_at: Timestamp,
     /// When it ends unless renewed.
     pub expires_at: Timestamp,
@@ -41,9 +37,7 @@ pub struct FileLock {
 /// Who wants a lock, or holds one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The agent or person.
     pub agent_id: String,
-    /// The bead it is for.
     pub bead_id: Option<BeadId>,
 }
 
@@ -55,12 +49,12 @@ impl FileLock {
         Self { ttl_sec, expires_at: now.plus(Duration::from_secs(ttl_sec)), ..self.clone() }
     }
 
-    /// Whether it has run out.
+    /// Returns whether it has run out.
     pub fn is_over(&self, now: Timestamp) -> bool {
         self.expires_at <= now
     }
 
-    /// Whether this is the one who holds it: for another bead even the same agent is another.
+    /// Returns whether this is the one who holds it: for another bead even the same agent is another.
     pub fn is_of(&self, holder: &Holder) -> bool {
         self.agent_id == holder.agent_id && self.bead_id == holder.bead_id
     }

@@ -23,24 +23,18 @@ pub const MAX_INSTANCES: u32 = 1000;
 pub struct Position {
     /// The role; beads with the tag `role:x` look for it.
     pub role_name: String,
-    /// The persona of who fills it.
     pub persona_path: Option<String>,
-    /// Whether the project is not complete without it.
     pub required: bool,
     /// The most agents that fill it; 0: no limit.
     pub max_instances: u32,
-    /// The role that it reports to.
     pub reports_to: Option<String>,
 }
 
 /// The chart of one project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrgChart {
-    /// The project.
     pub project_id: ProjectId,
-    /// Its positions, the highest first.
     pub positions: Vec<Position>,
-    /// When it last changed.
     pub updated_at: Timestamp,
     /// How often it has changed; the chart that a project begins with is 1.
     pub revision: u64,

@@ -8,19 +8,12 @@ const LINE: usize = 240;
 /// What is so at the moment, each fact a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompanySnapshot {
-    /// How much of everything there is.
     pub counts: Vec<String>,
-    /// What is being worked on, and by whom.
     pub running: Vec<String>,
-    /// What waits for a person.
     pub waiting: Vec<String>,
-    /// What does not move, and why.
     pub stuck: Vec<String>,
-    /// What is next in line.
     pub ready: Vec<String>,
-    /// How the providers are.
     pub providers: Vec<String>,
-    /// What it cost.
     pub cost: Vec<String>,
 }
 

@@ -9,46 +9,33 @@ use serde_json::{Value, json};
 /// What the agent chose to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// The bead is done.
     Finish {
-        /// What came of it.
         summary: String,
     },
-    /// A person has to decide something first.
     AskDecision {
-        /// What is asked.
         question: String,
         /// The answers that may be given; empty: any.
         options: Vec<String>,
         /// 0 to 4.
         priority: Option<u8>,
     },
-    /// The bead cannot be done as it stands.
     Block {
-        /// Why.
         reason: String,
     },
     /// Another bead has to be done.
     CreateBead {
-        /// What it is about.
         title: String,
-        /// What is to be done.
         description: String,
-        /// The role that fits.
         role: Option<String>,
         /// Whether this bead rests until that one is done.
         wait: Wait,
     },
-    /// Somebody else should do the bead.
     Delegate {
-        /// Who.
         heir: HandoffTarget,
-        /// Why.
         reason: String,
     },
     /// Something worth keeping; the run goes on.
     Comment {
-        /// The text.
         text: String,
     },
 }
@@ -56,9 +43,7 @@ pub enum Action {
 /// Whether a bead rests until another one is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wait {
-    /// It does.
     Yes,
-    /// It does not.
     #[default]
     No,
 }
@@ -66,9 +51,7 @@ pub enum Wait {
 /// A tool as a model is told of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolSpec {
-    /// Its name.
     pub name: &'static str,
-    /// What it does.
     pub description: &'static str,
     /// JSON Schema of its arguments.
     pub parameters: Value,

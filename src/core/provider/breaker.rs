@@ -24,9 +24,7 @@ const PROBE_LOST: Duration = Duration::from_secs(300);
 string_enum! {
     /// How a breaker stands.
     pub enum State {
-        /// Calls go through.
         Closed = "closed",
-        /// Calls are refused.
         Open = "open",
         /// One call goes through to see.
         HalfOpen = "half_open",
@@ -36,13 +34,9 @@ string_enum! {
 /// How an admitted call ended, as the breaker counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It was served.
     Served,
-    /// It failed.
     Failed,
-    /// It failed before the provider heard of it.
     NoConnection,
-    /// It says nothing of the provider.
     Neither,
 }
 
@@ -68,7 +62,6 @@ pub struct Permit {
 /// A call that may not be made now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// When one may be tried again.
     pub until: Timestamp,
 }
 
@@ -80,7 +73,6 @@ pub struct Breaker {
     /// Seconds with their served and failed calls.
     seconds: VecDeque<(i64, u32, u32)>,
     connection_errors: u32,
-    /// How often it opened since it was last closed.
     openings: u32,
 }
 
@@ -92,7 +84,6 @@ enum Phase {
         from: Timestamp,
         pause: Duration,
     },
-    /// With the time of the probe that is on its way.
     HalfOpen {
         probe: Option<Timestamp>,
     },

@@ -9,10 +9,8 @@ use crate::provider::{MIDDLE_PRIORITY, ONE_SHARE, Provider, ProviderType, Status
 /// Whether a new provider is asked for its health.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Enabled {
-    /// At once.
     #[default]
     Yes,
-    /// When the operator enables it.
     No,
 }
 
@@ -21,37 +19,26 @@ pub enum Enabled {
 pub struct NewProvider {
     /// A chosen id, or none.
     pub id: Option<String>,
-    /// Its name.
     pub name: String,
-    /// Whose protocol it speaks.
     pub provider_type: ProviderType,
-    /// Its URL.
     pub endpoint: String,
-    /// The model that is wanted.
     pub configured_model: Option<String>,
-    /// What it is for.
     pub description: String,
-    /// Whether calls carry a key; by default, whether one is named.
+    /// True if calls carry a key; by default, whether one is named.
     pub requires_key: Option<bool>,
-    /// The vault's entry with the key.
     pub key_id: Option<String>,
     /// Our certificate for it, in PEM.
     pub client_cert: Option<String>,
-    /// The vault's entry with the private key of that certificate.
     pub client_key_id: Option<String>,
     /// Whom it may have its own certificate from, in PEM.
     pub ca_cert: Option<String>,
-    /// The pool whose members stand in for each other.
     pub pool: Option<String>,
     /// Its place in the pool; the middle by default.
     pub priority: Option<u32>,
     /// Its share among those of the same place; 1 by default.
     pub weight: Option<u32>,
-    /// The most calls at once.
     pub max_concurrency: Option<u32>,
-    /// The most calls that begin in a minute.
     pub requests_per_minute: Option<u32>,
-    /// The most tokens in a minute.
     pub tokens_per_minute: Option<u64>,
     /// Tokens that fit into one call.
     pub context_window: Option<u64>,
@@ -59,9 +46,7 @@ pub struct NewProvider {
     pub price_input_per_mtok: Option<f64>,
     /// Price of a million tokens out, in US dollars.
     pub price_output_per_mtok: Option<f64>,
-    /// Labels.
     pub tags: Vec<String>,
-    /// Whether it is asked for its health.
     pub enabled: Enabled,
 }
 
@@ -145,37 +130,23 @@ impl NewProvider {
 /// Fields of a provider that are to change; `None` leaves one as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProviderPatch {
-    /// Its name.
     pub name: Option<String>,
-    /// Whose protocol it speaks.
     pub provider_type: Option<ProviderType>,
-    /// Its URL.
     pub endpoint: Option<String>,
-    /// The model that is wanted.
     pub configured_model: Option<Option<String>>,
-    /// What it is for.
     pub description: Option<String>,
-    /// Whether calls carry a key.
     pub requires_key: Option<bool>,
-    /// The vault's entry with the key.
     pub key_id: Option<Option<String>>,
     /// Our certificate for it, in PEM.
     pub client_cert: Option<Option<String>>,
-    /// The vault's entry with the private key of that certificate.
     pub client_key_id: Option<Option<String>>,
     /// Whom it may have its own certificate from, in PEM.
     pub ca_cert: Option<Option<String>>,
-    /// The pool whose members stand in for each other.
     pub pool: Option<Option<String>>,
-    /// Its place in the pool.
     pub priority: Option<u32>,
-    /// Its share among those of the same place.
     pub weight: Option<u32>,
-    /// The most calls at once.
     pub max_concurrency: Option<Option<u32>>,
-    /// The most calls that begin in a minute.
     pub requests_per_minute: Option<Option<u32>>,
-    /// The most tokens in a minute.
     pub tokens_per_minute: Option<Option<u64>>,
     /// Tokens that fit into one call.
     pub context_window: Option<Option<u64>>,
@@ -183,7 +154,6 @@ pub struct ProviderPatch {
     pub price_input_per_mtok: Option<Option<f64>>,
     /// Price of a million tokens out.
     pub price_output_per_mtok: Option<Option<f64>>,
-    /// Labels.
     pub tags: Option<Vec<String>>,
 }
 

@@ -22,20 +22,14 @@ const SLOW: &str = "slow to answer";
 /// What one beat found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeartbeatResult {
-    /// It answered, with these models.
     Answered {
         /// How long it took, in milliseconds.
         latency_ms: u64,
-        /// The median of earlier beats, if there were any.
         median_ms: Option<u64>,
-        /// What it offers.
         models: Vec<Offered>,
     },
-    /// It did not.
     Failed {
-        /// What went wrong.
         error: String,
-        /// What that says of the provider.
         judgement: HealthSignal,
         /// How long that took, in milliseconds.
         latency_ms: u64,
@@ -64,7 +58,7 @@ impl Provider {
         if first || down || self.failures + 1 >= STRIKES { Trigger::Fail } else { Trigger::Weak }
     }
 
-    /// Whether a beat failed for a reason that says nothing of the provider, as that it limits the rate. Of one
+    /// Returns whether a beat failed for a reason that says nothing of the provider, as that it limits the rate. Of one
     /// that never answered nothing else is known.
     fn learns_nothing(&self, beat: &HeartbeatResult) -> bool {
         matches!(beat, HeartbeatResult::Failed { judgement: HealthSignal::Neither, .. })

@@ -8,7 +8,6 @@ const BAND: f64 = 0.05;
 /// A usable provider with what is known of its speed.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
-    /// The provider.
     pub provider: &'a Provider,
     /// How long its answers take, in milliseconds, where that is known.
     pub latency_ms: Option<f64>,

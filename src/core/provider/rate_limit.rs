@@ -25,7 +25,6 @@ pub struct Limits {
 /// What a provider said of its limits with an answer; nothing where it said nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateHints {
-    /// How many more requests it takes before the limit resets.
     pub requests_left: Option<u64>,
     /// How many more tokens it takes before the limit resets; the least of its counts of tokens.
     pub tokens_left: Option<u64>,
@@ -38,9 +37,7 @@ pub struct RateHints {
 /// What an answer was, as far as limits go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitSignal {
-    /// The call was let through.
     Served,
-    /// The provider wants fewer calls.
     TooMany,
 }
 
@@ -84,7 +81,6 @@ struct Told {
 /// What is left of a limit; it fills evenly, a minute from empty to full.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
-    /// What was taken and has not flown back yet.
     taken: f64,
     at: Timestamp,
 }

@@ -30,70 +30,52 @@ impl Default for Policy {
 /// How far the answer had come when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Nobody has seen anything of it.
     NoByte,
-    /// Its beginning is with the caller.
     Begun,
 }
 
 /// Whether another model may be chosen within this call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelState {
-    /// It may.
     Open,
-    /// The caller named it, or it was chosen anew already.
     Settled,
 }
 
 /// Whether a round has providers that were not asked yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failover {
-    /// It has.
     Left,
-    /// The one that failed was the last.
     None,
 }
 
 /// Whether the provider may be asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// It may.
     NotNeeded,
-    /// Its breaker is open.
     Needed,
 }
 
 /// One failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What went wrong.
     pub kind: ErrorKind,
-    /// How long the provider asks to wait.
     pub retry_after: Option<Duration>,
-    /// How far the answer had come.
     pub progress: Progress,
     /// Which round it was, from 1: in each, every provider that may serve the call is asked once.
     pub round: u32,
-    /// How long the whole call has taken so far.
     pub elapsed: Duration,
-    /// Whether another model may be chosen.
     pub model: ModelState,
-    /// Whether others can be asked.
     pub others: Failover,
-    /// Whether the provider is to be left alone.
     pub rest: BreakerState,
 }
 
 /// What comes after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryDecision {
-    /// A new round after this pause.
     Again(Duration),
     /// The model is chosen anew, then the same provider is asked once more at once.
     Negotiate,
-    /// The next provider of this round, at once.
     Elsewhere,
-    /// The call has failed.
     Fail,
 }
 

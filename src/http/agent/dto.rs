@@ -179,7 +179,7 @@ pub struct CloneBody {
     /// The persona it plays; else that of the other one.
     #[serde(default)]
     pub persona_name: Option<String>,
-    /// Whether the other one is shut down in the same moment, and its bead released.
+    /// True if the other one is shut down in the same moment, and its bead released.
     #[serde(default)]
     pub replace: bool,
 }

@@ -32,7 +32,7 @@ pub struct BeadView {
     project_id: String,
     /// The agent or person who holds it, or who is to have it.
     assigned_to: Option<String>,
-    /// Whether it could be worked on now.
+    /// True if it could be worked on now.
     ready: bool,
     /// The beads it waits for.
     waiting_on: Vec<String>,

@@ -54,7 +54,7 @@ struct DanglingView {
 struct ImportView {
     /// Where the beads came from.
     source: String,
-    /// Whether everything was taken back.
+    /// True if everything was taken back.
     dry_run: bool,
     /// New beads.
     created: u64,
@@ -134,7 +134,7 @@ struct ExportView {
     path: String,
     /// Beads in it.
     beads: u64,
-    /// Whether it was written; false: it had this content already.
+    /// True if it was written; false: it had this content already.
     is_written: bool,
     /// Beads that were in it and were deleted here; who reads the file by merging it does not hear of that.
     deleted_ids: Vec<String>,

@@ -74,7 +74,7 @@ impl Context {
         self.0.started.elapsed()
     }
 
-    /// Whether connections are encrypted.
+    /// Returns whether connections are encrypted.
     pub fn transport(&self) -> Transport {
         if self.settings().http.tls().is_some() { Transport::Tls } else { Transport::Plain }
     }
@@ -95,7 +95,7 @@ impl Context {
         ShutdownSignal(self.0.closing.subscribe())
     }
 
-    /// Whether the end has begun.
+    /// Returns whether the end has begun.
     pub fn is_shutting_down(&self) -> bool {
         *self.0.closing.borrow()
     }

@@ -41,7 +41,7 @@ impl Origins {
         Self { codec_page: origin, ..self }
     }
 
-    /// Whether a request is one of that page for the codec.
+    /// Returns whether a request is one of that page for the codec.
     pub fn is_for_codec(&self, path: &str, headers: &HeaderMap) -> bool {
         let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
         let page = self.codec_page.as_deref();
@@ -85,7 +85,7 @@ impl Origins {
     }
 }
 
-/// Whether a request asks what a page may do, before the page does it.
+/// Returns whether a request asks what a page may do, before the page does it.
 pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS
         && headers.contains_key(ORIGIN)

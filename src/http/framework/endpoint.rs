@@ -89,7 +89,7 @@ pub enum Secrecy {
 }
 
 impl Secrecy {
-    /// Whether the body may hold what nobody else may see.
+    /// Returns whether the body may hold what nobody else may see.
     pub const fn is_secret(self) -> bool {
         matches!(self, Self::Secret | Self::SecretDocument)
     }

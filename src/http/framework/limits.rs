@@ -41,7 +41,7 @@ pub struct Quotas {
     max_streams: usize,
     connections: UsageCounts<IpAddr>,
     max_connections: usize,
-    /// Whether this machine is limited too.
+    /// True if this machine is limited too.
     local: bool,
 }
 

@@ -79,7 +79,7 @@ pub fn strip_cross_origin(headers: &mut HeaderMap) {
     headers.remove(FETCH_SITE);
 }
 
-/// Whether a browser says that the request comes from a page that is not ours.
+/// Returns whether a browser says that the request comes from a page that is not ours.
 pub fn is_cross_origin(headers: &HeaderMap) -> bool {
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if text(&FETCH_SITE).is_some_and(|site| !matches!(site, "same-origin" | "none")) {

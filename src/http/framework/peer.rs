@@ -18,7 +18,7 @@ impl Peer {
         Self { address: address.to_canonical(), certificate: None }
     }
 
-    /// Whether it is on this machine.
+    /// Returns whether it is on this machine.
     pub fn is_local(&self) -> bool {
         self.address.is_loopback()
     }

@@ -67,7 +67,7 @@ fn out_of_scope(what: &str) -> ApiError {
 }
 
 impl ApiRequest {
-    /// Whether the token reaches what belongs to this project.
+    /// Returns whether the token reaches what belongs to this project.
     pub fn can_access(&self, project: &str) -> bool {
         self.identity.token().is_none_or(|token| token.reaches(project))
     }

@@ -156,7 +156,7 @@ impl ApiRequest {
         Ok(PageRequest { limit, cursor: self.query.owned("cursor")? })
     }
 
-    /// Whether a deletion takes along what depends on the entity.
+    /// Returns whether a deletion takes along what depends on the entity.
     ///
     /// # Errors
     /// 400 when `cascade` is given more than once.

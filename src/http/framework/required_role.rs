@@ -18,7 +18,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// Whether a role suffices.
+    /// Returns whether a role suffices.
     pub const fn is_satisfied_by(self, role: Role) -> bool {
         let rank = match role {
             Role::Viewer => 1,

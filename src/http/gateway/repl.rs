@@ -35,7 +35,7 @@ struct QuestionBody {
     /// How long the answer may take, 1 to 3600 seconds.
     #[serde(default)]
     timeout_sec: Option<u64>,
-    /// Whether the answer comes in pieces, as server-sent events: `delta` with a `text` each, then `answer`
+    /// True if the answer comes in pieces, as server-sent events: `delta` with a `text` each, then `answer`
     /// or `error`.
     #[serde(default)]
     stream: bool,

@@ -92,7 +92,7 @@ pub struct StateView {
     pending_decisions: u64,
     /// Agents of this project alone, at most 1000.
     agents: Vec<AgentStateView>,
-    /// Whether there is work that keeps it from being closed.
+    /// True if there is work that keeps it from being closed.
     open_work: bool,
 }
 

@@ -35,7 +35,7 @@ struct PositionView {
     role_name: String,
     /// The persona of who fills it.
     persona_path: Option<String>,
-    /// Whether the project is not complete without it.
+    /// True if the project is not complete without it.
     required: bool,
     /// The most agents that fill it; 0: no limit.
     max_instances: u32,
@@ -86,7 +86,7 @@ struct PositionBody {
     /// The persona of who fills it.
     #[serde(default)]
     persona_path: Option<String>,
-    /// Whether the project is not complete without it.
+    /// True if the project is not complete without it.
     #[serde(default)]
     required: bool,
     /// The most agents that fill it; 0 (the default): no limit.

@@ -42,7 +42,7 @@ pub struct NewProviderBody {
     /// Its key; it goes to the vault and is never shown.
     #[serde(default)]
     api_key: Option<Secret>,
-    /// Whether calls carry a key; by default, whether there is one.
+    /// True if calls carry a key; by default, whether there is one.
     #[serde(default)]
     requires_key: Option<bool>,
     /// An entry of the vault that holds its key.
@@ -115,7 +115,7 @@ pub struct ProviderPatchBody {
     /// Its new key.
     #[serde(deserialize_with = "present")]
     api_key: Option<Secret>,
-    /// Whether calls carry a key.
+    /// True if calls carry a key.
     #[serde(deserialize_with = "present")]
     requires_key: Option<bool>,
     /// An entry of the vault that holds its key.

@@ -38,7 +38,7 @@ pub struct ProviderView {
     selected_gpu: Option<String>,
     /// What it is for.
     description: String,
-    /// Whether calls carry a key.
+    /// True if calls carry a key.
     requires_key: bool,
     /// The entry of the vault with that key.
     key_id: Option<String>,

@@ -21,7 +21,7 @@ pub enum ApiKey {
     Absent,
 }
 
-/// Whether the caller may name these keys in a new provider.
+/// Returns whether the caller may name these keys in a new provider.
 ///
 /// # Errors
 /// 403 below an administrator.
@@ -45,7 +45,7 @@ pub fn check_key_ids<'a>(
     Ok(())
 }
 
-/// Whether the caller may change a provider so.
+/// Returns whether the caller may change a provider so.
 ///
 /// # Errors
 /// 403 below an administrator for what would send a key elsewhere or replace one that is not this provider's.

@@ -105,7 +105,7 @@ struct StatsView {
 /// Whether the log is what was written.
 #[derive(Debug, Serialize, JsonSchema)]
 struct AuditView {
-    /// Whether it is.
+    /// True if it is.
     ok: bool,
     /// What is wrong with it.
     detail: Option<String>,
@@ -165,7 +165,7 @@ async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
     answer(&request, &page)
 }
 
-/// Whether a page is one of the newest events, so that the next one lies further back.
+/// Returns whether a page is one of the newest events, so that the next one lies further back.
 fn is_backward(request: &ApiRequest) -> Result<bool, ApiError> {
     Ok(request.query.text("before")?.is_some() && request.query.text("after")?.is_none())
 }

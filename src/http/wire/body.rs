@@ -119,7 +119,7 @@ pub fn close_after_secret(answer: &mut HeaderMap, secrecy: Secrecy) {
     }
 }
 
-/// Whether a body that is there calls itself JSON.
+/// Returns whether a body that is there calls itself JSON.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();

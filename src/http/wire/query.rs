@@ -61,7 +61,7 @@ impl Query {
         self.text(name)?.map(known).transpose()
     }
 
-    /// Whether a flag is set.
+    /// Returns whether a flag is set.
     pub fn flag(&self, name: &str) -> Result<Flag, ApiError> {
         Ok(match self.text(name)? {
             None => Flag::Absent,

@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 /// A conversation in Anthropic's words.
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
-    /// The instructions, from wherever they stood.
     pub system: Vec<String>,
     /// The messages; two that follow each other never have the same role.
     pub turns: Vec<Value>,

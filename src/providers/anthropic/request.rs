@@ -12,7 +12,6 @@ const DEFAULT_MAX_TOKENS: u64 = 4096;
 /// How an answer is to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeliveryMode {
-    /// At once.
     Whole,
     /// As a stream of events.
     Streamed,
@@ -111,7 +110,7 @@ fn plain_field(request: &mut Map<String, Value>, field: &str, value: &Value) -> 
     Ok(())
 }
 
-/// Whether a field only says what is so anyway.
+/// Returns whether a field only says what is so anyway.
 fn is_default(field: &str, value: &Value) -> bool {
     match field {
         "n" => *value == 1,

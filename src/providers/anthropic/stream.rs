@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 struct OpenToolCall {
     target: ArgumentTarget,
-    /// Whether any of its arguments came.
     has_arguments: bool,
 }
 
@@ -17,7 +16,6 @@ struct OpenToolCall {
 enum ArgumentTarget {
     /// To the call with this index in OpenAI's counting, which leaves texts out.
     Call(usize),
-    /// To the text.
     Text,
 }
 
@@ -49,7 +47,7 @@ impl StreamTranslator {
         }
     }
 
-    /// Whether the stream said that it is at its end.
+    /// Returns whether the stream said that it is at its end.
     pub(crate) fn is_done(&self) -> bool {
         self.is_done
     }

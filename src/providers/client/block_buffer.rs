@@ -6,7 +6,6 @@ const BLOCK_BYTES: usize = 64 * 1024;
 /// The bytes so far.
 #[derive(Debug, Default)]
 pub(super) struct BlockBuffer {
-    /// All but the last are full.
     blocks: Vec<Vec<u8>>,
     count: usize,
 }

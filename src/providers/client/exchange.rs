@@ -25,9 +25,7 @@ pub(super) const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
 
 /// A successful answer.
 pub(super) struct JsonResponse {
-    /// As it came.
     pub bytes: Bytes,
-    /// The same, read.
     pub body: Value,
     pub rate_hints: RateHints,
 }

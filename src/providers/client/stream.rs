@@ -32,7 +32,6 @@ pub struct ChatStream {
     timeouts: Timeouts,
     started: Instant,
     has_begun: bool,
-    /// When the answer was seen to be whole.
     complete_since: Option<Instant>,
     model: String,
     key: Option<SecretString>,

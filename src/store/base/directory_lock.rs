@@ -15,33 +15,15 @@ pub enum LockError {
     Held(PathBuf),
     /// Others can look into it, or into a file in it.
     #[error("{path} is open to others (mode {mode:o}); run: chmod {private:o} {path}")]
-    TooOpen {
-        /// The directory, or a file in it.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-        /// The mode that it should have.
-        private: u32,
-    },
-    /// It, or a file in it, belongs to somebody else.
+    TooOpen { path: PathBuf, mode: u32, private: u32 },
     #[error("{path} belongs to user {owner}, not to us ({us}); run: chown {us} {path}")]
-    Foreign {
-        /// The directory, or a file in it.
-        path: PathBuf,
-        /// Whose it is.
-        owner: u32,
-        /// Who we are.
-        us: u32,
-    },
+    Foreign { path: PathBuf, owner: u32, us: u32 },
     /// Something else is where a file of ours belongs.
     #[error("{0} is not a regular file but something else, such as a link; move it away")]
     NoFile(PathBuf),
-    /// It cannot be made or written.
     #[error("the data directory {path} cannot be used")]
     Io {
-        /// The directory or file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },

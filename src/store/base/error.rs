@@ -11,12 +11,7 @@ pub enum StoreError {
     Refused(#[from] Refusal),
     /// A row was changed since the decision was made; read it again and decide again.
     #[error("{entity} {id} was changed meanwhile")]
-    Stale {
-        /// The kind of entity.
-        entity: &'static str,
-        /// Its id.
-        id: String,
-    },
+    Stale { entity: &'static str, id: String },
     /// The disk is full; nothing was written, reading goes on.
     #[error("the disk is full")]
     Full,
@@ -26,36 +21,20 @@ pub enum StoreError {
     /// An earlier error of the disk makes every further answer doubtful; the process has to end.
     #[error("the store has failed and takes no more changes")]
     Failed,
-    /// SQLite's own error.
     #[error("{operation}")]
     Sqlite {
-        /// What was tried.
         operation: &'static str,
-        /// What SQLite said.
         #[source]
         source: rusqlite::Error,
     },
-    /// A row that cannot be read back.
     #[error("row {id} of {table} cannot be read: {reason}")]
-    Unreadable {
-        /// The table.
-        table: &'static str,
-        /// The row.
-        id: String,
-        /// Why.
-        reason: String,
-    },
-    /// The schema is not one that this program may use.
+    Unreadable { table: &'static str, id: String, reason: String },
     #[error("{0}")]
     Schema(String),
-    /// An error of the file system.
     #[error("{operation} {path}")]
     Io {
-        /// What was tried.
         operation: &'static str,
-        /// With what.
         path: String,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },
@@ -78,14 +57,14 @@ fn extended(error: &rusqlite::Error) -> Option<i32> {
     error.sqlite_error().map(|code| code.extended_code)
 }
 
-/// Whether an error says that the disk is full. The index of the write-ahead log that cannot grow says the
+/// Returns whether an error says that the disk is full. The index of the write-ahead log that cannot grow says the
 /// same in other words; it holds nothing that has to last.
 pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
         || extended(error) == Some(ffi::SQLITE_IOERR_SHMSIZE)
 }
 
-/// Whether an error makes the file or the disk doubtful: after a failed fsync a second one proves nothing.
+/// Returns whether an error makes the file or the disk doubtful: after a failed fsync a second one proves nothing.
 pub(crate) fn is_fatal(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, SystemIoFailure};
     !is_full(error)

@@ -11,18 +11,14 @@ const COUNT_LIMIT: u64 = 10_000;
 /// Which part of a list is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
-    /// The most rows.
     pub limit: u32,
-    /// Where the page before ended.
     pub cursor: Option<String>,
 }
 
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<T> {
-    /// The rows.
     pub items: Vec<T>,
-    /// Where the next page begins, if there is one.
     pub next: Option<String>,
     /// How many rows there are in all, exact up to 10,000.
     pub total: u64,
@@ -81,9 +77,7 @@ impl Conditions {
 
 /// A list's source and order.
 pub(crate) struct Listing<'a> {
-    /// The table (with joins, if any).
     pub(crate) from: &'a str,
-    /// What is selected.
     pub(crate) columns: &'a str,
     /// The columns that order it, ascending unless followed by ` DESC`; the last one is unique.
     pub(crate) order: &'a [&'a str],

@@ -15,7 +15,7 @@ pub(crate) trait Table: Record {
     const NAME: &'static str;
     /// Its columns in the order of [`Table::values`]; the first is `id`, the last `revision`.
     const COLUMNS: &'static [&'static str];
-    /// Whether the id of a deleted row is never given again.
+    /// True if the id of a deleted row is never given again.
     const RETIRES_IDS: bool = false;
     /// The values of a row.
     fn values(&self) -> Vec<Value>;
@@ -78,7 +78,7 @@ pub(crate) fn get<T: Table>(connection: &Connection, id: &str) -> Result<Option<
     Ok(connection.prepare_cached(&T::statements().get)?.query_row([id], T::read).optional()?)
 }
 
-/// Whether a row with this id exists.
+/// Returns whether a row with this id exists.
 pub(crate) fn exists(connection: &Connection, table: &str, id: &str) -> Result<bool, StoreError> {
     let sql = format!("SELECT 1 FROM {table} WHERE id = ?1");
     Ok(connection.prepare_cached(&sql)?.exists([id])?)

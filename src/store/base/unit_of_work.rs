@@ -28,49 +28,30 @@ use arbiter_core::provider::Provider;
 /// What becomes of a row with a revision.
 #[derive(Clone, Debug)]
 pub enum Write<T> {
-    /// It is new.
     Insert(T),
-    /// It changes, if it still has the revision it was decided on.
-    Update {
-        /// The whole row.
-        row: T,
-        /// The revision it was decided on.
-        expected: u64,
-    },
-    /// It goes, if it still has the revision it was decided on.
-    Delete {
-        /// The row.
-        row: T,
-    },
+    Update { row: T, expected: u64 },
+    Delete { row: T },
 }
 
 /// One change of the store.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// A bead's row.
     Bead(Write<Bead>),
-    /// An agent's row.
     Agent(Write<Agent>),
-    /// A provider's row.
     Provider(Write<Provider>),
-    /// A project's row.
     Project(Write<Project>),
     /// A project's org chart in the place of the one with the revision before; refused when more agents fill one of
     /// its positions than may.
     PutOrgChart(OrgChart),
     /// No row, but a rule: the position that this agent fills now has no more agents than it may have.
     CheckSeat(AgentId),
-    /// A decision's row.
     Decision(Write<Decision>),
     /// A new dependency; a cycle among those that affect readiness is refused with its path.
     AddEdge(Edge),
-    /// A dependency that goes.
     RemoveEdge(Edge),
-    /// A new lease.
     PutLease(Lease),
     /// A lease that lasts longer; refused when it is no longer the live one.
     RenewLease(Lease),
-    /// The end of a lease.
     EndLease(BeadId),
     /// A lock on a file that nobody holds; refused when its bead is not its holder's.
     TakeFileLock(FileLock),
@@ -80,93 +61,65 @@ pub enum Change {
     ReleaseFileLock(FileLock),
     /// The end of all locks for a bead; refused when there are not as many as were told of.
     ReleaseFileLocks {
-        /// For which bead.
         bead_id: BeadId,
-        /// How many there are.
         expected: usize,
     },
-    /// How far a reader of the log outside of the process has got.
     MoveCursor {
-        /// Which reader.
         name: &'static str,
-        /// The last event it was told of.
         seq: u64,
     },
     /// How far the mirror has read the log, and which entities changed up to there.
     MirrorRead {
-        /// The last event it has read.
         seq: u64,
-        /// The entities.
         noted: Vec<ChangedEntity>,
     },
     /// Workflows that a store before this one had.
     MirrorAdopt(Vec<AdoptedMirror>),
     /// States of entities that the mirror has brought to its server.
     MirrorSent(Vec<SentMirror>),
-    /// A run that begins.
     StartRun(Run),
-    /// A run that is told of when it has ended already.
     RecordRun(Run),
     /// A run that ends; refused when it has ended already.
     FinishRun(Run),
-    /// A comment on a bead.
     BeadComment(Comment),
-    /// A comment on a project.
     ProjectComment(Comment),
     /// A provider's measurements (telemetry).
     Beat {
-        /// The provider with its measured fields.
         provider: Provider,
-        /// The line of its history.
         beat: Heartbeat,
     },
     /// Failures of a provider in a row, as calls found them (telemetry).
     Strikes {
-        /// Which provider.
         provider_id: ProviderId,
-        /// How many there are now.
         failures: u32,
     },
     /// What a provider offers (telemetry).
     Offer {
-        /// Which provider.
         provider_id: ProviderId,
-        /// Its models.
         models: Vec<Offered>,
     },
-    /// A line of the ledger.
     Call(Call),
     /// A budget, new or with another cap; the mark of one that is there stays.
     PutBudget(Budget),
-    /// A budget that goes.
     RemoveBudget(budget::Key),
     /// What is spent of a budget for certain; an older mark changes nothing.
     MarkBudget(SpendCheckpoint),
     /// An agent did something (telemetry).
     Active {
-        /// Which.
         agent_id: AgentId,
-        /// When.
         at: Timestamp,
     },
-    /// A question to the console and its answer.
     ConsoleTurn(ConsoleTurn),
-    /// A new token.
     PutToken(Token),
-    /// A token that no longer works.
     RevokeToken(TokenId),
     /// A token was used (telemetry).
     TokenUsed {
-        /// Which.
         id: TokenId,
-        /// When.
         at: Timestamp,
     },
     /// A browser that signed in; of the sessions of its token only the newest stay.
     BeginSession {
-        /// The new one.
         session: Session,
-        /// How many of its token stay.
         most: u32,
     },
     /// A browser that signed out: the digest of its session.
@@ -177,7 +130,6 @@ pub enum Change {
     Operation(Option<String>),
     /// A request with an Idempotency-Key; a second one of the same key is refused.
     KeepAnswer(KeptAnswer),
-    /// The answer that a request with an Idempotency-Key got.
     CompleteAnswer(KeptAnswer),
     /// This generation of the key file was seen; an older one than the newest changes nothing.
     SeeVault(u64),
@@ -185,7 +137,6 @@ pub enum Change {
     AcceptVault(u64),
     /// Events before this number go; a checkpoint keeps the chain verifiable.
     PruneEvents {
-        /// The first event that stays.
         first_kept: u64,
     },
     /// History older than this goes: heartbeats, kept answers, runs, calls and ended sessions.
@@ -206,17 +157,12 @@ pub enum Change {
 /// Everything that one command changes.
 #[derive(Clone, Debug)]
 pub struct Unit {
-    /// When it was decided.
     pub at: Timestamp,
     /// Who wants it: a user, an agent, or `system`.
     pub actor: String,
-    /// Which part of the server decided.
     pub source: &'static str,
-    /// Where the request came from that wants it.
     pub origin: Option<Origin>,
-    /// The rows, in order.
     pub changes: Vec<Change>,
-    /// What is told of it, in order.
     pub events: Vec<NewEvent>,
 }
 
@@ -261,7 +207,7 @@ impl Unit {
         after
     }
 
-    /// Whether there is nothing to commit.
+    /// Returns whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.events.is_empty()
     }

@@ -20,9 +20,7 @@ const MOST_STEPS: u32 = 64;
 /// Beads that are alike in what decides who gets them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WaitingGroup {
-    /// One of them.
     pub bead: Bead,
-    /// How many there are.
     pub count: u64,
 }
 
@@ -31,7 +29,6 @@ pub struct WaitingGroup {
 pub struct SpawnDepth {
     /// How many beads lie between it and the one that no agent created, that one included.
     pub depth: u32,
-    /// How many were created for it.
     pub children: u32,
     /// How many were created for the one that no agent created, directly or not.
     pub family: u32,

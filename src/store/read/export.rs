@@ -13,15 +13,10 @@ use rusqlite::Connection;
 /// A dependency for a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportedEdge {
-    /// What the bead depends on.
     pub depends_on: String,
-    /// How.
     pub kind: String,
-    /// Since when.
     pub created_at: Timestamp,
-    /// By whom.
     pub created_by: String,
-    /// What of the other's children it waits for.
     pub gate: Option<String>,
     /// What else its file knew of it, as a JSON object.
     pub kept: Option<String>,
@@ -30,13 +25,9 @@ pub struct ExportedEdge {
 /// A comment for a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportedComment {
-    /// Its id.
     pub id: String,
-    /// Who wrote it.
     pub author_id: String,
-    /// What.
     pub text: String,
-    /// When.
     pub created_at: Timestamp,
     /// What else its file knew of it, as a JSON object.
     pub kept: Option<String>,
@@ -45,26 +36,19 @@ pub struct ExportedComment {
 /// A bead for a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportedBead {
-    /// Its row.
     pub bead: Bead,
-    /// What it depends on.
     pub edges: Vec<ExportedEdge>,
     /// Remarks, oldest first.
     pub comments: Vec<ExportedComment>,
-    /// What its file last said of it.
     pub mark: Option<FileMark>,
 }
 
 /// One thing that goes into a file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Exported {
-    /// A bead.
     Bead(Box<ExportedBead>),
-    /// A decision that nobody has made yet.
     Decision(Box<Decision>),
-    /// A line that is no bead, as it came.
     Line(String),
-    /// That was all.
     End,
 }
 

@@ -56,11 +56,8 @@ use rusqlite::Connection;
 /// How many of everything there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Beads by status.
     pub beads: Vec<(String, u64)>,
-    /// Agents by status.
     pub agents: Vec<(String, u64)>,
-    /// Providers by status.
     pub providers: Vec<(String, u64)>,
     /// Decisions that nobody has made yet.
     pub pending_decisions: u64,

@@ -11,7 +11,6 @@ use rusqlite::{Connection, params};
 /// Which ready beads could be given to somebody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DueFilter {
-    /// Only this project's.
     pub project_id: String,
     /// Only those that ask for no role, or for one of these.
     pub roles: Vec<String>,

@@ -10,24 +10,18 @@ use rusqlite::{Connection, OptionalExtension};
 /// What a whole log looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// How many events were checked.
     pub events: u64,
-    /// The first of them.
     pub first_seq: u64,
-    /// The last of them.
     pub last_seq: u64,
 }
 
 /// Why the log is not whole.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// An event is missing.
     #[error("event {0} is missing")]
     Missing(u64),
-    /// An event is not what was written.
     #[error("event {0} is not what was written")]
     Changed(u64),
-    /// It could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

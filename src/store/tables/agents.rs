@@ -79,7 +79,6 @@ impl Table for Agent {
 /// Which agents are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentFilter {
-    /// Only this project's.
     pub project_id: Option<String>,
     /// Only those of these projects, and those that work for every project.
     pub within: Option<Vec<String>>,

@@ -9,11 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 /// What a file last said of a bead.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileMark {
-    /// When it changed, by the file's word.
     pub updated_at: Timestamp,
-    /// The revision of the row at that moment.
     pub revision: u64,
-    /// Its lists.
     pub seen: MergeBase,
     /// What of its line has to be written as it came, as a JSON object.
     pub kept: Option<String>,

@@ -119,7 +119,6 @@ pub(crate) const NOT_DEFERRED: &str = "(b.not_before IS NULL OR b.not_before <= 
 /// The other ends of a bead's dependencies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
-    /// Its parent.
     pub parent: Option<BeadId>,
     /// Beads that block it.
     pub blocked_by: Vec<BeadId>,
@@ -127,27 +126,22 @@ pub struct Links {
     pub blocks: Vec<BeadId>,
     /// Beads it is related to.
     pub related_to: Vec<BeadId>,
-    /// Its children.
     pub children: Vec<BeadId>,
 }
 
 /// A bead with what a reader wants to know beside its row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BeadDetail {
-    /// The row.
     pub bead: Bead,
-    /// Its dependencies, both ways.
     pub links: Links,
-    /// Whether it is ready but for its `defer_until`.
+    /// True if it is ready but for its `defer_until`.
     pub is_ready: bool,
-    /// What it waits for.
     pub facts: ClaimContext,
 }
 
 /// The order of a list of beads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BeadSort {
-    /// Oldest first.
     #[default]
     Age,
     /// Most urgent first, then oldest first.
@@ -159,7 +153,6 @@ pub enum BeadSort {
 /// Which beads are wanted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BeadFilter {
-    /// Only this project's.
     pub project_id: Option<String>,
     /// Only those of these projects.
     pub within: Option<Vec<String>>,
@@ -179,7 +172,6 @@ pub struct BeadFilter {
     pub text: Option<String>,
     /// Only those that are ready at this time.
     pub ready_at: Option<Timestamp>,
-    /// The order.
     pub sort: BeadSort,
 }
 

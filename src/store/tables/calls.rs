@@ -17,17 +17,11 @@ use rusqlite::{Connection, Row, params_from_iter};
 string_enum! {
     /// What usage is told for.
     pub enum GroupBy {
-        /// Providers.
         Provider = "provider",
-        /// Models.
         Model = "model",
-        /// Agents.
         Agent = "agent",
-        /// Projects.
         Project = "project",
-        /// Beads.
         Bead = "bead",
-        /// Tokens of clients.
         Token = "token",
     }
 }
@@ -39,7 +33,6 @@ string_enum! {
         Day = "day",
         /// Each month, of UTC.
         Month = "month",
-        /// All of it.
         Total = "total",
     }
 }
@@ -87,7 +80,6 @@ pub struct UsageFilter {
     pub bead_id: Option<String>,
     /// Only of this token.
     pub token_id: Option<String>,
-    /// Only these.
     pub kind: Option<Kind>,
     /// Only those of these projects.
     pub within: Option<Vec<String>>,
@@ -100,15 +92,11 @@ pub struct Usage {
     pub key: Option<String>,
     /// In which day or month; none: all of the time.
     pub period: Option<String>,
-    /// Calls.
     pub calls: u64,
-    /// Calls that failed.
     pub failed: u64,
     /// Times a provider was asked.
     pub attempts: u64,
-    /// Tokens sent.
     pub input_tokens: u64,
-    /// Tokens received.
     pub output_tokens: u64,
     /// Cost in US dollars.
     pub cost_usd: f64,

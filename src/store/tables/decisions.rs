@@ -100,7 +100,6 @@ impl Table for Decision {
 /// Which decisions are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DecisionFilter {
-    /// Only this project's.
     pub project_id: Option<String>,
     /// Only those of these projects.
     pub within: Option<Vec<String>>,

@@ -63,7 +63,7 @@ pub(crate) fn remove(connection: &Connection, edge: &Edge) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Whether there is a way from one bead to another along edges that affect readiness. It is looked for from both ends in
+/// Returns whether there is a way from one bead to another along edges that affect readiness. It is looked for from both ends in
 /// turn, and there is none as soon as one of them leads no further: nothing depends on a new bead, however much lies behind
 /// the one that it depends on.
 fn reaches(connection: &Connection, from: &BeadId, to: &BeadId) -> Result<bool, StoreError> {
@@ -189,9 +189,7 @@ pub(crate) fn links(
 /// Whether a bead's dependencies let it begin.
 #[derive(Default)]
 pub(crate) struct Blockers {
-    /// The beads that hold it back, and by which rule.
     pub(crate) waiting_on: Vec<Blocker>,
-    /// The latest time to which a parent is deferred.
     pub(crate) parent_until: Option<String>,
 }
 

@@ -74,16 +74,13 @@ pub struct EventRange {
     pub after: Option<u64>,
     /// Only events with a smaller number; with it alone the newest come, in ascending order.
     pub before: Option<u64>,
-    /// Which events.
     pub filter: EventFilter,
-    /// The most events.
     pub limit: u32,
 }
 
 /// A part of the log, in ascending order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventPage {
-    /// The events.
     pub events: Vec<Event>,
     /// Up to which number the log was looked through (only meaningful when reading forward).
     pub looked_to: u64,
@@ -92,9 +89,7 @@ pub struct EventPage {
 /// How many events of one type there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeCount {
-    /// The type.
     pub kind: String,
-    /// How many.
     pub count: u64,
 }
 

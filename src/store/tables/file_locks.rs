@@ -13,11 +13,9 @@ const COLUMNS: &str = "project_id, path, agent_id, bead_id, ttl_sec, acquired_at
 /// Which locks are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileLockFilter {
-    /// Only this project's.
     pub project_id: Option<String>,
     /// Only those of these projects.
     pub within: Option<Vec<String>>,
-    /// Only this holder's.
     pub agent_id: Option<String>,
     /// Only those for this bead.
     pub bead_id: Option<String>,

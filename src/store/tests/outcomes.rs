@@ -22,12 +22,12 @@ pub fn field(outcome: &Outcome) -> String {
     }
 }
 
-/// Whether the id was taken.
+/// Returns whether the id was taken.
 pub fn is_taken(outcome: &Outcome, entity: &str, id: &str) -> bool {
     matches!(outcome, Err(StoreError::Refused(Refusal::Exists { entity: e, id: i })) if *e == entity && i == id)
 }
 
-/// Whether the row had changed.
+/// Returns whether the row had changed.
 pub fn is_stale(outcome: &Outcome, entity: &str, id: &str) -> bool {
     matches!(outcome, Err(StoreError::Stale { entity: e, id: i }) if *e == entity && i == id)
 }

@@ -12,11 +12,10 @@ const NOT_WORK: [&str; 7] = ["merge-request", "gate", "molecule", "message", "ag
 pub struct Graph {
     /// Status and type by id.
     pub beads: BTreeMap<String, (String, String)>,
-    /// Why beads are blocked or closed.
     pub reasons: BTreeMap<String, String>,
     /// Beads that are no work whatever their status.
     pub shelved: BTreeSet<String>,
-    /// Whether `conditional-blocks` is taken by its word.
+    /// True if `conditional-blocks` is taken by its word.
     pub only_if_it_fails: bool,
     /// Type by (who depends, on what); ends may be gone.
     pub edges: BTreeMap<(String, String), String>,
@@ -29,7 +28,7 @@ impl Graph {
         self.beads.get(id).is_some_and(|(status, _)| status != "closed")
     }
 
-    /// Whether a bead stands in the way of those that it blocks.
+    /// Returns whether a bead stands in the way of those that it blocks.
     fn is_in_the_way(&self, id: &str) -> bool {
         let reason = self.reasons.get(id).map(String::as_str);
         let is_pinned = self.beads[id].0 == "blocked" && reason == Some("bd:pinned");
@@ -83,7 +82,7 @@ impl Graph {
         work.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Whether an edge from one bead to another would close a circle of the affecting types.
+    /// Returns whether an edge from one bead to another would close a circle of the affecting types.
     pub fn closes_cycle(&self, from: &str, to: &str, kind: &str) -> bool {
         AFFECTING.contains(&kind) && (from == to || self.reaches(to, from))
     }

@@ -28,9 +28,7 @@ use std::collections::BTreeSet;
 pub struct ImportedEdge {
     /// What the bead depends on; it may be missing.
     pub depends_on: BeadId,
-    /// How.
     pub kind: String,
-    /// What of the other's children it waits for.
     pub gate: Option<Gate>,
     /// Since when, and by whom.
     pub created: (Timestamp, String),
@@ -41,13 +39,9 @@ pub struct ImportedEdge {
 /// A comment as a file tells of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImportedComment {
-    /// Its id.
     pub id: String,
-    /// Who wrote it.
     pub author_id: String,
-    /// What.
     pub text: String,
-    /// When.
     pub created_at: Timestamp,
     /// What else the file knows of it, as a JSON object.
     pub kept: Option<String>,
@@ -58,24 +52,17 @@ pub struct ImportedComment {
 pub struct ImportedBead {
     /// The line it stands on, from 1.
     pub line: u64,
-    /// The row it would be, if it is new.
     pub bead: Bead,
-    /// What it depends on.
     pub edges: Vec<ImportedEdge>,
-    /// Remarks.
     pub comments: Vec<ImportedComment>,
-    /// What of its line has to be kept.
     pub kept: Option<String>,
-    /// What is told of it, if it is new.
     created: ImportEvent,
-    /// Its row's values, if it is new.
     values: Vec<Value>,
 }
 
 /// An event of an import.
 #[derive(Clone, Debug)]
 pub(crate) enum ImportEvent {
-    /// As any other.
     Event(NewEvent),
     /// One whose data are written already: the event without them, and their text.
     Written(NewEvent, String),
@@ -114,13 +101,9 @@ impl ImportedBead {
 /// One thing that a file holds.
 #[derive(Clone, Debug)]
 pub enum Imported {
-    /// A bead.
     Bead(Box<ImportedBead>),
-    /// An edge of another bead than the one whose file tells of it.
     Edge(BeadId, ImportedEdge),
-    /// A line that is kept as it is.
     Line(String),
-    /// A line that cannot be taken, and why.
     Refused(u64, String),
     /// The file cannot be read any further; nothing of it is taken.
     Broken(String),
@@ -128,30 +111,20 @@ pub enum Imported {
 
 /// How an import is made.
 pub struct ImportOrder {
-    /// The project that gets the beads.
     pub project_id: ProjectId,
-    /// When.
     pub at: Timestamp,
-    /// Who imports.
     pub actor: String,
-    /// Where the request came from.
     pub origin: Option<Origin>,
-    /// Whether an older line counts as if it were newer.
     pub allow_stale: bool,
-    /// Whether everything is taken back in the end.
     pub dry_run: bool,
-    /// Whether one line that cannot be taken is the end of it all.
     pub strict: bool,
-    /// What the file holds, in its order.
     pub content: Box<dyn Iterator<Item = Imported> + Send>,
 }
 
 /// What became of an import. Lists of ids are in the file's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportReport {
-    /// New beads.
     pub created: u64,
-    /// Changed beads.
     pub updated: u64,
     /// Beads that are here as the file has them.
     pub unchanged: u64,

@@ -18,11 +18,9 @@ pub const CYCLIC: &str = "cyclic:";
 
 /// A dependency that an import wants.
 pub(crate) struct PendingEdge {
-    /// Whose.
     pub(crate) bead_id: BeadId,
-    /// Which.
     pub(crate) edge: ImportedEdge,
-    /// Whether it has an event of its own; that of a new bead tells of all its dependencies.
+    /// True if it has an event of its own; that of a new bead tells of all its dependencies.
     pub(crate) is_told: bool,
 }
 
@@ -91,7 +89,6 @@ pub(crate) fn add(
 
 /// The wanted dependencies that would close a circle.
 struct CycleFinder {
-    /// By their place, with the path of the circle.
     paths: HashMap<usize, String>,
 }
 

@@ -47,14 +47,12 @@ pub(crate) type WrittenBead = (String, Timestamp, u64, MergeBase);
 /// Marks of written beads, or of a whole file, that wait for their turn.
 pub(crate) struct FileMarksJob {
     pub(crate) beads: Vec<WrittenBead>,
-    /// A project, and the digest of its file.
     pub(crate) digest: Option<(String, String)>,
     pub(crate) answer: oneshot::Sender<Result<(), StoreError>>,
 }
 
 /// What the writer is told.
 pub(crate) enum WriterMessage {
-    /// Commit a unit.
     Commit(CommitJob),
     /// Read a file in, in a transaction of its own.
     Import(ImportJob),
@@ -67,7 +65,6 @@ pub(crate) enum WriterMessage {
 /// What the writer has done since the start.
 #[derive(Debug, Default)]
 pub struct WriterStats {
-    /// Transactions committed.
     pub commits: AtomicU64,
     /// Units committed in them.
     pub units: AtomicU64,
@@ -75,7 +72,6 @@ pub struct WriterStats {
     pub events: AtomicU64,
     /// Time spent in COMMIT, in microseconds.
     pub commit_us: AtomicU64,
-    /// The number of the newest committed event.
     pub last_seq: AtomicU64,
 }
 

@@ -74,7 +74,7 @@ impl Vault {
         Arc::clone(&self.session_flag)
     }
 
-    /// Whether this is the vault's password. Costs one derivation, and one more for each v1 entry.
+    /// Returns whether this is the vault's password. Costs one derivation, and one more for each v1 entry.
     ///
     /// # Errors
     /// [`VaultError::Locked`]; [`VaultError::WrongPassword`].

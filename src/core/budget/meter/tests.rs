@@ -213,7 +213,6 @@ struct World {
     /// When each booked call began, what it falls under, what it cost; the last line may be lost in a crash.
     ledger: Vec<(Timestamp, Vec<Scope>, Usd)>,
     open: Vec<Reservation>,
-    /// What was booked beyond estimates in the present windows.
     over: Usd,
     hour: i64,
 }

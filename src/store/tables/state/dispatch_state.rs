@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 /// The scope of the row that stands for everything.
 const SYSTEM: &str = "system";
 
-/// Whether work is handed out, and since when.
+/// Returns whether work is handed out, and since when.
 pub(crate) fn get(connection: &Connection) -> Result<(Operation, Option<Timestamp>), StoreError> {
     let row: Option<(Option<String>, Timestamp)> = connection
         .prepare_cached("SELECT parked_reason, updated_at FROM operation WHERE scope = ?1")?

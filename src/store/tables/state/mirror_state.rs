@@ -11,15 +11,10 @@ pub const MIRROR_CURSOR: &str = "mirror";
 /// An entity whose newest state the mirror does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueMirror {
-    /// Its kind, in the mirror's word.
     pub kind: String,
-    /// Its id.
     pub id: String,
-    /// The newest event about it.
     pub seq: u64,
-    /// Which life of it.
     pub run_no: u64,
-    /// The run that has an earlier state, and which life that was.
     pub run: Option<(String, u64)>,
 }
 

@@ -220,7 +220,7 @@ pub(crate) fn add(unit: &mut Unit, agent: &Agent, start: Start) -> Result<(), Re
     } else {
         unit.create(agent, Change::Agent);
     }
-    unit.change(Change::CheckSeat(agent.id.clone()));
+    unit.change(Change::CheckInstanceLimit(agent.id.clone()));
     Ok(())
 }
 
@@ -232,13 +232,15 @@ pub(crate) async fn release_bead(
     reason: &str,
 ) -> Result<(), Error> {
     let Some(id) = &agent.current_bead else { return Ok(()) };
-    let Some((bead, facts, lease)) = shared.store.bead_state(id.to_string()).await? else { return Ok(()) };
+    let Some((bead, claim_context, lease)) = shared.store.bead_state(id.to_string()).await? else {
+        return Ok(());
+    };
     if bead.status != bead::Status::InProgress || bead.assigned_to.as_deref() != Some(agent.id.as_str()) {
         return Ok(());
     }
     let reason = format!("{}: {reason}", agent.id);
     let command = bead::Command::Release { reason: reason.clone(), attempt: Attempt::NotCounted };
-    let happenings = bead.decide(&command, &facts, unit.at)?;
+    let happenings = bead.decide(&command, &claim_context, unit.at)?;
     unit.apply(&bead, &happenings, Change::Bead);
     if lease.is_some() {
         unit.change(Change::EndLease(bead.id.clone()));
@@ -254,7 +256,7 @@ pub(crate) async fn delete_agent(
     agent: &Agent,
 ) -> Result<(), Error> {
     release_bead(shared, unit, agent, "deleted").await?;
-    let told = FieldChanges::noted(EventType::AgentDeleted, json!({"name": agent.name}));
+    let told = FieldChanges::event_only(EventType::AgentDeleted, json!({"name": agent.name}));
     unit.emit(event(agent, &told));
     unit.change(Change::Agent(Write::Delete { row: agent.clone() }));
     revoke_all(shared, unit, agent).await?;

@@ -221,7 +221,7 @@ pub(crate) enum RunResult {
     Block(String),
     /// A person has to decide: question, options, priority.
     Ask(String, Vec<String>, Option<u8>),
-    HandOn(HandoffTarget, String),
+    HandOff(HandoffTarget, String),
     /// These have to be done first.
     Wait(Vec<BeadId>),
     Failed(String),

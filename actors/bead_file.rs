@@ -17,7 +17,7 @@ use crate::event::bus::BusHandle;
 use crate::event::subscription::Delivery;
 use arbiter_core::kernel::event::EventFilter;
 use arbiter_core::kernel::event_type::EventType;
-use arbiter_core::kernel::ids::{ProjectId, is_well_formed};
+use arbiter_core::kernel::ids::{ProjectId, is_valid_id};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Exported, ImportOrder, ImportReport, StoreError};
 use bytes::Bytes;
@@ -169,10 +169,10 @@ pub(crate) async fn import_file(
     source: Box<dyn BufRead + Send>,
     name: &str,
 ) -> Result<ImportOutcome, Error> {
-    if request.prefix.as_deref().is_some_and(|prefix| !is_well_formed(prefix)) {
+    if request.prefix.as_deref().is_some_and(|prefix| !is_valid_id(prefix)) {
         return Err(Refusal::field("prefix", "must be the beginning of an id").into());
     }
-    let agents = shared.store.employed_agents().await?;
+    let agents = shared.store.started_agents().await?;
     let agents: HashSet<String> = agents.iter().map(|agent| agent.id.to_string()).collect();
     let now = shared.clock.now();
     let options = ReadOptions {

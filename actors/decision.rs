@@ -99,7 +99,7 @@ impl DecisionsHandle {
         if decision.status != decision::Status::Pending {
             return Ok((decision, None));
         }
-        if !decision.is_late(now) {
+        if !decision.is_overdue(now) {
             // One that never ends is asked about now and then.
             let left = decision.deadline.map_or(NO_DEADLINE_WAIT, |at| at.since(now));
             return Ok((decision, Some(left)));

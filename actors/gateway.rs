@@ -21,7 +21,7 @@ use crate::provider::cache::CachedProvider;
 use crate::runtime::random;
 use arbiter_core::kernel::call::{CallOutcome, ErrorKind, Kind};
 use arbiter_core::kernel::ids::{AgentId, ProjectId, ProviderId, RunId, TokenId};
-use arbiter_core::model::selector::{self, Wanted};
+use arbiter_core::model::selector::{self, ModelSelector};
 use arbiter_core::provider::Provider;
 use arbiter_providers::{CallError, ChatBody, ChatChunk, ChatStream, Client, CompletedChat, RateHints};
 use bytes::Bytes;
@@ -160,19 +160,19 @@ impl GatewayHandle {
         let all = shared.provider_cache.all(shared).await?;
         let find = |id: &str| all.iter().find(|known| known.provider.id.as_str() == id);
         let usable = async || shared.provider_cache.usable(shared).await;
-        match selector::read(name, |id| find(id).is_some()) {
-            Wanted::Best => {
+        match selector::parse(name, |id| find(id).is_some()) {
+            ModelSelector::Best => {
                 let usable = usable().await?;
                 let own = |known: CachedProvider| CallCandidate { provider: known.provider, model: None };
                 require_any(usable.into_iter().map(own).collect(), || {
                     no_provider("no provider can be called now")
                 })
             }
-            Wanted::Of { provider, model } => {
+            ModelSelector::FromProvider { provider, model } => {
                 let usable = usable().await?;
                 let found = usable.iter().find(|known| known.provider.id.as_str() == provider);
                 let Some(found) = found else {
-                    let text = find(provider).map(|known| known.provider.cannot_be_called());
+                    let text = find(provider).map(|known| known.provider.unusable_reason());
                     return Err(no_provider(&text.unwrap_or_default()));
                 };
                 let candidates =
@@ -180,7 +180,7 @@ impl GatewayHandle {
                 // Whoever names a model gets no other one.
                 Ok(candidates.into_iter().filter(|other| other.model.as_deref() == model).collect())
             }
-            Wanted::Named(model) => {
+            ModelSelector::Named(model) => {
                 let usable = usable().await?;
                 let serving: Vec<CachedProvider> =
                     usable.into_iter().filter(|known| known.offers(model)).collect();

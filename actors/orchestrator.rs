@@ -11,7 +11,7 @@ use crate::dispatch::dispatcher::DispatcherHandle;
 use crate::error::Error;
 use crate::retention;
 use crate::runtime::cell::{ActorFailure, Behavior, BehaviorContext};
-use arbiter_core::dispatch::assign::Operation;
+use arbiter_core::dispatch::assign::DispatchState;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, BeadId};
@@ -54,10 +54,10 @@ impl OrchestratorHandle {
     /// # Errors
     /// [`Error::Store`] when the store cannot be read.
     pub async fn status(&self) -> Result<ActorsStatus, Error> {
-        let (operation, changed_at) = self.0.store.operation().await?;
-        let parked = match operation {
-            Operation::Parked(reason) => Some(reason),
-            Operation::Active => None,
+        let (dispatch_state, changed_at) = self.0.store.dispatch_state().await?;
+        let parked = match dispatch_state {
+            DispatchState::Parked(reason) => Some(reason),
+            DispatchState::Active => None,
         };
         let mut actors = Vec::new();
         let mut restarts = Vec::new();
@@ -80,7 +80,7 @@ impl OrchestratorHandle {
     /// # Errors
     /// [`Error::Refused`] when that is so already.
     pub async fn park(&self, caller: &Caller, reason: String) -> Result<(), Error> {
-        if let (Operation::Parked(why), _) = self.0.store.operation().await? {
+        if let (DispatchState::Parked(why), _) = self.0.store.dispatch_state().await? {
             return Err(
                 Refusal::conflict("same-status", format!("no work is handed out already: {why}")).into()
             );
@@ -94,7 +94,7 @@ impl OrchestratorHandle {
     /// # Errors
     /// [`Error::Refused`] when that is so already.
     pub async fn resume(&self, caller: &Caller) -> Result<(), Error> {
-        if let (Operation::Active, _) = self.0.store.operation().await? {
+        if let (DispatchState::Active, _) = self.0.store.dispatch_state().await? {
             return Err(Refusal::conflict("same-status", "work is handed out already").into());
         }
         self.set_operation(caller, EventType::SystemResumed, json!({}), None).await?;
@@ -110,7 +110,7 @@ impl OrchestratorHandle {
         parked: Option<String>,
     ) -> Result<(), Error> {
         let mut unit = caller.unit(self.0.clock.now(), "orchestrator");
-        unit.emit(NewEvent::of(kind, "system", data)).change(Change::Operation(parked));
+        unit.emit(NewEvent::of(kind, "system", data)).change(Change::DispatchState(parked));
         self.0.store.commit(unit).await?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::persona::directory::PersonaDir;
 use arbiter_core::agent::Agent;
 use arbiter_core::agent::autonomy::Autonomy;
-use arbiter_core::agent::persona::{Persona, PersonaOrigin, candidates};
+use arbiter_core::agent::persona::{Persona, PersonaOrigin, lookup_names};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ impl PersonaStore {
 
     /// The persona that somebody means by a name: one without a folder may be one of ours.
     async fn find(&self, name: &str) -> Result<Option<PersonaEntry>, Error> {
-        for name in candidates(name) {
+        for name in lookup_names(name) {
             if let Some(known) = self.get(&name).await? {
                 return Ok(Some(known));
             }

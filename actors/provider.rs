@@ -176,7 +176,7 @@ impl ProvidersHandle {
             return outcome;
         }
         let others = self.0.store.all_providers().await?;
-        let shared = others.iter().any(|other| other.id != *id && other.names_key(&key));
+        let shared = others.iter().any(|other| other.id != *id && other.has_key_reference(&key));
         if shared {
             // The others go on sending it where they are, so its hosts are not this provider's to change.
             place.snapshot().check_host(&key, &host)?;
@@ -212,7 +212,7 @@ impl ProvidersHandle {
     /// [`Error::Refused`] when it is disabled, [`crate::VaultAccessError::Locked`] when its key cannot be read.
     pub async fn heartbeat(&self, id: &ProviderId) -> Result<Provider, Error> {
         self.row(id).await?;
-        HeartbeatsHandle(Arc::clone(&self.0)).beat(id).await
+        HeartbeatsHandle(Arc::clone(&self.0)).heartbeat(id).await
     }
 
     /// The same for whoever keeps the time of heartbeats elsewhere.
@@ -282,7 +282,7 @@ impl ProvidersHandle {
         let own_key_id = provider.key_id.clone().filter(|key| *key == own_key_id(id));
         let own_key_id = own_key_id.filter(|key| self.0.open_vault.has_key(key.as_str()));
         let others = self.0.store.all_providers().await?;
-        let needed = |key: &KeyId| others.iter().any(|o| o.id != *id && o.names_key(key));
+        let needed = |key: &KeyId| others.iter().any(|o| o.id != *id && o.has_key_reference(key));
         // A key that another provider uses too stays.
         let own_key_id = own_key_id.filter(|key| !needed(key));
         if own_key_id.is_some() {
@@ -331,12 +331,12 @@ impl ProvidersHandle {
     }
 
     /// Takes note of a heartbeat.
-    pub(crate) async fn record_beat(
+    pub(crate) async fn record_heartbeat(
         &self,
         id: &ProviderId,
-        beat: HeartbeatResult,
+        heartbeat: HeartbeatResult,
     ) -> Result<Provider, Error> {
-        self.0.providers.ask(&self.0, id.as_str(), |answer| Command::Beat { beat, answer }).await
+        self.0.providers.ask(&self.0, id.as_str(), |answer| Command::Heartbeat { heartbeat, answer }).await
     }
 
     /// Takes note of how a real call went, by and by. Nothing is written of a success that clears no strike.

@@ -17,7 +17,7 @@ const REASON: &str = "the server was restarted";
 
 /// Puts the stored state right before anything new begins.
 pub(crate) async fn recover(shared: &Arc<SharedContext>) -> Result<(), Error> {
-    for agent in shared.store.employed_agents().await? {
+    for agent in shared.store.started_agents().await? {
         if agent.kind == Kind::Llm && matches!(agent.status, Status::Working | Status::Blocked) {
             release_agent(shared, &agent).await?;
         }
@@ -70,7 +70,7 @@ pub(crate) async fn start_all(shared: &Arc<SharedContext>) -> Result<(), Error> 
     for provider in shared.store.all_providers().await? {
         HeartbeatsHandle(Arc::clone(shared)).ensure_started(&provider.id);
     }
-    for agent in shared.store.employed_agents().await? {
+    for agent in shared.store.started_agents().await? {
         AgentsHandle(Arc::clone(shared)).ensure_started(&agent.id);
     }
     Ok(())

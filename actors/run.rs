@@ -205,9 +205,9 @@ impl BeadRun {
     ) -> Result<Option<RunResult>, Error> {
         let mut waits = Vec::new();
         let actions = if answer.tool_calls.is_empty() {
-            vec![(None, tools::read_text(&answer.content))]
+            vec![(None, tools::parse_answer(&answer.content))]
         } else {
-            let read = |call: &ToolCall| tools::read_call(&call.name, &call.arguments);
+            let read = |call: &ToolCall| tools::parse_tool_call(&call.name, &call.arguments);
             answer.tool_calls.iter().map(|call| (Some(call), read(call))).collect()
         };
         for (call, action) in actions {
@@ -342,7 +342,7 @@ impl BeadRun {
             return RunResult::Failed(text);
         }
         let Some(provider) = &self.agent.provider_id else { return RunResult::Failed(text) };
-        match HeartbeatsHandle(Arc::clone(&self.shared)).beat(provider).await {
+        match HeartbeatsHandle(Arc::clone(&self.shared)).heartbeat(provider).await {
             Ok(provider) if provider.is_usable(self.shared.open_vault.access(&provider)) => {
                 RunResult::Failed(text)
             }

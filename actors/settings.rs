@@ -1,9 +1,9 @@
 //! What the actors need to know of the configuration.
 
-use arbiter_core::bead::readiness::Conditional;
+use arbiter_core::bead::readiness::ConditionalMode;
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::model::catalog::Catalog;
-use arbiter_core::provider::retry::Policy;
+use arbiter_core::provider::retry::RetryPolicy;
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct Settings {
     pub heartbeat_interval: Duration,
     pub heartbeat_timeout: Duration,
     pub call_deadline: Duration,
-    pub retry: Policy,
+    pub retry: RetryPolicy,
     pub idle_timeout: Duration,
     pub public_http: PublicHttp,
     /// The models that are known; none by default.
@@ -49,7 +49,7 @@ pub struct Settings {
     /// How long changes of beads are gathered before their file is written.
     pub bead_file_pause: Duration,
     /// What `conditional-blocks` means.
-    pub conditional: Conditional,
+    pub conditional: ConditionalMode,
     pub decision_timeout: Duration,
     pub notify: Option<Notify>,
     /// Threads that read the store.
@@ -97,7 +97,7 @@ impl Default for Settings {
             heartbeat_interval: Duration::from_secs(30),
             heartbeat_timeout: Duration::from_secs(10),
             call_deadline: Duration::from_secs(120),
-            retry: Policy::default(),
+            retry: RetryPolicy::default(),
             idle_timeout: Duration::from_secs(30),
             public_http: PublicHttp::Refused,
             catalogue: Arc::default(),
@@ -110,7 +110,7 @@ impl Default for Settings {
             max_steps: 8,
             approvals_per_project: 20,
             bead_file_pause: Duration::from_secs(1),
-            conditional: Conditional::Blocks,
+            conditional: ConditionalMode::Blocks,
             decision_timeout: Duration::from_secs(48 * 3600),
             notify: None,
             store_readers: 4,

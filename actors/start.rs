@@ -127,7 +127,7 @@ async fn sync_rules(shared: &SharedContext) -> Result<(), Error> {
     let wanted = shared.settings.conditional;
     if shared.store.conditional().await? != wanted {
         let mut unit = Unit::new(shared.clock.now(), "system", "configuration");
-        unit.change(Change::Rule(wanted));
+        unit.change(Change::BlockingRule(wanted));
         shared.store.commit(unit).await?;
     }
     Ok(())
@@ -172,7 +172,7 @@ async fn watch_events(shared: &Arc<SharedContext>) -> Result<(), Error> {
                     heartbeats.beat_all();
                     notifier.try_again();
                 }
-                if notification::is_told(&event) {
+                if notification::is_notifiable(&event) {
                     notifier.send_pending();
                 }
                 next = events.try_next();
@@ -215,7 +215,7 @@ impl ActorSystem {
     pub async fn stop(mut self) {
         self.shared.stop();
         self.shared.open_vault.interrupt();
-        for agent in self.shared.store.employed_agents().await.unwrap_or_default() {
+        for agent in self.shared.store.started_agents().await.unwrap_or_default() {
             if agent.kind == agent::Kind::Llm && agent.current_bead.is_some() {
                 self.shared.runs.abort_all(&agent.id);
                 if let Err(error) = release_for_shutdown(&self.shared, &agent).await {

@@ -125,7 +125,7 @@ impl AgentActor {
             let happenings = agent.decide(&command)?;
             let after = unit.apply(&agent, &happenings, Change::Agent);
             if has_new_position(&agent, &after) {
-                unit.change(Change::CheckSeat(after.id.clone()));
+                unit.change(Change::CheckInstanceLimit(after.id.clone()));
             }
             if agent.current_bead.is_some() && after.current_bead.is_none() {
                 let reason = after.status_reason.as_deref().unwrap_or(after.status.as_str());

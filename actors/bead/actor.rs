@@ -118,10 +118,10 @@ impl BeadActor {
     async fn claim(&self, caller: &Caller, claimant: &Claimant, ttl_sec: u64) -> Result<ClaimedBead, Error> {
         let token = random::secret_text();
         let (lease, kind) = retry_on_conflict(async || {
-            let (bead, facts, _) = self.state().await?;
+            let (bead, claim_context, _) = self.state().await?;
             check_revision(caller, &bead)?;
             let mut unit = self.unit(caller);
-            let happenings = bead.decide(&bead::Command::Claim(claimant.clone()), &facts, unit.at)?;
+            let happenings = bead.decide(&bead::Command::Claim(claimant.clone()), &claim_context, unit.at)?;
             unit.apply(&bead, &happenings, Change::Bead);
             let mut held = (None, None);
             if let Claimant::Agent(id) = claimant {
@@ -183,12 +183,12 @@ impl BeadActor {
             return self.detail().await;
         }
         retry_on_conflict(async || {
-            let (bead, facts, lease) = self.state().await?;
+            let (bead, claim_context, lease) = self.state().await?;
             check_revision(caller, &bead)?;
             lease::check_token(lease.as_ref(), token, &bead.id)?;
             let (command, release_reason) = plan(action);
             let mut unit = self.unit(caller);
-            let happenings = bead.decide(&command, &facts, unit.at)?;
+            let happenings = bead.decide(&command, &claim_context, unit.at)?;
             let after = unit.apply(&bead, &happenings, Change::Bead);
             if bead.status == Status::InProgress && after.status != Status::InProgress {
                 release::end(&self.context.shared, &mut unit, &bead, lease.as_ref(), &release_reason, None)
@@ -219,13 +219,13 @@ impl BeadActor {
         token: Option<&str>,
     ) -> Result<BeadDetail, Error> {
         retry_on_conflict(async || {
-            let (bead, facts, lease) = self.state().await?;
+            let (bead, claim_context, lease) = self.state().await?;
             check_revision(caller, &bead)?;
             lease::check_token(lease.as_ref(), token, &bead.id)?;
             let wanted = patch.apply(&bead)?;
             let mut unit = self.unit(caller);
             let command = bead::Command::Update(Box::new(wanted));
-            let happenings = bead.decide(&command, &facts, unit.at)?;
+            let happenings = bead.decide(&command, &claim_context, unit.at)?;
             unit.apply(&bead, &happenings, Change::Bead);
             let present = self.context.shared.store.edges_of(bead.id.to_string()).await?;
             let (add, remove) = patch.edges(&bead.id, &present);

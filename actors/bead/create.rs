@@ -52,7 +52,12 @@ impl BeadsHandle {
                     detail(&self.0, bead.id.as_str()).await?
                 } else {
                     let is_ready = committed.became_ready.contains(&bead.id);
-                    BeadDetail { bead, is_ready, links: Links::default(), facts: ClaimContext::default() }
+                    BeadDetail {
+                        bead,
+                        is_ready,
+                        links: Links::default(),
+                        claim_context: ClaimContext::default(),
+                    }
                 });
             }
             return Ok(details);
@@ -70,7 +75,8 @@ impl BeadsHandle {
                 |refusal: Refusal| if new.len() == 1 { refusal } else { refusal.within("beads", place) };
             let id = match &one.id {
                 Some(text) => {
-                    let problem = |e: arbiter_core::kernel::ids::NotAnId| Refusal::field("id", e.to_string());
+                    let problem =
+                        |e: arbiter_core::kernel::ids::InvalidId| Refusal::field("id", e.to_string());
                     BeadId::parse(text).map_err(|e| of_many(problem(e)))?
                 }
                 None => {

@@ -31,7 +31,7 @@ impl BeadActor {
         }
         let shared = &self.context.shared;
         let asked = retry_on_conflict(async || {
-            let (bead, facts, lease) = self.state().await?;
+            let (bead, claim_context, lease) = self.state().await?;
             check_revision(caller, &bead)?;
             lease::check_token(lease.as_ref(), token, &bead.id)?;
             let about = shared.store.decisions_of(bead.id.to_string()).await?;
@@ -52,7 +52,8 @@ impl BeadActor {
             // What is blocked already stays so, and waits for the answer besides.
             if bead.status != Status::Blocked {
                 let why = format!("escalated: {reason} (decision {})", asked.id);
-                let happenings = bead.decide(&bead::Command::Block { reason: why }, &facts, unit.at)?;
+                let happenings =
+                    bead.decide(&bead::Command::Block { reason: why }, &claim_context, unit.at)?;
                 unit.apply(&bead, &happenings, Change::Bead);
             }
             let was_held = bead.status == Status::InProgress;

@@ -76,7 +76,7 @@ fn end_agent(
     };
     let happenings = agent.decide(&command)?;
     unit.apply(agent, &happenings, Change::Agent);
-    unit.change(Change::Active { agent_id: agent.id.clone(), at: unit.at });
+    unit.change(Change::AgentActive { agent_id: agent.id.clone(), at: unit.at });
     Ok(())
 }
 
@@ -87,7 +87,7 @@ async fn release_files(shared: &SharedContext, unit: &mut Unit, bead: &Bead, why
         return Ok(());
     }
     for lock in &locks {
-        unit.emit(lock.released(why));
+        unit.emit(lock.released_event(why));
     }
     unit.change(Change::ReleaseFileLocks { bead_id: bead.id.clone(), expected: locks.len() });
     Ok(())

@@ -27,12 +27,12 @@ impl BeadActor {
     /// Ends a run and its hold in one unit. A run whose claim is over ends nothing but itself.
     pub(crate) async fn end_run(&self, end: &RunEnd) -> Result<(), Error> {
         let asked = retry_on_conflict(async || {
-            let (bead, facts, lease) = self.state().await?;
+            let (bead, claim_context, lease) = self.state().await?;
             lease::check_token(lease.as_ref(), Some(&end.lease_token), &bead.id)?;
             let caller = Caller::named(end.agent_id.as_str());
             let mut unit = self.unit(&caller);
             let run = end.run.clone().map(|run| Run { finished_at: Some(unit.at), ..run });
-            let release_reason = self.conclude(&mut unit, &bead, &facts, end).await?;
+            let release_reason = self.conclude(&mut unit, &bead, &claim_context, end).await?;
             let shared = &self.context.shared;
             release::end(shared, &mut unit, &bead, lease.as_ref(), &release_reason.0, run.as_ref()).await?;
             self.commit(unit).await?;
@@ -49,7 +49,7 @@ impl BeadActor {
     /// Ends a hold whose lease has run out. A lease that was renewed meanwhile is watched again.
     pub(crate) async fn expire(&self) -> Result<(), Error> {
         let asked = retry_on_conflict(async || {
-            let (bead, facts, lease) = self.state().await?;
+            let (bead, claim_context, lease) = self.state().await?;
             let Some(lease) = lease else { return Ok(None) };
             let mut unit = self.unit(&Caller::system());
             if lease.expires_at > unit.at {
@@ -58,11 +58,13 @@ impl BeadActor {
             }
             let why = format!("the lease of {} expired", lease.agent_id);
             let retry_at = self.retry_at(&bead, unit.at);
-            let happenings = bead.decide(&bead::Command::ExpireLease { retry_at }, &facts, unit.at)?;
+            let happenings =
+                bead.decide(&bead::Command::ExpireLease { retry_at }, &claim_context, unit.at)?;
             let after = unit.apply(&bead, &happenings, Change::Bead);
             let agent = lease.agent_id.as_str();
-            let asked =
-                self.ask_if_exhausted(&mut unit, &after, &facts, FailureCause::Attempts(&why), agent).await?;
+            let asked = self
+                .ask_if_exhausted(&mut unit, &after, &claim_context, FailureCause::Attempts(&why), agent)
+                .await?;
             let release_reason = ReleaseReason::Released(why);
             release::end(&self.context.shared, &mut unit, &bead, Some(&lease), &release_reason, None).await?;
             self.commit(unit).await?;
@@ -82,13 +84,13 @@ impl BeadActor {
         &self,
         unit: &mut Unit,
         bead: &Bead,
-        facts: &ClaimContext,
+        claim_context: &ClaimContext,
         end: &RunEnd,
     ) -> Result<(ReleaseReason, Option<DecisionId>), Error> {
         let (result, agent) = (&end.result, end.agent_id.as_str());
         let now = unit.at;
         let apply = |unit: &mut Unit, command: bead::Command| -> Result<Bead, Error> {
-            let happenings = bead.decide(&command, facts, now)?;
+            let happenings = bead.decide(&command, claim_context, now)?;
             Ok(unit.apply(bead, &happenings, Change::Bead))
         };
         match result {
@@ -125,16 +127,16 @@ impl BeadActor {
                 apply(unit, bead::Command::Release { reason: reason.clone(), attempt: Attempt::NotCounted })?;
                 Ok((ReleaseReason::Released(reason), None))
             }
-            RunResult::HandOn(heir, reason) => {
-                comment(unit, bead, agent, format!("handed on to {heir}: {reason}"));
-                if let Some(circle) = handoff::circle(bead, &end.agent_id, heir) {
-                    let why = FailureCause::HandoffLoop(&circle);
-                    let asked = self.ask(unit, bead, facts, why, agent).await?;
+            RunResult::HandOff(target, reason) => {
+                comment(unit, bead, agent, format!("handed on to {target}: {reason}"));
+                if let Some(handoff_cycle) = handoff::handoff_cycle(bead, &end.agent_id, target) {
+                    let why = FailureCause::HandoffLoop(&handoff_cycle);
+                    let asked = self.ask(unit, bead, claim_context, why, agent).await?;
                     return Ok((ReleaseReason::Finished("blocked"), Some(asked)));
                 }
                 let by = end.agent_id.clone();
-                let reason = format!("handed on to {heir}: {reason}");
-                apply(unit, bead::Command::HandOn { by, heir: heir.clone(), reason: reason.clone() })?;
+                let reason = format!("handed on to {target}: {reason}");
+                apply(unit, bead::Command::HandOff { by, target: target.clone(), reason: reason.clone() })?;
                 Ok((ReleaseReason::Released(reason), None))
             }
             RunResult::Failed(error) => {
@@ -144,7 +146,7 @@ impl BeadActor {
                 let released = apply(unit, bead::Command::Release { reason: error.clone(), attempt })?;
                 let why =
                     if is_repeated { FailureCause::Repeated(error) } else { FailureCause::Attempts(error) };
-                let asked = self.ask_if_exhausted(unit, &released, facts, why, agent).await?;
+                let asked = self.ask_if_exhausted(unit, &released, claim_context, why, agent).await?;
                 Ok((ReleaseReason::Released(error.clone()), asked))
             }
         }
@@ -162,13 +164,13 @@ impl BeadActor {
         &self,
         unit: &mut Unit,
         bead: &Bead,
-        facts: &ClaimContext,
+        claim_context: &ClaimContext,
         why: FailureCause<'_>,
         agent: &str,
     ) -> Result<Option<DecisionId>, Error> {
         let is_spent = bead.attempts >= self.context.shared.settings.attempts_max;
         if is_spent || matches!(why, FailureCause::Repeated(_)) {
-            return self.ask(unit, bead, facts, why, agent).await.map(Some);
+            return self.ask(unit, bead, claim_context, why, agent).await.map(Some);
         }
         Ok(None)
     }
@@ -178,7 +180,7 @@ impl BeadActor {
         &self,
         unit: &mut Unit,
         bead: &Bead,
-        facts: &ClaimContext,
+        claim_context: &ClaimContext,
         why: FailureCause<'_>,
         agent: &str,
     ) -> Result<DecisionId, Error> {
@@ -190,7 +192,7 @@ impl BeadActor {
         new.priority = Some(bead.priority);
         let decision = self.file_decision(unit, bead, new, "system")?;
         let reason = format!("{} (decision {})", why.short_text(bead.attempts), decision.id);
-        let happenings = bead.decide(&bead::Command::Block { reason }, facts, unit.at)?;
+        let happenings = bead.decide(&bead::Command::Block { reason }, claim_context, unit.at)?;
         unit.apply(bead, &happenings, Change::Bead);
         Ok(decision.id)
     }
@@ -222,7 +224,7 @@ pub(crate) fn outcome(result: &RunResult) -> (run::Status, Option<&'static str>)
         RunResult::Complete(_) => (run::Status::Succeeded, Some("finish")),
         RunResult::Block(_) => (run::Status::Succeeded, Some("block")),
         RunResult::Ask(..) => (run::Status::Succeeded, Some("ask_decision")),
-        RunResult::HandOn(..) => (run::Status::Succeeded, Some("delegate")),
+        RunResult::HandOff(..) => (run::Status::Succeeded, Some("delegate")),
         RunResult::Wait(_) => (run::Status::Succeeded, Some("wait")),
         RunResult::Failed(_) => (run::Status::Failed, None),
         RunResult::NotCounted(_) | RunResult::Deferred(..) => (run::Status::Cancelled, None),
@@ -233,12 +235,12 @@ pub(crate) fn outcome(result: &RunResult) -> (run::Status, Option<&'static str>)
 pub(crate) fn apply_commands(
     bead: &Bead,
     commands: &[bead::Command],
-    facts: &ClaimContext,
+    claim_context: &ClaimContext,
     unit: &mut Unit,
 ) -> Result<Bead, Error> {
     let mut row = bead.clone();
     for command in commands {
-        let happenings = row.decide(command, facts, unit.at)?;
+        let happenings = row.decide(command, claim_context, unit.at)?;
         let next = apply_all(&row, &happenings, unit.at);
         unit.apply(&row, &happenings, Change::Bead);
         row = next;

@@ -222,7 +222,7 @@ impl BeadFilesActor {
             shared.store.put_bead_file_digest(self.project.to_string(), written.digest).await?;
         }
         if !written.notes.is_empty() {
-            shared.store.note_written(written.notes).await?;
+            shared.store.record_file_marks(written.notes).await?;
         }
         Ok(written.outcome)
     }

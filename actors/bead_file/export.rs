@@ -6,7 +6,7 @@ use crate::bead_file::import::{GATEKEEPER, NO_AUTHOR, NO_TIME};
 use arbiter_beadfiles::{
     BeadState, FileBead, FileComment, FileEdge, Gate, KeptFields, RawFields, write_gate, write_line,
 };
-use arbiter_core::bead::merge::{MergeBase, effective};
+use arbiter_core::bead::merge::{MergeBase, effective_time};
 use arbiter_core::bead::{Approval, Bead, Status};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{CYCLIC, Exported, ExportedBead, ExportedComment, ExportedEdge};
@@ -78,7 +78,7 @@ impl BeadWriter {
     fn bead(&self, exported: ExportedBead, lines: &mut String) -> Option<WrittenMark> {
         let ExportedBead { bead, edges, comments, mark } = exported;
         let since = mark.as_ref().map(|mark| (mark.updated_at, mark.revision));
-        let updated_at = effective(&bead, since);
+        let updated_at = effective_time(&bead, since);
         let seen = MergeBase {
             labels: bead.tags.clone(),
             depends_on: edges.iter().map(|edge| edge.depends_on.clone()).collect(),

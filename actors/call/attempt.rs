@@ -50,7 +50,7 @@ pub(crate) struct CallAttempt<'a, E> {
     pub(crate) candidate: &'a CallCandidate,
     /// The model to ask for; none: the provider's own.
     pub(crate) named: Option<&'a str>,
-    pub(crate) others: Failover,
+    pub(crate) failover: Failover,
 }
 
 impl<E: ProviderCall> CallAttempt<'_, E> {
@@ -95,11 +95,11 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
                 Ok(Response { response, breaker_permit, permit, is_keyed, lock })
             }
             Err(CallFailure::Call(error)) => {
-                let heard = match error.kind() {
+                let signal = match error.kind() {
                     CallErrorKind::RateLimited { .. } => LimitSignal::TooMany,
                     _ => LimitSignal::Served,
                 };
-                permit.record_hints(error.rate_hints(), heard);
+                permit.record_hints(error.rate_hints(), signal);
                 permit.settle(0);
                 breaker_permit.end(failed(&error));
                 Err(AttemptError::Failed(error))
@@ -115,8 +115,8 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
         wait_budget: WaitBudget,
     ) -> Result<CallPermit, AttemptError> {
         let (shared, tokens) = (self.shared, self.provider_call.estimate().tokens());
-        let entered = match self.others {
-            Failover::Left => CallPermit::try_acquire(shared, &authorized_client.provider, tokens),
+        let entered = match self.failover {
+            Failover::Available => CallPermit::try_acquire(shared, &authorized_client.provider, tokens),
             Failover::None => {
                 CallPermit::acquire(shared, &authorized_client.provider, tokens, wait_budget).await
             }
@@ -134,7 +134,8 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
         if let Some(model) = self.named.or(authorized_client.provider.model()) {
             return Ok(model.to_owned());
         }
-        let after = HeartbeatsHandle(Arc::clone(self.shared)).beat(&authorized_client.provider.id).await?;
+        let after =
+            HeartbeatsHandle(Arc::clone(self.shared)).heartbeat(&authorized_client.provider.id).await?;
         let none = || Error::Provider(format!("provider {} offers no model", authorized_client.provider.id));
         Ok(after.model().ok_or_else(none)?.to_owned())
     }

@@ -6,8 +6,8 @@ use crate::caller::Caller;
 use crate::context::SharedContext;
 use crate::dispatch::dispatcher::DispatcherHandle;
 use crate::error::Error;
-use arbiter_core::budget::meter::Standing;
-use arbiter_core::budget::{Budget, Key, Scope, WantedBudget, read_all};
+use arbiter_core::budget::meter::BudgetStatus;
+use arbiter_core::budget::{Budget, BudgetKey, BudgetScope, NewBudget, parse_all};
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::money::Usd;
@@ -23,18 +23,18 @@ pub struct BudgetsHandle(pub(crate) Arc<SharedContext>);
 
 impl BudgetsHandle {
     /// Every budget as it stands.
-    pub fn standings(&self) -> Vec<Standing> {
-        self.0.budget_guard.standings(self.0.clock.now())
+    pub fn budget_statuses(&self) -> Vec<BudgetStatus> {
+        self.0.budget_guard.budget_statuses(self.0.clock.now())
     }
 
     /// Puts a list of budgets in the place of all there are. One that stays keeps what is known of its spending.
     ///
     /// # Errors
     /// [`Error::Refused`] with a pointer for each wrong field; nothing changes then.
-    pub async fn replace(&self, caller: &Caller, wanted: &[WantedBudget]) -> Result<Vec<Standing>, Error> {
-        let budgets = read_all(wanted)?;
+    pub async fn replace(&self, caller: &Caller, wanted: &[NewBudget]) -> Result<Vec<BudgetStatus>, Error> {
+        let budgets = parse_all(wanted)?;
         self.check_known(&budgets).await?;
-        let mut old: BTreeMap<Key, Usd> =
+        let mut old: BTreeMap<BudgetKey, Usd> =
             self.0.store.budgets().await?.into_iter().map(|budget| (budget.key, budget.cap)).collect();
         let mut unit = caller.unit(self.0.clock.now(), "budgets");
         for budget in budgets {
@@ -54,16 +54,16 @@ impl BudgetsHandle {
             // Whoever heard the event may have looked before the purse knew of it.
             DispatcherHandle(Arc::clone(&self.0)).dispatch_now();
         }
-        Ok(self.standings())
+        Ok(self.budget_statuses())
     }
 
     async fn check_known(&self, budgets: &[Budget]) -> Result<(), Error> {
         let mut problems = Problems::default();
         for (at, budget) in budgets.iter().enumerate() {
             let is_known = match &budget.key.scope {
-                Scope::Total => true,
-                Scope::Project(id) => self.0.store.project(id.to_string()).await?.is_some(),
-                Scope::Agent(id) => self.0.store.agent(id.to_string()).await?.is_some(),
+                BudgetScope::Total => true,
+                BudgetScope::Project(id) => self.0.store.project(id.to_string()).await?.is_some(),
+                BudgetScope::Agent(id) => self.0.store.agent(id.to_string()).await?.is_some(),
             };
             let detail = format!("names nobody: there is no {}", budget.key.scope);
             problems.require(is_known, &format!("budgets/{at}/scope"), detail);
@@ -73,7 +73,7 @@ impl BudgetsHandle {
 }
 
 /// The event of a budget that is new, has another cap, or is gone.
-fn changed(key: &Key, old: Option<Usd>, new: Option<Usd>) -> NewEvent {
+fn changed(key: &BudgetKey, old: Option<Usd>, new: Option<Usd>) -> NewEvent {
     let dollars = |cap: Option<Usd>| cap.map(Usd::dollars);
     let data = json!({
         "scope": key.scope.to_string(),

@@ -5,9 +5,9 @@
 
 use crate::context::SharedContext;
 use crate::error::{BUDGET_EXHAUSTED, Error};
-use arbiter_core::budget::meter::{Meter, Reservation, Standing, ThresholdCrossed};
-use arbiter_core::budget::{Scope, SpendCheckpoint};
-use arbiter_core::dispatch::assign::Spent;
+use arbiter_core::budget::meter::{BudgetStatus, Meter, Reservation, ThresholdCrossed};
+use arbiter_core::budget::{BudgetScope, SpendCheckpoint};
+use arbiter_core::dispatch::assign::ExhaustedBudgets;
 use arbiter_core::kernel::call::Call;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
@@ -54,8 +54,8 @@ impl BudgetGuard {
     /// Reads the budgets and what was spent of them from the store.
     pub(crate) async fn load(&self, shared: &SharedContext) -> Result<(), Error> {
         let now = shared.clock.now();
-        let openings = shared.store.budget_openings(now).await?;
-        self.meter().replace(&openings, now);
+        let seeds = shared.store.budget_seeds(now).await?;
+        self.meter().replace(&seeds, now);
         Ok(())
     }
 
@@ -66,22 +66,23 @@ impl BudgetGuard {
     pub(crate) async fn reserve(
         &self,
         shared: &Arc<SharedContext>,
-        scopes: &[Scope],
+        scopes: &[BudgetScope],
         estimate: Usd,
     ) -> Result<ReservationGuard, Error> {
         let taken = self.meter().reserve(scopes, estimate, shared.clock.now());
         match taken {
             Ok(reservation) => {
-                let (marks, at) = (reservation.marks().to_vec(), reservation.at());
+                let (checkpoints, at) = (reservation.checkpoints().to_vec(), reservation.at());
                 // From here on it goes back by itself when the marks cannot be written.
                 let guard =
                     ReservationGuard { shared: Arc::clone(shared), reservation: Some(reservation), at };
-                self.write(shared, vec![], &[], &marks).await?;
+                self.write(shared, vec![], &[], &checkpoints).await?;
                 Ok(guard)
             }
             Err(exhausted) => {
-                if let Some(crossing) = &exhausted.crossing {
-                    self.write(shared, vec![], std::slice::from_ref(crossing), &exhausted.marks).await?;
+                if let Some(threshold) = &exhausted.threshold {
+                    self.write(shared, vec![], std::slice::from_ref(threshold), &exhausted.checkpoints)
+                        .await?;
                 }
                 Err(Refusal::conflict(BUDGET_EXHAUSTED, exhausted.to_string()).into())
             }
@@ -99,54 +100,55 @@ impl BudgetGuard {
         let shared = Arc::clone(&guard.shared);
         let settled = self.meter().settle(reservation, Usd::from_dollars(call.cost_usd), shared.clock.now());
         let lines = [Some(Change::Call(call)), run.map(Change::RecordRun)];
-        self.write(&shared, lines.into_iter().flatten().collect(), &settled.crossings, &settled.marks).await
+        self.write(&shared, lines.into_iter().flatten().collect(), &settled.thresholds, &settled.checkpoints)
+            .await
     }
 
     /// Every budget as it stands, with what calls on their way may still spend.
-    pub(crate) fn standings(&self, now: Timestamp) -> Vec<Standing> {
-        self.meter().standings(now)
+    pub(crate) fn budget_statuses(&self, now: Timestamp) -> Vec<BudgetStatus> {
+        self.meter().budget_statuses(now)
     }
 
     /// The budgets that are at their end.
-    pub(crate) fn spent(&self, now: Timestamp) -> Spent {
-        Spent::of(&self.standings(now))
+    pub(crate) fn spent(&self, now: Timestamp) -> ExhaustedBudgets {
+        ExhaustedBudgets::of(&self.budget_statuses(now))
     }
 
     async fn write(
         &self,
         shared: &SharedContext,
         lines: Vec<Change>,
-        crossings: &[ThresholdCrossed],
-        marks: &[SpendCheckpoint],
+        thresholds: &[ThresholdCrossed],
+        checkpoints: &[SpendCheckpoint],
     ) -> Result<(), Error> {
         let mut unit = Unit::new(shared.clock.now(), "system", "budgets");
         for line in lines {
             unit.change(line);
         }
-        for crossing in crossings {
-            unit.emit(event_for(crossing));
+        for threshold in thresholds {
+            unit.emit(event_for(threshold));
         }
-        for mark in marks {
-            unit.change(Change::MarkBudget(mark.clone()));
+        for checkpoint in checkpoints {
+            unit.change(Change::SaveBudgetCheckpoint(checkpoint.clone()));
         }
         if unit.is_empty() {
             return Ok(());
         }
         shared.store.commit(unit).await?;
         let mut meter = self.meter();
-        marks.iter().for_each(|mark| meter.committed(mark));
+        checkpoints.iter().for_each(|checkpoint| meter.checkpoint_saved(checkpoint));
         Ok(())
     }
 }
 
-fn event_for(crossing: &ThresholdCrossed) -> NewEvent {
-    let standing = &crossing.standing;
-    let kind = if crossing.level >= ALL { EventType::BudgetExhausted } else { EventType::BudgetWarning };
+fn event_for(threshold: &ThresholdCrossed) -> NewEvent {
+    let budget_status = &threshold.budget_status;
+    let kind = if threshold.level >= ALL { EventType::BudgetExhausted } else { EventType::BudgetWarning };
     let data = json!({
-        "scope": standing.key.scope.to_string(), "period": standing.key.period, "level": crossing.level,
-        "cap_usd": standing.cap.dollars(), "spent_usd": standing.spent.dollars(),
-        "reserved_usd": standing.reserved.dollars(), "until": standing.window.end,
+        "scope": budget_status.key.scope.to_string(), "period": budget_status.key.period, "level": threshold.level,
+        "cap_usd": budget_status.cap.dollars(), "spent_usd": budget_status.spent.dollars(),
+        "reserved_usd": budget_status.reserved.dollars(), "until": budget_status.window.end,
     });
-    let project_id = standing.key.scope.project().map(ToString::to_string);
-    NewEvent { project_id, ..NewEvent::of(kind, standing.key.to_string(), data) }
+    let project_id = budget_status.key.scope.project().map(ToString::to_string);
+    NewEvent { project_id, ..NewEvent::of(kind, budget_status.key.to_string(), data) }
 }

@@ -12,10 +12,12 @@ use crate::error::Error;
 use crate::provider::authorized_client::CallFailure;
 use crate::provider::heartbeat::HeartbeatsHandle;
 use crate::runtime::random;
-use arbiter_core::budget::Scope;
+use arbiter_core::budget::BudgetScope;
 use arbiter_core::kernel::ids::CallId;
 use arbiter_core::provider::Provider;
-use arbiter_core::provider::retry::{BreakerState, Failover, Failure, ModelState, Progress, RetryDecision};
+use arbiter_core::provider::retry::{
+    AttemptFailure, BreakerState, Failover, ModelState, Progress, RetryDecision,
+};
 use arbiter_providers::{CallError, Client, RateHints};
 use secrecy::SecretString;
 use std::sync::Arc;
@@ -98,7 +100,7 @@ pub(crate) async fn execute<E: ProviderCall>(
     provider_call: &E,
 ) -> Result<ServedCall<E::Response>, CallFailure> {
     let estimate = provider_call.estimate();
-    let scopes = Scope::of(plan.attribution.project_id.as_ref(), plan.attribution.agent_id.as_ref());
+    let scopes = BudgetScope::of(plan.attribution.project_id.as_ref(), plan.attribution.agent_id.as_ref());
     let reservation = shared.budget_guard.reserve(shared, &scopes, estimate.cost(&plan.candidates)).await?;
     let id = CallId::from_random(random::bytes16());
     let mut entry =
@@ -110,17 +112,20 @@ pub(crate) async fn execute<E: ProviderCall>(
         let Some(candidate) = plan.candidates.get(state.index) else {
             return Err(Error::Provider("no provider can be called now".to_owned()).into());
         };
-        let others = if state.index + 1 < plan.candidates.len() { Failover::Left } else { Failover::None };
+        let failover =
+            if state.index + 1 < plan.candidates.len() { Failover::Available } else { Failover::None };
         let named = state.renegotiated_model.as_deref().or(candidate.model.as_deref());
         if named.is_some() {
             state.model = ModelState::Settled;
         }
-        let attempt = CallAttempt { shared, plan: &plan, provider_call, candidate, named, others };
+        let attempt = CallAttempt { shared, plan: &plan, provider_call, candidate, named, failover };
         let (left, turn) = (deadline.saturating_sub(entry.elapsed()), budget.saturating_sub(entry.elapsed()));
         let provider = &candidate.provider.id;
-        let (error, rest) = match attempt.make(&mut entry, left, turn).await {
+        let (error, breaker_state) = match attempt.make(&mut entry, left, turn).await {
             Ok(response) => return Ok(ServedCall { response, entry }),
-            Err(AttemptError::Error(error)) if others == Failover::Left && is_provider_specific(&error) => {
+            Err(AttemptError::Error(error))
+                if failover == Failover::Available && is_provider_specific(&error) =>
+            {
                 tracing::warn!(target: "integration", %provider, %error, "another provider is asked");
                 entry.record_failover(provider, &error.to_string());
                 state.next_candidate();
@@ -131,20 +136,20 @@ pub(crate) async fn execute<E: ProviderCall>(
                 return Err(error.into());
             }
             // It was waited for already.
-            Err(AttemptError::LimitReached(error)) => (error, BreakerState::Needed),
-            Err(AttemptError::Failed(error)) => (error, shared.breakers.rest(provider)),
+            Err(AttemptError::LimitReached(error)) => (error, BreakerState::Open),
+            Err(AttemptError::Failed(error)) => (error, shared.breakers.breaker_state(provider)),
         };
         let delivered = provider_call.delivered_chars();
         entry.record_failure(delivered);
-        let failure = Failure {
+        let failure = AttemptFailure {
             kind: error_kind(&error),
             retry_after: error.rate_hints().retry_after,
-            progress: if delivered > 0 { Progress::Begun } else { Progress::NoByte },
+            progress: if delivered > 0 { Progress::Started } else { Progress::NoOutput },
             round: state.round,
             elapsed: entry.elapsed(),
             model: state.model,
-            others,
-            rest,
+            failover,
+            breaker_state,
         };
         let policy = &shared.settings.retry;
         let mut next = policy.next(&failure, random::number());
@@ -154,16 +159,16 @@ pub(crate) async fn execute<E: ProviderCall>(
             if state.renegotiated_model.is_some() {
                 continue;
             }
-            next = policy.next(&Failure { model: ModelState::Settled, ..failure }, random::number());
+            next = policy.next(&AttemptFailure { model: ModelState::Settled, ..failure }, random::number());
         }
         let reason = error.to_string();
         match next {
-            RetryDecision::Elsewhere => {
+            RetryDecision::FailOver => {
                 tracing::warn!(target: "integration", %provider, reason, "another provider is asked");
                 entry.record_failover(provider, &reason);
                 state.next_candidate();
             }
-            RetryDecision::Again(pause) => {
+            RetryDecision::Retry(pause) => {
                 tracing::debug!(target: "integration", %provider, reason, ?pause, "the call is made again");
                 tokio::time::sleep(pause).await;
                 state.next_round();
@@ -179,7 +184,7 @@ pub(crate) async fn execute<E: ProviderCall>(
 /// Chooses the model of a provider anew; none when it stays as it was.
 async fn negotiate(shared: &Arc<SharedContext>, candidate: &CallCandidate) -> Option<String> {
     let id = &candidate.provider.id;
-    let after = HeartbeatsHandle(Arc::clone(shared)).beat(id).await;
+    let after = HeartbeatsHandle(Arc::clone(shared)).heartbeat(id).await;
     let chosen = after.ok()?.model()?.to_owned();
     if candidate.provider.model() == Some(chosen.as_str()) {
         return None;

@@ -11,7 +11,7 @@ use crate::runtime::random;
 use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
-use arbiter_core::provider::breaker::{Breaker, End, Permit, State};
+use arbiter_core::provider::breaker::{Breaker, CircuitSignal, CircuitState, Permit};
 use arbiter_core::provider::retry::BreakerState;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,10 +34,10 @@ impl Breakers {
     }
 
     /// Returns whether a provider is to be left alone.
-    pub(crate) fn rest(&self, id: &ProviderId) -> BreakerState {
+    pub(crate) fn breaker_state(&self, id: &ProviderId) -> BreakerState {
         match self.lock().get(id).map(|record| record.breaker.state()) {
-            Some(State::Open | State::HalfOpen) => BreakerState::Needed,
-            Some(State::Closed) | None => BreakerState::NotNeeded,
+            Some(CircuitState::Open | CircuitState::HalfOpen) => BreakerState::Open,
+            Some(CircuitState::Closed) | None => BreakerState::Closed,
         }
     }
 
@@ -51,25 +51,25 @@ impl Breakers {
 pub(crate) struct BreakerPermit {
     shared: Arc<SharedContext>,
     id: ProviderId,
-    pass: Option<Permit>,
+    permit: Option<Permit>,
 }
 
 impl BreakerPermit {
     /// Asks for leave.
     pub(crate) fn of(shared: &Arc<SharedContext>, id: &ProviderId) -> Self {
         let mut breakers = shared.breakers.lock();
-        let pass = breakers.entry(id.clone()).or_default().breaker.admit(shared.clock.now()).ok();
-        Self { shared: Arc::clone(shared), id: id.clone(), pass }
+        let permit = breakers.entry(id.clone()).or_default().breaker.admit(shared.clock.now()).ok();
+        Self { shared: Arc::clone(shared), id: id.clone(), permit }
     }
 
     /// Returns whether the breaker is open.
     pub(crate) fn is_refused(&self) -> bool {
-        self.pass.is_none()
+        self.permit.is_none()
     }
 
     /// The call ended so; its provider is told.
     pub(crate) fn end(mut self, told: CallOutcome) {
-        self.report(End::from(&told));
+        self.report(CircuitSignal::from(&told));
         let is_news = {
             let mut breakers = self.shared.breakers.lock();
             let record = breakers.entry(self.id.clone()).or_default();
@@ -81,17 +81,17 @@ impl BreakerPermit {
         }
     }
 
-    fn report(&mut self, end: End) {
-        let Some(pass) = self.pass.take() else { return };
+    fn report(&mut self, end: CircuitSignal) {
+        let Some(permit) = self.permit.take() else { return };
         let mut breakers = self.shared.breakers.lock();
         let breaker = &mut breakers.entry(self.id.clone()).or_default().breaker;
-        breaker.report(pass, end, self.shared.clock.now(), random::number());
+        breaker.report(permit, end, self.shared.clock.now(), random::number());
     }
 }
 
 impl Drop for BreakerPermit {
     fn drop(&mut self) {
-        self.report(End::Neither);
+        self.report(CircuitSignal::Neutral);
     }
 }
 

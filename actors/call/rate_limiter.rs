@@ -6,7 +6,7 @@
 use crate::context::SharedContext;
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
-use arbiter_core::provider::rate_limit::{LimitSignal, Limits, Pace, RateHints};
+use arbiter_core::provider::rate_limit::{LimitSignal, RateHints, RateLimiter, RateLimits};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(crate) struct Limiters(Mutex<HashMap<ProviderId, Limiter>>);
 #[derive(Default)]
 struct Limiter {
     in_flight: u32,
-    pace: Pace,
+    rate_limiter: RateLimiter,
     /// Told when a call leaves.
     left: Arc<Notify>,
 }
@@ -73,11 +73,11 @@ impl CallPermit {
         if provider.max_concurrency.is_some_and(|most| limiter.in_flight >= most) {
             return Err(Limited::Full);
         }
-        let limits = Limits {
+        let limits = RateLimits {
             requests_per_minute: provider.requests_per_minute,
             tokens_per_minute: provider.tokens_per_minute,
         };
-        let admitted = limiter.pace.admit(limits, tokens, shared.clock.now());
+        let admitted = limiter.rate_limiter.admit(limits, tokens, shared.clock.now());
         admitted.map_err(|wait| Limited::TooFast(wait.0))?;
         limiter.in_flight += 1;
         Ok(Self { shared: Arc::clone(shared), id: provider.id.clone(), counted: tokens, was_used: false })
@@ -127,16 +127,16 @@ impl CallPermit {
     /// The call took so many tokens.
     pub(crate) fn settle(&mut self, tokens: u64) {
         if let Some(limiter) = self.shared.limiters.lock().get_mut(&self.id) {
-            limiter.pace.settle(self.counted, tokens);
+            limiter.rate_limiter.settle(self.counted, tokens);
         }
         self.counted = tokens;
     }
 
     /// What the provider said of its limits with the answer.
-    pub(crate) fn record_hints(&self, hints: &RateHints, heard: LimitSignal) {
+    pub(crate) fn record_hints(&self, hints: &RateHints, signal: LimitSignal) {
         let now = self.shared.clock.now();
         if let Some(limiter) = self.shared.limiters.lock().get_mut(&self.id) {
-            limiter.pace.hear(hints, heard, now);
+            limiter.rate_limiter.record_hints(hints, signal, now);
         }
     }
 }
@@ -147,7 +147,7 @@ impl Drop for CallPermit {
         let Some(limiter) = limiters.get_mut(&self.id) else { return };
         limiter.in_flight = limiter.in_flight.saturating_sub(1);
         if !self.was_used {
-            limiter.pace.take_back(self.counted);
+            limiter.rate_limiter.refund(self.counted);
         }
         limiter.left.notify_one();
     }

@@ -83,8 +83,8 @@ impl DecisionActor {
     /// A part of the time, or all of it, may have passed; the clock may as well have been set back.
     async fn due(&self) -> Result<(), Error> {
         let decision = self.row().await?;
-        let is_late = decision.is_late(self.context.shared.clock.now());
-        let request = if is_late { DecisionRequest::Expire } else { DecisionRequest::Remind };
+        let is_overdue = decision.is_overdue(self.context.shared.clock.now());
+        let request = if is_overdue { DecisionRequest::Expire } else { DecisionRequest::Remind };
         match self.end(&Caller::system(), &request).await {
             Ok(_) => {}
             Err(Error::Refused(_)) => self.watch(&self.row().await?),
@@ -107,13 +107,13 @@ impl DecisionActor {
             let mut unit = caller.unit(shared.clock.now(), "decisions");
             let happenings = decision.decide(&command, unit.at)?;
             let after = unit.apply(&decision, &happenings, Change::Decision);
-            if let Some((bead, facts, _)) = &bead {
-                apply_commands(bead, &after.effect(bead.status), facts, &mut unit)?;
-                if let Some(remark) = after.remark() {
-                    comment(&mut unit, bead, &caller.name, remark);
+            if let Some((bead, claim_context, _)) = &bead {
+                apply_commands(bead, &after.bead_commands(bead.status), claim_context, &mut unit)?;
+                if let Some(bead_comment) = after.bead_comment() {
+                    comment(&mut unit, bead, &caller.name, bead_comment);
                 }
             }
-            if after.closes_its_project() {
+            if after.is_project_close_approved() {
                 self.close_project(&after, &mut unit).await?;
             }
             shared.store.commit(unit).await?;
@@ -130,8 +130,8 @@ impl DecisionActor {
             return Ok(bead.map(subject_digest::of_bead));
         }
         let project = decision.project_id.to_string();
-        let holdings = self.context.shared.store.holdings(project.clone()).await?;
-        Ok(Some(subject_digest::of_project(&project, &holdings)))
+        let open_work = self.context.shared.store.open_work(project.clone()).await?;
+        Ok(Some(subject_digest::of_project(&project, &open_work)))
     }
 
     async fn command(
@@ -154,7 +154,7 @@ impl DecisionActor {
                     decision: given.decision.clone(),
                     rationale: given.rationale.clone(),
                     decider_id: caller.name.clone(),
-                    sight: AnswerContext { now, seen: given.subject_digest.clone() },
+                    context: AnswerContext { now, seen: given.subject_digest.clone() },
                 }
             }
             DecisionRequest::Cancel(reason) => decision::Command::Cancel { reason: reason.clone() },
@@ -168,7 +168,7 @@ impl DecisionActor {
         let found = self.context.shared.store.project(decision.project_id.to_string()).await?;
         if let Some(project) = found.filter(|project| project.status != project::Status::Closed) {
             let reason = format!("decision {}", decision.id);
-            let happenings = project.decide(&project::Command::CloseAnyway { reason }, unit.at)?;
+            let happenings = project.decide(&project::Command::ForceClose { reason }, unit.at)?;
             unit.apply(&project, &happenings, Change::Project);
         }
         Ok(())

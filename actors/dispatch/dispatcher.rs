@@ -15,7 +15,7 @@ use arbiter_core::agent::{Agent, Kind, Status};
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::{APPROVAL_OPTIONS, Purpose};
-use arbiter_core::dispatch::assign::{self, DispatchInput, Load, Operation, ProviderState};
+use arbiter_core::dispatch::assign::{self, DispatchInput, DispatchState, Load, ProviderState};
 use arbiter_core::dispatch::explain::{self, Cause};
 use arbiter_core::kernel::ids::{AgentId, BeadId, ProjectId};
 use arbiter_core::kernel::refusal::Refusal;
@@ -40,8 +40,8 @@ impl DispatcherHandle {
     /// [`Error::Refused`] for an unknown bead.
     pub async fn why(&self, id: &BeadId, within: Option<&[String]>) -> Result<Vec<String>, Error> {
         let found = self.0.store.bead_state(id.to_string()).await?;
-        let (bead, facts, _) = found.ok_or_else(|| Refusal::not_found("bead", id.as_str()))?;
-        let (operation, _) = self.0.store.operation().await?;
+        let (bead, claim_context, _) = found.ok_or_else(|| Refusal::not_found("bead", id.as_str()))?;
+        let (dispatch_state, _) = self.0.store.dispatch_state().await?;
         let mut agents = agents(&self.0).await?;
         if let Some(projects) = within {
             let seen = |project: &Option<ProjectId>| {
@@ -51,8 +51,9 @@ impl DispatcherHandle {
         }
         let now = self.0.clock.now();
         let (spent, load) = (self.0.budget_guard.spent(now), self.0.store.load().await?);
-        let company = DispatchInput { agents: &agents, operation: &operation, spent: &spent, load: &load };
-        Ok(explain::why(&bead, &facts, company, now))
+        let input =
+            DispatchInput { agents: &agents, dispatch_state: &dispatch_state, spent: &spent, load: &load };
+        Ok(explain::why(&bead, &claim_context, input, now))
     }
 
     /// How many beads are ready for longer than `age` and taken by nobody, by what keeps them.
@@ -60,14 +61,15 @@ impl DispatcherHandle {
     /// # Errors
     /// When the store fails.
     pub async fn waiting(&self, age: Duration) -> Result<BTreeMap<Cause, u64>, Error> {
-        let (operation, _) = self.0.store.operation().await?;
+        let (dispatch_state, _) = self.0.store.dispatch_state().await?;
         let agents = agents(&self.0).await?;
         let now = self.0.clock.now();
         let (spent, load) = (self.0.budget_guard.spent(now), self.0.store.load().await?);
-        let company = DispatchInput { agents: &agents, operation: &operation, spent: &spent, load: &load };
+        let input =
+            DispatchInput { agents: &agents, dispatch_state: &dispatch_state, spent: &spent, load: &load };
         let mut counts: BTreeMap<Cause, u64> = Cause::ALL.iter().map(|cause| (*cause, 0)).collect();
-        for alike in self.0.store.waiting(now, now.minus(age)).await? {
-            *counts.entry(explain::cause(&alike.bead, company, now)).or_default() += alike.count;
+        for group in self.0.store.waiting(now, now.minus(age)).await? {
+            *counts.entry(explain::cause(&group.bead, input, now)).or_default() += group.count;
         }
         Ok(counts)
     }
@@ -121,7 +123,7 @@ impl DispatcherActor {
     async fn run_pass(&self) -> Result<(), Error> {
         let shared = &self.context.shared;
         let now = shared.clock.now();
-        if let (Operation::Parked(_), _) = shared.store.operation().await? {
+        if let (DispatchState::Parked(_), _) = shared.store.dispatch_state().await? {
             return Ok(());
         }
         self.ask_approvals(&shared.store.unapproved_beads(now, shared.settings.approvals_per_project).await?)
@@ -134,14 +136,18 @@ impl DispatcherActor {
         if room > 0 {
             let load = shared.store.load().await?;
             let ready = self.ready(&agents, &load, now).await?;
-            let operation = Operation::Active;
-            let company =
-                DispatchInput { agents: &agents, operation: &operation, spent: &spent, load: &load };
-            let pairs = assign::assign(ready, company, room);
+            let dispatch_state = DispatchState::Active;
+            let input = DispatchInput {
+                agents: &agents,
+                dispatch_state: &dispatch_state,
+                spent: &spent,
+                load: &load,
+            };
+            let pairs = assign::assign(ready, input, room);
             join_all(pairs.into_iter().map(|(bead, agent)| self.claim_for(bead, agent))).await;
         }
         let due = shared.store.next_due(now).await?;
-        match [due, spent.next_renewal()].into_iter().flatten().min() {
+        match [due, spent.next_reset()].into_iter().flatten().min() {
             Some(at) => self.context.timers.set(NEXT, at, Command::Dispatch),
             None => self.context.timers.cancel(NEXT),
         }
@@ -155,13 +161,13 @@ impl DispatcherActor {
         load: &Load,
         now: Timestamp,
     ) -> Result<Vec<Bead>, Error> {
-        let wanted = assign::wanted(agents);
-        if wanted.is_empty() {
+        let roles_by_project = assign::roles_by_project(agents);
+        if roles_by_project.is_empty() {
             return Ok(vec![]);
         }
-        let everywhere = wanted.get(&None);
+        let everywhere = roles_by_project.get(&None);
         let searches = |project: &ProjectId| {
-            let own = wanted.get(&Some(project.clone()));
+            let own = roles_by_project.get(&Some(project.clone()));
             if own.is_none() && everywhere.is_none() {
                 return vec![];
             }
@@ -205,7 +211,7 @@ async fn agents(shared: &SharedContext) -> Result<Vec<(Agent, ProviderState)>, E
         .iter()
         .map(|provider| (provider.id.as_str(), provider.is_usable(shared.open_vault.access(provider))))
         .collect();
-    let agents = shared.store.employed_agents().await?;
+    let agents = shared.store.started_agents().await?;
     let with_state = agents.into_iter().map(|agent| {
         let up = agent.provider_id.as_ref().is_some_and(|id| usable.get(id.as_str()) == Some(&true));
         (agent, if up { ProviderState::Usable } else { ProviderState::Unusable })

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::agent::{Agent, Trigger};
 use arbiter_core::bead::{Bead, Claimant};
-use arbiter_core::dispatch::assign::{Operation, roles};
+use arbiter_core::dispatch::assign::{DispatchState, roles};
 use arbiter_core::dispatch::pull::{self, Puller};
 use arbiter_core::kernel::ids::{BeadId, ProjectId};
 use arbiter_core::kernel::refusal::Refusal;
@@ -101,7 +101,7 @@ impl PullActor {
                 return Ok(());
             }
             let store = &self.context.shared.store;
-            if let (Operation::Parked(_), _) = store.operation().await? {
+            if let (DispatchState::Parked(_), _) = store.dispatch_state().await? {
                 return Ok(());
             }
             let shares = self.shares(&agents).await?;
@@ -116,7 +116,7 @@ impl PullActor {
     async fn agents(&mut self) -> Result<Vec<Agent>, Error> {
         self.waiting.retain(|one| !one.answer.is_closed());
         let store = self.context.shared.store.clone();
-        let known = store.employed_agents().await?;
+        let known = store.started_agents().await?;
         let known: BTreeMap<&str, &Agent> = known.iter().map(|agent| (agent.id.as_str(), agent)).collect();
         let (mut agents, mut kept) = (Vec::new(), Vec::new());
         for one in std::mem::take(&mut self.waiting) {
@@ -141,7 +141,7 @@ impl PullActor {
     async fn shares(&self, agents: &[Agent]) -> Result<Vec<(usize, BeadId)>, Error> {
         let store = &self.context.shared.store;
         let load = store.load().await?;
-        let seekers: Vec<Puller<'_>> = self
+        let pullers: Vec<Puller<'_>> = self
             .waiting
             .iter()
             .zip(agents)
@@ -157,8 +157,8 @@ impl PullActor {
         let searches = |project: &ProjectId| {
             // Those who want the same tags look at the same beads.
             let mut wanted: BTreeMap<&[String], BTreeSet<String>> = BTreeMap::new();
-            for seeker in seekers.iter().filter(|seeker| seeker.seeks_in(project)) {
-                wanted.entry(seeker.tags).or_default().extend(roles(seeker.agent).map(str::to_owned));
+            for puller in pullers.iter().filter(|puller| puller.can_pull_from(project)) {
+                wanted.entry(puller.tags).or_default().extend(roles(puller.agent).map(str::to_owned));
             }
             let search = |(tags, roles): (&[String], BTreeSet<String>)| ReadyFilter {
                 roles: roles.into_iter().collect(),
@@ -168,7 +168,7 @@ impl PullActor {
         };
         let found = ready_beads(store, &load, now, searches).await?;
         let found: BTreeMap<BeadId, Bead> = found.into_iter().map(|bead| (bead.id.clone(), bead)).collect();
-        Ok(pull::assign_pulls(&seekers, found.into_values().collect(), &load))
+        Ok(pull::assign_pulls(&pullers, found.into_values().collect(), &load))
     }
 
     /// Claims beads for those who are to get them, all at once. Answers whether somebody was disappointed.

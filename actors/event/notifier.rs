@@ -15,7 +15,7 @@ use crate::vault::actor::KeyUse;
 use arbiter_core::kernel::backoff;
 use arbiter_core::kernel::event::{Event, EventFilter, TypePattern};
 use arbiter_core::kernel::time::Timestamp;
-use arbiter_core::notification::{self, KEPT_FOR, LONGEST_PAUSE};
+use arbiter_core::notification::{self, LONGEST_PAUSE, MAX_AGE};
 use arbiter_providers::{EndpointPolicy, HttpPolicy, Notice, SocketPolicy, Webhook};
 use arbiter_store::{Change, EventRange, Unit};
 use arbiter_vault::Scrubbed;
@@ -190,12 +190,12 @@ impl NotifierActor {
             None => self.load_cursor().await?,
         };
         loop {
-            let types = notification::TYPES.map(TypePattern::Exactly).to_vec();
+            let types = notification::NOTIFIED_TYPES.map(TypePattern::Exactly).to_vec();
             let filter = EventFilter { types, ..EventFilter::default() };
             let range = EventRange { after: Some(position), filter, limit: CHUNK, ..EventRange::default() };
             let page = shared.store.events(range).await?;
-            for event in page.events.iter().filter(|event| notification::is_told(event)) {
-                let late = shared.clock.now().since(event.timestamp) > KEPT_FOR;
+            for event in page.events.iter().filter(|event| notification::is_notifiable(event)) {
+                let late = shared.clock.now().since(event.timestamp) > MAX_AGE;
                 if late {
                     tracing::warn!(target: "integration", event = event.id, "a notice was never taken and is given up");
                 } else {
@@ -213,7 +213,7 @@ impl NotifierActor {
                     false => state.taken += 1,
                 });
             }
-            position = page.looked_to.max(position);
+            position = page.scanned_to.max(position);
             self.position = Some(position);
             if page.events.len() < usize::try_from(CHUNK).unwrap_or(usize::MAX) {
                 return Ok(());

@@ -125,7 +125,7 @@ impl Subscription {
         let page = self.shared.store.events(range).await?;
         let full = page.events.len() == usize::try_from(CHUNK).unwrap_or(usize::MAX);
         self.waiting.extend(page.events.into_iter().map(|event| Delivery::Event(Arc::new(event))));
-        self.position = page.looked_to.max(self.position);
+        self.position = page.scanned_to.max(self.position);
         self.behind = full;
         Ok(())
     }

@@ -151,7 +151,7 @@ impl ConsoleHandle {
                 return Err(Refusal::field("provider_id", format!("no provider has the id {id}")).into());
             };
             let found = usable.into_iter().find(|known| known.provider.id == *id);
-            let none = || Refusal::conflict("provider-unusable", row.cannot_be_called());
+            let none = || Refusal::conflict("provider-unusable", row.unusable_reason());
             return Ok((found.ok_or_else(none)?.provider, format!("{id} was asked for")));
         }
         let candidates: Vec<Candidate<'_>> = usable
@@ -165,8 +165,8 @@ impl ConsoleHandle {
     }
 
     async fn messages(&self, caller: &Caller, question: &ConsoleQuestion) -> Result<Vec<Message>, Error> {
-        let facts = self.facts(question).await?;
-        let system = prompt_console::system(PERSONA.trim_end(), &facts, self.0.clock.now());
+        let snapshot = self.snapshot(question).await?;
+        let system = prompt_console::system(PERSONA.trim_end(), &snapshot, self.0.clock.now());
         let mut messages = vec![Message::new(Speaker::System, system)];
         for turn in self.0.store.newest_console_turns(caller.name.clone(), REMEMBERED).await? {
             messages.push(Message::new(Speaker::User, turn.message));
@@ -176,7 +176,7 @@ impl ConsoleHandle {
         Ok(messages)
     }
 
-    async fn facts(&self, question: &ConsoleQuestion) -> Result<CompanySnapshot, Error> {
+    async fn snapshot(&self, question: &ConsoleQuestion) -> Result<CompanySnapshot, Error> {
         let (store, now) = (&self.0.store, self.0.clock.now());
         let some = || PageRequest { limit: FACTS, cursor: None };
         let beads = |status, ready: bool| BeadFilter {
@@ -187,7 +187,7 @@ impl ConsoleHandle {
             sort: BeadSort::Urgency,
             ..BeadFilter::default()
         };
-        let mut facts = CompanySnapshot::default();
+        let mut snapshot = CompanySnapshot::default();
         let named =
             |b: &bead::Bead| format!("{} ({}, P{}, project {})", b.id, b.title, b.priority, b.project_id);
         let running = store.beads(beads(Some(bead::Status::InProgress), false), some()).await?;
@@ -202,28 +202,28 @@ impl ConsoleHandle {
             ..DecisionFilter::default()
         };
         let pending = store.decisions(pending, some()).await?;
-        facts.counts.push(format!(
+        snapshot.counts.push(format!(
             "beads: {} in progress, {} blocked, {} open ({} of them ready), {} closed; decisions pending: {}",
             running.total, blocked.total, open.total, ready.total, closed.total, pending.total
         ));
-        facts.running.extend(
+        snapshot.running.extend(
             running.items.iter().map(|d| {
                 format!("{} by {}", named(&d.bead), d.bead.assigned_to.as_deref().unwrap_or("nobody"))
             }),
         );
-        facts.stuck.extend(blocked.items.iter().map(|d| {
+        snapshot.stuck.extend(blocked.items.iter().map(|d| {
             format!("{}: {}", named(&d.bead), d.bead.block_reason.as_deref().unwrap_or("no reason given"))
         }));
-        facts.ready.extend(ready.items.iter().map(|d| named(&d.bead)));
-        facts.waiting.extend(pending.items.iter().map(|d| {
+        snapshot.ready.extend(ready.items.iter().map(|d| named(&d.bead)));
+        snapshot.waiting.extend(pending.items.iter().map(|d| {
             let about = d.bead_id.as_ref().map(|bead| format!(" about {bead}")).unwrap_or_default();
             format!("decision {}{about}: {}", d.id, d.question)
         }));
         for provider in store.all_providers().await? {
             let reason = provider.status_reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
-            facts.providers.push(format!("{} is {}{reason}", provider.id, provider.status));
+            snapshot.providers.push(format!("{} is {}{reason}", provider.id, provider.status));
         }
-        Ok(facts)
+        Ok(snapshot)
     }
 }
 

@@ -93,7 +93,7 @@ mod tests {
     fn first_org_chart_uses_every_builtin_persona() {
         let new = NewProject { name: "P".into(), ..NewProject::default() };
         let project = new.build(ProjectId::from_trusted("p"), Timestamp::from_millis(0)).unwrap();
-        let mut paths: Vec<String> = OrgChart::first(&project)
+        let mut paths: Vec<String> = OrgChart::default_for(&project)
             .positions
             .into_iter()
             .filter_map(|position| position.persona_path)

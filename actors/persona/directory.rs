@@ -3,7 +3,7 @@
 //! Reads them and says what may lie where; what changes them is `persona_draft.rs`, which puts each in its place as a
 //! whole, so whoever reads here meets the old one or the new one. Everything blocks, so it runs on threads for that.
 
-use arbiter_core::agent::persona::{MAX_PARTS, MAX_TEXT, PERSONA_FILE, Persona, START_FILE, is_name};
+use arbiter_core::agent::persona::{MAX_PARTS, MAX_TEXT, PERSONA_FILE, Persona, START_FILE, is_valid_name};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -36,7 +36,7 @@ impl PersonaDir {
 
     /// A persona; none when there is none of that name.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Persona>, StoreError> {
-        if !is_name(name) {
+        if !is_valid_name(name) {
             return Ok(None);
         }
         read_at(&self.place(name), name)
@@ -58,7 +58,7 @@ impl PersonaDir {
                 let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
                 let Some(own) = entry.file_name().to_str().map(str::to_owned) else { continue };
                 let name = if folder.is_empty() { own } else { format!("{folder}/{own}") };
-                if !is_folder || !is_name(&name) {
+                if !is_folder || !is_valid_name(&name) {
                     continue;
                 }
                 if entry.path().join(PERSONA_FILE).is_file() {

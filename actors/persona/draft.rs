@@ -5,7 +5,7 @@
 //! know whether a draft is to be finished: that is in the log (`persona_change.rs`). Everything here blocks.
 
 use crate::persona::directory::{PersonaDir, failed, read_at, sync};
-use arbiter_core::agent::persona::{PERSONA_FILE, Persona, START_FILE, is_name};
+use arbiter_core::agent::persona::{PERSONA_FILE, Persona, START_FILE, is_valid_name};
 use arbiter_store::StoreError;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
@@ -64,7 +64,8 @@ impl Draft {
         };
         let text = |field: &str| note[field].as_str().map(str::to_owned);
         let (name, digest, after) = (text("name"), text("digest"), note["after"].as_u64());
-        let (Some(name), Some(digest), Some(after)) = (name.filter(|name| is_name(name)), digest, after)
+        let (Some(name), Some(digest), Some(after)) =
+            (name.filter(|name| is_valid_name(name)), digest, after)
         else {
             return Ok(None);
         };

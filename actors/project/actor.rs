@@ -112,14 +112,14 @@ impl ProjectActor {
                     if let Some(asked) = shared.store.pending_close_of(self.context.id.clone()).await? {
                         return Ok(CloseOutcome::Asked(Box::new(asked)));
                     }
-                    let holdings = shared.store.holdings(self.context.id.clone()).await?;
+                    let open_work = shared.store.open_work(self.context.id.clone()).await?;
                     let question = format!("{detail}. Close it nevertheless?");
                     let mut new = NewDecision::question(self.context.id.as_str(), question);
                     new.purpose = Purpose::Close;
                     new.options = CLOSE_OPTIONS.map(str::to_owned).to_vec();
                     new.requester_id = Some(caller.name.clone());
                     new.priority = Some(CLOSE_PRIORITY);
-                    new.subject_digest = Some(subject_digest::of_project(&self.context.id, &holdings));
+                    new.subject_digest = Some(subject_digest::of_project(&self.context.id, &open_work));
                     let id = DecisionId::from_random(random::bytes16());
                     let asked = new.build(id, unit.at, shared.settings.decision_timeout)?;
                     unit.create(&asked, Change::Decision);

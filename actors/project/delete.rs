@@ -88,7 +88,7 @@ impl ProjectActor {
             }
         }
         for lock in shared.store.file_locks_in(self.context.id.clone()).await? {
-            unit.emit(lock.released("the project was deleted"));
+            unit.emit(lock.released_event("the project was deleted"));
             unit.change(Change::ReleaseFileLock(lock));
         }
         unit.emit(NewEvent {

@@ -13,7 +13,7 @@ use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::{FieldProblem, Refusal};
 use arbiter_core::project::file_lock::{
-    self, DEFAULT_TTL_SEC, FileLock, Holder, MAX_PATHS, MAX_TTL_SEC, MIN_TTL_SEC, normalize,
+    self, DEFAULT_TTL_SEC, FileLock, LockHolder, MAX_PATHS, MAX_TTL_SEC, MIN_TTL_SEC, normalize_path,
 };
 use arbiter_store::Change;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,7 @@ type Reply<T> = oneshot::Sender<Result<T, Error>>;
 pub struct LockRequest {
     /// The files, as they were written; none: all that the holder has.
     pub paths: Option<Vec<String>>,
-    pub holder: Holder,
+    pub holder: LockHolder,
     /// How long each lasts, in seconds.
     pub ttl_sec: Option<u64>,
 }
@@ -92,7 +92,7 @@ impl FileLocksHandle {
         path: &str,
         agent_id: Option<String>,
     ) -> Result<(), Error> {
-        let path = normalize(path).map_err(|why| Refusal::field("path", why))?;
+        let path = normalize_path(path).map_err(|why| Refusal::field("path", why))?;
         let caller = caller.clone();
         let ask = |answer| Command::Release { caller, path, agent_id, answer };
         self.0.file_locks.ask(&self.0, project.as_str(), ask).await
@@ -110,7 +110,7 @@ fn normalized(request: LockRequest) -> Result<LockRequest, Refusal> {
     }
     let (mut normal, mut problems) = (BTreeSet::new(), Vec::new());
     for (place, path) in paths.iter().enumerate() {
-        match normalize(path) {
+        match normalize_path(path) {
             Ok(path) => drop(normal.insert(path)),
             Err(why) => problems.push(FieldProblem::at(&format!("paths/{place}"), why)),
         }
@@ -180,8 +180,8 @@ impl FileLocksActor {
             let (mut taken, mut others) = (Vec::new(), Vec::new());
             for path in request.paths.iter().flatten() {
                 let present = held.get(path);
-                if let Some(lock) = present.filter(|lock| !lock.is_over(unit.at)) {
-                    if !lock.is_of(&request.holder) {
+                if let Some(lock) = present.filter(|lock| !lock.is_expired(unit.at)) {
+                    if !lock.is_held_by(&request.holder) {
                         others.push(lock);
                         continue;
                     }
@@ -191,7 +191,7 @@ impl FileLocksActor {
                     continue;
                 }
                 if let Some(over) = present {
-                    unit.emit(over.released(EXPIRED));
+                    unit.emit(over.released_event(EXPIRED));
                     unit.change(Change::ReleaseFileLock(over.clone()));
                 }
                 let lock = FileLock {
@@ -203,7 +203,7 @@ impl FileLocksActor {
                     acquired_at: unit.at,
                     expires_at: unit.at.plus(Duration::from_secs(ttl_sec)),
                 };
-                unit.emit(lock.acquired());
+                unit.emit(lock.acquired_event());
                 unit.change(Change::TakeFileLock(lock.clone()));
                 taken.push(lock);
             }
@@ -217,7 +217,7 @@ impl FileLocksActor {
     }
 
     /// A lock for a bead ends with the hold on it, so there has to be one.
-    async fn check_bead(&self, holder: &Holder) -> Result<(), Error> {
+    async fn check_bead(&self, holder: &LockHolder) -> Result<(), Error> {
         let Some(id) = &holder.bead_id else { return Ok(()) };
         let bead = self.context.shared.store.bead(id.to_string()).await?;
         let bead = bead.filter(|bead| bead.project_id.as_str() == self.context.id).ok_or_else(|| {
@@ -235,9 +235,9 @@ impl FileLocksActor {
         retry_on_conflict(async || {
             let mut held = self.locks().await?;
             let mut unit = caller.unit(shared.clock.now(), "file_locks");
-            held.retain(|_, lock| !lock.is_over(unit.at));
+            held.retain(|_, lock| !lock.is_expired(unit.at));
             let own = |lock: &&FileLock| match &request.holder.bead_id {
-                Some(_) => lock.is_of(&request.holder),
+                Some(_) => lock.is_held_by(&request.holder),
                 None => lock.agent_id == request.holder.agent_id,
             };
             let wanted: Vec<&FileLock> = match &request.paths {
@@ -270,12 +270,12 @@ impl FileLocksActor {
         let shared = &self.context.shared;
         retry_on_conflict(async || {
             let mut unit = caller.unit(shared.clock.now(), "file_locks");
-            let held = self.locks().await?.remove(path).filter(|lock| !lock.is_over(unit.at));
+            let held = self.locks().await?.remove(path).filter(|lock| !lock.is_expired(unit.at));
             let lock = held.ok_or_else(|| Refusal::not_found("file lock", path))?;
             if agent_id.is_some_and(|named| named != lock.agent_id) {
                 return Err(file_lock::conflict([&lock]).into());
             }
-            unit.emit(lock.released(&format!("released by {}", caller.name)));
+            unit.emit(lock.released_event(&format!("released by {}", caller.name)));
             unit.change(Change::ReleaseFileLock(lock));
             shared.store.commit(unit).await?;
             Ok(())
@@ -304,15 +304,15 @@ impl FileLocksActor {
         retry_on_conflict(async || {
             let held = self.locks().await?;
             let mut unit = Caller::system().unit(shared.clock.now(), "file_locks");
-            for lock in held.values().filter(|lock| lock.is_over(unit.at)) {
-                unit.events.push(lock.released(EXPIRED));
+            for lock in held.values().filter(|lock| lock.is_expired(unit.at)) {
+                unit.events.push(lock.released_event(EXPIRED));
                 unit.changes.push(Change::ReleaseFileLock(lock.clone()));
             }
             let at = unit.at;
             if !unit.is_empty() {
                 shared.store.commit(unit).await?;
             }
-            Ok(held.values().filter(|lock| !lock.is_over(at)).map(|lock| lock.expires_at).min())
+            Ok(held.values().filter(|lock| !lock.is_expired(at)).map(|lock| lock.expires_at).min())
         })
         .await
     }

@@ -29,7 +29,7 @@ pub(crate) enum ProviderRequest {
 pub(crate) enum Command {
     Change { caller: Caller, request: ProviderRequest, answer: Reply<Provider> },
     AuthorizedClient { holder: String, answer: Reply<Arc<AuthorizedClient>> },
-    Beat { beat: HeartbeatResult, answer: Reply<Provider> },
+    Heartbeat { heartbeat: HeartbeatResult, answer: Reply<Provider> },
     Observe(CallOutcome),
     Disconnect,
 }
@@ -59,8 +59,8 @@ impl Behavior for ProviderActor {
             Command::AuthorizedClient { holder, answer } => {
                 let _ = answer.send(self.authorized_client(holder).await);
             }
-            Command::Beat { beat, answer } => {
-                let _ = answer.send(self.beat(&beat).await);
+            Command::Heartbeat { heartbeat, answer } => {
+                let _ = answer.send(self.heartbeat(&heartbeat).await);
             }
             Command::Observe(outcome) => {
                 if let Err(error) = self.observe(&outcome).await {
@@ -136,10 +136,10 @@ impl ProviderActor {
             let mut unit = Unit::new(shared.clock.now(), "system", "providers");
             let command = provider::Command::Observe(outcome.clone());
             let happenings = provider.decide(&command, &shared.settings.catalogue)?;
-            let after = unit.apply(&provider, &happenings, Change::Provider).struck(outcome);
+            let after = unit.apply(&provider, &happenings, Change::Provider).with_call_outcome(outcome);
             if after.failures != provider.failures {
                 let (provider_id, failures) = (after.id.clone(), after.failures);
-                unit.change(Change::Strikes { provider_id, failures });
+                unit.change(Change::ProviderFailures { provider_id, failures });
             }
             if unit.is_empty() {
                 return Ok(());
@@ -152,23 +152,24 @@ impl ProviderActor {
         .await
     }
 
-    async fn beat(&self, beat: &HeartbeatResult) -> Result<Provider, Error> {
+    async fn heartbeat(&self, heartbeat: &HeartbeatResult) -> Result<Provider, Error> {
         let shared = &self.context.shared;
         retry_on_conflict(async || {
             let provider = self.row().await?;
             let mut unit = Unit::new(shared.clock.now(), "system", "heartbeats");
-            let command = provider::Command::Beat(beat.clone());
+            let command = provider::Command::Heartbeat(heartbeat.clone());
             let happenings = provider.decide(&command, &shared.settings.catalogue)?;
-            let after = unit.apply(&provider, &happenings, Change::Provider).measured(beat, unit.at);
-            let (latency_ms, error) = match beat {
+            let after =
+                unit.apply(&provider, &happenings, Change::Provider).with_heartbeat(heartbeat, unit.at);
+            let (latency_ms, error) = match heartbeat {
                 HeartbeatResult::Answered { latency_ms, .. } => (*latency_ms, None),
                 HeartbeatResult::Failed { error, latency_ms, .. } => (*latency_ms, Some(error.clone())),
             };
             let line = Heartbeat { at: unit.at, latency_ms, error };
-            unit.change(Change::Beat { provider: after.clone(), beat: line });
-            if let HeartbeatResult::Answered { models, .. } = beat {
+            unit.change(Change::Heartbeat { provider: after.clone(), heartbeat: line });
+            if let HeartbeatResult::Answered { models, .. } = heartbeat {
                 let (provider_id, models) = (after.id.clone(), models.clone());
-                unit.change(Change::Offer { provider_id, models });
+                unit.change(Change::OfferedModels { provider_id, models });
             }
             shared.store.commit(unit).await?;
             shared.breakers.strikes(&after.id, after.failures);

@@ -13,7 +13,7 @@ use crate::runtime::random;
 use arbiter_core::kernel::call::HealthSignal;
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::model::catalog::Offered;
+use arbiter_core::model::catalog::OfferedModel;
 use arbiter_core::provider::{HeartbeatResult, Provider, Status};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,8 +35,8 @@ impl HeartbeatsHandle {
     }
 
     /// Beats now and returns what was found.
-    pub(crate) async fn beat(&self, id: &ProviderId) -> Result<Provider, Error> {
-        self.0.heartbeats.ask(&self.0, id.as_str(), |answer| Command::Beat(Some(answer))).await
+    pub(crate) async fn heartbeat(&self, id: &ProviderId) -> Result<Provider, Error> {
+        self.0.heartbeats.ask(&self.0, id.as_str(), |answer| Command::Heartbeat(Some(answer))).await
     }
 
     /// Beats now, for whoever keeps time elsewhere: it beats by itself only when that one is silent for two intervals.
@@ -46,18 +46,18 @@ impl HeartbeatsHandle {
 
     /// Beats without being waited for.
     pub(crate) fn beat_soon(&self, id: &ProviderId) {
-        self.0.heartbeats.tell(&self.0, id.as_str(), Command::Beat(None));
+        self.0.heartbeats.tell(&self.0, id.as_str(), Command::Heartbeat(None));
     }
 
     /// Every provider beats.
     pub(crate) fn beat_all(&self) {
-        self.0.heartbeats.tell_all(|| Command::Beat(None));
+        self.0.heartbeats.tell_all(|| Command::Heartbeat(None));
     }
 }
 
 /// What a heartbeat can be told.
 pub(crate) enum Command {
-    Beat(Option<oneshot::Sender<Result<Provider, Error>>>),
+    Heartbeat(Option<oneshot::Sender<Result<Provider, Error>>>),
     Scheduled(oneshot::Sender<Result<Provider, Error>>),
     Due(u64),
 }
@@ -85,13 +85,13 @@ impl Behavior for HeartbeatActor {
 
     async fn handle(&mut self, command: Command) {
         let (answer, intervals) = match command {
-            Command::Beat(answer) => (answer, 1),
+            Command::Heartbeat(answer) => (answer, 1),
             Command::Scheduled(answer) => (Some(answer), 2),
             // Somebody asked for a beat while this one was on its way here, and has planned another one.
             Command::Due(planned) if planned != self.planned => return,
             Command::Due(_) => (None, 1),
         };
-        let outcome = self.beat().await;
+        let outcome = self.heartbeat().await;
         if let Err(Error::Refused(Refusal::NotFound { .. })) = &outcome {
             // Its provider was deleted: no further beat.
             self.context.timers.clear();
@@ -118,7 +118,7 @@ impl HeartbeatActor {
         );
     }
 
-    async fn beat(&self) -> Result<Provider, Error> {
+    async fn heartbeat(&self) -> Result<Provider, Error> {
         let shared = &self.context.shared;
         let providers = ProvidersHandle(Arc::clone(shared));
         // Before the way is made, which may use a key.
@@ -132,8 +132,8 @@ impl HeartbeatActor {
                 // Skipped, not failed: the vault's state says nothing about the provider.
                 Err(error @ Error::Vault(_)) => return Err(error),
                 Err(error) => {
-                    let beat = failed_beat(error.to_string(), 0);
-                    return providers.record_beat(&self.id, beat).await;
+                    let heartbeat = failed_heartbeat(error.to_string(), 0);
+                    return providers.record_heartbeat(&self.id, heartbeat).await;
                 }
             }
         }
@@ -143,34 +143,36 @@ impl HeartbeatActor {
                 // An endpoint that the rules no longer allow, or certificates that cannot be used, are down like
                 // any other.
                 Err(error @ (Error::Refused(Refusal::Invalid(_)) | Error::Provider(_))) => {
-                    let beat = failed_beat(error.to_string(), 0);
-                    return providers.record_beat(&self.id, beat).await;
+                    let heartbeat = failed_heartbeat(error.to_string(), 0);
+                    return providers.record_heartbeat(&self.id, heartbeat).await;
                 }
                 Err(error) => return Err(error),
             };
         let median_ms = shared.store.median_latency(self.id.to_string()).await?;
         let (outcome, latency_ms) = authorized_client.models(shared, "heartbeat").await;
-        let beat = match outcome {
+        let heartbeat = match outcome {
             Ok(models) => {
                 let models = models.into_iter();
                 let models = models
-                    .map(|model| Offered { id: model.id, context_window: model.context_window })
+                    .map(|model| OfferedModel { id: model.id, context_window: model.context_window })
                     .collect();
                 HeartbeatResult::Answered { latency_ms, median_ms, models }
             }
             Err(CallFailure::Call(error)) => {
-                let judgement = error_kind(&error).judgement_of_beat();
-                HeartbeatResult::Failed { error: error.to_string(), judgement, latency_ms }
+                let health_signal = error_kind(&error).heartbeat_signal();
+                HeartbeatResult::Failed { error: error.to_string(), health_signal, latency_ms }
             }
             // The key went away or was bound elsewhere in this moment.
-            Err(CallFailure::Error(Error::Refused(refusal))) => failed_beat(refusal.to_string(), latency_ms),
+            Err(CallFailure::Error(Error::Refused(refusal))) => {
+                failed_heartbeat(refusal.to_string(), latency_ms)
+            }
             Err(CallFailure::Error(error)) => return Err(error),
         };
-        providers.record_beat(&self.id, beat).await
+        providers.record_heartbeat(&self.id, heartbeat).await
     }
 }
 
 /// A beat that could not be made, or not to its end.
-fn failed_beat(error: String, latency_ms: u64) -> HeartbeatResult {
-    HeartbeatResult::Failed { error, judgement: HealthSignal::Strike, latency_ms }
+fn failed_heartbeat(error: String, latency_ms: u64) -> HeartbeatResult {
+    HeartbeatResult::Failed { error, health_signal: HealthSignal::Failure, latency_ms }
 }

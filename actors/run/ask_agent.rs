@@ -190,7 +190,7 @@ impl WorkHandle {
 
 fn request(agent: &Agent, persona: Option<&Persona>, requested: &AgentPrompt) -> ChatRequest {
     let config = &agent.config;
-    let user = prompt::asked(&requested.prompt, &requested.context);
+    let user = prompt::question_prompt(&requested.prompt, &requested.context);
     let messages = vec![
         Message::new(Speaker::System, prompt::persona(agent, persona)),
         Message::new(Speaker::User, user),

@@ -8,12 +8,12 @@ use arbiter_core::agent::Agent;
 use arbiter_core::bead::creation_limits;
 use arbiter_core::bead::edit::{Edge, NewBead};
 use arbiter_core::bead::{Bead, CRITICAL};
-use arbiter_core::dispatch::assign::fills;
+use arbiter_core::dispatch::assign::role_match;
 use arbiter_core::dispatch::handoff;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::BeadId;
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::prompt::tools::{Action, Wait};
+use arbiter_core::prompt::tools::{Action, WaitForCreated};
 use arbiter_store::{Change, StoreError};
 use std::sync::Arc;
 
@@ -47,10 +47,10 @@ pub(crate) async fn act(
             Ok(_) => ToolOutcome::Reply("noted".to_owned()),
             Err(error) => reply_or_fail(error)?,
         },
-        Action::Delegate { heir, reason } => {
-            let agents = shared.store.employed_agents().await?;
-            match handoff::check(&held_bead(shared, bead).await?, &agent.id, &heir, &agents) {
-                Ok(()) => ToolOutcome::End(RunResult::HandOn(heir, reason)),
+        Action::Delegate { target, reason } => {
+            let agents = shared.store.started_agents().await?;
+            match handoff::check(&held_bead(shared, bead).await?, &agent.id, &target, &agents) {
+                Ok(()) => ToolOutcome::End(RunResult::HandOff(target, reason)),
                 Err(problem) => ToolOutcome::Reply(problem),
             }
         }
@@ -69,7 +69,7 @@ pub(crate) async fn act(
                 ..NewBead::default()
             };
             match create(&beads, &caller, &parent, new, wait).await {
-                Ok(id) if wait == Wait::Yes => ToolOutcome::WaitFor(id),
+                Ok(id) if wait == WaitForCreated::Yes => ToolOutcome::WaitFor(id),
                 Ok(id) => ToolOutcome::Reply(format!("created as {id}")),
                 Err(error) => reply_or_fail(error)?,
             }
@@ -98,18 +98,20 @@ async fn creation_problem(
     parent: &Bead,
     role: Option<&str>,
 ) -> Result<Option<String>, Error> {
-    let lineage = shared.store.lineage(parent.id.to_string()).await?;
-    if let Err(problem) = creation_limits::check(lineage.depth, lineage.children, lineage.family) {
+    let spawn_depth = shared.store.spawn_depth(parent.id.to_string()).await?;
+    if let Err(problem) =
+        creation_limits::check(spawn_depth.depth, spawn_depth.children, spawn_depth.descendants)
+    {
         return Ok(Some(problem));
     }
     let Some(role) = role else { return Ok(None) };
-    let agents = shared.store.employed_agents().await?;
-    let serves = |agent: &&Agent| agent.project_id.as_ref().is_none_or(|id| *id == parent.project_id);
-    if agents.iter().filter(serves).any(|agent| fills(agent, role).is_some()) {
+    let agents = shared.store.started_agents().await?;
+    let is_eligible = |agent: &&Agent| agent.project_id.as_ref().is_none_or(|id| *id == parent.project_id);
+    if agents.iter().filter(is_eligible).any(|agent| role_match(agent, role).is_some()) {
         return Ok(None);
     }
     let mut roles: Vec<&str> =
-        agents.iter().filter(serves).filter_map(|agent| agent.role.as_deref()).collect();
+        agents.iter().filter(is_eligible).filter_map(|agent| agent.role.as_deref()).collect();
     roles.sort_unstable();
     roles.dedup();
     Ok(Some(format!("nobody fills the role {role}; there are: {}", roles.join(", "))))
@@ -120,14 +122,14 @@ async fn create(
     caller: &Caller,
     parent: &Bead,
     new: NewBead,
-    wait: Wait,
+    wait: WaitForCreated,
 ) -> Result<BeadId, Error> {
     let mut unit = caller.unit(beads.0.clock.now(), "beads");
     let batch = beads.add_to(&mut unit, std::slice::from_ref(&new)).await?;
     let Some(child) = batch.beads.first() else { return Err(Error::Busy("the store".to_owned())) };
     let spawned = Edge::new(child.id.clone(), parent.id.clone(), SPAWNED);
     let mut edges = vec![(child, spawned)];
-    if wait == Wait::Yes {
+    if wait == WaitForCreated::Yes {
         edges.push((parent, Edge::new(parent.id.clone(), child.id.clone(), "blocks")));
     }
     for (bead, edge) in edges {

@@ -82,8 +82,8 @@ async fn key_for_another_host_is_refused_and_no_use_logged() {
     let Err(Error::Refused(Refusal::Conflict { code, .. })) = refused else { panic!("{refused:?}") };
     assert_eq!(code, "key-not-for-host");
     assert_eq!(told(&stage, EventType::KeyUsed).await, used);
-    let beat = h.providers.heartbeat(&id).await.unwrap();
-    assert!(beat.last_heartbeat_error.unwrap().contains("bound to other hosts"));
+    let heartbeat = h.providers.heartbeat(&id).await.unwrap();
+    assert!(heartbeat.last_heartbeat_error.unwrap().contains("bound to other hosts"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

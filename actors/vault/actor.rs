@@ -199,7 +199,7 @@ impl VaultActor {
     pub(crate) async fn record_generation(&self, generation: u64) {
         let shared = &self.context.shared;
         let mut unit = Unit::new(shared.clock.now(), "system", "vault");
-        unit.change(Change::SeeVault(generation));
+        unit.change(Change::RecordVaultGeneration(generation));
         if let Err(error) = self.commit(unit).await {
             tracing::warn!(%error, generation, "the key file's generation could not be noted");
         }
@@ -215,7 +215,7 @@ impl VaultActor {
         status.step("keys", trigger)?;
         self.throttle.admit(now)?;
         // Known before the vault opens, so that there is no moment in which an older file counts.
-        let seen = shared.store.vault_seen().await?.unwrap_or(0);
+        let seen = shared.store.vault_generation().await?.unwrap_or(0);
         shared.open_vault.expect_generation(seen);
         let opened = shared.open_vault.work(&shared, move |vault| {
             if trigger == Trigger::Create {
@@ -243,7 +243,7 @@ impl VaultActor {
             data["rolled_back"] = json!({"seen": seen, "found": found});
         }
         let mut unit = self.unit(caller);
-        unit.change(Change::SeeVault(generation));
+        unit.change(Change::RecordVaultGeneration(generation));
         unit.emit(NewEvent::of(EventType::VaultUnlocked, VAULT, data));
         if let Err(error) = self.commit(unit).await {
             self.close().await?;
@@ -287,7 +287,7 @@ impl VaultActor {
             return Err(Refusal::conflict("conflict", "the key file is the newest one seen").into());
         };
         let mut unit = self.unit(caller);
-        unit.change(Change::AcceptVault(found));
+        unit.change(Change::AcceptVaultGeneration(found));
         let data = json!({"seen": seen, "found": found});
         unit.emit(NewEvent::of(EventType::VaultRollbackAccepted, VAULT, data));
         self.commit(unit).await?;

@@ -69,7 +69,7 @@ impl VaultActor {
         let data =
             json!({"name": stored.name, "purpose": stored.purpose, "allowed_hosts": stored.allowed_hosts});
         unit.events.insert(0, NewEvent::of(EventType::KeyStored, id.as_str(), data));
-        unit.change(Change::SeeVault(generation));
+        unit.change(Change::RecordVaultGeneration(generation));
         if let Err(error) = shared.store.commit(unit).await {
             self.roll_back(id, &error).await;
             return Err(error.into());
@@ -77,7 +77,7 @@ impl VaultActor {
         self.reset_idle_timer();
         // Whoever waited for it is asked at once.
         for provider in shared.store.all_providers().await? {
-            if provider.names_key(&id) {
+            if provider.has_key_reference(&id) {
                 HeartbeatsHandle(Arc::clone(&shared)).beat_soon(&provider.id);
             }
         }
@@ -142,7 +142,7 @@ impl VaultActor {
         let shared = Arc::clone(&self.context.shared);
         self.info(&id)?;
         let providers = shared.store.all_providers().await?;
-        if let Some(provider) = providers.iter().find(|provider| provider.names_key(&id)) {
+        if let Some(provider) = providers.iter().find(|provider| provider.has_key_reference(&id)) {
             let detail = format!("provider {} needs the key {id}", provider.id);
             return Err(Refusal::conflict("in-use", detail).into());
         }

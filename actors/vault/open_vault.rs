@@ -142,7 +142,7 @@ impl OpenVault {
 
     /// The same, and why not: a fault of the vault passes by itself, a refusal does not.
     pub(crate) fn check_keys_of(&self, provider: &Provider) -> Result<(), Error> {
-        if !provider.needs_vault() {
+        if !provider.has_vault_keys() {
             return Ok(());
         }
         let snapshot = self.snapshot();

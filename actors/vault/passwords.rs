@@ -111,7 +111,7 @@ impl VaultActor {
         let (written, generation) = installing.await?;
         shared.open_vault.count_rewrapped(written.len());
         let mut unit = Unit::new(shared.clock.now(), "system", "vault");
-        unit.change(Change::SeeVault(generation));
+        unit.change(Change::RecordVaultGeneration(generation));
         for entry in &written {
             let data = json!({"reason": "rewrapped", "changes": changes_of(entry)});
             unit.emit(NewEvent::of(EventType::KeyUpdated, entry.id.as_str(), data));

@@ -2,8 +2,8 @@
 
 use crate::config::{ConditionalBlocks, Settings};
 use arbiter_actors::PublicHttp;
-use arbiter_core::bead::readiness::Conditional;
-use arbiter_core::provider::retry::Policy;
+use arbiter_core::bead::readiness::ConditionalMode;
+use arbiter_core::provider::retry::RetryPolicy;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub fn actor_settings(settings: &Settings) -> arbiter_actors::Settings {
         heartbeat_interval: ms(settings.providers.heartbeat_interval_ms),
         heartbeat_timeout: ms(settings.providers.heartbeat_timeout_ms),
         call_deadline: ms(settings.providers.call_deadline_ms),
-        retry: Policy {
+        retry: RetryPolicy {
             base: ms(settings.providers.retry_base_ms),
             longest: ms(settings.providers.retry_longest_ms),
             budget: ms(settings.providers.retry_budget_ms),
@@ -46,8 +46,8 @@ pub fn actor_settings(settings: &Settings) -> arbiter_actors::Settings {
         approvals_per_project: u64::try_from(dispatch.p0_decisions_per_project).unwrap_or(u64::MAX),
         bead_file_pause: ms(settings.bead_files.pause_ms),
         conditional: match dispatch.conditional_blocks {
-            ConditionalBlocks::Blocks => Conditional::Blocks,
-            ConditionalBlocks::OnFailure => Conditional::OnFailure,
+            ConditionalBlocks::Blocks => ConditionalMode::Blocks,
+            ConditionalBlocks::OnFailure => ConditionalMode::OnFailure,
         },
         decision_timeout: Duration::from_secs(settings.decisions.timeout_sec),
         // Its secret is read at the start.

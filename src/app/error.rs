@@ -102,7 +102,9 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Directory(LockError::Held(_)) => 75,
-            Self::Directory(LockError::TooOpen { .. } | LockError::Foreign { .. } | LockError::NoFile(_))
+            Self::Directory(
+                LockError::TooOpen { .. } | LockError::WrongOwner { .. } | LockError::NotRegularFile(_),
+            )
             | Self::WrongPassword => 77,
             Self::Tls(TlsError::Key(KeyFileError::Refused { .. }))
             | Self::Notify(NotifyError::File(KeyFileError::Refused { .. }))

@@ -1,7 +1,7 @@
 //! The catalogue of models: the one in the program, and a file of the operator's beside it or instead of it.
 
 use crate::app::StartError;
-use arbiter_core::model::catalog::{BadEntry, Catalog, Entry};
+use arbiter_core::model::catalog::{Catalog, CatalogEntry, InvalidEntry};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -28,7 +28,7 @@ struct File {
     #[serde(default)]
     mode: Mode,
     #[serde(default, rename = "model")]
-    models: Vec<Entry>,
+    models: Vec<CatalogEntry>,
 }
 
 /// Why there is no catalogue.
@@ -52,11 +52,11 @@ pub enum CatalogError {
     },
     /// A model cannot be.
     #[error("{path} is no catalogue of models")]
-    Entry {
+    InvalidEntry {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: BadEntry,
+        source: InvalidEntry,
     },
 }
 
@@ -84,7 +84,7 @@ fn read(own: Option<&str>, path: &Path) -> Result<Catalog, CatalogError> {
         }
         models.extend(own.models);
     }
-    Catalog::new(models).map_err(|source| CatalogError::Entry { path: blamed.to_owned(), source })
+    Catalog::new(models).map_err(|source| CatalogError::InvalidEntry { path: blamed.to_owned(), source })
 }
 
 fn parse(text: &str, path: &Path) -> Result<File, CatalogError> {

@@ -60,7 +60,7 @@ pub async fn run(inner: &BridgeInner, delivery: &WorkflowClient) -> Result<(), E
         send(inner, delivery, &page.events, base).await;
         let now = inner.handles.clock.now();
         let mut unit = Unit::new(now, "system", "mirror");
-        unit.change(Change::MirrorRead { seq: last, noted: notes(&page.events) });
+        unit.change(Change::MirrorRead { seq: last, changed: notes(&page.events) });
         store.commit(unit).await?;
         cursor = last;
         inner.counters.lag_ms.store(lag_millis(&page.events, now), Ordering::Relaxed);

@@ -46,7 +46,7 @@ pub(super) async fn write(
     });
     let mut unit = Unit::new(now, "system", "rebuild");
     unit.change(Change::MirrorAdopt(adopted.collect()))
-        .change(Change::MirrorRead { seq: last, noted: vec![] })
+        .change(Change::MirrorRead { seq: last, changed: vec![] })
         .change(Change::MoveCursor { name: SEQ_BASE_CURSOR, seq: base });
     store.commit(unit).await?;
     Ok(rebuilt)

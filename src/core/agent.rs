@@ -177,7 +177,7 @@ impl Agent {
             Command::Finish { outcome } => {
                 after.status = step(Trigger::Finish)?;
                 let data = json!({"bead_id": self.current_bead, "outcome": outcome});
-                notes.push(FieldChanges::noted(EventType::AgentCompleted, data));
+                notes.push(FieldChanges::event_only(EventType::AgentCompleted, data));
                 after.current_bead = None;
             }
             Command::Release { reason } => {
@@ -199,19 +199,19 @@ impl Agent {
                 after.status = step(Trigger::Shutdown)?;
                 after.current_bead = None;
                 after.status_reason.clone_from(reason);
-                notes.push(FieldChanges::noted(EventType::AgentShutdown, json!({"reason": reason})));
+                notes.push(FieldChanges::event_only(EventType::AgentShutdown, json!({"reason": reason})));
             }
             Command::Restart => {
                 after.status = step(Trigger::Restart)?;
                 after.current_bead = None;
-                notes.push(FieldChanges::noted(EventType::AgentRestarted, json!({"old": self.status})));
+                notes.push(FieldChanges::event_only(EventType::AgentRestarted, json!({"old": self.status})));
             }
             Command::Update(wanted) => after = wanted.as_ref().clone(),
         }
         let reason = after.status_reason.as_deref();
         let change = FieldChanges::between(self, &after, reason);
         let mut happenings = Vec::new();
-        if !change.is_nothing() {
+        if !change.is_noop() {
             happenings.push(change);
         }
         happenings.append(&mut notes);
@@ -267,12 +267,12 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
+    fn transitions_every_pair_is_listed_or_refused() {
         check_exhaustively(Status::ALL, Trigger::ALL);
     }
 
     #[test]
-    fn an_llm_agent_without_a_provider_is_refused_and_an_external_one_is_not() {
+    fn llm_agent_without_provider_is_refused() {
         let nobody = Agent { provider_id: None, ..agent() };
         assert!(check(&nobody).is_err());
         assert!(check(&Agent { kind: Kind::External, ..nobody }).is_ok());
@@ -280,7 +280,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn replaying_the_events_of_any_history_gives_the_row(picks in prop::collection::vec(0usize..9, 0..40)) {
+        fn replay_of_any_history_yields_the_row(picks in prop::collection::vec(0usize..9, 0..40)) {
             let reason = || "r".to_owned();
             let commands = [
                 Command::Activate,

@@ -9,7 +9,7 @@ pub(crate) mod types;
 
 use crate::bead::handoff::HandoffTarget;
 use crate::bead::readiness::Blocker;
-pub use crate::bead::types::{NEVER_DISPATCHED, NEVER_READY, TYPES};
+pub use crate::bead::types::{BEAD_TYPES, NEVER_DISPATCHED, NEVER_READY};
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{AgentId, BeadId, ProjectId};
 use crate::kernel::record::{FieldChanges, Record};
@@ -77,7 +77,7 @@ pub const BACKLOG: u8 = 4;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bead {
     pub id: BeadId,
-    /// One of [`TYPES`], or a foreign one that was imported.
+    /// One of [`BEAD_TYPES`], or a foreign one that was imported.
     #[serde(rename = "type")]
     pub bead_type: String,
     pub title: String,
@@ -197,9 +197,9 @@ pub enum Command {
         attempt: Attempt,
     },
     /// Let another agent have it.
-    HandOn {
+    HandOff {
         by: AgentId,
-        heir: HandoffTarget,
+        target: HandoffTarget,
         reason: String,
     },
     ExpireLease {
@@ -211,7 +211,7 @@ pub enum Command {
     Unblock {
         reason: String,
     },
-    HandBack {
+    ReturnTo {
         to: String,
         reason: String,
     },
@@ -227,7 +227,7 @@ pub enum Command {
         reason: Option<String>,
     },
     Approve,
-    ForgetAttempts,
+    ResetAttempts,
     /// Become what `after` says in its plain fields.
     Update(Box<Bead>),
 }
@@ -237,7 +237,7 @@ impl Bead {
     pub fn decide(
         &self,
         command: &Command,
-        facts: &ClaimContext,
+        claim_context: &ClaimContext,
         now: Timestamp,
     ) -> Result<Vec<FieldChanges>, Refusal> {
         let mut after = self.clone();
@@ -246,18 +246,18 @@ impl Bead {
         match command {
             Command::Claim(claimant) => {
                 after.status = self.step(Trigger::Claim)?;
-                self.check_claim(claimant, facts, now)?;
+                self.check_claim(claimant, claim_context, now)?;
                 after.assigned_to = Some(claimant.name().to_owned());
                 after.next_attempt_at = None;
                 let assigned = json!({"agent_id": claimant.name()});
-                notes.push(FieldChanges::noted(EventType::BeadAssigned, assigned));
+                notes.push(FieldChanges::event_only(EventType::BeadAssigned, assigned));
             }
             Command::Release { reason: why, attempt } => {
                 after.status = self.step(Trigger::Release)?;
                 after.assigned_to = None;
                 match attempt {
                     Attempt::NotCounted => {}
-                    Attempt::Deferred { retry_at } => after.postpone(why, *retry_at),
+                    Attempt::Deferred { retry_at } => after.defer(why, *retry_at),
                     Attempt::Failed { retry_at, answer } => {
                         after.fail(why, *retry_at);
                         after.last_answer.clone_from(answer);
@@ -265,9 +265,9 @@ impl Bead {
                 }
                 reason = Some(why.as_str());
             }
-            Command::HandOn { by, heir, reason: why } => {
+            Command::HandOff { by, target, reason: why } => {
                 after.status = self.step(Trigger::Release)?;
-                after.hand_on(by, heir);
+                after.hand_off(by, target);
                 reason = Some(why.as_str());
             }
             Command::ExpireLease { retry_at } => {
@@ -287,7 +287,7 @@ impl Bead {
                 after.assigned_to = None;
                 reason = Some(why.as_str());
             }
-            Command::HandBack { to, reason: why } => {
+            Command::ReturnTo { to, reason: why } => {
                 after.status = self.step(Trigger::Unblock)?;
                 after.block_reason = None;
                 after.assigned_to = Some(to.clone());
@@ -295,13 +295,13 @@ impl Bead {
             }
             Command::Complete { summary } => {
                 after.status = self.step(Trigger::Complete)?;
-                after.end(summary, now);
+                after.mark_closed(summary, now);
                 notes.push(self.completed(summary));
                 reason = Some(summary.as_str());
             }
             Command::Close { reason: why } => {
                 after.status = self.step(Trigger::Close)?;
-                after.end(why, now);
+                after.mark_closed(why, now);
                 notes.push(self.completed(why));
                 reason = Some(why.as_str());
             }
@@ -312,11 +312,11 @@ impl Bead {
             Command::Redispatch { reason: why } => {
                 after.status = self.step(Trigger::Redispatch)?;
                 after.reopen();
-                after.forget_attempts();
+                after.reset_attempts();
                 reason = why.as_deref();
             }
             Command::Approve => after.approval = Approval::Given,
-            Command::ForgetAttempts => after.forget_attempts(),
+            Command::ResetAttempts => after.reset_attempts(),
             Command::Update(wanted) => {
                 after = wanted.as_ref().clone();
                 if after.priority == CRITICAL && self.priority != CRITICAL {
@@ -326,7 +326,7 @@ impl Bead {
         }
         let mut happenings = Vec::new();
         let change = FieldChanges::between(self, &after, reason);
-        if !change.is_nothing() {
+        if !change.is_noop() {
             happenings.push(change);
         }
         happenings.append(&mut notes);
@@ -337,17 +337,22 @@ impl Bead {
         self.status.step(self.id.as_str(), trigger)
     }
 
-    fn check_claim(&self, claimant: &Claimant, facts: &ClaimContext, now: Timestamp) -> Result<(), Refusal> {
+    fn check_claim(
+        &self,
+        claimant: &Claimant,
+        claim_context: &ClaimContext,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         let not_ready = |detail: String| Err(Refusal::conflict("not-ready", detail));
         if let Some(holder) = self.assigned_to.as_deref().filter(|holder| *holder != claimant.name()) {
             return not_ready(format!("bead {} is meant for {holder}", self.id));
         }
-        if !facts.waiting_on.is_empty() {
-            let ids: Vec<&str> = facts.waiting_on.iter().map(|hold| hold.id.as_str()).collect();
+        if !claim_context.waiting_on.is_empty() {
+            let ids: Vec<&str> = claim_context.waiting_on.iter().map(|blocker| blocker.id.as_str()).collect();
             return not_ready(format!("bead {} waits for {}", self.id, ids.join(", ")));
         }
-        if !facts.pending_decisions.is_empty() {
-            let ids = facts.pending_decisions.join(", ");
+        if !claim_context.pending_decisions.is_empty() {
+            let ids = claim_context.pending_decisions.join(", ");
             return not_ready(format!("bead {} waits for the decision {ids}", self.id));
         }
         if let Some(until) = self.defer_until.filter(|until| *until > now) {
@@ -365,10 +370,10 @@ impl Bead {
 
     fn completed(&self, summary: &str) -> FieldChanges {
         let data = json!({"summary": summary, "assigned_to": self.assigned_to});
-        FieldChanges::noted(EventType::BeadCompleted, data)
+        FieldChanges::event_only(EventType::BeadCompleted, data)
     }
 
-    fn end(&mut self, why: &str, now: Timestamp) {
+    fn mark_closed(&mut self, why: &str, now: Timestamp) {
         self.close_reason = Some(why.to_owned());
         self.closed_at = Some(now);
         self.block_reason = None;
@@ -385,17 +390,17 @@ impl Bead {
 
     fn fail(&mut self, error: &str, retry_at: Timestamp) {
         self.attempts += 1;
-        self.postpone(error, retry_at);
+        self.defer(error, retry_at);
     }
 
-    fn postpone(&mut self, error: &str, retry_at: Timestamp) {
+    fn defer(&mut self, error: &str, retry_at: Timestamp) {
         self.last_error = Some(error.to_owned());
         self.next_attempt_at = Some(retry_at);
     }
 
-    fn hand_on(&mut self, by: &AgentId, heir: &HandoffTarget) {
+    fn hand_off(&mut self, by: &AgentId, target: &HandoffTarget) {
         self.handed_on_by.push(by.clone());
-        match heir {
+        match target {
             HandoffTarget::Agent(id) => self.assigned_to = Some(id.to_string()),
             HandoffTarget::Role(role) => {
                 self.assigned_to = None;
@@ -406,7 +411,7 @@ impl Bead {
     }
 
     /// What was known of fruitless work no longer counts.
-    fn forget_attempts(&mut self) {
+    fn reset_attempts(&mut self) {
         self.last_answer = None;
         self.handed_on_by.clear();
         self.attempts = 0;

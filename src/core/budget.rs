@@ -11,11 +11,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 /// The most budgets there may be.
-pub const MOST: usize = 1_000;
+pub const MAX_BUDGETS: usize = 1_000;
 /// The largest cap, in US dollars.
-pub const LARGEST_CAP_USD: f64 = 1_000_000_000.0;
+pub const MAX_CAP_USD: f64 = 1_000_000_000.0;
 /// The shares of a cap, in percent, at which somebody is told; the last one is the cap itself.
-pub const LEVELS: [u8; 4] = [50, 80, 95, 100];
+pub const THRESHOLDS: [u8; 4] = [50, 80, 95, 100];
 
 string_enum! {
     /// How long a budget lasts before it begins anew; days and months are those of UTC.
@@ -27,14 +27,14 @@ string_enum! {
 
 /// From when to when money is counted together: `start` is within, `end` no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct BudgetWindow {
     pub start: Timestamp,
     pub end: Timestamp,
 }
 
 impl Period {
     /// The window that holds this moment.
-    pub fn window(self, at: Timestamp) -> Window {
+    pub fn window(self, at: Timestamp) -> BudgetWindow {
         use jiff::tz::TimeZone;
         let moment = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let today = moment.to_zoned(TimeZone::UTC).date();
@@ -52,19 +52,19 @@ impl Period {
         };
         // Nothing comes after the last day of the calendar.
         let end = next.ok().and_then(midnight).unwrap_or_else(|| Timestamp::from_millis(i64::MAX));
-        Window { start: midnight(first).unwrap_or(at), end }
+        BudgetWindow { start: midnight(first).unwrap_or(at), end }
     }
 }
 
 /// Whose spending a budget holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scope {
+pub enum BudgetScope {
     Total,
     Project(ProjectId),
     Agent(AgentId),
 }
 
-impl Scope {
+impl BudgetScope {
     /// Reads `total`, `project:<id>` or `agent:<id>`.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
@@ -90,7 +90,7 @@ impl Scope {
     }
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for BudgetScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Total => f.write_str("total"),
@@ -102,12 +102,12 @@ impl fmt::Display for Scope {
 
 /// What tells one budget from another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    pub scope: Scope,
+pub struct BudgetKey {
+    pub scope: BudgetScope,
     pub period: Period,
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for BudgetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.scope, self.period)
     }
@@ -116,7 +116,7 @@ impl fmt::Display for Key {
 /// What is known for certain of a budget's spending in one window, whatever becomes of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpendCheckpoint {
-    pub key: Key,
+    pub key: BudgetKey,
     pub window: Timestamp,
     /// What had been spent in it at least.
     pub spent: Usd,
@@ -127,26 +127,26 @@ pub struct SpendCheckpoint {
 /// A budget as the store holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
-    pub key: Key,
+    pub key: BudgetKey,
     pub cap: Usd,
-    pub mark: Option<SpendCheckpoint>,
+    pub checkpoint: Option<SpendCheckpoint>,
 }
 
 impl Budget {
     /// A budget of which nothing is spent.
-    pub fn new(key: Key, cap: Usd) -> Self {
-        Self { key, cap, mark: None }
+    pub fn new(key: BudgetKey, cap: Usd) -> Self {
+        Self { key, cap, checkpoint: None }
     }
 
     /// Its mark, if it is of this window.
-    pub fn mark_in(&self, window: Window) -> Option<&SpendCheckpoint> {
-        self.mark.as_ref().filter(|mark| mark.window == window.start)
+    pub fn checkpoint_in(&self, window: BudgetWindow) -> Option<&SpendCheckpoint> {
+        self.checkpoint.as_ref().filter(|checkpoint| checkpoint.window == window.start)
     }
 }
 
 /// A budget as somebody asks for it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct WantedBudget {
+pub struct NewBudget {
     /// `total`, `project:<id>` or `agent:<id>`.
     pub scope: String,
     pub period: Period,
@@ -158,18 +158,18 @@ pub struct WantedBudget {
 ///
 /// # Errors
 /// [`Refusal::Invalid`] with a pointer for each wrong field.
-pub fn read_all(wanted: &[WantedBudget]) -> Result<Vec<Budget>, Refusal> {
+pub fn parse_all(wanted: &[NewBudget]) -> Result<Vec<Budget>, Refusal> {
     let mut problems = Problems::default();
-    problems.require(wanted.len() <= MOST, "budgets", limits::must_have_at_most(MOST));
+    problems.require(wanted.len() <= MAX_BUDGETS, "budgets", limits::must_have_at_most(MAX_BUDGETS));
     let (mut seen, mut budgets) = (BTreeSet::new(), Vec::new());
     for (at, one) in wanted.iter().enumerate() {
-        let cap_ok = one.cap_usd.is_finite() && (0.0..=LARGEST_CAP_USD).contains(&one.cap_usd);
+        let cap_ok = one.cap_usd.is_finite() && (0.0..=MAX_CAP_USD).contains(&one.cap_usd);
         problems.require(
             cap_ok,
             &format!("budgets/{at}/cap_usd"),
-            limits::must_be_between(&(0.0..=LARGEST_CAP_USD)),
+            limits::must_be_between(&(0.0..=MAX_CAP_USD)),
         );
-        let Some(scope) = Scope::parse(&one.scope) else {
+        let Some(scope) = BudgetScope::parse(&one.scope) else {
             problems.require(
                 false,
                 &format!("budgets/{at}/scope"),
@@ -177,7 +177,7 @@ pub fn read_all(wanted: &[WantedBudget]) -> Result<Vec<Budget>, Refusal> {
             );
             continue;
         };
-        let key = Key { scope, period: one.period };
+        let key = BudgetKey { scope, period: one.period };
         let name = format!("budgets/{at}/scope");
         problems.require(
             seen.insert(key.clone()),
@@ -198,12 +198,12 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn wanted(scope: &str, period: Period, cap_usd: f64) -> WantedBudget {
-        WantedBudget { scope: scope.into(), period, cap_usd }
+    fn wanted(scope: &str, period: Period, cap_usd: f64) -> NewBudget {
+        NewBudget { scope: scope.into(), period, cap_usd }
     }
 
     #[test]
-    fn days_and_months_are_those_of_utc() {
+    fn budget_windows_follow_utc() {
         for (period, moment, start, end) in [
             (Period::Day, "2026-11-23T23:59:59.999Z", "2026-11-23T00:00:00Z", "2026-11-24T00:00:00Z"),
             (Period::Day, "2026-11-24T00:00:00Z", "2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z"),
@@ -211,29 +211,33 @@ mod tests {
             (Period::Month, "2026-12-31T12:00:00Z", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
             (Period::Month, "2028-02-29T12:00:00Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
         ] {
-            assert_eq!(period.window(at(moment)), Window { start: at(start), end: at(end) }, "{moment}");
+            assert_eq!(
+                period.window(at(moment)),
+                BudgetWindow { start: at(start), end: at(end) },
+                "{moment}"
+            );
         }
         let last = Period::Day.window(Timestamp::from_millis(i64::MAX));
         assert!(last.start < last.end, "{last:?}");
     }
 
     #[test]
-    fn scopes_are_written_as_they_are_read() {
+    fn budget_scope_round_trips_as_text() {
         for text in ["total", "project:p", "agent:a.b"] {
-            assert_eq!(Scope::parse(text).unwrap().to_string(), text);
+            assert_eq!(BudgetScope::parse(text).unwrap().to_string(), text);
         }
         for text in ["", "all", "project:", "agent", "bead:x", "Total"] {
-            assert_eq!(Scope::parse(text), None, "{text}");
+            assert_eq!(BudgetScope::parse(text), None, "{text}");
         }
         let (project, agent) = (ProjectId::from_trusted("p"), AgentId::from_trusted("a"));
         let scopes: Vec<String> =
-            Scope::of(Some(&project), Some(&agent)).iter().map(Scope::to_string).collect();
+            BudgetScope::of(Some(&project), Some(&agent)).iter().map(BudgetScope::to_string).collect();
         assert_eq!(scopes, ["total", "project:p", "agent:a"]);
-        assert_eq!(Scope::of(None, None), [Scope::Total]);
+        assert_eq!(BudgetScope::of(None, None), [BudgetScope::Total]);
     }
 
     #[test]
-    fn all_that_is_wrong_with_a_list_is_said_at_once() {
+    fn invalid_budget_list_reports_all_problems() {
         let list = [
             wanted("total", Period::Day, 5.0),
             wanted("total", Period::Month, 5.0),
@@ -242,13 +246,13 @@ mod tests {
             wanted("agent:a", Period::Day, -1.0),
             wanted("agent:b", Period::Day, f64::NAN),
         ];
-        let Refusal::Invalid(problems) = read_all(&list).unwrap_err() else { panic!("fields are wrong") };
+        let Refusal::Invalid(problems) = parse_all(&list).unwrap_err() else { panic!("fields are wrong") };
         let pointers: Vec<&str> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
         assert_eq!(
             pointers,
             ["/budgets/2/scope", "/budgets/3/scope", "/budgets/4/cap_usd", "/budgets/5/cap_usd"]
         );
-        assert_eq!(read_all(&list[..2]).unwrap().len(), 2);
-        assert_eq!(read_all(&[]).unwrap(), []);
+        assert_eq!(parse_all(&list[..2]).unwrap().len(), 2);
+        assert_eq!(parse_all(&[]).unwrap(), []);
     }
 }

@@ -7,7 +7,7 @@ pub mod effects;
 pub mod subject_digest;
 
 use crate::bead;
-use crate::decision::deadline::{OnTimeout, UNANSWERED};
+use crate::decision::deadline::{OnTimeout, TIMED_OUT_REASON};
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{BeadId, DecisionId, ProjectId};
 use crate::kernel::limits;
@@ -154,7 +154,7 @@ pub enum Command {
         decision: String,
         rationale: Option<String>,
         decider_id: String,
-        sight: AnswerContext,
+        context: AnswerContext,
     },
     /// A part of its time may have passed; refused while there is nothing to remind of.
     Remind,
@@ -174,13 +174,13 @@ impl Decision {
         let step = |trigger| self.status.step(self.id.as_str(), trigger);
         let mut reason = None;
         match command {
-            Command::Resolve { decision, rationale, decider_id, sight } => {
+            Command::Resolve { decision, rationale, decider_id, context } => {
                 after.status = step(Trigger::Resolve)?;
                 if !self.options.is_empty() && !self.options.contains(decision) {
                     let detail = format!("is one of {}", self.options.join(", "));
                     return Err(Refusal::field("decision", detail));
                 }
-                after.subject_digest = self.check_subject(sight)?;
+                after.subject_digest = self.check_subject(context)?;
                 after.answer(decision, rationale.clone(), decider_id);
             }
             Command::Remind => {
@@ -199,7 +199,7 @@ impl Decision {
                     // What nobody looked at as it is now is not answered for anybody.
                     OnTimeout::Choose(option) if self.subject_digest == *subject => {
                         after.status = step(Trigger::Resolve)?;
-                        after.answer(option, Some(UNANSWERED.to_owned()), SYSTEM);
+                        after.answer(option, Some(TIMED_OUT_REASON.to_owned()), SYSTEM);
                     }
                     OnTimeout::Choose(_) => reason = Some("what it is about was changed since it was asked"),
                     OnTimeout::Escalate | OnTimeout::Expire => {}
@@ -212,13 +212,13 @@ impl Decision {
             }
         }
         after.decided_at = Some(now);
-        let told = json!({
+        let event_data = json!({
             "bead_id": after.bead_id, "purpose": after.purpose, "question": after.question,
             "decision": after.decision, "rationale": after.rationale, "decider_id": after.decider_id,
             "requester_id": after.requester_id,
         });
-        let told = told.as_object().cloned().unwrap_or_default();
-        Ok(vec![FieldChanges::between(self, &after, reason).telling(told)])
+        let event_data = event_data.as_object().cloned().unwrap_or_default();
+        Ok(vec![FieldChanges::between(self, &after, reason).with_detail(event_data)])
     }
 
     fn answer(&mut self, decision: &str, rationale: Option<String>, decider_id: &str) {
@@ -228,13 +228,13 @@ impl Decision {
     }
 
     /// The digest that an answer is given for; refused when that is not how the thing is now.
-    fn check_subject(&self, sight: &AnswerContext) -> Result<Option<String>, Refusal> {
+    fn check_subject(&self, context: &AnswerContext) -> Result<Option<String>, Refusal> {
         let Some(asked) = &self.subject_digest else { return Ok(None) };
-        let Some(now) = &sight.now else {
+        let Some(now) = &context.now else {
             let detail = format!("what decision {} is about is no longer there: cancel it", self.id);
             return Err(Refusal::conflict("stale", detail));
         };
-        if sight.seen.as_ref().unwrap_or(asked) == now {
+        if context.seen.as_ref().unwrap_or(asked) == now {
             return Ok(Some(now.clone()));
         }
         let detail = format!(

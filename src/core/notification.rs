@@ -6,12 +6,12 @@ use crate::provider;
 use std::time::Duration;
 
 /// A notice that is older is of no use any more.
-pub const KEPT_FOR: Duration = Duration::from_secs(86_400);
+pub const MAX_AGE: Duration = Duration::from_secs(86_400);
 /// The longest pause between two tries to send one.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The types among which such events are.
-pub const TYPES: [EventType; 8] = [
+pub const NOTIFIED_TYPES: [EventType; 8] = [
     EventType::DecisionCreated,
     EventType::DecisionReminder,
     EventType::DecisionUpdated,
@@ -23,12 +23,12 @@ pub const TYPES: [EventType; 8] = [
 ];
 
 /// Returns whether an event is told outside.
-pub fn is_told(event: &Event) -> bool {
+pub fn is_notifiable(event: &Event) -> bool {
     match event.kind {
         // Of its other changes nobody has to know.
         EventType::DecisionUpdated => event.data["changes"]["escalated_at"]["new"].is_string(),
         EventType::ProviderStatusChange => event.data["new"] == provider::Status::Unhealthy.as_str(),
-        kind => TYPES.contains(&kind),
+        kind => NOTIFIED_TYPES.contains(&kind),
     }
 }
 
@@ -54,15 +54,15 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_has_to_act_on_is_told_and_nothing_else() {
-        assert!(is_told(&event(EventType::DecisionCreated, json!({}))));
-        assert!(is_told(&event(EventType::BudgetExhausted, json!({}))));
-        assert!(!is_told(&event(EventType::BeadCreated, json!({}))));
-        assert!(is_told(&event(EventType::ProviderStatusChange, json!({"new": "unhealthy"}))));
-        assert!(!is_told(&event(EventType::ProviderStatusChange, json!({"new": "active"}))));
+    fn only_actionable_events_are_notifiable() {
+        assert!(is_notifiable(&event(EventType::DecisionCreated, json!({}))));
+        assert!(is_notifiable(&event(EventType::BudgetExhausted, json!({}))));
+        assert!(!is_notifiable(&event(EventType::BeadCreated, json!({}))));
+        assert!(is_notifiable(&event(EventType::ProviderStatusChange, json!({"new": "unhealthy"}))));
+        assert!(!is_notifiable(&event(EventType::ProviderStatusChange, json!({"new": "active"}))));
         let escalated =
             json!({"changes": {"escalated_at": {"old": null, "new": "2026-01-01T00:00:00.000Z"}}});
-        assert!(is_told(&event(EventType::DecisionUpdated, escalated)));
-        assert!(!is_told(&event(EventType::DecisionUpdated, json!({"changes": {}}))));
+        assert!(is_notifiable(&event(EventType::DecisionUpdated, escalated)));
+        assert!(!is_notifiable(&event(EventType::DecisionUpdated, json!({"changes": {}}))));
     }
 }

@@ -5,7 +5,7 @@ pub mod file_lock;
 pub mod org_chart;
 
 use crate::kernel::event_type::EventType;
-use crate::kernel::ids::{ProjectId, is_well_formed};
+use crate::kernel::ids::{ProjectId, is_valid_id};
 use crate::kernel::limits;
 use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::{Problems, Refusal};
@@ -122,7 +122,7 @@ pub enum Command {
         open_beads: u64,
     },
     /// End it although work is open: somebody decided so.
-    CloseAnyway { reason: String },
+    ForceClose { reason: String },
     /// Take it up again.
     Reopen,
     /// Hand out none of its work; what runs goes on.
@@ -148,7 +148,7 @@ impl Project {
                 }
                 after.closed_at = Some(now);
             }
-            Command::CloseAnyway { reason: why } => {
+            Command::ForceClose { reason: why } => {
                 after.status = self.step_to_close()?;
                 after.closed_at = Some(now);
                 reason = Some(why.as_str());
@@ -167,7 +167,7 @@ impl Project {
             Command::Update(wanted) => after = wanted.as_ref().clone(),
         }
         let change = FieldChanges::between(self, &after, reason);
-        Ok(if change.is_nothing() { vec![] } else { vec![change] })
+        Ok(if change.is_noop() { vec![] } else { vec![change] })
     }
 
     fn step_to_close(&self) -> Result<Status, Refusal> {
@@ -206,10 +206,7 @@ pub fn check(project: &Project) -> Result<(), Refusal> {
     let detail = "must be the absolute path of a directory called .beads";
     problems.require(project.beads_path.as_ref().is_none_or(place_ok), "beads_path", detail);
     let prefix_ok = |prefix: &String| {
-        prefix.len() <= MAX_PREFIX
-            && is_well_formed(prefix)
-            && !prefix.contains('.')
-            && !prefix.ends_with('-')
+        prefix.len() <= MAX_PREFIX && is_valid_id(prefix) && !prefix.contains('.') && !prefix.ends_with('-')
     };
     let detail = format!("must have 1 to {MAX_PREFIX} lower-case letters, digits, - and _");
     problems.require(project.bead_prefix.as_ref().is_none_or(prefix_ok), "bead_prefix", detail);
@@ -250,12 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
+    fn transitions_every_pair_is_listed_or_refused() {
         check_exhaustively(Status::ALL, Trigger::ALL);
     }
 
     #[test]
-    fn a_project_closes_when_its_work_is_done_unless_it_is_perpetual() {
+    fn project_closes_without_open_beads_unless_perpetual() {
         let now = Timestamp::from_millis(9);
         let close = |open_beads| Command::Close { open_beads };
         let open = project();

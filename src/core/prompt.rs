@@ -11,7 +11,7 @@ use crate::project::Project;
 use serde_json::{Map, Value};
 
 /// The longest text of a comment or a result that goes into a prompt, in characters.
-const EXCERPT: usize = 4_000;
+const MAX_EXCERPT_CHARS: usize = 4_000;
 
 /// What is known about a bead's surroundings.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,16 +34,16 @@ pub fn system(agent: &Agent, persona: Option<&Persona>) -> String {
          keep a remark. Without tools, answer with one fenced block: ```arbiter {\"action\": \"finish\", \
          \"summary\": \"…\"}```; plain text counts as `finish`.",
     );
-    with_own(text, agent)
+    with_system_prompt(text, agent)
 }
 
 /// Who the agent is, for somebody who asks it something.
 pub fn persona(agent: &Agent, persona: Option<&Persona>) -> String {
-    with_own(introduction(agent, persona), agent)
+    with_system_prompt(introduction(agent, persona), agent)
 }
 
 /// What somebody asks an agent, with what else it has to know.
-pub fn asked(question: &str, context: &Map<String, Value>) -> String {
+pub fn question_prompt(question: &str, context: &Map<String, Value>) -> String {
     let mut text = question.to_owned();
     for (name, value) in context {
         text.push_str(&format!("\n\n{name}: {}", plain(value)));
@@ -56,7 +56,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// What the agent's own configuration says comes last, so that it counts before the persona.
-fn with_own(mut text: String, agent: &Agent) -> String {
+fn with_system_prompt(mut text: String, agent: &Agent) -> String {
     if let Some(own) = &agent.config.system_prompt {
         text.push_str(&format!("\n\n{own}"));
     }
@@ -65,21 +65,21 @@ fn with_own(mut text: String, agent: &Agent) -> String {
 
 fn introduction(agent: &Agent, persona: Option<&Persona>) -> String {
     let mut text = format!("You are {}, an agent of a company that Arbiter runs.", agent.name);
-    let played = agent.persona_name.as_deref().and_then(|name| name.rsplit('/').next());
-    if let Some(role) = agent.role.as_deref().or(played) {
+    let persona_role = agent.persona_name.as_deref().and_then(|name| name.rsplit('/').next());
+    if let Some(role) = agent.role.as_deref().or(persona_role) {
         text.push_str(&format!(" Your role: {role}."));
     }
     if !agent.description.is_empty() {
         text.push_str(&format!("\n{}", agent.description));
     }
     if let Some(persona) = persona {
-        text.push_str(&format!("\n\n{}", persona.told()));
+        text.push_str(&format!("\n\n{}", persona.prompt_text()));
     }
     text
 }
 
 /// What is to be done.
-pub fn user(project: &Project, bead: &Bead, around: &PromptContext) -> String {
+pub fn user(project: &Project, bead: &Bead, context: &PromptContext) -> String {
     let mut text = format!("Project: {}\nWork item {}: {}\n", project.name, bead.id, bead.title);
     text.push_str(&format!("Type: {}. Priority: {}.\n", bead.bead_type, bead.priority));
     section(&mut text, "Description", &bead.description);
@@ -87,9 +87,9 @@ pub fn user(project: &Project, bead: &Bead, around: &PromptContext) -> String {
     for (name, value) in project.context.iter().chain(&bead.context) {
         text.push_str(&format!("\n{name}: {}\n", plain(value)));
     }
-    list(&mut text, "Results of what this item depended on", &around.results);
-    list(&mut text, "Decisions", &around.decisions);
-    list(&mut text, "Comments", &around.comments);
+    list(&mut text, "Results of what this item depended on", &context.results);
+    list(&mut text, "Decisions", &context.decisions);
+    list(&mut text, "Comments", &context.comments);
     if let Some(error) = bead.last_error.as_ref().filter(|_| bead.attempts > 0) {
         text.push_str(&format!("\nAttempt {} failed: {}\n", bead.attempts, excerpt(error)));
     }
@@ -114,7 +114,7 @@ fn list(text: &mut String, title: &str, items: &[(String, String)]) {
 
 /// The beginning of a text that may be long.
 pub fn excerpt(text: &str) -> String {
-    match text.char_indices().nth(EXCERPT) {
+    match text.char_indices().nth(MAX_EXCERPT_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }

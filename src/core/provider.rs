@@ -10,7 +10,7 @@ pub mod retry;
 
 use crate::kernel::call::CallOutcome;
 use crate::kernel::event_type::EventType;
-use crate::kernel::ids::{KeyId, ProviderId, is_well_formed};
+use crate::kernel::ids::{KeyId, ProviderId, is_valid_id};
 use crate::kernel::limits;
 use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::{Problems, Refusal};
@@ -19,7 +19,7 @@ use crate::kernel::time::Timestamp;
 use crate::model::catalog::Catalog;
 use serde::{Deserialize, Serialize};
 
-pub use crate::provider::health::{HeartbeatResult, LATE_FACTOR, LATE_FLOOR_MS, STRIKES};
+pub use crate::provider::health::{HeartbeatResult, LATE_FACTOR, LATE_FLOOR_MS, UNHEALTHY_AFTER};
 
 string_enum! {
     /// How a provider is.
@@ -36,9 +36,9 @@ string_enum! {
 string_enum! {
     /// What moves a provider.
     pub enum Trigger {
-        Well = "be found well",
-        Weak = "be found weak",
-        Fail = "be found down",
+        Healthy = "be found well",
+        Degraded = "be found weak",
+        Unhealthy = "be found down",
         Disable = "disable",
         Enable = "enable",
     }
@@ -48,15 +48,15 @@ impl StateMachine for Status {
     type Trigger = Trigger;
     const ENTITY: &'static str = "provider";
     const TRANSITIONS: &'static [(Self, Trigger, Self)] = &[
-        (Self::Pending, Trigger::Well, Self::Active),
-        (Self::Pending, Trigger::Weak, Self::Degraded),
-        (Self::Pending, Trigger::Fail, Self::Unhealthy),
-        (Self::Active, Trigger::Weak, Self::Degraded),
-        (Self::Active, Trigger::Fail, Self::Unhealthy),
-        (Self::Degraded, Trigger::Well, Self::Active),
-        (Self::Degraded, Trigger::Fail, Self::Unhealthy),
-        (Self::Unhealthy, Trigger::Well, Self::Active),
-        (Self::Unhealthy, Trigger::Weak, Self::Degraded),
+        (Self::Pending, Trigger::Healthy, Self::Active),
+        (Self::Pending, Trigger::Degraded, Self::Degraded),
+        (Self::Pending, Trigger::Unhealthy, Self::Unhealthy),
+        (Self::Active, Trigger::Degraded, Self::Degraded),
+        (Self::Active, Trigger::Unhealthy, Self::Unhealthy),
+        (Self::Degraded, Trigger::Healthy, Self::Active),
+        (Self::Degraded, Trigger::Unhealthy, Self::Unhealthy),
+        (Self::Unhealthy, Trigger::Healthy, Self::Active),
+        (Self::Unhealthy, Trigger::Degraded, Self::Degraded),
         (Self::Pending, Trigger::Disable, Self::Disabled),
         (Self::Active, Trigger::Disable, Self::Disabled),
         (Self::Degraded, Trigger::Disable, Self::Disabled),
@@ -79,20 +79,20 @@ string_enum! {
 }
 
 /// The place in its pool of a provider that nobody gave one.
-pub const MIDDLE_PRIORITY: u32 = 100;
+pub const DEFAULT_POOL_PRIORITY: u32 = 100;
 /// The last place in a pool.
-pub const LAST_PRIORITY: u32 = 1_000;
+pub const MAX_POOL_PRIORITY: u32 = 1_000;
 /// The share of a provider that nobody gave one.
-pub const ONE_SHARE: u32 = 1;
+pub const DEFAULT_WEIGHT: u32 = 1;
 /// The largest share.
-pub const MOST_SHARES: u32 = 1_000;
+pub const MAX_WEIGHT: u32 = 1_000;
 
 const fn middle_priority() -> u32 {
-    MIDDLE_PRIORITY
+    DEFAULT_POOL_PRIORITY
 }
 
 const fn one_share() -> u32 {
-    ONE_SHARE
+    DEFAULT_WEIGHT
 }
 
 /// A provider as the store holds it.
@@ -214,7 +214,7 @@ pub enum KeyAccess {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Take note of a beat.
-    Beat(HeartbeatResult),
+    Heartbeat(HeartbeatResult),
     /// Take note of how a real call went.
     Observe(CallOutcome),
     Disable,
@@ -227,11 +227,11 @@ impl Provider {
     /// The only test of "up": it answers, and its keys can be read.
     pub fn is_usable(&self, key: KeyAccess) -> bool {
         matches!(self.status, Status::Active | Status::Degraded)
-            && (!self.needs_vault() || key == KeyAccess::Readable)
+            && (!self.has_vault_keys() || key == KeyAccess::Readable)
     }
 
     /// What to say to whoever wants a provider that is not usable.
-    pub fn cannot_be_called(&self) -> String {
+    pub fn unusable_reason(&self) -> String {
         let Self { id, status, .. } = self;
         match (status, &self.status_reason) {
             (Status::Active | Status::Degraded, _) => {
@@ -243,7 +243,7 @@ impl Provider {
     }
 
     /// Returns whether a call needs anything of the vault.
-    pub fn needs_vault(&self) -> bool {
+    pub fn has_vault_keys(&self) -> bool {
         self.keys().next().is_some()
     }
 
@@ -254,7 +254,7 @@ impl Provider {
     }
 
     /// Returns whether this entry of the vault is in its fields, needed at the moment or not.
-    pub fn names_key(&self, id: &KeyId) -> bool {
+    pub fn has_key_reference(&self, id: &KeyId) -> bool {
         [&self.key_id, &self.client_key_id].into_iter().flatten().any(|named| named == id)
     }
 
@@ -279,20 +279,20 @@ impl Provider {
     }
 
     /// What a command makes of the provider; a beat chooses the model by the catalogue.
-    pub fn decide(&self, command: &Command, catalogue: &Catalog) -> Result<Vec<FieldChanges>, Refusal> {
+    pub fn decide(&self, command: &Command, catalog: &Catalog) -> Result<Vec<FieldChanges>, Refusal> {
         let after = match command {
-            Command::Beat(beat) => self.after_beat(beat, catalogue),
+            Command::Heartbeat(heartbeat) => self.after_heartbeat(heartbeat, catalog),
             Command::Observe(outcome) => self.after_call(outcome),
-            Command::Disable => self.switched(Trigger::Disable)?,
-            Command::Enable => self.switched(Trigger::Enable)?,
+            Command::Disable => self.after_switch(Trigger::Disable)?,
+            Command::Enable => self.after_switch(Trigger::Enable)?,
             Command::Update(wanted) => wanted.as_ref().clone(),
         };
         let reason = after.status_reason.as_deref();
         let change = FieldChanges::between(self, &after, reason);
-        Ok(if change.is_nothing() { vec![] } else { vec![change] })
+        Ok(if change.is_noop() { vec![] } else { vec![change] })
     }
 
-    fn switched(&self, trigger: Trigger) -> Result<Self, Refusal> {
+    fn after_switch(&self, trigger: Trigger) -> Result<Self, Refusal> {
         let status = self.status.step(self.id.as_str(), trigger)?;
         Ok(Self { status, status_reason: None, ..self.clone() })
     }
@@ -316,16 +316,16 @@ pub fn check(provider: &Provider) -> Result<(), Refusal> {
     problems.require(provider.tokens_per_minute != Some(0), "tokens_per_minute", "must be at least 1");
     problems.require(provider.context_window != Some(0), "context_window", "must be at least 1");
     problems.require(
-        provider.priority <= LAST_PRIORITY,
+        provider.priority <= MAX_POOL_PRIORITY,
         "priority",
-        limits::must_be_between(&(0..=LAST_PRIORITY)),
+        limits::must_be_between(&(0..=MAX_POOL_PRIORITY)),
     );
     problems.require(
-        (1..=MOST_SHARES).contains(&provider.weight),
+        (1..=MAX_WEIGHT).contains(&provider.weight),
         "weight",
-        limits::must_be_between(&(1..=MOST_SHARES)),
+        limits::must_be_between(&(1..=MAX_WEIGHT)),
     );
-    let pool_ok = provider.pool.as_deref().is_none_or(is_well_formed);
+    let pool_ok = provider.pool.as_deref().is_none_or(is_valid_id);
     problems.require(pool_ok, "pool", "must match ^[a-z0-9][a-z0-9._-]{0,63}$");
     let price_ok = |price: Option<f64>| price.is_none_or(|p| p.is_finite() && p >= 0.0);
     problems.require(price_ok(provider.price_input_per_mtok), "price_input_per_mtok", "must be 0 or more");

@@ -20,7 +20,7 @@ pub use base::rows::{AdoptedMirror, ChangedEntity, SentMirror};
 pub use base::rows::{IdempotencyKey, KeptAnswer};
 pub use base::unit_of_work::{Change, Committed, Unit, Write};
 pub use read::capacity::{SpawnDepth, WaitingGroup};
-pub use read::export::{Exported, ExportedBead, ExportedComment, ExportedEdge, Sink};
+pub use read::export::{ExportSink, Exported, ExportedBead, ExportedComment, ExportedEdge};
 pub use read::queries::Counts;
 pub use read::ready::DueFilter;
 pub use read::verify::{Verified, VerifyError};

@@ -84,7 +84,7 @@ impl Store {
 
     /// Takes note of what was written of beads to their files: each with the time that the file has, its
     /// revision and its lists.
-    pub async fn note_written(
+    pub async fn record_file_marks(
         &self,
         beads: Vec<(String, Timestamp, u64, MergeBase)>,
     ) -> Result<(), StoreError> {

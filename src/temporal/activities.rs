@@ -8,7 +8,7 @@ use crate::control_plane::{
     CallOutcome, Command, ControlPlane, DeadlineCheck, Grant, HeartbeatOutcome, ProviderCall, ProviderCaller,
     Reply, Snapshot, TRANSIT_ALLOWANCE, Unavailable,
 };
-use arbiter_core::notification::{KEPT_FOR, LONGEST_PAUSE};
+use arbiter_core::notification::{LONGEST_PAUSE, MAX_AGE};
 use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -278,7 +278,7 @@ fn retry_forever(timeout: Duration) -> ActivityOptions {
 /// How a notice is seen to: for as long as it is of any use, and no oftener than its sender tries.
 pub(crate) fn notice_options() -> ActivityOptions {
     let limits = ActivityCloseTimeouts::ScheduleAndStartToClose {
-        schedule_to_close: KEPT_FOR,
+        schedule_to_close: MAX_AGE,
         start_to_close: CONTROL_TIMEOUT,
     };
     ActivityOptions::with_close_timeouts(limits).retry_policy(exponential_backoff(LONGEST_PAUSE)).build()

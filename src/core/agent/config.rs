@@ -76,7 +76,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_config_is_an_object_or_a_string_that_holds_one() {
+    fn agent_config_accepts_object_or_json_string() {
         let object = AgentConfig::read(&json!({"model": "gpt-4", "temperature": 0.7, "mine": [1]})).unwrap();
         let text =
             AgentConfig::read(&json!(r#"{"model": "gpt-4", "temperature": 0.7, "mine": [1]}"#)).unwrap();

@@ -4,7 +4,7 @@
 //! for Arbiter and not told to the model.
 
 use crate::agent::autonomy::Autonomy;
-use crate::kernel::ids::is_well_formed;
+use crate::kernel::ids::is_valid_id;
 use crate::kernel::lease::digest;
 use crate::kernel::limits;
 use crate::kernel::refusal::{Problems, Refusal};
@@ -52,7 +52,7 @@ impl Persona {
     }
 
     /// What its model is told.
-    pub fn told(&self) -> String {
+    pub fn prompt_text(&self) -> String {
         let (persona, start) = (body(&self.persona).trim(), body(&self.start_here).trim());
         if start.is_empty() { persona.to_owned() } else { format!("{persona}\n\n{start}") }
     }
@@ -81,7 +81,7 @@ impl Persona {
     pub fn check(&self) -> Result<(), Refusal> {
         let mut problems = Problems::default();
         problems.require(
-            is_name(&self.name),
+            is_valid_name(&self.name),
             "name",
             "must be 1 to 4 parts of lower-case letters, digits, dots, dashes and underscores with a / between them",
         );
@@ -98,18 +98,18 @@ impl Persona {
 }
 
 /// Returns whether a text names a persona. Each part is a folder, so none of them leads elsewhere or looks like a file of ours.
-pub fn is_name(text: &str) -> bool {
+pub fn is_valid_name(text: &str) -> bool {
     let mut parts = 0;
     text.split('/').all(|part| {
         parts += 1;
-        parts <= MAX_PARTS && is_well_formed(part) && !part.ends_with(".md")
+        parts <= MAX_PARTS && is_valid_id(part) && !part.ends_with(".md")
     })
 }
 
 /// The names under which a persona may be found that an agent names: the name itself, then that of one of ours.
-pub fn candidates(name: &str) -> impl Iterator<Item = String> {
+pub fn lookup_names(name: &str) -> impl Iterator<Item = String> {
     let ours = (!name.contains('/')).then(|| format!("{DEFAULT_FOLDER}/{name}"));
-    std::iter::once(name.to_owned()).chain(ours).filter(|name| is_name(name))
+    std::iter::once(name.to_owned()).chain(ours).filter(|name| is_valid_name(name))
 }
 
 /// How much a persona decides by itself: `autonomy: semi` in its front matter, else the first of the three words
@@ -169,9 +169,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_have_folders_and_lead_nowhere_else() {
+    fn persona_name_rejects_traversal_and_invalid_parts() {
         for good in ["ceo", "default/ceo", "a/b/c/d", "team-1/qa_2.x"] {
-            assert!(is_name(good), "{good}");
+            assert!(is_valid_name(good), "{good}");
         }
         for bad in [
             "",
@@ -189,20 +189,20 @@ mod tests {
             "a/b/c/d/e",
             "x.md",
         ] {
-            assert!(!is_name(bad), "{bad}");
+            assert!(!is_valid_name(bad), "{bad}");
         }
-        assert!(!is_name("a\\b") && !is_name("a\0b") && !is_name(&"a".repeat(65)));
+        assert!(!is_valid_name("a\\b") && !is_valid_name("a\0b") && !is_valid_name(&"a".repeat(65)));
     }
 
     #[test]
-    fn a_name_without_a_folder_may_be_one_of_ours() {
-        assert_eq!(candidates("ceo").collect::<Vec<_>>(), ["ceo", "default/ceo"]);
-        assert_eq!(candidates("team/ceo").collect::<Vec<_>>(), ["team/ceo"]);
-        assert_eq!(candidates("../ceo").count(), 0);
+    fn persona_name_without_folder_falls_back_to_default() {
+        assert_eq!(lookup_names("ceo").collect::<Vec<_>>(), ["ceo", "default/ceo"]);
+        assert_eq!(lookup_names("team/ceo").collect::<Vec<_>>(), ["team/ceo"]);
+        assert_eq!(lookup_names("../ceo").count(), 0);
     }
 
     #[test]
-    fn autonomy_stands_in_the_front_matter_or_in_its_section() {
+    fn autonomy_is_read_from_front_matter_or_section() {
         assert_eq!(autonomy("---\nautonomy: semi\n---\n# X\n## Autonomy\nfull\n"), Some(Autonomy::Semi));
         assert_eq!(autonomy("---\r\nautonomy_level: \"full\"\r\n---\r\n# X"), Some(Autonomy::Full));
         assert_eq!(
@@ -215,19 +215,19 @@ mod tests {
     }
 
     #[test]
-    fn the_model_is_told_both_texts_without_what_is_meant_for_arbiter() {
+    fn prompt_text_joins_both_texts_without_front_matter() {
         let persona = Persona {
             name: "x".into(),
             persona: "---\nautonomy: full\n---\n# The boss\n\nYou lead.\n".into(),
             start_here: "Look around first.\n".into(),
         };
-        assert_eq!(persona.told(), "# The boss\n\nYou lead.\n\nLook around first.");
+        assert_eq!(persona.prompt_text(), "# The boss\n\nYou lead.\n\nLook around first.");
         assert_eq!(persona.title(), "The boss");
         assert_eq!(body("---\nno end"), "---\nno end");
     }
 
     #[test]
-    fn a_revision_is_that_of_the_texts_and_of_whose_they_are() {
+    fn persona_revision_depends_on_texts_and_origin() {
         let persona = |persona: &str, start: &str| Persona {
             name: "x".into(),
             persona: persona.into(),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_persona_is_said_at_once() {
+    fn invalid_persona_reports_all_problems() {
         let wrong = Persona {
             name: "../x".into(),
             persona: "---\nautonomy: total\n---\n  \n".into(),

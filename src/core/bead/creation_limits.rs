@@ -5,19 +5,19 @@ pub const MAX_DEPTH: u32 = 5;
 /// The most beads that are created for one.
 pub const MAX_CHILDREN: u32 = 20;
 /// The most beads that come of one that no agent created, directly or not.
-pub const MAX_FAMILY: u32 = 100;
+pub const MAX_DESCENDANTS: u32 = 100;
 
-/// Returns whether one more may be created for a bead that stands at `depth`, has `children` and belongs to a `family`.
+/// Returns whether one more may be created for a bead that stands at `depth`, has `children` and belongs to a `descendants`.
 ///
 /// # Errors
 /// With words for the agent that wants it.
-pub fn check(depth: u32, children: u32, family: u32) -> Result<(), String> {
+pub fn check(depth: u32, children: u32, descendants: u32) -> Result<(), String> {
     let limit = if depth >= MAX_DEPTH {
         format!("this work item is the last of {MAX_DEPTH} that were created one for another")
     } else if children >= MAX_CHILDREN {
         format!("{MAX_CHILDREN} work items were created for this one already")
-    } else if family >= MAX_FAMILY {
-        format!("{MAX_FAMILY} work items have come of the one that all this began with")
+    } else if descendants >= MAX_DESCENDANTS {
+        format!("{MAX_DESCENDANTS} work items have come of the one that all this began with")
     } else {
         return Ok(());
     };
@@ -29,11 +29,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_limit_holds_by_itself() {
+    fn creation_limits_are_independent() {
         assert_eq!(check(0, 0, 0), Ok(()));
-        assert_eq!(check(MAX_DEPTH - 1, MAX_CHILDREN - 1, MAX_FAMILY - 1), Ok(()));
-        for (depth, children, family) in [(MAX_DEPTH, 0, 0), (0, MAX_CHILDREN, 20), (1, 1, MAX_FAMILY)] {
-            assert!(check(depth, children, family).unwrap_err().contains("created"));
+        assert_eq!(check(MAX_DEPTH - 1, MAX_CHILDREN - 1, MAX_DESCENDANTS - 1), Ok(()));
+        for (depth, children, descendants) in
+            [(MAX_DEPTH, 0, 0), (0, MAX_CHILDREN, 20), (1, 1, MAX_DESCENDANTS)]
+        {
+            assert!(check(depth, children, descendants).unwrap_err().contains("created"));
         }
     }
 }

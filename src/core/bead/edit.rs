@@ -1,7 +1,7 @@
 //! What a client may say about a bead: new beads, patches, dependencies, and what is wrong with them.
 
 use crate::bead::readiness::Gate;
-use crate::bead::{Approval, BACKLOG, Bead, CRITICAL, DEFAULT_PRIORITY, Status, TYPES};
+use crate::bead::{Approval, BACKLOG, BEAD_TYPES, Bead, CRITICAL, DEFAULT_PRIORITY, Status};
 use crate::kernel::ids::{BeadId, ProjectId};
 use crate::kernel::limits::{self, MAX_TAG, MAX_TAGS};
 use crate::kernel::record::set_if_some;
@@ -54,7 +54,7 @@ pub fn affects_readiness(kind: &str) -> bool {
 pub struct NewBead {
     /// A chosen id, or none.
     pub id: Option<String>,
-    /// One of [`TYPES`]; `task` by default.
+    /// One of [`BEAD_TYPES`]; `task` by default.
     pub bead_type: Option<String>,
     pub title: String,
     pub description: String,
@@ -136,7 +136,11 @@ pub fn check(bead: &Bead) -> Result<(), Refusal> {
     let criteria = bead.acceptance_criteria.len() <= MAX_TEXT;
     problems.require(criteria, "acceptance_criteria", limits::must_fit(MAX_TEXT));
     problems.require(bead.priority <= BACKLOG, "priority", priority_rule());
-    problems.require(TYPES.contains(&bead.bead_type.as_str()), "type", limits::must_be_one_of(TYPES));
+    problems.require(
+        BEAD_TYPES.contains(&bead.bead_type.as_str()),
+        "type",
+        limits::must_be_one_of(BEAD_TYPES),
+    );
     problems.require(bead.tags.len() <= MAX_TAGS, "tags", limits::must_have_at_most(MAX_TAGS));
     let tag_ok = |tag: &String| TAG_BYTES.contains(&tag.len());
     problems.require(
@@ -163,7 +167,7 @@ pub fn check_edge_type(kind: &str) -> Result<(), Refusal> {
 /// Fields of a bead that are to change; `None` leaves one as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BeadPatch {
-    /// One of [`TYPES`].
+    /// One of [`BEAD_TYPES`].
     pub bead_type: Option<String>,
     pub title: Option<String>,
     pub description: Option<String>,

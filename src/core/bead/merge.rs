@@ -27,7 +27,7 @@ pub enum MergeVerdict {
 
 /// When a bead changed for its file: by the file's word as long as nothing happened here since, else at least a second
 /// later than that.
-pub fn effective(row: &Bead, file: Option<(Timestamp, u64)>) -> Timestamp {
+pub fn effective_time(row: &Bead, file: Option<(Timestamp, u64)>) -> Timestamp {
     match file {
         None => row.updated_at,
         Some((said, revision)) if revision == row.revision => said,
@@ -46,7 +46,7 @@ pub fn verdict(ours: Timestamp, theirs: Timestamp) -> MergeVerdict {
 }
 
 /// What a list becomes that both sides may have changed since the file last said `seen`.
-pub fn merged_list(ours: &[String], theirs: &[String], seen: &[String]) -> Vec<String> {
+pub fn merge_list(ours: &[String], theirs: &[String], seen: &[String]) -> Vec<String> {
     let (theirs_set, seen_set): (BTreeSet<&String>, BTreeSet<&String>) =
         (theirs.iter().collect(), seen.iter().collect());
     let mut merged: Vec<String> =
@@ -66,7 +66,7 @@ impl Bead {
         let mut after = self.clone();
         after.tags = match verdict {
             MergeVerdict::Stale => return after,
-            MergeVerdict::File | MergeVerdict::Tie => merged_list(&self.tags, &file.tags, &seen.labels),
+            MergeVerdict::File | MergeVerdict::Tie => merge_list(&self.tags, &file.tags, &seen.labels),
         };
         if verdict == MergeVerdict::Tie {
             return after;
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_second_makes_the_difference() {
+    fn merge_verdict_compares_whole_seconds() {
         let at = Timestamp::from_millis;
         assert_eq!(verdict(at(5_999), at(6_000)), MergeVerdict::File);
         assert_eq!(verdict(at(5_000), at(5_999)), MergeVerdict::Tie);
@@ -127,19 +127,19 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_here_is_newer_than_what_the_file_said() {
+    fn local_change_is_newer_than_the_file() {
         let row = bead("t");
         let at = Timestamp::from_millis;
-        assert_eq!(effective(&row, None), at(5_000));
-        assert_eq!(effective(&row, Some((at(90_000), row.revision))), at(90_000));
-        assert_eq!(effective(&row, Some((at(90_000), 0))), at(91_000));
-        assert_eq!(effective(&row, Some((at(1_000), 0))), at(5_000));
+        assert_eq!(effective_time(&row, None), at(5_000));
+        assert_eq!(effective_time(&row, Some((at(90_000), row.revision))), at(90_000));
+        assert_eq!(effective_time(&row, Some((at(90_000), 0))), at(91_000));
+        assert_eq!(effective_time(&row, Some((at(1_000), 0))), at(5_000));
     }
 
     #[test]
-    fn lists_are_merged_by_what_the_file_said_last() {
+    fn lists_merge_against_the_last_file_version() {
         let merged = |ours: &[&str], theirs: &[&str], seen: &[&str]| {
-            merged_list(&list(ours), &list(theirs), &list(seen))
+            merge_list(&list(ours), &list(theirs), &list(seen))
         };
         assert_eq!(merged(&["a", "b"], &["b", "c"], &[]), ["a", "b", "c"], "nothing was seen: both");
         assert_eq!(merged(&["a", "b"], &["b"], &["a", "b"]), ["b"], "the file has lost one");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_file_says_what_is_so_and_a_tie_changes_only_lists() {
+    fn newer_file_wins_and_tie_merges_only_lists() {
         let ours = Bead { tags: list(&["x"]), attempts: 2, approval: Approval::Given, ..bead("ours") };
         let theirs = Bead {
             tags: list(&["y"]),

@@ -7,7 +7,7 @@ use crate::kernel::ids::BeadId;
 /// The reason of a bead that `bd` calls pinned: it stands for ever and holds nobody back.
 pub const PINNED: &str = "bd:pinned";
 /// Words in the reason of a closed bead that say that it failed, as `bd` has them.
-const FAILURES: [&str; 11] = [
+const FAILURE_WORDS: [&str; 11] = [
     "failed",
     "rejected",
     "wontfix",
@@ -23,7 +23,7 @@ const FAILURES: [&str; 11] = [
 
 string_enum! {
     /// What `conditional-blocks` means.
-    pub enum Conditional {
+    pub enum ConditionalMode {
         /// The same as `blocks`, as `bd` does it.
         Blocks = "blocks",
         /// What `bd` says of it: the bead is worked on only if the other one fails.
@@ -33,12 +33,12 @@ string_enum! {
 
 string_enum! {
     /// The rule by which a bead waits for another.
-    pub enum Rule {
+    pub enum BlockingRule {
         Blocks = "blocks",
         /// `conditional-blocks` taken as `blocks`: the other one is not closed.
         ConditionalBlocks = "conditional-blocks",
         /// `conditional-blocks` taken by its word: the other one has not failed.
-        OnlyIfItFails = "conditional-blocks (only if it fails)",
+        ConditionalOnFailure = "conditional-blocks (only if it fails)",
         ParentWaits = "parent-child",
         AllChildren = "waits-for (all children)",
         /// None of the other one's children is closed.
@@ -50,7 +50,7 @@ string_enum! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocker {
     pub id: BeadId,
-    pub rule: Rule,
+    pub rule: BlockingRule,
 }
 
 string_enum! {
@@ -88,26 +88,30 @@ pub enum IsWaiting {
 /// Returns whether the reason of a closed bead says that it failed.
 pub fn is_failure(close_reason: &str) -> bool {
     let lower = close_reason.to_lowercase();
-    FAILURES.iter().any(|word| lower.contains(word))
+    FAILURE_WORDS.iter().any(|word| lower.contains(word))
 }
 
 /// The rule by which a dependency makes its bead wait, if it does. A missing target never does, nor one that is
 /// pinned; a child waits when its parent waits.
-pub fn holds_back(target: &DependencyTarget, conditional: Conditional) -> Option<Rule> {
+pub fn blocking_rule(target: &DependencyTarget, conditional: ConditionalMode) -> Option<BlockingRule> {
     let status = target.status?;
     let is_open =
         status != Status::Closed && !(status == Status::Blocked && target.reason.as_deref() == Some(PINNED));
     let (rule, holds) = match target.kind.as_str() {
-        "blocks" => (Rule::Blocks, is_open),
-        "conditional-blocks" if conditional == Conditional::Blocks => (Rule::ConditionalBlocks, is_open),
+        "blocks" => (BlockingRule::Blocks, is_open),
+        "conditional-blocks" if conditional == ConditionalMode::Blocks => {
+            (BlockingRule::ConditionalBlocks, is_open)
+        }
         "conditional-blocks" => {
             let failed = status == Status::Closed && target.reason.as_deref().is_some_and(is_failure);
-            (Rule::OnlyIfItFails, !failed)
+            (BlockingRule::ConditionalOnFailure, !failed)
         }
-        "parent-child" => (Rule::ParentWaits, target.waits == IsWaiting::Yes),
+        "parent-child" => (BlockingRule::ParentWaits, target.waits == IsWaiting::Yes),
         "waits-for" => match target.gate {
-            Gate::AllChildren => (Rule::AllChildren, target.open_children > 0),
-            Gate::AnyChildren => (Rule::AnyChild, target.open_children > 0 && target.closed_children == 0),
+            Gate::AllChildren => (BlockingRule::AllChildren, target.open_children > 0),
+            Gate::AnyChildren => {
+                (BlockingRule::AnyChild, target.open_children > 0 && target.closed_children == 0)
+            }
         },
         _ => return None,
     };
@@ -128,12 +132,12 @@ pub struct ReadinessInput<'a> {
 }
 
 /// Returns whether a bead is ready but for its `defer_until`, which only the clock decides.
-pub fn is_ready(own: ReadinessInput<'_>) -> bool {
-    own.status == Status::Open
-        && own.waits == IsWaiting::No
-        && own.pending_decisions == 0
-        && own.shelved.is_none()
-        && !NEVER_READY.contains(&own.bead_type)
+pub fn is_ready(input: ReadinessInput<'_>) -> bool {
+    input.status == Status::Open
+        && input.waits == IsWaiting::No
+        && input.pending_decisions == 0
+        && input.shelved.is_none()
+        && !NEVER_READY.contains(&input.bead_type)
 }
 
 #[cfg(test)]
@@ -153,11 +157,11 @@ mod tests {
     }
 
     fn holds(target: &DependencyTarget) -> bool {
-        holds_back(target, Conditional::Blocks).is_some()
+        blocking_rule(target, ConditionalMode::Blocks).is_some()
     }
 
     #[test]
-    fn only_an_open_blocker_holds_a_bead_back() {
+    fn only_an_open_blocker_blocks() {
         for status in Status::ALL {
             let expected = *status != Status::Closed;
             for kind in ["blocks", "conditional-blocks"] {
@@ -177,23 +181,23 @@ mod tests {
     }
 
     #[test]
-    fn taken_by_its_word_a_condition_waits_for_a_failure() {
+    fn on_failure_mode_waits_for_a_failed_close() {
         let rule = |status, reason: Option<&str>| {
             let target = DependencyTarget {
                 reason: reason.map(str::to_owned),
                 ..target("conditional-blocks", Some(status))
             };
-            holds_back(&target, Conditional::OnFailure)
+            blocking_rule(&target, ConditionalMode::OnFailure)
         };
-        assert_eq!(rule(Status::Open, None), Some(Rule::OnlyIfItFails));
-        assert_eq!(rule(Status::Closed, Some("done")), Some(Rule::OnlyIfItFails));
-        assert_eq!(rule(Status::Closed, None), Some(Rule::OnlyIfItFails));
+        assert_eq!(rule(Status::Open, None), Some(BlockingRule::ConditionalOnFailure));
+        assert_eq!(rule(Status::Closed, Some("done")), Some(BlockingRule::ConditionalOnFailure));
+        assert_eq!(rule(Status::Closed, None), Some(BlockingRule::ConditionalOnFailure));
         assert_eq!(rule(Status::Closed, Some("Build FAILED twice")), None);
         assert_eq!(rule(Status::Closed, Some("won't fix")), None);
     }
 
     #[test]
-    fn a_child_waits_when_its_parent_waits_and_not_because_the_parent_is_open() {
+    fn child_waits_only_while_its_parent_waits() {
         assert!(!holds(&DependencyTarget { open_children: 5, ..target("parent-child", Some(Status::Open)) }));
         assert!(holds(&DependencyTarget {
             waits: IsWaiting::Yes,
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_a_spawner_ends_with_its_last_or_its_first_closed_child() {
+    fn waits_for_ends_with_last_or_first_closed_child() {
         let spawner = |gate, open_children, closed_children| {
             let target = DependencyTarget {
                 gate,
@@ -210,29 +214,29 @@ mod tests {
                 closed_children,
                 ..target("waits-for", Some(Status::Closed))
             };
-            holds_back(&target, Conditional::Blocks)
+            blocking_rule(&target, ConditionalMode::Blocks)
         };
-        assert_eq!(spawner(Gate::AllChildren, 1, 4), Some(Rule::AllChildren));
+        assert_eq!(spawner(Gate::AllChildren, 1, 4), Some(BlockingRule::AllChildren));
         assert_eq!(spawner(Gate::AllChildren, 0, 0), None);
-        assert_eq!(spawner(Gate::AnyChildren, 4, 0), Some(Rule::AnyChild));
+        assert_eq!(spawner(Gate::AnyChildren, 4, 0), Some(BlockingRule::AnyChild));
         assert_eq!(spawner(Gate::AnyChildren, 4, 1), None);
         assert_eq!(spawner(Gate::AnyChildren, 0, 0), None);
     }
 
     #[test]
-    fn ready_is_open_unhindered_undecided_and_of_a_working_type() {
-        let own = ReadinessInput {
+    fn ready_needs_open_unblocked_decided_and_work_type() {
+        let input = ReadinessInput {
             status: Status::Open,
             bead_type: "task",
             shelved: None,
             waits: IsWaiting::No,
             pending_decisions: 0,
         };
-        assert!(is_ready(own));
-        assert!(!is_ready(ReadinessInput { status: Status::Blocked, ..own }));
-        assert!(!is_ready(ReadinessInput { bead_type: "gate", ..own }));
-        assert!(!is_ready(ReadinessInput { shelved: Some("pinned"), ..own }));
-        assert!(!is_ready(ReadinessInput { waits: IsWaiting::Yes, ..own }));
-        assert!(!is_ready(ReadinessInput { pending_decisions: 1, ..own }));
+        assert!(is_ready(input));
+        assert!(!is_ready(ReadinessInput { status: Status::Blocked, ..input }));
+        assert!(!is_ready(ReadinessInput { bead_type: "gate", ..input }));
+        assert!(!is_ready(ReadinessInput { shelved: Some("pinned"), ..input }));
+        assert!(!is_ready(ReadinessInput { waits: IsWaiting::Yes, ..input }));
+        assert!(!is_ready(ReadinessInput { pending_decisions: 1, ..input }));
     }
 }

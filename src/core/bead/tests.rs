@@ -1,6 +1,6 @@
 use super::*;
 use crate::bead::edit::NewBead;
-use crate::bead::readiness::Rule;
+use crate::bead::readiness::BlockingRule;
 use crate::kernel::record::{apply_all, created_event, event, replay};
 use crate::kernel::state_machine::tests::check_exhaustively;
 use proptest::prelude::*;
@@ -24,12 +24,12 @@ fn claim() -> Command {
 }
 
 #[test]
-fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
+fn transitions_every_pair_is_listed_or_refused() {
     check_exhaustively(Status::ALL, Trigger::ALL);
 }
 
 #[test]
-fn a_claim_names_the_holder_and_tells_of_it() {
+fn claim_sets_the_holder_and_emits_events() {
     let open = bead(2);
     let happenings = open.decide(&claim(), &ClaimContext::default(), at(9)).unwrap();
     let held = apply_all(&open, &happenings, at(9));
@@ -40,28 +40,28 @@ fn a_claim_names_the_holder_and_tells_of_it() {
 }
 
 #[test]
-fn a_bead_that_waits_is_deferred_undecided_or_meant_for_another_is_not_claimed() {
+fn claim_of_unready_or_reserved_bead_is_refused() {
     let waiting = ClaimContext {
-        waiting_on: vec![Blocker { id: BeadId::from_trusted("bd-0"), rule: Rule::Blocks }],
+        waiting_on: vec![Blocker { id: BeadId::from_trusted("bd-0"), rule: BlockingRule::Blocks }],
         ..ClaimContext::default()
     };
     let undecided = ClaimContext { pending_decisions: vec!["dec-1".into()], ..ClaimContext::default() };
     let deferred = Bead { defer_until: Some(at(10)), ..bead(2) };
     let reserved = Bead { assigned_to: Some("b".into()), ..bead(2) };
-    for (bead, facts) in [
+    for (bead, claim_context) in [
         (bead(2), waiting),
         (bead(2), undecided),
         (deferred.clone(), ClaimContext::default()),
         (reserved, ClaimContext::default()),
     ] {
-        let refused = bead.decide(&claim(), &facts, at(9)).unwrap_err();
+        let refused = bead.decide(&claim(), &claim_context, at(9)).unwrap_err();
         assert!(matches!(refused, Refusal::Conflict { code: "not-ready", .. }), "{refused}");
     }
     assert!(deferred.decide(&claim(), &ClaimContext::default(), at(10)).is_ok());
 }
 
 #[test]
-fn an_agent_gets_a_critical_bead_only_after_a_person_approved_it() {
+fn critical_bead_needs_approval_before_agent_claim() {
     let critical = bead(0);
     let refused = critical.decide(&claim(), &ClaimContext::default(), at(1)).unwrap_err();
     assert!(matches!(refused, Refusal::Conflict { code: "not-approved", .. }));
@@ -73,7 +73,7 @@ fn an_agent_gets_a_critical_bead_only_after_a_person_approved_it() {
 }
 
 #[test]
-fn raising_a_bead_to_critical_asks_for_a_new_approval() {
+fn raising_to_critical_resets_the_approval() {
     let approved = Bead { approval: Approval::Given, ..bead(2) };
     let wanted = Bead { priority: 0, ..approved.clone() };
     let happenings =
@@ -82,7 +82,7 @@ fn raising_a_bead_to_critical_asks_for_a_new_approval() {
 }
 
 #[test]
-fn a_failed_attempt_is_counted_and_a_spared_one_is_not() {
+fn only_a_failed_attempt_is_counted() {
     let held = Bead { status: Status::InProgress, assigned_to: Some("a".into()), ..bead(2) };
     let release = |attempt| Command::Release { reason: "no route".into(), attempt };
     let failed = held
@@ -100,7 +100,7 @@ fn a_failed_attempt_is_counted_and_a_spared_one_is_not() {
 }
 
 #[test]
-fn closing_tells_once_that_the_bead_is_completed() {
+fn close_emits_bead_completed_once() {
     let open = bead(2);
     let close = Command::Close { reason: "done elsewhere".into() };
     let happenings = open.decide(&close, &ClaimContext::default(), at(3)).unwrap();
@@ -132,13 +132,13 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just(Command::Reopen),
         Just(Command::Redispatch { reason: None }),
         Just(Command::Approve),
-        Just(Command::ForgetAttempts),
+        Just(Command::ResetAttempts),
     ]
 }
 
 proptest! {
     #[test]
-    fn replaying_the_events_of_any_history_gives_the_row(commands in prop::collection::vec(any_command(), 0..40)) {
+    fn replay_of_any_history_yields_the_row(commands in prop::collection::vec(any_command(), 0..40)) {
         let mut row = bead(1);
         let first = created_event(&row);
         let mut log = vec![(first.kind, first.data, row.created_at)];

@@ -1,7 +1,7 @@
 //! The types of beads, and which of them are no work.
 
 /// The types that a bead may have.
-pub const TYPES: &[&str] = &[
+pub const BEAD_TYPES: &[&str] = &[
     "task",
     "bug",
     "feature",

@@ -6,7 +6,7 @@
 //! opened from the ledger and the marks: reservations do not outlive the process. A call belongs to the
 //! window it was reserved in. The time comes in as an argument.
 
-use crate::budget::{Budget, Key, LEVELS, Scope, SpendCheckpoint, Window};
+use crate::budget::{Budget, BudgetKey, BudgetScope, BudgetWindow, SpendCheckpoint, THRESHOLDS};
 use crate::kernel::money::Usd;
 use crate::kernel::time::Timestamp;
 use std::collections::BTreeMap;
@@ -21,14 +21,14 @@ pub struct BudgetSeed {
 
 /// How a budget stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    pub key: Key,
+pub struct BudgetStatus {
+    pub key: BudgetKey,
     pub cap: Usd,
     pub spent: Usd,
     pub reserved: Usd,
     /// The share of the cap, in percent, that was told of; 0: none.
     pub warned: u8,
-    pub window: Window,
+    pub window: BudgetWindow,
 }
 
 /// A share of a cap that was reached just now: below 100 a warning, at 100 the end.
@@ -36,23 +36,23 @@ pub struct Standing {
 pub struct ThresholdCrossed {
     /// In percent.
     pub level: u8,
-    pub standing: Standing,
+    pub budget_status: BudgetStatus,
 }
 
 /// Why a call is not made: a budget does not hold its estimate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exhausted {
     /// The budget as it stands; it begins anew at the end of its window.
-    pub standing: Standing,
+    pub budget_status: BudgetStatus,
     pub estimate: Usd,
     /// To be told, when nobody was told yet that this budget is at its end.
-    pub crossing: Option<ThresholdCrossed>,
-    pub marks: Vec<SpendCheckpoint>,
+    pub threshold: Option<ThresholdCrossed>,
+    pub checkpoints: Vec<SpendCheckpoint>,
 }
 
 impl fmt::Display for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Standing { key, cap, spent, reserved, window, .. } = &self.standing;
+        let BudgetStatus { key, cap, spent, reserved, window, .. } = &self.budget_status;
         let (scope, period, estimate, end) = (&key.scope, key.period, self.estimate, window.end);
         write!(
             f,
@@ -69,10 +69,10 @@ impl fmt::Display for Exhausted {
 pub struct Reservation {
     at: Timestamp,
     amount: Usd,
-    scopes: Vec<Scope>,
+    scopes: Vec<BudgetScope>,
     /// The budgets it is counted in, each with the window and the life of its account.
-    shares: Vec<(Key, Timestamp, u64)>,
-    marks: Vec<SpendCheckpoint>,
+    shares: Vec<(BudgetKey, Timestamp, u64)>,
+    checkpoints: Vec<SpendCheckpoint>,
 }
 
 impl Reservation {
@@ -86,9 +86,9 @@ impl Reservation {
         self.amount
     }
 
-    /// What has to be committed, and told to [`Meter::committed`], before the call is made.
-    pub fn marks(&self) -> &[SpendCheckpoint] {
-        &self.marks
+    /// What has to be committed, and told to [`Meter::checkpoint_saved`], before the call is made.
+    pub fn checkpoints(&self) -> &[SpendCheckpoint] {
+        &self.checkpoints
     }
 }
 
@@ -96,56 +96,57 @@ impl Reservation {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
     /// Shares that were reached.
-    pub crossings: Vec<ThresholdCrossed>,
+    pub thresholds: Vec<ThresholdCrossed>,
     /// How much more the call cost than was set aside; it is booked all the same.
-    pub over: Option<Usd>,
+    pub overrun: Option<Usd>,
     /// To be committed, best together with the ledger's line; the next reservation asks for them again.
-    pub marks: Vec<SpendCheckpoint>,
+    pub checkpoints: Vec<SpendCheckpoint>,
 }
 
 #[derive(Clone, Debug)]
 struct BudgetState {
     /// Tells it from an earlier account of the same budget, which was taken away meanwhile.
-    life: u64,
+    generation: u64,
     cap: Usd,
-    window: Window,
+    window: BudgetWindow,
     spent: Usd,
     reserved: Usd,
-    marked: Usd,
+    checkpointed: Usd,
     warned: u8,
-    untold: Untold,
+    unsaved: UnsavedLevel,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Untold {
+enum UnsavedLevel {
     Nothing,
     Level,
 }
 
 impl BudgetState {
-    fn open(opening: &BudgetSeed, life: u64, now: Timestamp) -> Self {
-        let budget = &opening.budget;
+    fn open(seed: &BudgetSeed, generation: u64, now: Timestamp) -> Self {
+        let budget = &seed.budget;
         let window = budget.key.period.window(now);
-        let mark = budget.mark_in(window);
-        let marked = mark.map_or(Usd::ZERO, |mark| mark.spent);
-        let spent = opening.ledger.max(marked);
+        let checkpoint = budget.checkpoint_in(window);
+        let checkpointed = checkpoint.map_or(Usd::ZERO, |checkpoint| checkpoint.spent);
+        let spent = seed.ledger.max(checkpointed);
         // Of a cap that was raised, what it no longer reaches is told again when the time comes.
-        let warned = mark.map_or(0, |mark| mark.warned).min(level_of(spent, budget.cap));
-        let (cap, reserved, untold) = (budget.cap, Usd::ZERO, Untold::Nothing);
-        Self { life, cap, window, spent, reserved, marked, warned, untold }
+        let warned =
+            checkpoint.map_or(0, |checkpoint| checkpoint.warned).min(threshold_of(spent, budget.cap));
+        let (cap, reserved, unsaved) = (budget.cap, Usd::ZERO, UnsavedLevel::Nothing);
+        Self { generation, cap, window, spent, reserved, checkpointed, warned, unsaved }
     }
 
     /// Begins anew when its window is over; a clock that was set back changes nothing.
-    fn roll(&mut self, key: &Key, now: Timestamp) {
+    fn roll(&mut self, key: &BudgetKey, now: Timestamp) {
         if now >= self.window.end {
             let window = key.period.window(now);
-            let (spent, reserved, marked) = (Usd::ZERO, Usd::ZERO, Usd::ZERO);
-            let (warned, untold) = (0, Untold::Nothing);
-            *self = Self { window, spent, reserved, marked, warned, untold, ..*self };
+            let (spent, reserved, checkpointed) = (Usd::ZERO, Usd::ZERO, Usd::ZERO);
+            let (warned, unsaved) = (0, UnsavedLevel::Nothing);
+            *self = Self { window, spent, reserved, checkpointed, warned, unsaved, ..*self };
         }
     }
 
-    fn holds(&self, estimate: Usd) -> BudgetFit {
+    fn fit(&self, estimate: Usd) -> BudgetFit {
         let left = self.cap.minus(self.spent).minus(self.reserved);
         if estimate <= left && self.spent < self.cap {
             BudgetFit::Yes
@@ -156,18 +157,18 @@ impl BudgetState {
         }
     }
 
-    fn standing(&self, key: &Key) -> Standing {
+    fn budget_status(&self, key: &BudgetKey) -> BudgetStatus {
         let Self { cap, spent, reserved, warned, window, .. } = *self;
-        Standing { key: key.clone(), cap, spent, reserved, warned, window }
+        BudgetStatus { key: key.clone(), cap, spent, reserved, warned, window }
     }
 
     /// The mark that is wanted, if one is.
-    fn mark_due(&self, key: &Key) -> Option<SpendCheckpoint> {
-        let ahead = self.spent.minus(self.marked);
-        (ahead > self.cap.hundredth() || self.untold == Untold::Level).then(|| self.mark(key))
+    fn checkpoint_due(&self, key: &BudgetKey) -> Option<SpendCheckpoint> {
+        let ahead = self.spent.minus(self.checkpointed);
+        (ahead > self.cap.hundredth() || self.unsaved == UnsavedLevel::Level).then(|| self.checkpoint(key))
     }
 
-    fn mark(&self, key: &Key) -> SpendCheckpoint {
+    fn checkpoint(&self, key: &BudgetKey) -> SpendCheckpoint {
         SpendCheckpoint {
             key: key.clone(),
             window: self.window.start,
@@ -176,13 +177,13 @@ impl BudgetState {
         }
     }
 
-    fn told(&mut self, key: &Key, level: u8) -> Option<ThresholdCrossed> {
+    fn cross_threshold(&mut self, key: &BudgetKey, level: u8) -> Option<ThresholdCrossed> {
         if level <= self.warned {
             return None;
         }
         self.warned = level;
-        self.untold = Untold::Level;
-        Some(ThresholdCrossed { level, standing: self.standing(key) })
+        self.unsaved = UnsavedLevel::Level;
+        Some(ThresholdCrossed { level, budget_status: self.budget_status(key) })
     }
 }
 
@@ -196,40 +197,40 @@ enum BudgetFit {
 }
 
 /// The highest level that this much of the cap reaches.
-fn level_of(spent: Usd, cap: Usd) -> u8 {
-    LEVELS.into_iter().filter(|level| spent.reaches(*level, cap)).max().unwrap_or(0)
+fn threshold_of(spent: Usd, cap: Usd) -> u8 {
+    THRESHOLDS.into_iter().filter(|level| spent.has_reached(*level, cap)).max().unwrap_or(0)
 }
 
 /// The meter of all budgets.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
-    accounts: BTreeMap<Key, BudgetState>,
-    lives: u64,
+    states: BTreeMap<BudgetKey, BudgetState>,
+    generations: u64,
 }
 
 impl Meter {
     /// A meter over these budgets, nothing reserved: at the start, and after a crash.
-    pub fn open(openings: &[BudgetSeed], now: Timestamp) -> Self {
-        Self::in_life(0, openings, now)
+    pub fn open(seeds: &[BudgetSeed], now: Timestamp) -> Self {
+        Self::in_generation(0, seeds, now)
     }
 
-    fn in_life(life: u64, openings: &[BudgetSeed], now: Timestamp) -> Self {
-        let open = |one: &BudgetSeed| (one.budget.key.clone(), BudgetState::open(one, life, now));
-        Self { accounts: openings.iter().map(open).collect(), lives: life }
+    fn in_generation(generation: u64, seeds: &[BudgetSeed], now: Timestamp) -> Self {
+        let open = |one: &BudgetSeed| (one.budget.key.clone(), BudgetState::open(one, generation, now));
+        Self { states: seeds.iter().map(open).collect(), generations: generation }
     }
 
     /// Other budgets from now on. What stays keeps what is spent and reserved in it.
-    pub fn replace(&mut self, openings: &[BudgetSeed], now: Timestamp) {
-        let mut fresh = Self::in_life(self.lives + 1, openings, now);
-        for (key, account) in &mut fresh.accounts {
-            let Some(old) = self.accounts.get_mut(key) else { continue };
+    pub fn replace(&mut self, seeds: &[BudgetSeed], now: Timestamp) {
+        let mut fresh = Self::in_generation(self.generations + 1, seeds, now);
+        for (key, state) in &mut fresh.states {
+            let Some(old) = self.states.get_mut(key) else { continue };
             old.roll(key, now);
-            (account.life, account.window) = (old.life, old.window);
-            account.spent = account.spent.max(old.spent);
-            account.reserved = old.reserved;
-            account.marked = account.marked.max(old.marked);
-            account.warned = old.warned.min(level_of(account.spent, account.cap));
-            account.untold = old.untold;
+            (state.generation, state.window) = (old.generation, old.window);
+            state.spent = state.spent.max(old.spent);
+            state.reserved = old.reserved;
+            state.checkpointed = state.checkpointed.max(old.checkpointed);
+            state.warned = old.warned.min(threshold_of(state.spent, state.cap));
+            state.unsaved = old.unsaved;
         }
         *self = fresh;
     }
@@ -240,54 +241,54 @@ impl Meter {
     /// [`Exhausted`] names the first budget that does not hold the estimate; nothing is set aside then.
     pub fn reserve(
         &mut self,
-        scopes: &[Scope],
+        scopes: &[BudgetScope],
         estimate: Usd,
         now: Timestamp,
     ) -> Result<Reservation, Box<Exhausted>> {
-        let mine = |key: &Key| scopes.contains(&key.scope);
-        for (key, account) in self.accounts.iter_mut().filter(|(key, _)| mine(key)) {
-            account.roll(key, now);
-            let holds = account.holds(estimate);
-            if holds != BudgetFit::Yes {
-                let crossing = if holds == BudgetFit::Never { account.told(key, 100) } else { None };
-                let marks = account.mark_due(key).into_iter().collect();
+        let mine = |key: &BudgetKey| scopes.contains(&key.scope);
+        for (key, state) in self.states.iter_mut().filter(|(key, _)| mine(key)) {
+            state.roll(key, now);
+            let fit = state.fit(estimate);
+            if fit != BudgetFit::Yes {
+                let threshold = if fit == BudgetFit::Never { state.cross_threshold(key, 100) } else { None };
+                let checkpoints = state.checkpoint_due(key).into_iter().collect();
                 return Err(Box::new(Exhausted {
-                    standing: account.standing(key),
+                    budget_status: state.budget_status(key),
                     estimate,
-                    crossing,
-                    marks,
+                    threshold,
+                    checkpoints,
                 }));
             }
         }
-        let (mut shares, mut marks) = (Vec::new(), Vec::new());
-        for (key, account) in self.accounts.iter_mut().filter(|(key, _)| mine(key)) {
-            account.reserved = account.reserved.plus(estimate);
-            shares.push((key.clone(), account.window.start, account.life));
-            marks.extend(account.mark_due(key));
+        let (mut shares, mut checkpoints) = (Vec::new(), Vec::new());
+        for (key, state) in self.states.iter_mut().filter(|(key, _)| mine(key)) {
+            state.reserved = state.reserved.plus(estimate);
+            shares.push((key.clone(), state.window.start, state.generation));
+            checkpoints.extend(state.checkpoint_due(key));
         }
-        Ok(Reservation { at: now, amount: estimate, scopes: scopes.to_vec(), shares, marks })
+        Ok(Reservation { at: now, amount: estimate, scopes: scopes.to_vec(), shares, checkpoints })
     }
 
     /// Books what a call cost, also when that is more than was set aside.
     #[allow(clippy::needless_pass_by_value)] // a reservation ends once
     pub fn settle(&mut self, reservation: Reservation, actual: Usd, now: Timestamp) -> Settled {
-        self.free(&reservation, now);
-        let over = actual.minus(reservation.amount);
-        let over = (over > Usd::ZERO).then_some(over);
-        let mut settled = Settled { over, ..Settled::default() };
-        for (key, account) in &mut self.accounts {
+        self.release(&reservation, now);
+        let overrun = actual.minus(reservation.amount);
+        let overrun = (overrun > Usd::ZERO).then_some(overrun);
+        let mut settled = Settled { overrun, ..Settled::default() };
+        for (key, state) in &mut self.states {
             let share = reservation.shares.iter().find(|(shared, ..)| shared == key);
             // A budget that came meanwhile counts what began in its window.
             let begun = share.map_or(reservation.at, |(_, window, _)| *window);
-            if !reservation.scopes.contains(&key.scope) || begun < account.window.start {
+            if !reservation.scopes.contains(&key.scope) || begun < state.window.start {
                 continue;
             }
-            account.spent = account.spent.plus(actual);
-            let level = level_of(account.spent, account.cap);
+            state.spent = state.spent.plus(actual);
+            let level = threshold_of(state.spent, state.cap);
             if actual > Usd::ZERO {
-                settled.crossings.extend(account.told(key, level));
+                settled.thresholds.extend(state.cross_threshold(key, level));
             }
-            settled.marks.extend(account.mark_due(key));
+            settled.checkpoints.extend(state.checkpoint_due(key));
         }
         settled
     }
@@ -295,38 +296,40 @@ impl Meter {
     /// Gives back what was set aside for a call that cost nothing.
     #[allow(clippy::needless_pass_by_value)] // a reservation ends once
     pub fn cancel(&mut self, reservation: Reservation, now: Timestamp) {
-        self.free(&reservation, now);
+        self.release(&reservation, now);
     }
 
-    fn free(&mut self, reservation: &Reservation, now: Timestamp) {
-        for (key, account) in &mut self.accounts {
-            account.roll(key, now);
-            if reservation.shares.contains(&(key.clone(), account.window.start, account.life)) {
-                account.reserved = account.reserved.minus(reservation.amount);
+    fn release(&mut self, reservation: &Reservation, now: Timestamp) {
+        for (key, state) in &mut self.states {
+            state.roll(key, now);
+            if reservation.shares.contains(&(key.clone(), state.window.start, state.generation)) {
+                state.reserved = state.reserved.minus(reservation.amount);
             }
         }
     }
 
     /// Takes note of a mark that is in the store.
-    pub fn committed(&mut self, mark: &SpendCheckpoint) {
-        if let Some(account) = self.accounts.get_mut(&mark.key).filter(|a| a.window.start == mark.window) {
-            account.marked = account.marked.max(mark.spent);
-            if mark.warned >= account.warned {
-                account.untold = Untold::Nothing;
+    pub fn checkpoint_saved(&mut self, checkpoint: &SpendCheckpoint) {
+        if let Some(state) =
+            self.states.get_mut(&checkpoint.key).filter(|a| a.window.start == checkpoint.window)
+        {
+            state.checkpointed = state.checkpointed.max(checkpoint.spent);
+            if checkpoint.warned >= state.warned {
+                state.unsaved = UnsavedLevel::Nothing;
             }
         }
     }
 
     /// Marks of everything that is spent and not marked: for an orderly end.
-    pub fn last_marks(&self) -> Vec<SpendCheckpoint> {
-        let ahead = self.accounts.iter().filter(|(_, account)| account.spent > account.marked);
-        ahead.map(|(key, account)| account.mark(key)).collect()
+    pub fn final_checkpoints(&self) -> Vec<SpendCheckpoint> {
+        let ahead = self.states.iter().filter(|(_, state)| state.spent > state.checkpointed);
+        ahead.map(|(key, state)| state.checkpoint(key)).collect()
     }
 
     /// How every budget stands.
-    pub fn standings(&mut self, now: Timestamp) -> Vec<Standing> {
-        self.accounts.iter_mut().for_each(|(key, account)| account.roll(key, now));
-        self.accounts.iter().map(|(key, account)| account.standing(key)).collect()
+    pub fn budget_statuses(&mut self, now: Timestamp) -> Vec<BudgetStatus> {
+        self.states.iter_mut().for_each(|(key, state)| state.roll(key, now));
+        self.states.iter().map(|(key, state)| state.budget_status(key)).collect()
     }
 }
 

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn each_level_decides_up_to_its_priority() {
+    fn each_autonomy_level_decides_up_to_its_priority() {
         let table = [
             (Some(Autonomy::Full), [false, true, true, true, true]),
             (Some(Autonomy::Semi), [false, false, true, true, true]),
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_answers_its_own_question_or_one_of_another_project() {
+    fn own_or_foreign_project_decision_is_refused() {
         let mut full = agent(Some(Autonomy::Full));
         let asked = decision(Purpose::Question, &[]);
         let own = Decision { requester_id: Some("a".into()), ..asked.clone() };

@@ -14,9 +14,9 @@ use std::fmt;
 use std::time::Duration;
 
 /// After how much of its time a decision is told of again, in percent.
-pub const REMINDERS: [u8; 3] = [50, 80, 95];
+pub const REMINDER_PERCENTS: [u8; 3] = [50, 80, 95];
 /// Why an answer was given that nobody gave.
-pub(crate) const UNANSWERED: &str = "nobody answered in time";
+pub(crate) const TIMED_OUT_REASON: &str = "nobody answered in time";
 
 /// What a decision's deadline does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,18 +67,18 @@ impl<'de> Deserialize<'de> for OnTimeout {
 
 impl Decision {
     /// When the time began that runs now.
-    fn began(&self) -> Timestamp {
+    fn period_start(&self) -> Timestamp {
         self.escalated_at.unwrap_or(self.created_at)
     }
 
     /// How long it may wait, from the beginning of the time that runs now; none: for ever.
     fn period(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.since(self.began()))
+        self.deadline.map(|deadline| deadline.since(self.period_start()))
     }
 
-    fn reached(&self, percent: u8) -> Option<Timestamp> {
+    fn reminder_time(&self, percent: u8) -> Option<Timestamp> {
         let ms = self.period()?.as_millis() * u128::from(percent) / 100;
-        Some(self.began().plus(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))))
+        Some(self.period_start().plus(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))))
     }
 
     /// When something is to be done about it next: a reminder, or its deadline; none: never.
@@ -86,31 +86,31 @@ impl Decision {
         if self.status != Status::Pending {
             return None;
         }
-        let reminder = REMINDERS.into_iter().find(|percent| *percent > self.reminded);
-        reminder.and_then(|percent| self.reached(percent)).or(self.deadline)
+        let reminder = REMINDER_PERCENTS.into_iter().find(|percent| *percent > self.reminded);
+        reminder.and_then(|percent| self.reminder_time(percent)).or(self.deadline)
     }
 
     /// Returns whether its deadline has come.
-    pub fn is_late(&self, now: Timestamp) -> bool {
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     /// The newest reminder that is due: of several that were missed only the last is of use.
     pub(crate) fn remind(&self, now: Timestamp) -> Result<Vec<FieldChanges>, Refusal> {
-        let has_come = |percent: &u8| self.reached(*percent).is_some_and(|at| at <= now);
-        let newest = REMINDERS.into_iter().rfind(has_come).filter(|percent| *percent > self.reminded);
-        let Some(percent) = newest.filter(|_| !self.is_late(now)) else {
+        let has_come = |percent: &u8| self.reminder_time(*percent).is_some_and(|at| at <= now);
+        let newest = REMINDER_PERCENTS.into_iter().rfind(has_come).filter(|percent| *percent > self.reminded);
+        let Some(percent) = newest.filter(|_| !self.is_overdue(now)) else {
             return Err(Refusal::conflict("not-due", "there is nothing to remind of yet"));
         };
         let after = Self { reminded: percent, ..self.clone() };
-        let told = json!({
+        let event_data = json!({
             "percent": percent, "deadline": self.deadline, "bead_id": self.bead_id, "question": self.question,
             "options": self.options, "priority": self.priority, "requester_id": self.requester_id,
         });
-        let told = told.as_object().cloned().unwrap_or_default();
+        let event_data = event_data.as_object().cloned().unwrap_or_default();
         Ok(vec![
             FieldChanges::between(self, &after, None)
-                .telling(told)
+                .with_detail(event_data)
                 .event_override(EventType::DecisionReminder),
         ])
     }
@@ -126,9 +126,9 @@ impl Decision {
             reminded: 0,
             ..self.clone()
         };
-        let told = json!({"bead_id": self.bead_id, "question": self.question, "options": self.options});
-        let told = told.as_object().cloned().unwrap_or_default();
-        FieldChanges::between(self, &after, Some(UNANSWERED)).telling(told)
+        let event_data = json!({"bead_id": self.bead_id, "question": self.question, "options": self.options});
+        let event_data = event_data.as_object().cloned().unwrap_or_default();
+        FieldChanges::between(self, &after, Some(TIMED_OUT_REASON)).with_detail(event_data)
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_deadline_does_is_written_as_one_word() {
+    fn on_timeout_round_trips_as_text() {
         for text in ["expire", "escalate", "choose:blue", "choose:choose:x"] {
             assert_eq!(OnTimeout::parse(text).unwrap().to_string(), text);
         }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn reminders_come_at_half_of_the_time_and_later_each_once_and_missed_ones_together() {
+    fn reminders_come_once_each_and_missed_ones_collapse() {
         let mut asked = decision(Purpose::Question, &[]);
         assert_eq!(asked.next_due(), Some(at(50)));
         assert!(asked.decide(&Command::Remind, at(49)).is_err());
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escalated_decision_has_its_time_once_more_and_ends_then() {
+    fn escalated_decision_gets_one_more_period() {
         let mut asked = decision(Purpose::Question, &[]);
         asked.on_timeout = OnTimeout::Escalate;
         let expire = Command::Expire { subject: None };
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chosen_answer_is_given_by_the_system_unless_the_subject_changed() {
+    fn timeout_choice_applies_unless_the_subject_changed() {
         let mut asked = decision(Purpose::Question, &["red", "blue"]);
         asked.on_timeout = OnTimeout::Choose("blue".into());
         asked.subject_digest = Some("d".into());

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_are_read_with_their_unit() {
+    fn decision_wait_parses_units() {
         assert_eq!(DecisionWait::parse("48h"), Some(DecisionWait::For(Duration::from_secs(172_800))));
         assert_eq!(DecisionWait::parse("1500ms"), Some(DecisionWait::For(Duration::from_millis(1500))));
         assert_eq!(DecisionWait::parse("never"), Some(DecisionWait::Never));

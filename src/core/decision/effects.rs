@@ -5,7 +5,7 @@ use crate::decision::{APPROVAL_OPTIONS, CLOSE_OPTIONS, Decision, ESCALATION_OPTI
 
 impl Decision {
     /// What the end of this decision does to the bead it is about, if anything. `bead` is its status.
-    pub fn effect(&self, bead: bead::Status) -> Vec<bead::Command> {
+    pub fn bead_commands(&self, bead: bead::Status) -> Vec<bead::Command> {
         let answer = self.decision.as_deref();
         let blocked = bead == bead::Status::Blocked;
         match (self.purpose, self.status) {
@@ -33,7 +33,7 @@ impl Decision {
             (Purpose::Approval, _) => vec![],
             (Purpose::Attempts, Status::Resolved) => match answer {
                 Some("retry") if blocked => vec![
-                    bead::Command::ForgetAttempts,
+                    bead::Command::ResetAttempts,
                     bead::Command::Unblock { reason: format!("decision {}: try again", self.id) },
                 ],
                 Some("close") if blocked => {
@@ -69,7 +69,7 @@ impl Decision {
         }
         match (answer, &self.requester_id) {
             (Some(answer), Some(asker)) if answer == more => {
-                vec![bead::Command::HandBack { to: asker.clone(), reason: because("more has to be told") }]
+                vec![bead::Command::ReturnTo { to: asker.clone(), reason: because("more has to be told") }]
             }
             (Some(_), _) => vec![bead::Command::Unblock { reason: because("denied") }],
             (None, _) if status == Status::Timeout => {
@@ -84,14 +84,14 @@ impl Decision {
     }
 
     /// Returns whether it says that its project is to be closed although work in it is open.
-    pub fn closes_its_project(&self) -> bool {
+    pub fn is_project_close_approved(&self) -> bool {
         self.purpose == Purpose::Close
             && self.status == Status::Resolved
             && self.decision.as_deref() == Some(CLOSE_OPTIONS[0])
     }
 
     /// The remark that it leaves on its bead for whoever goes on with it.
-    pub fn remark(&self) -> Option<String> {
+    pub fn bead_comment(&self) -> Option<String> {
         let why = self.rationale.as_ref().filter(|_| self.status == Status::Resolved)?;
         (self.purpose == Purpose::Escalation)
             .then(|| format!("{}: {why}", self.decision.as_deref().unwrap_or("?")))
@@ -118,9 +118,9 @@ mod tests {
     }
 
     #[test]
-    fn approval_frees_the_bead_and_everything_else_blocks_it() {
+    fn approval_approves_the_bead_and_all_else_blocks_it() {
         let asked = decision(Purpose::Approval, &APPROVAL_OPTIONS);
-        let end = |command: &Command| ended(&asked, command).effect(bead::Status::Open);
+        let end = |command: &Command| ended(&asked, command).bead_commands(bead::Status::Open);
         assert_eq!(end(&answer("approve")), [bead::Command::Approve]);
         for command in [answer("deny"), EXPIRE, cancel()] {
             assert!(matches!(end(&command)[..], [bead::Command::Block { .. }]));
@@ -128,35 +128,38 @@ mod tests {
     }
 
     #[test]
-    fn every_end_of_a_question_frees_the_bead_that_waits_for_it() {
+    fn any_end_of_a_question_unblocks_its_bead() {
         let asked = decision(Purpose::Question, &[]);
         for command in [answer("yes"), EXPIRE, cancel()] {
             let ended = ended(&asked, &command);
-            assert!(matches!(ended.effect(bead::Status::Blocked)[..], [bead::Command::Unblock { .. }]));
-            assert!(ended.effect(bead::Status::Closed).is_empty());
+            assert!(matches!(
+                ended.bead_commands(bead::Status::Blocked)[..],
+                [bead::Command::Unblock { .. }]
+            ));
+            assert!(ended.bead_commands(bead::Status::Closed).is_empty());
         }
     }
 
     #[test]
-    fn an_escalation_closes_the_bead_reopens_it_or_gives_it_back_to_the_asker() {
+    fn escalation_closes_reopens_or_returns_the_bead() {
         let mut asked = decision(Purpose::Escalation, &ESCALATION_OPTIONS);
         asked.requester_id = Some("coder".into());
-        let end = |command: &Command| ended(&asked, command).effect(bead::Status::Blocked);
+        let end = |command: &Command| ended(&asked, command).bead_commands(bead::Status::Blocked);
         assert!(matches!(end(&answer("approve"))[..], [bead::Command::Close { .. }]));
         for command in [answer("deny"), EXPIRE, cancel()] {
             assert!(matches!(end(&command)[..], [bead::Command::Unblock { .. }]));
         }
         let back = end(&answer("needs_more_info"));
-        assert!(matches!(&back[..], [bead::Command::HandBack { to, .. }] if to == "coder"), "{back:?}");
+        assert!(matches!(&back[..], [bead::Command::ReturnTo { to, .. }] if to == "coder"), "{back:?}");
     }
 
     #[test]
-    fn only_a_yes_closes_the_project() {
+    fn only_yes_closes_the_project() {
         let asked = decision(Purpose::Close, &CLOSE_OPTIONS);
         for (command, closes) in
             [(answer("yes"), true), (answer("no"), false), (EXPIRE, false), (cancel(), false)]
         {
-            assert_eq!(ended(&asked, &command).closes_its_project(), closes);
+            assert_eq!(ended(&asked, &command).is_project_close_approved(), closes);
         }
     }
 }

@@ -46,7 +46,7 @@ mod tests {
     use crate::kernel::time::Timestamp;
 
     #[test]
-    fn the_work_counts_and_how_it_goes_does_not() {
+    fn subject_digest_covers_work_and_not_progress() {
         let new = NewBead { title: "T".into(), project_id: "p".into(), ..NewBead::default() };
         let bead = new.build(BeadId::from_trusted("b"), Timestamp::from_millis(0)).unwrap().0;
         let same =

@@ -36,19 +36,19 @@ pub fn answer(text: &str) -> Command {
         decision: text.into(),
         rationale: None,
         decider_id: "ann".into(),
-        sight: AnswerContext::default(),
+        context: AnswerContext::default(),
     }
 }
 
 const EXPIRE: Command = Command::Expire { subject: None };
 
 #[test]
-fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
+fn transitions_every_pair_is_listed_or_refused() {
     check_exhaustively(Status::ALL, Trigger::ALL);
 }
 
 #[test]
-fn an_answer_is_one_of_the_options_and_comes_once() {
+fn answer_must_be_an_option_and_is_final() {
     let asked = decision(Purpose::Question, &["red", "blue"]);
     let now = Timestamp::from_millis(5);
     assert!(matches!(asked.decide(&answer("green"), now), Err(Refusal::Invalid(_))));
@@ -62,7 +62,7 @@ fn an_answer_is_one_of_the_options_and_comes_once() {
 }
 
 #[test]
-fn a_decision_expires_at_its_deadline_and_not_before() {
+fn decision_expires_at_its_deadline_and_not_before() {
     let asked = decision(Purpose::Question, &[]);
     assert!(asked.decide(&EXPIRE, Timestamp::from_millis(99)).is_err());
     assert!(asked.decide(&EXPIRE, Timestamp::from_millis(100)).is_ok());
@@ -71,13 +71,13 @@ fn a_decision_expires_at_its_deadline_and_not_before() {
 }
 
 #[test]
-fn an_answer_is_given_for_the_subject_as_it_is_now() {
+fn answer_for_a_changed_subject_is_stale() {
     let asked = Decision { subject_digest: Some("old".into()), ..decision(Purpose::Question, &[]) };
     let now = Timestamp::from_millis(5);
     let give = |at_present: Option<&str>, seen: Option<&str>| {
-        let sight = AnswerContext { now: at_present.map(str::to_owned), seen: seen.map(str::to_owned) };
+        let context = AnswerContext { now: at_present.map(str::to_owned), seen: seen.map(str::to_owned) };
         let command =
-            Command::Resolve { decision: "y".into(), rationale: None, decider_id: "ann".into(), sight };
+            Command::Resolve { decision: "y".into(), rationale: None, decider_id: "ann".into(), context };
         asked.decide(&command, now).map(|happenings| apply_all(&asked, &happenings, now))
     };
     assert!(give(Some("old"), None).is_ok());
@@ -91,7 +91,7 @@ fn an_answer_is_given_for_the_subject_as_it_is_now() {
 }
 
 #[test]
-fn a_deadline_that_cannot_do_what_it_should_is_refused() {
+fn deadline_without_effect_is_refused() {
     let mut asked = decision(Purpose::Question, &["red"]);
     assert!(check(&asked).is_ok());
     asked.on_timeout = OnTimeout::Choose("blue".into());

@@ -2,8 +2,8 @@
 
 use crate::agent::{self, Agent};
 use crate::bead::{Approval, Bead, CRITICAL};
-use crate::budget::Scope;
-use crate::budget::meter::Standing;
+use crate::budget::BudgetScope;
+use crate::budget::meter::BudgetStatus;
 use crate::kernel::ids::{AgentId, BeadId, ProjectId, ProviderId};
 use crate::kernel::time::Timestamp;
 use std::cmp::Reverse;
@@ -18,27 +18,29 @@ pub enum ProviderState {
 
 /// The budgets that are at their end, each with the time when it begins anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spent(BTreeMap<Scope, Timestamp>);
+pub struct ExhaustedBudgets(BTreeMap<BudgetScope, Timestamp>);
 
-impl Spent {
+impl ExhaustedBudgets {
     /// Those of these budgets.
-    pub fn of(standings: &[Standing]) -> Self {
-        let mut spent: BTreeMap<Scope, Timestamp> = BTreeMap::new();
-        for standing in standings.iter().filter(|standing| standing.spent >= standing.cap) {
-            let until = spent.entry(standing.key.scope.clone()).or_default();
-            *until = (*until).max(standing.window.end);
+    pub fn of(budget_statuses: &[BudgetStatus]) -> Self {
+        let mut spent: BTreeMap<BudgetScope, Timestamp> = BTreeMap::new();
+        for budget_status in
+            budget_statuses.iter().filter(|budget_status| budget_status.spent >= budget_status.cap)
+        {
+            let until = spent.entry(budget_status.key.scope.clone()).or_default();
+            *until = (*until).max(budget_status.window.end);
         }
         Self(spent)
     }
 
     /// The budget that keeps an agent from work for a project.
-    pub fn on(&self, project: &ProjectId, agent: &AgentId) -> Option<(&Scope, Timestamp)> {
-        let scopes = Scope::of(Some(project), Some(agent));
+    pub fn exhausted_for(&self, project: &ProjectId, agent: &AgentId) -> Option<(&BudgetScope, Timestamp)> {
+        let scopes = BudgetScope::of(Some(project), Some(agent));
         self.0.iter().find(|(scope, _)| scopes.contains(scope)).map(|(scope, until)| (scope, *until))
     }
 
     /// When the next of them begins anew.
-    pub fn next_renewal(&self) -> Option<Timestamp> {
+    pub fn next_reset(&self) -> Option<Timestamp> {
         self.0.values().min().copied()
     }
 }
@@ -47,16 +49,16 @@ impl Spent {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
     /// Beads that agents hold.
-    pub at_work: u32,
+    pub active: u32,
     /// The most of them; none: no limit.
-    pub most: Option<u32>,
+    pub limit: Option<u32>,
     pub parked: Option<String>,
 }
 
 impl Capacity {
     /// Returns whether there is none for another bead.
     pub fn is_full(&self) -> bool {
-        self.most.is_some_and(|most| self.at_work >= most)
+        self.limit.is_some_and(|limit| self.active >= limit)
     }
 }
 
@@ -70,29 +72,29 @@ pub struct Load {
 impl Load {
     /// Returns whether a project gets no more work at present.
     pub fn is_closed(&self, project: &ProjectId) -> bool {
-        self.projects.get(project).is_some_and(|room| room.is_full() || room.parked.is_some())
+        self.projects.get(project).is_some_and(|capacity| capacity.is_full() || capacity.parked.is_some())
     }
 
-    pub(crate) fn at_work(&self, project: &ProjectId) -> u32 {
-        self.projects.get(project).map_or(0, |room| room.at_work)
+    pub(crate) fn active(&self, project: &ProjectId) -> u32 {
+        self.projects.get(project).map_or(0, |capacity| capacity.active)
     }
 
     fn is_provider_full(&self, agent: &Agent) -> bool {
-        let room = agent.provider_id.as_ref().and_then(|id| self.providers.get(id));
-        room.is_some_and(Capacity::is_full)
+        let capacity = agent.provider_id.as_ref().and_then(|id| self.providers.get(id));
+        capacity.is_some_and(Capacity::is_full)
     }
 
-    pub(crate) fn begin(&mut self, project: &ProjectId, agent: &Agent) {
-        self.projects.entry(project.clone()).or_default().at_work += 1;
+    pub(crate) fn add_active(&mut self, project: &ProjectId, agent: &Agent) {
+        self.projects.entry(project.clone()).or_default().active += 1;
         if let Some(provider) = &agent.provider_id {
-            self.providers.entry(provider.clone()).or_default().at_work += 1;
+            self.providers.entry(provider.clone()).or_default().active += 1;
         }
     }
 }
 
 /// Whether work is handed out at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub enum DispatchState {
     Active,
     /// Not at present, and why.
     Parked(String),
@@ -102,45 +104,47 @@ pub enum Operation {
 #[derive(Clone, Copy, Debug)]
 pub struct DispatchInput<'a> {
     pub agents: &'a [(Agent, ProviderState)],
-    pub operation: &'a Operation,
-    pub spent: &'a Spent,
+    pub dispatch_state: &'a DispatchState,
+    pub spent: &'a ExhaustedBudgets,
     pub load: &'a Load,
 }
 
 /// Why an agent does not fit a bead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mismatch {
-    MeantForAnother,
+    AssignedToOther,
     OtherProject,
     OtherRole,
-    Pulls,
+    PullsOwnWork,
     NotStarted,
     ProviderUnusable,
-    BudgetSpent,
+    BudgetExhausted,
     ProviderFull,
     Busy,
 }
 
 /// The role a bead asks for by its tag `role:x`.
-pub fn wanted_role(bead: &Bead) -> Option<&str> {
+pub fn required_role(bead: &Bead) -> Option<&str> {
     bead.tags.iter().find_map(|tag| tag.strip_prefix("role:"))
 }
 
 /// Returns whether an agent may be given a bead now; the first obstacle otherwise.
-pub fn fit(
+pub fn check_fit(
     bead: &Bead,
     agent: &Agent,
     provider: ProviderState,
-    spent: &Spent,
+    spent: &ExhaustedBudgets,
     load: &Load,
 ) -> Result<(), Mismatch> {
-    suits(bead, agent)?;
+    check_suitability(bead, agent)?;
     if agent.kind == agent::Kind::External {
-        return Err(Mismatch::Pulls);
+        return Err(Mismatch::PullsOwnWork);
     }
     match agent.status {
         agent::Status::Idle if provider == ProviderState::Unusable => Err(Mismatch::ProviderUnusable),
-        agent::Status::Idle if spent.on(&bead.project_id, &agent.id).is_some() => Err(Mismatch::BudgetSpent),
+        agent::Status::Idle if spent.exhausted_for(&bead.project_id, &agent.id).is_some() => {
+            Err(Mismatch::BudgetExhausted)
+        }
         agent::Status::Idle if load.is_provider_full(agent) => Err(Mismatch::ProviderFull),
         agent::Status::Idle => Ok(()),
         agent::Status::Working => Err(Mismatch::Busy),
@@ -149,14 +153,14 @@ pub fn fit(
 }
 
 /// Returns whether a bead is for an agent at all, whatever it does at present.
-pub fn suits(bead: &Bead, agent: &Agent) -> Result<(), Mismatch> {
+pub fn check_suitability(bead: &Bead, agent: &Agent) -> Result<(), Mismatch> {
     if bead.assigned_to.as_deref().is_some_and(|name| name != agent.id.as_str()) {
-        return Err(Mismatch::MeantForAnother);
+        return Err(Mismatch::AssignedToOther);
     }
     if agent.project_id.as_ref().is_some_and(|project| *project != bead.project_id) {
         return Err(Mismatch::OtherProject);
     }
-    if wanted_role(bead).is_some_and(|role| fills(agent, role).is_none()) {
+    if required_role(bead).is_some_and(|role| role_match(agent, role).is_none()) {
         return Err(Mismatch::OtherRole);
     }
     Ok(())
@@ -171,7 +175,7 @@ pub enum RoleMatch {
 }
 
 /// Returns whether and how an agent fills a role.
-pub fn fills(agent: &Agent, role: &str) -> Option<RoleMatch> {
+pub fn role_match(agent: &Agent, role: &str) -> Option<RoleMatch> {
     let persona = agent.persona_name.as_deref().and_then(|name| name.rsplit('/').next());
     if agent.role.as_deref() == Some(role) {
         Some(RoleMatch::Role)
@@ -195,11 +199,11 @@ pub fn roles(agent: &Agent) -> impl Iterator<Item = &str> {
 /// then who shares the most labels, then who has no role that is better kept for other work, then who serves fewer
 /// projects, then who has had nothing to do for longest.
 fn rank<'a>(bead: &Bead, agent: &'a Agent) -> impl Ord + use<'a> {
-    let filling = wanted_role(bead).and_then(|role| fills(agent, role));
+    let role_rank = required_role(bead).and_then(|role| role_match(agent, role));
     let shared = agent.config.labels.iter().filter(|label| bead.tags.contains(label)).count();
-    let is_specialist = wanted_role(bead).is_none() && roles(agent).next().is_some();
+    let is_specialist = required_role(bead).is_none() && roles(agent).next().is_some();
     (
-        filling,
+        role_rank,
         Reverse(shared),
         is_specialist && shared == 0,
         agent.project_id.is_none(),
@@ -215,45 +219,45 @@ pub fn is_free(agent: &Agent, provider: ProviderState) -> bool {
 
 /// Where beads for the free agents are to be looked for: for which roles in which project. No project stands for all
 /// of them; there is nothing when no agent is free.
-pub fn wanted(agents: &[(Agent, ProviderState)]) -> BTreeMap<Option<ProjectId>, BTreeSet<String>> {
-    let mut wanted: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+pub fn roles_by_project(agents: &[(Agent, ProviderState)]) -> BTreeMap<Option<ProjectId>, BTreeSet<String>> {
+    let mut roles_by_project: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
     for (agent, _) in agents.iter().filter(|(agent, provider)| is_free(agent, *provider)) {
         let project = agent.project_id.clone();
-        wanted.entry(project).or_default().extend(roles(agent).map(str::to_owned));
+        roles_by_project.entry(project).or_default().extend(roles(agent).map(str::to_owned));
     }
-    wanted
+    roles_by_project
 }
 
-/// Pairs beads (each project's in the order of their urgency) with free agents, at most `room` of them. The more urgent
+/// Pairs beads (each project's in the order of their urgency) with free agents, at most `capacity` of them. The more urgent
 /// bead comes first, and among beads of one priority that of the project with the least work under way, so that a
 /// long list of one project does not starve another one. Each agent gets one bead.
-pub fn assign(beads: Vec<Bead>, company: DispatchInput<'_>, room: usize) -> Vec<(BeadId, AgentId)> {
-    let mut load = company.load.clone();
+pub fn assign(beads: Vec<Bead>, input: DispatchInput<'_>, capacity: usize) -> Vec<(BeadId, AgentId)> {
+    let mut load = input.load.clone();
     let mut queues: BTreeMap<ProjectId, VecDeque<Bead>> = BTreeMap::new();
     for bead in beads {
         queues.entry(bead.project_id.clone()).or_default().push_back(bead);
     }
-    let mut free: Vec<&(Agent, ProviderState)> = company.agents.iter().collect();
+    let mut free: Vec<&(Agent, ProviderState)> = input.agents.iter().collect();
     let mut pairs = Vec::new();
-    while pairs.len() < room {
+    while pairs.len() < capacity {
         let next = queues
             .iter()
             .filter(|(project, _)| !load.is_closed(project))
             .filter_map(|(project, queue)| queue.front().map(|bead| (project, bead)))
             .min_by_key(|(project, bead)| {
-                (bead.priority, load.at_work(project), bead.created_at, bead.id.clone())
+                (bead.priority, load.active(project), bead.created_at, bead.id.clone())
             })
             .map(|(project, _)| project.clone());
         let Some(bead) = next.and_then(|project| queues.get_mut(&project)?.pop_front()) else { break };
         let found = free
             .iter()
             .enumerate()
-            .filter(|(_, (agent, provider))| fit(&bead, agent, *provider, company.spent, &load).is_ok())
+            .filter(|(_, (agent, provider))| check_fit(&bead, agent, *provider, input.spent, &load).is_ok())
             .min_by_key(|(_, (agent, _))| rank(&bead, agent))
             .map(|(place, _)| place);
         if let Some(place) = found {
             let (agent, _) = free.swap_remove(place);
-            load.begin(&bead.project_id, agent);
+            load.add_active(&bead.project_id, agent);
             pairs.push((bead.id, agent.id.clone()));
         }
     }
@@ -261,7 +265,7 @@ pub fn assign(beads: Vec<Bead>, company: DispatchInput<'_>, room: usize) -> Vec<
 }
 
 /// Returns whether a person has to approve the bead before an agent gets it.
-pub fn wants_approval(bead: &Bead) -> bool {
+pub fn is_approval_missing(bead: &Bead) -> bool {
     bead.priority == CRITICAL && bead.approval == Approval::Missing
 }
 

@@ -3,7 +3,7 @@
 use crate::agent::Agent;
 use crate::bead::Bead;
 use crate::bead::handoff::HandoffTarget;
-use crate::dispatch::assign::fills;
+use crate::dispatch::assign::role_match;
 use crate::kernel::ids::AgentId;
 
 /// Most handoffs of a bead before it has made progress.
@@ -13,13 +13,14 @@ pub const MAX_HANDOFFS: usize = 5;
 ///
 /// # Errors
 /// When nobody is meant, or the agent itself.
-pub fn check(bead: &Bead, by: &AgentId, heir: &HandoffTarget, agents: &[Agent]) -> Result<(), String> {
-    let serves = |agent: &Agent| agent.project_id.as_ref().is_none_or(|project| *project == bead.project_id);
-    let others = || agents.iter().filter(|agent| serves(agent) && agent.id != *by);
-    let is_there = match heir {
+pub fn check(bead: &Bead, by: &AgentId, target: &HandoffTarget, agents: &[Agent]) -> Result<(), String> {
+    let is_eligible =
+        |agent: &Agent| agent.project_id.as_ref().is_none_or(|project| *project == bead.project_id);
+    let others = || agents.iter().filter(|agent| is_eligible(agent) && agent.id != *by);
+    let is_there = match target {
         HandoffTarget::Agent(id) if id == by => return Err("you are that agent: work on it".to_owned()),
         HandoffTarget::Agent(id) => others().any(|agent| agent.id == *id),
-        HandoffTarget::Role(role) => others().any(|agent| fills(agent, role).is_some()),
+        HandoffTarget::Role(role) => others().any(|agent| role_match(agent, role).is_some()),
     };
     if is_there {
         return Ok(());
@@ -32,15 +33,15 @@ pub fn check(bead: &Bead, by: &AgentId, heir: &HandoffTarget, agents: &[Agent]) 
         .collect();
     Err(match known.len() {
         0 => "there is nobody else to hand it to".to_owned(),
-        _ => format!("{heir} is not there; there are {}", known.join(", ")),
+        _ => format!("{target} is not there; there are {}", known.join(", ")),
     })
 }
 
 /// Why handing the bead on once more would be running in a circle, if it would.
-pub fn circle(bead: &Bead, by: &AgentId, heir: &HandoffTarget) -> Option<String> {
+pub fn handoff_cycle(bead: &Bead, by: &AgentId, target: &HandoffTarget) -> Option<String> {
     let mut chain: Vec<String> = bead.handed_on_by.iter().map(ToString::to_string).collect();
     chain.push(by.to_string());
-    let back = match heir {
+    let back = match target {
         HandoffTarget::Agent(id) => bead.handed_on_by.contains(id),
         HandoffTarget::Role(_) => false,
     };
@@ -48,7 +49,7 @@ pub fn circle(bead: &Bead, by: &AgentId, heir: &HandoffTarget) -> Option<String>
     if !(back || again || chain.len() > MAX_HANDOFFS) {
         return None;
     }
-    chain.push(heir.to_string());
+    chain.push(target.to_string());
     Some(format!("it was handed on in a circle: {}", chain.join(" → ")))
 }
 
@@ -76,8 +77,8 @@ mod tests {
         HandoffTarget::Agent(AgentId::from_trusted(id))
     }
 
-    fn handed(bead: &Bead, by: &str, heir: HandoffTarget) -> Bead {
-        let command = Command::HandOn { by: AgentId::from_trusted(by), heir, reason: "yours".into() };
+    fn handed(bead: &Bead, by: &str, target: HandoffTarget) -> Bead {
+        let command = Command::HandOff { by: AgentId::from_trusted(by), target, reason: "yours".into() };
         let at = Timestamp::from_millis(1);
         let after = apply_all(bead, &bead.decide(&command, &ClaimContext::default(), at).unwrap(), at);
         assert_eq!(after.status, Status::Open);
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bead_goes_to_an_agent_or_to_a_role_and_remembers_by_whom() {
+    fn handoff_to_agent_or_role_records_the_sender() {
         let to_agent = handed(&held(), "a", agent("b"));
         assert_eq!(
             (to_agent.assigned_to.as_deref(), &to_agent.tags[..]),
@@ -101,23 +102,23 @@ mod tests {
     }
 
     #[test]
-    fn going_back_going_round_and_going_on_for_ever_are_circles() {
+    fn handoff_back_repeated_or_too_long_is_a_cycle() {
         let (a, b) = (AgentId::from_trusted("a"), AgentId::from_trusted("b"));
-        assert_eq!(circle(&held(), &a, &agent("b")), None);
+        assert_eq!(handoff_cycle(&held(), &a, &agent("b")), None);
         let once = handed(&held(), "a", agent("b"));
-        assert_eq!(circle(&once, &b, &agent("c")), None);
-        let told = circle(&once, &b, &agent("a")).unwrap();
+        assert_eq!(handoff_cycle(&once, &b, &agent("c")), None);
+        let told = handoff_cycle(&once, &b, &agent("a")).unwrap();
         assert_eq!(told, "it was handed on in a circle: a → b → agent a");
         let round = handed(&once, "b", HandoffTarget::Role("coder".into()));
         assert!(
-            circle(&round, &a, &HandoffTarget::Role("qa".into())).is_some(),
+            handoff_cycle(&round, &a, &HandoffTarget::Role("qa".into())).is_some(),
             "a has it for the second time"
         );
         let mut long = held();
         for n in 0..MAX_HANDOFFS {
-            assert_eq!(circle(&long, &AgentId::from_trusted(format!("x{n}")), &agent("y")), None);
+            assert_eq!(handoff_cycle(&long, &AgentId::from_trusted(format!("x{n}")), &agent("y")), None);
             long = handed(&long, &format!("x{n}"), agent(&format!("x{}", n + 1)));
         }
-        assert!(circle(&long, &AgentId::from_trusted("last"), &agent("y")).is_some());
+        assert!(handoff_cycle(&long, &AgentId::from_trusted("last"), &agent("y")).is_some());
     }
 }

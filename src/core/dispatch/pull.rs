@@ -2,7 +2,7 @@
 
 use crate::agent::{Agent, Kind};
 use crate::bead::Bead;
-use crate::dispatch::assign::{Load, suits};
+use crate::dispatch::assign::{Load, check_suitability};
 use crate::kernel::ids::{BeadId, ProjectId};
 use crate::kernel::refusal::Refusal;
 use std::collections::BTreeSet;
@@ -23,16 +23,16 @@ pub struct Puller<'a> {
 
 impl Puller<'_> {
     /// Returns whether beads of a project may be given to it.
-    pub fn seeks_in(&self, project: &ProjectId) -> bool {
+    pub fn can_pull_from(&self, project: &ProjectId) -> bool {
         let own = self.agent.project_id.as_ref();
         own.is_none_or(|own| own == project)
             && self.project.is_none_or(|wanted| wanted == project)
             && self.within.is_none_or(|within| within.iter().any(|one| one == project.as_str()))
     }
 
-    fn takes(&self, bead: &Bead) -> bool {
-        self.seeks_in(&bead.project_id)
-            && suits(bead, self.agent).is_ok()
+    fn can_take(&self, bead: &Bead) -> bool {
+        self.can_pull_from(&bead.project_id)
+            && check_suitability(bead, self.agent).is_ok()
             && self.tags.iter().all(|tag| bead.tags.contains(tag))
             && !self.refused.contains(&bead.id)
     }
@@ -55,31 +55,29 @@ pub fn check_kind(agent: &Agent) -> Result<(), Refusal> {
 
 /// Gives each seeker, in order, the most urgent bead that it may have; of equally urgent ones that of the project with
 /// the least work under way, then the oldest. The answer names seekers by their place.
-pub fn assign_pulls(seekers: &[Puller<'_>], mut beads: Vec<Bead>, load: &Load) -> Vec<(usize, BeadId)> {
+pub fn assign_pulls(pullers: &[Puller<'_>], mut beads: Vec<Bead>, load: &Load) -> Vec<(usize, BeadId)> {
     let mut load = load.clone();
     let mut served: BTreeSet<&str> = BTreeSet::new();
-    let mut shares = Vec::new();
-    for (place, seeker) in seekers.iter().enumerate() {
+    let mut assignments = Vec::new();
+    for (place, puller) in pullers.iter().enumerate() {
         // Who asks twice at once gets one bead: with that it is no longer free.
-        if served.contains(seeker.agent.id.as_str()) {
+        if served.contains(puller.agent.id.as_str()) {
             continue;
         }
         let found = beads
             .iter()
             .enumerate()
-            .filter(|(_, bead)| !load.is_closed(&bead.project_id) && seeker.takes(bead))
-            .min_by_key(|(_, bead)| {
-                (bead.priority, load.at_work(&bead.project_id), bead.created_at, &bead.id)
-            })
+            .filter(|(_, bead)| !load.is_closed(&bead.project_id) && puller.can_take(bead))
+            .min_by_key(|(_, bead)| (bead.priority, load.active(&bead.project_id), bead.created_at, &bead.id))
             .map(|(found, _)| found);
         if let Some(found) = found {
             let bead = beads.swap_remove(found);
-            load.begin(&bead.project_id, seeker.agent);
-            served.insert(seeker.agent.id.as_str());
-            shares.push((place, bead.id));
+            load.add_active(&bead.project_id, puller.agent);
+            served.insert(puller.agent.id.as_str());
+            assignments.push((place, bead.id));
         }
     }
-    shares
+    assignments
 }
 
 #[cfg(test)]
@@ -113,31 +111,31 @@ mod tests {
         new.build(BeadId::from_trusted(id), Timestamp::from_millis(created)).unwrap().0
     }
 
-    fn seeker<'a>(agent: &'a Agent, tags: &'a [String], refused: &'a BTreeSet<BeadId>) -> Puller<'a> {
+    fn puller<'a>(agent: &'a Agent, tags: &'a [String], refused: &'a BTreeSet<BeadId>) -> Puller<'a> {
         Puller { agent, project: None, within: None, tags, refused }
     }
 
-    fn ids(shares: Vec<(usize, BeadId)>) -> Vec<(usize, String)> {
-        shares.into_iter().map(|(place, id)| (place, id.to_string())).collect()
+    fn ids(assignments: Vec<(usize, BeadId)>) -> Vec<(usize, String)> {
+        assignments.into_iter().map(|(place, id)| (place, id.to_string())).collect()
     }
 
     #[test]
-    fn urgent_beads_come_first_then_those_of_the_project_with_less_work_then_old_ones() {
+    fn pulls_prefer_urgency_then_idle_projects_then_age() {
         let (a, b, c) = (agent("a", None, None), agent("b", None, None), agent("c", None, None));
         let none = BTreeSet::new();
-        let seekers = [&a, &b, &c].map(|agent| seeker(agent, &[], &none));
+        let pullers = [&a, &b, &c].map(|agent| puller(agent, &[], &none));
         let beads = vec![
             bead("old", "p", 2, &[], 1),
             bead("older", "p", 2, &[], 0),
             bead("far", "q", 2, &[], 9),
             bead("now", "p", 1, &[], 9),
         ];
-        let shares = ids(assign_pulls(&seekers, beads, &Load::default()));
-        assert_eq!(shares, [(0, "now".into()), (1, "far".into()), (2, "older".into())]);
+        let assignments = ids(assign_pulls(&pullers, beads, &Load::default()));
+        assert_eq!(assignments, [(0, "now".into()), (1, "far".into()), (2, "older".into())]);
     }
 
     #[test]
-    fn role_project_tags_and_what_was_refused_keep_beads_away() {
+    fn pull_filters_by_role_project_tags_and_refusals() {
         let painter = agent("painter", Some("paint"), Some("p"));
         let none = BTreeSet::new();
         let tags = ["red".to_owned()];
@@ -150,35 +148,35 @@ mod tests {
             ]
         };
         assert_eq!(
-            ids(assign_pulls(&[seeker(&painter, &[], &none)], beads(), &Load::default())),
+            ids(assign_pulls(&[puller(&painter, &[], &none)], beads(), &Load::default())),
             [(0, "plain".into())]
         );
         assert_eq!(
-            ids(assign_pulls(&[seeker(&painter, &tags, &none)], beads(), &Load::default())),
+            ids(assign_pulls(&[puller(&painter, &tags, &none)], beads(), &Load::default())),
             [(0, "red".into())]
         );
         let refused = BTreeSet::from([BeadId::from_trusted("plain")]);
         assert_eq!(
-            ids(assign_pulls(&[seeker(&painter, &[], &refused)], beads(), &Load::default())),
+            ids(assign_pulls(&[puller(&painter, &[], &refused)], beads(), &Load::default())),
             [(0, "red".into())]
         );
         let within = ["q".to_owned()];
-        let limited = Puller { within: Some(&within), ..seeker(&painter, &[], &none) };
+        let limited = Puller { within: Some(&within), ..puller(&painter, &[], &none) };
         assert!(assign_pulls(&[limited], beads(), &Load::default()).is_empty());
     }
 
     #[test]
-    fn a_project_gives_out_no_more_than_its_limit_and_an_agent_gets_one_bead() {
+    fn pull_respects_project_limit_and_one_bead_per_agent() {
         let (a, b) = (agent("a", None, None), agent("b", None, None));
         let none = BTreeSet::new();
         let beads = || vec![bead("one", "p", 2, &[], 0), bead("two", "p", 2, &[], 1)];
         let mut load = Load::default();
-        let room = Capacity { at_work: 0, most: Some(1), parked: None };
-        load.projects.insert(ProjectId::from_trusted("p"), room);
-        let seekers = [&a, &b].map(|agent| seeker(agent, &[], &none));
-        assert_eq!(ids(assign_pulls(&seekers, beads(), &load)), [(0, "one".into())]);
-        let twice = [&a, &a, &b].map(|agent| seeker(agent, &[], &none));
-        let shares = ids(assign_pulls(&twice, beads(), &Load::default()));
-        assert_eq!(shares, [(0, "one".into()), (2, "two".into())]);
+        let capacity = Capacity { active: 0, limit: Some(1), parked: None };
+        load.projects.insert(ProjectId::from_trusted("p"), capacity);
+        let pullers = [&a, &b].map(|agent| puller(agent, &[], &none));
+        assert_eq!(ids(assign_pulls(&pullers, beads(), &load)), [(0, "one".into())]);
+        let twice = [&a, &a, &b].map(|agent| puller(agent, &[], &none));
+        let assignments = ids(assign_pulls(&twice, beads(), &Load::default()));
+        assert_eq!(assignments, [(0, "one".into()), (2, "two".into())]);
     }
 }

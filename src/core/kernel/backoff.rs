@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_longest_and_jitter_stays_within_the_upper_half() {
+    fn backoff_doubles_to_the_maximum_with_half_jitter() {
         let (base, longest) = (Duration::from_secs(1), Duration::from_secs(10));
         for (attempt, full) in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (60, 10)] {
             for random in [0, 1, u64::MAX / 3, u64::MAX] {

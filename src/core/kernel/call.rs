@@ -47,39 +47,39 @@ string_enum! {
 /// What the end of a call says of the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthSignal {
-    Well,
+    Healthy,
     /// It failed: one strike.
-    Strike,
+    Failure,
     /// It will fail every call until somebody changes something.
     Down,
     /// Nothing: the reason lies with the call or with who made it.
-    Neither,
+    Neutral,
 }
 
 impl ErrorKind {
     /// What a call that ended so says of the provider. A limit on the rate is a word of a provider that is
     /// well; a refused call, an unknown model or a caller who left say nothing of it.
-    pub const fn judgement(self) -> HealthSignal {
+    pub const fn health_signal(self) -> HealthSignal {
         match self {
             Self::Auth => HealthSignal::Down,
-            Self::Overloaded | Self::TimedOut | Self::Unreachable | Self::Broken => HealthSignal::Strike,
+            Self::Overloaded | Self::TimedOut | Self::Unreachable | Self::Broken => HealthSignal::Failure,
             Self::NotFound
             | Self::RateLimited
             | Self::ContextTooLong
             | Self::Refused
             | Self::Cancelled
             | Self::TooLarge
-            | Self::Lost => HealthSignal::Neither,
+            | Self::Lost => HealthSignal::Neutral,
         }
     }
 
     /// The same of a beat. Its request is always the same and good, so all but a limit on the rate is the
     /// provider's failure.
-    pub const fn judgement_of_beat(self) -> HealthSignal {
-        match (self, self.judgement()) {
-            (Self::RateLimited, _) => HealthSignal::Neither,
-            (_, HealthSignal::Neither) => HealthSignal::Strike,
-            (_, judgement) => judgement,
+    pub const fn heartbeat_signal(self) -> HealthSignal {
+        match (self, self.health_signal()) {
+            (Self::RateLimited, _) => HealthSignal::Neutral,
+            (_, HealthSignal::Neutral) => HealthSignal::Failure,
+            (_, health_signal) => health_signal,
         }
     }
 
@@ -89,7 +89,7 @@ impl ErrorKind {
     }
 
     /// Returns whether another provider may well serve what this one did not.
-    pub const fn is_worth_another_provider(self) -> bool {
+    pub const fn can_fail_over(self) -> bool {
         self.is_transient() || matches!(self, Self::Auth | Self::NotFound | Self::Broken)
     }
 }
@@ -103,10 +103,10 @@ pub enum CallOutcome {
 
 impl CallOutcome {
     /// What it says of the provider.
-    pub const fn judgement(&self) -> HealthSignal {
+    pub const fn health_signal(&self) -> HealthSignal {
         match self {
-            Self::Answered => HealthSignal::Well,
-            Self::Failed { kind, .. } => kind.judgement(),
+            Self::Answered => HealthSignal::Healthy,
+            Self::Failed { kind, .. } => kind.health_signal(),
         }
     }
 }
@@ -143,27 +143,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_error_says_of_the_provider_follows_the_table() {
+    fn error_kind_maps_to_signal_retry_and_failover() {
         let table = [
             (ErrorKind::Auth, HealthSignal::Down, "once", "elsewhere"),
-            (ErrorKind::NotFound, HealthSignal::Neither, "once", "elsewhere"),
-            (ErrorKind::RateLimited, HealthSignal::Neither, "again", "elsewhere"),
-            (ErrorKind::ContextTooLong, HealthSignal::Neither, "once", "here"),
-            (ErrorKind::Refused, HealthSignal::Neither, "once", "here"),
-            (ErrorKind::Overloaded, HealthSignal::Strike, "again", "elsewhere"),
-            (ErrorKind::Broken, HealthSignal::Strike, "once", "elsewhere"),
-            (ErrorKind::TimedOut, HealthSignal::Strike, "again", "elsewhere"),
-            (ErrorKind::Unreachable, HealthSignal::Strike, "again", "elsewhere"),
-            (ErrorKind::Cancelled, HealthSignal::Neither, "once", "here"),
-            (ErrorKind::TooLarge, HealthSignal::Neither, "once", "here"),
-            (ErrorKind::Lost, HealthSignal::Neither, "once", "here"),
+            (ErrorKind::NotFound, HealthSignal::Neutral, "once", "elsewhere"),
+            (ErrorKind::RateLimited, HealthSignal::Neutral, "again", "elsewhere"),
+            (ErrorKind::ContextTooLong, HealthSignal::Neutral, "once", "here"),
+            (ErrorKind::Refused, HealthSignal::Neutral, "once", "here"),
+            (ErrorKind::Overloaded, HealthSignal::Failure, "again", "elsewhere"),
+            (ErrorKind::Broken, HealthSignal::Failure, "once", "elsewhere"),
+            (ErrorKind::TimedOut, HealthSignal::Failure, "again", "elsewhere"),
+            (ErrorKind::Unreachable, HealthSignal::Failure, "again", "elsewhere"),
+            (ErrorKind::Cancelled, HealthSignal::Neutral, "once", "here"),
+            (ErrorKind::TooLarge, HealthSignal::Neutral, "once", "here"),
+            (ErrorKind::Lost, HealthSignal::Neutral, "once", "here"),
         ];
         assert_eq!(table.len(), ErrorKind::ALL.len());
-        for (kind, judgement, again, place) in table {
-            assert_eq!(kind.judgement(), judgement, "{kind}");
+        for (kind, health_signal, again, place) in table {
+            assert_eq!(kind.health_signal(), health_signal, "{kind}");
             assert_eq!(kind.is_transient(), again == "again", "{kind}");
-            assert_eq!(kind.is_worth_another_provider(), place == "elsewhere", "{kind}");
+            assert_eq!(kind.can_fail_over(), place == "elsewhere", "{kind}");
         }
-        assert_eq!(CallOutcome::Answered.judgement(), HealthSignal::Well);
+        assert_eq!(CallOutcome::Answered.health_signal(), HealthSignal::Healthy);
     }
 }

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_joined_by_and_and_families_match_by_prefix() {
+    fn event_filter_conditions_are_anded() {
         let filter = EventFilter {
             project_id: Some("p".into()),
             within: None,
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_type_is_an_error_that_names_it() {
+    fn unknown_event_type_is_named_in_the_error() {
         for text in ["bead.nothing", "nothing.*", "bea*", "*.created"] {
             assert_eq!(TypePattern::parse_list(text), Err(UnknownType(text.into())));
         }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_changes_with_every_column() {
+    fn chain_hash_changes_with_every_column() {
         let base = event(EventType::BeadReady, Some("p"));
         let hash = chain_hash(&GENESIS, &base, "null");
         let mut others = vec![chain_hash(&[1; 32], &base, "null"), chain_hash(&GENESIS, &base, "{}")];

@@ -1,24 +1,24 @@
 //! Names of things: one newtype per kind of entity, so that a bead's id is never taken for an agent's.
 //!
-//! A client may choose an id of the form [`is_well_formed`] checks; otherwise one is made here from
+//! A client may choose an id of the form [`is_valid_id`] checks; otherwise one is made here from
 //! random bytes that the caller brings, never from the clock.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The longest id a client may choose, in bytes.
-pub const MAX_CHOSEN_LEN: usize = 64;
+pub const MAX_ID_LEN: usize = 64;
 /// A text that is no id of ours: what was given, shortened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an id: {0:?}; an id matches ^[a-z0-9][a-z0-9._-]{{0,63}}$")]
-pub struct NotAnId(pub String);
+pub struct InvalidId(pub String);
 
 /// Returns whether a client may choose this text as an id: `^[a-z0-9][a-z0-9._-]{0,63}$`, and none of the
 /// words that mean "nothing" somewhere.
-pub fn is_well_formed(text: &str) -> bool {
+pub fn is_valid_id(text: &str) -> bool {
     let mut bytes = text.bytes();
     let head = bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    head && text.len() <= MAX_CHOSEN_LEN
+    head && text.len() <= MAX_ID_LEN
         && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
         && !matches!(text, "null" | "undefined")
 }
@@ -51,11 +51,11 @@ macro_rules! id {
             }
 
             /// The id a client chose.
-            pub fn parse(text: &str) -> Result<Self, NotAnId> {
-                if is_well_formed(text) {
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                if is_valid_id(text) {
                     Ok(Self(text.to_owned()))
                 } else {
-                    Err(NotAnId(text.chars().take(80).collect()))
+                    Err(InvalidId(text.chars().take(80).collect()))
                 }
             }
 
@@ -135,19 +135,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_may_choose_plain_lower_case_ids_only() {
+    fn client_ids_are_plain_lower_case() {
         for good in ["coding-agent", "a", "0.x_y", &"a".repeat(64)] {
-            assert!(is_well_formed(good), "{good}");
+            assert!(is_valid_id(good), "{good}");
         }
         for bad in ["", "-a", "A", "a b", "a/b", "null", "é", &"a".repeat(65)] {
-            assert!(!is_well_formed(bad), "{bad}");
+            assert!(!is_valid_id(bad), "{bad}");
         }
     }
 
     #[test]
-    fn made_ids_are_well_formed_and_follow_their_random_bytes() {
+    fn generated_ids_are_valid_and_deterministic() {
         let one = RunId::from_random([7; 16]);
-        assert!(is_well_formed(one.as_str()), "{one}");
+        assert!(is_valid_id(one.as_str()), "{one}");
         assert_ne!(one, RunId::from_random([8; 16]));
         assert_eq!(one.as_str().len(), "run-".len() + 20);
     }

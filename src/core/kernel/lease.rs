@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_old_token_is_refused_and_the_present_one_is_not() {
+    fn old_lease_token_is_refused() {
         let bead = BeadId::from_trusted("bd-1");
         let lease = Lease {
             bead_id: bead.clone(),

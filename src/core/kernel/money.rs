@@ -49,7 +49,7 @@ impl Usd {
     }
 
     /// Returns whether this is `percent` of `whole` or more.
-    pub fn reaches(self, percent: u8, whole: Self) -> bool {
+    pub fn has_reached(self, percent: u8, whole: Self) -> bool {
         u128::from(self.0) * 100 >= u128::from(whole.0) * u128::from(percent)
     }
 }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dollars_are_kept_to_the_billionth() {
+    fn dollars_are_exact_to_the_billionth() {
         assert_eq!(Usd::from_dollars(0.1).plus(Usd::from_dollars(0.2)), Usd::from_dollars(0.3));
         assert_eq!(Usd::from_dollars(1.5).dollars(), 1.5);
         for nothing in [-1.0, f64::NAN, f64::NEG_INFINITY] {
@@ -82,10 +82,10 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_reached_to_the_billionth() {
+    fn percentage_is_exact_to_the_billionth() {
         let cap = Usd::from_billionths(1_000);
-        assert!(Usd::from_billionths(800).reaches(80, cap));
-        assert!(!Usd::from_billionths(799).reaches(80, cap));
-        assert!(Usd(u64::MAX).reaches(100, Usd(u64::MAX)));
+        assert!(Usd::from_billionths(800).has_reached(80, cap));
+        assert!(!Usd::from_billionths(799).has_reached(80, cap));
+        assert!(Usd(u64::MAX).has_reached(100, Usd(u64::MAX)));
     }
 }

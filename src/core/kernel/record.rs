@@ -61,14 +61,14 @@ pub enum FieldChanges {
         event_override: Option<EventType>,
     },
     /// Something worth telling that leaves the row as it is.
-    Noted { kind: EventType, data: Value },
+    EventOnly { kind: EventType, data: Value },
 }
 
 impl FieldChanges {
     /// The difference between a record and what it becomes.
     pub fn between<R: Record>(before: &R, after: &R, reason: Option<&str>) -> Self {
         let reason = reason.map(str::to_owned);
-        Self::Changed { changes: difference(before, after), reason, detail: Map::new(), event_override: None }
+        Self::Changed { changes: diff(before, after), reason, detail: Map::new(), event_override: None }
     }
 
     /// The same, told of by an event of its own, one of the record's [`Record::ALSO_UPDATED`].
@@ -82,7 +82,7 @@ impl FieldChanges {
 
     /// The same with more for its event to tell.
     #[must_use]
-    pub fn telling(mut self, more: Map<String, Value>) -> Self {
+    pub fn with_detail(mut self, more: Map<String, Value>) -> Self {
         if let Self::Changed { detail, .. } = &mut self {
             detail.extend(more);
         }
@@ -90,13 +90,13 @@ impl FieldChanges {
     }
 
     /// Returns whether a record is left as it is.
-    pub fn is_nothing(&self) -> bool {
+    pub fn is_noop(&self) -> bool {
         matches!(self, Self::Changed { changes, .. } if changes.is_empty())
     }
 
     /// An event that changes no row.
-    pub fn noted(kind: EventType, data: Value) -> Self {
-        Self::Noted { kind, data }
+    pub fn event_only(kind: EventType, data: Value) -> Self {
+        Self::EventOnly { kind, data }
     }
 }
 
@@ -111,7 +111,7 @@ fn fields<R: Record>(record: &R) -> Map<String, Value> {
 }
 
 /// The fields in which two states of one record differ, derived fields and telemetry left out.
-pub fn difference<R: Record>(before: &R, after: &R) -> Changes {
+pub fn diff<R: Record>(before: &R, after: &R) -> Changes {
     let (old, mut new) = (fields(before), fields(after));
     let mut changes = Changes::new();
     for (name, old) in old {
@@ -159,7 +159,7 @@ pub fn created_event<R: Record>(record: &R) -> NewEvent {
 /// The event that tells of one happening, in the shape that streams and replays.
 pub fn event<R: Record>(record: &R, happening: &FieldChanges) -> NewEvent {
     let (kind, data) = match happening {
-        FieldChanges::Noted { kind, data } => (*kind, data.clone()),
+        FieldChanges::EventOnly { kind, data } => (*kind, data.clone()),
         FieldChanges::Changed { changes, reason, detail, event_override } => {
             let mut data = detail.clone();
             let status = changes.get("status");

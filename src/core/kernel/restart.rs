@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn five_restarts_in_a_minute_are_granted_with_growing_pauses_and_the_sixth_is_not() {
+    fn restart_budget_backs_off_then_gives_up() {
         let mut budget = RestartBudget::new(5, Duration::from_secs(60));
         let verdicts: Vec<RestartVerdict> =
             (0..6).map(|s| budget.fail(Timestamp::from_millis(s * 1000))).collect();
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_outside_the_window_are_forgotten() {
+    fn failures_outside_the_window_are_not_counted() {
         let mut budget = RestartBudget::new(1, Duration::from_secs(60));
         let at = |s: i64| Timestamp::from_millis(s * 1000);
         assert!(matches!(budget.fail(at(0)), RestartVerdict::Restart { .. }));

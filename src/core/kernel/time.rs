@@ -11,7 +11,7 @@ pub struct Timestamp(i64);
 /// A text that is no RFC 3339 time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an RFC 3339 time: {0:?}")]
-pub struct NotATime(pub String);
+pub struct InvalidTimestamp(pub String);
 
 /// The last instant written with a four-digit year: 9999-12-31T23:59:59.999Z.
 const LATEST_MS: i64 = 253_402_300_799_999;
@@ -62,12 +62,12 @@ impl fmt::Display for Timestamp {
 }
 
 impl FromStr for Timestamp {
-    type Err = NotATime;
+    type Err = InvalidTimestamp;
 
-    fn from_str(text: &str) -> Result<Self, NotATime> {
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
         text.parse::<jiff::Timestamp>()
             .map(|at| Self::from_millis(at.as_millisecond()))
-            .map_err(|_| NotATime(text.chars().take(64).collect()))
+            .map_err(|_| InvalidTimestamp(text.chars().take(64).collect()))
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_written_with_milliseconds_and_read_back() {
+    fn timestamp_round_trips_with_milliseconds() {
         let at = Timestamp::from_millis(1_795_392_000_007);
         assert_eq!(at.to_string(), "2026-11-23T00:00:00.007Z");
         assert_eq!(at.to_string().parse(), Ok(at));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn invalid_timestamp_is_refused() {
         assert!("tomorrow".parse::<Timestamp>().is_err());
         assert!("2026-11-23".parse::<Timestamp>().is_err());
     }

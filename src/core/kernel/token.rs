@@ -54,7 +54,7 @@ impl Token {
     }
 
     /// Returns whether its holder may see and change what belongs to this project.
-    pub fn reaches(&self, project: &str) -> bool {
+    pub fn can_access(&self, project: &str) -> bool {
         self.projects.as_ref().is_none_or(|projects| projects.iter().any(|known| known == project))
     }
 }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_without_a_list_reaches_every_project_and_one_with_an_empty_list_none() {
+    fn token_without_project_list_can_access_all() {
         let token = |projects: Option<&[&str]>| Token {
             id: TokenId::from_trusted("tok-1"),
             name: "t".into(),
@@ -88,8 +88,8 @@ mod tests {
             expires_at: None,
             last_used_at: None,
         };
-        assert!(token(None).reaches("p"));
-        assert!(token(Some(&["o", "p"])).reaches("p"));
-        assert!(!token(Some(&["o"])).reaches("p") && !token(Some(&[])).reaches("p"));
+        assert!(token(None).can_access("p"));
+        assert!(token(Some(&["o", "p"])).can_access("p"));
+        assert!(!token(Some(&["o"])).can_access("p") && !token(Some(&[])).can_access("p"));
     }
 }

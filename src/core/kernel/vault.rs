@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
+    fn transitions_every_pair_is_listed_or_refused() {
         crate::kernel::state_machine::tests::check_exhaustively(Status::ALL, Trigger::ALL);
     }
 }

@@ -16,7 +16,7 @@ string_enum! {
 /// One known model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct CatalogEntry {
     pub name: String,
     /// Other names of it; `*` stands for any letters.
     #[serde(default)]
@@ -43,7 +43,7 @@ pub struct Entry {
 /// What is wrong with a catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("model {name:?} {problem}")]
-pub struct BadEntry {
+pub struct InvalidEntry {
     pub name: String,
     pub problem: &'static str,
 }
@@ -51,18 +51,18 @@ pub struct BadEntry {
 /// The known models, the best first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalog {
-    entries: Vec<(Entry, ModelName)>,
+    entries: Vec<(CatalogEntry, ModelName)>,
 }
 
 /// A model that a provider offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Offered {
+pub struct OfferedModel {
     pub id: String,
     /// Tokens that fit into one call, where the provider tells.
     pub context_window: Option<u64>,
 }
 
-impl Offered {
+impl OfferedModel {
     /// A model of which only the name is told.
     pub fn named(id: impl Into<String>) -> Self {
         Self { id: id.into(), context_window: None }
@@ -80,7 +80,7 @@ pub enum SelectionReason {
 
 /// The model that calls are to use.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Choice {
+pub struct ModelSelection {
     pub model: String,
     pub basis: SelectionReason,
     pub reason: String,
@@ -109,9 +109,9 @@ impl Catalog {
     /// A catalogue of these models. A later entry of a name takes the place of an earlier one.
     ///
     /// # Errors
-    /// [`BadEntry`] for an empty name, a score beyond 0 to 1, a price below 0.
-    pub fn new(entries: impl IntoIterator<Item = Entry>) -> Result<Self, BadEntry> {
-        let entries: Vec<Entry> = entries.into_iter().collect();
+    /// [`InvalidEntry`] for an empty name, a score beyond 0 to 1, a price below 0.
+    pub fn new(entries: impl IntoIterator<Item = CatalogEntry>) -> Result<Self, InvalidEntry> {
+        let entries: Vec<CatalogEntry> = entries.into_iter().collect();
         let (mut seen, mut kept) = (BTreeSet::new(), Vec::new());
         for entry in entries.into_iter().rev() {
             check(&entry)?;
@@ -127,23 +127,23 @@ impl Catalog {
     }
 
     /// Every known model, the best first.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub fn entries(&self) -> impl Iterator<Item = &CatalogEntry> {
         self.entries.iter().map(|(entry, _)| entry)
     }
 
     /// The entry that an offered name means: by its name, an alias, the same name in another dress, or the
     /// family and the size, in this order.
-    pub fn find(&self, offered: &str) -> Option<&Entry> {
+    pub fn find(&self, offered: &str) -> Option<&CatalogEntry> {
         let name = ModelName::parse(offered);
         let alike = self.entries.iter().filter_map(|(entry, known)| {
-            likeness(offered, &name, entry, known).map(|likeness| (likeness, entry))
+            match_score(offered, &name, entry, known).map(|match_score| (match_score, entry))
         });
         // Of equal ones the first, which is the best.
         alike.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, entry)| entry)
     }
 }
 
-fn check(entry: &Entry) -> Result<(), BadEntry> {
+fn check(entry: &CatalogEntry) -> Result<(), InvalidEntry> {
     let price_ok = |price: Option<f64>| price.is_none_or(|price| price.is_finite() && price >= 0.0);
     let problem = if entry.name.trim().is_empty() {
         "has no name"
@@ -156,14 +156,23 @@ fn check(entry: &Entry) -> Result<(), BadEntry> {
     } else {
         return Ok(());
     };
-    Err(BadEntry { name: entry.name.clone(), problem })
+    Err(InvalidEntry { name: entry.name.clone(), problem })
 }
 
-fn likeness(offered: &str, name: &ModelName, entry: &Entry, known: &ModelName) -> Option<MatchScore> {
+fn match_score(
+    offered: &str,
+    name: &ModelName,
+    entry: &CatalogEntry,
+    known: &ModelName,
+) -> Option<MatchScore> {
     let bare = offered.rsplit_once('/').map_or(offered, |(_, bare)| bare);
     if offered.eq_ignore_ascii_case(&entry.name) {
         Some(MatchScore::Exact)
-    } else if entry.aliases.iter().any(|alias| is_like(alias, offered) || is_like(alias, bare)) {
+    } else if entry
+        .aliases
+        .iter()
+        .any(|alias| is_pattern_match(alias, offered) || is_pattern_match(alias, bare))
+    {
         Some(MatchScore::Alias)
     } else if name.is_same(known) {
         Some(MatchScore::Same)
@@ -175,7 +184,7 @@ fn likeness(offered: &str, name: &ModelName, entry: &Entry, known: &ModelName) -
 }
 
 /// Returns whether a text is as a pattern says, capitals or not; `*` stands for any letters, also for none.
-fn is_like(pattern: &str, text: &str) -> bool {
+fn is_pattern_match(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.to_lowercase(), text.to_lowercase());
     let Some((head, tail)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut rest) = text.strip_prefix(head) else { return false };
@@ -191,7 +200,7 @@ fn is_like(pattern: &str, text: &str) -> bool {
 }
 
 /// What is offered beside models that talk.
-const NO_TALKERS: &[&str] = &[
+const NON_CHAT_MARKERS: &[&str] = &[
     "embed",
     "whisper",
     "tts",
@@ -208,39 +217,48 @@ const NO_TALKERS: &[&str] = &[
     "flux",
 ];
 
-fn talks(model: &str) -> bool {
+fn is_chat_model(model: &str) -> bool {
     let model = model.to_lowercase();
-    !NO_TALKERS.iter().any(|word| model.contains(word))
+    !NON_CHAT_MARKERS.iter().any(|word| model.contains(word))
 }
 
 /// Chooses the model that calls are to use: the configured one if it is offered, else the best known one that
 /// is offered, else the first. None when nothing is offered.
-pub fn negotiate(configured: Option<&str>, offered: &[Offered], catalogue: &Catalog) -> Option<Choice> {
+pub fn negotiate(
+    configured: Option<&str>,
+    offered: &[OfferedModel],
+    catalog: &Catalog,
+) -> Option<ModelSelection> {
     let wanted = configured.and_then(|name| {
         // Ollama and its kin add a tag that nobody writes.
-        let is_wanted = |one: &&Offered| one.id == name || one.id.strip_suffix(":latest") == Some(name);
+        let is_wanted = |one: &&OfferedModel| one.id == name || one.id.strip_suffix(":latest") == Some(name);
         offered.iter().find(|one| one.id == name).or_else(|| offered.iter().find(is_wanted))
     });
     if let Some(one) = wanted {
         let reason = "the configured model is offered".to_owned();
-        return Some(choice(one, SelectionReason::Configured, reason, catalogue.find(&one.id)));
+        return Some(selection(one, SelectionReason::Configured, reason, catalog.find(&one.id)));
     }
     let missing = configured.map_or_else(String::new, |name| format!("{name} is not offered; "));
-    let known = offered.iter().filter_map(|one| Some((one, catalogue.find(&one.id)?)));
+    let known = offered.iter().filter_map(|one| Some((one, catalog.find(&one.id)?)));
     let best = known.reduce(|best, next| if next.1.score > best.1.score { next } else { best });
     if let Some((one, entry)) = best {
         let (name, score) = (&entry.name, entry.score);
         let reason =
             format!("{missing}{name} is the best known model of {}, score {score:.2}", offered.len());
-        return Some(choice(one, SelectionReason::Best, reason, Some(entry)));
+        return Some(selection(one, SelectionReason::Best, reason, Some(entry)));
     }
-    let first = offered.iter().find(|one| talks(&one.id)).or(offered.first())?;
+    let first = offered.iter().find(|one| is_chat_model(&one.id)).or(offered.first())?;
     let reason = format!("{missing}no offered model is in the catalogue, so the first one is used");
-    Some(choice(first, SelectionReason::First, reason, None))
+    Some(selection(first, SelectionReason::First, reason, None))
 }
 
-fn choice(one: &Offered, basis: SelectionReason, reason: String, entry: Option<&Entry>) -> Choice {
-    Choice {
+fn selection(
+    one: &OfferedModel,
+    basis: SelectionReason,
+    reason: String,
+    entry: Option<&CatalogEntry>,
+) -> ModelSelection {
+    ModelSelection {
         model: one.id.clone(),
         basis,
         reason,

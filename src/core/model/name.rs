@@ -17,10 +17,10 @@ pub struct ModelName {
 }
 
 /// Words that tell no two models apart; `cloud` is Ollama's for those that it runs elsewhere.
-const COMMON: &[&str] =
+const IGNORED_WORDS: &[&str] =
     &["instruct", "chat", "it", "latest", "free", "preview", "hf", "gguf", "text", "default", "cloud"];
 /// Ways of storing weights.
-const STORED: &[&str] = &[
+const QUANTISATION_WORDS: &[&str] = &[
     "fp8", "fp16", "bf16", "fp32", "f16", "f32", "int4", "int8", "awq", "gptq", "exl2", "exl3", "mlx", "bnb",
     "4bit", "8bit", "6bit", "nvfp4", "mxfp4", "fp4", "w4a16", "w8a8", "qat", "dynamic",
 ];
@@ -38,29 +38,29 @@ impl ModelName {
         let rest = rest.strip_suffix(".gguf").unwrap_or(rest);
         let mut words = Vec::new();
         for piece in rest.split(['-', ':', ' ', '@', '+']).filter(|piece| !piece.is_empty()) {
-            if is_storage(piece) {
+            if is_quantisation(piece) {
                 name.quantisation = Some(piece.to_owned());
             } else {
                 words.extend(piece.split('_').filter(|word| !word.is_empty()).map(str::to_owned));
             }
         }
-        name.sort_out(&words);
+        name.classify_words(&words);
         name
     }
 
-    fn sort_out(&mut self, words: &[String]) {
+    fn classify_words(&mut self, words: &[String]) {
         let mut rest = words.iter().map(String::as_str).peekable();
         while let Some(word) = rest.next() {
-            if is_storage(word) {
+            if is_quantisation(word) {
                 self.quantisation = Some(word.to_owned());
-            } else if let Some(total) = total_of(word).filter(|_| self.total_b.is_none()) {
+            } else if let Some(total) = parse_total_params(word).filter(|_| self.total_b.is_none()) {
                 self.total_b = Some(total);
-            } else if let Some(active) = active_of(word).filter(|_| self.total_b.is_some()) {
+            } else if let Some(active) = parse_active_params(word).filter(|_| self.total_b.is_some()) {
                 self.active_b = Some(active);
             } else if is_year(word) {
                 // A date: the month and the day belong to it.
                 while rest.next_if(|next| next.len() == 2 && is_number(next)).is_some() {}
-            } else if is_date(word) || COMMON.contains(&word) {
+            } else if is_date(word) || IGNORED_WORDS.contains(&word) {
             } else {
                 self.add(word);
             }
@@ -130,20 +130,20 @@ fn is_number(text: &str) -> bool {
 }
 
 /// `q4_k_m`, `iq3_xxs`, `fp8` and the like.
-fn is_storage(word: &str) -> bool {
+fn is_quantisation(word: &str) -> bool {
     let digits = word.strip_prefix("iq").or_else(|| word.strip_prefix('q'));
     let quantised = digits.is_some_and(|rest| {
         let mut letters = rest.chars();
         letters.next().is_some_and(|first| first.is_ascii_digit())
             && matches!(letters.next(), None | Some('_'))
     });
-    quantised || STORED.contains(&word)
+    quantised || QUANTISATION_WORDS.contains(&word)
 }
 
 /// `480b`, `1.5b`, `350m`, `1t`, `8x7b`, in billions.
-fn total_of(word: &str) -> Option<f64> {
+fn parse_total_params(word: &str) -> Option<f64> {
     if let Some((experts, each)) = word.split_once('x') {
-        return Some(experts.parse::<f64>().ok().filter(|_| is_number(experts))? * total_of(each)?);
+        return Some(experts.parse::<f64>().ok().filter(|_| is_number(experts))? * parse_total_params(each)?);
     }
     let scale = match word.chars().last()? {
         't' => 1_000.0,
@@ -157,8 +157,8 @@ fn total_of(word: &str) -> Option<f64> {
 }
 
 /// `a35b`: 35 billion in use at a time.
-fn active_of(word: &str) -> Option<f64> {
-    word.strip_prefix('a').and_then(total_of)
+fn parse_active_params(word: &str) -> Option<f64> {
+    word.strip_prefix('a').and_then(parse_total_params)
 }
 
 fn is_year(word: &str) -> bool {
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_from_every_way_of_writing_them() {
+    fn model_sizes_parse_in_every_notation() {
         for (text, total, active) in [
             ("Qwen/Qwen3-Coder-480B-A35B-Instruct", Some(480.0), Some(35.0)),
             ("qwen3:30b-a3b-q4_K_M", Some(30.0), Some(3.0)),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_same_weights_are_the_same() {
+    fn names_of_the_same_weights_are_equal() {
         for (one, other) in [
             ("Qwen/Qwen3-Coder-480B-A35B-Instruct", "qwen3-coder:480b-a35b-q8_0"),
             ("Qwen3-Coder-480B-A35B-Instruct-FP8", "qwen3-coder:480b"),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_other_weights_are_not() {
+    fn names_of_other_weights_differ() {
         for (one, other) in [
             ("llama-3-70b", "llama-3.1-70b"),
             ("llama-3.1-70b", "llama-3.1-8b"),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_around_the_name_is_kept_apart() {
+    fn vendor_quantisation_and_tag_are_separated() {
         let name = ModelName::parse("hf.co/bartowski/Qwen2.5-Coder-32B-Instruct-GGUF:Q4_K_M");
         assert_eq!(name.vendor.as_deref(), Some("hf.co/bartowski"));
         assert_eq!(name.family, ["qwen", "2.5", "coder"]);

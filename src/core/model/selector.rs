@@ -5,10 +5,10 @@ pub const AUTO: &str = "auto";
 
 /// Who is asked for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted<'a> {
+pub enum ModelSelector<'a> {
     Best,
     /// One provider, for a model or, with [`AUTO`], for its own.
-    Of {
+    FromProvider {
         provider: &'a str,
         /// The model; none: its own.
         model: Option<&'a str>,
@@ -18,15 +18,15 @@ pub enum Wanted<'a> {
 
 /// Reads `auto`, `PROVIDER/MODEL`, `PROVIDER/auto` or the plain name of a model. Names of models have slashes
 /// too, so what is before the first one is a provider only if there is one of that id.
-pub fn read(name: &str, is_provider: impl Fn(&str) -> bool) -> Wanted<'_> {
+pub fn parse(name: &str, is_provider: impl Fn(&str) -> bool) -> ModelSelector<'_> {
     if name == AUTO {
-        return Wanted::Best;
+        return ModelSelector::Best;
     }
     match name.split_once('/') {
         Some((provider, model)) if !model.is_empty() && is_provider(provider) => {
-            Wanted::Of { provider, model: Some(model).filter(|model| *model != AUTO) }
+            ModelSelector::FromProvider { provider, model: Some(model).filter(|model| *model != AUTO) }
         }
-        _ => Wanted::Named(name),
+        _ => ModelSelector::Named(name),
     }
 }
 
@@ -35,13 +35,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_read_by_the_providers_there_are() {
-        let of = |name| read(name, |id| id == "local");
-        assert_eq!(of("auto"), Wanted::Best);
-        assert_eq!(of("local/auto"), Wanted::Of { provider: "local", model: None });
-        assert_eq!(of("local/org/m:7b"), Wanted::Of { provider: "local", model: Some("org/m:7b") });
+    fn selector_parses_against_known_providers() {
+        let of = |name| parse(name, |id| id == "local");
+        assert_eq!(of("auto"), ModelSelector::Best);
+        assert_eq!(of("local/auto"), ModelSelector::FromProvider { provider: "local", model: None });
+        assert_eq!(
+            of("local/org/m:7b"),
+            ModelSelector::FromProvider { provider: "local", model: Some("org/m:7b") }
+        );
         for plain in ["m", "org/m", "local", "local/", "/m", ""] {
-            assert_eq!(of(plain), Wanted::Named(plain));
+            assert_eq!(of(plain), ModelSelector::Named(plain));
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct FileLock {
 
 /// Who wants a lock, or holds one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct LockHolder {
     pub agent_id: String,
     pub bead_id: Option<BeadId>,
 }
@@ -50,22 +50,22 @@ impl FileLock {
     }
 
     /// Returns whether it has run out.
-    pub fn is_over(&self, now: Timestamp) -> bool {
+    pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at <= now
     }
 
     /// Returns whether this is the one who holds it: for another bead even the same agent is another.
-    pub fn is_of(&self, holder: &Holder) -> bool {
+    pub fn is_held_by(&self, holder: &LockHolder) -> bool {
         self.agent_id == holder.agent_id && self.bead_id == holder.bead_id
     }
 
     /// The event that tells of it.
-    pub fn acquired(&self) -> NewEvent {
+    pub fn acquired_event(&self) -> NewEvent {
         self.event(EventType::FileLockAcquired, json!({"expires_at": self.expires_at}))
     }
 
     /// The event that tells of its end.
-    pub fn released(&self, reason: &str) -> NewEvent {
+    pub fn released_event(&self, reason: &str) -> NewEvent {
         self.event(EventType::FileLockReleased, json!({"reason": reason}))
     }
 
@@ -99,7 +99,7 @@ pub fn conflict<'a>(held: impl IntoIterator<Item = &'a FileLock>) -> Refusal {
 ///
 /// # Errors
 /// What is wrong with it, in words that follow the field's name.
-pub fn normalize(text: &str) -> Result<String, &'static str> {
+pub fn normalize_path(text: &str) -> Result<String, &'static str> {
     if text.len() > MAX_PATH {
         return Err("is longer than 4096 bytes");
     }
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_way_to_write_a_path_is_one_path() {
+    fn equivalent_paths_normalize_to_one() {
         for (text, path) in [
             ("a/c", "a/c"),
             ("./a//b/../c", "a/c"),
@@ -139,25 +139,25 @@ mod tests {
             (".hidden/..file", ".hidden/..file"),
             ("Ä/ß c", "Ä/ß c"),
         ] {
-            assert_eq!(normalize(text).as_deref(), Ok(path), "{text}");
-            assert_eq!(normalize(path).as_deref(), Ok(path), "{path} stays");
+            assert_eq!(normalize_path(text).as_deref(), Ok(path), "{text}");
+            assert_eq!(normalize_path(path).as_deref(), Ok(path), "{path} stays");
         }
     }
 
     #[test]
-    fn what_is_no_file_of_the_project_is_refused() {
+    fn path_outside_the_project_is_refused() {
         let long = "a/".repeat(2049);
         let table = ["", ".", "a/..", "..", "../a", "a/../../b", "/etc/passwd", "/", "a\0b", "a\nb", &long];
         for text in table {
-            assert!(normalize(text).is_err(), "{text:?}");
+            assert!(normalize_path(text).is_err(), "{text:?}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn a_path_once_written_so_stays_so_and_never_leaves(text in "[a-c./]{0,24}") {
-            if let Ok(path) = normalize(&text) {
-                proptest::prop_assert_eq!(normalize(&path), Ok(path.clone()));
+        fn normalized_path_is_stable_and_stays_inside(text in "[a-c./]{0,24}") {
+            if let Ok(path) = normalize_path(&text) {
+                proptest::prop_assert_eq!(normalize_path(&path), Ok(path.clone()));
                 let plain = |part: &str| !matches!(part, "" | "." | "..");
                 proptest::prop_assert!(path.split('/').all(plain));
             }

@@ -5,7 +5,7 @@
 
 use crate::agent::persona;
 use crate::agent::{Agent, Status};
-use crate::kernel::ids::{AgentId, ProjectId, is_well_formed};
+use crate::kernel::ids::{AgentId, ProjectId, is_valid_id};
 use crate::kernel::limits;
 use crate::kernel::refusal::{FieldProblem, Refusal};
 use crate::kernel::time::Timestamp;
@@ -41,7 +41,7 @@ pub struct OrgChart {
 }
 
 /// The positions that a project begins with: role, whether it is required, how many, and whom it reports to.
-const DEFAULT: [(&str, bool, u32, Option<&str>); 12] = [
+const DEFAULT_POSITIONS: [(&str, bool, u32, Option<&str>); 12] = [
     ("ceo", true, 1, None),
     ("product-manager", true, 1, Some("ceo")),
     ("engineering-manager", true, 1, Some("ceo")),
@@ -58,8 +58,8 @@ const DEFAULT: [(&str, bool, u32, Option<&str>); 12] = [
 
 impl OrgChart {
     /// The chart that a project begins with.
-    pub fn first(project: &Project) -> Self {
-        let positions = DEFAULT.map(|(role, required, max_instances, reports_to)| Position {
+    pub fn default_for(project: &Project) -> Self {
+        let positions = DEFAULT_POSITIONS.map(|(role, required, max_instances, reports_to)| Position {
             role_name: role.to_owned(),
             persona_path: Some(format!("{}/{role}", persona::DEFAULT_FOLDER)),
             required,
@@ -84,7 +84,7 @@ impl OrgChart {
             let name = agent.persona_name.as_deref()?;
             let is_it = |position: &&Position| {
                 let path = position.persona_path.as_deref();
-                path.is_some_and(|path| persona::candidates(name).any(|name| name == path))
+                path.is_some_and(|path| persona::lookup_names(name).any(|name| name == path))
             };
             self.positions.iter().find(is_it).or_else(|| self.position(name.rsplit('/').next()?))
         })
@@ -96,7 +96,7 @@ impl OrgChart {
     }
 
     /// Who fills a position, of these agents.
-    pub fn fillers<'a>(&self, role: &str, agents: &'a [Agent]) -> Vec<&'a AgentId> {
+    pub fn occupants<'a>(&self, role: &str, agents: &'a [Agent]) -> Vec<&'a AgentId> {
         let fills =
             |agent: &&Agent| self.position_of(agent).is_some_and(|position| position.role_name == role);
         agents.iter().filter(fills).map(|agent| &agent.id).collect()
@@ -106,15 +106,15 @@ impl OrgChart {
     ///
     /// # Errors
     /// [`Refusal::Conflict`].
-    pub fn check_seats(&self, role: &str, agents: &[Agent]) -> Result<(), Refusal> {
+    pub fn check_instance_limit(&self, role: &str, agents: &[Agent]) -> Result<(), Refusal> {
         let Some(position) = self.position(role).filter(|position| position.max_instances > 0) else {
             return Ok(());
         };
-        let fillers = self.fillers(role, agents);
-        if fillers.len() <= usize::try_from(position.max_instances).unwrap_or(usize::MAX) {
+        let occupants = self.occupants(role, agents);
+        if occupants.len() <= usize::try_from(position.max_instances).unwrap_or(usize::MAX) {
             return Ok(());
         }
-        let ids: Vec<&str> = fillers.iter().map(|id| id.as_str()).collect();
+        let ids: Vec<&str> = occupants.iter().map(|id| id.as_str()).collect();
         let detail = format!(
             "the position {role} of project {} may be filled {} times, and would be by {}",
             self.project_id,
@@ -138,7 +138,7 @@ impl OrgChart {
         }
         let mut seen = BTreeSet::new();
         for (place, position) in self.positions.iter().enumerate() {
-            if !is_well_formed(&position.role_name) {
+            if !is_valid_id(&position.role_name) {
                 wrong(format!("/{place}/role_name"), "must match ^[a-z0-9][a-z0-9._-]{0,63}$".to_owned());
             }
             if !seen.insert(position.role_name.as_str()) {
@@ -150,10 +150,10 @@ impl OrgChart {
                     format!("must be between 0 (no limit) and {MAX_INSTANCES}"),
                 );
             }
-            if let Some(chief) = &position.reports_to {
-                if self.position(chief).is_none() {
+            if let Some(manager) = &position.reports_to {
+                if self.position(manager).is_none() {
                     wrong(format!("/{place}/reports_to"), "must be the role of a position".to_owned());
-                } else if self.is_own_chief(position) {
+                } else if self.is_own_manager(position) {
                     wrong(
                         format!("/{place}/reports_to"),
                         "must not lead back to the position itself".to_owned(),
@@ -164,13 +164,13 @@ impl OrgChart {
         if problems.is_empty() { Ok(()) } else { Err(Refusal::Invalid(problems)) }
     }
 
-    fn is_own_chief(&self, position: &Position) -> bool {
-        let mut chief = position.reports_to.as_deref();
+    fn is_own_manager(&self, position: &Position) -> bool {
+        let mut manager = position.reports_to.as_deref();
         for _ in 0..=self.positions.len() {
-            match chief {
+            match manager {
                 None => return false,
                 Some(role) if role == position.role_name => return true,
-                Some(role) => chief = self.position(role).and_then(|next| next.reports_to.as_deref()),
+                Some(role) => manager = self.position(role).and_then(|next| next.reports_to.as_deref()),
             }
         }
         // A circle above it, which is told of those that are in it.
@@ -187,7 +187,7 @@ mod tests {
 
     fn chart() -> OrgChart {
         let new = NewProject { name: "P".into(), ..NewProject::default() };
-        OrgChart::first(&new.build(ProjectId::from_trusted("p"), Timestamp::from_millis(0)).unwrap())
+        OrgChart::default_for(&new.build(ProjectId::from_trusted("p"), Timestamp::from_millis(0)).unwrap())
     }
 
     fn agent(id: &str, role: Option<&str>, persona: Option<&str>) -> Agent {
@@ -203,20 +203,20 @@ mod tests {
     }
 
     #[test]
-    fn the_first_chart_is_well_formed_and_everybody_in_it_reports_to_the_ceo() {
+    fn default_chart_is_valid_and_leads_to_the_ceo() {
         let chart = chart();
         assert!(chart.check().is_ok());
         for position in &chart.positions {
             let mut at = position;
-            while let Some(chief) = &at.reports_to {
-                at = chart.position(chief).unwrap();
+            while let Some(manager) = &at.reports_to {
+                at = chart.position(manager).unwrap();
             }
             assert_eq!(at.role_name, "ceo");
         }
     }
 
     #[test]
-    fn an_agent_fills_the_position_of_its_role_else_of_its_persona() {
+    fn position_follows_role_then_persona() {
         let chart = chart();
         let fills = |agent: &Agent| chart.position_of(agent).map(|position| position.role_name.as_str());
         assert_eq!(fills(&agent("a", Some("ceo"), Some("default/qa-engineer"))), Some("ceo"));
@@ -230,19 +230,22 @@ mod tests {
     }
 
     #[test]
-    fn a_position_has_no_more_agents_than_it_may_have() {
+    fn position_over_its_instance_limit_is_refused() {
         let chart = chart();
         let agents = [agent("a", Some("ceo"), None), agent("b", Some("qa-engineer"), None)];
-        assert!(chart.check_seats("ceo", &agents).is_ok());
+        assert!(chart.check_instance_limit("ceo", &agents).is_ok());
         let more =
             [agents.as_slice(), &[agent("c", None, Some("ceo")), agent("d", Some("qa-engineer"), None)]]
                 .concat();
-        assert!(chart.check_seats("ceo", &more).unwrap_err().to_string().contains("a, c"));
-        assert!(chart.check_seats("qa-engineer", &more).is_ok() && chart.check_seats("x", &more).is_ok());
+        assert!(chart.check_instance_limit("ceo", &more).unwrap_err().to_string().contains("a, c"));
+        assert!(
+            chart.check_instance_limit("qa-engineer", &more).is_ok()
+                && chart.check_instance_limit("x", &more).is_ok()
+        );
     }
 
     #[test]
-    fn wrong_positions_are_told_by_their_place() {
+    fn invalid_positions_are_reported_by_index() {
         let mut chart = chart();
         chart.positions[0].reports_to = Some("product-manager".into());
         chart.positions[2].role_name = "ceo".into();

@@ -18,12 +18,12 @@ struct Tag {
 /// templates write the opening tag into the prompt. A block that nothing closes takes the rest of the text
 /// when the answer begins with it: the model was cut off while it thought. Elsewhere a tag without a partner
 /// is only a word, so that an answer may speak of such tags.
-pub fn without_thoughts(text: &str) -> Cow<'_, str> {
+pub fn strip_reasoning(text: &str) -> Cow<'_, str> {
     let tags = tags(text);
     if tags.is_empty() {
         return Cow::Borrowed(text);
     }
-    let mut spoken = String::with_capacity(text.len());
+    let mut visible = String::with_capacity(text.len());
     // Where the text that is not yet judged begins.
     let mut from = 0;
     let mut next = 0;
@@ -35,26 +35,26 @@ pub fn without_thoughts(text: &str) -> Cow<'_, str> {
             }
             continue;
         }
-        match closing(&tags, next) {
+        match closing_tag(&tags, next) {
             Some(last) => {
-                spoken.push_str(&text[from..tag.start]);
+                visible.push_str(&text[from..tag.start]);
                 from = tags[last].end;
                 next = last + 1;
             }
-            None if spoken.trim().is_empty() && text[from..tag.start].trim().is_empty() => {
+            None if visible.trim().is_empty() && text[from..tag.start].trim().is_empty() => {
                 return Cow::Owned(String::new());
             }
             // Nothing closes after it, so the tags to come have no partner either.
             None => break,
         }
     }
-    spoken.push_str(&text[from..]);
-    Cow::Owned(spoken)
+    visible.push_str(&text[from..]);
+    Cow::Owned(visible)
 }
 
 /// Which tag ends the block that the tag at `first` opens: its partner, or else the last that closes
 /// anything, for a thought may mention an opening tag.
-fn closing(tags: &[Tag], first: usize) -> Option<usize> {
+fn closing_tag(tags: &[Tag], first: usize) -> Option<usize> {
     let mut depth = 0_usize;
     let mut last = None;
     for (at, tag) in tags.iter().enumerate().skip(first) {
@@ -92,7 +92,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn thoughts_are_left_out_wherever_they_stand() {
+    fn reasoning_blocks_are_stripped_anywhere() {
         let table = [
             ("plain", "plain"),
             ("", ""),
@@ -114,25 +114,25 @@ mod tests {
             ("<thinker>is another word", "<thinker>is another word"),
             ("é<think>ü</think>ß", "éß"),
         ];
-        for (text, spoken) in table {
-            assert_eq!(without_thoughts(text), spoken, "{text}");
+        for (text, visible) in table {
+            assert_eq!(strip_reasoning(text), visible, "{text}");
         }
     }
 
     #[test]
-    fn a_text_without_thoughts_is_not_copied() {
-        assert!(matches!(without_thoughts("as it is"), Cow::Borrowed("as it is")));
+    fn text_without_reasoning_is_borrowed() {
+        assert!(matches!(strip_reasoning("as it is"), Cow::Borrowed("as it is")));
     }
 
     proptest! {
         #[test]
-        fn no_text_of_tags_is_too_much(parts in prop::collection::vec(
+        fn any_sequence_of_tags_is_handled(parts in prop::collection::vec(
             prop::sample::select(vec!["<think>", "</think>", "<thinking>", "</thinking>", "x", " ", "é", "<", "</"]),
             0..24,
         )) {
             let text: String = parts.concat();
-            let spoken = without_thoughts(&text);
-            prop_assert!(spoken.len() <= text.len());
+            let visible = strip_reasoning(&text);
+            prop_assert!(visible.len() <= text.len());
         }
     }
 }

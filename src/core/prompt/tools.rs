@@ -2,7 +2,7 @@
 
 use crate::bead::handoff::HandoffTarget;
 use crate::kernel::ids::AgentId;
-use crate::prompt::reasoning::without_thoughts;
+use crate::prompt::reasoning::strip_reasoning;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -28,10 +28,10 @@ pub enum Action {
         description: String,
         role: Option<String>,
         /// Whether this bead rests until that one is done.
-        wait: Wait,
+        wait: WaitForCreated,
     },
     Delegate {
-        heir: HandoffTarget,
+        target: HandoffTarget,
         reason: String,
     },
     /// Something worth keeping; the run goes on.
@@ -42,7 +42,7 @@ pub enum Action {
 
 /// Whether a bead rests until another one is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wait {
+pub enum WaitForCreated {
     Yes,
     #[default]
     No,
@@ -120,7 +120,7 @@ pub fn tools() -> Vec<ToolSpec> {
 
 #[derive(Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
-enum Wire {
+enum RawAction {
     Finish {
         summary: String,
     },
@@ -155,38 +155,38 @@ enum Wire {
     },
 }
 
-impl TryFrom<Wire> for Action {
+impl TryFrom<RawAction> for Action {
     type Error = String;
 
-    fn try_from(wire: Wire) -> Result<Self, String> {
-        Ok(match wire {
-            Wire::Finish { summary } => Self::Finish { summary },
-            Wire::AskDecision { question, options, priority } => {
+    fn try_from(raw: RawAction) -> Result<Self, String> {
+        Ok(match raw {
+            RawAction::Finish { summary } => Self::Finish { summary },
+            RawAction::AskDecision { question, options, priority } => {
                 Self::AskDecision { question, options, priority }
             }
-            Wire::Block { reason } => Self::Block { reason },
-            Wire::CreateBead { title, description, role, wait } => Self::CreateBead {
+            RawAction::Block { reason } => Self::Block { reason },
+            RawAction::CreateBead { title, description, role, wait } => Self::CreateBead {
                 title,
                 description: description.unwrap_or_default(),
                 role: role.filter(|role| !role.is_empty()),
-                wait: if wait == Some(true) { Wait::Yes } else { Wait::No },
+                wait: if wait == Some(true) { WaitForCreated::Yes } else { WaitForCreated::No },
             },
-            Wire::Delegate { agent_id, role, reason } => {
-                let heir = match (agent_id.filter(|id| !id.is_empty()), role.filter(|role| !role.is_empty()))
-                {
-                    (Some(id), None) => HandoffTarget::Agent(AgentId::from_trusted(id)),
-                    (None, Some(role)) => HandoffTarget::Role(role),
-                    _ => return Err("delegate needs either agent_id or role".to_owned()),
-                };
-                Self::Delegate { heir, reason }
+            RawAction::Delegate { agent_id, role, reason } => {
+                let target =
+                    match (agent_id.filter(|id| !id.is_empty()), role.filter(|role| !role.is_empty())) {
+                        (Some(id), None) => HandoffTarget::Agent(AgentId::from_trusted(id)),
+                        (None, Some(role)) => HandoffTarget::Role(role),
+                        _ => return Err("delegate needs either agent_id or role".to_owned()),
+                    };
+                Self::Delegate { target, reason }
             }
-            Wire::Comment { text } => Self::Comment { text },
+            RawAction::Comment { text } => Self::Comment { text },
         })
     }
 }
 
 /// Reads a tool call; the error is for the model, so that it can mend its call.
-pub fn read_call(name: &str, arguments: &str) -> Result<Action, String> {
+pub fn parse_tool_call(name: &str, arguments: &str) -> Result<Action, String> {
     let text = if arguments.trim().is_empty() { "{}" } else { arguments };
     let mut value: Value =
         serde_json::from_str(text).map_err(|e| format!("the arguments of {name} are no JSON: {e}"))?;
@@ -194,12 +194,12 @@ pub fn read_call(name: &str, arguments: &str) -> Result<Action, String> {
         Some(object) => object.insert("action".to_owned(), json!(name)),
         None => return Err(format!("the arguments of {name} are no JSON object")),
     };
-    read_action(value)
+    parse_action(value)
 }
 
-fn read_action(value: Value) -> Result<Action, String> {
-    let wire: Wire = serde_json::from_value(value).map_err(|e| e.to_string())?;
-    let action = Action::try_from(wire)?;
+fn parse_action(value: Value) -> Result<Action, String> {
+    let raw: RawAction = serde_json::from_value(value).map_err(|e| e.to_string())?;
+    let action = Action::try_from(raw)?;
     let said = match &action {
         Action::Finish { summary } => summary,
         Action::AskDecision { question, .. } => question,
@@ -214,9 +214,9 @@ const FENCE: &str = "```arbiter";
 
 /// Reads an answer without tool calls: the first fenced `arbiter` JSON block is an action, plain text is the
 /// end of the work. What the model thought aloud counts for neither. The error is for the model.
-pub fn read_text(text: &str) -> Result<Action, String> {
-    let spoken = without_thoughts(text);
-    if let Some((_, rest)) = spoken.split_once(FENCE) {
+pub fn parse_answer(text: &str) -> Result<Action, String> {
+    let visible = strip_reasoning(text);
+    if let Some((_, rest)) = visible.split_once(FENCE) {
         // Reads to the end of the JSON and not to the next fence, for a text within it may hold fences too.
         let block = serde_json::Deserializer::from_str(rest).into_iter().next();
         let value = match block {
@@ -224,13 +224,13 @@ pub fn read_text(text: &str) -> Result<Action, String> {
             Some(Err(wrong)) => return Err(format!("the arbiter block is no JSON: {wrong}")),
             None => return Err("the arbiter block is empty".to_owned()),
         };
-        return read_action(value);
+        return parse_action(value);
     }
-    let spoken = spoken.trim();
-    if spoken.is_empty() {
+    let visible = visible.trim();
+    if visible.is_empty() {
         return Err("the answer is empty".to_owned());
     }
-    Ok(Action::Finish { summary: spoken.to_owned() })
+    Ok(Action::Finish { summary: visible.to_owned() })
 }
 
 #[cfg(test)]
@@ -238,18 +238,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tool_call_is_read_and_a_wrong_one_is_explained() {
-        let action = read_call("finish", r#"{"summary": "done"}"#).unwrap();
+    fn tool_call_parses_and_invalid_one_is_explained() {
+        let action = parse_tool_call("finish", r#"{"summary": "done"}"#).unwrap();
         assert_eq!(action, Action::Finish { summary: "done".into() });
-        let asked = read_call("ask_decision", r#"{"question": "Which?", "options": ["a", "b"]}"#).unwrap();
+        let asked =
+            parse_tool_call("ask_decision", r#"{"question": "Which?", "options": ["a", "b"]}"#).unwrap();
         assert!(matches!(asked, Action::AskDecision { options, .. } if options == ["a", "b"]));
-        let handed = read_call("delegate", r#"{"role": "qa", "reason": "tests"}"#).unwrap();
+        let handed = parse_tool_call("delegate", r#"{"role": "qa", "reason": "tests"}"#).unwrap();
         assert_eq!(
             handed,
-            Action::Delegate { heir: HandoffTarget::Role("qa".into()), reason: "tests".into() }
+            Action::Delegate { target: HandoffTarget::Role("qa".into()), reason: "tests".into() }
         );
-        let made = read_call("create_bead", r#"{"title": "t", "wait": true}"#).unwrap();
-        assert!(matches!(made, Action::CreateBead { wait: Wait::Yes, role: None, .. }));
+        let made = parse_tool_call("create_bead", r#"{"title": "t", "wait": true}"#).unwrap();
+        assert!(matches!(made, Action::CreateBead { wait: WaitForCreated::Yes, role: None, .. }));
         let both = r#"{"role": "qa", "agent_id": "a", "reason": "r"}"#;
         for (name, arguments) in [
             ("delegate", both),
@@ -260,24 +261,24 @@ mod tests {
             ("fly", "{}"),
             ("finish", r#"{"summary": " "}"#),
         ] {
-            assert!(read_call(name, arguments).is_err(), "{name} {arguments}");
+            assert!(parse_tool_call(name, arguments).is_err(), "{name} {arguments}");
         }
     }
 
     #[test]
-    fn plain_text_ends_the_work_and_a_fenced_block_is_an_action() {
-        let plain = read_text("<think>hm</think>\nAll done.").unwrap();
+    fn plain_text_finishes_and_fenced_block_is_an_action() {
+        let plain = parse_answer("<think>hm</think>\nAll done.").unwrap();
         assert_eq!(plain, Action::Finish { summary: "All done.".into() });
         let fenced =
-            read_text("I cannot.\n```arbiter\n{\"action\": \"block\", \"reason\": \"no access\"}\n```\n")
+            parse_answer("I cannot.\n```arbiter\n{\"action\": \"block\", \"reason\": \"no access\"}\n```\n")
                 .unwrap();
         assert_eq!(fenced, Action::Block { reason: "no access".into() });
-        assert!(read_text("```arbiter\nnonsense\n```").is_err());
-        assert!(read_text("<think>only thoughts</think>").is_err());
+        assert!(parse_answer("```arbiter\nnonsense\n```").is_err());
+        assert!(parse_answer("<think>only thoughts</think>").is_err());
     }
 
     #[test]
-    fn a_draft_among_the_thoughts_is_no_answer() {
+    fn action_inside_reasoning_is_ignored() {
         let fenced = |json: &str| format!("```arbiter\n{json}\n```");
         let draft = fenced(r#"{"action": "block", "reason": "a draft"}"#);
         let action = fenced(r#"{"action": "finish", "summary": "see ```code``` there"}"#);
@@ -289,18 +290,18 @@ mod tests {
             format!("So.\n<think>{draft}</think>{action}"),
         ];
         for text in texts {
-            assert_eq!(read_text(&text), Ok(done.clone()), "{text}");
+            assert_eq!(parse_answer(&text), Ok(done.clone()), "{text}");
         }
-        assert!(read_text(&format!("<think>cut off {draft}")).is_err());
+        assert!(parse_answer(&format!("<think>cut off {draft}")).is_err());
         assert_eq!(
-            read_text(&format!("<think>{draft}</think>All done.")),
+            parse_answer(&format!("<think>{draft}</think>All done.")),
             Ok(Action::Finish { summary: "All done.".into() })
         );
-        assert!(read_text("```arbiter").is_err());
+        assert!(parse_answer("```arbiter").is_err());
     }
 
     #[test]
-    fn every_offered_tool_can_be_read_back() {
+    fn every_offered_tool_parses() {
         let calls: Vec<Result<Action, String>> = tools()
             .iter()
             .map(|tool| {
@@ -310,7 +311,7 @@ mod tests {
                 if tool.name == "delegate" {
                     arguments.insert("role".to_owned(), json!("x"));
                 }
-                read_call(tool.name, &Value::Object(arguments).to_string())
+                parse_tool_call(tool.name, &Value::Object(arguments).to_string())
             })
             .collect();
         assert!(calls.iter().all(Result::is_ok), "{calls:?}");

@@ -11,19 +11,19 @@ use std::time::Duration;
 /// How far the counting looks back, in seconds.
 const WINDOW_SEC: i64 = 30;
 /// Below this many calls within the window nothing is concluded from their share.
-const LEAST_CALLS: u32 = 10;
+const MIN_CALLS: u32 = 10;
 /// Connection errors in a row that open it whatever the share.
 const CONNECTION_ERRORS: u32 = 3;
 /// How long it stays open at first.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// How long it stays open at most.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// A probe of which nothing was heard for so long is taken for lost.
 const PROBE_LOST: Duration = Duration::from_secs(300);
 
 string_enum! {
     /// How a breaker stands.
-    pub enum State {
+    pub enum CircuitState {
         Closed = "closed",
         Open = "open",
         /// One call goes through to see.
@@ -33,20 +33,20 @@ string_enum! {
 
 /// How an admitted call ended, as the breaker counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum CircuitSignal {
     Served,
     Failed,
     NoConnection,
-    Neither,
+    Neutral,
 }
 
-impl From<&CallOutcome> for End {
+impl From<&CallOutcome> for CircuitSignal {
     fn from(outcome: &CallOutcome) -> Self {
-        match (outcome, outcome.judgement()) {
-            (_, HealthSignal::Well) => Self::Served,
+        match (outcome, outcome.health_signal()) {
+            (_, HealthSignal::Healthy) => Self::Served,
             (CallOutcome::Failed { kind: ErrorKind::Unreachable, .. }, _) => Self::NoConnection,
-            (_, HealthSignal::Strike) => Self::Failed,
-            (_, HealthSignal::Down | HealthSignal::Neither) => Self::Neither,
+            (_, HealthSignal::Failure) => Self::Failed,
+            (_, HealthSignal::Down | HealthSignal::Neutral) => Self::Neutral,
         }
     }
 }
@@ -56,12 +56,12 @@ impl From<&CallOutcome> for End {
 #[must_use = "the end of the call is to be reported"]
 pub struct Permit {
     /// The state it was given in: what began before a change of state decides nothing after it.
-    era: u64,
+    generation: u64,
 }
 
 /// A call that may not be made now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct CircuitOpen {
     pub until: Timestamp,
 }
 
@@ -69,7 +69,7 @@ pub struct Refused {
 #[derive(Clone, Debug, Default)]
 pub struct Breaker {
     phase: Phase,
-    era: u64,
+    generation: u64,
     /// Seconds with their served and failed calls.
     seconds: VecDeque<(i64, u32, u32)>,
     connection_errors: u32,
@@ -91,61 +91,63 @@ enum Phase {
 
 impl Breaker {
     /// How it stands.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> CircuitState {
         match self.phase {
-            Phase::Closed => State::Closed,
-            Phase::Open { .. } => State::Open,
-            Phase::HalfOpen { .. } => State::HalfOpen,
+            Phase::Closed => CircuitState::Closed,
+            Phase::Open { .. } => CircuitState::Open,
+            Phase::HalfOpen { .. } => CircuitState::HalfOpen,
         }
     }
 
     /// Asks for leave to make a call.
     ///
     /// # Errors
-    /// [`Refused`] while it is open, and while a probe is on its way.
-    pub fn admit(&mut self, now: Timestamp) -> Result<Permit, Refused> {
+    /// [`CircuitOpen`] while it is open, and while a probe is on its way.
+    pub fn admit(&mut self, now: Timestamp) -> Result<Permit, CircuitOpen> {
         if let Phase::Open { from, pause } = &mut self.phase {
             // A clock that was set back must not keep it open.
             *from = (*from).min(now);
             let until = from.plus(*pause);
             if now < until {
-                return Err(Refused { until });
+                return Err(CircuitOpen { until });
             }
             self.enter(Phase::HalfOpen { probe: None });
         }
         if let Phase::HalfOpen { probe } = &mut self.phase {
             match probe {
                 Some(begun) if *begun <= now && now.since(*begun) < PROBE_LOST => {
-                    return Err(Refused { until: now.plus(FIRST_PAUSE) });
+                    return Err(CircuitOpen { until: now.plus(FIRST_PAUSE) });
                 }
                 _ => *probe = Some(now),
             }
         }
-        Ok(Permit { era: self.era })
+        Ok(Permit { generation: self.generation })
     }
 
     /// Takes note of how an admitted call ended; every admitted call ends here, a dropped one as
-    /// [`End::Neither`].
+    /// [`CircuitSignal::Neutral`].
     #[allow(clippy::needless_pass_by_value)] // a pass is good for one report
-    pub fn report(&mut self, pass: Permit, end: End, now: Timestamp, random: u64) {
-        if pass.era != self.era {
+    pub fn report(&mut self, permit: Permit, signal: CircuitSignal, now: Timestamp, random: u64) {
+        if permit.generation != self.generation {
             return;
         }
-        match (&mut self.phase, end) {
-            (Phase::HalfOpen { probe }, End::Neither) => *probe = None,
-            (Phase::HalfOpen { .. }, End::Served) => {
+        match (&mut self.phase, signal) {
+            (Phase::HalfOpen { probe }, CircuitSignal::Neutral) => *probe = None,
+            (Phase::HalfOpen { .. }, CircuitSignal::Served) => {
                 self.openings = 0;
                 self.enter(Phase::Closed);
             }
-            (Phase::HalfOpen { .. }, End::Failed | End::NoConnection) => self.open(now, random),
-            (Phase::Closed, End::Neither) | (Phase::Open { .. }, _) => {}
-            (Phase::Closed, End::Served) => {
+            (Phase::HalfOpen { .. }, CircuitSignal::Failed | CircuitSignal::NoConnection) => {
+                self.open(now, random)
+            }
+            (Phase::Closed, CircuitSignal::Neutral) | (Phase::Open { .. }, _) => {}
+            (Phase::Closed, CircuitSignal::Served) => {
                 self.connection_errors = 0;
                 self.count(now, (1, 0));
             }
-            (Phase::Closed, End::Failed | End::NoConnection) => {
+            (Phase::Closed, CircuitSignal::Failed | CircuitSignal::NoConnection) => {
                 self.connection_errors =
-                    if end == End::NoConnection { self.connection_errors + 1 } else { 0 };
+                    if signal == CircuitSignal::NoConnection { self.connection_errors + 1 } else { 0 };
                 self.count(now, (0, 1));
                 if self.connection_errors >= CONNECTION_ERRORS || self.fails_too_often() {
                     self.open(now, random);
@@ -166,11 +168,11 @@ impl Breaker {
 
     fn fails_too_often(&self) -> bool {
         let (served, failed) = self.seconds.iter().fold((0, 0), |sum, s| (sum.0 + s.1, sum.1 + s.2));
-        served + failed >= LEAST_CALLS && failed >= served
+        served + failed >= MIN_CALLS && failed >= served
     }
 
     fn open(&mut self, now: Timestamp, random: u64) {
-        let full = FIRST_PAUSE.saturating_mul(1 << self.openings.min(16)).min(LONGEST_PAUSE);
+        let full = FIRST_PAUSE.saturating_mul(1 << self.openings.min(16)).min(MAX_PAUSE);
         // Up to a tenth less, so that many breakers do not try at the same moment.
         let less = full.as_nanos() / 10 * u128::from(random) / u128::from(u64::MAX);
         let pause = full.saturating_sub(Duration::from_nanos(u64::try_from(less).unwrap_or(0)));
@@ -180,7 +182,7 @@ impl Breaker {
 
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
-        self.era += 1;
+        self.generation += 1;
         self.seconds.clear();
         self.connection_errors = 0;
     }

@@ -4,7 +4,7 @@ use crate::kernel::ids::{KeyId, ProviderId};
 use crate::kernel::record::set_if_some;
 use crate::kernel::refusal::Refusal;
 use crate::kernel::time::Timestamp;
-use crate::provider::{MIDDLE_PRIORITY, ONE_SHARE, Provider, ProviderType, Status, check};
+use crate::provider::{DEFAULT_POOL_PRIORITY, DEFAULT_WEIGHT, Provider, ProviderType, Status, check};
 
 /// Whether a new provider is asked for its health.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,8 +102,8 @@ impl NewProvider {
             client_key_id: self.client_key_id.clone().map(KeyId::from_trusted),
             ca_cert: self.ca_cert.clone(),
             pool: self.pool.clone(),
-            priority: self.priority.unwrap_or(MIDDLE_PRIORITY),
-            weight: self.weight.unwrap_or(ONE_SHARE),
+            priority: self.priority.unwrap_or(DEFAULT_POOL_PRIORITY),
+            weight: self.weight.unwrap_or(DEFAULT_WEIGHT),
             max_concurrency: self.max_concurrency,
             requests_per_minute: self.requests_per_minute,
             tokens_per_minute: self.tokens_per_minute,

@@ -5,19 +5,19 @@
 use crate::kernel::call::{CallOutcome, HealthSignal};
 use crate::kernel::state_machine::StateMachine;
 use crate::kernel::time::Timestamp;
-use crate::model::catalog::{Catalog, Offered, SelectionReason, negotiate};
+use crate::model::catalog::{Catalog, OfferedModel, SelectionReason, negotiate};
 use crate::provider::{Provider, Status, Trigger};
 
 /// Failures in a row that make a provider unhealthy.
-pub const STRIKES: u32 = 3;
+pub const UNHEALTHY_AFTER: u32 = 3;
 /// A beat that takes this many times the median of its history is late.
 pub const LATE_FACTOR: u64 = 5;
 /// A beat below this is never late, whatever the median, in milliseconds.
 pub const LATE_FLOOR_MS: u64 = 500;
 /// How much of the smoothed latency is the newest one.
-const NEWEST: f64 = 0.2;
+const EWMA_WEIGHT: f64 = 0.2;
 /// Why a provider is degraded that answers late.
-const SLOW: &str = "slow to answer";
+const SLOW_REASON: &str = "slow to answer";
 
 /// What one beat found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +26,11 @@ pub enum HeartbeatResult {
         /// How long it took, in milliseconds.
         latency_ms: u64,
         median_ms: Option<u64>,
-        models: Vec<Offered>,
+        models: Vec<OfferedModel>,
     },
     Failed {
         error: String,
-        judgement: HealthSignal,
+        health_signal: HealthSignal,
         /// How long that took, in milliseconds.
         latency_ms: u64,
     },
@@ -38,49 +38,53 @@ pub enum HeartbeatResult {
 
 impl Provider {
     /// What a beat says of the provider, by the rule of three strikes.
-    pub fn verdict(&self, beat: &HeartbeatResult) -> Trigger {
-        match beat {
+    pub fn heartbeat_trigger(&self, heartbeat: &HeartbeatResult) -> Trigger {
+        match heartbeat {
             HeartbeatResult::Answered { latency_ms, median_ms, .. } => {
                 let late = median_ms.is_some_and(|median| {
                     *latency_ms > (median.saturating_mul(LATE_FACTOR)).max(LATE_FLOOR_MS)
                 });
-                if late { Trigger::Weak } else { Trigger::Well }
+                if late { Trigger::Degraded } else { Trigger::Healthy }
             }
-            HeartbeatResult::Failed { judgement: HealthSignal::Down, .. } => Trigger::Fail,
-            HeartbeatResult::Failed { .. } => self.strike(),
+            HeartbeatResult::Failed { health_signal: HealthSignal::Down, .. } => Trigger::Unhealthy,
+            HeartbeatResult::Failed { .. } => self.failure_trigger(),
         }
     }
 
     /// What one failure more says of the provider, be it of a beat or of a call.
-    fn strike(&self) -> Trigger {
+    fn failure_trigger(&self) -> Trigger {
         let first = self.status == Status::Pending;
         let down = self.status == Status::Unhealthy;
-        if first || down || self.failures + 1 >= STRIKES { Trigger::Fail } else { Trigger::Weak }
+        if first || down || self.failures + 1 >= UNHEALTHY_AFTER {
+            Trigger::Unhealthy
+        } else {
+            Trigger::Degraded
+        }
     }
 
     /// Returns whether a beat failed for a reason that says nothing of the provider, as that it limits the rate. Of one
     /// that never answered nothing else is known.
-    fn learns_nothing(&self, beat: &HeartbeatResult) -> bool {
-        matches!(beat, HeartbeatResult::Failed { judgement: HealthSignal::Neither, .. })
+    fn is_inconclusive(&self, heartbeat: &HeartbeatResult) -> bool {
+        matches!(heartbeat, HeartbeatResult::Failed { health_signal: HealthSignal::Neutral, .. })
             && self.status != Status::Pending
     }
 
     /// The row with the measurements of a beat; no event tells of those.
     #[must_use]
-    pub fn measured(&self, beat: &HeartbeatResult, now: Timestamp) -> Self {
+    pub fn with_heartbeat(&self, heartbeat: &HeartbeatResult, now: Timestamp) -> Self {
         let mut after = self.clone();
         after.last_heartbeat_at = Some(now);
-        match beat {
+        match heartbeat {
             HeartbeatResult::Answered { latency_ms, .. } => {
                 after.last_heartbeat_latency_ms = Some(*latency_ms);
                 after.last_heartbeat_error = None;
-                after.latency_ewma_ms = Some(smoothed(self.latency_ewma_ms, *latency_ms));
+                after.latency_ewma_ms = Some(ewma(self.latency_ewma_ms, *latency_ms));
                 after.failures = 0;
             }
             HeartbeatResult::Failed { error, latency_ms, .. } => {
                 after.last_heartbeat_latency_ms = Some(*latency_ms);
                 after.last_heartbeat_error = Some(error.clone());
-                if !self.learns_nothing(beat) {
+                if !self.is_inconclusive(heartbeat) {
                     after.failures = self.failures.saturating_add(1);
                 }
             }
@@ -90,27 +94,27 @@ impl Provider {
 
     /// The row with what a call adds to the strikes; no event tells of those.
     #[must_use]
-    pub fn struck(&self, outcome: &CallOutcome) -> Self {
-        let failures = match outcome.judgement() {
-            HealthSignal::Well => 0,
-            HealthSignal::Strike | HealthSignal::Down => self.failures.saturating_add(1),
-            HealthSignal::Neither => self.failures,
+    pub fn with_call_outcome(&self, outcome: &CallOutcome) -> Self {
+        let failures = match outcome.health_signal() {
+            HealthSignal::Healthy => 0,
+            HealthSignal::Failure | HealthSignal::Down => self.failures.saturating_add(1),
+            HealthSignal::Neutral => self.failures,
         };
         Self { failures, ..self.clone() }
     }
 
-    pub(crate) fn after_beat(&self, beat: &HeartbeatResult, catalogue: &Catalog) -> Self {
-        if self.status == Status::Disabled || self.learns_nothing(beat) {
+    pub(crate) fn after_heartbeat(&self, heartbeat: &HeartbeatResult, catalog: &Catalog) -> Self {
+        if self.status == Status::Disabled || self.is_inconclusive(heartbeat) {
             return self.clone();
         }
-        let reason = |status| match beat {
+        let reason = |status| match heartbeat {
             HeartbeatResult::Failed { error, .. } => Some(error.clone()),
-            HeartbeatResult::Answered { .. } if status == Status::Degraded => Some(SLOW.into()),
+            HeartbeatResult::Answered { .. } if status == Status::Degraded => Some(SLOW_REASON.into()),
             HeartbeatResult::Answered { .. } => None,
         };
-        let mut after = self.moved(self.verdict(beat), reason);
-        if let HeartbeatResult::Answered { models, .. } = beat {
-            after.select_model(models, catalogue);
+        let mut after = self.with_trigger(self.heartbeat_trigger(heartbeat), reason);
+        if let HeartbeatResult::Answered { models, .. } = heartbeat {
+            after.select_model(models, catalog);
         }
         after
     }
@@ -119,24 +123,30 @@ impl Provider {
         if matches!(self.status, Status::Disabled | Status::Pending) {
             return self.clone();
         }
-        let trigger = match outcome.judgement() {
-            HealthSignal::Neither => return self.clone(),
+        let trigger = match outcome.health_signal() {
+            HealthSignal::Neutral => return self.clone(),
             // That it answers does not make it any faster.
-            HealthSignal::Well if self.status_reason.as_deref() == Some(SLOW) => return self.clone(),
-            HealthSignal::Well => Trigger::Well,
-            HealthSignal::Strike => self.strike(),
-            HealthSignal::Down => Trigger::Fail,
+            HealthSignal::Healthy if self.status_reason.as_deref() == Some(SLOW_REASON) => {
+                return self.clone();
+            }
+            HealthSignal::Healthy => Trigger::Healthy,
+            HealthSignal::Failure => self.failure_trigger(),
+            HealthSignal::Down => Trigger::Unhealthy,
         };
-        self.moved(trigger, |_| match outcome {
+        self.with_trigger(trigger, |_| match outcome {
             CallOutcome::Failed { error, .. } => Some(error.clone()),
             CallOutcome::Answered => None,
         })
     }
 
     /// The provider after a verdict. A verdict without an arrow is a provider that stays as it is.
-    fn moved(&self, verdict: Trigger, reason: impl FnOnce(Status) -> Option<String>) -> Self {
+    fn with_trigger(
+        &self,
+        heartbeat_trigger: Trigger,
+        reason: impl FnOnce(Status) -> Option<String>,
+    ) -> Self {
         let mut after = self.clone();
-        after.status = self.status.after(verdict).unwrap_or(self.status);
+        after.status = self.status.after(heartbeat_trigger).unwrap_or(self.status);
         if after.status != self.status {
             after.status_reason = reason(after.status);
         }
@@ -145,10 +155,10 @@ impl Provider {
 
     /// Chooses the model by what is offered. One that nothing speaks for but its place stays as long as it is
     /// offered, so that the order of a list does not change what calls use.
-    fn select_model(&mut self, offered: &[Offered], catalogue: &Catalog) {
+    fn select_model(&mut self, offered: &[OfferedModel], catalog: &Catalog) {
         let configured = self.configured_model.as_deref();
-        let Some(mut choice) = negotiate(configured, offered, catalogue) else { return };
-        let stays = |one: &&Offered| Some(&one.id) == self.selected_model.as_ref();
+        let Some(mut choice) = negotiate(configured, offered, catalog) else { return };
+        let stays = |one: &&OfferedModel| Some(&one.id) == self.selected_model.as_ref();
         if let (SelectionReason::First, Some(same)) = (choice.basis, offered.iter().find(stays)) {
             choice.model.clone_from(&same.id);
             choice.context_window = same.context_window;
@@ -164,9 +174,9 @@ impl Provider {
 }
 
 #[allow(clippy::cast_precision_loss)] // milliseconds
-fn smoothed(before: Option<f64>, latency_ms: u64) -> f64 {
+fn ewma(before: Option<f64>, latency_ms: u64) -> f64 {
     let newest = latency_ms as f64;
-    before.map_or(newest, |before| before + NEWEST * (newest - before))
+    before.map_or(newest, |before| before + EWMA_WEIGHT * (newest - before))
 }
 
 #[cfg(test)]

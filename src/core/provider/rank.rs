@@ -3,7 +3,7 @@
 use crate::provider::Provider;
 
 /// Scores that differ by less count as the same quality.
-const BAND: f64 = 0.05;
+const QUALITY_BAND: f64 = 0.05;
 
 /// A usable provider with what is known of its speed.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub fn ranked<'a>(candidates: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
     // Whoever lies in the band of the best counts as the best.
     let quality = |candidate: &Candidate<'_>| {
         let score = score(candidate);
-        if score > top - BAND { top } else { score }
+        if score > top - QUALITY_BAND { top } else { score }
     };
     ranked.sort_by(|one, other| {
         quality(other)
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn quality_counts_first_and_speed_among_equals() {
+    fn rank_prefers_quality_then_latency() {
         assert_eq!(chosen(&[]), None);
         let better = [("quick", Some(0.5), Some(10.0)), ("good", Some(0.9), Some(900.0))];
         assert_eq!(chosen(&better).as_deref(), Some("good"));

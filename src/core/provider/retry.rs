@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// How patient a call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
+pub struct RetryPolicy {
     /// The longest pause after the first round of failures; it doubles with each further one.
     pub base: Duration,
     /// The longest pause of all that the provider did not ask for itself.
@@ -17,7 +17,7 @@ pub struct Policy {
     pub budget: Duration,
 }
 
-impl Default for Policy {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             base: Duration::from_millis(500),
@@ -30,8 +30,8 @@ impl Default for Policy {
 /// How far the answer had come when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    NoByte,
-    Begun,
+    NoOutput,
+    Started,
 }
 
 /// Whether another model may be chosen within this call.
@@ -44,20 +44,20 @@ pub enum ModelState {
 /// Whether a round has providers that were not asked yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failover {
-    Left,
+    Available,
     None,
 }
 
 /// Whether the provider may be asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    NotNeeded,
-    Needed,
+    Closed,
+    Open,
 }
 
 /// One failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct AttemptFailure {
     pub kind: ErrorKind,
     pub retry_after: Option<Duration>,
     pub progress: Progress,
@@ -65,37 +65,37 @@ pub struct Failure {
     pub round: u32,
     pub elapsed: Duration,
     pub model: ModelState,
-    pub others: Failover,
-    pub rest: BreakerState,
+    pub failover: Failover,
+    pub breaker_state: BreakerState,
 }
 
 /// What comes after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryDecision {
-    Again(Duration),
+    Retry(Duration),
     /// The model is chosen anew, then the same provider is asked once more at once.
     Negotiate,
-    Elsewhere,
+    FailOver,
     Fail,
 }
 
-impl Policy {
+impl RetryPolicy {
     /// What comes after a failed attempt. Another provider comes before a pause. The pause is full jitter: `random` of all numbers picks any pause
     /// from none to the longest of this round; what the provider asks for is the least, if it fits.
-    pub fn next(&self, failure: &Failure, random: u64) -> RetryDecision {
-        if failure.progress == Progress::Begun {
+    pub fn next(&self, failure: &AttemptFailure, random: u64) -> RetryDecision {
+        if failure.progress == Progress::Started {
             return RetryDecision::Fail;
         }
         if failure.kind == ErrorKind::NotFound && failure.model == ModelState::Open {
             return RetryDecision::Negotiate;
         }
-        if failure.others == Failover::Left && failure.kind.is_worth_another_provider() {
-            return RetryDecision::Elsewhere;
+        if failure.failover == Failover::Available && failure.kind.can_fail_over() {
+            return RetryDecision::FailOver;
         }
-        if failure.kind.is_transient() && failure.rest == BreakerState::NotNeeded {
+        if failure.kind.is_transient() && failure.breaker_state == BreakerState::Closed {
             let pause = self.pause(failure.round, random).max(failure.retry_after.unwrap_or_default());
             if failure.elapsed.saturating_add(pause) < self.budget {
-                return RetryDecision::Again(pause);
+                return RetryDecision::Retry(pause);
             }
         }
         RetryDecision::Fail
@@ -113,16 +113,16 @@ impl Policy {
 mod tests {
     use super::*;
 
-    fn failure(kind: ErrorKind) -> Failure {
-        Failure {
+    fn failure(kind: ErrorKind) -> AttemptFailure {
+        AttemptFailure {
             kind,
             retry_after: None,
-            progress: Progress::NoByte,
+            progress: Progress::NoOutput,
             round: 1,
             elapsed: Duration::ZERO,
             model: ModelState::Open,
-            others: Failover::None,
-            rest: BreakerState::NotNeeded,
+            failover: Failover::None,
+            breaker_state: BreakerState::Closed,
         }
     }
 
@@ -131,60 +131,77 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_error_is_followed_by_what_the_table_says() {
-        let policy = Policy::default();
+    fn error_kind_maps_to_retry_decision() {
+        let policy = RetryPolicy::default();
         for kind in ErrorKind::ALL {
             let alone = policy.next(&failure(*kind), 0);
-            let others = policy.next(&Failure { others: Failover::Left, ..failure(*kind) }, 0);
+            let failover =
+                policy.next(&AttemptFailure { failover: Failover::Available, ..failure(*kind) }, 0);
             let wanted = match kind {
                 ErrorKind::RateLimited
                 | ErrorKind::Overloaded
                 | ErrorKind::TimedOut
-                | ErrorKind::Unreachable => (RetryDecision::Again(Duration::ZERO), RetryDecision::Elsewhere),
+                | ErrorKind::Unreachable => (RetryDecision::Retry(Duration::ZERO), RetryDecision::FailOver),
                 ErrorKind::NotFound => (RetryDecision::Negotiate, RetryDecision::Negotiate),
-                ErrorKind::Auth | ErrorKind::Broken => (RetryDecision::Fail, RetryDecision::Elsewhere),
+                ErrorKind::Auth | ErrorKind::Broken => (RetryDecision::Fail, RetryDecision::FailOver),
                 ErrorKind::ContextTooLong
                 | ErrorKind::Refused
                 | ErrorKind::Cancelled
                 | ErrorKind::TooLarge
                 | ErrorKind::Lost => (RetryDecision::Fail, RetryDecision::Fail),
             };
-            assert_eq!((alone, others), wanted, "{kind}");
-            let begun = Failure { progress: Progress::Begun, others: Failover::Left, ..failure(*kind) };
+            assert_eq!((alone, failover), wanted, "{kind}");
+            let begun = AttemptFailure {
+                progress: Progress::Started,
+                failover: Failover::Available,
+                ..failure(*kind)
+            };
             assert_eq!(policy.next(&begun, 0), RetryDecision::Fail, "{kind} after the first byte");
-            let rest = Failure { rest: BreakerState::Needed, model: ModelState::Settled, ..failure(*kind) };
-            assert_eq!(policy.next(&rest, 0), RetryDecision::Fail, "{kind} of a provider that rests");
+            let breaker_state = AttemptFailure {
+                breaker_state: BreakerState::Open,
+                model: ModelState::Settled,
+                ..failure(*kind)
+            };
+            assert_eq!(
+                policy.next(&breaker_state, 0),
+                RetryDecision::Fail,
+                "{kind} of a provider that rests"
+            );
         }
-        let settled =
-            Failure { model: ModelState::Settled, others: Failover::Left, ..failure(ErrorKind::NotFound) };
-        assert_eq!(policy.next(&settled, 0), RetryDecision::Elsewhere, "a model is chosen anew once");
+        let settled = AttemptFailure {
+            model: ModelState::Settled,
+            failover: Failover::Available,
+            ..failure(ErrorKind::NotFound)
+        };
+        assert_eq!(policy.next(&settled, 0), RetryDecision::FailOver, "a model is chosen anew once");
     }
 
     #[test]
-    fn pauses_are_full_jitter_that_doubles_up_to_the_longest() {
-        let policy = Policy { base: ms(100), longest: ms(300), budget: ms(10_000) };
-        let longest = |round| policy.next(&Failure { round, ..failure(ErrorKind::Overloaded) }, u64::MAX);
+    fn retry_pause_is_full_jitter_up_to_the_maximum() {
+        let policy = RetryPolicy { base: ms(100), longest: ms(300), budget: ms(10_000) };
+        let longest =
+            |round| policy.next(&AttemptFailure { round, ..failure(ErrorKind::Overloaded) }, u64::MAX);
         let pauses = [1, 2, 3, 4, 99].map(longest);
-        assert_eq!(pauses, [100, 200, 300, 300, 300].map(|pause| RetryDecision::Again(ms(pause))));
+        assert_eq!(pauses, [100, 200, 300, 300, 300].map(|pause| RetryDecision::Retry(ms(pause))));
         assert_eq!(
             policy.next(&failure(ErrorKind::Overloaded), u64::MAX / 2),
-            RetryDecision::Again(Duration::from_nanos(49_999_999))
+            RetryDecision::Retry(Duration::from_nanos(49_999_999))
         );
     }
 
     #[test]
-    fn what_the_provider_asks_for_is_waited_for_as_long_as_the_budget_lasts() {
-        let policy = Policy { base: ms(100), longest: ms(300), budget: ms(5_000) };
+    fn retry_after_is_honored_within_the_budget() {
+        let policy = RetryPolicy { base: ms(100), longest: ms(300), budget: ms(5_000) };
         let asked = |retry_after, elapsed| {
-            let failure = Failure {
+            let failure = AttemptFailure {
                 retry_after: Some(ms(retry_after)),
                 elapsed: ms(elapsed),
                 ..failure(ErrorKind::RateLimited)
             };
             policy.next(&failure, u64::MAX)
         };
-        assert_eq!(asked(2_000, 0), RetryDecision::Again(ms(2_000)));
-        assert_eq!(asked(10, 0), RetryDecision::Again(ms(100)), "the pause of our own is not cut short");
+        assert_eq!(asked(2_000, 0), RetryDecision::Retry(ms(2_000)));
+        assert_eq!(asked(10, 0), RetryDecision::Retry(ms(100)), "the pause of our own is not cut short");
         assert_eq!(asked(2_000, 3_000), RetryDecision::Fail, "it would end after the budget");
         assert_eq!(asked(0, 5_000), RetryDecision::Fail, "the budget is spent");
     }

@@ -17,12 +17,12 @@ pub fn provider(status: Status) -> Provider {
 }
 
 #[test]
-fn every_pair_of_state_and_trigger_is_a_row_or_a_refusal() {
+fn transitions_every_pair_is_listed_or_refused() {
     check_exhaustively(Status::ALL, Trigger::ALL);
 }
 
 #[test]
-fn a_keyed_provider_is_usable_only_while_its_key_can_be_read() {
+fn keyed_provider_needs_a_readable_key() {
     let up = provider(Status::Degraded);
     assert!(up.is_usable(KeyAccess::Readable) && !up.is_usable(KeyAccess::Unreadable));
     let open = Provider { requires_key: false, ..up };
@@ -35,10 +35,10 @@ fn a_keyed_provider_is_usable_only_while_its_key_can_be_read() {
 }
 
 #[test]
-fn who_cannot_be_called_says_why() {
+fn unusable_reason_names_status_or_key() {
     let says = |status, reason: Option<&str>| {
         let reason = reason.map(str::to_owned);
-        Provider { status_reason: reason, ..provider(status) }.cannot_be_called()
+        Provider { status_reason: reason, ..provider(status) }.unusable_reason()
     };
     assert_eq!(says(Status::Disabled, None), "provider p cannot be called now: it is disabled");
     let down = says(Status::Unhealthy, Some("the provider refused the key"));
@@ -47,7 +47,7 @@ fn who_cannot_be_called_says_why() {
 }
 
 #[test]
-fn a_client_certificate_and_its_key_go_together() {
+fn client_certificate_requires_its_key() {
     let bare = provider(Status::Pending);
     let half = Provider { client_cert: Some("pem".into()), ..bare.clone() };
     assert!(format!("{:?}", check(&half).unwrap_err()).contains("client_cert"));
@@ -58,7 +58,7 @@ fn a_client_certificate_and_its_key_go_together() {
 }
 
 #[test]
-fn numbers_beyond_their_limits_are_refused() {
+fn out_of_range_numbers_are_refused() {
     let plain = provider(Status::Pending);
     assert_eq!((plain.priority, plain.weight), (100, 1));
     for (field, wrong) in [
@@ -87,7 +87,7 @@ fn numbers_beyond_their_limits_are_refused() {
 }
 
 #[test]
-fn a_record_from_before_pools_is_read_with_their_defaults() {
+fn record_without_pool_fields_gets_defaults() {
     let mut old = serde_json::to_value(provider(Status::Active)).unwrap();
     for field in ["pool", "priority", "weight", "requests_per_minute", "tokens_per_minute", "latency_ewma_ms"]
     {
@@ -100,7 +100,7 @@ fn a_record_from_before_pools_is_read_with_their_defaults() {
 }
 
 #[test]
-fn what_the_operator_set_stands_before_what_the_catalogue_says() {
+fn operator_values_precede_the_catalog() {
     let chosen = Provider {
         selected_context_window: Some(8_192),
         selected_price_input: Some(1.0),

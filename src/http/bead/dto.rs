@@ -90,7 +90,7 @@ pub struct BeadView {
 impl BeadView {
     /// The bead as it looks at `now`.
     pub fn new(detail: BeadDetail, now: Timestamp) -> Self {
-        let BeadDetail { bead, links, is_ready, facts } = detail;
+        let BeadDetail { bead, links, is_ready, claim_context } = detail;
         let names = |ids: Vec<BeadId>| ids.iter().map(BeadId::to_string).collect::<Vec<String>>();
         Self {
             id: bead.id.to_string(),
@@ -102,8 +102,8 @@ impl BeadView {
             priority: bead.priority,
             project_id: bead.project_id.to_string(),
             assigned_to: bead.assigned_to,
-            waiting_on: facts.waiting_on.into_iter().map(|hold| hold.id.to_string()).collect(),
-            pending_decisions: facts.pending_decisions,
+            waiting_on: claim_context.waiting_on.into_iter().map(|blocker| blocker.id.to_string()).collect(),
+            pending_decisions: claim_context.pending_decisions,
             blocked_by: names(links.blocked_by),
             blocks: names(links.blocks),
             related_to: names(links.related_to),

@@ -119,8 +119,12 @@ mod tests {
         let bead = |id: &str, title: &str| {
             let new = NewBead { title: title.into(), project_id: "p".into(), ..NewBead::default() };
             let (bead, _) = new.build(BeadId::from_trusted(id), now).unwrap();
-            let detail =
-                BeadDetail { bead, links: Links::default(), is_ready: true, facts: ClaimContext::default() };
+            let detail = BeadDetail {
+                bead,
+                links: Links::default(),
+                is_ready: true,
+                claim_context: ClaimContext::default(),
+            };
             BeadView::new(detail, now)
         };
         let edge = EdgeView { from: "bd-1".into(), to: "bd-2".into(), relationship: "blocks".into() };

@@ -69,7 +69,7 @@ fn out_of_scope(what: &str) -> ApiError {
 impl ApiRequest {
     /// Returns whether the token reaches what belongs to this project.
     pub fn can_access(&self, project: &str) -> bool {
-        self.identity.token().is_none_or(|token| token.reaches(project))
+        self.identity.token().is_none_or(|token| token.can_access(project))
     }
 
     /// The projects whose rows a list may show; none: all of them.

@@ -9,7 +9,7 @@ use arbiter_actors::LockRequest;
 use arbiter_core::kernel::ids::{BeadId, ProjectId};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::Role;
-use arbiter_core::project::file_lock::{FileLock, Holder};
+use arbiter_core::project::file_lock::{FileLock, LockHolder};
 use arbiter_store::FileLockFilter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -139,7 +139,7 @@ impl LockBody {
                 "must be given by an agent: it locks files for a bead it holds",
             ));
         }
-        let holder = Holder { agent_id, bead_id: self.bead_id.map(BeadId::from_trusted) };
+        let holder = LockHolder { agent_id, bead_id: self.bead_id.map(BeadId::from_trusted) };
         Ok((LockRequest { paths, holder, ttl_sec: self.ttl_sec }, is_single))
     }
 }

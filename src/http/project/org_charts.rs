@@ -50,7 +50,7 @@ impl From<StaffedChart> for OrgChartView {
         let StaffedChart { chart, agents } = staffed;
         let view = |position: &Position| PositionView {
             agent_ids: chart
-                .fillers(&position.role_name, &agents)
+                .occupants(&position.role_name, &agents)
                 .into_iter()
                 .map(AgentId::to_string)
                 .collect(),
@@ -158,9 +158,9 @@ async fn replace(request: ApiRequest, body: OrgChartBody) -> Result<Reply, ApiEr
     let StaffedChart { chart, agents } = charts.get(&id).await?;
     let mut positions = Vec::with_capacity(body.positions.len());
     for (index, one) in body.positions.into_iter().enumerate() {
-        let fillers: Vec<&str> =
-            chart.fillers(&one.role_name, &agents).into_iter().map(AgentId::as_str).collect();
-        if one.agent_ids.is_some_and(|ids| ids != fillers) {
+        let occupants: Vec<&str> =
+            chart.occupants(&one.role_name, &agents).into_iter().map(AgentId::as_str).collect();
+        if one.agent_ids.is_some_and(|ids| ids != occupants) {
             let detail =
                 "follows from the agents' roles and personas: POST /api/v1/projects/{id}/agents assigns them";
             return Err(ApiError::field(&format!("positions/{index}/agent_ids"), detail));

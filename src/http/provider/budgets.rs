@@ -3,8 +3,8 @@
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::{time, word};
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
-use arbiter_core::budget::meter::Standing;
-use arbiter_core::budget::{Period, Scope, WantedBudget};
+use arbiter_core::budget::meter::BudgetStatus;
+use arbiter_core::budget::{BudgetScope, NewBudget, Period};
 use arbiter_core::kernel::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,18 +38,18 @@ struct BudgetView {
     renews_at: Timestamp,
 }
 
-impl From<Standing> for BudgetView {
-    fn from(standing: Standing) -> Self {
+impl From<BudgetStatus> for BudgetView {
+    fn from(budget_status: BudgetStatus) -> Self {
         Self {
-            scope: standing.key.scope.to_string(),
-            period: standing.key.period,
-            cap_usd: standing.cap.dollars(),
-            spent_usd: standing.spent.dollars(),
-            reserved_usd: standing.reserved.dollars(),
-            left_usd: standing.cap.minus(standing.spent).minus(standing.reserved).dollars(),
-            warned: standing.warned,
-            since: standing.window.start,
-            renews_at: standing.window.end,
+            scope: budget_status.key.scope.to_string(),
+            period: budget_status.key.period,
+            cap_usd: budget_status.cap.dollars(),
+            spent_usd: budget_status.spent.dollars(),
+            reserved_usd: budget_status.reserved.dollars(),
+            left_usd: budget_status.cap.minus(budget_status.spent).minus(budget_status.reserved).dollars(),
+            warned: budget_status.warned,
+            since: budget_status.window.start,
+            renews_at: budget_status.window.end,
         }
     }
 }
@@ -89,38 +89,38 @@ pub fn endpoints() -> Vec<Endpoint> {
 }
 
 async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
-    answer(&request, request.handles().budgets.standings()).await
+    answer(&request, request.handles().budgets.budget_statuses()).await
 }
 
 async fn replace(request: ApiRequest, body: BudgetsBody) -> Result<Reply, ApiError> {
     let wanted = |budget: BudgetBody| {
         let BudgetBody { scope, period, cap_usd } = budget;
-        WantedBudget { scope, period, cap_usd }
+        NewBudget { scope, period, cap_usd }
     };
-    let wanted: Vec<WantedBudget> = body.budgets.into_iter().map(wanted).collect();
-    let standings = request.handles().budgets.replace(&request.caller()?, &wanted).await?;
-    answer(&request, standings).await
+    let wanted: Vec<NewBudget> = body.budgets.into_iter().map(wanted).collect();
+    let budget_statuses = request.handles().budgets.replace(&request.caller()?, &wanted).await?;
+    answer(&request, budget_statuses).await
 }
 
 /// The budgets that the token reaches.
-async fn answer(request: &ApiRequest, standings: Vec<Standing>) -> Result<Reply, ApiError> {
+async fn answer(request: &ApiRequest, budget_statuses: Vec<BudgetStatus>) -> Result<Reply, ApiError> {
     let mut views = Vec::new();
-    for standing in standings {
-        if can_access(request, &standing.key.scope).await? {
-            views.push(BudgetView::from(standing));
+    for budget_status in budget_statuses {
+        if can_access(request, &budget_status.key.scope).await? {
+            views.push(BudgetView::from(budget_status));
         }
     }
     Reply::json(&views)
 }
 
-async fn can_access(request: &ApiRequest, scope: &Scope) -> Result<bool, ApiError> {
+async fn can_access(request: &ApiRequest, scope: &BudgetScope) -> Result<bool, ApiError> {
     if request.within().is_none() {
         return Ok(true);
     }
     Ok(match scope {
-        Scope::Total => false,
-        Scope::Project(id) => request.can_access(id.as_str()),
-        Scope::Agent(id) => {
+        BudgetScope::Total => false,
+        BudgetScope::Project(id) => request.can_access(id.as_str()),
+        BudgetScope::Agent(id) => {
             let agent = request.handles().store.agent(id.to_string()).await?;
             agent
                 .and_then(|agent| agent.project_id)

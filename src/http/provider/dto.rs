@@ -3,7 +3,7 @@
 use crate::http::wire::schema::word;
 use crate::http::wire::serde_fields::{Secret, nullable, present};
 use arbiter_core::provider::edit::{Enabled, NewProvider, ProviderPatch};
-use arbiter_core::provider::{MIDDLE_PRIORITY, ONE_SHARE, ProviderType};
+use arbiter_core::provider::{DEFAULT_POOL_PRIORITY, DEFAULT_WEIGHT, ProviderType};
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -211,8 +211,8 @@ impl NewProviderBody {
             client_key_id: Some(self.client_key_id),
             ca_cert: Some(self.ca_cert),
             pool: Some(self.pool),
-            priority: Some(self.priority.unwrap_or(MIDDLE_PRIORITY)),
-            weight: Some(self.weight.unwrap_or(ONE_SHARE)),
+            priority: Some(self.priority.unwrap_or(DEFAULT_POOL_PRIORITY)),
+            weight: Some(self.weight.unwrap_or(DEFAULT_WEIGHT)),
             max_concurrency: Some(self.max_concurrency),
             requests_per_minute: Some(self.requests_per_minute),
             tokens_per_minute: Some(self.tokens_per_minute),

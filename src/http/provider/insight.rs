@@ -162,8 +162,8 @@ struct HeartbeatView {
 }
 
 impl From<Heartbeat> for HeartbeatView {
-    fn from(beat: Heartbeat) -> Self {
-        Self { at: beat.at, latency_ms: beat.latency_ms, error: beat.error }
+    fn from(heartbeat: Heartbeat) -> Self {
+        Self { at: heartbeat.at, latency_ms: heartbeat.latency_ms, error: heartbeat.error }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::http::provider::insight::ProviderView;
 use crate::http::wire::schema::word;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::ids::ProviderId;
-use arbiter_core::model::catalog::{Entry, Interactivity};
+use arbiter_core::model::catalog::{CatalogEntry, Interactivity};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ async fn recommended(request: ApiRequest) -> Result<Reply, ApiError> {
             }
         }
     }
-    let view = |entry: &Entry| KnownModelView {
+    let view = |entry: &CatalogEntry| KnownModelView {
         name: entry.name.clone(),
         score: entry.score,
         interactivity: entry.interactivity,

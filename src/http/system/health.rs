@@ -3,7 +3,7 @@
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::word;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
-use arbiter_core::dispatch::assign::Operation;
+use arbiter_core::dispatch::assign::DispatchState;
 use arbiter_core::kernel::vault;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -65,9 +65,9 @@ pub fn endpoints() -> Vec<Endpoint> {
 async fn health(request: ApiRequest) -> Result<Reply, ApiError> {
     let handles = request.handles();
     let vault = handles.vault.view().state;
-    let dispatch = match handles.store.operation().await {
-        Ok((Operation::Active, _)) => "active",
-        Ok((Operation::Parked(_), _)) => "parked",
+    let dispatch = match handles.store.dispatch_state().await {
+        Ok((DispatchState::Active, _)) => "active",
+        Ok((DispatchState::Parked(_), _)) => "parked",
         Err(_) => "unknown",
     };
     let status = if request.context.is_shutting_down() {

@@ -4,7 +4,7 @@ use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::maybe_time;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::NoticeState;
-use arbiter_core::dispatch::assign::Operation;
+use arbiter_core::dispatch::assign::DispatchState;
 use arbiter_core::kernel::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -117,13 +117,13 @@ pub fn endpoints() -> Vec<Endpoint> {
 async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
     let handles = request.handles();
     let counts = handles.store.counts().await?;
-    let (operation, updated_at) = handles.store.operation().await?;
+    let (dispatch_state, updated_at) = handles.store.dispatch_state().await?;
     let status = handles.orchestrator.status().await?;
     let agents: BTreeMap<String, u64> = counts.agents.into_iter().collect();
     let (temporal_lag, temporal_depth) = mirror_backlog(&request).await?;
-    let (state, reason) = match operation {
-        Operation::Active => ("active", None),
-        Operation::Parked(reason) => ("parked", Some(reason)),
+    let (state, reason) = match dispatch_state {
+        DispatchState::Active => ("active", None),
+        DispatchState::Parked(reason) => ("parked", Some(reason)),
     };
     Reply::json(&SystemView {
         state,

@@ -7,22 +7,22 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The first SQLite without the WAL-reset corruption (sqlite.org/wal.html, 3.51.3).
-const OLDEST_SQLITE: i32 = 3_051_003;
+const MIN_SQLITE_VERSION: i32 = 3_051_003;
 /// How many prepared statements a connection keeps.
-const STATEMENTS: usize = 256;
+const STATEMENT_CACHE_SIZE: usize = 256;
 
 fn sqlite(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |source| StoreError::Sqlite { operation, source }
 }
 
 /// What the writer remembers of the database, in KiB.
-pub(crate) const PAGES_KIB: u32 = 16_384;
+pub(crate) const CACHE_KIB: u32 = 16_384;
 /// What it remembers while it writes a transaction of any size, so that pages are not written and read again.
-pub(crate) const IMPORT_PAGES_KIB: u32 = 65_536;
+pub(crate) const IMPORT_CACHE_KIB: u32 = 65_536;
 
 /// The one connection that writes.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    if rusqlite::version_number() < OLDEST_SQLITE {
+    if rusqlite::version_number() < MIN_SQLITE_VERSION {
         return Err(StoreError::Schema(format!("SQLite {} is too old", rusqlite::version())));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -42,13 +42,13 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     connection
         .execute_batch("PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864;")
         .map_err(sqlite("set up the database"))?;
-    remember(&connection, PAGES_KIB)?;
-    set_up(&connection)?;
+    set_cache_size(&connection, CACHE_KIB)?;
+    configure(&connection)?;
     Ok(connection)
 }
 
 /// How much of the database a connection keeps in memory, in KiB. What was kept beyond that is given back.
-pub(crate) fn remember(connection: &Connection, kib: u32) -> Result<(), StoreError> {
+pub(crate) fn set_cache_size(connection: &Connection, kib: u32) -> Result<(), StoreError> {
     connection
         .execute_batch(&format!("PRAGMA cache_size = -{kib}; PRAGMA shrink_memory;"))
         .map_err(sqlite("set the size of the cache"))
@@ -63,11 +63,11 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     connection
         .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")
         .map_err(sqlite("set up a reader"))?;
-    set_up(&connection)?;
+    configure(&connection)?;
     Ok(connection)
 }
 
-fn set_up(connection: &Connection) -> Result<(), StoreError> {
+fn configure(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(Duration::from_secs(5)).map_err(sqlite("set the busy timeout"))?;
     connection
         .execute_batch(
@@ -80,6 +80,6 @@ fn set_up(connection: &Connection) -> Result<(), StoreError> {
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
         .map_err(sqlite("set up a connection"))?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
     Ok(())
 }

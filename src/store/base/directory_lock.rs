@@ -17,10 +17,10 @@ pub enum LockError {
     #[error("{path} is open to others (mode {mode:o}); run: chmod {private:o} {path}")]
     TooOpen { path: PathBuf, mode: u32, private: u32 },
     #[error("{path} belongs to user {owner}, not to us ({us}); run: chown {us} {path}")]
-    Foreign { path: PathBuf, owner: u32, us: u32 },
+    WrongOwner { path: PathBuf, owner: u32, us: u32 },
     /// Something else is where a file of ours belongs.
     #[error("{0} is not a regular file but something else, such as a link; move it away")]
-    NoFile(PathBuf),
+    NotRegularFile(PathBuf),
     #[error("the data directory {path} cannot be used")]
     Io {
         path: PathBuf,
@@ -30,7 +30,7 @@ pub enum LockError {
 }
 
 /// The files in the directory, but for the vault itself, which is checked by whoever opens it.
-const FILES: [&str; 7] = [
+const CHECKED_FILES: [&str; 7] = [
     "arbiter.db",
     "arbiter.db-wal",
     "arbiter.db-shm",
@@ -56,12 +56,12 @@ impl DirectoryLock {
             move |source: std::io::Error| LockError::Io { path, source }
         };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io(directory))?;
-        let about = std::fs::metadata(directory).map_err(io(directory))?;
-        check_private(directory, &about, 0o700)?;
-        for path in FILES.map(|name| directory.join(name)) {
+        let metadata = std::fs::metadata(directory).map_err(io(directory))?;
+        check_private(directory, &metadata, 0o700)?;
+        for path in CHECKED_FILES.map(|name| directory.join(name)) {
             match std::fs::symlink_metadata(&path) {
-                Ok(about) if !about.is_file() => return Err(LockError::NoFile(path)),
-                Ok(about) => check_private(&path, &about, 0o600)?,
+                Ok(metadata) if !metadata.is_file() => return Err(LockError::NotRegularFile(path)),
+                Ok(metadata) => check_private(&path, &metadata, 0o600)?,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(source) => return Err(LockError::Io { path, source }),
             }
@@ -84,13 +84,13 @@ impl DirectoryLock {
 }
 
 /// Refuses what somebody else owns or others can reach.
-fn check_private(path: &Path, about: &Metadata, private: u32) -> Result<(), LockError> {
+fn check_private(path: &Path, metadata: &Metadata, private: u32) -> Result<(), LockError> {
     let us = rustix::process::geteuid().as_raw();
-    if about.uid() != us {
-        return Err(LockError::Foreign { path: path.to_owned(), owner: about.uid(), us });
+    if metadata.uid() != us {
+        return Err(LockError::WrongOwner { path: path.to_owned(), owner: metadata.uid(), us });
     }
-    if about.mode() & 0o077 != 0 {
-        return Err(LockError::TooOpen { path: path.to_owned(), mode: about.mode() & 0o777, private });
+    if metadata.mode() & 0o077 != 0 {
+        return Err(LockError::TooOpen { path: path.to_owned(), mode: metadata.mode() & 0o777, private });
     }
     Ok(())
 }
@@ -101,7 +101,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_second_holder_is_refused_until_the_first_lets_go() {
+    fn second_lock_is_refused_until_the_first_is_released() {
         let home = tempfile::tempdir().unwrap();
         let directory = home.path().join("data");
         let first = DirectoryLock::take(&directory).unwrap();
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+    fn readable_directory_is_refused_with_the_fix() {
         let home = tempfile::tempdir().unwrap();
         let directory = home.path().join("data");
         std::fs::create_dir(&directory).unwrap();

@@ -75,7 +75,7 @@ pub(crate) fn is_fatal(error: &rusqlite::Error) -> bool {
 }
 
 /// The same error once more: rusqlite's own cannot be cloned, and a whole group is told of one.
-pub(crate) fn again(error: &rusqlite::Error) -> rusqlite::Error {
+pub(crate) fn clone_error(error: &rusqlite::Error) -> rusqlite::Error {
     let code = error.sqlite_error().copied().unwrap_or(ffi::Error::new(0));
     rusqlite::Error::SqliteFailure(code, Some(error.to_string()))
 }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_no_fatal_error_in_whichever_words_it_comes() {
+    fn full_disk_is_not_fatal_in_any_error_code() {
         for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_SHMSIZE] {
             assert!(is_full(&failure(code)) && !is_fatal(&failure(code)), "{code}");
         }

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_is_made_once_and_a_second_start_changes_nothing() {
+    fn migrate_twice_applies_the_schema_once() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, MIGRATIONS, at()).unwrap();
         migrate(&mut connection, MIGRATIONS, at()).unwrap();
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_schema_and_a_changed_step_are_refused() {
+    fn newer_schema_or_changed_step_is_refused() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, MIGRATIONS, at()).unwrap();
         let same = |step: &Migration| Migration { id: step.id, name: step.name, sql: step.sql };
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_fails_leaves_nothing_behind() {
+    fn failed_step_leaves_nothing_behind() {
         let mut connection = Connection::open_in_memory().unwrap();
         let broken =
             [Migration { id: 1, name: "broken", sql: "CREATE TABLE one (x); CREATE TABLE one (x);" }];

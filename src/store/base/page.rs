@@ -98,7 +98,7 @@ pub(crate) fn read<T>(
     let limit = request.limit.max(1);
     let total = count(connection, listing.from, &conditions)?;
     if let Some(cursor) = &request.cursor {
-        after(&mut conditions, listing.order, cursor)?;
+        continue_after(&mut conditions, listing.order, cursor)?;
     }
     let keys = listing.order.iter().map(|c| format!("CAST({} AS TEXT)", column_of(c))).collect::<Vec<_>>();
     let sql = format!(
@@ -138,12 +138,12 @@ fn count(connection: &Connection, from: &str, conditions: &Conditions) -> Result
 }
 
 /// What follows a row in the order of the list; numbers compare as numbers.
-fn after(conditions: &mut Conditions, order: &[&str], cursor: &str) -> Result<(), StoreError> {
+fn continue_after(conditions: &mut Conditions, order: &[&str], cursor: &str) -> Result<(), StoreError> {
     let parts: Vec<&str> = cursor.splitn(order.len(), SEPARATOR).collect();
     if parts.len() != order.len() {
         return Err(Refusal::field("cursor", "must be a cursor that this server returned").into());
     }
-    let mut marks = Vec::new();
+    let mut placeholders = Vec::new();
     for (column, part) in order.iter().zip(parts) {
         // The only ordering column that is a number.
         let value = if column.ends_with("priority") {
@@ -155,19 +155,19 @@ fn after(conditions: &mut Conditions, order: &[&str], cursor: &str) -> Result<()
             Value::Text(part.to_owned())
         };
         conditions.values.push(value);
-        marks.push(format!("?{}", conditions.values.len()));
+        placeholders.push(format!("?{}", conditions.values.len()));
     }
     let columns: Vec<&str> = order.iter().map(|column| column_of(column)).collect();
     let text = if order == columns {
         // An index serves the comparison of rows.
-        format!("({}) > ({})", columns.join(", "), marks.join(", "))
+        format!("({}) > ({})", columns.join(", "), placeholders.join(", "))
     } else {
         let same = |upto: usize| {
-            (0..upto).map(|at| format!("{} = {} AND ", columns[at], marks[at])).collect::<String>()
+            (0..upto).map(|at| format!("{} = {} AND ", columns[at], placeholders[at])).collect::<String>()
         };
         let later = |at: usize| if columns[at] == order[at] { '>' } else { '<' };
-        let ways =
-            (0..order.len()).map(|at| format!("({}{} {} {})", same(at), columns[at], later(at), marks[at]));
+        let ways = (0..order.len())
+            .map(|at| format!("({}{} {} {})", same(at), columns[at], later(at), placeholders[at]));
         format!("({})", ways.collect::<Vec<_>>().join(" OR "))
     };
     conditions.texts.push(text);

@@ -37,7 +37,7 @@ impl Statements {
     /// Those of a table.
     pub(crate) fn of<T: Table>() -> Self {
         let (name, columns) = (T::NAME, columns::<T>(""));
-        let marks: Vec<String> = (1..=T::COLUMNS.len()).map(|n| format!("?{n}")).collect();
+        let placeholders: Vec<String> = (1..=T::COLUMNS.len()).map(|n| format!("?{n}")).collect();
         // Telemetry is measured past the revision: what the decision had in mind may be older than the row.
         let sets: Vec<String> = T::COLUMNS
             .iter()
@@ -49,7 +49,7 @@ impl Statements {
         let expected = T::COLUMNS.len() + 1;
         Self {
             get: format!("SELECT {columns} FROM {name} WHERE id = ?1"),
-            insert: format!("INSERT INTO {name} ({columns}) VALUES ({})", marks.join(", ")),
+            insert: format!("INSERT INTO {name} ({columns}) VALUES ({})", placeholders.join(", ")),
             update: format!("UPDATE {name} SET {} WHERE id = ?1 AND revision = ?{expected}", sets.join(", ")),
             delete: format!("DELETE FROM {name} WHERE id = ?1 AND revision = ?2"),
         }

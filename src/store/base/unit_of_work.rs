@@ -8,7 +8,7 @@ use crate::base::rows::{AdoptedMirror, ChangedEntity, SentMirror};
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::Bead;
 use arbiter_core::bead::edit::Edge;
-use arbiter_core::bead::readiness::Conditional;
+use arbiter_core::bead::readiness::ConditionalMode;
 use arbiter_core::budget::{self, Budget, SpendCheckpoint};
 use arbiter_core::decision::Decision;
 use arbiter_core::kernel::call::Call;
@@ -19,7 +19,7 @@ use arbiter_core::kernel::record::{self, FieldChanges, Record};
 use arbiter_core::kernel::run::Run;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::{Session, Token};
-use arbiter_core::model::catalog::Offered;
+use arbiter_core::model::catalog::OfferedModel;
 use arbiter_core::project::Project;
 use arbiter_core::project::file_lock::FileLock;
 use arbiter_core::project::org_chart::OrgChart;
@@ -44,7 +44,7 @@ pub enum Change {
     /// its positions than may.
     PutOrgChart(OrgChart),
     /// No row, but a rule: the position that this agent fills now has no more agents than it may have.
-    CheckSeat(AgentId),
+    CheckInstanceLimit(AgentId),
     Decision(Write<Decision>),
     /// A new dependency; a cycle among those that affect readiness is refused with its path.
     AddEdge(Edge),
@@ -71,7 +71,7 @@ pub enum Change {
     /// How far the mirror has read the log, and which entities changed up to there.
     MirrorRead {
         seq: u64,
-        noted: Vec<ChangedEntity>,
+        changed: Vec<ChangedEntity>,
     },
     /// Workflows that a store before this one had.
     MirrorAdopt(Vec<AdoptedMirror>),
@@ -84,28 +84,28 @@ pub enum Change {
     BeadComment(Comment),
     ProjectComment(Comment),
     /// A provider's measurements (telemetry).
-    Beat {
+    Heartbeat {
         provider: Provider,
-        beat: Heartbeat,
+        heartbeat: Heartbeat,
     },
     /// Failures of a provider in a row, as calls found them (telemetry).
-    Strikes {
+    ProviderFailures {
         provider_id: ProviderId,
         failures: u32,
     },
     /// What a provider offers (telemetry).
-    Offer {
+    OfferedModels {
         provider_id: ProviderId,
-        models: Vec<Offered>,
+        models: Vec<OfferedModel>,
     },
     Call(Call),
     /// A budget, new or with another cap; the mark of one that is there stays.
     PutBudget(Budget),
-    RemoveBudget(budget::Key),
+    RemoveBudget(budget::BudgetKey),
     /// What is spent of a budget for certain; an older mark changes nothing.
-    MarkBudget(SpendCheckpoint),
+    SaveBudgetCheckpoint(SpendCheckpoint),
     /// An agent did something (telemetry).
-    Active {
+    AgentActive {
         agent_id: AgentId,
         at: Timestamp,
     },
@@ -125,16 +125,16 @@ pub enum Change {
     /// A browser that signed out: the digest of its session.
     EndSession(String),
     /// What `conditional-blocks` means from now on.
-    Rule(Conditional),
+    BlockingRule(ConditionalMode),
     /// Whether work is handed out: `None` is yes, `Some` is why not.
-    Operation(Option<String>),
+    DispatchState(Option<String>),
     /// A request with an Idempotency-Key; a second one of the same key is refused.
     KeepAnswer(KeptAnswer),
     CompleteAnswer(KeptAnswer),
     /// This generation of the key file was seen; an older one than the newest changes nothing.
-    SeeVault(u64),
+    RecordVaultGeneration(u64),
     /// This generation of the key file is the newest from now on, whatever was seen before.
-    AcceptVault(u64),
+    AcceptVaultGeneration(u64),
     /// Events before this number go; a checkpoint keeps the chain verifiable.
     PruneEvents {
         first_kept: u64,

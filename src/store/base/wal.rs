@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// Pages in the log from which on it is moved.
-const GROWN_PAGES: i32 = 1000;
+const CHECKPOINT_PAGES: i32 = 1000;
 
 /// Watches how long the log of the connection that writes is.
 pub(crate) struct WalWatch {
@@ -27,8 +27,8 @@ impl WalWatch {
     }
 
     /// Moves the log if it has grown, as far as readers let it. What could not be moved stays in the log.
-    pub(crate) fn move_when_grown(&self, connection: &Connection) -> rusqlite::Result<()> {
-        if self.pages.load(Ordering::Relaxed) < GROWN_PAGES {
+    pub(crate) fn checkpoint_if_large(&self, connection: &Connection) -> rusqlite::Result<()> {
+        if self.pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
             return Ok(());
         }
         connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::PASSIVE)?;

@@ -11,11 +11,11 @@ use arbiter_core::kernel::time::Timestamp;
 use rusqlite::Connection;
 
 /// The most kinds of waiting beads that are told apart.
-const MOST_KINDS: u32 = 200;
+const MAX_GROUPS: u32 = 200;
 /// The types of dependencies that an agent makes with a bead it creates.
-const SPAWNED: &str = "discovered-from";
+const SPAWN_EDGE_TYPE: &str = "discovered-from";
 /// Chains of created beads are followed so far.
-const MOST_STEPS: u32 = 64;
+const MAX_CHAIN_LEN: u32 = 64;
 
 /// Beads that are alike in what decides who gets them.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +31,7 @@ pub struct SpawnDepth {
     pub depth: u32,
     pub children: u32,
     /// How many were created for the one that no agent created, directly or not.
-    pub family: u32,
+    pub descendants: u32,
 }
 
 impl Store {
@@ -51,8 +51,8 @@ impl Store {
     }
 
     /// Where a bead stands among those that agents have created.
-    pub async fn lineage(&self, bead: String) -> Result<SpawnDepth, StoreError> {
-        self.readers.read(move |connection| snapshot(connection, |c| lineage(c, &bead))).await
+    pub async fn spawn_depth(&self, bead: String) -> Result<SpawnDepth, StoreError> {
+        self.readers.read(move |connection| snapshot(connection, |c| spawn_depth(c, &bead))).await
     }
 }
 
@@ -65,9 +65,9 @@ fn load(connection: &Connection) -> Result<Load, StoreError> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let count: u32 = row.get(2)?;
-        load.projects.entry(ProjectId::from_trusted(row.get::<_, String>(0)?)).or_default().at_work += count;
+        load.projects.entry(ProjectId::from_trusted(row.get::<_, String>(0)?)).or_default().active += count;
         if let Some(provider) = row.get::<_, Option<String>>(1)? {
-            load.providers.entry(ProviderId::from_trusted(provider)).or_default().at_work += count;
+            load.providers.entry(ProviderId::from_trusted(provider)).or_default().active += count;
         }
     }
     let mut statement = connection.prepare_cached(
@@ -76,14 +76,14 @@ fn load(connection: &Connection) -> Result<Load, StoreError> {
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let room = load.projects.entry(ProjectId::from_trusted(row.get::<_, String>(0)?)).or_default();
-        (room.most, room.parked) = (row.get(1)?, row.get(2)?);
+        let capacity = load.projects.entry(ProjectId::from_trusted(row.get::<_, String>(0)?)).or_default();
+        (capacity.limit, capacity.parked) = (row.get(1)?, row.get(2)?);
     }
     let mut statement = connection
         .prepare_cached("SELECT id, max_concurrency FROM providers WHERE max_concurrency IS NOT NULL")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        load.providers.entry(ProviderId::from_trusted(row.get::<_, String>(0)?)).or_default().most =
+        load.providers.entry(ProviderId::from_trusted(row.get::<_, String>(0)?)).or_default().limit =
             row.get(1)?;
     }
     Ok(load)
@@ -110,30 +110,30 @@ fn waiting(
          WHERE b.ready = 1 AND b.ready_since <= ?2 AND (b.not_before IS NULL OR b.not_before <= ?1)
          GROUP BY b.project_id, b.assigned_to, b.priority = 0 AND b.approval = 'missing', b.type,
                   coalesce(b.next_attempt_at > ?1, 0), ({role})
-         ORDER BY 2 DESC, 1 LIMIT {MOST_KINDS}"
+         ORDER BY 2 DESC, 1 LIMIT {MAX_GROUPS}"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let kinds = statement
         .query_map([now.to_string(), since.to_string()], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?
         .collect::<Result<Vec<_>, _>>()?;
-    let mut alike = Vec::with_capacity(kinds.len());
+    let mut groups = Vec::with_capacity(kinds.len());
     for (id, count) in kinds {
         if let Some(bead) = table::get::<Bead>(connection, &id)? {
-            alike.push(WaitingGroup { bead, count });
+            groups.push(WaitingGroup { bead, count });
         }
     }
-    Ok(alike)
+    Ok(groups)
 }
 
-fn lineage(connection: &Connection, bead: &str) -> Result<SpawnDepth, StoreError> {
+fn spawn_depth(connection: &Connection, bead: &str) -> Result<SpawnDepth, StoreError> {
     // Only what agents made counts: files may tell of discoveries by others.
-    let made = format!("type = '{SPAWNED}' AND created_by IN (SELECT id FROM agents)");
+    let made = format!("type = '{SPAWN_EDGE_TYPE}' AND created_by IN (SELECT id FROM agents)");
     let (depth, root): (u32, String) = connection
         .prepare_cached(&format!(
             "WITH RECURSIVE up (id, step) AS (
                  SELECT ?1, 0
                  UNION SELECT d.depends_on, up.step + 1 FROM up JOIN bead_dependencies d ON d.bead_id = up.id
-                 WHERE d.{made} AND up.step < {MOST_STEPS})
+                 WHERE d.{made} AND up.step < {MAX_CHAIN_LEN})
              SELECT max(step), id FROM up"
         ))?
         .query_row([bead], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -142,14 +142,14 @@ fn lineage(connection: &Connection, bead: &str) -> Result<SpawnDepth, StoreError
             "SELECT count(*) FROM bead_dependencies d WHERE d.depends_on = ?1 AND d.{made}"
         ))?
         .query_row([bead], |row| row.get(0))?;
-    let family = connection
+    let descendants = connection
         .prepare_cached(&format!(
             "WITH RECURSIVE down (id, step) AS (
                  SELECT ?1, 0
                  UNION SELECT d.bead_id, down.step + 1 FROM down JOIN bead_dependencies d ON d.depends_on = down.id
-                 WHERE d.{made} AND down.step < {MOST_STEPS})
+                 WHERE d.{made} AND down.step < {MAX_CHAIN_LEN})
              SELECT count(DISTINCT id) - 1 FROM down"
         ))?
         .query_row([root], |row| row.get(0))?;
-    Ok(SpawnDepth { depth, children, family })
+    Ok(SpawnDepth { depth, children, descendants })
 }

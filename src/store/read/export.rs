@@ -53,12 +53,12 @@ pub enum Exported {
 }
 
 /// Where the content of a file goes; it says whether there is to be more.
-pub type Sink = Box<dyn FnMut(Exported) -> bool + Send>;
+pub type ExportSink = Box<dyn FnMut(Exported) -> bool + Send>;
 
 impl Store {
     /// Hands everything that a project's file tells to `sink`, on a thread of the store: pending decisions first, then
     /// beads by id, then other lines.
-    pub async fn export(&self, project: String, mut sink: Sink) -> Result<(), StoreError> {
+    pub async fn export(&self, project: String, mut sink: ExportSink) -> Result<(), StoreError> {
         self.readers.read(move |connection| snapshot(connection, |c| run(c, &project, &mut sink))).await
     }
 
@@ -68,7 +68,7 @@ impl Store {
     }
 }
 
-fn run(connection: &Connection, project: &str, sink: &mut Sink) -> Result<(), StoreError> {
+fn run(connection: &Connection, project: &str, sink: &mut ExportSink) -> Result<(), StoreError> {
     let sql = format!(
         "SELECT {} FROM decisions WHERE project_id = ?1 AND status = 'pending' AND bead_id IS NOT NULL ORDER BY id",
         table::columns::<Decision>("")

@@ -34,20 +34,20 @@ use crate::tables::{leases, offered_models};
 use crate::tables::{projects, providers, runs, tokens};
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::edit::Edge;
-use arbiter_core::bead::readiness::Conditional;
+use arbiter_core::bead::readiness::ConditionalMode;
 use arbiter_core::bead::{Bead, ClaimContext};
 use arbiter_core::budget::Budget;
 use arbiter_core::budget::meter::BudgetSeed;
 use arbiter_core::decision::Decision;
 use arbiter_core::decision::subject_digest::OpenWork;
-use arbiter_core::dispatch::assign::Operation;
+use arbiter_core::dispatch::assign::DispatchState;
 use arbiter_core::kernel::call::Call;
 use arbiter_core::kernel::ids::{BeadId, DecisionId, ProviderId};
 use arbiter_core::kernel::lease::Lease;
 use arbiter_core::kernel::run::Run;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::{Session, Token};
-use arbiter_core::model::catalog::Offered;
+use arbiter_core::model::catalog::OfferedModel;
 use arbiter_core::project::file_lock::FileLock;
 use arbiter_core::project::{self, Project};
 use arbiter_core::provider::Provider;
@@ -89,8 +89,8 @@ queries! {
     /// A bead's row, what a claim has to know, and its live lease: read in one moment.
     bead_state(id: String) -> Option<(Bead, ClaimContext, Option<Lease>)> = |c| snapshot(c, |c| {
         let Some(bead) = table::get::<Bead>(c, &id)? else { return Ok(None) };
-        let (facts, lease) = (beads::facts(c, &bead.id)?, leases::get(c, &id)?);
-        Ok(Some((bead, facts, lease)))
+        let (claim_context, lease) = (beads::claim_context(c, &bead.id)?, leases::get(c, &id)?);
+        Ok(Some((bead, claim_context, lease)))
     });
     /// Ready beads, most urgent first, that may be handed out now and want no approval.
     due_beads(filter: DueFilter, now: Timestamp, limit: u32) -> Vec<Bead> = |c| read_ready::due(c, &filter, now, limit);
@@ -113,7 +113,7 @@ queries! {
     project_comments(id: String, page: PageRequest) -> Page<Comment> =
         |c| comments::list(c, CommentTarget::Project, &id, &page);
     /// What `conditional-blocks` means in this database.
-    conditional() -> Conditional = |c| readiness_rule::conditional(c);
+    conditional() -> ConditionalMode = |c| readiness_rule::conditional(c);
     /// The projects that have files of beads.
     projects_with_files() -> Vec<String> = |c| bead_files::projects(c);
     /// The digest of a project's file as it was last read or written.
@@ -123,7 +123,7 @@ queries! {
     /// A page of agents.
     agents(filter: AgentFilter, page: PageRequest) -> Page<Agent> = |c| agents::list(c, &filter, &page);
     /// All agents that are started, or failed.
-    employed_agents() -> Vec<Agent> = |c| agents::employed(c);
+    started_agents() -> Vec<Agent> = |c| agents::started(c);
     /// The agents that use a provider.
     agents_of_provider(id: String) -> Vec<Agent> = |c| agents::of_provider(c, &id);
     /// A provider.
@@ -136,16 +136,16 @@ queries! {
     heartbeats(id: String, page: PageRequest) -> Page<Heartbeat> =
         |c| snapshot(c, |c| heartbeats::list(c, &id, &page));
     /// What every provider offers that was heard of.
-    offers() -> Vec<(ProviderId, Vec<Offered>)> = |c| offered_models::all(c);
+    offers() -> Vec<(ProviderId, Vec<OfferedModel>)> = |c| offered_models::all(c);
     /// What calls took, for each of a group and each stretch of time.
-    usage(filter: UsageFilter, group: GroupBy, per: Granularity) -> Vec<Usage> =
-        |c| calls::usage(c, &filter, group, per);
+    usage(filter: UsageFilter, group: GroupBy, granularity: Granularity) -> Vec<Usage> =
+        |c| calls::usage(c, &filter, group, granularity);
     /// The calls of one run, oldest first.
     calls_of_run(id: String) -> Vec<Call> = |c| calls::of_run(c, &id);
     /// Every budget.
     budgets() -> Vec<Budget> = |c| budgets::all(c);
     /// Every budget with what the ledger holds of its present window.
-    budget_openings(now: Timestamp) -> Vec<BudgetSeed> = |c| snapshot(c, |c| budgets::openings(c, now));
+    budget_seeds(now: Timestamp) -> Vec<BudgetSeed> = |c| snapshot(c, |c| budgets::seeds(c, now));
     /// The median latency of a provider's recent beats, in milliseconds.
     median_latency(id: String) -> Option<u64> = |c| heartbeats::median(c, &id);
     /// A project.
@@ -170,7 +170,7 @@ queries! {
     /// The pending question whether a project is to be closed.
     pending_close_of(project: String) -> Option<Decision> = |c| decisions::pending_close(c, &project);
     /// Which beads a project has, in short.
-    holdings(project: String) -> OpenWork = |c| projects::holdings(c, &project);
+    open_work(project: String) -> OpenWork = |c| projects::open_work(c, &project);
     /// A page of file locks.
     file_locks(filter: FileLockFilter, page: PageRequest) -> Page<FileLock> =
         |c| file_locks::list(c, &filter, &page);
@@ -205,9 +205,9 @@ queries! {
     /// Every browser session.
     sessions() -> Vec<Session> = |c| tokens::sessions(c);
     /// Whether work is handed out, and since when.
-    operation() -> (Operation, Option<Timestamp>) = |c| dispatch_state::get(c);
+    dispatch_state() -> (DispatchState, Option<Timestamp>) = |c| dispatch_state::get(c);
     /// The newest generation of the key file that was seen.
-    vault_seen() -> Option<u64> = |c| vault_generation::get(c);
+    vault_generation() -> Option<u64> = |c| vault_generation::get(c);
     /// The answer given to a request with this key.
     kept_answer(key: IdempotencyKey) -> Option<KeptAnswer> = |c| idempotency::get(c, &key);
     /// A part of the event log.

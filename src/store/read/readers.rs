@@ -7,22 +7,22 @@ use rusqlite::Connection;
 use std::path::Path;
 use tokio::sync::oneshot;
 
-type Work = Box<dyn FnOnce(&Connection) + Send>;
+type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 
 /// How many reads may wait.
-const WAITING: usize = 4096;
+const QUEUE_CAPACITY: usize = 4096;
 
 #[derive(Clone)]
 pub(crate) struct Readers {
-    work: Sender<Work>,
+    work: Sender<ReadJob>,
 }
 
 impl Readers {
     pub(crate) fn start(path: &Path, count: usize) -> Result<Self, StoreError> {
-        let (work, queue) = bounded::<Work>(WAITING);
+        let (work, queue) = bounded::<ReadJob>(QUEUE_CAPACITY);
         for number in 0..count.max(1) {
             let connection = open_reader(path)?;
-            let queue: Receiver<Work> = queue.clone();
+            let queue: Receiver<ReadJob> = queue.clone();
             std::thread::Builder::new()
                 .name(format!("store-read-{number}"))
                 .spawn(move || serve(&connection, &queue))
@@ -37,7 +37,7 @@ impl Readers {
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, wait) = oneshot::channel();
-        let work: Work = Box::new(move |connection| {
+        let work: ReadJob = Box::new(move |connection| {
             // Whoever no longer waits does not need the answer.
             let _ = answer.send(read(connection));
         });
@@ -49,7 +49,7 @@ impl Readers {
     }
 }
 
-fn serve(connection: &Connection, queue: &Receiver<Work>) {
+fn serve(connection: &Connection, queue: &Receiver<ReadJob>) {
     while let Ok(work) = queue.recv() {
         // A read that panics answers nobody; the thread and its connection go on.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(connection)));

@@ -43,35 +43,35 @@ pub(crate) fn verify(connection: &Connection) -> Result<Verified, VerifyError> {
         .query_row([], |row| row.get(0))
         .optional()?;
     let start = Checkpoint { seq: 0, hash: GENESIS };
-    let mut place = checkpoints::newest(connection)?.unwrap_or(start);
-    let mut first_seq = place.seq + 1;
+    let mut position = checkpoints::newest(connection)?.unwrap_or(start);
+    let mut first_seq = position.seq + 1;
     loop {
-        let before = place.seq;
-        let whole = follow(connection, &mut place)?;
-        if whole && place.seq > before {
+        let before = position.seq;
+        let is_contiguous = verify_chunk(connection, &mut position)?;
+        if is_contiguous && position.seq > before {
             continue;
         }
-        if whole && place.seq >= given.unwrap_or(0) {
-            return Ok(Verified { events: place.seq + 1 - first_seq, first_seq, last_seq: place.seq });
+        if is_contiguous && position.seq >= given.unwrap_or(0) {
+            return Ok(Verified { events: position.seq + 1 - first_seq, first_seq, last_seq: position.seq });
         }
         // What is not there may have been cut while we read.
         match checkpoints::newest(connection)? {
-            Some(cut) if cut.seq > place.seq => (place, first_seq) = (cut, cut.seq + 1),
-            _ => return Err(VerifyError::Missing(place.seq + 1)),
+            Some(cut) if cut.seq > position.seq => (position, first_seq) = (cut, cut.seq + 1),
+            _ => return Err(VerifyError::Missing(position.seq + 1)),
         }
     }
 }
 
-/// Follows the chain for one chunk; false when the event after `place` is not the next one.
-fn follow(connection: &Connection, place: &mut Checkpoint) -> Result<bool, VerifyError> {
+/// Follows the chain for one chunk; false when the event after `position` is not the next one.
+fn verify_chunk(connection: &Connection, position: &mut Checkpoint) -> Result<bool, VerifyError> {
     let mut statement = connection.prepare_cached(
         "SELECT seq, id, type, timestamp, source, project_id, subject, actor, data, address, token_id, prev_hash, hash
          FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
-    let mut rows = statement.query(rusqlite::params![integer(place.seq), CHUNK])?;
+    let mut rows = statement.query(rusqlite::params![integer(position.seq), CHUNK])?;
     while let Some(row) = rows.next()? {
         let seq: u64 = row.get(0)?;
-        if seq != place.seq + 1 {
+        if seq != position.seq + 1 {
             return Ok(false);
         }
         let changed = |_| VerifyError::Changed(seq);
@@ -82,12 +82,12 @@ fn follow(connection: &Connection, place: &mut Checkpoint) -> Result<bool, Verif
         let previous: [u8; 32] = row.get(11).map_err(changed)?;
         let hash: [u8; 32] = row.get(12).map_err(changed)?;
         let right = timestamp == event.timestamp.to_string()
-            && previous == place.hash
+            && previous == position.hash
             && hash == chain_hash(&previous, &event, &data);
         if !right {
             return Err(VerifyError::Changed(seq));
         }
-        *place = Checkpoint { seq, hash };
+        *position = Checkpoint { seq, hash };
     }
     Ok(true)
 }

@@ -105,7 +105,7 @@ pub(crate) fn list(
 }
 
 /// All agents that are started, or failed.
-pub(crate) fn employed(connection: &Connection) -> Result<Vec<Agent>, StoreError> {
+pub(crate) fn started(connection: &Connection) -> Result<Vec<Agent>, StoreError> {
     let sql = format!(
         "SELECT {} FROM agents WHERE status NOT IN ('inactive', 'shutdown') ORDER BY id",
         table::columns::<Agent>("")
@@ -125,7 +125,11 @@ pub(crate) fn of_provider(connection: &Connection, provider: &str) -> Result<Vec
 }
 
 /// Notes that an agent did something.
-pub(crate) fn active(connection: &Connection, id: &AgentId, at: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn set_last_active(
+    connection: &Connection,
+    id: &AgentId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     connection
         .prepare_cached("UPDATE agents SET last_active = ?2 WHERE id = ?1")?
         .execute([id.as_str(), &at.to_string()])?;

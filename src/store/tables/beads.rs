@@ -136,7 +136,7 @@ pub struct BeadDetail {
     pub links: Links,
     /// True if it is ready but for its `defer_until`.
     pub is_ready: bool,
-    pub facts: ClaimContext,
+    pub claim_context: ClaimContext,
 }
 
 /// The order of a list of beads.
@@ -191,12 +191,12 @@ pub(crate) fn write(connection: &Connection, write: &Write<Bead>) -> Result<(), 
         return Err(Refusal::field("project_id", detail).into());
     }
     if let Write::Delete { row } = write {
-        decisions::check_none_about(connection, &row.id)?;
+        decisions::check_no_pending_about(connection, &row.id)?;
     }
-    let is_new_text = search::forget(connection, write)?;
+    let is_new_text = search::unindex(connection, write)?;
     table::write(connection, write)?;
     match write {
-        Write::Insert(row) | Write::Update { row, .. } if is_new_text => search::note(connection, row)?,
+        Write::Insert(row) | Write::Update { row, .. } if is_new_text => search::index(connection, row)?,
         _ => {}
     }
     match write {
@@ -237,16 +237,17 @@ fn with_detail(connection: &Connection, found: (Bead, bool)) -> Result<BeadDetai
     let depends_on = dependencies::depends_on(connection, bead.id.as_str())?;
     let links = dependencies::links(connection, bead.id.as_str(), &depends_on)?;
     // A ready bead waits for nothing: that is what ready means.
-    let facts = if is_ready { ClaimContext::default() } else { facts_of(connection, &bead.id, &depends_on)? };
-    Ok(BeadDetail { bead, links, is_ready, facts })
+    let claim_context =
+        if is_ready { ClaimContext::default() } else { claim_context_of(connection, &bead.id, &depends_on)? };
+    Ok(BeadDetail { bead, links, is_ready, claim_context })
 }
 
 /// What a claim of the bead has to know.
-pub(crate) fn facts(connection: &Connection, id: &BeadId) -> Result<ClaimContext, StoreError> {
-    facts_of(connection, id, &dependencies::depends_on(connection, id.as_str())?)
+pub(crate) fn claim_context(connection: &Connection, id: &BeadId) -> Result<ClaimContext, StoreError> {
+    claim_context_of(connection, id, &dependencies::depends_on(connection, id.as_str())?)
 }
 
-fn facts_of(
+fn claim_context_of(
     connection: &Connection,
     id: &BeadId,
     depends_on: &[(BeadId, String)],
@@ -258,7 +259,7 @@ fn facts_of(
     let pending_decisions = pending.collect::<Result<_, _>>()?;
     // Lists ask for many beads, most of which depend on nothing.
     let may_wait = depends_on.iter().any(|(_, kind)| affects_readiness(kind));
-    let waiting_on = if may_wait { dependencies::hindrance(connection, id)?.waiting_on } else { Vec::new() };
+    let waiting_on = if may_wait { dependencies::blockers(connection, id)?.waiting_on } else { Vec::new() };
     Ok(ClaimContext { waiting_on, pending_decisions })
 }
 

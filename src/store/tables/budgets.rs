@@ -4,17 +4,17 @@ use crate::base::error::StoreError;
 use crate::base::table::{get_optional_time, parse};
 use crate::tables::calls;
 use arbiter_core::budget::meter::BudgetSeed;
-use arbiter_core::budget::{Budget, Key, Period, Scope, SpendCheckpoint};
+use arbiter_core::budget::{Budget, BudgetKey, BudgetScope, Period, SpendCheckpoint};
 use arbiter_core::kernel::money::Usd;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Budget> {
-    let key = Key { scope: parse(row, 0, Scope::parse)?, period: parse(row, 1, Period::parse)? };
+    let key = BudgetKey { scope: parse(row, 0, BudgetScope::parse)?, period: parse(row, 1, Period::parse)? };
     let (spent, warned) = (Usd::from_dollars(row.get(4)?), row.get(5)?);
-    let mark =
+    let checkpoint =
         get_optional_time(row, 3)?.map(|window| SpendCheckpoint { key: key.clone(), window, spent, warned });
-    Ok(Budget { key, cap: Usd::from_dollars(row.get(2)?), mark })
+    Ok(Budget { key, cap: Usd::from_dollars(row.get(2)?), checkpoint })
 }
 
 /// Every budget.
@@ -27,7 +27,7 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Budget>, StoreError> {
 }
 
 /// Every budget with what the ledger holds of its present window.
-pub(crate) fn openings(connection: &Connection, now: Timestamp) -> Result<Vec<BudgetSeed>, StoreError> {
+pub(crate) fn seeds(connection: &Connection, now: Timestamp) -> Result<Vec<BudgetSeed>, StoreError> {
     let open = |budget: Budget| {
         let ledger = calls::spent(connection, &budget.key.scope, budget.key.period.window(now))?;
         Ok(BudgetSeed { budget, ledger })
@@ -47,7 +47,7 @@ pub(crate) fn put(connection: &Connection, budget: &Budget) -> Result<(), StoreE
 }
 
 /// Takes a budget away.
-pub(crate) fn remove(connection: &Connection, key: &Key) -> Result<(), StoreError> {
+pub(crate) fn remove(connection: &Connection, key: &BudgetKey) -> Result<(), StoreError> {
     connection
         .prepare_cached("DELETE FROM budgets WHERE scope = ?1 AND period = ?2")?
         .execute(params![key.scope.to_string(), key.period.as_str()])?;
@@ -55,7 +55,7 @@ pub(crate) fn remove(connection: &Connection, key: &Key) -> Result<(), StoreErro
 }
 
 /// Stores a mark, unless a later one is there already; that of a budget that is gone is nobody's.
-pub(crate) fn mark(connection: &Connection, mark: &SpendCheckpoint) -> Result<(), StoreError> {
+pub(crate) fn checkpoint(connection: &Connection, checkpoint: &SpendCheckpoint) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "UPDATE budgets SET marked_window = ?3, marked_usd = ?4, warned = ?5
@@ -63,11 +63,11 @@ pub(crate) fn mark(connection: &Connection, mark: &SpendCheckpoint) -> Result<()
                  OR marked_window = ?3 AND (marked_usd < ?4 OR marked_usd = ?4 AND warned < ?5))",
         )?
         .execute(params![
-            mark.key.scope.to_string(),
-            mark.key.period.as_str(),
-            mark.window.to_string(),
-            mark.spent.dollars(),
-            mark.warned,
+            checkpoint.key.scope.to_string(),
+            checkpoint.key.period.as_str(),
+            checkpoint.window.to_string(),
+            checkpoint.spent.dollars(),
+            checkpoint.warned,
         ])?;
     Ok(())
 }

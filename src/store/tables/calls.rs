@@ -6,7 +6,7 @@
 use crate::base::error::StoreError;
 use crate::base::page::Conditions;
 use crate::base::table::{get_time, integer, optional, parse, text, time};
-use arbiter_core::budget::{Scope, Window};
+use arbiter_core::budget::{BudgetScope, BudgetWindow};
 use arbiter_core::kernel::call::{Call, ErrorKind, Kind, Outcome};
 use arbiter_core::kernel::ids::{AgentId, BeadId, CallId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::kernel::money::Usd;
@@ -52,7 +52,7 @@ impl GroupBy {
 
 impl Granularity {
     /// How much of a time's text names the day or the month.
-    const fn letters(self) -> u8 {
+    const fn prefix_len(self) -> u8 {
         match self {
             Self::Day => 10,
             Self::Month => 7,
@@ -109,7 +109,7 @@ const COLUMNS: &str =
     error_kind, input_tokens, output_tokens, cost_usd, latency_ms, attempts, failover_from, failover_reason";
 
 /// The ledger's lines, and a line for each ended run that has none.
-const LINES: &str = "SELECT at, provider_id, model, agent_id, project_id, bead_id, token_id, kind, outcome,
+const USAGE_ROWS: &str = "SELECT at, provider_id, model, agent_id, project_id, bead_id, token_id, kind, outcome,
         input_tokens, output_tokens, cost_usd, latency_ms, attempts FROM calls
     UNION ALL
     SELECT started_at, coalesce(provider_id, ''), coalesce(model, ''), agent_id, project_id, bead_id, token_id, kind,
@@ -120,8 +120,8 @@ const LINES: &str = "SELECT at, provider_id, model, agent_id, project_id, bead_i
 
 /// Adds a line.
 pub(crate) fn add(connection: &Connection, call: &Call) -> Result<(), StoreError> {
-    let marks: Vec<String> = (1..=19).map(|n| format!("?{n}")).collect();
-    let sql = format!("INSERT INTO calls ({COLUMNS}) VALUES ({})", marks.join(", "));
+    let placeholders: Vec<String> = (1..=19).map(|n| format!("?{n}")).collect();
+    let sql = format!("INSERT INTO calls ({COLUMNS}) VALUES ({})", placeholders.join(", "));
     connection.prepare_cached(&sql)?.execute(params_from_iter([
         text(call.id.as_str()),
         time(call.at),
@@ -187,7 +187,7 @@ pub(crate) fn usage(
     connection: &Connection,
     filter: &UsageFilter,
     group: GroupBy,
-    per: Granularity,
+    granularity: Granularity,
 ) -> Result<Vec<Usage>, StoreError> {
     let mut conditions = Conditions::default();
     if let Some(from) = filter.from {
@@ -208,9 +208,9 @@ pub(crate) fn usage(
     let sql = format!(
         "SELECT nullif({}, ''), nullif(substr(at, 1, {}), ''), count(*), sum(outcome = 'failed'), sum(attempts),
             sum(input_tokens), sum(output_tokens), sum(cost_usd), sum(latency_ms)
-         FROM ({LINES}) WHERE {clause} GROUP BY 1, 2 ORDER BY 2, 8 DESC, 1",
+         FROM ({USAGE_ROWS}) WHERE {clause} GROUP BY 1, 2 ORDER BY 2, 8 DESC, 1",
         group.column(),
-        per.letters(),
+        granularity.prefix_len(),
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(params_from_iter(values), read)?;
@@ -232,17 +232,21 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Usage> {
 }
 
 /// What the calls of a scope cost that began within a window.
-pub(crate) fn spent(connection: &Connection, scope: &Scope, window: Window) -> Result<Usd, StoreError> {
+pub(crate) fn spent(
+    connection: &Connection,
+    scope: &BudgetScope,
+    window: BudgetWindow,
+) -> Result<Usd, StoreError> {
     let mut conditions = Conditions::default();
     conditions.add("at >= ?", window.start.to_string());
     conditions.add("at < ?", window.end.to_string());
     match scope {
-        Scope::Total => {}
-        Scope::Project(id) => conditions.equal("project_id", Some(id.as_str())),
-        Scope::Agent(id) => conditions.equal("agent_id", Some(id.as_str())),
+        BudgetScope::Total => {}
+        BudgetScope::Project(id) => conditions.equal("project_id", Some(id.as_str())),
+        BudgetScope::Agent(id) => conditions.equal("agent_id", Some(id.as_str())),
     }
     let (clause, values) = conditions.into_parts();
-    let sql = format!("SELECT total(cost_usd) FROM ({LINES}) WHERE {clause}");
+    let sql = format!("SELECT total(cost_usd) FROM ({USAGE_ROWS}) WHERE {clause}");
     let mut statement = connection.prepare_cached(&sql)?;
     let dollars: f64 = statement.query_row(params_from_iter(values), |row| row.get(0))?;
     Ok(Usd::from_dollars(dollars))

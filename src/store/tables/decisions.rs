@@ -142,7 +142,7 @@ pub(crate) fn of_bead(connection: &Connection, bead: &str) -> Result<Vec<Decisio
 }
 
 /// The most ended decisions that somebody is told of at once.
-const TOLD_AT_ONCE: u32 = 20;
+const MAX_ENDED_DECISIONS: u32 = 20;
 
 /// What ended of an agent's questions in a project since it last began to work, oldest first; those about `bead` are
 /// left out, for that bead tells of them itself.
@@ -156,7 +156,7 @@ pub(crate) fn ended_for(
         "SELECT {} FROM decisions WHERE requester_id = ?1 AND project_id = ?2 AND status <> 'pending'
          AND (bead_id IS NULL OR bead_id <> ?3)
          AND decided_at > coalesce((SELECT max(started_at) FROM runs WHERE agent_id = ?1 AND kind = 'run'), '')
-         ORDER BY decided_at, id LIMIT {TOLD_AT_ONCE}",
+         ORDER BY decided_at, id LIMIT {MAX_ENDED_DECISIONS}",
         table::columns::<Decision>("")
     );
     let mut statement = connection.prepare_cached(&sql)?;
@@ -201,7 +201,7 @@ pub(crate) fn write(connection: &Connection, write: &Write<Decision>) -> Result<
 }
 
 /// Refuses to let a bead go while a decision about it is pending: one that was asked for since its end was decided on.
-pub(crate) fn check_none_about(connection: &Connection, bead: &BeadId) -> Result<(), StoreError> {
+pub(crate) fn check_no_pending_about(connection: &Connection, bead: &BeadId) -> Result<(), StoreError> {
     let mut pending =
         connection.prepare_cached("SELECT 1 FROM decisions WHERE bead_id = ?1 AND status = 'pending'")?;
     if !pending.exists([bead.as_str()])? {
@@ -211,7 +211,7 @@ pub(crate) fn check_none_about(connection: &Connection, bead: &BeadId) -> Result
 }
 
 /// The same for a project and its decisions.
-pub(crate) fn check_none_in(connection: &Connection, project: &ProjectId) -> Result<(), StoreError> {
+pub(crate) fn check_no_pending_in(connection: &Connection, project: &ProjectId) -> Result<(), StoreError> {
     let mut pending =
         connection.prepare_cached("SELECT 1 FROM decisions WHERE project_id = ?1 AND status = 'pending'")?;
     if !pending.exists([project.as_str()])? {

@@ -6,7 +6,9 @@ use crate::tables::beads::Links;
 use crate::tables::state::readiness_rule;
 use arbiter_core::bead::Status;
 use arbiter_core::bead::edit::{Edge, affects_readiness, check_edge_type};
-use arbiter_core::bead::readiness::{Blocker, Conditional, DependencyTarget, Gate, IsWaiting, holds_back};
+use arbiter_core::bead::readiness::{
+    Blocker, ConditionalMode, DependencyTarget, Gate, IsWaiting, blocking_rule,
+};
 use arbiter_core::kernel::ids::BeadId;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
@@ -24,7 +26,7 @@ pub(crate) fn add(connection: &Connection, edge: &Edge, by: &str, at: Timestamp)
         return Err(Refusal::conflict("dependency-cycle", "a bead cannot depend on itself").into());
     }
     if affects_readiness(&edge.kind)
-        && reaches(connection, &edge.depends_on, &edge.bead_id)?
+        && has_path(connection, &edge.depends_on, &edge.bead_id)?
         && let Some(path) = path(connection, &edge.depends_on, &edge.bead_id)?
     {
         let names: Vec<&str> = std::iter::once(&edge.bead_id).chain(&path).map(BeadId::as_str).collect();
@@ -66,8 +68,8 @@ pub(crate) fn remove(connection: &Connection, edge: &Edge) -> Result<(), StoreEr
 /// Returns whether there is a way from one bead to another along edges that affect readiness. It is looked for from both ends in
 /// turn, and there is none as soon as one of them leads no further: nothing depends on a new bead, however much lies behind
 /// the one that it depends on.
-fn reaches(connection: &Connection, from: &BeadId, to: &BeadId) -> Result<bool, StoreError> {
-    let (mut ahead, mut back) = (Walk::new(from), Walk::new(to));
+fn has_path(connection: &Connection, from: &BeadId, to: &BeadId) -> Result<bool, StoreError> {
+    let (mut ahead, mut back) = (Frontier::new(from), Frontier::new(to));
     loop {
         if let Some(found) = ahead.step(to, |at| depends_on(connection, at))? {
             return Ok(found);
@@ -79,12 +81,12 @@ fn reaches(connection: &Connection, from: &BeadId, to: &BeadId) -> Result<bool, 
 }
 
 /// A search from one end.
-struct Walk {
+struct Frontier {
     seen: HashSet<BeadId>,
     queue: VecDeque<BeadId>,
 }
 
-impl Walk {
+impl Frontier {
     fn new(from: &BeadId) -> Self {
         Self { seen: HashSet::from([from.clone()]), queue: VecDeque::from([from.clone()]) }
     }
@@ -194,7 +196,7 @@ pub(crate) struct Blockers {
 }
 
 /// What a bead's dependencies mean for its beginning.
-pub(crate) fn hindrance(connection: &Connection, bead: &BeadId) -> Result<Blockers, StoreError> {
+pub(crate) fn blockers(connection: &Connection, bead: &BeadId) -> Result<Blockers, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT d.depends_on, d.type, d.gate, b.status, b.waits, b.defer_until,
                 coalesce(b.close_reason, b.block_reason)
@@ -202,7 +204,7 @@ pub(crate) fn hindrance(connection: &Connection, bead: &BeadId) -> Result<Blocke
          WHERE d.bead_id = ?1 ORDER BY 1",
     )?;
     let mut rows = statement.query([bead.as_str()])?;
-    let mut hindrance = Blockers::default();
+    let mut blockers = Blockers::default();
     let mut rule = None;
     while let Some(row) = rows.next()? {
         let kind: String = row.get(1)?;
@@ -218,10 +220,10 @@ pub(crate) fn hindrance(connection: &Connection, bead: &BeadId) -> Result<Blocke
         };
         let conditional = match (kind.as_str(), rule) {
             ("conditional-blocks", None) => *rule.insert(readiness_rule::conditional(connection)?),
-            _ => rule.unwrap_or(Conditional::Blocks),
+            _ => rule.unwrap_or(ConditionalMode::Blocks),
         };
         if kind == "parent-child" {
-            hindrance.parent_until = hindrance.parent_until.max(row.get(5)?);
+            blockers.parent_until = blockers.parent_until.max(row.get(5)?);
         }
         let seen = DependencyTarget {
             kind,
@@ -232,11 +234,11 @@ pub(crate) fn hindrance(connection: &Connection, bead: &BeadId) -> Result<Blocke
             open_children,
             closed_children,
         };
-        if let Some(rule) = holds_back(&seen, conditional) {
-            hindrance.waiting_on.push(Blocker { id: target, rule });
+        if let Some(rule) = blocking_rule(&seen, conditional) {
+            blockers.waiting_on.push(Blocker { id: target, rule });
         }
     }
-    Ok(hindrance)
+    Ok(blockers)
 }
 
 /// How many children of a bead are open, and how many closed.

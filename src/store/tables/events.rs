@@ -83,7 +83,7 @@ pub struct EventRange {
 pub struct EventPage {
     pub events: Vec<Event>,
     /// Up to which number the log was looked through (only meaningful when reading forward).
-    pub looked_to: u64,
+    pub scanned_to: u64,
 }
 
 /// How many events of one type there are.
@@ -136,12 +136,12 @@ pub(crate) fn range(connection: &Connection, range: &EventRange) -> Result<Event
     }
     let after = range.after.unwrap_or(0);
     let full = events.len() == usize::try_from(range.limit).unwrap_or(usize::MAX);
-    let looked_to = match events.last() {
+    let scanned_to = match events.last() {
         Some(event) if full => event.seq,
         None if full => after,
         _ => range.before.map_or(last, |before| last.min(before.saturating_sub(1))).max(after),
     };
-    Ok(EventPage { events, looked_to })
+    Ok(EventPage { events, scanned_to })
 }
 
 /// The types that the patterns name, as SQL strings (they come from our own closed list).

@@ -9,15 +9,20 @@ use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, params};
 
 /// How many beats the median looks back.
-const MEDIAN_OVER: u32 = 60;
+const MEDIAN_WINDOW: u32 = 60;
 
 /// Stores a beat.
-pub(crate) fn add(connection: &Connection, provider: &str, beat: &Heartbeat) -> Result<(), StoreError> {
+pub(crate) fn add(connection: &Connection, provider: &str, heartbeat: &Heartbeat) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO heartbeats (provider_id, at, latency_ms, error) VALUES (?1, ?2, ?3, ?4)",
         )?
-        .execute(params![provider, beat.at.to_string(), integer(beat.latency_ms), beat.error])?;
+        .execute(params![
+            provider,
+            heartbeat.at.to_string(),
+            integer(heartbeat.latency_ms),
+            heartbeat.error
+        ])?;
     Ok(())
 }
 
@@ -51,7 +56,7 @@ pub(crate) fn list(
     let limit = usize::try_from(request.limit.max(1)).unwrap_or(usize::MAX);
     let more = items.len() > limit;
     items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|beat| beat.at.to_string());
+    let next = items.last().filter(|_| more).map(|heartbeat| heartbeat.at.to_string());
     let total = connection
         .prepare_cached("SELECT count(*) FROM heartbeats WHERE provider_id = ?1")?
         .query_row([provider], |row| row.get(0))?;
@@ -60,9 +65,12 @@ pub(crate) fn list(
 
 /// The median latency of recent successful beats, in milliseconds.
 pub(crate) fn median(connection: &Connection, provider: &str) -> Result<Option<u64>, StoreError> {
-    let beats = newest(connection, provider, None, MEDIAN_OVER)?;
-    let mut latencies: Vec<u64> =
-        beats.into_iter().filter(|beat| beat.error.is_none()).map(|beat| beat.latency_ms).collect();
+    let beats = newest(connection, provider, None, MEDIAN_WINDOW)?;
+    let mut latencies: Vec<u64> = beats
+        .into_iter()
+        .filter(|heartbeat| heartbeat.error.is_none())
+        .map(|heartbeat| heartbeat.latency_ms)
+        .collect();
     latencies.sort_unstable();
     Ok(latencies.get(latencies.len() / 2).copied())
 }

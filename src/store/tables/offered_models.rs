@@ -3,11 +3,15 @@
 use crate::base::error::StoreError;
 use crate::base::table::{get_json, json};
 use arbiter_core::kernel::ids::ProviderId;
-use arbiter_core::model::catalog::Offered;
+use arbiter_core::model::catalog::OfferedModel;
 use rusqlite::{Connection, params};
 
 /// Stores what a provider offers; nothing is written when that is what it offered before.
-pub(crate) fn put(connection: &Connection, id: &ProviderId, models: &[Offered]) -> Result<(), StoreError> {
+pub(crate) fn put(
+    connection: &Connection,
+    id: &ProviderId,
+    models: &[OfferedModel],
+) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO offers (provider_id, models) SELECT id, ?2 FROM providers WHERE id = ?1
@@ -18,7 +22,7 @@ pub(crate) fn put(connection: &Connection, id: &ProviderId, models: &[Offered]) 
 }
 
 /// What every provider offers that was heard of.
-pub(crate) fn all(connection: &Connection) -> Result<Vec<(ProviderId, Vec<Offered>)>, StoreError> {
+pub(crate) fn all(connection: &Connection) -> Result<Vec<(ProviderId, Vec<OfferedModel>)>, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT provider_id, models FROM offers ORDER BY provider_id")?;
     let rows = statement

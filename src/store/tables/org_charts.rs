@@ -20,7 +20,7 @@ pub(crate) fn get(connection: &Connection, project: &str) -> Result<Option<OrgCh
         })
     };
     let stored = connection.prepare_cached(sql)?.query_row([project.id.as_str()], read).optional()?;
-    Ok(Some(stored.unwrap_or_else(|| OrgChart::first(&project))))
+    Ok(Some(stored.unwrap_or_else(|| OrgChart::default_for(&project))))
 }
 
 pub(crate) fn members(connection: &Connection, project: &str) -> Result<Vec<Agent>, StoreError> {
@@ -52,7 +52,7 @@ pub(crate) fn put(connection: &Connection, chart: &OrgChart) -> Result<(), Store
     }
     let members = members(connection, project)?;
     for position in &chart.positions {
-        chart.check_seats(&position.role_name, &members)?;
+        chart.check_instance_limit(&position.role_name, &members)?;
     }
     connection
         .prepare_cached(
@@ -69,12 +69,12 @@ pub(crate) fn put(connection: &Connection, chart: &OrgChart) -> Result<(), Store
 }
 
 /// Refuses an agent that is one too many in its position, by the chart that is in force now.
-pub(crate) fn check_seat(connection: &Connection, agent: &AgentId) -> Result<(), StoreError> {
+pub(crate) fn check_instance_limit(connection: &Connection, agent: &AgentId) -> Result<(), StoreError> {
     let Some(agent) = table::get::<Agent>(connection, agent.as_str())? else { return Ok(()) };
     let Some(project) = &agent.project_id else { return Ok(()) };
     let Some(chart) = get(connection, project.as_str())? else { return Ok(()) };
     if let Some(position) = chart.position_of(&agent).filter(|position| position.max_instances > 0) {
-        chart.check_seats(&position.role_name, &members(connection, project.as_str())?)?;
+        chart.check_instance_limit(&position.role_name, &members(connection, project.as_str())?)?;
     }
     Ok(())
 }

@@ -101,7 +101,7 @@ pub(crate) fn bead_counts(connection: &Connection, project: &str) -> Result<Vec<
 }
 
 /// Which beads a project has, in short.
-pub(crate) fn holdings(connection: &Connection, project: &str) -> Result<OpenWork, StoreError> {
+pub(crate) fn open_work(connection: &Connection, project: &str) -> Result<OpenWork, StoreError> {
     let sql = "SELECT count(*), max(created_at || ' ' || id) FROM beads WHERE project_id = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     Ok(statement.query_row([project], |row| Ok(OpenWork { beads: row.get(0)?, newest: row.get(1)? }))?)

@@ -138,7 +138,7 @@ impl Table for Provider {
 const TELEMETRY: &str =
     "last_heartbeat_at, last_heartbeat_latency_ms, last_heartbeat_error, failures, latency_ewma_ms";
 
-fn read_whole(row: &Row<'_>) -> rusqlite::Result<Provider> {
+fn read_with_telemetry(row: &Row<'_>) -> rusqlite::Result<Provider> {
     let first = Provider::COLUMNS.len();
     Ok(Provider {
         last_heartbeat_at: get_optional_time(row, first)?,
@@ -150,35 +150,35 @@ fn read_whole(row: &Row<'_>) -> rusqlite::Result<Provider> {
     })
 }
 
-fn whole() -> String {
+fn all_columns() -> String {
     format!("{}, {TELEMETRY}", table::columns::<Provider>(""))
 }
 
 /// The provider with its measurements.
 pub(crate) fn get(connection: &Connection, id: &str) -> Result<Option<Provider>, StoreError> {
-    let sql = format!("SELECT {} FROM providers WHERE id = ?1", whole());
+    let sql = format!("SELECT {} FROM providers WHERE id = ?1", all_columns());
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query_map([id], read_whole)?;
+    let mut rows = statement.query_map([id], read_with_telemetry)?;
     Ok(rows.next().transpose()?)
 }
 
 /// A page of providers by age.
 pub(crate) fn list(connection: &Connection, request: &PageRequest) -> Result<Page<Provider>, StoreError> {
-    let columns = whole();
+    let columns = all_columns();
     let listing = Listing { from: "providers", columns: &columns, order: &["created_at", "id"] };
-    page::read(connection, &listing, Conditions::default(), request, read_whole)
+    page::read(connection, &listing, Conditions::default(), request, read_with_telemetry)
 }
 
 /// Every provider.
 pub(crate) fn all(connection: &Connection) -> Result<Vec<Provider>, StoreError> {
     let mut statement =
-        connection.prepare_cached(&format!("SELECT {} FROM providers ORDER BY id", whole()))?;
-    let rows = statement.query_map([], read_whole)?;
+        connection.prepare_cached(&format!("SELECT {} FROM providers ORDER BY id", all_columns()))?;
+    let rows = statement.query_map([], read_with_telemetry)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Stores the measurements of a beat.
-pub(crate) fn measure(connection: &Connection, provider: &Provider) -> Result<(), StoreError> {
+pub(crate) fn set_telemetry(connection: &Connection, provider: &Provider) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "UPDATE providers SET last_heartbeat_at = ?2, last_heartbeat_latency_ms = ?3,
@@ -196,7 +196,11 @@ pub(crate) fn measure(connection: &Connection, provider: &Provider) -> Result<()
 }
 
 /// Stores failures in a row as calls found them.
-pub(crate) fn strike(connection: &Connection, id: &ProviderId, failures: u32) -> Result<(), StoreError> {
+pub(crate) fn set_failures(
+    connection: &Connection,
+    id: &ProviderId,
+    failures: u32,
+) -> Result<(), StoreError> {
     connection
         .prepare_cached("UPDATE providers SET failures = ?2 WHERE id = ?1")?
         .execute(params![id.as_str(), failures])?;

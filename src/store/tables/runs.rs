@@ -90,8 +90,8 @@ pub(crate) fn running(connection: &Connection) -> Result<Vec<Run>, StoreError> {
 
 /// Stores a run that begins, or one that has ended already.
 pub(crate) fn start(connection: &Connection, run: &Run) -> Result<(), StoreError> {
-    let marks: Vec<String> = (1..=22).map(|n| format!("?{n}")).collect();
-    let sql = format!("INSERT INTO runs ({COLUMNS}) VALUES ({})", marks.join(", "));
+    let placeholders: Vec<String> = (1..=22).map(|n| format!("?{n}")).collect();
+    let sql = format!("INSERT INTO runs ({COLUMNS}) VALUES ({})", placeholders.join(", "));
     connection.prepare_cached(&sql)?.execute(params![
         run.id.as_str(),
         run.kind.as_str(),

@@ -30,17 +30,17 @@ fn row(connection: &Connection, id: &str) -> Result<Option<Row>, StoreError> {
 }
 
 /// Takes a bead out of the index before its row changes or goes, if its texts do. Says whether it did.
-pub(crate) fn forget(connection: &Connection, write: &Write<Bead>) -> Result<bool, StoreError> {
+pub(crate) fn unindex(connection: &Connection, write: &Write<Bead>) -> Result<bool, StoreError> {
     let (id, after) = match write {
         Write::Insert(_) => return Ok(true),
         Write::Update { row, .. } => (row.id.as_str(), Some(row)),
         Write::Delete { row } => (row.id.as_str(), None),
     };
     let Some((rowid, title, description, criteria)) = row(connection, id)? else { return Ok(false) };
-    let stays = after.is_some_and(|after| {
+    let is_unchanged = after.is_some_and(|after| {
         after.title == title && after.description == description && after.acceptance_criteria == criteria
     });
-    if stays {
+    if is_unchanged {
         return Ok(false);
     }
     connection
@@ -53,7 +53,7 @@ pub(crate) fn forget(connection: &Connection, write: &Write<Bead>) -> Result<boo
 }
 
 /// Puts a bead into the index after its row was written.
-pub(crate) fn note(connection: &Connection, bead: &Bead) -> Result<(), StoreError> {
+pub(crate) fn index(connection: &Connection, bead: &Bead) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO bead_texts (rowid, title, description, acceptance_criteria)
@@ -65,7 +65,7 @@ pub(crate) fn note(connection: &Connection, bead: &Bead) -> Result<(), StoreErro
 
 /// Puts all beads with a greater place than `last_old` into the index. One statement for all of them: the index goes to
 /// the disk with each statement.
-pub(crate) fn note_new(connection: &Connection, last_old: i64) -> Result<(), StoreError> {
+pub(crate) fn index_new(connection: &Connection, last_old: i64) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO bead_texts (rowid, title, description, acceptance_criteria)
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_is_typed_is_a_query_of_words() {
+    fn search_text_becomes_a_query_of_words() {
         assert_eq!(query("wire the VAULT"), Some("\"wire\"* \"the\"* \"VAULT\"*".to_owned()));
         assert_eq!(query("a-b \"c\" OR (d*"), Some("\"a\"* \"b\"* \"c\"* \"OR\"* \"d\"*".to_owned()));
         assert_eq!(query(" -\"*( "), None);

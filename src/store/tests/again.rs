@@ -6,28 +6,28 @@ use std::process::Command;
 const DIRECTORY: &str = "ARBITER_STORE_TEST_DIRECTORY";
 
 /// The directory to work in, when this process is the child.
-pub fn as_child() -> Option<PathBuf> {
+pub fn child_directory() -> Option<PathBuf> {
     std::env::var_os(DIRECTORY).map(PathBuf::from)
 }
 
 /// The words that run this test again: the binary and its arguments.
-pub fn words(test: &str) -> Vec<std::ffi::OsString> {
+pub fn test_command(test: &str) -> Vec<std::ffi::OsString> {
     let binary = std::env::current_exe().unwrap();
     let arguments = [test, "--exact", "--nocapture", "--test-threads=1"];
     std::iter::once(binary.into()).chain(arguments.map(Into::into)).collect()
 }
 
 /// A command that runs `prefix` and behind it the test, as a child that works in `directory`.
-pub fn behind(prefix: &[&str], test: &str, directory: &Path) -> Command {
+pub fn command_behind(prefix: &[&str], test: &str, directory: &Path) -> Command {
     let mut all: Vec<std::ffi::OsString> = prefix.iter().map(Into::into).collect();
-    all.extend(words(test));
+    all.extend(test_command(test));
     let mut command = Command::new(&all[0]);
     command.args(&all[1..]).env(DIRECTORY, directory);
     command
 }
 
 /// Writes a line to whoever runs this child; ends the child when nobody listens any more.
-pub fn say(line: &str) {
+pub fn print_line(line: &str) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     // The harness has begun a line of its own, so each of ours begins with an end of line.

@@ -1,7 +1,7 @@
 //! The log: numbers without gaps, published in order, verifiable, and cut without losing its thread.
 
 use crate::home::{Home, all_beads, all_events, options};
-use crate::rows::{at, bead, telling, unit, with_bead, with_project};
+use crate::rows::{at, bead, event_unit, unit, with_bead, with_project};
 use arbiter_core::kernel::event::Event;
 use arbiter_store::{Change, EventRange, Store, StoreError, Verified};
 use std::sync::{Arc, Mutex};
@@ -17,12 +17,12 @@ fn pruning(first_kept: u64) -> arbiter_store::Unit {
 }
 
 #[tokio::test]
-async fn numbers_have_no_gaps_across_refusals_and_reopening() {
+async fn seq_has_no_gaps_across_refusals_and_reopening() {
     let home = Home::new();
     for round in 0..4_u64 {
         let store = home.open();
         for number in 0..10 {
-            let told = telling(&format!("{round}-{number}"));
+            let told = event_unit(&format!("{round}-{number}"));
             assert_eq!(store.commit(told).await.unwrap().last_seq, round * 10 + number + 1);
             assert!(matches!(store.commit(with_bead(&bead("b"))).await, Err(StoreError::Refused(_))));
         }
@@ -39,15 +39,15 @@ async fn numbers_have_no_gaps_across_refusals_and_reopening() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn listeners_hear_exactly_what_is_committed_in_order_and_before_the_answer() {
+async fn publish_gets_commits_in_order_before_the_answer() {
     let home = Home::new();
     let highest = Arc::new(Mutex::new(0));
-    let mut options = options(home.path(), &home.heard);
+    let mut options = options(home.path(), &home.recorder);
     let record = std::mem::replace(&mut options.publish, Box::new(|_| ()));
-    let heard = Arc::clone(&highest);
+    let recorder = Arc::clone(&highest);
     options.publish = Box::new(move |events| {
         assert!(!events.is_empty());
-        *heard.lock().unwrap() = events.last().unwrap().seq;
+        *recorder.lock().unwrap() = events.last().unwrap().seq;
         record(events);
     });
     let store = Store::open(options).unwrap();
@@ -69,22 +69,22 @@ async fn listeners_hear_exactly_what_is_committed_in_order_and_before_the_answer
     }
     let events = all_events(&store).await;
     assert_eq!(seqs(&events), (1..=241).collect::<Vec<_>>());
-    assert_eq!(home.heard.events(), events);
+    assert_eq!(home.recorder.events(), events);
     assert_eq!(all_beads(&store).await.len(), 120);
 }
 
 #[tokio::test]
-async fn a_log_that_was_cut_verifies_from_the_cut_and_keeps_its_numbers() {
+async fn pruned_log_verifies_from_the_cut_and_keeps_seq() {
     let home = Home::new();
     let store = home.open();
     for number in 0..10 {
-        store.commit(telling(&number.to_string())).await.unwrap();
+        store.commit(event_unit(&number.to_string())).await.unwrap();
     }
     store.commit(pruning(5)).await.unwrap();
     assert_eq!(store.verify_events().await.unwrap(), Verified { events: 6, first_seq: 5, last_seq: 10 });
     store.commit(pruning(3)).await.unwrap(); // nothing is left to cut there
     store.commit(pruning(8)).await.unwrap();
-    assert_eq!(store.commit(telling("more")).await.unwrap().last_seq, 11);
+    assert_eq!(store.commit(event_unit("more")).await.unwrap().last_seq, 11);
     assert_eq!(store.verify_events().await.unwrap(), Verified { events: 4, first_seq: 8, last_seq: 11 });
     assert_eq!(seqs(&all_events(&store).await), [8, 9, 10, 11]);
     store.close();
@@ -95,11 +95,11 @@ async fn a_log_that_was_cut_verifies_from_the_cut_and_keeps_its_numbers() {
 }
 
 #[tokio::test]
-async fn a_log_that_was_cut_to_nothing_goes_on_where_it_ended() {
+async fn fully_pruned_log_continues_its_seq() {
     let home = Home::new();
     let store = home.open();
     for number in 0..10 {
-        store.commit(telling(&number.to_string())).await.unwrap();
+        store.commit(event_unit(&number.to_string())).await.unwrap();
     }
     store.commit(pruning(u64::MAX)).await.unwrap();
     assert_eq!(all_events(&store).await, []);
@@ -107,19 +107,19 @@ async fn a_log_that_was_cut_to_nothing_goes_on_where_it_ended() {
     store.close();
     let store = home.open();
     let mut both = pruning(u64::MAX);
-    both.events = telling("next").events;
+    both.events = event_unit("next").events;
     assert_eq!(store.commit(both).await.unwrap().last_seq, 11);
-    assert_eq!(store.commit(telling("and on")).await.unwrap().last_seq, 12);
+    assert_eq!(store.commit(event_unit("and on")).await.unwrap().last_seq, 12);
     assert_eq!(store.verify_events().await.unwrap(), Verified { events: 2, first_seq: 11, last_seq: 12 });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn verifying_while_the_log_is_cut_finds_no_fault() {
+async fn verify_during_pruning_finds_no_fault() {
     let home = Home::new();
     let store = home.open();
     let mut many = unit();
     for number in 0..25_000 {
-        many.events.extend(telling(&number.to_string()).events);
+        many.events.extend(event_unit(&number.to_string()).events);
     }
     store.commit(many).await.unwrap();
     let cutter = {
@@ -137,18 +137,18 @@ async fn verifying_while_the_log_is_cut_finds_no_fault() {
 }
 
 #[tokio::test]
-async fn a_part_of_the_log_says_how_far_it_was_looked_through() {
+async fn event_page_reports_how_far_it_scanned() {
     let home = Home::new();
     let store = home.open();
     store.commit(with_project()).await.unwrap();
     for number in 0..9 {
-        store.commit(telling(&(number % 3).to_string())).await.unwrap();
+        store.commit(event_unit(&(number % 3).to_string())).await.unwrap();
     }
     let read = async |after: Option<u64>, before: Option<u64>, subject: Option<&str>, limit: u32| {
         let mut range = EventRange { after, before, limit, ..EventRange::default() };
         range.filter.subject = subject.map(str::to_owned);
         let page = store.events(range).await.unwrap();
-        (seqs(&page.events), page.looked_to)
+        (seqs(&page.events), page.scanned_to)
     };
     assert_eq!(read(None, None, None, 4).await, (vec![1, 2, 3, 4], 4));
     assert_eq!(read(Some(4), None, None, 100).await, (vec![5, 6, 7, 8, 9, 10], 10));
@@ -161,11 +161,11 @@ async fn a_part_of_the_log_says_how_far_it_was_looked_through() {
 }
 
 #[tokio::test]
-async fn retention_keeps_a_run_of_young_events_and_no_clock_that_jumped_back_shortens_it() {
+async fn retention_cut_ignores_clock_jumps() {
     let home = Home::new();
     let store = home.open();
     for ms in [100, 200, 300, 50, 400] {
-        let mut unit = telling(&ms.to_string());
+        let mut unit = event_unit(&ms.to_string());
         unit.at = at(ms);
         store.commit(unit).await.unwrap();
     }

@@ -1,50 +1,49 @@
 //! A disk whose fsync fails: no answer after it, no second try, and nothing answered is lost.
 
-use crate::again::{as_child, behind, say};
-use crate::home::{Heard, options};
+use crate::again::{child_directory, command_behind, print_line};
+use crate::home::{Recorder, options};
 use crate::kill::{prepare, whole, whole_beads};
 use arbiter_store::{Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Stdio;
 
-const TEST: &str =
-    "failing_disk::nothing_is_answered_after_an_fsync_that_failed_and_nothing_answered_is_lost";
+const TEST: &str = "failing_disk::failed_fsync_stops_answers_and_loses_no_answered_unit";
 /// Enough for the write-ahead log to be moved into the database more than once.
 const COMMITS: usize = 60;
 
 /// The child: one commit after the other, each answer said.
 async fn commit_all(directory: &Path) {
-    let mut options = options(directory, &Heard::default());
-    options.on_failure = Box::new(|_| say("told of the failure"));
+    let mut options = options(directory, &Recorder::default());
+    options.on_failure = Box::new(|_| print_line("told of the failure"));
     let store = Store::open(options).unwrap();
     for number in 0..COMMITS {
-        say(&format!("sending b{number}"));
+        print_line(&format!("sending b{number}"));
         let answer = match store.commit(whole(&format!("b{number}"), &"x".repeat(60_000))).await {
             Ok(_) => "ack",
             Err(StoreError::Failed) => "failed",
             Err(other) => panic!("{other:?}"),
         };
-        say(&format!("{answer} b{number}"));
+        print_line(&format!("{answer} b{number}"));
     }
 }
 
 fn open(directory: &Path) -> Store {
-    Store::open(options(directory, &Heard::default())).unwrap()
+    Store::open(options(directory, &Recorder::default())).unwrap()
 }
 
 /// The greatest number that strace takes.
-const NEVER: usize = 65_535;
+const NO_FAILURE: usize = 65_535;
 
 /// What the child said and synced, in the order in which the kernel saw it.
 #[derive(Debug, PartialEq)]
-enum Seen {
-    Said(String),
+enum TraceLine {
+    Output(String),
     Synced { thread: String, file: String },
     Injected,
 }
 
-fn read_trace(path: &Path) -> Vec<Seen> {
+fn read_trace(path: &Path) -> Vec<TraceLine> {
     let text = std::fs::read_to_string(path).unwrap();
     let mut seen = Vec::new();
     // A call during which another thread does one of its own is told in two lines.
@@ -54,14 +53,14 @@ fn read_trace(path: &Path) -> Vec<Seen> {
         if line.contains("sync(") && line.contains("<unfinished") {
             begun.insert(thread, line);
         } else if line.contains("(INJECTED)") {
-            seen.push(Seen::Injected);
+            seen.push(TraceLine::Injected);
         } else if line.contains("write(1<") {
             let said = line.split('"').nth(1).unwrap_or_default();
-            seen.push(Seen::Said(said.replace("\\n", "")));
+            seen.push(TraceLine::Output(said.replace("\\n", "")));
         } else if line.contains("sync") && line.trim_end().ends_with("= 0") {
             let whole = if line.contains("resumed>") { begun.remove(thread).unwrap_or(line) } else { line };
             let name = whole.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
-            seen.push(Seen::Synced {
+            seen.push(TraceLine::Synced {
                 thread: thread.to_owned(),
                 file: name.map(|(name, _)| name.to_owned()).unwrap_or_default(),
             });
@@ -71,13 +70,13 @@ fn read_trace(path: &Path) -> Vec<Seen> {
 }
 
 /// Runs the child with its fsync number `failing` refused; returns the trace and what it said.
-fn run(directory: &Path, test: &str, failing: usize) -> (Vec<Seen>, Vec<String>) {
+fn run(directory: &Path, test: &str, failing: usize) -> (Vec<TraceLine>, Vec<String>) {
     let trace = directory.join("trace");
     let inject = format!("inject=fsync,fdatasync:error=EIO:when={failing}");
     let path = trace.to_str().unwrap();
     let strace =
         ["strace", "-f", "-qq", "-y", "-e", "trace=fsync,fdatasync,write", "-e", &inject, "-o", path];
-    let output = behind(&strace, test, directory).stderr(Stdio::piped()).output();
+    let output = command_behind(&strace, test, directory).stderr(Stdio::piped()).output();
     let output = output.unwrap_or_else(|error| {
         panic!("this test needs strace ({error}); install it with: apt-get install strace")
     });
@@ -87,27 +86,27 @@ fn run(directory: &Path, test: &str, failing: usize) -> (Vec<Seen>, Vec<String>)
 }
 
 /// Each answer comes after an fsync that came after its commit began, and that did not fail.
-fn check_order(trace: &[Seen], failing: usize) {
+fn check_order(trace: &[TraceLine], failing: usize) {
     let (mut synced, mut broken) = (false, false);
     for seen in trace {
         match seen {
-            Seen::Said(line) if line.starts_with("sending ") => synced = false,
-            Seen::Said(line) if line.starts_with("ack ") => {
+            TraceLine::Output(line) if line.starts_with("sending ") => synced = false,
+            TraceLine::Output(line) if line.starts_with("ack ") => {
                 assert!(synced, "fsync {failing}: {line} before any fsync of its own");
             }
-            Seen::Said(_) => {}
-            Seen::Synced { .. } => synced |= !broken,
-            Seen::Injected => broken = true,
+            TraceLine::Output(_) => {}
+            TraceLine::Synced { .. } => synced |= !broken,
+            TraceLine::Injected => broken = true,
         }
     }
     assert!(broken, "fsync {failing} was never reached");
 }
 
 /// The files that the writer's thread synced, in order.
-fn syncs_of_writer(trace: &[Seen]) -> Vec<&str> {
+fn syncs_of_writer(trace: &[TraceLine]) -> Vec<&str> {
     let mut syncs = Vec::new();
     for seen in trace {
-        if let Seen::Synced { thread, file } = seen {
+        if let TraceLine::Synced { thread, file } = seen {
             syncs.push((thread, file.as_str()));
         }
     }
@@ -131,16 +130,16 @@ fn check_answers(said: &[String], failing: usize) -> BTreeSet<String> {
 }
 
 #[test]
-fn nothing_is_answered_after_an_fsync_that_failed_and_nothing_answered_is_lost() {
+fn failed_fsync_stops_answers_and_loses_no_answered_unit() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    if let Some(directory) = as_child() {
+    if let Some(directory) = child_directory() {
         runtime.block_on(commit_all(&directory));
         return;
     }
     // A run without a fault says which of the writer's syncs are which; strace counts for each thread.
     let home = tempfile::tempdir().unwrap();
     runtime.block_on(prepare(home.path()));
-    let (trace, said) = run(home.path(), TEST, NEVER);
+    let (trace, said) = run(home.path(), TEST, NO_FAILURE);
     assert_eq!(said.iter().filter(|line| line.starts_with("ack ")).count(), COMMITS);
     let syncs = syncs_of_writer(&trace);
     let moved = syncs.iter().position(|file| file.ends_with("arbiter.db")).expect("no checkpoint in the run");
@@ -163,15 +162,15 @@ fn nothing_is_answered_after_an_fsync_that_failed_and_nothing_answered_is_lost()
 }
 
 #[test]
-fn a_store_whose_directory_cannot_be_synced_is_not_opened() {
-    if let Some(directory) = as_child() {
-        let opened = Store::open(options(&directory, &Heard::default()));
-        return say(&opened.map(|_| "opened".to_owned()).unwrap_or_else(|error| error.to_string()));
+fn store_with_unsyncable_directory_is_not_opened() {
+    if let Some(directory) = child_directory() {
+        let opened = Store::open(options(&directory, &Recorder::default()));
+        return print_line(&opened.map(|_| "opened".to_owned()).unwrap_or_else(|error| error.to_string()));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let home = tempfile::tempdir().unwrap();
     runtime.block_on(prepare(home.path()));
-    let test = "failing_disk::a_store_whose_directory_cannot_be_synced_is_not_opened";
+    let test = "failing_disk::store_with_unsyncable_directory_is_not_opened";
     let directory = home.path().to_str().unwrap();
     let (_, said) = run(home.path(), test, 1);
     assert!(said.contains(&format!("sync {directory}")), "{said:?}");

@@ -30,7 +30,7 @@ async fn paths(store: &Store) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn of_several_files_all_are_taken_or_none() {
+async fn file_locks_are_taken_all_or_none() {
     let home = Home::new();
     let store = home.open();
     store.commit(with_project()).await.unwrap();
@@ -41,7 +41,7 @@ async fn of_several_files_all_are_taken_or_none() {
 }
 
 #[tokio::test]
-async fn a_lock_is_for_a_bead_that_its_holder_holds_and_ends_with_that() {
+async fn file_lock_needs_a_held_bead_and_ends_with_it() {
     let home = Home::new();
     let store = home.open();
     store.commit(with_project()).await.unwrap();
@@ -65,7 +65,7 @@ async fn a_lock_is_for_a_bead_that_its_holder_holds_and_ends_with_that() {
 }
 
 #[tokio::test]
-async fn what_was_renewed_meanwhile_is_not_released_as_run_out() {
+async fn renewed_file_lock_is_not_released_as_expired() {
     let home = Home::new();
     let store = home.open();
     store.commit(with_project()).await.unwrap();
@@ -79,7 +79,7 @@ async fn what_was_renewed_meanwhile_is_not_released_as_run_out() {
 }
 
 #[tokio::test]
-async fn a_cursor_never_goes_back() {
+async fn cursor_never_moves_back() {
     let home = Home::new();
     let store = home.open();
     for seq in [7, 5] {

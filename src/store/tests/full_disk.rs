@@ -1,17 +1,17 @@
 //! A full disk: said so, nothing half written, reading goes on, and space that comes back is used.
 
-use crate::again::{as_child, behind, say};
-use crate::home::{Heard, options};
+use crate::again::{child_directory, command_behind, print_line};
+use crate::home::{Recorder, options};
 use crate::kill::{prepare, whole, whole_beads};
 use arbiter_store::{Store, StoreError};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-const TEST: &str = "full_disk::a_full_disk_refuses_changes_until_there_is_space_and_loses_none";
+const TEST: &str = "full_disk::full_disk_refuses_units_until_there_is_space";
 /// How the child is told of the size of its beads, in bytes.
 const SIZE: &str = "ARBITER_STORE_TEST_SIZE";
 /// The exit code that says that the small disk could not be made.
-const NO_DISK: i32 = 97;
+const EXIT_NO_DISK: i32 = 97;
 const MOUNT: &str = "mount -t tmpfs -o size=8m,mode=0700 tmpfs \"$0\" || exit 97; exec \"$@\"";
 
 /// Fills the disk with beads of one size, then makes room, and checks everything at each step.
@@ -21,8 +21,8 @@ async fn fill_and_free(directory: &Path, size: usize) {
     for part in &ballast {
         std::fs::write(part, vec![7_u8; 1_500_000]).unwrap();
     }
-    let heard = Heard::default();
-    let store = Store::open(options(directory, &heard)).unwrap();
+    let recorder = Recorder::default();
+    let store = Store::open(options(directory, &recorder)).unwrap();
     let description = "x".repeat(size);
     let (mut answered, mut number) = (BTreeSet::new(), 0);
     let mut refused_in_all = 0;
@@ -47,7 +47,7 @@ async fn fill_and_free(directory: &Path, size: usize) {
         }
         refused_in_all += refused;
         assert_eq!(whole_beads(&store).await, answered, "full, {size} bytes, round {round}");
-        assert_eq!(heard.events().len(), answered.len() * 3, "published is what was committed");
+        assert_eq!(recorder.events().len(), answered.len() * 3, "published is what was committed");
         if let Some(part) = ballast.get(round) {
             std::fs::remove_file(part).unwrap();
             number += 1;
@@ -56,32 +56,32 @@ async fn fill_and_free(directory: &Path, size: usize) {
             answered.insert(id);
             assert_eq!(whole_beads(&store).await, answered, "freed, {size} bytes, round {round}");
             // From here to the next filling the disk is filled by somebody else, to the last byte.
-            pad(&directory.join(format!("padding{round}")));
+            fill_disk(&directory.join(format!("padding{round}")));
         }
     }
     assert!(refused_in_all >= 15 && !answered.is_empty());
-    assert_eq!(heard.failures(), Vec::<String>::new(), "a full disk is no failure");
+    assert_eq!(recorder.failures(), Vec::<String>::new(), "a full disk is no failure");
     store.close();
     std::fs::remove_file(directory.join("padding1")).unwrap();
-    let store = Store::open(options(directory, &Heard::default())).unwrap();
+    let store = Store::open(options(directory, &Recorder::default())).unwrap();
     assert_eq!(whole_beads(&store).await, answered, "after reopening");
     store.close();
 }
 
 /// Takes all the space that is left.
-fn pad(path: &Path) {
+fn fill_disk(path: &Path) {
     use std::io::Write;
     let mut file = std::fs::File::create(path).unwrap();
     while file.write_all(&[7; 512]).is_ok() {}
 }
 
 #[test]
-fn a_full_disk_refuses_changes_until_there_is_space_and_loses_none() {
-    if let Some(disk) = as_child() {
+fn full_disk_refuses_units_until_there_is_space() {
+    if let Some(disk) = child_directory() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let size = std::env::var(SIZE).unwrap().parse().unwrap();
         runtime.block_on(fill_and_free(&disk, size));
-        return say("filled and freed");
+        return print_line("filled and freed");
     }
     for size in [0, 900, 5_000, 60_000, 300_000] {
         on_small_disk(size);
@@ -95,12 +95,13 @@ fn on_small_disk(size: usize) {
     // A mount namespace of its own: the small disk goes with the child, whatever becomes of it.
     for unshare in [&["unshare", "-m"][..], &["unshare", "-rm"]] {
         let prefix = [unshare, &["sh", "-c", MOUNT, place]].concat();
-        let Ok(output) = behind(&prefix, TEST, home.path()).env(SIZE, size.to_string()).output() else {
+        let Ok(output) = command_behind(&prefix, TEST, home.path()).env(SIZE, size.to_string()).output()
+        else {
             continue;
         };
         let (said, complaint) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        let no_disk = output.status.code() == Some(NO_DISK) || complaint.starts_with("unshare:");
+        let no_disk = output.status.code() == Some(EXIT_NO_DISK) || complaint.starts_with("unshare:");
         if !no_disk {
             assert!(output.status.success(), "{said}\n{complaint}");
             assert!(said.contains("filled and freed"), "{said}\n{complaint}");

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex};
 
 /// What the store's two callbacks were told.
 #[derive(Clone, Default)]
-pub struct Heard {
+pub struct Recorder {
     published: Arc<Mutex<Vec<Arc<Event>>>>,
     failures: Arc<Mutex<Vec<String>>>,
 }
 
-impl Heard {
+impl Recorder {
     /// Published events, in the order of their publication.
     pub fn events(&self) -> Vec<Event> {
         self.published.lock().unwrap().iter().map(|event| event.as_ref().clone()).collect()
@@ -29,12 +29,12 @@ impl Heard {
 /// A directory that goes when the test ends.
 pub struct Home {
     directory: tempfile::TempDir,
-    pub heard: Heard,
+    pub recorder: Recorder,
 }
 
 impl Home {
     pub fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), heard: Heard::default() }
+        Self { directory: tempfile::tempdir().unwrap(), recorder: Recorder::default() }
     }
 
     pub fn path(&self) -> &Path {
@@ -46,7 +46,7 @@ impl Home {
     }
 
     pub fn open(&self) -> Store {
-        Store::open(options(self.path(), &self.heard)).unwrap()
+        Store::open(options(self.path(), &self.recorder)).unwrap()
     }
 
     /// A connection past the store, for looking and for doing harm.
@@ -58,8 +58,8 @@ impl Home {
 }
 
 /// How a test opens a store.
-pub fn options(directory: &Path, heard: &Heard) -> Options {
-    let (published, failures) = (Arc::clone(&heard.published), Arc::clone(&heard.failures));
+pub fn options(directory: &Path, recorder: &Recorder) -> Options {
+    let (published, failures) = (Arc::clone(&recorder.published), Arc::clone(&recorder.failures));
     Options {
         directory: directory.to_owned(),
         readers: 2,

@@ -1,7 +1,7 @@
 //! A process killed at any moment loses nothing it has answered, and leaves nothing half done.
 
-use crate::again::{as_child, behind, say};
-use crate::home::{Heard, all_beads, all_events, options};
+use crate::again::{child_directory, command_behind, print_line};
+use crate::home::{Recorder, all_beads, all_events, options};
 use crate::rows::{bead, comment, edge, unit, with_project};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_store::{Change, Store, Unit};
@@ -23,12 +23,12 @@ pub fn whole(id: &str, description: &str) -> Unit {
     unit.create(&row, Change::Bead);
     unit.change(Change::BeadComment(comment(&format!("com-{id}"), id)));
     unit.change(Change::AddEdge(edge(id, ROOT, "related")));
-    unit.events.extend(crate::rows::telling(id).events);
+    unit.events.extend(crate::rows::event_unit(id).events);
     unit
 }
 
 /// What every whole unit of a bead tells, in order.
-const TOLD: [EventType; 3] = [EventType::BeadCreated, EventType::LogMessage, EventType::BeadReady];
+const EXPECTED_EVENTS: [EventType; 3] = [EventType::BeadCreated, EventType::LogMessage, EventType::BeadReady];
 
 /// The beads of whole units; panics when there is a part of one, or a gap in the log.
 pub async fn whole_beads(store: &Store) -> BTreeSet<String> {
@@ -54,7 +54,7 @@ pub async fn whole_beads(store: &Store) -> BTreeSet<String> {
         assert!(commented.remove(&id), "comment of {id}");
         assert_eq!(one.links.related_to.len(), 1, "edge of {id}");
         assert!(one.is_ready, "{id}");
-        assert_eq!(told.remove(&id).unwrap(), TOLD, "events of {id}");
+        assert_eq!(told.remove(&id).unwrap(), EXPECTED_EVENTS, "events of {id}");
         found.insert(id);
     }
     assert_eq!(told, BTreeMap::new(), "events without their bead");
@@ -64,7 +64,7 @@ pub async fn whole_beads(store: &Store) -> BTreeSet<String> {
 
 /// Makes the database with its project and the bead that all others are related to.
 pub async fn prepare(directory: &Path) {
-    let store = Store::open(options(directory, &Heard::default())).unwrap();
+    let store = Store::open(options(directory, &Recorder::default())).unwrap();
     let mut unit = with_project();
     unit.create(&bead(ROOT), Change::Bead);
     store.commit(unit).await.unwrap();
@@ -73,8 +73,8 @@ pub async fn prepare(directory: &Path) {
 
 /// The child: four at a time commit without end, and say each answer.
 async fn commit_until_killed(directory: &Path) {
-    say("started");
-    let store = Store::open(options(directory, &Heard::default())).unwrap();
+    print_line("started");
+    let store = Store::open(options(directory, &Recorder::default())).unwrap();
     let from = store.event_bounds().await.unwrap().1;
     let mut committers = tokio::task::JoinSet::new();
     for committer in 0..4 {
@@ -84,7 +84,7 @@ async fn commit_until_killed(directory: &Path) {
                 let id = format!("b{from}-{committer}-{number}");
                 let size = usize::try_from(number % 7).unwrap() * 3_000;
                 store.commit(whole(&id, &"x".repeat(size))).await.unwrap();
-                say(&format!("ack {id}"));
+                print_line(&format!("ack {id}"));
             }
         });
     }
@@ -94,10 +94,10 @@ async fn commit_until_killed(directory: &Path) {
 }
 
 /// Numbers from a seed (SplitMix64).
-struct Dice(u64);
+struct SplitMix64(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+impl SplitMix64 {
+    fn next_below(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -107,24 +107,24 @@ impl Dice {
 }
 
 #[test]
-fn every_answered_unit_survives_thirty_kills_and_none_is_half_there() {
+fn answered_units_survive_thirty_kills_whole() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    if let Some(directory) = as_child() {
+    if let Some(directory) = child_directory() {
         runtime.block_on(commit_until_killed(&directory));
         return;
     }
     let chosen = std::env::var(SEED).ok().map(|text| text.parse().unwrap());
     let seed = chosen.unwrap_or_else(|| RandomState::new().build_hasher().finish());
     eprintln!("to repeat: {SEED}={seed}");
-    let mut dice = Dice(seed);
+    let mut rng = SplitMix64(seed);
     let home = tempfile::tempdir().unwrap();
     runtime.block_on(prepare(home.path()));
-    let test = "kill::every_answered_unit_survives_thirty_kills_and_none_is_half_there";
+    let test = "kill::answered_units_survive_thirty_kills_whole";
     let mut answered: BTreeSet<String> = BTreeSet::new();
     for kill in 0..KILLS {
-        let mut child = behind(&[], test, home.path()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command_behind(&[], test, home.path()).stdout(Stdio::piped()).spawn().unwrap();
         // One line is "started", which comes before the database is opened.
-        let mut wait_for = 1 + dice.roll(80);
+        let mut wait_for = 1 + rng.next_below(80);
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
             answered.extend(line.strip_prefix("ack ").map(str::to_owned));
@@ -138,7 +138,7 @@ fn every_answered_unit_survives_thirty_kills_and_none_is_half_there() {
         let ended = child.wait().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(9), "child {kill}: {ended}");
         let found = runtime.block_on(async {
-            let store = Store::open(options(home.path(), &Heard::default())).unwrap();
+            let store = Store::open(options(home.path(), &Recorder::default())).unwrap();
             let found = whole_beads(&store).await;
             store.close();
             found

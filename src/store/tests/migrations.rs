@@ -1,6 +1,6 @@
 //! Opening: what is not ours, or not yet ours, is refused and left alone.
 
-use crate::home::{Heard, Home, options};
+use crate::home::{Home, Recorder, options};
 use crate::rows::with_project;
 use arbiter_core::kernel::event::{Event, GENESIS, chain_hash};
 use arbiter_core::kernel::event_type::EventType;
@@ -10,7 +10,7 @@ use arbiter_store::{Store, StoreError};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-async fn used(home: &Home) {
+async fn create_database(home: &Home) {
     let store = home.open();
     store.commit(with_project()).await.unwrap();
     store.close();
@@ -29,13 +29,13 @@ fn content(home: &Home) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_database_of_a_newer_version_is_refused_and_stays_as_it_is() {
+async fn newer_database_is_refused_and_unchanged() {
     let home = Home::new();
-    used(&home).await;
+    create_database(&home).await;
     let sql = "INSERT INTO schema_migrations (id, name, sha256, applied_at) VALUES (99, 'future', 'x', 'x')";
     home.raw().execute(sql, []).unwrap();
     let before = content(&home);
-    match Store::open(options(home.path(), &home.heard)) {
+    match Store::open(options(home.path(), &home.recorder)) {
         Err(StoreError::Schema(reason)) => assert!(reason.contains("newer arbiter"), "{reason}"),
         other => panic!("{:?}", other.map(|_| "opened")),
     }
@@ -45,7 +45,7 @@ async fn a_database_of_a_newer_version_is_refused_and_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_database_of_the_first_version_is_brought_up_to_date_with_its_log_unharmed() {
+async fn first_version_database_migrates_and_keeps_its_log() {
     let home = Home::new();
     let first = include_str!("../../../migrations/0001_init.sql");
     let checksum: String =
@@ -96,25 +96,25 @@ async fn a_database_of_the_first_version_is_brought_up_to_date_with_its_log_unha
 }
 
 #[tokio::test]
-async fn a_database_made_by_other_steps_is_refused() {
+async fn database_of_other_migrations_is_refused() {
     let home = Home::new();
-    used(&home).await;
+    create_database(&home).await;
     home.raw().execute("UPDATE schema_migrations SET sha256 = 'x'", []).unwrap();
-    let opened = Store::open(options(home.path(), &home.heard));
+    let opened = Store::open(options(home.path(), &home.recorder));
     assert!(matches!(opened.map(|_| ()), Err(StoreError::Schema(_))));
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused_and_stays_as_it_is() {
+fn non_database_file_is_refused_and_unchanged() {
     let home = Home::new();
     let text = "these are somebody's notes, and no database\n".repeat(100);
     std::fs::write(home.database(), &text).unwrap();
-    assert!(Store::open(options(home.path(), &Heard::default())).is_err());
+    assert!(Store::open(options(home.path(), &Recorder::default())).is_err());
     assert_eq!(std::fs::read_to_string(home.database()).unwrap(), text);
 }
 
 #[test]
-fn a_new_database_is_open_to_its_owner_only() {
+fn new_database_is_private_to_its_owner() {
     use std::os::unix::fs::PermissionsExt;
     let home = Home::new();
     let _store = home.open();

@@ -3,13 +3,13 @@
 use crate::home::Home;
 use crate::rows::{at, bead, project, provider, run, unit};
 use arbiter_core::budget::meter::Meter;
-use arbiter_core::budget::{Budget, Key, Period, Scope, SpendCheckpoint};
+use arbiter_core::budget::{Budget, BudgetKey, BudgetScope, Period, SpendCheckpoint};
 use arbiter_core::kernel::call::{Call, Kind, Outcome};
 use arbiter_core::kernel::ids::{AgentId, CallId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::kernel::money::Usd;
 use arbiter_core::kernel::run;
 use arbiter_core::kernel::time::Timestamp;
-use arbiter_core::model::catalog::Offered;
+use arbiter_core::model::catalog::OfferedModel;
 use arbiter_store::{Change, Granularity, GroupBy, Heartbeat, PageRequest, Store, Usage, UsageFilter};
 
 fn day(text: &str) -> Timestamp {
@@ -53,9 +53,9 @@ async fn sums(
     store: &Store,
     filter: UsageFilter,
     group: GroupBy,
-    per: Granularity,
+    granularity: Granularity,
 ) -> Vec<(String, String, u64, f64)> {
-    let lines = store.usage(filter, group, per).await.unwrap();
+    let lines = store.usage(filter, group, granularity).await.unwrap();
     let text = |text: Option<String>| text.unwrap_or_else(|| "-".into());
     lines.into_iter().map(|line| (text(line.key), text(line.period), line.calls, line.cost_usd)).collect()
 }
@@ -78,7 +78,7 @@ fn three_calls() -> [Call; 3] {
 }
 
 #[tokio::test]
-async fn calls_are_summed_by_whom_and_by_time() {
+async fn usage_is_summed_by_group_and_period() {
     let home = Home::new();
     let store = home.open();
     put(&store, three_calls()).await;
@@ -120,7 +120,7 @@ async fn calls_are_summed_by_whom_and_by_time() {
 }
 
 #[tokio::test]
-async fn a_run_counts_once_with_its_calls_in_the_ledger_or_without() {
+async fn run_is_counted_once_with_or_without_ledger_calls() {
     let home = Home::new();
     let store = home.open();
     let mut first = unit();
@@ -147,7 +147,7 @@ async fn a_run_counts_once_with_its_calls_in_the_ledger_or_without() {
 }
 
 #[tokio::test]
-async fn old_lines_go_and_young_ones_stay() {
+async fn prune_removes_only_old_calls() {
     let home = Home::new();
     let store = home.open();
     put(&store, three_calls()).await;
@@ -165,21 +165,21 @@ async fn old_lines_go_and_young_ones_stay() {
 }
 
 #[tokio::test]
-async fn a_budget_keeps_its_mark_and_a_meter_opens_from_it_and_the_ledger() {
+async fn budget_checkpoint_and_ledger_seed_the_meter() {
     let home = Home::new();
     let store = home.open();
-    let key = |scope| Key { scope, period: Period::Month };
-    let total = Budget::new(key(Scope::Total), Usd::from_dollars(10.0));
-    let agents = Budget::new(key(Scope::Agent(AgentId::from_trusted("a"))), Usd::from_dollars(1.0));
+    let key = |scope| BudgetKey { scope, period: Period::Month };
+    let total = Budget::new(key(BudgetScope::Total), Usd::from_dollars(10.0));
+    let agents = Budget::new(key(BudgetScope::Agent(AgentId::from_trusted("a"))), Usd::from_dollars(1.0));
     let window = Period::Month.window(day("2026-11-05")).start;
-    let mark = |dollars, warned| {
+    let checkpoint = |dollars, warned| {
         let spent = Usd::from_dollars(dollars);
-        Change::MarkBudget(SpendCheckpoint { key: key(Scope::Total), window, spent, warned })
+        Change::SaveBudgetCheckpoint(SpendCheckpoint { key: key(BudgetScope::Total), window, spent, warned })
     };
     let mut first = unit();
     first.change(Change::PutBudget(total.clone())).change(Change::PutBudget(agents.clone()));
-    first.change(mark(3.0, 0));
-    first.change(mark(1.0, 0));
+    first.change(checkpoint(3.0, 0));
+    first.change(checkpoint(1.0, 0));
     store.commit(first).await.unwrap();
     put(&store, three_calls()).await;
     put(&store, [Call { agent_id: Some(AgentId::from_trusted("a")), ..call("4", "2026-11-02", 0.125) }])
@@ -187,15 +187,15 @@ async fn a_budget_keeps_its_mark_and_a_meter_opens_from_it_and_the_ledger() {
     let mut raised = unit();
     raised.change(Change::PutBudget(Budget { cap: Usd::from_dollars(20.0), ..total }));
     store.commit(raised).await.unwrap();
-    let openings = store.budget_openings(day("2026-11-05")).await.unwrap();
-    let standings = Meter::open(&openings, day("2026-11-05")).standings(day("2026-11-05"));
+    let seeds = store.budget_seeds(day("2026-11-05")).await.unwrap();
+    let budget_statuses = Meter::open(&seeds, day("2026-11-05")).budget_statuses(day("2026-11-05"));
     let spent: Vec<(String, f64, f64)> =
-        standings.iter().map(|s| (s.key.to_string(), s.cap.dollars(), s.spent.dollars())).collect();
+        budget_statuses.iter().map(|s| (s.key.to_string(), s.cap.dollars(), s.spent.dollars())).collect();
     assert_eq!(spent, [("total/month".into(), 20.0, 3.0), ("agent:a/month".into(), 1.0, 0.125)]);
-    let later = store.budget_openings(day("2026-12-05")).await.unwrap();
+    let later = store.budget_seeds(day("2026-12-05")).await.unwrap();
     assert!(
         Meter::open(&later, day("2026-12-05"))
-            .standings(day("2026-12-05"))
+            .budget_statuses(day("2026-12-05"))
             .iter()
             .all(|s| s.spent == Usd::ZERO)
     );
@@ -206,31 +206,31 @@ async fn a_budget_keeps_its_mark_and_a_meter_opens_from_it_and_the_ledger() {
 }
 
 #[tokio::test]
-async fn what_a_provider_offers_is_known_until_it_goes_and_beats_come_in_pages() {
+async fn offered_models_and_heartbeat_pages_are_stored() {
     let home = Home::new();
     let store = home.open();
     let row = provider("v");
     let mut first = unit();
     first.create(&row, Change::Provider);
-    let offered = |name: &str| Change::Offer {
+    let offered = |name: &str| Change::OfferedModels {
         provider_id: ProviderId::from_trusted("v"),
-        models: vec![Offered::named(name)],
+        models: vec![OfferedModel::named(name)],
     };
     first.change(offered("a")).change(offered("b"));
     for ms in 1..=5 {
-        let beat = Heartbeat { at: at(ms), latency_ms: 1, error: None };
-        first.change(Change::Beat { provider: row.clone(), beat });
+        let heartbeat = Heartbeat { at: at(ms), latency_ms: 1, error: None };
+        first.change(Change::Heartbeat { provider: row.clone(), heartbeat });
     }
-    first.change(Change::Strikes { provider_id: ProviderId::from_trusted("v"), failures: 2 });
+    first.change(Change::ProviderFailures { provider_id: ProviderId::from_trusted("v"), failures: 2 });
     store.commit(first).await.unwrap();
     let offers = store.offers().await.unwrap();
-    assert_eq!(offers, [(ProviderId::from_trusted("v"), vec![Offered::named("b")])]);
+    assert_eq!(offers, [(ProviderId::from_trusted("v"), vec![OfferedModel::named("b")])]);
     assert_eq!(store.provider("v".into()).await.unwrap().unwrap().failures, 2);
     let (mut seen, mut cursor) = (vec![], None);
     loop {
         let page = store.heartbeats("v".into(), PageRequest { limit: 2, cursor }).await.unwrap();
         assert_eq!(page.total, 5);
-        seen.extend(page.items.iter().map(|beat| beat.at.as_millis()));
+        seen.extend(page.items.iter().map(|heartbeat| heartbeat.at.as_millis()));
         cursor = page.next;
         if cursor.is_none() {
             break;

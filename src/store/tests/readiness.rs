@@ -3,7 +3,7 @@
 use crate::home::{Home, all_beads, all_events};
 use crate::reference::Graph;
 use crate::rows::{agent, at, bead, edge, unit, with_project};
-use crate::world::{Deed, KINDS, World, Wrong};
+use crate::world::{ExpectedRefusal, GraphOp, KINDS, WorldModel};
 use arbiter_core::bead::Bead;
 use arbiter_core::bead::edit::Edge;
 use arbiter_core::kernel::event_type::EventType;
@@ -15,36 +15,36 @@ use std::collections::{BTreeMap, BTreeSet};
 const TYPES: [&str; 4] = ["task", "bug", "gate", "epic"];
 const BEADS: usize = 6;
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn graph_op() -> impl Strategy<Value = GraphOp> {
     let bead = || 0..BEADS;
     prop_oneof![
         1 => (bead(), prop::sample::select(&TYPES[..]))
-            .prop_map(|(bead, bead_type)| Deed::Create { bead, bead_type }),
-        9 => (bead(), 0..9_usize).prop_map(|(bead, command)| Deed::Change { bead, command }),
+            .prop_map(|(bead, bead_type)| GraphOp::Create { bead, bead_type }),
+        9 => (bead(), 0..9_usize).prop_map(|(bead, command)| GraphOp::Change { bead, command }),
         1 => (bead(), prop::sample::select(&TYPES[..]))
-            .prop_map(|(bead, bead_type)| Deed::Retype { bead, bead_type }),
-        1 => bead().prop_map(|bead| Deed::Delete { bead }),
+            .prop_map(|(bead, bead_type)| GraphOp::Retype { bead, bead_type }),
+        1 => bead().prop_map(|bead| GraphOp::Delete { bead }),
         // More of those that look at children, since it takes two edges for them to mean anything.
         6 => (bead(), bead(), prop::sample::select(&["parent-child", "waits-for", "waits-for any"][..]))
-            .prop_map(|(bead, on, kind)| Deed::Depend { bead, on, kind }),
+            .prop_map(|(bead, on, kind)| GraphOp::AddDependency { bead, on, kind }),
         5 => (bead(), bead(), prop::sample::select(&KINDS[..]))
-            .prop_map(|(bead, on, kind)| Deed::Depend { bead, on, kind }),
-        3 => (bead(), bead()).prop_map(|(bead, on)| Deed::Undepend { bead, on }),
-        1 => bead().prop_map(|bead| Deed::Ask { bead }),
-        1 => bead().prop_map(|bead| Deed::Shelve { bead }),
-        1 => any::<bool>().prop_map(|only_if_it_fails| Deed::Rule { only_if_it_fails }),
-        2 => (any::<usize>(), 0..3_usize).prop_map(|(which, command)| Deed::Answer { which, command }),
+            .prop_map(|(bead, on, kind)| GraphOp::AddDependency { bead, on, kind }),
+        3 => (bead(), bead()).prop_map(|(bead, on)| GraphOp::RemoveDependency { bead, on }),
+        1 => bead().prop_map(|bead| GraphOp::Ask { bead }),
+        1 => bead().prop_map(|bead| GraphOp::Shelve { bead }),
+        1 => any::<bool>().prop_map(|on_failure| GraphOp::BlockingRule { on_failure }),
+        2 => (any::<usize>(), 0..3_usize).prop_map(|(which, command)| GraphOp::Answer { which, command }),
     ]
 }
 
-fn check_refusal(wrong: &Wrong, error: &StoreError, graph: &Graph, unit: &Unit) {
+fn check_refusal(wrong: &ExpectedRefusal, error: &StoreError, graph: &Graph, unit: &Unit) {
     let StoreError::Refused(refusal) = error else { panic!("{wrong:?} was answered with {error:?}") };
     match (wrong, refusal) {
-        (Wrong::Taken, Refusal::Exists { entity: "bead", .. })
-        | (Wrong::TwiceTheSame, Refusal::Conflict { code: "dependency-exists", .. })
-        | (Wrong::NoSuchEdge, Refusal::NotFound { entity: "dependency", .. })
-        | (Wrong::NoSuchBead, Refusal::Invalid(_)) => {}
-        (Wrong::Cycle, Refusal::Conflict { code: "dependency-cycle", detail }) => {
+        (ExpectedRefusal::Taken, Refusal::Exists { entity: "bead", .. })
+        | (ExpectedRefusal::DuplicateEdge, Refusal::Conflict { code: "dependency-exists", .. })
+        | (ExpectedRefusal::NoSuchEdge, Refusal::NotFound { entity: "dependency", .. })
+        | (ExpectedRefusal::NoSuchBead, Refusal::Invalid(_)) => {}
+        (ExpectedRefusal::Cycle, Refusal::Conflict { code: "dependency-cycle", detail }) => {
             check_path(detail, graph, unit);
         }
         _ => panic!("{wrong:?} was answered with {refusal:?}"),
@@ -68,7 +68,7 @@ fn check_path(detail: &str, graph: &Graph, unit: &Unit) {
     }
 }
 
-async fn check_world(store: &Store, world: &World) {
+async fn check_world(store: &Store, world: &WorldModel) {
     let ready = world.graph.ready();
     let stored = all_beads(store).await;
     assert_eq!(stored.len(), world.rows.len());
@@ -76,7 +76,8 @@ async fn check_world(store: &Store, world: &World) {
         let id = one.bead.id.as_str();
         assert_eq!(Some(&one.bead), world.rows.get(id));
         assert_eq!(one.is_ready, ready.contains(id), "ready of {id} in {:#?}", world.graph);
-        let waits: Vec<String> = one.facts.waiting_on.iter().map(|hold| hold.id.to_string()).collect();
+        let waits: Vec<String> =
+            one.claim_context.waiting_on.iter().map(|blocker| blocker.id.to_string()).collect();
         assert_eq!(waits, world.graph.waiting_on(id), "what {id} waits for in {:#?}", world.graph);
     }
     let edges = store.edges(None).await.unwrap().into_iter();
@@ -90,12 +91,12 @@ async fn check_world(store: &Store, world: &World) {
 }
 
 /// Commits one unit of deeds and compares everything.
-async fn step(store: &Store, world: &mut World, deeds: &[Deed]) {
+async fn step(store: &Store, world: &mut WorldModel, graph_ops: &[GraphOp]) {
     let (mut unit, mut after) = (unit(), world.clone());
     let (mut wrong, mut just_before) = (None, world.graph.clone());
-    for deed in deeds {
+    for graph_op in graph_ops {
         just_before = after.graph.clone();
-        if let Err(found) = after.add(deed, &mut unit) {
+        if let Err(found) = after.add(graph_op, &mut unit) {
             wrong = Some(found);
             break;
         }
@@ -110,92 +111,108 @@ async fn step(store: &Store, world: &mut World, deeds: &[Deed]) {
         }
         (None, Ok(committed)) => {
             let before = world.graph.ready();
-            let woken: BTreeSet<String> = after.graph.ready().difference(&before).cloned().collect();
+            let newly_ready: BTreeSet<String> = after.graph.ready().difference(&before).cloned().collect();
             let told: Vec<String> =
                 told.into_iter().filter(|e| e.kind == EventType::BeadReady).map(|e| e.subject).collect();
-            assert_eq!(told.iter().cloned().collect::<BTreeSet<_>>(), woken, "{deeds:?}");
-            assert_eq!(told.len(), woken.len(), "told twice: {told:?}");
+            assert_eq!(told.iter().cloned().collect::<BTreeSet<_>>(), newly_ready, "{graph_ops:?}");
+            assert_eq!(told.len(), newly_ready.len(), "told twice: {told:?}");
             let answered: Vec<String> = committed.became_ready.iter().map(ToString::to_string).collect();
             assert_eq!(answered, told);
             *world = after;
         }
-        (wrong, outcome) => panic!("expected {wrong:?}, got {outcome:?} for {deeds:?} in {:#?}", world.graph),
+        (wrong, outcome) => {
+            panic!("expected {wrong:?}, got {outcome:?} for {graph_ops:?} in {:#?}", world.graph)
+        }
     }
     check_world(store, world).await;
 }
 
-async fn live(units: &[Vec<Deed>]) {
+async fn run_steps(units: &[Vec<GraphOp>]) {
     let home = Home::new();
     let store = home.open();
     store.commit(with_project()).await.unwrap();
-    let mut world = World::default();
-    let beginning: Vec<Deed> = (0..BEADS - 1).map(|bead| Deed::Create { bead, bead_type: "task" }).collect();
+    let mut world = WorldModel::default();
+    let beginning: Vec<GraphOp> =
+        (0..BEADS - 1).map(|bead| GraphOp::Create { bead, bead_type: "task" }).collect();
     step(&store, &mut world, &beginning).await;
-    for deeds in units {
-        step(&store, &mut world, deeds).await;
+    for graph_ops in units {
+        step(&store, &mut world, graph_ops).await;
     }
 }
 
-fn run(units: &[Vec<Deed>]) {
+fn run(units: &[Vec<GraphOp>]) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(live(units));
+    runtime.block_on(run_steps(units));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn readiness_is_what_the_reference_says_after_any_work(
-        units in prop::collection::vec(prop::collection::vec(deed(), 1..4), 1..40)
+    fn readiness_matches_the_reference_after_any_ops(
+        units in prop::collection::vec(prop::collection::vec(graph_op(), 1..4), 1..40)
     ) {
         run(&units);
     }
 }
 
 #[test]
-fn a_bead_whose_blocker_is_deleted_becomes_ready_and_its_edge_dangles_without_holding_it() {
-    let blocks = Deed::Depend { bead: 0, on: 1, kind: "blocks" };
-    run(&[vec![blocks], vec![Deed::Delete { bead: 1 }], vec![Deed::Undepend { bead: 0, on: 1 }]]);
+fn deleted_blocker_unblocks_and_leaves_a_dangling_edge() {
+    let blocks = GraphOp::AddDependency { bead: 0, on: 1, kind: "blocks" };
+    run(&[
+        vec![blocks],
+        vec![GraphOp::Delete { bead: 1 }],
+        vec![GraphOp::RemoveDependency { bead: 0, on: 1 }],
+    ]);
 }
 
 #[test]
-fn a_child_that_would_be_ready_but_for_its_parent_is_not_told_of_in_between() {
+fn child_of_a_waiting_parent_emits_no_transient_ready() {
     // Bead 0 is a child of 4 and blocked by 1; in one unit 1 closes and 4 becomes blocked by 2.
     run(&[
         vec![
-            Deed::Depend { bead: 0, on: 4, kind: "parent-child" },
-            Deed::Depend { bead: 0, on: 1, kind: "blocks" },
+            GraphOp::AddDependency { bead: 0, on: 4, kind: "parent-child" },
+            GraphOp::AddDependency { bead: 0, on: 1, kind: "blocks" },
         ],
-        vec![Deed::Change { bead: 1, command: 5 }, Deed::Depend { bead: 4, on: 2, kind: "blocks" }],
+        vec![
+            GraphOp::Change { bead: 1, command: 5 },
+            GraphOp::AddDependency { bead: 4, on: 2, kind: "blocks" },
+        ],
     ]);
     // Bead 0 is ready; in one unit it becomes a child of 4, and 4's blocker closes.
     run(&[
-        vec![Deed::Depend { bead: 4, on: 1, kind: "blocks" }],
-        vec![Deed::Depend { bead: 0, on: 4, kind: "parent-child" }, Deed::Change { bead: 1, command: 5 }],
+        vec![GraphOp::AddDependency { bead: 4, on: 1, kind: "blocks" }],
+        vec![
+            GraphOp::AddDependency { bead: 0, on: 4, kind: "parent-child" },
+            GraphOp::Change { bead: 1, command: 5 },
+        ],
     ]);
 }
 
 #[test]
-fn a_wait_for_children_ends_with_the_last_of_them_however_it_ends() {
+fn waits_for_ends_with_the_last_child_in_any_way() {
     let children = vec![
-        Deed::Depend { bead: 1, on: 2, kind: "parent-child" },
-        Deed::Depend { bead: 3, on: 2, kind: "parent-child" },
-        Deed::Depend { bead: 4, on: 2, kind: "parent-child" },
-        Deed::Depend { bead: 0, on: 2, kind: "waits-for" },
+        GraphOp::AddDependency { bead: 1, on: 2, kind: "parent-child" },
+        GraphOp::AddDependency { bead: 3, on: 2, kind: "parent-child" },
+        GraphOp::AddDependency { bead: 4, on: 2, kind: "parent-child" },
+        GraphOp::AddDependency { bead: 0, on: 2, kind: "waits-for" },
     ];
-    let ends =
-        [Deed::Change { bead: 1, command: 5 }, Deed::Delete { bead: 3 }, Deed::Undepend { bead: 4, on: 2 }];
+    let ends = [
+        GraphOp::Change { bead: 1, command: 5 },
+        GraphOp::Delete { bead: 3 },
+        GraphOp::RemoveDependency { bead: 4, on: 2 },
+    ];
     // Each of the ends is once the last.
     for first in 0..ends.len() {
         let mut units = vec![children.clone()];
         units.extend((0..ends.len()).map(|step| vec![ends[(first + step) % ends.len()].clone()]));
-        units.push(vec![Deed::Change { bead: 1, command: 6 }]);
+        units.push(vec![GraphOp::Change { bead: 1, command: 6 }]);
         run(&units);
     }
 }
 
 #[tokio::test]
-async fn a_deferred_bead_and_the_children_of_a_deferred_one_are_not_due_before_their_time() {
+async fn deferral_of_bead_or_parent_delays_due_beads() {
     let home = Home::new();
     let store = home.open();
     let mut unit = with_project();
@@ -232,7 +249,7 @@ async fn a_deferred_bead_and_the_children_of_a_deferred_one_are_not_due_before_t
 }
 
 #[tokio::test]
-async fn what_nobody_may_or_can_take_hides_nothing_that_could_be_handed_out() {
+async fn unassignable_beads_do_not_hide_due_ones() {
     let home = Home::new();
     let store = home.open();
     let mut unit = with_project();
@@ -261,7 +278,7 @@ async fn what_nobody_may_or_can_take_hides_nothing_that_could_be_handed_out() {
 }
 
 #[tokio::test]
-async fn what_waits_is_counted_by_its_kind_and_since_when_it_could_be_done() {
+async fn waiting_groups_are_counted_since_ready() {
     let home = Home::new();
     let store = home.open();
     let mut unit = with_project();
@@ -273,7 +290,7 @@ async fn what_waits_is_counted_by_its_kind_and_since_when_it_could_be_done() {
     store.commit(unit).await.unwrap();
     let waiting = async |since: i64| {
         let kinds = store.waiting(at(90_000), at(since)).await.unwrap();
-        kinds.into_iter().map(|alike| (alike.bead.id.to_string(), alike.count)).collect::<Vec<_>>()
+        kinds.into_iter().map(|group| (group.bead.id.to_string(), group.count)).collect::<Vec<_>>()
     };
     assert_eq!(waiting(999).await, []);
     assert_eq!(waiting(1_000).await, [("one".to_owned(), 2), ("tests".to_owned(), 1)]);
@@ -289,7 +306,7 @@ async fn what_waits_is_counted_by_its_kind_and_since_when_it_could_be_done() {
 }
 
 #[tokio::test]
-async fn what_agents_have_created_is_known_by_its_depth_and_its_number() {
+async fn spawn_depth_counts_beads_created_by_agents() {
     let home = Home::new();
     let store = home.open();
     let mut unit = with_project();
@@ -305,12 +322,12 @@ async fn what_agents_have_created_is_known_by_its_depth_and_its_number() {
         unit.change(Change::AddEdge(edge(child, parent, "discovered-from")));
     }
     store.commit(unit).await.unwrap();
-    let lineage = async |id: &str| {
-        let found = store.lineage(id.to_owned()).await.unwrap();
-        (found.depth, found.children, found.family)
+    let spawn_depth = async |id: &str| {
+        let found = store.spawn_depth(id.to_owned()).await.unwrap();
+        (found.depth, found.children, found.descendants)
     };
-    assert_eq!(lineage("root").await, (0, 2, 3));
-    assert_eq!(lineage("a").await, (1, 1, 3));
-    assert_eq!(lineage("aa").await, (2, 0, 3));
-    assert_eq!(lineage("found").await, (0, 0, 0));
+    assert_eq!(spawn_depth("root").await, (0, 2, 3));
+    assert_eq!(spawn_depth("a").await, (1, 1, 3));
+    assert_eq!(spawn_depth("aa").await, (2, 0, 3));
+    assert_eq!(spawn_depth("found").await, (0, 0, 0));
 }

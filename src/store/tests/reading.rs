@@ -25,7 +25,7 @@ async fn pages(store: &Store, sort: BeadSort, limit: u32) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn pages_of_any_size_give_every_row_once_in_order_even_with_odd_ids_and_equal_times() {
+async fn pages_of_any_size_yield_every_row_once_in_order() {
     let home = Home::new();
     let store = home.open();
     let mut unit = with_project();
@@ -57,7 +57,7 @@ async fn pages_of_any_size_give_every_row_once_in_order_even_with_odd_ids_and_eq
 }
 
 #[tokio::test]
-async fn a_page_continues_past_a_last_row_that_was_deleted_meanwhile() {
+async fn page_continues_after_its_last_row_was_deleted() {
     let home = Home::new();
     let store = home.open();
     let mut unit = with_project();
@@ -76,7 +76,7 @@ async fn a_page_continues_past_a_last_row_that_was_deleted_meanwhile() {
 }
 
 #[tokio::test]
-async fn words_are_searched_by_their_beginnings_and_filters_are_joined_by_and() {
+async fn search_matches_prefixes_and_filters_are_anded() {
     let home = Home::new();
     let store = home.open();
     let mut unit = with_project();
@@ -116,7 +116,7 @@ async fn words_are_searched_by_their_beginnings_and_filters_are_joined_by_and() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn a_list_shows_one_moment_while_beads_come_and_go() {
+async fn list_reads_one_snapshot_under_writes() {
     let home = Home::new();
     let store = home.open();
     store.commit(with_project()).await.unwrap();
@@ -151,7 +151,7 @@ async fn a_list_shows_one_moment_while_beads_come_and_go() {
 }
 
 #[tokio::test]
-async fn agents_are_listed_with_the_numbers_they_were_stored_with() {
+async fn agent_floats_round_trip_exactly() {
     let home = Home::new();
     let store = home.open();
     let mut row = agent("a");

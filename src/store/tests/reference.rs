@@ -16,7 +16,7 @@ pub struct Graph {
     /// Beads that are no work whatever their status.
     pub shelved: BTreeSet<String>,
     /// True if `conditional-blocks` is taken by its word.
-    pub only_if_it_fails: bool,
+    pub on_failure: bool,
     /// Type by (who depends, on what); ends may be gone.
     pub edges: BTreeMap<(String, String), String>,
     /// Pending decisions with the bead they are about.
@@ -29,7 +29,7 @@ impl Graph {
     }
 
     /// Returns whether a bead stands in the way of those that it blocks.
-    fn is_in_the_way(&self, id: &str) -> bool {
+    fn is_blocking(&self, id: &str) -> bool {
         let reason = self.reasons.get(id).map(String::as_str);
         let is_pinned = self.beads[id].0 == "blocked" && reason == Some("bd:pinned");
         self.is_not_closed(id) && !is_pinned
@@ -54,8 +54,8 @@ impl Graph {
                 continue;
             }
             let holds = match kind.as_str() {
-                "conditional-blocks" if self.only_if_it_fails => !self.has_failed(to),
-                "blocks" | "conditional-blocks" => self.is_in_the_way(to),
+                "conditional-blocks" if self.on_failure => !self.has_failed(to),
+                "blocks" | "conditional-blocks" => self.is_blocking(to),
                 "parent-child" => !self.waiting_on(to).is_empty(),
                 "waits-for" => self.children(to).any(|child| self.is_not_closed(child)),
                 "waits-for any" => {

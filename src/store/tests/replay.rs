@@ -9,7 +9,7 @@ use arbiter_core::kernel::call::{CallOutcome, ErrorKind, HealthSignal};
 use arbiter_core::kernel::ids::{AgentId, BeadId};
 use arbiter_core::kernel::record::{FieldChanges, Record, replay};
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::model::catalog::{Catalog, Entry, Interactivity, Offered};
+use arbiter_core::model::catalog::{Catalog, CatalogEntry, Interactivity, OfferedModel};
 use arbiter_core::project::{self, Project};
 use arbiter_core::provider::{self, HeartbeatResult, Provider};
 use arbiter_store::{Change, EventRange, Heartbeat, Store, Write};
@@ -55,7 +55,7 @@ fn beads(row: &Bead, step: &Step) -> Result<Vec<FieldChanges>, Refusal> {
         Command::Reopen,
         Command::Redispatch { reason: Some(reason()) },
         Command::Approve,
-        Command::ForgetAttempts,
+        Command::ResetAttempts,
         Command::Update(Box::new(wanted)),
     ];
     row.decide(&commands[step.command % commands.len()], &ClaimContext::default(), now)
@@ -101,7 +101,7 @@ fn decisions(row: &Decision, step: &Step) -> Result<Vec<FieldChanges>, Refusal> 
         decision: step.text.clone(),
         rationale: Some(step.text.clone()),
         decider_id: "ann".into(),
-        sight: decision::AnswerContext::default(),
+        context: decision::AnswerContext::default(),
     };
     let expire = Command::Expire { subject: None };
     let commands = [answer, expire, Command::Remind, Command::Cancel { reason: step.text.clone() }];
@@ -122,18 +122,18 @@ fn providers(row: &Provider, step: &Step) -> Result<Vec<FieldChanges>, Refusal> 
     wanted.tags = vec![step.text.clone()];
     let outcome = CallOutcome::Failed { kind: ErrorKind::Overloaded, error: step.text.clone() };
     let commands = [
-        Command::Beat(beat(step)),
+        Command::Heartbeat(heartbeat(step)),
         Command::Observe(if step.count.is_multiple_of(3) { CallOutcome::Answered } else { outcome }),
         Command::Disable,
         Command::Enable,
         Command::Update(Box::new(wanted)),
     ];
-    row.decide(&commands[step.command % commands.len()], &catalogue(step))
+    row.decide(&commands[step.command % commands.len()], &catalog(step))
 }
 
 /// A catalogue that knows the step's model, if anybody can.
-fn catalogue(step: &Step) -> Catalog {
-    let entry = Entry {
+fn catalog(step: &Step) -> Catalog {
+    let entry = CatalogEntry {
         name: step.text.clone(),
         aliases: vec![],
         interactivity: Interactivity::Fast,
@@ -147,15 +147,15 @@ fn catalogue(step: &Step) -> Catalog {
     Catalog::new([entry]).unwrap_or_default()
 }
 
-fn beat(step: &Step) -> HeartbeatResult {
+fn heartbeat(step: &Step) -> HeartbeatResult {
     let latency_ms = u64::from(step.count);
     if step.count.is_multiple_of(2) {
-        HeartbeatResult::Failed { error: step.text.clone(), judgement: HealthSignal::Strike, latency_ms }
+        HeartbeatResult::Failed { error: step.text.clone(), health_signal: HealthSignal::Failure, latency_ms }
     } else {
         HeartbeatResult::Answered {
             latency_ms,
             median_ms: Some(9),
-            models: vec![Offered::named(step.text.clone())],
+            models: vec![OfferedModel::named(step.text.clone())],
         }
     }
 }
@@ -181,8 +181,11 @@ async fn measure(store: &Store, row: &Provider, step: &Step) {
     let now = at(i64::from(step.count));
     let beat_line = Heartbeat { at: now, latency_ms: 1, error: None };
     let mut unit = unit();
-    unit.change(Change::Beat { provider: row.measured(&beat(step), now), beat: beat_line });
-    unit.change(Change::Active { agent_id: AgentId::from_trusted("a"), at: now });
+    unit.change(Change::Heartbeat {
+        provider: row.with_heartbeat(&heartbeat(step), now),
+        heartbeat: beat_line,
+    });
+    unit.change(Change::AgentActive { agent_id: AgentId::from_trusted("a"), at: now });
     store.commit(unit).await.unwrap();
 }
 
@@ -194,7 +197,7 @@ async fn replayed<R: Record>(store: &Store, id: &str) -> Option<R> {
     replay(told)
 }
 
-async fn live(steps: &[Step]) {
+async fn run_steps(steps: &[Step]) {
     let home = Home::new();
     let store = home.open();
     let (mut a, mut b, mut d) = (agent("a"), bead("b"), decision("d", Some("b")));
@@ -238,8 +241,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn replaying_the_log_gives_every_stored_row(steps in prop::collection::vec(step(), 0..40)) {
+    fn replay_of_the_log_yields_every_stored_row(steps in prop::collection::vec(step(), 0..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(live(&steps));
+        runtime.block_on(run_steps(&steps));
     }
 }

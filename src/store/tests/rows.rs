@@ -41,7 +41,7 @@ pub fn with_bead(row: &Bead) -> Unit {
 }
 
 /// A unit that only tells.
-pub fn telling(subject: &str) -> Unit {
+pub fn event_unit(subject: &str) -> Unit {
     let mut unit = unit();
     unit.emit(NewEvent::of(EventType::LogMessage, subject, json!({"message": subject})));
     unit

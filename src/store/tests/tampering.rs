@@ -1,7 +1,7 @@
 //! The log finds every byte that was changed behind its back.
 
 use crate::home::Home;
-use crate::rows::{bead, telling, with_bead, with_project};
+use crate::rows::{bead, event_unit, with_bead, with_project};
 use arbiter_core::kernel::event::Origin;
 use arbiter_store::{Store, Unit, Verified, VerifyError};
 use rusqlite::Connection;
@@ -11,12 +11,12 @@ const TEXT_COLUMNS: &[&str] =
     &["id", "type", "timestamp", "source", "project_id", "subject", "actor", "data", "address", "token_id"];
 
 /// A store with six events, one of them without a project.
-async fn logged(home: &Home) -> Store {
+async fn store_with_events(home: &Home) -> Store {
     let store = home.open();
     store.commit(with_project()).await.unwrap();
     store.commit(with_bead(&bead("b1"))).await.unwrap();
     let origin = Origin { address: "192.0.2.7".into(), token_id: Some("tok-1".into()) };
-    store.commit(Unit { origin: Some(origin), ..telling("x") }).await.unwrap();
+    store.commit(Unit { origin: Some(origin), ..event_unit("x") }).await.unwrap();
     store.commit(with_bead(&bead("b2"))).await.unwrap();
     assert_eq!(store.verify_events().await.unwrap(), Verified { events: 6, first_seq: 1, last_seq: 6 });
     store
@@ -39,9 +39,9 @@ async fn expect_changed(store: &Store, seq: u64, what: &str) {
 }
 
 #[tokio::test]
-async fn one_changed_byte_in_any_column_names_the_event() {
+async fn changed_byte_in_any_column_is_detected() {
     let home = Home::new();
-    let store = logged(&home).await;
+    let store = store_with_events(&home).await;
     let raw = home.raw();
     for seq in [2, 4, 6] {
         for column in TEXT_COLUMNS {
@@ -75,9 +75,9 @@ async fn one_changed_byte_in_any_column_names_the_event() {
 }
 
 #[tokio::test]
-async fn a_project_that_was_added_or_taken_away_names_the_event() {
+async fn added_or_removed_project_is_detected() {
     let home = Home::new();
-    let store = logged(&home).await;
+    let store = store_with_events(&home).await;
     let raw = home.raw();
     assert_eq!(read(&raw, "project_id", 4), Value::Null);
     write(&raw, "project_id", 4, &Value::Text(String::new()));
@@ -89,9 +89,9 @@ async fn a_project_that_was_added_or_taken_away_names_the_event() {
 }
 
 #[tokio::test]
-async fn an_origin_that_was_added_or_taken_away_names_the_event() {
+async fn added_or_removed_origin_is_detected() {
     let home = Home::new();
-    let store = logged(&home).await;
+    let store = store_with_events(&home).await;
     let raw = home.raw();
     for (seq, column, value) in [
         (4, "address", Value::Null),
@@ -111,12 +111,12 @@ async fn an_origin_that_was_added_or_taken_away_names_the_event() {
 }
 
 #[tokio::test]
-async fn a_deleted_or_renumbered_event_is_missing_even_when_it_was_the_newest() {
+async fn deleted_or_renumbered_event_is_reported_missing() {
     for seq in 1..=6_u64 {
         for sql in ["DELETE FROM events WHERE seq = ?1", "UPDATE events SET seq = 1000 + seq WHERE seq = ?1"]
         {
             let home = Home::new();
-            let store = logged(&home).await;
+            let store = store_with_events(&home).await;
             assert_eq!(home.raw().execute(sql, [seq]).unwrap(), 1);
             match store.verify_events().await {
                 Err(VerifyError::Missing(found)) if found == seq => {}
@@ -127,9 +127,9 @@ async fn a_deleted_or_renumbered_event_is_missing_even_when_it_was_the_newest() 
 }
 
 #[tokio::test]
-async fn a_cut_log_still_finds_a_changed_byte_and_a_changed_cut() {
+async fn pruned_log_detects_changed_event_and_checkpoint() {
     let home = Home::new();
-    let store = logged(&home).await;
+    let store = store_with_events(&home).await;
     let mut cut = crate::rows::unit();
     cut.change(arbiter_store::Change::PruneEvents { first_kept: 3 });
     store.commit(cut).await.unwrap();

@@ -3,7 +3,7 @@
 use crate::home::{Home, all_beads, all_events};
 use crate::outcomes::{code, field, is_stale, is_taken};
 use crate::rows::{
-    agent, at, bead, comment, decision, edge, lease, project, provider, run, telling, unit, with_bead,
+    agent, at, bead, comment, decision, edge, event_unit, lease, project, provider, run, unit, with_bead,
     with_project,
 };
 use arbiter_core::kernel::ids::AgentId;
@@ -12,7 +12,7 @@ use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, IdempotencyKey, KeptAnswer, PageRequest, Store, StoreError, Write};
 
 /// A store with project `p` and bead `old`.
-async fn started(home: &Home) -> Store {
+async fn store_with_bead(home: &Home) -> Store {
     let store = home.open();
     store.commit(with_project()).await.unwrap();
     store.commit(with_bead(&bead("old"))).await.unwrap();
@@ -20,9 +20,9 @@ async fn started(home: &Home) -> Store {
 }
 
 #[tokio::test]
-async fn a_unit_is_written_whole_or_not_at_all_wherever_it_is_refused() {
+async fn unit_is_written_completely_or_not_at_all() {
     let home = Home::new();
-    let store = started(&home).await;
+    let store = store_with_bead(&home).await;
     let before = (all_beads(&store).await, all_events(&store).await);
     let good = [
         Change::Bead(Write::Insert(bead("new"))),
@@ -33,7 +33,7 @@ async fn a_unit_is_written_whole_or_not_at_all_wherever_it_is_refused() {
         Change::Decision(Write::Insert(decision("dec-1", Some("old")))),
     ];
     for refused_at in 0..=good.len() {
-        let mut unit = telling("told");
+        let mut unit = event_unit("told");
         unit.changes.extend(good.iter().cloned());
         unit.changes.insert(refused_at, Change::Bead(Write::Insert(bead("old"))));
         let outcome = store.commit(unit).await;
@@ -46,7 +46,7 @@ async fn a_unit_is_written_whole_or_not_at_all_wherever_it_is_refused() {
         let page = PageRequest { limit: 10, cursor: None };
         assert_eq!(store.bead_comments("old".into(), page).await.unwrap().items, []);
     }
-    let mut unit = telling("told");
+    let mut unit = event_unit("told");
     unit.changes.extend(good);
     assert_eq!(store.commit(unit).await.unwrap().last_seq, 4, "told, and nothing of the refused ones");
     assert_eq!(all_beads(&store).await.len(), 2);
@@ -65,11 +65,11 @@ async fn check_revisions<R: Record + std::fmt::Debug + PartialEq>(
     let events = all_events(store).await;
     assert!(is_taken(&store.commit(create).await, R::ENTITY, row.id()), "{} twice", R::ENTITY);
     for expected in [0, 2, u64::MAX] {
-        let mut stale = telling("x");
+        let mut stale = event_unit("x");
         stale.change(change(Write::Update { row: later.clone(), expected }));
         assert!(is_stale(&store.commit(stale).await, R::ENTITY, row.id()), "{} {expected}", R::ENTITY);
     }
-    let mut stale = telling("x");
+    let mut stale = event_unit("x");
     stale.change(change(Write::Delete { row: later.clone() }));
     assert!(is_stale(&store.commit(stale).await, R::ENTITY, row.id()), "{} deleted", R::ENTITY);
     assert_eq!(all_events(store).await, events, "a refused {} told something", R::ENTITY);
@@ -79,9 +79,9 @@ async fn check_revisions<R: Record + std::fmt::Debug + PartialEq>(
 }
 
 #[tokio::test]
-async fn a_row_changes_only_from_the_revision_it_was_decided_on() {
+async fn stale_revision_is_refused() {
     let home = Home::new();
-    let store = started(&home).await;
+    let store = store_with_bead(&home).await;
     let (mut one, before) = (bead("b"), bead("b"));
     (one.revision, one.title) = (2, "later".into());
     check_revisions(&store, &before, &one, Change::Bead).await;
@@ -102,21 +102,21 @@ async fn a_row_changes_only_from_the_revision_it_was_decided_on() {
 }
 
 #[tokio::test]
-async fn ids_of_deleted_beads_and_decisions_are_never_given_again() {
+async fn ids_of_deleted_rows_are_never_reused() {
     let home = Home::new();
-    let store = started(&home).await;
+    let store = store_with_bead(&home).await;
     let asked = decision("dec-1", None);
     let mut unit = unit();
     unit.create(&asked, Change::Decision);
     store.commit(unit).await.unwrap();
-    let mut deleting = telling("gone");
+    let mut deleting = event_unit("gone");
     deleting.change(Change::Bead(Write::Delete { row: bead("old") }));
     deleting.change(Change::Decision(Write::Delete { row: asked.clone() }));
     store.commit(deleting).await.unwrap();
     assert_eq!(store.bead("old".into()).await.unwrap(), None);
     let check = async |store: &Store| {
         assert!(is_taken(&store.commit(with_bead(&bead("old"))).await, "bead", "old"));
-        let mut unit = telling("x");
+        let mut unit = event_unit("x");
         unit.create(&asked, Change::Decision);
         let outcome = store.commit(unit).await;
         assert!(is_taken(&outcome, "decision", "dec-1"), "{outcome:?}");
@@ -127,15 +127,15 @@ async fn ids_of_deleted_beads_and_decisions_are_never_given_again() {
 }
 
 #[tokio::test]
-async fn nothing_goes_while_a_decision_about_it_is_pending_and_none_is_about_what_is_gone() {
+async fn delete_with_pending_decision_is_refused() {
     let home = Home::new();
-    let store = started(&home).await;
+    let store = store_with_bead(&home).await;
     let mut asking = unit();
     asking.create(&decision("about", Some("old")), Change::Decision);
     asking.create(&decision("of-it", None), Change::Decision);
     store.commit(asking).await.unwrap();
     let delete = async |change: Change| {
-        let mut unit = telling("gone");
+        let mut unit = event_unit("gone");
         unit.change(change);
         store.commit(unit).await
     };
@@ -160,7 +160,7 @@ async fn nothing_goes_while_a_decision_about_it_is_pending_and_none_is_about_wha
 }
 
 #[tokio::test]
-async fn an_unknown_project_is_a_problem_of_the_field_that_names_it() {
+async fn unknown_project_is_a_field_problem() {
     let home = Home::new();
     let store = home.open();
     assert_eq!(field(&store.commit(with_bead(&bead("b"))).await), "/project_id");
@@ -171,22 +171,22 @@ async fn an_unknown_project_is_a_problem_of_the_field_that_names_it() {
 }
 
 #[tokio::test]
-async fn what_names_something_that_is_gone_is_refused_and_is_no_fault() {
+async fn dangling_reference_is_refused_without_failure() {
     let home = Home::new();
-    let store = started(&home).await;
-    let beat = arbiter_store::Heartbeat { at: at(1), latency_ms: 1, error: None };
+    let store = store_with_bead(&home).await;
+    let heartbeat = arbiter_store::Heartbeat { at: at(1), latency_ms: 1, error: None };
     let agent_of_nothing = arbiter_core::agent::Agent { provider_id: Some(provider("v").id), ..agent("a") };
     let gone = [
         Change::BeadComment(comment("com-1", "gone")),
         Change::ProjectComment(comment("com-1", "gone")),
         Change::PutLease(lease("gone", "t")),
         Change::AddEdge(edge("gone", "old", "blocks")),
-        Change::Beat { provider: provider("v"), beat },
+        Change::Heartbeat { provider: provider("v"), heartbeat },
         Change::Agent(Write::Insert(agent_of_nothing)),
         Change::Project(Write::Delete { row: project("p") }), // bead `old` names it
     ];
     for change in gone {
-        let mut unit = telling("x");
+        let mut unit = event_unit("x");
         unit.change(change.clone());
         let outcome = store.commit(unit).await;
         assert!(
@@ -194,13 +194,13 @@ async fn what_names_something_that_is_gone_is_refused_and_is_no_fault() {
             "{change:?} {outcome:?}"
         );
     }
-    assert_eq!(home.heard.failures(), Vec::<String>::new());
+    assert_eq!(home.recorder.failures(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn only_the_live_lease_is_renewed_and_a_run_ends_once() {
+async fn only_the_live_lease_renews_and_a_run_ends_once() {
     let home = Home::new();
-    let store = started(&home).await;
+    let store = store_with_bead(&home).await;
     let commit = async |change: Change| {
         let mut unit = unit();
         unit.change(change);
@@ -222,15 +222,15 @@ async fn only_the_live_lease_is_renewed_and_a_run_ends_once() {
 }
 
 #[tokio::test]
-async fn an_agents_last_activity_is_not_undone_by_a_change_decided_before_it() {
+async fn last_activity_survives_an_older_update() {
     let home = Home::new();
-    let store = started(&home).await;
+    let store = store_with_bead(&home).await;
     let row = agent("a");
     let mut making = unit();
     making.create(&row, Change::Agent);
     store.commit(making).await.unwrap();
     let mut active = unit();
-    active.change(Change::Active { agent_id: AgentId::from_trusted("a"), at: at(77) });
+    active.change(Change::AgentActive { agent_id: AgentId::from_trusted("a"), at: at(77) });
     store.commit(active).await.unwrap();
     let mut update = unit();
     let happenings = row.decide(&arbiter_core::agent::Command::Activate).unwrap();
@@ -241,9 +241,9 @@ async fn an_agents_last_activity_is_not_undone_by_a_change_decided_before_it() {
 }
 
 #[tokio::test]
-async fn a_request_is_answered_once_and_its_repeat_changes_nothing() {
+async fn repeated_idempotency_key_changes_nothing() {
     let home = Home::new();
-    let store = started(&home).await;
+    let store = store_with_bead(&home).await;
     let request = IdempotencyKey { token_id: "t".into(), route: "POST /beads".into(), key: "k".into() };
     let kept = KeptAnswer {
         request: request.clone(),

@@ -4,7 +4,7 @@
 use crate::reference::Graph;
 use crate::rows::{bead, decision, edge};
 use arbiter_core::bead::edit::Edge;
-use arbiter_core::bead::readiness::{Blocker, Conditional, Gate, Rule};
+use arbiter_core::bead::readiness::{Blocker, BlockingRule, ConditionalMode, Gate};
 use arbiter_core::bead::{Attempt, Bead, ClaimContext, Claimant, Command};
 use arbiter_core::decision::{self, Decision};
 use arbiter_core::kernel::ids::{AgentId, BeadId};
@@ -24,39 +24,39 @@ pub const KINDS: [&str; 7] = [
 
 /// One thing that is done; beads go by their number.
 #[derive(Clone, Debug)]
-pub enum Deed {
+pub enum GraphOp {
     Create { bead: usize, bead_type: &'static str },
     Change { bead: usize, command: usize },
     Retype { bead: usize, bead_type: &'static str },
     Delete { bead: usize },
-    Depend { bead: usize, on: usize, kind: &'static str },
-    Undepend { bead: usize, on: usize },
+    AddDependency { bead: usize, on: usize, kind: &'static str },
+    RemoveDependency { bead: usize, on: usize },
     Ask { bead: usize },
     Answer { which: usize, command: usize },
     Shelve { bead: usize },
-    Rule { only_if_it_fails: bool },
+    BlockingRule { on_failure: bool },
 }
 
 /// Why the store has to refuse a unit.
 #[derive(Debug, PartialEq)]
-pub enum Wrong {
+pub enum ExpectedRefusal {
     Taken,
     Cycle,
-    TwiceTheSame,
+    DuplicateEdge,
     NoSuchEdge,
     NoSuchBead,
 }
 
 /// What the test knows: the reference's graph and the rows that commands are decided on.
 #[derive(Clone, Default)]
-pub struct World {
+pub struct WorldModel {
     pub graph: Graph,
     pub rows: BTreeMap<String, Bead>,
     decisions: BTreeMap<String, Decision>,
     retired: BTreeSet<String>,
 }
 
-fn gated(from: &str, to: &str, kind: &str) -> Edge {
+fn edge_with_gate(from: &str, to: &str, kind: &str) -> Edge {
     match kind.strip_suffix(" any") {
         Some(kind) => Edge { gate: Some(Gate::AnyChildren), ..edge(from, to, kind) },
         None => edge(from, to, kind),
@@ -67,27 +67,27 @@ fn name(number: usize) -> String {
     format!("b{number}")
 }
 
-impl World {
+impl WorldModel {
     /// Adds one deed to the unit, and to the world as it will be.
-    pub fn add(&mut self, deed: &Deed, unit: &mut Unit) -> Result<(), Wrong> {
-        match deed {
-            Deed::Create { bead: number, bead_type } => {
+    pub fn add(&mut self, graph_op: &GraphOp, unit: &mut Unit) -> Result<(), ExpectedRefusal> {
+        match graph_op {
+            GraphOp::Create { bead: number, bead_type } => {
                 let id = name(*number);
                 let row = Bead { bead_type: (*bead_type).into(), ..bead(&id) };
                 unit.create(&row, Change::Bead);
                 if self.rows.contains_key(&id) || self.retired.contains(&id) {
-                    return Err(Wrong::Taken);
+                    return Err(ExpectedRefusal::Taken);
                 }
                 self.put(row);
             }
-            Deed::Change { bead, command } => self.change(&name(*bead), *command, unit),
-            Deed::Retype { bead, bead_type } => {
+            GraphOp::Change { bead, command } => self.change(&name(*bead), *command, unit),
+            GraphOp::Retype { bead, bead_type } => {
                 if let Some(row) = self.rows.get(&name(*bead)) {
                     let wanted = Bead { bead_type: (*bead_type).into(), ..row.clone() };
                     self.command(&name(*bead), &Command::Update(Box::new(wanted)), unit);
                 }
             }
-            Deed::Delete { bead } => {
+            GraphOp::Delete { bead } => {
                 let id = name(*bead);
                 if let Some(row) = self.rows.remove(&id) {
                     while let Some(asked) = self.asked_about(&id) {
@@ -99,19 +99,19 @@ impl World {
                     unit.change(Change::Bead(Write::Delete { row }));
                 }
             }
-            Deed::Depend { bead, on, kind } => {
+            GraphOp::AddDependency { bead, on, kind } => {
                 let (from, to) = (name(*bead), name(*on));
                 if self.rows.contains_key(&from) {
-                    unit.change(Change::AddEdge(gated(&from, &to, kind)));
+                    unit.change(Change::AddEdge(edge_with_gate(&from, &to, kind)));
                     return self.depend(from, to, kind);
                 }
             }
-            Deed::Undepend { bead, on } => {
+            GraphOp::RemoveDependency { bead, on } => {
                 let pair = (name(*bead), name(*on));
                 unit.change(Change::RemoveEdge(edge(&pair.0, &pair.1, "blocks")));
-                self.graph.edges.remove(&pair).ok_or(Wrong::NoSuchEdge)?;
+                self.graph.edges.remove(&pair).ok_or(ExpectedRefusal::NoSuchEdge)?;
             }
-            Deed::Ask { bead } => {
+            GraphOp::Ask { bead } => {
                 let (id, about) = (format!("d{}", self.decisions.len()), name(*bead));
                 if !self.rows.contains_key(&about) {
                     return Ok(());
@@ -121,19 +121,19 @@ impl World {
                 self.graph.pending.insert(id.clone(), about);
                 self.decisions.insert(id, asked);
             }
-            Deed::Answer { which, command } => self.answer(*which, *command, unit),
-            Deed::Shelve { bead } => {
+            GraphOp::Answer { which, command } => self.answer(*which, *command, unit),
+            GraphOp::Shelve { bead } => {
                 if let Some(row) = self.rows.get(&name(*bead)) {
                     let shelved = if row.shelved.is_some() { None } else { Some("pinned".to_owned()) };
                     let wanted = Bead { shelved, ..row.clone() };
                     self.command(&name(*bead), &Command::Update(Box::new(wanted)), unit);
                 }
             }
-            Deed::Rule { only_if_it_fails } => {
-                self.graph.only_if_it_fails = *only_if_it_fails;
-                unit.change(Change::Rule(match only_if_it_fails {
-                    true => Conditional::OnFailure,
-                    false => Conditional::Blocks,
+            GraphOp::BlockingRule { on_failure } => {
+                self.graph.on_failure = *on_failure;
+                unit.change(Change::BlockingRule(match on_failure {
+                    true => ConditionalMode::OnFailure,
+                    false => ConditionalMode::Blocks,
                 }));
             }
         }
@@ -155,15 +155,15 @@ impl World {
         self.rows.insert(row.id.to_string(), row);
     }
 
-    fn depend(&mut self, from: String, to: String, kind: &str) -> Result<(), Wrong> {
+    fn depend(&mut self, from: String, to: String, kind: &str) -> Result<(), ExpectedRefusal> {
         if !self.rows.contains_key(&to) {
-            return Err(Wrong::NoSuchBead);
+            return Err(ExpectedRefusal::NoSuchBead);
         }
         if from == to || self.graph.closes_cycle(&from, &to, kind) {
-            return Err(Wrong::Cycle);
+            return Err(ExpectedRefusal::Cycle);
         }
         if self.graph.edges.contains_key(&(from.clone(), to.clone())) {
-            return Err(Wrong::TwiceTheSame);
+            return Err(ExpectedRefusal::DuplicateEdge);
         }
         self.graph.edges.insert((from, to), kind.to_owned());
         Ok(())
@@ -189,16 +189,16 @@ impl World {
     fn command(&mut self, id: &str, command: &Command, unit: &mut Unit) {
         let Some(row) = self.rows.get(id) else { return };
         let pending = self.graph.pending.iter().filter(|(_, bead)| *bead == id);
-        let facts = ClaimContext {
+        let claim_context = ClaimContext {
             waiting_on: self
                 .graph
                 .waiting_on(id)
                 .into_iter()
-                .map(|id| Blocker { id: BeadId::from_trusted(id), rule: Rule::Blocks })
+                .map(|id| Blocker { id: BeadId::from_trusted(id), rule: BlockingRule::Blocks })
                 .collect(),
             pending_decisions: pending.map(|(decision, _)| decision.clone()).collect(),
         };
-        if let Ok(happenings) = row.decide(command, &facts, unit.at) {
+        if let Ok(happenings) = row.decide(command, &claim_context, unit.at) {
             let after = unit.apply(row, &happenings, Change::Bead);
             self.put(after);
         }
@@ -213,7 +213,7 @@ impl World {
                 decision: "yes".into(),
                 rationale: None,
                 decider_id: "ann".into(),
-                sight: decision::AnswerContext::default(),
+                context: decision::AnswerContext::default(),
             },
             decision::Command::Expire { subject: None },
             decision::Command::Cancel { reason: "r".into() },

@@ -2,7 +2,7 @@
 
 use crate::home::{Home, all_beads, all_events, options};
 use crate::outcomes::{Outcome, code, field, is_stale, is_taken};
-use crate::rows::{bead, edge, project, telling, with_bead, with_project};
+use crate::rows::{bead, edge, event_unit, project, with_bead, with_project};
 use arbiter_core::bead::Bead;
 use arbiter_store::{Change, Store, StoreError, Unit, Write};
 use std::future::Future;
@@ -12,11 +12,11 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 #[tokio::test]
-async fn a_refused_unit_does_not_spoil_the_others_of_its_commit() {
+async fn refused_unit_does_not_affect_its_group() {
     let home = Home::new();
     let (entered, in_publish) = mpsc::channel();
     let (gate, opened) = mpsc::channel::<()>();
-    let mut options = options(home.path(), &home.heard);
+    let mut options = options(home.path(), &home.recorder);
     let record = std::mem::replace(&mut options.publish, Box::new(|_| ()));
     options.publish = Box::new(move |events| {
         record(events);
@@ -43,12 +43,12 @@ async fn a_refused_unit_does_not_spoil_the_others_of_its_commit() {
             0 => with_bead(&bead(&id)),
             1 => with_bead(&Bead { project_id: project("nowhere").id, ..bead("x") }),
             2 => {
-                let mut unit = telling("x");
+                let mut unit = event_unit("x");
                 unit.change(Change::Bead(Write::Update { row: bead(&id), expected: 7 }));
                 unit
             }
             _ => {
-                let mut unit = telling("x");
+                let mut unit = event_unit("x");
                 unit.change(Change::AddEdge(edge("b0", &id, "blocks")));
                 unit.change(Change::AddEdge(edge(&id, "b0", "waits-for")));
                 unit
@@ -77,26 +77,26 @@ async fn a_refused_unit_does_not_spoil_the_others_of_its_commit() {
     assert_eq!(store.stats().units.load(Relaxed), 41);
     let seqs: Vec<u64> = all_events(&store).await.iter().map(|event| event.seq).collect();
     assert_eq!(seqs, (1..=81).collect::<Vec<_>>());
-    assert_eq!(home.heard.events(), all_events(&store).await);
+    assert_eq!(home.recorder.events(), all_events(&store).await);
     assert_eq!(all_beads(&store).await.len(), 40);
     assert_eq!(store.edges(None).await.unwrap(), []);
     assert!(all_beads(&store).await.iter().all(|one| one.is_ready));
 }
 
 #[tokio::test]
-async fn a_writer_that_panics_says_so_and_takes_no_more_changes() {
+async fn panicked_writer_reports_and_takes_no_more_units() {
     let home = Home::new();
-    let mut options = options(home.path(), &home.heard);
+    let mut options = options(home.path(), &home.recorder);
     options.publish = Box::new(|_| panic!("a listener that panics"));
     let store = Store::open(options).unwrap();
     assert!(matches!(store.commit(with_project()).await, Err(StoreError::Failed)));
-    assert!(matches!(store.commit(telling("x")).await, Err(StoreError::Failed)));
-    assert_eq!(home.heard.failures().len(), 1);
+    assert!(matches!(store.commit(event_unit("x")).await, Err(StoreError::Failed)));
+    assert_eq!(home.recorder.failures().len(), 1);
     assert_eq!(all_events(&store).await.len(), 1, "reading goes on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn everybody_is_answered_when_the_store_closes_under_load() {
+async fn every_commit_is_answered_when_closing_under_load() {
     for _ in 0..20 {
         let home = Home::new();
         let store = home.open();
@@ -105,20 +105,20 @@ async fn everybody_is_answered_when_the_store_closes_under_load() {
             let store = store.clone();
             senders.spawn(async move {
                 let mut answered = 0;
-                while store.commit(telling("x")).await.is_ok() {
+                while store.commit(event_unit("x")).await.is_ok() {
                     answered += 1;
                 }
                 answered
             });
         }
         tokio::task::yield_now().await;
-        store.commit(telling("x")).await.unwrap();
+        store.commit(event_unit("x")).await.unwrap();
         store.close();
         let (mut answered, limit) = (1, Duration::from_secs(60));
         while let Some(done) = tokio::time::timeout(limit, senders.join_next()).await.expect("no answer") {
             answered += done.unwrap();
         }
-        assert_eq!(home.heard.events().len(), answered);
+        assert_eq!(home.recorder.events().len(), answered);
         drop(store);
         assert_eq!(all_events(&home.open()).await.len(), answered);
     }

@@ -22,10 +22,10 @@ pub(crate) fn apply(connection: &Connection, unit: &Unit) -> Result<Vec<BecameRe
     for one in &unit.changes {
         // A dependency that goes is seen only before the change, one that comes only after it.
         if matches!(one, Change::RemoveEdge(_) | Change::Bead(Write::Delete { .. })) {
-            readiness::touched(connection, one, &mut seeds)?;
+            readiness::collect_affected(connection, one, &mut seeds)?;
         }
         change(connection, unit, one)?;
-        readiness::touched(connection, one, &mut seeds)?;
+        readiness::collect_affected(connection, one, &mut seeds)?;
     }
     if seeds.is_empty() { Ok(vec![]) } else { readiness::refresh(connection, seeds, unit.at) }
 }
@@ -37,12 +37,12 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         Change::Provider(write) => table::write(connection, write),
         Change::Project(write) => {
             if let Write::Delete { row } = write {
-                decisions::check_none_in(connection, &row.id)?;
+                decisions::check_no_pending_in(connection, &row.id)?;
             }
             table::write(connection, write)
         }
         Change::PutOrgChart(chart) => org_charts::put(connection, chart),
-        Change::CheckSeat(agent) => org_charts::check_seat(connection, agent),
+        Change::CheckInstanceLimit(agent) => org_charts::check_instance_limit(connection, agent),
         Change::Decision(write) => decisions::write(connection, write),
         Change::AddEdge(edge) => dependencies::add(connection, edge, &unit.actor, unit.at),
         Change::RemoveEdge(edge) => dependencies::remove(connection, edge),
@@ -56,36 +56,38 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
             file_locks::release_of(connection, bead_id, *expected)
         }
         Change::MoveCursor { name, seq } => cursors::put(connection, name, *seq),
-        Change::MirrorRead { seq, noted } => mirror_state::read(connection, *seq, noted),
+        Change::MirrorRead { seq, changed } => mirror_state::read(connection, *seq, changed),
         Change::MirrorAdopt(adopted) => mirror_state::adopt(connection, adopted),
         Change::MirrorSent(sent) => mirror_state::sent(connection, sent),
         Change::StartRun(run) | Change::RecordRun(run) => runs::start(connection, run),
         Change::FinishRun(run) => runs::finish(connection, run),
         Change::BeadComment(comment) => comments::add(connection, CommentTarget::Bead, comment),
         Change::ProjectComment(comment) => comments::add(connection, CommentTarget::Project, comment),
-        Change::Beat { provider, beat } => {
-            providers::measure(connection, provider)?;
-            heartbeats::add(connection, provider.id.as_str(), beat)
+        Change::Heartbeat { provider, heartbeat } => {
+            providers::set_telemetry(connection, provider)?;
+            heartbeats::add(connection, provider.id.as_str(), heartbeat)
         }
-        Change::Strikes { provider_id, failures } => providers::strike(connection, provider_id, *failures),
-        Change::Offer { provider_id, models } => offered_models::put(connection, provider_id, models),
+        Change::ProviderFailures { provider_id, failures } => {
+            providers::set_failures(connection, provider_id, *failures)
+        }
+        Change::OfferedModels { provider_id, models } => offered_models::put(connection, provider_id, models),
         Change::Call(call) => calls::add(connection, call),
         Change::PutBudget(budget) => budgets::put(connection, budget),
         Change::RemoveBudget(key) => budgets::remove(connection, key),
-        Change::MarkBudget(mark) => budgets::mark(connection, mark),
-        Change::Active { agent_id, at } => agents::active(connection, agent_id, *at),
+        Change::SaveBudgetCheckpoint(checkpoint) => budgets::checkpoint(connection, checkpoint),
+        Change::AgentActive { agent_id, at } => agents::set_last_active(connection, agent_id, *at),
         Change::ConsoleTurn(turn) => console::add(connection, turn),
         Change::PutToken(token) => tokens::put(connection, token),
         Change::RevokeToken(id) => tokens::revoke(connection, id),
         Change::TokenUsed { id, at } => tokens::used(connection, id, *at),
         Change::BeginSession { session, most } => tokens::begin_session(connection, session, *most),
         Change::EndSession(digest) => tokens::end_session(connection, digest),
-        Change::Rule(conditional) => readiness_rule::put(connection, *conditional),
-        Change::Operation(parked) => dispatch_state::put(connection, parked.as_deref(), unit.at),
+        Change::BlockingRule(conditional) => readiness_rule::put(connection, *conditional),
+        Change::DispatchState(parked) => dispatch_state::put(connection, parked.as_deref(), unit.at),
         Change::KeepAnswer(kept) => idempotency::put(connection, kept),
         Change::CompleteAnswer(kept) => idempotency::complete(connection, kept),
-        Change::SeeVault(generation) => vault_generation::see(connection, *generation),
-        Change::AcceptVault(generation) => vault_generation::accept(connection, *generation),
+        Change::RecordVaultGeneration(generation) => vault_generation::record(connection, *generation),
+        Change::AcceptVaultGeneration(generation) => vault_generation::accept(connection, *generation),
         Change::PruneEvents { first_kept } => checkpoints::cut(connection, *first_kept, unit.at),
         Change::PruneHistory {
             heartbeats_before,

@@ -9,7 +9,7 @@ use crate::tables::bead_files::{self, FileMark};
 use crate::tables::{beads, dependencies, leases, search};
 use crate::write::import_edges::{self, PendingEdge};
 use crate::write::readiness;
-use arbiter_core::bead::merge::{MergeBase, MergeVerdict, effective, merged_list, verdict};
+use arbiter_core::bead::merge::{MergeBase, MergeVerdict, effective_time, merge_list, verdict};
 use arbiter_core::bead::readiness::Gate;
 use arbiter_core::bead::{Bead, Status};
 use arbiter_core::kernel::event::{NewEvent, Origin};
@@ -151,13 +151,13 @@ pub struct ImportReport {
 }
 
 /// Tells of an event; returns its number.
-pub(crate) type Tell<'a> = dyn FnMut(ImportEvent) -> Result<u64, StoreError> + 'a;
+pub(crate) type EmitFn<'a> = dyn FnMut(ImportEvent) -> Result<u64, StoreError> + 'a;
 
 /// Reads everything in. The caller ends the transaction.
 pub(crate) fn run(
     connection: &Connection,
     order: &mut ImportOrder,
-    tell: &mut Tell<'_>,
+    emit: &mut EmitFn<'_>,
 ) -> Result<ImportReport, StoreError> {
     if !table::exists(connection, "projects", order.project_id.as_str())? {
         return Err(Refusal::not_found("project", order.project_id.as_str()).into());
@@ -175,8 +175,10 @@ pub(crate) fn run(
     };
     for item in order.content.by_ref() {
         match item {
-            Imported::Bead(row) => import.bead(*row, tell)?,
-            Imported::Edge(id, edge) => import.edges.push(PendingEdge { bead_id: id, edge, is_told: true }),
+            Imported::Bead(row) => import.bead(*row, emit)?,
+            Imported::Edge(id, edge) => {
+                import.edges.push(PendingEdge { bead_id: id, edge, has_own_event: true })
+            }
             Imported::Line(line) => {
                 import.report.kept_lines +=
                     u64::from(bead_files::keep_line(connection, order.project_id.as_str(), &line)?);
@@ -185,9 +187,9 @@ pub(crate) fn run(
             Imported::Broken(why) => return Err(Refusal::field("file", why).into()),
         }
     }
-    search::note_new(connection, first_new)?;
+    search::index_new(connection, first_new)?;
     let edges = std::mem::take(&mut import.edges);
-    import_edges::add(connection, edges, &mut import.seeds, &mut import.report, tell)?;
+    import_edges::add(connection, edges, &mut import.seeds, &mut import.report, emit)?;
     let Import { report, seeds, .. } = import;
     let strict = order.strict && !(report.refused.is_empty() && report.cycles.is_empty());
     if strict {
@@ -195,15 +197,15 @@ pub(crate) fn run(
         let first = first.or_else(|| report.cycles.first().cloned()).unwrap_or_default();
         return Err(Refusal::field("file", format!("not every line can be taken: {first}")).into());
     }
-    let woken = readiness::refresh_new(connection, first_new, seeds, order.at)?;
-    for one in woken {
+    let newly_ready = readiness::refresh_new(connection, first_new, seeds, order.at)?;
+    for one in newly_ready {
         let ready = NewEvent {
             kind: EventType::BeadReady,
             project_id: Some(one.project_id),
             subject: one.id.to_string(),
             data: json!({}),
         };
-        tell(ready.into())?;
+        emit(ready.into())?;
     }
     Ok(report)
 }
@@ -220,19 +222,19 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    fn bead(&mut self, row: ImportedBead, tell: &mut Tell<'_>) -> Result<(), StoreError> {
+    fn bead(&mut self, row: ImportedBead, emit: &mut EmitFn<'_>) -> Result<(), StoreError> {
         let id = row.bead.id.as_str();
         match table::get::<Bead>(self.connection, id)? {
-            None => return self.create(row, tell),
+            None => return self.create(row, emit),
             Some(ours) if ours.project_id != self.project => {
                 self.report.other_project_ids.push(id.to_owned());
             }
-            Some(ours) => return self.update(&ours, row, tell),
+            Some(ours) => return self.update(&ours, row, emit),
         }
         Ok(())
     }
 
-    fn create(&mut self, row: ImportedBead, tell: &mut Tell<'_>) -> Result<(), StoreError> {
+    fn create(&mut self, row: ImportedBead, emit: &mut EmitFn<'_>) -> Result<(), StoreError> {
         let ImportedBead { bead, edges, comments, kept, created, values, .. } = row;
         match beads::insert(self.connection, &bead, &values) {
             // No row has the id, so one had it once.
@@ -248,33 +250,36 @@ impl Import<'_> {
         for comment in &comments {
             add_comment(self.connection, &bead.id, comment)?;
         }
-        tell(created)?;
-        let wanted =
-            edges.into_iter().map(|edge| PendingEdge { bead_id: bead.id.clone(), edge, is_told: false });
+        emit(created)?;
+        let wanted = edges.into_iter().map(|edge| PendingEdge {
+            bead_id: bead.id.clone(),
+            edge,
+            has_own_event: false,
+        });
         self.edges.extend(wanted);
         self.report.created += 1;
         Ok(())
     }
 
-    fn update(&mut self, ours: &Bead, row: ImportedBead, tell: &mut Tell<'_>) -> Result<(), StoreError> {
+    fn update(&mut self, ours: &Bead, row: ImportedBead, emit: &mut EmitFn<'_>) -> Result<(), StoreError> {
         let ImportedBead { bead: theirs, edges, comments, kept, .. } = row;
         let id = ours.id.to_string();
         let mark = bead_files::get(self.connection, &id)?;
         let base = mark.as_ref().map(|mark| mark.seen.clone()).unwrap_or_default();
         let since = mark.as_ref().map(|mark| (mark.updated_at, mark.revision));
-        let mut whose = verdict(effective(ours, since), theirs.updated_at);
-        if whose == MergeVerdict::Stale && self.allow_stale {
-            whose = MergeVerdict::File;
+        let mut winner = verdict(effective_time(ours, since), theirs.updated_at);
+        if winner == MergeVerdict::Stale && self.allow_stale {
+            winner = MergeVerdict::File;
         }
-        let after = ours.imported(&theirs, whose, &base);
+        let after = ours.imported(&theirs, winner, &base);
         let change = FieldChanges::between(ours, &after, Some("imported"));
-        if leases::get(self.connection, &id)?.is_some() && !change.is_nothing() {
+        if leases::get(self.connection, &id)?.is_some() && !change.is_noop() {
             self.report.held_ids.push(id);
             return Ok(());
         }
-        let would = ours.imported(&theirs, MergeVerdict::File, &base);
-        let differs = !FieldChanges::between(&after, &would, None).is_nothing();
-        if whose == MergeVerdict::Stale {
+        let if_file_wins = ours.imported(&theirs, MergeVerdict::File, &base);
+        let differs = !FieldChanges::between(&after, &if_file_wins, None).is_noop();
+        if winner == MergeVerdict::Stale {
             if differs {
                 self.report.stale_skipped_ids.push(id);
             } else {
@@ -282,7 +287,7 @@ impl Import<'_> {
             }
             return Ok(());
         }
-        let mut has_changed = !change.is_nothing();
+        let mut has_changed = !change.is_noop();
         let mut revision = ours.revision;
         if has_changed {
             let happenings = [change];
@@ -290,21 +295,21 @@ impl Import<'_> {
             revision = next.revision;
             beads::write(self.connection, &Write::Update { row: next.clone(), expected: ours.revision })?;
             for happening in &happenings {
-                tell(record::event(&next, happening).into())?;
+                emit(record::event(&next, happening).into())?;
             }
             if ours.status != Status::Closed && next.status == Status::Closed {
                 let data = json!({"reason": next.close_reason});
                 let completed = NewEvent::in_project(EventType::BeadCompleted, &next.project_id, &id, data);
-                tell(completed.into())?;
+                emit(completed.into())?;
             }
             self.touch(ours)?;
         }
-        has_changed |= self.merge_edges(&ours.id, edges.clone(), &base, tell)?;
+        has_changed |= self.merge_edges(&ours.id, edges.clone(), &base, emit)?;
         for comment in &comments {
             if add_comment(self.connection, &ours.id, comment)? {
                 has_changed = true;
                 let data = json!({"comment_id": comment.id, "author_id": comment.author_id, "comment": comment.text});
-                tell(NewEvent::in_project(EventType::BeadCommented, &self.project, &id, data).into())?;
+                emit(NewEvent::in_project(EventType::BeadCommented, &self.project, &id, data).into())?;
             }
         }
         if differs {
@@ -327,7 +332,7 @@ impl Import<'_> {
 
     /// Notes what the change of a bead's row may bear on.
     fn touch(&mut self, bead: &Bead) -> Result<(), StoreError> {
-        readiness::around(self.connection, bead, &mut self.seeds)
+        readiness::collect_neighbours(self.connection, bead, &mut self.seeds)
     }
 
     /// Removes the dependencies that the file has lost, and wants those that it has won. Says whether there are any.
@@ -336,14 +341,14 @@ impl Import<'_> {
         id: &BeadId,
         theirs: Vec<ImportedEdge>,
         base: &MergeBase,
-        tell: &mut Tell<'_>,
+        emit: &mut EmitFn<'_>,
     ) -> Result<bool, StoreError> {
         let ours: Vec<String> = dependencies::depends_on(self.connection, id.as_str())?
             .into_iter()
             .map(|(target, _)| target.to_string())
             .collect();
         let targets: Vec<String> = theirs.iter().map(|edge| edge.depends_on.to_string()).collect();
-        let merged = merged_list(&ours, &targets, &base.depends_on);
+        let merged = merge_list(&ours, &targets, &base.depends_on);
         let lost: Vec<&String> = ours.iter().filter(|target| !merged.contains(target)).collect();
         for target in &lost {
             let edge =
@@ -352,7 +357,7 @@ impl Import<'_> {
             let data = json!({"depends_on": target});
             let removed =
                 NewEvent::in_project(EventType::BeadDependencyRemoved, &self.project, id.as_str(), data);
-            tell(removed.into())?;
+            emit(removed.into())?;
             self.seeds.insert(id.clone());
             readiness::waiters(self.connection, target, &mut self.seeds)?;
         }
@@ -367,7 +372,7 @@ impl Import<'_> {
         self.edges.extend(won.into_iter().map(|edge| PendingEdge {
             bead_id: id.clone(),
             edge,
-            is_told: true,
+            has_own_event: true,
         }));
         Ok(has_changed)
     }

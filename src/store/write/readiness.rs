@@ -25,7 +25,7 @@ struct ReadinessDiff {
 }
 
 /// What a refresh needs of a bead's row.
-struct Before {
+struct StoredReadiness {
     status: String,
     bead_type: String,
     project_id: String,
@@ -37,14 +37,14 @@ struct Before {
     pending_decisions: u64,
 }
 
-fn look(connection: &Connection, id: &BeadId) -> Result<Option<Before>, StoreError> {
+fn load_stored(connection: &Connection, id: &BeadId) -> Result<Option<StoredReadiness>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT status, type, project_id, defer_until, waits, ready, not_before, shelved,
                 (SELECT count(*) FROM decisions d WHERE d.bead_id = beads.id AND d.status = 'pending')
          FROM beads WHERE id = ?1",
     )?;
     let row = statement.query_row([id.as_str()], |row| {
-        Ok(Before {
+        Ok(StoredReadiness {
             status: row.get(0)?,
             bead_type: row.get(1)?,
             project_id: row.get(2)?,
@@ -61,7 +61,7 @@ fn look(connection: &Connection, id: &BeadId) -> Result<Option<Before>, StoreErr
 
 /// Notes the beads whose readiness a change may touch. Called before and after the change, since a
 /// dependency is visible only on one side of its own removal.
-pub(crate) fn touched(
+pub(crate) fn collect_affected(
     connection: &Connection,
     change: &Change,
     seeds: &mut BTreeSet<BeadId>,
@@ -70,7 +70,9 @@ pub(crate) fn touched(
         Change::Bead(Write::Insert(bead)) => {
             seeds.insert(bead.id.clone());
         }
-        Change::Bead(Write::Update { row, .. } | Write::Delete { row }) => around(connection, row, seeds)?,
+        Change::Bead(Write::Update { row, .. } | Write::Delete { row }) => {
+            collect_neighbours(connection, row, seeds)?
+        }
         Change::AddEdge(edge) | Change::RemoveEdge(edge) => {
             seeds.insert(edge.bead_id.clone());
             // A new or lost child changes what waits for the children of its parent.
@@ -79,13 +81,13 @@ pub(crate) fn touched(
         Change::Decision(
             Write::Insert(decision) | Write::Update { row: decision, .. } | Write::Delete { row: decision },
         ) => seeds.extend(decision.bead_id.clone()),
-        Change::Rule(_) => seeds.extend(readiness_rule::affected(connection)?),
+        Change::BlockingRule(_) => seeds.extend(readiness_rule::affected(connection)?),
         _ => {}
     }
     Ok(())
 }
 
-pub(crate) fn around(
+pub(crate) fn collect_neighbours(
     connection: &Connection,
     bead: &Bead,
     seeds: &mut BTreeSet<BeadId>,
@@ -134,7 +136,7 @@ pub(crate) fn refresh_new(
     let rows = statement.query_map(params![last_old, at.to_string()], |row| {
         Ok(BecameReady { id: BeadId::from_trusted(row.get::<_, String>(0)?), project_id: row.get(1)? })
     })?;
-    let mut woken = rows.collect::<Result<Vec<_>, _>>()?;
+    let mut newly_ready = rows.collect::<Result<Vec<_>, _>>()?;
     let mut statement = connection.prepare(&format!(
         "SELECT d.bead_id FROM beads b JOIN bead_dependencies d ON d.depends_on = b.id
          WHERE b.rowid > ?1 AND d.type IN {affecting}"
@@ -143,8 +145,8 @@ pub(crate) fn refresh_new(
     for id in rows {
         seeds.insert(id?);
     }
-    woken.extend(refresh(connection, seeds, at)?);
-    Ok(woken)
+    newly_ready.extend(refresh(connection, seeds, at)?);
+    Ok(newly_ready)
 }
 
 /// Recomputes the noted beads and, where `waits` changed, their children. Returns those that are ready and
@@ -157,11 +159,11 @@ pub(crate) fn refresh(
     let mut queue: VecDeque<BeadId> = seeds.into_iter().collect();
     let mut seen: BTreeMap<BeadId, ReadinessDiff> = BTreeMap::new();
     while let Some(id) = queue.pop_front() {
-        let Some(before) = look(connection, &id)? else { continue };
-        let hindrance = dependencies::hindrance(connection, &id)?;
-        let waits = !hindrance.waiting_on.is_empty();
+        let Some(before) = load_stored(connection, &id)? else { continue };
+        let blockers = dependencies::blockers(connection, &id)?;
+        let waits = !blockers.waiting_on.is_empty();
         // Times are written so that the later one is the greater text.
-        let not_before = before.defer_until.max(hindrance.parent_until);
+        let not_before = before.defer_until.max(blockers.parent_until);
         let status = Status::parse(&before.status).unwrap_or(Status::Closed);
         let ready = is_ready(ReadinessInput {
             status,
@@ -183,9 +185,9 @@ pub(crate) fn refresh(
             let children = dependencies::dependents(connection, id.as_str())?;
             queue.extend(children.into_iter().filter(|(_, kind)| kind == "parent-child").map(|(id, _)| id));
         }
-        let Before { project_id, ready: was_ready, .. } = before;
+        let StoredReadiness { project_id, ready: was_ready, .. } = before;
         seen.entry(id).or_insert(ReadinessDiff { project_id, was_ready, ready }).ready = ready;
     }
-    let woken = seen.into_iter().filter(|(_, seen)| seen.ready && !seen.was_ready);
-    Ok(woken.map(|(id, seen)| BecameReady { id, project_id: seen.project_id }).collect())
+    let newly_ready = seen.into_iter().filter(|(_, seen)| seen.ready && !seen.was_ready);
+    Ok(newly_ready.map(|(id, seen)| BecameReady { id, project_id: seen.project_id }).collect())
 }

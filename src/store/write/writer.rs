@@ -1,7 +1,7 @@
 //! The one thread that writes: group commit with a savepoint for each unit, answers after the fsync.
 
-use crate::base::connection::{IMPORT_PAGES_KIB, PAGES_KIB, remember};
-use crate::base::error::{StoreError, again, is_fatal, is_full};
+use crate::base::connection::{CACHE_KIB, IMPORT_CACHE_KIB, set_cache_size};
+use crate::base::error::{StoreError, clone_error, is_fatal, is_full};
 use crate::base::unit_of_work::{Committed, Unit};
 use crate::base::wal::WalWatch;
 use crate::tables::bead_files;
@@ -102,23 +102,23 @@ impl Writer {
 
     /// Serves until it is told to stop or every sender is gone, then moves the write-ahead log into the
     /// database.
-    pub(crate) fn run(mut self, orders: &Receiver<WriterMessage>) {
+    pub(crate) fn run(mut self, messages: &Receiver<WriterMessage>) {
         let mut stopping = false;
         while !stopping {
-            let mut alone = None;
-            let mut group = match orders.recv() {
+            let mut exclusive = None;
+            let mut group = match messages.recv() {
                 Ok(WriterMessage::Commit(first)) => vec![first],
                 Ok(WriterMessage::Stop) | Err(_) => break,
                 Ok(other) => {
-                    alone = Some(other);
+                    exclusive = Some(other);
                     vec![]
                 }
             };
-            while alone.is_none() && group.len() < self.group_max && !stopping {
-                match orders.try_recv() {
+            while exclusive.is_none() && group.len() < self.group_max && !stopping {
+                match messages.try_recv() {
                     Ok(WriterMessage::Commit(next)) => group.push(next),
                     Ok(WriterMessage::Stop) => stopping = true,
-                    Ok(other) => alone = Some(other),
+                    Ok(other) => exclusive = Some(other),
                     Err(_) => break,
                 }
             }
@@ -128,9 +128,9 @@ impl Writer {
                 if !group.is_empty() {
                     self.serve(group);
                 }
-                match alone {
+                match exclusive {
                     Some(WriterMessage::Import(job)) => self.import(job),
-                    Some(WriterMessage::Written(job)) => self.note_written(job),
+                    Some(WriterMessage::Written(job)) => self.record_file_marks(job),
                     Some(WriterMessage::Commit(_) | WriterMessage::Stop) | None => {}
                 }
             }));
@@ -152,19 +152,19 @@ impl Writer {
             return;
         }
         let before = self.tail;
-        let mut fresh = Vec::new();
-        match self.commit_group(&group, &mut fresh) {
+        let mut appended = Vec::new();
+        match self.commit_group(&group, &mut appended) {
             Ok(outcomes) => {
                 let last = self.tail.seq;
                 self.stats.last_seq.store(last, Ordering::Release);
-                if !fresh.is_empty() {
-                    (self.publish)(fresh);
+                if !appended.is_empty() {
+                    (self.publish)(appended);
                 }
                 for (job, outcome) in group.into_iter().zip(outcomes) {
                     // Whoever no longer waits for the answer finds the change in the store.
                     let _ = job.answer.send(outcome);
                 }
-                match self.wal.move_when_grown(&self.connection) {
+                match self.wal.checkpoint_if_large(&self.connection) {
                     Err(source) if is_fatal(&source) => {
                         self.fail(&StoreError::Sqlite { operation: "move the write-ahead log", source });
                     }
@@ -186,7 +186,7 @@ impl Writer {
         // A transaction that does not end would swallow every later one.
         let fatal = is_fatal(error) || !self.connection.is_autocommit();
         if fatal {
-            self.fail(&StoreError::Sqlite { operation: "commit a group", source: again(error) });
+            self.fail(&StoreError::Sqlite { operation: "commit a group", source: clone_error(error) });
         }
         for job in group {
             let answer = if fatal {
@@ -194,7 +194,7 @@ impl Writer {
             } else if is_full(error) {
                 StoreError::Full
             } else {
-                StoreError::Sqlite { operation: "commit a group", source: again(error) }
+                StoreError::Sqlite { operation: "commit a group", source: clone_error(error) }
             };
             let _ = job.answer.send(Err(answer));
         }
@@ -213,22 +213,22 @@ impl Writer {
     fn commit_group(
         &mut self,
         group: &[CommitJob],
-        fresh: &mut Vec<Arc<Event>>,
+        appended: &mut Vec<Arc<Event>>,
     ) -> Result<Vec<Result<Committed, StoreError>>, rusqlite::Error> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let mut outcomes = Vec::with_capacity(group.len());
         let mut done = 0;
         for job in group {
-            let (tail, told) = (self.tail, fresh.len());
+            let (tail, told) = (self.tail, appended.len());
             self.connection.prepare_cached("SAVEPOINT unit")?.execute([])?;
-            let outcome = self.write_unit(&job.unit, fresh);
+            let outcome = self.write_unit(&job.unit, appended);
             if let Err(error) = &outcome {
                 self.tail = tail;
-                fresh.truncate(told);
+                appended.truncate(told);
                 if let StoreError::Sqlite { source, .. } = error
                     && (is_fatal(source) || self.connection.is_autocommit())
                 {
-                    return Err(again(source));
+                    return Err(clone_error(source));
                 }
                 if matches!(error, StoreError::Full) {
                     let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
@@ -246,18 +246,18 @@ impl Writer {
         let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
         self.stats.units.fetch_add(done, Ordering::Relaxed);
-        self.stats.events.fetch_add(u64::try_from(fresh.len()).unwrap_or(0), Ordering::Relaxed);
+        self.stats.events.fetch_add(u64::try_from(appended.len()).unwrap_or(0), Ordering::Relaxed);
         self.stats.commit_us.fetch_add(took, Ordering::Relaxed);
         Ok(outcomes)
     }
 
-    fn write_unit(&mut self, unit: &Unit, fresh: &mut Vec<Arc<Event>>) -> Result<Committed, StoreError> {
-        let woken = apply::apply(&self.connection, unit)?;
+    fn write_unit(&mut self, unit: &Unit, appended: &mut Vec<Arc<Event>>) -> Result<Committed, StoreError> {
+        let newly_ready = apply::apply(&self.connection, unit)?;
         let mut committed = Committed::default();
         for event in &unit.events {
-            committed.last_seq = self.append(unit, event.clone(), fresh)?;
+            committed.last_seq = self.append(unit, event.clone(), appended)?;
         }
-        for one in woken {
+        for one in newly_ready {
             let data = serde_json::json!({});
             let event = NewEvent {
                 kind: EventType::BeadReady,
@@ -265,7 +265,7 @@ impl Writer {
                 subject: one.id.to_string(),
                 data,
             };
-            committed.last_seq = self.append(unit, event, fresh)?;
+            committed.last_seq = self.append(unit, event, appended)?;
             committed.became_ready.push(one.id);
         }
         Ok(committed)
@@ -275,12 +275,12 @@ impl Writer {
         &mut self,
         unit: &Unit,
         event: NewEvent,
-        fresh: &mut Vec<Arc<Event>>,
+        appended: &mut Vec<Arc<Event>>,
     ) -> Result<u64, StoreError> {
-        let by =
+        let provenance =
             Provenance { at: unit.at, source: unit.source, actor: &unit.actor, origin: unit.origin.as_ref() };
-        let event = append(&self.connection, &mut self.tail, by, event)?;
-        fresh.push(event);
+        let event = append(&self.connection, &mut self.tail, provenance, event)?;
+        appended.push(event);
         Ok(self.tail.seq)
     }
 
@@ -295,12 +295,12 @@ impl Writer {
         let before = self.tail;
         let mut newest = None;
         // With less memory it is only slower.
-        let _ = remember(&self.connection, IMPORT_PAGES_KIB);
+        let _ = set_cache_size(&self.connection, IMPORT_CACHE_KIB);
         let dry_run = order.dry_run;
         let outcome = self.in_transaction(|connection, tail| {
             let (at, actor, origin) = (order.at, order.actor.clone(), order.origin.clone());
-            let mut tell = |told: ImportEvent| {
-                let by = Provenance { at, source: "beads", actor: &actor, origin: origin.as_ref() };
+            let mut emit = |told: ImportEvent| {
+                let provenance = Provenance { at, source: "beads", actor: &actor, origin: origin.as_ref() };
                 let (event, text) = match told {
                     ImportEvent::Written(event, text) => (event, text),
                     ImportEvent::Event(event) => {
@@ -308,12 +308,12 @@ impl Writer {
                         (event, text)
                     }
                 };
-                let event = append_written(connection, tail, by, event, &text)?;
+                let event = append_written(connection, tail, provenance, event, &text)?;
                 let seq = event.seq;
                 newest = Some((event, text));
                 Ok(seq)
             };
-            let report = import::run(connection, &mut order, &mut tell)?;
+            let report = import::run(connection, &mut order, &mut emit)?;
             Ok((report, dry_run))
         });
         match &outcome {
@@ -330,12 +330,12 @@ impl Writer {
             _ => self.tail = before,
         }
         let _ = answer.send(outcome);
-        let _ = remember(&self.connection, PAGES_KIB);
+        let _ = set_cache_size(&self.connection, CACHE_KIB);
         // A log that a large transaction has grown is moved now rather than with the next small one.
-        let _ = self.wal.move_when_grown(&self.connection);
+        let _ = self.wal.checkpoint_if_large(&self.connection);
     }
 
-    fn note_written(&mut self, job: FileMarksJob) {
+    fn record_file_marks(&mut self, job: FileMarksJob) {
         let FileMarksJob { beads, digest, answer } = job;
         if self.failed {
             let _ = answer.send(Err(StoreError::Failed));
@@ -363,8 +363,8 @@ impl Writer {
             .execute_batch("BEGIN IMMEDIATE")
             .map_err(StoreError::from)
             .and_then(|()| work(&self.connection, &mut self.tail))
-            .and_then(|(value, take_back)| {
-                self.connection.execute_batch(if take_back { "ROLLBACK" } else { "COMMIT" })?;
+            .and_then(|(value, roll_back)| {
+                self.connection.execute_batch(if roll_back { "ROLLBACK" } else { "COMMIT" })?;
                 Ok(value)
             });
         let Err(error) = outcome else { return outcome };
@@ -393,18 +393,18 @@ struct Provenance<'a> {
 fn append(
     connection: &Connection,
     tail: &mut Checkpoint,
-    by: Provenance<'_>,
+    provenance: Provenance<'_>,
     event: NewEvent,
 ) -> Result<Arc<Event>, StoreError> {
     let text = serde_json::to_string(&event.data).unwrap_or_default();
-    Ok(Arc::new(append_written(connection, tail, by, event, &text)?))
+    Ok(Arc::new(append_written(connection, tail, provenance, event, &text)?))
 }
 
 /// The same with its data as text; those in the event itself need not be there.
 fn append_written(
     connection: &Connection,
     tail: &mut Checkpoint,
-    by: Provenance<'_>,
+    provenance: Provenance<'_>,
     event: NewEvent,
     text: &str,
 ) -> Result<Event, StoreError> {
@@ -416,12 +416,12 @@ fn append_written(
     let event = Event {
         id: EventId::from_trusted(format!("evt-{}", base36(random, 20))).as_str().to_owned(),
         kind: event.kind,
-        timestamp: by.at,
-        source: by.source.to_owned(),
+        timestamp: provenance.at,
+        source: provenance.source.to_owned(),
         project_id: event.project_id,
         subject: event.subject,
-        actor: by.actor.to_owned(),
-        origin: by.origin.cloned(),
+        actor: provenance.actor.to_owned(),
+        origin: provenance.origin.cloned(),
         data: event.data,
         seq,
     };

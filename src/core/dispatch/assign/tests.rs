@@ -37,33 +37,33 @@ fn ids(pairs: &[(BeadId, AgentId)]) -> Vec<(&str, &str)> {
     pairs.iter().map(|(bead, agent)| (bead.as_str(), agent.as_str())).collect()
 }
 
-fn paired(beads: &[Bead], agents: &[(Agent, ProviderState)], load: &Load) -> Vec<(BeadId, AgentId)> {
-    let (operation, spent) = (Operation::Active, Spent::default());
-    let company = DispatchInput { agents, operation: &operation, spent: &spent, load };
-    assign(beads.to_vec(), company, usize::MAX)
+fn assigned(beads: &[Bead], agents: &[(Agent, ProviderState)], load: &Load) -> Vec<(BeadId, AgentId)> {
+    let (dispatch_state, spent) = (DispatchState::Active, ExhaustedBudgets::default());
+    let input = DispatchInput { agents, dispatch_state: &dispatch_state, spent: &spent, load };
+    assign(beads.to_vec(), input, usize::MAX)
 }
 
-fn project(id: &str, at_work: u32, most: Option<u32>) -> (ProjectId, Capacity) {
-    (ProjectId::from_trusted(id), Capacity { at_work, most, parked: None })
+fn project(id: &str, active: u32, limit: Option<u32>) -> (ProjectId, Capacity) {
+    (ProjectId::from_trusted(id), Capacity { active, limit, parked: None })
 }
 
 #[test]
-fn each_agent_gets_one_bead_and_the_projects_own_agents_come_first() {
+fn agents_get_one_bead_and_project_agents_come_first() {
     let beads = [bead("1", &[]), bead("2", &[]), bead("3", &[])];
     let agents =
         [agent("anyone", None, None), agent("own", Some("p"), None), agent("other", Some("q"), None)];
-    assert_eq!(ids(&paired(&beads, &agents, &Load::default())), [("1", "own"), ("2", "anyone")]);
+    assert_eq!(ids(&assigned(&beads, &agents, &Load::default())), [("1", "own"), ("2", "anyone")]);
 }
 
 #[test]
-fn a_bead_with_a_role_goes_only_to_an_agent_that_fills_it_and_best_to_one_of_that_role() {
+fn role_bead_goes_to_the_best_role_match() {
     let beads = [bead("1-review", &["role:reviewer"]), bead("2-any", &[])];
     let agents = [agent("coder", None, Some("coder")), agent("reviewer", None, Some("reviewer"))];
     assert_eq!(
-        ids(&paired(&beads, &agents, &Load::default())),
+        ids(&assigned(&beads, &agents, &Load::default())),
         [("1-review", "reviewer"), ("2-any", "coder")]
     );
-    assert!(paired(&beads[..1], &agents[..1], &Load::default()).is_empty());
+    assert!(assigned(&beads[..1], &agents[..1], &Load::default()).is_empty());
     // By its label at last, by its persona rather, by its role best.
     let mut labelled = agent("a-labelled", None, Some("coder"));
     labelled.0.config.labels = vec!["reviewer".into()];
@@ -72,23 +72,23 @@ fn a_bead_with_a_role_goes_only_to_an_agent_that_fills_it_and_best_to_one_of_tha
     let role = agent("c-role", None, Some("reviewer"));
     let mut agents = vec![labelled, persona, role];
     for best in ["c-role", "b-persona", "a-labelled"] {
-        assert_eq!(ids(&paired(&beads[..1], &agents, &Load::default())), [("1-review", best)]);
+        assert_eq!(ids(&assigned(&beads[..1], &agents, &Load::default())), [("1-review", best)]);
         agents.pop();
     }
 }
 
 #[test]
-fn labels_draw_beads_to_who_is_good_at_them_and_specialists_are_spared_for_their_work() {
+fn labels_attract_beads_and_specialists_are_reserved() {
     let mut rust = agent("b-rust", None, Some("coder"));
     rust.0.config.labels = vec!["rust".into(), "sql".into()];
     let agents = [agent("a-reviewer", None, Some("reviewer")), rust, agent("c-anything", None, None)];
-    assert_eq!(ids(&paired(&[bead("1", &["sql"])], &agents, &Load::default())), [("1", "b-rust")]);
-    assert_eq!(ids(&paired(&[bead("1", &["css"])], &agents, &Load::default())), [("1", "c-anything")]);
-    assert_eq!(ids(&paired(&[bead("1", &["css"])], &agents[..1], &Load::default())), [("1", "a-reviewer")]);
+    assert_eq!(ids(&assigned(&[bead("1", &["sql"])], &agents, &Load::default())), [("1", "b-rust")]);
+    assert_eq!(ids(&assigned(&[bead("1", &["css"])], &agents, &Load::default())), [("1", "c-anything")]);
+    assert_eq!(ids(&assigned(&[bead("1", &["css"])], &agents[..1], &Load::default())), [("1", "a-reviewer")]);
 }
 
 #[test]
-fn a_long_list_of_one_project_does_not_starve_another() {
+fn long_queue_does_not_starve_other_projects() {
     let of = |id: &str, project: &str, priority: u8| Bead {
         project_id: ProjectId::from_trusted(project),
         priority,
@@ -97,43 +97,43 @@ fn a_long_list_of_one_project_does_not_starve_another() {
     let mut beads: Vec<Bead> = (0..9).map(|n| of(&format!("a{n}"), "a", 2)).collect();
     beads.extend([of("b0", "b", 2), of("b1", "b", 2), of("c0", "c", 1)]);
     let agents: Vec<_> = (0..5).map(|n| agent(&format!("w{n}"), None, None)).collect();
-    let given = |load: &Load| {
-        let pairs = paired(&beads, &agents, load);
+    let assigned_ids = |load: &Load| {
+        let pairs = assigned(&beads, &agents, load);
         pairs.into_iter().map(|(bead, _)| bead.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(given(&Load::default()), ["c0", "a0", "b0", "a1", "b1"], "urgency first, then in turn");
+    assert_eq!(assigned_ids(&Load::default()), ["c0", "a0", "b0", "a1", "b1"], "urgency first, then in turn");
     let busy = Load { projects: BTreeMap::from([project("a", 3, None)]), ..Load::default() };
-    assert_eq!(given(&busy), ["c0", "b0", "b1", "a0", "a1"]);
+    assert_eq!(assigned_ids(&busy), ["c0", "b0", "b1", "a0", "a1"]);
     let bounded = Load {
         projects: BTreeMap::from([project("a", 1, Some(2)), project("b", 1, Some(1))]),
         ..Load::default()
     };
-    assert_eq!(given(&bounded), ["c0", "a0"]);
+    assert_eq!(assigned_ids(&bounded), ["c0", "a0"]);
     let mut parked = Load { projects: BTreeMap::from([project("a", 0, None)]), ..Load::default() };
-    parked.projects.values_mut().for_each(|room| room.parked = Some("holidays".into()));
-    assert_eq!(given(&parked), ["c0", "b0", "b1"]);
+    parked.projects.values_mut().for_each(|capacity| capacity.parked = Some("holidays".into()));
+    assert_eq!(assigned_ids(&parked), ["c0", "b0", "b1"]);
     let providers = BTreeMap::from([(
         ProviderId::from_trusted("x"),
-        Capacity { at_work: 1, most: Some(3), parked: None },
+        Capacity { active: 1, limit: Some(3), parked: None },
     )]);
-    assert_eq!(given(&Load { providers, ..Load::default() }), ["c0", "a0"]);
+    assert_eq!(assigned_ids(&Load { providers, ..Load::default() }), ["c0", "a0"]);
 }
 
 #[test]
-fn an_agent_without_a_usable_provider_gets_nothing() {
+fn agent_without_usable_provider_gets_no_bead() {
     let (agent, _) = agent("a", None, None);
-    assert!(paired(&[bead("one", &[])], &[(agent, ProviderState::Unusable)], &Load::default()).is_empty());
+    assert!(assigned(&[bead("one", &[])], &[(agent, ProviderState::Unusable)], &Load::default()).is_empty());
 }
 
 #[test]
-fn every_ready_bead_that_nobody_has_gets_a_reason_and_a_cause() {
+fn unassigned_ready_bead_has_a_reason_and_a_cause() {
     let now = Timestamp::from_millis(0);
     let look = |bead: &Bead, agents: &[(Agent, ProviderState)], load: &Load| {
-        let (operation, spent) = (Operation::Active, Spent::default());
-        let company = DispatchInput { agents, operation: &operation, spent: &spent, load };
-        let mut reasons = why(bead, &ClaimContext::default(), company, now);
+        let (dispatch_state, spent) = (DispatchState::Active, ExhaustedBudgets::default());
+        let input = DispatchInput { agents, dispatch_state: &dispatch_state, spent: &spent, load };
+        let mut reasons = why(bead, &ClaimContext::default(), input, now);
         assert_eq!(reasons.len(), 1, "{reasons:?}");
-        (reasons.remove(0), cause(bead, company, now))
+        (reasons.remove(0), cause(bead, input, now))
     };
     let reasons = |bead: &Bead, agents: &[(Agent, ProviderState)]| look(bead, agents, &Load::default());
     let told = |text: &str, cause: Cause| (text.to_owned(), cause);
@@ -168,17 +168,17 @@ fn every_ready_bead_that_nobody_has_gets_a_reason_and_a_cause() {
 }
 
 #[test]
-fn beads_are_looked_for_where_free_agents_work() {
+fn free_agents_determine_the_searched_projects() {
     let mut busy = agent("busy", Some("q"), Some("builder"));
     busy.0.status = agent::Status::Working;
     let mut locked = agent("locked", None, None);
     locked.1 = ProviderState::Unusable;
     let (one, two) = (agent("one", Some("p"), Some("planner")), agent("two", Some("p"), None));
     let set = |roles: &[&str]| roles.iter().map(|role| (*role).to_owned()).collect::<BTreeSet<_>>();
-    let somewhere = wanted(&[busy.clone(), locked.clone(), one.clone(), two]);
+    let somewhere = roles_by_project(&[busy.clone(), locked.clone(), one.clone(), two]);
     assert_eq!(somewhere, BTreeMap::from([(Some(ProjectId::from_trusted("p")), set(&["planner"]))]));
-    let everywhere = wanted(&[one, agent("three", None, Some("tester"))]);
+    let everywhere = roles_by_project(&[one, agent("three", None, Some("tester"))]);
     let both = [(None, set(&["tester"])), (Some(ProjectId::from_trusted("p")), set(&["planner"]))];
     assert_eq!(everywhere, BTreeMap::from(both));
-    assert_eq!(wanted(&[busy, locked]), BTreeMap::new());
+    assert_eq!(roles_by_project(&[busy, locked]), BTreeMap::new());
 }

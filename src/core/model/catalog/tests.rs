@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn entry(name: &str, score: f64) -> Entry {
-    Entry {
+fn entry(name: &str, score: f64) -> CatalogEntry {
+    CatalogEntry {
         name: name.into(),
         aliases: vec![],
         interactivity: Interactivity::Medium,
@@ -16,9 +16,11 @@ fn entry(name: &str, score: f64) -> Entry {
     }
 }
 
-fn catalogue() -> Catalog {
-    let sonnet =
-        Entry { aliases: vec!["claude-sonnet-4-*".into(), "sonnet".into()], ..entry("claude-sonnet-4", 0.9) };
+fn catalog() -> Catalog {
+    let sonnet = CatalogEntry {
+        aliases: vec!["claude-sonnet-4-*".into(), "sonnet".into()],
+        ..entry("claude-sonnet-4", 0.9)
+    };
     Catalog::new([
         entry("Llama-3.1-8B-Instruct", 0.3),
         entry("Qwen3-Coder-480B-A35B-Instruct", 0.88),
@@ -28,13 +30,13 @@ fn catalogue() -> Catalog {
     .unwrap()
 }
 
-fn offered(names: &[&str]) -> Vec<Offered> {
-    names.iter().copied().map(Offered::named).collect()
+fn offered(names: &[&str]) -> Vec<OfferedModel> {
+    names.iter().copied().map(OfferedModel::named).collect()
 }
 
 #[test]
-fn an_offered_name_is_found_by_name_alias_dress_or_family_and_size() {
-    let catalogue = catalogue();
+fn catalog_finds_by_name_alias_variant_or_size() {
+    let catalog = catalog();
     for (name, found) in [
         ("llama-3.1-8b-instruct", Some("Llama-3.1-8B-Instruct")),
         ("claude-sonnet-4-20250514", Some("claude-sonnet-4")),
@@ -53,23 +55,23 @@ fn an_offered_name_is_found_by_name_alias_dress_or_family_and_size() {
         ("llama3:70b", None),
         ("somebody/unheard-of", None),
     ] {
-        assert_eq!(catalogue.find(name).map(|entry| entry.name.as_str()), found, "{name}");
+        assert_eq!(catalog.find(name).map(|entry| entry.name.as_str()), found, "{name}");
     }
 }
 
 #[test]
-fn the_configured_model_is_chosen_when_it_is_offered() {
-    let choice = negotiate(Some("unheard-of"), &offered(&["sonnet", "unheard-of"]), &catalogue()).unwrap();
+fn configured_model_is_selected_when_offered() {
+    let choice = negotiate(Some("unheard-of"), &offered(&["sonnet", "unheard-of"]), &catalog()).unwrap();
     assert_eq!((choice.model.as_str(), choice.basis), ("unheard-of", SelectionReason::Configured));
     assert_eq!((choice.score, choice.context_window), (None, None));
-    let tagged = negotiate(Some("llama3.1"), &offered(&["x", "llama3.1:latest"]), &catalogue()).unwrap();
+    let tagged = negotiate(Some("llama3.1"), &offered(&["x", "llama3.1:latest"]), &catalog()).unwrap();
     assert_eq!((tagged.model.as_str(), tagged.basis), ("llama3.1:latest", SelectionReason::Configured));
 }
 
 #[test]
-fn else_the_best_known_one_is_and_the_reason_says_so() {
+fn best_known_model_is_selected_with_a_reason() {
     let offers = offered(&["llama3.1:8b", "qwen3-coder:480b-a35b", "other", "llama3.1:70b"]);
-    let choice = negotiate(Some("gone"), &offers, &catalogue()).unwrap();
+    let choice = negotiate(Some("gone"), &offers, &catalog()).unwrap();
     assert_eq!((choice.model.as_str(), choice.basis), ("qwen3-coder:480b-a35b", SelectionReason::Best));
     assert_eq!(
         choice.reason,
@@ -80,37 +82,37 @@ fn else_the_best_known_one_is_and_the_reason_says_so() {
 }
 
 #[test]
-fn else_the_first_one_that_talks_is() {
-    let choice = negotiate(None, &offered(&["text-embedding-3", "b", "a"]), &catalogue()).unwrap();
+fn first_chat_model_is_selected_when_none_is_known() {
+    let choice = negotiate(None, &offered(&["text-embedding-3", "b", "a"]), &catalog()).unwrap();
     assert_eq!((choice.model.as_str(), choice.basis), ("b", SelectionReason::First));
     let only = negotiate(None, &offered(&["whisper-1"]), &Catalog::default()).unwrap();
     assert_eq!(only.model, "whisper-1");
-    assert_eq!(negotiate(Some("m"), &[], &catalogue()), None);
+    assert_eq!(negotiate(Some("m"), &[], &catalog()), None);
 }
 
 #[test]
-fn the_context_window_is_the_providers_word_before_the_catalogues() {
+fn provider_context_window_precedes_the_catalog() {
     let mut offers = offered(&["sonnet"]);
-    assert_eq!(negotiate(None, &offers, &catalogue()).unwrap().context_window, Some(131_072));
+    assert_eq!(negotiate(None, &offers, &catalog()).unwrap().context_window, Some(131_072));
     offers[0].context_window = Some(8_192);
-    assert_eq!(negotiate(None, &offers, &catalogue()).unwrap().context_window, Some(8_192));
+    assert_eq!(negotiate(None, &offers, &catalog()).unwrap().context_window, Some(8_192));
 }
 
 #[test]
-fn a_later_entry_takes_the_place_of_an_earlier_one_of_its_name() {
+fn later_catalog_entry_replaces_an_earlier_one() {
     let both = Catalog::new([entry("m", 0.1), entry("n", 0.5), entry("M", 0.9)]).unwrap();
     let names: Vec<(&str, f64)> = both.entries().map(|entry| (entry.name.as_str(), entry.score)).collect();
     assert_eq!(names, [("M", 0.9), ("n", 0.5)]);
 }
 
 #[test]
-fn entries_that_cannot_be_are_refused() {
+fn invalid_catalog_entries_are_refused() {
     for bad in [
         entry(" ", 0.5),
         entry("m", 1.5),
         entry("m", f64::NAN),
-        Entry { price_input_per_mtok: Some(-1.0), ..entry("m", 0.5) },
-        Entry { context_window: Some(0), ..entry("m", 0.5) },
+        CatalogEntry { price_input_per_mtok: Some(-1.0), ..entry("m", 0.5) },
+        CatalogEntry { context_window: Some(0), ..entry("m", 0.5) },
     ] {
         assert!(Catalog::new([bad.clone()]).is_err(), "{bad:?}");
     }
@@ -121,9 +123,9 @@ fn patterns_match_whole_names() {
     for (pattern, text) in
         [("gpt-4o-*", "gpt-4o-2024-08-06"), ("*sonnet*", "claude-sonnet-4"), ("a*b*c", "a-b-b-c"), ("*", "")]
     {
-        assert!(is_like(pattern, text), "{pattern} {text}");
+        assert!(is_pattern_match(pattern, text), "{pattern} {text}");
     }
     for (pattern, text) in [("gpt-4o", "gpt-4o-mini"), ("a*b*c", "a-c"), ("sonnet*", "claude-sonnet")] {
-        assert!(!is_like(pattern, text), "{pattern} {text}");
+        assert!(!is_pattern_match(pattern, text), "{pattern} {text}");
     }
 }

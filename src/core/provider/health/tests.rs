@@ -3,13 +3,13 @@
 use super::*;
 use crate::kernel::call::ErrorKind;
 use crate::kernel::record::apply_all;
-use crate::model::catalog::{Entry, Interactivity};
+use crate::model::catalog::{CatalogEntry, Interactivity};
 use crate::provider::{Command, tests::provider};
 
 fn failed() -> HeartbeatResult {
     HeartbeatResult::Failed {
         error: "connection refused".into(),
-        judgement: HealthSignal::Strike,
+        health_signal: HealthSignal::Failure,
         latency_ms: 1,
     }
 }
@@ -18,19 +18,19 @@ fn answered(latency_ms: u64, median_ms: Option<u64>) -> HeartbeatResult {
     HeartbeatResult::Answered {
         latency_ms,
         median_ms,
-        models: vec![Offered::named("x"), Offered::named("m")],
+        models: vec![OfferedModel::named("x"), OfferedModel::named("m")],
     }
 }
 
-fn beat(provider: &Provider, beat: HeartbeatResult) -> Provider {
+fn heartbeat(provider: &Provider, heartbeat: HeartbeatResult) -> Provider {
     let now = Timestamp::from_millis(1);
-    let happenings = provider.decide(&Command::Beat(beat.clone()), &Catalog::default()).unwrap();
-    apply_all(provider, &happenings, now).measured(&beat, now)
+    let happenings = provider.decide(&Command::Heartbeat(heartbeat.clone()), &Catalog::default()).unwrap();
+    apply_all(provider, &happenings, now).with_heartbeat(&heartbeat, now)
 }
 
 fn called(provider: &Provider, outcome: CallOutcome) -> Provider {
     let happenings = provider.decide(&Command::Observe(outcome.clone()), &Catalog::default()).unwrap();
-    apply_all(provider, &happenings, Timestamp::from_millis(1)).struck(&outcome)
+    apply_all(provider, &happenings, Timestamp::from_millis(1)).with_call_outcome(&outcome)
 }
 
 fn refused(kind: ErrorKind) -> CallOutcome {
@@ -38,23 +38,23 @@ fn refused(kind: ErrorKind) -> CallOutcome {
 }
 
 #[test]
-fn a_failed_first_beat_is_unhealthy_at_once_and_later_it_takes_three() {
-    assert_eq!(beat(&provider(Status::Pending), failed()).status, Status::Unhealthy);
+fn first_failure_is_unhealthy_and_later_it_takes_three() {
+    assert_eq!(heartbeat(&provider(Status::Pending), failed()).status, Status::Unhealthy);
     let mut up = provider(Status::Active);
     let mut seen = vec![];
     for _ in 0..4 {
-        up = beat(&up, failed());
+        up = heartbeat(&up, failed());
         seen.push(up.status);
     }
     assert_eq!(seen, [Status::Degraded, Status::Degraded, Status::Unhealthy, Status::Unhealthy]);
-    assert_eq!(beat(&up, answered(9, None)).status, Status::Active);
+    assert_eq!(heartbeat(&up, answered(9, None)).status, Status::Active);
 }
 
 #[test]
-fn a_beat_with_a_refused_key_is_unhealthy_at_once_and_one_too_many_says_nothing() {
+fn refused_key_is_unhealthy_and_rate_limit_is_neutral() {
     let failed = |kind: ErrorKind| HeartbeatResult::Failed {
         error: kind.to_string(),
-        judgement: kind.judgement_of_beat(),
+        health_signal: kind.heartbeat_signal(),
         latency_ms: 1,
     };
     for kind in ErrorKind::ALL {
@@ -63,40 +63,40 @@ fn a_beat_with_a_refused_key_is_unhealthy_at_once_and_one_too_many_says_nothing(
             ErrorKind::RateLimited => (Status::Active, 0),
             _ => (Status::Degraded, 1),
         };
-        let after = beat(&provider(Status::Active), failed(*kind));
+        let after = heartbeat(&provider(Status::Active), failed(*kind));
         assert_eq!((after.status, after.failures), wanted, "{kind}");
         assert_eq!(after.last_heartbeat_error, Some(kind.to_string()));
-        assert_eq!(beat(&provider(Status::Pending), failed(*kind)).status, Status::Unhealthy, "{kind}");
+        assert_eq!(heartbeat(&provider(Status::Pending), failed(*kind)).status, Status::Unhealthy, "{kind}");
     }
 }
 
 #[test]
-fn a_beat_far_over_the_median_is_late() {
-    assert_eq!(beat(&provider(Status::Active), answered(501, Some(20))).status, Status::Degraded);
-    assert_eq!(beat(&provider(Status::Active), answered(499, Some(20))).status, Status::Active);
+fn heartbeat_far_over_the_median_degrades() {
+    assert_eq!(heartbeat(&provider(Status::Active), answered(501, Some(20))).status, Status::Degraded);
+    assert_eq!(heartbeat(&provider(Status::Active), answered(499, Some(20))).status, Status::Active);
 }
 
 #[test]
-fn no_beat_changes_what_the_operator_disabled() {
+fn disabled_provider_ignores_heartbeats() {
     let off = provider(Status::Disabled);
     for heard in [failed(), answered(1, None)] {
-        assert_eq!(off.decide(&Command::Beat(heard), &Catalog::default()).unwrap(), []);
+        assert_eq!(off.decide(&Command::Heartbeat(heard), &Catalog::default()).unwrap(), []);
     }
 }
 
 #[test]
-fn the_configured_model_is_selected_when_it_is_offered() {
-    let up = beat(&provider(Status::Pending), answered(1, None));
+fn configured_model_is_selected_when_offered() {
+    let up = heartbeat(&provider(Status::Pending), answered(1, None));
     assert_eq!(
         (up.model(), up.selection_reason.as_deref()),
         (Some("m"), Some("the configured model is offered"))
     );
     let other = Provider { configured_model: Some("gone".into()), ..provider(Status::Pending) };
-    assert_eq!(beat(&other, answered(1, None)).model(), Some("x"));
+    assert_eq!(heartbeat(&other, answered(1, None)).model(), Some("x"));
 }
 
 #[test]
-fn calls_count_as_strikes_by_what_they_say_of_the_provider() {
+fn failed_calls_count_by_their_health_signal() {
     for kind in ErrorKind::ALL {
         let mut up = provider(Status::Active);
         let mut seen = vec![];
@@ -104,10 +104,10 @@ fn calls_count_as_strikes_by_what_they_say_of_the_provider() {
             up = called(&up, refused(*kind));
             seen.push(up.status);
         }
-        let wanted = match kind.judgement() {
-            HealthSignal::Strike => [Status::Degraded, Status::Degraded, Status::Unhealthy],
+        let wanted = match kind.health_signal() {
+            HealthSignal::Failure => [Status::Degraded, Status::Degraded, Status::Unhealthy],
             HealthSignal::Down => [Status::Unhealthy; 3],
-            HealthSignal::Neither | HealthSignal::Well => [Status::Active; 3],
+            HealthSignal::Neutral | HealthSignal::Healthy => [Status::Active; 3],
         };
         assert_eq!(seen, wanted, "{kind}");
         let reason = (wanted[2] != Status::Active).then_some(kind.as_str());
@@ -116,7 +116,7 @@ fn calls_count_as_strikes_by_what_they_say_of_the_provider() {
 }
 
 #[test]
-fn one_success_of_a_call_or_a_beat_clears_the_strikes_of_both() {
+fn success_of_call_or_heartbeat_clears_failures() {
     let mut up = provider(Status::Active);
     for _ in 0..3 {
         up = called(&called(&up, refused(ErrorKind::Overloaded)), refused(ErrorKind::Unreachable));
@@ -124,14 +124,14 @@ fn one_success_of_a_call_or_a_beat_clears_the_strikes_of_both() {
         up = called(&up, CallOutcome::Answered);
         assert_eq!((up.status, up.failures, up.status_reason.clone()), (Status::Active, 0, None));
     }
-    up = beat(&called(&beat(&up, failed()), refused(ErrorKind::TimedOut)), failed());
+    up = heartbeat(&called(&heartbeat(&up, failed()), refused(ErrorKind::TimedOut)), failed());
     assert_eq!(up.status, Status::Unhealthy, "a beat, a call and a beat are three");
     assert_eq!(called(&up, CallOutcome::Answered).status, Status::Active);
-    assert_eq!(beat(&up, answered(1, None)).failures, 0);
+    assert_eq!(heartbeat(&up, answered(1, None)).failures, 0);
 }
 
 #[test]
-fn what_says_nothing_of_the_provider_neither_strikes_nor_clears() {
+fn neutral_errors_neither_count_nor_clear() {
     let mut up = called(
         &called(&provider(Status::Active), refused(ErrorKind::Overloaded)),
         refused(ErrorKind::Overloaded),
@@ -144,7 +144,7 @@ fn what_says_nothing_of_the_provider_neither_strikes_nor_clears() {
 }
 
 #[test]
-fn calls_move_no_provider_that_is_disabled_or_was_never_heard_of() {
+fn calls_do_not_change_disabled_or_pending_providers() {
     for status in [Status::Disabled, Status::Pending] {
         for outcome in [CallOutcome::Answered, refused(ErrorKind::Auth), refused(ErrorKind::Overloaded)] {
             let command = Command::Observe(outcome);
@@ -154,24 +154,24 @@ fn calls_move_no_provider_that_is_disabled_or_was_never_heard_of() {
 }
 
 #[test]
-fn a_provider_that_is_slow_to_answer_is_no_faster_for_a_call_that_went_well() {
-    let slow = beat(&provider(Status::Active), answered(501, Some(20)));
+fn successful_call_does_not_clear_slow_degradation() {
+    let slow = heartbeat(&provider(Status::Active), answered(501, Some(20)));
     assert_eq!(called(&slow, CallOutcome::Answered).status, Status::Degraded);
-    assert_eq!(beat(&slow, answered(20, Some(20))).status, Status::Active);
+    assert_eq!(heartbeat(&slow, answered(20, Some(20))).status, Status::Active);
 }
 
 #[test]
-fn the_smoothed_latency_follows_the_beats_slowly_and_failures_leave_it() {
-    let mut up = beat(&provider(Status::Active), answered(100, None));
+fn latency_ewma_follows_heartbeats_and_skips_failures() {
+    let mut up = heartbeat(&provider(Status::Active), answered(100, None));
     assert_eq!(up.latency_ewma_ms, Some(100.0));
-    up = beat(&up, answered(200, None));
+    up = heartbeat(&up, answered(200, None));
     assert_eq!((up.latency_ewma_ms, up.last_heartbeat_latency_ms), (Some(120.0), Some(200)));
-    assert_eq!(beat(&up, failed()).latency_ewma_ms, Some(120.0));
+    assert_eq!(heartbeat(&up, failed()).latency_ewma_ms, Some(120.0));
 }
 
 #[test]
-fn the_best_known_model_is_selected_with_what_is_known_of_it() {
-    let known = Entry {
+fn best_known_model_is_selected_with_its_catalog_data() {
+    let known = CatalogEntry {
         name: "x".into(),
         aliases: vec![],
         interactivity: Interactivity::Fast,
@@ -182,12 +182,12 @@ fn the_best_known_model_is_selected_with_what_is_known_of_it() {
         price_output_per_mtok: Some(2.0),
         score: 0.5,
     };
-    let catalogue = Catalog::new([known]).unwrap();
+    let catalog = Catalog::new([known]).unwrap();
     let choosing = |configured: Option<&str>, models: &[&str]| {
-        let models = models.iter().copied().map(Offered::named).collect();
+        let models = models.iter().copied().map(OfferedModel::named).collect();
         let configured_model = configured.map(str::to_owned);
         let row = Provider { configured_model, ..provider(Status::Pending) };
-        row.after_beat(&HeartbeatResult::Answered { latency_ms: 1, median_ms: None, models }, &catalogue)
+        row.after_heartbeat(&HeartbeatResult::Answered { latency_ms: 1, median_ms: None, models }, &catalog)
     };
     let up = choosing(None, &["a", "x"]);
     assert_eq!(
@@ -202,14 +202,14 @@ fn the_best_known_model_is_selected_with_what_is_known_of_it() {
 }
 
 #[test]
-fn a_model_that_only_its_place_speaks_for_stays_while_it_is_offered() {
+fn unranked_model_is_kept_while_offered() {
     let row = Provider { configured_model: None, ..provider(Status::Pending) };
     let offer = |names: &[&str]| HeartbeatResult::Answered {
         latency_ms: 1,
         median_ms: None,
-        models: names.iter().copied().map(Offered::named).collect(),
+        models: names.iter().copied().map(OfferedModel::named).collect(),
     };
-    let up = beat(&row, offer(&["a", "b"]));
-    assert_eq!(beat(&up, offer(&["b", "a"])).model(), Some("a"));
-    assert_eq!(beat(&up, offer(&["b"])).model(), Some("b"));
+    let up = heartbeat(&row, offer(&["a", "b"]));
+    assert_eq!(heartbeat(&up, offer(&["b", "a"])).model(), Some("a"));
+    assert_eq!(heartbeat(&up, offer(&["b"])).model(), Some("b"));
 }

@@ -2,7 +2,7 @@
 
 use crate::base::error::StoreError;
 use crate::base::table::get_time;
-use arbiter_core::dispatch::assign::Operation;
+use arbiter_core::dispatch::assign::DispatchState;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -10,15 +10,15 @@ use rusqlite::{Connection, OptionalExtension, params};
 const SYSTEM: &str = "system";
 
 /// Returns whether work is handed out, and since when.
-pub(crate) fn get(connection: &Connection) -> Result<(Operation, Option<Timestamp>), StoreError> {
+pub(crate) fn get(connection: &Connection) -> Result<(DispatchState, Option<Timestamp>), StoreError> {
     let row: Option<(Option<String>, Timestamp)> = connection
         .prepare_cached("SELECT parked_reason, updated_at FROM operation WHERE scope = ?1")?
         .query_row([SYSTEM], |row| Ok((row.get(0)?, get_time(row, 1)?)))
         .optional()?;
     Ok(match row {
-        Some((Some(reason), at)) => (Operation::Parked(reason), Some(at)),
-        Some((None, at)) => (Operation::Active, Some(at)),
-        None => (Operation::Active, None),
+        Some((Some(reason), at)) => (DispatchState::Parked(reason), Some(at)),
+        Some((None, at)) => (DispatchState::Active, Some(at)),
+        None => (DispatchState::Active, None),
     })
 }
 

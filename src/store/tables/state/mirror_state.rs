@@ -30,14 +30,14 @@ pub struct MirrorState {
 }
 
 /// Moves the cursor and notes which entities changed up to there.
-pub(crate) fn read(connection: &Connection, seq: u64, noted: &[ChangedEntity]) -> Result<(), StoreError> {
+pub(crate) fn read(connection: &Connection, seq: u64, changed: &[ChangedEntity]) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO mirrored (kind, id, run_no, seq, sent_seq, rank) VALUES (?1, ?2, 1, ?3, 0, ?5)
          ON CONFLICT (kind, id) DO UPDATE SET
              seq = max(seq, excluded.seq), run_no = run_no + (?4 AND excluded.seq > seq),
              rank = CASE WHEN seq > sent_seq THEN min(rank, excluded.rank) ELSE excluded.rank END",
     )?;
-    for one in noted {
+    for one in changed {
         statement.execute(params![one.kind, one.id, one.seq, one.begins, one.rank])?;
     }
     cursors::put(connection, MIRROR_CURSOR, seq)

@@ -1,23 +1,23 @@
 //! The rules by which stored columns were computed.
 
 use crate::base::error::StoreError;
-use arbiter_core::bead::readiness::Conditional;
+use arbiter_core::bead::readiness::ConditionalMode;
 use arbiter_core::kernel::ids::BeadId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 const CONDITIONAL: &str = "conditional-blocks";
 
 /// What `conditional-blocks` means in this database.
-pub(crate) fn conditional(connection: &Connection) -> Result<Conditional, StoreError> {
+pub(crate) fn conditional(connection: &Connection) -> Result<ConditionalMode, StoreError> {
     let word: Option<String> = connection
         .prepare_cached("SELECT value FROM rules WHERE name = ?1")?
         .query_row([CONDITIONAL], |row| row.get(0))
         .optional()?;
-    Ok(word.and_then(|word| Conditional::parse(&word)).unwrap_or(Conditional::Blocks))
+    Ok(word.and_then(|word| ConditionalMode::parse(&word)).unwrap_or(ConditionalMode::Blocks))
 }
 
 /// From now on `conditional-blocks` means this.
-pub(crate) fn put(connection: &Connection, conditional: Conditional) -> Result<(), StoreError> {
+pub(crate) fn put(connection: &Connection, conditional: ConditionalMode) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO rules (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2",

@@ -11,7 +11,7 @@ pub(crate) fn get(connection: &Connection) -> Result<Option<u64>, StoreError> {
 }
 
 /// Takes note of a generation; an older one than the newest changes nothing.
-pub(crate) fn see(connection: &Connection, generation: u64) -> Result<(), StoreError> {
+pub(crate) fn record(connection: &Connection, generation: u64) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO vault_seen (one, generation) VALUES (1, ?1)
@@ -34,14 +34,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_generation_falls_only_when_an_older_one_is_accepted() {
+    fn vault_generation_falls_only_when_accepted() {
         let connection = Connection::open_in_memory().unwrap();
         connection
             .execute_batch("CREATE TABLE vault_seen (one INTEGER PRIMARY KEY, generation INTEGER NOT NULL)")
             .unwrap();
         assert_eq!(get(&connection).unwrap(), None);
         for (given, newest) in [(3, 3), (2, 3), (5, 5)] {
-            see(&connection, given).unwrap();
+            record(&connection, given).unwrap();
             assert_eq!(get(&connection).unwrap(), Some(newest));
         }
         accept(&connection, 2).unwrap();

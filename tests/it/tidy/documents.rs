@@ -7,7 +7,7 @@ use arbiter::core::{agent, bead, decision, project, provider};
 use std::fs;
 
 /// The most lines of the guide to the code.
-const MAX_ARCHITECTURE: usize = 400;
+const MAX_ARCHITECTURE: usize = 300;
 
 fn document(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -50,22 +50,22 @@ fn architecture_diagrams_match_the_transition_tables() {
 
 #[test]
 fn problem_code_is_documented_with_its_status() {
-    let text = document("docs/problems.md");
+    let text = document("docs/reference/problems.md");
     let wanted: Vec<String> = arbiter::http::PROBLEMS
         .iter()
         .map(|problem| format!("| `{}` | {} | {} |", problem.code, problem.status, problem.meaning))
         .collect();
     let missing: Vec<&String> = wanted.iter().filter(|row| !text.lines().any(|line| line == **row)).collect();
-    assert!(missing.is_empty(), "docs/problems.md should hold:\n{missing:#?}");
-    let head = text.find("| type | status |").expect("docs/problems.md has a table of problem types");
+    assert!(missing.is_empty(), "docs/reference/problems.md should hold:\n{missing:#?}");
+    let head = text.find("| type | status |").expect("docs/reference/problems.md has a table of problem types");
     let rows = text[head..].lines().take_while(|line| line.starts_with('|')).count();
-    assert_eq!(rows, wanted.len() + 2, "docs/problems.md has rows for problems that are never answered");
+    assert_eq!(rows, wanted.len() + 2, "docs/reference/problems.md has rows for problems that are never answered");
 }
 
 #[test]
-fn readme_lists_every_exit_code() {
-    let text = document("README.md");
-    for code in ["69", "74", "75", "77", "78"] {
-        assert!(text.contains(code), "exit code {code} is not in README.md");
+fn exit_codes_page_lists_every_code() {
+    let text = document("docs/reference/exit-codes.md");
+    for code in ["0", "1", "2", "69", "74", "75", "77", "78"] {
+        assert!(text.contains(&format!("| {code} |")), "exit code {code} is not in docs/reference/exit-codes.md");
     }
 }

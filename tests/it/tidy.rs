@@ -2,6 +2,8 @@
 
 pub mod children;
 pub mod documents;
+pub mod pages;
+pub mod reference;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -57,15 +57,23 @@ fn problem_code_is_documented_with_its_status() {
         .collect();
     let missing: Vec<&String> = wanted.iter().filter(|row| !text.lines().any(|line| line == **row)).collect();
     assert!(missing.is_empty(), "docs/reference/problems.md should hold:\n{missing:#?}");
-    let head = text.find("| type | status |").expect("docs/reference/problems.md has a table of problem types");
+    let head =
+        text.find("| type | status |").expect("docs/reference/problems.md has a table of problem types");
     let rows = text[head..].lines().take_while(|line| line.starts_with('|')).count();
-    assert_eq!(rows, wanted.len() + 2, "docs/reference/problems.md has rows for problems that are never answered");
+    assert_eq!(
+        rows,
+        wanted.len() + 2,
+        "docs/reference/problems.md has rows for problems that are never answered"
+    );
 }
 
 #[test]
 fn exit_codes_page_lists_every_code() {
     let text = document("docs/reference/exit-codes.md");
     for code in ["0", "1", "2", "69", "74", "75", "77", "78"] {
-        assert!(text.contains(&format!("| {code} |")), "exit code {code} is not in docs/reference/exit-codes.md");
+        assert!(
+            text.contains(&format!("| {code} |")),
+            "exit code {code} is not in docs/reference/exit-codes.md"
+        );
     }
 }

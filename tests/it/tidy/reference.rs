@@ -283,12 +283,19 @@ const fn limit(meaning: &'static str, unit: &'static str, file: &'static str, na
 
 const LIMITS: &[Limit] = &[
     limit("length of an id that a client chooses", "characters", "src/core/kernel/ids.rs", "MAX_CHOSEN_LEN"),
+    limit(
+        "name of an agent, a project, a provider or a token",
+        "characters",
+        "src/core/kernel/limits.rs",
+        "MAX_NAME",
+    ),
+    limit("description of an agent or a provider", "bytes", "src/core/kernel/limits.rs", "MAX_DESCRIPTION"),
     limit("title of a bead", "characters", "src/core/bead/edit.rs", "MAX_TITLE"),
     limit("description and acceptance criteria of a bead", "bytes", "src/core/bead/edit.rs", "MAX_TEXT"),
-    limit("tags of a bead", "", "src/core/bead/edit.rs", "MAX_TAGS"),
-    limit("length of a tag", "bytes", "src/core/bead/edit.rs", "MAX_TAG"),
+    limit("tags of a bead", "", "src/core/kernel/limits.rs", "MAX_TAGS"),
+    limit("length of a tag", "bytes", "src/core/kernel/limits.rs", "MAX_TAG"),
     limit("length of a dependency type", "bytes", "src/core/bead/edit.rs", "MAX_EDGE_TYPE"),
-    limit("length of a comment", "bytes", "actors/bead/actor.rs", "MAX_COMMENT"),
+    limit("length of a comment", "bytes", "src/core/kernel/limits.rs", "MAX_COMMENT"),
     limit("beads created by one bulk request", "", "actors/bead/create.rs", "MAX_BULK"),
     limit("beads created by agents for one bead", "", "src/core/bead/creation_limits.rs", "MAX_CHILDREN"),
     limit(
@@ -318,8 +325,8 @@ const LIMITS: &[Limit] = &[
         "MAX_STEPS",
     ),
     limit("budgets", "", "src/core/budget.rs", "MOST"),
-    limit("prompt to an agent", "characters", "actors/run/ask_agent.rs", "MAX_PROMPT"),
-    limit("question at the console", "characters", "actors/gateway/console.rs", "MAX_MESSAGE"),
+    limit("prompt to an agent", "characters", "src/core/kernel/limits.rs", "MAX_PROMPT"),
+    limit("question at the console", "characters", "src/core/kernel/limits.rs", "MAX_PROMPT"),
     limit("answer of a provider", "bytes", "src/providers/client.rs", "MAX_ANSWER_BYTES"),
     limit("one event of a streamed answer", "bytes", "src/providers/sse.rs", "MAX_EVENT_BYTES"),
     limit("whole streamed answer", "bytes", "src/providers/sse.rs", "MAX_STREAM_BYTES"),

@@ -347,11 +347,22 @@ fn sql_occurs_only_in_the_store() {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
+/// Counts the lines outside of generated parts.
+fn written_by_hand(text: &str) -> usize {
+    let mut is_generated = false;
+    let mut lines = 0;
+    for line in text.lines() {
+        is_generated = (is_generated || line.starts_with("<!-- generated: ")) && line != reference::END;
+        lines += usize::from(!is_generated);
+    }
+    lines
+}
+
 #[test]
 fn source_file_is_short_and_has_a_header() {
     let mut wrong = Vec::new();
     for (path, text) in files(".", &[".rs", ".sql", ".toml", ".sh", ".md", ".ts"]) {
-        let lines = text.lines().count();
+        let lines = written_by_hand(&text);
         let name = path.display();
         if lines > MAX_LINES {
             wrong.push(format!("{name} has {lines} lines"));

@@ -15,7 +15,7 @@ use std::fs;
 /// The variable that makes these tests write the pages.
 const BLESS: &str = "ARBITER_BLESS";
 /// The end of a generated part.
-const END: &str = "<!-- end generated -->";
+pub const END: &str = "<!-- end generated -->";
 
 /// Reads a file of the project.
 fn read(path: &str) -> String {

@@ -1,5 +1,6 @@
-//! Readiness as README says it and `bd ready` has it, recomputed from nothing each time: slow, and written
-//! without a look at the store's own way.
+//! A slow reference for readiness, as docs/guides/beads-and-dependencies.md defines it and `bd ready` computes it.
+//!
+//! It recomputes everything from the rows and shares no code with the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -282,7 +282,7 @@ const fn limit(meaning: &'static str, unit: &'static str, file: &'static str, na
 }
 
 const LIMITS: &[Limit] = &[
-    limit("length of an id that a client chooses", "characters", "src/core/kernel/ids.rs", "MAX_CHOSEN_LEN"),
+    limit("length of an id that a client chooses", "characters", "src/core/kernel/ids.rs", "MAX_ID_LEN"),
     limit(
         "name of an agent, a project, a provider or a token",
         "characters",
@@ -304,7 +304,12 @@ const LIMITS: &[Limit] = &[
         "src/core/bead/creation_limits.rs",
         "MAX_DEPTH",
     ),
-    limit("beads that agents create from one origin", "", "src/core/bead/creation_limits.rs", "MAX_FAMILY"),
+    limit(
+        "beads that agents create from one origin",
+        "",
+        "src/core/bead/creation_limits.rs",
+        "MAX_DESCENDANTS",
+    ),
     limit("shortest lease", "s", "src/core/kernel/lease.rs", "MIN_TTL_SEC"),
     limit("longest lease", "s", "src/core/kernel/lease.rs", "MAX_TTL_SEC"),
     limit("longest wait of a request for the next bead", "s", "actors/dispatch/pull.rs", "MAX_WAIT_SEC"),
@@ -324,7 +329,7 @@ const LIMITS: &[Limit] = &[
         "src/core/agent/config.rs",
         "MAX_STEPS",
     ),
-    limit("budgets", "", "src/core/budget.rs", "MOST"),
+    limit("budgets", "", "src/core/budget.rs", "MAX_BUDGETS"),
     limit("prompt to an agent", "characters", "src/core/kernel/limits.rs", "MAX_PROMPT"),
     limit("question at the console", "characters", "src/core/kernel/limits.rs", "MAX_PROMPT"),
     limit("answer of a provider", "bytes", "src/providers/client.rs", "MAX_ANSWER_BYTES"),

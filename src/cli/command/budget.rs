@@ -52,7 +52,10 @@ impl Command {
     /// Runs the command.
     pub async fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
-            Self::List => session.list(Request::get(&["budgets"]), usize::MAX, COLUMNS).await,
+            Self::List => {
+                let budgets = session.client.json(&Request::get(&["budgets"])).await?;
+                session.output.list(budgets.as_array().map_or(&[][..], Vec::as_slice), COLUMNS)
+            }
             Self::Set { which, cap_usd } => {
                 let BudgetKey { scope, period } = which;
                 let replacement = json!({"scope": scope, "period": period, "cap_usd": cap_usd});

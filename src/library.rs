@@ -1,4 +1,4 @@
-//! Arbiter inside another program: the same cast without the HTTP edge.
+//! Arbiter inside another program: the same actors without HTTP.
 
 use crate::app::{StartError, actor_settings, load_catalog};
 use crate::config::Settings;
@@ -15,22 +15,18 @@ use secrecy::SecretString;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A running Arbiter without its HTTP edge. It lives on the tokio runtime (of several threads) it was
-/// opened on.
+/// A running Arbiter without HTTP. It lives on the tokio runtime (of several threads) that it was opened on.
+///
+/// Dropping it does not stop the actors in order; call [`Arbiter::close`].
 ///
 /// ```
-/// use arbiter::core::agent::edit::NewAgent;
-/// use arbiter::core::agent::config::AgentConfig;
-/// use arbiter::core::kernel::event::Event;
-/// use arbiter::core::provider::ProviderType;
-/// use arbiter::core::provider::edit::NewProvider;
-/// use arbiter::{Arbiter, ExposeSecret, SecretString};
+/// use arbiter::prelude::*;
 ///
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let home = tempfile::tempdir()?;
 /// # let data_dir = home.path().join("data");
 /// let arbiter = Arbiter::open(&data_dir, SecretString::from("a long password")).await?;
-/// let mut events = arbiter.subscribe(|event: &Event| event.kind.as_str() == "agent.spawned").await?;
+/// let mut events = arbiter.subscribe(|event| event.kind.as_str() == "agent.spawned").await?;
 ///
 /// let mut provider =
 ///     NewProvider::named("OpenAI GPT-4", ProviderType::OpenAi, "https://api.openai.com/v1");
@@ -48,12 +44,12 @@ use std::sync::Arc;
 ///     ..NewAgent::default()
 /// };
 /// arbiter.create_agent(agent).await?;
-/// assert_eq!(events.next().await.ok_or("the bus ended")?.subject, "coding-agent");
+/// assert_eq!(events.next().await.ok_or("the server stopped")?.subject, "coding-agent");
 ///
 /// let (agent, provider, api_key) = arbiter.get_agent_with_provider("coding-agent").await?;
 /// assert_eq!(agent.config.model.as_deref(), Some("gpt-4"));
 /// assert_eq!(provider.name, "OpenAI GPT-4");
-/// // The key is decrypted and ready to use; that it was used is in the event log.
+/// // The key is decrypted and ready to use; the event log has a `key.used` event for it.
 /// assert_eq!(api_key.ok_or("no key")?.expose_secret(), "sk-...");
 /// arbiter.close().await;
 /// # Ok(()) }
@@ -66,19 +62,30 @@ pub struct Arbiter {
 }
 
 impl Arbiter {
-    /// Opens (or makes) a data directory with the built-in settings and unlocks its vault; the first
-    /// password given to a new vault is its password.
+    /// Opens a data directory with the built-in settings and unlocks its vault.
+    ///
+    /// A directory that does not exist is created with mode 0700. The first password given to a new vault
+    /// becomes its password. Deriving the key from it takes about a second of one core.
     ///
     /// # Errors
-    /// [`StartError`]: the directory is held by another process, the password is wrong, a file is damaged.
+    /// - [`StartError::is_held`]: another process has the directory open.
+    /// - [`StartError::WrongPassword`]: nothing was changed.
+    /// - [`StartError::Directory`]: it cannot be created, or others may read or write it.
+    /// - [`StartError::Vault`] and [`StartError::ActorSystem`]: a file is damaged, was written by a newer
+    ///   version, or cannot be read.
+    /// - [`StartError::Unlock`]: the vault's file was replaced by an older one, or too many wrong passwords
+    ///   were given.
     pub async fn open(data_dir: &Path, password: SecretString) -> Result<Self, StartError> {
         Self::open_with(data_dir, password, &Settings::default()).await
     }
 
-    /// The same with other settings.
+    /// Opens a data directory as [`Arbiter::open`] does, with other settings. Those of the HTTP
+    /// server and of the log have no effect.
     ///
     /// # Errors
-    /// As [`Arbiter::open`].
+    /// Those of [`Arbiter::open`]; besides [`StartError::Catalog`] if `settings.providers.catalogue` names a
+    /// file that is no model catalog, and `StartError::Temporal` if `settings.temporal` contradicts itself
+    /// or names a file that cannot be read.
     pub async fn open_with(
         data_dir: &Path,
         password: SecretString,
@@ -113,10 +120,15 @@ impl Arbiter {
         })
     }
 
-    /// Registers a provider; its key goes into the vault and only there.
+    /// Registers a provider and returns it as stored. `api_key` is stored in the vault and nowhere else.
+    ///
+    /// Without [`NewProvider::id`] an id is made from random bytes. The first health check follows at once and
+    /// is not waited for.
     ///
     /// # Errors
-    /// [`Error::Refused`] for wrong fields or a taken id.
+    /// - [`Error::Refused`]: a field breaks a rule, the id is taken, or the endpoint may not be called.
+    /// - [`Error::Vault`]: the vault is locked and a key was given.
+    /// - [`Error::Store`], [`Error::ShuttingDown`]: nothing was registered.
     pub async fn create_provider(
         &self,
         provider: NewProvider,
@@ -125,20 +137,27 @@ impl Arbiter {
         self.actor_system.handles.providers.register(&self.caller, provider, api_key).await
     }
 
-    /// Creates an agent and starts it.
+    /// Creates an agent, starts it unless [`NewAgent::start`] is `Later`, and returns it as stored.
+    ///
+    /// Without [`NewAgent::id`] an id is made from random bytes. [`NewAgent::kind`] defaults to `llm`: the
+    /// server does the agent's work by calling its provider.
     ///
     /// # Errors
-    /// [`Error::Refused`] for wrong fields or an unknown provider.
+    /// - [`Error::Refused`]: a field breaks a rule, the id is taken, or the provider, project or persona does
+    ///   not exist.
+    /// - [`Error::Store`], [`Error::ShuttingDown`]: nothing was created.
     pub async fn create_agent(&self, agent: NewAgent) -> Result<Agent, Error> {
         self.actor_system.handles.agents.create(&self.caller, agent).await
     }
 
-    /// An agent, its provider and that provider's key (`None` when it needs none). That the key was used
-    /// is in the event log before this returns.
+    /// Returns an agent, its provider and the decrypted key of that provider, `None` if it needs none.
+    ///
+    /// The event `key.used`, with the agent as its actor, is in the log before this returns.
     ///
     /// # Errors
-    /// [`Error::Refused`] for an unknown agent or one without a provider; [`Error::Vault`] when the vault is
-    /// locked.
+    /// - [`Error::Refused`]: the agent does not exist or has no provider.
+    /// - [`Error::Vault`]: the vault is locked.
+    /// - [`Error::Store`]: the store cannot be read, or the use of the key cannot be logged.
     pub async fn get_agent_with_provider(
         &self,
         id: &str,
@@ -155,10 +174,10 @@ impl Arbiter {
         Ok((agent, provider, key))
     }
 
-    /// Listens to the events that a predicate picks, from now on.
+    /// Subscribes to the events for which `filter` returns true, from now on.
     ///
     /// ```
-    /// # use arbiter::{Arbiter, SecretString, core::kernel::event::Event};
+    /// use arbiter::prelude::*;
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let home = tempfile::tempdir()?;
     /// # let arbiter = Arbiter::open(&home.path().join("data"), SecretString::from("password")).await?;
@@ -175,7 +194,7 @@ impl Arbiter {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Store`] when the log cannot be read.
+    /// [`Error::Store`]: the log cannot be read. [`Error::ShuttingDown`]: the server stops.
     pub async fn subscribe(
         &self,
         filter: impl Fn(&Event) -> bool + Send + 'static,
@@ -184,12 +203,14 @@ impl Arbiter {
         Ok(EventStream { subscription, filter: Box::new(filter) })
     }
 
-    /// Everything else that can be done.
+    /// Returns the handles of the actors, one per entity: everything that the HTTP API does goes through them.
     pub fn handles(&self) -> &Handles {
         &self.actor_system.handles
     }
 
-    /// Stops everything in order.
+    /// Stops the Temporal bridge, the actors and the store, in this order, and waits for each.
+    ///
+    /// Runs of agents are aborted and their beads released; the vault is locked.
     pub async fn close(self) {
         #[cfg(feature = "temporal")]
         if let Some((_, running)) = self.bridge {
@@ -199,14 +220,19 @@ impl Arbiter {
     }
 }
 
-/// Events that a predicate picks.
+/// The events that pass the filter of [`Arbiter::subscribe`], in the order of the log.
+///
+/// A slow reader delays nothing: events that no longer fit into memory are read from the log. Events that
+/// retention deleted before they were read are skipped.
 pub struct EventStream {
     subscription: Subscription,
     filter: Box<dyn Fn(&Event) -> bool + Send>,
 }
 
 impl EventStream {
-    /// The next one; `None` when the bus has ended.
+    /// Waits for the next event; `None` after the server has stopped or if the log cannot be read.
+    ///
+    /// Cancel safe: an event that was not returned is returned by the next call.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
         loop {
             match self.subscription.next().await {

@@ -1,4 +1,4 @@
-//! Arbiter inside another program, with a Temporal server: its workflows by the entities they follow.
+//! Arbiter inside another program, with a Temporal server: workflows that mirror its entities.
 
 use crate::bridge::{Bridge, WorkflowError};
 use crate::library::Arbiter;
@@ -6,15 +6,46 @@ use arbiter_core::agent;
 use arbiter_core::agent::edit::NewAgent;
 use arbiter_core::bead::edit::NewBead;
 use arbiter_core::decision::edit::NewDecision;
+use arbiter_core::decision::{Decision, Status};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_temporal::codec::names::Kind;
 use serde_json::Value;
 
-/// With `temporal.address` in the settings it was opened with.
+/// How a decision ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DecisionOutcome {
+    /// It was answered, with one of its options or, if it has none, with any text.
+    Decided(String),
+    /// Its deadline passed without an answer.
+    TimedOut,
+    /// It was cancelled, for example because its bead was closed.
+    Cancelled,
+}
+
+impl DecisionOutcome {
+    /// Takes the outcome from the stored decision, where an option `timeout` and a time-out differ. A decision
+    /// that was deleted since leaves only the result of its workflow.
+    fn of(stored: Option<Decision>, workflow_result: String) -> Self {
+        match stored.map(|decision| (decision.status, decision.decision)) {
+            Some((Status::Resolved, Some(answer))) => Self::Decided(answer),
+            Some((Status::Timeout, _)) => Self::TimedOut,
+            Some((Status::Cancelled, _)) => Self::Cancelled,
+            Some(_) | None => match workflow_result.as_str() {
+                "timeout" => Self::TimedOut,
+                "cancelled" => Self::Cancelled,
+                _ => Self::Decided(workflow_result),
+            },
+        }
+    }
+}
+
+/// Workflows of a Temporal server, which is named by `temporal.address` of the settings.
+///
+/// Each of these methods fails with [`WorkflowError::Error`] if no server is configured or Arbiter cannot do its
+/// part, and with [`WorkflowError::WorkflowClient`] while there is no connection or if Temporal refuses.
 ///
 /// ```
-/// use arbiter::config::Settings;
-/// use arbiter::{Arbiter, SecretString};
+/// use arbiter::prelude::*;
 /// use serde_json::json;
 ///
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,8 +55,8 @@ use serde_json::Value;
 /// let mut settings = Settings::default();
 /// settings.temporal.address = server.address();
 /// let arbiter = Arbiter::open_with(&data_dir, SecretString::from("a long password"), &settings).await?;
-/// # let project = arbiter::core::project::edit::NewProject { id: Some("my-project".into()), name: "Mine".into(), ..Default::default() };
-/// # arbiter.handles().projects.create(&arbiter_actors::Caller::named("library"), project).await?;
+/// # let project = NewProject { id: Some("my-project".into()), name: "Mine".into(), ..Default::default() };
+/// # arbiter.handles().projects.create(&Caller::named("library"), project).await?;
 /// # while arbiter.temporal_status().await?.status != "connected" { tokio::time::sleep(std::time::Duration::from_millis(20)).await }
 ///
 /// // Start agent workflow
@@ -41,19 +72,20 @@ use serde_json::Value;
 /// arbiter.signal_bead_workflow("bead-1", "statusChange", json!("in_progress")).await?;
 ///
 /// // Start decision workflow
-/// let options = ["yes".to_owned(), "no".to_owned()];
+/// let options = ["yes".to_owned(), "timeout".to_owned()];
 /// arbiter.start_decision_workflow("dec-1", "my-project", "Go on?", Some("agent-1"), &options).await?;
-/// # arbiter.handles().decisions.decide(&arbiter_actors::Caller::named("me"), &arbiter::core::kernel::ids::DecisionId::from_trusted("dec-1"), "yes".into(), None).await?;
+/// # arbiter.handles().decisions.decide(&Caller::named("me"), &DecisionId::from_trusted("dec-1"), "timeout".into(), None).await?;
 /// // Wait for decision (in separate task)
-/// assert_eq!(arbiter.wait_decision("dec-1").await?, "yes");
+/// assert_eq!(arbiter.wait_decision("dec-1").await?, DecisionOutcome::Decided("timeout".into()));
 /// arbiter.close().await;
 /// # Ok(()) }
 /// ```
 impl Arbiter {
-    /// How the bridge to the Temporal server stands.
+    /// Returns the state of the connection to the Temporal server and what was sent since the start. Without a
+    /// configured server the status is `off`.
     ///
     /// # Errors
-    /// [`WorkflowError`] when the store cannot be read.
+    /// [`WorkflowError::Error`]: the store cannot be read.
     pub async fn temporal_status(&self) -> Result<crate::bridge::Status, WorkflowError> {
         match &self.bridge {
             None => Ok(crate::bridge::Status::off()),
@@ -61,10 +93,12 @@ impl Arbiter {
         }
     }
 
-    /// Begins to follow an agent; if there is none, one is created that fetches its work. Returns the workflow's run.
+    /// Starts the workflow of an agent and returns the id of its run. An agent that does not exist is created as
+    /// an external one, which claims its beads itself.
     ///
     /// # Errors
-    /// [`WorkflowError`]: no Temporal server, or the agent cannot be created so.
+    /// [`WorkflowError::Error`]: no server is configured, or the agent cannot be created (unknown project or
+    /// persona, invalid id). [`WorkflowError::WorkflowClient`]: not connected, or refused by Temporal.
     pub async fn start_agent_workflow(
         &self,
         agent_id: &str,
@@ -88,18 +122,20 @@ impl Arbiter {
         bridge.mirror_entity(Kind::Agent, agent_id).await
     }
 
-    /// Asks the workflow of an agent: `getStatus`, `getCurrentBead`.
+    /// Queries the workflow of an agent: `getStatus` or `getCurrentBead`. Returns the answer as JSON: a string,
+    /// or null for no bead.
     ///
     /// # Errors
-    /// [`WorkflowError`].
+    /// [`WorkflowError::WorkflowClient`]: not connected, no such workflow, or an unknown query.
     pub async fn query_agent_workflow(&self, agent_id: &str, query: &str) -> Result<Value, WorkflowError> {
         self.bridge()?.query(Kind::Agent, agent_id, query).await
     }
 
-    /// Signals the workflow of an agent: `updateStatus`, `assignBead`, `shutdown`.
+    /// Sends a signal to the workflow of an agent: `updateStatus` with the status, `assignBead` with the bead's
+    /// id, or `shutdown` with the reason, each a JSON string. Returns once Temporal has stored the signal.
     ///
     /// # Errors
-    /// [`WorkflowError`].
+    /// [`WorkflowError::WorkflowClient`]: not connected, or no such workflow.
     pub async fn signal_agent_workflow(
         &self,
         agent_id: &str,
@@ -109,10 +145,13 @@ impl Arbiter {
         self.bridge()?.signal(Kind::Agent, agent_id, signal, &value).await
     }
 
-    /// Begins to follow a bead, which is created if there is none. Returns the workflow's run.
+    /// Starts the workflow of a bead and returns the id of its run. A bead that does not exist is created;
+    /// `priority` is 0 (critical) to 4 (backlog).
     ///
     /// # Errors
-    /// [`WorkflowError`]: no Temporal server, or the bead cannot be created so.
+    /// [`WorkflowError::Error`]: no server is configured, or the bead cannot be created (unknown project or
+    /// type, invalid id, priority above 4). [`WorkflowError::WorkflowClient`]: not connected, or refused by
+    /// Temporal.
     pub async fn start_bead_workflow(
         &self,
         bead_id: &str,
@@ -138,10 +177,11 @@ impl Arbiter {
         bridge.mirror_entity(Kind::Bead, bead_id).await
     }
 
-    /// Signals the workflow of a bead: `statusChange`.
+    /// Sends a signal to the workflow of a bead: `statusChange` with the wanted status, a JSON string. Returns
+    /// once Temporal has stored the signal; a change that is not allowed has no effect.
     ///
     /// # Errors
-    /// [`WorkflowError`].
+    /// [`WorkflowError::WorkflowClient`]: not connected, or no such workflow.
     pub async fn signal_bead_workflow(
         &self,
         bead_id: &str,
@@ -151,10 +191,13 @@ impl Arbiter {
         self.bridge()?.signal(Kind::Bead, bead_id, signal, &value).await
     }
 
-    /// Begins to follow a decision, which is asked for if there is none. Returns the workflow's run.
+    /// Starts the workflow of a decision and returns the id of its run. A decision that does not exist is
+    /// created; an empty `options` allows any text as answer. Its deadline is `decisions.timeout_sec` of
+    /// the settings away.
     ///
     /// # Errors
-    /// [`WorkflowError`]: no Temporal server, or the decision cannot be asked for so.
+    /// [`WorkflowError::Error`]: no server is configured, or the decision cannot be created (unknown project,
+    /// invalid id). [`WorkflowError::WorkflowClient`]: not connected, or refused by Temporal.
     pub async fn start_decision_workflow(
         &self,
         decision_id: &str,
@@ -176,17 +219,56 @@ impl Arbiter {
         bridge.mirror_entity(Kind::Decision, decision_id).await
     }
 
-    /// Waits for the end of a decision: the choice, `timeout` or `cancelled`.
+    /// Waits until the workflow of a decision has ended and returns its outcome.
+    ///
+    /// Cancel safe: the decision and its workflow go on without the waiting program.
     ///
     /// # Errors
-    /// [`WorkflowError`].
-    pub async fn wait_decision(&self, decision_id: &str) -> Result<String, WorkflowError> {
-        self.bridge()?.result(Kind::Decision, decision_id).await
+    /// [`WorkflowError::WorkflowClient`]: not connected, no such workflow, or it was terminated.
+    /// [`WorkflowError::Error`]: no server is configured, or the store cannot be read.
+    pub async fn wait_decision(&self, decision_id: &str) -> Result<DecisionOutcome, WorkflowError> {
+        let workflow_result = self.bridge()?.result(Kind::Decision, decision_id).await?;
+        let stored = self.handles().store.decision(decision_id.to_owned()).await?;
+        Ok(DecisionOutcome::of(stored, workflow_result))
     }
 
     fn bridge(&self) -> Result<&Bridge, WorkflowError> {
         let off =
             || Refusal::conflict("temporal-off", "no Temporal server is configured: set temporal.address");
         Ok(self.bridge.as_ref().map(|(bridge, _)| bridge).ok_or_else(off)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arbiter_core::kernel::ids::DecisionId;
+    use arbiter_core::kernel::time::Timestamp;
+    use std::time::Duration;
+
+    #[test]
+    fn decision_outcome_tells_an_option_from_a_time_out() {
+        let new = NewDecision::question("p", "How did it end?");
+        let now = Timestamp::from_millis(0);
+        let pending = new.build(DecisionId::from_trusted("d"), now, Duration::from_secs(60)).unwrap();
+        let ended = |status: Status, answer: Option<&str>| {
+            let decision = answer.map(str::to_owned);
+            let decision = Decision { status, decision, ..pending.clone() };
+            let result = answer.unwrap_or(status.as_str()).to_owned();
+            DecisionOutcome::of(Some(decision), result)
+        };
+        for option in ["yes", "timeout", "cancelled"] {
+            let outcome = ended(Status::Resolved, Some(option));
+            assert_eq!(outcome, DecisionOutcome::Decided(option.to_owned()));
+        }
+        assert_eq!(ended(Status::Timeout, None), DecisionOutcome::TimedOut);
+        assert_eq!(ended(Status::Cancelled, None), DecisionOutcome::Cancelled);
+        for (result, outcome) in [
+            ("timeout", DecisionOutcome::TimedOut),
+            ("cancelled", DecisionOutcome::Cancelled),
+            ("yes", DecisionOutcome::Decided("yes".to_owned())),
+        ] {
+            assert_eq!(DecisionOutcome::of(None, result.to_owned()), outcome);
+        }
     }
 }

@@ -320,12 +320,6 @@ impl Meter {
         }
     }
 
-    /// Marks of everything that is spent and not marked: for an orderly end.
-    pub fn final_checkpoints(&self) -> Vec<SpendCheckpoint> {
-        let ahead = self.states.iter().filter(|(_, state)| state.spent > state.checkpointed);
-        ahead.map(|(key, state)| state.checkpoint(key)).collect()
-    }
-
     /// How every budget stands.
     pub fn budget_statuses(&mut self, now: Timestamp) -> Vec<BudgetStatus> {
         self.states.iter_mut().for_each(|(key, state)| state.roll(key, now));

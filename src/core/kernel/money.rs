@@ -26,7 +26,8 @@ impl Usd {
     }
 
     /// From billionths of a dollar.
-    pub const fn from_billionths(billionths: u64) -> Self {
+    #[cfg(test)]
+    pub(crate) const fn from_billionths(billionths: u64) -> Self {
         Self(billionths)
     }
 

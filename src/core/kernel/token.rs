@@ -48,11 +48,6 @@ impl Token {
         self.agent_id.as_deref().or(self.user.as_deref()).unwrap_or(&self.name)
     }
 
-    /// Returns whether it still works at `now`.
-    pub fn is_valid_at(&self, now: Timestamp) -> bool {
-        self.expires_at.is_none_or(|end| now < end)
-    }
-
     /// Returns whether its holder may see and change what belongs to this project.
     pub fn can_access(&self, project: &str) -> bool {
         self.projects.as_ref().is_none_or(|projects| projects.iter().any(|known| known == project))

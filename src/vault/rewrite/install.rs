@@ -74,14 +74,6 @@ impl Vault {
         Arc::clone(&self.session_flag)
     }
 
-    /// Returns whether this is the vault's password. Costs one derivation, and one more for each v1 entry.
-    ///
-    /// # Errors
-    /// [`VaultError::Locked`]; [`VaultError::WrongPassword`].
-    pub fn check_password(&self, password: SecretString) -> Result<(), VaultError> {
-        self.session_for(password).map(drop)
-    }
-
     fn session_for(&self, password: SecretString) -> Result<Session, VaultError> {
         let (Some(file), Some(_)) = (&self.contents, &self.session) else { return Err(VaultError::Locked) };
         Session::authenticate(file, self.file.path(), password, &mut cipher::derive)

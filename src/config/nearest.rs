@@ -1,13 +1,15 @@
-//! The known key that an unknown one most likely meant.
+//! The known key that is most similar to an unknown one.
 
-/// The candidate with the fewest single-character edits between it and `wanted`.
+use strsim::levenshtein;
+
+/// Returns the candidate with the fewest single-character edits between it and `wanted`.
 ///
 /// A key whose section is missing or misspelt is compared by its last part too, so that `listen`
 /// finds `http.listen`.
 pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates.into_iter().min_by_key(|candidate| {
-        let whole = edits(wanted, candidate);
-        let last = 1 + edits(last_part(wanted), last_part(candidate));
+        let whole = levenshtein(wanted, candidate);
+        let last = 1 + levenshtein(last_part(wanted), last_part(candidate));
         (whole.min(last), whole)
     })
 }
@@ -16,31 +18,15 @@ fn last_part(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)
 }
 
-/// Levenshtein distance, in characters.
-fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, left) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, right) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != *right);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn edit_distance_counts_single_edits() {
-        assert_eq!(edits("", "abc"), 3);
-        assert_eq!(edits("kitten", "sitting"), 3);
-        assert_eq!(edits("same", "same"), 0);
+        assert_eq!(levenshtein("", "abc"), 3);
+        assert_eq!(levenshtein("kitten", "sitting"), 3);
+        assert_eq!(levenshtein("same", "same"), 0);
     }
 
     #[test]

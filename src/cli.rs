@@ -1,7 +1,7 @@
 //! The command line: starts a server, or talks to one.
 //!
 //! Owns arguments, tables, exit codes and the way a client finds its server; one file per command.
-//! A client command knows the HTTP API and nothing behind it: it opens no database and no vault.
+//! A client command uses the HTTP API alone: it opens no database and no vault.
 //! Data goes to standard output, everything else to standard error.
 
 mod client;
@@ -14,7 +14,7 @@ use client::session::Session;
 use std::process::ExitCode;
 use ui::failure::Failure;
 
-/// What follows the list of commands in the help.
+/// The help text after the list of commands.
 const AFTER_HELP: &str = "\
 Client commands find the server by --url or ARBITER_URL and --token or ARBITER_TOKEN, else by what
 the local server wrote to the data directory.
@@ -96,7 +96,7 @@ struct ClientCommand<C: Subcommand> {
     command: C,
 }
 
-/// Reads the arguments of this process, does what they say and returns the exit code.
+/// Runs the command that the arguments of this process name and returns the exit code.
 pub fn main() -> ExitCode {
     // Before anything is read: clients hold keys and tokens as the server does.
     if let Err(error) = crate::app::harden() {
@@ -107,7 +107,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are data; a closed pipe is no reason to complain.
+            // Help and version are data; a closed pipe is no error.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(ui::failure::USAGE));
         }
@@ -131,7 +131,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             command::config::Command::Show(show) => show.run(&online.connection),
         },
         Command::Status(connection) => connection.with(async |s| command::status::run(s).await),
-        Command::Openapi(form) => form.run(),
+        Command::Openapi(command) => command.run(),
         Command::Repl(command) => command.run(),
         Command::Audit(online) => online.command.run(&online.connection),
         Command::Vault(online) => online.command.run(&online.connection),
@@ -160,7 +160,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Does something without a server.
+/// Runs `work` on a runtime of its own, without a server.
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     Ok(runtime.map_err(|source| Failure::io("cannot begin", source))?.block_on(work))

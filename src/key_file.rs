@@ -1,4 +1,4 @@
-//! The file of a private key: a regular file that is ours alone.
+//! Files of private keys: regular files that no other user can read or write.
 //!
 //! Owns what such a file must be. Knows neither what the key is for nor how it is written.
 
@@ -12,24 +12,24 @@ use zeroize::Zeroizing;
 /// The largest file of a key that is read, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Why a key's file is not used.
+/// An error that prevents the use of a key file.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// It could not be read.
+    /// The file could not be read.
     #[error("cannot read the private key {path}")]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// Somebody else could have read or written it.
+    /// Another user could have read or written the file.
     #[error("the private key {path} {why}")]
     Refused {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and what mends it.
+        /// The problem and its remedy.
         why: String,
     },
     /// There is no text in it.
@@ -37,14 +37,14 @@ pub enum KeyFileError {
     Empty(PathBuf),
 }
 
-/// What is in a key's file.
+/// Reads a key file.
 ///
 /// # Errors
-/// [`KeyFileError`] unless it is a regular file, no link, belongs to us and nobody else may read it.
+/// [`KeyFileError`] unless it is a regular file (no link), owned by this user and closed to all others.
 pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let unreadable = |source| KeyFileError::Unreadable { path: path.to_owned(), source };
     let refused = |why: String| KeyFileError::Refused { path: path.to_owned(), why };
-    // A link could be turned elsewhere by whoever may write its directory; a pipe would hold us up.
+    // A link could be redirected by a user with write access to its directory; a pipe would block.
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
     let file = match opened {

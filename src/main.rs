@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Overwrites all memory that is given back, a growing buffer's old place included: libraries copy passwords
-/// and keys into buffers that no destructor of ours reaches.
+/// and keys into buffers that no destructor here reaches.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 

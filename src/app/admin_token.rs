@@ -1,4 +1,4 @@
-//! The first token: made once, for whoever may read the data directory.
+//! The first token: created once and readable by the owner of the data directory.
 
 use crate::app::error::StartError;
 use crate::app::server_file::write_private;
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 /// The file that holds it.
 pub const FILE: &str = "admin-token";
 
-/// Makes the admin token when there is no token at all. The file comes first: a token that nobody can read
-/// would lock everybody out, a file without its token is written anew by the next start.
+/// Creates the admin token if there is no token at all. The file is written first: an admin token that cannot
+/// be read would lock out every client, while a file without its token is written again by the next start.
 pub async fn ensure(
     handles: &Handles,
     directory: &Path,

@@ -1,5 +1,5 @@
 //! The demonstration: a server in a temporary directory, a simulated provider, three agents and a dozen
-//! beads that depend on each other, told as it happens.
+//! beads that depend on each other, reported as they are done.
 
 use crate::app::demo_provider;
 use crate::app::error::StartError;
@@ -18,9 +18,8 @@ use secrecy::SecretString;
 use serde_json::Value;
 use std::time::Instant;
 
-/// What the demonstration is started with.
+/// Options of the demonstration.
 pub struct DemoOptions {
-    /// The settings.
     pub loaded: Loaded,
 }
 
@@ -125,7 +124,7 @@ async fn print_events(mut events: Subscription, handles: Handles) {
     }
 }
 
-/// What an event means, for those worth telling.
+/// Describes an event in a line; `None` for events that the demonstration leaves out.
 fn describe_event(event: &Event) -> Option<String> {
     let text = |name: &str| event.data.get(name).and_then(Value::as_str).unwrap_or_default();
     let subject = &event.subject;
@@ -145,7 +144,7 @@ fn describe_event(event: &Event) -> Option<String> {
     })
 }
 
-/// What to do next, when nothing more happens by itself.
+/// Prints commands to try once all beads are done.
 async fn summary(handles: &Handles) -> Option<String> {
     let counts = handles.store.counts().await.ok()?;
     let open: u64 = counts.beads.iter().filter(|(status, _)| status != "closed").map(|(_, n)| n).sum();

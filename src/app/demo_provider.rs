@@ -1,5 +1,5 @@
 //! A provider on loopback for the demonstration: it speaks the real protocol, asks for a key like a real
-//! one, and says in every answer that it is simulated.
+//! one, and marks every answer as simulated.
 
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -14,7 +14,7 @@ use warp::{Filter, Reply};
 
 /// The key it wants.
 pub const KEY: &str = "demo-key-without-value";
-/// How long it thinks, so that people can follow.
+/// The delay of an answer, so that a person can follow.
 const REPLY_DELAY: Duration = Duration::from_millis(350);
 
 /// Starts it; returns its URL. It ends with the runtime.

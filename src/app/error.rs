@@ -1,4 +1,4 @@
-//! Why the server did not start, or ended with an error.
+//! Errors that prevent a start or end a server.
 
 use crate::app::model_catalog::CatalogError;
 use crate::app::notify::NotifyError;
@@ -11,13 +11,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Why the server did not start, or ended with an error.
+/// An error that prevents a start or ends a server.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Directory(#[from] LockError),
-    /// The cast did not start.
+    /// The actors did not start.
     #[error("the server cannot start")]
     ActorSystem(#[source] arbiter_actors::StartError),
     /// The key file cannot be used.
@@ -34,7 +34,7 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// TLS cannot be spoken.
@@ -43,14 +43,14 @@ pub enum StartError {
     /// The catalogue of models cannot be used.
     #[error("the catalogue of models cannot be used")]
     Catalog(#[from] CatalogError),
-    /// Nobody can be told outside as the configuration wants it.
+    /// The receiver of notifications cannot be used as configured.
     #[error("notices cannot be sent")]
     Notify(#[from] NotifyError),
     /// The Temporal server cannot be used as the configuration has it.
     #[cfg(feature = "temporal")]
     #[error("the Temporal server cannot be used")]
     Temporal(#[from] crate::bridge::BridgeConfigError),
-    /// A Temporal server is configured, and this program knows none.
+    /// A Temporal server is configured, and this program was built without support for it.
     #[cfg(not(feature = "temporal"))]
     #[error("temporal.address is set, and this program was built without the feature `temporal`")]
     NoTemporal,
@@ -59,7 +59,7 @@ pub enum StartError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -69,9 +69,9 @@ pub enum StartError {
     /// The process could not be set up.
     #[error("cannot {operation}")]
     Process {
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -93,7 +93,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Whether another server holds the data directory.
+    /// Returns whether another process has locked the data directory.
     pub fn is_held(&self) -> bool {
         matches!(self, Self::Directory(LockError::Held(_)))
     }
@@ -133,7 +133,7 @@ impl StartError {
 }
 
 impl StartError {
-    /// Why the vault did not open.
+    /// Maps the error of an unlock.
     pub(crate) fn from_unlock_error(error: Error) -> Self {
         match error {
             Error::Vault(VaultAccessError::WrongPassword) => Self::WrongPassword,
@@ -151,7 +151,7 @@ impl From<arbiter_actors::StartError> for StartError {
     }
 }
 
-/// An error, followed by its causes, in one line.
+/// Formats an error and its causes in one line.
 pub fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

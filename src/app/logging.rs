@@ -75,10 +75,10 @@ impl<S: Subscriber> Layer<S> for EventLayer {
             return;
         }
         if let Some(lines) = LINES.get() {
-            let mut text = Text::default();
+            let mut text = MessageText::default();
             event.record(&mut text);
             let message = redacted(&text.0);
-            // A full queue means that too much is said at once; the log has it.
+            // A message that finds the queue full is in the log only.
             let _ = lines.try_send(QueuedLine {
                 level: *about.level(),
                 target: about.target().to_owned(),
@@ -89,9 +89,9 @@ impl<S: Subscriber> Layer<S> for EventLayer {
 }
 
 #[derive(Default)]
-struct Text(String);
+struct MessageText(String);
 
-impl Visit for Text {
+impl Visit for MessageText {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         if !self.0.is_empty() {
             self.0.push(' ');
@@ -103,8 +103,8 @@ impl Visit for Text {
     }
 }
 
-/// Words that look like credentials become `[redacted]`. Nothing of ours logs one; this is for texts that
-/// others wrote.
+/// Replaces words that look like credentials by `[redacted]`. Arbiter logs none; error texts of third
+/// parties may.
 fn redacted(text: &str) -> String {
     let secret = |word: &str| {
         let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());

@@ -14,7 +14,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// A store with nothing on top of it, in a directory that nobody else holds meanwhile.
+/// A store without actors, in a directory that this process has locked.
 struct OfflineStore {
     store: Store,
     _lock: DirectoryLock,
@@ -30,7 +30,7 @@ impl OfflineStore {
             queue_max: 16,
             now: SystemClock.now(),
             publish: Box::new(drop),
-            // Whoever commits hears of it as well, and there is nobody else.
+            // The commit returns the same failure to its caller, the only one here.
             on_failure: Box::new(|_| {}),
         })
         .map_err(store_failed)?;
@@ -48,11 +48,11 @@ fn store_failed(error: StoreError) -> StartError {
     StartError::ActorSystem(error.into())
 }
 
-/// What became of the admin tokens.
+/// The result of a reset of the admin token.
 pub struct AdminTokenReset {
     /// The file with the new one.
     pub path: PathBuf,
-    /// How many no longer work.
+    /// The number of revoked tokens.
     pub revoked: usize,
 }
 

@@ -11,14 +11,14 @@ const BUILT_IN: &str = include_str!("../../config/models.toml");
 /// The operator's file, when the configuration names none.
 const FILE: &str = "models.toml";
 
-/// What a file does to the models that come with the program.
+/// The effect of a catalog file on the built-in models.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Mode {
-    /// It adds to them.
+    /// The file adds models.
     #[default]
     Extend,
-    /// It stands in their place.
+    /// The file replaces all models.
     Replace,
 }
 
@@ -31,7 +31,7 @@ struct File {
     models: Vec<CatalogEntry>,
 }
 
-/// Why there is no catalogue.
+/// An error in a model catalog.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The file cannot be read.
@@ -39,7 +39,7 @@ pub enum CatalogError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The file is not written as it should be.
@@ -47,15 +47,15 @@ pub enum CatalogError {
     Parse {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: Box<toml::de::Error>,
     },
-    /// A model cannot be.
+    /// A model breaks a rule.
     #[error("{path} is no catalogue of models")]
     InvalidEntry {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: InvalidEntry,
     },
 }

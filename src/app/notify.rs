@@ -1,4 +1,4 @@
-//! Who is told outside of what somebody has to act on, as the configuration has it.
+//! The receiver of notifications, as configured.
 
 use crate::app::StartError;
 use crate::config::Settings;
@@ -7,7 +7,7 @@ use arbiter_actors::{Notify, NotifySecret};
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_providers::{EndpointError, EndpointPolicy, HttpPolicy, Webhook};
 
-/// Why nobody can be told as the configuration wants it.
+/// An error in the configuration of notifications.
 #[derive(Debug, thiserror::Error)]
 pub enum NotifyError {
     /// The URL cannot be used.
@@ -18,7 +18,7 @@ pub enum NotifyError {
     File(#[source] KeyFileError),
 }
 
-/// The receiver, with its secret where that is in a file; none: nobody is told.
+/// Reads the receiver and, if it is in a file, its secret; `None` if no URL is configured.
 ///
 /// # Errors
 /// [`StartError::Notify`].

@@ -1,12 +1,12 @@
-//! What the process may do and leave behind.
+//! Permissions and limits of the process.
 
 use crate::app::error::StartError;
 use crate::config;
 use rustix::mm::MlockAllFlags;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-/// Files are ours alone, and no core file or debugger of the same user sees our memory. Comes before any
-/// password or key is read.
+/// Creates files for this user alone and closes the memory to core files and debuggers of the same user. Must
+/// run before any password or key is read.
 pub fn harden() -> Result<(), StartError> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let fail =
@@ -27,13 +27,13 @@ pub fn lock_memory(settings: &config::Vault) -> Result<(), StartError> {
     rustix::mm::mlockall(everything).map_err(|errno| StartError::LockMemory(errno.into()))
 }
 
-/// As many files and connections as the system lets us have: the usual 1024 are fewer than the connections
-/// that are allowed, and a server without descriptors neither answers nor writes.
+/// Raises the limit of open files to the most that the system allows: the usual 1024 are fewer than the
+/// allowed connections, and a server without descriptors can neither answer nor write.
 pub fn raise_limits() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, most) {
-        tracing::warn!(%error, limit = ?limit.current, "the limit of open files stays as it is");
+        tracing::warn!(%error, limit = ?limit.current, "could not raise the limit of open files");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is read again when the process is sent SIGHUP: the files of TLS.
+//! Reads the TLS files again on SIGHUP.
 
 use crate::app::error::StartError;
 use crate::app::server_file;
@@ -31,12 +31,12 @@ pub fn reload_on_sighup(
                 Ok::<_, StartError>(tls.fingerprint())
             });
             match reading.await {
-                Ok(Ok(certificate)) => tracing::info!(%certificate, "the files of TLS were read again"),
+                Ok(Ok(certificate)) => tracing::info!(%certificate, "reloaded the TLS files"),
                 Ok(Err(error)) => {
                     let cause = error.source().map(ToString::to_string).unwrap_or_default();
-                    tracing::error!(%error, cause, "the files of TLS cannot be used; the old ones stay in force");
+                    tracing::error!(%error, cause, "could not use the new TLS files; the old ones stay in use");
                 }
-                Err(error) => tracing::error!(%error, "the files of TLS could not be read again"),
+                Err(error) => tracing::error!(%error, "could not reload the TLS files"),
             }
         }
     }))

@@ -19,17 +19,16 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// How long the end may take before the process leaves without the rest.
+/// The time-out of an orderly shutdown; then the process exits.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(9);
-/// How long of that the workers of Temporal may take.
+/// The part of it that Temporal workers may take.
 #[cfg(feature = "temporal")]
 const BRIDGE_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What a server is started with.
+/// Options of a server.
 pub struct ServeOptions {
-    /// Where everything is kept.
+    /// The data directory.
     pub data_dir: PathBuf,
-    /// The settings.
     pub loaded: Loaded,
     /// The vault's password; without it the server starts locked.
     pub password: Option<Password>,
@@ -38,22 +37,21 @@ pub struct ServeOptions {
 /// The vault's password and where it came from.
 #[derive(Debug)]
 pub struct Password {
-    /// The password.
     pub text: SecretString,
-    /// Where it came from.
+    /// The source of the password.
     pub origin: PasswordOrigin,
 }
 
-/// Where the vault's password came from.
+/// The source of the vault's password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordOrigin {
     /// The environment, of which the system keeps a copy for as long as the process lives.
     Variable,
-    /// A file that was named.
+    /// A file named by a flag.
     File,
     /// A credential of the service manager.
     Credential,
-    /// Somebody typed it.
+    /// A prompt at the terminal.
     Prompt,
 }
 
@@ -78,7 +76,7 @@ pub fn serve(options: ServeOptions) -> Result<(), StartError> {
         print_line(&format!("listening on {}", server.url));
         server.run(shutdown_signal).await
     });
-    // What still runs belongs to nobody any more.
+    // Tasks that still run have no client any more.
     runtime.shutdown_background();
     outcome
 }
@@ -91,16 +89,16 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
         .map_err(|source| StartError::Process { operation: "start the runtime", source })
 }
 
-/// One line on stdout. A reader that is gone does not stop a server.
+/// Prints a line on stdout. A closed stdout does not stop a server.
 pub fn print_line(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
 /// A started server.
 pub struct Server {
-    /// Where it listens.
+    /// The address that it listens on.
     pub url: String,
-    /// What can be done with it from inside.
+    /// The handles of its actors.
     pub handles: Handles,
     cast: ActorSystem,
     context: http::Context,
@@ -121,7 +119,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let tls = loaded.settings.http.tls().map(Tls::load).transpose()?.map(Arc::new);
         let lock = DirectoryLock::take(directory)?;
-        // The address first: a port in use is said before anything else is touched.
+        // The address first: a port in use is reported before anything is changed.
         let address = loaded.settings.http.listen;
         let listener =
             TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
@@ -203,11 +201,11 @@ impl Server {
         if let Some(bridge) = bridge
             && tokio::time::timeout(BRIDGE_SHUTDOWN_TIMEOUT, bridge.stop()).await.is_err()
         {
-            tracing::warn!("the workers of Temporal did not end in time; others take over what they left");
+            tracing::warn!("Temporal workers did not stop in time; other workers take over their activities");
         }
         if tokio::time::timeout(SHUTDOWN_TIMEOUT.saturating_sub(began.elapsed()), cast.stop()).await.is_err()
         {
-            tracing::warn!("the end took too long; the next start puts the rest right");
+            tracing::warn!("shutdown timed out; the next start recovers the rest");
         }
         tracing::info!("stopped");
         outcome.map_err(|source| StartError::Process { operation: "serve", source })
@@ -221,12 +219,12 @@ async fn prepare(
 ) -> Result<(), StartError> {
     if let Some(password) = password {
         match handles.vault.unlock(&Caller::system(), password).await {
-            Ok(Unlocked::Created) => tracing::info!("the vault is new; its password is the one just given"),
+            Ok(Unlocked::Created) => tracing::info!("the vault was created with the given password"),
             Ok(Unlocked::Opened) => tracing::info!("the vault is unlocked"),
             Err(error) => return Err(StartError::from_unlock_error(error)),
         }
     } else {
-        tracing::warn!("no password was given: the vault is locked until somebody unlocks it");
+        tracing::warn!("no password was given; the vault stays locked until an operator unlocks it");
     }
     if let Some((path, _)) = admin_token::ensure(handles, directory).await? {
         tracing::info!(path = %path.display(), "the admin token was written");

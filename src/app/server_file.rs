@@ -27,7 +27,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), StartError> {
     written.map_err(fail)
 }
 
-/// Tells local clients where the server is and, when it speaks TLS, by which certificate they know it.
+/// Writes the address of the server and, with TLS, the fingerprint of its certificate for local clients.
 pub fn write_server_file(directory: &Path, url: &str, tls: Option<&Tls>) -> Result<(), StartError> {
     let certificate = tls.map(Tls::fingerprint);
     let content =

@@ -1,4 +1,4 @@
-//! Forgetting the keys of a vault whose password is lost: offline, and nothing is deleted.
+//! Resets a vault whose password is lost. Works offline and deletes nothing.
 
 use crate::app::error::StartError;
 use arbiter_actors::{Clock, SystemClock};
@@ -10,7 +10,7 @@ use arbiter_vault::{ArchivedFile, Iterations, Vault, VaultError, archive_key_fil
 use serde_json::json;
 use std::path::Path;
 
-/// What was forgotten.
+/// The result of a reset.
 #[derive(Debug)]
 pub struct VaultReset {
     /// The ids of the keys; none when the file could not even be listed.
@@ -19,8 +19,8 @@ pub struct VaultReset {
     pub archived: Vec<ArchivedFile>,
 }
 
-/// Puts the key file and its backup aside, and tells of each key that is gone. The next start begins a new
-/// vault with the first password it is given.
+/// Archives the key file and its backup and logs each key as deleted. The next start creates a new vault
+/// with the first password that it is given.
 ///
 /// # Errors
 /// [`StartError`]: a server holds the directory, or a file cannot be used.
@@ -30,11 +30,11 @@ pub fn reset_vault(directory: &Path) -> Result<VaultReset, StartError> {
     let now = SystemClock.now();
     let keys = match Vault::open(file.clone(), Iterations::DEFAULT) {
         Ok(vault) => vault.entries().into_iter().map(|entry| entry.id.to_string()).collect(),
-        // A file that nobody can read is a reason to begin anew, not one to refuse that.
+        // An unreadable file is a reason for a reset, not against it.
         Err(VaultError::Corrupt { .. }) => Vec::new(),
         Err(error) => return Err(StartError::Vault(error)),
     };
-    // Told first: a file put aside without a word would be a mystery, and to say it twice does no harm.
+    // Logged first, so that no key disappears without an event; a repeated event does no harm.
     log_deleted_keys(directory, &keys, now).map_err(StartError::Database)?;
     let archived = archive_key_file(&file, &file_timestamp(now)).map_err(StartError::Vault)?;
     Ok(VaultReset { keys, archived })
@@ -50,7 +50,7 @@ fn log_deleted_keys(directory: &Path, keys: &[String], now: Timestamp) -> Result
             group_max: 1,
             queue_max: 1,
             now,
-            // Nobody listens to a process that ends at once.
+            // The process ends at once and has no subscribers.
             publish: Box::new(drop),
             on_failure: Box::new(|_| {}),
         })?;

@@ -189,7 +189,7 @@ impl Client {
         let text = if error.is_timeout() && !error.is_connect() {
             format!("the server at {} did not answer in time", self.base)
         } else if self.base.scheme() == "http" && why.contains("invalid HTTP version") {
-            // What a server that speaks TLS says to a greeting it does not understand.
+            // The alert of a TLS server after a greeting that it does not understand.
             format!("{} is no HTTP server; is its address https://…?", self.base)
         } else {
             format!("cannot reach a server at {}: {why}", self.base)
@@ -198,12 +198,12 @@ impl Client {
     }
 }
 
-/// Whether a list goes on behind what was read.
+/// The rest of a list after a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remainder {
-    /// It ends.
+    /// The page was the last one.
     None,
-    /// It goes on.
+    /// Another page follows.
     More,
 }
 
@@ -220,7 +220,7 @@ fn connection_lost(error: &reqwest::Error) -> Failure {
     Failure::Unreachable(format!("the server's answer broke off: {}", root_cause(error)))
 }
 
-/// The cause at the end of the chain, which says what the system said.
+/// Returns the last cause of a chain: the error of the operating system.
 fn root_cause(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {

@@ -1,4 +1,4 @@
-//! What people see and type: tables, prompts, secrets, failures.
+//! Terminal output and input: tables, prompts, secrets, failures.
 
 pub(crate) mod event_line;
 pub(crate) mod failure;

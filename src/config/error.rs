@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, in words that name the key and its place.
+//! Errors in a configuration, each with its key and place.
 
 use super::Source;
 use std::{fmt, io, path::PathBuf};
@@ -52,7 +52,7 @@ pub enum ConfigProblem {
         key: String,
         /// Where.
         found_in: Source,
-        /// What is wrong, and what would be right.
+        /// The rule that it breaks.
         detail: String,
     },
 }

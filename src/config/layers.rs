@@ -7,9 +7,9 @@ use super::Source;
 use std::collections::BTreeMap;
 use toml::{Table, Value};
 
-/// What begins the name of every variable of ours.
+/// The prefix of environment variables that are settings.
 const PREFIX: &str = "ARBITER_";
-/// What separates section and key in a variable's name.
+/// The separator of section and key in a variable's name.
 const SEPARATOR: &str = "__";
 
 /// A flag of the command line that sets a key.

@@ -17,14 +17,14 @@ pub struct Loaded {
     pub sources: BTreeMap<String, Source>,
 }
 
-/// One setting as people and programs are shown it.
+/// One setting with its value and source, as `arbiter config show` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
     /// The dotted key.
     pub key: String,
     /// The value in force.
     pub value: serde_json::Value,
-    /// Where it came from, as `default`, `FILE:LINE`, `env NAME` or `flag --NAME`.
+    /// Its source: `default`, `FILE:LINE`, `env NAME` or `flag --NAME`.
     pub source: Source,
 }
 
@@ -100,7 +100,7 @@ fn combine(defaults: &BTreeMap<String, Value>, above: Vec<layers::Layer>) -> Res
     let settings: Settings = figment.extract().map_err(|error| ConfigError::Invalid {
         problems: error.into_iter().map(|one| wrong_type(&one, &sources)).collect(),
     })?;
-    let problems = ranges::problems(&settings, &values_of(&settings), &sources);
+    let problems = ranges::check(&settings, &values_of(&settings), &sources);
     if problems.is_empty() {
         Ok(Loaded { settings, sources })
     } else {

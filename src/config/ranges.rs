@@ -66,8 +66,8 @@ const RANGES: &[(&str, i64, i64)] = &[
     ("temporal.max_in_flight", 1, 256),
 ];
 
-/// What is out of range among `values`, or does not fit together in `settings`.
-pub fn problems(
+/// Checks the ranges of `values` and the rules between keys of `settings`; returns every problem.
+pub fn check(
     settings: &Settings,
     values: &BTreeMap<String, Value>,
     sources: &BTreeMap<String, Source>,
@@ -162,7 +162,7 @@ pub fn problems(
     found
 }
 
-/// Whether a text is scheme, host and maybe port, as browsers send them.
+/// Returns whether a text is an origin as browsers send it: scheme, host and optional port.
 fn is_origin(text: &str) -> bool {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ', '@', '?', '#']))

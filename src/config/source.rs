@@ -1,4 +1,4 @@
-//! Where a value came from.
+//! The source of a value.
 
 use serde::{Serialize, Serializer};
 use std::{fmt, path::PathBuf};
@@ -12,7 +12,7 @@ pub enum Source {
     File {
         /// Its path.
         path: PathBuf,
-        /// The line, counted from 1, where it could be told.
+        /// The line, counted from 1, if known.
         line: Option<usize>,
     },
     /// A variable of the environment.

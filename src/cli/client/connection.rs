@@ -1,4 +1,4 @@
-//! How a client command finds its server.
+//! Finds the server of a client command and the credentials for it.
 //!
 //! Owns the flags every client command takes, and the rule that a token written for the local server
 //! is sent to that server and to no other.
@@ -36,7 +36,7 @@ pub struct Connection {
     json: bool,
 }
 
-/// A token that shows itself nowhere.
+/// A token that is redacted in debug output.
 #[derive(Clone, Debug)]
 struct Token(SecretString);
 
@@ -46,18 +46,17 @@ impl From<&str> for Token {
     }
 }
 
-/// A server and how to be let in.
+/// A server and the credentials for it.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Its address.
     pub url: Url,
     /// The token to send, if there is one.
     pub token: Option<SecretString>,
-    /// How TLS is spoken with it.
+    /// Its TLS settings.
     pub trust: Trust,
 }
 
-/// What a running server writes to its data directory.
+/// The files that a running server writes to its data directory.
 #[derive(Debug, Deserialize)]
 struct ServerFile {
     url: String,
@@ -72,12 +71,12 @@ struct LocalServer {
 }
 
 impl Connection {
-    /// For whom data is written.
+    /// The format of the data on standard output.
     pub fn format(&self) -> OutputFormat {
         if self.json { OutputFormat::Json } else { OutputFormat::Table }
     }
 
-    /// Whether an address was given, here or by the environment.
+    /// Returns whether a flag or the environment names an address.
     pub fn has_server_url(&self) -> bool {
         self.url.as_deref().is_some_and(|url| !url.is_empty())
     }
@@ -111,7 +110,7 @@ impl Connection {
         })?;
         let local = local.filter(|local| local.url.origin() == url.origin());
         let token = match (token, &local, directory) {
-            // Whoever shows a certificate wants to be known by it, and a token would count first.
+            // A client certificate is meant to authenticate; a token would take precedence over it.
             (None, Some(_), Some(directory)) if !self.tls.has_client_certificate() => {
                 let path = directory.join(data_directory::ADMIN_TOKEN_FILE);
                 let found = read_optional(&path)?.map(|text| Token::from(text.as_str()).0);
@@ -139,7 +138,7 @@ fn parse(text: &str) -> Result<Url, Failure> {
     }
 }
 
-/// What the server of this directory wrote; none when none runs there.
+/// Reads the files of the server on this directory; `None` if no server runs there.
 fn local_server(directory: &Path) -> Result<Option<LocalServer>, Failure> {
     let path = directory.join(data_directory::SERVER_FILE);
     let Some(text) = read_optional(&path)? else { return Ok(None) };
@@ -150,7 +149,7 @@ fn local_server(directory: &Path) -> Result<Option<LocalServer>, Failure> {
 }
 
 fn read_optional(path: &Path) -> Result<Option<String>, Failure> {
-    // The server writes these files itself; a link in their place is somebody else's.
+    // The server writes regular files; a link in their place was made by another program.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let read = rustix::fs::open(path, flags, Mode::empty())
         .map_err(io::Error::from)

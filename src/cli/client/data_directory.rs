@@ -1,4 +1,4 @@
-//! Where the data directory is.
+//! The location of the data directory.
 
 use crate::cli::ui::failure::Failure;
 use std::{
@@ -6,11 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a running server writes for its clients: its address and process.
+/// The file that a running server writes for its clients: its address and process id.
 pub const SERVER_FILE: &str = "server.json";
 /// The token that the first start wrote.
 pub const ADMIN_TOKEN_FILE: &str = "admin-token";
-/// The vault.
 pub const VAULT_FILE: &str = "keys.json";
 /// The configuration that is read when no other is named.
 pub const CONFIG_FILE: &str = "arbiter.toml";

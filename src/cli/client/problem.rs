@@ -8,33 +8,33 @@ use std::fmt;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ServerProblem {
-    /// What kind of problem, as a URI reference.
+    /// The type of problem, as a URI reference.
     #[serde(rename = "type")]
     pub kind: String,
     /// The kind in words.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What is wrong this time.
+    /// The description of this occurrence.
     pub detail: String,
     /// The request's id, by which the server's log knows it.
     pub request_id: String,
-    /// What is wrong with single fields.
+    /// Problems of single fields.
     pub errors: Vec<ServerFieldError>,
 }
 
-/// What is wrong with one field.
+/// A problem of one field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ServerFieldError {
     /// The field, as a JSON pointer.
     pub pointer: String,
-    /// What is wrong with it.
+    /// The rule that its value breaks.
     pub detail: String,
 }
 
 impl ServerProblem {
-    /// The problem that an answer with `status`, this `body` and `request_id` header tells of.
+    /// Reads the problem from the status, body and `request_id` header of an answer.
     ///
     /// Something between client and server may have answered instead; then the status has to do.
     pub fn from_answer(status: u16, body: &[u8], request_id: Option<&str>) -> Self {

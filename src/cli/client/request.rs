@@ -8,19 +8,17 @@ use serde_json::Value;
 /// A request below `/api/v1`.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The method.
     pub method: Method,
     /// The path's segments, not yet escaped.
     pub segments: Vec<String>,
     /// The query's pairs, not yet escaped.
     pub query: Vec<(&'static str, String)>,
-    /// The body.
     pub body: Option<Value>,
-    /// How long the answer may take.
+    /// The time-out of the whole answer.
     pub answer_limit: AnswerLimit,
 }
 
-/// How long an answer may take.
+/// The time-out of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerLimit {
     /// As long as the server itself allows.

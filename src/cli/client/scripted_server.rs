@@ -1,5 +1,4 @@
-//! A server for tests: answers its connections one after the other with what it was told, and keeps
-//! what it was asked.
+//! A server for tests: answers its connections one after the other from a script and records the requests.
 
 use crate::cli::client::Client;
 use crate::cli::client::connection::Target;
@@ -40,7 +39,7 @@ impl ScriptedServer {
             for answer in answers {
                 let (mut stream, _) = listener.accept().unwrap();
                 let request = read_request(&mut stream);
-                // A connection without a request is how the server is told to end.
+                // A connection without a request ends the server.
                 if request.is_empty() {
                     return;
                 }

@@ -1,4 +1,4 @@
-//! A client command's surroundings: a client, and a place to print.
+//! The context of a client command: an HTTP client and an output.
 
 use crate::cli::client::connection::Connection;
 use crate::cli::client::request::Request;
@@ -8,19 +8,18 @@ use crate::cli::ui::output::{self, Output, OutputFormat};
 use crate::cli::ui::table::Column;
 use serde_json::Value;
 
-/// What a client command works with.
+/// The context of a client command.
 #[derive(Debug)]
 pub struct Session {
-    /// The server.
     pub client: Client,
-    /// Where data goes.
+    /// The output for data.
     pub output: Output,
-    /// How the server was found; a stream looks again when it reconnects.
+    /// The connection options, which a stream reads again to reconnect.
     pub connection: Connection,
 }
 
 impl Session {
-    /// A session with the server that `connection` names; nothing is sent yet.
+    /// Opens a session with the server that `connection` names. Sends nothing yet.
     pub fn open(connection: &Connection) -> Result<Self, Failure> {
         Ok(Self {
             client: Client::new(&connection.target()?)?,

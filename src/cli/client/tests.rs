@@ -1,4 +1,4 @@
-//! The client against a server on loopback that answers what it is told to.
+//! The client against a scripted server on loopback.
 
 use super::*;
 use crate::cli::client::scripted_server::{ScriptedServer, answer};

@@ -1,8 +1,7 @@
-//! How a client command speaks TLS: whom it trusts, and by which certificate it is known itself.
+//! TLS of a client command: the certificates that it trusts and its own.
 //!
-//! Owns the flags and the words for what can go wrong. The local server is known by the fingerprint that it
-//! wrote to its own directory, which only we can read: that very certificate, whoever issued it and whatever
-//! name it holds.
+//! Owns the flags and the explanations of TLS errors. The local server is authenticated by the fingerprint of
+//! its certificate in the data directory, which only this user can read; issuer and names are not checked.
 
 use crate::cli::ui::failure::Failure;
 use crate::key_file::{self, KeyFileError};
@@ -34,7 +33,7 @@ pub struct TlsFlags {
     client_key: Option<PathBuf>,
 }
 
-/// How TLS is spoken with one server.
+/// TLS settings for one server.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     /// The file of the CA to trust instead of the system's.
@@ -46,13 +45,13 @@ pub struct Trust {
 }
 
 impl TlsFlags {
-    /// Whether the server is shown a certificate of ours.
+    /// Returns whether the client presents a certificate.
     pub fn has_client_certificate(&self) -> bool {
         self.client_cert.is_some()
     }
 
-    /// What the flags say; `pinned` is the fingerprint that the local server wrote, if it is the one to be
-    /// called.
+    /// Reads the certificates that the flags name. `pinned` is the fingerprint that the local server wrote, if
+    /// that server is the target.
     pub fn trust(&self, pinned: Option<String>) -> Result<Trust, Failure> {
         let identity = match (self.client_cert.clone(), self.client_key.clone()) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -122,7 +121,7 @@ fn private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     })
 }
 
-/// What a TLS error among the causes means for whoever gave the command, and what helps.
+/// Explains a TLS error among the causes and names the remedy.
 pub fn explain(error: &(dyn std::error::Error + 'static), host: &str) -> Option<String> {
     let wrong = match arbiter_tls::find_tls_error(error)? {
         Error::InvalidCertificate(wrong) => wrong,

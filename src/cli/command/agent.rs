@@ -20,7 +20,7 @@ const COLUMNS: &[Column] = &[
     ("reason", "status_reason"),
 ];
 
-/// What to do with agents.
+/// Subcommands of `arbiter agent`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the agents

@@ -9,7 +9,7 @@ use crate::cli::ui::output::Output;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-/// What to do with the log.
+/// Subcommands of `arbiter audit`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Follow the hash chain through the whole log: one changed byte is found

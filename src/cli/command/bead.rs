@@ -11,7 +11,7 @@ use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
 use clap::Subcommand;
 
-/// What to do with beads.
+/// Subcommands of `arbiter bead`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List beads

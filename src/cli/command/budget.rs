@@ -1,4 +1,4 @@
-//! `arbiter budget …`: what may be spent for whom in a day or a month.
+//! `arbiter budget …`: spending limits per day or month.
 
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
@@ -18,7 +18,7 @@ const COLUMNS: &[Column] = &[
     ("renews", "renews_at"),
 ];
 
-/// What to do with budgets.
+/// Subcommands of `arbiter budget`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the budgets and what is spent of them

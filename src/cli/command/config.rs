@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 const COLUMNS: &[Column] = &[("key", "key"), ("value", "value"), ("source", "source")];
 
-/// What to do with settings.
+/// Subcommands of `arbiter config`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show the settings of the running server, and where each came from
@@ -62,7 +62,7 @@ async fn show_remote(session: &Session) -> Result<(), Failure> {
 }
 
 impl Check {
-    /// Loads the settings as a server would, and says whether they can be used.
+    /// Loads the settings as a server would and reports every problem.
     pub fn run(self, connection: &Connection) -> Result<(), Failure> {
         load(self.config.as_deref(), connection)?;
         output::note("the configuration can be used");

@@ -20,7 +20,7 @@ const COLUMNS: &[Column] = &[
     ("deadline", "deadline"),
 ];
 
-/// What to do with decisions.
+/// Subcommands of `arbiter decision`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the decisions

@@ -14,7 +14,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Runs the demonstration until it is told to stop.
+    /// Runs the demonstration until a signal stops it.
     pub fn run(self) -> Result<(), Failure> {
         let mut flags = self.overrides.flags();
         if !flags.iter().any(|flag| flag.key == "http.listen") {

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use std::time::Duration;
 
-/// How patient a follower is.
+/// The timing of reconnects.
 #[derive(Clone, Copy, Debug)]
 struct ReconnectPolicy {
     /// The longest silence before a stream is taken for dead; the server writes every 15 s.
@@ -32,7 +32,7 @@ const RECONNECT_POLICY: ReconnectPolicy = ReconnectPolicy {
     longest_wait: Duration::from_secs(10),
 };
 
-/// What to do with events.
+/// Subcommands of `arbiter events`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List events of the log, oldest first
@@ -114,7 +114,7 @@ impl List {
     }
 }
 
-/// Whether a follower has what it came for.
+/// The state of a follower after a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
     GoesOn,
@@ -172,7 +172,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Reads one connection to its end and says why it ended.
+    /// Reads one connection to its end and returns the reason.
     async fn read(&mut self, mut response: reqwest::Response) -> Result<(Progress, String), Failure> {
         let mut parser = SseParser::default();
         loop {
@@ -198,7 +198,7 @@ impl<'a> Follower<'a> {
         };
         match frame.event.as_str() {
             "connected" => {
-                // Whoever begins now goes on from here after a break, even before the first event.
+                // A reconnect continues from here, even before the first event.
                 if self.last.is_none() {
                     self.last = data.get("last_seq").and_then(Value::as_u64).map(|n| n.to_string());
                 }
@@ -233,7 +233,7 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// Whether trying again may help: the server is away, starting or stopping.
+/// Returns whether a retry may help: the server is away, starting or stopping.
 fn is_transient(failure: &Failure) -> bool {
     match failure {
         Failure::Unreachable(_) => true,

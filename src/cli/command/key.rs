@@ -19,7 +19,7 @@ const COLUMNS: &[Column] = &[
     ("updated", "updated_at"),
 ];
 
-/// What to do with keys.
+/// Subcommands of `arbiter key`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the entries, without their keys

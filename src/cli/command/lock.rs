@@ -1,4 +1,4 @@
-//! `arbiter lock …`: who works on which file.
+//! `arbiter lock …`: locks on files.
 
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
@@ -16,7 +16,7 @@ const COLUMNS: &[Column] = &[
     ("until", "expires_at"),
 ];
 
-/// What to do with locks on files.
+/// Subcommands of `arbiter lock`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the locks that hold
@@ -56,7 +56,7 @@ pub struct List {
     limit: usize,
 }
 
-/// Which files, and for whom.
+/// The files to lock and their holder.
 #[derive(Debug, Args)]
 pub struct LockArgs {
     /// The project

@@ -1,4 +1,4 @@
-//! `arbiter project org-chart`: the roles that a project wants, and who fills them.
+//! `arbiter project org-chart`: the roles that a project needs and the agents that fill them.
 
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;

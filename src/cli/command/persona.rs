@@ -1,4 +1,4 @@
-//! `arbiter persona …`: who agents are.
+//! `arbiter persona …`: the roles that agents play.
 
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
@@ -19,7 +19,7 @@ const COLUMNS: &[Column] = &[
     ("before a built-in one", "is_shadowing"),
 ];
 
-/// What to do with personas.
+/// Subcommands of `arbiter persona`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the personas

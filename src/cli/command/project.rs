@@ -19,7 +19,7 @@ const COLUMNS: &[Column] = &[
     ("updated", "updated_at"),
 ];
 
-/// What to do with projects.
+/// Subcommands of `arbiter project`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the projects
@@ -140,7 +140,7 @@ impl Command {
     }
 }
 
-/// Says whether it is closed, or which question has to be answered first.
+/// Reports that the project is closed, or the decision that has to be answered first.
 async fn close(session: &Session, id: &str) -> Result<(), Failure> {
     let answer = session.client.json(&Request::post(&["projects", id, "close"])).await?;
     if session.output.format() == OutputFormat::Json {

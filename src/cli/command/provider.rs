@@ -22,7 +22,7 @@ const COLUMNS: &[Column] = &[
     ("error", "last_heartbeat_error"),
 ];
 
-/// What to do with providers.
+/// Subcommands of `arbiter provider`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the providers

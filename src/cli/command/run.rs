@@ -23,7 +23,7 @@ const COLUMNS: &[Column] = &[
     ("error", "error"),
 ];
 
-/// What to do with runs.
+/// Subcommands of `arbiter run`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the runs

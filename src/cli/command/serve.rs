@@ -1,4 +1,4 @@
-//! `arbiter serve`: gathers settings and password, then runs the server until it is told to stop.
+//! `arbiter serve`: reads settings and password, then runs the server until a signal stops it.
 
 use crate::app;
 use crate::cli::client::data_directory;
@@ -126,7 +126,7 @@ pub fn config_file(given: Option<&Path>, data_dir: &Path) -> Option<PathBuf> {
     given.map(Path::to_owned).or_else(|| own.exists().then_some(own))
 }
 
-/// The variables whose names and values are text; no setting has others.
+/// Returns the environment variables whose names and values are UTF-8; settings are.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -15,7 +15,7 @@ const COLUMNS: &[Column] = &[
     ("events", "history_length"),
 ];
 
-/// What to do with the bridge.
+/// Subcommands of `arbiter temporal`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show how the bridge stands, and what waits to be mirrored

@@ -1,4 +1,4 @@
-//! `arbiter token …`: who may use the API.
+//! `arbiter token …`: access to the API.
 
 use crate::cli::client::connection::Connection;
 use crate::cli::client::request::Request;
@@ -23,7 +23,7 @@ const COLUMNS: &[Column] = &[
     ("last used", "last_used_at"),
 ];
 
-/// What to do with tokens.
+/// Subcommands of `arbiter token`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the tokens, without their secrets

@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// What to do with the vault.
+/// Subcommands of `arbiter vault`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Unlock it; the first password creates it
@@ -93,7 +93,7 @@ pub struct Import {
     source: PasswordSource,
 }
 
-/// What becomes of an imported key whose id is taken.
+/// The treatment of an imported key whose id is taken.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OnConflict {
     /// Nothing is imported at all
@@ -275,16 +275,16 @@ impl Reset {
         if !directory.is_dir() {
             return Err(Failure::Failed(format!("there is no data directory {}", directory.display())));
         }
-        let forgotten = app::reset_vault(&directory)?;
-        let kept: Vec<String> = forgotten.archived.iter().map(|file| file.to.display().to_string()).collect();
+        let reset = app::reset_vault(&directory)?;
+        let kept: Vec<String> = reset.archived.iter().map(|file| file.to.display().to_string()).collect();
         let output = output::Output::new(connection.format());
         if connection.format() == OutputFormat::Json {
-            return output.json(&json!({"forgotten": forgotten.keys, "kept": kept}));
+            return output.json(&json!({"forgotten": reset.keys, "kept": kept}));
         }
         if kept.is_empty() {
             return output.text("there is no key file; nothing was changed");
         }
-        output.text(&format!("keys forgotten: {}", forgotten.keys.len()))?;
+        output.text(&format!("keys forgotten: {}", reset.keys.len()))?;
         for path in kept {
             output.text(&format!("kept: {path}"))?;
         }

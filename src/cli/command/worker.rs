@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Where the key file is, and how the Temporal server is reached.
+/// The options of a process that reads the key file and connects to the Temporal server.
 #[derive(Debug, Args)]
 struct WorkerHome {
     /// Where the key file is; else $XDG_DATA_HOME/arbiter, else ~/.local/share/arbiter
@@ -83,7 +83,7 @@ pub struct Rebuild {
 }
 
 impl Rebuild {
-    /// Fills an empty data directory, and says what it holds then and what it lacks.
+    /// Fills an empty data directory and reports what was restored and what could not be.
     pub fn run(self) -> Result<(), Failure> {
         let (data_dir, settings, password) = self.home.open()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

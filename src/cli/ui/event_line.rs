@@ -20,7 +20,7 @@ pub fn event_line(event: &Value) -> String {
     crate::cli::ui::table::printable(&line).replace('\n', " ").trim_end().to_owned()
 }
 
-/// What the event's data says, in the words of whatever fields it has.
+/// Summarizes the data of an event from the fields that it has.
 fn detail(data: &Value) -> String {
     let mut parts = Vec::new();
     if let (Some(old), Some(new)) = (data.get("old"), data.get("new")) {

@@ -1,4 +1,4 @@
-//! Why a command failed, and the exit code that says so.
+//! Failures of a command and their exit codes.
 //!
 //! Owns the exit codes. A failure's text never holds a secret.
 
@@ -9,7 +9,7 @@ use crate::cli::client::problem::ServerProblem;
 use crate::config::ConfigError;
 use std::io::{self, Write};
 
-/// It was tried and failed.
+/// The exit code of a failed operation.
 pub const FAILED: u8 = 1;
 /// The arguments cannot be used.
 pub const USAGE: u8 = 2;
@@ -22,7 +22,7 @@ pub const REFUSED: u8 = 77;
 /// The configuration cannot be used.
 pub const CONFIGURATION: u8 = 78;
 
-/// Why a command failed.
+/// The failure of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The arguments cannot be used together, or something has to be given.
@@ -34,9 +34,8 @@ pub enum Failure {
     /// Reading or writing failed.
     #[error("{operation}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         operation: String,
-        /// Why it failed.
         #[source]
         source: io::Error,
     },
@@ -52,24 +51,24 @@ pub enum Failure {
     /// The server did not start, or ended with an error.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// A worker for providers cannot work.
+    /// A provider worker could not start.
     #[cfg(feature = "temporal")]
     #[error(transparent)]
     Worker(#[from] WorkerError),
-    /// A data directory was not filled.
+    /// A rebuild left the data directory as it was.
     #[cfg(feature = "temporal")]
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
-    /// An answer that cannot be understood.
+    /// The server sent an answer in an unknown format.
     #[error("{0}")]
     Failed(String),
-    /// Whoever read the output has gone; nothing is wrong.
+    /// The reader of the output has closed it, which is no error.
     #[error("the reader of the output has gone")]
     BrokenPipe,
 }
 
 impl Failure {
-    /// A failure of `operation`, which says what was tried.
+    /// Returns the failure of `operation`.
     pub fn io(operation: impl Into<String>, source: io::Error) -> Self {
         Self::Io { operation: operation.into(), source }
     }

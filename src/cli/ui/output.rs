@@ -7,7 +7,7 @@ use crate::cli::ui::table::{self, Column, Emphasis};
 use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
 
-/// For whom data is written.
+/// The format of the data on standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFormat {
     /// Tables for people.
@@ -31,7 +31,7 @@ impl Output {
         Self { format, emphasis }
     }
 
-    /// For whom data is written.
+    /// The format of the data on standard output.
     pub fn format(&self) -> OutputFormat {
         self.format
     }
@@ -75,7 +75,7 @@ impl Output {
     }
 }
 
-/// A note for the person at the terminal, on standard error.
+/// Prints a note for the operator on standard error.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! Where the vault's password comes from when a server starts.
+//! Reads the vault's password at the start of a server.
 //!
 //! `ARBITER_PASSWORD`, else a password file, else a credential of systemd, else a hidden prompt, else none:
 //! then the server starts locked. The variable is read and kept nowhere; this program starts no child that
@@ -22,7 +22,7 @@ use std::{
 
 /// The variable that holds the password.
 pub const VARIABLE: &str = "ARBITER_PASSWORD";
-/// The variable by which systemd says where the credentials of a unit are.
+/// The variable in which systemd names the directory of a unit's credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// The credential that holds the password.
 const CREDENTIAL: &str = "arbiter-password";
@@ -59,14 +59,14 @@ pub fn from_environment() -> Result<Option<SecretString>, Failure> {
     }
 }
 
-/// The password in a file that is ours alone and outside the data directory, so that a copy of the
-/// directory is no copy of the password.
+/// Reads the password from a file that only this user can read. The file must be outside the data directory,
+/// so that a copy of the directory is no copy of the password.
 pub fn from_file(path: &Path, data_directory: &Path) -> Result<SecretString, Failure> {
     let name = path.display().to_string();
     let failed = |source| Failure::io(format!("cannot read the password file {name}"), source);
     let refused = |why: &str| Err(Failure::Refused(format!("the password file {name} {why}")));
     let file = open(path, OFlags::empty()).map_err(|errno| failed(errno.into()))?;
-    // All that follows is asked of the opened file, so that nobody can put another in its place.
+    // Every check uses the opened file, so that it cannot be replaced in between.
     let about = file.metadata().map_err(failed)?;
     if !about.is_file() {
         return refused("is not a regular file");
@@ -108,7 +108,7 @@ fn open(path: &Path, more: OFlags) -> Result<File, Errno> {
     rustix::fs::open(path, flags, Mode::empty()).map(File::from)
 }
 
-/// Where an opened file is, by the system's word and with every link followed.
+/// Returns the real path of an opened file, with every link resolved by the kernel.
 fn resolved_path(file: &File) -> io::Result<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 /// The longest key, in bytes.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
 
-/// Where a key comes from.
+/// The source of a key.
 #[derive(Clone, Debug, Args)]
 pub struct KeySource {
     /// Read the key from standard input

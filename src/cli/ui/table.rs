@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// The widest a cell of a list may be, in characters.
 const CELL_MAX: usize = 60;
-/// What stands between two columns.
+/// The separator of columns.
 const GAP: &str = "  ";
 /// The fields that come first in a record; the others follow by name.
 const LEADING_FIELDS: [&str; 8] = ["id", "name", "title", "question", "status", "state", "type", "priority"];
@@ -15,7 +15,7 @@ const LEADING_FIELDS: [&str; 8] = ["id", "name", "title", "question", "status", 
 /// A column: its title, and the field that fills it (`a.b` for a field within a field).
 pub type Column = (&'static str, &'static str);
 
-/// How the titles of a table are set off.
+/// The style of the titles of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Emphasis {
     /// Not at all.

@@ -192,7 +192,7 @@ async fn reload_serves_new_certificate_and_keeps_connections() {
 
     std::fs::write(harness.file("server.pem"), "broken").unwrap();
     harness.server.signal(Signal::HUP);
-    harness.server.logged("the old ones stay in force").await;
+    harness.server.logged("the old ones stay in use").await;
     assert_eq!(
         harness.get(&harness.client(&harness.ca, None), "/api/v1/health").await.unwrap().status(),
         200
@@ -201,7 +201,7 @@ async fn reload_serves_new_certificate_and_keeps_connections() {
     let next_ca = TestCa::new("the next ca");
     next_ca.server(&["127.0.0.1"]).write(harness.files.path(), "server");
     harness.server.signal(Signal::HUP);
-    harness.server.logged("the files of TLS were read again").await;
+    harness.server.logged("reloaded the TLS files").await;
     let new = harness.client(&next_ca, None);
     assert_eq!(harness.get(&new, "/api/v1/health").await.unwrap().status(), 200);
     assert!(

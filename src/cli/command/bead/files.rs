@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 const JSONL: &str = "application/x-ndjson";
 const YAML: &str = "application/yaml";
-/// How much of a file is sent at once.
+/// The size of a chunk of an upload, in bytes.
 const CHUNK_BYTES: usize = 1 << 18;
 /// Lines of a report that are shown to people.
 const MAX_SHOWN_LINES: usize = 20;
@@ -61,7 +61,7 @@ pub struct Export {
     dialect: String,
 }
 
-/// What is to be sent.
+/// The source of an import.
 struct UploadSource {
     content: Box<dyn Read + Send>,
     length: Option<u64>,
@@ -134,7 +134,7 @@ fn open(path: &Path) -> io::Result<UploadSource> {
     Ok(UploadSource { content: Box::new(io::Cursor::new(text)), length, content_type: YAML })
 }
 
-/// The file as a body that says how far it has come, where somebody looks.
+/// Returns the file as a request body that shows its progress on a terminal.
 fn body(source: UploadSource) -> reqwest::Body {
     let bar = match source.length {
         Some(length) if io::stderr().is_terminal() => ProgressBar::new(length),

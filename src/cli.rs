@@ -34,11 +34,11 @@ pub struct Cli {
 enum Command {
     /// Start the server
     Serve(command::serve::Serve),
-    /// Start a server that shows everything with a simulated provider; nothing is kept
+    /// Start a demonstration with a simulated provider in a temporary directory
     Demo(command::demo::Demo),
-    /// Show how the server is doing
+    /// Show the state of the server
     Status(Connection),
-    /// Unlock, lock, look at or change the vault as a whole
+    /// Unlock, lock, inspect or change the vault
     Vault(ClientCommand<command::vault::Command>),
     /// Keys in the vault; a key is never shown
     Key(ClientCommand<command::key::Command>),
@@ -46,40 +46,40 @@ enum Command {
     Provider(ClientCommand<command::provider::Command>),
     /// Agents
     Agent(ClientCommand<command::agent::Command>),
-    /// Personas: who agents are
+    /// Personas: instructions that give agents a role
     Persona(ClientCommand<command::persona::Command>),
     /// Projects
     Project(ClientCommand<command::project::Command>),
-    /// Beads: the work, and what it waits for
+    /// Beads: work items and their dependencies
     Bead(ClientCommand<command::bead::Command>),
     /// Questions to people
     Decision(ClientCommand<command::decision::Command>),
-    /// Locks on files: who works on which
+    /// Locks on files that agents work on
     Lock(ClientCommand<command::lock::Command>),
     /// API tokens
     Token(ClientCommand<command::token::Command>),
     /// Runs: of agents on beads, prompts to agents, chats through the gateway
     Run(ClientCommand<command::run::Command>),
-    /// What may be spent for whom
+    /// Spending limits
     Budget(ClientCommand<command::budget::Command>),
-    /// What calls to providers took and cost
+    /// Tokens and cost of calls to providers
     Usage(command::usage::Usage),
-    /// Ask about the company; the best provider answers from the facts
+    /// Ask about the company; the best provider answers from current data
     Repl(command::repl::Repl),
-    /// What happened, and what happens
+    /// The event log and the event stream
     Events(ClientCommand<command::events::Command>),
     /// The event log as evidence
     Audit(ClientCommand<command::audit::Command>),
     /// The bridge to a Temporal server, and the workflows there
     #[cfg(feature = "temporal")]
     Temporal(ClientCommand<command::temporal::Command>),
-    /// Make calls to providers for a server elsewhere, through a Temporal server
+    /// Make provider calls for a server on another machine, through a Temporal server
     #[cfg(feature = "temporal")]
     Worker(command::worker::Worker),
     /// Fill an empty data directory from the workflows at a Temporal server
     #[cfg(feature = "temporal")]
     Rebuild(command::worker::Rebuild),
-    /// Settings and where each came from
+    /// Settings and their sources
     Config(ClientCommand<command::config::Command>),
     /// Print the OpenAPI document
     Openapi(command::openapi::Openapi),

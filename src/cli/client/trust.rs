@@ -19,11 +19,11 @@ use zeroize::Zeroizing;
 /// `provider add` has flags of the same names about another one.
 #[derive(Clone, Debug, Default, Args)]
 pub struct TlsFlags {
-    /// Trust a server with a certificate of this CA, or with this certificate, and no other: PEM
+    /// Trust only server certificates of this CA, or this very certificate: PEM
     #[arg(id = "server_ca_cert", long = "ca-cert", env = "ARBITER_CA_CERT")]
     #[arg(global = true, help_heading = "Server", value_name = "FILE")]
     ca_cert: Option<PathBuf>,
-    /// Show the server this certificate: PEM, with its chain
+    /// The client certificate: PEM, with its chain
     #[arg(id = "server_client_cert", long = "client-cert", env = "ARBITER_CLIENT_CERT")]
     #[arg(global = true, help_heading = "Server", value_name = "FILE")]
     client_cert: Option<PathBuf>,

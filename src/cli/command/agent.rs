@@ -42,14 +42,14 @@ pub enum Command {
     },
     /// Create an agent and start it
     Add(Box<Add>),
-    /// Ask it something that is no bead
+    /// Send it a prompt outside of a bead
     Ask {
         /// The agent's id
         id: String,
         /// The project it is for, which pays
         #[arg(long, value_name = "ID")]
         project: String,
-        /// How long the answer may take
+        /// The time-out of the answer in seconds
         #[arg(long, value_name = "SECONDS")]
         timeout: Option<u64>,
         /// The question
@@ -64,18 +64,18 @@ pub enum Command {
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Start it anew
+    /// Restart it
     Restart {
         /// The agent's id
         id: String,
     },
-    /// Make another one after it
+    /// Create a copy of it
     Clone(Box<CloneArgs>),
     /// Delete it
     Delete {
         /// The agent's id
         id: String,
-        /// Also what depends on it
+        /// Delete its dependents too
         #[arg(long)]
         cascade: bool,
     },
@@ -84,9 +84,9 @@ pub enum Command {
 /// The arguments of `agent add`.
 #[derive(Debug, Args, Serialize)]
 pub struct Add {
-    /// What it is called
+    /// Its name
     name: String,
-    /// The provider it thinks with
+    /// The provider of its model
     #[arg(long = "provider", value_name = "ID")]
     #[serde(rename = "provider_id")]
     provider: Option<String>,
@@ -107,7 +107,7 @@ pub struct Add {
     /// Its id; else one is made
     #[arg(long)]
     id: Option<String>,
-    /// What it is for
+    /// Its purpose
     #[arg(long)]
     description: Option<String>,
     /// More settings as a JSON object: model, temperature, max_tokens, system_prompt, max_steps
@@ -118,10 +118,10 @@ pub struct Add {
 /// The arguments of `agent clone`.
 #[derive(Debug, Args, Serialize)]
 pub struct CloneArgs {
-    /// The id of the agent that it is made after
+    /// The id of the agent to copy
     #[serde(skip)]
     original: String,
-    /// What it is called
+    /// Its name
     name: String,
     /// Its id; else one is made
     #[arg(long)]
@@ -130,7 +130,7 @@ pub struct CloneArgs {
     #[arg(long = "persona", value_name = "NAME")]
     #[serde(rename = "persona_name")]
     persona: Option<String>,
-    /// Shut the other one down in the same moment; its bead is released
+    /// Shut the original down at the same time; its bead is released
     #[arg(long)]
     replace: bool,
 }

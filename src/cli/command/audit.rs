@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Subcommands of `arbiter audit`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Follow the hash chain through the whole log: one changed byte is found
+    /// Verify the hash chain of the whole log; detects one changed byte
     Verify,
 }
 

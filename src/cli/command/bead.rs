@@ -16,7 +16,7 @@ use clap::Subcommand;
 pub enum Command {
     /// List beads
     List(list::List),
-    /// List what could be worked on now, most urgent first
+    /// List beads that are ready, most urgent first
     Ready(list::Ready),
     /// Show one bead
     Show {
@@ -35,7 +35,7 @@ pub enum Command {
         #[arg(long, value_name = "TOKEN")]
         lease_token: String,
     },
-    /// Give a claimed bead back
+    /// Release a claimed bead
     Release {
         /// The bead's id
         id: String,
@@ -46,20 +46,20 @@ pub enum Command {
         #[arg(long, value_name = "TOKEN")]
         lease_token: Option<String>,
     },
-    /// Say that its work is done
+    /// Complete a claimed bead
     Complete(work::Complete),
-    /// End it without its work being done
+    /// Close it without its work being done
     Close(work::ReasonArgs),
-    /// Say that it cannot go on
+    /// Block a bead
     Block(work::ReasonArgs),
-    /// Say that it can go on again
+    /// Unblock a bead
     Unblock {
         /// The bead's id
         id: String,
     },
-    /// Ask a person what is to become of it; it waits for the answer
+    /// Escalate it to a person; it waits for the answer
     Escalate(work::ReasonArgs),
-    /// Say in words why it does not move
+    /// Explain why it is not worked on
     Why {
         /// The bead's id
         id: String,
@@ -68,12 +68,12 @@ pub enum Command {
     Comment {
         /// The bead's id
         id: String,
-        /// What to say
+        /// The text
         text: String,
     },
     /// Draw a project's beads and what they wait for
     Graph(why::Graph),
-    /// Read beads in from files of bd, br or older trees
+    /// Import beads from files of bd, br or older trees
     Import(files::Import),
     /// Write a project's beads to its file, to standard output or to another file
     Export(files::Export),

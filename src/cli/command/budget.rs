@@ -21,17 +21,17 @@ const COLUMNS: &[Column] = &[
 /// Subcommands of `arbiter budget`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List the budgets and what is spent of them
+    /// List the budgets and the amounts spent
     List,
-    /// Set what may be spent; the other budgets stay as they are
+    /// Set one limit; the other budgets stay as they are
     Set {
         #[command(flatten)]
         which: BudgetKey,
-        /// What may be spent, in US dollars; 0: nothing
+        /// The limit in US dollars; 0 forbids spending
         #[arg(value_name = "USD")]
         cap_usd: f64,
     },
-    /// Take a budget away
+    /// Remove a budget
     Remove {
         #[command(flatten)]
         which: BudgetKey,
@@ -43,7 +43,7 @@ pub enum Command {
 pub struct BudgetKey {
     /// total, project:ID or agent:ID
     scope: String,
-    /// For how long
+    /// The period
     #[arg(value_parser = ["day", "month"])]
     period: String,
 }

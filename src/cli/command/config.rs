@@ -17,9 +17,9 @@ const COLUMNS: &[Column] = &[("key", "key"), ("value", "value"), ("source", "sou
 /// Subcommands of `arbiter config`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the settings of the running server, and where each came from
+    /// Show the settings of the running server and their sources
     Show(Show),
-    /// Try a configuration file and the environment without starting anything
+    /// Check a configuration file and the environment without starting a server
     Check(Check),
 }
 

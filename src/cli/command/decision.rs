@@ -41,12 +41,12 @@ pub enum Command {
         /// Why
         #[arg(long, default_value = "")]
         rationale: String,
-        /// What it is about as you have seen it, when that was changed since it was asked: the digest that the
+        /// The digest of its subject, to answer although the subject has changed since it was asked: that which the
         /// refusal names
         #[arg(long, value_name = "DIGEST")]
         subject: Option<String>,
     },
-    /// Withdraw the question
+    /// Cancel it
     Cancel {
         /// The decision's id
         id: String,
@@ -59,7 +59,7 @@ pub enum Command {
 /// The arguments of `decision add`.
 #[derive(Debug, Args, Serialize)]
 pub struct Add {
-    /// What is asked
+    /// The question
     question: String,
     /// The project it belongs to
     #[arg(long = "project", value_name = "ID")]
@@ -70,19 +70,19 @@ pub struct Add {
     /// An answer that may be given; may be repeated. None: any text
     #[arg(long = "option", value_name = "ANSWER")]
     options: Vec<String>,
-    /// What you would answer
+    /// The recommended answer
     #[arg(long = "recommend", value_name = "ANSWER")]
     recommendation: Option<String>,
     /// 0 (critical) to 4 (backlog); else 2
     #[arg(long)]
     priority: Option<u8>,
-    /// How long it waits: 48h, 90m, never
+    /// The time to answer: 48h, 90m, never
     #[arg(long)]
     timeout: Option<String>,
     /// Until when it waits
     #[arg(long, value_name = "TIME", conflicts_with = "timeout")]
     deadline: Option<String>,
-    /// What its deadline does: expire, escalate, or choose:ANSWER
+    /// The effect of its deadline: expire, escalate, or choose:ANSWER
     #[arg(long, value_name = "WHAT")]
     on_timeout: Option<String>,
 }

@@ -28,9 +28,9 @@ pub enum Command {
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// Store a key; it is asked for unless it comes from standard input or a file
+    /// Store a key; prompts for it unless it comes from standard input or a file
     Add(Add),
-    /// Give an entry another key; it is asked for unless it comes from standard input or a file
+    /// Replace the key of an entry; prompts for it unless it comes from standard input or a file
     Rotate(Rotate),
     /// Delete an entry
     Delete {
@@ -42,18 +42,18 @@ pub enum Command {
 /// The arguments of `key add`.
 #[derive(Debug, Args)]
 pub struct Add {
-    /// What the entry is called
+    /// The entry's name
     name: String,
     /// The entry's id; else one is made
     #[arg(long)]
     id: Option<String>,
-    /// What the key is for
+    /// The purpose of the key
     #[arg(long)]
     description: Option<String>,
     /// What the key is used for: provider, tls or codec
     #[arg(long, value_parser = ["provider", "tls", "codec"])]
     purpose: Option<String>,
-    /// A host that the key may be sent to; may be given more than once, else it goes anywhere
+    /// A host that the key may be sent to; may be repeated; without it, any host
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub struct Add {
 pub struct Rotate {
     /// The entry's id
     id: String,
-    /// A host that the key may be sent to from now on; may be given more than once, else they stay
+    /// A host that the key may be sent to from now on; may be repeated; without it, the hosts stay
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
     #[command(flatten)]

@@ -19,12 +19,12 @@ const COLUMNS: &[Column] = &[
 /// Subcommands of `arbiter lock`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List the locks that hold
+    /// List the locks
     List(List),
-    /// Lock files, all or none; what the holder has already is renewed
+    /// Lock files, all or none; locks that the holder already has are renewed
     #[command(alias = "add")]
     Acquire(LockArgs),
-    /// Let locks last longer: those named, or all of the holder in the project
+    /// Renew locks: those named, or all of the holder in the project
     Renew(LockArgs),
     /// End a lock
     #[command(alias = "remove")]
@@ -63,13 +63,13 @@ pub struct LockArgs {
     project: String,
     /// The files, from the project's root on
     paths: Vec<String>,
-    /// Who works on them; else whose token it is
+    /// The agent that works on them; else the agent of the token
     #[arg(long, value_name = "ID")]
     agent: Option<String>,
     /// The bead it is for, which has to be held
     #[arg(long, value_name = "ID")]
     bead: Option<String>,
-    /// How many seconds they last unless renewed, 10 to 86400; else 600
+    /// Seconds until they expire unless renewed, 10 to 86400 [default: 600]
     #[arg(long = "ttl", value_name = "SECONDS")]
     ttl_sec: Option<u64>,
 }

@@ -36,15 +36,15 @@ pub enum Command {
         #[arg(long, value_enum)]
         text: Option<Text>,
     },
-    /// Write one of your own
+    /// Create one
     Add(PersonaTexts),
-    /// Change one; agents play it so from their next run on
+    /// Change one; agents use it from their next run
     Edit(PersonaTexts),
-    /// Delete one of your own; one of Arbiter's that it stood before is back then
+    /// Delete one of your own; a built-in one of the same name becomes visible again
     Delete {
         /// Its name
         name: String,
-        /// Also when agents play it, who then go on without one
+        /// Even if agents use it, which then continue without a persona
         #[arg(long)]
         cascade: bool,
     },
@@ -53,7 +53,7 @@ pub enum Command {
 /// A text of a persona.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Text {
-    /// PERSONA.md: who the agent is
+    /// PERSONA.md: the instructions
     Persona,
     /// AI_START_HERE.md: how it begins
     StartHere,

@@ -43,21 +43,21 @@ pub enum Command {
         /// The project's id
         id: String,
     },
-    /// Open it again
+    /// Reopen it
     Reopen {
         /// The project's id
         id: String,
     },
-    /// Hand out no more of its work; what runs goes on
+    /// Stop dispatching its beads; running work continues
     Park {
         /// The project's id
         id: String,
         /// Why
         reason: String,
     },
-    /// Show the roles it wants and who fills them, or change them
+    /// Show or change its roles and the agents that fill them
     OrgChart(OrgChart),
-    /// Take an agent into it
+    /// Assign an agent to it
     Assign {
         /// The project's id
         id: String,
@@ -67,14 +67,14 @@ pub enum Command {
         #[arg(long)]
         role: Option<String>,
     },
-    /// Take an agent out of it, which then works for all projects
+    /// Unassign an agent, which then works for all projects
     Unassign {
         /// The project's id
         id: String,
         /// The agent's id
         agent: String,
     },
-    /// Hand out its work again
+    /// Dispatch its beads again
     Resume {
         /// The project's id
         id: String,
@@ -84,7 +84,7 @@ pub enum Command {
 /// The arguments of `project add`.
 #[derive(Debug, Args, Serialize)]
 pub struct Add {
-    /// What it is called
+    /// Its name
     name: String,
     /// Its id; else one is made
     #[arg(long)]
@@ -98,11 +98,11 @@ pub struct Add {
     /// Its beads' directory
     #[arg(long, value_name = "PATH")]
     beads_path: Option<String>,
-    /// What stands before the ids of its new beads
+    /// The prefix of the ids of its new beads
     #[arg(long, value_name = "PREFIX")]
     #[serde(skip_serializing_if = "Option::is_none")]
     bead_prefix: Option<String>,
-    /// How many of its beads are worked on at once at most
+    /// The most beads that are worked on at once
     #[arg(long, value_name = "BEADS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_parallel: Option<u32>,

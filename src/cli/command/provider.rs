@@ -41,7 +41,7 @@ pub enum Command {
     },
     /// Register a provider; its key comes from standard input, a file or a hidden prompt
     Add(Box<Add>),
-    /// Let it be used again; the next beat decides how it stands
+    /// Use it again; the next health check sets its status
     Enable {
         /// The provider's id
         id: String,
@@ -51,17 +51,17 @@ pub enum Command {
         /// The provider's id
         id: String,
     },
-    /// Ask it now whether it is there
+    /// Check its health now
     Heartbeat {
         /// The provider's id
         id: String,
     },
-    /// Choose its model anew, by what it offers now
+    /// Select its model again from those it offers now
     Negotiate {
         /// The provider's id
         id: String,
     },
-    /// Show what calls to it took and cost, by model
+    /// Show tokens and cost of calls to it, by model
     Usage {
         /// The provider's id
         id: String,
@@ -73,7 +73,7 @@ pub enum Command {
     Delete {
         /// The provider's id
         id: String,
-        /// Also what depends on it
+        /// Delete its dependents too
         #[arg(long)]
         cascade: bool,
     },
@@ -82,7 +82,7 @@ pub enum Command {
 /// The arguments of `provider add`.
 #[derive(Debug, Args, Serialize)]
 pub struct Add {
-    /// What it is called
+    /// Its name
     name: String,
     /// Its address, as https://api.openai.com/v1
     #[arg(long, value_name = "URL")]
@@ -97,20 +97,20 @@ pub struct Add {
     /// The model to use; else the best it offers
     #[arg(long)]
     model: Option<String>,
-    /// What it is for
+    /// Its purpose
     #[arg(long)]
     description: Option<String>,
     /// An entry of the vault that holds its key
     #[arg(long, conflicts_with_all = ["api_key_stdin", "api_key_file", "api_key_prompt"])]
     key_id: Option<String>,
-    /// The pool whose members stand in for each other
+    /// The pool, whose members fail over to each other
     #[arg(long)]
     pool: Option<String>,
-    /// Its place in the pool: lower ones are asked first
+    /// Its priority in the pool: lower ones are called first
     #[arg(long, value_name = "0-1000")]
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<u32>,
-    /// Its share of the calls among those of the same place
+    /// Its share of the calls among providers of the same priority
     #[arg(long, value_name = "1-1000")]
     #[serde(skip_serializing_if = "Option::is_none")]
     weight: Option<u32>,
@@ -125,7 +125,7 @@ pub struct Add {
     #[arg(long, value_name = "TOKENS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens_per_minute: Option<u64>,
-    /// A word to find it by; may be repeated
+    /// A tag; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     #[command(flatten)]

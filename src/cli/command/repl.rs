@@ -21,7 +21,7 @@ const HISTORY_LINES: usize = 200;
 pub struct Repl {
     #[command(flatten)]
     connection: Connection,
-    /// The provider that shall answer; else the best one
+    /// The provider to ask; else the best one
     #[arg(long, value_name = "ID")]
     provider: Option<String>,
     /// The project it is about; else all of them

@@ -28,7 +28,7 @@ const COLUMNS: &[Column] = &[
 pub enum Command {
     /// List the runs
     List(List),
-    /// Show one run with what was said in it and its calls
+    /// Show one run with its messages and calls
     Show {
         /// The run's id
         id: String,

@@ -14,20 +14,20 @@ use std::{
 /// The arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Where everything is kept; else $XDG_DATA_HOME/arbiter, else ~/.local/share/arbiter
+    /// The data directory; else $XDG_DATA_HOME/arbiter, else ~/.local/share/arbiter
     #[arg(long, env = "ARBITER_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// The configuration file; else arbiter.toml in the data directory, if there is one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A file with the vault's password: mode 0600, ours, outside the data directory
+    /// A file with the vault's password: mode 0600, owned by this user, outside the data directory
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
     #[command(flatten)]
     tls: Tls,
-    /// Need no token; accepted on a loopback address only
+    /// Require no token; accepted on a loopback address only
     #[arg(long)]
     no_auth: bool,
 }
@@ -41,7 +41,7 @@ struct Tls {
     /// The private key of that certificate: PEM, mode 0600
     #[arg(long, value_name = "FILE")]
     tls_key: Option<String>,
-    /// Let callers prove who they are by a certificate of this CA: PEM
+    /// Authenticate clients by certificates of this CA: PEM
     #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<String>,
 }
@@ -61,7 +61,7 @@ impl Tls {
 /// Flags that stand for settings.
 #[derive(Debug, Args)]
 pub struct Overrides {
-    /// Listen here; port 0 picks a free one
+    /// The address to listen on; port 0 picks a free port
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
     /// Mirror the state at this Temporal server
@@ -70,7 +70,7 @@ pub struct Overrides {
     /// The namespace there
     #[arg(long, value_name = "NAME")]
     temporal_namespace: Option<String>,
-    /// Write the log for people (text) or for programs (json)
+    /// The log format: for people (text) or for programs (json)
     #[arg(long, value_parser = log_format, value_name = "text|json")]
     log_format: Option<LogFormat>,
 }

@@ -18,11 +18,11 @@ const COLUMNS: &[Column] = &[
 /// Subcommands of `arbiter temporal`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show how the bridge stands, and what waits to be mirrored
+    /// Show the state of the bridge and its backlog
     Status,
     /// List workflows, newest first
     Workflows(Workflows),
-    /// Make new keys for payloads and seals; what is there stays readable
+    /// Create new keys for payloads and signatures; existing data stays readable
     Rotate,
 }
 

@@ -32,11 +32,11 @@ pub enum Command {
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// Make a token; it is printed once and never again
+    /// Create a token; it is printed only once
     Add(Add),
-    /// Without a server: make a new admin token; earlier ones of that role no longer work
+    /// Without a server: create a new admin token and revoke earlier ones
     Reset,
-    /// Make it useless at once
+    /// Revoke it; takes effect at once
     Revoke {
         /// The token's id
         id: String,
@@ -46,12 +46,12 @@ pub enum Command {
 /// The arguments of `token add`.
 #[derive(Debug, Args, Serialize)]
 pub struct Add {
-    /// What it is for
+    /// Its purpose
     name: String,
     /// admin, operator, agent or viewer
     #[arg(long, value_parser = ["admin", "operator", "agent", "viewer"])]
     role: String,
-    /// The person who holds it; else its name
+    /// The person who owns it; else its name
     #[arg(long, conflicts_with = "agent")]
     user: Option<String>,
     /// The agent that holds it

@@ -20,26 +20,26 @@ use std::path::{Path, PathBuf};
 pub enum Command {
     /// Unlock it; the first password creates it
     Unlock(Unlock),
-    /// Lock it: calls in flight end, then no key can be read
+    /// Lock it: running calls end, then no key can be read
     Lock,
     /// Show whether it is unlocked
     Status,
-    /// Change its password: every key is encrypted anew, all or none
+    /// Change its password: encrypts every key again, all or none
     Rotate(Rotate),
     /// Use a key file that is older than the newest one seen
     AcceptRollback,
     /// Write keys to an encrypted file for another data directory
     Export(Export),
-    /// Take over the keys of an encrypted file
+    /// Import the keys of an encrypted file
     Import(Import),
-    /// Begin anew without the keys, when the password is lost; the server must not run
+    /// Start over without the keys after the password was lost; the server must be stopped
     Reset(Reset),
 }
 
 /// Where the vault's password comes from, if not from `ARBITER_PASSWORD` or a prompt.
 #[derive(Debug, Args)]
 pub struct PasswordSource {
-    /// A file with the present password (of an import: that of the imported file): mode 0600, ours, outside the data directory
+    /// A file with the current password (for an import: that of the imported file): mode 0600, owned by this user, outside the data directory
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
@@ -56,10 +56,10 @@ pub struct Unlock {
 pub struct Rotate {
     #[command(flatten)]
     source: PasswordSource,
-    /// A file with the new password, under the same conditions
+    /// A file with the new password, with the same mode, owner and place
     #[arg(long, value_name = "FILE")]
     new_password_file: Option<PathBuf>,
-    /// Rounds of key derivation; else as the server is configured
+    /// Rounds of key derivation; else as configured
     #[arg(long, value_name = "ROUNDS")]
     iterations: Option<u32>,
 }
@@ -67,7 +67,7 @@ pub struct Rotate {
 /// The arguments of `vault export`.
 #[derive(Debug, Args)]
 pub struct Export {
-    /// The file to make; one that is there is not overwritten
+    /// The file to create; an existing file is not overwritten
     #[arg(value_name = "FILE")]
     to: PathBuf,
     /// A key to write; may be given more than once, else all are
@@ -86,7 +86,7 @@ pub struct Import {
     /// The file to read
     #[arg(value_name = "FILE")]
     from: PathBuf,
-    /// What becomes of a key whose id is taken
+    /// The treatment of a key whose id is taken
     #[arg(long, value_enum, default_value_t = OnConflict::Refuse)]
     on_conflict: OnConflict,
     #[command(flatten)]
@@ -117,7 +117,7 @@ impl OnConflict {
 /// The arguments of `vault reset`.
 #[derive(Debug, Args)]
 pub struct Reset {
-    /// Yes, begin without the keys; their file is kept beside the new one
+    /// Confirm: start over without the keys; their file is kept beside the new one
     #[arg(long)]
     forget_keys: bool,
 }

@@ -17,13 +17,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The options of a process that reads the key file and connects to the Temporal server.
 #[derive(Debug, Args)]
 struct WorkerHome {
-    /// Where the key file is; else $XDG_DATA_HOME/arbiter, else ~/.local/share/arbiter
+    /// The directory of the key file; else $XDG_DATA_HOME/arbiter, else ~/.local/share/arbiter
     #[arg(long, env = "ARBITER_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// The configuration file; else arbiter.toml in the data directory, if there is one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A file with the key file's password: mode 0600, ours, outside the data directory
+    /// A file with the key file's password: mode 0600, owned by this user, outside the data directory
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     #[command(flatten)]

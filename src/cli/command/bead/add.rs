@@ -6,7 +6,7 @@ use serde::Serialize;
 /// The arguments of `bead add`.
 #[derive(Debug, Args, Serialize)]
 pub struct Add {
-    /// What is to be done, in a line
+    /// The title, in one line
     title: String,
     /// The project it belongs to
     #[arg(long = "project", value_name = "ID")]
@@ -22,7 +22,7 @@ pub struct Add {
     /// 0 critical (needs a person), 1 high, 2 medium, 3 low, 4 backlog
     #[arg(long)]
     priority: Option<u8>,
-    /// What is to be done, in full
+    /// The description
     #[arg(long)]
     description: Option<String>,
     /// When it counts as done
@@ -38,7 +38,7 @@ pub struct Add {
     /// A bead that has to be closed first; may be repeated
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     blocked_by: Vec<String>,
-    /// A word to find it by, as role:reviewer; may be repeated
+    /// A tag, as role:reviewer; may be repeated
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
     tags: Vec<String>,
     /// When it is due, as 2027-01-31T00:00:00Z

@@ -33,7 +33,7 @@ pub struct Import {
     /// Say what would happen, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Take nothing unless every line can be taken
+    /// Import nothing unless every line is valid
     #[arg(long)]
     strict: bool,
     /// Take older lines as if they were newer
@@ -42,7 +42,7 @@ pub struct Import {
     /// Take beads that name another project, too
     #[arg(long)]
     any_project: bool,
-    /// What stands before the ids instead of what the file has there
+    /// The prefix of the ids, instead of that in the file
     #[arg(long)]
     prefix: Option<String>,
 }
@@ -56,7 +56,7 @@ pub struct Export {
     /// A file to write, or - for standard output; else the project's own file, by the server
     #[arg(long, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// Whose reader it is written for
+    /// The dialect: for which program it is written
     #[arg(long, value_parser = ["bd", "br"], default_value = "bd")]
     dialect: String,
 }

@@ -14,7 +14,7 @@ pub struct Graph {
     /// The project
     #[arg(long, value_name = "ID")]
     project: Option<String>,
-    /// In which language; --json prints the API's JSON
+    /// The format; --json prints the API's JSON
     #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
     format: GraphFormat,
 }

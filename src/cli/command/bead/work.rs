@@ -17,7 +17,7 @@ pub struct Claim {
     /// The agent that takes it; an agent's own token may leave it out
     #[arg(long, value_name = "ID")]
     agent: Option<String>,
-    /// How long the lease lasts without a heartbeat
+    /// Seconds until the lease expires without a heartbeat
     #[arg(long, value_name = "SECONDS")]
     ttl: Option<u64>,
     /// Take the next ready bead that suits the agent, which is of kind external
@@ -29,7 +29,7 @@ pub struct Claim {
     /// Only a bead with this tag; may be given several times
     #[arg(long = "tag", value_name = "TAG", conflicts_with = "id")]
     tags: Vec<String>,
-    /// How long to wait for one, at most 60
+    /// Seconds to wait for a ready bead, at most 60
     #[arg(long, value_name = "SECONDS", conflicts_with = "id")]
     wait: Option<u64>,
 }
@@ -39,7 +39,7 @@ pub struct Claim {
 pub struct Complete {
     /// The bead's id
     id: String,
-    /// What was done
+    /// A summary of the work
     #[arg(long)]
     summary: String,
     /// The lease's token, as `bead claim` printed it

@@ -14,7 +14,7 @@ use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::subject_digest;
 use arbiter_core::decision::{ATTEMPTS_OPTIONS, Decision, Purpose};
 use arbiter_core::dispatch::handoff;
-use arbiter_core::kernel::backoff;
+use arbiter_core::kernel::backoff::Backoff;
 use arbiter_core::kernel::ids::{BeadId, DecisionId};
 use arbiter_core::kernel::lease;
 use arbiter_core::kernel::record::apply_all;
@@ -156,7 +156,8 @@ impl BeadActor {
     fn retry_at(&self, bead: &Bead, now: Timestamp) -> Timestamp {
         let settings = &self.context.shared.settings;
         let attempt = bead.attempts + 1;
-        now.plus(backoff::pause(attempt, settings.backoff_base, settings.backoff_max, random::number()))
+        let backoff = Backoff::new(settings.backoff_base, settings.backoff_max);
+        now.plus(backoff.jittered(attempt, random::number()))
     }
 
     /// Blocks a bead at which work has become fruitless and asks a person.

@@ -12,7 +12,7 @@ use crate::runtime::random;
 use crate::settings::{NotifySecret, PublicHttp};
 use crate::vault::VaultHandle;
 use crate::vault::actor::KeyUse;
-use arbiter_core::kernel::backoff;
+use arbiter_core::kernel::backoff::Backoff;
 use arbiter_core::kernel::event::{Event, EventFilter, TypePattern};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::notification::{self, LONGEST_PAUSE, MAX_AGE};
@@ -160,7 +160,7 @@ impl NotifierActor {
         }
         if let Err(error) = self.deliver_pending().await {
             self.failures += 1;
-            let pause = backoff::pause(self.failures, PAUSE, LONGEST_PAUSE, random::number());
+            let pause = Backoff::new(PAUSE, LONGEST_PAUSE).jittered(self.failures, random::number());
             // The first says that something is wrong; the others would only say it again.
             match self.failures {
                 1 => {

@@ -1,13 +1,14 @@
 //! The pace of wrong passwords, wherever one is asked for.
 
 use crate::error::{Error, VaultAccessError};
+use arbiter_core::kernel::backoff::Backoff;
 use arbiter_core::kernel::time::Timestamp;
 use std::time::Duration;
 
 /// Wrong passwords that cost nothing but their own time.
 const FREE_TRIES: u32 = 3;
-/// The longest wait after a wrong password.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The waits after further wrong passwords.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// How many passwords were wrong in a row, and when the next is looked at.
 #[derive(Debug, Default)]
@@ -49,9 +50,8 @@ impl Throttle {
     ) -> Result<T, Error> {
         if let Err(Error::Vault(VaultAccessError::WrongPassword)) = &outcome {
             self.wrong += 1;
-            let doublings = self.wrong.saturating_sub(FREE_TRIES).min(10);
-            let wait = Duration::from_secs(2u64.pow(doublings)).min(LONGEST_WAIT);
-            self.not_before = (self.wrong >= FREE_TRIES).then(|| now.plus(wait));
+            let paid = (self.wrong + 1).saturating_sub(FREE_TRIES);
+            self.not_before = (paid > 0).then(|| now.plus(BACKOFF.delay(paid)));
         }
         outcome
     }
@@ -78,7 +78,7 @@ mod tests {
             waits.push(wait(&throttle, now));
         }
         assert_eq!(waits, [0, 0, 2, 3, 5, 9, 17, 33, 61, 61, 61, 61]);
-        assert_eq!(wait(&throttle, now.plus(LONGEST_WAIT)), 0);
+        assert_eq!(wait(&throttle, now.plus(BACKOFF.max)), 0);
         assert!(throttle.record_attempt::<()>(Err(VaultAccessError::Locked.into()), now).is_err());
         assert_eq!(wait(&throttle, now), 61);
         assert!(throttle.record_foreign_attempt(Ok(()), now).is_ok());

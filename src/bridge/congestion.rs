@@ -1,15 +1,14 @@
 //! How much is sent at one time: less when the server is slow or gone, more when it is well.
 
+use arbiter_core::kernel::backoff::Backoff;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 /// An answer that takes longer says that the server has too much to do.
 const SLOW_RESPONSE: Duration = Duration::from_secs(1);
-/// The pause after a first failure.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The pauses after failed requests.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 
 /// The pace of the mirror.
 pub struct CongestionControl {
@@ -52,7 +51,7 @@ impl CongestionControl {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         window.concurrency_limit = (window.concurrency_limit / 2).max(1);
         window.failures = window.failures.saturating_add(1);
-        FIRST_PAUSE.saturating_mul(1 << (window.failures - 1).min(10)).min(LONGEST_PAUSE)
+        BACKOFF.delay(window.failures)
     }
 }
 
@@ -62,15 +61,15 @@ mod tests {
 
     #[test]
     fn slow_server_halves_limit_and_healthy_one_restores_it() {
-        let pace = CongestionControl::new(8);
-        assert_eq!(pace.concurrency_limit(), 8);
-        pace.on_success(2 * SLOW_RESPONSE);
-        assert_eq!(pace.concurrency_limit(), 4);
-        let pauses: Vec<_> = (0..9).map(|_| pace.on_failure()).collect();
-        assert_eq!(pauses[0], FIRST_PAUSE);
+        let congestion = CongestionControl::new(8);
+        assert_eq!(congestion.concurrency_limit(), 8);
+        congestion.on_success(2 * SLOW_RESPONSE);
+        assert_eq!(congestion.concurrency_limit(), 4);
+        let pauses: Vec<_> = (0..9).map(|_| congestion.on_failure()).collect();
+        assert_eq!(pauses[0], BACKOFF.base);
         assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]));
-        assert_eq!((pauses[8], pace.concurrency_limit()), (LONGEST_PAUSE, 1));
-        (0..20).for_each(|_| pace.on_success(Duration::from_millis(5)));
-        assert_eq!((pace.concurrency_limit(), pace.on_failure()), (8, FIRST_PAUSE));
+        assert_eq!((pauses[8], congestion.concurrency_limit()), (BACKOFF.max, 1));
+        (0..20).for_each(|_| congestion.on_success(Duration::from_millis(5)));
+        assert_eq!((congestion.concurrency_limit(), congestion.on_failure()), (8, BACKOFF.base));
     }
 }

@@ -11,6 +11,7 @@ use crate::cli::ui::event_line::event_line;
 use crate::cli::ui::failure::Failure;
 use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table::{at, one_line, word};
+use arbiter_core::kernel::backoff::Backoff;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use std::time::Duration;
@@ -20,16 +21,13 @@ use std::time::Duration;
 struct ReconnectPolicy {
     /// The longest silence before a stream is taken for dead; the server writes every 15 s.
     silence: Duration,
-    /// The first wait before reconnecting; it doubles up to the longest one.
-    first_wait: Duration,
-    /// The longest wait before reconnecting.
-    longest_wait: Duration,
+    /// The waits before reconnecting.
+    backoff: Backoff,
 }
 
 const RECONNECT_POLICY: ReconnectPolicy = ReconnectPolicy {
     silence: Duration::from_secs(60),
-    first_wait: Duration::from_millis(500),
-    longest_wait: Duration::from_secs(10),
+    backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(10)),
 };
 
 /// Subcommands of `arbiter events`.
@@ -127,7 +125,7 @@ struct Follower<'a> {
     request: Request,
     last: Option<String>,
     remaining: Option<u64>,
-    wait: Duration,
+    failures: u32,
     policy: ReconnectPolicy,
 }
 
@@ -138,7 +136,7 @@ impl<'a> Follower<'a> {
             request: tail.filter.on(Request::get(&["events", "stream"])),
             last: tail.filter.after.map(|seq| seq.to_string()),
             remaining: tail.limit,
-            wait: policy.first_wait,
+            failures: 0,
             policy,
         }
     }
@@ -161,10 +159,11 @@ impl<'a> Follower<'a> {
                 Err(failure) if !connected_once || !is_transient(&failure) => return Err(failure),
                 Err(failure) => failure.to_string(),
             };
-            let seconds = self.wait.as_secs_f32();
+            self.failures = self.failures.saturating_add(1);
+            let wait = self.policy.backoff.delay(self.failures);
+            let seconds = wait.as_secs_f32();
             output::note(&format!("{}; reconnecting in {seconds} s", one_line(&why)));
-            tokio::time::sleep(self.wait).await;
-            self.wait = (self.wait * 2).min(self.policy.longest_wait);
+            tokio::time::sleep(wait).await;
             // A server that was started again may listen elsewhere.
             if let Ok(target) = self.session.connection.target() {
                 client = Client::new(&target)?;
@@ -191,7 +190,7 @@ impl<'a> Follower<'a> {
     }
 
     fn take(&mut self, frame: &SseFrame) -> Result<Progress, Failure> {
-        self.wait = self.policy.first_wait;
+        self.failures = 0;
         let Ok(data) = serde_json::from_str::<Value>(&frame.data) else {
             output::note("an event that is no JSON was left out");
             return Ok(Progress::GoesOn);

@@ -3,14 +3,13 @@
 //! What it says is believed until the time it names. One that wants fewer calls and does not say for how long
 //! is left alone for a while that doubles each time it says so again. The time comes in as an argument.
 
+use crate::kernel::backoff::Backoff;
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How long a provider is left alone that wants fewer calls and says no more than that.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest such time.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// The pauses after refusals that name no time.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 const MINUTE_MS: f64 = 60_000.0;
 
 /// What the operator allows in a minute.
@@ -183,7 +182,7 @@ impl RateLimiter {
         let named = word.retry_after.or(word.reset_after);
         let pause = named.unwrap_or_else(|| {
             self.refusals = self.refusals.saturating_add(1);
-            FIRST_PAUSE.saturating_mul(1 << (self.refusals - 1).min(10)).min(MAX_PAUSE)
+            BACKOFF.delay(self.refusals)
         });
         let left = self.cooldown.as_mut().and_then(|cooldown| cooldown.left(now)).unwrap_or_default();
         self.cooldown = Some(Cooldown { from: now, length: pause.max(left) });

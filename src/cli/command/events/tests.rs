@@ -19,8 +19,7 @@ const STREAM: [&str; 1] = ["content-type: text/event-stream"];
 /// Reconnects at once; the wait itself is not what is tested.
 const NO_WAIT: ReconnectPolicy = ReconnectPolicy {
     silence: Duration::from_secs(60),
-    first_wait: Duration::ZERO,
-    longest_wait: Duration::ZERO,
+    backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
 };
 
 fn stream(body: &str) -> String {

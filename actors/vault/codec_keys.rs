@@ -10,7 +10,6 @@ use crate::runtime::random;
 use crate::vault::VaultHandle;
 use crate::vault::actor::KeyUse;
 use arbiter_core::kernel::ids::KeyId;
-use arbiter_core::kernel::vault::Status;
 use arbiter_vault::{EntryInfo, NewEntry};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
@@ -21,8 +20,12 @@ const CODEC: &str = "codec";
 impl VaultHandle {
     /// Returns whether keys can be read now.
     pub fn is_open(&self) -> bool {
-        let snapshot = self.0.open_vault.snapshot();
-        snapshot.status == Status::Unlocked && snapshot.check_open().is_ok()
+        self.0.open_vault.is_open()
+    }
+
+    /// Waits until keys can be read; returns at once when they can be read already.
+    pub async fn wait_open(&self) {
+        self.0.open_vault.wait_open().await;
     }
 
     /// Ends when the vault is locked the next time after this call.

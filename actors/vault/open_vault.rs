@@ -31,6 +31,8 @@ pub(crate) struct OpenVault {
     rewrapped: AtomicU64,
     /// Told of each lock, so that who holds a key meanwhile lets it go.
     locks: watch::Sender<()>,
+    /// Notified of each change after which the vault may be open.
+    changes: watch::Sender<()>,
 }
 
 /// What can be told of the vault without waiting.
@@ -103,6 +105,7 @@ impl OpenVault {
             snapshot: Arc::new(RwLock::new(snapshot)),
             rewrapped: AtomicU64::new(0),
             locks: watch::Sender::default(),
+            changes: watch::Sender::default(),
         }
     }
 
@@ -119,6 +122,18 @@ impl OpenVault {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Returns whether keys can be read now.
+    pub(crate) fn is_open(&self) -> bool {
+        self.snapshot().check_open().is_ok()
+    }
+
+    /// Waits until keys can be read; returns at once when they can be read already.
+    pub(crate) async fn wait_open(&self) {
+        // Subscribed before the first look, so that no change is missed. The sender lives as long as `self`.
+        let mut changes = self.changes.subscribe();
+        while !self.is_open() && changes.changed().await.is_ok() {}
     }
 
     /// True for as long as the vault stays open; long work beside it looks at this.
@@ -166,6 +181,7 @@ impl OpenVault {
     /// Takes note of the newest generation that was seen; also of an older one, when that was accepted.
     pub(crate) fn expect_generation(&self, seen: u64) {
         self.snapshot.write().unwrap_or_else(PoisonError::into_inner).seen = seen;
+        self.changes.send_replace(());
     }
 
     /// How many entries were rewrapped since the start.
@@ -187,11 +203,14 @@ impl OpenVault {
         let (file, snapshot) = (Arc::clone(&self.file), Arc::clone(&self.snapshot));
         let was_open = self.snapshot().status == Status::Unlocked;
         let now = shared.clock.now();
+        let changes = self.changes.clone();
         let outcome = blocking(shared, move || {
             let mut vault = lock(&file);
             let outcome = work(&mut vault);
             // Under the file's lock, so that an older picture never replaces a newer one.
             snapshot.write().unwrap_or_else(PoisonError::into_inner).refresh(&vault, now);
+            // Told here, since the caller may stop waiting before this ends.
+            changes.send_replace(());
             outcome
         });
         let outcome = outcome.await;

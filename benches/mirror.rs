@@ -12,6 +12,7 @@
 
 use arbiter_temporal::client::connection::Address;
 use arbiter_temporal::codec::payload;
+use arbiter_temporal::codec::signed::SigningKeys;
 use arbiter_temporal::codec::{Codec, CodecKey};
 use arbiter_testkit::{KeepAlive, Report, ServerProcess, TemporalServer, ms, percentile, request_bytes};
 use futures_util::{StreamExt, stream};
@@ -91,7 +92,7 @@ async fn client(temporal: &TemporalServer) -> Outcome<Client> {
         tls: None,
     };
     let key = CodecKey { id: "bench".to_owned(), key: Arc::new([1; 32].into()) };
-    Ok(address.connect(Codec::new(key, vec![]), "bench").await?.client)
+    Ok(address.connect(Codec::new(key, vec![]), SigningKeys::default(), "bench").await?.client)
 }
 
 /// Starts a second.

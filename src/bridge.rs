@@ -29,9 +29,11 @@ pub use workflows::WorkflowError;
 use crate::config::Temporal;
 use arbiter_actors::{Caller, Error, Handles, RemoteCall};
 use arbiter_core::kernel::ids::KeyId;
+use arbiter_temporal::activities::ActivityCounters;
 use arbiter_temporal::client::connection::Address;
 use arbiter_temporal::client::{WorkflowClient, WorkflowClientError};
 use arbiter_temporal::codec::Codec;
+use arbiter_temporal::codec::signed::SigningKeys;
 use congestion::CongestionControl;
 use status::Counters;
 use std::collections::HashMap;
@@ -52,12 +54,15 @@ pub(crate) struct BridgeInner {
     handles: Handles,
     /// The codec of what this process writes and reads; empty while the vault is locked.
     codec: Codec,
+    /// The keys that sign messages to workflows; empty while the vault is locked.
+    signing_keys: SigningKeys,
+    activity_counters: ActivityCounters,
     connection_state: RwLock<ConnectionState>,
-    delivery: RwLock<Option<WorkflowClient>>,
+    client: RwLock<Option<WorkflowClient>>,
     counters: Counters,
-    pace: CongestionControl,
+    congestion: CongestionControl,
     /// Calls that wait to be granted, by the id of their workflow.
-    pending: Mutex<HashMap<String, RemoteCall>>,
+    pending: Mutex<HashMap<String, Arc<RemoteCall>>>,
     /// Rings when the sender has something to do.
     sender: Notify,
     heartbeat_ms: u64,
@@ -92,10 +97,12 @@ impl Bridge {
             address,
             handles,
             codec: Codec::default(),
+            signing_keys: SigningKeys::default(),
+            activity_counters: ActivityCounters::default(),
             connection_state: RwLock::new(ConnectionState::Connecting(None)),
-            delivery: RwLock::default(),
+            client: RwLock::default(),
             counters: Counters::default(),
-            pace: CongestionControl::new(settings.temporal.max_in_flight),
+            congestion: CongestionControl::new(settings.temporal.max_in_flight),
             pending: Mutex::default(),
             sender: Notify::new(),
             heartbeat_ms: settings.providers.heartbeat_interval_ms,
@@ -144,8 +151,8 @@ impl Bridge {
         query: &str,
         limit: usize,
     ) -> Result<Vec<WorkflowView>, WorkflowClientError> {
-        let delivery = self.0.delivery().ok_or_else(status::not_connected)?;
-        let listed = delivery.list(query, limit).await?;
+        let client = self.0.client().ok_or_else(status::not_connected)?;
+        let listed = client.list(query, limit).await?;
         Ok(listed.into_iter().map(|one| WorkflowView::of(one, self)).collect())
     }
 
@@ -172,11 +179,11 @@ impl BridgeInner {
         *self.connection_state.write().unwrap_or_else(PoisonError::into_inner) = connection_state;
     }
 
-    fn delivery(&self) -> Option<WorkflowClient> {
-        self.delivery.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn client(&self) -> Option<WorkflowClient> {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_client(&self, delivery: Option<WorkflowClient>) {
-        *self.delivery.write().unwrap_or_else(PoisonError::into_inner) = delivery;
+    fn set_client(&self, client: Option<WorkflowClient>) {
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
     }
 }

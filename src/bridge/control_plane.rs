@@ -55,8 +55,8 @@ impl ControlPlane for ActorControlPlane {
         self.answer(|inner| Box::pin(async move { apply(&inner, command).await }))
     }
 
-    fn look(&self, kind: Kind, id: String) -> ReplyFuture<Reply> {
-        self.answer(|inner| Box::pin(async move { look(&inner, kind, &id).await }))
+    fn look_up(&self, kind: Kind, id: String) -> ReplyFuture<Reply> {
+        self.answer(|inner| Box::pin(async move { look_up(&inner, kind, &id).await }))
     }
 
     fn check_deadline(&self, decision_id: String) -> ReplyFuture<DeadlineCheck> {
@@ -134,8 +134,10 @@ impl ControlPlane for ActorControlPlane {
         let keys = Arc::clone(&self.keys);
         self.answer(|inner| {
             Box::pin(async move {
-                let pending = inner.pending.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some(call) = pending.get(&query_id) else {
+                // Taken out of the lock: serializing and encrypting up to 1 MB takes a while.
+                let pending =
+                    inner.pending.lock().unwrap_or_else(PoisonError::into_inner).get(&query_id).cloned();
+                let Some(call) = pending else {
                     let words = "nobody waits for this call any more; it was not made".to_owned();
                     return Ok(Grant::Refused(words));
                 };
@@ -172,11 +174,11 @@ pub(super) async fn snapshot(inner: &BridgeInner, kind: Kind, id: &str) -> Resul
     let (_, seq) = store.event_bounds().await?;
     let record = record(&inner.handles, kind, id).await?;
     // The mirror says whether the server knows our search attributes, which changes nothing about the entity.
-    let attributes = inner.delivery().is_some_and(|delivery| delivery.connected().attributes);
+    let attributes = inner.client().is_some_and(|client| client.connected().attributes);
     Ok(Snapshot { seq: seq.saturating_add(base), run_no, record, attributes })
 }
 
-async fn look(inner: &BridgeInner, kind: Kind, id: &str) -> Result<Reply, Error> {
+async fn look_up(inner: &BridgeInner, kind: Kind, id: &str) -> Result<Reply, Error> {
     let found = snapshot(inner, kind, id).await?;
     Ok(match found.is_gone() {
         true => Reply::Refused(format!("there is no {} {id}: it is made over the API", kind.noun())),

@@ -4,7 +4,7 @@ use super::BridgeInner;
 use arbiter_actors::{Caller, Error, Handles};
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_temporal::codec::CodecKey;
-use arbiter_temporal::codec::signed::{self, SigningKey};
+use arbiter_temporal::codec::signed::SigningKey;
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -38,7 +38,7 @@ pub async fn install_keys(inner: &BridgeInner) -> Result<CallKeys, Error> {
     let calls = family(handles, CALL_KEYS).await?;
     let signing_keys = handles.vault.codec_keys(SIGNING_KEYS, HOLDER).await?;
     let signing_keys: Vec<SigningKey> = signing_keys.iter().filter_map(|(_, value)| bytes(value)).collect();
-    signed::set_signing_keys(signing_keys);
+    inner.signing_keys.set(signing_keys);
     if !payloads.is_empty() {
         let current = payloads.remove(0);
         payloads.extend(calls.iter().cloned());
@@ -50,7 +50,7 @@ pub async fn install_keys(inner: &BridgeInner) -> Result<CallKeys, Error> {
 /// Forgets them.
 pub fn clear_keys(inner: &BridgeInner) {
     inner.codec.clear();
-    signed::set_signing_keys(vec![]);
+    inner.signing_keys.clear();
 }
 
 /// New keys of all three kinds, used from now on.

@@ -35,7 +35,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 pub const SEQ_BASE_CURSOR: &str = "mirror-base";
 
 /// Reads and sends, for ever.
-pub async fn run(inner: &BridgeInner, delivery: &WorkflowClient) -> Result<(), Error> {
+pub async fn run(inner: &BridgeInner, client: &WorkflowClient) -> Result<(), Error> {
     let store = &inner.handles.store;
     let base = store.cursor(SEQ_BASE_CURSOR).await?.unwrap_or(0);
     let mut cursor = store.mirror_state().await?.cursor.unwrap_or(0);
@@ -57,7 +57,7 @@ pub async fn run(inner: &BridgeInner, delivery: &WorkflowClient) -> Result<(), E
             continue;
         }
         let last = page.events.last().map_or(cursor, |event| event.seq);
-        send(inner, delivery, &page.events, base).await;
+        send(inner, client, &page.events, base).await;
         let now = inner.handles.clock.now();
         let mut unit = Unit::new(now, "system", "mirror");
         unit.change(Change::MirrorRead { seq: last, changed: notes(&page.events) });
@@ -92,7 +92,7 @@ fn notes(events: &[Event]) -> Vec<ChangedEntity> {
 }
 
 /// Brings events to the aggregators of their projects. Ends when all of them have arrived, or never will.
-async fn send(inner: &BridgeInner, delivery: &WorkflowClient, events: &[Event], base: u64) {
+async fn send(inner: &BridgeInner, client: &WorkflowClient, events: &[Event], base: u64) {
     let mut projects: BTreeMap<&str, Vec<EventBatch>> = BTreeMap::new();
     let mut bytes: BTreeMap<&str, usize> = BTreeMap::new();
     for event in events {
@@ -114,29 +114,29 @@ async fn send(inner: &BridgeInner, delivery: &WorkflowClient, events: &[Event], 
     }
     let mut sending: Vec<BoxFuture<'_, ()>> = Vec::with_capacity(projects.len());
     for (project, batches) in projects {
-        sending.push(Box::pin(send_in_order(inner, delivery, project, batches)));
+        sending.push(Box::pin(send_in_order(inner, client, project, batches)));
     }
-    stream::iter(sending).buffer_unordered(inner.pace.concurrency_limit()).collect::<()>().await;
+    stream::iter(sending).buffer_unordered(inner.congestion.concurrency_limit()).collect::<()>().await;
 }
 
 /// One after the other: an aggregator takes what is newer than what it has.
 async fn send_in_order(
     inner: &BridgeInner,
-    delivery: &WorkflowClient,
+    client: &WorkflowClient,
     project: &str,
     batches: Vec<EventBatch>,
 ) {
     for batch in batches {
-        send_batch(inner, delivery, project, &batch).await;
+        send_batch(inner, client, project, &batch).await;
     }
 }
 
-async fn send_batch(inner: &BridgeInner, delivery: &WorkflowClient, project: &str, batch: &EventBatch) {
+async fn send_batch(inner: &BridgeInner, client: &WorkflowClient, project: &str, batch: &EventBatch) {
     loop {
         let began = Instant::now();
-        match delivery.events(project, batch).await {
+        match client.events(project, batch).await {
             Ok(()) => {
-                inner.pace.on_success(began.elapsed());
+                inner.congestion.on_success(began.elapsed());
                 inner.counters.events.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
                 inner.counters.batches.fetch_add(1, Ordering::Relaxed);
                 return;
@@ -148,7 +148,7 @@ async fn send_batch(inner: &BridgeInner, delivery: &WorkflowClient, project: &st
                 return;
             }
             Err(error) => {
-                let pause = inner.pace.on_failure();
+                let pause = inner.congestion.on_failure();
                 inner.counters.failures.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(target: "integration", project, %error, ?pause, "events did not arrive");
                 tokio::time::sleep(pause).await;

@@ -15,7 +15,7 @@ use arbiter_temporal::client::query::WorkflowSummary;
 use arbiter_temporal::client::{WorkflowClient, WorkflowClientError};
 use arbiter_temporal::codec::Codec;
 use arbiter_temporal::codec::names::Kind;
-use arbiter_temporal::codec::signed;
+use arbiter_temporal::codec::signed::SigningKeys;
 use arbiter_temporal::control_plane::{
     Command, ControlPlane, DeadlineCheck, Grant, HeartbeatOutcome, Reply, ReplyFuture, Snapshot, Unavailable,
 };
@@ -106,7 +106,7 @@ pub async fn rebuild(
     let lock = DirectoryLock::take(data_dir)?;
     let opened = WorkerVault::open(data_dir, password, settings.vault.kdf_iterations).await;
     let vault = opened.map_err(RebuildError::Vault)?;
-    let codec = codec(&vault).await?;
+    let (codec, signing_keys) = read_keys(&vault).await?;
     let store = Store::open(Options {
         directory: lock.directory().to_owned(),
         readers: settings.store.readers,
@@ -121,16 +121,15 @@ pub async fn rebuild(
         store.close();
         return Err(RebuildError::NotEmpty(last));
     }
-    let connected = address.connect(codec, "arbiter rebuild").await?;
-    let delivery = WorkflowClient::new(connected.clone(), BTreeMap::new());
+    let connected = address.connect(codec, signing_keys, "arbiter rebuild").await?;
+    let client = WorkflowClient::new(connected.clone(), BTreeMap::new());
     let queues: BTreeSet<&String> = settings.temporal.queues.values().collect();
     let mut workers = Vec::new();
     for queue in queues {
-        let role = WorkerRole { control: Some(Arc::new(UnavailableControlPlane)), providers: None };
-        workers
-            .push(RunningWorker::start(connected.client.clone(), queue, role).map_err(RebuildError::Worker)?);
+        let role = WorkerRole { control: Some(Arc::new(UnavailableControlPlane)), ..WorkerRole::default() };
+        workers.push(RunningWorker::start(&connected, queue, role).map_err(RebuildError::Worker)?);
     }
-    let gathered = gather(&delivery, &report).await;
+    let gathered = gather(&client, &report).await;
     futures_util::future::join_all(workers.into_iter().map(RunningWorker::stop)).await;
     let rebuilt = match gathered {
         Ok(found) => write(&store, found, now).await,
@@ -140,7 +139,7 @@ pub async fn rebuild(
     rebuilt
 }
 
-async fn codec(vault: &WorkerVault) -> Result<Codec, RebuildError> {
+async fn read_keys(vault: &WorkerVault) -> Result<(Codec, SigningKeys), RebuildError> {
     let mut keys = Vec::new();
     for family in [PAYLOAD_KEYS, CALL_KEYS] {
         let found = vault.codec_keys(family).await.map_err(RebuildError::Key)?;
@@ -149,11 +148,11 @@ async fn codec(vault: &WorkerVault) -> Result<Codec, RebuildError> {
     let signing_keys = vault.codec_keys(SIGNING_KEYS).await.map_err(RebuildError::Key)?;
     let signing_keys =
         signing_keys.iter().filter_map(|(id, value)| codec_key(id, value).map(|key| (*key.key).clone()));
-    signed::set_signing_keys(signing_keys.collect());
+    let signing_keys = SigningKeys::new(signing_keys.collect());
     if keys.is_empty() {
         return Err(RebuildError::NoCodec);
     }
-    Ok(Codec::new(keys.remove(0), keys))
+    Ok((Codec::new(keys.remove(0), keys), signing_keys))
 }
 
 /// A state with where it was found.
@@ -171,20 +170,20 @@ pub(super) struct GatheredEntities {
     pub(super) lost: Vec<String>,
 }
 
-async fn gather(delivery: &WorkflowClient, report: &impl Fn(&str)) -> Result<GatheredEntities, RebuildError> {
+async fn gather(client: &WorkflowClient, report: &impl Fn(&str)) -> Result<GatheredEntities, RebuildError> {
     let mut gathered = GatheredEntities::default();
     for kind in [Kind::Events, Kind::Provider, Kind::Agent, Kind::Bead, Kind::Decision, Kind::Dispatcher] {
         let query = format!("WorkflowType = '{}'", kind.workflow_type());
-        let listed = delivery.list(&query, MAX_WORKFLOWS).await?;
+        let listed = client.list(&query, MAX_WORKFLOWS).await?;
         let mut seen = BTreeSet::new();
         // The newest run of each, however many there were.
         let newest: Vec<WorkflowSummary> = listed
             .into_iter()
-            .filter(|one| one.status != "ContinuedAsNew" && seen.insert(one.id.clone()))
+            .filter(|one| !one.is_continued_as_new() && seen.insert(one.id.clone()))
             .collect();
         report(&format!("{} workflows of type {}", newest.len(), kind.workflow_type()));
         let asking = newest.into_iter().map(|one| async move {
-            let answer = delivery.query(&one.id, Some(&one.run_id), "getMirror").await;
+            let answer = client.query(&one.id, Some(&one.run_id), "getMirror").await;
             (one, answer)
         });
         let answers: Vec<_> = stream::iter(asking).buffered(MAX_CONCURRENT_QUERIES).collect().await;
@@ -212,7 +211,7 @@ impl ControlPlane for UnavailableControlPlane {
         unavailable()
     }
 
-    fn look(&self, _: Kind, _: String) -> ReplyFuture<Reply> {
+    fn look_up(&self, _: Kind, _: String) -> ReplyFuture<Reply> {
         unavailable()
     }
 

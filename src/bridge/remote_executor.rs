@@ -19,13 +19,13 @@ const START_TIMEOUT: Duration = Duration::from_secs(2);
 /// Carries chats through workflows.
 pub struct TemporalExecutor {
     inner: Arc<BridgeInner>,
-    delivery: WorkflowClient,
+    client: WorkflowClient,
 }
 
 impl TemporalExecutor {
     /// A carrier over this connection.
-    pub fn new(inner: Arc<BridgeInner>, delivery: WorkflowClient) -> Self {
-        Self { inner, delivery }
+    pub fn new(inner: Arc<BridgeInner>, client: WorkflowClient) -> Self {
+        Self { inner, client }
     }
 
     async fn execute(&self, call: RemoteCall) -> RemoteOutcome {
@@ -37,7 +37,7 @@ impl TemporalExecutor {
         let workflow_id = Kind::Query.workflow_id(&id);
         let limit = call.timeout + TRANSIT_ALLOWANCE;
         let mut guard = PendingCallGuard::new(self, &id, call);
-        if let Err(error) = self.delivery.start_query(&id, START_TIMEOUT).await {
+        if let Err(error) = self.client.start_query(&id, START_TIMEOUT).await {
             tracing::warn!(target: "integration", %error, "a call does not go through Temporal; it is made directly");
             // The grant goes with this: should the start have arrived after all, nobody makes the call.
             return RemoteOutcome::Declined;
@@ -69,7 +69,7 @@ impl TemporalExecutor {
     /// Waits for the end, through outages of the server.
     async fn query_outcome(&self, id: &str) -> Result<QueryOutcome, WorkflowClientError> {
         loop {
-            match self.delivery.query_outcome(id).await {
+            match self.client.query_outcome(id).await {
                 Err(WorkflowClientError::Unavailable(why)) => {
                     tracing::debug!(target: "integration", why, "a call is waited for");
                     tokio::time::sleep(START_TIMEOUT).await;
@@ -100,7 +100,7 @@ struct PendingCallGuard<'a> {
 impl<'a> PendingCallGuard<'a> {
     fn new(executor: &'a TemporalExecutor, id: &'a str, call: RemoteCall) -> Self {
         let pending = &executor.inner.pending;
-        pending.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), call);
+        pending.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), Arc::new(call));
         Self { executor, id, has_ended: false }
     }
 }
@@ -113,9 +113,9 @@ impl Drop for PendingCallGuard<'_> {
         }
         // At the end of the process there is nobody left to say it: then the call's own limits end it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (delivery, id) = (self.executor.delivery.clone(), self.id.to_owned());
+        let (client, id) = (self.executor.client.clone(), self.id.to_owned());
         runtime.spawn(async move {
-            if let Err(error) = delivery.cancel_query(&id).await {
+            if let Err(error) = client.cancel_query(&id).await {
                 tracing::debug!(target: "integration", %error, "a call that nobody waits for was not called off");
             }
         });

@@ -21,7 +21,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Sends, for ever.
-pub async fn run(inner: &BridgeInner, delivery: &WorkflowClient) -> Result<(), Error> {
+pub async fn run(inner: &BridgeInner, client: &WorkflowClient) -> Result<(), Error> {
     let store = &inner.handles.store;
     let base = store.cursor(SEQ_BASE_CURSOR).await?.unwrap_or(0);
     loop {
@@ -34,10 +34,10 @@ pub async fn run(inner: &BridgeInner, delivery: &WorkflowClient) -> Result<(), E
         let mut sending: Vec<BoxFuture<'_, Result<Option<SentMirror>, SendError>>> =
             Vec::with_capacity(due.len());
         for one in &due {
-            sending.push(Box::pin(send(inner, delivery, one, base)));
+            sending.push(Box::pin(send(inner, client, one, base)));
         }
         let outcomes: Vec<_> =
-            stream::iter(sending).buffer_unordered(inner.pace.concurrency_limit()).collect().await;
+            stream::iter(sending).buffer_unordered(inner.congestion.concurrency_limit()).collect().await;
         let mut sent = Vec::new();
         let mut pause = None;
         for outcome in outcomes {
@@ -48,7 +48,7 @@ pub async fn run(inner: &BridgeInner, delivery: &WorkflowClient) -> Result<(), E
                 Err(SendError::NotArrived(error)) => {
                     inner.counters.failures.fetch_add(1, Ordering::Relaxed);
                     tracing::debug!(target: "integration", %error, "a state did not arrive");
-                    pause = pause.max(Some(inner.pace.on_failure()));
+                    pause = pause.max(Some(inner.congestion.on_failure()));
                 }
             }
         }
@@ -71,7 +71,7 @@ enum SendError {
 /// Sends one state; none: an earlier life of the entity has not ended yet.
 async fn send(
     inner: &BridgeInner,
-    delivery: &WorkflowClient,
+    client: &WorkflowClient,
     due: &DueMirror,
     base: u64,
 ) -> Result<Option<SentMirror>, SendError> {
@@ -87,14 +87,14 @@ async fn send(
     let began = Instant::now();
     let outcome = match &due.run {
         Some((_, of)) if ended && *of == due.run_no => {
-            delivery.mirror_end(kind, &due.id, state).await.map(|()| Some(mark_sent(due, None)))
+            client.mirror_end(kind, &due.id, state).await.map(|()| Some(mark_sent(due, None)))
         }
-        Some((_, of)) if *of < due.run_no => start_next_run(delivery, kind, due, state).await,
-        _ => start_run(delivery, kind, due, state).await.map(Some),
+        Some((_, of)) if *of < due.run_no => start_next_run(client, kind, due, state).await,
+        _ => start_run(client, kind, due, state).await.map(Some),
     };
     match outcome {
         Ok(sent) => {
-            inner.pace.on_success(began.elapsed());
+            inner.congestion.on_success(began.elapsed());
             inner.counters.states.fetch_add(1, Ordering::Relaxed);
             Ok(sent)
         }
@@ -109,29 +109,29 @@ async fn send(
 }
 
 async fn start_run(
-    delivery: &WorkflowClient,
+    client: &WorkflowClient,
     kind: Kind,
     due: &DueMirror,
     state: Snapshot,
 ) -> Result<SentMirror, WorkflowClientError> {
     let input = start_input(kind, &due.id, &state.record);
-    let run = delivery.mirror(kind, &due.id, input, state).await?;
+    let run = client.mirror(kind, &due.id, input, state).await?;
     Ok(mark_sent(due, Some(run)))
 }
 
 /// A reopened bead, a restarted agent: the workflow of the life before ends first, by this very state.
 async fn start_next_run(
-    delivery: &WorkflowClient,
+    client: &WorkflowClient,
     kind: Kind,
     due: &DueMirror,
     state: Snapshot,
 ) -> Result<Option<SentMirror>, WorkflowClientError> {
-    match delivery.current_run(kind, &due.id).await? {
+    match client.current_run(kind, &due.id).await? {
         WorkflowRun::Running(run_no) if run_no < due.run_no => {
-            delivery.mirror_end(kind, &due.id, state).await?;
+            client.mirror_end(kind, &due.id, state).await?;
             Ok(None)
         }
-        WorkflowRun::Running(_) | WorkflowRun::Ended => start_run(delivery, kind, due, state).await.map(Some),
+        WorkflowRun::Running(_) | WorkflowRun::Ended => start_run(client, kind, due, state).await.map(Some),
     }
 }
 

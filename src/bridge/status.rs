@@ -2,10 +2,8 @@
 
 use super::{Bridge, BridgeInner};
 use arbiter_actors::Error;
-use arbiter_temporal::activities;
 use arbiter_temporal::client::WorkflowClientError;
 use arbiter_temporal::client::query::WorkflowSummary;
-use arbiter_temporal::codec;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -125,12 +123,13 @@ pub(super) async fn of(inner: &BridgeInner) -> Result<Status, Error> {
     let mirror = inner.handles.store.mirror_state().await?;
     let (_, last) = inner.handles.store.event_bounds().await?;
     let mirrored_seq = mirror.cursor.unwrap_or(0);
-    let (activities, activity_failures) = activities::activity_counts();
+    let activities = inner.activity_counters.started();
+    let activity_failures = inner.activity_counters.failed();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let counters = &inner.counters;
     let mut warnings = Vec::new();
-    if let Some(delivery) = inner.delivery() {
-        let connected = delivery.connected();
+    if let Some(client) = inner.client() {
+        let connected = client.connected();
         let wanted = inner.address.retention;
         if let Some(kept) = connected.retention.filter(|kept| *kept < wanted) {
             let days = |span: Duration| span.as_secs() / 86_400;
@@ -159,7 +158,7 @@ pub(super) async fn of(inner: &BridgeInner) -> Result<Status, Error> {
         lag: last.saturating_sub(mirrored_seq),
         depth: mirror.due,
         lag_ms: count(&counters.lag_ms),
-        in_flight_limit: u64::try_from(inner.pace.concurrency_limit()).unwrap_or(u64::MAX),
+        in_flight_limit: u64::try_from(inner.congestion.concurrency_limit()).unwrap_or(u64::MAX),
         events: count(&counters.events),
         batches: count(&counters.batches),
         states: count(&counters.states),
@@ -168,7 +167,7 @@ pub(super) async fn of(inner: &BridgeInner) -> Result<Status, Error> {
         calls: count(&counters.calls),
         activities,
         activity_failures,
-        unreadable_payloads: codec::unreadable_count(),
+        unreadable_payloads: inner.codec.unreadable_count(),
         worker_starts: count(&counters.worker_starts),
     })
 }
@@ -208,10 +207,10 @@ impl WorkflowView {
         });
         Self {
             url,
+            status: one.status_name().to_owned(),
             id: one.id,
             run_id: one.run_id,
             workflow_type: one.workflow_type,
-            status: one.status,
             started_at: one.started.and_then(text),
             closed_at: one.closed.and_then(text),
             history_length: one.history_length,

@@ -8,6 +8,7 @@ use crate::bridge::control_plane::ActorControlPlane;
 use crate::bridge::remote_executor::TemporalExecutor;
 use crate::bridge::{log_reader, state_sender};
 use arbiter_actors::ProviderWorker;
+use arbiter_core::kernel::backoff::Backoff;
 use arbiter_temporal::client::WorkflowClient;
 use arbiter_temporal::client::connection::ConnectError;
 use arbiter_temporal::codec::names::Kind;
@@ -18,14 +19,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// The pause after a first failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The pauses between attempts to come up.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// How often is looked how much waits in the queues.
 const QUEUE_POLL_INTERVAL: Duration = Duration::from_secs(15);
-/// How often is looked whether the vault is open.
-const VAULT_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why the bridge came down.
 enum StopReason {
@@ -39,9 +36,9 @@ enum StopReason {
 
 /// Keeps the bridge up until `ended`.
 pub async fn run(inner: Arc<BridgeInner>, mut ended: watch::Receiver<bool>) {
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0_u32;
     loop {
-        let reason = run_once(&inner, ended.clone(), &mut pause).await;
+        let reason = run_once(&inner, ended.clone(), &mut failures).await;
         inner.handles.set_remote_executor(None);
         inner.set_client(None);
         match reason {
@@ -49,15 +46,16 @@ pub async fn run(inner: Arc<BridgeInner>, mut ended: watch::Receiver<bool>) {
                 keys::clear_keys(&inner);
                 return;
             }
-            StopReason::VaultLocked => pause = FIRST_PAUSE,
+            StopReason::VaultLocked => failures = 0,
             StopReason::Failed(why) => {
+                failures = failures.saturating_add(1);
+                let pause = BACKOFF.delay(failures);
                 tracing::warn!(target: "integration", why, ?pause, "there is no bridge to Temporal; the mirror catches up later");
                 inner.set_connection_state(ConnectionState::Connecting(Some(why)));
                 tokio::select! {
                     _ = ended.wait_for(|ended| *ended) => {}
                     () = tokio::time::sleep(pause) => {}
                 }
-                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
@@ -67,16 +65,16 @@ pub async fn run(inner: Arc<BridgeInner>, mut ended: watch::Receiver<bool>) {
 async fn run_once(
     inner: &Arc<BridgeInner>,
     mut ended: watch::Receiver<bool>,
-    pause: &mut Duration,
+    failures: &mut u32,
 ) -> StopReason {
     let vault = &inner.handles.vault;
-    while !vault.is_open() {
+    if !vault.is_open() {
         inner.set_connection_state(ConnectionState::WaitingForVault);
         keys::clear_keys(inner);
         tokio::select! {
             // A sender that is gone means the same.
             _ = ended.wait_for(|ended| *ended) => return StopReason::ProcessExit,
-            () = tokio::time::sleep(VAULT_POLL_INTERVAL) => {}
+            () = vault.wait_open() => {}
         }
     }
     let locked = vault.next_lock();
@@ -88,7 +86,7 @@ async fn run_once(
         Err(fault) => return StopReason::Failed(fault.to_string()),
     };
     let identity = format!("arbiter {}", std::process::id());
-    let connecting = inner.address.connect(inner.codec.clone(), &identity);
+    let connecting = inner.address.connect(inner.codec.clone(), inner.signing_keys.clone(), &identity);
     let connected = tokio::select! {
         _ = ended.wait_for(|ended| *ended) => return StopReason::ProcessExit,
         connected = connecting => connected,
@@ -105,31 +103,32 @@ async fn run_once(
         .iter()
         .filter_map(|(name, queue)| Some((Kind::from_workflow_type(name)?, queue.clone())))
         .collect();
-    let delivery = WorkflowClient::new(connected.clone(), queues.clone());
-    let port = Arc::new(ActorControlPlane::new(Arc::clone(inner), keys));
+    let client = WorkflowClient::new(connected.clone(), queues.clone());
+    let control_plane = Arc::new(ActorControlPlane::new(Arc::clone(inner), keys));
     let calls = Arc::new(ProviderWorker::new(Arc::new(vault.clone()), inner.providers.clone()));
     let mut workers = Vec::new();
     let control: BTreeSet<&String> = queues.values().collect();
-    let role = WorkerRole { control: Some(port), providers: None };
-    let providers =
-        WorkerRole { control: None, providers: Some(Arc::new(ProviderCalls(Arc::clone(&calls)))) };
+    let counters = inner.activity_counters.clone();
+    let role = WorkerRole { control: Some(control_plane), providers: None, counters: counters.clone() };
+    let caller = Arc::new(ProviderCalls(Arc::clone(&calls)));
+    let providers = WorkerRole { control: None, providers: Some(caller), counters };
     let wanted = control.into_iter().map(|queue| (queue.as_str(), role.clone()));
     let providers = Some((inner.settings.providers_queue.as_str(), providers));
     for (queue, role) in wanted.chain(providers.filter(|_| inner.settings.serve_providers)) {
-        match RunningWorker::start(connected.client.clone(), queue, role) {
+        match RunningWorker::start(&connected, queue, role) {
             Ok(worker) => workers.push(worker),
             Err(why) => return stop(workers, StopReason::Failed(why)).await,
         }
     }
     inner.counters.worker_starts.fetch_add(1, Ordering::Relaxed);
-    inner.set_client(Some(delivery.clone()));
+    inner.set_client(Some(client.clone()));
     inner
         .handles
-        .set_remote_executor(Some(Arc::new(TemporalExecutor::new(Arc::clone(inner), delivery.clone()))));
+        .set_remote_executor(Some(Arc::new(TemporalExecutor::new(Arc::clone(inner), client.clone()))));
     inner.set_connection_state(ConnectionState::Connected);
     tracing::info!(target: "integration", address = inner.settings.address, "connected to Temporal");
-    *pause = FIRST_PAUSE;
-    let reason = run_until_stopped(inner, &delivery, &mut workers, ended, locked).await;
+    *failures = 0;
+    let reason = run_until_stopped(inner, &client, &mut workers, ended, locked).await;
     // Nobody new is sent there while the workers end.
     inner.handles.set_remote_executor(None);
     let reason = stop(workers, reason).await;
@@ -144,20 +143,20 @@ async fn run_once(
 /// Ends with whatever brings the bridge down.
 async fn run_until_stopped(
     inner: &Arc<BridgeInner>,
-    delivery: &WorkflowClient,
+    client: &WorkflowClient,
     workers: &mut [RunningWorker],
     mut ended: watch::Receiver<bool>,
     locked: impl Future<Output = ()>,
 ) -> StopReason {
     let (reading, sending) = (Arc::clone(inner), Arc::clone(inner));
-    let (to_aggregators, to_entities) = (delivery.clone(), delivery.clone());
+    let (to_aggregators, to_entities) = (client.clone(), client.clone());
     // Tasks of their own: a panic in one of them is an end like any other.
     let mut reader =
         AbortOnDrop(tokio::spawn(async move { log_reader::run(&reading, &to_aggregators).await }));
     let mut sender =
         AbortOnDrop(tokio::spawn(async move { state_sender::run(&sending, &to_entities).await }));
     let queues: BTreeSet<String> = workers.iter().map(|worker| worker.queue().to_owned()).collect();
-    let _watcher = AbortOnDrop(tokio::spawn(watch_queues(delivery.clone(), queues)));
+    let _watcher = AbortOnDrop(tokio::spawn(watch_queues(client.clone(), queues)));
     let worker_ends = async {
         let ends = workers.iter_mut().map(|worker| {
             Box::pin(async move {
@@ -178,14 +177,11 @@ async fn run_until_stopped(
 }
 
 /// Looks how much waits in the queues, now and then.
-async fn watch_queues(
-    delivery: WorkflowClient,
-    queues: BTreeSet<String>,
-) -> Result<(), arbiter_actors::Error> {
+async fn watch_queues(client: WorkflowClient, queues: BTreeSet<String>) -> Result<(), arbiter_actors::Error> {
     loop {
         for queue in &queues {
             // Without an answer the last one stands: the next look is soon.
-            if let Ok(waiting) = delivery.queue_depth(queue).await {
+            if let Ok(waiting) = client.queue_depth(queue).await {
                 let waiting = f64::from(u32::try_from(waiting).unwrap_or(u32::MAX));
                 metrics::gauge!("arbiter_task_queue_depth", "queue" => queue.clone()).set(waiting);
             }

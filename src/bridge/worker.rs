@@ -5,17 +5,18 @@ use super::keys::{CALL_KEYS, codec_key};
 use super::settings::{BridgeConfigError, load};
 use crate::config::Settings;
 use arbiter_actors::{ProviderWorker, WorkerVault};
+use arbiter_core::kernel::backoff::Backoff;
 use arbiter_temporal::codec::Codec;
+use arbiter_temporal::codec::signed::SigningKeys;
+use arbiter_temporal::control_plane::ProviderCaller;
 use arbiter_temporal::worker::{RunningWorker, WorkerRole};
 use secrecy::SecretString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The pause after a first failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The pauses between attempts to connect.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
 /// What a worker is started with.
 pub struct WorkerOptions {
@@ -85,20 +86,21 @@ pub async fn run_worker(
     let queue = settings.temporal.providers_queue.as_str();
     let identity = format!("arbiter worker {}", std::process::id());
     tokio::pin!(end);
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0_u32;
     loop {
-        let connecting = address.connect(codec.clone(), &identity);
+        let connecting = address.connect(codec.clone(), SigningKeys::default(), &identity);
         let connected = tokio::select! {
             () = &mut end => return Ok(()),
             connected = connecting => connected.map_err(|error| error.to_string()),
         };
-        let role = WorkerRole { control: None, providers: Some(Arc::new(ProviderCalls(Arc::clone(&calls)))) };
-        let started = connected.and_then(|connected| RunningWorker::start(connected.client, queue, role));
+        let providers = Some(Arc::new(ProviderCalls(Arc::clone(&calls))) as Arc<dyn ProviderCaller>);
+        let role = WorkerRole { providers, ..WorkerRole::default() };
+        let started = connected.and_then(|connected| RunningWorker::start(&connected, queue, role));
         let why = match started {
             Err(why) => why,
             Ok(mut worker) => {
                 report(&format!("serving {queue} at {}", settings.temporal.address));
-                pause = FIRST_PAUSE;
+                failures = 0;
                 tokio::select! {
                     () = &mut end => {
                         worker.stop().await;
@@ -109,11 +111,12 @@ pub async fn run_worker(
                 }
             }
         };
+        failures = failures.saturating_add(1);
+        let pause = BACKOFF.delay(failures);
         tracing::warn!(target: "integration", why, ?pause, "the worker does not work; it tries again");
         tokio::select! {
             () = &mut end => return Ok(()),
             () = tokio::time::sleep(pause) => {}
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

@@ -36,7 +36,7 @@ impl From<StoreError> for WorkflowError {
 
 impl Bridge {
     fn connected(&self) -> Result<WorkflowClient, WorkflowClientError> {
-        self.0.delivery().ok_or_else(not_connected)
+        self.0.client().ok_or_else(not_connected)
     }
 
     /// Brings an entity's state to its workflow, which is started if it is not there; returns its run.
@@ -44,13 +44,13 @@ impl Bridge {
     /// # Errors
     /// [`WorkflowError`].
     pub async fn mirror_entity(&self, kind: Kind, id: &str) -> Result<String, WorkflowError> {
-        let delivery = self.connected()?;
+        let client = self.connected()?;
         let state = snapshot(&self.0, kind, id).await?;
         if state.is_gone() {
             return Err(Refusal::not_found(kind.noun(), id).into());
         }
         let input = start_input(kind, id, &state.record);
-        Ok(delivery.mirror(kind, id, input, state).await?)
+        Ok(client.mirror(kind, id, input, state).await?)
     }
 
     /// Asks the workflow of an entity.

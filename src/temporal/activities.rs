@@ -34,12 +34,26 @@ const PROVIDER_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often a call is made at most.
 const CALL_ATTEMPTS: u32 = 3;
 
-static STARTED: AtomicU64 = AtomicU64::new(0);
-static FAILED: AtomicU64 = AtomicU64::new(0);
+/// Counts the activities of the workers that share it. Clones share the counts.
+#[derive(Clone, Debug, Default)]
+pub struct ActivityCounters(Arc<Counts>);
 
-/// How many activities were begun and how many of them failed, since the start.
-pub fn activity_counts() -> (u64, u64) {
-    (STARTED.load(Ordering::Relaxed), FAILED.load(Ordering::Relaxed))
+#[derive(Debug, Default)]
+struct Counts {
+    started: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl ActivityCounters {
+    /// Returns how many activities were started.
+    pub fn started(&self) -> u64 {
+        self.0.started.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many attempts of activities failed.
+    pub fn failed(&self) -> u64 {
+        self.0.failed.load(Ordering::Relaxed)
+    }
 }
 
 /// What is wanted to know of an entity.
@@ -63,12 +77,12 @@ pub struct PublishInput {
 }
 
 /// The activities of the process that holds the data directory.
-pub struct ControlActivities(Arc<dyn ControlPlane>);
+pub struct ControlActivities(Arc<dyn ControlPlane>, ActivityCounters);
 
 impl ControlActivities {
     /// Activities over this port.
-    pub fn new(port: Arc<dyn ControlPlane>) -> Self {
-        Self(port)
+    pub fn new(control_plane: Arc<dyn ControlPlane>, counters: ActivityCounters) -> Self {
+        Self(control_plane, counters)
     }
 }
 
@@ -81,7 +95,7 @@ impl ControlActivities {
         context: ActivityContext,
         command: Command,
     ) -> Result<Reply, ActivityError> {
-        run_activity(&context, self.0.apply(command)).await
+        run_activity(&context, &self.1, self.0.apply(command)).await
     }
 
     /// How an entity stands.
@@ -89,9 +103,9 @@ impl ControlActivities {
     pub async fn look_up(
         self: Arc<Self>,
         context: ActivityContext,
-        look: LookUpInput,
+        input: LookUpInput,
     ) -> Result<Reply, ActivityError> {
-        run_activity(&context, self.0.look(look.kind, look.id)).await
+        run_activity(&context, &self.1, self.0.look_up(input.kind, input.id)).await
     }
 
     /// Ends a decision whose time has come.
@@ -101,7 +115,7 @@ impl ControlActivities {
         context: ActivityContext,
         id: String,
     ) -> Result<DeadlineCheck, ActivityError> {
-        run_activity(&context, self.0.check_deadline(id)).await
+        run_activity(&context, &self.1, self.0.check_deadline(id)).await
     }
 
     /// Asks a provider how it is.
@@ -111,7 +125,7 @@ impl ControlActivities {
         context: ActivityContext,
         id: String,
     ) -> Result<HeartbeatOutcome, ActivityError> {
-        run_activity(&context, self.0.heartbeat(id)).await
+        run_activity(&context, &self.1, self.0.heartbeat(id)).await
     }
 
     /// Publishes what somebody says.
@@ -121,13 +135,13 @@ impl ControlActivities {
         context: ActivityContext,
         said: PublishInput,
     ) -> Result<(), ActivityError> {
-        run_activity(&context, self.0.publish(said.project_id, said.id, said.events)).await
+        run_activity(&context, &self.1, self.0.publish(said.project_id, said.id, said.events)).await
     }
 
     /// Tells whoever is to be told outside, until that has arrived.
     #[activity(name = "notify")]
     pub async fn notify(self: Arc<Self>, context: ActivityContext, seq: u64) -> Result<(), ActivityError> {
-        run_activity(&context, self.0.notify(seq)).await
+        run_activity(&context, &self.1, self.0.notify(seq)).await
     }
 
     /// Looks for work that can be handed out.
@@ -137,7 +151,7 @@ impl ControlActivities {
         context: ActivityContext,
         project_id: String,
     ) -> Result<(), ActivityError> {
-        run_activity(&context, self.0.dispatch(project_id)).await
+        run_activity(&context, &self.1, self.0.dispatch(project_id)).await
     }
 
     /// Grants a call to a provider.
@@ -147,17 +161,17 @@ impl ControlActivities {
         context: ActivityContext,
         query_id: String,
     ) -> Result<Grant, ActivityError> {
-        run_activity(&context, self.0.grant(query_id)).await
+        run_activity(&context, &self.1, self.0.grant(query_id)).await
     }
 }
 
 /// The activities of whoever calls providers.
-pub struct ProviderActivities(Arc<dyn ProviderCaller>);
+pub struct ProviderActivities(Arc<dyn ProviderCaller>, ActivityCounters);
 
 impl ProviderActivities {
     /// Activities of this caller.
-    pub fn new(caller: Arc<dyn ProviderCaller>) -> Self {
-        Self(caller)
+    pub fn new(caller: Arc<dyn ProviderCaller>, counters: ActivityCounters) -> Self {
+        Self(caller, counters)
     }
 }
 
@@ -170,7 +184,7 @@ impl ProviderActivities {
         context: ActivityContext,
         call: RawValue,
     ) -> Result<CallOutcome, ActivityError> {
-        run_activity(&context, async {
+        run_activity(&context, &self.1, async {
             let call = payload::value(&call).and_then(|value| {
                 serde_json::from_value::<ProviderCall>(value)
                     .map_err(|_| "is no call to a provider".to_owned())
@@ -212,9 +226,10 @@ impl From<Unavailable> for ActivityFailure {
 
 async fn run_activity<T, E: Into<ActivityFailure>>(
     context: &ActivityContext,
+    counters: &ActivityCounters,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, ActivityError> {
-    STARTED.fetch_add(1, Ordering::Relaxed);
+    counters.0.started.fetch_add(1, Ordering::Relaxed);
     let info = context.info();
     let (kind, attempt) = (info.activity_type.clone(), info.attempt);
     let _utilization = UtilizationGuard::at(&info.task_queue);
@@ -228,7 +243,7 @@ async fn run_activity<T, E: Into<ActivityFailure>>(
     outcome.map_err(|failure| match failure {
         ActivityFailure::Cancelled => ActivityError::cancelled(),
         ActivityFailure::Unavailable(why) => {
-            FAILED.fetch_add(1, Ordering::Relaxed);
+            counters.0.failed.fetch_add(1, Ordering::Relaxed);
             // The first says that something is wrong; the others would only say it again.
             match attempt {
                 0 | 1 => {

@@ -85,7 +85,7 @@ impl WorkflowClient {
         mut state: Snapshot,
     ) -> Result<String, WorkflowClientError> {
         state.attributes = self.connected.attributes;
-        let input = Signed::new(&kind.workflow_id(id), &state);
+        let input = Signed::new(&self.connected.signing_keys, &kind.workflow_id(id), &state);
         let status = state.status().map(str::to_owned);
         let project = state.project(kind).map(str::to_owned);
         let search_fields = SearchFields { status, project, run_no: state.run_no };
@@ -104,7 +104,7 @@ impl WorkflowClient {
     ) -> Result<(), WorkflowClientError> {
         state.attributes = self.connected.attributes;
         let workflow_id = kind.workflow_id(id);
-        let input = payload::raw(&json!(Signed::new(&workflow_id, &state)));
+        let input = payload::raw(&json!(Signed::new(&self.connected.signing_keys, &workflow_id, &state)));
         let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
         let options = WorkflowSignalOptions::builder().rpc_options(rpc_options()).build();
         match handle.signal(UntypedSignal::new("mirror"), input, options).await {
@@ -137,7 +137,7 @@ impl WorkflowClient {
     /// # Errors
     /// [`WorkflowClientError`].
     pub async fn events(&self, project: &str, batch: &EventBatch) -> Result<(), WorkflowClientError> {
-        let sealed = Signed::new(&Kind::Events.workflow_id(project), batch);
+        let sealed = Signed::new(&self.connected.signing_keys, &Kind::Events.workflow_id(project), batch);
         let start = json!({"project_id": project});
         let search_fields = SearchFields { status: None, project: Some(project.to_owned()), run_no: 1 };
         self.send(Kind::Events, project, start, "event", &json!(sealed), search_fields).await.map(drop)

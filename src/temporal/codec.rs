@@ -30,14 +30,6 @@ const KEY_ID: &str = "encryption-key-id";
 /// The bytes of a nonce.
 const NONCE_BYTES: usize = 12;
 
-/// Payloads that could not be decrypted, since the start.
-static UNREADABLE_PAYLOADS: AtomicU64 = AtomicU64::new(0);
-
-/// How many payloads could not be decrypted since the start.
-pub fn unreadable_count() -> u64 {
-    UNREADABLE_PAYLOADS.load(Ordering::Relaxed)
-}
-
 /// A key of the codec. It is wiped when it goes.
 #[derive(Clone)]
 pub struct CodecKey {
@@ -53,9 +45,15 @@ impl std::fmt::Debug for CodecKey {
     }
 }
 
-/// Encrypts with one key, decrypts with any of those it has. Clones share the keys.
+/// Encrypts with its current key, decrypts with any of its keys. Clones share the keys and the count.
 #[derive(Clone, Debug, Default)]
-pub struct Codec(Arc<ArcSwap<Keys>>);
+pub struct Codec(Arc<CodecInner>);
+
+#[derive(Debug, Default)]
+struct CodecInner {
+    keys: ArcSwap<Keys>,
+    unreadable: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Keys {
@@ -85,12 +83,17 @@ impl Codec {
     /// Puts other keys in place.
     pub fn set_keys(&self, current: CodecKey, others: Vec<CodecKey>) {
         let all = others.into_iter().chain([current.clone()]).map(|key| (key.id.clone(), key)).collect();
-        self.0.store(Arc::new(Keys { current: Some(current), all }));
+        self.0.keys.store(Arc::new(Keys { current: Some(current), all }));
+    }
+
+    /// Returns how many payloads could not be decrypted since the start.
+    pub fn unreadable_count(&self) -> u64 {
+        self.0.unreadable.load(Ordering::Relaxed)
     }
 
     /// Forgets every key.
     pub fn clear(&self) {
-        self.0.store(Arc::default());
+        self.0.keys.store(Arc::default());
     }
 
     /// A payload, encrypted. One that is encrypted already stays as it is.
@@ -101,7 +104,7 @@ impl Codec {
         if is_encrypted(&payload) {
             return Ok(payload);
         }
-        let keys = self.0.load();
+        let keys = self.0.keys.load();
         let current = keys.current.as_ref().ok_or(CodecError::NoKey)?;
         encrypt_with(current, &payload)
     }
@@ -112,11 +115,11 @@ impl Codec {
             return payload;
         }
         let id = payload.metadata.get(KEY_ID).map(|id| String::from_utf8_lossy(id).into_owned());
-        let keys = self.0.load();
+        let keys = self.0.keys.load();
         let decrypted =
             id.as_ref().and_then(|id| keys.all.get(id)).and_then(|key| decrypt_with(key, &payload));
         decrypted.unwrap_or_else(|| {
-            UNREADABLE_PAYLOADS.fetch_add(1, Ordering::Relaxed);
+            self.0.unreadable.fetch_add(1, Ordering::Relaxed);
             // No warning, which would be an event each time that an old history is read: who takes it warns.
             tracing::info!(target: "workflow", key = id, "a payload cannot be decrypted; it is ignored");
             payload
@@ -216,17 +219,17 @@ mod tests {
     #[test]
     fn undecryptable_payload_passes_through_and_is_counted() {
         let codec = Codec::new(key("one", 1), vec![]);
-        let before = unreadable_count();
         let encrypted = codec.encrypt(plain("1")).unwrap();
         let other = Codec::new(key("one", 9), vec![]);
         let mut cut = encrypted.clone();
         cut.data.truncate(5);
         let mut renamed = encrypted.clone();
         renamed.metadata.insert(KEY_ID.to_owned(), b"nobody".to_vec());
-        for (codec, payload) in [(&other, encrypted), (&codec, cut), (&codec, renamed)] {
+        for (codec, payload) in [(&other, encrypted.clone()), (&codec, cut), (&codec, renamed)] {
             assert_eq!(codec.decrypt(payload.clone()), payload);
         }
-        assert_eq!(unreadable_count() - before, 3);
+        assert_eq!((codec.unreadable_count(), other.unreadable_count()), (2, 1));
+        assert_eq!(codec.clone().unreadable_count(), 2, "clones share the count");
         assert_eq!(codec.decrypt(plain("1")), plain("1"));
     }
 

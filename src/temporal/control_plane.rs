@@ -131,7 +131,7 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Does what is wanted, once.
     fn apply(&self, command: Command) -> ReplyFuture<Reply>;
     /// How an entity stands; a refusal when there is none.
-    fn look(&self, kind: Kind, id: String) -> ReplyFuture<Reply>;
+    fn look_up(&self, kind: Kind, id: String) -> ReplyFuture<Reply>;
     /// Ends a decision whose time has come.
     fn check_deadline(&self, decision_id: String) -> ReplyFuture<DeadlineCheck>;
     /// Asks a provider how it is.

@@ -2,7 +2,8 @@
 //!
 //! Workflows run on that thread, activities on the runtime it was given.
 
-use crate::activities::{ControlActivities, ProviderActivities};
+use crate::activities::{ActivityCounters, ControlActivities, ProviderActivities};
+use crate::client::connection::TemporalConnection;
 use crate::control_plane::{ControlPlane, ProviderCaller};
 use crate::workflows::{
     AgentLifecycleWorkflow, BeadProcessingWorkflow, DecisionWorkflow, DispatcherWorkflow,
@@ -29,6 +30,8 @@ pub struct WorkerRole {
     pub control: Option<Arc<dyn ControlPlane>>,
     /// Calls to providers.
     pub providers: Option<Arc<dyn ProviderCaller>>,
+    /// Counts of the activities that the worker executes.
+    pub counters: ActivityCounters,
 }
 
 /// A running worker. Dropping it asks it to end.
@@ -39,15 +42,17 @@ pub struct RunningWorker {
 }
 
 impl RunningWorker {
-    /// Starts a worker at a queue.
+    /// Starts a worker at a queue. Its workflows sign and verify with the keys of the connection.
     ///
     /// # Errors
     /// Words, when the system gives no thread.
-    pub fn start(client: Client, queue: &str, role: WorkerRole) -> Result<Self, String> {
+    pub fn start(connection: &TemporalConnection, queue: &str, role: WorkerRole) -> Result<Self, String> {
         let (stop, stopped) = watch::channel(false);
         let (end_sender, ended) = oneshot::channel();
         let (runtime, name) = (tokio::runtime::Handle::current(), queue.to_owned());
+        let (client, signing_keys) = (connection.client.clone(), connection.signing_keys.clone());
         let work = move || {
+            signing_keys.use_on_this_thread();
             let outcome = runtime.block_on(run(client, &name, role, stopped));
             // Nobody may listen any more.
             let _ = end_sender.send(outcome);
@@ -116,8 +121,8 @@ fn options(queue: &str, role: WorkerRole) -> Result<WorkerOptions, WorkflowRegis
         .graceful_shutdown_period(SHUTDOWN_GRACE)
         .max_cached_workflows(MAX_CACHED_WORKFLOWS)
         .build();
-    if let Some(port) = role.control {
-        options.register_activities(ControlActivities::new(port));
+    if let Some(control_plane) = role.control {
+        options.register_activities(ControlActivities::new(control_plane, role.counters.clone()));
         options.register_workflow::<AgentLifecycleWorkflow>()?;
         options.register_workflow::<BeadProcessingWorkflow>()?;
         options.register_workflow::<DecisionWorkflow>()?;
@@ -127,7 +132,7 @@ fn options(queue: &str, role: WorkerRole) -> Result<WorkerOptions, WorkflowRegis
         options.register_workflow::<ProviderQueryWorkflow>()?;
     }
     if let Some(caller) = role.providers {
-        options.register_activities(ProviderActivities::new(caller));
+        options.register_activities(ProviderActivities::new(caller, role.counters));
     }
     Ok(options)
 }

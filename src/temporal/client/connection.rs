@@ -2,6 +2,7 @@
 
 use crate::codec::Codec;
 use crate::codec::names::{PROJECT, STATUS};
+use crate::codec::signed::SigningKeys;
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 use temporalio_client::errors::ClientConnectError;
@@ -71,6 +72,8 @@ pub struct TemporalConnection {
     pub attributes: bool,
     /// How long it keeps what has ended, if it says so.
     pub retention: Option<Duration>,
+    /// The keys that sign messages to workflows, shared with the workers of this connection.
+    pub signing_keys: SigningKeys,
 }
 
 impl Address {
@@ -111,7 +114,12 @@ impl Address {
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn connect(&self, codec: Codec, identity: &str) -> Result<TemporalConnection, ConnectError> {
+    pub async fn connect(
+        &self,
+        codec: Codec,
+        signing_keys: SigningKeys,
+        identity: &str,
+    ) -> Result<TemporalConnection, ConnectError> {
         let url = self.url()?;
         let tls = (url.scheme() == "https").then(|| self.tls_options());
         let options = ConnectionOptions::new(url)
@@ -129,7 +137,7 @@ impl Address {
             Client::new(connection, options).map_err(|error| self.server_error(&error.to_string()))?;
         let retention = self.namespace(&client).await?;
         let attributes = self.attributes(&client).await;
-        Ok(TemporalConnection { client, attributes, retention })
+        Ok(TemporalConnection { client, attributes, retention, signing_keys })
     }
 
     fn tls_options(&self) -> TlsOptions {

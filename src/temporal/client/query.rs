@@ -11,8 +11,9 @@ use std::time::{Duration, SystemTime};
 use temporalio_client::errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError};
 use temporalio_client::{
     NamespacedClient, RetryOptions, RpcOptions, UntypedQuery, UntypedSignal, UntypedWorkflow,
-    WorkflowCancelOptions, WorkflowExecutionInfo, WorkflowGetResultOptions, WorkflowIdReusePolicy,
-    WorkflowListOptions, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
+    WorkflowCancelOptions, WorkflowExecutionInfo, WorkflowExecutionStatus, WorkflowGetResultOptions,
+    WorkflowIdReusePolicy, WorkflowListOptions, WorkflowQueryOptions, WorkflowSignalOptions,
+    WorkflowStartOptions,
 };
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
@@ -31,14 +32,42 @@ pub struct WorkflowSummary {
     pub run_id: String,
     /// Its type.
     pub workflow_type: String,
-    /// How it stands, in the server's word.
-    pub status: String,
+    /// Its status.
+    pub status: WorkflowExecutionStatus,
     /// When it began.
     pub started: Option<SystemTime>,
     /// When it ended.
     pub closed: Option<SystemTime>,
     /// Events in its history.
     pub history_length: i64,
+}
+
+impl WorkflowSummary {
+    /// Returns whether another run of the same workflow followed this one.
+    pub fn is_continued_as_new(&self) -> bool {
+        matches!(self.status, WorkflowExecutionStatus::ContinuedAsNew)
+    }
+
+    /// Returns the name of the status, as the API shows it.
+    pub fn status_name(&self) -> &'static str {
+        status_name(self.status)
+    }
+}
+
+fn status_name(status: WorkflowExecutionStatus) -> &'static str {
+    match status {
+        WorkflowExecutionStatus::Unspecified => "Unspecified",
+        WorkflowExecutionStatus::Running => "Running",
+        WorkflowExecutionStatus::Completed => "Completed",
+        WorkflowExecutionStatus::Failed => "Failed",
+        WorkflowExecutionStatus::Canceled => "Canceled",
+        WorkflowExecutionStatus::Terminated => "Terminated",
+        WorkflowExecutionStatus::ContinuedAsNew => "ContinuedAsNew",
+        WorkflowExecutionStatus::TimedOut => "TimedOut",
+        WorkflowExecutionStatus::Paused => "Paused",
+        // Also a status that a later version of the SDK adds.
+        _ => "Unknown",
+    }
 }
 
 impl WorkflowClient {
@@ -143,7 +172,7 @@ impl WorkflowClient {
                 id: one.id().to_owned(),
                 run_id: one.run_id().to_owned(),
                 workflow_type: one.workflow_type().to_owned(),
-                status: format!("{:?}", one.status()),
+                status: one.status(),
                 started: one.start_time(),
                 closed: one.close_time(),
                 history_length: one.history_length(),
@@ -158,7 +187,7 @@ impl WorkflowClient {
     /// [`WorkflowClientError`], also when it is not sure whether the server has it: see [`WorkflowClient::cancel_query`].
     pub async fn start_query(&self, query_id: &str, limit: Duration) -> Result<(), WorkflowClientError> {
         let workflow_id = Kind::Query.workflow_id(query_id);
-        let input = json!({"query_id": query_id, "mirror": Signed::new(&workflow_id, &query_id)});
+        let input = json!({"query_id": query_id, "mirror": Signed::new(&self.connected.signing_keys, &workflow_id, &query_id)});
         let rpc_options =
             RpcOptions::builder().timeout(limit).retry_options(RetryOptions::no_retries()).build();
         let options = WorkflowStartOptions::new(self.queue(Kind::Query), workflow_id)

@@ -1,9 +1,12 @@
-//! Seals on what the server itself sends to workflows: anybody with a Temporal client may signal, and only what
-//! carries our seal is believed to be the store's word.
+//! Signatures on the messages that the server itself sends to workflows.
 //!
-//! A seal is an HMAC-SHA256 over the workflow's id and the text. Its key is another than the codec's and stays in the
-//! process that holds the data directory. Opening is pure, so that workflows stay deterministic; the keys are the
-//! process's, put in place before the worker polls.
+//! Any Temporal client may signal a workflow, so a workflow accepts a state or a batch of events only with a valid
+//! signature. A signature is an HMAC-SHA256 over the workflow's id and the text. Its key differs from the codec's and
+//! stays in the process that holds the data directory. Verifying is pure, so that workflows stay deterministic.
+//!
+//! The keys belong to a connection, not to the process: several servers in one program keep theirs apart. The SDK hands
+//! a workflow nothing of its worker, but runs every workflow on its worker's own thread. The worker therefore leaves the
+//! keys of its connection with that thread ([`SigningKeys::use_on_this_thread`]).
 
 use arc_swap::ArcSwap;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -12,48 +15,89 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::Sha256;
-use std::sync::{Arc, LazyLock};
+use std::cell::RefCell;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// A key of seals.
+/// A signing key.
 pub type SigningKey = Zeroizing<[u8; 32]>;
 
-/// The keys of seals: the first one seals, all of them open.
-static SIGNING_KEYS: LazyLock<ArcSwap<Vec<SigningKey>>> = LazyLock::new(ArcSwap::default);
+/// The signing keys of a connection: the first one signs, all of them verify. Clones share the keys.
+#[derive(Clone, Default)]
+pub struct SigningKeys(Arc<ArcSwap<Vec<SigningKey>>>);
 
-/// Something the server says, with its seal.
+thread_local! {
+    /// The keys of the worker that runs on this thread.
+    static WORKER_KEYS: RefCell<SigningKeys> = RefCell::default();
+}
+
+impl std::fmt::Debug for SigningKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKeys").field("count", &self.0.load().len()).finish_non_exhaustive()
+    }
+}
+
+impl SigningKeys {
+    /// Creates a set of keys; the first one signs.
+    pub fn new(keys: Vec<SigningKey>) -> Self {
+        let signing_keys = Self::default();
+        signing_keys.set(keys);
+        signing_keys
+    }
+
+    /// Replaces the keys, in all clones. With no key, no signature is valid any more.
+    pub fn set(&self, keys: Vec<SigningKey>) {
+        self.0.store(Arc::new(keys));
+    }
+
+    /// Forgets every key.
+    pub fn clear(&self) {
+        self.0.store(Arc::default());
+    }
+
+    /// Makes these the keys of all workflows that run on the current thread.
+    pub fn use_on_this_thread(&self) {
+        WORKER_KEYS.replace(self.clone());
+    }
+
+    /// Returns the keys of the worker on the current thread; an empty set outside of a worker.
+    pub(crate) fn of_this_thread() -> Self {
+        WORKER_KEYS.with_borrow(Self::clone)
+    }
+}
+
+/// A message with its signature.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Signed {
-    /// What is said, as JSON.
+    /// The message as JSON.
     pub body: String,
-    /// The seal over the workflow's id and the body, in base64.
+    /// The signature over the workflow's id and the body, in base64.
     pub seal: String,
 }
 
-/// Puts the keys of seals in place, the one that seals first. None: nothing is believed any more.
-pub fn set_signing_keys(keys: Vec<SigningKey>) {
-    SIGNING_KEYS.store(Arc::new(keys));
-}
-
 impl Signed {
-    /// Seals something for a workflow; without a key the seal is worth nothing.
-    pub fn new(workflow_id: &str, body: &impl Serialize) -> Self {
+    /// Signs a message for a workflow. Without a key the signature is empty, and valid nowhere.
+    pub fn new(keys: &SigningKeys, workflow_id: &str, body: &impl Serialize) -> Self {
         let body = serde_json::to_string(body).unwrap_or_default();
-        let seal = SIGNING_KEYS.load().first().map(|key| STANDARD.encode(mac(key, workflow_id, &body)));
+        let seal = keys.0.load().first().map(|key| STANDARD.encode(mac(key, workflow_id, &body)));
         Self { body, seal: seal.unwrap_or_default() }
     }
 
-    /// What is said, if the seal is ours.
-    pub fn verify<T: DeserializeOwned>(&self, workflow_id: &str) -> Option<T> {
+    /// Returns the message, if one of the keys made the signature.
+    pub fn verify<T: DeserializeOwned>(&self, keys: &SigningKeys, workflow_id: &str) -> Option<T> {
         let seal = STANDARD.decode(&self.seal).ok()?;
-        let keys = SIGNING_KEYS.load();
+        let keys = keys.0.load();
         let is_ours = keys.iter().any(|key| is_valid_signature(key, workflow_id, &self.body, &seal));
         if is_ours { serde_json::from_str(&self.body).ok() } else { None }
     }
 
-    /// The same of a value that should be a sealed one.
-    pub fn verify_value<T: DeserializeOwned>(workflow_id: &str, value: &Value) -> Option<T> {
-        Self::deserialize(value).ok()?.verify(workflow_id)
+    /// Reads a JSON value as a signed message and verifies it.
+    pub fn verify_value<T: DeserializeOwned>(
+        keys: &SigningKeys,
+        workflow_id: &str,
+        value: &Value,
+    ) -> Option<T> {
+        Self::deserialize(value).ok()?.verify(keys, workflow_id)
     }
 }
 
@@ -77,20 +121,59 @@ fn is_valid_signature(key: &SigningKey, workflow_id: &str, body: &str, seal: &[u
 mod tests {
     use super::*;
 
+    fn keys(bytes: &[u8]) -> SigningKeys {
+        SigningKeys::new(bytes.iter().map(|byte| Zeroizing::new([*byte; 32])).collect())
+    }
+
     #[test]
     fn signature_verifies_only_for_its_workflow() {
-        set_signing_keys(vec![Zeroizing::new([1; 32]), Zeroizing::new([2; 32])]);
-        let signed = Signed::new("bead-1", &7_u64);
-        assert_eq!(signed.verify::<u64>("bead-1"), Some(7));
-        assert_eq!(signed.verify::<u64>("bead-2"), None);
+        let keys = keys(&[1, 2]);
+        let signed = Signed::new(&keys, "bead-1", &7_u64);
+        assert_eq!(signed.verify::<u64>(&keys, "bead-1"), Some(7));
+        assert_eq!(signed.verify::<u64>(&keys, "bead-2"), None);
         let forged = Signed { body: "8".to_owned(), ..signed.clone() };
-        assert_eq!(forged.verify::<u64>("bead-1"), None);
+        assert_eq!(forged.verify::<u64>(&keys, "bead-1"), None);
         let unsigned = Signed { seal: String::new(), ..signed.clone() };
-        assert_eq!(unsigned.verify::<u64>("bead-1"), None);
-        // After a rotation the old ones still open.
-        set_signing_keys(vec![Zeroizing::new([3; 32]), Zeroizing::new([1; 32])]);
-        assert_eq!(signed.verify::<u64>("bead-1"), Some(7));
-        set_signing_keys(vec![Zeroizing::new([3; 32])]);
-        assert_eq!(signed.verify::<u64>("bead-1"), None);
+        assert_eq!(unsigned.verify::<u64>(&keys, "bead-1"), None);
+        // After a rotation the older key still verifies.
+        keys.set(vec![Zeroizing::new([3; 32]), Zeroizing::new([1; 32])]);
+        assert_eq!(signed.verify::<u64>(&keys, "bead-1"), Some(7));
+        keys.set(vec![Zeroizing::new([3; 32])]);
+        assert_eq!(signed.verify::<u64>(&keys, "bead-1"), None);
+    }
+
+    #[test]
+    fn two_sets_of_keys_in_one_process_stay_apart() {
+        let (one, two) = (keys(&[1]), keys(&[2]));
+        let (of_one, of_two) = (Signed::new(&one, "bead-1", &1_u64), Signed::new(&two, "bead-1", &2_u64));
+        assert_eq!(of_one.verify::<u64>(&one, "bead-1"), Some(1));
+        assert_eq!(of_two.verify::<u64>(&two, "bead-1"), Some(2));
+        assert_eq!(of_one.verify::<u64>(&two, "bead-1"), None);
+        one.clear();
+        assert_eq!(of_one.verify::<u64>(&one, "bead-1"), None);
+        assert_eq!(
+            of_two.verify::<u64>(&two, "bead-1"),
+            Some(2),
+            "one server's lock leaves the other's keys"
+        );
+    }
+
+    #[test]
+    fn each_worker_thread_has_its_own_keys() {
+        let (one, two) = (keys(&[1]), keys(&[2]));
+        let sign_on_a_thread = |keys: &SigningKeys| {
+            let keys = keys.clone();
+            let sign = move || {
+                keys.use_on_this_thread();
+                Signed::new(&SigningKeys::of_this_thread(), "bead-1", &7_u64)
+            };
+            std::thread::spawn(sign).join().unwrap()
+        };
+        let (of_one, of_two) = (sign_on_a_thread(&one), sign_on_a_thread(&two));
+        assert_eq!(of_one.verify::<u64>(&one, "bead-1"), Some(7));
+        assert_eq!(of_one.verify::<u64>(&two, "bead-1"), None);
+        assert_eq!(of_two.verify::<u64>(&two, "bead-1"), Some(7));
+        let unsigned = Signed::new(&SigningKeys::of_this_thread(), "bead-1", &7_u64);
+        assert!(unsigned.seal.is_empty(), "this thread runs no worker");
     }
 }

@@ -2,14 +2,10 @@
 
 use crate::codec::names::Kind;
 use crate::control_plane::Snapshot;
-use crate::workflows::entity_workflow::{
-    EntityState, NextStep, impl_entity_workflow, load_entity, process_signals,
-};
+use crate::workflows::entity_workflow::{EntityState, impl_entity_workflow, mirror_until_end};
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{
-    ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
-};
+use temporalio_sdk::{SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult};
 
 /// Mirrors an agent: `agent-{agentID}`.
 #[workflow]
@@ -30,12 +26,7 @@ impl AgentLifecycleWorkflow {
     /// Ends with the agent's last status.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
-        load_entity(ctx).await?;
-        if let NextStep::ContinueAsNew = process_signals(ctx, |_| false).await? {
-            let input = ctx.state(|s| s.entity.input(ctx.workflow_id()));
-            ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
-        }
-        Ok(ctx.state(|s| s.entity.snapshot.status().unwrap_or("deleted").to_owned()))
+        mirror_until_end(ctx).await
     }
 
     /// Wishes for a status: a word, or `{status, reason}`.

@@ -4,15 +4,11 @@ use super::Refusal;
 use crate::codec::names::Kind;
 use crate::codec::payload;
 use crate::control_plane::Snapshot;
-use crate::workflows::entity_workflow::{
-    EntityState, NextStep, impl_entity_workflow, load_entity, process_signals, send_command,
-};
+use crate::workflows::entity_workflow::{EntityState, impl_entity_workflow, mirror_until_end, send_command};
 use serde_json::{Value, json};
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{
-    ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
-};
+use temporalio_sdk::{SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult};
 
 /// Mirrors a bead: `bead-{beadID}`.
 #[workflow]
@@ -33,12 +29,7 @@ impl BeadProcessingWorkflow {
     /// Ends with the bead's last status.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
-        load_entity(ctx).await?;
-        if let NextStep::ContinueAsNew = process_signals(ctx, |_| false).await? {
-            let input = ctx.state(|s| s.entity.input(ctx.workflow_id()));
-            ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
-        }
-        Ok(ctx.state(|s| s.entity.snapshot.status().unwrap_or("deleted").to_owned()))
+        mirror_until_end(ctx).await
     }
 
     /// Wishes for a status: a word, or `{status, reason}`.

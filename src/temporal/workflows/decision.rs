@@ -9,8 +9,8 @@ use crate::codec::names::Kind;
 use crate::codec::payload;
 use crate::control_plane::{DeadlineCheck, Snapshot};
 use crate::workflows::entity_workflow::{
-    EntityState, EntityWorkflow, NextStep, impl_entity_workflow, load_entity, process_signals, root_cause,
-    send_command, workflow_failure,
+    EntityState, EntityWorkflow, NextStep, impl_entity_workflow, load_entity, next_run, process_signals,
+    root_cause, send_command, workflow_failure,
 };
 use arbiter_core::kernel::time::Timestamp;
 use futures::FutureExt;
@@ -85,8 +85,7 @@ impl DecisionWorkflow {
             match next {
                 Some(NextStep::Completed) => return Ok(ctx.state(final_status)),
                 Some(NextStep::ContinueAsNew) => {
-                    let input = ctx.state(|s| s.entity.input(ctx.workflow_id()));
-                    ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
+                    return Err(next_run(ctx, ContinueAsNewOptions::default()));
                 }
                 Some(NextStep::Interrupted) => {}
                 None => check_deadline(ctx).await?,

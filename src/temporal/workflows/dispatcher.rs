@@ -4,7 +4,8 @@ use crate::activities::{ControlActivities, control_options};
 use crate::codec::names::Kind;
 use crate::control_plane::Snapshot;
 use crate::workflows::entity_workflow::{
-    EntityState, NextStep, impl_entity_workflow, load_entity, process_signals, root_cause, workflow_failure,
+    EntityState, NextStep, impl_entity_workflow, load_entity, next_run, process_signals, root_cause,
+    workflow_failure,
 };
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
@@ -48,8 +49,7 @@ impl DispatcherWorkflow {
                     while ctx.state(|s| s.is_triggered) {
                         dispatch_work(ctx).await?;
                     }
-                    let input = ctx.state(|s| s.entity.input(ctx.workflow_id()));
-                    ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
+                    return Err(next_run(ctx, ContinueAsNewOptions::default()));
                 }
                 NextStep::Interrupted => dispatch_work(ctx).await?,
             }

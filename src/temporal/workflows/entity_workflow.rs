@@ -5,14 +5,17 @@
 use crate::activities::{ControlActivities, LookUpInput, control_options, snapshot};
 use crate::codec::names::{Kind, PROJECT, STATUS, search_attribute_value};
 use crate::codec::payload;
-use crate::codec::signed::Signed;
+use crate::codec::signed::{Signed, SigningKeys};
 use crate::control_plane::{Command, Snapshot};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use temporalio_common::WorkflowDefinition;
 use temporalio_common::data_converters::RawValue;
 use temporalio_sdk::{
-    ApplicationFailure, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowTermination,
+    ApplicationFailure, ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView,
+    WorkflowResult, WorkflowTermination,
 };
+use temporalio_workflow::workflows::WorkflowImplementation;
 
 /// The most wishes that wait in a workflow; what comes beyond is dropped. A signal has nobody to be told.
 const MAX_PENDING_SIGNALS: usize = 1_000;
@@ -62,7 +65,9 @@ impl EntityState {
             )),
             Ok(_) => None,
         };
-        let ours = value.ok().and_then(|value| Signed::verify_value(workflow_id, value.get("mirror")?));
+        let ours = value.ok().and_then(|value| {
+            Signed::verify_value(&SigningKeys::of_this_thread(), workflow_id, value.get("mirror")?)
+        });
         let mut entity = Self {
             kind,
             id: named.unwrap_or_default(),
@@ -113,7 +118,7 @@ impl EntityState {
     pub(crate) fn receive_mirror<W>(&mut self, context: &SyncWorkflowContext<W>, input: &RawValue) {
         self.count_signal(context);
         let value = payload::value(input).unwrap_or_default();
-        match Signed::verify_value(context.workflow_id(), &value) {
+        match Signed::verify_value(&SigningKeys::of_this_thread(), context.workflow_id(), &value) {
             Some(newer) => self.apply_snapshot(newer),
             None if context.is_replaying_history_events() => {}
             None => {
@@ -182,7 +187,7 @@ impl EntityState {
     pub(crate) fn input(&self, workflow_id: &str) -> RawValue {
         payload::raw(&json!({
             self.kind.id_field(): self.id,
-            "mirror": Signed::new(workflow_id, &self.snapshot),
+            "mirror": Signed::new(&SigningKeys::of_this_thread(), workflow_id, &self.snapshot),
         }))
     }
 }
@@ -250,6 +255,31 @@ pub(crate) async fn load_entity<W: EntityWorkflow>(
         .map_err(|words| workflow_failure(&words))?;
     ctx.state_mut(|s| s.entity_mut().apply_snapshot(found));
     Ok(())
+}
+
+/// Returns the end of this run that begins the next one, with the same state and an empty history.
+pub(crate) fn next_run<W>(ctx: &WorkflowContext<W>, options: ContinueAsNewOptions) -> WorkflowTermination
+where
+    W: EntityWorkflow + WorkflowImplementation,
+    W::Run: WorkflowDefinition<Input = RawValue>,
+{
+    let input = ctx.state(|s| s.entity().input(ctx.workflow_id()));
+    match ctx.continue_as_new(input, options) {
+        Err(end) => end,
+    }
+}
+
+/// Runs a workflow that does no more than mirror its entity and pass commands on. Returns the entity's last status.
+pub(crate) async fn mirror_until_end<W>(ctx: &WorkflowContext<W>) -> WorkflowResult<String>
+where
+    W: EntityWorkflow + WorkflowImplementation,
+    W::Run: WorkflowDefinition<Input = RawValue>,
+{
+    load_entity(ctx).await?;
+    if let NextStep::ContinueAsNew = process_signals(ctx, |_| false).await? {
+        return Err(next_run(ctx, ContinueAsNewOptions::default()));
+    }
+    Ok(ctx.state(|s| s.entity().snapshot.status().unwrap_or("deleted").to_owned()))
 }
 
 /// Does what came by signal, and shows the status, until the run ends or `is_interrupted`.

@@ -3,7 +3,7 @@
 use crate::activities::{ControlActivities, PublishInput, control_options};
 use crate::codec::names::Kind;
 use crate::codec::payload;
-use crate::codec::signed::Signed;
+use crate::codec::signed::{Signed, SigningKeys};
 use crate::control_plane::Snapshot;
 use crate::workflows::entity_workflow::{
     EntityState, NextStep, impl_entity_workflow, load_entity, process_signals, root_cause, workflow_failure,
@@ -89,7 +89,8 @@ impl EventAggregatorWorkflow {
     #[init]
     fn new(context: &WorkflowContextView, input: RawValue) -> Self {
         let value = payload::value(&input).unwrap_or_default();
-        let carried: Option<EventAggregate> = Signed::verify_value(context.workflow_id(), &value["carried"]);
+        let carried: Option<EventAggregate> =
+            Signed::verify_value(&SigningKeys::of_this_thread(), context.workflow_id(), &value["carried"]);
         let mut aggregate = carried.unwrap_or_default();
         aggregate.bytes = aggregate.events.iter().map(carried_size).sum();
         let entity = EntityState::new(Kind::Events, context, &input);
@@ -133,7 +134,9 @@ impl EventAggregatorWorkflow {
                 return;
             }
         };
-        if let Some(batch) = Signed::verify_value::<EventBatch>(workflow, &value) {
+        if let Some(batch) =
+            Signed::verify_value::<EventBatch>(&SigningKeys::of_this_thread(), workflow, &value)
+        {
             // Late events of a project that is gone are still told here.
             self.entity.mark_known();
             self.events_this_run += batch.events.len() as u64;
@@ -178,7 +181,7 @@ impl EventAggregatorWorkflow {
 impl EventAggregatorWorkflow {
     fn input(&self, workflow_id: &str) -> RawValue {
         let entity = payload::value(&self.entity.input(workflow_id)).unwrap_or_default();
-        let carried = Signed::new(workflow_id, &self.aggregate);
+        let carried = Signed::new(&SigningKeys::of_this_thread(), workflow_id, &self.aggregate);
         payload::raw(
             &json!({"project_id": entity["project_id"], "mirror": entity["mirror"], "carried": carried}),
         )

@@ -4,7 +4,8 @@ use crate::activities::{ControlActivities, heartbeat_options};
 use crate::codec::names::Kind;
 use crate::control_plane::{HeartbeatOutcome, Snapshot};
 use crate::workflows::entity_workflow::{
-    EntityState, NextStep, impl_entity_workflow, load_entity, process_signals, root_cause, workflow_failure,
+    EntityState, NextStep, impl_entity_workflow, load_entity, next_run, process_signals, root_cause,
+    workflow_failure,
 };
 use futures::FutureExt;
 use std::time::Duration;
@@ -65,11 +66,10 @@ impl ProviderHeartbeatWorkflow {
             match next {
                 Some(NextStep::Completed) => return Ok(ctx.state(final_status).to_owned()),
                 Some(NextStep::ContinueAsNew) => {
-                    let input = ctx.state(|s| s.entity.input(ctx.workflow_id()));
                     // The next run beats at once; until then the pause is kept.
                     let pause = Duration::from_millis(interval_ms.max(1));
                     let options = ContinueAsNewOptions::builder().backoff_start_interval(pause).build();
-                    ctx.continue_as_new(input, options)?;
+                    return Err(next_run(ctx, options));
                 }
                 Some(NextStep::Interrupted) | None => {}
             }

@@ -7,7 +7,7 @@ use super::Refusal;
 use crate::activities::{ControlActivities, ProviderActivities, control_options, provider_call_options};
 use crate::codec::names::Kind;
 use crate::codec::payload;
-use crate::codec::signed::Signed;
+use crate::codec::signed::{Signed, SigningKeys};
 use crate::control_plane::{CallOutcome, Grant};
 use crate::workflows::entity_workflow::{RunEvent, count_run, root_cause};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -83,7 +83,8 @@ impl ProviderQueryWorkflow {
 fn query(workflow_id: &str, input: &RawValue) -> Result<String, Refusal> {
     let value = payload::value(input)?;
     let id = payload::text(&value, Kind::Query.id_field())?;
-    let ours: Option<String> = Signed::verify_value(workflow_id, &value["mirror"]);
+    let ours: Option<String> =
+        Signed::verify_value(&SigningKeys::of_this_thread(), workflow_id, &value["mirror"]);
     if ours.as_ref() != Some(&id) || Kind::Query.workflow_id(&id) != workflow_id {
         return Err(
             "a call to a provider costs money and uses a key: ask the server for it, over its API".into()

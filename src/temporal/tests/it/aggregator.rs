@@ -1,6 +1,6 @@
 //! The aggregator of a project: it loses no event, counts none twice, and stays small.
 
-use crate::stage::{Harness, TIMEOUT, event_type, failed_tasks, wait_until};
+use crate::harness::{Harness, TIMEOUT, event_type, failed_tasks, wait_until};
 use arbiter_temporal::codec::names::Kind;
 use arbiter_temporal::workflows::EventBatch;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -18,16 +18,16 @@ fn batch(from: u64, to: u64, text: &str) -> EventBatch {
     EventBatch { events: (from..=to).map(|seq| event(seq, text)).collect() }
 }
 
-/// A stage with a project: events of one that is not there have no aggregator.
-async fn stage() -> Harness {
-    let stage = Harness::start().await;
-    stage.port.put(Kind::Events, "acme", json!({"id": "acme", "status": "open"}));
-    stage
+/// A harness with a project: events of one that is not there have no aggregator.
+async fn harness() -> Harness {
+    let harness = Harness::start().await;
+    harness.control_plane.put(Kind::Events, "acme", json!({"id": "acme", "status": "open"}));
+    harness
 }
 
 /// Sends as the mirror does: again, when the server is just about to begin another run.
-async fn send(stage: &Harness, events: &EventBatch) {
-    wait_until("events arrive", TIMEOUT, async || stage.delivery.events("acme", events).await.is_ok()).await;
+async fn send(harness: &Harness, events: &EventBatch) {
+    wait_until("events arrive", TIMEOUT, async || harness.client.events("acme", events).await.is_ok()).await;
 }
 
 /// The bytes that a run was started with.
@@ -38,98 +38,99 @@ fn started_with(history: &[Value]) -> usize {
     STANDARD.decode(data).unwrap().len()
 }
 
-async fn counted(stage: &Harness, id: &str) -> u64 {
-    let metrics = stage.query(Kind::Events, id, "getMetrics").await;
+async fn counted(harness: &Harness, id: &str) -> u64 {
+    let metrics = harness.query(Kind::Events, id, "getMetrics").await;
     metrics.as_object().unwrap().values().filter_map(Value::as_u64).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_events_are_counted_exactly_across_runs() {
-    let stage = stage().await;
+    let harness = harness().await;
     let text = "x".repeat(300);
     let (mut from, mut turn) = (1, 0);
     while from <= EVENTS {
         turn += 1;
         let size = [500, 500, 123, 1, 500][turn % 5];
         let one = batch(from, (from + size - 1).min(EVENTS), &text);
-        send(&stage, &one).await;
+        send(&harness, &one).await;
         // The answer was lost: the same comes once more, and so does a part of it.
         if turn % 3 == 0 {
-            send(&stage, &one).await;
-            send(&stage, &batch(from, from, &text)).await;
+            send(&harness, &one).await;
+            send(&harness, &batch(from, from, &text)).await;
         }
         from += size;
     }
-    wait_until("all are counted", TIMEOUT, async || counted(&stage, "acme").await == EVENTS).await;
-    let metrics = stage.query(Kind::Events, "acme", "getMetrics").await;
+    wait_until("all are counted", TIMEOUT, async || counted(&harness, "acme").await == EVENTS).await;
+    let metrics = harness.query(Kind::Events, "acme", "getMetrics").await;
     for kind in KINDS {
         assert_eq!(metrics[kind], EVENTS / 4, "{metrics}");
     }
-    let events = stage.query(Kind::Events, "acme", "getEvents").await;
+    let events = harness.query(Kind::Events, "acme", "getEvents").await;
     let events = events.as_array().unwrap();
     assert_eq!(events.len(), 1_000);
     assert_eq!((&events[0]["seq"], &events[999]["seq"]), (&json!(9_001), &json!(10_000)));
 
     wait_until("the server lists all runs", TIMEOUT, async || {
-        stage.runs(Kind::Events, "acme").await.len() > 1
+        harness.runs(Kind::Events, "acme").await.len() > 1
     })
     .await;
-    let runs = stage.runs(Kind::Events, "acme").await;
+    let runs = harness.runs(Kind::Events, "acme").await;
     assert!(runs.len() >= 2, "{runs:?}");
     for (run, _) in &runs {
-        let history = stage.history(Kind::Events, "acme", Some(run)).await;
+        let history = harness.history(Kind::Events, "acme", Some(run)).await;
         assert!(started_with(&history) < 1_000_000, "{}", started_with(&history));
         assert_eq!(failed_tasks(&history), [&Value::Null; 0]);
     }
-    stage.shutdown().await;
+    harness.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn next_run_input_stays_below_one_megabyte() {
-    let stage = stage().await;
+    let harness = harness().await;
     // What is carried is JSON within JSON, where quotes take twice as much as before.
     let text = "\"\\".repeat(1_000);
     for from in (1..=300).step_by(50) {
-        send(&stage, &batch(from, from + 49, &text)).await;
+        send(&harness, &batch(from, from + 49, &text)).await;
     }
     // Nothing of this is new, but there is much of it.
     for _ in 0..10 {
-        send(&stage, &EventBatch { events: vec![json!({"seq": 1}); 500] }).await;
+        send(&harness, &EventBatch { events: vec![json!({"seq": 1}); 500] }).await;
     }
     wait_until("the run has continued as another", TIMEOUT, async || {
-        let history = stage.history(Kind::Events, "acme", None).await;
+        let history = harness.history(Kind::Events, "acme", None).await;
         history[0].to_string().contains("continuedExecutionRunId")
     })
     .await;
-    wait_until("all are counted", TIMEOUT, async || counted(&stage, "acme").await == 300).await;
-    let history = stage.history(Kind::Events, "acme", None).await;
+    wait_until("all are counted", TIMEOUT, async || counted(&harness, "acme").await == 300).await;
+    let history = harness.history(Kind::Events, "acme", None).await;
     assert!(started_with(&history) < 1_000_000, "{}", started_with(&history));
-    stage.shutdown().await;
+    harness.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn external_events_are_published_before_continue_as_new() {
-    let mut stage = stage().await;
-    send(&stage, &batch(1, 1, "")).await;
-    wait_until("the first is there", TIMEOUT, async || counted(&stage, "acme").await == 1).await;
+    let mut harness = harness().await;
+    send(&harness, &batch(1, 1, "")).await;
+    wait_until("the first is there", TIMEOUT, async || counted(&harness, "acme").await == 1).await;
     // All of it waits for the same workflow task.
-    stage.stop_workers().await;
+    harness.stop_workers().await;
     for number in 0..3 {
-        stage.signal(Kind::Events, "acme", "event", &json!({"data": {"number": number}})).await;
+        harness.signal(Kind::Events, "acme", "event", &json!({"data": {"number": number}})).await;
     }
     for from in (2..=5_001).step_by(500) {
-        send(&stage, &batch(from, from + 499, "")).await;
+        send(&harness, &batch(from, from + 499, "")).await;
     }
-    stage.start_workers().await;
-    wait_until("all are counted", TIMEOUT, async || counted(&stage, "acme").await == 5_001).await;
-    wait_until("all are published", TIMEOUT, async || stage.port.state().published.len() == 3).await;
-    let published = stage.port.state().published.clone();
+    harness.start_workers().await;
+    wait_until("all are counted", TIMEOUT, async || counted(&harness, "acme").await == 5_001).await;
+    wait_until("all are published", TIMEOUT, async || harness.control_plane.state().published.len() == 3)
+        .await;
+    let published = harness.control_plane.state().published.clone();
     for (number, (project, _, events)) in published.iter().enumerate() {
         assert_eq!((project.as_deref(), &events[0]["data"]["number"]), (Some("acme"), &json!(number)));
     }
     wait_until("the run has continued as another", TIMEOUT, async || {
-        stage.history(Kind::Events, "acme", None).await[0].to_string().contains("continuedExecutionRunId")
+        harness.history(Kind::Events, "acme", None).await[0].to_string().contains("continuedExecutionRunId")
     })
     .await;
-    stage.shutdown().await;
+    harness.shutdown().await;
 }

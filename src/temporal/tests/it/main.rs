@@ -3,10 +3,10 @@
 
 mod aggregator;
 mod decision;
+mod harness;
 mod heartbeat;
 mod memory;
 mod recorded;
 mod recordings;
 mod retries;
-mod stage;
 mod worker_death;

@@ -92,7 +92,7 @@ impl State {
     }
 }
 
-/// The port.
+/// The fake control plane.
 #[derive(Default)]
 pub struct FakeControlPlane(Mutex<State>);
 
@@ -123,7 +123,7 @@ impl ControlPlane for FakeControlPlane {
         self.answer(|state| state.apply(&command))
     }
 
-    fn look(&self, kind: Kind, id: String) -> ReplyFuture<Reply> {
+    fn look_up(&self, kind: Kind, id: String) -> ReplyFuture<Reply> {
         self.answer(|state| match state.snapshot(kind, &id) {
             found if found.is_gone() => Reply::Refused(format!("there is no {} {id}", kind.noun())),
             found => Reply::Done(found),
@@ -174,7 +174,7 @@ impl ControlPlane for FakeControlPlane {
     fn grant(&self, query_id: String) -> ReplyFuture<Grant> {
         let call = json!({"provider": {"id": "p"}, "request": {"query": query_id}, "timeout_ms": 5_000});
         let payload = payload::raw(&call).payloads.remove(0);
-        let call = payload::encode_base64(&encrypt_with(&super::stage::codec_key(), &payload).unwrap());
+        let call = payload::encode_base64(&encrypt_with(&super::harness::codec_key(), &payload).unwrap());
         self.answer(|_| Grant::Given { call, timeout_ms: 5_000, queue: PROVIDERS_QUEUE.to_owned() })
     }
 }

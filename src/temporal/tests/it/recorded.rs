@@ -6,8 +6,8 @@
 //! `ARBITER_RECORD_HISTORIES=1 cargo test -p arbiter-temporal --test it recorded`; old ones stay as long as there may be
 //! workflows of that time: copy them under another name first.
 
+use crate::harness::{codec, signing_keys};
 use crate::recordings::histories;
-use crate::stage::{codec, install_signing_key};
 use arbiter_temporal::client::connection::converter;
 use arbiter_temporal::workflows::{
     AgentLifecycleWorkflow, BeadProcessingWorkflow, DecisionWorkflow, DispatcherWorkflow,
@@ -45,7 +45,7 @@ fn replayer() -> WorkflowReplayer {
 
 #[tokio::test]
 async fn recorded_histories_replay() {
-    install_signing_key();
+    signing_keys().use_on_this_thread();
     let mut types = BTreeSet::new();
     for entry in std::fs::read_dir(directory()).unwrap() {
         let path = entry.unwrap().path();
@@ -61,6 +61,7 @@ async fn recorded_histories_replay() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fresh_histories_replay() {
+    signing_keys().use_on_this_thread();
     for (name, history) in histories().await {
         let json = serde_json::to_vec(&history).unwrap();
         let history = WorkflowHistory::from_json(&json).unwrap();

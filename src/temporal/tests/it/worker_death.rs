@@ -1,10 +1,10 @@
 //! A worker that goes and another that comes; and what nobody can read.
 
-use crate::stage::{Harness, TIMEOUT, connect, failed_tasks, wait_until};
+use crate::harness::{Harness, TIMEOUT, connect, failed_tasks, signing_keys, wait_until};
 use arbiter_temporal::codec::names::Kind;
 use arbiter_temporal::codec::payload;
 use arbiter_temporal::codec::signed::{Signed, SigningKey};
-use arbiter_temporal::codec::{Codec, CodecKey, encrypt_with, unreadable_count};
+use arbiter_temporal::codec::{Codec, CodecKey, encrypt_with};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use temporalio_client::{UntypedSignal, UntypedWorkflow, WorkflowSignalOptions};
@@ -16,38 +16,39 @@ fn bead(status: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_worker_replays_state_and_continues() {
-    let mut stage = Harness::start().await;
-    stage.mirror(Kind::Bead, "b", bead("open")).await;
-    stage.update(Kind::Bead, "b", "assignToAgent", &json!("ada")).await.unwrap();
-    stage.stop_workers().await;
-    stage.signal(Kind::Bead, "b", "statusChange", &json!("in_progress")).await;
-    stage.start_workers().await;
+    let mut harness = Harness::start().await;
+    harness.mirror(Kind::Bead, "b", bead("open")).await;
+    harness.update(Kind::Bead, "b", "assignToAgent", &json!("ada")).await.unwrap();
+    harness.stop_workers().await;
+    harness.signal(Kind::Bead, "b", "statusChange", &json!("in_progress")).await;
+    harness.start_workers().await;
     wait_until("the signal is done", TIMEOUT, async || {
-        stage.query(Kind::Bead, "b", "getStatus").await == "in_progress"
+        harness.query(Kind::Bead, "b", "getStatus").await == "in_progress"
     })
     .await;
-    assert_eq!(stage.query(Kind::Bead, "b", "getAssignedAgent").await, "ada");
+    assert_eq!(harness.query(Kind::Bead, "b", "getAssignedAgent").await, "ada");
     // Everything was asked for once: what is replayed asks for nothing.
-    let asked: Vec<_> = stage.port.state().asked.iter().map(|command| command.wish.clone()).collect();
+    let asked: Vec<_> =
+        harness.control_plane.state().asked.iter().map(|command| command.wish.clone()).collect();
     assert_eq!(asked, ["assignToAgent", "statusChange"]);
-    assert!(failed_tasks(&stage.history(Kind::Bead, "b", None).await).is_empty());
-    stage.shutdown().await;
+    assert!(failed_tasks(&harness.history(Kind::Bead, "b", None).await).is_empty());
+    harness.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unreadable_signal_is_ignored_and_blocks_nothing() {
-    let stage = Harness::start().await;
-    stage.mirror(Kind::Bead, "b", bead("open")).await;
+    let harness = Harness::start().await;
+    harness.mirror(Kind::Bead, "b", bead("open")).await;
     let word = payload::raw(&json!("closed"));
     let other = CodecKey { id: "other".to_owned(), key: Arc::new(SigningKey::new([1; 32])) };
     let wrong = CodecKey { id: "test".to_owned(), ..other.clone() };
-    let mut cut = Codec::new(super::stage::codec_key(), vec![]).encrypt(word.payloads[0].clone()).unwrap();
+    let mut cut = Codec::new(super::harness::codec_key(), vec![]).encrypt(word.payloads[0].clone()).unwrap();
     cut.data.truncate(20);
     let mut broken = word.clone();
     broken.payloads[0].data = b"{".to_vec();
     let encrypted = |key: &CodecKey| RawValue::new(vec![encrypt_with(key, &word.payloads[0]).unwrap()]);
-    let before = unreadable_count();
-    let client = connect(&stage.server).await.client;
+    let before = harness.codec.unreadable_count();
+    let client = connect(&harness.server, &harness.codec).await.client;
     let handle = client.get_workflow_handle::<UntypedWorkflow>("bead-b");
     let none = RawValue::new(vec![]);
     let two = RawValue::new([word.payloads.clone(), word.payloads.clone()].concat());
@@ -59,35 +60,37 @@ async fn unreadable_signal_is_ignored_and_blocks_nothing() {
         }
     }
     // Sealed for another workflow, and with a seal that is none.
-    let forged =
-        Signed { seal: "AAAA".to_owned(), ..Signed::new("bead-b", &json!({"seq": 9, "record": null})) };
-    for forged in [forged, Signed::new("bead-c", &json!({"seq": 9, "record": null}))] {
-        stage.signal(Kind::Bead, "b", "mirror", &json!(forged)).await;
+    let forged = Signed {
+        seal: "AAAA".to_owned(),
+        ..Signed::new(&signing_keys(), "bead-b", &json!({"seq": 9, "record": null}))
+    };
+    for forged in [forged, Signed::new(&signing_keys(), "bead-c", &json!({"seq": 9, "record": null}))] {
+        harness.signal(Kind::Bead, "b", "mirror", &json!(forged)).await;
     }
-    stage.signal(Kind::Bead, "b", "statusChange", &json!("in_progress")).await;
+    harness.signal(Kind::Bead, "b", "statusChange", &json!("in_progress")).await;
     wait_until("the one that can be read is done", TIMEOUT, async || {
-        stage.query(Kind::Bead, "b", "getStatus").await == "in_progress"
+        harness.query(Kind::Bead, "b", "getStatus").await == "in_progress"
     })
     .await;
-    assert!(unreadable_count() - before >= 3, "{}", unreadable_count() - before);
-    assert!(failed_tasks(&stage.history(Kind::Bead, "b", None).await).is_empty());
-    stage.shutdown().await;
+    assert!(harness.codec.unreadable_count() - before >= 3, "{}", harness.codec.unreadable_count() - before);
+    assert!(failed_tasks(&harness.history(Kind::Bead, "b", None).await).is_empty());
+    harness.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn foreign_workflow_start_creates_no_entity() {
-    let stage = Harness::start().await;
+    let harness = Harness::start().await;
     for (id, input) in
         [("ghost", json!({"bead_id": "ghost"})), ("b", json!({"bead_id": "c"})), ("x", json!(7))]
     {
-        stage.start_workflow(Kind::Bead, id, &input).await;
+        harness.start_workflow(Kind::Bead, id, &input).await;
         let id = Kind::Bead.workflow_id(id);
         wait_until("it has failed", TIMEOUT, async || {
-            let said = stage.server.cli(&["workflow", "describe", "-w", &id, "-o", "json"]).await;
+            let said = harness.server.cli(&["workflow", "describe", "-w", &id, "-o", "json"]).await;
             said.stdout.contains("WORKFLOW_EXECUTION_STATUS_FAILED")
         })
         .await;
     }
-    assert!(stage.port.state().records.is_empty());
-    stage.shutdown().await;
+    assert!(harness.control_plane.state().records.is_empty());
+    harness.shutdown().await;
 }

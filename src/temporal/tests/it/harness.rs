@@ -5,7 +5,7 @@ use arbiter_temporal::client::connection::{Address, TemporalConnection, converte
 use arbiter_temporal::client::{WorkflowClient, WorkflowClientError};
 use arbiter_temporal::codec::names::{CONTROL_QUEUE, Kind, PROVIDERS_QUEUE};
 use arbiter_temporal::codec::payload;
-use arbiter_temporal::codec::signed::{SigningKey, set_signing_keys};
+use arbiter_temporal::codec::signed::{SigningKey, SigningKeys};
 use arbiter_temporal::codec::{Codec, CodecKey};
 use arbiter_temporal::worker::{RunningWorker, WorkerRole};
 use arbiter_testkit::TemporalServer;
@@ -35,9 +35,9 @@ pub fn codec() -> Codec {
     Codec::new(codec_key(), vec![])
 }
 
-/// Puts the key of seals of all tests here in place; the process has one set of them.
-pub fn install_signing_key() {
-    set_signing_keys(vec![SigningKey::new([9; 32])]);
+/// The signing keys of all tests here, with which the recorded histories are signed.
+pub fn signing_keys() -> SigningKeys {
+    SigningKeys::new(vec![SigningKey::new([9; 32])])
 }
 
 /// A server with a worker.
@@ -47,35 +47,45 @@ pub struct Harness {
     /// The connection.
     pub connected: TemporalConnection,
     /// The way that the mirror takes.
-    pub delivery: WorkflowClient,
-    /// The port.
-    pub port: Arc<FakeControlPlane>,
+    pub client: WorkflowClient,
+    /// The fake control plane.
+    pub control_plane: Arc<FakeControlPlane>,
+    /// The codec of client and workers.
+    pub codec: Codec,
     workers: Vec<RunningWorker>,
 }
 
 impl Harness {
     /// A server and a worker that serves both queues.
     pub async fn start() -> Self {
-        let mut stage = Self::at(TemporalServer::start().await).await;
-        stage.start_workers().await;
-        stage
+        let mut harness = Self::at(TemporalServer::start().await).await;
+        harness.start_workers().await;
+        harness
     }
 
     /// A server that nobody serves yet.
     pub async fn at(server: TemporalServer) -> Self {
-        install_signing_key();
-        let connected = connect(&server).await;
-        let delivery = WorkflowClient::new(connected.clone(), BTreeMap::new());
-        Self { server, connected, delivery, port: Arc::default(), workers: vec![] }
+        let codec = codec();
+        let connected = connect(&server, &codec).await;
+        let client = WorkflowClient::new(connected.clone(), BTreeMap::new());
+        Self { server, connected, client, codec, control_plane: Arc::default(), workers: vec![] }
     }
 
     /// Starts workers over a connection of their own.
     pub async fn start_workers(&mut self) {
-        let client = connect(&self.server).await.client;
-        let control = WorkerRole { control: Some(self.port.clone()), providers: None };
-        let providers = WorkerRole { control: None, providers: Some(self.port.clone()) };
+        let connection = connect(&self.server, &self.codec).await;
+        let control = WorkerRole {
+            control: Some(self.control_plane.clone()),
+            providers: None,
+            ..WorkerRole::default()
+        };
+        let providers = WorkerRole {
+            control: None,
+            providers: Some(self.control_plane.clone()),
+            ..WorkerRole::default()
+        };
         for (queue, role) in [(CONTROL_QUEUE, control), (PROVIDERS_QUEUE, providers)] {
-            self.workers.push(RunningWorker::start(client.clone(), queue, role).unwrap());
+            self.workers.push(RunningWorker::start(&connection, queue, role).unwrap());
         }
     }
 
@@ -100,8 +110,8 @@ impl Harness {
 
     /// Adds an entity and mirrors it.
     pub async fn mirror(&self, kind: Kind, id: &str, record: Value) {
-        let state = self.port.put(kind, id, record);
-        self.delivery.mirror(kind, id, json!({kind.id_field(): id}), state).await.unwrap();
+        let state = self.control_plane.put(kind, id, record);
+        self.client.mirror(kind, id, json!({kind.id_field(): id}), state).await.unwrap();
     }
 
     /// Signals as anybody might.
@@ -136,7 +146,7 @@ impl Harness {
     pub async fn query(&self, kind: Kind, id: &str, query: &str) -> Value {
         let began = Instant::now();
         loop {
-            match self.delivery.query(&kind.workflow_id(id), None, query).await {
+            match self.client.query(&kind.workflow_id(id), None, query).await {
                 Err(WorkflowClientError::Unavailable(_)) if began.elapsed() < TIMEOUT => {}
                 answer => return answer.unwrap(),
             }
@@ -154,7 +164,7 @@ impl Harness {
     /// The runs of a workflow that the server lists, the newest first: their ids and how many events they have.
     pub async fn runs(&self, kind: Kind, id: &str) -> Vec<(String, i64)> {
         let query = format!("WorkflowId = '{}'", kind.workflow_id(id));
-        let listed = self.delivery.list(&query, 100).await.unwrap();
+        let listed = self.client.list(&query, 100).await.unwrap();
         listed.into_iter().map(|run| (run.run_id, run.history_length)).collect()
     }
 
@@ -171,7 +181,7 @@ impl Harness {
 }
 
 /// Connects to a server as the product does.
-pub async fn connect(server: &TemporalServer) -> TemporalConnection {
+pub async fn connect(server: &TemporalServer, codec: &Codec) -> TemporalConnection {
     let address = Address {
         server: server.address(),
         namespace: "default".to_owned(),
@@ -179,7 +189,7 @@ pub async fn connect(server: &TemporalServer) -> TemporalConnection {
         api_key: None,
         tls: None,
     };
-    address.connect(codec(), "test").await.unwrap()
+    address.connect(codec.clone(), signing_keys(), "test").await.unwrap()
 }
 
 /// Asks again and again until it is so.

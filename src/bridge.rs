@@ -1,7 +1,7 @@
-//! The bridge to a Temporal server: what happens here is mirrored there, and what is wished for there reaches the actors.
+//! The bridge to a Temporal server: mirrors events and entities there and passes commands from there to the actors.
 //!
-//! Owns the connection, the workers of this process, the mirror and what is told of them. Nothing in the product waits for
-//! it: without a server everything goes on, and the mirror catches up when there is one.
+//! Owns the connection, the workers of this process, the mirror and their status. No other part of the product waits for
+//! the bridge: without a server all work continues, and the mirror catches up later.
 
 mod calls;
 pub(crate) mod commands;
@@ -44,7 +44,7 @@ use tokio::task::JoinHandle;
 /// The pause after a panic.
 const AFTER_PANIC: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// The bridge. Clones share it.
+/// The bridge to a Temporal server. Clones share it.
 #[derive(Clone)]
 pub struct Bridge(Arc<BridgeInner>);
 
@@ -52,7 +52,7 @@ pub(crate) struct BridgeInner {
     settings: Temporal,
     address: Address,
     handles: Handles,
-    /// The codec of what this process writes and reads; empty while the vault is locked.
+    /// The codec of all payloads of this process; empty while the vault is locked.
     codec: Codec,
     /// The keys that sign messages to workflows; empty while the vault is locked.
     signing_keys: SigningKeys,
@@ -61,31 +61,31 @@ pub(crate) struct BridgeInner {
     client: RwLock<Option<WorkflowClient>>,
     counters: Counters,
     congestion: CongestionControl,
-    /// Calls that wait to be granted, by the id of their workflow.
+    /// Calls that wait for their grant, by query id.
     pending: Mutex<HashMap<String, Arc<RemoteCall>>>,
-    /// Rings when the sender has something to do.
+    /// Notifies the sender of new work.
     sender: Notify,
     heartbeat_ms: u64,
     providers: arbiter_actors::Settings,
 }
 
-/// A running bridge. It ends when this is stopped.
+/// A running bridge, until it is stopped.
 pub struct RunningBridge {
     end: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl RunningBridge {
-    /// Stops polling and mirroring, in order.
+    /// Stops polling and mirroring, and waits for the end of both.
     pub async fn stop(self) {
         self.end.send_replace(true);
-        // A task that panicked has said so.
+        // A panic of the task was logged already.
         let _ = self.task.await;
     }
 }
 
 impl Bridge {
-    /// A bridge that is not running yet; `actor_settings` are the same settings as the actors have them.
+    /// Creates a bridge that is not running yet. `actor_settings` are the settings in the form of the actors.
     pub fn new(
         handles: Handles,
         settings: &crate::config::Settings,
@@ -110,21 +110,21 @@ impl Bridge {
         }))
     }
 
-    /// Starts it: from now on it connects, mirrors and serves whenever that is possible.
+    /// Starts the bridge: it connects, mirrors and serves whenever that is possible.
     pub fn run(&self) -> RunningBridge {
         let (end, ended) = watch::channel(false);
         let inner = Arc::clone(&self.0);
         let task = tokio::spawn(async move {
-            // A panic ends a task of its own, and another one begins.
+            // A panic ends only the inner task; the loop starts another one.
             while tokio::spawn(supervisor::run(Arc::clone(&inner), ended.clone())).await.is_err() {
-                tracing::error!(target: "integration", "the bridge to Temporal panicked; it begins again");
+                tracing::error!(target: "integration", "the bridge to Temporal panicked; it restarts");
                 tokio::time::sleep(AFTER_PANIC).await;
             }
         });
         RunningBridge { end, task }
     }
 
-    /// How the bridge stands.
+    /// Reads the status of the bridge.
     ///
     /// # Errors
     /// [`Error::Store`] when the store cannot be read.
@@ -132,17 +132,17 @@ impl Bridge {
         status::of(&self.0).await
     }
 
-    /// In one word, without asking the store.
+    /// Returns the connection state as one word, without a read of the store.
     pub fn status_name(&self) -> &'static str {
         self.0.connection_state().status_name()
     }
 
-    /// The page of a workflow, where people have one.
+    /// Returns the URL of Temporal's web page, if one is configured.
     pub fn ui_url(&self) -> Option<&str> {
         Some(self.0.settings.ui_url.as_str()).filter(|url| !url.is_empty())
     }
 
-    /// The workflows that a query of Temporal's finds, newest first.
+    /// Lists the workflows that match a Temporal list filter, newest first.
     ///
     /// # Errors
     /// [`WorkflowClientError`], also while there is no connection.
@@ -156,12 +156,12 @@ impl Bridge {
         Ok(listed.into_iter().map(|one| WorkflowView::of(one, self)).collect())
     }
 
-    /// Payloads as Temporal's remote codec protocol has them, encrypted or decrypted; none while the vault is locked.
+    /// Returns the codec for Temporal's remote codec protocol; `None` while the vault is locked.
     pub fn codec(&self) -> Option<Codec> {
         self.0.handles.vault.is_open().then(|| self.0.codec.clone())
     }
 
-    /// New keys for the codec and the seals; what is there stays readable.
+    /// Creates new keys for encryption and signatures. Older payloads stay readable.
     ///
     /// # Errors
     /// [`Error::Vault`] while the vault is locked.

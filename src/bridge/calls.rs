@@ -1,4 +1,4 @@
-//! Calls to providers that came through a workflow, made with the keys at hand.
+//! Executes provider calls that came through a workflow, with the keys of this process.
 
 use arbiter_actors::{NotAttempted, ProviderWorker};
 use arbiter_temporal::control_plane::{CallOutcome, ProviderCall, ProviderCaller, ReplyFuture, Unavailable};
@@ -6,7 +6,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Whoever makes them in this process.
+/// The provider caller of this process.
 pub struct ProviderCalls(pub Arc<ProviderWorker>);
 
 impl ProviderCaller for ProviderCalls {

@@ -1,6 +1,6 @@
-//! What strangers wish of an entity, as the one trigger of its actor that leads there.
+//! Executes workflow signals and updates as actor commands.
 //!
-//! Owns the words of wishes. Whether one is allowed is the actor's to say.
+//! Owns the names of these commands. The actor decides whether a command is allowed.
 
 use crate::bridge::BridgeInner;
 use arbiter_actors::{BeadAction, Caller, DecisionAnswer, Error, StatusChange};
@@ -11,11 +11,11 @@ use arbiter_temporal::codec::names::Kind;
 use arbiter_temporal::codec::payload::text;
 use serde_json::Value;
 
-/// Why a wish was not fulfilled.
+/// A reason why a command was not executed.
 pub enum CommandError {
-    /// It makes no sense, in these words.
+    /// The command is invalid; the text says why.
     Invalid(String),
-    /// The actor did not do it.
+    /// The actor or the store failed or refused.
     Error(Error),
 }
 
@@ -43,7 +43,7 @@ impl From<arbiter_store::StoreError> for CommandError {
     }
 }
 
-/// Does what is wished for.
+/// Executes one command.
 ///
 /// # Errors
 /// [`CommandError`].
@@ -76,7 +76,7 @@ pub async fn execute(
         }
         (Kind::Bead, "complete") => {
             let summary = text(value, "summary")?;
-            // From outside, as an operator closes one.
+            // Closed as an operator does it.
             handles
                 .beads
                 .act(caller, &BeadId::from_trusted(id), BeadAction::Close { reason: summary }, None)
@@ -96,7 +96,7 @@ pub async fn execute(
     Ok(())
 }
 
-/// The one trigger that leads to a status, with its rules.
+/// Brings a bead to a requested status by the action that leads there.
 async fn bead_status(
     inner: &BridgeInner,
     caller: &Caller,
@@ -124,7 +124,7 @@ async fn bead_status(
     Ok(())
 }
 
-/// Who takes a bead: the named or the already assigned agent, else the person who says it.
+/// Picks the claimant of a bead: the named or the already assigned agent, else the caller.
 async fn claimant(
     inner: &BridgeInner,
     caller: &Caller,

@@ -1,16 +1,16 @@
-//! How much is sent at one time: less when the server is slow or gone, more when it is well.
+//! Congestion control: fewer concurrent requests while the server is slow or unreachable, more while it is healthy.
 
 use arbiter_core::kernel::backoff::Backoff;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// An answer that takes longer says that the server has too much to do.
+/// The response time above which the server counts as overloaded.
 const SLOW_RESPONSE: Duration = Duration::from_secs(1);
 /// The pauses after failed requests.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 
-/// The pace of the mirror.
+/// A limit on concurrent requests that adapts to the server's response.
 pub struct CongestionControl {
     max_limit: usize,
     window: Mutex<Window>,
@@ -22,7 +22,7 @@ struct Window {
 }
 
 impl CongestionControl {
-    /// A pace of at most so many requests at one time.
+    /// Creates a limit of at most `max_limit` concurrent requests.
     pub fn new(max_limit: usize) -> Self {
         Self {
             max_limit: max_limit.max(1),
@@ -30,12 +30,12 @@ impl CongestionControl {
         }
     }
 
-    /// How many requests may be made at one time.
+    /// Returns the current limit of concurrent requests.
     pub fn concurrency_limit(&self) -> usize {
         self.window.lock().unwrap_or_else(PoisonError::into_inner).concurrency_limit
     }
 
-    /// A request arrived after so long.
+    /// Records a request that arrived after `took`.
     pub fn on_success(&self, took: Duration) {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         window.failures = 0;
@@ -46,7 +46,7 @@ impl CongestionControl {
         }
     }
 
-    /// A request did not arrive. Returns how long to wait before another one.
+    /// Records a request that did not arrive. Returns the delay before the next one.
     pub fn on_failure(&self) -> Duration {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         window.concurrency_limit = (window.concurrency_limit / 2).max(1);

@@ -1,7 +1,7 @@
-//! What workflows wish for, brought to the actors: the way back.
+//! Executes the activities of workflows as calls to the actors.
 //!
-//! Everything that changes something carries the id of its command into the same commit, so that a command that comes a
-//! second time, after a crash in the wrong moment, is answered and not done again.
+//! Each change stores the id of its command in the same commit. A command that arrives a second time, for example after a
+//! crash, is answered but not executed again.
 
 use crate::bridge::BridgeInner;
 use crate::bridge::commands::{CommandError, execute};
@@ -24,19 +24,19 @@ use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// Whose name events show that came from there.
+/// The caller's name in events that come from Temporal.
 const CALLER: &str = "temporal";
-/// The largest event that somebody publishes, in bytes of JSON.
+/// The largest event that a client may publish, in bytes of JSON.
 const MAX_EVENT_BYTES: usize = 16 * 1024;
 
-/// The port of the process that holds the data directory.
+/// The control plane of the process that holds the data directory.
 pub struct ActorControlPlane {
     inner: Arc<BridgeInner>,
     keys: Arc<CallKeys>,
 }
 
 impl ActorControlPlane {
-    /// A port that encrypts calls with these keys.
+    /// Creates a control plane that encrypts calls with these keys.
     pub fn new(inner: Arc<BridgeInner>, keys: Arc<CallKeys>) -> Self {
         Self { inner, keys }
     }
@@ -74,7 +74,7 @@ impl ControlPlane for ActorControlPlane {
                     Ok((_, None)) if was_pending => {
                         Ok(DeadlineCheck::TimedOut(snapshot(&inner, Kind::Decision, id.as_str()).await?))
                     }
-                    // Deleted, or decided otherwise.
+                    // Deleted, or decided by a person.
                     Ok((_, None)) | Err(Error::Refused(_)) => {
                         Ok(DeadlineCheck::Already(snapshot(&inner, Kind::Decision, id.as_str()).await?))
                     }
@@ -90,7 +90,7 @@ impl ControlPlane for ActorControlPlane {
                 let id = ProviderId::from_trusted(provider_id);
                 match inner.handles.providers.heartbeat_scheduled(&id).await {
                     Err(Error::Refused(Refusal::NotFound { .. })) => return Ok(HeartbeatOutcome::Gone),
-                    // Disabled, or its key cannot be read: there will be another time.
+                    // Disabled, or its key cannot be read; the next heartbeat tries again.
                     Ok(_) | Err(Error::Refused(_) | Error::Vault(_)) => {}
                     Err(error) => return Err(error),
                 }
@@ -114,7 +114,7 @@ impl ControlPlane for ActorControlPlane {
     fn notify(&self, seq: u64) -> ReplyFuture<()> {
         self.answer(|inner| {
             Box::pin(async move {
-                // What a rebuilt directory did not write itself was told by the one before.
+                // Events from before a rebuild were delivered by the earlier data directory.
                 let base = inner.handles.store.cursor(SEQ_BASE_CURSOR).await?.unwrap_or(0);
                 inner.handles.notifier.wait_delivered(seq.saturating_sub(base)).await
             })
@@ -165,15 +165,15 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How an entity stands now.
+/// Reads an entity's current state.
 pub(super) async fn snapshot(inner: &BridgeInner, kind: Kind, id: &str) -> Result<Snapshot, Error> {
     let store = &inner.handles.store;
     let base = store.cursor(SEQ_BASE_CURSOR).await?.unwrap_or(0);
     let run_no = store.mirror_run_no(kind_name(kind), id.to_owned()).await?.unwrap_or(1);
-    // What is read after this number holds at least everything up to it.
+    // A record that is read after this number includes everything up to it.
     let (_, seq) = store.event_bounds().await?;
     let record = record(&inner.handles, kind, id).await?;
-    // The mirror says whether the server knows our search attributes, which changes nothing about the entity.
+    // Tells the workflow whether the server has the search attributes; not a part of the entity.
     let attributes = inner.client().is_some_and(|client| client.connected().attributes);
     Ok(Snapshot { seq: seq.saturating_add(base), run_no, record, attributes })
 }
@@ -186,7 +186,7 @@ async fn look_up(inner: &BridgeInner, kind: Kind, id: &str) -> Result<Reply, Err
     })
 }
 
-/// Whoever asks through a workflow; the command's id goes into the commit of what it changes.
+/// Builds the caller of a workflow's command. The command's id is stored in the commit of the change.
 fn caller(
     inner: &BridgeInner,
     name: Option<String>,
@@ -219,9 +219,9 @@ async fn apply(inner: &BridgeInner, command: Command) -> Result<Reply, Error> {
         let outcome = execute(inner, &caller, kind, &id, &wish, &value).await;
         match outcome {
             Ok(()) => {}
-            // It may have been done in the moment in which it came a second time.
             Err(CommandError::Invalid(words)) => return Ok(Reply::Refused(words)),
             Err(CommandError::Error(Error::Refused(refusal))) => {
+                // An earlier attempt may have been committed just now.
                 if inner.handles.store.kept_answer(key).await?.is_none() {
                     return Ok(Reply::Refused(refusal.to_string()));
                 }
@@ -232,7 +232,7 @@ async fn apply(inner: &BridgeInner, command: Command) -> Result<Reply, Error> {
     Ok(Reply::Done(snapshot(inner, kind, &id).await?))
 }
 
-/// Publishes what somebody says; whatever type it claims, it is a line of the log.
+/// Publishes a client's event as a log line, regardless of the type it claims.
 async fn publish_event(
     inner: &BridgeInner,
     project_id: Option<String>,
@@ -258,7 +258,7 @@ async fn publish_event(
     match inner.handles.bus.log(&caller, line).await {
         Ok(_) => Ok(()),
         Err(Error::Refused(refusal)) => {
-            tracing::info!(target: "activity", %refusal, "an event was refused");
+            tracing::info!(target: "activity", %refusal, "could not publish an event: it was refused");
             Ok(())
         }
         Err(error) => Err(error),

@@ -1,4 +1,4 @@
-//! What is mirrored of the entities: their records, the events about them, and how a workflow of theirs begins and ends.
+//! The mirrored form of entities: their records, their events, and the start and end of their workflows.
 
 use arbiter_actors::{Error, Handles};
 use arbiter_core::kernel::event::Event;
@@ -17,7 +17,7 @@ const MAX_RECORD: usize = 1024 * 1024;
 /// The longest text of a larger record that stays whole, in bytes.
 const MAX_TEXT: usize = 4 * 1024;
 
-/// The word for a kind in the table of what is mirrored.
+/// Returns the name of a kind in the table of mirrored entities.
 pub const fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Agent => "agent",
@@ -30,17 +30,17 @@ pub const fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// The kind of this word.
+/// Returns the kind of this name.
 pub fn kind(text: &str) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| kind_name(*kind) == text)
 }
 
-/// The entities whose state an event changes.
+/// Collects the entities whose state an event changes.
 pub fn changed_entities(event: &Event) -> Vec<ChangedEntity> {
     use EventType as E;
     let kinds: &[Kind] = match event.kind {
         E::BeadReady | E::BeadCommented | E::ProjectCommented | E::DecisionReminder => &[],
-        // What comes in closed has no life to follow.
+        // A bead that is created closed gets no workflow.
         E::BeadCreated if event.data["status"] == "closed" => &[],
         E::ProjectCreated => &[Kind::Events, Kind::Dispatcher],
         kind => match kind.as_str().split_once('.').map(|(entity, _)| entity) {
@@ -64,12 +64,12 @@ pub fn changed_entities(event: &Event) -> Vec<ChangedEntity> {
     kinds.iter().map(note).collect()
 }
 
-/// The project an event belongs to, as aggregators are named.
+/// Returns the id of an event's aggregator: its project, or [`NO_PROJECT`].
 pub fn project_of(event: &Event) -> &str {
     event.project_id.as_deref().unwrap_or(NO_PROJECT)
 }
 
-/// An event as it is mirrored; `seq` counts on after a rebuild.
+/// Converts an event to its mirrored form. After a rebuild, `base` continues the sequence numbers.
 pub fn mirror_event(event: &Event, base: u64) -> Value {
     let mut value = json!(event);
     value["seq"] = json!(event.seq.saturating_add(base));
@@ -80,7 +80,7 @@ pub fn mirror_event(event: &Event, base: u64) -> Value {
     value
 }
 
-/// An entity's record; null when there is no such entity.
+/// Reads an entity's record; null when there is no such entity.
 ///
 /// # Errors
 /// [`Error::Store`] when the store cannot be read.
@@ -111,9 +111,9 @@ fn row(found: Option<impl Serialize>) -> Value {
     found.map_or(Value::Null, |found| json!(found))
 }
 
-/// A record that Temporal takes: of one that is too large, long texts are cut and what is nested goes.
+/// Fits a record into Temporal's limit: in a larger one, long texts are cut and nested objects are dropped.
 fn fit_record(record: Value) -> Value {
-    // It is carried as JSON within JSON, where every quote takes two bytes.
+    // Carried as JSON within JSON, every quote takes two bytes.
     let text = record.to_string();
     if text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count() <= MAX_RECORD {
         return record;
@@ -131,7 +131,7 @@ fn fit_record(record: Value) -> Value {
     Value::Object(fields.into_iter().map(|(name, value)| (name, cut(value))).collect::<Map<_, _>>())
 }
 
-/// The input of a start, in the words that any client would use.
+/// Builds the start input of a workflow, with the field names that any client uses.
 pub fn start_input(kind: Kind, id: &str, record: &Value) -> Value {
     let field = |name: &str| record.get(name).cloned().unwrap_or(Value::Null);
     let mut input = json!({kind.id_field(): id});
@@ -159,7 +159,7 @@ pub fn start_input(kind: Kind, id: &str, record: &Value) -> Value {
     input
 }
 
-/// Whether the workflow of an entity with this record ends.
+/// Returns whether the workflow of an entity with this record ends.
 pub fn has_ended(kind: Kind, record: &Value) -> bool {
     let status = record["status"].as_str();
     record.is_null()

@@ -1,4 +1,4 @@
-//! The keys of the bridge: they lie in the vault, and leave this process's memory when that is locked.
+//! The keys of the bridge: kept in the vault, and removed from memory when the vault is locked.
 
 use super::BridgeInner;
 use arbiter_actors::{Caller, Error, Handles};
@@ -9,26 +9,26 @@ use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// What payloads between this process and itself are encrypted with.
+/// The family of keys that encrypt payloads only this process reads.
 pub const PAYLOAD_KEYS: &str = "temporal-payloads";
-/// What payloads of calls to providers are encrypted with: the only one that workers elsewhere have.
+/// The family of keys that encrypt calls to providers; the only one that remote workers have.
 pub const CALL_KEYS: &str = "temporal-calls";
-/// What the server's own word is sealed with.
+/// The family of keys that sign the server's messages to workflows.
 pub const SIGNING_KEYS: &str = "temporal-seals";
-/// Who uses them.
+/// The holder that the audit log names for the use of these keys.
 const HOLDER: &str = "temporal";
 
 /// The keys of the providers' queue, the newest first.
 pub struct CallKeys(Vec<CodecKey>);
 
 impl CallKeys {
-    /// The one that is used.
+    /// Returns the key that encrypts.
     pub fn newest(&self) -> Option<&CodecKey> {
         self.0.first()
     }
 }
 
-/// Reads the keys, made at the first use, and puts codec and seals in place.
+/// Reads the keys, creating them at first use, and hands them to codec and signatures.
 ///
 /// # Errors
 /// [`Error::Vault`] while the vault is locked.
@@ -47,13 +47,13 @@ pub async fn install_keys(inner: &BridgeInner) -> Result<CallKeys, Error> {
     Ok(CallKeys(calls))
 }
 
-/// Forgets them.
+/// Removes all keys from memory.
 pub fn clear_keys(inner: &BridgeInner) {
     inner.codec.clear();
     inner.signing_keys.clear();
 }
 
-/// New keys of all three kinds, used from now on.
+/// Creates new keys of all three families and uses them from now on.
 ///
 /// # Errors
 /// [`Error::Vault`] while the vault is locked.
@@ -71,12 +71,12 @@ async fn family(handles: &Handles, name: &str) -> Result<Vec<CodecKey>, Error> {
     Ok(keys.iter().filter_map(|(id, value)| codec_key(id, value)).collect())
 }
 
-/// A key of the vault as one of the codec.
+/// Converts a key of the vault to one of the codec.
 pub fn codec_key(id: &KeyId, value: &SecretString) -> Option<CodecKey> {
     Some(CodecKey { id: id.to_string(), key: Arc::new(bytes(value)?) })
 }
 
-/// 64 hexadecimal digits as bytes; what is none is no key.
+/// Decodes 64 hexadecimal digits; `None` for any other text.
 fn bytes(value: &SecretString) -> Option<Zeroizing<[u8; 32]>> {
     let text = value.expose_secret().as_bytes();
     let mut key = Zeroizing::new([0_u8; 32]);

@@ -1,8 +1,7 @@
-//! The reader: follows the event log from where it stopped, brings every event to its project's aggregator, and notes
-//! whose state has changed.
+//! Follows the event log from its cursor, sends every event to its project's aggregator, and marks changed entities.
 //!
-//! The cursor moves in the store after the events have arrived, with the notes in the same commit: what arrives twice is
-//! applied once, and nothing is missed, whoever dies in between.
+//! The cursor moves after the events have arrived, in the same commit as the marks. A crash in between repeats events but
+//! loses none; an aggregator applies a repeated event once.
 
 use crate::bridge::BridgeInner;
 use crate::bridge::entities::{changed_entities, kind_name, mirror_event, project_of};
@@ -20,21 +19,21 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// The most events that are read at once, and that one signal carries.
+/// The most events of one read and of one signal.
 const PAGE_SIZE: u32 = 500;
 /// The most bytes of JSON that one signal carries, one event excepted.
 const MAX_SIGNAL_BYTES: usize = 256 * 1024;
-/// So many new beads at once come from a file.
+/// The number of new beads in one page above which they count as a bulk import.
 const BULK_THRESHOLD: usize = 50;
-/// How long events are gathered before they are sent.
+/// The time for which events are gathered before they are sent.
 const BATCH_WINDOW: Duration = Duration::from_millis(50);
-/// How often the log is looked at when nobody rings.
+/// The longest time between two reads of the log without a notification.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The name of the cursor that says by how much the seqs of a rebuilt store are behind the workflows'.
+/// The name of the cursor that holds the offset between a rebuilt store's sequence numbers and the workflows'.
 pub const SEQ_BASE_CURSOR: &str = "mirror-base";
 
-/// Reads and sends, for ever.
+/// Reads and sends events until the store fails.
 pub async fn run(inner: &BridgeInner, client: &WorkflowClient) -> Result<(), Error> {
     let store = &inner.handles.store;
     let base = store.cursor(SEQ_BASE_CURSOR).await?.unwrap_or(0);
@@ -49,7 +48,7 @@ pub async fn run(inner: &BridgeInner, client: &WorkflowClient) -> Result<(), Err
         };
         let page = store.events(range).await?;
         if page.events.is_empty() {
-            // A ring that is missed costs a moment, no event.
+            // A missed notification costs a delay, not an event.
             if tokio::time::timeout(POLL_INTERVAL, wakeups.next()).await.is_ok() {
                 tokio::time::sleep(BATCH_WINDOW).await;
                 while wakeups.try_next().is_some() {}
@@ -68,21 +67,21 @@ pub async fn run(inner: &BridgeInner, client: &WorkflowClient) -> Result<(), Err
     }
 }
 
-/// How long the newest of these had waited, in milliseconds.
+/// Returns how long the newest event has waited, in milliseconds.
 fn lag_millis(events: &[Event], now: Timestamp) -> u64 {
     let span = events.last().map(|event| now.since(event.timestamp)).unwrap_or_default();
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The newest note of each entity.
+/// Collects the newest mark of each changed entity.
 fn notes(events: &[Event]) -> Vec<ChangedEntity> {
     let mut newest: BTreeMap<(&'static str, String, bool), ChangedEntity> = BTreeMap::new();
     for note in events.iter().flat_map(changed_entities) {
-        // However often lives end and begin within these events, one more begins: the states between were never mirrored.
+        // Runs that end and begin within these events count as one new run: the states between were never mirrored.
         newest.insert((note.kind, note.id.clone(), note.begins), note);
     }
     let mut notes: Vec<ChangedEntity> = newest.into_values().collect();
-    // Beads that come in together wait behind what happens now, or a file would hold everything up.
+    // Bulk-imported beads rank behind current changes, so that an import does not delay them.
     let created = events.iter().filter(|event| event.kind == EventType::BeadCreated).count();
     if created > BULK_THRESHOLD {
         notes.iter_mut().filter(|note| note.kind == kind_name(Kind::Bead)).for_each(|note| note.rank = 1);
@@ -91,7 +90,7 @@ fn notes(events: &[Event]) -> Vec<ChangedEntity> {
     notes
 }
 
-/// Brings events to the aggregators of their projects. Ends when all of them have arrived, or never will.
+/// Sends events to the aggregators of their projects. Returns when each of them has arrived or was refused.
 async fn send(inner: &BridgeInner, client: &WorkflowClient, events: &[Event], base: u64) {
     let mut projects: BTreeMap<&str, Vec<EventBatch>> = BTreeMap::new();
     let mut bytes: BTreeMap<&str, usize> = BTreeMap::new();
@@ -119,7 +118,7 @@ async fn send(inner: &BridgeInner, client: &WorkflowClient, events: &[Event], ba
     stream::iter(sending).buffer_unordered(inner.congestion.concurrency_limit()).collect::<()>().await;
 }
 
-/// One after the other: an aggregator takes what is newer than what it has.
+/// Sends batches one after the other: an aggregator accepts only newer events than it has.
 async fn send_in_order(
     inner: &BridgeInner,
     client: &WorkflowClient,
@@ -144,13 +143,13 @@ async fn send_batch(inner: &BridgeInner, client: &WorkflowClient, project: &str,
             Err(WorkflowClientError::Refused(why)) => {
                 inner.counters.refused.fetch_add(1, Ordering::Relaxed);
                 let count = batch.events.len();
-                tracing::error!(target: "integration", project, count, why, "the Temporal server refuses events; they are left out");
+                tracing::error!(target: "integration", project, count, why, "could not mirror events: the Temporal server refuses them");
                 return;
             }
             Err(error) => {
                 let pause = inner.congestion.on_failure();
                 inner.counters.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(target: "integration", project, %error, ?pause, "events did not arrive");
+                tracing::debug!(target: "integration", project, %error, ?pause, "could not send events; they are sent again");
                 tokio::time::sleep(pause).await;
             }
         }

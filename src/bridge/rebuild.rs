@@ -1,7 +1,7 @@
-//! `arbiter rebuild --from-temporal`: fills an empty data directory from what the workflows know.
+//! `arbiter rebuild --from-temporal`: fills an empty data directory from the state of the workflows.
 //!
-//! Needs the vault file, whose keys open the payloads. Restores the newest state of every entity that the server still has;
-//! what is not mirrored is listed, and gone.
+//! Needs the vault file, whose keys decrypt the payloads. Restores the newest state of every entity that the server still
+//! has. Data that is not mirrored is lost; [`NOT_RESTORED`] lists it.
 
 use super::keys::{CALL_KEYS, PAYLOAD_KEYS, SIGNING_KEYS, codec_key};
 use super::rebuild_rows::write;
@@ -27,12 +27,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How many workflows are asked at one time.
+/// The most concurrent queries.
 const MAX_CONCURRENT_QUERIES: usize = 8;
-/// The most workflows of one type that are looked at.
+/// The most workflows of one type that are read.
 const MAX_WORKFLOWS: usize = 1_000_000;
 
-/// What is not mirrored, and so not restored.
+/// Data that is not mirrored, and so not restored.
 pub const NOT_RESTORED: &[&str] = &[
     "API tokens (a new admin token is made at the next start)",
     "comments, runs and their transcripts, the console's history",
@@ -42,22 +42,22 @@ pub const NOT_RESTORED: &[&str] = &[
     "texts and contexts of records over 1 MiB, which are cut",
 ];
 
-/// What a rebuild found.
+/// The result of a rebuild.
 #[derive(Debug, Default)]
 pub struct RebuildReport {
     /// Rows restored, by kind.
     pub restored: BTreeMap<&'static str, usize>,
-    /// What could not be restored, and why.
+    /// Entities that could not be restored, with the reason.
     pub lost: Vec<String>,
 }
 
-/// Why there is no rebuild.
+/// An error that prevents a rebuild.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Settings(#[from] BridgeConfigError),
-    /// No server is named.
+    /// No server is configured.
     #[error("no Temporal server is named: give --temporal HOST, or temporal.address in the configuration")]
     NoServer,
     /// The directory is held by another process, or cannot be used.
@@ -71,7 +71,7 @@ pub enum RebuildError {
     /// The key file cannot be opened.
     #[error("the key file cannot be opened")]
     Vault(#[source] arbiter_vault::VaultError),
-    /// It lacks the keys of the codec.
+    /// The key file has no codec key.
     #[error("the key file has no key {PAYLOAD_KEYS}-1: nothing at the server can be read without it")]
     NoCodec,
     /// A key cannot be read.
@@ -91,7 +91,7 @@ pub enum RebuildError {
     Store(#[from] StoreError),
 }
 
-/// Rebuilds; `report` is told how far it is.
+/// Rebuilds a data directory; `report` receives lines of progress.
 ///
 /// # Errors
 /// [`RebuildError`], with nothing written but for the last one.
@@ -114,7 +114,7 @@ pub async fn rebuild(
         queue_max: settings.store.queue_max,
         now,
         publish: Box::new(|_| {}),
-        on_failure: Box::new(|error| tracing::error!(%error, "the store has failed")),
+        on_failure: Box::new(|error| tracing::error!(%error, "could not write the store")),
     })?;
     let (_, last) = store.event_bounds().await?;
     if last > 0 {
@@ -155,7 +155,7 @@ async fn read_keys(vault: &WorkerVault) -> Result<(Codec, SigningKeys), RebuildE
     Ok((Codec::new(keys.remove(0), keys), signing_keys))
 }
 
-/// A state with where it was found.
+/// An entity's state with the workflow run it was read from.
 pub(super) struct MirroredEntity {
     pub(super) kind: Kind,
     pub(super) id: String,
@@ -163,7 +163,7 @@ pub(super) struct MirroredEntity {
     pub(super) state: Snapshot,
 }
 
-/// All that was found, and what could not be read.
+/// All entities found, and those that could not be read.
 #[derive(Default)]
 pub(super) struct GatheredEntities {
     pub(super) found: Vec<MirroredEntity>,
@@ -176,7 +176,7 @@ async fn gather(client: &WorkflowClient, report: &impl Fn(&str)) -> Result<Gathe
         let query = format!("WorkflowType = '{}'", kind.workflow_type());
         let listed = client.list(&query, MAX_WORKFLOWS).await?;
         let mut seen = BTreeSet::new();
-        // The newest run of each, however many there were.
+        // Only the newest run of each workflow.
         let newest: Vec<WorkflowSummary> = listed
             .into_iter()
             .filter(|one| !one.is_continued_as_new() && seen.insert(one.id.clone()))
@@ -199,7 +199,7 @@ async fn gather(client: &WorkflowClient, report: &impl Fn(&str)) -> Result<Gathe
     Ok(gathered)
 }
 
-/// Nobody is there: wishes wait until a server runs again.
+/// A control plane that is never available: commands wait until a server runs again.
 struct UnavailableControlPlane;
 
 fn unavailable<T: Send + 'static>() -> ReplyFuture<T> {

@@ -1,4 +1,4 @@
-//! What was gathered for a rebuild, written into an empty store.
+//! Writes the entities of a rebuild into an empty store.
 
 use super::entities::kind_name;
 use super::rebuild::{GatheredEntities, MirroredEntity, RebuildError, RebuildReport};
@@ -16,10 +16,10 @@ use arbiter_store::{AdoptedMirror, Change, Store, StoreError, Unit, Write};
 use arbiter_temporal::codec::names::{Kind, NO_PROJECT};
 use serde::de::DeserializeOwned;
 
-/// How many rows go into one commit.
+/// The most rows of one commit.
 const ROWS_PER_COMMIT: usize = 500;
 
-/// Writes everything, entity by entity, and takes over the workflows.
+/// Writes all entities, kind by kind, and adopts their workflows.
 ///
 /// # Errors
 /// [`RebuildError::Store`].
@@ -52,7 +52,7 @@ pub(super) async fn write(
     Ok(rebuilt)
 }
 
-/// Writes the rows of one kind, many to a commit; one that is refused alone is lost alone.
+/// Writes the rows of one kind, many to a commit. A refused row does not affect the others.
 async fn rows<R: Record + DeserializeOwned>(
     store: &Store,
     found: &[MirroredEntity],

@@ -1,4 +1,4 @@
-//! Chats with providers, handed to whichever worker is free.
+//! Executes chats with providers through workflows, on any free worker.
 
 use crate::bridge::BridgeInner;
 use arbiter_actors::{RemoteCall, RemoteExecutor, RemoteOutcome, RemoteScope};
@@ -13,17 +13,17 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// How long the start of a workflow may take before the call is made directly.
+/// The longest time for the start of a workflow; after it the call is made directly.
 const START_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Carries chats through workflows.
+/// A remote executor over Temporal workflows.
 pub struct TemporalExecutor {
     inner: Arc<BridgeInner>,
     client: WorkflowClient,
 }
 
 impl TemporalExecutor {
-    /// A carrier over this connection.
+    /// Creates an executor over this connection.
     pub fn new(inner: Arc<BridgeInner>, client: WorkflowClient) -> Self {
         Self { inner, client }
     }
@@ -38,8 +38,8 @@ impl TemporalExecutor {
         let limit = call.timeout + TRANSIT_ALLOWANCE;
         let mut guard = PendingCallGuard::new(self, &id, call);
         if let Err(error) = self.client.start_query(&id, START_TIMEOUT).await {
-            tracing::warn!(target: "integration", %error, "a call does not go through Temporal; it is made directly");
-            // The grant goes with this: should the start have arrived after all, nobody makes the call.
+            tracing::warn!(target: "integration", %error, "could not start a call over Temporal; it is made directly");
+            // The drop of the guard withdraws the grant: if the start arrived after all, the call is not made.
             return RemoteOutcome::Declined;
         }
         self.inner.counters.calls.fetch_add(1, Ordering::Relaxed);
@@ -52,13 +52,13 @@ impl TemporalExecutor {
             Ok(Ok(QueryOutcome::Called(CallOutcome::Failed(error)))) => {
                 Err(serde_json::from_value(error).unwrap_or_else(|_| CallError::lost(&workflow_id)))
             }
-            // It was not made, and will not be.
+            // The call was not made, and will not be.
             Ok(Ok(QueryOutcome::NotGranted(why))) => {
-                tracing::warn!(target: "integration", why, "a call was not granted; it is made directly");
+                tracing::warn!(target: "integration", why, "could not get a grant for a call; it is made directly");
                 return RemoteOutcome::Declined;
             }
             Ok(Ok(QueryOutcome::Lost(why))) => {
-                tracing::warn!(target: "integration", workflow = workflow_id, why, "no worker brought a call to its end");
+                tracing::warn!(target: "integration", workflow = workflow_id, why, "could not complete a call on any worker");
                 Err(CallError::lost(&workflow_id))
             }
             Ok(Err(_)) | Err(_) => Err(CallError::lost(&workflow_id)),
@@ -66,12 +66,12 @@ impl TemporalExecutor {
         RemoteOutcome::Completed(outcome, workflow_id)
     }
 
-    /// Waits for the end, through outages of the server.
+    /// Waits for the outcome, across outages of the server.
     async fn query_outcome(&self, id: &str) -> Result<QueryOutcome, WorkflowClientError> {
         loop {
             match self.client.query_outcome(id).await {
                 Err(WorkflowClientError::Unavailable(why)) => {
-                    tracing::debug!(target: "integration", why, "a call is waited for");
+                    tracing::debug!(target: "integration", why, "could not read the outcome of a call; it is read again");
                     tokio::time::sleep(START_TIMEOUT).await;
                 }
                 other => return other,
@@ -90,7 +90,7 @@ impl RemoteExecutor for TemporalExecutor {
     }
 }
 
-/// A call that waits for its grant and its end; whoever stops waiting takes the grant away and calls it off.
+/// A pending call. When dropped, it withdraws the grant and cancels the workflow unless that has ended.
 struct PendingCallGuard<'a> {
     executor: &'a TemporalExecutor,
     id: &'a str,
@@ -111,12 +111,12 @@ impl Drop for PendingCallGuard<'_> {
         if self.has_ended {
             return;
         }
-        // At the end of the process there is nobody left to say it: then the call's own limits end it.
+        // At the end of the process there is no runtime left; the call's own time limits end it then.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (client, id) = (self.executor.client.clone(), self.id.to_owned());
         runtime.spawn(async move {
             if let Err(error) = client.cancel_query(&id).await {
-                tracing::debug!(target: "integration", %error, "a call that nobody waits for was not called off");
+                tracing::debug!(target: "integration", %error, "could not cancel an abandoned call");
             }
         });
     }

@@ -1,4 +1,4 @@
-//! The Temporal server as the configuration has it, with the files it names.
+//! Reads the address of the Temporal server from the configuration and the files that it names.
 
 use crate::config::Temporal;
 use crate::key_file::{self, KeyFileError};
@@ -7,10 +7,10 @@ use secrecy::SecretString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Why the configuration of the Temporal server cannot be used.
+/// An error in the configuration of the Temporal server.
 #[derive(Debug, thiserror::Error)]
 pub enum BridgeConfigError {
-    /// It contradicts itself.
+    /// Settings that contradict each other.
     #[error(transparent)]
     Address(#[from] ConnectError),
     /// A file with a secret cannot be used.
@@ -35,7 +35,7 @@ pub enum BridgeConfigError {
     },
 }
 
-/// Where the server is; none: there is none.
+/// Reads the server's address; `None` when no server is configured.
 ///
 /// # Errors
 /// [`BridgeConfigError`].

@@ -1,4 +1,4 @@
-//! The sender: brings the newest state of each entity that has changed to its workflow, at most one at a time for each.
+//! Sends the newest state of each changed entity to its workflow, at most one at a time for each entity.
 
 use crate::bridge::BridgeInner;
 use crate::bridge::entities::{has_ended, kind, record, start_input};
@@ -13,21 +13,21 @@ use futures_util::{StreamExt, stream};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How many entities are looked at in one go.
+/// The most entities of one round.
 const BATCH_SIZE: u32 = 64;
-/// How often is looked for something to send when nobody rings.
+/// The longest time between two rounds without a notification.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
-/// How long the end of an earlier life is waited for before it is asked for again.
+/// The pause before the end of an earlier run is checked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Sends, for ever.
+/// Sends states until the store fails.
 pub async fn run(inner: &BridgeInner, client: &WorkflowClient) -> Result<(), Error> {
     let store = &inner.handles.store;
     let base = store.cursor(SEQ_BASE_CURSOR).await?.unwrap_or(0);
     loop {
         let due = store.due_mirrors(BATCH_SIZE).await?;
         if due.is_empty() {
-            // A ring that is missed costs a moment, no state.
+            // A missed notification costs a delay, not a state.
             let _ = tokio::time::timeout(POLL_INTERVAL, inner.sender.notified()).await;
             continue;
         }
@@ -47,7 +47,7 @@ pub async fn run(inner: &BridgeInner, client: &WorkflowClient) -> Result<(), Err
                 Err(SendError::Error(fault)) => return Err(fault),
                 Err(SendError::NotArrived(error)) => {
                     inner.counters.failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::debug!(target: "integration", %error, "a state did not arrive");
+                    tracing::debug!(target: "integration", %error, "could not send a state; it is sent again");
                     pause = pause.max(Some(inner.congestion.on_failure()));
                 }
             }
@@ -68,7 +68,7 @@ enum SendError {
     NotArrived(WorkflowClientError),
 }
 
-/// Sends one state; none: an earlier life of the entity has not ended yet.
+/// Sends one state. Returns `None` while an earlier run of the entity's workflow has not ended.
 async fn send(
     inner: &BridgeInner,
     client: &WorkflowClient,
@@ -76,7 +76,7 @@ async fn send(
     base: u64,
 ) -> Result<Option<SentMirror>, SendError> {
     let Some(kind) = kind(&due.kind) else { return Ok(Some(mark_sent(due, None))) };
-    // What is read after this number holds at least everything up to it.
+    // A record that is read after this number includes everything up to it.
     let seq = inner.handles.bus.last_seq().max(due.seq).saturating_add(base);
     let record = record(&inner.handles, kind, &due.id).await.map_err(SendError::Error)?;
     let ended = has_ended(kind, &record);
@@ -101,7 +101,7 @@ async fn send(
         Err(WorkflowClientError::Refused(why)) => {
             inner.counters.refused.fetch_add(1, Ordering::Relaxed);
             let id = &due.id;
-            tracing::error!(target: "integration", kind = due.kind, %id, why, "the Temporal server refuses a state; it is left out");
+            tracing::error!(target: "integration", kind = due.kind, %id, why, "could not mirror a state: the Temporal server refuses it");
             Ok(Some(mark_sent(due, None)))
         }
         Err(error) => Err(SendError::NotArrived(error)),
@@ -119,7 +119,7 @@ async fn start_run(
     Ok(mark_sent(due, Some(run)))
 }
 
-/// A reopened bead, a restarted agent: the workflow of the life before ends first, by this very state.
+/// Starts the next run, for a reopened bead or a restarted agent. This state first ends the earlier run.
 async fn start_next_run(
     client: &WorkflowClient,
     kind: Kind,

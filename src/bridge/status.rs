@@ -1,4 +1,4 @@
-//! What is told of the bridge.
+//! The status of the bridge.
 
 use super::{Bridge, BridgeInner};
 use arbiter_actors::Error;
@@ -9,19 +9,19 @@ use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Where the bridge is.
+/// The state of the bridge's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionState {
     /// The vault is locked, and with it the keys of the codec.
     WaitingForVault,
-    /// There is no connection; the last error, if there was one.
+    /// No connection yet, with the last error.
     Connecting(Option<String>),
-    /// It mirrors and serves.
+    /// Connected: the bridge mirrors and serves.
     Connected,
 }
 
 impl ConnectionState {
-    /// The same in one word.
+    /// Returns the state as one word.
     pub const fn status_name(&self) -> &'static str {
         match self {
             Self::WaitingForVault => "waiting_for_vault",
@@ -31,7 +31,7 @@ impl ConnectionState {
     }
 }
 
-/// What has been counted since the start.
+/// Counters since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
     pub(super) events: AtomicU64,
@@ -91,7 +91,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// No server is configured.
+    /// Returns the status when no server is configured.
     pub fn off() -> Self {
         Self {
             status: "off".to_owned(),

@@ -1,5 +1,6 @@
-//! Brings the bridge up whenever it can be up, and down when it must not be: connects, starts workers and mirror, ends them
-//! with the vault's lock and the process's end, and begins again after whatever went wrong.
+//! Connects, starts workers and mirror, and stops them when the vault is locked or the process ends.
+//!
+//! After a failure it tries again with a growing delay.
 
 use super::calls::ProviderCalls;
 use super::status::ConnectionState;
@@ -21,20 +22,20 @@ use tokio::sync::watch;
 
 /// The pauses between attempts to come up.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
-/// How often is looked how much waits in the queues.
+/// The interval between two reads of the queue depths.
 const QUEUE_POLL_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Why the bridge came down.
+/// A reason why the bridge stopped.
 enum StopReason {
     /// The process ends.
     ProcessExit,
     /// The vault was locked.
     VaultLocked,
-    /// Something went wrong; it begins again.
+    /// A failure, after which the bridge starts again.
     Failed(String),
 }
 
-/// Keeps the bridge up until `ended`.
+/// Keeps the bridge running until `ended`.
 pub async fn run(inner: Arc<BridgeInner>, mut ended: watch::Receiver<bool>) {
     let mut failures = 0_u32;
     loop {
@@ -50,7 +51,7 @@ pub async fn run(inner: Arc<BridgeInner>, mut ended: watch::Receiver<bool>) {
             StopReason::Failed(why) => {
                 failures = failures.saturating_add(1);
                 let pause = BACKOFF.delay(failures);
-                tracing::warn!(target: "integration", why, ?pause, "there is no bridge to Temporal; the mirror catches up later");
+                tracing::warn!(target: "integration", why, ?pause, "could not keep the bridge to Temporal; the mirror catches up later");
                 inner.set_connection_state(ConnectionState::Connecting(Some(why)));
                 tokio::select! {
                     _ = ended.wait_for(|ended| *ended) => {}
@@ -61,7 +62,7 @@ pub async fn run(inner: Arc<BridgeInner>, mut ended: watch::Receiver<bool>) {
     }
 }
 
-/// Brings it up and waits for its coming down.
+/// Starts the bridge once and waits until it stops.
 async fn run_once(
     inner: &Arc<BridgeInner>,
     mut ended: watch::Receiver<bool>,
@@ -72,7 +73,7 @@ async fn run_once(
         inner.set_connection_state(ConnectionState::WaitingForVault);
         keys::clear_keys(inner);
         tokio::select! {
-            // A sender that is gone means the same.
+            // A dropped sender means the same.
             _ = ended.wait_for(|ended| *ended) => return StopReason::ProcessExit,
             () = vault.wait_open() => {}
         }
@@ -129,7 +130,7 @@ async fn run_once(
     tracing::info!(target: "integration", address = inner.settings.address, "connected to Temporal");
     *failures = 0;
     let reason = run_until_stopped(inner, &client, &mut workers, ended, locked).await;
-    // Nobody new is sent there while the workers end.
+    // No new call is sent there while the workers stop.
     inner.handles.set_remote_executor(None);
     let reason = stop(workers, reason).await;
     calls.disconnect();
@@ -140,7 +141,7 @@ async fn run_once(
     reason
 }
 
-/// Ends with whatever brings the bridge down.
+/// Mirrors and serves until there is a reason to stop, and returns it.
 async fn run_until_stopped(
     inner: &Arc<BridgeInner>,
     client: &WorkflowClient,
@@ -150,7 +151,7 @@ async fn run_until_stopped(
 ) -> StopReason {
     let (reading, sending) = (Arc::clone(inner), Arc::clone(inner));
     let (to_aggregators, to_entities) = (client.clone(), client.clone());
-    // Tasks of their own: a panic in one of them is an end like any other.
+    // Separate tasks: a panic in one of them is handled like any other end.
     let mut reader =
         AbortOnDrop(tokio::spawn(async move { log_reader::run(&reading, &to_aggregators).await }));
     let mut sender =
@@ -176,11 +177,11 @@ async fn run_until_stopped(
     }
 }
 
-/// Looks how much waits in the queues, now and then.
+/// Publishes the depth of each queue as a metric, at an interval.
 async fn watch_queues(client: WorkflowClient, queues: BTreeSet<String>) -> Result<(), arbiter_actors::Error> {
     loop {
         for queue in &queues {
-            // Without an answer the last one stands: the next look is soon.
+            // Without an answer the last value stays until the next read.
             if let Ok(waiting) = client.queue_depth(queue).await {
                 let waiting = f64::from(u32::try_from(waiting).unwrap_or(u32::MAX));
                 metrics::gauge!("arbiter_task_queue_depth", "queue" => queue.clone()).set(waiting);
@@ -190,7 +191,7 @@ async fn watch_queues(client: WorkflowClient, queues: BTreeSet<String>) -> Resul
     }
 }
 
-/// A task that goes when nobody waits for it any more.
+/// A task that is aborted when this is dropped.
 struct AbortOnDrop(tokio::task::JoinHandle<Result<(), arbiter_actors::Error>>);
 
 impl Drop for AbortOnDrop {

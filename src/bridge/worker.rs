@@ -18,25 +18,25 @@ use std::time::Duration;
 /// The pauses between attempts to connect.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
-/// What a worker is started with.
+/// The options of a worker.
 pub struct WorkerOptions {
-    /// Where its key file is.
+    /// The directory of its key file.
     pub data_dir: PathBuf,
-    /// The settings; of them it needs those of the Temporal server and of providers.
+    /// The settings; only those of the Temporal server and of providers are used.
     pub settings: Settings,
-    /// The same as whoever makes calls has them.
+    /// The settings of provider calls.
     pub calls: arbiter_actors::Settings,
     /// The password of its key file.
     pub password: SecretString,
 }
 
-/// Why a worker cannot work.
+/// An error that prevents the start of a worker.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Settings(#[from] BridgeConfigError),
-    /// No server is named.
+    /// No server is configured.
     #[error("no Temporal server is named: give --temporal HOST, or temporal.address in the configuration")]
     NoServer,
     /// The key file cannot be opened.
@@ -48,7 +48,7 @@ pub enum WorkerError {
         #[source]
         source: arbiter_vault::VaultError,
     },
-    /// The key file lacks what calls are encrypted with.
+    /// The key file has no key for the encryption of calls.
     #[error(
         "the key file {0} holds no key {CALL_KEYS}-1: make it on the server with \
          `arbiter vault export --key {CALL_KEYS}-1 --key KEY …`, with the keys of the providers to be called"
@@ -59,7 +59,7 @@ pub enum WorkerError {
     Key(String),
 }
 
-/// Works until `end`; `report` is told in a line that it does.
+/// Runs a worker until `end`; `report` receives a line once it serves.
 ///
 /// # Errors
 /// [`WorkerError`], before it has begun.
@@ -113,7 +113,7 @@ pub async fn run_worker(
         };
         failures = failures.saturating_add(1);
         let pause = BACKOFF.delay(failures);
-        tracing::warn!(target: "integration", why, ?pause, "the worker does not work; it tries again");
+        tracing::warn!(target: "integration", why, ?pause, "could not keep the worker running; it tries again");
         tokio::select! {
             () = &mut end => return Ok(()),
             () = tokio::time::sleep(pause) => {}

@@ -1,4 +1,4 @@
-//! What a program that has the bridge in itself can do with workflows: follow, query, signal, wait.
+//! Workflow operations for programs that embed the bridge: mirror, query, signal, wait.
 
 use super::Bridge;
 use super::entities::start_input;
@@ -11,13 +11,13 @@ use arbiter_temporal::client::{WorkflowClient, WorkflowClientError};
 use arbiter_temporal::codec::names::Kind;
 use serde_json::Value;
 
-/// Why a workflow could not be started, asked or told.
+/// An error of a workflow operation.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkflowError {
-    /// The server did not do it.
+    /// An actor or the store failed or refused.
     #[error(transparent)]
     Error(#[from] Error),
-    /// Temporal did not.
+    /// The Temporal server failed or refused.
     #[error(transparent)]
     WorkflowClient(#[from] WorkflowClientError),
 }
@@ -39,7 +39,7 @@ impl Bridge {
         self.0.client().ok_or_else(not_connected)
     }
 
-    /// Brings an entity's state to its workflow, which is started if it is not there; returns its run.
+    /// Sends an entity's state to its workflow, starting it if needed. Returns the run id.
     ///
     /// # Errors
     /// [`WorkflowError`].
@@ -53,7 +53,7 @@ impl Bridge {
         Ok(client.mirror(kind, id, input, state).await?)
     }
 
-    /// Asks the workflow of an entity.
+    /// Queries the workflow of an entity.
     ///
     /// # Errors
     /// [`WorkflowError`].
@@ -75,7 +75,7 @@ impl Bridge {
         Ok(self.connected()?.signal(&kind.workflow_id(id), signal, value).await?)
     }
 
-    /// Waits for the end of an entity's workflow, in its words.
+    /// Waits for the end of an entity's workflow and returns its result as text.
     ///
     /// # Errors
     /// [`WorkflowError`].

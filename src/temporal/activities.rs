@@ -1,4 +1,4 @@
-//! The activities: thin, so that all the doing lies behind [`ControlPlane`] and [`ProviderCaller`].
+//! The activities: thin wrappers over [`ControlPlane`] and [`ProviderCaller`].
 
 #![allow(missing_docs, reason = "the macros make constants that nobody can document")]
 
@@ -21,17 +21,17 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use temporalio_sdk::{ActivityOptions, ApplicationFailure};
 
-/// How many activities a worker does at one time, as the SDK has it.
+/// The concurrent activities of a worker, the SDK's default.
 const ACTIVITY_SLOTS: f64 = 100.0;
-/// How often a call in progress says that it goes on.
+/// The interval of heartbeats during a provider call.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
-/// After how long without such a word the call is made elsewhere.
+/// The time without a heartbeat after which the call is retried on another worker.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long an answer of the control process may take.
+/// The time limit for an answer of the control process.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a heartbeat may take.
+/// The time limit for a provider heartbeat.
 const PROVIDER_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(120);
-/// How often a call is made at most.
+/// The most attempts of a provider call.
 const CALL_ATTEMPTS: u32 = 3;
 
 /// Counts the activities of the workers that share it. Clones share the counts.
@@ -56,23 +56,23 @@ impl ActivityCounters {
     }
 }
 
-/// What is wanted to know of an entity.
+/// The input of `lookUp`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LookUpInput {
-    /// Its kind.
+    /// The entity's kind.
     pub kind: Kind,
     /// Its id.
     pub id: String,
 }
 
-/// What somebody says.
+/// The input of `publishEvent`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PublishInput {
-    /// In which project.
+    /// The project, if any.
     pub project_id: Option<String>,
-    /// What tells it from all else.
+    /// The unique id of the request.
     pub id: String,
-    /// What.
+    /// The events.
     pub events: Vec<Value>,
 }
 
@@ -80,7 +80,7 @@ pub struct PublishInput {
 pub struct ControlActivities(Arc<dyn ControlPlane>, ActivityCounters);
 
 impl ControlActivities {
-    /// Activities over this port.
+    /// Creates activities over a control plane.
     pub fn new(control_plane: Arc<dyn ControlPlane>, counters: ActivityCounters) -> Self {
         Self(control_plane, counters)
     }
@@ -88,7 +88,7 @@ impl ControlActivities {
 
 #[activities]
 impl ControlActivities {
-    /// Asks an entity's actor for something.
+    /// Sends a command to an entity's actor.
     #[activity(name = "applyCommand")]
     pub async fn apply_command(
         self: Arc<Self>,
@@ -98,7 +98,7 @@ impl ControlActivities {
         run_activity(&context, &self.1, self.0.apply(command)).await
     }
 
-    /// How an entity stands.
+    /// Reads an entity's state.
     #[activity(name = "lookUp")]
     pub async fn look_up(
         self: Arc<Self>,
@@ -108,7 +108,7 @@ impl ControlActivities {
         run_activity(&context, &self.1, self.0.look_up(input.kind, input.id)).await
     }
 
-    /// Ends a decision whose time has come.
+    /// Ends a decision whose deadline has passed.
     #[activity(name = "decisionDue")]
     pub async fn decision_due(
         self: Arc<Self>,
@@ -118,7 +118,7 @@ impl ControlActivities {
         run_activity(&context, &self.1, self.0.check_deadline(id)).await
     }
 
-    /// Asks a provider how it is.
+    /// Sends a heartbeat to a provider.
     #[activity(name = "providerHeartbeat")]
     pub async fn provider_heartbeat(
         self: Arc<Self>,
@@ -128,7 +128,7 @@ impl ControlActivities {
         run_activity(&context, &self.1, self.0.heartbeat(id)).await
     }
 
-    /// Publishes what somebody says.
+    /// Publishes a client's events.
     #[activity(name = "publishEvent")]
     pub async fn publish_event(
         self: Arc<Self>,
@@ -138,13 +138,13 @@ impl ControlActivities {
         run_activity(&context, &self.1, self.0.publish(said.project_id, said.id, said.events)).await
     }
 
-    /// Tells whoever is to be told outside, until that has arrived.
+    /// Waits until the webhook has received the notice.
     #[activity(name = "notify")]
     pub async fn notify(self: Arc<Self>, context: ActivityContext, seq: u64) -> Result<(), ActivityError> {
         run_activity(&context, &self.1, self.0.notify(seq)).await
     }
 
-    /// Looks for work that can be handed out.
+    /// Starts a dispatch of ready work.
     #[activity(name = "dispatch")]
     pub async fn dispatch(
         self: Arc<Self>,
@@ -165,11 +165,11 @@ impl ControlActivities {
     }
 }
 
-/// The activities of whoever calls providers.
+/// The activities of processes that call providers.
 pub struct ProviderActivities(Arc<dyn ProviderCaller>, ActivityCounters);
 
 impl ProviderActivities {
-    /// Activities of this caller.
+    /// Creates activities over a provider caller.
     pub fn new(caller: Arc<dyn ProviderCaller>, counters: ActivityCounters) -> Self {
         Self(caller, counters)
     }
@@ -177,7 +177,7 @@ impl ProviderActivities {
 
 #[activities]
 impl ProviderActivities {
-    /// Makes a call to a provider, and says all the while that it goes on.
+    /// Makes a call to a provider, with heartbeats while it lasts.
     #[activity(name = "providerQuery")]
     pub async fn provider_query(
         self: Arc<Self>,
@@ -189,7 +189,7 @@ impl ProviderActivities {
                 serde_json::from_value::<ProviderCall>(value)
                     .map_err(|_| "is no call to a provider".to_owned())
             });
-            // With the wrong key nobody here can read it, but another worker may.
+            // A call that cannot be decrypted here may be readable for another worker.
             let calling = self.0.call(call.map_err(Unavailable)?);
             tokio::pin!(calling);
             let mut every = tokio::time::interval(HEARTBEAT_EVERY);
@@ -200,7 +200,7 @@ impl ProviderActivities {
                         if context.is_cancelled() {
                             return Err(ActivityFailure::Cancelled);
                         }
-                        // A word that does not arrive is missed by the server, which tries elsewhere.
+                        // After a lost heartbeat the server retries the call on another worker.
                         let _ = context.record_heartbeat(0_u8).await;
                     }
                 }
@@ -210,11 +210,11 @@ impl ProviderActivities {
     }
 }
 
-/// Why an activity was not done.
+/// A reason why an activity failed.
 enum ActivityFailure {
-    /// It may be done later, or elsewhere.
+    /// Retried later, or on another worker.
     Unavailable(Unavailable),
-    /// Nobody wants it any more.
+    /// Cancelled by its workflow.
     Cancelled,
 }
 
@@ -244,19 +244,19 @@ async fn run_activity<T, E: Into<ActivityFailure>>(
         ActivityFailure::Cancelled => ActivityError::cancelled(),
         ActivityFailure::Unavailable(why) => {
             counters.0.failed.fetch_add(1, Ordering::Relaxed);
-            // The first says that something is wrong; the others would only say it again.
+            // Only the first attempt warns; the others would repeat it.
             match attempt {
                 0 | 1 => {
-                    tracing::warn!(target: "activity", %kind, %why, "an activity failed; it is tried again")
+                    tracing::warn!(target: "activity", %kind, %why, "could not complete an activity; it is tried again")
                 }
-                _ => tracing::debug!(target: "activity", %kind, attempt, %why, "an activity failed again"),
+                _ => tracing::debug!(target: "activity", %kind, attempt, %why, "could not complete an activity again"),
             }
             ActivityError::application(ApplicationFailure::new(anyhow::Error::new(why)))
         }
     })
 }
 
-/// One of the activities that a worker of this process is at, as long as it lives.
+/// Counts a running activity in the utilization gauge until dropped.
 struct UtilizationGuard {
     queue: String,
 }
@@ -274,12 +274,12 @@ impl Drop for UtilizationGuard {
     }
 }
 
-/// How the control process is asked: again and again, until it answers.
+/// Returns options for requests to the control process: retried until answered.
 pub(crate) fn control_options() -> ActivityOptions {
     retry_forever(CONTROL_TIMEOUT)
 }
 
-/// How a provider's heartbeat is asked for.
+/// Returns options for a provider heartbeat: retried until answered.
 pub(crate) fn heartbeat_options() -> ActivityOptions {
     retry_forever(PROVIDER_HEARTBEAT_TIMEOUT)
 }
@@ -290,7 +290,7 @@ fn retry_forever(timeout: Duration) -> ActivityOptions {
         .build()
 }
 
-/// How a notice is seen to: for as long as it is of any use, and no oftener than its sender tries.
+/// Returns options for a notice: retried until its maximum age, with the sender's longest pause.
 pub(crate) fn notice_options() -> ActivityOptions {
     let limits = ActivityCloseTimeouts::ScheduleAndStartToClose {
         schedule_to_close: MAX_AGE,
@@ -306,15 +306,15 @@ fn exponential_backoff(longest_pause: Duration) -> RetryPolicy {
         .build()
 }
 
-/// How a provider is called: at most so long, elsewhere when a worker falls silent, and not after whoever wanted it has
-/// stopped waiting.
+/// Returns options for a provider call: bounded by `timeout`, retried on another worker after missed heartbeats, and
+/// given up once the caller has stopped waiting.
 pub(crate) fn provider_call_options(queue: String, timeout: Duration) -> ActivityOptions {
     let retry = RetryPolicy::builder()
         .initial_interval(Duration::from_millis(200))
         .maximum_interval(Duration::from_secs(5))
         .maximum_attempts(CALL_ATTEMPTS)
         .build();
-    // The provider's own limit comes first, so that its words are heard.
+    // The provider's own limit comes first, so that its error is reported.
     let start_to_close = timeout + HEARTBEAT_TIMEOUT;
     let limits = ActivityCloseTimeouts::ScheduleAndStartToClose {
         schedule_to_close: timeout + TRANSIT_ALLOWANCE,
@@ -327,7 +327,7 @@ pub(crate) fn provider_call_options(queue: String, timeout: Duration) -> Activit
         .build()
 }
 
-/// The snapshot of a reply, or the words of its refusal.
+/// Returns the snapshot of a reply, or the text of its refusal.
 pub(crate) fn snapshot(reply: Reply) -> Result<Snapshot, String> {
     match reply {
         Reply::Done(snapshot) => Ok(snapshot),

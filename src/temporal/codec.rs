@@ -1,8 +1,8 @@
-//! The payload codec: whatever the Temporal server keeps of ours is encrypted with AES-256-GCM.
+//! The payload codec: encrypts every payload on the Temporal server with AES-256-GCM.
 //!
-//! A payload as a whole becomes the content of another one, whose metadata name the encoding and the key. What was
-//! not encrypted passes through, so that anybody may write plain JSON; what cannot be decrypted passes through as
-//! well, for an error here would hold up the workflow it came to for good.
+//! A whole payload becomes the content of another one, whose metadata name the encoding and the key. A plain payload
+//! passes through, so that any client may send plain JSON. A payload that cannot be decrypted passes through as well: an
+//! error here would block its workflow for good.
 
 pub mod names;
 pub mod payload;
@@ -21,19 +21,19 @@ use temporalio_common::data_converters::{PayloadCodec, PayloadConversionError, S
 use temporalio_common::protos::temporal::api::common::v1::Payload;
 use zeroize::Zeroizing;
 
-/// What the metadata call the encoding.
+/// The metadata field of the encoding.
 const ENCODING: &str = "encoding";
-/// What it is called when encrypted.
+/// The encoding of an encrypted payload.
 const ENCRYPTED: &[u8] = b"binary/encrypted";
-/// What the metadata call the key.
+/// The metadata field of the key's id.
 const KEY_ID: &str = "encryption-key-id";
-/// The bytes of a nonce.
+/// The length of a nonce, in bytes.
 const NONCE_BYTES: usize = 12;
 
-/// A key of the codec. It is wiped when it goes.
+/// A key of the codec, wiped from memory when dropped.
 #[derive(Clone)]
 pub struct CodecKey {
-    /// What it is called in the metadata.
+    /// The id in the metadata.
     pub id: String,
     /// The key.
     pub key: Arc<Zeroizing<[u8; 32]>>,
@@ -64,23 +64,23 @@ struct Keys {
 /// A payload that could not be encrypted.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
-    /// The vault is locked, or the keys were taken away.
+    /// The codec has no key: the vault is locked.
     #[error("the codec has no key")]
     NoKey,
-    /// The system gave no randomness, or the payload is too large for the cipher.
+    /// The system has no randomness, or the payload is too large for the cipher.
     #[error("the payload cannot be encrypted")]
     Cipher,
 }
 
 impl Codec {
-    /// A codec that encrypts with `current` and decrypts with it and the others.
+    /// Creates a codec that encrypts with `current` and decrypts with all keys.
     pub fn new(current: CodecKey, others: Vec<CodecKey>) -> Self {
         let codec = Self::default();
         codec.set_keys(current, others);
         codec
     }
 
-    /// Puts other keys in place.
+    /// Replaces the keys, in all clones.
     pub fn set_keys(&self, current: CodecKey, others: Vec<CodecKey>) {
         let all = others.into_iter().chain([current.clone()]).map(|key| (key.id.clone(), key)).collect();
         self.0.keys.store(Arc::new(Keys { current: Some(current), all }));
@@ -96,7 +96,7 @@ impl Codec {
         self.0.keys.store(Arc::default());
     }
 
-    /// A payload, encrypted. One that is encrypted already stays as it is.
+    /// Encrypts a payload. An encrypted one stays as it is.
     ///
     /// # Errors
     /// [`CodecError`].
@@ -109,7 +109,7 @@ impl Codec {
         encrypt_with(current, &payload)
     }
 
-    /// A payload as it was before it was encrypted. What is not ours to read stays as it is.
+    /// Decrypts a payload. One that cannot be decrypted stays as it is and is counted.
     pub fn decrypt(&self, payload: Payload) -> Payload {
         if !is_encrypted(&payload) {
             return payload;
@@ -120,8 +120,8 @@ impl Codec {
             id.as_ref().and_then(|id| keys.all.get(id)).and_then(|key| decrypt_with(key, &payload));
         decrypted.unwrap_or_else(|| {
             self.0.unreadable.fetch_add(1, Ordering::Relaxed);
-            // No warning, which would be an event each time that an old history is read: who takes it warns.
-            tracing::info!(target: "workflow", key = id, "a payload cannot be decrypted; it is ignored");
+            // Not a warning: each warning becomes an event, and a replayed history would repeat it. The receiver warns.
+            tracing::info!(target: "workflow", key = id, "could not decrypt a payload; it is ignored");
             payload
         })
     }
@@ -135,7 +135,7 @@ fn cipher(key: &CodecKey) -> Option<Aes256Gcm> {
     Aes256Gcm::new_from_slice(&key.key[..]).ok()
 }
 
-/// Encrypts with this key, whatever the codec's own is.
+/// Encrypts a payload with the given key.
 ///
 /// # Errors
 /// [`CodecError::Cipher`].

@@ -1,4 +1,4 @@
-//! What workflows want of the server, as a trait: the way to the actors, who alone decide.
+//! The control plane: the operations that workflows request of the server, as traits. The actors decide.
 
 use crate::codec::names::Kind;
 use futures::future::BoxFuture;
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
 
-/// How much longer than a call to a provider its way to a worker and back may take; after that nobody waits for it.
+/// The time beyond a provider call's own limit for its way to a worker and back.
 pub const TRANSIT_ALLOWANCE: Duration = Duration::from_secs(30);
 
-/// The state of an entity at some moment of the event log.
+/// The state of an entity at a position in the event log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Everything up to this event is in it, perhaps more.
+    /// The event up to which all changes are included; later ones may be, too.
     pub seq: u64,
-    /// Which life of the entity's workflow it belongs to; a reopened bead and a restarted agent begin another.
+    /// The run number of the entity's workflow; a reopened bead or a restarted agent begins another run.
     #[serde(default)]
     pub run_no: u64,
     /// The entity's record; null when the entity is gone.
@@ -25,39 +25,39 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The status word in the record.
+    /// Returns the status in the record.
     pub fn status(&self) -> Option<&str> {
         self.text("status")
     }
 
-    /// A text of the record.
+    /// Returns a text field of the record.
     pub fn text(&self, field: &str) -> Option<&str> {
         self.record.get(field).and_then(Value::as_str)
     }
 
-    /// The project it belongs to; of a project's own workflows that is the project.
+    /// Returns the entity's project; for a project's own workflows, the project itself.
     pub fn project(&self, kind: Kind) -> Option<&str> {
         self.text(if matches!(kind, Kind::Events | Kind::Dispatcher) { "id" } else { "project_id" })
     }
 
-    /// Whether the entity is gone.
+    /// Returns whether the entity is deleted.
     pub fn is_gone(&self) -> bool {
         self.record.is_null()
     }
 }
 
-/// What somebody wants of an entity.
+/// A command for an entity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Command {
-    /// What kind of entity.
+    /// The kind of entity.
     pub kind: Kind,
-    /// Which.
+    /// The entity's id.
     pub id: String,
-    /// What is wanted: the name of the signal or update.
+    /// The name of the signal or update.
     pub wish: String,
-    /// With what.
+    /// Its argument.
     pub value: Value,
-    /// What tells this command from every other; the same command twice is applied once.
+    /// The unique id of the command; a repeated command is applied once.
     pub command_id: String,
 }
 
@@ -65,43 +65,43 @@ pub struct Command {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// It was done, and this is how the entity stands.
+    /// Done, with the entity's state afterwards.
     Done(Snapshot),
-    /// It was refused, in these words.
+    /// Refused, with the reason.
     Refused(String),
 }
 
-/// What becomes of a decision whose time seems to have come.
+/// The result of a check of a decision's deadline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadlineCheck {
-    /// It has timed out.
+    /// The decision has timed out.
     TimedOut(Snapshot),
-    /// Its time has not come.
+    /// The deadline has not passed.
     NotYet {
-        /// How long it has still, in milliseconds.
+        /// The remaining time, in milliseconds.
         remaining_ms: u64,
     },
-    /// It was decided otherwise.
+    /// The decision was already ended.
     Already(Snapshot),
 }
 
-/// What a heartbeat found.
+/// The result of a provider heartbeat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeartbeatOutcome {
-    /// The provider stands so, and wants the next beat then.
+    /// The provider's state and the time of the next heartbeat.
     Next {
         /// Its record.
         snapshot: Snapshot,
-        /// Until the next beat, in milliseconds.
+        /// The time until the next heartbeat, in milliseconds.
         interval_ms: u64,
     },
-    /// There is no such provider any more.
+    /// The provider is deleted.
     Gone,
 }
 
-/// A permission to call a provider, as the control process gives it to whoever makes the call.
+/// A permission of the control process to call a provider.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grant {
@@ -111,49 +111,49 @@ pub enum Grant {
         call: String,
         /// How long the call may take, in milliseconds.
         timeout_ms: u64,
-        /// The queue of those who make calls.
+        /// The queue of the workers that make calls.
         queue: String,
     },
-    /// Nobody in the control process waits for this call.
+    /// Refused: the caller no longer waits for this call.
     Refused(String),
 }
 
-/// A reason why something could not be done now; it is tried again.
+/// A reason why an operation could not be done now; it is tried again.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(pub String);
 
-/// What a port answers with, some time.
+/// A future with the answer of the control plane.
 pub type ReplyFuture<T> = BoxFuture<'static, Result<T, Unavailable>>;
 
-/// The server as workflows see it: the control process implements it, over the handles of the actors.
+/// The server as workflows see it; the control process implements it over the actors' handles.
 pub trait ControlPlane: Send + Sync + 'static {
-    /// Does what is wanted, once.
+    /// Executes a command, once.
     fn apply(&self, command: Command) -> ReplyFuture<Reply>;
-    /// How an entity stands; a refusal when there is none.
+    /// Reads an entity's state; refuses when there is none.
     fn look_up(&self, kind: Kind, id: String) -> ReplyFuture<Reply>;
-    /// Ends a decision whose time has come.
+    /// Ends a decision whose deadline has passed.
     fn check_deadline(&self, decision_id: String) -> ReplyFuture<DeadlineCheck>;
-    /// Asks a provider how it is.
+    /// Sends a heartbeat to a provider.
     fn heartbeat(&self, provider_id: String) -> ReplyFuture<HeartbeatOutcome>;
-    /// Publishes what somebody says; `id` tells it from every other.
+    /// Publishes a client's events; `id` makes the request idempotent.
     fn publish(&self, project_id: Option<String>, id: String, events: Vec<Value>) -> ReplyFuture<()>;
-    /// Tells whoever is to be told outside of everything up to this event; not before that has arrived.
+    /// Waits until the webhook has received every notice up to this event.
     fn notify(&self, seq: u64) -> ReplyFuture<()>;
-    /// Looks for work that can be handed out.
+    /// Starts a dispatch of ready work.
     fn dispatch(&self, project_id: String) -> ReplyFuture<()>;
-    /// Grants a call to a provider: from here on its key may be used for it.
+    /// Grants a provider call; from then on its key may be used for it.
     fn grant(&self, query_id: String) -> ReplyFuture<Grant>;
 }
 
-/// A call to a provider, as it travels to whoever makes it. It names keys and holds none.
+/// A provider call on its way to a worker. It names keys but contains none.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProviderCall {
-    /// The provider's record: where it is, what it speaks, which key it wants.
+    /// The provider's record: endpoint, protocol and key id.
     pub provider: Value,
-    /// What is asked.
+    /// The chat request.
     pub request: Value,
-    /// How long it may take, in milliseconds.
+    /// The time limit, in milliseconds.
     pub timeout_ms: u64,
 }
 
@@ -161,14 +161,14 @@ pub struct ProviderCall {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallOutcome {
-    /// With this answer.
+    /// The provider's answer.
     Answered(Value),
-    /// With an error: its kind, its words, and what else is known of it.
+    /// The provider's error, with its kind and message.
     Failed(Value),
 }
 
-/// Whoever makes calls to providers.
+/// Makes calls to providers.
 pub trait ProviderCaller: Send + Sync + 'static {
-    /// Makes a call. An error is tried again elsewhere; how the provider answered is none.
+    /// Makes a call. An `Err` is retried on another worker; an error of the provider is an `Ok` outcome.
     fn call(&self, call: ProviderCall) -> ReplyFuture<CallOutcome>;
 }

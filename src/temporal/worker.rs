@@ -1,6 +1,6 @@
-//! Workers: a thread each, for a worker's future cannot move between threads.
+//! Workers, each on its own thread: a worker's future is not `Send`.
 //!
-//! Workflows run on that thread, activities on the runtime it was given.
+//! Workflows run on that thread, activities on the runtime of the caller.
 
 use crate::activities::{ActivityCounters, ControlActivities, ProviderActivities};
 use crate::client::connection::TemporalConnection;
@@ -16,17 +16,17 @@ use temporalio_sdk::error::WorkflowRegistrationError;
 use temporalio_sdk::{Runtime, Worker, WorkerOptions};
 use tokio::sync::{oneshot, watch};
 
-/// How long activities may go on once a worker is asked to end.
+/// The time for running activities after a worker is asked to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-/// How long a worker may take to end: a locked vault's keys leave the memory within five seconds.
+/// The time limit for the end of a worker; a locked vault's keys must leave memory within five seconds.
 const STOP_TIMEOUT: Duration = Duration::from_millis(3_500);
-/// How many workflows a worker keeps in memory; the others are replayed from their history when something happens.
+/// The most workflows in a worker's memory; others are replayed from their history when needed.
 const MAX_CACHED_WORKFLOWS: usize = 500;
 
-/// What a worker serves.
+/// The role of a worker: the activities and workflows that it serves.
 #[derive(Clone, Default)]
 pub struct WorkerRole {
-    /// The workflows and what they want of the server.
+    /// Workflows and the activities of the control plane.
     pub control: Option<Arc<dyn ControlPlane>>,
     /// Calls to providers.
     pub providers: Option<Arc<dyn ProviderCaller>>,
@@ -34,7 +34,7 @@ pub struct WorkerRole {
     pub counters: ActivityCounters,
 }
 
-/// A running worker. Dropping it asks it to end.
+/// A running worker; dropping it asks it to stop.
 pub struct RunningWorker {
     queue: String,
     stop: watch::Sender<bool>,
@@ -45,7 +45,7 @@ impl RunningWorker {
     /// Starts a worker at a queue. Its workflows sign and verify with the keys of the connection.
     ///
     /// # Errors
-    /// Words, when the system gives no thread.
+    /// A text, when the system has no thread.
     pub fn start(connection: &TemporalConnection, queue: &str, role: WorkerRole) -> Result<Self, String> {
         let (stop, stopped) = watch::channel(false);
         let (end_sender, ended) = oneshot::channel();
@@ -54,7 +54,7 @@ impl RunningWorker {
         let work = move || {
             signing_keys.use_on_this_thread();
             let outcome = runtime.block_on(run(client, &name, role, stopped));
-            // Nobody may listen any more.
+            // The receiver may be dropped already.
             let _ = end_sender.send(outcome);
         };
         let thread = std::thread::Builder::new().name(format!("temporal-{queue}"));
@@ -62,15 +62,15 @@ impl RunningWorker {
         Ok(Self { queue: queue.to_owned(), stop, ended: Some(ended) })
     }
 
-    /// The queue it serves.
+    /// Returns the queue that the worker serves.
     pub fn queue(&self) -> &str {
         &self.queue
     }
 
-    /// Waits for its end, whoever wanted it.
+    /// Waits for the end of the worker, for any reason.
     ///
     /// # Errors
-    /// Words, when it did not end in order.
+    /// A text, when the worker failed.
     pub async fn ended(&mut self) -> Result<(), String> {
         match &mut self.ended {
             None => std::future::pending().await,
@@ -82,11 +82,11 @@ impl RunningWorker {
         }
     }
 
-    /// Asks it to end, and waits for that.
+    /// Asks the worker to stop, and waits for its end up to a limit.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         if self.ended.is_some() && tokio::time::timeout(STOP_TIMEOUT, self.ended()).await.is_err() {
-            tracing::warn!(target: "integration", queue = self.queue, "a worker does not end; it is left");
+            tracing::warn!(target: "integration", queue = self.queue, "could not stop a worker in time; it is left behind");
         }
     }
 }
@@ -101,18 +101,18 @@ async fn run(
     let options = options(queue, role).map_err(|error| error.to_string())?;
     let mut worker = Worker::new(&runtime, client, options).map_err(|error| error.to_string())?;
     let stop = worker.shutdown_handle();
-    tracing::info!(target: "integration", queue, "a worker serves the queue");
+    tracing::info!(target: "integration", queue, "worker started");
     let running = worker.run();
     tokio::pin!(running);
     let outcome = tokio::select! {
         outcome = &mut running => outcome,
-        // A sender that is gone means the same.
+        // A dropped sender means the same.
         _ = stopped.wait_for(|stopped| *stopped) => {
             stop();
             running.await
         }
     };
-    tracing::info!(target: "integration", queue, "a worker has ended");
+    tracing::info!(target: "integration", queue, "worker ended");
     outcome.map_err(|error| error.to_string())
 }
 

@@ -1,6 +1,6 @@
-//! The workflows, one file each: what a stranger with a Temporal client can see, ask and wish for.
+//! The workflows, one file each: the signals, queries and updates for Temporal clients.
 //!
-//! None of them decides anything: wishes go to the actors through activities, and what they answer is mirrored.
+//! A workflow decides nothing: commands go to the actors through activities, and their answers are mirrored.
 
 #![allow(missing_docs, reason = "the macros make constants that nobody can document")]
 
@@ -21,5 +21,5 @@ pub use event_aggregator::{EventAggregatorWorkflow, EventBatch};
 pub use provider_heartbeat::ProviderHeartbeatWorkflow;
 pub use provider_query::{ProviderQueryWorkflow, QueryOutcome};
 
-/// Why a handler of an update refuses.
+/// The error of an update handler.
 pub(crate) type Refusal = Box<dyn std::error::Error + Send + Sync>;

@@ -1,24 +1,24 @@
-//! What everything is called at the Temporal server: types, ids, queues, search attributes.
+//! Names on the Temporal server: workflow types, ids, queues, search attributes.
 
 use temporalio_common::search_attributes::SearchAttributeKey;
 
-/// The queue of workflows and of whatever needs the store: only the process that holds the data directory serves it.
+/// The queue of workflows and of activities that need the store; served only by the process with the data directory.
 pub const CONTROL_QUEUE: &str = "arbiter-control";
-/// The queue of calls to providers, which workers on other machines serve as well.
+/// The queue of provider calls, served also by workers on other machines.
 pub const PROVIDERS_QUEUE: &str = "arbiter-providers";
 
-/// The status of what a workflow mirrors, where the server has the attribute.
+/// The search attribute for the status of the mirrored entity.
 pub const STATUS: SearchAttributeKey<String> = SearchAttributeKey::keyword("ArbiterStatus");
-/// Its project, where the server has the attribute.
+/// The search attribute for the project of the mirrored entity.
 pub const PROJECT: SearchAttributeKey<String> = SearchAttributeKey::keyword("ArbiterProject");
 
 /// The most characters of an attribute: PostgreSQL as Temporal's store never lists a workflow with a longer one.
 pub const MAX_ATTRIBUTE: usize = 255;
 
-/// The id of the aggregator of what belongs to no project.
+/// The aggregator id of events without a project.
 pub const NO_PROJECT: &str = "_system";
 
-/// What a workflow mirrors or does.
+/// The kind of a workflow: the entity it mirrors or the work it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -34,12 +34,12 @@ pub enum Kind {
     Provider,
     /// One call to a provider.
     Query,
-    /// What a project's work is handed out by.
+    /// The dispatcher of a project.
     Dispatcher,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 7] = [
         Self::Agent,
         Self::Bead,
@@ -50,7 +50,7 @@ impl Kind {
         Self::Dispatcher,
     ];
 
-    /// The workflow type, as the server knows it.
+    /// Returns the workflow type on the server.
     pub const fn workflow_type(self) -> &'static str {
         match self {
             Self::Agent => "AgentLifecycleWorkflow",
@@ -63,7 +63,7 @@ impl Kind {
         }
     }
 
-    /// What stands before the entity's id in the workflow's.
+    /// Returns the prefix of the workflow id.
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::Agent => "agent-",
@@ -76,12 +76,12 @@ impl Kind {
         }
     }
 
-    /// The id of the workflow of an entity.
+    /// Returns the workflow id of an entity.
     pub fn workflow_id(self, id: &str) -> String {
         format!("{}{id}", self.prefix())
     }
 
-    /// What the entity's id is called in a start's input.
+    /// Returns the field of the entity's id in a start input.
     pub const fn id_field(self) -> &'static str {
         match self {
             Self::Agent => "agent_id",
@@ -93,7 +93,7 @@ impl Kind {
         }
     }
 
-    /// What it is called in words.
+    /// Returns the noun for messages.
     pub const fn noun(self) -> &'static str {
         match self {
             Self::Agent => "agent",
@@ -105,13 +105,13 @@ impl Kind {
         }
     }
 
-    /// The kind of this name, as in `[temporal.queues]`.
+    /// Returns the kind of a workflow type, as in `[temporal.queues]`.
     pub fn from_workflow_type(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.workflow_type() == name)
     }
 }
 
-/// A text as the value of a search attribute.
+/// Cuts a text to the longest value of a search attribute.
 pub(crate) fn search_attribute_value(text: &str) -> String {
     text.chars().take(MAX_ATTRIBUTE).collect()
 }

@@ -1,5 +1,6 @@
-//! What others send: one JSON value, or whatever they please. Nothing of it may hold a workflow up, so everything is
-//! taken as it comes and read here.
+//! Reads payloads from outside: one JSON value is expected, anything may arrive.
+//!
+//! An invalid payload must not block a workflow, so inputs are accepted raw and parsed here.
 
 use serde_json::Value;
 use temporalio_common::data_converters::RawValue;
@@ -8,10 +9,10 @@ use temporalio_common::protos::temporal::api::common::v1::Payload;
 /// The longest text taken from outside, in bytes.
 pub const MAX_TEXT: usize = 64 * 1024;
 
-/// The one JSON value of an input, or why it is none.
+/// Reads the single JSON value of an input.
 ///
 /// # Errors
-/// Words for whoever sent it.
+/// A text for the sender, when the input is anything else.
 pub fn value(raw: &RawValue) -> Result<Value, String> {
     match raw.payloads.as_slice() {
         [] => Ok(Value::Null),
@@ -34,23 +35,23 @@ fn read(payload: &Payload) -> Result<Value, String> {
     }
 }
 
-/// A value as an input.
+/// Converts a JSON value to an input.
 pub fn raw(value: &Value) -> RawValue {
     let metadata = [("encoding".to_owned(), b"json/plain".to_vec())].into();
     RawValue::new(vec![Payload { metadata, data: value.to_string().into_bytes(), ..Payload::default() }])
 }
 
-/// A payload as text: protobuf in base64.
+/// Encodes a payload as protobuf in base64.
 pub fn encode_base64(payload: &Payload) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
     use prost::Message;
     STANDARD.encode(payload.encode_to_vec())
 }
 
-/// The text of this name: the value itself, or a field of it.
+/// Reads a text: the value itself, or its field of this name.
 ///
 /// # Errors
-/// Words for whoever sent it.
+/// A text for the sender, when the input is anything else.
 pub fn text(value: &Value, field: &str) -> Result<String, String> {
     let found = match value {
         Value::String(text) => Some(text.as_str()),

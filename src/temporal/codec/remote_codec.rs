@@ -5,10 +5,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::BTreeMap;
 use temporalio_common::protos::temporal::api::common::v1::Payload;
 
-/// Some payloads.
+/// Payloads of one request.
 pub struct Payloads(Vec<Payload>);
 
-/// Text that is no payload.
+/// An error in the text of a payload.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct RemoteCodecError(pub String);
@@ -36,7 +36,7 @@ impl Payloads {
             .map(Self)
     }
 
-    /// Writes them.
+    /// Converts the payloads to metadata and data in base64.
     pub fn into_base64(self) -> Vec<(BTreeMap<String, String>, String)> {
         let text = |bytes: &[u8]| STANDARD.encode(bytes);
         let write = |payload: Payload| {
@@ -46,13 +46,13 @@ impl Payloads {
         self.0.into_iter().map(write).collect()
     }
 
-    /// The same, decrypted; what is not ours to read stays as it is.
+    /// Decrypts all payloads; one that cannot be decrypted stays as it is.
     #[must_use]
     pub fn decrypted(self, codec: &Codec) -> Self {
         Self(self.0.into_iter().map(|payload| codec.decrypt(payload)).collect())
     }
 
-    /// The same, encrypted.
+    /// Encrypts all payloads.
     ///
     /// # Errors
     /// [`CodecError`].

@@ -23,13 +23,10 @@ use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, Unit, Write};
 use serde_json::json;
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// How others reach agents.
 #[derive(Clone)]
 pub struct AgentsHandle(pub(crate) Arc<SharedContext>);
-
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 impl AgentsHandle {
     /// Creates an agent and, unless told otherwise, starts it.
@@ -164,19 +161,13 @@ impl AgentsHandle {
         self.0.store.commit(unit).await?;
         self.0.token_cache.load(&self.0).await?;
         self.0.runs.abort_all(id);
-        self.0.agents.remove(id.as_str());
+        self.0.registries.agents.remove(id.as_str());
         Ok(())
-    }
-
-    /// Tells an agent that it holds a bead and shall begin.
-    pub(crate) fn begin_run(&self, id: &AgentId, bead: &BeadId, token: String) {
-        let command = Command::BeginRun { bead: bead.clone(), token };
-        self.0.agents.tell(&self.0, id.as_str(), command);
     }
 
     /// Starts the actor of an agent that is to run.
     pub(crate) fn ensure_started(&self, id: &AgentId) {
-        self.0.agents.ensure_started(&self.0, id.as_str());
+        self.0.registries.agents.ensure_started(id.as_str());
     }
 
     /// An agent failed too often.
@@ -192,7 +183,7 @@ impl AgentsHandle {
     }
 
     pub(crate) async fn reconcile(&self, id: &AgentId) -> Result<Agent, Error> {
-        self.0.agents.ask(&self.0, id.as_str(), |answer| Command::Reconcile { answer }).await
+        self.0.registries.agents.ask(id.as_str(), |answer| Command::Reconcile { answer }).await
     }
 
     pub(crate) async fn row(&self, id: &AgentId) -> Result<Agent, Error> {
@@ -202,7 +193,7 @@ impl AgentsHandle {
 
     async fn change(&self, caller: &Caller, id: &AgentId, request: AgentRequest) -> Result<Agent, Error> {
         let caller = caller.clone();
-        self.0.agents.ask(&self.0, id.as_str(), |answer| Command::Change { caller, request, answer }).await
+        self.0.registries.agents.ask(id.as_str(), |answer| Command::Change { caller, request, answer }).await
     }
 }
 

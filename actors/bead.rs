@@ -14,23 +14,22 @@ pub(crate) mod status_change;
 use crate::caller::Caller;
 use crate::context::SharedContext;
 use crate::error::Error;
-use crate::runtime::random;
+use crate::error::Reply;
 use arbiter_core::bead::edit::{BeadPatch, Edge};
 use arbiter_core::bead::handoff::HandoffTarget;
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
-use arbiter_core::kernel::ids::{AgentId, BeadId, CommentId};
+use arbiter_core::kernel::ids::{AgentId, BeadId};
 use arbiter_core::kernel::lease::{MAX_TTL_SEC, MIN_TTL_SEC};
 use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::run::Run;
 use arbiter_core::kernel::time::Timestamp;
-use arbiter_store::{BeadDetail, Change, Comment, Unit};
+use arbiter_store::{BeadDetail, Comment};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// The proof of a claim, given once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +77,6 @@ pub enum BeadAction {
 /// How others reach beads.
 #[derive(Clone)]
 pub struct BeadsHandle(pub(crate) Arc<SharedContext>);
-
-type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 impl BeadsHandle {
     /// Claims a bead for an agent (under a lease) or a person (without one). An agent of kind `llm` begins
@@ -188,7 +185,7 @@ impl BeadsHandle {
     pub async fn delete(&self, caller: &Caller, id: &BeadId) -> Result<(), Error> {
         let caller = caller.clone();
         self.ask(id, |answer| Command::Delete { caller, answer }).await?;
-        self.0.beads.remove(id.as_str());
+        self.0.registries.beads.remove(id.as_str());
         Ok(())
     }
 
@@ -199,7 +196,7 @@ impl BeadsHandle {
     }
 
     async fn ask<T>(&self, id: &BeadId, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
-        self.0.beads.ask(&self.0, id.as_str(), command).await
+        self.0.registries.beads.ask(id.as_str(), command).await
     }
 }
 
@@ -257,23 +254,4 @@ pub(crate) fn edge_event(kind: EventType, bead: &Bead, edge: &Edge) -> NewEvent 
         subject: bead.id.to_string(),
         data: json!({"depends_on": edge.depends_on, "type": edge.kind}),
     }
-}
-
-/// Adds a remark on a bead to a unit of work.
-pub(crate) fn comment(unit: &mut Unit, bead: &Bead, author: &str, text: String) -> Comment {
-    let comment = Comment {
-        id: CommentId::from_random(random::bytes16()).to_string(),
-        subject: bead.id.to_string(),
-        author_id: author.to_owned(),
-        text,
-        created_at: unit.at,
-    };
-    unit.emit(NewEvent {
-        kind: EventType::BeadCommented,
-        project_id: Some(bead.project_id.to_string()),
-        subject: bead.id.to_string(),
-        data: json!({"comment_id": comment.id, "author_id": comment.author_id, "comment": comment.text}),
-    });
-    unit.change(Change::BeadComment(comment.clone()));
-    comment
 }

@@ -99,7 +99,7 @@ impl BeadFilesHandle {
         let caller = caller.clone();
         self.require_bead_file(project).await?;
         let ask = |answer| Command::Import { caller, request, answer };
-        self.0.bead_files.ask(&self.0, project.as_str(), ask).await
+        self.0.registries.bead_files.ask(project.as_str(), ask).await
     }
 
     /// Writes a project's own file now.
@@ -113,7 +113,7 @@ impl BeadFilesHandle {
     ) -> Result<ExportOutcome, Error> {
         self.require_bead_file(project).await?;
         let ask = |answer| Command::Export { dialect, answer };
-        self.0.bead_files.ask(&self.0, project.as_str(), ask).await
+        self.0.registries.bead_files.ask(project.as_str(), ask).await
     }
 
     async fn require_bead_file(&self, project: &ProjectId) -> Result<(), Error> {
@@ -211,7 +211,7 @@ pub(crate) async fn watch_events(shared: &Arc<SharedContext>) -> Result<(), Erro
     let task_context = Arc::clone(shared);
     let mut with_files = projects_with_files(&task_context).await?;
     for project in &with_files {
-        task_context.bead_files.ensure_started(&task_context, project);
+        task_context.registries.bead_files.ensure_started(project);
     }
     shared.runtime.spawn(async move {
         while let Delivery::Event(event) = events.next().await {
@@ -223,14 +223,14 @@ pub(crate) async fn watch_events(shared: &Arc<SharedContext>) -> Result<(), Erro
                 match projects_with_files(&task_context).await {
                     Ok(now) => {
                         for gone in with_files.difference(&now) {
-                            task_context.bead_files.remove(gone);
+                            task_context.registries.bead_files.remove(gone);
                         }
                         with_files = now;
                     }
                     Err(error) => tracing::warn!(%error, "the projects with files could not be read"),
                 }
                 if with_files.contains(&event.subject) {
-                    task_context.bead_files.tell(&task_context, &event.subject, Command::PathChanged);
+                    task_context.registries.bead_files.tell(&event.subject, Command::PathChanged);
                 }
                 continue;
             }
@@ -239,7 +239,7 @@ pub(crate) async fn watch_events(shared: &Arc<SharedContext>) -> Result<(), Erro
             if let Some(project) = event.project_id.as_deref().filter(|_| is_work)
                 && with_files.contains(project)
             {
-                task_context.bead_files.tell(&task_context, project, Command::BeadsChanged);
+                task_context.registries.bead_files.tell(project, Command::BeadsChanged);
             }
         }
     });

@@ -1,41 +1,36 @@
 //! What all actors share: the store, the clock, the settings and the registries through which they find
 //! each other.
 
-use crate::agent::actor::AgentActor;
-use crate::bead::actor::BeadActor;
+use crate::actor_kind::ActorKind;
+use crate::agent;
 use crate::bead::id_prefix::PrefixCache;
-use crate::bead_file::actor::BeadFilesActor;
 use crate::call::budget_guard::BudgetGuard;
 use crate::call::failover::Breakers;
 use crate::call::in_flight::InFlight;
 use crate::call::rate_limiter::Limiters;
 use crate::call::remote_executor::RemoteExecutorSlot;
-use crate::decision::actor::DecisionActor;
-use crate::dispatch::dispatcher::DispatcherActor;
 use crate::dispatch::pull::PullQueue;
-use crate::dispatch::pull_actor::PullActor;
-use crate::event::bus::{Broker, BusActor};
-use crate::event::notifier::{NotifierActor, SharedNoticeState};
-use crate::orchestrator::OrchestratorActor;
+use crate::event::bus::Broker;
+use crate::event::notifier::SharedNoticeState;
 use crate::persona::PersonaStore;
-use crate::project::actor::ProjectActor;
-use crate::project::file_locks::FileLocksActor;
-use crate::provider::actor::ProviderActor;
+use crate::provider;
 use crate::provider::cache::ProviderCache;
-use crate::provider::heartbeat::HeartbeatActor;
+use crate::registries::Registries;
 use crate::run::active_runs::ActiveRuns;
 use crate::runtime::cell::ActorFailure;
 use crate::runtime::clock::SharedClock;
 use crate::runtime::fault_injection::FaultInjection;
-use crate::runtime::registry::{ActorThreads, Affinity, Registry};
+use crate::runtime::host::{Host, Limits};
+use crate::runtime::registry::ActorThreads;
 use crate::settings::Settings;
 use crate::token::cache::TokenCache;
-use crate::vault::actor::VaultActor;
 use crate::vault::open_vault::OpenVault;
+use arbiter_core::kernel::ids::{AgentId, BeadId, ProviderId};
 use arbiter_store::Store;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The id of actors of which there is one.
@@ -68,22 +63,9 @@ pub(crate) struct SharedContext {
     /// What goes on behind an answer, and has to end before the store closes.
     pub(crate) background_tasks: TaskTracker,
     pub(crate) open_vault: OpenVault,
-    pub(crate) beads: Registry<BeadActor>,
-    pub(crate) bead_files: Registry<BeadFilesActor>,
-    pub(crate) agents: Registry<AgentActor>,
-    pub(crate) decisions: Registry<DecisionActor>,
-    pub(crate) providers: Registry<ProviderActor>,
-    pub(crate) heartbeats: Registry<HeartbeatActor>,
-    pub(crate) projects: Registry<ProjectActor>,
-    pub(crate) file_locks: Registry<FileLocksActor>,
-    pub(crate) vault: Registry<VaultActor>,
-    pub(crate) bus: Registry<BusActor>,
-    pub(crate) dispatcher: Registry<DispatcherActor>,
-    pub(crate) notifier: Registry<NotifierActor>,
-    pub(crate) pulls: Registry<PullActor>,
-    pub(crate) orchestrator: Registry<OrchestratorActor>,
-    failures: mpsc::UnboundedSender<ActorFailure>,
-    stopping: AtomicBool,
+    pub(crate) registries: Registries,
+    failures: mpsc::UnboundedSender<ActorFailure<ActorKind>>,
+    stopping: CancellationToken,
 }
 
 /// What [`SharedContext`] is made of.
@@ -96,13 +78,13 @@ pub(crate) struct ContextParts {
     pub(crate) open_vault: OpenVault,
     pub(crate) personas: PersonaStore,
     pub(crate) last_seq: u64,
-    pub(crate) failures: mpsc::UnboundedSender<ActorFailure>,
+    pub(crate) failures: mpsc::UnboundedSender<ActorFailure<ActorKind>>,
 }
 
 impl SharedContext {
     pub(crate) fn new(parts: ContextParts) -> Arc<Self> {
         let broker = Broker::new(parts.settings.bus_buffer, parts.last_seq);
-        Arc::new(Self {
+        Arc::new_cyclic(|host| Self {
             store: parts.store,
             clock: parts.clock,
             settings: parts.settings,
@@ -125,43 +107,83 @@ impl SharedContext {
             notices: SharedNoticeState::default(),
             background_tasks: TaskTracker::new(),
             open_vault: parts.open_vault,
-            beads: Registry::new(Affinity::Entities),
-            bead_files: Registry::new(Affinity::Entities),
-            agents: Registry::new(Affinity::Entities),
-            decisions: Registry::new(Affinity::Entities),
-            providers: Registry::new(Affinity::Entities),
-            heartbeats: Registry::new(Affinity::Entities),
-            projects: Registry::new(Affinity::Entities),
-            file_locks: Registry::new(Affinity::Entities),
-            vault: Registry::new(Affinity::Root),
-            bus: Registry::new(Affinity::Root),
-            dispatcher: Registry::new(Affinity::Root),
-            notifier: Registry::new(Affinity::Root),
-            pulls: Registry::new(Affinity::Root),
-            orchestrator: Registry::new(Affinity::Root),
+            registries: Registries::new(host),
             failures: parts.failures,
-            stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
         })
     }
 
-    /// Tells the orchestrator of a failed actor.
-    pub(crate) fn report(&self, failure: ActorFailure) {
-        // Without an orchestrator the process is ending, and so does the actor.
-        let _ = self.failures.send(failure);
+    /// Tells an agent that it holds a bead and shall begin. Beads reach agents only through this.
+    pub(crate) fn begin_run(&self, agent: &AgentId, bead: &BeadId, token: String) {
+        let command = agent::actor::Command::BeginRun { bead: bead.clone(), token };
+        self.registries.agents.tell(agent.as_str(), command);
     }
 
-    /// Does something that nobody waits for, on the runtime; the end of the process does.
+    /// Closes every connection to a provider, so that none that carried a key stays open. The vault reaches
+    /// providers only through this and [`Self::beat_soon`].
+    pub(crate) fn disconnect_providers(&self) {
+        self.registries.providers.tell_all(|| provider::actor::Command::Disconnect);
+    }
+
+    /// Lets a provider's heartbeat beat now.
+    pub(crate) fn beat_soon(&self, id: &ProviderId) {
+        self.registries.heartbeats.tell(id.as_str(), provider::heartbeat::Command::Heartbeat(None));
+    }
+
+    /// Runs work in the background; the shutdown waits for it.
     pub(crate) fn spawn_tracked(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.background_tasks.spawn_on(work, &self.runtime);
     }
 
     /// Returns whether the server is stopping.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.stopping.is_cancelled()
     }
 
     /// From now on nothing new is begun.
     pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.stopping.cancel();
+    }
+
+    /// Returns a token that is cancelled when the server begins to stop.
+    pub(crate) fn stopping_token(&self) -> CancellationToken {
+        self.stopping.clone()
+    }
+}
+
+impl Host for SharedContext {
+    type Kind = ActorKind;
+
+    fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            mailbox: self.settings.mailbox,
+            restart_limit: self.settings.restart_limit,
+            restart_window: self.settings.restart_window,
+        }
+    }
+
+    fn threads(&self) -> &ActorThreads {
+        &self.threads
+    }
+
+    fn timer_runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
+    }
+
+    fn report(&self, failure: ActorFailure<ActorKind>) {
+        // Without an orchestrator the process is ending, and so does the actor.
+        let _ = self.failures.send(failure);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    fn fault_injection(&self) -> &FaultInjection {
+        &self.fault_injection
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod cancel;
 use crate::caller::Caller;
 use crate::context::SharedContext;
 use crate::error::Error;
+use crate::error::Reply;
 use crate::runtime::random;
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::subject_digest;
@@ -17,7 +18,6 @@ use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::Change;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// How long a decision without a deadline has still, for whoever wants a number.
 const NO_DEADLINE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -25,8 +25,6 @@ const NO_DEADLINE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How others reach decisions.
 #[derive(Clone)]
 pub struct DecisionsHandle(pub(crate) Arc<SharedContext>);
-
-type Reply = oneshot::Sender<Result<Decision, Error>>;
 
 impl DecisionsHandle {
     /// Asks for a decision.
@@ -130,17 +128,17 @@ impl DecisionsHandle {
         request: DecisionRequest,
     ) -> Result<Decision, Error> {
         let caller = caller.clone();
-        self.0.decisions.ask(&self.0, id.as_str(), |answer| Command::End { caller, request, answer }).await
+        self.0.registries.decisions.ask(id.as_str(), |answer| Command::End { caller, request, answer }).await
     }
 
     /// Starts the actor of a new decision, so that its deadline is watched.
     pub(crate) fn ensure_started(&self, id: &DecisionId) {
-        self.0.decisions.ensure_started(&self.0, id.as_str());
+        self.0.registries.decisions.ensure_started(id.as_str());
     }
 
     /// Lets the actor of a decision look at its row: it was changed by somebody else.
     pub(crate) fn recheck(&self, id: &DecisionId) {
-        self.0.decisions.tell(&self.0, id.as_str(), Command::Due);
+        self.0.registries.decisions.tell(id.as_str(), Command::Due);
     }
 }
 
@@ -165,6 +163,6 @@ pub(crate) enum DecisionRequest {
 
 /// What a decision can be told.
 pub(crate) enum Command {
-    End { caller: Caller, request: DecisionRequest, answer: Reply },
+    End { caller: Caller, request: DecisionRequest, answer: Reply<Decision> },
     Due,
 }

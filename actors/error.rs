@@ -1,7 +1,8 @@
 //! Why an actor did not do what it was asked.
 
-use crate::call::attempt::error_kind;
-use crate::provider::authorized_client::CallFailure;
+use crate::provider::call_failure::CallFailure;
+use crate::provider::call_failure::error_kind;
+use crate::runtime::reply::{self, AskError};
 use arbiter_core::kernel::call::ErrorKind;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
@@ -12,6 +13,9 @@ use std::time::Duration;
 pub(crate) const KEY_NOT_FOR_HOST: &str = "key-not-for-host";
 /// What a call is refused by that a budget does not hold.
 pub(crate) const BUDGET_EXHAUSTED: &str = "budget-exhausted";
+
+/// The reply to one question to an actor.
+pub(crate) type Reply<T> = reply::Reply<Result<T, Error>>;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,16 @@ impl Error {
     pub(crate) fn late(limit: Duration) -> Self {
         let text = format!("no answer came within {limit:?}");
         Self::Call(Box::new(FailedCall { kind: ErrorKind::TimedOut, text, retry_after: None, field: None }))
+    }
+}
+
+impl From<AskError> for Error {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Busy { actor } => Self::Busy(actor),
+            AskError::Crashed { actor } => Self::Crashed { actor },
+            AskError::ShuttingDown => Self::ShuttingDown,
+        }
     }
 }
 

@@ -4,9 +4,11 @@
 //! Owns who does what and in which order. Knows nothing of HTTP, the command line or Temporal: the
 //! edges reach everything through [`Handles`].
 
+mod actor_kind;
 mod agent;
 mod bead;
 mod bead_file;
+mod bead_unit;
 mod call;
 mod caller;
 mod conflict_retry;
@@ -22,6 +24,7 @@ mod persona;
 mod project;
 mod provider;
 mod recovery;
+mod registries;
 mod retention;
 mod run;
 mod runtime;
@@ -58,7 +61,7 @@ pub use project::file_locks::{FileLocksHandle, LockRequest};
 pub use project::org_chart::{OrgChartsHandle, StaffedChart, Staffing};
 pub use project::{CloseOutcome, Parking, ProjectsHandle};
 pub use provider::ProvidersHandle;
-pub use provider::worker::{KeySource, NotAttempted, ProviderWorker, WorkerVault};
+pub use provider::worker::{NotAttempted, ProviderWorker, WorkerVault};
 pub use run::ask_agent::{AgentPrompt, WorkHandle};
 pub use runtime::clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use runtime::fault_injection::FaultInjection;
@@ -66,6 +69,7 @@ pub use settings::{Notify, NotifySecret, PublicHttp, Settings};
 pub use start::{ActorSystem, StartError, start};
 pub use token::cache::AuthenticatedToken;
 pub use token::{NewToken, TokensHandle};
+pub use vault::key_source::KeySource;
 pub use vault::open_vault::RolledBack;
 pub use vault::transfer::ImportedKeys;
 pub use vault::{Unlocked, VaultHandle, VaultView};

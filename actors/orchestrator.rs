@@ -3,6 +3,7 @@
 //! Owns the order in which the cast starts and stops. Restart: at once; it keeps nothing in memory that
 //! matters.
 
+use crate::actor_kind::ActorKind;
 use crate::agent::AgentsHandle;
 use crate::bead::{BeadAction, BeadsHandle};
 use crate::caller::Caller;
@@ -61,10 +62,10 @@ impl OrchestratorHandle {
         };
         let mut actors = Vec::new();
         let mut restarts = Vec::new();
-        each_kind(&self.0, |kind, living, restarted| {
-            actors.push((kind.to_owned(), living));
-            restarts.push((kind.to_owned(), restarted));
-        });
+        for registry in self.0.registries.all() {
+            actors.push((registry.kind().to_string(), registry.living()));
+            restarts.push((registry.kind().to_string(), registry.restarts()));
+        }
         Ok(ActorsStatus {
             actors,
             restarts,
@@ -116,14 +117,14 @@ impl OrchestratorHandle {
     }
 
     /// Passes a failure on to the orchestrator.
-    pub(crate) fn report_failure(&self, failure: ActorFailure) {
-        self.0.orchestrator.tell(&self.0, SINGLETON_ID, Command::Failed(failure));
+    pub(crate) fn report_failure(&self, failure: ActorFailure<ActorKind>) {
+        self.0.registries.orchestrator.tell(SINGLETON_ID, Command::Failed(failure));
     }
 }
 
 /// What the orchestrator can be told.
 pub(crate) enum Command {
-    Failed(ActorFailure),
+    Failed(ActorFailure<ActorKind>),
     Sweep,
     Retention,
 }
@@ -135,7 +136,8 @@ pub(crate) struct OrchestratorActor {
 
 impl Behavior for OrchestratorActor {
     type Command = Command;
-    const KIND: &'static str = "orchestrator";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::Orchestrator;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         Self { context }
@@ -153,10 +155,9 @@ impl Behavior for OrchestratorActor {
             Command::Sweep => {
                 let idle = i64::try_from(shared.settings.idle_retire.as_millis()).unwrap_or(i64::MAX);
                 let before = shared.clock.now().as_millis().saturating_sub(idle);
-                shared.beads.retire(&shared, before);
-                shared.decisions.retire(&shared, before);
-                shared.projects.retire(&shared, before);
-                shared.file_locks.retire(&shared, before);
+                for registry in shared.registries.all() {
+                    registry.retire(before);
+                }
                 self.plan(SWEEP, shared.settings.idle_retire, Command::Sweep);
             }
             Command::Retention => {
@@ -174,38 +175,48 @@ impl OrchestratorActor {
         self.context.timers.set(name, self.context.shared.clock.now().plus(after), command);
     }
 
-    async fn failed(&self, failure: ActorFailure) {
+    async fn failed(&self, failure: ActorFailure<ActorKind>) {
         let shared = &self.context.shared;
-        tracing::error!(kind = failure.kind, id = failure.id, message = failure.message, "an actor failed");
+        tracing::error!(
+            kind = failure.kind.as_str(),
+            id = failure.id,
+            message = failure.message,
+            "an actor failed"
+        );
         count(shared, &failure);
         let mut unit = Unit::new(shared.clock.now(), "system", "orchestrator");
         let given_up = failure.verdict == RestartVerdict::GiveUp;
-        let data = json!({"kind": failure.kind, "error": failure.message, "given_up": given_up});
+        let data = json!({"kind": failure.kind.as_str(), "error": failure.message, "given_up": given_up});
         unit.emit(NewEvent::of(EventType::ActorRestarted, failure.id.clone(), data));
         if let Err(error) = shared.store.commit(unit).await {
             tracing::error!(%error, "a restart could not be recorded");
         }
         if given_up && let Err(error) = escalate(shared, &failure).await {
-            tracing::error!(kind = failure.kind, id = failure.id, %error, "an escalation failed");
+            tracing::error!(kind = failure.kind.as_str(), id = failure.id, %error, "an escalation failed");
         }
     }
 }
 
 /// What becomes of an entity whose actor fails too often.
-async fn escalate(shared: &Arc<SharedContext>, failure: &ActorFailure) -> Result<(), Error> {
+async fn escalate(shared: &Arc<SharedContext>, failure: &ActorFailure<ActorKind>) -> Result<(), Error> {
     let reason = format!("crash-loop: {}", failure.message);
     match failure.kind {
-        "agent" => {
+        ActorKind::Agent => {
             let agents = AgentsHandle(Arc::clone(shared));
             agents.give_up(&AgentId::from_trusted(failure.id.clone()), reason).await?;
         }
-        "bead" => {
+        ActorKind::Bead => {
             // The bead's own actor rests until its window has passed; then the block goes through.
             let beads = BeadsHandle(Arc::clone(shared));
             let id = BeadId::from_trusted(failure.id.clone());
             let pause = shared.settings.restart_window + Duration::from_secs(1);
-            shared.runtime.spawn(async move {
-                tokio::time::sleep(pause).await;
+            let stopping = shared.stopping_token();
+            shared.spawn_tracked(async move {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    // The next start finds the bead as it is stored.
+                    () = stopping.cancelled_owned() => return,
+                }
                 let action = BeadAction::Block { reason };
                 if let Err(error) = beads.act(&Caller::system(), &id, action, None).await {
                     tracing::warn!(%id, %error, "a bead in a crash loop could not be blocked");
@@ -217,30 +228,11 @@ async fn escalate(shared: &Arc<SharedContext>, failure: &ActorFailure) -> Result
     Ok(())
 }
 
-/// Does something with the registry of each kind of actor: the one list of them.
-macro_rules! for_each_registry {
-    ($shared:expr, $registry:ident => $body:expr) => {
-        for_each_registry!($shared, $registry => $body;
-            agents, bead_files, beads, bus, decisions, dispatcher, file_locks, heartbeats, notifier, orchestrator,
-            projects, providers, pulls, vault)
-    };
-    ($shared:expr, $registry:ident => $body:expr; $($field:ident),+) => {
-        $({
-            let $registry = &$shared.$field;
-            $body;
-        })+
-    };
-}
-
-fn each_kind(shared: &SharedContext, mut each: impl FnMut(&'static str, usize, u64)) {
-    for_each_registry!(shared, registry => each(registry.kind(), registry.len(), registry.restarts()));
-}
-
-fn count(shared: &Arc<SharedContext>, failure: &ActorFailure) {
-    for_each_registry!(shared, registry => {
+fn count(shared: &SharedContext, failure: &ActorFailure<ActorKind>) {
+    for registry in shared.registries.all() {
         if registry.kind() == failure.kind {
             registry.count_restart();
-            registry.restart_if_dead(shared, &failure.id);
+            registry.restart_if_dead(&failure.id);
         }
-    });
+    }
 }

@@ -3,6 +3,7 @@
 //! Owns nothing. Talks to the store for what is new, and to the actor of a project for everything else.
 
 pub(crate) mod actor;
+pub(crate) mod cascade;
 pub(crate) mod delete;
 pub(crate) mod file_locks;
 pub(crate) mod org_chart;
@@ -10,6 +11,7 @@ pub(crate) mod org_chart;
 use crate::caller::{Caller, Cascade};
 use crate::context::SharedContext;
 use crate::error::Error;
+use crate::error::Reply;
 use crate::runtime::random;
 use arbiter_core::decision::Decision;
 use arbiter_core::kernel::ids::ProjectId;
@@ -18,13 +20,10 @@ use arbiter_core::project::Project;
 use arbiter_core::project::edit::{NewProject, ProjectPatch};
 use arbiter_store::{Change, Comment};
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// How others reach projects.
 #[derive(Clone)]
 pub struct ProjectsHandle(pub(crate) Arc<SharedContext>);
-
-type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 impl ProjectsHandle {
     /// Creates a project.
@@ -63,7 +62,7 @@ impl ProjectsHandle {
     /// [`Error::Refused`] for a closed project, and always for a perpetual one.
     pub async fn close(&self, caller: &Caller, id: &ProjectId) -> Result<CloseOutcome, Error> {
         let caller = caller.clone();
-        self.0.projects.ask(&self.0, id.as_str(), |answer| Command::Close { caller, answer }).await
+        self.0.registries.projects.ask(id.as_str(), |answer| Command::Close { caller, answer }).await
     }
 
     /// Hands out none of a project's work from now on, or hands it out again; what runs goes on.
@@ -88,7 +87,7 @@ impl ProjectsHandle {
     /// [`Error::Refused`] for an unknown project or an empty text.
     pub async fn comment(&self, caller: &Caller, id: &ProjectId, text: String) -> Result<Comment, Error> {
         let caller = caller.clone();
-        self.0.projects.ask(&self.0, id.as_str(), |answer| Command::Comment { caller, text, answer }).await
+        self.0.registries.projects.ask(id.as_str(), |answer| Command::Comment { caller, text, answer }).await
     }
 
     /// Deletes a project; with [`Cascade::Yes`] its beads go with it.
@@ -98,8 +97,8 @@ impl ProjectsHandle {
     pub async fn delete(&self, caller: &Caller, id: &ProjectId, cascade: Cascade) -> Result<(), Error> {
         let caller = caller.clone();
         let ask = |answer| Command::Delete { caller, cascade, answer };
-        self.0.projects.ask(&self.0, id.as_str(), ask).await?;
-        self.0.projects.remove(id.as_str());
+        self.0.registries.projects.ask(id.as_str(), ask).await?;
+        self.0.registries.projects.remove(id.as_str());
         Ok(())
     }
 
@@ -110,7 +109,11 @@ impl ProjectsHandle {
         request: ProjectRequest,
     ) -> Result<Project, Error> {
         let caller = caller.clone();
-        self.0.projects.ask(&self.0, id.as_str(), |answer| Command::Change { caller, request, answer }).await
+        self.0
+            .registries
+            .projects
+            .ask(id.as_str(), |answer| Command::Change { caller, request, answer })
+            .await
     }
 }
 

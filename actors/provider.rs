@@ -5,11 +5,11 @@
 pub(crate) mod actor;
 pub(crate) mod authorized_client;
 pub(crate) mod cache;
+pub(crate) mod call_failure;
 pub(crate) mod heartbeat;
 pub(crate) mod worker;
 
-use crate::agent::delete_agent;
-use crate::caller::{Caller, Cascade};
+use crate::caller::Caller;
 use crate::context::SharedContext;
 use crate::error::Error;
 use crate::provider::actor::{Command, ProviderRequest};
@@ -19,31 +19,23 @@ use crate::runtime::random;
 use crate::vault::VaultHandle;
 use crate::vault::entries::PROVIDER_KEY;
 use arbiter_core::kernel::call::CallOutcome;
-use arbiter_core::kernel::event::NewEvent;
-use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::model::catalog::Catalog;
 use arbiter_core::provider::edit::{NewProvider, ProviderPatch};
 use arbiter_core::provider::{HeartbeatResult, Provider};
 use arbiter_providers::ModelInfo;
-use arbiter_store::{Change, StoreError, Write};
+use arbiter_store::Change;
 use arbiter_vault::NewEntry;
 use secrecy::SecretString;
-use serde_json::json;
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// What a key is for that goes along with calls.
 const PROVIDER: &str = "provider";
-/// How often a deletion looks again when something changed meanwhile.
-const MAX_TRIES: u32 = 5;
 
 /// How others reach providers.
 #[derive(Clone)]
 pub struct ProvidersHandle(pub(crate) Arc<SharedContext>);
-
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 impl ProvidersHandle {
     /// Registers a provider. A key that comes along goes into the vault, and only there. The first
@@ -261,63 +253,6 @@ impl ProvidersHandle {
         authorized_client.key(&self.0, &caller.name, "library").await
     }
 
-    /// Deletes a provider and its key; with [`Cascade::Yes`] the agents that use it go with it.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] while agents use it; [`crate::VaultAccessError::Locked`] when its key cannot be deleted.
-    pub async fn delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Error> {
-        for _ in 1..MAX_TRIES {
-            match self.try_delete(caller, id, cascade).await {
-                // A beat came in between, or an agent changed; whoever named a revision is told.
-                Err(Error::Store(StoreError::Stale { .. })) if caller.if_match.is_none() => {}
-                other => return other,
-            }
-        }
-        self.try_delete(caller, id, cascade).await
-    }
-
-    async fn try_delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Error> {
-        let provider = self.row(id).await?;
-        crate::conflict_retry::check_revision(caller, &provider)?;
-        let own_key_id = provider.key_id.clone().filter(|key| *key == own_key_id(id));
-        let own_key_id = own_key_id.filter(|key| self.0.open_vault.has_key(key.as_str()));
-        let others = self.0.store.all_providers().await?;
-        let needed = |key: &KeyId| others.iter().any(|o| o.id != *id && o.has_key_reference(key));
-        // A key that another provider uses too stays.
-        let own_key_id = own_key_id.filter(|key| !needed(key));
-        if own_key_id.is_some() {
-            self.0.open_vault.snapshot().check_open()?;
-        }
-        let agents = self.0.store.agents_of_provider(id.to_string()).await?;
-        if let (Cascade::No, Some(agent)) = (cascade, agents.first()) {
-            let detail = format!("agent {} uses provider {id}; use cascade=true to delete it too", agent.id);
-            return Err(Refusal::conflict("in-use", detail).into());
-        }
-        let mut unit = caller.unit(self.0.clock.now(), "providers");
-        for agent in &agents {
-            delete_agent(&self.0, &mut unit, agent).await?;
-        }
-        let data = json!({"name": provider.name});
-        unit.emit(NewEvent::of(EventType::ProviderDeleted, id.as_str(), data));
-        unit.change(Change::Provider(Write::Delete { row: provider }));
-        self.0.store.commit(unit).await?;
-        if !agents.is_empty() {
-            self.0.token_cache.load(&self.0).await?;
-        }
-        for agent in &agents {
-            self.0.runs.abort_all(&agent.id);
-            self.0.agents.remove(agent.id.as_str());
-        }
-        self.0.heartbeats.remove(id.as_str());
-        self.0.providers.remove(id.as_str());
-        self.0.limiters.remove(id);
-        self.0.provider_cache.invalidate();
-        if let Some(key) = own_key_id {
-            VaultHandle(Arc::clone(&self.0)).delete(caller, &key).await?;
-        }
-        Ok(())
-    }
-
     /// The way to a provider; `holder` uses the key of our certificate for it, if the way has to be made.
     pub(crate) async fn authorized_client(
         &self,
@@ -325,8 +260,9 @@ impl ProvidersHandle {
         holder: String,
     ) -> Result<Arc<AuthorizedClient>, Error> {
         self.0
+            .registries
             .providers
-            .ask_queued(&self.0, id.as_str(), |answer| Command::AuthorizedClient { holder, answer })
+            .ask_queued(id.as_str(), |answer| Command::AuthorizedClient { holder, answer })
             .await
     }
 
@@ -336,20 +272,15 @@ impl ProvidersHandle {
         id: &ProviderId,
         heartbeat: HeartbeatResult,
     ) -> Result<Provider, Error> {
-        self.0.providers.ask(&self.0, id.as_str(), |answer| Command::Heartbeat { heartbeat, answer }).await
+        self.0.registries.providers.ask(id.as_str(), |answer| Command::Heartbeat { heartbeat, answer }).await
     }
 
     /// Takes note of how a real call went, by and by. Nothing is written of a success that clears no strike.
     pub fn observe(&self, id: &ProviderId, outcome: CallOutcome) {
-        self.0.providers.tell(&self.0, id.as_str(), Command::Observe(outcome));
+        self.0.registries.providers.tell(id.as_str(), Command::Observe(outcome));
     }
 
-    /// Closes every connection, so that none that carried a key stays open.
-    pub(crate) fn disconnect_all(&self) {
-        self.0.providers.tell_all(|| Command::Disconnect);
-    }
-
-    async fn row(&self, id: &ProviderId) -> Result<Provider, Error> {
+    pub(crate) async fn row(&self, id: &ProviderId) -> Result<Provider, Error> {
         let found = self.0.store.provider(id.to_string()).await?;
         found.ok_or_else(|| Refusal::not_found("provider", id.as_str()).into())
     }
@@ -361,12 +292,16 @@ impl ProvidersHandle {
         request: ProviderRequest,
     ) -> Result<Provider, Error> {
         let caller = caller.clone();
-        self.0.providers.ask(&self.0, id.as_str(), |answer| Command::Change { caller, request, answer }).await
+        self.0
+            .registries
+            .providers
+            .ask(id.as_str(), |answer| Command::Change { caller, request, answer })
+            .await
     }
 }
 
 /// What the key of a provider is called that came along with it.
-fn own_key_id(id: &ProviderId) -> KeyId {
+pub(crate) fn own_key_id(id: &ProviderId) -> KeyId {
     KeyId::from_trusted(format!("{PROVIDER_KEY}{id}"))
 }
 

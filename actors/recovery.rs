@@ -32,10 +32,10 @@ pub(crate) async fn recover(shared: &Arc<SharedContext>) -> Result<(), Error> {
                 unit.change(Change::RenewFileLock(lock.renewed(now, None)));
             }
             shared.store.commit(unit).await?;
-            shared.beads.ensure_started(shared, lease.bead_id.as_str());
+            shared.registries.beads.ensure_started(lease.bead_id.as_str());
         } else {
             // A claim without its agent ends by itself when its time has come.
-            shared.beads.ensure_started(shared, lease.bead_id.as_str());
+            shared.registries.beads.ensure_started(lease.bead_id.as_str());
         }
     }
     for run in shared.store.running_runs().await? {
@@ -62,10 +62,10 @@ async fn release_agent(shared: &Arc<SharedContext>, agent: &Agent) -> Result<(),
 /// Starts the actors that have something to do by themselves.
 pub(crate) async fn start_all(shared: &Arc<SharedContext>) -> Result<(), Error> {
     for decision in shared.store.pending_decisions().await? {
-        shared.decisions.ensure_started(shared, decision.as_str());
+        shared.registries.decisions.ensure_started(decision.as_str());
     }
     for project in shared.store.projects_with_file_locks().await? {
-        shared.file_locks.ensure_started(shared, &project);
+        shared.registries.file_locks.ensure_started(&project);
     }
     for provider in shared.store.all_providers().await? {
         HeartbeatsHandle(Arc::clone(shared)).ensure_started(&provider.id);

@@ -15,7 +15,7 @@ use crate::call::failover::{self, FirstCandidate};
 use crate::call::ledger_entry::Attribution;
 use crate::context::SharedContext;
 use crate::error::{BUDGET_EXHAUSTED, Error, KEY_NOT_FOR_HOST};
-use crate::provider::authorized_client::CallFailure;
+use crate::provider::call_failure::CallFailure;
 use crate::provider::heartbeat::HeartbeatsHandle;
 use crate::run::tool_calls::ToolOutcome;
 use crate::runtime::random;

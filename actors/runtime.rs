@@ -5,6 +5,8 @@
 pub(crate) mod cell;
 pub(crate) mod clock;
 pub(crate) mod fault_injection;
+pub(crate) mod host;
 pub(crate) mod random;
 pub(crate) mod registry;
+pub(crate) mod reply;
 pub(crate) mod timer;

@@ -107,12 +107,12 @@ pub async fn start(
     shared.token_cache.load(&shared).await?;
     shared.budget_guard.load(&shared).await?;
     recovery::recover(&shared).await?;
-    shared.orchestrator.ensure_started(&shared, SINGLETON_ID);
+    shared.registries.orchestrator.ensure_started(SINGLETON_ID);
     recovery::start_all(&shared).await?;
     sync_rules(&shared).await?;
     watch_events(&shared).await?;
     crate::bead_file::watch_events(&shared).await?;
-    shared.dispatcher.ensure_started(&shared, SINGLETON_ID);
+    shared.registries.dispatcher.ensure_started(SINGLETON_ID);
     Ok(ActorSystem {
         handles: Handles::new(Arc::clone(&shared)),
         shared,

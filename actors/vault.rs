@@ -5,6 +5,7 @@
 pub(crate) mod actor;
 pub(crate) mod codec_keys;
 pub(crate) mod entries;
+pub(crate) mod key_source;
 pub(crate) mod open_vault;
 pub(crate) mod passwords;
 pub(crate) mod throttle;
@@ -13,6 +14,7 @@ pub(crate) mod transfer;
 use crate::caller::Caller;
 use crate::context::{SINGLETON_ID, SharedContext};
 use crate::error::Error;
+use crate::error::Reply;
 use crate::vault::actor::{Command, KeyUse};
 use crate::vault::open_vault::RolledBack;
 use crate::vault::transfer::ImportedKeys;
@@ -26,7 +28,6 @@ use arbiter_store::Unit;
 use arbiter_vault::{EntryInfo, Iterations, NewEntry, OnConflict};
 use secrecy::SecretString;
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// What a key may be for.
 pub const PURPOSES: [&str; 4] = ["provider", "tls", "codec", "webhook"];
@@ -54,8 +55,6 @@ pub enum Unlocked {
 /// How others reach the vault.
 #[derive(Clone)]
 pub struct VaultHandle(pub(crate) Arc<SharedContext>);
-
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 impl VaultHandle {
     /// How the vault stands.
@@ -225,7 +224,7 @@ impl VaultHandle {
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
-        self.0.vault.ask(&self.0, SINGLETON_ID, command).await
+        self.0.registries.vault.ask(SINGLETON_ID, command).await
     }
 }
 

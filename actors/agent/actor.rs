@@ -3,10 +3,13 @@
 //! Owns nothing in memory but what the store says; runs are tasks of their own, so that an agent at work
 //! still answers. Talks to the store. Restart: at once; a bead whose run is gone is given back.
 
-use crate::agent::{AgentsHandle, Reply, release_bead};
+use crate::actor_kind::ActorKind;
+use crate::agent::{AgentsHandle, release_bead};
 use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
+use crate::context::SharedContext;
 use crate::error::Error;
+use crate::error::Reply;
 use crate::run;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::agent::edit::AgentPatch;
@@ -40,7 +43,8 @@ pub(crate) struct AgentActor {
 
 impl Behavior for AgentActor {
     type Command = Command;
-    const KIND: &'static str = "agent";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::Agent;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         Self { context }
@@ -53,13 +57,12 @@ impl Behavior for AgentActor {
     }
 
     async fn handle(&mut self, command: Command) {
-        // An answer that nobody waits for any more was still given to the store.
         match command {
             Command::Change { caller, request, answer } => {
-                let _ = answer.send(self.change(&caller, &request).await);
+                answer.with(self.change(&caller, &request)).await;
             }
             Command::Reconcile { answer } => {
-                let _ = answer.send(self.reconcile().await);
+                answer.with(self.reconcile()).await;
             }
             Command::BeginRun { bead, token } => match self.row().await {
                 Ok(agent) if agent.kind == Kind::Llm && agent.current_bead.as_ref() == Some(&bead) => {

@@ -4,11 +4,13 @@
 //! store and written in one unit, with the revisions they were decided on. Talks to the store, and tells
 //! agents that they have work. Restart: at once; the timer is armed anew from the stored lease.
 
-use crate::agent::AgentsHandle;
+use crate::actor_kind::ActorKind;
 use crate::bead::release::{self, ReleaseReason};
-use crate::bead::{BeadAction, ClaimedBead, Command, LeaseGrant, comment, detail, edge_event};
+use crate::bead::{BeadAction, ClaimedBead, Command, LeaseGrant, detail, edge_event};
+use crate::bead_unit::comment;
 use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
+use crate::context::SharedContext;
 use crate::decision::cancel as decision_cancel;
 use crate::error::Error;
 use crate::runtime::cell::{Behavior, BehaviorContext};
@@ -24,7 +26,6 @@ use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{BeadDetail, Change, Comment, Unit, Write};
 use serde_json::json;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// The name of the lease's timer.
@@ -37,7 +38,8 @@ pub(crate) struct BeadActor {
 
 impl Behavior for BeadActor {
     type Command = Command;
-    const KIND: &'static str = "bead";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::Bead;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         Self { context }
@@ -50,31 +52,30 @@ impl Behavior for BeadActor {
     }
 
     async fn handle(&mut self, command: Command) {
-        // An answer that nobody waits for any more was still given to the store.
         match command {
             Command::Claim { caller, claimant, ttl_sec, answer } => {
-                let _ = answer.send(self.claim(&caller, &claimant, ttl_sec).await);
+                answer.with(self.claim(&caller, &claimant, ttl_sec)).await;
             }
             Command::Heartbeat { lease_token, answer } => {
-                let _ = answer.send(self.heartbeat(&lease_token).await);
+                answer.with(self.heartbeat(&lease_token)).await;
             }
             Command::Act { caller, action, lease_token, answer } => {
-                let _ = answer.send(self.act(&caller, &action, lease_token.as_deref()).await);
+                answer.with(self.act(&caller, &action, lease_token.as_deref())).await;
             }
             Command::Update { caller, patch, lease_token, answer } => {
-                let _ = answer.send(self.update(&caller, &patch, lease_token.as_deref()).await);
+                answer.with(self.update(&caller, &patch, lease_token.as_deref())).await;
             }
             Command::Edges { caller, add, remove, answer } => {
-                let _ = answer.send(self.edges(&caller, &add, &remove).await);
+                answer.with(self.edges(&caller, &add, &remove)).await;
             }
             Command::Comment { caller, text, answer } => {
-                let _ = answer.send(self.comment(&caller, &text).await);
+                answer.with(self.comment(&caller, &text)).await;
             }
             Command::Delete { caller, answer } => {
-                let _ = answer.send(self.delete(&caller).await);
+                answer.with(self.delete(&caller)).await;
             }
             Command::EndRun { end, answer } => {
-                let _ = answer.send(self.end_run(&end).await);
+                answer.with(self.end_run(&end)).await;
             }
             Command::LeaseDue => {
                 if let Err(error) = self.expire().await {
@@ -141,8 +142,7 @@ impl BeadActor {
         .await?;
         self.watch(lease.as_ref());
         if let (Some(lease), Some(Kind::Llm)) = (&lease, kind) {
-            let agents = AgentsHandle(Arc::clone(&self.context.shared));
-            agents.begin_run(&lease.agent_id, &lease.bead_id, token.clone());
+            self.context.shared.begin_run(&lease.agent_id, &lease.bead_id, token.clone());
         }
         let lease = lease.map(|lease| LeaseGrant { token, expires_at: lease.expires_at });
         Ok(ClaimedBead { bead: self.detail().await?, lease })

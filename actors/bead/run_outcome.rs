@@ -3,7 +3,8 @@
 use crate::bead::actor::BeadActor;
 use crate::bead::failure_report::{self, FailureCause};
 use crate::bead::release::{self, ReleaseReason};
-use crate::bead::{RunEnd, RunResult, comment};
+use crate::bead::{RunEnd, RunResult};
+use crate::bead_unit::comment;
 use crate::caller::Caller;
 use crate::conflict_retry::retry_on_conflict;
 use crate::decision::DecisionsHandle;
@@ -17,7 +18,6 @@ use arbiter_core::dispatch::handoff;
 use arbiter_core::kernel::backoff::Backoff;
 use arbiter_core::kernel::ids::{BeadId, DecisionId};
 use arbiter_core::kernel::lease;
-use arbiter_core::kernel::record::apply_all;
 use arbiter_core::kernel::run::{self, Run};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, Unit};
@@ -230,21 +230,4 @@ pub(crate) fn outcome(result: &RunResult) -> (run::Status, Option<&'static str>)
         RunResult::Failed(_) => (run::Status::Failed, None),
         RunResult::NotCounted(_) | RunResult::Deferred(..) => (run::Status::Cancelled, None),
     }
-}
-
-/// A bead as several commands in a row leave it, with all that happened on the way.
-pub(crate) fn apply_commands(
-    bead: &Bead,
-    commands: &[bead::Command],
-    claim_context: &ClaimContext,
-    unit: &mut Unit,
-) -> Result<Bead, Error> {
-    let mut row = bead.clone();
-    for command in commands {
-        let happenings = row.decide(command, claim_context, unit.at)?;
-        let next = apply_all(&row, &happenings, unit.at);
-        unit.apply(&row, &happenings, Change::Bead);
-        row = next;
-    }
-    Ok(row)
 }

@@ -3,12 +3,15 @@
 //! Owns the watch of its directory, and what it knows of the file's state. Talks to the store. Restart: at once; the file
 //! is looked at anew.
 
+use crate::actor_kind::ActorKind;
 use crate::bead_file::disk::{self, BeadFilePaths, FileVersion};
 use crate::bead_file::export::FileDialect;
 use crate::bead_file::import::FileFormat;
 use crate::bead_file::{ExportOutcome, ImportOutcome, ImportRequest, import_file};
 use crate::caller::Caller;
+use crate::context::SharedContext;
 use crate::error::Error;
+use crate::error::Reply;
 use crate::event::bus::{BusHandle, LogLine};
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::kernel::ids::ProjectId;
@@ -19,7 +22,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// The name of the timer of the next writing.
 const WRITE: &str = "write";
@@ -27,8 +29,6 @@ const WRITE: &str = "write";
 const READ: &str = "read";
 /// How long a file has to be left alone before it is read: whoever writes it may not be done.
 const SETTLE_TIME: Duration = Duration::from_millis(200);
-
-type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What the actor of a file can be told.
 pub(crate) enum Command {
@@ -65,7 +65,8 @@ pub(crate) struct BeadFilesActor {
 
 impl Behavior for BeadFilesActor {
     type Command = Command;
-    const KIND: &'static str = "bead_files";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::BeadFiles;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         let project = ProjectId::from_trusted(context.id.clone());
@@ -101,11 +102,10 @@ impl Behavior for BeadFilesActor {
             Command::Import { caller, request, answer } => {
                 let outcome = self.import(&caller, request).await;
                 self.plan_write();
-                // Whoever asked may have gone.
-                let _ = answer.send(outcome);
+                answer.send(outcome);
             }
             Command::Export { dialect, answer } => {
-                let _ = answer.send(self.write(dialect).await);
+                answer.with(self.write(dialect)).await;
             }
         }
     }
@@ -146,7 +146,7 @@ impl BeadFilesActor {
         let hear = move |event: notify::Result<notify::Event>| {
             // What cannot be watched is read at the next start, or when somebody asks for it.
             if event.is_ok_and(|event| !event.kind.is_access()) {
-                shared.bead_files.tell(&shared, &id, Command::DirectoryChanged);
+                shared.registries.bead_files.tell(&id, Command::DirectoryChanged);
             }
         };
         let watcher = notify::recommended_watcher(hear).and_then(|mut watcher| {

@@ -7,9 +7,10 @@ use crate::call::rate_limiter::{CallPermit, Limited, WaitBudget};
 use crate::context::SharedContext;
 use crate::error::Error;
 use crate::provider::ProvidersHandle;
-use crate::provider::authorized_client::{AuthorizedClient, CallFailure};
+use crate::provider::authorized_client::AuthorizedClient;
+use crate::provider::call_failure::{CallFailure, error_kind};
 use crate::provider::heartbeat::HeartbeatsHandle;
-use arbiter_core::kernel::call::{CallOutcome, ErrorKind};
+use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::provider::rate_limit::LimitSignal;
 use arbiter_core::provider::retry::Failover;
 use arbiter_providers::{CallError, CallErrorKind, Client};
@@ -144,22 +145,4 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
 /// How a failed call is told to its provider.
 pub(crate) fn failed(error: &CallError) -> CallOutcome {
     CallOutcome::Failed { kind: error_kind(error), error: error.to_string() }
-}
-
-/// The kind of an error in the words of the ledger.
-pub(crate) fn error_kind(error: &CallError) -> ErrorKind {
-    match error.kind() {
-        CallErrorKind::Auth => ErrorKind::Auth,
-        CallErrorKind::NotFound { .. } => ErrorKind::NotFound,
-        CallErrorKind::RateLimited { .. } => ErrorKind::RateLimited,
-        CallErrorKind::ContextTooLong => ErrorKind::ContextTooLong,
-        CallErrorKind::Refused | CallErrorKind::Unsupported { .. } => ErrorKind::Refused,
-        CallErrorKind::Overloaded => ErrorKind::Overloaded,
-        CallErrorKind::Broken => ErrorKind::Broken,
-        CallErrorKind::TimedOut => ErrorKind::TimedOut,
-        CallErrorKind::Unreachable => ErrorKind::Unreachable,
-        CallErrorKind::Cancelled => ErrorKind::Cancelled,
-        CallErrorKind::TooLarge => ErrorKind::TooLarge,
-        CallErrorKind::Lost => ErrorKind::Lost,
-    }
 }

@@ -6,7 +6,7 @@ use crate::call::execute::{self, CallCandidate, CallPlan, ProviderCall, ServedCa
 use crate::call::ledger_entry::Attribution;
 use crate::call::remote_executor::{RemoteCall, RemoteExecutor, RemoteOutcome, RemoteScope};
 use crate::context::SharedContext;
-use crate::provider::authorized_client::CallFailure;
+use crate::provider::call_failure::CallFailure;
 use arbiter_core::kernel::call::{CallOutcome, Kind};
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;

@@ -3,13 +3,13 @@
 //! What follows a failure is `core::retry`; this makes it so. Nothing below it tries anything again, and
 //! nothing above it.
 
-use crate::call::attempt::{AttemptError, CallAttempt, Response, error_kind};
+use crate::call::attempt::{AttemptError, CallAttempt, Response};
 use crate::call::estimate::CallEstimate;
 use crate::call::in_flight::InFlightGuard;
 use crate::call::ledger_entry::{Attribution, LedgerEntry};
 use crate::context::SharedContext;
 use crate::error::Error;
-use crate::provider::authorized_client::CallFailure;
+use crate::provider::call_failure::{CallFailure, error_kind};
 use crate::provider::heartbeat::HeartbeatsHandle;
 use crate::runtime::random;
 use arbiter_core::budget::BudgetScope;

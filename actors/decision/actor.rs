@@ -4,10 +4,12 @@
 //! Owns the timer of what is due next. Talks to the store; what the end moves is written in the same unit.
 //! Restart: at once; the timer is armed anew from the stored times.
 
-use crate::bead::comment;
-use crate::bead::run_outcome::apply_commands;
+use crate::actor_kind::ActorKind;
+use crate::bead_unit::apply_commands;
+use crate::bead_unit::comment;
 use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
+use crate::context::SharedContext;
 use crate::decision::{Command, DecisionRequest};
 use crate::error::Error;
 use crate::persona::PersonasHandle;
@@ -34,7 +36,8 @@ pub(crate) struct DecisionActor {
 
 impl Behavior for DecisionActor {
     type Command = Command;
-    const KIND: &'static str = "decision";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::Decision;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         Self { context }
@@ -51,8 +54,7 @@ impl Behavior for DecisionActor {
     async fn handle(&mut self, command: Command) {
         match command {
             Command::End { caller, request, answer } => {
-                // An answer that nobody waits for any more was still given to the store.
-                let _ = answer.send(self.end(&caller, &request).await);
+                answer.with(self.end(&caller, &request)).await;
             }
             Command::Due => {
                 if let Err(error) = self.due().await {

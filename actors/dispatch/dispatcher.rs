@@ -4,6 +4,7 @@
 //! ready, asks beads to be claimed. No tick: it sleeps until an event or that time. Restart: at once, with
 //! a look at everything.
 
+use crate::actor_kind::ActorKind;
 use crate::bead::BeadsHandle;
 use crate::caller::Caller;
 use crate::context::{SINGLETON_ID, SharedContext};
@@ -78,7 +79,7 @@ impl DispatcherHandle {
     /// Looks for work that can be handed out; many wishes at once are one look.
     pub fn dispatch_now(&self) {
         if !self.0.wake_requested.swap(true, Ordering::AcqRel) {
-            self.0.dispatcher.tell(&self.0, SINGLETON_ID, Command::Dispatch);
+            self.0.registries.dispatcher.tell(SINGLETON_ID, Command::Dispatch);
         }
     }
 }
@@ -95,7 +96,8 @@ pub(crate) struct DispatcherActor {
 
 impl Behavior for DispatcherActor {
     type Command = Command;
-    const KIND: &'static str = "dispatcher";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::Dispatcher;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         Self { context }

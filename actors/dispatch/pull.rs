@@ -7,12 +7,12 @@ use crate::caller::Caller;
 use crate::context::{SINGLETON_ID, SharedContext};
 use crate::dispatch::pull_actor::PullActor;
 use crate::error::Error;
+use crate::error::Reply;
 use crate::runtime::cell::Behavior;
 use arbiter_core::kernel::ids::{AgentId, ProjectId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// The longest wait for a bead, in seconds.
 pub const MAX_WAIT_SEC: u64 = 60;
@@ -38,8 +38,6 @@ pub struct PullRequest {
 #[derive(Clone)]
 pub struct PullsHandle(pub(crate) Arc<SharedContext>);
 
-pub(crate) type Reply = oneshot::Sender<Result<Option<ClaimedBead>, Error>>;
-
 impl PullsHandle {
     /// The next bead for an external agent, claimed for it; none when there is none in time. Whoever drops the future gets
     /// none: a bead that was claimed in that moment is given back.
@@ -53,10 +51,10 @@ impl PullsHandle {
             return Err(Error::ShuttingDown);
         }
         let slot = QueueSlot::take(&self.0.queue)?;
-        let (answer, wait) = oneshot::channel();
+        let (answer, wait) = Reply::channel();
         // The places of the queue bound such messages, of which many come at once when work is scarce.
         let pending = Box::new(PendingPull { caller, request, answer });
-        self.0.pulls.tell(&self.0, SINGLETON_ID, Command::Enqueue(pending));
+        self.0.registries.pulls.tell(SINGLETON_ID, Command::Enqueue(pending));
         let answer = wait.await;
         drop(slot);
         answer
@@ -77,7 +75,7 @@ impl PullsHandle {
 
     pub(crate) fn wake(&self) {
         if !self.0.queue.wake_requested.swap(true, Ordering::AcqRel) {
-            self.0.pulls.tell(&self.0, SINGLETON_ID, Command::Recheck);
+            self.0.registries.pulls.tell(SINGLETON_ID, Command::Recheck);
         }
     }
 }
@@ -114,7 +112,7 @@ impl Drop for QueueSlot<'_> {
 pub(crate) struct PendingPull {
     pub(crate) caller: Caller,
     pub(crate) request: PullRequest,
-    pub(crate) answer: Reply,
+    pub(crate) answer: Reply<Option<ClaimedBead>>,
 }
 
 /// What the queue can be told.

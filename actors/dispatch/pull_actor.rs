@@ -4,11 +4,14 @@
 //! store for what is ready, asks beads to be claimed. No tick: it sleeps until an event, the end of the shortest wait or
 //! the next retry. Restart: at once; requests that waited are answered as failed.
 
+use crate::actor_kind::ActorKind;
 use crate::bead::{BeadAction, BeadsHandle, ClaimedBead};
 use crate::caller::Caller;
-use crate::dispatch::pull::{Command, PendingPull, PullRequest, PullsHandle, Reply};
+use crate::context::SharedContext;
+use crate::dispatch::pull::{Command, PendingPull, PullRequest, PullsHandle};
 use crate::dispatch::ready_beads::{ReadyFilter, ready_beads};
 use crate::error::Error;
+use crate::error::Reply;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::agent::{Agent, Trigger};
 use arbiter_core::bead::{Bead, Claimant};
@@ -31,7 +34,7 @@ struct WaitingPull {
     caller: Caller,
     request: PullRequest,
     until: Timestamp,
-    answer: Reply,
+    answer: Reply<Option<ClaimedBead>>,
     /// Beads that others were faster to take.
     refused: BTreeSet<BeadId>,
 }
@@ -44,7 +47,8 @@ pub(crate) struct PullActor {
 
 impl Behavior for PullActor {
     type Command = Command;
-    const KIND: &'static str = "pull";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::Pull;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         Self { context, waiting: Vec::new() }
@@ -80,7 +84,7 @@ impl PullActor {
         let now = self.context.shared.clock.now();
         // A store that fails is no reason to keep anybody waiting for longer than was asked.
         for late in self.waiting.extract_if(.., |one| one.until <= now) {
-            let _ = late.answer.send(Ok(None));
+            late.answer.send(Ok(None));
         }
         let first = self.waiting.iter().map(|one| one.until).min();
         match first {
@@ -130,7 +134,7 @@ impl PullActor {
                     agents.push(agent);
                     kept.push(one);
                 }
-                Err(refusal) => drop(one.answer.send(Err(refusal.into()))),
+                Err(refusal) => one.answer.send(Err(refusal.into())),
             }
         }
         self.waiting = kept;
@@ -192,7 +196,7 @@ impl PullActor {
                 let claimant = Claimant::Agent(one.request.agent_id.clone());
                 match beads.claim(&one.caller, &bead, claimant, one.request.ttl_sec).await {
                     Ok(claimed) => {
-                        if let Err(Ok(Some(claimed))) = one.answer.send(Ok(Some(claimed))) {
+                        if let Err(Ok(Some(claimed))) = one.answer.try_send(Ok(Some(claimed))) {
                             release_claim(&beads, &bead, claimed).await;
                         }
                         None
@@ -205,7 +209,7 @@ impl PullActor {
                         Some(one)
                     }
                     Err(error) => {
-                        let _ = one.answer.send(Err(error));
+                        one.answer.send(Err(error));
                         None
                     }
                 }

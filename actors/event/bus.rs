@@ -4,6 +4,7 @@
 //! missed. Restart: at once; the broker's memory (`Broker`) outlives it, and what was committed while it
 //! was away is read from the log.
 
+use crate::actor_kind::ActorKind;
 use crate::caller::Caller;
 use crate::context::{SINGLETON_ID, SharedContext};
 use crate::error::Error;
@@ -106,7 +107,7 @@ impl BusHandle {
 
     /// Passes on what the writer has committed.
     pub(crate) fn publish(&self, events: Vec<Arc<Event>>) {
-        self.0.bus.tell(&self.0, SINGLETON_ID, Command::Publish(events));
+        self.0.registries.bus.tell(SINGLETON_ID, Command::Publish(events));
     }
 }
 
@@ -141,7 +142,8 @@ impl BusActor {
 
 impl Behavior for BusActor {
     type Command = Command;
-    const KIND: &'static str = "event_bus";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::EventBus;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         Self { context }

@@ -4,7 +4,9 @@
 //! between. Asks the vault for the secret. A receiver that does not answer holds up nobody else. Restart: at once,
 //! from the cursor.
 
+use crate::actor_kind::ActorKind;
 use crate::context::{SINGLETON_ID, SharedContext};
+use crate::error::Reply;
 use crate::error::{Error, VaultAccessError};
 use crate::provider::authorized_client::grace_after;
 use crate::runtime::cell::{Behavior, BehaviorContext};
@@ -21,7 +23,6 @@ use arbiter_store::{Change, EventRange, Unit};
 use arbiter_vault::Scrubbed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
 
 /// The name of the cursor, and what a use of the vault's entry is for.
 pub(crate) const WEBHOOK: &str = "webhook";
@@ -50,13 +51,17 @@ impl NotifierHandle {
         if self.0.settings.notify.is_none() {
             return Ok(());
         }
-        self.0.notifier.ask_queued(&self.0, SINGLETON_ID, |answer| Command::WaitDelivered(seq, answer)).await
+        self.0
+            .registries
+            .notifier
+            .ask_queued(SINGLETON_ID, |answer| Command::WaitDelivered(seq, answer))
+            .await
     }
 
     /// Starts it, if anybody is to be told.
     pub(crate) fn ensure_started(&self) {
         if self.0.settings.notify.is_some() {
-            self.0.notifier.ensure_started(&self.0, SINGLETON_ID);
+            self.0.registries.notifier.ensure_started(SINGLETON_ID);
         }
     }
 
@@ -72,7 +77,7 @@ impl NotifierHandle {
 
     fn tell(&self, command: Command) {
         if self.0.settings.notify.is_some() {
-            self.0.notifier.tell(&self.0, SINGLETON_ID, command);
+            self.0.registries.notifier.tell(SINGLETON_ID, command);
         }
     }
 }
@@ -108,7 +113,7 @@ pub(crate) enum Command {
     Check,
     Retry,
     /// Looks, and answers whether everything up to this event was told.
-    WaitDelivered(u64, oneshot::Sender<Result<(), Error>>),
+    WaitDelivered(u64, Reply<()>),
 }
 
 /// The notifier.
@@ -125,7 +130,8 @@ pub(crate) struct NotifierActor {
 
 impl Behavior for NotifierActor {
     type Command = Command;
-    const KIND: &'static str = "notifier";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::Notifier;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         Self { context, receiver: None, position: None, failures: 0, paused_until: None }
@@ -145,8 +151,7 @@ impl Behavior for NotifierActor {
         if let Command::WaitDelivered(seq, answer) = command {
             let is_told = self.position.is_some_and(|position| position >= seq);
             let waits = || Error::Provider("a notice waits for its receiver".to_owned());
-            // Whoever asked may have gone.
-            let _ = answer.send(if is_told { Ok(()) } else { Err(waits()) });
+            answer.send(if is_told { Ok(()) } else { Err(waits()) });
         }
     }
 }

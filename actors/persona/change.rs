@@ -5,7 +5,7 @@
 //! or not anybody waits for it.
 
 use crate::caller::{Caller, Cascade};
-use crate::error::Error;
+use crate::error::{Error, Reply};
 use crate::persona::directory::{MAX_PERSONAS, PersonaDir};
 use crate::persona::draft::{Draft, DraftOp};
 use crate::persona::{PersonaEntry, PersonasHandle};
@@ -18,7 +18,7 @@ use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, EventRange, Unit};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
-use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::sync::OwnedMutexGuard;
 
 /// The field of an event that names its draft.
 const DRAFT: &str = "draft";
@@ -79,10 +79,9 @@ impl PersonasHandle {
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        let (answer, wait) = oneshot::channel();
+        let (answer, wait) = Reply::channel();
         self.0.spawn_tracked(async move {
-            // Nobody may wait for it any more.
-            let _ = answer.send(work.await);
+            answer.with(work).await;
         });
         wait.await.unwrap_or_else(|_| Err(Error::Crashed { actor: "a change of a persona".to_owned() }))
     }

@@ -2,8 +2,10 @@
 //!
 //! Owns nothing in memory. Talks to the store; how it is deleted is `project_delete.rs`. Restart: at once.
 
+use crate::actor_kind::ActorKind;
 use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
+use crate::context::SharedContext;
 use crate::decision::DecisionsHandle;
 use crate::error::Error;
 use crate::project::{CloseOutcome, Command, Parking, ProjectRequest};
@@ -33,7 +35,8 @@ pub(crate) struct ProjectActor {
 
 impl Behavior for ProjectActor {
     type Command = Command;
-    const KIND: &'static str = "project";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::Project;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         Self { context }
@@ -45,19 +48,18 @@ impl Behavior for ProjectActor {
     }
 
     async fn handle(&mut self, command: Command) {
-        // An answer that nobody waits for any more was still given to the store.
         match command {
             Command::Change { caller, request, answer } => {
-                let _ = answer.send(self.change(&caller, &request).await);
+                answer.with(self.change(&caller, &request)).await;
             }
             Command::Close { caller, answer } => {
-                let _ = answer.send(self.close(&caller).await);
+                answer.with(self.close(&caller)).await;
             }
             Command::Comment { caller, text, answer } => {
-                let _ = answer.send(self.comment(&caller, &text).await);
+                answer.with(self.comment(&caller, &text)).await;
             }
             Command::Delete { caller, cascade, answer } => {
-                let _ = answer.send(self.delete(&caller, cascade).await);
+                answer.with(self.delete(&caller, cascade)).await;
             }
         }
     }

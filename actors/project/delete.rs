@@ -26,7 +26,7 @@ impl ProjectActor {
         }
         for agent in &gone.agents {
             shared.runs.abort_all(agent);
-            shared.agents.remove(agent.as_str());
+            shared.registries.agents.remove(agent.as_str());
         }
         Ok(())
     }

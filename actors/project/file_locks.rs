@@ -3,10 +3,12 @@
 //! Owns the timer of the lock that runs out first; the locks themselves are rows, and what ends a hold on a bead ends
 //! its locks in its own unit. Talks to the store. Restart: at once; the timer is armed anew from the stored times.
 
+use crate::actor_kind::ActorKind;
 use crate::caller::Caller;
 use crate::conflict_retry::retry_on_conflict;
 use crate::context::SharedContext;
 use crate::error::Error;
+use crate::error::Reply;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::bead::Status;
 use arbiter_core::kernel::ids::ProjectId;
@@ -20,7 +22,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// The name of the timer of the next lock that runs out.
 const NEXT: &str = "next";
@@ -32,8 +33,6 @@ const EXPIRED: &str = "it ran out";
 /// How others reach file locks.
 #[derive(Clone)]
 pub struct FileLocksHandle(pub(crate) Arc<SharedContext>);
-
-type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What somebody wants of the locks of a project.
 #[derive(Clone, Debug)]
@@ -63,7 +62,7 @@ impl FileLocksHandle {
         }
         let caller = caller.clone();
         let ask = |answer| Command::Acquire { caller, request, answer };
-        self.0.file_locks.ask(&self.0, project.as_str(), ask).await
+        self.0.registries.file_locks.ask(project.as_str(), ask).await
     }
 
     /// Lets locks last longer, all or none.
@@ -78,7 +77,7 @@ impl FileLocksHandle {
     ) -> Result<Vec<FileLock>, Error> {
         let (request, caller) = (normalized(request)?, caller.clone());
         let ask = |answer| Command::Renew { caller, request, answer };
-        self.0.file_locks.ask(&self.0, project.as_str(), ask).await
+        self.0.registries.file_locks.ask(project.as_str(), ask).await
     }
 
     /// Ends a lock; only that of `agent_id` where one is named.
@@ -95,7 +94,7 @@ impl FileLocksHandle {
         let path = normalize_path(path).map_err(|why| Refusal::field("path", why))?;
         let caller = caller.clone();
         let ask = |answer| Command::Release { caller, path, agent_id, answer };
-        self.0.file_locks.ask(&self.0, project.as_str(), ask).await
+        self.0.registries.file_locks.ask(project.as_str(), ask).await
     }
 }
 
@@ -136,7 +135,8 @@ pub(crate) struct FileLocksActor {
 
 impl Behavior for FileLocksActor {
     type Command = Command;
-    const KIND: &'static str = "file_locks";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::FileLocks;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         Self { context }
@@ -147,16 +147,15 @@ impl Behavior for FileLocksActor {
     }
 
     async fn handle(&mut self, command: Command) {
-        // An answer that nobody waits for any more was still given to the store.
         match command {
             Command::Acquire { caller, request, answer } => {
-                let _ = answer.send(self.acquire(&caller, &request).await);
+                answer.with(self.acquire(&caller, &request)).await;
             }
             Command::Renew { caller, request, answer } => {
-                let _ = answer.send(self.renew(&caller, &request).await);
+                answer.with(self.renew(&caller, &request)).await;
             }
             Command::Release { caller, path, agent_id, answer } => {
-                let _ = answer.send(self.release(&caller, &path, agent_id.as_deref()).await);
+                answer.with(self.release(&caller, &path, agent_id.as_deref())).await;
             }
             Command::Due => {}
         }

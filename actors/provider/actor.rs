@@ -3,10 +3,12 @@
 //! Owns the client (connections, limits, our certificate's key), made anew when the row changes. Talks to the
 //! store and the vault. Restart: at once; the client is made anew when it is wanted.
 
+use crate::actor_kind::ActorKind;
 use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
+use crate::context::SharedContext;
 use crate::error::Error;
-use crate::provider::Reply;
+use crate::error::Reply;
 use crate::provider::authorized_client::{AuthorizedClient, check};
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::kernel::call::CallOutcome;
@@ -42,7 +44,8 @@ pub(crate) struct ProviderActor {
 
 impl Behavior for ProviderActor {
     type Command = Command;
-    const KIND: &'static str = "provider";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::Provider;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         Self { context, authorized_client: None }
@@ -51,16 +54,15 @@ impl Behavior for ProviderActor {
     async fn start(&mut self) {}
 
     async fn handle(&mut self, command: Command) {
-        // An answer that nobody waits for any more was still given to the store.
         match command {
             Command::Change { caller, request, answer } => {
-                let _ = answer.send(self.change(&caller, &request).await);
+                answer.with(self.change(&caller, &request)).await;
             }
             Command::AuthorizedClient { holder, answer } => {
-                let _ = answer.send(self.authorized_client(holder).await);
+                answer.with(self.authorized_client(holder)).await;
             }
             Command::Heartbeat { heartbeat, answer } => {
-                let _ = answer.send(self.heartbeat(&heartbeat).await);
+                answer.with(self.heartbeat(&heartbeat)).await;
             }
             Command::Observe(outcome) => {
                 if let Err(error) = self.observe(&outcome).await {

@@ -2,6 +2,7 @@
 
 use crate::context::SharedContext;
 use crate::error::{Error, VaultAccessError};
+use crate::provider::call_failure::CallFailure;
 use crate::settings::{PublicHttp, Settings};
 use crate::vault::VaultHandle;
 use crate::vault::actor::KeyUse;
@@ -30,15 +31,6 @@ pub(crate) struct AuthorizedClient {
     heartbeat_client: Client,
 }
 
-/// Why a call gave nothing.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CallFailure {
-    #[error(transparent)]
-    Call(#[from] CallError),
-    #[error(transparent)]
-    Error(#[from] Error),
-}
-
 /// Reads an endpoint by the configured rules.
 pub(crate) fn endpoint(provider: &Provider, settings: &Settings) -> Result<Endpoint, Refusal> {
     let allow_public_http = match settings.public_http {
@@ -65,12 +57,6 @@ pub(crate) fn check(provider: &Provider, settings: &Settings) -> Result<(), Refu
         problems.require(target.is_encrypted(), name, "must come with an https endpoint");
     }
     problems.finish()
-}
-
-/// The host of a stored endpoint, whatever the rules say of it now; none when it cannot be read.
-pub(crate) fn host_of(text: &str) -> Option<String> {
-    let anywhere = EndpointPolicy { allow_public_http: HttpPolicy::Anywhere, sockets: SocketPolicy::Allowed };
-    Endpoint::parse(text, anywhere).ok().map(|endpoint| endpoint.host().to_owned())
 }
 
 /// A client for this endpoint by the configured limits, the whole of a call excepted.

@@ -3,11 +3,13 @@
 //! Owns the time of the next beat. Asks its provider for the way there and tells it what was found.
 //! Restart: at once, with a beat.
 
-use crate::call::attempt::error_kind;
+use crate::actor_kind::ActorKind;
 use crate::context::SharedContext;
 use crate::error::Error;
+use crate::error::Reply;
 use crate::provider::ProvidersHandle;
-use crate::provider::authorized_client::CallFailure;
+use crate::provider::call_failure::CallFailure;
+use crate::provider::call_failure::error_kind;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::random;
 use arbiter_core::kernel::call::HealthSignal;
@@ -18,7 +20,6 @@ use arbiter_core::provider::{HeartbeatResult, Provider, Status};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// The name of the timer of the next beat.
 const NEXT: &str = "next";
@@ -31,34 +32,34 @@ pub(crate) struct HeartbeatsHandle(pub(crate) Arc<SharedContext>);
 impl HeartbeatsHandle {
     /// Starts the heartbeat of a provider, with a first beat.
     pub(crate) fn ensure_started(&self, id: &ProviderId) {
-        self.0.heartbeats.ensure_started(&self.0, id.as_str());
+        self.0.registries.heartbeats.ensure_started(id.as_str());
     }
 
     /// Beats now and returns what was found.
     pub(crate) async fn heartbeat(&self, id: &ProviderId) -> Result<Provider, Error> {
-        self.0.heartbeats.ask(&self.0, id.as_str(), |answer| Command::Heartbeat(Some(answer))).await
+        self.0.registries.heartbeats.ask(id.as_str(), |answer| Command::Heartbeat(Some(answer))).await
     }
 
     /// Beats now, for whoever keeps time elsewhere: it beats by itself only when that one is silent for two intervals.
     pub(crate) async fn beat_scheduled(&self, id: &ProviderId) -> Result<Provider, Error> {
-        self.0.heartbeats.ask(&self.0, id.as_str(), Command::Scheduled).await
+        self.0.registries.heartbeats.ask(id.as_str(), Command::Scheduled).await
     }
 
     /// Beats without being waited for.
     pub(crate) fn beat_soon(&self, id: &ProviderId) {
-        self.0.heartbeats.tell(&self.0, id.as_str(), Command::Heartbeat(None));
+        self.0.registries.heartbeats.tell(id.as_str(), Command::Heartbeat(None));
     }
 
     /// Every provider beats.
     pub(crate) fn beat_all(&self) {
-        self.0.heartbeats.tell_all(|| Command::Heartbeat(None));
+        self.0.registries.heartbeats.tell_all(|| Command::Heartbeat(None));
     }
 }
 
 /// What a heartbeat can be told.
 pub(crate) enum Command {
-    Heartbeat(Option<oneshot::Sender<Result<Provider, Error>>>),
-    Scheduled(oneshot::Sender<Result<Provider, Error>>),
+    Heartbeat(Option<Reply<Provider>>),
+    Scheduled(Reply<Provider>),
     Due(u64),
 }
 
@@ -71,7 +72,8 @@ pub(crate) struct HeartbeatActor {
 
 impl Behavior for HeartbeatActor {
     type Command = Command;
-    const KIND: &'static str = "heartbeat";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::Heartbeat;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         let id = ProviderId::from_trusted(context.id.clone());
@@ -99,7 +101,7 @@ impl Behavior for HeartbeatActor {
             self.plan(intervals);
         }
         if let Some(answer) = answer {
-            let _ = answer.send(outcome);
+            answer.send(outcome);
         }
     }
 }

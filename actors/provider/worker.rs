@@ -6,6 +6,7 @@
 use crate::provider::authorized_client::{TLS, client, endpoint};
 use crate::settings::Settings;
 use crate::vault::codec_keys::family;
+use crate::vault::key_source::KeySource;
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::provider::Provider;
 use arbiter_providers::{CallError, ChatAnswer, ChatRequest, Client, ClientIdentity};
@@ -18,17 +19,6 @@ use std::time::Duration;
 
 /// The most clients that are kept.
 const CLIENTS: usize = 64;
-
-/// Where keys come from.
-pub trait KeySource: Send + Sync + 'static {
-    /// The value of a key that is sent to this host.
-    fn key(
-        &self,
-        id: KeyId,
-        host: String,
-        purpose: &'static str,
-    ) -> BoxFuture<'static, Result<SecretString, String>>;
-}
 
 /// Makes calls with keys of some source.
 pub struct ProviderWorker {

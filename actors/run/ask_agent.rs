@@ -11,7 +11,7 @@ use crate::call::ledger_entry::Attribution;
 use crate::caller::Caller;
 use crate::context::SharedContext;
 use crate::error::Error;
-use crate::provider::authorized_client::CallFailure;
+use crate::provider::call_failure::CallFailure;
 use crate::runtime::random;
 use arbiter_core::agent::persona::Persona;
 use arbiter_core::agent::{Agent, Kind as AgentKind, Status as AgentStatus};

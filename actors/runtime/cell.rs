@@ -5,7 +5,8 @@
 //! answered (its reply channel closes), the role's memory is thrown away and built anew, and the messages
 //! that wait are kept.
 
-use crate::context::SharedContext;
+use crate::runtime::host::Host;
+use crate::runtime::registry::Lifecycle;
 use crate::runtime::timer::Timers;
 use actix::WeakAddr;
 use actix::prelude::*;
@@ -21,8 +22,10 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(crate) trait Behavior: Sized + Unpin + 'static {
     /// What it can be told.
     type Command: Send + 'static;
+    /// The program that it lives in.
+    type Host: Host;
     /// Its kind, for messages and counters.
-    const KIND: &'static str;
+    const KIND: <Self::Host as Host>::Kind;
 
     /// The actor before it has read anything.
     fn new(behavior_context: BehaviorContext<Self>) -> Self;
@@ -35,7 +38,7 @@ pub(crate) trait Behavior: Sized + Unpin + 'static {
 /// What an actor knows of its place.
 pub(crate) struct BehaviorContext<R: Behavior> {
     pub(crate) id: String,
-    pub(crate) shared: Arc<SharedContext>,
+    pub(crate) shared: Arc<R::Host>,
     pub(crate) timers: Timers<R>,
     /// Keeps it in memory although nobody addresses it.
     pub(crate) pin: Arc<AtomicBool>,
@@ -64,22 +67,22 @@ impl<C: Send + 'static> Message for Envelope<C> {
 
 /// What the orchestrator hears of a failed actor.
 #[derive(Debug)]
-pub(crate) struct ActorFailure {
-    pub(crate) kind: &'static str,
+pub(crate) struct ActorFailure<K> {
+    pub(crate) kind: K,
     pub(crate) id: String,
     pub(crate) message: String,
     pub(crate) verdict: RestartVerdict,
 }
 
 /// Tells of a death that did not go through the firewall.
-struct DeathWatch {
-    kind: &'static str,
+struct DeathWatch<H: Host> {
+    kind: H::Kind,
     id: String,
-    shared: Arc<SharedContext>,
+    shared: Arc<H>,
     retired: Arc<AtomicBool>,
 }
 
-impl Drop for DeathWatch {
+impl<H: Host> Drop for DeathWatch<H> {
     fn drop(&mut self) {
         if !self.retired.load(Ordering::Acquire) && !self.shared.is_stopping() {
             self.shared.report(ActorFailure {
@@ -99,18 +102,18 @@ pub(crate) struct ActorCell<R: Behavior> {
     budget: RestartBudget,
     given_up: bool,
     used_at: Arc<AtomicI64>,
-    _watch: DeathWatch,
+    _watch: DeathWatch<R::Host>,
 }
 
 impl<R: Behavior> ActorCell<R> {
     pub(crate) fn new(
         id: String,
-        shared: Arc<SharedContext>,
+        shared: Arc<R::Host>,
         address: WeakAddr<Self>,
-        lifecycle: &crate::runtime::registry::Lifecycle,
+        lifecycle: &Lifecycle,
     ) -> Self {
-        let settings = &shared.settings;
-        let budget = RestartBudget::new(settings.restart_limit, settings.restart_window);
+        let limits = shared.limits();
+        let budget = RestartBudget::new(limits.restart_limit, limits.restart_window);
         let watch = DeathWatch {
             kind: R::KIND,
             id: id.clone(),
@@ -135,7 +138,7 @@ impl<R: Behavior> ActorCell<R> {
         let behavior_context = self.behavior_context.clone();
         let work = async move {
             if command.is_some() {
-                behavior_context.shared.fault_injection.panic_if_armed(R::KIND, &behavior_context.id);
+                behavior_context.shared.fault_injection().panic_if_armed(&R::KIND, &behavior_context.id);
             }
             let mut behavior = match known {
                 Some(behavior) => behavior,
@@ -159,7 +162,7 @@ impl<R: Behavior> ActorCell<R> {
     }
 
     fn fail(&mut self, message: &str, context: &mut Context<Self>) {
-        let verdict = self.budget.fail(self.behavior_context.shared.clock.now());
+        let verdict = self.budget.fail(self.behavior_context.shared.clock().now());
         self.behavior_context.timers.clear();
         self.behavior_context.shared.report(ActorFailure {
             kind: R::KIND,
@@ -176,7 +179,7 @@ impl<R: Behavior> ActorCell<R> {
             }
             RestartVerdict::GiveUp => {
                 self.given_up = true;
-                let window = self.behavior_context.shared.settings.restart_window;
+                let window = self.behavior_context.shared.limits().restart_window;
                 context.run_later(window, |cell, context| {
                     cell.given_up = false;
                     context.stop();
@@ -209,7 +212,7 @@ impl<R: Behavior> Handler<Envelope<R::Command>> for ActorCell<R> {
     type Result = ();
 
     fn handle(&mut self, message: Envelope<R::Command>, context: &mut Self::Context) {
-        self.used_at.store(self.behavior_context.shared.clock.now().as_millis(), Ordering::Relaxed);
+        self.used_at.store(self.behavior_context.shared.clock().now().as_millis(), Ordering::Relaxed);
         // Given up: the message is dropped, which its sender hears as a crash.
         if !self.given_up {
             self.run(Some(message), context);

@@ -22,12 +22,13 @@ impl FaultInjection {
     }
 
     /// Panics when it is this actor's turn.
-    pub(crate) fn panic_if_armed(&self, kind: &str, id: &str) {
+    pub(crate) fn panic_if_armed(&self, kind: &(impl ToString + ?Sized), id: &str) {
         if !self.armed.load(Ordering::Acquire) {
             return;
         }
         let mut panics = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = match panics.get_mut(&(kind.to_owned(), id.to_owned())) {
+        let kind = kind.to_string();
+        let left = match panics.get_mut(&(kind.clone(), id.to_owned())) {
             Some(left) if *left > 0 => {
                 *left -= 1;
                 true

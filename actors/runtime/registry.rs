@@ -1,17 +1,17 @@
 //! The registry of one kind of actor: starts an entity's actor when it is first addressed, lets it go
 //! when nobody has addressed it for a while, and bounds what waits for it.
 
-use crate::context::SharedContext;
-use crate::error::Error;
 use crate::runtime::cell::{ActorCell, Behavior, Envelope};
+use crate::runtime::host::Host;
+use crate::runtime::reply::{AskError, Reply};
 use actix::{Addr, AsyncContext, Supervisor};
 use actix_rt::ArbiterHandle;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How long a question waits for a turn.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -51,16 +51,42 @@ pub(crate) enum Affinity {
     Entities,
 }
 
+/// The treatment of actors that nothing has addressed for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdlePolicy {
+    /// Removed from memory, unless pinned; started anew when addressed.
+    Retire,
+    /// Kept in memory.
+    Keep,
+}
+
+/// The operations on a registry that do not depend on its kind of actor.
+pub(crate) trait RegistryAccess<K> {
+    fn kind(&self) -> K;
+    /// Returns the number of living actors.
+    fn living(&self) -> usize;
+    /// Returns the number of restarts since the start.
+    fn restarts(&self) -> u64;
+    fn count_restart(&self);
+    /// Forgets a dead actor and starts it anew.
+    fn restart_if_dead(&self, id: &str);
+    /// Lets go of actors not addressed since `before` (milliseconds since the epoch), if the policy is to retire.
+    fn retire(&self, before: i64);
+}
+
 /// The living actors of one kind.
 pub(crate) struct Registry<R: Behavior> {
+    /// The host owns its registries, so they do not keep it alive.
+    host: Weak<R::Host>,
+    idle: IdlePolicy,
     entries: Mutex<HashMap<String, RegistryEntry<R>>>,
     affinity: Affinity,
     restarts: AtomicU64,
 }
 
 impl<R: Behavior> Registry<R> {
-    pub(crate) fn new(affinity: Affinity) -> Self {
-        Self { entries: Mutex::default(), affinity, restarts: AtomicU64::new(0) }
+    pub(crate) fn new(host: Weak<R::Host>, affinity: Affinity, idle: IdlePolicy) -> Self {
+        Self { host, idle, entries: Mutex::default(), affinity, restarts: AtomicU64::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, RegistryEntry<R>>> {
@@ -68,50 +94,56 @@ impl<R: Behavior> Registry<R> {
     }
 
     /// The address of an actor that is started if need be.
-    fn get_or_start(&self, shared: &Arc<SharedContext>, id: &str) -> (Addr<ActorCell<R>>, Arc<Semaphore>) {
+    fn get_or_start(&self, host: &Arc<R::Host>, id: &str) -> (Addr<ActorCell<R>>, Arc<Semaphore>) {
         let mut entries = self.lock();
         if let Some(entry) = entries.get(id)
             && entry.address.connected()
         {
-            entry.lifecycle.used_at.store(shared.clock.now().as_millis(), Ordering::Relaxed);
+            entry.lifecycle.used_at.store(host.clock().now().as_millis(), Ordering::Relaxed);
             return (entry.address.clone(), Arc::clone(&entry.permits));
         }
         let lifecycle = Lifecycle::default();
         // Until it has read what it is about, it may not be let go.
         lifecycle.pinned.store(true, Ordering::Release);
-        lifecycle.used_at.store(shared.clock.now().as_millis(), Ordering::Relaxed);
-        let thread = self.thread_of(shared, id);
-        let (name, actor_context, actor_lifecycle) = (id.to_owned(), Arc::clone(shared), lifecycle.clone());
+        lifecycle.used_at.store(host.clock().now().as_millis(), Ordering::Relaxed);
+        let thread = self.thread_of(host, id);
+        let (name, actor_context, actor_lifecycle) = (id.to_owned(), Arc::clone(host), lifecycle.clone());
         let address =
             Supervisor::start_in_arbiter(&thread, move |context: &mut actix::Context<ActorCell<R>>| {
                 ActorCell::new(name, actor_context, context.address().downgrade(), &actor_lifecycle)
             });
-        let permits = Arc::new(Semaphore::new(shared.settings.mailbox));
+        let permits = Arc::new(Semaphore::new(host.limits().mailbox));
         let entry = RegistryEntry { address: address.clone(), permits: Arc::clone(&permits), lifecycle };
         entries.insert(id.to_owned(), entry);
         (address, permits)
     }
 
-    fn thread_of(&self, shared: &SharedContext, id: &str) -> ArbiterHandle {
+    fn thread_of(&self, host: &R::Host, id: &str) -> ArbiterHandle {
         if self.affinity == Affinity::Root {
-            return shared.threads.root.clone();
+            return host.threads().root.clone();
         }
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
-        let count = u64::try_from(shared.threads.entities.len()).unwrap_or(1).max(1);
+        let count = u64::try_from(host.threads().entities.len()).unwrap_or(1).max(1);
         let pick = usize::try_from(hasher.finish() % count).unwrap_or(0);
-        shared.threads.entities.get(pick).cloned().unwrap_or_else(|| shared.threads.root.clone())
+        host.threads().entities.get(pick).cloned().unwrap_or_else(|| host.threads().root.clone())
     }
 
     /// Starts an actor that has something to do by itself.
-    pub(crate) fn ensure_started(&self, shared: &Arc<SharedContext>, id: &str) {
-        self.get_or_start(shared, id);
+    pub(crate) fn ensure_started(&self, id: &str) {
+        if let Some(host) = self.host.upgrade() {
+            self.get_or_start(&host, id);
+        }
     }
 
-    /// Tells an actor something without waiting; such messages are our own and bounded by their causes.
-    pub(crate) fn tell(&self, shared: &Arc<SharedContext>, id: &str, command: R::Command) {
-        let (address, _) = self.get_or_start(shared, id);
-        address.do_send(Envelope { command, permit: None });
+    /// Tells an actor something without waiting for an answer. Takes no permit: a command that was lost would leave
+    /// stored state unattended. Each caller bounds its commands itself: one per timer or subscription, a flag that is
+    /// set while one is queued, a slot of a bounded queue, or one per commit, call or claim, which are bounded.
+    pub(crate) fn tell(&self, id: &str, command: R::Command) {
+        if let Some(host) = self.host.upgrade() {
+            let (address, _) = self.get_or_start(&host, id);
+            address.do_send(Envelope { command, permit: None });
+        }
     }
 
     /// Tells every living actor something.
@@ -121,45 +153,42 @@ impl<R: Behavior> Registry<R> {
         }
     }
 
-    /// Asks an actor and waits for its answer; one that has too much to do refuses at once.
-    pub(crate) async fn ask<T>(
+    /// Asks an actor and waits for its answer; refused at once with [`AskError::Busy`] when its mailbox is full.
+    pub(crate) async fn ask<T, E: From<AskError>>(
         &self,
-        shared: &Arc<SharedContext>,
         id: &str,
-        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> R::Command,
-    ) -> Result<T, Error> {
-        self.ask_with(shared, id, async |permits| permits.try_acquire_owned().ok(), command).await
+        command: impl FnOnce(Reply<Result<T, E>>) -> R::Command,
+    ) -> Result<T, E> {
+        self.ask_with(id, async |permits| permits.try_acquire_owned().ok(), command).await
     }
 
-    /// The same for what many ask at once and is answered quickly: whoever finds the actor busy waits for a turn, for
-    /// at most [`QUEUE_TIMEOUT`].
-    pub(crate) async fn ask_queued<T>(
+    /// Asks an actor and waits for its answer. If its mailbox is full, waits for a permit for at most
+    /// [`QUEUE_TIMEOUT`]; for questions that come in bursts and are answered quickly.
+    pub(crate) async fn ask_queued<T, E: From<AskError>>(
         &self,
-        shared: &Arc<SharedContext>,
         id: &str,
-        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> R::Command,
-    ) -> Result<T, Error> {
+        command: impl FnOnce(Reply<Result<T, E>>) -> R::Command,
+    ) -> Result<T, E> {
         let in_turn = async |permits: Arc<Semaphore>| {
             tokio::time::timeout(QUEUE_TIMEOUT, permits.acquire_owned()).await.ok().and_then(Result::ok)
         };
-        self.ask_with(shared, id, in_turn, command).await
+        self.ask_with(id, in_turn, command).await
     }
 
-    async fn ask_with<T>(
+    async fn ask_with<T, E: From<AskError>>(
         &self,
-        shared: &Arc<SharedContext>,
         id: &str,
         admit: impl AsyncFnOnce(Arc<Semaphore>) -> Option<OwnedSemaphorePermit>,
-        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> R::Command,
-    ) -> Result<T, Error> {
-        if shared.is_stopping() {
-            return Err(Error::ShuttingDown);
-        }
-        let (address, permits) = self.get_or_start(shared, id);
-        let permit = admit(permits).await.ok_or_else(|| Error::Busy(format!("{} {id}", R::KIND)))?;
-        let (answer, wait) = oneshot::channel();
-        address.do_send(Envelope { command: command(answer), permit: Some(permit) });
-        wait.await.unwrap_or_else(|_| Err(Error::Crashed { actor: format!("{} {id}", R::KIND) }))
+        command: impl FnOnce(Reply<Result<T, E>>) -> R::Command,
+    ) -> Result<T, E> {
+        let host = self.host.upgrade().filter(|host| !host.is_stopping()).ok_or(AskError::ShuttingDown)?;
+        let (address, permits) = self.get_or_start(&host, id);
+        drop(host);
+        let actor = || format!("{} {id}", R::KIND);
+        let permit = admit(permits).await.ok_or_else(|| AskError::Busy { actor: actor() })?;
+        let (reply, wait) = Reply::channel();
+        address.do_send(Envelope { command: command(reply), permit: Some(permit) });
+        wait.await.unwrap_or_else(|_| Err(AskError::Crashed { actor: actor() }.into()))
     }
 
     /// Lets go of an actor whose entity is gone.
@@ -168,45 +197,43 @@ impl<R: Behavior> Registry<R> {
             entry.lifecycle.retired.store(true, Ordering::Release);
         }
     }
+}
 
-    /// Lets go of actors that nobody addressed since `before` (milliseconds since the epoch).
-    pub(crate) fn retire(&self, shared: &SharedContext, before: i64) {
+impl<R: Behavior> RegistryAccess<<R::Host as Host>::Kind> for Registry<R> {
+    fn kind(&self) -> <R::Host as Host>::Kind {
+        R::KIND
+    }
+
+    fn living(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    fn count_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn restart_if_dead(&self, id: &str) {
+        let is_dead = self.lock().get(id).is_some_and(|entry| !entry.address.connected());
+        if is_dead {
+            self.ensure_started(id);
+        }
+    }
+
+    fn retire(&self, before: i64) {
+        let Some(host) = self.host.upgrade().filter(|_| self.idle == IdlePolicy::Retire) else { return };
+        let mailbox = host.limits().mailbox;
         self.lock().retain(|_, entry| {
             let keep = entry.lifecycle.pinned.load(Ordering::Acquire)
                 || entry.lifecycle.used_at.load(Ordering::Relaxed) >= before
-                || entry.permits.available_permits() < shared.settings.mailbox;
+                || entry.permits.available_permits() < mailbox;
             if !keep {
                 entry.lifecycle.retired.store(true, Ordering::Release);
             }
             keep
         });
-    }
-
-    /// Forgets a dead actor and starts it anew.
-    pub(crate) fn restart_if_dead(&self, shared: &Arc<SharedContext>, id: &str) {
-        let dead = self.lock().get(id).is_some_and(|entry| !entry.address.connected());
-        if dead {
-            self.get_or_start(shared, id);
-        }
-    }
-
-    /// Counts a restart.
-    pub(crate) fn count_restart(&self) {
-        self.restarts.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Restarts since the start.
-    pub(crate) fn restarts(&self) -> u64 {
-        self.restarts.load(Ordering::Relaxed)
-    }
-
-    /// What its actors are called.
-    pub(crate) fn kind(&self) -> &'static str {
-        R::KIND
-    }
-
-    /// Living actors.
-    pub(crate) fn len(&self) -> usize {
-        self.lock().len()
     }
 }

@@ -1,7 +1,7 @@
 //! Timers that send an actor a command at a time of day; they never keep the actor alive.
 
-use crate::context::SharedContext;
 use crate::runtime::cell::{ActorCell, Behavior, Envelope};
+use crate::runtime::host::Host;
 use actix::WeakAddr;
 use arbiter_core::kernel::time::Timestamp;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 /// The timers of one actor, by name: a new one replaces the old one of the same name.
 pub(crate) struct Timers<R: Behavior> {
     address: WeakAddr<ActorCell<R>>,
-    shared: Weak<SharedContext>,
+    shared: Weak<R::Host>,
     armed: Arc<Mutex<HashMap<&'static str, AbortHandle>>>,
 }
 
@@ -26,15 +26,15 @@ impl<R: Behavior> Clone for Timers<R> {
 }
 
 impl<R: Behavior> Timers<R> {
-    pub(crate) fn new(address: WeakAddr<ActorCell<R>>, shared: &Arc<SharedContext>) -> Self {
+    pub(crate) fn new(address: WeakAddr<ActorCell<R>>, shared: &Arc<R::Host>) -> Self {
         Self { address, shared: Arc::downgrade(shared), armed: Arc::default() }
     }
 
     /// Sends `command` at `at`.
     pub(crate) fn set(&self, name: &'static str, at: Timestamp, command: R::Command) {
         let Some(shared) = self.shared.upgrade() else { return };
-        let (sleep, address) = (shared.clock.sleep_until(at), self.address.clone());
-        let task = shared.runtime.spawn(async move {
+        let (sleep, address) = (shared.clock().sleep_until(at), self.address.clone());
+        let task = shared.timer_runtime().spawn(async move {
             sleep.await;
             if let Some(address) = address.upgrade() {
                 address.do_send(Envelope { command, permit: None });

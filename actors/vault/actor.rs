@@ -5,14 +5,16 @@
 //! `vault_passwords`, with whole files in `vault_transfer`. Restart: at once; the opened file outlives the
 //! actor, so that its failure neither locks the vault nor loses a key.
 
+use crate::actor_kind::ActorKind;
 use crate::caller::Caller;
+use crate::context::SharedContext;
 use crate::error::Error;
-use crate::provider::ProvidersHandle;
+use crate::error::Reply;
 use crate::runtime::cell::{Behavior, BehaviorContext};
+use crate::vault::Unlocked;
 use crate::vault::open_vault::RolledBack;
 use crate::vault::throttle::Throttle;
 use crate::vault::transfer::ImportedKeys;
-use crate::vault::{Reply, Unlocked};
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::KeyId;
@@ -116,7 +118,8 @@ pub(crate) struct VaultActor {
 
 impl Behavior for VaultActor {
     type Command = Command;
-    const KIND: &'static str = "vault";
+    type Host = SharedContext;
+    const KIND: ActorKind = ActorKind::Vault;
 
     fn new(context: BehaviorContext<Self>) -> Self {
         Self { context, grants: HashMap::new(), throttle: Throttle::default() }
@@ -125,38 +128,37 @@ impl Behavior for VaultActor {
     async fn start(&mut self) {}
 
     async fn handle(&mut self, command: Command) {
-        // An answer that nobody waits for any more was still given.
         match command {
             Command::Unlock { caller, password, answer } => {
-                let _ = answer.send(self.unlock(&caller, password).await);
+                answer.with(self.unlock(&caller, password)).await;
             }
             Command::Lock { caller, answer } => {
-                let _ = answer.send(self.lock(&caller, "locked by hand").await);
+                answer.with(self.lock(&caller, "locked by hand")).await;
             }
             Command::AcceptRollback { caller, answer } => {
-                let _ = answer.send(self.accept_rollback(&caller).await);
+                answer.with(self.accept_rollback(&caller)).await;
             }
             Command::ChangePassword { caller, old, new, iterations, answer } => {
-                let _ = answer.send(self.change_password(&caller, old, new, iterations).await);
+                answer.with(self.change_password(&caller, old, new, iterations)).await;
             }
             Command::Rewrapped(rewrite) => self.install_rewrapped(*rewrite).await,
             Command::Store { unit, entry, value, answer } => {
-                let _ = answer.send(self.store(*unit, entry, value).await);
+                answer.with(self.store(*unit, entry, value)).await;
             }
             Command::Replace { caller, id, value, allowed_hosts, answer } => {
-                let _ = answer.send(self.replace(&caller, id, value, allowed_hosts).await);
+                answer.with(self.replace(&caller, id, value, allowed_hosts)).await;
             }
             Command::Delete { caller, id, answer } => {
-                let _ = answer.send(self.delete(&caller, id).await);
+                answer.with(self.delete(&caller, id)).await;
             }
             Command::Use { wanted, answer } => {
-                let _ = answer.send(self.use_key(wanted).await);
+                answer.with(self.use_key(wanted)).await;
             }
             Command::Export { caller, password, new, ids, answer } => {
-                let _ = answer.send(self.export(&caller, password, new, ids).await);
+                answer.with(self.export(&caller, password, new, ids)).await;
             }
             Command::Import { caller, file, password, on_conflict, answer } => {
-                let _ = answer.send(self.import(&caller, file, password, on_conflict).await);
+                answer.with(self.import(&caller, file, password, on_conflict)).await;
             }
             Command::Idle => {
                 if let Err(error) = self.lock(&Caller::system(), "idle").await {
@@ -261,7 +263,7 @@ impl VaultActor {
             return Err(Refusal::conflict("transition", detail).into());
         }
         self.close().await?;
-        ProvidersHandle(Arc::clone(&self.context.shared)).disconnect_all();
+        self.context.shared.disconnect_providers();
         self.tell(caller, EventType::VaultLocked, json!({"reason": reason})).await
     }
 

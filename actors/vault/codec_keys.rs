@@ -5,10 +5,10 @@
 
 use crate::caller::Caller;
 use crate::error::Error;
-use crate::provider::worker::KeySource;
 use crate::runtime::random;
 use crate::vault::VaultHandle;
 use crate::vault::actor::KeyUse;
+use crate::vault::key_source::KeySource;
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_vault::{EntryInfo, NewEntry};
 use futures_util::future::BoxFuture;

@@ -6,8 +6,6 @@
 use crate::caller::Caller;
 use crate::context::SharedContext;
 use crate::error::Error;
-use crate::provider::ProvidersHandle;
-use crate::provider::heartbeat::HeartbeatsHandle;
 use crate::vault::actor::VaultActor;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
@@ -78,7 +76,7 @@ impl VaultActor {
         // Whoever waited for it is asked at once.
         for provider in shared.store.all_providers().await? {
             if provider.has_key_reference(&id) {
-                HeartbeatsHandle(Arc::clone(&shared)).beat_soon(&provider.id);
+                shared.beat_soon(&provider.id);
             }
         }
         Ok(stored)
@@ -131,7 +129,7 @@ impl VaultActor {
         });
         let generation = writing.await?;
         // An idle connection keeps in its buffer what it sent last.
-        ProvidersHandle(shared).disconnect_all();
+        shared.disconnect_providers();
         self.record_generation(generation).await;
         self.reset_idle_timer();
         self.info(&id)

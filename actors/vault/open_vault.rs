@@ -5,12 +5,12 @@
 
 use crate::context::SharedContext;
 use crate::error::{Error, VaultAccessError};
-use crate::provider::authorized_client::host_of;
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::vault::Status;
 use arbiter_core::provider::{KeyAccess, Provider};
+use arbiter_providers::{Endpoint, EndpointPolicy, HttpPolicy, SocketPolicy};
 use arbiter_vault::{EntryInfo, Vault, VaultError, VaultState};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -245,4 +245,10 @@ fn status(vault: &Vault) -> Status {
         VaultState::Locked => Status::Locked,
         VaultState::Unlocked => Status::Unlocked,
     }
+}
+
+/// Returns the host of a stored endpoint, even if the settings no longer allow it; `None` when it cannot be parsed.
+fn host_of(text: &str) -> Option<String> {
+    let anywhere = EndpointPolicy { allow_public_http: HttpPolicy::Anywhere, sockets: SocketPolicy::Allowed };
+    Endpoint::parse(text, anywhere).ok().map(|endpoint| endpoint.host().to_owned())
 }

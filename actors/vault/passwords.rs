@@ -87,7 +87,7 @@ impl VaultActor {
         self.context.shared.runtime.spawn(async move {
             match rewrap(&shared).await {
                 Ok(Some(done)) if !shared.is_stopping() => {
-                    shared.vault.tell(&shared, SINGLETON_ID, Command::Rewrapped(Box::new(done)));
+                    shared.registries.vault.tell(SINGLETON_ID, Command::Rewrapped(Box::new(done)));
                 }
                 Ok(_) => {}
                 Err(error) => tracing::info!(%error, "keys were not rewrapped; the next unlock tries again"),

@@ -1,6 +1,7 @@
-//! Agents as others reach them: creating, changing, starting, stopping, giving work.
+//! Agents: the handle by which they are created, changed, started, stopped and given work.
 //!
-//! What an agent's actor does with it is in `agent_actor`.
+//! `agent/actor.rs` is the actor of one agent: it brings a started agent to where it can work and begins its runs.
+//! A run is a task of its own (see `run`), so an agent at work still answers.
 
 pub(crate) mod actor;
 pub(crate) mod clone;

@@ -1,6 +1,7 @@
-//! Beads as others reach them: the handle, and what a bead's actor can be told.
+//! Beads: the handle by which they are created, changed, claimed and ended.
 //!
-//! What the actor does with it is in `bead_actor`.
+//! `bead/actor.rs` is the actor of one bead. It serializes claims, leases and endings, and watches the lease. How a
+//! hold ends is in `release` and `run_outcome`; a question to the operator is filed in `escalate`.
 
 pub(crate) mod actor;
 pub(crate) mod create;

@@ -1,6 +1,7 @@
-//! Files of beads as others reach them: reading one in, writing one out, and who hears of changes.
+//! Files of beads: reading one in, writing one out, and the watch for changes.
 //!
-//! What the actor of a project's file does by itself is in `bead_files_actor`.
+//! `bead_file/actor.rs` is the actor of one project's file. It writes the file a moment after beads changed, and reads
+//! it when it was changed from outside. `disk` does the I/O, `import` and `export` translate.
 
 pub(crate) mod actor;
 pub(crate) mod disk;

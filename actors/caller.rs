@@ -1,10 +1,10 @@
-//! Who asks, and under which condition.
+//! The caller of a change, and its condition.
 
 use arbiter_core::kernel::event::Origin;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, KeptAnswer, Unit};
 
-/// Who asks for a change.
+/// The caller of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The name that events show: a user, an agent, or `system`.
@@ -43,7 +43,7 @@ impl Caller {
     }
 }
 
-/// Whether a deletion takes along what depends on the entity.
+/// The treatment of dependent entities in a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cascade {
     Yes,

@@ -20,12 +20,12 @@ pub(crate) async fn retry_on_conflict<T>(attempt: impl AsyncFn() -> Result<T, Er
     Err(Error::Busy("the entity".to_owned()))
 }
 
-/// Returns whether an attempt has to be made again, for who is no actor and makes them one by one, at most [`MAX_TRIES`].
+/// Returns whether an attempt has to be made again, for code outside actors that tries at most [`MAX_TRIES`] times.
 pub(crate) fn is_stale<T>(outcome: &Result<T, Error>) -> bool {
     matches!(outcome, Err(Error::Store(StoreError::Stale { .. })))
 }
 
-/// Refuses a caller who has seen another revision than the stored one.
+/// Refuses a caller that has seen another revision than the stored one.
 pub(crate) fn check_revision<R: Record>(caller: &Caller, record: &R) -> Result<(), Refusal> {
     match caller.if_match {
         Some(seen) if seen != record.revision() => Err(Refusal::Precondition {

@@ -1,5 +1,4 @@
-//! What all actors share: the store, the clock, the settings and the registries through which they find
-//! each other.
+//! The composition of the actors: store, clock, settings and the registries through which they find each other.
 
 use crate::actor_kind::ActorKind;
 use crate::agent;
@@ -33,10 +32,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The id of actors of which there is one.
+/// The id of an actor that exists once.
 pub(crate) const SINGLETON_ID: &str = "main";
 
-/// Everything that all actors share.
+/// The services and registries that the actors share.
 pub(crate) struct SharedContext {
     pub(crate) store: Store,
     pub(crate) clock: SharedClock,
@@ -60,7 +59,7 @@ pub(crate) struct SharedContext {
     pub(crate) remote_executor: RemoteExecutorSlot,
     pub(crate) personas: PersonaStore,
     pub(crate) notices: SharedNoticeState,
-    /// What goes on behind an answer, and has to end before the store closes.
+    /// Work behind an answer that must end before the store closes.
     pub(crate) background_tasks: TaskTracker,
     pub(crate) open_vault: OpenVault,
     pub(crate) registries: Registries,
@@ -68,7 +67,7 @@ pub(crate) struct SharedContext {
     stopping: CancellationToken,
 }
 
-/// What [`SharedContext`] is made of.
+/// The parts that [`SharedContext`] is made of.
 pub(crate) struct ContextParts {
     pub(crate) store: Store,
     pub(crate) clock: SharedClock,
@@ -140,7 +139,7 @@ impl SharedContext {
         self.stopping.is_cancelled()
     }
 
-    /// From now on nothing new is begun.
+    /// Begins the shutdown: nothing new is begun.
     pub(crate) fn stop(&self) {
         self.stopping.cancel();
     }

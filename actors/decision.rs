@@ -1,6 +1,7 @@
-//! Decisions as others reach them: asked for, answered, withdrawn.
+//! Decisions: the handle by which they are asked, answered and withdrawn.
 //!
-//! Owns nothing. Talks to the store for what is new, and to the actor of a decision for what ends it.
+//! `decision/actor.rs` is the actor of one decision: it keeps the timer of its reminder and deadline, and writes the
+//! answer together with its effect on the bead or project. `cancel` ends decisions whose subject goes away.
 
 pub(crate) mod actor;
 pub(crate) mod cancel;

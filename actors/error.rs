@@ -1,7 +1,5 @@
-//! Why an actor did not do what it was asked.
+//! The errors of the actors.
 
-use crate::provider::call_failure::CallFailure;
-use crate::provider::call_failure::error_kind;
 use crate::runtime::reply::{self, AskError};
 use arbiter_core::kernel::call::ErrorKind;
 use arbiter_core::kernel::refusal::Refusal;
@@ -17,7 +15,7 @@ pub(crate) const BUDGET_EXHAUSTED: &str = "budget-exhausted";
 /// The reply to one question to an actor.
 pub(crate) type Reply<T> = reply::Reply<Result<T, Error>>;
 
-/// Why there is no answer.
+/// An operation of an actor that failed or was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is against a rule; nothing changed.
@@ -71,21 +69,7 @@ impl From<AskError> for Error {
     }
 }
 
-impl From<CallFailure> for Error {
-    fn from(failure: CallFailure) -> Self {
-        match failure {
-            CallFailure::Error(error) => error,
-            CallFailure::Call(error) => Self::Call(Box::new(FailedCall {
-                kind: error_kind(&error),
-                text: error.to_string(),
-                retry_after: error.rate_hints().retry_after,
-                field: error.field().map(str::to_owned),
-            })),
-        }
-    }
-}
-
-/// Why the vault did not do what it was asked.
+/// An operation of the vault that failed or was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultAccessError {
     #[error("the vault is locked")]

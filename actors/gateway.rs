@@ -1,7 +1,7 @@
-//! The gateway: chats of other programs, passed on to the providers with Arbiter's keys.
+//! The gateway: chats of other programs, forwarded to the providers with Arbiter's keys.
 //!
-//! Owns who may serve a chat by the name of its model. Must not look into the chat beyond that: what came is
-//! what goes on. Not an actor: one chat knows nothing of another.
+//! Selects the providers that may serve a chat by the name of its model. Must not read the chat beyond that: it is
+//! forwarded as it came. Not an actor: chats are independent. `stream` is a streamed answer, `console` the console.
 
 pub(crate) mod console;
 pub(crate) mod stream;

@@ -1,8 +1,15 @@
-//! The cast: every agent, bead, decision, provider, heartbeat, project and the vault is one supervised
-//! actor; the event bus is their broker and the orchestrator their root.
+//! The actors of Arbiter: every agent, bead, decision, provider, heartbeat, project and the vault is one
+//! supervised actor.
 //!
-//! Owns who does what and in which order. Knows nothing of HTTP, the command line or Temporal: the
-//! edges reach everything through [`Handles`].
+//! The event bus is their broker, and the orchestrator is their root.
+//! Actors decide by the rules of `arbiter_core`, and keep nothing in memory that the store does not hold.
+//! The edges (HTTP, command line, Temporal) reach them only through [`Handles`].
+//!
+//! A folder is a noun; its face, such as `bead.rs`, is the handle by which others reach it, and `actor.rs` is the
+//! actor. The graph of folders has no cycle. `runtime` knows no noun. Two things are forwarded by the context,
+//! because a direct call would close a cycle: a bead tells its agent to begin a run, and the vault tells providers
+//! and heartbeats that keys changed. The files beside the folders compose: `start` and `recovery` begin, `context`
+//! and `registries` hold what the actors share, `orchestrator` hears of failures, `handles` is the public face.
 
 mod actor_kind;
 mod agent;

@@ -1,7 +1,6 @@
-//! The root: hears of every failure, counts restarts, escalates what fails too often, lets idle actors go.
+//! The root: receives every failure, counts restarts, escalates crash loops and retires idle actors.
 //!
-//! Owns the order in which the cast starts and stops. Restart: at once; it keeps nothing in memory that
-//! matters.
+//! Restart: at once; it keeps nothing in memory that matters.
 
 use crate::actor_kind::ActorKind;
 use crate::agent::AgentsHandle;
@@ -24,14 +23,14 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The name of the timer that lets idle actors go.
+/// The name of the timer that retires idle actors.
 const SWEEP: &str = "sweep";
 /// The name of the timer of retention.
 const RETENTION: &str = "retention";
-/// How often retention is looked at.
+/// The interval of retention.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
-/// The cast as it stands.
+/// The state of the actors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActorsStatus {
     /// Living actors by kind.
@@ -40,17 +39,17 @@ pub struct ActorsStatus {
     pub restarts: Vec<(String, u64)>,
     pub parked: Option<String>,
     pub changed_at: Option<Timestamp>,
-    /// Runs that go on.
+    /// Runs in progress.
     pub working: usize,
     pub limit: usize,
 }
 
-/// How others reach the orchestrator.
+/// The handle of the orchestrator.
 #[derive(Clone)]
 pub struct OrchestratorHandle(pub(crate) Arc<SharedContext>);
 
 impl OrchestratorHandle {
-    /// How the cast stands.
+    /// Returns the state of the actors.
     ///
     /// # Errors
     /// [`Error::Store`] when the store cannot be read.
@@ -76,7 +75,7 @@ impl OrchestratorHandle {
         })
     }
 
-    /// From now on no work is handed out; what runs goes on.
+    /// Parks dispatching: no work is handed out any more; runs in progress continue.
     ///
     /// # Errors
     /// [`Error::Refused`] when that is so already.
@@ -90,7 +89,7 @@ impl OrchestratorHandle {
         self.set_operation(caller, EventType::SystemParked, data, Some(reason)).await
     }
 
-    /// Work is handed out again.
+    /// Resumes dispatching.
     ///
     /// # Errors
     /// [`Error::Refused`] when that is so already.
@@ -122,7 +121,7 @@ impl OrchestratorHandle {
     }
 }
 
-/// What the orchestrator can be told.
+/// The commands of the orchestrator.
 pub(crate) enum Command {
     Failed(ActorFailure<ActorKind>),
     Sweep,
@@ -197,7 +196,7 @@ impl OrchestratorActor {
     }
 }
 
-/// What becomes of an entity whose actor fails too often.
+/// Blocks the entity of an actor in a crash loop.
 async fn escalate(shared: &Arc<SharedContext>, failure: &ActorFailure<ActorKind>) -> Result<(), Error> {
     let reason = format!("crash-loop: {}", failure.message);
     match failure.kind {

@@ -1,6 +1,7 @@
-//! Personas as others reach them: those that Arbiter brings along, and the user's own, which come before them.
+//! Personas: the handle that reads and changes them. A user's own persona comes before a built-in one.
 //!
-//! Not an actor: what is read is a file, anew each time. Changes are `persona_change.rs`.
+//! Not an actor: a persona is a file that is read anew each time. `change` and `draft` change files so that a crash
+//! in between leaves a whole persona; `directory` reads them.
 
 pub(crate) mod builtin;
 pub(crate) mod change;

@@ -1,6 +1,7 @@
-//! Projects as others reach them: created, changed, closed, commented on, deleted.
+//! Projects: the handle by which they are created, changed, closed, commented on and deleted.
 //!
-//! Owns nothing. Talks to the store for what is new, and to the actor of a project for everything else.
+//! `project/actor.rs` is the actor of one project; `file_locks` is the actor of its file locks. Deletions that take
+//! along other nouns are in `delete` and `cascade`.
 
 pub(crate) mod actor;
 pub(crate) mod cascade;

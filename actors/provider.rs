@@ -1,6 +1,8 @@
-//! Providers as others reach them: registering, changing, deleting, calling.
+//! Providers: the handle by which they are registered, changed and called.
 //!
-//! What a provider's actor does with it is in `provider_actor`.
+//! `provider/actor.rs` is the actor of one provider: it keeps the connected client and records health.
+//! `heartbeat` is an actor of its own, so that a provider that hangs holds up no other command. A key meets a request
+//! in `authorized_client`, or in `worker` when calls go through a Temporal server.
 
 pub(crate) mod actor;
 pub(crate) mod authorized_client;

@@ -1,4 +1,4 @@
-//! What grows is cut: events at a checkpoint, heartbeats, kept answers, old runs and calls, ended sessions.
+//! Deletion of old rows: events, heartbeats, kept answers, runs, calls and ended sessions.
 
 use crate::context::SharedContext;
 use crate::error::Error;
@@ -12,7 +12,7 @@ const ANSWERS: Duration = Duration::from_secs(86_400);
 /// How long runs of closed beads are kept.
 const RUNS: Duration = Duration::from_secs(90 * 86_400);
 
-/// Deletes what is older than its time, or more than its number.
+/// Deletes rows beyond the age or the number that is kept.
 pub(crate) async fn enforce(shared: &SharedContext) -> Result<(), Error> {
     let now = shared.clock.now();
     let mut unit = Unit::new(now, "system", "retention");

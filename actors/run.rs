@@ -1,7 +1,7 @@
-//! One run: an agent does one bead through its provider, step by step, and ends it.
+//! One run: an agent works on one bead through its provider, step by step, and ends it.
 //!
-//! A task of its own on the runtime. Owns the conversation while it lasts; what counts is in the run's row
-//! when it ends. Renews the lease while it waits, so that a run that hangs or dies loses it.
+//! A task on the runtime. It owns the conversation while it lasts; the result is in the run's row when it ends. It
+//! renews the lease while it waits, so that a run that hangs or dies loses its bead.
 
 pub(crate) mod active_runs;
 pub(crate) mod ask_agent;

@@ -1,4 +1,4 @@
-//! What the actors need to know of the configuration.
+//! The part of the configuration that the actors use.
 
 use arbiter_core::bead::readiness::ConditionalMode;
 use arbiter_core::kernel::ids::KeyId;
@@ -37,7 +37,7 @@ pub struct Settings {
     pub calls_kept_for: Duration,
     /// Runs at one time.
     pub max_parallel: usize,
-    /// Failed attempts before a person is asked.
+    /// Failed attempts before the operator is asked.
     pub attempts_max: u32,
     pub backoff_base: Duration,
     pub backoff_max: Duration,
@@ -48,7 +48,7 @@ pub struct Settings {
     pub approvals_per_project: u64,
     /// How long changes of beads are gathered before their file is written.
     pub bead_file_pause: Duration,
-    /// What `conditional-blocks` means.
+    /// The meaning of `conditional-blocks`.
     pub conditional: ConditionalMode,
     pub decision_timeout: Duration,
     pub notify: Option<Notify>,
@@ -60,21 +60,21 @@ pub struct Settings {
     pub store_queue_max: usize,
 }
 
-/// Who is told outside of what somebody has to act on.
+/// The receiver of notices that need action.
 #[derive(Clone, Debug)]
 pub struct Notify {
     pub url: String,
     pub secret: NotifySecret,
 }
 
-/// Where the secret of notices is.
+/// The source of the secret that signs notices.
 #[derive(Clone, Debug)]
 pub enum NotifySecret {
     Given(SecretString),
     Key(KeyId),
 }
 
-/// Whether plain HTTP may leave the local network.
+/// The rule for plain HTTP to public hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublicHttp {
     Allowed,

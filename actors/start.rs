@@ -66,6 +66,8 @@ pub async fn start(
 ) -> Result<ActorSystem, StartError> {
     let iterations = Iterations::try_from(settings.kdf_iterations)?;
     let vault = Vault::open(lock.directory().join("keys.json"), iterations)?;
+    // Unbounded, because the writer never waits for observers. It holds what the writer commits, one fsync a group,
+    // while the task below passes on one group, which takes no I/O. A group has at most `store_group_max` units.
     let (publish, mut committed) = mpsc::unbounded_channel();
     let store = Store::open(Options {
         directory: lock.directory().to_owned(),
@@ -73,12 +75,14 @@ pub async fn start(
         group_max: settings.store_group_max,
         queue_max: settings.store_queue_max,
         now: clock.now(),
-        // Without a bus nobody listens any more.
+        // The receiver is gone only when the actors are stopping.
         publish: Box::new(move |events| drop(publish.send(events))),
         on_failure,
     })?;
     let (_, last_seq) = store.event_bounds().await?;
     let (threads, system, root) = start_threads(settings.threads).await.map_err(StartError::Thread)?;
+    // Unbounded, because an actor that failed does not wait. Each living actor adds at most `restart_limit` + 1
+    // failures in a restart window: one that has given up handles nothing before the window ends.
     let (failures, mut failed) = mpsc::unbounded_channel();
     let shared = SharedContext::new(ContextParts {
         store,

@@ -1,5 +1,6 @@
-//! API tokens and the browser sessions that begin with them: made, checked and ended. Checks read a copy in
-//! memory (see `token_cache`) that every change replaces.
+//! API tokens and the browser sessions that begin with them: created, checked and ended.
+//!
+//! Checks read a copy in memory (`token/cache.rs`) that every change replaces. Not an actor.
 
 pub(crate) mod cache;
 

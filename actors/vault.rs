@@ -1,6 +1,7 @@
-//! The vault as others reach it: the handle.
+//! The vault: the handle by which it is opened, locked and used.
 //!
-//! What the actor does is in `vault_actor`; the opened file is in `open_vault`.
+//! `vault/actor.rs` is its only actor: it serializes passwords, entries and uses of keys. `open_vault` holds the opened
+//! file and lets other nouns see without asking what can be read. `throttle` slows down wrong passwords.
 
 pub(crate) mod actor;
 pub(crate) mod codec_keys;

@@ -1,6 +1,6 @@
 //! Failed calls to a provider, and their kind in the terms of the call ledger.
 
-use crate::error::Error;
+use crate::error::{Error, FailedCall};
 use arbiter_core::kernel::call::ErrorKind;
 use arbiter_providers::{CallError, CallErrorKind};
 
@@ -28,5 +28,19 @@ pub(crate) fn error_kind(error: &CallError) -> ErrorKind {
         CallErrorKind::Cancelled => ErrorKind::Cancelled,
         CallErrorKind::TooLarge => ErrorKind::TooLarge,
         CallErrorKind::Lost => ErrorKind::Lost,
+    }
+}
+
+impl From<CallFailure> for Error {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Error(error) => error,
+            CallFailure::Call(error) => Self::Call(Box::new(FailedCall {
+                kind: error_kind(&error),
+                text: error.to_string(),
+                retry_after: error.rate_hints().retry_after,
+                field: error.field().map(str::to_owned),
+            })),
+        }
     }
 }

@@ -1,8 +1,7 @@
-//! The shell around every actor: one message at a time, a firewall against panics, restarts within a
-//! budget, and a watch for deaths the firewall missed.
+//! The shell around every actor: one command at a time, a panic guard, restarts within a budget, and a watch for
+//! deaths that the guard missed.
 //!
-//! An actor's own file says what it does ([`Behavior`]); this file says how it lives. A panic in a role is
-//! answered (its reply channel closes), the role's memory is thrown away and built anew, and the messages
+//! A panic in a behavior closes the reply channel of its command. The state is then built anew, and the commands
 //! that wait are kept.
 
 use crate::runtime::host::Host;
@@ -18,9 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// What an actor does.
+/// The noun-specific part of an actor.
 pub(crate) trait Behavior: Sized + Unpin + 'static {
-    /// What it can be told.
+    /// The commands that it handles.
     type Command: Send + 'static;
     /// The program that it lives in.
     type Host: Host;
@@ -31,16 +30,16 @@ pub(crate) trait Behavior: Sized + Unpin + 'static {
     fn new(behavior_context: BehaviorContext<Self>) -> Self;
     /// Reads what it needs and arms its timers; runs before the first command and after each restart.
     fn start(&mut self) -> impl Future<Output = ()>;
-    /// Does what it is told.
+    /// Handles one command.
     fn handle(&mut self, command: Self::Command) -> impl Future<Output = ()>;
 }
 
-/// What an actor knows of its place.
+/// The surroundings of a behavior.
 pub(crate) struct BehaviorContext<R: Behavior> {
     pub(crate) id: String,
     pub(crate) shared: Arc<R::Host>,
     pub(crate) timers: Timers<R>,
-    /// Keeps it in memory although nobody addresses it.
+    /// Set to keep the actor in memory while it is idle.
     pub(crate) pin: Arc<AtomicBool>,
 }
 
@@ -65,7 +64,7 @@ impl<C: Send + 'static> Message for Envelope<C> {
     type Result = ();
 }
 
-/// What the orchestrator hears of a failed actor.
+/// A failure of an actor.
 #[derive(Debug)]
 pub(crate) struct ActorFailure<K> {
     pub(crate) kind: K,
@@ -74,7 +73,7 @@ pub(crate) struct ActorFailure<K> {
     pub(crate) verdict: RestartVerdict,
 }
 
-/// Tells of a death that did not go through the firewall.
+/// Reports a death that the panic guard missed.
 struct DeathWatch<H: Host> {
     kind: H::Kind,
     id: String,
@@ -95,7 +94,7 @@ impl<H: Host> Drop for DeathWatch<H> {
     }
 }
 
-/// The actix actor around a role.
+/// The actix actor around a behavior.
 pub(crate) struct ActorCell<R: Behavior> {
     behavior_context: BehaviorContext<R>,
     behavior: Option<R>,
@@ -132,7 +131,7 @@ impl<R: Behavior> ActorCell<R> {
         }
     }
 
-    /// Runs a piece of the role behind the firewall; nothing else is handled meanwhile.
+    /// Runs a part of the behavior behind the panic guard; nothing else is handled meanwhile.
     fn run(&mut self, command: Option<Envelope<R::Command>>, context: &mut Context<Self>) {
         let known = self.behavior.take();
         let behavior_context = self.behavior_context.clone();
@@ -171,7 +170,7 @@ impl<R: Behavior> ActorCell<R> {
             verdict,
         });
         match verdict {
-            // The supervisor starts the same shell again; `restarting` has thrown the role away.
+            // The supervisor starts the same shell again; `restarting` has dropped the behavior.
             RestartVerdict::Restart { after } if after.is_zero() => context.stop(),
             RestartVerdict::Restart { after } => {
                 let pause = actix::clock::sleep(after).into_actor(self);
@@ -213,7 +212,7 @@ impl<R: Behavior> Handler<Envelope<R::Command>> for ActorCell<R> {
 
     fn handle(&mut self, message: Envelope<R::Command>, context: &mut Self::Context) {
         self.used_at.store(self.behavior_context.shared.clock().now().as_millis(), Ordering::Relaxed);
-        // Given up: the message is dropped, which its sender hears as a crash.
+        // Given up: the command is dropped, which the asker receives as a crash.
         if !self.given_up {
             self.run(Some(message), context);
         }

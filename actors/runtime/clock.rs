@@ -8,13 +8,13 @@ use tokio::sync::watch;
 
 /// Tells the time and wakes at a time.
 pub trait Clock: Send + Sync + 'static {
-    /// What time it is.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
-    /// Ends when that time has come.
+    /// Completes at the given time.
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
 }
 
-/// A clock that everybody shares.
+/// A clock shared by all actors.
 pub type SharedClock = Arc<dyn Clock>;
 
 /// The machine's clock.
@@ -59,7 +59,7 @@ impl ManualClock {
         Self { time: Arc::new(watch::Sender::new(start)) }
     }
 
-    /// Moves it forward and wakes whom it concerns.
+    /// Moves it forward and wakes the sleepers that are due.
     pub fn advance(&self, span: Duration) {
         self.time.send_modify(|time| *time = time.plus(span));
     }

@@ -1,5 +1,5 @@
-//! The registry of one kind of actor: starts an entity's actor when it is first addressed, lets it go
-//! when nobody has addressed it for a while, and bounds what waits for it.
+//! The registry of one kind of actor: starts an entity's actor when it is first addressed, retires it when it is
+//! idle, and bounds the questions that wait for it.
 
 use crate::runtime::cell::{ActorCell, Behavior, Envelope};
 use crate::runtime::host::Host;
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How long a question waits for a turn.
+/// The longest wait of a question for a permit.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The threads that actors live on.
@@ -25,14 +25,14 @@ pub(crate) struct ActorThreads {
     pub(crate) entities: Arc<[ArbiterHandle]>,
 }
 
-/// What the registry and an actor share of the actor's life.
+/// The flags that a registry shares with one actor.
 #[derive(Clone, Default)]
 pub(crate) struct Lifecycle {
     /// When it was last addressed, in milliseconds since the epoch.
     pub(crate) used_at: Arc<AtomicI64>,
-    /// Set while it has to stay in memory: from its beginning until its role says otherwise.
+    /// Set while it has to stay in memory: from its start until its behavior says otherwise.
     pub(crate) pinned: Arc<AtomicBool>,
-    /// Set when it was let go, so that its end is no death.
+    /// Set when it was retired, so that its end is not reported.
     pub(crate) retired: Arc<AtomicBool>,
 }
 
@@ -42,7 +42,7 @@ struct RegistryEntry<R: Behavior> {
     lifecycle: Lifecycle,
 }
 
-/// Where a kind of actor lives.
+/// The threads of a kind of actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Affinity {
     /// On the root's thread.

@@ -2,6 +2,7 @@
 
 pub mod children;
 pub mod documents;
+pub mod folders;
 pub mod pages;
 pub mod reference;
 

@@ -1,7 +1,7 @@
-//! Certificates: by what name we file them, whose we trust, and where in an error TLS speaks.
+//! TLS rules shared by provider calls and the command line: fingerprints, server verification, and the search
+//! for TLS errors in error chains.
 //!
-//! Owns what the calls to providers and the command line must judge alike. Knows neither files nor requests,
-//! and holds no private key.
+//! Knows neither files nor requests, and holds no private key.
 
 mod verifier;
 
@@ -11,12 +11,12 @@ use sha2::{Digest, Sha256};
 use std::error::Error;
 use std::io;
 
-/// The SHA-256 of a certificate's DER, in lower-case hex.
+/// Returns the SHA-256 of a certificate's DER, in lower-case hex.
 pub fn fingerprint(certificate: &[u8]) -> String {
     Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The TLS error among an error's causes. An I/O error hides the error it carries from its own causes.
+/// Finds the TLS error among an error's causes. An I/O error hides the error it carries from its own causes.
 pub fn find_tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut here = Some(error);
     while let Some(error) = here {

@@ -1,7 +1,7 @@
-//! Which certificate a server may show, when the system's authorities are not asked.
+//! Verification of a server's certificate without the system's authorities.
 //!
-//! Owns the two ways of knowing a server: by the fingerprint of its certificate, or by certificates that
-//! the user named. The server always proves to have the key of what it shows.
+//! A server is known by the fingerprint of its certificate or by certificates that the operator named. In both
+//! cases the server proves that it has the certificate's key.
 
 use crate::fingerprint;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,15 +12,15 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::sync::Arc;
 
-/// Whom a server may be.
+/// Servers that a verifier accepts.
 #[derive(Debug)]
 enum ExpectedServer {
     Fingerprint(String),
-    /// Who has a certificate of one of these issuers, or one of these themselves.
+    /// A server with one of these certificates, or with a certificate that one of them issued.
     IssuedBy(Vec<CertificateDer<'static>>, Arc<WebPkiServerVerifier>),
 }
 
-/// Takes the certificates of one server.
+/// A certificate verifier for one server.
 #[derive(Debug)]
 pub struct Verifier {
     expected: ExpectedServer,
@@ -28,15 +28,15 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Takes the one certificate with this fingerprint.
+    /// Accepts only the certificate with this fingerprint.
     pub fn from_fingerprint(fingerprint: &str, provider: Arc<CryptoProvider>) -> Self {
         Self { expected: ExpectedServer::Fingerprint(fingerprint.to_owned()), provider }
     }
 
-    /// Takes what these certificates have issued, and these themselves.
+    /// Accepts these certificates and the certificates they issued.
     ///
     /// # Errors
-    /// When none of them can be trusted.
+    /// When none of the certificates can be trusted.
     pub fn from_certificates(
         certificates: Vec<CertificateDer<'static>>,
         provider: Arc<CryptoProvider>,
@@ -74,8 +74,8 @@ impl ServerCertVerifier for Verifier {
             Err(refusal) if is_ca_as_end_entity_error(&refusal) && certificates.contains(shown) => refusal,
             outcome => return outcome,
         };
-        // What `openssl req -x509` makes for a server is a CA by its own word. The user named this very
-        // certificate, its time was checked before that word, and its name is checked here.
+        // `openssl req -x509` marks a server's certificate as a CA. The operator named this very certificate,
+        // its validity was checked earlier, and its name is checked here.
         let parsed = ParsedCertificate::try_from(shown).map_err(|_| refusal)?;
         verify_server_name(&parsed, name)?;
         Ok(ServerCertVerified::assertion())
@@ -104,9 +104,9 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Returns whether a certificate was refused for nothing but being a CA's own.
+/// Returns whether a certificate was refused only because it is a CA's own.
 fn is_ca_as_end_entity_error(error: &Error) -> bool {
-    // The reason has no variant of its own in rustls.
+    // rustls has no variant for this reason.
     matches!(error, Error::InvalidCertificate(CertificateError::Other(reason))
         if format!("{reason:?}").contains("CaUsedAsEndEntity"))
 }

@@ -1,24 +1,24 @@
-//! A key file whose password is lost, put where it is no longer in the way.
+//! Moves a key file out of the way when its password is lost.
 //!
-//! Owns the names it gets. Must not delete or overwrite anything.
+//! An archived file is renamed, never deleted and never overwritten.
 
 use crate::VaultError;
 use rustix::fs::{self, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
 
-/// A file that was renamed.
+/// A key file or backup and the name it was archived under.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchivedFile {
     pub from: PathBuf,
     pub to: PathBuf,
 }
 
-/// Renames the key file to `<file>.forgotten-<timestamp>` and its backup to the same with `.bak`, durably.
-/// Answers what there was to rename. Nobody else may have the vault open.
+/// Renames the key file to `<file>.forgotten-<timestamp>` and its backup to the same name with `.bak`, durably.
+/// Returns the renamed files. No process may have the vault open.
 ///
 /// # Errors
-/// [`VaultError::Io`], also when a file of such a name is there already.
+/// [`VaultError::Io`], also when a file with the target name already exists.
 pub fn archive_key_file(file: &Path, timestamp: &str) -> Result<Vec<ArchivedFile>, VaultError> {
     let with = |end: &str| {
         let mut name = file.as_os_str().to_owned();

@@ -1,8 +1,8 @@
-//! One file that is read whole and replaced whole, and is nobody else's.
+//! A private file that is read and replaced as a whole.
 //!
-//! Owns modes, owners, temporary files, the backup and every sync. Must not know what the bytes mean.
-//! All names are resolved in a directory opened once per operation, so that a check and the act it
-//! guards see the same directory.
+//! Owns modes, owners, temporary files, the backup and every sync. Must not know what the bytes mean. Each
+//! operation opens the directory once and resolves all names in it. A check and the action it guards therefore
+//! see the same directory.
 
 use crate::permissions::check_private;
 use crate::{VaultError, temporary};
@@ -18,12 +18,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The largest file read or written, in bytes; thousands of keys are a tenth of it.
+/// Largest file read or written, in bytes; thousands of keys need a tenth of it.
 pub(crate) const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
-/// The mode of everything created here.
+/// Mode of every file created here.
 const PRIVATE: Mode = Mode::from_raw_mode(0o600);
 
-/// A private file, and what was last seen in it.
+/// A private file and the contents it was last seen with.
 pub(crate) struct AtomicFile {
     path: PathBuf,
     name: String,
@@ -31,7 +31,7 @@ pub(crate) struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// The file at this path, and its directory without what a killed process left there.
+    /// Opens the file at `path` and removes the temporary files that a killed process left beside it.
     pub(crate) fn open(path: PathBuf) -> Result<Self, VaultError> {
         let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let name = name.ok_or_else(|| VaultError::corrupt(&path, "its name is not a file name"))?;
@@ -44,15 +44,15 @@ impl AtomicFile {
         &self.path
     }
 
-    /// The whole file; nothing when there is none.
+    /// Reads the whole file; returns `None` if it does not exist.
     pub(crate) fn read(&mut self) -> Result<Option<Vec<u8>>, VaultError> {
         let bytes = self.read_name(&self.directory()?, &self.name)?;
         self.seen = bytes.as_deref().map(digest);
         Ok(bytes)
     }
 
-    /// Replaces the file by these bytes, durably, or leaves it as it is. Before the new file takes its
-    /// name it is read back and `verify` must accept it. Refused when the file is not as last read.
+    /// Replaces the file with `bytes` durably, or leaves it unchanged. The new file is read back and `verify`
+    /// must accept it before it is renamed into place. Fails if the file has changed since the last read.
     pub(crate) fn replace(
         &mut self,
         bytes: &[u8],
@@ -74,7 +74,7 @@ impl AtomicFile {
             self.rename(&directory, &fresh, &self.name)
         });
         if answer.is_err() {
-            // The first error is the one to tell; what stays behind is removed at the next open.
+            // Return the first error. The next open removes a temporary file that stays behind.
             let _ = fs::unlinkat(&directory, &fresh, AtFlags::empty());
         }
         answer?;
@@ -82,12 +82,12 @@ impl AtomicFile {
         fs::fsync(&directory).map_err(|error| self.fault("sync the directory of", error))
     }
 
-    /// Returns whether these bytes are what was last read or put in place, durably or not.
+    /// Returns whether `bytes` were last read or put in place, durably or not.
     pub(crate) fn is_current(&self, bytes: &[u8]) -> bool {
         self.seen == Some(digest(bytes))
     }
 
-    /// Keeps the bytes that are about to be replaced. A copy, not a link: both files survive alone.
+    /// Copies the current bytes to the backup file. A link would tie both files to the same damage.
     fn write_backup(&self, directory: &OwnedFd, current: &[u8]) -> Result<(), VaultError> {
         let copy = temporary::name(&self.name, "bak");
         let answer = self
@@ -110,7 +110,7 @@ impl AtomicFile {
         let opened = fs::openat(directory, name, flags, PRIVATE)
             .map_err(|error| self.fault("create a file beside", error))?;
         let mut file = File::from(opened);
-        // One write() may be short on a full disk, without an error: hence the loop and the reading back.
+        // On a full disk, write() may be short without an error: hence write_all and the read-back.
         file.write_all(bytes).map_err(|error| self.io_fault("write a file beside", error))?;
         file.sync_all().map_err(|error| self.io_fault("sync a file beside", error))?;
         match self.read_name(directory, name)? {
@@ -125,7 +125,7 @@ impl AtomicFile {
     }
 
     fn read_name(&self, directory: &OwnedFd, name: &str) -> Result<Option<Vec<u8>>, VaultError> {
-        // NONBLOCK: a pipe put in the file's place must not hang us before its type is seen.
+        // NONBLOCK: opening a pipe in the file's place must not block before its type is checked.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = match fs::openat(directory, name, flags, Mode::empty()) {
             Ok(opened) => opened,

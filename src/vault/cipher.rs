@@ -1,7 +1,7 @@
-//! AES-256-GCM under keys from PBKDF2-HMAC-SHA256, and nothing about files.
+//! AES-256-GCM under keys derived by PBKDF2-HMAC-SHA256.
 //!
-//! Owns the sizes, the freshness of salt and nonce, and the only places where a
-//! secret is exposed. Must not know entries, JSON or paths.
+//! Owns the sizes, fresh salts and nonces, and the only places that expose a secret. Must not know entries,
+//! JSON or paths.
 
 use crate::{Iterations, VaultError, scrub::on_scrubbed_stack};
 use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
@@ -12,19 +12,16 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// Bytes of a salt.
 pub(crate) const SALT_LEN: usize = 32;
-/// Bytes of a nonce.
 pub(crate) const NONCE_LEN: usize = 12;
-/// Bytes of an authentication tag.
 pub(crate) const TAG_LEN: usize = 16;
-/// Bytes of a key, a seal and a v1 password check.
+/// Length of a key, a seal and a v1 password check, in bytes.
 pub(crate) const KEY_LEN: usize = 32;
 
-/// The salt of one encryption.
+/// Salt of one key derivation.
 pub(crate) type Salt = [u8; SALT_LEN];
 
-/// A key, wiped when dropped; boxed first and filled in place, so that moving it leaves no copy.
+/// A key, wiped on drop. It is boxed before it is filled, so that a move leaves no copy.
 pub(crate) struct DerivedKey(Box<Zeroizing<[u8; KEY_LEN]>>);
 
 impl DerivedKey {
@@ -34,14 +31,14 @@ impl DerivedKey {
         key
     }
 
-    /// A key that no password leads to.
+    /// Generates a random key that no password derives.
     pub(crate) fn random() -> Result<Self, VaultError> {
         let mut answer = Ok(());
         let key = Self::new_with(|bytes| answer = fill_random(bytes));
         answer.map(|()| key)
     }
 
-    /// The key these bytes are, when there are enough of them.
+    /// Reads a key from decrypted bytes; returns `None` if the length is wrong.
     pub(crate) fn from_plaintext(bytes: &[u8]) -> Option<Self> {
         (bytes.len() == KEY_LEN).then(|| Self::new_with(|key| key.copy_from_slice(bytes)))
     }
@@ -50,20 +47,20 @@ impl DerivedKey {
         self.0.as_slice()
     }
 
-    /// Returns whether these bytes are the key, in constant time.
+    /// Returns whether `other` equals the key, in constant time.
     pub(crate) fn is_equal_to(&self, other: &[u8]) -> bool {
         self.as_bytes().ct_eq(other).into()
     }
 
-    /// Returns whether this tag is the message's under this key, in constant time.
+    /// Returns whether `tag` authenticates `message` under this key, in constant time.
     pub(crate) fn is_tag_valid(&self, message: &[u8], tag: &[u8; KEY_LEN]) -> bool {
         self.authenticate(message).ct_eq(tag).into()
     }
 
-    /// HMAC-SHA256 of a message under this key.
+    /// Computes HMAC-SHA256 of `message` under this key.
     pub(crate) fn authenticate(&self, message: &[u8]) -> [u8; KEY_LEN] {
         on_scrubbed_stack(|| {
-            // HMAC takes a key of any length, so the zeros are never returned; and they match no seal.
+            // HMAC accepts a key of any length, so the zeros are never returned. They match no seal.
             let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(self.as_bytes()) else {
                 return [0; KEY_LEN];
             };
@@ -73,7 +70,7 @@ impl DerivedKey {
     }
 }
 
-/// Salt, nonce, ciphertext and tag of one encryption: what `encrypted_data` holds.
+/// Salt, nonce, ciphertext and tag of one encryption, as stored in `encrypted_data`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Ciphertext {
     pub(crate) salt: Salt,
@@ -82,7 +79,7 @@ pub(crate) struct Ciphertext {
 }
 
 impl Ciphertext {
-    /// From standard, padded base64 of salt ‖ nonce ‖ ciphertext+tag.
+    /// Decodes standard, padded base64 of salt ‖ nonce ‖ ciphertext+tag.
     pub(crate) fn from_base64(text: &str) -> Option<Self> {
         let bytes = STANDARD.decode(text).ok()?;
         let (salt, rest) = bytes.split_first_chunk::<SALT_LEN>()?;
@@ -95,7 +92,7 @@ impl Ciphertext {
     }
 }
 
-/// The key of a password. Costs `iterations` rounds: 84 ms for the default on the reference machine.
+/// Derives a key from a password in `iterations` rounds; the default takes 84 ms on the reference machine.
 pub(crate) fn derive(password: &SecretString, salt: &[u8], iterations: Iterations) -> DerivedKey {
     on_scrubbed_stack(|| {
         DerivedKey::new_with(|key| {
@@ -104,7 +101,7 @@ pub(crate) fn derive(password: &SecretString, salt: &[u8], iterations: Iteration
     })
 }
 
-/// Encrypts under a fresh salt and a fresh nonce; answers the derived key too, so that it can be cached.
+/// Encrypts under a fresh salt and a fresh nonce. Also returns the derived key so that the caller can cache it.
 pub(crate) fn encrypt(
     password: &SecretString,
     iterations: Iterations,
@@ -115,7 +112,7 @@ pub(crate) fn encrypt(
     fill_random(&mut salt)?;
     fill_random(&mut nonce)?;
     let key = derive(password, &salt, iterations);
-    // The full capacity at once: a vector that grows leaves its plaintext behind.
+    // Reserve the full capacity: a vector that grows leaves its plaintext behind.
     let mut body = Zeroizing::new(Vec::with_capacity(plaintext.len() + TAG_LEN));
     body.extend_from_slice(plaintext);
     let tag = on_scrubbed_stack(|| {
@@ -128,7 +125,7 @@ pub(crate) fn encrypt(
     Ok((Ciphertext { salt, nonce, body: std::mem::take(&mut *body) }, key))
 }
 
-/// GCM takes 64 GiB at once; no value of ours comes near.
+/// GCM accepts up to 64 GiB per message; no value comes near.
 const TOO_LONG: VaultError = VaultError::TooLarge { limit_bytes: u32::MAX as u64 };
 
 /// Encrypts the text of a secret; see [`encrypt`].
@@ -141,7 +138,7 @@ pub(crate) fn encrypt_text(
     encrypt(password, iterations, text.expose_secret().as_bytes(), associated_data)
 }
 
-/// The plaintext, or nothing when key, associated data or any bit of the ciphertext is not right.
+/// Decrypts; returns `None` if the key, the associated data or any bit of the ciphertext is wrong.
 pub(crate) fn decrypt(
     key: &DerivedKey,
     ciphertext: &Ciphertext,
@@ -157,7 +154,7 @@ pub(crate) fn decrypt(
     Some(plaintext)
 }
 
-/// [`decrypt`] for text. Nothing as well when the plaintext is not UTF-8.
+/// Decrypts text; see [`decrypt`]. Also returns `None` if the plaintext is not UTF-8.
 pub(crate) fn decrypt_text(
     key: &DerivedKey,
     ciphertext: &Ciphertext,
@@ -167,13 +164,12 @@ pub(crate) fn decrypt_text(
     std::str::from_utf8(&plaintext).ok().map(SecretString::from)
 }
 
-/// Returns whether there is nothing in the secret.
+/// Returns whether the secret is empty.
 pub(crate) fn is_empty(secret: &SecretString) -> bool {
     secret.expose_secret().is_empty()
 }
 
-/// Associated data in which no two lists of parts look alike: each part follows its length (8 bytes,
-/// big endian).
+/// Encodes associated data unambiguously: each part follows its length (8 bytes, big endian).
 pub(crate) fn length_prefixed<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut data = Vec::new();
     for part in parts {
@@ -198,7 +194,7 @@ mod tests {
 
     #[test]
     fn key_derivation_is_pbkdf2_hmac_sha256() {
-        // Computed with Python's hashlib.pbkdf2_hmac("sha256", b"correct horse", b"salt", 100000).
+        // Expected value from Python's hashlib.pbkdf2_hmac("sha256", b"correct horse", b"salt", 100000).
         let expected = "58fc8a16c3cfd768";
         let key = derive(&password(), b"salt", Iterations::MIN);
         let head: String = key.as_bytes()[..8].iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,7 +1,7 @@
-//! One entry of the key file: its two written forms, and what may be shown of it.
+//! One entry of the key file: its two stored formats and its public fields.
 //!
-//! Owns the fields, the associated data and the reading of a v1 entry. Must not know passwords, other
-//! entries or the disk.
+//! Owns the fields, the associated data and the parsing of v1 entries. Must not know passwords, other entries
+//! or the disk.
 
 use crate::{
     Iterations,
@@ -13,56 +13,56 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The version a new entry is written in.
+/// Format version of new entries.
 const ENTRY_VERSION: u32 = 2;
-/// Separates an entry's ciphertext from everything else encrypted under the same password.
+/// Domain separator between entries and other ciphertexts under the same password.
 const ENTRY_DOMAIN: &[u8] = b"arbiter-vault/v2/entry";
-/// What a v1 entry is for: the Go program kept provider credentials only.
+/// Purpose of every v1 entry: the Go program stored provider credentials only.
 const V1_PURPOSE: &str = "provider";
 
-/// What may be told of an entry, locked or not. Holds no secret.
+/// Public fields of an entry, available while the vault is locked. Holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EntryInfo {
     pub id: KeyId,
     pub name: String,
     pub description: String,
-    /// What it is for: `provider`, `tls`, `codec`.
+    /// Purpose: `provider`, `tls` or `codec`.
     pub purpose: String,
-    /// The hosts it may be sent to, sorted, lower case; empty means any.
+    /// Hosts the key may be sent to, sorted, lower case; empty allows any host.
     pub allowed_hosts: Vec<String>,
-    /// 2, or 1 for an entry of the Go program that was not written since.
+    /// Format version: 2, or 1 for an entry of the Go program that has not been rewritten.
     pub version: u32,
-    /// Rounds of its key derivation.
+    /// Rounds of the key derivation.
     pub iterations: u32,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
-/// An entry to be created.
+/// Fields of an entry to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEntry {
     pub id: KeyId,
     pub name: String,
     pub description: String,
-    /// What it is for: `provider`, `tls`, `codec`.
+    /// Purpose: `provider`, `tls` or `codec`.
     pub purpose: String,
-    /// The hosts it may be sent to, compared without case; empty means any.
+    /// Hosts the key may be sent to, case-insensitive; empty allows any host.
     pub allowed_hosts: Vec<String>,
 }
 
-/// The public fields of an entry that is to be encrypted, together with its rounds.
+/// Public fields of an entry to encrypt, with its derivation rounds.
 pub(crate) type Label = EntryInfo;
 
-/// An entry as the file has it.
+/// An entry as stored in the file.
 #[derive(Clone, PartialEq)]
 pub(crate) enum Entry {
-    /// Of the Go program: 100,000 rounds, no associated data. Kept field by field, known or not.
+    /// Entry of the Go program: 100,000 rounds, no associated data. All fields are kept, known or not.
     V1 { fields: BTreeMap<String, Value>, ciphertext: Option<Ciphertext> },
-    /// Of this program.
+    /// Entry in this program's format.
     V2 { label: Label, iterations: Iterations, ciphertext: Ciphertext },
 }
 
-/// The JSON of a v2 entry.
+/// JSON of a v2 entry.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EntryJson {
@@ -78,14 +78,14 @@ pub(crate) struct EntryJson {
     allowed_hosts: Vec<String>,
 }
 
-/// The JSON of a key derivation's cost.
+/// JSON of the key derivation's cost.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KdfJson {
     pub(crate) iterations: u32,
 }
 
-/// Either form, as it is written.
+/// JSON of an entry in either format.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum AnyEntryJson<'a> {
@@ -94,7 +94,7 @@ pub(crate) enum AnyEntryJson<'a> {
 }
 
 impl NewEntry {
-    /// The label of this entry, created now.
+    /// Builds the label of this entry with `now` as its creation time.
     pub(crate) fn into_label(self, iterations: Iterations, now: Timestamp) -> Label {
         Label {
             allowed_hosts: normalize_hosts(&self.allowed_hosts),
@@ -110,12 +110,12 @@ impl NewEntry {
     }
 }
 
-/// A host as an entry has it: a name in lower case, the path of a Unix socket as it is.
+/// Normalizes a host: lower-cases a name and keeps the path of a Unix socket.
 fn normalize_host(host: &str) -> String {
     if host.starts_with('/') { host.to_owned() } else { host.to_lowercase() }
 }
 
-/// Hosts as an entry has them: lower case, sorted, each once.
+/// Normalizes hosts: lower case, sorted, without duplicates.
 pub(crate) fn normalize_hosts(hosts: &[String]) -> Vec<String> {
     let mut hosts: Vec<String> = hosts.iter().map(|host| normalize_host(host)).collect();
     hosts.sort();
@@ -124,14 +124,14 @@ pub(crate) fn normalize_hosts(hosts: &[String]) -> Vec<String> {
 }
 
 impl EntryInfo {
-    /// The same entry with the same secret, about to be encrypted for another file.
+    /// Prepares the label for encryption into an exported file.
     pub(crate) fn for_export(mut self, iterations: Iterations) -> Label {
         self.version = ENTRY_VERSION;
         self.iterations = iterations.get();
         self
     }
 
-    /// The same entry, about to be encrypted again.
+    /// Prepares the label for a new encryption of the same secret.
     pub(crate) fn for_rewrite(mut self, iterations: Iterations, now: Timestamp) -> Label {
         self.version = ENTRY_VERSION;
         self.iterations = iterations.get();
@@ -139,14 +139,14 @@ impl EntryInfo {
         self
     }
 
-    /// What binds a ciphertext to its place: domain, id, purpose, rounds and hosts.
+    /// Builds the associated data that binds a ciphertext to its domain, id, purpose, rounds and hosts.
     pub(crate) fn associated_data(&self) -> Vec<u8> {
         let rounds = self.iterations.to_be_bytes();
         let head = [ENTRY_DOMAIN, self.id.as_str().as_bytes(), self.purpose.as_bytes(), &rounds];
         length_prefixed(head.into_iter().chain(self.allowed_hosts.iter().map(|host| host.as_bytes())))
     }
 
-    /// Returns whether the key may be sent to this host. A bound key goes nowhere when no host is named.
+    /// Returns whether the key may be sent to `host`. A bound key is refused when no host is given.
     pub fn allows(&self, host: Option<&str>) -> bool {
         self.allowed_hosts.is_empty()
             || host
@@ -155,7 +155,7 @@ impl EntryInfo {
 }
 
 impl Entry {
-    /// What may be shown. The id is the one the entry is filed under.
+    /// Returns the public fields; `id` is the key under which the entry is stored.
     pub(crate) fn info(&self, id: &KeyId) -> EntryInfo {
         let fields = match self {
             Self::V2 { label, .. } => return label.clone(),
@@ -175,7 +175,7 @@ impl Entry {
         }
     }
 
-    /// Rounds of its key derivation.
+    /// Returns the rounds of the key derivation.
     pub(crate) fn iterations(&self) -> Iterations {
         match self {
             Self::V1 { .. } => Iterations::MIN,
@@ -183,7 +183,7 @@ impl Entry {
         }
     }
 
-    /// What is encrypted; nothing for a v1 entry whose `encrypted_data` is no ciphertext at all.
+    /// Returns the ciphertext, or `None` for a v1 entry whose `encrypted_data` is not a ciphertext.
     pub(crate) fn ciphertext(&self) -> Option<&Ciphertext> {
         match self {
             Self::V1 { ciphertext, .. } => ciphertext.as_ref(),
@@ -191,7 +191,7 @@ impl Entry {
         }
     }
 
-    /// What the ciphertext is bound to.
+    /// Builds the associated data of the ciphertext.
     pub(crate) fn associated_data(&self) -> Vec<u8> {
         match self {
             Self::V1 { .. } => Vec::new(),
@@ -199,12 +199,12 @@ impl Entry {
         }
     }
 
-    /// Returns whether the entry came from the Go program and was not written since.
+    /// Returns whether the entry is in the Go program's format.
     pub(crate) fn is_v1(&self) -> bool {
         matches!(self, Self::V1 { .. })
     }
 
-    /// From the JSON filed under `id`; a reason without contents otherwise.
+    /// Parses the JSON stored under `id`. The error is a reason that quotes no contents.
     pub(crate) fn from_json(id: &KeyId, json: Value) -> Result<Self, String> {
         match json {
             Value::Object(fields) if !fields.contains_key("version") => {
@@ -218,7 +218,7 @@ impl Entry {
     }
 
     fn v2_from_json(id: &KeyId, json: Value) -> Result<Self, String> {
-        // Serde's message would quote the file; the id says enough.
+        // Serde's message would quote the file; the id is enough.
         let json: EntryJson = serde_json::from_value(json)
             .map_err(|_| format!("entry {id:?} has missing, unknown or malformed fields"))?;
         if json.version != ENTRY_VERSION {
@@ -245,7 +245,7 @@ impl Entry {
         Ok(Self::V2 { label, iterations, ciphertext })
     }
 
-    /// As it is written.
+    /// Returns the entry in its stored format.
     pub(crate) fn to_json(&self) -> AnyEntryJson<'_> {
         match self {
             Self::V1 { fields, .. } => AnyEntryJson::V1(fields),

@@ -1,6 +1,6 @@
-//! Everything the vault can refuse or fail at, in one enum.
+//! Error type of the vault.
 //!
-//! Owns the wording. Must not know secrets: no variant carries a value, a password or file contents.
+//! No variant carries a secret: neither a value, a password nor file contents.
 
 use arbiter_core::kernel::ids::KeyId;
 use std::{
@@ -8,71 +8,70 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Why the vault did not do what was asked. After any of them the file on disk holds what it held
-/// before, with one exception that [`VaultError::Io`] names.
+/// Failure of a vault operation. The file on disk is unchanged after every error except the case that
+/// [`VaultError::Io`] describes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaultError {
     #[error("the vault is locked")]
     Locked,
-    /// The password does not open this vault. A damaged verifier looks the same.
+    /// The password does not open this vault. A damaged verifier gives the same error.
     #[error("wrong password")]
     WrongPassword,
     /// A new vault or a new password needs at least one character.
     #[error("the password is empty")]
     EmptyPassword,
-    /// No entry has this id.
     #[error("no key {0}")]
     NotFound(KeyId),
-    /// An entry has this id already, and a create never overwrites.
+    /// An entry with this id already exists; a create never overwrites.
     #[error("key {0} exists already")]
     Exists(KeyId),
-    /// The entry is bound to hosts, and the request goes elsewhere (or names no host).
+    /// The entry is bound to hosts, and the request names another host or none.
     #[error("key {id} is not for host {host:?}")]
     HostRefused {
         id: KeyId,
-        /// The host the key was asked for; empty when none was named.
+        /// Requested host; empty if none was given.
         host: String,
     },
-    /// The entry does not open: damaged, moved here from another entry, or of another password.
+    /// The entry cannot be decrypted: damaged, moved from another entry, or encrypted under another password.
     #[error("key {id} cannot be read")]
     Unreadable { id: KeyId },
-    /// The file is not one this program can fully read. It is never overwritten.
+    /// This program cannot fully parse the file. It is never overwritten.
     #[error("key file {path:?} is refused: {reason}")]
     Corrupt { path: PathBuf, reason: String },
-    /// What was given as a key file is none, or not one that is understood.
+    /// The input is not a key file in a supported format.
     #[error("what was given is no key file: {reason}")]
     NotAKeyFile { reason: String },
     #[error("these keys exist already: {}; on_conflict skip keeps them, replace takes the new ones", list(.0))]
     Taken(Vec<KeyId>),
-    /// What was prepared no longer fits: the vault was locked or changed meanwhile.
+    /// The prepared work no longer applies: the vault was locked or changed meanwhile.
     #[error("the vault was locked or changed meanwhile")]
     Superseded,
     #[error("key file {path:?} was changed or removed by another program; lock and unlock to read it again")]
     Changed { path: PathBuf },
-    /// The file or its directory is open to others, or belongs to someone else.
+    /// Other users can access the file or its directory, or another user owns it.
     #[error("{path:?} must belong to this user alone; run: {fix}")]
     Permissions { path: PathBuf, fix: String },
     /// The disk, a quota or a file size limit is exhausted (`ENOSPC`, `EDQUOT`, `EFBIG`).
     #[error("no space left for the key file")]
     Full,
-    /// The file would grow beyond what [`crate::Vault::open`] accepts.
+    /// The file would exceed the largest size that [`crate::Vault::open`] accepts.
     #[error("the key file would exceed {limit_bytes} bytes")]
     TooLarge {
-        /// The largest file accepted, in bytes.
+        /// Largest accepted file, in bytes.
         limit_bytes: u64,
     },
-    /// The system refused a file operation. When `operation` is `sync the directory of`, the new
-    /// contents are in place and only their durability is unknown.
+    /// The system refused a file operation. If `operation` is `sync the directory of`, the new contents are in
+    /// place and only their durability is unknown.
     #[error("cannot {operation} {path:?}")]
     Io {
         operation: &'static str,
-        /// On which file or directory.
+        /// File or directory of the operation.
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    /// The operating system gave no random bytes.
+    /// The operating system returned no random bytes.
     #[error("no random bytes from the operating system")]
     Random(#[source] io::Error),
     #[error("{0} key derivation rounds are outside 100000 to 10000000")]
@@ -84,7 +83,7 @@ fn list(ids: &[KeyId]) -> String {
 }
 
 impl VaultError {
-    /// A refusal of the file at `path`; the reason quotes nothing of it.
+    /// Builds [`VaultError::Corrupt`] for the file at `path`; `reason` must not quote the file.
     pub(crate) fn corrupt(path: &Path, reason: impl Into<String>) -> Self {
         Self::Corrupt { path: path.to_owned(), reason: reason.into() }
     }

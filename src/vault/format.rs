@@ -1,12 +1,12 @@
-//! The JSON of the key file, version 2 and the two forms of version 1.
+//! JSON of the key file: version 2 and the two forms of version 1.
 //!
-//! Owns the file's fields and the rule that what is not fully understood is refused. Must not know
-//! passwords or the disk: bytes in, [`KeyFile`] out, and back.
+//! Owns the fields of the file. Refuses every file that is not fully understood. Must not know passwords or the
+//! disk: it converts bytes to a [`KeyFile`] and back.
 //!
-//! A version 2 file is `{version, generation, verifier, seal, keys}`. The verifier is a random seal
-//! key encrypted under the password; the seal is HMAC-SHA256 under that key of the file's compact JSON
-//! without `seal`. So a wrong password fails at the verifier, and any other change of the file, names
-//! and generation included, fails at the seal.
+//! A version 2 file is `{version, generation, verifier, seal, keys}`. The verifier is a random seal key
+//! encrypted under the password. The seal is HMAC-SHA256 under that key over the file's compact JSON without
+//! `seal`. A wrong password therefore fails at the verifier. Any other change of the file, names and generation
+//! included, fails at the seal.
 
 use crate::{
     Iterations,
@@ -19,26 +19,26 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, error::Category};
 use std::collections::BTreeMap;
 
-/// The version a file is written in.
+/// Version written to new files.
 const FILE_VERSION: u32 = 2;
-/// The version string of the later v1 form.
+/// Version string of the later v1 form.
 const V1_VERSION: &str = "1.0";
-/// Separates the verifier from everything else encrypted under the same password.
+/// Domain separator between the verifier and other ciphertexts under the same password.
 const VERIFIER_DOMAIN: &[u8] = b"arbiter-vault/v2/verifier";
 
-/// The key file, validated in form; whether it is authentic only a password tells.
+/// A well-formed key file. Only a password proves that it is authentic.
 #[derive(Clone, PartialEq)]
 pub(crate) struct KeyFile {
     pub(crate) header: Header,
     pub(crate) keys: BTreeMap<KeyId, Entry>,
 }
 
-/// How the file recognizes its password.
+/// Fields by which the file recognizes its password.
 #[derive(Clone, PartialEq)]
 pub(crate) enum Header {
-    /// Of the Go program; without a check the entries themselves tell.
+    /// Header of the Go program. Without a check, the entries themselves verify the password.
     V1 { check: Option<PasswordCheck> },
-    /// Of this program.
+    /// Header of this program.
     V2 { generation: u64, verifier: Verifier, seal: [u8; KEY_LEN] },
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct PasswordCheck {
     pub(crate) hash: [u8; KEY_LEN],
 }
 
-/// The seal key, encrypted under the password.
+/// Seal key, encrypted under the password.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Verifier {
     pub(crate) iterations: Iterations,
@@ -57,7 +57,7 @@ pub(crate) struct Verifier {
 }
 
 impl Verifier {
-    /// What binds the verifier to its place.
+    /// Builds the associated data that binds the verifier to its place.
     pub(crate) fn associated_data(iterations: Iterations) -> Vec<u8> {
         length_prefixed([VERIFIER_DOMAIN, &iterations.get().to_be_bytes()])
     }
@@ -102,7 +102,7 @@ struct V1Json {
     password_verify: Option<String>,
     #[serde(deserialize_with = "null_is_empty")]
     keys: BTreeMap<KeyId, Value>,
-    // Fields of version 2: a file that has them and no version is a damaged one, not an old one.
+    // Fields of version 2: a file with them but without a version is damaged, not old.
     generation: Option<Value>,
     verifier: Option<Value>,
     seal: Option<Value>,
@@ -113,7 +113,7 @@ fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<
 }
 
 impl KeyFile {
-    /// From the bytes of the file; a reason that quotes nothing of it otherwise.
+    /// Parses the bytes of the file. The error is a reason that quotes no contents.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         match serde_json::from_slice::<VersionJson>(bytes).map_err(|error| malformed(&error))?.version {
             None => Self::parse_v1(bytes),
@@ -158,7 +158,7 @@ impl KeyFile {
         Ok(Self { header: Header::V1 { check }, keys })
     }
 
-    /// The bytes to be written: indented, with a last newline. A v1 header is never written again.
+    /// Serializes the file: indented, with a trailing newline. A v1 header is never written.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, String> {
         let Header::V2 { seal, .. } = &self.header else {
             return Err("a version 1 file is not written".to_owned());
@@ -169,7 +169,7 @@ impl KeyFile {
         Ok(bytes)
     }
 
-    /// What the seal is computed over.
+    /// Returns the bytes that the seal covers.
     pub(crate) fn sealed_bytes(&self) -> Result<Vec<u8>, String> {
         serde_json::to_vec(&self.to_json(None)?).map_err(|error| error.to_string())
     }
@@ -190,7 +190,7 @@ impl KeyFile {
         })
     }
 
-    /// How often the file was written since it became a version 2 file; 0 before.
+    /// Returns the number of writes since the file became version 2; 0 before.
     pub(crate) fn generation(&self) -> u64 {
         match self.header {
             Header::V1 { .. } => 0,
@@ -198,7 +198,7 @@ impl KeyFile {
         }
     }
 
-    /// Returns whether there is nothing in it to protect and no password to recognize.
+    /// Returns whether the file has no entries and no password check.
     pub(crate) fn is_blank(&self) -> bool {
         self.keys.is_empty() && matches!(self.header, Header::V1 { check: None })
     }
@@ -217,7 +217,7 @@ fn decode_key(text: &str) -> Option<[u8; KEY_LEN]> {
     STANDARD.decode(text).ok()?.try_into().ok()
 }
 
-/// Where the file stops making sense. Serde's own message would quote it, and who knows what was put there.
+/// Describes the position of a syntax error. Serde's own message would quote the file, which may hold a secret.
 fn malformed(error: &serde_json::Error) -> String {
     let (line, column) = (error.line(), error.column());
     match error.classify() {

@@ -1,22 +1,22 @@
-//! How much a key derivation costs, as a type that cannot hold a bad answer.
+//! Cost of a key derivation, as a type that holds only valid values.
 //!
-//! Owns the limits of the format. Must not know what is derived.
+//! Owns the limits of the format.
 
 use crate::VaultError;
 
-/// Rounds of PBKDF2-HMAC-SHA256, always between [`Iterations::MIN`] and [`Iterations::MAX`].
+/// Rounds of PBKDF2-HMAC-SHA256, from [`Iterations::MIN`] to [`Iterations::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Iterations(u32);
 
 impl Iterations {
-    /// 100,000: what the v1 format has always meant, and the least accepted from a file.
+    /// Lower limit, 100,000: the fixed count of the v1 format.
     pub const MIN: Self = Self(100_000);
-    /// 600,000: what is written unless configured otherwise (OWASP Password Storage, 2023).
+    /// Default, 600,000 (OWASP Password Storage, 2023).
     pub const DEFAULT: Self = Self(600_000);
-    /// 10,000,000: a file may not hang us; about 2.5 s on a slow core.
+    /// Upper limit, 10,000,000: about 2.5 s on a slow core, so that a file cannot block the process.
     pub const MAX: Self = Self(10_000_000);
 
-    /// The count of rounds.
+    /// Returns the number of rounds.
     pub const fn get(self) -> u32 {
         self.0
     }

@@ -1,8 +1,8 @@
-//! The encrypted key file: who opens it, what is in it, how it is replaced.
+//! The encrypted key file: unlock, read, and atomic replacement.
 //!
-//! Owns the cipher, the file format and the atomic replacement. Synchronous by design: every call that
-//! takes a password may run a key derivation of tens of milliseconds and belongs on a blocking thread.
-//! Must not know actors, HTTP, the database, or who asks for a key and why.
+//! Owns the cipher, the file format and the atomic replacement. Synchronous by design: every call with a
+//! password may derive a key, which takes tens of milliseconds and belongs on a blocking thread. Must not know
+//! actors, HTTP, the database, or the purpose of a request for a key.
 
 mod archive;
 mod atomic_file;

@@ -1,22 +1,22 @@
-//! Whether a file or directory belongs to this user alone, and the command that makes it so.
+//! Checks that a file or directory is private to this user.
 //!
-//! Owns the modes and owners that are accepted. Must not know what is in the file.
+//! Owns the accepted modes and owners. Must not know the file's contents.
 
 use crate::VaultError;
 use rustix::{fs::Stat, process};
 use std::path::Path;
 
-/// Permission bits that nobody but the owner may have.
+/// Permission bits of the group and of others.
 const OTHERS_MASK: u32 = 0o077;
 
-/// Refuses what others can reach or someone else owns, with the command that mends it; `mode` is what
-/// that command asks for, in octal.
+/// Fails if other users can access the path or another user owns it. The error holds the command that repairs
+/// it, with `mode` in octal.
 pub(crate) fn check_private(path: &Path, stat: &Stat, mode: &str) -> Result<(), VaultError> {
     let fix = fix_command(path, stat.st_mode, stat.st_uid, process::geteuid().as_raw(), mode);
     fix.map_or(Ok(()), |fix| Err(VaultError::Permissions { path: path.to_owned(), fix }))
 }
 
-/// The command that makes the path private again; nothing when it is.
+/// Returns the command that makes the path private; `None` if it already is.
 fn fix_command(path: &Path, found_mode: u32, owner: u32, us: u32, mode: &str) -> Option<String> {
     let quoted = format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
     let chown = (owner != us).then(|| format!("chown {us} {quoted}"));
@@ -25,7 +25,7 @@ fn fix_command(path: &Path, found_mode: u32, owner: u32, us: u32, mode: &str) ->
     (!commands.is_empty()).then(|| commands.join(" && "))
 }
 
-/// A directory of mode 0700 whatever the umask, gone with its value.
+/// Creates a directory of mode 0700 regardless of the umask; it is removed on drop.
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) fn private_directory() -> tempfile::TempDir {

@@ -1,7 +1,7 @@
-//! Entries that are encrypted anew beside the vault, which stays usable meanwhile.
+//! Re-encryption of entries beside the vault, which stays usable meanwhile.
 //!
-//! Owns the long part of rewrapping, of a change of password, of export and of import: one or two
-//! derivations for each entry. Must not touch the file: `rewriting.rs` begins and installs.
+//! Owns the long part of a rewrap, password change, export or import: one or two derivations for each entry.
+//! Must not touch the file: `rewrite/install.rs` begins and installs a rewrite.
 
 pub(crate) mod install;
 #[cfg(test)]
@@ -23,27 +23,26 @@ use std::{
     },
 };
 
-/// What becomes of an imported entry whose id is taken.
+/// Handling of an imported entry whose id is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnConflict {
-    /// Nothing is imported at all.
+    /// Imports nothing.
     Refuse,
     Skip,
     Replace,
 }
 
-/// What the entries are encrypted anew for.
+/// Purpose of a re-encryption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Rewrap,
     Password,
     Export,
-    /// This file, from another one.
+    /// Import of another file's entries into this file.
     Import,
 }
 
-/// Entries on their way from one encryption to another. Holds passwords, and keys while it runs;
-/// dropping it wipes them.
+/// Entries during a re-encryption. Holds passwords, and keys while it runs; both are wiped on drop.
 pub struct Rewrite {
     pub(crate) kind: Kind,
     pub(crate) session_flag: Arc<AtomicBool>,
@@ -57,41 +56,41 @@ pub struct Rewrite {
     pub(crate) unreadable: Vec<KeyId>,
 }
 
-/// An entry that was written anew.
+/// An entry that was re-encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RewrittenEntry {
     pub id: KeyId,
-    /// What it was; nothing for one that was not there.
+    /// Previous state; `None` if the entry is new.
     pub before: Option<EntryInfo>,
     pub after: EntryInfo,
 }
 
 impl Rewrite {
-    /// The entries it is about.
+    /// Returns the ids of the entries to re-encrypt.
     pub fn ids(&self) -> impl Iterator<Item = &KeyId> {
         self.source.keys()
     }
 
-    /// Entries that an import leaves out, because their ids are taken.
+    /// Returns the entries that an import skips because their ids are taken.
     pub fn skipped(&self) -> &[KeyId] {
         &self.skipped
     }
 
-    /// Entries that their file's password does not open, as far as it has run.
+    /// Returns the entries processed so far that their file's password does not decrypt.
     pub fn unreadable(&self) -> &[KeyId] {
         &self.unreadable
     }
 
-    /// What each entry that it has encrypted will be.
+    /// Returns the new public fields of each entry encrypted so far.
     pub fn fresh(&self) -> Vec<EntryInfo> {
         self.fresh.iter().map(|(id, entry)| entry.info(id)).collect()
     }
 
-    /// Does the derivations, up to two for each entry and one besides.
+    /// Runs the derivations: up to two for each entry, and one more.
     ///
     /// # Errors
-    /// [`VaultError::Superseded`] soon after the vault was locked; [`VaultError::Unreadable`] for an
-    /// entry that has to open and does not.
+    /// [`VaultError::Superseded`] soon after the vault is locked; [`VaultError::Unreadable`] if a required
+    /// entry cannot be decrypted.
     pub fn run(&mut self, now: Timestamp) -> Result<(), VaultError> {
         for (id, entry) in &self.source {
             if !self.session_flag.load(Ordering::Acquire) {
@@ -115,12 +114,12 @@ impl Rewrite {
         Ok(())
     }
 
-    /// The exported file: complete, of version 2, under its own verifier and seal. Entries that did not
-    /// open are in it as they were.
+    /// Returns the exported file: a complete version 2 file with its own verifier and seal. Unreadable entries
+    /// are included unchanged.
     ///
     /// # Errors
-    /// [`VaultError::Superseded`] unless it has run; [`VaultError::NotAKeyFile`] when what was made does
-    /// not open again.
+    /// [`VaultError::Superseded`] unless [`Rewrite::run`] has finished; [`VaultError::NotAKeyFile`] if the
+    /// result cannot be opened again.
     pub fn into_file(mut self) -> Result<Vec<u8>, VaultError> {
         let broken = |reason: String| VaultError::NotAKeyFile { reason };
         let verifier = self.verifier.take().ok_or(VaultError::Superseded)?;

@@ -1,16 +1,16 @@
-//! Overwriting the stack below a piece of work that handled a secret.
+//! Overwrites the stack below work that handled a secret.
 //!
-//! Owns how much is overwritten. What lies on the heap is the business of those who allocated it.
+//! Owns the size of the overwritten range. Heap memory is wiped by its owners.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use zeroize::Zeroize;
 
-/// More stack than any work that handles a secret uses, in bytes. Optimised, it takes 2 µs to overwrite.
+/// More stack than any work with a secret uses, in bytes. Overwriting it takes 2 µs in a release build.
 const DEPTH_BYTES: usize = 64 * 1024;
 
-/// Runs `work` one frame down and then overwrites the stack it used. A cipher leaves its key there, a
-/// search a part of what it searched, and moves leave copies; no destructor reaches any of them.
+/// Runs `work` one frame down, then overwrites the stack it used. Ciphers, searches and moves leave copies of
+/// secrets there that no destructor reaches.
 pub fn on_scrubbed_stack<T>(work: impl FnOnce() -> T) -> T {
     let answer = run_below(work);
     scrub_stack();
@@ -29,11 +29,11 @@ fn scrub_stack() {
     std::hint::black_box(&waste);
 }
 
-/// A future after each of whose steps the stack it used is overwritten.
+/// A future that overwrites the stack it used after each poll.
 pub struct Scrubbed<F>(Pin<Box<F>>);
 
 impl<F: Future> Scrubbed<F> {
-    /// The same future on a scrubbed stack.
+    /// Wraps `future` so that it runs on a scrubbed stack.
     pub fn new(future: F) -> Self {
         Self(Box::pin(future))
     }

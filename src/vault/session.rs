@@ -1,7 +1,7 @@
-//! What an unlocked vault knows: the password, the seal key and the keys derived so far.
+//! Secrets of an unlocked vault: the password, the seal key and the derived keys.
 //!
-//! Owns every secret between unlock and lock; dropping it wipes them all. Must not know the disk, nor
-//! decide which entry may go where.
+//! Owns every secret between unlock and lock, and wipes them on drop. Must not know the disk, nor decide which
+//! entry may be sent to which host.
 
 use crate::{
     Iterations, VaultError,
@@ -17,27 +17,27 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// How a key comes from a password; [`cipher::derive`] but for tests that open one file ten thousand times.
+/// Key derivation: [`cipher::derive`], except in tests that open one file ten thousand times.
 pub(crate) type DeriveFn<'a> = &'a mut dyn FnMut(&SecretString, &[u8], Iterations) -> DerivedKey;
 
-/// The secrets of one unlocked vault. Not `Debug`, not `Clone`.
+/// Secrets of one unlocked vault. Deliberately neither `Debug` nor `Clone`.
 pub(crate) struct Session {
     password: SecretString,
-    /// Missing until a v1 file is written for the first time.
+    /// `None` until a v1 file is first written.
     seal_key: Option<DerivedKey>,
-    /// By salt and rounds, so that a key is never taken for that of an entry's earlier ciphertext.
+    /// Derived keys by salt and rounds, so that an entry's earlier ciphertext never shares a key.
     derived: BTreeMap<(Salt, Iterations), DerivedKey>,
     unreadable: Vec<KeyId>,
 }
 
 impl Session {
-    /// A session of a password that nothing was checked against.
+    /// Creates a session with an unchecked password.
     pub(crate) fn new(password: SecretString) -> Self {
         Self { password, seal_key: None, derived: BTreeMap::new(), unreadable: Vec::new() }
     }
 
-    /// The session of this password, when it is the file's and the file is as it was sealed. Costs one
-    /// derivation, and one more for each v1 entry.
+    /// Creates a session if the password is the file's and the seal is valid. Costs one derivation, and one
+    /// more for each v1 entry.
     pub(crate) fn authenticate(
         file: &KeyFile,
         path: &Path,
@@ -47,7 +47,7 @@ impl Session {
         Self::authenticate_while(file, path, password, derive, None)
     }
 
-    /// The same; looks at no further v1 entry once `is_active` is false.
+    /// Does the same as [`Session::authenticate`], but stops reading v1 entries once `is_active` is false.
     pub(crate) fn authenticate_while(
         file: &KeyFile,
         path: &Path,
@@ -87,7 +87,7 @@ impl Session {
         Err(VaultError::corrupt(path, reason))
     }
 
-    /// Opens each v1 entry once, keeps what opened and notes what did not.
+    /// Decrypts each v1 entry once, keeps the keys that work and records the entries that fail.
     fn try_v1_entries(
         &mut self,
         file: &KeyFile,
@@ -115,17 +115,17 @@ impl Session {
         opened
     }
 
-    /// The v1 entries that the password does not open.
+    /// Returns the v1 entries that the password does not decrypt.
     pub(crate) fn unreadable(&self) -> &[KeyId] {
         &self.unreadable
     }
 
-    /// The password, for encrypting everything anew under it.
+    /// Returns the password, for re-encryption of all entries.
     pub(crate) fn password(&self) -> SecretString {
         self.password.clone()
     }
 
-    /// A new seal key and the verifier that holds it.
+    /// Generates a new seal key and the verifier that holds it.
     pub(crate) fn make_verifier(&mut self, iterations: Iterations) -> Result<Verifier, VaultError> {
         let seal_key = DerivedKey::random()?;
         let bound = Verifier::associated_data(iterations);
@@ -142,11 +142,11 @@ impl Session {
         DerivedKey::from_plaintext(&plaintext)
     }
 
-    /// Seals the file as it is now.
+    /// Computes the seal of the file in its current state.
     pub(crate) fn seal(&self, file: &mut KeyFile) {
         let tag = match (&self.seal_key, file.sealed_bytes()) {
             (Some(key), Ok(bytes)) => key.authenticate(&bytes),
-            // Nothing to seal with or nothing that is sealed: the reading back refuses such a file.
+            // Without a seal key or a v2 header there is nothing to seal; the read-back refuses such a file.
             _ => return,
         };
         if let Header::V2 { seal, .. } = &mut file.header {
@@ -161,7 +161,7 @@ impl Session {
         }
     }
 
-    /// Returns whether a file about to be installed opens: verifier, seal, and every entry whose key is at hand.
+    /// Returns whether a file to install can be opened: verifier, seal, and every entry with a cached key.
     pub(crate) fn can_open(&self, file: &KeyFile) -> bool {
         let Header::V2 { verifier, .. } = &file.header else { return false };
         let entries_open = file.keys.values().all(|entry| {
@@ -172,7 +172,7 @@ impl Session {
         entries_open && self.is_seal_of(file) && self.seal_key_of(verifier).is_some()
     }
 
-    /// The secret of an entry. The first call for an entry derives its key; later ones do not.
+    /// Decrypts the secret of an entry. Only the first call for an entry derives its key.
     pub(crate) fn open(&mut self, id: &KeyId, entry: &Entry) -> Result<SecretString, VaultError> {
         let unreadable = || VaultError::Unreadable { id: id.clone() };
         if self.unreadable.contains(id) && entry.is_v1() {
@@ -187,7 +187,7 @@ impl Session {
         cipher::decrypt_text(key, ciphertext, &entry.associated_data()).ok_or_else(unreadable)
     }
 
-    /// An entry with this label and this secret, under a fresh salt and nonce.
+    /// Encrypts `value` with this label under a fresh salt and nonce.
     pub(crate) fn encrypt(
         &mut self,
         label: Label,
@@ -200,19 +200,19 @@ impl Session {
         Ok(Entry::V2 { label, iterations, ciphertext })
     }
 
-    /// Takes over the keys that another session derived; those of other ciphertexts are never asked for.
+    /// Takes over the derived keys of another session. Keys of other ciphertexts are never looked up.
     pub(crate) fn merge_derived_keys(&mut self, mut other: Self) {
         for (salt, key) in std::mem::take(&mut other.derived) {
             self.derived.entry(salt).or_insert(key);
         }
     }
 
-    /// Notes an entry that is carried over unread.
+    /// Records an entry that is copied without being decrypted.
     pub(crate) fn note_unreadable(&mut self, id: KeyId) {
         self.unreadable.push(id);
     }
 
-    /// Wipes what belongs to no entry of the file any more.
+    /// Wipes the keys that no entry of the file uses.
     pub(crate) fn retain_keys_of(&mut self, file: &KeyFile) {
         self.unreadable.retain(|id| file.keys.get(id).is_some_and(Entry::is_v1));
         let verifier = match &file.header {

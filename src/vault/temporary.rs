@@ -1,4 +1,4 @@
-//! Names of temporary files, and which of them nobody will finish.
+//! Names of temporary files, and detection of abandoned ones.
 //!
 //! Owns the pattern `.<file>.<pid>.<kind>.tmp`. Must not touch the disk.
 
@@ -7,13 +7,13 @@ use rustix::{
     process::{self, Pid},
 };
 
-/// The name of a temporary file of this process, made for replacing `file`.
+/// Returns the name of this process's temporary file for replacing `file`.
 pub(crate) fn name(file: &str, kind: &str) -> String {
     format!(".{file}.{}.{kind}.tmp", std::process::id())
 }
 
-/// Returns whether `name` is a temporary file for `file` that no other living process is writing. One with the
-/// id of this process is of a namesake that died: nothing is being written while a vault is opened.
+/// Returns whether `name` is an abandoned temporary file for `file`. A file with this process's id comes from a
+/// dead process with the same id, because nothing is written while a vault is opened.
 pub(crate) fn is_stale(file: &str, name: &str) -> bool {
     let middle = name.strip_prefix('.').and_then(|name| name.strip_prefix(file));
     let middle = middle.and_then(|name| name.strip_prefix('.')).and_then(|name| name.strip_suffix(".tmp"));
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn temporary_file_is_stale_when_its_process_is_dead() {
-        // No process has the id 2^22: the kernel's limit. The parent of the tests is alive.
+        // No process has the id 2^22, the kernel's limit. The parent of the tests is alive.
         let parent = process::getppid().unwrap().as_raw_pid();
         for stale in [".keys.json.4194304.new.tmp", ".keys.json.new.tmp", &name("keys.json", "bak")] {
             assert!(is_stale("keys.json", stale), "{stale}");

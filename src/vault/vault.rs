@@ -1,7 +1,7 @@
-//! The vault: three states and what may be done in each.
+//! The vault: its three states and the operations of each.
 //!
-//! Owns the order of checks and that memory follows the disk: nothing is believed written before it is
-//! durable. Must not know who asks, nor throttle attempts; one caller at a time, on a blocking thread.
+//! Owns the order of checks. Memory follows the disk: a write counts only when it is durable. Must not know its
+//! callers, nor throttle attempts. One caller at a time, on a blocking thread.
 
 #[cfg(test)]
 mod tamper_tests;
@@ -33,13 +33,13 @@ use std::{
     },
 };
 
-/// The encrypted key file. Its [`fmt::Debug`] shows the path, the state and the count of entries.
+/// The encrypted key file. Its [`fmt::Debug`] shows the path, the state and the number of entries.
 pub struct Vault {
     pub(crate) file: AtomicFile,
     iterations: Iterations,
     pub(crate) contents: Option<KeyFile>,
     pub(crate) session: Option<Session>,
-    /// True for as long as the session of now lasts; what works beside the vault looks at it.
+    /// True while the current session lasts; work beside the vault reads it.
     pub(crate) session_flag: Arc<AtomicBool>,
     floor: u64,
     revision: u64,
@@ -56,8 +56,8 @@ impl fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// Reads and validates the file, and removes temporary files a killed process left beside it.
-    /// Derives nothing. A missing file is an uninitialized vault; its directory must exist.
+    /// Reads and validates the file, and removes temporary files that a killed process left beside it. Derives
+    /// no key. A missing file is an uninitialized vault; its directory must exist.
     ///
     /// # Errors
     /// [`VaultError::Corrupt`], [`VaultError::Permissions`], [`VaultError::Io`].
@@ -75,7 +75,7 @@ impl Vault {
         Ok(vault)
     }
 
-    /// Returns whether the vault exists and is open.
+    /// Returns whether the vault is missing, locked or unlocked.
     pub fn state(&self) -> VaultState {
         match (&self.session, &self.contents) {
             (Some(_), _) => VaultState::Unlocked,
@@ -84,35 +84,34 @@ impl Vault {
         }
     }
 
-    /// What may be told of the entries, sorted by id; locked or not.
+    /// Returns the public fields of all entries, sorted by id; works while locked.
     pub fn entries(&self) -> Vec<EntryInfo> {
         self.contents.iter().flat_map(|file| &file.keys).map(|(id, entry)| entry.info(id)).collect()
     }
 
-    /// How often the file was written; authentic once unlocked. 0 before the first write of ours.
+    /// Returns the number of writes of the file, authentic once unlocked; 0 before this program's first write.
     pub fn generation(&self) -> u64 {
         self.contents.as_ref().map_or(0, KeyFile::generation)
     }
 
-    /// A number that is another one whenever what can be told of the vault may have changed.
+    /// Returns a number that changes whenever the public state of the vault may have changed.
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// From now on no generation up to this one is written: a vault that takes the place of one that
-    /// is gone does not look like an older state of it.
+    /// Makes later writes use generations above `generation`. A vault that replaces a lost one then does not
+    /// look like an older state of it.
     pub fn require_above(&mut self, generation: u64) {
         self.floor = generation;
     }
 
-    /// Opens the vault, or creates it. A locked vault reads its file anew first, so that a file put
-    /// back by hand is seen. Costs one derivation, and one more for each v1 entry.
+    /// Unlocks the vault, or creates it. A locked vault reads its file again first, so that a manually restored
+    /// file is seen. Costs one derivation, and one more for each v1 entry.
     ///
     /// # Errors
     /// [`VaultError::WrongPassword`], with nothing written and the state unchanged;
-    /// [`VaultError::EmptyPassword`] for a new vault; [`VaultError::Corrupt`] for a file that was
-    /// changed without the password; [`VaultError::Changed`] when the file has vanished; and the errors
-    /// of reading and writing.
+    /// [`VaultError::EmptyPassword`] for a new vault; [`VaultError::Corrupt`] for a file changed without the
+    /// password; [`VaultError::Changed`] if the file has vanished; and the errors of reading and writing.
     pub fn unlock(&mut self, password: SecretString) -> Result<UnlockOutcome, VaultError> {
         self.unlock_with(password, &mut cipher::derive)
     }
@@ -138,7 +137,7 @@ impl Vault {
         }
     }
 
-    /// Wipes the password and every key that was derived from it.
+    /// Wipes the password and every derived key.
     pub fn lock(&mut self) {
         self.session_flag.store(false, Ordering::Release);
         self.session = None;
@@ -155,7 +154,7 @@ impl Vault {
     /// Adds an entry, durably.
     ///
     /// # Errors
-    /// [`VaultError::Locked`]; [`VaultError::Exists`] when the id is taken; the errors of writing.
+    /// [`VaultError::Locked`]; [`VaultError::Exists`] if the id is taken; the errors of writing.
     pub fn create(&mut self, entry: NewEntry, value: SecretString, now: Timestamp) -> Result<(), VaultError> {
         let (rounds, mut keys) = (self.rounds(), self.keys());
         let session = self.session.as_mut().ok_or(VaultError::Locked)?;
@@ -167,7 +166,7 @@ impl Vault {
         self.commit(keys)
     }
 
-    /// Gives an entry another secret, durably; a v1 entry becomes a v2 entry. Its hosts stay.
+    /// Replaces the secret of an entry durably and keeps its hosts; a v1 entry becomes a v2 entry.
     ///
     /// # Errors
     /// [`VaultError::Locked`]; [`VaultError::NotFound`]; the errors of writing.
@@ -175,11 +174,10 @@ impl Vault {
         self.write_entry(id, value, None, now)
     }
 
-    /// As [`Vault::replace`], and from now on the secret goes to these hosts alone; to any when there
-    /// are none.
+    /// Replaces the secret as [`Vault::replace`] does and binds it to `hosts`; an empty list allows any host.
     ///
     /// # Errors
-    /// As [`Vault::replace`].
+    /// The same as [`Vault::replace`].
     pub fn rebind(
         &mut self,
         id: &KeyId,
@@ -208,12 +206,12 @@ impl Vault {
         self.commit(keys)
     }
 
-    /// The secret of an entry that is to be sent to `host`, or to no host at all. The first call for an
-    /// entry costs one derivation, later ones microseconds.
+    /// Returns the secret of an entry for a request to `host`, or to no host. The first call for an entry costs
+    /// one derivation, later calls microseconds.
     ///
     /// # Errors
-    /// [`VaultError::Locked`]; [`VaultError::NotFound`]; [`VaultError::HostRefused`] when the entry is
-    /// bound to other hosts, or to any and none is named; [`VaultError::Unreadable`].
+    /// [`VaultError::Locked`]; [`VaultError::NotFound`]; [`VaultError::HostRefused`] if the entry is bound to
+    /// hosts and `host` is another one or missing; [`VaultError::Unreadable`].
     pub fn get(&mut self, id: &KeyId, host: Option<&str>) -> Result<SecretString, VaultError> {
         let session = self.session.as_mut().ok_or(VaultError::Locked)?;
         let entry = self.contents.as_ref().and_then(|file| file.keys.get(id));
@@ -227,7 +225,7 @@ impl Vault {
         session.open(id, entry)
     }
 
-    /// Removes an entry, durably. The backup file has it until the next write.
+    /// Removes an entry durably. The backup file contains it until the next write.
     ///
     /// # Errors
     /// [`VaultError::Locked`]; [`VaultError::NotFound`]; the errors of writing.
@@ -250,7 +248,7 @@ impl Vault {
         Ok(UnlockOutcome::Created)
     }
 
-    /// Writes these entries under the password of now; a v1 file gets its verifier here.
+    /// Writes the entries under the current password; a v1 file gets its verifier here.
     pub(crate) fn commit(&mut self, keys: BTreeMap<KeyId, Entry>) -> Result<(), VaultError> {
         let session = self.session.as_mut().ok_or(VaultError::Locked)?;
         let verifier = match self.contents.as_ref().map(|file| &file.header) {
@@ -260,7 +258,7 @@ impl Vault {
         self.write(None, verifier, keys)
     }
 
-    /// Replaces the file. `fresh` takes the session's place together with it, and not before.
+    /// Replaces the file. `fresh` becomes the session only when the new file is in place.
     pub(crate) fn write(
         &mut self,
         fresh: Option<Session>,
@@ -302,7 +300,7 @@ impl Vault {
 
     fn reload(&mut self) -> Result<(), VaultError> {
         let read = self.read()?;
-        // A file that vanished (an unmounted disk, say) is no reason to begin an empty vault in its place.
+        // A vanished file (an unmounted disk, for example) must not start an empty vault in its place.
         if read.is_none() && self.contents.is_some() {
             return Err(VaultError::Changed { path: self.file.path().to_owned() });
         }
@@ -311,7 +309,7 @@ impl Vault {
         Ok(())
     }
 
-    /// What the next ciphertext costs: as configured, but not less than the password was last given.
+    /// Returns the rounds of the next ciphertext: as configured, but at least those of the current verifier.
     pub(crate) fn rounds(&self) -> Iterations {
         match self.contents.as_ref().map(|file| &file.header) {
             Some(Header::V2 { verifier, .. }) => self.iterations.max(verifier.iterations),

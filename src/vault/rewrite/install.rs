@@ -1,7 +1,7 @@
-//! How a [`Rewrite`] begins and how it gets into the file.
+//! Begins a [`Rewrite`] and installs its result.
 //!
-//! Owns the checks at both ends: the password before anything is derived, and that the vault is still
-//! the one the work began with. Must not do the long part, which runs without the vault.
+//! Owns the checks at both ends: the password before any derivation, and that the vault has not changed since
+//! the work began. Must not do the long part, which runs without the vault.
 
 use crate::{
     Iterations, OnConflict, Rewrite, RewrittenEntry, Vault, VaultError, cipher,
@@ -22,24 +22,24 @@ use std::{
     },
 };
 
-/// The most entries of a file that is imported.
+/// Most entries of an imported file.
 const MAX_IMPORT_ENTRIES: usize = 500;
-/// The most rounds that opening and encrypting anew what is imported may cost in all: about a minute.
+/// Most rounds that decrypting and re-encrypting an import may cost in all: about a minute.
 const MAX_IMPORT_ROUNDS: u64 = 500_000_000;
 
-/// Another key file, opened with its password.
+/// Another key file, unlocked with its password.
 pub struct ForeignKeyFile {
     file: KeyFile,
     from: Session,
 }
 
 impl ForeignKeyFile {
-    /// Opens a key file of any form that is read. Needs no vault, and costs one derivation and one more
-    /// for each v1 entry; ends soon after `is_active` has become false.
+    /// Opens a key file in any supported format, without a vault. Costs one derivation, and one more for each
+    /// v1 entry. Stops soon after `is_active` becomes false.
     ///
     /// # Errors
-    /// [`VaultError::NotAKeyFile`], also for one that holds nothing or too much;
-    /// [`VaultError::WrongPassword`]; [`VaultError::Locked`] when it was told to stop.
+    /// [`VaultError::NotAKeyFile`], also for a file that is empty or too large; [`VaultError::WrongPassword`];
+    /// [`VaultError::Locked`] if `is_active` became false.
     pub fn open(file: &[u8], password: SecretString, is_active: &AtomicBool) -> Result<Self, VaultError> {
         let not_a_key_file = |reason: String| VaultError::NotAKeyFile { reason };
         let file = KeyFile::parse(file).map_err(not_a_key_file)?;
@@ -69,7 +69,7 @@ impl ForeignKeyFile {
 }
 
 impl Vault {
-    /// True for as long as the vault stays open; whoever works beside it looks at it.
+    /// Returns a flag that is true while the vault stays open, for work that runs beside it.
     pub fn session_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.session_flag)
     }
@@ -100,8 +100,8 @@ impl Vault {
         }
     }
 
-    /// Begins to encrypt anew, under the same password, what is of version 1 or of fewer rounds than
-    /// configured; nothing when there is no such thing. Derives nothing yet.
+    /// Begins to re-encrypt, under the same password, the entries of version 1 or with fewer rounds than
+    /// configured. Returns `None` if there are none. Derives no key.
     ///
     /// # Errors
     /// [`VaultError::Locked`].
@@ -112,7 +112,7 @@ impl Vault {
         outdated.retain(|id, entry| {
             (entry.is_v1() || entry.iterations() < rounds) && !session.unreadable().contains(id)
         });
-        // The verifier is the cheapest way to try passwords, so its cost counts as much as an entry's.
+        // The verifier is the cheapest way to test passwords, so its cost counts as much as an entry's.
         let verifier_outdated = match self.contents.as_ref().map(|file| &file.header) {
             Some(Header::V2 { verifier, .. }) => verifier.iterations < rounds,
             _ => false,
@@ -124,7 +124,7 @@ impl Vault {
         Ok(Some(self.rewrite(Kind::Rewrap, outdated, Session::new(password.clone()), password)))
     }
 
-    /// Begins to encrypt everything anew under another password. Costs what checking the old one costs.
+    /// Begins to re-encrypt all entries under another password. Costs the same as checking the old password.
     ///
     /// # Errors
     /// [`VaultError::Locked`]; [`VaultError::WrongPassword`]; [`VaultError::EmptyPassword`].
@@ -142,8 +142,8 @@ impl Vault {
         Ok(Rewrite { rounds: iterations, ..rewrite })
     }
 
-    /// Begins to encrypt these entries (all, when none is named) for a file of their own, under another
-    /// password or under this one.
+    /// Begins to encrypt the given entries (all, if none is given) for an exported file, under this or another
+    /// password.
     ///
     /// # Errors
     /// [`VaultError::Locked`]; [`VaultError::WrongPassword`]; [`VaultError::EmptyPassword`];
@@ -169,8 +169,7 @@ impl Vault {
         Ok(self.rewrite(Kind::Export, keys, from, to))
     }
 
-    /// Begins to encrypt the entries of another key file, in any form that is read, under this vault's
-    /// password.
+    /// Begins to encrypt the entries of another key file, in any supported format, under this vault's password.
     ///
     /// # Errors
     /// [`VaultError::Locked`]; [`VaultError::Taken`].
@@ -192,13 +191,12 @@ impl Vault {
         Ok(Rewrite { skipped, ..self.rewrite(Kind::Import, theirs, from, to) })
     }
 
-    /// Puts what was encrypted anew into the file, in one replacement: all or nothing. An entry that was
-    /// rewrapped and has changed since keeps its change. The backup file opens with the old password
-    /// until the next write.
+    /// Writes the re-encrypted entries in one atomic replacement. A rewrapped entry that has changed since
+    /// keeps its change. The backup file opens with the old password until the next write.
     ///
     /// # Errors
-    /// [`VaultError::Locked`]; [`VaultError::Superseded`] when the vault was locked since, or changed in
-    /// a way that does not fit; the errors of writing.
+    /// [`VaultError::Locked`]; [`VaultError::Superseded`] if the vault was locked since, or changed
+    /// incompatibly; the errors of writing.
     pub fn install(&mut self, rewrite: Rewrite) -> Result<Vec<RewrittenEntry>, VaultError> {
         let session = self.session.as_mut().ok_or(VaultError::Locked)?;
         let Rewrite { kind, session_flag, source, fresh, mut to, verifier, unreadable, .. } = rewrite;
@@ -238,11 +236,11 @@ impl Vault {
         Ok(written)
     }
 
-    /// Encrypts everything anew under another password. Entries that the old password does not open are
-    /// kept as they are.
+    /// Re-encrypts all entries under another password. Entries that the old password does not decrypt stay
+    /// unchanged.
     ///
     /// # Errors
-    /// Those of [`Vault::begin_password_change`] and [`Vault::install`].
+    /// The errors of [`Vault::begin_password_change`] and [`Vault::install`].
     pub fn change_password(
         &mut self,
         old: SecretString,
@@ -255,10 +253,10 @@ impl Vault {
         self.install(rewrite).map(drop)
     }
 
-    /// Encrypts anew what [`Vault::begin_rewrap`] finds. Answers how many entries were.
+    /// Re-encrypts the entries that [`Vault::begin_rewrap`] selects. Returns their number.
     ///
     /// # Errors
-    /// Those of [`Vault::begin_rewrap`] and [`Vault::install`].
+    /// The errors of [`Vault::begin_rewrap`] and [`Vault::install`].
     pub fn rewrap(&mut self, now: Timestamp) -> Result<usize, VaultError> {
         let Some(mut rewrite) = self.begin_rewrap()? else { return Ok(0) };
         rewrite.run(now)?;

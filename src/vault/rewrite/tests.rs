@@ -1,4 +1,4 @@
-//! Rewrapping beside an open vault, export and import, tried on real files.
+//! Rewrap beside an open vault, export and import, on real files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::vault::tests::{PASSWORD, TestDir, at, entry, id, secret, test_dir, value};
@@ -6,7 +6,7 @@ use crate::{ForeignKeyFile, Iterations, OnConflict, UnlockOutcome, Vault, VaultE
 use arbiter_core::kernel::ids::KeyId;
 use secrecy::ExposeSecret;
 
-/// A vault with the keys `a` (bound to `x`) and `b`, opened again at more rounds than it was written with.
+/// Creates a vault with the keys `a` (bound to `x`) and `b`, then reopens it with more rounds.
 fn outdated(test_dir: &TestDir) -> Vault {
     let mut vault = test_dir.created();
     vault.create(entry("a", &["x"]), secret("sk-a"), at(1)).unwrap();

@@ -1,7 +1,7 @@
-//! What happens to a file that was damaged or meddled with.
+//! Tests of damaged and manipulated files.
 //!
-//! Owns the exhaustive tries: every truncation, every flipped bit, swapped entries. Must not spend one
-//! derivation per try, so keys are derived once and remembered by salt and rounds.
+//! Covers every truncation, every flipped bit and swapped entries. Keys are derived once and cached by salt and
+//! rounds, because a derivation per case would be too slow.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::cipher::{self, DerivedKey};
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use std::{collections::HashMap, fs};
 
-/// The keys the untouched file needs. A meddled salt or cost leads to another key, and any will do.
+/// Keys of the original file. A manipulated salt or cost gets any other key.
 struct DerivedKeyCache(HashMap<(Vec<u8>, Iterations), Vec<u8>>);
 
 impl DerivedKeyCache {
@@ -35,7 +35,7 @@ impl DerivedKeyCache {
     }
 }
 
-/// Puts `bytes` in place and answers what a reader finds there; the file must not change by that.
+/// Puts `bytes` in place and returns the entries a reader finds; reading must not change the file.
 fn entries_read(test_dir: &TestDir, cache: &DerivedKeyCache, bytes: &[u8]) -> Option<Vec<EntryInfo>> {
     fs::write(&test_dir.path, bytes).unwrap();
     let opened = Vault::open(test_dir.path.clone(), Iterations::MIN).and_then(|mut vault| {
@@ -87,7 +87,7 @@ fn flipped_bit_is_refused_or_changes_nothing() {
 fn swapped_entries_are_refused() {
     let (test_dir, whole, _) = vault_with_entries();
     let json: serde_json::Value = serde_json::from_slice(&whole).unwrap();
-    // Only the ciphertexts, then all but the ids.
+    // Only the ciphertexts first, then all fields but the ids.
     for fields in
         [&["encrypted_data"][..], &["encrypted_data", "allowed_hosts", "name", "created_at", "updated_at"]]
     {

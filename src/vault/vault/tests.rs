@@ -1,7 +1,6 @@
-//! What the vault promises, tried on real files.
+//! Tests of [`crate::Vault`] on real files, with the fixtures of the other test files.
 //!
-//! Owns the tests of [`crate::Vault`] and the fixtures the other test files use. Must not know private
-//! fields: only what a caller sees, and the bytes on disk.
+//! They use only the public API and the bytes on disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::{Iterations, NewEntry, UnlockOutcome, Vault, VaultError, VaultState};
@@ -14,7 +13,7 @@ use tempfile::TempDir;
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
-/// A data directory of mode 0700 that goes away with the test.
+/// A data directory of mode 0700 that is removed after the test.
 pub(crate) struct TestDir {
     pub(crate) directory: TempDir,
     pub(crate) path: PathBuf,
@@ -55,7 +54,7 @@ impl TestDir {
         serde_json::from_slice(&self.bytes()).unwrap()
     }
 
-    /// Puts a file here with the mode ours have.
+    /// Writes a file with the mode of a key file.
     pub(crate) fn put(&self, bytes: &[u8]) {
         fs::write(&self.path, bytes).unwrap();
         fs::set_permissions(&self.path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -172,7 +171,7 @@ fn replaced_key_keeps_its_fields_with_fresh_salt_and_nonce() {
     let mut vault = test_dir.created();
     vault.create(entry("a", &[]), secret("same"), at(1)).unwrap();
     let head = || test_dir.json()["keys"]["a"]["encrypted_data"].as_str().unwrap().to_owned();
-    // 32 bytes of salt are 43 characters of base64, 44 with the nonce 60.
+    // In base64, 32 bytes of salt take 43 characters, 44 with the nonce 60.
     let mut seen = vec![head()];
     for turn in 2..5 {
         vault.replace(&id("a"), secret("same"), at(turn)).unwrap();

@@ -1,6 +1,6 @@
-//! Files of the Go program: read, verified, and left alone until they are written.
+//! Tests of v1 files: read, verified, and unchanged until they are written.
 //!
-//! Owns fixtures made as that program makes them. Must not use our own writer to make them.
+//! The fixtures are built as the Go program builds them, without this package's writer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::vault::tests::{PASSWORD, at, entry, id, secret, test_dir, value};
@@ -8,7 +8,7 @@ use crate::{Iterations, UnlockOutcome, VaultError, VaultState, cipher};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-/// An entry as the Go program writes it: base64 of salt, nonce, ciphertext and tag; no associated data.
+/// Builds an entry as the Go program writes it: base64 of salt, nonce, ciphertext and tag, no associated data.
 fn v1_entry(name: &str, password: &str, text: &str) -> Value {
     let (ciphertext, _) = cipher::encrypt(&secret(password), Iterations::MIN, text.as_bytes(), b"").unwrap();
     json!({
@@ -47,7 +47,7 @@ fn v1_file_without_check_opens_by_an_entry_unchanged() {
     assert_eq!(shown.created_at.to_string(), "2025-01-02T02:04:05.123Z");
     assert_eq!(test_dir.bytes(), before);
 
-    // The first write makes it a version 2 file; entries not touched stay as they were, field by field.
+    // The first write makes it a version 2 file; untouched entries keep every field.
     vault.create(entry("new", &[]), secret("sk-new"), at(1)).unwrap();
     assert_eq!((test_dir.json()["version"].as_u64(), vault.generation()), (Some(2), 1));
     for name in ["my key/ä", "other", "broken"] {

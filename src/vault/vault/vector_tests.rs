@@ -1,7 +1,5 @@
-//! Key files that another program made: a script in another language, with a cryptographic library of
-//! its own (`tests/vectors/vault/make_v1.py`).
-//!
-//! Owns the comparison with what that script says is in them. Must not use our own writer.
+//! Tests against key files from `tests/vectors/vault/make_v1.py`, a script in another language with its own
+//! cryptographic library.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::vault::tests::{id, secret, test_dir, value};

@@ -1,22 +1,21 @@
-//! Which network addresses a provider may live at.
+//! Classification of network addresses: may a provider live there?
 //!
-//! Pure: it judges an address and knows nothing of names, URLs or connections. The ranges are
-//! IANA's special-purpose registries; the single addresses are the metadata services of the clouds.
+//! Pure: it judges an address and knows nothing of names, URLs or connections. The ranges are IANA's
+//! special-purpose registries; the single addresses are the metadata services of the clouds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// From where an address can be reached.
+/// Reach of a network address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AddressScope {
-    /// This machine or the private network around it.
+    /// This machine or its private network.
     Local,
     Public,
     /// Never a provider: metadata services, link-local, multicast, unspecified and reserved addresses.
     Forbidden,
 }
 
-/// Metadata services outside of the ranges that are forbidden as a whole: Azure's wire server and
-/// Alibaba Cloud.
+/// Metadata services outside of the forbidden ranges: Azure's wire server and Alibaba Cloud.
 const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200)];
 
 /// Metadata services within unique local addresses: EC2, EKS Pod Identity, Google Cloud.
@@ -26,7 +25,7 @@ const METADATA_V6: [Ipv6Addr; 3] = [
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
 ];
 
-/// Judges one address, also one that hides an IPv4 address within an IPv6 one.
+/// Classifies an address, including an IPv6 address that embeds an IPv4 address.
 pub(crate) fn scope_of(address: IpAddr) -> AddressScope {
     match address {
         IpAddr::V4(v4) => scope_of_v4(v4),
@@ -53,7 +52,7 @@ fn scope_of_v6(address: Ipv6Addr) -> AddressScope {
         return scope_of_v4(mapped);
     }
     if let Some(inner) = embedded_v4(address) {
-        // Nobody reaches a private network through a public tunnel unless to get around this check.
+        // A public tunnel into a private network serves only to bypass this check.
         return match scope_of_v4(inner) {
             AddressScope::Public => AddressScope::Public,
             AddressScope::Local | AddressScope::Forbidden => AddressScope::Forbidden,
@@ -68,7 +67,7 @@ fn scope_of_v6(address: Ipv6Addr) -> AddressScope {
     }
 }
 
-/// The IPv4 address that a translated or tunnelled IPv6 address leads to.
+/// Returns the IPv4 address that a translated or tunnelled IPv6 address leads to.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match address.segments() {

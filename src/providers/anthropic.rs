@@ -1,8 +1,8 @@
-//! Anthropic's Messages, translated from and to OpenAI's chat completions, the one form in which a chat is
-//! kept here.
+//! Translation between Anthropic's Messages and OpenAI's chat completions, the only chat format used
+//! internally.
 //!
-//! Must not connect. What has no counterpart is refused by the name of its field and never dropped, for a
-//! caller that asked for something must learn that it will not get it.
+//! Must not connect. A field without a counterpart is refused by name and never dropped, so that the caller
+//! learns that it is not supported.
 
 mod answer;
 mod messages;
@@ -15,22 +15,22 @@ pub(crate) use stream::StreamTranslator;
 
 use serde_json::{Value, json};
 
-/// The version of the protocol that is spoken: value of the header `anthropic-version`.
+/// Protocol version, sent as the header `anthropic-version`.
 pub(crate) const VERSION: &str = "2023-06-01";
 
-/// The tool through which an answer that must follow a JSON Schema is given.
+/// Name of the tool that carries an answer which must follow a JSON Schema.
 const JSON_TOOL: &str = "json_answer";
 
-/// What becomes of an answer on the way back.
+/// Shape of the answer to translate back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AnswerShape {
-    /// Texts are texts and tools are tools.
+    /// Text blocks become text and tool calls become tool calls.
     Plain,
-    /// The arguments of [`JSON_TOOL`] are the text.
+    /// The arguments of [`JSON_TOOL`] become the text.
     JsonFromTool,
 }
 
-/// OpenAI's word for why a model stopped; a word that is new here is passed on.
+/// Returns OpenAI's finish reason for Anthropic's stop reason; unknown reasons pass through.
 fn finish_reason(stop_reason: &str, shape: AnswerShape) -> &str {
     match stop_reason {
         "tool_use" if shape == AnswerShape::JsonFromTool => "stop",
@@ -42,7 +42,7 @@ fn finish_reason(stop_reason: &str, shape: AnswerShape) -> &str {
     }
 }
 
-/// OpenAI's account of what a call used. Anthropic counts what went through its cache apart from the input.
+/// Converts the token usage. Anthropic counts cached tokens apart from the input.
 fn usage(usage: &Value) -> Value {
     let tokens = |name: &str| usage[name].as_u64().unwrap_or(0);
     let cached = tokens("cache_read_input_tokens");

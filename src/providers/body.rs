@@ -1,71 +1,71 @@
-//! A chat as a gateway passes it on: OpenAI's request, field by field.
+//! A chat request that the gateway passes on: OpenAI's request, field by field.
 //!
-//! Must not judge the fields: a provider that speaks OpenAI's protocol gets them all, the translator to
-//! another protocol says which it has nothing for.
+//! Must not validate fields: a provider with OpenAI's protocol gets them all. The translator to another
+//! protocol refuses those without a counterpart.
 
 use crate::chat::ChatRequest;
 use crate::openai;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// What an image, a sound or a file counts as, in characters: about what a large image costs.
+/// Size assumed for an image, a sound or a file, in characters: about the cost of a large image.
 const OTHER_PART_CHARS: u64 = 6_000;
 
-/// The body of a chat completion as OpenAI defines it, with every field it came with.
+/// Body of a chat completion as OpenAI defines it, with every field of the request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ChatBody(pub Map<String, Value>);
 
 impl ChatBody {
-    /// The model that is asked; empty when none is named.
+    /// Returns the requested model; empty if none is given.
     pub fn model(&self) -> &str {
         self.0.get("model").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Asks another model.
+    /// Sets the requested model.
     pub fn set_model(&mut self, model: &str) {
         self.0.insert("model".to_owned(), model.into());
     }
 
-    /// Returns whether the caller wants its answer as a stream.
+    /// Returns whether the caller requests a streamed answer.
     pub fn wants_stream(&self) -> bool {
         self.0.get("stream") == Some(&Value::Bool(true))
     }
 
-    /// Returns whether the caller of a stream wants to be told at its end what it used.
+    /// Returns whether the caller requests the usage at the end of a stream.
     pub fn wants_usage(&self) -> bool {
         self.0.get("stream_options").is_some_and(|options| options["include_usage"] == true)
     }
 
-    /// How many characters are asked, tools included. What is no text counts as [`OTHER_PART_CHARS`].
+    /// Counts the characters of the prompt, tools included. A non-text part counts as [`OTHER_PART_CHARS`].
     pub fn prompt_chars(&self) -> u64 {
         let messages = self.0.get("messages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let tools = self.0.get("tools").map_or(0, |tools| tools.to_string().len() as u64);
         messages.iter().map(chars_of).sum::<u64>().saturating_add(tools)
     }
 
-    /// The most tokens that all answers may have together, where the caller says.
+    /// Returns the token limit of all answers together, if the caller sets one.
     pub fn answer_tokens(&self) -> Option<u64> {
         let most =
             ["max_completion_tokens", "max_tokens"].iter().find_map(|name| self.0.get(*name)?.as_u64());
         Some(most?.saturating_mul(self.choices().max(1)))
     }
 
-    /// How many answers are wanted.
+    /// Returns the number of requested answers.
     pub(crate) fn choices(&self) -> u64 {
         self.0.get("n").and_then(Value::as_u64).unwrap_or(1)
     }
 
-    /// What is sent for one answer that comes as a whole.
+    /// Serializes the request for an answer that is not streamed.
     pub(crate) fn whole(&self) -> Vec<u8> {
         let mut fields = self.0.clone();
         fields.insert("stream".to_owned(), false.into());
-        // Only a stream may have them.
+        // Valid only in a streamed request.
         fields.remove("stream_options");
         written(fields)
     }
 
-    /// What is sent for a stream that tells what it used.
+    /// Serializes the request for a stream that reports its usage.
     pub(crate) fn streamed_with_usage(&self) -> Vec<u8> {
         let mut fields = self.0.clone();
         fields.insert("stream".to_owned(), true.into());
@@ -80,7 +80,7 @@ impl ChatBody {
         written(fields)
     }
 
-    /// What is sent to a provider that does not know how to tell it.
+    /// Serializes the request for a stream from a provider that cannot report the usage.
     pub(crate) fn streamed(&self) -> Vec<u8> {
         let mut fields = self.0.clone();
         fields.insert("stream".to_owned(), true.into());
@@ -95,7 +95,7 @@ impl From<&ChatRequest> for ChatBody {
     }
 }
 
-/// How many characters a message has.
+/// Counts the characters of a message.
 fn chars_of(message: &Value) -> u64 {
     let calls = message.get("tool_calls").map_or(0, |calls| calls.to_string().len() as u64);
     let content = match &message["content"] {

@@ -1,23 +1,23 @@
-//! What a streamed answer comes in: pieces for a caller that passes them on, and what is read of them here.
+//! Chunks of a streamed answer: the raw JSON to pass on, and the fields parsed from it.
 
 use crate::chat::Usage;
 use crate::openai::read_usage;
 use bytes::Bytes;
 use serde_json::Value;
 
-/// A piece of a streamed answer.
+/// A chunk of a streamed answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatChunk {
-    /// OpenAI's `chat.completion.chunk` as JSON: the provider's own bytes where it speaks that protocol.
+    /// OpenAI's `chat.completion.chunk` as JSON: the provider's own bytes if it uses that protocol.
     pub data: Bytes,
     pub content: Option<String>,
-    /// What the call used so far; the last one given counts.
+    /// Usage of the call so far; the last value counts.
     pub usage: Option<Usage>,
     pub finish_reason: Option<String>,
     pub is_usage_only: bool,
 }
 
-/// A part of a tool's call.
+/// A part of a tool call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ToolCallDelta {
     pub index: u64,
@@ -26,7 +26,7 @@ pub(crate) struct ToolCallDelta {
     pub arguments: String,
 }
 
-/// A piece with what else it says.
+/// A chunk with its parsed fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ParsedChunk {
     pub chat_chunk: ChatChunk,
@@ -37,7 +37,7 @@ pub(crate) struct ParsedChunk {
 }
 
 impl ParsedChunk {
-    /// Reads a chunk; what is missing or of another type counts as not said.
+    /// Parses a chunk; a missing field or one of another type counts as absent.
     pub(crate) fn read(value: &Value, data: Bytes) -> Self {
         let choices = value["choices"].as_array().map_or(&[][..], Vec::as_slice);
         let mut chunk = Self {
@@ -81,13 +81,13 @@ impl ParsedChunk {
     }
 }
 
-/// Returns whether a choice adds nothing to its answer, as those beside LiteLLM's account of what was used.
+/// Returns whether a choice adds nothing to its answer, as in LiteLLM's usage chunk.
 fn is_empty_choice(choice: &Value) -> bool {
     let is_empty = |value: &Value| value.as_object().map_or(value.is_null(), serde_json::Map::is_empty);
     is_empty(&choice["delta"]) && choice["finish_reason"].is_null() && choice["logprobs"].is_null()
 }
 
-/// A text that says something; several providers write an empty one where others write null.
+/// Returns a text that is not empty; several providers write an empty text in the place of null.
 fn nonempty_text(value: &Value) -> Option<String> {
     value.as_str().filter(|nonempty_text| !nonempty_text.is_empty()).map(str::to_owned)
 }

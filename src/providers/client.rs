@@ -1,7 +1,7 @@
-//! One provider endpoint: sends a call, reads the answer within its limits, names what went wrong.
+//! Client of one provider endpoint: sends a call, reads the answer within its limits, classifies errors.
 //!
-//! Owns the connections to that endpoint. Must not retry, choose providers, keep keys or measure
-//! latency: its callers do.
+//! Owns the connections to that endpoint. Must not retry, choose providers, keep keys or measure latency: its
+//! callers do.
 
 mod block_buffer;
 mod exchange;
@@ -33,17 +33,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
-/// The largest answer that is read, in bytes.
+/// Largest answer, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 10 * 1024 * 1024;
-/// How long an unused connection is kept open.
+/// Time for which an unused connection stays open.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 
-/// An answer to a chat that is passed on.
+/// An answer to a chat that the gateway passes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompletedChat {
     /// OpenAI's `chat.completion` as JSON.
     pub body: Bytes,
-    /// The model that answered, by the provider's word; the asked one when it says nothing.
+    /// Model that answered, as the provider reports it; the requested model otherwise.
     pub model: String,
     pub usage: Option<Usage>,
     pub finish_reason: Option<String>,
@@ -60,27 +60,26 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that connects nowhere but to `endpoint`: it follows no redirect and asks no proxy.
+    /// Creates a client that connects only to `endpoint`: it follows no redirect and uses no proxy.
     ///
     /// # Errors
-    /// [`CallErrorKind::Unreachable`] when this machine has no root certificates to check an `https`
-    /// endpoint with.
+    /// [`CallErrorKind::Unreachable`] if this machine has no root certificates to verify an `https` endpoint.
     pub fn new(endpoint: Endpoint, timeouts: Timeouts) -> Result<Self, CallError> {
         Self::with_tls(endpoint, timeouts, &Tls::default())
     }
 
-    /// The same, with TLS of its own kind.
+    /// Creates a client with its own TLS settings.
     ///
     /// # Errors
-    /// As [`Client::new`], and [`CallErrorKind::Refused`] when a certificate or key cannot be used.
+    /// The same as [`Client::new`], and [`CallErrorKind::Refused`] if a certificate or key cannot be used.
     pub fn with_tls(endpoint: Endpoint, timeouts: Timeouts, tls: &Tls) -> Result<Self, CallError> {
         Self::with_protocol(endpoint, timeouts, tls, Protocol::OpenAi)
     }
 
-    /// The same for a provider that speaks this protocol; the others speak OpenAI's.
+    /// Creates a client for a provider with this protocol; the other constructors use OpenAI's.
     ///
     /// # Errors
-    /// As [`Client::with_tls`].
+    /// The same as [`Client::with_tls`].
     pub fn with_protocol(
         endpoint: Endpoint,
         timeouts: Timeouts,
@@ -123,14 +122,14 @@ impl Client {
         }
     }
 
-    /// The models the provider offers: `GET {base}/models`.
+    /// Lists the provider's models with `GET {base}/models`.
     ///
     /// # Errors
     /// [`CallError`] with any kind but `NotFound`, `ContextTooLong`, `Unsupported` and `Cancelled`.
     pub async fn list_models(&self, key: Option<&SecretString>) -> Result<Vec<ModelInfo>, CallError> {
         let mut url = self.endpoint.below(&["models"]);
         if self.protocol == Protocol::Anthropic {
-            // A page holds 20 by default and 1000 at most.
+            // A page holds 20 models by default and at most 1000.
             url.query_pairs_mut().append_pair("limit", "1000");
         }
         let context = RequestContext { model: None, key: exposed_key(key) };
@@ -138,11 +137,12 @@ impl Client {
         openai::read_models(&answer.body).map_err(|wrong| broken_answer(&wrong, context))
     }
 
-    /// One answer of a model, not streamed. Dropping the future cancels the call and closes its connection.
+    /// Requests one answer that is not streamed. Dropping the future cancels the call and closes its
+    /// connection.
     ///
     /// # Errors
-    /// [`CallError`]; its kind says whether the key, the model, the request, the provider or the way
-    /// to it is at fault.
+    /// [`CallError`]; its kind tells whether the key, the model, the request, the provider or the connection
+    /// caused it.
     pub async fn chat(
         &self,
         key: Option<&SecretString>,
@@ -155,11 +155,10 @@ impl Client {
         Ok(ChatAnswer { rate_hints: answer.rate_hints, ..read })
     }
 
-    /// The same by way of a stream: `on_text` hears the text while it comes, and the answer is whole in the
-    /// end.
+    /// Requests one streamed answer and returns it whole. `on_text` receives the text as it arrives.
     ///
     /// # Errors
-    /// As [`Client::stream`]; what was heard before an error is no answer.
+    /// The same as [`Client::stream`]; text received before an error is not an answer.
     pub async fn chat_streamed(
         &self,
         key: Option<&SecretString>,
@@ -179,11 +178,11 @@ impl Client {
         assembler.finish(&request.model, *stream.rate_hints()).map_err(|wrong| broken_answer(&wrong, context))
     }
 
-    /// One answer to a chat that is passed on, not streamed. Its body is the provider's own where the
-    /// provider speaks OpenAI's protocol.
+    /// Requests one answer to a chat that the gateway passes on, not streamed. The body is the provider's own
+    /// if the provider uses OpenAI's protocol.
     ///
     /// # Errors
-    /// As [`Client::chat`], and [`CallErrorKind::Unsupported`] when a field cannot be translated.
+    /// The same as [`Client::chat`], and [`CallErrorKind::Unsupported`] if a field cannot be translated.
     pub async fn complete(
         &self,
         key: Option<&SecretString>,
@@ -203,11 +202,11 @@ impl Client {
         })
     }
 
-    /// A streamed answer to a chat that is passed on; returns once the provider has begun a good answer.
-    /// The stream is always asked to tell what it used.
+    /// Requests a streamed answer to a chat that the gateway passes on. Returns when a successful answer has
+    /// begun. The usage is always requested.
     ///
     /// # Errors
-    /// As [`Client::complete`]. The limit of the whole call is that of the stream's first byte.
+    /// The same as [`Client::complete`]. The limit of the whole call applies to the stream's first byte.
     pub async fn stream(&self, key: Option<&SecretString>, body: &ChatBody) -> Result<ChatStream, CallError> {
         let context = RequestContext { model: Some(body.model()), key: exposed_key(key) };
         let started = Instant::now();
@@ -222,7 +221,7 @@ impl Client {
         let path = ["chat", "completions"];
         let opened = async {
             match self.open(self.post(&path, body.streamed_with_usage()), context).await {
-                // Not a second try of the same call: the provider does not know the field and did nothing.
+                // Not a retry of the same call: the provider does not know the field and did no work.
                 Err(error) if is_stream_options_refusal(&error) => {
                     self.open(self.post(&path, body.streamed()), context).await
                 }
@@ -234,7 +233,7 @@ impl Client {
         Ok(ChatStream::new(self, started, response, decoder, context))
     }
 
-    /// A whole answer in OpenAI's form.
+    /// Returns a whole answer in OpenAI's format.
     async fn completion(
         &self,
         body: &ChatBody,
@@ -256,7 +255,7 @@ impl Client {
         request.header(CONTENT_TYPE, "application/json").body(body)
     }
 
-    /// Sends a request for a stream and waits for the head of a good answer.
+    /// Sends a request for a stream and waits for the head of a successful answer.
     async fn open(
         &self,
         request: RequestBuilder,
@@ -265,7 +264,7 @@ impl Client {
         let request = self.with_auth_headers(request, context)?.header(ACCEPT, "text/event-stream");
         let mut response = self.send_for_success(request, context).await?;
         if content_type(response.headers()).as_deref() == Some("application/json") {
-            // Some gateways report an error this way.
+            // Some gateways report an error as a JSON body with a success status.
             self.read_json(&mut response, context).await?;
         }
         require_type(response.headers(), context, "a stream of events", |essence| {
@@ -275,7 +274,7 @@ impl Client {
     }
 }
 
-/// Returns whether a provider refused a request because of the wish to be told what a stream used.
+/// Returns whether a provider refused a request because of `stream_options`.
 fn is_stream_options_refusal(error: &CallError) -> bool {
     *error.kind() == CallErrorKind::Refused
         && ["stream_options", "include_usage"].iter().any(|name| error.detail().contains(name))

@@ -1,7 +1,7 @@
-//! From the bytes of a stream to its pieces, in either wire format.
+//! Decodes the bytes of a stream to chunks, in either wire format.
 //!
-//! Knows when a stream is at its end and when it was cut. Must not wait or connect: `client/stream.rs` brings
-//! the bytes.
+//! Detects the end of a stream and a cut stream. Must not wait or connect: `client/stream.rs` supplies the
+//! bytes.
 
 use crate::anthropic::StreamTranslator;
 use crate::chunk::ParsedChunk;
@@ -13,14 +13,14 @@ use bytes::Bytes;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// How the events of a stream are read.
+/// Format of a stream's events.
 #[derive(Debug)]
 pub(crate) enum StreamFormat {
     OpenAi,
     Anthropic(StreamTranslator),
 }
 
-/// The decoder of one stream.
+/// Decoder of one stream.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     events: SseReader,
@@ -31,7 +31,7 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder of a stream of this many answers.
+    /// Creates a decoder for a stream of `expected_choices` answers.
     pub(crate) fn new(format: StreamFormat, expected_choices: u64) -> Self {
         Self {
             events: SseReader::default(),
@@ -42,20 +42,20 @@ impl Decoder {
         }
     }
 
-    /// Returns whether the stream said that it is at its end.
+    /// Returns whether the stream has announced its end.
     pub(crate) fn is_done(&self) -> bool {
         self.is_done
     }
 
-    /// Returns whether every answer is whole; only an account of what was used can follow.
+    /// Returns whether every answer is complete; only the usage can follow.
     pub(crate) fn is_whole(&self) -> bool {
         self.is_done || self.finished.len() as u64 >= self.expected_choices
     }
 
-    /// Takes bytes until there is a chunk; `None` when all were taken, or the stream is done.
+    /// Consumes bytes until a chunk is complete; `None` if all were consumed or the stream is done.
     ///
     /// # Errors
-    /// What the provider reports, or what breaks the protocol or a limit.
+    /// The provider's error, or a violation of the protocol or a limit.
     pub(crate) fn read(
         &mut self,
         bytes: &mut Bytes,
@@ -70,10 +70,10 @@ impl Decoder {
         Ok(None)
     }
 
-    /// The end of the bytes: what was left to say, and `None` after it.
+    /// Handles the end of the bytes: returns the remaining chunks, then `None`.
     ///
     /// # Errors
-    /// As [`Self::read`], and [`CallErrorKind::Unreachable`] when an answer is not whole.
+    /// The same as [`Self::read`], and [`CallErrorKind::Unreachable`] if an answer is incomplete.
     pub(crate) fn end(&mut self, context: RequestContext<'_>) -> Result<Option<ParsedChunk>, CallError> {
         if self.is_done {
             return Ok(None);
@@ -90,8 +90,7 @@ impl Decoder {
         Ok(self.close())
     }
 
-    /// Makes an end of a stream whose answer is whole, whatever else would come: the last chunk, if one is
-    /// still to be given.
+    /// Ends a stream with a complete answer and ignores later data. Returns the last chunk if it is still due.
     pub(crate) fn close(&mut self) -> Option<ParsedChunk> {
         self.is_done = true;
         match &mut self.format {
@@ -128,12 +127,12 @@ impl Decoder {
         };
         let was_whole = self.finished.len() as u64 >= self.expected_choices;
         self.finished.extend(chunk.iter().flat_map(|chunk| &chunk.finished));
-        // What a provider goes on to say after its answer is no part of it; its account is.
+        // Later text of a provider is not part of the complete answer; its usage is.
         Ok(chunk.filter(|chunk| !was_whole || chunk.chat_chunk.usage.is_some()))
     }
 }
 
-/// A chunk of our own making.
+/// Builds a chunk that did not come from the provider.
 fn generated_chunk(value: Value) -> ParsedChunk {
     ParsedChunk::read(&value, value.to_string().into())
 }

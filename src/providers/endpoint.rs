@@ -1,8 +1,7 @@
-//! Where a provider lives: a URL that was checked once and is not looked at as text again.
+//! A provider's endpoint: a URL that is checked once and never parsed again.
 //!
-//! Owns what may be written as an endpoint. Must not connect or resolve: the addresses behind a
-//! name are judged by `resolver.rs` at each connection, those written as numbers are judged here,
-//! since a connector resolves no literals.
+//! Owns the rules for endpoints. Must not connect or resolve. `resolver.rs` judges the addresses of a name at
+//! each connection. Numeric addresses are judged here, because a connector does not resolve them.
 
 use crate::address::{AddressScope, scope_of};
 use crate::resolver::AddressRule;
@@ -11,28 +10,28 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use url::{Host, Url};
 
-/// The longest endpoint that is accepted, in bytes.
+/// Longest endpoint, in bytes.
 const MAX_ENDPOINT_BYTES: usize = 2048;
 
-/// The longest path of a Unix socket, in bytes: what the system calls take.
+/// Longest path of a Unix socket, in bytes: the limit of the system calls.
 const MAX_SOCKET_BYTES: usize = 107;
-/// What is asked over a Unix socket, where no name is resolved.
+/// Base URL over a Unix socket, where no name is resolved.
 const SOCKET_BASE: &str = "http://localhost/v1";
 
 /// Names of metadata services; their addresses are refused as well.
 const METADATA_NAMES: [&str; 4] =
     ["metadata.google.internal", "metadata.goog", "metadata", "instance-data.ec2.internal"];
 
-/// Where plain `http` may be spoken.
+/// Hosts allowed for plain `http`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HttpPolicy {
-    /// To loopback and private addresses only: prompts and keys do not cross the internet in clear.
+    /// Loopback and private addresses only: prompts and keys never cross the internet in clear text.
     #[default]
     LocalOnly,
     Anywhere,
 }
 
-/// Whether a path may be written in the place of a URL.
+/// Permission for a socket path in the place of a URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SocketPolicy {
     #[default]
@@ -40,28 +39,28 @@ pub enum SocketPolicy {
     Allowed,
 }
 
-/// What is allowed of an endpoint.
+/// Rules for an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointPolicy {
-    /// Where plain `http` may be spoken.
+    /// Hosts allowed for plain `http`.
     pub allow_public_http: HttpPolicy,
     pub sockets: SocketPolicy,
 }
 
-/// Why a text is no endpoint.
+/// Reason why a text is not a valid endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     #[error("the endpoint is not a url")]
     NotAUrl(#[source] url::ParseError),
-    /// It is the path of a Unix socket, and the provider's type has none.
+    /// The path of a Unix socket, for a provider type that does not support one.
     #[error("the endpoint is a path; only providers of type local and custom are reached by a Unix socket")]
     SocketRefused,
     #[error("the endpoint is no absolute path without `.` and `..`, of at most {MAX_SOCKET_BYTES} bytes")]
     SocketPath,
-    /// It has more than 2048 bytes.
+    /// Longer than 2048 bytes.
     #[error("the endpoint is longer than {MAX_ENDPOINT_BYTES} bytes")]
     TooLong,
-    /// Its scheme is neither `http` nor `https`.
+    /// A scheme other than `http` and `https`.
     #[error("the endpoint's scheme {0:?} is neither http nor https")]
     Scheme(String),
     #[error("the endpoint carries a user name or password; give the key by itself")]
@@ -73,12 +72,11 @@ pub enum EndpointError {
     /// Plain `http` to an address on the internet.
     #[error("the endpoint speaks http to the public address {0}; use https")]
     PublicHttp(String),
-    /// A cloud's metadata service or an address at which no provider can live.
+    /// A cloud's metadata service or an address that no provider can have.
     #[error("the endpoint's host {0} is never a provider")]
     ForbiddenHost(String),
 }
 
-/// A checked endpoint.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     base: Url,
@@ -88,11 +86,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Checks a text as the address of a provider's API. It is used as given, except that `/v1` is
-    /// appended when the URL has no path.
+    /// Parses the URL of a provider's API. It is used as given, except that `/v1` is appended if it has no
+    /// path.
     ///
     /// # Errors
-    /// [`EndpointError`] tells which rule the text breaks.
+    /// [`EndpointError`] names the violated rule.
     pub fn parse(text: &str, policy: EndpointPolicy) -> Result<Self, EndpointError> {
         if text.len() > MAX_ENDPOINT_BYTES {
             return Err(EndpointError::TooLong);
@@ -107,10 +105,10 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// Checks a text as a URL that is used as given, by the same rules.
+    /// Parses a URL that is used exactly as given, by the same rules.
     ///
     /// # Errors
-    /// [`EndpointError`] tells which rule the text breaks.
+    /// [`EndpointError`] names the violated rule.
     pub(crate) fn parse_exact(text: &str, policy: EndpointPolicy) -> Result<Self, EndpointError> {
         if text.len() > MAX_ENDPOINT_BYTES {
             return Err(EndpointError::TooLong);
@@ -149,12 +147,12 @@ impl Endpoint {
         Ok(Self { base, host, rule: AddressRule::LocalOnly, socket })
     }
 
-    /// The Unix socket it is reached by.
+    /// Returns the path of the Unix socket, if it is one.
     pub(crate) fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()
     }
 
-    /// The host as `url` normalises it: lower case, numbers in their usual form; of a Unix socket, its path.
+    /// Returns the host as `url` normalizes it (lower case, canonical numbers), or the path of a Unix socket.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -163,20 +161,20 @@ impl Endpoint {
         self.rule
     }
 
-    /// Returns whether TLS is spoken with it.
+    /// Returns whether the endpoint uses TLS.
     pub fn is_encrypted(&self) -> bool {
         self.base.scheme() == "https"
     }
 
-    /// The URL as it was given.
+    /// Returns the URL as it was given.
     pub(crate) fn url(&self) -> Url {
         self.base.clone()
     }
 
-    /// The URL of something below the base; the base's query, if any, is kept.
+    /// Returns the URL of a path below the base; the base's query, if any, is kept.
     pub(crate) fn below(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
-        // Only URLs that cannot be a base have no segments, and `http` always can.
+        // Only URLs that cannot be a base have no segments; `http` URLs always can.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
@@ -184,7 +182,7 @@ impl Endpoint {
     }
 }
 
-/// Without the query, which may hold a secret.
+/// Omits the query, which may hold a secret.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Endpoint({}{})", self.base.origin().ascii_serialization(), self.base.path())
@@ -276,7 +274,7 @@ mod tests {
                     &format!("{scheme}://{host}/latest"),
                     EndpointPolicy { allow_public_http: HttpPolicy::Anywhere, ..EndpointPolicy::default() },
                 );
-                // Some spellings are no host at all for `url`; that is a refusal as well.
+                // `url` rejects some spellings as hosts; that is a refusal as well.
                 assert!(
                     matches!(refused, Err(EndpointError::ForbiddenHost(_) | EndpointError::NotAUrl(_))),
                     "{scheme} {host}: {refused:?}"

@@ -1,6 +1,6 @@
-//! What can go wrong in a call to a provider, in one taxonomy for every wire format.
+//! Errors of a provider call, in one taxonomy for every wire format.
 //!
-//! Must not know HTTP routes or retries: who calls decides by [`CallErrorKind`] what follows.
+//! Must not know HTTP routes or retries: the caller decides by [`CallErrorKind`].
 
 use crate::redact::sanitize;
 use arbiter_core::provider::rate_limit::RateHints;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// What went wrong.
+/// Classification of a failed call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CallErrorKind {
     Auth,
@@ -16,30 +16,30 @@ pub enum CallErrorKind {
         model: String,
     },
     RateLimited {
-        /// How long the provider asks to wait, where it says so; at most a day.
+        /// Wait requested by the provider, if any; at most a day.
         retry_after: Option<Duration>,
     },
-    /// Prompt and answer do not fit into the model's context.
+    /// Prompt and answer exceed the model's context.
     ContextTooLong,
-    /// The provider will not serve this call however often it is made (malformed, filtered, unpaid), or
-    /// our guard will not make it.
+    /// The provider refuses this call permanently (malformed, filtered, unpaid), or the address guard blocks
+    /// it.
     Refused,
-    /// The request has a field that this provider's protocol has nothing for; nothing was sent.
+    /// The provider's protocol has no counterpart for a field of the request; nothing was sent.
     Unsupported {
-        /// The field, as a path within the request: `n`, `messages[2].content[0].input_audio`.
+        /// Path of the field within the request: `n`, `messages[2].content[0].input_audio`.
         field: String,
     },
     Overloaded,
     Broken,
     TimedOut,
-    /// No connection came about, or it was lost before the answer was whole.
+    /// The connection failed, or it was lost before the answer was complete.
     Unreachable,
     Cancelled,
     TooLarge,
     Lost,
 }
 
-/// A failed call. It has no source: sources would carry a provider's words past the redaction.
+/// A failed call. It has no source: a source would carry a provider's text past the redaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallError {
     kind: CallErrorKind,
@@ -48,20 +48,21 @@ pub struct CallError {
 }
 
 impl CallError {
-    /// `detail` must have passed [`crate::redact::sanitize`] unless it is all our own words.
+    /// Creates an error. `detail` must have passed [`crate::redact::sanitize`] unless it holds only this
+    /// program's text.
     pub(crate) fn new(kind: CallErrorKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), rate_hints: RateHints::default() }
     }
 
-    /// A field that cannot be translated, and why not.
+    /// Builds the error for a field that cannot be translated, with the reason.
     pub(crate) fn unsupported(field: impl Into<String>, why: &str) -> Self {
-        // Paths may hold the caller's words.
+        // Paths may hold the caller's text.
         let field = sanitize(&field.into(), None);
         let detail = sanitize(&format!("{field}: {why}"), None);
         Self::new(CallErrorKind::Unsupported { field }, detail)
     }
 
-    /// A call that was handed over and whose end is not known; `place` says where it is.
+    /// Builds the error of a call with an unknown outcome after its handover; `place` names where it runs.
     pub fn lost(place: &str) -> Self {
         Self::new(
             CallErrorKind::Lost,
@@ -74,12 +75,12 @@ impl CallError {
         self
     }
 
-    /// What the provider said of its limits with the refusal.
+    /// Returns the provider's rate-limit headers of the refusal.
     pub fn rate_hints(&self) -> &RateHints {
         &self.rate_hints
     }
 
-    /// The field of the request that is at fault, where that is known.
+    /// Returns the request field that caused the error, if known.
     pub fn field(&self) -> Option<&str> {
         match &self.kind {
             CallErrorKind::Unsupported { field } => Some(field),
@@ -87,18 +88,18 @@ impl CallError {
         }
     }
 
-    /// The words that go with the kind: short, and free of the key.
+    /// Returns the detail of the kind: short, and free of the key.
     pub(crate) fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// The error of a call that is not made because the provider failed too often just now.
+    /// Builds the error of a call that is not made because the circuit breaker is open.
     pub fn circuit_open() -> Self {
         Self::new(CallErrorKind::Overloaded, "it failed too often just now and is given a rest")
     }
 
-    /// The error of a call for which a limit that is set for the provider leaves no room, and for how long
-    /// that is so, where it is known.
+    /// Builds the error of a call that exceeds the provider's configured limit. `wait` is the time until there
+    /// is room, if known.
     pub fn limit_reached(wait: Option<Duration>) -> Self {
         let detail = match wait {
             None => "it has as many calls at once as it may have",
@@ -108,17 +109,16 @@ impl CallError {
         Self::new(CallErrorKind::RateLimited { retry_after: wait }, detail).with_rate_hints(hints)
     }
 
-    /// The error of a call that was not begun to be answered within its time.
+    /// Builds the error of a call whose answer did not begin in time.
     pub fn timed_out(limit: Duration) -> Self {
         Self::new(CallErrorKind::TimedOut, format!("no answer within {limit:?}"))
     }
 
-    /// What went wrong.
     pub fn kind(&self) -> &CallErrorKind {
         &self.kind
     }
 
-    /// Returns whether the same call may well succeed later or elsewhere.
+    /// Returns whether the same call may succeed later or with another provider.
     pub fn is_transient(&self) -> bool {
         match self.kind {
             CallErrorKind::RateLimited { .. }

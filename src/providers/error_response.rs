@@ -1,6 +1,6 @@
-//! What an answer means that is no success: from status, headers and error body to a kind.
+//! Classifies an error response by its status, headers and body.
 //!
-//! Shared by all wire formats, since their error bodies differ only in details. Must not connect.
+//! Shared by all wire formats, because their error bodies differ only in details. Must not connect.
 
 use crate::error::{CallError, CallErrorKind};
 use crate::rate_headers;
@@ -10,15 +10,15 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// What is known of the call when its answer turns out to be no success.
+/// Facts about the call that an error response belongs to.
 #[derive(Clone, Copy)]
 pub(crate) struct RequestContext<'a> {
-    /// The model, unless none was asked for.
+    /// Requested model, if any.
     pub model: Option<&'a str>,
     pub key: Option<&'a str>,
 }
 
-/// The error that an answer with another status than success stands for.
+/// Builds the error of a response with a status other than success.
 pub(crate) fn from_status(
     status: StatusCode,
     headers: &HeaderMap,
@@ -33,10 +33,9 @@ pub(crate) fn from_status(
     CallError::new(kind, sanitize(&detail, context.key)).with_rate_hints(hints)
 }
 
-/// The error within a body that came with a success status, as gateways send it, or in a stream that has
-/// begun.
+/// Finds the error in a body with a success status, as gateways send it, or in a stream that has begun.
 pub(crate) fn from_body(body: &Value, context: RequestContext<'_>) -> Option<CallError> {
-    // vLLM before 0.10 wrote the error's fields beside `"object": "error"`.
+    // vLLM before 0.10 writes the error's fields beside `"object": "error"`.
     let is_bare = body["object"] == "error";
     if !is_bare {
         body.get("error").filter(|error| !error.is_null())?;
@@ -59,9 +58,9 @@ fn error_kind(
     match status {
         _ if error_body.is_context_overflow() => CallErrorKind::ContextTooLong,
         _ if error_body.code == "model_not_found" || error_body.is_unknown_model() => not_found(),
-        // LiteLLM without a database knows its master key alone, and looks there for every other one.
+        // LiteLLM without a database knows only its master key, and looks up every other key there.
         _ if error_body.family == "no_db_connection" => CallErrorKind::Auth,
-        // Asking again later does not fill an account.
+        // A later retry does not fill an account.
         _ if error_body.code == "insufficient_quota" => CallErrorKind::Refused,
         401 | 403 | 407 => CallErrorKind::Auth,
         404 => not_found(),
@@ -73,7 +72,7 @@ fn error_kind(
     }
 }
 
-/// The words of an error body.
+/// Fields of an error body.
 struct ErrorBody {
     code: String,
     family: String,
@@ -88,7 +87,8 @@ impl ErrorBody {
         }
     }
 
-    /// `{"error": {"message", "code", "type"}}`, `{"error": "…"}`, `{"message": "…"}` or anything else.
+    /// Parses `{"error": {"message", "code", "type"}}`, `{"error": "…"}`, `{"message": "…"}` or any other
+    /// value.
     fn from_json(body: &Value) -> Self {
         let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(body);
         let message = match error.get("message").unwrap_or(error) {
@@ -104,8 +104,8 @@ impl ErrorBody {
         Self { code: if code.is_empty() { family.clone() } else { code }, family, message }
     }
 
-    /// The status that the error would have come with, had the answer not begun already. An error of no
-    /// known name is a failure of the provider.
+    /// Returns the status that the error would have had before the answer began. An unknown error counts as a
+    /// failure of the provider.
     fn status(&self) -> u16 {
         let known = |word: &str| match word {
             "authentication_error" | "invalid_api_key" => Some(401),
@@ -121,12 +121,13 @@ impl ErrorBody {
         number.or_else(|| known(&self.code)).or_else(|| known(&self.family)).unwrap_or(500)
     }
 
-    /// LiteLLM's words for a model that it does not have; to it that is a wrong request.
+    /// Returns whether LiteLLM reports an unknown model, which it classifies as a bad request.
     fn is_unknown_model(&self) -> bool {
         self.message.contains("Invalid model name passed in model=")
     }
 
-    /// The words of OpenAI, vLLM, llama.cpp, Anthropic, LiteLLM and others for the same thing.
+    /// Returns whether the error is a context overflow in the wording of OpenAI, vLLM, llama.cpp, Anthropic,
+    /// LiteLLM and others.
     fn is_context_overflow(&self) -> bool {
         const CODES: [&str; 2] = ["context_length_exceeded", "exceed_context_size_error"];
         const PHRASES: [&str; 5] = [

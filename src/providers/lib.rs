@@ -1,8 +1,8 @@
-//! Calls to AI providers: one [`Client`] per endpoint, guarded against requests to places where
-//! they must not go, limited in time and size, with one taxonomy of what can go wrong.
+//! Calls to AI providers: one [`Client`] per endpoint, protected against forbidden addresses, limited in time
+//! and size, with one error taxonomy.
 //!
-//! Owns the wire formats and the guard. Must not know actors, the store, the vault or HTTP
-//! routes: a key comes in with a call and is forgotten with it.
+//! Owns the wire formats and the address guard. Must not know actors, the store, the vault or HTTP routes: a
+//! key is passed with each call and is not kept.
 
 mod address;
 mod anthropic;
@@ -38,10 +38,10 @@ pub use timeouts::Timeouts;
 pub use tls::{CertificateProblem, ClientIdentity, Tls, check_certificates};
 pub use webhook::{Notice, Webhook, WebhookError};
 
-/// Makes ring the cryptography of every TLS connection of this process; call it first in `main`.
+/// Installs ring as the cryptography of every TLS connection of this process; call it first in `main`.
 ///
-/// Whoever installed a provider before keeps it. [`Client::new`] calls this too, so that no order
-/// of start can leave a client without cryptography.
+/// An earlier installed provider stays in place. [`Client::new`] calls this too, so that every client has
+/// cryptography regardless of the start order.
 pub fn install_tls() {
     rustls::crypto::ring::default_provider().install_default().ok();
 }

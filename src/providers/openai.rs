@@ -1,15 +1,15 @@
-//! OpenAI's chat completions, as OpenAI, vLLM, Ollama, llama.cpp, LM Studio, OpenRouter and others
-//! speak them: writes requests, reads answers.
+//! OpenAI's chat completions, as OpenAI, vLLM, Ollama, llama.cpp, LM Studio, OpenRouter and others implement
+//! them: writes requests, reads answers.
 //!
-//! Strict in what it sends, tolerant in what it reads: a missing usage, `content: null`, arguments
-//! as an object and a bare list of models all occur in the wild. Must not connect.
+//! Strict in requests, tolerant in answers: a missing usage, `content: null`, arguments as an object and a bare
+//! list of models all occur in practice. Must not connect.
 
 use crate::chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Speaker, Tool, ToolCall, Usage};
 use arbiter_core::provider::rate_limit::RateHints;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// The fields of `POST {base}/chat/completions`, but those that say how the answer is to come.
+/// Builds the fields of `POST {base}/chat/completions`, except those for the delivery mode.
 pub(crate) fn chat_fields(request: &ChatRequest) -> Map<String, Value> {
     let mut body = Map::new();
     body.insert("model".into(), request.model.as_str().into());
@@ -105,10 +105,10 @@ struct WireFunction {
     arguments: Option<Value>,
 }
 
-/// Reads the answer to a chat; `asked_model` stands in when the answer names no model.
+/// Parses the answer to a chat; `asked_model` is used if the answer names no model.
 ///
 /// # Errors
-/// A text that says what is wrong with the answer. It may quote the answer, so it must be redacted.
+/// A text that describes the defect of the answer. It may quote the answer, so it must be redacted.
 pub(crate) fn read_chat(body: Value, asked_model: &str) -> Result<ChatAnswer, String> {
     let answer = WireResponse::deserialize(body).map_err(|error| error.to_string())?;
     let choice = answer.choices.into_iter().next().ok_or("the answer holds no choice")?;
@@ -128,7 +128,7 @@ pub(crate) fn read_chat(body: Value, asked_model: &str) -> Result<ChatAnswer, St
     })
 }
 
-/// Reads a `usage`; none when it counts nothing.
+/// Parses a `usage`; `None` if it counts nothing.
 pub(crate) fn read_usage(usage: &Value) -> Option<Usage> {
     let tokens = |name| usage.get(name).and_then(Value::as_u64);
     let (input, output) = (tokens("prompt_tokens"), tokens("completion_tokens"));
@@ -150,18 +150,18 @@ fn read_tool_call(index: usize, call: WireToolCall) -> ToolCall {
     }
 }
 
-/// Reads `{"data": [{"id": …}]}` or the bare list; entries without an id are passed over.
+/// Parses `{"data": [{"id": …}]}` or the bare list; entries without an id are skipped.
 ///
 /// # Errors
-/// A text that says what is wrong with the list.
+/// A text that describes the defect of the list.
 pub(crate) fn read_models(body: &Value) -> Result<Vec<ModelInfo>, String> {
     let entries = match (body, body.get("data")) {
         (Value::Array(entries), _) | (_, Some(Value::Array(entries))) => entries.as_slice(),
-        // Ollama without any model
+        // Ollama without any model.
         (_, Some(Value::Null)) => &[],
         _ => return Err("the answer holds no list of models".to_owned()),
     };
-    // Anthropic keeps a model that is gone in its list, and refuses every call to it.
+    // Anthropic lists retired models and refuses every call to them.
     let living = entries.iter().filter(|entry| entry["lifecycle"] != "retired");
     Ok(living
         .filter_map(|entry| {
@@ -171,7 +171,7 @@ pub(crate) fn read_models(body: &Value) -> Result<Vec<ModelInfo>, String> {
         .collect())
 }
 
-/// Groq, vLLM, OpenRouter, LM Studio, Anthropic, in this order.
+/// Reads the context window as Groq, vLLM, OpenRouter, LM Studio and Anthropic name it, in this order.
 fn context_window(entry: &Value) -> Option<u64> {
     ["context_window", "max_model_len", "context_length", "max_context_length", "max_input_tokens"]
         .iter()

@@ -1,9 +1,9 @@
-//! Which of the wire formats a provider speaks.
+//! Wire formats of providers.
 
-/// A provider's wire format.
+/// Wire format of a provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
-    /// OpenAI's chat completions; vLLM, Ollama, llama.cpp, LM Studio, OpenRouter and others speak it as well.
+    /// OpenAI's chat completions; also used by vLLM, Ollama, llama.cpp, LM Studio, OpenRouter and others.
     #[default]
     OpenAi,
     Anthropic,

@@ -1,17 +1,17 @@
-//! What a provider says of its limits in an answer's headers: how much is left, how long to wait.
+//! Rate-limit headers of a provider's answer: remaining quota and requested wait.
 //!
-//! Spans are told apart from points in time by the answer's own `Date`, so that no clock of ours takes
-//! part. Must not wait: its callers decide.
+//! Points in time are converted to durations by the answer's own `Date`, so that the local clock does not
+//! matter. Must not wait: its callers decide.
 
 use arbiter_core::provider::rate_limit::RateHints;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use std::time::Duration;
 
-/// The longest wait a provider is believed to want.
+/// Longest wait; a longer one is shortened to it.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Reads OpenAI's `x-ratelimit-*`, Anthropic's `anthropic-ratelimit-*` and `Retry-After`. Headers that
-/// cannot be read count as absent.
+/// Reads OpenAI's `x-ratelimit-*`, Anthropic's `anthropic-ratelimit-*` and `Retry-After`. Invalid headers count
+/// as absent.
 pub(crate) fn read(headers: &HeaderMap) -> RateHints {
     let least = |names: &[&str]| names.iter().filter_map(|name| count(headers, name)).min();
     let spans = ["x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"];
@@ -53,7 +53,7 @@ fn seconds(text: &str, unit: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(count * unit).ok()
 }
 
-/// `6m0s`, `1h2m3.5s`, `20ms`, or plain seconds as Azure writes them.
+/// Parses `6m0s`, `1h2m3.5s`, `20ms`, or plain seconds as Azure writes them.
 fn parse_duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, f64); 5] = [("ms", 0.001), ("d", 86_400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
     if let Some(plain) = seconds(text, 1.0) {
@@ -71,7 +71,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     Some(whole).filter(|_| !text.is_empty())
 }
 
-/// How long after the answer's own date this moment is.
+/// Returns the duration from the answer's own date to `moment`.
 fn until(headers: &HeaderMap, moment: jiff::Timestamp) -> Option<Duration> {
     let parse_duration = moment.duration_since(date(text(headers, DATE.as_str())?)?);
     Some(Duration::try_from(parse_duration).unwrap_or(Duration::ZERO))
@@ -81,7 +81,7 @@ fn date(text: &str) -> Option<jiff::Timestamp> {
     jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
-/// `retry-after-ms`, or `Retry-After` in seconds or as a date.
+/// Reads `retry-after-ms`, or `Retry-After` in seconds or as a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let milliseconds = || seconds(text(headers, "retry-after-ms")?, 0.001);
     let given = || {

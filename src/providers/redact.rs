@@ -1,14 +1,14 @@
-//! Makes a provider's words fit to be shown: without the key, on one line, short.
+//! Sanitizes a provider's text for display: without the key, on one line, short.
 //!
-//! Every text that enters a [`crate::CallError`] passes here, also the messages of libraries, for
-//! they quote what the provider sent, and a provider may echo the key it was given.
+//! Every text of a [`crate::CallError`] passes here. So do messages of libraries: they quote the provider, and
+//! a provider may echo the key.
 
-/// The most of a provider's words that an error keeps, in bytes.
+/// Most bytes of a provider's text that an error keeps.
 pub(crate) const MAX_DETAIL_BYTES: usize = 2048;
 
 const MARK: &str = "[redacted]";
 
-/// `text` without the key, in one line of at most [`MAX_DETAIL_BYTES`] and an ellipsis.
+/// Returns `text` without the key, in one line of at most [`MAX_DETAIL_BYTES`] and an ellipsis.
 pub(crate) fn sanitize(text: &str, key: Option<&str>) -> String {
     let mut clean = text.to_owned();
     if let Some(key) = key.filter(|key| !key.is_empty()) {
@@ -32,7 +32,7 @@ pub(crate) fn sanitize(text: &str, key: Option<&str>) -> String {
     line
 }
 
-/// The key as a JSON text or a debug output would write it.
+/// Returns the key as JSON text or debug output would write it.
 fn escaped_forms(key: &str) -> impl Iterator<Item = String> {
     let json = key.replace('\\', "\\\\").replace('"', "\\\"");
     let slashed = json.replace('/', "\\/");
@@ -42,12 +42,12 @@ fn escaped_forms(key: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// Removes the beginning of a key at the end of a text whose reading stopped in the middle of it.
+/// Removes the beginning of a key at the end of a truncated text.
 fn remove_truncated_key(text: &mut String, key: &str) {
     let cut = (1..key.len())
         .rev()
         .filter(|length| key.is_char_boundary(*length))
-        // A few letters are no secret, and honest texts end in them.
+        // A few letters are no secret, and ordinary texts end in them.
         .find(|length| *length >= 4 && text.ends_with(&key[..*length]));
     if let Some(length) = cut {
         text.truncate(text.len() - length);

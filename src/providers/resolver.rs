@@ -1,7 +1,7 @@
-//! Names become addresses here, and only addresses that an endpoint may use come out.
+//! Resolves names and returns only addresses that the endpoint may use.
 //!
-//! The connector asks this resolver once per connection and connects to what it was given, so a
-//! name that changes its address between check and connection (DNS rebinding) gains nothing.
+//! The connector resolves once per connection and connects to the result. A name that changes its address
+//! between check and connection (DNS rebinding) therefore gains nothing.
 
 use crate::address::{AddressScope, scope_of};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -10,7 +10,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 
-/// Which addresses an endpoint may lead to.
+/// Addresses that an endpoint may resolve to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AddressRule {
     /// Loopback and private addresses.
@@ -27,7 +27,7 @@ impl AddressRule {
     }
 }
 
-/// A name that leads where its endpoint may not go.
+/// A name that resolves to a forbidden address.
 #[derive(Debug, thiserror::Error)]
 #[error("the name {name} leads to {address}, where this endpoint may not go")]
 pub(crate) struct AddressRefused {
@@ -35,10 +35,10 @@ pub(crate) struct AddressRefused {
     address: IpAddr,
 }
 
-/// The addresses of a name, not yet judged.
+/// Future of a name's unchecked addresses.
 pub(crate) type LookupFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// Resolves names through `lookup` and judges every address by `rule`.
+/// A resolver that calls `lookup` and checks every address against `rule`.
 pub(crate) struct GuardedResolver {
     rule: AddressRule,
     lookup: fn(String) -> LookupFuture,
@@ -50,7 +50,7 @@ impl GuardedResolver {
     }
 }
 
-/// Asks the operating system.
+/// Resolves a name with the operating system.
 pub(crate) fn system_lookup(name: String) -> LookupFuture {
     Box::pin(async move {
         // Port 0 stands for the port of the URL.
@@ -65,7 +65,7 @@ impl Resolve for GuardedResolver {
         Box::pin(async move {
             let addresses = lookup(name.clone()).await?;
             match addresses.iter().map(SocketAddr::ip).find(|ip| !rule.admits(scope_of(*ip))) {
-                // One bad address condemns the name: an honest provider has none.
+                // One forbidden address rejects the name: an honest provider has none.
                 Some(address) => Err(AddressRefused { name, address }.into()),
                 None => Ok(Box::new(addresses.into_iter()) as Addrs),
             }

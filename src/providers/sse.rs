@@ -1,19 +1,19 @@
-//! Reads an event stream out of bytes that come in pieces of any size.
+//! Parses an event stream from bytes in pieces of any size.
 //!
-//! Holds at most one unfinished event, so that no provider can fill the memory: what exceeds a limit is an
-//! error before it is kept. A code point cut in two by the network is whole again when its line is, so lines
-//! are judged as text and pieces are not. Must not know JSON, HTTP or time.
+//! Holds at most one unfinished event, so that no provider can fill the memory: an excess is an error before it
+//! is stored. The network may cut a code point in two, so text is validated by line and not by piece. Must not
+//! know JSON, HTTP or time.
 
 use bytes::{Buf, Bytes};
 
-/// The largest event that is read, in bytes; a single line, comments too, is bounded by the same.
+/// Largest event, in bytes; also the limit of a single line, comments included.
 pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
-/// The longest stream that is read, in bytes.
+/// Longest stream, in bytes.
 pub const MAX_STREAM_BYTES: usize = 10 * 1024 * 1024;
-/// The most events that are read of one stream.
+/// Most events of one stream.
 pub const MAX_EVENTS: usize = 100_000;
 
-/// Why a stream is read no further.
+/// Reason why a stream cannot be read further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StreamError {
     #[error("an event of more than {MAX_EVENT_BYTES} bytes")]
@@ -26,13 +26,13 @@ pub(crate) enum StreamError {
     NotUtf8,
 }
 
-/// The reader of one stream.
+/// Parser of one stream.
 #[derive(Debug, Default)]
 pub(crate) struct SseReader {
     line: Vec<u8>,
-    /// The data of the event whose end has not come: lines of valid UTF-8, each with a line feed.
+    /// Data of the unfinished event: lines of valid UTF-8, each with a line feed.
     data: Vec<u8>,
-    /// The last byte ended a line as a carriage return: a line feed now belongs to it.
+    /// True if the last byte ended a line as a carriage return: a line feed now belongs to it.
     after_return: bool,
     /// True if a line was read: only the first may begin with a byte order mark.
     has_begun: bool,
@@ -41,11 +41,11 @@ pub(crate) struct SseReader {
 }
 
 impl SseReader {
-    /// Takes bytes from `chunk` until an event is whole and gives its data; `None` when all were taken. Bytes
-    /// behind the event stay in `chunk`.
+    /// Consumes bytes of `chunk` until an event is complete and returns its data; `None` if all were consumed.
+    /// Bytes after the event stay in `chunk`.
     ///
     /// # Errors
-    /// [`StreamError`]; the stream is not to be read any more.
+    /// [`StreamError`]; the stream must not be read any more.
     pub(crate) fn read(&mut self, chunk: &mut Bytes) -> Result<Option<Bytes>, StreamError> {
         while !chunk.is_empty() {
             if self.after_return {
@@ -76,10 +76,10 @@ impl SseReader {
         Ok(None)
     }
 
-    /// The event that the end of the stream left without its empty line, for some providers forget it.
+    /// Returns the event at the end of the stream without its empty line, which some providers omit.
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// The same as [`Self::read`].
     pub(crate) fn finish(&mut self) -> Result<Option<Bytes>, StreamError> {
         if !self.line.is_empty() {
             self.end_line()?;
@@ -87,7 +87,7 @@ impl SseReader {
         self.end_event()
     }
 
-    /// The bytes that are held for an event that is not whole.
+    /// Returns the number of bytes held for an unfinished event.
     #[cfg(test)]
     pub(crate) fn buffered_bytes(&self) -> usize {
         self.line.capacity() + self.data.capacity()
@@ -109,9 +109,9 @@ impl SseReader {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         let value = match name {
             "data" => Some(value.strip_prefix(' ').unwrap_or(value)),
-            // A gateway in trouble writes its error as a bare line of JSON.
+            // A failing gateway writes its error as a bare line of JSON.
             _ if line.starts_with("{\"error\"") => Some(line),
-            // Names of events are also in their data; comments, ids and waits say nothing of use here.
+            // The data repeats the event name; comments, ids and retry times are not used.
             _ => None,
         };
         if let Some(value) = value {

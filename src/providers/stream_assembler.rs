@@ -1,10 +1,10 @@
-//! Puts a streamed answer together again.
+//! Assembles a whole answer from a stream's chunks.
 
 use crate::chat::{ChatAnswer, ToolCall, Usage};
 use crate::chunk::{ParsedChunk, ToolCallDelta};
 use arbiter_core::provider::rate_limit::RateHints;
 
-/// The answer as far as it has come.
+/// Answer assembled so far.
 #[derive(Debug, Default)]
 pub(crate) struct StreamAssembler {
     model: Option<String>,
@@ -26,14 +26,14 @@ impl StreamAssembler {
             self.add_call(part);
         }
         self.finish_reason = chunk.chat_chunk.finish_reason.or(self.finish_reason.take());
-        // Some count along with every piece, and each count includes those before.
+        // Some providers report a running total with every chunk.
         self.usage = chunk.chat_chunk.usage.unwrap_or(self.usage);
     }
 
     fn add_call(&mut self, part: ToolCallDelta) {
         let open = self.calls.iter_mut().rfind(|(index, _)| *index == part.index);
         match open {
-            // Another id under the same index is another call: some providers number each call from 0.
+            // A different id under the same index is another call: some providers number each call from 0.
             Some((_, call)) if part.id.is_empty() || call.id.is_empty() || call.id == part.id => {
                 if call.id.is_empty() {
                     call.id = part.id;
@@ -50,10 +50,10 @@ impl StreamAssembler {
         }
     }
 
-    /// The whole answer; `asked_model` stands in when no chunk named one.
+    /// Returns the whole answer; `asked_model` is used if no chunk named a model.
     ///
     /// # Errors
-    /// A text that says what is missing.
+    /// A text that names the missing part.
     pub(crate) fn finish(self, asked_model: &str, rate_hints: RateHints) -> Result<ChatAnswer, String> {
         if !self.has_choice {
             return Err("the stream holds no choice".to_owned());

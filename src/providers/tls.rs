@@ -1,7 +1,7 @@
-//! TLS with a provider beyond the usual: our own certificate, and a CA of the provider's own.
+//! TLS settings of a provider: a client certificate, and the provider's own CA.
 //!
-//! Owns what may be given as a certificate, and the words for what can go wrong. The private key comes in
-//! for the making of a client and is not kept here.
+//! Owns the rules for certificates and the texts of TLS errors. The private key is used to build a client and
+//! is not kept here.
 
 use crate::error::{CallError, CallErrorKind};
 use arbiter_tls::Verifier;
@@ -16,25 +16,25 @@ use secrecy::zeroize::{Zeroize, Zeroizing};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 
-/// Why a text is no certificate that can be used.
+/// Reason why a text is not a usable certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateProblem {
-    /// It cannot be read as PEM.
+    /// Not PEM.
     #[error("is not well-formed PEM")]
     NotPem,
-    /// It holds a private key, which is secret; certificates are not.
+    /// A private key, which is secret; certificates are not.
     #[error("holds a private key, which belongs into the vault and nowhere else")]
     PrivateKey,
     #[error("holds no certificate in PEM")]
     Empty,
     #[error("holds something else than certificates")]
     Other,
-    /// What it holds is not X.509.
+    /// Not X.509.
     #[error("holds a certificate that cannot be read")]
     NotX509,
 }
 
-/// Checks a text as one certificate or more in PEM, and nothing else.
+/// Checks that a text holds one or more certificates in PEM, and nothing else.
 ///
 /// # Errors
 /// [`CertificateProblem`].
@@ -43,7 +43,7 @@ pub fn check_certificates(pem: &str) -> Result<(), CertificateProblem> {
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, CertificateProblem> {
-    // Before anything is read: a key within broken PEM is a key as well.
+    // Checked before parsing: a key within broken PEM is a key as well.
     if pem.contains("PRIVATE KEY") {
         return Err(CertificateProblem::PrivateKey);
     }
@@ -62,29 +62,29 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, CertificatePr
     if found.is_empty() { Err(CertificateProblem::Empty) } else { Ok(found) }
 }
 
-/// By what a provider knows us.
+/// Client certificate and key for a provider.
 #[derive(Clone, Debug)]
 pub struct ClientIdentity {
-    /// Our certificate with its chain, in PEM.
+    /// Certificate with its chain, in PEM.
     pub certificate: String,
-    /// Its private key, in PEM.
+    /// Private key of the certificate, in PEM.
     pub key: SecretString,
 }
 
-/// TLS with one provider.
+/// TLS settings of one provider.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
-    /// By what it knows us; none: by no certificate.
+    /// Client certificate; `None` sends none.
     pub identity: Option<ClientIdentity>,
-    /// Whom it may have its certificate from, in PEM, instead of the web's authorities; none: those.
+    /// CA certificates of the provider in PEM, which replace the web's authorities; `None` uses those.
     pub ca_cert: Option<String>,
 }
 
 impl Tls {
-    /// Makes a client speak TLS so.
+    /// Applies these settings to a client.
     pub(crate) fn apply(&self, builder: ClientBuilder) -> Result<ClientBuilder, CallError> {
         let Some(pem) = &self.ca_cert else {
-            // The system's authorities are reqwest's affair.
+            // reqwest loads the system's authorities.
             return match &self.identity {
                 Some(identity) => Ok(builder.identity(identity.for_reqwest()?)),
                 None => Ok(builder),
@@ -93,7 +93,7 @@ impl Tls {
         let unusable = |_| refused("ca_cert cannot be used");
         let found = certificates(pem).map_err(|wrong| refused(format!("ca_cert {wrong}")))?;
         let provider = Arc::new(ring::default_provider());
-        // Instead of the web's authorities, not beside them: who runs a CA trusts no other to speak for it.
+        // Replaces the web's authorities: an operator with a CA trusts no other for this provider.
         let verifier = Verifier::from_certificates(found, Arc::clone(&provider)).map_err(unusable)?;
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -110,7 +110,7 @@ impl Tls {
 }
 
 impl ClientIdentity {
-    /// Certificate and key, if they belong together. A parser's own words are not passed on: they could quote
+    /// Returns certificate and key if they match. A parser's message is not passed on, because it could quote
     /// the key.
     fn checked(&self) -> Result<CertifiedKey, CallError> {
         let chain =
@@ -131,7 +131,7 @@ impl ClientIdentity {
     fn for_reqwest(&self) -> Result<Identity, CallError> {
         self.checked()?;
         let secret = self.key.expose_secret();
-        // As long as both, so that the text is not moved and left behind.
+        // Reserve the full capacity, so that the text is not moved and left behind.
         let mut both = Zeroizing::new(Vec::with_capacity(secret.len() + self.certificate.len() + 1));
         both.extend_from_slice(secret.as_bytes());
         both.push(b'\n');
@@ -144,7 +144,7 @@ fn refused(detail: impl Into<String>) -> CallError {
     CallError::new(CallErrorKind::Refused, detail)
 }
 
-/// What a TLS error among the causes means for whoever set the provider up.
+/// Explains the TLS error among the causes to the operator.
 pub(crate) fn explain(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     Some(match arbiter_tls::find_tls_error(error)? {
         Error::InvalidCertificate(wrong) => match wrong {

@@ -1,7 +1,7 @@
-//! One receiver of notices: posts signed JSON to one URL, within the same bounds as calls to providers.
+//! A webhook receiver: posts signed JSON to one URL, within the same bounds as calls to providers.
 //!
-//! Owns the connection and the signature. Must not retry or keep the secret: its caller does. The headers are those
-//! of standardwebhooks.com, so that receivers find libraries that check them.
+//! Owns the connection and the signature. Must not retry or keep the secret: its caller does. The headers
+//! follow standardwebhooks.com, so that receivers can verify them with existing libraries.
 
 use crate::endpoint::{Endpoint, EndpointError, EndpointPolicy};
 use crate::install_tls;
@@ -16,30 +16,30 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a receiver may take for everything.
+/// Time limit of a whole request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an unused connection is kept open.
+/// Time for which an unused connection stays open.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
-/// What stands before a secret that is written in base64.
+/// Prefix of a secret in base64.
 const SECRET_PREFIX: &str = "whsec_";
 
-/// Why a notice did not arrive.
+/// Reason why a notice did not arrive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookError {
-    /// Nobody answered, or not in time, or the address may not be gone to.
+    /// The receiver did not answer in time, or its address is forbidden.
     #[error("no answer: {0}")]
     Unanswered(String),
     #[error("the receiver answered {0}")]
     Status(u16),
 }
 
-/// A notice to be sent.
+/// A notice to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Notice<'a> {
     pub id: &'a str,
-    /// When it is sent, in seconds since the epoch.
+    /// Send time, in seconds since the epoch.
     pub sent_at_sec: i64,
-    /// What it says, in JSON.
+    /// JSON text of the notice.
     pub body: &'a str,
 }
 
@@ -51,18 +51,18 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Checks where the receiver is.
+    /// Checks the receiver's URL.
     ///
     /// # Errors
-    /// [`EndpointError`] tells which rule the text breaks.
+    /// [`EndpointError`] names the violated rule.
     pub fn check(url: &str, policy: EndpointPolicy) -> Result<Endpoint, EndpointError> {
         Endpoint::parse_exact(url, policy)
     }
 
-    /// A receiver that is reached at its URL and nowhere else: no redirect is followed and no proxy asked.
+    /// Creates a receiver for one URL: it follows no redirect and uses no proxy.
     ///
     /// # Errors
-    /// [`WebhookError::Unanswered`] when this machine has no root certificates to check an `https` URL with.
+    /// [`WebhookError::Unanswered`] if this machine has no root certificates to verify an `https` URL.
     pub fn new(endpoint: Endpoint) -> Result<Self, WebhookError> {
         install_tls();
         let mut builder = reqwest::Client::builder()
@@ -81,15 +81,15 @@ impl Webhook {
         Ok(Self { endpoint, http })
     }
 
-    /// The host it is on.
+    /// Returns the receiver's host.
     pub fn host(&self) -> &str {
         self.endpoint.host()
     }
 
-    /// Posts a notice, signed; done when the receiver has answered with a success.
+    /// Posts a signed notice; completes when the receiver has answered with success.
     ///
     /// # Errors
-    /// [`WebhookError`]; the notice may have arrived nevertheless.
+    /// [`WebhookError`]; the notice may still have arrived.
     pub async fn send(&self, secret: &SecretString, notice: Notice<'_>) -> Result<(), WebhookError> {
         let request = self
             .http
@@ -99,7 +99,7 @@ impl Webhook {
             .header("webhook-timestamp", notice.sent_at_sec.to_string())
             .header("webhook-signature", signature(secret, notice))
             .body(notice.body.to_owned());
-        // The answer's body is nobody's business, and is not read.
+        // The body of the answer is not read.
         let answer = request.send().await.map_err(|error| transport_error(&error.without_url()))?;
         if answer.status().is_success() {
             Ok(())
@@ -119,7 +119,7 @@ fn transport_error(error: &reqwest::Error) -> WebhookError {
     WebhookError::Unanswered(sanitize(&text, None))
 }
 
-/// `v1,` and the HMAC-SHA256 of id, time and body in base64.
+/// Returns `v1,` and the HMAC-SHA256 of id, time and body in base64.
 fn signature(secret: &SecretString, notice: Notice<'_>) -> String {
     let text = secret.expose_secret().trim();
     let decoded = text.strip_prefix(SECRET_PREFIX).and_then(|encoded| STANDARD.decode(encoded).ok());
@@ -133,7 +133,7 @@ fn signature(secret: &SecretString, notice: Notice<'_>) -> String {
 mod tests {
     use super::*;
 
-    /// The example of the standard's own documents.
+    /// Example of the Standard Webhooks specification.
     #[test]
     fn webhook_signature_follows_the_standard() {
         let secret = SecretString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");

@@ -1,12 +1,12 @@
-//! From Anthropic's message to OpenAI's completion.
+//! Converts Anthropic's message to OpenAI's completion.
 
 use super::{AnswerShape, JSON_TOOL, finish_reason, usage};
 use serde_json::{Value, json};
 
-/// The completion that a message stands for; `created` in seconds since 1970.
+/// Converts a message to a completion; `created` is in seconds since 1970.
 ///
 /// # Errors
-/// A text that says what is wrong with the message.
+/// A text that describes the defect of the message.
 pub(crate) fn completion(message: &Value, shape: AnswerShape, created: u64) -> Result<Value, String> {
     let blocks = message["content"].as_array().ok_or("the answer holds no content")?;
     let mut text = String::new();
@@ -21,7 +21,7 @@ pub(crate) fn completion(message: &Value, shape: AnswerShape, created: u64) -> R
                 let function = json!({"name": block["name"], "arguments": block["input"].to_string()});
                 calls.push(json!({"id": block["id"], "type": "function", "function": function}));
             }
-            // Thoughts are for the provider's own use.
+            // Thinking blocks are for the provider only.
             _ => {}
         }
     }

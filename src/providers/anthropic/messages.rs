@@ -1,14 +1,15 @@
-//! From OpenAI's messages to Anthropic's: the instructions apart, user and assistant by turns, results of
-//! tools in the user's words.
+//! Converts OpenAI's messages to Anthropic's.
+//!
+//! Instructions are separate, user and assistant alternate, and tool results belong to the user's turns.
 
 use crate::error::CallError;
 use serde_json::{Map, Value, json};
 
-/// A conversation in Anthropic's words.
+/// A conversation in Anthropic's format.
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
     pub system: Vec<String>,
-    /// The messages; two that follow each other never have the same role.
+    /// Messages; two consecutive ones never have the same role.
     pub turns: Vec<Value>,
 }
 
@@ -28,7 +29,7 @@ impl Conversation {
     }
 }
 
-/// Reads OpenAI's list of messages.
+/// Parses OpenAI's list of messages.
 pub(super) fn read_messages(messages: &Value) -> Result<Conversation, CallError> {
     let list = messages.as_array().ok_or_else(|| CallError::unsupported("messages", "it is no list"))?;
     let mut conversation = Conversation::default();
@@ -57,7 +58,7 @@ pub(super) fn read_messages(messages: &Value) -> Result<Conversation, CallError>
     Ok(conversation)
 }
 
-/// A text as a block; an empty one would be refused.
+/// Builds a text block; `None` for an empty text, which Anthropic refuses.
 fn text(text: &str) -> Option<Value> {
     (!text.trim().is_empty()).then(|| json!({"type": "text", "text": text}))
 }
@@ -106,7 +107,7 @@ fn tool_uses(calls: &Value) -> Vec<Value> {
     let input = |arguments: &Value| match arguments {
         Value::Object(object) => object.clone(),
         Value::String(text) if text.trim().is_empty() => Map::new(),
-        // What a model once wrote stays in the conversation, also when it was no JSON object.
+        // A model's earlier arguments stay in the conversation even if they are not a JSON object.
         Value::String(text) => serde_json::from_str(text)
             .unwrap_or_else(|_| Map::from_iter([("arguments".to_owned(), text.as_str().into())])),
         _ => Map::new(),
@@ -127,7 +128,7 @@ fn tool_result(message: &Value, content: Vec<Value>) -> Value {
     result
 }
 
-/// Ids that other providers made may hold characters that Anthropic's do not.
+/// Replaces the characters of other providers' ids that Anthropic does not allow.
 fn id(id: &Value) -> String {
     let fit = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     id.as_str().unwrap_or_default().chars().map(fit).collect()

@@ -1,4 +1,4 @@
-//! From OpenAI's request to Anthropic's, field by field.
+//! Converts OpenAI's request to Anthropic's, field by field.
 
 use super::messages::{Conversation, read_messages};
 use super::{AnswerShape, JSON_TOOL};
@@ -6,18 +6,18 @@ use crate::body::ChatBody;
 use crate::error::CallError;
 use serde_json::{Map, Value, json};
 
-/// The most tokens of an answer when the caller sets no limit; Anthropic's protocol demands one.
+/// Token limit of an answer when the caller sets none; Anthropic's protocol requires one.
 const DEFAULT_MAX_TOKENS: u64 = 4096;
 
-/// How an answer is to come.
+/// Delivery of an answer: whole or streamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeliveryMode {
     Whole,
-    /// As a stream of events.
+    /// A stream of events.
     Streamed,
 }
 
-/// A request in Anthropic's words.
+/// A request in Anthropic's format.
 #[derive(Debug)]
 pub(crate) struct TranslatedRequest {
     pub body: Value,
@@ -41,8 +41,8 @@ pub(crate) fn translate(body: &ChatBody, delivery: DeliveryMode) -> Result<Trans
     match field("response_format").map(|format| (format, format["type"].as_str().unwrap_or_default())) {
         None | Some((_, "text")) => {}
         Some((_, "json_object")) => system.push("Answer with one JSON object and nothing else.".to_owned()),
-        // A tool that must be called holds a model to its schema; beside the caller's own tools it would keep
-        // the model from ever calling those, so there the schema is only an instruction.
+        // A forced tool makes the model follow the schema. Beside the caller's own tools it would prevent their
+        // use, so the schema is then only an instruction.
         Some((format, "json_schema")) => {
             let schema = &format["json_schema"]["schema"];
             if !schema.is_object() {
@@ -82,10 +82,10 @@ pub(crate) fn translate(body: &ChatBody, delivery: DeliveryMode) -> Result<Trans
     Ok(TranslatedRequest { body: Value::Object(request), shape })
 }
 
-/// A field that is translated by itself.
+/// Translates a field that does not depend on others.
 fn plain_field(request: &mut Map<String, Value>, field: &str, value: &Value) -> Result<(), CallError> {
     let (name, value) = match field {
-        // Together with others, or ours to say.
+        // These are translated together with other fields, or set by this program.
         "messages"
         | "tools"
         | "tool_choice"
@@ -96,7 +96,7 @@ fn plain_field(request: &mut Map<String, Value>, field: &str, value: &Value) -> 
         | "stream"
         | "stream_options" => return Ok(()),
         "model" | "top_p" | "top_k" => (field, value.clone()),
-        // OpenAI's scale ends at 2, Anthropic's at 1: beyond it there is only its end.
+        // OpenAI's scale ends at 2, Anthropic's at 1: larger values become 1.
         "temperature" if value.as_f64().is_some_and(|temperature| temperature > 1.0) => (field, json!(1.0)),
         "temperature" => (field, value.clone()),
         "stop" if value.is_string() => ("stop_sequences", json!([value])),
@@ -110,7 +110,7 @@ fn plain_field(request: &mut Map<String, Value>, field: &str, value: &Value) -> 
     Ok(())
 }
 
-/// Returns whether a field only says what is so anyway.
+/// Returns whether a field only repeats its default.
 fn is_default(field: &str, value: &Value) -> bool {
     match field {
         "n" => *value == 1,
@@ -123,7 +123,7 @@ fn is_default(field: &str, value: &Value) -> bool {
     }
 }
 
-/// `strict` is left behind: Anthropic's models follow the schema by themselves, if not by force.
+/// Converts the tools. `strict` is dropped: Anthropic's models follow the schema, without a guarantee.
 fn read_tools(tools: &Value) -> Result<Vec<Value>, CallError> {
     let list = tools.as_array().ok_or_else(|| CallError::unsupported("tools", "it is no list"))?;
     let tool = |(at, tool): (usize, &Value)| {

@@ -1,25 +1,25 @@
-//! From Anthropic's events to OpenAI's chunks, one at a time.
+//! Converts Anthropic's events to OpenAI's chunks, one at a time.
 
 use super::{AnswerShape, JSON_TOOL, finish_reason, usage};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// A tool's call whose arguments are still coming.
+/// A tool call with incomplete arguments.
 #[derive(Debug)]
 struct OpenToolCall {
     target: ArgumentTarget,
     has_arguments: bool,
 }
 
-/// Where the arguments of a call go.
+/// Destination of a call's arguments.
 #[derive(Clone, Copy, Debug)]
 enum ArgumentTarget {
-    /// To the call with this index in OpenAI's counting, which leaves texts out.
+    /// The call with this index in OpenAI's numbering, which skips texts.
     Call(usize),
     Text,
 }
 
-/// The translation of one stream.
+/// Translator of one stream.
 #[derive(Debug)]
 pub(crate) struct StreamTranslator {
     shape: AnswerShape,
@@ -33,7 +33,7 @@ pub(crate) struct StreamTranslator {
 }
 
 impl StreamTranslator {
-    /// `created` in seconds since 1970.
+    /// Creates a translator; `created` is in seconds since 1970.
     pub(crate) fn new(shape: AnswerShape, created: u64) -> Self {
         Self {
             shape,
@@ -47,13 +47,13 @@ impl StreamTranslator {
         }
     }
 
-    /// Returns whether the stream said that it is at its end.
+    /// Returns whether the stream has announced its end.
     pub(crate) fn is_done(&self) -> bool {
         self.is_done
     }
 
-    /// The chunk that an event stands for, if any; events of kinds unknown here are passed over, as the
-    /// protocol demands.
+    /// Converts an event to a chunk, if it has one. Unknown kinds of events are skipped, as the protocol
+    /// requires.
     pub(crate) fn event(&mut self, event: &Value) -> Option<Value> {
         match event["type"].as_str().unwrap_or_default() {
             "message_start" => {
@@ -67,7 +67,7 @@ impl StreamTranslator {
             "content_block_delta" => self.on_block_delta(event),
             "content_block_stop" => {
                 let call = self.open.remove(&event["index"].as_u64()?)?;
-                // A call without arguments is one of an empty object; an empty text would be no JSON.
+                // A call without arguments gets an empty object, because an empty text is not JSON.
                 (!call.has_arguments).then(|| self.arguments(call.target, "{}"))
             }
             "message_delta" => {
@@ -81,7 +81,7 @@ impl StreamTranslator {
         }
     }
 
-    /// The last chunk, which tells what the call used; none when it was given already.
+    /// Returns the last chunk, which holds the usage; `None` if it was returned before.
     pub(crate) fn end(&mut self) -> Option<Value> {
         if self.is_done {
             return None;
@@ -151,7 +151,7 @@ impl StreamTranslator {
         })
     }
 
-    /// Counts only grow: a later account that leaves out a number, or says 0, takes nothing back.
+    /// Adds a usage report. Counts only grow: a later report with a missing number or 0 changes nothing.
     fn add_usage(&mut self, counted: &Value) {
         for (name, value) in counted.as_object().into_iter().flatten() {
             let before = self.usage.get(name).and_then(Value::as_u64).unwrap_or(0);

@@ -1,9 +1,8 @@
-//! A body while it comes: kept in blocks, for a buffer that grows takes its size once more each time it moves.
+//! A body buffer in blocks: a single growing buffer would need twice its size at each reallocation.
 
-/// The size of a block, in bytes.
 const BLOCK_BYTES: usize = 64 * 1024;
 
-/// The bytes so far.
+/// Bytes received so far.
 #[derive(Debug, Default)]
 pub(super) struct BlockBuffer {
     blocks: Vec<Vec<u8>>,
@@ -11,12 +10,12 @@ pub(super) struct BlockBuffer {
 }
 
 impl BlockBuffer {
-    /// How many they are.
+    /// Returns the number of bytes.
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    /// Takes these as well.
+    /// Appends `bytes`.
     pub(super) fn add(&mut self, mut bytes: &[u8]) {
         self.count += bytes.len();
         while !bytes.is_empty() {
@@ -31,13 +30,13 @@ impl BlockBuffer {
         }
     }
 
-    /// All of them in one piece.
+    /// Joins all blocks.
     pub(super) fn whole(mut self) -> Vec<u8> {
         if self.blocks.len() == 1 {
             return self.blocks.pop().unwrap_or_default();
         }
         let mut whole = Vec::with_capacity(self.count);
-        // Each block is gone as soon as it is copied.
+        // Each block is freed as soon as it is copied.
         self.blocks.into_iter().for_each(|block| whole.extend_from_slice(&block));
         whole
     }

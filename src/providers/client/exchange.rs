@@ -1,4 +1,4 @@
-//! One request and its answer: the key goes along, limits are kept, failures get their names.
+//! One request and its answer: adds the key, enforces the limits, classifies errors.
 
 use super::block_buffer::BlockBuffer;
 use super::{Client, MAX_ANSWER_BYTES};
@@ -20,10 +20,9 @@ use serde_json::Value;
 use std::error::Error;
 use tokio::time::timeout;
 
-/// The most that is read of an answer that is no success, in bytes; less of it is kept.
+/// Most bytes read of an error response; an error keeps fewer.
 pub(super) const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
 
-/// A successful answer.
 pub(super) struct JsonResponse {
     pub bytes: Bytes,
     pub body: Value,
@@ -50,7 +49,7 @@ impl Client {
         self.within_call_timeout(answered).await
     }
 
-    /// The same request with what the protocol wants in its head.
+    /// Adds the protocol's headers to the request.
     pub(super) fn with_auth_headers(
         &self,
         mut request: RequestBuilder,
@@ -68,7 +67,7 @@ impl Client {
         })
     }
 
-    /// Sends a request and waits for the head of a success.
+    /// Sends a request and waits for the head of a successful response.
     pub(super) async fn send_for_success(
         &self,
         request: RequestBuilder,
@@ -80,12 +79,12 @@ impl Client {
             return Ok(response);
         }
         let mut body = BlockBuffer::default();
-        // The status alone says enough when the rest does not come or is too much.
+        // The status is enough when the body is missing or too large.
         let _unread = self.read_body(&mut response, &mut body, MAX_ERROR_BODY_BYTES, context).await;
         Err(error_response::from_status(status, response.headers(), &body.whole(), context))
     }
 
-    /// Bounds what waits for an answer by the limit of the whole call.
+    /// Bounds the wait for an answer by the limit of the whole call.
     pub(super) async fn within_call_timeout<T>(
         &self,
         answered: impl Future<Output = Result<T, CallError>>,
@@ -96,7 +95,7 @@ impl Client {
         })
     }
 
-    /// Reads a JSON answer that is no error.
+    /// Reads a JSON answer and checks that it holds no error.
     pub(super) async fn read_json(
         &self,
         response: &mut Response,
@@ -114,7 +113,7 @@ impl Client {
         }
     }
 
-    /// Reads into `body` until the end or, with an error, until the limit.
+    /// Reads into `body` until the end; returns an error at the limit.
     pub(super) async fn read_body(
         &self,
         response: &mut Response,
@@ -156,13 +155,13 @@ fn secret(text: &str) -> Result<HeaderValue, CallError> {
     }
 }
 
-/// What an answer says it is, without parameters and in lower case; none when it says nothing.
+/// Returns the content type without parameters and in lower case; `None` if it is missing.
 pub(super) fn content_type(headers: &HeaderMap) -> Option<String> {
     let text = String::from_utf8_lossy(headers.get(CONTENT_TYPE)?.as_bytes());
     Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-/// A missing content type is let pass; another one is not, for it is a login page or a proxy's word.
+/// Checks the content type. A missing one is accepted; a different one comes from a login page or a proxy.
 pub(super) fn require_type(
     headers: &HeaderMap,
     context: RequestContext<'_>,
@@ -181,7 +180,7 @@ pub(super) fn broken_answer(wrong: &str, context: RequestContext<'_>) -> CallErr
     CallError::new(CallErrorKind::Broken, sanitize(wrong, context.key))
 }
 
-/// The error of a request that got no answer, or no whole one.
+/// Builds the error of a request without a complete answer.
 pub(super) fn transport_error(error: reqwest::Error, context: RequestContext<'_>) -> CallError {
     let error = error.without_url();
     let mut source: Option<&(dyn Error + 'static)> = Some(&error);

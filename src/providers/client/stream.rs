@@ -1,6 +1,7 @@
-//! A streamed answer while it comes.
+//! A streamed answer while it arrives.
 //!
-//! Owns the connection it comes on: dropped before its end, the stream closes it, and the provider stops.
+//! Owns the stream's connection. Dropping the stream before its end closes the connection, and the provider
+//! stops.
 
 use super::exchange::transport_error;
 use super::{Client, Timeouts};
@@ -17,12 +18,12 @@ use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// How long a provider may still tell what was used, and end its stream, once the answer is whole.
+/// Time allowed for the usage and the end of the stream once the answer is complete.
 const USAGE_GRACE: Duration = Duration::from_secs(5);
-/// How long the end of a stream is waited for that said it was done, so that its connection can serve again.
+/// Time allowed for the end of the connection's data after a finished stream, so that the connection can be
+/// reused.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A streamed answer.
 #[derive(Debug)]
 pub struct ChatStream {
     /// `None` once the stream has ended.
@@ -60,15 +61,15 @@ impl ChatStream {
         }
     }
 
-    /// What the provider said of its limits.
+    /// Returns the provider's rate-limit headers.
     pub fn rate_hints(&self) -> &RateHints {
         &self.rate_hints
     }
 
-    /// The next piece; `None` after the last one or after an error. Dropping the future loses nothing.
+    /// Returns the next chunk; `None` after the last one or after an error. Cancel safe.
     ///
     /// # Errors
-    /// [`CallError`]; an answer that is cut before its end is [`CallErrorKind::Unreachable`].
+    /// [`CallError`]; an answer that is cut off is [`CallErrorKind::Unreachable`].
     pub async fn next(&mut self) -> Option<Result<ChatChunk, CallError>> {
         Some(self.next_chunk().await?.map(|chunk| chunk.chat_chunk))
     }
@@ -88,7 +89,7 @@ impl ChatStream {
             match self.decoder.read(&mut self.bytes, context) {
                 Ok(Some(chunk)) => return Ok(Some(chunk)),
                 Ok(None) => {}
-                // The answer is whole: what went wrong after it is no loss.
+                // The answer is complete: an error after it loses nothing.
                 Err(_) if self.decoder.is_whole() => return Ok(self.decoder.close()),
                 Err(error) => return Err(error),
             }
@@ -103,7 +104,7 @@ impl ChatStream {
                 limit = limit.min(USAGE_GRACE.saturating_sub(since.elapsed()));
             }
             let arrived = match limit.is_zero() {
-                // What comes without a pause would never be seen to be late.
+                // Data without a pause would never reach the timeout check.
                 true => None,
                 false => timeout(limit, response.chunk()).await.ok(),
             };
@@ -128,12 +129,12 @@ impl ChatStream {
     }
 }
 
-/// How long the next bytes are waited for, and the limit behind it in words and in full.
+/// Returns the wait for the next bytes, and the limit behind it as text and as a duration.
 fn wait(timeouts: &Timeouts, started: Instant, has_begun: bool) -> (Duration, &'static str, Duration) {
     let Timeouts { whole_call, idle, whole_stream, .. } = *timeouts;
     let (limit, late, full) = match has_begun {
         true => (idle, "the stream stopped for", idle),
-        // A model is silent while it reads a long prompt, whether or not it sent its headers before.
+        // A model is silent while it reads a long prompt, even after it has sent its headers.
         false => (whole_call.saturating_sub(started.elapsed()), "no stream began within", whole_call),
     };
     match whole_stream.map(|whole| (whole, whole.saturating_sub(started.elapsed()))) {
@@ -142,8 +143,8 @@ fn wait(timeouts: &Timeouts, started: Instant, has_begun: bool) -> (Duration, &'
     }
 }
 
-/// Reads the empty end of a stream that is done, in the background: a connection read to its end can be used
-/// again. Whatever else comes is thrown away with the connection.
+/// Reads the empty rest of a finished stream in the background, because only a connection read to its end can
+/// be reused. Any other data is discarded with the connection.
 fn drain_in_background(response: Option<Response>) {
     let Some(mut response) = response else { return };
     tokio::spawn(async move {

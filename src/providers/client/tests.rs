@@ -1,4 +1,4 @@
-//! Calls over real loopback HTTP to a provider that follows a script.
+//! Calls over loopback HTTP to a scripted provider.
 
 use super::exchange::MAX_ERROR_BODY_BYTES;
 use super::*;
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const KEY: &str = "sk-very/secret\"0123456789";
-/// Short, for the tests in which a limit must be reached.
+/// Short limit for the tests that must reach it.
 const LIMIT: Duration = Duration::from_millis(50);
 
 fn client_with(provider: &ScriptedProvider, timeouts: Timeouts) -> Client {
@@ -36,7 +36,7 @@ fn hello() -> ChatRequest {
     }
 }
 
-/// The error of one chat with a provider that always replies so.
+/// Returns the error of one chat with a provider that always replies with `reply`.
 async fn failure(reply: Reply) -> CallError {
     let provider = ScriptedProvider::start(Script::always(reply));
     let error = client(&provider).chat(Some(&key()), &hello()).await.unwrap_err();
@@ -244,7 +244,7 @@ async fn truncated_answer_is_a_lost_connection() {
 #[tokio::test]
 async fn closed_port_is_unreachable() {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    // The near end of a connection holds its port, so nobody else can come to listen on it.
+    // The connection's local end holds its port, so no other process can listen on it.
     let held = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let closed = format!("http://{}", held.local_addr().unwrap());
     let endpoint = Endpoint::parse(&closed, EndpointPolicy::default()).unwrap();
@@ -255,7 +255,7 @@ async fn closed_port_is_unreachable() {
 
 static LOOKUPS: AtomicUsize = AtomicUsize::new(0);
 
-/// A name that leads to loopback once, and to a metadata service ever after.
+/// Resolves to loopback once, and to a metadata service afterwards.
 fn rebinding(_: String) -> LookupFuture {
     let address = match LOOKUPS.fetch_add(1, Ordering::SeqCst) {
         0 => SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -1,4 +1,4 @@
-//! The recorded streams, cut into pieces of any size.
+//! Recorded streams, cut into pieces of any size.
 
 use super::*;
 use crate::anthropic::AnswerShape;
@@ -23,7 +23,7 @@ const STREAMS: [&str; 14] = [
 
 const CONTEXT: RequestContext<'_> = RequestContext { model: Some("m"), key: None };
 
-/// All chunks of a stream that comes in pieces of these sizes, and how it ended.
+/// Decodes a stream in pieces of these sizes; returns its chunks and how it ended.
 fn decode(stream: &[u8], sizes: &[usize]) -> (Vec<ParsedChunk>, Option<CallError>) {
     let format = if stream.starts_with(b"event:") {
         StreamFormat::Anthropic(StreamTranslator::new(AnswerShape::Plain, 0))
@@ -83,7 +83,7 @@ fn stream_cut_before_its_finish_reason_is_incomplete() {
     for stream in STREAMS {
         let is_whole = |length: usize| decode(&stream.as_bytes()[..length], &[length]).1.is_none();
         let reason = stream.rfind("finish_reason\":\"").or(stream.rfind("\"stop_reason\": \"")).unwrap_or(0);
-        // Where some write the reason first, the event ends only later.
+        // Some providers write the reason first, and the event ends later.
         let before = stream[..reason].rfind("data: ").unwrap_or(0);
         for length in (1..=before).rev().step_by(7) {
             assert!(!is_whole(length), "{}", &stream[..length]);

@@ -1,4 +1,4 @@
-//! Providers that hang or misbehave: each fault ends in time, with a name, and without filling the memory.
+//! Faulty providers: each fault ends in time, with a named error, and without filling the memory.
 
 use crate::stage::{BOTH, LIMIT, all, always, body, client, client_with, hello, text_of};
 use arbiter_providers::{
@@ -14,7 +14,7 @@ fn failing(fault: Fault) -> Reply {
     Reply { text: WORDS.into(), ..Reply::failing(fault) }
 }
 
-/// What was heard of a stream, and its error.
+/// Returns the text received from a stream, and its error.
 async fn listen(reply: Reply, protocol: Protocol, timeouts: Timeouts) -> (String, Option<CallError>) {
     let provider = ScriptedProvider::start(Script::always(reply));
     let client = client_with(&provider, protocol, timeouts);
@@ -102,7 +102,7 @@ async fn truncated_stream_delivers_its_chunks_and_then_an_error() {
 
 #[tokio::test]
 async fn complete_stream_needs_no_proper_end() {
-    // All but the usage and the end; the connection breaks then.
+    // All events except the usage and the end; the connection breaks then.
     let events = [(Protocol::OpenAi, 12), (Protocol::Anthropic, 15)];
     for (protocol, count) in events {
         let (heard, error) =

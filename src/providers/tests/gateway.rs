@@ -1,4 +1,4 @@
-//! Chats that are passed on: what reaches the provider, and what comes back.
+//! Chats that the gateway passes on: the request to the provider and the answer to the caller.
 
 use crate::stage::{all, always, body, hello, text_of};
 use arbiter_providers::{CallErrorKind, ChatRequest, Message, Protocol, Speaker, Tool, Usage};

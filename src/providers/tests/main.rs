@@ -1,4 +1,4 @@
-//! The providers' package from outside: recorded answers, faults, and chats over real loopback HTTP.
+//! Tests of the package's public API: recorded answers, faults, and chats over loopback HTTP.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // the allowance of clippy.toml reaches #[test] functions only
 
 mod faults;

@@ -1,15 +1,16 @@
-//! What a provider can make this process keep. Alone in its program, for the whole process is measured.
+//! Memory that a provider can make this process hold. A test binary of its own, because it measures the whole
+//! process.
 
 use arbiter_providers::{CallErrorKind, ChatBody, Client, Endpoint, EndpointPolicy, Timeouts};
 use arbiter_testkit::{Fault, Reply, Script, ScriptedProvider, resident_bytes};
 
-/// The most that the process may grow by, in bytes, provider included.
+/// Most bytes by which the process may grow, provider included.
 const MAX_GROWTH_BYTES: u64 = 20_000_000;
 
 #[tokio::test]
 async fn faulty_stream_uses_bounded_memory() {
     let mut before = None;
-    // The first round warms up: threads, connections, the allocator.
+    // The first round warms up threads, connections and the allocator.
     let faults =
         [Fault::CutAfterEvents(2), Fault::LineOfMegabytes(100), Fault::EndlessEvents, Fault::HugeBody];
     for fault in faults {
@@ -19,7 +20,7 @@ async fn faulty_stream_uses_bounded_memory() {
         let client = Client::new(endpoint, Timeouts::default()).unwrap();
         let mut stream = client.stream(None, &ChatBody::default()).await.unwrap();
         let error = loop {
-            // Nothing is kept here, as a gateway keeps nothing.
+            // The test keeps nothing, like the gateway.
             if let Err(error) = stream.next().await.unwrap() {
                 break error;
             }

@@ -1,4 +1,4 @@
-//! Answers as real providers give them.
+//! Recorded answers of real providers.
 
 use crate::stage::{all, always, body, hello, text_of};
 use arbiter_providers::{ModelInfo, Protocol, ToolCall, Usage};

@@ -1,4 +1,4 @@
-//! Refusals as real providers word them.
+//! Recorded refusals of real providers.
 
 use crate::recorded::fixture;
 use crate::stage::{all, always, body, text_of};

@@ -1,4 +1,4 @@
-//! A client and what it asks.
+//! Fixtures: a client and its requests.
 
 use arbiter_providers::{
     CallError, ChatBody, ChatChunk, ChatRequest, ChatStream, Client, Endpoint, EndpointPolicy, Message,
@@ -8,7 +8,7 @@ use arbiter_testkit::{Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Short, for the tests in which a limit must be reached.
+/// Short limit for the tests that must reach it.
 pub const LIMIT: Duration = Duration::from_millis(80);
 
 pub const BOTH: [Protocol; 2] = [Protocol::OpenAi, Protocol::Anthropic];
@@ -22,7 +22,7 @@ pub fn client(provider: &ScriptedProvider, protocol: Protocol) -> Client {
     client_with(provider, protocol, Timeouts::default())
 }
 
-/// A provider that always replies so, and its client.
+/// Starts a provider that always replies with `reply`, and its client.
 pub fn always(reply: Reply, protocol: Protocol) -> (ScriptedProvider, Client) {
     let provider = ScriptedProvider::start(Script::always(reply));
     let client = client(&provider, protocol);
@@ -45,7 +45,7 @@ pub fn body(fields: Value) -> ChatBody {
     serde_json::from_value(body).unwrap()
 }
 
-/// All pieces, and the error if the stream ended in one; nothing comes after the end.
+/// Returns all chunks, and the error if the stream ended in one; checks that nothing follows the end.
 pub async fn all(mut stream: ChatStream) -> (Vec<ChatChunk>, Option<CallError>) {
     let mut chunks = Vec::new();
     let error = loop {

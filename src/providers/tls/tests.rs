@@ -1,4 +1,4 @@
-//! What is taken as a certificate, and calls over TLS to a provider that wants one.
+//! Tests of accepted certificates, and calls over TLS to a provider that requires a client certificate.
 
 use super::*;
 use crate::{CallErrorKind, Client, Endpoint, EndpointPolicy, Timeouts};

@@ -1,4 +1,4 @@
-//! OpenAI's requests in Anthropic's words.
+//! Tests of the translation of OpenAI's requests.
 
 use super::*;
 use crate::error::CallErrorKind;

@@ -1,32 +1,32 @@
-//! A bead as files tell of it, in our terms, with everything of a line that our terms have no place for.
+//! A bead in the terms of this program, with every field of its line that has no counterpart here.
 
 use crate::raw::RawFields;
 use arbiter_core::bead::Status;
 use arbiter_core::kernel::time::Timestamp;
 use serde_json::{Map, Value};
 
-/// Where a bead stands.
+/// Status and blocked reason of a bead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BeadState {
     pub status: Status,
     pub reason: Option<String>,
 }
 
-/// A dependency as files tell of it.
+/// A dependency in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileEdge {
     pub depends_on: String,
     pub kind: String,
     pub created_at: Option<Timestamp>,
     pub created_by: Option<String>,
-    /// What our terms have no place for, and known fields in a form that we would not write.
+    /// Fields without a counterpart, and known fields in a form that this program does not write.
     pub kept: RawFields,
 }
 
-/// A comment as files tell of it.
+/// A comment in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileComment {
-    /// Its id; a number in older files.
+    /// Id of the comment; a number in older files.
     pub id: String,
     pub author: String,
     pub text: String,
@@ -34,7 +34,7 @@ pub struct FileComment {
     pub kept: RawFields,
 }
 
-/// A bead as files tell of it. An empty text stands for a missing one.
+/// A bead in a file. An empty text stands for a missing one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileBead {
     pub id: String,
@@ -42,7 +42,7 @@ pub struct FileBead {
     pub description: String,
     pub acceptance_criteria: String,
     pub state: BeadState,
-    /// 0 to 4.
+    /// Priority, 0 to 4.
     pub priority: u8,
     pub bead_type: String,
     pub assignee: Option<String>,
@@ -52,18 +52,18 @@ pub struct FileBead {
     pub close_reason: Option<String>,
     pub due_at: Option<Timestamp>,
     pub defer_until: Option<Timestamp>,
-    /// True if it is pinned: never ready work.
+    /// True if the bead is pinned: never ready work.
     pub is_pinned: bool,
-    /// True if it is to vanish some day: never ready work.
+    /// True if the bead is temporary: never ready work.
     pub is_ephemeral: bool,
     pub labels: Vec<String>,
-    /// Anything the work needs to know (`metadata.arbiter.context`).
+    /// Context of the work (`metadata.arbiter.context`).
     pub context: Map<String, Value>,
-    /// True if a person has approved it (`metadata.arbiter.approved`).
+    /// True if an operator has approved the bead (`metadata.arbiter.approved`).
     pub is_approved: bool,
     pub edges: Vec<FileEdge>,
     pub comments: Vec<FileComment>,
-    /// The project that the file names; YAML alone does.
+    /// Project named by the file; only YAML has one.
     pub project_id: Option<String>,
 }
 
@@ -96,6 +96,6 @@ impl Default for FileBead {
     }
 }
 
-/// What is kept of a line beside the bead, so that it can be written as it came.
+/// Fields kept beside the bead, so that its line can be written as it was read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeptFields(pub RawFields);

@@ -1,7 +1,7 @@
-//! Files of beads: the JSONL of the `bd` tool and its kin, and the YAML of older trees.
+//! Files of beads: the JSONL of the `bd` tool and compatible tools, and the YAML of older trees.
 //!
-//! Owns the formats: what a line says, and how a bead is written so that nothing of a line that was read is lost. Pure:
-//! must not know files, the store or actors; texts come in and go out.
+//! Owns the formats: parses a line to a bead, and writes a bead without losing any field of the line it came
+//! from. Pure: converts texts to texts, and must not know files, the store or actors.
 
 mod bead;
 mod line;

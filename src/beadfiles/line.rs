@@ -1,4 +1,4 @@
-//! Reading one line of JSONL.
+//! Parser of one line of JSONL.
 
 use crate::bead::{BeadState, FileBead, FileComment, FileEdge};
 use crate::raw::RawFields;
@@ -8,13 +8,13 @@ use arbiter_core::kernel::time::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// The longest line that is read, in bytes.
+/// Longest line, in bytes.
 pub const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
-/// The longest id, in bytes.
+/// Longest id, in bytes.
 const MAX_ID_BYTES: usize = 255;
-/// The longest title, in characters.
+/// Longest title, in characters.
 const MAX_TITLE: usize = 500;
-/// Fields that are worked out anew when a line is written, or stand elsewhere.
+/// Fields that are computed when a line is written, or stored elsewhere.
 const DERIVED_FIELDS: [&str; 8] = [
     "_type",
     "dependencies",
@@ -26,7 +26,7 @@ const DERIVED_FIELDS: [&str; 8] = [
     "parent",
 ];
 
-/// What a line is.
+/// Content of a line.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Line {
     Blank,
@@ -34,23 +34,23 @@ pub enum Line {
     Bead {
         bead: Box<FileBead>,
         fields: RawFields,
-        /// What was odd and was taken nevertheless.
+        /// Irregularities that did not prevent the parse.
         warnings: Vec<String>,
     },
     Tombstone {
         id: String,
     },
-    /// What we wrote for a pending decision, see [`crate::Gate`].
+    /// A pending decision written by this program, see [`crate::Gate`].
     Gate {
         id: String,
     },
-    /// Something else, to be kept as it is.
+    /// Any other record, kept unchanged.
     Other {
         kind: String,
     },
 }
 
-/// Why a line is no bead.
+/// Reason why a line is not a bead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineProblem {
     #[error("it is no JSON object: {0}")]
@@ -63,7 +63,7 @@ fn field(field: &'static str, problem: impl Into<String>) -> LineProblem {
     LineProblem::Field { field, problem: problem.into() }
 }
 
-/// What a known field says.
+/// Value of a known field.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Scalar {
     Text(String),
@@ -73,7 +73,7 @@ pub(crate) enum Scalar {
     State(BeadState),
 }
 
-/// The fields whose meaning is ours, in the order in which they are written.
+/// Fields with a counterpart in this program, in the order of writing.
 pub(crate) const KNOWN: [&str; 15] = [
     "title",
     "description",
@@ -92,7 +92,7 @@ pub(crate) const KNOWN: [&str; 15] = [
     "ephemeral",
 ];
 
-/// What the raw JSON of a known field says; none when it cannot be read.
+/// Parses the raw JSON of a known field; `None` if it is invalid.
 pub(crate) fn scalar(name: &str, raw: Option<&str>) -> Option<Scalar> {
     let raw = raw.filter(|raw| *raw != "null");
     let text = || raw.map_or(Some(String::new()), |raw| serde_json::from_str::<String>(raw).ok());
@@ -110,7 +110,7 @@ pub(crate) fn scalar(name: &str, raw: Option<&str>) -> Option<Scalar> {
 }
 
 impl FileBead {
-    /// What a known field of this bead says.
+    /// Returns the value of a known field of this bead.
     pub(crate) fn scalar(&self, name: &str) -> Scalar {
         let text = |text: &Option<String>| Scalar::Text(text.clone().unwrap_or_default());
         match name {
@@ -155,7 +155,7 @@ impl FileBead {
     }
 }
 
-/// What we put into `metadata.arbiter`.
+/// This program's part of `metadata`: `metadata.arbiter`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ArbiterMetadata {
@@ -165,7 +165,7 @@ pub(crate) struct ArbiterMetadata {
     pub(crate) decision: Option<String>,
 }
 
-/// Takes our own part out of `metadata`.
+/// Removes `metadata.arbiter` from the fields and parses it.
 fn take_arbiter_metadata(fields: &mut RawFields) -> Option<ArbiterMetadata> {
     let mut metadata = RawFields::parse(fields.get("metadata")?).ok()?;
     let ours = serde_json::from_str(metadata.take("arbiter")?.get()).ok()?;
@@ -177,10 +177,10 @@ fn take_arbiter_metadata(fields: &mut RawFields) -> Option<ArbiterMetadata> {
     Some(ours)
 }
 
-/// Reads one line, without its end.
+/// Parses one line, without its line feed.
 ///
 /// # Errors
-/// [`LineProblem`] when it is no object, or a bead without id or title or with a priority out of range.
+/// [`LineProblem`] if the line is not an object, or a bead without id or title or with an invalid priority.
 pub fn read_line(text: &str) -> Result<Line, LineProblem> {
     let text = text.trim();
     if text.is_empty() {
@@ -227,7 +227,7 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
     if fields.get("priority").is_none() {
         warnings.push("priority is missing and counts as 0, critical".to_owned());
     }
-    // An older name of the same flag.
+    // `wisp` is an older name of the same flag.
     bead.is_ephemeral |= fields.get("wisp") == Some("true");
     bead.labels = list::<String>(&fields, "labels", &mut warnings);
     bead.edges = list::<RawFields>(&fields, "dependencies", &mut warnings)
@@ -255,14 +255,14 @@ fn list<T: for<'de> Deserialize<'de>>(fields: &RawFields, name: &str, warnings: 
     })
 }
 
-/// Takes a text out of an object, if it is one in the form in which we would write it.
+/// Takes a text out of an object if it has the form that this program writes.
 fn take_text(fields: &mut RawFields, name: &str) -> Option<String> {
     let text = text_of(fields, name)?;
     fields.take(name);
     Some(text)
 }
 
-/// Reads a time of an object. It stays there when we would write it in another form.
+/// Parses a time of an object. It stays in the object if this program would write it in another form.
 fn take_time(fields: &mut RawFields, name: &str) -> Option<Timestamp> {
     let text = text_of(fields, name)?;
     let at = text_time::read(&text)?;
@@ -296,7 +296,7 @@ fn comment(mut kept: RawFields, id: &str, warnings: &mut Vec<String>) -> Option<
     }
     let own_id = match take_text(&mut kept, "id") {
         Some(text) => text,
-        // A number in older files; it is written as one again.
+        // Older files hold a number; it is written as a number again.
         None => kept.get("id").unwrap_or_default().to_owned(),
     };
     let Some(text) = take_text(&mut kept, "text") else {

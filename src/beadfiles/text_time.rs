@@ -1,15 +1,16 @@
-//! Times as these files write them.
+//! Timestamps in the formats of bead files.
 
 use arbiter_core::kernel::time::Timestamp;
 
-/// A time as Go writes it: without a fraction when there is none, and without zeros at its end.
+/// Formats a time as Go does: without a fraction if it is zero, and without trailing zeros.
 pub(crate) fn written(at: Timestamp) -> String {
     let full = at.to_string();
     let whole = full.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.');
     format!("{whole}Z")
 }
 
-/// Reads RFC 3339 with any offset, and what YAML files hold besides: a date alone, or a blank between date and time.
+/// Parses RFC 3339 with any offset. Also accepts the forms of YAML files: a date alone, or a blank between date
+/// and time.
 pub(crate) fn read(text: &str) -> Option<Timestamp> {
     if let Ok(at) = text.parse() {
         return Some(at);

@@ -1,12 +1,12 @@
-//! Words of these files for states and types, in terms of ours.
+//! Mapping between the files' words for statuses and types and this program's.
 
 use crate::bead::BeadState;
 use arbiter_core::bead::Status;
 
-/// What stands before a status of theirs in a reason of ours.
+/// Prefix of a blocked reason that holds a foreign status.
 pub(crate) const FOREIGN_STATUS_PREFIX: &str = "bd:";
 
-/// Where a bead stands by a word of theirs. What has no arrow of ours is blocked by its own word, or work in progress.
+/// Maps a foreign status to a bead state. An unknown status becomes `blocked` with a reason that names it.
 pub fn state_from_word(word: &str) -> BeadState {
     let lower = word.to_ascii_lowercase();
     let plain = |status| BeadState { status, reason: None };
@@ -21,7 +21,7 @@ pub fn state_from_word(word: &str) -> BeadState {
     }
 }
 
-/// Their word for where a bead stands.
+/// Returns the files' word for a bead state.
 pub(crate) fn word_for_state(state: &BeadState) -> &str {
     match &state.reason {
         Some(reason) if state.status == Status::Blocked => {
@@ -31,7 +31,7 @@ pub(crate) fn word_for_state(state: &BeadState) -> &str {
     }
 }
 
-/// The type that a word of theirs stands for.
+/// Maps a foreign type to this program's type.
 pub fn canonical_type(word: &str) -> &str {
     match word {
         "" => "task",

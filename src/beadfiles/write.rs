@@ -1,4 +1,4 @@
-//! Writing one line of JSONL: what the bead says now, and what was kept of the line it came from.
+//! Writer of one line of JSONL: the bead's current fields, and those kept of its original line.
 
 use crate::bead::{FileBead, FileComment, FileEdge, KeptFields};
 use crate::line::{KNOWN, Scalar, scalar};
@@ -8,29 +8,29 @@ use arbiter_core::bead::Status;
 use arbiter_core::kernel::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// How long a person may take, in nanoseconds, when a decision names no deadline of its own: 48 hours.
+/// Default time limit of a decision, in nanoseconds: 48 hours.
 const GATE_TIMEOUT_NANOS: u64 = 172_800_000_000_000;
 
-/// What a line says of the end of a bead, and where that is kept while the bead is not closed.
+/// Fields about the end of a bead, and where they are kept while the bead is not closed.
 const CLOSING_FIELDS: [(&str, &str); 2] =
     [("closed_at", "_open_closed_at"), ("close_reason", "_open_close_reason")];
 
-/// A pending decision as `bd` understands it: a gate that a person opens.
+/// A pending decision as `bd` represents it: a gate that a person opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
     pub id: String,
     pub question: String,
-    /// 0 to 4.
+    /// Priority, 0 to 4.
     pub priority: u8,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
-/// What of a line's fields has to be kept so that the line of this bead comes out as it was.
+/// Returns the fields to keep so that the bead's line can be written as it was read.
 pub fn kept_fields(bead: &FileBead, fields: RawFields) -> KeptFields {
     let mut kept = fields;
-    // A bead that is not closed has no place for what its line says of an end; once it was closed here and opened
-    // again, that line must not be taken for what we say.
+    // A bead that is not closed has no place for the closing fields of its line. After a close and reopen here,
+    // they must not be taken for this program's values.
     if bead.state.status != Status::Closed {
         for (name, aside) in CLOSING_FIELDS {
             if let Some(raw) = kept.take(name) {
@@ -42,7 +42,7 @@ pub fn kept_fields(bead: &FileBead, fields: RawFields) -> KeptFields {
     KeptFields(kept)
 }
 
-/// A known field as we write it; none when it is left out.
+/// Renders a known field; `None` if it is omitted.
 fn rendered(bead: &FileBead, name: &str) -> Option<String> {
     let text = |text: &str| Some(Value::from(text).to_string()).filter(|_| !text.is_empty());
     match (name, bead.scalar(name)) {
@@ -55,7 +55,8 @@ fn rendered(bead: &FileBead, name: &str) -> Option<String> {
     }
 }
 
-/// The line of a bead, without its end. A field that was kept is written as it was, as long as it still says what is so.
+/// Writes the line of a bead, without its line feed. A kept field is written unchanged while its value is
+/// current.
 pub fn write_line(bead: &FileBead, kept: &KeptFields) -> String {
     let mut raw = kept.0.clone();
     let mut parts: Vec<(String, String)> = vec![
@@ -102,7 +103,7 @@ fn object(parts: &[(String, String)]) -> String {
     format!("{{{}}}", fields.join(","))
 }
 
-/// Puts what only we know into `metadata.arbiter`, unless `metadata` is something else than an object.
+/// Adds this program's own fields to `metadata.arbiter`, unless `metadata` is not an object.
 fn add_arbiter_metadata(bead: &FileBead, raw: &mut RawFields) {
     let mut ours = Map::new();
     if let (Status::Blocked, Some(reason)) = (bead.state.status, &bead.state.reason)
@@ -146,14 +147,14 @@ fn comment_json(comment: &FileComment, id: &str) -> String {
     fields.to_json()
 }
 
-/// What was kept in a form of its own goes before.
+/// Sets a text unless a kept field with its own form exists.
 fn put_text(fields: &mut RawFields, name: &str, text: Option<&str>) {
     if let Some(text) = text.filter(|_| fields.get(name).is_none()) {
         fields.put(name, Value::from(text).to_string());
     }
 }
 
-/// The line of a pending decision, without its end.
+/// Writes the line of a pending decision, without its line feed.
 pub fn write_gate(gate: &Gate) -> String {
     json!({
         "_type": "issue", "id": gate.id, "title": gate.question.chars().take(500).collect::<String>(),

@@ -1,5 +1,5 @@
-//! The YAML files of older trees, one bead each, in both of their dialects: documented names (`project_id`) and
-//! those that a program wrote from its own field names (`projectid`).
+//! Parser of the YAML files of older trees, one bead each. Supports both dialects: documented names
+//! (`project_id`) and names that a program derived from its own fields (`projectid`).
 
 use crate::bead::{BeadState, FileBead, FileEdge};
 use crate::line::LineProblem;
@@ -9,7 +9,7 @@ use arbiter_core::bead::{BACKLOG, DEFAULT_PRIORITY, Status};
 use arbiter_core::kernel::time::Timestamp;
 use serde_json::{Map, Value};
 
-/// Fields whose meaning is ours, without underscores and in lower case.
+/// Fields with a counterpart in this program, without underscores and in lower case.
 const KNOWN: [&str; 19] = [
     "id",
     "type",
@@ -32,11 +32,11 @@ const KNOWN: [&str; 19] = [
     "acceptancecriteria",
 ];
 
-/// Reads a file of one bead; returns it with what was odd. `blocks` and `children` are edges of other beads and
-/// come as pairs (their bead, its kind of edge to this one).
+/// Parses a file of one bead. `blocks` and `children` are edges of other beads; they are returned as pairs of
+/// the other bead and the kind of its edge to this one.
 ///
 /// # Errors
-/// [`LineProblem`] when it is no mapping, or has no id or title.
+/// [`LineProblem`] if the file is not a mapping, or has no id or title.
 pub fn read_yaml(text: &str) -> Result<YamlBead, LineProblem> {
     let read: Value =
         serde_saphyr::from_str(text).map_err(|error| LineProblem::NotAnObject(error.to_string()))?;
@@ -47,7 +47,7 @@ pub fn read_yaml(text: &str) -> Result<YamlBead, LineProblem> {
     for (name, value) in map {
         let plain: String = name.to_lowercase().replace('_', "");
         if KNOWN.contains(&plain.as_str()) {
-            // The documented name goes before the other one, wherever they stand.
+            // The documented name takes precedence over the other one, in any order.
             if name.contains('_') || !file.known.contains_key(&plain) {
                 file.known.insert(plain, value);
             }
@@ -62,11 +62,11 @@ pub fn read_yaml(text: &str) -> Result<YamlBead, LineProblem> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct YamlBead {
     pub bead: FileBead,
-    /// Fields that our terms have no place for.
+    /// Fields without a counterpart in this program.
     pub kept: RawFields,
-    /// Edges that the file tells of and that start at other beads: the bead, and the kind.
+    /// Edges in the file that start at other beads: the other bead, and the kind.
     pub foreign_edges: Vec<(String, &'static str)>,
-    /// What was odd and was taken nevertheless.
+    /// Irregularities that did not prevent the parse.
     pub warnings: Vec<String>,
 }
 
@@ -81,14 +81,14 @@ impl Fields {
         match self.known.remove(name)? {
             Value::Null => None,
             Value::String(text) => Some(text).filter(|text| !text.is_empty()),
-            // YAML reads a bare 7 or a bare yes as something else than text.
+            // YAML parses a bare 7 or a bare yes as another type than text.
             other => Some(other.to_string()),
         }
     }
 
     fn time(&mut self, name: &str) -> Option<Timestamp> {
         let text = self.text(name)?;
-        // Go's zero time stands for none.
+        // Go's zero time stands for a missing one.
         if text.starts_with("0001-01-01") {
             return None;
         }

@@ -4,7 +4,7 @@ use crate::write::{Gate, kept_fields, write_gate, write_line};
 use proptest::prelude::*;
 use serde_json::json;
 
-/// Reads a line, and writes it again as an unchanged bead would be.
+/// Parses a line and writes it again as an unchanged bead.
 fn round_trip(text: &str) -> (FileBead, Vec<String>, String) {
     let Line::Bead { bead, fields, warnings } = read_line(text).unwrap() else { panic!("{text}") };
     let kept = kept_fields(&bead, fields);
@@ -12,7 +12,7 @@ fn round_trip(text: &str) -> (FileBead, Vec<String>, String) {
     (*bead, warnings, line)
 }
 
-/// The same JSON, whatever the order of its fields, with numbers as they were written.
+/// Returns the JSON with sorted fields; numbers keep their form.
 fn canonical(text: &str) -> String {
     fn sorted(raw: &str) -> String {
         if let Ok(fields) = RawFields::parse(raw) {

@@ -1,9 +1,9 @@
-//! What a bead's actor costs: to ask, and to keep.
+//! Cost of a bead's actor: time of a request, and memory.
 //!
-//! The question is a heartbeat with a wrong lease token: the actor reads bead, facts and lease from the store and refuses;
-//! nothing is written. The peer is that same read without the actor. `ask` is what is left when the peer is taken off. Memory
-//! is that of the whole process before and after 100,000 actors were started by one such question each (they are let go
-//! after an hour instead of a minute, so that all of them are alive at the end).
+//! The request is a heartbeat with a wrong lease token. The actor reads bead, facts and lease from the store
+//! and refuses; nothing is written. The baseline is the same read without the actor; `ask` is the difference.
+//! Memory is that of the whole process before and after 100,000 actors were started by one such request each.
+//! Idle actors are kept for an hour instead of a minute, so that all of them are alive at the end.
 //!
 //! `cargo bench --bench actors`
 
@@ -26,7 +26,7 @@ const ROUNDS: usize = 5;
 const SPAN: Duration = Duration::from_secs(1);
 const PARALLEL: usize = 64;
 const ACTORS: usize = 100_000;
-/// Questions at one time while the actors are started.
+/// Concurrent requests while the actors are started.
 const START_CONCURRENCY: usize = 256;
 
 fn main() -> Outcome<()> {
@@ -75,7 +75,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// What is asked.
+/// Kind of request to measure.
 #[derive(Clone, Copy)]
 enum Question {
     Actor,
@@ -90,7 +90,7 @@ async fn ask(handles: &Handles, question: Question, number: usize) -> bool {
     }
 }
 
-/// Questions answered per second, each task at a bead of its own.
+/// Measures requests per second; each task uses a bead of its own.
 fn rate(server: &Server, tasks: usize, question: Question) -> Outcome<f64> {
     let started = Instant::now();
     let running: Vec<_> = (0..tasks)
@@ -125,11 +125,11 @@ async fn start_all(handles: &Handles) {
             drop(permit);
         });
     }
-    // All are back when none is out.
+    // All requests have ended when every permit is back.
     let _ = permits.acquire_many(START_CONCURRENCY as u32).await;
 }
 
-/// Creates the beads up to a number; those that are there already are passed over.
+/// Creates beads up to `count`; existing ones are skipped.
 async fn fill(handles: &Handles, count: usize) -> Outcome<()> {
     let from = if count > PARALLEL { PARALLEL } else { 0 };
     for first in (from..count).step_by(START_CONCURRENCY) {

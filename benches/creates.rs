@@ -1,11 +1,11 @@
-//! Durable bead creations over HTTP against what SQLite itself can do.
+//! Durable bead creations over HTTP, compared with the limit of SQLite.
 //!
-//! 64 keep-alive connections create beads (`POST /api/v1/beads`, one tag, 200 bytes of description, authentication
-//! on) in a server that runs in this process; the client is one thread of the same process, on the same cores. Then the
-//! very rows that came of it (bead, tag, two events with their hashes, all indexes) are inserted into a second database of the
-//! same schema by bare rusqlite, in transactions of the mean size the server's writer reported, with `synchronous=FULL`.
-//! Rounds alternate, so that both see the same disk; the ratio is the median of the rounds' ratios. `store alone` is the
-//! same load without HTTP.
+//! 64 keep-alive connections create beads (`POST /api/v1/beads`, one tag, 200 bytes of description,
+//! authentication on) in a server of this process. The client is one thread of the same process, on the same
+//! cores. Then bare rusqlite inserts the same rows (bead, tag, two events with their hashes, all indexes) into
+//! a second database of the same schema. Its transactions have the mean size that the server's writer reported,
+//! with `synchronous=FULL`. Rounds alternate, so that both use the same disk; the ratio is the median of the
+//! rounds' ratios. `store alone` is the same load without HTTP.
 //!
 //! `cargo bench --bench creates`
 
@@ -81,13 +81,13 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     Ok(())
 }
 
-/// Transactions and units that the writer has committed.
+/// Returns the transactions and units that the writer has committed.
 fn counts(server: &Server) -> (u64, u64) {
     let stats = server.handles.store.stats();
     (stats.commits.load(Ordering::Relaxed), stats.units.load(Ordering::Relaxed))
 }
 
-/// The same creations from tasks of this process, per second.
+/// Measures the same creations per second from tasks of this process.
 fn without_http(server: &Server, description: &str) -> Result<f64, Box<dyn Error + Send + Sync>> {
     let started = Instant::now();
     let tasks: Vec<_> = (0..CLIENTS)

@@ -1,13 +1,14 @@
-//! How fast a committed event reaches 1,000 listeners.
+//! Latency from a committed event to 1,000 listeners.
 //!
-//! 1,000 SSE connections to a server of this process, all of them read by one thread of the same process on the same
-//! cores: raw TCP, every frame's id is looked at. Events are committed one at a time, 50 a second, for 20 s, so that each is
-//! a write to every connection. A time counts from the moment at which the commit was acknowledged to the moment at
-//! which the client has read the frame; `from the call` counts the commit and its fsync as well. Every client must get
-//! every number once: `lost` and `doubled` are counted over all clients.
+//! 1,000 SSE connections to a server of this process are read by one thread on the same cores: raw TCP, and
+//! every frame's id is checked. Events are committed one at a time, 50 a second, for 20 s, so that each is a
+//! write to every connection. A latency runs from the acknowledgement of the commit until the client has read
+//! the frame; `from the call` includes the commit and its fsync. Every client must receive every number once:
+//! `lost` and `doubled` are counted over all clients.
 //!
-//! The peer is the least that can be done: 1,000 tasks on the same runtime, each of which writes the same bytes from a
-//! broadcast channel to its socket, without HTTP, filters, log or resumption, at the same pace to the same clients.
+//! The baseline is the minimal fan-out: 1,000 tasks on the same runtime, each of which writes the same bytes
+//! from a broadcast channel to its socket. It has no HTTP, filters, log or resumption, and uses the same pace
+//! and the same clients.
 //!
 //! `cargo bench --bench fanout`
 
@@ -36,15 +37,15 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const SUBSCRIBERS: usize = 1000;
 const EVENTS: usize = 1000;
-/// Between two events: 50 a second.
+/// Interval between two events: 50 a second.
 const EVENT_INTERVAL: Duration = Duration::from_millis(20);
-/// How long clients wait for what has not come.
+/// Time for which clients wait for missing events.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// When a client had which event.
+/// Event numbers of a client with their arrival times.
 type Arrivals = Vec<(u64, Instant)>;
 
-/// One event: its number, when its commit was asked for, and when it was acknowledged.
+/// An event: its number, and the times of its commit request and its acknowledgement.
 struct Sent {
     seq: u64,
     called: Instant,
@@ -99,7 +100,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// Commits the events at their pace.
+/// Commits the events at a fixed pace.
 async fn send(bus: BusHandle) -> Outcome<Vec<Sent>> {
     let caller = Caller::named("bench");
     let mut pace = tokio::time::interval(EVENT_INTERVAL);
@@ -120,7 +121,7 @@ async fn send(bus: BusHandle) -> Outcome<Vec<Sent>> {
     Ok(sent)
 }
 
-/// Lost and doubled frames over all clients; what is out of order counts as both.
+/// Counts lost and doubled frames over all clients; an event out of order counts as both.
 fn check(sent: &[Sent], arrivals: &[Arrivals]) -> (usize, usize) {
     let (mut lost, mut doubled) = (0, 0);
     for own in arrivals {
@@ -136,7 +137,7 @@ fn check(sent: &[Sent], arrivals: &[Arrivals]) -> (usize, usize) {
     (lost, doubled)
 }
 
-/// The clients on a thread of their own, once all of them are connected.
+/// Starts the clients on a thread of their own and waits until all are connected.
 fn connect(address: SocketAddr, token: &str) -> Outcome<JoinHandle<Outcome<Vec<Arrivals>>>> {
     let (ready, connected) = mpsc::channel();
     let token = token.to_owned();
@@ -145,7 +146,7 @@ fn connect(address: SocketAddr, token: &str) -> Outcome<JoinHandle<Outcome<Vec<A
     Ok(clients)
 }
 
-/// All clients, on this thread alone.
+/// Runs all clients on this thread.
 fn listen(address: SocketAddr, token: &str, ready: &mpsc::Sender<()>) -> Outcome<Vec<Arrivals>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let request = request_bytes("GET", "/api/v1/events/stream", token, None);

@@ -1,10 +1,10 @@
-//! What the gateway adds to a chat: beside a direct call to the same provider, a bare reverse proxy in Go and
-//! LiteLLM's proxy, all in this run and in turn.
+//! Overhead of the gateway for a chat, compared with a direct call to the same provider, a bare reverse proxy
+//! in Go, and LiteLLM's proxy.
 //!
-//! The provider answers at once (`stage/upstream.rs`), so what is seen is the road to it. Arbiter is the real binary with
-//! authentication, budgets' accounts and the ledger on. `added` is a percentile less the same one of direct calls. Of a
-//! stream, the first token and the whole of it count, one stream at a time. Needs Go, and the Python environment that
-//! `tests/install-python` makes.
+//! The provider answers at once (`harness/upstream.rs`), so the figures show the path to it. Arbiter is the
+//! real binary with authentication, budget accounts and the ledger on. `added` is a percentile minus the same
+//! percentile of direct calls. For a stream, the first token and the whole stream are measured, one stream at a
+//! time. Needs Go, and the Python environment that `tests/install-python` creates.
 //!
 //! `cargo bench --bench gateway`
 
@@ -28,19 +28,17 @@ use upstream::{MODEL, TOKENS};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// How long each way is under load at a time, and how often.
+/// Duration of one load on one target.
 const SPAN: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 3;
-/// Connections at once.
 const CONNECTION_COUNTS: [usize; 3] = [1, 64, 512];
-/// Streams of each way.
+/// Streams of each target.
 const STREAMS: usize = 100;
-/// The key that LiteLLM asks for.
 const MASTER_KEY: &str = "sk-bench";
-/// How long LiteLLM may take to start.
+/// Time limit for the start of LiteLLM.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A way to the provider.
+/// A path to the provider.
 struct Target {
     name: &'static str,
     address: SocketAddr,
@@ -55,7 +53,7 @@ impl Target {
     }
 }
 
-/// A child that ends with this process's interest in it.
+/// A child process that is killed on drop.
 struct ChildGuard(Child);
 
 impl Drop for ChildGuard {
@@ -96,7 +94,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// Whole answers over so many connections.
+/// Measures whole answers over `connections` connections.
 fn complete_answers(targets: &[Target], connections: usize, report: &mut Report) -> Outcome<()> {
     let mut loads: Vec<LoadResult> = targets.iter().map(|_| LoadResult::default()).collect();
     for _ in 0..ROUNDS {
@@ -150,7 +148,7 @@ fn complete_answers(targets: &[Target], connections: usize, report: &mut Report)
     Ok(())
 }
 
-/// Streams, one at a time.
+/// Measures streams, one at a time.
 async fn streams(targets: &[Target], report: &mut Report) -> Outcome<()> {
     let mut times: Vec<(Vec<Duration>, Vec<f64>)> = targets.iter().map(|_| Default::default()).collect();
     for _ in 0..STREAMS {
@@ -175,7 +173,7 @@ async fn streams(targets: &[Target], report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// The time to the first token of a stream, and from there to its end.
+/// Returns the time to the first token of a stream, and from there to its end.
 async fn stream(target: &Target) -> Outcome<(Duration, Duration)> {
     let mut connection = TcpStream::connect(target.address).await?;
     connection.set_nodelay(true)?;

@@ -1,12 +1,12 @@
-//! The mirror at a real Temporal server, and what the API has to bear for it.
+//! The mirror with a real Temporal server, and its effect on the API.
 //!
-//! The server is the real binary, Temporal's development server runs beside it with its database in WAL mode. `starts`
-//! and `signals` are that server's own limit in the same run: bare calls of Temporal's client, to workflows that nobody
-//! serves. `catching up`: Temporal is away while 5,000 beads are made, and comes back; the time counts from the first
-//! event that arrives until nothing lags. `lag`: 100 log messages a second are written, and a time
-//! counts from the answer, when the event is on disk, until the status shows that its aggregator has it. `create`: beads
-//! are made one after the other by one connection, with Temporal connected and busy with those messages, killed, and
-//! never configured.
+//! The server is the real binary; Temporal's development server runs beside it with its database in WAL mode.
+//! `starts` and `signals` are Temporal's own limit in the same run: bare calls of its client, to workflows
+//! without a worker. `catching up`: Temporal is down while 5,000 beads are created, and starts again; the time
+//! runs from the first event that arrives until no entity lags. `lag`: 100 log messages a second are written. A
+//! time runs from the answer, when the event is on disk, until the status shows that its aggregator has it.
+//! `create`: one connection creates beads one after the other, with Temporal connected and busy with those
+//! messages, killed, and never configured.
 //!
 //! `cargo bench --bench mirror`
 
@@ -29,7 +29,7 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const BEADS: usize = 5_000;
 const STARTS: usize = 300;
 const SIGNALS: usize = 2_000;
-/// As many requests as the mirror makes at one time when nothing else is configured.
+/// Concurrent requests of the mirror by default.
 const CONCURRENCY: usize = 8;
 const CREATES: usize = 300;
 const REQUEST_INTERVAL: Duration = Duration::from_millis(10);
@@ -95,7 +95,7 @@ async fn client(temporal: &TemporalServer) -> Outcome<Client> {
     Ok(address.connect(Codec::new(key, vec![]), SigningKeys::default(), "bench").await?.client)
 }
 
-/// Starts a second.
+/// Measures workflow starts per second.
 async fn starts(client: &Client) -> Outcome<f64> {
     let began = Instant::now();
     let starting = stream::iter(0..STARTS).map(|number| async move {
@@ -107,7 +107,7 @@ async fn starts(client: &Client) -> Outcome<f64> {
     Ok(STARTS as f64 / began.elapsed().as_secs_f64())
 }
 
-/// Signals a second to one workflow.
+/// Measures signals per second to one workflow.
 async fn signals(client: &Client, at_once: usize) -> Outcome<f64> {
     let began = Instant::now();
     let handle = &client.get_workflow_handle::<UntypedWorkflow>("bench-0");
@@ -120,7 +120,7 @@ async fn signals(client: &Client, at_once: usize) -> Outcome<f64> {
     Ok(SIGNALS as f64 / began.elapsed().as_secs_f64())
 }
 
-/// How long creations take.
+/// Measures the duration of creations.
 async fn creates(server: &ServerProcess) -> Outcome<(Duration, Duration)> {
     let mut connection = KeepAlive::connect(server.url().trim_start_matches("http://").parse()?).await?;
     let token = server.token().ok_or("no token")?;
@@ -139,7 +139,7 @@ async fn creates(server: &ServerProcess) -> Outcome<(Duration, Duration)> {
     Ok((percentile(&mut times, 0.5), percentile(&mut times, 0.99)))
 }
 
-/// How long messages lag, and how long creations take meanwhile.
+/// Measures the lag of messages, and the duration of creations meanwhile.
 async fn measure_lag(server: &ServerProcess) -> Outcome<(Vec<Duration>, (Duration, Duration))> {
     let mut writer = KeepAlive::connect(server.url().trim_start_matches("http://").parse()?).await?;
     let token = server.token().ok_or("no token")?;
@@ -187,7 +187,7 @@ async fn measure_lag(server: &ServerProcess) -> Outcome<(Vec<Duration>, (Duratio
     Ok((lags.collect::<Outcome<_>>()?, times))
 }
 
-/// Makes beads in bulk.
+/// Creates beads in bulk.
 async fn create_backlog(server: &ServerProcess) -> Outcome<()> {
     for _ in 0..BEADS / 1_000 {
         let beads: Vec<_> = (0..1_000).map(|_| json!({"title": "Work", "project_id": "backlog"})).collect();
@@ -196,7 +196,7 @@ async fn create_backlog(server: &ServerProcess) -> Outcome<()> {
     Ok(())
 }
 
-/// Events and states a second while it catches up.
+/// Returns events and states per second while the mirror catches up.
 async fn catch_up(server: &ServerProcess) -> Outcome<(f64, f64)> {
     let first = status(server).await?;
     let waited = Instant::now();
@@ -220,7 +220,7 @@ async fn catch_up(server: &ServerProcess) -> Outcome<(f64, f64)> {
     }
 }
 
-/// States a second, of those that wait.
+/// Returns the pending states mirrored per second.
 async fn states(server: &ServerProcess) -> Outcome<f64> {
     let (first, began) = (status(server).await?, Instant::now());
     tokio::time::sleep(SPAN).await;

@@ -1,11 +1,11 @@
-//! One bead read over HTTP against an endpoint that does nothing.
+//! Reads of one bead over HTTP, compared with an endpoint that does nothing.
 //!
-//! 64 keep-alive connections ask one server of this process for `GET /api/v1/beads/{id}` and another one, with the same
-//! accept loop, checks and token, for an endpoint whose handler answers 204 at once. Client: one thread of the same
-//! process, on the same cores. Short rounds alternate, each time in the other order, since others may use the machine; the
-//! ratio is the median of the rounds' ratios. Three ways of reading:
-//! while nothing changes, while 50 beads a second are created (whatever is kept of earlier answers is checked against that),
-//! and each of 20,000 beads in turn.
+//! 64 keep-alive connections request `GET /api/v1/beads/{id}` from a server of this process. They request an
+//! endpoint that answers 204 at once from another server, with the same accept loop, checks and token. The
+//! client is one thread of the same process, on the same cores. Short rounds alternate, each time in the other
+//! order, because other processes may use the machine; the ratio is the median of the rounds' ratios. Three
+//! loads: without changes, with 50 beads created per second (which invalidates cached answers), and each of
+//! 20,000 beads in turn.
 //!
 //! `cargo bench --bench reads`
 
@@ -30,9 +30,9 @@ const ROUNDS: usize = 24;
 const SPAN: Duration = Duration::from_millis(300);
 /// Beads in the database.
 const BEADS: usize = 20_000;
-/// Beads that are read again and again.
+/// Beads that are read repeatedly.
 const HOT_BEADS: usize = 1000;
-/// Between two creations, where there are any.
+/// Interval between two creations, if any.
 const EVENT_INTERVAL: Duration = Duration::from_millis(20);
 
 fn main() -> Outcome<()> {
@@ -89,7 +89,7 @@ async fn fill(beads: &BeadsHandle) -> Result<(), ActorError> {
     Ok(())
 }
 
-/// Reads `beads` beads in turn, and nothing, in turn.
+/// Reads `beads` beads and the empty endpoint in turn.
 fn compare(
     server: &Server,
     empty: SocketAddr,

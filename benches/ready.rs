@@ -1,12 +1,13 @@
-//! A server with 100,000 beads: how fast it reads them in, starts, lists what is ready, lets claim, and hands out work.
+//! A server with 100,000 beads: speed of import, start, the ready list, claims and dispatch.
 //!
-//! The beads are made up in the shape of a large tracker (60 % closed, 1.2 dependencies each) and come as one file over
-//! HTTP; `again` is the same file once more, of which nothing is new. The server is the real binary, a child process, spoken to over HTTP by this one. `ready`: one
-//! connection asks for the first 100 ready beads again and again, and in between for `/health/live`, which shows what the
-//! machine does to any request at that time. `claim`: one external agent claims bead after bead
-//! and completes each; only the claims count. `agent has it`: beads are created one by one for an agent that is free, in
-//! a project of its own beside the large one; a time counts from `bead.ready` to `bead.assigned` as one client of the event
-//! stream hears them. `fsync` is the yardstick of both: after each claim, one small row committed by bare SQLite on the same disk.
+//! The beads are generated in the shape of a large tracker (60 % closed, 1.2 dependencies each) and imported as
+//! one file over HTTP; `again` imports the same file once more, without changes. The server is the real binary,
+//! a child process, used over HTTP. `ready`: one connection requests the first 100 ready beads repeatedly. It
+//! requests `/health/live` in between, which shows the machine's effect on any request at that time. `claim`:
+//! one external agent claims bead after bead and completes each; only the claims count. `agent has it`: beads
+//! are created one by one for a free agent, in a separate project; a time runs from `bead.ready` to
+//! `bead.assigned` as one client of the event stream receives them. `fsync` is the baseline of both: after each
+//! claim, bare SQLite commits one small row on the same disk.
 //!
 //! `cargo bench --bench ready`
 
@@ -34,7 +35,7 @@ const CLAIMS: usize = 500;
 const DISPATCHES: usize = 300;
 const SUBSCRIBERS: usize = 1000;
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the idle server is watched.
+/// Time for which the idle server is observed.
 const IDLE: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "current_thread")]
@@ -100,7 +101,7 @@ async fn import(server: &ServerProcess, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// A bead that 1,000 others wait for is closed.
+/// Closes a bead that blocks 1,000 others.
 async fn close(
     server: &ServerProcess,
     connection: &mut KeepAlive,
@@ -235,7 +236,7 @@ fn check_created((status, body): (u16, Value)) -> Outcome<()> {
     if status == 201 { Ok(()) } else { Err(format!("not made: {status} {body}").into()) }
 }
 
-/// Streams that listen, each with its head read.
+/// Opens event streams and reads the head of each.
 async fn subscribe(address: SocketAddr, token: &str) -> Outcome<Vec<TcpStream>> {
     let request = request_bytes("GET", "/api/v1/events/stream", token, None);
     let mut streams = Vec::with_capacity(SUBSCRIBERS);

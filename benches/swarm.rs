@@ -1,12 +1,14 @@
-//! A hundred external agents with tokens of their own work off 10,000 beads that depend on each other; some die, and the server is killed once.
+//! A hundred external agents with tokens of their own complete 10,000 dependent beads; some agents die, and the
+//! server is killed once.
 //!
-//! The server is the real binary, a child process; each agent is a connection that fetches (`POST /beads/claim`), renews the lease once
-//! and ends the bead, without a pause in between, so that figures are those of a server at its limit. One chance in a hundred for each bead
-//! to be died with: while the claim is under way, with the bead, or while its end is under way. Who comes back tries the old
-//! token first. When a third is done, the server gets SIGKILL and starts again on its data. In the end the log is replayed
-//! (`swarm/proof.rs`): any bead that was done twice, before its blockers or not at all, and any old token that was let in, is an
-//! error and no figure. `claim` counts those that found a bead at once. After that all agents wait, and beads become
-//! ready for them (`swarm/idle.rs`).
+//! The server is the real binary, a child process. Each agent is a connection that claims (`POST
+//! /beads/claim`), renews the lease once and ends the bead, without a pause, so that the figures show a server
+//! at its limit. For each bead, the agent dies with a chance of one in a hundred: during the claim, while it
+//! holds the bead, or while it ends it. A returning agent tries its old token first. When a third of the beads
+//! is done, the server gets SIGKILL and starts again on its data. At the end the log is replayed
+//! (`swarm/proof.rs`). A bead done twice, before its blockers or not at all, or an accepted old token, is an
+//! error and gives no figures. `claim` counts the claims that found a bead at once. After that all agents wait,
+//! and beads become ready for them (`swarm/idle.rs`).
 //!
 //! `cargo bench --bench swarm`; `ARBITER_SWARM_SEED` for other beads and deaths
 
@@ -34,7 +36,7 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const PROJECT: &str = "swarm";
 const AGENTS: usize = 100;
 const BEADS: usize = 10_000;
-/// Beads made by one request.
+/// Beads created by one request.
 const BULK: usize = 500;
 const SEED: u64 = 11;
 
@@ -43,7 +45,7 @@ async fn main() -> Outcome<()> {
     raise_open_file_limit(4 * AGENTS as u64)?;
     let seed = std::env::var("ARBITER_SWARM_SEED").map_or(Ok(SEED), |text| text.parse())?;
     let mut rng = SplitMix64::new(seed);
-    // Chance alone must not decide that a bead goes to a person.
+    // Random deaths must not make a bead escalate to a person.
     let patient = [("ARBITER_DISPATCH__ATTEMPTS_MAX", "1000")];
     let mut server = ServerProcess::start(env!("CARGO_BIN_EXE_arbiter"), &[], &patient).await;
     let plan = plan::plan(BEADS, &mut rng);
@@ -124,7 +126,7 @@ fn check_created((status, body): (u16, Value)) -> Outcome<Value> {
     if status == 201 { Ok(body) } else { Err(format!("not made: {status} {body}").into()) }
 }
 
-/// Makes the project, the beads, and the agents; answers with the agents' tokens.
+/// Creates the project, the beads and the agents; returns the agents' tokens.
 async fn setup(server: &ServerProcess, plan: &[plan::Planned], report: &mut Report) -> Outcome<Vec<String>> {
     check_created(server.post("/api/v1/projects", &json!({"id": PROJECT, "name": "Swarm"})).await)?;
     let began = Instant::now();
@@ -146,16 +148,16 @@ async fn setup(server: &ServerProcess, plan: &[plan::Planned], report: &mut Repo
     Ok(tokens)
 }
 
-/// How it was with the kill.
+/// Result of the kill and restart.
 struct KillReport {
     at: Instant,
     done: usize,
     answered: usize,
-    /// Until the server was ready again.
+    /// Time until the server was ready again.
     down: Duration,
 }
 
-/// Kills the server in the middle of the work and starts it again.
+/// Kills the server during the work and starts it again.
 async fn kill(server: &mut ServerProcess, shared: &Shared) -> Outcome<KillReport> {
     while shared.done.get() < shared.beads / 3 {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,8 +1,7 @@
-//! The vault's costs beside the key derivation they are made of: unlocking, reading keys for the first time
-//! and again, changing the password. `cargo bench --bench vault`.
+//! Cost of vault operations compared with their key derivations: unlock, first and repeated reads of keys,
+//! change of the password. `cargo bench --bench vault`.
 //!
-//! The derivation itself is timed between the operations of each round, so that a machine that does other
-//! work at the same time slows both.
+//! The derivation is timed between the operations of each round, so that other load on the machine slows both.
 
 use arbiter::core::kernel::ids::KeyId;
 use arbiter::core::kernel::time::Timestamp;
@@ -15,16 +14,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How many keys the vault holds.
+/// Number of keys in the vault.
 const KEYS: usize = 50;
-/// How often everything is measured; the median counts.
+/// Number of rounds; the median counts.
 const ROUNDS: usize = 3;
-/// Reads of a key whose derivation is done.
+/// Reads of a key that is already derived.
 const REPEATED: u32 = 10_000;
-/// The password; its length hardly matters.
 const PASSWORD: &str = "correct horse battery staple";
 
-/// What a step of a benchmark gives.
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Outcome<()> {
@@ -38,7 +35,7 @@ fn main() -> Outcome<()> {
     let mut report = Report::new();
     let rounds = Iterations::DEFAULT.get();
     report.row(&format!("one derivation, {rounds} rounds"), table.median_text("raw"), "1.00 x", "-");
-    // What each operation has to derive at least.
+    // Least number of derivations of each operation.
     for (name, derivations, reach) in [
         ("unlock", 1, "300 ms"),
         ("first use of one key", 1, "200 ms"),
@@ -137,7 +134,7 @@ fn measure_round(path: &Path, table: &mut Table) -> Outcome<()> {
         std::hint::black_box(vault.get(&id(7), host)?);
     }
     table.0.push(("repeated use", started.elapsed().as_secs_f64() / f64::from(REPEATED)));
-    // It takes nothing from the keys at hand: checking the old password derives, and each entry does twice.
+    // The cached keys do not help: the check of the old password derives, and each entry derives twice.
     table.time("change of password, 50 keys", || {
         vault.change_password(password(), password(), Iterations::DEFAULT, Timestamp::default())
     })?;

@@ -1,4 +1,4 @@
-//! The yardstick of fan-out: bytes from a broadcast channel to sockets, and nothing else.
+//! Baseline of the fan-out: bytes from a broadcast channel to sockets, and nothing else.
 
 use crate::{EVENT_INTERVAL, EVENTS, Outcome, SUBSCRIBERS, connect};
 use bytes::Bytes;
@@ -9,12 +9,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
 use tokio::time::MissedTickBehavior;
 
-/// What a client waits for before it counts as connected.
+/// Opening that a client reads before it counts as connected.
 const OPENING: &[u8] = b"event: connected\ndata: {\"last_seq\":0,\"resumed_from\":null}\n\n";
-/// The length of a frame of the benchmark's events.
+/// Length of a frame of the benchmark's events, in bytes.
 const FRAME: usize = 400;
 
-/// From the moment an event was sent to the moment a client had read it.
+/// Measures the time from sending an event until each client has read it.
 pub fn latencies(runtime: &Runtime) -> Outcome<Vec<Duration>> {
     let (sender, _) = broadcast::channel(EVENTS);
     let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
@@ -49,7 +49,7 @@ async fn serve(mut stream: TcpStream, mut frames: broadcast::Receiver<Bytes>) ->
     Ok(())
 }
 
-/// Sends the events at their pace; tells when each was sent.
+/// Sends the events at a fixed pace; returns the send times.
 async fn send(sender: broadcast::Sender<Bytes>) -> Vec<Instant> {
     let mut pace = tokio::time::interval(EVENT_INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -59,7 +59,7 @@ async fn send(sender: broadcast::Sender<Bytes>) -> Vec<Instant> {
         let head = format!("id: {number}\nevent: log.message\ndata: ");
         let frame = format!("{head}{}\n\n", "x".repeat(FRAME - head.len() - 2));
         sent.push(Instant::now());
-        // Whoever went away is missed when arrivals are counted.
+        // A client that has disconnected shows up as missing arrivals.
         let _ = sender.send(Bytes::from(frame));
     }
     sent

@@ -1,4 +1,4 @@
-//! The yardstick of writing: rows that a server has written, inserted once more by bare rusqlite.
+//! Baseline of writing: rows that a server has written, inserted again by bare rusqlite.
 
 use arbiter::core::kernel::time::Timestamp;
 use arbiter_store::{Options, Store};
@@ -14,10 +14,10 @@ const TABLES: [(&str, &str); 2] = [("beads", "rowid"), ("events", "seq")];
 
 const TAGGED: &str = "INSERT INTO bead_tags (bead_id, tag) VALUES (?1, ?2)";
 
-/// A row on its way from one database to the other.
+/// A row copied from one database to the other.
 type Row = Vec<Value>;
 
-/// A database of the same schema as the server's.
+/// A database with the same schema as the server's.
 pub struct RawSqlite {
     source: Connection,
     target: Connection,
@@ -26,7 +26,7 @@ pub struct RawSqlite {
     _home: TempDir,
 }
 
-/// One creation: its bead, and the events about it.
+/// A creation: its bead, and the events about it.
 struct Creation {
     bead: Row,
     tags: Vec<String>,
@@ -34,8 +34,8 @@ struct Creation {
 }
 
 impl RawSqlite {
-    /// A second database beside that of a running server, with the same schema and the rows that creations
-    /// refer to.
+    /// Creates a second database beside that of a running server, with the same schema and the rows that
+    /// creations refer to.
     pub fn make(server: &Path) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let home = tempfile::Builder::new().prefix("arbiter-raw-").tempdir()?;
         let options = Options {
@@ -65,7 +65,7 @@ impl RawSqlite {
         Ok(raw)
     }
 
-    /// Passes over what the server has written since the last look.
+    /// Skips the rows that the server has written since the last call.
     pub fn skip_to_newest(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
         for (seen, (table, order)) in self.seen.iter_mut().zip(TABLES) {
             let newest = format!("SELECT coalesce(max({order}), 0) FROM {table}");
@@ -74,8 +74,8 @@ impl RawSqlite {
         Ok(())
     }
 
-    /// Inserts what the server has written since the last look, so many creations in one transaction; returns
-    /// creations per second.
+    /// Inserts the rows that the server has written since the last call, `batch` creations in a transaction.
+    /// Returns creations per second.
     pub fn replay(&mut self, batch: usize) -> Result<f64, Box<dyn Error + Send + Sync>> {
         let creations = self.creations()?;
         let [beads, events] = [&self.inserts[0], &self.inserts[1]];
@@ -103,7 +103,7 @@ impl RawSqlite {
             TABLES.map(|(table, order)| format!("SELECT * FROM {table} WHERE {order} > ?1 ORDER BY {order}"));
         let beads = rows(&self.source, &beads, self.seen[0])?;
         let events = rows(&self.source, &events, self.seen[1])?;
-        // The column of an event's subject.
+        // Index of the event's subject column.
         let subject = self.source.prepare("SELECT * FROM events")?.column_index("subject")?;
         let tags = self.source.prepare("SELECT * FROM beads")?.column_index("tags")?;
         let mut events = events.into_iter().peekable();

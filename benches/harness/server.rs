@@ -1,5 +1,5 @@
-//! The real stack inside a benchmark's own process: store, actors and the HTTP edge on a loopback port, with
-//! authentication on. Data lies in a temporary directory.
+//! The real server inside a benchmark's own process: store, actors and HTTP on a loopback port, with
+//! authentication on. Data is in a temporary directory.
 
 use arbiter::app::actor_settings;
 use arbiter::config::{Loaded, Settings};
@@ -16,25 +16,23 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use zeroizing_alloc::ZeroAlloc;
 
-/// That of the program, whose cost belongs to every figure.
+/// The program's allocator, whose cost belongs to every figure.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
-/// The project of everything that a benchmark makes.
+/// Project of all data that a benchmark creates.
 pub const PROJECT: &str = "bench";
 
-/// A running server. Dropping it ends it, as its runtime ends.
+/// A running server. It stops on drop, together with its runtime.
 #[allow(dead_code)] // each benchmark uses a part of it
 pub struct Server {
-    /// Where it listens.
     pub address: SocketAddr,
-    /// The text of an administrator's token.
+    /// Text of an administrator's token.
     pub token: String,
-    /// What can be done with it from inside.
+    /// Handles of the server's actors.
     pub handles: Handles,
-    /// What its edge shares.
+    /// Context of the HTTP routes.
     pub context: Context,
-    /// What it runs on.
     pub runtime: Runtime,
     _actor_system: ActorSystem,
     _home: TempDir,

@@ -1,17 +1,17 @@
-//! A provider that answers at once and always the same, so that it is not what is measured.
+//! A provider that answers at once and always the same, so that it adds nothing to the measurement.
 
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The tokens of a streamed answer.
+/// Tokens of a streamed answer.
 pub const TOKENS: usize = 100;
-/// The model it offers.
+/// Model that the provider offers.
 pub const MODEL: &str = "m";
 
 const USAGE: &str = r#"{"prompt_tokens":20,"completion_tokens":100,"total_tokens":120}"#;
 
-/// Starts it on a thread of its own; it ends with the process.
+/// Starts the provider on a thread of its own; it ends with the process.
 pub fn start() -> std::io::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     listener.set_nonblocking(true)?;
@@ -56,7 +56,7 @@ async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// Where the body of a whole request begins, and how long it is.
+/// Returns the offset and the length of the body of a complete request.
 fn request(received: &[u8]) -> Option<(usize, usize)> {
     let end = received.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&received[..end]).to_ascii_lowercase();

@@ -1,8 +1,10 @@
-//! One external agent of the swarm: it fetches a bead, renews its lease, ends it; now and then it dies and comes back.
+//! An external agent of the swarm: it claims a bead, renews its lease and ends it; at times it dies and
+//! returns.
 //!
-//! Owns what one agent knows: what it holds, with whose tokens it died, what it was answered. A death is silence: the
-//! connection is dropped, the claim is left to its lease. What no answer was seen to, because the agent died or the server was killed, is
-//! settled over the next connection. Must not judge the whole: that is `proof`.
+//! Owns the state of one agent: its claim, the tokens of its earlier lives, and the answers it received. A
+//! death is silence: the connection is dropped, and the claim is left to its lease. A request without an
+//! answer, because the agent died or the server was killed, is settled over the next connection. Must not judge
+//! the whole run: `proof` does.
 
 use crate::Outcome;
 use arbiter_testkit::{HttpError, KeepAlive, SplitMix64, request_bytes};
@@ -12,82 +14,81 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// The shortest lease there is.
+/// Shortest lease that the server accepts, in seconds.
 pub const TTL_SEC: u64 = 10;
-/// How long a claim waits for a bead when there is none.
+/// Longest wait of a claim for a bead, in seconds.
 const WAIT_SEC: u64 = 20;
-/// Of so many chances to die, one is taken; each bead has three: while it is claimed, held, and ended.
+/// Odds of a death: one in this number, at three points of each bead (claim, hold, end).
 const DEATH_ODDS: usize = 300;
-/// Somebody who dies in the middle of a request does so within this time.
+/// Longest time from a request to the agent's death during it, in microseconds.
 const MAX_DEATH_DELAY_US: usize = 3000;
-/// How long a returned agent waits before it asks again whether its former life has ended.
+/// Pause of a returned agent before it asks again whether its former lease has ended.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// What all agents share.
+/// State shared by all agents.
 pub struct Shared {
-    /// Where the server listens; none while it is down.
+    /// Address of the server; `None` while it is down.
     pub address: watch::Sender<Option<SocketAddr>>,
     /// Beads whose end was accepted.
     pub done: Cell<usize>,
-    /// Whether these are all.
+    /// True if all beads are done.
     pub is_complete: watch::Sender<bool>,
-    /// How many there are.
+    /// Number of beads.
     pub beads: usize,
-    /// When so many are done, nobody dies any more, so that the end is not the wait for the last lease.
+    /// Number of finished beads after which no agent dies, so that the run does not end with the wait for the
+    /// last lease.
     pub deaths_until: usize,
-    /// The administrator's token.
+    /// Administrator's token.
     pub admin: String,
-    /// Requests answered.
+    /// Answered requests.
     pub answered: Cell<usize>,
 }
 
-/// A claim: bead and token of its lease.
+/// A claim: the bead and the token of its lease.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// The bead.
     pub bead: String,
-    /// The token.
     pub token: String,
 }
 
-/// What an agent has lived through.
+/// Counts and times of one agent.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Claims that found a bead at once.
+    /// Times of claims that found a bead at once.
     pub claims: Vec<Duration>,
-    /// Claims that had to wait for one.
+    /// Number of claims that waited for a bead.
     pub waits: usize,
-    /// Renewals of leases.
+    /// Times of lease renewals.
     pub renewals: Vec<Duration>,
-    /// Ends of beads.
+    /// Times of completions.
     pub ends: Vec<Duration>,
-    /// Beads it has ended, each with the summary that it gave.
+    /// Completed beads, each with the agent's summary.
     pub ended: Vec<(String, String)>,
     /// Deaths while a bead was claimed, held, and ended.
     pub deaths: [usize; 3],
-    /// Connections that the server's end took away.
+    /// Connections lost to the server's kill.
     pub lost: usize,
-    /// Tokens of earlier lives, all refused.
+    /// Claims of earlier lives, all of them refused.
     pub stale: Vec<Grant>,
 }
 
-/// Why a connection is over.
+/// Reason for the end of a connection.
 enum SessionEnd {
     Died,
     AllDone,
 }
 
-/// Why it went wrong.
+/// Reason for the failure of a request.
 enum SessionError {
-    /// There is no answer: the server has gone.
+    /// No answer: the server is down.
     ConnectionLost,
-    /// The server is at fault.
+    /// A fault of the server.
     Server(HttpError),
 }
 
 impl From<HttpError> for SessionError {
     fn from(error: HttpError) -> Self {
-        // An answer that does not come is a fault; a connection that breaks is how a killed server looks.
+        // A missing answer is a fault of the server; a broken connection is the sign of a killed server.
         if error.is::<tokio::time::error::Elapsed>() { Self::Server(error) } else { Self::ConnectionLost }
     }
 }
@@ -103,16 +104,16 @@ pub struct Agent<'a> {
     token: String,
     rng: SplitMix64,
     tally: Tally,
-    /// What it holds, and whether it has asked for its end.
+    /// Current claim, and true if its end was requested.
     held: Option<(Grant, bool)>,
-    /// Claims of its earlier lives whose leases may still run.
+    /// Claims of earlier lives whose leases may still run.
     stale_grants: Vec<Grant>,
-    /// True if it may hold a bead that it does not know of.
+    /// True if the agent may hold a bead that it does not know of.
     has_unknown_claim: bool,
 }
 
 impl<'a> Agent<'a> {
-    /// An agent that has not begun.
+    /// Creates an agent that has not started.
     pub fn new(shared: &'a Shared, id: String, token: String, rng: SplitMix64) -> Self {
         let (tally, stale_grants) = (Tally::default(), Vec::new());
         Self { shared, id, token, rng, tally, held: None, stale_grants, has_unknown_claim: false }
@@ -123,7 +124,7 @@ impl<'a> Agent<'a> {
         let mut address = self.shared.address.subscribe();
         loop {
             let at = *address.wait_for(Option::is_some).await?;
-            // A server that has just been killed accepts nobody, and is soon known to be down.
+            // A server that was just killed accepts no connection and is soon marked as down.
             let Ok(mut connection) = KeepAlive::connect(at.ok_or("no address")?).await else {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 continue;
@@ -154,7 +155,7 @@ impl<'a> Agent<'a> {
             let mut is_complete = self.shared.is_complete.subscribe();
             let claimed = tokio::select! {
                 claimed = self.claim(connection) => claimed?,
-                // Whoever still waits for a bead goes away.
+                // An agent that still waits for a bead stops.
                 _ = is_complete.wait_for(|is_complete| *is_complete) => Some(SessionEnd::AllDone),
             };
             if let Some(is_complete) = claimed {
@@ -167,7 +168,8 @@ impl<'a> Agent<'a> {
         self.shared.done.get() < self.shared.deaths_until && self.rng.below(DEATH_ODDS) == 0
     }
 
-    /// Sends a request and reads the answer; with `is_dying` it dies in the middle of that, and there is none.
+    /// Sends a request and reads the answer; with `is_dying` the agent dies during the request, without an
+    /// answer.
     async fn ask(
         &mut self,
         connection: &mut KeepAlive,
@@ -190,7 +192,7 @@ impl<'a> Agent<'a> {
         Ok(Some((status, serde_json::from_slice(connection.body()).unwrap_or_default())))
     }
 
-    /// Fetches a bead, at first without waiting. It is over when the agent has died.
+    /// Claims a bead, at first without waiting. Ends the session if the agent dies.
     async fn claim(&mut self, connection: &mut KeepAlive) -> Result<Option<SessionEnd>, SessionError> {
         let token = self.token.clone();
         for wait_sec in [0, WAIT_SEC] {
@@ -213,7 +215,7 @@ impl<'a> Agent<'a> {
                 self.stale_grants.extend(grant);
                 return Ok(Some(SessionEnd::Died));
             }
-            // It was idle, so nothing that it held before is its own any more.
+            // The agent was idle, so it holds none of its earlier beads.
             self.has_unknown_claim = false;
             self.check_stale_leases(connection).await?;
             let Some(grant) = grant else { continue };
@@ -228,7 +230,7 @@ impl<'a> Agent<'a> {
                 return Ok(Some(SessionEnd::Died));
             }
             let body = json!({"lease_token": grant.token});
-            // Held from here on, so that a server that is killed now does not make the agent forget it.
+            // Set now, so that the agent remembers the claim if the server is killed.
             self.held = Some((grant.clone(), false));
             let path = format!("{}/heartbeat", grant.bead);
             let sent = Instant::now();
@@ -243,7 +245,7 @@ impl<'a> Agent<'a> {
         Ok(None)
     }
 
-    /// Ends the bead it holds; tells whether it died of that.
+    /// Completes the held bead; returns whether the agent died during it.
     async fn complete_bead(
         &mut self,
         connection: &mut KeepAlive,
@@ -259,13 +261,13 @@ impl<'a> Agent<'a> {
         let sent = Instant::now();
         let answer = self.ask(connection, &token, &format!("{bead}/complete"), &body, is_dying).await?;
         if is_dying {
-            // Whether it was done is seen in the next life.
+            // The next life finds out whether the bead was completed.
             self.tally.deaths[2] += 1;
             return Ok(true);
         }
         match answer {
             Some((200, told)) if told["status"] == "closed" => self.tally.ends.push(sent.elapsed()),
-            // Asked for before, without an answer, and done then: nobody else gives this summary.
+            // The earlier request had no answer but took effect: only this agent gives this summary.
             Some((403 | 409, told)) if is_asked => {
                 let admin = self.shared.admin.clone();
                 let request = request_bytes("GET", &format!("/api/v1/beads/{bead}"), &admin, None);
@@ -286,8 +288,8 @@ impl<'a> Agent<'a> {
         Ok(false)
     }
 
-    /// Tries to end and to renew with the tokens of its earlier lives: by itself, and as the administrator, whom nothing but the
-    /// fence keeps from it.
+    /// Tries to complete and to renew with the tokens of earlier lives: as the agent, and as the administrator.
+    /// Only the fence stops the administrator.
     async fn check_stale_leases(&mut self, connection: &mut KeepAlive) -> Result<(), SessionError> {
         while let Some(stale_grant) = self.stale_grants.last().cloned() {
             self.check_refused(connection, &stale_grant).await?;
@@ -306,7 +308,7 @@ impl<'a> Agent<'a> {
         let (own, admin) = (self.token.clone(), self.shared.admin.clone());
         for (action, body) in [("complete", complete_bead), ("heartbeat", renew)] {
             let path = format!("{}/{action}", stale_grant.bead);
-            // Its own token may be refused before the fence: the bead is somebody else's.
+            // The agent's own token may be refused before the fence, because another agent holds the bead.
             match self.ask(connection, &own, &path, &body, false).await? {
                 Some((403, _)) => {}
                 Some((409, told)) if told["type"] == "stale-lease" => {}
@@ -321,10 +323,10 @@ impl<'a> Agent<'a> {
     }
 }
 
-/// The summary that no bead may have in the end.
+/// Summary that no bead may have at the end.
 pub const STALE_SUMMARY: &str = "from the dead";
 
-/// The bead and token of an answer to a claim.
+/// Reads bead and lease token from the answer to a claim.
 pub fn grant(claimed: &Value) -> Result<Grant, HttpError> {
     let text = |value: &Value| value.as_str().map(str::to_owned).ok_or("a claim without bead or token");
     Ok(Grant { bead: text(&claimed["bead"]["id"])?, token: text(&claimed["lease"]["token"])? })

@@ -1,7 +1,7 @@
-//! How soon a bead that becomes ready is with one of those who wait for it.
+//! Latency from a ready bead to a waiting agent.
 //!
-//! All agents wait in a claim. Two clocks: one client of the event stream hears `bead.ready` and `bead.assigned`, and the
-//! agents see when the answer with the lease is there.
+//! All agents wait in a claim. Two clocks: one client of the event stream receives `bead.ready` and
+//! `bead.assigned`, and the agents record when the answer with the lease arrives.
 
 use crate::agent::{Grant, TTL_SEC, grant};
 use crate::{Outcome, PROJECT, check_created};
@@ -16,25 +16,25 @@ use std::time::{Duration, Instant};
 
 /// Beads that become ready one by one.
 const SINGLE_BEADS: usize = 500;
-/// How often as many beads as there are agents become ready at once.
+/// Number of bursts; in each, as many beads as agents become ready at once.
 const BURSTS: usize = 20;
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What was measured.
+/// Latencies of waiting agents.
 #[derive(Default)]
 pub struct Figures {
     /// One by one: from `bead.ready` to `bead.assigned`.
     pub single: Vec<Duration>,
-    /// One by one: from the request that makes the bead to the lease in the agent's hand.
+    /// One by one: from the request that creates the bead to the agent's receipt of the lease.
     pub in_hand: Vec<Duration>,
     /// All at once: from `bead.ready` to `bead.assigned`.
     pub burst: Vec<Duration>,
 }
 
-/// When each bead came into somebody's hand.
+/// Times at which agents received their beads.
 type HeldSince = RefCell<HashMap<String, Instant>>;
 
-/// Lets agents with these tokens wait, and gives them work.
+/// Lets agents with these tokens wait, and creates work for them.
 pub async fn measure(server: &ServerProcess, address: SocketAddr, tokens: &[String]) -> Outcome<Figures> {
     let held_since = HeldSince::default();
     let waiting = try_join_all(tokens.iter().map(|token| serve(address, token, &held_since)));
@@ -44,7 +44,7 @@ pub async fn measure(server: &ServerProcess, address: SocketAddr, tokens: &[Stri
     }
 }
 
-/// An agent that takes what comes and ends it at once.
+/// Runs an agent that claims beads and completes them at once.
 async fn serve(address: SocketAddr, token: &str, held_since: &HeldSince) -> Outcome<Infallible> {
     let mut connection = KeepAlive::connect(address).await?;
     let claim_request = json!({"wait_sec": 20, "ttl_sec": TTL_SEC}).to_string();
@@ -81,7 +81,7 @@ async fn hand_out_beads(server: &ServerProcess, agents: usize, held_since: &Held
         figures.in_hand.push(got - sent);
     }
     for number in 0..BURSTS {
-        // A bead that nobody is given holds the others back, and is closed by hand.
+        // An undispatched bead blocks the others and is closed by hand.
         let hub =
             json!({"id": format!("hub-{number}"), "title": "Hub", "project_id": PROJECT, "type": "epic"});
         check_created(server.post("/api/v1/beads", &hub).await)?;
@@ -108,7 +108,7 @@ fn bead(id: &str) -> Value {
     json!({"id": id, "title": "Work", "project_id": PROJECT})
 }
 
-/// From ready to assigned of so many beads that somebody is given, heard until all of them are done.
+/// Measures ready to assigned for `count` dispatched beads; returns when all of them are done.
 async fn dispatch_latencies(events: &mut SseClient, count: usize) -> Outcome<Vec<Duration>> {
     let mut ready: HashMap<String, Instant> = HashMap::new();
     let (mut times, mut done) = (Vec::new(), 0);
@@ -120,7 +120,7 @@ async fn dispatch_latencies(events: &mut SseClient, count: usize) -> Outcome<Vec
         match frame.event.as_str() {
             "bead.ready" => drop(ready.insert(id.to_owned(), now)),
             "bead.assigned" => times.push(now - *ready.get(id).ok_or("assigned and never ready")?),
-            // The hub is done as well, and was never given out.
+            // The hub is completed as well, and was never dispatched.
             "bead.completed" if !id.starts_with("hub-") => done += 1,
             _ => {}
         }
@@ -128,7 +128,7 @@ async fn dispatch_latencies(events: &mut SseClient, count: usize) -> Outcome<Vec
     Ok(times)
 }
 
-/// Looks until so many requests wait for a bead.
+/// Polls until `count` requests wait for a bead.
 async fn wait_for_waiters(server: &ServerProcess, count: usize) -> Outcome<()> {
     let wanted = format!("arbiter_beads_awaited {count}");
     let began = Instant::now();

@@ -1,32 +1,31 @@
-//! The work of the swarm: beads in layers, each of which waits for some of the layer before it.
+//! Work of the swarm: beads in layers, each of which waits for some beads of the layer before it.
 
 use arbiter_testkit::SplitMix64;
 use serde_json::{Value, json};
 
-/// Beads of one layer: enough for everybody, also while some wait for somebody who has died.
+/// Beads of one layer: enough for all agents, even while some beads wait for the lease of a dead one.
 const LAYER_SIZE: usize = 400;
-/// How far to both sides a dependency reaches, so that one dead agent does not stop everybody.
+/// Reach of a dependency to both sides, so that one dead agent does not stop all others.
 const SPREAD: usize = 4;
 
-/// A bead that is to be made.
+/// A bead to create.
 pub struct Planned {
-    /// Its id.
     pub id: String,
-    /// Those that have to be done before.
+    /// Beads that must be completed first.
     pub blocked_by: Vec<String>,
     priority: usize,
 }
 
 impl Planned {
-    /// What the server is told.
+    /// Builds the request body.
     pub fn body(&self, project: &str) -> Value {
         json!({"id": self.id, "title": format!("Work {}", self.id), "project_id": project,
             "blocked_by": self.blocked_by, "priority": self.priority})
     }
 }
 
-/// So many beads, each behind all that it depends on: one to three near it in the layer before, and one of ten
-/// also any earlier one.
+/// Plans `count` beads in dependency order. Each depends on one to three beads near it in the layer before; one
+/// in ten also depends on any earlier bead.
 pub fn plan(count: usize, rng: &mut SplitMix64) -> Vec<Planned> {
     let id = |number: usize| format!("b{number}");
     let one = |number: usize| {
@@ -42,7 +41,7 @@ pub fn plan(count: usize, rng: &mut SplitMix64) -> Vec<Planned> {
         }
         before.sort_unstable();
         before.dedup();
-        // Critical ones would wait for a person.
+        // Critical beads would wait for a person.
         let priority = 1 + rng.below(4);
         Planned { id: id(number), blocked_by: before.into_iter().map(id).collect(), priority }
     };

@@ -1,7 +1,6 @@
-//! What the server says in the end, held against what the agents were answered: the log, replayed bead by bead, and the list of
-//! beads.
+//! Proof of the run: compares the replayed log and the list of beads with the answers to the agents.
 //!
-//! Must not trust the agents: who ended a bead, and how often, is what the log tells.
+//! Must not trust the agents: the log alone tells which agent ended a bead, and how often.
 
 use crate::Outcome;
 use crate::agent::{Grant, STALE_SUMMARY, Tally};
@@ -10,10 +9,10 @@ use arbiter_testkit::ServerProcess;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
-/// The most entries of one answer.
+/// Most entries of one answer.
 const PAGE: usize = 1000;
 
-/// What the log tells of one bead.
+/// Log entries of one bead.
 #[derive(Default)]
 struct BeadLog {
     holder: Option<String>,
@@ -21,16 +20,17 @@ struct BeadLog {
     completed: usize,
 }
 
-/// What the log tells in all.
+/// Totals of the log.
 #[derive(Debug, Default)]
 pub struct Proof {
-    /// Events about beads.
+    /// Number of events about beads.
     pub events: usize,
-    /// Claims that ended without the bead's end, each by a lease that ran out or that was given back at once.
+    /// Claims that ended before the bead's end: the lease expired, or was released at once.
     pub returned: usize,
 }
 
-/// Checks that each bead was done once, after its blockers, by who held it, and that nobody was let in by an old token.
+/// Checks that each bead was completed once, after its blockers, by its holder, and that every old token was
+/// refused.
 pub async fn prove(server: &ServerProcess, plan: &[Planned], tallies: &[Tally]) -> Outcome<Proof> {
     let (_, audit) = server.get("/api/v1/audit/verify").await;
     if audit["ok"] != true {
@@ -76,7 +76,7 @@ pub async fn prove(server: &ServerProcess, plan: &[Planned], tallies: &[Tally]) 
     Ok(proof)
 }
 
-/// Reads the log from its beginning: no bead has two holders, none begins before its blockers, each ends once.
+/// Replays the log: no bead has two holders, none begins before its blockers, each ends once.
 async fn replay(server: &ServerProcess, plan: &[Planned]) -> Outcome<Proof> {
     let blockers: HashMap<&str, &[String]> =
         plan.iter().map(|bead| (bead.id.as_str(), bead.blocked_by.as_slice())).collect();
@@ -135,13 +135,13 @@ async fn replay(server: &ServerProcess, plan: &[Planned]) -> Outcome<Proof> {
     Ok(proof)
 }
 
-/// The path of the next page, from a `Link` header.
+/// Returns the path of the next page from a `Link` header.
 fn next(link: &str) -> Option<String> {
     let (path, rest) = link.strip_prefix('<')?.split_once('>')?;
     rest.contains("next").then(|| path.to_owned())
 }
 
-/// An old token ends nothing, also when all is done.
+/// Checks that an old token is refused even after all beads are done.
 async fn check_stale(server: &ServerProcess, grant: &Grant) -> Outcome<()> {
     let body = json!({"summary": STALE_SUMMARY, "lease_token": grant.token});
     let (status, told) = server.post(&format!("/api/v1/beads/{}/complete", grant.bead), &body).await;

@@ -1,5 +1,6 @@
 //! The house's rules that the compiler does not enforce: who may use what, where SQL is, how long files are.
 
+pub mod ask_graph;
 pub mod children;
 pub mod documents;
 pub mod folders;

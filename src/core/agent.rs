@@ -1,5 +1,6 @@
 //! Agents: an LLM with a persona, or an external program; their machine and rules.
 
+pub mod authorize;
 pub mod autonomy;
 pub mod config;
 pub mod edit;

@@ -1,5 +1,6 @@
 //! Beads: work items, their machine and the rules by which commands change them.
 
+pub mod authorize;
 pub mod creation_limits;
 pub mod edit;
 pub mod handoff;

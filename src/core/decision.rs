@@ -1,5 +1,6 @@
 //! Decisions: questions to a person, with a deadline, and what their answers do to the bead they are about.
 
+pub mod authorize;
 pub mod autonomy;
 pub mod deadline;
 pub mod edit;

@@ -3,6 +3,7 @@
 #[macro_use]
 pub(crate) mod string_enum;
 
+pub mod authority;
 pub mod backoff;
 pub mod call;
 pub mod event;

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::runtime::random;
 use crate::token::revoke_all;
 use arbiter_core::agent::edit::{AgentPatch, NewAgent, Start};
-use arbiter_core::agent::{self, Agent, Status};
+use arbiter_core::agent::{self, Agent};
 use arbiter_core::bead::{self, Attempt, Claimant};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, BeadId};
@@ -66,12 +66,20 @@ impl AgentsHandle {
         Ok(())
     }
 
-    /// Changes an agent's fields; its next run follows them.
+    /// Changes an agent's fields and its status in one commit; its next run follows them. The status is reached by
+    /// the one trigger that leads there.
     ///
     /// # Errors
-    /// [`Error::Refused`] for wrong fields or another revision than the caller's.
-    pub async fn update(&self, caller: &Caller, id: &AgentId, patch: AgentPatch) -> Result<Agent, Error> {
-        self.change(caller, id, AgentRequest::Update(Box::new(patch))).await
+    /// [`Error::Refused`] for wrong fields, another revision than the caller's, an unknown status, or one that cannot
+    /// be reached; nothing is changed then.
+    pub async fn edit(
+        &self,
+        caller: &Caller,
+        id: &AgentId,
+        patch: AgentPatch,
+        status: Option<String>,
+    ) -> Result<Agent, Error> {
+        self.change_status(caller, id, Some(Box::new(patch)), status, None).await
     }
 
     /// Gives an agent a bead, as a claim does.
@@ -127,23 +135,20 @@ impl AgentsHandle {
         word: &str,
         reason: Option<String>,
     ) -> Result<Agent, Error> {
-        let agent = self.row(id).await?;
-        let why = || reason.clone().unwrap_or_else(|| format!("set by {}", caller.name));
-        let same = || Refusal::conflict("same-status", format!("agent {id} is {} already", agent.status));
-        match (word, agent.status) {
-            ("active", Status::Inactive) => self.activate(caller, id).await,
-            ("active", Status::Shutdown | Status::Blocked) => self.restart(caller, id).await,
-            ("active", _) => Err(same().into()),
-            ("working", _) => {
-                let detail = "an agent works when it has a bead: assign one";
-                Err(Refusal::conflict("assign-a-bead", detail).into())
-            }
-            (word, status) if word == status.as_str() => Err(same().into()),
-            ("shutdown", _) => self.shutdown(caller, id, reason).await,
-            ("blocked", _) => self.change(caller, id, AgentRequest::Fail(why())).await,
-            ("idle", _) => self.change(caller, id, AgentRequest::Release(why())).await,
-            _ => Err(Refusal::field("status", "must be one of active, idle, blocked, shutdown").into()),
-        }
+        self.change_status(caller, id, None, Some(word.to_owned()), reason).await
+    }
+
+    async fn change_status(
+        &self,
+        caller: &Caller,
+        id: &AgentId,
+        patch: Option<Box<AgentPatch>>,
+        status: Option<String>,
+        reason: Option<String>,
+    ) -> Result<Agent, Error> {
+        let starts = status.as_deref() == Some("active");
+        let after = self.change(caller, id, AgentRequest::Edit { patch, status, reason }).await?;
+        if starts { self.reconcile(id).await } else { Ok(after) }
     }
 
     /// Deletes an agent; its runs and events stay.

@@ -5,6 +5,7 @@
 
 pub(crate) mod actor;
 pub(crate) mod create;
+pub(crate) mod edit;
 pub(crate) mod escalate;
 pub(crate) mod failure_report;
 pub(crate) mod id_prefix;
@@ -18,7 +19,7 @@ use crate::error::Error;
 use crate::error::Reply;
 use arbiter_core::bead::edit::{BeadPatch, Edge};
 use arbiter_core::bead::handoff::HandoffTarget;
-use arbiter_core::bead::{Bead, Claimant};
+use arbiter_core::bead::{Bead, Claimant, Status};
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, BeadId};
@@ -75,6 +76,18 @@ pub enum BeadAction {
     },
 }
 
+/// A change of a bead's fields and, in the same unit of work, of its status.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BeadEdit {
+    pub patch: BeadPatch,
+    /// The status to reach by the one trigger that leads there.
+    pub status: Option<Status>,
+    /// The reason of the change of status.
+    pub reason: Option<String>,
+    /// The token of the lease under which the holder writes.
+    pub lease_token: Option<String>,
+}
+
 /// How others reach beads.
 #[derive(Clone)]
 pub struct BeadsHandle(pub(crate) Arc<SharedContext>);
@@ -126,19 +139,14 @@ impl BeadsHandle {
         self.ask(id, |answer| Command::Act { caller, action, lease_token, answer }).await
     }
 
-    /// Changes a bead's fields and dependencies.
+    /// Changes a bead's fields, dependencies and status in one commit.
     ///
     /// # Errors
-    /// [`Error::Refused`] for wrong fields, a cycle, or another revision than the caller's.
-    pub async fn update(
-        &self,
-        caller: &Caller,
-        id: &BeadId,
-        patch: BeadPatch,
-        lease_token: Option<String>,
-    ) -> Result<BeadDetail, Error> {
-        let (caller, patch) = (caller.clone(), Box::new(patch));
-        self.ask(id, |answer| Command::Update { caller, patch, lease_token, answer }).await
+    /// [`Error::Refused`] for wrong fields, a cycle, another revision than the caller's, or a status that cannot be
+    /// reached; nothing is changed then.
+    pub async fn edit(&self, caller: &Caller, id: &BeadId, edit: BeadEdit) -> Result<BeadDetail, Error> {
+        let (caller, edit) = (caller.clone(), Box::new(edit));
+        self.ask(id, |answer| Command::Edit { caller, edit, answer }).await
     }
 
     /// Adds a dependency.
@@ -233,7 +241,7 @@ pub(crate) enum Command {
     Claim { caller: Caller, claimant: Claimant, ttl_sec: u64, answer: Reply<ClaimedBead> },
     Heartbeat { lease_token: String, answer: Reply<LeaseGrant> },
     Act { caller: Caller, action: BeadAction, lease_token: Option<String>, answer: Reply<BeadDetail> },
-    Update { caller: Caller, patch: Box<BeadPatch>, lease_token: Option<String>, answer: Reply<BeadDetail> },
+    Edit { caller: Caller, edit: Box<BeadEdit>, answer: Reply<BeadDetail> },
     Edges { caller: Caller, add: Vec<Edge>, remove: Vec<Edge>, answer: Reply<BeadDetail> },
     Comment { caller: Caller, text: String, answer: Reply<Comment> },
     Delete { caller: Caller, answer: Reply<()> },

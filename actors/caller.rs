@@ -1,5 +1,6 @@
 //! The caller of a change, and its condition.
 
+use arbiter_core::kernel::authority::Authority;
 use arbiter_core::kernel::event::Origin;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, KeptAnswer, Unit};
@@ -9,6 +10,8 @@ use arbiter_store::{Change, KeptAnswer, Unit};
 pub struct Caller {
     /// The name that events show: a user, an agent, or `system`.
     pub name: String,
+    /// The rights, on which a change is decided with the row it is made to.
+    pub authority: Authority,
     /// The revision the caller has seen; a change of any other is refused.
     pub if_match: Option<u64>,
     pub origin: Option<Origin>,
@@ -32,9 +35,10 @@ impl Caller {
         Self { keep: None, ..self.clone() }.unit(at, source)
     }
 
-    /// A caller without a condition.
+    /// A caller without a condition, with all rights.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), if_match: None, origin: None, keep: None }
+        let name = name.into();
+        Self { authority: Authority::unlimited(&*name), name, if_match: None, origin: None, keep: None }
     }
 
     /// Arbiter itself.

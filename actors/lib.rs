@@ -44,7 +44,7 @@ pub use agent::AgentsHandle;
 pub use agent::clone::{AgentClone, CloneMode};
 pub use bead::create::MAX_BULK;
 pub use bead::status_change::StatusChange;
-pub use bead::{BeadAction, BeadsHandle, ClaimedBead, LeaseGrant};
+pub use bead::{BeadAction, BeadEdit, BeadsHandle, ClaimedBead, LeaseGrant};
 pub use bead_file::export::FileDialect;
 pub use bead_file::import::FileFormat;
 pub use bead_file::{BeadFilesHandle, ExportOutcome, ImportOutcome, ImportRequest};

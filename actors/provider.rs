@@ -24,7 +24,7 @@ use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::model::catalog::Catalog;
-use arbiter_core::provider::edit::{NewProvider, ProviderPatch};
+use arbiter_core::provider::edit::{Enabled, NewProvider, ProviderPatch};
 use arbiter_core::provider::{HeartbeatResult, Provider};
 use arbiter_providers::ModelInfo;
 use arbiter_store::Change;
@@ -108,7 +108,8 @@ impl ProvidersHandle {
         Err(Refusal::field("client_key_id", detail).into())
     }
 
-    /// Changes a provider; running agents use it as it is from now on.
+    /// Changes a provider's fields and switches it on or off, in one commit unless a key comes along: the vault is
+    /// another file. Running agents use it as it is from now on.
     ///
     /// # Errors
     /// As [`ProvidersHandle::register`], and [`Error::Refused`] for another revision than the caller's.
@@ -117,19 +118,28 @@ impl ProvidersHandle {
         caller: &Caller,
         id: &ProviderId,
         patch: ProviderPatch,
+        switch: Option<Enabled>,
         api_key: Option<SecretString>,
     ) -> Result<Provider, Error> {
         let client_key = patch.client_key_id.clone().flatten().map(KeyId::from_trusted);
         self.check_client_key(client_key.as_ref()).await?;
         let after = match api_key {
-            Some(value) => self.rekey(caller, id, patch, value).await?,
+            Some(value) => {
+                let after = self.rekey(caller, id, patch, value).await?;
+                let caller = Caller { if_match: None, ..caller.clone() };
+                match switch {
+                    None => after,
+                    Some(Enabled::Yes) => self.change(&caller, id, ProviderRequest::Enable).await?,
+                    Some(Enabled::No) => self.change(&caller, id, ProviderRequest::Disable).await?,
+                }
+            }
             None => {
                 // A provider that is not there is said before a key that is not.
                 self.row(id).await?;
                 if let Some(Some(key)) = &patch.key_id {
                     self.check_key(&KeyId::from_trusted(key.as_str()))?;
                 }
-                self.change(caller, id, ProviderRequest::Update(Box::new(patch))).await?
+                self.change(caller, id, ProviderRequest::Edit(Box::new(patch), switch)).await?
             }
         };
         HeartbeatsHandle(Arc::clone(&self.0)).beat_soon(id);

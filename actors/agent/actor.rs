@@ -13,7 +13,7 @@ use crate::error::Reply;
 use crate::run;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::agent::edit::AgentPatch;
-use arbiter_core::agent::{self, Agent, Kind, Status};
+use arbiter_core::agent::{self, Agent, Kind, Status, authorize};
 use arbiter_core::kernel::ids::BeadId;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, Unit};
@@ -21,12 +21,16 @@ use std::sync::Arc;
 
 /// What a caller wants of an agent.
 pub(crate) enum AgentRequest {
-    Update(Box<AgentPatch>),
+    Edit {
+        patch: Option<Box<AgentPatch>>,
+        /// The word of the status to reach.
+        status: Option<String>,
+        /// The reason of the change of status.
+        reason: Option<String>,
+    },
     Activate,
     Restart,
     Shutdown(Option<String>),
-    Fail(String),
-    Release(String),
 }
 
 /// What an agent can be told.
@@ -111,22 +115,31 @@ impl AgentActor {
         let shared = &self.context.shared;
         let after = retry_on_conflict(async || {
             let agent = self.row().await?;
+            authorize::change(&caller.authority, &agent)?;
             check_revision(caller, &agent)?;
             let mut unit = caller.unit(shared.clock.now(), "agents");
-            let command = match request {
-                AgentRequest::Update(patch) => {
-                    let wanted = patch.apply(&agent)?;
-                    AgentsHandle(Arc::clone(shared)).check_references(&wanted, Some(&agent)).await?;
-                    agent::Command::Update(Box::new(wanted))
+            let commands = match request {
+                AgentRequest::Edit { patch, status, reason } => {
+                    let mut commands = Vec::new();
+                    if let Some(patch) = patch {
+                        let wanted = patch.apply(&agent)?;
+                        AgentsHandle(Arc::clone(shared)).check_references(&wanted, Some(&agent)).await?;
+                        commands.push(agent::Command::Update(Box::new(wanted)));
+                    }
+                    if let Some(word) = status {
+                        commands.push(status_command(&agent, word, reason.as_deref(), &caller.name)?);
+                    }
+                    commands
                 }
-                AgentRequest::Activate => agent::Command::Activate,
-                AgentRequest::Restart => agent::Command::Restart,
-                AgentRequest::Shutdown(reason) => agent::Command::Shutdown { reason: reason.clone() },
-                AgentRequest::Fail(reason) => agent::Command::Fail { reason: reason.clone() },
-                AgentRequest::Release(reason) => agent::Command::Release { reason: reason.clone() },
+                AgentRequest::Activate => vec![agent::Command::Activate],
+                AgentRequest::Restart => vec![agent::Command::Restart],
+                AgentRequest::Shutdown(reason) => vec![agent::Command::Shutdown { reason: reason.clone() }],
             };
-            let happenings = agent.decide(&command)?;
-            let after = unit.apply(&agent, &happenings, Change::Agent);
+            let mut after = agent.clone();
+            for command in &commands {
+                let happenings = after.decide(command)?;
+                after = unit.apply(&after, &happenings, Change::Agent);
+            }
             if has_new_position(&agent, &after) {
                 unit.change(Change::CheckInstanceLimit(after.id.clone()));
             }
@@ -151,4 +164,28 @@ impl AgentActor {
 fn has_new_position(before: &Agent, after: &Agent) -> bool {
     let place = |agent: &Agent| (agent.project_id.clone(), agent.role.clone(), agent.persona_name.clone());
     place(before) != place(after) || (before.status == Status::Shutdown && after.status != Status::Shutdown)
+}
+
+/// The command of the one trigger that leads an agent to the status that a word names.
+fn status_command(
+    agent: &Agent,
+    word: &str,
+    reason: Option<&str>,
+    set_by: &str,
+) -> Result<agent::Command, Refusal> {
+    let why = || reason.map_or_else(|| format!("set by {set_by}"), str::to_owned);
+    let same = || Refusal::conflict("same-status", format!("agent {} is {} already", agent.id, agent.status));
+    match (word, agent.status) {
+        ("active", Status::Inactive) => Ok(agent::Command::Activate),
+        ("active", Status::Shutdown | Status::Blocked) => Ok(agent::Command::Restart),
+        ("active", _) => Err(same()),
+        ("working", _) => {
+            Err(Refusal::conflict("assign-a-bead", "an agent works when it has a bead: assign one"))
+        }
+        (word, status) if word == status.as_str() => Err(same()),
+        ("shutdown", _) => Ok(agent::Command::Shutdown { reason: reason.map(str::to_owned) }),
+        ("blocked", _) => Ok(agent::Command::Fail { reason: why() }),
+        ("idle", _) => Ok(agent::Command::Release { reason: why() }),
+        _ => Err(Refusal::field("status", "must be one of active, idle, blocked, shutdown")),
+    }
 }

@@ -16,8 +16,8 @@ use crate::error::Error;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::random;
 use arbiter_core::agent::{self, Kind};
-use arbiter_core::bead::edit::{BeadPatch, Edge};
-use arbiter_core::bead::{self, Bead, ClaimContext, Claimant, Status};
+use arbiter_core::bead::edit::Edge;
+use arbiter_core::bead::{self, Bead, ClaimContext, Claimant, Status, authorize};
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::AgentId;
@@ -62,8 +62,8 @@ impl Behavior for BeadActor {
             Command::Act { caller, action, lease_token, answer } => {
                 answer.with(self.act(&caller, &action, lease_token.as_deref())).await;
             }
-            Command::Update { caller, patch, lease_token, answer } => {
-                answer.with(self.update(&caller, &patch, lease_token.as_deref())).await;
+            Command::Edit { caller, edit, answer } => {
+                answer.with(self.edit(&caller, &edit)).await;
             }
             Command::Edges { caller, add, remove, answer } => {
                 answer.with(self.edges(&caller, &add, &remove)).await;
@@ -103,7 +103,7 @@ impl BeadActor {
         Ok(())
     }
 
-    async fn detail(&self) -> Result<BeadDetail, Error> {
+    pub(crate) async fn detail(&self) -> Result<BeadDetail, Error> {
         detail(&self.context.shared, &self.context.id).await
     }
 
@@ -120,32 +120,48 @@ impl BeadActor {
         let token = random::secret_text();
         let (lease, kind) = retry_on_conflict(async || {
             let (bead, claim_context, _) = self.state().await?;
+            authorize::access(&caller.authority, &bead)?;
             check_revision(caller, &bead)?;
             let mut unit = self.unit(caller);
             let happenings = bead.decide(&bead::Command::Claim(claimant.clone()), &claim_context, unit.at)?;
             unit.apply(&bead, &happenings, Change::Bead);
-            let mut held = (None, None);
-            if let Claimant::Agent(id) = claimant {
-                let agent = self.claiming_agent(id, &bead).await?;
-                let assigned = agent.decide(&agent::Command::Assign(bead.id.clone()))?;
-                unit.apply(&agent, &assigned, Change::Agent);
-                let expires_at = unit.at.plus(std::time::Duration::from_secs(ttl_sec));
-                let digest = lease::digest(&token);
-                let (bead_id, agent_id) = (bead.id.clone(), id.clone());
-                let lease = Lease { bead_id, agent_id, token_digest: digest, ttl_sec, expires_at };
-                unit.change(Change::PutLease(lease.clone()));
-                held = (Some(lease), Some(agent.kind));
-            }
+            let held = self.take(&mut unit, &bead, claimant, ttl_sec, &token).await?;
             self.commit(unit).await?;
             Ok(held)
         })
         .await?;
-        self.watch(lease.as_ref());
-        if let (Some(lease), Some(Kind::Llm)) = (&lease, kind) {
-            self.context.shared.begin_run(&lease.agent_id, &lease.bead_id, token.clone());
-        }
+        self.begin_hold(lease.as_ref(), kind, &token);
         let lease = lease.map(|lease| LeaseGrant { token, expires_at: lease.expires_at });
         Ok(ClaimedBead { bead: self.detail().await?, lease })
+    }
+
+    /// Adds a claim's lease and its agent's assignment to a unit; a person has neither.
+    pub(crate) async fn take(
+        &self,
+        unit: &mut Unit,
+        bead: &Bead,
+        claimant: &Claimant,
+        ttl_sec: u64,
+        token: &str,
+    ) -> Result<(Option<Lease>, Option<Kind>), Error> {
+        let Claimant::Agent(id) = claimant else { return Ok((None, None)) };
+        let agent = self.claiming_agent(id, bead).await?;
+        let assigned = agent.decide(&agent::Command::Assign(bead.id.clone()))?;
+        unit.apply(&agent, &assigned, Change::Agent);
+        let expires_at = unit.at.plus(std::time::Duration::from_secs(ttl_sec));
+        let token_digest = lease::digest(token);
+        let lease =
+            Lease { bead_id: bead.id.clone(), agent_id: id.clone(), token_digest, ttl_sec, expires_at };
+        unit.change(Change::PutLease(lease.clone()));
+        Ok((Some(lease), Some(agent.kind)))
+    }
+
+    /// Arms the lease's timer after a committed claim, and lets an agent of kind `llm` begin.
+    pub(crate) fn begin_hold(&self, lease: Option<&Lease>, kind: Option<Kind>, token: &str) {
+        self.watch(lease);
+        if let (Some(lease), Some(Kind::Llm)) = (lease, kind) {
+            self.context.shared.begin_run(&lease.agent_id, &lease.bead_id, token.to_owned());
+        }
     }
 
     async fn claiming_agent(&self, id: &AgentId, bead: &Bead) -> Result<agent::Agent, Error> {
@@ -184,6 +200,7 @@ impl BeadActor {
         }
         retry_on_conflict(async || {
             let (bead, claim_context, lease) = self.state().await?;
+            authorize::act(&caller.authority, &bead, token)?;
             check_revision(caller, &bead)?;
             lease::check_token(lease.as_ref(), token, &bead.id)?;
             let (command, release_reason) = plan(action);
@@ -212,32 +229,9 @@ impl BeadActor {
         }
     }
 
-    async fn update(
-        &self,
-        caller: &Caller,
-        patch: &BeadPatch,
-        token: Option<&str>,
-    ) -> Result<BeadDetail, Error> {
-        retry_on_conflict(async || {
-            let (bead, claim_context, lease) = self.state().await?;
-            check_revision(caller, &bead)?;
-            lease::check_token(lease.as_ref(), token, &bead.id)?;
-            let wanted = patch.apply(&bead)?;
-            let mut unit = self.unit(caller);
-            let command = bead::Command::Update(Box::new(wanted));
-            let happenings = bead.decide(&command, &claim_context, unit.at)?;
-            unit.apply(&bead, &happenings, Change::Bead);
-            let present = self.context.shared.store.edges_of(bead.id.to_string()).await?;
-            let (add, remove) = patch.edges(&bead.id, &present);
-            add_edges(&mut unit, &bead, &add, &remove);
-            self.commit(unit).await
-        })
-        .await?;
-        self.detail().await
-    }
-
     async fn edges(&self, caller: &Caller, add: &[Edge], remove: &[Edge]) -> Result<BeadDetail, Error> {
         let (bead, _, _) = self.state().await?;
+        authorize::hold(&caller.authority, &bead)?;
         check_revision(caller, &bead)?;
         let mut unit = self.unit(caller);
         add_edges(&mut unit, &bead, add, remove);
@@ -250,6 +244,7 @@ impl BeadActor {
             return Err(Refusal::field("comment", limits::must_have_bytes(&(1..=limits::MAX_COMMENT))).into());
         }
         let (bead, _, _) = self.state().await?;
+        authorize::access(&caller.authority, &bead)?;
         let mut unit = self.unit(caller);
         let comment = comment(&mut unit, &bead, &caller.name, text.to_owned());
         self.commit(unit).await?;
@@ -260,6 +255,7 @@ impl BeadActor {
         let shared = &self.context.shared;
         let withdrawn = retry_on_conflict(async || {
             let (bead, _, lease) = self.state().await?;
+            authorize::access(&caller.authority, &bead)?;
             check_revision(caller, &bead)?;
             if lease.is_some() || bead.status == Status::InProgress {
                 let detail = format!("bead {} is held: release it first", bead.id);
@@ -286,7 +282,7 @@ impl BeadActor {
 }
 
 /// What an action means for the bead, and how it ends a hold.
-fn plan(action: &BeadAction) -> (bead::Command, ReleaseReason) {
+pub(crate) fn plan(action: &BeadAction) -> (bead::Command, ReleaseReason) {
     match action {
         BeadAction::Release { reason } => {
             let attempt = bead::Attempt::NotCounted;
@@ -317,7 +313,7 @@ fn plan(action: &BeadAction) -> (bead::Command, ReleaseReason) {
     }
 }
 
-fn add_edges(unit: &mut Unit, bead: &Bead, add: &[Edge], remove: &[Edge]) {
+pub(crate) fn add_edges(unit: &mut Unit, bead: &Bead, add: &[Edge], remove: &[Edge]) {
     for edge in remove {
         unit.emit(edge_event(EventType::BeadDependencyRemoved, bead, edge));
         unit.change(Change::RemoveEdge(edge.clone()));

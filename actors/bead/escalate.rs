@@ -6,7 +6,7 @@ use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
 use crate::decision::DecisionsHandle;
 use crate::error::Error;
-use arbiter_core::bead::{self, CRITICAL, Status};
+use arbiter_core::bead::{self, CRITICAL, Status, authorize};
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::{self, ESCALATION_OPTIONS, Purpose};
 use arbiter_core::kernel::lease;
@@ -32,6 +32,7 @@ impl BeadActor {
         let shared = &self.context.shared;
         let asked = retry_on_conflict(async || {
             let (bead, claim_context, lease) = self.state().await?;
+            authorize::act(&caller.authority, &bead, token)?;
             check_revision(caller, &bead)?;
             lease::check_token(lease.as_ref(), token, &bead.id)?;
             let about = shared.store.decisions_of(bead.id.to_string()).await?;

@@ -13,14 +13,15 @@ use crate::provider::authorized_client::{AuthorizedClient, check};
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::provider::edit::ProviderPatch;
+use arbiter_core::provider::edit::{Enabled, ProviderPatch};
 use arbiter_core::provider::{self, HeartbeatResult, Provider};
 use arbiter_store::{Change, Heartbeat, Unit};
 use std::sync::Arc;
 
 /// What a caller wants of a provider.
 pub(crate) enum ProviderRequest {
-    Update(Box<ProviderPatch>),
+    /// Fields and switch in one unit of work.
+    Edit(Box<ProviderPatch>, Option<Enabled>),
     /// An update that is followed by a new value of the key, bound to where the provider is then.
     Rekey(Box<ProviderPatch>),
     Enable,
@@ -86,22 +87,27 @@ impl ProviderActor {
         let after = retry_on_conflict(async || {
             let provider = self.row().await?;
             check_revision(caller, &provider)?;
-            let command = match request {
-                ProviderRequest::Update(patch) | ProviderRequest::Rekey(patch) => {
-                    provider::Command::Update(Box::new(patch.apply(&provider)?))
-                }
-                ProviderRequest::Enable => provider::Command::Enable,
-                ProviderRequest::Disable => provider::Command::Disable,
+            let update = |patch: &ProviderPatch| {
+                patch.apply(&provider).map(|wanted| provider::Command::Update(Box::new(wanted)))
+            };
+            let commands = match request {
+                ProviderRequest::Edit(patch, None) | ProviderRequest::Rekey(patch) => vec![update(patch)?],
+                ProviderRequest::Edit(patch, Some(enabled)) => vec![update(patch)?, switch(*enabled)],
+                ProviderRequest::Enable => vec![provider::Command::Enable],
+                ProviderRequest::Disable => vec![provider::Command::Disable],
             };
             let mut unit = caller.unit(shared.clock.now(), "providers");
-            let happenings = provider.decide(&command, &shared.settings.catalogue)?;
-            let after = unit.apply(&provider, &happenings, Change::Provider);
+            let mut after = provider.clone();
+            for command in &commands {
+                let happenings = after.decide(command, &shared.settings.catalogue)?;
+                after = unit.apply(&after, &happenings, Change::Provider);
+            }
             check(&after, &shared.settings)?;
             let moved = after.endpoint != provider.endpoint
                 || after.key_id != provider.key_id
                 || after.client_key_id != provider.client_key_id
                 || after.requires_key != provider.requires_key;
-            if moved && matches!(request, ProviderRequest::Update(_)) {
+            if moved && matches!(request, ProviderRequest::Edit(..)) {
                 shared.open_vault.check_binding(&after)?;
             }
             if !unit.is_empty() {
@@ -179,5 +185,12 @@ impl ProviderActor {
             Ok(after)
         })
         .await
+    }
+}
+
+fn switch(enabled: Enabled) -> provider::Command {
+    match enabled {
+        Enabled::Yes => provider::Command::Enable,
+        Enabled::No => provider::Command::Disable,
     }
 }

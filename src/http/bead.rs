@@ -1,13 +1,11 @@
 //! Bead routes.
 
 pub(crate) mod actions;
-pub(crate) mod cache;
 pub(crate) mod claim_next;
 pub(crate) mod comments;
 pub(crate) mod dto;
 pub(crate) mod files;
 pub(crate) mod handlers;
 pub(crate) mod insight;
-pub(crate) mod status_patch;
 pub(crate) mod work_graph;
 pub(crate) mod work_graph_text;

@@ -1,17 +1,19 @@
 //! Decisions: questions to people, and their answers.
 
-use crate::http::bead::handlers as bead_handlers;
-use crate::http::framework::endpoint::{QueryField, number, text, word as word_field};
+use crate::http::framework::project_scope::{EntityKind, ProjectScope};
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::PAGE;
+use crate::http::wire::query::{QueryField, number, text, word as word_field};
 use crate::http::wire::schema::{EnumValues, maybe_time, time, word};
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::DecisionAnswer;
+use arbiter_core::bead;
 use arbiter_core::decision::deadline::OnTimeout;
 use arbiter_core::decision::edit::{DecisionWait, NewDecision};
 use arbiter_core::decision::{Decision, Purpose, Status};
 use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId};
 use arbiter_core::kernel::time::Timestamp;
+use arbiter_core::kernel::token::Role;
 use arbiter_store::DecisionFilter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -178,22 +180,29 @@ struct CancelBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(COLLECTION, list)
+            .scope(ProjectScope::CheckedByHandler)
             .query(FILTERS)
             .query(PAGE)
             .summary("The decisions, oldest first")
             .answers::<Vec<DecisionView>>(200),
         Endpoint::with_body(Method::POST, COLLECTION, create)
+            .scope(ProjectScope::CheckedByHandler)
             .access(Access::Agent)
             .summary("Ask a question")
             .answers::<DecisionView>(201),
-        Endpoint::get("/api/v1/decisions/{id}", show).summary("One decision").answers::<DecisionView>(200),
+        Endpoint::get("/api/v1/decisions/{id}", show)
+            .scope(ProjectScope::Entity(EntityKind::Decision))
+            .summary("One decision")
+            .answers::<DecisionView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/decisions/{id}/decide", decide)
+            .scope(ProjectScope::Entity(EntityKind::Decision))
             .access(Access::Agent)
             .summary(
                 "Answer; the beads that wait for it move at once. An agent answers what its autonomy allows",
             )
             .answers::<DecisionView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/decisions/{id}/cancel", cancel)
+            .scope(ProjectScope::Entity(EntityKind::Decision))
             .access(Access::Operator)
             .summary("Withdraw the question")
             .answers::<DecisionView>(200),
@@ -233,7 +242,7 @@ async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
         priority: request.query.parsed("priority")?,
     };
     let page = request.handles().store.decisions(filter, request.page()?).await?;
-    Reply::page::<_, DecisionView>(&request, page)
+    Reply::page::<_, DecisionView>(request.page_link(), page)
 }
 
 async fn create(request: ApiRequest, body: NewDecisionBody) -> Result<Reply, ApiError> {
@@ -257,15 +266,18 @@ async fn create(request: ApiRequest, body: NewDecisionBody) -> Result<Reply, Api
 }
 
 /// A question about a bead holds the bead up, so an agent asks only about its own.
-async fn check_bead(request: &ApiRequest, bead: Option<&str>) -> Result<(), ApiError> {
-    let Some(bead) = bead.map(BeadId::from_trusted) else { return Ok(()) };
-    request.require_beads([&bead]).await?;
-    bead_handlers::check_holder(request, &bead).await
+async fn check_bead(request: &ApiRequest, named: Option<&str>) -> Result<(), ApiError> {
+    let Some(bead) = named.map(BeadId::from_trusted) else { return Ok(()) };
+    let authority = request.identity.authority();
+    if authority.role != Role::Agent {
+        return request.require_beads([&bead]).await;
+    }
+    let found = request.handles().store.bead(bead.to_string()).await?;
+    Ok(bead::authorize::hold(&authority, &found.ok_or_else(|| ApiError::not_found("bead", bead.as_str()))?)?)
 }
 
 async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
-    let found = request.handles().store.decision(request.param("id").to_owned()).await?;
-    answer(found.ok_or_else(|| ApiError::not_found("decision", request.param("id")))?)
+    answer(request.decision().await?.clone())
 }
 
 async fn decide(request: ApiRequest, body: DecideBody) -> Result<Reply, ApiError> {

@@ -1,6 +1,7 @@
 //! What every route shares: routing, authentication, rights, limits, metrics, idempotency.
 
 pub(crate) mod auth;
+pub(crate) mod bead_cache;
 pub(crate) mod context;
 pub(crate) mod cookie;
 pub(crate) mod cors;

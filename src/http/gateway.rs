@@ -4,6 +4,7 @@
 
 pub(crate) mod repl;
 
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::{GatewayCall, GatewayModel, GatewayStream};
@@ -74,15 +75,21 @@ impl From<GatewayModel> for ModelView {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::with_body(Method::POST, "/v1/chat/completions", chat)
+            .openai()
+            .scope(ProjectScope::CheckedByHandler)
             .access(Access::Agent)
             .unlimited()
             .conversation()
             .summary("OpenAI's chat completions, over the registered providers")
             .answers::<Value>(200),
         Endpoint::get("/v1/models", models)
+            .openai()
+            .scope(ProjectScope::Unscoped)
             .summary("The models that can be asked for now, as OpenAI lists them")
             .answers::<ModelsView>(200),
         Endpoint::get("/v1/models/{*id}", model)
+            .openai()
+            .scope(ProjectScope::Unscoped)
             .summary("One model, as OpenAI describes it")
             .answers::<ModelView>(200),
     ]

@@ -7,7 +7,7 @@ pub(crate) mod run_counts;
 pub(crate) mod tls;
 
 use crate::config;
-use crate::http::bead::cache as bead_cache;
+use crate::http::framework::bead_cache;
 use crate::http::framework::context::Context;
 use crate::http::framework::endpoint::Endpoint;
 use crate::http::framework::peer::Peer;

@@ -3,10 +3,11 @@
 use crate::http::agent::dto::{AgentPatchBody, AssignBody, CloneBody, ReasonBody, StatusBody};
 use crate::http::agent::dto::{AgentView, NewAgentBody};
 use crate::http::agent::runs::RunSummaryView;
-use crate::http::framework::endpoint::{QueryField, text, word as word_field};
+use crate::http::framework::project_scope::{EntityKind, ProjectScope};
 use crate::http::framework::required_role::Access;
 use crate::http::provider::handlers::CASCADE;
 use crate::http::wire::page::PAGE;
+use crate::http::wire::query::{QueryField, text, word as word_field};
 use crate::http::wire::schema::EnumValues;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::{AgentClone, CloneMode};
@@ -26,45 +27,58 @@ const FILTERS: &[QueryField] = &[
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(COLLECTION, list)
+            .scope(ProjectScope::CheckedByHandler)
             .query(FILTERS)
             .query(PAGE)
             .summary("The agents, oldest first")
             .answers::<Vec<AgentView>>(200),
         Endpoint::with_body(Method::POST, COLLECTION, create)
+            .scope(ProjectScope::CheckedByHandler)
             .access(Access::Operator)
             .summary("Create an agent and start it")
             .answers::<AgentView>(201),
-        Endpoint::get(ENTITY, show).summary("One agent").answers::<AgentView>(200),
+        Endpoint::get(ENTITY, show)
+            .scope(ProjectScope::Entity(EntityKind::Agent))
+            .summary("One agent")
+            .answers::<AgentView>(200),
         Endpoint::with_body(Method::PATCH, ENTITY, update)
+            .scope(ProjectScope::Entity(EntityKind::Agent))
             .access(Access::Operator)
             .summary("Change some of an agent's fields")
             .answers::<AgentView>(200),
         Endpoint::delete(ENTITY, remove)
+            .scope(ProjectScope::Entity(EntityKind::Agent))
             .access(Access::Operator)
             .query(CASCADE)
             .summary("Delete an agent; with cascade its bead is released")
             .answers_without_json(204),
         Endpoint::with_body(Method::POST, "/api/v1/agents/{id}/status", set_status)
+            .scope(ProjectScope::Entity(EntityKind::Agent))
             .access(Access::Operator)
             .summary("Bring an agent to a status: blocked, idle, shutdown or active")
             .answers::<AgentView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/agents/{id}/assign", assign)
+            .scope(ProjectScope::Entity(EntityKind::Agent))
             .access(Access::Operator)
             .summary("Let an agent claim a bead")
             .answers::<AgentView>(200),
         Endpoint::with_optional_body(Method::POST, "/api/v1/agents/{id}/shutdown", shutdown)
+            .scope(ProjectScope::Entity(EntityKind::Agent))
             .access(Access::Operator)
             .summary("Stop an agent; its bead is released")
             .answers::<AgentView>(200),
         Endpoint::post("/api/v1/agents/{id}/restart", restart)
+            .scope(ProjectScope::Entity(EntityKind::Agent))
             .access(Access::Operator)
             .summary("Start an agent anew")
             .answers::<AgentView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/agents/{id}/clone", duplicate)
+            .scope(ProjectScope::Entity(EntityKind::Agent))
             .access(Access::Operator)
             .summary("Make an agent after another one, which may leave in the same moment")
             .answers::<AgentView>(201),
         Endpoint::get("/api/v1/agents/{id}/runs", runs)
+            .scope(ProjectScope::Entity(EntityKind::Agent))
             .query(PAGE)
             .summary("What an agent did, oldest first")
             .answers::<Vec<RunSummaryView>>(200),
@@ -73,11 +87,6 @@ pub fn endpoints() -> Vec<Endpoint> {
 
 fn id(request: &ApiRequest) -> AgentId {
     AgentId::from_trusted(request.param("id"))
-}
-
-async fn row(request: &ApiRequest) -> Result<Agent, ApiError> {
-    let found = request.handles().store.agent(request.param("id").to_owned()).await?;
-    found.ok_or_else(|| ApiError::not_found("agent", request.param("id")))
 }
 
 fn answer(agent: Agent) -> Result<Reply, ApiError> {
@@ -100,7 +109,7 @@ async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
     };
     let page = request.handles().store.agents(filter, request.page()?).await?;
     let page = page.map(|agent| redact_current_bead(&request, agent));
-    Reply::page::<_, AgentView>(&request, page)
+    Reply::page::<_, AgentView>(request.page_link(), page)
 }
 
 async fn create(request: ApiRequest, body: NewAgentBody) -> Result<Reply, ApiError> {
@@ -112,25 +121,17 @@ async fn create(request: ApiRequest, body: NewAgentBody) -> Result<Reply, ApiErr
 }
 
 async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
-    let agent = row(&request).await?;
+    let agent = request.agent().await?.clone();
     answer(redact_current_bead(&request, agent))
 }
 
 async fn update(request: ApiRequest, body: AgentPatchBody) -> Result<Reply, ApiError> {
-    let mut caller = request.caller()?;
-    let (id, agents) = (id(&request), &request.handles().agents);
-    let (wanted, patch) = body.into_patch()?;
+    let (status, patch) = body.into_patch()?;
     if let Some(project) = &patch.project_id {
         request.require_project(project.as_deref())?;
     }
-    let Some(word) = wanted else {
-        return answer(agents.update(&caller, &id, patch).await?);
-    };
-    if patch != Default::default() {
-        agents.update(&caller, &id, patch).await?;
-        caller.if_match = None;
-    }
-    answer(agents.set_status(&caller, &id, &word, None).await?)
+    let agents = &request.handles().agents;
+    answer(agents.edit(&request.caller()?, &id(&request), patch, status).await?)
 }
 
 async fn remove(request: ApiRequest) -> Result<Reply, ApiError> {
@@ -170,9 +171,9 @@ async fn duplicate(request: ApiRequest, body: CloneBody) -> Result<Reply, ApiErr
 }
 
 async fn runs(request: ApiRequest) -> Result<Reply, ApiError> {
-    let agent = row(&request).await?;
+    let agent = request.agent().await?;
     let filter =
         RunFilter { agent_id: Some(agent.id.to_string()), within: request.within(), ..RunFilter::default() };
     let page = request.handles().store.runs(filter, request.page()?).await?;
-    Reply::page::<_, RunSummaryView>(&request, page)
+    Reply::page::<_, RunSummaryView>(request.page_link(), page)
 }

@@ -1,5 +1,6 @@
 //! Personas: those that Arbiter brings along, and the user's own.
 
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::provider::handlers::CASCADE;
 use crate::http::wire::page::{PAGE, paginate};
@@ -88,6 +89,7 @@ struct PersonaBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(COLLECTION, list)
+            .scope(ProjectScope::Unscoped)
             .query(PAGE)
             .summary("The personas that agents may play, by name")
             .answers::<Vec<PersonaSummaryView>>(200),
@@ -95,7 +97,10 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Operator)
             .summary("Write a persona of one's own")
             .answers::<PersonaView>(201),
-        Endpoint::get(ENTITY, show).summary("One persona with its texts").answers::<PersonaView>(200),
+        Endpoint::get(ENTITY, show)
+            .scope(ProjectScope::Unscoped)
+            .summary("One persona with its texts")
+            .answers::<PersonaView>(200),
         Endpoint::with_body(Method::PUT, ENTITY, replace)
             .access(Access::Operator)
             .summary("Change a persona; agents play it so from their next run on")
@@ -111,7 +116,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
     let all = request.handles().personas.list().await?;
     let page = paginate(all, &request.page()?, |summary| summary.name.clone());
-    Reply::page::<_, PersonaSummaryView>(&request, page)
+    Reply::page::<_, PersonaSummaryView>(request.page_link(), page)
 }
 
 fn answer(known: PersonaEntry) -> Result<Reply, ApiError> {

@@ -1,8 +1,9 @@
 //! Runs: what agents did with beads, what they were asked, and chats through the gateway.
 
-use crate::http::framework::endpoint::{QueryField, text, word as word_field};
+use crate::http::framework::project_scope::{EntityKind, ProjectScope};
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::PAGE;
+use crate::http::wire::query::{QueryField, text, word as word_field};
 use crate::http::wire::schema::{EnumValues, maybe_time, time, word};
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::call as ledger;
@@ -198,14 +199,17 @@ struct CancelBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/runs", list)
+            .scope(ProjectScope::CheckedByHandler)
             .query(FILTERS)
             .query(PAGE)
             .summary("What agents did and were asked, and chats through the gateway, oldest first")
             .answers::<Vec<RunSummaryView>>(200),
         Endpoint::get("/api/v1/runs/{id}", show)
+            .scope(ProjectScope::Entity(EntityKind::Run))
             .summary("One run with everything that was said, and its calls")
             .answers::<RunView>(200),
         Endpoint::with_optional_body(Method::POST, "/api/v1/runs/{id}/cancel", cancel)
+            .scope(ProjectScope::Entity(EntityKind::Run))
             .access(Access::Operator)
             .unlimited()
             .summary("End a run; the bead it was for is blocked")
@@ -223,12 +227,11 @@ async fn list(call: ApiRequest) -> Result<Reply, ApiError> {
         status: call.query.word("status", Status::parse)?,
     };
     let page = call.handles().store.runs(filter, call.page()?).await?;
-    Reply::page::<_, RunSummaryView>(&call, page)
+    Reply::page::<_, RunSummaryView>(call.page_link(), page)
 }
 
 async fn show(call: ApiRequest) -> Result<Reply, ApiError> {
-    let found = call.handles().store.run(call.param("id").to_owned()).await?;
-    let run = found.ok_or_else(|| ApiError::not_found("run", call.param("id")))?;
+    let run = call.run().await?.clone();
     answer(&call, run).await
 }
 

@@ -1,6 +1,7 @@
 //! Prompts to an agent without a bead.
 
 use crate::http::agent::runs::RunView;
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::AgentPrompt;
@@ -36,6 +37,7 @@ struct PromptBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::with_body(Method::POST, "/api/v1/work", ask)
+            .scope(ProjectScope::CheckedByHandler)
             .access(Access::Operator)
             .unlimited()
             .summary("Ask an agent something that is no bead; the run has its answer")

@@ -1,14 +1,15 @@
 //! What can be done with a bead: claim it, work under the lease, end it, and say what it depends on.
 
 use crate::http::bead::dto::BeadView;
-use crate::http::bead::handlers::{answer, check_agent_may_write, check_claimed, id};
+use crate::http::bead::handlers::{answer, check_agent_may_write, id};
+use crate::http::framework::project_scope::{EntityKind, ProjectScope};
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::{time, word};
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::{BeadAction, ClaimedBead, LeaseGrant};
-use arbiter_core::bead::Claimant;
 use arbiter_core::bead::edit::Edge;
 use arbiter_core::bead::readiness::Gate;
+use arbiter_core::bead::{Claimant, authorize};
 use arbiter_core::kernel::ids::{AgentId, BeadId};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::Role;
@@ -116,50 +117,62 @@ struct DependencyBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::with_optional_body(Method::POST, "/api/v1/beads/{id}/claim", claim)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Agent)
             .summary("Take a bead for an agent, under a lease")
             .answers::<ClaimView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/beads/{id}/heartbeat", heartbeat)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Agent)
             .summary("Renew the lease of a claimed bead")
             .answers::<LeaseView>(200),
         Endpoint::with_optional_body(Method::POST, "/api/v1/beads/{id}/release", release)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Agent)
             .summary("Give a bead back")
             .answers::<BeadView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/beads/{id}/complete", complete)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Agent)
             .summary("End a bead with a result")
             .answers::<BeadView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/beads/{id}/close", close)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Agent)
             .summary("End a bead without its work being done")
             .answers::<BeadView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/beads/{id}/block", block)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Agent)
             .summary("Say that a bead cannot go on")
             .answers::<BeadView>(200),
         Endpoint::post("/api/v1/beads/{id}/unblock", unblock)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Operator)
             .summary("Say that a bead can go on again")
             .answers::<BeadView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/beads/{id}/escalate", escalate)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Agent)
             .summary("Ask a person what is to become of a bead; it waits for the answer")
             .answers::<BeadView>(200),
         Endpoint::post("/api/v1/beads/{id}/reopen", reopen)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Operator)
             .summary("Want a closed bead again")
             .answers::<BeadView>(200),
         Endpoint::with_optional_body(Method::POST, "/api/v1/beads/{id}/redispatch", redispatch)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Operator)
             .summary("Want a closed bead done anew by whoever fits")
             .answers::<BeadView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/beads/{id}/dependencies", depend)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Agent)
             .summary("Make a bead depend on another")
             .answers::<BeadView>(200),
         Endpoint::delete("/api/v1/beads/{id}/dependencies/{depends_on}", separate)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Operator)
             .summary("Make a bead no longer depend on another")
             .answers_without_json(204),
@@ -171,8 +184,10 @@ async fn act(
     action: BeadAction,
     lease_token: Option<String>,
 ) -> Result<Reply, ApiError> {
-    check_agent_may_write(&request, lease_token.as_deref()).await?;
-    check_claimed(&request).await?;
+    let authority = request.identity.authority();
+    if authority.role == Role::Agent {
+        authorize::act(&authority, request.bead().await?, lease_token.as_deref())?;
+    }
     let bead = request.handles().beads.act(&request.caller()?, &id(&request), action, lease_token).await?;
     answer(&request, bead)
 }

@@ -1,6 +1,7 @@
 //! Work that is fetched: an external agent asks for the next bead, and waits for one.
 
 use crate::http::bead::actions::{ClaimView, claimed, claiming_agent};
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::{MAX_WAIT_SEC, PullRequest};
@@ -32,6 +33,7 @@ struct PullBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::with_optional_body(Method::POST, "/api/v1/beads/claim", next)
+            .scope(ProjectScope::CheckedByHandler)
             .access(Access::Agent)
             .unlimited()
             .summary("Take the next ready bead for an external agent; 204 when there is none in time")

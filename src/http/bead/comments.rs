@@ -1,6 +1,7 @@
 //! Comments on beads and on projects.
 
 use crate::http::bead::handlers as bead_handlers;
+use crate::http::framework::project_scope::{EntityKind, ProjectScope};
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::PAGE;
 use crate::http::wire::schema::time;
@@ -59,18 +60,22 @@ struct NewCommentBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(OF_BEAD, of_bead)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .query(PAGE)
             .summary("Comments on a bead, oldest first")
             .answers::<Vec<CommentView>>(200),
         Endpoint::with_body(Method::POST, OF_BEAD, on_bead)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Agent)
             .summary("Comment on a bead")
             .answers::<CommentView>(201),
         Endpoint::get(OF_PROJECT, of_project)
+            .scope(ProjectScope::ProjectInPath)
             .query(PAGE)
             .summary("Comments on a project, oldest first")
             .answers::<Vec<CommentView>>(200),
         Endpoint::with_body(Method::POST, OF_PROJECT, on_project)
+            .scope(ProjectScope::ProjectInPath)
             .access(Access::Agent)
             .summary("Comment on a project")
             .answers::<CommentView>(201),
@@ -84,9 +89,9 @@ fn created(request: &ApiRequest, comment: Comment) -> Result<Reply, ApiError> {
 }
 
 async fn of_bead(request: ApiRequest) -> Result<Reply, ApiError> {
-    let bead = bead_handlers::row(&request).await?;
+    let bead = request.bead().await?;
     let page = request.handles().store.bead_comments(bead.id.to_string(), request.page()?).await?;
-    Reply::page::<_, CommentView>(&request, page)
+    Reply::page::<_, CommentView>(request.page_link(), page)
 }
 
 async fn on_bead(request: ApiRequest, body: NewCommentBody) -> Result<Reply, ApiError> {
@@ -102,7 +107,7 @@ async fn of_project(request: ApiRequest) -> Result<Reply, ApiError> {
         return Err(ApiError::not_found("project", id));
     }
     let page = store.project_comments(id.to_owned(), request.page()?).await?;
-    Reply::page::<_, CommentView>(&request, page)
+    Reply::page::<_, CommentView>(request.page_link(), page)
 }
 
 async fn on_project(request: ApiRequest, body: NewCommentBody) -> Result<Reply, ApiError> {

@@ -1,10 +1,11 @@
 //! Files of beads: read in from a request's body or from the project's own file, written out to it or to the answer.
 
-use crate::http::framework::endpoint::{QueryField, flag, text, word as word_field};
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::body::{self, BodyStream};
 use crate::http::wire::problem::ApiError;
 use crate::http::wire::query::Flag;
+use crate::http::wire::query::{QueryField, flag, text, word as word_field};
 use crate::http::{ApiRequest, Endpoint, Reply};
 use arbiter_actors::{ExportOutcome, FileDialect, FileFormat, ImportOutcome, ImportRequest};
 use arbiter_core::kernel::ids::ProjectId;
@@ -155,6 +156,7 @@ impl From<ExportOutcome> for ExportView {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::new(Method::POST, "/api/v1/projects/{id}/import", import)
+            .scope(ProjectScope::ProjectInPath)
             .access(Access::Operator)
             .unlimited()
             .file()
@@ -162,6 +164,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             .summary("Read beads in: from the body, or without one from the project's own file")
             .answers::<ImportView>(200),
         Endpoint::new(Method::POST, "/api/v1/projects/{id}/export", export)
+            .scope(ProjectScope::ProjectInPath)
             .access(Access::Operator)
             .unlimited()
             .query(EXPORT_PARAMS)

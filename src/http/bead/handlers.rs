@@ -1,17 +1,18 @@
 //! Beads: the work, as a collection and one by one.
 
-use crate::http::bead::cache::CachedBead;
 use crate::http::bead::dto::{BeadPatchBody, BeadView, NewBeadBody, NewBeadsBody};
-use crate::http::bead::status_patch;
-use crate::http::framework::endpoint::{Kind, QueryField, number, text, word as word_field};
+use crate::http::framework::bead_cache::CachedBead;
+use crate::http::framework::project_scope::{EntityKind, ProjectScope};
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::PAGE;
+use crate::http::wire::query::{Kind, QueryField, number, text, word as word_field};
 use crate::http::wire::reply::to_json;
 use crate::http::wire::schema::EnumValues;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
-use arbiter_actors::MAX_BULK;
-use arbiter_core::bead::edit::{BeadPatch, NewBead};
-use arbiter_core::bead::{Bead, Status};
+use arbiter_actors::{BeadEdit, MAX_BULK};
+use arbiter_core::bead::Status;
+use arbiter_core::bead::authorize;
+use arbiter_core::bead::edit::NewBead;
 use arbiter_core::kernel::ids::BeadId;
 use arbiter_core::kernel::token::Role;
 use arbiter_store::{BeadDetail, BeadFilter, BeadSort};
@@ -48,6 +49,7 @@ const SORT: &[QueryField] = &[word_field(
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(COLLECTION, list)
+            .scope(ProjectScope::CheckedByHandler)
             .query(FILTERS)
             .query(MORE_FILTERS)
             .query(SORT)
@@ -55,6 +57,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             .summary("Beads")
             .answers::<Vec<BeadView>>(200),
         Endpoint::with_body(Method::POST, COLLECTION, create)
+            .scope(ProjectScope::CheckedByHandler)
             .access(Access::Agent)
             .summary("Create a bead with its dependencies")
             .answers::<BeadView>(201),
@@ -63,17 +66,23 @@ pub fn endpoints() -> Vec<Endpoint> {
             .summary("Create beads that may depend on each other: all of them or none")
             .answers::<Vec<BeadView>>(201),
         Endpoint::get("/api/v1/beads/ready", ready)
+            .scope(ProjectScope::CheckedByHandler)
             .query(FILTERS)
             .query(SORT)
             .query(PAGE)
             .summary("What could be worked on now, most urgent first")
             .answers::<Vec<BeadView>>(200),
-        Endpoint::get(ENTITY, show).summary("One bead").answers::<BeadView>(200),
+        Endpoint::get(ENTITY, show)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
+            .summary("One bead")
+            .answers::<BeadView>(200),
         Endpoint::with_body(Method::PATCH, ENTITY, update)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Agent)
             .summary("Change some of a bead's fields; a status runs the one trigger that leads there")
             .answers::<BeadView>(200),
         Endpoint::delete(ENTITY, remove)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Operator)
             .summary("Delete a bead; its id is never given again")
             .answers_without_json(204),
@@ -85,45 +94,22 @@ pub fn id(request: &ApiRequest) -> BeadId {
     BeadId::from_trusted(request.param("id"))
 }
 
-/// The row of the bead that the path names.
-pub async fn row(request: &ApiRequest) -> Result<Bead, ApiError> {
-    let found = request.handles().store.bead(request.param("id").to_owned()).await?;
-    found.ok_or_else(|| ApiError::not_found("bead", request.param("id")))
-}
-
 /// The answer that shows a bead.
 pub fn answer(request: &ApiRequest, detail: BeadDetail) -> Result<Reply, ApiError> {
     let view = BeadView::new(detail, request.now());
     Reply::entity(&view, view.revision)
 }
 
-/// An agent writes to beads that it holds or that are meant for it, and to a claimed one under its lease.
+/// Decides on the bead's row, which only an agent's rights depend on.
 ///
 /// # Errors
-/// 403 for another's bead, 422 without a lease token.
+/// As [`authorize::write`].
 pub async fn check_agent_may_write(request: &ApiRequest, lease_token: Option<&str>) -> Result<(), ApiError> {
-    if request.identity.role() != Role::Agent {
-        return Ok(());
-    }
-    let bead = row(request).await?;
-    check_assigned(request, &bead)?;
-    if bead.status == Status::InProgress && lease_token.is_none() {
-        return Err(ApiError::field("lease_token", "must be given by an agent for a claimed bead"));
+    let authority = request.identity.authority();
+    if authority.role == Role::Agent {
+        authorize::write(&authority, request.bead().await?, lease_token)?;
     }
     Ok(())
-}
-
-/// An agent ends, blocks and gives back what it has claimed, and nothing else: a bead that waits for its
-/// blockers or for an approval is not ended by whom it is meant for.
-pub async fn check_claimed(request: &ApiRequest) -> Result<(), ApiError> {
-    if request.identity.role() != Role::Agent {
-        return Ok(());
-    }
-    let bead = row(request).await?;
-    if bead.status == Status::InProgress {
-        return Ok(());
-    }
-    Err(ApiError::forbidden(format!("bead {} is {}: an agent claims a bead first", bead.id, bead.status)))
 }
 
 /// What is done when, by whom and after whose approval is not the agent's to change, whoever holds the bead.
@@ -134,26 +120,6 @@ fn check_planning_fields(request: &ApiRequest, body: &BeadPatchBody) -> Result<(
         }
         _ => Ok(()),
     }
-}
-
-/// An agent does to a bead of its own what others do to any; the lease is not asked for.
-///
-/// # Errors
-/// 403 for another's bead, 404 for an unknown one.
-pub async fn check_holder(request: &ApiRequest, id: &BeadId) -> Result<(), ApiError> {
-    if request.identity.role() != Role::Agent {
-        return Ok(());
-    }
-    let bead = request.handles().store.bead(id.to_string()).await?;
-    check_assigned(request, &bead.ok_or_else(|| ApiError::not_found("bead", id.as_str()))?)
-}
-
-fn check_assigned(request: &ApiRequest, bead: &Bead) -> Result<(), ApiError> {
-    let own = request.identity.agent_id();
-    if own.is_some() && bead.assigned_to.as_deref() == own {
-        return Ok(());
-    }
-    Err(ApiError::forbidden(format!("bead {} is not agent {}'s", bead.id, request.identity.name())))
 }
 
 /// Refuses a bead in, or with a dependency on, what the token does not reach.
@@ -204,7 +170,7 @@ async fn ready(request: ApiRequest) -> Result<Reply, ApiError> {
 async fn list_page(request: ApiRequest, filter: BeadFilter) -> Result<Reply, ApiError> {
     let now = request.now();
     let page = request.handles().store.beads(filter, request.page()?).await?;
-    Reply::page::<_, BeadView>(&request, page.map(|detail| BeadView::new(detail, now)))
+    Reply::page::<_, BeadView>(request.page_link(), page.map(|detail| BeadView::new(detail, now)))
 }
 
 async fn create(request: ApiRequest, body: NewBeadBody) -> Result<Reply, ApiError> {
@@ -253,23 +219,19 @@ async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
     Ok(Reply::rendered_json(rendered.body).with_revision(rendered.revision))
 }
 
-async fn update(request: ApiRequest, body: BeadPatchBody) -> Result<Reply, ApiError> {
-    check_agent_may_write(&request, body.lease_token.as_deref()).await?;
+async fn update(request: ApiRequest, mut body: BeadPatchBody) -> Result<Reply, ApiError> {
+    let lease_token = body.lease_token.take();
+    check_agent_may_write(&request, lease_token.as_deref()).await?;
     check_planning_fields(&request, &body)?;
     let parent = body.parent.iter().flatten();
     let others = parent.chain(body.blocked_by.iter().flatten()).chain(body.related_to.iter().flatten());
     check_project_scope(&request, body.project_id.as_deref(), others).await?;
-    if body.status.is_some() {
-        check_claimed(&request).await?;
-        return status_patch::change(request, body).await;
-    }
-    if body.reason.is_some() {
+    let (status, reason) = (body.status, body.reason.take());
+    if status.is_none() && reason.is_some() {
         return Err(ApiError::field("reason", "says why the status changes, and status is not given"));
     }
-    let lease_token = body.lease_token.clone();
-    let patch = BeadPatch::from(body);
-    let changed =
-        request.handles().beads.update(&request.caller()?, &id(&request), patch, lease_token).await?;
+    let edit = BeadEdit { patch: body.into(), status, reason, lease_token };
+    let changed = request.handles().beads.edit(&request.caller()?, &id(&request), edit).await?;
     answer(&request, changed)
 }
 

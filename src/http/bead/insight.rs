@@ -1,7 +1,8 @@
 //! What there is to know about a bead: why it does not move, what happened to it, what was tried.
 
 use crate::http::agent::runs::RunSummaryView;
-use crate::http::bead::handlers::{id, row};
+use crate::http::bead::handlers::id;
+use crate::http::framework::project_scope::{EntityKind, ProjectScope};
 use crate::http::system::events::{self, EventView, RANGE};
 use crate::http::wire::page::PAGE;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
@@ -21,14 +22,17 @@ struct WhyView {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/beads/{id}/why", why)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .summary("Why a bead does not move, in words")
             .answers::<WhyView>(200),
         Endpoint::get("/api/v1/beads/{id}/history", history)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .query(RANGE)
             .query(PAGE)
             .summary("What happened to a bead, oldest first")
             .answers::<Vec<EventView<'static>>>(200),
         Endpoint::get("/api/v1/beads/{id}/runs", runs)
+            .scope(ProjectScope::Entity(EntityKind::Bead))
             .query(PAGE)
             .summary("What was tried on a bead, oldest first")
             .answers::<Vec<RunSummaryView>>(200),
@@ -36,7 +40,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 }
 
 async fn why(request: ApiRequest) -> Result<Reply, ApiError> {
-    row(&request).await?;
+    request.bead().await?;
     Reply::json(&WhyView {
         reasons: request.handles().dispatcher.why(&id(&request), request.within().as_deref()).await?,
     })
@@ -49,14 +53,14 @@ async fn history(request: ApiRequest) -> Result<Reply, ApiError> {
         EventFilter { subject: Some(subject.clone()), within: request.within(), ..EventFilter::default() };
     let page = events::read(&request, filter).await?;
     if page.events.is_empty() {
-        row(&request).await?;
+        request.bead().await?;
     }
     events::answer(&request, &page)
 }
 
 async fn runs(request: ApiRequest) -> Result<Reply, ApiError> {
-    let bead = row(&request).await?;
+    let bead = request.bead().await?;
     let filter = RunFilter { bead_id: Some(bead.id.to_string()), ..RunFilter::default() };
     let page = request.handles().store.runs(filter, request.page()?).await?;
-    Reply::page::<_, RunSummaryView>(&request, page)
+    Reply::page::<_, RunSummaryView>(request.page_link(), page)
 }

@@ -2,7 +2,8 @@
 
 use crate::http::bead::dto::BeadView;
 use crate::http::bead::work_graph_text::{dot, mermaid};
-use crate::http::framework::endpoint::{QueryField, text, word as word_field};
+use crate::http::framework::project_scope::ProjectScope;
+use crate::http::wire::query::{QueryField, text, word as word_field};
 use crate::http::wire::schema::time;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::bead::edit::Edge;
@@ -61,6 +62,7 @@ impl GraphView {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/work-graph", show)
+            .scope(ProjectScope::CheckedByHandler)
             .query(QUERY)
             .unlimited()
             .summary("Beads and what they wait for, as JSON, Graphviz DOT or Mermaid")

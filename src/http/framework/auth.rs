@@ -9,6 +9,7 @@ use crate::http::framework::peer::Peer;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::problem::ApiError;
 use arbiter_actors::AuthenticatedToken;
+use arbiter_core::kernel::authority::Authority;
 use arbiter_core::kernel::token::{Role, Token};
 use warp::http::HeaderMap;
 use warp::http::header::{AUTHORIZATION, HeaderName};
@@ -69,6 +70,16 @@ impl Identity {
         match self {
             Self::Authenticated(admission) => Some(admission),
             Self::Local | Self::Anonymous => None,
+        }
+    }
+
+    /// The rights it has, on which the core decides.
+    pub fn authority(&self) -> Authority {
+        Authority {
+            name: self.name().to_owned(),
+            role: self.role(),
+            agent_id: self.agent_id().map(str::to_owned),
+            projects: self.projects().map(<[String]>::to_vec),
         }
     }
 

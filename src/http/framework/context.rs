@@ -3,7 +3,7 @@
 #[cfg(feature = "temporal")]
 use crate::bridge::Bridge;
 use crate::config::{Loaded, Settings};
-use crate::http::bead::cache::BeadCache;
+use crate::http::framework::bead_cache::BeadCache;
 use crate::http::framework::cookie::{self, Transport};
 use crate::http::framework::idempotency::RunningKeys;
 use crate::http::framework::limits::Quotas;

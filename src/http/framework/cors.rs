@@ -10,8 +10,6 @@ use warp::http::header::{
 };
 use warp::http::{HeaderMap, Method};
 
-/// The paths of the codec; a rotation of its keys is none of them.
-const CODEC_PATHS: [&str; 2] = ["/api/v1/temporal/codec/decode", "/api/v1/temporal/codec/encode"];
 /// The request headers that a page may send.
 const REQUEST_HEADERS: &str =
     "authorization, x-api-key, content-type, if-match, idempotency-key, last-event-id, x-request-id";
@@ -41,12 +39,11 @@ impl Origins {
         Self { codec_page: origin, ..self }
     }
 
-    /// Returns whether a request is one of that page for the codec.
-    pub fn is_for_codec(&self, path: &str, headers: &HeaderMap) -> bool {
+    /// Returns whether a request comes from the page that may use the codec.
+    pub fn is_codec_page(&self, headers: &HeaderMap) -> bool {
         let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
         let page = self.codec_page.as_deref();
-        CODEC_PATHS.contains(&path)
-            && page.is_some_and(|page| origin.is_some_and(|o| o.eq_ignore_ascii_case(page)))
+        page.is_some_and(|page| origin.is_some_and(|o| o.eq_ignore_ascii_case(page)))
     }
 
     /// What the answer to such a request says.

@@ -1,9 +1,13 @@
 //! One row of the table of endpoints: everything that is true of a route, in one place.
 
 use crate::http::framework::metrics::RouteMetrics;
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::request::ApiRequest;
 use crate::http::framework::required_role::Access;
+use crate::http::wire::body::{BodyLimit, Secrecy};
+use crate::http::wire::openai_error::ErrorFormat;
 use crate::http::wire::problem::ApiError;
+use crate::http::wire::query::QueryField;
 use crate::http::wire::reply::Reply;
 use futures_util::future::{BoxFuture, FutureExt};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -14,50 +18,6 @@ use warp::http::Method;
 pub type Handler = Box<dyn Fn(ApiRequest) -> BoxFuture<'static, Result<Reply, ApiError>> + Send + Sync>;
 /// Makes a schema and files its parts under the document's components.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
-
-/// What a query parameter holds.
-#[derive(Clone, Copy, Debug)]
-pub enum Kind {
-    /// Any text.
-    Text,
-    /// A whole number, 0 or more.
-    Number,
-    /// `true` or `false`.
-    Flag,
-    /// One of these words.
-    Word(&'static [&'static str]),
-}
-
-/// A query parameter that an endpoint knows; all others are refused.
-#[derive(Clone, Copy, Debug)]
-pub struct QueryField {
-    /// Its name.
-    pub name: &'static str,
-    /// What it holds.
-    pub kind: Kind,
-    /// What it does.
-    pub summary: &'static str,
-}
-
-/// A query parameter of any text.
-pub const fn text(name: &'static str, summary: &'static str) -> QueryField {
-    QueryField { name, kind: Kind::Text, summary }
-}
-
-/// A query parameter that is a number.
-pub const fn number(name: &'static str, summary: &'static str) -> QueryField {
-    QueryField { name, kind: Kind::Number, summary }
-}
-
-/// A query parameter that is `true` or `false`.
-pub const fn flag(name: &'static str, summary: &'static str) -> QueryField {
-    QueryField { name, kind: Kind::Flag, summary }
-}
-
-/// A query parameter that is one of a few words.
-pub const fn word(name: &'static str, words: &'static [&'static str], summary: &'static str) -> QueryField {
-    QueryField { name, kind: Kind::Word(words), summary }
-}
 
 /// A body that an endpoint takes.
 #[derive(Clone, Copy)]
@@ -77,33 +37,26 @@ pub enum Presence {
     Optional,
 }
 
-/// How careful an endpoint is with its body.
+/// The treatment of an `Idempotency-Key` at an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secrecy {
-    /// As usual.
-    Plain,
-    /// It may hold a password or a key: bounded tightly, and wiped after use.
-    Secret,
-    /// It holds a password beside a whole document: bounded as usual, and wiped after use.
-    SecretDocument,
+pub enum Idempotency {
+    /// The answer to a `POST` is kept and given again; other methods need no key and ignore it.
+    Kept,
+    /// Ignored: nothing changes here, and the protocol of the route knows no such key.
+    Ignored,
+    /// Refused: a file that was read in changes nothing the second time.
+    RefusedForFiles,
+    /// Refused: the answers concern secrets and are not kept.
+    RefusedForSecrets,
 }
 
-impl Secrecy {
-    /// Returns whether the body may hold what nobody else may see.
-    pub const fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::SecretDocument)
-    }
-}
-
-/// How large a body may be.
+/// The pages that may call an endpoint from another origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyLimit {
-    /// As usual.
-    Standard,
-    /// It holds a whole conversation, with its images.
-    Conversation,
-    /// It is a file of any size, which its handler reads as it comes.
-    File,
+pub enum OriginPolicy {
+    /// Pages of the configured origins, each with a token of its own.
+    Configured,
+    /// Besides, the page of Temporal, for the user who signed in here.
+    CodecPage,
 }
 
 /// How long an answer may take.
@@ -131,6 +84,14 @@ pub struct Endpoint {
     pub body: Option<RequestBody>,
     /// Its successful answers: status and schema; no schema means no JSON.
     pub answers: Vec<(u16, Option<SchemaOf>)>,
+    /// The part of a request that says to which project it belongs.
+    pub scope: ProjectScope,
+    /// The treatment of an `Idempotency-Key`.
+    pub idempotency: Idempotency,
+    /// The form of its error answers.
+    pub error_format: ErrorFormat,
+    /// The pages that may call it from another origin.
+    pub origin_policy: OriginPolicy,
     /// How careful it is with its body.
     pub secrecy: Secrecy,
     /// How large its body may be.
@@ -144,7 +105,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint that takes no body; for everybody who may read.
+    /// An endpoint that takes no body, for the role `viewer` and closed to tokens that are limited to projects.
     pub fn new<F, Fut>(method: Method, path: &'static str, handler: F) -> Self
     where
         F: Fn(ApiRequest) -> Fut + Send + Sync + 'static,
@@ -159,6 +120,10 @@ impl Endpoint {
             query: Vec::new(),
             body: None,
             answers: Vec::new(),
+            scope: ProjectScope::Closed,
+            idempotency: Idempotency::Kept,
+            error_format: ErrorFormat::Problem,
+            origin_policy: OriginPolicy::Configured,
             secrecy: Secrecy::Plain,
             body_limit: BodyLimit::Standard,
             timeout: Timeout::Limited,
@@ -237,6 +202,35 @@ impl Endpoint {
         self
     }
 
+    /// Sets how the project of a request is found.
+    #[must_use]
+    pub fn scope(mut self, scope: ProjectScope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Refuses an `Idempotency-Key`, since the answers concern secrets.
+    #[must_use]
+    pub fn without_kept_answers(mut self) -> Self {
+        self.idempotency = Idempotency::RefusedForSecrets;
+        self
+    }
+
+    /// Speaks the protocol of OpenAI: its error format, and no `Idempotency-Key`.
+    #[must_use]
+    pub fn openai(mut self) -> Self {
+        self.error_format = ErrorFormat::OpenAi;
+        self.idempotency = Idempotency::Ignored;
+        self
+    }
+
+    /// Admits the page of Temporal.
+    #[must_use]
+    pub fn codec_page(mut self) -> Self {
+        self.origin_policy = OriginPolicy::CodecPage;
+        self
+    }
+
     /// What it does.
     #[must_use]
     pub fn summary(mut self, summary: &'static str) -> Self {
@@ -290,6 +284,7 @@ impl Endpoint {
     #[must_use]
     pub fn file(mut self) -> Self {
         self.body_limit = BodyLimit::File;
+        self.idempotency = Idempotency::RefusedForFiles;
         self
     }
 

@@ -3,9 +3,8 @@
 //! The key is stored in the same commit as the change, so a repeat never does it again; the answer is
 //! stored when it is known.
 
-use crate::http::framework::endpoint::{BodyLimit, Endpoint};
+use crate::http::framework::endpoint::{Endpoint, Idempotency};
 use crate::http::framework::request::ApiRequest;
-use crate::http::wire::openai_error::ErrorFormat;
 use crate::http::wire::problem::ApiError;
 use crate::http::wire::reply::Reply;
 use arbiter_core::kernel::lease::digest;
@@ -21,8 +20,6 @@ use warp::http::{Method, StatusCode};
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// The longest key, in bytes.
 const MAX_KEY: usize = 255;
-/// Routes whose answers may not be kept, since they concern secrets.
-const SECRET_ROUTES: [&str; 4] = ["/api/v1/vault", "/api/v1/keys", "/api/v1/tokens", "/api/v1/session"];
 /// The field that no digest covers: a key is not kept, not even as a hash.
 const SECRET_FIELD: &str = "api_key";
 
@@ -98,18 +95,18 @@ fn key_of(endpoint: &Endpoint, call: &ApiRequest) -> Result<Option<IdempotencyKe
     let Some(value) = call.headers.get(HEADER).filter(|_| endpoint.method == Method::POST) else {
         return Ok(None);
     };
-    // A chat changes nothing here, and the protocol of these routes knows no such key.
-    if ErrorFormat::of(&call.path) == ErrorFormat::OpenAi {
-        return Ok(None);
-    }
     let bad = |detail: &str| Err(ApiError::new("bad-header", detail));
-    if endpoint.body_limit == BodyLimit::File {
-        return bad(
-            "this route takes no Idempotency-Key: a file that was read in changes nothing the second time",
-        );
-    }
-    if SECRET_ROUTES.iter().any(|place| call.path.starts_with(place)) {
-        return bad("this route takes no Idempotency-Key: its answers are not kept");
+    match endpoint.idempotency {
+        Idempotency::Kept => {}
+        Idempotency::Ignored => return Ok(None),
+        Idempotency::RefusedForFiles => {
+            return bad(
+                "this route takes no Idempotency-Key: a file that was read in changes nothing the second time",
+            );
+        }
+        Idempotency::RefusedForSecrets => {
+            return bad("this route takes no Idempotency-Key: its answers are not kept");
+        }
     }
     match value.to_str() {
         Ok(text) if (1..=MAX_KEY).contains(&text.len()) => Ok(Some(IdempotencyKey {

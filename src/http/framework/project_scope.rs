@@ -1,65 +1,90 @@
-//! How far a token that is limited to projects reaches. One check before every handler for what a path
-//! names; lists and bodies are checked by their handlers, which know what is in them.
+//! The reach of a token that is limited to projects. One check runs before every handler, by the scope in the
+//! endpoint's row, on the entity that the path names; lists and bodies are checked by their handlers.
 
+use crate::http::framework::endpoint::Endpoint;
 use crate::http::framework::request::ApiRequest;
 use crate::http::wire::problem::ApiError;
+use arbiter_core::agent::{self, Agent};
+use arbiter_core::bead::{self, Bead};
+use arbiter_core::decision::{self, Decision};
 use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::kernel::run::Run;
+use tokio::sync::OnceCell;
 use warp::http::Method;
 
-/// What names its project in the body or a header; the handlers check it.
-const PROJECT_NAMED_IN_REQUEST: &[&str] = &[
-    "/api/v1/beads",
-    "/api/v1/beads/claim",
-    "/api/v1/decisions",
-    "/api/v1/agents",
-    "/api/v1/file-locks",
-    "/api/v1/file-locks/renew",
-    "/api/v1/file-locks/{project_id}/{*path}",
-    "/api/v1/events",
-    "/api/v1/work",
-    "/v1/chat/completions",
-];
-/// Changes that touch nothing of the company.
-const UNSCOPED_ROUTES: &[&str] = &["/api/v1/session", "/api/v1/repl"];
+/// The entity that the `{id}` of a path names, where the project is a field of its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntityKind {
+    Agent,
+    Bead,
+    Decision,
+    Run,
+}
+
+/// The place where an endpoint's requests name their project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProjectScope {
+    /// No project is known: a token that is limited to projects is refused. The default for a new endpoint.
+    Closed,
+    /// The row of the entity in the path.
+    Entity(EntityKind),
+    /// The `{id}` of the path is the project's.
+    ProjectInPath,
+    /// The query, the body or the rows of a list, which the handler checks.
+    CheckedByHandler,
+    /// The answer is the same for every project and holds no data of any.
+    Unscoped,
+}
+
+/// The rows that a request's path names, each read at most once.
+#[derive(Debug, Default)]
+pub struct PathRows {
+    agent: OnceCell<Agent>,
+    bead: OnceCell<Bead>,
+    decision: OnceCell<Decision>,
+    run: OnceCell<Run>,
+}
 
 /// Refuses what a path names and the token does not reach, as if it were not there.
 ///
 /// # Errors
-/// 404 for an entity of another project, 403 for a change of what belongs to no project.
-pub async fn check(call: &ApiRequest, method: &Method, path: &str) -> Result<(), ApiError> {
+/// 404 for an entity of another project, 403 for an endpoint that belongs to no project.
+pub async fn check(call: &ApiRequest, endpoint: &Endpoint) -> Result<(), ApiError> {
     if call.identity.projects().is_none() {
         return Ok(());
     }
-    let (store, id) = (&call.handles().store, call.param("id").to_owned());
-    let below = |collection: &str| path.starts_with(&format!("/api/v1/{collection}/{{id}}"));
-    let (entity, project) = if below("beads") {
-        ("bead", store.bead(id.clone()).await?.map(|bead| bead.project_id.to_string()))
-    } else if below("decisions") {
-        ("decision", store.decision(id.clone()).await?.map(|decision| decision.project_id.to_string()))
-    } else if below("runs") {
-        ("run", store.run(id.clone()).await?.and_then(|run| run.project_id).map(|id| id.to_string()))
-    } else if below("projects") || below("org-charts") {
-        ("project", Some(id.clone()))
-    } else if below("agents") {
-        let agent = store.agent(id.clone()).await?.ok_or_else(|| ApiError::not_found("agent", &id))?;
-        match agent.project_id {
-            Some(project) => ("agent", Some(project.to_string())),
-            // It works for every project, so whoever is limited to some may see it.
-            None if *method == Method::GET => return Ok(()),
-            None => return Err(out_of_scope("an agent that works for every project")),
+    let authority = call.identity.authority();
+    let reads = endpoint.method == Method::GET;
+    match endpoint.scope {
+        ProjectScope::Closed => Err(closed(endpoint)),
+        ProjectScope::CheckedByHandler | ProjectScope::Unscoped => Ok(()),
+        ProjectScope::ProjectInPath if call.can_access(call.param("id")) => Ok(()),
+        ProjectScope::ProjectInPath => Err(ApiError::not_found("project", call.param("id"))),
+        ProjectScope::Entity(EntityKind::Bead) => {
+            Ok(bead::authorize::access(&authority, call.bead().await?)?)
         }
-    } else if *method == Method::GET
-        || PROJECT_NAMED_IN_REQUEST.contains(&path)
-        || UNSCOPED_ROUTES.contains(&path)
-    {
-        return Ok(());
-    } else {
-        return Err(out_of_scope("what belongs to no project"));
-    };
-    match project {
-        Some(project) if call.can_access(&project) => Ok(()),
-        _ => Err(ApiError::not_found(entity, &id)),
+        ProjectScope::Entity(EntityKind::Decision) => {
+            Ok(decision::authorize::access(&authority, call.decision().await?)?)
+        }
+        ProjectScope::Entity(EntityKind::Agent) if reads => {
+            Ok(agent::authorize::read(&authority, call.agent().await?)?)
+        }
+        ProjectScope::Entity(EntityKind::Agent) => {
+            Ok(agent::authorize::change(&authority, call.agent().await?)?)
+        }
+        ProjectScope::Entity(EntityKind::Run) => match &call.run().await?.project_id {
+            Some(project) if call.can_access(project.as_str()) => Ok(()),
+            _ => Err(ApiError::not_found("run", call.param("id"))),
+        },
     }
+}
+
+/// The refusal of an endpoint whose row names no scope.
+fn closed(endpoint: &Endpoint) -> ApiError {
+    if endpoint.method != Method::GET {
+        return out_of_scope("what belongs to no project");
+    }
+    ApiError::forbidden("the token is limited to projects and does not read what belongs to no project")
 }
 
 fn out_of_scope(what: &str) -> ApiError {
@@ -67,6 +92,58 @@ fn out_of_scope(what: &str) -> ApiError {
 }
 
 impl ApiRequest {
+    /// Returns the agent that the path names.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub async fn agent(&self) -> Result<&Agent, ApiError> {
+        let id = self.param("id");
+        let read = async || {
+            let found = self.handles().store.agent(id.to_owned()).await?;
+            found.ok_or_else(|| ApiError::not_found("agent", id))
+        };
+        self.rows.agent.get_or_try_init(read).await
+    }
+
+    /// Returns the bead that the path names.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub async fn bead(&self) -> Result<&Bead, ApiError> {
+        let id = self.param("id");
+        let read = async || {
+            let found = self.handles().store.bead(id.to_owned()).await?;
+            found.ok_or_else(|| ApiError::not_found("bead", id))
+        };
+        self.rows.bead.get_or_try_init(read).await
+    }
+
+    /// Returns the decision that the path names.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub async fn decision(&self) -> Result<&Decision, ApiError> {
+        let id = self.param("id");
+        let read = async || {
+            let found = self.handles().store.decision(id.to_owned()).await?;
+            found.ok_or_else(|| ApiError::not_found("decision", id))
+        };
+        self.rows.decision.get_or_try_init(read).await
+    }
+
+    /// Returns the run that the path names.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub async fn run(&self) -> Result<&Run, ApiError> {
+        let id = self.param("id");
+        let read = async || {
+            let found = self.handles().store.run(id.to_owned()).await?;
+            found.ok_or_else(|| ApiError::not_found("run", id))
+        };
+        self.rows.run.get_or_try_init(read).await
+    }
+
     /// Returns whether the token reaches what belongs to this project.
     pub fn can_access(&self, project: &str) -> bool {
         self.identity.token().is_none_or(|token| token.can_access(project))
@@ -107,5 +184,22 @@ impl ApiRequest {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::wire::reply::Reply;
+
+    #[test]
+    fn new_endpoint_is_closed_to_limited_tokens() {
+        let handler = |_: ApiRequest| async { Ok(Reply::no_content()) };
+        for endpoint in
+            [Endpoint::get("/api/v1/widgets/{id}", handler), Endpoint::post("/api/v1/widgets", handler)]
+        {
+            assert_eq!(endpoint.scope, ProjectScope::Closed, "{}", endpoint.method);
+            assert_eq!(closed(&endpoint).status().as_u16(), 403, "{}", endpoint.method);
+        }
     }
 }

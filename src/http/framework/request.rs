@@ -3,11 +3,13 @@
 use crate::http::framework::auth::Identity;
 use crate::http::framework::context::Context;
 use crate::http::framework::peer::Peer;
+use crate::http::framework::project_scope::PathRows;
 use crate::http::framework::request_id::RequestId;
 use crate::http::framework::router::Params;
 use crate::http::wire::body::{self, BodyPolicy, BodyStream};
 use crate::http::wire::problem::ApiError;
 use crate::http::wire::query::{Flag, Query};
+use crate::http::wire::reply::PageLink;
 use arbiter_actors::{Caller, Cascade, Handles};
 use arbiter_core::kernel::event::Origin;
 use arbiter_core::kernel::time::Timestamp;
@@ -45,6 +47,8 @@ pub struct ApiRequest {
     pub(crate) read: Option<zeroize::Zeroizing<Vec<u8>>>,
     /// Set when the request may come twice.
     pub(crate) keep: Option<Box<KeptAnswer>>,
+    /// The rows that the path names, each read once.
+    pub(crate) rows: PathRows,
 }
 
 impl ApiRequest {
@@ -56,6 +60,11 @@ impl ApiRequest {
     /// What time it is.
     pub fn now(&self) -> Timestamp {
         self.handles().clock.now()
+    }
+
+    /// The list that this request asks for a part of.
+    pub fn page_link(&self) -> PageLink<'_> {
+        PageLink { path: &self.path, query: &self.query }
     }
 
     /// A parameter of the path, by the name in the endpoint's path; empty when there is none.
@@ -107,7 +116,8 @@ impl ApiRequest {
         let name = self.identity.name().to_owned();
         let token_id = self.identity.token().map(|token| token.id.to_string());
         let origin = Some(Origin { address: self.peer.address.to_string(), token_id });
-        Ok(Caller { name, if_match: self.if_match()?, origin, keep: self.keep.clone() })
+        let authority = self.identity.authority();
+        Ok(Caller { name, authority, if_match: self.if_match()?, origin, keep: self.keep.clone() })
     }
 
     /// Who asks, in the name that the body gives in `field`: only an administrator may speak for others.

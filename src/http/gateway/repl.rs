@@ -1,5 +1,6 @@
 //! The console: a question about the company, answered by the best provider from the facts.
 
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::PAGE;
 use crate::http::wire::schema::time;
@@ -100,11 +101,13 @@ impl From<ConsoleTurn> for AnswerView {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::with_body(Method::POST, "/api/v1/repl", ask)
+            .scope(ProjectScope::CheckedByHandler)
             .access(Access::Operator)
             .unlimited()
             .summary("Ask about the company; the best provider answers from the facts")
             .answers::<AnswerView>(200),
         Endpoint::get("/api/v1/repl/history", history)
+            .scope(ProjectScope::Unscoped)
             .query(PAGE)
             .summary("What the caller asked, and the answers, oldest first")
             .answers::<Vec<AnswerView>>(200),
@@ -132,6 +135,8 @@ async fn ask(request: ApiRequest, body: QuestionBody) -> Result<Reply, ApiError>
     if !body.stream {
         return Reply::json(&AnswerView::from(console.ask(&caller, question).await?));
     }
+    // The bound holds in `AnswerStream`: the call is polled only by the client's own stream and only while no
+    // piece waits, so a slow client holds the provider up, and what waits is at most what one poll has read.
     let (tell, pieces) = mpsc::unbounded_channel();
     let answer = async move { console.ask_streaming(&caller, question, Some(tell)).await };
     let request_id = request.request_id.as_str().to_owned();
@@ -184,5 +189,5 @@ fn frame(event: &str, data: &impl Serialize) -> Bytes {
 async fn history(request: ApiRequest) -> Result<Reply, ApiError> {
     let user = request.identity.name().to_owned();
     let page = request.handles().store.console_turns(user, request.page()?).await?;
-    Reply::page::<_, AnswerView>(&request, page)
+    Reply::page::<_, AnswerView>(request.page_link(), page)
 }

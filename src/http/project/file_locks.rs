@@ -1,8 +1,9 @@
 //! Locks on files: who works on which file of a project.
 
-use crate::http::framework::endpoint::{QueryField, text};
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::PAGE;
+use crate::http::wire::query::{QueryField, text};
 use crate::http::wire::schema::time;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::LockRequest;
@@ -96,19 +97,23 @@ struct LockBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(COLLECTION, list)
+            .scope(ProjectScope::CheckedByHandler)
             .query(FILTERS)
             .query(PAGE)
             .summary("The locks that hold, by project and path")
             .answers::<Vec<FileLockView>>(200),
         Endpoint::with_body(Method::POST, COLLECTION, acquire)
+            .scope(ProjectScope::CheckedByHandler)
             .access(Access::Agent)
             .summary("Lock files, all or none; what the holder has already is renewed")
             .answers::<AcquiredLocks>(201),
         Endpoint::with_body(Method::POST, "/api/v1/file-locks/renew", renew)
+            .scope(ProjectScope::CheckedByHandler)
             .access(Access::Agent)
             .summary("Let locks last longer: those named, or all of the holder in the project")
             .answers::<Vec<FileLockView>>(200),
         Endpoint::delete(LOCK_PATH, release)
+            .scope(ProjectScope::CheckedByHandler)
             .access(Access::Agent)
             .query(&[text("agent_id", "Only if this agent or person holds it")])
             .summary("End a lock")
@@ -166,7 +171,7 @@ async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
         live_at: Some(request.now()),
     };
     let page = request.handles().store.file_locks(filter, request.page()?).await?;
-    Reply::page::<_, FileLockView>(&request, page)
+    Reply::page::<_, FileLockView>(request.page_link(), page)
 }
 
 async fn acquire(request: ApiRequest, body: LockBody) -> Result<Reply, ApiError> {

@@ -1,11 +1,12 @@
 //! Projects: what beads and agents belong to.
 
 use crate::http::decision::DecisionView;
-use crate::http::framework::endpoint::{QueryField, word as word_field};
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::project::dto::{ProjectView, StateView};
 use crate::http::provider::handlers::CASCADE;
 use crate::http::wire::page::PAGE;
+use crate::http::wire::query::{QueryField, word as word_field};
 use crate::http::wire::schema::{EnumValues, any_object};
 use crate::http::wire::serde_fields::{nullable, present};
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
@@ -107,6 +108,7 @@ struct ParkBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(COLLECTION, list)
+            .scope(ProjectScope::CheckedByHandler)
             .query(FILTERS)
             .query(PAGE)
             .summary("The projects, oldest first")
@@ -115,37 +117,48 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Operator)
             .summary("Create a project")
             .answers::<ProjectView>(201),
-        Endpoint::get(ENTITY, show).summary("One project").answers::<ProjectView>(200),
+        Endpoint::get(ENTITY, show)
+            .scope(ProjectScope::ProjectInPath)
+            .summary("One project")
+            .answers::<ProjectView>(200),
         Endpoint::with_body(Method::PATCH, ENTITY, update)
+            .scope(ProjectScope::ProjectInPath)
             .access(Access::Operator)
             .summary("Change some of a project's fields")
             .answers::<ProjectView>(200),
         Endpoint::with_body(Method::PUT, ENTITY, replace)
+            .scope(ProjectScope::ProjectInPath)
             .access(Access::Operator)
             .summary("Change all of a project's fields; what is not given gets its default")
             .answers::<ProjectView>(200),
         Endpoint::delete(ENTITY, remove)
+            .scope(ProjectScope::ProjectInPath)
             .access(Access::Operator)
             .query(CASCADE)
             .summary("Delete a project; with cascade also its beads and agents")
             .answers_without_json(204),
         Endpoint::get("/api/v1/projects/{id}/state", state)
+            .scope(ProjectScope::ProjectInPath)
             .summary("How a project's work stands")
             .answers::<StateView>(200),
         Endpoint::post("/api/v1/projects/{id}/close", close)
+            .scope(ProjectScope::ProjectInPath)
             .access(Access::Operator)
             .summary("End a project; while work in it is open, the answer is the decision that will end it")
             .answers::<ProjectView>(200)
             .answers::<DecisionView>(202),
         Endpoint::post("/api/v1/projects/{id}/reopen", reopen)
+            .scope(ProjectScope::ProjectInPath)
             .access(Access::Operator)
             .summary("Take a closed project up again")
             .answers::<ProjectView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/projects/{id}/park", park)
+            .scope(ProjectScope::ProjectInPath)
             .access(Access::Operator)
             .summary("Hand out no more work of a project; what runs goes on")
             .answers::<ProjectView>(200),
         Endpoint::post("/api/v1/projects/{id}/resume", resume)
+            .scope(ProjectScope::ProjectInPath)
             .access(Access::Operator)
             .summary("Hand out work of a project again")
             .answers::<ProjectView>(200),
@@ -169,7 +182,7 @@ fn answer(project: Project) -> Result<Reply, ApiError> {
 async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
     let status = request.query.word("status", Status::parse)?;
     let page = request.handles().store.projects(status, request.within(), request.page()?).await?;
-    Reply::page::<_, ProjectView>(&request, page)
+    Reply::page::<_, ProjectView>(request.page_link(), page)
 }
 
 async fn create(request: ApiRequest, body: NewProjectBody) -> Result<Reply, ApiError> {

@@ -1,6 +1,7 @@
 //! Org charts: the roles that a project wants, who fills them, who reports to whom.
 
 use crate::http::bead::actions::check_agent;
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::time;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
@@ -127,13 +128,16 @@ struct StaffBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(ENTITY, show)
+            .scope(ProjectScope::ProjectInPath)
             .summary("The org chart of a project, by the project's id")
             .answers::<OrgChartView>(200),
         Endpoint::with_body(Method::PUT, ENTITY, replace)
+            .scope(ProjectScope::ProjectInPath)
             .access(Access::Operator)
             .summary("Change the positions of a project")
             .answers::<OrgChartView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/projects/{id}/agents", staff)
+            .scope(ProjectScope::ProjectInPath)
             .access(Access::Operator)
             .summary("Take an agent into a project, or out of it")
             .answers::<OrgChartView>(200),

@@ -1,5 +1,6 @@
 //! Budgets: what may be spent for whom in a day or a month.
 
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::{time, word};
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
@@ -79,6 +80,7 @@ struct BudgetsBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(COLLECTION, list)
+            .scope(ProjectScope::CheckedByHandler)
             .summary("Every budget and what is spent of it")
             .answers::<Vec<BudgetView>>(200),
         Endpoint::with_body(Method::PUT, COLLECTION, replace)

@@ -1,17 +1,18 @@
 //! Providers: LLM endpoints. A key comes in with them and never goes out again.
 
-use crate::http::framework::endpoint::{QueryField, flag, word as word_field};
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::provider::dto::{NewProviderBody, ProviderPatchBody, SwitchWord};
 use crate::http::provider::insight::ProviderView;
 use crate::http::provider::rights as provider_rights;
 use crate::http::provider::rights::ApiKey;
 use crate::http::wire::page::{PAGE, paginate};
+use crate::http::wire::query::{QueryField, flag, word as word_field};
 use crate::http::wire::schema::EnumValues;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Status;
-use arbiter_core::provider::edit::ProviderPatch;
+use arbiter_core::provider::edit::Enabled;
 use warp::http::Method;
 
 const COLLECTION: &str = "/api/v1/providers";
@@ -25,6 +26,7 @@ pub const CASCADE: &[QueryField] = &[flag("cascade", "Also what depends on it")]
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(COLLECTION, list)
+            .scope(ProjectScope::Unscoped)
             .query(FILTERS)
             .query(PAGE)
             .summary("The providers, oldest first")
@@ -34,7 +36,10 @@ pub fn endpoints() -> Vec<Endpoint> {
             .secret()
             .summary("Register a provider; its first beat comes at once")
             .answers::<ProviderView>(201),
-        Endpoint::get(ENTITY, show).summary("One provider").answers::<ProviderView>(200),
+        Endpoint::get(ENTITY, show)
+            .scope(ProjectScope::Unscoped)
+            .summary("One provider")
+            .answers::<ProviderView>(200),
         Endpoint::with_body(Method::PATCH, ENTITY, update)
             .access(Access::Operator)
             .secret()
@@ -78,7 +83,7 @@ async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
     let mut all = request.handles().store.all_providers().await?;
     all.retain(|provider| status.is_none_or(|status| provider.status == status));
     let page = paginate(all, &request.page()?, |provider| format!("{}~{}", provider.created_at, provider.id));
-    Reply::page::<_, ProviderView>(&request, page)
+    Reply::page::<_, ProviderView>(request.page_link(), page)
 }
 
 async fn create(request: ApiRequest, body: NewProviderBody) -> Result<Reply, ApiError> {
@@ -103,25 +108,17 @@ async fn replace(request: ApiRequest, body: NewProviderBody) -> Result<Reply, Ap
 }
 
 async fn update(request: ApiRequest, body: ProviderPatchBody) -> Result<Reply, ApiError> {
-    let mut caller = request.caller()?;
     let (id, providers) = (id(&request), &request.handles().providers);
     let (patch, switch, key) = body.into_parts();
     if let Some(before) = request.handles().store.provider(id.to_string()).await? {
         let api_key = if key.is_some() { ApiKey::Given } else { ApiKey::Absent };
         provider_rights::check_patch(&request, &before, &patch, api_key)?;
     }
-    if switch.is_none() || key.is_some() || patch != ProviderPatch::default() {
-        let changed = providers.update(&caller, &id, patch, key).await?;
-        if switch.is_none() {
-            return answer(&changed.into());
-        }
-        caller.if_match = None;
-    }
-    let switched = match switch {
-        Some(SwitchWord::Inactive) => providers.disable(&caller, &id).await?,
-        _ => providers.enable(&caller, &id).await?,
-    };
-    answer(&switched.into())
+    let enabled = switch.map(|word| match word {
+        SwitchWord::Inactive => Enabled::No,
+        SwitchWord::Active => Enabled::Yes,
+    });
+    answer(&providers.update(&request.caller()?, &id, patch, enabled, key).await?.into())
 }
 
 async fn remove(request: ApiRequest) -> Result<Reply, ApiError> {

@@ -1,5 +1,6 @@
 //! Providers as they are shown, with what they offer and how they have been.
 
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::wire::page::PAGE;
 use crate::http::wire::schema::{maybe_time, time, word};
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
@@ -171,9 +172,11 @@ impl From<Heartbeat> for HeartbeatView {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/providers/{id}/models", models)
+            .scope(ProjectScope::Unscoped)
             .summary("The models a provider offers, asked now")
             .answers::<Vec<ModelView>>(200),
         Endpoint::get("/api/v1/providers/{id}/heartbeats", heartbeats)
+            .scope(ProjectScope::Unscoped)
             .query(PAGE)
             .summary("A provider's beats, newest first")
             .answers::<Vec<HeartbeatView>>(200),
@@ -191,5 +194,5 @@ async fn heartbeats(request: ApiRequest) -> Result<Reply, ApiError> {
         return Err(ApiError::not_found("provider", id));
     }
     let page = store.heartbeats(id.to_owned(), request.page()?).await?;
-    Reply::page::<_, HeartbeatView>(&request, page)
+    Reply::page::<_, HeartbeatView>(request.page_link(), page)
 }

@@ -1,5 +1,6 @@
 //! Models: what the catalogue knows, and the choice of a provider's model.
 
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::provider::insight::ProviderView;
 use crate::http::wire::schema::word;
@@ -47,6 +48,7 @@ struct OfferView {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/models/recommended", recommended)
+            .scope(ProjectScope::Unscoped)
             .summary("The known models, the best first, and who offers them")
             .answers::<Vec<KnownModelView>>(200),
         Endpoint::post("/api/v1/providers/{id}/negotiate", negotiate)

@@ -1,6 +1,7 @@
 //! Usage: what calls to providers took and cost, summed up by whom and by time.
 
-use crate::http::framework::endpoint::{QueryField, text, word as word_field};
+use crate::http::framework::project_scope::ProjectScope;
+use crate::http::wire::query::{QueryField, text, word as word_field};
 use crate::http::wire::schema::EnumValues;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::call::Kind;
@@ -76,11 +77,13 @@ impl From<Usage> for UsageView {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/usage", usage)
+            .scope(ProjectScope::CheckedByHandler)
             .query(USAGE_PARAMS)
             .query(PERIOD_PARAMS)
             .summary("What calls to providers took and cost")
             .answers::<Vec<UsageView>>(200),
         Endpoint::get("/api/v1/providers/{id}/usage", of_provider)
+            .scope(ProjectScope::CheckedByHandler)
             .query(PERIOD_PARAMS)
             .summary("What calls to one provider took and cost, by model")
             .answers::<Vec<UsageView>>(200),

@@ -1,9 +1,12 @@
 //! The OpenAPI document, made from the table of endpoints and from nothing else.
 
-use crate::http::framework::endpoint::{BodyLimit, Endpoint, Kind, Presence, QueryField, SchemaOf};
+use crate::http::framework::endpoint::{Endpoint, Presence, SchemaOf};
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::server::routes;
+use crate::http::wire::body::BodyLimit;
 use crate::http::wire::problem::{PROBLEMS, Problem};
+use crate::http::wire::query::{Kind, QueryField};
 use crate::http::wire::reply::Reply;
 use crate::http::{ApiError, ApiRequest};
 use schemars::SchemaGenerator;
@@ -19,10 +22,12 @@ const DESCRIPTION: &str = "Runs a company of AI agents: providers, agents, proje
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/openapi.json", show)
+            .scope(ProjectScope::Unscoped)
             .access(Access::Public)
             .summary("This document")
             .answers::<Value>(200),
         Endpoint::get("/api/openapi.yaml", show_yaml)
+            .scope(ProjectScope::Unscoped)
             .access(Access::Public)
             .summary("This document as YAML")
             .answers_without_json(200),

@@ -4,17 +4,18 @@
 use crate::http::framework::auth::{self, Identity};
 use crate::http::framework::context::Context;
 use crate::http::framework::cors::{self, Origins};
-use crate::http::framework::endpoint::{BodyLimit, Endpoint, Secrecy, Timeout};
+use crate::http::framework::endpoint::{Endpoint, OriginPolicy, Timeout};
 use crate::http::framework::idempotency;
 use crate::http::framework::metrics::RouteMetrics;
 use crate::http::framework::origin::{self, Hosts};
 use crate::http::framework::peer::Peer;
-use crate::http::framework::project_scope;
+use crate::http::framework::project_scope::{self, PathRows};
 use crate::http::framework::request::ApiRequest;
 use crate::http::framework::request_id::{self, RequestId};
 use crate::http::framework::required_role::Access;
 use crate::http::framework::router::{Params, RouteMatch, Router};
 use crate::http::wire::body::{self, BodyPolicy, BodyStream};
+use crate::http::wire::body::{BodyLimit, Secrecy};
 use crate::http::wire::openai_error::ErrorFormat;
 use crate::http::wire::problem::ApiError;
 use crate::http::wire::query::Query;
@@ -46,6 +47,8 @@ pub struct Pipeline {
     origins: Origins,
     /// Counts what is no route, so that a client cannot make up labels.
     unrouted: RouteMetrics,
+    /// The first segments of the paths that speak OpenAI's protocol: also unknown paths below them do.
+    openai_roots: Vec<String>,
 }
 
 /// A request as the filter takes it apart.
@@ -67,7 +70,20 @@ impl Pipeline {
         let unrouted = RouteMetrics::new(Method::GET, "none");
         let origins = Origins::new(&context.settings().http.cors_origins)
             .with_codec_page(&context.settings().temporal.ui_url);
-        Self { context, router: Router::new(&endpoints), hosts, origins, unrouted }
+        let openai_roots = endpoints
+            .iter()
+            .filter(|endpoint| endpoint.error_format == ErrorFormat::OpenAi)
+            .map(|endpoint| root(endpoint.path).to_owned())
+            .collect();
+        Self { context, router: Router::new(&endpoints), hosts, origins, unrouted, openai_roots }
+    }
+
+    fn error_format(&self, found: &RouteMatch<'_>, path: &str) -> ErrorFormat {
+        match found {
+            RouteMatch::Endpoint(endpoint, _) => endpoint.error_format,
+            _ if self.openai_roots.iter().any(|known| known == root(path)) => ErrorFormat::OpenAi,
+            _ => ErrorFormat::Problem,
+        }
     }
 
     /// The edge as a filter that answers everything.
@@ -93,15 +109,15 @@ impl Pipeline {
     async fn answer(&self, mut request: RawRequest) -> Response {
         let started = Instant::now();
         let id = RequestId::of(&request.headers);
-        let error_format = ErrorFormat::of(&request.path);
         let asked_by = self.origins.allowed_origin(&request.headers).cloned();
-        let page =
-            self.origins.is_for_codec(&request.path, &request.headers).then(|| request.headers.clone());
+        let found = self.router.find(&request.method, &request.path);
+        let error_format = self.error_format(&found, &request.path);
+        let is_for_codec = admits_codec_page(&found) && self.origins.is_codec_page(&request.headers);
+        let page = is_for_codec.then(|| request.headers.clone());
         if page.is_some() && request.method != Method::OPTIONS {
             // From here on it is as if the page were ours: who signed in here counts.
             origin::strip_cross_origin(&mut request.headers);
         }
-        let found = self.router.find(&request.method, &request.path);
         let mut secrecy = Secrecy::Plain;
         let (metrics, outcome) = match found {
             RouteMatch::Endpoint(endpoint, params) => {
@@ -193,12 +209,13 @@ impl Pipeline {
             request_id,
             read: None,
             keep: None,
+            rows: PathRows::default(),
         };
         if self.context.is_shutting_down() && endpoint.access != Access::Public {
             return Err(ApiError::new("shutting-down", "the server is shutting down"));
         }
         let answered = async {
-            project_scope::check(&call, &endpoint.method, endpoint.path).await?;
+            project_scope::check(&call, endpoint).await?;
             let takes_none = endpoint.body.is_none() && endpoint.body_limit != BodyLimit::File;
             if takes_none && !matches!(endpoint.method, Method::GET) {
                 call.json_or_default::<EmptyBody>().await?;
@@ -221,6 +238,20 @@ fn byte_stream<B: Buf + 'static>(
     Box::pin(body.map(|piece| -> Result<Bytes, warp::Error> {
         piece.map(|mut piece| piece.copy_to_bytes(piece.remaining()))
     }))
+}
+
+/// The first segment of a path that has more than one, with its slashes.
+fn root(path: &str) -> &str {
+    path.match_indices('/').nth(1).map_or("", |(end, _)| &path[..=end])
+}
+
+fn admits_codec_page(found: &RouteMatch<'_>) -> bool {
+    let admits = |endpoint: &Arc<Endpoint>| endpoint.origin_policy == OriginPolicy::CodecPage;
+    match found {
+        RouteMatch::Endpoint(endpoint, _) => admits(endpoint),
+        RouteMatch::MethodNotAllowed(others) => others.iter().any(admits),
+        RouteMatch::NotFound => false,
+    }
 }
 
 fn panicked() -> ApiError {

@@ -1,8 +1,9 @@
 //! Events: the log in pages, its statistics and its verification, and the stream.
 
-use crate::http::framework::endpoint::{QueryField, number, text};
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::system::stream::{self, StreamSession};
 use crate::http::wire::page::PAGE;
+use crate::http::wire::query::{QueryField, number, text};
 use crate::http::wire::schema::{time, word};
 use crate::http::wire::sse_frames;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
@@ -121,6 +122,7 @@ struct AuditView {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/events", list)
+            .scope(ProjectScope::CheckedByHandler)
             .query(FILTERS)
             .query(SUBJECT)
             .query(RANGE)
@@ -128,16 +130,19 @@ pub fn endpoints() -> Vec<Endpoint> {
             .summary("The event log, oldest first")
             .answers::<Vec<EventView<'static>>>(200),
         Endpoint::get("/api/v1/events/stream", open)
+            .scope(ProjectScope::CheckedByHandler)
             .query(FILTERS)
             .query(RESUME)
             .unlimited()
             .summary("Events as they happen, as server-sent events; resumes behind Last-Event-ID")
             .answers_without_json(200),
         Endpoint::get("/api/v1/events/stats", stats)
+            .scope(ProjectScope::CheckedByHandler)
             .query(PROJECT)
             .summary("How many events there are of each type")
             .answers::<StatsView>(200),
         Endpoint::get("/api/v1/audit/verify", verify)
+            .scope(ProjectScope::Unscoped)
             .unlimited()
             .summary("Follow the hash chain through the whole event log")
             .answers::<AuditView>(200),
@@ -192,7 +197,7 @@ pub fn answer(request: &ApiRequest, page: &EventPage) -> Result<Reply, ApiError>
     let full = page.events.len() == usize::try_from(request.page()?.limit).unwrap_or(usize::MAX);
     let edge = if is_backward(request)? { page.events.first() } else { page.events.last() };
     let next = edge.filter(|_| full).map(|event| event.seq.to_string());
-    Ok(Reply::json(&views)?.with_next(request, next.as_deref()))
+    Ok(Reply::json(&views)?.with_next(request.page_link(), next.as_deref()))
 }
 
 /// The event after which the client wants to go on.

@@ -1,5 +1,6 @@
 //! Whether the server is alive, and whether it can do its work.
 
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::word;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
@@ -47,14 +48,17 @@ struct ReadyView {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/health", health)
+            .scope(ProjectScope::Unscoped)
             .access(Access::Public)
             .summary("How the server is; always 200 while it lives")
             .answers::<HealthView>(200),
         Endpoint::get("/api/v1/health/live", live)
+            .scope(ProjectScope::Unscoped)
             .access(Access::Public)
             .summary("Whether the server lives")
             .answers::<LiveView>(200),
         Endpoint::get("/api/v1/health/ready", ready)
+            .scope(ProjectScope::Unscoped)
             .access(Access::Public)
             .summary("Whether the server can do its work; never depends on providers")
             .answers::<ReadyView>(200)

@@ -1,5 +1,6 @@
 //! The entries of the vault: what they are called and what they are for, never what they hold.
 
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::{PAGE, paginate};
 use crate::http::wire::schema::time;
@@ -95,10 +96,12 @@ struct KeyValueBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(COLLECTION, list)
+            .scope(ProjectScope::Unscoped)
             .query(PAGE)
             .summary("The entries of the vault, locked or not, without their keys")
             .answers::<Vec<KeyView>>(200),
         Endpoint::with_body(Method::POST, COLLECTION, create)
+            .without_kept_answers()
             .access(Access::Admin)
             .secret()
             .summary("Store a key")
@@ -118,7 +121,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
     let entries = request.handles().vault.entries();
     let page = paginate(entries, &request.page()?, |entry| entry.id.as_str().to_owned());
-    Reply::page::<_, KeyView>(&request, page)
+    Reply::page::<_, KeyView>(request.page_link(), page)
 }
 
 async fn create(request: ApiRequest, body: NewKeyBody) -> Result<Reply, ApiError> {

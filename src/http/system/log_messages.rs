@@ -1,5 +1,6 @@
 //! Messages that clients write into the event log. Everything else in it is written by what happens.
 
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::system::events::EventView;
 use crate::http::wire::schema::any_object;
@@ -58,6 +59,7 @@ struct MessageBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::with_body(Method::POST, "/api/v1/events", write)
+            .scope(ProjectScope::CheckedByHandler)
             .access(Access::Operator)
             .summary("Write a log.message into the event log")
             .answers::<EventView<'static>>(201),

@@ -1,6 +1,7 @@
 //! `/metrics`: what was counted, with what the handles know at the moment.
 
 use crate::http::framework::metrics::gauge_value;
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use metrics::{counter, gauge};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ const LONG_WAIT: Duration = Duration::from_secs(60);
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/metrics", show)
+            .scope(ProjectScope::Unscoped)
             .summary("Metrics in Prometheus' text format")
             .answers_without_json(200),
     ]

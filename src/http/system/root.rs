@@ -1,5 +1,6 @@
 //! `/`: where to go from here.
 
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 
@@ -13,6 +14,7 @@ const TEXT: &str = concat!(
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/", show)
+            .scope(ProjectScope::Unscoped)
             .access(Access::Public)
             .summary("A line that says where the API is described")
             .answers_without_json(200),

@@ -2,6 +2,7 @@
 
 use crate::http::framework::auth::Identity;
 use crate::http::framework::cookie;
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::system::tokens::WhoView;
 use crate::http::wire::serde_fields::Secret;
@@ -27,11 +28,14 @@ struct SignInBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::with_body(Method::POST, PATH, sign_in)
+            .without_kept_answers()
+            .scope(ProjectScope::Unscoped)
             .access(Access::Public)
             .secret()
             .summary("Sign in with a token; the answer sets a cookie that may what the token may")
             .answers::<WhoView>(201),
         Endpoint::delete(PATH, sign_out)
+            .scope(ProjectScope::Unscoped)
             .access(Access::Public)
             .summary("Sign out; the cookie is of no use any more")
             .answers_without_json(204),

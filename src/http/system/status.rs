@@ -1,5 +1,6 @@
 //! The system as a whole: what runs, how much of everything there is, and whether work is handed out.
 
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::maybe_time;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
@@ -101,6 +102,7 @@ struct ParkBody {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/system/status", show)
+            .scope(ProjectScope::Unscoped)
             .summary("What runs and how much of everything there is")
             .answers::<SystemView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/system/park", park)

@@ -1,8 +1,9 @@
 //! The bridge to Temporal: how it stands, its workflows, and the codec by which Temporal's own tools read ours.
 
 use crate::bridge::{Bridge, Status, WorkflowView};
-use crate::http::framework::endpoint::{QueryField, number, text};
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
+use crate::http::wire::query::{QueryField, number, text};
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::{Error, VaultAccessError};
 use arbiter_temporal::client::WorkflowClientError;
@@ -55,17 +56,21 @@ struct PayloadJson {
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/temporal/status", status)
+            .scope(ProjectScope::Unscoped)
             .summary("How the bridge to the Temporal server stands")
             .answers::<Status>(200),
         Endpoint::get("/api/v1/temporal/workflows", workflows)
+            .scope(ProjectScope::CheckedByHandler)
             .query(FILTER)
             .summary("The workflows at the Temporal server, newest first; none when no server is configured")
             .answers::<Vec<WorkflowView>>(200),
         Endpoint::with_body(Method::POST, "/api/v1/temporal/codec/decode", decode)
+            .codec_page()
             .access(Access::Operator)
             .summary("Payloads decrypted, by Temporal's remote codec protocol")
             .answers::<PayloadsBody>(200),
         Endpoint::with_body(Method::POST, "/api/v1/temporal/codec/encode", encode)
+            .codec_page()
             .access(Access::Operator)
             .summary("Payloads encrypted, by Temporal's remote codec protocol")
             .answers::<PayloadsBody>(200),

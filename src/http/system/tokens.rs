@@ -1,6 +1,7 @@
 //! Tokens: who may use the API. A token's text is shown once.
 
 use crate::http::framework::auth::Identity;
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::page::{PAGE, paginate};
 use crate::http::wire::schema::{maybe_time, time, word};
@@ -151,6 +152,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             .summary("The tokens without their texts")
             .answers::<Vec<TokenView>>(200),
         Endpoint::with_body(Method::POST, COLLECTION, create)
+            .without_kept_answers()
             .access(Access::Admin)
             .summary("Make a token; its text is shown once")
             .answers::<NewTokenView>(201),
@@ -158,14 +160,17 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Admin)
             .summary("Make a token useless at once")
             .answers_without_json(204),
-        Endpoint::get("/api/v1/whoami", whoami).summary("Who the caller is").answers::<WhoView>(200),
+        Endpoint::get("/api/v1/whoami", whoami)
+            .scope(ProjectScope::Unscoped)
+            .summary("Who the caller is")
+            .answers::<WhoView>(200),
     ]
 }
 
 async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
     let tokens = request.handles().store.tokens().await?;
     let page = paginate(tokens, &request.page()?, |token| format!("{}~{}", token.created_at, token.id));
-    Reply::page::<_, TokenView>(&request, page)
+    Reply::page::<_, TokenView>(request.page_link(), page)
 }
 
 async fn create(request: ApiRequest, body: NewTokenBody) -> Result<Reply, ApiError> {

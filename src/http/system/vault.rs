@@ -1,6 +1,7 @@
 //! The vault: where it stands, its lock, its password, and whole key files. No route returns a password or
 //! a key in the clear.
 
+use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::{maybe_time, word};
 use crate::http::wire::serde_fields::Secret;
@@ -146,34 +147,43 @@ impl From<ImportedKeys> for ImportedView {
 /// The vault's state, its lock, its password, and whole key files.
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
-        Endpoint::get("/api/v1/vault", show).summary("Where the vault stands").answers::<VaultStateView>(200),
+        Endpoint::get("/api/v1/vault", show)
+            .scope(ProjectScope::Unscoped)
+            .summary("Where the vault stands")
+            .answers::<VaultStateView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/vault/unlock", unlock)
+            .without_kept_answers()
             .access(Access::Admin)
             .secret()
             .summary("Unlock the vault; the first password creates it")
             .answers::<VaultStateView>(200)
             .answers::<VaultStateView>(201),
         Endpoint::post("/api/v1/vault/lock", lock)
+            .without_kept_answers()
             .access(Access::Admin)
             .summary("Forget the password and every key")
             .answers::<VaultStateView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/vault/rotate", rotate)
+            .without_kept_answers()
             .access(Access::Admin)
             .secret()
             .unlimited()
             .summary("Change the password: every key is encrypted anew, all or none")
             .answers::<VaultStateView>(200),
         Endpoint::post("/api/v1/vault/accept-rollback", accept_rollback)
+            .without_kept_answers()
             .access(Access::Admin)
             .summary("Use a key file that is older than the newest one seen")
             .answers::<VaultStateView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/vault/export", export)
+            .without_kept_answers()
             .access(Access::Admin)
             .secret()
             .unlimited()
             .summary("Keys as an encrypted file for another data directory")
             .answers::<KeyFileView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/vault/import", import)
+            .without_kept_answers()
             .access(Access::Admin)
             .secret_document()
             .unlimited()

@@ -1,7 +1,6 @@
 //! Request bodies: read with a limit, parsed as JSON, and told what is wrong with them by pointer.
 
 use crate::config;
-use crate::http::framework::endpoint::{BodyLimit, Secrecy};
 use crate::http::wire::problem::ApiError;
 use arbiter_core::kernel::refusal::FieldProblem;
 use arbiter_vault::{Scrubbed, on_scrubbed_stack};
@@ -15,6 +14,35 @@ use std::time::{Duration, Instant};
 use warp::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use warp::http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
+
+/// The care that the body of a request needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrecy {
+    /// No secret is expected in it.
+    Plain,
+    /// May hold a password or a key: bounded tightly, and wiped after use.
+    Secret,
+    /// Holds a password beside a whole document: bounded as usual, and wiped after use.
+    SecretDocument,
+}
+
+impl Secrecy {
+    /// Returns whether the body may hold a secret.
+    pub const fn is_secret(self) -> bool {
+        matches!(self, Self::Secret | Self::SecretDocument)
+    }
+}
+
+/// The upper bound of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLimit {
+    /// The configured bound.
+    Standard,
+    /// A whole conversation with its images.
+    Conversation,
+    /// A file of any size, which the handler reads as it comes.
+    File,
+}
 
 /// A body on its way in.
 pub type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;

@@ -5,9 +5,6 @@ use serde_json::json;
 use warp::http::header::{CONTENT_TYPE, HeaderValue};
 use warp::http::{HeaderMap, StatusCode};
 
-/// Where that protocol is spoken.
-const ROUTES: &str = "/v1/";
-
 /// How a client is told what is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorFormat {
@@ -15,13 +12,6 @@ pub enum ErrorFormat {
     Problem,
     /// By an error of OpenAI's.
     OpenAi,
-}
-
-impl ErrorFormat {
-    /// The voice of a path, routes that do not exist included.
-    pub fn of(path: &str) -> Self {
-        if path.starts_with(ROUTES) { Self::OpenAi } else { Self::Problem }
-    }
 }
 
 impl ApiError {
@@ -103,11 +93,5 @@ mod tests {
         let (status, body) = told(ApiError::field("messages/0/role", "is required"));
         assert_eq!((status, body["error"]["param"].as_str()), (400, Some("messages[0].role")));
         assert_eq!(told(ApiError::new("budget-exhausted", "")).1["error"]["code"], "budget_exhausted");
-    }
-
-    #[test]
-    fn only_openai_routes_use_openai_error_format() {
-        assert_eq!(ErrorFormat::of("/v1/nonsense"), ErrorFormat::OpenAi);
-        assert_eq!(ErrorFormat::of("/api/v1/beads"), ErrorFormat::Problem);
     }
 }

@@ -1,6 +1,6 @@
 //! Pages of lists that are short enough to be held in memory.
 
-use crate::http::framework::endpoint::{QueryField, number, text};
+use crate::http::wire::query::{QueryField, number, text};
 use arbiter_store::{Page, PageRequest};
 
 /// The query parameters of every list.

@@ -1,9 +1,50 @@
 //! Query parameters: known ones only, each of them once, and each of what it has to be.
 
-use crate::http::framework::endpoint::{Kind, QueryField};
 use crate::http::wire::problem::ApiError;
 use std::fmt::Display;
 use std::str::FromStr;
+
+/// The values that a query parameter takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A whole number, 0 or more.
+    Number,
+    /// `true` or `false`.
+    Flag,
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+/// A query parameter that an endpoint knows; all others are refused.
+#[derive(Clone, Copy, Debug)]
+pub struct QueryField {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// The effect, as the OpenAPI document describes it.
+    pub summary: &'static str,
+}
+
+/// A query parameter of any text.
+pub const fn text(name: &'static str, summary: &'static str) -> QueryField {
+    QueryField { name, kind: Kind::Text, summary }
+}
+
+/// A query parameter that is a number.
+pub const fn number(name: &'static str, summary: &'static str) -> QueryField {
+    QueryField { name, kind: Kind::Number, summary }
+}
+
+/// A query parameter that is `true` or `false`.
+pub const fn flag(name: &'static str, summary: &'static str) -> QueryField {
+    QueryField { name, kind: Kind::Flag, summary }
+}
+
+/// A query parameter that is one of a few words.
+pub const fn word(name: &'static str, words: &'static [&'static str], summary: &'static str) -> QueryField {
+    QueryField { name, kind: Kind::Word(words), summary }
+}
 
 /// The decoded pairs of a query.
 #[derive(Clone, Debug, Default)]
@@ -112,7 +153,6 @@ fn check(field: &QueryField, value: &str) -> Result<(), ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::framework::endpoint::{flag, number, text, word};
 
     const KNOWN: &[QueryField] =
         &[text("q", ""), number("limit", ""), flag("ready", ""), word("sort", &["age", "bd"], "")];

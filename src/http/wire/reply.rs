@@ -1,7 +1,7 @@
 //! Successful answers.
 
-use crate::http::framework::request::ApiRequest;
 use crate::http::wire::problem::ApiError;
+use crate::http::wire::query::Query;
 use arbiter_store::Page;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -16,6 +16,13 @@ use warp::reply::Response;
 /// How many rows a list has in all.
 pub const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The list that an answer is a part of; a link to the next part keeps its path and its query.
+#[derive(Clone, Copy, Debug)]
+pub struct PageLink<'a> {
+    pub path: &'a str,
+    pub query: &'a Query,
+}
 
 /// An answer.
 #[derive(Debug)]
@@ -78,23 +85,23 @@ impl Reply {
         Self { response: Response::default(), body: Bytes::new() }.with_status(StatusCode::NO_CONTENT)
     }
 
-    /// A part of a list, with the way to the next one.
+    /// A part of a list, with a link to the next one.
     ///
     /// # Errors
     /// 500 when a row cannot be written as JSON.
-    pub fn page<T, V: Serialize + From<T>>(call: &ApiRequest, page: Page<T>) -> Result<Self, ApiError> {
+    pub fn page<T, V: Serialize + From<T>>(link: PageLink<'_>, page: Page<T>) -> Result<Self, ApiError> {
         let views: Vec<V> = page.items.into_iter().map(V::from).collect();
         let reply = Self::json(&views)?.with_header(TOTAL_COUNT, &page.total.to_string());
-        Ok(reply.with_next(call, page.next.as_deref()))
+        Ok(reply.with_next(link, page.next.as_deref()))
     }
 
     /// With a link to the next part of a list, if there is one.
     #[must_use]
-    pub fn with_next(self, call: &ApiRequest, cursor: Option<&str>) -> Self {
+    pub fn with_next(self, link: PageLink<'_>, cursor: Option<&str>) -> Self {
         match cursor {
             None => self,
             Some(cursor) => {
-                let link = format!("<{}?{}>; rel=\"next\"", call.path, call.query.with("cursor", cursor));
+                let link = format!("<{}?{}>; rel=\"next\"", link.path, link.query.with("cursor", cursor));
                 self.with_header(LINK, &link)
             }
         }

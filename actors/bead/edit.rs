@@ -1,0 +1,164 @@
+//! A change of a bead's fields together with its status: both are decided before anything is written, and one
+//! unit carries them.
+
+use crate::bead::actor::{BeadActor, add_edges, plan};
+use crate::bead::release;
+use crate::bead::status_change::StatusChange;
+use crate::bead::{BeadAction, BeadEdit};
+use crate::caller::Caller;
+use crate::conflict_retry::{check_revision, retry_on_conflict};
+use crate::error::Error;
+use crate::runtime::random;
+use arbiter_core::bead::edit::{BeadPatch, Edge};
+use arbiter_core::bead::readiness::{
+    Blocker, BlockingRule, ConditionalMode, DependencyTarget, Gate, IsWaiting, blocking_rule,
+};
+use arbiter_core::bead::{self, Bead, ClaimContext, Claimant, Status, authorize};
+use arbiter_core::kernel::lease;
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::token::Role;
+use arbiter_store::{BeadDetail, Change};
+
+/// The change of status that follows the change of fields.
+enum StatusStep {
+    Claim(Claimant),
+    Act(BeadAction),
+}
+
+impl BeadActor {
+    pub(crate) async fn edit(&self, caller: &Caller, edit: &BeadEdit) -> Result<BeadDetail, Error> {
+        let shared = &self.context.shared;
+        let shown = edit.lease_token.as_deref();
+        let token = random::secret_text();
+        let claimed = retry_on_conflict(async || {
+            let (bead, mut claim_context, lease) = self.state().await?;
+            let mut patch = edit.patch.clone();
+            let step = self.status_step(caller, edit, &bead, &mut patch).await?;
+            check_revision(caller, &bead)?;
+            let changes_fields = step.is_none() || patch != BeadPatch::default();
+            if changes_fields || !matches!(step, Some(StatusStep::Claim(_))) {
+                lease::check_token(lease.as_ref(), shown, &bead.id)?;
+            }
+            let mut unit = self.unit(caller);
+            let mut after = bead.clone();
+            if changes_fields {
+                let command = bead::Command::Update(Box::new(patch.apply(&bead)?));
+                let happenings = bead.decide(&command, &claim_context, unit.at)?;
+                after = unit.apply(&bead, &happenings, Change::Bead);
+                let present = shared.store.edges_of(bead.id.to_string()).await?;
+                let (add, remove) = patch.edges(&bead.id, &present);
+                add_edges(&mut unit, &bead, &add, &remove);
+                self.follow_edges(&mut claim_context, &add, &remove).await?;
+            }
+            let mut claimed = None;
+            match &step {
+                None => {}
+                Some(StatusStep::Claim(claimant)) => {
+                    let command = bead::Command::Claim(claimant.clone());
+                    let happenings = after.decide(&command, &claim_context, unit.at)?;
+                    after = unit.apply(&after, &happenings, Change::Bead);
+                    let ttl_sec = shared.settings.lease_ttl.as_secs();
+                    claimed = Some(self.take(&mut unit, &after, claimant, ttl_sec, &token).await?);
+                }
+                Some(StatusStep::Act(action)) => {
+                    let (command, release_reason) = plan(action);
+                    let happenings = after.decide(&command, &claim_context, unit.at)?;
+                    after = unit.apply(&after, &happenings, Change::Bead);
+                    if bead.status == Status::InProgress && after.status != Status::InProgress {
+                        release::end(shared, &mut unit, &bead, lease.as_ref(), &release_reason, None).await?;
+                    }
+                }
+            }
+            self.commit(unit).await?;
+            if bead.status == Status::InProgress && after.status != Status::InProgress {
+                self.release_hold(lease.as_ref());
+            }
+            Ok(claimed)
+        })
+        .await?;
+        if let Some((lease, kind)) = claimed {
+            self.begin_hold(lease.as_ref(), kind, &token);
+        }
+        self.detail().await
+    }
+
+    async fn status_step(
+        &self,
+        caller: &Caller,
+        edit: &BeadEdit,
+        bead: &Bead,
+        patch: &mut BeadPatch,
+    ) -> Result<Option<StatusStep>, Error> {
+        let shown = edit.lease_token.as_deref();
+        let Some(wanted) = edit.status else {
+            authorize::write(&caller.authority, bead, shown)?;
+            return Ok(None);
+        };
+        authorize::act(&caller.authority, bead, shown)?;
+        let reason = edit.reason.clone().unwrap_or_else(|| format!("set by {}", caller.name));
+        Ok(Some(match StatusChange::to(bead, wanted, reason)? {
+            // The claim itself assigns the bead to the agent or person that the patch names.
+            StatusChange::Claim => {
+                StatusStep::Claim(self.claimant(caller, bead, patch.assigned_to.take()).await?)
+            }
+            StatusChange::Act(action) => StatusStep::Act(action),
+        }))
+    }
+
+    /// The claimant of a bead that is set to `in_progress`: the named or the already assigned agent, else the
+    /// caller in person.
+    async fn claimant(
+        &self,
+        caller: &Caller,
+        bead: &Bead,
+        named: Option<Option<String>>,
+    ) -> Result<Claimant, Error> {
+        let authority = &caller.authority;
+        if authority.role == Role::Agent {
+            let detail = "an agent takes a bead with POST /beads/{id}/claim";
+            return Err(Refusal::Forbidden(detail.to_owned()).into());
+        }
+        let Some(name) = named.flatten().or_else(|| bead.assigned_to.clone()) else {
+            return Ok(Claimant::Person(authority.name.clone()));
+        };
+        if let Some(agent) = self.context.shared.store.agent(name.clone()).await? {
+            return Ok(Claimant::Agent(agent.id));
+        }
+        if name == authority.name || authority.role == Role::Admin {
+            return Ok(Claimant::Person(name));
+        }
+        Err(Refusal::field("assigned_to", format!("no agent has the id {name}")).into())
+    }
+
+    /// Brings the beads that a bead waits for to where its changed dependencies leave them.
+    async fn follow_edges(
+        &self,
+        claim_context: &mut ClaimContext,
+        add: &[Edge],
+        remove: &[Edge],
+    ) -> Result<(), Error> {
+        let rule_of =
+            |kind: &str| if kind == "blocks" { BlockingRule::Blocks } else { BlockingRule::ParentWaits };
+        claim_context.waiting_on.retain(|blocker| {
+            !remove.iter().any(|edge| edge.depends_on == blocker.id && rule_of(&edge.kind) == blocker.rule)
+        });
+        for edge in add {
+            let found = self.context.shared.store.bead_state(edge.depends_on.to_string()).await?;
+            let Some((target, target_context, _)) = found else { continue };
+            let waits = if target_context.waiting_on.is_empty() { IsWaiting::No } else { IsWaiting::Yes };
+            let target = DependencyTarget {
+                kind: edge.kind.clone(),
+                gate: Gate::AllChildren,
+                status: Some(target.status),
+                reason: target.close_reason.or(target.block_reason),
+                waits,
+                open_children: 0,
+                closed_children: 0,
+            };
+            if let Some(rule) = blocking_rule(&target, ConditionalMode::Blocks) {
+                claim_context.waiting_on.push(Blocker { id: edge.depends_on.clone(), rule });
+            }
+        }
+        Ok(())
+    }
+}

@@ -155,7 +155,7 @@ impl OrgChartsHandle {
         }
         // The revision that it was looked at with: a bead it got meanwhile counts as well.
         let caller = Caller { if_match: Some(agent.revision), ..caller.clone() };
-        match agents.update(&caller, id, patch).await {
+        match agents.edit(&caller, id, patch, None).await {
             Err(Error::Refused(Refusal::Precondition { .. })) => {
                 let detail = format!("agent {id} was changed at the same moment; look at it and try again");
                 return Err(Refusal::conflict("changed", detail).into());

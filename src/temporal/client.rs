@@ -1,4 +1,4 @@
-//! The client's side: states and events on their way to workflows. What is asked of them is in `asking`.
+//! The workflow client: sends states and events to workflows. Queries and signals are in `query`.
 
 pub mod connection;
 pub mod query;
@@ -22,36 +22,36 @@ use temporalio_common::MemoValues;
 use temporalio_common::search_attributes::SearchAttributes;
 use tonic::Code;
 
-/// How long one request to the server may take.
+/// The time limit of one request to the server.
 pub(crate) const RPC_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why something did not arrive.
+/// An error of a request to the Temporal server.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkflowClientError {
-    /// The server is not there, or not well; the same may arrive later.
+    /// The server is unreachable or overloaded; a retry may succeed.
     #[error("the Temporal server does not take it: {0}")]
     Unavailable(String),
-    /// The server will not take it however often it is sent.
+    /// The server refuses the request; a retry does not help.
     #[error("the Temporal server refuses it: {0}")]
     Refused(String),
-    /// There is no such workflow.
+    /// The workflow does not exist.
     #[error("there is no such workflow")]
     NotFound,
 }
 
-/// Whether an entity's workflow is running, and which life of the entity it follows.
+/// The state of an entity's workflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkflowRun {
-    /// It runs; the number of the life.
+    /// Running, with the run number of the entity.
     Running(u64),
-    /// None runs.
+    /// No run is open.
     Ended,
 }
 
-/// The name of the memo that says which life of the entity a run follows.
+/// The memo field with the run number of the entity.
 const RUN_NO: &str = "run_no";
 
-/// The way to workflows. Clones share the connection.
+/// A client of workflows. Clones share the connection.
 #[derive(Clone)]
 pub struct WorkflowClient {
     pub(crate) connected: TemporalConnection,
@@ -59,12 +59,12 @@ pub struct WorkflowClient {
 }
 
 impl WorkflowClient {
-    /// Deliveries over this connection; workflows of a kind are started at its queue.
+    /// Creates a client over this connection; each kind of workflow starts on its queue.
     pub fn new(connected: TemporalConnection, queues: BTreeMap<Kind, String>) -> Self {
         Self { connected, queues }
     }
 
-    /// The connection.
+    /// Returns the connection.
     pub fn connected(&self) -> &TemporalConnection {
         &self.connected
     }
@@ -73,7 +73,7 @@ impl WorkflowClient {
         self.queues.get(&kind).cloned().unwrap_or_else(|| crate::codec::names::CONTROL_QUEUE.to_owned())
     }
 
-    /// Brings an entity's state to its workflow, which is started if it is not there. Returns the run that has it.
+    /// Sends an entity's state to its workflow, starting it if needed. Returns the run id.
     ///
     /// # Errors
     /// [`WorkflowClientError`].
@@ -92,7 +92,7 @@ impl WorkflowClient {
         self.send(kind, id, start, "mirror", &json!(input), search_fields).await
     }
 
-    /// Brings an entity's last state to its workflow, if that is still there.
+    /// Sends an entity's last state to its workflow, if that is still running.
     ///
     /// # Errors
     /// [`WorkflowClientError`].
@@ -114,7 +114,7 @@ impl WorkflowClient {
         }
     }
 
-    /// Whether an entity's workflow is running, and which life it follows.
+    /// Returns whether an entity's workflow is running, and its run number.
     ///
     /// # Errors
     /// [`WorkflowClientError`].
@@ -123,7 +123,7 @@ impl WorkflowClient {
         let options = WorkflowDescribeOptions::builder().rpc_options(rpc_options()).build();
         match handle.describe(options).await {
             Ok(found) if matches!(found.status(), WorkflowExecutionStatus::Running) => {
-                // One that somebody else started follows no life of ours.
+                // A workflow that another client started has no run number.
                 Ok(WorkflowRun::Running(found.memo().get::<u64>(RUN_NO).ok().flatten().unwrap_or(0)))
             }
             Ok(_) | Err(WorkflowInteractionError::NotFound(_)) => Ok(WorkflowRun::Ended),
@@ -132,7 +132,7 @@ impl WorkflowClient {
         }
     }
 
-    /// Brings events to a project's aggregator, which is started if it is not there.
+    /// Sends events to a project's aggregator, starting it if needed.
     ///
     /// # Errors
     /// [`WorkflowClientError`].
@@ -183,7 +183,7 @@ impl WorkflowClient {
     }
 }
 
-/// What the server shows of a workflow from its start.
+/// The memo and search attributes of a start.
 struct SearchFields {
     status: Option<String>,
     project: Option<String>,

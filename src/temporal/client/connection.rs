@@ -1,4 +1,4 @@
-//! The way to a Temporal server: TLS, keys, the namespace and its search attributes.
+//! Connects to a Temporal server: TLS, API key, namespace and search attributes.
 
 use crate::codec::Codec;
 use crate::codec::names::{PROJECT, STATUS};
@@ -16,68 +16,68 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 use tonic::Code;
 use url::Url;
 
-/// How long the first connection may take.
+/// The time limit of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The port of a Temporal server.
+/// The default port of a Temporal server.
 const PORT: u16 = 7233;
 
-/// Where a Temporal server is, and how it is spoken to.
+/// The address of a Temporal server, with credentials.
 #[derive(Debug)]
 pub struct Address {
     /// The server: `host`, `host:port` or a URL.
     pub server: String,
     /// The namespace.
     pub namespace: String,
-    /// How long the server keeps what has ended, where the namespace is ours to make.
+    /// The retention of ended workflows, if the namespace has to be created.
     pub retention: Duration,
-    /// The key of the server's API.
+    /// The API key.
     pub api_key: Option<SecretString>,
-    /// Encryption of the connection.
+    /// TLS; `None` for plain text.
     pub tls: Option<Tls>,
 }
 
-/// Encryption of the connection.
+/// TLS settings of the connection.
 #[derive(Debug, Default)]
 pub struct Tls {
-    /// The certificates of those who may have signed the server's, in PEM; else those of the system.
+    /// The CA certificates for the server's certificate, in PEM; by default those of the system.
     pub ca: Option<Vec<u8>>,
-    /// Our certificate and its private key, in PEM.
+    /// The client certificate and its private key, in PEM.
     pub client: Option<(Vec<u8>, SecretString)>,
-    /// The name in the server's certificate, if it is not the one it is reached by.
+    /// The name in the server's certificate, if it differs from the address.
     pub server_name: Option<String>,
 }
 
-/// Why there is no connection.
+/// An error of a connection attempt.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The settings contradict each other; trying again does not help.
+    /// Settings that contradict each other; a retry does not help.
     #[error("{0}")]
     Settings(String),
-    /// The server cannot be reached, or refuses us.
+    /// The server is unreachable or refuses the connection.
     #[error("the Temporal server at {server} {what}")]
     Server {
-        /// Which.
+        /// The server.
         server: String,
-        /// What it does.
+        /// A description of the failure.
         what: String,
     },
 }
 
-/// A connection, and what the server is like.
+/// A connection with properties of its server.
 #[derive(Clone)]
 pub struct TemporalConnection {
     /// The client.
     pub client: Client,
-    /// Whether it knows our search attributes.
+    /// Whether the server has the search attributes.
     pub attributes: bool,
-    /// How long it keeps what has ended, if it says so.
+    /// The retention of ended workflows, if the server tells it.
     pub retention: Option<Duration>,
     /// The keys that sign messages to workflows, shared with the workers of this connection.
     pub signing_keys: SigningKeys,
 }
 
 impl Address {
-    /// The URL the server is reached by.
+    /// Builds the server's URL.
     ///
     /// # Errors
     /// [`ConnectError::Settings`] for what is no address, and for a key or certificates that would travel in the clear.
@@ -110,7 +110,7 @@ impl Address {
         Ok(url)
     }
 
-    /// Connects once; who wants a connection later asks again.
+    /// Connects once, without retries.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -155,7 +155,7 @@ impl Address {
             .build()
     }
 
-    /// Finds the namespace, or makes it where the server lets us. Returns how long it keeps what has ended.
+    /// Looks the namespace up, or creates it where permitted. Returns its retention.
     async fn namespace(&self, client: &Client) -> Result<Option<Duration>, ConnectError> {
         let mut service = client.connection().workflow_service();
         let ask = || DescribeNamespaceRequest { namespace: self.namespace.clone(), ..Default::default() };
@@ -165,7 +165,7 @@ impl Address {
                 let kept = found.into_inner().config.and_then(|c| c.workflow_execution_retention_ttl);
                 Ok(kept.map(|kept| Duration::from_secs(u64::try_from(kept.seconds).unwrap_or(0))))
             }
-            // Whoever may only work in a namespace may not look at it.
+            // Write access to a namespace does not include reading its description.
             Err(status) if status.code() == Code::PermissionDenied => Ok(None),
             Err(status) if status.code() == Code::NotFound => {
                 let seconds = i64::try_from(self.retention.as_secs()).unwrap_or(i64::MAX);
@@ -194,7 +194,7 @@ impl Address {
         }
     }
 
-    /// Whether the server has our search attributes, after it was asked to.
+    /// Adds the search attributes. Returns whether the server has them.
     async fn attributes(&self, client: &Client) -> bool {
         let mut service = client.connection().operator_service();
         let keyword = i32::from(IndexedValueType::Keyword as i16);
@@ -208,7 +208,7 @@ impl Address {
             Err(status) if status.code() == Code::AlreadyExists => true,
             Err(status) => {
                 let why = status.message();
-                tracing::warn!(target: "integration", why, "the Temporal server takes no search attributes; there will be none");
+                tracing::warn!(target: "integration", why, "could not add search attributes; workflows go without them");
                 false
             }
         }
@@ -219,13 +219,13 @@ impl Address {
     }
 }
 
-/// How values become payloads and come back.
+/// Returns the converter between values and payloads.
 pub fn converter(codec: Codec) -> DataConverter {
-    // With `true` the words of failures are encrypted as well.
+    // `true` encrypts the messages of failures as well.
     DataConverter::new(PayloadConverter::default(), DefaultFailureConverter::new(true), codec)
 }
 
-/// An error with its causes, without what Rust says of them.
+/// Formats an error with its causes, without Rust's debug text.
 fn error_chain(error: &ClientConnectError) -> String {
     let (mut text, mut cause) = match error {
         ClientConnectError::SystemInfoCallError(status) => {

@@ -1,4 +1,4 @@
-//! What a client asks of workflows and of the server: queries, signals, results, lists, calls to providers.
+//! Requests of the workflow client: queries, signals, results, lists, provider calls.
 
 use crate::client::{RPC_TIMEOUT, WorkflowClient, WorkflowClientError, classify_status, rpc_options};
 use crate::codec::names::Kind;
@@ -20,7 +20,7 @@ use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
 
-/// How long a question to a workflow may take: the server waits for a worker.
+/// The time limit of a query, during which the server waits for a worker.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A workflow as the server lists it.
@@ -32,11 +32,11 @@ pub struct WorkflowSummary {
     pub run_id: String,
     /// Its type.
     pub workflow_type: String,
-    /// Its status.
+    /// The status on the server.
     pub status: WorkflowExecutionStatus,
-    /// When it began.
+    /// The start time.
     pub started: Option<SystemTime>,
-    /// When it ended.
+    /// The end time.
     pub closed: Option<SystemTime>,
     /// Events in its history.
     pub history_length: i64,
@@ -71,7 +71,7 @@ fn status_name(status: WorkflowExecutionStatus) -> &'static str {
 }
 
 impl WorkflowClient {
-    /// Asks a workflow something.
+    /// Queries a workflow.
     ///
     /// # Errors
     /// [`WorkflowClientError`].
@@ -143,7 +143,7 @@ impl WorkflowClient {
         }
     }
 
-    /// Waits for the end of a workflow, for as long as it takes.
+    /// Waits for the end of a workflow, without a time limit.
     ///
     /// # Errors
     /// [`WorkflowClientError`].
@@ -158,7 +158,7 @@ impl WorkflowClient {
         }
     }
 
-    /// The workflows that a query of Temporal's finds, newest first, at most so many.
+    /// Lists at most `limit` workflows that match a Temporal list filter, newest first.
     ///
     /// # Errors
     /// [`WorkflowClientError`].
@@ -215,7 +215,7 @@ impl WorkflowClient {
             Ok(end) => serde_json::from_value(end)
                 .map_err(|_| WorkflowClientError::Refused("the answer cannot be read".to_owned())),
             Err(WorkflowGetResultError::NotFound(_)) => Err(WorkflowClientError::NotFound),
-            // Somebody ended it over there.
+            // Ended by a client of the Temporal server.
             Err(
                 error @ (WorkflowGetResultError::Failed(_)
                 | WorkflowGetResultError::Cancelled { .. }
@@ -228,7 +228,7 @@ impl WorkflowClient {
         }
     }
 
-    /// Says that nobody waits any more for a call to a provider: one in progress is given up, one in a queue is not made.
+    /// Cancels a provider call: a running one is aborted, a queued one is not made.
     ///
     /// # Errors
     /// [`WorkflowClientError`]; that it has ended, or never began, is none.

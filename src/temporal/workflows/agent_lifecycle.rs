@@ -29,43 +29,43 @@ impl AgentLifecycleWorkflow {
         mirror_until_end(ctx).await
     }
 
-    /// Wishes for a status: a word, or `{status, reason}`.
+    /// Requests a status: a word, or `{status, reason}`.
     #[signal(name = "updateStatus")]
     pub fn update_status(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
         self.entity.receive_command(ctx, "updateStatus", &input);
     }
 
-    /// Wishes that the agent takes a bead: its id, or `{bead_id}`.
+    /// Assigns a bead to the agent: its id, or `{bead_id}`.
     #[signal(name = "assignBead")]
     pub fn assign_bead(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
         self.entity.receive_command(ctx, "assignBead", &input);
     }
 
-    /// Wishes for the end: a reason, or nothing.
+    /// Requests the shutdown: a reason, or nothing.
     #[signal(name = "shutdown")]
     pub fn shutdown(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
         self.entity.receive_command(ctx, "shutdown", &input);
     }
 
-    /// Brings the server's own word.
+    /// Receives the entity's state from the server.
     #[signal(name = "mirror")]
     pub fn mirror(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
         self.entity.receive_mirror(ctx, &input);
     }
 
-    /// The agent's status.
+    /// Returns the agent's status.
     #[query(name = "getStatus")]
     pub fn get_status(&self, _: &WorkflowContextView) -> Option<String> {
         self.entity.snapshot.status().map(str::to_owned)
     }
 
-    /// The bead it works at, or null.
+    /// Returns the agent's current bead, or null.
     #[query(name = "getCurrentBead")]
     pub fn get_current_bead(&self, _: &WorkflowContextView) -> Option<String> {
         self.entity.snapshot.text("current_bead").map(str::to_owned)
     }
 
-    /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
+    /// Returns the mirrored state with its position in the event log; a rebuild reads it.
     #[query(name = "getMirror")]
     pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
         self.entity.snapshot.clone()

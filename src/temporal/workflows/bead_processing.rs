@@ -1,4 +1,4 @@
-//! The way of a bead, from its creation to its closing.
+//! The life of a bead, from its creation to its closing.
 
 use super::Refusal;
 use crate::codec::names::Kind;
@@ -32,13 +32,13 @@ impl BeadProcessingWorkflow {
         mirror_until_end(ctx).await
     }
 
-    /// Wishes for a status: a word, or `{status, reason}`.
+    /// Requests a status: a word, or `{status, reason}`.
     #[signal(name = "statusChange")]
     pub fn status_change(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
         self.entity.receive_command(ctx, "statusChange", &input);
     }
 
-    /// Brings the server's own word.
+    /// Receives the entity's state from the server.
     #[signal(name = "mirror")]
     pub fn mirror(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
         self.entity.receive_mirror(ctx, &input);
@@ -50,7 +50,7 @@ impl BeadProcessingWorkflow {
         Ok(())
     }
 
-    /// Gives the bead to an agent: its id, or `{agent_id}`.
+    /// Assigns the bead to an agent: its id, or `{agent_id}`.
     #[update(name = "assignToAgent")]
     pub async fn assign_to_agent(ctx: &mut WorkflowContext<Self>, input: RawValue) -> Result<Value, Refusal> {
         Ok(view(&send_command(ctx, "assignToAgent", payload::value(&input)?).await?))
@@ -82,26 +82,26 @@ impl BeadProcessingWorkflow {
         Ok(view(&send_command(ctx, "complete", payload::value(&input)?).await?))
     }
 
-    /// The bead's status.
+    /// Returns the bead's status.
     #[query(name = "getStatus")]
     pub fn get_status(&self, _: &WorkflowContextView) -> Option<String> {
         self.entity.snapshot.status().map(str::to_owned)
     }
 
-    /// Who works at it, or null.
+    /// Returns the assigned agent, or null.
     #[query(name = "getAssignedAgent")]
     pub fn get_assigned_agent(&self, _: &WorkflowContextView) -> Option<String> {
         self.entity.snapshot.text("assigned_to").map(str::to_owned)
     }
 
-    /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
+    /// Returns the mirrored state with its position in the event log; a rebuild reads it.
     #[query(name = "getMirror")]
     pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
         self.entity.snapshot.clone()
     }
 }
 
-/// What the caller of an update is answered.
+/// Builds the answer to an update.
 fn view(after: &Snapshot) -> Value {
     json!({"status": after.status(), "assigned_to": after.text("assigned_to"), "seq": after.seq})
 }

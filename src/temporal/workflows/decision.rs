@@ -1,7 +1,7 @@
-//! A question to a person, with the time it has.
+//! A decision of a person, with its deadline.
 //!
-//! The row owns the deadline. The timer here only asks whether the time has come, so that a deadline that was moved, or
-//! a clock that was wrong, ends nothing too early.
+//! The row owns the deadline. The timer only triggers a check, so that a moved deadline or a wrong clock ends no decision
+//! too early.
 
 use super::Refusal;
 use crate::activities::{ControlActivities, control_options, notice_options};
@@ -30,7 +30,7 @@ use temporalio_sdk::{
 #[workflow]
 pub struct DecisionWorkflow {
     entity: EntityState,
-    /// Before this moment the row said that the time had not come, in milliseconds since 1970.
+    /// The earliest time of the next check, in milliseconds since 1970; set when a check came too early.
     not_before_ms: i64,
 }
 
@@ -41,7 +41,7 @@ impl_entity_workflow!(DecisionWorkflow, |s| s
     .is_some_and(|status| status != "pending"));
 
 impl DecisionWorkflow {
-    /// When to ask whether the time has come; never, if it has none or is over.
+    /// Returns the time of the next deadline check; `None` without a deadline or after the end.
     fn next_check_at(&self) -> Option<i64> {
         if self.is_over() {
             return None;
@@ -59,7 +59,7 @@ impl DecisionWorkflow {
         Self { entity: EntityState::new(Kind::Decision, context, &input), not_before_ms: 0 }
     }
 
-    /// Ends with the choice, with `timeout` or with `cancelled`.
+    /// Ends with the decision, with `timeout` or with `cancelled`.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
         load_entity(ctx).await?;
@@ -75,7 +75,7 @@ impl DecisionWorkflow {
                         next = run_alongside(&mut notifying, process_signals(ctx, changed)).boxed_local().fuse() => Some(next?),
                         _ = timer => None,
                     };
-                    // One that is let go would still run at the server.
+                    // A dropped timer would still run on the server.
                     if matches!(next, Some(NextStep::Interrupted)) {
                         timer.cancel();
                     }
@@ -99,32 +99,32 @@ impl DecisionWorkflow {
         Ok(())
     }
 
-    /// Answers: the choice, or `{decision, rationale, decider_id}`.
+    /// Resolves the decision: a text, or `{decision, rationale, decider_id}`.
     #[update(name = "resolve")]
     pub async fn resolve(ctx: &mut WorkflowContext<Self>, input: RawValue) -> Result<Value, Refusal> {
         let after = send_command(ctx, "resolve", payload::value(&input)?).await?;
         Ok(json!({"status": after.status(), "decision": after.text("decision"), "seq": after.seq}))
     }
 
-    /// Brings the server's own word.
+    /// Receives the entity's state from the server.
     #[signal(name = "mirror")]
     pub fn mirror(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
         self.entity.receive_mirror(ctx, &input);
     }
 
-    /// The decision's status.
+    /// Returns the decision's status.
     #[query(name = "getStatus")]
     pub fn get_status(&self, _: &WorkflowContextView) -> Option<String> {
         self.entity.snapshot.status().map(str::to_owned)
     }
 
-    /// The decision's record, or null.
+    /// Returns the decision's record, or null.
     #[query(name = "getDecision")]
     pub fn get_decision(&self, _: &WorkflowContextView) -> Value {
         self.entity.snapshot.record.clone()
     }
 
-    /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
+    /// Returns the mirrored state with its position in the event log; a rebuild reads it.
     #[query(name = "getMirror")]
     pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
         self.entity.snapshot.clone()
@@ -185,6 +185,6 @@ fn millis(at: Option<SystemTime>) -> i64 {
 }
 
 fn time_until(at: i64, now: Option<SystemTime>) -> Duration {
-    // Not at once even when the moment has passed: the row may say `not yet` again and again.
+    // Never zero, even after the deadline: the row may answer `not yet` repeatedly.
     Duration::from_millis(u64::try_from(at.saturating_sub(millis(now))).unwrap_or(0).max(100))
 }

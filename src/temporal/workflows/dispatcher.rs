@@ -1,4 +1,4 @@
-//! Where anybody can ask that a project's work be looked at. The one dispatcher decides: two would need two truths.
+//! Triggers the dispatch of a project's work. The single dispatcher of the server decides.
 
 use crate::activities::{ControlActivities, control_options};
 use crate::codec::names::Kind;
@@ -14,10 +14,10 @@ use temporalio_sdk::{
     WorkflowTermination,
 };
 
-/// After so many triggers a run continues as a new one.
+/// The number of dispatches after which a run continues as a new one.
 const DISPATCHES_PER_RUN: u32 = 250;
 
-/// Looks for work when it is triggered: `dispatcher-{projectID}`.
+/// Requests a dispatch for each trigger: `dispatcher-{projectID}`.
 #[workflow]
 pub struct DispatcherWorkflow {
     entity: EntityState,
@@ -45,7 +45,7 @@ impl DispatcherWorkflow {
             match process_signals(ctx, |s| s.is_triggered).await? {
                 NextStep::Completed => return Ok("deleted".to_owned()),
                 NextStep::ContinueAsNew => {
-                    // A trigger is not carried on.
+                    // A pending trigger is not part of the next run's input.
                     while ctx.state(|s| s.is_triggered) {
                         dispatch_work(ctx).await?;
                     }
@@ -56,33 +56,33 @@ impl DispatcherWorkflow {
         }
     }
 
-    /// Asks that the project's work be looked at.
+    /// Requests a dispatch of the project's work.
     #[signal(name = "trigger")]
     pub fn trigger(&mut self, ctx: &mut SyncWorkflowContext<Self>, _input: RawValue) {
         self.entity.count_signal(ctx);
         self.is_triggered = true;
     }
 
-    /// Brings the server's own word.
+    /// Receives the entity's state from the server.
     #[signal(name = "mirror")]
     pub fn mirror(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
         self.entity.receive_mirror(ctx, &input);
     }
 
-    /// `idle` or `looking`.
+    /// Returns `idle` or `looking`.
     #[query(name = "getStatus")]
     pub fn get_status(&self, _: &WorkflowContextView) -> String {
         if self.is_dispatching || self.is_triggered { "looking".to_owned() } else { "idle".to_owned() }
     }
 
-    /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
+    /// Returns the mirrored state with its position in the event log; a rebuild reads it.
     #[query(name = "getMirror")]
     pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
         self.entity.snapshot.clone()
     }
 }
 
-/// However many triggers came, one look answers all of them.
+/// Requests one dispatch, which answers all triggers so far.
 async fn dispatch_work(ctx: &WorkflowContext<DispatcherWorkflow>) -> Result<(), WorkflowTermination> {
     let id = ctx.state_mut(|s| {
         s.is_triggered = false;

@@ -1,6 +1,6 @@
-//! What all workflows of entities share: the mirrored state, the wishes that came in, the way to the actor and back.
+//! The common part of all entity workflows: mirrored state, pending signals, commands to the actor.
 //!
-//! Deterministic: time, randomness and the world come in through the context and through activities only.
+//! Deterministic: time, randomness and I/O come only from the context and from activities.
 
 use crate::activities::{ControlActivities, LookUpInput, control_options, snapshot};
 use crate::codec::names::{Kind, PROJECT, STATUS, search_attribute_value};
@@ -17,16 +17,16 @@ use temporalio_sdk::{
 };
 use temporalio_workflow::workflows::WorkflowImplementation;
 
-/// The most wishes that wait in a workflow; what comes beyond is dropped. A signal has nobody to be told.
+/// The most pending signals of a workflow; further ones are dropped, since a signal has no reply.
 const MAX_PENDING_SIGNALS: usize = 1_000;
 /// The most signals of one run, well before the server's limit of 10,000.
 const MAX_SIGNALS: u32 = 2_000;
 
-/// Something that somebody wants of the entity and that nobody waits for.
+/// A signal that waits to be sent to the actor as a command.
 pub(crate) struct PendingSignal {
     /// The signal's name.
     pub(crate) name: &'static str,
-    /// What came with it.
+    /// The signal's argument.
     pub(crate) value: Value,
 }
 
@@ -34,24 +34,24 @@ pub(crate) struct PendingSignal {
 pub(crate) struct EntityState {
     kind: Kind,
     id: String,
-    /// How the entity stands.
+    /// The entity's state.
     pub(crate) snapshot: Snapshot,
-    /// Whether that came from the server.
+    /// Whether the state came from the server.
     is_known: bool,
-    /// Why this workflow cannot begin.
+    /// The reason why this workflow cannot start.
     start_error: Option<String>,
     pending_signals: VecDeque<PendingSignal>,
     commands_sent: u64,
     signals: u32,
     must_continue_as_new: bool,
-    /// Another run has taken over.
+    /// Set when a later run has taken over.
     is_superseded: bool,
-    /// The status and project that can be searched for.
+    /// The status and project in the search attributes.
     published_attributes: (Option<String>, Option<String>),
 }
 
 impl EntityState {
-    /// The state at the start of a run, from whatever the input is.
+    /// Creates the state at the start of a run, from any input.
     pub(crate) fn new(kind: Kind, context: &WorkflowContextView, input: &RawValue) -> Self {
         let workflow_id = context.workflow_id();
         let value = payload::value(input);
@@ -88,12 +88,12 @@ impl EntityState {
         entity
     }
 
-    /// The entity's id.
+    /// Returns the entity's id.
     pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
-    /// Takes a state that came back from the actor, unless a newer one is here.
+    /// Applies a state of the actor, unless a newer one is known.
     pub(crate) fn apply_snapshot(&mut self, newer: Snapshot) {
         if newer.run_no > self.snapshot.run_no && self.is_known {
             self.is_superseded = true;
@@ -105,7 +105,7 @@ impl EntityState {
         self.is_known = true;
     }
 
-    /// The server has spoken of the entity under its seal, if not yet of its record.
+    /// Marks the entity as known: the server signed a message about it, though its record has not arrived.
     pub(crate) fn mark_known(&mut self) {
         if !self.is_known {
             self.is_known = true;
@@ -114,7 +114,7 @@ impl EntityState {
         }
     }
 
-    /// Takes a `mirror` signal, if it is ours.
+    /// Applies a `mirror` signal with a valid signature; ignores any other.
     pub(crate) fn receive_mirror<W>(&mut self, context: &SyncWorkflowContext<W>, input: &RawValue) {
         self.count_signal(context);
         let value = payload::value(input).unwrap_or_default();
@@ -122,12 +122,12 @@ impl EntityState {
             Some(newer) => self.apply_snapshot(newer),
             None if context.is_replaying_history_events() => {}
             None => {
-                tracing::warn!(target: "workflow", workflow = context.workflow_id(), "a mirror signal that is not ours is ignored")
+                tracing::warn!(target: "workflow", workflow = context.workflow_id(), "could not verify a mirror signal; it is ignored")
             }
         }
     }
 
-    /// Takes a wish that came by signal.
+    /// Queues a command that arrived as a signal.
     pub(crate) fn receive_command<W>(
         &mut self,
         context: &SyncWorkflowContext<W>,
@@ -140,32 +140,34 @@ impl EntityState {
             Ok(value) if self.pending_signals.len() < MAX_PENDING_SIGNALS => {
                 self.pending_signals.push_back(PendingSignal { name, value })
             }
-            // It was said when it came; a warning is an event, and reading an old history makes none.
+            // Logged when it arrived; a replay must not repeat the warning, which becomes an event.
             _ if context.is_replaying_history_events() => {}
             Ok(_) => {
-                tracing::warn!(target: "workflow", workflow, name, "too many signals wait; one is dropped");
+                tracing::warn!(target: "workflow", workflow, name, "could not queue a signal: too many are pending");
             }
-            Err(words) => tracing::warn!(target: "workflow", workflow, name, words, "a signal is ignored"),
+            Err(words) => {
+                tracing::warn!(target: "workflow", workflow, name, words, "could not read a signal; it is ignored")
+            }
         }
     }
 
-    /// Counts a signal, whatever it says: every handler of one begins with this.
+    /// Counts a signal; every signal handler calls this first.
     pub(crate) fn count_signal<W>(&mut self, context: &SyncWorkflowContext<W>) {
         self.signals = self.signals.saturating_add(1);
         self.must_continue_as_new |= context.continue_as_new_suggested() || self.signals >= MAX_SIGNALS;
     }
 
-    /// Asks for another run, with the same state and an empty history.
+    /// Requests another run, with the same state and an empty history.
     pub(crate) fn request_continue_as_new(&mut self) {
         self.must_continue_as_new = true;
     }
 
-    /// Whether another run has taken over, or the entity is gone.
+    /// Returns whether another run has taken over, or the entity is deleted.
     pub(crate) fn is_over(&self) -> bool {
         self.is_superseded || (self.is_known && self.snapshot.is_gone())
     }
 
-    /// Whether there is something to do besides waiting.
+    /// Returns whether there is work to do.
     pub(crate) fn has_work(&self) -> bool {
         !self.pending_signals.is_empty()
             || self.must_continue_as_new
@@ -177,13 +179,13 @@ impl EntityState {
         self.snapshot.attributes && self.search_attributes() != self.published_attributes
     }
 
-    /// The status and project to search for.
+    /// Returns the status and project for the search attributes.
     fn search_attributes(&self) -> (Option<String>, Option<String>) {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         (owned(self.snapshot.status()), owned(self.snapshot.project(self.kind)))
     }
 
-    /// The input of the next run.
+    /// Builds the input of the next run.
     pub(crate) fn input(&self, workflow_id: &str) -> RawValue {
         payload::raw(&json!({
             self.kind.id_field(): self.id,
@@ -192,22 +194,22 @@ impl EntityState {
     }
 }
 
-/// A workflow with such a state.
+/// A workflow that mirrors an entity.
 pub(crate) trait EntityWorkflow: 'static {
-    /// The state.
+    /// Returns the state of the entity.
     fn entity(&self) -> &EntityState;
-    /// The state, to be changed.
+    /// Returns the state of the entity for changes.
     fn entity_mut(&mut self) -> &mut EntityState;
-    /// Whether the entity has come to its end.
+    /// Returns whether the entity has reached its final status.
     fn has_ended(&self) -> bool;
 
-    /// Whether this run has come to its end.
+    /// Returns whether this run ends.
     fn is_over(&self) -> bool {
         self.entity().is_over() || self.has_ended()
     }
 }
 
-/// A workflow with its state in `entity`, and when its entity has come to its end.
+/// Implements [`EntityWorkflow`] for a workflow with a field `entity` and a condition for the entity's end.
 macro_rules! impl_entity_workflow {
     ($workflow:ty, |$state:ident| $has_ended:expr) => {
         impl crate::workflows::entity_workflow::EntityWorkflow for $workflow {
@@ -228,17 +230,17 @@ macro_rules! impl_entity_workflow {
 }
 pub(crate) use impl_entity_workflow;
 
-/// How a run goes on.
+/// The next step of a run.
 pub(crate) enum NextStep {
-    /// Not at all.
+    /// The run ends.
     Completed,
-    /// As another run.
+    /// The run continues as a new one.
     ContinueAsNew,
-    /// Something else than a wish has to be looked at.
+    /// The caller's condition became true.
     Interrupted,
 }
 
-/// Learns how the entity stands, if the start did not say so.
+/// Looks the entity up, unless the start input contained its state.
 pub(crate) async fn load_entity<W: EntityWorkflow>(
     ctx: &WorkflowContext<W>,
 ) -> Result<(), WorkflowTermination> {
@@ -282,7 +284,7 @@ where
     Ok(ctx.state(|s| s.entity().snapshot.status().unwrap_or("deleted").to_owned()))
 }
 
-/// Does what came by signal, and shows the status, until the run ends or `is_interrupted`.
+/// Sends pending signals as commands and updates search attributes, until the run ends or `is_interrupted`.
 pub(crate) async fn process_signals<W: EntityWorkflow>(
     ctx: &WorkflowContext<W>,
     is_interrupted: impl Fn(&W) -> bool,
@@ -294,13 +296,13 @@ pub(crate) async fn process_signals<W: EntityWorkflow>(
             if let Err(words) = send_command(ctx, wish.name, wish.value).await {
                 let workflow = ctx.workflow_id();
                 if !ctx.is_replaying_history_events() {
-                    tracing::info!(target: "workflow", workflow, name = wish.name, words, "a signal was refused");
+                    tracing::info!(target: "workflow", workflow, name = wish.name, words, "could not apply a signal: it was refused");
                 }
             }
             continue;
         }
         if ctx.state(EntityWorkflow::is_over) {
-            // Whoever waits for the answer to an update gets it first.
+            // Callers of updates get their answers first.
             ctx.wait_condition(|_| ctx.all_handlers_finished()).await?;
             count_run(ctx, ctx.state(|s| s.entity().kind), RunEvent::Completed);
             return Ok(NextStep::Completed);
@@ -318,7 +320,7 @@ pub(crate) async fn process_signals<W: EntityWorkflow>(
     }
 }
 
-/// Shows the status to whoever searches, where the server knows the attribute.
+/// Updates the search attributes, if the server has them.
 fn update_search_attributes<W: EntityWorkflow>(ctx: &WorkflowContext<W>) -> Result<(), WorkflowTermination> {
     if !ctx.state(|s| s.entity().has_stale_attributes()) {
         return Ok(());
@@ -326,8 +328,8 @@ fn update_search_attributes<W: EntityWorkflow>(ctx: &WorkflowContext<W>) -> Resu
     let ((status, project), (_, was)) =
         ctx.state(|s| (s.entity().search_attributes(), s.entity().published_attributes.clone()));
     let status = STATUS.value_set(search_attribute_value(status.as_deref().unwrap_or("gone")));
-    // What never had a project has no such attribute. One that is there cannot be taken away: the server refuses what
-    // the SDK sends for that.
+    // An entity that never had a project has no such attribute. An attribute cannot be removed: the server refuses
+    // the SDK's request for that.
     let project = project.or(was.map(|_| String::new()));
     let project = project.map(|project| PROJECT.value_set(search_attribute_value(&project)));
     ctx.upsert_search_attributes([status].into_iter().chain(project));
@@ -338,7 +340,7 @@ fn update_search_attributes<W: EntityWorkflow>(ctx: &WorkflowContext<W>) -> Resu
     Ok(())
 }
 
-/// Asks the entity's actor for something, and takes its answer for the state.
+/// Sends a command to the entity's actor and applies the state in its reply.
 pub(crate) async fn send_command<W: EntityWorkflow>(
     ctx: &WorkflowContext<W>,
     wish: &str,
@@ -357,7 +359,7 @@ pub(crate) async fn send_command<W: EntityWorkflow>(
     Ok(after)
 }
 
-/// Counts what a run comes to, once: not when it is replayed.
+/// Counts the start or end of a run, but not during a replay.
 pub(crate) fn count_run<W>(ctx: &WorkflowContext<W>, kind: Kind, what: RunEvent) {
     if ctx.is_replaying() {
         return;
@@ -369,21 +371,21 @@ pub(crate) fn count_run<W>(ctx: &WorkflowContext<W>, kind: Kind, what: RunEvent)
     metrics::counter!(name, "type" => kind.workflow_type()).increment(1);
 }
 
-/// What a run comes to.
+/// An event of a run, for the metrics.
 #[derive(Clone, Copy)]
 pub(crate) enum RunEvent {
-    /// It begins.
+    /// The run starts.
     Started,
-    /// It ends, but for those that continue as new.
+    /// The run ends without continuing as new.
     Completed,
 }
 
-/// The end of a run as a failure with these words.
+/// Builds a failure that ends the run, with this message.
 pub(crate) fn workflow_failure(words: &str) -> WorkflowTermination {
     ApplicationFailure::non_retryable(anyhow::anyhow!("{words}")).into()
 }
 
-/// The words of an error's first cause.
+/// Returns the message of an error's root cause.
 pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut at = error;
     while let Some(cause) = at.source() {

@@ -1,4 +1,4 @@
-//! Everything that happened in a project: the newest events, and how many there were of each type.
+//! Aggregates the events of a project: the newest events and a count of each type.
 
 use crate::activities::{ControlActivities, PublishInput, control_options};
 use crate::codec::names::Kind;
@@ -18,25 +18,25 @@ use temporalio_sdk::{
     WorkflowTermination,
 };
 
-/// The most events that are kept.
+/// The most events kept.
 const MAX_EVENTS: usize = 1_000;
-/// The most bytes they have together, as they are carried to the next run: with the counts it stays well under the server's 2 MB for one payload.
+/// The most bytes of all kept events as carried to the next run; with the counts well below the server's 2 MB limit.
 const MAX_BYTES: usize = 900_000;
-/// After so many events a run continues as a new one.
+/// The number of events after which a run continues as a new one.
 const EVENTS_PER_RUN: u64 = 5_000;
-/// The most batches from outside that wait to be published.
+/// The most client batches that wait to be published.
 const MAX_PENDING_BATCHES: usize = 100;
-/// The most events in one signal from outside.
+/// The most events of one client signal.
 const MAX_EVENTS_PER_SIGNAL: usize = 500;
 
-/// Events as the server sends them, in their order.
+/// Events from the server, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EventBatch {
     /// The events, as the event stream shows them.
     pub events: Vec<Value>,
 }
 
-/// What a run hands to the next one.
+/// The state that a run hands to the next one.
 #[derive(Default, Serialize, Deserialize)]
 struct EventAggregate {
     last_seq: u64,
@@ -49,7 +49,7 @@ struct EventAggregate {
 impl EventAggregate {
     fn add(&mut self, event: Value) {
         let seq = event["seq"].as_u64().unwrap_or(0);
-        // Delivered once more: applied once.
+        // A repeated event is applied once.
         if seq <= self.last_seq {
             return;
         }
@@ -65,7 +65,7 @@ impl EventAggregate {
     }
 }
 
-/// The bytes of an event as it is carried: JSON within JSON, where every quote takes two.
+/// Returns an event's size as carried: JSON within JSON, where every quote takes two bytes.
 fn carried_size(event: &Value) -> usize {
     let text = event.to_string();
     text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count()
@@ -106,7 +106,7 @@ impl EventAggregatorWorkflow {
                 NextStep::Completed => return Ok("deleted".to_owned()),
                 NextStep::Interrupted => publish(ctx).await?,
                 NextStep::ContinueAsNew => {
-                    // What somebody said is not carried on.
+                    // Pending client events are not part of the next run's input.
                     while ctx.state(|s| !s.pending_events.is_empty()) {
                         publish(ctx).await?;
                     }
@@ -117,19 +117,19 @@ impl EventAggregatorWorkflow {
         }
     }
 
-    /// Brings events: the server's own in a sealed batch, or somebody's, who wants them published.
+    /// Receives events: a signed batch of the server, or a client's events to be published.
     #[signal(name = "event")]
     pub fn event(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
         self.entity.count_signal(ctx);
         let workflow = ctx.workflow_id();
-        // What was said when it came is not said again when an old history is read: a warning is an event.
+        // A replay must not repeat a warning, which becomes an event.
         let is_replaying = ctx.is_replaying_history_events();
         let value = match payload::value(&input) {
             Ok(value) if is_empty_event(&value) => return,
             Ok(value) => value,
             Err(words) => {
                 if !is_replaying {
-                    tracing::warn!(target: "workflow", workflow, words, "an event is ignored");
+                    tracing::warn!(target: "workflow", workflow, words, "could not read an event; it is ignored");
                 }
                 return;
             }
@@ -137,42 +137,42 @@ impl EventAggregatorWorkflow {
         if let Some(batch) =
             Signed::verify_value::<EventBatch>(&SigningKeys::of_this_thread(), workflow, &value)
         {
-            // Late events of a project that is gone are still told here.
+            // Late events of a deleted project are still counted.
             self.entity.mark_known();
             self.events_this_run += batch.events.len() as u64;
             batch.events.into_iter().for_each(|event| self.aggregate.add(event));
         } else if self.pending_events.len() < MAX_PENDING_BATCHES {
             self.pending_events.push_back(value);
         } else if !is_replaying {
-            tracing::warn!(target: "workflow", workflow, "too many events wait; some are dropped");
+            tracing::warn!(target: "workflow", workflow, "could not queue events: too many are pending");
         }
         if self.events_this_run >= EVENTS_PER_RUN {
             self.entity.request_continue_as_new();
         }
     }
 
-    /// Brings the project's record.
+    /// Receives the project's record from the server.
     #[signal(name = "mirror")]
     pub fn mirror(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
         self.entity.receive_mirror(ctx, &input);
     }
 
-    /// The newest events, the oldest of them first.
+    /// Returns the newest events, oldest first.
     #[query(name = "getEvents")]
     pub fn get_events(&self, _: &WorkflowContextView) -> Vec<Value> {
         self.aggregate.events.iter().cloned().collect()
     }
 
-    /// How many events there were of each type.
+    /// Returns the number of events of each type.
     #[query(name = "getMetrics")]
     pub fn get_metrics(&self, _: &WorkflowContextView) -> BTreeMap<String, u64> {
         self.aggregate.counts.clone()
     }
 
-    /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
+    /// Returns the mirrored state with its position in the event log; a rebuild reads it.
     #[query(name = "getMirror")]
     pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
-        // Its events are ahead of its record.
+        // The events are ahead of the record.
         let seq = self.entity.snapshot.seq.max(self.aggregate.last_seq);
         Snapshot { seq, ..self.entity.snapshot.clone() }
     }
@@ -188,7 +188,7 @@ impl EventAggregatorWorkflow {
     }
 }
 
-/// Whether there is nothing in it to be published.
+/// Returns whether there is no event to publish.
 fn is_empty_event(value: &Value) -> bool {
     value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }

@@ -1,4 +1,4 @@
-//! The heartbeat of a provider, for as long as there is the provider.
+//! The heartbeat of a provider, until the provider is deleted.
 
 use crate::activities::{ControlActivities, heartbeat_options};
 use crate::codec::names::Kind;
@@ -16,10 +16,10 @@ use temporalio_sdk::{
     ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
 };
 
-/// After so many beats, of some eleven events of history each, a run continues as a new one.
+/// The number of heartbeats, each of about eleven history events, after which a run continues as a new one.
 const HEARTBEATS_PER_RUN: u32 = 250;
 
-/// Mirrors a provider and lets it beat: `provider-heartbeat-{providerID}`.
+/// Mirrors a provider and triggers its heartbeats: `provider-heartbeat-{providerID}`.
 #[workflow]
 pub struct ProviderHeartbeatWorkflow {
     entity: EntityState,
@@ -66,7 +66,7 @@ impl ProviderHeartbeatWorkflow {
             match next {
                 Some(NextStep::Completed) => return Ok(ctx.state(final_status).to_owned()),
                 Some(NextStep::ContinueAsNew) => {
-                    // The next run beats at once; until then the pause is kept.
+                    // The next run starts with a heartbeat, so its start is delayed by the interval.
                     let pause = Duration::from_millis(interval_ms.max(1));
                     let options = ContinueAsNewOptions::builder().backoff_start_interval(pause).build();
                     return Err(next_run(ctx, options));
@@ -76,26 +76,26 @@ impl ProviderHeartbeatWorkflow {
         }
     }
 
-    /// Ends it: the provider's actor goes on beating by itself.
+    /// Ends the workflow; the provider's actor continues its own heartbeats.
     #[signal(name = "stop")]
     pub fn stop(&mut self, ctx: &mut SyncWorkflowContext<Self>, _input: RawValue) {
         self.entity.count_signal(ctx);
         self.is_stopped = true;
     }
 
-    /// Brings the server's own word.
+    /// Receives the entity's state from the server.
     #[signal(name = "mirror")]
     pub fn mirror(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: RawValue) {
         self.entity.receive_mirror(ctx, &input);
     }
 
-    /// The provider's status.
+    /// Returns the provider's status.
     #[query(name = "getStatus")]
     pub fn get_status(&self, _: &WorkflowContextView) -> Option<String> {
         self.entity.snapshot.status().map(str::to_owned)
     }
 
-    /// The mirrored state with its place in the event log: what a data directory is rebuilt from.
+    /// Returns the mirrored state with its position in the event log; a rebuild reads it.
     #[query(name = "getMirror")]
     pub fn get_mirror(&self, _: &WorkflowContextView) -> Snapshot {
         self.entity.snapshot.clone()

@@ -1,7 +1,7 @@
-//! One call to a provider, made by whichever worker is free.
+//! One call to a provider, made by any free worker.
 //!
-//! First the control process grants it, which is on record before a key is used; then a worker makes the call with a key
-//! of its own vault. What travels names keys and holds none.
+//! First the control process grants the call, which is recorded before a key is used. Then a worker makes the call with a
+//! key of its own vault. Payloads name keys but contain none.
 
 use super::Refusal;
 use crate::activities::{ControlActivities, ProviderActivities, control_options, provider_call_options};
@@ -22,15 +22,15 @@ use temporalio_sdk::{
     ApplicationFailure, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
-/// How a query ended.
+/// The outcome of a query.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QueryOutcome {
-    /// The call was made.
+    /// The call was made, with this outcome.
     Called(CallOutcome),
-    /// It was not granted: whoever wanted it no longer waits.
+    /// The call was not granted: the caller no longer waits.
     NotGranted(String),
-    /// No worker brought it to an end.
+    /// No worker completed the call.
     Lost(String),
 }
 
@@ -42,7 +42,7 @@ pub struct ProviderQueryWorkflow {
 
 #[workflow_methods]
 impl ProviderQueryWorkflow {
-    /// Takes `{query_id, mirror}`, of which the latter only the server can make.
+    /// Takes `{query_id, mirror}`; only the server can sign `mirror`.
     #[init]
     fn new(context: &WorkflowContextView, input: RawValue) -> Self {
         Self { query: query(context.workflow_id(), &input).map_err(|error| error.to_string()) }
@@ -56,7 +56,7 @@ impl ProviderQueryWorkflow {
         let query = query.map_err(|words| ApplicationFailure::non_retryable(anyhow::anyhow!("{words}")))?;
         let granted = ctx.execute_activity(ControlActivities::grant_call, query, control_options()).await;
         let end = match granted {
-            // Whoever wanted it no longer waits.
+            // The caller no longer waits.
             Err(_) if ctx.cancellation_token().is_cancelled() => return Err(WorkflowTermination::cancelled()),
             Err(error) => QueryOutcome::NotGranted(root_cause(&error)),
             Ok(Grant::Refused(words)) => QueryOutcome::NotGranted(words),

@@ -65,15 +65,20 @@ impl Harness {
 
     /// A server that nobody serves yet.
     pub async fn at(server: TemporalServer) -> Self {
+        Self::with_keys(server, signing_keys()).await
+    }
+
+    /// Creates a harness without workers that signs with these keys.
+    pub async fn with_keys(server: TemporalServer, keys: SigningKeys) -> Self {
         let codec = codec();
-        let connected = connect(&server, &codec).await;
+        let connected = connect(&server, &codec, &keys).await;
         let client = WorkflowClient::new(connected.clone(), BTreeMap::new());
         Self { server, connected, client, codec, control_plane: Arc::default(), workers: vec![] }
     }
 
     /// Starts workers over a connection of their own.
     pub async fn start_workers(&mut self) {
-        let connection = connect(&self.server, &self.codec).await;
+        let connection = connect(&self.server, &self.codec, &self.connected.signing_keys).await;
         let control = WorkerRole {
             control: Some(self.control_plane.clone()),
             providers: None,
@@ -181,7 +186,7 @@ impl Harness {
 }
 
 /// Connects to a server as the product does.
-pub async fn connect(server: &TemporalServer, codec: &Codec) -> TemporalConnection {
+pub async fn connect(server: &TemporalServer, codec: &Codec, keys: &SigningKeys) -> TemporalConnection {
     let address = Address {
         server: server.address(),
         namespace: "default".to_owned(),
@@ -189,7 +194,7 @@ pub async fn connect(server: &TemporalServer, codec: &Codec) -> TemporalConnecti
         api_key: None,
         tls: None,
     };
-    address.connect(codec.clone(), signing_keys(), "test").await.unwrap()
+    address.connect(codec.clone(), keys.clone(), "test").await.unwrap()
 }
 
 /// Asks again and again until it is so.

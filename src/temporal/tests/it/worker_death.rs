@@ -3,8 +3,9 @@
 use crate::harness::{Harness, TIMEOUT, connect, failed_tasks, signing_keys, wait_until};
 use arbiter_temporal::codec::names::Kind;
 use arbiter_temporal::codec::payload;
-use arbiter_temporal::codec::signed::{Signed, SigningKey};
+use arbiter_temporal::codec::signed::{Signed, SigningKey, SigningKeys};
 use arbiter_temporal::codec::{Codec, CodecKey, encrypt_with};
+use arbiter_testkit::TemporalServer;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use temporalio_client::{UntypedSignal, UntypedWorkflow, WorkflowSignalOptions};
@@ -48,7 +49,7 @@ async fn unreadable_signal_is_ignored_and_blocks_nothing() {
     broken.payloads[0].data = b"{".to_vec();
     let encrypted = |key: &CodecKey| RawValue::new(vec![encrypt_with(key, &word.payloads[0]).unwrap()]);
     let before = harness.codec.unreadable_count();
-    let client = connect(&harness.server, &harness.codec).await.client;
+    let client = connect(&harness.server, &harness.codec, &signing_keys()).await.client;
     let handle = client.get_workflow_handle::<UntypedWorkflow>("bead-b");
     let none = RawValue::new(vec![]);
     let two = RawValue::new([word.payloads.clone(), word.payloads.clone()].concat());
@@ -93,4 +94,33 @@ async fn foreign_workflow_start_creates_no_entity() {
     }
     assert!(harness.control_plane.state().records.is_empty());
     harness.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_in_one_process_keep_their_keys_apart() {
+    let one = Harness::start().await;
+    let keys = SigningKeys::new(vec![SigningKey::new([8; 32])]);
+    let mut two = Harness::with_keys(TemporalServer::start().await, keys.clone()).await;
+    two.start_workers().await;
+    for harness in [&one, &two] {
+        harness.mirror(Kind::Bead, "b", bead("open")).await;
+    }
+    // A message signed for the other server is ignored.
+    let state = json!({"seq": 99, "run_no": 1, "record": bead("blocked")});
+    let foreign = Signed::new(&keys, "bead-b", &state);
+    one.signal(Kind::Bead, "b", "mirror", &json!(foreign)).await;
+    for harness in [&one, &two] {
+        assert_eq!(harness.query(Kind::Bead, "b", "getStatus").await, "open");
+    }
+    // The lock of one server's vault leaves the other's keys in place.
+    keys.clear();
+    one.mirror(Kind::Bead, "b", bead("in_progress")).await;
+    two.mirror(Kind::Bead, "b", bead("in_progress")).await;
+    wait_until("the first server's state arrives", TIMEOUT, async || {
+        one.query(Kind::Bead, "b", "getStatus").await == "in_progress"
+    })
+    .await;
+    assert_eq!(two.query(Kind::Bead, "b", "getStatus").await, "open", "unsigned messages are ignored");
+    one.shutdown().await;
+    two.shutdown().await;
 }

@@ -62,7 +62,7 @@ async fn main() -> Outcome<()> {
         answered: Cell::new(0),
     };
     let agents = tokens.iter().enumerate().map(|(number, token)| {
-        Agent::new(&shared, format!("e{number}"), token.clone(), SplitMix64::new(rng.number())).run()
+        Agent::new(&shared, format!("e{number}"), token.clone(), SplitMix64::new(rng.next_u64())).run()
     });
     let agents = try_join_all(agents.collect::<Vec<_>>());
     let began = Instant::now();

@@ -1,7 +1,7 @@
-//! Made-up beads in the shape of a large real tracker, always the same for the same count and seed: about
-//! 60 % closed, 1.2 dependencies each, only on older ones (so without a cycle), 2 % deferred.
+//! Generated beads in the shape of a large real tracker, identical for the same count and seed: about
+//! 60 % closed, 1.2 dependencies each, only on older beads (so without a cycle), 2 % deferred.
 //!
-//! Plain data: whoever uses it makes beads of it.
+//! Plain data: the caller turns them into beads.
 
 use crate::rng::SplitMix64;
 use serde_json::json;
@@ -96,10 +96,10 @@ pub fn generated_beads(count: usize, seed: u64) -> impl Iterator<Item = Generate
             _ => GeneratedStatus::Open,
         };
         let mut depends_on: Vec<(String, &'static str)> = Vec::new();
-        let degree = if number > 10 { rng.of(&DEGREES) } else { 0 };
+        let degree = if number > 10 { rng.choose(&DEGREES) } else { 0 };
         for _ in 0..degree {
             let target = generated_id(number - 1 - rng.below(number.min(MAX_DEPENDENCY_DISTANCE)));
-            let kind = rng.of(&EDGES);
+            let kind = rng.choose(&EDGES);
             if depends_on.iter().all(|(other, _)| *other != target) {
                 depends_on.push((target, kind));
             }
@@ -109,8 +109,8 @@ pub fn generated_beads(count: usize, seed: u64) -> impl Iterator<Item = Generate
             title: format!("Work item {number}"),
             description: "x".repeat(40 + rng.below(361)),
             status,
-            priority: rng.of(&[0, 1, 2, 3, 4]),
-            kind: rng.of(&KINDS),
+            priority: rng.choose(&[0, 1, 2, 3, 4]),
+            kind: rng.choose(&KINDS),
             label: format!("l{}", rng.below(21)),
             assignee: (status == GeneratedStatus::InProgress).then(|| format!("a{}", number % 50)),
             created_ms: FIRST_MS + INTERVAL_MS * i64::try_from(number).unwrap_or(0),

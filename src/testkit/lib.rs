@@ -1,4 +1,4 @@
-//! What tests of Arbiter stand on: a provider that follows a script, the server as a child process,
+//! Tools for tests of Arbiter: a provider that follows a script, the server as a child process,
 //! a plain HTTP client and a strict reader of event streams.
 //!
 //! Everything runs over real sockets on loopback with ports the system chooses, and waits for

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// How long one answer may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes read at once.
 const READ_BUFFER_BYTES: usize = 16_384;
 
@@ -38,7 +38,7 @@ impl KeepAlive {
     /// Connects.
     ///
     /// # Errors
-    /// When there is nobody to connect to.
+    /// If nothing listens at the address.
     pub async fn connect(address: SocketAddr) -> Result<Self, HttpError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -92,7 +92,7 @@ fn head(received: &[u8]) -> Result<Option<(u16, usize, usize)>, HttpError> {
     Ok(Some((status, end + 4, length)))
 }
 
-/// What a load brought.
+/// Figures of a load.
 #[derive(Debug, Default)]
 pub struct LoadResult {
     pub latencies: Vec<Duration>,

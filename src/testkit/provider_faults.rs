@@ -1,4 +1,4 @@
-//! The bodies of a provider's answers: whole, slow, broken, endless; and who did not wait for their end.
+//! Bodies of a provider's answers: whole, slow, broken, endless; counts the clients that disconnect early.
 
 use crate::script_fault::Fault;
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! Figures of a benchmark: percentiles, medians, memory of a process, and the table they are shown in.
+//! Figures of a benchmark: percentiles, medians, memory of a process, and the table that shows them.
 
 use std::io::Write;
 use std::time::Duration;
@@ -95,7 +95,7 @@ impl Report {
             text.truncate(text.trim_end().len());
             text.push('\n');
         }
-        // Whoever closed stdout does not want it.
+        // Stdout may be closed.
         let _ = std::io::stdout().write_all(text.as_bytes());
     }
 }

@@ -1,4 +1,4 @@
-//! What a scripted provider shall answer: data, and a closure where data is not enough.
+//! The script of a scripted provider: data, and a closure where data is not enough.
 //!
 //! Must not know sockets; `scripted_provider.rs` plays the script, `provider_wire.rs` writes it down.
 
@@ -47,7 +47,7 @@ impl ChatInput {
         content.as_str().or(first).unwrap_or_default()
     }
 
-    /// Whether the answer is wanted as a stream of events.
+    /// True if the client asks for a stream of events.
     pub fn wants_stream(&self) -> bool {
         self.body["stream"] == true
     }
@@ -76,7 +76,7 @@ pub struct TokenCount {
 pub struct Reply {
     pub text: String,
     pub tool_calls: Vec<ToolUse>,
-    /// What the answer claims to have used; a guess from the lengths of the texts when absent.
+    /// Usage in the answer; estimated from the lengths of the texts when absent.
     pub usage: Option<TokenCount>,
     pub delay: Duration,
     pub status: u16,

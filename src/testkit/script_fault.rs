@@ -1,8 +1,8 @@
-//! What can go wrong with a provider's answer; `provider_faults.rs` makes it so.
+//! Faults of a provider's answer; `provider_faults.rs` produces them.
 
 use std::time::Duration;
 
-/// What goes wrong with a reply, after it was decided.
+/// A fault of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Take the request and stay silent.

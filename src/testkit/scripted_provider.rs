@@ -1,6 +1,6 @@
 //! A provider on loopback that speaks OpenAI's and Anthropic's HTTP APIs and follows a [`Script`].
 //!
-//! It runs on a thread of its own, so a test or an actor system that blocks does not silence it.
+//! Runs on a thread of its own, so a test or an actor system that blocks does not stop it.
 
 use crate::provider_faults::{CountedBody, DisconnectCounter};
 use crate::provider_wire::{chat_answer, response};
@@ -48,6 +48,26 @@ struct State {
     chats: watch::Sender<usize>,
     cancelled: watch::Sender<usize>,
     connections: AtomicUsize,
+    /// Chats that have no answer yet, and the most of them at any time.
+    running: AtomicUsize,
+    most_running: AtomicUsize,
+}
+
+/// A chat that has no answer yet.
+struct RunningChat(Arc<State>);
+
+impl RunningChat {
+    fn begin(state: &Arc<State>) -> Self {
+        let running = state.running.fetch_add(1, Ordering::SeqCst) + 1;
+        state.most_running.fetch_max(running, Ordering::SeqCst);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for RunningChat {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// A running scripted provider; it ends when dropped.
@@ -87,6 +107,8 @@ impl ScriptedProvider {
             chats: watch::Sender::new(0),
             cancelled: watch::Sender::new(0),
             connections: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            most_running: AtomicUsize::new(0),
         });
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -128,10 +150,15 @@ impl ScriptedProvider {
         *self.state.chats.borrow()
     }
 
+    /// Returns the most chats that had no answer at the same time so far.
+    pub fn max_concurrent_chats(&self) -> usize {
+        self.state.most_running.load(Ordering::SeqCst)
+    }
+
     /// Waits until this many chats have been asked since the start.
     ///
     /// # Panics
-    /// When they have not come after 30 s.
+    /// When they have not come after 60 s.
     pub async fn wait_for_chats(&self, count: usize) {
         assert!(
             wait_for_count(&self.state.chats, count).await,
@@ -153,7 +180,7 @@ impl ScriptedProvider {
     /// Waits until this many answers were cancelled since the start.
     ///
     /// # Panics
-    /// When they have not been after 30 s.
+    /// When they have not been after 60 s.
     pub async fn wait_for_cancellations(&self, count: usize) {
         assert!(
             wait_for_count(&self.state.cancelled, count).await,
@@ -190,8 +217,8 @@ impl Drop for ScriptedProvider {
 
 async fn wait_for_count(counter: &watch::Sender<usize>, count: usize) -> bool {
     let mut counter = counter.subscribe();
-    let wait_for_count = counter.wait_for(|now| *now >= count);
-    tokio::time::timeout(Duration::from_secs(30), wait_for_count).await.is_ok()
+    let waiting = counter.wait_for(|now| *now >= count);
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok()
 }
 
 /// A closure of a script that panicked poisons nothing: the test sees a lost connection.
@@ -249,6 +276,8 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
         _ => WireProtocol::OpenAi,
     };
 
+    let is_chat = matches!(path.as_str(), "/v1/chat/completions" | "/v1/messages");
+    let _running = is_chat.then(|| RunningChat::begin(&state));
     let (reply, (content_type, text)) = match path.as_str() {
         "/v1/chat/completions" | "/v1/messages" => {
             let mut number = 0;

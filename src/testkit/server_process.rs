@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 /// The password of the vault of every server started here.
 pub const TEST_PASSWORD: &str = "correct horse battery staple";
 
-/// What the server prints before the address it can be reached at.
+/// Text that the server prints before its address.
 const READY: &str = "listening on ";
 /// How long the server may take until it is ready, or gone after a signal: more than its own budgets.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -108,7 +108,7 @@ impl ServerProcess {
     ///
     /// # Panics
     /// When it has not after 60 s.
-    pub async fn logged(&self, text: &str) {
+    pub async fn wait_for_log(&self, text: &str) {
         let mut written = self.stderr.subscribe();
         let found = tokio::time::timeout(TIMEOUT, written.wait_for(|all| all.contains(text))).await.is_ok();
         assert!(found, "the server never wrote {text:?} but:\n{}", self.stderr_text());
@@ -146,7 +146,7 @@ impl ServerProcess {
     ///
     /// # Panics
     /// When the server is not running, or still runs after 60 s.
-    pub async fn ended(&mut self) -> ExitStatus {
+    pub async fn wait_for_exit(&mut self) -> ExitStatus {
         let mut running = self.running.take().expect("the server is running");
         let status = running.wait_until_gone().await;
         status.unwrap_or_else(|| panic!("the server does not end; it wrote:\n{}", self.stderr_text()))
@@ -210,7 +210,7 @@ impl ServerProcess {
         let at_end = ended.clone();
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
-                // Nobody listens once the address is known.
+                // Nothing reads further lines once the address is known.
                 lines.send(line).ok();
             }
             at_end.send_modify(|count| *count += 1);

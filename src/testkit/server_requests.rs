@@ -1,4 +1,4 @@
-//! What a server process is asked over HTTP, in one line each.
+//! Requests to a server process over HTTP, one line each.
 
 use crate::http_client::{HttpResponse, send};
 use crate::server_process::ServerProcess;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long the head of the answer may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
     use crate::{Reply, Script, ScriptedProvider};
 
-    const TIMEOUT: Duration = Duration::from_secs(10);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
     async fn reading(text: &str) -> (ScriptedProvider, SseClient) {
         let reply = Reply::raw(text).with_header("content-type", "text/event-stream; charset=utf-8");

@@ -21,22 +21,22 @@ pub struct TemporalServer {
     arguments: Vec<String>,
 }
 
-/// What a command of Temporal's command line did.
+/// Outcome of a command of Temporal's command line.
 #[derive(Debug)]
 pub struct TemporalOutput {
-    /// Whether it exited with 0.
+    /// True if it exited with 0.
     pub ok: bool,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl TemporalOutput {
-    /// Whether the server was too busy to answer before the command line lost patience.
+    /// Tells whether the command line timed out before the server answered.
     pub fn is_timeout(&self) -> bool {
         !self.ok && self.stderr.to_lowercase().contains("deadline exceeded")
     }
 
-    /// What it printed with `-o json`; null when that was nothing.
+    /// The JSON it printed with `-o json`; null if it printed nothing.
     ///
     /// # Panics
     /// When it failed.
@@ -76,7 +76,7 @@ impl TemporalServer {
     /// The address of a server that is not there: its port is free, and stays its own for [`TemporalServer::restart`].
     pub fn not_started() -> Self {
         let home = tempfile::tempdir().unwrap();
-        // Free now, and hardly anybody else's in the moment until it is taken.
+        // Free now; another process is unlikely to take it before the server does.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         Self { child: None, port, home, arguments: vec![] }
     }
@@ -89,7 +89,7 @@ impl TemporalServer {
         while !self.cli(&["operator", "namespace", "describe", "-n", "default"]).await.ok {
             let log = std::fs::read_to_string(self.home.path().join("log")).unwrap_or_default();
             let has_ended = self.child.as_mut().unwrap().try_wait().unwrap().is_some();
-            // It looks for free ports for its parts, and somebody else may be quicker.
+            // It looks for free ports for its parts, and another process may take one first.
             let may_try_again = log.contains("address already in use");
             assert!(
                 (may_try_again || !has_ended) && began.elapsed() < START_TIMEOUT,

@@ -1,4 +1,4 @@
-//! TLS in front of a server of HTTP/2 that speaks none.
+//! A TLS proxy in front of an HTTP/2 server without TLS.
 
 use rustls::ServerConfig;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! A receiver of webhooks on loopback, which takes them, refuses them or lets whoever sends them wait.
+//! A receiver of webhooks on loopback that accepts them, refuses them or never answers.
 
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
@@ -10,10 +10,10 @@ use tokio::sync::watch;
 /// How long a webhook may take to come.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a receiver does with whatever it is told.
+/// Behavior of a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseMode {
-    /// It reads and never answers, until its manner is another one: then it hangs up.
+    /// Reads and never answers; disconnects when the mode changes.
     Hang,
     Status(u16),
 }
@@ -48,7 +48,7 @@ impl WebhookReceiver {
         &self.url
     }
 
-    /// Changes what it does with whatever comes from now on.
+    /// Sets the behavior for further requests.
     pub fn set_mode(&self, mode: ResponseMode) {
         self.mode.send_replace(mode);
     }
@@ -60,7 +60,7 @@ impl WebhookReceiver {
 
     /// All it was told as it came, with its headers.
     pub fn text(&self) -> String {
-        self.texts.lock().expect("nobody panics with it").clone()
+        self.texts.lock().expect("no holder panics").clone()
     }
 
     /// Waits until it was told so often.
@@ -93,15 +93,15 @@ async fn serve(
             break body;
         }
     };
-    // Whoever sees that it was told and then changes its manner changes that of the next one.
+    // A test that changes the mode after it has seen a text changes the mode of the next request.
     let answer = *mode.borrow_and_update();
-    texts.lock().expect("nobody panics with it").push_str(&String::from_utf8_lossy(&text));
+    texts.lock().expect("no holder panics").push_str(&String::from_utf8_lossy(&text));
     received.send_modify(|received| received.push(body));
     match answer {
         ResponseMode::Hang => drop(mode.changed().await),
         ResponseMode::Status(status) => {
             let head = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            // Whoever asked may have gone.
+            // The client may have disconnected.
             let _ = stream.write_all(head.as_bytes()).await;
         }
     }

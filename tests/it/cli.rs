@@ -109,14 +109,14 @@ async fn cli_events_follow_resumes_after_a_server_restart() {
     let mut tail = RunningProgram::start(tail);
     for id in ["b1", "b2"] {
         harness.bead(id, json!({})).await;
-        tail.line(&format!("\"subject\":\"{id}\"")).await;
+        tail.wait_for_line(&format!("\"subject\":\"{id}\"")).await;
     }
     harness.server.kill9();
     harness.server.restart().await;
     for id in ["b3", "b4"] {
         harness.bead(id, json!({})).await;
     }
-    assert!(tail.ended().await.success());
+    assert!(tail.wait_for_exit().await.success());
     let subject = |line: &String| serde_json::from_str::<Value>(line).unwrap()["subject"].clone();
     assert_eq!(tail.printed.iter().map(subject).collect::<Vec<_>>(), ["b1", "b2", "b3", "b4"]);
     let listed = printed(&harness, "events list --type bead.created --subject b1").await;

@@ -1,21 +1,23 @@
-//! Who gets through the door, and how much: names, origins, sizes, speeds, numbers.
+//! Limits of connections and requests: hosts, origins, sizes, rates and numbers.
 
 use crate::admission::refusals::problem;
 use crate::harness::{Harness, TIMEOUT};
 use arbiter_testkit::{SseClient, send_text};
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Everything a server sends until it closes the connection, and how long that took.
-async fn read_until_closed(mut connection: TcpStream) -> (String, Duration) {
-    let begun = Instant::now();
+/// The most bytes of a slow body that the server may take.
+const MAX_DROPS: u32 = 250;
+
+/// Returns everything that a server sends until it closes the connection.
+async fn read_until_closed(mut connection: TcpStream) -> String {
     let mut text = Vec::new();
     let read = tokio::time::timeout(TIMEOUT, connection.read_to_end(&mut text)).await;
     // A reset closes as well.
     let _ = read.expect("the server closes it");
-    (String::from_utf8_lossy(&text).into_owned(), begun.elapsed())
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 impl Harness {
@@ -142,20 +144,16 @@ async fn request_head_slow_large_or_endless_is_cut_off() {
     let harness = Harness::with(&[("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "700")]).await;
     let half = harness.head("GET", "/api/v1/beads", "x-half: ");
     for silent in [half.as_str(), "", "GET"] {
-        let (said, took) = read_until_closed(harness.connect_and_write(silent).await).await;
-        assert!(!said.contains(" 200 "), "{said}");
-        assert!(
-            (Duration::from_millis(600)..Duration::from_secs(10)).contains(&took),
-            "{silent:?}: {took:?}"
-        );
+        let said = read_until_closed(harness.connect_and_write(silent).await).await;
+        assert!(!said.contains(" 200 "), "{silent:?}: {said}");
     }
     let large = harness.head("GET", "/api/v1/beads", &format!("x: {}\r\n\r\n", "y".repeat(20_000)));
     let many = harness.head("GET", "/api/v1/beads", &format!("{}\r\n", "x: y\r\n".repeat(80)));
     for (what, head) in [("large", large), ("many", many)] {
-        let (said, _) = read_until_closed(harness.connect_and_write(&head).await).await;
+        let said = read_until_closed(harness.connect_and_write(&head).await).await;
         assert!(said.starts_with("HTTP/1.1 431 "), "{what}: {said}");
     }
-    let (said, _) =
+    let said =
         read_until_closed(harness.connect_and_write("\u{16}\u{3}\u{1} no HTTP at all\r\n\r\n").await).await;
     assert!(said.is_empty() || said.starts_with("HTTP/1.1 400 "), "{said}");
     assert_eq!(harness.ask("GET", "beads", None).await.status, 200);
@@ -183,16 +181,16 @@ async fn request_body_slow_or_large_is_refused() {
     // One byte after the other is never silent, and takes too long all the same.
     let mut dripping =
         harness.connect_and_write(&head.replace("content-length: 50", "content-length: 5000")).await;
-    let begun = Instant::now();
-    let mut answer = [0; 12];
+    let (mut answer, mut drops) = ([0; 12], 0);
     loop {
         tokio::select! {
             read = dripping.read_exact(&mut answer) => { read.unwrap(); break; }
             () = tokio::time::sleep(Duration::from_millis(100)) => dripping.write_all(b" ").await.unwrap(),
         }
+        drops += 1;
+        assert!(drops < MAX_DROPS, "the server waits for a body that never ends");
     }
     assert!(answer.starts_with(b"HTTP/1.1 408") || answer.starts_with(b"HTTP/1.1 503"), "{answer:?}");
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 
     let large = json!({"name": "x".repeat(100_000)});
     problem(&harness.ask("POST", "projects", Some(&large)).await, 413, "too-large");
@@ -251,8 +249,8 @@ async fn quotas_per_address_and_per_token_are_enforced() {
     for _ in 0..12 {
         connections.push(harness.connect_and_write("G").await);
     }
-    let (said, _) = read_until_closed(harness.connect_and_write("G").await).await;
-    assert_eq!(said, "", "one too many is closed without a word");
+    let said = read_until_closed(harness.connect_and_write("G").await).await;
+    assert_eq!(said, "", "a connection over the limit is closed without an answer");
 }
 
 #[tokio::test]
@@ -260,19 +258,18 @@ async fn connections_over_the_limit_are_closed_and_server_continues() {
     let limits = [
         ("ARBITER_HTTP__MAX_CONNECTIONS", "8"),
         ("ARBITER_HTTP__MAX_STREAMS", "1"),
-        ("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "4000"),
+        // Longer than the test waits, so that silence closes no connection.
+        ("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "300000"),
     ];
     let harness = Harness::with(&limits).await;
     let mut idle = Vec::new();
     for _ in 0..8 {
         idle.push(harness.connect_and_write("GET").await);
     }
-    let (said, took) = read_until_closed(harness.connect_and_write("GET").await).await;
-    assert!(
-        said.is_empty() && took < Duration::from_millis(3500),
-        "not for silence, but at once: {said} {took:?}"
-    );
-    for connection in idle {
+    let said = read_until_closed(harness.connect_and_write("GET").await).await;
+    assert_eq!(said, "", "a connection over the limit is closed without an answer");
+    for mut connection in idle {
+        connection.shutdown().await.unwrap();
         read_until_closed(connection).await;
     }
     let stream = harness.stream("", None).await;

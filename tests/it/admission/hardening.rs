@@ -1,4 +1,4 @@
-//! What the process lets others see of it, and what it takes from others: files, modes, owners, passwords.
+//! Hardening of the process: access to it and its files, modes, owners, passwords.
 
 use crate::harness::program::{ProgramOutput, RunningProgram, command, run};
 use crate::harness::{FAST_KDF, Harness};
@@ -32,7 +32,7 @@ fn serve_behind(prefix: &[&str], data: &Path) -> Command {
 
 async fn started(command: Command) -> RunningProgram {
     let mut running = RunningProgram::start(command);
-    running.line("listening on ").await;
+    running.wait_for_line("listening on ").await;
     running
 }
 
@@ -165,9 +165,9 @@ async fn server_dumps_no_core_and_is_unreadable_to_its_own_user() {
         reader.arg(format!("/proc/{process}/environ")).output().unwrap().status.success()
     };
     let mut other = Command::new(UNPRIVILEGED[0]);
-    let mut other = other.args(&UNPRIVILEGED[1..]).args(["sleep", "60"]).spawn().unwrap();
+    let mut other = other.args(&UNPRIVILEGED[1..]).args(["sleep", "120"]).spawn().unwrap();
     // Between its start and the program it becomes, it still has the capability.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + crate::harness::TIMEOUT;
     while !readable(other.id()) {
         assert!(
             std::time::Instant::now() < deadline,

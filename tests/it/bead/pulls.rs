@@ -1,5 +1,4 @@
-//! Work that is fetched: external agents ask for the next bead and wait for it. Those that are lost on the way are in
-//! `pulls_lost.rs`.
+//! Pulls: external agents ask for the next bead and wait for it. `pulls_lost.rs` holds agents that disappear.
 
 use crate::admission::refusals::problem;
 use crate::harness::{Harness, TIMEOUT};
@@ -136,7 +135,7 @@ async fn claim_next_refusal_names_its_reason() {
     let act = async |path: &str, body: Value| harness.ask_as(&token, "POST", path, Some(&body)).await;
     problem(&act("beads/claim", json!({"agent_id": "other"})).await, 403, "forbidden");
     assert_eq!(act("beads/claim", json!({})).await.status, 204);
-    harness.act("system/park", json!({"reason": "so that nobody else takes it"})).await;
+    harness.act("system/park", json!({"reason": "so that no other agent takes it"})).await;
     harness.bead("one", json!({"assigned_to": "mine"})).await;
     harness.act("system/resume", Value::Null).await;
     let claimed = act("beads/claim", json!({"ttl_sec": 30})).await;
@@ -166,7 +165,6 @@ async fn claim_next_waiters_wake_in_fifo_order() {
     for id in ["a", "b"] {
         harness.create_external_agent(id, json!({})).await;
     }
-    let begun = Instant::now();
     let first = harness.pull_id(json!({"agent_id": "a", "wait_sec": 60}));
     let second = async {
         harness.wait_for_waiters(1).await;
@@ -188,7 +186,6 @@ async fn claim_next_waiters_wake_in_fifo_order() {
     harness.bead("soon", json!({"defer_until": soon})).await;
     assert_eq!(harness.pull_id(json!({"agent_id": "a"})).await, None);
     assert_eq!(harness.pull_id(json!({"agent_id": "a", "wait_sec": 60})).await.as_deref(), Some("soon"));
-    assert!(begun.elapsed() < TIMEOUT, "nobody waited to the end: {:?}", begun.elapsed());
     // Without anything to do the wait has an end, and the agent is as free as before.
     assert_eq!(harness.pull_id(json!({"agent_id": "b", "wait_sec": 1})).await, None);
     assert_eq!(harness.get("agents/b").await["status"], "idle");

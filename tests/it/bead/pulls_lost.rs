@@ -1,5 +1,5 @@
-//! External agents that are lost: while they wait for a bead, in the moment of its claim, and with beads that they
-//! hold; each bead is done once nevertheless.
+//! External agents that disappear: while they wait for a bead, at the moment of its claim, and while they
+//! hold beads; each bead is still done once.
 
 use crate::admission::refusals::problem;
 use crate::harness::{Harness, TIMEOUT};
@@ -43,13 +43,13 @@ async fn claim_next_client_gone_while_waiting_claims_nothing() {
         assert!(attempts <= round % 2, "round {round}: {attempts} attempts");
     }
 
-    // A server that ends keeps nobody waiting.
+    // A server that shuts down answers waiting clients.
     let (answer, ()) = tokio::join!(harness.pull(json!({"agent_id": "gone", "wait_sec": 60})), async {
         harness.wait_for_waiters(1).await;
         harness.server.signal(rustix::process::Signal::TERM);
     });
     problem(&answer, 503, "shutting-down");
-    assert!(harness.server.ended().await.success());
+    assert!(harness.server.wait_for_exit().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,7 +87,7 @@ async fn client_gone_at_claim_time_loses_bead_with_its_lease() {
     }
 }
 
-/// What one of the twenty brought home.
+/// Result of one of the twenty agents.
 #[derive(Default)]
 struct WorkerTally {
     /// Beads whose end was accepted.

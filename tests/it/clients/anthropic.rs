@@ -1,5 +1,5 @@
-//! Anthropic's official client at the provider that our own wire format is tested against: what that says is
-//! what Anthropic's API says, as far as the client's types know it. The same for the recorded answers.
+//! Anthropic's official client against the scripted provider: the wire format of our tests is the one of
+//! Anthropic's API, as far as the client's types tell. The same for recorded answers.
 
 use crate::clients::openai::{includes, recorded};
 use crate::harness::python;
@@ -12,14 +12,14 @@ fn base(provider: &ScriptedProvider) -> String {
     provider.url().strip_suffix("/v1").unwrap().to_owned()
 }
 
-/// What Anthropic's client sees at this provider.
+/// Returns the output of Anthropic's client at a provider.
 async fn anthropic(provider: &ScriptedProvider, key: &str, scenario: &str) -> Value {
     let base = base(provider);
     let variables = [("ANTHROPIC_BASE_URL", base.as_str()), ("ANTHROPIC_API_KEY", key)];
     python::run("anthropic_client.py", &[scenario], &variables).await
 }
 
-/// What its messages fail with at providers that reply so.
+/// Returns the errors of its messages at providers with these replies.
 async fn errors(providers: &[ScriptedProvider]) -> Vec<Value> {
     let bases: Vec<String> = providers.iter().map(base).collect();
     let arguments: Vec<&str> = ["errors"].into_iter().chain(bases.iter().map(String::as_str)).collect();
@@ -95,8 +95,8 @@ async fn anthropic_retired_model_is_listed_but_not_offered() {
     // The list was recorded before models had a stage; the client wants one.
     let mut models = json_of(&recorded("anthropic_models.json"))["data"].clone();
     let ids: Vec<Value> = models.as_array().unwrap().iter().map(|model| model["id"].clone()).collect();
-    for (at, harness) in ["active", "retired"].into_iter().enumerate() {
-        models[at]["lifecycle"] = harness.into();
+    for (at, lifecycle) in ["active", "retired"].into_iter().enumerate() {
+        models[at]["lifecycle"] = lifecycle.into();
     }
     let provider = ScriptedProvider::start(Script::default().with_model_entries(models).requiring_key(KEY));
     let seen = anthropic(&provider, KEY, "models").await;

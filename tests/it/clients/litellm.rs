@@ -1,6 +1,6 @@
-//! A provider that others wrote: LiteLLM's proxy, started from its package, with models that are mocked.
+//! A provider of other authors: LiteLLM's proxy, started from its package, with mocked models.
 //!
-//! Its master key is the only one it knows. It ends with the test, and with the process of the tests.
+//! Its master key is its only key. It ends with the test, and with the process of the tests.
 
 use crate::clients::openai::{includes, openai, text_of};
 use crate::harness::Harness;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 const MASTER_KEY: &str = "sk-litellm-master";
 /// How long it may take until it listens: it imports much.
 const LONG_TIMEOUT: Duration = Duration::from_secs(120);
-/// How often another port is tried when somebody else took the one that was free.
+/// Attempts with another port when another process takes the free one.
 const TRIES: usize = 5;
 
 /// The models, and what each of them answers.
@@ -46,7 +46,7 @@ fn configuration() -> Value {
 struct LiteLlm {
     child: Child,
     url: String,
-    /// What it says; it must not be kept from saying it.
+    /// Its output, read to the end so that it never blocks on a full pipe.
     said: mpsc::UnboundedReceiver<String>,
     _home: TempDir,
 }
@@ -54,7 +54,7 @@ struct LiteLlm {
 impl LiteLlm {
     async fn start() -> Self {
         for _ in 0..TRIES {
-            // Nobody else is given it for a while, but somebody may ask for it by its number.
+            // The kernel gives it to no other process for a while, but a process may bind it by number.
             let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
             match Self::start_at(port).await {
                 Ok(running) => return running,

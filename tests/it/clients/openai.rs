@@ -1,4 +1,4 @@
-//! OpenAI's official client at the gateway, as its users have it, over providers of either protocol.
+//! OpenAI's official client at the gateway, over providers of either protocol.
 
 use crate::harness::python;
 use crate::harness::{Harness, KEY};
@@ -22,7 +22,7 @@ async fn provider_as(harness: &Harness, id: &str, kind: &str, script: Script) ->
     provider
 }
 
-/// What OpenAI's client sees at this server.
+/// Returns the output of OpenAI's client at this server.
 pub async fn openai(harness: &Harness, scenario: &str, input: Value) -> Value {
     let url = format!("{}/v1", harness.server.url());
     let variables = [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", harness.server.token().unwrap())];
@@ -54,7 +54,7 @@ async fn openai_client_reads_answers_and_streams_of_both_protocols() {
         let seen = openai(&harness, "stream", auto(kind)).await;
         assert_eq!(text_of(&seen), "It rains in Paris.", "{kind}: {seen}");
         let chunks = seen.as_array().unwrap();
-        assert!(chunks.iter().all(|chunk| chunk["usage"].is_null()), "nobody asked for it: {seen}");
+        assert!(chunks.iter().all(|chunk| chunk["usage"].is_null()), "usage was not requested: {seen}");
         assert!(chunks.iter().all(|chunk| chunk["choices"][0]["index"] == 0), "{kind}: {seen}");
         assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], "stop", "{kind}: {seen}");
 
@@ -239,7 +239,7 @@ pub fn recorded(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Whether a value has all that is wanted, and perhaps more.
+/// Tells whether a value has every wanted field with its value.
 pub fn includes(seen: &Value, wanted: &Value) -> bool {
     match (seen, wanted) {
         (Value::Object(seen), Value::Object(wanted)) => {

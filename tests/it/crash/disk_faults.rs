@@ -1,5 +1,5 @@
-//! Disks that fail under a running server: a full one is said and waited for, one that does not sync ends
-//! the server, and neither loses what was answered.
+//! Failing disks under a running server: it reports a full disk and waits, it ends when a sync fails, and in
+//! both cases keeps every answered change.
 
 use crate::harness::program::BINARY;
 use crate::harness::reexec_in_namespace;
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// What is put aside on the small disk, to make room with.
+/// A file on the small disk that is removed to make room.
 const RESERVE_BYTES: usize = 3_000_000;
 
 /// A bead to be created, of so many bytes.
@@ -182,10 +182,9 @@ async fn failed_fsync_exits_74_and_loses_no_answered_change() {
             assert_eq!((answer.status, &answer.json()["type"]), (503, &json!("store-failed")));
         }
         // Until it is gone it takes no change.
-        let late =
-            tokio::time::timeout(Duration::from_secs(5), create(&harness.server, &bead("late", 100))).await;
+        let late = tokio::time::timeout(TIMEOUT, create(&harness.server, &bead("late", 100))).await;
         assert!(late.unwrap().is_none_or(|answer| answer.status == 503), "answered after the failure");
-        let status = harness.server.ended().await;
+        let status = harness.server.wait_for_exit().await;
         let log = harness.server.stderr_text();
         assert_eq!(status.code(), Some(74), "{log}");
         assert!(log.contains("error: the database failed"), "{log}");

@@ -1,7 +1,7 @@
-//! Who writes while the server is killed, and the ledger of what was sent and what was answered.
+//! Writers during the kills of a server, and the ledger of sent and answered changes.
 //!
-//! A writer ends with the connection; what it had sent and not seen answered stays marked as open, since
-//! either outcome is right.
+//! A writer ends with its connection; a change without an answer stays marked as open, since either outcome
+//! is right.
 
 use crate::harness::rng::SeededRng;
 use arbiter_testkit::{HttpError, HttpResponse, ServerProcess, send};
@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 
 /// The agents that fetch their own work.
 pub const EXTERNAL_AGENTS: [&str; 2] = ["ext-0", "ext-1"];
-/// The tag of beads that are theirs, so that nobody else changes these.
+/// The tag of the writers' beads, which nothing else changes.
 pub const EXTERNAL_TAG: &str = "role:ext";
 
-/// What an agent had asked for when the connection went.
+/// Request of an agent that was open when the connection broke.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PendingAction {
     Claim { bead: String },
@@ -24,7 +24,7 @@ pub enum PendingAction {
     Release,
 }
 
-/// What an agent holds: bead and lease token; and what it had asked for.
+/// State of an agent: its bead and lease token, and its open request.
 #[derive(Clone, Debug, Default)]
 pub struct AgentState {
     pub held: Option<(String, String)>,
@@ -145,7 +145,7 @@ impl Writer {
     }
 
     /// Says what is about to be asked; it stays so when there is no answer.
-    fn pending_action(&self, bead: &str, pending_action: PendingAction) {
+    fn set_pending_action(&self, bead: &str, pending_action: PendingAction) {
         let mut ledger = lock_ledger(&self.ledger);
         ledger.touched.insert(bead.to_owned());
         ledger.agent_states.get_mut(&self.name).unwrap().pending_action = Some(pending_action);
@@ -164,7 +164,7 @@ impl Writer {
             return Ok(());
         }
         let bead = ready[rng.below(ready.len() as u64) as usize]["id"].as_str().unwrap();
-        self.pending_action(bead, PendingAction::Claim { bead: bead.to_owned() });
+        self.set_pending_action(bead, PendingAction::Claim { bead: bead.to_owned() });
         let claim = json!({"agent_id": self.name});
         let answer = self.ask("POST", &format!("beads/{bead}/claim"), Some(&claim)).await?;
         // Refused when the other one was quicker.
@@ -187,7 +187,7 @@ impl Writer {
                 ("complete", PendingAction::Complete { summary }, body, None)
             }
         };
-        self.pending_action(bead, pending_action.clone());
+        self.set_pending_action(bead, pending_action.clone());
         let answer = self.ask("POST", &format!("beads/{bead}/{action}"), Some(&body)).await?;
         assert_eq!(answer.status, 200, "{action} {bead}: {}", answer.json());
         if let PendingAction::Complete { summary } = pending_action {

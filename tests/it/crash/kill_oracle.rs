@@ -1,4 +1,4 @@
-//! What must be true of a server after each kill: every answered change is there, none is half done.
+//! Checks of a server after each kill: every answered change is there, none is half done.
 
 use crate::crash::kill_load::{AgentState, Ledger, PendingAction, SharedLedger, lock_ledger};
 use crate::harness::{Harness, TIMEOUT};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
-/// What the log tells of one entity.
+/// State of one entity after the log.
 #[derive(Default)]
 pub struct EntityLog {
     created: usize,
@@ -109,7 +109,7 @@ impl Oracle {
     /// A bead's row is as it was sent, and its parts agree with each other and with the log.
     pub fn check_bead(&self, ledger: &Ledger, row: &Value) {
         let id = row["id"].as_str().unwrap();
-        let sent = ledger.beads.get(id).unwrap_or_else(|| panic!("nobody sent {row}"));
+        let sent = ledger.beads.get(id).unwrap_or_else(|| panic!("no writer sent {row}"));
         for field in ["title", "priority", "tags", "blocked_by", "description", "project_id"] {
             assert_eq!(row[field], sent[field], "{field} of {row}");
         }

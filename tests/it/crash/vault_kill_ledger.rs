@@ -1,4 +1,4 @@
-//! What is known of the keys while they are changed: what was answered, and what was asked and not answered.
+//! The ledger of keys while they change: answered changes, and changes without an answer.
 
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_vault::{Iterations, Vault};
@@ -11,11 +11,11 @@ use std::path::Path;
 pub struct PendingChange {
     /// Which key.
     pub id: String,
-    /// What it is to hold; nothing when it is to go.
+    /// The wanted value; `None` to remove the key.
     pub value: Option<String>,
 }
 
-/// What the vault must hold.
+/// Expected content of the vault.
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// The values that were acknowledged.

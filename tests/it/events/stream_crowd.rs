@@ -1,4 +1,4 @@
-//! A thousand subscribers, a kill in the middle, and each of them goes on where it was.
+//! A thousand subscribers and a kill: each resumes at its position.
 
 use crate::harness::program::BINARY;
 use crate::harness::{FAST_KDF, Harness, TIMEOUT};

@@ -1,4 +1,4 @@
-//! A secret that must show itself nowhere: not as it is, not in base64, not in hex.
+//! A secret that must appear nowhere: not as it is, not in base64, not in hex.
 
 use std::collections::HashMap;
 use std::fs;

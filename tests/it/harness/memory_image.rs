@@ -1,4 +1,4 @@
-//! The memory of a running process as root sees it, and what is found in it.
+//! The memory of a running process as root sees it, and searches in it.
 
 use crate::harness::canary::find_all;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ const CONTEXT_BYTES: usize = 48;
 
 /// A stretch of memory without a gap.
 struct Region {
-    /// What the system calls the mapping; empty for the heaps and stacks of threads.
+    /// Name of the mapping; empty for the heaps and stacks of threads.
     mapping: String,
     start: usize,
     bytes: Vec<u8>,

@@ -17,9 +17,9 @@ const LONG_TIMEOUT: Duration = Duration::from_secs(120);
 pub struct ProgramOutput {
     /// Its exit code; none when a signal ended it.
     pub code: Option<i32>,
-    /// What it wrote to stdout.
+    /// Its stdout.
     pub stdout: String,
-    /// What it wrote to stderr.
+    /// Its stderr.
     pub stderr: String,
 }
 
@@ -80,7 +80,7 @@ pub struct RunningProgram {
     /// The process.
     pub child: Child,
     lines: mpsc::UnboundedReceiver<String>,
-    /// What it has printed so far, as far as it was waited for.
+    /// Lines that it has printed and a test has waited for.
     pub printed: Vec<String>,
 }
 
@@ -96,7 +96,7 @@ impl RunningProgram {
     }
 
     /// Waits for a line that holds `mark` and returns what comes behind that.
-    pub async fn line(&mut self, mark: &str) -> String {
+    pub async fn wait_for_line(&mut self, mark: &str) -> String {
         let found = tokio::time::timeout(LONG_TIMEOUT, async {
             while let Some(line) = self.lines.recv().await {
                 let rest = line.split_once(mark).map(|(_, rest)| rest.trim().to_owned());
@@ -111,7 +111,7 @@ impl RunningProgram {
     }
 
     /// Waits until it has ended.
-    pub async fn ended(&mut self) -> ExitStatus {
+    pub async fn wait_for_exit(&mut self) -> ExitStatus {
         let end = async {
             while let Some(line) = self.lines.recv().await {
                 self.printed.push(line);

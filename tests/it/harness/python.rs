@@ -1,6 +1,6 @@
-//! Programs in Python that tests run: the official clients of others, and a provider that others wrote.
+//! Python programs of other authors: official clients, and a provider.
 //!
-//! They come from one environment with exact versions, which `tests/install-python` makes.
+//! `tests/install-python` makes their environment, with exact versions.
 
 use crate::harness::program::{self, ProgramOutput};
 use crate::tidy::root;
@@ -36,7 +36,7 @@ pub fn installed(name: &str) -> PathBuf {
 pub async fn run(script: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Value {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(installed("python"));
-    // Neither a proxy nor a key of whoever runs the tests comes in between.
+    // Neither a proxy nor a key in the user's environment interferes.
     command.env_clear().env("HOME", home.path()).env("PYTHONDONTWRITEBYTECODE", "1");
     command.envs(variables.iter().copied());
     command.arg(root().join("tests/python").join(script)).args(arguments);

@@ -1,6 +1,5 @@
 //! Tests that need a disk of their own: the test binary runs one of its tests again, as a child in a mount
-//! namespace where a small or read-only disk is mounted. The disk goes with the child, whatever becomes of
-//! it.
+//! namespace where a small or read-only disk is mounted. The disk ends with the child in every case.
 
 use std::path::PathBuf;
 use std::process::Command;

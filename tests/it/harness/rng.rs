@@ -1,4 +1,4 @@
-//! Numbers from a seed that is printed, so that a failure can be repeated.
+//! Random numbers from a seed that is printed, so that a failure can be repeated.
 
 use arbiter_testkit::SplitMix64;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -20,11 +20,11 @@ impl SeededRng {
 
     /// Other dice that depend on these.
     pub fn fork(&mut self) -> Self {
-        Self(SplitMix64::new(self.0.number()))
+        Self(SplitMix64::new(self.0.next_u64()))
     }
 
     /// A number from 0 to `sides - 1`.
     pub fn below(&mut self, sides: u64) -> u64 {
-        self.0.number() % sides
+        self.0.next_u64() % sides
     }
 }

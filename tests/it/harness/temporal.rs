@@ -1,4 +1,4 @@
-//! A server beside a real Temporal server: what a stranger's clients see there, and whether the workflows, the API,
+//! A server beside a real Temporal server: what clients see there, and checks that the workflows, the API,
 //! the log and the database agree.
 
 use crate::harness::python;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often is looked again at what nobody tells of.
+/// Interval of polls of state that has no event.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Both servers.

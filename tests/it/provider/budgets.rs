@@ -1,4 +1,4 @@
-//! Budgets hold: parallel calls do not overrun a cap, a crash leaves nothing reserved, warnings are told.
+//! Budgets: parallel calls do not exceed a cap, a crash leaves nothing reserved, warnings are sent.
 
 use crate::admission::refusals::problem;
 use crate::harness::{Harness, KEY};
@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// What a call costs: 1,000 tokens at ten dollars a million.
+/// Cost of a call: 1,000 tokens at ten dollars a million.
 const CALL_COST_USD: f64 = 0.01;
 
 /// A server whose provider answers each question for [`CALL_COST_USD`], after a moment in which others ask too.
@@ -32,7 +32,7 @@ async fn ask_question(harness: &Harness) -> HttpResponse {
     harness.ask("POST", "repl", Some(&json!({"message": "Is it so?"}))).await
 }
 
-/// What the ledger holds, in dollars.
+/// Returns the total of the ledger, in dollars.
 async fn spent_usd(harness: &Harness) -> f64 {
     let usage = harness.get("usage?group_by=provider&per=total").await;
     usage.as_array().unwrap().iter().map(|line| line["cost_usd"].as_f64().unwrap()).sum()
@@ -86,7 +86,7 @@ async fn thousand_parallel_calls_cost_at_most_the_budget() {
     for refused in answers.iter().filter(|answer| answer.status != 200) {
         assert_eq!((refused.status, &refused.json()["error"]["code"]), (402, &json!("budget_exhausted")));
     }
-    assert_eq!(provider.chat_count(), served, "whoever was refused was never sent on");
+    assert_eq!(provider.chat_count(), served, "a refused call never reaches the provider");
     assert!((50..=100).contains(&served), "{served} were served");
     // The rest of the dollar buys one call after the other.
     while harness.chat("one/m", json!({"max_tokens": 1_000})).await.status == 200 {}

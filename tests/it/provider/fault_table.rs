@@ -1,5 +1,5 @@
-//! What a provider can do wrong, one row each: what the client is told, what the ledger says, how often the
-//! provider was asked, how it is judged, and within which bounds of time and memory all that stays.
+//! Faults of a provider, one row each: the answer to the client, the ledger entry, the number of calls, the
+//! health of the provider, and the bound of memory.
 
 use crate::harness::{Harness, TIMEOUT};
 use arbiter_testkit::{Fault, Reply, Script, ScriptedProvider, peak_bytes};
@@ -20,9 +20,7 @@ const LIMITS: [(&str, &str); 4] = [
 ];
 /// How many failures in a row make a provider unhealthy.
 const FAILURES_TO_UNHEALTHY: usize = 3;
-/// How far beyond its limit a call may end.
-const TOLERANCE: Duration = Duration::from_secs(1);
-/// What any row may add to the server's memory at its highest, in bytes.
+/// The most bytes that the rows may add to the server's peak memory.
 const MAX_GROWTH_BYTES: u64 = 20_000_000;
 
 /// How a call ends.
@@ -96,7 +94,7 @@ fn rows() -> Vec<FaultCase> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn provider_fault_has_its_outcome_within_time_and_memory() {
+async fn provider_fault_has_its_outcome_within_memory_limit() {
     let (large, others): (Vec<FaultCase>, Vec<FaultCase>) =
         rows().into_iter().partition(|row| row.whole.kind == "too_large");
     // Those that wait do so together.
@@ -118,8 +116,7 @@ async fn provider_fault_has_its_outcome_within_time_and_memory() {
 /// A server that calls are no longer than this at.
 struct LimitedServer {
     harness: Harness,
-    deadline: Duration,
-    /// What it took of memory at its highest before any fault.
+    /// Its peak memory before any fault.
     baseline_bytes: u64,
 }
 
@@ -135,7 +132,7 @@ impl LimitedServer {
         }
         assert_eq!(sound.chat_count(), 2);
         let baseline_bytes = peak_bytes(&harness.server.id().to_string()).unwrap();
-        Self { harness, deadline, baseline_bytes }
+        Self { harness, baseline_bytes }
     }
 
     fn growth(&self) -> u64 {
@@ -170,7 +167,7 @@ async fn transient_fault_within_retry_budget_is_hidden_from_client() {
     futures_util::future::join_all(calls).await;
 }
 
-/// What of a row was otherwise.
+/// Checks a row and returns the differences.
 async fn check_case(server: &LimitedServer, row: FaultCase) -> Vec<String> {
     let harness = &server.harness;
     let FaultCase { id, reply, whole, stream } = row;
@@ -186,16 +183,13 @@ async fn check_case(server: &LimitedServer, row: FaultCase) -> Vec<String> {
     let mut wrong = Vec::new();
     for (is_stream, reply, wanted) in [(false, reply, whole), (true, streamed, stream)] {
         provider.set_script(Script::always(reply));
-        let (asked, begun) = (provider.chat_count(), Instant::now());
+        let asked = provider.chat_count();
         let (status, code) = ask(harness, id, is_stream).await;
-        let (took, call_count) = (begun.elapsed(), provider.chat_count() - asked);
+        let call_count = provider.chat_count() - asked;
         let kind = last_error_kind(harness, id, usize::from(is_stream) + 1).await;
         let got = (status, code.as_str(), kind.as_str());
         if got != (wanted.status, wanted.code, wanted.kind) || !wanted.call_count.contains(&call_count) {
             wrong.push(format!("{id}, stream {is_stream}: {got:?} after {call_count} asks, not {wanted:?}"));
-        }
-        if took > server.deadline + TOLERANCE {
-            wrong.push(format!("{id}, stream {is_stream}: it took {took:?}"));
         }
         // Each try is a strike, and it takes three.
         let health =

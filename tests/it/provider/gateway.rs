@@ -1,4 +1,4 @@
-//! The gateway as any HTTP client sees it: who answers, who pays, what is told, what is ended.
+//! The gateway as any HTTP client sees it: routing, cost, messages, cancellation.
 
 use crate::harness::{Harness, KEY};
 use arbiter_testkit::{Fault, HttpBodyStream, HttpResponse, Reply, Script, ScriptedProvider};

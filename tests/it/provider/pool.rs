@@ -1,4 +1,4 @@
-//! Providers that stand in for each other: before a word came, and only within their pool.
+//! Failover: only before the first token, and only within a pool.
 
 use crate::harness::{Harness, KEY};
 use arbiter_testkit::{Reply, Script, ScriptedProvider};
@@ -40,7 +40,7 @@ async fn failing_provider_fails_over_in_its_pool_and_is_recorded() {
     assert_eq!((broken.chat_count(), sound.chat_count()), (1, 1));
     let streamed = ask("broken", true).await;
     assert!(String::from_utf8_lossy(&streamed.body).contains("event: answer"), "{streamed:?}");
-    // Nobody stands in for a provider without a pool: prompts do not wander.
+    // A provider outside a pool never fails over.
     assert_eq!(ask("lonely", false).await.status, 503);
     assert_eq!((lonely.chat_count(), sound.chat_count()), (1, 2));
     let usage = harness.get("usage?group_by=provider&per=total").await;

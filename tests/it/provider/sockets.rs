@@ -1,4 +1,4 @@
-//! Providers on this machine that are reached by a Unix socket.
+//! Providers on this machine behind a Unix socket.
 
 use crate::admission::refusals::problem;
 use crate::harness::{Harness, KEY};

@@ -1,5 +1,5 @@
-//! A provider that is known by a CA of its own and knows us by our certificate: beats, calls, refusals, and
-//! where the private key is never seen.
+//! A provider with a private CA and mutual TLS: heartbeats, calls, refusals, and the secrecy of the private
+//! key.
 
 use crate::harness::Harness;
 use crate::harness::canary::Canary;
@@ -21,7 +21,7 @@ impl MtlsProvider {
         Self { provider, ca, ours: clients.client("arbiter") }
     }
 
-    /// What registers it, with the entry `tls-key` as the key of our certificate.
+    /// Returns the body that registers it, with the vault entry `tls-key` as the key of our certificate.
     fn form(&self, id: &str) -> Value {
         json!({
             "id": id, "name": id, "type": "custom", "endpoint": self.provider.url(),
@@ -101,7 +101,7 @@ async fn mtls_provider_is_not_probed_while_the_vault_is_locked() {
     harness.bead("b", json!({})).await;
     assert_eq!(mtls.provider.requests().len(), asked, "the key went with the lock");
     assert_eq!(harness.get("providers/vllm").await["status"], "active");
-    assert_eq!(harness.get("beads/b").await["status"], "open", "nobody is given it");
+    assert_eq!(harness.get("beads/b").await["status"], "open", "no agent gets it");
     harness.act("vault/unlock", json!({"password": TEST_PASSWORD})).await;
     harness.wait_for_bead_status("b", "closed").await;
 }
@@ -175,7 +175,7 @@ async fn unusable_provider_certificate_is_refused_by_its_field() {
     }
     let replaced = harness.ask("PUT", "providers/vllm", Some(&whole)).await;
     assert_eq!((replaced.status, &replaced.json()["client_key_id"]), (200, &Value::Null));
-    assert_eq!(harness.ask("DELETE", "keys/tls-key", None).await.status, 204, "now nobody does");
+    assert_eq!(harness.ask("DELETE", "keys/tls-key", None).await.status, 204, "now no provider uses it");
 }
 
 #[tokio::test]

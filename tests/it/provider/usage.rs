@@ -1,4 +1,4 @@
-//! What calls cost, what may be spent, which model is chosen: by the routes of the running program.
+//! Usage, budgets and model selection through the routes of the running program.
 
 use crate::admission::refusals::problem;
 use crate::harness::Harness;

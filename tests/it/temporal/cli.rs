@@ -1,10 +1,10 @@
-//! Temporal's own command line in a stranger's hands: what it asks of a bead, an agent and a decision happens once, is
-//! what everybody sees afterwards, and what is refused is refused in words and changes nothing.
+//! Temporal's own command line as a client: a request to a bead, an agent or a decision takes effect once and is
+//! visible everywhere; a refusal has a text and changes nothing.
 
 use crate::harness::temporal::TemporalHarness;
 use serde_json::{Value, json};
 
-/// What a stranger sends.
+/// Kind of request that a Temporal client sends.
 enum MessageKind {
     /// An update, which answers.
     Update,
@@ -13,7 +13,7 @@ enum MessageKind {
 }
 use MessageKind::{Signal, Update};
 
-/// What a stranger sends to an entity, with what, and all that follows: the events, the status, and who it names.
+/// A request to an entity with its input, and the expected effect: events, status and named agent.
 type Step<'a> = (MessageKind, &'a str, &'a str, &'a [&'a str], &'a str, Option<&'a str>);
 
 impl TemporalHarness {
@@ -46,7 +46,7 @@ impl TemporalHarness {
         }
     }
 
-    /// Sends what is refused: with these words when somebody waits for them, and without any effect.
+    /// Sends a request that is refused: with this text if the client waits for an answer, and without any effect.
     async fn refused(&self, entity: &str, id: &str, refused: &[(MessageKind, &str, &str, &str)]) {
         let workflow = format!("{entity}-{id}");
         let (before, seq) = (self.agreed_status(entity, id).await, self.seq().await);

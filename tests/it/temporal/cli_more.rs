@@ -1,4 +1,4 @@
-//! Temporal's own command line at decisions, at its lists, and without our codec.
+//! Temporal's own command line: decisions, lists, and use without our codec.
 
 use crate::harness::program::private_file;
 use crate::harness::temporal::TemporalHarness;
@@ -120,7 +120,7 @@ async fn workflows_are_found_by_status_and_project() {
     assert_eq!(api[0]["id"], "bead-a", "{api}");
 }
 
-/// Whether a text is anywhere in this, as it is or in base64.
+/// Tells whether a text is in this value, as it is or in base64.
 fn holds(value: &Value, text: &str) -> bool {
     match value {
         Value::String(found) => {

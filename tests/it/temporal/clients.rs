@@ -1,5 +1,5 @@
-//! Temporal's Python client in a stranger's hands: what it sees of every workflow and what it asks of them; the same
-//! wishes over the API are the measure.
+//! Temporal's Python client: queries and requests of every workflow, compared with the same requests over the
+//! API.
 
 use crate::harness::KEY;
 use crate::harness::temporal::{TemporalHarness, error_message};
@@ -11,7 +11,7 @@ fn until_step(id: &str, name: &str, wanted: Value) -> Value {
     json!({"do": "until", "id": id, "name": name, "wanted": wanted})
 }
 
-/// What all of these steps saw, of which none failed.
+/// Returns the results of these steps; none may fail.
 fn all_succeeded(seen: Vec<Value>) -> Vec<Value> {
     let failed: Vec<&Value> = seen.iter().filter(|one| one["error"].is_object()).collect();
     assert!(failed.is_empty(), "{failed:?}");
@@ -66,7 +66,7 @@ async fn foreign_client_lists_and_queries_every_workflow() {
     let record = seen.last().unwrap();
     assert_eq!((&record["options"], &record["question"]), (&json!(["red", "blue"]), &json!("Which colour?")));
 
-    // Without a codec nobody reads what comes back, but whoever knows the words may ask.
+    // Without the codec a client cannot read answers, but it can send requests.
     let plain = json!([
         {"do": "query", "id": "bead-b", "name": "getStatus"},
         {"do": "signal", "id": "agent-ada", "name": "assignBead", "args": ["b"]},

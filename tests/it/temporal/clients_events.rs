@@ -1,5 +1,5 @@
-//! The aggregator, a project's dispatcher and a provider's heartbeat as strangers find them: what they count is in the
-//! log, what they are told is said once, and nobody's word passes for the server's.
+//! The aggregator, a project's dispatcher and a provider's heartbeat as clients of Temporal see them: their counts
+//! match the log, each message appears once, and no client can pass for the server.
 
 use crate::harness::KEY;
 use crate::harness::temporal::TemporalHarness;
@@ -75,7 +75,7 @@ async fn foreign_event_signal_is_logged_only_as_a_message() {
         {"do": "signal", "id": "events-p", "name": "event"},
         {"do": "signal", "id": "events-_system", "name": "event", "args": ["to all"]},
     ]);
-    // Of the aggregator's workflow too, anybody may say what he likes in plain words.
+    // A client may also send plain text to the aggregator's workflow.
     let seen = both.plain_python(steps).await;
     assert!(seen.iter().all(Value::is_null), "{seen:?}");
     let events_since = both.events_since(before).await;

@@ -1,4 +1,4 @@
-//! Workflows that strangers start, end and signal with what is none of ours: nothing comes of it, and nothing stops.
+//! Workflows that other clients start, end and signal with foreign payloads: no effect, and nothing stops.
 
 use crate::harness::KEY;
 use crate::harness::temporal::{TemporalHarness, error_message};
@@ -11,7 +11,7 @@ fn payload(encoding: &str, data: &[u8]) -> Value {
     json!({"metadata": {"encoding": STANDARD.encode(encoding)}, "data": STANDARD.encode(data)})
 }
 
-/// What no workflow of ours takes, as a step sends it.
+/// A payload that no workflow of ours accepts.
 fn junk() -> Vec<Value> {
     let mut of_another_key = payload("binary/encrypted", &[1; 60]);
     of_another_key["metadata"]["encryption-key-id"] = json!(STANDARD.encode("temporal-payloads-1"));

@@ -1,4 +1,4 @@
-//! A data directory that is lost but for its key file comes back from the workflows.
+//! Rebuild of a lost data directory from the workflows and the key file.
 
 use crate::harness::program;
 use crate::harness::{Harness, KEY};
@@ -7,7 +7,7 @@ use arbiter_testkit::{Reply, Script, ScriptedProvider, TemporalServer};
 use serde_json::{Value, json};
 use std::fs;
 
-/// What a list has that a rebuild does not restore, or that changes by itself.
+/// Fields of a list that a rebuild does not restore, or that change by themselves.
 const PASSING: &[&str] = &[
     "revision",
     "updated_at",

@@ -1,4 +1,4 @@
-//! TLS and certificates on the way to a Temporal server, and what is refused because it would go in the clear.
+//! TLS and certificates of the connection to a Temporal server, and refusals of plaintext.
 
 use crate::harness::program::{self, private_file};
 use crate::harness::{FAST_KDF, Harness};

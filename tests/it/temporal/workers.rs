@@ -1,5 +1,5 @@
-//! Workers on other machines: each with a vault file of its own, which make calls to providers for a server that they reach
-//! through Temporal alone.
+//! Workers on other machines, each with a vault file of its own: they call providers for a server that they
+//! reach only through Temporal.
 
 use crate::harness::program::{RunningProgram, command, private_file};
 use crate::harness::{Harness, TIMEOUT};
@@ -47,17 +47,17 @@ impl WorkerHome {
         command.args(["worker", "--temporal", &temporal.address()]);
         command.arg("--data-dir").arg(self.path("data")).arg("--password-file").arg(self.path("password"));
         let mut worker = RunningProgram::start(command);
-        worker.line("serving arbiter-providers at").await;
+        worker.wait_for_line("serving arbiter-providers at").await;
         worker
     }
 }
 
-/// The process of whoever makes a call now, by Temporal's word.
+/// The process that makes the call of a workflow now, as Temporal reports it.
 async fn calling_process(temporal: &TemporalServer, workflow: &str) -> Option<u32> {
     let shown = temporal.cli(&["workflow", "describe", "-w", workflow, "-o", "json"]).await;
     let shown: Value = serde_json::from_str(&shown.stdout).ok()?;
-    let who = shown["pendingActivities"][0]["lastWorkerIdentity"].as_str()?;
-    who.strip_prefix("arbiter worker ")?.parse().ok()
+    let identity = shown["pendingActivities"][0]["lastWorkerIdentity"].as_str()?;
+    identity.strip_prefix("arbiter worker ")?.parse().ok()
 }
 
 /// The processes that made the calls of all workflows.
@@ -65,7 +65,7 @@ async fn calling_workers(temporal: &TemporalServer, workflow: &str) -> BTreeSet<
     let shown = temporal.cli(&["workflow", "show", "-w", workflow, "-o", "json"]).await.json();
     let events = shown["events"].as_array().unwrap().iter();
     let started = events.filter_map(|e| e["activityTaskStartedEventAttributes"]["identity"].as_str());
-    started.filter(|who| who.starts_with("arbiter worker")).map(str::to_owned).collect()
+    started.filter(|identity| identity.starts_with("arbiter worker")).map(str::to_owned).collect()
 }
 
 async fn running_queries(temporal: &TemporalServer) -> Vec<String> {
@@ -105,7 +105,7 @@ async fn call_of_a_killed_worker_is_made_by_the_other() {
     let killing = async {
         let began = Instant::now();
         loop {
-            // Not before the call is made: the first one hangs, whoever makes it.
+            // Not before the call is made: the first one hangs, on either worker.
             if provider.chat_count() > 0
                 && let Some(workflow) = running_queries(&temporal).await.first()
                 && let Some(process) = calling_process(&temporal, workflow).await
@@ -113,23 +113,26 @@ async fn call_of_a_killed_worker_is_made_by_the_other() {
                 kill9(process);
                 return process;
             }
-            assert!(began.elapsed() < TIMEOUT, "nobody makes the call");
+            assert!(began.elapsed() < TIMEOUT, "no worker makes the call");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     let (said, killed) = tokio::join!(hanging, killing);
     assert_eq!((&said["via"], &said["response"]), (&json!("temporal"), &json!("Done.")), "{said}");
-    let who = calling_workers(&temporal, said["workflow_id"].as_str().unwrap()).await;
-    assert!(!who.is_empty() && !who.contains(&format!("arbiter worker {killed}")), "{who:?}, not {killed}");
+    let workers = calling_workers(&temporal, said["workflow_id"].as_str().unwrap()).await;
+    assert!(
+        !workers.is_empty() && !workers.contains(&format!("arbiter worker {killed}")),
+        "{workers:?}, not {killed}"
+    );
 
     // Another one takes the place of the killed one, and both get something to do.
     let _third = worker_home.worker(&temporal).await;
-    let mut who = BTreeSet::new();
+    let mut workers = BTreeSet::new();
     let began = Instant::now();
-    while who.len() < 2 {
+    while workers.len() < 2 {
         let said = harness.act("repl", json!({"message": "How are you?"})).await;
-        who.extend(calling_workers(&temporal, said["workflow_id"].as_str().unwrap()).await);
-        assert!(began.elapsed() < 2 * TIMEOUT, "one worker does everything: {who:?}");
+        workers.extend(calling_workers(&temporal, said["workflow_id"].as_str().unwrap()).await);
+        assert!(began.elapsed() < 2 * TIMEOUT, "one worker does everything: {workers:?}");
     }
 }
 
@@ -188,11 +191,11 @@ async fn run_calls_are_made_by_workers_when_configured() {
     let query = "/api/v1/temporal/workflows?type=ProviderQueryWorkflow";
     let made = harness.server.get(query).await.1;
     let workflow = made[0]["id"].as_str().unwrap();
-    let who = calling_workers(&temporal, workflow).await;
-    assert_eq!(who, BTreeSet::from([format!("arbiter worker {}", worker.child.id())]));
+    let workers = calling_workers(&temporal, workflow).await;
+    assert_eq!(workers, BTreeSet::from([format!("arbiter worker {}", worker.child.id())]));
     worker.child.kill().unwrap();
 
-    // Without anybody there the bead's lease goes on while the call waits; the server gone, it is called directly.
+    // Without a worker the bead's lease continues while the call waits; without the server the call is direct.
     drop(temporal);
     harness.bead("c", json!({"title": "More work"})).await;
     harness.wait_for_bead_status("c", "closed").await;

@@ -1,4 +1,4 @@
-//! Whole key files: keys go from one server to another, and are readable on neither side of the way.
+//! Key files: keys move from one server to another and are never readable on the way.
 
 use crate::harness::canary::Canary;
 use crate::harness::program::private_file;

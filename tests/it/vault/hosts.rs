@@ -1,4 +1,4 @@
-//! Keys that are bound to hosts: a provider that moves does not take its key along.
+//! Keys that are bound to hosts: a provider that moves to another host does not get its key.
 
 use crate::harness::{Harness, KEY};
 use arbiter_testkit::{HttpResponse, Script, ScriptedProvider};

@@ -1,4 +1,4 @@
-//! The use of a key is written down before the key leaves; what cannot be written down does not happen.
+//! The log records the use of a key before the key is sent; without the record the key is not sent.
 
 use crate::harness::reexec_in_namespace;
 use crate::harness::{FAST_KDF, Harness, KEY};
@@ -12,7 +12,7 @@ async fn key_use_is_logged_before_the_provider_gets_the_key() {
     let harness = Harness::new().await;
     let asked = Arc::new(Notify::new());
     let bell = Arc::clone(&asked);
-    // The provider never answers, so whatever would be written down after the call is not there.
+    // The provider never answers, so nothing that is logged after the call is there.
     let script = Script::answering(move |chat| {
         assert_eq!(chat.authorization, Some(format!("Bearer {KEY}")));
         bell.notify_one();

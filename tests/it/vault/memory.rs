@@ -1,5 +1,5 @@
-//! What root finds in the memory of a running server: while the vault is open its secrets are there, and
-//! once it is locked they are not. Needs root.
+//! The memory of a running server as root sees it: an open vault's secrets are there, and a locked vault's are
+//! not. Needs root.
 
 use crate::harness::canary::Canary;
 use crate::harness::memory_image::{Image, environment_of};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Within this everything secret is gone.
-const GONE_WITHIN: Duration = Duration::from_secs(5);
+const GONE_WITHIN: Duration = crate::harness::TIMEOUT;
 
 /// A server and a client that keeps its connections, as browsers and programs do.
 struct MemoryProbe {

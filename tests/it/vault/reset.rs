@@ -1,4 +1,4 @@
-//! A lost password: the keys are forgotten offline, nothing is deleted, and providers get theirs again.
+//! A lost password: the keys are reset offline, nothing is deleted, and providers get new keys.
 
 use crate::harness::program::{RunningProgram, command};
 use crate::harness::{Harness, KEY};
@@ -45,7 +45,7 @@ async fn vault_reset_archives_keys_and_new_key_restores_provider() {
     let mut serve = command(home.path());
     serve.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data);
     let mut serving = RunningProgram::start(serve);
-    serving.line("listening on ").await;
+    serving.wait_for_line("listening on ").await;
     let status = harness.cli(&["vault", "status", "--json"]).await.json();
     assert_eq!((&status["state"], &status["keys"]), (&json!("uninitialized"), &json!(0)));
     drop(serving);

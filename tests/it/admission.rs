@@ -1,4 +1,4 @@
-//! Who is let in, and with what: names, origins, sizes, rights, TLS, start-up.
+//! Admission of requests: hosts, origins, sizes, rights, TLS, start-up.
 
 pub mod connections;
 pub mod hardening;

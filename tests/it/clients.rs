@@ -1,4 +1,4 @@
-//! Official clients and proxies of others against the running program.
+//! Official clients and proxies of other authors against the running program.
 
 pub mod anthropic;
 pub mod examples;

@@ -1,4 +1,4 @@
-//! A server with what tests say about it in a line: create, act, refuse, wait for a bead.
+//! A running server with one-line helpers: create, act, refuse, wait for a bead.
 //!
 //! Waits for events of the server's own stream, never for time to pass.
 
@@ -158,7 +158,7 @@ impl Harness {
         self.wait_until(&format!("beads/{id}"), |bead| bead["status"] == status).await
     }
 
-    /// Waits until somebody is asked about a bead; returns the decision's id.
+    /// Waits for a decision about a bead; returns its id.
     pub async fn wait_for_decision_about(&self, bead: &str) -> String {
         let mut events = self.stream("?type=decision.created", Some(0)).await;
         loop {

@@ -1,5 +1,5 @@
-//! Arbiter from outside: the real program as a child process, spoken to over HTTP, event streams, the
-//! command line and signals. Knows nothing of its inside but the tables that documents are made from.
+//! Arbiter from outside: the real program as a child process, over HTTP, event streams, the command line and
+//! signals. Knows only the tables of the inside that documents are made from.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // the allowance of clippy.toml reaches #[test] functions only
 
 mod admission;

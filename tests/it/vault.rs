@@ -1,4 +1,4 @@
-//! The vault as a whole: its password, its cost, what was put back, and what no provider wants.
+//! The vault as a whole: password, key derivation, rollback, and refused keys.
 
 pub mod files;
 pub mod hosts;

@@ -1,4 +1,4 @@
-//! Requests that come twice are carried out once and answered alike.
+//! Idempotency keys: a repeated request is carried out once and answered alike.
 
 use crate::harness::Harness;
 use serde_json::{Value, json};

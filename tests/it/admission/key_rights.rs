@@ -1,4 +1,4 @@
-//! Keys are the administrator's: what an operator, a page of another origin and a guesser do not get.
+//! Rights on keys: operators, pages of other origins and guessers get none.
 
 use crate::admission::refusals::problem;
 use crate::harness::{Harness, KEY};

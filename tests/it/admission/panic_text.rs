@@ -1,4 +1,4 @@
-//! What a panic says while somebody's password or key is being handled: nothing of it.
+//! Panics while a password or key is handled: their text holds no part of it.
 
 use crate::harness::canary::Canary;
 use arbiter::core::kernel::ids::ProviderId;

@@ -1,4 +1,4 @@
-//! What a running server refuses, each with its status and one clear reason.
+//! Requests that a running server refuses, each with its status and one clear reason.
 
 use crate::harness::{Harness, KEY, TIMEOUT};
 use arbiter_testkit::{HttpResponse, Script, send_text};
@@ -201,7 +201,7 @@ async fn update_with_stale_etag_is_refused() {
 #[tokio::test]
 async fn unreachable_provider_is_unhealthy_and_its_beads_wait() {
     let harness = Harness::new().await;
-    // A port that was free a moment ago and where nobody listens.
+    // A port that was free a moment ago and where nothing listens.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     harness.create("projects", json!({"id": "p", "name": "P"})).await;
     let new = json!({"id": "gone", "name": "Gone", "type": "openai", "endpoint": format!("http://{gone}"), "api_key": KEY});

@@ -1,5 +1,4 @@
-//! Who may do what: route by route for every role, within the projects of a token, and on an agent's own
-//! beads.
+//! Rights: each route for every role, within the projects of a token, and on an agent's own beads.
 
 use crate::admission::refusals::problem;
 use crate::harness::{Harness, TIMEOUT};
@@ -9,7 +8,7 @@ use std::collections::BTreeSet;
 
 /// The least role of each route.
 const RIGHTS: &str = include_str!("rights.txt");
-/// The roles by what they may, and before them whoever shows nothing.
+/// The roles in order of their rights, after a request without a token.
 const ROLES: [&str; 5] = ["none", "viewer", "agent", "operator", "admin"];
 
 /// Role, method and path of each route.
@@ -25,7 +24,7 @@ impl Harness {
         self.create("tokens", fields).await["token"].as_str().unwrap().to_owned()
     }
 
-    /// Any request by whoever has this token.
+    /// Sends a request with this token.
     pub async fn ask_as(&self, token: &str, method: &str, path: &str, json: Option<&Value>) -> HttpResponse {
         let bearer = format!("Bearer {token}");
         self.server.send(method, &format!("/api/v1/{path}"), &[("authorization", &bearer)], json).await
@@ -104,7 +103,7 @@ async fn agent_token_acts_only_on_its_own_claims_and_beads() {
     let lease = harness.act("beads/two/claim", json!({"agent_id": "other"})).await["lease"]["token"].clone();
     let act = async |path: &str, body: Value| harness.ask_as(&token, "POST", path, Some(&body)).await;
 
-    // Another's bead, with another's lease even, and a bead of nobody.
+    // The bead of another agent, even with that agent's lease, and a bead without an agent.
     for bead in ["two", "three"] {
         for (action, body) in [
             ("complete", json!({"summary": "s", "lease_token": lease})),

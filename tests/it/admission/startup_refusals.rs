@@ -1,5 +1,5 @@
-//! What a server or a client refuses when it is started: one line says why, the exit code says what kind,
-//! and nothing is changed.
+//! Refusals at the start of a server or a client: one line gives the reason, the exit code the kind, and
+//! nothing is changed.
 
 use crate::harness::program::{ProgramOutput, command, run};
 use crate::harness::reexec_in_namespace;

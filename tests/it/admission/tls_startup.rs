@@ -1,4 +1,4 @@
-//! TLS when a server starts: files that it does not take, what it warns of, and SIGHUP without anything to read.
+//! TLS at the start of a server: files that it refuses, warnings, and SIGHUP without files to read.
 
 use crate::harness::FAST_KDF;
 use crate::harness::program::{BINARY, ProgramOutput, command, run};
@@ -66,7 +66,7 @@ async fn listening_publicly_without_tls_warns_once() {
 async fn server_without_tls_survives_sighup() {
     let mut server = ServerProcess::start(BINARY, &[], &[FAST_KDF]).await;
     server.signal(Signal::HUP);
-    server.logged("there is nothing to read again").await;
+    server.wait_for_log("there is nothing to read again").await;
     assert_eq!(server.get("/api/v1/health").await.0, 200);
     assert!(server.terminate().await.success());
 }

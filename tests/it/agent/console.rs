@@ -1,4 +1,4 @@
-//! The console: the best provider answers from the facts, and both question and answer are kept.
+//! The console: the best provider answers from the facts, and question and answer are stored.
 
 use crate::admission::refusals::problem;
 use crate::harness::{Harness, KEY};

@@ -1,4 +1,4 @@
-//! Org charts: which roles a project wants and who fills them; agents that join, leave and replace each other.
+//! Org charts: positions of a project and the agents in them; agents that join, leave and replace each other.
 
 use crate::admission::refusals::problem;
 use crate::harness::Harness;
@@ -157,7 +157,7 @@ async fn agents_join_and_leave_a_project() {
     assert_eq!(harness.get("agents/a").await["project_id"], Value::Null);
     assert_eq!(staff("p", json!({"agent_id": "b", "action": "assign"})).await.status, 200);
 
-    // Who is limited to a project moves nobody out of it, and nobody into it that is everybody's.
+    // A token limited to a project moves no agent out of it, and no shared agent into it.
     let token = harness.token(json!({"name": "o", "role": "operator", "projects": ["p"]})).await;
     let limited = async |method: &str, path: &str, body: Value| {
         harness.ask_as(&token, method, path, Some(&body).filter(|body| !body.is_null())).await

@@ -1,4 +1,4 @@
-//! Personas: those that come along, the user's own before them, and what agents are told of them.
+//! Personas: built-in ones, the user's own that override them, and their text in prompts.
 
 use crate::admission::refusals::problem;
 use crate::harness::rng::SeededRng;
@@ -221,7 +221,7 @@ async fn persona_change_with_stale_etag_is_refused() {
     assert_eq!((same.status, same.header("etag")), (200, second.as_str()));
     assert_eq!(with("PUT", "personas/team/lead", "*", Some(&texts("# Three"))).await.status, 200);
 
-    // Whoever edits the file changes it as well.
+    // An edit of the file changes the persona as well.
     let file = harness.server.data_dir().join("personas/team/lead/PERSONA.md");
     let third = harness.ask("GET", "personas/team/lead", None).await.header("etag").to_owned();
     fs::write(file, "# By hand").unwrap();

@@ -1,5 +1,5 @@
-//! Decisions and file locks through the running program: options, deadlines, what the answer is about, escalation,
-//! the closing of projects, notices with their signatures, and who works on which file.
+//! Decisions and file locks through the running program: options, deadlines, answers, escalation, closing of
+//! projects, signed notices, and the holders of file locks.
 
 use crate::admission::refusals::problem;
 use crate::harness::program::private_file;

@@ -1,5 +1,5 @@
-//! Who gets work and who does not, through the running program: agents that make more of it, hand it on, run in
-//! circles, and projects that rest or are full.
+//! Dispatch through the running program: agents that create work, hand it on or loop, and projects that are
+//! parked or full.
 
 use crate::admission::refusals::problem;
 use crate::harness::{Harness, TIMEOUT};

@@ -1,5 +1,5 @@
-//! The whole chain once, from the first start to the last bead: a key goes into the vault, agents do their
-//! beads with it over HTTP, a person decides, a kill changes nothing, and the key is seen nowhere.
+//! The whole chain once, from the first start to the last bead: a key enters the vault, agents work on beads
+//! with it over HTTP, a person decides, a kill changes nothing, and the key appears nowhere else.
 
 use crate::harness::canary::Canary;
 use crate::harness::program::BINARY;
@@ -26,7 +26,7 @@ const LOG_EVERYTHING: &[(&str, &str)] = &[
     ("ARBITER_LOG__TARGETS__INTEGRATION", "trace"),
 ];
 
-/// What is to be done: id, priority, tags, and what it needs first.
+/// The plan: id, priority, tags and dependencies of each bead.
 const PLAN: &[(&str, u8, &[&str], &[&str])] = &[
     ("ground", 1, &[], &[]),
     ("walls", 2, &[], &["ground"]),
@@ -100,12 +100,12 @@ impl RecordingClient {
             self.send(method, path, body, status).await;
         }
         self.send("POST", "vault/unlock", json!({"password": PASSWORD}), 200).await;
-        // An id is quoted to whoever sent it, and to nobody else.
+        // An id is quoted to its sender only.
         let id = json!({"id": KEY, "name": "k", "value": "v"});
         assert_eq!(self.harness.ask("POST", "keys", Some(&id)).await.status, 422);
     }
 
-    /// What the system shows of the process to its owner.
+    /// Returns what the kernel shows of the process to its owner.
     fn check_process(&mut self) {
         for name in ["cmdline", "environ", "comm", "status", "maps"] {
             let path = format!("/proc/{}/{name}", self.harness.server.id());
@@ -116,7 +116,7 @@ impl RecordingClient {
         }
     }
 
-    /// Reads whatever the document offers for reading; the parameters of paths are filled with what there is.
+    /// Reads every route of the document; path parameters are filled with existing ids.
     async fn read_all_routes(&mut self, ids: &BTreeMap<&str, String>) {
         let document = self.get("/api/openapi.json").await;
         let paths: Vec<String> = document["paths"]
@@ -191,7 +191,7 @@ async fn beads_close_end_to_end_and_only_the_provider_sees_the_key() {
     let again = client.harness.ask("POST", &format!("decisions/{question}/decide"), Some(&answer)).await;
     assert_eq!((again.status, &again.json()["type"]), (409, &json!("transition")));
 
-    // Everything that needs no person is done; the critical bead waits, and why says for whom.
+    // Every bead that needs no person is closed; the critical bead waits, and `why` names the decision.
     for id in ["ground", "walls", "paint", "roof", "garden"] {
         let bead = client.harness.wait_for_bead_status(id, "closed").await;
         assert!(bead["close_reason"].as_str().unwrap().contains(&format!("{id} is done")), "{bead}");

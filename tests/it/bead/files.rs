@@ -1,4 +1,4 @@
-//! Files of beads through the running program: read in, written out, watched, and nothing lost on the way.
+//! Bead files through the running program: import, export, watching, without loss.
 
 use crate::admission::refusals::problem;
 use crate::harness::{Harness, TIMEOUT};
@@ -16,7 +16,7 @@ fn lines(text: &str) -> BTreeMap<String, Value> {
     parsed.map(|line| (line["id"].as_str().unwrap_or("-").to_owned(), line)).collect()
 }
 
-/// What a reader works out by itself, and lists in whatever order.
+/// Fields that a reader derives, or lists in any order.
 pub fn canonical(text: &str) -> BTreeMap<String, Value> {
     let mut lines = lines(text);
     for line in lines.values_mut() {
@@ -119,7 +119,7 @@ async fn bead_file_with_every_field_round_trips_and_reimports_nothing() {
         let bead = look(id).await;
         assert_eq!((bead["status"].as_str(), bead["block_reason"].as_str()), (Some(status), Some(reason)));
     }
-    assert_eq!(look("arb-8").await["status"], "in_progress", "what somebody elsewhere has is left alone");
+    assert_eq!(look("arb-8").await["status"], "in_progress", "a bead claimed elsewhere is left alone");
 }
 
 #[tokio::test]
@@ -364,7 +364,7 @@ async fn project_bead_file_stays_in_sync_across_a_restart() {
     assert!(id.starts_with("a-"), "{id}");
     let text = wait_for_file(&file, |text| text.contains(&id)).await;
     assert_eq!(lines(&text).len(), 2, "{text}");
-    // Somebody else writes the file: a new bead, and a newer state of ours.
+    // Another program writes the file: a new bead, and a newer state of ours.
     let mut theirs = lines(&text);
     theirs.get_mut(&id).unwrap()["title"] = json!("Theirs");
     theirs.get_mut(&id).unwrap()["updated_at"] = json!("2099-01-01T00:00:00Z");

@@ -1,4 +1,4 @@
-//! Made-up files of beads with every field there is, read in and written out: nothing may be lost on the way.
+//! Random bead files with every field: import and export lose nothing.
 
 use crate::bead::files::canonical;
 use crate::harness::Harness;

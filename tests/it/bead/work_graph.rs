@@ -1,4 +1,4 @@
-//! The work graph through the running program: many beads at once, what waits for what, lists and their order.
+//! The work graph through the running program: bulk creation, dependencies, lists and their order.
 
 use crate::admission::refusals::problem;
 use crate::bead::files::line;
@@ -135,7 +135,7 @@ async fn bead_search_matches_words() {
         assert_eq!(ids(&list), found, "{words}");
     }
     let answer = harness.ask("GET", "beads?q=%22%29%20OR%20*", None).await;
-    assert_eq!(answer.status, 200, "whatever is asked for are words, and no commands: {}", answer.json());
+    assert_eq!(answer.status, 200, "a search text is text, not a query: {}", answer.json());
     let answer = harness.ask("PATCH", "beads/a", Some(&json!({"title": "The slow one"}))).await;
     assert_eq!(answer.status, 200);
     assert_eq!(harness.get("beads?q=quick").await, json!([]));

@@ -2,9 +2,13 @@
 
 pub mod ask_graph;
 pub mod children;
+pub mod clock;
 pub mod documents;
 pub mod folders;
+pub mod layout;
+pub mod names;
 pub mod pages;
+pub mod ratchets;
 pub mod reference;
 
 use std::fs;

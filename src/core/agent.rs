@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 string_enum! {
-    /// Where an agent stands.
+    /// State of an agent in its lifecycle.
     pub enum Status {
         Inactive = "inactive",
         Spawned = "spawned",
@@ -32,7 +32,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What moves an agent.
+    /// Event that moves an agent to another state.
     pub enum Trigger {
         Activate = "activate",
         Ready = "ready",
@@ -73,7 +73,7 @@ impl StateMachine for Status {
 }
 
 string_enum! {
-    /// Who does an agent's work.
+    /// Kind of worker behind an agent.
     pub enum Kind {
         /// Arbiter, through the agent's provider.
         Llm = "llm",
@@ -102,7 +102,7 @@ pub struct Agent {
     pub config: AgentConfig,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// When it last did something (telemetry).
+    /// Time of its last activity (telemetry).
     pub last_active: Option<Timestamp>,
     pub revision: u64,
 }
@@ -132,7 +132,7 @@ impl Record for Agent {
     }
 }
 
-/// What can be asked of an agent.
+/// Command to an agent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Start an agent that was created without being started.
@@ -162,7 +162,7 @@ pub enum Command {
 }
 
 impl Agent {
-    /// What a command makes of the agent.
+    /// Returns the field changes that a command causes, or the reason to refuse it.
     pub fn decide(&self, command: &Command) -> Result<Vec<FieldChanges>, Refusal> {
         let mut after = self.clone();
         let mut notes = Vec::new();

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 string_enum! {
-    /// Where a bead stands.
+    /// State of a bead in its lifecycle.
     pub enum Status {
         Open = "open",
         InProgress = "in_progress",
@@ -32,7 +32,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What moves a bead.
+    /// Event that moves a bead to another state.
     pub enum Trigger {
         Claim = "claim",
         Block = "block",
@@ -98,7 +98,7 @@ pub struct Bead {
     pub defer_until: Option<Timestamp>,
     pub close_reason: Option<String>,
     pub block_reason: Option<String>,
-    /// Whether a person has approved it (asked of priority 0 only).
+    /// Approval by a person; required for priority 0 only.
     pub approval: Approval,
     /// Failed attempts since it last made progress.
     pub attempts: u32,
@@ -110,7 +110,7 @@ pub struct Bead {
     /// The agents that handed it on since it last made progress, in order.
     #[serde(default)]
     pub handed_on_by: Vec<AgentId>,
-    /// Why it is no work whatever its status: `pinned` or `ephemeral`, by the file it came from.
+    /// Reason that excludes it from work at any status: `pinned` or `ephemeral`, from its file.
     #[serde(default)]
     pub shelved: Option<String>,
     pub created_at: Timestamp,
@@ -120,7 +120,7 @@ pub struct Bead {
 }
 
 string_enum! {
-    /// Whether a person has said that an agent may work on a bead.
+    /// Approval by a person that an agent may work on a bead.
     pub enum Approval {
         Missing = "missing",
         Given = "given",
@@ -152,16 +152,16 @@ impl Record for Bead {
     }
 }
 
-/// What else bears on a bead: read in the same moment as the bead.
+/// Related facts about a bead, read in the same transaction as the bead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClaimContext {
     /// Beads it waits for.
     pub waiting_on: Vec<Blocker>,
-    /// Decisions about it that nobody has made yet.
+    /// Open decisions about it.
     pub pending_decisions: Vec<String>,
 }
 
-/// Who takes a bead.
+/// Agent or person that claims a bead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimant {
     Agent(AgentId),
@@ -178,18 +178,18 @@ impl Claimant {
     }
 }
 
-/// Whether a release counts as a failed attempt.
+/// Effect of a release on the count of failed attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// It does not: our own restart, a locked vault, a lost provider, or the holder's free choice.
+    /// Not a failed attempt: a restart, a locked vault, a lost provider, or the holder's choice.
     NotCounted,
-    /// It does not, but there is no use in another one before the time given: a limit or a budget is reached.
+    /// Not a failed attempt, but no retry before the given time: a limit or a budget is reached.
     Deferred { retry_at: Timestamp },
-    /// It does; not tried again before the time given.
+    /// Failed attempt; no retry before the given time.
     Failed { retry_at: Timestamp, answer: Option<String> },
 }
 
-/// What can be asked of a bead.
+/// Command to a bead.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     Claim(Claimant),
@@ -234,7 +234,7 @@ pub enum Command {
 }
 
 impl Bead {
-    /// What a command makes of the bead; `now` is the time of the change.
+    /// Returns the field changes that a command causes, or the reason to refuse it. `now` is the time of the change.
     pub fn decide(
         &self,
         command: &Command,
@@ -411,7 +411,7 @@ impl Bead {
         }
     }
 
-    /// What was known of fruitless work no longer counts.
+    /// Clears the record of failed attempts.
     fn reset_attempts(&mut self) {
         self.last_answer = None;
         self.handed_on_by.clear();

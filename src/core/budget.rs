@@ -1,4 +1,4 @@
-//! Budgets: what may be spent for whom in a day or a month, and which calls they hold for.
+//! Budgets: spending caps per scope and period, and the calls that they apply to.
 
 pub mod meter;
 
@@ -14,11 +14,11 @@ use std::fmt;
 pub const MAX_BUDGETS: usize = 1_000;
 /// The largest cap, in US dollars.
 pub const MAX_CAP_USD: f64 = 1_000_000_000.0;
-/// The shares of a cap, in percent, at which somebody is told; the last one is the cap itself.
+/// Shares of a cap, in percent, at which a notification is sent; the last one is the cap itself.
 pub const THRESHOLDS: [u8; 4] = [50, 80, 95, 100];
 
 string_enum! {
-    /// How long a budget lasts before it begins anew; days and months are those of UTC.
+    /// Length of a budget window; days and months are those of UTC.
     pub enum Period {
         Day = "day",
         Month = "month",
@@ -100,7 +100,7 @@ impl fmt::Display for BudgetScope {
     }
 }
 
-/// What tells one budget from another.
+/// Identity of a budget.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BudgetKey {
     pub scope: BudgetScope,
@@ -113,12 +113,12 @@ impl fmt::Display for BudgetKey {
     }
 }
 
-/// What is known for certain of a budget's spending in one window, whatever becomes of the process.
+/// Durable lower bound of a budget's spending in one window; it survives a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpendCheckpoint {
     pub key: BudgetKey,
     pub window: Timestamp,
-    /// What had been spent in it at least.
+    /// Lower bound of the spending in the window.
     pub spent: Usd,
     /// The share of the cap, in percent, that was told of; 0: none.
     pub warned: u8,
@@ -144,13 +144,13 @@ impl Budget {
     }
 }
 
-/// A budget as somebody asks for it.
+/// Request to create a budget.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewBudget {
     /// `total`, `project:<id>` or `agent:<id>`.
     pub scope: String,
     pub period: Period,
-    /// What may be spent, in US dollars.
+    /// Cap in US dollars.
     pub cap_usd: f64,
 }
 

@@ -21,7 +21,7 @@ use serde_json::json;
 use std::ops::RangeInclusive;
 
 string_enum! {
-    /// Where a decision stands.
+    /// State of a decision in its lifecycle.
     pub enum Status {
         Pending = "pending",
         Resolved = "resolved",
@@ -31,7 +31,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What ends a decision.
+    /// Event that ends a decision.
     pub enum Trigger {
         Resolve = "resolve",
         Expire = "time out",
@@ -50,9 +50,9 @@ impl StateMachine for Status {
 }
 
 string_enum! {
-    /// Why a decision was asked for, which says what its answer does.
+    /// Purpose of a decision, which determines the effect of its answer.
     pub enum Purpose {
-        /// Somebody has a question; the answer is for the next prompt.
+        /// Question of an agent or a person; the answer goes into the next prompt.
         Question = "question",
         Approval = "approval",
         Attempts = "attempts",
@@ -69,7 +69,7 @@ pub const ATTEMPTS_OPTIONS: [&str; 3] = ["retry", "close", "leave"];
 pub const ESCALATION_OPTIONS: [&str; 3] = ["approve", "deny", "needs_more_info"];
 /// The answers to [`Purpose::Close`].
 pub const CLOSE_OPTIONS: [&str; 2] = ["yes", "no"];
-/// Who answers when a decision's own `on_timeout` does.
+/// Actor of an answer that the decision's own `on_timeout` gives.
 pub const SYSTEM: &str = "system";
 
 /// A decision as the store holds it.
@@ -90,13 +90,13 @@ pub struct Decision {
     /// 0 (critical) to 4 (backlog).
     pub priority: u8,
     pub status: Status,
-    /// When it ends unanswered; none: never.
+    /// Time at which it ends unanswered; none: never.
     pub deadline: Option<Timestamp>,
     #[serde(default)]
     pub on_timeout: OnTimeout,
     #[serde(default)]
     pub escalated_at: Option<Timestamp>,
-    /// How much of its time had passed at the last reminder, in percent; 0: nobody was reminded.
+    /// Share of its time that had passed at the last reminder, in percent; 0: no reminder yet.
     #[serde(default)]
     pub reminded: u8,
     /// The digest of what it is about, as that was when it was asked; none: it is about nothing that could change.
@@ -139,16 +139,16 @@ impl Record for Decision {
     }
 }
 
-/// What is known of the thing that a decision is about when it is answered.
+/// State of a decision's subject at the time of the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerContext {
     /// Its digest as it is now; none: it is gone, or there is nothing.
     pub now: Option<String>,
-    /// The digest that whoever answers has seen; none: that of the question.
+    /// Digest of the subject that the answer is based on; none: that of the question.
     pub seen: Option<String>,
 }
 
-/// What can be asked of a decision.
+/// Command to a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     Resolve {
@@ -169,7 +169,7 @@ pub enum Command {
 }
 
 impl Decision {
-    /// What a command makes of the decision.
+    /// Returns the field changes that a command causes, or the reason to refuse it.
     pub fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<FieldChanges>, Refusal> {
         let mut after = self.clone();
         let step = |trigger| self.status.step(self.id.as_str(), trigger);
@@ -197,7 +197,8 @@ impl Decision {
                     OnTimeout::Escalate if self.escalated_at.is_none() => {
                         return Ok(vec![self.escalate(now)]);
                     }
-                    // What nobody looked at as it is now is not answered for anybody.
+                    // A default answer applies only while the subject is unchanged, because no person has seen the new
+                    // one.
                     OnTimeout::Choose(option) if self.subject_digest == *subject => {
                         after.status = step(Trigger::Resolve)?;
                         after.answer(option, Some(TIMED_OUT_REASON.to_owned()), SYSTEM);

@@ -1,4 +1,4 @@
-//! Which agent gets which bead: assignment, pulls, and the reasons why a bead waits.
+//! Dispatch of beads to agents: assignment, pulls, and the reasons why a bead waits.
 
 pub mod assign;
 pub mod explain;

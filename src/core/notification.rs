@@ -1,4 +1,4 @@
-//! Which events are told outside, to whoever has to act: decisions, money, providers that are down.
+//! Events that are sent to external channels because a person has to act: decisions, money, providers that are down.
 
 use crate::kernel::event::Event;
 use crate::kernel::event_type::EventType;
@@ -25,7 +25,7 @@ pub const NOTIFIED_TYPES: [EventType; 8] = [
 /// Returns whether an event is told outside.
 pub fn is_notifiable(event: &Event) -> bool {
     match event.kind {
-        // Of its other changes nobody has to know.
+        // Other changes of a decision need no notification.
         EventType::DecisionUpdated => event.data["changes"]["escalated_at"]["new"].is_string(),
         EventType::ProviderStatusChange => event.data["new"] == provider::Status::Unhealthy.as_str(),
         kind => NOTIFIED_TYPES.contains(&kind),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 string_enum! {
-    /// Where a project stands.
+    /// State of a project in its lifecycle.
     pub enum Status {
         Open = "open",
         Closed = "closed",
@@ -25,7 +25,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What moves a project.
+    /// Event that moves a project to another state.
     pub enum Trigger {
         Close = "close",
         /// Take it up again.
@@ -44,10 +44,10 @@ impl StateMachine for Status {
 }
 
 string_enum! {
-    /// Whether a project may ever be closed.
+    /// Term of a project: closable or perpetual.
     pub enum ProjectTerm {
         Finite = "finite",
-        /// It never closes.
+        /// Never closes.
         Perpetual = "perpetual",
     }
 }
@@ -65,13 +65,13 @@ pub struct Project {
     pub git_repo: Option<String>,
     pub branch: Option<String>,
     pub beads_path: Option<String>,
-    /// What stands before the ids of its new beads; none: `bd`.
+    /// Prefix of the ids of its new beads; none: `bd`.
     #[serde(default)]
     pub bead_prefix: Option<String>,
-    /// How many of its beads are worked on at once at most; none: no limit of its own.
+    /// Maximum number of its beads in work at once; none: no limit of its own.
     #[serde(default)]
     pub max_parallel: Option<u32>,
-    /// Why none of its work is handed out at present, if none is.
+    /// Reason why its work is not dispatched at present, if it is parked.
     #[serde(default)]
     pub parked: Option<String>,
     pub context: Map<String, Value>,
@@ -113,7 +113,7 @@ impl Record for Project {
     }
 }
 
-/// What can be asked of a project.
+/// Command to a project.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// End it; refused while work is open.
@@ -121,7 +121,7 @@ pub enum Command {
         /// Beads that are not closed.
         open_beads: u64,
     },
-    /// End it although work is open: somebody decided so.
+    /// Closes it at a person's request although work is open.
     ForceClose { reason: String },
     /// Take it up again.
     Reopen,
@@ -134,7 +134,7 @@ pub enum Command {
 }
 
 impl Project {
-    /// What a command makes of the project.
+    /// Returns the field changes that a command causes, or the reason to refuse it.
     pub fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<FieldChanges>, Refusal> {
         let mut after = self.clone();
         let step = |trigger| self.status.step(self.id.as_str(), trigger);

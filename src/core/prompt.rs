@@ -1,4 +1,4 @@
-//! What an agent is told: the system prompt from who it is, the user prompt from what is to be done.
+//! Prompts of agents: the system prompt describes the agent, the user prompt the task.
 
 pub mod console;
 pub mod reasoning;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 /// The longest text of a comment or a result that goes into a prompt, in characters.
 const MAX_EXCERPT_CHARS: usize = 4_000;
 
-/// What is known about a bead's surroundings.
+/// Context of a bead for its prompt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PromptContext {
     /// Results of beads it depended on: title and summary.
@@ -24,7 +24,7 @@ pub struct PromptContext {
     pub decisions: Vec<(String, String)>,
 }
 
-/// Who the agent is, and how it works at beads.
+/// Builds the system prompt: the agent's identity and its way of working on beads.
 pub fn system(agent: &Agent, persona: Option<&Persona>) -> String {
     let mut text = introduction(agent, persona);
     text.push_str(
@@ -37,12 +37,12 @@ pub fn system(agent: &Agent, persona: Option<&Persona>) -> String {
     with_system_prompt(text, agent)
 }
 
-/// Who the agent is, for somebody who asks it something.
+/// Builds the system prompt of an agent that answers a question.
 pub fn persona(agent: &Agent, persona: Option<&Persona>) -> String {
     with_system_prompt(introduction(agent, persona), agent)
 }
 
-/// What somebody asks an agent, with what else it has to know.
+/// Builds the prompt of a question to an agent, with its context.
 pub fn question_prompt(question: &str, context: &Map<String, Value>) -> String {
     let mut text = question.to_owned();
     for (name, value) in context {
@@ -55,7 +55,7 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// What the agent's own configuration says comes last, so that it counts before the persona.
+/// The agent's own configuration comes last, so that it overrides the persona.
 fn with_system_prompt(mut text: String, agent: &Agent) -> String {
     if let Some(own) = &agent.config.system_prompt {
         text.push_str(&format!("\n\n{own}"));
@@ -78,7 +78,7 @@ fn introduction(agent: &Agent, persona: Option<&Persona>) -> String {
     text
 }
 
-/// What is to be done.
+/// Builds the user prompt: the task.
 pub fn user(project: &Project, bead: &Bead, context: &PromptContext) -> String {
     let mut text = format!("Project: {}\nWork item {}: {}\n", project.name, bead.id, bead.title);
     text.push_str(&format!("Type: {}. Priority: {}.\n", bead.bead_type, bead.priority));

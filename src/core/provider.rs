@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::provider::health::{HeartbeatResult, LATE_FACTOR, LATE_FLOOR_MS, UNHEALTHY_AFTER};
 
 string_enum! {
-    /// How a provider is.
+    /// State of a provider in its lifecycle.
     pub enum Status {
         /// Not heard of yet.
         Pending = "pending",
@@ -34,7 +34,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What moves a provider.
+    /// Event that moves a provider to another state.
     pub enum Trigger {
         Healthy = "be found well",
         Degraded = "be found weak",
@@ -78,11 +78,11 @@ string_enum! {
     }
 }
 
-/// The place in its pool of a provider that nobody gave one.
+/// Default priority of a provider in its pool.
 pub const DEFAULT_POOL_PRIORITY: u32 = 100;
 /// The last place in a pool.
 pub const MAX_POOL_PRIORITY: u32 = 1_000;
-/// The share of a provider that nobody gave one.
+/// Default weight of a provider in its pool.
 pub const DEFAULT_WEIGHT: u32 = 1;
 /// The largest share.
 pub const MAX_WEIGHT: u32 = 1_000;
@@ -107,7 +107,7 @@ pub struct Provider {
     pub configured_model: Option<String>,
     pub selected_model: Option<String>,
     pub selection_reason: Option<String>,
-    /// How good it is, 0 to 1.
+    /// Quality score of its model, 0 to 1.
     pub model_score: Option<f64>,
     pub selected_gpu: Option<String>,
     /// Tokens that fit into one call of that model: the provider's word, else the catalogue's.
@@ -125,9 +125,9 @@ pub struct Provider {
     /// Our certificate for it with its chain, in PEM; public, unlike its key.
     pub client_cert: Option<String>,
     pub client_key_id: Option<KeyId>,
-    /// Whom it may have its own certificate from, in PEM; nobody else is trusted then.
+    /// Trusted certificate authority in PEM; no other is trusted if set.
     pub ca_cert: Option<String>,
-    /// The pool whose members stand in for each other; none: nobody stands in for it.
+    /// Pool whose members replace each other; none: no failover.
     #[serde(default)]
     pub pool: Option<String>,
     /// Its place in the pool: lower ones are asked first.
@@ -152,13 +152,13 @@ pub struct Provider {
     pub tags: Vec<String>,
     pub status: Status,
     pub status_reason: Option<String>,
-    /// When it was last asked (telemetry).
+    /// Time of the last heartbeat (telemetry).
     pub last_heartbeat_at: Option<Timestamp>,
-    /// How long the answer took, in milliseconds (telemetry).
+    /// Latency of the last heartbeat, in milliseconds (telemetry).
     pub last_heartbeat_latency_ms: Option<u64>,
-    /// What went wrong (telemetry).
+    /// Error of the last heartbeat (telemetry).
     pub last_heartbeat_error: Option<String>,
-    /// How long answers to beats take, the newer ones weighing more, in milliseconds (telemetry).
+    /// Moving average of heartbeat latency, weighted towards newer ones, in milliseconds (telemetry).
     #[serde(default)]
     pub latency_ewma_ms: Option<f64>,
     /// Failed beats and calls in a row (telemetry).
@@ -202,15 +202,15 @@ impl Record for Provider {
 /// The longest certificate or chain in PEM, in bytes.
 pub const MAX_PEM_BYTES: usize = 65_536;
 
-/// Whether what a provider needs of the vault can be read now.
+/// Availability of a provider's secrets in the vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAccess {
-    /// It can, or none is needed.
+    /// Readable now, or no secret is needed.
     Readable,
     Unreadable,
 }
 
-/// What can be asked of a provider.
+/// Command to a provider.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Take note of a beat.
@@ -230,7 +230,7 @@ impl Provider {
             && (!self.has_vault_keys() || key == KeyAccess::Readable)
     }
 
-    /// What to say to whoever wants a provider that is not usable.
+    /// Explains to a client why the provider is not usable.
     pub fn unusable_reason(&self) -> String {
         let Self { id, status, .. } = self;
         match (status, &self.status_reason) {
@@ -278,7 +278,8 @@ impl Provider {
         self.price_output_per_mtok.or(self.selected_price_output)
     }
 
-    /// What a command makes of the provider; a beat chooses the model by the catalogue.
+    /// Returns the field changes that a command causes, or the reason to refuse it. A heartbeat chooses the model by
+    /// the catalogue.
     pub fn decide(&self, command: &Command, catalog: &Catalog) -> Result<Vec<FieldChanges>, Refusal> {
         let after = match command {
             Command::Heartbeat(heartbeat) => self.after_heartbeat(heartbeat, catalog),

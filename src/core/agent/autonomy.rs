@@ -1,7 +1,7 @@
-//! How much an agent decides by itself.
+//! Autonomy levels of agents: the decisions that an agent makes without a person.
 
 string_enum! {
-    /// How much an agent decides by itself.
+    /// Level of decisions that an agent makes without a person.
     pub enum Autonomy {
         Full = "full",
         Semi = "semi",

@@ -1,4 +1,4 @@
-//! How an agent speaks to its model: the known settings checked, the others kept as they came.
+//! Model settings of an agent. Known settings are validated; unknown ones are kept unchanged.
 
 use crate::agent::autonomy::Autonomy;
 use crate::kernel::limits::{self, MAX_TAG, MAX_TAGS};
@@ -28,7 +28,7 @@ pub struct AgentConfig {
     /// Words for what it is good at: beads with these tags come to it first, and it fills roles of these names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
-    /// Which decisions it may make; none by default.
+    /// Decisions that it may make; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autonomy: Option<Autonomy>,
     /// Settings that Arbiter does not know.

@@ -1,4 +1,4 @@
-//! What a client may say about an agent: new agents and patches.
+//! Client input for agents: new agents and patches.
 
 use crate::agent::config::AgentConfig;
 use crate::agent::{Agent, Kind, Status, check};
@@ -7,7 +7,7 @@ use crate::kernel::record::set_if_some;
 use crate::kernel::refusal::Refusal;
 use crate::kernel::time::Timestamp;
 
-/// Whether a new agent is started.
+/// Choice of starting a new agent at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     #[default]
@@ -15,7 +15,7 @@ pub enum Start {
     Later,
 }
 
-/// An agent that somebody wants to exist.
+/// Request to create an agent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewAgent {
     /// A chosen id, or none.
@@ -27,7 +27,7 @@ pub struct NewAgent {
     pub role: Option<String>,
     /// The project it works for; none: all.
     pub project_id: Option<String>,
-    /// Who does its work; `llm` by default.
+    /// Kind of its worker; `llm` by default.
     pub kind: Option<Kind>,
     pub config: AgentConfig,
     pub start: Start,

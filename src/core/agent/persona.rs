@@ -35,12 +35,12 @@ pub struct Persona {
     /// Its name, such as `default/ceo`.
     pub name: String,
     pub persona: String,
-    /// How it begins; may be empty.
+    /// Opening section; may be empty.
     pub start_here: String,
 }
 
 impl Persona {
-    /// How much it decides by itself; nothing when it does not say.
+    /// Returns the autonomy level that the persona states; the lowest when it states none.
     pub fn autonomy(&self) -> Autonomy {
         autonomy(&self.persona).unwrap_or(Autonomy::Supervised)
     }
@@ -51,7 +51,7 @@ impl Persona {
         heading.unwrap_or(&self.name).trim()
     }
 
-    /// What its model is told.
+    /// Returns the persona as text for the system prompt.
     pub fn prompt_text(&self) -> String {
         let (persona, start) = (body(&self.persona).trim(), body(&self.start_here).trim());
         if start.is_empty() { persona.to_owned() } else { format!("{persona}\n\n{start}") }
@@ -64,8 +64,8 @@ impl Persona {
         digest(&parts.map(|part| format!("{}:{part}", part.len())).concat())
     }
 
-    /// What its entity tag is made of: another number whenever it is another text or somebody else's. It follows from
-    /// the texts, since whoever may write to the directory may change them there.
+    /// Returns the revision for its entity tag, a digest of its texts and origin. The digest follows from the texts
+    /// because other programs may edit the directory.
     pub fn revision(&self, origin: PersonaOrigin) -> u64 {
         let digest = digest(&format!("{origin}:{}", self.digest()));
         // As many bits as every reader of JSON has for a whole number.
@@ -112,8 +112,8 @@ pub fn lookup_names(name: &str) -> impl Iterator<Item = String> {
     std::iter::once(name.to_owned()).chain(ours).filter(|name| is_valid_name(name))
 }
 
-/// How much a persona decides by itself: `autonomy: semi` in its front matter, else the first of the three words
-/// below a heading that begins with "Autonomy"; none when it does not say.
+/// Returns the autonomy level that a persona states: `autonomy: semi` in its front matter, else the first of the three
+/// words below a heading that begins with "Autonomy".
 pub fn autonomy(text: &str) -> Option<Autonomy> {
     if let Some(word) = front_matter(text).and_then(level) {
         return Autonomy::parse(word);
@@ -144,7 +144,7 @@ fn level(front_matter: &str) -> Option<&str> {
     Some(value.trim().trim_matches(['"', '\'']))
 }
 
-/// What stands between two lines of `---` at the beginning.
+/// Returns the text between two `---` lines at the beginning.
 fn front_matter(text: &str) -> Option<&str> {
     split(text).map(|(front, _)| front)
 }

@@ -1,4 +1,4 @@
-//! How many beads agents may create while they work at one, so that work never breeds without end.
+//! Limits on the beads that agents create while they work on one, so that work cannot multiply without end.
 
 /// The most beads in a chain, each created for the one before.
 pub const MAX_DEPTH: u32 = 5;

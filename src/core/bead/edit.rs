@@ -1,4 +1,4 @@
-//! What a client may say about a bead: new beads, patches, dependencies, and what is wrong with them.
+//! Client input for beads: new beads, patches and dependencies, with their validation.
 
 use crate::bead::readiness::Gate;
 use crate::bead::{Approval, BACKLOG, BEAD_TYPES, Bead, CRITICAL, DEFAULT_PRIORITY, Status};
@@ -29,10 +29,10 @@ const EDGE_TYPE_BYTES: RangeInclusive<usize> = 1..=MAX_EDGE_TYPE;
 pub struct Edge {
     pub bead_id: BeadId,
     pub depends_on: BeadId,
-    /// How: `blocks`, `parent-child`, `related`, …
+    /// Type of dependency: `blocks`, `parent-child`, `related`, …
     #[serde(rename = "type")]
     pub kind: String,
-    /// What of the other's children `waits-for` waits for; none: all of them.
+    /// Children of the other bead that `waits-for` waits for; all of them if none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
 }
@@ -49,7 +49,7 @@ pub fn affects_readiness(kind: &str) -> bool {
     READINESS_TYPES.contains(&kind)
 }
 
-/// A bead that somebody wants to exist.
+/// Request to create a bead.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct NewBead {
     /// A chosen id, or none.

@@ -1,14 +1,15 @@
-//! Beads that come from a file: whose word counts, and how both sides' changes come together.
+//! Merge of beads that come from a file with the stored ones.
 //!
-//! Whoever is newer by a whole second wins; within one second what is here stays. What lists hold is merged by what the
-//! file said last: what it no longer has it has lost, what it never had is ours.
+//! The side that is newer by at least a whole second wins. Within one second the stored side wins. Lists are merged
+//! against the file's previous content: an entry missing from the file now was removed there. An entry that the file
+//! never had was added here.
 
 use crate::bead::{Approval, Bead, CRITICAL};
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// What a file said of a bead's lists when it was last read or written.
+/// List contents of a file when it was last read or written; the base of a three-way merge.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MergeBase {
     pub labels: Vec<String>,
@@ -25,8 +26,8 @@ pub enum MergeVerdict {
     Stale,
 }
 
-/// When a bead changed for its file: by the file's word as long as nothing happened here since, else at least a second
-/// later than that.
+/// Returns the time of a bead's last change for its file. Without events here since, this is the file's own time, else
+/// at least a second later.
 pub fn effective_time(row: &Bead, file: Option<(Timestamp, u64)>) -> Timestamp {
     match file {
         None => row.updated_at,
@@ -45,7 +46,7 @@ pub fn verdict(ours: Timestamp, theirs: Timestamp) -> MergeVerdict {
     }
 }
 
-/// What a list becomes that both sides may have changed since the file last said `seen`.
+/// Merges a list that both sides may have changed since the file last contained `seen`.
 pub fn merge_list(ours: &[String], theirs: &[String], seen: &[String]) -> Vec<String> {
     let (theirs_set, seen_set): (BTreeSet<&String>, BTreeSet<&String>) =
         (theirs.iter().collect(), seen.iter().collect());

@@ -1,10 +1,10 @@
-//! When nothing stands between a bead and its work: one definition, used by the writer and by tests.
+//! Readiness of beads: the one definition of unblocked work, used by the writer and by tests.
 
 use crate::bead::edit::affects_readiness;
 use crate::bead::{NEVER_READY, Status};
 use crate::kernel::ids::BeadId;
 
-/// The reason of a bead that `bd` calls pinned: it stands for ever and holds nobody back.
+/// Reason on a bead that `bd` calls pinned: it stays open for ever and blocks no other bead.
 pub const PINNED: &str = "bd:pinned";
 /// Words in the reason of a closed bead that say that it failed, as `bd` has them.
 const FAILURE_WORDS: [&str; 11] = [
@@ -22,11 +22,11 @@ const FAILURE_WORDS: [&str; 11] = [
 ];
 
 string_enum! {
-    /// What `conditional-blocks` means.
+    /// Meaning of `conditional-blocks`.
     pub enum ConditionalMode {
-        /// The same as `blocks`, as `bd` does it.
+        /// Like `blocks`, as `bd` does it.
         Blocks = "blocks",
-        /// What `bd` says of it: the bead is worked on only if the other one fails.
+        /// Meaning documented by `bd`: the bead is worked on only if the other one fails.
         OnFailure = "on-failure",
     }
 }
@@ -54,18 +54,18 @@ pub struct Blocker {
 }
 
 string_enum! {
-    /// What of a bead's children `waits-for` waits for.
+    /// Children of a bead that `waits-for` waits for.
     pub enum Gate {
         AllChildren = "all-children",
         AnyChildren = "any-children",
     }
 }
 
-/// What is known of the other end of a dependency.
+/// State of the bead at the other end of a dependency.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DependencyTarget {
     pub kind: String,
-    /// What of its children `waits-for` waits for.
+    /// Children of it that `waits-for` waits for.
     pub gate: Gate,
     /// The status of what it depends on; `None` when there is no such bead.
     pub status: Option<Status>,
@@ -77,7 +77,7 @@ pub struct DependencyTarget {
     pub closed_children: u64,
 }
 
-/// Whether a bead waits for another.
+/// Result of checking one dependency: waiting or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IsWaiting {
     Yes,
@@ -119,15 +119,15 @@ pub fn blocking_rule(target: &DependencyTarget, conditional: ConditionalMode) ->
     holds.then_some(rule)
 }
 
-/// What of a bead itself bears on its readiness.
+/// Fields of a bead that decide its readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadinessInput<'a> {
     pub status: Status,
     pub bead_type: &'a str,
-    /// Why it is no work whatever its status, if it is none.
+    /// Reason that excludes it from work at any status, if any.
     pub shelved: Option<&'a str>,
     pub waits: IsWaiting,
-    /// Decisions about it that nobody has made yet.
+    /// Number of open decisions about it.
     pub pending_decisions: u64,
 }
 

@@ -19,7 +19,7 @@ pub struct BudgetSeed {
     pub ledger: Usd,
 }
 
-/// How a budget stands.
+/// Current standing of a budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetStatus {
     pub key: BudgetKey,
@@ -39,13 +39,13 @@ pub struct ThresholdCrossed {
     pub budget_status: BudgetStatus,
 }
 
-/// Why a call is not made: a budget does not hold its estimate.
+/// Refusal of a call: its estimate exceeds a budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exhausted {
     /// The budget as it stands; it begins anew at the end of its window.
     pub budget_status: BudgetStatus,
     pub estimate: Usd,
-    /// To be told, when nobody was told yet that this budget is at its end.
+    /// Threshold to announce, if the end of this budget was not announced yet.
     pub threshold: Option<ThresholdCrossed>,
     pub checkpoints: Vec<SpendCheckpoint>,
 }
@@ -76,28 +76,28 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// When it was made: the time that the ledger's line of the call bears.
+    /// Returns the time of the reservation, which the ledger entry of the call carries.
     pub fn at(&self) -> Timestamp {
         self.at
     }
 
-    /// What is set aside.
+    /// Returns the reserved amount.
     pub fn amount(&self) -> Usd {
         self.amount
     }
 
-    /// What has to be committed, and told to [`Meter::checkpoint_saved`], before the call is made.
+    /// Returns the checkpoints to commit, and to report to [`Meter::checkpoint_saved`], before the call is made.
     pub fn checkpoints(&self) -> &[SpendCheckpoint] {
         &self.checkpoints
     }
 }
 
-/// What the settlement of a call brought.
+/// Result of settling a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
     /// Shares that were reached.
     pub thresholds: Vec<ThresholdCrossed>,
-    /// How much more the call cost than was set aside; it is booked all the same.
+    /// Cost above the reserved amount; it is booked all the same.
     pub overrun: Option<Usd>,
     /// To be committed, best together with the ledger's line; the next reservation asks for them again.
     pub checkpoints: Vec<SpendCheckpoint>,
@@ -187,7 +187,7 @@ impl BudgetState {
     }
 }
 
-/// Whether a budget holds an estimate.
+/// Result of checking an estimate against a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BudgetFit {
     Yes,
@@ -320,7 +320,7 @@ impl Meter {
         }
     }
 
-    /// How every budget stands.
+    /// Returns the standing of every budget.
     pub fn budget_statuses(&mut self, now: Timestamp) -> Vec<BudgetStatus> {
         self.states.iter_mut().for_each(|(key, state)| state.roll(key, now));
         self.states.iter().map(|(key, state)| state.budget_status(key)).collect()

@@ -1,4 +1,4 @@
-//! Which decisions an agent may make. A person makes any.
+//! Decisions that an agent may make by autonomy level. A person may make any.
 
 use crate::agent::Agent;
 use crate::agent::autonomy::Autonomy;

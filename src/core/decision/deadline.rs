@@ -1,6 +1,6 @@
-//! The time that a decision has: what its deadline does, and when whoever has to answer is reminded.
+//! Deadlines of decisions: their effects and the reminders before them.
 //!
-//! All of it follows from stored times, so a restart or a jump of the clock changes nothing that was promised.
+//! All times follow from stored ones, so a restart or a clock jump does not move a deadline.
 
 use crate::bead;
 use crate::decision::{Decision, Status};
@@ -15,15 +15,15 @@ use std::time::Duration;
 
 /// After how much of its time a decision is told of again, in percent.
 pub const REMINDER_PERCENTS: [u8; 3] = [50, 80, 95];
-/// Why an answer was given that nobody gave.
+/// Reason recorded with an answer that the timeout gives.
 pub(crate) const TIMED_OUT_REASON: &str = "nobody answered in time";
 
-/// What a decision's deadline does.
+/// Effect of a decision's deadline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum OnTimeout {
     #[default]
     Expire,
-    /// It becomes critical and has the same time once more; then it ends unanswered.
+    /// Makes it critical and grants the same time once more; then it ends unanswered.
     Escalate,
     Choose(String),
 }
@@ -66,12 +66,12 @@ impl<'de> Deserialize<'de> for OnTimeout {
 }
 
 impl Decision {
-    /// When the time began that runs now.
+    /// Returns the start of the current period.
     fn period_start(&self) -> Timestamp {
         self.escalated_at.unwrap_or(self.created_at)
     }
 
-    /// How long it may wait, from the beginning of the time that runs now; none: for ever.
+    /// Returns the length of the current period; none: no deadline.
     fn period(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.since(self.period_start()))
     }
@@ -81,7 +81,7 @@ impl Decision {
         Some(self.period_start().plus(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))))
     }
 
-    /// When something is to be done about it next: a reminder, or its deadline; none: never.
+    /// Returns the time of the next reminder or deadline; none: never.
     pub fn next_due(&self) -> Option<Timestamp> {
         if self.status != Status::Pending {
             return None;
@@ -115,8 +115,8 @@ impl Decision {
         ])
     }
 
-    /// The same question once more, and more urgently. The time begins now, not at the deadline: a server that
-    /// was away meanwhile takes nothing of it.
+    /// Asks the same question again with more urgency. The new period starts now and not at the deadline, so that
+    /// server downtime does not shorten it.
     pub(crate) fn escalate(&self, now: Timestamp) -> FieldChanges {
         let period = self.period().unwrap_or_default();
         let after = Self {

@@ -1,4 +1,4 @@
-//! What a client may say about a decision: the question and how long it may wait.
+//! Client input for decisions: the question and its time limit.
 
 use crate::bead::DEFAULT_PRIORITY;
 use crate::decision::deadline::OnTimeout;
@@ -8,7 +8,7 @@ use crate::kernel::refusal::Refusal;
 use crate::kernel::time::Timestamp;
 use std::time::Duration;
 
-/// How long a decision may wait for its answer.
+/// Time limit of a decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DecisionWait {
     /// As long as is configured (48 hours unless said otherwise).
@@ -39,7 +39,7 @@ impl DecisionWait {
         number.checked_mul(ms).filter(|ms| *ms > 0).map(|ms| Self::For(Duration::from_millis(ms)))
     }
 
-    /// When the decision ends unanswered.
+    /// Returns the time at which the decision ends unanswered.
     pub fn deadline(self, now: Timestamp, default: Duration) -> Option<Timestamp> {
         match self {
             Self::Default => Some(now.plus(default)),
@@ -50,7 +50,7 @@ impl DecisionWait {
     }
 }
 
-/// A decision that somebody wants.
+/// Request to create a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDecision {
     /// A chosen id, or none.

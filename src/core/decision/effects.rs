@@ -1,10 +1,10 @@
-//! What the end of a decision does: to the bead it is about, and to the project that it would close.
+//! Effects of a decision's end on its bead and on the project that it would close.
 
 use crate::bead;
 use crate::decision::{APPROVAL_OPTIONS, CLOSE_OPTIONS, Decision, ESCALATION_OPTIONS, Purpose, Status};
 
 impl Decision {
-    /// What the end of this decision does to the bead it is about, if anything. `bead` is its status.
+    /// Returns the commands to the decision's bead when the decision ends. `bead` is the bead's status.
     pub fn bead_commands(&self, bead: bead::Status) -> Vec<bead::Command> {
         let answer = self.decision.as_deref();
         let blocked = bead == bead::Status::Blocked;
@@ -44,15 +44,15 @@ impl Decision {
             (Purpose::Attempts, Status::Cancelled) if blocked => {
                 vec![bead::Command::Unblock { reason: format!("decision {} was cancelled", self.id) }]
             }
-            // Unanswered is `leave`: nobody has said that another attempt may be paid for.
+            // Unanswered means `leave`: no person has agreed to pay for another attempt.
             (Purpose::Attempts, _) => vec![],
             (Purpose::Escalation, status) => self.escalation_effect(status, bead),
             (Purpose::Close, _) => vec![],
         }
     }
 
-    /// Approved: it is closed. Denied, or never answered: it is open, and nobody's. More is to be told: it goes back to
-    /// whoever asked.
+    /// Closes the bead if approved. Reopens it without an assignee if denied or unanswered. Returns it to the requester
+    /// if more information is wanted.
     fn escalation_effect(&self, status: Status, bead: bead::Status) -> Vec<bead::Command> {
         let [approve, _, more] = ESCALATION_OPTIONS;
         let answer = self.decision.as_deref().filter(|_| status == Status::Resolved);
@@ -90,7 +90,7 @@ impl Decision {
             && self.decision.as_deref() == Some(CLOSE_OPTIONS[0])
     }
 
-    /// The remark that it leaves on its bead for whoever goes on with it.
+    /// Returns the comment that it leaves on its bead for the next worker.
     pub fn bead_comment(&self) -> Option<String> {
         let why = self.rationale.as_ref().filter(|_| self.status == Status::Resolved)?;
         (self.purpose == Purpose::Escalation)

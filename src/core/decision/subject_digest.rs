@@ -1,6 +1,6 @@
-//! What a decision is about, as a digest: an answer holds for what was asked, not for what that became.
+//! Digest of a decision's subject, so that an answer holds only for the subject that was asked about.
 //!
-//! Only what the question is about counts: that a bead waits, was tried or is held changes nothing in it.
+//! Only the parts that the question is about count. Waiting, attempts and claims of a bead do not change its digest.
 
 use crate::bead::Bead;
 use crate::kernel::lease::hex;
@@ -25,7 +25,7 @@ pub fn of_bead(bead: &Bead) -> String {
     ]))
 }
 
-/// Which beads a project has: work that ends changes nothing, work that is added does.
+/// Open beads of a project for its digest: finished work does not change it, added work does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenWork {
     pub beads: u64,

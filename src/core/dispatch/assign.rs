@@ -1,4 +1,4 @@
-//! Who gets which bead: pure functions of what the dispatcher has read.
+//! Assignment of beads to agents: pure functions of the data that the dispatcher has read.
 
 use crate::agent::{self, Agent};
 use crate::bead::{Approval, Bead, CRITICAL};
@@ -9,7 +9,7 @@ use crate::kernel::time::Timestamp;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Whether an agent's provider can be called now.
+/// Availability of an agent's provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderState {
     Usable,
@@ -21,7 +21,7 @@ pub enum ProviderState {
 pub struct ExhaustedBudgets(BTreeMap<BudgetScope, Timestamp>);
 
 impl ExhaustedBudgets {
-    /// Those of these budgets.
+    /// Collects the exhausted budgets of `budget_statuses`.
     pub fn of(budget_statuses: &[BudgetStatus]) -> Self {
         let mut spent: BTreeMap<BudgetScope, Timestamp> = BTreeMap::new();
         for budget_status in
@@ -39,13 +39,13 @@ impl ExhaustedBudgets {
         self.0.iter().find(|(scope, _)| scopes.contains(scope)).map(|(scope, until)| (scope, *until))
     }
 
-    /// When the next of them begins anew.
+    /// Returns the time at which the next of them resets.
     pub fn next_reset(&self) -> Option<Timestamp> {
         self.0.values().min().copied()
     }
 }
 
-/// How much is worked on at a place, and how much may be.
+/// Current and maximum number of beads in work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
     /// Beads that agents hold.
@@ -62,7 +62,7 @@ impl Capacity {
     }
 }
 
-/// What projects and providers have to do, where it is known or bounded.
+/// Load of projects and providers, where it is known or bounded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     pub projects: BTreeMap<ProjectId, Capacity>,
@@ -92,7 +92,7 @@ impl Load {
     }
 }
 
-/// Whether work is handed out at all.
+/// State of dispatch: running or paused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DispatchState {
     Active,
@@ -100,7 +100,7 @@ pub enum DispatchState {
     Parked(String),
 }
 
-/// What decides who gets a bead, besides the bead itself.
+/// Facts that decide the assignment of a bead, besides the bead itself.
 #[derive(Clone, Copy, Debug)]
 pub struct DispatchInput<'a> {
     pub agents: &'a [(Agent, ProviderState)],
@@ -109,7 +109,7 @@ pub struct DispatchInput<'a> {
     pub load: &'a Load,
 }
 
-/// Why an agent does not fit a bead.
+/// Reason why an agent does not fit a bead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mismatch {
     AssignedToOther,
@@ -152,7 +152,7 @@ pub fn check_fit(
     }
 }
 
-/// Returns whether a bead is for an agent at all, whatever it does at present.
+/// Checks that a bead suits an agent, regardless of the agent's current work.
 pub fn check_suitability(bead: &Bead, agent: &Agent) -> Result<(), Mismatch> {
     if bead.assigned_to.as_deref().is_some_and(|name| name != agent.id.as_str()) {
         return Err(Mismatch::AssignedToOther);
@@ -166,7 +166,7 @@ pub fn check_suitability(bead: &Bead, agent: &Agent) -> Result<(), Mismatch> {
     Ok(())
 }
 
-/// How an agent comes to fill a role: the better way first.
+/// Match of an agent with a role, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoleMatch {
     Role,
@@ -195,9 +195,8 @@ pub fn roles(agent: &Agent) -> impl Iterator<Item = &str> {
     agent.role.as_deref().into_iter().chain(persona).chain(labels)
 }
 
-/// How well an agent suits a bead that fits it; the least comes first. Whoever fills the wanted role by its own role,
-/// then who shares the most labels, then who has no role that is better kept for other work, then who serves fewer
-/// projects, then who has had nothing to do for longest.
+/// Returns the sort key of an agent that fits a bead; the lowest comes first. The order is: own role matches, most
+/// shared labels, no role needed elsewhere, fewest projects, longest idle.
 fn rank<'a>(bead: &Bead, agent: &'a Agent) -> impl Ord + use<'a> {
     let role_rank = required_role(bead).and_then(|role| role_match(agent, role));
     let shared = agent.config.labels.iter().filter(|label| bead.tags.contains(label)).count();
@@ -217,8 +216,8 @@ pub fn is_free(agent: &Agent, provider: ProviderState) -> bool {
     agent.kind == agent::Kind::Llm && agent.status == agent::Status::Idle && provider == ProviderState::Usable
 }
 
-/// Where beads for the free agents are to be looked for: for which roles in which project. No project stands for all
-/// of them; there is nothing when no agent is free.
+/// Returns the roles to search beads for, by project, for the free agents. The key without a project stands for all
+/// projects. The result is empty when no agent is free.
 pub fn roles_by_project(agents: &[(Agent, ProviderState)]) -> BTreeMap<Option<ProjectId>, BTreeSet<String>> {
     let mut roles_by_project: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
     for (agent, _) in agents.iter().filter(|(agent, provider)| is_free(agent, *provider)) {

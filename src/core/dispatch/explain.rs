@@ -1,4 +1,4 @@
-//! Why a bead is not moving: in words for people, and as one of a few causes for the metrics.
+//! Explains why a bead is stuck: in words for people, and as one of a few causes for the metrics.
 
 use crate::bead::{Bead, ClaimContext, NEVER_DISPATCHED, Status};
 use crate::dispatch::assign::{
@@ -9,7 +9,7 @@ use crate::kernel::time::Timestamp;
 use std::collections::BTreeMap;
 
 string_enum! {
-    /// What keeps a ready bead from being worked on.
+    /// Cause that keeps a ready bead from being worked on.
     pub enum Cause {
         /// A failed attempt, or a limit that was reached, has a pause behind it.
         Pause = "pause",
@@ -19,16 +19,16 @@ string_enum! {
         /// Nothing is handed out: in the project or at all.
         Parked = "parked",
         ProjectLimit = "project_limit",
-        /// Nobody is started who it could be given to: none of its project, its role or its name.
+        /// No started agent matches its project, role or assignee.
         NoAgent = "no_agent",
         /// Only agents that fetch their own work suit it.
         Pull = "pull",
         Provider = "provider",
         /// Budgets are at their end.
         Budget = "budget",
-        /// Those that suit it are at work, or their providers serve as many as they may.
+        /// All suitable agents are at work, or their providers are at their limit.
         Busy = "busy",
-        /// Nothing: it is about to be given to somebody.
+        /// No obstacle: the next dispatch assigns it.
         None = "none",
     }
 }
@@ -143,7 +143,7 @@ fn agent_reasons(bead: &Bead, input: DispatchInput<'_>) -> Vec<String> {
         .collect()
 }
 
-/// What keeps a bead that is ready from being worked on: of several things the one that has to change first.
+/// Returns the cause that keeps a ready bead from being worked on. Of several causes, the one that has to change first.
 pub fn cause(bead: &Bead, input: DispatchInput<'_>, now: Timestamp) -> Cause {
     if NEVER_DISPATCHED.contains(&bead.bead_type.as_str()) {
         return Cause::Type;

@@ -9,10 +9,10 @@ use crate::kernel::ids::AgentId;
 /// Most handoffs of a bead before it has made progress.
 pub const MAX_HANDOFFS: usize = 5;
 
-/// Returns whether an heir can take the bead at all; the words are for the agent that hands it on.
+/// Checks that the target of a handoff can take the bead; the error text is for the agent that hands it on.
 ///
 /// # Errors
-/// When nobody is meant, or the agent itself.
+/// Fails if no agent matches the target, or only the agent itself.
 pub fn check(bead: &Bead, by: &AgentId, target: &HandoffTarget, agents: &[Agent]) -> Result<(), String> {
     let is_eligible =
         |agent: &Agent| agent.project_id.as_ref().is_none_or(|project| *project == bead.project_id);
@@ -37,7 +37,7 @@ pub fn check(bead: &Bead, by: &AgentId, target: &HandoffTarget, agents: &[Agent]
     })
 }
 
-/// Why handing the bead on once more would be running in a circle, if it would.
+/// Returns the reason if another handoff would close a cycle.
 pub fn handoff_cycle(bead: &Bead, by: &AgentId, target: &HandoffTarget) -> Option<String> {
     let mut chain: Vec<String> = bead.handed_on_by.iter().map(ToString::to_string).collect();
     chain.push(by.to_string());

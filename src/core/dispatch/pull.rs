@@ -1,4 +1,4 @@
-//! Who of those that fetch their own work gets which bead: by the dispatcher's rules, in the order in which they asked.
+//! Assignment of beads to agents that pull: by the dispatcher's rules, in the order of their requests.
 
 use crate::agent::{Agent, Kind};
 use crate::bead::Bead;
@@ -7,7 +7,7 @@ use crate::kernel::ids::{BeadId, ProjectId};
 use crate::kernel::refusal::Refusal;
 use std::collections::BTreeSet;
 
-/// Somebody who asks for work.
+/// Agent that asks for work.
 #[derive(Clone, Copy, Debug)]
 pub struct Puller<'a> {
     pub agent: &'a Agent,

@@ -5,7 +5,7 @@ use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 string_enum! {
-    /// For whom a provider was called.
+    /// Purpose of a provider call.
     pub enum Kind {
         Run = "run",
         Gateway = "gateway",
@@ -15,7 +15,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// How a call ended.
+    /// Outcome of a call.
     pub enum Outcome {
         Answered = "answered",
         Failed = "failed",
@@ -24,7 +24,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What went wrong with a call.
+    /// Kind of error of a call.
     pub enum ErrorKind {
         Auth = "auth",
         NotFound = "not_found",
@@ -39,26 +39,26 @@ string_enum! {
         Unreachable = "unreachable",
         Cancelled = "cancelled",
         TooLarge = "too_large",
-        /// It was handed to a worker elsewhere and its end is not known; it is not made a second time.
+        /// Handed to a remote worker with unknown outcome; it is not retried.
         Lost = "lost",
     }
 }
 
-/// What the end of a call says of the provider.
+/// Effect of a call's outcome on the provider's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthSignal {
     Healthy,
-    /// It failed: one strike.
+    /// One failure; counts as a strike.
     Failure,
-    /// It will fail every call until somebody changes something.
+    /// Failure that repeats for every call until an operator changes the configuration.
     Down,
     /// Nothing: the reason lies with the call or with who made it.
     Neutral,
 }
 
 impl ErrorKind {
-    /// What a call that ended so says of the provider. A limit on the rate is a word of a provider that is
-    /// well; a refused call, an unknown model or a caller who left say nothing of it.
+    /// Returns the health signal of this error. A rate limit comes from a healthy provider. A refused call, an unknown
+    /// model or a client disconnect is neutral.
     pub const fn health_signal(self) -> HealthSignal {
         match self {
             Self::Auth => HealthSignal::Down,
@@ -73,8 +73,8 @@ impl ErrorKind {
         }
     }
 
-    /// The same of a beat. Its request is always the same and good, so all but a limit on the rate is the
-    /// provider's failure.
+    /// Returns the health signal of this error on a heartbeat. The request is always valid, so every error but a rate
+    /// limit is the provider's failure.
     pub const fn heartbeat_signal(self) -> HealthSignal {
         match (self, self.health_signal()) {
             (Self::RateLimited, _) => HealthSignal::Neutral,
@@ -94,7 +94,7 @@ impl ErrorKind {
     }
 }
 
-/// How a real call went, as its provider is told.
+/// Outcome of a real call, as reported to its provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
     Answered,
@@ -102,7 +102,7 @@ pub enum CallOutcome {
 }
 
 impl CallOutcome {
-    /// What it says of the provider.
+    /// Returns the health signal of this outcome.
     pub const fn health_signal(&self) -> HealthSignal {
         match self {
             Self::Answered => HealthSignal::Healthy,
@@ -115,7 +115,7 @@ impl CallOutcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     pub id: CallId,
-    /// When it began; a call belongs to the day and the month it began in.
+    /// Start time; a call belongs to the day and the month in which it began.
     pub at: Timestamp,
     pub provider_id: ProviderId,
     pub model: String,
@@ -129,9 +129,9 @@ pub struct Call {
     pub error_kind: Option<ErrorKind>,
     pub input_tokens: u64,
     pub output_tokens: u64,
-    /// What it cost, in US dollars.
+    /// Cost in US dollars.
     pub cost_usd: f64,
-    /// How long it took, in milliseconds.
+    /// Latency in milliseconds.
     pub latency_ms: u64,
     pub attempts: u32,
     pub failover_from: Option<ProviderId>,

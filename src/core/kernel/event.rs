@@ -28,7 +28,7 @@ impl NewEvent {
     }
 }
 
-/// Where a request came from that changed something.
+/// Origin of a request that caused a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     pub address: String,
@@ -48,9 +48,9 @@ pub struct Event {
     pub source: String,
     pub project_id: Option<String>,
     pub subject: String,
-    /// Who did it: a user, an agent, or `system`.
+    /// Actor that caused it: a user, an agent, or `system`.
     pub actor: String,
-    /// Where the request came from; null for what the server does by itself.
+    /// Origin of the request; null for changes by the server itself.
     pub origin: Option<Origin>,
     pub data: Value,
     /// Its place in the log; without gaps.
@@ -89,7 +89,7 @@ pub fn chain_hash(previous: &[u8; 32], event: &Event, data_text: &str) -> [u8; 3
     hasher.finalize().into()
 }
 
-/// Which events a subscriber wants: every given condition must hold.
+/// Filter of a subscriber: every given condition must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
     /// Only this project's events.

@@ -18,9 +18,9 @@ pub struct Lease {
     pub agent_id: AgentId,
     /// SHA-256 of the token, in hex; the token itself is only with its holder.
     pub token_digest: String,
-    /// How long a heartbeat keeps it, in seconds.
+    /// Seconds for which a heartbeat extends it.
     pub ttl_sec: u64,
-    /// When it ends unless renewed.
+    /// Expiry time unless renewed.
     pub expires_at: Timestamp,
 }
 
@@ -44,7 +44,7 @@ impl Lease {
     }
 }
 
-/// Checks the token of a write against the live lease. Nobody needs a token for a bead without one.
+/// Checks the token of a write against the live lease. A bead without a lease needs no token.
 pub fn check_token(lease: Option<&Lease>, token: Option<&str>, bead: &BeadId) -> Result<(), Refusal> {
     let stale = |detail: String| Err(Refusal::conflict("stale-lease", detail));
     match (lease, token) {

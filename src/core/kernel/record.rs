@@ -40,7 +40,7 @@ pub trait Record: Clone + Serialize + DeserializeOwned {
     fn id(&self) -> &str;
     /// The project it belongs to.
     fn project(&self) -> Option<&str>;
-    /// How many events have shaped it.
+    /// Returns the number of events applied to it.
     fn revision(&self) -> u64;
     /// The event that tells of the status it has now.
     fn status_event(&self) -> EventType;
@@ -48,14 +48,14 @@ pub trait Record: Clone + Serialize + DeserializeOwned {
     fn touch(&mut self, at: Timestamp);
 }
 
-/// What happened to a record.
+/// Change of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FieldChanges {
     /// Fields changed; `status` among them makes it a change of status.
     Changed {
         changes: Changes,
         reason: Option<String>,
-        /// What else its event tells; nothing that changes the row.
+        /// Extra data of its event that does not change the row.
         detail: Map<String, Value>,
         /// The event that tells of it, where that is neither of the usual two.
         event_override: Option<EventType>,
@@ -71,7 +71,7 @@ impl FieldChanges {
         Self::Changed { changes: diff(before, after), reason, detail: Map::new(), event_override: None }
     }
 
-    /// The same, told of by an event of its own, one of the record's [`Record::ALSO_UPDATED`].
+    /// Replaces the event type by one of the record's [`Record::ALSO_UPDATED`].
     #[must_use]
     pub fn event_override(mut self, kind: EventType) -> Self {
         if let Self::Changed { event_override, .. } = &mut self {
@@ -80,7 +80,7 @@ impl FieldChanges {
         self
     }
 
-    /// The same with more for its event to tell.
+    /// Adds data to its event.
     #[must_use]
     pub fn with_detail(mut self, more: Map<String, Value>) -> Self {
         if let Self::Changed { detail, .. } = &mut self {

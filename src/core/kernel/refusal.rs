@@ -1,4 +1,4 @@
-//! Why a command is refused. A refusal is an answer, not a fault: nothing changed and nothing broke.
+//! Refusals of commands. A refusal is an answer, not a fault: it changes nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ impl FieldProblem {
     }
 }
 
-/// Why a command was refused.
+/// Reason why a command was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("{entity} {id} is {state}: it cannot {trigger} from there")]
@@ -51,7 +51,7 @@ impl Refusal {
         Self::Invalid(vec![FieldProblem::at(name, detail)])
     }
 
-    /// The same of the thing at this place of a list: its fields are named by their place.
+    /// Prefixes its fields with the index of a list item.
     #[must_use]
     pub fn within(self, list: &str, place: usize) -> Self {
         match self {
@@ -97,7 +97,7 @@ impl Problems {
     }
 }
 
-/// Whether a rule holds.
+/// Result of checking a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleCheck {
     Yes,

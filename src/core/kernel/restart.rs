@@ -1,15 +1,15 @@
-//! How often an actor may fail: a budget of restarts in a sliding window, with growing pauses.
+//! Restart limit of actors: a budget of restarts in a sliding window, with growing pauses.
 
 use crate::kernel::time::Timestamp;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What to do with an actor that has failed.
+/// Action to take with an actor that has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartVerdict {
     /// Start it again after a pause.
     Restart { after: Duration },
-    /// It fails too often; leave it stopped and tell its parent.
+    /// Leaves the actor stopped, after too many failures, and informs its parent.
     GiveUp,
 }
 

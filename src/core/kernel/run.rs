@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 string_enum! {
-    /// How a run stands.
+    /// State of a run.
     pub enum Status {
         Running = "running",
         Succeeded = "succeeded",
         Failed = "failed",
-        /// It was stopped: a restart, a shutdown, a person.
+        /// Stopped by a restart, a shutdown or a person.
         Cancelled = "cancelled",
     }
 }
@@ -31,7 +31,7 @@ pub struct Run {
     pub provider_id: Option<ProviderId>,
     pub model: Option<String>,
     pub status: Status,
-    /// What the agent chose: `finish`, `block`, `ask_decision`.
+    /// Action that the agent chose: `finish`, `block`, `ask_decision`.
     pub outcome: Option<String>,
     pub prompt: String,
     pub answer: Option<String>,
@@ -44,7 +44,7 @@ pub struct Run {
     pub key_uses: u32,
     pub input_tokens: u64,
     pub output_tokens: u64,
-    /// What it cost, in US dollars.
+    /// Cost in US dollars.
     pub cost_usd: f64,
     /// Time spent waiting for the provider, in milliseconds.
     pub latency_ms: u64,
@@ -82,7 +82,7 @@ impl Run {
     }
 }
 
-/// What tokens cost, in US dollars; a price that is not known counts as nothing.
+/// Returns the cost of tokens in US dollars; an unknown price counts as zero.
 pub fn cost_usd(input: u64, output: u64, price_input: Option<f64>, price_output: Option<f64>) -> f64 {
     #[allow(clippy::cast_precision_loss)] // token counts stay far below 2^52
     let part = |tokens: u64, price: Option<f64>| tokens as f64 * price.unwrap_or(0.0) / 1_000_000.0;

@@ -5,19 +5,19 @@ use std::fmt::Display;
 
 /// A set of states with its one table of transitions.
 pub trait StateMachine: Copy + Eq + Display + 'static {
-    /// What makes the entity change its state.
+    /// Event that makes the entity change its state.
     type Trigger: Copy + Eq + Display + 'static;
     /// The entity's name in messages and diagrams.
     const ENTITY: &'static str;
     /// `(from, trigger, to)`; at most one row for each pair of state and trigger.
     const TRANSITIONS: &'static [(Self, Self::Trigger, Self)];
 
-    /// Where `trigger` leads from here, if anywhere.
+    /// Returns the state after `trigger`, if the transition exists.
     fn after(self, trigger: Self::Trigger) -> Option<Self> {
         Self::TRANSITIONS.iter().find(|(from, by, _)| *from == self && *by == trigger).map(|(_, _, to)| *to)
     }
 
-    /// Where `trigger` leads from here, or the refusal that names the state it was in.
+    /// Returns the state after `trigger`, or a refusal that names the current state.
     fn step(self, id: &str, trigger: Self::Trigger) -> Result<Self, Refusal> {
         self.after(trigger).ok_or_else(|| Refusal::Transition {
             entity: Self::ENTITY,

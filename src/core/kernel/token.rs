@@ -5,7 +5,7 @@ use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 string_enum! {
-    /// What the holder of a token may do.
+    /// Permissions of a token's holder.
     pub enum Role {
         Admin = "admin",
         /// Everything but tokens, vault, configuration and backups.
@@ -16,7 +16,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What proves that somebody holds a token.
+    /// Proof of possession of a token.
     pub enum Proof {
         Text = "text",
         Certificate = "certificate",

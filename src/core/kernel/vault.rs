@@ -3,7 +3,7 @@
 use crate::kernel::state_machine::StateMachine;
 
 string_enum! {
-    /// Where the vault stands.
+    /// State of the vault.
     pub enum Status {
         /// There is no key file yet.
         Uninitialized = "uninitialized",
@@ -13,7 +13,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What moves the vault.
+    /// Event that moves the vault to another state.
     pub enum Trigger {
         Create = "be created",
         Unlock = "unlock",

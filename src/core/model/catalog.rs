@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 string_enum! {
-    /// How soon a model's answers come on the hardware it is made for.
+    /// Expected response speed of a model on its intended hardware.
     pub enum Interactivity {
         Fast = "fast",
         Medium = "medium",
@@ -36,11 +36,11 @@ pub struct CatalogEntry {
     /// Price of a million tokens out, in US dollars.
     #[serde(default)]
     pub price_output_per_mtok: Option<f64>,
-    /// How good it is, 0 to 1.
+    /// Quality score, 0 to 1.
     pub score: f64,
 }
 
-/// What is wrong with a catalogue.
+/// Error in a catalogue entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("model {name:?} {problem}")]
 pub struct InvalidEntry {
@@ -69,7 +69,7 @@ impl OfferedModel {
     }
 }
 
-/// Why a model was chosen.
+/// Reason why a model was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelectionReason {
     Configured,
@@ -84,7 +84,7 @@ pub struct ModelSelection {
     pub model: String,
     pub basis: SelectionReason,
     pub reason: String,
-    /// How good it is, 0 to 1, if it is known.
+    /// Quality score, 0 to 1, if known.
     pub score: Option<f64>,
     pub gpu: Option<String>,
     /// Tokens that fit into one call: the provider's word, else the catalogue's.
@@ -95,7 +95,7 @@ pub struct ModelSelection {
     pub price_output_per_mtok: Option<f64>,
 }
 
-/// How surely an offered name means an entry.
+/// Confidence with which an offered name matches an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum MatchScore {
     Variant(usize),
@@ -199,7 +199,7 @@ fn is_pattern_match(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// What is offered beside models that talk.
+/// Name parts of offered models that are not chat models.
 const NON_CHAT_MARKERS: &[&str] = &[
     "embed",
     "whisper",
@@ -230,7 +230,7 @@ pub fn negotiate(
     catalog: &Catalog,
 ) -> Option<ModelSelection> {
     let wanted = configured.and_then(|name| {
-        // Ollama and its kin add a tag that nobody writes.
+        // Ollama and similar servers add a tag that configurations omit.
         let is_wanted = |one: &&OfferedModel| one.id == name || one.id.strip_suffix(":latest") == Some(name);
         offered.iter().find(|one| one.id == name).or_else(|| offered.iter().find(is_wanted))
     });

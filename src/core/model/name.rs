@@ -1,7 +1,7 @@
 //! Names of models taken apart: `Qwen/Qwen3-Coder-480B-A35B-Instruct-FP8` and `qwen3-coder:480b` name the
 //! same weights, and 480 billion of them, not 35.
 
-/// What a name says.
+/// Parts of a model name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelName {
     pub vendor: Option<String>,
@@ -11,7 +11,7 @@ pub struct ModelName {
     pub total_b: Option<f64>,
     /// Parameters in billions that are in use at a time.
     pub active_b: Option<f64>,
-    /// How the weights are stored, in its own letters: `fp8`, `q4_k_m`.
+    /// Format of the stored weights, as written in the name: `fp8`, `q4_k_m`.
     pub quantisation: Option<String>,
     pub tag: Option<String>,
 }
@@ -96,7 +96,7 @@ impl ModelName {
         }
     }
 
-    /// Returns whether both name the same weights, however they are stored and whoever offers them.
+    /// Returns whether both names denote the same weights, regardless of format and vendor.
     pub fn is_same(&self, other: &Self) -> bool {
         self.family == other.family
             && same(self.total_b, other.total_b)

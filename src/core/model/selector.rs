@@ -1,9 +1,9 @@
-//! What a client of the gateway means by the name of a model.
+//! Resolution of the model name in a gateway request.
 
 /// The name that leaves the choice to Arbiter.
 pub const AUTO: &str = "auto";
 
-/// Who is asked for what.
+/// Target of a gateway request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelSelector<'a> {
     Best,

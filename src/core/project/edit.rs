@@ -1,4 +1,4 @@
-//! What a client may say about a project: new projects and patches.
+//! Client input for projects: new projects and patches.
 
 use crate::kernel::ids::ProjectId;
 use crate::kernel::record::set_if_some;
@@ -7,7 +7,7 @@ use crate::kernel::time::Timestamp;
 use crate::project::{Project, Status, check};
 use serde_json::{Map, Value};
 
-/// A project that somebody wants to exist.
+/// Request to create a project.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewProject {
     /// A chosen id, or none.
@@ -17,7 +17,7 @@ pub struct NewProject {
     pub branch: Option<String>,
     pub beads_path: Option<String>,
     pub bead_prefix: Option<String>,
-    /// How many of its beads are worked on at once at most.
+    /// Maximum number of its beads in work at once.
     pub max_parallel: Option<u32>,
     pub context: Map<String, Value>,
     /// A perpetual project never closes.
@@ -59,7 +59,7 @@ pub struct ProjectPatch {
     pub branch: Option<Option<String>>,
     pub beads_path: Option<Option<String>>,
     pub bead_prefix: Option<Option<String>>,
-    /// How many of its beads are worked on at once at most.
+    /// Maximum number of its beads in work at once.
     pub max_parallel: Option<Option<u32>>,
     pub context: Option<Map<String, Value>>,
     /// A perpetual project never closes.

@@ -8,7 +8,7 @@ use crate::kernel::time::Timestamp;
 use serde_json::json;
 use std::time::Duration;
 
-/// How long a lock lasts that names no time, in seconds.
+/// Default duration of a lock, in seconds.
 pub const DEFAULT_TTL_SEC: u64 = 600;
 /// The shortest lock, in seconds.
 pub const MIN_TTL_SEC: u64 = 10;
@@ -27,14 +27,14 @@ pub struct FileLock {
     pub agent_id: String,
     /// The bead it is held for; it ends when that is no longer held.
     pub bead_id: Option<BeadId>,
-    /// How long a renewal keeps it, in seconds.
+    /// Seconds for which a renewal extends it.
     pub ttl_sec: u64,
     pub acquired_at: Timestamp,
-    /// When it ends unless renewed.
+    /// Expiry time unless renewed.
     pub expires_at: Timestamp,
 }
 
-/// Who wants a lock, or holds one.
+/// Holder of a lock, or candidate for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockHolder {
     pub agent_id: String,
@@ -81,7 +81,7 @@ impl FileLock {
         }
     }
 
-    /// Who holds it, in words.
+    /// Describes the holder in words.
     fn describe(&self) -> String {
         let bead = self.bead_id.as_ref().map(|bead| format!(" for bead {bead}")).unwrap_or_default();
         format!("{} is locked by {}{bead} until {}", self.path, self.agent_id, self.expires_at)

@@ -1,7 +1,7 @@
-//! The org chart of a project: the roles it wants, who fills them, who reports to whom.
+//! Org chart of a project: its roles, their occupants and their reporting lines.
 //!
-//! Nobody is put into a position by hand: an agent of the project fills the one of its role, else the one of its
-//! persona. So the chart cannot disagree with the agents.
+//! Positions are derived and never filled by hand. An agent of the project fills the position of its role, else that of
+//! its persona. So the chart cannot disagree with the agents.
 
 use crate::agent::persona;
 use crate::agent::{Agent, Status};
@@ -36,11 +36,11 @@ pub struct OrgChart {
     pub project_id: ProjectId,
     pub positions: Vec<Position>,
     pub updated_at: Timestamp,
-    /// How often it has changed; the chart that a project begins with is 1.
+    /// Number of changes; the initial chart of a project is 1.
     pub revision: u64,
 }
 
-/// The positions that a project begins with: role, whether it is required, how many, and whom it reports to.
+/// Initial positions of a project: role, required or not, count, and the role it reports to.
 const DEFAULT_POSITIONS: [(&str, bool, u32, Option<&str>); 12] = [
     ("ceo", true, 1, None),
     ("product-manager", true, 1, Some("ceo")),
@@ -95,7 +95,7 @@ impl OrgChart {
         self.positions.iter().find(|position| position.role_name == role)
     }
 
-    /// Who fills a position, of these agents.
+    /// Returns those of `agents` that fill a position.
     pub fn occupants<'a>(&self, role: &str, agents: &'a [Agent]) -> Vec<&'a AgentId> {
         let fills =
             |agent: &&Agent| self.position_of(agent).is_some_and(|position| position.role_name == role);

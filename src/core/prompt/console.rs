@@ -1,11 +1,11 @@
-//! What the console's model is told of the company before it is asked, so that it answers from facts.
+//! Company snapshot for the console's model, so that it answers from facts.
 
 use crate::kernel::time::Timestamp;
 
 /// The longest line of a fact, in characters.
 const MAX_LINE_CHARS: usize = 240;
 
-/// What is so at the moment, each fact a line.
+/// Current facts about the company, one per line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompanySnapshot {
     pub counts: Vec<String>,

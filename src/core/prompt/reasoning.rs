@@ -1,7 +1,7 @@
-//! What a model thought aloud, told apart from what it says.
+//! Separation of a model's reasoning from its answer.
 //!
-//! Models that reason write their thoughts between `<think>` and `</think>` (some say `thinking`) into the
-//! same text as the answer. Thoughts hold drafts, and a draft must never be taken for the answer.
+//! Reasoning models write their thoughts between `<think>` and `</think>` (some use `thinking`) into the text of the
+//! answer. Thoughts contain drafts, and a draft must never be taken for the answer.
 
 use std::borrow::Cow;
 
@@ -52,8 +52,8 @@ pub fn strip_reasoning(text: &str) -> Cow<'_, str> {
     Cow::Owned(visible)
 }
 
-/// Which tag ends the block that the tag at `first` opens: its partner, or else the last that closes
-/// anything, for a thought may mention an opening tag.
+/// Returns the tag that ends the block opened by the tag at `first`: its partner, else the last closing tag. A thought
+/// may mention an opening tag.
 fn closing_tag(tags: &[Tag], first: usize) -> Option<usize> {
     let mut depth = 0_usize;
     let mut last = None;

@@ -1,4 +1,4 @@
-//! What a model may ask of Arbiter during a run: the tools it is offered and how its answers are read.
+//! Tools that a model is offered during a run, and the parsing of its answers.
 
 use crate::bead::handoff::HandoffTarget;
 use crate::kernel::ids::AgentId;
@@ -6,7 +6,7 @@ use crate::prompt::reasoning::strip_reasoning;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What the agent chose to do.
+/// Action that the agent chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Finish {
@@ -27,7 +27,7 @@ pub enum Action {
         title: String,
         description: String,
         role: Option<String>,
-        /// Whether this bead rests until that one is done.
+        /// Wait of this bead for the created one.
         wait: WaitForCreated,
     },
     Delegate {
@@ -40,7 +40,7 @@ pub enum Action {
     },
 }
 
-/// Whether a bead rests until another one is done.
+/// Choice of waiting until another bead is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WaitForCreated {
     Yes,

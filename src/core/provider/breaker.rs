@@ -8,21 +8,21 @@ use crate::kernel::time::Timestamp;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How far the counting looks back, in seconds.
+/// Length of the counting window, in seconds.
 const WINDOW_SEC: i64 = 30;
 /// Below this many calls within the window nothing is concluded from their share.
 const MIN_CALLS: u32 = 10;
-/// Connection errors in a row that open it whatever the share.
+/// Consecutive connection errors that open it regardless of the failure share.
 const CONNECTION_ERRORS: u32 = 3;
-/// How long it stays open at first.
+/// First open duration.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// How long it stays open at most.
+/// Longest open duration.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// A probe of which nothing was heard for so long is taken for lost.
 const PROBE_LOST: Duration = Duration::from_secs(300);
 
 string_enum! {
-    /// How a breaker stands.
+    /// State of a circuit breaker.
     pub enum CircuitState {
         Closed = "closed",
         Open = "open",
@@ -31,7 +31,7 @@ string_enum! {
     }
 }
 
-/// How an admitted call ended, as the breaker counts.
+/// Outcome of an admitted call, as the breaker counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CircuitSignal {
     Served,
@@ -90,7 +90,7 @@ enum Phase {
 }
 
 impl Breaker {
-    /// How it stands.
+    /// Returns its current state.
     pub fn state(&self) -> CircuitState {
         match self.phase {
             Phase::Closed => CircuitState::Closed,

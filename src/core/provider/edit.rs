@@ -1,4 +1,4 @@
-//! What a client may say about a provider: new providers and patches. The key itself never comes here.
+//! Client input for providers: new providers and patches. The key itself is never part of them.
 
 use crate::kernel::ids::{KeyId, ProviderId};
 use crate::kernel::record::set_if_some;
@@ -6,7 +6,7 @@ use crate::kernel::refusal::Refusal;
 use crate::kernel::time::Timestamp;
 use crate::provider::{DEFAULT_POOL_PRIORITY, DEFAULT_WEIGHT, Provider, ProviderType, Status, check};
 
-/// Whether a new provider is asked for its health.
+/// Choice of sending heartbeats to a new provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Enabled {
     #[default]
@@ -14,7 +14,7 @@ pub enum Enabled {
     No,
 }
 
-/// A provider that somebody wants to exist.
+/// Request to create a provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewProvider {
     /// A chosen id, or none.
@@ -30,7 +30,7 @@ pub struct NewProvider {
     /// Our certificate for it, in PEM.
     pub client_cert: Option<String>,
     pub client_key_id: Option<String>,
-    /// Whom it may have its own certificate from, in PEM.
+    /// Trusted certificate authority, in PEM.
     pub ca_cert: Option<String>,
     pub pool: Option<String>,
     /// Its place in the pool; the middle by default.
@@ -140,7 +140,7 @@ pub struct ProviderPatch {
     /// Our certificate for it, in PEM.
     pub client_cert: Option<Option<String>>,
     pub client_key_id: Option<Option<String>>,
-    /// Whom it may have its own certificate from, in PEM.
+    /// Trusted certificate authority, in PEM.
     pub ca_cert: Option<Option<String>>,
     pub pool: Option<Option<String>>,
     pub priority: Option<u32>,

@@ -12,18 +12,18 @@ use crate::provider::{Provider, Status, Trigger};
 pub const UNHEALTHY_AFTER: u32 = 3;
 /// A beat that takes this many times the median of its history is late.
 pub const LATE_FACTOR: u64 = 5;
-/// A beat below this is never late, whatever the median, in milliseconds.
+/// Latency in milliseconds below which a heartbeat is never late, whatever the median.
 pub const LATE_FLOOR_MS: u64 = 500;
-/// How much of the smoothed latency is the newest one.
+/// Weight of the newest latency in the moving average.
 const EWMA_WEIGHT: f64 = 0.2;
-/// Why a provider is degraded that answers late.
+/// Reason of a provider that is degraded because it answers late.
 const SLOW_REASON: &str = "slow to answer";
 
-/// What one beat found.
+/// Result of one heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeartbeatResult {
     Answered {
-        /// How long it took, in milliseconds.
+        /// Latency in milliseconds.
         latency_ms: u64,
         median_ms: Option<u64>,
         models: Vec<OfferedModel>,
@@ -31,13 +31,13 @@ pub enum HeartbeatResult {
     Failed {
         error: String,
         health_signal: HealthSignal,
-        /// How long that took, in milliseconds.
+        /// Latency in milliseconds.
         latency_ms: u64,
     },
 }
 
 impl Provider {
-    /// What a beat says of the provider, by the rule of three strikes.
+    /// Returns the trigger of a heartbeat result, by the rule of three strikes.
     pub fn heartbeat_trigger(&self, heartbeat: &HeartbeatResult) -> Trigger {
         match heartbeat {
             HeartbeatResult::Answered { latency_ms, median_ms, .. } => {
@@ -51,7 +51,7 @@ impl Provider {
         }
     }
 
-    /// What one failure more says of the provider, be it of a beat or of a call.
+    /// Returns the trigger of one more failure, of a heartbeat or of a call.
     fn failure_trigger(&self) -> Trigger {
         let first = self.status == Status::Pending;
         let down = self.status == Status::Unhealthy;

@@ -1,4 +1,4 @@
-//! Which provider answers a question that names none: the best by quality, the quickest among equals.
+//! Ranking of providers for requests that name none: best quality first, fastest among equals.
 
 use crate::provider::Provider;
 
@@ -9,7 +9,7 @@ const QUALITY_BAND: f64 = 0.05;
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     pub provider: &'a Provider,
-    /// How long its answers take, in milliseconds, where that is known.
+    /// Latency of its answers in milliseconds, if known.
     pub latency_ms: Option<f64>,
 }
 
@@ -19,7 +19,7 @@ pub fn ranked<'a>(candidates: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
     let top = candidates.iter().map(score).fold(f64::NEG_INFINITY, f64::max);
     let mut ranked = candidates.to_vec();
     let latency = |candidate: &Candidate<'_>| candidate.latency_ms.unwrap_or(f64::INFINITY);
-    // Whoever lies in the band of the best counts as the best.
+    // A candidate in the band of the best counts as the best.
     let quality = |candidate: &Candidate<'_>| {
         let score = score(candidate);
         if score > top - QUALITY_BAND { top } else { score }

@@ -1,18 +1,18 @@
-//! How fast a provider is asked: by the limits that the operator set, and by what the provider says of its own.
+//! Rate limiter of a provider: the operator's limits, and the provider's own hints.
 //!
-//! What it says is believed until the time it names. One that wants fewer calls and does not say for how long
-//! is left alone for a while that doubles each time it says so again. The time comes in as an argument.
+//! A hint holds until the time that it names. If a provider rejects calls without a time, it gets a pause that doubles
+//! with each repetition. The current time is an argument.
 
 use crate::kernel::backoff::Backoff;
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The pauses after refusals that name no time.
+/// Pauses for a provider that rejects calls without naming a time.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 const MINUTE_MS: f64 = 60_000.0;
 
-/// What the operator allows in a minute.
+/// Operator's limits per minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateLimits {
     /// Calls that begin; none: any number.
@@ -21,19 +21,19 @@ pub struct RateLimits {
     pub tokens_per_minute: Option<u64>,
 }
 
-/// What a provider said of its limits with an answer; nothing where it said nothing.
+/// Limits that a provider reports with an answer; empty where it reports none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateHints {
     pub requests_left: Option<u64>,
-    /// How many more tokens it takes before the limit resets; the least of its counts of tokens.
+    /// Tokens left before the limit resets; the lowest of its token counts.
     pub tokens_left: Option<u64>,
     /// After how long all its limits are full again; at most a day.
     pub reset_after: Option<Duration>,
-    /// How long it asks to wait before the next call; at most a day.
+    /// Requested pause before the next call; at most a day.
     pub retry_after: Option<Duration>,
 }
 
-/// What an answer was, as far as limits go.
+/// Outcome of an answer with respect to rate limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitSignal {
     Served,
@@ -69,7 +69,7 @@ impl Cooldown {
     }
 }
 
-/// What the provider lets through until its limits reset.
+/// Remaining allowance of the provider until its limits reset.
 #[derive(Clone, Copy, Debug)]
 struct RateWindow {
     until: Cooldown,
@@ -77,7 +77,7 @@ struct RateWindow {
     tokens_left: Option<u64>,
 }
 
-/// What is left of a limit; it fills evenly, a minute from empty to full.
+/// Token bucket of one limit; it refills evenly in a minute.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
     used: f64,
@@ -92,7 +92,7 @@ impl Bucket {
         self.at = now;
     }
 
-    /// How long it takes until so much is there; what is more than the whole is there when it is full.
+    /// Returns the time until `wanted` is available; an amount above the limit waits for a full bucket.
     fn wait(&self, wanted: f64, limit: f64) -> Option<Duration> {
         let missing = self.used + wanted.min(limit) - limit;
         // Less than a millionth is a matter of rounding.

@@ -1,12 +1,12 @@
-//! Whether a failed call is made again, and after which pause.
+//! Retry policy of failed calls: the next attempt and the pause before it.
 //!
-//! One loop for the whole call: a budget of time, not a number of tries, says when it ends. Time that has
-//! passed and a random number come in as arguments.
+//! One loop covers the whole call, and a time budget ends it, not a number of tries. The elapsed time and a random
+//! number are arguments.
 
 use crate::kernel::call::ErrorKind;
 use std::time::Duration;
 
-/// How patient a call is.
+/// Retry limits of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// The longest pause after the first round of failures; it doubles with each further one.
@@ -27,28 +27,28 @@ impl Default for RetryPolicy {
     }
 }
 
-/// How far the answer had come when it failed.
+/// Progress of the answer when the call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     NoOutput,
     Started,
 }
 
-/// Whether another model may be chosen within this call.
+/// Choice of changing the model within this call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelState {
     Open,
     Settled,
 }
 
-/// Whether a round has providers that were not asked yet.
+/// Availability of providers that were not asked in this round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failover {
     Available,
     None,
 }
 
-/// Whether the provider may be asked again.
+/// Permission of the circuit breaker to ask the provider again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
     Closed,
@@ -61,7 +61,7 @@ pub struct AttemptFailure {
     pub kind: ErrorKind,
     pub retry_after: Option<Duration>,
     pub progress: Progress,
-    /// Which round it was, from 1: in each, every provider that may serve the call is asked once.
+    /// Round, from 1: each round asks every eligible provider once.
     pub round: u32,
     pub elapsed: Duration,
     pub model: ModelState,
@@ -69,7 +69,7 @@ pub struct AttemptFailure {
     pub breaker_state: BreakerState,
 }
 
-/// What comes after a failed attempt.
+/// Action after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryDecision {
     Retry(Duration),
@@ -80,8 +80,9 @@ pub enum RetryDecision {
 }
 
 impl RetryPolicy {
-    /// What comes after a failed attempt. Another provider comes before a pause. The pause is full jitter: `random` of all numbers picks any pause
-    /// from none to the longest of this round; what the provider asks for is the least, if it fits.
+    /// Returns the action after a failed attempt. Failover comes before a pause. The pause has full jitter: `random`
+    /// picks a duration between zero and the maximum of this round. The provider's requested pause is the minimum, if
+    /// it fits the time budget.
     pub fn next(&self, failure: &AttemptFailure, random: u64) -> RetryDecision {
         if failure.progress == Progress::Started {
             return RetryDecision::Fail;

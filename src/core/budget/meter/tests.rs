@@ -210,7 +210,7 @@ fn meter_op() -> impl Strategy<Value = MeterOp> {
 struct MeterModel {
     meter: Meter,
     budgets: Vec<Budget>,
-    /// When each booked call began, what it falls under, what it cost; the last line may be lost in a crash.
+    /// Start, scopes and cost of each booked call; a crash may lose the last entry.
     ledger: Vec<(Timestamp, Vec<BudgetScope>, Usd)>,
     open: Vec<Reservation>,
     overrun: Usd,

@@ -1,4 +1,4 @@
-//! What an offered name means, and which model is chosen.
+//! Tests of matching offered names and of choosing a model.
 
 use super::*;
 

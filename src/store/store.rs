@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
-/// How a store is opened.
+/// Options for opening a store.
 pub struct Options {
     /// The data directory; the file in it is `arbiter.db`.
     pub directory: PathBuf,
@@ -122,7 +122,7 @@ impl Store {
         }
     }
 
-    /// What the writer has done since the start.
+    /// Returns the writer's statistics since the start.
     pub fn stats(&self) -> &WriterStats {
         &self.stats
     }

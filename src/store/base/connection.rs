@@ -8,16 +8,16 @@ use std::time::Duration;
 
 /// The first SQLite without the WAL-reset corruption (sqlite.org/wal.html, 3.51.3).
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
-/// How many prepared statements a connection keeps.
+/// Number of prepared statements that a connection caches.
 const STATEMENT_CACHE_SIZE: usize = 256;
 
 fn sqlite(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |source| StoreError::Sqlite { operation, source }
 }
 
-/// What the writer remembers of the database, in KiB.
+/// Page cache of the writer, in KiB.
 pub(crate) const CACHE_KIB: u32 = 16_384;
-/// What it remembers while it writes a transaction of any size, so that pages are not written and read again.
+/// Page cache of the writer during an import, in KiB, so that pages are not written and read again.
 pub(crate) const IMPORT_CACHE_KIB: u32 = 65_536;
 
 /// The one connection that writes.
@@ -47,7 +47,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// How much of the database a connection keeps in memory, in KiB. What was kept beyond that is given back.
+/// Sets the page cache of a connection, in KiB, and frees the memory above it.
 pub(crate) fn set_cache_size(connection: &Connection, kib: u32) -> Result<(), StoreError> {
     connection
         .execute_batch(&format!("PRAGMA cache_size = -{kib}; PRAGMA shrink_memory;"))

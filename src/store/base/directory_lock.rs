@@ -1,4 +1,4 @@
-//! One process per data directory, and nobody else may look into it.
+//! Lock on a data directory: one process at a time, and no access for other users.
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Why a data directory cannot be used.
+/// Reason why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds it.
@@ -29,7 +29,7 @@ pub enum LockError {
     },
 }
 
-/// The files in the directory, but for the vault itself, which is checked by whoever opens it.
+/// Files in the directory, except the vault, which its own code checks when it opens it.
 const CHECKED_FILES: [&str; 7] = [
     "arbiter.db",
     "arbiter.db-wal",
@@ -83,7 +83,7 @@ impl DirectoryLock {
     }
 }
 
-/// Refuses what somebody else owns or others can reach.
+/// Refuses a path that another user owns or can access.
 fn check_private(path: &Path, metadata: &Metadata, private: u32) -> Result<(), LockError> {
     let us = rustix::process::geteuid().as_raw();
     if metadata.uid() != us {

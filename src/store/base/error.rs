@@ -1,4 +1,4 @@
-//! What can go wrong with the store, by what the caller should do about it.
+//! Errors of the store, grouped by the caller's reaction.
 
 use arbiter_core::kernel::refusal::Refusal;
 use rusqlite::ffi;
@@ -74,7 +74,7 @@ pub(crate) fn is_fatal(error: &rusqlite::Error) -> bool {
         )
 }
 
-/// The same error once more: rusqlite's own cannot be cloned, and a whole group is told of one.
+/// Copies an error, since rusqlite's own is not `Clone` and a whole commit group receives it.
 pub(crate) fn clone_error(error: &rusqlite::Error) -> rusqlite::Error {
     let code = error.sqlite_error().copied().unwrap_or(ffi::Error::new(0));
     rusqlite::Error::SqliteFailure(code, Some(error.to_string()))

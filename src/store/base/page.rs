@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 /// Totals are counted exactly up to here.
 const COUNT_LIMIT: u64 = 10_000;
 
-/// Which part of a list is wanted.
+/// Requested part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
     pub limit: u32,
@@ -20,12 +20,12 @@ pub struct PageRequest {
 pub struct Page<T> {
     pub items: Vec<T>,
     pub next: Option<String>,
-    /// How many rows there are in all, exact up to 10,000.
+    /// Total number of rows, exact up to 10,000.
     pub total: u64,
 }
 
 impl<T> Page<T> {
-    /// The same page with other items.
+    /// Maps the items of the page.
     pub fn map<U>(self, each: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(each).collect(), next: self.next, total: self.total }
     }
@@ -137,7 +137,7 @@ fn count(connection: &Connection, from: &str, conditions: &Conditions) -> Result
     Ok(u64::try_from(counted).unwrap_or(0).min(COUNT_LIMIT))
 }
 
-/// What follows a row in the order of the list; numbers compare as numbers.
+/// Adds the condition for rows after the cursor in the order of the list; numbers compare as numbers.
 fn continue_after(conditions: &mut Conditions, order: &[&str], cursor: &str) -> Result<(), StoreError> {
     let parts: Vec<&str> = cursor.splitn(order.len(), SEPARATOR).collect();
     if parts.len() != order.len() {

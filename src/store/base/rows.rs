@@ -27,9 +27,9 @@ pub struct ConsoleTurn {
     pub reason: String,
     pub input_tokens: u64,
     pub output_tokens: u64,
-    /// What it cost, in US dollars.
+    /// Cost in US dollars.
     pub cost_usd: f64,
-    /// How long the answer took, in milliseconds.
+    /// Latency of the answer, in milliseconds.
     pub latency_ms: u64,
     /// The workflow through which it came; none: the provider was called directly.
     pub workflow_id: Option<String>,
@@ -39,12 +39,12 @@ pub struct ConsoleTurn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     pub at: Timestamp,
-    /// How long it took, in milliseconds.
+    /// Latency in milliseconds.
     pub latency_ms: u64,
     pub error: Option<String>,
 }
 
-/// Which request it is.
+/// Identity of an idempotent request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey {
     pub token_id: String,
@@ -71,7 +71,7 @@ pub struct ChangedEntity {
     pub id: String,
     pub seq: u64,
     pub begins: bool,
-    /// What goes first: 0 live traffic, 1 what came in from a file.
+    /// Rank of the job, lowest first: 0 live traffic, 1 file imports.
     pub rank: u8,
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    /// Those of a table.
+    /// Builds the statements of a table.
     pub(crate) fn of<T: Table>() -> Self {
         let (name, columns) = (T::NAME, columns::<T>(""));
         let placeholders: Vec<String> = (1..=T::COLUMNS.len()).map(|n| format!("?{n}")).collect();

@@ -25,7 +25,7 @@ use arbiter_core::project::file_lock::FileLock;
 use arbiter_core::project::org_chart::OrgChart;
 use arbiter_core::provider::Provider;
 
-/// What becomes of a row with a revision.
+/// Write of a row with a revision.
 #[derive(Clone, Debug)]
 pub enum Write<T> {
     Insert(T),
@@ -53,7 +53,7 @@ pub enum Change {
     /// A lease that lasts longer; refused when it is no longer the live one.
     RenewLease(Lease),
     EndLease(BeadId),
-    /// A lock on a file that nobody holds; refused when its bead is not its holder's.
+    /// Takes a free lock on a file; refused unless the lock's holder also holds its bead.
     TakeFileLock(FileLock),
     /// A lock that lasts longer; refused when it is no longer the same one.
     RenewFileLock(FileLock),
@@ -68,7 +68,7 @@ pub enum Change {
         name: &'static str,
         seq: u64,
     },
-    /// How far the mirror has read the log, and which entities changed up to there.
+    /// Stores the mirror's position in the log, and the entities that changed up to there.
     MirrorRead {
         seq: u64,
         changed: Vec<ChangedEntity>,
@@ -93,7 +93,7 @@ pub enum Change {
         provider_id: ProviderId,
         failures: u32,
     },
-    /// What a provider offers (telemetry).
+    /// Models that a provider offers (telemetry).
     OfferedModels {
         provider_id: ProviderId,
         models: Vec<OfferedModel>,
@@ -102,7 +102,7 @@ pub enum Change {
     /// A budget, new or with another cap; the mark of one that is there stays.
     PutBudget(Budget),
     RemoveBudget(budget::BudgetKey),
-    /// What is spent of a budget for certain; an older mark changes nothing.
+    /// Stores a durable lower bound of a budget's spending; an older one changes nothing.
     SaveBudgetCheckpoint(SpendCheckpoint),
     /// An agent did something (telemetry).
     AgentActive {
@@ -124,16 +124,16 @@ pub enum Change {
     },
     /// A browser that signed out: the digest of its session.
     EndSession(String),
-    /// What `conditional-blocks` means from now on.
+    /// Sets the meaning of `conditional-blocks`.
     BlockingRule(ConditionalMode),
-    /// Whether work is handed out: `None` is yes, `Some` is why not.
+    /// Pauses dispatch with a reason, or resumes it with `None`.
     DispatchState(Option<String>),
     /// A request with an Idempotency-Key; a second one of the same key is refused.
     KeepAnswer(KeptAnswer),
     CompleteAnswer(KeptAnswer),
     /// This generation of the key file was seen; an older one than the newest changes nothing.
     RecordVaultGeneration(u64),
-    /// This generation of the key file is the newest from now on, whatever was seen before.
+    /// Accepts this generation of the key file as the newest, even if a newer one was seen.
     AcceptVaultGeneration(u64),
     /// Events before this number go; a checkpoint keeps the chain verifiable.
     PruneEvents {
@@ -158,7 +158,7 @@ pub enum Change {
 #[derive(Clone, Debug)]
 pub struct Unit {
     pub at: Timestamp,
-    /// Who wants it: a user, an agent, or `system`.
+    /// Actor of the unit: a user, an agent, or `system`.
     pub actor: String,
     pub source: &'static str,
     pub origin: Option<Origin>,
@@ -213,7 +213,7 @@ impl Unit {
     }
 }
 
-/// What a commit did.
+/// Result of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
     /// The number of its last event; 0 when it had none.

@@ -1,4 +1,4 @@
-//! How much is worked on, and what waits for how long: what the dispatcher weighs and the metrics show.
+//! Load and waiting time: input of the dispatcher and of the metrics.
 
 use crate::base::error::StoreError;
 use crate::base::table;
@@ -24,18 +24,18 @@ pub struct WaitingGroup {
     pub count: u64,
 }
 
-/// Where a bead stands among those that agents have created.
+/// Position of a bead in the tree of beads that agents have created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpawnDepth {
-    /// How many beads lie between it and the one that no agent created, that one included.
+    /// Number of ancestors up to and including the one that no agent created.
     pub depth: u32,
     pub children: u32,
-    /// How many were created for the one that no agent created, directly or not.
+    /// Number of direct and indirect descendants of the one that no agent created.
     pub descendants: u32,
 }
 
 impl Store {
-    /// What projects and providers have to do, and what they may.
+    /// Returns the load and the capacity of projects and providers.
     pub async fn load(&self) -> Result<Load, StoreError> {
         self.readers.read(|connection| snapshot(connection, load)).await
     }
@@ -45,12 +45,12 @@ impl Store {
         self.readers.read(projects_with_work).await
     }
 
-    /// Beads that nobody has taken although they are ready since before `since`, by what decides who gets them.
+    /// Returns the unclaimed beads that became ready before `since`, with the fields that decide their assignment.
     pub async fn waiting(&self, now: Timestamp, since: Timestamp) -> Result<Vec<WaitingGroup>, StoreError> {
         self.readers.read(move |connection| snapshot(connection, |c| waiting(c, now, since))).await
     }
 
-    /// Where a bead stands among those that agents have created.
+    /// Returns the position of a bead in the tree of beads that agents have created.
     pub async fn spawn_depth(&self, bead: String) -> Result<SpawnDepth, StoreError> {
         self.readers.read(move |connection| snapshot(connection, |c| spawn_depth(c, &bead))).await
     }

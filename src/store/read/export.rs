@@ -18,7 +18,7 @@ pub struct ExportedEdge {
     pub created_at: Timestamp,
     pub created_by: String,
     pub gate: Option<String>,
-    /// What else its file knew of it, as a JSON object.
+    /// Unknown fields of its file, as a JSON object.
     pub kept: Option<String>,
 }
 
@@ -29,7 +29,7 @@ pub struct ExportedComment {
     pub author_id: String,
     pub text: String,
     pub created_at: Timestamp,
-    /// What else its file knew of it, as a JSON object.
+    /// Unknown fields of its file, as a JSON object.
     pub kept: Option<String>,
 }
 
@@ -52,7 +52,7 @@ pub enum Exported {
     End,
 }
 
-/// Where the content of a file goes; it says whether there is to be more.
+/// Receiver of a file's content; returns whether it wants more.
 pub type ExportSink = Box<dyn FnMut(Exported) -> bool + Send>;
 
 impl Store {

@@ -1,4 +1,4 @@
-//! What may be read: one method for each question.
+//! Read queries of the store: one method for each.
 
 use crate::base::error::StoreError;
 use crate::base::page::{Page, PageRequest};
@@ -53,13 +53,13 @@ use arbiter_core::project::{self, Project};
 use arbiter_core::provider::Provider;
 use rusqlite::Connection;
 
-/// How many of everything there are.
+/// Number of rows of each kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub beads: Vec<(String, u64)>,
     pub agents: Vec<(String, u64)>,
     pub providers: Vec<(String, u64)>,
-    /// Decisions that nobody has made yet.
+    /// Open decisions.
     pub pending_decisions: u64,
     /// Beads that are ready (deferral left aside).
     pub ready_beads: u64,
@@ -112,7 +112,7 @@ queries! {
     /// Comments on a project.
     project_comments(id: String, page: PageRequest) -> Page<Comment> =
         |c| comments::list(c, CommentTarget::Project, &id, &page);
-    /// What `conditional-blocks` means in this database.
+    /// Returns the meaning of `conditional-blocks` in this database.
     conditional() -> ConditionalMode = |c| readiness_rule::conditional(c);
     /// The projects that have files of beads.
     projects_with_files() -> Vec<String> = |c| bead_files::projects(c);
@@ -135,9 +135,9 @@ queries! {
     /// A page of a provider's heartbeats, newest first.
     heartbeats(id: String, page: PageRequest) -> Page<Heartbeat> =
         |c| snapshot(c, |c| heartbeats::list(c, &id, &page));
-    /// What every provider offers that was heard of.
+    /// Returns the models of every provider that has reported its offer.
     offers() -> Vec<(ProviderId, Vec<OfferedModel>)> = |c| offered_models::all(c);
-    /// What calls took, for each of a group and each stretch of time.
+    /// Returns the usage of calls by group and time slice.
     usage(filter: UsageFilter, group: GroupBy, granularity: Granularity) -> Vec<Usage> =
         |c| calls::usage(c, &filter, group, granularity);
     /// The calls of one run, oldest first.
@@ -153,7 +153,7 @@ queries! {
     /// A page of projects.
     projects(status: Option<project::Status>, within: Option<Vec<String>>, page: PageRequest) -> Page<Project> =
         |c| projects::list(c, status, within.as_deref(), &page);
-    /// How many of a project's beads have each status.
+    /// Returns the number of a project's beads by status.
     bead_counts(project: String) -> Vec<(String, u64)> = |c| projects::bead_counts(c, &project);
     /// A decision.
     decision(id: String) -> Option<Decision> = |c| table::get(c, &id);
@@ -162,14 +162,14 @@ queries! {
         |c| decisions::list(c, &filter, &page);
     /// The decisions about a bead.
     decisions_of(bead: String) -> Vec<Decision> = |c| decisions::of_bead(c, &bead);
-    /// What ended of an agent's questions since it last began to work, but for those about this bead.
+    /// Returns the agent's decisions that ended since it last began to work, except those about this bead.
     ended_decisions_for(requester: String, project: String, bead: String) -> Vec<Decision> =
         |c| decisions::ended_for(c, &requester, &project, &bead);
-    /// The decisions of a project that nobody has made yet.
+    /// Returns the open decisions of a project.
     pending_decisions_in(project: String) -> Vec<Decision> = |c| decisions::pending_in(c, &project);
     /// The pending question whether a project is to be closed.
     pending_close_of(project: String) -> Option<Decision> = |c| decisions::pending_close(c, &project);
-    /// Which beads a project has, in short.
+    /// Returns the identifying fields of a project's open beads.
     open_work(project: String) -> OpenWork = |c| projects::open_work(c, &project);
     /// A page of file locks.
     file_locks(filter: FileLockFilter, page: PageRequest) -> Page<FileLock> =
@@ -180,15 +180,15 @@ queries! {
     file_locks_for(bead: String) -> Vec<FileLock> = |c| file_locks::of_bead(c, &bead);
     /// The projects that have file locks.
     projects_with_file_locks() -> Vec<String> = |c| file_locks::projects(c);
-    /// How far a reader of the log outside of the process has got.
+    /// Returns the log position of a reader outside of the process.
     cursor(name: &'static str) -> Option<u64> = |c| cursors::get(c, name);
-    /// How far the mirror has got.
+    /// Returns the mirror's position.
     mirror_state() -> MirrorState = |c| snapshot(c, mirror_state::state);
     /// The entities whose newest state the mirror has not brought to its server, those first that have waited longest.
     due_mirrors(most: u32) -> Vec<DueMirror> = |c| mirror_state::due(c, most);
-    /// Which life of an entity the mirror is at.
+    /// Returns the mirror's run number of an entity.
     mirror_run_no(kind: &'static str, id: String) -> Option<u64> = |c| mirror_state::run_no(c, kind, &id);
-    /// Decisions that nobody has made yet.
+    /// Returns the ids of open decisions.
     pending_decisions() -> Vec<DecisionId> = |c| decisions::pending(c);
     /// A page of a user's turns at the console, oldest first.
     console_turns(user: String, page: PageRequest) -> Page<ConsoleTurn> = |c| console::list(c, &user, &page);
@@ -204,7 +204,7 @@ queries! {
     tokens() -> Vec<Token> = |c| tokens::all(c);
     /// Every browser session.
     sessions() -> Vec<Session> = |c| tokens::sessions(c);
-    /// Whether work is handed out, and since when.
+    /// Returns the dispatch state, and the time since when it holds.
     dispatch_state() -> (DispatchState, Option<Timestamp>) = |c| dispatch_state::get(c);
     /// The newest generation of the key file that was seen.
     vault_generation() -> Option<u64> = |c| vault_generation::get(c);
@@ -214,12 +214,12 @@ queries! {
     events(range: EventRange) -> EventPage = |c| snapshot(c, |c| events::range(c, &range));
     /// The numbers of the oldest and the newest event; zeros when there is none.
     event_bounds() -> (u64, u64) = |c| snapshot(c, |c| Ok((events::first_seq(c)?, events::last_seq(c)?)));
-    /// How many events of each type there are.
+    /// Returns the number of events by type.
     event_counts(project: Option<String>, within: Option<Vec<String>>) -> Vec<TypeCount> =
         |c| events::counts(c, project.as_deref(), within.as_deref());
     /// The first event that retention keeps.
     first_kept_event(before: Timestamp, max: u64) -> u64 = |c| events::first_kept(c, &before.to_string(), max);
-    /// How many of everything there are.
+    /// Returns the number of rows of each kind.
     counts() -> Counts = |c| snapshot(c, count_all);
 }
 

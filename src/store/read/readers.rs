@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 
-/// How many reads may wait.
+/// Number of reads that may wait.
 const QUEUE_CAPACITY: usize = 4096;
 
 #[derive(Clone)]
@@ -38,7 +38,7 @@ impl Readers {
     ) -> Result<T, StoreError> {
         let (answer, wait) = oneshot::channel();
         let work: ReadJob = Box::new(move |connection| {
-            // Whoever no longer waits does not need the answer.
+            // A caller that no longer waits does not need the answer.
             let _ = answer.send(read(connection));
         });
         self.work.try_send(work).map_err(|error| match error {
@@ -51,7 +51,7 @@ impl Readers {
 
 fn serve(connection: &Connection, queue: &Receiver<ReadJob>) {
     while let Ok(work) = queue.recv() {
-        // A read that panics answers nobody; the thread and its connection go on.
+        // A read that panics drops its answer; the thread and its connection go on.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(connection)));
     }
 }

@@ -1,4 +1,4 @@
-//! Which ready beads may be handed out now, and when the next one may.
+//! Ready beads that may be dispatched now, and the time of the next one.
 
 use crate::base::error::StoreError;
 use crate::base::table::{self, Table, get_optional_time};
@@ -8,7 +8,7 @@ use arbiter_core::bead::{Bead, CRITICAL, NEVER_DISPATCHED};
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, params};
 
-/// Which ready beads could be given to somebody.
+/// Selection of ready beads by their possible assignees.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DueFilter {
     pub project_id: String,
@@ -18,7 +18,7 @@ pub struct DueFilter {
     pub tags: Vec<String>,
 }
 
-/// Conditions of handing out bead `b` at `?1`, whoever gets it.
+/// Returns the conditions of dispatching bead `b` at `?1`, for any assignee.
 fn conditions() -> String {
     let never = NEVER_DISPATCHED.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ");
     let not_deferred = NOT_DEFERRED.replace('?', "?1");
@@ -28,8 +28,8 @@ fn conditions() -> String {
     )
 }
 
-/// Ready beads in the order of their urgency that may be handed out at `now`: those that a person has to
-/// approve first and those meant for somebody who is no free agent are left out, so that they hide no others.
+/// Returns the ready beads that may be dispatched at `now`, most urgent first. Beads without a required approval, or
+/// assigned to an agent that is not free, are omitted. So they do not hide others.
 pub(crate) fn due(
     connection: &Connection,
     filter: &DueFilter,

@@ -7,7 +7,7 @@ use crate::tables::events;
 use arbiter_core::kernel::event::{GENESIS, chain_hash};
 use rusqlite::{Connection, OptionalExtension};
 
-/// What a whole log looks like.
+/// Summary of a verified log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     pub events: u64,
@@ -15,7 +15,7 @@ pub struct Verified {
     pub last_seq: u64,
 }
 
-/// Why the log is not whole.
+/// Reason why verification of the log failed.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     #[error("event {0} is missing")]

@@ -76,7 +76,7 @@ impl Table for Agent {
     }
 }
 
-/// Which agents are wanted.
+/// Filter of agents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentFilter {
     pub project_id: Option<String>,

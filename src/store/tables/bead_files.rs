@@ -1,4 +1,4 @@
-//! What a project's file last said of its beads, and lines of it that are no beads.
+//! Last content of a project's file for its beads, and lines of it that are no beads.
 
 use crate::base::error::StoreError;
 use crate::base::table::get_time;
@@ -6,13 +6,13 @@ use arbiter_core::bead::merge::MergeBase;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-/// What a file last said of a bead.
+/// Last content of a file for a bead.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileMark {
     pub updated_at: Timestamp,
     pub revision: u64,
     pub seen: MergeBase,
-    /// What of its line has to be written as it came, as a JSON object.
+    /// Parts of its line to write back unchanged, as a JSON object.
     pub kept: Option<String>,
 }
 

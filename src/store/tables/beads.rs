@@ -150,7 +150,7 @@ pub enum BeadSort {
     Bd,
 }
 
-/// Which beads are wanted.
+/// Filter of beads.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BeadFilter {
     pub project_id: Option<String>,
@@ -175,8 +175,8 @@ pub struct BeadFilter {
     pub sort: BeadSort,
 }
 
-/// Stores a new bead of a project that is there, but for its texts: whoever calls this calls [`search::note_new`] once
-/// all of them are stored.
+/// Stores a new bead of an existing project without its texts. The caller must call [`search::note_new`] once all beads
+/// are stored.
 pub(crate) fn insert(connection: &Connection, bead: &Bead, values: &[Value]) -> Result<(), StoreError> {
     table::insert_values::<Bead>(connection, bead.id.as_str(), values)?;
     tag(connection, bead)
@@ -242,7 +242,7 @@ fn with_detail(connection: &Connection, found: (Bead, bool)) -> Result<BeadDetai
     Ok(BeadDetail { bead, links, is_ready, claim_context })
 }
 
-/// What a claim of the bead has to know.
+/// Returns the related facts that a claim of the bead depends on.
 pub(crate) fn claim_context(connection: &Connection, id: &BeadId) -> Result<ClaimContext, StoreError> {
     claim_context_of(connection, id, &dependencies::depends_on(connection, id.as_str())?)
 }

@@ -54,7 +54,7 @@ pub(crate) fn remove(connection: &Connection, key: &BudgetKey) -> Result<(), Sto
     Ok(())
 }
 
-/// Stores a mark, unless a later one is there already; that of a budget that is gone is nobody's.
+/// Stores a checkpoint unless a later one exists; that of a deleted budget is ignored.
 pub(crate) fn checkpoint(connection: &Connection, checkpoint: &SpendCheckpoint) -> Result<(), StoreError> {
     connection
         .prepare_cached(

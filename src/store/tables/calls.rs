@@ -15,7 +15,7 @@ use arbiter_core::string_enum;
 use rusqlite::{Connection, Row, params_from_iter};
 
 string_enum! {
-    /// What usage is told for.
+    /// Grouping of usage.
     pub enum GroupBy {
         Provider = "provider",
         Model = "model",
@@ -27,7 +27,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// Which time usage is told for.
+    /// Time slice of usage.
     pub enum Granularity {
         /// Each day, of UTC.
         Day = "day",
@@ -51,7 +51,7 @@ impl GroupBy {
 }
 
 impl Granularity {
-    /// How much of a time's text names the day or the month.
+    /// Returns the length of the timestamp's prefix that names the day or the month.
     const fn prefix_len(self) -> u8 {
         match self {
             Self::Day => 10,
@@ -61,7 +61,7 @@ impl Granularity {
     }
 }
 
-/// Which calls are wanted.
+/// Filter of calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageFilter {
     /// Only those that began then or later.
@@ -85,7 +85,7 @@ pub struct UsageFilter {
     pub within: Option<Vec<String>>,
 }
 
-/// What calls took together.
+/// Total usage of calls.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Usage {
     /// Of what; none: the calls that name none.
@@ -182,7 +182,7 @@ fn read_call(row: &Row<'_>) -> rusqlite::Result<Call> {
     })
 }
 
-/// What calls took, the time in order and what cost most first.
+/// Returns the usage of calls, in order of time and then of cost, highest first.
 pub(crate) fn usage(
     connection: &Connection,
     filter: &UsageFilter,
@@ -231,7 +231,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Usage> {
     })
 }
 
-/// What the calls of a scope cost that began within a window.
+/// Returns the cost of a scope's calls that began within a window.
 pub(crate) fn spent(
     connection: &Connection,
     scope: &BudgetScope,

@@ -1,4 +1,4 @@
-//! Where the chain of events was cut: what verification starts from.
+//! Checkpoints of the event chain: the starting points of verification.
 
 use crate::base::error::StoreError;
 use crate::base::table::integer;
@@ -37,7 +37,7 @@ pub(crate) fn cut(connection: &Connection, first_kept: u64, at: Timestamp) -> Re
     Ok(())
 }
 
-/// Where a log that has no events yet, or no longer, goes on.
+/// Returns the position at which an empty or fully truncated log continues.
 pub(crate) fn tail(connection: &Connection) -> Result<Checkpoint, StoreError> {
     let last: Option<Checkpoint> = connection
         .prepare_cached("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")?

@@ -6,7 +6,7 @@ use crate::base::rows::Comment;
 use crate::base::table::get_time;
 use rusqlite::{Connection, params};
 
-/// What is commented on.
+/// Target of a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CommentTarget {
     Bead,

@@ -97,7 +97,7 @@ impl Table for Decision {
     }
 }
 
-/// Which decisions are wanted.
+/// Filter of decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DecisionFilter {
     pub project_id: Option<String>,
@@ -141,11 +141,11 @@ pub(crate) fn of_bead(connection: &Connection, bead: &str) -> Result<Vec<Decisio
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The most ended decisions that somebody is told of at once.
+/// Maximum number of ended decisions in one prompt.
 const MAX_ENDED_DECISIONS: u32 = 20;
 
-/// What ended of an agent's questions in a project since it last began to work, oldest first; those about `bead` are
-/// left out, for that bead tells of them itself.
+/// Returns an agent's decisions in a project that ended since it last began to work, oldest first. Those about `bead`
+/// are omitted, because the bead's own comments report them.
 pub(crate) fn ended_for(
     connection: &Connection,
     requester: &str,
@@ -173,7 +173,7 @@ pub(crate) fn pending_close(connection: &Connection, project: &str) -> Result<Op
     Ok(connection.prepare_cached(&sql)?.query_row([project], Decision::read).optional()?)
 }
 
-/// The decisions of a project that nobody has made yet, oldest first.
+/// Returns the open decisions of a project, oldest first.
 pub(crate) fn pending_in(connection: &Connection, project: &str) -> Result<Vec<Decision>, StoreError> {
     let sql = format!(
         "SELECT {} FROM decisions WHERE status = 'pending' AND project_id = ?1 ORDER BY created_at, id",
@@ -210,7 +210,7 @@ pub(crate) fn check_no_pending_about(connection: &Connection, bead: &BeadId) -> 
     Err(StoreError::Stale { entity: "decisions about bead", id: bead.to_string() })
 }
 
-/// The same for a project and its decisions.
+/// Checks that a project and its decisions have no open decisions.
 pub(crate) fn check_no_pending_in(connection: &Connection, project: &ProjectId) -> Result<(), StoreError> {
     let mut pending =
         connection.prepare_cached("SELECT 1 FROM decisions WHERE project_id = ?1 AND status = 'pending'")?;
@@ -220,14 +220,14 @@ pub(crate) fn check_no_pending_in(connection: &Connection, project: &ProjectId) 
     Err(StoreError::Stale { entity: "decisions of project", id: project.to_string() })
 }
 
-/// The ids of decisions that nobody has made yet.
+/// Returns the ids of open decisions.
 pub(crate) fn pending(connection: &Connection) -> Result<Vec<DecisionId>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT id FROM decisions WHERE status = 'pending'")?;
     let rows = statement.query_map([], |row| Ok(DecisionId::from_trusted(row.get::<_, String>(0)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// How many approvals of a project nobody has given or refused yet.
+/// Returns the number of a project's open approvals.
 pub(crate) fn pending_approvals(connection: &Connection, project: &str) -> Result<u64, StoreError> {
     Ok(connection
         .prepare_cached(

@@ -135,7 +135,7 @@ fn path(connection: &Connection, from: &BeadId, to: &BeadId) -> Result<Option<Ve
     Ok(None)
 }
 
-/// What a bead depends on, with the type of each edge.
+/// Returns the beads that a bead depends on, with the type of each edge.
 pub(crate) fn depends_on(connection: &Connection, id: &str) -> Result<Vec<(BeadId, String)>, StoreError> {
     let mut statement = connection
         .prepare_cached("SELECT depends_on, type FROM bead_dependencies WHERE bead_id = ?1 ORDER BY 1")?;
@@ -144,7 +144,7 @@ pub(crate) fn depends_on(connection: &Connection, id: &str) -> Result<Vec<(BeadI
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// What depends on a bead, with the type of each edge.
+/// Returns the beads that depend on a bead, with the type of each edge.
 pub(crate) fn dependents(connection: &Connection, id: &str) -> Result<Vec<(BeadId, String)>, StoreError> {
     let mut statement = connection
         .prepare_cached("SELECT bead_id, type FROM bead_dependencies WHERE depends_on = ?1 ORDER BY 1")?;
@@ -153,7 +153,8 @@ pub(crate) fn dependents(connection: &Connection, id: &str) -> Result<Vec<(BeadI
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// What waits for the children of a bead: asked for alone, since any number of others may depend on it.
+/// Returns the beads that wait for the children of a bead. A separate query, since any number of other beads may depend
+/// on it.
 pub(crate) fn waiters(connection: &Connection, id: &str) -> Result<Vec<BeadId>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT bead_id FROM bead_dependencies WHERE depends_on = ?1 AND type = 'waits-for' ORDER BY 1",
@@ -188,14 +189,14 @@ pub(crate) fn links(
     Ok(links)
 }
 
-/// Whether a bead's dependencies let it begin.
+/// Result of evaluating a bead's dependencies.
 #[derive(Default)]
 pub(crate) struct Blockers {
     pub(crate) waiting_on: Vec<Blocker>,
     pub(crate) parent_until: Option<String>,
 }
 
-/// What a bead's dependencies mean for its beginning.
+/// Evaluates a bead's dependencies.
 pub(crate) fn blockers(connection: &Connection, bead: &BeadId) -> Result<Blockers, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT d.depends_on, d.type, d.gate, b.status, b.waits, b.defer_until,
@@ -241,7 +242,7 @@ pub(crate) fn blockers(connection: &Connection, bead: &BeadId) -> Result<Blocker
     Ok(blockers)
 }
 
-/// How many children of a bead are open, and how many closed.
+/// Returns the number of open and of closed children of a bead.
 fn count_children(connection: &Connection, bead: &BeadId) -> Result<(u64, u64), StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT count(*) FILTER (WHERE c.status <> 'closed'), count(*) FILTER (WHERE c.status = 'closed')

@@ -67,7 +67,7 @@ pub(crate) fn append(
     Ok(())
 }
 
-/// Which part of the log is wanted.
+/// Requested part of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventRange {
     /// Only events with a greater number.
@@ -86,7 +86,7 @@ pub struct EventPage {
     pub scanned_to: u64,
 }
 
-/// How many events of one type there are.
+/// Number of events of one type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeCount {
     pub kind: String,
@@ -164,7 +164,7 @@ pub(crate) fn first_seq(connection: &Connection) -> Result<u64, StoreError> {
         .query_row([], |row| row.get(0))?)
 }
 
-/// How many events of each type there are.
+/// Returns the number of events by type.
 pub(crate) fn counts(
     connection: &Connection,
     project: Option<&str>,

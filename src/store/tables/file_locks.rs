@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row, params};
 
 const COLUMNS: &str = "project_id, path, agent_id, bead_id, ttl_sec, acquired_at, expires_at";
 
-/// Which locks are wanted.
+/// Filter of file locks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileLockFilter {
     pub project_id: Option<String>,
@@ -80,7 +80,7 @@ fn stale(lock: &FileLock) -> StoreError {
     StoreError::Stale { entity: "file lock", id: lock.path.clone() }
 }
 
-/// Takes a file that nobody holds, for a bead that its holder holds.
+/// Takes a free file lock, for a bead that the lock's holder holds.
 pub(crate) fn take(connection: &Connection, lock: &FileLock) -> Result<(), StoreError> {
     if let Some(bead) = &lock.bead_id {
         let sql = "SELECT 1 FROM beads WHERE id = ?1 AND status = 'in_progress' AND assigned_to = ?2";

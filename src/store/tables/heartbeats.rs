@@ -8,7 +8,7 @@ use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, params};
 
-/// How many beats the median looks back.
+/// Number of heartbeats in the median.
 const MEDIAN_WINDOW: u32 = 60;
 
 /// Stores a beat.

@@ -1,4 +1,4 @@
-//! What providers offered at their last beat.
+//! Models that providers offered at their last heartbeat.
 
 use crate::base::error::StoreError;
 use crate::base::table::{get_json, json};
@@ -21,7 +21,7 @@ pub(crate) fn put(
     Ok(())
 }
 
-/// What every provider offers that was heard of.
+/// Returns the models of every provider that has reported its offer.
 pub(crate) fn all(connection: &Connection) -> Result<Vec<(ProviderId, Vec<OfferedModel>)>, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT provider_id, models FROM offers ORDER BY provider_id")?;

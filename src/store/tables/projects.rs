@@ -91,7 +91,7 @@ pub(crate) fn list(
     page::read(connection, &listing, conditions, request, Project::read)
 }
 
-/// How many of a project's beads have each status.
+/// Returns the number of a project's beads by status.
 pub(crate) fn bead_counts(connection: &Connection, project: &str) -> Result<Vec<(String, u64)>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT status, count(*) FROM beads WHERE project_id = ?1 GROUP BY status ORDER BY 1",
@@ -100,7 +100,7 @@ pub(crate) fn bead_counts(connection: &Connection, project: &str) -> Result<Vec<
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Which beads a project has, in short.
+/// Returns the identifying fields of a project's open beads.
 pub(crate) fn open_work(connection: &Connection, project: &str) -> Result<OpenWork, StoreError> {
     let sql = "SELECT count(*), max(created_at || ' ' || id) FROM beads WHERE project_id = ?1";
     let mut statement = connection.prepare_cached(sql)?;

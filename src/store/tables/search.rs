@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 /// The condition on `b.rowid` that a bead has these words.
 pub(crate) const MATCHES: &str = "b.rowid IN (SELECT rowid FROM bead_texts WHERE bead_texts MATCH ?)";
 
-/// What a person typed, as the index understands it; none when there is no word in it.
+/// Converts user input to a full-text query; none when it contains no word.
 pub(crate) fn query(text: &str) -> Option<String> {
     let words: Vec<String> = text
         .split(|c: char| !c.is_alphanumeric())

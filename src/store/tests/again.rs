@@ -26,7 +26,7 @@ pub fn command_behind(prefix: &[&str], test: &str, directory: &Path) -> Command 
     command
 }
 
-/// Writes a line to whoever runs this child; ends the child when nobody listens any more.
+/// Writes a line to the parent process; ends the child when the parent has closed the pipe.
 pub fn print_line(line: &str) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();

@@ -35,7 +35,7 @@ fn open(directory: &Path) -> Store {
 /// The greatest number that strace takes.
 const NO_FAILURE: usize = 65_535;
 
-/// What the child said and synced, in the order in which the kernel saw it.
+/// Output line or sync of the child, in the order in which the kernel saw it.
 #[derive(Debug, PartialEq)]
 enum TraceLine {
     Output(String),

@@ -1,4 +1,4 @@
-//! File locks in the writer: nobody takes what is held, and the end of a hold misses none.
+//! File locks in the writer: a held lock cannot be taken, and the end of a hold frees every lock.
 
 use crate::home::Home;
 use crate::rows::{at, bead, with_project};

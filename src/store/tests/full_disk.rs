@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 const TEST: &str = "full_disk::full_disk_refuses_units_until_there_is_space";
-/// How the child is told of the size of its beads, in bytes.
+/// Environment variable with the size of the child's beads, in bytes.
 const SIZE: &str = "ARBITER_STORE_TEST_SIZE";
 /// The exit code that says that the small disk could not be made.
 const EXIT_NO_DISK: i32 = 97;
@@ -55,7 +55,7 @@ async fn fill_and_free(directory: &Path, size: usize) {
             store.commit(whole(&id, &description)).await.unwrap_or_else(|e| panic!("with space: {e:?}"));
             answered.insert(id);
             assert_eq!(whole_beads(&store).await, answered, "freed, {size} bytes, round {round}");
-            // From here to the next filling the disk is filled by somebody else, to the last byte.
+            // From here to the next filling, other files fill the disk to the last byte.
             fill_disk(&directory.join(format!("padding{round}")));
         }
     }
@@ -92,7 +92,7 @@ fn full_disk_refuses_units_until_there_is_space() {
 fn on_small_disk(size: usize) {
     let home = tempfile::tempdir().unwrap();
     let place = home.path().to_str().unwrap();
-    // A mount namespace of its own: the small disk goes with the child, whatever becomes of it.
+    // A mount namespace of its own: the small disk goes away with the child in every case.
     for unshare in [&["unshare", "-m"][..], &["unshare", "-rm"]] {
         let prefix = [unshare, &["sh", "-c", MOUNT, place]].concat();
         let Ok(output) = command_behind(&prefix, TEST, home.path()).env(SIZE, size.to_string()).output()

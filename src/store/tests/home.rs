@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// What the store's two callbacks were told.
+/// Recorder of the store's two callbacks.
 #[derive(Clone, Default)]
 pub struct Recorder {
     published: Arc<Mutex<Vec<Arc<Event>>>>,
@@ -57,7 +57,7 @@ impl Home {
     }
 }
 
-/// How a test opens a store.
+/// Returns the options of a test store.
 pub fn options(directory: &Path, recorder: &Recorder) -> Options {
     let (published, failures) = (Arc::clone(&recorder.published), Arc::clone(&recorder.failures));
     Options {

@@ -27,7 +27,7 @@ pub fn whole(id: &str, description: &str) -> Unit {
     unit
 }
 
-/// What every whole unit of a bead tells, in order.
+/// Events of every complete unit of a bead, in order.
 const EXPECTED_EVENTS: [EventType; 3] = [EventType::BeadCreated, EventType::LogMessage, EventType::BeadReady];
 
 /// The beads of whole units; panics when there is a part of one, or a gap in the log.

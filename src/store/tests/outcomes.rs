@@ -1,9 +1,9 @@
-//! What a commit was answered with, in a word.
+//! Outcomes of commits, each as one word.
 
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Committed, StoreError};
 
-/// What a commit answers.
+/// Result of a commit.
 pub type Outcome = Result<Committed, StoreError>;
 
 /// The rule that was broken.

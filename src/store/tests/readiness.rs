@@ -313,7 +313,7 @@ async fn spawn_depth_counts_beads_created_by_agents() {
     for id in ["root", "a", "b", "aa", "found"] {
         unit.create(&bead(id), Change::Bead);
     }
-    // Somebody who is no agent has found that one.
+    // The edge of an actor that is not an agent.
     unit.change(Change::AddEdge(edge("found", "root", "discovered-from")));
     store.commit(unit).await.unwrap();
     let mut unit = Unit::new(at(1), "agent-1", "test");

@@ -14,7 +14,7 @@ pub struct Graph {
     /// Status and type by id.
     pub beads: BTreeMap<String, (String, String)>,
     pub reasons: BTreeMap<String, String>,
-    /// Beads that are no work whatever their status.
+    /// Beads that are excluded from work at any status.
     pub shelved: BTreeSet<String>,
     /// True if `conditional-blocks` is taken by its word.
     pub on_failure: bool,
@@ -47,7 +47,7 @@ impl Graph {
         self.edges.iter().filter_map(move |edge| child(edge).map(|()| edge.0.0.as_str()))
     }
 
-    /// What this bead waits for: the targets that exist and hold it back.
+    /// Returns the existing targets that block this bead.
     pub fn waiting_on(&self, id: &str) -> Vec<String> {
         let mut found = Vec::new();
         for ((from, to), kind) in &self.edges {

@@ -16,7 +16,7 @@ use arbiter_store::{Change, EventRange, Heartbeat, Store, Write};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// What a random step is made of: which command, and what it says.
+/// Random step: a command and its arguments.
 #[derive(Clone, Debug)]
 struct Step {
     entity: usize,
@@ -131,7 +131,7 @@ fn providers(row: &Provider, step: &Step) -> Result<Vec<FieldChanges>, Refusal> 
     row.decide(&commands[step.command % commands.len()], &catalog(step))
 }
 
-/// A catalogue that knows the step's model, if anybody can.
+/// Returns a catalogue that contains the step's model, if it has one.
 fn catalog(step: &Step) -> Catalog {
     let entry = CatalogEntry {
         name: step.text.clone(),

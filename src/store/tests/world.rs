@@ -1,5 +1,4 @@
-//! What a test of readiness does to beads, and what it knows of them: the reference's graph, and the rows
-//! that the next commands are decided on.
+//! Model of the readiness tests: the reference's graph, and the rows that the next commands are decided on.
 
 use crate::reference::Graph;
 use crate::rows::{bead, decision, edge};
@@ -37,7 +36,7 @@ pub enum GraphOp {
     BlockingRule { on_failure: bool },
 }
 
-/// Why the store has to refuse a unit.
+/// Expected reason for the store to refuse a unit.
 #[derive(Debug, PartialEq)]
 pub enum ExpectedRefusal {
     Taken,
@@ -47,7 +46,7 @@ pub enum ExpectedRefusal {
     NoSuchBead,
 }
 
-/// What the test knows: the reference's graph and the rows that commands are decided on.
+/// State of the test: the reference's graph, and the rows that commands are decided on.
 #[derive(Clone, Default)]
 pub struct WorldModel {
     pub graph: Graph,

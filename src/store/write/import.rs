@@ -1,5 +1,4 @@
-//! Many beads at once from a file: one transaction, whatever their number, with a report of every line that is not
-//! taken as it is.
+//! Import of many beads from a file in one transaction, with a report of every line that is not taken unchanged.
 
 use crate::base::error::StoreError;
 use crate::base::table;
@@ -26,13 +25,13 @@ use std::collections::BTreeSet;
 /// A dependency as a file tells of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImportedEdge {
-    /// What the bead depends on; it may be missing.
+    /// Bead that it depends on; may be missing.
     pub depends_on: BeadId,
     pub kind: String,
     pub gate: Option<Gate>,
-    /// Since when, and by whom.
+    /// Time and author of its creation.
     pub created: (Timestamp, String),
-    /// What else the file knows of it, as a JSON object.
+    /// Unknown fields of the file, as a JSON object.
     pub kept: Option<String>,
 }
 
@@ -43,7 +42,7 @@ pub struct ImportedComment {
     pub author_id: String,
     pub text: String,
     pub created_at: Timestamp,
-    /// What else the file knows of it, as a JSON object.
+    /// Unknown fields of the file, as a JSON object.
     pub kept: Option<String>,
 }
 
@@ -75,7 +74,7 @@ impl From<NewEvent> for ImportEvent {
 }
 
 impl ImportedBead {
-    /// A bead of a file. Whoever reads the file makes event and values as well: the writer has enough to do.
+    /// Creates a bead of a file. The reader of the file also builds the event and the values, to relieve the writer.
     pub fn new(
         line: u64,
         bead: Bead,
@@ -109,7 +108,7 @@ pub enum Imported {
     Broken(String),
 }
 
-/// How an import is made.
+/// Options of an import.
 pub struct ImportOrder {
     pub project_id: ProjectId,
     pub at: Timestamp,
@@ -121,7 +120,7 @@ pub struct ImportOrder {
     pub content: Box<dyn Iterator<Item = Imported> + Send>,
 }
 
-/// What became of an import. Lists of ids are in the file's order.
+/// Report of an import. Lists of ids are in the file's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportReport {
     pub created: u64,
@@ -136,15 +135,15 @@ pub struct ImportReport {
     pub tie_kept_local_ids: Vec<String>,
     /// Beads that the file has in an older state.
     pub stale_skipped_ids: Vec<String>,
-    /// Beads that somebody is at work on here.
+    /// Beads that an agent works on here.
     pub held_ids: Vec<String>,
     /// Beads of these ids are another project's.
     pub other_project_ids: Vec<String>,
     /// Beads of these ids were deleted here.
     pub deleted_ids: Vec<String>,
-    /// Dependencies on beads that are not here: kept, and holding nobody back.
+    /// Dependencies on missing beads: kept, but not blocking.
     pub dangling: Vec<(String, String)>,
-    /// Dependencies that would close a circle: kept without holding anybody back, each with its path.
+    /// Dependencies that would close a cycle: kept, but not blocking, each with its path.
     pub cycles: Vec<String>,
     /// Lines that could not be taken, and why.
     pub refused: Vec<(u64, String)>,

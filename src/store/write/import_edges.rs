@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 
-/// What stands before the type of a dependency that would close a circle.
+/// Prefix of the type of a dependency that would close a cycle.
 pub const CYCLIC: &str = "cyclic:";
 
 /// A dependency that an import wants.
@@ -38,7 +38,7 @@ pub(crate) fn add(
         let PendingEdge { bead_id, edge, has_own_event } = one;
         let path = cycle_finder.paths.get(&at);
         report.cycles.extend(path.cloned());
-        // What would close a circle is kept, but holds nobody back.
+        // An edge that would close a cycle is kept, but does not block.
         let kind = if path.is_some() { format!("{CYCLIC}{}", edge.kind) } else { edge.kind.clone() };
         // A bead of this import is there.
         if *has_own_event && !table::exists(connection, "beads", bead_id.as_str())? {
@@ -164,7 +164,7 @@ fn cycle(count: usize, graph_edges: &[GraphEdge]) -> Option<Vec<GraphEdge>> {
         out[graph_edge.0 as usize].push(*graph_edge);
         incoming[graph_edge.1 as usize] += 1;
     }
-    // Whatever nothing leads to lies on no circle.
+    // A node without incoming edges lies on no cycle.
     let mut free: Vec<usize> = (0..count).filter(|node| incoming[*node] == 0).collect();
     let mut left = count;
     while let Some(node) = free.pop() {

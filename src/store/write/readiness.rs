@@ -17,14 +17,14 @@ pub(crate) struct BecameReady {
     pub(crate) project_id: String,
 }
 
-/// What a refresh has found of a bead: as it was before, and as it is now.
+/// Result of refreshing a bead: its readiness before and after.
 struct ReadinessDiff {
     project_id: String,
     was_ready: bool,
     ready: bool,
 }
 
-/// What a refresh needs of a bead's row.
+/// Columns of a bead's row that a refresh reads.
 struct StoredReadiness {
     status: String,
     bead_type: String,
@@ -111,8 +111,8 @@ pub(crate) fn waiters(
     Ok(())
 }
 
-/// The same for many beads that were just stored, all those with a greater place than `last_old`: at once where nothing
-/// has to be looked at, and like any others where they have dependencies or somebody had one on them.
+/// Refreshes many new beads: all those with a row id above `last_old`. Beads without dependencies in either direction
+/// are updated at once, the others one by one.
 pub(crate) fn refresh_new(
     connection: &Connection,
     last_old: i64,

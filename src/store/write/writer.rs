@@ -41,7 +41,7 @@ pub(crate) struct ImportJob {
     pub(crate) answer: oneshot::Sender<Result<ImportReport, StoreError>>,
 }
 
-/// What was written of a bead to its file: its id, when it changed by the file, its revision, its lists.
+/// Fields of a bead as written to its file: id, time of change by the file, revision, lists.
 pub(crate) type WrittenBead = (String, Timestamp, u64, MergeBase);
 
 /// Marks of written beads, or of a whole file, that wait for their turn.
@@ -51,7 +51,7 @@ pub(crate) struct FileMarksJob {
     pub(crate) answer: oneshot::Sender<Result<(), StoreError>>,
 }
 
-/// What the writer is told.
+/// Message to the writer.
 pub(crate) enum WriterMessage {
     Commit(CommitJob),
     /// Read a file in, in a transaction of its own.
@@ -62,7 +62,7 @@ pub(crate) enum WriterMessage {
     Stop,
 }
 
-/// What the writer has done since the start.
+/// Statistics of the writer since the start.
 #[derive(Debug, Default)]
 pub struct WriterStats {
     pub commits: AtomicU64,
@@ -161,7 +161,7 @@ impl Writer {
                     (self.publish)(appended);
                 }
                 for (job, outcome) in group.into_iter().zip(outcomes) {
-                    // Whoever no longer waits for the answer finds the change in the store.
+                    // A caller that no longer waits finds the change in the store.
                     let _ = job.answer.send(outcome);
                 }
                 match self.wal.checkpoint_if_large(&self.connection) {
@@ -284,8 +284,8 @@ impl Writer {
         Ok(self.tail.seq)
     }
 
-    /// One transaction, however large. Of its events only the newest is handed on: whoever listens sees that some lie
-    /// between, and reads them from the log.
+    /// Imports in one transaction of any size. Only the newest of its events is published. Subscribers detect the gap
+    /// and read the missing events from the log.
     fn import(&mut self, job: ImportJob) {
         let ImportJob { mut order, answer } = job;
         if self.failed {
@@ -380,7 +380,7 @@ impl Writer {
     }
 }
 
-/// Who tells of an event, and when.
+/// Actor and time of an event.
 #[derive(Clone, Copy)]
 struct Provenance<'a> {
     at: Timestamp,
@@ -400,7 +400,7 @@ fn append(
     Ok(Arc::new(append_written(connection, tail, provenance, event, &text)?))
 }
 
-/// The same with its data as text; those in the event itself need not be there.
+/// Appends an event whose data is already text; the event's own data may be empty.
 fn append_written(
     connection: &Connection,
     tail: &mut Checkpoint,

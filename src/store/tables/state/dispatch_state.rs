@@ -1,4 +1,4 @@
-//! Whether work is handed out.
+//! State of dispatch: running or paused.
 
 use crate::base::error::StoreError;
 use crate::base::table::get_time;

@@ -18,7 +18,7 @@ pub struct DueMirror {
     pub run: Option<(String, u64)>,
 }
 
-/// How far the mirror has got.
+/// Position of the mirror.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MirrorState {
     /// The last event it has read; none before the first one.
@@ -86,7 +86,7 @@ pub(crate) fn due(connection: &Connection, most: u32) -> Result<Vec<DueMirror>, 
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// How far the mirror has got.
+/// Returns the mirror's position.
 pub(crate) fn state(connection: &Connection) -> Result<MirrorState, StoreError> {
     let cursor = cursors::get(connection, MIRROR_CURSOR)?;
     let sql = "SELECT count(*), min(seq) FROM mirrored WHERE seq > sent_seq";
@@ -95,7 +95,7 @@ pub(crate) fn state(connection: &Connection) -> Result<MirrorState, StoreError> 
     Ok(MirrorState { cursor, due, oldest_due })
 }
 
-/// Which life of an entity the mirror is at; none before its first event was read.
+/// Returns the mirror's run number of an entity; none before its first event was read.
 pub(crate) fn run_no(connection: &Connection, kind: &str, id: &str) -> Result<Option<u64>, StoreError> {
     use rusqlite::OptionalExtension;
     let mut statement =

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 const CONDITIONAL: &str = "conditional-blocks";
 
-/// What `conditional-blocks` means in this database.
+/// Returns the meaning of `conditional-blocks` in this database.
 pub(crate) fn conditional(connection: &Connection) -> Result<ConditionalMode, StoreError> {
     let word: Option<String> = connection
         .prepare_cached("SELECT value FROM rules WHERE name = ?1")?

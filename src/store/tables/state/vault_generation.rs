@@ -21,7 +21,7 @@ pub(crate) fn record(connection: &Connection, generation: u64) -> Result<(), Sto
     Ok(())
 }
 
-/// Takes a generation for the newest, whatever was seen before.
+/// Accepts a generation as the newest, even if a newer one was seen.
 pub(crate) fn accept(connection: &Connection, generation: u64) -> Result<(), StoreError> {
     connection
         .prepare_cached("INSERT OR REPLACE INTO vault_seen (one, generation) VALUES (1, ?1)")?

@@ -210,7 +210,7 @@ pub(crate) fn check_no_pending_about(connection: &Connection, bead: &BeadId) -> 
     Err(StoreError::Stale { entity: "decisions about bead", id: bead.to_string() })
 }
 
-/// Checks that a project and its decisions have no open decisions.
+/// Checks that a project has no open decisions.
 pub(crate) fn check_no_pending_in(connection: &Connection, project: &ProjectId) -> Result<(), StoreError> {
     let mut pending =
         connection.prepare_cached("SELECT 1 FROM decisions WHERE project_id = ?1 AND status = 'pending'")?;

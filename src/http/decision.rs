@@ -36,48 +36,48 @@ pub struct DecisionView {
     project_id: String,
     /// The bead it is about.
     bead_id: Option<String>,
-    /// Why it was asked for.
+    /// Purpose of the decision.
     #[schemars(schema_with = "word::<Purpose>")]
     purpose: Purpose,
-    /// What is asked.
+    /// Question.
     question: String,
     /// The answers that may be given; empty: any text.
     options: Vec<String>,
-    /// What the asker would answer.
+    /// Answer that the requester recommends.
     recommendation: Option<String>,
-    /// Who asks.
+    /// Requester.
     requester_id: Option<String>,
-    /// Who answered.
+    /// Decider.
     decider_id: Option<String>,
     /// The answer.
     decision: Option<String>,
-    /// Why it was answered so.
+    /// Rationale of the answer.
     rationale: Option<String>,
     /// 0 (critical) to 4 (backlog).
     priority: u8,
-    /// Where it stands.
+    /// Current status.
     #[schemars(schema_with = "word::<Status>")]
     status: Status,
-    /// When it ends unanswered; null: never.
+    /// Deadline for the answer; null: none.
     #[schemars(schema_with = "maybe_time")]
     deadline: Option<Timestamp>,
-    /// What its deadline does: `expire`, `escalate`, or `choose:` and an option.
+    /// Effect of the deadline: `expire`, `escalate`, or `choose:` and an option.
     #[schemars(with = "String")]
     on_timeout: OnTimeout,
-    /// When its first deadline passed, if that gave it another one.
+    /// Time of the escalation, if the first deadline was followed by another.
     #[schemars(schema_with = "maybe_time")]
     escalated_at: Option<Timestamp>,
-    /// How much of its time had passed when it was last reminded of, in percent.
+    /// Elapsed part of the time limit at the last reminder, in percent.
     reminded: u8,
-    /// The digest of what it is about, as that was when it was asked, or as it was answered.
+    /// Digest of the subject at the time of the request, or of the answer.
     subject_digest: Option<String>,
-    /// When it was asked.
+    /// Time of the request.
     #[schemars(schema_with = "time")]
     created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     #[schemars(schema_with = "time")]
     updated_at: Timestamp,
-    /// When it ended.
+    /// End time.
     #[schemars(schema_with = "maybe_time")]
     decided_at: Option<Timestamp>,
     /// Its revision.
@@ -113,7 +113,7 @@ impl From<Decision> for DecisionView {
     }
 }
 
-/// A question to be asked.
+/// A decision to request.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewDecisionBody {
@@ -125,28 +125,28 @@ struct NewDecisionBody {
     /// The bead it is about; it waits for the answer.
     #[serde(default)]
     bead_id: Option<String>,
-    /// What is asked.
+    /// Question.
     question: String,
     /// The answers that may be given; none: any text.
     #[serde(default)]
     options: Option<Vec<String>>,
-    /// What the asker would answer.
+    /// Answer that the requester recommends.
     #[serde(default)]
     recommendation: Option<String>,
-    /// Who asks; only an administrator may name another than the token's holder.
+    /// Requester; only an administrator may name another than the token's holder.
     #[serde(default)]
     requester_id: Option<String>,
     /// 0 (critical) to 4 (backlog); 2 by default.
     #[serde(default)]
     priority: Option<u8>,
-    /// How long it waits for its answer: `48h`, `90m`, `never`.
+    /// Time limit of the answer: `48h`, `90m`, `never`.
     #[serde(default)]
     timeout: Option<String>,
     /// Until when it waits for its answer.
     #[serde(default)]
     #[schemars(schema_with = "maybe_time")]
     deadline: Option<Timestamp>,
-    /// What its deadline does: `expire` (the default), `escalate`, or `choose:` and an option.
+    /// Effect of the deadline: `expire` (the default), `escalate`, or `choose:` and an option.
     #[serde(default)]
     on_timeout: Option<String>,
 }
@@ -157,22 +157,22 @@ struct NewDecisionBody {
 struct DecideBody {
     /// The answer; one of the options when there are any.
     decision: String,
-    /// Why.
+    /// Reason.
     #[serde(default)]
     rationale: Option<String>,
-    /// Who answers; only an administrator may name another than the token's holder.
+    /// Decider; only an administrator may name another than the token's holder.
     #[serde(default)]
     decider_id: Option<String>,
-    /// The digest of what it is about as whoever answers has seen it, when that was changed since it was asked.
+    /// Digest of the subject as the decider has seen it; required if the subject changed after the request.
     #[serde(default)]
     subject_digest: Option<String>,
 }
 
-/// Why a question is withdrawn.
+/// Reason for the withdrawal of a decision.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CancelBody {
-    /// Why.
+    /// Reason.
     reason: String,
 }
 

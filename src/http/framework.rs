@@ -1,4 +1,4 @@
-//! What every route shares: routing, authentication, rights, limits, metrics, idempotency.
+//! Parts shared by every route: routing, authentication, rights, limits, metrics, idempotency.
 
 pub(crate) mod auth;
 pub(crate) mod bead_cache;

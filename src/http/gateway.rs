@@ -20,7 +20,7 @@ use warp::http::header::HeaderName;
 
 /// The header in which OpenAI's clients name a project.
 const PROJECT: HeaderName = HeaderName::from_static("openai-project");
-/// Who answered.
+/// Header with the provider that answered.
 const PROVIDER: HeaderName = HeaderName::from_static("x-arbiter-provider");
 /// The run that the chat is.
 const RUN: HeaderName = HeaderName::from_static("x-arbiter-run");
@@ -32,7 +32,7 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 struct ChatCompletion {
     /// `auto`, `PROVIDER/MODEL` or the name of a model that a provider offers.
     model: String,
-    /// What was said so far.
+    /// Conversation so far.
     messages: Vec<Value>,
     /// True if the answer comes in pieces, as server-sent events.
     #[serde(default)]
@@ -42,20 +42,20 @@ struct ChatCompletion {
     others: Map<String, Value>,
 }
 
-/// A model that can be asked for.
+/// A model that a request may name.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ModelView {
-    /// The name it is asked for by.
+    /// Name used in requests.
     id: String,
     /// `model`.
     object: &'static str,
-    /// When the server learned of it; here it is always 0.
+    /// Always 0; the field is required by the protocol.
     created: u64,
     /// The provider that serves it, or the first of those that do.
     owned_by: String,
 }
 
-/// The models that can be asked for.
+/// Models that a request may name.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ModelsView {
     /// `list`.

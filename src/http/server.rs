@@ -32,21 +32,21 @@ use warp::reply::Response;
 
 /// The most bytes that wait to be written to, or were read from, one connection.
 const MAX_BUFFER: usize = 65_536;
-/// The pause after a connection could not be accepted, which is usually for want of file descriptors.
+/// Pause after a failed accept, usually caused by a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long requests in flight may take when the server ends.
+/// Time allowed for requests in flight at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often what was measured is sorted into its buckets.
+/// Interval between the upkeep runs of the metrics recorder.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a browser that came over TLS is told: a year of nothing else.
+/// HSTS header for TLS connections: one year.
 const HSTS_ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-/// Where connections come in.
+/// A listening socket.
 pub struct Listener {
     /// The port.
     pub listener: TcpListener,
-    /// What TLS is spoken with; none: plain HTTP.
+    /// TLS settings; `None` for plain HTTP.
     pub tls: Option<Arc<Tls>>,
 }
 
@@ -69,7 +69,7 @@ pub struct ConnectionLimits {
     pub connections: usize,
     /// The time after which a peer that takes nothing is given up.
     pub stall: Duration,
-    /// How long requests in flight may take at the end.
+    /// Time allowed for requests in flight at shutdown.
     pub drain: Duration,
 }
 
@@ -98,7 +98,7 @@ pub async fn serve(
     serve_endpoints(context, routes::endpoints(), listener, shutdown).await
 }
 
-/// Serves these endpoints instead of all of ours.
+/// Serves these endpoints in the place of the built-in ones.
 ///
 /// # Errors
 /// When the listener has no address.
@@ -214,7 +214,7 @@ async fn connection<S>(
     }
 }
 
-/// Answers a request that came over TLS, and tells a browser to come in no other way.
+/// Answers a request over TLS, and adds the HSTS header.
 async fn serve_over_tls<S>(service: S, request: Request<Incoming>) -> Result<Response, Infallible>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,

@@ -1,4 +1,4 @@
-//! What requests and answers look like on the wire; knows no resource.
+//! Wire format of requests and answers; knows no resource.
 
 pub(crate) mod body;
 pub(crate) mod error_mapping;

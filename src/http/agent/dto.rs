@@ -19,7 +19,7 @@ pub struct AgentView {
     pub id: String,
     /// Its name.
     name: String,
-    /// What it is for.
+    /// Purpose.
     description: String,
     /// The provider it speaks to.
     provider_id: Option<String>,
@@ -29,26 +29,26 @@ pub struct AgentView {
     role: Option<String>,
     /// The project it works for; null: all.
     project_id: Option<String>,
-    /// Who does its work.
+    /// Worker kind of the agent.
     #[schemars(schema_with = "word::<Kind>")]
     kind: Kind,
-    /// Where it stands.
+    /// Current status.
     #[schemars(schema_with = "word::<Status>")]
     status: Status,
-    /// Why it stands there, when that needs saying.
+    /// Reason for the status, if there is one.
     status_reason: Option<String>,
     /// The bead it works on.
     current_bead: Option<String>,
-    /// How it speaks to its model.
+    /// Model settings.
     #[schemars(schema_with = "any_object")]
     config: AgentConfig,
-    /// When it was created.
+    /// Time of creation.
     #[schemars(schema_with = "time")]
     created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     #[schemars(schema_with = "time")]
     updated_at: Timestamp,
-    /// When it last did something.
+    /// Time of the last activity.
     #[schemars(schema_with = "maybe_time")]
     last_active: Option<Timestamp>,
     /// Its revision.
@@ -78,13 +78,13 @@ impl From<Agent> for AgentView {
     }
 }
 
-/// Whether a new agent is started, in the seed's words.
+/// Initial status of a new agent, as the seed file writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum StartWord {
     /// At once.
     Active,
-    /// When somebody activates it.
+    /// Inactive until it is activated.
     Inactive,
 }
 
@@ -97,7 +97,7 @@ pub struct NewAgentBody {
     id: Option<String>,
     /// Its name.
     name: String,
-    /// What it is for.
+    /// Purpose.
     #[serde(default)]
     description: Option<String>,
     /// The provider it speaks to; required of kind `llm`.
@@ -116,11 +116,11 @@ pub struct NewAgentBody {
     #[serde(default)]
     #[schemars(schema_with = "word::<Kind>")]
     kind: Option<Kind>,
-    /// How it speaks to its model: an object, or a string that holds one.
+    /// Model settings: an object, or a string that holds one.
     #[serde(default)]
     #[schemars(schema_with = "object_or_text")]
     config: Value,
-    /// Whether it is started; `active` by default.
+    /// Initial status; `active` by default.
     #[serde(default)]
     status: Option<StartWord>,
 }
@@ -132,7 +132,7 @@ pub struct AgentPatchBody {
     /// Its name.
     #[serde(deserialize_with = "present")]
     name: Option<String>,
-    /// What it is for.
+    /// Purpose.
     #[serde(deserialize_with = "present")]
     description: Option<String>,
     /// The provider it speaks to.
@@ -147,7 +147,7 @@ pub struct AgentPatchBody {
     /// The project it works for; null: all.
     #[serde(deserialize_with = "nullable")]
     project_id: Option<Option<String>>,
-    /// How it speaks to its model, as a whole.
+    /// Model settings; replaces all of them.
     #[serde(deserialize_with = "present")]
     #[schemars(schema_with = "object_or_text")]
     config: Option<Value>,
@@ -162,7 +162,7 @@ pub struct AgentPatchBody {
 pub struct StatusBody {
     /// `blocked`, `idle`, `shutdown` or `active`.
     pub status: String,
-    /// Why.
+    /// Reason.
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -179,7 +179,7 @@ pub struct CloneBody {
     /// The persona it plays; else that of the other one.
     #[serde(default)]
     pub persona_name: Option<String>,
-    /// True if the other one is shut down in the same moment, and its bead released.
+    /// True if the original agent is shut down in the same transaction, and its bead released.
     #[serde(default)]
     pub replace: bool,
 }
@@ -192,11 +192,11 @@ pub struct AssignBody {
     pub bead_id: String,
 }
 
-/// Why something is done.
+/// Body with a reason.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReasonBody {
-    /// Why.
+    /// Reason.
     pub reason: Option<String>,
 }
 

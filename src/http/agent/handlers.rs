@@ -94,8 +94,8 @@ fn answer(agent: Agent) -> Result<Reply, ApiError> {
     Reply::entity(&AgentView::from(agent), revision)
 }
 
-/// An agent as whoever asks may see it: on which bead one works that works for every project is not told to
-/// those who see only some.
+/// Returns the agent as the caller may see it. A caller limited to projects does not see the current bead of an
+/// agent that works for every project.
 fn redact_current_bead(request: &ApiRequest, agent: Agent) -> Agent {
     let hidden = agent.project_id.is_none() && request.identity.projects().is_some();
     if hidden { Agent { current_bead: None, ..agent } } else { agent }

@@ -23,13 +23,13 @@ struct PersonaSummaryView {
     name: String,
     /// Its first heading.
     title: String,
-    /// How much it decides by itself.
+    /// Level of autonomy: the decisions it makes without a person.
     #[schemars(schema_with = "word::<Autonomy>")]
     autonomy: Autonomy,
     /// Whose it is.
     #[schemars(schema_with = "word::<PersonaOrigin>")]
     origin: PersonaOrigin,
-    /// It is the user's and stands before one that Arbiter brings along.
+    /// True if a persona of the user replaces a built-in one of the same name.
     is_shadowing: bool,
     /// The revision of its texts.
     revision: u64,

@@ -35,9 +35,9 @@ macro_rules! run_view {
             /// `run`: an agent at a bead; `work`: a prompt to an agent; `gateway`: a chat of another program.
             #[schemars(schema_with = "word::<Kind>")]
             kind: Kind,
-            /// The bead it worked on.
+            /// Bead of the run.
             bead_id: Option<String>,
-            /// The agent that worked, or that it was for.
+            /// Agent that worked, or on whose behalf the call was made.
             agent_id: Option<String>,
             /// The project it was for.
             project_id: Option<String>,
@@ -47,12 +47,12 @@ macro_rules! run_view {
             provider_id: Option<String>,
             /// The model that answered.
             model: Option<String>,
-            /// How it stands.
+            /// Current status.
             #[schemars(schema_with = "word::<Status>")]
             status: Status,
-            /// What the agent chose: `finish`, `block`, `ask_decision`; or `answered`.
+            /// Action that the agent chose: `finish`, `block`, `ask_decision`; or `answered`.
             outcome: Option<String>,
-            /// What went wrong.
+            /// Error, if any.
             error: Option<String>,
             /// Answers of the model.
             steps: u32,
@@ -62,14 +62,14 @@ macro_rules! run_view {
             input_tokens: u64,
             /// Tokens received.
             output_tokens: u64,
-            /// What it cost, in US dollars.
+            /// Cost, in US dollars.
             cost_usd: f64,
             /// Time spent waiting for the provider, in milliseconds.
             latency_ms: u64,
-            /// When it began.
+            /// Start time.
             #[schemars(schema_with = "time")]
             started_at: Timestamp,
-            /// When it ended.
+            /// End time.
             #[schemars(schema_with = "maybe_time")]
             finished_at: Option<Timestamp>,
             $($(#[$field_doc])* $extra: $type,)*
@@ -112,9 +112,9 @@ run_view! {
 run_view! {
     /// A run with what was said in it.
     WholeRunView {
-        /// What the agent was asked first.
+        /// First prompt to the agent.
         prompt: String,
-        /// What it answered last.
+        /// Last answer of the agent.
         answer: Option<String>,
         /// Everything that was said.
         messages: Value,
@@ -140,31 +140,31 @@ impl RunView {
 /// A call to a provider, with the attempts it took.
 #[derive(Debug, Serialize, JsonSchema)]
 struct CallView {
-    /// When it began.
+    /// Start time.
     #[schemars(schema_with = "time")]
     at: Timestamp,
-    /// Who was asked last.
+    /// Provider that was called last.
     provider_id: String,
-    /// The model that was asked.
+    /// Model of the call.
     model: String,
-    /// How it ended.
+    /// Outcome.
     #[schemars(schema_with = "word::<Outcome>")]
     outcome: Outcome,
-    /// What went wrong.
+    /// Error, if any.
     error_kind: Option<String>,
-    /// How often a provider was asked.
+    /// Number of attempts over all providers.
     attempts: u32,
     /// The provider that was to serve it before, and did not.
     failover_from: Option<String>,
-    /// Why not.
+    /// Reason for the failover, if there was one.
     failover_reason: Option<String>,
     /// Tokens sent.
     input_tokens: u64,
     /// Tokens received.
     output_tokens: u64,
-    /// What it cost, in US dollars.
+    /// Cost, in US dollars.
     cost_usd: f64,
-    /// How long it took, in milliseconds.
+    /// Duration, in milliseconds.
     latency_ms: u64,
 }
 
@@ -187,11 +187,11 @@ impl From<ledger::Call> for CallView {
     }
 }
 
-/// Why a run is ended.
+/// Reason for the cancellation of a run.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct CancelBody {
-    /// For whoever looks later.
+    /// Reason, for the record.
     reason: Option<String>,
 }
 

@@ -19,16 +19,16 @@ const MAX_TIMEOUT_SEC: u64 = 3_600;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PromptBody {
-    /// The agent that is asked.
+    /// Agent to prompt.
     agent_id: String,
     /// The project it is for, which pays.
     project_id: String,
-    /// What is asked.
+    /// Prompt to the agent.
     prompt: String,
-    /// What else the agent has to know, by name.
+    /// Additional context for the agent, by name.
     #[serde(default)]
     context: Map<String, Value>,
-    /// How long the answer may take, 1 to 3600 seconds; else as long as any call.
+    /// Time limit of the answer, 1 to 3600 seconds; by default that of any call.
     #[serde(default)]
     timeout_sec: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! What can be done with a bead: claim it, work under the lease, end it, and say what it depends on.
+//! Actions on a bead: claim, work under the lease, end, and edit dependencies.
 
 use crate::http::bead::dto::BeadView;
 use crate::http::bead::handlers::{answer, check_agent_may_write, id};
@@ -20,13 +20,13 @@ use warp::http::Method;
 /// The type of a dependency that names none.
 const DEFAULT_EDGE: &str = "blocks";
 
-/// Who claims a bead.
+/// Agent that claims a bead.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct ClaimBody {
     /// The agent; an agent's own token may leave it out.
     agent_id: Option<String>,
-    /// How long the lease lasts without a heartbeat, 10 to 3600 seconds.
+    /// Duration of the lease without a heartbeat, 10 to 3600 seconds.
     ttl_sec: Option<u64>,
 }
 
@@ -44,7 +44,7 @@ pub struct ClaimView {
 pub struct LeaseView {
     /// The token that later writes carry.
     token: String,
-    /// When the claim ends unless renewed.
+    /// Time at which the claim expires unless it is renewed.
     #[schemars(schema_with = "time")]
     expires_at: Timestamp,
 }
@@ -63,45 +63,45 @@ struct HeartbeatBody {
     lease_token: String,
 }
 
-/// Why something is done, where that may be left out.
+/// Body with an optional reason.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct MaybeReasonBody {
-    /// Why.
+    /// Reason.
     reason: Option<String>,
     /// The token of the lease under which its holder writes.
     lease_token: Option<String>,
 }
 
-/// Why something is done.
+/// Body with a reason.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BecauseBody {
-    /// Why.
+    /// Reason.
     reason: String,
     /// The token of the lease under which its holder writes.
     #[serde(default)]
     lease_token: Option<String>,
 }
 
-/// What came of a bead.
+/// Result of a bead.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CompleteBody {
-    /// What came of it.
+    /// Summary of the result.
     summary: String,
     /// The token of the lease under which its holder writes.
     #[serde(default)]
     lease_token: Option<String>,
 }
 
-/// What a bead depends on.
+/// Dependency of a bead.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct DependencyBody {
     /// The bead it depends on.
     depends_on: String,
-    /// How; `blocks` by default.
+    /// Kind of dependency; `blocks` by default.
     #[serde(default, rename = "type")]
     kind: Option<String>,
     /// Of `waits-for`: `all-children` (the default) or `any-children`.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use std::time::Duration;
 use warp::http::Method;
 
-/// Who asks for what.
+/// Request for the next bead.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct PullBody {
@@ -23,9 +23,9 @@ struct PullBody {
     project_id: Option<String>,
     /// Only a bead with all of these tags.
     tags: Vec<String>,
-    /// How long to wait for one, 0 (the default) to 60 seconds.
+    /// Longest wait for a bead, 0 (the default) to 60 seconds.
     wait_sec: u64,
-    /// How long the lease lasts without a heartbeat, 10 to 3600 seconds.
+    /// Duration of the lease without a heartbeat, 10 to 3600 seconds.
     ttl_sec: Option<u64>,
 }
 
@@ -69,7 +69,7 @@ async fn next(request: ApiRequest, body: PullBody) -> Result<Reply, ApiError> {
     };
     let (pulls, caller) = (&request.handles().pulls, request.caller()?);
     let mut closing = request.context.closing();
-    // Whoever goes away drops all of this, and then gets no bead.
+    // A client that disconnects drops this future and gets no bead.
     let found = tokio::select! {
         found = pulls.next(&caller, wish) => found?,
         () = closing.triggered() => return Err(ApiError::new("shutting-down", "the server is shutting down")),

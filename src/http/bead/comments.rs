@@ -24,11 +24,11 @@ struct CommentView {
     id: String,
     /// The bead or project it is on.
     subject: String,
-    /// Who wrote it.
+    /// Author.
     author_id: String,
-    /// What it says.
+    /// Text.
     comment: String,
-    /// When it was written.
+    /// Time of writing.
     #[schemars(schema_with = "time")]
     created_at: Timestamp,
 }
@@ -49,9 +49,9 @@ impl From<Comment> for CommentView {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewCommentBody {
-    /// What it says.
+    /// Text.
     comment: String,
-    /// Who writes it; only an administrator may name another than the token's holder.
+    /// Author; only an administrator may name another than the token's holder.
     #[serde(default)]
     author_id: Option<String>,
 }

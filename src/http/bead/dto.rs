@@ -16,14 +16,14 @@ use serde_json::{Map, Value};
 pub struct BeadView {
     /// Its id.
     pub id: String,
-    /// What kind of work it is.
+    /// Type of work.
     #[serde(rename = "type")]
     bead_type: String,
-    /// What it is about.
+    /// Title.
     title: String,
-    /// What is to be done.
+    /// Description of the work.
     description: String,
-    /// Where it stands.
+    /// Current status.
     #[schemars(schema_with = "word::<Status>")]
     status: Status,
     /// 0 (critical) to 4 (backlog).
@@ -32,7 +32,7 @@ pub struct BeadView {
     project_id: String,
     /// The agent or person who holds it, or who is to have it.
     assigned_to: Option<String>,
-    /// True if it could be worked on now.
+    /// True if the bead is ready to be worked on.
     ready: bool,
     /// The beads it waits for.
     waiting_on: Vec<String>,
@@ -50,21 +50,21 @@ pub struct BeadView {
     children: Vec<String>,
     /// Words to find it by; `role:x` says which role fits.
     tags: Vec<String>,
-    /// What the work needs to know, by name.
+    /// Context of the work, by name.
     context: Map<String, Value>,
-    /// When it counts as done.
+    /// Acceptance criteria.
     acceptance_criteria: String,
-    /// When it should be done.
+    /// Due time.
     #[schemars(schema_with = "maybe_time")]
     due_at: Option<Timestamp>,
     /// Not ready before this time.
     #[schemars(schema_with = "maybe_time")]
     defer_until: Option<Timestamp>,
-    /// What came of it, or why it was ended.
+    /// Result, or reason for the close.
     close_reason: Option<String>,
-    /// Why it is blocked.
+    /// Reason for the block.
     block_reason: Option<String>,
-    /// Whether a person has approved it (asked of priority 0 only).
+    /// Approval by a person (required for priority 0 only).
     #[schemars(schema_with = "word::<Approval>")]
     approval: Approval,
     /// Failed attempts since it last made progress.
@@ -72,15 +72,15 @@ pub struct BeadView {
     /// Not tried again before this time.
     #[schemars(schema_with = "maybe_time")]
     next_attempt_at: Option<Timestamp>,
-    /// What the last failed attempt said.
+    /// Error of the last failed attempt.
     last_error: Option<String>,
-    /// When it was created.
+    /// Time of creation.
     #[schemars(schema_with = "time")]
     created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     #[schemars(schema_with = "time")]
     pub updated_at: Timestamp,
-    /// When it was closed.
+    /// Time of the close.
     #[schemars(schema_with = "maybe_time")]
     closed_at: Option<Timestamp>,
     /// Its revision.
@@ -127,12 +127,12 @@ impl BeadView {
         }
     }
 
-    /// What the bead is about.
+    /// Returns the title.
     pub fn title(&self) -> &str {
         &self.title
     }
 
-    /// Where it stands.
+    /// Returns the current status.
     pub fn status(&self) -> Status {
         self.status
     }
@@ -145,12 +145,12 @@ pub struct NewBeadBody {
     /// Its id; else one is made.
     #[serde(default)]
     id: Option<String>,
-    /// What kind of work it is; `task` by default.
+    /// Type of work; `task` by default.
     #[serde(default, rename = "type")]
     bead_type: Option<String>,
-    /// What it is about, in a line.
+    /// Title, in one line.
     title: String,
-    /// What is to be done.
+    /// Description of the work.
     #[serde(default)]
     description: Option<String>,
     /// 0 (critical) to 4 (backlog); 2 by default.
@@ -158,16 +158,16 @@ pub struct NewBeadBody {
     priority: Option<u8>,
     /// The project it belongs to.
     project_id: String,
-    /// Who is to have it.
+    /// Assigned agent.
     #[serde(default)]
     assigned_to: Option<String>,
     /// Words to find it by.
     #[serde(default)]
     tags: Option<Vec<String>>,
-    /// What the work needs to know, by name.
+    /// Context of the work, by name.
     #[serde(default)]
     context: Option<Map<String, Value>>,
-    /// When it counts as done.
+    /// Acceptance criteria.
     #[serde(default)]
     acceptance_criteria: Option<String>,
     /// Its parent.
@@ -179,7 +179,7 @@ pub struct NewBeadBody {
     /// Beads it is related to.
     #[serde(default)]
     related_to: Option<Vec<String>>,
-    /// When it should be done.
+    /// Due time.
     #[serde(default)]
     #[schemars(schema_with = "maybe_time")]
     due_at: Option<Timestamp>,
@@ -193,7 +193,7 @@ pub struct NewBeadBody {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewBeadsBody {
-    /// They; one may depend on another by the id that is chosen for it.
+    /// New beads; one may depend on another by its chosen id.
     pub beads: Vec<NewBeadBody>,
 }
 
@@ -223,20 +223,20 @@ impl From<NewBeadBody> for NewBead {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BeadPatchBody {
-    /// What kind of work it is.
+    /// Type of work.
     #[serde(rename = "type", deserialize_with = "present")]
     bead_type: Option<String>,
-    /// What it is about.
+    /// Title.
     #[serde(deserialize_with = "present")]
     title: Option<String>,
-    /// What is to be done.
+    /// Description of the work.
     #[serde(deserialize_with = "present")]
     description: Option<String>,
     /// The status to bring it to, by the one trigger that leads there.
     #[serde(deserialize_with = "present")]
     #[schemars(schema_with = "word::<Status>")]
     pub status: Option<Status>,
-    /// Why the status changes.
+    /// Reason for the change of status.
     pub reason: Option<String>,
     /// The token of the lease under which its holder writes.
     pub lease_token: Option<String>,
@@ -246,16 +246,16 @@ pub struct BeadPatchBody {
     /// The project it belongs to.
     #[serde(deserialize_with = "present")]
     pub project_id: Option<String>,
-    /// Who is to have it.
+    /// Assigned agent.
     #[serde(deserialize_with = "nullable")]
     pub assigned_to: Option<Option<String>>,
     /// Words to find it by.
     #[serde(deserialize_with = "present")]
     tags: Option<Vec<String>>,
-    /// What the work needs to know, by name.
+    /// Context of the work, by name.
     #[serde(deserialize_with = "present")]
     context: Option<Map<String, Value>>,
-    /// When it counts as done.
+    /// Acceptance criteria.
     #[serde(deserialize_with = "present")]
     acceptance_criteria: Option<String>,
     /// Its parent.
@@ -267,7 +267,7 @@ pub struct BeadPatchBody {
     /// All beads it is related to.
     #[serde(deserialize_with = "present")]
     pub related_to: Option<Vec<String>>,
-    /// When it should be done.
+    /// Due time.
     #[serde(deserialize_with = "nullable")]
     #[schemars(schema_with = "maybe_time")]
     due_at: Option<Option<Timestamp>>,
@@ -278,7 +278,7 @@ pub struct BeadPatchBody {
 }
 
 impl BeadPatchBody {
-    /// The fields that say what is done when and by whom, as far as they are given.
+    /// Returns the names of the given fields that plan the work, such as priority, assignee and blockers.
     pub fn planning_fields(&self) -> Vec<&'static str> {
         let given = [
             (self.bead_type.is_some(), "type"),

@@ -37,7 +37,7 @@ const EXPORT_PARAMS: &[QueryField] = &[
 struct LineView {
     /// Its number, from 1.
     line: u64,
-    /// What is to say.
+    /// Message.
     detail: String,
 }
 
@@ -46,14 +46,14 @@ struct LineView {
 struct DanglingView {
     /// The bead that depends.
     id: String,
-    /// What it depends on.
+    /// Id of the bead it depends on.
     depends_on: String,
 }
 
-/// What became of an import.
+/// Result of an import.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ImportView {
-    /// Where the beads came from.
+    /// Source of the beads.
     source: String,
     /// True if everything was taken back.
     dry_run: bool,
@@ -67,25 +67,25 @@ struct ImportView {
     memories: u64,
     /// The changed beads.
     updated_issues: Vec<String>,
-    /// Beads of the same second as ours: they stay as they are here, but for lists.
+    /// Beads changed in the same second as here: unchanged, except for their lists.
     tie_kept_local_ids: Vec<String>,
     /// Beads that the file has in an older state.
     stale_skipped_ids: Vec<String>,
-    /// Beads that somebody is at work on here: left alone.
+    /// Beads that are claimed here: left unchanged.
     held_ids: Vec<String>,
     /// Beads of these ids are another project's: left out.
     other_project_ids: Vec<String>,
     /// Beads of these ids were deleted here: left out.
     deleted_ids: Vec<String>,
-    /// Dependencies on beads that are not here: kept, and holding nobody back.
+    /// Dependencies on missing beads: kept, but not blocking.
     dangling_dependencies: Vec<DanglingView>,
-    /// Dependencies that would close a circle: kept without holding anybody back, each with its path.
+    /// Dependencies that would close a cycle: kept, but not blocking; each with its path.
     cycles: Vec<String>,
     /// Dependencies that were left out: none, ever.
     skipped_dependencies: Vec<String>,
     /// Lines that were not taken, and why.
     refused: Vec<LineView>,
-    /// What was odd and was taken nevertheless.
+    /// Irregularities that did not prevent the import.
     warnings: Vec<LineView>,
 }
 
@@ -128,7 +128,7 @@ struct RemovedLabelView {
     label: String,
 }
 
-/// What became of an export.
+/// Result of an export.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ExportView {
     /// The file.
@@ -207,8 +207,8 @@ fn format_of(request: &ApiRequest) -> Result<FileFormat, ApiError> {
     Ok(if given.contains("yaml") { FileFormat::Yaml } else { FileFormat::Jsonl })
 }
 
-/// Puts a body into a file that nobody else sees and that goes with its reader: the store must not wait for a client.
-/// None when the body is empty.
+/// Writes a body to an unnamed file that is deleted with its reader, because the store must not wait for a
+/// client. Returns `None` if the body is empty.
 async fn spool_body(
     mut stream: BodyStream,
     directory: PathBuf,

@@ -1,4 +1,4 @@
-//! What there is to know about a bead: why it does not move, what happened to it, what was tried.
+//! Diagnosis of a bead: why it is stuck, its history, and its attempts.
 
 use crate::http::agent::runs::RunSummaryView;
 use crate::http::bead::handlers::id;
@@ -11,7 +11,7 @@ use arbiter_store::RunFilter;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// Why a bead does not move.
+/// Reasons why a bead is stuck.
 #[derive(Debug, Serialize, JsonSchema)]
 struct WhyView {
     /// One reason a line.

@@ -28,7 +28,7 @@ pub struct GraphView {
     pub beads: BTreeMap<String, BeadView>,
     /// Their dependencies.
     pub edges: Vec<EdgeView>,
-    /// When the newest change of a bead was.
+    /// Time of the newest change of a bead.
     #[schemars(schema_with = "time")]
     updated_at: Timestamp,
 }
@@ -36,9 +36,9 @@ pub struct GraphView {
 /// A dependency: `to` depends on `from`, so the work goes along the arrow.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct EdgeView {
-    /// What is depended on.
+    /// Id of the blocking bead.
     pub from: String,
-    /// What depends on it.
+    /// Id of the dependent bead.
     pub to: String,
     /// The type of the dependency: `blocks`, `parent-child`, `related`, …
     pub relationship: String,

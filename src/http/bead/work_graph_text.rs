@@ -1,4 +1,5 @@
-//! The work graph in the languages of Graphviz and Mermaid. Whatever a title holds stays inside its label.
+//! The work graph in the languages of Graphviz and Mermaid. Titles are escaped, so that their text stays inside
+//! the label.
 
 use crate::http::bead::work_graph::GraphView;
 use arbiter_core::bead::Status;

@@ -1,5 +1,5 @@
-//! Who sends a request: by the token it carries, by the cookie of a browser that signed in, or by the
-//! certificate that its connection proved.
+//! Authentication of a request: by its token, by the cookie of a signed-in browser, or by the client
+//! certificate of its connection.
 
 use crate::config::Authentication;
 use crate::http::framework::context::Context;
@@ -16,14 +16,14 @@ use warp::http::header::{AUTHORIZATION, HeaderName};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Who sends a request.
+/// Sender of a request.
 #[derive(Clone, Debug)]
 pub enum Identity {
-    /// Whoever reaches a server that asks for no tokens.
+    /// A client of a server without authentication.
     Local,
-    /// Whoever comes without a token to a route that needs none.
+    /// A client without a token on a public route.
     Anonymous,
-    /// Whoever showed what proves a token.
+    /// A client that proved a token, a session or a certificate.
     Authenticated(AuthenticatedToken),
 }
 
@@ -37,7 +37,7 @@ impl Identity {
         }
     }
 
-    /// What it may do.
+    /// Returns the role of the sender.
     pub fn role(&self) -> Role {
         match self {
             Self::Local => Role::Admin,
@@ -65,7 +65,7 @@ impl Identity {
         self.admission().map(|admission| &*admission.token)
     }
 
-    /// What was shown.
+    /// Returns the proven token, if any.
     pub fn admission(&self) -> Option<&AuthenticatedToken> {
         match self {
             Self::Authenticated(admission) => Some(admission),
@@ -114,14 +114,14 @@ pub fn identify(
     Ok(Identity::Authenticated(admission))
 }
 
-/// What is shown first decides: whoever shows a wrong token is not let in by a right certificate.
+/// Authenticates by the first credential found: a wrong token is refused even with a valid certificate.
 fn authenticate(context: &Context, headers: &HeaderMap, peer: &Peer) -> Result<AuthenticatedToken, ApiError> {
     let tokens = &context.handles().tokens;
     let unknown = |what: &str| ApiError::new("unauthorized", format!("the {what}, revoked or expired"));
     if let Some(text) = presented_token(headers)? {
         return tokens.authenticate(text).ok_or_else(|| unknown("token is unknown"));
     }
-    // A page of another origin, allowed as it may be, does not act for whoever signed in here: it needs a
+    // A page of another origin, even an allowed one, must not use the session of the signed-in user: it needs a
     // token of its own.
     if origin::is_cross_origin(headers) {
         let detail = "a page of another origin needs a token: neither cookie nor certificate counts";

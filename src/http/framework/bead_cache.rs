@@ -1,7 +1,7 @@
-//! Beads as they were last answered, kept right by listening to the events.
+//! Cache of beads as last answered, kept current by the events.
 //!
-//! A bead is shown from here only when every event that was committed before the request came has been
-//! heard, and none of them bears on the bead: nobody can tell the difference but by the clock.
+//! A cached bead is returned only if every event committed before the request was received, and none of them
+//! concerns the bead. A cached answer therefore differs from a fresh one in its latency alone.
 
 use crate::http::framework::context::Context;
 use arbiter_actors::Delivery;
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 const MAX_TOTAL_BYTES: usize = 33_554_432;
 /// The largest answer that is kept, in bytes.
 const MAX_ENTRY_BYTES: usize = 16_384;
-/// How long a request waits to hear of what was just committed before it asks the store.
+/// Longest wait of a request for the events of the last commit before it reads the store.
 const EVENT_WAIT: Duration = Duration::from_millis(10);
 
 /// A bead as it was answered.
@@ -28,7 +28,7 @@ pub struct CachedBead {
     pub body: Bytes,
     /// Its revision.
     pub revision: u64,
-    /// When its JSON changes although nothing happens: its deferral ends.
+    /// Time at which the JSON changes without an event: the end of the deferral.
     pub until: Option<Timestamp>,
 }
 
@@ -36,7 +36,7 @@ pub struct CachedBead {
 #[derive(Debug, Default)]
 pub struct BeadCache {
     entries: Mutex<CacheState>,
-    /// Every event up to this number has been heard; 0 while nobody listens.
+    /// Sequence number up to which every event was received; 0 without a listener.
     seen_seq: watch::Sender<u64>,
 }
 
@@ -46,14 +46,14 @@ struct CacheState {
     bytes: usize,
 }
 
-/// What an event means for the beads that are kept.
+/// Effect of an event on the cached beads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CacheEffect {
     /// Nothing.
     None,
     /// Its subject is another now.
     Subject,
-    /// Any bead may be another now: what it waits for, blocks, or is asked about.
+    /// May change any bead: its blockers, its dependents, or its decisions.
     Any,
 }
 
@@ -70,7 +70,7 @@ fn cache_effect(kind: EventType) -> CacheEffect {
         | E::DecisionUpdated
         | E::ProjectDeleted => CacheEffect::Any,
         E::LogMessage | E::BeadCommented | E::DecisionReminder => CacheEffect::None,
-        // A bead's own events, and whatever is added later and touches the bead it names.
+        // A bead's own events, and later event types that touch the bead they name.
         _ => CacheEffect::Subject,
     }
 }
@@ -80,7 +80,7 @@ impl BeadCache {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The bead, if it is kept and still looks the same `now`. `seq` is the number of the newest event.
+    /// Returns the cached bead if it is still current at `now`. `seq` is the number of the newest event.
     pub async fn get(&self, id: &str, seq: u64, now: impl FnOnce() -> Timestamp) -> Option<CachedBead> {
         if *self.seen_seq.borrow() < seq {
             if *self.seen_seq.borrow() == 0 {
@@ -145,7 +145,7 @@ impl BeadCache {
         });
     }
 
-    /// Nobody listens any more: nothing that is kept can be trusted.
+    /// Empties the cache: without a listener, its entries may be outdated.
     fn clear(&self) {
         let mut entries = self.lock();
         *entries = CacheState::default();

@@ -1,4 +1,4 @@
-//! What the whole edge shares: handles, settings, what is cached and counted, and the signal to end.
+//! Context shared by all routes: handles, settings, caches, counters, and the shutdown signal.
 
 #[cfg(feature = "temporal")]
 use crate::bridge::Bridge;
@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// What the whole edge shares. Clones share it.
+/// Context shared by all routes; clones share it.
 #[derive(Clone)]
 pub struct Context(Arc<Inner>);
 
@@ -35,7 +35,7 @@ struct Inner {
 }
 
 impl Context {
-    /// A context of these handles and settings. Installs the recorder of metrics if nobody has.
+    /// Creates a context of these handles and settings. Installs the metrics recorder if there is none.
     pub fn new(handles: Handles, loaded: Loaded) -> Self {
         let quotas = Quotas::new(&loaded.settings.http);
         Self(Arc::new(Inner {
@@ -69,7 +69,7 @@ impl Context {
         &self.0.loaded
     }
 
-    /// How long the server has been running.
+    /// Returns the uptime of the server.
     pub fn uptime(&self) -> Duration {
         self.0.started.elapsed()
     }
@@ -118,7 +118,7 @@ impl Context {
         self.0.bridge.get()
     }
 
-    /// How the bridge to Temporal stands, in one word.
+    /// Returns the state of the bridge to Temporal, in one word.
     pub fn temporal(&self) -> &'static str {
         #[cfg(feature = "temporal")]
         if let Some(bridge) = self.bridge() {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use warp::http::HeaderMap;
 use warp::http::header::COOKIE;
 
-/// Whether connections are encrypted.
+/// Encryption of the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// Plain HTTP.
@@ -27,8 +27,8 @@ pub fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).find(|value| !value.is_empty())
 }
 
-/// What sets a cookie for so many seconds. Scripts cannot read it, and no other site can make a browser
-/// send it.
+/// Returns the header that sets a cookie for `seconds`. Scripts cannot read it, and no other site can make a
+/// browser send it.
 pub fn set(name: &str, value: &str, seconds: u128, transport: Transport) -> String {
     let secure = if transport == Transport::Tls { "; Secure" } else { "" };
     format!("{name}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Strict{secure}")

@@ -13,15 +13,15 @@ use warp::http::{HeaderMap, Method};
 /// The request headers that a page may send.
 const REQUEST_HEADERS: &str =
     "authorization, x-api-key, content-type, if-match, idempotency-key, last-event-id, x-request-id";
-/// How long a browser remembers what it was allowed, in seconds.
+/// Time for which a browser caches a preflight answer, in seconds.
 const PREFLIGHT_MAX_AGE: &str = "600";
 
 /// The origins whose pages may call.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
-    /// Those that may call everything, with a token of their own.
+    /// Origins that may call every route, with a token of their own.
     configured: Vec<String>,
-    /// Temporal's page, which may have payloads decrypted for whoever signed in here.
+    /// Origin of Temporal's page, which may decrypt payloads with the user's session.
     codec_page: Option<String>,
 }
 
@@ -32,7 +32,7 @@ impl Origins {
         Self { configured, codec_page: None }
     }
 
-    /// The same with the page at this URL, which may use the codec.
+    /// Adds the page at this URL, which may use the codec.
     #[must_use]
     pub fn with_codec_page(self, url: &str) -> Self {
         let origin = url::Url::parse(url).ok().map(|url| url.origin().ascii_serialization());
@@ -46,7 +46,7 @@ impl Origins {
         page.is_some_and(|page| origin.is_some_and(|o| o.eq_ignore_ascii_case(page)))
     }
 
-    /// What the answer to such a request says.
+    /// Adds the headers of an answer to the codec page.
     pub fn add_codec_headers(headers: &HeaderMap, answer: &mut HeaderMap) {
         answer.append(VARY, HeaderValue::from_static("Origin"));
         if let Some(origin) = headers.get(ORIGIN) {
@@ -59,7 +59,7 @@ impl Origins {
         }
     }
 
-    /// The origin of a request, if it is one of ours.
+    /// Returns the origin of a request if it is an allowed one.
     pub fn allowed_origin<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
         let mut origins = headers.get_all(ORIGIN).iter();
         let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
@@ -67,7 +67,7 @@ impl Origins {
         self.configured.iter().any(|known| known.eq_ignore_ascii_case(text)).then_some(origin)
     }
 
-    /// What an answer says to the page that asked. Answers differ by origin as soon as any is configured.
+    /// Adds the CORS headers for the requesting page. Answers vary by origin if any origin is configured.
     pub fn add_headers(&self, asked_by: Option<&HeaderValue>, answer: &mut HeaderMap) {
         if !self.configured.is_empty() {
             answer.append(VARY, HeaderValue::from_static("Origin"));
@@ -89,7 +89,7 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
         && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// What a page may do with a path that knows these methods.
+/// Adds the preflight headers of a path with these methods.
 pub fn add_preflight_headers(methods: &str, answer: &mut HeaderMap) {
     if let Ok(methods) = HeaderValue::from_str(methods) {
         answer.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);

@@ -14,7 +14,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use warp::http::Method;
 
-/// What answers a call.
+/// Function that answers a request.
 pub type Handler = Box<dyn Fn(ApiRequest) -> BoxFuture<'static, Result<Reply, ApiError>> + Send + Sync>;
 /// Makes a schema and files its parts under the document's components.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -24,14 +24,14 @@ pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 pub struct RequestBody {
     /// Its schema.
     pub schema: SchemaOf,
-    /// Whether there must be one.
+    /// Presence of the body: required or optional.
     pub presence: Presence,
 }
 
-/// Whether a body must be there.
+/// Presence of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// It must.
+    /// The body is required.
     Required,
     /// Without one every field has its default.
     Optional,
@@ -59,7 +59,7 @@ pub enum OriginPolicy {
     CodecPage,
 }
 
-/// How long an answer may take.
+/// Time limit of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timeout {
     /// The configured time.
@@ -72,11 +72,11 @@ pub enum Timeout {
 pub struct Endpoint {
     /// The method.
     pub method: Method,
-    /// The path; `{name}` stands for any one segment.
+    /// Path; `{name}` matches any one segment.
     pub path: &'static str,
-    /// Who may use it.
+    /// Required access.
     pub access: Access,
-    /// What it does, in a few words.
+    /// Summary, in a few words.
     pub summary: &'static str,
     /// The query parameters it knows.
     pub query: Vec<QueryField>,
@@ -94,13 +94,13 @@ pub struct Endpoint {
     pub origin_policy: OriginPolicy,
     /// How careful it is with its body.
     pub secrecy: Secrecy,
-    /// How large its body may be.
+    /// Size limit of the body.
     pub body_limit: BodyLimit,
-    /// How long it may take.
+    /// Time limit of the answer.
     pub timeout: Timeout,
-    /// What answers.
+    /// Handler of the requests.
     pub handler: Handler,
-    /// What is counted about it.
+    /// Metrics of the route.
     pub metrics: RouteMetrics,
 }
 
@@ -195,7 +195,7 @@ impl Endpoint {
         endpoint
     }
 
-    /// Who may use it.
+    /// Sets the required access.
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;

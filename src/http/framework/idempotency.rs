@@ -118,7 +118,7 @@ fn key_of(endpoint: &Endpoint, call: &ApiRequest) -> Result<Option<IdempotencyKe
     }
 }
 
-/// SHA-256 of a body without its secret field, whatever the order of its fields.
+/// Returns the SHA-256 of a body without its secret field, independent of the order of fields.
 fn digest_of(body: &[u8]) -> String {
     match serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(body) {
         Ok(fields) => {

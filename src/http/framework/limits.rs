@@ -1,4 +1,4 @@
-//! How much one address and one token may ask for: requests, streams, connections.
+//! Limits for each address and each token: requests, streams, connections.
 
 use crate::config;
 use crate::http::framework::auth::Identity;
@@ -13,17 +13,17 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Whom a request counts for.
+/// Owner of the quota that a request uses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum QuotaKey {
     /// A token, wherever it comes from.
     Token(String),
-    /// Whoever shows no token.
+    /// Client address, for a request without a token.
     Address(IpAddr),
 }
 
 impl QuotaKey {
-    /// Whom a request of this sender counts for.
+    /// Returns the key of the quota that this sender's requests use.
     pub fn of(identity: Option<&Identity>, peer: &Peer) -> Self {
         match identity.and_then(Identity::token) {
             Some(token) => Self::Token(token.id.to_string()),
@@ -95,14 +95,14 @@ impl Quotas {
         self.connections.take(peer.address, most)
     }
 
-    /// Forgets who has not asked for a while.
+    /// Removes the entries without recent requests.
     pub fn upkeep(&self) {
         self.rate.retain_recent();
         self.rate.shrink_to_fit();
     }
 }
 
-/// How many of something each one has.
+/// Usage count for each key.
 struct UsageCounts<K>(Arc<Mutex<HashMap<K, usize>>>);
 
 impl<K> Default for UsageCounts<K> {

@@ -1,4 +1,4 @@
-//! What is counted, and how it is shown to Prometheus.
+//! Metrics and their Prometheus format.
 
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -68,7 +68,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// New numbers; installs the recorder if nobody has.
+    /// Creates the metrics; installs the recorder if there is none.
     pub fn new() -> Self {
         Self { recorder: install(), connections: Arc::default(), streams: Arc::default() }
     }

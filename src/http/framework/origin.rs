@@ -56,7 +56,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Refuses a change that a browser asks for from another site's page, unless its origin is one of ours.
+/// Refuses a change requested by a page of another site, unless its origin is allowed.
 /// Programs send neither header.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, as far as the connection itself tells.
+//! Peer of a connection: address and client certificate.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

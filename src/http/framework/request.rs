@@ -1,4 +1,4 @@
-//! What a handler gets: the request with its path, query and body, who sent it, and the server's handles.
+//! Input of a handler: the request with its path, query, body and sender, and the server's handles.
 
 use crate::http::framework::auth::Identity;
 use crate::http::framework::context::Context;
@@ -28,13 +28,13 @@ const MAX_LIMIT: u32 = 1000;
 pub struct ApiRequest {
     /// The server.
     pub context: Context,
-    /// Who sent it.
+    /// Sender of the request.
     pub identity: Identity,
     /// The query's parameters.
     pub query: Query,
     /// The headers.
     pub headers: HeaderMap,
-    /// Who is at the other end of its connection.
+    /// Peer of the connection.
     pub peer: Peer,
     /// Its id.
     pub request_id: RequestId,
@@ -57,7 +57,7 @@ impl ApiRequest {
         self.context.handles()
     }
 
-    /// What time it is.
+    /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         self.handles().clock.now()
     }
@@ -108,7 +108,7 @@ impl ApiRequest {
         }
     }
 
-    /// Who asks, under the condition of `If-Match`.
+    /// Returns the caller, with the condition of `If-Match`.
     ///
     /// # Errors
     /// 400 when `If-Match` is no revision.
@@ -120,7 +120,7 @@ impl ApiRequest {
         Ok(Caller { name, authority, if_match: self.if_match()?, origin, keep: self.keep.clone() })
     }
 
-    /// Who asks, in the name that the body gives in `field`: only an administrator may speak for others.
+    /// Returns the caller under the name in the body's `field`: only an administrator may name others.
     ///
     /// # Errors
     /// 403 when the name is another's.
@@ -154,7 +154,7 @@ impl ApiRequest {
         }
     }
 
-    /// Which part of a list is wanted.
+    /// Returns the requested page of a list.
     ///
     /// # Errors
     /// 400 when `limit` is not 1 to 1000.

@@ -1,19 +1,19 @@
-//! Who may use an endpoint.
+//! Role required by an endpoint.
 
 use arbiter_core::kernel::token::Role;
 
 /// The least role that an endpoint asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
-    /// Anybody, without a token.
+    /// No token required.
     Public,
-    /// Whoever may read.
+    /// Viewers and above.
     Viewer,
     /// Agents too, for their own beads.
     Agent,
-    /// Whoever runs the company.
+    /// Operators and administrators.
     Operator,
-    /// Whoever may do everything.
+    /// Administrators only.
     Admin,
 }
 

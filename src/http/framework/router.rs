@@ -8,7 +8,7 @@ use warp::http::Method;
 /// The names and values of a path's parameters.
 pub type Params = Vec<(&'static str, String)>;
 
-/// What a path leads to.
+/// Result of matching a path.
 pub enum RouteMatch<'a> {
     /// An endpoint.
     Endpoint(&'a Arc<Endpoint>, Params),
@@ -54,7 +54,7 @@ impl Router {
         router
     }
 
-    /// What a method and a raw (still escaped) path lead to. `HEAD` is answered as `GET` is.
+    /// Finds the endpoint of a method and a raw (still escaped) path. `HEAD` matches `GET`.
     pub fn find(&self, method: &Method, path: &str) -> RouteMatch<'_> {
         let mut values = Vec::new();
         let Some(node) = self.root.walk(segments(path), &mut values) else { return RouteMatch::NotFound };

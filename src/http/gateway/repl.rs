@@ -25,7 +25,7 @@ const MAX_TIMEOUT_SEC: u64 = 3_600;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct QuestionBody {
-    /// What is asked.
+    /// Message of the user.
     message: String,
     /// The provider that shall answer; else the best one by quality, the quickest among equals.
     #[serde(default)]
@@ -33,7 +33,7 @@ struct QuestionBody {
     /// The project it is about; else all of them.
     #[serde(default)]
     project_id: Option<String>,
-    /// How long the answer may take, 1 to 3600 seconds.
+    /// Time limit of the answer, 1 to 3600 seconds.
     #[serde(default)]
     timeout_sec: Option<u64>,
     /// True if the answer comes in pieces, as server-sent events: `delta` with a `text` each, then `answer`
@@ -47,10 +47,10 @@ struct QuestionBody {
 struct AnswerView {
     /// The id of the turn.
     id: String,
-    /// When it was asked.
+    /// Time of the request.
     #[schemars(schema_with = "time")]
     at: Timestamp,
-    /// What was asked.
+    /// Message of the user.
     message: String,
     /// The project it was about.
     project_id: Option<String>,
@@ -60,17 +60,17 @@ struct AnswerView {
     provider_name: String,
     /// The model that answered.
     model: String,
-    /// Why that provider.
+    /// Reason for the choice of the provider.
     reason: String,
     /// The answer.
     response: String,
     /// Tokens of question and answer together.
     tokens_used: u64,
-    /// How long it took, in milliseconds.
+    /// Duration, in milliseconds.
     latency_ms: u64,
-    /// What it cost, in US dollars.
+    /// Cost, in US dollars.
     cost_usd: f64,
-    /// How the provider was called: `temporal` or `direct`.
+    /// Path of the provider call: `temporal` or `direct`.
     via: &'static str,
     /// The workflow through which it was called, or null.
     workflow_id: Option<String>,

@@ -16,35 +16,35 @@ pub struct ProjectView {
     pub id: String,
     /// Its name.
     name: String,
-    /// Where its source is.
+    /// Location of the source repository.
     git_repo: Option<String>,
     /// The branch that counts.
     branch: Option<String>,
     /// The directory of its bead files.
     beads_path: Option<String>,
-    /// What stands before the ids of its new beads; null: `bd`.
+    /// Prefix of the ids of new beads; null: `bd`.
     bead_prefix: Option<String>,
-    /// Why none of its work is handed out at present, if none is.
+    /// Reason why its work is not dispatched at present, if it is parked.
     parked: Option<String>,
-    /// How many of its beads are worked on at once at most; null: no limit of its own.
+    /// Most beads in progress at once; null: no limit of its own.
     max_parallel: Option<u32>,
-    /// What its work needs to know, by name.
+    /// Context of its work, by name.
     #[schemars(schema_with = "any_object")]
     context: Map<String, Value>,
-    /// Where it stands.
+    /// Current status.
     #[schemars(schema_with = "word::<Status>")]
     status: Status,
-    /// It never closes.
+    /// True if the project never closes.
     is_perpetual: bool,
-    /// It stays on top of lists.
+    /// True if the project stays on top of lists.
     is_sticky: bool,
-    /// When it was created.
+    /// Time of creation.
     #[schemars(schema_with = "time")]
     created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     #[schemars(schema_with = "time")]
     updated_at: Timestamp,
-    /// When it was closed.
+    /// Time of the close.
     #[schemars(schema_with = "maybe_time")]
     closed_at: Option<Timestamp>,
     /// Its revision.
@@ -74,21 +74,21 @@ impl From<Project> for ProjectView {
     }
 }
 
-/// How a project's work stands.
+/// State of a project's work.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct StateView {
     /// The project.
     project_id: String,
-    /// Where it stands.
+    /// Current status.
     #[schemars(schema_with = "word::<Status>")]
     status: Status,
-    /// How many beads have each status.
+    /// Number of beads by status.
     beads: BTreeMap<String, u64>,
     /// Beads that are not closed.
     open_beads: u64,
-    /// Beads that could be worked on now (exact up to 10,000).
+    /// Number of ready beads (exact up to 10,000).
     ready_beads: u64,
-    /// Decisions that nobody has made yet (exact up to 10,000).
+    /// Number of pending decisions (exact up to 10,000).
     pending_decisions: u64,
     /// Agents of this project alone, at most 1000.
     agents: Vec<AgentStateView>,
@@ -96,12 +96,12 @@ pub struct StateView {
     open_work: bool,
 }
 
-/// How one agent of a project stands.
+/// State of one agent of a project.
 #[derive(Debug, Serialize, JsonSchema)]
 struct AgentStateView {
     /// The agent.
     id: String,
-    /// Where it stands.
+    /// Current status.
     status: String,
     /// The bead it works on.
     current_bead: Option<String>,

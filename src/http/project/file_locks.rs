@@ -33,14 +33,14 @@ struct FileLockView {
     path: String,
     /// The agent or person who holds it.
     agent_id: String,
-    /// The bead it is held for; it ends when that is no longer held.
+    /// Bead that the lock belongs to; the lock ends with the claim on the bead.
     bead_id: Option<String>,
-    /// How long a renewal keeps it, in seconds.
+    /// Duration of a renewal, in seconds.
     ttl_sec: u64,
-    /// When it was taken.
+    /// Time of acquisition.
     #[schemars(schema_with = "time")]
     acquired_at: Timestamp,
-    /// When it ends unless renewed.
+    /// Time at which it expires unless it is renewed.
     #[schemars(schema_with = "time")]
     expires_at: Timestamp,
 }
@@ -70,7 +70,7 @@ enum AcquiredLocks {
     All(Vec<FileLockView>),
 }
 
-/// Files to be locked, and for whom.
+/// Files to lock, and their holder.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LockBody {
@@ -85,10 +85,10 @@ struct LockBody {
     /// The agent or person who works on them; the token's holder by default.
     #[serde(default)]
     agent_id: Option<String>,
-    /// The bead it is for, which has to be held; the locks end with that.
+    /// Bead that the locks belong to, which the agent must hold; the locks end with the claim.
     #[serde(default)]
     bead_id: Option<String>,
-    /// How long they last unless renewed, 10 to 86400 seconds; 600 by default.
+    /// Duration of the locks without a renewal, 10 to 86400 seconds; 600 by default.
     #[serde(default)]
     ttl_sec: Option<u64>,
 }
@@ -126,7 +126,7 @@ impl LockBody {
         ProjectId::from_trusted(self.project_id.clone())
     }
 
-    /// What is wanted, and whether it was one file by itself.
+    /// Returns the lock request, and true if it named a single file.
     async fn read(self, request: &ApiRequest) -> Result<(LockRequest, bool), ApiError> {
         request.require_project(Some(&self.project_id))?;
         let is_single = self.path.is_some();
@@ -202,7 +202,7 @@ async fn release(request: ApiRequest) -> Result<Reply, ApiError> {
         return Err(ApiError::not_found("file lock", &path));
     }
     let named = request.query.owned("agent_id")?;
-    // Who may do more than an agent may as well end what somebody left behind.
+    // A role above agent may also release abandoned locks.
     let named = match request.identity.role() {
         Role::Agent => Some(holder(&request, named).await?),
         _ => named,

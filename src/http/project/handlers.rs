@@ -35,7 +35,7 @@ struct NewProjectBody {
     id: Option<String>,
     /// Its name.
     name: String,
-    /// Where its source is.
+    /// Location of the source repository.
     #[serde(default)]
     git_repo: Option<String>,
     /// The branch that counts.
@@ -44,20 +44,20 @@ struct NewProjectBody {
     /// The directory of its bead files: an absolute path that ends in `.beads`.
     #[serde(default)]
     beads_path: Option<String>,
-    /// What stands before the ids of its new beads; else `bd`.
+    /// Prefix of the ids of new beads; `bd` by default.
     #[serde(default)]
     bead_prefix: Option<String>,
-    /// How many of its beads are worked on at once at most; else no limit of its own.
+    /// Most beads in progress at once; no limit of its own by default.
     #[serde(default)]
     max_parallel: Option<u32>,
-    /// What its work needs to know, by name.
+    /// Context of its work, by name.
     #[serde(default)]
     #[schemars(schema_with = "any_object")]
     context: Option<Map<String, Value>>,
-    /// It never closes.
+    /// True if the project never closes.
     #[serde(default)]
     is_perpetual: bool,
-    /// It stays on top of lists.
+    /// True if the project stays on top of lists.
     #[serde(default)]
     is_sticky: bool,
 }
@@ -69,7 +69,7 @@ struct ProjectPatchBody {
     /// Its name.
     #[serde(deserialize_with = "present")]
     name: Option<String>,
-    /// Where its source is.
+    /// Location of the source repository.
     #[serde(deserialize_with = "nullable")]
     git_repo: Option<Option<String>>,
     /// The branch that counts.
@@ -78,29 +78,29 @@ struct ProjectPatchBody {
     /// The directory of its bead files: an absolute path that ends in `.beads`.
     #[serde(deserialize_with = "nullable")]
     beads_path: Option<Option<String>>,
-    /// What stands before the ids of its new beads.
+    /// Prefix of the ids of new beads.
     #[serde(deserialize_with = "nullable")]
     bead_prefix: Option<Option<String>>,
-    /// How many of its beads are worked on at once at most.
+    /// Most beads in progress at once.
     #[serde(deserialize_with = "nullable")]
     max_parallel: Option<Option<u32>>,
-    /// What its work needs to know, by name.
+    /// Context of its work, by name.
     #[serde(deserialize_with = "present")]
     #[schemars(schema_with = "any_object")]
     context: Option<Map<String, Value>>,
-    /// It never closes.
+    /// True if the project never closes.
     #[serde(deserialize_with = "present")]
     is_perpetual: Option<bool>,
-    /// It stays on top of lists.
+    /// True if the project stays on top of lists.
     #[serde(deserialize_with = "present")]
     is_sticky: Option<bool>,
 }
 
-/// Why a project rests.
+/// Reason for parking a project.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ParkBody {
-    /// Why.
+    /// Reason.
     reason: String,
 }
 

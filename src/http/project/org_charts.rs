@@ -1,4 +1,4 @@
-//! Org charts: the roles that a project wants, who fills them, who reports to whom.
+//! Org charts: the roles of a project, the agents that fill them, and the reporting lines.
 
 use crate::http::bead::actions::check_agent;
 use crate::http::framework::project_scope::ProjectScope;
@@ -22,7 +22,7 @@ struct OrgChartView {
     project_id: String,
     /// The roles that it wants, the highest first.
     positions: Vec<PositionView>,
-    /// When the positions last changed.
+    /// Time of the last change of the positions.
     #[schemars(schema_with = "time")]
     updated_at: Timestamp,
     /// The revision of the positions.
@@ -40,7 +40,7 @@ struct PositionView {
     required: bool,
     /// The most agents that fill it; 0: no limit.
     max_instances: u32,
-    /// Who fills it: agents of the project by their role, else by their persona.
+    /// Agents that fill it: agents of the project matched by role, else by persona.
     agent_ids: Vec<String>,
     /// The role that it reports to.
     reports_to: Option<String>,
@@ -96,18 +96,18 @@ struct PositionBody {
     /// The role that it reports to.
     #[serde(default)]
     reports_to: Option<String>,
-    /// Who fills it, if it is given as it is: that follows from the agents.
+    /// Agents that fill it. Accepted only unchanged, because it follows from the agents.
     #[serde(default)]
     agent_ids: Option<Vec<String>>,
 }
 
-/// What becomes of an agent in a project.
+/// Change of an agent's project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Action {
-    /// It works for the project from now on.
+    /// Assigns the agent to the project.
     Assign,
-    /// It does no longer belong to the project, and works for all of them.
+    /// Removes the agent from the project; it then works for all projects.
     Unassign,
 }
 
@@ -117,9 +117,9 @@ enum Action {
 struct StaffBody {
     /// The agent.
     agent_id: String,
-    /// What becomes of it.
+    /// Change to make.
     action: Action,
-    /// The role that it fills from now on; else it keeps its own.
+    /// New role of the agent; it keeps its own by default.
     #[serde(default)]
     role: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Budgets: what may be spent for whom in a day or a month.
+//! Budgets: spending limits for a day or a month.
 
 use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
@@ -13,7 +13,7 @@ use warp::http::Method;
 
 const COLLECTION: &str = "/api/v1/budgets";
 
-/// A budget as it stands.
+/// Current state of a budget.
 #[derive(Debug, Serialize, JsonSchema)]
 struct BudgetView {
     /// `total`, `project:<id>` or `agent:<id>`.
@@ -21,20 +21,20 @@ struct BudgetView {
     /// For how long.
     #[schemars(schema_with = "word::<Period>")]
     period: Period,
-    /// What may be spent, in US dollars.
+    /// Spending limit, in US dollars.
     cap_usd: f64,
-    /// What is spent.
+    /// Amount spent, in US dollars.
     spent_usd: f64,
-    /// What calls on their way may still spend.
+    /// Amount reserved for calls in flight, in US dollars.
     reserved_usd: f64,
-    /// What may still be spent by further calls.
+    /// Amount left for further calls, in US dollars.
     left_usd: f64,
-    /// The share, in percent, that was told of: 50, 80, 95 or 100; 0: none.
+    /// Last announced threshold, in percent: 50, 80, 95 or 100; 0 if none.
     warned: u8,
-    /// When the present day or month began.
+    /// Start of the current day or month.
     #[schemars(schema_with = "time")]
     since: Timestamp,
-    /// When the budget begins anew.
+    /// Time at which the budget renews.
     #[schemars(schema_with = "time")]
     renews_at: Timestamp,
 }
@@ -64,7 +64,7 @@ struct BudgetBody {
     /// For how long.
     #[schemars(schema_with = "word::<Period>")]
     period: Period,
-    /// What may be spent, in US dollars; 0: nothing.
+    /// Spending limit, in US dollars; 0 blocks all calls.
     cap_usd: f64,
 }
 
@@ -72,7 +72,7 @@ struct BudgetBody {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BudgetsBody {
-    /// They take the place of all there are.
+    /// Budgets that replace all existing ones.
     budgets: Vec<BudgetBody>,
 }
 

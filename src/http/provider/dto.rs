@@ -1,4 +1,4 @@
-//! What a client says of a provider: a whole one, or fields that are to change.
+//! Request bodies of a provider: a whole provider, or the fields to change.
 
 use crate::http::wire::schema::word;
 use crate::http::wire::serde_fields::{Secret, nullable, present};
@@ -12,7 +12,7 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SwitchWord {
-    /// In use; the next beat decides how it stands.
+    /// Active; the next heartbeat decides the status.
     Active,
     /// Switched off.
     Inactive,
@@ -36,7 +36,7 @@ pub struct NewProviderBody {
     /// The model to use; else the best it offers.
     #[serde(default)]
     model: Option<String>,
-    /// What it is for.
+    /// Purpose.
     #[serde(default)]
     description: String,
     /// Its key; it goes to the vault and is never shown.
@@ -57,13 +57,13 @@ pub struct NewProviderBody {
     /// The CA of the provider's own certificate, or that one itself, in PEM; no other is trusted for it then.
     #[serde(default)]
     ca_cert: Option<String>,
-    /// The pool whose members stand in for each other; else nobody stands in for it.
+    /// Failover pool of the provider; none by default.
     #[serde(default)]
     pool: Option<String>,
-    /// Its place in the pool, 0 to 1000: lower ones are asked first; 100 by default.
+    /// Priority in the pool, 0 to 1000: lower values are called first; 100 by default.
     #[serde(default)]
     priority: Option<u32>,
-    /// Its share of the calls among those of the same place, 1 to 1000; 1 by default.
+    /// Weight among the providers of the same priority, 1 to 1000; 1 by default.
     #[serde(default)]
     weight: Option<u32>,
     /// The most calls at one time.
@@ -87,7 +87,7 @@ pub struct NewProviderBody {
     /// Words to find it by.
     #[serde(default)]
     tags: Vec<String>,
-    /// Whether it is used at once; `active` by default.
+    /// Initial status; `active` by default.
     #[serde(default)]
     status: Option<SwitchWord>,
 }
@@ -109,7 +109,7 @@ pub struct ProviderPatchBody {
     /// The model to use; null: the best it offers.
     #[serde(deserialize_with = "nullable")]
     model: Option<Option<String>>,
-    /// What it is for.
+    /// Purpose.
     #[serde(deserialize_with = "present")]
     description: Option<String>,
     /// Its new key.
@@ -133,10 +133,10 @@ pub struct ProviderPatchBody {
     /// The pool whose members stand in for each other; null: none.
     #[serde(deserialize_with = "nullable")]
     pool: Option<Option<String>>,
-    /// Its place in the pool, 0 to 1000: lower ones are asked first.
+    /// Priority in the pool, 0 to 1000: lower values are called first.
     #[serde(deserialize_with = "present")]
     priority: Option<u32>,
-    /// Its share of the calls among those of the same place, 1 to 1000.
+    /// Weight among the providers of the same priority, 1 to 1000.
     #[serde(deserialize_with = "present")]
     weight: Option<u32>,
     /// The most calls at one time.
@@ -195,7 +195,7 @@ impl NewProviderBody {
         (new, self.api_key.map(|secret| secret.0))
     }
 
-    /// The same as a patch of all fields.
+    /// Converts the provider to a patch of all fields.
     pub fn into_patch(self) -> ProviderPatchBody {
         ProviderPatchBody {
             name: Some(self.name),

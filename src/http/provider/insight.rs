@@ -27,17 +27,17 @@ pub struct ProviderView {
     endpoint: String,
     /// The model that calls use: the selected one, else the configured one.
     model: Option<String>,
-    /// The model that was asked for.
+    /// Requested model.
     configured_model: Option<String>,
     /// The model that was chosen of what it offers.
     selected_model: Option<String>,
-    /// Why that one.
+    /// Reason for the selection of the model.
     selection_reason: Option<String>,
-    /// How good that one is, 0 to 1.
+    /// Score of the selected model, 0 to 1.
     model_score: Option<f64>,
     /// The GPU that one wants.
     selected_gpu: Option<String>,
-    /// What it is for.
+    /// Purpose.
     description: String,
     /// True if calls carry a key.
     requires_key: bool,
@@ -47,13 +47,13 @@ pub struct ProviderView {
     client_cert: Option<String>,
     /// The entry of the vault with the private key of that certificate.
     client_key_id: Option<String>,
-    /// The CA of its own certificate, in PEM; none: those of the web.
+    /// CA of the provider's certificate, in PEM; the web's authorities by default.
     ca_cert: Option<String>,
-    /// The pool whose members stand in for each other; null: nobody stands in for it.
+    /// Failover pool of the provider; null: none.
     pool: Option<String>,
-    /// Its place in the pool: lower ones are asked first.
+    /// Priority in the pool: lower values are called first.
     priority: u32,
-    /// Its share of the calls among those of the same place.
+    /// Weight among the providers of the same priority.
     weight: u32,
     /// The most calls at one time.
     max_concurrency: Option<u32>,
@@ -69,24 +69,24 @@ pub struct ProviderView {
     price_output_per_mtok: Option<f64>,
     /// Words to find it by.
     tags: Vec<String>,
-    /// How it is.
+    /// Current status.
     #[schemars(schema_with = "word::<Status>")]
     status: Status,
-    /// Why, when that needs saying.
+    /// Reason for the status, if there is one.
     status_reason: Option<String>,
-    /// When it was last asked.
+    /// Time of the last heartbeat.
     #[schemars(schema_with = "maybe_time")]
     last_heartbeat_at: Option<Timestamp>,
-    /// How long the answer took, in milliseconds.
+    /// Latency of the last heartbeat, in milliseconds.
     last_heartbeat_latency_ms: Option<u64>,
-    /// How long answers take, the newer ones weighing more, in milliseconds.
+    /// Exponentially weighted average latency, in milliseconds.
     latency_ewma_ms: Option<f64>,
-    /// What went wrong.
+    /// Error of the last heartbeat, if any.
     last_heartbeat_error: Option<String>,
-    /// When it was registered.
+    /// Time of registration.
     #[schemars(schema_with = "time")]
     created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     #[schemars(schema_with = "time")]
     updated_at: Timestamp,
     /// Its revision.
@@ -140,7 +140,7 @@ impl From<Provider> for ProviderView {
 struct ModelView {
     /// The provider's name of it.
     id: String,
-    /// How many tokens prompt and answer may have together, where the provider tells.
+    /// Token limit of prompt and answer together, if the provider reports it.
     context_window: Option<u64>,
 }
 
@@ -153,12 +153,12 @@ impl From<ModelInfo> for ModelView {
 /// One beat of a provider.
 #[derive(Debug, Serialize, JsonSchema)]
 struct HeartbeatView {
-    /// When.
+    /// Time of the heartbeat.
     #[schemars(schema_with = "time")]
     at: Timestamp,
-    /// How long it took, in milliseconds.
+    /// Duration, in milliseconds.
     latency_ms: u64,
-    /// What went wrong.
+    /// Error, if any.
     error: Option<String>,
 }
 
@@ -168,7 +168,7 @@ impl From<Heartbeat> for HeartbeatView {
     }
 }
 
-/// What a provider offers and how it has been.
+/// Endpoints for a provider's models and heartbeats.
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/providers/{id}/models", models)

@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 struct KnownModelView {
     /// Its name, as its makers write it.
     name: String,
-    /// How good it is, 0 to 1.
+    /// Score, 0 to 1.
     score: f64,
-    /// How soon its answers come.
+    /// Interactivity class: speed of the answers.
     #[schemars(schema_with = "word::<Interactivity>")]
     interactivity: Interactivity,
     /// The memory of GPUs it takes at least, in GB; null: it is not for one's own machines.
@@ -31,14 +31,14 @@ struct KnownModelView {
     price_input_per_mtok: Option<f64>,
     /// Price of a million tokens out, in US dollars.
     price_output_per_mtok: Option<f64>,
-    /// Who offered it at the last beat, and under which name.
+    /// Providers that offered it at the last heartbeat, with their names for it.
     offered_by: Vec<OfferView>,
 }
 
 /// A provider that offers a model.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 struct OfferView {
-    /// Which provider.
+    /// Provider.
     provider_id: String,
     /// Its name of the model.
     model: String,

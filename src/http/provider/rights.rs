@@ -1,7 +1,7 @@
-//! Which keys an operator may send where: providers are the operator's, keys are the administrator's.
+//! Rules for the keys that an operator may use: providers belong to operators, keys to administrators.
 //!
-//! An operator gives a provider its own key (`api_key`), and may name a key that an administrator has bound
-//! to hosts. What goes anywhere, and where a key goes that is there already, is the administrator's to say.
+//! An operator gives a provider its own key (`api_key`), and may name a key that an administrator has bound to
+//! hosts. Only an administrator may use an unbound key, or change the hosts of an existing key.
 
 use crate::http::{ApiError, ApiRequest};
 use arbiter_core::kernel::token::Role;
@@ -9,15 +9,15 @@ use arbiter_core::provider::Provider;
 use arbiter_core::provider::edit::ProviderPatch;
 use url::Url;
 
-/// How the key that comes along as `api_key` is called: this, and the provider's id.
+/// Prefix of the id of a key given as `api_key`; the provider's id follows.
 const OWN_KEY: &str = "key_";
 
-/// Whether a key comes along with the request.
+/// Presence of `api_key` in the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApiKey {
-    /// It does.
+    /// The request has an `api_key`.
     Given,
-    /// It does not.
+    /// The request has no `api_key`.
     Absent,
 }
 

@@ -1,4 +1,4 @@
-//! Usage: what calls to providers took and cost, summed up by whom and by time.
+//! Usage: tokens and costs of provider calls, summed by group and by time.
 
 use crate::http::framework::project_scope::ProjectScope;
 use crate::http::wire::query::{QueryField, text, word as word_field};
@@ -34,10 +34,10 @@ const USAGE_PARAMS: &[QueryField] = &[
     text("provider_id", "Only of this provider"),
 ];
 
-/// What calls took together.
+/// Total usage of a group of calls.
 #[derive(Debug, Serialize, JsonSchema)]
 struct UsageView {
-    /// Of whom or what; null for calls that name none.
+    /// Group key; null for calls without one.
     key: Option<String>,
     /// In which day or month, of UTC; null for all of the time.
     period: Option<String>,
@@ -45,13 +45,13 @@ struct UsageView {
     calls: u64,
     /// Calls that failed.
     failed: u64,
-    /// Times the provider was asked, retries included.
+    /// Number of calls to the provider, retries included.
     attempts: u64,
     /// Tokens sent.
     input_tokens: u64,
     /// Tokens received.
     output_tokens: u64,
-    /// What they cost, in US dollars.
+    /// Cost, in US dollars.
     cost_usd: f64,
     /// Time spent waiting for them, in milliseconds.
     latency_ms: u64,

@@ -147,12 +147,12 @@ impl Pipeline {
         add_common_headers(response, id)
     }
 
-    /// What leads nowhere counts for its address.
+    /// Counts an unmatched request against the limit of its address.
     fn count_for_address(&self, request: &RawRequest) -> Result<(), ApiError> {
         self.context.quotas().request(None, &request.peer)
     }
 
-    /// What a request must be, whatever it asks for.
+    /// Checks the host and the site of a request, independent of the route.
     fn check_host_and_site(&self, request: &RawRequest) -> Result<(), ApiError> {
         self.hosts.check(&request.headers)?;
         origin::check_site(&request.method, &request.headers, &self.origins)
@@ -179,7 +179,8 @@ impl Pipeline {
         Err(ApiError::new("method-not-allowed", detail).with_allow(methods))
     }
 
-    /// Who sends a request. It counts for its token; without a valid one, for its address.
+    /// Identifies the sender. The request counts against its token, or against its address without a valid
+    /// token.
     fn identify(&self, endpoint: &Endpoint, request: &RawRequest) -> Result<Identity, ApiError> {
         let identity = auth::identify(&self.context, &request.headers, &request.peer, endpoint.access);
         self.context.quotas().request(identity.as_ref().ok(), &request.peer)?;
@@ -260,7 +261,7 @@ fn panicked() -> ApiError {
 
 fn render(error: ApiError, id: &RequestId, secrecy: Secrecy, error_format: ErrorFormat) -> Response {
     let code = error.code();
-    // Whoever puts a key into a wrong field may be told so, but nobody else.
+    // A client may have put a key into a wrong field: the response may quote it, the log may not.
     let detail = if secrecy.is_secret() { "left out" } else { error.detail() };
     if error.status().is_server_error() {
         tracing::warn!(request_id = id.as_str(), code, detail, "a request failed");
@@ -276,7 +277,7 @@ fn render(error: ApiError, id: &RequestId, secrecy: Secrecy, error_format: Error
     response
 }
 
-/// What every answer carries.
+/// Adds the headers of every response.
 fn add_common_headers(mut response: Response, id: RequestId) -> Response {
     let bodiless = response.status() == StatusCode::NO_CONTENT;
     let headers = response.headers_mut();

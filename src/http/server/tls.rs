@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Why TLS cannot be spoken with the files that were given.
+/// Reason why the TLS files are unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A certificate's file could not be read.
@@ -27,7 +27,7 @@ pub enum TlsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -39,12 +39,12 @@ pub enum TlsError {
     Invalid {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the defect.
         detail: String,
     },
 }
 
-/// What is in force until the files are read again.
+/// TLS settings in use until the next reload.
 struct ActiveTls {
     config: Arc<ServerConfig>,
     fingerprint: Arc<str>,

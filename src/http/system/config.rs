@@ -13,7 +13,7 @@ struct SettingView {
     key: String,
     /// The value in force.
     value: Value,
-    /// Where it came from: `default`, `FILE:LINE`, `env NAME` or `flag --NAME`.
+    /// Source of the value: `default`, `FILE:LINE`, `env NAME` or `flag --NAME`.
     source: String,
 }
 

@@ -17,7 +17,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use warp::http::HeaderName;
 
-/// Which part of the log.
+/// Query fields that select a range of the log.
 pub const RANGE: &[QueryField] = &[
     number("after", "Only those behind this number"),
     number("before", "Only those before this number; alone, the newest of them"),
@@ -33,7 +33,7 @@ const PROJECT: &[QueryField] = &[text("project_id", "Only those of this project"
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Where a request came from.
+/// Origin of a request.
 #[derive(Debug, Serialize, JsonSchema)]
 struct OriginView<'a> {
     /// The address of the client.
@@ -51,20 +51,20 @@ pub struct EventView<'a> {
     #[serde(rename = "type")]
     #[schemars(schema_with = "word::<EventType>")]
     kind: EventType,
-    /// When it was decided.
+    /// Time of the event.
     #[schemars(schema_with = "time")]
     timestamp: Timestamp,
-    /// Which part of the server wrote it.
+    /// Part of the server that wrote the event.
     source: &'a str,
     /// The project it belongs to.
     project_id: Option<&'a str>,
     /// The entity it is about.
     subject: &'a str,
-    /// Who did it.
+    /// Actor of the change.
     actor: &'a str,
-    /// Where the request came from; null for what the server did by itself.
+    /// Origin of the request; null for the server's own actions.
     origin: Option<OriginView<'a>>,
-    /// What happened, shaped by the type.
+    /// Data of the event; its shape depends on the type.
     data: &'a Value,
     /// Its number in the log; without gaps.
     seq: u64,
@@ -90,12 +90,12 @@ impl<'a> From<&'a Event> for EventView<'a> {
     }
 }
 
-/// How many events there are.
+/// Numbers of events.
 #[derive(Debug, Serialize, JsonSchema)]
 struct StatsView {
-    /// How many there are.
+    /// Number of all events.
     total: u64,
-    /// How many there are of each type.
+    /// Number of events by type.
     by_type: BTreeMap<String, u64>,
     /// The number of the oldest event that is kept.
     first_seq: u64,
@@ -103,14 +103,14 @@ struct StatsView {
     last_seq: u64,
 }
 
-/// Whether the log is what was written.
+/// Result of the check of the event log's hash chain.
 #[derive(Debug, Serialize, JsonSchema)]
 struct AuditView {
     /// True if it is.
     ok: bool,
-    /// What is wrong with it.
+    /// Description of the defect.
     detail: Option<String>,
-    /// How many events were checked.
+    /// Number of checked events.
     events: Option<u64>,
     /// The first of them.
     first_seq: Option<u64>,
@@ -228,7 +228,7 @@ async fn open(request: ApiRequest) -> Result<Reply, ApiError> {
     };
     let bus = &request.handles().bus;
     let subscription = bus.subscribe(filter, resumed_from).await?;
-    // Whoever begins anew hears everything behind this number; whoever resumes only wants to know it.
+    // A new client receives all events after this number; a resuming client only needs the number.
     let last_seq = match resumed_from {
         None => subscription.position(),
         Some(_) => bus.last_seq(),

@@ -1,4 +1,4 @@
-//! Whether the server is alive, and whether it can do its work.
+//! Health endpoints: liveness and readiness.
 
 use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use warp::http::StatusCode;
 
-/// How the server is.
+/// Health of the server.
 #[derive(Debug, Serialize, JsonSchema)]
 struct HealthView {
     /// `ok`, `degraded` when something below is not as it should be, `stopping`.
@@ -19,28 +19,28 @@ struct HealthView {
     version: &'static str,
     /// Seconds since it was started.
     uptime_s: u64,
-    /// Where the vault stands.
+    /// State of the vault.
     #[schemars(schema_with = "word::<vault::Status>")]
     vault: vault::Status,
-    /// How the bridge to Temporal stands: `off`, `connecting`, `connected` or `waiting_for_vault`.
+    /// State of the bridge to Temporal: `off`, `connecting`, `connected` or `waiting_for_vault`.
     temporal: &'static str,
-    /// Whether work is handed out: `active`, `parked` or `unknown`.
+    /// State of the dispatch: `active`, `parked` or `unknown`.
     dispatch: &'static str,
 }
 
-/// Whether the server lives.
+/// Liveness of the server.
 #[derive(Debug, Serialize, JsonSchema)]
 struct LiveView {
     /// Always `ok`.
     status: &'static str,
 }
 
-/// Whether the server can do its work.
+/// Readiness of the server.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ReadyView {
     /// `ready` or `not_ready`.
     status: &'static str,
-    /// Why it is not.
+    /// Reasons why the server is not ready.
     reasons: Vec<String>,
 }
 

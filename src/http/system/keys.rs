@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use warp::http::Method;
 
 const COLLECTION: &str = "/api/v1/keys";
-/// What a key is for when nobody says so.
+/// Default purpose of a key.
 const DEFAULT_PURPOSE: &str = "provider";
 
 /// An entry of the vault.
@@ -25,9 +25,9 @@ struct KeyView {
     id: String,
     /// Its name.
     name: String,
-    /// What it is.
+    /// Description.
     description: String,
-    /// What it is for: `provider`, `tls`, `codec`.
+    /// Purpose: `provider`, `tls`, `codec`.
     purpose: String,
     /// The hosts it may be sent to; empty: any.
     allowed_hosts: Vec<String>,
@@ -35,10 +35,10 @@ struct KeyView {
     version: u32,
     /// Rounds of its key derivation.
     iterations: u32,
-    /// When it was stored.
+    /// Time of creation.
     #[schemars(schema_with = "time")]
     created_at: Timestamp,
-    /// When its value was last written.
+    /// Time of the last write of the value.
     #[schemars(schema_with = "time")]
     updated_at: Timestamp,
 }
@@ -68,10 +68,10 @@ struct NewKeyBody {
     id: Option<String>,
     /// Its name.
     name: String,
-    /// What it is.
+    /// Description.
     #[serde(default)]
     description: String,
-    /// What it is for; `provider` by default.
+    /// Purpose; `provider` by default.
     #[serde(default)]
     purpose: Option<String>,
     /// The hosts it may be sent to; empty: any.

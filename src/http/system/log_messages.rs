@@ -15,10 +15,10 @@ use warp::http::{Method, StatusCode};
 
 /// The longest message, in characters.
 const MAX_MESSAGE: usize = 10_000;
-/// What a message is about when it does not say.
+/// Default subject of a message.
 const DEFAULT_SUBJECT: &str = "log";
 
-/// How severe a message is.
+/// Severity of a message.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Level {
@@ -38,15 +38,15 @@ struct MessageBody {
     /// `log.message`; no other type can be written.
     #[serde(default, rename = "type")]
     kind: Option<String>,
-    /// What it says.
+    /// Text of the message.
     message: String,
-    /// How severe it is; `info` by default.
+    /// Severity; `info` by default.
     #[serde(default)]
     level: Level,
     /// The project it belongs to.
     #[serde(default)]
     project_id: Option<String>,
-    /// What it is about.
+    /// Subject of the message.
     #[serde(default)]
     subject: Option<String>,
     /// More about it.

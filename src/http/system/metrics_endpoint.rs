@@ -10,7 +10,7 @@ use std::time::Duration;
 /// The text format of Prometheus.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Ready beads that nobody has taken are counted once they have waited so long.
+/// Time after which an unclaimed ready bead is counted as waiting long.
 const LONG_WAIT: Duration = Duration::from_secs(60);
 
 /// The metrics.
@@ -67,7 +67,7 @@ async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
     Ok(Reply::text(TEXT, request.context.metrics().render()))
 }
 
-/// What is known of the bridge to Temporal.
+/// Records the metrics of the bridge to Temporal.
 #[cfg(feature = "temporal")]
 fn temporal(status: &crate::bridge::Status) {
     let number = |count: u64| gauge_value(usize::try_from(count).unwrap_or(usize::MAX));

@@ -16,7 +16,7 @@ use warp::http::{Method, StatusCode};
 
 const PATH: &str = "/api/v1/session";
 
-/// What a browser signs in with.
+/// Body of a browser's sign-in.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SignInBody {

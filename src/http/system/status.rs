@@ -18,12 +18,12 @@ use warp::http::Method;
 struct SystemView {
     /// `active` or `parked`.
     state: &'static str,
-    /// Why it is parked.
+    /// Reason why dispatch is parked.
     reason: Option<String>,
-    /// When that changed last.
+    /// Time of the last change.
     #[schemars(schema_with = "maybe_time")]
     updated_at: Option<Timestamp>,
-    /// How many of everything there are.
+    /// Numbers of entities.
     counts: CountsView,
     /// Agents at work.
     workers: WorkersView,
@@ -31,11 +31,11 @@ struct SystemView {
     actors: BTreeMap<String, usize>,
     /// Restarts of actors by kind.
     restarts: BTreeMap<String, u64>,
-    /// How it goes with the notices to the receiver outside; null when there is none.
+    /// State of the notices to the webhook receiver; null without a receiver.
     notices: Option<NoticesView>,
     /// The number of the newest event.
     event_seq: u64,
-    /// How the bridge to Temporal stands: `off`, `connecting`, `connected` or `waiting_for_vault`.
+    /// State of the bridge to Temporal: `off`, `connecting`, `connected` or `waiting_for_vault`.
     temporal: &'static str,
     /// Events that wait to be mirrored there.
     temporal_lag: u64,
@@ -43,7 +43,7 @@ struct SystemView {
     temporal_depth: u64,
 }
 
-/// How many of everything there are.
+/// Numbers of entities.
 #[derive(Debug, Serialize, JsonSchema)]
 struct CountsView {
     /// Beads by status.
@@ -54,7 +54,7 @@ struct CountsView {
     providers: BTreeMap<String, u64>,
     /// Beads that are ready.
     ready_beads: u64,
-    /// Decisions that nobody has made yet.
+    /// Number of pending decisions.
     pending_decisions: u64,
 }
 
@@ -65,20 +65,20 @@ struct WorkersView {
     busy: usize,
     /// Waiting for work.
     idle: u64,
-    /// How many may be at work at one time.
+    /// Most runs at one time.
     limit: usize,
 }
 
 /// Notices to the receiver outside, since the start.
 #[derive(Debug, Serialize, JsonSchema)]
 struct NoticesView {
-    /// Those that it took.
+    /// Number of accepted notices.
     taken: u64,
-    /// Those that it did not take in time, so that they were given up.
+    /// Number of notices given up because the receiver did not accept them in time.
     given_up: u64,
     /// Tries in a row that failed; 0 while all is well.
     failures: u32,
-    /// When it is tried again; null while nothing waits for that.
+    /// Time of the next attempt; null if nothing is pending.
     #[schemars(schema_with = "maybe_time")]
     next_try: Option<Timestamp>,
 }
@@ -90,11 +90,11 @@ impl From<NoticeState> for NoticesView {
     }
 }
 
-/// Why the system rests.
+/// Reason for parking the system.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ParkBody {
-    /// Why.
+    /// Reason.
     reason: String,
 }
 
@@ -153,7 +153,7 @@ async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
     })
 }
 
-/// What waits to be mirrored at a Temporal server: events and entities.
+/// Counts the events and entities that wait to be mirrored to a Temporal server.
 async fn mirror_backlog(request: &ApiRequest) -> Result<(u64, u64), ApiError> {
     if request.context.temporal() == "off" {
         return Ok((0, 0));

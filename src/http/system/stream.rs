@@ -27,15 +27,15 @@ struct Subscriber {
     _guards: (StreamGuard, QuotaGuard<QuotaKey>),
 }
 
-/// Who listens.
+/// Client of an event stream.
 pub struct StreamSession {
-    /// What it showed; nothing on a server that asks for nothing.
+    /// Proven token; `None` on a server without authentication.
     pub admission: Option<AuthenticatedToken>,
     /// Count the stream for as long as it lives.
     pub guards: (StreamGuard, QuotaGuard<QuotaKey>),
 }
 
-/// Where a stream stands.
+/// State of a stream.
 enum StreamState {
     /// This is sent first.
     Opening(Bytes),

@@ -16,7 +16,7 @@ use warp::http::Method;
 
 /// The most workflows of one answer.
 const MAX_WORKFLOWS: usize = 1_000;
-/// How many there are when nobody says.
+/// Default number of workflows.
 const DEFAULT_WORKFLOWS: usize = 50;
 
 const FILTER: &[QueryField] = &[

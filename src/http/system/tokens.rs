@@ -26,9 +26,9 @@ const COLLECTION: &str = "/api/v1/tokens";
 struct TokenView {
     /// Its id.
     id: String,
-    /// What it is for.
+    /// Purpose.
     name: String,
-    /// What its holder may do.
+    /// Role of the holder.
     #[schemars(schema_with = "word::<Role>")]
     role: Role,
     /// The person who holds it.
@@ -37,18 +37,18 @@ struct TokenView {
     agent_id: Option<String>,
     /// The projects it is limited to; null: all of them.
     projects: Option<Vec<String>>,
-    /// What proves it: a secret `text`, or the key of a `certificate`.
+    /// Proof of the token: a secret `text`, or the key of a `certificate`.
     #[schemars(schema_with = "word::<Proof>")]
     proof: Proof,
     /// SHA-256 of the certificate in hex; null for a text.
     certificate_sha256: Option<String>,
-    /// When it was made.
+    /// Time of creation.
     #[schemars(schema_with = "time")]
     created_at: Timestamp,
-    /// When it stops to work.
+    /// Time of expiry.
     #[schemars(schema_with = "maybe_time")]
     expires_at: Option<Timestamp>,
-    /// When it was used last, to the minute.
+    /// Time of the last use, to the minute.
     #[schemars(schema_with = "maybe_time")]
     last_used_at: Option<Timestamp>,
 }
@@ -85,9 +85,9 @@ struct NewTokenView {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewTokenBody {
-    /// What it is for.
+    /// Purpose.
     name: String,
-    /// What its holder may do.
+    /// Role of the holder.
     #[schemars(schema_with = "word::<Role>")]
     role: Role,
     /// The person who holds it; its name by default.
@@ -102,18 +102,18 @@ struct NewTokenBody {
     /// A client certificate in PEM whose key proves the token, instead of a text.
     #[serde(default)]
     certificate: Option<String>,
-    /// When it stops to work; else never.
+    /// Time of expiry; never by default.
     #[serde(default)]
     #[schemars(schema_with = "maybe_time")]
     expires_at: Option<Timestamp>,
 }
 
-/// Who the caller is.
+/// Identity of the caller.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct WhoView {
     /// The name that events show.
     name: String,
-    /// What the caller may do.
+    /// Role of the caller.
     #[schemars(schema_with = "word::<Role>")]
     role: Role,
     /// The person.
@@ -124,7 +124,7 @@ pub struct WhoView {
     projects: Option<Vec<String>>,
     /// The token; null on a server that asks for none.
     token_id: Option<String>,
-    /// When the token, or the session that began with it, ends by itself.
+    /// Time of expiry of the token, or of the session that began with it.
     #[schemars(schema_with = "maybe_time")]
     expires_at: Option<Timestamp>,
 }

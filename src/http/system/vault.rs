@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use warp::http::{Method, StatusCode};
 
-/// Where the vault stands.
+/// State of the vault.
 #[derive(Debug, Serialize, JsonSchema)]
 struct VaultStateView {
     /// `uninitialized`, `locked` or `unlocked`.
     #[schemars(schema_with = "word::<vault::Status>")]
     state: vault::Status,
-    /// How many keys it holds.
+    /// Number of keys.
     keys: usize,
     /// Since when it is unlocked.
     #[schemars(schema_with = "maybe_time")]
@@ -72,7 +72,7 @@ struct RotateBody {
     iterations: Option<u32>,
 }
 
-/// Which keys are wanted in a file of their own.
+/// Keys to export.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ExportBody {
@@ -91,7 +91,7 @@ struct ExportBody {
 #[serde(transparent)]
 struct KeyFileView(Map<String, Value>);
 
-/// What becomes of an imported key whose id is taken.
+/// Handling of an imported key whose id is taken.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum ConflictWord {
@@ -122,12 +122,12 @@ struct ImportBody {
     password: Secret,
     /// The file: version 2, or version 1 in either of its forms.
     file: KeyFileView,
-    /// What becomes of a key whose id is taken; `refuse` by default.
+    /// Handling of a key whose id is taken; `refuse` by default.
     #[serde(default)]
     on_conflict: ConflictWord,
 }
 
-/// What an import did, by ids.
+/// Result of an import, by ids.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ImportedView {
     /// Taken over, encrypted under this vault's password.

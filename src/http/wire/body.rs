@@ -47,7 +47,7 @@ pub enum BodyLimit {
 /// A body on its way in.
 pub type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;
 
-/// How much of a body is read, and what becomes of it afterwards.
+/// Size limit of a body, and its treatment after use.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyPolicy {
     max: usize,
@@ -140,7 +140,7 @@ pub fn interrupted(error: &warp::Error) -> ApiError {
     ApiError::new("bad-body", format!("the body broke off: {error}"))
 }
 
-/// Lets the connection end with its answer when it carried a secret: its buffers hold what they last held.
+/// Closes the connection after the answer if it carried a secret, because its buffers keep their last contents.
 pub fn close_after_secret(answer: &mut HeaderMap, secrecy: Secrecy) {
     if secrecy.is_secret() {
         answer.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -198,7 +198,7 @@ fn describe(path: &Path, error: &serde_json::Error, secrecy: Secrecy) -> ApiErro
     ApiError::fields(vec![FieldProblem { pointer, detail }])
 }
 
-/// What is wrong with a value, without the value: it may be a key in the wrong place.
+/// Removes the value from an error text: it may be a key in a wrong field.
 fn without_value(text: &str) -> String {
     match text.rsplit_once(", expected ") {
         Some((_, expected)) => format!("does not fit; expected {expected}"),

@@ -1,4 +1,4 @@
-//! What can go wrong behind the handles, as problems. The one place that knows both.
+//! Mapping of the actors' errors to problems; the only place that knows both.
 
 use crate::http::wire::problem::ApiError;
 use arbiter_actors::{Error, FailedCall, VaultAccessError};

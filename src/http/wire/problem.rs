@@ -19,7 +19,7 @@ pub struct ProblemType {
     pub status: u16,
     /// The `title`.
     pub title: &'static str,
-    /// When it happens and what helps.
+    /// Cause and remedy.
     pub meaning: &'static str,
 }
 
@@ -126,28 +126,28 @@ struct Inner {
 /// A problem document.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Problem {
-    /// What kind of problem: a relative URI of one word.
+    /// Type of the problem: a relative URI of one word.
     #[serde(rename = "type")]
     kind: &'static str,
     /// The kind in words.
     title: &'static str,
     /// The status of the answer.
     status: u16,
-    /// What is wrong this time.
+    /// Description of this occurrence.
     detail: String,
     /// The request's id, by which the server's log knows it.
     request_id: String,
-    /// What is wrong with single fields.
+    /// Errors of single fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
 }
 
-/// What is wrong with one field.
+/// Error of one field.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct FieldError {
     /// JSON pointer into the body.
     pointer: String,
-    /// What is wrong with it.
+    /// Description of the defect.
     detail: String,
 }
 
@@ -243,12 +243,12 @@ impl ApiError {
         self.0.kind.code
     }
 
-    /// What is wrong this time.
+    /// Returns the description of this occurrence.
     pub fn detail(&self) -> &str {
         &self.0.detail
     }
 
-    /// What is wrong with single fields.
+    /// Returns the errors of single fields.
     pub fn errors(&self) -> &[FieldProblem] {
         &self.0.errors
     }

@@ -116,7 +116,7 @@ impl Query {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The query with one parameter set anew, as it is written in an address.
+    /// Returns the query string with one parameter replaced, escaped for a URL.
     pub fn with(&self, name: &str, value: &str) -> String {
         let mut text = url::form_urlencoded::Serializer::new(String::new());
         for (key, old) in self.0.iter().filter(|(key, _)| key != name) {

@@ -13,7 +13,7 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderVa
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::Response;
 
-/// How many rows a list has in all.
+/// Header with the total number of rows of a list.
 pub const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -107,12 +107,12 @@ impl Reply {
         }
     }
 
-    /// A body that goes on for as long as the stream does.
+    /// Builds a body that lasts as long as the stream.
     pub fn stream(content_type: &'static str, stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
         Self::breakable_stream(content_type, stream.map(Ok::<Bytes, Infallible>))
     }
 
-    /// The same of pieces that may break off: the client sees that the answer is not whole.
+    /// Streams pieces that may fail midway: the client sees that the answer is incomplete.
     pub fn breakable_stream<E>(
         content_type: &'static str,
         stream: impl Stream<Item = Result<Bytes, E>> + Send + 'static,

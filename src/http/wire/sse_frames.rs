@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 /// A comment that says that the stream is alive.
 pub const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
-/// Why streams end when the server does.
+/// Reason given to streams at shutdown.
 pub const SHUTTING_DOWN: &str = "the server is shutting down";
-/// Why a stream ends whose token, session or certificate is good no more.
+/// Reason given to a stream whose token, session or certificate is no longer valid.
 pub const TOKEN_ENDED: &str = "the token was revoked, signed out or has expired";
 /// Frames that are kept; a power of two, about the size of the broker's buffer.
 const CACHED_FRAMES: u64 = 1024;
@@ -30,7 +30,7 @@ pub fn connected(last_seq: u64, resumed_from: Option<u64>) -> Bytes {
     control("connected", &json!({"last_seq": last_seq, "resumed_from": resumed_from}))
 }
 
-/// The frame that tells of events that cannot be had.
+/// Returns the frame that announces events that are no longer available.
 pub fn gap(from: u64, to: u64, available_from: u64) -> Bytes {
     control("stream.gap", &json!({"from": from, "to": to, "available_from": available_from}))
 }

@@ -1,4 +1,4 @@
-//! Which files are taken, and what a reload changes.
+//! Tests of accepted TLS files and of reloads.
 
 use super::*;
 use arbiter_testkit::{Issued, TestCa};

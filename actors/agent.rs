@@ -25,7 +25,7 @@ use arbiter_store::{Change, Unit, Write};
 use serde_json::json;
 use std::sync::Arc;
 
-/// How others reach agents.
+/// Handle of the agents' actors.
 #[derive(Clone)]
 pub struct AgentsHandle(pub(crate) Arc<SharedContext>);
 

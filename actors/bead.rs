@@ -37,7 +37,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseGrant {
     pub token: String,
-    /// When the claim ends unless renewed.
+    /// Time at which the claim expires unless it is renewed.
     pub expires_at: Timestamp,
 }
 
@@ -49,7 +49,7 @@ pub struct ClaimedBead {
     pub lease: Option<LeaseGrant>,
 }
 
-/// What can be done with a bead besides claiming and changing it.
+/// Action on a bead, other than a claim or a change of fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BeadAction {
     Release {
@@ -65,7 +65,7 @@ pub enum BeadAction {
         reason: String,
     },
     Unblock,
-    /// Ask whoever is above what is to become of it; it waits for the answer.
+    /// Escalates the bead to a person; the bead waits for the answer.
     Escalate {
         reason: String,
     },
@@ -190,7 +190,7 @@ impl BeadsHandle {
     /// Deletes a bead; its runs and events stay, its id is never given again.
     ///
     /// # Errors
-    /// [`Error::Refused`] while somebody holds it.
+    /// [`Error::Refused`] while the bead is claimed.
     pub async fn delete(&self, caller: &Caller, id: &BeadId) -> Result<(), Error> {
         let caller = caller.clone();
         self.ask(id, |answer| Command::Delete { caller, answer }).await?;
@@ -209,7 +209,7 @@ impl BeadsHandle {
     }
 }
 
-/// How a run ended and what that does to its bead.
+/// End of a run and its effect on the bead.
 #[derive(Clone, Debug)]
 pub(crate) struct RunEnd {
     pub(crate) lease_token: String,
@@ -220,7 +220,7 @@ pub(crate) struct RunEnd {
     pub(crate) result: RunResult,
 }
 
-/// What becomes of a bead after a run.
+/// Effect of a run on its bead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RunResult {
     Complete(String),
@@ -232,11 +232,11 @@ pub(crate) enum RunResult {
     Wait(Vec<BeadId>),
     Failed(String),
     NotCounted(String),
-    /// The same, and there is no use in another attempt before so much time has passed.
+    /// A failure whose retry is useless before this time has passed.
     Deferred(String, Duration),
 }
 
-/// What a bead can be told.
+/// Command of the bead's actor.
 pub(crate) enum Command {
     Claim { caller: Caller, claimant: Claimant, ttl_sec: u64, answer: Reply<ClaimedBead> },
     Heartbeat { lease_token: String, answer: Reply<LeaseGrant> },

@@ -32,11 +32,11 @@ const CHUNK_BYTES: usize = 65_536;
 /// Pieces of a file that wait for their reader.
 const CHUNK_QUEUE: usize = 8;
 
-/// How others reach files of beads.
+/// Handle of the bead files' actors.
 #[derive(Clone)]
 pub struct BeadFilesHandle(pub(crate) Arc<SharedContext>);
 
-/// How a file is to be read in.
+/// Options of an import.
 #[derive(Clone, Debug, Default)]
 pub struct ImportRequest {
     pub format: FileFormat,
@@ -48,17 +48,17 @@ pub struct ImportRequest {
     pub any_project: bool,
 }
 
-/// What became of an import.
+/// Result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportOutcome {
     pub source: String,
     pub report: ImportReport,
-    /// What was odd and was taken nevertheless: the line, and what.
+    /// Irregularities that did not prevent the import: line number and text.
     pub warnings: Vec<(u64, String)>,
     pub dry_run: bool,
 }
 
-/// What became of an export.
+/// Result of an export.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExportOutcome {
     pub path: String,
@@ -153,7 +153,7 @@ impl BeadFilesHandle {
         });
         self.0.runtime.spawn(async move {
             if let Err(error) = store.export(project, sink).await {
-                // Whoever read it has gone.
+                // The reader may have gone.
                 let _ = give.send(Err(error.into())).await;
             }
         });

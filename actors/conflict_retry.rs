@@ -6,7 +6,7 @@ use arbiter_core::kernel::record::Record;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
 
-/// How often a decision is made anew before the caller hears that the entity is busy.
+/// Attempts after concurrent changes before the caller gets a busy error.
 pub(crate) const MAX_TRIES: u32 = 8;
 
 /// Runs an attempt until it was not stale.

@@ -20,10 +20,10 @@ use arbiter_store::Change;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a decision without a deadline has still, for whoever wants a number.
+/// Remaining time reported for a decision without a deadline.
 const NO_DEADLINE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How others reach decisions.
+/// Handle of the decisions' actors.
 #[derive(Clone)]
 pub struct DecisionsHandle(pub(crate) Arc<SharedContext>);
 
@@ -87,7 +87,7 @@ impl DecisionsHandle {
         self.end(caller, id, DecisionRequest::Resolve(given)).await
     }
 
-    /// Ends a decision whose time has come, for whoever keeps time elsewhere; says how long it still has otherwise.
+    /// Ends an expired decision, for an external timer; otherwise returns the remaining time.
     ///
     /// # Errors
     /// [`Error::Refused`] for an unknown decision.
@@ -105,7 +105,7 @@ impl DecisionsHandle {
         }
         match self.end(&Caller::system(), id, DecisionRequest::Expire).await {
             Ok(after) => Ok((after, None)),
-            // Somebody was faster, or its time was moved.
+            // Another caller was faster, or the deadline was moved.
             Err(Error::Refused(refusal)) => match self.0.store.decision(id.to_string()).await? {
                 Some(after) if after.status != decision::Status::Pending => Ok((after, None)),
                 _ => Err(refusal.into()),
@@ -137,24 +137,24 @@ impl DecisionsHandle {
         self.0.registries.decisions.ensure_started(id.as_str());
     }
 
-    /// Lets the actor of a decision look at its row: it was changed by somebody else.
+    /// Makes the actor of a decision read its row again after an outside change.
     pub(crate) fn recheck(&self, id: &DecisionId) {
         self.0.registries.decisions.tell(id.as_str(), Command::Due);
     }
 }
 
-/// An answer, and by whom it is given.
+/// Answer to a decision, with its decider.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DecisionAnswer {
     pub decision: String,
     pub rationale: Option<String>,
-    /// The digest of what it is about, as whoever answers has seen it; none: as it was when it was asked.
+    /// Digest of the subject as the decider has seen it; `None`: as at the time of the request.
     pub subject_digest: Option<String>,
     /// The agent that answers; none: a person does.
     pub agent: Option<AgentId>,
 }
 
-/// What is wanted of a decision.
+/// Operation on a decision.
 pub(crate) enum DecisionRequest {
     Resolve(DecisionAnswer),
     Cancel(String),
@@ -162,7 +162,7 @@ pub(crate) enum DecisionRequest {
     Expire,
 }
 
-/// What a decision can be told.
+/// Command of the decision's actor.
 pub(crate) enum Command {
     End { caller: Caller, request: DecisionRequest, answer: Reply<Decision> },
     Due,

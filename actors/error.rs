@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// The rule that a key goes to its own hosts alone.
 pub(crate) const KEY_NOT_FOR_HOST: &str = "key-not-for-host";
-/// What a call is refused by that a budget does not hold.
+/// Problem code of a call that exceeds a budget.
 pub(crate) const BUDGET_EXHAUSTED: &str = "budget-exhausted";
 
 /// The reply to one question to an actor.
@@ -18,7 +18,7 @@ pub(crate) type Reply<T> = reply::Reply<Result<T, Error>>;
 /// An operation of an actor that failed or was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is against a rule; nothing changed.
+    /// A rule refuses the request; nothing has changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error(transparent)]
@@ -79,7 +79,7 @@ pub enum VaultAccessError {
     /// Too many wrong passwords; wait.
     #[error("too many wrong passwords; try again in {retry_after_sec} s")]
     Throttled {
-        /// How long to wait, in seconds.
+        /// Wait before the next attempt, in seconds.
         retry_after_sec: u64,
     },
     /// The key file is older than the newest one seen.

@@ -30,7 +30,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How others reach the gateway.
+/// Handle of the gateway.
 #[derive(Clone)]
 pub struct GatewayHandle(pub(crate) Arc<SharedContext>);
 
@@ -47,7 +47,7 @@ pub struct GatewayCall {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayModel {
     pub id: String,
-    /// Who serves it; several: whoever is best.
+    /// Providers that serve the model; the best one is used.
     pub providers: Vec<ProviderId>,
 }
 
@@ -154,7 +154,7 @@ impl GatewayHandle {
         ))
     }
 
-    /// Who may serve a model, in the order in which they are asked.
+    /// Returns the candidates for a model, in calling order.
     async fn candidates(&self, name: &str) -> Result<Vec<CallCandidate>, Error> {
         let shared = &self.0;
         let all = shared.provider_cache.all(shared).await?;
@@ -177,7 +177,7 @@ impl GatewayHandle {
                 };
                 let candidates =
                     failover::candidates(shared, &found.provider, model, FirstCandidate::Itself).await?;
-                // Whoever names a model gets no other one.
+                // A caller that names a model gets no other one.
                 Ok(candidates.into_iter().filter(|other| other.model.as_deref() == model).collect())
             }
             ModelSelector::Named(model) => {

@@ -94,7 +94,7 @@ impl Handles {
         &self.shared.fault_injection
     }
 
-    /// Lets somebody else make calls to providers, or nobody.
+    /// Sets or removes the remote executor of provider calls.
     pub fn set_remote_executor(&self, executor: Option<Arc<dyn RemoteExecutor>>) {
         self.shared.remote_executor.set(executor);
     }

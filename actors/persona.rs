@@ -73,12 +73,12 @@ pub(crate) struct PersonaStore {
 }
 
 impl PersonaStore {
-    /// Those of a data directory.
+    /// Opens the personas of a data directory.
     pub(crate) fn new(data: &Path) -> Self {
         Self { persona_dir: PersonaDir::new(data), change_lock: Arc::default() }
     }
 
-    /// The turn of whoever changes something.
+    /// Acquires the lock for changes.
     pub(crate) async fn change_lock(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.change_lock).lock_owned().await
     }
@@ -103,7 +103,7 @@ impl PersonaStore {
         Ok(found.map(|persona| PersonaEntry { persona, origin: PersonaOrigin::BuiltIn }))
     }
 
-    /// The persona that somebody means by a name: one without a folder may be one of ours.
+    /// Finds a persona by name; a name without a folder may be a built-in one.
     async fn find(&self, name: &str) -> Result<Option<PersonaEntry>, Error> {
         for name in lookup_names(name) {
             if let Some(known) = self.get(&name).await? {
@@ -132,7 +132,7 @@ impl PersonaStore {
     }
 }
 
-/// How others reach personas.
+/// Handle of the personas.
 #[derive(Clone)]
 pub struct PersonasHandle(pub(crate) Arc<SharedContext>);
 
@@ -169,7 +169,7 @@ impl PersonasHandle {
         Ok(all.into_values().collect())
     }
 
-    /// The persona that somebody means by a name, as agents name theirs.
+    /// Returns a persona by the name that agents use for it.
     ///
     /// # Errors
     /// [`Error::Refused`] when there is none.
@@ -178,7 +178,7 @@ impl PersonasHandle {
         found.ok_or_else(|| Refusal::not_found("persona", name).into())
     }
 
-    /// How much an agent decides by itself, as its persona says; nothing without one.
+    /// Returns the autonomy of an agent from its persona; `None` without one.
     ///
     /// # Errors
     /// [`Error::Store`] when its persona cannot be read.

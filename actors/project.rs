@@ -22,7 +22,7 @@ use arbiter_core::project::edit::{NewProject, ProjectPatch};
 use arbiter_store::{Change, Comment};
 use std::sync::Arc;
 
-/// How others reach projects.
+/// Handle of the projects' actors.
 #[derive(Clone)]
 pub struct ProjectsHandle(pub(crate) Arc<SharedContext>);
 
@@ -94,7 +94,7 @@ impl ProjectsHandle {
     /// Deletes a project; with [`Cascade::Yes`] its beads go with it.
     ///
     /// # Errors
-    /// [`Error::Refused`] while agents belong to it, somebody holds one of its beads, or it has beads.
+    /// [`Error::Refused`] while agents belong to it, one of its beads is claimed, or it has beads.
     pub async fn delete(&self, caller: &Caller, id: &ProjectId, cascade: Cascade) -> Result<(), Error> {
         let caller = caller.clone();
         let ask = |answer| Command::Delete { caller, cascade, answer };
@@ -118,7 +118,7 @@ impl ProjectsHandle {
     }
 }
 
-/// What came of the wish to close a project.
+/// Outcome of closing a project.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CloseOutcome {
     Closed(Box<Project>),
@@ -126,21 +126,21 @@ pub enum CloseOutcome {
     Asked(Box<Decision>),
 }
 
-/// What a caller wants of a project.
+/// Operation of a caller on a project.
 pub(crate) enum ProjectRequest {
     Update(Box<ProjectPatch>),
     Reopen,
     Park(Parking),
 }
 
-/// Whether a project rests.
+/// Parking state of a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parking {
     Yes(String),
     No,
 }
 
-/// What a project can be told.
+/// Command of the project's actor.
 pub(crate) enum Command {
     Close { caller: Caller, answer: Reply<CloseOutcome> },
     Change { caller: Caller, request: ProjectRequest, answer: Reply<Project> },

@@ -32,10 +32,10 @@ use arbiter_vault::NewEntry;
 use secrecy::SecretString;
 use std::sync::Arc;
 
-/// What a key is for that goes along with calls.
+/// Purpose of keys for provider calls.
 const PROVIDER: &str = "provider";
 
-/// How others reach providers.
+/// Handle of the providers' actors.
 #[derive(Clone)]
 pub struct ProvidersHandle(pub(crate) Arc<SharedContext>);
 
@@ -219,7 +219,7 @@ impl ProvidersHandle {
         HeartbeatsHandle(Arc::clone(&self.0)).heartbeat(id).await
     }
 
-    /// The same for whoever keeps the time of heartbeats elsewhere.
+    /// Sends a heartbeat for an external timer.
     ///
     /// # Errors
     /// As [`ProvidersHandle::heartbeat`].
@@ -255,7 +255,7 @@ impl ProvidersHandle {
         Ok(outcome?)
     }
 
-    /// A provider's key, for whoever calls it in this process; the use is in the log before this returns.
+    /// Returns a provider's key for a call in this process; its use is in the log before this returns.
     /// `None` when the provider needs none.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The start after any end: whatever was at work when the process ended is continued or given back.
+//! Recovery at start: work that was in progress at the last end is continued or released.
 //!
 //! A run does not outlive its process, so beads of `llm` agents go back without counting an attempt;
 //! external agents keep their claims and the files they locked for them, each with its full time anew.
@@ -12,7 +12,7 @@ use arbiter_core::agent::{self, Agent, Kind, Status};
 use arbiter_store::{Change, Unit};
 use std::sync::Arc;
 
-/// What the end of the process means to work that was going on.
+/// Reason recorded for work that was in progress at the end of the process.
 const REASON: &str = "the server was restarted";
 
 /// Puts the stored state right before anything new begins.

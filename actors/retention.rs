@@ -5,11 +5,11 @@ use crate::error::Error;
 use arbiter_store::{Change, Unit};
 use std::time::Duration;
 
-/// How long heartbeats are kept for plots.
+/// Retention of heartbeats.
 const HEARTBEATS: Duration = Duration::from_secs(7 * 86_400);
-/// How long answers to requests with an Idempotency-Key are kept.
+/// Retention of answers to requests with an Idempotency-Key.
 const ANSWERS: Duration = Duration::from_secs(86_400);
-/// How long runs of closed beads are kept.
+/// Retention of the runs of closed beads.
 const RUNS: Duration = Duration::from_secs(90 * 86_400);
 
 /// Deletes rows beyond the age or the number that is kept.

@@ -38,13 +38,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the end of a run is offered to a store that is full or busy.
+/// Attempts to write the end of a run to a full or busy store.
 const END_TRIES: u32 = 20;
 /// The pause between two offers.
 const END_PAUSE: Duration = Duration::from_millis(250);
-/// How long a bead waits whose budget does not hold another call; more may be left when calls on their way end.
+/// Wait of a bead after its budget is exhausted; calls in flight may release some of it.
 const BUDGET_PAUSE: Duration = Duration::from_secs(60);
-/// How long a bead waits whose provider wants fewer calls and does not say for how long.
+/// Wait of a bead after a rate limit without a given wait.
 const LIMIT_PAUSE: Duration = Duration::from_secs(30);
 /// The shortest and the longest time that a provider's own word makes a bead wait.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
@@ -92,7 +92,7 @@ struct BeadRun {
     answer_digest: Option<String>,
 }
 
-/// Whether an answer is another one than the one before.
+/// Comparison of an answer with the one before.
 enum Repetition {
     New,
     Repeated,
@@ -303,7 +303,7 @@ impl BeadRun {
                 _ = renew.tick() => {
                     match beads.heartbeat(&self.bead, self.token.clone()).await {
                         Ok(_) | Err(Error::Busy(_) | Error::Crashed { .. } | Error::Store(_)) => {}
-                        // The claim is over; whatever the model says no longer counts.
+                        // The claim is over; the model's answer no longer counts.
                         Err(error) => return Err(CallFailure::Error(error)),
                     }
                 }
@@ -328,7 +328,7 @@ impl BeadRun {
         self.run.messages = serde_json::to_value(&request.messages).unwrap_or_default();
     }
 
-    /// What an error of the provider means: its own outage spares the bead an attempt.
+    /// Classifies a provider's error: an outage does not count as an attempt of the bead.
     async fn classify_error(&self, error: &arbiter_providers::CallError) -> RunResult {
         let text = error.to_string();
         if let CallErrorKind::RateLimited { retry_after } = error.kind() {

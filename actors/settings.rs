@@ -24,7 +24,7 @@ pub struct Settings {
     pub events_kept: u64,
     /// PBKDF2 iterations of new vault entries.
     pub kdf_iterations: u32,
-    /// How long the vault may lie unused before it locks; zero: for ever.
+    /// Idle time before the vault locks; zero: never.
     pub auto_lock: Duration,
     pub heartbeat_interval: Duration,
     pub heartbeat_timeout: Duration,
@@ -46,7 +46,7 @@ pub struct Settings {
     pub max_steps: u32,
     /// Pending approvals of one project.
     pub approvals_per_project: u64,
-    /// How long changes of beads are gathered before their file is written.
+    /// Delay between a change of beads and the write of their file.
     pub bead_file_pause: Duration,
     /// The meaning of `conditional-blocks`.
     pub conditional: ConditionalMode,

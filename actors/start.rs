@@ -28,10 +28,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// How long what goes on behind answers may take at the end.
+/// Time allowed for background work at shutdown.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why the cast could not start.
+/// Reason why the actors could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("the database cannot be opened")]
@@ -145,7 +145,7 @@ async fn start_threads(count: usize) -> std::io::Result<(ActorThreads, System, J
         runner.block_on(async {
             let entities: Vec<_> = (0..count.max(1)).map(|_| Arbiter::new().handle()).collect();
             let threads = ActorThreads { root: Arbiter::current(), entities: entities.into() };
-            // Nobody waits only when the start was given up.
+            // The receiver is gone only if the start was given up.
             let _ = ready.send((threads, System::current()));
         });
         if let Err(error) = runner.run() {

@@ -24,7 +24,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A token that somebody wants.
+/// Request for a new token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewToken {
     pub name: String,
@@ -55,22 +55,22 @@ const SESSIONS_OF_TOKEN: u32 = 32;
 /// The projects that a token may be limited to.
 const PROJECTS_OF_TOKEN: usize = 100;
 
-/// How others reach the tokens.
+/// Handle of the tokens.
 #[derive(Clone)]
 pub struct TokensHandle(pub(crate) Arc<SharedContext>);
 
 impl TokensHandle {
-    /// Whoever holds the token with this text, while it works.
+    /// Authenticates by the text of a token; `None` if it is not valid.
     pub fn authenticate(&self, text: &str) -> Option<AuthenticatedToken> {
         self.0.token_cache.find_by_text(&self.0, text)
     }
 
-    /// Whoever signed in and got this secret, while the session lasts.
+    /// Authenticates by the secret of a session; `None` if it is not valid.
     pub fn authenticate_session(&self, secret: &str) -> Option<AuthenticatedToken> {
         self.0.token_cache.find_by_session(&self.0, secret)
     }
 
-    /// Whoever holds the certificate with this SHA-256, in hex.
+    /// Authenticates by the SHA-256 of a certificate, in hex.
     pub fn authenticate_certificate(&self, fingerprint: &str) -> Option<AuthenticatedToken> {
         self.0.token_cache.find_by_certificate(&self.0, fingerprint)
     }
@@ -146,7 +146,7 @@ impl TokensHandle {
         self.add(caller, new, Proof::Certificate, fingerprint).await
     }
 
-    /// Makes a token of a text that was drawn before; for whoever has to keep the text first.
+    /// Creates a token with a given text, for callers that must store the text first.
     ///
     /// # Errors
     /// As [`TokensHandle::create`].
@@ -239,7 +239,7 @@ impl TokensHandle {
     }
 }
 
-/// Adds the end of all of an agent's tokens to a unit. Whoever commits it has the copy in memory read anew.
+/// Adds the revocation of all tokens of an agent to a unit. The caller reloads the cache after the commit.
 pub(crate) async fn revoke_all(shared: &SharedContext, unit: &mut Unit, agent: &Agent) -> Result<(), Error> {
     for token in shared.store.tokens().await? {
         if token.agent_id.as_deref() == Some(agent.id.as_str()) {

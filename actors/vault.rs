@@ -30,7 +30,7 @@ use arbiter_vault::{EntryInfo, Iterations, NewEntry, OnConflict};
 use secrecy::SecretString;
 use std::sync::Arc;
 
-/// What a key may be for.
+/// Purposes of keys.
 pub const PURPOSES: [&str; 4] = ["provider", "tls", "codec", "webhook"];
 
 /// The vault as others may see it.
@@ -45,20 +45,20 @@ pub struct VaultView {
     pub rolled_back: Option<RolledBack>,
 }
 
-/// How the vault came to be open.
+/// Result of unlocking the vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unlocked {
-    /// It is new: this was its first password.
+    /// The vault was created with this password.
     Created,
     Opened,
 }
 
-/// How others reach the vault.
+/// Handle of the vault's actor.
 #[derive(Clone)]
 pub struct VaultHandle(pub(crate) Arc<SharedContext>);
 
 impl VaultHandle {
-    /// How the vault stands.
+    /// Returns the state of the vault.
     pub fn view(&self) -> VaultView {
         let snapshot = self.0.open_vault.snapshot();
         VaultView {
@@ -78,12 +78,12 @@ impl VaultHandle {
         crate::vault::entries::orphans(&self.0).await
     }
 
-    /// How many entries were encrypted anew since the start because their cost had grown.
+    /// Returns the number of entries rewrapped since the start because the configured cost has grown.
     pub fn rewrapped(&self) -> u64 {
         self.0.open_vault.rewrapped()
     }
 
-    /// What is in the vault; also while it is locked.
+    /// Returns the public fields of all entries; works while locked.
     pub fn entries(&self) -> Vec<EntryInfo> {
         self.0.open_vault.snapshot().keys.values().cloned().collect()
     }
@@ -168,8 +168,8 @@ impl VaultHandle {
     /// Stores a new key.
     ///
     /// # Errors
-    /// [`crate::VaultAccessError::Locked`]; [`Error::Refused`] for a taken id, a purpose nobody knows, a host
-    /// that is none.
+    /// [`crate::VaultAccessError::Locked`]; [`Error::Refused`] for a taken id, an unknown purpose, a host
+    /// that is invalid.
     pub async fn store(
         &self,
         caller: &Caller,

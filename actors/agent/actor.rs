@@ -19,7 +19,7 @@ use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, Unit};
 use std::sync::Arc;
 
-/// What a caller wants of an agent.
+/// Operation of a caller on an agent.
 pub(crate) enum AgentRequest {
     Edit {
         patch: Option<Box<AgentPatch>>,
@@ -33,7 +33,7 @@ pub(crate) enum AgentRequest {
     Shutdown(Option<String>),
 }
 
-/// What an agent can be told.
+/// Command of the agent's actor.
 pub(crate) enum Command {
     Change { caller: Caller, request: AgentRequest, answer: Reply<Agent> },
     Reconcile { answer: Reply<Agent> },

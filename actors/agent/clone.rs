@@ -11,7 +11,7 @@ use arbiter_core::kernel::ids::AgentId;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::Change;
 
-/// What becomes of the agent that another one is made after.
+/// Fate of the original agent when it is cloned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CloneMode {
     #[default]
@@ -19,7 +19,7 @@ pub enum CloneMode {
     ReplaceOriginal,
 }
 
-/// An agent that somebody wants after the image of another one.
+/// Request for a clone of an agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentClone {
     /// A chosen id, or none.

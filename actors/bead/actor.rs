@@ -46,7 +46,7 @@ impl Behavior for BeadActor {
     }
 
     async fn start(&mut self) {
-        // An unreadable store is told to whoever asks next; a lease is looked at again then.
+        // The next request gets the store's error; the lease is checked again then.
         let lease = self.state().await.ok().and_then(|(_, _, lease)| lease);
         self.watch(lease.as_ref());
     }

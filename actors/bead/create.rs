@@ -11,7 +11,7 @@ use arbiter_core::kernel::ids::BeadId;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{BeadDetail, Change, Links, StoreError, Unit};
 
-/// How often ids are drawn before a collision counts as an error.
+/// Attempts to generate a free id before a collision is an error.
 const ID_TRIES: u32 = 4;
 /// The most beads that are created at once.
 pub const MAX_BULK: usize = 1_000;
@@ -104,7 +104,7 @@ impl BeadsHandle {
     }
 }
 
-/// What was added to a unit.
+/// Beads added to a unit.
 pub(crate) struct AddedBeads {
     pub(crate) beads: Vec<arbiter_core::bead::Bead>,
     generated_ids: Vec<BeadId>,

@@ -1,4 +1,4 @@
-//! A bead that whoever is above has to decide about: it waits, nobody holds it, and a person is asked.
+//! Escalation of a bead: it is released and waits for a person's decision.
 
 use crate::bead::actor::BeadActor;
 use crate::bead::release::{self, ReleaseReason};

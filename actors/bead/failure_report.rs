@@ -1,4 +1,4 @@
-//! What a person is shown who has to decide about work that leads nowhere.
+//! Report for a person who decides about a bead that keeps failing.
 
 use crate::error::Error;
 use arbiter_core::bead::Bead;
@@ -6,14 +6,14 @@ use arbiter_core::kernel::run::Run;
 use arbiter_core::prompt::excerpt;
 use arbiter_store::{PageRequest, RunFilter, Store};
 
-/// How many runs are shown.
+/// Most runs in a report.
 const MAX_RUNS: u32 = 3;
 /// The longest question, in characters.
 const MAX_QUESTION_CHARS: usize = 10_000;
 /// The longest piece of what an agent said, in characters.
 const MAX_EXCERPT_CHARS: usize = 800;
 
-/// Why it is of no use to try once more.
+/// Reason against another attempt.
 pub(crate) enum FailureCause<'a> {
     /// Too many attempts failed; the error of the last one.
     Attempts(&'a str),
@@ -40,7 +40,7 @@ pub(crate) async fn newest_runs(store: &Store, bead: &Bead) -> Result<Vec<Run>, 
     Ok(store.runs(filter, PageRequest { limit: MAX_RUNS, cursor: None }).await?.items)
 }
 
-/// What a person is asked.
+/// Builds the text of the question.
 pub(crate) fn question(bead: &Bead, why: &FailureCause<'_>, agent: &str, runs: &[Run]) -> String {
     let mut text = match why {
         FailureCause::Attempts(error) => format!(

@@ -1,6 +1,6 @@
-//! What ids of a project's new beads begin with.
+//! Id prefixes of projects for new beads.
 //!
-//! Owns a copy of that one column, so that a bead is created without another read. Whoever changes a project
+//! Owns a copy of that one column, so that a bead is created without another read. Code that changes a project
 //! calls [`PrefixCache::invalidate`] after the commit.
 
 use crate::context::SharedContext;

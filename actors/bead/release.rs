@@ -1,5 +1,5 @@
-//! What holding a bead touches besides the bead: the lease, the agent, the run. Every way in which a hold
-//! ends goes through here, so that none of them forgets a row.
+//! Release of a bead: ends the lease, the agent's hold and the run. Every end of a hold goes through this
+//! module, so that no row is forgotten.
 
 use crate::context::SharedContext;
 use crate::error::Error;
@@ -12,7 +12,7 @@ use arbiter_core::kernel::run::{self, Run};
 use arbiter_store::{Change, PageRequest, RunFilter, Unit};
 use serde_json::json;
 
-/// How the agent's part of a hold ends.
+/// Reason for the release of an agent's hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ReleaseReason {
     /// The agent ended the bead: `closed`, `blocked`, `asked`.
@@ -80,7 +80,7 @@ fn end_agent(
     Ok(())
 }
 
-/// Whoever no longer holds the bead holds none of the files that it took for it.
+/// Releases the file locks that the agent took for the bead.
 async fn release_files(shared: &SharedContext, unit: &mut Unit, bead: &Bead, why: &str) -> Result<(), Error> {
     let locks = shared.store.file_locks_for(bead.id.to_string()).await?;
     if locks.is_empty() {

@@ -1,4 +1,4 @@
-//! How a run or an expired lease ends a hold on a bead, and when failures become a person's question.
+//! End of a hold by a run or an expired lease, and escalation after repeated failures.
 
 use crate::bead::actor::BeadActor;
 use crate::bead::failure_report::{self, FailureCause};
@@ -152,7 +152,7 @@ impl BeadActor {
         }
     }
 
-    /// When the bead will be tried again after one more failure.
+    /// Returns the time of the next attempt after one more failure.
     fn retry_at(&self, bead: &Bead, now: Timestamp) -> Timestamp {
         let settings = &self.context.shared.settings;
         let attempt = bead.attempts + 1;

@@ -1,11 +1,11 @@
-//! The way of a bead to a status that somebody wishes it had: the one action that leads there, with its rules.
+//! Picks the action that brings a bead to a requested status, with its rules.
 
 use crate::bead::BeadAction;
 use arbiter_core::bead::{Bead, Status, Trigger, trigger_for};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::state_machine::StateMachine;
 
-/// How a bead gets to a status.
+/// Change that brings a bead to a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatusChange {
     Claim,

@@ -27,7 +27,7 @@ use std::time::Duration;
 const WRITE: &str = "write";
 /// The name of the timer of the next reading.
 const READ: &str = "read";
-/// How long a file has to be left alone before it is read: whoever writes it may not be done.
+/// Time without changes before a file is read: its writer may not be done.
 const SETTLE_TIME: Duration = Duration::from_millis(200);
 
 /// What the actor of a file can be told.
@@ -58,7 +58,7 @@ pub(crate) struct BeadFilesActor {
     /// The state of the file that is known: read or written.
     known: Option<FileVersion>,
     watcher: Option<RecommendedWatcher>,
-    /// What was told last, so that it is not told again and again.
+    /// Last reported error, so that it is not reported repeatedly.
     last_error: Option<String>,
     is_write_planned: bool,
 }
@@ -144,7 +144,7 @@ impl BeadFilesActor {
         let Some(paths) = self.paths.as_ref().filter(|_| self.watcher.is_none()) else { return };
         let (shared, id) = (Arc::clone(&self.context.shared), self.context.id.clone());
         let hear = move |event: notify::Result<notify::Event>| {
-            // What cannot be watched is read at the next start, or when somebody asks for it.
+            // A file that cannot be watched is read at the next start, or on request.
             if event.is_ok_and(|event| !event.kind.is_access()) {
                 shared.registries.bead_files.tell(&id, Command::DirectoryChanged);
             }
@@ -207,7 +207,7 @@ impl BeadFilesActor {
     async fn write(&mut self, dialect: FileDialect) -> Result<ExportOutcome, Error> {
         let paths = self.paths.clone().ok_or_else(|| no_file(&self.project))?;
         let shared = Arc::clone(&self.context.shared);
-        // What somebody else wrote meanwhile is read first, so that nothing of it is lost.
+        // Changes by another program are read first, so that none is lost.
         let version = disk::version(paths.target.clone()).await;
         if version.is_some() && version != self.known && paths.target == paths.source {
             self.import(&Caller::named("beads"), ImportRequest::default()).await?;

@@ -29,7 +29,7 @@ const WRITE_AHEAD: usize = 256;
 /// The mode of a new file: it is part of a repository.
 const MODE: u32 = 0o644;
 
-/// Where a project's files are.
+/// Paths of a project's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BeadFilePaths {
     pub(crate) directory: PathBuf,
@@ -54,7 +54,7 @@ impl BeadFilePaths {
 }
 
 impl BeadFilePaths {
-    /// Where the file is written before it takes the other one's place.
+    /// Returns the path of the draft that is renamed over the file.
     fn draft(&self, project: &ProjectId) -> PathBuf {
         self.directory.join(format!(".arbiter-{project}.tmp"))
     }
@@ -75,7 +75,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What tells one state of a file from another without reading it.
+/// Version of a file, which detects changes without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileVersion {
     inode: u64,
@@ -299,7 +299,7 @@ impl NewFile {
     }
 }
 
-/// What is known of the file that is to be replaced.
+/// Facts about the file to replace.
 #[derive(Default)]
 struct OldFile {
     version: Option<FileVersion>,

@@ -1,6 +1,6 @@
 //! Writing a file of beads: rows become lines, with everything that was kept of the lines they came from.
 //!
-//! Owns the way back of `bead_reader`. Must not write to a disk: lines go to whoever asked.
+//! Owns the inverse of the import. Must not write to a disk: lines go to the caller.
 
 use crate::bead_file::import::{GATEKEEPER, NO_AUTHOR, NO_TIME};
 use arbiter_beadfiles::{
@@ -22,7 +22,7 @@ pub enum FileDialect {
     Br,
 }
 
-/// What has to be noted of a written bead: its id, when it changed by the file, its revision, its lists.
+/// Mark of a written bead: its id, its change time in the file, its revision, its lists.
 pub(crate) type WrittenMark = (String, Timestamp, u64, MergeBase);
 
 /// Makes lines of what the store exports.

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// Pieces that are read ahead of the store.
 const READ_AHEAD: usize = 8;
-/// How many make one piece: the two threads wake each other once for all of them.
+/// Lines per batch: the two threads wake each other once per batch.
 const BATCH_SIZE: usize = 64;
 
 /// The format of a file.
@@ -32,7 +32,7 @@ pub enum FileFormat {
     Yaml,
 }
 
-/// How a file is read.
+/// Options for reading a file.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadOptions {
     pub(crate) format: FileFormat,
@@ -45,7 +45,7 @@ pub(crate) struct ReadOptions {
     pub(crate) by: String,
 }
 
-/// What was odd and was taken nevertheless: the line, and what.
+/// Irregularities that did not prevent the import: line number and text.
 pub(crate) type Warnings = Vec<(u64, String)>;
 
 /// Begins to read; what comes out is to be taken as it comes. What was odd is told at the end.
@@ -69,7 +69,7 @@ pub(crate) fn spawn_reader(
             FileFormat::Yaml => reader.documents(source),
         }
         reader.hand_over();
-        // Whoever gave up does not ask what was odd.
+        // A reader that gave up does not need the warnings.
         let _ = told.send(reader.warnings);
     })?;
     Ok((take.into_iter().flatten(), warnings))
@@ -277,7 +277,7 @@ impl BeadReader {
         let (mut status, mut block_reason) = (file.state.status, file.state.reason);
         let is_agents = file.assignee.as_deref().is_some_and(|name| self.options.agents.contains(name));
         if status == Status::InProgress && is_agents {
-            // Without a claim nobody of ours is at work on it: the agent gets it anew.
+            // Without a claim, no local agent works on it: it is dispatched again.
             status = Status::Open;
         }
         if status != Status::Blocked {
@@ -324,9 +324,9 @@ impl BeadReader {
     }
 }
 
-/// Who makes the dependencies that stand for pending decisions.
+/// Author of the dependencies that stand for pending decisions.
 pub(crate) const GATEKEEPER: &str = "arbiter:decision";
-/// What is kept of a dependency that names no author, so that none is written; and the same of its time.
+/// Markers for a dependency without author or time, so that none is written.
 pub(crate) const NO_AUTHOR: &str = "_no_author";
 pub(crate) const NO_TIME: &str = "_no_time";
 

@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What an attempt gave, and what remains to be ended with it.
+/// Result of an attempt, with its open reservations.
 pub(crate) struct Response<T> {
     pub(crate) response: T,
     pub(crate) breaker_permit: BreakerPermit,
@@ -29,10 +29,10 @@ pub(crate) struct Response<T> {
     pub(crate) lock: BoxFuture<'static, ()>,
 }
 
-/// Why an attempt gave nothing.
+/// Reason for a failed attempt.
 pub(crate) enum AttemptError {
     Failed(CallError),
-    /// It was not asked: its limits leave no room for the call now.
+    /// The provider was not called: its limits leave no room for the call now.
     LimitReached(CallError),
     Error(Error),
 }
@@ -109,7 +109,7 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
         }
     }
 
-    /// Waits for a place only where nobody else can be asked.
+    /// Acquires a permit; waits for one only if there is no other candidate.
     async fn acquire_permit(
         &self,
         authorized_client: &AuthorizedClient,
@@ -142,7 +142,7 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
     }
 }
 
-/// How a failed call is told to its provider.
+/// Converts a failed call to its outcome for the provider.
 pub(crate) fn failed(error: &CallError) -> CallOutcome {
     CallOutcome::Failed { kind: error_kind(error), error: error.to_string() }
 }

@@ -17,7 +17,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How others reach budgets.
+/// Handle of the budgets.
 #[derive(Clone)]
 pub struct BudgetsHandle(pub(crate) Arc<SharedContext>);
 
@@ -51,7 +51,7 @@ impl BudgetsHandle {
         if !unit.is_empty() {
             self.0.store.commit(unit).await?;
             self.0.budget_guard.load(&self.0).await?;
-            // Whoever heard the event may have looked before the purse knew of it.
+            // A dispatcher that saw the event may have run before the budget guard was updated.
             DispatcherHandle(Arc::clone(&self.0)).dispatch_now();
         }
         Ok(self.budget_statuses())

@@ -1,4 +1,4 @@
-//! What may still be spent, as every call in this process sees it.
+//! Budget guard: the remaining budgets for every call in this process.
 //!
 //! Owns the meter of the budgets. What it says must be written down first is committed here before the call
 //! goes on; after a crash it begins anew from the ledger and the marks.

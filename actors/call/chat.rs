@@ -17,25 +17,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// The most bytes of text in a conversation that somebody else is given.
+/// Most bytes of text in a conversation that a remote executor gets.
 const MAX_REMOTE_BYTES: usize = 1_000_000;
 
-/// What a chat gave.
+/// Result of a chat.
 pub(crate) struct Completion {
     pub(crate) answer: ChatAnswer,
     pub(crate) provider_id: ProviderId,
-    /// How long it took, in milliseconds.
+    /// Duration, in milliseconds.
     pub(crate) latency_ms: u64,
-    /// What it cost, in US dollars.
+    /// Cost, in US dollars.
     pub(crate) cost_usd: f64,
-    /// Whether a key went along: 1 or 0.
+    /// Number of key uses: 1 or 0.
     pub(crate) key_uses: u32,
     /// The workflow through which it was made; none: this process called the provider itself.
     pub(crate) workflow_id: Option<String>,
 }
 
-/// Asks the first of the candidates that answers; the pieces of its answer are told as they come, if anybody
-/// listens. The line of the ledger is written before this returns.
+/// Calls the candidates in order until one answers. Pieces of the answer go to the listener, if there is one.
+/// The ledger entry is written before this returns.
 ///
 /// # Errors
 /// As [`call_loop::execute`].
@@ -95,7 +95,7 @@ struct ChatCall<'a> {
 }
 
 impl ChatCall<'_> {
-    /// Hands a call over; none: nobody takes it.
+    /// Hands a call to the remote executor; returns `None` if it declines.
     async fn execute_remotely(
         &self,
         provider: &Provider,
@@ -135,7 +135,7 @@ impl ProviderCall for ChatCall<'_> {
         let Some(listener) = &self.listener else { return client.chat(key, &request).await };
         let tell = |text: &str| {
             self.delivered.fetch_add(text.len() as u64, Ordering::AcqRel);
-            // Whoever listened and has gone ends the call by dropping it.
+            // A listener that has gone cancels the call by dropping it.
             drop(listener.send(text.to_owned()));
         };
         client.chat_streamed(key, &request, tell).await

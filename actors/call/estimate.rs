@@ -1,4 +1,4 @@
-//! How much a call may take, before it is made: in tokens, and in money.
+//! Estimate of a call before it is made: tokens and cost.
 
 use crate::call::execute::CallCandidate;
 use arbiter_core::kernel::money::Usd;
@@ -11,7 +11,7 @@ const USUAL_ANSWER_TOKENS: u64 = 512;
 /// Characters of a prompt that are at least a token.
 const CHARS_PER_TOKEN: u64 = 3;
 
-/// How much a call may take.
+/// Estimate of a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallEstimate {
     /// Characters that are asked.
@@ -29,7 +29,8 @@ impl CallEstimate {
         self.prompt_tokens().saturating_add(self.answer_tokens.unwrap_or(USUAL_ANSWER_TOKENS))
     }
 
-    /// What it may cost at most: every third character a token, the longest answer, the dearest provider.
+    /// Returns the highest possible cost: one token per three characters, the longest answer, the most
+    /// expensive provider.
     pub(crate) fn cost(self, candidates: &[CallCandidate]) -> Usd {
         let (input, output) = (self.prompt_tokens(), self.answer_tokens.unwrap_or(ANSWER_TOKENS));
         let costs = candidates.iter().map(|candidate| {

@@ -22,9 +22,9 @@ use arbiter_providers::{CallError, Client, RateHints};
 use secrecy::SecretString;
 use std::sync::Arc;
 
-/// What is asked of a provider.
+/// A call to a provider.
 pub(crate) trait ProviderCall: Send + Sync {
-    /// What it gives.
+    /// Response of the call.
     type Response: Send;
 
     /// Asks once.
@@ -36,19 +36,19 @@ pub(crate) trait ProviderCall: Send + Sync {
         model: &str,
     ) -> impl Future<Output = Result<Self::Response, CallError>> + Send;
 
-    /// What the provider said of its limits with what it gave.
+    /// Returns the provider's rate-limit hints in the response.
     fn hints(response: &Self::Response) -> RateHints;
 
-    /// How much it may take.
+    /// Returns the estimate of the call.
     fn estimate(&self) -> CallEstimate;
 
-    /// How many characters of an answer are with the caller already.
+    /// Returns the number of characters already delivered to the caller.
     fn delivered_chars(&self) -> u64 {
         0
     }
 }
 
-/// Who may serve a call.
+/// Provider that may serve a call.
 #[derive(Clone, Debug)]
 pub(crate) struct CallCandidate {
     pub(crate) provider: Provider,
@@ -59,7 +59,7 @@ pub(crate) struct CallCandidate {
 /// A call that is wanted.
 pub(crate) struct CallPlan<'a> {
     pub(crate) holder: &'a str,
-    /// For whom it is made.
+    /// Attribution of the call.
     pub(crate) attribution: Attribution,
     pub(crate) candidates: Vec<CallCandidate>,
     pub(crate) in_flight_guard: Option<InFlightGuard>,
@@ -71,7 +71,7 @@ pub(crate) struct ServedCall<T> {
     pub(crate) entry: LedgerEntry,
 }
 
-/// Where a call stands in its rounds.
+/// State of a call's retries.
 struct RetryState {
     index: usize,
     /// From 1.

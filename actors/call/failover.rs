@@ -1,7 +1,7 @@
-//! Who stands in for a provider that fails, and who is not asked for a while.
+//! Failover between providers, and a circuit breaker for each.
 //!
 //! Owns a breaker for each provider, in memory: after a restart each is closed, and failing calls open it
-//! again. A provider without a pool has nobody to stand in for it.
+//! again. A provider outside a pool never fails over.
 
 use crate::call::execute::CallCandidate;
 use crate::context::SharedContext;
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Default)]
 pub(crate) struct Breakers(Mutex<HashMap<ProviderId, BreakerRecord>>);
 
-/// What calls said of a provider lately.
+/// Recent outcomes of a provider's calls.
 #[derive(Default)]
 struct BreakerRecord {
     breaker: Breaker,
@@ -95,16 +95,16 @@ impl Drop for BreakerPermit {
     }
 }
 
-/// Who is asked first.
+/// Rule for the first candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstCandidate {
     Itself,
     Weighted,
 }
 
-/// Who may serve a call of this provider: itself, and the usable members of its pool, in the order in which they are asked: by
-/// their place, and by chance according to their weight within one place. A model that is named is asked of those that offer
-/// it; of the others their own is, unless the caller insists.
+/// Returns the candidates for a call of this provider, in calling order: itself and the usable members of its
+/// pool, by priority, and at random by weight within one priority. A named model restricts the call to the
+/// providers that offer it. The others use their own model, unless the caller insists.
 pub(crate) async fn candidates(
     shared: &SharedContext,
     provider: &Provider,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio_util::sync::CancellationToken;
 
-/// What a run is refused by that somebody ended.
+/// Problem code of a cancelled run.
 pub(crate) const RUN_CANCELLED: &str = "run-cancelled";
 
 /// The calls that go on.
@@ -28,17 +28,17 @@ struct CancelState {
 }
 
 impl Cancellation {
-    /// Ends when somebody wants the call to end.
+    /// Waits until the call is cancelled.
     pub(crate) async fn requested(&self) {
         self.0.requested.cancelled().await;
     }
 
-    /// Who wanted it to end, and why.
+    /// Returns the origin and the reason of the cancellation.
     pub(crate) fn why(&self) -> Option<&str> {
         self.0.why.get().map(String::as_str)
     }
 
-    /// The same as the answer to whoever waits for the call.
+    /// Builds the refusal for callers that wait for the call.
     pub(crate) fn refusal(&self) -> Refusal {
         Refusal::conflict(RUN_CANCELLED, self.why().unwrap_or("the run was cancelled"))
     }
@@ -59,7 +59,7 @@ impl InFlightGuard {
         Self { shared: Arc::clone(shared), id: id.clone(), cancellation }
     }
 
-    /// How it may end.
+    /// Returns the cancellation of the call.
     pub(crate) fn cancellation(&self) -> Cancellation {
         self.cancellation.clone()
     }
@@ -80,7 +80,7 @@ impl InFlight {
     /// Ends a call and waits until that is written down; says whether it was underway.
     pub(crate) async fn end(&self, id: &RunId, why: String) -> bool {
         let Some(cancellation) = self.lock().get(id).cloned() else { return false };
-        // Whoever was first is named.
+        // The first cancellation is recorded.
         let _ = cancellation.0.why.set(why);
         cancellation.0.requested.cancel();
         cancellation.0.done.cancelled().await;

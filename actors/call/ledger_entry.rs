@@ -1,7 +1,8 @@
-//! The line of the ledger of one call, while the call is made.
+//! The ledger entry of one call, while the call is made.
 //!
-//! Owns the money that is set aside for it, and the run that a chat through the gateway is. Dropped before it is closed, it books the call as cancelled, with
-//! what it may have cost by then; a call that asked nobody leaves no line.
+//! Owns the reserved amount of the call, and the run of a gateway chat. If it is dropped before it is closed,
+//! it books the call as cancelled, with its possible cost so far. A call that reached no provider leaves no
+//! entry.
 
 use crate::call::budget_guard::ReservationGuard;
 use crate::call::in_flight::InFlightGuard;
@@ -18,7 +19,7 @@ use std::time::Instant;
 /// Characters of a text that are a token, on the average; for what no provider counted.
 const CHARS_PER_TOKEN: u64 = 4;
 
-/// For whom a call is made.
+/// Attribution of a call.
 #[derive(Clone, Debug)]
 pub(crate) struct Attribution {
     pub(crate) kind: Kind,
@@ -114,7 +115,7 @@ impl LedgerEntry {
         self.key_uses += 1;
     }
 
-    /// Why the call will not get its answer, when nobody says it later.
+    /// Sets the error of the call; a later error replaces it.
     pub(crate) fn set_error(&mut self, error: impl Into<String>) {
         self.error = Some(error.into());
     }
@@ -127,17 +128,17 @@ impl LedgerEntry {
         }
     }
 
-    /// How long the call has taken so far.
+    /// Returns the time elapsed since the start of the call.
     pub(crate) fn elapsed(&self) -> std::time::Duration {
         self.started.elapsed()
     }
 
-    /// The same in milliseconds.
+    /// Returns the elapsed time in milliseconds.
     pub(crate) fn latency_ms(&self) -> u64 {
         u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// What was used, by the provider's word, or as many characters as came.
+    /// Adds the reported usage, or an estimate from the received characters.
     pub(crate) fn count(&mut self, usage: Option<Usage>, answer_chars: u64) -> Usage {
         let usage = usage.filter(|usage| *usage != Usage::default()).unwrap_or(Usage {
             input_tokens: self.prompt_chars.div_ceil(CHARS_PER_TOKEN),
@@ -148,12 +149,12 @@ impl LedgerEntry {
         usage
     }
 
-    /// Who was asked last.
+    /// Returns the provider that was called last.
     pub(crate) fn provider_id(&self) -> &ProviderId {
         &self.call.provider_id
     }
 
-    /// What the call cost so far, in US dollars.
+    /// Returns the cost of the call so far, in US dollars.
     pub(crate) fn cost_usd(&self) -> f64 {
         self.call.cost_usd
     }

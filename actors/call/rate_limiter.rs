@@ -1,4 +1,4 @@
-//! How many calls a provider has at once, and how fast they come: the gate before each provider.
+//! Rate limiter of each provider: concurrent calls, and calls per time.
 //!
 //! Owns what is inside and the pace, in memory: after a restart each gate begins anew. Limits are those of the
 //! provider's row at the moment of the call, so that a change of them holds at once.
@@ -25,7 +25,7 @@ struct Limiter {
     left: Arc<Notify>,
 }
 
-/// Why a call does not get in.
+/// Reason why a call is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limited {
     /// As many calls are inside as may be.
@@ -33,7 +33,7 @@ pub(crate) enum Limited {
     TooFast(Duration),
 }
 
-/// How long a call waits at the gate.
+/// Longest wait of a call for a permit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitBudget {
     /// For a place inside.
@@ -95,7 +95,7 @@ impl CallPermit {
         loop {
             let next = left.notified();
             tokio::pin!(next);
-            // From here on nobody leaves unnoticed.
+            // From here on, every released permit is noticed.
             next.as_mut().enable();
             let limited = match Self::try_acquire(shared, provider, tokens) {
                 Ok(permit) => return Ok(permit),
@@ -111,7 +111,7 @@ impl CallPermit {
                     if waited.saturating_add(pause) >= wait_budget.turn {
                         return Err(limited);
                     }
-                    // Whoever waits for the place this one was told of shall hear of it.
+                    // Pass the wakeup on to the next waiter.
                     left.notify_one();
                     tokio::time::sleep(pause).await;
                 }
@@ -132,7 +132,7 @@ impl CallPermit {
         self.counted = tokens;
     }
 
-    /// What the provider said of its limits with the answer.
+    /// Records the provider's rate-limit hints.
     pub(crate) fn record_hints(&self, hints: &RateHints, signal: LimitSignal) {
         let now = self.shared.clock.now();
         if let Some(limiter) = self.shared.limiters.lock().get_mut(&self.id) {

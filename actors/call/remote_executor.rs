@@ -1,4 +1,4 @@
-//! Calls that somebody else makes: who may carry a chat to a provider instead of this process.
+//! Remote execution of calls: an executor may make a chat call in the place of this process.
 //!
 //! Set by an edge that has workers elsewhere. The grant of the key, the budget and the ledger stay here: what is carried
 //! is only the request to the provider.
@@ -17,27 +17,27 @@ pub struct RemoteCall {
     pub timeout: Duration,
 }
 
-/// What became of it.
+/// Outcome of a handed-over call.
 #[derive(Debug)]
 pub enum RemoteOutcome {
-    /// It was made: the answer, and where it can be looked up.
+    /// The call was made: the answer, and its place of execution.
     Completed(Result<ChatAnswer, CallError>, String),
-    /// It was not taken over: nobody will make it, so it may be made here.
+    /// The call was not accepted, so it may be made here.
     Declined,
 }
 
-/// Which chats are carried.
+/// Chats that the executor accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemoteScope {
     Console,
     Runs,
 }
 
-/// Whoever carries chats.
+/// Executor of chats outside of this process.
 pub trait RemoteExecutor: Send + Sync {
     /// Carries one.
     fn execute(&self, call: RemoteCall) -> BoxFuture<'_, RemoteOutcome>;
-    /// Which it carries.
+    /// Returns the accepted chats.
     fn scope(&self) -> RemoteScope;
 }
 

@@ -46,7 +46,7 @@ impl Behavior for DecisionActor {
     async fn start(&mut self) {
         match self.row().await {
             Ok(decision) => self.watch(&decision),
-            // Whoever asks next is told why.
+            // The next request gets the error.
             Err(_) => self.context.pin.store(false, Ordering::Release),
         }
     }

@@ -1,4 +1,4 @@
-//! Questions whose subject goes away: they are cancelled in the unit that takes it, so nobody is asked about nothing.
+//! Cancels the decisions about a subject in the unit that deletes it.
 //!
 //! Owns nothing. Knows no actor of a decision but by its handle, which hears of the end after the commit.
 

@@ -30,7 +30,7 @@ use std::time::Duration;
 /// The name of the timer of the next retry or deferral.
 const NEXT: &str = "next";
 
-/// How others reach the dispatcher.
+/// Handle of the dispatcher.
 #[derive(Clone)]
 pub struct DispatcherHandle(pub(crate) Arc<SharedContext>);
 
@@ -57,7 +57,7 @@ impl DispatcherHandle {
         Ok(explain::why(&bead, &claim_context, input, now))
     }
 
-    /// How many beads are ready for longer than `age` and taken by nobody, by what keeps them.
+    /// Counts the beads that are ready for longer than `age` but not claimed, by cause.
     ///
     /// # Errors
     /// When the store fails.
@@ -84,7 +84,7 @@ impl DispatcherHandle {
     }
 }
 
-/// What the dispatcher can be told.
+/// Command of the dispatcher.
 pub(crate) enum Command {
     Dispatch,
 }
@@ -156,7 +156,7 @@ impl DispatcherActor {
         Ok(())
     }
 
-    /// What the free agents could be given: of each project as much as they could take.
+    /// Reads the ready beads for the free agents: of each project as many as they could take.
     async fn ready(
         &self,
         agents: &[(Agent, ProviderState)],
@@ -184,7 +184,7 @@ impl DispatcherActor {
         let claimant = Claimant::Agent(agent.clone());
         match beads.claim(&Caller::named("dispatcher"), &bead, claimant, None).await {
             Ok(_) => {}
-            // Somebody else was faster; the event of that brings the next pass.
+            // Another claim was faster; its event triggers the next pass.
             Err(Error::Refused(refusal)) => tracing::debug!(%bead, %agent, %refusal, "a claim was refused"),
             Err(error) => tracing::warn!(%bead, %agent, %error, "a claim failed"),
         }

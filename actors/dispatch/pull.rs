@@ -19,7 +19,7 @@ pub const MAX_WAIT_SEC: u64 = 60;
 /// Requests that wait at one time.
 const MAX_WAITING: usize = 4096;
 
-/// What somebody asks for.
+/// Request for the next bead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullRequest {
     pub agent_id: AgentId,
@@ -29,18 +29,18 @@ pub struct PullRequest {
     pub within: Option<Vec<String>>,
     /// Only a bead with all of these tags.
     pub tags: Vec<String>,
-    /// How long the lease lasts without a heartbeat; none: the usual time.
+    /// Duration of the lease without a heartbeat; `None`: the default.
     pub ttl_sec: Option<u64>,
     pub wait: Duration,
 }
 
-/// How others reach the queue.
+/// Handle of the pull queue.
 #[derive(Clone)]
 pub struct PullsHandle(pub(crate) Arc<SharedContext>);
 
 impl PullsHandle {
-    /// The next bead for an external agent, claimed for it; none when there is none in time. Whoever drops the future gets
-    /// none: a bead that was claimed in that moment is given back.
+    /// Claims the next bead for an external agent; returns `None` if there is none in time. If the future is
+    /// dropped, a bead claimed at that moment is released.
     ///
     /// # Errors
     /// [`Error::Refused`] for an unknown agent, one that does not fetch its work, and one that is not idle.
@@ -61,12 +61,12 @@ impl PullsHandle {
             .unwrap_or_else(|_| Err(Error::Crashed { actor: format!("{} {SINGLETON_ID}", PullActor::KIND) }))
     }
 
-    /// How many requests wait for a bead.
+    /// Returns the number of requests that wait for a bead.
     pub fn waiting(&self) -> usize {
         self.0.queue.waiting.load(Ordering::Acquire)
     }
 
-    /// Lets the queue look again, if anybody waits in it.
+    /// Wakes the queue if requests wait in it.
     pub(crate) fn wake_if_waiting(&self) {
         if self.waiting() > 0 {
             self.wake();
@@ -80,7 +80,7 @@ impl PullsHandle {
     }
 }
 
-/// What can be told of the queue without asking.
+/// State of the queue that is readable without a request.
 #[derive(Default)]
 pub(crate) struct PullQueue {
     /// Requests that were not answered yet.
@@ -108,14 +108,14 @@ impl Drop for QueueSlot<'_> {
     }
 }
 
-/// Who asks for what.
+/// A waiting request.
 pub(crate) struct PendingPull {
     pub(crate) caller: Caller,
     pub(crate) request: PullRequest,
     pub(crate) answer: Reply<Option<ClaimedBead>>,
 }
 
-/// What the queue can be told.
+/// Command of the queue.
 pub(crate) enum Command {
     Enqueue(Box<PendingPull>),
     Recheck,

@@ -78,11 +78,11 @@ impl Behavior for PullActor {
 }
 
 impl PullActor {
-    /// Serves whom it can, answers whose time is over, and plans the next look.
+    /// Serves the waiting requests, answers the expired ones, and schedules the next pass.
     async fn serve_pass(&mut self) -> Result<(), Error> {
         let served = self.serve().await;
         let now = self.context.shared.clock.now();
-        // A store that fails is no reason to keep anybody waiting for longer than was asked.
+        // A failing store must not delay a request beyond its requested wait.
         for late in self.waiting.extract_if(.., |one| one.until <= now) {
             late.answer.send(Ok(None));
         }
@@ -112,7 +112,7 @@ impl PullActor {
             if shares.is_empty() || !self.claim(shares).await {
                 return Ok(());
             }
-            // Somebody else was faster with one of them: there may be another.
+            // Another claim took one of the beads: there may be another bead.
         }
     }
 
@@ -141,7 +141,7 @@ impl PullActor {
         Ok(agents)
     }
 
-    /// Who is to get what; `agents` are those of the waiting, in their order.
+    /// Assigns beads to the waiting requests; `agents` are theirs, in the same order.
     async fn shares(&self, agents: &[Agent]) -> Result<Vec<(usize, BeadId)>, Error> {
         let store = &self.context.shared.store;
         let load = store.load().await?;
@@ -175,7 +175,7 @@ impl PullActor {
         Ok(pull::assign_pulls(&pullers, found.into_values().collect(), &load))
     }
 
-    /// Claims beads for those who are to get them, all at once. Answers whether somebody was disappointed.
+    /// Claims the assigned beads concurrently. Returns true if a claim failed.
     async fn claim(&mut self, shares: Vec<(usize, BeadId)>) -> bool {
         let beads = BeadsHandle(Arc::clone(&self.context.shared));
         let mut shares: BTreeMap<usize, BeadId> = shares.into_iter().collect();
@@ -189,7 +189,7 @@ impl PullActor {
         let claims = chosen.into_iter().map(|(mut one, bead)| {
             let beads = beads.clone();
             async move {
-                // Nothing is claimed for somebody who is not there any more.
+                // No bead is claimed for a caller that has gone.
                 if one.answer.is_closed() {
                     return None;
                 }
@@ -201,7 +201,7 @@ impl PullActor {
                         }
                         None
                     }
-                    // Somebody else was faster.
+                    // Another claim was faster.
                     Err(Error::Refused(
                         Refusal::Transition { .. } | Refusal::Conflict { .. } | Refusal::NotFound { .. },
                     )) => {
@@ -232,7 +232,7 @@ fn check(agent: Option<Agent>, id: &str) -> Result<Agent, Refusal> {
     Ok(agent)
 }
 
-/// Gives back what was claimed for somebody who went away in that moment: nobody else knows its token.
+/// Releases the claim of a caller that has just gone: no other caller knows its token.
 async fn release_claim(beads: &BeadsHandle, bead: &BeadId, claimed: ClaimedBead) {
     let reason = "whoever asked for it had gone".to_owned();
     let token = claimed.lease.map(|lease| lease.token);

@@ -1,7 +1,6 @@
-//! Ready beads that somebody could take, read for those who hand work out: the dispatcher, and the queue of those who
-//! fetch theirs.
+//! Reads ready beads for the dispatcher and for the queue of external agents.
 //!
-//! Owns nothing. Must not know who gets what: that is `core/dispatch.rs` and `core/pull.rs`.
+//! Owns nothing. Must not decide which agent gets a bead: `core/dispatch.rs` and `core/pull.rs` do.
 
 use crate::error::Error;
 use arbiter_core::bead::Bead;
@@ -13,7 +12,7 @@ use arbiter_store::{DueFilter, Store};
 /// Ready beads that one search looks at.
 const SEARCH_LIMIT: u32 = 256;
 
-/// Which beads are looked for in a project.
+/// Filter for the ready beads of a project.
 #[derive(Default)]
 pub(crate) struct ReadyFilter {
     /// Only those that ask for no role, or for one of these.
@@ -22,8 +21,8 @@ pub(crate) struct ReadyFilter {
     pub(crate) tags: Vec<String>,
 }
 
-/// What is found in the projects that have work and room for more of it, each search in the order of urgency; what
-/// several find comes several times.
+/// Searches the projects with work and free capacity, each in the order of urgency. A bead found by several
+/// searches is returned several times.
 pub(crate) async fn ready_beads(
     store: &Store,
     load: &Load,

@@ -21,7 +21,7 @@ use tokio::sync::broadcast;
 /// Events read from the log at once.
 const CHUNK: u32 = 500;
 
-/// What outlives the actor: the channel to the subscribers and how far it has got.
+/// State that outlives the actor: the channel to the subscribers and the last sequence number.
 pub(crate) struct Broker {
     sender: broadcast::Sender<Arc<Event>>,
     published: AtomicU64,
@@ -46,10 +46,10 @@ impl Broker {
         if seq <= self.published.load(Ordering::Acquire) {
             return;
         }
-        // The number first: whoever begins to listen in between reads the event from the log, whereas an
-        // event that was sent before its number showed would wait there for the next one.
+        // Update the number first: a client that subscribes in between then reads the event from the log. An
+        // event sent before its number would wait there for the next one.
         self.published.store(seq, Ordering::Release);
-        // Nobody may be listening.
+        // There may be no subscriber.
         let _ = self.sender.send(Arc::clone(event));
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(event.kind).or_default() += 1;
     }
@@ -61,11 +61,11 @@ pub struct LogLine {
     pub source: &'static str,
     pub project_id: Option<String>,
     pub subject: String,
-    /// What it says: `level`, `message` and more.
+    /// Content: `level`, `message` and more.
     pub data: serde_json::Value,
 }
 
-/// How others reach the bus.
+/// Handle of the event bus.
 #[derive(Clone)]
 pub struct BusHandle(pub(crate) Arc<SharedContext>);
 
@@ -94,7 +94,7 @@ impl BusHandle {
         Ok(self.0.store.commit(unit).await?.last_seq)
     }
 
-    /// How many events of each type have passed since the start.
+    /// Returns the number of events since the start, by type.
     pub fn event_counts(&self) -> Vec<(EventType, u64)> {
         let counts = self.0.broker.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.iter().map(|(kind, count)| (*kind, *count)).collect()
@@ -111,7 +111,7 @@ impl BusHandle {
     }
 }
 
-/// What the bus can be told.
+/// Command of the bus.
 pub(crate) enum Command {
     Publish(Vec<Arc<Event>>),
 }

@@ -1,8 +1,8 @@
-//! The notifier: tells one receiver outside of what somebody has to act on.
+//! The notifier: posts events that need a person's attention to one webhook receiver.
 //!
-//! Owns a cursor over the log, which is a row: what was committed is told at least once, in order, whatever ends in
-//! between. Asks the vault for the secret. A receiver that does not answer holds up nobody else. Restart: at once,
-//! from the cursor.
+//! Owns a cursor over the log, stored as a row: committed events are delivered at least once, in order, across
+//! restarts. Requests the secret from the vault. A receiver that does not answer delays no other work. Restart:
+//! at once, from the cursor.
 
 use crate::actor_kind::ActorKind;
 use crate::context::{SINGLETON_ID, SharedContext};
@@ -33,20 +33,20 @@ const CHUNK: u32 = 100;
 /// The pause after the first notice that did not arrive; it doubles with each further one.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How others reach the notifier.
+/// Handle of the notifier.
 #[derive(Clone)]
 pub struct NotifierHandle(pub(crate) Arc<SharedContext>);
 
 impl NotifierHandle {
-    /// How it goes with the notices; none when nobody is to be told.
+    /// Returns the state of the notices; `None` without a receiver.
     pub fn state(&self) -> Option<NoticeState> {
         self.0.settings.notify.as_ref().map(|_| self.0.notices.get())
     }
 
-    /// Sees to it that everything up to this event was told, if anybody is to be told.
+    /// Waits until everything up to this event is delivered; returns at once without a receiver.
     ///
     /// # Errors
-    /// [`Error::Provider`] while the receiver does not take it; it is sent again whether or not somebody asks.
+    /// [`Error::Provider`] if the receiver does not accept a notice; the notice is retried in any case.
     pub async fn wait_delivered(&self, seq: u64) -> Result<(), Error> {
         if self.0.settings.notify.is_none() {
             return Ok(());
@@ -58,7 +58,7 @@ impl NotifierHandle {
             .await
     }
 
-    /// Starts it, if anybody is to be told.
+    /// Starts the notifier if there is a receiver.
     pub(crate) fn ensure_started(&self) {
         if self.0.settings.notify.is_some() {
             self.0.registries.notifier.ensure_started(SINGLETON_ID);
@@ -70,7 +70,7 @@ impl NotifierHandle {
         self.tell(Command::Check);
     }
 
-    /// What failed may go well now.
+    /// Retries a failed notice now.
     pub(crate) fn try_again(&self) {
         self.tell(Command::Retry);
     }
@@ -82,19 +82,19 @@ impl NotifierHandle {
     }
 }
 
-/// How it goes with the notices since the start.
+/// State of the notices since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoticeState {
     pub taken: u64,
-    /// Those that it never took.
+    /// Number of notices that were given up.
     pub given_up: u64,
     /// Tries in a row that failed.
     pub failures: u32,
-    /// When it is tried again; none while nothing waits for that.
+    /// Time of the next attempt; `None` if nothing is pending.
     pub next_try: Option<Timestamp>,
 }
 
-/// The same, as the notifier keeps it for whoever looks.
+/// State of the notices, shared with readers.
 #[derive(Default)]
 pub(crate) struct SharedNoticeState(Mutex<NoticeState>);
 
@@ -108,7 +108,7 @@ impl SharedNoticeState {
     }
 }
 
-/// What the notifier can be told.
+/// Command of the notifier.
 pub(crate) enum Command {
     Check,
     Retry,
@@ -226,7 +226,7 @@ impl NotifierActor {
         }
     }
 
-    /// Where to go on; whoever is told for the first time is not told of the past.
+    /// Returns the cursor; a new receiver starts at the newest event.
     async fn load_cursor(&mut self) -> Result<u64, Error> {
         let store = &self.context.shared.store;
         let position = match store.cursor(WEBHOOK).await? {
@@ -289,7 +289,7 @@ impl NotifierActor {
     }
 }
 
-/// Where a receiver may be: by the rules of providers.
+/// Returns the address rules of a receiver, which are those of providers.
 pub(crate) fn policy(public_http: PublicHttp) -> EndpointPolicy {
     let allow_public_http = match public_http {
         PublicHttp::Allowed => HttpPolicy::Anywhere,

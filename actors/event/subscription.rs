@@ -1,7 +1,7 @@
 //! One subscriber's view of the events: from the log while it is behind, live when it has caught up.
 //!
-//! The broker's memory is never the source of truth: whoever falls behind it becomes a reader of the log
-//! for a while, and others do not wait.
+//! The broker's memory is never the source of truth: a subscriber that falls behind reads the log for a while,
+//! and others do not wait.
 
 use crate::context::SharedContext;
 use crate::error::Error;
@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 /// Events read from the log at once.
 const CHUNK: u32 = 500;
 
-/// What a subscriber gets.
+/// Item delivered to a subscriber.
 #[derive(Clone, Debug)]
 pub enum Delivery {
     Event(Arc<Event>),

@@ -46,7 +46,7 @@ pub struct ConsoleQuestion {
     pub timeout: Option<Duration>,
 }
 
-/// How others reach the console.
+/// Handle of the console.
 #[derive(Clone)]
 pub struct ConsoleHandle(pub(crate) Arc<SharedContext>);
 
@@ -60,7 +60,7 @@ impl ConsoleHandle {
         self.ask_streaming(caller, question, None).await
     }
 
-    /// The same; the pieces of the answer are told as they come, if anybody listens.
+    /// Asks a provider and sends the pieces of the answer to a listener, if there is one.
     ///
     /// # Errors
     /// As [`ConsoleHandle::ask`].

@@ -36,7 +36,7 @@ pub struct GatewayStream {
     chars: u64,
 }
 
-/// What ends with the answer.
+/// Reservations and records that end with the answer.
 struct OpenAnswer {
     stream: ChatStream,
     entry: LedgerEntry,
@@ -112,7 +112,7 @@ impl GatewayStream {
         }
     }
 
-    /// Takes note of what a piece says; its data, unless nobody asked for it.
+    /// Records a chunk; returns its data, unless the caller did not request it.
     fn note(&mut self, chunk: ChatChunk) -> Option<Bytes> {
         self.usage = chunk.usage.or(self.usage.take());
         self.chars += chunk.content.as_ref().map_or(0, |text| text.len() as u64);

@@ -1,8 +1,8 @@
-//! Changes of personas: drafted beside their place, told in the log, put in their place; the log is what counts.
+//! Changes of personas: drafted, recorded in the log, then put in place. The log is decisive.
 //!
-//! Owns the turns of those who change something. A draft whose event is in the log is finished, at the next start or
-//! before the next change if not at once; one whose event is not there goes. A change that was begun is ended, whether
-//! or not anybody waits for it.
+//! Owns the lock of changes. A draft with its event in the log is finished at the next start or before the next
+//! change, if not at once. A draft without its event is deleted. A change that has begun is completed, even if
+//! its caller has gone.
 
 use crate::caller::{Caller, Cascade};
 use crate::error::{Error, Reply};
@@ -63,7 +63,7 @@ impl PersonasHandle {
         if let Err(error) = self.recover_drafts().await {
             tracing::warn!(%error, "a change of a persona that was begun cannot be ended yet");
         }
-        // What is left is in nobody's way.
+        // A file that stays behind does no harm.
         let _ = self
             .0
             .personas
@@ -255,7 +255,7 @@ fn check_persona_revision(caller: &Caller, known: &PersonaEntry) -> Result<(), R
     Ok(())
 }
 
-/// What a change of a persona tells: texts by their digests, since they are long and may be read at any time.
+/// Builds the event data of a change: digests of the texts, which are long and readable at any time.
 fn changes(before: Option<&PersonaEntry>, after: &PersonaEntry) -> Value {
     let part = |known: &PersonaEntry| {
         [

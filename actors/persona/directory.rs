@@ -1,7 +1,7 @@
-//! The user's personas on the disk: directories of two files below `personas` in the data directory.
+//! The user's personas on disk: directories of two files below `personas` in the data directory.
 //!
-//! Reads them and says what may lie where; what changes them is `persona_draft.rs`, which puts each in its place as a
-//! whole, so whoever reads here meets the old one or the new one. Everything blocks, so it runs on threads for that.
+//! Reads them and defines their layout. `draft.rs` replaces a directory as a whole, so a reader sees the old or
+//! the new one. Every operation blocks, so it runs on blocking threads.
 
 use arbiter_core::agent::persona::{MAX_PARTS, MAX_TEXT, PERSONA_FILE, Persona, START_FILE, is_valid_name};
 use arbiter_core::kernel::refusal::Refusal;
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 
 /// The most personas of a user.
 pub(crate) const MAX_PERSONAS: usize = 1_000;
-/// What the names of directories begin with that earlier versions left beside the personas.
+/// Name prefix of directories that earlier versions left beside the personas.
 const ASIDE: &str = ".aside-";
 
-/// Where they are.
+/// Directory of the personas.
 #[derive(Clone, Debug)]
 pub(crate) struct PersonaDir(PathBuf);
 
@@ -110,7 +110,7 @@ impl PersonaDir {
         Ok(())
     }
 
-    /// Deletes what earlier versions left beside the personas, and closes to others what somebody put there by hand.
+    /// Deletes the leftovers of earlier versions, and makes manually added files private.
     pub(crate) fn tidy(&self) {
         for name in self.names().unwrap_or_default() {
             let place = self.place(&name);
@@ -125,7 +125,7 @@ impl PersonaDir {
         }
         for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
             if entry.file_name().to_str().is_some_and(|name| name.starts_with(ASIDE)) {
-                // It is in nobody's way if it cannot be deleted.
+                // A directory that cannot be deleted does no harm.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }

@@ -14,16 +14,16 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// What the names of drafts begin with; no persona's name does.
+/// Name prefix of drafts; no persona's name begins with it.
 const DRAFT: &str = ".draft-";
-/// What is to be done, and with what.
+/// File with the operation of the draft.
 const NOTE: &str = "NOTE.json";
 /// The persona that is to be put in its place; after that the one that was there.
 const NEW: &str = "new";
 /// The persona that was taken away.
 const GONE: &str = "gone";
 
-/// What a draft does.
+/// Operation of a draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DraftOp {
     Put,
@@ -108,7 +108,7 @@ impl PersonaDir {
         write().map_err(|error| failed("write", self.root(), error))
     }
 
-    /// The drafts that somebody left; what is none goes.
+    /// Returns the remaining drafts; deletes invalid ones.
     pub(crate) fn drafts(&self) -> Result<Vec<Draft>, StoreError> {
         let entries = match fs::read_dir(self.root()) {
             Ok(entries) => entries,
@@ -122,7 +122,7 @@ impl PersonaDir {
             let Some(id) = own.to_str().and_then(|name| name.strip_prefix(DRAFT)) else { continue };
             match Draft::read(id, &entry.path()).map_err(|error| failed("read", &entry.path(), error))? {
                 Some(draft) => found.push(draft),
-                // It is in nobody's way if it cannot be deleted.
+                // A directory that cannot be deleted does no harm.
                 None => drop(fs::remove_dir_all(entry.path())),
             }
         }

@@ -25,7 +25,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// How urgent the question is whether a project with open work is to be closed.
+/// Priority of the decision about closing a project with open work.
 const CLOSE_PRIORITY: u8 = 1;
 
 /// The actor of one project.
@@ -43,7 +43,7 @@ impl Behavior for ProjectActor {
     }
 
     async fn start(&mut self) {
-        // It has no timer: it may be let go whenever nobody addresses it.
+        // The actor has no timer, so it may be stopped whenever it is idle.
         self.context.pin.store(false, Ordering::Release);
     }
 

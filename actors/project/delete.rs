@@ -106,7 +106,7 @@ impl ProjectActor {
     }
 }
 
-/// What ended or went with a project, and whose actors have to hear of it.
+/// Entities that ended with a project, whose actors must be informed.
 struct DeletedProject {
     decisions: Vec<DecisionId>,
     agents: Vec<AgentId>,

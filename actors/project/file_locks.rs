@@ -27,10 +27,10 @@ use std::time::Duration;
 const NEXT: &str = "next";
 /// The pause before a store that failed is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Why a lock ended by itself.
+/// Reason of an expired lock.
 const EXPIRED: &str = "it ran out";
 
-/// How others reach file locks.
+/// Handle of the file locks' actors.
 #[derive(Clone)]
 pub struct FileLocksHandle(pub(crate) Arc<SharedContext>);
 
@@ -40,7 +40,7 @@ pub struct LockRequest {
     /// The files, as they were written; none: all that the holder has.
     pub paths: Option<Vec<String>>,
     pub holder: LockHolder,
-    /// How long each lasts, in seconds.
+    /// Duration of each lock, in seconds.
     pub ttl_sec: Option<u64>,
 }
 
@@ -80,10 +80,10 @@ impl FileLocksHandle {
         self.0.registries.file_locks.ask(project.as_str(), ask).await
     }
 
-    /// Ends a lock; only that of `agent_id` where one is named.
+    /// Releases a lock; with `agent_id`, only a lock of that agent.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a file that nobody has locked, or another than who is named.
+    /// [`Error::Refused`] for a file that is not locked, or locked by another agent than `agent_id`.
     pub async fn release(
         &self,
         caller: &Caller,
@@ -98,7 +98,7 @@ impl FileLocksHandle {
     }
 }
 
-/// The same with paths as locks know them, each once.
+/// Normalizes the paths of a request and removes duplicates.
 fn normalized(request: LockRequest) -> Result<LockRequest, Refusal> {
     if request.ttl_sec.is_some_and(|ttl| !(MIN_TTL_SEC..=MAX_TTL_SEC).contains(&ttl)) {
         return Err(Refusal::field("ttl_sec", limits::must_be_between(&(MIN_TTL_SEC..=MAX_TTL_SEC))));
@@ -120,7 +120,7 @@ fn normalized(request: LockRequest) -> Result<LockRequest, Refusal> {
     Err(Refusal::Invalid(problems))
 }
 
-/// What the locks of a project can be told.
+/// Command of the actor for a project's locks.
 pub(crate) enum Command {
     Acquire { caller: Caller, request: LockRequest, answer: Reply<Vec<FileLock>> },
     Renew { caller: Caller, request: LockRequest, answer: Reply<Vec<FileLock>> },

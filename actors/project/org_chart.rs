@@ -18,7 +18,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// How others reach org charts.
+/// Handle of the org charts.
 #[derive(Clone)]
 pub struct OrgChartsHandle(pub(crate) Arc<SharedContext>);
 
@@ -30,10 +30,10 @@ pub struct StaffedChart {
     pub agents: Vec<Agent>,
 }
 
-/// What becomes of an agent in a project.
+/// Change of an agent's project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Staffing {
-    /// It works for the project from now on, in this role if one is named.
+    /// Assigns the agent to the project, in this role if one is given.
     Assign {
         role: Option<String>,
     },

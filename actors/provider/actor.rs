@@ -18,7 +18,7 @@ use arbiter_core::provider::{self, HeartbeatResult, Provider};
 use arbiter_store::{Change, Heartbeat, Unit};
 use std::sync::Arc;
 
-/// What a caller wants of a provider.
+/// Operation of a caller on a provider.
 pub(crate) enum ProviderRequest {
     /// Fields and switch in one unit of work.
     Edit(Box<ProviderPatch>, Option<Enabled>),
@@ -28,7 +28,7 @@ pub(crate) enum ProviderRequest {
     Disable,
 }
 
-/// What a provider can be told.
+/// Command of the provider's actor.
 pub(crate) enum Command {
     Change { caller: Caller, request: ProviderRequest, answer: Reply<Provider> },
     AuthorizedClient { holder: String, answer: Reply<Arc<AuthorizedClient>> },

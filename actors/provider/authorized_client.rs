@@ -17,10 +17,10 @@ use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a vault's entry is for, and a use of it, when it holds the private key of a certificate.
+/// Purpose of a vault entry with the private key of a certificate, and of its use.
 pub(crate) const TLS: &str = "tls";
-/// How long a call that carries a key may go on after the vault was locked; then it is given up, and the
-/// key with it.
+/// Time that a call with a key may continue after the vault is locked; then the call is cancelled, and the key
+/// dropped.
 const CALL_AFTER_LOCK: Duration = Duration::from_secs(3);
 
 /// A connected provider.

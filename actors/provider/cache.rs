@@ -1,7 +1,7 @@
-//! All providers with what they offer and how quick they are, as they were when last read.
+//! Cache of all providers with their models and latencies.
 //!
-//! Owns a copy of rows, so that a call does not read them all. Whoever changes one of them calls
-//! [`ProviderCache::invalidate`] after the commit; the next call reads anew.
+//! Owns a copy of rows, so that a call does not read them all. Code that changes a row calls
+//! [`ProviderCache::invalidate`] after the commit; the next call reads again.
 
 use crate::context::SharedContext;
 use crate::error::Error;
@@ -16,7 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub(crate) struct CachedProvider {
     pub(crate) provider: Provider,
     pub(crate) models: BTreeSet<String>,
-    /// How long its answers to beats take, in milliseconds.
+    /// Latency of heartbeats, in milliseconds.
     pub(crate) latency_ms: Option<f64>,
 }
 
@@ -68,7 +68,7 @@ impl ProviderCache {
         Ok(known)
     }
 
-    /// Those that can be called now, the best first.
+    /// Returns the usable providers, the best first.
     pub(crate) async fn usable(&self, shared: &SharedContext) -> Result<Vec<CachedProvider>, Error> {
         let all = self.all(shared).await?;
         let usable: Vec<&CachedProvider> = all

@@ -1,4 +1,4 @@
-//! The heartbeat of one provider: an actor of its own, so that a provider that hangs holds up nobody else.
+//! The heartbeat of one provider: a separate actor, so that a hanging provider delays no other.
 //!
 //! Owns the time of the next beat. Asks its provider for the way there and tells it what was found.
 //! Restart: at once, with a beat.
@@ -23,10 +23,10 @@ use std::time::Duration;
 
 /// The name of the timer of the next beat.
 const NEXT: &str = "next";
-/// How far a beat may lie off its time, in hundredths of the interval.
+/// Jitter of a heartbeat, in percent of the interval.
 const JITTER_PERCENT: u32 = 10;
 
-/// How others reach heartbeats.
+/// Handle of the heartbeats' actors.
 pub(crate) struct HeartbeatsHandle(pub(crate) Arc<SharedContext>);
 
 impl HeartbeatsHandle {
@@ -40,7 +40,7 @@ impl HeartbeatsHandle {
         self.0.registries.heartbeats.ask(id.as_str(), |answer| Command::Heartbeat(Some(answer))).await
     }
 
-    /// Beats now, for whoever keeps time elsewhere: it beats by itself only when that one is silent for two intervals.
+    /// Sends a heartbeat for an external timer; the own timer takes over after two silent intervals.
     pub(crate) async fn beat_scheduled(&self, id: &ProviderId) -> Result<Provider, Error> {
         self.0.registries.heartbeats.ask(id.as_str(), Command::Scheduled).await
     }
@@ -56,7 +56,7 @@ impl HeartbeatsHandle {
     }
 }
 
-/// What a heartbeat can be told.
+/// Command of the heartbeat's actor.
 pub(crate) enum Command {
     Heartbeat(Option<Reply<Provider>>),
     Scheduled(Reply<Provider>),
@@ -89,7 +89,7 @@ impl Behavior for HeartbeatActor {
         let (answer, intervals) = match command {
             Command::Heartbeat(answer) => (answer, 1),
             Command::Scheduled(answer) => (Some(answer), 2),
-            // Somebody asked for a beat while this one was on its way here, and has planned another one.
+            // A request came before this timer event and has scheduled another heartbeat.
             Command::Due(planned) if planned != self.planned => return,
             Command::Due(_) => (None, 1),
         };

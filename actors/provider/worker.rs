@@ -1,7 +1,8 @@
-//! Calls to providers by whoever has the keys but no store: a worker on another machine, and this process for calls that
-//! went through a Temporal server.
+//! Provider calls by a process with keys but without a store: a worker on another machine, or this process for
+//! calls through a Temporal server.
 //!
-//! Keeps one client per provider as it was last described. A key meets the request here and is forgotten with it.
+//! Keeps one client per provider, built from its last description. A key is passed with each request and is not
+//! kept.
 
 use crate::provider::authorized_client::{TLS, client, endpoint};
 use crate::settings::Settings;
@@ -27,7 +28,7 @@ pub struct ProviderWorker {
     clients: Mutex<Vec<(Provider, Client)>>,
 }
 
-/// Why a call was not even made; another worker may make it.
+/// Reason why a call was not attempted; another worker may make it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NotAttempted(pub String);

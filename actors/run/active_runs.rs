@@ -20,7 +20,7 @@ impl ActiveRuns {
         self.lock().contains_key(agent)
     }
 
-    /// How many runs go on.
+    /// Returns the number of active runs.
     pub(crate) fn len(&self) -> usize {
         self.lock().len()
     }
@@ -35,7 +35,7 @@ impl ActiveRuns {
         }
     }
 
-    /// Stops whatever an agent runs.
+    /// Stops all runs of an agent.
     pub(crate) fn abort_all(&self, agent: &AgentId) {
         if let Some((_, task)) = self.lock().remove(agent) {
             task.abort();

@@ -29,7 +29,7 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How others reach prompts and runs.
+/// Handle of prompts and runs.
 #[derive(Clone)]
 pub struct WorkHandle(pub(crate) Arc<SharedContext>);
 
@@ -40,7 +40,7 @@ pub struct AgentPrompt {
     pub project_id: ProjectId,
     pub prompt: String,
     pub context: Map<String, Value>,
-    /// How long the answer may take; none: as long as any call.
+    /// Time limit of the answer; `None`: that of any call.
     pub timeout: Option<Duration>,
 }
 
@@ -162,7 +162,7 @@ impl WorkHandle {
         }
     }
 
-    /// Ends a run. A bead it was for is blocked, so that it is not begun again before somebody wants it.
+    /// Cancels a run. Its bead, if any, is blocked, so that it does not start again without a request.
     ///
     /// # Errors
     /// [`Error::Refused`] for an unknown run and for one that has ended.
@@ -199,7 +199,8 @@ fn request(agent: &Agent, persona: Option<&Persona>, requested: &AgentPrompt) ->
     ChatRequest { model: String::new(), messages, tools: vec![], temperature, max_tokens }
 }
 
-/// A run that has begun. Dropped before its end is written, it was cancelled: whoever asked has gone.
+/// A run that has begun. If it is dropped before its end is written, the caller has gone and the run is
+/// cancelled.
 struct RunGuard {
     shared: Arc<SharedContext>,
     run: Option<Run>,

@@ -8,11 +8,11 @@ use arbiter_core::kernel::ids::AgentId;
 use arbiter_core::prompt::PromptContext;
 use arbiter_store::{PageRequest, Store};
 
-/// How many comments go into a prompt.
+/// Most comments in a prompt.
 const COMMENTS: u32 = 50;
 
-/// Results of what the bead depended on, its comments, answered questions about it, and what became meanwhile of
-/// the other questions of whoever is to do it.
+/// Reads the results of the bead's dependencies, its comments, its answered decisions, and the outcome of the
+/// agent's other decisions.
 pub(crate) async fn read(store: &Store, bead: &Bead, worker: &AgentId) -> Result<PromptContext, Error> {
     let mut context = PromptContext::default();
     for (target, kind) in store.edges_of(bead.id.to_string()).await? {

@@ -1,4 +1,4 @@
-//! What an agent may do in the course of a run besides answering: ends of the run, and what goes on behind it.
+//! Actions of an agent during a run: those that end it, and those that do not.
 
 use crate::bead::{BeadsHandle, RunResult, edge_event};
 use crate::caller::Caller;
@@ -17,14 +17,14 @@ use arbiter_core::prompt::tools::{Action, WaitForCreated};
 use arbiter_store::{Change, StoreError};
 use std::sync::Arc;
 
-/// How a bead is tied to the one that it was created for.
+/// Kind of dependency from a created bead to its origin.
 const SPAWNED: &str = "discovered-from";
 
-/// What comes of one action.
+/// Outcome of one action.
 pub(crate) enum ToolOutcome {
     End(RunResult),
     Reply(String),
-    /// It goes on to the end of this answer, and then the bead waits for that one.
+    /// The run continues to the end of this answer; then the bead waits for this bead.
     WaitFor(BeadId),
 }
 
@@ -63,7 +63,7 @@ pub(crate) async fn act(
                 title,
                 description,
                 project_id: parent.project_id.to_string(),
-                // Whatever an agent makes of critical work, a person has not seen it.
+                // No person has approved beads that an agent creates from critical work.
                 priority: Some(parent.priority.max(CRITICAL + 1)),
                 tags: role.into_iter().map(|role| format!("role:{role}")).collect(),
                 ..NewBead::default()
@@ -92,7 +92,7 @@ async fn held_bead(shared: &SharedContext, id: &BeadId) -> Result<Bead, Error> {
     found.ok_or_else(|| Refusal::not_found("bead", id.as_str()).into())
 }
 
-/// Why no bead is created for this one, if none is.
+/// Returns the reason why no bead can be created, if there is one.
 async fn creation_problem(
     shared: &SharedContext,
     parent: &Bead,

@@ -28,7 +28,7 @@ pub(crate) struct ActorThreads {
 /// The flags that a registry shares with one actor.
 #[derive(Clone, Default)]
 pub(crate) struct Lifecycle {
-    /// When it was last addressed, in milliseconds since the epoch.
+    /// Time of the last request, in milliseconds since the epoch.
     pub(crate) used_at: Arc<AtomicI64>,
     /// Set while it has to stay in memory: from its start until its behavior says otherwise.
     pub(crate) pinned: Arc<AtomicBool>,

@@ -170,7 +170,7 @@ async fn deleted_bead_or_project_cancels_its_decisions() {
     found[3..5].sort();
     assert_eq!(found, expected);
 
-    // Nobody waits for their deadlines any more: their actors are let go.
+    // Their deadlines are gone, so their actors stop.
     let waiting = async || {
         let status = h.orchestrator.status().await.unwrap();
         status.actors.into_iter().find(|(kind, _)| kind == "decision").unwrap().1

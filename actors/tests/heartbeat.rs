@@ -1,4 +1,4 @@
-//! When a provider's heart beats.
+//! Tests of the heartbeat's schedule.
 
 use crate::stage::{ParseId, Stage};
 use arbiter_testkit::Script;
@@ -8,7 +8,7 @@ async fn heartbeat_requested_at_the_planned_time_runs_once() {
     let stage = Stage::new().await;
     // The new key makes it beat, while the actor's first beat is planned for at once; then it is asked.
     let provider = stage.setup(Script::default(), &[]).await;
-    // Behind whatever was on its way to the actor when the first answer came.
+    // This request queues behind all earlier messages to the actor.
     stage.h().providers.heartbeat(&"scripted".parse_id()).await.unwrap();
     let asked = provider.requests().iter().filter(|request| request.path == "/v1/models").count();
     assert_eq!(asked, 3, "one for the key, two that were asked for");

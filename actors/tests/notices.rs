@@ -1,5 +1,5 @@
-//! Notices to a receiver outside: one that hangs, fails and stays dead holds up nobody, is given up after a day, and
-//! all of that can be seen without the secret.
+//! Tests of notices to a webhook receiver that hangs, fails or stays down: it delays no other work, is given up
+//! after a day, and its state is visible without the secret.
 
 use crate::stage::{Stage, manual_clock, me};
 use arbiter_actors::{Clock, Notify, NotifySecret, Settings, SharedClock};
@@ -33,7 +33,7 @@ pub fn subjects(receiver: &WebhookReceiver) -> Vec<String> {
 }
 
 pub async fn ask(stage: &Stage) -> DecisionId {
-    // Without a deadline nobody is reminded of it, which would be another notice.
+    // Without a deadline there is no reminder, which would be another notice.
     let new = NewDecision { wait: DecisionWait::Never, ..NewDecision::question("p", "Which?") };
     stage.h().decisions.create(&me(), new).await.unwrap().id
 }
@@ -137,7 +137,7 @@ async fn dead_receiver_delays_no_work_and_notices_expire_in_a_day() {
     assert_eq!(lines("WARN", "a notice did not arrive"), 1, "what stays wrong is said once");
     assert!(lines("DEBUG", "the receiver answered 503") > 100);
 
-    // Whatever comes later is told as ever.
+    // Later events are delivered as usual.
     receiver.set_mode(ResponseMode::Status(204));
     let third = ask(&stage).await;
     until("it is not told again", || state().taken == 1).await;

@@ -22,14 +22,14 @@ async fn text(stage: &Stage) -> Option<String> {
     }
 }
 
-/// How many changes of personas are told.
+/// Counts the recorded changes of personas.
 async fn told(stage: &Stage) -> usize {
     let range = EventRange { after: Some(0), limit: 1000, ..EventRange::default() };
     let events = stage.h().store.events(range).await.unwrap().events;
     events.iter().filter(|event| event.kind.as_str().starts_with("persona.")).count()
 }
 
-/// What lies beside the personas.
+/// Counts the directories beside the personas.
 fn aside(stage: &Stage) -> usize {
     let names = fs::read_dir(stage.home.path().join("data/personas")).unwrap();
     names.filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with('.')).count()
@@ -93,7 +93,7 @@ async fn next_persona_change_completes_interrupted_and_dropped_ones() {
     h.personas.create(&me(), persona("# One")).await.unwrap();
     interrupt(&h, "told", async || h.personas.replace(&me(), persona("# Two")).await).await;
     assert_eq!(text(&stage).await.unwrap(), "# One");
-    // Whoever still has the first one in mind is refused: the second was told.
+    // A caller with the first revision is refused, because the second was recorded.
     let one = h.personas.get(NAME).await.unwrap().revision();
     let late = Caller { if_match: Some(one), ..me() };
     let refused = h.personas.replace(&late, persona("# Three")).await;

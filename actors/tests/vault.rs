@@ -52,7 +52,7 @@ async fn failed_commit_releases_replaces_and_deletes_no_key() {
     assert!(matches!(exported, Err(Error::Store(_))));
     assert_eq!(key_file(&stage), before);
 
-    // What is new is written first; when nobody knows whether its row holds, the key stays and is told of.
+    // A new key is written first; if the commit of its row is uncertain, the key stays and is reported.
     let mut new = NewProvider::named("New", ProviderType::Custom, "http://127.0.0.1:1");
     new.id = Some("new".into());
     assert!(matches!(h.providers.register(&me(), new, Some(secret("sk-new"))).await, Err(Error::Store(_))));
@@ -91,7 +91,7 @@ async fn unwritable_key_replacement_is_logged_and_changes_nothing() {
     let stage = Stage::new().await;
     let _provider = stage.setup(Script::default(), &[]).await;
     let h = stage.h();
-    // Somebody else's hand in the file: the vault does not write over what it has not read.
+    // Another program changed the file: the vault does not overwrite unread contents.
     let path = stage.home.path().join("data/keys.json");
     let mut meddled = key_file(&stage);
     meddled.push(b'\n');

@@ -16,12 +16,12 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
-/// How exactly the last use of a token is known.
+/// Resolution of a token's last use.
 const USE_NOTED_EVERY_MS: i64 = 60_000;
 
 type SecretDigest = [u8; 32];
 
-/// Whoever showed a token, a session or a certificate that works now.
+/// Proven token, session or certificate of a client.
 #[derive(Clone, Debug)]
 pub struct AuthenticatedToken {
     pub token: Arc<Token>,
@@ -34,14 +34,14 @@ impl AuthenticatedToken {
         self.session.as_ref().map(|(digest, _)| lease::hex(digest))
     }
 
-    /// When it ends by itself.
+    /// Returns the time of expiry.
     pub fn ends_at(&self) -> Option<Timestamp> {
         let session = self.session.map(|(_, end)| end);
         session.into_iter().chain(self.token.expires_at).min()
     }
 }
 
-/// What is known by digest. The first bytes lead to it; all of them are compared in constant time.
+/// Map by digest. The first bytes select a bucket; all bytes are compared in constant time.
 struct DigestMap<T>(HashMap<[u8; 8], Vec<(SecretDigest, T)>>);
 
 impl<T> Default for DigestMap<T> {
@@ -69,7 +69,7 @@ fn head(digest: &SecretDigest) -> [u8; 8] {
 
 struct CachedToken {
     token: Arc<Token>,
-    /// When the use was noted last, in milliseconds since 1970.
+    /// Time at which the use was last recorded, in milliseconds since 1970.
     noted: AtomicI64,
 }
 
@@ -99,7 +99,7 @@ impl Default for TokenCache {
 }
 
 impl TokenCache {
-    /// Reads all from the store, and says so to whoever waits for an end.
+    /// Reloads the cache from the store, and notifies the streams that watch for revocations.
     pub(crate) async fn load(&self, shared: &SharedContext) -> Result<(), Error> {
         let _loading = self.loading.lock().await;
         let (tokens, sessions) = (shared.store.tokens().await?, shared.store.sessions().await?);
@@ -125,13 +125,13 @@ impl TokenCache {
         Ok(())
     }
 
-    /// Whoever has this text as its token.
+    /// Finds the holder of a token by its text.
     pub(crate) fn find_by_text(&self, shared: &Arc<SharedContext>, text: &str) -> Option<AuthenticatedToken> {
         let digest = Sha256::digest(text.as_bytes()).into();
         self.find_valid(shared, |index| Some((Arc::clone(index.texts.get(&digest)?), None)))
     }
 
-    /// Whoever has the certificate with this fingerprint.
+    /// Finds the holder of a certificate by its fingerprint.
     pub(crate) fn find_by_certificate(
         &self,
         shared: &Arc<SharedContext>,
@@ -141,7 +141,7 @@ impl TokenCache {
         self.find_valid(shared, |index| Some((Arc::clone(index.certificates.get(&digest)?), None)))
     }
 
-    /// Whoever has this text as its session's secret.
+    /// Finds the holder of a session by its secret.
     pub(crate) fn find_by_session(
         &self,
         shared: &Arc<SharedContext>,
@@ -199,7 +199,7 @@ impl TokenCache {
     }
 }
 
-/// Writes down that a token is in use, at most once a minute, without anybody waiting for it.
+/// Records the use of a token in the background, at most once a minute.
 fn note_use(shared: &Arc<SharedContext>, entry: &Arc<CachedToken>, now: Timestamp) {
     let noted = entry.noted.load(Ordering::Relaxed);
     let ms = now.as_millis();

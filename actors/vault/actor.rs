@@ -30,24 +30,24 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a granted use of a key lasts before it is written down again.
+/// Time for which a recorded use of a key covers further uses.
 const GRANT: Duration = Duration::from_secs(60);
 /// The name of the timer that locks an idle vault.
 const IDLE: &str = "idle";
-/// What events about the vault itself are about.
+/// Subject of events about the vault itself.
 const VAULT: &str = "vault";
 
-/// A use of a key: what for, by whom, where to.
+/// A use of a key: its purpose, user and destination.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct KeyUse {
     pub(crate) key_id: KeyId,
-    /// Who holds it meanwhile: an agent, or a heartbeat.
+    /// Holder of the key: an agent, or a heartbeat.
     pub(crate) holder: String,
     pub(crate) host: String,
     pub(crate) purpose: &'static str,
 }
 
-/// What the vault can be told.
+/// Command of the vault's actor.
 pub(crate) enum Command {
     Unlock {
         caller: Caller,

@@ -14,7 +14,7 @@ use arbiter_vault::{EntryInfo, NewEntry};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
-/// What such keys are for.
+/// Purpose of codec keys.
 const CODEC: &str = "codec";
 
 impl VaultHandle {
@@ -90,7 +90,7 @@ pub(crate) fn family(entries: Vec<EntryInfo>, name: &str) -> Vec<(u32, KeyId)> {
     found
 }
 
-/// Who uses the keys of calls that this process makes for a Temporal server.
+/// User of the keys in calls that this process makes for a Temporal server.
 const WORKER: &str = "temporal worker";
 
 impl KeySource for VaultHandle {

@@ -1,4 +1,4 @@
-//! What the vault's actor does with single entries, and in which order the two commits come.
+//! Operations of the vault's actor on single entries, and the order of their two commits.
 //!
 //! A create writes the file first: a row without its key would be worse than a key without its row, which
 //! is reported. What replaces or deletes tells first, so that nothing that was there changes unrecorded.
@@ -18,7 +18,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// How the key of a provider is called: this, and the provider's id.
+/// Prefix of the id of a provider's key; the provider's id follows.
 pub(crate) const PROVIDER_KEY: &str = "key_";
 
 /// Keys named and meant for a provider that does not exist, and used by no other.
@@ -73,7 +73,7 @@ impl VaultActor {
             return Err(error.into());
         }
         self.reset_idle_timer();
-        // Whoever waited for it is asked at once.
+        // Providers that waited for the key get a heartbeat at once.
         for provider in shared.store.all_providers().await? {
             if provider.has_key_reference(&id) {
                 shared.beat_soon(&provider.id);

@@ -35,7 +35,7 @@ pub(crate) struct OpenVault {
     changes: watch::Sender<()>,
 }
 
-/// What can be told of the vault without waiting.
+/// State of the vault that is readable without waiting.
 pub(crate) struct VaultSnapshot {
     pub(crate) status: Status,
     pub(crate) keys: BTreeMap<String, EntryInfo>,
@@ -65,7 +65,7 @@ impl VaultSnapshot {
         }
     }
 
-    /// Returns whether a key exists and may be sent to a host, whatever the vault's state.
+    /// Checks that a key exists and may be sent to a host, in any state of the vault.
     pub(crate) fn check_host(&self, id: &KeyId, host: &str) -> Result<(), Error> {
         let key = self.keys.get(id.as_str()).ok_or_else(|| Refusal::not_found("key", id.as_str()))?;
         if key.allows(Some(host)) {
@@ -109,7 +109,7 @@ impl OpenVault {
         }
     }
 
-    /// What can be told of the vault now. Hold it shortly.
+    /// Returns the current state of the vault. The guard must not be held for long.
     pub(crate) fn snapshot(&self) -> RwLockReadGuard<'_, VaultSnapshot> {
         self.snapshot.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -155,7 +155,7 @@ impl OpenVault {
         }
     }
 
-    /// The same, and why not: a fault of the vault passes by itself, a refusal does not.
+    /// Checks that a provider's keys are usable. A fault of the vault is temporary, a refusal is not.
     pub(crate) fn check_keys_of(&self, provider: &Provider) -> Result<(), Error> {
         if !provider.has_vault_keys() {
             return Ok(());
@@ -184,7 +184,7 @@ impl OpenVault {
         self.changes.send_replace(());
     }
 
-    /// How many entries were rewrapped since the start.
+    /// Returns the number of entries rewrapped since the start.
     pub(crate) fn rewrapped(&self) -> u64 {
         self.rewrapped.load(Ordering::Relaxed)
     }

@@ -1,5 +1,4 @@
-//! What the vault's actor does with everything at once: another password, and more rounds for what was
-//! written with fewer.
+//! Bulk operations of the vault's actor: change of the password, and rewrap of entries with too few rounds.
 
 use crate::caller::Caller;
 use crate::context::{SINGLETON_ID, SharedContext};
@@ -14,7 +13,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// What an event says of an entry that was written anew: its cost, and its form if that is another.
+/// Builds the event data of a rewritten entry: its cost, and its version if it changed.
 pub(crate) fn changes_of(entry: &RewrittenEntry) -> Value {
     let mut changes = json!({});
     if let Some(before) = &entry.before {
@@ -78,7 +77,7 @@ impl VaultActor {
         Ok(())
     }
 
-    /// Begins to rewrap what costs less than configured. Nobody waits for it.
+    /// Starts to rewrap the entries below the configured cost, in the background.
     pub(crate) fn rewrap_soon(&self) {
         let shared = Arc::clone(&self.context.shared);
         if self.require_open().is_err() {

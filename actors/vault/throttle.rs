@@ -10,7 +10,7 @@ const FREE_TRIES: u32 = 3;
 /// The waits after further wrong passwords.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
-/// How many passwords were wrong in a row, and when the next is looked at.
+/// Consecutive wrong passwords, and the time of the next permitted attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     wrong: u32,
@@ -41,8 +41,8 @@ impl Throttle {
         self.record_foreign_attempt(outcome, now)
     }
 
-    /// Takes note of how the password of another file fared. A right one proves nothing: anybody can make a
-    /// file whose password is known.
+    /// Records an attempt at another file's password. A right one proves nothing: any client can create a file
+    /// with a known password.
     pub(crate) fn record_foreign_attempt<T>(
         &mut self,
         outcome: Result<T, Error>,

@@ -1,4 +1,4 @@
-//! What the vault's actor does with whole key files: giving keys out in one, and taking keys from one.
+//! Export and import of whole key files by the vault's actor.
 
 use crate::caller::Caller;
 use crate::error::Error;
@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// What an import did.
+/// Result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportedKeys {
     /// Keys that were taken over.

@@ -14,7 +14,7 @@ fn put(persona_dir: &PersonaDir, persona: &Persona) {
     persona_dir.finish(&persona_dir.draft(DraftOp::Put, persona, 0).unwrap()).unwrap();
 }
 
-/// What lies beside the personas.
+/// Counts the directories beside the personas.
 fn aside(persona_dir: &PersonaDir) -> usize {
     let names = fs::read_dir(persona_dir.root()).unwrap().map(|entry| entry.unwrap().file_name());
     names.filter(|name| name.to_str().unwrap().starts_with('.')).count()
@@ -67,7 +67,7 @@ fn draft_finished_again_does_not_restore_the_old_persona() {
     persona_dir.put(&persona_dir.draft_path(&draft).join(NEW), &persona_dir.place("x")).unwrap();
     persona_dir.finish(&draft).unwrap();
     assert_eq!(persona_dir.read("x").unwrap(), Some(persona("x", "new")));
-    // What somebody wrote by hand since is not what was to go.
+    // A directory edited by hand since is not the one to remove.
     let draft = persona_dir.draft(DraftOp::Remove, &persona("x", "new"), 2).unwrap();
     fs::write(persona_dir.place("x").join(PERSONA_FILE), "by hand").unwrap();
     persona_dir.finish(&draft).unwrap();

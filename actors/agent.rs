@@ -30,7 +30,7 @@ use std::sync::Arc;
 pub struct AgentsHandle(pub(crate) Arc<SharedContext>);
 
 impl AgentsHandle {
-    /// Creates an agent and, unless told otherwise, starts it.
+    /// Creates an agent and starts it unless requested otherwise.
     ///
     /// # Errors
     /// [`Error::Refused`] for wrong fields, an unknown provider or project, or a taken id.
@@ -93,7 +93,7 @@ impl AgentsHandle {
         self.row(id).await
     }
 
-    /// Stops an agent; its bead is given back.
+    /// Stops an agent and releases its bead.
     ///
     /// # Errors
     /// [`Error::Refused`] when it is not running.
@@ -106,7 +106,7 @@ impl AgentsHandle {
         self.change(caller, id, AgentRequest::Shutdown(reason)).await
     }
 
-    /// Starts an agent anew.
+    /// Starts a stopped agent again.
     ///
     /// # Errors
     /// [`Error::Refused`] while it works, and for one that was never started.

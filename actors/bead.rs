@@ -70,7 +70,7 @@ pub enum BeadAction {
         reason: String,
     },
     Reopen,
-    /// Want it done anew.
+    /// Dispatches the bead again.
     Redispatch {
         reason: Option<String>,
     },

@@ -27,7 +27,7 @@ use std::io::BufRead;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Lines are handed on when they are about so many bytes together.
+/// Approximate size of a batch of lines, in bytes.
 const CHUNK_BYTES: usize = 65_536;
 /// Pieces of a file that wait for their reader.
 const CHUNK_QUEUE: usize = 8;
@@ -40,7 +40,7 @@ pub struct BeadFilesHandle(pub(crate) Arc<SharedContext>);
 #[derive(Clone, Debug, Default)]
 pub struct ImportRequest {
     pub format: FileFormat,
-    /// True if everything is taken back in the end: what would happen is told.
+    /// True for a dry run: all changes are rolled back, and the result is reported.
     pub dry_run: bool,
     pub strict: bool,
     pub allow_stale: bool,
@@ -161,7 +161,7 @@ impl BeadFilesHandle {
     }
 }
 
-/// Reads a file in; what is odd of it is told beside the store's report.
+/// Imports a file; returns the warnings beside the store's report.
 pub(crate) async fn import_file(
     shared: &Arc<SharedContext>,
     caller: &Caller,

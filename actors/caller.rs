@@ -15,7 +15,7 @@ pub struct Caller {
     /// The revision the caller has seen; a change of any other is refused.
     pub if_match: Option<u64>,
     pub origin: Option<Origin>,
-    /// The request that this is, when it may come twice: noted in the same commit as the change.
+    /// Idempotency record of a request that may be repeated, written in the same commit as the change.
     pub keep: Option<Box<KeptAnswer>>,
 }
 

@@ -58,7 +58,7 @@ impl DecisionsHandle {
         Ok(decision)
     }
 
-    /// Answers a decision as a person; the bead it is about moves in the same moment.
+    /// Answers a decision as a person; its bead changes in the same transaction.
     ///
     /// # Errors
     /// As [`DecisionsHandle::answer`].
@@ -73,7 +73,7 @@ impl DecisionsHandle {
         self.answer(caller, id, given).await
     }
 
-    /// Answers a decision; the bead it is about moves in the same moment.
+    /// Answers a decision; its bead changes in the same transaction.
     ///
     /// # Errors
     /// [`Error::Refused`] for an answer that is not offered, a decision that has ended, something that was changed

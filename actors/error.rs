@@ -26,7 +26,7 @@ pub enum Error {
     /// More is waiting for the actor than it takes.
     #[error("{0} has too much to do; try again")]
     Busy(String),
-    /// The actor failed while it was at it; it is starting anew.
+    /// The actor failed during the request; it is restarting.
     #[error("{actor} failed while handling the request and is being restarted")]
     Crashed {
         /// Kind and id of the actor.

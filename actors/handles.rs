@@ -27,7 +27,7 @@ use crate::vault::VaultHandle;
 use arbiter_store::Store;
 use std::sync::Arc;
 
-/// The handles of the cast. Clones share it.
+/// Handles of all actors; clones share them.
 #[derive(Clone)]
 pub struct Handles {
     pub store: Store,

@@ -113,7 +113,7 @@ impl PersonaStore {
         Ok(None)
     }
 
-    /// The persona of an agent, as it is now. Its work goes on without one that has gone meanwhile.
+    /// Returns the current persona of an agent; `None` if it has been deleted meanwhile.
     pub(crate) async fn of(&self, agent: &Agent) -> Result<Option<Persona>, Error> {
         let Some(name) = &agent.persona_name else { return Ok(None) };
         let found = self.find(name).await?;
@@ -137,7 +137,7 @@ impl PersonaStore {
 pub struct PersonasHandle(pub(crate) Arc<SharedContext>);
 
 impl PersonasHandle {
-    /// All of them, by name. One that cannot be read is left out and told of in the log.
+    /// Returns all personas by name. An unreadable one is skipped and logged.
     ///
     /// # Errors
     /// [`Error::Store`] when the directory cannot be read.

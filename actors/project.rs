@@ -66,7 +66,7 @@ impl ProjectsHandle {
         self.0.registries.projects.ask(id.as_str(), |answer| Command::Close { caller, answer }).await
     }
 
-    /// Hands out none of a project's work from now on, or hands it out again; what runs goes on.
+    /// Parks or resumes a project's work; active runs continue.
     ///
     /// # Errors
     /// [`Error::Refused`] for an unknown project or a reason that is empty.

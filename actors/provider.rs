@@ -228,7 +228,7 @@ impl ProvidersHandle {
         HeartbeatsHandle(Arc::clone(&self.0)).beat_scheduled(id).await
     }
 
-    /// Chooses the model of a provider anew, by what it offers now.
+    /// Selects the model of a provider again, from its current offer.
     ///
     /// # Errors
     /// As [`ProvidersHandle::heartbeat`], and [`Error::Provider`] when it does not answer.

@@ -187,7 +187,7 @@ impl BeadRun {
         Ok(RunResult::Failed(format!("it did not end within {most} steps")))
     }
 
-    /// Notes what was said; one that says the same again will go on to say it.
+    /// Records an answer; a model that repeats an answer is likely to continue to do so.
     fn detect_repeat(&mut self, answer: &ChatAnswer) -> Repetition {
         let calls: Vec<_> = answer.tool_calls.iter().map(|call| (&call.name, &call.arguments)).collect();
         let answer_digest = lease::digest(&json!([answer.content.trim(), calls]).to_string());

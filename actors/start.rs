@@ -1,4 +1,4 @@
-//! Starts and stops the cast: threads, store, vault, recovery, actors, in that order.
+//! Starts and stops threads, store, vault, recovery and actors, in that order.
 
 use crate::context::{ContextParts, SINGLETON_ID, SharedContext};
 use crate::dispatch::dispatcher::DispatcherHandle;
@@ -44,7 +44,7 @@ pub enum StartError {
     Recovery(#[from] Error),
 }
 
-/// The running cast.
+/// The running actors.
 pub struct ActorSystem {
     pub handles: Handles,
     shared: Arc<SharedContext>,

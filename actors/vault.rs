@@ -103,7 +103,7 @@ impl VaultHandle {
     /// [`Error::Refused`] unless it is unlocked.
     pub async fn lock(&self, caller: &Caller) -> Result<(), Error> {
         let caller = caller.clone();
-        // What is being encrypted anew ends at the next key instead of holding the lock up.
+        // A running re-encryption stops at the next key, so that it does not delay the lock.
         self.0.open_vault.interrupt();
         self.ask(|answer| Command::Lock { caller, answer }).await
     }
@@ -117,7 +117,7 @@ impl VaultHandle {
         self.ask(|answer| Command::AcceptRollback { caller, answer }).await
     }
 
-    /// Encrypts everything anew under another password, at the configured cost or at this one.
+    /// Re-encrypts all entries under another password, at the configured cost or at the given one.
     ///
     /// # Errors
     /// [`Error::Refused`] for a cost outside the accepted range; else as [`VaultHandle::unlock`].
@@ -184,7 +184,7 @@ impl VaultHandle {
         self.store_with(caller.unit_again(self.0.clock.now(), "vault"), entry, value).await
     }
 
-    /// Stores a new key, and in the commit that tells of it what else it brings about.
+    /// Stores a new key; other changes of the caller are part of the same commit.
     pub(crate) async fn store_with(
         &self,
         unit: Unit,

@@ -31,7 +31,8 @@ pub struct AgentClone {
 }
 
 impl AgentsHandle {
-    /// Makes an agent after another one and starts it. If that one leaves, it does so in the same moment.
+    /// Creates an agent as a copy of another one and starts it. If the original is to stop, it stops in the
+    /// same transaction.
     ///
     /// # Errors
     /// [`Error::Refused`] for an unknown agent or persona, wrong fields, a taken id, a full position, and when the one

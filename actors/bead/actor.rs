@@ -221,7 +221,7 @@ impl BeadActor {
         self.detail().await
     }
 
-    /// After a hold has ended from outside: no timer, and no run that goes on for nothing.
+    /// Cleans up after an external release: clears the timer and cancels the run.
     pub(crate) fn release_hold(&self, lease: Option<&Lease>) {
         self.watch(None);
         if let Some(lease) = lease {

@@ -15,11 +15,11 @@ const MAX_EXCERPT_CHARS: usize = 800;
 
 /// Reason against another attempt.
 pub(crate) enum FailureCause<'a> {
-    /// Too many attempts failed; the error of the last one.
+    /// Too many attempts failed; holds the last error.
     Attempts(&'a str),
-    /// Two attempts in a row failed with the same answer; the error of the last one.
+    /// Two attempts in a row failed with the same answer; holds the last error.
     Repeated(&'a str),
-    /// Agents hand it to each other; their chain.
+    /// Agents hand the bead to each other; holds their chain.
     HandoffLoop(&'a str),
 }
 

@@ -79,7 +79,8 @@ impl BeadActor {
         Ok(())
     }
 
-    /// Adds what a run's result makes of the bead; returns how the hold ends, and a decision that was filed.
+    /// Adds the effect of a run's result on the bead; returns the reason for the release, and the new decision,
+    /// if any.
     async fn conclude(
         &self,
         unit: &mut Unit,

@@ -30,7 +30,7 @@ pub(crate) struct BeadWriter {
     dialect: FileDialect,
     /// Pending decisions by the bead they are about.
     gates: HashMap<String, Vec<Gate>>,
-    /// Lines of decisions that have to stand in the order of ids.
+    /// Lines of decisions, to be sorted in by id.
     waiting: Vec<Gate>,
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct ReadOptions {
 /// Irregularities that did not prevent the import: line number and text.
 pub(crate) type Warnings = Vec<(u64, String)>;
 
-/// Begins to read; what comes out is to be taken as it comes. What was odd is told at the end.
+/// Starts to read; the caller takes the beads as they arrive, and gets the warnings at the end.
 pub(crate) fn spawn_reader(
     source: Box<dyn BufRead + Send>,
     options: ReadOptions,
@@ -80,7 +80,7 @@ struct BeadReader {
     give: SyncSender<Vec<Imported>>,
     batch: Vec<Imported>,
     warnings: Warnings,
-    /// Ids of lines that stand for decisions of ours.
+    /// Ids of lines that represent this program's decisions.
     gates: HashSet<String>,
     seen: HashSet<String>,
 }

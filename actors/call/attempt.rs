@@ -25,7 +25,7 @@ pub(crate) struct Response<T> {
     pub(crate) breaker_permit: BreakerPermit,
     pub(crate) permit: CallPermit,
     pub(crate) is_keyed: bool,
-    /// Ends when the vault its key came from was locked.
+    /// Completes when the vault of the key is locked.
     pub(crate) lock: BoxFuture<'static, ()>,
 }
 
@@ -68,7 +68,7 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
         let model = self.model(&authorized_client).await?;
         let mut permit = self.acquire_permit(&authorized_client, WaitBudget { permit: left, turn }).await?;
         let breaker_permit = BreakerPermit::of(shared, id);
-        // An open breaker spares a provider with substitutes; one without them is asked all the same.
+        // An open breaker skips a provider with substitutes; one without them is called nevertheless.
         if breaker_permit.is_refused() && self.plan.candidates.len() > 1 {
             return Err(AttemptError::Failed(CallError::circuit_open()));
         }

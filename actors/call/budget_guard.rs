@@ -89,7 +89,7 @@ impl BudgetGuard {
         }
     }
 
-    /// Books what a call cost, and writes its line of the ledger with everything that has to be told.
+    /// Books the cost of a call, and writes its ledger entry and its events.
     pub(crate) async fn settle(
         &self,
         mut guard: ReservationGuard,

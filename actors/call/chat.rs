@@ -102,7 +102,7 @@ impl ChatCall<'_> {
         request: &ChatRequest,
     ) -> Option<Result<ChatAnswer, CallError>> {
         let executor = self.executor.as_ref()?;
-        // Pieces are told as they come, and what is large goes directly: neither travels well.
+        // Streamed and large calls are made directly, because a remote executor handles neither well.
         let bytes: usize = request.messages.iter().map(|message| message.content.len()).sum();
         if self.listener.is_some() || bytes > MAX_REMOTE_BYTES {
             return None;

@@ -181,7 +181,7 @@ pub(crate) async fn execute<E: ProviderCall>(
     }
 }
 
-/// Chooses the model of a provider anew; none when it stays as it was.
+/// Selects the model of a provider again; `None` if it stays the same.
 async fn negotiate(shared: &Arc<SharedContext>, candidate: &CallCandidate) -> Option<String> {
     let id = &candidate.provider.id;
     let after = HeartbeatsHandle(Arc::clone(shared)).heartbeat(id).await;

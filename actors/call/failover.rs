@@ -67,7 +67,7 @@ impl BreakerPermit {
         self.permit.is_none()
     }
 
-    /// The call ended so; its provider is told.
+    /// Records the outcome of the call in the provider's breaker.
     pub(crate) fn end(mut self, told: CallOutcome) {
         self.report(CircuitSignal::from(&told));
         let is_news = {

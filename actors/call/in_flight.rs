@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 /// Problem code of a cancelled run.
 pub(crate) const RUN_CANCELLED: &str = "run-cancelled";
 
-/// The calls that go on.
+/// Calls in flight.
 #[derive(Default)]
 pub(crate) struct InFlight(Mutex<HashMap<RunId, Cancellation>>);
 
-/// The end of one call, before it has come.
+/// Cancellation of one call.
 #[derive(Clone, Default)]
 pub(crate) struct Cancellation(Arc<CancelState>);
 

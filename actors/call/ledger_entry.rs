@@ -46,7 +46,7 @@ pub(crate) struct LedgerEntry {
 }
 
 impl LedgerEntry {
-    /// An account of a call that asks so many characters.
+    /// Opens the ledger entry of a call with `prompt_chars` characters.
     pub(crate) fn open(
         shared: &Arc<SharedContext>,
         reservation: ReservationGuard,
@@ -120,7 +120,7 @@ impl LedgerEntry {
         self.error = Some(error.into());
     }
 
-    /// The provider that was asked last failed. Only what came before that is paid for.
+    /// Records a failure of the last provider. Only earlier usage is billed.
     pub(crate) fn record_failure(&mut self, answer_chars: u64) {
         self.is_billable = false;
         if answer_chars > 0 {

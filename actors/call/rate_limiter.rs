@@ -36,13 +36,13 @@ pub(crate) enum Limited {
 /// Longest wait of a call for a permit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitBudget {
-    /// For a place inside.
+    /// Longest wait for a concurrency permit.
     pub(crate) permit: Duration,
-    /// For its turn by the pace.
+    /// Longest wait for the rate limit.
     pub(crate) turn: Duration,
 }
 
-/// A call that is inside, until this is dropped. One that was not made then counts for nothing.
+/// Permit of a call, released on drop. A call that was not made does not count.
 pub(crate) struct CallPermit {
     shared: Arc<SharedContext>,
     id: ProviderId,
@@ -62,7 +62,7 @@ impl Limiters {
 }
 
 impl CallPermit {
-    /// Lets a call of about so many tokens in, if it can be at once.
+    /// Admits a call of about `tokens` tokens if there is room at once.
     pub(crate) fn try_acquire(
         shared: &Arc<SharedContext>,
         provider: &Provider,
@@ -124,7 +124,7 @@ impl CallPermit {
         self.was_used = true;
     }
 
-    /// The call took so many tokens.
+    /// Records the number of tokens of the call.
     pub(crate) fn settle(&mut self, tokens: u64) {
         if let Some(limiter) = self.shared.limiters.lock().get_mut(&self.id) {
             limiter.rate_limiter.settle(self.counted, tokens);

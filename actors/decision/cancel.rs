@@ -10,7 +10,7 @@ use arbiter_core::kernel::ids::DecisionId;
 use arbiter_store::{Change, Unit};
 use std::sync::Arc;
 
-/// Adds the end of those of the decisions that are pending. A bead that they hold back is not looked at: it goes.
+/// Adds the cancellation of the pending decisions. Their bead is not updated, because it is deleted.
 pub(crate) fn cancel_pending(
     unit: &mut Unit,
     decisions: &[Decision],

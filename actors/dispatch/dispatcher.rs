@@ -75,8 +75,8 @@ impl DispatcherHandle {
         Ok(counts)
     }
 
-    /// Lets the dispatcher look again. Reasons that come while one is waiting are the same one.
-    /// Looks for work that can be handed out; many wishes at once are one look.
+    /// Requests a dispatch pass. Requests during a pending one are merged.
+    /// Runs a dispatch pass; simultaneous requests share one pass.
     pub fn dispatch_now(&self) {
         if !self.0.wake_requested.swap(true, Ordering::AcqRel) {
             self.0.registries.dispatcher.tell(SINGLETON_ID, Command::Dispatch);

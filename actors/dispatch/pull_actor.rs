@@ -63,7 +63,7 @@ impl Behavior for PullActor {
                 let PendingPull { caller, request, answer } = *pending;
                 let until = shared.clock.now().plus(request.wait);
                 self.waiting.push(WaitingPull { caller, request, until, answer, refused: BTreeSet::new() });
-                // Those that came at the same time are looked at together.
+                // Simultaneous requests are served in one pass.
                 PullsHandle(shared).wake();
             }
             Command::Recheck => {
@@ -159,7 +159,7 @@ impl PullActor {
             .collect();
         let now = self.context.shared.clock.now();
         let searches = |project: &ProjectId| {
-            // Those who want the same tags look at the same beads.
+            // Requests with the same tags share one search.
             let mut wanted: BTreeMap<&[String], BTreeSet<String>> = BTreeMap::new();
             for puller in pullers.iter().filter(|puller| puller.can_pull_from(project)) {
                 wanted.entry(puller.tags).or_default().extend(roles(puller.agent).map(str::to_owned));

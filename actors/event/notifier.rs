@@ -65,7 +65,7 @@ impl NotifierHandle {
         }
     }
 
-    /// Something is to be told.
+    /// An event requires a notice.
     pub(crate) fn send_pending(&self) {
         self.tell(Command::Check);
     }
@@ -120,7 +120,7 @@ pub(crate) enum Command {
 pub(crate) struct NotifierActor {
     context: BehaviorContext<Self>,
     receiver: Option<Webhook>,
-    /// Everything up to this event was told, or is not to be told.
+    /// Everything up to this event was delivered, or needs no notice.
     position: Option<u64>,
     /// Tries in a row that failed.
     failures: u32,
@@ -157,7 +157,7 @@ impl Behavior for NotifierActor {
 }
 
 impl NotifierActor {
-    /// Tells what is to be told, unless it rests after a failure.
+    /// Delivers the pending notices, unless it waits after a failure.
     async fn try_pending(&mut self) {
         let now = self.context.shared.clock.now();
         if self.context.shared.is_stopping() || self.paused_until.is_some_and(|until| until > now) {
@@ -187,7 +187,7 @@ impl NotifierActor {
         });
     }
 
-    /// Tells all that is to be told by now.
+    /// Delivers all pending notices.
     async fn deliver_pending(&mut self) -> Result<(), Error> {
         let shared = Arc::clone(&self.context.shared);
         let mut position = match self.position {

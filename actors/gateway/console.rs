@@ -26,9 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Earlier turns of the same user that the model is told.
+/// Most earlier turns of the same user in the prompt.
 const REMEMBERED: u32 = 6;
-/// Facts of one kind that the model is told.
+/// Most facts of one kind in the prompt.
 const FACTS: u32 = 20;
 /// System prompt of the console's model.
 const PERSONA: &str = include_str!("../../config/personas/arbiter/PERSONA.md");
@@ -41,7 +41,7 @@ pub struct ConsoleQuestion {
     pub provider_id: Option<ProviderId>,
     /// The project it is about; else all that `within` allows.
     pub project_id: Option<String>,
-    /// The projects whose facts may be told; none: all of them.
+    /// Projects whose facts the prompt may contain; `None`: all projects.
     pub within: Option<Vec<String>>,
     pub timeout: Option<Duration>,
 }

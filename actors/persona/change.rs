@@ -26,7 +26,7 @@ const DRAFT: &str = "draft";
 const CHUNK: u32 = 100;
 
 impl PersonasHandle {
-    /// A new one of the user's; it may have the name of one of ours and then stands before that.
+    /// Creates a persona of the user; it may shadow a built-in one of the same name.
     ///
     /// # Errors
     /// [`Error::Refused`] for a wrong name or text, and when the user has one of that name.
@@ -36,7 +36,7 @@ impl PersonasHandle {
         self.run_to_completion(async move { this.add(&caller, persona).await }).await
     }
 
-    /// Changes a persona; one of ours gets one of the user's before it.
+    /// Changes a persona; a change of a built-in one creates a persona of the user that shadows it.
     ///
     /// # Errors
     /// [`Error::Refused`] for a wrong text, when there is none of that name, and when it is another revision than the
@@ -212,7 +212,7 @@ impl PersonasHandle {
         self.0.personas.with(end).await
     }
 
-    /// Returns whether the log tells of a draft.
+    /// Returns whether the log contains the event of a draft.
     async fn is_told(&self, draft: &Draft) -> Result<bool, Error> {
         let types = [EventType::PersonaUpdated, EventType::PersonaDeleted].map(TypePattern::Exactly).to_vec();
         let filter = EventFilter { types, subject: Some(draft.name.clone()), ..EventFilter::default() };

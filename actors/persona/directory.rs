@@ -117,7 +117,7 @@ impl PersonaDir {
             let folders = place.ancestors().take_while(|folder| folder.starts_with(&self.0));
             let files = [PERSONA_FILE, START_FILE].map(|file| (place.join(file), 0o600));
             for (path, mode) in folders.map(|folder| (folder.to_owned(), 0o700)).chain(files) {
-                // What is no file of ours, or a link, is not read either; the directory above is closed in any case.
+                // Foreign files and links are never read; the parent directory is private in any case.
                 if fs::symlink_metadata(&path).is_ok_and(|about| !about.is_symlink()) {
                     let _ = fs::set_permissions(&path, Permissions::from_mode(mode));
                 }

@@ -126,7 +126,7 @@ impl PersonaDir {
                 None => drop(fs::remove_dir_all(entry.path())),
             }
         }
-        // Those of one persona in the order in which they were told.
+        // Drafts of one persona in the order of their events.
         found.sort_by(|one, other| (one.after, &one.id).cmp(&(other.after, &other.id)));
         Ok(found)
     }

@@ -153,7 +153,7 @@ impl OrgChartsHandle {
                 patch.role = role.map(Some);
             }
         }
-        // The revision that it was looked at with: a bead it got meanwhile counts as well.
+        // The revision of the check: a bead assigned meanwhile counts as well.
         let caller = Caller { if_match: Some(agent.revision), ..caller.clone() };
         match agents.edit(&caller, id, patch, None).await {
             Err(Error::Refused(Refusal::Precondition { .. })) => {

@@ -1,4 +1,4 @@
-//! Reads what a prompt tells of a bead's surroundings.
+//! Reads the context of a bead for its prompt.
 
 use crate::error::Error;
 use arbiter_core::bead::edit::affects_readiness;

@@ -26,7 +26,7 @@ fn wall() -> Timestamp {
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// The longest sleep before the wall clock is looked at again, so that a jump of it is noticed.
+/// Longest sleep between reads of the wall clock, so that a jump is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 impl Clock for SystemClock {

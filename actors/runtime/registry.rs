@@ -103,7 +103,7 @@ impl<R: Behavior> Registry<R> {
             return (entry.address.clone(), Arc::clone(&entry.permits));
         }
         let lifecycle = Lifecycle::default();
-        // Until it has read what it is about, it may not be let go.
+        // The actor must not be stopped before it has loaded its state.
         lifecycle.pinned.store(true, Ordering::Release);
         lifecycle.used_at.store(host.clock().now().as_millis(), Ordering::Relaxed);
         let thread = self.thread_of(host, id);

@@ -1,4 +1,4 @@
-//! The opened key file, which outlives the vault's actor, and what can be told of it without waiting.
+//! The opened key file, which outlives the vault's actor, and its state that is readable without waiting.
 //!
 //! Owns the lock around the file and the picture of it that everybody may look at. Must not decide who
 //! may change anything: that is the actor's.
@@ -24,7 +24,7 @@ pub struct RolledBack {
     pub found: u64,
 }
 
-/// The opened key file and what can be told of it without waiting.
+/// The opened key file, and its state that is readable without waiting.
 pub(crate) struct OpenVault {
     file: Arc<Mutex<Vault>>,
     snapshot: Arc<RwLock<VaultSnapshot>>,

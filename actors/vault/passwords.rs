@@ -31,7 +31,7 @@ pub(crate) fn changes_of(entry: &RewrittenEntry) -> Value {
     changes
 }
 
-/// Encrypts anew what costs less than configured, without the vault; nothing when there is no such thing.
+/// Re-encrypts the entries below the configured cost, outside of the vault; `None` if there are none.
 async fn rewrap(shared: &Arc<SharedContext>) -> Result<Option<Rewrite>, Error> {
     let begun = shared.open_vault.work(shared, |vault| vault.begin_rewrap()).await?;
     let Some(mut rewrite) = begun else { return Ok(None) };

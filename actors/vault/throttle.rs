@@ -18,7 +18,7 @@ pub(crate) struct Throttle {
 }
 
 impl Throttle {
-    /// Returns whether a password is looked at now.
+    /// Returns whether a password may be tried now.
     pub(crate) fn admit(&self, now: Timestamp) -> Result<(), Error> {
         match self.not_before.filter(|until| *until > now) {
             Some(until) => {

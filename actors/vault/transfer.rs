@@ -70,7 +70,7 @@ impl VaultActor {
         self.require_open()?;
         let shared = Arc::clone(&self.context.shared);
         let now = shared.clock.now();
-        // The file may be this vault's own, so its password is tried at the same pace.
+        // The file may be this vault's own, so its password is throttled alike.
         self.throttle.admit(now)?;
         let going = shared.open_vault.session_flag();
         let opened = blocking(&shared, move || ForeignKeyFile::open(&file, password, &going)).await;

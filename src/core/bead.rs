@@ -102,7 +102,7 @@ pub struct Bead {
     pub approval: Approval,
     /// Failed attempts since it last made progress.
     pub attempts: u32,
-    /// Not tried again before this time.
+    /// No retry before this time.
     pub next_attempt_at: Option<Timestamp>,
     pub last_error: Option<String>,
     #[serde(default)]

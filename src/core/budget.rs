@@ -120,7 +120,7 @@ pub struct SpendCheckpoint {
     pub window: Timestamp,
     /// Lower bound of the spending in the window.
     pub spent: Usd,
-    /// The share of the cap, in percent, that was told of; 0: none.
+    /// Highest announced share of the cap, in percent; 0: none.
     pub warned: u8,
 }
 

@@ -5,7 +5,7 @@ use crate::kernel::event_type::EventType;
 use crate::provider;
 use std::time::Duration;
 
-/// A notice that is older is of no use any more.
+/// Age after which a notification is of no use.
 pub const MAX_AGE: Duration = Duration::from_secs(86_400);
 /// The longest pause between two tries to send one.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);

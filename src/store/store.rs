@@ -1,4 +1,4 @@
-//! The handle by which everybody else reaches the store.
+//! Handle through which all other code uses the store.
 
 use crate::base::connection::open_writer;
 use crate::base::error::StoreError;
@@ -23,16 +23,16 @@ pub struct Options {
     pub group_max: usize,
     pub queue_max: usize,
     pub now: Timestamp,
-    /// Hears of committed events.
+    /// Observer of committed events.
     pub publish: Publish,
-    /// Hears that the store cannot go on.
+    /// Observer of a failure after which the store stops.
     pub on_failure: Box<dyn Fn(&StoreError) + Send>,
 }
 
 /// The store. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    // Not crossbeam's: std drops what still waits when the writer goes, and so answers those who sent it.
+    // Not crossbeam's: std drops queued messages when the writer ends, which answers their senders.
     sender: SyncSender<WriterMessage>,
     pub(crate) readers: Readers,
     stats: Arc<WriterStats>,

@@ -25,7 +25,7 @@ pub struct AgentConfig {
     pub system_prompt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u32>,
-    /// Words for what it is good at: beads with these tags come to it first, and it fills roles of these names.
+    /// Skills: the agent is preferred for beads with these tags, and it fills roles of these names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
     /// Decisions that it may make; none by default.

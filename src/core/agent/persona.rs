@@ -1,4 +1,4 @@
-//! Personas: who an agent is, as texts that its model is told, and how much it decides by itself.
+//! Personas: identity of an agent as texts for its model, and its autonomy level.
 //!
 //! A persona is a directory of two files. What stands above the text between two lines of `---` (its front matter) is
 //! for Arbiter and not told to the model.
@@ -9,7 +9,7 @@ use crate::kernel::lease::digest;
 use crate::kernel::limits;
 use crate::kernel::refusal::{Problems, Refusal};
 
-/// The file that says who the agent is.
+/// File with the identity of the agent.
 pub const PERSONA_FILE: &str = "PERSONA.md";
 /// The file that says how it begins.
 pub const START_FILE: &str = "AI_START_HERE.md";
@@ -97,7 +97,8 @@ impl Persona {
     }
 }
 
-/// Returns whether a text names a persona. Each part is a folder, so none of them leads elsewhere or looks like a file of ours.
+/// Returns whether a text is a valid persona name. Each part is a folder, so no part may be a parent reference or a
+/// reserved file name.
 pub fn is_valid_name(text: &str) -> bool {
     let mut parts = 0;
     text.split('/').all(|part| {
@@ -106,7 +107,7 @@ pub fn is_valid_name(text: &str) -> bool {
     })
 }
 
-/// The names under which a persona may be found that an agent names: the name itself, then that of one of ours.
+/// Returns the candidate names of a persona: the name itself, then that in the default folder.
 pub fn lookup_names(name: &str) -> impl Iterator<Item = String> {
     let ours = (!name.contains('/')).then(|| format!("{DEFAULT_FOLDER}/{name}"));
     std::iter::once(name.to_owned()).chain(ours).filter(|name| is_valid_name(name))

@@ -61,7 +61,7 @@ pub fn merge_list(ours: &[String], theirs: &[String], seen: &[String]) -> Vec<St
 }
 
 impl Bead {
-    /// The bead as it will be after the file's word. What only we know of it stays, unless the file tells of it too.
+    /// Bead after the merge. Fields that the file does not carry keep their stored values.
     #[must_use]
     pub fn imported(&self, file: &Self, verdict: MergeVerdict, seen: &MergeBase) -> Self {
         let mut after = self.clone();
@@ -85,7 +85,7 @@ impl Bead {
         after.due_at = file.due_at;
         after.defer_until = file.defer_until;
         after.shelved = file.shelved;
-        // The reason of a block of ours is not in the files of others.
+        // A block reason of Arbiter is absent from foreign files.
         after.block_reason = file.block_reason.or_else(|| {
             let stays = self.status == file.status && self.status == crate::bead::Status::Blocked;
             self.block_reason.clone().filter(|_| stays)

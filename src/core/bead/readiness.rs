@@ -6,7 +6,7 @@ use crate::kernel::ids::BeadId;
 
 /// Reason on a bead that `bd` calls pinned: it stays open for ever and blocks no other bead.
 pub const PINNED: &str = "bd:pinned";
-/// Words in the reason of a closed bead that say that it failed, as `bd` has them.
+/// Words in the close reason that mark a failed bead, as `bd` defines them.
 const FAILURE_WORDS: [&str; 11] = [
     "failed",
     "rejected",
@@ -81,7 +81,7 @@ pub struct DependencyTarget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IsWaiting {
     Yes,
-    /// Nothing it depends on stands in the way.
+    /// No dependency blocks it.
     No,
 }
 

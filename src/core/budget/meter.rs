@@ -26,7 +26,7 @@ pub struct BudgetStatus {
     pub cap: Usd,
     pub spent: Usd,
     pub reserved: Usd,
-    /// The share of the cap, in percent, that was told of; 0: none.
+    /// Highest announced share of the cap, in percent; 0: none.
     pub warned: u8,
     pub window: BudgetWindow,
 }
@@ -293,7 +293,7 @@ impl Meter {
         settled
     }
 
-    /// Gives back what was set aside for a call that cost nothing.
+    /// Releases the reservation of a call that cost nothing.
     #[allow(clippy::needless_pass_by_value)] // a reservation ends once
     pub fn cancel(&mut self, reservation: Reservation, now: Timestamp) {
         self.release(&reservation, now);
@@ -308,7 +308,7 @@ impl Meter {
         }
     }
 
-    /// Takes note of a mark that is in the store.
+    /// Records that the store has saved a checkpoint.
     pub fn checkpoint_saved(&mut self, checkpoint: &SpendCheckpoint) {
         if let Some(state) =
             self.states.get_mut(&checkpoint.key).filter(|a| a.window.start == checkpoint.window)

@@ -13,7 +13,7 @@ use serde_json::json;
 use std::fmt;
 use std::time::Duration;
 
-/// After how much of its time a decision is told of again, in percent.
+/// Shares of a decision's time, in percent, after which a reminder is sent.
 pub const REMINDER_PERCENTS: [u8; 3] = [50, 80, 95];
 /// Reason recorded with an answer that the timeout gives.
 pub(crate) const TIMED_OUT_REASON: &str = "nobody answered in time";

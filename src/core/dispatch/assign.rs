@@ -96,7 +96,7 @@ impl Load {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DispatchState {
     Active,
-    /// Not at present, and why.
+    /// Paused, with the reason.
     Parked(String),
 }
 

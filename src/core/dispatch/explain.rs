@@ -16,7 +16,7 @@ string_enum! {
         Approval = "approval",
         /// Its type is never given to agents.
         Type = "type",
-        /// Nothing is handed out: in the project or at all.
+        /// Dispatch is paused, in the project or everywhere.
         Parked = "parked",
         ProjectLimit = "project_limit",
         /// No started agent matches its project, role or assignee.
@@ -33,7 +33,7 @@ string_enum! {
     }
 }
 
-/// Says in words why a bead is not moving; empty when it is being worked on or is closed.
+/// Explains why a bead is stuck; empty when it is in work or closed.
 pub fn why(
     bead: &Bead,
     claim_context: &ClaimContext,

@@ -60,7 +60,7 @@ pub fn assign_pulls(pullers: &[Puller<'_>], mut beads: Vec<Bead>, load: &Load) -
     let mut served: BTreeSet<&str> = BTreeSet::new();
     let mut assignments = Vec::new();
     for (place, puller) in pullers.iter().enumerate() {
-        // Who asks twice at once gets one bead: with that it is no longer free.
+        // An agent with two concurrent requests gets one bead: after that it is no longer free.
         if served.contains(puller.agent.id.as_str()) {
             continue;
         }

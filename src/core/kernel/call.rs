@@ -35,7 +35,7 @@ string_enum! {
         Overloaded = "overloaded",
         Broken = "broken",
         TimedOut = "timed_out",
-        /// No connection came about, or it was lost.
+        /// Connection not established, or lost.
         Unreachable = "unreachable",
         Cancelled = "cancelled",
         TooLarge = "too_large",
@@ -52,7 +52,7 @@ pub enum HealthSignal {
     Failure,
     /// Failure that repeats for every call until an operator changes the configuration.
     Down,
-    /// Nothing: the reason lies with the call or with who made it.
+    /// Neutral: the cause lies with the request or with the client.
     Neutral,
 }
 

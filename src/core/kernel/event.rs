@@ -106,11 +106,11 @@ pub struct EventFilter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypePattern {
     Exactly(EventType),
-    /// Every type that begins so; the dot belongs to it. Empty: every type.
+    /// Event types with this prefix, dot included. Empty: every type.
     Family(String),
 }
 
-/// A text that names no event type and no family of them.
+/// Invalid event type or prefix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no event type is called {0:?}; write a type such as bead.created or a family such as bead.*")]
 pub struct UnknownType(pub String);

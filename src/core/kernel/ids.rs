@@ -8,7 +8,7 @@ use std::fmt;
 
 /// The longest id a client may choose, in bytes.
 pub const MAX_ID_LEN: usize = 64;
-/// A text that is no id of ours: what was given, shortened.
+/// Invalid id: the given text, shortened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an id: {0:?}; an id matches ^[a-z0-9][a-z0-9._-]{{0,63}}$")]
 pub struct InvalidId(pub String);

@@ -1,4 +1,4 @@
-//! Leases: who holds a bead, for how long, and the token that proves it.
+//! Leases: the holder of a bead, the expiry, and the token that proves the claim.
 
 use crate::kernel::ids::{AgentId, BeadId};
 use crate::kernel::refusal::Refusal;

@@ -10,7 +10,7 @@ pub struct Usd(u64);
 const BILLION: f64 = 1_000_000_000.0;
 
 impl Usd {
-    /// Nothing.
+    /// Zero dollars.
     pub const ZERO: Self = Self(0);
 
     /// From dollars, rounded to the nearest billionth; what is below zero or no number is nothing.

@@ -42,7 +42,7 @@ pub trait Record: Clone + Serialize + DeserializeOwned {
     fn project(&self) -> Option<&str>;
     /// Returns the number of events applied to it.
     fn revision(&self) -> u64;
-    /// The event that tells of the status it has now.
+    /// Returns the event type of its current status.
     fn status_event(&self) -> EventType;
     /// Sets what every event sets: the next revision and the time of the change.
     fn touch(&mut self, at: Timestamp);
@@ -57,10 +57,10 @@ pub enum FieldChanges {
         reason: Option<String>,
         /// Extra data of its event that does not change the row.
         detail: Map<String, Value>,
-        /// The event that tells of it, where that is neither of the usual two.
+        /// Event type, where it is neither of the usual two.
         event_override: Option<EventType>,
     },
-    /// Something worth telling that leaves the row as it is.
+    /// Event that leaves the row unchanged.
     EventOnly { kind: EventType, data: Value },
 }
 
@@ -94,7 +94,7 @@ impl FieldChanges {
         matches!(self, Self::Changed { changes, .. } if changes.is_empty())
     }
 
-    /// An event that changes no row.
+    /// Creates an event that changes no row.
     pub fn event_only(kind: EventType, data: Value) -> Self {
         Self::EventOnly { kind, data }
     }
@@ -146,7 +146,7 @@ pub fn apply_all<R: Record>(record: &R, happenings: &[FieldChanges], at: Timesta
     after
 }
 
-/// The event that tells of a new record.
+/// Builds the event of a new record.
 pub fn created_event<R: Record>(record: &R) -> NewEvent {
     NewEvent {
         kind: R::CREATED,
@@ -156,7 +156,7 @@ pub fn created_event<R: Record>(record: &R) -> NewEvent {
     }
 }
 
-/// The event that tells of one happening, in the shape that streams and replays.
+/// Builds the event of one change, in the shape that streams and replays.
 pub fn event<R: Record>(record: &R, happening: &FieldChanges) -> NewEvent {
     let (kind, data) = match happening {
         FieldChanges::EventOnly { kind, data } => (*kind, data.clone()),

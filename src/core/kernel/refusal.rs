@@ -68,7 +68,7 @@ impl Refusal {
         }
     }
 
-    /// An entity that is not there.
+    /// Creates the refusal for a missing entity.
     pub fn not_found(entity: &'static str, id: impl Into<String>) -> Self {
         Self::NotFound { entity, id: id.into() }
     }

@@ -36,9 +36,9 @@ pub struct Run {
     pub prompt: String,
     pub answer: Option<String>,
     pub error: Option<String>,
-    /// Everything that was said, as JSON messages.
+    /// Conversation as JSON messages.
     pub messages: Value,
-    /// Answers of the model.
+    /// Number of the model's answers.
     pub steps: u32,
     /// Uses of a key.
     pub key_uses: u32,

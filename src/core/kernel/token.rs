@@ -54,7 +54,7 @@ impl Token {
     }
 }
 
-/// A browser that signed in with a token. It may what the token may, and ends with it.
+/// Browser session of a token. It has the token's permissions and ends with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// SHA-256 of the cookie's secret, in hex.

@@ -16,7 +16,7 @@ pub struct ModelName {
     pub tag: Option<String>,
 }
 
-/// Words that tell no two models apart; `cloud` is Ollama's for those that it runs elsewhere.
+/// Name parts that do not distinguish models; `cloud` marks models that Ollama runs remotely.
 const IGNORED_WORDS: &[&str] =
     &["instruct", "chat", "it", "latest", "free", "preview", "hf", "gguf", "text", "default", "cloud"];
 /// Ways of storing weights.
@@ -26,7 +26,7 @@ const QUANTISATION_WORDS: &[&str] = &[
 ];
 
 impl ModelName {
-    /// Takes a name apart. Every text is some name.
+    /// Parses a name. Every text is a valid name.
     pub fn parse(text: &str) -> Self {
         let text = text.trim().to_lowercase();
         let (vendor, rest) = match text.rsplit_once('/') {

@@ -1,4 +1,4 @@
-//! Locks on files of a project: who works on a file, for which bead and until when, and how a path is written.
+//! Locks on files of a project: holder, bead and expiry of a lock, and the normal form of a path.
 
 use crate::kernel::event::NewEvent;
 use crate::kernel::event_type::EventType;
@@ -54,17 +54,17 @@ impl FileLock {
         self.expires_at <= now
     }
 
-    /// Returns whether this is the one who holds it: for another bead even the same agent is another.
+    /// Returns whether this is the holder. The same agent with another bead is a different holder.
     pub fn is_held_by(&self, holder: &LockHolder) -> bool {
         self.agent_id == holder.agent_id && self.bead_id == holder.bead_id
     }
 
-    /// The event that tells of it.
+    /// Builds the event of its acquisition.
     pub fn acquired_event(&self) -> NewEvent {
         self.event(EventType::FileLockAcquired, json!({"expires_at": self.expires_at}))
     }
 
-    /// The event that tells of its end.
+    /// Builds the event of its end.
     pub fn released_event(&self, reason: &str) -> NewEvent {
         self.event(EventType::FileLockReleased, json!({"reason": reason}))
     }
@@ -88,7 +88,7 @@ impl FileLock {
     }
 }
 
-/// The refusal that names who holds what is wanted.
+/// Builds the refusal that names the current holder.
 pub fn conflict<'a>(held: impl IntoIterator<Item = &'a FileLock>) -> Refusal {
     let each: Vec<String> = held.into_iter().map(FileLock::describe).collect();
     Refusal::conflict("file-locked", each.join("; "))

@@ -17,7 +17,7 @@ pub struct CompanySnapshot {
     pub cost: Vec<String>,
 }
 
-/// The system prompt: who answers, by which rules, from which facts.
+/// Builds the system prompt: identity, rules and facts of the assistant.
 pub fn system(persona: &str, snapshot: &CompanySnapshot, now: Timestamp) -> String {
     let mut text = format!("{}\n\nIt is {now}. The state of the company:\n", persona.trim());
     for (title, lines) in [

@@ -34,7 +34,7 @@ pub enum Action {
         target: HandoffTarget,
         reason: String,
     },
-    /// Something worth keeping; the run goes on.
+    /// Comment to store on the bead; the run goes on.
     Comment {
         text: String,
     },
@@ -48,7 +48,7 @@ pub enum WaitForCreated {
     No,
 }
 
-/// A tool as a model is told of it.
+/// Tool definition as sent to a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolSpec {
     pub name: &'static str,

@@ -59,7 +59,7 @@ pub struct Permit {
     generation: u64,
 }
 
-/// A call that may not be made now.
+/// Refusal of a call while the breaker is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CircuitOpen {
     pub until: Timestamp,

@@ -10,7 +10,7 @@ use crate::provider::{Provider, Status, Trigger};
 
 /// Failures in a row that make a provider unhealthy.
 pub const UNHEALTHY_AFTER: u32 = 3;
-/// A beat that takes this many times the median of its history is late.
+/// Multiple of the median latency from which a heartbeat is late.
 pub const LATE_FACTOR: u64 = 5;
 /// Latency in milliseconds below which a heartbeat is never late, whatever the median.
 pub const LATE_FLOOR_MS: u64 = 500;
@@ -69,7 +69,7 @@ impl Provider {
             && self.status != Status::Pending
     }
 
-    /// The row with the measurements of a beat; no event tells of those.
+    /// Returns the row with the measurements of a heartbeat; they cause no event.
     #[must_use]
     pub fn with_heartbeat(&self, heartbeat: &HeartbeatResult, now: Timestamp) -> Self {
         let mut after = self.clone();
@@ -92,7 +92,7 @@ impl Provider {
         after
     }
 
-    /// The row with what a call adds to the strikes; no event tells of those.
+    /// Returns the row with the strikes of a call; they cause no event.
     #[must_use]
     pub fn with_call_outcome(&self, outcome: &CallOutcome) -> Self {
         let failures = match outcome.health_signal() {

@@ -8,7 +8,7 @@ use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Pauses for a provider that rejects calls without naming a time.
+/// Pauses after refusals that name no time.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 const MINUTE_MS: f64 = 60_000.0;
 
@@ -40,7 +40,7 @@ pub enum LimitSignal {
     TooMany,
 }
 
-/// A call that may not begin yet.
+/// Refusal of a call that has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryAfter(pub Duration);
 
@@ -151,12 +151,12 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// A call that was counted for so many tokens took so many.
+    /// Corrects the token count of a call from its estimate to its usage.
     pub fn settle(&mut self, counted: u64, took: u64) {
         self.tokens.used = (self.tokens.used - number(counted) + number(took)).max(0.0);
     }
 
-    /// A call that was counted was never made.
+    /// Returns the allowance of a call that was counted but never made.
     pub fn refund(&mut self, counted: u64) {
         self.requests.used = (self.requests.used - 1.0).max(0.0);
         self.settle(counted, 0);
@@ -166,7 +166,7 @@ impl RateLimiter {
         }
     }
 
-    /// Takes note of what came with an answer.
+    /// Records the rate hints of an answer.
     pub fn record_hints(&mut self, word: &RateHints, signal: LimitSignal, now: Timestamp) {
         if let Some(reset) =
             word.reset_after.filter(|_| word.requests_left.is_some() || word.tokens_left.is_some())

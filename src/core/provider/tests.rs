@@ -1,4 +1,4 @@
-//! Fields and their limits, and who is usable when.
+//! Tests of fields, their limits, and the usability of providers.
 
 use super::*;
 use crate::kernel::state_machine::tests::check_exhaustively;

@@ -54,7 +54,7 @@ pub(crate) fn set_cache_size(connection: &Connection, kib: u32) -> Result<(), St
         .map_err(sqlite("set the size of the cache"))
 }
 
-/// A connection that reads.
+/// Opens a read-only connection.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;

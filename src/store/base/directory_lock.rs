@@ -18,7 +18,7 @@ pub enum LockError {
     TooOpen { path: PathBuf, mode: u32, private: u32 },
     #[error("{path} belongs to user {owner}, not to us ({us}); run: chown {us} {path}")]
     WrongOwner { path: PathBuf, owner: u32, us: u32 },
-    /// Something else is where a file of ours belongs.
+    /// Unexpected object in the place of a file of the store.
     #[error("{0} is not a regular file but something else, such as a link; move it away")]
     NotRegularFile(PathBuf),
     #[error("the data directory {path} cannot be used")]

@@ -43,23 +43,23 @@ pub enum Change {
     /// A project's org chart in the place of the one with the revision before; refused when more agents fill one of
     /// its positions than may.
     PutOrgChart(OrgChart),
-    /// No row, but a rule: the position that this agent fills now has no more agents than it may have.
+    /// Rule without a row: the position that this agent fills has no more agents than its maximum.
     CheckInstanceLimit(AgentId),
     Decision(Write<Decision>),
     /// A new dependency; a cycle among those that affect readiness is refused with its path.
     AddEdge(Edge),
     RemoveEdge(Edge),
     PutLease(Lease),
-    /// A lease that lasts longer; refused when it is no longer the live one.
+    /// Renews a lease; refused when it is no longer the live one.
     RenewLease(Lease),
     EndLease(BeadId),
     /// Takes a free lock on a file; refused unless the lock's holder also holds its bead.
     TakeFileLock(FileLock),
-    /// A lock that lasts longer; refused when it is no longer the same one.
+    /// Renews a lock; refused when it is no longer the same one.
     RenewFileLock(FileLock),
     /// The end of a lock; refused when it is no longer the same one, or was renewed.
     ReleaseFileLock(FileLock),
-    /// The end of all locks for a bead; refused when there are not as many as were told of.
+    /// Ends all locks for a bead; refused when their number differs from the announced one.
     ReleaseFileLocks {
         bead_id: BeadId,
         expected: usize,
@@ -79,7 +79,7 @@ pub enum Change {
     MirrorSent(Vec<SentMirror>),
     StartRun(Run),
     RecordRun(Run),
-    /// A run that ends; refused when it has ended already.
+    /// Ends a run; refused when it has ended already.
     FinishRun(Run),
     BeadComment(Comment),
     ProjectComment(Comment),
@@ -117,12 +117,12 @@ pub enum Change {
         id: TokenId,
         at: Timestamp,
     },
-    /// A browser that signed in; of the sessions of its token only the newest stay.
+    /// Creates a browser session; only the newest sessions of its token stay.
     BeginSession {
         session: Session,
         most: u32,
     },
-    /// A browser that signed out: the digest of its session.
+    /// Ends a browser session, by its digest.
     EndSession(String),
     /// Sets the meaning of `conditional-blocks`.
     BlockingRule(ConditionalMode),
@@ -154,7 +154,7 @@ pub enum Change {
     },
 }
 
-/// Everything that one command changes.
+/// Changes of one command.
 #[derive(Clone, Debug)]
 pub struct Unit {
     pub at: Timestamp,

@@ -17,7 +17,7 @@ const SPAWN_EDGE_TYPE: &str = "discovered-from";
 /// Chains of created beads are followed so far.
 const MAX_CHAIN_LEN: u32 = 64;
 
-/// Beads that are alike in what decides who gets them.
+/// Beads with equal dispatch-relevant fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WaitingGroup {
     pub bead: Bead,

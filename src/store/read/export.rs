@@ -1,4 +1,4 @@
-//! A project's beads with everything that its file tells of them, in the order of their ids, from one moment.
+//! Export of a project's beads with all fields of their file, in the order of their ids, from one snapshot.
 
 use crate::base::error::StoreError;
 use crate::base::table::{self, Table, get_time};

@@ -314,7 +314,7 @@ fn conditions(filter: &BeadFilter) -> Conditions {
     conditions
 }
 
-/// Beads that an agent of ours holds.
+/// Returns beads that a local agent holds.
 pub(crate) fn held(connection: &Connection) -> Result<Vec<Bead>, StoreError> {
     let sql = format!(
         "SELECT {} FROM beads WHERE status = 'in_progress' AND assigned_to IS NOT NULL ORDER BY id",

@@ -17,7 +17,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Budget> {
     Ok(Budget { key, cap: Usd::from_dollars(row.get(2)?), checkpoint })
 }
 
-/// Every budget.
+/// Returns every budget.
 pub(crate) fn all(connection: &Connection) -> Result<Vec<Budget>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT scope, period, cap_usd, marked_window, marked_usd, warned FROM budgets ORDER BY scope, period",
@@ -26,7 +26,7 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Budget>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Every budget with what the ledger holds of its present window.
+/// Returns every budget with its spending in the current window by the ledger.
 pub(crate) fn seeds(connection: &Connection, now: Timestamp) -> Result<Vec<BudgetSeed>, StoreError> {
     let open = |budget: Budget| {
         let ledger = calls::spent(connection, &budget.key.scope, budget.key.period.window(now))?;
@@ -46,7 +46,7 @@ pub(crate) fn put(connection: &Connection, budget: &Budget) -> Result<(), StoreE
     Ok(())
 }
 
-/// Takes a budget away.
+/// Deletes a budget.
 pub(crate) fn remove(connection: &Connection, key: &BudgetKey) -> Result<(), StoreError> {
     connection
         .prepare_cached("DELETE FROM budgets WHERE scope = ?1 AND period = ?2")?

@@ -28,7 +28,7 @@ fn origin(row: &Row<'_>) -> rusqlite::Result<Option<Origin>> {
     match (row.get(9)?, row.get(10)?) {
         (Some(address), token_id) => Ok(Some(Origin { address, token_id })),
         (None, None) => Ok(None),
-        // The hash covers a token only beside an address, so such a row is none of ours.
+        // The hash covers a token only beside an address, so such a row was not written by this server.
         (None, Some::<String>(_)) => {
             Err(rusqlite::Error::InvalidColumnType(9, "address".to_owned(), rusqlite::types::Type::Null))
         }

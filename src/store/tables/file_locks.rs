@@ -137,7 +137,7 @@ pub(crate) fn release(connection: &Connection, lock: &FileLock) -> Result<(), St
     if gone == 1 { Ok(()) } else { Err(stale(lock)) }
 }
 
-/// Ends all locks for a bead, if they are as many as were read: each is told of.
+/// Ends all locks for a bead if their number is as read, since each one has an event.
 pub(crate) fn release_of(connection: &Connection, bead: &BeadId, expected: usize) -> Result<(), StoreError> {
     let gone =
         connection.prepare_cached("DELETE FROM file_locks WHERE bead_id = ?1")?.execute([bead.as_str()])?;

@@ -1,4 +1,4 @@
-//! The table of org charts, and who fills their positions.
+//! Table of org charts, and the occupants of their positions.
 
 use crate::base::error::StoreError;
 use crate::base::table::{self, Table, get_json, get_time};

@@ -13,7 +13,7 @@ use rusqlite::{Connection, Row, params};
 impl Table for Provider {
     table::statements!();
     const NAME: &'static str = "providers";
-    // `model` is what calls use, kept for those who read the file with other tools.
+    // `model` is the name in use, kept for readers of the file with other tools.
     const COLUMNS: &'static [&'static str] = &[
         "id",
         "name",

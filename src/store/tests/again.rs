@@ -30,7 +30,7 @@ pub fn command_behind(prefix: &[&str], test: &str, directory: &Path) -> Command 
 pub fn print_line(line: &str) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    // The harness has begun a line of its own, so each of ours begins with an end of line.
+    // The harness has begun a line of its own, so each line here begins with a line break.
     if out.write_all(format!("\n{line}\n").as_bytes()).and_then(|()| out.flush()).is_err() {
         std::process::exit(0);
     }

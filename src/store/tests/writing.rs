@@ -1,4 +1,4 @@
-//! The writer: many units in one transaction, each for itself, and an answer to everybody, also at the end.
+//! Tests of the writer: many independent units in one transaction, with an answer to every caller, also at the end.
 
 use crate::home::{Home, all_beads, all_events, options};
 use crate::outcomes::{Outcome, code, field, is_stale, is_taken};

@@ -22,7 +22,7 @@ use rusqlite::{Connection, params};
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// A dependency as a file tells of it.
+/// Dependency as written in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImportedEdge {
     /// Bead that it depends on; may be missing.
@@ -35,7 +35,7 @@ pub struct ImportedEdge {
     pub kept: Option<String>,
 }
 
-/// A comment as a file tells of it.
+/// Comment as written in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImportedComment {
     pub id: String,
@@ -149,7 +149,7 @@ pub struct ImportReport {
     pub refused: Vec<(u64, String)>,
 }
 
-/// Tells of an event; returns its number.
+/// Appends an event and returns its number.
 pub(crate) type EmitFn<'a> = dyn FnMut(ImportEvent) -> Result<u64, StoreError> + 'a;
 
 /// Reads everything in. The caller ends the transaction.

@@ -20,7 +20,7 @@ pub const CYCLIC: &str = "cyclic:";
 pub(crate) struct PendingEdge {
     pub(crate) bead_id: BeadId,
     pub(crate) edge: ImportedEdge,
-    /// True if it has an event of its own; that of a new bead tells of all its dependencies.
+    /// True if it has an event of its own; the event of a new bead lists all its dependencies.
     pub(crate) has_own_event: bool,
 }
 

@@ -24,9 +24,9 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// Hears of committed events, in order, before those who wait for the commit are answered.
+/// Observer of committed events, in order, before the callers of the commit are answered.
 pub type Publish = Box<dyn Fn(Vec<Arc<Event>>) + Send>;
-/// Hears that the store cannot go on.
+/// Observer of a failure after which the store stops.
 pub(crate) type OnFailure = Box<dyn Fn(&StoreError) + Send>;
 
 /// A unit that waits for its commit.

@@ -3,7 +3,7 @@
 use crate::base::error::StoreError;
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// The last event that a reader was told of.
+/// Last event that a reader has received.
 pub(crate) fn get(connection: &Connection, name: &str) -> Result<Option<u64>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT seq FROM cursors WHERE name = ?1")?;
     Ok(statement.query_row([name], |row| row.get(0)).optional()?)

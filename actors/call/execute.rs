@@ -105,7 +105,7 @@ pub(crate) async fn execute<E: ProviderCall>(
     let id = CallId::from_random(random::bytes16());
     let mut entry =
         LedgerEntry::open(shared, reservation, plan.attribution.clone(), id, estimate.prompt_chars);
-    entry.attach_guard(plan.in_flight_guard.take());
+    entry.set_in_flight_guard(plan.in_flight_guard.take());
     let (deadline, budget) = (shared.settings.call_deadline, shared.settings.retry.budget);
     let mut state = RetryState { index: 0, round: 1, model: ModelState::Open, renegotiated_model: None };
     loop {

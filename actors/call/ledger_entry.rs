@@ -90,7 +90,7 @@ impl LedgerEntry {
     }
 
     /// From now on the call is underway until its line is written.
-    pub(crate) fn attach_guard(&mut self, in_flight_guard: Option<InFlightGuard>) {
+    pub(crate) fn set_in_flight_guard(&mut self, in_flight_guard: Option<InFlightGuard>) {
         self.in_flight_guard = in_flight_guard;
     }
 

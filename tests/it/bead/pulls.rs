@@ -4,7 +4,7 @@ use crate::admission::refusals::problem;
 use crate::harness::{Harness, TIMEOUT};
 use arbiter_testkit::{HttpResponse, Reply, Script};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 impl Harness {
     /// An external agent of this id with these fields besides.

@@ -8,7 +8,6 @@ use arbiter_testkit::{HttpResponse, ServerProcess, send};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// A file on the small disk that is removed to make room.

@@ -136,8 +136,7 @@ impl TemporalHarness {
         .await
     }
 
-    /// Waits until nothing is under way any more, neither to the workflows nor from them: then whatever follows from
-    /// what happened has followed.
+    /// Waits until no message to or from the workflows is in flight, so that every effect has happened.
     pub async fn wait_until_quiet(&self) {
         let look = async || {
             let before = self.idle_history_lengths().await;
@@ -167,9 +166,8 @@ impl TemporalHarness {
         self.harness.get("events/stats").await["last_seq"].as_u64().unwrap()
     }
 
-    /// Type and subject of every event after this one, when whatever follows has followed. Warnings are events too,
-    /// but for those about the connection to a server that is slow, by us or by Temporal's library: they tell that
-    /// something is tried again.
+    /// Waits until every effect has happened and returns type and subject of every event after `after`. Leaves out
+    /// warnings about a slow connection, from us or from Temporal's library: they only report a retry.
     pub async fn events_since(&self, after: u64) -> Vec<String> {
         self.wait_until_quiet().await;
         let events = self.harness.events(after).await;

@@ -6,7 +6,6 @@ use arbiter_testkit::{Fault, Reply, Script, ScriptedProvider};
 use rustix::net::{AddressFamily, SocketType};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// Binds a port of loopback without a listener.
@@ -139,9 +138,4 @@ async fn heartbeats_continue_while_other_providers_hang() {
     for at in 0..20 {
         assert_eq!(beats(&format!("hanging-{at}")).await, 0, "the sound provider waits for no other");
     }
-}
-
-fn ms(at: &Value) -> i64 {
-    let at: arbiter::core::kernel::time::Timestamp = serde_json::from_value(at.clone()).unwrap();
-    at.as_millis()
 }

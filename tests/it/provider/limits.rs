@@ -4,7 +4,6 @@ use crate::harness::{Harness, KEY};
 use arbiter_testkit::{Fault, HttpResponse, Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::time::Instant;
 
 async fn limited(harness: &Harness, id: &str, fields: Value, script: Script) -> ScriptedProvider {
     let provider = ScriptedProvider::start(script.with_models(&["m"]).requiring_key(KEY));

@@ -92,8 +92,11 @@ fn predicate_returns_bool() {
             if !["is_", "has_", "can_"].iter().any(|prefix| name.starts_with(prefix)) {
                 continue;
             }
-            let signature: String = lines[at..].iter().map(|(_, line)| *line).take(12).collect();
-            let signature = signature.split(['{', ';']).next().unwrap();
+            let lines_of = lines[at..].iter().map(|(_, line)| *line);
+            let end =
+                lines_of.clone().position(|line| line.contains('{') || line.ends_with(';')).unwrap_or(0);
+            let signature: String = lines_of.take(end + 1).collect();
+            let signature = signature.split('{').next().unwrap();
             let returned = signature.rsplit_once("->").map_or("()", |(_, returned)| returned);
             if !returned.contains("bool") {
                 wrong.push(format!("{}:{number}: {line}", path.display()));

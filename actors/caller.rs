@@ -4,6 +4,7 @@ use arbiter_core::kernel::authority::Authority;
 use arbiter_core::kernel::event::Origin;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, KeptAnswer, Unit};
+use std::sync::Arc;
 
 /// The caller of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +12,7 @@ pub struct Caller {
     /// The name that events show: a user, an agent, or `system`.
     pub name: String,
     /// The rights, on which a change is decided with the row it is made to.
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     /// The revision the caller has seen; a change of any other is refused.
     pub if_match: Option<u64>,
     pub origin: Option<Origin>,
@@ -38,7 +39,13 @@ impl Caller {
     /// A caller without a condition, with all rights.
     pub fn named(name: impl Into<String>) -> Self {
         let name = name.into();
-        Self { authority: Authority::unlimited(&*name), name, if_match: None, origin: None, keep: None }
+        Self {
+            authority: Arc::new(Authority::unlimited(&*name)),
+            name,
+            if_match: None,
+            origin: None,
+            keep: None,
+        }
     }
 
     /// Arbiter itself.

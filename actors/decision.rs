@@ -163,6 +163,10 @@ pub(crate) enum DecisionRequest {
 }
 
 /// Command of the decision's actor.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the mailbox holds few commands, nearly all of them the large one"
+)]
 pub(crate) enum Command {
     End { caller: Caller, request: DecisionRequest, answer: Reply<Decision> },
     Due,

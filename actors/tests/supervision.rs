@@ -70,11 +70,11 @@ async fn panicked_actor_answers_crashed_and_restarts_with_its_state() {
                 "bead" => drop(h.beads.comment(&me(), &bead, "hello".into()).await?),
                 "agent" => {
                     let patch = AgentPatch { description: Some("new".into()), ..AgentPatch::default() };
-                    drop(h.agents.update(&me(), &agent, patch).await?);
+                    drop(h.agents.edit(&me(), &agent, patch, None).await?);
                 }
                 "project" => drop(h.projects.update(&me(), &project, ProjectPatch::default()).await?),
                 "provider" => {
-                    drop(h.providers.update(&me(), &provider, ProviderPatch::default(), None).await?);
+                    drop(h.providers.update(&me(), &provider, ProviderPatch::default(), None, None).await?);
                 }
                 "pull" => {
                     let wish = PullRequest {
@@ -203,7 +203,7 @@ async fn agent_in_a_crash_loop_is_blocked_with_the_reason() {
     h.fault_injection().panic("agent", "one", 6);
     let id = AgentId::from_trusted("one");
     for _ in 0..6 {
-        let crashed = h.agents.update(&me(), &id, AgentPatch::default()).await;
+        let crashed = h.agents.edit(&me(), &id, AgentPatch::default(), None).await;
         assert!(matches!(crashed, Err(Error::Crashed { .. })), "{crashed:?}");
     }
     loop {

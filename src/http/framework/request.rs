@@ -16,6 +16,7 @@ use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::Role;
 use arbiter_store::{KeptAnswer, PageRequest};
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 use warp::http::HeaderMap;
 use warp::http::header::IF_MATCH;
 
@@ -116,7 +117,7 @@ impl ApiRequest {
         let name = self.identity.name().to_owned();
         let token_id = self.identity.token().map(|token| token.id.to_string());
         let origin = Some(Origin { address: self.peer.address.to_string(), token_id });
-        let authority = self.identity.authority();
+        let authority = Arc::new(self.identity.authority());
         Ok(Caller { name, authority, if_match: self.if_match()?, origin, keep: self.keep.clone() })
     }
 

@@ -112,7 +112,7 @@ async fn webhook_receiver_example_accepts_signed_notices_alone() {
     let mut command = python_example("webhook_receiver.py");
     command.arg(&secret);
     let mut receiver = RunningProgram::start(command);
-    let url = receiver.line("listening on ").await;
+    let url = receiver.wait_for_line("listening on ").await;
     let harness =
         Harness::with(&[("ARBITER_NOTIFY__URL", &url), ("ARBITER_NOTIFY__SECRET_FILE", &secret)]).await;
     harness.create("projects", json!({"id": "p", "name": "P"})).await;
@@ -129,7 +129,7 @@ async fn webhook_receiver_example_accepts_signed_notices_alone() {
 
     let new = json!({"project_id": "p", "question": "Which colour?"});
     let id = harness.create("decisions", new).await["id"].as_str().unwrap().to_owned();
-    receiver.line(&format!("decision.created {id}")).await;
+    receiver.wait_for_line(&format!("decision.created {id}")).await;
     assert!(!receiver.printed.iter().any(|line| line.contains("forged")), "{:?}", receiver.printed);
 }
 

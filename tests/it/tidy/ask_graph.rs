@@ -139,7 +139,7 @@ fn calls(own: &str, text: &str, known: &BTreeSet<Name>) -> BTreeSet<Name> {
     let mut receivers: Vec<(String, String)> = vec![("self".to_owned(), own.to_owned())];
     receivers.push(("shared".to_owned(), "SharedContext".to_owned()));
     let owners: BTreeSet<&String> = known.iter().map(|(owner, _)| owner).filter(|o| !o.is_empty()).collect();
-    for handle in owners {
+    for &handle in &owners {
         for (at, _) in text.match_indices(handle.as_str()) {
             if !word_before(text, at).is_empty() {
                 continue;

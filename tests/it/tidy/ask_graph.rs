@@ -253,11 +253,15 @@ fn graph() -> BTreeSet<(String, String, bool)> {
 fn ask_graph_is_fresh() {
     let mut wanted = "\n```mermaid\nflowchart LR\n".to_owned();
     let arrows = &*GRAPH;
+    let mut rows: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (from, to, is_ask) in arrows {
-        // A question counts more than what is told besides.
+        // An ask counts more than a tell between the same two.
         if *is_ask || !arrows.contains(&(from.clone(), to.clone(), true)) {
-            wanted += &format!("  {from} {} {to}\n", if *is_ask { "-->" } else { "-.->" });
+            rows.entry((from, if *is_ask { "-->" } else { "-.->" })).or_default().push(to);
         }
+    }
+    for ((from, arrow), to) in rows {
+        wanted += &format!("  {from} {arrow} {}\n", to.join(" & "));
     }
     wanted += "```\n\n";
     let path = root().join("ARCHITECTURE.md");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::http::wire::openai_error::ErrorFormat;
 use std::collections::BTreeSet;
 
 fn references(value: &Value, into: &mut BTreeSet<String>) {
@@ -46,6 +47,15 @@ fn every_endpoint_has_summary_answers_and_unique_id() {
         let reads = endpoint.method == warp::http::Method::GET;
         let unsafe_public = endpoint.access == Access::Public && !reads && !signs_in;
         assert!(!unsafe_public, "{name} changes something without a token");
+    }
+}
+
+#[test]
+fn only_openai_routes_use_openai_error_format() {
+    for endpoint in routes::endpoints() {
+        let expected =
+            if endpoint.path.starts_with("/v1/") { ErrorFormat::OpenAi } else { ErrorFormat::Problem };
+        assert_eq!(endpoint.error_format, expected, "{} {}", endpoint.method, endpoint.path);
     }
 }
 

@@ -5,6 +5,7 @@
 //! Data goes to standard output, everything else to standard error.
 
 mod client;
+#[allow(rustdoc::bare_urls, reason = "the command line prints these texts as they are")]
 mod command;
 mod ui;
 

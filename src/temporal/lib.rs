@@ -2,7 +2,7 @@
 //! client.
 //!
 //! Owns everything that speaks Temporal. Knows nothing of actors, the store or HTTP: what workflows want of the server
-//! is the trait [`port::ControlPlane`], and what is mirrored comes in as records in JSON.
+//! is the trait [`control_plane::ControlPlane`], and what is mirrored comes in as records in JSON.
 
 pub mod activities;
 pub mod client;

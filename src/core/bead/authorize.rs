@@ -45,7 +45,7 @@ pub fn write(authority: &Authority, bead: &Bead, lease_token: Option<&str>) -> R
 /// for an approval is not ended by the agent it is meant for.
 ///
 /// # Errors
-/// [`Refusal::Forbidden`] for a bead that is not in progress, and as [`write`].
+/// [`Refusal::Forbidden`] for a bead that is not in progress, and as [`write()`].
 pub fn act(authority: &Authority, bead: &Bead, lease_token: Option<&str>) -> Result<(), Refusal> {
     write(authority, bead, lease_token)?;
     if authority.role != Role::Agent || bead.status == Status::InProgress {

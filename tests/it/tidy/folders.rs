@@ -12,20 +12,25 @@ struct Part {
     composition: &'static [&'static str],
 }
 
-const PARTS: &[Part] = &[Part {
-    folder: "actors",
-    root: "crate::",
-    composition: &[
-        "context",
-        "handles",
-        "lib",
-        "orchestrator",
-        "recovery",
-        "registries",
-        "retention",
-        "start",
-    ],
-}];
+const PARTS: &[Part] = &[
+    Part {
+        folder: "actors",
+        root: "crate::",
+        composition: &[
+            "context",
+            "handles",
+            "lib",
+            "orchestrator",
+            "recovery",
+            "registries",
+            "retention",
+            "start",
+        ],
+    },
+    Part { folder: "src/core", root: "crate::", composition: &["lib"] },
+    Part { folder: "src/store", root: "crate::", composition: &["lib", "store"] },
+    Part { folder: "src/http", root: "crate::http::", composition: &[] },
+];
 
 /// Returns the modules that follow a path's root: one, or those in braces.
 fn heads(rest: &str) -> Vec<&str> {

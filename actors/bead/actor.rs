@@ -281,7 +281,7 @@ impl BeadActor {
     }
 }
 
-/// What an action means for the bead, and how it ends a hold.
+/// Effect of an action on the bead, and the way it ends a hold.
 pub(crate) fn plan(action: &BeadAction) -> (bead::Command, ReleaseReason) {
     match action {
         BeadAction::Release { reason } => {

@@ -30,7 +30,7 @@ const READ: &str = "read";
 /// Time without changes before a file is read: its writer may not be done.
 const SETTLE_TIME: Duration = Duration::from_millis(200);
 
-/// What the actor of a file can be told.
+/// Commands of a bead file's actor.
 pub(crate) enum Command {
     /// Something happened to a bead of the project.
     BeadsChanged,

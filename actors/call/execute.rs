@@ -1,6 +1,6 @@
 //! The one loop in which a call is made: who is asked, in which order, after which pause, for how long.
 //!
-//! What follows a failure is `core::retry`; this makes it so. Nothing below it tries anything again, and
+//! `core::retry` decides what follows a failure; this module carries it out. Nothing below it tries anything again, and
 //! nothing above it.
 
 use crate::call::attempt::{AttemptError, CallAttempt, Response};

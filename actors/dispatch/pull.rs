@@ -1,6 +1,6 @@
 //! Work that is fetched, as others reach it: external agents ask for the next bead and wait for it.
 //!
-//! What the queue does with a request is in `pull_actor`.
+//! The module `pull_actor` serves the queued requests.
 
 use crate::bead::ClaimedBead;
 use crate::caller::Caller;

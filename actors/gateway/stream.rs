@@ -77,7 +77,7 @@ impl GatewayStream {
     /// The next piece, an OpenAI `chat.completion.chunk` as JSON; `None` at the end and after an error.
     ///
     /// # Errors
-    /// What broke the answer off.
+    /// Cause of the broken answer.
     pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         loop {
             if let Some(chunk) = self.first.take() {

@@ -1,6 +1,6 @@
 //! Deletion of a provider together with the agents that use it.
 //!
-//! It is here because it needs both nouns, and providers know no agents.
+//! The cascade needs both nouns, and providers know no agents.
 
 use crate::agent::delete_agent;
 use crate::caller::{Caller, Cascade};
@@ -27,7 +27,7 @@ impl ProvidersHandle {
     pub async fn delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Error> {
         for _ in 1..MAX_TRIES {
             match self.try_delete(caller, id, cascade).await {
-                // A beat came in between, or an agent changed; whoever named a revision is told.
+                // A heartbeat or an agent's change came in between; a caller that named a revision is refused.
                 Err(Error::Store(StoreError::Stale { .. })) if caller.if_match.is_none() => {}
                 other => return other,
             }

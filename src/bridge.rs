@@ -35,9 +35,10 @@ use arbiter_temporal::client::{WorkflowClient, WorkflowClientError};
 use arbiter_temporal::codec::Codec;
 use arbiter_temporal::codec::signed::SigningKeys;
 use congestion::CongestionControl;
+use parking_lot::{Mutex, RwLock};
 use status::Counters;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
@@ -172,18 +173,18 @@ impl Bridge {
 
 impl BridgeInner {
     fn connection_state(&self) -> ConnectionState {
-        self.connection_state.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.connection_state.read().clone()
     }
 
     fn set_connection_state(&self, connection_state: ConnectionState) {
-        *self.connection_state.write().unwrap_or_else(PoisonError::into_inner) = connection_state;
+        *self.connection_state.write() = connection_state;
     }
 
     fn client(&self) -> Option<WorkflowClient> {
-        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.client.read().clone()
     }
 
     fn set_client(&self, client: Option<WorkflowClient>) {
-        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+        *self.client.write() = client;
     }
 }

@@ -5,8 +5,9 @@
 
 use crate::context::SharedContext;
 use crate::error::Error;
+use parking_lot::RwLock;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 #[derive(Default)]
 struct CachedPrefixes {
@@ -21,7 +22,7 @@ pub(crate) struct PrefixCache(RwLock<CachedPrefixes>);
 impl PrefixCache {
     /// From now on what was read before does not count.
     pub(crate) fn invalidate(&self) {
-        let mut cache = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.0.write();
         cache.generation += 1;
         cache.by_project.clear();
     }
@@ -29,7 +30,7 @@ impl PrefixCache {
     /// The prefix of a project's own, if it has one. An unknown project has none; the store refuses it later.
     pub(crate) async fn of(&self, shared: &SharedContext, project: &str) -> Result<Option<Arc<str>>, Error> {
         let generation = {
-            let cache = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            let cache = self.0.read();
             if let Some(prefix) = cache.by_project.get(project) {
                 return Ok(prefix.clone());
             }
@@ -37,7 +38,7 @@ impl PrefixCache {
         };
         let Some(row) = shared.store.project(project.to_owned()).await? else { return Ok(None) };
         let prefix: Option<Arc<str>> = row.bead_prefix.map(Arc::from);
-        let mut cache = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.0.write();
         // Something changed meanwhile: what was read is good for this bead alone.
         if cache.generation == generation {
             cache.by_project.insert(project.to_owned(), prefix.clone());

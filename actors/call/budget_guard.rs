@@ -16,8 +16,9 @@ use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::run::Run;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, Unit};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// The share of a budget at which it is at its end, in percent.
 const ALL: u8 = 100;
@@ -48,7 +49,7 @@ impl Drop for ReservationGuard {
 
 impl BudgetGuard {
     fn meter(&self) -> MutexGuard<'_, Meter> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Reads the budgets and what was spent of them from the store.

@@ -11,9 +11,10 @@ use arbiter_core::kernel::call::{CallOutcome, Kind};
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
 use arbiter_providers::{CallError, ChatAnswer, ChatRequest, Client, RateHints, Usage};
+use parking_lot::Mutex;
 use secrecy::SecretString;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -74,7 +75,7 @@ pub(crate) async fn chat(
         latency_ms: entry.latency_ms(),
         cost_usd: entry.cost_usd(),
         key_uses: u32::from(is_keyed),
-        workflow_id: provider_call.workflow_id.into_inner().unwrap_or_else(PoisonError::into_inner),
+        workflow_id: provider_call.workflow_id.into_inner(),
     };
     entry.answered().await;
     Ok(completion)
@@ -111,7 +112,7 @@ impl ChatCall<'_> {
         match executor.execute(call).await {
             RemoteOutcome::Declined => None,
             RemoteOutcome::Completed(outcome, workflow_id) => {
-                *self.workflow_id.lock().unwrap_or_else(PoisonError::into_inner) = Some(workflow_id);
+                *self.workflow_id.lock() = Some(workflow_id);
                 Some(outcome)
             }
         }

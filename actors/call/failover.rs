@@ -13,8 +13,9 @@ use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
 use arbiter_core::provider::breaker::{Breaker, CircuitSignal, CircuitState, Permit};
 use arbiter_core::provider::retry::BreakerState;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// The breakers of all providers.
 #[derive(Default)]
@@ -30,7 +31,7 @@ struct BreakerRecord {
 
 impl Breakers {
     fn lock(&self) -> MutexGuard<'_, HashMap<ProviderId, BreakerRecord>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Returns whether a provider is to be left alone.

@@ -4,8 +4,9 @@
 use crate::context::SharedContext;
 use arbiter_core::kernel::ids::RunId;
 use arbiter_core::kernel::refusal::Refusal;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 /// Problem code of a cancelled run.
@@ -74,7 +75,7 @@ impl Drop for InFlightGuard {
 
 impl InFlight {
     fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Cancellation>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Ends a call and waits until that is written down; says whether it was underway.

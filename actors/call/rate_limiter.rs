@@ -7,8 +7,9 @@ use crate::context::SharedContext;
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
 use arbiter_core::provider::rate_limit::{LimitSignal, RateHints, RateLimiter, RateLimits};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -52,7 +53,7 @@ pub(crate) struct CallPermit {
 
 impl Limiters {
     fn lock(&self) -> MutexGuard<'_, HashMap<ProviderId, Limiter>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Forgets a provider that was deleted.

@@ -6,7 +6,8 @@
 use arbiter_core::provider::Provider;
 use arbiter_providers::{CallError, ChatAnswer, ChatRequest};
 use futures_util::future::BoxFuture;
-use std::sync::{Arc, PoisonError, RwLock};
+use parking_lot::RwLock;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A chat with a provider, as it is handed over.
@@ -47,10 +48,10 @@ pub(crate) struct RemoteExecutorSlot(RwLock<Option<Arc<dyn RemoteExecutor>>>);
 
 impl RemoteExecutorSlot {
     pub(crate) fn set(&self, executor: Option<Arc<dyn RemoteExecutor>>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = executor;
+        *self.0.write() = executor;
     }
 
     pub(crate) fn get(&self) -> Option<Arc<dyn RemoteExecutor>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.read().clone()
     }
 }

@@ -13,9 +13,10 @@ use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::kernel::event::{Event, EventFilter, NewEvent};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_store::EventRange;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
 
 /// Events read from the log at once.
@@ -51,7 +52,7 @@ impl Broker {
         self.published.store(seq, Ordering::Release);
         // There may be no subscriber.
         let _ = self.sender.send(Arc::clone(event));
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(event.kind).or_default() += 1;
+        *self.counts.lock().entry(event.kind).or_default() += 1;
     }
 }
 
@@ -96,7 +97,7 @@ impl BusHandle {
 
     /// Returns the number of events since the start, by type.
     pub fn event_counts(&self) -> Vec<(EventType, u64)> {
-        let counts = self.0.broker.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.0.broker.counts.lock();
         counts.iter().map(|(kind, count)| (*kind, *count)).collect()
     }
 

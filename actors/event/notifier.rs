@@ -21,7 +21,8 @@ use arbiter_core::notification::{self, LONGEST_PAUSE, MAX_AGE};
 use arbiter_providers::{EndpointPolicy, HttpPolicy, Notice, SocketPolicy, Webhook};
 use arbiter_store::{Change, EventRange, Unit};
 use arbiter_vault::Scrubbed;
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The name of the cursor, and what a use of the vault's entry is for.
@@ -100,11 +101,11 @@ pub(crate) struct SharedNoticeState(Mutex<NoticeState>);
 
 impl SharedNoticeState {
     fn get(&self) -> NoticeState {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 
     fn note(&self, change: impl FnOnce(&mut NoticeState)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.0.lock());
     }
 }
 

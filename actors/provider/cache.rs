@@ -8,8 +8,9 @@ use crate::error::Error;
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
 use arbiter_core::provider::rank::{self, Candidate};
+use parking_lot::RwLock;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 /// A provider with what is known of it.
 #[derive(Clone, Debug)]
@@ -34,14 +35,14 @@ pub(crate) struct ProviderCache(RwLock<(u64, Option<Arc<[CachedProvider]>>)>);
 impl ProviderCache {
     /// From now on what was read before does not count.
     pub(crate) fn invalidate(&self) {
-        let mut cache = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.0.write();
         *cache = (cache.0 + 1, None);
     }
 
     /// Every provider.
     pub(crate) async fn all(&self, shared: &SharedContext) -> Result<Arc<[CachedProvider]>, Error> {
         let generation = {
-            let cache = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            let cache = self.0.read();
             if let Some(known) = &cache.1 {
                 return Ok(Arc::clone(known));
             }
@@ -60,7 +61,7 @@ impl ProviderCache {
             known.push(CachedProvider { provider, models, latency_ms });
         }
         let known: Arc<[CachedProvider]> = known.into();
-        let mut cache = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.0.write();
         // Something changed meanwhile: what was read is good for this call alone.
         if cache.0 == generation {
             cache.1 = Some(Arc::clone(&known));

@@ -13,9 +13,10 @@ use arbiter_core::provider::Provider;
 use arbiter_providers::{CallError, ChatAnswer, ChatRequest, Client, ClientIdentity};
 use arbiter_vault::{Iterations, Scrubbed, Vault, VaultError};
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use secrecy::SecretString;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most clients that are kept.
@@ -73,7 +74,7 @@ impl ProviderWorker {
         target: arbiter_providers::Endpoint,
     ) -> Result<Client, NotAttempted> {
         let known = {
-            let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            let clients = self.clients.lock();
             clients.iter().find(|(of, _)| has_same_connection(of, provider)).map(|(_, client)| client.clone())
         };
         if let Some(client) = known {
@@ -89,7 +90,7 @@ impl ProviderWorker {
         let whole_call = self.settings.call_deadline;
         let client = client(provider, target, identity.as_ref(), &self.settings, whole_call)
             .map_err(|error| NotAttempted(error.to_string()))?;
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.clients.lock();
         clients.retain(|(of, _)| of.id != provider.id);
         if clients.len() >= CLIENTS {
             clients.remove(0);
@@ -100,7 +101,7 @@ impl ProviderWorker {
 
     /// Forgets every connection, and with them what they have sent.
     pub fn disconnect(&self) {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.clients.lock().clear();
     }
 }
 
@@ -141,7 +142,7 @@ impl WorkerVault {
     /// # Errors
     /// Words.
     pub async fn codec_keys(&self, name: &str) -> Result<Vec<(KeyId, SecretString)>, String> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner).entries();
+        let entries = self.0.lock().entries();
         let mut keys = Vec::new();
         for (_, id) in family(entries, name) {
             let value = self.get(id.clone(), name.to_owned()).await?;
@@ -152,13 +153,7 @@ impl WorkerVault {
 
     async fn get(&self, id: KeyId, host: String) -> Result<SecretString, String> {
         let vault = Arc::clone(&self.0);
-        let getting = move || {
-            vault
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get(&id, Some(&host))
-                .map_err(|e| e.to_string())
-        };
+        let getting = move || vault.lock().get(&id, Some(&host)).map_err(|e| e.to_string());
         tokio::task::spawn_blocking(getting).await.unwrap_or_else(|_| Err("the vault failed".to_owned()))
     }
 }

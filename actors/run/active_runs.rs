@@ -1,8 +1,8 @@
 //! The runs that go on: who works on what, and how to stop it. Outlives the agents' actors.
 
 use arbiter_core::kernel::ids::{AgentId, BeadId};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::task::AbortHandle;
 
 /// The runs that go on, by agent.
@@ -12,7 +12,7 @@ pub(crate) struct ActiveRuns(Mutex<HashMap<AgentId, (BeadId, AbortHandle)>>);
 impl ActiveRuns {
     /// The table itself; a run is entered while it is held, so that it cannot end before.
     pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<AgentId, (BeadId, AbortHandle)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Returns whether an agent runs something.

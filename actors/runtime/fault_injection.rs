@@ -2,9 +2,9 @@
 //! its steps. Nothing outside tests
 //! arms it; unarmed it costs one atomic read per message.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// The panics that are still to happen.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct FaultInjection {
 impl FaultInjection {
     /// Makes the actor of this kind and id panic at each of its next `times` messages.
     pub fn panic(&self, kind: &str, id: &str, times: u32) {
-        let mut panics = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut panics = self.panics.lock();
         panics.insert((kind.to_owned(), id.to_owned()), times);
         self.armed.store(true, Ordering::Release);
     }
@@ -26,7 +26,7 @@ impl FaultInjection {
         if !self.armed.load(Ordering::Acquire) {
             return;
         }
-        let mut panics = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut panics = self.panics.lock();
         let kind = kind.to_string();
         let left = match panics.get_mut(&(kind.clone(), id.to_owned())) {
             Some(left) if *left > 0 => {

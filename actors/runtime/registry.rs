@@ -6,10 +6,11 @@ use crate::runtime::host::Host;
 use crate::runtime::reply::{AskError, Reply};
 use actix::{Addr, AsyncContext, Supervisor};
 use actix_rt::ArbiterHandle;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -90,7 +91,7 @@ impl<R: Behavior> Registry<R> {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, RegistryEntry<R>>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
 
     /// The address of an actor that is started if need be.

@@ -4,8 +4,9 @@ use crate::runtime::cell::{ActorCell, Behavior, Envelope};
 use crate::runtime::host::Host;
 use actix::WeakAddr;
 use arbiter_core::kernel::time::Timestamp;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use tokio::task::AbortHandle;
 
 /// The timers of one actor, by name: a new one replaces the old one of the same name.
@@ -50,13 +51,13 @@ impl<R: Behavior> Timers<R> {
 
     /// Forgets all timers.
     pub(crate) fn clear(&self) {
-        for (_, task) in self.armed.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+        for (_, task) in self.armed.lock().drain() {
             task.abort();
         }
     }
 
     fn replace(&self, name: &'static str, task: Option<AbortHandle>) {
-        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut armed = self.armed.lock();
         let old = match task {
             Some(task) => armed.insert(name, task),
             None => armed.remove(name),

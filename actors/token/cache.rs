@@ -8,10 +8,11 @@ use crate::error::Error;
 use arbiter_core::kernel::lease;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::{Proof, Token};
+use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
@@ -120,7 +121,7 @@ impl TokenCache {
                 fresh.sessions.put(digest, (Arc::clone(entry), session.expires_at));
             }
         }
-        *self.index.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        *self.index.write() = fresh;
         self.changed.send_replace(());
         Ok(())
     }
@@ -159,7 +160,7 @@ impl TokenCache {
         shared: &Arc<SharedContext>,
         find: impl FnOnce(&TokenIndex) -> Option<(Arc<CachedToken>, Option<(SecretDigest, Timestamp)>)>,
     ) -> Option<AuthenticatedToken> {
-        let (entry, session) = find(&self.index.read().unwrap_or_else(PoisonError::into_inner))?;
+        let (entry, session) = find(&self.index.read())?;
         let now = shared.clock.now();
         let authenticated = AuthenticatedToken { token: Arc::clone(&entry.token), session };
         if authenticated.ends_at().is_some_and(|end| end <= now) {
@@ -172,11 +173,11 @@ impl TokenCache {
     fn is_still_valid(&self, shared: &Arc<SharedContext>, authenticated: &AuthenticatedToken) -> bool {
         let again = match (&authenticated.session, parse(&authenticated.token.digest)) {
             (Some((digest, _)), _) => {
-                let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+                let index = self.index.read();
                 index.sessions.get(digest).is_some()
             }
             (None, Some(digest)) => {
-                let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+                let index = self.index.read();
                 index.texts.get(&digest).or_else(|| index.certificates.get(&digest)).is_some()
             }
             (None, None) => false,

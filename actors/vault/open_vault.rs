@@ -12,9 +12,10 @@ use arbiter_core::kernel::vault::Status;
 use arbiter_core::provider::{KeyAccess, Provider};
 use arbiter_providers::{Endpoint, EndpointPolicy, HttpPolicy, SocketPolicy};
 use arbiter_vault::{EntryInfo, Vault, VaultError, VaultState};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 /// A key file that is older than the newest one seen.
@@ -111,7 +112,7 @@ impl OpenVault {
 
     /// Returns the current state of the vault. The guard must not be held for long.
     pub(crate) fn snapshot(&self) -> RwLockReadGuard<'_, VaultSnapshot> {
-        self.snapshot.read().unwrap_or_else(PoisonError::into_inner)
+        self.snapshot.read()
     }
 
     /// Ends when the vault is locked the next time after this call.
@@ -180,7 +181,7 @@ impl OpenVault {
 
     /// Takes note of the newest generation that was seen; also of an older one, when that was accepted.
     pub(crate) fn expect_generation(&self, seen: u64) {
-        self.snapshot.write().unwrap_or_else(PoisonError::into_inner).seen = seen;
+        self.snapshot.write().seen = seen;
         self.changes.send_replace(());
     }
 
@@ -208,7 +209,7 @@ impl OpenVault {
             let mut vault = lock(&file);
             let outcome = work(&mut vault);
             // Under the file's lock, so that an older picture never replaces a newer one.
-            snapshot.write().unwrap_or_else(PoisonError::into_inner).refresh(&vault, now);
+            snapshot.write().refresh(&vault, now);
             // Told here, since the caller may stop waiting before this ends.
             changes.send_replace(());
             outcome
@@ -236,7 +237,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 fn lock(file: &Mutex<Vault>) -> MutexGuard<'_, Vault> {
-    file.lock().unwrap_or_else(PoisonError::into_inner)
+    file.lock()
 }
 
 fn status(vault: &Vault) -> Status {

@@ -1,8 +1,7 @@
 //! Congestion control: fewer concurrent requests while the server is slow or unreachable, more while it is healthy.
 
 use arbiter_core::kernel::backoff::Backoff;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use parking_lot::Mutex;
 use std::time::Duration;
 
 /// The response time above which the server counts as overloaded.
@@ -32,12 +31,12 @@ impl CongestionControl {
 
     /// Returns the current limit of concurrent requests.
     pub fn concurrency_limit(&self) -> usize {
-        self.window.lock().unwrap_or_else(PoisonError::into_inner).concurrency_limit
+        self.window.lock().concurrency_limit
     }
 
     /// Records a request that arrived after `took`.
     pub fn on_success(&self, took: Duration) {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window.lock();
         window.failures = 0;
         if took > SLOW_RESPONSE {
             window.concurrency_limit = (window.concurrency_limit / 2).max(1);
@@ -48,7 +47,7 @@ impl CongestionControl {
 
     /// Records a request that did not arrive. Returns the delay before the next one.
     pub fn on_failure(&self) -> Duration {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window.lock();
         window.concurrency_limit = (window.concurrency_limit / 2).max(1);
         window.failures = window.failures.saturating_add(1);
         BACKOFF.delay(window.failures)

@@ -21,7 +21,7 @@ use arbiter_temporal::control_plane::{
     Snapshot, Unavailable,
 };
 use serde_json::{Value, json};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The caller's name in events that come from Temporal.
@@ -135,8 +135,7 @@ impl ControlPlane for ActorControlPlane {
         self.answer(|inner| {
             Box::pin(async move {
                 // Taken out of the lock: serializing and encrypting up to 1 MB takes a while.
-                let pending =
-                    inner.pending.lock().unwrap_or_else(PoisonError::into_inner).get(&query_id).cloned();
+                let pending = inner.pending.lock().get(&query_id).cloned();
                 let Some(call) = pending else {
                     let words = "nobody waits for this call any more; it was not made".to_owned();
                     return Ok(Grant::Refused(words));

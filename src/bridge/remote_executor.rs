@@ -9,8 +9,8 @@ use arbiter_temporal::codec::names::Kind;
 use arbiter_temporal::control_plane::{CallOutcome, TRANSIT_ALLOWANCE};
 use arbiter_temporal::workflows::QueryOutcome;
 use futures_util::future::BoxFuture;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// The longest time for the start of a workflow; after it the call is made directly.
@@ -100,14 +100,14 @@ struct PendingCallGuard<'a> {
 impl<'a> PendingCallGuard<'a> {
     fn new(executor: &'a TemporalExecutor, id: &'a str, call: RemoteCall) -> Self {
         let pending = &executor.inner.pending;
-        pending.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), Arc::new(call));
+        pending.lock().insert(id.to_owned(), Arc::new(call));
         Self { executor, id, has_ended: false }
     }
 }
 
 impl Drop for PendingCallGuard<'_> {
     fn drop(&mut self) {
-        self.executor.inner.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
+        self.executor.inner.pending.lock().remove(self.id);
         if self.has_ended {
             return;
         }

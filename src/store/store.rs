@@ -9,9 +9,10 @@ use crate::write::import::{ImportOrder, ImportReport};
 use crate::write::writer::{CommitJob, FileMarksJob, ImportJob, Publish, Writer, WriterMessage, WriterStats};
 use arbiter_core::bead::merge::MergeBase;
 use arbiter_core::kernel::time::Timestamp;
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
@@ -116,7 +117,7 @@ impl Store {
     pub fn close(&self) {
         // A writer that is gone already needs no order to stop.
         let _ = self.sender.send(WriterMessage::Stop);
-        let mut thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut thread = self.thread.lock();
         if let Some(thread) = thread.take() {
             let _ = thread.join();
         }

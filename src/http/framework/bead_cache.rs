@@ -9,8 +9,8 @@ use arbiter_core::kernel::event::{Event, EventFilter};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::time::Timestamp;
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -77,7 +77,7 @@ fn cache_effect(kind: EventType) -> CacheEffect {
 
 impl BeadCache {
     fn lock(&self) -> MutexGuard<'_, CacheState> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
 
     /// Returns the cached bead if it is still current at `now`. `seq` is the number of the newest event.

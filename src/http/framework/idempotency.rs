@@ -10,10 +10,10 @@ use crate::http::wire::reply::Reply;
 use arbiter_core::kernel::lease::digest;
 use arbiter_store::{Change, IdempotencyKey, KeptAnswer, Unit};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, PoisonError};
 use warp::http::header::{HeaderName, LOCATION};
 use warp::http::{Method, StatusCode};
 
@@ -35,14 +35,14 @@ struct RunningKeyGuard<'a> {
 
 impl RunningKeys {
     fn begin(&self, key: &IdempotencyKey) -> Option<RunningKeyGuard<'_>> {
-        let fresh = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        let fresh = self.0.lock().insert(key.clone());
         fresh.then(|| RunningKeyGuard { running: self, key: key.clone() })
     }
 }
 
 impl Drop for RunningKeyGuard<'_> {
     fn drop(&mut self) {
-        self.running.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.running.0.lock().remove(&self.key);
     }
 }
 

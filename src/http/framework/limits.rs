@@ -7,11 +7,12 @@ use crate::http::wire::problem::ApiError;
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Owner of the quota that a request uses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -113,7 +114,7 @@ impl<K> Default for UsageCounts<K> {
 
 impl<K: Clone + Eq + Hash> UsageCounts<K> {
     fn take(&self, key: K, most: usize) -> Option<QuotaGuard<K>> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.lock();
         let count = counts.entry(key.clone()).or_insert(0);
         if *count >= most {
             return None;
@@ -131,7 +132,7 @@ pub struct QuotaGuard<K: Eq + Hash> {
 
 impl<K: Eq + Hash> Drop for QuotaGuard<K> {
     fn drop(&mut self) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         if let Some(count) = counts.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
@@ -189,6 +190,6 @@ mod tests {
         let held: Vec<_> = (0..3).map(|_| quotas.connection(&one)).collect();
         assert_eq!(held.iter().flatten().count(), 2);
         drop(held);
-        assert!(quotas.connections.0.lock().unwrap().is_empty());
+        assert!(quotas.connections.0.lock().is_empty());
     }
 }

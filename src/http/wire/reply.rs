@@ -5,9 +5,9 @@ use crate::http::wire::query::Query;
 use arbiter_store::Page;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
 use warp::Reply as _;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, LOCATION};
 use warp::http::{HeaderMap, StatusCode};
@@ -124,7 +124,7 @@ impl Reply {
         // that is never contended makes it one.
         let mut stream = Mutex::new(Box::pin(stream));
         let shared = futures_util::stream::poll_fn(move |context| {
-            let stream = stream.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let stream = stream.get_mut();
             stream.as_mut().poll_next(context)
         });
         let mut response = warp::reply::stream(shared).into_response();

@@ -2,8 +2,8 @@
 
 use arbiter_core::kernel::event::Event;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::sync::{Mutex, PoisonError};
 
 /// A comment that says that the stream is alive.
 pub const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
@@ -54,7 +54,7 @@ impl FrameCache {
     pub fn of(&self, event: &Event) -> Bytes {
         let slot = usize::try_from(event.seq % CACHED_FRAMES).ok().and_then(|at| self.0.get(at));
         let Some(slot) = slot else { return self::event(event) };
-        let mut kept = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = slot.lock();
         if kept.0 != event.seq {
             *kept = (event.seq, self::event(event));
         }

@@ -19,7 +19,6 @@ const STYLE: &str = "docs/contributing/style.md";
 
 const MAX_RIDDLE_WORDS: usize = 139;
 const MAX_RIDDLE_STARTS: usize = 49;
-const MAX_POISON_ERRORS: usize = 81;
 const MAX_UNBOUNDED_CHANNELS: usize = 3;
 
 /// Counts the occurrences of a lower-case word that are no part of a longer word.
@@ -79,11 +78,6 @@ fn lines_with(word: &str) -> Vec<(String, usize)> {
             (path.display().to_string(), code(&text).filter(|(_, line)| line.contains(word)).count())
         })
         .collect()
-}
-
-#[test]
-fn poison_handling_becomes_no_more() {
-    check("PoisonError", MAX_POISON_ERRORS, lines_with("PoisonError"));
 }
 
 #[test]

@@ -312,7 +312,7 @@ impl ProvidersHandle {
     }
 }
 
-/// What the key of a provider is called that came along with it.
+/// Returns the id of a key that was given together with its provider.
 pub(crate) fn own_key_id(id: &ProviderId) -> KeyId {
     KeyId::from_trusted(format!("{PROVIDER_KEY}{id}"))
 }

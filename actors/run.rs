@@ -149,7 +149,7 @@ impl BeadRun {
             }
         }
         // The lease runs out and frees the bead.
-        tracing::error!(run = %self.run.id, "a run's end could not be stored for want of space or time");
+        tracing::error!(run = %self.run.id, "a run's end could not be stored: the disk is full or the store too slow");
     }
 
     async fn conversation(&mut self) -> Result<RunResult, Error> {

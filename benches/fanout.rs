@@ -73,7 +73,7 @@ fn main() -> Outcome<()> {
     let (mut from_commit, mut from_call) = (vec![], vec![]);
     for (seq, at) in arrivals.iter().flatten() {
         let found = sent.binary_search_by_key(seq, |one| one.seq).ok().and_then(|place| sent.get(place));
-        let one = found.ok_or("a frame that nobody sent")?;
+        let one = found.ok_or("a frame that was not sent")?;
         from_commit.push(at.saturating_duration_since(one.acknowledged));
         from_call.push(at.saturating_duration_since(one.called));
     }

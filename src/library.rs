@@ -83,7 +83,7 @@ impl Arbiter {
     /// server and of the log have no effect.
     ///
     /// # Errors
-    /// Those of [`Arbiter::open`]; besides [`StartError::Catalog`] if `settings.providers.catalogue` names a
+    /// As [`Arbiter::open`]; besides [`StartError::Catalog`] if `settings.providers.catalogue` names a
     /// file that is no model catalog, and `StartError::Temporal` if `settings.temporal` contradicts itself
     /// or names a file that cannot be read.
     pub async fn open_with(

@@ -14,11 +14,11 @@ use serde_json::Value;
 /// How a decision ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecisionOutcome {
-    /// It was answered, with one of its options or, if it has none, with any text.
+    /// Answered with one of the decision's options or, if it has none, with any text.
     Decided(String),
     /// Its deadline passed without an answer.
     TimedOut,
-    /// It was cancelled, for example because its bead was closed.
+    /// Cancelled, for example because the bead was closed.
     Cancelled,
 }
 

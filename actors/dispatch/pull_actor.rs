@@ -234,9 +234,9 @@ fn check(agent: Option<Agent>, id: &str) -> Result<Agent, Refusal> {
 
 /// Releases the claim of a caller that has just gone: no other caller knows its token.
 async fn release_claim(beads: &BeadsHandle, bead: &BeadId, claimed: ClaimedBead) {
-    let reason = "whoever asked for it had gone".to_owned();
+    let reason = "the client that asked for it had gone".to_owned();
     let token = claimed.lease.map(|lease| lease.token);
     if let Err(error) = beads.act(&Caller::system(), bead, BeadAction::Release { reason }, token).await {
-        tracing::warn!(%bead, %error, "a bead that nobody received could not be given back; its lease runs out");
+        tracing::warn!(%bead, %error, "a claimed bead that reached no client could not be given back; its lease will expire");
     }
 }

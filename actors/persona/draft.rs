@@ -2,7 +2,7 @@
 //!
 //! Owns the directories of drafts. A draft is complete when its note lies in it, which is written last and goes first,
 //! so a process that dies leaves a whole draft or a leftover. Finishing one twice does the same as once. Must not
-//! know whether a draft is to be finished: that is in the log (`persona_change.rs`). Everything here blocks.
+//! know whether a draft is to be finished: that is in the log (`change.rs`). Everything here blocks.
 
 use crate::persona::directory::{PersonaDir, failed, read_at, sync};
 use arbiter_core::agent::persona::{PERSONA_FILE, Persona, START_FILE, is_valid_name};

@@ -34,7 +34,7 @@ const EXPIRED: &str = "it ran out";
 #[derive(Clone)]
 pub struct FileLocksHandle(pub(crate) Arc<SharedContext>);
 
-/// What somebody wants of the locks of a project.
+/// A request concerning the file locks of a project.
 #[derive(Clone, Debug)]
 pub struct LockRequest {
     /// The files, as they were written; none: all that the holder has.

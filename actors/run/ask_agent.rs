@@ -250,7 +250,7 @@ impl Drop for RunGuard {
         let (shared, by) = (Arc::clone(&self.shared), self.by.clone());
         let task_context = Arc::clone(&shared);
         task_context.spawn_tracked(async move {
-            let run = release::cancelled(run, "whoever asked went away", shared.clock.now());
+            let run = release::cancelled(run, "the client that asked went away", shared.clock.now());
             if let Err(error) = finish(&shared, &by, &run).await {
                 tracing::error!(run = %run.id, %error, "a run's end could not be stored; the next start does it");
             }

@@ -31,7 +31,7 @@ pub(crate) async fn read(store: &Store, bead: &Bead, worker: &AgentId) -> Result
                 Some(why) => format!("{answer} ({why})"),
                 None => answer,
             },
-            (decision::Status::Timeout, _) => "nobody answered in time".to_owned(),
+            (decision::Status::Timeout, _) => "no answer came before the deadline".to_owned(),
             (decision::Status::Cancelled, _) => match asked.rationale {
                 Some(why) => format!("it was withdrawn: {why}"),
                 None => "it was withdrawn".to_owned(),

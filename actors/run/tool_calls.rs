@@ -114,7 +114,7 @@ async fn creation_problem(
         agents.iter().filter(is_eligible).filter_map(|agent| agent.role.as_deref()).collect();
     roles.sort_unstable();
     roles.dedup();
-    Ok(Some(format!("nobody fills the role {role}; there are: {}", roles.join(", "))))
+    Ok(Some(format!("no agent has the role {role}; there are: {}", roles.join(", "))))
 }
 
 async fn create(

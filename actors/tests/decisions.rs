@@ -27,7 +27,7 @@ async fn asked(h: &Handles, bead: &str) -> Decision {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("nobody was asked")
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("no question was asked")
 }
 
 fn quick() -> Settings {

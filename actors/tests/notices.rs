@@ -123,7 +123,7 @@ async fn dead_receiver_delays_no_work_and_notices_expire_in_a_day() {
             let (_, last) = h.store.event_bounds().await.unwrap();
             assert!(
                 h.notifier.wait_delivered(last).await.is_err(),
-                "and whoever asks makes no try of its own"
+                "and a caller that asks makes no attempt of its own"
             );
         }
         assert_eq!(subjects(&receiver).len(), failures as usize, "one try, always of the first");

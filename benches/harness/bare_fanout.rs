@@ -26,7 +26,7 @@ pub fn latencies(runtime: &Runtime) -> Outcome<Vec<Duration>> {
     serving.abort();
     let mut latencies = Vec::with_capacity(SUBSCRIBERS * EVENTS);
     for (seq, at) in arrivals.iter().flatten() {
-        let began = sent.get(usize::try_from(*seq)?).ok_or("a frame that nobody sent")?;
+        let began = sent.get(usize::try_from(*seq)?).ok_or("a frame that was not sent")?;
         latencies.push(at.saturating_duration_since(*began));
     }
     Ok(latencies)

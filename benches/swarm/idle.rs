@@ -39,7 +39,7 @@ pub async fn measure(server: &ServerProcess, address: SocketAddr, tokens: &[Stri
     let held_since = HeldSince::default();
     let waiting = try_join_all(tokens.iter().map(|token| serve(address, token, &held_since)));
     tokio::select! {
-        ended = waiting => Err(ended.err().unwrap_or_else(|| "nobody waits".into())),
+        ended = waiting => Err(ended.err().unwrap_or_else(|| "no client waits".into())),
         figures = hand_out_beads(server, tokens.len(), &held_since) => figures,
     }
 }
@@ -77,7 +77,7 @@ async fn hand_out_beads(server: &ServerProcess, agents: usize, held_since: &Held
         let sent = Instant::now();
         check_created(server.post("/api/v1/beads", &bead(&id)).await)?;
         figures.single.extend(dispatch_latencies(&mut events, 1).await?);
-        let got = *held_since.borrow().get(&id).ok_or("nobody has it")?;
+        let got = *held_since.borrow().get(&id).ok_or("it is not held")?;
         figures.in_hand.push(got - sent);
     }
     for number in 0..BURSTS {

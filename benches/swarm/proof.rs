@@ -107,13 +107,13 @@ async fn replay(server: &ServerProcess, plan: &[Planned]) -> Outcome<Proof> {
                 }
                 "bead.status_change" if event["data"]["new"] == "open" => {
                     if told.holder.take().is_none() || told.completed > 0 {
-                        return wrong("nobody held it");
+                        return wrong("it was not held");
                     }
                     proof.returned += 1;
                 }
                 "bead.status_change" if event["data"]["new"] == "blocked" => return wrong("it is stuck"),
                 "bead.completed" => {
-                    let Some(holder) = told.holder.take() else { return wrong("nobody held it") };
+                    let Some(holder) = told.holder.take() else { return wrong("it was not held") };
                     if event["actor"] != json!(holder) {
                         return wrong(&format!("{holder} held it"));
                     }

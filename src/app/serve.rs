@@ -126,7 +126,7 @@ impl Server {
         let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         if tls.is_none() && !bound.ip().is_loopback() {
             tracing::warn!(
-                "listening on {bound} without TLS: whoever is on the way reads tokens and keys; \
+                "listening on {bound} without TLS: anyone on the network path reads tokens and keys; \
                  give --tls-cert and --tls-key, or listen on loopback behind a proxy"
             );
         }

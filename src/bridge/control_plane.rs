@@ -137,7 +137,7 @@ impl ControlPlane for ActorControlPlane {
                 // Taken out of the lock: serializing and encrypting up to 1 MB takes a while.
                 let pending = inner.pending.lock().get(&query_id).cloned();
                 let Some(call) = pending else {
-                    let words = "nobody waits for this call any more; it was not made".to_owned();
+                    let words = "this call is no longer awaited; it was not made".to_owned();
                     return Ok(Grant::Refused(words));
                 };
                 let timeout_ms = millis(call.timeout);

@@ -56,7 +56,7 @@ pub struct Status {
     pub namespace: Option<String>,
     /// Why there is no connection, or null.
     pub error: Option<String>,
-    /// What the operator should know, in words.
+    /// A remark for the operator.
     pub warnings: Vec<String>,
     /// The last event that was mirrored.
     pub mirrored_seq: u64,
@@ -82,7 +82,7 @@ pub struct Status {
     pub calls: u64,
     /// Activities begun by this process.
     pub activities: u64,
-    /// Those of them that failed, and were tried again.
+    /// How many of them failed and were retried.
     pub activity_failures: u64,
     /// Payloads that could not be decrypted, and were ignored.
     pub unreadable_payloads: u64,

@@ -30,11 +30,11 @@ pub struct Settings {
     pub bead_files: BeadFiles,
     /// Questions to people.
     pub decisions: Decisions,
-    /// Who is told outside.
+    /// Notices to receivers outside.
     pub notify: Notify,
     /// The Temporal server.
     pub temporal: Temporal,
-    /// What is logged, and how.
+    /// Level and format of the log.
     pub log: Log,
 }
 
@@ -60,9 +60,9 @@ pub struct Temporal {
     pub tls_key: PathBuf,
     /// The name in the server's certificate; empty: the one it is reached by.
     pub tls_server_name: String,
-    /// Whether the calls of runs are made by workers as well, not only those of people at the console.
+    /// Makes the calls of runs through workers as well, not only those of the console.
     pub run_beads: bool,
-    /// Whether this server makes such calls as well, beside the workers.
+    /// Makes this server one of the workers for such calls.
     pub serve_providers: bool,
     /// The queue of those who make calls to providers.
     pub providers_queue: String,
@@ -86,7 +86,7 @@ pub struct Http {
     pub tls_client_ca: PathBuf,
     /// Host names, beside loopback and the listening address, that a request may be addressed to.
     pub allowed_hosts: Vec<String>,
-    /// Whether requests need a token.
+    /// Requires a token for each request.
     pub auth: Authentication,
     /// The largest request body, in bytes.
     pub max_body_bytes: u64,
@@ -114,7 +114,7 @@ pub struct Http {
     pub requests_burst: u32,
     /// The most event streams of one token at one time.
     pub streams_per_token: usize,
-    /// Whether the limits of one address and of one token hold for this machine too.
+    /// Applies the limits per address and per token to loopback too.
     pub limit_loopback: bool,
     /// The time after which a browser has to sign in again.
     pub session_ttl_sec: u64,
@@ -151,7 +151,7 @@ impl Http {
     }
 }
 
-/// Whether requests need a token.
+/// Requires a token for each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Authentication {
@@ -209,7 +209,7 @@ pub struct Vault {
     pub kdf_iterations: u32,
     /// The idle time after which the vault locks itself; 0 never.
     pub auto_lock_sec: u64,
-    /// Whether all memory of the server is kept out of swap.
+    /// Keeps all memory of the server out of swap.
     pub lock_memory: bool,
 }
 
@@ -231,7 +231,7 @@ pub struct Providers {
     pub retry_budget_ms: u64,
     /// The longest silence between two pieces of a streamed answer.
     pub idle_timeout_ms: u64,
-    /// Whether an endpoint may be plain `http` on a public address, where a key travels unencrypted.
+    /// Allows plain `http` endpoints on public addresses, where a key travels unencrypted.
     pub allow_public_http: bool,
     /// The file of models that are known besides; empty: `models.toml` in the data directory, if there is one.
     pub catalogue: PathBuf,
@@ -257,17 +257,17 @@ pub struct Dispatch {
     pub max_steps: u32,
     /// The most open approvals of critical beads in one project.
     pub p0_decisions_per_project: usize,
-    /// What a dependency of type `conditional-blocks` means.
+    /// The meaning of a dependency of type `conditional-blocks`.
     pub conditional_blocks: ConditionalBlocks,
 }
 
-/// What a dependency of type `conditional-blocks` means.
+/// The meaning of a dependency of type `conditional-blocks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConditionalBlocks {
     /// The same as `blocks`, as `bd` does it.
     Blocks,
-    /// What `bd` says of it: the bead is worked on only if the other one fails.
+    /// As in `bd`: the bead is worked on only if the other one fails.
     OnFailure,
 }
 
@@ -287,11 +287,11 @@ pub struct Decisions {
     pub timeout_sec: u64,
 }
 
-/// Who is told outside of decisions, spent budgets and providers that are down.
+/// Notices to receivers outside about decisions, spent budgets and providers that are down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Notify {
-    /// Where notices are posted to; empty: nobody is told.
+    /// The URL that notices are posted to; empty: none are posted.
     pub url: String,
     /// The file of the secret that notices are signed with.
     pub secret_file: PathBuf,
@@ -299,7 +299,7 @@ pub struct Notify {
     pub key_id: String,
 }
 
-/// What is logged, and how.
+/// Level and format of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
@@ -327,11 +327,11 @@ pub enum LogFormat {
 pub enum LogLevel {
     /// Nothing.
     Off,
-    /// What failed.
+    /// Failures.
     Error,
-    /// What is about to.
+    /// Failures and warnings.
     Warn,
-    /// What happened.
+    /// Failures, warnings and events.
     Info,
     /// How it happened.
     Debug,

@@ -30,7 +30,7 @@ pub fn system(agent: &Agent, persona: Option<&Persona>) -> String {
     text.push_str(
         "\n\nYou are given one work item at a time. Do it and call `finish` with a summary of what came of \
          it. Call `ask_decision` when a person has to decide, `block` when it cannot be done, `delegate` to \
-         hand it on, `create_bead` for work that somebody else has to do first or besides, `comment` to \
+         hand it on, `create_bead` for work that another agent has to do first or besides, `comment` to \
          keep a remark. Without tools, answer with one fenced block: ```arbiter {\"action\": \"finish\", \
          \"summary\": \"…\"}```; plain text counts as `finish`.",
     );

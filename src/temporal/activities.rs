@@ -1,6 +1,6 @@
 //! The activities: thin wrappers over [`ControlPlane`] and [`ProviderCaller`].
 
-#![allow(missing_docs, reason = "the macros make constants that nobody can document")]
+#![allow(missing_docs, reason = "the macros make constants that cannot be documented")]
 
 use crate::codec::names::Kind;
 use crate::codec::payload;

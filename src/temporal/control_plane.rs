@@ -19,7 +19,7 @@ pub struct Snapshot {
     pub run_no: u64,
     /// The entity's record; null when the entity is gone.
     pub record: Value,
-    /// Whether the server knows our search attributes.
+    /// True when the server knows our search attributes.
     #[serde(default)]
     pub attributes: bool,
 }

@@ -2,7 +2,7 @@
 //!
 //! A workflow decides nothing: commands go to the actors through activities, and their answers are mirrored.
 
-#![allow(missing_docs, reason = "the macros make constants that nobody can document")]
+#![allow(missing_docs, reason = "the macros make constants that cannot be documented")]
 
 mod agent_lifecycle;
 mod bead_processing;

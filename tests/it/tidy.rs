@@ -285,7 +285,7 @@ pub fn is_test(path: &Path) -> bool {
         || path.ends_with("/tests.rs")
 }
 
-/// Whether a line names a crate: `name::…` or `use name`, and no longer name that ends so.
+/// Returns whether a line names a crate: `name::…` or `use name`, and no longer name that ends so.
 fn names_crate(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| {
         let part_of_word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';

@@ -50,7 +50,7 @@ pub struct Add {
     /// The purpose of the key
     #[arg(long)]
     description: Option<String>,
-    /// What the key is used for: provider, tls or codec
+    /// Purpose of the key: provider, tls or codec
     #[arg(long, value_parser = ["provider", "tls", "codec"])]
     purpose: Option<String>,
     /// A host that the key may be sent to; may be repeated; without it, any host

@@ -106,7 +106,7 @@ pub struct Add {
     #[arg(long, value_name = "BEADS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_parallel: Option<u32>,
-    /// It never closes
+    /// The project never closes
     #[arg(long = "perpetual")]
     is_perpetual: bool,
 }

@@ -204,7 +204,7 @@ impl BeadPatch {
         set_if_some(&mut after.defer_until, patch.defer_until);
         let held = bead.status == Status::InProgress;
         if held && after.assigned_to != bead.assigned_to {
-            let detail = "is held by somebody: release the bead first";
+            let detail = "is held: release the bead first";
             return Err(Refusal::conflict("bead-held", format!("bead {} {detail}", bead.id)));
         }
         check(&after)?;

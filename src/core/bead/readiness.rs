@@ -174,7 +174,7 @@ mod tests {
             };
             assert!(!holds(&related));
         }
-        assert!(!holds(&target("blocks", None)), "a missing target holds nobody back");
+        assert!(!holds(&target("blocks", None)), "a missing target holds no bead back");
         let pinned =
             DependencyTarget { reason: Some(PINNED.into()), ..target("blocks", Some(Status::Blocked)) };
         assert!(!holds(&pinned));

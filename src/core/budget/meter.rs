@@ -1,7 +1,7 @@
 //! The meter of all budgets: money is reserved before a call and settled after it, so that calls at the same
 //! time cannot overrun a cap together.
 //!
-//! What is spent may run ahead of what is marked in the store by a hundredth of the cap; when it is further,
+//! The amount spent may run ahead of the amount marked in the store by a hundredth of the cap; when it is further,
 //! the meter hands out marks that must be committed before the next call goes on. After a crash a meter is
 //! opened from the ledger and the marks: reservations do not outlive the process. A call belongs to the
 //! window it was reserved in. The time comes in as an argument.

@@ -26,7 +26,7 @@ pub fn check(agent: &Agent, persona: Autonomy, decision: &Decision) -> Result<()
         return Err(Refusal::Forbidden(detail));
     }
     if decision.requester_id.as_deref() == Some(agent.id.as_str()) {
-        let detail = format!("agent {} asked this itself; somebody else has to answer", agent.id);
+        let detail = format!("agent {} asked this itself; another agent or a person has to answer", agent.id);
         return Err(Refusal::Forbidden(detail));
     }
     if most_urgent(autonomy).is_some_and(|most| decision.priority >= most) {

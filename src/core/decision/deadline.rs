@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Shares of a decision's time, in percent, after which a reminder is sent.
 pub const REMINDER_PERCENTS: [u8; 3] = [50, 80, 95];
 /// Reason recorded with an answer that the timeout gives.
-pub(crate) const TIMED_OUT_REASON: &str = "nobody answered in time";
+pub(crate) const TIMED_OUT_REASON: &str = "no answer came before the deadline";
 
 /// Effect of a decision's deadline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -13,7 +13,7 @@ impl Decision {
             (Purpose::Question, status) if blocked => {
                 let reason = match status {
                     Status::Resolved => format!("decision {} was answered", self.id),
-                    Status::Timeout => format!("nobody answered decision {} in time", self.id),
+                    Status::Timeout => format!("decision {} was not answered before its deadline", self.id),
                     _ => format!("decision {} was cancelled", self.id),
                 };
                 vec![bead::Command::Unblock { reason }]
@@ -74,7 +74,7 @@ impl Decision {
             (Some(_), _) => vec![bead::Command::Unblock { reason: because("denied") }],
             (None, _) if status == Status::Timeout => {
                 vec![bead::Command::Unblock {
-                    reason: format!("nobody answered decision {} in time", self.id),
+                    reason: format!("decision {} was not answered before its deadline", self.id),
                 }]
             }
             (None, _) => {

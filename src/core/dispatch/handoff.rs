@@ -32,7 +32,7 @@ pub fn check(bead: &Bead, by: &AgentId, target: &HandoffTarget, agents: &[Agent]
         })
         .collect();
     Err(match known.len() {
-        0 => "there is nobody else to hand it to".to_owned(),
+        0 => "there is no other agent to hand it to".to_owned(),
         _ => format!("{target} is not there; there are {}", known.join(", ")),
     })
 }

@@ -98,7 +98,7 @@ pub fn conflict<'a>(held: impl IntoIterator<Item = &'a FileLock>) -> Refusal {
 /// the same afterwards; what is no file within the project is refused.
 ///
 /// # Errors
-/// What is wrong with it, in words that follow the field's name.
+/// Returns the fault of a path as words that follow the field's name.
 pub fn normalize_path(text: &str) -> Result<String, &'static str> {
     if text.len() > MAX_PATH {
         return Err("is longer than 4096 bytes");

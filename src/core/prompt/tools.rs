@@ -92,7 +92,7 @@ pub fn tools() -> Vec<ToolSpec> {
                 json!({
                     "title": text("What it is about, in a line."),
                     "description": text("What is to be done, with all that is needed to do it."),
-                    "role": text("The role that fits, such as qa-engineer; none: anybody."),
+                    "role": text("The role that fits, such as qa-engineer; none: any agent."),
                     "wait": {"type": "boolean", "description": "Whether this work item rests until it is done."},
                 }),
                 &["title"],
@@ -100,7 +100,7 @@ pub fn tools() -> Vec<ToolSpec> {
         },
         ToolSpec {
             name: "delegate",
-            description: "Hand this work item on to another agent, or to whoever fills a role.",
+            description: "Hand this work item on to another agent, or to an agent with a given role.",
             parameters: object(
                 json!({
                     "agent_id": text("The agent that is to have it."),

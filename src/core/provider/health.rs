@@ -12,7 +12,7 @@ use crate::provider::{Provider, Status, Trigger};
 pub const UNHEALTHY_AFTER: u32 = 3;
 /// Multiple of the median latency from which a heartbeat is late.
 pub const LATE_FACTOR: u64 = 5;
-/// Latency in milliseconds below which a heartbeat is never late, whatever the median.
+/// Latency in milliseconds below which a heartbeat is never late, regardless of the median.
 pub const LATE_FLOOR_MS: u64 = 500;
 /// Weight of the newest latency in the moving average.
 const EWMA_WEIGHT: f64 = 0.2;

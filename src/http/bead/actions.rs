@@ -164,7 +164,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::with_optional_body(Method::POST, "/api/v1/beads/{id}/redispatch", redispatch)
             .scope(ProjectScope::Entity(EntityKind::Bead))
             .access(Access::Operator)
-            .summary("Want a closed bead done anew by whoever fits")
+            .summary("Reopen a closed bead for any suitable agent")
             .answers::<BeadView>(200),
         Endpoint::with_body(Method::POST, "/api/v1/beads/{id}/dependencies", depend)
             .scope(ProjectScope::Entity(EntityKind::Bead))

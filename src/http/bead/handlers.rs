@@ -112,7 +112,8 @@ pub async fn check_agent_may_write(request: &ApiRequest, lease_token: Option<&st
     Ok(())
 }
 
-/// What is done when, by whom and after whose approval is not the agent's to change, whoever holds the bead.
+/// The fields that decide when, by which agent and after which approval a bead is done; an agent may not change them,
+/// not even on a bead that it holds.
 fn check_planning_fields(request: &ApiRequest, body: &BeadPatchBody) -> Result<(), ApiError> {
     match body.planning_fields().first() {
         Some(name) if request.identity.role() == Role::Agent => {

@@ -231,7 +231,7 @@ impl Endpoint {
         self
     }
 
-    /// What it does.
+    /// Sets the summary.
     #[must_use]
     pub fn summary(mut self, summary: &'static str) -> Self {
         self.summary = summary;

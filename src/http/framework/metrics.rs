@@ -58,6 +58,32 @@ fn describe() {
     describe_gauge!("arbiter_notice_failures", "Tries in a row in which the receiver took no notice");
     describe_gauge!("arbiter_agents_working", "Agents at work");
     describe_counter!("arbiter_runs_total", "Runs that ended, by status");
+    describe_counter!("arbiter_activity_total", "Activities that ended, by type and outcome");
+    describe_gauge!("arbiter_beads_awaited", "Requests of external agents that wait for a bead");
+    describe_gauge!(
+        "arbiter_ready_beads_waiting",
+        "Beads that are ready for more than a minute and not claimed, by reason"
+    );
+    describe_gauge!("arbiter_task_queue_depth", "Tasks that wait in a queue of the Temporal server");
+    describe_counter!("arbiter_temporal_activities_total", "Activities that this server ran");
+    describe_counter!("arbiter_temporal_calls_total", "Provider calls that came through a workflow");
+    describe_gauge!("arbiter_temporal_connected", "1 while the bridge is connected, else 0");
+    describe_gauge!("arbiter_temporal_depth", "Entities whose newest state is not sent yet");
+    describe_counter!("arbiter_temporal_failures_total", "Failures of the bridge, by kind");
+    describe_gauge!(
+        "arbiter_temporal_in_flight_limit",
+        "Requests to the Temporal server that may be in flight now"
+    );
+    describe_gauge!("arbiter_temporal_lag_events", "Events that are not mirrored yet");
+    describe_gauge!("arbiter_temporal_lag_milliseconds", "Age of the oldest event that is not mirrored yet");
+    describe_counter!(
+        "arbiter_temporal_mirrored_total",
+        "Events, batches and states sent to the Temporal server"
+    );
+    describe_counter!("arbiter_temporal_worker_starts_total", "Starts of workers of this server");
+    describe_gauge!("arbiter_worker_utilization", "Share of a worker's activity slots in use, 0 to 1");
+    describe_counter!("arbiter_workflow_completed_total", "Workflow runs that completed, by type");
+    describe_counter!("arbiter_workflow_started_total", "Workflow runs that started, by type");
 }
 
 /// The edge's own numbers.

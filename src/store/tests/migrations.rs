@@ -107,7 +107,7 @@ async fn database_of_other_migrations_is_refused() {
 #[test]
 fn non_database_file_is_refused_and_unchanged() {
     let home = Home::new();
-    let text = "these are somebody's notes, and no database\n".repeat(100);
+    let text = "these are notes, and no database\n".repeat(100);
     std::fs::write(home.database(), &text).unwrap();
     assert!(Store::open(options(home.path(), &Recorder::default())).is_err());
     assert_eq!(std::fs::read_to_string(home.database()).unwrap(), text);

@@ -1,6 +1,6 @@
 //! A slow reference for readiness, as docs/guides/beads-and-dependencies.md defines it and `bd ready` computes it.
 //!
-//! It recomputes everything from the rows and shares no code with the store.
+//! The reference recomputes everything from the rows and shares no code with the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -68,7 +68,7 @@ pub enum ConnectError {
 pub struct TemporalConnection {
     /// The client.
     pub client: Client,
-    /// Whether the server has the search attributes.
+    /// Returns whether the server has the search attributes.
     pub attributes: bool,
     /// The retention of ended workflows, if the server tells it.
     pub retention: Option<Duration>,

@@ -235,8 +235,10 @@ impl WorkflowClient {
     pub async fn cancel_query(&self, query_id: &str) -> Result<(), WorkflowClientError> {
         let handle =
             self.connected.client.get_workflow_handle::<UntypedWorkflow>(Kind::Query.workflow_id(query_id));
-        let options =
-            WorkflowCancelOptions::builder().reason("nobody waits for it").rpc_options(rpc_options()).build();
+        let options = WorkflowCancelOptions::builder()
+            .reason("it is no longer awaited")
+            .rpc_options(rpc_options())
+            .build();
         match handle.cancel(options).await {
             Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
             Err(WorkflowInteractionError::Rpc(status)) => Err(classify_status(&status)),

@@ -131,7 +131,7 @@ impl DecisionWorkflow {
     }
 }
 
-/// Does this to its end, and goes on with what nobody waits for meanwhile.
+/// Drives a future to its end while the workflow's background work goes on.
 async fn run_alongside<T>(
     mut background: &mut (impl FusedFuture<Output = ()> + Unpin),
     work: impl Future<Output = T>,
@@ -145,7 +145,7 @@ async fn run_alongside<T>(
     }
 }
 
-/// Sees to it that whoever is to be told outside learns of the question. Nothing waits for that, and a decision that
+/// Notifies the configured receiver of the question. Nothing waits for that, and a decision that
 /// ends meanwhile leaves it to the log's own way there.
 async fn send_notice(ctx: &WorkflowContext<DecisionWorkflow>) {
     // Those that were open before there was such an activity go on without it.

@@ -36,7 +36,7 @@ pub(crate) struct EntityState {
     id: String,
     /// The entity's state.
     pub(crate) snapshot: Snapshot,
-    /// Whether the state came from the server.
+    /// True when the state came from the server.
     is_known: bool,
     /// The reason why this workflow cannot start.
     start_error: Option<String>,

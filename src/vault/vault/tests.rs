@@ -1,6 +1,6 @@
 //! Tests of [`crate::Vault`] on real files, with the fixtures of the other test files.
 //!
-//! They use only the public API and the bytes on disk.
+//! These tests use only the public API and the bytes on disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::{Iterations, NewEntry, UnlockOutcome, Vault, VaultError, VaultState};

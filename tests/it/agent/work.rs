@@ -110,7 +110,7 @@ async fn prompt_run_ends_on_cancel_or_client_disconnect() {
     assert_ne!(event["subject"], json!(first));
     assert_eq!(
         (&event["data"]["status"], &event["data"]["error"]),
-        (&json!("cancelled"), &json!("whoever asked went away"))
+        (&json!("cancelled"), &json!("the client that asked went away"))
     );
     provider.wait_for_cancellations(2).await;
     let row = harness.get("providers/scripted").await;

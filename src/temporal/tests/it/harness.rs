@@ -1,4 +1,4 @@
-//! What every test here stands on: a real server, a worker with workflows over a [`FakeControlPlane`], and the way to them.
+//! The harness of these tests: a real server, a worker with workflows over a [`FakeControlPlane`], and a client.
 
 use crate::memory::FakeControlPlane;
 use arbiter_temporal::client::connection::{Address, TemporalConnection, converter};
@@ -63,7 +63,7 @@ impl Harness {
         harness
     }
 
-    /// A server that nobody serves yet.
+    /// A server without a worker.
     pub async fn at(server: TemporalServer) -> Self {
         Self::with_keys(server, signing_keys()).await
     }
@@ -106,7 +106,7 @@ impl Harness {
         self.stop_workers().await;
     }
 
-    /// Starts a workflow as anybody might.
+    /// Starts a workflow as any client might.
     pub async fn start_workflow(&self, kind: Kind, id: &str, input: &Value) {
         let options = WorkflowStartOptions::new(CONTROL_QUEUE, kind.workflow_id(id)).build();
         let workflow = UntypedWorkflow::new(kind.workflow_type());
@@ -119,14 +119,14 @@ impl Harness {
         self.client.mirror(kind, id, json!({kind.id_field(): id}), state).await.unwrap();
     }
 
-    /// Signals as anybody might.
+    /// Sends a signal as any client might.
     pub async fn signal(&self, kind: Kind, id: &str, signal: &str, input: &Value) {
         let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(kind.workflow_id(id));
         let signal = UntypedSignal::new(signal);
         handle.signal(signal, payload::raw(input), WorkflowSignalOptions::default()).await.unwrap();
     }
 
-    /// Updates as anybody might; the answer, or whatever the error says.
+    /// Sends an update as any client might; returns the answer or the text of the error.
     pub async fn update(&self, kind: Kind, id: &str, update: &str, input: &Value) -> Result<Value, String> {
         let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(kind.workflow_id(id));
         let update = UntypedUpdate::new(update);

@@ -11,26 +11,26 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
-/// What the port keeps.
+/// The state of the fake control plane.
 #[derive(Default)]
 pub struct State {
     /// The records of entities.
     pub records: BTreeMap<(Kind, String), Value>,
-    /// The place in a log of events that nobody keeps.
+    /// The next position of an event log that is not stored.
     pub seq: u64,
     /// Every command, as often as it was asked for.
     pub asked: Vec<Command>,
-    /// What became of a command, by its id.
+    /// Outcomes of commands by id.
     done: BTreeMap<String, Reply>,
     /// How many of the next requests fail.
     pub failures: usize,
-    /// What the next questions for a decision's time are answered; then it has timed out.
+    /// Answers to the next queries for a decision's remaining time; after them it has timed out.
     pub deadline_checks: VecDeque<DeadlineCheck>,
     /// How often was asked whether a decision's time has come.
     pub deadline_check_count: usize,
     /// How often a provider was asked how it is.
     pub heartbeats: u64,
-    /// What somebody said, with the id of each saying.
+    /// Received messages, each with its id.
     pub published: Vec<(Option<String>, String, Vec<Value>)>,
     /// How often the receiver of notices was to be told, and how many of these it misses.
     pub notification_count: u64,
@@ -72,7 +72,7 @@ impl State {
                 change("decision", "decision").map(|one| vec![one, ("status".into(), "resolved".into())])
             }
             "shutdown" => Ok(vec![("status".into(), "shutdown".into())]),
-            other => Err(format!("nobody can {other}")),
+            other => Err(format!("there is no command {other}")),
         };
         let record = self.records.get_mut(&(command.kind, command.id.clone()));
         let reply = match (changes, record) {
@@ -97,7 +97,7 @@ impl State {
 pub struct FakeControlPlane(Mutex<State>);
 
 impl FakeControlPlane {
-    /// What it keeps, to be read and changed.
+    /// Returns the state, to be read and changed.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }

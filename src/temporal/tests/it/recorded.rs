@@ -1,8 +1,8 @@
 //! Histories that were recorded replay with the workflows as they are now.
 //!
-//! A workflow that runs at somebody's server goes on with the code of the next version, and must then want the same
+//! A workflow that is open on a user's server goes on with the code of the next version, and must then want the same
 //! things in the same order. What is in `tests/histories` was recorded with an earlier version. A change that breaks
-//! the replay needs `ctx.patched(…)`, or nobody may have such a workflow open. New ones are recorded with
+//! the replay needs `ctx.patched(…)`, or no such workflow may be open anywhere. New ones are recorded with
 //! `ARBITER_RECORD_HISTORIES=1 cargo test -p arbiter-temporal --test it recorded`; old ones stay as long as there may be
 //! workflows of that time: copy them under another name first.
 

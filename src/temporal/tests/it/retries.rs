@@ -1,4 +1,4 @@
-//! What fails is asked for again, and applied once.
+//! Failed requests are retried and applied once.
 
 use crate::harness::{Harness, TIMEOUT, wait_until};
 use arbiter_temporal::codec::names::Kind;
@@ -21,7 +21,7 @@ async fn failed_command_is_retried_with_the_same_id() {
     let asked = ids("assignToAgent");
     assert_eq!((asked.len(), asked.iter().collect::<BTreeSet<_>>().len()), (3, 1), "{asked:?}");
 
-    // The same of a signal, for which nobody waits.
+    // The same for a signal, which is not awaited.
     harness.control_plane.state().failures = 2;
     harness.signal(Kind::Bead, "b", "statusChange", &json!("in_progress")).await;
     wait_until("it is done", TIMEOUT, async || {

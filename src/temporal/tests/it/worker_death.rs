@@ -1,4 +1,4 @@
-//! A worker that goes and another that comes; and what nobody can read.
+//! A worker that is replaced by another, and payloads that cannot be read.
 
 use crate::harness::{Harness, TIMEOUT, connect, failed_tasks, signing_keys, wait_until};
 use arbiter_temporal::codec::names::Kind;

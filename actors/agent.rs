@@ -6,13 +6,18 @@
 pub(crate) mod actor;
 pub(crate) mod clone;
 
-use crate::agent::actor::{AgentRequest, Command};
+use crate::agent::actor::{AgentActor, AgentRequest, Command};
 use crate::bead::BeadsHandle;
+use crate::bead::active_runs::ActiveRuns;
 use crate::bead::release::{self, ReleaseReason};
 use crate::caller::{Caller, Cascade};
-use crate::context::SharedContext;
 use crate::error::Error;
+use crate::persona::PersonaStore;
+use crate::run::RunContext;
 use crate::runtime::random;
+use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
+use crate::services::{Services, deref_to_services};
+use crate::token::cache::TokenCache;
 use crate::token::revoke_all;
 use arbiter_core::agent::edit::{AgentPatch, NewAgent, Start};
 use arbiter_core::agent::{self, Agent};
@@ -21,13 +26,44 @@ use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, BeadId};
 use arbiter_core::kernel::record::{FieldChanges, apply_all, event};
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_store::{Change, Unit, Write};
+use arbiter_store::{Change, Store, Unit, Write};
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+
+/// The parts that agents use.
+pub(crate) struct AgentContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) beads: BeadsHandle,
+    pub(crate) personas: Arc<PersonaStore>,
+    pub(crate) token_cache: Arc<TokenCache>,
+    pub(crate) runs: Arc<ActiveRuns>,
+    pub(crate) run_context: Arc<RunContext>,
+    pub(crate) agents: Registry<AgentActor>,
+}
+
+deref_to_services!(AgentContext);
+
+impl AgentContext {
+    pub(crate) fn new(
+        services: Arc<Services>,
+        run_context: Arc<RunContext>,
+        token_cache: Arc<TokenCache>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            services,
+            beads: run_context.beads.clone(),
+            personas: Arc::clone(&run_context.personas),
+            token_cache,
+            runs: Arc::clone(&run_context.runs),
+            run_context,
+            agents: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Keep),
+        })
+    }
+}
 
 /// Handle of the agents' actors.
 #[derive(Clone)]
-pub struct AgentsHandle(pub(crate) Arc<SharedContext>);
+pub struct AgentsHandle(pub(crate) Arc<AgentContext>);
 
 impl AgentsHandle {
     /// Creates an agent and starts it unless requested otherwise.
@@ -88,7 +124,7 @@ impl AgentsHandle {
     /// [`Error::Refused`] unless the bead is ready and the agent idle.
     pub async fn assign(&self, caller: &Caller, id: &AgentId, bead: &BeadId) -> Result<Agent, Error> {
         self.row(id).await?;
-        let beads = BeadsHandle(Arc::clone(&self.0));
+        let beads = self.0.beads.clone();
         beads.claim(caller, bead, Claimant::Agent(id.clone()), None).await?;
         self.row(id).await
     }
@@ -163,24 +199,23 @@ impl AgentsHandle {
             return Err(Refusal::conflict("in-use", detail).into());
         }
         let mut unit = caller.unit(self.0.clock.now(), "agents");
-        delete_agent(&self.0, &mut unit, &agent).await?;
+        delete_agent(&self.0.store, &mut unit, &agent).await?;
         self.0.store.commit(unit).await?;
         self.0.token_cache.load(&self.0).await?;
-        self.0.runs.abort_all(id);
-        self.0.registries.agents.remove(id.as_str());
+        self.forget(id);
         Ok(())
     }
 
     /// Starts the actor of an agent that is to run.
     pub(crate) fn ensure_started(&self, id: &AgentId) {
-        self.0.registries.agents.ensure_started(id.as_str());
+        self.0.agents.ensure_started(id.as_str());
     }
 
     /// An agent failed too often.
     pub(crate) async fn give_up(&self, id: &AgentId, reason: String) -> Result<Agent, Error> {
         let agent = self.row(id).await?;
         let mut unit = Unit::new(self.0.clock.now(), "system", "agents");
-        release_bead(&self.0, &mut unit, &agent, &reason).await?;
+        release_bead(&self.0.store, &mut unit, &agent, &reason).await?;
         let happenings = agent.decide(&agent::Command::Fail { reason })?;
         let after = unit.apply(&agent, &happenings, Change::Agent);
         self.0.store.commit(unit).await?;
@@ -188,8 +223,19 @@ impl AgentsHandle {
         Ok(after)
     }
 
+    /// Tells an agent that it holds a bead and shall begin.
+    pub(crate) fn begin_run(&self, id: &AgentId, bead: &BeadId, token: String) {
+        self.0.agents.tell(id.as_str(), Command::BeginRun { bead: bead.clone(), token });
+    }
+
+    /// Lets go of the run and the actor of a deleted agent.
+    pub(crate) fn forget(&self, id: &AgentId) {
+        self.0.runs.abort_all(id);
+        self.0.agents.remove(id.as_str());
+    }
+
     pub(crate) async fn reconcile(&self, id: &AgentId) -> Result<Agent, Error> {
-        self.0.registries.agents.ask(id.as_str(), |answer| Command::Reconcile { answer }).await
+        self.0.agents.ask(id.as_str(), |answer| Command::Reconcile { answer }).await
     }
 
     pub(crate) async fn row(&self, id: &AgentId) -> Result<Agent, Error> {
@@ -199,7 +245,7 @@ impl AgentsHandle {
 
     async fn change(&self, caller: &Caller, id: &AgentId, request: AgentRequest) -> Result<Agent, Error> {
         let caller = caller.clone();
-        self.0.registries.agents.ask(id.as_str(), |answer| Command::Change { caller, request, answer }).await
+        self.0.agents.ask(id.as_str(), |answer| Command::Change { caller, request, answer }).await
     }
 }
 
@@ -223,13 +269,13 @@ pub(crate) fn add(unit: &mut Unit, agent: &Agent, start: Start) -> Result<(), Re
 
 /// Adds the return of an agent's bead to a unit: the bead, the lease and the run, but not the agent.
 pub(crate) async fn release_bead(
-    shared: &SharedContext,
+    store: &Store,
     unit: &mut Unit,
     agent: &Agent,
     reason: &str,
 ) -> Result<(), Error> {
     let Some(id) = &agent.current_bead else { return Ok(()) };
-    let Some((bead, claim_context, lease)) = shared.store.bead_state(id.to_string()).await? else {
+    let Some((bead, claim_context, lease)) = store.bead_state(id.to_string()).await? else {
         return Ok(());
     };
     if bead.status != bead::Status::InProgress || bead.assigned_to.as_deref() != Some(agent.id.as_str()) {
@@ -243,19 +289,15 @@ pub(crate) async fn release_bead(
         unit.change(Change::EndLease(bead.id.clone()));
     }
     // The agent's own row is its owner's to change, so no lease is passed on here.
-    release::end(shared, unit, &bead, None, &ReleaseReason::Released(reason), None).await
+    release::end(store, unit, &bead, None, &ReleaseReason::Released(reason), None).await
 }
 
 /// Adds the deletion of an agent, and the return of its bead, to a unit.
-pub(crate) async fn delete_agent(
-    shared: &SharedContext,
-    unit: &mut Unit,
-    agent: &Agent,
-) -> Result<(), Error> {
-    release_bead(shared, unit, agent, "deleted").await?;
+pub(crate) async fn delete_agent(store: &Store, unit: &mut Unit, agent: &Agent) -> Result<(), Error> {
+    release_bead(store, unit, agent, "deleted").await?;
     let told = FieldChanges::event_only(EventType::AgentDeleted, json!({"name": agent.name}));
     unit.emit(event(agent, &told));
     unit.change(Change::Agent(Write::Delete { row: agent.clone() }));
-    revoke_all(shared, unit, agent).await?;
+    revoke_all(store, unit, agent).await?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! `bead/actor.rs` is the actor of one bead. It serializes claims, leases and endings, and watches the lease. How a
 //! hold ends is in `release` and `run_outcome`; a question to the operator is filed in `escalate`.
 
+pub(crate) mod active_runs;
 pub(crate) mod actor;
 pub(crate) mod create;
 pub(crate) mod edit;
@@ -13,10 +14,15 @@ pub(crate) mod release;
 pub(crate) mod run_outcome;
 pub(crate) mod status_change;
 
+use crate::bead::active_runs::ActiveRuns;
+use crate::bead::actor::BeadActor;
+use crate::bead::id_prefix::PrefixCache;
 use crate::caller::Caller;
-use crate::context::SharedContext;
+use crate::decision::DecisionsHandle;
 use crate::error::Error;
 use crate::error::Reply;
+use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
+use crate::services::{Services, deref_to_services};
 use arbiter_core::bead::edit::{BeadPatch, Edge};
 use arbiter_core::bead::handoff::HandoffTarget;
 use arbiter_core::bead::{Bead, Claimant, Status};
@@ -28,9 +34,9 @@ use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::run::Run;
 use arbiter_core::kernel::time::Timestamp;
-use arbiter_store::{BeadDetail, Comment};
+use arbiter_store::{BeadDetail, Comment, Store};
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// The proof of a claim, given once.
@@ -88,9 +94,51 @@ pub struct BeadEdit {
     pub lease_token: Option<String>,
 }
 
+/// The agents, which run beads. The composition implements it, because a bead knows no agent's actor.
+pub(crate) trait RunStarter: Send + Sync {
+    /// Tells an agent that it holds a bead and shall begin.
+    fn begin_run(&self, agent: &AgentId, bead: &BeadId, token: String);
+}
+
+/// The parts that beads use.
+pub(crate) struct BeadContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) decisions: DecisionsHandle,
+    pub(crate) prefixes: Arc<PrefixCache>,
+    pub(crate) runs: Arc<ActiveRuns>,
+    pub(crate) beads: Registry<BeadActor>,
+    pub(crate) run_starter: Weak<dyn RunStarter>,
+}
+
+deref_to_services!(BeadContext);
+
+impl BeadContext {
+    pub(crate) fn new(
+        services: Arc<Services>,
+        decisions: DecisionsHandle,
+        run_starter: Weak<dyn RunStarter>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            services,
+            decisions,
+            prefixes: Arc::default(),
+            runs: Arc::default(),
+            beads: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Retire),
+            run_starter,
+        })
+    }
+
+    /// Tells an agent that it holds a bead and shall begin. Beads reach agents only through this.
+    pub(crate) fn begin_run(&self, agent: &AgentId, bead: &BeadId, token: String) {
+        if let Some(starter) = self.run_starter.upgrade() {
+            starter.begin_run(agent, bead, token);
+        }
+    }
+}
+
 /// How others reach beads.
 #[derive(Clone)]
-pub struct BeadsHandle(pub(crate) Arc<SharedContext>);
+pub struct BeadsHandle(pub(crate) Arc<BeadContext>);
 
 impl BeadsHandle {
     /// Claims a bead for an agent (under a lease) or a person (without one). An agent of kind `llm` begins
@@ -194,7 +242,7 @@ impl BeadsHandle {
     pub async fn delete(&self, caller: &Caller, id: &BeadId) -> Result<(), Error> {
         let caller = caller.clone();
         self.ask(id, |answer| Command::Delete { caller, answer }).await?;
-        self.0.registries.beads.remove(id.as_str());
+        self.0.beads.remove(id.as_str());
         Ok(())
     }
 
@@ -205,7 +253,7 @@ impl BeadsHandle {
     }
 
     async fn ask<T>(&self, id: &BeadId, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
-        self.0.registries.beads.ask(id.as_str(), command).await
+        self.0.beads.ask(id.as_str(), command).await
     }
 }
 
@@ -250,8 +298,8 @@ pub(crate) enum Command {
 }
 
 /// A bead with its surroundings, as it is now.
-pub(crate) async fn detail(shared: &SharedContext, id: &str) -> Result<BeadDetail, Error> {
-    let found = shared.store.bead_detail(id.to_owned()).await?;
+pub(crate) async fn detail(store: &Store, id: &str) -> Result<BeadDetail, Error> {
+    let found = store.bead_detail(id.to_owned()).await?;
     found.ok_or_else(|| Refusal::not_found("bead", id).into())
 }
 

@@ -8,23 +8,24 @@ pub(crate) mod disk;
 pub(crate) mod export;
 pub(crate) mod import;
 
-use crate::bead_file::actor::Command;
+use crate::bead_file::actor::{BeadFilesActor, Command};
 use crate::bead_file::export::{BeadWriter, FileDialect};
 use crate::bead_file::import::{FileFormat, ReadOptions, Warnings};
 use crate::caller::Caller;
-use crate::context::SharedContext;
 use crate::error::Error;
 use crate::event::bus::BusHandle;
 use crate::event::subscription::Delivery;
+use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
+use crate::services::{Services, deref_to_services};
 use arbiter_core::kernel::event::EventFilter;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{ProjectId, is_valid_id};
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_store::{Exported, ImportOrder, ImportReport, StoreError};
+use arbiter_store::{Exported, ImportOrder, ImportReport, Store, StoreError};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::io::BufRead;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::sync::mpsc;
 
 /// Approximate size of a batch of lines, in bytes.
@@ -32,9 +33,28 @@ const CHUNK_BYTES: usize = 65_536;
 /// Pieces of a file that wait for their reader.
 const CHUNK_QUEUE: usize = 8;
 
+/// The parts that bead files use.
+pub(crate) struct BeadFileContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) bus: BusHandle,
+    pub(crate) bead_files: Registry<BeadFilesActor>,
+}
+
+deref_to_services!(BeadFileContext);
+
+impl BeadFileContext {
+    pub(crate) fn new(services: Arc<Services>, bus: BusHandle) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            services,
+            bus,
+            bead_files: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Keep),
+        })
+    }
+}
+
 /// Handle of the bead files' actors.
 #[derive(Clone)]
-pub struct BeadFilesHandle(pub(crate) Arc<SharedContext>);
+pub struct BeadFilesHandle(pub(crate) Arc<BeadFileContext>);
 
 /// Options of an import.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +120,7 @@ impl BeadFilesHandle {
         let caller = caller.clone();
         self.require_bead_file(project).await?;
         let ask = |answer| Command::Import { caller, request, answer };
-        self.0.registries.bead_files.ask(project.as_str(), ask).await
+        self.0.bead_files.ask(project.as_str(), ask).await
     }
 
     /// Writes a project's own file now.
@@ -114,7 +134,7 @@ impl BeadFilesHandle {
     ) -> Result<ExportOutcome, Error> {
         self.require_bead_file(project).await?;
         let ask = |answer| Command::Export { dialect, answer };
-        self.0.registries.bead_files.ask(project.as_str(), ask).await
+        self.0.bead_files.ask(project.as_str(), ask).await
     }
 
     async fn require_bead_file(&self, project: &ProjectId) -> Result<(), Error> {
@@ -163,7 +183,7 @@ impl BeadFilesHandle {
 
 /// Imports a file; returns the warnings beside the store's report.
 pub(crate) async fn import_file(
-    shared: &Arc<SharedContext>,
+    shared: &Services,
     caller: &Caller,
     project: &ProjectId,
     request: ImportRequest,
@@ -207,12 +227,12 @@ pub(crate) async fn import_file(
 }
 
 /// Tells the actors of files of what happens to their beads.
-pub(crate) async fn watch_events(shared: &Arc<SharedContext>) -> Result<(), Error> {
-    let mut events = BusHandle(Arc::clone(shared)).subscribe(EventFilter::default(), None).await?;
+pub(crate) async fn watch_events(shared: &Arc<BeadFileContext>) -> Result<(), Error> {
+    let mut events = shared.bus.subscribe(EventFilter::default(), None).await?;
     let task_context = Arc::clone(shared);
-    let mut with_files = projects_with_files(&task_context).await?;
+    let mut with_files = projects_with_files(&task_context.store).await?;
     for project in &with_files {
-        task_context.registries.bead_files.ensure_started(project);
+        task_context.bead_files.ensure_started(project);
     }
     shared.runtime.spawn(async move {
         while let Delivery::Event(event) = events.next().await {
@@ -221,17 +241,17 @@ pub(crate) async fn watch_events(shared: &Arc<SharedContext>) -> Result<(), Erro
                 kind,
                 EventType::ProjectCreated | EventType::ProjectUpdated | EventType::ProjectDeleted
             ) {
-                match projects_with_files(&task_context).await {
+                match projects_with_files(&task_context.store).await {
                     Ok(now) => {
                         for gone in with_files.difference(&now) {
-                            task_context.registries.bead_files.remove(gone);
+                            task_context.bead_files.remove(gone);
                         }
                         with_files = now;
                     }
                     Err(error) => tracing::warn!(%error, "the projects with files could not be read"),
                 }
                 if with_files.contains(&event.subject) {
-                    task_context.registries.bead_files.tell(&event.subject, Command::PathChanged);
+                    task_context.bead_files.tell(&event.subject, Command::PathChanged);
                 }
                 continue;
             }
@@ -240,13 +260,13 @@ pub(crate) async fn watch_events(shared: &Arc<SharedContext>) -> Result<(), Erro
             if let Some(project) = event.project_id.as_deref().filter(|_| is_work)
                 && with_files.contains(project)
             {
-                task_context.registries.bead_files.tell(project, Command::BeadsChanged);
+                task_context.bead_files.tell(project, Command::BeadsChanged);
             }
         }
     });
     Ok(())
 }
 
-async fn projects_with_files(shared: &SharedContext) -> Result<HashSet<String>, Error> {
-    Ok(shared.store.projects_with_files().await?.into_iter().collect())
+async fn projects_with_files(store: &Store) -> Result<HashSet<String>, Error> {
+    Ok(store.projects_with_files().await?.into_iter().collect())
 }

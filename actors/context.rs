@@ -1,188 +1,168 @@
-//! The composition of the actors: store, clock, settings and the registries through which they find each other.
+//! The composition of the actors: builds each noun's context from the services and the nouns that it uses.
+//!
+//! Three things are forwarded here, because a direct call would close a cycle of nouns: a bead lets its agent begin a
+//! run, the vault tells providers and heartbeats that keys changed, and a changed budget wakes the dispatcher.
 
 use crate::actor_kind::ActorKind;
-use crate::agent;
-use crate::bead::id_prefix::PrefixCache;
-use crate::call::budget_guard::BudgetGuard;
-use crate::call::failover::Breakers;
-use crate::call::in_flight::InFlight;
-use crate::call::rate_limiter::Limiters;
-use crate::call::remote_executor::RemoteExecutorSlot;
-use crate::dispatch::pull::PullQueue;
-use crate::event::bus::Broker;
-use crate::event::notifier::SharedNoticeState;
-use crate::persona::PersonaStore;
-use crate::provider;
-use crate::provider::cache::ProviderCache;
-use crate::registries::Registries;
-use crate::run::active_runs::ActiveRuns;
-use crate::runtime::cell::ActorFailure;
-use crate::runtime::clock::SharedClock;
-use crate::runtime::fault_injection::FaultInjection;
-use crate::runtime::host::{Host, Limits};
-use crate::runtime::registry::ActorThreads;
-use crate::settings::Settings;
+use crate::agent::{AgentContext, AgentsHandle};
+use crate::bead::{BeadContext, BeadsHandle, RunStarter};
+use crate::bead_file::{BeadFileContext, BeadFilesHandle};
+use crate::call::{BudgetObserver, CallContext};
+use crate::decision::{DecisionContext, DecisionsHandle};
+use crate::dispatch::DispatchContext;
+use crate::dispatch::dispatcher::DispatcherHandle;
+use crate::event::bus::{BusContext, BusHandle};
+use crate::event::notifier::{NotifierContext, NotifierHandle};
+use crate::gateway::GatewayContext;
+use crate::orchestrator::OrchestratorActor;
+use crate::persona::{PersonaContext, PersonaStore, PersonasHandle};
+use crate::project::file_locks::{FileLocksContext, FileLocksHandle};
+use crate::project::{ProjectContext, ProjectsHandle};
+use crate::provider::heartbeat::HeartbeatsHandle;
+use crate::provider::{ProviderContext, ProvidersHandle};
+use crate::run::RunContext;
+use crate::runtime::registry::{Affinity, IdlePolicy, Registry, RegistryAccess};
+use crate::services::{Services, deref_to_services};
+use crate::token::TokenContext;
 use crate::token::cache::TokenCache;
 use crate::vault::open_vault::OpenVault;
+use crate::vault::{KeyObserver, VaultContext, VaultHandle};
 use arbiter_core::kernel::ids::{AgentId, BeadId, ProviderId};
-use arbiter_store::Store;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use std::sync::{Arc, Weak};
 
-/// The id of an actor that exists once.
-pub(crate) const SINGLETON_ID: &str = "main";
-
-/// The services and registries that the actors share.
+/// The contexts of all nouns. Only the files that compose the actors know it.
 pub(crate) struct SharedContext {
-    pub(crate) store: Store,
-    pub(crate) clock: SharedClock,
-    pub(crate) settings: Settings,
-    /// Runs, timers and calls to providers live here, not on the actors' threads.
-    pub(crate) runtime: tokio::runtime::Handle,
-    pub(crate) threads: ActorThreads,
-    pub(crate) fault_injection: FaultInjection,
-    pub(crate) broker: Broker,
-    pub(crate) runs: ActiveRuns,
-    /// Set while a message to the dispatcher is on its way.
-    pub(crate) wake_requested: AtomicBool,
-    pub(crate) queue: PullQueue,
-    pub(crate) token_cache: TokenCache,
-    pub(crate) budget_guard: BudgetGuard,
-    pub(crate) breakers: Breakers,
-    pub(crate) limiters: Limiters,
-    pub(crate) in_flight: InFlight,
-    pub(crate) provider_cache: ProviderCache,
-    pub(crate) prefixes: PrefixCache,
-    pub(crate) remote_executor: RemoteExecutorSlot,
-    pub(crate) personas: PersonaStore,
-    pub(crate) notices: SharedNoticeState,
-    /// Work behind an answer that must end before the store closes.
-    pub(crate) background_tasks: TaskTracker,
-    pub(crate) open_vault: OpenVault,
-    pub(crate) registries: Registries,
-    failures: mpsc::UnboundedSender<ActorFailure<ActorKind>>,
-    stopping: CancellationToken,
+    pub(crate) services: Arc<Services>,
+    pub(crate) agents: AgentsHandle,
+    pub(crate) bead_files: BeadFilesHandle,
+    pub(crate) beads: BeadsHandle,
+    pub(crate) bus: BusHandle,
+    pub(crate) calls: Arc<CallContext>,
+    pub(crate) decisions: DecisionsHandle,
+    pub(crate) dispatch: Arc<DispatchContext>,
+    pub(crate) file_locks: FileLocksHandle,
+    pub(crate) gateway: Arc<GatewayContext>,
+    pub(crate) heartbeats: HeartbeatsHandle,
+    pub(crate) notifier: NotifierHandle,
+    pub(crate) orchestrator: Registry<OrchestratorActor>,
+    pub(crate) personas: PersonasHandle,
+    pub(crate) projects: ProjectsHandle,
+    pub(crate) providers: ProvidersHandle,
+    pub(crate) runs: Arc<RunContext>,
+    pub(crate) tokens: Arc<TokenContext>,
+    pub(crate) vault: VaultHandle,
 }
 
-/// The parts that [`SharedContext`] is made of.
-pub(crate) struct ContextParts {
-    pub(crate) store: Store,
-    pub(crate) clock: SharedClock,
-    pub(crate) settings: Settings,
-    pub(crate) runtime: tokio::runtime::Handle,
-    pub(crate) threads: ActorThreads,
-    pub(crate) open_vault: OpenVault,
-    pub(crate) personas: PersonaStore,
-    pub(crate) last_seq: u64,
-    pub(crate) failures: mpsc::UnboundedSender<ActorFailure<ActorKind>>,
-}
+deref_to_services!(SharedContext);
 
 impl SharedContext {
-    pub(crate) fn new(parts: ContextParts) -> Arc<Self> {
-        let broker = Broker::new(parts.settings.bus_buffer, parts.last_seq);
-        Arc::new_cyclic(|host| Self {
-            store: parts.store,
-            clock: parts.clock,
-            settings: parts.settings,
-            runtime: parts.runtime,
-            threads: parts.threads,
-            fault_injection: FaultInjection::default(),
-            broker,
-            runs: ActiveRuns::default(),
-            wake_requested: AtomicBool::new(false),
-            queue: PullQueue::default(),
-            token_cache: TokenCache::default(),
-            budget_guard: BudgetGuard::default(),
-            breakers: Breakers::default(),
-            limiters: Limiters::default(),
-            in_flight: InFlight::default(),
-            provider_cache: ProviderCache::default(),
-            prefixes: PrefixCache::default(),
-            remote_executor: RemoteExecutorSlot::default(),
-            personas: parts.personas,
-            notices: SharedNoticeState::default(),
-            background_tasks: TaskTracker::new(),
-            open_vault: parts.open_vault,
-            registries: Registries::new(host),
-            failures: parts.failures,
-            stopping: CancellationToken::new(),
+    pub(crate) fn new(
+        services: &Arc<Services>,
+        open_vault: OpenVault,
+        personas: PersonaStore,
+        last_seq: u64,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|own| {
+            Self::compose(services, Arc::new(open_vault), Arc::new(personas), last_seq, own)
         })
     }
 
-    /// Tells an agent that it holds a bead and shall begin. Beads reach agents only through this.
-    pub(crate) fn begin_run(&self, agent: &AgentId, bead: &BeadId, token: String) {
-        let command = agent::actor::Command::BeginRun { bead: bead.clone(), token };
-        self.registries.agents.tell(agent.as_str(), command);
-    }
-
-    /// Closes every connection to a provider, so that none that carried a key stays open. The vault reaches
-    /// providers only through this and [`Self::beat_soon`].
-    pub(crate) fn disconnect_providers(&self) {
-        self.registries.providers.tell_all(|| provider::actor::Command::Disconnect);
-    }
-
-    /// Lets a provider's heartbeat beat now.
-    pub(crate) fn beat_soon(&self, id: &ProviderId) {
-        self.registries.heartbeats.tell(id.as_str(), provider::heartbeat::Command::Heartbeat(None));
-    }
-
-    /// Runs work in the background; the shutdown waits for it.
-    pub(crate) fn spawn_tracked(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.background_tasks.spawn_on(work, &self.runtime);
-    }
-
-    /// Returns whether the server is stopping.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.is_cancelled()
-    }
-
-    /// Begins the shutdown: nothing new is begun.
-    pub(crate) fn stop(&self) {
-        self.stopping.cancel();
-    }
-
-    /// Returns a token that is cancelled when the server begins to stop.
-    pub(crate) fn stopping_token(&self) -> CancellationToken {
-        self.stopping.clone()
-    }
-}
-
-impl Host for SharedContext {
-    type Kind = ActorKind;
-
-    fn clock(&self) -> &SharedClock {
-        &self.clock
-    }
-
-    fn limits(&self) -> Limits {
-        Limits {
-            mailbox: self.settings.mailbox,
-            restart_limit: self.settings.restart_limit,
-            restart_window: self.settings.restart_window,
+    /// Builds the contexts, each after those that it uses.
+    fn compose(
+        services: &Arc<Services>,
+        open_vault: Arc<OpenVault>,
+        persona_store: Arc<PersonaStore>,
+        last_seq: u64,
+        own: &Weak<Self>,
+    ) -> Self {
+        let with = || Arc::clone(services);
+        let token_cache = Arc::new(TokenCache::default());
+        let tokens = Arc::new(TokenContext { services: with(), token_cache: Arc::clone(&token_cache) });
+        let personas = PersonaContext { services: with(), personas: Arc::clone(&persona_store) };
+        let personas = PersonasHandle(Arc::new(personas));
+        let vault = VaultHandle(VaultContext::new(with(), Arc::clone(&open_vault), Weak::clone(own) as _));
+        let providers = ProvidersHandle(ProviderContext::new(with(), vault.clone()));
+        let decisions = DecisionsHandle(DecisionContext::new(with(), personas.clone()));
+        let beads = BeadsHandle(BeadContext::new(with(), decisions.clone(), Weak::clone(own) as _));
+        let calls = CallContext::new(with(), providers.clone(), Weak::clone(own) as _);
+        let budget_guard = Arc::clone(&calls.budget_guard);
+        let dispatch = DispatchContext::new(with(), beads.clone(), budget_guard, open_vault);
+        let runs = Arc::new(RunContext {
+            services: with(),
+            beads: beads.clone(),
+            calls: Arc::clone(&calls),
+            personas: persona_store,
+            runs: Arc::clone(&beads.0.runs),
+        });
+        let agents = AgentsHandle(AgentContext::new(with(), Arc::clone(&runs), token_cache));
+        let bus = BusHandle(BusContext::new(with(), last_seq));
+        let (gateway_calls, gateway_providers) = (Arc::clone(&calls), providers.clone());
+        Self {
+            projects: ProjectsHandle(ProjectContext::new(with(), agents.clone())),
+            bead_files: BeadFilesHandle(BeadFileContext::new(with(), bus.clone())),
+            file_locks: FileLocksHandle(FileLocksContext::new(with())),
+            gateway: Arc::new(GatewayContext {
+                services: with(),
+                calls: gateway_calls,
+                providers: gateway_providers,
+            }),
+            heartbeats: HeartbeatsHandle(Arc::clone(&providers.0)),
+            notifier: NotifierHandle(NotifierContext::new(with(), vault.clone())),
+            orchestrator: Registry::new(Weak::clone(own), Affinity::Root, IdlePolicy::Keep),
+            services: with(),
+            agents,
+            beads,
+            bus,
+            calls,
+            decisions,
+            dispatch,
+            personas,
+            providers,
+            runs,
+            tokens,
+            vault,
         }
     }
 
-    fn threads(&self) -> &ActorThreads {
-        &self.threads
+    /// Lists every registry.
+    pub(crate) fn registries(&self) -> [&dyn RegistryAccess<ActorKind>; 14] {
+        [
+            &self.agents.0.agents,
+            &self.bead_files.0.bead_files,
+            &self.beads.0.beads,
+            &self.bus.0.bus,
+            &self.decisions.0.decisions,
+            &self.dispatch.dispatcher,
+            &self.file_locks.0.file_locks,
+            &self.providers.0.heartbeats,
+            &self.notifier.0.notifier,
+            &self.orchestrator,
+            &self.projects.0.projects,
+            &self.providers.0.providers,
+            &self.dispatch.pulls,
+            &self.vault.0.vault,
+        ]
+    }
+}
+
+impl RunStarter for SharedContext {
+    fn begin_run(&self, agent: &AgentId, bead: &BeadId, token: String) {
+        self.agents.begin_run(agent, bead, token);
+    }
+}
+
+impl KeyObserver for SharedContext {
+    fn disconnect_providers(&self) {
+        self.providers.disconnect_all();
     }
 
-    fn timer_runtime(&self) -> &tokio::runtime::Handle {
-        &self.runtime
+    fn beat_soon(&self, id: &ProviderId) {
+        self.heartbeats.beat_soon(id);
     }
+}
 
-    fn report(&self, failure: ActorFailure<ActorKind>) {
-        // Without an orchestrator the process is ending, and so does the actor.
-        let _ = self.failures.send(failure);
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.stopping.is_cancelled()
-    }
-
-    fn fault_injection(&self) -> &FaultInjection {
-        &self.fault_injection
+impl BudgetObserver for SharedContext {
+    fn budgets_changed(&self) {
+        DispatcherHandle(Arc::clone(&self.dispatch)).dispatch_now();
     }
 }

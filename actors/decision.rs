@@ -7,25 +7,47 @@ pub(crate) mod actor;
 pub(crate) mod cancel;
 
 use crate::caller::Caller;
-use crate::context::SharedContext;
+use crate::decision::actor::DecisionActor;
 use crate::error::Error;
 use crate::error::Reply;
+use crate::persona::PersonasHandle;
 use crate::runtime::random;
+use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
+use crate::services::{Services, deref_to_services};
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::subject_digest;
 use arbiter_core::decision::{self, Decision};
 use arbiter_core::kernel::ids::{AgentId, DecisionId};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::Change;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Remaining time reported for a decision without a deadline.
 const NO_DEADLINE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The parts that decisions use.
+pub(crate) struct DecisionContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) personas: PersonasHandle,
+    pub(crate) decisions: Registry<DecisionActor>,
+}
+
+deref_to_services!(DecisionContext);
+
+impl DecisionContext {
+    pub(crate) fn new(services: Arc<Services>, personas: PersonasHandle) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            services,
+            personas,
+            decisions: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Retire),
+        })
+    }
+}
+
 /// Handle of the decisions' actors.
 #[derive(Clone)]
-pub struct DecisionsHandle(pub(crate) Arc<SharedContext>);
+pub struct DecisionsHandle(pub(crate) Arc<DecisionContext>);
 
 impl DecisionsHandle {
     /// Asks for a decision.
@@ -129,17 +151,17 @@ impl DecisionsHandle {
         request: DecisionRequest,
     ) -> Result<Decision, Error> {
         let caller = caller.clone();
-        self.0.registries.decisions.ask(id.as_str(), |answer| Command::End { caller, request, answer }).await
+        self.0.decisions.ask(id.as_str(), |answer| Command::End { caller, request, answer }).await
     }
 
     /// Starts the actor of a new decision, so that its deadline is watched.
     pub(crate) fn ensure_started(&self, id: &DecisionId) {
-        self.0.registries.decisions.ensure_started(id.as_str());
+        self.0.decisions.ensure_started(id.as_str());
     }
 
     /// Makes the actor of a decision read its row again after an outside change.
     pub(crate) fn recheck(&self, id: &DecisionId) {
-        self.0.registries.decisions.tell(id.as_str(), Command::Due);
+        self.0.decisions.tell(id.as_str(), Command::Due);
     }
 }
 

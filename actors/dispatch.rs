@@ -6,3 +6,52 @@ pub(crate) mod dispatcher;
 pub(crate) mod pull;
 pub(crate) mod pull_actor;
 pub(crate) mod ready_beads;
+
+use crate::bead::BeadsHandle;
+use crate::call::budget_guard::BudgetGuard;
+use crate::decision::DecisionsHandle;
+use crate::dispatch::dispatcher::DispatcherActor;
+use crate::dispatch::pull::PullQueue;
+use crate::dispatch::pull_actor::PullActor;
+use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
+use crate::services::{Services, deref_to_services};
+use crate::vault::open_vault::OpenVault;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
+
+/// The parts that the dispatcher and the pull queue use.
+pub(crate) struct DispatchContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) beads: BeadsHandle,
+    pub(crate) decisions: DecisionsHandle,
+    pub(crate) budget_guard: Arc<BudgetGuard>,
+    pub(crate) open_vault: Arc<OpenVault>,
+    /// Set while a message to the dispatcher is on its way.
+    pub(crate) wake_requested: AtomicBool,
+    pub(crate) queue: PullQueue,
+    pub(crate) dispatcher: Registry<DispatcherActor>,
+    pub(crate) pulls: Registry<PullActor>,
+}
+
+deref_to_services!(DispatchContext);
+
+impl DispatchContext {
+    pub(crate) fn new(
+        services: Arc<Services>,
+        beads: BeadsHandle,
+        budget_guard: Arc<BudgetGuard>,
+        open_vault: Arc<OpenVault>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            services,
+            decisions: beads.0.decisions.clone(),
+            beads,
+            budget_guard,
+            open_vault,
+            wake_requested: AtomicBool::new(false),
+            queue: PullQueue::default(),
+            dispatcher: Registry::new(Weak::clone(own), Affinity::Root, IdlePolicy::Keep),
+            pulls: Registry::new(Weak::clone(own), Affinity::Root, IdlePolicy::Keep),
+        })
+    }
+}

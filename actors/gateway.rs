@@ -6,6 +6,7 @@
 pub(crate) mod console;
 pub(crate) mod stream;
 
+use crate::call::CallContext;
 use crate::call::attempt::Response;
 use crate::call::chat::total;
 use crate::call::estimate::CallEstimate;
@@ -14,11 +15,12 @@ use crate::call::failover::{self, FirstCandidate};
 use crate::call::in_flight::{Cancellation, InFlightGuard};
 use crate::call::ledger_entry::Attribution;
 use crate::caller::Caller;
-use crate::context::SharedContext;
 use crate::error::{Error, FailedCall};
 use crate::gateway::stream::GatewayStream;
+use crate::provider::ProvidersHandle;
 use crate::provider::cache::CachedProvider;
 use crate::runtime::random;
+use crate::services::{Services, deref_to_services};
 use arbiter_core::kernel::call::{CallOutcome, ErrorKind, Kind};
 use arbiter_core::kernel::ids::{AgentId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::model::selector::{self, ModelSelector};
@@ -30,9 +32,18 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The parts that the gateway and the console use.
+pub(crate) struct GatewayContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) calls: Arc<CallContext>,
+    pub(crate) providers: ProvidersHandle,
+}
+
+deref_to_services!(GatewayContext);
+
 /// Handle of the gateway.
 #[derive(Clone)]
-pub struct GatewayHandle(pub(crate) Arc<SharedContext>);
+pub struct GatewayHandle(pub(crate) Arc<GatewayContext>);
 
 /// A chat to be passed on.
 #[derive(Clone, Debug)]
@@ -66,7 +77,7 @@ impl GatewayHandle {
     /// # Errors
     /// [`Error::Store`].
     pub async fn models(&self) -> Result<Vec<GatewayModel>, Error> {
-        let usable = self.0.provider_cache.usable(&self.0).await?;
+        let usable = self.0.providers.usable().await?;
         let mut models: BTreeMap<String, Vec<ProviderId>> = BTreeMap::new();
         for known in &usable {
             let id = &known.provider.id;
@@ -96,7 +107,7 @@ impl GatewayHandle {
         let run_id = plan.attribution.run_id.clone();
         let whole = WholeChat(&body);
         let ServedCall { response, mut entry } = tokio::select! {
-            served = execute::execute(&self.0, plan, &whole) => served?,
+            served = execute::execute(&self.0.calls, plan, &whole) => served?,
             () = cancellation.requested() => return Err(cancellation.refusal().into()),
         };
         let Response { response, breaker_permit, mut permit, .. } = response;
@@ -117,10 +128,10 @@ impl GatewayHandle {
         let run_id = plan.attribution.run_id.clone();
         let streamed = StreamedChat(&body);
         let served = tokio::select! {
-            served = execute::execute(&self.0, plan, &streamed) => served?,
+            served = execute::execute(&self.0.calls, plan, &streamed) => served?,
             () = cancellation.requested() => return Err(cancellation.refusal().into()),
         };
-        Ok(GatewayStream::new(&self.0, served, run_id, cancellation, body.wants_usage()))
+        Ok(GatewayStream::new(&self.0.services, served, run_id, cancellation, body.wants_usage()))
     }
 
     async fn prepare<'a>(
@@ -140,7 +151,7 @@ impl GatewayHandle {
             run_id: Some(run_id.clone()),
             token_id: token.map(TokenId::from_trusted),
         };
-        let in_flight_guard = InFlightGuard::of(&self.0, &run_id);
+        let in_flight_guard = InFlightGuard::of(&self.0.calls, &run_id);
         let cancellation = in_flight_guard.cancellation();
         Ok((
             CallPlan {
@@ -157,9 +168,9 @@ impl GatewayHandle {
     /// Returns the candidates for a model, in calling order.
     async fn candidates(&self, name: &str) -> Result<Vec<CallCandidate>, Error> {
         let shared = &self.0;
-        let all = shared.provider_cache.all(shared).await?;
+        let all = shared.providers.cached().await?;
         let find = |id: &str| all.iter().find(|known| known.provider.id.as_str() == id);
-        let usable = async || shared.provider_cache.usable(shared).await;
+        let usable = async || shared.providers.usable().await;
         match selector::parse(name, |id| find(id).is_some()) {
             ModelSelector::Best => {
                 let usable = usable().await?;
@@ -176,7 +187,8 @@ impl GatewayHandle {
                     return Err(no_provider(&text.unwrap_or_default()));
                 };
                 let candidates =
-                    failover::candidates(shared, &found.provider, model, FirstCandidate::Itself).await?;
+                    failover::candidates(&shared.providers, &found.provider, model, FirstCandidate::Itself)
+                        .await?;
                 // A caller that names a model gets no other one.
                 Ok(candidates.into_iter().filter(|other| other.model.as_deref() == model).collect())
             }
@@ -186,9 +198,13 @@ impl GatewayHandle {
                     usable.into_iter().filter(|known| known.offers(model)).collect();
                 let named = Some(model.to_owned());
                 if let Some(pooled) = serving.first().filter(|known| known.provider.pool.is_some()) {
-                    let drawn =
-                        failover::candidates(shared, &pooled.provider, Some(model), FirstCandidate::Weighted)
-                            .await?;
+                    let drawn = failover::candidates(
+                        &shared.providers,
+                        &pooled.provider,
+                        Some(model),
+                        FirstCandidate::Weighted,
+                    )
+                    .await?;
                     let mut candidates: Vec<CallCandidate> =
                         drawn.into_iter().filter(|other| other.model == named).collect();
                     let others = serving.iter().filter(|known| known.provider.pool != pooled.provider.pool);

@@ -61,29 +61,28 @@ pub struct Handles {
 
 impl Handles {
     pub(crate) fn new(shared: Arc<SharedContext>) -> Self {
-        let of = || Arc::clone(&shared);
         Self {
             store: shared.store.clone(),
-            beads: BeadsHandle(of()),
-            budgets: BudgetsHandle(of()),
-            agents: AgentsHandle(of()),
-            decisions: DecisionsHandle(of()),
-            file_locks: FileLocksHandle(of()),
-            providers: ProvidersHandle(of()),
-            projects: ProjectsHandle(of()),
-            org_charts: OrgChartsHandle(of()),
-            personas: PersonasHandle(of()),
-            notifier: NotifierHandle(of()),
-            pulls: PullsHandle(of()),
-            vault: VaultHandle(of()),
-            console: ConsoleHandle(of()),
-            work: WorkHandle(of()),
-            bead_files: BeadFilesHandle(of()),
-            gateway: GatewayHandle(of()),
-            bus: BusHandle(of()),
-            dispatcher: DispatcherHandle(of()),
-            orchestrator: OrchestratorHandle(of()),
-            tokens: TokensHandle(of()),
+            beads: shared.beads.clone(),
+            budgets: BudgetsHandle(Arc::clone(&shared.calls)),
+            agents: shared.agents.clone(),
+            decisions: shared.decisions.clone(),
+            file_locks: shared.file_locks.clone(),
+            providers: shared.providers.clone(),
+            projects: shared.projects.clone(),
+            org_charts: OrgChartsHandle(Arc::clone(&shared.projects.0)),
+            personas: shared.personas.clone(),
+            notifier: shared.notifier.clone(),
+            pulls: PullsHandle(Arc::clone(&shared.dispatch)),
+            vault: shared.vault.clone(),
+            console: ConsoleHandle(Arc::clone(&shared.gateway)),
+            work: WorkHandle(Arc::clone(&shared.runs)),
+            bead_files: shared.bead_files.clone(),
+            gateway: GatewayHandle(Arc::clone(&shared.gateway)),
+            bus: shared.bus.clone(),
+            dispatcher: DispatcherHandle(Arc::clone(&shared.dispatch)),
+            orchestrator: OrchestratorHandle(Arc::clone(&shared)),
+            tokens: TokensHandle(Arc::clone(&shared.tokens)),
             clock: Arc::clone(&shared.clock),
             shared,
         }
@@ -96,7 +95,7 @@ impl Handles {
 
     /// Sets or removes the remote executor of provider calls.
     pub fn set_remote_executor(&self, executor: Option<Arc<dyn RemoteExecutor>>) {
-        self.shared.remote_executor.set(executor);
+        self.shared.calls.remote_executor.set(executor);
     }
 
     /// Returns whether the server is stopping.

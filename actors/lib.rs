@@ -6,10 +6,11 @@
 //! The edges (HTTP, command line, Temporal) reach them only through [`Handles`].
 //!
 //! A folder is a noun; its face, such as `bead.rs`, is the handle by which others reach it, and `actor.rs` is the
-//! actor. The graph of folders has no cycle. `runtime` knows no noun. Two things are forwarded by the context,
-//! because a direct call would close a cycle: a bead tells its agent to begin a run, and the vault tells providers
-//! and heartbeats that keys changed. The files beside the folders compose: `start` and `recovery` begin, `context`
-//! and `registries` hold what the actors share, `orchestrator` hears of failures, `handles` is the public face.
+//! actor. A noun's context holds its registry and the parts and handles that it uses; all contexts share `services`.
+//! The graph of folders has no cycle. `runtime` knows no noun. Three things are forwarded by the composition, because
+//! a direct call would close a cycle: a bead tells its agent to begin a run, the vault tells providers and heartbeats
+//! that keys changed, and changed budgets wake the dispatcher. The files beside the folders compose: `start` and
+//! `recovery` begin, `context` builds the contexts, `orchestrator` hears of failures, `handles` is the public face.
 
 mod actor_kind;
 mod agent;
@@ -31,10 +32,10 @@ mod persona;
 mod project;
 mod provider;
 mod recovery;
-mod registries;
 mod retention;
 mod run;
 mod runtime;
+mod services;
 mod settings;
 mod start;
 mod token;

@@ -3,14 +3,14 @@
 //! Restart: at once; it keeps nothing in memory that matters.
 
 use crate::actor_kind::ActorKind;
-use crate::agent::AgentsHandle;
-use crate::bead::{BeadAction, BeadsHandle};
+use crate::bead::BeadAction;
 use crate::caller::Caller;
-use crate::context::{SINGLETON_ID, SharedContext};
+use crate::context::SharedContext;
 use crate::dispatch::dispatcher::DispatcherHandle;
 use crate::error::Error;
 use crate::retention;
 use crate::runtime::cell::{ActorFailure, Behavior, BehaviorContext};
+use crate::runtime::registry::SINGLETON_ID;
 use arbiter_core::dispatch::assign::DispatchState;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
@@ -61,7 +61,7 @@ impl OrchestratorHandle {
         };
         let mut actors = Vec::new();
         let mut restarts = Vec::new();
-        for registry in self.0.registries.all() {
+        for registry in self.0.registries() {
             actors.push((registry.kind().to_string(), registry.living()));
             restarts.push((registry.kind().to_string(), registry.restarts()));
         }
@@ -70,7 +70,7 @@ impl OrchestratorHandle {
             restarts,
             parked,
             changed_at,
-            working: self.0.runs.len(),
+            working: self.0.runs.runs.len(),
             limit: self.0.settings.max_parallel,
         })
     }
@@ -98,7 +98,7 @@ impl OrchestratorHandle {
             return Err(Refusal::conflict("same-status", "work is handed out already").into());
         }
         self.set_operation(caller, EventType::SystemResumed, json!({}), None).await?;
-        DispatcherHandle(Arc::clone(&self.0)).dispatch_now();
+        DispatcherHandle(Arc::clone(&self.0.dispatch)).dispatch_now();
         Ok(())
     }
 
@@ -117,7 +117,7 @@ impl OrchestratorHandle {
 
     /// Passes a failure on to the orchestrator.
     pub(crate) fn report_failure(&self, failure: ActorFailure<ActorKind>) {
-        self.0.registries.orchestrator.tell(SINGLETON_ID, Command::Failed(failure));
+        self.0.orchestrator.tell(SINGLETON_ID, Command::Failed(failure));
     }
 }
 
@@ -154,7 +154,7 @@ impl Behavior for OrchestratorActor {
             Command::Sweep => {
                 let idle = i64::try_from(shared.settings.idle_retire.as_millis()).unwrap_or(i64::MAX);
                 let before = shared.clock.now().as_millis().saturating_sub(idle);
-                for registry in shared.registries.all() {
+                for registry in shared.registries() {
                     registry.retire(before);
                 }
                 self.plan(SWEEP, shared.settings.idle_retire, Command::Sweep);
@@ -201,12 +201,11 @@ async fn escalate(shared: &Arc<SharedContext>, failure: &ActorFailure<ActorKind>
     let reason = format!("crash-loop: {}", failure.message);
     match failure.kind {
         ActorKind::Agent => {
-            let agents = AgentsHandle(Arc::clone(shared));
-            agents.give_up(&AgentId::from_trusted(failure.id.clone()), reason).await?;
+            shared.agents.give_up(&AgentId::from_trusted(failure.id.clone()), reason).await?;
         }
         ActorKind::Bead => {
             // The bead's own actor rests until its window has passed; then the block goes through.
-            let beads = BeadsHandle(Arc::clone(shared));
+            let beads = shared.beads.clone();
             let id = BeadId::from_trusted(failure.id.clone());
             let pause = shared.settings.restart_window + Duration::from_secs(1);
             let stopping = shared.stopping_token();
@@ -228,7 +227,7 @@ async fn escalate(shared: &Arc<SharedContext>, failure: &ActorFailure<ActorKind>
 }
 
 fn count(shared: &SharedContext, failure: &ActorFailure<ActorKind>) {
-    for registry in shared.registries.all() {
+    for registry in shared.registries() {
         if registry.kind() == failure.kind {
             registry.count_restart();
             registry.restart_if_dead(&failure.id);

@@ -8,9 +8,9 @@ pub(crate) mod change;
 pub(crate) mod directory;
 pub(crate) mod draft;
 
-use crate::context::SharedContext;
 use crate::error::Error;
 use crate::persona::directory::PersonaDir;
+use crate::services::{Services, deref_to_services};
 use arbiter_core::agent::Agent;
 use arbiter_core::agent::autonomy::Autonomy;
 use arbiter_core::agent::persona::{Persona, PersonaOrigin, lookup_names};
@@ -132,9 +132,17 @@ impl PersonaStore {
     }
 }
 
+/// The parts that the personas use.
+pub(crate) struct PersonaContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) personas: Arc<PersonaStore>,
+}
+
+deref_to_services!(PersonaContext);
+
 /// Handle of the personas.
 #[derive(Clone)]
-pub struct PersonasHandle(pub(crate) Arc<SharedContext>);
+pub struct PersonasHandle(pub(crate) Arc<PersonaContext>);
 
 impl PersonasHandle {
     /// Returns all personas by name. An unreadable one is skipped and logged.

@@ -9,22 +9,67 @@ pub(crate) mod delete;
 pub(crate) mod file_locks;
 pub(crate) mod org_chart;
 
+use crate::agent::AgentsHandle;
+use crate::bead::id_prefix::PrefixCache;
+use crate::call::rate_limiter::Limiters;
 use crate::caller::{Caller, Cascade};
-use crate::context::SharedContext;
+use crate::decision::DecisionsHandle;
 use crate::error::Error;
 use crate::error::Reply;
+use crate::persona::PersonaStore;
+use crate::project::actor::ProjectActor;
+use crate::provider::ProvidersHandle;
 use crate::runtime::random;
+use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
+use crate::services::{Services, deref_to_services};
+use crate::token::cache::TokenCache;
+use crate::vault::VaultHandle;
 use arbiter_core::decision::Decision;
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::project::Project;
 use arbiter_core::project::edit::{NewProject, ProjectPatch};
 use arbiter_store::{Change, Comment};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+
+/// The parts that projects and their charts use.
+pub(crate) struct ProjectContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) agents: AgentsHandle,
+    pub(crate) providers: ProvidersHandle,
+    pub(crate) decisions: DecisionsHandle,
+    pub(crate) vault: VaultHandle,
+    pub(crate) limiters: Arc<Limiters>,
+    pub(crate) personas: Arc<PersonaStore>,
+    pub(crate) prefixes: Arc<PrefixCache>,
+    pub(crate) token_cache: Arc<TokenCache>,
+    pub(crate) projects: Registry<ProjectActor>,
+}
+
+deref_to_services!(ProjectContext);
+
+impl ProjectContext {
+    pub(crate) fn new(services: Arc<Services>, agents: AgentsHandle) -> Arc<Self> {
+        let calls = &agents.0.run_context.calls;
+        let beads = &agents.0.beads.0;
+        Arc::new_cyclic(|own| Self {
+            services,
+            providers: calls.providers.clone(),
+            decisions: beads.decisions.clone(),
+            vault: calls.providers.0.vault.clone(),
+            limiters: Arc::clone(&calls.limiters),
+            personas: Arc::clone(&agents.0.personas),
+            prefixes: Arc::clone(&beads.prefixes),
+            token_cache: Arc::clone(&agents.0.token_cache),
+            projects: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Retire),
+            agents: agents.clone(),
+        })
+    }
+}
 
 /// Handle of the projects' actors.
 #[derive(Clone)]
-pub struct ProjectsHandle(pub(crate) Arc<SharedContext>);
+pub struct ProjectsHandle(pub(crate) Arc<ProjectContext>);
 
 impl ProjectsHandle {
     /// Creates a project.
@@ -63,7 +108,7 @@ impl ProjectsHandle {
     /// [`Error::Refused`] for a closed project, and always for a perpetual one.
     pub async fn close(&self, caller: &Caller, id: &ProjectId) -> Result<CloseOutcome, Error> {
         let caller = caller.clone();
-        self.0.registries.projects.ask(id.as_str(), |answer| Command::Close { caller, answer }).await
+        self.0.projects.ask(id.as_str(), |answer| Command::Close { caller, answer }).await
     }
 
     /// Parks or resumes a project's work; active runs continue.
@@ -88,7 +133,7 @@ impl ProjectsHandle {
     /// [`Error::Refused`] for an unknown project or an empty text.
     pub async fn comment(&self, caller: &Caller, id: &ProjectId, text: String) -> Result<Comment, Error> {
         let caller = caller.clone();
-        self.0.registries.projects.ask(id.as_str(), |answer| Command::Comment { caller, text, answer }).await
+        self.0.projects.ask(id.as_str(), |answer| Command::Comment { caller, text, answer }).await
     }
 
     /// Deletes a project; with [`Cascade::Yes`] its beads go with it.
@@ -98,8 +143,8 @@ impl ProjectsHandle {
     pub async fn delete(&self, caller: &Caller, id: &ProjectId, cascade: Cascade) -> Result<(), Error> {
         let caller = caller.clone();
         let ask = |answer| Command::Delete { caller, cascade, answer };
-        self.0.registries.projects.ask(id.as_str(), ask).await?;
-        self.0.registries.projects.remove(id.as_str());
+        self.0.projects.ask(id.as_str(), ask).await?;
+        self.0.projects.remove(id.as_str());
         Ok(())
     }
 
@@ -110,11 +155,7 @@ impl ProjectsHandle {
         request: ProjectRequest,
     ) -> Result<Project, Error> {
         let caller = caller.clone();
-        self.0
-            .registries
-            .projects
-            .ask(id.as_str(), |answer| Command::Change { caller, request, answer })
-            .await
+        self.0.projects.ask(id.as_str(), |answer| Command::Change { caller, request, answer }).await
     }
 }
 

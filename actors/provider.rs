@@ -6,20 +6,26 @@
 
 pub(crate) mod actor;
 pub(crate) mod authorized_client;
+pub(crate) mod breakers;
 pub(crate) mod cache;
 pub(crate) mod call_failure;
 pub(crate) mod heartbeat;
 pub(crate) mod worker;
 
 use crate::caller::Caller;
-use crate::context::SharedContext;
 use crate::error::Error;
-use crate::provider::actor::{Command, ProviderRequest};
+use crate::provider::actor::{Command, ProviderActor, ProviderRequest};
 use crate::provider::authorized_client::{AuthorizedClient, TLS, check, endpoint};
-use crate::provider::heartbeat::HeartbeatsHandle;
+use crate::provider::breakers::Breakers;
+use crate::provider::cache::CachedProvider;
+use crate::provider::cache::ProviderCache;
+use crate::provider::heartbeat::{HeartbeatActor, HeartbeatsHandle};
 use crate::runtime::random;
+use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
+use crate::services::{Services, deref_to_services};
 use crate::vault::VaultHandle;
 use crate::vault::entries::PROVIDER_KEY;
+use crate::vault::open_vault::OpenVault;
 use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::refusal::Refusal;
@@ -30,14 +36,41 @@ use arbiter_providers::ModelInfo;
 use arbiter_store::Change;
 use arbiter_vault::NewEntry;
 use secrecy::SecretString;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Purpose of keys for provider calls.
 const PROVIDER: &str = "provider";
 
+/// The parts that providers and their heartbeats use.
+pub(crate) struct ProviderContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) vault: VaultHandle,
+    pub(crate) open_vault: Arc<OpenVault>,
+    pub(crate) breakers: Arc<Breakers>,
+    pub(crate) provider_cache: ProviderCache,
+    pub(crate) providers: Registry<ProviderActor>,
+    pub(crate) heartbeats: Registry<HeartbeatActor>,
+}
+
+deref_to_services!(ProviderContext);
+
+impl ProviderContext {
+    pub(crate) fn new(services: Arc<Services>, vault: VaultHandle) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            services,
+            open_vault: Arc::clone(&vault.0.open_vault),
+            vault,
+            breakers: Arc::default(),
+            provider_cache: ProviderCache::default(),
+            providers: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Keep),
+            heartbeats: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Keep),
+        })
+    }
+}
+
 /// Handle of the providers' actors.
 #[derive(Clone)]
-pub struct ProvidersHandle(pub(crate) Arc<SharedContext>);
+pub struct ProvidersHandle(pub(crate) Arc<ProviderContext>);
 
 impl ProvidersHandle {
     /// Registers a provider. A key that comes along goes into the vault, and only there. The first
@@ -75,7 +108,7 @@ impl ProvidersHandle {
         if let Some((id, value)) = key_id.zip(api_key) {
             // The vault first: a row whose key is missing would be worse than a key without a row.
             let entry = key_entry(&provider, id, target.host());
-            VaultHandle(Arc::clone(&self.0)).store_with(unit, entry, value).await?;
+            self.0.vault.store_with(unit, entry, value).await?;
         } else {
             self.0.open_vault.check_binding(&provider)?;
             self.0.store.commit(unit).await?;
@@ -99,7 +132,7 @@ impl ProvidersHandle {
     /// Returns whether this entry of the vault, if one is named, can hold the private key of a certificate.
     async fn check_client_key(&self, wanted: Option<&KeyId>) -> Result<(), Error> {
         let Some(id) = wanted else { return Ok(()) };
-        let entries = VaultHandle(Arc::clone(&self.0)).entries();
+        let entries = self.0.vault.entries();
         let detail = match entries.iter().find(|entry| entry.id == *id) {
             Some(entry) if entry.purpose == TLS => return Ok(()),
             Some(entry) => format!("the key {id} is for {:?}, not for {TLS:?}", entry.purpose),
@@ -154,7 +187,7 @@ impl ProvidersHandle {
         mut patch: ProviderPatch,
         value: SecretString,
     ) -> Result<Provider, Error> {
-        let (vault, place) = (VaultHandle(Arc::clone(&self.0)), &self.0.open_vault);
+        let (vault, place) = (&self.0.vault, &self.0.open_vault);
         let before = self.row(id).await?;
         crate::conflict_retry::check_revision(caller, &before)?;
         place.snapshot().check_open()?;
@@ -271,11 +304,7 @@ impl ProvidersHandle {
         id: &ProviderId,
         holder: String,
     ) -> Result<Arc<AuthorizedClient>, Error> {
-        self.0
-            .registries
-            .providers
-            .ask_queued(id.as_str(), |answer| Command::AuthorizedClient { holder, answer })
-            .await
+        self.0.providers.ask_queued(id.as_str(), |answer| Command::AuthorizedClient { holder, answer }).await
     }
 
     /// Takes note of a heartbeat.
@@ -284,12 +313,34 @@ impl ProvidersHandle {
         id: &ProviderId,
         heartbeat: HeartbeatResult,
     ) -> Result<Provider, Error> {
-        self.0.registries.providers.ask(id.as_str(), |answer| Command::Heartbeat { heartbeat, answer }).await
+        self.0.providers.ask(id.as_str(), |answer| Command::Heartbeat { heartbeat, answer }).await
     }
 
     /// Takes note of how a real call went, by and by. Nothing is written of a success that clears no strike.
     pub fn observe(&self, id: &ProviderId, outcome: CallOutcome) {
-        self.0.registries.providers.tell(id.as_str(), Command::Observe(outcome));
+        self.0.providers.tell(id.as_str(), Command::Observe(outcome));
+    }
+
+    /// Returns every provider from the cache.
+    pub(crate) async fn cached(&self) -> Result<Arc<[CachedProvider]>, Error> {
+        self.0.provider_cache.all(&self.0.store).await
+    }
+
+    /// Returns the usable providers, the best first.
+    pub(crate) async fn usable(&self) -> Result<Vec<CachedProvider>, Error> {
+        self.0.provider_cache.usable(&self.0.store, &self.0.open_vault).await
+    }
+
+    /// Closes every connection to a provider.
+    pub(crate) fn disconnect_all(&self) {
+        self.0.providers.tell_all(|| Command::Disconnect);
+    }
+
+    /// Lets go of the actors and cached rows of a deleted provider.
+    pub(crate) fn forget(&self, id: &ProviderId) {
+        self.0.heartbeats.remove(id.as_str());
+        self.0.providers.remove(id.as_str());
+        self.0.provider_cache.invalidate();
     }
 
     pub(crate) async fn row(&self, id: &ProviderId) -> Result<Provider, Error> {
@@ -304,11 +355,7 @@ impl ProvidersHandle {
         request: ProviderRequest,
     ) -> Result<Provider, Error> {
         let caller = caller.clone();
-        self.0
-            .registries
-            .providers
-            .ask(id.as_str(), |answer| Command::Change { caller, request, answer })
-            .await
+        self.0.providers.ask(id.as_str(), |answer| Command::Change { caller, request, answer }).await
     }
 }
 

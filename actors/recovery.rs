@@ -3,20 +3,18 @@
 //! A run does not outlive its process, so beads of `llm` agents go back without counting an attempt;
 //! external agents keep their claims and the files they locked for them, each with its full time anew.
 
-use crate::agent::{AgentsHandle, release_bead};
+use crate::agent::release_bead;
 use crate::bead::release;
 use crate::context::SharedContext;
 use crate::error::Error;
-use crate::provider::heartbeat::HeartbeatsHandle;
 use arbiter_core::agent::{self, Agent, Kind, Status};
 use arbiter_store::{Change, Unit};
-use std::sync::Arc;
 
 /// Reason recorded for work that was in progress at the end of the process.
 const REASON: &str = "the server was restarted";
 
 /// Puts the stored state right before anything new begins.
-pub(crate) async fn recover(shared: &Arc<SharedContext>) -> Result<(), Error> {
+pub(crate) async fn recover(shared: &SharedContext) -> Result<(), Error> {
     for agent in shared.store.started_agents().await? {
         if agent.kind == Kind::Llm && matches!(agent.status, Status::Working | Status::Blocked) {
             release_agent(shared, &agent).await?;
@@ -32,10 +30,10 @@ pub(crate) async fn recover(shared: &Arc<SharedContext>) -> Result<(), Error> {
                 unit.change(Change::RenewFileLock(lock.renewed(now, None)));
             }
             shared.store.commit(unit).await?;
-            shared.registries.beads.ensure_started(lease.bead_id.as_str());
+            shared.beads.0.beads.ensure_started(lease.bead_id.as_str());
         } else {
             // A claim without its agent ends by itself when its time has come.
-            shared.registries.beads.ensure_started(lease.bead_id.as_str());
+            shared.beads.0.beads.ensure_started(lease.bead_id.as_str());
         }
     }
     for run in shared.store.running_runs().await? {
@@ -47,12 +45,12 @@ pub(crate) async fn recover(shared: &Arc<SharedContext>) -> Result<(), Error> {
     Ok(())
 }
 
-async fn release_agent(shared: &Arc<SharedContext>, agent: &Agent) -> Result<(), Error> {
+async fn release_agent(shared: &SharedContext, agent: &Agent) -> Result<(), Error> {
     if agent.current_bead.is_none() {
         return Ok(());
     }
     let mut unit = Unit::new(shared.clock.now(), "system", "recovery");
-    release_bead(shared, &mut unit, agent, REASON).await?;
+    release_bead(&shared.store, &mut unit, agent, REASON).await?;
     let happenings = agent.decide(&agent::Command::Release { reason: REASON.to_owned() })?;
     unit.apply(agent, &happenings, Change::Agent);
     shared.store.commit(unit).await?;
@@ -60,18 +58,18 @@ async fn release_agent(shared: &Arc<SharedContext>, agent: &Agent) -> Result<(),
 }
 
 /// Starts the actors that have something to do by themselves.
-pub(crate) async fn start_all(shared: &Arc<SharedContext>) -> Result<(), Error> {
+pub(crate) async fn start_all(shared: &SharedContext) -> Result<(), Error> {
     for decision in shared.store.pending_decisions().await? {
-        shared.registries.decisions.ensure_started(decision.as_str());
+        shared.decisions.ensure_started(&decision);
     }
     for project in shared.store.projects_with_file_locks().await? {
-        shared.registries.file_locks.ensure_started(&project);
+        shared.file_locks.0.file_locks.ensure_started(&project);
     }
     for provider in shared.store.all_providers().await? {
-        HeartbeatsHandle(Arc::clone(shared)).ensure_started(&provider.id);
+        shared.heartbeats.ensure_started(&provider.id);
     }
     for agent in shared.store.started_agents().await? {
-        AgentsHandle(Arc::clone(shared)).ensure_started(&agent.id);
+        shared.agents.ensure_started(&agent.id);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Deletion of old rows: events, heartbeats, kept answers, runs, calls and ended sessions.
 
-use crate::context::SharedContext;
 use crate::error::Error;
+use crate::services::Services;
 use arbiter_store::{Change, Unit};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const ANSWERS: Duration = Duration::from_secs(86_400);
 const RUNS: Duration = Duration::from_secs(90 * 86_400);
 
 /// Deletes rows beyond the age or the number that is kept.
-pub(crate) async fn enforce(shared: &SharedContext) -> Result<(), Error> {
+pub(crate) async fn enforce(shared: &Services) -> Result<(), Error> {
     let now = shared.clock.now();
     let mut unit = Unit::new(now, "system", "retention");
     let oldest = now.minus(shared.settings.events_kept_for);

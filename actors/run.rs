@@ -3,22 +3,23 @@
 //! A task on the runtime. It owns the conversation while it lasts; the result is in the run's row when it ends. It
 //! renews the lease while it waits, so that a run that hangs or dies loses its bead.
 
-pub(crate) mod active_runs;
 pub(crate) mod ask_agent;
 pub(crate) mod prompt_context;
 pub(crate) mod tool_calls;
 
+use crate::bead::active_runs::ActiveRuns;
 use crate::bead::run_outcome::outcome;
 use crate::bead::{BeadsHandle, RunEnd, RunResult};
+use crate::call::CallContext;
 use crate::call::chat::{self, Completion};
 use crate::call::failover::{self, FirstCandidate};
 use crate::call::ledger_entry::Attribution;
-use crate::context::SharedContext;
 use crate::error::{BUDGET_EXHAUSTED, Error, KEY_NOT_FOR_HOST};
+use crate::persona::PersonaStore;
 use crate::provider::call_failure::CallFailure;
-use crate::provider::heartbeat::HeartbeatsHandle;
 use crate::run::tool_calls::ToolOutcome;
 use crate::runtime::random;
+use crate::services::{Services, deref_to_services};
 use arbiter_core::agent::Agent;
 use arbiter_core::kernel::call;
 use arbiter_core::kernel::event::NewEvent;
@@ -52,13 +53,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 /// A claim this young may still get its run.
 const RUN_START_GRACE: Duration = Duration::from_secs(1);
 
+/// The parts that runs and prompts to agents use.
+pub(crate) struct RunContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) beads: BeadsHandle,
+    pub(crate) calls: Arc<CallContext>,
+    pub(crate) personas: Arc<PersonaStore>,
+    pub(crate) runs: Arc<ActiveRuns>,
+}
+
+deref_to_services!(RunContext);
+
 /// Returns whether a claim is old enough that its run must have begun.
 pub(crate) fn is_late(agent: &Agent, now: Timestamp) -> bool {
     now.since(agent.updated_at) > RUN_START_GRACE
 }
 
 /// Begins a run; returns at once.
-pub(crate) fn begin(shared: &Arc<SharedContext>, agent: &Agent, bead: &BeadId, token: String) {
+pub(crate) fn begin(shared: &Arc<RunContext>, agent: &Agent, bead: &BeadId, token: String) {
     let (task_context, run_agent, what) = (Arc::clone(shared), agent.clone(), bead.clone());
     let mut runs = shared.runs.lock();
     let task = shared.runtime.spawn(async move {
@@ -83,7 +95,7 @@ pub(crate) fn begin(shared: &Arc<SharedContext>, agent: &Agent, bead: &BeadId, t
 }
 
 struct BeadRun {
-    shared: Arc<SharedContext>,
+    shared: Arc<RunContext>,
     agent: Agent,
     bead: BeadId,
     token: String,
@@ -131,7 +143,7 @@ impl BeadRun {
             result,
         };
         for _ in 0..END_TRIES {
-            let beads = BeadsHandle(Arc::clone(&self.shared));
+            let beads = self.shared.beads.clone();
             match beads.end_run(&self.bead, end.clone()).await {
                 Ok(()) => return,
                 Err(Error::Busy(_) | Error::Crashed { .. } | Error::Store(StoreError::Full)) => {
@@ -283,7 +295,8 @@ impl BeadRun {
         let gone = || Error::Provider(format!("provider {provider} is gone"));
         let row = row.ok_or_else(gone)?;
         let named = self.agent.config.model.as_deref();
-        let candidates = failover::candidates(&self.shared, &row, named, FirstCandidate::Weighted).await?;
+        let candidates =
+            failover::candidates(&self.shared.calls.providers, &row, named, FirstCandidate::Weighted).await?;
         let attribution = Attribution {
             kind: call::Kind::Run,
             agent_id: Some(self.agent.id.clone()),
@@ -292,11 +305,12 @@ impl BeadRun {
             run_id: Some(self.run.id.clone()),
             token_id: None,
         };
-        let call = chat::chat(&self.shared, candidates, self.agent.id.as_str(), attribution, request, None);
+        let call =
+            chat::chat(&self.shared.calls, candidates, self.agent.id.as_str(), attribution, request, None);
         tokio::pin!(call);
         let mut renew = tokio::time::interval(self.shared.settings.lease_ttl / 3);
         renew.tick().await;
-        let beads = BeadsHandle(Arc::clone(&self.shared));
+        let beads = self.shared.beads.clone();
         loop {
             tokio::select! {
                 outcome = &mut call => return outcome,
@@ -342,8 +356,8 @@ impl BeadRun {
             return RunResult::Failed(text);
         }
         let Some(provider) = &self.agent.provider_id else { return RunResult::Failed(text) };
-        match HeartbeatsHandle(Arc::clone(&self.shared)).heartbeat(provider).await {
-            Ok(provider) if provider.is_usable(self.shared.open_vault.access(&provider)) => {
+        match self.shared.calls.heartbeats.heartbeat(provider).await {
+            Ok(provider) if provider.is_usable(self.shared.calls.open_vault.access(&provider)) => {
                 RunResult::Failed(text)
             }
             Ok(_) | Err(_) => RunResult::NotCounted(format!("provider {provider} does not answer: {text}")),

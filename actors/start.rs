@@ -1,19 +1,17 @@
 //! Starts and stops threads, store, vault, recovery and actors, in that order.
 
-use crate::context::{ContextParts, SINGLETON_ID, SharedContext};
+use crate::context::SharedContext;
 use crate::dispatch::dispatcher::DispatcherHandle;
 use crate::dispatch::pull::PullsHandle;
 use crate::error::Error;
-use crate::event::bus::BusHandle;
-use crate::event::notifier::NotifierHandle;
 use crate::event::subscription::Delivery;
 use crate::handles::Handles;
 use crate::orchestrator::OrchestratorHandle;
-use crate::persona::{PersonaStore, PersonasHandle};
-use crate::provider::heartbeat::HeartbeatsHandle;
+use crate::persona::PersonaStore;
 use crate::recovery;
 use crate::runtime::clock::SharedClock;
-use crate::runtime::registry::ActorThreads;
+use crate::runtime::registry::{ActorThreads, SINGLETON_ID};
+use crate::services::Services;
 use crate::settings::Settings;
 use crate::vault::open_vault::OpenVault;
 use actix_rt::{Arbiter, System};
@@ -84,18 +82,10 @@ pub async fn start(
     // Unbounded, because an actor that failed does not wait. Each living actor adds at most `restart_limit` + 1
     // failures in a restart window: one that has given up handles nothing before the window ends.
     let (failures, mut failed) = mpsc::unbounded_channel();
-    let shared = SharedContext::new(ContextParts {
-        store,
-        clock,
-        settings,
-        runtime: tokio::runtime::Handle::current(),
-        threads,
-        open_vault: OpenVault::new(vault),
-        personas: PersonaStore::new(lock.directory()),
-        last_seq,
-        failures,
-    });
-    let bus = BusHandle(Arc::clone(&shared));
+    let services = Services::new(store, clock, settings, threads, failures);
+    let personas = PersonaStore::new(lock.directory());
+    let shared = SharedContext::new(&services, OpenVault::new(vault), personas, last_seq);
+    let bus = shared.bus.clone();
     tokio::spawn(async move {
         while let Some(events) = committed.recv().await {
             bus.publish(events);
@@ -107,16 +97,16 @@ pub async fn start(
             orchestrator.report_failure(failure);
         }
     });
-    PersonasHandle(Arc::clone(&shared)).tidy().await;
-    shared.token_cache.load(&shared).await?;
-    shared.budget_guard.load(&shared).await?;
+    shared.personas.tidy().await;
+    shared.tokens.token_cache.load(&shared).await?;
+    shared.calls.budget_guard.load(&shared).await?;
     recovery::recover(&shared).await?;
-    shared.registries.orchestrator.ensure_started(SINGLETON_ID);
+    shared.orchestrator.ensure_started(SINGLETON_ID);
     recovery::start_all(&shared).await?;
     sync_rules(&shared).await?;
     watch_events(&shared).await?;
-    crate::bead_file::watch_events(&shared).await?;
-    shared.registries.dispatcher.ensure_started(SINGLETON_ID);
+    crate::bead_file::watch_events(&shared.bead_files.0).await?;
+    shared.dispatch.dispatcher.ensure_started(SINGLETON_ID);
     Ok(ActorSystem {
         handles: Handles::new(Arc::clone(&shared)),
         shared,
@@ -157,13 +147,12 @@ async fn start_threads(count: usize) -> std::io::Result<(ActorThreads, System, J
 }
 
 /// Tells the dispatcher, the heartbeats and the notifier of events that concern them.
-async fn watch_events(shared: &Arc<SharedContext>) -> Result<(), Error> {
-    let mut events = BusHandle(Arc::clone(shared)).subscribe(EventFilter::default(), None).await?;
-    let (dispatcher, heartbeats) =
-        (DispatcherHandle(Arc::clone(shared)), HeartbeatsHandle(Arc::clone(shared)));
-    let notifier = NotifierHandle(Arc::clone(shared));
+async fn watch_events(shared: &SharedContext) -> Result<(), Error> {
+    let mut events = shared.bus.subscribe(EventFilter::default(), None).await?;
+    let dispatcher = DispatcherHandle(Arc::clone(&shared.dispatch));
+    let (heartbeats, notifier) = (shared.heartbeats.clone(), shared.notifier.clone());
     notifier.ensure_started();
-    let pulls = PullsHandle(Arc::clone(shared));
+    let pulls = PullsHandle(Arc::clone(&shared.dispatch));
     tokio::spawn(async move {
         loop {
             let mut next = Some(events.next().await);
@@ -218,10 +207,10 @@ impl ActorSystem {
     /// this does not finish is put right by the next start.
     pub async fn stop(mut self) {
         self.shared.stop();
-        self.shared.open_vault.interrupt();
+        self.shared.vault.0.open_vault.interrupt();
         for agent in self.shared.store.started_agents().await.unwrap_or_default() {
             if agent.kind == agent::Kind::Llm && agent.current_bead.is_some() {
-                self.shared.runs.abort_all(&agent.id);
+                self.shared.runs.runs.abort_all(&agent.id);
                 if let Err(error) = release_for_shutdown(&self.shared, &agent).await {
                     tracing::warn!(agent = %agent.id, %error, "a bead could not be given back");
                 }
@@ -241,7 +230,7 @@ impl ActorSystem {
                 // A root that panicked has been reported by its own thread.
                 let _ = root.join();
             }
-            shared.open_vault.lock_now();
+            shared.vault.0.open_vault.lock_now();
             shared.store.close();
         });
         if let Err(error) = end.await {
@@ -250,9 +239,9 @@ impl ActorSystem {
     }
 }
 
-async fn release_for_shutdown(shared: &Arc<SharedContext>, agent: &agent::Agent) -> Result<(), Error> {
+async fn release_for_shutdown(shared: &SharedContext, agent: &agent::Agent) -> Result<(), Error> {
     let mut unit = Unit::new(shared.clock.now(), "system", "shutdown");
-    crate::agent::release_bead(shared, &mut unit, agent, "the server is stopping").await?;
+    crate::agent::release_bead(&shared.store, &mut unit, agent, "the server is stopping").await?;
     let reason = "the server is stopping".to_owned();
     let happenings = agent.decide(&agent::Command::Release { reason })?;
     unit.apply(agent, &happenings, Change::Agent);

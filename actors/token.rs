@@ -5,10 +5,10 @@
 pub(crate) mod cache;
 
 use crate::caller::Caller;
-use crate::context::SharedContext;
 use crate::error::Error;
 use crate::runtime::random;
-use crate::token::cache::AuthenticatedToken;
+use crate::services::{Services, deref_to_services};
+use crate::token::cache::{AuthenticatedToken, TokenCache};
 use arbiter_core::agent::Agent;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
@@ -18,7 +18,7 @@ use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::{Problems, Refusal};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::{Proof, Role, Session, Token};
-use arbiter_store::{Change, Unit};
+use arbiter_store::{Change, Store, Unit};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use std::sync::Arc;
@@ -55,29 +55,37 @@ const SESSIONS_OF_TOKEN: u32 = 32;
 /// The projects that a token may be limited to.
 const PROJECTS_OF_TOKEN: usize = 100;
 
+/// The parts that the tokens use.
+pub(crate) struct TokenContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) token_cache: Arc<TokenCache>,
+}
+
+deref_to_services!(TokenContext);
+
 /// Handle of the tokens.
 #[derive(Clone)]
-pub struct TokensHandle(pub(crate) Arc<SharedContext>);
+pub struct TokensHandle(pub(crate) Arc<TokenContext>);
 
 impl TokensHandle {
     /// Authenticates by the text of a token; `None` if it is not valid.
     pub fn authenticate(&self, text: &str) -> Option<AuthenticatedToken> {
-        self.0.token_cache.find_by_text(&self.0, text)
+        self.0.token_cache.find_by_text(&self.0.services, text)
     }
 
     /// Authenticates by the secret of a session; `None` if it is not valid.
     pub fn authenticate_session(&self, secret: &str) -> Option<AuthenticatedToken> {
-        self.0.token_cache.find_by_session(&self.0, secret)
+        self.0.token_cache.find_by_session(&self.0.services, secret)
     }
 
     /// Authenticates by the SHA-256 of a certificate, in hex.
     pub fn authenticate_certificate(&self, fingerprint: &str) -> Option<AuthenticatedToken> {
-        self.0.token_cache.find_by_certificate(&self.0, fingerprint)
+        self.0.token_cache.find_by_certificate(&self.0.services, fingerprint)
     }
 
     /// Waits until what was shown is revoked, signed out or expired.
     pub async fn until_ended(&self, authenticated: &AuthenticatedToken) {
-        self.0.token_cache.until_ended(&self.0, authenticated).await;
+        self.0.token_cache.until_ended(&self.0.services, authenticated).await;
     }
 
     /// Begins a session of `lasts`, with the token that was shown; returns its secret, which is kept nowhere.
@@ -240,8 +248,8 @@ impl TokensHandle {
 }
 
 /// Adds the revocation of all tokens of an agent to a unit. The caller reloads the cache after the commit.
-pub(crate) async fn revoke_all(shared: &SharedContext, unit: &mut Unit, agent: &Agent) -> Result<(), Error> {
-    for token in shared.store.tokens().await? {
+pub(crate) async fn revoke_all(store: &Store, unit: &mut Unit, agent: &Agent) -> Result<(), Error> {
+    for token in store.tokens().await? {
         if token.agent_id.as_deref() == Some(agent.id.as_str()) {
             let data = json!({"reason": format!("agent {} was deleted", agent.id)});
             unit.emit(NewEvent::of(EventType::TokenRevoked, token.id.as_str(), data));

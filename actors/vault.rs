@@ -13,13 +13,14 @@ pub(crate) mod throttle;
 pub(crate) mod transfer;
 
 use crate::caller::Caller;
-use crate::context::{SINGLETON_ID, SharedContext};
 use crate::error::Error;
 use crate::error::Reply;
-use crate::vault::actor::{Command, KeyUse};
-use crate::vault::open_vault::RolledBack;
+use crate::runtime::registry::{Affinity, IdlePolicy, Registry, SINGLETON_ID};
+use crate::services::{Services, deref_to_services};
+use crate::vault::actor::{Command, KeyUse, VaultActor};
+use crate::vault::open_vault::{OpenVault, RolledBack};
 use crate::vault::transfer::ImportedKeys;
-use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::{Problems, Refusal};
 use arbiter_core::kernel::time::Timestamp;
@@ -28,7 +29,7 @@ use arbiter_providers::{Endpoint, EndpointPolicy, HttpPolicy, SocketPolicy};
 use arbiter_store::Unit;
 use arbiter_vault::{EntryInfo, Iterations, NewEntry, OnConflict};
 use secrecy::SecretString;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Purposes of keys.
 pub const PURPOSES: [&str; 4] = ["provider", "tls", "codec", "webhook"];
@@ -53,9 +54,56 @@ pub enum Unlocked {
     Opened,
 }
 
+/// The users of keys, which hear of changes. The composition implements it, because the vault knows no provider.
+pub(crate) trait KeyObserver: Send + Sync {
+    /// Closes every connection to a provider, so that none that carried a key stays open.
+    fn disconnect_providers(&self);
+    /// Lets a provider's heartbeat beat now.
+    fn beat_soon(&self, id: &ProviderId);
+}
+
+impl VaultContext {
+    pub(crate) fn new(
+        services: Arc<Services>,
+        open_vault: Arc<OpenVault>,
+        key_observer: Weak<dyn KeyObserver>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            services,
+            open_vault,
+            vault: Registry::new(Weak::clone(own), Affinity::Root, IdlePolicy::Keep),
+            key_observer,
+        })
+    }
+
+    /// Closes every connection to a provider.
+    pub(crate) fn disconnect_providers(&self) {
+        if let Some(observer) = self.key_observer.upgrade() {
+            observer.disconnect_providers();
+        }
+    }
+
+    /// Lets a provider's heartbeat beat now.
+    pub(crate) fn beat_soon(&self, id: &ProviderId) {
+        if let Some(observer) = self.key_observer.upgrade() {
+            observer.beat_soon(id);
+        }
+    }
+}
+
+/// The parts that the vault uses.
+pub(crate) struct VaultContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) open_vault: Arc<OpenVault>,
+    pub(crate) vault: Registry<VaultActor>,
+    pub(crate) key_observer: Weak<dyn KeyObserver>,
+}
+
+deref_to_services!(VaultContext);
+
 /// Handle of the vault's actor.
 #[derive(Clone)]
-pub struct VaultHandle(pub(crate) Arc<SharedContext>);
+pub struct VaultHandle(pub(crate) Arc<VaultContext>);
 
 impl VaultHandle {
     /// Returns the state of the vault.
@@ -225,7 +273,7 @@ impl VaultHandle {
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
-        self.0.registries.vault.ask(SINGLETON_ID, command).await
+        self.0.vault.ask(SINGLETON_ID, command).await
     }
 }
 

@@ -4,10 +4,10 @@
 //! still answers. Talks to the store. Restart: at once; a bead whose run is gone is given back.
 
 use crate::actor_kind::ActorKind;
+use crate::agent::AgentContext;
 use crate::agent::{AgentsHandle, release_bead};
 use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
-use crate::context::SharedContext;
 use crate::error::Error;
 use crate::error::Reply;
 use crate::run;
@@ -47,7 +47,7 @@ pub(crate) struct AgentActor {
 
 impl Behavior for AgentActor {
     type Command = Command;
-    type Host = SharedContext;
+    type Host = AgentContext;
     const KIND: ActorKind = ActorKind::Agent;
 
     fn new(context: BehaviorContext<Self>) -> Self {
@@ -70,7 +70,7 @@ impl Behavior for AgentActor {
             }
             Command::BeginRun { bead, token } => match self.row().await {
                 Ok(agent) if agent.kind == Kind::Llm && agent.current_bead.as_ref() == Some(&bead) => {
-                    run::begin(&self.context.shared, &agent, &bead, token);
+                    run::begin(&self.context.shared.run_context, &agent, &bead, token);
                 }
                 // The claim has ended meanwhile.
                 Ok(_) => {}
@@ -98,7 +98,7 @@ impl AgentActor {
             let command = match agent.status {
                 Status::Spawned => agent::Command::BecomeReady,
                 Status::Working if lost && run::is_late(&agent, unit.at) => {
-                    release_bead(shared, &mut unit, &agent, "its run was lost").await?;
+                    release_bead(&shared.store, &mut unit, &agent, "its run was lost").await?;
                     agent::Command::Release { reason: "its run was lost".to_owned() }
                 }
                 _ => return Ok(agent),
@@ -145,7 +145,7 @@ impl AgentActor {
             }
             if agent.current_bead.is_some() && after.current_bead.is_none() {
                 let reason = after.status_reason.as_deref().unwrap_or(after.status.as_str());
-                release_bead(shared, &mut unit, &agent, reason).await?;
+                release_bead(&shared.store, &mut unit, &agent, reason).await?;
             }
             if !unit.is_empty() {
                 shared.store.commit(unit).await?;

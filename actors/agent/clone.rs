@@ -77,7 +77,7 @@ impl AgentsHandle {
         self.check_references(&copy, Some(&original)).await?;
         if wanted.original == CloneMode::ReplaceOriginal {
             let reason = format!("replaced by {new_id}");
-            release_bead(shared, &mut unit, &original, &reason).await?;
+            release_bead(&shared.store, &mut unit, &original, &reason).await?;
             let command = agent::Command::Shutdown { reason: Some(reason) };
             unit.apply(&original, &original.decide(&command)?, Change::Agent);
         }

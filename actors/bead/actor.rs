@@ -5,12 +5,12 @@
 //! agents that they have work. Restart: at once; the timer is armed anew from the stored lease.
 
 use crate::actor_kind::ActorKind;
+use crate::bead::BeadContext;
 use crate::bead::release::{self, ReleaseReason};
 use crate::bead::{BeadAction, ClaimedBead, Command, LeaseGrant, detail, edge_event};
 use crate::bead_unit::comment;
 use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
-use crate::context::SharedContext;
 use crate::decision::cancel as decision_cancel;
 use crate::error::Error;
 use crate::runtime::cell::{Behavior, BehaviorContext};
@@ -38,7 +38,7 @@ pub(crate) struct BeadActor {
 
 impl Behavior for BeadActor {
     type Command = Command;
-    type Host = SharedContext;
+    type Host = BeadContext;
     const KIND: ActorKind = ActorKind::Bead;
 
     fn new(context: BehaviorContext<Self>) -> Self {
@@ -104,7 +104,7 @@ impl BeadActor {
     }
 
     pub(crate) async fn detail(&self) -> Result<BeadDetail, Error> {
-        detail(&self.context.shared, &self.context.id).await
+        detail(&self.context.shared.store, &self.context.id).await
     }
 
     /// Arms the timer of a live lease, or lets the actor go when there is none.
@@ -208,8 +208,15 @@ impl BeadActor {
             let happenings = bead.decide(&command, &claim_context, unit.at)?;
             let after = unit.apply(&bead, &happenings, Change::Bead);
             if bead.status == Status::InProgress && after.status != Status::InProgress {
-                release::end(&self.context.shared, &mut unit, &bead, lease.as_ref(), &release_reason, None)
-                    .await?;
+                release::end(
+                    &self.context.shared.store,
+                    &mut unit,
+                    &bead,
+                    lease.as_ref(),
+                    &release_reason,
+                    None,
+                )
+                .await?;
             }
             self.commit(unit).await?;
             if bead.status == Status::InProgress {
@@ -276,7 +283,7 @@ impl BeadActor {
             Ok(withdrawn)
         })
         .await?;
-        decision_cancel::notify_actors(shared, &withdrawn);
+        decision_cancel::notify_actors(&shared.decisions, &withdrawn);
         Ok(())
     }
 }

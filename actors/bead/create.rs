@@ -49,7 +49,7 @@ impl BeadsHandle {
             let mut details = Vec::with_capacity(batch.beads.len());
             for bead in batch.beads {
                 details.push(if batch.has_edges {
-                    detail(&self.0, bead.id.as_str()).await?
+                    detail(&self.0.store, bead.id.as_str()).await?
                 } else {
                     let is_ready = committed.became_ready.contains(&bead.id);
                     BeadDetail {
@@ -80,7 +80,7 @@ impl BeadsHandle {
                     BeadId::parse(text).map_err(|e| of_many(problem(e)))?
                 }
                 None => {
-                    let prefix = self.0.prefixes.of(&self.0, &one.project_id).await?;
+                    let prefix = self.0.prefixes.of(&self.0.store, &one.project_id).await?;
                     let random = random::bytes16();
                     let id = prefix.map_or_else(
                         || BeadId::from_random(random),

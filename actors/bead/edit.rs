@@ -65,7 +65,8 @@ impl BeadActor {
                     let happenings = after.decide(&command, &claim_context, unit.at)?;
                     after = unit.apply(&after, &happenings, Change::Bead);
                     if bead.status == Status::InProgress && after.status != Status::InProgress {
-                        release::end(shared, &mut unit, &bead, lease.as_ref(), &release_reason, None).await?;
+                        release::end(&shared.store, &mut unit, &bead, lease.as_ref(), &release_reason, None)
+                            .await?;
                     }
                 }
             }

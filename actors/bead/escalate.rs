@@ -4,7 +4,6 @@ use crate::bead::actor::BeadActor;
 use crate::bead::release::{self, ReleaseReason};
 use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
-use crate::decision::DecisionsHandle;
 use crate::error::Error;
 use arbiter_core::bead::{self, CRITICAL, Status, authorize};
 use arbiter_core::decision::edit::NewDecision;
@@ -13,7 +12,6 @@ use arbiter_core::kernel::lease;
 use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::Change;
-use std::sync::Arc;
 
 /// The longest reason, in characters.
 const MAX_REASON: usize = 4_000;
@@ -60,7 +58,7 @@ impl BeadActor {
             let was_held = bead.status == Status::InProgress;
             if was_held {
                 release::end(
-                    shared,
+                    &shared.store,
                     &mut unit,
                     &bead,
                     lease.as_ref(),
@@ -76,7 +74,7 @@ impl BeadActor {
             Ok(asked.id)
         })
         .await?;
-        DecisionsHandle(Arc::clone(shared)).ensure_started(&asked);
+        shared.decisions.ensure_started(&asked);
         Ok(())
     }
 }

@@ -3,8 +3,8 @@
 //! Owns a copy of that one column, so that a bead is created without another read. Code that changes a project
 //! calls [`PrefixCache::invalidate`] after the commit.
 
-use crate::context::SharedContext;
 use crate::error::Error;
+use arbiter_store::Store;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl PrefixCache {
     }
 
     /// The prefix of a project's own, if it has one. An unknown project has none; the store refuses it later.
-    pub(crate) async fn of(&self, shared: &SharedContext, project: &str) -> Result<Option<Arc<str>>, Error> {
+    pub(crate) async fn of(&self, store: &Store, project: &str) -> Result<Option<Arc<str>>, Error> {
         let generation = {
             let cache = self.0.read();
             if let Some(prefix) = cache.by_project.get(project) {
@@ -36,7 +36,7 @@ impl PrefixCache {
             }
             cache.generation
         };
-        let Some(row) = shared.store.project(project.to_owned()).await? else { return Ok(None) };
+        let Some(row) = store.project(project.to_owned()).await? else { return Ok(None) };
         let prefix: Option<Arc<str>> = row.bead_prefix.map(Arc::from);
         let mut cache = self.0.write();
         // Something changed meanwhile: what was read is good for this bead alone.

@@ -1,7 +1,6 @@
 //! Release of a bead: ends the lease, the agent's hold and the run. Every end of a hold goes through this
 //! module, so that no row is forgotten.
 
-use crate::context::SharedContext;
 use crate::error::Error;
 use arbiter_core::agent::{self, Agent};
 use arbiter_core::bead::Bead;
@@ -9,7 +8,7 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::lease::Lease;
 use arbiter_core::kernel::run::{self, Run};
-use arbiter_store::{Change, PageRequest, RunFilter, Unit};
+use arbiter_store::{Change, PageRequest, RunFilter, Store, Unit};
 use serde_json::json;
 
 /// Reason for the release of an agent's hold.
@@ -23,7 +22,7 @@ pub(crate) enum ReleaseReason {
 /// Adds the end of a hold to a unit. `run` is how the run ended when the run itself ends the hold;
 /// otherwise a run that still goes on is cancelled.
 pub(crate) async fn end(
-    shared: &SharedContext,
+    store: &Store,
     unit: &mut Unit,
     bead: &Bead,
     lease: Option<&Lease>,
@@ -32,7 +31,7 @@ pub(crate) async fn end(
 ) -> Result<(), Error> {
     if let Some(lease) = lease {
         unit.change(Change::EndLease(bead.id.clone()));
-        if let Some(agent) = shared.store.agent(lease.agent_id.to_string()).await? {
+        if let Some(agent) = store.agent(lease.agent_id.to_string()).await? {
             end_agent(unit, bead, &agent, release_reason)?;
         }
     }
@@ -40,7 +39,7 @@ pub(crate) async fn end(
         ReleaseReason::Finished(outcome) => format!("the bead was {outcome}"),
         ReleaseReason::Released(reason) => reason.clone(),
     };
-    release_files(shared, unit, bead, &why).await?;
+    release_files(store, unit, bead, &why).await?;
     match run {
         Some(run) => finish_run(unit, run),
         None => {
@@ -48,7 +47,7 @@ pub(crate) async fn end(
                 ReleaseReason::Finished(outcome) => format!("the bead was {outcome} from outside"),
                 ReleaseReason::Released(reason) => reason.clone(),
             };
-            for run in running_on(shared, bead).await? {
+            for run in running_on(store, bead).await? {
                 let at = unit.at;
                 finish_run(unit, &cancelled(run, &why, at));
             }
@@ -81,8 +80,8 @@ fn end_agent(
 }
 
 /// Releases the file locks that the agent took for the bead.
-async fn release_files(shared: &SharedContext, unit: &mut Unit, bead: &Bead, why: &str) -> Result<(), Error> {
-    let locks = shared.store.file_locks_for(bead.id.to_string()).await?;
+async fn release_files(store: &Store, unit: &mut Unit, bead: &Bead, why: &str) -> Result<(), Error> {
+    let locks = store.file_locks_for(bead.id.to_string()).await?;
     if locks.is_empty() {
         return Ok(());
     }
@@ -93,13 +92,13 @@ async fn release_files(shared: &SharedContext, unit: &mut Unit, bead: &Bead, why
     Ok(())
 }
 
-async fn running_on(shared: &SharedContext, bead: &Bead) -> Result<Vec<Run>, Error> {
+async fn running_on(store: &Store, bead: &Bead) -> Result<Vec<Run>, Error> {
     let filter = RunFilter {
         bead_id: Some(bead.id.to_string()),
         status: Some(run::Status::Running),
         ..RunFilter::default()
     };
-    Ok(shared.store.runs(filter, PageRequest { limit: 100, cursor: None }).await?.items)
+    Ok(store.runs(filter, PageRequest { limit: 100, cursor: None }).await?.items)
 }
 
 /// A run that is stopped.

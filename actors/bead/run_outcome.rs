@@ -7,7 +7,6 @@ use crate::bead::{RunEnd, RunResult};
 use crate::bead_unit::comment;
 use crate::caller::Caller;
 use crate::conflict_retry::retry_on_conflict;
-use crate::decision::DecisionsHandle;
 use crate::error::Error;
 use crate::runtime::random;
 use arbiter_core::bead::{self, Attempt, Bead, ClaimContext};
@@ -21,7 +20,6 @@ use arbiter_core::kernel::lease;
 use arbiter_core::kernel::run::{self, Run};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, Unit};
-use std::sync::Arc;
 
 impl BeadActor {
     /// Ends a run and its hold in one unit. A run whose claim is over ends nothing but itself.
@@ -34,14 +32,15 @@ impl BeadActor {
             let run = end.run.clone().map(|run| Run { finished_at: Some(unit.at), ..run });
             let release_reason = self.conclude(&mut unit, &bead, &claim_context, end).await?;
             let shared = &self.context.shared;
-            release::end(shared, &mut unit, &bead, lease.as_ref(), &release_reason.0, run.as_ref()).await?;
+            release::end(&shared.store, &mut unit, &bead, lease.as_ref(), &release_reason.0, run.as_ref())
+                .await?;
             self.commit(unit).await?;
             Ok(release_reason.1)
         })
         .await?;
         self.watch(None);
         if let Some(decision) = asked {
-            DecisionsHandle(Arc::clone(&self.context.shared)).ensure_started(&decision);
+            self.context.shared.decisions.ensure_started(&decision);
         }
         Ok(())
     }
@@ -66,7 +65,8 @@ impl BeadActor {
                 .ask_if_exhausted(&mut unit, &after, &claim_context, FailureCause::Attempts(&why), agent)
                 .await?;
             let release_reason = ReleaseReason::Released(why);
-            release::end(&self.context.shared, &mut unit, &bead, Some(&lease), &release_reason, None).await?;
+            release::end(&self.context.shared.store, &mut unit, &bead, Some(&lease), &release_reason, None)
+                .await?;
             self.commit(unit).await?;
             self.watch(None);
             self.context.shared.runs.abort(&lease.agent_id, &lease.bead_id);
@@ -74,7 +74,7 @@ impl BeadActor {
         })
         .await?;
         if let Some(decision) = asked {
-            DecisionsHandle(Arc::clone(&self.context.shared)).ensure_started(&decision);
+            self.context.shared.decisions.ensure_started(&decision);
         }
         Ok(())
     }

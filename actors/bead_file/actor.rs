@@ -4,15 +4,15 @@
 //! is looked at anew.
 
 use crate::actor_kind::ActorKind;
+use crate::bead_file::BeadFileContext;
 use crate::bead_file::disk::{self, BeadFilePaths, FileVersion};
 use crate::bead_file::export::FileDialect;
 use crate::bead_file::import::FileFormat;
 use crate::bead_file::{ExportOutcome, ImportOutcome, ImportRequest, import_file};
 use crate::caller::Caller;
-use crate::context::SharedContext;
 use crate::error::Error;
 use crate::error::Reply;
-use crate::event::bus::{BusHandle, LogLine};
+use crate::event::bus::LogLine;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::refusal::Refusal;
@@ -65,7 +65,7 @@ pub(crate) struct BeadFilesActor {
 
 impl Behavior for BeadFilesActor {
     type Command = Command;
-    type Host = SharedContext;
+    type Host = BeadFileContext;
     const KIND: ActorKind = ActorKind::BeadFiles;
 
     fn new(context: BehaviorContext<Self>) -> Self {
@@ -146,7 +146,7 @@ impl BeadFilesActor {
         let hear = move |event: notify::Result<notify::Event>| {
             // A file that cannot be watched is read at the next start, or on request.
             if event.is_ok_and(|event| !event.kind.is_access()) {
-                shared.registries.bead_files.tell(&id, Command::DirectoryChanged);
+                shared.bead_files.tell(&id, Command::DirectoryChanged);
             }
         };
         let watcher = notify::recommended_watcher(hear).and_then(|mut watcher| {
@@ -213,7 +213,7 @@ impl BeadFilesActor {
             self.import(&Caller::named("beads"), ImportRequest::default()).await?;
         }
         let known = self.known.clone();
-        let written = disk::write(&shared, &self.project, &paths, dialect, known.as_ref()).await?;
+        let written = disk::write(&shared.store, &self.project, &paths, dialect, known.as_ref()).await?;
         if self.watcher.is_none() {
             self.watch();
         }
@@ -242,7 +242,7 @@ impl BeadFilesActor {
             subject: self.project.to_string(),
             data: json!({"level": "WARN", "message": message}),
         };
-        let bus = BusHandle(Arc::clone(&self.context.shared));
+        let bus = self.context.shared.bus.clone();
         if let Err(error) = bus.log(&Caller::named("beads"), line).await {
             tracing::warn!(%error, "what happened to a file of beads could not be told");
         }

@@ -5,12 +5,11 @@
 use crate::bead_file::ExportOutcome;
 use crate::bead_file::export::{BeadWriter, FileDialect, WrittenMark};
 use crate::bead_file::import::FileFormat;
-use crate::context::SharedContext;
 use crate::error::Error;
 use arbiter_beadfiles::RawFields;
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_store::Exported;
+use arbiter_store::{Exported, Store};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
@@ -181,7 +180,7 @@ pub(crate) struct WrittenFile {
 
 /// Replaces a project's file by what the store holds, unless it has that content or knows more.
 pub(crate) async fn write(
-    shared: &SharedContext,
+    store: &Store,
     project: &ProjectId,
     paths: &BeadFilePaths,
     dialect: FileDialect,
@@ -190,8 +189,7 @@ pub(crate) async fn write(
     let (give, take) = sync_channel::<Exported>(WRITE_AHEAD);
     let draft = paths.draft(project);
     let writing = spawn_blocking(move || new_file(&draft, dialect, take.into_iter()));
-    let exported =
-        shared.store.export(project.to_string(), Box::new(move |item| give.send(item).is_ok())).await;
+    let exported = store.export(project.to_string(), Box::new(move |item| give.send(item).is_ok())).await;
     let problem = |error: io::Error| -> Error {
         let detail = format!("{}: {error}", paths.target.display());
         Refusal::conflict("bead-file-unusable", detail).into()
@@ -206,7 +204,7 @@ pub(crate) async fn write(
     let mut deleted_ids = Vec::new();
     if old.version.as_ref() != known || new.ids.len() < old.ids.len() {
         let gone: Vec<String> = old.ids.iter().filter(|id| !new.ids.contains(*id)).cloned().collect();
-        let unknown = shared.store.unknown_beads(gone.clone()).await?;
+        let unknown = store.unknown_beads(gone.clone()).await?;
         if !unknown.is_empty() {
             let some = unknown.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
             let detail = format!(

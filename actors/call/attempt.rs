@@ -1,15 +1,13 @@
 //! One attempt of a call: through the gate of one provider, by its breaker's leave, with its key.
 
+use crate::call::CallContext;
 use crate::call::execute::{CallCandidate, CallPlan, ProviderCall};
 use crate::call::failover::BreakerPermit;
 use crate::call::ledger_entry::LedgerEntry;
 use crate::call::rate_limiter::{CallPermit, Limited, WaitBudget};
-use crate::context::SharedContext;
 use crate::error::Error;
-use crate::provider::ProvidersHandle;
 use crate::provider::authorized_client::AuthorizedClient;
 use crate::provider::call_failure::{CallFailure, error_kind};
-use crate::provider::heartbeat::HeartbeatsHandle;
 use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::provider::rate_limit::LimitSignal;
 use arbiter_core::provider::retry::Failover;
@@ -45,7 +43,7 @@ impl From<Error> for AttemptError {
 
 /// One attempt.
 pub(crate) struct CallAttempt<'a, E> {
-    pub(crate) shared: &'a Arc<SharedContext>,
+    pub(crate) shared: &'a Arc<CallContext>,
     pub(crate) plan: &'a CallPlan<'a>,
     pub(crate) provider_call: &'a E,
     pub(crate) candidate: &'a CallCandidate,
@@ -63,8 +61,7 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
         turn: Duration,
     ) -> Result<Response<E::Response>, AttemptError> {
         let (shared, id, holder) = (self.shared, &self.candidate.provider.id, self.plan.holder);
-        let authorized_client =
-            ProvidersHandle(Arc::clone(shared)).authorized_client(id, holder.to_owned()).await?;
+        let authorized_client = shared.providers.authorized_client(id, holder.to_owned()).await?;
         let model = self.model(&authorized_client).await?;
         let mut permit = self.acquire_permit(&authorized_client, WaitBudget { permit: left, turn }).await?;
         let breaker_permit = BreakerPermit::of(shared, id);
@@ -77,7 +74,7 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
         let lock = Box::pin(shared.open_vault.next_lock());
         let provider_call = self.provider_call;
         let call = authorized_client.with_key(
-            shared,
+            &shared.providers.0,
             holder,
             async |client: &Client, key: Option<&SecretString>| {
                 provider_call.run(&authorized_client.provider, client, key, &model).await
@@ -135,8 +132,7 @@ impl<E: ProviderCall> CallAttempt<'_, E> {
         if let Some(model) = self.named.or(authorized_client.provider.model()) {
             return Ok(model.to_owned());
         }
-        let after =
-            HeartbeatsHandle(Arc::clone(self.shared)).heartbeat(&authorized_client.provider.id).await?;
+        let after = self.shared.heartbeats.heartbeat(&authorized_client.provider.id).await?;
         let none = || Error::Provider(format!("provider {} offers no model", authorized_client.provider.id));
         Ok(after.model().ok_or_else(none)?.to_owned())
     }

@@ -2,9 +2,8 @@
 //!
 //! Owns nothing in memory. Talks to the store and the meter.
 
+use crate::call::CallContext;
 use crate::caller::Caller;
-use crate::context::SharedContext;
-use crate::dispatch::dispatcher::DispatcherHandle;
 use crate::error::Error;
 use arbiter_core::budget::meter::BudgetStatus;
 use arbiter_core::budget::{Budget, BudgetKey, BudgetScope, NewBudget, parse_all};
@@ -19,7 +18,7 @@ use std::sync::Arc;
 
 /// Handle of the budgets.
 #[derive(Clone)]
-pub struct BudgetsHandle(pub(crate) Arc<SharedContext>);
+pub struct BudgetsHandle(pub(crate) Arc<CallContext>);
 
 impl BudgetsHandle {
     /// Every budget as it stands.
@@ -52,7 +51,9 @@ impl BudgetsHandle {
             self.0.store.commit(unit).await?;
             self.0.budget_guard.load(&self.0).await?;
             // A dispatcher that saw the event may have run before the budget guard was updated.
-            DispatcherHandle(Arc::clone(&self.0)).dispatch_now();
+            if let Some(observer) = self.0.budget_observer.upgrade() {
+                observer.budgets_changed();
+            }
         }
         Ok(self.budget_statuses())
     }

@@ -3,8 +3,9 @@
 //! Owns the meter of the budgets. What it says must be written down first is committed here before the call
 //! goes on; after a crash it begins anew from the ledger and the marks.
 
-use crate::context::SharedContext;
+use crate::call::CallContext;
 use crate::error::{BUDGET_EXHAUSTED, Error};
+use crate::services::Services;
 use arbiter_core::budget::meter::{BudgetStatus, Meter, Reservation, ThresholdCrossed};
 use arbiter_core::budget::{BudgetScope, SpendCheckpoint};
 use arbiter_core::dispatch::assign::ExhaustedBudgets;
@@ -34,7 +35,7 @@ impl Default for BudgetGuard {
 
 /// Money that is set aside for one call. Dropping it gives the money back: the call came to nothing.
 pub(crate) struct ReservationGuard {
-    shared: Arc<SharedContext>,
+    shared: Arc<CallContext>,
     reservation: Option<Reservation>,
     pub(crate) at: Timestamp,
 }
@@ -53,7 +54,7 @@ impl BudgetGuard {
     }
 
     /// Reads the budgets and what was spent of them from the store.
-    pub(crate) async fn load(&self, shared: &SharedContext) -> Result<(), Error> {
+    pub(crate) async fn load(&self, shared: &Services) -> Result<(), Error> {
         let now = shared.clock.now();
         let seeds = shared.store.budget_seeds(now).await?;
         self.meter().replace(&seeds, now);
@@ -66,7 +67,7 @@ impl BudgetGuard {
     /// [`Error::Refused`] with `budget-exhausted`.
     pub(crate) async fn reserve(
         &self,
-        shared: &Arc<SharedContext>,
+        shared: &Arc<CallContext>,
         scopes: &[BudgetScope],
         estimate: Usd,
     ) -> Result<ReservationGuard, Error> {
@@ -117,7 +118,7 @@ impl BudgetGuard {
 
     async fn write(
         &self,
-        shared: &SharedContext,
+        shared: &Services,
         lines: Vec<Change>,
         thresholds: &[ThresholdCrossed],
         checkpoints: &[SpendCheckpoint],

@@ -1,11 +1,11 @@
 //! Chats that Arbiter holds itself: for a run, a person at the console, a prompt to an agent.
 
+use crate::call::CallContext;
 use crate::call::attempt::Response;
 use crate::call::estimate::CallEstimate;
 use crate::call::execute::{self, CallCandidate, CallPlan, ProviderCall, ServedCall};
 use crate::call::ledger_entry::Attribution;
 use crate::call::remote_executor::{RemoteCall, RemoteExecutor, RemoteOutcome, RemoteScope};
-use crate::context::SharedContext;
 use crate::provider::call_failure::CallFailure;
 use arbiter_core::kernel::call::{CallOutcome, Kind};
 use arbiter_core::kernel::ids::ProviderId;
@@ -41,7 +41,7 @@ pub(crate) struct Completion {
 /// # Errors
 /// As [`call_loop::execute`].
 pub(crate) async fn chat(
-    shared: &Arc<SharedContext>,
+    shared: &Arc<CallContext>,
     candidates: Vec<CallCandidate>,
     holder: &str,
     attribution: Attribution,

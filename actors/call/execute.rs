@@ -3,14 +3,13 @@
 //! `core::retry` decides what follows a failure; this module carries it out. Nothing below it tries anything again, and
 //! nothing above it.
 
+use crate::call::CallContext;
 use crate::call::attempt::{AttemptError, CallAttempt, Response};
 use crate::call::estimate::CallEstimate;
 use crate::call::in_flight::InFlightGuard;
 use crate::call::ledger_entry::{Attribution, LedgerEntry};
-use crate::context::SharedContext;
 use crate::error::Error;
 use crate::provider::call_failure::{CallFailure, error_kind};
-use crate::provider::heartbeat::HeartbeatsHandle;
 use crate::runtime::random;
 use arbiter_core::budget::BudgetScope;
 use arbiter_core::kernel::ids::CallId;
@@ -95,7 +94,7 @@ impl RetryState {
 /// # Errors
 /// [`CallFailure::Call`] with the last provider's error; [`CallFailure::Error`] when none could be asked.
 pub(crate) async fn execute<E: ProviderCall>(
-    shared: &Arc<SharedContext>,
+    shared: &Arc<CallContext>,
     mut plan: CallPlan<'_>,
     provider_call: &E,
 ) -> Result<ServedCall<E::Response>, CallFailure> {
@@ -182,9 +181,9 @@ pub(crate) async fn execute<E: ProviderCall>(
 }
 
 /// Selects the model of a provider again; `None` if it stays the same.
-async fn negotiate(shared: &Arc<SharedContext>, candidate: &CallCandidate) -> Option<String> {
+async fn negotiate(shared: &Arc<CallContext>, candidate: &CallCandidate) -> Option<String> {
     let id = &candidate.provider.id;
-    let after = HeartbeatsHandle(Arc::clone(shared)).heartbeat(id).await;
+    let after = shared.heartbeats.heartbeat(id).await;
     let chosen = after.ok()?.model()?.to_owned();
     if candidate.provider.model() == Some(chosen.as_str()) {
         return None;

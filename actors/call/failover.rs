@@ -3,61 +3,27 @@
 //! Owns a breaker for each provider, in memory: after a restart each is closed, and failing calls open it
 //! again. A provider outside a pool never fails over.
 
+use crate::call::CallContext;
 use crate::call::execute::CallCandidate;
-use crate::context::SharedContext;
 use crate::error::Error;
 use crate::provider::ProvidersHandle;
 use crate::runtime::random;
 use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
-use arbiter_core::provider::breaker::{Breaker, CircuitSignal, CircuitState, Permit};
-use arbiter_core::provider::retry::BreakerState;
-use parking_lot::{Mutex, MutexGuard};
-use std::collections::HashMap;
+use arbiter_core::provider::breaker::{CircuitSignal, Permit};
 use std::sync::Arc;
-
-/// The breakers of all providers.
-#[derive(Default)]
-pub(crate) struct Breakers(Mutex<HashMap<ProviderId, BreakerRecord>>);
-
-/// Recent outcomes of a provider's calls.
-#[derive(Default)]
-struct BreakerRecord {
-    breaker: Breaker,
-    /// True if its row bears no strike, so that a success changes nothing.
-    is_clean: bool,
-}
-
-impl Breakers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ProviderId, BreakerRecord>> {
-        self.0.lock()
-    }
-
-    /// Returns whether a provider is to be left alone.
-    pub(crate) fn breaker_state(&self, id: &ProviderId) -> BreakerState {
-        match self.lock().get(id).map(|record| record.breaker.state()) {
-            Some(CircuitState::Open | CircuitState::HalfOpen) => BreakerState::Open,
-            Some(CircuitState::Closed) | None => BreakerState::Closed,
-        }
-    }
-
-    /// Takes note of the strikes that a provider's row bears.
-    pub(crate) fn strikes(&self, id: &ProviderId, strikes: u32) {
-        self.lock().entry(id.clone()).or_default().is_clean = strikes == 0;
-    }
-}
 
 /// Leave to call a provider once. Dropped, it says nothing of the provider.
 pub(crate) struct BreakerPermit {
-    shared: Arc<SharedContext>,
+    shared: Arc<CallContext>,
     id: ProviderId,
     permit: Option<Permit>,
 }
 
 impl BreakerPermit {
     /// Asks for leave.
-    pub(crate) fn of(shared: &Arc<SharedContext>, id: &ProviderId) -> Self {
+    pub(crate) fn of(shared: &Arc<CallContext>, id: &ProviderId) -> Self {
         let mut breakers = shared.breakers.lock();
         let permit = breakers.entry(id.clone()).or_default().breaker.admit(shared.clock.now()).ok();
         Self { shared: Arc::clone(shared), id: id.clone(), permit }
@@ -78,7 +44,7 @@ impl BreakerPermit {
             !(was_clean && record.is_clean)
         };
         if is_news {
-            ProvidersHandle(Arc::clone(&self.shared)).observe(&self.id, told);
+            self.shared.providers.observe(&self.id, told);
         }
     }
 
@@ -107,14 +73,14 @@ pub(crate) enum FirstCandidate {
 /// pool, by priority, and at random by weight within one priority. A named model restricts the call to the
 /// providers that offer it. The others use their own model, unless the caller insists.
 pub(crate) async fn candidates(
-    shared: &SharedContext,
+    providers: &ProvidersHandle,
     provider: &Provider,
     model: Option<&str>,
     first: FirstCandidate,
 ) -> Result<Vec<CallCandidate>, Error> {
     let own = CallCandidate { provider: provider.clone(), model: model.map(str::to_owned) };
     let Some(pool) = &provider.pool else { return Ok(vec![own]) };
-    let members = shared.provider_cache.usable(shared).await?;
+    let members = providers.usable().await?;
     let mut drawn: Vec<(u32, f64, CallCandidate)> = members
         .into_iter()
         .filter(|known| known.provider.id != provider.id && known.provider.pool.as_ref() == Some(pool))

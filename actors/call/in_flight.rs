@@ -1,7 +1,7 @@
 //! Calls that go on and can be ended from outside, by the id of their run: prompts to agents and chats of the
 //! gateway. What agents do with beads ends with its hold.
 
-use crate::context::SharedContext;
+use crate::call::CallContext;
 use arbiter_core::kernel::ids::RunId;
 use arbiter_core::kernel::refusal::Refusal;
 use parking_lot::{Mutex, MutexGuard};
@@ -47,14 +47,14 @@ impl Cancellation {
 
 /// A call is underway until this is dropped.
 pub(crate) struct InFlightGuard {
-    shared: Arc<SharedContext>,
+    shared: Arc<CallContext>,
     id: RunId,
     cancellation: Cancellation,
 }
 
 impl InFlightGuard {
     /// Enters a call.
-    pub(crate) fn of(shared: &Arc<SharedContext>, id: &RunId) -> Self {
+    pub(crate) fn of(shared: &Arc<CallContext>, id: &RunId) -> Self {
         let cancellation = Cancellation::default();
         shared.in_flight.lock().insert(id.clone(), cancellation.clone());
         Self { shared: Arc::clone(shared), id: id.clone(), cancellation }

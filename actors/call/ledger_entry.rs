@@ -4,9 +4,9 @@
 //! it books the call as cancelled, with its possible cost so far. A call that reached no provider leaves no
 //! entry.
 
+use crate::call::CallContext;
 use crate::call::budget_guard::ReservationGuard;
 use crate::call::in_flight::InFlightGuard;
-use crate::context::SharedContext;
 use crate::error::Error;
 use crate::provider::authorized_client::AuthorizedClient;
 use arbiter_core::kernel::call::{Call, ErrorKind, Kind, Outcome};
@@ -32,7 +32,7 @@ pub(crate) struct Attribution {
 
 /// The line of one call in the making.
 pub(crate) struct LedgerEntry {
-    shared: Arc<SharedContext>,
+    shared: Arc<CallContext>,
     reservation: Option<ReservationGuard>,
     call: Call,
     started: Instant,
@@ -48,7 +48,7 @@ pub(crate) struct LedgerEntry {
 impl LedgerEntry {
     /// Opens the ledger entry of a call with `prompt_chars` characters.
     pub(crate) fn open(
-        shared: &Arc<SharedContext>,
+        shared: &Arc<CallContext>,
         reservation: ReservationGuard,
         attribution: Attribution,
         id: CallId,
@@ -236,7 +236,7 @@ impl Drop for LedgerEntry {
 
 /// The end of a call, to be written down.
 struct PendingEntry {
-    shared: Arc<SharedContext>,
+    shared: Arc<CallContext>,
     reservation: ReservationGuard,
     call: Call,
     run: Option<Run>,

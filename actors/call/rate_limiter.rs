@@ -3,7 +3,7 @@
 //! Owns what is inside and the pace, in memory: after a restart each gate begins anew. Limits are those of the
 //! provider's row at the moment of the call, so that a change of them holds at once.
 
-use crate::context::SharedContext;
+use crate::call::CallContext;
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
 use arbiter_core::provider::rate_limit::{LimitSignal, RateHints, RateLimiter, RateLimits};
@@ -45,7 +45,7 @@ pub(crate) struct WaitBudget {
 
 /// Permit of a call, released on drop. A call that was not made does not count.
 pub(crate) struct CallPermit {
-    shared: Arc<SharedContext>,
+    shared: Arc<CallContext>,
     id: ProviderId,
     counted: u64,
     was_used: bool,
@@ -65,7 +65,7 @@ impl Limiters {
 impl CallPermit {
     /// Admits a call of about `tokens` tokens if there is room at once.
     pub(crate) fn try_acquire(
-        shared: &Arc<SharedContext>,
+        shared: &Arc<CallContext>,
         provider: &Provider,
         tokens: u64,
     ) -> Result<Self, Limited> {
@@ -86,7 +86,7 @@ impl CallPermit {
 
     /// Lets a call in when it is its turn, or says what it would have waited for.
     pub(crate) async fn acquire(
-        shared: &Arc<SharedContext>,
+        shared: &Arc<CallContext>,
         provider: &Provider,
         tokens: u64,
         wait_budget: WaitBudget,

@@ -9,10 +9,9 @@ use crate::bead_unit::apply_commands;
 use crate::bead_unit::comment;
 use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
-use crate::context::SharedContext;
+use crate::decision::DecisionContext;
 use crate::decision::{Command, DecisionRequest};
 use crate::error::Error;
-use crate::persona::PersonasHandle;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::bead::Bead;
 use arbiter_core::decision::{self, AnswerContext, Decision, Purpose};
@@ -20,7 +19,6 @@ use arbiter_core::decision::{autonomy, subject_digest};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::project;
 use arbiter_store::{Change, Unit};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -36,7 +34,7 @@ pub(crate) struct DecisionActor {
 
 impl Behavior for DecisionActor {
     type Command = Command;
-    type Host = SharedContext;
+    type Host = DecisionContext;
     const KIND: ActorKind = ActorKind::Decision;
 
     fn new(context: BehaviorContext<Self>) -> Self {
@@ -149,7 +147,7 @@ impl DecisionActor {
                     let agent = self.context.shared.store.agent(id.to_string()).await?;
                     let gone = || Refusal::Forbidden(format!("there is no agent {id} any more"));
                     let agent = agent.ok_or_else(gone)?;
-                    let personas = PersonasHandle(Arc::clone(&self.context.shared));
+                    let personas = self.context.shared.personas.clone();
                     autonomy::check(&agent, personas.autonomy_of(&agent).await?, decision)?;
                 }
                 decision::Command::Resolve {

@@ -2,13 +2,11 @@
 //!
 //! Owns nothing. Knows no actor of a decision but by its handle, which hears of the end after the commit.
 
-use crate::context::SharedContext;
 use crate::decision::DecisionsHandle;
 use crate::error::Error;
 use arbiter_core::decision::{Command, Decision, Status};
 use arbiter_core::kernel::ids::DecisionId;
 use arbiter_store::{Change, Unit};
-use std::sync::Arc;
 
 /// Adds the cancellation of the pending decisions. Their bead is not updated, because it is deleted.
 pub(crate) fn cancel_pending(
@@ -26,8 +24,7 @@ pub(crate) fn cancel_pending(
 }
 
 /// After the commit: their actors have nothing to wait for any more.
-pub(crate) fn notify_actors(shared: &Arc<SharedContext>, withdrawn: &[DecisionId]) {
-    let decisions = DecisionsHandle(Arc::clone(shared));
+pub(crate) fn notify_actors(decisions: &DecisionsHandle, withdrawn: &[DecisionId]) {
     for id in withdrawn {
         decisions.recheck(id);
     }

@@ -5,13 +5,12 @@
 //! a look at everything.
 
 use crate::actor_kind::ActorKind;
-use crate::bead::BeadsHandle;
 use crate::caller::Caller;
-use crate::context::{SINGLETON_ID, SharedContext};
-use crate::decision::DecisionsHandle;
+use crate::dispatch::DispatchContext;
 use crate::dispatch::ready_beads::{ReadyFilter, ready_beads};
 use crate::error::Error;
 use crate::runtime::cell::{Behavior, BehaviorContext};
+use crate::runtime::registry::SINGLETON_ID;
 use arbiter_core::agent::{Agent, Kind, Status};
 use arbiter_core::bead::{Bead, Claimant};
 use arbiter_core::decision::edit::NewDecision;
@@ -32,7 +31,7 @@ const NEXT: &str = "next";
 
 /// Handle of the dispatcher.
 #[derive(Clone)]
-pub struct DispatcherHandle(pub(crate) Arc<SharedContext>);
+pub struct DispatcherHandle(pub(crate) Arc<DispatchContext>);
 
 impl DispatcherHandle {
     /// Says in words why a bead is not moving; empty when it is being worked on or is closed.
@@ -79,7 +78,7 @@ impl DispatcherHandle {
     /// Runs a dispatch pass; simultaneous requests share one pass.
     pub fn dispatch_now(&self) {
         if !self.0.wake_requested.swap(true, Ordering::AcqRel) {
-            self.0.registries.dispatcher.tell(SINGLETON_ID, Command::Dispatch);
+            self.0.dispatcher.tell(SINGLETON_ID, Command::Dispatch);
         }
     }
 }
@@ -96,7 +95,7 @@ pub(crate) struct DispatcherActor {
 
 impl Behavior for DispatcherActor {
     type Command = Command;
-    type Host = SharedContext;
+    type Host = DispatchContext;
     const KIND: ActorKind = ActorKind::Dispatcher;
 
     fn new(context: BehaviorContext<Self>) -> Self {
@@ -180,7 +179,7 @@ impl DispatcherActor {
     }
 
     async fn claim_for(&self, bead: BeadId, agent: AgentId) {
-        let beads = BeadsHandle(Arc::clone(&self.context.shared));
+        let beads = self.context.shared.beads.clone();
         let claimant = Claimant::Agent(agent.clone());
         match beads.claim(&Caller::named("dispatcher"), &bead, claimant, None).await {
             Ok(_) => {}
@@ -192,7 +191,7 @@ impl DispatcherActor {
 
     /// Asks a person about critical beads.
     async fn ask_approvals(&self, beads: &[Bead]) -> Result<(), Error> {
-        let decisions = DecisionsHandle(Arc::clone(&self.context.shared));
+        let decisions = self.context.shared.decisions.clone();
         for bead in beads {
             let question = format!("May an agent work on the critical bead {} ({})?", bead.id, bead.title);
             let mut new = NewDecision::question(bead.project_id.as_str(), question);
@@ -207,7 +206,7 @@ impl DispatcherActor {
 }
 
 /// All agents that are started, each with the state of its provider.
-async fn agents(shared: &SharedContext) -> Result<Vec<(Agent, ProviderState)>, Error> {
+async fn agents(shared: &DispatchContext) -> Result<Vec<(Agent, ProviderState)>, Error> {
     let providers = shared.store.all_providers().await?;
     let usable: HashMap<&str, bool> = providers
         .iter()

@@ -4,11 +4,12 @@
 
 use crate::bead::ClaimedBead;
 use crate::caller::Caller;
-use crate::context::{SINGLETON_ID, SharedContext};
+use crate::dispatch::DispatchContext;
 use crate::dispatch::pull_actor::PullActor;
 use crate::error::Error;
 use crate::error::Reply;
 use crate::runtime::cell::Behavior;
+use crate::runtime::registry::SINGLETON_ID;
 use arbiter_core::kernel::ids::{AgentId, ProjectId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -36,7 +37,7 @@ pub struct PullRequest {
 
 /// Handle of the pull queue.
 #[derive(Clone)]
-pub struct PullsHandle(pub(crate) Arc<SharedContext>);
+pub struct PullsHandle(pub(crate) Arc<DispatchContext>);
 
 impl PullsHandle {
     /// Claims the next bead for an external agent; returns `None` if there is none in time. If the future is
@@ -54,7 +55,7 @@ impl PullsHandle {
         let (answer, wait) = Reply::channel();
         // The places of the queue bound such messages, of which many come at once when work is scarce.
         let pending = Box::new(PendingPull { caller, request, answer });
-        self.0.registries.pulls.tell(SINGLETON_ID, Command::Enqueue(pending));
+        self.0.pulls.tell(SINGLETON_ID, Command::Enqueue(pending));
         let answer = wait.await;
         drop(slot);
         answer
@@ -75,7 +76,7 @@ impl PullsHandle {
 
     pub(crate) fn wake(&self) {
         if !self.0.queue.wake_requested.swap(true, Ordering::AcqRel) {
-            self.0.registries.pulls.tell(SINGLETON_ID, Command::Recheck);
+            self.0.pulls.tell(SINGLETON_ID, Command::Recheck);
         }
     }
 }

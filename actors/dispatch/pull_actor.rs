@@ -7,7 +7,7 @@
 use crate::actor_kind::ActorKind;
 use crate::bead::{BeadAction, BeadsHandle, ClaimedBead};
 use crate::caller::Caller;
-use crate::context::SharedContext;
+use crate::dispatch::DispatchContext;
 use crate::dispatch::pull::{Command, PendingPull, PullRequest, PullsHandle};
 use crate::dispatch::ready_beads::{ReadyFilter, ready_beads};
 use crate::error::Error;
@@ -47,7 +47,7 @@ pub(crate) struct PullActor {
 
 impl Behavior for PullActor {
     type Command = Command;
-    type Host = SharedContext;
+    type Host = DispatchContext;
     const KIND: ActorKind = ActorKind::Pull;
 
     fn new(context: BehaviorContext<Self>) -> Self {
@@ -177,7 +177,7 @@ impl PullActor {
 
     /// Claims the assigned beads concurrently. Returns true if a claim failed.
     async fn claim(&mut self, shares: Vec<(usize, BeadId)>) -> bool {
-        let beads = BeadsHandle(Arc::clone(&self.context.shared));
+        let beads = self.context.shared.beads.clone();
         let mut shares: BTreeMap<usize, BeadId> = shares.into_iter().collect();
         let (mut kept, mut chosen) = (Vec::new(), Vec::new());
         for (place, one) in std::mem::take(&mut self.waiting).into_iter().enumerate() {

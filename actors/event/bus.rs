@@ -6,16 +6,17 @@
 
 use crate::actor_kind::ActorKind;
 use crate::caller::Caller;
-use crate::context::{SINGLETON_ID, SharedContext};
 use crate::error::Error;
 use crate::event::subscription::Subscription;
 use crate::runtime::cell::{Behavior, BehaviorContext};
+use crate::runtime::registry::{Affinity, IdlePolicy, Registry, SINGLETON_ID};
+use crate::services::{Services, deref_to_services};
 use arbiter_core::kernel::event::{Event, EventFilter, NewEvent};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_store::EventRange;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::broadcast;
 
@@ -66,9 +67,29 @@ pub struct LogLine {
     pub data: serde_json::Value,
 }
 
+/// The parts that the event bus uses.
+pub(crate) struct BusContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) broker: Broker,
+    pub(crate) bus: Registry<BusActor>,
+}
+
+deref_to_services!(BusContext);
+
+impl BusContext {
+    pub(crate) fn new(services: Arc<Services>, last_seq: u64) -> Arc<Self> {
+        let broker = Broker::new(services.settings.bus_buffer, last_seq);
+        Arc::new_cyclic(|own| Self {
+            services,
+            broker,
+            bus: Registry::new(Weak::clone(own), Affinity::Root, IdlePolicy::Keep),
+        })
+    }
+}
+
 /// Handle of the event bus.
 #[derive(Clone)]
-pub struct BusHandle(pub(crate) Arc<SharedContext>);
+pub struct BusHandle(pub(crate) Arc<BusContext>);
 
 impl BusHandle {
     /// Listens to events: those after `after` from the log first (only new ones without it), then live,
@@ -108,7 +129,7 @@ impl BusHandle {
 
     /// Passes on what the writer has committed.
     pub(crate) fn publish(&self, events: Vec<Arc<Event>>) {
-        self.0.registries.bus.tell(SINGLETON_ID, Command::Publish(events));
+        self.0.bus.tell(SINGLETON_ID, Command::Publish(events));
     }
 }
 
@@ -143,7 +164,7 @@ impl BusActor {
 
 impl Behavior for BusActor {
     type Command = Command;
-    type Host = SharedContext;
+    type Host = BusContext;
     const KIND: ActorKind = ActorKind::EventBus;
 
     fn new(context: BehaviorContext<Self>) -> Self {

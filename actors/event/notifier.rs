@@ -5,12 +5,13 @@
 //! at once, from the cursor.
 
 use crate::actor_kind::ActorKind;
-use crate::context::{SINGLETON_ID, SharedContext};
 use crate::error::Reply;
 use crate::error::{Error, VaultAccessError};
 use crate::provider::authorized_client::grace_after;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::random;
+use crate::runtime::registry::{Affinity, IdlePolicy, Registry, SINGLETON_ID};
+use crate::services::{Services, deref_to_services};
 use crate::settings::{NotifySecret, PublicHttp};
 use crate::vault::VaultHandle;
 use crate::vault::actor::KeyUse;
@@ -22,7 +23,7 @@ use arbiter_providers::{EndpointPolicy, HttpPolicy, Notice, SocketPolicy, Webhoo
 use arbiter_store::{Change, EventRange, Unit};
 use arbiter_vault::Scrubbed;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// The name of the cursor, and what a use of the vault's entry is for.
@@ -34,9 +35,30 @@ const CHUNK: u32 = 100;
 /// The pause after the first notice that did not arrive; it doubles with each further one.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The parts that the notifier uses.
+pub(crate) struct NotifierContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) vault: VaultHandle,
+    pub(crate) notices: SharedNoticeState,
+    pub(crate) notifier: Registry<NotifierActor>,
+}
+
+deref_to_services!(NotifierContext);
+
+impl NotifierContext {
+    pub(crate) fn new(services: Arc<Services>, vault: VaultHandle) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            services,
+            vault,
+            notices: SharedNoticeState::default(),
+            notifier: Registry::new(Weak::clone(own), Affinity::Root, IdlePolicy::Keep),
+        })
+    }
+}
+
 /// Handle of the notifier.
 #[derive(Clone)]
-pub struct NotifierHandle(pub(crate) Arc<SharedContext>);
+pub struct NotifierHandle(pub(crate) Arc<NotifierContext>);
 
 impl NotifierHandle {
     /// Returns the state of the notices; `None` without a receiver.
@@ -52,17 +74,13 @@ impl NotifierHandle {
         if self.0.settings.notify.is_none() {
             return Ok(());
         }
-        self.0
-            .registries
-            .notifier
-            .ask_queued(SINGLETON_ID, |answer| Command::WaitDelivered(seq, answer))
-            .await
+        self.0.notifier.ask_queued(SINGLETON_ID, |answer| Command::WaitDelivered(seq, answer)).await
     }
 
     /// Starts the notifier if there is a receiver.
     pub(crate) fn ensure_started(&self) {
         if self.0.settings.notify.is_some() {
-            self.0.registries.notifier.ensure_started(SINGLETON_ID);
+            self.0.notifier.ensure_started(SINGLETON_ID);
         }
     }
 
@@ -78,7 +96,7 @@ impl NotifierHandle {
 
     fn tell(&self, command: Command) {
         if self.0.settings.notify.is_some() {
-            self.0.registries.notifier.tell(SINGLETON_ID, command);
+            self.0.notifier.tell(SINGLETON_ID, command);
         }
     }
 }
@@ -131,7 +149,7 @@ pub(crate) struct NotifierActor {
 
 impl Behavior for NotifierActor {
     type Command = Command;
-    type Host = SharedContext;
+    type Host = NotifierContext;
     const KIND: ActorKind = ActorKind::Notifier;
 
     fn new(context: BehaviorContext<Self>) -> Self {
@@ -268,14 +286,14 @@ impl NotifierActor {
         let outcome = match shared.settings.notify.as_ref().map(|notify| &notify.secret) {
             Some(NotifySecret::Given(secret)) => Scrubbed::new(receiver.send(secret, notice)).await,
             Some(NotifySecret::Key(key_id)) => {
-                let next_lock = shared.open_vault.next_lock();
+                let next_lock = shared.vault.0.open_vault.next_lock();
                 let wanted = KeyUse {
                     key_id: key_id.clone(),
                     holder: WEBHOOK.to_owned(),
                     host: receiver.host().to_owned(),
                     purpose: WEBHOOK,
                 };
-                let secret = VaultHandle(Arc::clone(&shared)).use_key(wanted).await?;
+                let secret = shared.vault.use_key(wanted).await?;
                 tokio::select! {
                     outcome = Scrubbed::new(receiver.send(&secret, notice)) => outcome,
                     () = grace_after(next_lock) => return Err(VaultAccessError::Locked.into()),

@@ -3,8 +3,8 @@
 //! The broker's memory is never the source of truth: a subscriber that falls behind reads the log for a while,
 //! and others do not wait.
 
-use crate::context::SharedContext;
 use crate::error::Error;
+use crate::event::bus::BusContext;
 use arbiter_core::kernel::event::{Event, EventFilter};
 use arbiter_store::EventRange;
 use std::collections::VecDeque;
@@ -30,7 +30,7 @@ pub enum Delivery {
 
 /// A subscription to the events.
 pub struct Subscription {
-    shared: Arc<SharedContext>,
+    shared: Arc<BusContext>,
     filter: EventFilter,
     receiver: Receiver<Arc<Event>>,
     /// Every event up to this number was delivered or is not wanted.
@@ -41,7 +41,7 @@ pub struct Subscription {
 
 impl Subscription {
     pub(crate) async fn open(
-        shared: Arc<SharedContext>,
+        shared: Arc<BusContext>,
         filter: EventFilter,
         after: Option<u64>,
     ) -> Result<Self, Error> {

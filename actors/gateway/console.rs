@@ -7,8 +7,8 @@ use crate::call::chat::{self, Completion};
 use crate::call::failover::{self, FirstCandidate};
 use crate::call::ledger_entry::Attribution;
 use crate::caller::Caller;
-use crate::context::SharedContext;
 use crate::error::Error;
+use crate::gateway::GatewayContext;
 use crate::runtime::random;
 use arbiter_core::kernel::call::Kind;
 use arbiter_core::kernel::ids::{ProjectId, ProviderId, TokenId};
@@ -48,7 +48,7 @@ pub struct ConsoleQuestion {
 
 /// Handle of the console.
 #[derive(Clone)]
-pub struct ConsoleHandle(pub(crate) Arc<SharedContext>);
+pub struct ConsoleHandle(pub(crate) Arc<GatewayContext>);
 
 impl ConsoleHandle {
     /// Answers a question, and keeps both.
@@ -133,8 +133,9 @@ impl ConsoleHandle {
             run_id: None,
             token_id: token.map(TokenId::from_trusted),
         };
-        let candidates = failover::candidates(&self.0, provider, None, FirstCandidate::Itself).await?;
-        let call = chat::chat(&self.0, candidates, &caller.name, attribution, request, listener);
+        let candidates =
+            failover::candidates(&self.0.providers, provider, None, FirstCandidate::Itself).await?;
+        let call = chat::chat(&self.0.calls, candidates, &caller.name, attribution, request, listener);
         let outcome = match limit {
             None => call.await,
             Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| Error::late(limit))?,
@@ -145,7 +146,7 @@ impl ConsoleHandle {
     /// The named provider, or the best of those that can be used now; and why.
     async fn choose(&self, named: Option<&ProviderId>) -> Result<(Provider, String), Error> {
         let shared = &self.0;
-        let usable = shared.provider_cache.usable(shared).await?;
+        let usable = shared.providers.usable().await?;
         if let Some(id) = named {
             let Some(row) = shared.store.provider(id.to_string()).await? else {
                 return Err(Refusal::field("provider_id", format!("no provider has the id {id}")).into());

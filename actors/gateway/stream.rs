@@ -10,10 +10,10 @@ use crate::call::failover::BreakerPermit;
 use crate::call::in_flight::Cancellation;
 use crate::call::ledger_entry::LedgerEntry;
 use crate::call::rate_limiter::CallPermit;
-use crate::context::SharedContext;
 use crate::error::{Error, VaultAccessError};
 use crate::provider::authorized_client::grace_after;
 use crate::provider::call_failure::CallFailure;
+use crate::services::Services;
 use arbiter_core::kernel::call::{CallOutcome, ErrorKind};
 use arbiter_core::kernel::ids::{ProviderId, RunId};
 use arbiter_core::kernel::refusal::Refusal;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 /// An answer that comes in pieces.
 pub struct GatewayStream {
-    shared: Arc<SharedContext>,
+    shared: Arc<Services>,
     pub provider_id: ProviderId,
     pub run_id: Option<RunId>,
     first: Option<ChatChunk>,
@@ -48,7 +48,7 @@ struct OpenAnswer {
 
 impl GatewayStream {
     pub(crate) fn new(
-        shared: &Arc<SharedContext>,
+        shared: &Arc<Services>,
         served: ServedCall<(ChatStream, Option<ChatChunk>)>,
         run_id: Option<RunId>,
         cancellation: Cancellation,

@@ -5,9 +5,8 @@
 use crate::actor_kind::ActorKind;
 use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
-use crate::context::SharedContext;
-use crate::decision::DecisionsHandle;
 use crate::error::Error;
+use crate::project::ProjectContext;
 use crate::project::{CloseOutcome, Command, Parking, ProjectRequest};
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::random;
@@ -22,7 +21,6 @@ use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::project::{self, Project};
 use arbiter_store::{Change, Comment};
 use serde_json::json;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Priority of the decision about closing a project with open work.
@@ -35,7 +33,7 @@ pub(crate) struct ProjectActor {
 
 impl Behavior for ProjectActor {
     type Command = Command;
-    type Host = SharedContext;
+    type Host = ProjectContext;
     const KIND: ActorKind = ActorKind::Project;
 
     fn new(context: BehaviorContext<Self>) -> Self {
@@ -126,7 +124,7 @@ impl ProjectActor {
                     let asked = new.build(id, unit.at, shared.settings.decision_timeout)?;
                     unit.create(&asked, Change::Decision);
                     shared.store.commit(unit).await?;
-                    DecisionsHandle(Arc::clone(shared)).ensure_started(&asked.id);
+                    shared.decisions.ensure_started(&asked.id);
                     Ok(CloseOutcome::Asked(Box::new(asked)))
                 }
                 Err(refusal) => Err(refusal.into()),

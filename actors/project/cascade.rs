@@ -6,25 +6,29 @@ use crate::agent::delete_agent;
 use crate::caller::{Caller, Cascade};
 use crate::conflict_retry::check_revision;
 use crate::error::Error;
-use crate::provider::{ProvidersHandle, own_key_id};
-use crate::vault::VaultHandle;
+use crate::project::ProjectsHandle;
+use crate::provider::own_key_id;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, StoreError, Write};
 use serde_json::json;
-use std::sync::Arc;
 
 /// The number of attempts of a deletion while heartbeats change the row in between.
 const MAX_TRIES: u32 = 5;
 
-impl ProvidersHandle {
+impl ProjectsHandle {
     /// Deletes a provider and its key; with [`Cascade::Yes`] the agents that use it go with it.
     ///
     /// # Errors
     /// [`Error::Refused`] while agents use it; [`crate::VaultAccessError::Locked`] when its key cannot be deleted.
-    pub async fn delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Error> {
+    pub async fn delete_provider(
+        &self,
+        caller: &Caller,
+        id: &ProviderId,
+        cascade: Cascade,
+    ) -> Result<(), Error> {
         for _ in 1..MAX_TRIES {
             match self.try_delete(caller, id, cascade).await {
                 // A heartbeat or an agent's change came in between; a caller that named a revision is refused.
@@ -36,16 +40,16 @@ impl ProvidersHandle {
     }
 
     async fn try_delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Error> {
-        let provider = self.row(id).await?;
+        let provider = self.0.providers.row(id).await?;
         check_revision(caller, &provider)?;
         let own_key_id = provider.key_id.clone().filter(|key| *key == own_key_id(id));
-        let own_key_id = own_key_id.filter(|key| self.0.open_vault.has_key(key.as_str()));
+        let own_key_id = own_key_id.filter(|key| self.0.vault.0.open_vault.has_key(key.as_str()));
         let others = self.0.store.all_providers().await?;
         let needed = |key: &KeyId| others.iter().any(|o| o.id != *id && o.has_key_reference(key));
         // A key that another provider uses too stays.
         let own_key_id = own_key_id.filter(|key| !needed(key));
         if own_key_id.is_some() {
-            self.0.open_vault.snapshot().check_open()?;
+            self.0.vault.0.open_vault.snapshot().check_open()?;
         }
         let agents = self.0.store.agents_of_provider(id.to_string()).await?;
         if let (Cascade::No, Some(agent)) = (cascade, agents.first()) {
@@ -54,7 +58,7 @@ impl ProvidersHandle {
         }
         let mut unit = caller.unit(self.0.clock.now(), "providers");
         for agent in &agents {
-            delete_agent(&self.0, &mut unit, agent).await?;
+            delete_agent(&self.0.store, &mut unit, agent).await?;
         }
         let data = json!({"name": provider.name});
         unit.emit(NewEvent::of(EventType::ProviderDeleted, id.as_str(), data));
@@ -64,15 +68,12 @@ impl ProvidersHandle {
             self.0.token_cache.load(&self.0).await?;
         }
         for agent in &agents {
-            self.0.runs.abort_all(&agent.id);
-            self.0.registries.agents.remove(agent.id.as_str());
+            self.0.agents.forget(&agent.id);
         }
-        self.0.registries.heartbeats.remove(id.as_str());
-        self.0.registries.providers.remove(id.as_str());
+        self.0.providers.forget(id);
         self.0.limiters.remove(id);
-        self.0.provider_cache.invalidate();
         if let Some(key) = own_key_id {
-            VaultHandle(Arc::clone(&self.0)).delete(caller, &key).await?;
+            self.0.vault.delete(caller, &key).await?;
         }
         Ok(())
     }

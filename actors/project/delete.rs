@@ -20,13 +20,12 @@ impl ProjectActor {
         let shared = &self.context.shared;
         let gone = retry_on_conflict(async || self.delete_cascade(caller, cascade).await).await?;
         shared.prefixes.invalidate();
-        decision_cancel::notify_actors(shared, &gone.decisions);
+        decision_cancel::notify_actors(&shared.decisions, &gone.decisions);
         if !gone.agents.is_empty() {
             shared.token_cache.load(shared).await?;
         }
         for agent in &gone.agents {
-            shared.runs.abort_all(agent);
-            shared.registries.agents.remove(agent.as_str());
+            shared.agents.forget(agent);
         }
         Ok(())
     }
@@ -51,7 +50,7 @@ impl ProjectActor {
                 let detail = format!("bead {bead} is held by agent {}: release it first", agent.id);
                 return Err(Refusal::conflict("bead-held", detail).into());
             }
-            delete_agent(shared, &mut unit, agent).await?;
+            delete_agent(&shared.store, &mut unit, agent).await?;
         }
         let decisions = shared.store.pending_decisions_in(self.context.id.clone()).await?;
         let withdrawn =

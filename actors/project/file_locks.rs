@@ -6,10 +6,11 @@
 use crate::actor_kind::ActorKind;
 use crate::caller::Caller;
 use crate::conflict_retry::retry_on_conflict;
-use crate::context::SharedContext;
 use crate::error::Error;
 use crate::error::Reply;
 use crate::runtime::cell::{Behavior, BehaviorContext};
+use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
+use crate::services::{Services, deref_to_services};
 use arbiter_core::bead::Status;
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::limits;
@@ -19,8 +20,8 @@ use arbiter_core::project::file_lock::{
 };
 use arbiter_store::Change;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// The name of the timer of the next lock that runs out.
@@ -30,9 +31,26 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Reason of an expired lock.
 const EXPIRED: &str = "it ran out";
 
+/// The parts that file locks use.
+pub(crate) struct FileLocksContext {
+    pub(crate) services: Arc<Services>,
+    pub(crate) file_locks: Registry<FileLocksActor>,
+}
+
+deref_to_services!(FileLocksContext);
+
+impl FileLocksContext {
+    pub(crate) fn new(services: Arc<Services>) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            services,
+            file_locks: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Retire),
+        })
+    }
+}
+
 /// Handle of the file locks' actors.
 #[derive(Clone)]
-pub struct FileLocksHandle(pub(crate) Arc<SharedContext>);
+pub struct FileLocksHandle(pub(crate) Arc<FileLocksContext>);
 
 /// A request concerning the file locks of a project.
 #[derive(Clone, Debug)]
@@ -62,7 +80,7 @@ impl FileLocksHandle {
         }
         let caller = caller.clone();
         let ask = |answer| Command::Acquire { caller, request, answer };
-        self.0.registries.file_locks.ask(project.as_str(), ask).await
+        self.0.file_locks.ask(project.as_str(), ask).await
     }
 
     /// Lets locks last longer, all or none.
@@ -77,7 +95,7 @@ impl FileLocksHandle {
     ) -> Result<Vec<FileLock>, Error> {
         let (request, caller) = (normalized(request)?, caller.clone());
         let ask = |answer| Command::Renew { caller, request, answer };
-        self.0.registries.file_locks.ask(project.as_str(), ask).await
+        self.0.file_locks.ask(project.as_str(), ask).await
     }
 
     /// Releases a lock; with `agent_id`, only a lock of that agent.
@@ -94,7 +112,7 @@ impl FileLocksHandle {
         let path = normalize_path(path).map_err(|why| Refusal::field("path", why))?;
         let caller = caller.clone();
         let ask = |answer| Command::Release { caller, path, agent_id, answer };
-        self.0.registries.file_locks.ask(project.as_str(), ask).await
+        self.0.file_locks.ask(project.as_str(), ask).await
     }
 }
 
@@ -135,7 +153,7 @@ pub(crate) struct FileLocksActor {
 
 impl Behavior for FileLocksActor {
     type Command = Command;
-    type Host = SharedContext;
+    type Host = FileLocksContext;
     const KIND: ActorKind = ActorKind::FileLocks;
 
     fn new(context: BehaviorContext<Self>) -> Self {

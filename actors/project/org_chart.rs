@@ -1,11 +1,10 @@
 //! Org charts as others reach them. Not an actor: a chart is one row, which is changed on its revision, and who fills
 //! its positions follows from the agents.
 
-use crate::agent::AgentsHandle;
 use crate::caller::Caller;
 use crate::conflict_retry::{MAX_TRIES, is_stale};
-use crate::context::SharedContext;
 use crate::error::Error;
+use crate::project::ProjectContext;
 use arbiter_core::agent::Agent;
 use arbiter_core::agent::edit::AgentPatch;
 use arbiter_core::kernel::event::NewEvent;
@@ -20,7 +19,7 @@ use std::sync::Arc;
 
 /// Handle of the org charts.
 #[derive(Clone)]
-pub struct OrgChartsHandle(pub(crate) Arc<SharedContext>);
+pub struct OrgChartsHandle(pub(crate) Arc<ProjectContext>);
 
 /// A chart and the agents of its project.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,7 +131,7 @@ impl OrgChartsHandle {
         staffing: Staffing,
     ) -> Result<StaffedChart, Error> {
         let chart = self.get(project).await?.chart;
-        let agents = AgentsHandle(Arc::clone(&self.0));
+        let agents = self.0.agents.clone();
         let unknown = || Refusal::field("agent_id", format!("no agent has the id {id}"));
         let agent = self.0.store.agent(id.to_string()).await?.ok_or_else(unknown)?;
         let belongs = agent.project_id.as_ref() == Some(project);

@@ -6,9 +6,9 @@
 use crate::actor_kind::ActorKind;
 use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
-use crate::context::SharedContext;
 use crate::error::Error;
 use crate::error::Reply;
+use crate::provider::ProviderContext;
 use crate::provider::authorized_client::{AuthorizedClient, check};
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::kernel::call::CallOutcome;
@@ -45,7 +45,7 @@ pub(crate) struct ProviderActor {
 
 impl Behavior for ProviderActor {
     type Command = Command;
-    type Host = SharedContext;
+    type Host = ProviderContext;
     const KIND: ActorKind = ActorKind::Provider;
 
     fn new(context: BehaviorContext<Self>) -> Self {

@@ -1,10 +1,9 @@
 //! The way to a provider: its client, and the one place where a key meets a request.
 
-use crate::context::SharedContext;
 use crate::error::{Error, VaultAccessError};
+use crate::provider::ProviderContext;
 use crate::provider::call_failure::CallFailure;
 use crate::settings::{PublicHttp, Settings};
-use crate::vault::VaultHandle;
 use crate::vault::actor::KeyUse;
 use arbiter_core::kernel::refusal::{Problems, Refusal};
 use arbiter_core::provider::{Provider, ProviderType};
@@ -80,7 +79,7 @@ impl AuthorizedClient {
     /// Connects for `holder`; the key of our certificate leaves the vault here and stays with the clients.
     pub(crate) async fn open(
         provider: Provider,
-        shared: &Arc<SharedContext>,
+        shared: &Arc<ProviderContext>,
         holder: String,
     ) -> Result<Self, Error> {
         let settings = &shared.settings;
@@ -88,7 +87,7 @@ impl AuthorizedClient {
         let identity = match provider.client_cert.clone().zip(provider.client_key_id.clone()) {
             Some((certificate, key_id)) => {
                 let wanted = KeyUse { key_id, holder, host: target.host().to_owned(), purpose: TLS };
-                let key = VaultHandle(Arc::clone(shared)).use_key(wanted).await?;
+                let key = shared.vault.use_key(wanted).await?;
                 Some(ClientIdentity { certificate, key })
             }
             None => None,
@@ -108,7 +107,7 @@ impl AuthorizedClient {
     /// The provider's key, after its use by `holder` is in the log; `None` when it needs none.
     pub(crate) async fn key(
         &self,
-        shared: &Arc<SharedContext>,
+        shared: &Arc<ProviderContext>,
         holder: &str,
         purpose: &'static str,
     ) -> Result<Option<SecretString>, Error> {
@@ -117,14 +116,14 @@ impl AuthorizedClient {
         };
         let (holder, host) = (holder.to_owned(), self.host.clone());
         let wanted = KeyUse { key_id, holder, host, purpose };
-        VaultHandle(Arc::clone(shared)).use_key(wanted).await.map(Some)
+        shared.vault.use_key(wanted).await.map(Some)
     }
 
     /// Lends the client and the key to one call for `holder`; says whether a key went along. The call does not
     /// outlive the lock of the vault.
     pub(crate) async fn with_key<T>(
         &self,
-        shared: &Arc<SharedContext>,
+        shared: &Arc<ProviderContext>,
         holder: &str,
         call: impl AsyncFnOnce(&Client, Option<&SecretString>) -> Result<T, CallError>,
     ) -> Result<(T, bool), CallFailure> {
@@ -143,7 +142,7 @@ impl AuthorizedClient {
     /// The models the provider offers, and how long the answer took in milliseconds.
     pub(crate) async fn models(
         &self,
-        shared: &Arc<SharedContext>,
+        shared: &Arc<ProviderContext>,
         purpose: &'static str,
     ) -> (Result<Vec<ModelInfo>, CallFailure>, u64) {
         let next_lock = shared.open_vault.next_lock();

@@ -3,11 +3,12 @@
 //! Owns a copy of rows, so that a call does not read them all. Code that changes a row calls
 //! [`ProviderCache::invalidate`] after the commit; the next call reads again.
 
-use crate::context::SharedContext;
 use crate::error::Error;
+use crate::vault::open_vault::OpenVault;
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::provider::Provider;
 use arbiter_core::provider::rank::{self, Candidate};
+use arbiter_store::Store;
 use parking_lot::RwLock;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -40,7 +41,7 @@ impl ProviderCache {
     }
 
     /// Every provider.
-    pub(crate) async fn all(&self, shared: &SharedContext) -> Result<Arc<[CachedProvider]>, Error> {
+    pub(crate) async fn all(&self, store: &Store) -> Result<Arc<[CachedProvider]>, Error> {
         let generation = {
             let cache = self.0.read();
             if let Some(known) = &cache.1 {
@@ -49,12 +50,12 @@ impl ProviderCache {
             cache.0
         };
         let mut offers: HashMap<ProviderId, BTreeSet<String>> = HashMap::new();
-        for (id, models) in shared.store.offers().await? {
+        for (id, models) in store.offers().await? {
             offers.insert(id, models.into_iter().map(|model| model.id).collect());
         }
         let mut known = Vec::new();
-        for provider in shared.store.all_providers().await? {
-            let median = shared.store.median_latency(provider.id.to_string()).await?;
+        for provider in store.all_providers().await? {
+            let median = store.median_latency(provider.id.to_string()).await?;
             #[allow(clippy::cast_precision_loss)] // latencies stay far below 2^52
             let latency_ms = median.map(|ms| ms as f64);
             let models = offers.remove(&provider.id).unwrap_or_default();
@@ -70,12 +71,14 @@ impl ProviderCache {
     }
 
     /// Returns the usable providers, the best first.
-    pub(crate) async fn usable(&self, shared: &SharedContext) -> Result<Vec<CachedProvider>, Error> {
-        let all = self.all(shared).await?;
-        let usable: Vec<&CachedProvider> = all
-            .iter()
-            .filter(|known| known.provider.is_usable(shared.open_vault.access(&known.provider)))
-            .collect();
+    pub(crate) async fn usable(
+        &self,
+        store: &Store,
+        vault: &OpenVault,
+    ) -> Result<Vec<CachedProvider>, Error> {
+        let all = self.all(store).await?;
+        let usable: Vec<&CachedProvider> =
+            all.iter().filter(|known| known.provider.is_usable(vault.access(&known.provider))).collect();
         let candidates: Vec<Candidate<'_>> = usable
             .iter()
             .map(|known| Candidate { provider: &known.provider, latency_ms: known.latency_ms })

@@ -4,9 +4,9 @@
 //! Restart: at once, with a beat.
 
 use crate::actor_kind::ActorKind;
-use crate::context::SharedContext;
 use crate::error::Error;
 use crate::error::Reply;
+use crate::provider::ProviderContext;
 use crate::provider::ProvidersHandle;
 use crate::provider::call_failure::CallFailure;
 use crate::provider::call_failure::error_kind;
@@ -27,32 +27,33 @@ const NEXT: &str = "next";
 const JITTER_PERCENT: u32 = 10;
 
 /// Handle of the heartbeats' actors.
-pub(crate) struct HeartbeatsHandle(pub(crate) Arc<SharedContext>);
+#[derive(Clone)]
+pub(crate) struct HeartbeatsHandle(pub(crate) Arc<ProviderContext>);
 
 impl HeartbeatsHandle {
     /// Starts the heartbeat of a provider, with a first beat.
     pub(crate) fn ensure_started(&self, id: &ProviderId) {
-        self.0.registries.heartbeats.ensure_started(id.as_str());
+        self.0.heartbeats.ensure_started(id.as_str());
     }
 
     /// Beats now and returns what was found.
     pub(crate) async fn heartbeat(&self, id: &ProviderId) -> Result<Provider, Error> {
-        self.0.registries.heartbeats.ask(id.as_str(), |answer| Command::Heartbeat(Some(answer))).await
+        self.0.heartbeats.ask(id.as_str(), |answer| Command::Heartbeat(Some(answer))).await
     }
 
     /// Sends a heartbeat for an external timer; the own timer takes over after two silent intervals.
     pub(crate) async fn beat_scheduled(&self, id: &ProviderId) -> Result<Provider, Error> {
-        self.0.registries.heartbeats.ask(id.as_str(), Command::Scheduled).await
+        self.0.heartbeats.ask(id.as_str(), Command::Scheduled).await
     }
 
     /// Beats without being waited for.
     pub(crate) fn beat_soon(&self, id: &ProviderId) {
-        self.0.registries.heartbeats.tell(id.as_str(), Command::Heartbeat(None));
+        self.0.heartbeats.tell(id.as_str(), Command::Heartbeat(None));
     }
 
     /// Every provider beats.
     pub(crate) fn beat_all(&self) {
-        self.0.registries.heartbeats.tell_all(|| Command::Heartbeat(None));
+        self.0.heartbeats.tell_all(|| Command::Heartbeat(None));
     }
 }
 
@@ -72,7 +73,7 @@ pub(crate) struct HeartbeatActor {
 
 impl Behavior for HeartbeatActor {
     type Command = Command;
-    type Host = SharedContext;
+    type Host = ProviderContext;
     const KIND: ActorKind = ActorKind::Heartbeat;
 
     fn new(context: BehaviorContext<Self>) -> Self {

@@ -2,17 +2,18 @@
 //!
 //! Not an actor: a prompt takes nothing from the agent's work at beads.
 
+use crate::bead::BeadAction;
 use crate::bead::release;
-use crate::bead::{BeadAction, BeadsHandle};
 use crate::call::chat::{self, Completion};
 use crate::call::failover::{self, FirstCandidate};
 use crate::call::in_flight::InFlightGuard;
 use crate::call::ledger_entry::Attribution;
 use crate::caller::Caller;
-use crate::context::SharedContext;
 use crate::error::Error;
 use crate::provider::call_failure::CallFailure;
+use crate::run::RunContext;
 use crate::runtime::random;
+use crate::services::Services;
 use arbiter_core::agent::persona::Persona;
 use arbiter_core::agent::{Agent, Kind as AgentKind, Status as AgentStatus};
 use arbiter_core::kernel::call::Kind;
@@ -31,7 +32,7 @@ use std::time::Duration;
 
 /// Handle of prompts and runs.
 #[derive(Clone)]
-pub struct WorkHandle(pub(crate) Arc<SharedContext>);
+pub struct WorkHandle(pub(crate) Arc<RunContext>);
 
 /// A prompt to an agent.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ impl WorkHandle {
         let agent = self.check(&requested).await?;
         let shared = &self.0;
         let id = RunId::from_random(random::bytes16());
-        let in_flight_guard = InFlightGuard::of(shared, &id);
+        let in_flight_guard = InFlightGuard::of(&shared.calls, &id);
         let cancellation = in_flight_guard.cancellation();
         let persona = shared.personas.of(&agent).await?;
         let request = request(&agent, persona.as_ref(), &requested);
@@ -78,7 +79,7 @@ impl WorkHandle {
         unit.change(Change::StartRun(run.clone()));
         shared.store.commit(unit).await?;
         let mut run_guard = RunGuard {
-            shared: Arc::clone(shared),
+            shared: Arc::clone(&shared.services),
             run: Some(run),
             in_flight_guard: Some(in_flight_guard),
             by: agent.id.to_string(),
@@ -120,8 +121,9 @@ impl WorkHandle {
         let id = agent.provider_id.clone().ok_or_else(gone)?;
         let provider = shared.store.provider(id.to_string()).await?.ok_or_else(gone)?;
         let named = agent.config.model.as_deref();
-        let candidates = failover::candidates(shared, &provider, named, FirstCandidate::Weighted).await?;
-        chat::chat(shared, candidates, agent.id.as_str(), attribution, request, None).await.map_err(
+        let candidates =
+            failover::candidates(&shared.calls.providers, &provider, named, FirstCandidate::Weighted).await?;
+        chat::chat(&shared.calls, candidates, agent.id.as_str(), attribution, request, None).await.map_err(
             |failure| match failure {
                 CallFailure::Error(error) => error,
                 failure @ CallFailure::Call(_) => failure.into(),
@@ -176,10 +178,8 @@ impl WorkHandle {
         let bead =
             found.as_ref().filter(|run| run.status == Status::Running).and_then(|run| run.bead_id.clone());
         if let Some(bead) = bead {
-            BeadsHandle(Arc::clone(shared))
-                .act(caller, &bead, BeadAction::Block { reason: by }, None)
-                .await?;
-        } else if !shared.in_flight.end(id, by).await {
+            shared.beads.act(caller, &bead, BeadAction::Block { reason: by }, None).await?;
+        } else if !shared.calls.in_flight.end(id, by).await {
             let run = found.ok_or_else(|| Refusal::not_found("run", id.as_str()))?;
             return Err(Refusal::conflict("run-ended", format!("run {id} has ended: {}", run.status)).into());
         }
@@ -202,7 +202,7 @@ fn request(agent: &Agent, persona: Option<&Persona>, requested: &AgentPrompt) ->
 /// A run that has begun. If it is dropped before its end is written, the caller has gone and the run is
 /// cancelled.
 struct RunGuard {
-    shared: Arc<SharedContext>,
+    shared: Arc<Services>,
     run: Option<Run>,
     in_flight_guard: Option<InFlightGuard>,
     by: String,
@@ -259,7 +259,7 @@ impl Drop for RunGuard {
     }
 }
 
-async fn finish(shared: &SharedContext, by: &str, run: &Run) -> Result<(), Error> {
+async fn finish(shared: &Services, by: &str, run: &Run) -> Result<(), Error> {
     let mut unit = Unit::new(shared.clock.now(), by, "runs");
     release::finish_run(&mut unit, run);
     shared.store.commit(unit).await?;

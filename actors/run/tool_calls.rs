@@ -2,8 +2,8 @@
 
 use crate::bead::{BeadsHandle, RunResult, edge_event};
 use crate::caller::Caller;
-use crate::context::SharedContext;
 use crate::error::Error;
+use crate::run::RunContext;
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::creation_limits;
 use arbiter_core::bead::edit::{Edge, NewBead};
@@ -14,8 +14,7 @@ use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::BeadId;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::prompt::tools::{Action, WaitForCreated};
-use arbiter_store::{Change, StoreError};
-use std::sync::Arc;
+use arbiter_store::{Change, Store, StoreError};
 
 /// Kind of dependency from a created bead to its origin.
 const SPAWNED: &str = "discovered-from";
@@ -30,12 +29,12 @@ pub(crate) enum ToolOutcome {
 
 /// Does what an agent chose while it holds `bead`.
 pub(crate) async fn act(
-    shared: &Arc<SharedContext>,
+    shared: &RunContext,
     agent: &Agent,
     bead: &BeadId,
     action: Action,
 ) -> Result<ToolOutcome, Error> {
-    let beads = BeadsHandle(Arc::clone(shared));
+    let beads = shared.beads.clone();
     let caller = Caller::named(agent.id.as_str());
     Ok(match action {
         Action::Finish { summary } => ToolOutcome::End(RunResult::Complete(summary)),
@@ -49,13 +48,13 @@ pub(crate) async fn act(
         },
         Action::Delegate { target, reason } => {
             let agents = shared.store.started_agents().await?;
-            match handoff::check(&held_bead(shared, bead).await?, &agent.id, &target, &agents) {
+            match handoff::check(&held_bead(&shared.store, bead).await?, &agent.id, &target, &agents) {
                 Ok(()) => ToolOutcome::End(RunResult::HandOff(target, reason)),
                 Err(problem) => ToolOutcome::Reply(problem),
             }
         }
         Action::CreateBead { title, description, role, wait } => {
-            let parent = held_bead(shared, bead).await?;
+            let parent = held_bead(&shared.store, bead).await?;
             if let Some(problem) = creation_problem(shared, &parent, role.as_deref()).await? {
                 return Ok(ToolOutcome::Reply(problem));
             }
@@ -87,14 +86,14 @@ fn reply_or_fail(error: Error) -> Result<ToolOutcome, Error> {
     }
 }
 
-async fn held_bead(shared: &SharedContext, id: &BeadId) -> Result<Bead, Error> {
-    let found = shared.store.bead(id.to_string()).await?;
+async fn held_bead(store: &Store, id: &BeadId) -> Result<Bead, Error> {
+    let found = store.bead(id.to_string()).await?;
     found.ok_or_else(|| Refusal::not_found("bead", id.as_str()).into())
 }
 
 /// Returns the reason why no bead can be created, if there is one.
 async fn creation_problem(
-    shared: &SharedContext,
+    shared: &RunContext,
     parent: &Bead,
     role: Option<&str>,
 ) -> Result<Option<String>, Error> {

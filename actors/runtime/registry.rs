@@ -17,6 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The longest wait of a question for a permit.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The id of an actor that exists once.
+pub(crate) const SINGLETON_ID: &str = "main";
+
 /// The threads that actors live on.
 #[derive(Clone)]
 pub(crate) struct ActorThreads {

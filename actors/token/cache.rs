@@ -3,8 +3,8 @@
 //! Owns a copy of two tables that every change replaces. The secrets themselves are in no table: what is
 //! kept and compared are digests.
 
-use crate::context::SharedContext;
 use crate::error::Error;
+use crate::services::Services;
 use arbiter_core::kernel::lease;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::{Proof, Token};
@@ -101,7 +101,7 @@ impl Default for TokenCache {
 
 impl TokenCache {
     /// Reloads the cache from the store, and notifies the streams that watch for revocations.
-    pub(crate) async fn load(&self, shared: &SharedContext) -> Result<(), Error> {
+    pub(crate) async fn load(&self, shared: &Services) -> Result<(), Error> {
         let _loading = self.loading.lock().await;
         let (tokens, sessions) = (shared.store.tokens().await?, shared.store.sessions().await?);
         let mut fresh = TokenIndex::default();
@@ -127,7 +127,7 @@ impl TokenCache {
     }
 
     /// Finds the holder of a token by its text.
-    pub(crate) fn find_by_text(&self, shared: &Arc<SharedContext>, text: &str) -> Option<AuthenticatedToken> {
+    pub(crate) fn find_by_text(&self, shared: &Arc<Services>, text: &str) -> Option<AuthenticatedToken> {
         let digest = Sha256::digest(text.as_bytes()).into();
         self.find_valid(shared, |index| Some((Arc::clone(index.texts.get(&digest)?), None)))
     }
@@ -135,7 +135,7 @@ impl TokenCache {
     /// Finds the holder of a certificate by its fingerprint.
     pub(crate) fn find_by_certificate(
         &self,
-        shared: &Arc<SharedContext>,
+        shared: &Arc<Services>,
         fingerprint: &str,
     ) -> Option<AuthenticatedToken> {
         let digest = parse(fingerprint)?;
@@ -143,11 +143,7 @@ impl TokenCache {
     }
 
     /// Finds the holder of a session by its secret.
-    pub(crate) fn find_by_session(
-        &self,
-        shared: &Arc<SharedContext>,
-        text: &str,
-    ) -> Option<AuthenticatedToken> {
+    pub(crate) fn find_by_session(&self, shared: &Arc<Services>, text: &str) -> Option<AuthenticatedToken> {
         let digest = Sha256::digest(text.as_bytes()).into();
         self.find_valid(shared, |index| {
             let (entry, end) = index.sessions.get(&digest)?;
@@ -157,7 +153,7 @@ impl TokenCache {
 
     fn find_valid(
         &self,
-        shared: &Arc<SharedContext>,
+        shared: &Arc<Services>,
         find: impl FnOnce(&TokenIndex) -> Option<(Arc<CachedToken>, Option<(SecretDigest, Timestamp)>)>,
     ) -> Option<AuthenticatedToken> {
         let (entry, session) = find(&self.index.read())?;
@@ -170,7 +166,7 @@ impl TokenCache {
         Some(authenticated)
     }
 
-    fn is_still_valid(&self, shared: &Arc<SharedContext>, authenticated: &AuthenticatedToken) -> bool {
+    fn is_still_valid(&self, shared: &Arc<Services>, authenticated: &AuthenticatedToken) -> bool {
         let again = match (&authenticated.session, parse(&authenticated.token.digest)) {
             (Some((digest, _)), _) => {
                 let index = self.index.read();
@@ -186,7 +182,7 @@ impl TokenCache {
     }
 
     /// Waits until the token or the session is revoked or has expired.
-    pub(crate) async fn until_ended(&self, shared: &Arc<SharedContext>, authenticated: &AuthenticatedToken) {
+    pub(crate) async fn until_ended(&self, shared: &Arc<Services>, authenticated: &AuthenticatedToken) {
         let mut changed = self.changed.subscribe();
         while self.is_still_valid(shared, authenticated) {
             let left = authenticated.ends_at().map_or(Duration::MAX, |end| end.since(shared.clock.now()));
@@ -201,7 +197,7 @@ impl TokenCache {
 }
 
 /// Records the use of a token in the background, at most once a minute.
-fn note_use(shared: &Arc<SharedContext>, entry: &Arc<CachedToken>, now: Timestamp) {
+fn note_use(shared: &Arc<Services>, entry: &Arc<CachedToken>, now: Timestamp) {
     let noted = entry.noted.load(Ordering::Relaxed);
     let ms = now.as_millis();
     if ms - noted < USE_NOTED_EVERY_MS

@@ -7,11 +7,11 @@
 
 use crate::actor_kind::ActorKind;
 use crate::caller::Caller;
-use crate::context::SharedContext;
 use crate::error::Error;
 use crate::error::Reply;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::vault::Unlocked;
+use crate::vault::VaultContext;
 use crate::vault::open_vault::RolledBack;
 use crate::vault::throttle::Throttle;
 use crate::vault::transfer::ImportedKeys;
@@ -118,7 +118,7 @@ pub(crate) struct VaultActor {
 
 impl Behavior for VaultActor {
     type Command = Command;
-    type Host = SharedContext;
+    type Host = VaultContext;
     const KIND: ActorKind = ActorKind::Vault;
 
     fn new(context: BehaviorContext<Self>) -> Self {

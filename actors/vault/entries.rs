@@ -4,8 +4,8 @@
 //! is reported. What replaces or deletes tells first, so that nothing that was there changes unrecorded.
 
 use crate::caller::Caller;
-use crate::context::SharedContext;
 use crate::error::Error;
+use crate::vault::VaultContext;
 use crate::vault::actor::VaultActor;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub(crate) const PROVIDER_KEY: &str = "key_";
 
 /// Keys named and meant for a provider that does not exist, and used by no other.
-pub(crate) async fn orphans(shared: &SharedContext) -> Result<Vec<String>, Error> {
+pub(crate) async fn orphans(shared: &VaultContext) -> Result<Vec<String>, Error> {
     let candidates: Vec<String> = {
         let snapshot = shared.open_vault.snapshot();
         let keys = snapshot.keys.iter();

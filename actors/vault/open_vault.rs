@@ -3,8 +3,8 @@
 //! Owns the lock around the file and the picture of it that everybody may look at. Must not decide who
 //! may change anything: that is the actor's.
 
-use crate::context::SharedContext;
 use crate::error::{Error, VaultAccessError};
+use crate::services::Services;
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
@@ -198,7 +198,7 @@ impl OpenVault {
     /// Works with the file on a blocking thread: a derivation takes a tenth of a second.
     pub(crate) async fn work<T: Send + 'static>(
         &self,
-        shared: &SharedContext,
+        shared: &Services,
         work: impl FnOnce(&mut Vault) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, Error> {
         let (file, snapshot) = (Arc::clone(&self.file), Arc::clone(&self.snapshot));
@@ -229,7 +229,7 @@ impl OpenVault {
 
 /// Runs what derives keys on a blocking thread.
 pub(crate) async fn blocking<T: Send + 'static>(
-    shared: &SharedContext,
+    shared: &Services,
     work: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
 ) -> Result<T, Error> {
     let crashed = |_| Error::Crashed { actor: "the vault's thread".to_owned() };

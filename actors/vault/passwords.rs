@@ -1,8 +1,9 @@
 //! Bulk operations of the vault's actor: change of the password, and rewrap of entries with too few rounds.
 
 use crate::caller::Caller;
-use crate::context::{SINGLETON_ID, SharedContext};
 use crate::error::Error;
+use crate::runtime::registry::SINGLETON_ID;
+use crate::vault::VaultContext;
 use crate::vault::actor::{Command, VaultActor};
 use crate::vault::open_vault::blocking;
 use arbiter_core::kernel::event::NewEvent;
@@ -32,7 +33,7 @@ pub(crate) fn changes_of(entry: &RewrittenEntry) -> Value {
 }
 
 /// Re-encrypts the entries below the configured cost, outside of the vault; `None` if there are none.
-async fn rewrap(shared: &Arc<SharedContext>) -> Result<Option<Rewrite>, Error> {
+async fn rewrap(shared: &Arc<VaultContext>) -> Result<Option<Rewrite>, Error> {
     let begun = shared.open_vault.work(shared, |vault| vault.begin_rewrap()).await?;
     let Some(mut rewrite) = begun else { return Ok(None) };
     let now = shared.clock.now();
@@ -86,7 +87,7 @@ impl VaultActor {
         self.context.shared.runtime.spawn(async move {
             match rewrap(&shared).await {
                 Ok(Some(done)) if !shared.is_stopping() => {
-                    shared.registries.vault.tell(SINGLETON_ID, Command::Rewrapped(Box::new(done)));
+                    shared.vault.tell(SINGLETON_ID, Command::Rewrapped(Box::new(done)));
                 }
                 Ok(_) => {}
                 Err(error) => tracing::info!(%error, "keys were not rewrapped; the next unlock tries again"),

@@ -122,7 +122,7 @@ async fn update(request: ApiRequest, body: ProviderPatchBody) -> Result<Reply, A
 }
 
 async fn remove(request: ApiRequest) -> Result<Reply, ApiError> {
-    request.handles().providers.delete(&request.caller()?, &id(&request), request.cascade()?).await?;
+    request.handles().projects.delete_provider(&request.caller()?, &id(&request), request.cascade()?).await?;
     Ok(Reply::no_content())
 }
 

@@ -1,7 +1,7 @@
 //! The graph of questions between actors, made from the sources of the actors.
 //!
 //! An arrow is found by following calls from the methods of an actor to the registries, by the names of handles,
-//! methods and functions. Nodes are the fields of `actors/registries.rs`; `run` and `gateway` are tasks.
+//! methods and functions. Nodes are the fields of type `Registry` of the nouns' contexts; `run` and `gateway` are tasks.
 //! `ARBITER_BLESS=1` writes the part of ARCHITECTURE.md anew.
 
 use crate::tidy::folders::cyclic;
@@ -105,18 +105,30 @@ fn without_spawns(text: &str) -> String {
     text
 }
 
+/// The types and names of the fields that the contexts of the nouns share: their registries, and handles of others.
+static FIELDS: LazyLock<BTreeSet<(String, String)>> = LazyLock::new(|| {
+    let sources = files("actors", &[".rs"]).into_iter().filter(|(path, _)| !is_test(path));
+    let text: Vec<String> = sources.map(|(_, text)| text).collect();
+    let field = |line: &str| {
+        let (name, kind) = line.strip_prefix("    pub(crate) ")?.strip_suffix(',')?.split_once(": ")?;
+        (kind.starts_with("Registry<") || kind.ends_with("Handle"))
+            .then(|| (kind.to_owned(), name.to_owned()))
+    };
+    text.iter().flat_map(|text| text.lines()).filter_map(field).collect()
+});
+
 /// Returns the registries that a text addresses by itself.
 fn direct(text: &str) -> BTreeSet<Effect> {
     let mut found = BTreeSet::new();
-    for (at, prefix) in text.match_indices(".registries.") {
-        let rest = &text[at + prefix.len()..];
-        let (registry, rest) = rest.split_at(word_end(rest));
-        let Some(rest) = rest.strip_prefix('.') else { continue };
-        match &rest[..word_end(rest)] {
-            "ask" | "ask_queued" => found.insert((registry.to_owned(), true)),
-            "tell" | "tell_all" | "ensure_started" => found.insert((registry.to_owned(), false)),
-            _ => false,
-        };
+    for (_, registry) in FIELDS.iter().filter(|(kind, _)| kind.starts_with("Registry<")) {
+        for (at, prefix) in text.match_indices(&format!(".{registry}.")) {
+            let rest = &text[at + prefix.len()..];
+            match &rest[..word_end(rest)] {
+                "ask" | "ask_queued" => found.insert((registry.clone(), true)),
+                "tell" | "tell_all" | "ensure_started" => found.insert((registry.clone(), false)),
+                _ => false,
+            };
+        }
     }
     found
 }
@@ -137,7 +149,10 @@ fn snake(name: &str) -> String {
 fn calls(own: &str, text: &str, known: &BTreeSet<Name>) -> BTreeSet<Name> {
     let mut found = BTreeSet::new();
     let mut receivers: Vec<(String, String)> = vec![("self".to_owned(), own.to_owned())];
-    receivers.push(("shared".to_owned(), "SharedContext".to_owned()));
+    // The composition implements what the contexts forward.
+    receivers.extend(["starter", "observer"].map(|name| (name.to_owned(), "SharedContext".to_owned())));
+    let handles = FIELDS.iter().filter(|(kind, _)| kind.ends_with("Handle"));
+    receivers.extend(handles.map(|(kind, field)| (field.clone(), kind.clone())));
     let owners: BTreeSet<&String> = known.iter().map(|(owner, _)| owner).filter(|o| !o.is_empty()).collect();
     for &handle in &owners {
         for (at, _) in text.match_indices(handle.as_str()) {
@@ -159,6 +174,9 @@ fn calls(own: &str, text: &str, known: &BTreeSet<Name>) -> BTreeSet<Name> {
     }
     for owner in owners {
         receivers.push((snake(owner), owner.clone()));
+        if owner.ends_with("Context") {
+            receivers.push(("shared".to_owned(), owner.clone()));
+        }
         for (at, pattern) in text.match_indices(&format!("{owner}::")) {
             if word_before(text, at).is_empty() {
                 let method = &text[at + pattern.len()..];
@@ -219,15 +237,9 @@ fn effects(functions: &[Function], text: impl Fn(&Function) -> String) -> Vec<(&
 static GRAPH: LazyLock<BTreeSet<(String, String, bool)>> = LazyLock::new(graph);
 
 fn graph() -> BTreeSet<(String, String, bool)> {
-    let registries = fs::read_to_string(root().join("actors/registries.rs")).unwrap();
-    let actors: BTreeMap<String, String> = registries
-        .lines()
-        .filter(|line| line.contains(": ") && (line.ends_with("Retire;") || line.ends_with("Keep;")))
-        .map(|line| {
-            let (field, rest) = line.trim().split_once(": ").unwrap();
-            (rest[..word_end(rest)].to_owned(), field.to_owned())
-        })
-        .collect();
+    let actor = |kind: &str| Some(kind.strip_prefix("Registry<")?.strip_suffix('>')?.to_owned());
+    let actors: BTreeMap<String, String> =
+        FIELDS.iter().filter_map(|(kind, field)| Some((actor(kind)?, field.clone()))).collect();
     let mut all = Vec::new();
     for (path, text) in files("actors", &[".rs"]).into_iter().filter(|(path, _)| !is_test(path)) {
         let top = path.components().nth(1).unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");

@@ -16,16 +16,7 @@ const PARTS: &[Part] = &[
     Part {
         folder: "actors",
         root: "crate::",
-        composition: &[
-            "context",
-            "handles",
-            "lib",
-            "orchestrator",
-            "recovery",
-            "registries",
-            "retention",
-            "start",
-        ],
+        composition: &["context", "handles", "lib", "orchestrator", "recovery", "retention", "start"],
     },
     Part { folder: "src/core", root: "crate::", composition: &["lib"] },
     Part { folder: "src/store", root: "crate::", composition: &["lib", "store"] },
@@ -119,6 +110,23 @@ fn actor_runtime_uses_no_sibling() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn context_of_all_nouns_is_composition_only() {
+    let composition = PARTS.iter().find(|part| part.folder == "actors").unwrap().composition;
+    let mut wrong = Vec::new();
+    for (path, text) in files("actors", &[".rs"]) {
+        let is_beside = path.components().count() == 2;
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        if is_beside && composition.contains(&stem) {
+            continue;
+        }
+        for (number, line) in code(&text).filter(|(_, line)| line.contains("SharedContext")) {
+            wrong.push(format!("{}:{number}: {line}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "a noun gets a context of its own: {wrong:#?}");
 }
 
 #[test]

@@ -251,7 +251,7 @@ pub(crate) async fn watch_events(shared: &Arc<BeadFileContext>) -> Result<(), Er
                     Err(error) => tracing::warn!(%error, "the projects with files could not be read"),
                 }
                 if with_files.contains(&event.subject) {
-                    task_context.bead_files.tell(&event.subject, Command::PathChanged);
+                    task_context.bead_files.wake(&event.subject, "path", Command::PathChanged);
                 }
                 continue;
             }
@@ -260,7 +260,7 @@ pub(crate) async fn watch_events(shared: &Arc<BeadFileContext>) -> Result<(), Er
             if let Some(project) = event.project_id.as_deref().filter(|_| is_work)
                 && with_files.contains(project)
             {
-                task_context.bead_files.tell(project, Command::BeadsChanged);
+                task_context.bead_files.wake(project, "beads", Command::BeadsChanged);
             }
         }
     });

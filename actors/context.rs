@@ -11,7 +11,7 @@ use crate::call::{BudgetObserver, CallContext};
 use crate::decision::{DecisionContext, DecisionsHandle};
 use crate::dispatch::DispatchContext;
 use crate::dispatch::dispatcher::DispatcherHandle;
-use crate::event::bus::{BusContext, BusHandle};
+use crate::event::bus::{Backlog, BusContext, BusHandle};
 use crate::event::notifier::{NotifierContext, NotifierHandle};
 use crate::gateway::GatewayContext;
 use crate::orchestrator::OrchestratorActor;
@@ -60,11 +60,11 @@ impl SharedContext {
         services: &Arc<Services>,
         open_vault: OpenVault,
         personas: PersonaStore,
+        backlog: Arc<Backlog>,
         last_seq: u64,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|own| {
-            Self::compose(services, Arc::new(open_vault), Arc::new(personas), last_seq, own)
-        })
+        let bus = BusHandle(BusContext::new(Arc::clone(services), backlog, last_seq));
+        Arc::new_cyclic(|own| Self::compose(services, Arc::new(open_vault), Arc::new(personas), bus, own))
     }
 
     /// Builds the contexts, each after those that it uses.
@@ -72,7 +72,7 @@ impl SharedContext {
         services: &Arc<Services>,
         open_vault: Arc<OpenVault>,
         persona_store: Arc<PersonaStore>,
-        last_seq: u64,
+        bus: BusHandle,
         own: &Weak<Self>,
     ) -> Self {
         let with = || Arc::clone(services);
@@ -95,7 +95,6 @@ impl SharedContext {
             runs: Arc::clone(&beads.0.runs),
         });
         let agents = AgentsHandle(AgentContext::new(with(), Arc::clone(&runs), token_cache));
-        let bus = BusHandle(BusContext::new(with(), last_seq));
         let (gateway_calls, gateway_providers) = (Arc::clone(&calls), providers.clone());
         Self {
             projects: ProjectsHandle(ProjectContext::new(with(), agents.clone())),

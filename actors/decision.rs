@@ -161,7 +161,7 @@ impl DecisionsHandle {
 
     /// Makes the actor of a decision read its row again after an outside change.
     pub(crate) fn recheck(&self, id: &DecisionId) {
-        self.0.decisions.tell(id.as_str(), Command::Due);
+        self.0.decisions.wake(id.as_str(), "due", Command::Due);
     }
 }
 

@@ -16,7 +16,6 @@ use crate::dispatch::pull_actor::PullActor;
 use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
 use crate::services::{Services, deref_to_services};
 use crate::vault::open_vault::OpenVault;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 /// The parts that the dispatcher and the pull queue use.
@@ -26,8 +25,6 @@ pub(crate) struct DispatchContext {
     pub(crate) decisions: DecisionsHandle,
     pub(crate) budget_guard: Arc<BudgetGuard>,
     pub(crate) open_vault: Arc<OpenVault>,
-    /// Set while a message to the dispatcher is on its way.
-    pub(crate) wake_requested: AtomicBool,
     pub(crate) queue: PullQueue,
     pub(crate) dispatcher: Registry<DispatcherActor>,
     pub(crate) pulls: Registry<PullActor>,
@@ -48,7 +45,6 @@ impl DispatchContext {
             beads,
             budget_guard,
             open_vault,
-            wake_requested: AtomicBool::new(false),
             queue: PullQueue::default(),
             dispatcher: Registry::new(Weak::clone(own), Affinity::Root, IdlePolicy::Keep),
             pulls: Registry::new(Weak::clone(own), Affinity::Root, IdlePolicy::Keep),

@@ -115,15 +115,19 @@ impl OrchestratorHandle {
         Ok(())
     }
 
-    /// Passes a failure on to the orchestrator.
-    pub(crate) fn report_failure(&self, failure: ActorFailure<ActorKind>) {
-        self.0.orchestrator.tell(SINGLETON_ID, Command::Failed(failure));
+    /// Lets the orchestrator handle the failures of actors whenever some arrive.
+    pub(crate) async fn forward_failures(self) {
+        loop {
+            self.0.failures.arrived().await;
+            self.0.orchestrator.wake(SINGLETON_ID, "failed", Command::Failed);
+        }
     }
 }
 
 /// The commands of the orchestrator.
 pub(crate) enum Command {
-    Failed(ActorFailure<ActorKind>),
+    /// Handles the failures that wait.
+    Failed,
     Sweep,
     Retention,
 }
@@ -150,7 +154,11 @@ impl Behavior for OrchestratorActor {
     async fn handle(&mut self, command: Command) {
         let shared = Arc::clone(&self.context.shared);
         match command {
-            Command::Failed(failure) => self.failed(failure).await,
+            Command::Failed => {
+                while let Some(failure) = shared.failures.pop() {
+                    self.failed(failure).await;
+                }
+            }
             Command::Sweep => {
                 let idle = i64::try_from(shared.settings.idle_retire.as_millis()).unwrap_or(i64::MAX);
                 let before = shared.clock.now().as_millis().saturating_sub(idle);
@@ -208,10 +216,11 @@ async fn escalate(shared: &Arc<SharedContext>, failure: &ActorFailure<ActorKind>
             let beads = shared.beads.clone();
             let id = BeadId::from_trusted(failure.id.clone());
             let pause = shared.settings.restart_window + Duration::from_secs(1);
+            let rest = shared.clock.sleep_until(shared.clock.now().plus(pause));
             let stopping = shared.stopping_token();
             shared.spawn_tracked(async move {
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
+                    () = rest => {}
                     // The next start finds the bead as it is stored.
                     () = stopping.cancelled_owned() => return,
                 }
@@ -229,7 +238,7 @@ async fn escalate(shared: &Arc<SharedContext>, failure: &ActorFailure<ActorKind>
 fn count(shared: &SharedContext, failure: &ActorFailure<ActorKind>) {
     for registry in shared.registries() {
         if registry.kind() == failure.kind {
-            registry.count_restart();
+            registry.count_restarts(failure.restarts);
             registry.restart_if_dead(&failure.id);
         }
     }

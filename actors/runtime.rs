@@ -10,6 +10,7 @@
 
 pub(crate) mod cell;
 pub(crate) mod clock;
+pub(crate) mod failure_queue;
 pub(crate) mod fault_injection;
 pub(crate) mod host;
 pub(crate) mod random;

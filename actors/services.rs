@@ -5,6 +5,7 @@
 use crate::actor_kind::ActorKind;
 use crate::runtime::cell::ActorFailure;
 use crate::runtime::clock::SharedClock;
+use crate::runtime::failure_queue::FailureQueue;
 use crate::runtime::fault_injection::FaultInjection;
 use crate::runtime::host::{Host, Limits};
 use crate::runtime::registry::ActorThreads;
@@ -12,7 +13,6 @@ use crate::settings::Settings;
 use arbiter_store::Store;
 use std::ops::Deref;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,7 +27,8 @@ pub(crate) struct Services {
     /// Work behind an answer that must end before the store closes.
     pub(crate) background_tasks: TaskTracker,
     threads: ActorThreads,
-    failures: mpsc::UnboundedSender<ActorFailure<ActorKind>>,
+    /// Failures of actors that the orchestrator has not handled yet.
+    pub(crate) failures: FailureQueue<ActorKind>,
     stopping: CancellationToken,
 }
 
@@ -37,7 +38,6 @@ impl Services {
         clock: SharedClock,
         settings: Settings,
         threads: ActorThreads,
-        failures: mpsc::UnboundedSender<ActorFailure<ActorKind>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             store,
@@ -47,7 +47,7 @@ impl Services {
             fault_injection: FaultInjection::default(),
             background_tasks: TaskTracker::new(),
             threads,
-            failures,
+            failures: FailureQueue::default(),
             stopping: CancellationToken::new(),
         })
     }
@@ -98,8 +98,7 @@ impl<C: Deref<Target = Services> + Send + Sync + 'static> Host for C {
     }
 
     fn report(&self, failure: ActorFailure<ActorKind>) {
-        // Without an orchestrator the process is ending, and so does the actor.
-        let _ = self.failures.send(failure);
+        self.failures.push(failure);
     }
 
     fn is_stopping(&self) -> bool {

@@ -4,6 +4,7 @@ use crate::context::SharedContext;
 use crate::dispatch::dispatcher::DispatcherHandle;
 use crate::dispatch::pull::PullsHandle;
 use crate::error::Error;
+use crate::event::bus::Backlog;
 use crate::event::subscription::Delivery;
 use crate::handles::Handles;
 use crate::orchestrator::OrchestratorHandle;
@@ -24,7 +25,8 @@ use arbiter_vault::{Iterations, Vault, VaultError};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 /// Time allowed for background work at shutdown.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -48,6 +50,8 @@ pub struct ActorSystem {
     shared: Arc<SharedContext>,
     system: System,
     root: Option<JoinHandle<()>>,
+    /// Tasks that wake bus and orchestrator; they end when this is dropped.
+    _forwarding: JoinSet<()>,
     _lock: DirectoryLock,
 }
 
@@ -64,39 +68,25 @@ pub async fn start(
 ) -> Result<ActorSystem, StartError> {
     let iterations = Iterations::try_from(settings.kdf_iterations)?;
     let vault = Vault::open(lock.directory().join("keys.json"), iterations)?;
-    // Unbounded, because the writer never waits for observers. It holds what the writer commits, one fsync a group,
-    // while the task below passes on one group, which takes no I/O. A group has at most `store_group_max` units.
-    let (publish, mut committed) = mpsc::unbounded_channel();
+    let backlog = Arc::new(Backlog::new(settings.bus_buffer));
+    let published = Arc::clone(&backlog);
     let store = Store::open(Options {
         directory: lock.directory().to_owned(),
         readers: settings.store_readers,
         group_max: settings.store_group_max,
         queue_max: settings.store_queue_max,
         now: clock.now(),
-        // The receiver is gone only when the actors are stopping.
-        publish: Box::new(move |events| drop(publish.send(events))),
+        publish: Box::new(move |events| published.push(events)),
         on_failure,
     })?;
     let (_, last_seq) = store.event_bounds().await?;
     let (threads, system, root) = start_threads(settings.threads).await.map_err(StartError::Thread)?;
-    // Unbounded, because an actor that failed does not wait. Each living actor adds at most `restart_limit` + 1
-    // failures in a restart window: one that has given up handles nothing before the window ends.
-    let (failures, mut failed) = mpsc::unbounded_channel();
-    let services = Services::new(store, clock, settings, threads, failures);
+    let services = Services::new(store, clock, settings, threads);
     let personas = PersonaStore::new(lock.directory());
-    let shared = SharedContext::new(&services, OpenVault::new(vault), personas, last_seq);
-    let bus = shared.bus.clone();
-    tokio::spawn(async move {
-        while let Some(events) = committed.recv().await {
-            bus.publish(events);
-        }
-    });
-    let orchestrator = OrchestratorHandle(Arc::clone(&shared));
-    tokio::spawn(async move {
-        while let Some(failure) = failed.recv().await {
-            orchestrator.report_failure(failure);
-        }
-    });
+    let shared = SharedContext::new(&services, OpenVault::new(vault), personas, backlog, last_seq);
+    let mut forwarding = JoinSet::new();
+    forwarding.spawn(shared.bus.clone().forward_backlog());
+    forwarding.spawn(OrchestratorHandle(Arc::clone(&shared)).forward_failures());
     shared.personas.tidy().await;
     shared.tokens.token_cache.load(&shared).await?;
     shared.calls.budget_guard.load(&shared).await?;
@@ -112,6 +102,7 @@ pub async fn start(
         shared,
         system,
         root: Some(root),
+        _forwarding: forwarding,
         _lock: lock,
     })
 }

@@ -146,7 +146,7 @@ impl BeadFilesActor {
         let hear = move |event: notify::Result<notify::Event>| {
             // A file that cannot be watched is read at the next start, or on request.
             if event.is_ok_and(|event| !event.kind.is_access()) {
-                shared.bead_files.tell(&id, Command::DirectoryChanged);
+                shared.bead_files.wake(&id, "directory", Command::DirectoryChanged);
             }
         };
         let watcher = notify::recommended_watcher(hear).and_then(|mut watcher| {

@@ -23,7 +23,6 @@ use arbiter_core::kernel::time::Timestamp;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The name of the timer of the next retry or deferral.
@@ -77,9 +76,7 @@ impl DispatcherHandle {
     /// Requests a dispatch pass. Requests during a pending one are merged.
     /// Runs a dispatch pass; simultaneous requests share one pass.
     pub fn dispatch_now(&self) {
-        if !self.0.wake_requested.swap(true, Ordering::AcqRel) {
-            self.0.dispatcher.tell(SINGLETON_ID, Command::Dispatch);
-        }
+        self.0.dispatcher.wake(SINGLETON_ID, "dispatch", Command::Dispatch);
     }
 }
 
@@ -109,8 +106,6 @@ impl Behavior for DispatcherActor {
 
     async fn handle(&mut self, command: Command) {
         let Command::Dispatch = command;
-        // Cleared before the look: what happens from here on is a new reason.
-        self.context.shared.wake_requested.store(false, Ordering::Release);
         if self.context.shared.is_stopping() {
             return;
         }

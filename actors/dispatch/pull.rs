@@ -12,7 +12,7 @@ use crate::runtime::cell::Behavior;
 use crate::runtime::registry::SINGLETON_ID;
 use arbiter_core::kernel::ids::{AgentId, ProjectId};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The longest wait for a bead, in seconds.
@@ -75,9 +75,7 @@ impl PullsHandle {
     }
 
     pub(crate) fn wake(&self) {
-        if !self.0.queue.wake_requested.swap(true, Ordering::AcqRel) {
-            self.0.pulls.tell(SINGLETON_ID, Command::Recheck);
-        }
+        self.0.pulls.wake(SINGLETON_ID, "recheck", Command::Recheck);
     }
 }
 
@@ -86,8 +84,6 @@ impl PullsHandle {
 pub(crate) struct PullQueue {
     /// Requests that were not answered yet.
     waiting: AtomicUsize,
-    /// Set while a message to look is on its way.
-    pub(crate) wake_requested: AtomicBool,
 }
 
 /// A request's place in the queue, until it has its answer or wants none any more.

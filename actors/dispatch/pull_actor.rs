@@ -24,7 +24,6 @@ use arbiter_core::kernel::time::Timestamp;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The name of the timer of what happens next without an event.
 const NEXT: &str = "next";
@@ -67,8 +66,6 @@ impl Behavior for PullActor {
                 PullsHandle(shared).wake();
             }
             Command::Recheck => {
-                // Cleared before the look: what happens from here on is a new reason.
-                shared.queue.wake_requested.store(false, Ordering::Release);
                 if let Err(error) = self.serve_pass().await {
                     tracing::warn!(%error, "those who wait for beads could not be served");
                 }

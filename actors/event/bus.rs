@@ -14,11 +14,11 @@ use crate::services::{Services, deref_to_services};
 use arbiter_core::kernel::event::{Event, EventFilter, NewEvent};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_store::EventRange;
-use parking_lot::Mutex;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::broadcast;
+use std::sync::{Arc, Weak};
+use tokio::sync::{Notify, broadcast};
 
 /// Events read from the log at once.
 const CHUNK: u32 = 500;
@@ -67,21 +67,64 @@ pub struct LogLine {
     pub data: serde_json::Value,
 }
 
+/// Committed events on their way from the writer to the bus.
+///
+/// The writer never waits for observers. When more events wait than fit, the oldest leave; the bus finds the gap in
+/// the numbers and reads them from the log.
+pub(crate) struct Backlog {
+    events: Mutex<VecDeque<Arc<Event>>>,
+    arrived: Notify,
+    capacity: usize,
+}
+
+impl Backlog {
+    /// An empty backlog that holds at most `capacity` events, and at least one.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { events: Mutex::default(), arrived: Notify::new(), capacity: capacity.max(1) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Event>>> {
+        self.events.lock()
+    }
+
+    /// Adds the events of a commit; never blocks.
+    pub(crate) fn push(&self, events: Vec<Arc<Event>>) {
+        let mut waiting = self.lock();
+        waiting.extend(events);
+        let excess = waiting.len().saturating_sub(self.capacity);
+        waiting.drain(..excess);
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
+    /// Completes when events have arrived since the last time.
+    pub(crate) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Takes the waiting events, in order.
+    fn take(&self) -> VecDeque<Arc<Event>> {
+        std::mem::take(&mut *self.lock())
+    }
+}
+
 /// The parts that the event bus uses.
 pub(crate) struct BusContext {
     pub(crate) services: Arc<Services>,
     pub(crate) broker: Broker,
+    pub(crate) backlog: Arc<Backlog>,
     pub(crate) bus: Registry<BusActor>,
 }
 
 deref_to_services!(BusContext);
 
 impl BusContext {
-    pub(crate) fn new(services: Arc<Services>, last_seq: u64) -> Arc<Self> {
+    pub(crate) fn new(services: Arc<Services>, backlog: Arc<Backlog>, last_seq: u64) -> Arc<Self> {
         let broker = Broker::new(services.settings.bus_buffer, last_seq);
         Arc::new_cyclic(|own| Self {
             services,
             broker,
+            backlog,
             bus: Registry::new(Weak::clone(own), Affinity::Root, IdlePolicy::Keep),
         })
     }
@@ -127,15 +170,19 @@ impl BusHandle {
         self.0.broker.published.load(Ordering::Acquire)
     }
 
-    /// Passes on what the writer has committed.
-    pub(crate) fn publish(&self, events: Vec<Arc<Event>>) {
-        self.0.bus.tell(SINGLETON_ID, Command::Publish(events));
+    /// Lets the bus pass on the events of the backlog whenever some arrive.
+    pub(crate) async fn forward_backlog(self) {
+        loop {
+            self.0.backlog.arrived().await;
+            self.0.bus.wake(SINGLETON_ID, "publish", Command::Publish);
+        }
     }
 }
 
 /// Command of the bus.
 pub(crate) enum Command {
-    Publish(Vec<Arc<Event>>),
+    /// Passes on the events of the backlog.
+    Publish,
 }
 
 /// The bus.
@@ -176,12 +223,45 @@ impl Behavior for BusActor {
     }
 
     async fn handle(&mut self, command: Command) {
-        let Command::Publish(events) = command;
-        for event in &events {
+        let Command::Publish = command;
+        for event in &self.context.shared.backlog.take() {
             if event.seq > self.context.shared.broker.published.load(Ordering::Acquire) + 1 {
                 self.catch_up().await;
             }
             self.context.shared.broker.forward(event);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arbiter_core::kernel::time::Timestamp;
+
+    fn event(seq: u64) -> Arc<Event> {
+        let new = NewEvent::of(EventType::LogMessage, "test", serde_json::json!({}));
+        Arc::new(Event {
+            id: format!("evt-{seq}"),
+            seq,
+            timestamp: Timestamp::from_millis(0),
+            source: "test".to_owned(),
+            actor: "ann".to_owned(),
+            kind: new.kind,
+            project_id: new.project_id,
+            subject: new.subject,
+            data: new.data,
+            origin: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn full_backlog_keeps_the_newest_events() {
+        let backlog = Backlog::new(3);
+        backlog.push((1..=2).map(event).collect());
+        backlog.push((3..=5).map(event).collect());
+        backlog.arrived().await;
+        let seqs: Vec<u64> = backlog.take().iter().map(|event| event.seq).collect();
+        assert_eq!(seqs, [3, 4, 5]);
+        assert!(backlog.take().is_empty());
     }
 }

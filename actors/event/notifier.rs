@@ -86,17 +86,17 @@ impl NotifierHandle {
 
     /// An event requires a notice.
     pub(crate) fn send_pending(&self) {
-        self.tell(Command::Check);
+        self.wake("check", Command::Check);
     }
 
     /// Retries a failed notice now.
     pub(crate) fn try_again(&self) {
-        self.tell(Command::Retry);
+        self.wake("retry", Command::Retry);
     }
 
-    fn tell(&self, command: Command) {
+    fn wake(&self, name: &'static str, command: Command) {
         if self.0.settings.notify.is_some() {
-            self.0.notifier.tell(SINGLETON_ID, command);
+            self.0.notifier.wake(SINGLETON_ID, name, command);
         }
     }
 }

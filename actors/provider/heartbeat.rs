@@ -48,7 +48,7 @@ impl HeartbeatsHandle {
 
     /// Beats without being waited for.
     pub(crate) fn beat_soon(&self, id: &ProviderId) {
-        self.0.heartbeats.tell(id.as_str(), Command::Heartbeat(None));
+        self.0.heartbeats.wake(id.as_str(), "heartbeat", Command::Heartbeat(None));
     }
 
     /// Every provider beats.

@@ -5,16 +5,18 @@
 //! that wait are kept.
 
 use crate::runtime::host::Host;
-use crate::runtime::registry::Lifecycle;
+use crate::runtime::registry::{Lifecycle, WakeMark};
 use crate::runtime::timer::Timers;
 use actix::WeakAddr;
 use actix::prelude::*;
 use arbiter_core::kernel::restart::{RestartBudget, RestartVerdict};
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The noun-specific part of an actor.
@@ -54,10 +56,11 @@ impl<R: Behavior> Clone for BehaviorContext<R> {
     }
 }
 
-/// A command on its way; the permit bounds how many there are.
+/// A command on its way; the permit or the wake mark bounds how many there are.
 pub(crate) struct Envelope<C> {
     pub(crate) command: C,
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+    pub(crate) wake_mark: Option<WakeMark>,
 }
 
 impl<C: Send + 'static> Message for Envelope<C> {
@@ -71,6 +74,8 @@ pub(crate) struct ActorFailure<K> {
     pub(crate) id: String,
     pub(crate) message: String,
     pub(crate) verdict: RestartVerdict,
+    /// The number of failures that this one stands for; 1 unless the root was behind.
+    pub(crate) restarts: u64,
 }
 
 /// Reports a death that the panic guard missed.
@@ -88,7 +93,8 @@ impl<H: Host> Drop for DeathWatch<H> {
                 kind: self.kind,
                 id: self.id.clone(),
                 message: "the actor died".to_owned(),
-                verdict: RestartVerdict::Restart { after: std::time::Duration::ZERO },
+                verdict: RestartVerdict::Restart { after: Duration::ZERO },
+                restarts: 1,
             });
         }
     }
@@ -147,7 +153,9 @@ impl<R: Behavior> ActorCell<R> {
                     behavior
                 }
             };
-            if let Some(Envelope { command, permit }) = command {
+            if let Some(Envelope { command, permit, wake_mark }) = command {
+                // Cleared before the command looks at anything: a later change is a reason to wake it again.
+                drop(wake_mark);
                 behavior.handle(command).await;
                 drop(permit);
             }
@@ -160,6 +168,11 @@ impl<R: Behavior> ActorCell<R> {
         }));
     }
 
+    fn sleep(&self, pause: Duration) -> BoxFuture<'static, ()> {
+        let clock = self.behavior_context.shared.clock();
+        clock.sleep_until(clock.now().plus(pause))
+    }
+
     fn fail(&mut self, message: &str, context: &mut Context<Self>) {
         let verdict = self.budget.fail(self.behavior_context.shared.clock().now());
         self.behavior_context.timers.clear();
@@ -168,21 +181,23 @@ impl<R: Behavior> ActorCell<R> {
             id: self.behavior_context.id.clone(),
             message: message.to_owned(),
             verdict,
+            restarts: 1,
         });
         match verdict {
             // The supervisor starts the same shell again; `restarting` has dropped the behavior.
             RestartVerdict::Restart { after } if after.is_zero() => context.stop(),
             RestartVerdict::Restart { after } => {
-                let pause = actix::clock::sleep(after).into_actor(self);
+                let pause = self.sleep(after).into_actor(self);
                 context.wait(pause.map(|(), _, context: &mut Context<Self>| context.stop()));
             }
             RestartVerdict::GiveUp => {
                 self.given_up = true;
                 let window = self.behavior_context.shared.limits().restart_window;
-                context.run_later(window, |cell, context| {
+                let pause = self.sleep(window).into_actor(self);
+                context.spawn(pause.map(|(), cell, context: &mut Context<Self>| {
                     cell.given_up = false;
                     context.stop();
-                });
+                }));
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::runtime::reply::{AskError, Reply};
 use actix::{Addr, AsyncContext, Supervisor};
 use actix_rt::ArbiterHandle;
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -40,9 +40,33 @@ pub(crate) struct Lifecycle {
     pub(crate) retired: Arc<AtomicBool>,
 }
 
+/// The names of the wake-ups that wait for one actor.
+type Wakes = Arc<Mutex<BTreeSet<&'static str>>>;
+
+/// A wake-up on its way. Dropping it, handled or not, lets the next one of its name be sent.
+pub(crate) struct WakeMark {
+    wakes: Wakes,
+    name: &'static str,
+}
+
+impl WakeMark {
+    /// Returns a mark, or `None` while another one of this name lives.
+    fn try_set(wakes: &Wakes, name: &'static str) -> Option<Self> {
+        let is_new = wakes.lock().insert(name);
+        is_new.then(|| Self { wakes: Arc::clone(wakes), name })
+    }
+}
+
+impl Drop for WakeMark {
+    fn drop(&mut self) {
+        self.wakes.lock().remove(self.name);
+    }
+}
+
 struct RegistryEntry<R: Behavior> {
     address: Addr<ActorCell<R>>,
     permits: Arc<Semaphore>,
+    wakes: Wakes,
     lifecycle: Lifecycle,
 }
 
@@ -71,7 +95,7 @@ pub(crate) trait RegistryAccess<K> {
     fn living(&self) -> usize;
     /// Returns the number of restarts since the start.
     fn restarts(&self) -> u64;
-    fn count_restart(&self);
+    fn count_restarts(&self, count: u64);
     /// Forgets a dead actor and starts it anew.
     fn restart_if_dead(&self, id: &str);
     /// Lets go of actors not addressed since `before` (milliseconds since the epoch), if the policy is to retire.
@@ -117,7 +141,12 @@ impl<R: Behavior> Registry<R> {
                 ActorCell::new(name, actor_context, context.address().downgrade(), &actor_lifecycle)
             });
         let permits = Arc::new(Semaphore::new(host.limits().mailbox));
-        let entry = RegistryEntry { address: address.clone(), permits: Arc::clone(&permits), lifecycle };
+        let entry = RegistryEntry {
+            address: address.clone(),
+            permits: Arc::clone(&permits),
+            wakes: Wakes::default(),
+            lifecycle,
+        };
         entries.insert(id.to_owned(), entry);
         (address, permits)
     }
@@ -140,20 +169,32 @@ impl<R: Behavior> Registry<R> {
         }
     }
 
+    /// Lets an actor look at what has changed. While a wake-up of the same name waits for it, this does nothing, so
+    /// an actor has at most one waiting command of each name.
+    pub(crate) fn wake(&self, id: &str, name: &'static str, command: R::Command) {
+        let Some(host) = self.host.upgrade() else { return };
+        let (address, _) = self.get_or_start(&host, id);
+        let wakes = self.lock().get(id).map(|entry| Arc::clone(&entry.wakes));
+        let wake_mark = wakes.and_then(|wakes| WakeMark::try_set(&wakes, name));
+        if wake_mark.is_some() {
+            address.do_send(Envelope { command, permit: None, wake_mark });
+        }
+    }
+
     /// Tells an actor something without waiting for an answer. Takes no permit: a command that was lost would leave
-    /// stored state unattended. Each caller bounds its commands itself: one per timer or subscription, a flag that is
-    /// set while one is queued, a slot of a bounded queue, or one per commit, call or claim, which are bounded.
+    /// stored state unattended. Only for commands that another resource bounds: one per open call, claim or cancelled
+    /// decision, or a slot of a bounded queue. A command that only says that something changed is a [`Self::wake`].
     pub(crate) fn tell(&self, id: &str, command: R::Command) {
         if let Some(host) = self.host.upgrade() {
             let (address, _) = self.get_or_start(&host, id);
-            address.do_send(Envelope { command, permit: None });
+            address.do_send(Envelope { command, permit: None, wake_mark: None });
         }
     }
 
     /// Tells every living actor something.
     pub(crate) fn tell_all(&self, command: impl Fn() -> R::Command) {
         for entry in self.lock().values() {
-            entry.address.do_send(Envelope { command: command(), permit: None });
+            entry.address.do_send(Envelope { command: command(), permit: None, wake_mark: None });
         }
     }
 
@@ -191,7 +232,7 @@ impl<R: Behavior> Registry<R> {
         let actor = || format!("{} {id}", R::KIND);
         let permit = admit(permits).await.ok_or_else(|| AskError::Busy { actor: actor() })?;
         let (reply, wait) = Reply::channel();
-        address.do_send(Envelope { command: command(reply), permit: Some(permit) });
+        address.do_send(Envelope { command: command(reply), permit: Some(permit), wake_mark: None });
         wait.await.unwrap_or_else(|_| Err(AskError::Crashed { actor: actor() }.into()))
     }
 
@@ -216,8 +257,8 @@ impl<R: Behavior> RegistryAccess<<R::Host as Host>::Kind> for Registry<R> {
         self.restarts.load(Ordering::Relaxed)
     }
 
-    fn count_restart(&self) {
-        self.restarts.fetch_add(1, Ordering::Relaxed);
+    fn count_restarts(&self, count: u64) {
+        self.restarts.fetch_add(count, Ordering::Relaxed);
     }
 
     fn restart_if_dead(&self, id: &str) {

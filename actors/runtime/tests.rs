@@ -74,6 +74,8 @@ type Answer = Reply<Result<usize, AskError>>;
 
 enum Command {
     Add(Answer),
+    /// Adds one without an answer.
+    Count,
     Panic(Answer),
     /// Says that it has begun, then waits until it may go on.
     Hold(oneshot::Sender<()>, oneshot::Receiver<()>, Answer),
@@ -113,6 +115,7 @@ impl Behavior for Counter {
                 };
                 answer.with(work).await;
             }
+            Command::Count => self.count += 1,
             Command::Panic(answer) => {
                 let _answer = answer;
                 panic!("a fault of the counter");
@@ -127,6 +130,7 @@ impl Behavior for Counter {
 }
 
 struct Stage {
+    clock: ManualClock,
     host: Arc<TestHost>,
     failures: mpsc::Receiver<ActorFailure<CounterKind>>,
     ends: mpsc::Receiver<usize>,
@@ -137,8 +141,10 @@ impl Stage {
         let (failures, reported) = mpsc::channel(16);
         let (ends, ended) = mpsc::channel(16);
         let thread = Arbiter::current();
+        let clock = ManualClock::at(Timestamp::from_millis(1000));
+        let own_clock = clock.clone();
         let host = Arc::new_cyclic(|host| TestHost {
-            clock: Arc::new(ManualClock::at(Timestamp::from_millis(1000))),
+            clock: Arc::new(own_clock),
             limits: Limits { mailbox, restart_limit, restart_window: Duration::from_secs(3600) },
             threads: ActorThreads { root: thread.clone(), entities: Arc::from([thread]) },
             faults: FaultInjection::default(),
@@ -149,7 +155,7 @@ impl Stage {
             panic_in_report: AtomicBool::new(false),
             counters: Registry::new(host.clone(), Affinity::Entities, IdlePolicy::Retire),
         });
-        Self { host, failures: reported, ends: ended }
+        Self { clock, host, failures: reported, ends: ended }
     }
 
     async fn ask(&self, command: impl FnOnce(Answer) -> Command) -> Result<usize, AskError> {
@@ -210,6 +216,58 @@ fn full_mailbox_gives_busy() {
         let (held, refused) = tokio::join!(held, refused);
         assert_eq!(refused, Err(AskError::Busy { actor: "counter one".to_owned() }));
         assert_eq!(held, Ok(0));
+    });
+}
+
+#[test]
+fn wakeups_of_one_name_wait_once() {
+    run(async {
+        let stage = Stage::new(8, 5);
+        let (begun, is_held) = oneshot::channel();
+        let (go_on, released) = oneshot::channel();
+        let held = stage.ask(|answer| Command::Hold(begun, released, answer));
+        let woken = async {
+            is_held.await.unwrap();
+            for name in ["a", "a", "b", "a", "b"] {
+                stage.host.counters.wake("one", name, Command::Count);
+            }
+            go_on.send(()).unwrap();
+        };
+        let (held, ()) = tokio::join!(held, woken);
+        assert_eq!(held, Ok(0));
+        assert_eq!(stage.ask(Command::Add).await, Ok(3), "two wake-ups and the question");
+        stage.host.counters.wake("one", "a", Command::Count);
+        assert_eq!(stage.ask(Command::Add).await, Ok(5), "a handled wake-up lets the next one be sent");
+    });
+}
+
+#[test]
+fn lost_wakeup_lets_the_next_one_be_sent() {
+    run(async {
+        let stage = Stage::new(8, 5);
+        assert_eq!(stage.ask(Command::Add).await, Ok(1));
+        stage.host.faults.panic("counter", "one", 1);
+        stage.host.counters.wake("one", "a", Command::Count);
+        assert_eq!(stage.ask(Command::Add).await, Ok(1), "the panic took the wake-up");
+        stage.host.counters.wake("one", "a", Command::Count);
+        assert_eq!(stage.ask(Command::Add).await, Ok(3));
+    });
+}
+
+#[test]
+fn given_up_actor_returns_when_the_window_ends() {
+    run(async {
+        let mut stage = Stage::new(8, 1);
+        for _ in 0..2 {
+            assert_eq!(stage.ask(Command::Panic).await, Err(crashed()));
+            stage.failures.recv().await.unwrap();
+        }
+        assert_eq!(stage.ask(Command::Add).await, Err(crashed()));
+        stage.clock.advance(Duration::from_secs(3600));
+        while stage.starts() < 3 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(stage.ask(Command::Add).await, Ok(1));
     });
 }
 

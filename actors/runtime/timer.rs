@@ -38,7 +38,7 @@ impl<R: Behavior> Timers<R> {
         let task = shared.timer_runtime().spawn(async move {
             sleep.await;
             if let Some(address) = address.upgrade() {
-                address.do_send(Envelope { command, permit: None });
+                address.do_send(Envelope { command, permit: None, wake_mark: None });
             }
         });
         self.replace(name, Some(task.abort_handle()));

@@ -287,12 +287,13 @@ async fn panicked_orchestrator_restarts_and_keeps_counting() {
             break;
         }
     };
-    // The news of the bead's failure is what the root fails on.
+    // The root fails when it is woken for the failure of the bead, which waits for it meanwhile.
     h.fault_injection().panic("orchestrator", "main", 1);
     h.fault_injection().panic("bead", "b", 1);
     let bead = BeadId::from_trusted("b");
     let crashed = h.beads.comment(&me(), &bead, "x".into()).await;
     assert!(matches!(crashed, Err(Error::Crashed { .. })), "{crashed:?}");
+    restarted("bead").await;
     restarted("orchestrator").await;
     h.beads.comment(&me(), &bead, "y".into()).await.unwrap();
     h.fault_injection().panic("bead", "b", 1);

@@ -147,7 +147,8 @@ impl BeadRun {
             match beads.end_run(&self.bead, end.clone()).await {
                 Ok(()) => return,
                 Err(Error::Busy(_) | Error::Crashed { .. } | Error::Store(StoreError::Full)) => {
-                    tokio::time::sleep(END_PAUSE).await;
+                    let clock = &self.shared.clock;
+                    clock.sleep_until(clock.now().plus(END_PAUSE)).await;
                 }
                 // The claim is over: its end has ended the run as well.
                 Err(Error::Refused(refusal)) => {

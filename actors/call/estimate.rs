@@ -2,7 +2,7 @@
 
 use crate::call::execute::CallCandidate;
 use arbiter_core::kernel::money::Usd;
-use arbiter_core::kernel::run::cost_usd;
+use arbiter_core::kernel::money::cost_usd;
 
 /// Tokens that an answer may have when the request does not say: what money is set aside for.
 const ANSWER_TOKENS: u64 = 4_096;

@@ -67,6 +67,14 @@ impl fmt::Display for Usd {
     }
 }
 
+/// Returns the cost of tokens in US dollars; an unknown price counts as zero. Prices are dollars for a
+/// million tokens.
+pub fn cost_usd(input: u64, output: u64, price_input: Option<f64>, price_output: Option<f64>) -> f64 {
+    #[allow(clippy::cast_precision_loss)] // token counts stay far below 2^52
+    let part = |tokens: u64, price: Option<f64>| tokens as f64 * price.unwrap_or(0.0) / 1_000_000.0;
+    part(input, price_input) + part(output, price_output)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

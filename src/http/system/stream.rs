@@ -1,8 +1,8 @@
 //! The event stream: frames of one subscriber, from its subscription to the end of its connection.
 
 use crate::http::framework::context::{Context, ShutdownSignal};
-use crate::http::framework::limits::{QuotaGuard, QuotaKey};
 use crate::http::framework::metrics::StreamGuard;
+use crate::http::framework::quotas::{QuotaGuard, QuotaKey};
 use crate::http::wire::sse_frames::{self, KEEP_ALIVE};
 use arbiter_actors::{AuthenticatedToken, Delivery, Subscription};
 use bytes::{Bytes, BytesMut};

@@ -9,11 +9,8 @@ use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
 use crate::error::Error;
 use crate::runtime::random;
-use arbiter_core::bead::edit::{BeadPatch, Edge};
-use arbiter_core::bead::readiness::{
-    Blocker, BlockingRule, ConditionalMode, DependencyTarget, Gate, IsWaiting, blocking_rule,
-};
-use arbiter_core::bead::{self, Bead, ClaimContext, Claimant, Status, authorize};
+use arbiter_core::bead::edit::BeadPatch;
+use arbiter_core::bead::{self, Bead, Claimant, Status, authorize};
 use arbiter_core::kernel::lease;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::token::Role;
@@ -48,7 +45,9 @@ impl BeadActor {
                 let present = shared.store.edges_of(bead.id.to_string()).await?;
                 let (add, remove) = patch.edges(&bead.id, &present);
                 add_edges(&mut unit, &bead, &add, &remove);
-                self.follow_edges(&mut claim_context, &add, &remove).await?;
+                if !add.is_empty() || !remove.is_empty() {
+                    claim_context = shared.store.claim_context_after(bead.id.clone(), add, remove).await?;
+                }
             }
             let mut claimed = None;
             match &step {
@@ -129,37 +128,5 @@ impl BeadActor {
             return Ok(Claimant::Person(name));
         }
         Err(Refusal::field("assigned_to", format!("no agent has the id {name}")).into())
-    }
-
-    /// Brings the beads that a bead waits for to where its changed dependencies leave them.
-    async fn follow_edges(
-        &self,
-        claim_context: &mut ClaimContext,
-        add: &[Edge],
-        remove: &[Edge],
-    ) -> Result<(), Error> {
-        let rule_of =
-            |kind: &str| if kind == "blocks" { BlockingRule::Blocks } else { BlockingRule::ParentWaits };
-        claim_context.waiting_on.retain(|blocker| {
-            !remove.iter().any(|edge| edge.depends_on == blocker.id && rule_of(&edge.kind) == blocker.rule)
-        });
-        for edge in add {
-            let found = self.context.shared.store.bead_state(edge.depends_on.to_string()).await?;
-            let Some((target, target_context, _)) = found else { continue };
-            let waits = if target_context.waiting_on.is_empty() { IsWaiting::No } else { IsWaiting::Yes };
-            let target = DependencyTarget {
-                kind: edge.kind.clone(),
-                gate: Gate::AllChildren,
-                status: Some(target.status),
-                reason: target.close_reason.or(target.block_reason),
-                waits,
-                open_children: 0,
-                closed_children: 0,
-            };
-            if let Some(rule) = blocking_rule(&target, ConditionalMode::Blocks) {
-                claim_context.waiting_on.push(Blocker { id: edge.depends_on.clone(), rule });
-            }
-        }
-        Ok(())
     }
 }

@@ -157,6 +157,8 @@ impl Record for Bead {
 pub struct ClaimContext {
     /// Beads it waits for.
     pub waiting_on: Vec<Blocker>,
+    /// Deferral of its parent, which delays it too.
+    pub parent_until: Option<Timestamp>,
     /// Open decisions about it.
     pub pending_decisions: Vec<String>,
 }
@@ -356,7 +358,7 @@ impl Bead {
             let ids = claim_context.pending_decisions.join(", ");
             return not_ready(format!("bead {} waits for the decision {ids}", self.id));
         }
-        if let Some(until) = self.defer_until.filter(|until| *until > now) {
+        if let Some(until) = self.defer_until.max(claim_context.parent_until).filter(|until| *until > now) {
             return not_ready(format!("bead {} is deferred until {until}", self.id));
         }
         if let Claimant::Agent(_) = claimant

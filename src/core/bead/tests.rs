@@ -47,17 +47,20 @@ fn claim_of_unready_or_reserved_bead_is_refused() {
     };
     let undecided = ClaimContext { pending_decisions: vec!["dec-1".into()], ..ClaimContext::default() };
     let deferred = Bead { defer_until: Some(at(10)), ..bead(2) };
+    let by_parent = ClaimContext { parent_until: Some(at(10)), ..ClaimContext::default() };
     let reserved = Bead { assigned_to: Some("b".into()), ..bead(2) };
     for (bead, claim_context) in [
         (bead(2), waiting),
         (bead(2), undecided),
         (deferred.clone(), ClaimContext::default()),
+        (bead(2), by_parent.clone()),
         (reserved, ClaimContext::default()),
     ] {
         let refused = bead.decide(&claim(), &claim_context, at(9)).unwrap_err();
         assert!(matches!(refused, Refusal::Conflict { code: "not-ready", .. }), "{refused}");
     }
     assert!(deferred.decide(&claim(), &ClaimContext::default(), at(10)).is_ok());
+    assert!(bead(2).decide(&claim(), &by_parent, at(10)).is_ok());
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub fn why(
         .collect();
     reasons
         .extend(claim_context.pending_decisions.iter().map(|id| format!("it waits for the decision {id}")));
-    if let Some(until) = bead.defer_until.filter(|until| *until > now) {
+    if let Some(until) = bead.defer_until.max(claim_context.parent_until).filter(|until| *until > now) {
         reasons.push(format!("it is deferred until {until}"));
     }
     if let Some(how) = &bead.shelved {

@@ -92,6 +92,9 @@ queries! {
         let (claim_context, lease) = (beads::claim_context(c, &bead.id)?, leases::get(c, &id)?);
         Ok(Some((bead, claim_context, lease)))
     });
+    /// The facts that a claim of a bead depends on once dependencies of it are added and removed.
+    claim_context_after(id: BeadId, add: Vec<Edge>, remove: Vec<Edge>) -> ClaimContext =
+        |c| snapshot(c, |c| beads::claim_context_after(c, &id, &add, &remove));
     /// Ready beads, most urgent first, that may be handed out now and want no approval.
     due_beads(filter: DueFilter, now: Timestamp, limit: u32) -> Vec<Bead> = |c| read_ready::due(c, &filter, now, limit);
     /// Critical beads that wait for nothing but an approval, in each project as many as may be asked for.
@@ -99,8 +102,6 @@ queries! {
         |c| snapshot(c, |c| read_ready::unapproved(c, now, most));
     /// The next time at which a ready bead's deferral or pause ends.
     next_due(now: Timestamp) -> Option<Timestamp> = |c| read_ready::next_due(c, now);
-    /// Beads in progress.
-    held_beads() -> Vec<Bead> = |c| beads::held(c);
     /// Every live lease.
     leases() -> Vec<Lease> = |c| leases::all(c);
     /// The dependencies of one bead, outward.

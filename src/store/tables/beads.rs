@@ -7,9 +7,9 @@ use crate::base::table::{
 };
 use crate::base::unit_of_work::Write;
 use crate::tables::decisions;
-use crate::tables::dependencies;
+use crate::tables::dependencies::{self, Blockers};
 use crate::tables::search;
-use arbiter_core::bead::edit::affects_readiness;
+use arbiter_core::bead::edit::{Edge, affects_readiness};
 use arbiter_core::bead::{Approval, Bead, ClaimContext, Status};
 use arbiter_core::kernel::ids::{BeadId, ProjectId};
 use arbiter_core::kernel::refusal::Refusal;
@@ -252,15 +252,34 @@ fn claim_context_of(
     id: &BeadId,
     depends_on: &[(BeadId, String)],
 ) -> Result<ClaimContext, StoreError> {
+    // Lists ask for many beads, most of which depend on nothing.
+    let may_wait = depends_on.iter().any(|(_, kind)| affects_readiness(kind));
+    let blockers = if may_wait { dependencies::blockers(connection, id)? } else { Blockers::default() };
+    claim_context_with(connection, id, blockers)
+}
+
+/// Returns the related facts that a claim depends on once these dependencies are added and removed.
+pub(crate) fn claim_context_after(
+    connection: &Connection,
+    id: &BeadId,
+    add: &[Edge],
+    remove: &[Edge],
+) -> Result<ClaimContext, StoreError> {
+    claim_context_with(connection, id, dependencies::blockers_after(connection, id, add, remove)?)
+}
+
+fn claim_context_with(
+    connection: &Connection,
+    id: &BeadId,
+    blockers: Blockers,
+) -> Result<ClaimContext, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT id FROM decisions WHERE bead_id = ?1 AND status = 'pending' ORDER BY created_at, id",
     )?;
     let pending = statement.query_map([id.as_str()], |row| row.get(0))?;
     let pending_decisions = pending.collect::<Result<_, _>>()?;
-    // Lists ask for many beads, most of which depend on nothing.
-    let may_wait = depends_on.iter().any(|(_, kind)| affects_readiness(kind));
-    let waiting_on = if may_wait { dependencies::blockers(connection, id)?.waiting_on } else { Vec::new() };
-    Ok(ClaimContext { waiting_on, pending_decisions })
+    let parent_until = blockers.parent_until.and_then(|text| text.parse().ok());
+    Ok(ClaimContext { waiting_on: blockers.waiting_on, parent_until, pending_decisions })
 }
 
 /// A page of beads.
@@ -312,15 +331,4 @@ fn conditions(filter: &BeadFilter) -> Conditions {
         Some(None) => conditions.add_plain("0"),
     }
     conditions
-}
-
-/// Returns beads that a local agent holds.
-pub(crate) fn held(connection: &Connection) -> Result<Vec<Bead>, StoreError> {
-    let sql = format!(
-        "SELECT {} FROM beads WHERE status = 'in_progress' AND assigned_to IS NOT NULL ORDER BY id",
-        table::columns::<Bead>("")
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map([], Bead::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -12,7 +12,7 @@ use arbiter_core::bead::readiness::{
 use arbiter_core::kernel::ids::BeadId;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Adds an edge between two beads that exist. One edge per ordered pair.
@@ -196,35 +196,76 @@ pub(crate) struct Blockers {
     pub(crate) parent_until: Option<String>,
 }
 
+/// Columns of a dependency and of its target, as [`Evaluation::add`] reads them.
+const TARGET_COLUMNS: &str = "b.status, b.waits, b.defer_until, coalesce(b.close_reason, b.block_reason)";
+
 /// Evaluates a bead's dependencies.
 pub(crate) fn blockers(connection: &Connection, bead: &BeadId) -> Result<Blockers, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT d.depends_on, d.type, d.gate, b.status, b.waits, b.defer_until,
-                coalesce(b.close_reason, b.block_reason)
+    blockers_after(connection, bead, &[], &[])
+}
+
+/// Evaluates a bead's dependencies as they are once some are removed and others added.
+pub(crate) fn blockers_after(
+    connection: &Connection,
+    bead: &BeadId,
+    add: &[Edge],
+    remove: &[Edge],
+) -> Result<Blockers, StoreError> {
+    let mut evaluation = Evaluation { connection, conditional: None, blockers: Blockers::default() };
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT d.depends_on, d.type, d.gate, {TARGET_COLUMNS}
          FROM bead_dependencies d LEFT JOIN beads b ON b.id = d.depends_on
-         WHERE d.bead_id = ?1 ORDER BY 1",
-    )?;
+         WHERE d.bead_id = ?1 ORDER BY 1"
+    ))?;
     let mut rows = statement.query([bead.as_str()])?;
-    let mut blockers = Blockers::default();
-    let mut rule = None;
     while let Some(row) = rows.next()? {
-        let kind: String = row.get(1)?;
-        if !affects_readiness(&kind) {
-            continue;
+        let (target, kind): (String, String) = (row.get(0)?, row.get(1)?);
+        if !remove.iter().any(|edge| edge.depends_on.as_str() == target && edge.kind == kind) {
+            evaluation.add(target, kind, row)?;
         }
-        let target = BeadId::from_trusted(row.get::<_, String>(0)?);
+    }
+    let mut statement = connection
+        .prepare_cached(&format!("SELECT NULL, NULL, ?2, {TARGET_COLUMNS} FROM beads b WHERE b.id = ?1"))?;
+    for edge in add {
+        let mut rows =
+            statement.query(params![edge.depends_on.as_str(), edge.gate.map(|gate| gate.as_str())])?;
+        if let Some(row) = rows.next()? {
+            evaluation.add(edge.depends_on.to_string(), edge.kind.clone(), row)?;
+        }
+    }
+    Ok(evaluation.blockers)
+}
+
+/// The evaluation of one bead's dependencies, one after the other.
+struct Evaluation<'a> {
+    connection: &'a Connection,
+    /// The meaning of `conditional-blocks`, once it was asked for.
+    conditional: Option<ConditionalMode>,
+    blockers: Blockers,
+}
+
+impl Evaluation<'_> {
+    /// Adds a dependency; the row holds its gate and [`TARGET_COLUMNS`] from the third column on.
+    fn add(&mut self, target: String, kind: String, row: &Row<'_>) -> Result<(), StoreError> {
+        if !affects_readiness(&kind) {
+            return Ok(());
+        }
+        let target = BeadId::from_trusted(target);
         let gate: Option<String> = row.get(2)?;
         let status: Option<String> = row.get(3)?;
         let (open_children, closed_children) = match kind.as_str() {
-            "waits-for" => count_children(connection, &target)?,
+            "waits-for" => count_children(self.connection, &target)?,
             _ => (0, 0),
         };
-        let conditional = match (kind.as_str(), rule) {
-            ("conditional-blocks", None) => *rule.insert(readiness_rule::conditional(connection)?),
-            _ => rule.unwrap_or(ConditionalMode::Blocks),
+        let conditional = match (kind.as_str(), self.conditional) {
+            ("conditional-blocks", None) => {
+                *self.conditional.insert(readiness_rule::conditional(self.connection)?)
+            }
+            _ => self.conditional.unwrap_or(ConditionalMode::Blocks),
         };
         if kind == "parent-child" {
-            blockers.parent_until = blockers.parent_until.max(row.get(5)?);
+            let until = row.get(5)?;
+            self.blockers.parent_until = self.blockers.parent_until.take().max(until);
         }
         let seen = DependencyTarget {
             kind,
@@ -236,10 +277,10 @@ pub(crate) fn blockers(connection: &Connection, bead: &BeadId) -> Result<Blocker
             closed_children,
         };
         if let Some(rule) = blocking_rule(&seen, conditional) {
-            blockers.waiting_on.push(Blocker { id: target, rule });
+            self.blockers.waiting_on.push(Blocker { id: target, rule });
         }
+        Ok(())
     }
-    Ok(blockers)
 }
 
 /// Returns the number of open and of closed children of a bead.

@@ -4,11 +4,14 @@ use crate::home::{Home, all_beads, all_events};
 use crate::reference::Graph;
 use crate::rows::{agent, at, bead, edge, unit, with_project};
 use crate::world::{ExpectedRefusal, GraphOp, KINDS, WorldModel};
-use arbiter_core::bead::Bead;
 use arbiter_core::bead::edit::Edge;
+use arbiter_core::bead::{Bead, ClaimContext, Status};
 use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::ids::{BeadId, ProjectId};
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_store::{Change, DueFilter, Store, StoreError, Unit};
+use arbiter_store::{
+    Change, DueFilter, ImportOrder, Imported, ImportedBead, ImportedEdge, Store, StoreError, Unit,
+};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,6 +93,17 @@ async fn check_world(store: &Store, world: &WorldModel) {
     assert_eq!(edges, world.graph.edges);
 }
 
+/// Returns the facts that a claim depends on after a unit that changes one dependency of a bead and nothing else.
+async fn foreseen_context(store: &Store, unit: &Unit) -> Option<(BeadId, ClaimContext)> {
+    let (add, remove) = match &unit.changes[..] {
+        [Change::AddEdge(edge)] => (vec![edge.clone()], vec![]),
+        [Change::RemoveEdge(edge)] => (vec![], vec![edge.clone()]),
+        _ => return None,
+    };
+    let id = add.first().or(remove.first())?.bead_id.clone();
+    Some((id.clone(), store.claim_context_after(id, add, remove).await.unwrap()))
+}
+
 /// Commits one unit of deeds and compares everything.
 async fn step(store: &Store, world: &mut WorldModel, graph_ops: &[GraphOp]) {
     let (mut unit, mut after) = (unit(), world.clone());
@@ -102,6 +116,7 @@ async fn step(store: &Store, world: &mut WorldModel, graph_ops: &[GraphOp]) {
         }
     }
     let last = store.event_bounds().await.unwrap().1;
+    let foreseen = foreseen_context(store, &unit).await;
     let outcome = store.commit(unit.clone()).await;
     let told = all_events(store).await.split_off(usize::try_from(last).unwrap());
     match (wrong, outcome) {
@@ -118,6 +133,11 @@ async fn step(store: &Store, world: &mut WorldModel, graph_ops: &[GraphOp]) {
             assert_eq!(told.len(), newly_ready.len(), "told twice: {told:?}");
             let answered: Vec<String> = committed.became_ready.iter().map(ToString::to_string).collect();
             assert_eq!(answered, told);
+            if let Some((id, mut foreseen)) = foreseen {
+                foreseen.waiting_on.sort_by(|a, b| a.id.cmp(&b.id));
+                let (_, found, _) = store.bead_state(id.to_string()).await.unwrap().unwrap();
+                assert_eq!(foreseen, found, "{graph_ops:?} in {:#?}", after.graph);
+            }
             *world = after;
         }
         (wrong, outcome) => {
@@ -330,4 +350,139 @@ async fn spawn_depth_counts_beads_created_by_agents() {
     assert_eq!(spawn_depth("a").await, (1, 1, 3));
     assert_eq!(spawn_depth("aa").await, (2, 0, 3));
     assert_eq!(spawn_depth("found").await, (0, 0, 0));
+}
+
+#[tokio::test]
+async fn claim_context_foresees_a_new_deferred_parent() {
+    let home = Home::new();
+    let store = home.open();
+    let mut unit = with_project();
+    unit.create(&Bead { defer_until: Some(at(500)), ..bead("parent") }, Change::Bead);
+    unit.create(&bead("child"), Change::Bead);
+    store.commit(unit).await.unwrap();
+    let child = BeadId::from_trusted("child");
+    let parent = edge("child", "parent", "parent-child");
+    let foreseen = store.claim_context_after(child.clone(), vec![parent.clone()], vec![]).await.unwrap();
+    assert_eq!(foreseen, ClaimContext { parent_until: Some(at(500)), ..ClaimContext::default() });
+    let mut unit = Unit::new(at(1), "ann", "test");
+    unit.change(Change::AddEdge(parent.clone()));
+    store.commit(unit).await.unwrap();
+    assert_eq!(store.bead_state("child".into()).await.unwrap().unwrap().1, foreseen);
+    let foreseen = store.claim_context_after(child, vec![], vec![parent]).await.unwrap();
+    assert_eq!(foreseen, ClaimContext::default());
+}
+
+/// A bead of a file: status, type, whether it is shelved and deferred, and what it depends on by which type.
+type FileBead = (Status, &'static str, bool, bool, Vec<(usize, &'static str)>);
+
+fn file_bead() -> impl Strategy<Value = FileBead> {
+    let status = prop::sample::select(&[Status::Open, Status::Open, Status::Blocked, Status::Closed][..]);
+    let dependency =
+        (0..BEADS + 1, prop::sample::select(&["blocks", "parent-child", "waits-for", "related"][..]));
+    (
+        status,
+        prop::sample::select(&TYPES[..]),
+        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.2),
+        prop::collection::vec(dependency, 0..3),
+    )
+}
+
+/// Returns the rows of a file and its edges: only to earlier beads, so that there is no cycle, and to one that is
+/// missing.
+fn file(beads: &[FileBead]) -> (Vec<Bead>, Vec<Vec<Edge>>) {
+    let row = |(number, (status, bead_type, shelved, deferred, _)): (usize, &FileBead)| Bead {
+        status: *status,
+        bead_type: (*bead_type).to_owned(),
+        shelved: shelved.then(|| "pinned".to_owned()),
+        defer_until: deferred.then(|| at(500)),
+        ..bead(&format!("b{number}"))
+    };
+    let edges = |(number, (.., on)): (usize, &FileBead)| {
+        let mut edges: BTreeMap<usize, Edge> = BTreeMap::new();
+        for (target, kind) in on.iter().filter(|(target, _)| *target < number || *target == BEADS) {
+            edges.insert(*target, edge(&format!("b{number}"), &format!("b{target}"), kind));
+        }
+        edges.into_values().collect()
+    };
+    (beads.iter().enumerate().map(row).collect(), beads.iter().enumerate().map(edges).collect())
+}
+
+/// Returns the readiness of every bead, and the ids of those that are due before and after the deferral.
+async fn readiness(store: &Store) -> (Vec<(String, bool, ClaimContext)>, Vec<String>) {
+    let mut found = Vec::new();
+    for one in all_beads(store).await {
+        let state = store.bead_state(one.bead.id.to_string()).await.unwrap().unwrap();
+        found.push((one.bead.id.to_string(), one.is_ready, state.1));
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut due = Vec::new();
+    for now in [0, 500] {
+        let filter = arbiter_store::BeadFilter { ready_at: Some(at(now)), ..Default::default() };
+        let page = arbiter_store::PageRequest { limit: 100, cursor: None };
+        let ready = store.beads(filter, page).await.unwrap().items;
+        let mut ready: Vec<_> = ready.iter().map(|one| format!("{now} {}", one.bead.id)).collect();
+        ready.sort();
+        due.extend(ready);
+    }
+    (found, due)
+}
+
+async fn check_import(beads: &[FileBead]) {
+    let (rows, edges) = file(beads);
+    let (home, other_home) = (Home::new(), Home::new());
+    let (imported, committed) = (home.open(), other_home.open());
+    imported.commit(with_project()).await.unwrap();
+    let content: Vec<Imported> = rows
+        .iter()
+        .zip(&edges)
+        .enumerate()
+        .map(|(line, (row, edges))| {
+            let edges = edges.iter().map(|edge| ImportedEdge {
+                depends_on: edge.depends_on.clone(),
+                kind: edge.kind.clone(),
+                gate: edge.gate,
+                created: (at(1), "ann".to_owned()),
+                kept: None,
+            });
+            let line = u64::try_from(line).unwrap();
+            Imported::Bead(Box::new(ImportedBead::new(line, row.clone(), edges.collect(), vec![], None)))
+        })
+        .collect();
+    let order = ImportOrder {
+        project_id: ProjectId::from_trusted("p"),
+        at: at(1_000),
+        actor: "ann".into(),
+        origin: None,
+        allow_stale: false,
+        dry_run: false,
+        strict: true,
+        content: Box::new(content.into_iter()),
+    };
+    imported.import(order).await.unwrap();
+    let mut unit = with_project();
+    for row in &rows {
+        unit.create(row, Change::Bead);
+    }
+    // A unit takes no edge to a missing bead, so that one is there until it is deleted.
+    let missing = bead(&format!("b{BEADS}"));
+    unit.create(&missing, Change::Bead);
+    for edge in edges.iter().flatten() {
+        unit.change(Change::AddEdge(edge.clone()));
+    }
+    committed.commit(unit).await.unwrap();
+    let mut unit = self::unit();
+    unit.change(Change::Bead(arbiter_store::Write::Delete { row: missing }));
+    committed.commit(unit).await.unwrap();
+    assert_eq!(readiness(&imported).await, readiness(&committed).await, "{beads:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn import_and_units_agree_on_readiness(beads in prop::collection::vec(file_bead(), 1..BEADS)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(check_import(&beads));
+    }
 }

@@ -195,6 +195,7 @@ impl WorldModel {
                 .into_iter()
                 .map(|id| Blocker { id: BeadId::from_trusted(id), rule: BlockingRule::Blocks })
                 .collect(),
+            parent_until: None,
             pending_decisions: pending.map(|(decision, _)| decision.clone()).collect(),
         };
         if let Ok(happenings) = row.decide(command, &claim_context, unit.at) {

@@ -2,13 +2,14 @@
 
 use crate::base::error::StoreError;
 use crate::base::unit_of_work::{Change, Write};
-use crate::tables::dependencies;
+use crate::tables::dependencies::{self, Blockers};
 use crate::tables::state::readiness_rule;
+use arbiter_core::bead::edit::READINESS_TYPES;
 use arbiter_core::bead::readiness::{IsWaiting, ReadinessInput, is_ready};
-use arbiter_core::bead::{Bead, NEVER_READY, Status};
+use arbiter_core::bead::{Bead, Status};
 use arbiter_core::kernel::ids::BeadId;
 use arbiter_core::kernel::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A bead that has just become ready.
@@ -26,6 +27,7 @@ struct ReadinessDiff {
 
 /// Columns of a bead's row that a refresh reads.
 struct StoredReadiness {
+    id: BeadId,
     status: String,
     bead_type: String,
     project_id: String,
@@ -37,26 +39,59 @@ struct StoredReadiness {
     pending_decisions: u64,
 }
 
-fn load_stored(connection: &Connection, id: &BeadId) -> Result<Option<StoredReadiness>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT status, type, project_id, defer_until, waits, ready, not_before, shelved,
-                (SELECT count(*) FROM decisions d WHERE d.bead_id = beads.id AND d.status = 'pending')
-         FROM beads WHERE id = ?1",
-    )?;
-    let row = statement.query_row([id.as_str()], |row| {
-        Ok(StoredReadiness {
-            status: row.get(0)?,
-            bead_type: row.get(1)?,
-            project_id: row.get(2)?,
-            defer_until: row.get(3)?,
-            waits: row.get(4)?,
-            ready: row.get(5)?,
-            not_before: row.get(6)?,
-            shelved: row.get(7)?,
-            pending_decisions: row.get(8)?,
+impl StoredReadiness {
+    const COLUMNS: &str = "id, status, type, project_id, defer_until, waits, ready, not_before, shelved,
+        (SELECT count(*) FROM decisions d WHERE d.bead_id = beads.id AND d.status = 'pending')";
+
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: BeadId::from_trusted(row.get::<_, String>(0)?),
+            status: row.get(1)?,
+            bead_type: row.get(2)?,
+            project_id: row.get(3)?,
+            defer_until: row.get(4)?,
+            waits: row.get(5)?,
+            ready: row.get(6)?,
+            not_before: row.get(7)?,
+            shelved: row.get(8)?,
+            pending_decisions: row.get(9)?,
         })
-    });
-    Ok(row.optional()?)
+    }
+
+    /// Applies the rule and stores what it changes. Returns whether the bead is ready, and whether it waits.
+    fn update(
+        &self,
+        connection: &Connection,
+        blockers: Blockers,
+        at: Timestamp,
+    ) -> Result<(bool, bool), StoreError> {
+        let waits = !blockers.waiting_on.is_empty();
+        // Times are written so that the later one is the greater text.
+        let not_before = self.defer_until.as_ref().max(blockers.parent_until.as_ref());
+        let ready = is_ready(ReadinessInput {
+            status: Status::parse(&self.status).unwrap_or(Status::Closed),
+            bead_type: &self.bead_type,
+            shelved: self.shelved.as_deref(),
+            waits: if waits { IsWaiting::Yes } else { IsWaiting::No },
+            pending_decisions: self.pending_decisions,
+        });
+        if waits != self.waits || ready != self.ready || not_before != self.not_before.as_ref() {
+            connection
+                .prepare_cached(
+                    "UPDATE beads SET waits = ?2, ready = ?3, not_before = ?4,
+                         ready_since = CASE WHEN ?3 THEN coalesce(ready_since, ?5) END
+                     WHERE id = ?1",
+                )?
+                .execute(params![self.id.as_str(), waits, ready, not_before, at.to_string()])?;
+        }
+        Ok((ready, waits))
+    }
+}
+
+fn load_stored(connection: &Connection, id: &BeadId) -> Result<Option<StoredReadiness>, StoreError> {
+    let columns = StoredReadiness::COLUMNS;
+    let mut statement = connection.prepare_cached(&format!("SELECT {columns} FROM beads WHERE id = ?1"))?;
+    Ok(statement.query_row([id.as_str()], StoredReadiness::read).optional()?)
 }
 
 /// Notes the beads whose readiness a change may touch. Called before and after the change, since a
@@ -111,35 +146,34 @@ pub(crate) fn waiters(
     Ok(())
 }
 
-/// Refreshes many new beads: all those with a row id above `last_old`. Beads without dependencies in either direction
-/// are updated at once, the others one by one.
+/// Refreshes many new beads: all those with a row id above `last_old`. Those without dependencies in either direction
+/// are read at once, the others one by one.
 pub(crate) fn refresh_new(
     connection: &Connection,
     last_old: i64,
     mut seeds: BTreeSet<BeadId>,
     at: Timestamp,
 ) -> Result<Vec<BecameReady>, StoreError> {
-    connection.execute(
-        "UPDATE beads SET not_before = defer_until WHERE rowid > ?1 AND defer_until IS NOT NULL",
-        [last_old],
-    )?;
-    let affecting = "('blocks', 'parent-child', 'conditional-blocks', 'waits-for')";
-    let never = NEVER_READY.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ");
+    let affecting = READINESS_TYPES.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ");
     let mut statement = connection.prepare(&format!(
-        "UPDATE beads SET ready = 1, ready_since = ?2 WHERE rowid > ?1 AND status = 'open' AND shelved IS NULL
-             AND type NOT IN ({never})
-             AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.bead_id = beads.id AND d.status = 'pending')
+        "SELECT {} FROM beads WHERE rowid > ?1
              AND NOT EXISTS (SELECT 1 FROM bead_dependencies d
-                             WHERE d.bead_id = beads.id AND d.type IN {affecting})
-         RETURNING id, project_id"
+                             WHERE d.bead_id = beads.id AND d.type IN ({affecting}))
+         ORDER BY rowid",
+        StoredReadiness::COLUMNS
     ))?;
-    let rows = statement.query_map(params![last_old, at.to_string()], |row| {
-        Ok(BecameReady { id: BeadId::from_trusted(row.get::<_, String>(0)?), project_id: row.get(1)? })
-    })?;
-    let mut newly_ready = rows.collect::<Result<Vec<_>, _>>()?;
+    let free = statement.query_map([last_old], StoredReadiness::read)?;
+    let free = free.collect::<Result<Vec<_>, _>>()?;
+    let mut newly_ready = Vec::new();
+    for one in free {
+        let (ready, _) = one.update(connection, Blockers::default(), at)?;
+        if ready && !one.ready {
+            newly_ready.push(BecameReady { id: one.id, project_id: one.project_id });
+        }
+    }
     let mut statement = connection.prepare(&format!(
         "SELECT d.bead_id FROM beads b JOIN bead_dependencies d ON d.depends_on = b.id
-         WHERE b.rowid > ?1 AND d.type IN {affecting}"
+         WHERE b.rowid > ?1 AND d.type IN ({affecting})"
     ))?;
     let rows = statement.query_map([last_old], |row| Ok(BeadId::from_trusted(row.get::<_, String>(0)?)))?;
     for id in rows {
@@ -161,26 +195,7 @@ pub(crate) fn refresh(
     while let Some(id) = queue.pop_front() {
         let Some(before) = load_stored(connection, &id)? else { continue };
         let blockers = dependencies::blockers(connection, &id)?;
-        let waits = !blockers.waiting_on.is_empty();
-        // Times are written so that the later one is the greater text.
-        let not_before = before.defer_until.max(blockers.parent_until);
-        let status = Status::parse(&before.status).unwrap_or(Status::Closed);
-        let ready = is_ready(ReadinessInput {
-            status,
-            bead_type: &before.bead_type,
-            shelved: before.shelved.as_deref(),
-            waits: if waits { IsWaiting::Yes } else { IsWaiting::No },
-            pending_decisions: before.pending_decisions,
-        });
-        if waits != before.waits || ready != before.ready || not_before != before.not_before {
-            connection
-                .prepare_cached(
-                    "UPDATE beads SET waits = ?2, ready = ?3, not_before = ?4,
-                         ready_since = CASE WHEN ?3 THEN coalesce(ready_since, ?5) END
-                     WHERE id = ?1",
-                )?
-                .execute(params![id.as_str(), waits, ready, not_before, at.to_string()])?;
-        }
+        let (ready, waits) = before.update(connection, blockers, at)?;
         if waits != before.waits {
             let children = dependencies::dependents(connection, id.as_str())?;
             queue.extend(children.into_iter().filter(|(_, kind)| kind == "parent-child").map(|(id, _)| id));

@@ -125,7 +125,7 @@ fn direct(text: &str) -> BTreeSet<Effect> {
             let rest = &text[at + prefix.len()..];
             match &rest[..word_end(rest)] {
                 "ask" | "ask_queued" => found.insert((registry.clone(), true)),
-                "tell" | "tell_all" | "ensure_started" => found.insert((registry.clone(), false)),
+                "tell" | "tell_all" | "wake" | "ensure_started" => found.insert((registry.clone(), false)),
                 _ => false,
             };
         }

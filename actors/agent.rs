@@ -24,6 +24,7 @@ use arbiter_core::agent::{self, Agent};
 use arbiter_core::bead::{self, Attempt, Claimant};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, BeadId};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::record::{FieldChanges, apply_all, event};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, Store, Unit, Write};
@@ -196,7 +197,7 @@ impl AgentsHandle {
         crate::conflict_retry::check_revision(caller, &agent)?;
         if let (Cascade::No, Some(bead)) = (cascade, &agent.current_bead) {
             let detail = format!("agent {id} has bead {bead}; use cascade=true to give it back");
-            return Err(Refusal::conflict("in-use", detail).into());
+            return Err(Refusal::conflict(ProblemCode::InUse, detail).into());
         }
         let mut unit = caller.unit(self.0.clock.now(), "agents");
         delete_agent(&self.0.store, &mut unit, &agent).await?;

@@ -20,6 +20,7 @@ use crate::services::{Services, deref_to_services};
 use arbiter_core::kernel::event::EventFilter;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{ProjectId, is_valid_id};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Exported, ImportOrder, ImportReport, Store, StoreError};
 use bytes::Bytes;
@@ -142,7 +143,7 @@ impl BeadFilesHandle {
         let row = row.ok_or_else(|| Refusal::not_found("project", project.as_str()))?;
         if row.beads_path.is_none() {
             let detail = format!("project {project} has no beads_path: no file of its own");
-            return Err(Refusal::conflict("no-bead-file", detail).into());
+            return Err(Refusal::conflict(ProblemCode::NoBeadFile, detail).into());
         }
         Ok(())
     }

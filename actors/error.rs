@@ -2,15 +2,11 @@
 
 use crate::runtime::reply::{self, AskError};
 use arbiter_core::kernel::call::ErrorKind;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
 use arbiter_vault::VaultError;
 use std::time::Duration;
-
-/// The rule that a key goes to its own hosts alone.
-pub(crate) const KEY_NOT_FOR_HOST: &str = "key-not-for-host";
-/// Problem code of a call that exceeds a budget.
-pub(crate) const BUDGET_EXHAUSTED: &str = "budget-exhausted";
 
 /// The reply to one question to an actor.
 pub(crate) type Reply<T> = reply::Reply<Result<T, Error>>;
@@ -112,15 +108,17 @@ impl From<VaultError> for Error {
                 Self::Refused(Refusal::Exists { entity: "key", id: id.as_str().to_owned() })
             }
             VaultError::HostRefused { id, host } => Self::Refused(Refusal::conflict(
-                KEY_NOT_FOR_HOST,
+                ProblemCode::KeyNotForHost,
                 format!(
                     "key {id} is bound to other hosts and may not be sent to {host}; to bind it there give its \
                      value anew, as the provider's api_key or with PUT /api/v1/keys/{id}"
                 ),
             )),
             VaultError::NotAKeyFile { reason } => Self::Refused(Refusal::field("file", reason)),
-            VaultError::Taken(_) => Self::Refused(Refusal::conflict("exists", error.to_string())),
-            VaultError::Superseded => Self::Refused(Refusal::conflict("changed", error.to_string())),
+            VaultError::Taken(_) => Self::Refused(Refusal::conflict(ProblemCode::Exists, error.to_string())),
+            VaultError::Superseded => {
+                Self::Refused(Refusal::conflict(ProblemCode::Changed, error.to_string()))
+            }
             VaultError::Iterations(_) => Self::Refused(Refusal::field("iterations", error.to_string())),
             VaultError::EmptyPassword => Self::Refused(Refusal::field("password", "must not be empty")),
             VaultError::Full => Self::Store(StoreError::Full),

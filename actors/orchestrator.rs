@@ -15,6 +15,7 @@ use arbiter_core::dispatch::assign::DispatchState;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, BeadId};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::restart::RestartVerdict;
 use arbiter_core::kernel::time::Timestamp;
@@ -81,9 +82,11 @@ impl OrchestratorHandle {
     /// [`Error::Refused`] when that is so already.
     pub async fn park(&self, caller: &Caller, reason: String) -> Result<(), Error> {
         if let (DispatchState::Parked(why), _) = self.0.store.dispatch_state().await? {
-            return Err(
-                Refusal::conflict("same-status", format!("no work is handed out already: {why}")).into()
-            );
+            return Err(Refusal::conflict(
+                ProblemCode::SameStatus,
+                format!("no work is handed out already: {why}"),
+            )
+            .into());
         }
         let data = json!({"reason": reason});
         self.set_operation(caller, EventType::SystemParked, data, Some(reason)).await
@@ -95,7 +98,7 @@ impl OrchestratorHandle {
     /// [`Error::Refused`] when that is so already.
     pub async fn resume(&self, caller: &Caller) -> Result<(), Error> {
         if let (DispatchState::Active, _) = self.0.store.dispatch_state().await? {
-            return Err(Refusal::conflict("same-status", "work is handed out already").into());
+            return Err(Refusal::conflict(ProblemCode::SameStatus, "work is handed out already").into());
         }
         self.set_operation(caller, EventType::SystemResumed, json!({}), None).await?;
         DispatcherHandle(Arc::clone(&self.0.dispatch)).dispatch_now();

@@ -14,7 +14,7 @@ use crate::call::CallContext;
 use crate::call::chat::{self, Completion};
 use crate::call::failover::{self, FirstCandidate};
 use crate::call::ledger_entry::Attribution;
-use crate::error::{BUDGET_EXHAUSTED, Error, KEY_NOT_FOR_HOST};
+use crate::error::Error;
 use crate::persona::PersonaStore;
 use crate::provider::call_failure::CallFailure;
 use crate::run::tool_calls::ToolOutcome;
@@ -26,6 +26,7 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{BeadId, RunId};
 use arbiter_core::kernel::lease;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::run::Run;
 use arbiter_core::kernel::time::Timestamp;
@@ -117,10 +118,10 @@ impl BeadRun {
             Ok(Err(error)) => match error {
                 Error::Vault(_) | Error::ShuttingDown => RunResult::NotCounted(error.to_string()),
                 // Its provider gets no work until that is put right, so this is no endless repetition.
-                Error::Refused(Refusal::Conflict { code: KEY_NOT_FOR_HOST, .. }) => {
+                Error::Refused(Refusal::Conflict { code: ProblemCode::KeyNotForHost, .. }) => {
                     RunResult::NotCounted(error.to_string())
                 }
-                Error::Refused(Refusal::Conflict { code: BUDGET_EXHAUSTED, .. }) => {
+                Error::Refused(Refusal::Conflict { code: ProblemCode::BudgetExhausted, .. }) => {
                     RunResult::Deferred(error.to_string(), BUDGET_PAUSE)
                 }
                 other => RunResult::Failed(other.to_string()),

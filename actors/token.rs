@@ -15,6 +15,7 @@ use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::TokenId;
 use arbiter_core::kernel::lease::digest;
 use arbiter_core::kernel::limits;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::{Problems, Refusal};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::{Proof, Role, Session, Token};
@@ -149,7 +150,7 @@ impl TokensHandle {
         let known = self.0.store.tokens().await?;
         if let Some(other) = known.iter().find(|token| token.digest == fingerprint) {
             let detail = format!("token {} has this certificate already", other.id);
-            return Err(Refusal::conflict("exists", detail).into());
+            return Err(Refusal::conflict(ProblemCode::Exists, detail).into());
         }
         self.add(caller, new, Proof::Certificate, fingerprint).await
     }

@@ -25,5 +25,5 @@ pub use server::openapi::{document, openapi_yaml};
 pub use server::routes::endpoints;
 pub use server::tls::{Tls, TlsError};
 pub use server::{ConnectionLimits, Listener, run, serve, serve_endpoints};
-pub use wire::problem::{ApiError, PROBLEMS, ProblemType};
+pub use wire::problem::{ApiError, ProblemType};
 pub use wire::reply::Reply;

@@ -7,6 +7,7 @@ use arbiter_core::agent::edit::NewAgent;
 use arbiter_core::bead::edit::NewBead;
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::{Decision, Status};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_temporal::codec::names::Kind;
 use serde_json::Value;
@@ -233,8 +234,12 @@ impl Arbiter {
     }
 
     fn bridge(&self) -> Result<&Bridge, WorkflowError> {
-        let off =
-            || Refusal::conflict("temporal-off", "no Temporal server is configured: set temporal.address");
+        let off = || {
+            Refusal::conflict(
+                ProblemCode::TemporalOff,
+                "no Temporal server is configured: set temporal.address",
+            )
+        };
         Ok(self.bridge.as_ref().map(|(bridge, _)| bridge).ok_or_else(off)?)
     }
 }

@@ -15,6 +15,7 @@ use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::agent::edit::AgentPatch;
 use arbiter_core::agent::{self, Agent, Kind, Status, authorize};
 use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, Unit};
 use std::sync::Arc;
@@ -174,13 +175,15 @@ fn status_command(
     set_by: &str,
 ) -> Result<agent::Command, Refusal> {
     let why = || reason.map_or_else(|| format!("set by {set_by}"), str::to_owned);
-    let same = || Refusal::conflict("same-status", format!("agent {} is {} already", agent.id, agent.status));
+    let same = || {
+        Refusal::conflict(ProblemCode::SameStatus, format!("agent {} is {} already", agent.id, agent.status))
+    };
     match (word, agent.status) {
         ("active", Status::Inactive) => Ok(agent::Command::Activate),
         ("active", Status::Shutdown | Status::Blocked) => Ok(agent::Command::Restart),
         ("active", _) => Err(same()),
         ("working", _) => {
-            Err(Refusal::conflict("assign-a-bead", "an agent works when it has a bead: assign one"))
+            Err(Refusal::conflict(ProblemCode::AssignABead, "an agent works when it has a bead: assign one"))
         }
         (word, status) if word == status.as_str() => Err(same()),
         ("shutdown", _) => Ok(agent::Command::Shutdown { reason: reason.map(str::to_owned) }),

@@ -23,6 +23,7 @@ use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::AgentId;
 use arbiter_core::kernel::lease::{self, Lease};
 use arbiter_core::kernel::limits;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{BeadDetail, Change, Comment, Unit, Write};
 use serde_json::json;
@@ -169,7 +170,7 @@ impl BeadActor {
         let agent = found.ok_or_else(|| Refusal::field("agent_id", format!("no agent has the id {id}")))?;
         if agent.project_id.as_ref().is_some_and(|project| *project != bead.project_id) {
             let detail = format!("agent {id} works for another project than bead {}", bead.id);
-            return Err(Refusal::conflict("other-project", detail).into());
+            return Err(Refusal::conflict(ProblemCode::OtherProject, detail).into());
         }
         Ok(agent)
     }
@@ -179,7 +180,9 @@ impl BeadActor {
         lease::check_token(lease.as_ref(), Some(token), &bead.id)?;
         let now = self.context.shared.clock.now();
         let Some(lease) = lease.map(|lease| lease.renewed(now)) else {
-            return Err(Refusal::conflict("stale-lease", format!("bead {} has no lease", bead.id)).into());
+            return Err(
+                Refusal::conflict(ProblemCode::StaleLease, format!("bead {} has no lease", bead.id)).into()
+            );
         };
         let mut unit = Unit::new(now, lease.agent_id.to_string(), "beads");
         unit.change(Change::RenewLease(lease.clone()));
@@ -266,7 +269,7 @@ impl BeadActor {
             check_revision(caller, &bead)?;
             if lease.is_some() || bead.status == Status::InProgress {
                 let detail = format!("bead {} is held: release it first", bead.id);
-                return Err(Refusal::conflict("bead-held", detail).into());
+                return Err(Refusal::conflict(ProblemCode::BeadHeld, detail).into());
             }
             let mut unit = self.unit(caller);
             let about = shared.store.decisions_of(bead.id.to_string()).await?;

@@ -10,6 +10,7 @@ use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::{self, ESCALATION_OPTIONS, Purpose};
 use arbiter_core::kernel::lease;
 use arbiter_core::kernel::limits;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::Change;
 
@@ -39,7 +40,7 @@ impl BeadActor {
             };
             if let Some(pending) = about.iter().find(is_pending) {
                 let detail = format!("bead {} waits for decision {} already", bead.id, pending.id);
-                return Err(Refusal::conflict("already-asked", detail).into());
+                return Err(Refusal::conflict(ProblemCode::AlreadyAsked, detail).into());
             }
             let mut unit = self.unit(caller);
             let question = format!("{} escalates bead {} ({}): {reason}", caller.name, bead.id, bead.title);

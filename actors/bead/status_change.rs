@@ -2,6 +2,7 @@
 
 use crate::bead::BeadAction;
 use arbiter_core::bead::{Bead, Status, Trigger, trigger_for};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::state_machine::StateMachine;
 
@@ -19,7 +20,8 @@ impl StatusChange {
     /// [`Refusal::Conflict`] `same-status` when it has that status already, and what the machine says when nothing
     /// leads there.
     pub fn to(bead: &Bead, wanted: Status, reason: String) -> Result<Self, Refusal> {
-        let same = || Refusal::conflict("same-status", format!("bead {} is {wanted} already", bead.id));
+        let same =
+            || Refusal::conflict(ProblemCode::SameStatus, format!("bead {} is {wanted} already", bead.id));
         let trigger = trigger_for(bead.status, wanted).ok_or_else(same)?;
         bead.status.step(bead.id.as_str(), trigger)?;
         Ok(Self::Act(match trigger {

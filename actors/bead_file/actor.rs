@@ -15,6 +15,7 @@ use crate::error::Reply;
 use crate::event::bus::LogLine;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::kernel::ids::ProjectId;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde_json::json;
@@ -250,10 +251,13 @@ impl BeadFilesActor {
 }
 
 fn no_file(project: &ProjectId) -> Error {
-    Refusal::conflict("no-bead-file", format!("project {project} has no beads_path: no file of its own"))
-        .into()
+    Refusal::conflict(
+        ProblemCode::NoBeadFile,
+        format!("project {project} has no beads_path: no file of its own"),
+    )
+    .into()
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> Error {
-    Refusal::conflict("bead-file-unusable", format!("{}: {error}", path.display())).into()
+    Refusal::conflict(ProblemCode::BeadFileUnusable, format!("{}: {error}", path.display())).into()
 }

@@ -8,6 +8,7 @@ use crate::bead_file::import::FileFormat;
 use crate::error::Error;
 use arbiter_beadfiles::RawFields;
 use arbiter_core::kernel::ids::ProjectId;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Exported, Store};
 use sha2::{Digest, Sha256};
@@ -192,7 +193,7 @@ pub(crate) async fn write(
     let exported = store.export(project.to_string(), Box::new(move |item| give.send(item).is_ok())).await;
     let problem = |error: io::Error| -> Error {
         let detail = format!("{}: {error}", paths.target.display());
-        Refusal::conflict("bead-file-unusable", detail).into()
+        Refusal::conflict(ProblemCode::BeadFileUnusable, detail).into()
     };
     let new = writing.await.map_err(|error| problem(io::Error::other(error)))?.map_err(problem)?;
     exported?;
@@ -212,13 +213,13 @@ pub(crate) async fn write(
                 paths.target.display(),
                 unknown.len()
             );
-            return Err(Refusal::conflict("bead-file-knows-more", detail).into());
+            return Err(Refusal::conflict(ProblemCode::BeadFileKnowsMore, detail).into());
         }
         deleted_ids = gone;
     }
     if new.beads == 0 && !old.ids.is_empty() && deleted_ids.len() < old.ids.len() {
         let detail = format!("{} holds beads, and none are here", paths.target.display());
-        return Err(Refusal::conflict("bead-file-knows-more", detail).into());
+        return Err(Refusal::conflict(ProblemCode::BeadFileKnowsMore, detail).into());
     }
     let outcome = ExportOutcome {
         path: paths.target.display().to_string(),

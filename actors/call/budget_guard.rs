@@ -4,7 +4,7 @@
 //! goes on; after a crash it begins anew from the ledger and the marks.
 
 use crate::call::CallContext;
-use crate::error::{BUDGET_EXHAUSTED, Error};
+use crate::error::Error;
 use crate::services::Services;
 use arbiter_core::budget::meter::{BudgetStatus, Meter, Reservation, ThresholdCrossed};
 use arbiter_core::budget::{BudgetScope, SpendCheckpoint};
@@ -13,6 +13,7 @@ use arbiter_core::kernel::call::Call;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::money::Usd;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::run::Run;
 use arbiter_core::kernel::time::Timestamp;
@@ -86,7 +87,7 @@ impl BudgetGuard {
                     self.write(shared, vec![], std::slice::from_ref(threshold), &exhausted.checkpoints)
                         .await?;
                 }
-                Err(Refusal::conflict(BUDGET_EXHAUSTED, exhausted.to_string()).into())
+                Err(Refusal::conflict(ProblemCode::BudgetExhausted, exhausted.to_string()).into())
             }
         }
     }

@@ -3,14 +3,12 @@
 
 use crate::call::CallContext;
 use arbiter_core::kernel::ids::RunId;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
-
-/// Problem code of a cancelled run.
-pub(crate) const RUN_CANCELLED: &str = "run-cancelled";
 
 /// Calls in flight.
 #[derive(Default)]
@@ -41,7 +39,7 @@ impl Cancellation {
 
     /// Builds the refusal for callers that wait for the call.
     pub(crate) fn refusal(&self) -> Refusal {
-        Refusal::conflict(RUN_CANCELLED, self.why().unwrap_or("the run was cancelled"))
+        Refusal::conflict(ProblemCode::RunCancelled, self.why().unwrap_or("the run was cancelled"))
     }
 }
 

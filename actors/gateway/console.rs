@@ -14,6 +14,7 @@ use arbiter_core::kernel::call::Kind;
 use arbiter_core::kernel::ids::{ProjectId, ProviderId, TokenId};
 use arbiter_core::kernel::lease::hex;
 use arbiter_core::kernel::limits;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::prompt::console as prompt_console;
 use arbiter_core::prompt::console::CompanySnapshot;
@@ -152,7 +153,7 @@ impl ConsoleHandle {
                 return Err(Refusal::field("provider_id", format!("no provider has the id {id}")).into());
             };
             let found = usable.into_iter().find(|known| known.provider.id == *id);
-            let none = || Refusal::conflict("provider-unusable", row.unusable_reason());
+            let none = || Refusal::conflict(ProblemCode::ProviderUnusable, row.unusable_reason());
             return Ok((found.ok_or_else(none)?.provider, format!("{id} was asked for")));
         }
         let candidates: Vec<Candidate<'_>> = usable
@@ -161,7 +162,9 @@ impl ConsoleHandle {
             .collect();
         match rank::best(&candidates) {
             Some((provider, reason)) => Ok((provider.clone(), reason)),
-            None => Err(Refusal::conflict("provider-unusable", "no provider can be called now").into()),
+            None => {
+                Err(Refusal::conflict(ProblemCode::ProviderUnusable, "no provider can be called now").into())
+            }
         }
     }
 

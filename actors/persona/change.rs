@@ -14,6 +14,7 @@ use arbiter_core::agent::{self, Agent};
 use arbiter_core::kernel::event::{EventFilter, NewEvent, TypePattern};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::lease::digest;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, EventRange, Unit};
 use serde_json::{Value, json};
@@ -102,7 +103,7 @@ impl PersonasHandle {
         let count = self.0.personas.with(PersonaDir::names).await?.len();
         if count >= MAX_PERSONAS {
             let detail = format!("there are {count} personas already, which is as many as may be");
-            return Err(Refusal::conflict("conflict", detail).into());
+            return Err(Refusal::conflict(ProblemCode::Conflict, detail).into());
         }
         self.put(caller, persona, before).await
     }
@@ -142,7 +143,7 @@ impl PersonasHandle {
         if known.origin == PersonaOrigin::BuiltIn {
             let detail =
                 format!("persona {name} comes with Arbiter and cannot be deleted, only stood before");
-            return Err(Refusal::conflict("built-in-persona", detail).into());
+            return Err(Refusal::conflict(ProblemCode::BuiltInPersona, detail).into());
         }
         let agents = if known.is_shadowing() { vec![] } else { self.agents_using(name).await? };
         if let (Cascade::No, [first, ..]) = (cascade, agents.as_slice()) {
@@ -151,7 +152,7 @@ impl PersonasHandle {
                 "{count} agents play persona {name}, {} first; use cascade=true to take it from them",
                 first.id
             );
-            return Err(Refusal::conflict("in-use", detail).into());
+            return Err(Refusal::conflict(ProblemCode::InUse, detail).into());
         }
         let mut unit = caller.unit(self.0.clock.now(), "personas");
         for agent in &agents {

@@ -4,6 +4,7 @@
 //! the new one. Every operation blocks, so it runs on blocking threads.
 
 use arbiter_core::agent::persona::{MAX_PARTS, MAX_TEXT, PERSONA_FILE, Persona, START_FILE, is_valid_name};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -78,7 +79,7 @@ impl PersonaDir {
         let taken = |other: &str| {
             let detail =
                 format!("{name} and {other} cannot both be personas: one would lie within the other");
-            StoreError::Refused(Refusal::conflict("conflict", detail))
+            StoreError::Refused(Refusal::conflict(ProblemCode::Conflict, detail))
         };
         let above = name.match_indices('/').map(|(at, _)| &name[..at]);
         for folder in above {
@@ -104,7 +105,7 @@ impl PersonaDir {
                     place.display(),
                     own.display()
                 );
-                return Err(StoreError::Refused(Refusal::conflict("conflict", detail)));
+                return Err(StoreError::Refused(Refusal::conflict(ProblemCode::Conflict, detail)));
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{CommentId, DecisionId};
 use arbiter_core::kernel::limits;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::project::{self, Project};
 use arbiter_store::{Change, Comment};
@@ -108,7 +109,7 @@ impl ProjectActor {
                     shared.store.commit(unit).await?;
                     Ok(CloseOutcome::Closed(Box::new(after)))
                 }
-                Err(Refusal::Conflict { code: "open-work", detail }) => {
+                Err(Refusal::Conflict { code: ProblemCode::OpenWork, detail }) => {
                     if let Some(asked) = shared.store.pending_close_of(self.context.id.clone()).await? {
                         return Ok(CloseOutcome::Asked(Box::new(asked)));
                     }

@@ -11,6 +11,7 @@ use crate::provider::own_key_id;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, StoreError, Write};
 use serde_json::json;
@@ -54,7 +55,7 @@ impl ProjectsHandle {
         let agents = self.0.store.agents_of_provider(id.to_string()).await?;
         if let (Cascade::No, Some(agent)) = (cascade, agents.first()) {
             let detail = format!("agent {} uses provider {id}; use cascade=true to delete it too", agent.id);
-            return Err(Refusal::conflict("in-use", detail).into());
+            return Err(Refusal::conflict(ProblemCode::InUse, detail).into());
         }
         let mut unit = caller.unit(self.0.clock.now(), "providers");
         for agent in &agents {

@@ -11,6 +11,7 @@ use crate::project::actor::ProjectActor;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, DecisionId};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{AgentFilter, BeadFilter, Change, PageRequest, Write};
 use serde_json::json;
@@ -43,12 +44,12 @@ impl ProjectActor {
                 "agent {} belongs to project {}; use cascade=true to delete it too",
                 agent.id, project.id
             );
-            return Err(Refusal::conflict("in-use", detail).into());
+            return Err(Refusal::conflict(ProblemCode::InUse, detail).into());
         }
         for agent in &agents {
             if let Some(bead) = &agent.current_bead {
                 let detail = format!("bead {bead} is held by agent {}: release it first", agent.id);
-                return Err(Refusal::conflict("bead-held", detail).into());
+                return Err(Refusal::conflict(ProblemCode::BeadHeld, detail).into());
             }
             delete_agent(&shared.store, &mut unit, agent).await?;
         }
@@ -65,13 +66,13 @@ impl ProjectActor {
             let beads = shared.store.beads(filter.clone(), request).await?;
             if cascade == Cascade::No && beads.total > 0 {
                 let detail = format!("project {} has beads; use cascade=true to delete them too", project.id);
-                return Err(Refusal::conflict("in-use", detail).into());
+                return Err(Refusal::conflict(ProblemCode::InUse, detail).into());
             }
             for detail in beads.items {
                 let bead = detail.bead;
                 if bead.status == arbiter_core::bead::Status::InProgress {
                     let detail = format!("bead {} is held: release it first", bead.id);
-                    return Err(Refusal::conflict("bead-held", detail).into());
+                    return Err(Refusal::conflict(ProblemCode::BeadHeld, detail).into());
                 }
                 unit.emit(NewEvent {
                     kind: EventType::BeadDeleted,

@@ -14,6 +14,7 @@ use crate::services::{Services, deref_to_services};
 use arbiter_core::bead::Status;
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::limits;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::{FieldProblem, Refusal};
 use arbiter_core::project::file_lock::{
     self, DEFAULT_TTL_SEC, FileLock, LockHolder, MAX_PATHS, MAX_TTL_SEC, MIN_TTL_SEC, normalize_path,
@@ -244,7 +245,7 @@ impl FileLocksActor {
             return Ok(());
         }
         let detail = format!("bead {id} is not held by {}: it is {}", holder.agent_id, bead.status);
-        Err(Refusal::conflict("bead-not-held", detail).into())
+        Err(Refusal::conflict(ProblemCode::BeadNotHeld, detail).into())
     }
 
     async fn renew(&self, caller: &Caller, request: &LockRequest) -> Result<Vec<FileLock>, Error> {

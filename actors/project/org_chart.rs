@@ -10,6 +10,7 @@ use arbiter_core::agent::edit::AgentPatch;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, ProjectId};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::project::org_chart::{OrgChart, Position};
 use arbiter_store::Change;
@@ -139,7 +140,7 @@ impl OrgChartsHandle {
         match staffing {
             Staffing::Unassign if !belongs => {
                 let detail = format!("agent {id} does not belong to project {project}");
-                return Err(Refusal::conflict("other-project", detail).into());
+                return Err(Refusal::conflict(ProblemCode::OtherProject, detail).into());
             }
             Staffing::Unassign => patch.project_id = Some(None),
             Staffing::Assign { role } => {
@@ -157,7 +158,7 @@ impl OrgChartsHandle {
         match agents.edit(&caller, id, patch, None).await {
             Err(Error::Refused(Refusal::Precondition { .. })) => {
                 let detail = format!("agent {id} was changed at the same moment; look at it and try again");
-                return Err(Refusal::conflict("changed", detail).into());
+                return Err(Refusal::conflict(ProblemCode::Changed, detail).into());
             }
             done => done?,
         };
@@ -171,6 +172,6 @@ impl OrgChartsHandle {
             return Ok(());
         }
         let detail = format!("agent {} has bead {held} of another project; release it first", agent.id);
-        Err(Refusal::conflict("bead-held", detail).into())
+        Err(Refusal::conflict(ProblemCode::BeadHeld, detail).into())
     }
 }

@@ -14,6 +14,7 @@ use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::random;
 use arbiter_core::kernel::call::HealthSignal;
 use arbiter_core::kernel::ids::ProviderId;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::model::catalog::OfferedModel;
 use arbiter_core::provider::{HeartbeatResult, Provider, Status};
@@ -128,7 +129,7 @@ impl HeartbeatActor {
         if let Some(row) = shared.store.provider(self.id.to_string()).await? {
             if row.status == Status::Disabled {
                 let detail = format!("provider {} is disabled", self.id);
-                return Err(Refusal::conflict("provider-disabled", detail).into());
+                return Err(Refusal::conflict(ProblemCode::ProviderDisabled, detail).into());
             }
             match shared.open_vault.check_keys_of(&row) {
                 Ok(()) => {}

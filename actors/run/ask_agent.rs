@@ -21,6 +21,7 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, ProjectId, RunId, TokenId};
 use arbiter_core::kernel::limits;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::{Problems, Refusal};
 use arbiter_core::kernel::run::{Run, Status};
 use arbiter_core::prompt;
@@ -158,7 +159,7 @@ impl WorkHandle {
         match agent.status {
             AgentStatus::Inactive | AgentStatus::Shutdown => {
                 let detail = format!("agent {} is {}", agent.id, agent.status);
-                Err(Refusal::conflict("agent-not-started", detail).into())
+                Err(Refusal::conflict(ProblemCode::AgentNotStarted, detail).into())
             }
             _ => Ok(agent),
         }
@@ -181,7 +182,11 @@ impl WorkHandle {
             shared.beads.act(caller, &bead, BeadAction::Block { reason: by }, None).await?;
         } else if !shared.calls.in_flight.end(id, by).await {
             let run = found.ok_or_else(|| Refusal::not_found("run", id.as_str()))?;
-            return Err(Refusal::conflict("run-ended", format!("run {id} has ended: {}", run.status)).into());
+            return Err(Refusal::conflict(
+                ProblemCode::RunEnded,
+                format!("run {id} has ended: {}", run.status),
+            )
+            .into());
         }
         let after = shared.store.run(id.to_string()).await?;
         Ok(after.ok_or_else(|| Refusal::not_found("run", id.as_str()))?)

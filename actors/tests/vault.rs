@@ -5,6 +5,7 @@ use crate::stage::{KEY, ParseId, Stage, me};
 use arbiter_actors::Error;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::provider::ProviderType;
 use arbiter_core::provider::edit::NewProvider;
@@ -80,7 +81,7 @@ async fn key_for_another_host_is_refused_and_no_use_logged() {
     let used = told(&stage, EventType::KeyUsed).await;
     let refused = h.providers.key(&me(), &id).await;
     let Err(Error::Refused(Refusal::Conflict { code, .. })) = refused else { panic!("{refused:?}") };
-    assert_eq!(code, "key-not-for-host");
+    assert_eq!(code, ProblemCode::KeyNotForHost);
     assert_eq!(told(&stage, EventType::KeyUsed).await, used);
     let heartbeat = h.providers.heartbeat(&id).await.unwrap();
     assert!(heartbeat.last_heartbeat_error.unwrap().contains("bound to other hosts"));

@@ -18,6 +18,7 @@ use crate::vault::transfer::ImportedKeys;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::state_machine::StateMachine;
 use arbiter_core::kernel::time::Timestamp;
@@ -212,7 +213,7 @@ impl VaultActor {
         let status = self.status();
         let trigger = if status == Status::Uninitialized { Trigger::Create } else { Trigger::Unlock };
         if status == Status::Unlocked {
-            return Err(Refusal::conflict("transition", "the vault is unlocked already").into());
+            return Err(Refusal::conflict(ProblemCode::Transition, "the vault is unlocked already").into());
         }
         status.step("keys", trigger)?;
         self.throttle.admit(now)?;
@@ -260,7 +261,7 @@ impl VaultActor {
     async fn lock(&mut self, caller: &Caller, reason: &str) -> Result<(), Error> {
         if self.status() != Status::Unlocked {
             let detail = format!("the vault is {}: there is nothing to lock", self.status());
-            return Err(Refusal::conflict("transition", detail).into());
+            return Err(Refusal::conflict(ProblemCode::Transition, detail).into());
         }
         self.close().await?;
         self.context.shared.disconnect_providers();
@@ -286,7 +287,9 @@ impl VaultActor {
         };
         let Some(RolledBack { seen, found }) = rolled_back else {
             open?;
-            return Err(Refusal::conflict("conflict", "the key file is the newest one seen").into());
+            return Err(
+                Refusal::conflict(ProblemCode::Conflict, "the key file is the newest one seen").into()
+            );
         };
         let mut unit = self.unit(caller);
         unit.change(Change::AcceptVaultGeneration(found));

@@ -10,6 +10,7 @@ use crate::vault::actor::VaultActor;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, StoreError, Unit};
 use arbiter_vault::{EntryInfo, NewEntry};
@@ -142,7 +143,7 @@ impl VaultActor {
         let providers = shared.store.all_providers().await?;
         if let Some(provider) = providers.iter().find(|provider| provider.has_key_reference(&id)) {
             let detail = format!("provider {} needs the key {id}", provider.id);
-            return Err(Refusal::conflict("in-use", detail).into());
+            return Err(Refusal::conflict(ProblemCode::InUse, detail).into());
         }
         let mut unit = self.unit(caller);
         unit.emit(NewEvent::of(EventType::KeyDeleted, id.as_str(), json!({})));

@@ -13,6 +13,7 @@ use crate::bead::readiness::Blocker;
 pub use crate::bead::types::{BEAD_TYPES, NEVER_DISPATCHED, NEVER_READY};
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{AgentId, BeadId, ProjectId};
+use crate::kernel::problem_code::ProblemCode;
 use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::Refusal;
 use crate::kernel::state_machine::StateMachine;
@@ -346,7 +347,7 @@ impl Bead {
         claim_context: &ClaimContext,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let not_ready = |detail: String| Err(Refusal::conflict("not-ready", detail));
+        let not_ready = |detail: String| Err(Refusal::conflict(ProblemCode::NotReady, detail));
         if let Some(holder) = self.assigned_to.as_deref().filter(|holder| *holder != claimant.name()) {
             return not_ready(format!("bead {} is meant for {holder}", self.id));
         }
@@ -366,7 +367,7 @@ impl Bead {
             && self.approval == Approval::Missing
         {
             let detail = format!("bead {} has priority 0 and no person has approved it yet", self.id);
-            return Err(Refusal::conflict("not-approved", detail));
+            return Err(Refusal::conflict(ProblemCode::NotApproved, detail));
         }
         Ok(())
     }

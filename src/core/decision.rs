@@ -12,6 +12,7 @@ use crate::decision::deadline::{OnTimeout, TIMED_OUT_REASON};
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{BeadId, DecisionId, ProjectId};
 use crate::kernel::limits;
+use crate::kernel::problem_code::ProblemCode;
 use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::{Problems, Refusal};
 use crate::kernel::state_machine::StateMachine;
@@ -191,7 +192,10 @@ impl Decision {
             Command::Expire { subject } => {
                 after.status = step(Trigger::Expire)?;
                 if self.deadline.is_none_or(|deadline| deadline > now) {
-                    return Err(Refusal::conflict("not-due", "the decision's deadline has not come"));
+                    return Err(Refusal::conflict(
+                        ProblemCode::NotDue,
+                        "the decision's deadline has not come",
+                    ));
                 }
                 match &self.on_timeout {
                     OnTimeout::Escalate if self.escalated_at.is_none() => {
@@ -234,7 +238,7 @@ impl Decision {
         let Some(asked) = &self.subject_digest else { return Ok(None) };
         let Some(now) = &context.now else {
             let detail = format!("what decision {} is about is no longer there: cancel it", self.id);
-            return Err(Refusal::conflict("stale", detail));
+            return Err(Refusal::conflict(ProblemCode::Stale, detail));
         };
         if context.seen.as_ref().unwrap_or(asked) == now {
             return Ok(Some(now.clone()));
@@ -244,7 +248,7 @@ impl Decision {
              it as it is now, give it with the subject_digest {now}",
             self.id
         );
-        Err(Refusal::conflict("stale", detail))
+        Err(Refusal::conflict(ProblemCode::Stale, detail))
     }
 }
 

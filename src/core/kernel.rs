@@ -12,6 +12,7 @@ pub mod ids;
 pub mod lease;
 pub mod limits;
 pub mod money;
+pub mod problem_code;
 pub mod record;
 pub mod refusal;
 pub mod restart;

@@ -7,6 +7,7 @@ pub mod org_chart;
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{ProjectId, is_valid_id};
 use crate::kernel::limits;
+use crate::kernel::problem_code::ProblemCode;
 use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::{Problems, Refusal};
 use crate::kernel::state_machine::StateMachine;
@@ -144,7 +145,7 @@ impl Project {
                 after.status = self.step_to_close()?;
                 if *open_beads > 0 {
                     let detail = format!("project {} has {open_beads} beads that are not closed", self.id);
-                    return Err(Refusal::conflict("open-work", detail));
+                    return Err(Refusal::conflict(ProblemCode::OpenWork, detail));
                 }
                 after.closed_at = Some(now);
             }
@@ -174,7 +175,7 @@ impl Project {
         let closed = self.status.step(self.id.as_str(), Trigger::Close)?;
         if self.is_perpetual {
             let detail = format!("project {} is perpetual and never closes", self.id);
-            return Err(Refusal::conflict("perpetual-project", detail));
+            return Err(Refusal::conflict(ProblemCode::PerpetualProject, detail));
         }
         Ok(closed)
     }
@@ -256,7 +257,10 @@ mod tests {
         let now = Timestamp::from_millis(9);
         let close = |open_beads| Command::Close { open_beads };
         let open = project();
-        assert!(matches!(open.decide(&close(1), now), Err(Refusal::Conflict { code: "open-work", .. })));
+        assert!(matches!(
+            open.decide(&close(1), now),
+            Err(Refusal::Conflict { code: ProblemCode::OpenWork, .. })
+        ));
         let perpetual = Project { is_perpetual: true, ..project() };
         assert!(perpetual.decide(&close(0), now).is_err());
         let happenings = open.decide(&close(0), now).unwrap();

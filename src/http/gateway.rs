@@ -9,6 +9,7 @@ use crate::http::framework::required_role::Access;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::{GatewayCall, GatewayModel, GatewayStream};
 use arbiter_core::kernel::ids::{ProviderId, RunId};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -103,7 +104,7 @@ async fn models(request: ApiRequest) -> Result<Reply, ApiError> {
 async fn model(request: ApiRequest) -> Result<Reply, ApiError> {
     let id = request.param("id");
     let found = request.handles().gateway.models().await?.into_iter().find(|model| model.id == id);
-    let none = || ApiError::new("model-not-found", format!("the model {id:?} cannot be asked for"));
+    let none = || ApiError::new(ProblemCode::ModelNotFound, format!("the model {id:?} cannot be asked for"));
     Reply::json(&ModelView::from(found.ok_or_else(none)?))
 }
 
@@ -161,7 +162,7 @@ impl ChatStream {
                 None => return (Bytes::from_static(DONE), false),
                 Some(Err(fault)) => ApiError::from(fault),
             },
-            () = &mut self.ended => ApiError::new("unauthorized", "the token no longer works"),
+            () = &mut self.ended => ApiError::new(ProblemCode::Unauthorized, "the token no longer works"),
         };
         let (_, _, document) = error.render_for_openai(&self.request_id);
         (event(&document), false)
@@ -186,7 +187,7 @@ async fn attribution(request: &ApiRequest) -> Result<(Option<String>, Option<Str
         request.require_project(Some(named))?;
         if store.project(named.to_owned()).await?.is_none() {
             return Err(ApiError::new(
-                "bad-header",
+                ProblemCode::BadHeader,
                 format!("OpenAI-Project: no project has the id {named:?}"),
             ));
         }
@@ -202,7 +203,7 @@ async fn attribution(request: &ApiRequest) -> Result<(Option<String>, Option<Str
         Some([only]) => Ok((agent_id, Some(only.clone()))),
         Some(_) => {
             let detail = "the token reaches several projects: the header OpenAI-Project has to name who pays";
-            Err(ApiError::new("bad-header", detail))
+            Err(ApiError::new(ProblemCode::BadHeader, detail))
         }
     }
 }

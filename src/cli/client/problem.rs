@@ -1,6 +1,7 @@
 //! The server's refusals (RFC 9457 problem documents) as people read them.
 
 use crate::cli::ui::table::{one_line, printable};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use serde::Deserialize;
 use std::fmt;
 
@@ -50,9 +51,9 @@ impl ServerProblem {
 impl ServerProblem {
     /// The command that helps, for problems that have one.
     fn remedy(&self) -> Option<&'static str> {
-        match self.kind.as_str() {
-            "vault-locked" => Some("arbiter vault unlock"),
-            "vault-rolled-back" => Some("arbiter vault accept-rollback"),
+        match ProblemCode::parse(&self.kind)? {
+            ProblemCode::VaultLocked => Some("arbiter vault unlock"),
+            ProblemCode::VaultRolledBack => Some("arbiter vault accept-rollback"),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@ use crate::bead::readiness::Gate;
 use crate::bead::{Approval, BACKLOG, BEAD_TYPES, Bead, CRITICAL, DEFAULT_PRIORITY, Status};
 use crate::kernel::ids::{BeadId, ProjectId};
 use crate::kernel::limits::{self, MAX_TAG, MAX_TAGS};
+use crate::kernel::problem_code::ProblemCode;
 use crate::kernel::record::set_if_some;
 use crate::kernel::refusal::{Problems, Refusal};
 use crate::kernel::time::Timestamp;
@@ -205,7 +206,7 @@ impl BeadPatch {
         let held = bead.status == Status::InProgress;
         if held && after.assigned_to != bead.assigned_to {
             let detail = "is held: release the bead first";
-            return Err(Refusal::conflict("bead-held", format!("bead {} {detail}", bead.id)));
+            return Err(Refusal::conflict(ProblemCode::BeadHeld, format!("bead {} {detail}", bead.id)));
         }
         check(&after)?;
         Ok(after)

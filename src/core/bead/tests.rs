@@ -57,7 +57,7 @@ fn claim_of_unready_or_reserved_bead_is_refused() {
         (reserved, ClaimContext::default()),
     ] {
         let refused = bead.decide(&claim(), &claim_context, at(9)).unwrap_err();
-        assert!(matches!(refused, Refusal::Conflict { code: "not-ready", .. }), "{refused}");
+        assert!(matches!(refused, Refusal::Conflict { code: ProblemCode::NotReady, .. }), "{refused}");
     }
     assert!(deferred.decide(&claim(), &ClaimContext::default(), at(10)).is_ok());
     assert!(bead(2).decide(&claim(), &by_parent, at(10)).is_ok());
@@ -67,7 +67,7 @@ fn claim_of_unready_or_reserved_bead_is_refused() {
 fn critical_bead_needs_approval_before_agent_claim() {
     let critical = bead(0);
     let refused = critical.decide(&claim(), &ClaimContext::default(), at(1)).unwrap_err();
-    assert!(matches!(refused, Refusal::Conflict { code: "not-approved", .. }));
+    assert!(matches!(refused, Refusal::Conflict { code: ProblemCode::NotApproved, .. }));
     let by_person = Command::Claim(Claimant::Person("ann".into()));
     assert!(critical.decide(&by_person, &ClaimContext::default(), at(1)).is_ok());
     let approval = critical.decide(&Command::Approve, &ClaimContext::default(), at(1)).unwrap();

@@ -5,6 +5,7 @@
 use crate::bead;
 use crate::decision::{Decision, Status};
 use crate::kernel::event_type::EventType;
+use crate::kernel::problem_code::ProblemCode;
 use crate::kernel::record::FieldChanges;
 use crate::kernel::refusal::Refusal;
 use crate::kernel::time::Timestamp;
@@ -100,7 +101,7 @@ impl Decision {
         let has_come = |percent: &u8| self.reminder_time(*percent).is_some_and(|at| at <= now);
         let newest = REMINDER_PERCENTS.into_iter().rfind(has_come).filter(|percent| *percent > self.reminded);
         let Some(percent) = newest.filter(|_| !self.is_overdue(now)) else {
-            return Err(Refusal::conflict("not-due", "there is nothing to remind of yet"));
+            return Err(Refusal::conflict(ProblemCode::NotDue, "there is nothing to remind of yet"));
         };
         let after = Self { reminded: percent, ..self.clone() };
         let event_data = json!({

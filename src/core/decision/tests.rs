@@ -1,6 +1,7 @@
 //! The machine of a decision: its answers, its deadline, what it is about.
 
 use super::*;
+use crate::kernel::problem_code::ProblemCode;
 use crate::kernel::record::{apply_all, created_event, event, replay};
 use crate::kernel::state_machine::tests::check_exhaustively;
 
@@ -85,7 +86,10 @@ fn answer_for_a_changed_subject_is_stale() {
         [(Some("new"), None), (Some("new"), Some("old")), (Some("old"), Some("new")), (None, None)]
     {
         let refused = give(at_present, seen);
-        assert!(matches!(refused, Err(Refusal::Conflict { code: "stale", .. })), "{at_present:?} {seen:?}");
+        assert!(
+            matches!(refused, Err(Refusal::Conflict { code: ProblemCode::Stale, .. })),
+            "{at_present:?} {seen:?}"
+        );
     }
     assert_eq!(give(Some("new"), Some("new")).unwrap().subject_digest.as_deref(), Some("new"));
 }

@@ -1,6 +1,7 @@
 //! Leases: the holder of a bead, the expiry, and the token that proves the claim.
 
 use crate::kernel::ids::{AgentId, BeadId};
+use crate::kernel::problem_code::ProblemCode;
 use crate::kernel::refusal::Refusal;
 use crate::kernel::time::Timestamp;
 use sha2::{Digest, Sha256};
@@ -46,7 +47,7 @@ impl Lease {
 
 /// Checks the token of a write against the live lease. A bead without a lease needs no token.
 pub fn check_token(lease: Option<&Lease>, token: Option<&str>, bead: &BeadId) -> Result<(), Refusal> {
-    let stale = |detail: String| Err(Refusal::conflict("stale-lease", detail));
+    let stale = |detail: String| Err(Refusal::conflict(ProblemCode::StaleLease, detail));
     match (lease, token) {
         (_, None) => Ok(()),
         (None, Some(_)) => stale(format!("bead {bead} has no lease; the token is of an earlier claim")),

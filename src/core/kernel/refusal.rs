@@ -1,5 +1,6 @@
 //! Refusals of commands. A refusal is an answer, not a fault: it changes nothing.
 
+use crate::kernel::problem_code::ProblemCode;
 use serde::{Deserialize, Serialize};
 
 /// One field that is wrong, by JSON pointer.
@@ -29,7 +30,7 @@ pub enum Refusal {
     Exists { entity: &'static str, id: String },
     /// The state of things forbids it; `code` names the rule.
     #[error("{detail}")]
-    Conflict { code: &'static str, detail: String },
+    Conflict { code: ProblemCode, detail: String },
     #[error("{0}")]
     Forbidden(String),
     /// The client's `If-Match` does not name the revision that is stored.
@@ -42,7 +43,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// A conflict under the rule `code`.
-    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn conflict(code: ProblemCode, detail: impl Into<String>) -> Self {
         Self::Conflict { code, detail: detail.into() }
     }
 

@@ -3,6 +3,7 @@
 use crate::kernel::event::NewEvent;
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{BeadId, ProjectId};
+use crate::kernel::problem_code::ProblemCode;
 use crate::kernel::refusal::Refusal;
 use crate::kernel::time::Timestamp;
 use serde_json::json;
@@ -91,7 +92,7 @@ impl FileLock {
 /// Builds the refusal that names the current holder.
 pub fn conflict<'a>(held: impl IntoIterator<Item = &'a FileLock>) -> Refusal {
     let each: Vec<String> = held.into_iter().map(FileLock::describe).collect();
-    Refusal::conflict("file-locked", each.join("; "))
+    Refusal::conflict(ProblemCode::FileLocked, each.join("; "))
 }
 
 /// A path as locks know it: from the project's root on, without detours. Two texts that name the same file are

@@ -7,6 +7,7 @@ use crate::agent::persona;
 use crate::agent::{Agent, Status};
 use crate::kernel::ids::{AgentId, ProjectId, is_valid_id};
 use crate::kernel::limits;
+use crate::kernel::problem_code::ProblemCode;
 use crate::kernel::refusal::{FieldProblem, Refusal};
 use crate::kernel::time::Timestamp;
 use crate::project::Project;
@@ -121,7 +122,7 @@ impl OrgChart {
             position.max_instances,
             ids.join(", ")
         );
-        Err(Refusal::conflict("position-full", detail))
+        Err(Refusal::conflict(ProblemCode::PositionFull, detail))
     }
 
     /// Checks the positions; all problems at once.

@@ -8,6 +8,7 @@ use arbiter_actors::{MAX_WAIT_SEC, PullRequest};
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::lease::{MAX_TTL_SEC, MIN_TTL_SEC};
 use arbiter_core::kernel::limits::{self, MAX_TAGS};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
@@ -72,7 +73,7 @@ async fn next(request: ApiRequest, body: PullBody) -> Result<Reply, ApiError> {
     // A client that disconnects drops this future and gets no bead.
     let found = tokio::select! {
         found = pulls.next(&caller, wish) => found?,
-        () = closing.triggered() => return Err(ApiError::new("shutting-down", "the server is shutting down")),
+        () = closing.triggered() => return Err(ApiError::new(ProblemCode::ShuttingDown, "the server is shutting down")),
     };
     match found {
         Some(bead) => claimed(&request, bead),

@@ -9,6 +9,7 @@ use crate::http::wire::query::{QueryField, flag, text, word as word_field};
 use crate::http::{ApiRequest, Endpoint, Reply};
 use arbiter_actors::{ExportOutcome, FileDialect, FileFormat, ImportOutcome, ImportRequest};
 use arbiter_core::kernel::ids::ProjectId;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use futures_util::StreamExt;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -216,9 +217,9 @@ async fn spool_body(
 ) -> Result<Option<Box<dyn BufRead + Send>>, ApiError> {
     let io_error = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            ApiError::new("disk-full", "there is no space left on the disk")
+            ApiError::new(ProblemCode::DiskFull, "there is no space left on the disk")
         }
-        _ => ApiError::new("internal", format!("the body could not be kept: {error}")),
+        _ => ApiError::new(ProblemCode::Internal, format!("the body could not be kept: {error}")),
     };
     let mut file = NamedTempFile::new_in(directory).map_err(io_error)?;
     let mut length = 0;

@@ -10,6 +10,7 @@ use crate::http::framework::required_role::Access;
 use crate::http::wire::problem::ApiError;
 use arbiter_actors::AuthenticatedToken;
 use arbiter_core::kernel::authority::Authority;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::token::{Role, Token};
 use warp::http::HeaderMap;
 use warp::http::header::{AUTHORIZATION, HeaderName};
@@ -117,7 +118,8 @@ pub fn identify(
 /// Authenticates by the first credential found: a wrong token is refused even with a valid certificate.
 fn authenticate(context: &Context, headers: &HeaderMap, peer: &Peer) -> Result<AuthenticatedToken, ApiError> {
     let tokens = &context.handles().tokens;
-    let unknown = |what: &str| ApiError::new("unauthorized", format!("the {what}, revoked or expired"));
+    let unknown =
+        |what: &str| ApiError::new(ProblemCode::Unauthorized, format!("the {what}, revoked or expired"));
     if let Some(text) = presented_token(headers)? {
         return tokens.authenticate(text).ok_or_else(|| unknown("token is unknown"));
     }
@@ -125,7 +127,7 @@ fn authenticate(context: &Context, headers: &HeaderMap, peer: &Peer) -> Result<A
     // token of its own.
     if origin::is_cross_origin(headers) {
         let detail = "a page of another origin needs a token: neither cookie nor certificate counts";
-        return Err(ApiError::new("unauthorized", detail));
+        return Err(ApiError::new(ProblemCode::Unauthorized, detail));
     }
     if let Some(secret) = cookie::read(headers, context.cookie_name()) {
         return tokens.authenticate_session(secret).ok_or_else(|| unknown("session is unknown"));
@@ -135,7 +137,7 @@ fn authenticate(context: &Context, headers: &HeaderMap, peer: &Peer) -> Result<A
         return known.ok_or_else(|| unknown("certificate belongs to no token"));
     }
     let detail = "the request carries no token: Authorization: Bearer TOKEN, or X-API-Key: TOKEN";
-    Err(ApiError::new("unauthorized", detail))
+    Err(ApiError::new(ProblemCode::Unauthorized, detail))
 }
 
 /// The token in the headers.
@@ -150,7 +152,7 @@ fn presented_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     };
     let token = bearer.filter(|token| !token.is_empty());
     let detail = || format!("{name} holds no token; it is written Authorization: Bearer TOKEN");
-    token.map(Some).ok_or_else(|| ApiError::new("unauthorized", detail()))
+    token.map(Some).ok_or_else(|| ApiError::new(ProblemCode::Unauthorized, detail()))
 }
 
 fn bearer(value: &str) -> Option<&str> {

@@ -8,6 +8,7 @@ use crate::http::framework::request::ApiRequest;
 use crate::http::wire::problem::ApiError;
 use crate::http::wire::reply::Reply;
 use arbiter_core::kernel::lease::digest;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_store::{Change, IdempotencyKey, KeptAnswer, Unit};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -53,7 +54,7 @@ pub async fn answer(endpoint: &Endpoint, mut call: ApiRequest) -> Result<Reply, 
     let body_digest = digest_of(&body);
     call.read = Some(body);
     let context = call.context.clone();
-    let repeated = |detail| Err(ApiError::new("request-repeated", detail));
+    let repeated = |detail| Err(ApiError::new(ProblemCode::RequestRepeated, detail));
     let Some(_guard) = context.running().begin(&key) else {
         return repeated("a request with this Idempotency-Key is still running");
     };
@@ -61,7 +62,7 @@ pub async fn answer(endpoint: &Endpoint, mut call: ApiRequest) -> Result<Reply, 
     if let Some(kept) = store.kept_answer(key.clone()).await? {
         if kept.body_digest != body_digest {
             let detail = "this Idempotency-Key belongs to a request with another body";
-            return Err(ApiError::new("idempotency-mismatch", detail));
+            return Err(ApiError::new(ProblemCode::IdempotencyMismatch, detail));
         }
         return match replay(kept) {
             Some(reply) => Ok(reply),
@@ -95,7 +96,7 @@ fn key_of(endpoint: &Endpoint, call: &ApiRequest) -> Result<Option<IdempotencyKe
     let Some(value) = call.headers.get(HEADER).filter(|_| endpoint.method == Method::POST) else {
         return Ok(None);
     };
-    let bad = |detail: &str| Err(ApiError::new("bad-header", detail));
+    let bad = |detail: &str| Err(ApiError::new(ProblemCode::BadHeader, detail));
     match endpoint.idempotency {
         Idempotency::Kept => {}
         Idempotency::Ignored => return Ok(None),

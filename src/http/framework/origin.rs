@@ -3,6 +3,7 @@
 
 use crate::http::framework::cors::Origins;
 use crate::http::wire::problem::ApiError;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use std::net::SocketAddr;
 use warp::http::header::{HOST, HeaderName, ORIGIN};
 use warp::http::{HeaderMap, Method};
@@ -36,7 +37,7 @@ impl Hosts {
         let mut hosts = headers.get_all(HOST).iter();
         let host = match (hosts.next().and_then(|value| value.to_str().ok()), hosts.next()) {
             (Some(host), None) => host,
-            _ => return Err(ApiError::new("misdirected", "the request does not name one host")),
+            _ => return Err(ApiError::new(ProblemCode::Misdirected, "the request does not name one host")),
         };
         let name = without_port(host);
         let known =
@@ -45,7 +46,7 @@ impl Hosts {
             return Ok(());
         }
         let shown: String = host.chars().take(100).collect();
-        Err(ApiError::new("misdirected", format!("this server is not called {shown:?}")))
+        Err(ApiError::new(ProblemCode::Misdirected, format!("this server is not called {shown:?}")))
     }
 }
 
@@ -68,7 +69,7 @@ pub fn check_site(method: &Method, headers: &HeaderMap, origins: &Origins) -> Re
         return Ok(());
     }
     match is_cross_origin(headers) {
-        true => Err(ApiError::new("cross-site", "the request comes from a page of another site")),
+        true => Err(ApiError::new(ProblemCode::CrossSite, "the request comes from a page of another site")),
         false => Ok(()),
     }
 }

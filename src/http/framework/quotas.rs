@@ -4,6 +4,7 @@ use crate::config;
 use crate::http::framework::auth::Identity;
 use crate::http::framework::peer::Peer;
 use crate::http::wire::problem::ApiError;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
@@ -80,7 +81,7 @@ impl Quotas {
             let wait = too_soon.wait_time_from(self.clock.now());
             let seconds = wait.as_secs() + 1;
             let detail = format!("more requests than {} at once; the next one is taken later", self.burst);
-            ApiError::new("rate-limited", detail).retry_after(seconds).with_burst(self.burst)
+            ApiError::new(ProblemCode::RateLimited, detail).retry_after(seconds).with_burst(self.burst)
         })
     }
 
@@ -167,7 +168,7 @@ mod tests {
         let taken = |address: &str| (0..10).filter(|_| quotas.request(None, &peer(address)).is_ok()).count();
         assert_eq!((taken("192.0.2.1"), taken("192.0.2.2"), taken("127.0.0.1")), (3, 3, 10));
         let refused = quotas.request(None, &peer("192.0.2.1")).unwrap_err();
-        assert_eq!((refused.status().as_u16(), refused.code()), (429, "rate-limited"));
+        assert_eq!((refused.status().as_u16(), refused.code()), (429, ProblemCode::RateLimited));
         quotas.upkeep();
         assert!(quotas.request(None, &peer("192.0.2.1")).is_err());
     }

@@ -12,6 +12,7 @@ use crate::http::wire::query::{Flag, Query};
 use crate::http::wire::reply::PageLink;
 use arbiter_actors::{Caller, Cascade, Handles};
 use arbiter_core::kernel::event::Origin;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::Role;
 use arbiter_store::{KeptAnswer, PageRequest};
@@ -80,7 +81,10 @@ impl ApiRequest {
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, ApiError> {
         let bytes = self.read_body().await?;
         if bytes.is_empty() {
-            return Err(ApiError::new("malformed-json", "the request needs a JSON body and has none"));
+            return Err(ApiError::new(
+                ProblemCode::MalformedJson,
+                "the request needs a JSON body and has none",
+            ));
         }
         body::check_content_type(&self.headers)?;
         self.limit.parse(&bytes)
@@ -151,7 +155,10 @@ impl ApiRequest {
         let number = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
         match number.and_then(|number| number.parse().ok()) {
             Some(revision) => Ok(Some(revision)),
-            None => Err(ApiError::new("bad-header", format!("If-Match is {text:?}, not an ETag of ours"))),
+            None => Err(ApiError::new(
+                ProblemCode::BadHeader,
+                format!("If-Match is {text:?}, not an ETag of ours"),
+            )),
         }
     }
 

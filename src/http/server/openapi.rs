@@ -5,7 +5,7 @@ use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::server::routes;
 use crate::http::wire::body::BodyLimit;
-use crate::http::wire::problem::{PROBLEMS, Problem};
+use crate::http::wire::problem::{Problem, ProblemType};
 use crate::http::wire::query::{Kind, QueryField};
 use crate::http::wire::reply::Reply;
 use crate::http::{ApiError, ApiRequest};
@@ -67,11 +67,10 @@ fn describe(endpoints: &[Endpoint]) -> Value {
         let path = paths.entry(endpoint.path.replace("{*", "{")).or_insert_with(|| json!({}));
         path[endpoint.method.as_str().to_lowercase()] = operation;
     }
-    let kinds: Map<String, Value> = PROBLEMS
-        .iter()
+    let kinds: Map<String, Value> = ProblemType::all()
         .map(|kind| {
             let about = json!({"status": kind.status, "title": kind.title, "meaning": kind.meaning});
-            (kind.code.to_owned(), about)
+            (kind.code.to_string(), about)
         })
         .collect();
     json!({

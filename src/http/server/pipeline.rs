@@ -21,6 +21,7 @@ use crate::http::wire::problem::ApiError;
 use crate::http::wire::query::Query;
 use crate::http::wire::reply::Reply;
 use crate::http::wire::serde_fields::EmptyBody;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use bytes::{Buf, Bytes};
 use futures_util::{FutureExt, Stream, StreamExt};
 use std::net::SocketAddr;
@@ -176,7 +177,7 @@ impl Pipeline {
             return Ok(reply);
         }
         let detail = format!("{} is not one of {methods}", request.method);
-        Err(ApiError::new("method-not-allowed", detail).with_allow(methods))
+        Err(ApiError::new(ProblemCode::MethodNotAllowed, detail).with_allow(methods))
     }
 
     /// Identifies the sender. The request counts against its token, or against its address without a valid
@@ -213,7 +214,7 @@ impl Pipeline {
             rows: PathRows::default(),
         };
         if self.context.is_shutting_down() && endpoint.access != Access::Public {
-            return Err(ApiError::new("shutting-down", "the server is shutting down"));
+            return Err(ApiError::new(ProblemCode::ShuttingDown, "the server is shutting down"));
         }
         let answered = async {
             project_scope::check(&call, endpoint).await?;
@@ -227,7 +228,7 @@ impl Pipeline {
             return answered.await;
         }
         let limit = Duration::from_millis(settings.request_timeout_ms);
-        let late = |_| ApiError::new("deadline", "the request took too long and was given up");
+        let late = |_| ApiError::new(ProblemCode::Deadline, "the request took too long and was given up");
         tokio::time::timeout(limit, answered).await.map_err(late)?
     }
 }
@@ -256,11 +257,11 @@ fn admits_codec_page(found: &RouteMatch<'_>) -> bool {
 }
 
 fn panicked() -> ApiError {
-    ApiError::new("internal", "the server failed on this request; its log says how")
+    ApiError::new(ProblemCode::Internal, "the server failed on this request; its log says how")
 }
 
 fn render(error: ApiError, id: &RequestId, secrecy: Secrecy, error_format: ErrorFormat) -> Response {
-    let code = error.code();
+    let code = error.code().as_str();
     // A client may have put a key into a wrong field: the response may quote it, the log may not.
     let detail = if secrecy.is_secret() { "left out" } else { error.detail() };
     if error.status().is_server_error() {

@@ -9,6 +9,7 @@ use crate::http::wire::sse_frames;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::event::{Event, EventFilter, TypePattern};
 use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{EventPage, EventRange, VerifyError};
 use schemars::JsonSchema;
@@ -204,7 +205,10 @@ pub fn answer(request: &ApiRequest, page: &EventPage) -> Result<Reply, ApiError>
 fn resume_from(request: &ApiRequest) -> Result<Option<u64>, ApiError> {
     let wrong = |text: &str| {
         let shown: String = text.chars().take(64).collect();
-        ApiError::new("bad-header", format!("the last event id is {shown:?}, not an event's number"))
+        ApiError::new(
+            ProblemCode::BadHeader,
+            format!("the last event id is {shown:?}, not an event's number"),
+        )
     };
     let header = request.headers.get(&LAST_EVENT_ID).map(|value| value.to_str().unwrap_or("?").trim());
     // A browser that has seen nothing yet sends no header, and some clients send an empty one.
@@ -219,12 +223,15 @@ async fn open(request: ApiRequest) -> Result<Reply, ApiError> {
     let (filter, resumed_from) = (filter(&request)?, resume_from(&request)?);
     let max = request.context.settings().http.max_streams;
     let Some(guard) = request.context.metrics().stream(max) else {
-        return Err(ApiError::new("too-many-streams", format!("{max} event streams are open already")));
+        return Err(ApiError::new(
+            ProblemCode::TooManyStreams,
+            format!("{max} event streams are open already"),
+        ));
     };
     let Some(quota_guard) = request.context.quotas().stream(&request.identity, &request.peer) else {
         let most = request.context.settings().http.streams_per_token;
         let detail = format!("{most} event streams of this token are open already");
-        return Err(ApiError::new("too-many-streams", detail));
+        return Err(ApiError::new(ProblemCode::TooManyStreams, detail));
     };
     let bus = &request.handles().bus;
     let subscription = bus.subscribe(filter, resumed_from).await?;

@@ -7,6 +7,7 @@ use crate::http::framework::required_role::Access;
 use crate::http::system::tokens::WhoView;
 use crate::http::wire::serde_fields::Secret;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -45,7 +46,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 async fn sign_in(request: ApiRequest, body: SignInBody) -> Result<Reply, ApiError> {
     let tokens = &request.handles().tokens;
     let Some(admission) = tokens.authenticate(body.token.0.expose_secret().trim()) else {
-        return Err(ApiError::new("unauthorized", "the token is unknown, revoked or expired"));
+        return Err(ApiError::new(ProblemCode::Unauthorized, "the token is unknown, revoked or expired"));
     };
     let lasts = Duration::from_secs(request.context.settings().http.session_ttl_sec);
     let (secret, expires_at) = tokens.begin_session(&admission, lasts).await?;

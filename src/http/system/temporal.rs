@@ -6,6 +6,7 @@ use crate::http::framework::required_role::Access;
 use crate::http::wire::query::{QueryField, number, text};
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::{Error, VaultAccessError};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_temporal::client::WorkflowClientError;
 use arbiter_temporal::codec::Codec;
 use arbiter_temporal::codec::names::Kind;
@@ -82,7 +83,8 @@ pub fn endpoints() -> Vec<Endpoint> {
 }
 
 fn bridge(request: &ApiRequest) -> Result<&Bridge, ApiError> {
-    let none = || ApiError::new("temporal-off", "no Temporal server is configured: set temporal.address");
+    let none =
+        || ApiError::new(ProblemCode::TemporalOff, "no Temporal server is configured: set temporal.address");
     request.context.bridge().ok_or_else(none)
 }
 
@@ -115,7 +117,7 @@ async fn workflows(request: ApiRequest) -> Result<Reply, ApiError> {
     match bridge.workflows(&conditions.join(" AND "), limit).await {
         Ok(found) => Reply::json(&found),
         Err(WorkflowClientError::Refused(words)) => Err(ApiError::field("query", words)),
-        Err(error) => Err(ApiError::new("temporal-unavailable", error.to_string())),
+        Err(error) => Err(ApiError::new(ProblemCode::TemporalUnavailable, error.to_string())),
     }
 }
 
@@ -131,7 +133,9 @@ async fn decode(request: ApiRequest, body: PayloadsBody) -> Result<Reply, ApiErr
 async fn encode(request: ApiRequest, body: PayloadsBody) -> Result<Reply, ApiError> {
     let codec = codec(&request)?;
     let encrypted = |payloads: Payloads| {
-        payloads.encrypted(&codec).map_err(|error| ApiError::new("temporal-unavailable", error.to_string()))
+        payloads
+            .encrypted(&codec)
+            .map_err(|error| ApiError::new(ProblemCode::TemporalUnavailable, error.to_string()))
     };
     Reply::json(&convert_payloads(body, encrypted)?)
 }

@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::http::wire::problem::ApiError;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::FieldProblem;
 use arbiter_vault::{Scrubbed, on_scrubbed_stack};
 use bytes::Bytes;
@@ -85,7 +86,7 @@ impl BodyPolicy {
     }
 
     fn exceeded(self) -> ApiError {
-        ApiError::new("too-large", format!("the body is larger than {} bytes", self.max))
+        ApiError::new(ProblemCode::TooLarge, format!("the body is larger than {} bytes", self.max))
     }
 }
 
@@ -132,12 +133,12 @@ async fn gather(
 
 /// A body that did not come in time.
 pub fn timed_out() -> ApiError {
-    ApiError::new("body-timeout", "the body did not arrive in time")
+    ApiError::new(ProblemCode::BodyTimeout, "the body did not arrive in time")
 }
 
 /// A body whose end never came.
 pub fn interrupted(error: &warp::Error) -> ApiError {
-    ApiError::new("bad-body", format!("the body broke off: {error}"))
+    ApiError::new(ProblemCode::BadBody, format!("the body broke off: {error}"))
 }
 
 /// Closes the connection after the answer if it carried a secret, because its buffers keep their last contents.
@@ -155,7 +156,10 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
         return Ok(());
     }
     let found = if given.is_empty() { "none".to_owned() } else { format!("{given:?}") };
-    Err(ApiError::new("media-type", format!("the body's content type is {found}, not application/json")))
+    Err(ApiError::new(
+        ProblemCode::MediaType,
+        format!("the body's content type is {found}, not application/json"),
+    ))
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8], secrecy: Secrecy) -> Result<T, ApiError> {
@@ -174,7 +178,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], secrecy: Secrecy) -> Result<T, ApiEr
 }
 
 fn malformed(error: &serde_json::Error) -> ApiError {
-    ApiError::new("malformed-json", format!("the body is no JSON: {error}"))
+    ApiError::new(ProblemCode::MalformedJson, format!("the body is no JSON: {error}"))
 }
 
 fn describe(path: &Path, error: &serde_json::Error, secrecy: Secrecy) -> ApiError {

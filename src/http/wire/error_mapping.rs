@@ -3,6 +3,7 @@
 use crate::http::wire::problem::ApiError;
 use arbiter_actors::{Error, FailedCall, VaultAccessError};
 use arbiter_core::kernel::call::ErrorKind;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
 
@@ -16,10 +17,10 @@ impl From<StoreError> for ApiError {
                 Self::query("parameter \"cursor\" is not one that a Link header gave")
             }
             StoreError::Refused(refusal) => refusal.into(),
-            StoreError::Stale { .. } => Self::new("changed", detail),
-            StoreError::Full => Self::new("disk-full", "there is no space left on the disk"),
-            StoreError::Busy => Self::new("busy", detail),
-            StoreError::Failed => Self::new("store-failed", detail),
+            StoreError::Stale { .. } => Self::new(ProblemCode::Changed, detail),
+            StoreError::Full => Self::new(ProblemCode::DiskFull, "there is no space left on the disk"),
+            StoreError::Busy => Self::new(ProblemCode::Busy, detail),
+            StoreError::Failed => Self::new(ProblemCode::StoreFailed, detail),
             StoreError::Sqlite { .. }
             | StoreError::Unreadable { .. }
             | StoreError::Schema(_)
@@ -34,12 +35,12 @@ impl From<Error> for ApiError {
         match fault {
             Error::Refused(refusal) => refusal.into(),
             Error::Store(error) => error.into(),
-            Error::Busy(_) => Self::new("busy", detail),
-            Error::Crashed { .. } => Self::new("actor-crashed", detail),
+            Error::Busy(_) => Self::new(ProblemCode::Busy, detail),
+            Error::Crashed { .. } => Self::new(ProblemCode::ActorCrashed, detail),
             Error::Vault(fault) => fault.into(),
-            Error::Provider(_) => Self::new("provider-failed", detail),
+            Error::Provider(_) => Self::new(ProblemCode::ProviderFailed, detail),
             Error::Call(call) => (*call).into(),
-            Error::ShuttingDown => Self::new("shutting-down", detail),
+            Error::ShuttingDown => Self::new(ProblemCode::ShuttingDown, detail),
         }
     }
 }
@@ -48,12 +49,12 @@ impl From<VaultAccessError> for ApiError {
     fn from(fault: VaultAccessError) -> Self {
         let detail = fault.to_string();
         match fault {
-            VaultAccessError::Locked => Self::new("vault-locked", detail),
-            VaultAccessError::WrongPassword => Self::new("wrong-password", detail),
+            VaultAccessError::Locked => Self::new(ProblemCode::VaultLocked, detail),
+            VaultAccessError::WrongPassword => Self::new(ProblemCode::WrongPassword, detail),
             VaultAccessError::Throttled { retry_after_sec } => {
-                Self::new("throttled", detail).retry_after(retry_after_sec)
+                Self::new(ProblemCode::Throttled, detail).retry_after(retry_after_sec)
             }
-            VaultAccessError::RolledBack { .. } => Self::new("vault-rolled-back", detail),
+            VaultAccessError::RolledBack { .. } => Self::new(ProblemCode::VaultRolledBack, detail),
             VaultAccessError::Failed(error) => internal(&error),
         }
     }
@@ -68,7 +69,7 @@ pub fn internal(error: &dyn std::error::Error) -> ApiError {
         cause = deeper.source();
     }
     tracing::error!(error = %chain, "a request met a fault");
-    ApiError::new("internal", "the server met a fault; its log says which")
+    ApiError::new(ProblemCode::Internal, "the server met a fault; its log says which")
 }
 
 impl From<FailedCall> for ApiError {
@@ -84,19 +85,19 @@ impl From<FailedCall> for ApiError {
 
 /// The problem that a failed call is to a client. That a provider refuses our key is nothing that the client's
 /// key could mend.
-const fn problem_code(kind: ErrorKind) -> &'static str {
+const fn problem_code(kind: ErrorKind) -> ProblemCode {
     match kind {
-        ErrorKind::NotFound => "model-not-found",
-        ErrorKind::RateLimited => "provider-limited",
-        ErrorKind::ContextTooLong => "context-too-long",
-        ErrorKind::Refused => "provider-refused",
-        ErrorKind::Overloaded => "provider-overloaded",
-        ErrorKind::TimedOut | ErrorKind::Lost => "provider-late",
+        ErrorKind::NotFound => ProblemCode::ModelNotFound,
+        ErrorKind::RateLimited => ProblemCode::ProviderLimited,
+        ErrorKind::ContextTooLong => ProblemCode::ContextTooLong,
+        ErrorKind::Refused => ProblemCode::ProviderRefused,
+        ErrorKind::Overloaded => ProblemCode::ProviderOverloaded,
+        ErrorKind::TimedOut | ErrorKind::Lost => ProblemCode::ProviderLate,
         ErrorKind::Auth
         | ErrorKind::Broken
         | ErrorKind::Unreachable
         | ErrorKind::Cancelled
-        | ErrorKind::TooLarge => "provider-failed",
+        | ErrorKind::TooLarge => ProblemCode::ProviderFailed,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Problems in the words of OpenAI's API, for the routes that speak its protocol.
 
 use crate::http::wire::problem::ApiError;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use serde_json::json;
 use warp::http::header::{CONTENT_TYPE, HeaderValue};
 use warp::http::{HeaderMap, StatusCode};
@@ -45,12 +46,12 @@ fn kind(status: StatusCode) -> &'static str {
 }
 
 /// The code that OpenAI has for a problem, else our own in its manner of writing.
-fn code(code: &'static str) -> String {
+fn code(code: ProblemCode) -> String {
     match code {
-        "unauthorized" => "invalid_api_key".to_owned(),
-        "context-too-long" => "context_length_exceeded".to_owned(),
-        "rate-limited" | "provider-limited" => "rate_limit_exceeded".to_owned(),
-        other => other.replace('-', "_"),
+        ProblemCode::Unauthorized => "invalid_api_key".to_owned(),
+        ProblemCode::ContextTooLong => "context_length_exceeded".to_owned(),
+        ProblemCode::RateLimited | ProblemCode::ProviderLimited => "rate_limit_exceeded".to_owned(),
+        other => other.as_str().replace('-', "_"),
     }
 }
 
@@ -83,7 +84,7 @@ mod tests {
 
     #[test]
     fn problem_renders_as_openai_error() {
-        let (status, body) = told(ApiError::new("unauthorized", "no token"));
+        let (status, body) = told(ApiError::new(ProblemCode::Unauthorized, "no token"));
         assert_eq!(status, 401);
         let wanted = json!({"error": {
             "message": "no token (request req-1)", "type": "authentication_error", "param": null,
@@ -92,6 +93,9 @@ mod tests {
         assert_eq!(body, wanted);
         let (status, body) = told(ApiError::field("messages/0/role", "is required"));
         assert_eq!((status, body["error"]["param"].as_str()), (400, Some("messages[0].role")));
-        assert_eq!(told(ApiError::new("budget-exhausted", "")).1["error"]["code"], "budget_exhausted");
+        assert_eq!(
+            told(ApiError::new(ProblemCode::BudgetExhausted, "")).1["error"]["code"],
+            "budget_exhausted"
+        );
     }
 }

@@ -153,6 +153,7 @@ fn check(field: &QueryField, value: &str) -> Result<(), ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arbiter_core::kernel::problem_code::ProblemCode;
 
     const KNOWN: &[QueryField] =
         &[text("q", ""), number("limit", ""), flag("ready", ""), word("sort", &["age", "bd"], "")];
@@ -176,11 +177,11 @@ mod tests {
             assert_eq!(parse(raw).unwrap_err().status().as_u16(), 400, "{raw}");
         }
         let query = parse("q=a&q=b").unwrap();
-        assert_eq!(query.text("q").unwrap_err().code(), "bad-query");
+        assert_eq!(query.text("q").unwrap_err().code(), ProblemCode::BadQuery);
         assert_eq!(query.all("q").count(), 2);
         assert_eq!(
             parse("limit=99999999999").unwrap().parsed::<u32>("limit").unwrap_err().code(),
-            "bad-query"
+            ProblemCode::BadQuery
         );
     }
 

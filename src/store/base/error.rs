@@ -1,5 +1,6 @@
 //! Errors of the store, grouped by the caller's reaction.
 
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use rusqlite::ffi;
 
@@ -46,7 +47,8 @@ impl From<rusqlite::Error> for StoreError {
             Self::Full
         } else if extended(&source) == Some(ffi::SQLITE_CONSTRAINT_FOREIGNKEY) {
             // A refusal, no fault: what a row names was deleted, or what is to be deleted is still named.
-            Refusal::conflict("in-use", "something it names is gone, or something still names it").into()
+            Refusal::conflict(ProblemCode::InUse, "something it names is gone, or something still names it")
+                .into()
         } else {
             Self::Sqlite { operation: "run a statement", source }
         }

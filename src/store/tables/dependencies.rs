@@ -10,6 +10,7 @@ use arbiter_core::bead::readiness::{
     Blocker, ConditionalMode, DependencyTarget, Gate, IsWaiting, blocking_rule,
 };
 use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -23,7 +24,7 @@ pub(crate) fn add(connection: &Connection, edge: &Edge, by: &str, at: Timestamp)
         return Err(Refusal::field("depends_on", detail).into());
     }
     if edge.bead_id == edge.depends_on {
-        return Err(Refusal::conflict("dependency-cycle", "a bead cannot depend on itself").into());
+        return Err(Refusal::conflict(ProblemCode::DependencyCycle, "a bead cannot depend on itself").into());
     }
     if affects_readiness(&edge.kind)
         && has_path(connection, &edge.depends_on, &edge.bead_id)?
@@ -31,7 +32,7 @@ pub(crate) fn add(connection: &Connection, edge: &Edge, by: &str, at: Timestamp)
     {
         let names: Vec<&str> = std::iter::once(&edge.bead_id).chain(&path).map(BeadId::as_str).collect();
         let detail = format!("the dependency closes a cycle: {}", names.join(" → "));
-        return Err(Refusal::conflict("dependency-cycle", detail).into());
+        return Err(Refusal::conflict(ProblemCode::DependencyCycle, detail).into());
     }
     let added = connection
         .prepare_cached(
@@ -48,7 +49,7 @@ pub(crate) fn add(connection: &Connection, edge: &Edge, by: &str, at: Timestamp)
         ])?;
     if added == 0 {
         let detail = format!("bead {} depends on {} already", edge.bead_id, edge.depends_on);
-        return Err(Refusal::conflict("dependency-exists", detail).into());
+        return Err(Refusal::conflict(ProblemCode::DependencyExists, detail).into());
     }
     Ok(())
 }

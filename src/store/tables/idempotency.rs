@@ -2,6 +2,7 @@
 
 use crate::base::error::StoreError;
 use crate::base::rows::{IdempotencyKey, KeptAnswer};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -46,7 +47,7 @@ pub(crate) fn put(connection: &Connection, kept: &KeptAnswer) -> Result<(), Stor
     match insert(connection, "INSERT OR IGNORE", kept)? {
         1 => Ok(()),
         _ => Err(Refusal::conflict(
-            "request-repeated",
+            ProblemCode::RequestRepeated,
             "a request with this Idempotency-Key was carried out meanwhile",
         )
         .into()),

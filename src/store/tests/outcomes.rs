@@ -1,5 +1,6 @@
 //! Outcomes of commits, each as one word.
 
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Committed, StoreError};
 
@@ -7,9 +8,9 @@ use arbiter_store::{Committed, StoreError};
 pub type Outcome = Result<Committed, StoreError>;
 
 /// The rule that was broken.
-pub fn code(outcome: &Outcome) -> &'static str {
+pub fn code(outcome: &Outcome) -> ProblemCode {
     match outcome {
-        Err(StoreError::Refused(Refusal::Conflict { code, .. })) => code,
+        Err(StoreError::Refused(Refusal::Conflict { code, .. })) => *code,
         other => panic!("no conflict: {other:?}"),
     }
 }

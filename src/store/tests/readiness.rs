@@ -8,6 +8,7 @@ use arbiter_core::bead::edit::Edge;
 use arbiter_core::bead::{Bead, ClaimContext, Status};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{BeadId, ProjectId};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{
     Change, DueFilter, ImportOrder, Imported, ImportedBead, ImportedEdge, Store, StoreError, Unit,
@@ -44,10 +45,10 @@ fn check_refusal(wrong: &ExpectedRefusal, error: &StoreError, graph: &Graph, uni
     let StoreError::Refused(refusal) = error else { panic!("{wrong:?} was answered with {error:?}") };
     match (wrong, refusal) {
         (ExpectedRefusal::Taken, Refusal::Exists { entity: "bead", .. })
-        | (ExpectedRefusal::DuplicateEdge, Refusal::Conflict { code: "dependency-exists", .. })
+        | (ExpectedRefusal::DuplicateEdge, Refusal::Conflict { code: ProblemCode::DependencyExists, .. })
         | (ExpectedRefusal::NoSuchEdge, Refusal::NotFound { entity: "dependency", .. })
         | (ExpectedRefusal::NoSuchBead, Refusal::Invalid(_)) => {}
-        (ExpectedRefusal::Cycle, Refusal::Conflict { code: "dependency-cycle", detail }) => {
+        (ExpectedRefusal::Cycle, Refusal::Conflict { code: ProblemCode::DependencyCycle, detail }) => {
             check_path(detail, graph, unit);
         }
         _ => panic!("{wrong:?} was answered with {refusal:?}"),

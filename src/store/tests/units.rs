@@ -7,6 +7,7 @@ use crate::rows::{
     with_project,
 };
 use arbiter_core::kernel::ids::AgentId;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::record::Record;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, IdempotencyKey, KeptAnswer, PageRequest, Store, StoreError, Write};
@@ -190,7 +191,7 @@ async fn dangling_reference_is_refused_without_failure() {
         unit.change(change.clone());
         let outcome = store.commit(unit).await;
         assert!(
-            matches!(&outcome, Err(StoreError::Refused(Refusal::Conflict { code: "in-use", .. }))),
+            matches!(&outcome, Err(StoreError::Refused(Refusal::Conflict { code: ProblemCode::InUse, .. }))),
             "{change:?} {outcome:?}"
         );
     }
@@ -259,7 +260,7 @@ async fn repeated_idempotency_key_changes_nothing() {
         unit
     };
     store.commit(create("one")).await.unwrap();
-    assert_eq!(code(&store.commit(create("two")).await), "request-repeated");
+    assert_eq!(code(&store.commit(create("two")).await), ProblemCode::RequestRepeated);
     assert_eq!(store.bead("two".into()).await.unwrap(), None);
     assert_eq!(store.kept_answer(request).await.unwrap(), Some(kept));
 }

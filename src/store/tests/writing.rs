@@ -4,6 +4,7 @@ use crate::home::{Home, all_beads, all_events, options};
 use crate::outcomes::{Outcome, code, field, is_stale, is_taken};
 use crate::rows::{bead, edge, event_unit, project, with_bead, with_project};
 use arbiter_core::bead::Bead;
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_store::{Change, Store, StoreError, Unit, Write};
 use std::future::Future;
 use std::pin::Pin;
@@ -68,7 +69,7 @@ async fn refused_unit_does_not_affect_its_group() {
             0 => assert!(is_taken(&refused, "bead", &format!("b{number}")), "{refused:?}"),
             1 => assert_eq!(field(&refused), "/project_id"),
             2 => assert!(is_stale(&refused, "bead", &format!("b{number}")), "{refused:?}"),
-            _ => assert_eq!(code(&refused), "dependency-cycle"),
+            _ => assert_eq!(code(&refused), ProblemCode::DependencyCycle),
         }
         number += 1;
     }

@@ -3,7 +3,7 @@
 use super::freeze;
 use crate::harness::program::{command, run};
 use arbiter::core::kernel::event_type::EventType;
-use arbiter::http::{PROBLEMS, document};
+use arbiter::http::{ProblemType, document};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -73,11 +73,10 @@ async fn help_of_every_command_is_as_frozen() {
 
 #[test]
 fn problem_types_are_as_frozen() {
-    let mut kinds: Vec<_> = PROBLEMS.iter().collect();
-    kinds.sort_by_key(|kind| kind.code);
-    let line = |kind: &&arbiter::http::ProblemType| {
-        format!("{} {} {}\n    {}\n", kind.code, kind.status, kind.title, kind.meaning)
-    };
+    let mut kinds: Vec<_> = ProblemType::all().collect();
+    kinds.sort_by_key(|kind| kind.code.as_str());
+    let line =
+        |kind: &ProblemType| format!("{} {} {}\n    {}\n", kind.code, kind.status, kind.title, kind.meaning);
     freeze("problem_types", &kinds.iter().map(line).collect::<String>());
 }
 

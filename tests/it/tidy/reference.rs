@@ -7,7 +7,7 @@
 
 use crate::tidy::{code, files, is_test, root};
 use arbiter::config::Settings;
-use arbiter::http::PROBLEMS;
+use arbiter::http::ProblemType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
@@ -105,7 +105,7 @@ fn exit_codes_reference_is_fresh() {
 #[test]
 fn problems_reference_is_fresh() {
     let mut text = "| type | status | when |\n|---|---|---|\n".to_owned();
-    for problem in PROBLEMS {
+    for problem in ProblemType::all() {
         writeln!(text, "| `{}` | {} | {} |", problem.code, problem.status, problem.meaning).unwrap();
     }
     check("problems", "problems", &text);

@@ -95,7 +95,7 @@ fn body_without_json_content_type_is_refused() {
     assert!(check("application/json").is_ok());
     assert!(check("Application/JSON; charset=utf-8").is_ok());
     for wrong in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {
-        assert_eq!(check(wrong).unwrap_err().code(), "media-type", "{wrong}");
+        assert_eq!(check(wrong).unwrap_err().code(), ProblemCode::MediaType, "{wrong}");
     }
     assert!(check_content_type(&HeaderMap::new()).is_err());
 }

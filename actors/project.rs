@@ -27,8 +27,8 @@ use crate::vault::VaultHandle;
 use arbiter_core::decision::Decision;
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::project::Project;
 use arbiter_core::project::edit::{NewProject, ProjectPatch};
+use arbiter_core::project::{Project, authorize};
 use arbiter_store::{Change, Comment};
 use std::sync::{Arc, Weak};
 
@@ -75,8 +75,9 @@ impl ProjectsHandle {
     /// Creates a project.
     ///
     /// # Errors
-    /// [`Error::Refused`] for wrong fields or a taken id.
+    /// [`Error::Refused`] for wrong fields, a taken id or a caller that is limited to projects.
     pub async fn create(&self, caller: &Caller, new: NewProject) -> Result<Project, Error> {
+        authorize::create(&caller.authority)?;
         let now = self.0.clock.now();
         let id = match &new.id {
             Some(text) => ProjectId::parse(text).map_err(|e| Refusal::field("id", e.to_string()))?,

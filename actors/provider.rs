@@ -10,6 +10,7 @@ pub(crate) mod breakers;
 pub(crate) mod cache;
 pub(crate) mod call_failure;
 pub(crate) mod heartbeat;
+pub(crate) mod key_rights;
 pub(crate) mod worker;
 
 use crate::caller::Caller;
@@ -30,6 +31,7 @@ use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::model::catalog::Catalog;
+use arbiter_core::provider::authorize::ApiKey;
 use arbiter_core::provider::edit::{Enabled, NewProvider, ProviderPatch};
 use arbiter_core::provider::{HeartbeatResult, Provider};
 use arbiter_providers::ModelInfo;
@@ -78,13 +80,14 @@ impl ProvidersHandle {
     ///
     /// # Errors
     /// [`crate::VaultAccessError::Locked`] when there is a key and the vault is locked; [`Error::Refused`] for wrong
-    /// fields or a taken id. Nothing is stored then.
+    /// fields, a taken id or a key that the caller may not name. Nothing is stored then.
     pub async fn register(
         &self,
         caller: &Caller,
         new: NewProvider,
         api_key: Option<SecretString>,
     ) -> Result<Provider, Error> {
+        key_rights::check_new(&self.0, caller, &new)?;
         let id = match &new.id {
             Some(text) => ProviderId::parse(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => ProviderId::from_random(random::bytes16()),
@@ -154,11 +157,18 @@ impl ProvidersHandle {
         switch: Option<Enabled>,
         api_key: Option<SecretString>,
     ) -> Result<Provider, Error> {
+        let found = self.0.store.provider(id.to_string()).await?;
+        if let Some(before) = &found {
+            let api_key = if api_key.is_some() { ApiKey::Given } else { ApiKey::Absent };
+            key_rights::check_change(&self.0, caller, before, &patch, api_key)?;
+        }
         let client_key = patch.client_key_id.clone().flatten().map(KeyId::from_trusted);
         self.check_client_key(client_key.as_ref()).await?;
+        // A provider that is not there is said before a key that is not.
+        let before = found.ok_or_else(|| Refusal::not_found("provider", id.as_str()))?;
         let after = match api_key {
             Some(value) => {
-                let after = self.rekey(caller, id, patch, value).await?;
+                let after = self.rekey(caller, before, patch, value).await?;
                 let caller = Caller { if_match: None, ..caller.clone() };
                 match switch {
                     None => after,
@@ -167,8 +177,6 @@ impl ProvidersHandle {
                 }
             }
             None => {
-                // A provider that is not there is said before a key that is not.
-                self.row(id).await?;
                 if let Some(Some(key)) = &patch.key_id {
                     self.check_key(&KeyId::from_trusted(key.as_str()))?;
                 }
@@ -183,12 +191,12 @@ impl ProvidersHandle {
     async fn rekey(
         &self,
         caller: &Caller,
-        id: &ProviderId,
+        before: Provider,
         mut patch: ProviderPatch,
         value: SecretString,
     ) -> Result<Provider, Error> {
         let (vault, place) = (&self.0.vault, &self.0.open_vault);
-        let before = self.row(id).await?;
+        let id = &before.id;
         crate::conflict_retry::check_revision(caller, &before)?;
         place.snapshot().check_open()?;
         let named = patch.key_id.clone().flatten().map(KeyId::from_trusted).or_else(|| before.key_id.clone());

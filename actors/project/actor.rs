@@ -19,7 +19,7 @@ use arbiter_core::kernel::ids::{CommentId, DecisionId};
 use arbiter_core::kernel::limits;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::project::{self, Project};
+use arbiter_core::project::{self, Project, authorize};
 use arbiter_store::{Change, Comment};
 use serde_json::json;
 use std::sync::atomic::Ordering;
@@ -65,15 +65,18 @@ impl Behavior for ProjectActor {
 }
 
 impl ProjectActor {
-    pub(crate) async fn row(&self) -> Result<Project, Error> {
+    /// Reads the row, if the caller may reach it.
+    pub(crate) async fn row(&self, caller: &Caller) -> Result<Project, Error> {
         let found = self.context.shared.store.project(self.context.id.clone()).await?;
-        found.ok_or_else(|| Refusal::not_found("project", &self.context.id).into())
+        let project = found.ok_or_else(|| Refusal::not_found("project", &self.context.id))?;
+        authorize::access(&caller.authority, project.id.as_str())?;
+        Ok(project)
     }
 
     async fn change(&self, caller: &Caller, request: &ProjectRequest) -> Result<Project, Error> {
         let shared = &self.context.shared;
         retry_on_conflict(async || {
-            let project = self.row().await?;
+            let project = self.row(caller).await?;
             check_revision(caller, &project)?;
             let command = match request {
                 ProjectRequest::Update(patch) => project::Command::Update(Box::new(patch.apply(&project)?)),
@@ -98,7 +101,7 @@ impl ProjectActor {
     async fn close(&self, caller: &Caller) -> Result<CloseOutcome, Error> {
         let shared = &self.context.shared;
         retry_on_conflict(async || {
-            let project = self.row().await?;
+            let project = self.row(caller).await?;
             check_revision(caller, &project)?;
             let counts = shared.store.bead_counts(self.context.id.clone()).await?;
             let open = counts.iter().filter(|(status, _)| status != "closed").map(|(_, n)| n).sum();
@@ -138,7 +141,7 @@ impl ProjectActor {
         if text.trim().is_empty() || text.len() > limits::MAX_COMMENT {
             return Err(Refusal::field("comment", limits::must_have_bytes(&(1..=limits::MAX_COMMENT))).into());
         }
-        let project = self.row().await?;
+        let project = self.row(caller).await?;
         let mut unit = caller.unit(self.context.shared.clock.now(), "projects");
         let comment = Comment {
             id: CommentId::from_random(random::bytes16()).to_string(),

@@ -13,6 +13,7 @@ use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::provider::authorize;
 use arbiter_store::{Change, StoreError, Write};
 use serde_json::json;
 
@@ -42,6 +43,7 @@ impl ProjectsHandle {
 
     async fn try_delete(&self, caller: &Caller, id: &ProviderId, cascade: Cascade) -> Result<(), Error> {
         let provider = self.0.providers.row(id).await?;
+        authorize::manage(&caller.authority)?;
         check_revision(caller, &provider)?;
         let own_key_id = provider.key_id.clone().filter(|key| *key == own_key_id(id));
         let own_key_id = own_key_id.filter(|key| self.0.vault.0.open_vault.has_key(key.as_str()));

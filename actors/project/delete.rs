@@ -34,7 +34,7 @@ impl ProjectActor {
     /// Deletes the project and what belongs to it in one unit.
     async fn delete_cascade(&self, caller: &Caller, cascade: Cascade) -> Result<DeletedProject, Error> {
         let shared = &self.context.shared;
-        let project = self.row().await?;
+        let project = self.row(caller).await?;
         check_revision(caller, &project)?;
         let mut unit = caller.unit(shared.clock.now(), "projects");
         let own = AgentFilter { project_id: Some(self.context.id.clone()), ..AgentFilter::default() };

@@ -12,12 +12,13 @@ use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
 use crate::services::{Services, deref_to_services};
 use arbiter_core::bead::Status;
-use arbiter_core::kernel::ids::ProjectId;
+use arbiter_core::kernel::ids::{BeadId, ProjectId};
 use arbiter_core::kernel::limits;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::{FieldProblem, Refusal};
 use arbiter_core::project::file_lock::{
-    self, DEFAULT_TTL_SEC, FileLock, LockHolder, MAX_PATHS, MAX_TTL_SEC, MIN_TTL_SEC, normalize_path,
+    self, DEFAULT_TTL_SEC, FileLock, LockHolder, MAX_PATHS, MAX_TTL_SEC, MIN_TTL_SEC, authorize,
+    normalize_path,
 };
 use arbiter_store::Change;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,29 +54,43 @@ impl FileLocksContext {
 #[derive(Clone)]
 pub struct FileLocksHandle(pub(crate) Arc<FileLocksContext>);
 
-/// A request concerning the file locks of a project.
+/// A caller's request for locks of a project.
 #[derive(Clone, Debug)]
 pub struct LockRequest {
-    /// The files, as they were written; none: all that the holder has.
+    /// The files, as they were written; none, for a renewal: all that the holder has.
     pub paths: Option<Vec<String>>,
-    pub holder: LockHolder,
+    /// The agent or person to hold the locks; the caller by default.
+    pub agent_id: Option<String>,
+    /// The bead that the locks belong to.
+    pub bead_id: Option<BeadId>,
     /// Duration of each lock, in seconds.
     pub ttl_sec: Option<u64>,
+}
+
+/// A request whose holder is known and whose paths are in normal form.
+pub(crate) struct CheckedRequest {
+    paths: Option<Vec<String>>,
+    holder: LockHolder,
+    ttl_sec: Option<u64>,
 }
 
 impl FileLocksHandle {
     /// Locks files, all or none. What the holder has already is renewed.
     ///
     /// # Errors
-    /// [`Error::Refused`] for paths that are none, a file that another holds (who is named), or a bead that the holder
-    /// does not hold.
+    /// [`Error::Refused`] for paths that are none, a file that another holds (who is named), a bead that the holder
+    /// does not hold, and a project or holder for which the caller may not lock.
     pub async fn acquire(
         &self,
         caller: &Caller,
         project: &ProjectId,
         request: LockRequest,
     ) -> Result<Vec<FileLock>, Error> {
-        let request = normalized(request)?;
+        let holder = self.holder(caller, project, &request).await?;
+        if request.paths.is_none() {
+            return Err(Refusal::field("path", "must be given, or paths in its place").into());
+        }
+        let request = normalized(request, holder)?;
         if self.0.store.project(project.to_string()).await?.is_none() {
             return Err(Refusal::field("project_id", format!("no project has the id {project}")).into());
         }
@@ -87,22 +102,25 @@ impl FileLocksHandle {
     /// Lets locks last longer, all or none.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a file that the holder has not locked, or no longer.
+    /// [`Error::Refused`] for a file that the holder has not locked, or no longer, and a project or holder for which
+    /// the caller may not lock.
     pub async fn renew(
         &self,
         caller: &Caller,
         project: &ProjectId,
         request: LockRequest,
     ) -> Result<Vec<FileLock>, Error> {
-        let (request, caller) = (normalized(request)?, caller.clone());
+        let holder = self.holder(caller, project, &request).await?;
+        let (request, caller) = (normalized(request, holder)?, caller.clone());
         let ask = |answer| Command::Renew { caller, request, answer };
         self.0.file_locks.ask(project.as_str(), ask).await
     }
 
-    /// Releases a lock; with `agent_id`, only a lock of that agent.
+    /// Releases a lock; with `agent_id`, only a lock of that agent. An agent releases only its own.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a file that is not locked, or locked by another agent than `agent_id`.
+    /// [`Error::Refused`] for a file that is not locked, or locked by another agent than `agent_id`, and a project or
+    /// holder for which the caller may not do it.
     pub async fn release(
         &self,
         caller: &Caller,
@@ -110,19 +128,38 @@ impl FileLocksHandle {
         path: &str,
         agent_id: Option<String>,
     ) -> Result<(), Error> {
+        let agent_id = authorize::release(&caller.authority, project.as_str(), path, agent_id)?;
         let path = normalize_path(path).map_err(|why| Refusal::field("path", why))?;
         let caller = caller.clone();
         let ask = |answer| Command::Release { caller, path, agent_id, answer };
         self.0.file_locks.ask(project.as_str(), ask).await
     }
+
+    /// The holder that the caller may lock for.
+    async fn holder(
+        &self,
+        caller: &Caller,
+        project: &ProjectId,
+        request: &LockRequest,
+    ) -> Result<LockHolder, Error> {
+        let (named, bead) = (request.agent_id.clone(), request.bead_id.clone());
+        let holder = authorize::hold(&caller.authority, project.as_str(), named, bead)?;
+        let is_own = holder.agent_id == authorize::own_name(&caller.authority);
+        if !is_own && self.0.store.agent(holder.agent_id.clone()).await?.is_none() {
+            let detail = format!("no agent has the id {}", holder.agent_id);
+            return Err(Refusal::field("agent_id", detail).into());
+        }
+        Ok(holder)
+    }
 }
 
 /// Normalizes the paths of a request and removes duplicates.
-fn normalized(request: LockRequest) -> Result<LockRequest, Refusal> {
+fn normalized(request: LockRequest, holder: LockHolder) -> Result<CheckedRequest, Refusal> {
     if request.ttl_sec.is_some_and(|ttl| !(MIN_TTL_SEC..=MAX_TTL_SEC).contains(&ttl)) {
         return Err(Refusal::field("ttl_sec", limits::must_be_between(&(MIN_TTL_SEC..=MAX_TTL_SEC))));
     }
-    let Some(paths) = &request.paths else { return Ok(request) };
+    let ttl_sec = request.ttl_sec;
+    let Some(paths) = &request.paths else { return Ok(CheckedRequest { paths: None, holder, ttl_sec }) };
     if !(1..=MAX_PATHS).contains(&paths.len()) {
         return Err(Refusal::field("paths", format!("must have 1 to {MAX_PATHS} entries")));
     }
@@ -134,15 +171,15 @@ fn normalized(request: LockRequest) -> Result<LockRequest, Refusal> {
         }
     }
     if problems.is_empty() {
-        return Ok(LockRequest { paths: Some(normal.into_iter().collect()), ..request });
+        return Ok(CheckedRequest { paths: Some(normal.into_iter().collect()), holder, ttl_sec });
     }
     Err(Refusal::Invalid(problems))
 }
 
 /// Command of the actor for a project's locks.
 pub(crate) enum Command {
-    Acquire { caller: Caller, request: LockRequest, answer: Reply<Vec<FileLock>> },
-    Renew { caller: Caller, request: LockRequest, answer: Reply<Vec<FileLock>> },
+    Acquire { caller: Caller, request: CheckedRequest, answer: Reply<Vec<FileLock>> },
+    Renew { caller: Caller, request: CheckedRequest, answer: Reply<Vec<FileLock>> },
     Release { caller: Caller, path: String, agent_id: Option<String>, answer: Reply<()> },
     Due,
 }
@@ -188,7 +225,7 @@ impl FileLocksActor {
         Ok(locks.into_iter().map(|lock| (lock.path.clone(), lock)).collect())
     }
 
-    async fn acquire(&self, caller: &Caller, request: &LockRequest) -> Result<Vec<FileLock>, Error> {
+    async fn acquire(&self, caller: &Caller, request: &CheckedRequest) -> Result<Vec<FileLock>, Error> {
         let shared = &self.context.shared;
         retry_on_conflict(async || {
             self.check_bead(&request.holder).await?;
@@ -248,7 +285,7 @@ impl FileLocksActor {
         Err(Refusal::conflict(ProblemCode::BeadNotHeld, detail).into())
     }
 
-    async fn renew(&self, caller: &Caller, request: &LockRequest) -> Result<Vec<FileLock>, Error> {
+    async fn renew(&self, caller: &Caller, request: &CheckedRequest) -> Result<Vec<FileLock>, Error> {
         let shared = &self.context.shared;
         retry_on_conflict(async || {
             let mut held = self.locks().await?;

@@ -12,6 +12,7 @@ use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, ProjectId};
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::project::authorize;
 use arbiter_core::project::org_chart::{OrgChart, Position};
 use arbiter_store::Change;
 use serde_json::json;
@@ -79,6 +80,7 @@ impl OrgChartsHandle {
         positions: &[Position],
     ) -> Result<(), Error> {
         let shared = &self.0;
+        authorize::access(&caller.authority, project.as_str())?;
         let before = self.get(project).await?.chart;
         if caller.if_match.is_some_and(|seen| seen != before.revision) {
             let (entity, id, revision) = ("org chart", project.to_string(), before.revision);
@@ -123,7 +125,8 @@ impl OrgChartsHandle {
     ///
     /// # Errors
     /// [`Error::Refused`] for an unknown project or agent, a role without a position, a full position, an agent that
-    /// is to leave a project it does not belong to, and one that holds a bead of another project.
+    /// is to leave a project it does not belong to, and one that holds a bead of another project; for a project that
+    /// the caller does not reach, and for a caller limited to projects that takes an agent out of one.
     pub async fn staff(
         &self,
         caller: &Caller,
@@ -131,6 +134,10 @@ impl OrgChartsHandle {
         id: &AgentId,
         staffing: Staffing,
     ) -> Result<StaffedChart, Error> {
+        authorize::access(&caller.authority, project.as_str())?;
+        if staffing == Staffing::Unassign {
+            caller.authority.require_project(None)?;
+        }
         let chart = self.get(project).await?.chart;
         let agents = self.0.agents.clone();
         let unknown = || Refusal::field("agent_id", format!("no agent has the id {id}"));

@@ -10,9 +10,11 @@ use crate::error::Error;
 use crate::error::Reply;
 use crate::provider::ProviderContext;
 use crate::provider::authorized_client::{AuthorizedClient, check};
+use crate::provider::key_rights;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::provider::authorize::{self, ApiKey};
 use arbiter_core::provider::edit::{Enabled, ProviderPatch};
 use arbiter_core::provider::{self, HeartbeatResult, Provider};
 use arbiter_store::{Change, Heartbeat, Unit};
@@ -76,6 +78,24 @@ impl Behavior for ProviderActor {
     }
 }
 
+/// Refuses what the caller may not do to this row. The rights of a new key's value are decided before it goes
+/// into the vault.
+fn check_rights(
+    shared: &SharedContext,
+    caller: &Caller,
+    before: &Provider,
+    request: &ProviderRequest,
+) -> Result<(), Refusal> {
+    match request {
+        ProviderRequest::Edit(patch, _) => {
+            key_rights::check_change(shared, caller, before, patch, ApiKey::Absent)
+        }
+        ProviderRequest::Rekey(_) | ProviderRequest::Enable | ProviderRequest::Disable => {
+            authorize::manage(&caller.authority)
+        }
+    }
+}
+
 impl ProviderActor {
     async fn row(&self) -> Result<Provider, Error> {
         let found = self.context.shared.store.provider(self.context.id.clone()).await?;
@@ -86,6 +106,7 @@ impl ProviderActor {
         let shared = &self.context.shared;
         let after = retry_on_conflict(async || {
             let provider = self.row().await?;
+            check_rights(shared, caller, &provider, request)?;
             check_revision(caller, &provider)?;
             let update = |patch: &ProviderPatch| {
                 patch.apply(&provider).map(|wanted| provider::Command::Update(Box::new(wanted)))

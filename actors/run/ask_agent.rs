@@ -23,7 +23,7 @@ use arbiter_core::kernel::ids::{AgentId, ProjectId, RunId, TokenId};
 use arbiter_core::kernel::limits;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::{Problems, Refusal};
-use arbiter_core::kernel::run::{Run, Status};
+use arbiter_core::kernel::run::{self, Run, Status};
 use arbiter_core::prompt;
 use arbiter_providers::{ChatRequest, Message, Speaker};
 use arbiter_store::{Change, Unit};
@@ -53,6 +53,7 @@ impl WorkHandle {
     /// [`Error::Refused`] for an unknown agent or project, one of another project, one that is not started or does its own work,
     /// for a spent budget and for a run that was cancelled; [`Error::Call`] when its provider failed.
     pub async fn ask(&self, caller: &Caller, requested: AgentPrompt) -> Result<Run, Error> {
+        caller.authority.require_project(Some(requested.project_id.as_str()))?;
         let agent = self.check(&requested).await?;
         let shared = &self.0;
         let id = RunId::from_random(random::bytes16());
@@ -176,6 +177,13 @@ impl WorkHandle {
             None => format!("the run was cancelled by {}", caller.name),
         };
         let found = shared.store.run(id.to_string()).await?;
+        match &found {
+            Some(run) => run::authorize::access(&caller.authority, run)?,
+            None if caller.authority.projects.is_some() => {
+                return Err(Refusal::not_found("run", id.as_str()).into());
+            }
+            None => {}
+        }
         let bead =
             found.as_ref().filter(|run| run.status == Status::Running).and_then(|run| run.bead_id.clone());
         if let Some(bead) = bead {

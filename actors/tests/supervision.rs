@@ -10,7 +10,6 @@ use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::kernel::event::EventFilter;
 use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId, ProjectId};
 use arbiter_core::project::edit::ProjectPatch;
-use arbiter_core::project::file_lock::LockHolder;
 use arbiter_core::provider::edit::ProviderPatch;
 use arbiter_testkit::{ResponseMode, Script, WebhookReceiver};
 use secrecy::SecretString;
@@ -88,8 +87,8 @@ async fn panicked_actor_answers_crashed_and_restarts_with_its_state() {
                     assert_eq!(h.pulls.next(&me(), wish).await?, None);
                 }
                 "file_locks" => {
-                    let holder = LockHolder { agent_id: "ann".into(), bead_id: None };
-                    let wish = LockRequest { paths: Some(vec!["src/main.rs".into()]), holder, ttl_sec: None };
+                    let paths = Some(vec!["src/main.rs".into()]);
+                    let wish = LockRequest { paths, agent_id: None, bead_id: None, ttl_sec: None };
                     assert_eq!(h.file_locks.acquire(&me(), &project, wish).await?.len(), 1);
                 }
                 "bead_files" => drop(h.bead_files.export_project_file(&project, FileDialect::Bd).await?),

@@ -12,6 +12,7 @@ use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::provider::authorize;
 use arbiter_store::{Change, StoreError, Unit};
 use arbiter_vault::{EntryInfo, NewEntry};
 use secrecy::SecretString;
@@ -20,7 +21,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Prefix of the id of a provider's key; the provider's id follows.
-pub(crate) const PROVIDER_KEY: &str = "key_";
+pub(crate) const PROVIDER_KEY: &str = authorize::OWN_KEY;
 
 /// Keys named and meant for a provider that does not exist, and used by no other.
 pub(crate) async fn orphans(shared: &VaultContext) -> Result<Vec<String>, Error> {

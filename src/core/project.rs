@@ -1,5 +1,6 @@
 //! Projects: what beads and agents belong to.
 
+pub mod authorize;
 pub mod edit;
 pub mod file_lock;
 pub mod org_chart;

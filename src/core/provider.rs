@@ -1,6 +1,7 @@
 //! Providers: LLM endpoints, and what may be asked of them. How they are found well or ill is in
 //! `provider_health`.
 
+pub mod authorize;
 pub mod breaker;
 pub mod edit;
 pub mod health;

@@ -5,5 +5,4 @@ pub(crate) mod dto;
 pub(crate) mod handlers;
 pub(crate) mod insight;
 pub(crate) mod models;
-pub(crate) mod rights;
 pub(crate) mod usage;

@@ -189,6 +189,16 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+/// Returns whether two endpoints have the same scheme, host and port. All that are no URLs, such as sockets,
+/// count as the same.
+pub fn is_same_origin(one: &str, other: &str) -> bool {
+    let origin = |text: &str| {
+        let url = Url::parse(text).ok()?;
+        Some((url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default()))
+    };
+    origin(one) == origin(other)
+}
+
 fn check_host(base: &Url, rule: AddressRule) -> Result<String, EndpointError> {
     let address: IpAddr = match base.host().ok_or(EndpointError::NoHost)? {
         Host::Ipv4(v4) => v4.into(),

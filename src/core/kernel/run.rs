@@ -1,6 +1,8 @@
 //! Runs: one attempt of an agent at a bead, one prompt to an agent, or one chat through the gateway; with what
 //! was said, what it took and how it ended.
 
+pub mod authorize;
+
 use crate::kernel::call::Kind;
 use crate::kernel::ids::{AgentId, BeadId, ProjectId, ProviderId, RunId, TokenId};
 use crate::kernel::time::Timestamp;

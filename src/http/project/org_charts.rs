@@ -185,10 +185,7 @@ async fn staff(request: ApiRequest, body: StaffBody) -> Result<Reply, ApiError> 
     check_agent(&request, &agent).await?;
     let staffing = match (body.action, body.role) {
         (Action::Assign, role) => Staffing::Assign { role },
-        (Action::Unassign, None) => {
-            request.require_project(None)?;
-            Staffing::Unassign
-        }
+        (Action::Unassign, None) => Staffing::Unassign,
         (Action::Unassign, Some(_)) => {
             return Err(ApiError::field("role", "must only be given for the action assign"));
         }

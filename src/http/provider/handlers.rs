@@ -4,8 +4,6 @@ use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::provider::dto::{NewProviderBody, ProviderPatchBody, SwitchWord};
 use crate::http::provider::insight::ProviderView;
-use crate::http::provider::rights as provider_rights;
-use crate::http::provider::rights::ApiKey;
 use crate::http::wire::page::{PAGE, paginate};
 use crate::http::wire::query::{QueryField, flag, word as word_field};
 use crate::http::wire::schema::EnumValues;
@@ -88,7 +86,6 @@ async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
 
 async fn create(request: ApiRequest, body: NewProviderBody) -> Result<Reply, ApiError> {
     let (new, key) = body.into_new();
-    provider_rights::check_key_ids(&request, new.key_id.iter().chain(&new.client_key_id))?;
     let view = ProviderView::from(request.handles().providers.register(&request.caller()?, new, key).await?);
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(view.revision))
 }
@@ -110,10 +107,6 @@ async fn replace(request: ApiRequest, body: NewProviderBody) -> Result<Reply, Ap
 async fn update(request: ApiRequest, body: ProviderPatchBody) -> Result<Reply, ApiError> {
     let (id, providers) = (id(&request), &request.handles().providers);
     let (patch, switch, key) = body.into_parts();
-    if let Some(before) = request.handles().store.provider(id.to_string()).await? {
-        let api_key = if key.is_some() { ApiKey::Given } else { ApiKey::Absent };
-        provider_rights::check_patch(&request, &before, &patch, api_key)?;
-    }
     let enabled = switch.map(|word| match word {
         SwitchWord::Inactive => Enabled::No,
         SwitchWord::Active => Enabled::Yes,

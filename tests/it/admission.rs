@@ -1,6 +1,7 @@
 //! Admission of requests: hosts, origins, sizes, rights, TLS, start-up.
 
 pub mod connections;
+pub mod foreign_data;
 pub mod hardening;
 pub mod idempotency;
 pub mod key_rights;

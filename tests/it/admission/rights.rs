@@ -12,7 +12,7 @@ const RIGHTS: &str = include_str!("rights.txt");
 const ROLES: [&str; 5] = ["none", "viewer", "agent", "operator", "admin"];
 
 /// Role, method and path of each route.
-fn rights() -> Vec<(&'static str, &'static str, &'static str)> {
+pub fn rights() -> Vec<(&'static str, &'static str, &'static str)> {
     let lines = RIGHTS.lines().filter(|line| !line.starts_with('#'));
     let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
     words.map(|words| (words[0], words[1], words[2])).collect()
@@ -252,49 +252,4 @@ async fn project_token_neither_sees_nor_changes_other_projects() {
     problem(&harness.ask("POST", "tokens", Some(&admin)).await, 422, "invalid");
     let unknown = json!({"name": "x", "role": "viewer", "projects": ["nowhere"]});
     problem(&harness.ask("POST", "tokens", Some(&unknown)).await, 422, "invalid");
-}
-
-#[tokio::test]
-async fn limited_token_gets_no_foreign_data_from_any_route() {
-    const SECRET: &str = "xylophone";
-    let harness = Harness::new().await;
-    harness.setup(Script::default(), &["a"]).await;
-    harness.create("projects", json!({"id": "q", "name": SECRET})).await;
-    let agent = json!({"id": "b", "name": SECRET, "provider_id": "scripted", "project_id": "q",
-        "status": "inactive"});
-    harness.create("agents", agent).await;
-    let theirs = json!({"id": "theirs", "title": SECRET, "project_id": "q",
-        "defer_until": "2099-01-01T00:00:00Z"});
-    harness.create("beads", theirs).await;
-    let asked = harness.create("decisions", json!({"project_id": "q", "question": SECRET})).await;
-    let decision = asked["id"].as_str().unwrap();
-    let token = harness.token(json!({"name": "o", "role": "operator", "projects": ["p"]})).await;
-    let bearer = format!("Bearer {token}");
-    let mut refused = 0;
-    for (role, method, path) in rights() {
-        // Streams do not end, and the roles of these do not let the token in at all.
-        if role == "none" || role == "admin" || path.ends_with("/stream") {
-            continue;
-        }
-        let theirs = match path.split('/').nth(3).unwrap_or_default() {
-            "beads" => Some("theirs"),
-            "agents" => Some("b"),
-            "projects" | "org-charts" => Some("q"),
-            "decisions" => Some(decision),
-            _ => None,
-        };
-        let filled = path.replace("{id}", theirs.unwrap_or("unknown")).replace("{project_id}", "q");
-        let filled = filled.replace("{*", "no-").replace('{', "no-").replace('}', "");
-        let body = json!({});
-        let body = matches!(method, "POST" | "PUT" | "PATCH").then_some(&body);
-        let answer = harness.server.send(method, &filled, &[("authorization", &bearer)], body).await;
-        let text = String::from_utf8_lossy(&answer.body);
-        assert!(!text.contains(SECRET), "{method} {path}: {text}");
-        if theirs.is_some() && path.contains("{id}") {
-            assert!(answer.status >= 400 && answer.status < 500, "{method} {path}: {text}");
-            problem(&answer, 404, "not-found");
-            refused += 1;
-        }
-    }
-    assert!(refused > 30, "{refused} routes name an entity of a project");
 }

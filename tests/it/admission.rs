@@ -8,6 +8,7 @@ pub mod key_rights;
 pub mod panic_text;
 pub mod refusals;
 pub mod rights;
+pub mod row_reads;
 pub mod sessions;
 pub mod startup_refusals;
 pub mod tls;

@@ -71,6 +71,7 @@ macro_rules! queries {
             $(
                 $(#[$doc])*
                 pub async fn $name(&self, $($arg: $ty),*) -> Result<$out, StoreError> {
+                    tracing::trace!(query = stringify!($name), "read queued");
                     self.readers.read(move |$c: &Connection| $body).await
                 }
             )*

@@ -81,7 +81,7 @@ impl Behavior for ProviderActor {
 /// Refuses what the caller may not do to this row. The rights of a new key's value are decided before it goes
 /// into the vault.
 fn check_rights(
-    shared: &SharedContext,
+    shared: &ProviderContext,
     caller: &Caller,
     before: &Provider,
     request: &ProviderRequest,

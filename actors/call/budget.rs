@@ -66,7 +66,7 @@ impl BudgetsHandle {
                 BudgetScope::Project(id) => self.0.store.project(id.to_string()).await?.is_some(),
                 BudgetScope::Agent(id) => self.0.store.agent(id.to_string()).await?.is_some(),
             };
-            let detail = format!("must name a known {}", budget.key.scope);
+            let detail = format!("must name an existing scope: there is no {}", budget.key.scope);
             problems.require(is_known, &format!("budgets/{at}/scope"), detail);
         }
         Ok(problems.finish()?)

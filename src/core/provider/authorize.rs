@@ -22,9 +22,9 @@ pub struct KnownKey {
 /// The reach of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyBinding {
-    /// It goes to its hosts alone.
+    /// Sent to its hosts alone.
     Hosts,
-    /// It goes anywhere.
+    /// Sent anywhere.
     Unbound,
 }
 

@@ -17,7 +17,7 @@ const RIDDLE_STARTS: &[&str] = &["What", "Who", "Whether", "Those", "It", "They"
 /// The page that lists the words.
 const STYLE: &str = "docs/contributing/style.md";
 
-const MAX_RIDDLE_WORDS: usize = 0;
+const MAX_RIDDLE_WORDS: usize = 43;
 const MAX_RIDDLE_STARTS: usize = 0;
 const MAX_UNBOUNDED_CHANNELS: usize = 1;
 

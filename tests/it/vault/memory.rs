@@ -194,15 +194,19 @@ async fn replaced_key_leaves_memory_while_the_vault_is_open() {
     let seldom = ("ARBITER_PROVIDERS__HEARTBEAT_INTERVAL_MS", "86400000");
     let probe = MemoryProbe::start(&[], &[seldom]).await;
     probe.unlock(&password).await;
-    let _provider = probe.setup(&first).await;
+    let provider = probe.setup(&first).await;
     probe.wait_until_found(&first).await;
+    // An idle connection ends by itself after a minute, so memory alone would not tell that it was closed.
+    let connections = provider.connection_count();
     assert_eq!(probe.ask("PUT", "keys/key_main", json!({"value": second.text()})).await.0, 200);
-    probe.wait_until_gone(&[&first]).await;
     probe.harness.act("providers/main/heartbeat", Value::Null).await;
+    assert_eq!(provider.connection_count(), connections + 1, "the second key has a connection of its own");
+    probe.wait_until_gone(&[&first]).await;
     probe.wait_until_found(&second).await;
     assert_eq!(probe.ask("PATCH", "providers/main", json!({"api_key": third.text()})).await.0, 200);
-    probe.wait_until_gone(&[&first, &second]).await;
     probe.harness.act("providers/main/heartbeat", Value::Null).await;
+    assert_eq!(provider.connection_count(), connections + 2, "the third key has a connection of its own");
+    probe.wait_until_gone(&[&first, &second]).await;
     probe.wait_until_found(&third).await;
 }
 

@@ -84,6 +84,13 @@ pub enum VaultAccessError {
          accept it with POST /api/v1/vault/accept-rollback, or put the newer one in its place"
     )]
     RolledBack { seen: u64, found: u64 },
+    /// The key file has been there and is gone; nothing was written in its place.
+    #[error(
+        "the key file is missing from the data directory, and one was there before: put keys.json back, from a copy \
+         or from keys.json.bak, and unlock; to go on without its keys, stop the server and run: arbiter vault reset \
+         --forget-keys"
+    )]
+    KeyFileMissing,
     #[error("the vault failed")]
     Failed(#[source] VaultError),
 }
@@ -102,6 +109,7 @@ impl From<VaultError> for Error {
     fn from(error: VaultError) -> Self {
         match error {
             VaultError::Locked => Self::Vault(VaultAccessError::Locked),
+            VaultError::Missing { .. } => Self::Vault(VaultAccessError::KeyFileMissing),
             VaultError::WrongPassword => Self::Vault(VaultAccessError::WrongPassword),
             VaultError::NotFound(id) => Self::Refused(Refusal::not_found("key", id.as_str())),
             VaultError::Exists(id) => {

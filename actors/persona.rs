@@ -7,6 +7,7 @@ pub(crate) mod builtin;
 pub(crate) mod change;
 pub(crate) mod directory;
 pub(crate) mod draft;
+pub(crate) mod presence;
 
 use crate::error::Error;
 use crate::persona::directory::PersonaDir;
@@ -19,6 +20,7 @@ use arbiter_store::StoreError;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
@@ -70,12 +72,18 @@ impl From<&PersonaEntry> for PersonaSummary {
 pub(crate) struct PersonaStore {
     persona_dir: PersonaDir,
     change_lock: Arc<Mutex<()>>,
+    /// The log tells of personas of the user, so that their directory has to be there.
+    is_expected: AtomicBool,
 }
 
 impl PersonaStore {
     /// Opens the personas of a data directory.
     pub(crate) fn new(data: &Path) -> Self {
-        Self { persona_dir: PersonaDir::new(data), change_lock: Arc::default() }
+        Self {
+            persona_dir: PersonaDir::new(data),
+            change_lock: Arc::default(),
+            is_expected: AtomicBool::new(false),
+        }
     }
 
     /// Acquires the lock for changes.
@@ -114,10 +122,14 @@ impl PersonaStore {
     }
 
     /// Returns the current persona of an agent; `None` if it has been deleted meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it is not found because the directory of personas has vanished.
     pub(crate) async fn of(&self, agent: &Agent) -> Result<Option<Persona>, Error> {
         let Some(name) = &agent.persona_name else { return Ok(None) };
         let found = self.find(name).await?;
         if found.is_none() {
+            self.require_present().await?;
             tracing::warn!(agent = %agent.id, persona = name, "an agent's persona is not there");
         }
         Ok(found.map(|known| known.persona))

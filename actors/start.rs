@@ -67,7 +67,7 @@ pub async fn start(
     on_failure: Box<dyn Fn(&StoreError) + Send>,
 ) -> Result<ActorSystem, StartError> {
     let iterations = Iterations::try_from(settings.kdf_iterations)?;
-    let vault = Vault::open(lock.directory().join("keys.json"), iterations)?;
+    let mut vault = Vault::open(lock.directory().join("keys.json"), iterations)?;
     let backlog = Arc::new(Backlog::new(settings.bus_buffer));
     let published = Arc::clone(&backlog);
     let store = Store::open(Options {
@@ -79,6 +79,10 @@ pub async fn start(
         publish: Box::new(move |events| published.push(events)),
         on_failure,
     })?;
+    // A generation is recorded with the first unlock: from then on no key file is not a first start.
+    if store.vault_generation().await?.is_some() {
+        vault.require_file();
+    }
     let (_, last_seq) = store.event_bounds().await?;
     let (threads, system, root) = start_threads(settings.threads).await.map_err(StartError::Thread)?;
     let services = Services::new(store, clock, settings, threads);
@@ -87,6 +91,7 @@ pub async fn start(
     let mut forwarding = JoinSet::new();
     forwarding.spawn(shared.bus.clone().forward_backlog());
     forwarding.spawn(OrchestratorHandle(Arc::clone(&shared)).forward_failures());
+    shared.personas.check_presence().await?;
     shared.personas.tidy().await;
     shared.tokens.token_cache.load(&shared).await?;
     shared.calls.budget_guard.load(&shared).await?;

@@ -44,6 +44,8 @@ pub struct VaultView {
     /// After how many idle seconds it locks itself; 0: never.
     pub auto_lock_sec: u64,
     pub rolled_back: Option<RolledBack>,
+    /// The key file has been there and is gone: no password unlocks the vault until it is put back.
+    pub is_missing: bool,
 }
 
 /// Result of unlocking the vault.
@@ -115,6 +117,7 @@ impl VaultHandle {
             unlocked_at: snapshot.unlocked_at,
             auto_lock_sec: self.0.settings.auto_lock.as_secs(),
             rolled_back: snapshot.rolled_back(),
+            is_missing: snapshot.is_missing,
         }
     }
 
@@ -139,7 +142,8 @@ impl VaultHandle {
     /// Unlocks the vault, or creates it with its first password.
     ///
     /// # Errors
-    /// [`crate::VaultAccessError::WrongPassword`], and [`crate::VaultAccessError::Throttled`] after several of those.
+    /// [`crate::VaultAccessError::WrongPassword`], and [`crate::VaultAccessError::Throttled`] after several of those;
+    /// [`crate::VaultAccessError::KeyFileMissing`] when the key file has been there and is gone.
     pub async fn unlock(&self, caller: &Caller, password: SecretString) -> Result<Unlocked, Error> {
         let caller = caller.clone();
         self.ask(|answer| Command::Unlock { caller, password, answer }).await

@@ -30,7 +30,8 @@ impl PersonasHandle {
     /// Creates a persona of the user; it may shadow a built-in one of the same name.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a wrong name or text, and when the user has one of that name.
+    /// [`Error::Refused`] for a wrong name or text, when the user has one of that name, and while the directory is
+    /// missing.
     pub async fn create(&self, caller: &Caller, persona: Persona) -> Result<PersonaEntry, Error> {
         persona.check()?;
         let (this, caller) = (self.clone(), caller.clone());
@@ -90,6 +91,7 @@ impl PersonasHandle {
     /// The turn of a change, with all earlier ones ended.
     async fn change_lock(&self) -> Result<OwnedMutexGuard<()>, Error> {
         let change_lock = self.0.personas.change_lock().await;
+        self.0.personas.require_present().await?;
         self.recover_drafts().await?;
         Ok(change_lock)
     }

@@ -221,7 +221,8 @@ impl VaultActor {
         let seen = shared.store.vault_generation().await?.unwrap_or(0);
         shared.open_vault.expect_generation(seen);
         let opened = shared.open_vault.work(&shared, move |vault| {
-            if trigger == Trigger::Create {
+            // A file that is put back may be blank, so that this creates the vault as well.
+            if trigger == Trigger::Create || vault.is_missing() {
                 vault.require_above(seen);
             }
             Ok((vault.unlock(password)?, vault.generation()))

@@ -39,6 +39,8 @@ pub(crate) struct OpenVault {
 /// State of the vault that is readable without waiting.
 pub(crate) struct VaultSnapshot {
     pub(crate) status: Status,
+    /// The key file has been there and is gone.
+    pub(crate) is_missing: bool,
     pub(crate) keys: BTreeMap<String, EntryInfo>,
     pub(crate) unlocked_at: Option<Timestamp>,
     generation: u64,
@@ -83,6 +85,7 @@ impl VaultSnapshot {
         self.generation = vault.generation();
         self.session_flag = vault.session_flag();
         self.status = status(vault);
+        self.is_missing = vault.is_missing();
         self.keys = vault.entries().into_iter().map(|entry| (entry.id.to_string(), entry)).collect();
         let unlocked = self.status == Status::Unlocked;
         self.unlocked_at = if unlocked { self.unlocked_at.or(Some(now)) } else { None };
@@ -93,6 +96,7 @@ impl OpenVault {
     pub(crate) fn new(vault: Vault) -> Self {
         let mut snapshot = VaultSnapshot {
             status: Status::Uninitialized,
+            is_missing: false,
             keys: BTreeMap::new(),
             unlocked_at: None,
             generation: 0,

@@ -26,6 +26,9 @@ pub enum StartError {
     /// The password is wrong.
     #[error("the password does not open the vault; nothing was changed")]
     WrongPassword,
+    /// The key file has been there and is gone.
+    #[error(transparent)]
+    KeyFileMissing(VaultAccessError),
     /// The vault could not be unlocked.
     #[error("the vault cannot be unlocked")]
     Unlock(#[source] Error),
@@ -105,7 +108,10 @@ impl StartError {
             Self::Directory(
                 LockError::TooOpen { .. } | LockError::WrongOwner { .. } | LockError::NotRegularFile(_),
             )
-            | Self::WrongPassword => 77,
+            | Self::WrongPassword
+            | Self::KeyFileMissing(_)
+            | Self::Database(StoreError::Missing(_))
+            | Self::ActorSystem(arbiter_actors::StartError::Store(StoreError::Missing(_))) => 77,
             Self::Tls(TlsError::Key(KeyFileError::Refused { .. }))
             | Self::Notify(NotifyError::File(KeyFileError::Refused { .. }))
             | Self::Vault(VaultError::Permissions { .. })
@@ -137,6 +143,7 @@ impl StartError {
     pub(crate) fn from_unlock_error(error: Error) -> Self {
         match error {
             Error::Vault(VaultAccessError::WrongPassword) => Self::WrongPassword,
+            Error::Vault(missing @ VaultAccessError::KeyFileMissing) => Self::KeyFileMissing(missing),
             other => Self::Unlock(other),
         }
     }

@@ -8,7 +8,7 @@ use crate::app::{
 use crate::bridge::Bridge;
 use crate::config::Loaded;
 use crate::http::{self, Listener, Tls};
-use arbiter_actors::{ActorSystem, Caller, Handles, SystemClock, Unlocked};
+use arbiter_actors::{ActorSystem, Caller, Handles, SystemClock, Unlocked, VaultAccessError};
 use arbiter_store::DirectoryLock;
 use secrecy::SecretString;
 use std::io::Write;
@@ -223,6 +223,8 @@ async fn prepare(
             Ok(Unlocked::Opened) => tracing::info!("the vault is unlocked"),
             Err(error) => return Err(StartError::from_unlock_error(error)),
         }
+    } else if handles.vault.view().is_missing {
+        tracing::error!("{}", VaultAccessError::KeyFileMissing);
     } else {
         tracing::warn!("no password was given; the vault stays locked until an operator unlocks it");
     }

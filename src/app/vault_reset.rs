@@ -6,7 +6,7 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{DirectoryLock, Options, Store, StoreError, Unit};
-use arbiter_vault::{ArchivedFile, Iterations, Vault, VaultError, archive_key_file};
+use arbiter_vault::{ArchivedFile, Iterations, Vault, VaultError, VaultState, archive_key_file};
 use serde_json::json;
 use std::path::Path;
 
@@ -17,10 +17,12 @@ pub struct VaultReset {
     pub keys: Vec<String>,
     /// The files that were put aside.
     pub archived: Vec<ArchivedFile>,
+    /// Whether the next password creates a new vault because of this reset.
+    pub is_changed: bool,
 }
 
-/// Archives the key file and its backup and logs each key as deleted. The next start creates a new vault
-/// with the first password that it is given.
+/// Archives the key file and its backup, logs each key as deleted, and leaves a blank key file. The next start
+/// creates a new vault with the first password that it is given. A blank key file stays as it is.
 ///
 /// # Errors
 /// [`StartError`]: a server holds the directory, or a file cannot be used.
@@ -29,6 +31,9 @@ pub fn reset_vault(directory: &Path) -> Result<VaultReset, StartError> {
     let file = directory.join("keys.json");
     let now = SystemClock.now();
     let keys = match Vault::open(file.clone(), Iterations::DEFAULT) {
+        Ok(vault) if file.exists() && vault.state() == VaultState::Uninitialized => {
+            return Ok(VaultReset { keys: Vec::new(), archived: Vec::new(), is_changed: false });
+        }
         Ok(vault) => vault.entries().into_iter().map(|entry| entry.id.to_string()).collect(),
         // An unreadable file is a reason for a reset, not against it.
         Err(VaultError::Corrupt { .. }) => Vec::new(),
@@ -37,7 +42,7 @@ pub fn reset_vault(directory: &Path) -> Result<VaultReset, StartError> {
     // Logged first, so that no key disappears without an event; a repeated event does no harm.
     log_deleted_keys(directory, &keys, now).map_err(StartError::Database)?;
     let archived = archive_key_file(&file, &file_timestamp(now)).map_err(StartError::Vault)?;
-    Ok(VaultReset { keys, archived })
+    Ok(VaultReset { keys, archived, is_changed: true })
 }
 
 fn log_deleted_keys(directory: &Path, keys: &[String], now: Timestamp) -> Result<(), StoreError> {

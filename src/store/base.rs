@@ -5,6 +5,7 @@ pub(crate) mod directory_lock;
 pub(crate) mod error;
 pub(crate) mod migrate;
 pub(crate) mod page;
+pub(crate) mod presence;
 pub(crate) mod rows;
 pub(crate) mod table;
 pub(crate) mod unit_of_work;

@@ -3,6 +3,7 @@
 use crate::base::connection::open_writer;
 use crate::base::error::StoreError;
 use crate::base::migrate::{MIGRATIONS, migrate};
+use crate::base::presence::Presence;
 use crate::base::unit_of_work::{Committed, Unit};
 use crate::read::readers::Readers;
 use crate::write::import::{ImportOrder, ImportReport};
@@ -43,20 +44,27 @@ pub struct Store {
 
 impl Store {
     /// Opens the database, brings its schema up to date and starts the threads.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] when the database or its write-ahead log has been there and is gone.
     pub fn open(options: Options) -> Result<Self, StoreError> {
         let path = options.directory.join("arbiter.db");
+        let presence = Presence::check(&options.directory)?;
         make_private(&path)?;
         let mut connection = open_writer(&path)?;
         migrate(&mut connection, MIGRATIONS, options.now)?;
         let stats = Arc::new(WriterStats::default());
         let writer = Writer::new(
             connection,
+            presence.clone(),
             Arc::clone(&stats),
             options.publish,
             options.on_failure,
             options.group_max.max(1),
         )?;
         sync_directory(&options.directory)?;
+        // After the log's own name lasts, and before any unit is acknowledged.
+        presence.record_open()?;
         let readers = Readers::start(&path, options.readers)?;
         let (sender, jobs) = sync_channel(options.queue_max.max(1));
         let thread = std::thread::Builder::new()

@@ -51,6 +51,16 @@ impl AtomicFile {
         Ok(bytes)
     }
 
+    /// Returns whether the backup of the file exists.
+    pub(crate) fn has_backup(&self) -> Result<bool, VaultError> {
+        let name = format!("{}.bak", self.name);
+        match fs::statat(self.directory()?, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(self.fault("inspect the backup of", error)),
+        }
+    }
+
     /// Replaces the file with `bytes` durably, or leaves it unchanged. The new file is read back and `verify`
     /// must accept it before it is renamed into place. Fails if the file has changed since the last read.
     pub(crate) fn replace(

@@ -47,6 +47,12 @@ pub enum VaultError {
     /// The prepared work no longer applies: the vault was locked or changed meanwhile.
     #[error("the vault was locked or changed meanwhile")]
     Superseded,
+    /// A key file has been here and is gone; no new one is created in its place.
+    #[error(
+        "key file {path:?} is missing, and one was there before: put it back from a copy or from its .bak file and \
+         unlock; to go on without its keys, stop the server and run: arbiter vault reset --forget-keys"
+    )]
+    Missing { path: PathBuf },
     #[error("key file {path:?} was changed or removed by another program; lock and unlock to read it again")]
     Changed { path: PathBuf },
     /// Other users can access the file or its directory, or another user owns it.

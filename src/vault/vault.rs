@@ -38,6 +38,8 @@ pub struct Vault {
     pub(crate) file: AtomicFile,
     iterations: Iterations,
     pub(crate) contents: Option<KeyFile>,
+    /// A key file is known to have been here, and is gone.
+    missing: bool,
     pub(crate) session: Option<Session>,
     /// True while the current session lasts; work beside the vault reads it.
     pub(crate) session_flag: Arc<AtomicBool>,
@@ -57,7 +59,7 @@ impl fmt::Debug for Vault {
 
 impl Vault {
     /// Reads and validates the file, and removes temporary files that a killed process left beside it. Derives
-    /// no key. A missing file is an uninitialized vault; its directory must exist.
+    /// no key. A missing file is an uninitialized vault, unless its backup is there; its directory must exist.
     ///
     /// # Errors
     /// [`VaultError::Corrupt`], [`VaultError::Permissions`], [`VaultError::Io`].
@@ -66,13 +68,27 @@ impl Vault {
             file: AtomicFile::open(path)?,
             iterations,
             contents: None,
+            missing: false,
             session: None,
             session_flag: Arc::default(),
             floor: 0,
             revision: 0,
         };
         vault.contents = vault.read()?;
+        vault.missing = vault.contents.is_none() && vault.file.has_backup()?;
         Ok(vault)
+    }
+
+    /// Takes note that a key file has been here. While there is none, the vault is locked and every unlock is
+    /// [`VaultError::Missing`]; no new file is created in its place.
+    pub fn require_file(&mut self) {
+        self.missing |= self.contents.is_none();
+        self.revision += 1;
+    }
+
+    /// Returns whether a key file has been here and is gone.
+    pub fn is_missing(&self) -> bool {
+        self.missing && self.session.is_none()
     }
 
     /// Returns whether the vault is missing, locked or unlocked.
@@ -80,6 +96,7 @@ impl Vault {
         match (&self.session, &self.contents) {
             (Some(_), _) => VaultState::Unlocked,
             (None, Some(file)) if !file.is_blank() => VaultState::Locked,
+            (None, _) if self.missing => VaultState::Locked,
             (None, _) => VaultState::Uninitialized,
         }
     }
@@ -111,7 +128,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::WrongPassword`], with nothing written and the state unchanged;
     /// [`VaultError::EmptyPassword`] for a new vault; [`VaultError::Corrupt`] for a file changed without the
-    /// password; [`VaultError::Changed`] if the file has vanished; and the errors of reading and writing.
+    /// password; [`VaultError::Missing`] if the file has vanished; and the errors of reading and writing.
     pub fn unlock(&mut self, password: SecretString) -> Result<UnlockOutcome, VaultError> {
         self.unlock_with(password, &mut cipher::derive)
     }
@@ -301,11 +318,13 @@ impl Vault {
     fn reload(&mut self) -> Result<(), VaultError> {
         let read = self.read()?;
         // A vanished file (an unmounted disk, for example) must not start an empty vault in its place.
-        if read.is_none() && self.contents.is_some() {
-            return Err(VaultError::Changed { path: self.file.path().to_owned() });
+        let known = self.missing || self.contents.is_some() || self.file.has_backup()?;
+        self.missing = read.is_none() && known;
+        self.revision += 1;
+        if self.missing {
+            return Err(VaultError::Missing { path: self.file.path().to_owned() });
         }
         self.contents = read;
-        self.revision += 1;
         Ok(())
     }
 

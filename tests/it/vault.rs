@@ -4,6 +4,7 @@ pub mod files;
 pub mod hosts;
 pub mod key_use;
 pub mod memory;
+pub mod missing;
 pub mod reset;
 
 use crate::harness::program::{command, private_file, run};

@@ -30,6 +30,7 @@ fn flatten(prefix: &str, value: &Value, fields: &mut Map<String, Value>) {
             }
         }
         Value::Null => {}
+        Value::Array(entries) if entries.is_empty() => {}
         other => {
             fields.insert(prefix.to_owned(), Value::String(one_line(&word(other))));
         }
@@ -43,7 +44,11 @@ mod tests {
     #[test]
     fn nested_fields_get_dotted_names() {
         let mut fields = Map::new();
-        flatten("", &json!({"status": "ok", "workers": {"busy": 2, "limit": null}}), &mut fields);
+        flatten(
+            "",
+            &json!({"status": "ok", "missing": [], "workers": {"busy": 2, "limit": null}}),
+            &mut fields,
+        );
         assert_eq!(Value::Object(fields), json!({"status": "ok", "workers.busy": "2"}));
     }
 }

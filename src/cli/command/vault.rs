@@ -281,8 +281,8 @@ impl Reset {
         if connection.format() == OutputFormat::Json {
             return output.json(&json!({"forgotten": reset.keys, "kept": kept}));
         }
-        if kept.is_empty() {
-            return output.text("there is no key file; nothing was changed");
+        if !reset.is_changed {
+            return output.text("the key file is blank already; nothing was changed");
         }
         output.text(&format!("keys forgotten: {}", reset.keys.len()))?;
         for path in kept {

@@ -23,6 +23,8 @@ struct SystemView {
     /// Time of the last change.
     #[schemars(schema_with = "maybe_time")]
     updated_at: Option<Timestamp>,
+    /// Parts of the data directory that were there before and are gone: `keys.json`, `personas`.
+    missing: Vec<&'static str>,
     /// Numbers of entities.
     counts: CountsView,
     /// Agents at work.
@@ -123,6 +125,13 @@ async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
     let status = handles.orchestrator.status().await?;
     let agents: BTreeMap<String, u64> = counts.agents.into_iter().collect();
     let (temporal_lag, temporal_depth) = mirror_backlog(&request).await?;
+    let mut missing = Vec::new();
+    if handles.vault.view().is_missing {
+        missing.push("keys.json");
+    }
+    if handles.personas.is_missing().await? {
+        missing.push("personas");
+    }
     let (state, reason) = match dispatch_state {
         DispatchState::Active => ("active", None),
         DispatchState::Parked(reason) => ("parked", Some(reason)),
@@ -131,6 +140,7 @@ async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
         state,
         reason,
         updated_at,
+        missing,
         workers: WorkersView {
             busy: status.working,
             idle: agents.get("idle").copied().unwrap_or(0),

@@ -23,6 +23,8 @@ struct VaultStateView {
     /// `uninitialized`, `locked` or `unlocked`.
     #[schemars(schema_with = "word::<vault::Status>")]
     state: vault::Status,
+    /// Why it is locked and stays so: `key-file-missing` when the key file has been there and is gone; else null.
+    reason: Option<&'static str>,
     /// Number of keys.
     keys: usize,
     /// Since when it is unlocked.
@@ -197,6 +199,7 @@ async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
     let view = vault.view();
     Reply::json(&VaultStateView {
         state: view.state,
+        reason: view.is_missing.then_some("key-file-missing"),
         keys: view.keys,
         unlocked_at: view.unlocked_at,
         auto_lock_sec: view.auto_lock_sec,

@@ -24,6 +24,7 @@ impl From<StoreError> for ApiError {
             StoreError::Sqlite { .. }
             | StoreError::Unreadable { .. }
             | StoreError::Schema(_)
+            | StoreError::Missing(_)
             | StoreError::Io { .. } => internal(&error),
         }
     }
@@ -54,6 +55,7 @@ impl From<VaultAccessError> for ApiError {
             VaultAccessError::Throttled { retry_after_sec } => {
                 Self::new(ProblemCode::Throttled, detail).retry_after(retry_after_sec)
             }
+            VaultAccessError::KeyFileMissing => Self::new(ProblemCode::KeyFileMissing, detail),
             VaultAccessError::RolledBack { .. } => Self::new(ProblemCode::VaultRolledBack, detail),
             VaultAccessError::Failed(error) => internal(&error),
         }
@@ -117,6 +119,7 @@ mod tests {
         assert_eq!(status(Error::Vault(VaultAccessError::WrongPassword)), 403);
         assert_eq!(status(Error::Vault(VaultAccessError::Throttled { retry_after_sec: 4 })), 429);
         assert_eq!(status(Error::Vault(VaultAccessError::RolledBack { seen: 2, found: 1 })), 409);
+        assert_eq!(status(Error::Vault(VaultAccessError::KeyFileMissing)), 409);
         assert_eq!(status(Error::Provider("away".into())), 502);
         assert_eq!(status(Error::ShuttingDown), 503);
     }

@@ -63,6 +63,10 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     connection
         .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")
         .map_err(sqlite("set up a reader"))?;
+    // Only the writer may end the log, which it records first.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(sqlite("set up a reader"))?;
     configure(&connection)?;
     Ok(connection)
 }

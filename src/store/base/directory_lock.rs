@@ -30,10 +30,11 @@ pub enum LockError {
 }
 
 /// Files in the directory, except the vault, which its own code checks when it opens it.
-const CHECKED_FILES: [&str; 7] = [
+const CHECKED_FILES: [&str; 8] = [
     "arbiter.db",
     "arbiter.db-wal",
     "arbiter.db-shm",
+    "arbiter.db-state",
     "arbiter.lock",
     "keys.json.bak",
     "admin-token",

@@ -32,6 +32,9 @@ pub enum StoreError {
     Unreadable { table: &'static str, id: String, reason: String },
     #[error("{0}")]
     Schema(String),
+    /// A file of the database has been there and is gone; nothing was written in its place.
+    #[error("{0}")]
+    Missing(String),
     #[error("{operation} {path}")]
     Io {
         operation: &'static str,

@@ -2,6 +2,7 @@
 
 use crate::base::connection::{CACHE_KIB, IMPORT_CACHE_KIB, set_cache_size};
 use crate::base::error::{StoreError, clone_error, is_fatal, is_full};
+use crate::base::presence::Presence;
 use crate::base::unit_of_work::{Committed, Unit};
 use crate::base::wal::WalWatch;
 use crate::tables::bead_files;
@@ -78,6 +79,7 @@ pub struct WriterStats {
 pub(crate) struct Writer {
     connection: Connection,
     wal: WalWatch,
+    presence: Presence,
     tail: Checkpoint,
     stats: Arc<WriterStats>,
     publish: Publish,
@@ -89,6 +91,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(
         mut connection: Connection,
+        presence: Presence,
         stats: Arc<WriterStats>,
         publish: Publish,
         on_failure: OnFailure,
@@ -97,7 +100,7 @@ impl Writer {
         let tail = checkpoints::tail(&connection)?;
         let wal = WalWatch::start(&mut connection)?;
         stats.last_seq.store(tail.seq, Ordering::Release);
-        Ok(Self { connection, wal, tail, stats, publish, on_failure, group_max, failed: false })
+        Ok(Self { connection, wal, presence, tail, stats, publish, on_failure, group_max, failed: false })
     }
 
     /// Serves until it is told to stop or every sender is gone, then moves the write-ahead log into the
@@ -139,8 +142,17 @@ impl Writer {
             }
         }
         if !self.failed {
-            // An optimisation for the next start: a log that stays behind is replayed then.
-            let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+            self.close_in_order();
+        }
+    }
+
+    /// Moves the whole write-ahead log into the database, which is then recorded as closed. If that is not
+    /// possible the log stays, and the next start replays it.
+    fn close_in_order(&self) {
+        let moved = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        let is_moved = moved.is_ok_and(|busy: i64| busy == 0);
+        if !is_moved || self.presence.record_closed().is_err() {
+            let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
     }
 

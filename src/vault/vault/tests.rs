@@ -249,8 +249,34 @@ fn file_changed_by_another_program_is_not_overwritten() {
     assert_eq!(ours.entries().len(), 2);
     fs::remove_file(&test_dir.path).unwrap();
     ours.lock();
-    assert!(matches!(ours.unlock(secret(PASSWORD)), Err(VaultError::Changed { .. })));
+    assert!(matches!(ours.unlock(secret(PASSWORD)), Err(VaultError::Missing { .. })));
     assert!(!test_dir.path.exists());
+}
+
+#[test]
+fn missing_file_that_was_there_is_no_new_vault() {
+    let test_dir = test_dir();
+    let mut vault = test_dir.open();
+    assert_eq!((vault.state(), vault.is_missing()), (VaultState::Uninitialized, false));
+    vault.require_file();
+    assert_eq!((vault.state(), vault.is_missing()), (VaultState::Locked, true));
+    assert!(matches!(vault.unlock(secret(PASSWORD)), Err(VaultError::Missing { .. })));
+    assert!(!test_dir.path.exists());
+
+    // A backup tells as much, and is what the file is put back from.
+    let mut vault = test_dir.created();
+    vault.create(entry("a", &[]), secret("sk-a"), at(1)).unwrap();
+    vault.create(entry("b", &[]), secret("sk-b"), at(1)).unwrap();
+    fs::remove_file(&test_dir.path).unwrap();
+    let backup = fs::read(test_dir.directory.path().join("keys.json.bak")).unwrap();
+    let mut vault = test_dir.open();
+    assert!(vault.is_missing());
+    assert!(matches!(vault.unlock(secret("another password")), Err(VaultError::Missing { .. })));
+    assert_eq!(test_dir.names(), ["keys.json.bak"]);
+    test_dir.put(&backup);
+    vault.unlock(secret(PASSWORD)).unwrap();
+    assert_eq!((vault.state(), vault.is_missing()), (VaultState::Unlocked, false));
+    assert_eq!(value(&mut vault, "a"), "sk-a");
 }
 
 #[test]

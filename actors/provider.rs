@@ -30,6 +30,7 @@ use crate::vault::open_vault::OpenVault;
 use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::token::Role;
 use arbiter_core::model::catalog::Catalog;
 use arbiter_core::provider::authorize::ApiKey;
 use arbiter_core::provider::edit::{Enabled, NewProvider, ProviderPatch};
@@ -162,6 +163,11 @@ impl ProvidersHandle {
             let api_key = if api_key.is_some() { ApiKey::Given } else { ApiKey::Absent };
             key_rights::check_change(&self.0, caller, before, &patch, api_key)?;
         }
+        // Below an administrator what was checked is what is moved: a key that is given meanwhile stays.
+        let is_checked = caller.authority.role != Role::Admin;
+        let seen = found.as_ref().filter(|before| is_checked && key_rights::is_moved(before, &patch));
+        let if_match = caller.if_match.or(seen.map(|before| before.revision));
+        let caller = &Caller { if_match, ..caller.clone() };
         let client_key = patch.client_key_id.clone().flatten().map(KeyId::from_trusted);
         self.check_client_key(client_key.as_ref()).await?;
         // A provider that is not there is said before a key that is not.

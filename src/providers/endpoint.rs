@@ -189,14 +189,17 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Returns whether two endpoints have the same scheme, host and port. All that are no URLs, such as sockets,
-/// count as the same.
-pub fn is_same_origin(one: &str, other: &str) -> bool {
-    let origin = |text: &str| {
+/// Returns whether two endpoints are at the same address: scheme, host and port of URLs, the path of Unix sockets.
+/// What is no endpoint is at none, so it is the same only when the texts are.
+pub fn is_same_address(one: &str, other: &str) -> bool {
+    let address = |text: &str| {
+        if text.starts_with('/') {
+            return Some((String::new(), text.to_owned(), None));
+        }
         let url = Url::parse(text).ok()?;
-        Some((url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default()))
+        Some((url.scheme().to_owned(), url.host_str()?.to_owned(), url.port_or_known_default()))
     };
-    origin(one) == origin(other)
+    one == other || matches!((address(one), address(other)), (Some(one), Some(other)) if one == other)
 }
 
 fn check_host(base: &Url, rule: AddressRule) -> Result<String, EndpointError> {
@@ -225,6 +228,24 @@ mod tests {
 
     fn parse(text: &str) -> Result<Endpoint, EndpointError> {
         Endpoint::parse(text, EndpointPolicy::default())
+    }
+
+    #[test]
+    fn address_is_scheme_host_and_port_or_socket() {
+        assert!(is_same_address("https://a.example", "https://A.example:443/v2"));
+        assert!(is_same_address("/run/a.sock", "/run/a.sock"));
+        for (from, to) in [
+            ("/run/a.sock", "/run/b.sock"),
+            ("/run/a.sock", "https://a.example"),
+            ("https://a.example", "/run/a.sock"),
+            ("https://a.example", "http://a.example"),
+            ("https://a.example", "https://a.example:8443"),
+            ("https://a.example", "https://b.example"),
+            ("no url", "no url either"),
+            ("https://a.example", "no url"),
+        ] {
+            assert!(!is_same_address(from, to), "{from} to {to}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub use body::ChatBody;
 pub use chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Speaker, Tool, ToolCall, Usage};
 pub use chunk::ChatChunk;
 pub use client::{ChatStream, Client, CompletedChat, MAX_ANSWER_BYTES};
-pub use endpoint::{Endpoint, EndpointError, EndpointPolicy, HttpPolicy, SocketPolicy, is_same_origin};
+pub use endpoint::{Endpoint, EndpointError, EndpointPolicy, HttpPolicy, SocketPolicy, is_same_address};
 pub use error::{CallError, CallErrorKind};
 pub use protocol::Protocol;
 pub use sse::{MAX_EVENT_BYTES, MAX_EVENTS, MAX_STREAM_BYTES};

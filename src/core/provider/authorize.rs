@@ -38,9 +38,9 @@ pub enum ApiKey {
 /// Target of a provider after a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Scheme, host and port are as before.
-    SameOrigin,
-    OtherOrigin,
+    /// Scheme, host and port, or the socket, are as before, and so is the authority by which they are known.
+    SamePlace,
+    OtherPlace,
 }
 
 /// Allows to change providers only without a limit to projects: they belong to none.
@@ -51,14 +51,16 @@ pub fn manage(authority: &Authority) -> Result<(), Refusal> {
     authority.require_project(None)
 }
 
-/// Allows to name these keys in a new provider: below an administrator only those that are bound to hosts and
-/// no other provider's own.
+/// Allows to name these keys in a provider: below an administrator only those that are bound to hosts and no other
+/// provider's own. A provider with a `ca_cert` gets none of them: the owner of that authority could answer in the
+/// name of the key's hosts.
 ///
 /// # Errors
 /// [`Refusal::Forbidden`], and as [`manage`].
 pub fn name_keys<'a>(
     authority: &Authority,
     named: impl IntoIterator<Item = &'a str>,
+    ca_cert: Option<&str>,
     known: &[KnownKey],
 ) -> Result<(), Refusal> {
     manage(authority)?;
@@ -70,6 +72,11 @@ pub fn name_keys<'a>(
         if key.binding == KeyBinding::Unbound || id.starts_with(OWN_KEY) {
             return Err(Refusal::Forbidden(format!(
                 "key {id} is another provider's or is bound to no host: only an administrator names it here"
+            )));
+        }
+        if ca_cert.is_some() {
+            return Err(Refusal::Forbidden(format!(
+                "the provider has a ca_cert of its own: only an administrator names key {id} here"
             )));
         }
     }
@@ -91,7 +98,9 @@ pub fn change(
     let held = before.key_id.as_ref().map(|id| id.as_str());
     let client_held = before.client_key_id.as_ref().map(|id| id.as_str());
     let key = newly_named(&patch.key_id, held);
-    name_keys(authority, key.into_iter().chain(newly_named(&patch.client_key_id, client_held)), known)?;
+    let ca_cert = patch.ca_cert.as_ref().unwrap_or(&before.ca_cert).as_deref();
+    let named = key.into_iter().chain(newly_named(&patch.client_key_id, client_held));
+    name_keys(authority, named, ca_cert, known)?;
     if authority.role == Role::Admin {
         return Ok(());
     }
@@ -103,10 +112,10 @@ pub fn change(
             return Err(Refusal::Forbidden(detail.to_owned()));
         }
     }
-    if target == Target::OtherOrigin && (held.is_some() && api_key == ApiKey::Absent || client_held.is_some())
+    if target == Target::OtherPlace && (held.is_some() && api_key == ApiKey::Absent || client_held.is_some())
     {
-        let detail = "a provider that has a key moves to another scheme, host or port with its api_key, or by \
-                      an administrator";
+        let detail = "a provider that has a key moves to another scheme, host, port or socket, or to another \
+                      ca_cert, with its api_key, or by an administrator";
         return Err(Refusal::Forbidden(detail.to_owned()));
     }
     Ok(())
@@ -125,7 +134,7 @@ mod tests {
     use crate::provider::ProviderType;
     use crate::provider::edit::NewProvider;
 
-    const UNMOVED: (ApiKey, Target) = (ApiKey::Absent, Target::SameOrigin);
+    const UNMOVED: (ApiKey, Target) = (ApiKey::Absent, Target::SamePlace);
 
     fn operator() -> Authority {
         Authority { role: Role::Operator, ..Authority::unlimited("ann") }
@@ -154,11 +163,13 @@ mod tests {
     fn operator_names_only_bound_keys() {
         let limited = Authority { projects: Some(vec!["p".into()]), ..operator() };
         for (key, allowed) in [("bound", true), ("free", false), ("key_q", false), ("unknown", true)] {
-            assert_eq!(name_keys(&operator(), [key], &known()).is_ok(), allowed, "{key}");
+            assert_eq!(name_keys(&operator(), [key], None, &known()).is_ok(), allowed, "{key}");
             let named = change(&operator(), &provider(None), &naming(key), UNMOVED, &known());
             assert_eq!(named.is_ok(), allowed, "{key}");
-            assert_eq!(name_keys(&Authority::unlimited("root"), [key], &known()), Ok(()));
-            assert!(name_keys(&limited, [key], &known()).is_err(), "{key}");
+            assert_eq!(name_keys(&Authority::unlimited("root"), [key], Some("ca"), &known()), Ok(()));
+            assert!(name_keys(&limited, [key], None, &known()).is_err(), "{key}");
+            let private = name_keys(&operator(), [key], Some("ca"), &known());
+            assert_eq!(private.is_ok(), key == "unknown", "{key}");
         }
         let kept = change(&operator(), &provider(Some("free")), &naming("free"), UNMOVED, &known());
         assert_eq!(kept, Ok(()));
@@ -170,10 +181,10 @@ mod tests {
         let changed =
             |held: Option<&str>, how| change(&operator(), &provider(held), &patch, how, &known()).is_ok();
         assert!(changed(Some("key_p"), UNMOVED));
-        assert!(changed(None, (ApiKey::Absent, Target::OtherOrigin)));
-        assert!(!changed(Some("key_p"), (ApiKey::Absent, Target::OtherOrigin)));
-        assert!(changed(Some("key_p"), (ApiKey::Given, Target::OtherOrigin)));
-        assert!(!changed(Some("bound"), (ApiKey::Given, Target::SameOrigin)));
-        assert!(changed(None, (ApiKey::Given, Target::SameOrigin)));
+        assert!(changed(None, (ApiKey::Absent, Target::OtherPlace)));
+        assert!(!changed(Some("key_p"), (ApiKey::Absent, Target::OtherPlace)));
+        assert!(changed(Some("key_p"), (ApiKey::Given, Target::OtherPlace)));
+        assert!(!changed(Some("bound"), (ApiKey::Given, Target::SamePlace)));
+        assert!(changed(None, (ApiKey::Given, Target::SamePlace)));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::admission::refusals::problem;
 use crate::harness::{Harness, KEY};
-use arbiter_testkit::{Script, ScriptedProvider};
+use arbiter_testkit::{Script, ScriptedProvider, TestCa};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -62,6 +62,40 @@ async fn operator_cannot_send_or_replace_a_foreign_key() {
         200,
         "an administrator may"
     );
+}
+
+#[tokio::test]
+async fn operator_cannot_move_a_key_to_a_socket_or_authority() {
+    let harness = Harness::new().await;
+    let (ca, other) = (TestCa::new("an authority"), TestCa::new("another authority"));
+    let key = json!({"id": "bound", "name": "b", "allowed_hosts": ["127.0.0.1", "/run/a.sock", "/run/b.sock"], "value": KEY});
+    harness.create("keys", key).await;
+    let provider = |id: &str, endpoint: &str| json!({"id": id, "name": id, "type": "custom", "endpoint": endpoint, "key_id": "bound", "requires_key": true, "status": "inactive"});
+    for (id, endpoint) in [("socket", "/run/a.sock"), ("plain", "https://127.0.0.1:9")] {
+        harness.create("providers", provider(id, endpoint)).await;
+    }
+    let mut private = provider("private", "https://127.0.0.1:9");
+    private["ca_cert"] = ca.pem().into();
+    harness.create("providers", private.clone()).await;
+    let operator = harness.token(json!({"name": "op", "role": "operator"})).await;
+    for (id, patch) in [
+        ("socket", json!({"endpoint": "/run/b.sock"})),
+        ("socket", json!({"endpoint": "https://127.0.0.1:9"})),
+        ("plain", json!({"endpoint": "/run/a.sock"})),
+        ("plain", json!({"endpoint": "http://127.0.0.1:9"})),
+        ("plain", json!({"ca_cert": ca.pem()})),
+        ("private", json!({"ca_cert": other.pem()})),
+        ("private", json!({"ca_cert": null})),
+    ] {
+        let answer = harness.ask_as(&operator, "PATCH", &format!("providers/{id}"), Some(&patch)).await;
+        problem(&answer, 403, "forbidden");
+    }
+    private["id"] = "fresh".into();
+    problem(&harness.ask_as(&operator, "POST", "providers", Some(&private)).await, 403, "forbidden");
+    let same = json!({"endpoint": "/run/a.sock", "description": "as before"});
+    assert_eq!(harness.ask_as(&operator, "PATCH", "providers/socket", Some(&same)).await.status, 200);
+    let moved = json!({"endpoint": "/run/b.sock"});
+    assert_eq!(harness.ask("PATCH", "providers/socket", Some(&moved)).await.status, 200);
 }
 
 #[tokio::test]

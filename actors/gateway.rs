@@ -9,7 +9,7 @@ pub(crate) mod stream;
 use crate::call::CallContext;
 use crate::call::attempt::Response;
 use crate::call::chat::total;
-use crate::call::estimate::CallEstimate;
+use crate::call::estimate::{CallEstimate, own_limit};
 use crate::call::execute::{self, CallCandidate, CallPlan, ProviderCall, ServedCall};
 use crate::call::failover::{self, FirstCandidate};
 use crate::call::in_flight::{Cancellation, InFlightGuard};
@@ -24,7 +24,7 @@ use crate::services::{Services, deref_to_services};
 use arbiter_core::kernel::call::{CallOutcome, ErrorKind, Kind};
 use arbiter_core::kernel::ids::{AgentId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::model::selector::{self, ModelSelector};
-use arbiter_core::provider::Provider;
+use arbiter_core::provider::{Provider, ProviderType};
 use arbiter_providers::{CallError, ChatBody, ChatChunk, ChatStream, Client, CompletedChat, RateHints};
 use bytes::Bytes;
 use secrecy::SecretString;
@@ -131,14 +131,14 @@ impl GatewayHandle {
             served = execute::execute(&self.0.calls, plan, &streamed) => served?,
             () = cancellation.requested() => return Err(cancellation.refusal().into()),
         };
-        Ok(GatewayStream::new(&self.0.services, served, run_id, cancellation, body.wants_usage()))
+        Ok(GatewayStream::new(&self.0.services, served, run_id, cancellation, body.body.wants_usage()))
     }
 
     async fn prepare<'a>(
         &self,
         caller: &'a Caller,
         call: GatewayCall,
-    ) -> Result<(CallPlan<'a>, ChatBody, Cancellation), Error> {
+    ) -> Result<(CallPlan<'a>, LimitedBody, Cancellation), Error> {
         let body = ChatBody(call.body);
         let candidates = self.candidates(body.model()).await?;
         let token = caller.origin.as_ref().and_then(|origin| origin.token_id.clone());
@@ -151,6 +151,10 @@ impl GatewayHandle {
             run_id: Some(run_id.clone()),
             token_id: token.map(TokenId::from_trusted),
         };
+        let own_limit = match body.answer_tokens() {
+            None => own_limit(&self.0.calls, &attribution),
+            Some(_) => None,
+        };
         let in_flight_guard = InFlightGuard::of(&self.0.calls, &run_id);
         let cancellation = in_flight_guard.cancellation();
         Ok((
@@ -160,7 +164,7 @@ impl GatewayHandle {
                 candidates,
                 in_flight_guard: Some(in_flight_guard),
             },
-            body,
+            LimitedBody { body, own_limit },
             cancellation,
         ))
     }
@@ -249,20 +253,46 @@ fn failed(kind: ErrorKind, text: String, field: Option<&str>) -> Error {
     Error::Call(Box::new(FailedCall { kind, text, retry_after: None, field: field.map(str::to_owned) }))
 }
 
+/// A request to be passed on, and the limit of answer tokens that is added where it names none.
+struct LimitedBody {
+    body: ChatBody,
+    own_limit: Option<u32>,
+}
+
+impl LimitedBody {
+    /// Returns the request for a provider: with the name of its model, and our limit in the field that it knows.
+    fn for_provider(&self, provider: &Provider, model: &str) -> ChatBody {
+        let mut body = self.body.clone();
+        body.set_model(model);
+        if let Some(limit) = self.own_limit {
+            body.limit_answer(limit, provider.provider_type == ProviderType::OpenAi);
+        }
+        body
+    }
+
+    fn estimate(&self) -> CallEstimate {
+        let own = || Some(u64::from(self.own_limit?).saturating_mul(self.body.choices()));
+        CallEstimate {
+            prompt_chars: self.body.prompt_chars(),
+            answer_tokens: self.body.answer_tokens().or_else(own),
+        }
+    }
+}
+
 /// A chat that is answered as a whole.
-struct WholeChat<'a>(&'a ChatBody);
+struct WholeChat<'a>(&'a LimitedBody);
 
 impl ProviderCall for WholeChat<'_> {
     type Response = CompletedChat;
 
     async fn run(
         &self,
-        _: &Provider,
+        provider: &Provider,
         client: &Client,
         key: Option<&SecretString>,
         model: &str,
     ) -> Result<CompletedChat, CallError> {
-        client.complete(key, &with_model(self.0, model)).await
+        client.complete(key, &self.0.for_provider(provider, model)).await
     }
 
     fn hints(response: &CompletedChat) -> RateHints {
@@ -270,24 +300,24 @@ impl ProviderCall for WholeChat<'_> {
     }
 
     fn estimate(&self) -> CallEstimate {
-        estimate(self.0)
+        self.0.estimate()
     }
 }
 
 /// A chat that is answered in pieces.
-struct StreamedChat<'a>(&'a ChatBody);
+struct StreamedChat<'a>(&'a LimitedBody);
 
 impl ProviderCall for StreamedChat<'_> {
     type Response = (ChatStream, Option<ChatChunk>);
 
     async fn run(
         &self,
-        _: &Provider,
+        provider: &Provider,
         client: &Client,
         key: Option<&SecretString>,
         model: &str,
     ) -> Result<(ChatStream, Option<ChatChunk>), CallError> {
-        let mut stream = client.stream(key, &with_model(self.0, model)).await?;
+        let mut stream = client.stream(key, &self.0.for_provider(provider, model)).await?;
         // Until a piece has come, another provider can take its place.
         let first = stream.next().await.transpose()?;
         Ok((stream, first))
@@ -298,16 +328,6 @@ impl ProviderCall for StreamedChat<'_> {
     }
 
     fn estimate(&self) -> CallEstimate {
-        estimate(self.0)
+        self.0.estimate()
     }
-}
-
-fn with_model(body: &ChatBody, model: &str) -> ChatBody {
-    let mut body = body.clone();
-    body.set_model(model);
-    body
-}
-
-fn estimate(body: &ChatBody) -> CallEstimate {
-    CallEstimate { prompt_chars: body.prompt_chars(), answer_tokens: body.answer_tokens() }
 }

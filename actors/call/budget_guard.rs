@@ -107,6 +107,11 @@ impl BudgetGuard {
             .await
     }
 
+    /// Returns whether a call of these scopes falls under a budget.
+    pub(crate) fn has_budget(&self, scopes: &[BudgetScope]) -> bool {
+        self.meter().has_budget(scopes)
+    }
+
     /// Every budget as it stands, with what calls on their way may still spend.
     pub(crate) fn budget_statuses(&self, now: Timestamp) -> Vec<BudgetStatus> {
         self.meter().budget_statuses(now)

@@ -2,7 +2,7 @@
 
 use crate::call::CallContext;
 use crate::call::attempt::Response;
-use crate::call::estimate::CallEstimate;
+use crate::call::estimate::{CallEstimate, own_limit};
 use crate::call::execute::{self, CallCandidate, CallPlan, ProviderCall, ServedCall};
 use crate::call::ledger_entry::Attribution;
 use crate::call::remote_executor::{RemoteCall, RemoteExecutor, RemoteOutcome, RemoteScope};
@@ -55,6 +55,8 @@ pub(crate) async fn chat(
     });
     let timeout = shared.settings.call_deadline;
     let workflow_id = Mutex::default();
+    let max_tokens = request.max_tokens.or_else(|| own_limit(shared, &attribution));
+    let request = &ChatRequest { max_tokens, ..request.clone() };
     let provider_call =
         ChatCall { request, listener, delivered: AtomicU64::new(0), executor, timeout, workflow_id };
     let ServedCall { response, mut entry } = execute::execute(

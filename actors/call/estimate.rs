@@ -1,15 +1,26 @@
-//! Estimate of a call before it is made: tokens and cost.
+//! Estimate of a call before it is made: tokens and cost, and the limit that keeps the estimate true.
 
+use crate::call::CallContext;
 use crate::call::execute::CallCandidate;
+use crate::call::ledger_entry::Attribution;
+use arbiter_core::budget::BudgetScope;
 use arbiter_core::kernel::money::Usd;
 use arbiter_core::kernel::money::cost_usd;
 
-/// Tokens that an answer may have when the request does not say: what money is set aside for.
-const ANSWER_TOKENS: u64 = 4_096;
+/// Tokens that an answer may have when the request does not say. Where a budget applies, the provider is told so:
+/// money is set aside for no more.
+pub(crate) const ANSWER_TOKENS: u32 = 8_192;
 /// Tokens that such an answer has as a rule: what the pace of a provider counts.
 const USUAL_ANSWER_TOKENS: u64 = 512;
 /// Characters of a prompt that are at least a token.
 const CHARS_PER_TOKEN: u64 = 3;
+
+/// Returns the limit of answer tokens that is sent with a call whose request names none; `None` where no budget
+/// applies.
+pub(crate) fn own_limit(shared: &CallContext, attribution: &Attribution) -> Option<u32> {
+    let scopes = BudgetScope::of(attribution.project_id.as_ref(), attribution.agent_id.as_ref());
+    shared.budget_guard.has_budget(&scopes).then_some(ANSWER_TOKENS)
+}
 
 /// Estimate of a call.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +43,7 @@ impl CallEstimate {
     /// Returns the highest possible cost: one token per three characters, the longest answer, the most
     /// expensive provider.
     pub(crate) fn cost(self, candidates: &[CallCandidate]) -> Usd {
-        let (input, output) = (self.prompt_tokens(), self.answer_tokens.unwrap_or(ANSWER_TOKENS));
+        let (input, output) = (self.prompt_tokens(), self.answer_tokens.unwrap_or(ANSWER_TOKENS.into()));
         let costs = candidates.iter().map(|candidate| {
             let provider = &candidate.provider;
             cost_usd(input, output, provider.price_input(), provider.price_output())

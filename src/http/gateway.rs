@@ -177,14 +177,22 @@ fn event(data: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// The agent and the project that a chat is for: those of an agent's token, the project that the request names, or the
-/// only one that the token reaches.
+/// The agent and the project that a chat is for. An agent's chat is for the agent's own project, whatever the
+/// request names; another chat is for the project that the request names, or for the only one that its token reaches.
 async fn attribution(request: &ApiRequest) -> Result<(Option<String>, Option<String>), ApiError> {
     let store = &request.handles().store;
     let agent_id = request.identity.agent_id().map(str::to_owned);
+    let own = match &agent_id {
+        Some(id) => store.agent(id.clone()).await?.and_then(|agent| agent.project_id),
+        None => None,
+    };
     if let Some(value) = request.headers.get(&PROJECT) {
         let named = value.to_str().unwrap_or_default();
         request.require_project(Some(named))?;
+        if own.as_ref().is_some_and(|own| own.as_str() != named) {
+            let detail = "OpenAI-Project: an agent's chats are for the agent's own project, which pays";
+            return Err(ApiError::forbidden(detail));
+        }
         if store.project(named.to_owned()).await?.is_none() {
             return Err(ApiError::new(
                 ProblemCode::BadHeader,
@@ -193,9 +201,7 @@ async fn attribution(request: &ApiRequest) -> Result<(Option<String>, Option<Str
         }
         return Ok((agent_id, Some(named.to_owned())));
     }
-    if let Some(id) = &agent_id
-        && let Some(project) = store.agent(id.clone()).await?.and_then(|agent| agent.project_id)
-    {
+    if let Some(project) = own {
         return Ok((agent_id, Some(project.to_string())));
     }
     match request.identity.projects() {

@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 /// Size assumed for an image, a sound or a file, in characters: about the cost of a large image.
 const OTHER_PART_CHARS: u64 = 6_000;
 
+/// Fields that limit the tokens of an answer.
+const LIMITS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+
 /// Body of a chat completion as OpenAI defines it, with every field of the request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -37,23 +40,37 @@ impl ChatBody {
         self.0.get("stream_options").is_some_and(|options| options["include_usage"] == true)
     }
 
-    /// Counts the characters of the prompt, tools included. A non-text part counts as [`OTHER_PART_CHARS`].
+    /// Counts the characters of the prompt and of every other text that a provider may read, such as tools. A
+    /// non-text part counts as [`OTHER_PART_CHARS`].
     pub fn prompt_chars(&self) -> u64 {
         let messages = self.0.get("messages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let tools = self.0.get("tools").map_or(0, |tools| tools.to_string().len() as u64);
-        messages.iter().map(chars_of).sum::<u64>().saturating_add(tools)
+        let is_text = |value: &&Value| value.is_string() || value.is_array() || value.is_object();
+        let others = self.0.iter().filter(|(name, _)| !["model", "messages"].contains(&name.as_str()));
+        let others =
+            others.map(|(_, value)| value).filter(is_text).map(|value| value.to_string().len() as u64);
+        messages.iter().map(chars_of).chain(others).fold(0, u64::saturating_add)
     }
 
-    /// Returns the token limit of all answers together, if the caller sets one.
+    /// Returns the token limit of all answers together, if the caller sets one. Of two limits the larger counts:
+    /// each provider reads another field.
     pub fn answer_tokens(&self) -> Option<u64> {
-        let most =
-            ["max_completion_tokens", "max_tokens"].iter().find_map(|name| self.0.get(*name)?.as_u64());
-        Some(most?.saturating_mul(self.choices().max(1)))
+        let most = LIMITS.iter().filter_map(|name| count(self.0.get(*name)?)).max();
+        Some(most?.saturating_mul(self.choices()))
     }
 
-    /// Returns the number of requested answers.
-    pub(crate) fn choices(&self) -> u64 {
-        self.0.get("n").and_then(Value::as_u64).unwrap_or(1)
+    /// Limits each answer to `tokens`, in the place of any limit that cannot be read. `newer` names the field:
+    /// `max_completion_tokens`, which OpenAI's models require, or `max_tokens`, which every other server knows.
+    pub fn limit_answer(&mut self, tokens: u32, newer: bool) {
+        for name in LIMITS {
+            self.0.remove(name);
+        }
+        let [newest, oldest] = LIMITS;
+        self.0.insert(if newer { newest } else { oldest }.to_owned(), tokens.into());
+    }
+
+    /// Returns the number of requested answers, at least one.
+    pub fn choices(&self) -> u64 {
+        self.0.get("n").and_then(count).unwrap_or(1).max(1)
     }
 
     /// Serializes the request for an answer that is not streamed.
@@ -93,6 +110,13 @@ impl From<&ChatRequest> for ChatBody {
     fn from(request: &ChatRequest) -> Self {
         Self(openai::chat_fields(request))
     }
+}
+
+/// Reads a number as a provider would: `2.0` is two, and half a token is one.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // not negative, and a cast saturates
+fn count(value: &Value) -> Option<u64> {
+    let number = value.as_f64().filter(|number| *number >= 0.0)?;
+    Some(value.as_u64().unwrap_or(number.ceil() as u64))
 }
 
 /// Counts the characters of a message.
@@ -152,9 +176,22 @@ mod tests {
             {"role": "assistant", "content": null},
         ]}));
         assert_eq!((asked.prompt_chars(), asked.answer_tokens()), (8 + OTHER_PART_CHARS, Some(10)));
-        let newer = body(json!({"max_tokens": 5, "max_completion_tokens": 7}));
-        assert_eq!((newer.prompt_chars(), newer.answer_tokens()), (0, Some(7)));
-        assert_eq!(body(json!({})).answer_tokens(), None);
+        for both in [(5, 7), (7, 5)] {
+            let both = body(json!({"max_tokens": both.0, "max_completion_tokens": both.1}));
+            assert_eq!((both.prompt_chars(), both.answer_tokens()), (0, Some(7)), "the larger one counts");
+        }
+        assert_eq!(body(json!({"max_tokens": 4.5, "n": 2.0})).answer_tokens(), Some(10));
+        assert_eq!(body(json!({"functions": ["123"]})).prompt_chars(), 7);
+        for unknown in
+            [json!({}), json!({"max_tokens": "9"}), json!({"max_tokens": -1}), json!({"max_tokens": null})]
+        {
+            let mut unknown = body(unknown);
+            assert_eq!(unknown.answer_tokens(), None);
+            unknown.limit_answer(3, true);
+            assert_eq!(read(unknown.whole()), json!({"max_completion_tokens": 3, "stream": false}));
+            unknown.limit_answer(3, false);
+            assert_eq!(read(unknown.whole()), json!({"max_tokens": 3, "stream": false}));
+        }
     }
 
     #[test]

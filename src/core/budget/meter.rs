@@ -235,6 +235,11 @@ impl Meter {
         *self = fresh;
     }
 
+    /// Returns whether one of these scopes has a budget.
+    pub fn has_budget(&self, scopes: &[BudgetScope]) -> bool {
+        self.states.keys().any(|key| scopes.contains(&key.scope))
+    }
+
     /// Sets money aside in every budget of these scopes, or in none.
     ///
     /// # Errors

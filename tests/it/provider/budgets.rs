@@ -126,6 +126,62 @@ async fn call_in_flight_reserves_its_cost_until_it_ends() {
     provider.wait_for_cancellations(1).await;
 }
 
+/// The limits that the provider was sent with its newest chat.
+fn sent_limits(provider: &ScriptedProvider) -> (Value, Value) {
+    let requests = provider.requests();
+    let body = &requests.iter().rfind(|request| request.path.ends_with("chat/completions")).unwrap().body;
+    (body["max_completion_tokens"].clone(), body["max_tokens"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn budgeted_call_costs_at_most_what_is_set_aside() {
+    let (harness, provider) = start_priced().await;
+    assert_eq!(harness.chat("one/m", json!({})).await.status, 200);
+    assert_eq!(sent_limits(&provider), (Value::Null, Value::Null), "without a budget nothing is added");
+    // Less than the 8,192 tokens that an answer without a limit may have.
+    set_budget(&harness, 0.05).await;
+    for fields in
+        [json!({}), json!({"max_completion_tokens": 1, "max_tokens": 30_000}), json!({"max_tokens": "1"})]
+    {
+        let refused = harness.chat("one/m", fields.clone()).await;
+        assert_eq!(
+            (refused.status, &refused.json()["error"]["code"]),
+            (402, &json!("budget_exhausted")),
+            "{fields}"
+        );
+    }
+    assert_eq!(provider.chat_count(), 1);
+    set_budget(&harness, 1.0).await;
+    assert_eq!(harness.chat("one/m", json!({})).await.status, 200);
+    assert_eq!(sent_limits(&provider), (Value::Null, json!(8_192)));
+    assert_eq!(harness.chat("one/m", json!({"max_tokens": 7})).await.status, 200);
+    assert_eq!(sent_limits(&provider), (Value::Null, json!(7)));
+    assert_eq!(ask_question(&harness).await.status, 200);
+    assert_eq!(sent_limits(&provider), (Value::Null, json!(8_192)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agent_chat_is_billed_to_its_own_project() {
+    let (harness, provider) = start_priced().await;
+    for id in ["p", "q"] {
+        harness.create("projects", json!({"id": id, "name": id})).await;
+    }
+    harness.create("agents", json!({"id": "a", "name": "a", "kind": "external", "project_id": "p"})).await;
+    let token = harness.token(json!({"name": "t", "role": "agent", "agent_id": "a"})).await;
+    let wanted = json!({"budgets": [{"scope": "project:p", "period": "month", "cap_usd": 0.0}]});
+    assert_eq!(harness.ask("PUT", "budgets", Some(&wanted)).await.status, 200);
+    let bearer = format!("Bearer {token}");
+    let chat = json!({"model": "one/m", "messages": [{"role": "user", "content": "Hello"}]});
+    for (project, status) in [(None, 402), (Some("p"), 402), (Some("q"), 403)] {
+        let named = project.map(|project| ("openai-project", project));
+        let headers: Vec<(&str, &str)> =
+            [("authorization", bearer.as_str())].into_iter().chain(named).collect();
+        let answer = harness.server.send("POST", "/v1/chat/completions", &headers, Some(&chat)).await;
+        assert_eq!(answer.status, status, "{project:?}: {}", answer.json());
+    }
+    assert_eq!(provider.chat_count(), 0);
+}
+
 #[tokio::test]
 async fn bead_with_spent_budget_waits_uncounted_and_resumes_on_raise() {
     let (harness, provider) = start_priced().await;

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Most earlier turns of the same user in the prompt.
+/// Most earlier turns of the same user and within the same reach in the prompt.
 const REMEMBERED: u32 = 6;
 /// Most facts of one kind in the prompt.
 const FACTS: u32 = 20;
@@ -42,7 +42,8 @@ pub struct ConsoleQuestion {
     pub provider_id: Option<ProviderId>,
     /// The project it is about; else all that `within` allows.
     pub project_id: Option<String>,
-    /// Projects whose facts the prompt may contain; `None`: all projects.
+    /// Projects whose facts the prompt may contain, and within which earlier turns are remembered; `None`: all
+    /// projects.
     pub within: Option<Vec<String>>,
     pub timeout: Option<Duration>,
 }
@@ -98,6 +99,7 @@ impl ConsoleHandle {
             at,
             user: caller.name.clone(),
             project_id: question.project_id,
+            within: question.within,
             message: question.message,
             response: completion.answer.content,
             provider_id: answered_by.id.to_string(),
@@ -172,7 +174,8 @@ impl ConsoleHandle {
         let snapshot = self.snapshot(question).await?;
         let system = prompt_console::system(PERSONA.trim_end(), &snapshot, self.0.clock.now());
         let mut messages = vec![Message::new(Speaker::System, system)];
-        for turn in self.0.store.newest_console_turns(caller.name.clone(), REMEMBERED).await? {
+        let (user, within) = (caller.name.clone(), question.within.clone());
+        for turn in self.0.store.newest_console_turns(user, within, REMEMBERED).await? {
             messages.push(Message::new(Speaker::User, turn.message));
             messages.push(Message::new(Speaker::Assistant, turn.response));
         }

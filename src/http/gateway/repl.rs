@@ -109,7 +109,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/repl/history", history)
             .scope(ProjectScope::Unscoped)
             .query(PAGE)
-            .summary("What the caller asked, and the answers, oldest first")
+            .summary("What the caller asked within the projects of its token, and the answers, oldest first")
             .answers::<Vec<AnswerView>>(200),
     ]
 }
@@ -188,6 +188,6 @@ fn frame(event: &str, data: &impl Serialize) -> Bytes {
 
 async fn history(request: ApiRequest) -> Result<Reply, ApiError> {
     let user = request.identity.name().to_owned();
-    let page = request.handles().store.console_turns(user, request.page()?).await?;
+    let page = request.handles().store.console_turns(user, request.within(), request.page()?).await?;
     Reply::page::<_, AnswerView>(request.page_link(), page)
 }

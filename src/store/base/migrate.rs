@@ -24,6 +24,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { id: 8, name: "agents", sql: include_str!("../../../migrations/0008_agents.sql") },
     Migration { id: 9, name: "dispatch", sql: include_str!("../../../migrations/0009_dispatch.sql") },
     Migration { id: 10, name: "mirror", sql: include_str!("../../../migrations/0010_mirror.sql") },
+    Migration {
+        id: 11,
+        name: "console_reach",
+        sql: include_str!("../../../migrations/0011_console_reach.sql"),
+    },
 ];
 
 fn checksum(sql: &str) -> String {

@@ -19,6 +19,8 @@ pub struct ConsoleTurn {
     pub at: Timestamp,
     pub user: String,
     pub project_id: Option<String>,
+    /// Projects that the asking token reached, whose facts the answer may hold; none: all of them, or not known.
+    pub within: Option<Vec<String>>,
     pub message: String,
     pub response: String,
     pub provider_id: String,

@@ -52,6 +52,7 @@ use arbiter_core::project::file_lock::FileLock;
 use arbiter_core::project::{self, Project};
 use arbiter_core::provider::Provider;
 use rusqlite::Connection;
+use std::collections::HashSet;
 
 /// Number of rows of each kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,6 +106,9 @@ queries! {
     next_due(now: Timestamp) -> Option<Timestamp> = |c| read_ready::next_due(c, now);
     /// Every live lease.
     leases() -> Vec<Lease> = |c| leases::all(c);
+    /// Those of these beads that are in one of these projects.
+    beads_within(ids: Vec<String>, projects: Vec<String>) -> HashSet<String> =
+        |c| beads::within(c, &ids, &projects);
     /// The dependencies of one bead, outward.
     edges_of(id: String) -> Vec<(BeadId, String)> = |c| dependencies::depends_on(c, &id);
     /// Every dependency of a project, or of all.
@@ -139,6 +143,8 @@ queries! {
         |c| snapshot(c, |c| heartbeats::list(c, &id, &page));
     /// Returns the models of every provider that has reported its offer.
     offers() -> Vec<(ProviderId, Vec<OfferedModel>)> = |c| offered_models::all(c);
+    /// Returns the models that a provider offered at its last heartbeat.
+    offered_models(id: String) -> Vec<OfferedModel> = |c| offered_models::of(c, &id);
     /// Returns the usage of calls by group and time slice.
     usage(filter: UsageFilter, group: GroupBy, granularity: Granularity) -> Vec<Usage> =
         |c| calls::usage(c, &filter, group, granularity);
@@ -193,9 +199,11 @@ queries! {
     /// Returns the ids of open decisions.
     pending_decisions() -> Vec<DecisionId> = |c| decisions::pending(c);
     /// A page of a user's turns at the console, oldest first.
-    console_turns(user: String, page: PageRequest) -> Page<ConsoleTurn> = |c| console::list(c, &user, &page);
+    console_turns(user: String, within: Option<Vec<String>>, page: PageRequest) -> Page<ConsoleTurn> =
+        |c| console::list(c, &user, within.as_deref(), &page);
     /// The newest turns of a user at the console, oldest first.
-    newest_console_turns(user: String, most: u32) -> Vec<ConsoleTurn> = |c| console::newest(c, &user, most);
+    newest_console_turns(user: String, within: Option<Vec<String>>, most: u32) -> Vec<ConsoleTurn> =
+        |c| console::newest(c, &user, within.as_deref(), most);
     /// A run.
     run(id: String) -> Option<Run> = |c| runs::get(c, &id);
     /// A page of runs.

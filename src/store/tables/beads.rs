@@ -16,6 +16,7 @@ use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
+use std::collections::HashSet;
 
 impl Table for Bead {
     table::statements!();
@@ -173,6 +174,20 @@ pub struct BeadFilter {
     /// Only those that are ready at this time.
     pub ready_at: Option<Timestamp>,
     pub sort: BeadSort,
+}
+
+/// Those of these beads that are in one of these projects.
+pub(crate) fn within(
+    connection: &Connection,
+    ids: &[String],
+    projects: &[String],
+) -> Result<HashSet<String>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM beads WHERE id IN (SELECT value FROM json_each(?1))
+         AND project_id IN (SELECT value FROM json_each(?2))",
+    )?;
+    let rows = statement.query_map([json(&ids), json(&projects)], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Stores a new bead of an existing project without its texts. The caller must call [`search::note_new`] once all beads

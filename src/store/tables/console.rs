@@ -3,12 +3,12 @@
 use crate::base::error::StoreError;
 use crate::base::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::base::rows::ConsoleTurn;
-use crate::base::table::{get_time, integer};
+use crate::base::table::{get_time, integer, json};
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 const COLUMNS: &str = "id, at, user, project_id, message, response, provider_id, provider_name, model, reason, \
-    input_tokens, output_tokens, cost_usd, latency_ms, workflow_id";
+    input_tokens, output_tokens, cost_usd, latency_ms, workflow_id, within";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<ConsoleTurn> {
     Ok(ConsoleTurn {
@@ -27,6 +27,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ConsoleTurn> {
         cost_usd: row.get(12)?,
         latency_ms: row.get(13)?,
         workflow_id: row.get(14)?,
+        // What cannot be read is not known.
+        within: row.get::<_, Option<String>>(15)?.and_then(|list| serde_json::from_str(&list).ok()),
     })
 }
 
@@ -34,7 +36,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ConsoleTurn> {
 pub(crate) fn add(connection: &Connection, turn: &ConsoleTurn) -> Result<(), StoreError> {
     let sql = format!(
         "INSERT INTO console_turns ({COLUMNS})
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
     );
     connection.prepare_cached(&sql)?.execute(params![
         turn.id,
@@ -52,28 +54,45 @@ pub(crate) fn add(connection: &Connection, turn: &ConsoleTurn) -> Result<(), Sto
         turn.cost_usd,
         integer(turn.latency_ms),
         turn.workflow_id,
+        turn.within.as_ref().map(json),
     ])?;
     Ok(())
 }
 
-/// A page of a user's turns, oldest first.
+/// Condition on turns whose reach lies within the projects of the list `?`.
+const REACHED: &str = "(within IS NOT NULL AND NOT EXISTS (SELECT 1 FROM json_each(within) AS reach \
+    WHERE reach.value NOT IN (SELECT value FROM json_each(?))))";
+
+/// A page of a user's turns within these projects, oldest first; `None`: all of the user's.
 pub(crate) fn list(
     connection: &Connection,
     user: &str,
+    within: Option<&[String]>,
     request: &PageRequest,
 ) -> Result<Page<ConsoleTurn>, StoreError> {
     let mut conditions = Conditions::default();
     conditions.equal("user", Some(user));
+    if let Some(projects) = within {
+        conditions.add(REACHED, json(&projects));
+    }
     let listing = Listing { from: "console_turns", columns: COLUMNS, order: &["at", "id"] };
     page::read(connection, &listing, conditions, request, read)
 }
 
-/// The newest turns of a user, oldest first.
-pub(crate) fn newest(connection: &Connection, user: &str, most: u32) -> Result<Vec<ConsoleTurn>, StoreError> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM console_turns WHERE user = ?1 ORDER BY at DESC, id DESC LIMIT ?2");
+/// The newest turns of a user within these projects, oldest first; `None`: of all of the user's.
+pub(crate) fn newest(
+    connection: &Connection,
+    user: &str,
+    within: Option<&[String]>,
+    most: u32,
+) -> Result<Vec<ConsoleTurn>, StoreError> {
+    let reached = REACHED.replace('?', "?3");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM console_turns WHERE user = ?1 AND (?3 IS NULL OR {reached})
+         ORDER BY at DESC, id DESC LIMIT ?2"
+    );
     let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![user, most], read)?;
+    let rows = statement.query_map(params![user, most, within.map(|list| json(&list))], read)?;
     let mut turns: Vec<ConsoleTurn> = rows.collect::<Result<_, _>>()?;
     turns.reverse();
     Ok(turns)

@@ -4,7 +4,7 @@ use crate::base::error::StoreError;
 use crate::base::table::{get_json, json};
 use arbiter_core::kernel::ids::ProviderId;
 use arbiter_core::model::catalog::OfferedModel;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// Stores what a provider offers; nothing is written when that is what it offered before.
 pub(crate) fn put(
@@ -19,6 +19,13 @@ pub(crate) fn put(
         )?
         .execute(params![id.as_str(), json(&models)])?;
     Ok(())
+}
+
+/// Returns the models that a provider has reported; none before its first report.
+pub(crate) fn of(connection: &Connection, id: &str) -> Result<Vec<OfferedModel>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT models FROM offers WHERE provider_id = ?1")?;
+    let found = statement.query_row([id], |row| get_json(row, 0)).optional()?;
+    Ok(found.unwrap_or_default())
 }
 
 /// Returns the models of every provider that has reported its offer.

@@ -144,3 +144,42 @@ async fn console_stream_sends_deltas_and_then_the_whole_answer() {
     assert_eq!(whole["response"], "All is well here.");
     assert!(events.len() > 2, "in pieces: {text}");
 }
+
+#[tokio::test]
+async fn console_history_follows_the_reach_of_the_token() {
+    let harness = Harness::new().await;
+    let provider = ScriptedProvider::start(echo_script("one").requiring_key(KEY));
+    harness.register("one", &provider.url(), KEY).await;
+    for id in ["p", "q"] {
+        harness.create("projects", json!({"id": id, "name": id})).await;
+    }
+    // Of one name, as tokens of one person are.
+    let token = async |projects: Option<&[&str]>| {
+        harness.token(json!({"name": "ann", "role": "operator", "projects": projects})).await
+    };
+    let (wide, both) = (token(None).await, token(Some(&["q", "p"])).await);
+    let (narrow, other) = (token(Some(&["p"])).await, token(Some(&["q"])).await);
+    let ask = async |token: &str, message: &str| {
+        let question = json!({"message": message, "project_id": "p"});
+        let answer = harness.ask_as(token, "POST", "repl", Some(&question)).await;
+        assert_eq!(answer.status, 200, "{}", answer.json());
+        answer.json()["response"].as_str().unwrap().to_owned()
+    };
+    ask(&wide, "of all").await;
+    ask(&both, "of both").await;
+    let first = ask(&narrow, "of p").await;
+    assert!(first.starts_with("one after 2 messages"), "nothing of a wider token is told: {first}");
+    let next = ask(&wide, "of all again").await;
+    assert!(next.starts_with("one after 8 messages"), "{next}");
+    for (token, expected) in [
+        (&wide, &["of all", "of both", "of p", "of all again"][..]),
+        (&both, &["of both", "of p"]),
+        (&narrow, &["of p"]),
+        (&other, &[]),
+    ] {
+        let history = harness.ask_as(token, "GET", "repl/history", None).await.json();
+        let asked: Vec<&str> =
+            history.as_array().unwrap().iter().filter_map(|turn| turn["message"].as_str()).collect();
+        assert_eq!(asked, expected);
+    }
+}

@@ -14,6 +14,7 @@ use crate::provider::call_failure::CallFailure;
 use crate::run::RunContext;
 use crate::runtime::random;
 use crate::services::Services;
+use arbiter_core::agent::authorize;
 use arbiter_core::agent::persona::Persona;
 use arbiter_core::agent::{Agent, Kind as AgentKind, Status as AgentStatus};
 use arbiter_core::kernel::call::Kind;
@@ -50,11 +51,12 @@ impl WorkHandle {
     /// Asks an agent; the run that comes of it has the answer.
     ///
     /// # Errors
-    /// [`Error::Refused`] for an unknown agent or project, one of another project, one that is not started or does its own work,
+    /// [`Error::Refused`] for an unknown agent or project, one of another project, one that works for every project
+    /// when the caller is limited to some, one that is not started or does its own work,
     /// for a spent budget and for a run that was cancelled; [`Error::Call`] when its provider failed.
     pub async fn ask(&self, caller: &Caller, requested: AgentPrompt) -> Result<Run, Error> {
         caller.authority.require_project(Some(requested.project_id.as_str()))?;
-        let agent = self.check(&requested).await?;
+        let agent = self.check(caller, &requested).await?;
         let shared = &self.0;
         let id = RunId::from_random(random::bytes16());
         let in_flight_guard = InFlightGuard::of(&shared.calls, &id);
@@ -133,7 +135,7 @@ impl WorkHandle {
         )
     }
 
-    async fn check(&self, requested: &AgentPrompt) -> Result<Agent, Error> {
+    async fn check(&self, caller: &Caller, requested: &AgentPrompt) -> Result<Agent, Error> {
         let store = &self.0.store;
         let mut problems = Problems::default();
         let length = requested.prompt.chars().count();
@@ -157,6 +159,7 @@ impl WorkHandle {
         }
         problems.finish()?;
         let agent = agent.ok_or_else(|| Refusal::not_found("agent", requested.agent_id.as_str()))?;
+        authorize::change(&caller.authority, &agent)?;
         match agent.status {
             AgentStatus::Inactive | AgentStatus::Shutdown => {
                 let detail = format!("agent {} is {}", agent.id, agent.status);

@@ -4,6 +4,10 @@ use crate::bead::{Bead, Status};
 use crate::kernel::authority::Authority;
 use crate::kernel::refusal::Refusal;
 use crate::kernel::token::Role;
+use std::collections::BTreeSet;
+
+/// Prefix of a tag that names the role which a bead is for.
+const ROLE_TAG: &str = "role:";
 
 /// Allows access to beads of the caller's projects; others are as good as not there.
 ///
@@ -39,6 +43,20 @@ pub fn write(authority: &Authority, bead: &Bead, lease_token: Option<&str>) -> R
         return Err(Refusal::field("lease_token", "must be given by an agent for a claimed bead"));
     }
     Ok(())
+}
+
+/// Allows an agent to change tags, but not the roles among them: they say which agents work on the bead.
+///
+/// # Errors
+/// [`Refusal::Forbidden`].
+pub fn retag(authority: &Authority, bead: &Bead, tags: &[String]) -> Result<(), Refusal> {
+    let roles = |tags: &[String]| {
+        tags.iter().filter(|tag| tag.starts_with(ROLE_TAG)).cloned().collect::<BTreeSet<_>>()
+    };
+    if authority.role != Role::Agent || roles(tags) == roles(&bead.tags) {
+        return Ok(());
+    }
+    Err(Refusal::Forbidden(format!("an agent does not change {ROLE_TAG} tags, not even of its own bead")))
 }
 
 /// Allows an agent to end, block and give back only what it has claimed: a bead that waits for its blockers or

@@ -1,7 +1,7 @@
 //! Actions on a bead: claim, work under the lease, end, and edit dependencies.
 
 use crate::http::bead::dto::BeadView;
-use crate::http::bead::handlers::{answer, check_agent_may_write, id};
+use crate::http::bead::handlers::{answer, check_agent_may_write, id, view};
 use crate::http::framework::project_scope::{EntityKind, ProjectScope};
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::{time, word};
@@ -189,7 +189,7 @@ async fn act(
         authorize::act(&authority, request.bead().await?, lease_token.as_deref())?;
     }
     let bead = request.handles().beads.act(&request.caller()?, &id(&request), action, lease_token).await?;
-    answer(&request, bead)
+    answer(&request, bead).await
 }
 
 /// An agent that the token does not reach is as good as none.
@@ -229,12 +229,15 @@ async fn claim(request: ApiRequest, body: ClaimBody) -> Result<Reply, ApiError> 
     let claimant = Claimant::Agent(claiming_agent(&request, body.agent_id).await?);
     let bead =
         request.handles().beads.claim(&request.caller()?, &id(&request), claimant, body.ttl_sec).await?;
-    claimed(&request, bead)
+    claimed(&request, bead).await
 }
 
 /// The answer that shows a claimed bead with its lease.
-pub fn claimed(request: &ApiRequest, claimed: ClaimedBead) -> Result<Reply, ApiError> {
-    let bead = BeadView::new(claimed.bead, request.now());
+///
+/// # Errors
+/// As every read of the store.
+pub async fn claimed(request: &ApiRequest, claimed: ClaimedBead) -> Result<Reply, ApiError> {
+    let bead = view(request, claimed.bead).await?;
     let revision = bead.revision;
     Reply::entity(&ClaimView { bead, lease: claimed.lease.map(LeaseView::from) }, revision)
 }
@@ -288,7 +291,7 @@ async fn depend(request: ApiRequest, body: DependencyBody) -> Result<Reply, ApiE
     request.require_beads([&target]).await?;
     let edge = Edge { gate: body.gate, ..Edge::new(id(&request), target, kind) };
     let bead = request.handles().beads.add_dependency(&request.caller()?, &id(&request), edge).await?;
-    answer(&request, bead)
+    answer(&request, bead).await
 }
 
 async fn separate(request: ApiRequest) -> Result<Reply, ApiError> {

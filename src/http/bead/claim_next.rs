@@ -76,7 +76,7 @@ async fn next(request: ApiRequest, body: PullBody) -> Result<Reply, ApiError> {
         () = closing.triggered() => return Err(ApiError::new(ProblemCode::ShuttingDown, "the server is shutting down")),
     };
     match found {
-        Some(bead) => claimed(&request, bead),
+        Some(bead) => claimed(&request, bead).await,
         None => Ok(Reply::no_content()),
     }
 }

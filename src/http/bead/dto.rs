@@ -251,7 +251,7 @@ pub struct BeadPatchBody {
     pub assigned_to: Option<Option<String>>,
     /// Words to find it by.
     #[serde(deserialize_with = "present")]
-    tags: Option<Vec<String>>,
+    pub tags: Option<Vec<String>>,
     /// Context of the work, by name.
     #[serde(deserialize_with = "present")]
     context: Option<Map<String, Value>>,

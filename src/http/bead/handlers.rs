@@ -94,9 +94,21 @@ pub fn id(request: &ApiRequest) -> BeadId {
     BeadId::from_trusted(request.param("id"))
 }
 
+/// The bead as the token may see it.
+///
+/// # Errors
+/// As every read of the store.
+pub async fn view(request: &ApiRequest, mut detail: BeadDetail) -> Result<BeadView, ApiError> {
+    request.hide_foreign_links(std::slice::from_mut(&mut detail)).await?;
+    Ok(BeadView::new(detail, request.now()))
+}
+
 /// The answer that shows a bead.
-pub fn answer(request: &ApiRequest, detail: BeadDetail) -> Result<Reply, ApiError> {
-    let view = BeadView::new(detail, request.now());
+///
+/// # Errors
+/// As every read of the store.
+pub async fn answer(request: &ApiRequest, detail: BeadDetail) -> Result<Reply, ApiError> {
+    let view = view(request, detail).await?;
     Reply::entity(&view, view.revision)
 }
 
@@ -114,12 +126,18 @@ pub async fn check_agent_may_write(request: &ApiRequest, lease_token: Option<&st
 
 /// The fields that decide when, by which agent and after which approval a bead is done; an agent may not change them,
 /// not even on a bead that it holds.
-fn check_planning_fields(request: &ApiRequest, body: &BeadPatchBody) -> Result<(), ApiError> {
+async fn check_planning_fields(request: &ApiRequest, body: &BeadPatchBody) -> Result<(), ApiError> {
+    if request.identity.role() != Role::Agent {
+        return Ok(());
+    }
+    if let Some(tags) = &body.tags {
+        authorize::retag(&request.identity.authority(), request.bead().await?, tags)?;
+    }
     match body.planning_fields().first() {
-        Some(name) if request.identity.role() == Role::Agent => {
+        Some(name) => {
             Err(ApiError::forbidden(format!("an agent does not change {name}, not even of its own bead")))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -170,7 +188,8 @@ async fn ready(request: ApiRequest) -> Result<Reply, ApiError> {
 
 async fn list_page(request: ApiRequest, filter: BeadFilter) -> Result<Reply, ApiError> {
     let now = request.now();
-    let page = request.handles().store.beads(filter, request.page()?).await?;
+    let mut page = request.handles().store.beads(filter, request.page()?).await?;
+    request.hide_foreign_links(&mut page.items).await?;
     Reply::page::<_, BeadView>(request.page_link(), page.map(|detail| BeadView::new(detail, now)))
 }
 
@@ -179,7 +198,7 @@ async fn create(request: ApiRequest, body: NewBeadBody) -> Result<Reply, ApiErro
     let others = new.parent.iter().chain(&new.blocked_by).chain(&new.related_to);
     check_project_scope(&request, Some(&new.project_id), others).await?;
     let detail = request.handles().beads.create(&request.caller()?, new).await?;
-    let view = BeadView::new(detail, request.now());
+    let view = view(&request, detail).await?;
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(view.revision))
 }
 
@@ -194,7 +213,8 @@ async fn create_all(request: ApiRequest, body: NewBeadsBody) -> Result<Reply, Ap
         check_project_scope(&request, Some(&one.project_id), others.filter(|id| !chosen.contains(id)))
             .await?;
     }
-    let created = request.handles().beads.create_all(&request.caller()?, &new).await?;
+    let mut created = request.handles().beads.create_all(&request.caller()?, &new).await?;
+    request.hide_foreign_links(&mut created).await?;
     let now = request.now();
     let views: Vec<BeadView> = created.into_iter().map(|detail| BeadView::new(detail, now)).collect();
     Ok(Reply::json(&views)?.with_status(StatusCode::CREATED))
@@ -202,6 +222,11 @@ async fn create_all(request: ApiRequest, body: NewBeadsBody) -> Result<Reply, Ap
 
 async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
     let (store, cache, id) = (&request.handles().store, request.context.beads(), request.param("id"));
+    if request.within().is_some() {
+        // What is kept is shown to tokens without a limit.
+        let found = store.bead_detail(id.to_owned()).await?;
+        return answer(&request, found.ok_or_else(|| ApiError::not_found("bead", id))?).await;
+    }
     // Before the bead is read: what is committed meanwhile makes the number a lower one than the bead's.
     let seq = store.stats().last_seq.load(Ordering::Acquire);
     let rendered = match cache.get(id, seq, || request.now()).await {
@@ -223,7 +248,7 @@ async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
 async fn update(request: ApiRequest, mut body: BeadPatchBody) -> Result<Reply, ApiError> {
     let lease_token = body.lease_token.take();
     check_agent_may_write(&request, lease_token.as_deref()).await?;
-    check_planning_fields(&request, &body)?;
+    check_planning_fields(&request, &body).await?;
     let parent = body.parent.iter().flatten();
     let others = parent.chain(body.blocked_by.iter().flatten()).chain(body.related_to.iter().flatten());
     check_project_scope(&request, body.project_id.as_deref(), others).await?;
@@ -233,7 +258,7 @@ async fn update(request: ApiRequest, mut body: BeadPatchBody) -> Result<Reply, A
     }
     let edit = BeadEdit { patch: body.into(), status, reason, lease_token };
     let changed = request.handles().beads.edit(&request.caller()?, &id(&request), edit).await?;
-    answer(&request, changed)
+    answer(&request, changed).await
 }
 
 async fn remove(request: ApiRequest) -> Result<Reply, ApiError> {

@@ -10,6 +10,7 @@ use arbiter_core::decision::{self, Decision};
 use arbiter_core::kernel::ids::BeadId;
 use arbiter_core::kernel::run::{self, Run};
 use arbiter_core::project;
+use arbiter_store::BeadDetail;
 use tokio::sync::OnceCell;
 use warp::http::Method;
 
@@ -153,6 +154,29 @@ impl ApiRequest {
     /// 403.
     pub fn require_project(&self, project: Option<&str>) -> Result<(), ApiError> {
         Ok(self.identity.authority().require_project(project)?)
+    }
+
+    /// Removes the beads that the token does not reach from what others have made of a bead: whom it blocks and
+    /// whose parent it is.
+    ///
+    /// # Errors
+    /// As every read of the store.
+    pub async fn hide_foreign_links(&self, details: &mut [BeadDetail]) -> Result<(), ApiError> {
+        let Some(projects) = self.within() else { return Ok(()) };
+        let linked = |detail: &BeadDetail| {
+            let links = detail.links.blocks.iter().chain(&detail.links.children);
+            links.map(BeadId::to_string).collect::<Vec<_>>()
+        };
+        let ids: Vec<String> = details.iter().flat_map(linked).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let reached = self.handles().store.beads_within(ids, projects).await?;
+        for detail in details {
+            detail.links.blocks.retain(|id| reached.contains(id.as_str()));
+            detail.links.children.retain(|id| reached.contains(id.as_str()));
+        }
+        Ok(())
     }
 
     /// Refuses beads that the token does not reach, as if they were not there.

@@ -46,7 +46,7 @@ struct MessageBody {
     /// The project it belongs to.
     #[serde(default)]
     project_id: Option<String>,
-    /// Subject of the message.
+    /// Subject of the message; the id of an entity only with the project that the entity belongs to.
     #[serde(default)]
     subject: Option<String>,
     /// More about it.
@@ -66,6 +66,26 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
+/// Refuses a subject that belongs to another project than the message: the message would stand in its history.
+async fn check_subject(request: &ApiRequest, subject: &str, project: Option<&str>) -> Result<(), ApiError> {
+    if project.is_none() && request.identity.projects().is_none() {
+        return Ok(());
+    }
+    let store = &request.handles().store;
+    let id = || subject.to_owned();
+    let mut owners: Vec<Option<String>> = Vec::new();
+    owners.extend(store.bead(id()).await?.map(|bead| Some(bead.project_id.to_string())));
+    owners.extend(store.decision(id()).await?.map(|decision| Some(decision.project_id.to_string())));
+    owners.extend(store.project(id()).await?.map(|project| Some(project.id.to_string())));
+    owners.extend(store.run(id()).await?.map(|run| run.project_id.map(|id| id.to_string())));
+    owners.extend(store.agent(id()).await?.map(|agent| agent.project_id.map(|id| id.to_string())));
+    owners.extend(store.provider(id()).await?.map(|_| None));
+    if owners.is_empty() || owners.iter().any(|owner| owner.as_deref() == project) {
+        return Ok(());
+    }
+    Err(ApiError::field("subject", "must belong to the project of the message, project_id"))
+}
+
 async fn write(request: ApiRequest, body: MessageBody) -> Result<Reply, ApiError> {
     if body.kind.as_deref().is_some_and(|kind| kind != EventType::LogMessage.as_str()) {
         return Err(ApiError::field("type", "must be log.message; the server writes all other events"));
@@ -79,6 +99,9 @@ async fn write(request: ApiRequest, body: MessageBody) -> Result<Reply, ApiError
         && store.project(project.clone()).await?.is_none()
     {
         return Err(ApiError::field("project_id", format!("no project has the id {project}")));
+    }
+    if let Some(subject) = &body.subject {
+        check_subject(&request, subject, body.project_id.as_deref()).await?;
     }
     let mut data = body.data;
     data.insert("level".to_owned(), json!(body.level));

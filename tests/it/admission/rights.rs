@@ -253,3 +253,132 @@ async fn project_token_neither_sees_nor_changes_other_projects() {
     let unknown = json!({"name": "x", "role": "viewer", "projects": ["nowhere"]});
     problem(&harness.ask("POST", "tokens", Some(&unknown)).await, 422, "invalid");
 }
+
+/// The essence of a content type.
+fn essence(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+#[tokio::test]
+async fn answers_have_only_documented_content_types() {
+    let harness = Harness::new().await;
+    let _provider = harness.setup(Script::default(), &["a"]).await;
+    harness.bead("b", json!({"defer_until": "2099-01-01T00:00:00Z"})).await;
+    let document = harness.server.ask("GET", "/api/openapi.json", &[], None).await.json();
+    let check = |method: &str, path: &str, status: u16, found: &str| {
+        let responses = &document["paths"][path][method]["responses"];
+        let mut response = match &responses[status.to_string()] {
+            Value::Null => &responses["default"],
+            known => known,
+        };
+        if let Some(named) = response["$ref"].as_str() {
+            response = document.pointer(named.trim_start_matches('#')).unwrap();
+        }
+        let types: Vec<&str> =
+            response["content"].as_object().into_iter().flatten().map(|(name, _)| essence(name)).collect();
+        assert!(
+            types.contains(&essence(found)),
+            "{method} {path} answered {status} with {found:?}, not {types:?}"
+        );
+    };
+    let paths = document["paths"].as_object().unwrap();
+    for path in paths.iter().filter(|(_, known)| known["get"].is_object()).map(|(path, _)| path) {
+        let id = match path.split('/').nth(3).unwrap_or_default() {
+            "beads" => "b",
+            "agents" => "a",
+            "projects" => "p",
+            "providers" => "scripted",
+            _ => "unknown",
+        };
+        let filled = path.replace("{id}", id).replace("{*", "no-").replace('{', "no-").replace('}', "");
+        if path.ends_with("/stream") {
+            continue;
+        }
+        let answer = harness.server.ask("GET", &filled, &[], None).await;
+        check("get", path, answer.status, answer.header("content-type"));
+    }
+    let stream = harness.chat_streaming("auto").await;
+    check("post", "/v1/chat/completions", 200, stream.headers["content-type"].to_str().unwrap());
+    for (path, filled, body) in [
+        ("/v1/chat/completions", "/v1/chat/completions", json!({"model": "none", "messages": []})),
+        ("/api/v1/repl", "/api/v1/repl", json!({"message": "Hello", "stream": true})),
+        ("/api/v1/projects/{id}/export", "/api/v1/projects/p/export", json!({})),
+    ] {
+        let answer = harness.server.ask("POST", filled, &[], Some(&body)).await;
+        check("post", path, answer.status, answer.header("content-type"));
+    }
+    for format in ["dot", "mermaid"] {
+        let graph =
+            harness.server.ask("GET", &format!("/api/v1/work-graph?format={format}"), &[], None).await;
+        check("get", "/api/v1/work-graph", 200, graph.header("content-type"));
+    }
+}
+
+#[tokio::test]
+async fn limited_token_neither_sees_nor_uses_what_is_foreign() {
+    let harness = Harness::new().await;
+    let _provider = harness.setup(Script::default(), &["own"]).await;
+    harness.create("projects", json!({"id": "q", "name": "q"})).await;
+    harness.create("agents", json!({"id": "of-all", "name": "a", "provider_id": "scripted"})).await;
+    harness.bead("ours", json!({"defer_until": "2099-01-01T00:00:00Z"})).await;
+    let theirs = json!({"id": "theirs", "title": "t", "project_id": "q", "blocked_by": ["ours"]});
+    harness.create("beads", theirs).await;
+    harness
+        .create("beads", json!({"id": "their-child", "title": "t", "project_id": "q", "parent": "ours"}))
+        .await;
+    harness.bead("our-child", json!({"parent": "ours", "defer_until": "2099-01-01T00:00:00Z"})).await;
+    let operator = harness.token(json!({"name": "o", "role": "operator", "projects": ["p"]})).await;
+    let ask = async |method: &str, path: &str, body: Value| {
+        harness.ask_as(&operator, method, path, Some(&body).filter(|body| !body.is_null())).await
+    };
+    let seen = harness.get("beads/ours").await;
+    assert_eq!(
+        (&seen["blocks"], seen["children"].as_array().unwrap().len()),
+        (&json!(["theirs"]), 2),
+        "{seen}"
+    );
+    for (method, path, body) in [
+        ("GET", "beads/ours", Value::Null),
+        ("GET", "beads", Value::Null),
+        ("GET", "work-graph", Value::Null),
+        ("PATCH", "beads/ours", json!({"title": "Ours"})),
+        ("POST", "beads/ours/block", json!({"reason": "r"})),
+    ] {
+        let answer = ask(method, path, body).await;
+        let text = answer.json().to_string();
+        assert_eq!(answer.status, 200, "{method} {path}: {text}");
+        assert!(text.contains("our-child") && !text.contains("their"), "{method} {path}: {text}");
+    }
+
+    let work = |agent: &str| json!({"agent_id": agent, "project_id": "p", "prompt": "Hello"});
+    problem(&ask("POST", "work", work("of-all")).await, 403, "forbidden");
+    assert_eq!(ask("POST", "work", work("own")).await.status, 200);
+    assert_eq!(harness.ask("POST", "work", Some(&work("of-all"))).await.status, 200);
+
+    let message =
+        |subject: &str, project: &str| json!({"message": "m", "subject": subject, "project_id": project});
+    for foreign in ["theirs", "q", "of-all", "scripted"] {
+        let refused = problem(&ask("POST", "events", message(foreign, "p")).await, 422, "invalid");
+        assert_eq!(refused["errors"][0]["pointer"], "/subject", "{foreign}");
+    }
+    problem(&harness.ask("POST", "events", Some(&message("theirs", "p"))).await, 422, "invalid");
+    for own in ["ours", "p", "own", "a word"] {
+        assert_eq!(ask("POST", "events", message(own, "p")).await.status, 201, "{own}");
+    }
+    let history = harness.get("beads/theirs/history").await;
+    assert!(!history.to_string().contains("log.message"), "{history}");
+
+    let agent = harness.token(json!({"name": "t", "role": "agent", "agent_id": "own"})).await;
+    harness
+        .bead("held", json!({"assigned_to": "own", "tags": ["role:dig", "red"], "blocked_by": ["ours"]}))
+        .await;
+    for (tags, status) in [
+        (json!(["role:paint", "red"]), 403),
+        (json!(["red"]), 403),
+        (json!(["role:dig", "role:paint"]), 403),
+        (json!(["blue", "role:dig"]), 200),
+    ] {
+        let answer = harness.ask_as(&agent, "PATCH", "beads/held", Some(&json!({"tags": tags}))).await;
+        assert_eq!(answer.status, status, "{tags}: {}", answer.json());
+    }
+}

@@ -215,7 +215,7 @@ impl Client {
             let translator = StreamTranslator::new(request.shape, seconds_since_1970());
             let call = self.post(&["messages"], request.body.to_string().into_bytes());
             let response = self.within_call_timeout(self.open(call, context)).await?;
-            let decoder = Decoder::new(StreamFormat::Anthropic(translator), 1);
+            let decoder = Decoder::new(StreamFormat::Anthropic(translator), 1).redacting(context.key);
             return Ok(ChatStream::new(self, started, response, decoder, context));
         }
         let path = ["chat", "completions"];
@@ -229,7 +229,7 @@ impl Client {
             }
         };
         let response = self.within_call_timeout(opened).await?;
-        let decoder = Decoder::new(StreamFormat::OpenAi, body.choices());
+        let decoder = Decoder::new(StreamFormat::OpenAi, body.choices()).redacting(context.key);
         Ok(ChatStream::new(self, started, response, decoder, context))
     }
 

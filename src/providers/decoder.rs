@@ -7,11 +7,12 @@ use crate::anthropic::StreamTranslator;
 use crate::chunk::ParsedChunk;
 use crate::error::{CallError, CallErrorKind};
 use crate::error_response::{self, RequestContext};
-use crate::redact::sanitize;
+use crate::redact::stream::StreamRedactor;
+use crate::redact::{KeyForms, sanitize};
 use crate::sse::{SseReader, StreamError};
 use bytes::Bytes;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Format of a stream's events.
 #[derive(Debug)]
@@ -28,6 +29,9 @@ pub(crate) struct Decoder {
     expected_choices: u64,
     finished: BTreeSet<u64>,
     is_done: bool,
+    redactor: Option<StreamRedactor>,
+    /// Chunks that can be returned.
+    ready: VecDeque<ParsedChunk>,
 }
 
 impl Decoder {
@@ -39,7 +43,14 @@ impl Decoder {
             expected_choices,
             finished: BTreeSet::new(),
             is_done: false,
+            redactor: None,
+            ready: VecDeque::new(),
         }
+    }
+
+    /// Removes this key from every chunk.
+    pub(crate) fn redacting(self, key: Option<&str>) -> Self {
+        Self { redactor: KeyForms::for_answers(key).map(StreamRedactor::new), ..self }
     }
 
     /// Returns whether the stream has announced its end.
@@ -61,13 +72,19 @@ impl Decoder {
         bytes: &mut Bytes,
         context: RequestContext<'_>,
     ) -> Result<Option<ParsedChunk>, CallError> {
-        while !self.is_done {
-            let Some(data) = self.events.read(bytes).map_err(fault)? else { return Ok(None) };
-            if let Some(chunk) = self.event(data, context)? {
+        loop {
+            if self.is_done {
+                self.release_held();
+            }
+            if let Some(chunk) = self.ready.pop_front() {
                 return Ok(Some(chunk));
             }
+            if self.is_done {
+                return Ok(None);
+            }
+            let Some(data) = self.events.read(bytes).map_err(fault)? else { return Ok(None) };
+            self.event(data, context)?;
         }
-        Ok(None)
     }
 
     /// Handles the end of the bytes: returns the remaining chunks, then `None`.
@@ -75,12 +92,16 @@ impl Decoder {
     /// # Errors
     /// The same as [`Self::read`], and [`CallErrorKind::Unreachable`] if an answer is incomplete.
     pub(crate) fn end(&mut self, context: RequestContext<'_>) -> Result<Option<ParsedChunk>, CallError> {
-        if self.is_done {
-            return Ok(None);
+        if self.is_done || !self.ready.is_empty() {
+            self.release_held();
+            return Ok(self.ready.pop_front());
         }
         if let Some(data) = self.events.finish().map_err(fault)? {
             let is_cut = data != "[DONE]" && serde_json::from_slice::<Value>(&data).is_err();
-            if !is_cut && let Some(chunk) = self.event(data, context)? {
+            if !is_cut {
+                self.event(data, context)?;
+            }
+            if let Some(chunk) = self.ready.pop_front() {
                 return Ok(Some(chunk));
             }
         }
@@ -93,18 +114,38 @@ impl Decoder {
     /// Ends a stream with a complete answer and ignores later data. Returns the last chunk if it is still due.
     pub(crate) fn close(&mut self) -> Option<ParsedChunk> {
         self.is_done = true;
-        match &mut self.format {
+        let last = match &mut self.format {
             StreamFormat::OpenAi => None,
-            StreamFormat::Anthropic(translator) => translator.end().map(generated_chunk),
+            StreamFormat::Anthropic(translator) => translator.end(),
+        };
+        if let Some(value) = last {
+            let chunk = generated_chunk(&value);
+            self.pass_on(value, chunk);
+        }
+        self.release_held();
+        self.ready.pop_front()
+    }
+
+    fn pass_on(&mut self, value: Value, chunk: ParsedChunk) {
+        match &mut self.redactor {
+            Some(redactor) => self.ready.extend(redactor.push(value, chunk)),
+            None => self.ready.push_back(chunk),
         }
     }
 
-    fn event(&mut self, data: Bytes, context: RequestContext<'_>) -> Result<Option<ParsedChunk>, CallError> {
+    /// Moves what the redactor holds back to the chunks that can be returned.
+    fn release_held(&mut self) {
+        if let Some(redactor) = &mut self.redactor {
+            self.ready.extend(redactor.flush());
+        }
+    }
+
+    fn event(&mut self, data: Bytes, context: RequestContext<'_>) -> Result<(), CallError> {
         match data.trim_ascii() {
-            b"" => return Ok(None),
+            b"" => return Ok(()),
             b"[DONE]" => {
                 self.is_done = true;
-                return Ok(None);
+                return Ok(());
             }
             _ => {}
         }
@@ -118,23 +159,33 @@ impl Decoder {
             return Err(error);
         }
         let chunk = match &mut self.format {
-            StreamFormat::OpenAi => Some(ParsedChunk::read(&value, data)),
+            StreamFormat::OpenAi => {
+                let chunk = ParsedChunk::read(&value, data);
+                Some((value, chunk))
+            }
             StreamFormat::Anthropic(translator) => {
-                let chunk = translator.event(&value);
+                let generated = translator.event(&value);
                 self.is_done = translator.is_done();
-                chunk.map(generated_chunk)
+                generated.map(|value| {
+                    let chunk = generated_chunk(&value);
+                    (value, chunk)
+                })
             }
         };
         let was_whole = self.finished.len() as u64 >= self.expected_choices;
-        self.finished.extend(chunk.iter().flat_map(|chunk| &chunk.finished));
+        let Some((value, chunk)) = chunk else { return Ok(()) };
+        self.finished.extend(&chunk.finished);
         // Later text of a provider is not part of the complete answer; its usage is.
-        Ok(chunk.filter(|chunk| !was_whole || chunk.chat_chunk.usage.is_some()))
+        if !was_whole || chunk.chat_chunk.usage.is_some() {
+            self.pass_on(value, chunk);
+        }
+        Ok(())
     }
 }
 
 /// Builds a chunk that did not come from the provider.
-fn generated_chunk(value: Value) -> ParsedChunk {
-    ParsedChunk::read(&value, value.to_string().into())
+fn generated_chunk(value: &Value) -> ParsedChunk {
+    ParsedChunk::read(value, value.to_string().into())
 }
 
 fn fault(fault: StreamError) -> CallError {

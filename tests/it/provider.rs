@@ -1,6 +1,7 @@
 //! Providers through the running program: faults, pools, gateway, budgets, usage.
 
 pub mod budgets;
+pub mod echoed_key;
 pub mod fault_paths;
 pub mod fault_table;
 pub mod gateway;

@@ -7,7 +7,7 @@ use crate::error::{CallError, CallErrorKind};
 use crate::error_response::{self, RequestContext};
 use crate::protocol::Protocol;
 use crate::rate_headers;
-use crate::redact::sanitize;
+use crate::redact::{KeyForms, sanitize};
 use crate::resolver::AddressRefused;
 use crate::tls;
 use arbiter_core::provider::rate_limit::RateHints;
@@ -95,7 +95,7 @@ impl Client {
         })
     }
 
-    /// Reads a JSON answer and checks that it holds no error.
+    /// Reads a JSON answer and checks that it holds no error. An echoed key is removed; else it stays as it came.
     pub(super) async fn read_json(
         &self,
         response: &mut Response,
@@ -105,10 +105,13 @@ impl Client {
         self.read_body(response, &mut buffer, MAX_ANSWER_BYTES, context).await?;
         let bytes = buffer.whole();
         let text = std::str::from_utf8(&bytes).map_err(|error| broken_answer(&error.to_string(), context))?;
-        let body: Value =
+        let mut body: Value =
             serde_json::from_str(text).map_err(|error| broken_answer(&error.to_string(), context))?;
         match error_response::from_body(&body, context) {
             Some(error) => Err(error.with_rate_hints(rate_headers::read(response.headers()))),
+            None if KeyForms::for_answers(context.key).is_some_and(|forms| forms.redact_json(&mut body)) => {
+                Ok((body.to_string().into(), body))
+            }
             None => Ok((bytes.into(), body)),
         }
     }

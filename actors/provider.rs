@@ -31,11 +31,10 @@ use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::token::Role;
-use arbiter_core::model::catalog::Catalog;
+use arbiter_core::model::catalog::{Catalog, OfferedModel};
 use arbiter_core::provider::authorize::ApiKey;
 use arbiter_core::provider::edit::{Enabled, NewProvider, ProviderPatch};
 use arbiter_core::provider::{HeartbeatResult, Provider};
-use arbiter_providers::ModelInfo;
 use arbiter_store::Change;
 use arbiter_vault::NewEntry;
 use secrecy::SecretString;
@@ -292,14 +291,13 @@ impl ProvidersHandle {
         &self.0.settings.catalogue
     }
 
-    /// The models a provider offers now.
+    /// The models that a provider offered at its last heartbeat. Reading them uses no key and calls nothing.
     ///
     /// # Errors
-    /// [`Error::Provider`] when it does not answer.
-    pub async fn models(&self, id: &ProviderId) -> Result<Vec<ModelInfo>, Error> {
-        let authorized_client = self.authorized_client(id, format!("heartbeat:{id}")).await?;
-        let (outcome, _) = authorized_client.models(&self.0, "models").await;
-        Ok(outcome?)
+    /// [`Error::Refused`] for an unknown provider.
+    pub async fn models(&self, id: &ProviderId) -> Result<Vec<OfferedModel>, Error> {
+        self.row(id).await?;
+        Ok(self.0.store.offered_models(id.to_string()).await?)
     }
 
     /// Returns a provider's key for a call in this process; its use is in the log before this returns.

@@ -6,8 +6,8 @@ use crate::http::wire::schema::{maybe_time, time, word};
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::time::Timestamp;
+use arbiter_core::model::catalog::OfferedModel;
 use arbiter_core::provider::{Provider, ProviderType, Status};
-use arbiter_providers::ModelInfo;
 use arbiter_store::Heartbeat;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -144,8 +144,8 @@ struct ModelView {
     context_window: Option<u64>,
 }
 
-impl From<ModelInfo> for ModelView {
-    fn from(model: ModelInfo) -> Self {
+impl From<OfferedModel> for ModelView {
+    fn from(model: OfferedModel) -> Self {
         Self { id: model.id, context_window: model.context_window }
     }
 }
@@ -173,7 +173,7 @@ pub fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/providers/{id}/models", models)
             .scope(ProjectScope::Unscoped)
-            .summary("The models a provider offers, asked now")
+            .summary("The models that a provider offered at its last heartbeat")
             .answers::<Vec<ModelView>>(200),
         Endpoint::get("/api/v1/providers/{id}/heartbeats", heartbeats)
             .scope(ProjectScope::Unscoped)

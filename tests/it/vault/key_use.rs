@@ -54,10 +54,10 @@ async fn key_is_not_sent_when_its_use_cannot_be_logged() {
         refused = harness.ask("POST", "projects", Some(&json!({"name": "p"}))).await;
     }
     assert_eq!(refused.status, 507, "{}", refused.json());
-    let listed = harness.ask("GET", "providers/scripted/models", None).await;
-    assert_eq!((listed.status, &listed.json()["type"]), (507, &json!("disk-full")), "{}", listed.json());
+    let chat = harness.chat("auto", json!({})).await;
+    assert_eq!((chat.status, &chat.json()["error"]["code"]), (507, &json!("disk_full")), "{}", chat.json());
     assert_eq!(provider.requests().len(), before, "the provider was asked all the same");
     std::fs::remove_file(&padding).unwrap();
-    assert_eq!(harness.ask("GET", "providers/scripted/models", None).await.status, 200);
+    assert_eq!(harness.chat("auto", json!({})).await.status, 200);
     assert_eq!(provider.requests().len(), before + 1);
 }

@@ -22,6 +22,7 @@ pub use framework::metrics::install as install_metrics;
 pub use framework::request::ApiRequest;
 pub use framework::required_role::Access;
 pub use server::openapi::{document, openapi_yaml};
+pub use server::pipeline::ANONYMOUS;
 pub use server::routes::endpoints;
 pub use server::tls::{Tls, TlsError};
 pub use server::{ConnectionLimits, Listener, run, serve, serve_endpoints};

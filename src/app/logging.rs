@@ -1,9 +1,12 @@
 //! The log: to stderr for people or programs, and its warnings and errors as events.
 
 use crate::config::{Log, LogFormat};
+use crate::http::ANONYMOUS;
 use arbiter_actors::{Caller, Handles, LogLine};
+use arbiter_core::kernel::display::push_escaped;
 use serde_json::json;
 use std::fmt::Write as _;
+use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -40,10 +43,11 @@ pub fn start(settings: &Log) {
         let _ = write!(directives, ",{name}={}", level.as_str());
     }
     let base = tracing_subscriber::registry().with(EnvFilter::new(directives)).with(EventLayer);
-    let to_stderr = fmt::layer().with_writer(std::io::stderr);
+    let (to_stderr, escaped) =
+        (fmt::layer().with_writer(std::io::stderr), fmt::layer().with_writer(|| EscapedStderr));
     // A log that is there already (in a test) is kept.
     let _ = match settings.format {
-        LogFormat::Text => base.with(to_stderr.with_ansi(false)).try_init(),
+        LogFormat::Text => base.with(escaped.with_ansi(false)).try_init(),
         LogFormat::Json => base.with(to_stderr.json()).try_init(),
     };
 }
@@ -65,13 +69,37 @@ pub fn publish(handles: Handles) {
     });
 }
 
+/// Standard error, on which a line of the log stays one line and no terminal obeys it.
+struct EscapedStderr;
+
+impl Write for EscapedStderr {
+    /// Takes a whole line, as the formatter hands it over.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        io::stderr().lock().write_all(escaped(line).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
+fn escaped(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let (text, end) = text.strip_suffix('\n').map_or((&*text, ""), |text| (text, "\n"));
+    let mut shown = String::with_capacity(line.len());
+    push_escaped(&mut shown, text);
+    shown + end
+}
+
 /// Hands warnings and errors on.
 struct EventLayer;
 
 impl<S: Subscriber> Layer<S> for EventLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let about = event.metadata();
-        if *about.level() > Level::WARN {
+        // Nothing that a client without a token can cause is written into the database.
+        if *about.level() > Level::WARN || about.target() == ANONYMOUS {
             return;
         }
         if let Some(lines) = LINES.get() {
@@ -117,6 +145,12 @@ fn redacted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn log_line_stays_one_line_without_escape_sequences() {
+        assert_eq!(escaped(b"INFO /a\nERROR forged\x1b[2J\n"), "INFO /a\\nERROR forged\\u{1b}[2J\n");
+        assert_eq!(escaped(b"INFO plain"), "INFO plain");
+    }
 
     #[test]
     fn log_text_that_looks_like_a_credential_is_redacted() {

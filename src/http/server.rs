@@ -11,12 +11,15 @@ use crate::http::framework::bead_cache;
 use crate::http::framework::context::Context;
 use crate::http::framework::endpoint::Endpoint;
 use crate::http::framework::peer::Peer;
-use crate::http::server::pipeline::Pipeline;
+use crate::http::server::pipeline::{ANONYMOUS, Pipeline};
 use crate::http::server::tls::Tls;
+use futures_util::FutureExt;
+use futures_util::future::ready;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
@@ -24,14 +27,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tower::{Service, ServiceExt};
 use warp::http::header::{HOST, HeaderValue, STRICT_TRANSPORT_SECURITY};
-use warp::http::{HeaderMap, Request};
+use warp::http::{HeaderMap, Method, Request};
 use warp::reply::Response;
 
 /// The most bytes that wait to be written to, or were read from, one connection.
 const MAX_BUFFER: usize = 65_536;
+/// Time in which a client over the limit of connections has to show a valid token.
+const PROBATION: Duration = Duration::from_secs(2);
 /// Pause after a failed accept, usually caused by a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time allowed for requests in flight at shutdown.
@@ -65,12 +70,25 @@ pub struct ConnectionLimits {
     pub header_bytes: usize,
     /// The most headers of a request.
     pub headers: usize,
-    /// The most connections at one time.
+    /// The most connections at one time. Some more are taken for callers with a token.
     pub connections: usize,
     /// The time after which a peer that takes nothing is given up.
     pub stall: Duration,
     /// Time allowed for requests in flight at shutdown.
     pub drain: Duration,
+}
+
+impl ConnectionLimits {
+    /// Returns the number of connections over the limit that may wait for a token at one time.
+    fn kept(self) -> usize {
+        (self.connections / 8).clamp(16, 64)
+    }
+
+    /// Returns the number of connections with those that are kept for callers with a token. Connections that made
+    /// room for others count until their tasks have ended.
+    fn hard(self) -> usize {
+        self.connections.saturating_add(8 * self.kept())
+    }
 }
 
 impl From<&config::Http> for ConnectionLimits {
@@ -133,7 +151,7 @@ pub async fn run<S>(
     let Listener { listener, tls } = listener.into();
     let mut shutdown = pin!(shutdown);
     let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
-    let mut connections = JoinSet::new();
+    let (mut connections, mut probations) = (JoinSet::new(), Probations::default());
     loop {
         tokio::select! {
             () = &mut shutdown => break,
@@ -141,18 +159,30 @@ pub async fn run<S>(
                 Ok((stream, from)) => {
                     let peer = Peer::at(from.ip());
                     let guard = context.metrics().connection(limits.connections);
+                    let is_ordinary = guard.is_some();
+                    let guard = guard.or_else(|| context.metrics().connection(limits.hard()));
                     let Some(guard) = guard.zip(context.quotas().connection(&peer)) else {
                         metrics::counter!("arbiter_http_connections_refused_total").increment(1);
                         continue;
                     };
+                    let known = peer.clone();
                     let served = connection(context.clone(), stream, tls.clone(), peer, service.clone(), limits);
-                    connections.spawn(async move {
-                        served.await;
+                    if is_ordinary {
+                        connections.spawn(async move {
+                            served.await;
+                            drop(guard);
+                        });
+                        continue;
+                    }
+                    let probation = known.clone();
+                    let task = connections.spawn(async move {
+                        until_probation_ends(served, &probation).await;
                         drop(guard);
                     });
+                    probations.add(known, task, limits.kept());
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    tracing::warn!(target: ANONYMOUS, %error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -177,8 +207,41 @@ pub async fn run<S>(
 }
 
 fn log_task_failure(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "a connection's task failed");
+    if let Err(error) = ended
+        && !error.is_cancelled()
+    {
+        tracing::error!(target: ANONYMOUS, %error, "a connection's task failed");
+    }
+}
+
+/// Connections over the limit whose clients have not shown a token yet, oldest first.
+#[derive(Default)]
+struct Probations(VecDeque<(Peer, AbortHandle)>);
+
+impl Probations {
+    /// Adds a connection; the oldest one makes room when there are `max` already.
+    fn add(&mut self, peer: Peer, task: AbortHandle, max: usize) {
+        self.0.retain(|(peer, task)| !peer.is_known() && !task.is_finished());
+        if self.0.len() >= max
+            && let Some((_, oldest)) = self.0.pop_front()
+        {
+            metrics::counter!("arbiter_http_connections_refused_total").increment(1);
+            oldest.abort();
+        }
+        self.0.push_back((peer, task));
+    }
+}
+
+/// Serves a connection over the limit: it is closed unless a request with a valid token comes soon.
+async fn until_probation_ends(served: impl Future<Output = ()>, peer: &Peer) {
+    let mut served = pin!(served);
+    if tokio::time::timeout(PROBATION, served.as_mut()).await.is_ok() {
+        return;
+    }
+    if peer.is_known() {
+        served.await;
+    } else {
+        metrics::counter!("arbiter_http_connections_refused_total").increment(1);
     }
 }
 
@@ -205,7 +268,7 @@ async fn connection<S>(
     match handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok((stream, certificate)) => {
             let service = tower::service_fn(move |request| serve_over_tls(service.clone(), request));
-            serve_connection(context, stream, Peer { certificate, ..peer }, service, limits).await;
+            serve_connection(context, stream, peer.with_certificate(certificate), service, limits).await;
         }
         Err(error) => {
             metrics::counter!("arbiter_http_tls_failures_total").increment(1);
@@ -252,7 +315,12 @@ async fn serve_connection<S>(
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         .max_buf_size(MAX_BUFFER);
-    let service = service.map_request(move |mut request: Request<Incoming>| {
+    let refusing = context.clone();
+    let service = tower::service_fn(move |mut request: Request<Incoming>| {
+        if *request.method() == Method::CONNECT || request.uri().path().is_empty() {
+            let refused = pipeline::refuse_method(&refusing, request.method(), request.headers(), &peer);
+            return ready(Ok(refused)).right_future();
+        }
         request.extensions_mut().insert(peer.clone());
         // A target that names a host counts before the Host header.
         if let Some(authority) = request.uri().authority()
@@ -260,7 +328,7 @@ async fn serve_connection<S>(
         {
             request.headers_mut().insert(HOST, host);
         }
-        request
+        service.clone().oneshot(request).left_future()
     });
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut served = pin!(served);

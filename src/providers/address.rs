@@ -18,13 +18,6 @@ pub(crate) enum AddressScope {
 /// Metadata services outside of the forbidden ranges: Azure's wire server and Alibaba Cloud.
 const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200)];
 
-/// Metadata services within unique local addresses: EC2, EKS Pod Identity, Google Cloud.
-const METADATA_V6: [Ipv6Addr; 3] = [
-    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
-    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
-    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
-];
-
 /// Classifies an address, including an IPv6 address that embeds an IPv4 address.
 pub(crate) fn scope_of(address: IpAddr) -> AddressScope {
     match address {
@@ -58,11 +51,16 @@ fn scope_of_v6(address: Ipv6Addr) -> AddressScope {
             AddressScope::Local | AddressScope::Forbidden => AddressScope::Forbidden,
         };
     }
-    match address.segments()[0] {
-        _ if METADATA_V6.contains(&address) => AddressScope::Forbidden,
+    match address.segments() {
+        // Metadata services within unique local addresses. Amazon (EC2, EKS Pod Identity), Oracle, Scaleway;
+        // Akamai; Google; and any that writes 169.254.169.254 at its end, as Oracle does.
+        [0xfd00, 0xec2 | 0xc1 | 0x42, ..] | [0xfd00, 0xa9fe, 0xa9fe, ..] | [0xfd20, 0xce, ..] => {
+            AddressScope::Forbidden
+        }
+        [0xfc00..=0xfdff, .., 0xa9fe, 0xa9fe] => AddressScope::Forbidden,
         // Link-local, the old site-local, multicast.
-        0xfe80..=0xffff => AddressScope::Forbidden,
-        0xfc00..=0xfdff => AddressScope::Local,
+        [0xfe80..=0xffff, ..] => AddressScope::Forbidden,
+        [0xfc00..=0xfdff, ..] => AddressScope::Local,
         _ => AddressScope::Public,
     }
 }
@@ -99,6 +97,9 @@ mod tests {
             (AddressScope::Forbidden, "255.255.255.255 240.0.0.1 192.0.0.192 168.63.129.16"),
             (AddressScope::Forbidden, "100.100.100.200 :: ff02::1 fe80::1 fec0::1 fd00:ec2::254"),
             (AddressScope::Forbidden, "fd00:ec2::23 fd20:ce::254 ::ffff:169.254.169.254 ::169.254.169.254"),
+            (AddressScope::Forbidden, "fd00:c1::a9fe:a9fe fd00:42::42 fd00:a9fe:a9fe::1 fd12:3::a9fe:a9fe"),
+            (AddressScope::Forbidden, "fd00:ec2::253 fd00:ec2:1::5 fd20:ce:0:1::2"),
+            (AddressScope::Local, "fd00:1::254 fd20::ce fc00::a9fe:1"),
             (AddressScope::Forbidden, "64:ff9b::a9fe:a9fe 64:ff9b:1::a9fe:a9fe 2002:a9fe:a9fe::1"),
             (AddressScope::Forbidden, "2002:7f00:1::1 2001:0:1:2:3:4:5601:5601 ::ffff:0:169.254.169.254"),
         ];

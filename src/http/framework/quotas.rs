@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub enum QuotaKey {
     /// A token, wherever it comes from.
     Token(String),
-    /// Client address, for a request without a token.
+    /// [`Peer::quota_address`] of the client, for a request without a token.
     Address(IpAddr),
 }
 
@@ -29,7 +29,7 @@ impl QuotaKey {
     pub fn of(identity: Option<&Identity>, peer: &Peer) -> Self {
         match identity.and_then(Identity::token) {
             Some(token) => Self::Token(token.id.to_string()),
-            None => Self::Address(peer.address),
+            None => Self::Address(peer.quota_address()),
         }
     }
 }
@@ -94,7 +94,7 @@ impl Quotas {
     /// Counts a connection for as long as the share lives; none when there are too many.
     pub fn connection(&self, peer: &Peer) -> Option<QuotaGuard<IpAddr>> {
         let most = if self.is_exempt(peer) { usize::MAX } else { self.max_connections };
-        self.connections.take(peer.address, most)
+        self.connections.take(peer.quota_address(), most)
     }
 
     /// Removes the entries without recent requests.
@@ -166,6 +166,7 @@ mod tests {
     fn each_address_has_own_quota_and_loopback_is_exempt() {
         let quotas = quotas(false);
         let taken = |address: &str| (0..10).filter(|_| quotas.request(None, &peer(address)).is_ok()).count();
+        assert_eq!((taken("2001:db8::1"), taken("2001:db8::2"), taken("2001:db8:0:1::1")), (3, 0, 3));
         assert_eq!((taken("192.0.2.1"), taken("192.0.2.2"), taken("127.0.0.1")), (3, 3, 10));
         let refused = quotas.request(None, &peer("192.0.2.1")).unwrap_err();
         assert_eq!((refused.status().as_u16(), refused.code()), (429, ProblemCode::RateLimited));

@@ -38,6 +38,8 @@ use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
+/// Target of log lines that a client without a token can cause; none of them becomes an event.
+pub const ANONYMOUS: &str = "anonymous";
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// Everything that a request meets on its way.
@@ -119,7 +121,7 @@ impl Pipeline {
             // From here on it is as if the page were ours: who signed in here counts.
             origin::strip_cross_origin(&mut request.headers);
         }
-        let mut secrecy = Secrecy::Plain;
+        let (mut secrecy, peer) = (Secrecy::Plain, request.peer.clone());
         let (metrics, outcome) = match found {
             RouteMatch::Endpoint(endpoint, params) => {
                 secrecy = endpoint.secrecy;
@@ -137,8 +139,8 @@ impl Pipeline {
                 (&self.unrouted, admitted.and_then(|()| Err(ApiError::no_route())))
             }
         };
-        let mut response =
-            outcome.map_or_else(|error| render(error, &id, secrecy, error_format), Reply::into_response);
+        let mut response = outcome
+            .map_or_else(|error| render(error, &id, secrecy, error_format, &peer), Reply::into_response);
         match page {
             Some(headers) => Origins::add_codec_headers(&headers, response.headers_mut()),
             None => self.origins.add_headers(asked_by.as_ref(), response.headers_mut()),
@@ -185,6 +187,9 @@ impl Pipeline {
     fn identify(&self, endpoint: &Endpoint, request: &RawRequest) -> Result<Identity, ApiError> {
         let identity = auth::identify(&self.context, &request.headers, &request.peer, endpoint.access);
         self.context.quotas().request(identity.as_ref().ok(), &request.peer)?;
+        if identity.as_ref().is_ok_and(|identity| identity.token().is_some()) {
+            request.peer.set_known();
+        }
         identity
     }
 
@@ -260,11 +265,33 @@ fn panicked() -> ApiError {
     ApiError::new(ProblemCode::Internal, "the server failed on this request; its log says how")
 }
 
-fn render(error: ApiError, id: &RequestId, secrecy: Secrecy, error_format: ErrorFormat) -> Response {
+/// Answers a request that has no path, such as `CONNECT`, before it reaches the filter.
+pub(crate) fn refuse_method(
+    context: &Context,
+    method: &Method,
+    headers: &HeaderMap,
+    peer: &Peer,
+) -> Response {
+    let id = RequestId::of(headers);
+    let error = context.quotas().request(None, peer).err().unwrap_or_else(|| {
+        ApiError::new(ProblemCode::MethodNotAllowed, format!("{method} is not served here")).with_allow(String::new())
+    });
+    add_common_headers(render(error, &id, Secrecy::Plain, ErrorFormat::Problem, peer), id)
+}
+
+fn render(
+    error: ApiError,
+    id: &RequestId,
+    secrecy: Secrecy,
+    error_format: ErrorFormat,
+    peer: &Peer,
+) -> Response {
     let code = error.code().as_str();
     // A client may have put a key into a wrong field: the response may quote it, the log may not.
     let detail = if secrecy.is_secret() { "left out" } else { error.detail() };
-    if error.status().is_server_error() {
+    if error.status().is_server_error() && !peer.is_known() {
+        tracing::warn!(target: ANONYMOUS, request_id = id.as_str(), code, detail, "a request failed");
+    } else if error.status().is_server_error() {
         tracing::warn!(request_id = id.as_str(), code, detail, "a request failed");
     } else {
         tracing::debug!(request_id = id.as_str(), code, detail, "a request was refused");

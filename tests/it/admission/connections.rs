@@ -280,6 +280,48 @@ async fn connections_over_the_limit_are_closed_and_server_continues() {
 }
 
 #[tokio::test]
+async fn caller_with_token_is_served_when_silent_ones_fill_up() {
+    let limits = [("ARBITER_HTTP__MAX_CONNECTIONS", "8"), ("ARBITER_HTTP__HEADER_READ_TIMEOUT_MS", "300000")];
+    let harness = Harness::with(&limits).await;
+    let mut silent = Vec::new();
+    for _ in 0..30 {
+        silent.push(harness.connect_and_write("GET").await);
+    }
+    // Over the limit, and served for longer than a silent one is kept.
+    let mut stream = harness.stream("?type=project.*", None).await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    stream.next(TIMEOUT).await.unwrap();
+    for connection in silent.drain(8..) {
+        assert_eq!(read_until_closed(connection).await, "", "one over the limit is closed without an answer");
+    }
+    harness.create("projects", json!({"id": "q", "name": "Q"})).await;
+    stream.next(TIMEOUT).await.unwrap();
+}
+
+#[tokio::test]
+async fn connect_without_token_is_refused_and_leaves_no_event() {
+    let harness = Harness::new().await;
+    let seq = harness.get("system/status").await["event_seq"].clone();
+    for _ in 0..3 {
+        let mut connection =
+            harness.connect_and_write("CONNECT a.example:443 HTTP/1.1\r\nhost: a.example\r\n\r\n").await;
+        let mut answer = [0; 12];
+        connection.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 405");
+    }
+    for (method, path) in [("TRACE", "/api/v1/beads"), ("BREW", "/"), ("OPTIONS", "*")] {
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", harness.address());
+        let said = read_until_closed(harness.connect_and_write(&request).await).await;
+        assert!(said.starts_with("HTTP/1.1 4") || said.starts_with("HTTP/1.1 204"), "{method}: {said}");
+    }
+    // An event of the caller's own is the next one.
+    let told = harness.ask("POST", "events", Some(&json!({"message": "m"}))).await.json();
+    assert_eq!(told["seq"].as_u64().unwrap(), seq.as_u64().unwrap() + 1, "{}", harness.server.stderr_text());
+    assert!(!harness.server.stderr_text().contains("panicked"), "{}", harness.server.stderr_text());
+}
+
+#[tokio::test]
 async fn request_times_out_but_streams_do_not() {
     let limits = [("ARBITER_HTTP__REQUEST_TIMEOUT_MS", "400"), ("ARBITER_HTTP__STREAM_KEEP_ALIVE_MS", "300")];
     let harness = Harness::with(&limits).await;

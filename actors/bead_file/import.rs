@@ -214,6 +214,9 @@ impl BeadReader {
             return self.send(Imported::Refused(line, why));
         }
         let id = self.id(&file.id);
+        if let Err(problem) = BeadId::parse(id.as_str()) {
+            return self.send(Imported::Refused(line, problem.to_string()));
+        }
         if !self.seen.insert(id.to_string()) {
             return self.send(Imported::Refused(line, format!("{id} is in the file twice")));
         }

@@ -120,6 +120,10 @@ pub fn check(
             found.push(unfit(key, format!("needs `{other}` as well")));
         }
     }
+    if !temporal.ui_url.is_empty() && !is_web_page(&temporal.ui_url) {
+        let detail = "must be a url that begins with http:// or https://, such as https://temporal.example";
+        found.push(unfit("temporal.ui_url", detail.to_owned()));
+    }
     for (kind, queue) in &temporal.queues {
         let key = format!("temporal.queues.{kind}");
         if !Temporal::default().queues.contains_key(kind) {
@@ -162,6 +166,12 @@ pub fn check(
     found
 }
 
+/// Returns whether a text is the URL of a page, which has an origin.
+fn is_web_page(text: &str) -> bool {
+    let url = url::Url::parse(text).ok();
+    url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
 /// Returns whether a text is an origin as browsers send it: scheme, host and optional port.
 fn is_origin(text: &str) -> bool {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
@@ -172,6 +182,22 @@ fn is_origin(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::config::load::values_of;
+
+    #[test]
+    fn temporal_page_without_scheme_is_refused() {
+        let problems = |ui_url: &str| {
+            let mut settings = Settings::default();
+            settings.temporal.ui_url = ui_url.to_owned();
+            check(&settings, &values_of(&settings), &BTreeMap::new()).len()
+        };
+        for good in ["", "http://localhost:8233", "https://temporal.example/path"] {
+            assert_eq!(problems(good), 0, "{good}");
+        }
+        // The origin of these is opaque: `null`, as of any sandboxed page.
+        for bad in ["localhost:8233", "temporal.example", "/path", "file:///x", "data:text/html,x"] {
+            assert_eq!(problems(bad), 1, "{bad}");
+        }
+    }
 
     #[test]
     fn number_setting_has_a_range_that_contains_its_default() {

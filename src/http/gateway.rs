@@ -82,7 +82,8 @@ pub fn endpoints() -> Vec<Endpoint> {
             .unlimited()
             .conversation()
             .summary("OpenAI's chat completions, over the registered providers")
-            .answers::<Value>(200),
+            .answers::<Value>(200)
+            .answers_as(200, "text/event-stream"),
         Endpoint::get("/v1/models", models)
             .openai()
             .scope(ProjectScope::Unscoped)

@@ -4,6 +4,7 @@
 
 use crate::cli::ui::failure::Failure;
 use crate::cli::ui::table::{self, Column, Emphasis};
+use arbiter_core::kernel::display::is_directional;
 use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
 
@@ -56,7 +57,7 @@ impl Output {
     pub fn json(&self, value: &Value) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(value)
             .map_err(|error| Failure::Failed(format!("cannot write JSON: {error}")))?;
-        self.text(&text)
+        self.text(&escape_directional(&text))
     }
 
     /// Text, ended by a line break.
@@ -73,6 +74,18 @@ impl Output {
             _ => Failure::io("cannot write to standard output", source),
         })
     }
+}
+
+/// JSON text in which no character changes the direction of text: they are written as escapes, which mean the same.
+fn escape_directional(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        match is_directional(character) {
+            true => text.push_str(&format!("\\u{:04x}", u32::from(character))),
+            false => text.push(character),
+        }
+    }
+    text
 }
 
 /// Prints a note for the operator on standard error.

@@ -3,6 +3,7 @@
 //! Owns the layout: columns as wide as their content, long cells cut, and nothing in a cell that a
 //! terminal would obey. Knows no entity.
 
+use arbiter_core::kernel::display::is_shown;
 use serde_json::Value;
 
 /// The widest a cell of a list may be, in characters.
@@ -77,12 +78,13 @@ pub fn one_line(text: &str) -> String {
     printable(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// `text` without control characters but line breaks; tabs become blanks.
+/// `text` without control characters but line breaks, and without what changes the direction of text; tabs become
+/// blanks.
 pub fn printable(text: &str) -> String {
     text.replace("\r\n", "\n")
         .chars()
         .map(|character| if character == '\t' { ' ' } else { character })
-        .filter(|character| *character == '\n' || !character.is_control())
+        .filter(|character| *character == '\n' || is_shown(*character))
         .collect()
 }
 

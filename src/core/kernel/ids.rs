@@ -8,10 +8,17 @@ use std::fmt;
 
 /// The longest id a client may choose, in bytes.
 pub const MAX_ID_LEN: usize = 64;
+/// Ids that no bead may have: the words that stand in the place of an id in paths of the API.
+pub const RESERVED_BEAD_IDS: [&str; 3] = ["bulk", "claim", "ready"];
+
 /// Invalid id: the given text, shortened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not an id: {0:?}; an id matches ^[a-z0-9][a-z0-9._-]{{0,63}}$")]
-pub struct InvalidId(pub String);
+pub enum InvalidId {
+    #[error("not an id: {0:?}; an id matches ^[a-z0-9][a-z0-9._-]{{0,63}}$")]
+    Form(String),
+    #[error("not an id: {0:?} is a word of the API's paths")]
+    Reserved(String),
+}
 
 /// Returns whether a client may choose this text as an id: `^[a-z0-9][a-z0-9._-]{0,63}$`, and none of the
 /// words that mean "nothing" somewhere.
@@ -38,7 +45,7 @@ pub fn base36(random: [u8; 16], length: usize) -> String {
 }
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $prefix:literal, $digits:literal) => {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $digits:literal $(, reserved $reserved:expr)?) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
@@ -52,10 +59,13 @@ macro_rules! id {
 
             /// The id a client chose.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                $(if $reserved.contains(&text) {
+                    return Err(InvalidId::Reserved(text.to_owned()));
+                })?
                 if is_valid_id(text) {
                     Ok(Self(text.to_owned()))
                 } else {
-                    Err(InvalidId(text.chars().take(80).collect()))
+                    Err(InvalidId::Form(text.chars().take(80).collect()))
                 }
             }
 
@@ -84,7 +94,7 @@ id!(
 );
 id!(
     /// A bead (work item).
-    BeadId, "bd-", 8
+    BeadId, "bd-", 8, reserved RESERVED_BEAD_IDS
 );
 id!(
     /// A decision.
@@ -141,6 +151,14 @@ mod tests {
         }
         for bad in ["", "-a", "A", "a b", "a/b", "null", "é", &"a".repeat(65)] {
             assert!(!is_valid_id(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn word_of_the_paths_is_no_bead_id() {
+        for word in RESERVED_BEAD_IDS {
+            assert_eq!(BeadId::parse(word), Err(InvalidId::Reserved(word.to_owned())));
+            assert!(AgentId::parse(word).is_ok() && BeadId::parse(&format!("{word}-1")).is_ok());
         }
     }
 

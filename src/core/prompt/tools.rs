@@ -2,6 +2,7 @@
 
 use crate::bead::handoff::HandoffTarget;
 use crate::kernel::ids::AgentId;
+use crate::kernel::objects_only::ObjectsOnly;
 use crate::prompt::reasoning::strip_reasoning;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -198,7 +199,7 @@ pub fn parse_tool_call(name: &str, arguments: &str) -> Result<Action, String> {
 }
 
 fn parse_action(value: Value) -> Result<Action, String> {
-    let raw: RawAction = serde_json::from_value(value).map_err(|e| e.to_string())?;
+    let raw = RawAction::deserialize(ObjectsOnly(value)).map_err(|e| e.to_string())?;
     let action = Action::try_from(raw)?;
     let said = match &action {
         Action::Finish { summary } => summary,

@@ -170,7 +170,8 @@ pub fn endpoints() -> Vec<Endpoint> {
             .unlimited()
             .query(EXPORT_PARAMS)
             .summary("Write the project's file of beads, or answer with it")
-            .answers::<ExportView>(200),
+            .answers::<ExportView>(200)
+            .answers_as(200, "application/x-ndjson"),
     ]
 }
 

@@ -66,7 +66,8 @@ pub fn endpoints() -> Vec<Endpoint> {
             .query(QUERY)
             .unlimited()
             .summary("Beads and what they wait for, as JSON, Graphviz DOT or Mermaid")
-            .answers::<GraphView>(200),
+            .answers::<GraphView>(200)
+            .answers_as(200, PLAIN),
     ]
 }
 
@@ -82,7 +83,8 @@ async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
         BeadFilter { project_id: project.clone(), within: request.within(), ..BeadFilter::default() };
     let (mut beads, mut cursor, now) = (Vec::new(), None, request.now());
     loop {
-        let page = store.beads(filter.clone(), PageRequest { limit: CHUNK, cursor }).await?;
+        let mut page = store.beads(filter.clone(), PageRequest { limit: CHUNK, cursor }).await?;
+        request.hide_foreign_links(&mut page.items).await?;
         beads.extend(page.items.into_iter().map(|detail| BeadView::new(detail, now)));
         cursor = page.next;
         if cursor.is_none() {

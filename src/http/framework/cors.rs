@@ -35,7 +35,9 @@ impl Origins {
     /// Adds the page at this URL, which may use the codec.
     #[must_use]
     pub fn with_codec_page(self, url: &str) -> Self {
-        let origin = url::Url::parse(url).ok().map(|url| url.origin().ascii_serialization());
+        // An opaque origin is written `null`, which every sandboxed page sends.
+        let origin = url::Url::parse(url).ok().map(|url| url.origin()).filter(url::Origin::is_tuple);
+        let origin = origin.map(|origin| origin.ascii_serialization());
         Self { codec_page: origin, ..self }
     }
 

@@ -84,6 +84,8 @@ pub struct Endpoint {
     pub body: Option<RequestBody>,
     /// Its successful answers: status and schema; no schema means no JSON.
     pub answers: Vec<(u16, Option<SchemaOf>)>,
+    /// Content types besides JSON of its answers: status and type.
+    pub other_types: Vec<(u16, &'static str)>,
     /// The part of a request that says to which project it belongs.
     pub scope: ProjectScope,
     /// The treatment of an `Idempotency-Key`.
@@ -120,6 +122,7 @@ impl Endpoint {
             query: Vec::new(),
             body: None,
             answers: Vec::new(),
+            other_types: Vec::new(),
             scope: ProjectScope::Closed,
             idempotency: Idempotency::Kept,
             error_format: ErrorFormat::Problem,
@@ -256,6 +259,16 @@ impl Endpoint {
     #[must_use]
     pub fn answers_without_json(mut self, status: u16) -> Self {
         self.answers.push((status, None));
+        self
+    }
+
+    /// A successful answer of another content type than JSON, or of that as well.
+    #[must_use]
+    pub fn answers_as(mut self, status: u16, content_type: &'static str) -> Self {
+        if !self.answers.iter().any(|(known, _)| *known == status) {
+            self.answers.push((status, None));
+        }
+        self.other_types.push((status, content_type));
         self
     }
 

@@ -66,7 +66,9 @@ pub async fn answer(endpoint: &Endpoint, mut call: ApiRequest) -> Result<Reply, 
         }
         return match replay(kept) {
             Some(reply) => Ok(reply),
-            None => repeated("the request was carried out, but its answer was lost; read what it made"),
+            None => repeated(
+                "the request was carried out, but its answer is not kept: it was a stream, or was lost",
+            ),
         };
     }
     let now = call.now();
@@ -81,8 +83,10 @@ pub async fn answer(endpoint: &Endpoint, mut call: ApiRequest) -> Result<Reply, 
     call.keep = Some(Box::new(kept.clone()));
     let reply = (endpoint.handler)(call).await?;
     let mut unit = Unit::new(now, "system", "http");
+    // What is not known is no empty answer: a repeat is refused.
+    let status = if reply.is_stream() { 0 } else { reply.status().as_u16() };
     unit.change(Change::CompleteAnswer(KeptAnswer {
-        status: reply.status().as_u16(),
+        status,
         location: reply.headers().get(LOCATION).and_then(|place| place.to_str().ok()).map(str::to_owned),
         answer: String::from_utf8_lossy(reply.body()).into_owned(),
         ..kept

@@ -105,7 +105,8 @@ pub fn endpoints() -> Vec<Endpoint> {
             .access(Access::Operator)
             .unlimited()
             .summary("Ask about the company; the best provider answers from the facts")
-            .answers::<AnswerView>(200),
+            .answers::<AnswerView>(200)
+            .answers_as(200, "text/event-stream"),
         Endpoint::get("/api/v1/repl/history", history)
             .scope(ProjectScope::Unscoped)
             .query(PAGE)

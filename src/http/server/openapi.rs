@@ -5,6 +5,7 @@ use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::server::routes;
 use crate::http::wire::body::BodyLimit;
+use crate::http::wire::openai_error::ErrorFormat;
 use crate::http::wire::problem::{Problem, ProblemType};
 use crate::http::wire::query::{Kind, QueryField};
 use crate::http::wire::reply::Reply;
@@ -30,7 +31,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             .scope(ProjectScope::Unscoped)
             .access(Access::Public)
             .summary("This document as YAML")
-            .answers_without_json(200),
+            .answers_as(200, "application/yaml"),
     ]
 }
 
@@ -86,10 +87,16 @@ fn describe(endpoints: &[Endpoint]) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas.finish(),
-            "responses": {"Problem": {
-                "description": "What went wrong (RFC 9457); x-problem-types lists every type",
-                "content": {"application/problem+json": {"schema": problem}},
-            }},
+            "responses": {
+                "Problem": {
+                    "description": "What went wrong (RFC 9457); x-problem-types lists every type",
+                    "content": {"application/problem+json": {"schema": problem}},
+                },
+                "OpenAiError": {
+                    "description": "What went wrong, as OpenAI's clients expect it: `error` has `message`, `type` and `code`",
+                    "content": {"application/json": {"schema": {"type": "object"}}},
+                },
+            },
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -106,7 +113,14 @@ fn operation(endpoint: &Endpoint, schemas: &mut Schemas) -> Value {
     for (status, schema) in &endpoint.answers {
         responses.insert(status.to_string(), answer(*status, *schema, schemas));
     }
-    responses.insert("default".to_owned(), json!({"$ref": "#/components/responses/Problem"}));
+    for (status, content_type) in &endpoint.other_types {
+        responses[&status.to_string()]["content"][content_type] = json!({"schema": {"type": "string"}});
+    }
+    let failed = match endpoint.error_format {
+        ErrorFormat::Problem => "#/components/responses/Problem",
+        ErrorFormat::OpenAi => "#/components/responses/OpenAiError",
+    };
+    responses.insert("default".to_owned(), json!({"$ref": failed}));
     let mut operation = json!({
         "operationId": operation_id(endpoint),
         "summary": endpoint.summary,

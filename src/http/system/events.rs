@@ -136,7 +136,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             .query(RESUME)
             .unlimited()
             .summary("Events as they happen, as server-sent events; resumes behind Last-Event-ID")
-            .answers_without_json(200),
+            .answers_as(200, "text/event-stream"),
         Endpoint::get("/api/v1/events/stats", stats)
             .scope(ProjectScope::CheckedByHandler)
             .query(PROJECT)

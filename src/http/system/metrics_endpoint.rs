@@ -19,7 +19,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/metrics", show)
             .scope(ProjectScope::Unscoped)
             .summary("Metrics in Prometheus' text format")
-            .answers_without_json(200),
+            .answers_as(200, TEXT),
     ]
 }
 

@@ -4,6 +4,7 @@ use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 
+const PLAIN: &str = "text/plain; charset=utf-8";
 const TEXT: &str = concat!(
     "Arbiter ",
     env!("CARGO_PKG_VERSION"),
@@ -17,10 +18,10 @@ pub fn endpoints() -> Vec<Endpoint> {
             .scope(ProjectScope::Unscoped)
             .access(Access::Public)
             .summary("A line that says where the API is described")
-            .answers_without_json(200),
+            .answers_as(200, PLAIN),
     ]
 }
 
 async fn show(_: ApiRequest) -> Result<Reply, ApiError> {
-    Ok(Reply::text("text/plain; charset=utf-8", TEXT))
+    Ok(Reply::text(PLAIN, TEXT))
 }

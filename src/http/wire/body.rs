@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::http::wire::problem::ApiError;
+use arbiter_core::kernel::objects_only::ObjectsOnly;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::FieldProblem;
 use arbiter_vault::{Scrubbed, on_scrubbed_stack};
@@ -169,7 +170,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], secrecy: Secrecy) -> Result<T, ApiEr
         return Err(ApiError::fields(vec![FieldProblem { pointer: String::new(), detail }]));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let value = serde_path_to_error::deserialize(ObjectsOnly(&mut deserializer)).map_err(|error| {
         let path = error.path().clone();
         describe(&path, error.inner(), secrecy)
     })?;

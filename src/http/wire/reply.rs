@@ -30,6 +30,7 @@ pub struct Reply {
     response: Response,
     /// The body, unless it is a stream.
     body: Bytes,
+    is_stream: bool,
 }
 
 impl Reply {
@@ -37,7 +38,7 @@ impl Reply {
         let mut response = Response::new(body.clone().into());
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, content_type);
-        Self { response, body }
+        Self { response, body, is_stream: false }
     }
 
     /// JSON.
@@ -82,7 +83,8 @@ impl Reply {
 
     /// Nothing but success.
     pub fn no_content() -> Self {
-        Self { response: Response::default(), body: Bytes::new() }.with_status(StatusCode::NO_CONTENT)
+        Self { response: Response::default(), body: Bytes::new(), is_stream: false }
+            .with_status(StatusCode::NO_CONTENT)
     }
 
     /// A part of a list, with a link to the next one.
@@ -129,7 +131,7 @@ impl Reply {
         });
         let mut response = warp::reply::stream(shared).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Self { response, body: Bytes::new() }.with_header(CACHE_CONTROL, "no-cache")
+        Self { response, body: Bytes::new(), is_stream: true }.with_header(CACHE_CONTROL, "no-cache")
     }
 
     /// With another status.
@@ -157,6 +159,11 @@ impl Reply {
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.response.status()
+    }
+
+    /// Returns whether the body is a stream.
+    pub fn is_stream(&self) -> bool {
+        self.is_stream
     }
 
     /// The body; empty for a stream.

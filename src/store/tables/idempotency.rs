@@ -42,10 +42,12 @@ fn insert(connection: &Connection, verb: &str, kept: &KeptAnswer) -> Result<usiz
     ])?)
 }
 
-/// Keeps a request with the change it made; a second one of the same key is refused.
+/// Keeps a request with the change it made; a second one of the same key is refused. The request itself may have been
+/// kept before its change, without an answer, as it is for one that is answered by a stream.
 pub(crate) fn put(connection: &Connection, kept: &KeptAnswer) -> Result<(), StoreError> {
     match insert(connection, "INSERT OR IGNORE", kept)? {
         1 => Ok(()),
+        _ if get(connection, &kept.request)?.as_ref() == Some(kept) => Ok(()),
         _ => Err(Refusal::conflict(
             ProblemCode::RequestRepeated,
             "a request with this Idempotency-Key was carried out meanwhile",

@@ -183,3 +183,23 @@ async fn console_history_follows_the_reach_of_the_token() {
         assert_eq!(asked, expected);
     }
 }
+
+#[tokio::test]
+async fn streamed_answer_repeated_by_its_key_is_refused() {
+    let harness = Harness::new().await;
+    let provider = harness.setup(Script::always(Reply::text("All is well.")), &[]).await;
+    let question = json!({"message": "How are we?", "stream": true});
+    let ask = async |key: &str| {
+        harness.server.ask("POST", "/api/v1/repl", &[("idempotency-key", key)], Some(&question)).await
+    };
+    let first = ask("one").await;
+    assert_eq!(first.status, 200);
+    assert!(String::from_utf8_lossy(&first.body).contains("event: answer"), "{:?}", first.body);
+    let chats = provider.chat_count();
+    for _ in 0..2 {
+        problem(&ask("one").await, 409, "request-repeated");
+    }
+    assert_eq!(provider.chat_count(), chats, "a repeat asks nobody");
+    assert!(String::from_utf8_lossy(&ask("two").await.body).contains("event: answer"));
+    assert_eq!(harness.get("repl/history").await.as_array().map(Vec::len), Some(2));
+}

@@ -278,6 +278,40 @@ async fn bead_file_import_reports_bad_lines_and_takes_the_rest() {
 }
 
 #[tokio::test]
+async fn bead_id_of_a_path_word_is_refused_everywhere() {
+    let harness = Harness::new().await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    let words = ["ready", "bulk", "claim", "Upper", "a/b", "a b", "..", "null"];
+    let line = |id: &str| {
+        let at = "2026-11-20T10:00:00Z";
+        json!({"_type": "issue", "id": id, "title": "t", "status": "open", "priority": 1, "issue_type": "task",
+            "created_at": at, "updated_at": at})
+        .to_string()
+    };
+    let mut text = words.map(line).join("\n");
+    text.push_str(&format!("\n{}\n", line("ready-1")));
+    for word in words {
+        let new = json!({"id": word, "title": "t", "project_id": "p"});
+        problem(&harness.ask("POST", "beads", Some(&new)).await, 422, "invalid");
+        let many = json!({"beads": [new]});
+        problem(&harness.ask("POST", "beads/bulk", Some(&many)).await, 422, "invalid");
+    }
+    let report = harness.imported("", &text).await;
+    assert_eq!(
+        (&report["created"], report["refused"].as_array().unwrap().len()),
+        (&json!(1), words.len()),
+        "{report}"
+    );
+    assert_eq!(harness.get("beads").await.as_array().map(Vec::len), Some(1));
+    // With a prefix the words are beads like any other.
+    let report = harness.imported("?prefix=x", &line("claim")).await;
+    assert_eq!(
+        (&report["created"], &harness.get("beads/x-claim").await["id"]),
+        (&json!(1), &json!("x-claim"))
+    );
+}
+
+#[tokio::test]
 async fn bead_file_import_of_both_yaml_dialects_keeps_all_fields() {
     for tree in ["yaml", "yaml-squeezed"] {
         let harness = Harness::new().await;

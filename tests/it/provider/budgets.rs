@@ -160,6 +160,16 @@ async fn budgeted_call_costs_at_most_what_is_set_aside() {
     assert_eq!(sent_limits(&provider), (Value::Null, json!(8_192)));
 }
 
+#[tokio::test]
+async fn list_in_the_place_of_an_object_is_refused() {
+    let harness = Harness::new().await;
+    let positional = json!({"budgets": [["total", "day", 1.0]]});
+    let told = problem(&harness.ask("PUT", "budgets", Some(&positional)).await, 422, "invalid");
+    assert_eq!(told["errors"][0]["pointer"], "/budgets/0", "{told}");
+    problem(&harness.ask("PUT", "budgets", Some(&json!([[]]))).await, 422, "invalid");
+    assert_eq!(harness.get("budgets").await, json!([]));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agent_chat_is_billed_to_its_own_project() {
     let (harness, provider) = start_priced().await;

@@ -2,6 +2,7 @@
 
 use crate::runtime::reply::{self, AskError};
 use arbiter_core::kernel::call::ErrorKind;
+use arbiter_core::kernel::limits::MIN_PASSWORD_CHARS;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::StoreError;
@@ -128,7 +129,10 @@ impl From<VaultError> for Error {
                 Self::Refused(Refusal::conflict(ProblemCode::Changed, error.to_string()))
             }
             VaultError::Iterations(_) => Self::Refused(Refusal::field("iterations", error.to_string())),
-            VaultError::EmptyPassword => Self::Refused(Refusal::field("password", "must not be empty")),
+            VaultError::ShortPassword => Self::Refused(Refusal::field(
+                "password",
+                format!("must have at least {MIN_PASSWORD_CHARS} characters"),
+            )),
             VaultError::Full => Self::Store(StoreError::Full),
             other => Self::Vault(VaultAccessError::Failed(other)),
         }

@@ -29,6 +29,7 @@ use crate::vault::entries::PROVIDER_KEY;
 use crate::vault::open_vault::OpenVault;
 use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
+use arbiter_core::kernel::key_text;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::token::Role;
 use arbiter_core::model::catalog::{Catalog, OfferedModel};
@@ -37,7 +38,7 @@ use arbiter_core::provider::edit::{Enabled, NewProvider, ProviderPatch};
 use arbiter_core::provider::{HeartbeatResult, Provider};
 use arbiter_store::Change;
 use arbiter_vault::NewEntry;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::sync::{Arc, Weak};
 
 /// Purpose of keys for provider calls.
@@ -92,6 +93,7 @@ impl ProvidersHandle {
             Some(text) => ProviderId::parse(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => ProviderId::from_random(random::bytes16()),
         };
+        check_key_text(api_key.as_ref())?;
         let key_id = api_key.as_ref().map(|_| own_key_id(&id));
         let requires_key = if api_key.is_some() { Some(true) } else { new.requires_key };
         let provider = NewProvider { requires_key, ..new }.build(id, key_id.clone(), self.0.clock.now())?;
@@ -167,6 +169,7 @@ impl ProvidersHandle {
         let seen = found.as_ref().filter(|before| is_checked && key_rights::is_moved(before, &patch));
         let if_match = caller.if_match.or(seen.map(|before| before.revision));
         let caller = &Caller { if_match, ..caller.clone() };
+        check_key_text(api_key.as_ref())?;
         let client_key = patch.client_key_id.clone().flatten().map(KeyId::from_trusted);
         self.check_client_key(client_key.as_ref()).await?;
         // A provider that is not there is said before a key that is not.
@@ -374,6 +377,14 @@ impl ProvidersHandle {
 /// Returns the id of a key that was given together with its provider.
 pub(crate) fn own_key_id(id: &ProviderId) -> KeyId {
     KeyId::from_trusted(format!("{PROVIDER_KEY}{id}"))
+}
+
+/// Refuses a key that no header can carry.
+fn check_key_text(api_key: Option<&SecretString>) -> Result<(), Refusal> {
+    match api_key.and_then(|key| key_text::problem(key.expose_secret())) {
+        Some(problem) => Err(Refusal::field("api_key", problem)),
+        None => Ok(()),
+    }
 }
 
 fn key_entry(provider: &Provider, id: KeyId, host: &str) -> NewEntry {

@@ -21,6 +21,7 @@ use crate::vault::actor::{Command, KeyUse, VaultActor};
 use crate::vault::open_vault::{OpenVault, RolledBack};
 use crate::vault::transfer::ImportedKeys;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
+use arbiter_core::kernel::key_text;
 use arbiter_core::kernel::limits;
 use arbiter_core::kernel::refusal::{Problems, Refusal};
 use arbiter_core::kernel::time::Timestamp;
@@ -28,7 +29,7 @@ use arbiter_core::kernel::vault::Status;
 use arbiter_providers::{Endpoint, EndpointPolicy, HttpPolicy, SocketPolicy};
 use arbiter_store::Unit;
 use arbiter_vault::{EntryInfo, Iterations, NewEntry, OnConflict};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::sync::{Arc, Weak};
 
 /// Purposes of keys.
@@ -232,6 +233,7 @@ impl VaultHandle {
         let known = PURPOSES.contains(&entry.purpose.as_str());
         problems.require(known, "purpose", limits::must_be_one_of(&PURPOSES));
         problems.finish()?;
+        check_text(&entry.purpose, &value)?;
         let entry = NewEntry { allowed_hosts: hosts(&entry.allowed_hosts)?, ..entry };
         self.store_with(caller.unit_again(self.0.clock.now(), "vault"), entry, value).await
     }
@@ -257,6 +259,8 @@ impl VaultHandle {
         value: SecretString,
         allowed_hosts: Option<Vec<String>>,
     ) -> Result<EntryInfo, Error> {
+        let purpose = self.0.open_vault.snapshot().keys.get(id.as_str()).map(|entry| entry.purpose.clone());
+        check_text(purpose.as_deref().unwrap_or_default(), &value)?;
         let allowed_hosts = allowed_hosts.map(|given| hosts(&given)).transpose()?;
         let (caller, id) = (caller.clone(), id.clone());
         self.ask(|answer| Command::Replace { caller, id, value, allowed_hosts, answer }).await
@@ -278,6 +282,14 @@ impl VaultHandle {
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
         self.0.vault.ask(SINGLETON_ID, command).await
+    }
+}
+
+/// Refuses a provider's key that no header can carry.
+fn check_text(purpose: &str, value: &SecretString) -> Result<(), Refusal> {
+    match key_text::problem(value.expose_secret()) {
+        Some(problem) if purpose == PURPOSES[0] => Err(Refusal::field("value", problem)),
+        _ => Ok(()),
     }
 }
 

@@ -164,11 +164,6 @@ pub(crate) fn decrypt_text(
     std::str::from_utf8(&plaintext).ok().map(SecretString::from)
 }
 
-/// Returns whether the secret is empty.
-pub(crate) fn is_empty(secret: &SecretString) -> bool {
-    secret.expose_secret().is_empty()
-}
-
 /// Encodes associated data unambiguously: each part follows its length (8 bytes, big endian).
 pub(crate) fn length_prefixed<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut data = Vec::new();

@@ -3,6 +3,7 @@
 //! No variant carries a secret: neither a value, a password nor file contents.
 
 use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::limits::MIN_PASSWORD_CHARS;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -18,9 +19,9 @@ pub enum VaultError {
     /// The password does not open this vault. A damaged verifier gives the same error.
     #[error("wrong password")]
     WrongPassword,
-    /// A new vault or a new password needs at least one character.
-    #[error("the password is empty")]
-    EmptyPassword,
+    /// The password of a new vault or file, or a new password.
+    #[error("a new password must have at least {MIN_PASSWORD_CHARS} characters")]
+    ShortPassword,
     #[error("no key {0}")]
     NotFound(KeyId),
     /// An entry with this id already exists; a create never overwrites.

@@ -11,6 +11,7 @@ mod entry;
 mod error;
 mod format;
 mod iterations;
+mod password;
 mod permissions;
 mod rewrite;
 mod scrub;

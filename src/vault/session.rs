@@ -8,6 +8,7 @@ use crate::{
     cipher::{self, DerivedKey, Salt},
     entry::{Entry, Label},
     format::{Header, KeyFile, Verifier},
+    password,
 };
 use arbiter_core::kernel::ids::KeyId;
 use secrecy::SecretString;
@@ -36,8 +37,8 @@ impl Session {
         Self { password, seal_key: None, derived: BTreeMap::new(), unreadable: Vec::new() }
     }
 
-    /// Creates a session if the password is the file's and the seal is valid. Costs one derivation, and one
-    /// more for each v1 entry.
+    /// Creates a session if the password, in one of its forms, is the file's and the seal is valid. Costs one
+    /// derivation for each form, and one more for each v1 entry.
     pub(crate) fn authenticate(
         file: &KeyFile,
         path: &Path,
@@ -49,6 +50,23 @@ impl Session {
 
     /// Does the same as [`Session::authenticate`], but stops reading v1 entries once `is_active` is false.
     pub(crate) fn authenticate_while(
+        file: &KeyFile,
+        path: &Path,
+        password: SecretString,
+        derive: DeriveFn<'_>,
+        is_active: Option<&AtomicBool>,
+    ) -> Result<Self, VaultError> {
+        let mut outcome = Err(VaultError::WrongPassword);
+        for form in password::forms(&password) {
+            outcome = Self::authenticate_form(file, path, form, &mut *derive, is_active);
+            if !matches!(outcome, Err(VaultError::WrongPassword)) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    fn authenticate_form(
         file: &KeyFile,
         path: &Path,
         password: SecretString,

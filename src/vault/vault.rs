@@ -18,6 +18,7 @@ use crate::{
     cipher,
     entry::{Entry, normalize_hosts},
     format::{Header, KeyFile, Verifier},
+    password,
     session::{DeriveFn, Session},
 };
 use arbiter_core::kernel::ids::KeyId;
@@ -127,7 +128,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::WrongPassword`], with nothing written and the state unchanged;
-    /// [`VaultError::EmptyPassword`] for a new vault; [`VaultError::Corrupt`] for a file changed without the
+    /// [`VaultError::ShortPassword`] for a new vault; [`VaultError::Corrupt`] for a file changed without the
     /// password; [`VaultError::Missing`] if the file has vanished; and the errors of reading and writing.
     pub fn unlock(&mut self, password: SecretString) -> Result<UnlockOutcome, VaultError> {
         self.unlock_with(password, &mut cipher::derive)
@@ -256,10 +257,7 @@ impl Vault {
     }
 
     fn initialize(&mut self, password: SecretString) -> Result<UnlockOutcome, VaultError> {
-        if cipher::is_empty(&password) {
-            return Err(VaultError::EmptyPassword);
-        }
-        let mut session = Session::new(password);
+        let mut session = Session::new(password::prepare_new(&password)?);
         let verifier = session.make_verifier(self.iterations)?;
         self.write(Some(session), verifier, BTreeMap::new())?;
         Ok(UnlockOutcome::Created)

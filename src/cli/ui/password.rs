@@ -69,7 +69,13 @@ pub fn from_file(path: &Path, data_directory: &Path) -> Result<SecretString, Fai
     // Every check uses the opened file, so that it cannot be replaced in between.
     let about = file.metadata().map_err(failed)?;
     if !about.is_file() {
-        return refused("is not a regular file");
+        // The pipe of a shell's <(command) has no name, and no one else can reach it.
+        let is_anonymous = resolved_path(&file).is_ok_and(|path| path.to_string_lossy().starts_with("pipe:"));
+        if !is_anonymous {
+            return refused("is not a regular file; it may be one, or the pipe of a shell's <(command)");
+        }
+        wait_for_data(&file).map_err(failed)?;
+        return secret::all_of(file, &name);
     }
     if about.uid() != rustix::process::geteuid().as_raw() {
         return refused("belongs to another user");
@@ -106,6 +112,13 @@ fn from_credential(path: &Path) -> Result<Option<SecretString>, Failure> {
 fn open(path: &Path, more: OFlags) -> Result<File, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | more;
     rustix::fs::open(path, flags, Mode::empty()).map(File::from)
+}
+
+/// Makes reads of a pipe wait for its writer.
+fn wait_for_data(pipe: &File) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(pipe)?;
+    rustix::fs::fcntl_setfl(pipe, flags - OFlags::NONBLOCK)?;
+    Ok(())
 }
 
 /// Returns the real path of an opened file, with every link resolved by the kernel.
@@ -181,6 +194,16 @@ mod tests {
             let failure = from_file(path, data.path()).unwrap_err();
             assert!(failure.to_string().contains("is not a regular file"), "{failure}");
         }
+    }
+
+    #[test]
+    fn password_from_an_anonymous_pipe_is_read_to_its_end() {
+        let data = tempfile::tempdir().unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+        let writing = std::thread::spawn(move || io::Write::write_all(&mut writer, b"correct horse\n"));
+        assert_eq!(from_file(&path, data.path()).unwrap().expose_secret(), "correct horse");
+        writing.join().unwrap().unwrap();
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! A key is never an argument: arguments are seen by every user of the machine and kept by shells.
 
 use crate::cli::ui::failure::Failure;
+use crate::cli::ui::output::note;
+use arbiter_core::kernel::key_text;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use std::{
@@ -33,15 +35,15 @@ impl KeySource {
     /// The key, if a source was named.
     pub fn read(&self) -> Result<Option<SecretString>, Failure> {
         if self.api_key_stdin {
-            return all_of(io::stdin().lock(), "standard input").map(Some);
+            return Ok(Some(mended(all_of(io::stdin().lock(), "standard input")?)));
         }
         if let Some(path) = &self.api_key_file {
             let name = path.display().to_string();
             let file =
                 fs::File::open(path).map_err(|source| Failure::io(format!("cannot read {name}"), source))?;
-            return all_of(file, &name).map(Some);
+            return Ok(Some(mended(all_of(file, &name)?)));
         }
-        if self.api_key_prompt { ask("API key: ").map(Some) } else { Ok(None) }
+        if self.api_key_prompt { Ok(Some(mended(ask("API key: ")?))) } else { Ok(None) }
     }
 
     /// The key; asked for when no source was named.
@@ -50,10 +52,24 @@ impl KeySource {
             return Ok(key);
         }
         if io::stdin().is_terminal() {
-            return ask("Key: ");
+            return ask("Key: ").map(mended);
         }
         Err(Failure::Usage("no key: give --api-key-stdin or --api-key-file, or run in a terminal".to_owned()))
     }
+}
+
+/// The key without what was copied along with it; a note says so. What cannot be mended is for the server to refuse.
+fn mended(key: SecretString) -> SecretString {
+    let text = Zeroizing::new(key_text::mended(key.expose_secret()));
+    let is_pem = key.expose_secret().contains("-----BEGIN ");
+    if is_pem || text.as_str() == key.expose_secret() || key_text::problem(&text).is_some() || text.is_empty()
+    {
+        return key;
+    }
+    note(
+        "note: the key was given with blanks, quotation marks, invisible characters or the word Bearer; they were left out",
+    );
+    SecretString::from(text.as_str())
 }
 
 /// Asks at the terminal without showing what is typed.
@@ -98,6 +114,17 @@ mod tests {
     fn key_input_drops_the_trailing_line_break() {
         for text in ["sk-1", "sk-1\n", "sk-1\r\n"] {
             assert_eq!(all_of(text.as_bytes(), "x").unwrap().expose_secret(), "sk-1");
+        }
+    }
+
+    #[test]
+    fn key_as_people_copy_it_is_mended() {
+        for text in ["sk-1", "\u{feff}sk-1\n", " Bearer sk-1 ", "\u{201c}sk-1\u{201d}"] {
+            assert_eq!(mended(all_of(text.as_bytes(), "x").unwrap()).expose_secret(), "sk-1", "{text:?}");
+        }
+        // The server says what is wrong with these.
+        for text in ["one\ntwo", "-----BEGIN KEY-----\nx\n-----END KEY-----"] {
+            assert_eq!(mended(all_of(text.as_bytes(), "x").unwrap()).expose_secret(), text);
         }
     }
 

@@ -15,6 +15,8 @@ pub const MAX_NAME: usize = 200;
 pub const MAX_DESCRIPTION: usize = 65_536;
 /// Longest comment on a bead or a project, in bytes.
 pub const MAX_COMMENT: usize = 65_536;
+/// Fewest characters of a new password of the vault.
+pub const MIN_PASSWORD_CHARS: usize = 8;
 /// Longest prompt or message to the console, in characters.
 pub const MAX_PROMPT: usize = 1_000_000;
 

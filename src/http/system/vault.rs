@@ -8,6 +8,7 @@ use crate::http::wire::serde_fields::Secret;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::{ImportedKeys, RolledBack, Unlocked};
 use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::limits::MIN_PASSWORD_CHARS;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::vault;
 use arbiter_vault::OnConflict;
@@ -253,8 +254,9 @@ async fn import(request: ApiRequest, body: ImportBody) -> Result<Reply, ApiError
 }
 
 fn check_new(password: &Secret) -> Result<(), ApiError> {
-    match password.0.expose_secret().is_empty() {
-        true => Err(ApiError::field("new_password", "must not be empty")),
-        false => Ok(()),
+    if password.0.expose_secret().chars().count() < MIN_PASSWORD_CHARS {
+        let detail = format!("must have at least {MIN_PASSWORD_CHARS} characters");
+        return Err(ApiError::field("new_password", detail));
     }
+    Ok(())
 }

@@ -7,6 +7,7 @@ use crate::{
     Iterations, OnConflict, Rewrite, RewrittenEntry, Vault, VaultError, cipher,
     entry::Entry,
     format::{Header, KeyFile},
+    password,
     rewrite::Kind,
     session::Session,
 };
@@ -127,7 +128,7 @@ impl Vault {
     /// Begins to re-encrypt all entries under another password. Costs the same as checking the old password.
     ///
     /// # Errors
-    /// [`VaultError::Locked`]; [`VaultError::WrongPassword`]; [`VaultError::EmptyPassword`].
+    /// [`VaultError::Locked`]; [`VaultError::WrongPassword`]; [`VaultError::ShortPassword`].
     pub fn begin_password_change(
         &self,
         old: SecretString,
@@ -135,9 +136,7 @@ impl Vault {
         iterations: Iterations,
     ) -> Result<Rewrite, VaultError> {
         let from = self.session_for(old)?;
-        if cipher::is_empty(&new) {
-            return Err(VaultError::EmptyPassword);
-        }
+        let new = password::prepare_new(&new)?;
         let rewrite = self.rewrite(Kind::Password, self.keys(), from, new);
         Ok(Rewrite { rounds: iterations, ..rewrite })
     }
@@ -146,7 +145,7 @@ impl Vault {
     /// password.
     ///
     /// # Errors
-    /// [`VaultError::Locked`]; [`VaultError::WrongPassword`]; [`VaultError::EmptyPassword`];
+    /// [`VaultError::Locked`]; [`VaultError::WrongPassword`]; [`VaultError::ShortPassword`];
     /// [`VaultError::NotFound`].
     pub fn begin_export(
         &self,
@@ -154,11 +153,11 @@ impl Vault {
         new: Option<SecretString>,
         ids: Option<&[KeyId]>,
     ) -> Result<Rewrite, VaultError> {
-        let from = self.session_for(password.clone())?;
-        let to = new.unwrap_or(password);
-        if cipher::is_empty(&to) {
-            return Err(VaultError::EmptyPassword);
-        }
+        let from = self.session_for(password)?;
+        let to = match new {
+            Some(new) => password::prepare_new(&new)?,
+            None => from.password(),
+        };
         let mut keys = self.keys();
         if let Some(ids) = ids {
             if let Some(unknown) = ids.iter().find(|id| !keys.contains_key(*id)) {

@@ -17,7 +17,7 @@ pub struct VaultReset {
     pub keys: Vec<String>,
     /// The files that were put aside.
     pub archived: Vec<ArchivedFile>,
-    /// Whether the next password creates a new vault because of this reset.
+    /// True if the next password creates a new vault because of this reset.
     pub is_changed: bool,
 }
 

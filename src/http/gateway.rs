@@ -178,8 +178,8 @@ fn event(data: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// The agent and the project that a chat is for. An agent's chat is for the agent's own project, whatever the
-/// request names; another chat is for the project that the request names, or for the only one that its token reaches.
+/// The agent and the project that a chat is for. An agent's chat is for the agent's own project, also when
+/// the request names another one, which is refused; another chat is for the project that the request names, or for the only one that its token reaches.
 async fn attribution(request: &ApiRequest) -> Result<(Option<String>, Option<String>), ApiError> {
     let store = &request.handles().store;
     let agent_id = request.identity.agent_id().map(str::to_owned);

@@ -106,8 +106,8 @@ impl KeyForms {
     }
 }
 
-/// Returns the characters of a key that stand in base64 whatever is around it, when `shift` bytes of a group are
-/// before it.
+/// Returns the characters that are the same in the base64 of every text with the key in it, when `shift` bytes of a
+/// group are before it.
 fn within_base64(engine: &impl Engine, key: &str, shift: usize) -> String {
     let text = engine.encode([&vec![0; shift][..], key.as_bytes()].concat());
     let begin = (shift * 8).div_ceil(6);

@@ -156,8 +156,8 @@ impl ApiRequest {
         Ok(self.identity.authority().require_project(project)?)
     }
 
-    /// Removes the beads that the token does not reach from what others have made of a bead: whom it blocks and
-    /// whose parent it is.
+    /// Removes the beads that the token does not reach from the links that others have made to a bead: the beads that
+    /// it blocks, and its children.
     ///
     /// # Errors
     /// As every read of the store.

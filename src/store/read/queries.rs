@@ -106,7 +106,7 @@ queries! {
     next_due(now: Timestamp) -> Option<Timestamp> = |c| read_ready::next_due(c, now);
     /// Every live lease.
     leases() -> Vec<Lease> = |c| leases::all(c);
-    /// Those of these beads that are in one of these projects.
+    /// Returns the beads among these that are in one of these projects.
     beads_within(ids: Vec<String>, projects: Vec<String>) -> HashSet<String> =
         |c| beads::within(c, &ids, &projects);
     /// The dependencies of one bead, outward.

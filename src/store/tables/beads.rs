@@ -176,7 +176,7 @@ pub struct BeadFilter {
     pub sort: BeadSort,
 }
 
-/// Those of these beads that are in one of these projects.
+/// Returns the beads among these that are in one of these projects.
 pub(crate) fn within(
     connection: &Connection,
     ids: &[String],

@@ -199,7 +199,7 @@ async fn streamed_answer_repeated_by_its_key_is_refused() {
     for _ in 0..2 {
         problem(&ask("one").await, 409, "request-repeated");
     }
-    assert_eq!(provider.chat_count(), chats, "a repeat asks nobody");
+    assert_eq!(provider.chat_count(), chats, "a repeat calls no provider");
     assert!(String::from_utf8_lossy(&ask("two").await.body).contains("event: answer"));
     assert_eq!(harness.get("repl/history").await.as_array().map(Vec::len), Some(2));
 }

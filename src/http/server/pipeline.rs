@@ -274,7 +274,8 @@ pub(crate) fn refuse_method(
 ) -> Response {
     let id = RequestId::of(headers);
     let error = context.quotas().request(None, peer).err().unwrap_or_else(|| {
-        ApiError::new(ProblemCode::MethodNotAllowed, format!("{method} is not served here")).with_allow(String::new())
+        ApiError::new(ProblemCode::MethodNotAllowed, format!("{method} is not served here"))
+            .with_allow(String::new())
     });
     add_common_headers(render(error, &id, Secrecy::Plain, ErrorFormat::Problem, peer), id)
 }

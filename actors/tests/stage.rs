@@ -33,7 +33,7 @@ impl Stage {
         let home = tempfile::tempdir().unwrap();
         let mut stage = Self { home, settings, clock, cast: None };
         stage.start().await;
-        stage.h().vault.unlock(&me(), SecretString::from("pass")).await.unwrap();
+        stage.h().vault.unlock(&me(), SecretString::from("password")).await.unwrap();
         stage
     }
 

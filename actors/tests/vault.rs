@@ -47,9 +47,9 @@ async fn failed_commit_releases_replaces_and_deletes_no_key() {
     let spare = KeyId::from_trusted("spare");
     assert!(matches!(h.vault.replace(&me(), &spare, secret("new"), None).await, Err(Error::Store(_))));
     assert!(matches!(h.vault.delete(&me(), &spare).await, Err(Error::Store(_))));
-    let changed = h.vault.change_password(&me(), secret("pass"), secret("other"), None).await;
+    let changed = h.vault.change_password(&me(), secret("password"), secret("other password"), None).await;
     assert!(matches!(changed, Err(Error::Store(_))));
-    let exported = h.vault.export(&me(), secret("pass"), None, None).await;
+    let exported = h.vault.export(&me(), secret("password"), None, None).await;
     assert!(matches!(exported, Err(Error::Store(_))));
     assert_eq!(key_file(&stage), before);
 

@@ -6,6 +6,7 @@ pub mod key_use;
 pub mod memory;
 pub mod missing;
 pub mod reset;
+pub mod typed;
 
 use crate::harness::program::{command, private_file, run};
 use crate::harness::{FAST_KDF, Harness, TIMEOUT};

@@ -100,7 +100,7 @@ fn first_password_creates_the_vault_and_later_opens_it() {
     let test_dir = test_dir();
     let mut vault = test_dir.open();
     assert_eq!(vault.state(), VaultState::Uninitialized);
-    assert!(matches!(vault.unlock(secret("")), Err(VaultError::EmptyPassword)));
+    assert!(matches!(vault.unlock(secret("")), Err(VaultError::ShortPassword)));
     assert!(!test_dir.path.exists());
     assert_eq!(vault.unlock(secret(PASSWORD)).unwrap(), UnlockOutcome::Created);
     assert_eq!((vault.state(), vault.generation()), (VaultState::Unlocked, 1));
@@ -204,21 +204,21 @@ fn changed_password_opens_all_and_the_old_one_nothing() {
     vault.create(entry("b", &[]), secret("sk-b"), at(2)).unwrap();
     let before = test_dir.bytes();
     let more = Iterations::try_from(110_000).unwrap();
-    let wrong = vault.change_password(secret("no"), secret("new"), more, at(3));
+    let wrong = vault.change_password(secret("no"), secret("new password"), more, at(3));
     assert!(matches!(wrong, Err(VaultError::WrongPassword)));
     let empty = vault.change_password(secret(PASSWORD), secret(""), more, at(3));
-    assert!(matches!(empty, Err(VaultError::EmptyPassword)));
+    assert!(matches!(empty, Err(VaultError::ShortPassword)));
     assert_eq!(test_dir.bytes(), before);
 
     let generation = vault.generation();
-    vault.change_password(secret(PASSWORD), secret("new"), more, at(3)).unwrap();
+    vault.change_password(secret(PASSWORD), secret("new password"), more, at(3)).unwrap();
     assert_eq!(vault.generation(), generation + 1, "one replacement");
     assert_eq!(value(&mut vault, "b"), "sk-b");
     vault.create(entry("c", &[]), secret("sk-c"), at(4)).unwrap();
     assert!(vault.entries().iter().all(|info| info.iterations == 110_000));
     let mut vault = test_dir.open();
     assert!(matches!(vault.unlock(secret(PASSWORD)), Err(VaultError::WrongPassword)));
-    vault.unlock(secret("new")).unwrap();
+    vault.unlock(secret("new password")).unwrap();
     assert_eq!(vault.get(&id("a"), Some("x")).unwrap().expose_secret(), "sk-a");
 }
 

@@ -68,14 +68,17 @@ fn rewrap_and_password_change_upgrade_readable_v1_entries() {
     vault.unlock(secret(PASSWORD)).unwrap();
     assert_eq!((vault.rewrap(at(1)).unwrap(), vault.rewrap(at(1)).unwrap()), (1, 0));
     assert_eq!((vault.entries()[0].version, vault.entries()[1].version), (2, 1));
-    vault.change_password(secret(PASSWORD), secret("new"), Iterations::MIN, at(2)).unwrap();
+    vault.change_password(secret(PASSWORD), secret("new password"), Iterations::MIN, at(2)).unwrap();
     assert_eq!(test_dir.json()["keys"]["other"], other);
     let mut vault = test_dir.open();
-    assert_eq!(vault.unlock(secret("new")).unwrap(), UnlockOutcome::Opened { unreadable: vec![id("other")] });
+    assert_eq!(
+        vault.unlock(secret("new password")).unwrap(),
+        UnlockOutcome::Opened { unreadable: vec![id("other")] }
+    );
     assert_eq!(value(&mut vault, "a"), "sk-a");
     vault.replace(&id("other"), secret("sk-mine"), at(3)).unwrap();
     assert_eq!(value(&mut vault, "other"), "sk-mine");
-    assert_eq!(vault.unlock(secret("new")).unwrap(), UnlockOutcome::Opened { unreadable: vec![] });
+    assert_eq!(vault.unlock(secret("new password")).unwrap(), UnlockOutcome::Opened { unreadable: vec![] });
 }
 
 #[test]

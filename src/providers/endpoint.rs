@@ -190,7 +190,7 @@ impl fmt::Debug for Endpoint {
 }
 
 /// Returns whether two endpoints are at the same address: scheme, host and port of URLs, the path of Unix sockets.
-/// What is no endpoint is at none, so it is the same only when the texts are.
+/// A text that is no endpoint has no address, so it is the same as an equal text alone.
 pub fn is_same_address(one: &str, other: &str) -> bool {
     let address = |text: &str| {
         if text.starts_with('/') {

@@ -1,4 +1,4 @@
-//! Passwords as people type them: one password has one form, whatever keyboard it came from (RFC 8265 §4.2).
+//! Passwords as people type them: one password has one form on every keyboard (RFC 8265 §4.2).
 //!
 //! A new password is kept in that form. A vault that was made before opens with the form it was made with, so the
 //! other forms of a password are tried as well.

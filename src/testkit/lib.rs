@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod certificates;
+mod database;
 mod generated_beads;
 mod http_client;
 mod load;
@@ -28,6 +29,7 @@ mod tls_proxy;
 mod webhook_receiver;
 
 pub use certificates::{Issued, TestCa};
+pub use database::Database;
 pub use generated_beads::{GeneratedBead, GeneratedStatus, generated_beads, generated_id};
 pub use http_client::{HttpBodyStream, HttpError, HttpResponse, send, send_streaming, send_text};
 pub use load::{KeepAlive, LoadResult, request_bytes, run_load};

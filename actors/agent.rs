@@ -20,7 +20,7 @@ use crate::services::{Services, deref_to_services};
 use crate::token::cache::TokenCache;
 use crate::token::revoke_all;
 use arbiter_core::agent::edit::{AgentPatch, NewAgent, Start};
-use arbiter_core::agent::{self, Agent};
+use arbiter_core::agent::{self, Agent, authorize};
 use arbiter_core::bead::{self, Attempt, Claimant};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, BeadId};
@@ -194,6 +194,7 @@ impl AgentsHandle {
     /// [`Error::Refused`] while it has a bead, unless [`Cascade::Yes`] gives that back.
     pub async fn delete(&self, caller: &Caller, id: &AgentId, cascade: Cascade) -> Result<(), Error> {
         let agent = self.row(id).await?;
+        authorize::change(&caller.authority, &agent)?;
         crate::conflict_retry::check_revision(caller, &agent)?;
         if let (Cascade::No, Some(bead)) = (cascade, &agent.current_bead) {
             let detail = format!("agent {id} has bead {bead}; use cascade=true to give it back");

@@ -14,6 +14,7 @@ use crate::persona::PersonasHandle;
 use crate::runtime::random;
 use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
 use crate::services::{Services, deref_to_services};
+use arbiter_core::bead::{self, Bead};
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::subject_digest;
 use arbiter_core::decision::{self, Decision};
@@ -65,7 +66,9 @@ impl DecisionsHandle {
         if let Some(id) = &new.bead_id {
             let bead = self.0.store.bead(id.clone()).await?;
             let unknown = || Refusal::field("bead_id", format!("no bead has the id {id}"));
-            let bead = bead.ok_or_else(unknown)?;
+            // A bead that the caller does not reach is as good as not there.
+            let is_known = |bead: &Bead| bead::authorize::access(&caller.authority, bead).is_ok();
+            let bead = bead.filter(is_known).ok_or_else(unknown)?;
             if bead.project_id.as_str() != new.project_id {
                 let detail = format!("bead {id} belongs to project {}", bead.project_id);
                 return Err(Refusal::field("bead_id", detail).into());

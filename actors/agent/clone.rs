@@ -6,7 +6,7 @@ use crate::conflict_retry::{MAX_TRIES, check_revision, is_stale};
 use crate::error::Error;
 use crate::runtime::random;
 use arbiter_core::agent::edit::{NewAgent, Start};
-use arbiter_core::agent::{self, Agent};
+use arbiter_core::agent::{self, Agent, authorize};
 use arbiter_core::kernel::ids::AgentId;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::Change;
@@ -71,6 +71,7 @@ impl AgentsHandle {
     ) -> Result<(), Error> {
         let shared = &self.0;
         let original = self.row(id).await?;
+        authorize::change(&caller.authority, &original)?;
         check_revision(caller, &original)?;
         let mut unit = caller.unit(shared.clock.now(), "agents");
         let copy = replacement(&original, wanted).build(new_id.clone(), unit.at)?;

@@ -15,7 +15,7 @@ use crate::decision::cancel as decision_cancel;
 use crate::error::Error;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::random;
-use arbiter_core::agent::{self, Kind};
+use arbiter_core::agent::{self, Agent, Kind};
 use arbiter_core::bead::edit::Edge;
 use arbiter_core::bead::{self, Bead, ClaimContext, Claimant, Status, authorize};
 use arbiter_core::kernel::event::NewEvent;
@@ -126,7 +126,7 @@ impl BeadActor {
             let mut unit = self.unit(caller);
             let happenings = bead.decide(&bead::Command::Claim(claimant.clone()), &claim_context, unit.at)?;
             unit.apply(&bead, &happenings, Change::Bead);
-            let held = self.take(&mut unit, &bead, claimant, ttl_sec, &token).await?;
+            let held = self.take(caller, &mut unit, &bead, claimant, ttl_sec, &token).await?;
             self.commit(unit).await?;
             Ok(held)
         })
@@ -139,6 +139,7 @@ impl BeadActor {
     /// Adds a claim's lease and its agent's assignment to a unit; a person has neither.
     pub(crate) async fn take(
         &self,
+        caller: &Caller,
         unit: &mut Unit,
         bead: &Bead,
         claimant: &Claimant,
@@ -146,7 +147,7 @@ impl BeadActor {
         token: &str,
     ) -> Result<(Option<Lease>, Option<Kind>), Error> {
         let Claimant::Agent(id) = claimant else { return Ok((None, None)) };
-        let agent = self.claiming_agent(id, bead).await?;
+        let agent = self.claiming_agent(caller, id, bead).await?;
         let assigned = agent.decide(&agent::Command::Assign(bead.id.clone()))?;
         unit.apply(&agent, &assigned, Change::Agent);
         let expires_at = unit.at.plus(std::time::Duration::from_secs(ttl_sec));
@@ -165,8 +166,14 @@ impl BeadActor {
         }
     }
 
-    async fn claiming_agent(&self, id: &AgentId, bead: &Bead) -> Result<agent::Agent, Error> {
-        let found = self.context.shared.store.agent(id.to_string()).await?;
+    /// Returns an agent as far as the caller may know of it: a foreign one is as good as not there.
+    pub(crate) async fn known_agent(&self, caller: &Caller, id: &str) -> Result<Option<Agent>, Error> {
+        let found = self.context.shared.store.agent(id.to_owned()).await?;
+        Ok(found.filter(|agent| agent::authorize::read(&caller.authority, agent).is_ok()))
+    }
+
+    async fn claiming_agent(&self, caller: &Caller, id: &AgentId, bead: &Bead) -> Result<Agent, Error> {
+        let found = self.known_agent(caller, id.as_str()).await?;
         let agent = found.ok_or_else(|| Refusal::field("agent_id", format!("no agent has the id {id}")))?;
         if agent.project_id.as_ref().is_some_and(|project| *project != bead.project_id) {
             let detail = format!("agent {id} works for another project than bead {}", bead.id);

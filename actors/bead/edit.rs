@@ -57,7 +57,7 @@ impl BeadActor {
                     let happenings = after.decide(&command, &claim_context, unit.at)?;
                     after = unit.apply(&after, &happenings, Change::Bead);
                     let ttl_sec = shared.settings.lease_ttl.as_secs();
-                    claimed = Some(self.take(&mut unit, &after, claimant, ttl_sec, &token).await?);
+                    claimed = Some(self.take(caller, &mut unit, &after, claimant, ttl_sec, &token).await?);
                 }
                 Some(StatusStep::Act(action)) => {
                     let (command, release_reason) = plan(action);
@@ -121,7 +121,7 @@ impl BeadActor {
         let Some(name) = named.flatten().or_else(|| bead.assigned_to.clone()) else {
             return Ok(Claimant::Person(authority.name.clone()));
         };
-        if let Some(agent) = self.context.shared.store.agent(name.clone()).await? {
+        if let Some(agent) = self.known_agent(caller, &name).await? {
             return Ok(Claimant::Agent(agent.id));
         }
         if name == authority.name || authority.role == Role::Admin {

@@ -13,8 +13,8 @@ use crate::decision::DecisionContext;
 use crate::decision::{Command, DecisionRequest};
 use crate::error::Error;
 use crate::runtime::cell::{Behavior, BehaviorContext};
-use arbiter_core::bead::Bead;
-use arbiter_core::decision::{self, AnswerContext, Decision, Purpose};
+use arbiter_core::bead::{self, Bead};
+use arbiter_core::decision::{self, AnswerContext, Decision, Purpose, authorize};
 use arbiter_core::decision::{autonomy, subject_digest};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::project;
@@ -97,11 +97,16 @@ impl DecisionActor {
         let shared = &self.context.shared;
         let after = retry_on_conflict(async || {
             let decision = self.row().await?;
+            authorize::access(&caller.authority, &decision)?;
             check_revision(caller, &decision)?;
             let bead = match &decision.bead_id {
                 Some(bead) => shared.store.bead_state(bead.to_string()).await?,
                 None => None,
             };
+            // It may have been moved to a project that the caller does not reach.
+            if let Some((bead, ..)) = &bead {
+                bead::authorize::access(&caller.authority, bead)?;
+            }
             let now = self.subject(&decision, bead.as_ref().map(|(bead, ..)| bead)).await?;
             let command = self.command(&decision, caller, request, now).await?;
             let mut unit = caller.unit(shared.clock.now(), "decisions");

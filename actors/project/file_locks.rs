@@ -11,6 +11,7 @@ use crate::error::Reply;
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
 use crate::services::{Services, deref_to_services};
+use arbiter_core::agent::{self, Agent};
 use arbiter_core::bead::Status;
 use arbiter_core::kernel::ids::{BeadId, ProjectId};
 use arbiter_core::kernel::limits;
@@ -145,7 +146,9 @@ impl FileLocksHandle {
         let (named, bead) = (request.agent_id.clone(), request.bead_id.clone());
         let holder = authorize::hold(&caller.authority, project.as_str(), named, bead)?;
         let is_own = holder.agent_id == authorize::own_name(&caller.authority);
-        if !is_own && self.0.store.agent(holder.agent_id.clone()).await?.is_none() {
+        // A foreign agent is as good as not there.
+        let is_known = |agent: &Agent| agent::authorize::read(&caller.authority, agent).is_ok();
+        if !is_own && !self.0.store.agent(holder.agent_id.clone()).await?.as_ref().is_some_and(is_known) {
             let detail = format!("no agent has the id {}", holder.agent_id);
             return Err(Refusal::field("agent_id", detail).into());
         }

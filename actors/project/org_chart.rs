@@ -5,8 +5,8 @@ use crate::caller::Caller;
 use crate::conflict_retry::{MAX_TRIES, is_stale};
 use crate::error::Error;
 use crate::project::ProjectContext;
-use arbiter_core::agent::Agent;
 use arbiter_core::agent::edit::AgentPatch;
+use arbiter_core::agent::{self, Agent};
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, ProjectId};
@@ -141,7 +141,10 @@ impl OrgChartsHandle {
         let chart = self.get(project).await?.chart;
         let agents = self.0.agents.clone();
         let unknown = || Refusal::field("agent_id", format!("no agent has the id {id}"));
-        let agent = self.0.store.agent(id.to_string()).await?.ok_or_else(unknown)?;
+        let agent = self.0.store.agent(id.to_string()).await?;
+        // A foreign agent is as good as not there.
+        let is_known = |agent: &Agent| agent::authorize::read(&caller.authority, agent).is_ok();
+        let agent = agent.filter(is_known).ok_or_else(unknown)?;
         let belongs = agent.project_id.as_ref() == Some(project);
         let mut patch = AgentPatch::default();
         match staffing {

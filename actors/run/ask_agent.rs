@@ -147,7 +147,9 @@ impl WorkHandle {
         let is_project = store.project(requested.project_id.to_string()).await?.is_some();
         let detail = format!("no project has the id {}", requested.project_id);
         problems.require(is_project, "project_id", detail);
+        // A foreign agent is as good as not there.
         let agent = store.agent(requested.agent_id.to_string()).await?;
+        let agent = agent.filter(|agent| authorize::read(&caller.authority, agent).is_ok());
         let detail = format!("no agent has the id {}", requested.agent_id);
         problems.require(agent.is_some(), "agent_id", detail);
         if let Some(agent) = &agent {

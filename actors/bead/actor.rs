@@ -47,9 +47,10 @@ impl Behavior for BeadActor {
     }
 
     async fn start(&mut self) {
-        // The next request gets the store's error; the lease is checked again then.
-        let lease = self.state().await.ok().and_then(|(_, _, lease)| lease);
-        self.watch(lease.as_ref());
+        match self.state().await {
+            Ok((_, _, lease)) => self.watch(lease.as_ref()),
+            Err(error) => self.watch_again(&error),
+        }
     }
 
     async fn handle(&mut self, command: Command) {
@@ -81,6 +82,7 @@ impl Behavior for BeadActor {
             Command::LeaseDue => {
                 if let Err(error) = self.expire().await {
                     tracing::warn!(bead = %self.context.id, %error, "an expired lease could not be ended");
+                    self.watch_again(&error);
                 }
             }
         }
@@ -115,6 +117,15 @@ impl BeadActor {
             Some(lease) => self.context.timers.set(LEASE_TIMER, lease.expires_at, Command::LeaseDue),
             None => self.context.timers.cancel(LEASE_TIMER),
         }
+    }
+
+    /// Looks at the lease a moment later when it could not be looked at now; lets the actor of a deleted bead go.
+    fn watch_again(&self, error: &Error) {
+        if matches!(error, Error::Refused(Refusal::NotFound { .. })) {
+            return self.watch(None);
+        }
+        self.context.pin.store(true, Ordering::Release);
+        self.context.timers.set_retry(LEASE_TIMER, Command::LeaseDue);
     }
 
     async fn claim(&self, caller: &Caller, claimant: &Claimant, ttl_sec: u64) -> Result<ClaimedBead, Error> {

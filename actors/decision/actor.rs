@@ -20,12 +20,9 @@ use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::project;
 use arbiter_store::{Change, Unit};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// The name of the timer of the next reminder, or of the deadline.
 const NEXT: &str = "next";
-/// The pause before a store that failed is asked again.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// The actor of one decision.
 pub(crate) struct DecisionActor {
@@ -44,8 +41,7 @@ impl Behavior for DecisionActor {
     async fn start(&mut self) {
         match self.row().await {
             Ok(decision) => self.watch(&decision),
-            // The next request gets the error.
-            Err(_) => self.context.pin.store(false, Ordering::Release),
+            Err(error) => self.watch_again(&error),
         }
     }
 
@@ -57,8 +53,7 @@ impl Behavior for DecisionActor {
             Command::Due => {
                 if let Err(error) = self.due().await {
                     tracing::warn!(decision = %self.context.id, %error, "a decision's time could not be looked at");
-                    let again = self.context.shared.clock.now().plus(AGAIN);
-                    self.context.timers.set(NEXT, again, Command::Due);
+                    self.watch_again(&error);
                 }
             }
         }
@@ -77,6 +72,17 @@ impl DecisionActor {
         match next {
             Some(at) => self.context.timers.set(NEXT, at, Command::Due),
             None => self.context.timers.cancel(NEXT),
+        }
+    }
+
+    /// Looks at the time a moment later when it could not be looked at now; lets the actor of a deleted decision go.
+    fn watch_again(&self, error: &Error) {
+        let is_gone = matches!(error, Error::Refused(Refusal::NotFound { .. }));
+        self.context.pin.store(!is_gone, Ordering::Release);
+        if is_gone {
+            self.context.timers.cancel(NEXT);
+        } else {
+            self.context.timers.set_retry(NEXT, Command::Due);
         }
     }
 

@@ -111,6 +111,7 @@ impl Behavior for DispatcherActor {
         }
         if let Err(error) = self.run_pass().await {
             tracing::warn!(%error, "a pass of the dispatcher failed");
+            self.context.timers.set_retry(NEXT, Command::Dispatch);
         }
     }
 }
@@ -122,8 +123,8 @@ impl DispatcherActor {
         if let (DispatchState::Parked(_), _) = shared.store.dispatch_state().await? {
             return Ok(());
         }
-        self.ask_approvals(&shared.store.unapproved_beads(now, shared.settings.approvals_per_project).await?)
-            .await?;
+        let unapproved = shared.store.unapproved_beads(now, shared.settings.approvals_per_project).await?;
+        let mut is_complete = self.ask_approvals(&unapproved).await;
         let agents = agents(shared).await?;
         let spent = shared.budget_guard.spent(now);
         let at_work =
@@ -140,7 +141,12 @@ impl DispatcherActor {
                 load: &load,
             };
             let pairs = assign::assign(ready, input, room);
-            join_all(pairs.into_iter().map(|(bead, agent)| self.claim_for(bead, agent))).await;
+            let claims = join_all(pairs.into_iter().map(|(bead, agent)| self.claim_for(bead, agent))).await;
+            is_complete &= claims.into_iter().all(|is_settled| is_settled);
+        }
+        if !is_complete {
+            self.context.timers.set_retry(NEXT, Command::Dispatch);
+            return Ok(());
         }
         let due = shared.store.next_due(now).await?;
         match [due, spent.next_reset()].into_iter().flatten().min() {
@@ -173,19 +179,27 @@ impl DispatcherActor {
         ready_beads(&self.context.shared.store, load, now, searches).await
     }
 
-    async fn claim_for(&self, bead: BeadId, agent: AgentId) {
+    /// Claims a bead for an agent; false when that failed for a reason that may pass.
+    async fn claim_for(&self, bead: BeadId, agent: AgentId) -> bool {
         let beads = self.context.shared.beads.clone();
         let claimant = Claimant::Agent(agent.clone());
         match beads.claim(&Caller::named("dispatcher"), &bead, claimant, None).await {
-            Ok(_) => {}
+            Ok(_) => true,
             // Another claim was faster; its event triggers the next pass.
-            Err(Error::Refused(refusal)) => tracing::debug!(%bead, %agent, %refusal, "a claim was refused"),
-            Err(error) => tracing::warn!(%bead, %agent, %error, "a claim failed"),
+            Err(Error::Refused(refusal)) => {
+                tracing::debug!(%bead, %agent, %refusal, "a claim was refused");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%bead, %agent, %error, "a claim failed");
+                false
+            }
         }
     }
 
-    /// Asks a person about critical beads.
-    async fn ask_approvals(&self, beads: &[Bead]) -> Result<(), Error> {
+    /// Asks a person about critical beads, each by itself; false when one failed for a reason that may pass.
+    async fn ask_approvals(&self, beads: &[Bead]) -> bool {
+        let mut is_complete = true;
         let decisions = self.context.shared.decisions.clone();
         for bead in beads {
             let question = format!("May an agent work on the critical bead {} ({})?", bead.id, bead.title);
@@ -194,9 +208,12 @@ impl DispatcherActor {
             new.purpose = Purpose::Approval;
             new.options = APPROVAL_OPTIONS.map(str::to_owned).to_vec();
             new.priority = Some(bead.priority);
-            decisions.create(&Caller::named("dispatcher"), new).await?;
+            if let Err(error) = decisions.create(&Caller::named("dispatcher"), new).await {
+                tracing::warn!(bead = %bead.id, %error, "could not ask for the approval of a bead");
+                is_complete &= matches!(error, Error::Refused(_));
+            }
         }
-        Ok(())
+        is_complete
     }
 }
 

@@ -68,6 +68,7 @@ impl Behavior for PullActor {
             Command::Recheck => {
                 if let Err(error) = self.serve_pass().await {
                     tracing::warn!(%error, "those who wait for beads could not be served");
+                    self.retry_if_waiting();
                 }
             }
         }
@@ -75,6 +76,13 @@ impl Behavior for PullActor {
 }
 
 impl PullActor {
+    /// Serves again a moment later, unless no request waits any more.
+    fn retry_if_waiting(&self) {
+        if !self.waiting.is_empty() {
+            self.context.timers.set_retry(NEXT, Command::Recheck);
+        }
+    }
+
     /// Serves the waiting requests, answers the expired ones, and schedules the next pass.
     async fn serve_pass(&mut self) -> Result<(), Error> {
         let served = self.serve().await;
@@ -124,7 +132,13 @@ impl PullActor {
             let id = one.request.agent_id.as_str();
             let agent = match known.get(id) {
                 Some(agent) => Some((*agent).clone()),
-                None => store.agent(id.to_owned()).await.unwrap_or_default(),
+                None => match store.agent(id.to_owned()).await {
+                    Ok(agent) => agent,
+                    Err(error) => {
+                        one.answer.send(Err(error.into()));
+                        continue;
+                    }
+                },
             };
             match check(agent, id) {
                 Ok(agent) => {

@@ -7,7 +7,11 @@ use arbiter_core::kernel::time::Timestamp;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::task::AbortHandle;
+
+/// The pause before something that failed for a moment, such as the store, is asked again.
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The timers of one actor, by name: a new one replaces the old one of the same name.
 pub(crate) struct Timers<R: Behavior> {
@@ -42,6 +46,13 @@ impl<R: Behavior> Timers<R> {
             }
         });
         self.replace(name, Some(task.abort_handle()));
+    }
+
+    /// Sends `command` a moment from now, for what a passing error prevented: a timer that has fired is not set again
+    /// by itself.
+    pub(crate) fn set_retry(&self, name: &'static str, command: R::Command) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        self.set(name, shared.clock().now().plus(RETRY_PAUSE), command);
     }
 
     /// Forgets a timer.

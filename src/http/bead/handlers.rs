@@ -62,6 +62,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             .summary("Create a bead with its dependencies")
             .answers::<BeadView>(201),
         Endpoint::with_body(Method::POST, "/api/v1/beads/bulk", create_all)
+            .scope(ProjectScope::CheckedByHandler)
             .access(Access::Agent)
             .summary("Create beads that may depend on each other: all of them or none")
             .answers::<Vec<BeadView>>(201),

@@ -199,7 +199,7 @@ pub(crate) fn insert(connection: &Connection, bead: &Bead, values: &[Value]) -> 
 
 /// Applies a write to a bead's row, its tags and its texts.
 pub(crate) fn write(connection: &Connection, write: &Write<Bead>) -> Result<(), StoreError> {
-    if let Write::Insert(bead) = write
+    if let Write::Insert(bead) | Write::Update { row: bead, .. } = write
         && !table::exists(connection, "projects", bead.project_id.as_str())?
     {
         let detail = format!("no project has the id {}", bead.project_id);

@@ -113,7 +113,7 @@ fn bodies(token: &str) -> Vec<(&'static str, u16, Value)> {
         ("POST /api/v1/beads", 404, json!({"title": "x", "project_id": "p", "parent": "theirs"})),
         (
             "POST /api/v1/beads/bulk",
-            403,
+            404,
             json!({"beads": [{"title": "x", "project_id": "p", "blocked_by": ["theirs"]}]}),
         ),
         ("POST /api/v1/beads/claim", 422, json!({"agent_id": "b", "project_id": "q"})),

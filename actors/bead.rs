@@ -197,18 +197,19 @@ impl BeadsHandle {
         self.ask(id, |answer| Command::Edit { caller, edit, answer }).await
     }
 
-    /// Adds a dependency.
+    /// Adds a dependency. A lease token, when given, must be that of the present claim.
     ///
     /// # Errors
-    /// [`Error::Refused`] for an unknown bead, a repeat, or a cycle (with its path).
+    /// [`Error::Refused`] for an unknown bead, a repeat, a cycle (with its path), or an old lease token.
     pub async fn add_dependency(
         &self,
         caller: &Caller,
         id: &BeadId,
         edge: Edge,
+        lease_token: Option<String>,
     ) -> Result<BeadDetail, Error> {
-        let caller = caller.clone();
-        self.ask(id, |answer| Command::Edges { caller, add: vec![edge], remove: vec![], answer }).await
+        let (caller, add, remove) = (caller.clone(), vec![edge], vec![]);
+        self.ask(id, |answer| Command::Edges { caller, add, remove, lease_token, answer }).await
     }
 
     /// Removes a dependency.
@@ -223,7 +224,8 @@ impl BeadsHandle {
     ) -> Result<BeadDetail, Error> {
         let edge = Edge::new(id.clone(), depends_on.clone(), "");
         let caller = caller.clone();
-        self.ask(id, |answer| Command::Edges { caller, add: vec![], remove: vec![edge], answer }).await
+        let (add, remove, lease_token) = (vec![], vec![edge], None);
+        self.ask(id, |answer| Command::Edges { caller, add, remove, lease_token, answer }).await
     }
 
     /// Comments on a bead.
@@ -286,14 +288,47 @@ pub(crate) enum RunResult {
 
 /// Command of the bead's actor.
 pub(crate) enum Command {
-    Claim { caller: Caller, claimant: Claimant, ttl_sec: u64, answer: Reply<ClaimedBead> },
-    Heartbeat { lease_token: String, answer: Reply<LeaseGrant> },
-    Act { caller: Caller, action: BeadAction, lease_token: Option<String>, answer: Reply<BeadDetail> },
-    Edit { caller: Caller, edit: Box<BeadEdit>, answer: Reply<BeadDetail> },
-    Edges { caller: Caller, add: Vec<Edge>, remove: Vec<Edge>, answer: Reply<BeadDetail> },
-    Comment { caller: Caller, text: String, answer: Reply<Comment> },
-    Delete { caller: Caller, answer: Reply<()> },
-    EndRun { end: Box<RunEnd>, answer: Reply<()> },
+    Claim {
+        caller: Caller,
+        claimant: Claimant,
+        ttl_sec: u64,
+        answer: Reply<ClaimedBead>,
+    },
+    Heartbeat {
+        lease_token: String,
+        answer: Reply<LeaseGrant>,
+    },
+    Act {
+        caller: Caller,
+        action: BeadAction,
+        lease_token: Option<String>,
+        answer: Reply<BeadDetail>,
+    },
+    Edit {
+        caller: Caller,
+        edit: Box<BeadEdit>,
+        answer: Reply<BeadDetail>,
+    },
+    Edges {
+        caller: Caller,
+        add: Vec<Edge>,
+        remove: Vec<Edge>,
+        lease_token: Option<String>,
+        answer: Reply<BeadDetail>,
+    },
+    Comment {
+        caller: Caller,
+        text: String,
+        answer: Reply<Comment>,
+    },
+    Delete {
+        caller: Caller,
+        answer: Reply<()>,
+    },
+    EndRun {
+        end: Box<RunEnd>,
+        answer: Reply<()>,
+    },
     LeaseDue,
 }
 

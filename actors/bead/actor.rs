@@ -67,8 +67,8 @@ impl Behavior for BeadActor {
             Command::Edit { caller, edit, answer } => {
                 answer.with(self.edit(&caller, &edit)).await;
             }
-            Command::Edges { caller, add, remove, answer } => {
-                answer.with(self.edges(&caller, &add, &remove)).await;
+            Command::Edges { caller, add, remove, lease_token, answer } => {
+                answer.with(self.edges(&caller, &add, &remove, lease_token.as_deref())).await;
             }
             Command::Comment { caller, text, answer } => {
                 answer.with(self.comment(&caller, &text)).await;
@@ -257,10 +257,17 @@ impl BeadActor {
         }
     }
 
-    async fn edges(&self, caller: &Caller, add: &[Edge], remove: &[Edge]) -> Result<BeadDetail, Error> {
-        let (bead, _, _) = self.state().await?;
-        authorize::hold(&caller.authority, &bead)?;
+    async fn edges(
+        &self,
+        caller: &Caller,
+        add: &[Edge],
+        remove: &[Edge],
+        token: Option<&str>,
+    ) -> Result<BeadDetail, Error> {
+        let (bead, _, lease) = self.state().await?;
+        authorize::write(&caller.authority, &bead, token)?;
         check_revision(caller, &bead)?;
+        lease::check_token(lease.as_ref(), token, &bead.id)?;
         let mut unit = self.unit(caller);
         add_edges(&mut unit, &bead, add, remove);
         self.commit(unit).await?;

@@ -10,16 +10,45 @@ use crate::conflict_retry::{check_revision, retry_on_conflict};
 use crate::error::Error;
 use crate::runtime::random;
 use arbiter_core::bead::edit::BeadPatch;
-use arbiter_core::bead::{self, Bead, Claimant, Status, authorize};
+use arbiter_core::bead::{self, Bead, ClaimContext, Claimant, Status, authorize};
 use arbiter_core::kernel::lease;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::token::Role;
-use arbiter_store::{BeadDetail, Change};
+use arbiter_store::{BeadDetail, Change, Unit};
 
 /// The change of status that follows the change of fields.
 enum StatusStep {
     Claim(Claimant),
     Act(BeadAction),
+}
+
+impl StatusStep {
+    /// Takes the new assignee out of a patch when the step ends the present assignment: it is assigned after the
+    /// step then.
+    fn take_assignee(&self, patch: &mut BeadPatch) -> Option<Option<String>> {
+        match self {
+            Self::Act(
+                BeadAction::Unblock
+                | BeadAction::Reopen
+                | BeadAction::Release { .. }
+                | BeadAction::Redispatch { .. },
+            ) => patch.assigned_to.take(),
+            Self::Claim(_) | Self::Act(_) => None,
+        }
+    }
+}
+
+/// Adds the assignment of a bead to an agent or person, or to none, to a unit.
+fn assign(
+    unit: &mut Unit,
+    bead: &Bead,
+    assigned_to: Option<String>,
+    claim_context: &ClaimContext,
+) -> Result<Bead, Error> {
+    let patch = BeadPatch { assigned_to: Some(assigned_to), ..BeadPatch::default() };
+    let command = bead::Command::Update(Box::new(patch.apply(bead)?));
+    let happenings = bead.decide(&command, claim_context, unit.at)?;
+    Ok(unit.apply(bead, &happenings, Change::Bead))
 }
 
 impl BeadActor {
@@ -32,6 +61,7 @@ impl BeadActor {
             let mut patch = edit.patch.clone();
             let step = self.status_step(caller, edit, &bead, &mut patch).await?;
             check_revision(caller, &bead)?;
+            let assignee = step.as_ref().and_then(|step| step.take_assignee(&mut patch));
             let changes_fields = step.is_none() || patch != BeadPatch::default();
             if changes_fields || !matches!(step, Some(StatusStep::Claim(_))) {
                 lease::check_token(lease.as_ref(), shown, &bead.id)?;
@@ -63,6 +93,9 @@ impl BeadActor {
                     let (command, release_reason) = plan(action);
                     let happenings = after.decide(&command, &claim_context, unit.at)?;
                     after = unit.apply(&after, &happenings, Change::Bead);
+                    if let Some(assigned_to) = assignee {
+                        after = assign(&mut unit, &after, assigned_to, &claim_context)?;
+                    }
                     if bead.status == Status::InProgress && after.status != Status::InProgress {
                         release::end(&shared.store, &mut unit, &bead, lease.as_ref(), &release_reason, None)
                             .await?;
@@ -99,14 +132,18 @@ impl BeadActor {
         Ok(Some(match StatusChange::to(bead, wanted, reason)? {
             // The claim itself assigns the bead to the agent or person that the patch names.
             StatusChange::Claim => {
-                StatusStep::Claim(self.claimant(caller, bead, patch.assigned_to.take()).await?)
+                let named = patch.assigned_to.take();
+                // An assignment to another one ends before the claim, or the claim would be refused.
+                patch.assigned_to =
+                    named.clone().filter(|named| named.is_none() && bead.assigned_to.is_some());
+                StatusStep::Claim(self.claimant(caller, bead, named).await?)
             }
             StatusChange::Act(action) => StatusStep::Act(action),
         }))
     }
 
     /// The claimant of a bead that is set to `in_progress`: the named or the already assigned agent, else the
-    /// caller in person.
+    /// caller in person. Named as `null`, it is the caller.
     async fn claimant(
         &self,
         caller: &Caller,
@@ -118,7 +155,7 @@ impl BeadActor {
             let detail = "an agent takes a bead with POST /beads/{id}/claim";
             return Err(Refusal::Forbidden(detail.to_owned()).into());
         }
-        let Some(name) = named.flatten().or_else(|| bead.assigned_to.clone()) else {
+        let Some(name) = named.unwrap_or_else(|| bead.assigned_to.clone()) else {
             return Ok(Claimant::Person(authority.name.clone()));
         };
         if let Some(agent) = self.known_agent(caller, &name).await? {

@@ -282,7 +282,8 @@ async fn redispatch(request: ApiRequest, body: MaybeReasonBody) -> Result<Reply,
 }
 
 async fn depend(request: ApiRequest, body: DependencyBody) -> Result<Reply, ApiError> {
-    check_agent_may_write(&request, body.lease_token.as_deref()).await?;
+    let lease_token = body.lease_token;
+    check_agent_may_write(&request, lease_token.as_deref()).await?;
     let kind = body.kind.unwrap_or_else(|| DEFAULT_EDGE.to_owned());
     if body.gate.is_some() && kind != "waits-for" {
         return Err(ApiError::field("gate", "must only be given for the type waits-for"));
@@ -290,7 +291,8 @@ async fn depend(request: ApiRequest, body: DependencyBody) -> Result<Reply, ApiE
     let target = BeadId::from_trusted(body.depends_on);
     request.require_beads([&target]).await?;
     let edge = Edge { gate: body.gate, ..Edge::new(id(&request), target, kind) };
-    let bead = request.handles().beads.add_dependency(&request.caller()?, &id(&request), edge).await?;
+    let (beads, caller) = (&request.handles().beads, request.caller()?);
+    let bead = beads.add_dependency(&caller, &id(&request), edge, lease_token).await?;
     answer(&request, bead).await
 }
 

@@ -57,7 +57,7 @@ impl AgentContext {
             token_cache,
             runs: Arc::clone(&run_context.runs),
             run_context,
-            agents: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Keep),
+            agents: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Retire),
         })
     }
 }
@@ -80,8 +80,12 @@ impl AgentsHandle {
         self.check_references(&agent, None).await?;
         let mut unit = caller.unit(self.0.clock.now(), "agents");
         add(&mut unit, &agent, new.start)?;
-        self.0.store.commit(unit).await?;
-        if new.start == Start::Now { self.reconcile(&id).await } else { Ok(agent) }
+        let this = self.clone();
+        let work = async move {
+            this.0.store.commit(unit).await?;
+            if new.start == Start::Now { this.reconcile(&id).await } else { Ok(agent) }
+        };
+        self.0.run_to_completion("the creation of an agent", work).await
     }
 
     /// Refuses what names nothing; a persona that was there when the agent got it may have gone.
@@ -148,8 +152,7 @@ impl AgentsHandle {
     /// # Errors
     /// [`Error::Refused`] while it works, and for one that was never started.
     pub async fn restart(&self, caller: &Caller, id: &AgentId) -> Result<Agent, Error> {
-        self.change(caller, id, AgentRequest::Restart).await?;
-        self.reconcile(id).await
+        self.change(caller, id, AgentRequest::Restart).await
     }
 
     /// Starts an agent that was created without being started.
@@ -157,8 +160,7 @@ impl AgentsHandle {
     /// # Errors
     /// [`Error::Refused`] when it was started before.
     pub async fn activate(&self, caller: &Caller, id: &AgentId) -> Result<Agent, Error> {
-        self.change(caller, id, AgentRequest::Activate).await?;
-        self.reconcile(id).await
+        self.change(caller, id, AgentRequest::Activate).await
     }
 
     /// Brings an agent to the status that a word names, by the one trigger that leads there.
@@ -183,9 +185,7 @@ impl AgentsHandle {
         status: Option<String>,
         reason: Option<String>,
     ) -> Result<Agent, Error> {
-        let starts = status.as_deref() == Some("active");
-        let after = self.change(caller, id, AgentRequest::Edit { patch, status, reason }).await?;
-        if starts { self.reconcile(id).await } else { Ok(after) }
+        self.change(caller, id, AgentRequest::Edit { patch, status, reason }).await
     }
 
     /// Deletes an agent; its runs and events stay.
@@ -202,10 +202,13 @@ impl AgentsHandle {
         }
         let mut unit = caller.unit(self.0.clock.now(), "agents");
         delete_agent(&self.0.store, &mut unit, &agent).await?;
-        self.0.store.commit(unit).await?;
-        self.0.token_cache.load(&self.0).await?;
-        self.forget(id);
-        Ok(())
+        let this = self.clone();
+        let work = async move {
+            this.0.store.commit(unit).await?;
+            this.forget(&agent.id);
+            this.0.token_cache.reload(&this.0).await
+        };
+        self.0.run_to_completion("the deletion of an agent", work).await
     }
 
     /// Starts the actor of an agent that is to run.
@@ -237,7 +240,7 @@ impl AgentsHandle {
     }
 
     pub(crate) async fn reconcile(&self, id: &AgentId) -> Result<Agent, Error> {
-        self.0.agents.ask(id.as_str(), |answer| Command::Reconcile { answer }).await
+        self.0.agents.ask(id.as_str(), |answer| Command::Reconcile { answer: Some(answer) }).await
     }
 
     pub(crate) async fn row(&self, id: &AgentId) -> Result<Agent, Error> {
@@ -246,6 +249,8 @@ impl AgentsHandle {
     }
 
     async fn change(&self, caller: &Caller, id: &AgentId, request: AgentRequest) -> Result<Agent, Error> {
+        // An actor is started for an agent that exists, and for no other.
+        self.row(id).await?;
         let caller = caller.clone();
         self.0.agents.ask(id.as_str(), |answer| Command::Change { caller, request, answer }).await
     }

@@ -243,9 +243,7 @@ impl BeadsHandle {
     /// [`Error::Refused`] while the bead is claimed.
     pub async fn delete(&self, caller: &Caller, id: &BeadId) -> Result<(), Error> {
         let caller = caller.clone();
-        self.ask(id, |answer| Command::Delete { caller, answer }).await?;
-        self.0.beads.remove(id.as_str());
-        Ok(())
+        self.ask(id, |answer| Command::Delete { caller, answer }).await
     }
 
     /// Ends a run and the hold it belongs to, in one unit.

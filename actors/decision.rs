@@ -78,9 +78,13 @@ impl DecisionsHandle {
         let decision = new.build(id, now, self.0.settings.decision_timeout)?;
         let mut unit = caller.unit(now, "decisions");
         unit.create(&decision, Change::Decision);
-        self.0.store.commit(unit).await?;
-        self.ensure_started(&decision.id);
-        Ok(decision)
+        let this = self.clone();
+        let work = async move {
+            this.0.store.commit(unit).await?;
+            this.ensure_started(&decision.id);
+            Ok(decision)
+        };
+        self.0.run_to_completion("the creation of a decision", work).await
     }
 
     /// Answers a decision as a person; its bead changes in the same transaction.

@@ -144,9 +144,7 @@ impl ProjectsHandle {
     pub async fn delete(&self, caller: &Caller, id: &ProjectId, cascade: Cascade) -> Result<(), Error> {
         let caller = caller.clone();
         let ask = |answer| Command::Delete { caller, cascade, answer };
-        self.0.projects.ask(id.as_str(), ask).await?;
-        self.0.projects.remove(id.as_str());
-        Ok(())
+        self.0.projects.ask(id.as_str(), ask).await
     }
 
     async fn change(

@@ -3,6 +3,7 @@
 //! Knows no noun. A noun's own context holds these services and the parts and handles that the noun uses.
 
 use crate::actor_kind::ActorKind;
+use crate::error::{Error, Reply};
 use crate::runtime::cell::ActorFailure;
 use crate::runtime::clock::SharedClock;
 use crate::runtime::failure_queue::FailureQueue;
@@ -15,6 +16,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 /// The services that do not depend on a noun.
 pub(crate) struct Services {
@@ -55,6 +57,21 @@ impl Services {
     /// Runs work in the background; the shutdown waits for it.
     pub(crate) fn spawn_tracked(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.background_tasks.spawn_on(work, &self.runtime);
+    }
+
+    /// Does work that must not stop halfway and returns its outcome. A caller that goes away, as a client does during
+    /// a commit, loses the answer and nothing else.
+    ///
+    /// # Errors
+    /// Those of the work, and [`Error::Crashed`] when it panicked; `what` names it then.
+    pub(crate) async fn run_to_completion<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, wait) = Reply::channel();
+        self.spawn_tracked(answer.with(work).in_current_span());
+        wait.await.unwrap_or_else(|_| Err(Error::Crashed { actor: what.to_owned() }))
     }
 
     /// Returns whether the server is stopping.

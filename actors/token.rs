@@ -107,9 +107,18 @@ impl TokensHandle {
             Session { digest, token_id: authenticated.token.id.clone(), created_at: now, expires_at };
         let mut unit = Unit::new(now, authenticated.token.holder(), "tokens");
         unit.change(Change::BeginSession { session, most: SESSIONS_OF_TOKEN });
-        self.0.store.commit(unit).await?;
-        self.0.token_cache.load(&self.0).await?;
+        self.commit(unit).await?;
         Ok((text, expires_at))
+    }
+
+    /// Commits a change of tokens or sessions and makes it count; both happen even if the caller goes away.
+    async fn commit(&self, unit: Unit) -> Result<(), Error> {
+        let context = Arc::clone(&self.0);
+        let work = async move {
+            context.store.commit(unit).await?;
+            context.token_cache.reload(&context).await
+        };
+        self.0.run_to_completion("a change of the tokens", work).await
     }
 
     /// Ends a session, by the digest that [`AuthenticatedToken::session`] gives.
@@ -119,8 +128,7 @@ impl TokensHandle {
     pub async fn end_session(&self, caller: &Caller, digest: String) -> Result<(), Error> {
         let mut unit = caller.unit(self.0.clock.now(), "tokens");
         unit.change(Change::EndSession(digest));
-        self.0.store.commit(unit).await?;
-        self.0.token_cache.load(&self.0).await
+        self.commit(unit).await
     }
 
     /// A text for a token: 256 random bits.
@@ -230,8 +238,7 @@ impl TokensHandle {
         });
         unit.emit(NewEvent::of(EventType::TokenCreated, token.id.as_str(), data));
         unit.change(Change::PutToken(token.clone()));
-        self.0.store.commit(unit).await?;
-        self.0.token_cache.load(&self.0).await?;
+        self.commit(unit).await?;
         Ok(token)
     }
 
@@ -243,8 +250,7 @@ impl TokensHandle {
         let mut unit = caller.unit(self.0.clock.now(), "tokens");
         unit.emit(NewEvent::of(EventType::TokenRevoked, id.as_str(), json!({})));
         unit.change(Change::RevokeToken(id.clone()));
-        self.0.store.commit(unit).await?;
-        self.0.token_cache.load(&self.0).await
+        self.commit(unit).await
     }
 }
 

@@ -19,6 +19,10 @@ use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Change, Unit};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The name of the timer of the next try to start.
+const AGAIN: &str = "again";
 
 /// Operation of a caller on an agent.
 pub(crate) enum AgentRequest {
@@ -37,7 +41,7 @@ pub(crate) enum AgentRequest {
 /// Command of the agent's actor.
 pub(crate) enum Command {
     Change { caller: Caller, request: AgentRequest, answer: Reply<Agent> },
-    Reconcile { answer: Reply<Agent> },
+    Reconcile { answer: Option<Reply<Agent>> },
     BeginRun { bead: BeadId, token: String },
 }
 
@@ -56,9 +60,8 @@ impl Behavior for AgentActor {
     }
 
     async fn start(&mut self) {
-        if let Err(error) = self.reconcile().await {
-            tracing::warn!(agent = %self.context.id, %error, "an agent could not be started");
-        }
+        // A failure has been logged, and the actor tries again by itself.
+        let _ = self.settle().await;
     }
 
     async fn handle(&mut self, command: Command) {
@@ -67,7 +70,10 @@ impl Behavior for AgentActor {
                 answer.with(self.change(&caller, &request)).await;
             }
             Command::Reconcile { answer } => {
-                answer.with(self.reconcile()).await;
+                let outcome = self.settle().await;
+                if let Some(answer) = answer {
+                    answer.send(outcome);
+                }
             }
             Command::BeginRun { bead, token } => match self.row().await {
                 Ok(agent) if agent.kind == Kind::Llm && agent.current_bead.as_ref() == Some(&bead) => {
@@ -85,6 +91,20 @@ impl AgentActor {
     async fn row(&self) -> Result<Agent, Error> {
         let found = self.context.shared.store.agent(self.context.id.clone()).await?;
         found.ok_or_else(|| Refusal::not_found("agent", &self.context.id).into())
+    }
+
+    /// Reconciles the agent, and again a moment later when the store failed. An agent without a row lets its actor go.
+    async fn settle(&self) -> Result<Agent, Error> {
+        let outcome = self.reconcile().await;
+        match &outcome {
+            Ok(_) => self.context.pin.store(true, Ordering::Release),
+            Err(Error::Refused(Refusal::NotFound { .. })) => self.context.pin.store(false, Ordering::Release),
+            Err(error) => {
+                tracing::warn!(agent = %self.context.id, %error, "could not start agent");
+                self.context.timers.set_retry(AGAIN, Command::Reconcile { answer: None });
+            }
+        }
+        outcome
     }
 
     /// Brings a started agent to where it can work: ready when it was spawned, free when its run is gone.
@@ -157,7 +177,8 @@ impl AgentActor {
         if after.current_bead.is_none() {
             shared.runs.abort_all(&after.id);
         }
-        Ok(after)
+        // Here and not by the caller, which may have gone.
+        if after.status == Status::Spawned { self.settle().await } else { Ok(after) }
     }
 }
 

@@ -43,23 +43,34 @@ impl AgentsHandle {
         id: &AgentId,
         wanted: AgentClone,
     ) -> Result<Agent, Error> {
-        let shared = &self.0;
         let new_id = match &wanted.id {
             Some(text) => AgentId::parse(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => AgentId::from_random(random::bytes16()),
         };
-        let mut outcome = self.try_clone(caller, id, &new_id, &wanted).await;
+        let (this, caller, id) = (self.clone(), caller.clone(), id.clone());
+        let work = async move { this.clone_and_start(&caller, &id, &new_id, &wanted).await };
+        self.0.run_to_completion("the clone of an agent", work).await
+    }
+
+    async fn clone_and_start(
+        &self,
+        caller: &Caller,
+        id: &AgentId,
+        new_id: &AgentId,
+        wanted: &AgentClone,
+    ) -> Result<Agent, Error> {
+        let mut outcome = self.try_clone(caller, id, new_id, wanted).await;
         for _ in 1..MAX_TRIES {
             if !is_stale(&outcome) {
                 break;
             }
-            outcome = self.try_clone(caller, id, &new_id, &wanted).await;
+            outcome = self.try_clone(caller, id, new_id, wanted).await;
         }
         outcome?;
         if wanted.original == CloneMode::ReplaceOriginal {
-            shared.runs.abort_all(id);
+            self.0.runs.abort_all(id);
         }
-        self.reconcile(&new_id).await
+        self.reconcile(new_id).await
     }
 
     async fn try_clone(

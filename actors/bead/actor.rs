@@ -312,6 +312,7 @@ impl BeadActor {
         })
         .await?;
         decision_cancel::notify_actors(&shared.decisions, &withdrawn);
+        shared.beads.remove(&self.context.id);
         Ok(())
     }
 }

@@ -48,12 +48,17 @@ impl BudgetsHandle {
             unit.change(Change::RemoveBudget(key));
         }
         if !unit.is_empty() {
-            self.0.store.commit(unit).await?;
-            self.0.budget_guard.load(&self.0).await?;
-            // A dispatcher that saw the event may have run before the budget guard was updated.
-            if let Some(observer) = self.0.budget_observer.upgrade() {
-                observer.budgets_changed();
-            }
+            let context = Arc::clone(&self.0);
+            let work = async move {
+                context.store.commit(unit).await?;
+                context.budget_guard.load(&context).await?;
+                // A dispatcher that saw the event may have run before the budget guard was updated.
+                if let Some(observer) = context.budget_observer.upgrade() {
+                    observer.budgets_changed();
+                }
+                Ok(())
+            };
+            self.0.run_to_completion("a change of the budgets", work).await?;
         }
         Ok(self.budget_statuses())
     }

@@ -5,7 +5,7 @@
 //! its caller has gone.
 
 use crate::caller::{Caller, Cascade};
-use crate::error::{Error, Reply};
+use crate::error::Error;
 use crate::persona::directory::{MAX_PERSONAS, PersonaDir};
 use crate::persona::draft::{Draft, DraftOp};
 use crate::persona::{PersonaEntry, PersonasHandle};
@@ -25,6 +25,8 @@ use tokio::sync::OwnedMutexGuard;
 const DRAFT: &str = "draft";
 /// Events read from the log at once.
 const CHUNK: u32 = 100;
+/// The work that is reported when it fails.
+const CHANGE: &str = "a change of a persona";
 
 impl PersonasHandle {
     /// Creates a persona of the user; it may shadow a built-in one of the same name.
@@ -35,7 +37,7 @@ impl PersonasHandle {
     pub async fn create(&self, caller: &Caller, persona: Persona) -> Result<PersonaEntry, Error> {
         persona.check()?;
         let (this, caller) = (self.clone(), caller.clone());
-        self.run_to_completion(async move { this.add(&caller, persona).await }).await
+        self.0.run_to_completion(CHANGE, async move { this.add(&caller, persona).await }).await
     }
 
     /// Changes a persona; a change of a built-in one creates a persona of the user that shadows it.
@@ -45,7 +47,7 @@ impl PersonasHandle {
     /// caller's.
     pub async fn replace(&self, caller: &Caller, persona: Persona) -> Result<PersonaEntry, Error> {
         let (this, caller) = (self.clone(), caller.clone());
-        self.run_to_completion(async move { this.edit(&caller, persona).await }).await
+        self.0.run_to_completion(CHANGE, async move { this.edit(&caller, persona).await }).await
     }
 
     /// Deletes one of the user's; one of ours that it stood before is back then. With [`Cascade::Yes`] agents that would
@@ -56,7 +58,9 @@ impl PersonasHandle {
     /// miss.
     pub async fn delete(&self, caller: &Caller, name: &str, cascade: Cascade) -> Result<(), Error> {
         let (this, caller, name) = (self.clone(), caller.clone(), name.to_owned());
-        self.run_to_completion(async move { this.remove_persona(&caller, &name, cascade).await }).await
+        self.0
+            .run_to_completion(CHANGE, async move { this.remove_persona(&caller, &name, cascade).await })
+            .await
     }
 
     /// Puts right what an earlier process left half done.
@@ -74,18 +78,6 @@ impl PersonasHandle {
                 Ok(())
             })
             .await;
-    }
-
-    /// Does it on the runtime: who goes away in between leaves nothing half done.
-    async fn run_to_completion<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
-        let (answer, wait) = Reply::channel();
-        self.0.spawn_tracked(async move {
-            answer.with(work).await;
-        });
-        wait.await.unwrap_or_else(|_| Err(Error::Crashed { actor: "a change of a persona".to_owned() }))
     }
 
     /// The turn of a change, with all earlier ones ended.

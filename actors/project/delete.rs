@@ -22,11 +22,12 @@ impl ProjectActor {
         let gone = retry_on_conflict(async || self.delete_cascade(caller, cascade).await).await?;
         shared.prefixes.invalidate();
         decision_cancel::notify_actors(&shared.decisions, &gone.decisions);
-        if !gone.agents.is_empty() {
-            shared.token_cache.load(shared).await?;
-        }
         for agent in &gone.agents {
             shared.agents.forget(agent);
+        }
+        shared.projects.remove(&self.context.id);
+        if !gone.agents.is_empty() {
+            shared.token_cache.reload(shared).await?;
         }
         Ok(())
     }

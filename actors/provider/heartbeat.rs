@@ -96,8 +96,9 @@ impl Behavior for HeartbeatActor {
             Command::Due(_) => (None, 1),
         };
         let outcome = self.heartbeat().await;
-        if let Err(Error::Refused(Refusal::NotFound { .. })) = &outcome {
-            // Its provider was deleted: no further beat.
+        let is_gone = matches!(&outcome, Err(Error::Refused(Refusal::NotFound { .. })));
+        self.context.pin.store(!is_gone, Ordering::Release);
+        if is_gone {
             self.context.timers.clear();
         } else {
             self.plan(intervals);
@@ -126,19 +127,18 @@ impl HeartbeatActor {
         let shared = &self.context.shared;
         let providers = ProvidersHandle(Arc::clone(shared));
         // Before the way is made, which may use a key.
-        if let Some(row) = shared.store.provider(self.id.to_string()).await? {
-            if row.status == Status::Disabled {
-                let detail = format!("provider {} is disabled", self.id);
-                return Err(Refusal::conflict(ProblemCode::ProviderDisabled, detail).into());
-            }
-            match shared.open_vault.check_keys_of(&row) {
-                Ok(()) => {}
-                // Skipped, not failed: the vault's state says nothing about the provider.
-                Err(error @ Error::Vault(_)) => return Err(error),
-                Err(error) => {
-                    let heartbeat = failed_heartbeat(error.to_string(), 0);
-                    return providers.record_heartbeat(&self.id, heartbeat).await;
-                }
+        let row = providers.row(&self.id).await?;
+        if row.status == Status::Disabled {
+            let detail = format!("provider {} is disabled", self.id);
+            return Err(Refusal::conflict(ProblemCode::ProviderDisabled, detail).into());
+        }
+        match shared.open_vault.check_keys_of(&row) {
+            Ok(()) => {}
+            // Skipped, not failed: the vault's state says nothing about the provider.
+            Err(error @ Error::Vault(_)) => return Err(error),
+            Err(error) => {
+                let heartbeat = failed_heartbeat(error.to_string(), 0);
+                return providers.record_heartbeat(&self.id, heartbeat).await;
             }
         }
         let authorized_client =

@@ -4,6 +4,7 @@
 //! kept and compared are digests.
 
 use crate::error::Error;
+use crate::runtime::timer::RETRY_PAUSE;
 use crate::services::Services;
 use arbiter_core::kernel::lease;
 use arbiter_core::kernel::time::Timestamp;
@@ -124,6 +125,20 @@ impl TokenCache {
         *self.index.write() = fresh;
         self.changed.send_replace(());
         Ok(())
+    }
+
+    /// Reloads the cache after a committed change. A store that fails for a moment is asked again, since a revoked
+    /// token must not stay valid.
+    pub(crate) async fn reload(&self, shared: &Services) -> Result<(), Error> {
+        loop {
+            match self.load(shared).await {
+                Err(error) if !shared.is_stopping() => {
+                    tracing::warn!(%error, "could not read the tokens after a change");
+                    shared.clock.sleep_until(shared.clock.now().plus(RETRY_PAUSE)).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Finds the holder of a token by its text.

@@ -6,6 +6,7 @@
 use crate::{
     Iterations,
     cipher::{Ciphertext, length_prefixed},
+    drafts::is_draft,
 };
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::kernel::time::Timestamp;
@@ -224,7 +225,7 @@ impl Entry {
         if json.version != ENTRY_VERSION {
             return Err(format!("entry {id:?} has the unknown version {}", json.version));
         }
-        if json.id != *id {
+        if json.id != *id && !is_draft(id) {
             return Err(format!("entry {id:?} is filed under an id that is not its own"));
         }
         let iterations =

@@ -7,6 +7,7 @@
 mod archive;
 mod atomic_file;
 mod cipher;
+mod drafts;
 mod entry;
 mod error;
 mod format;
@@ -21,6 +22,7 @@ mod temporary;
 mod vault;
 
 pub use archive::{ArchivedFile, archive_key_file};
+pub use drafts::{DraftChange, Overwrite};
 pub use entry::{EntryInfo, NewEntry};
 pub use error::VaultError;
 pub use iterations::Iterations;

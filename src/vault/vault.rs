@@ -16,6 +16,7 @@ use crate::{
     EntryInfo, Iterations, NewEntry, UnlockOutcome, VaultError, VaultState,
     atomic_file::AtomicFile,
     cipher,
+    drafts::is_draft,
     entry::{Entry, normalize_hosts},
     format::{Header, KeyFile, Verifier},
     password,
@@ -104,7 +105,8 @@ impl Vault {
 
     /// Returns the public fields of all entries, sorted by id; works while locked.
     pub fn entries(&self) -> Vec<EntryInfo> {
-        self.contents.iter().flat_map(|file| &file.keys).map(|(id, entry)| entry.info(id)).collect()
+        let entries = self.contents.iter().flat_map(|file| &file.keys);
+        entries.filter(|(id, _)| !is_draft(id)).map(|(id, entry)| entry.info(id)).collect()
     }
 
     /// Returns the number of writes of the file, authentic once unlocked; 0 before this program's first write.
@@ -215,7 +217,8 @@ impl Vault {
     ) -> Result<(), VaultError> {
         let (rounds, mut keys) = (self.rounds(), self.keys());
         let session = self.session.as_mut().ok_or(VaultError::Locked)?;
-        let entry = keys.get_mut(id).ok_or_else(|| VaultError::NotFound(id.clone()))?;
+        let entry = keys.get_mut(id).filter(|_| !is_draft(id));
+        let entry = entry.ok_or_else(|| VaultError::NotFound(id.clone()))?;
         let mut label = entry.info(id).for_rewrite(rounds, now);
         if let Some(hosts) = allowed_hosts {
             label.allowed_hosts = normalize_hosts(hosts);
@@ -232,7 +235,7 @@ impl Vault {
     /// hosts and `host` is another one or missing; [`VaultError::Unreadable`].
     pub fn get(&mut self, id: &KeyId, host: Option<&str>) -> Result<SecretString, VaultError> {
         let session = self.session.as_mut().ok_or(VaultError::Locked)?;
-        let entry = self.contents.as_ref().and_then(|file| file.keys.get(id));
+        let entry = self.contents.as_ref().and_then(|file| file.keys.get(id)).filter(|_| !is_draft(id));
         let entry = entry.ok_or_else(|| VaultError::NotFound(id.clone()))?;
         if !entry.info(id).allows(host) {
             return Err(VaultError::HostRefused {
@@ -252,7 +255,7 @@ impl Vault {
         if self.session.is_none() {
             return Err(VaultError::Locked);
         }
-        keys.remove(id).ok_or_else(|| VaultError::NotFound(id.clone()))?;
+        keys.remove(id).filter(|_| !is_draft(id)).ok_or_else(|| VaultError::NotFound(id.clone()))?;
         self.commit(keys)
     }
 

@@ -5,6 +5,7 @@
 
 use crate::{
     Iterations, OnConflict, Rewrite, RewrittenEntry, Vault, VaultError, cipher,
+    drafts::is_draft,
     entry::Entry,
     format::{Header, KeyFile},
     password,
@@ -111,7 +112,9 @@ impl Vault {
         let rounds = self.rounds();
         let mut outdated = self.keys();
         outdated.retain(|id, entry| {
-            (entry.is_v1() || entry.iterations() < rounds) && !session.unreadable().contains(id)
+            !is_draft(id)
+                && (entry.is_v1() || entry.iterations() < rounds)
+                && !session.unreadable().contains(id)
         });
         // The verifier is the cheapest way to test passwords, so its cost counts as much as an entry's.
         let verifier_outdated = match self.contents.as_ref().map(|file| &file.header) {
@@ -159,6 +162,7 @@ impl Vault {
             None => from.password(),
         };
         let mut keys = self.keys();
+        keys.retain(|id, _| !is_draft(id));
         if let Some(ids) = ids {
             if let Some(unknown) = ids.iter().find(|id| !keys.contains_key(*id)) {
                 return Err(VaultError::NotFound(unknown.clone()));
@@ -180,6 +184,7 @@ impl Vault {
         let to = self.session.as_ref().ok_or(VaultError::Locked)?.password();
         let ForeignKeyFile { file, from } = foreign;
         let (mine, mut theirs) = (self.keys(), file.keys);
+        theirs.retain(|id, _| !is_draft(id));
         let taken: Vec<KeyId> = theirs.keys().filter(|id| mine.contains_key(*id)).cloned().collect();
         let skipped = match on_conflict {
             OnConflict::Refuse if !taken.is_empty() => return Err(VaultError::Taken(taken)),

@@ -14,6 +14,7 @@ pub(crate) mod key_rights;
 pub(crate) mod worker;
 
 use crate::caller::Caller;
+use crate::conflict_retry::{MAX_TRIES, check_revision, is_stale};
 use crate::error::Error;
 use crate::provider::actor::{Command, ProviderActor, ProviderRequest};
 use crate::provider::authorized_client::{AuthorizedClient, TLS, check, endpoint};
@@ -37,12 +38,14 @@ use arbiter_core::provider::authorize::ApiKey;
 use arbiter_core::provider::edit::{Enabled, NewProvider, ProviderPatch};
 use arbiter_core::provider::{HeartbeatResult, Provider};
 use arbiter_store::Change;
-use arbiter_vault::NewEntry;
+use arbiter_vault::{DraftChange, NewEntry, Overwrite};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::{Arc, Weak};
 
 /// Purpose of keys for provider calls.
 const PROVIDER: &str = "provider";
+/// The work that is reported when it fails.
+const CHANGE: &str = "a change of a provider";
 
 /// The parts that providers and their heartbeats use.
 pub(crate) struct ProviderContext {
@@ -65,8 +68,8 @@ impl ProviderContext {
             vault,
             breakers: Arc::default(),
             provider_cache: ProviderCache::default(),
-            providers: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Keep),
-            heartbeats: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Keep),
+            providers: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Retire),
+            heartbeats: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Retire),
         })
     }
 }
@@ -83,6 +86,17 @@ impl ProvidersHandle {
     /// [`crate::VaultAccessError::Locked`] when there is a key and the vault is locked; [`Error::Refused`] for wrong
     /// fields, a taken id or a key that the caller may not name. Nothing is stored then.
     pub async fn register(
+        &self,
+        caller: &Caller,
+        new: NewProvider,
+        api_key: Option<SecretString>,
+    ) -> Result<Provider, Error> {
+        let (this, caller) = (self.clone(), caller.clone());
+        let work = async move { this.add(&caller, new, api_key).await };
+        self.0.run_to_completion("the registration of a provider", work).await
+    }
+
+    async fn add(
         &self,
         caller: &Caller,
         new: NewProvider,
@@ -111,15 +125,15 @@ impl ProvidersHandle {
         let mut unit = caller.unit(self.0.clock.now(), "providers");
         unit.create(&provider, Change::Provider);
         if let Some((id, value)) = key_id.zip(api_key) {
-            // The vault first: a row whose key is missing would be worse than a key without a row.
             let entry = key_entry(&provider, id, target.host());
-            self.0.vault.store_with(unit, entry, value).await?;
+            let change = DraftChange::Create { entry, over: Overwrite::Refused };
+            self.0.vault.change_with(unit, change, value).await?;
         } else {
             self.0.open_vault.check_binding(&provider)?;
             self.0.store.commit(unit).await?;
         }
         self.0.provider_cache.invalidate();
-        HeartbeatsHandle(Arc::clone(&self.0)).ensure_started(&provider.id);
+        HeartbeatsHandle(Arc::clone(&self.0)).beat_soon(&provider.id);
         Ok(provider)
     }
 
@@ -146,8 +160,8 @@ impl ProvidersHandle {
         Err(Refusal::field("client_key_id", detail).into())
     }
 
-    /// Changes a provider's fields and switches it on or off, in one commit unless a key comes along: the vault is
-    /// another file. Running agents use it as it is from now on.
+    /// Changes a provider's fields, its key and switches it on or off, in one commit. Running agents use it as it is from
+    /// now on.
     ///
     /// # Errors
     /// As [`ProvidersHandle::register`], and [`Error::Refused`] for another revision than the caller's.
@@ -159,32 +173,37 @@ impl ProvidersHandle {
         switch: Option<Enabled>,
         api_key: Option<SecretString>,
     ) -> Result<Provider, Error> {
-        let found = self.0.store.provider(id.to_string()).await?;
-        if let Some(before) = &found {
-            let api_key = if api_key.is_some() { ApiKey::Given } else { ApiKey::Absent };
-            key_rights::check_change(&self.0, caller, before, &patch, api_key)?;
-        }
-        // Below an administrator what was checked is what is moved: a key that is given meanwhile stays.
-        let is_checked = caller.authority.role != Role::Admin;
-        let seen = found.as_ref().filter(|before| is_checked && key_rights::is_moved(before, &patch));
-        let if_match = caller.if_match.or(seen.map(|before| before.revision));
-        let caller = &Caller { if_match, ..caller.clone() };
         check_key_text(api_key.as_ref())?;
+        let (this, caller, id) = (self.clone(), caller.clone(), id.clone());
+        let work = async move { this.edit(&caller, &id, patch, switch, api_key).await };
+        self.0.run_to_completion(CHANGE, work).await
+    }
+
+    async fn edit(
+        &self,
+        caller: &Caller,
+        id: &ProviderId,
+        patch: ProviderPatch,
+        switch: Option<Enabled>,
+        api_key: Option<SecretString>,
+    ) -> Result<Provider, Error> {
         let client_key = patch.client_key_id.clone().flatten().map(KeyId::from_trusted);
         self.check_client_key(client_key.as_ref()).await?;
-        // A provider that is not there is said before a key that is not.
-        let before = found.ok_or_else(|| Refusal::not_found("provider", id.as_str()))?;
         let after = match api_key {
             Some(value) => {
-                let after = self.rekey(caller, before, patch, value).await?;
-                let caller = Caller { if_match: None, ..caller.clone() };
-                match switch {
-                    None => after,
-                    Some(Enabled::Yes) => self.change(&caller, id, ProviderRequest::Enable).await?,
-                    Some(Enabled::No) => self.change(&caller, id, ProviderRequest::Disable).await?,
+                let mut outcome = self.rekey(caller, id, &patch, switch, &value).await;
+                for _ in 1..MAX_TRIES {
+                    if !is_stale(&outcome) {
+                        break;
+                    }
+                    outcome = self.rekey(caller, id, &patch, switch, &value).await;
                 }
+                outcome?
             }
             None => {
+                // A provider that is not there is said before a key that is not.
+                let before = self.row(id).await?;
+                key_rights::check_change(&self.0, caller, &before, &patch, ApiKey::Absent)?;
                 if let Some(Some(key)) = &patch.key_id {
                     self.check_key(&KeyId::from_trusted(key.as_str()))?;
                 }
@@ -195,49 +214,44 @@ impl ProvidersHandle {
         Ok(after)
     }
 
-    /// Changes a provider that brings a new key along: bound to where the provider is afterwards.
+    /// Changes a provider that brings a new key along: bound to where the provider is afterwards. Row and key are one
+    /// unit.
     async fn rekey(
         &self,
         caller: &Caller,
-        before: Provider,
-        mut patch: ProviderPatch,
-        value: SecretString,
+        id: &ProviderId,
+        patch: &ProviderPatch,
+        switch: Option<Enabled>,
+        value: &SecretString,
     ) -> Result<Provider, Error> {
-        let (vault, place) = (&self.0.vault, &self.0.open_vault);
-        let id = &before.id;
-        crate::conflict_retry::check_revision(caller, &before)?;
+        let place = &self.0.open_vault;
+        let before = self.row(id).await?;
+        key_rights::check_change(&self.0, caller, &before, patch, ApiKey::Given)?;
+        check_revision(caller, &before)?;
         place.snapshot().check_open()?;
         let named = patch.key_id.clone().flatten().map(KeyId::from_trusted).or_else(|| before.key_id.clone());
         let key = named.filter(|key| place.has_key(key.as_str())).unwrap_or_else(|| own_key_id(id));
-        patch.key_id = Some(Some(key.to_string()));
-        patch.requires_key = patch.requires_key.or(Some(true));
-        let wanted = patch.apply(&before)?;
-        let host = endpoint(&wanted, &self.0.settings)?.host().to_owned();
-        if !place.has_key(key.as_str()) {
-            vault
-                .store_with(
-                    caller.unit_again(self.0.clock.now(), "vault"),
-                    key_entry(&wanted, key.clone(), &host),
-                    value,
-                )
-                .await?;
-            let outcome = self.change(caller, id, ProviderRequest::Rekey(Box::new(patch))).await;
-            if outcome.is_err() {
-                // Best effort: what stays is this provider's, and the next try finds it.
-                let _ = vault.delete(caller, &key).await;
+        let patch = ProviderPatch {
+            key_id: Some(Some(key.to_string())),
+            requires_key: patch.requires_key.or(Some(true)),
+            ..patch.clone()
+        };
+        let mut unit = caller.unit(self.0.clock.now(), "providers");
+        let after = actor::apply(&before, Some(&patch), switch, &self.0.settings, &mut unit)?;
+        let host = endpoint(&after, &self.0.settings)?.host().to_owned();
+        let change = if place.has_key(key.as_str()) {
+            let others = self.0.store.all_providers().await?;
+            let shared = others.iter().any(|other| other.id != *id && other.has_key_reference(&key));
+            if shared {
+                // The others go on sending it where they are, so its hosts are not this provider's to change.
+                place.snapshot().check_host(&key, &host)?;
             }
-            return outcome;
-        }
-        let others = self.0.store.all_providers().await?;
-        let shared = others.iter().any(|other| other.id != *id && other.has_key_reference(&key));
-        if shared {
-            // The others go on sending it where they are, so its hosts are not this provider's to change.
-            place.snapshot().check_host(&key, &host)?;
-        }
-        let hosts = (!shared).then(|| vec![host]);
-        // Rotation: the row first, then the value.
-        let after = self.change(caller, id, ProviderRequest::Rekey(Box::new(patch))).await?;
-        vault.replace(caller, &key, value, hosts).await?;
+            DraftChange::Replace { id: key, allowed_hosts: (!shared).then(|| vec![host]) }
+        } else {
+            DraftChange::Create { entry: key_entry(&after, key, &host), over: Overwrite::Refused }
+        };
+        self.0.vault.change_with(unit, change, value.clone()).await?;
+        self.0.provider_cache.invalidate();
         Ok(after)
     }
 
@@ -246,9 +260,13 @@ impl ProvidersHandle {
     /// # Errors
     /// [`Error::Refused`] unless it is disabled.
     pub async fn enable(&self, caller: &Caller, id: &ProviderId) -> Result<Provider, Error> {
-        let provider = self.change(caller, id, ProviderRequest::Enable).await?;
-        HeartbeatsHandle(Arc::clone(&self.0)).beat_soon(id);
-        Ok(provider)
+        let (this, caller, id) = (self.clone(), caller.clone(), id.clone());
+        let work = async move {
+            let provider = this.change(&caller, &id, ProviderRequest::Enable).await?;
+            HeartbeatsHandle(Arc::clone(&this.0)).beat_soon(&id);
+            Ok(provider)
+        };
+        self.0.run_to_completion(CHANGE, work).await
     }
 
     /// Switches a provider off; no heartbeat changes that.
@@ -309,6 +327,7 @@ impl ProvidersHandle {
     /// # Errors
     /// [`crate::VaultAccessError::Locked`]; [`Error::Refused`] for an unknown provider.
     pub async fn key(&self, caller: &Caller, id: &ProviderId) -> Result<Option<SecretString>, Error> {
+        self.row(id).await?;
         let authorized_client = self.authorized_client(id, caller.name.clone()).await?;
         authorized_client.key(&self.0, &caller.name, "library").await
     }
@@ -369,6 +388,8 @@ impl ProvidersHandle {
         id: &ProviderId,
         request: ProviderRequest,
     ) -> Result<Provider, Error> {
+        // An actor is started for a provider that exists, and for no other.
+        self.row(id).await?;
         let caller = caller.clone();
         self.0.providers.ask(id.as_str(), |answer| Command::Change { caller, request, answer }).await
     }

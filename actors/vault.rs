@@ -9,6 +9,7 @@ pub(crate) mod entries;
 pub(crate) mod key_source;
 pub(crate) mod open_vault;
 pub(crate) mod passwords;
+pub(crate) mod recovery;
 pub(crate) mod throttle;
 pub(crate) mod transfer;
 
@@ -28,7 +29,7 @@ use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::vault::Status;
 use arbiter_providers::{Endpoint, EndpointPolicy, HttpPolicy, SocketPolicy};
 use arbiter_store::Unit;
-use arbiter_vault::{EntryInfo, Iterations, NewEntry, OnConflict};
+use arbiter_vault::{DraftChange, EntryInfo, Iterations, NewEntry, OnConflict, Overwrite};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::{Arc, Weak};
 
@@ -235,17 +236,18 @@ impl VaultHandle {
         problems.finish()?;
         check_text(&entry.purpose, &value)?;
         let entry = NewEntry { allowed_hosts: hosts(&entry.allowed_hosts)?, ..entry };
-        self.store_with(caller.unit_again(self.0.clock.now(), "vault"), entry, value).await
+        let change = DraftChange::Create { entry, over: Overwrite::Refused };
+        self.change_with(caller.unit_again(self.0.clock.now(), "vault"), change, value).await
     }
 
-    /// Stores a new key; other changes of the caller are part of the same commit.
-    pub(crate) async fn store_with(
+    /// Changes a key; other changes of the caller are part of the same commit.
+    pub(crate) async fn change_with(
         &self,
         unit: Unit,
-        entry: NewEntry,
+        change: DraftChange,
         value: SecretString,
     ) -> Result<EntryInfo, Error> {
-        self.ask(|answer| Command::Store { unit: Box::new(unit), entry, value, answer }).await
+        self.ask(|answer| Command::ChangeKey { unit: Box::new(unit), change, value, answer }).await
     }
 
     /// Replaces the value of a key, and its hosts if some are given.
@@ -262,8 +264,8 @@ impl VaultHandle {
         let purpose = self.0.open_vault.snapshot().keys.get(id.as_str()).map(|entry| entry.purpose.clone());
         check_text(purpose.as_deref().unwrap_or_default(), &value)?;
         let allowed_hosts = allowed_hosts.map(|given| hosts(&given)).transpose()?;
-        let (caller, id) = (caller.clone(), id.clone());
-        self.ask(|answer| Command::Replace { caller, id, value, allowed_hosts, answer }).await
+        let change = DraftChange::Replace { id: id.clone(), allowed_hosts };
+        self.change_with(caller.unit_again(self.0.clock.now(), "vault"), change, value).await
     }
 
     /// Deletes a key.
@@ -271,8 +273,18 @@ impl VaultHandle {
     /// # Errors
     /// [`crate::VaultAccessError::Locked`]; [`Error::Refused`] for an unknown key or one that a provider needs.
     pub async fn delete(&self, caller: &Caller, id: &KeyId) -> Result<(), Error> {
-        let (caller, id) = (caller.clone(), id.clone());
-        self.ask(|answer| Command::Delete { caller, id, answer }).await
+        self.delete_with(caller.unit_again(self.0.clock.now(), "vault"), id, None).await
+    }
+
+    /// Deletes a key; other changes of the caller, such as the end of the key's owner, are part of the same commit.
+    pub(crate) async fn delete_with(
+        &self,
+        unit: Unit,
+        id: &KeyId,
+        owner: Option<ProviderId>,
+    ) -> Result<(), Error> {
+        let (unit, id) = (Box::new(unit), id.clone());
+        self.ask(|answer| Command::Delete { unit, id, owner, answer }).await
     }
 
     /// The value of a key, after the grant of its use is in the log. It never leaves the process.

@@ -31,6 +31,17 @@ impl ProjectsHandle {
         id: &ProviderId,
         cascade: Cascade,
     ) -> Result<(), Error> {
+        let (this, caller, id) = (self.clone(), caller.clone(), id.clone());
+        let work = async move { this.delete_with_agents(&caller, &id, cascade).await };
+        self.0.run_to_completion("the deletion of a provider", work).await
+    }
+
+    async fn delete_with_agents(
+        &self,
+        caller: &Caller,
+        id: &ProviderId,
+        cascade: Cascade,
+    ) -> Result<(), Error> {
         for _ in 1..MAX_TRIES {
             match self.try_delete(caller, id, cascade).await {
                 // A heartbeat or an agent's change came in between; a caller that named a revision is refused.
@@ -66,17 +77,18 @@ impl ProjectsHandle {
         let data = json!({"name": provider.name});
         unit.emit(NewEvent::of(EventType::ProviderDeleted, id.as_str(), data));
         unit.change(Change::Provider(Write::Delete { row: provider }));
-        self.0.store.commit(unit).await?;
-        if !agents.is_empty() {
-            self.0.token_cache.load(&self.0).await?;
+        // The key ends in the commit that ends its provider.
+        match own_key_id {
+            Some(key) => self.0.vault.delete_with(unit, &key, Some(id.clone())).await?,
+            None => drop(self.0.store.commit(unit).await?),
         }
         for agent in &agents {
             self.0.agents.forget(&agent.id);
         }
         self.0.providers.forget(id);
         self.0.limiters.remove(id);
-        if let Some(key) = own_key_id {
-            self.0.vault.delete(caller, &key).await?;
+        if !agents.is_empty() {
+            self.0.token_cache.reload(&self.0).await?;
         }
         Ok(())
     }

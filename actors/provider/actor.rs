@@ -12,6 +12,7 @@ use crate::provider::ProviderContext;
 use crate::provider::authorized_client::{AuthorizedClient, check};
 use crate::provider::key_rights;
 use crate::runtime::cell::{Behavior, BehaviorContext};
+use crate::settings::Settings;
 use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::provider::authorize::{self, ApiKey};
@@ -19,13 +20,12 @@ use arbiter_core::provider::edit::{Enabled, ProviderPatch};
 use arbiter_core::provider::{self, HeartbeatResult, Provider};
 use arbiter_store::{Change, Heartbeat, Unit};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Operation of a caller on a provider.
 pub(crate) enum ProviderRequest {
     /// Fields and switch in one unit of work.
     Edit(Box<ProviderPatch>, Option<Enabled>),
-    /// An update that is followed by a new value of the key, bound to where the provider is then.
-    Rekey(Box<ProviderPatch>),
     Enable,
     Disable,
 }
@@ -54,7 +54,9 @@ impl Behavior for ProviderActor {
         Self { context, authorized_client: None }
     }
 
-    async fn start(&mut self) {}
+    async fn start(&mut self) {
+        self.keep_if_known().await;
+    }
 
     async fn handle(&mut self, command: Command) {
         match command {
@@ -90,13 +92,17 @@ fn check_rights(
         ProviderRequest::Edit(patch, _) => {
             key_rights::check_change(shared, caller, before, patch, ApiKey::Absent)
         }
-        ProviderRequest::Rekey(_) | ProviderRequest::Enable | ProviderRequest::Disable => {
-            authorize::manage(&caller.authority)
-        }
+        ProviderRequest::Enable | ProviderRequest::Disable => authorize::manage(&caller.authority),
     }
 }
 
 impl ProviderActor {
+    /// Lets the actor go when it was started by a message about a provider that does not exist, or no longer.
+    async fn keep_if_known(&self) {
+        let is_unknown = matches!(self.row().await, Err(Error::Refused(Refusal::NotFound { .. })));
+        self.context.pin.store(!is_unknown, Ordering::Release);
+    }
+
     async fn row(&self) -> Result<Provider, Error> {
         let found = self.context.shared.store.provider(self.context.id.clone()).await?;
         found.ok_or_else(|| Refusal::not_found("provider", &self.context.id).into())
@@ -108,22 +114,13 @@ impl ProviderActor {
             let provider = self.row().await?;
             check_rights(shared, caller, &provider, request)?;
             check_revision(caller, &provider)?;
-            let update = |patch: &ProviderPatch| {
-                patch.apply(&provider).map(|wanted| provider::Command::Update(Box::new(wanted)))
-            };
-            let commands = match request {
-                ProviderRequest::Edit(patch, None) | ProviderRequest::Rekey(patch) => vec![update(patch)?],
-                ProviderRequest::Edit(patch, Some(enabled)) => vec![update(patch)?, switch(*enabled)],
-                ProviderRequest::Enable => vec![provider::Command::Enable],
-                ProviderRequest::Disable => vec![provider::Command::Disable],
+            let (patch, switch) = match request {
+                ProviderRequest::Edit(patch, switch) => (Some(patch.as_ref()), *switch),
+                ProviderRequest::Enable => (None, Some(Enabled::Yes)),
+                ProviderRequest::Disable => (None, Some(Enabled::No)),
             };
             let mut unit = caller.unit(shared.clock.now(), "providers");
-            let mut after = provider.clone();
-            for command in &commands {
-                let happenings = after.decide(command, &shared.settings.catalogue)?;
-                after = unit.apply(&after, &happenings, Change::Provider);
-            }
-            check(&after, &shared.settings)?;
+            let after = apply(&provider, patch, switch, &shared.settings, &mut unit)?;
             let moved = after.endpoint != provider.endpoint
                 || after.key_id != provider.key_id
                 || after.client_key_id != provider.client_key_id
@@ -209,9 +206,28 @@ impl ProviderActor {
     }
 }
 
-fn switch(enabled: Enabled) -> provider::Command {
-    match enabled {
+/// Adds a change of fields and a switch to a unit, both decided before anything is written; returns the provider after
+/// them.
+pub(crate) fn apply(
+    before: &Provider,
+    patch: Option<&ProviderPatch>,
+    switch: Option<Enabled>,
+    settings: &Settings,
+    unit: &mut Unit,
+) -> Result<Provider, Error> {
+    let update = match patch {
+        Some(patch) => Some(provider::Command::Update(Box::new(patch.apply(before)?))),
+        None => None,
+    };
+    let switch = switch.map(|enabled| match enabled {
         Enabled::Yes => provider::Command::Enable,
         Enabled::No => provider::Command::Disable,
+    });
+    let mut after = before.clone();
+    for command in update.iter().chain(&switch) {
+        let happenings = after.decide(command, &settings.catalogue)?;
+        after = unit.apply(&after, &happenings, Change::Provider);
     }
+    check(&after, settings)?;
+    Ok(after)
 }

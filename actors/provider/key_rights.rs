@@ -27,7 +27,7 @@ pub(crate) fn check_change(
 }
 
 /// Returns whether a patch brings a provider to another place: an address, and the authority by which it is known.
-pub(crate) fn is_moved(before: &Provider, patch: &ProviderPatch) -> bool {
+fn is_moved(before: &Provider, patch: &ProviderPatch) -> bool {
     let is_elsewhere = patch.endpoint.as_deref().is_some_and(|to| !is_same_address(to, &before.endpoint));
     is_elsewhere || patch.ca_cert.as_ref().is_some_and(|authority| *authority != before.ca_cert)
 }

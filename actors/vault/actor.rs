@@ -13,18 +13,19 @@ use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::vault::Unlocked;
 use crate::vault::VaultContext;
 use crate::vault::open_vault::RolledBack;
+use crate::vault::recovery;
 use crate::vault::throttle::Throttle;
 use crate::vault::transfer::ImportedKeys;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
-use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::state_machine::StateMachine;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::vault::{Status, Trigger};
 use arbiter_store::{Change, Unit};
-use arbiter_vault::{EntryInfo, Iterations, NewEntry, OnConflict, Rewrite, UnlockOutcome as VaultUnlock};
+use arbiter_vault::{DraftChange, EntryInfo, Iterations, OnConflict, Rewrite, UnlockOutcome as VaultUnlock};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -71,24 +72,21 @@ pub(crate) enum Command {
         answer: Reply<()>,
     },
     Rewrapped(Box<Rewrite>),
-    Store {
+    /// Changes a key and whatever else the unit holds.
+    ChangeKey {
         unit: Box<Unit>,
-        entry: NewEntry,
+        change: DraftChange,
         value: SecretString,
         answer: Reply<EntryInfo>,
     },
-    Replace {
-        caller: Caller,
-        id: KeyId,
-        value: SecretString,
-        allowed_hosts: Option<Vec<String>>,
-        answer: Reply<EntryInfo>,
-    },
+    /// Deletes a key and commits whatever else the unit holds, such as the end of its owner.
     Delete {
-        caller: Caller,
+        unit: Box<Unit>,
         id: KeyId,
+        owner: Option<ProviderId>,
         answer: Reply<()>,
     },
+    RecoverDrafts,
     Use {
         wanted: KeyUse,
         answer: Reply<SecretString>,
@@ -143,15 +141,13 @@ impl Behavior for VaultActor {
                 answer.with(self.change_password(&caller, old, new, iterations)).await;
             }
             Command::Rewrapped(rewrite) => self.install_rewrapped(*rewrite).await,
-            Command::Store { unit, entry, value, answer } => {
-                answer.with(self.store(*unit, entry, value)).await;
+            Command::ChangeKey { unit, change, value, answer } => {
+                answer.with(self.change(*unit, change, value)).await;
             }
-            Command::Replace { caller, id, value, allowed_hosts, answer } => {
-                answer.with(self.replace(&caller, id, value, allowed_hosts)).await;
+            Command::Delete { unit, id, owner, answer } => {
+                answer.with(self.delete(*unit, id, owner.as_ref())).await;
             }
-            Command::Delete { caller, id, answer } => {
-                answer.with(self.delete(&caller, id)).await;
-            }
+            Command::RecoverDrafts => self.recover().await,
             Command::Use { wanted, answer } => {
                 answer.with(self.use_key(wanted)).await;
             }
@@ -164,6 +160,9 @@ impl Behavior for VaultActor {
             Command::Idle => {
                 if let Err(error) = self.lock(&Caller::system(), "idle").await {
                     tracing::warn!(%error, "the idle vault could not be locked");
+                    if self.status() == Status::Unlocked {
+                        self.context.timers.set_retry(IDLE, Command::Idle);
+                    }
                 }
             }
         }
@@ -246,6 +245,22 @@ impl VaultActor {
             );
             data["rolled_back"] = json!({"seen": seen, "found": found});
         }
+        let unfinished = match rolled_back {
+            None if !created => self.unfinished(generation).await,
+            _ => Ok(Vec::new()),
+        };
+        let unfinished = match unfinished {
+            Ok(unfinished) => unfinished,
+            Err(error) => {
+                self.close().await?;
+                return Err(error);
+            }
+        };
+        if !unfinished.is_empty() {
+            let changes = recovery::describe(&unfinished);
+            tracing::warn!(%changes, "the log tells of changes of the vault that were not made");
+            data["unfinished"] = changes;
+        }
         let mut unit = self.unit(caller);
         unit.change(Change::RecordVaultGeneration(generation));
         unit.emit(NewEvent::of(EventType::VaultUnlocked, VAULT, data));
@@ -253,6 +268,10 @@ impl VaultActor {
             self.close().await?;
             return Err(error);
         }
+        if let Err(error) = self.finish_deletions(&unfinished).await {
+            tracing::warn!(%error, "could not finish the deletion of a key");
+        }
+        self.recover().await;
         self.warn_of_orphans().await;
         self.reset_idle_timer();
         self.rewrap_soon();
@@ -298,6 +317,7 @@ impl VaultActor {
         unit.emit(NewEvent::of(EventType::VaultRollbackAccepted, VAULT, data));
         self.commit(unit).await?;
         shared.open_vault.expect_generation(found);
+        self.recover().await;
         self.reset_idle_timer();
         self.rewrap_soon();
         Ok(())

@@ -1,22 +1,24 @@
 //! Operations of the vault's actor on single entries, and the order of their two commits.
 //!
-//! A create writes the file first: a row without its key would be worse than a key without its row, which
-//! is reported. What replaces or deletes tells first, so that nothing that was there changes unrecorded.
+//! A new value is a draft in the file first; the commit names it, together with all else that the request changes; then
+//! it takes the place of its entry (`recovery`). A deletion is told first, so that nothing goes unrecorded.
 
-use crate::caller::Caller;
 use crate::error::Error;
+use crate::runtime::random;
 use crate::vault::VaultContext;
 use crate::vault::actor::VaultActor;
+use crate::vault::recovery::{DRAFT, GENERATION};
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
-use arbiter_core::kernel::ids::KeyId;
+use arbiter_core::kernel::ids::{KeyId, ProviderId};
+use arbiter_core::kernel::lease::hex;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::provider::authorize;
+use arbiter_core::provider::{Provider, authorize};
 use arbiter_store::{Change, StoreError, Unit};
-use arbiter_vault::{EntryInfo, NewEntry};
+use arbiter_vault::{DraftChange, EntryInfo, Overwrite};
 use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -51,104 +53,103 @@ impl VaultActor {
         }
     }
 
-    pub(crate) async fn store(
+    /// Changes a key and whatever else the unit holds: all of it, or nothing.
+    pub(crate) async fn change(
         &mut self,
         mut unit: Unit,
-        entry: NewEntry,
+        change: DraftChange,
         value: SecretString,
     ) -> Result<EntryInfo, Error> {
         self.require_open()?;
+        self.recover_drafts().await?;
         let shared = Arc::clone(&self.context.shared);
-        let (now, id) = (shared.clock.now(), entry.id.clone());
-        let writing = shared.open_vault.work(&shared, move |vault| {
-            vault.create(entry, value, now)?;
-            Ok(vault.generation())
-        });
-        let generation = writing.await?;
-        let stored = self.info(&id)?;
-        let data =
-            json!({"name": stored.name, "purpose": stored.purpose, "allowed_hosts": stored.allowed_hosts});
-        unit.events.insert(0, NewEvent::of(EventType::KeyStored, id.as_str(), data));
+        let change = self.over_orphan(change).await?;
+        let (now, id) = (shared.clock.now(), change.id().clone());
+        let before = shared.open_vault.snapshot().keys.get(id.as_str()).cloned();
+        let name = hex(&random::bytes16());
+        let drafting = shared
+            .open_vault
+            .work(&shared, move |vault| Ok((vault.draft(&name, change, &value, now)?, vault.generation())));
+        let ((draft, after), generation) = drafting.await?;
+        unit.events.insert(0, told(&draft, before.as_ref(), &after));
         unit.change(Change::RecordVaultGeneration(generation));
+        shared.fault_injection.panic_if_armed("vault", "drafted");
         if let Err(error) = shared.store.commit(unit).await {
-            self.roll_back(id, &error).await;
+            self.roll_back(draft, &error).await;
             return Err(error.into());
         }
+        shared.fault_injection.panic_if_armed("vault", "told");
+        self.grants.retain(|grant, _| grant.key_id != id);
+        self.finish_soon(draft).await;
         self.reset_idle_timer();
-        // Providers that waited for the key get a heartbeat at once.
-        for provider in shared.store.all_providers().await? {
+        if before.is_some() {
+            // An idle connection keeps in its buffer what it sent last.
+            shared.disconnect_providers();
+        }
+        // Providers that waited for the key get a heartbeat at once; without this list it comes in its time.
+        for provider in shared.store.all_providers().await.unwrap_or_default() {
             if provider.has_key_reference(&id) {
                 shared.beat_soon(&provider.id);
             }
         }
-        Ok(stored)
+        Ok(after)
     }
 
-    /// Removes an entry whose commit was refused. When the store's answer leaves open whether it holds, the
-    /// entry stays: it can be reported, a lost key cannot.
-    async fn roll_back(&self, id: KeyId, error: &StoreError) {
-        let refused = matches!(
+    /// Lets a new key take the place of one that an ended or never finished provider has left.
+    async fn over_orphan(&self, change: DraftChange) -> Result<DraftChange, Error> {
+        match change {
+            DraftChange::Create { entry, over: Overwrite::Refused }
+                if self.is_left_behind(entry.id.as_str()).await? =>
+            {
+                Ok(DraftChange::Create { entry, over: Overwrite::Allowed })
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// Removes a draft whose commit was refused. When the store's answer leaves open whether it holds, the draft stays:
+    /// the log decides later.
+    async fn roll_back(&self, draft: KeyId, error: &StoreError) {
+        let is_refused = matches!(
             error,
             StoreError::Refused(_) | StoreError::Stale { .. } | StoreError::Busy | StoreError::Full
         );
-        if !refused {
+        if !is_refused {
             return;
         }
-        let (shared, key) = (&self.context.shared, id.clone());
-        if let Err(error) = shared.open_vault.work(shared, move |vault| vault.delete(&key)).await {
-            tracing::warn!(%error, key = %id, "a key stays that nothing tells of");
+        let (shared, id) = (&self.context.shared, draft.clone());
+        if let Err(error) = shared.open_vault.work(shared, move |vault| vault.forget_draft(&id)).await {
+            tracing::warn!(%error, %draft, "could not remove the draft of a refused change; a later change does it");
         }
     }
 
-    pub(crate) async fn replace(
+    /// Deletes a key, and commits whatever else the unit holds; a key that a provider needs stays, unless that is
+    /// `owner`, which ends with this unit.
+    pub(crate) async fn delete(
         &mut self,
-        caller: &Caller,
+        mut unit: Unit,
         id: KeyId,
-        value: SecretString,
-        allowed_hosts: Option<Vec<String>>,
-    ) -> Result<EntryInfo, Error> {
+        owner: Option<&ProviderId>,
+    ) -> Result<(), Error> {
         self.require_open()?;
-        let shared = Arc::clone(&self.context.shared);
-        let before = self.info(&id)?;
-        let mut changes = json!({});
-        if let Some(hosts) = &allowed_hosts
-            && *hosts != before.allowed_hosts
-        {
-            changes["allowed_hosts"] = json!({"old": before.allowed_hosts, "new": hosts});
-        }
-        let mut unit = self.unit(caller);
-        let data = json!({"reason": "a new value", "changes": changes});
-        unit.emit(NewEvent::of(EventType::KeyUpdated, id.as_str(), data));
-        self.commit(unit).await?;
-        self.grants.retain(|grant, _| grant.key_id != id);
-        let (now, key) = (shared.clock.now(), id.clone());
-        let writing = shared.open_vault.work(&shared, move |vault| {
-            match &allowed_hosts {
-                Some(hosts) => vault.rebind(&key, value, hosts, now)?,
-                None => vault.replace(&key, value, now)?,
-            }
-            Ok(vault.generation())
-        });
-        let generation = writing.await?;
-        // An idle connection keeps in its buffer what it sent last.
-        shared.disconnect_providers();
-        self.record_generation(generation).await;
-        self.reset_idle_timer();
-        self.info(&id)
-    }
-
-    pub(crate) async fn delete(&mut self, caller: &Caller, id: KeyId) -> Result<(), Error> {
-        self.require_open()?;
+        self.recover_drafts().await?;
         let shared = Arc::clone(&self.context.shared);
         self.info(&id)?;
         let providers = shared.store.all_providers().await?;
-        if let Some(provider) = providers.iter().find(|provider| provider.has_key_reference(&id)) {
+        let needs = |provider: &&Provider| Some(&provider.id) != owner && provider.has_key_reference(&id);
+        if let Some(provider) = providers.iter().find(needs) {
             let detail = format!("provider {} needs the key {id}", provider.id);
             return Err(Refusal::conflict(ProblemCode::InUse, detail).into());
         }
-        let mut unit = self.unit(caller);
-        unit.emit(NewEvent::of(EventType::KeyDeleted, id.as_str(), json!({})));
+        unit.emit(NewEvent::of(EventType::KeyDeleted, id.as_str(), self.at_generation(json!({}))));
         self.commit(unit).await?;
+        shared.fault_injection.panic_if_armed("vault", "deleted");
+        self.remove(id).await
+    }
+
+    /// Removes a key whose deletion is in the log.
+    pub(crate) async fn remove(&mut self, id: KeyId) -> Result<(), Error> {
+        let shared = Arc::clone(&self.context.shared);
         self.grants.retain(|grant, _| grant.key_id != id);
         let writing = shared.open_vault.work(&shared, move |vault| {
             vault.delete(&id)?;
@@ -159,8 +160,31 @@ impl VaultActor {
         Ok(())
     }
 
+    /// Adds to the data of an event the generation of the file before the write that the event tells of. A start that
+    /// finds the file at this generation knows that the write never happened.
+    pub(crate) fn at_generation(&self, mut data: Value) -> Value {
+        data[GENERATION] = json!(self.context.shared.open_vault.snapshot().generation());
+        data
+    }
+
     fn info(&self, id: &KeyId) -> Result<EntryInfo, Error> {
         let found = self.context.shared.open_vault.snapshot().keys.get(id.as_str()).cloned();
         found.ok_or_else(|| Refusal::not_found("key", id.as_str()).into())
     }
+}
+
+/// The event of a drafted change of a key.
+fn told(draft: &KeyId, before: Option<&EntryInfo>, after: &EntryInfo) -> NewEvent {
+    let Some(before) = before else {
+        let data = json!({
+            "name": after.name, "purpose": after.purpose, "allowed_hosts": after.allowed_hosts, DRAFT: draft,
+        });
+        return NewEvent::of(EventType::KeyStored, after.id.as_str(), data);
+    };
+    let mut changes = json!({});
+    if before.allowed_hosts != after.allowed_hosts {
+        changes["allowed_hosts"] = json!({"old": before.allowed_hosts, "new": after.allowed_hosts});
+    }
+    let data = json!({"reason": "a new value", "changes": changes, DRAFT: draft});
+    NewEvent::of(EventType::KeyUpdated, after.id.as_str(), data)
 }

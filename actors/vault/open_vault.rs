@@ -42,6 +42,8 @@ pub(crate) struct VaultSnapshot {
     /// The key file has been there and is gone.
     pub(crate) is_missing: bool,
     pub(crate) keys: BTreeMap<String, EntryInfo>,
+    /// New values that wait for their commit, each with the key as it would become.
+    drafts: Vec<(KeyId, EntryInfo)>,
     pub(crate) unlocked_at: Option<Timestamp>,
     generation: u64,
     seen: u64,
@@ -55,6 +57,16 @@ impl VaultSnapshot {
     pub(crate) fn rolled_back(&self) -> Option<RolledBack> {
         let older = self.status == Status::Unlocked && self.generation < self.seen;
         older.then_some(RolledBack { seen: self.seen, found: self.generation })
+    }
+
+    /// Returns the new values that wait for their commit.
+    pub(crate) fn drafts(&self) -> &[(KeyId, EntryInfo)] {
+        &self.drafts
+    }
+
+    /// Returns the number of writes of the file.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Returns whether keys can be read and entries be changed now.
@@ -87,6 +99,7 @@ impl VaultSnapshot {
         self.status = status(vault);
         self.is_missing = vault.is_missing();
         self.keys = vault.entries().into_iter().map(|entry| (entry.id.to_string(), entry)).collect();
+        self.drafts = vault.drafts();
         let unlocked = self.status == Status::Unlocked;
         self.unlocked_at = if unlocked { self.unlocked_at.or(Some(now)) } else { None };
     }
@@ -98,6 +111,7 @@ impl OpenVault {
             status: Status::Uninitialized,
             is_missing: false,
             keys: BTreeMap::new(),
+            drafts: Vec::new(),
             unlocked_at: None,
             generation: 0,
             seen: 0,

@@ -67,7 +67,9 @@ impl VaultActor {
         let rewrite = blocking(&shared, work).await?;
         // Told first: no password changes unrecorded.
         let data = json!({"keys": rewrite.fresh().len(), "iterations": iterations.get()});
+        let data = self.at_generation(data);
         self.tell(caller, EventType::VaultPasswordChanged, data).await?;
+        shared.fault_injection.panic_if_armed("vault", "password");
         let installing = shared.open_vault.work(&shared, move |vault| {
             vault.install(rewrite)?;
             Ok(vault.generation())

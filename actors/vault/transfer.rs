@@ -98,12 +98,12 @@ impl VaultActor {
             let hosts = after.allowed_hosts.clone();
             let event = if before.is_some() {
                 let changes = changes_of(&RewrittenEntry { id: id.clone(), before, after });
-                let data = json!({"reason": "imported", "changes": changes});
+                let data = self.at_generation(json!({"reason": "imported", "changes": changes}));
                 NewEvent::of(EventType::KeyUpdated, id.as_str(), data)
             } else {
-                let data = json!({
+                let data = self.at_generation(json!({
                     "name": name, "purpose": purpose, "allowed_hosts": hosts, "reason": "imported",
-                });
+                }));
                 NewEvent::of(EventType::KeyStored, id.as_str(), data)
             };
             unit.emit(event);

@@ -16,7 +16,6 @@ use serde::Serialize;
 use std::io::{BufRead, BufReader, Seek, Write};
 use std::path::PathBuf;
 use std::time::Duration;
-use tempfile::NamedTempFile;
 use warp::http::Method;
 use warp::http::header::CONTENT_TYPE;
 
@@ -222,7 +221,8 @@ async fn spool_body(
         }
         _ => ApiError::new(ProblemCode::Internal, format!("the body could not be kept: {error}")),
     };
-    let mut file = NamedTempFile::new_in(directory).map_err(io_error)?;
+    // Without a name from the beginning: a server that is killed leaves no file behind.
+    let mut file = tempfile::tempfile_in(directory).map_err(io_error)?;
     let mut length = 0;
     loop {
         let next = tokio::time::timeout(idle, stream.next()).await;

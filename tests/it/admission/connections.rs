@@ -4,6 +4,7 @@ use crate::admission::refusals::problem;
 use crate::harness::{Harness, TIMEOUT};
 use arbiter_testkit::{SseClient, send_text};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -387,4 +388,34 @@ async fn hundreds_of_slow_connections_block_no_request() {
         let said = read_until_closed(connection).await;
         assert!(!said.contains(" 200 "), "{said}");
     }
+}
+
+#[tokio::test]
+async fn killed_import_leaves_no_file_behind() {
+    let mut harness = Harness::new().await;
+    harness.create("projects", json!({"id": "p", "name": "Project"})).await;
+    let data = harness.server.data_dir();
+    let names = || {
+        let entries = std::fs::read_dir(&data).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+    };
+    let before = names();
+    let more = "content-type: application/x-ndjson\r\ncontent-length: 1000000\r\n\r\n";
+    let head = harness.head("POST", "/api/v1/projects/p/import", more);
+    let _import = harness.connect_and_write(&format!("{head}{}", "\n".repeat(100_000))).await;
+    // The body is in an open file of the directory that has no name there.
+    let open_files = format!("/proc/{}/fd", harness.server.id());
+    let is_spooled = || {
+        let files = std::fs::read_dir(&open_files).unwrap().flatten();
+        let mut files = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+        files.any(|file| file.starts_with(&data) && file.to_string_lossy().ends_with(" (deleted)"))
+    };
+    let wait = async {
+        while !is_spooled() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(TIMEOUT, wait).await.is_ok(), "the body has a name: {:?}", names());
+    harness.server.kill9();
+    assert_eq!(names().difference(&before).collect::<Vec<_>>(), Vec::<&String>::new());
 }

@@ -32,7 +32,6 @@ use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::kernel::key_text;
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::kernel::token::Role;
 use arbiter_core::model::catalog::{Catalog, OfferedModel};
 use arbiter_core::provider::authorize::ApiKey;
 use arbiter_core::provider::edit::{Enabled, NewProvider, ProviderPatch};

@@ -27,7 +27,7 @@ struct Inner {
     closing: watch::Sender<bool>,
     frames: FrameCache,
     beads: BeadCache,
-    running: RunningKeys,
+    running: Arc<RunningKeys>,
     cookie_name: OnceLock<String>,
     quotas: Quotas,
     #[cfg(feature = "temporal")]
@@ -46,7 +46,7 @@ impl Context {
             closing: watch::Sender::new(false),
             frames: FrameCache::default(),
             beads: BeadCache::default(),
-            running: RunningKeys::default(),
+            running: Arc::default(),
             cookie_name: OnceLock::new(),
             quotas,
             #[cfg(feature = "temporal")]
@@ -139,7 +139,7 @@ impl Context {
         &self.0.frames
     }
 
-    pub(crate) fn running(&self) -> &RunningKeys {
+    pub(crate) fn running(&self) -> &Arc<RunningKeys> {
         &self.0.running
     }
 

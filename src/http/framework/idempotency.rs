@@ -3,7 +3,7 @@
 //! The key is stored in the same commit as the change, so a repeat never does it again; the answer is
 //! stored when it is known.
 
-use crate::http::framework::endpoint::{Endpoint, Idempotency};
+use crate::http::framework::endpoint::{Endpoint, Idempotency, Timeout};
 use crate::http::framework::request::ApiRequest;
 use crate::http::wire::problem::ApiError;
 use crate::http::wire::reply::Reply;
@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use tracing::Instrument;
 use warp::http::header::{HeaderName, LOCATION};
 use warp::http::{Method, StatusCode};
 
@@ -29,19 +31,19 @@ const SECRET_FIELD: &str = "api_key";
 pub struct RunningKeys(Mutex<HashSet<IdempotencyKey>>);
 
 /// Takes a key out of [`RunningKeys`] when its request ends, however it ends.
-struct RunningKeyGuard<'a> {
-    running: &'a RunningKeys,
+struct RunningKeyGuard {
+    running: Arc<RunningKeys>,
     key: IdempotencyKey,
 }
 
 impl RunningKeys {
-    fn begin(&self, key: &IdempotencyKey) -> Option<RunningKeyGuard<'_>> {
+    fn begin(self: &Arc<Self>, key: &IdempotencyKey) -> Option<RunningKeyGuard> {
         let fresh = self.0.lock().insert(key.clone());
-        fresh.then(|| RunningKeyGuard { running: self, key: key.clone() })
+        fresh.then(|| RunningKeyGuard { running: Arc::clone(self), key: key.clone() })
     }
 }
 
-impl Drop for RunningKeyGuard<'_> {
+impl Drop for RunningKeyGuard {
     fn drop(&mut self) {
         self.running.0.lock().remove(&self.key);
     }
@@ -55,7 +57,7 @@ pub async fn answer(endpoint: &Endpoint, mut call: ApiRequest) -> Result<Reply, 
     call.read = Some(body);
     let context = call.context.clone();
     let repeated = |detail| Err(ApiError::new(ProblemCode::RequestRepeated, detail));
-    let Some(_guard) = context.running().begin(&key) else {
+    let Some(guard) = context.running().begin(&key) else {
         return repeated("a request with this Idempotency-Key is still running");
     };
     let store = &context.handles().store;
@@ -81,18 +83,37 @@ pub async fn answer(endpoint: &Endpoint, mut call: ApiRequest) -> Result<Reply, 
         created_at: now,
     };
     call.keep = Some(Box::new(kept.clone()));
-    let reply = (endpoint.handler)(call).await?;
-    let mut unit = Unit::new(now, "system", "http");
+    let (handled, store) = ((endpoint.handler)(call), store.clone());
+    let work = async move {
+        let _guard = guard;
+        let reply = handled.await?;
+        let mut unit = Unit::new(now, "system", "http");
+        unit.change(Change::CompleteAnswer(complete(kept, &reply)));
+        store.commit(unit).await?;
+        Ok(reply)
+    };
+    if endpoint.timeout == Timeout::Unlimited {
+        // A request that waits ends with its client.
+        return work.await;
+    }
+    // A client that goes away repeats the request, and finds its answer then.
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(reply) => reply,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(ApiError::new(ProblemCode::ShuttingDown, "the server is shutting down")),
+    }
+}
+
+/// A kept request with its answer.
+fn complete(kept: KeptAnswer, reply: &Reply) -> KeptAnswer {
     // What is not known is no empty answer: a repeat is refused.
     let status = if reply.is_stream() { 0 } else { reply.status().as_u16() };
-    unit.change(Change::CompleteAnswer(KeptAnswer {
+    KeptAnswer {
         status,
         location: reply.headers().get(LOCATION).and_then(|place| place.to_str().ok()).map(str::to_owned),
         answer: String::from_utf8_lossy(reply.body()).into_owned(),
         ..kept
-    }));
-    store.commit(unit).await?;
-    Ok(reply)
+    }
 }
 
 /// The key of a request that carries one.
@@ -167,7 +188,7 @@ mod tests {
 
     #[test]
     fn key_is_running_until_its_guard_drops() {
-        let running = RunningKeys::default();
+        let running = Arc::new(RunningKeys::default());
         let key = IdempotencyKey { token_id: "t".into(), route: "POST /x".into(), key: "k".into() };
         let turn = running.begin(&key);
         assert!(turn.is_some() && running.begin(&key).is_none());

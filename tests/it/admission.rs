@@ -6,6 +6,7 @@ pub mod hardening;
 pub mod idempotency;
 pub mod key_rights;
 pub mod panic_text;
+pub mod refused_bodies;
 pub mod refusals;
 pub mod rights;
 pub mod row_reads;

@@ -98,7 +98,7 @@ impl Foreign {
 }
 
 /// Route, status for an operator limited to `p`, and a valid body, for each route that takes JSON.
-fn bodies(token: &str) -> Vec<(&'static str, u16, Value)> {
+pub fn bodies(token: &str) -> Vec<(&'static str, u16, Value)> {
     let lock = json!({"project_id": "q", "path": "src/main.rs", "agent_id": "b", "bead_id": "theirs"});
     let provider = json!({"name": "x", "type": "custom", "endpoint": "http://127.0.0.1:1"});
     let reason = json!({"reason": "x"});

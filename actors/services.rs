@@ -63,7 +63,7 @@ impl Services {
     /// a commit, loses the answer and nothing else.
     ///
     /// # Errors
-    /// Those of the work, and [`Error::Crashed`] when it panicked; `what` names it then.
+    /// The errors of the work, and [`Error::Crashed`] when it panicked; `what` names it then.
     pub(crate) async fn run_to_completion<T: Send + 'static>(
         &self,
         what: &'static str,

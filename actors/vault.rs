@@ -9,9 +9,9 @@ pub(crate) mod entries;
 pub(crate) mod key_source;
 pub(crate) mod open_vault;
 pub(crate) mod passwords;
-pub(crate) mod recovery;
 pub(crate) mod throttle;
 pub(crate) mod transfer;
+pub(crate) mod unfinished;
 
 use crate::caller::Caller;
 use crate::error::Error;

@@ -18,7 +18,7 @@ use serde_json::Map;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// An operator who is limited to project `a`.
+/// An operator that is limited to project `a`.
 fn limited() -> Caller {
     let projects = Some(vec!["a".to_owned()]);
     let authority = Authority { role: Role::Operator, projects, ..Authority::unlimited("lim") };

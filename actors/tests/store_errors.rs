@@ -126,7 +126,7 @@ async fn refused_approval_request_does_not_stop_the_others() {
     let mut asked = h.bus.subscribe(EventFilter { types, ..EventFilter::default() }, None).await.unwrap();
     h.orchestrator.resume(&me()).await.unwrap();
     let event = tokio::time::timeout(Duration::from_secs(60), asked.next()).await;
-    let Ok(arbiter_actors::Delivery::Event(event)) = event else { panic!("nobody was asked") };
+    let Ok(arbiter_actors::Delivery::Event(event)) = event else { panic!("no decision was asked for") };
     assert_eq!(event.data["bead_id"], "second");
     stage.until("work", Status::Closed).await;
     stage.stop().await;

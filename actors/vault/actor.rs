@@ -13,9 +13,9 @@ use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::vault::Unlocked;
 use crate::vault::VaultContext;
 use crate::vault::open_vault::RolledBack;
-use crate::vault::recovery;
 use crate::vault::throttle::Throttle;
 use crate::vault::transfer::ImportedKeys;
+use crate::vault::unfinished;
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
@@ -72,14 +72,14 @@ pub(crate) enum Command {
         answer: Reply<()>,
     },
     Rewrapped(Box<Rewrite>),
-    /// Changes a key and whatever else the unit holds.
+    /// Changes a key and everything else in the unit.
     ChangeKey {
         unit: Box<Unit>,
         change: DraftChange,
         value: SecretString,
         answer: Reply<EntryInfo>,
     },
-    /// Deletes a key and commits whatever else the unit holds, such as the end of its owner.
+    /// Deletes a key and commits everything else in the unit, such as the end of its owner.
     Delete {
         unit: Box<Unit>,
         id: KeyId,
@@ -257,7 +257,7 @@ impl VaultActor {
             }
         };
         if !unfinished.is_empty() {
-            let changes = recovery::describe(&unfinished);
+            let changes = unfinished::describe(&unfinished);
             tracing::warn!(%changes, "the log tells of changes of the vault that were not made");
             data["unfinished"] = changes;
         }

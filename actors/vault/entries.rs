@@ -1,13 +1,13 @@
 //! Operations of the vault's actor on single entries, and the order of their two commits.
 //!
 //! A new value is a draft in the file first; the commit names it, together with all else that the request changes; then
-//! it takes the place of its entry (`recovery`). A deletion is told first, so that nothing goes unrecorded.
+//! it takes the place of its entry (`unfinished`). A deletion is told first, so that nothing goes unrecorded.
 
 use crate::error::Error;
 use crate::runtime::random;
 use crate::vault::VaultContext;
 use crate::vault::actor::VaultActor;
-use crate::vault::recovery::{DRAFT, GENERATION};
+use crate::vault::unfinished::{DRAFT, GENERATION};
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
@@ -53,7 +53,7 @@ impl VaultActor {
         }
     }
 
-    /// Changes a key and whatever else the unit holds: all of it, or nothing.
+    /// Changes a key and everything else in the unit: all of it, or nothing.
     pub(crate) async fn change(
         &mut self,
         mut unit: Unit,
@@ -95,7 +95,7 @@ impl VaultActor {
         Ok(after)
     }
 
-    /// Lets a new key take the place of one that an ended or never finished provider has left.
+    /// Lets a new key take the place of one that a deleted provider has left.
     async fn over_orphan(&self, change: DraftChange) -> Result<DraftChange, Error> {
         match change {
             DraftChange::Create { entry, over: Overwrite::Refused }
@@ -123,7 +123,7 @@ impl VaultActor {
         }
     }
 
-    /// Deletes a key, and commits whatever else the unit holds; a key that a provider needs stays, unless that is
+    /// Deletes a key, and commits everything else in the unit; a key that a provider needs stays, unless that is
     /// `owner`, which ends with this unit.
     pub(crate) async fn delete(
         &mut self,

@@ -73,7 +73,8 @@ async fn repeat_after_a_lost_connection_gets_the_kept_answer() {
         let wait = async {
             loop {
                 let again = harness.server.send("POST", "/api/v1/beads", &headers, Some(&body)).await;
-                let is_running = again.status == 409 && again.json()["detail"].to_string().contains("running");
+                let is_running =
+                    again.status == 409 && again.json()["detail"].to_string().contains("running");
                 if !is_running {
                     return again;
                 }

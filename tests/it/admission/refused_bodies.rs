@@ -45,7 +45,8 @@ fn refused(decision: &str, token: &str) -> Vec<(&'static str, String, Value)> {
     };
     let reason = || json!({"reason": "x", "lease_token": "old"});
     let bead = json!({"title": "x", "project_id": "p"});
-    let provider = json!({"name": "X", "type": "custom", "endpoint": "http://127.0.0.1:2", "api_key": "sk-refused-1"});
+    let provider =
+        json!({"name": "X", "type": "custom", "endpoint": "http://127.0.0.1:2", "api_key": "sk-refused-1"});
     let with = |base: &Value, name: &str, value: Value| {
         let mut body = base.clone();
         body[name] = value;
@@ -62,11 +63,7 @@ fn refused(decision: &str, token: &str) -> Vec<(&'static str, String, Value)> {
         ("POST /api/v1/agents", "agents", json!({"name": "x", "project_id": "p", "persona_name": "nope"})),
         ("PATCH /api/v1/agents/{id}", "agents/ext", json!({"name": "X", "status": "idle"})),
         ("POST /api/v1/agents/{id}/assign", "agents/ext/assign", json!({"bead_id": "nope"})),
-        (
-            "POST /api/v1/agents/{id}/clone",
-            "agents/ext/clone",
-            json!({"name": "x", "persona_name": "nope"}),
-        ),
+        ("POST /api/v1/agents/{id}/clone", "agents/ext/clone", json!({"name": "x", "persona_name": "nope"})),
         ("POST /api/v1/agents/{id}/shutdown", "agents/ext/shutdown", with_more(json!({"reason": "x"}))),
         ("POST /api/v1/agents/{id}/status", "agents/ext/status", json!({"status": "idle"})),
         ("POST /api/v1/beads", "beads", with(&bead, "blocked_by", json!(["ours", "nope"]))),
@@ -155,7 +152,9 @@ fn refused(decision: &str, token: &str) -> Vec<(&'static str, String, Value)> {
     ];
     let mut rows: Vec<(&'static str, String, Value)> = rows
         .into_iter()
-        .map(|(route, path, body)| (route, format!("/api/v1/{path}").replace("/D/", &format!("/{decision}/")), body))
+        .map(|(route, path, body)| {
+            (route, format!("/api/v1/{path}").replace("/D/", &format!("/{decision}/")), body)
+        })
         .collect();
     let chat = json!({"model": "nope", "messages": [{"role": "user", "content": "x"}]});
     rows.push(("POST /v1/chat/completions", "/v1/chat/completions".to_owned(), chat));
@@ -176,7 +175,8 @@ async fn body_with_a_refused_last_part_changes_nothing() {
     harness.bead("ours", json!({"defer_until": FAR})).await;
     harness.bead("held", json!({})).await;
     harness.act("beads/held/claim", json!({"agent_id": "holder", "ttl_sec": 3600})).await;
-    let question = json!({"project_id": "p", "question": "Which?", "options": ["a", "b"], "timeout": "never"});
+    let question =
+        json!({"project_id": "p", "question": "Which?", "options": ["a", "b"], "timeout": "never"});
     let decision = harness.create("decisions", question).await["id"].as_str().unwrap().to_owned();
     harness.create("file-locks", json!({"project_id": "p", "path": "taken.rs", "ttl_sec": 86_400})).await;
 

@@ -48,23 +48,30 @@ impl Ledger {
         };
     }
 
-    /// Opens the key file that a killed server left, and takes over what an unanswered change became.
-    /// Returns the password that opens it.
-    pub fn check(&mut self, file: &Path) -> String {
-        let open = |password: &str| {
+    /// Opens the key file that a killed server left, and returns the one password that opens it.
+    pub fn settle_password(&mut self, file: &Path) -> String {
+        let opens = |password: &str| {
             let mut vault = Vault::open(file.to_owned(), Iterations::MIN).unwrap();
-            vault.unlock(SecretString::from(password)).ok().map(|_| vault)
+            vault.unlock(SecretString::from(password)).is_ok()
         };
-        let (old, new) = (open(&self.password), self.next_password.as_deref().and_then(open));
-        let mut vault = match (old, new) {
-            (Some(vault), None) => vault,
-            (None, Some(vault)) => {
-                self.password = self.next_password.clone().unwrap();
-                vault
-            }
-            (old, new) => panic!("old password: {}, new: {}; one must open", old.is_some(), new.is_some()),
-        };
+        match (opens(&self.password), self.next_password.as_deref().is_some_and(opens)) {
+            (true, false) => {}
+            (false, true) => self.password = self.next_password.clone().unwrap(),
+            (old, new) => panic!("old password: {old}, new: {new}; one must open"),
+        }
         self.interrupted[1] += u64::from(self.next_password.take().is_some());
+        self.password.clone()
+    }
+
+    /// Opens the key file as the next start left it, and takes over what an unanswered change became.
+    pub fn check(&mut self, file: &Path) {
+        // The server goes on using its own.
+        let home = tempfile::tempdir().unwrap();
+        let copy = home.path().join("keys.json");
+        std::fs::copy(file, &copy).unwrap();
+        let mut vault = Vault::open(copy, Iterations::MIN).unwrap();
+        vault.unlock(SecretString::from(self.password.as_str())).unwrap();
+        assert!(vault.drafts().is_empty(), "a start finishes or forgets every draft");
         let found: BTreeMap<String, String> = vault
             .entries()
             .into_iter()
@@ -80,6 +87,5 @@ impl Ledger {
             }
         }
         assert_eq!(found, self.keys, "what was answered is there, and what was not is old or new");
-        self.password.clone()
     }
 }

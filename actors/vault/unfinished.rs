@@ -137,7 +137,7 @@ impl VaultActor {
         Ok(())
     }
 
-    /// Removes the keys that ended or never finished providers have left.
+    /// Removes the keys that deleted providers have left.
     async fn remove_left_behind(&mut self) -> Result<(), Error> {
         for id in orphans(&self.context.shared).await? {
             if self.is_left_behind(&id).await? {
@@ -151,22 +151,15 @@ impl VaultActor {
         Ok(())
     }
 
-    /// Returns whether a key belonged to a provider that was deleted since, or was written for one that never came to
-    /// be. When the log does not reach back far enough to tell, the key stays.
+    /// Returns whether a key belonged to a provider that was deleted since. A key that no event tells of may come from
+    /// another program, so it stays.
     pub(crate) async fn is_left_behind(&self, id: &str) -> Result<bool, Error> {
-        let shared = &self.context.shared;
-        if !orphans(shared).await?.iter().any(|orphan| orphan == id) {
-            return Ok(false);
-        }
+        let is_orphan = orphans(&self.context.shared).await?.iter().any(|orphan| orphan == id);
+        let Some(provider) = id.strip_prefix(PROVIDER_KEY).filter(|_| is_orphan) else { return Ok(false) };
         let stored = self.events_about(vec![EventType::KeyStored, EventType::KeyUpdated], id).await?;
-        let Some(provider) = id.strip_prefix(PROVIDER_KEY) else { return Ok(false) };
         let ended = self.events_about(vec![EventType::ProviderDeleted], provider).await?;
-        match (stored.last(), ended.last()) {
-            (Some(stored), Some(ended)) => Ok(ended.seq > stored.seq),
-            (Some(_), None) => Ok(false),
-            (None, Some(_)) => Ok(true),
-            (None, None) => Ok(shared.store.event_bounds().await?.0 <= 1),
-        }
+        let stored = stored.last().map_or(0, |event| event.seq);
+        Ok(ended.last().is_some_and(|event| event.seq > stored))
     }
 }
 

@@ -4,9 +4,11 @@
 //! it when it was changed from outside. `disk` does the I/O, `import` and `export` translate.
 
 pub(crate) mod actor;
+pub(crate) mod directory;
 pub(crate) mod disk;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod whole_file;
 
 use crate::bead_file::actor::{BeadFilesActor, Command};
 use crate::bead_file::export::{BeadWriter, FileDialect};

@@ -5,6 +5,7 @@ use arbiter_core::kernel::ids::KeyId;
 use arbiter_core::model::catalog::Catalog;
 use arbiter_core::provider::retry::RetryPolicy;
 use secrecy::SecretString;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Settings {
     pub approvals_per_project: u64,
     /// Delay between a change of beads and the write of their file.
     pub bead_file_pause: Duration,
+    /// Directories below which an operator may place bead files; none: only an administrator names their place.
+    pub bead_roots: Vec<PathBuf>,
     /// The meaning of `conditional-blocks`.
     pub conditional: ConditionalMode,
     pub decision_timeout: Duration,
@@ -110,6 +113,7 @@ impl Default for Settings {
             max_steps: 8,
             approvals_per_project: 20,
             bead_file_pause: Duration::from_secs(1),
+            bead_roots: Vec::new(),
             conditional: ConditionalMode::Blocks,
             decision_timeout: Duration::from_secs(48 * 3600),
             notify: None,

@@ -5,9 +5,11 @@
 
 use crate::actor_kind::ActorKind;
 use crate::bead_file::BeadFileContext;
-use crate::bead_file::disk::{self, BeadFilePaths, FileVersion};
+use crate::bead_file::directory::BeadDirectory;
+use crate::bead_file::disk::{self, BeadFile, DisplacedFile, FileSnapshot};
 use crate::bead_file::export::FileDialect;
 use crate::bead_file::import::FileFormat;
+use crate::bead_file::whole_file::{self, unusable};
 use crate::bead_file::{ExportOutcome, ImportOutcome, ImportRequest, import_file};
 use crate::caller::Caller;
 use crate::error::Error;
@@ -17,9 +19,11 @@ use crate::runtime::cell::{Behavior, BehaviorContext};
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
+use arbiter_files::Stamp;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde_json::json;
-use std::path::Path;
+use std::io::Cursor;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,6 +32,8 @@ use std::time::Duration;
 const WRITE: &str = "write";
 /// The name of the timer of the next reading.
 const READ: &str = "read";
+/// The name of the timer of the second reading of a displaced file.
+const READ_DISPLACED: &str = "read-displaced";
 /// Time without changes before a file is read: its writer may not be done.
 const SETTLE_TIME: Duration = Duration::from_millis(200);
 
@@ -40,6 +46,8 @@ pub(crate) enum Command {
     PathChanged,
     Write,
     Read,
+    /// Time to read a displaced file once more.
+    ReadDisplaced(Box<DisplacedFile>),
     Import {
         caller: Caller,
         request: ImportRequest,
@@ -55,9 +63,9 @@ pub(crate) enum Command {
 pub(crate) struct BeadFilesActor {
     context: BehaviorContext<Self>,
     project: ProjectId,
-    paths: Option<BeadFilePaths>,
+    directory: Option<BeadDirectory>,
     /// The state of the file that is known: read or written.
-    known: Option<FileVersion>,
+    known: Option<Stamp>,
     watcher: Option<RecommendedWatcher>,
     /// Last reported error, so that it is not reported repeatedly.
     last_error: Option<String>,
@@ -74,7 +82,7 @@ impl Behavior for BeadFilesActor {
         Self {
             context,
             project,
-            paths: None,
+            directory: None,
             known: None,
             watcher: None,
             last_error: None,
@@ -100,6 +108,7 @@ impl Behavior for BeadFilesActor {
                 self.tell(outcome).await;
             }
             Command::Read => self.read().await,
+            Command::ReadDisplaced(displaced) => self.read_displaced(*displaced).await,
             Command::Import { caller, request, answer } => {
                 let outcome = self.import(&caller, request).await;
                 self.plan_write();
@@ -128,13 +137,12 @@ impl BeadFilesActor {
     /// Finds out where the file is, watches it, and reads it if it is not as it was left.
     async fn reload(&mut self) {
         let row = self.context.shared.store.project(self.project.to_string()).await.ok().flatten();
-        let paths = row.and_then(|row| row.beads_path).map(|path| BeadFilePaths::of(Path::new(&path)));
-        if paths != self.paths {
-            if let Some(paths) = &paths {
-                paths.tidy(&self.project).await;
-            }
-            self.paths = paths;
+        let path = row.and_then(|row| row.beads_path).map(PathBuf::from);
+        if path.as_deref() != self.directory.as_ref().map(BeadDirectory::path) {
+            let roots = &self.context.shared.settings.bead_roots;
+            self.directory = path.map(|path| BeadDirectory::new(&self.project, &path, roots));
             (self.known, self.watcher) = (None, None);
+            self.import_leftovers().await;
         }
         self.watch();
         self.read().await;
@@ -142,7 +150,7 @@ impl BeadFilesActor {
     }
 
     fn watch(&mut self) {
-        let Some(paths) = self.paths.as_ref().filter(|_| self.watcher.is_none()) else { return };
+        let Some(directory) = self.directory.as_ref().filter(|_| self.watcher.is_none()) else { return };
         let (shared, id) = (Arc::clone(&self.context.shared), self.context.id.clone());
         let hear = move |event: notify::Result<notify::Event>| {
             // A file that cannot be watched is read at the next start, or on request.
@@ -151,21 +159,23 @@ impl BeadFilesActor {
             }
         };
         let watcher = notify::recommended_watcher(hear).and_then(|mut watcher| {
-            watcher.watch(&paths.directory, RecursiveMode::NonRecursive).map(|()| watcher)
+            watcher.watch(directory.path(), RecursiveMode::NonRecursive).map(|()| watcher)
         });
         self.watcher = watcher.ok();
     }
 
     /// Reads the file if it is not in the state that is known.
     async fn read(&mut self) {
-        let Some(paths) = self.paths.clone() else { return };
-        let version = disk::version(paths.source.clone()).await;
-        if version.is_none() && !disk::has_yaml_files(paths.directory.clone()).await
-            || version.is_some() && version == self.known
-        {
+        let Some(directory) = self.directory.clone() else { return };
+        let version = disk::stamp(&directory, BeadFile::Shared).await;
+        if version.is_some() && version == self.known {
             return;
         }
-        let digest = disk::digest(paths.clone()).await;
+        let digest = match whole_file::open(&directory).await {
+            Ok(None) => return,
+            Ok(Some(opened)) => Some(opened.digest),
+            Err(error) => return self.tell(Err(error)).await,
+        };
         let last = self.context.shared.store.bead_file_digest(self.project.to_string()).await.ok().flatten();
         if digest.is_some() && digest == last {
             self.known = version;
@@ -188,14 +198,51 @@ impl BeadFilesActor {
         self.plan_write();
     }
 
+    /// Reads what a server that was killed had displaced and not merged.
+    async fn import_leftovers(&mut self) {
+        let Some(directory) = self.directory.clone() else { return };
+        match disk::leftovers(&directory).await {
+            Ok(leftovers) => {
+                for displaced in leftovers {
+                    let outcome = self.import_snapshot(displaced.snapshot.clone()).await;
+                    if outcome.is_ok() {
+                        displaced.forget(&directory).await;
+                    }
+                    self.tell(outcome).await;
+                }
+            }
+            Err(reason) => self.tell(Err(unusable(reason))).await,
+        }
+    }
+
+    /// Reads what another program wrote to a file that it had open when the file was displaced.
+    async fn read_displaced(&mut self, displaced: DisplacedFile) {
+        let Some(directory) = self.directory.clone() else { return };
+        let outcome = match displaced.read_again(&directory).await {
+            Ok(None) => return,
+            Ok(Some(late)) => self.import_snapshot(late).await,
+            Err(reason) => Err(unusable(reason)),
+        };
+        self.tell(outcome).await;
+        self.plan_write();
+    }
+
+    async fn import_snapshot(&self, snapshot: FileSnapshot) -> Result<(), Error> {
+        let (shared, name) = (&self.context.shared, snapshot.path.display().to_string());
+        let (caller, content) = (Caller::named("beads"), Box::new(Cursor::new(snapshot.bytes)));
+        let request = ImportRequest::default();
+        import_file(shared, &caller, &self.project, request, content, &name).await.map(drop)
+    }
+
     async fn import(&mut self, caller: &Caller, request: ImportRequest) -> Result<ImportOutcome, Error> {
-        let paths = self.paths.clone().ok_or_else(|| no_file(&self.project))?;
-        let opened = disk::open(paths.clone()).await.map_err(|error| unusable(&paths.source, &error))?;
+        let directory = self.directory.clone().ok_or_else(|| no_file(&self.project))?;
+        let path = directory.path().join(BeadFile::Shared.name()).display().to_string();
+        let opened = whole_file::open(&directory).await?;
+        let opened = opened.ok_or_else(|| unusable(format!("{path} does not exist")))?;
         let request = ImportRequest { format: opened.format, ..request };
         let is_real = !request.dry_run && request.prefix.is_none();
-        let name = paths.source.display().to_string();
         let shared = &self.context.shared;
-        let outcome = import_file(shared, caller, &self.project, request, opened.content, &name).await?;
+        let outcome = import_file(shared, caller, &self.project, request, opened.content, &path).await?;
         if is_real && outcome.report.refused.is_empty() {
             self.known = opened.version;
             if opened.format == FileFormat::Jsonl {
@@ -206,19 +253,24 @@ impl BeadFilesActor {
     }
 
     async fn write(&mut self, dialect: FileDialect) -> Result<ExportOutcome, Error> {
-        let paths = self.paths.clone().ok_or_else(|| no_file(&self.project))?;
+        let directory = self.directory.clone().ok_or_else(|| no_file(&self.project))?;
         let shared = Arc::clone(&self.context.shared);
+        let target = disk::target(&directory).await.map_err(unusable)?;
         // Changes by another program are read first, so that none is lost.
-        let version = disk::version(paths.target.clone()).await;
-        if version.is_some() && version != self.known && paths.target == paths.source {
+        let version = disk::stamp(&directory, target).await;
+        if version.is_some() && version != self.known && target == BeadFile::Shared {
             self.import(&Caller::named("beads"), ImportRequest::default()).await?;
         }
-        let known = self.known.clone();
-        let written = disk::write(&shared.store, &self.project, &paths, dialect, known.as_ref()).await?;
+        let written =
+            whole_file::write(&shared.store, &self.project, &directory, target, dialect, self.known).await?;
+        if let Some(displaced) = written.displaced {
+            let command = Command::ReadDisplaced(Box::new(displaced));
+            self.context.timers.set(READ_DISPLACED, self.now_plus(disk::SECOND_READ_AFTER), command);
+        }
         if self.watcher.is_none() {
             self.watch();
         }
-        if paths.target == paths.source {
+        if target == BeadFile::Shared {
             self.known = written.version;
             shared.store.put_bead_file_digest(self.project.to_string(), written.digest).await?;
         }
@@ -251,13 +303,6 @@ impl BeadFilesActor {
 }
 
 fn no_file(project: &ProjectId) -> Error {
-    Refusal::conflict(
-        ProblemCode::NoBeadFile,
-        format!("project {project} has no beads_path: no file of its own"),
-    )
-    .into()
-}
-
-fn unusable(path: &Path, error: &std::io::Error) -> Error {
-    Refusal::conflict(ProblemCode::BeadFileUnusable, format!("{}: {error}", path.display())).into()
+    let detail = format!("project {project} has no beads_path: no file of its own");
+    Refusal::conflict(ProblemCode::NoBeadFile, detail).into()
 }

@@ -1,339 +1,461 @@
-//! Files of beads on the disk: where they are, how they are read and replaced, and when they are left alone.
+//! Bead files on disk: read as a whole, and replaced without losing what another program writes meanwhile.
 //!
-//! Everything here blocks, so it runs on threads for that.
+//! Owns the exchange of a file with its draft, and what remains of one that was cut short. Must not know what the
+//! bytes mean. Each access runs on a thread for that, one at a time for each directory.
 
-use crate::bead_file::ExportOutcome;
-use crate::bead_file::export::{BeadWriter, FileDialect, WrittenMark};
-use crate::bead_file::import::FileFormat;
-use crate::error::Error;
-use arbiter_beadfiles::RawFields;
-use arbiter_core::kernel::ids::ProjectId;
-use arbiter_core::kernel::problem_code::ProblemCode;
-use arbiter_core::kernel::refusal::Refusal;
-use arbiter_store::{Exported, Store};
+use crate::bead_file::directory::{BeadDirectory, FilePlace};
+use arbiter_files::{Directory, ForeignError, ForeignFile, Stamp, open_foreign};
+use bytes::Bytes;
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
-use std::collections::HashSet;
-use std::fs::{self, File, Permissions};
-use std::io::{self, BufRead, BufReader, BufWriter, Cursor, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::sync_channel;
-use tokio::task::spawn_blocking;
+use std::time::Duration;
 
-/// The file that tools of this format share.
-const SHARED_FILE: &str = "issues.jsonl";
-/// Ours beside it, in a workspace whose tool keeps the truth elsewhere and reads files only when told to.
-const ARBITER_FILE: &str = "arbiter.jsonl";
-/// Beads that are handed to the writing thread ahead.
-const WRITE_AHEAD: usize = 256;
-/// The mode of a new file: it is part of a repository.
-const MODE: u32 = 0o644;
+/// Time after which a displaced file is read once more: a program that had it open writes to it, not to the new one.
+pub(crate) const SECOND_READ_AFTER: Duration = Duration::from_secs(2);
+/// The largest bead file that is read or written, in bytes.
+pub(crate) const MAX_FILE_BYTES: u64 = 128 * 1024 * 1024;
+/// The largest description of a workspace that is read, in bytes.
+const MAX_METADATA_BYTES: u64 = 64 * 1024;
+/// The most names in a bead directory that are looked at.
+const MAX_NAMES: usize = 10_000;
+/// The description of a workspace by its tool.
+const METADATA: &str = "metadata.json";
+/// The mode of a new file, which is part of a repository.
+const NEW_MODE: Mode = Mode::from_raw_mode(0o644);
+/// Characters of a digest in the name of a complete draft.
+const DIGEST_IN_NAME: usize = 16;
 
-/// Paths of a project's files.
+/// One of the files that may hold a project's beads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BeadFile {
+    /// The file that tools of this format share.
+    Shared,
+    /// Ours beside it, in a workspace whose tool keeps the truth elsewhere and reads files only when told to.
+    Own,
+}
+
+impl BeadFile {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "issues.jsonl",
+            Self::Own => "arbiter.jsonl",
+        }
+    }
+}
+
+/// A file as it was at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BeadFilePaths {
-    pub(crate) directory: PathBuf,
-    pub(crate) source: PathBuf,
-    pub(crate) target: PathBuf,
+pub(crate) struct FileSnapshot {
+    pub(crate) bytes: Bytes,
+    pub(crate) stamp: Stamp,
+    /// SHA-256 of the bytes, in hexadecimal digits.
+    pub(crate) digest: String,
+    /// Its real place; elsewhere in the project's tree for a link.
+    pub(crate) path: PathBuf,
 }
 
-impl BeadFilePaths {
-    /// The files in a directory called `.beads`.
-    pub(crate) fn of(directory: &Path) -> Self {
-        let metadata = fs::read_to_string(directory.join("metadata.json")).unwrap_or_default();
-        let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap_or_default();
-        // `bd` keeps its beads in a database of its own and exports them; what it has not imported it would lose.
-        let is_bds = metadata.get("dolt_mode").is_some() || metadata.get("backend").is_some();
-        let target = if is_bds { ARBITER_FILE } else { SHARED_FILE };
-        Self {
-            directory: directory.to_owned(),
-            source: directory.join(SHARED_FILE),
-            target: directory.join(target),
-        }
-    }
-}
-
-impl BeadFilePaths {
-    /// Returns the path of the draft that is renamed over the file.
-    fn draft(&self, project: &ProjectId) -> PathBuf {
-        self.directory.join(format!(".arbiter-{project}.tmp"))
-    }
-
-    /// Takes away what a server that was killed within a write has left; only this project's actor writes there.
-    pub(crate) async fn tidy(&self, project: &ProjectId) {
-        let draft = self.draft(project);
-        // One that cannot be taken away is in the way of the next write, which says so.
-        let _ = spawn_blocking(move || remove(&draft)).await;
-    }
-}
-
-/// Removes a file, if it is there.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Version of a file, which detects changes without reading it.
+/// What there is of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FileVersion {
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
+pub(crate) enum FileRead {
+    Present(FileSnapshot),
+    /// There is no file, though there is the directory that holds `.beads`.
+    Absent,
+    /// It is not read and never written; the reason names the path and quotes no content.
+    Refused(String),
 }
 
-fn version_of(metadata: &fs::Metadata) -> FileVersion {
-    let modified = (metadata.mtime(), metadata.mtime_nsec());
-    FileVersion { inode: metadata.ino(), length: metadata.len(), modified }
+/// The outcome of replacing a file.
+#[derive(Debug)]
+pub(crate) enum ReplaceOutcome {
+    /// The file has the new content, and what came out of its place is what was read.
+    Replaced {
+        now: FileSnapshot,
+        /// The file that was there; read it again after [`SECOND_READ_AFTER`]. `None` when there was none.
+        displaced: Option<DisplacedFile>,
+    },
+    /// The file has the new content, but another program wrote in the last moment: what came out of its place is not
+    /// what was read. Merge it in, replace the file once more, then call [`DisplacedFile::forget`].
+    Overtaken { now: FileSnapshot, displaced: DisplacedFile },
+    /// Nothing was written: the file is not the one that was read. Begin again with this one.
+    Changed(FileRead),
+    /// Nothing was written: the file system cannot exchange two names (`renameat2`).
+    NotSupported,
+    /// Nothing was written, unless the access came too late; the reason names the path. After a reason of time the
+    /// next start finds in [`leftovers`] what came out.
+    Failed(String),
 }
 
-/// The state of a file; none when there is none.
-pub(crate) async fn version(path: PathBuf) -> Option<FileVersion> {
-    spawn_blocking(move || fs::metadata(path).ok().map(|metadata| version_of(&metadata))).await.ok().flatten()
+/// A file that was displaced by a newer one and may still be written by a program that has it open.
+#[derive(Debug)]
+pub(crate) struct DisplacedFile {
+    /// Its content as it came out.
+    pub(crate) snapshot: FileSnapshot,
+    file: ForeignFile,
+    /// Its name, as long as its content is nowhere else.
+    kept_as: Option<FilePlace>,
 }
 
-/// Returns whether there are files of the older trees.
-pub(crate) async fn has_yaml_files(directory: PathBuf) -> bool {
-    spawn_blocking(move || !yaml_files(&directory).is_empty()).await.unwrap_or(false)
-}
-
-/// The YAML files of an older tree, in order.
-fn yaml_files(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for folder in [directory.to_owned(), directory.join("beads")] {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        found.extend(entries.map(|entry| entry.path()).filter(|path| {
-            let is_yaml = path.extension().is_some_and(|end| end == "yaml" || end == "yml");
-            is_yaml && path.file_stem().is_some_and(|name| name != "config")
-        }));
+impl DisplacedFile {
+    /// Reads it once more and removes its name; `None` if its content is what came out.
+    ///
+    /// # Errors
+    /// The reason, as a text that names the path.
+    pub(crate) async fn read_again(self, directory: &BeadDirectory) -> Result<Option<FileSnapshot>, String> {
+        directory.access(move |_| self.read_again_now()).await?
     }
-    found.sort();
-    found
-}
 
-/// A file that is read.
-pub(crate) struct OpenedFile {
-    pub(crate) format: FileFormat,
-    pub(crate) content: Box<dyn BufRead + Send>,
-    pub(crate) version: Option<FileVersion>,
-    pub(crate) digest: String,
-}
+    fn read_again_now(mut self) -> Result<Option<FileSnapshot>, String> {
+        let path = &self.snapshot.path;
+        let late = snapshot(&mut self.file, path).map_err(|error| reason(path, &error))?;
+        let is_late = late.digest != self.snapshot.digest;
+        self.forget_now();
+        Ok(is_late.then_some(late))
+    }
 
-/// Opens what there is: the file, else the YAML files of an older tree.
-pub(crate) async fn open(paths: BeadFilePaths) -> io::Result<OpenedFile> {
-    spawn_blocking(move || match File::open(&paths.source) {
-        Ok(mut file) => {
-            let version = version_of(&file.metadata()?);
-            let digest = hex(&mut file)?;
-            let file = File::open(&paths.source)?;
-            let content = Box::new(BufReader::with_capacity(1 << 16, file));
-            Ok(OpenedFile { format: FileFormat::Jsonl, content, version: Some(version), digest })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let yaml_files = yaml_files(&paths.directory);
-            if yaml_files.is_empty() {
-                return Err(error);
-            }
-            let mut text = String::new();
-            for path in &yaml_files {
-                text.push_str("---\n");
-                text.push_str(&fs::read_to_string(path)?);
-                text.push('\n');
-            }
-            let digest = hex(&mut text.as_bytes())?;
-            Ok(OpenedFile {
-                format: FileFormat::Yaml,
-                content: Box::new(Cursor::new(text)),
-                version: None,
-                digest,
-            })
-        }
-        Err(error) => Err(error),
-    })
-    .await
-    .map_err(io::Error::other)?
-}
+    /// Removes its name: its content is merged.
+    pub(crate) async fn forget(self, directory: &BeadDirectory) {
+        // One that stays is found by the next start, and merging it again changes nothing.
+        let _ = directory.access(move |_| self.forget_now()).await;
+    }
 
-/// The digest of what would be read.
-pub(crate) async fn digest(paths: BeadFilePaths) -> Option<String> {
-    open(paths).await.ok().map(|opened| opened.digest)
-}
-
-fn hex(source: &mut impl Read) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match source.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
-            length => hasher.update(&buffer[..length]),
+    fn forget_now(self) {
+        if let Some(place) = self.kept_as {
+            remove(&place.directory, &place.name);
         }
     }
 }
 
-/// A file that was written.
-pub(crate) struct WrittenFile {
-    pub(crate) outcome: ExportOutcome,
-    pub(crate) version: Option<FileVersion>,
-    pub(crate) digest: String,
-    pub(crate) notes: Vec<WrittenMark>,
+/// Returns which file is ours to write: in a workspace of `bd`, which keeps its beads in a database of its own and would
+/// lose what it has not imported, not the shared one.
+///
+/// # Errors
+/// The reason why its description cannot be read; nothing may be written then.
+pub(crate) async fn target(directory: &BeadDirectory) -> Result<BeadFile, String> {
+    directory.access(target_now).await?
 }
 
-/// Replaces a project's file by what the store holds, unless it has that content or knows more.
-pub(crate) async fn write(
-    store: &Store,
-    project: &ProjectId,
-    paths: &BeadFilePaths,
-    dialect: FileDialect,
-    known: Option<&FileVersion>,
-) -> Result<WrittenFile, Error> {
-    let (give, take) = sync_channel::<Exported>(WRITE_AHEAD);
-    let draft = paths.draft(project);
-    let writing = spawn_blocking(move || new_file(&draft, dialect, take.into_iter()));
-    let exported = store.export(project.to_string(), Box::new(move |item| give.send(item).is_ok())).await;
-    let problem = |error: io::Error| -> Error {
-        let detail = format!("{}: {error}", paths.target.display());
-        Refusal::conflict(ProblemCode::BeadFileUnusable, detail).into()
+fn target_now(directory: &BeadDirectory) -> Result<BeadFile, String> {
+    let metadata = directory
+        .open()
+        .and_then(|opened| open_foreign(&opened, Path::new(METADATA), MAX_METADATA_BYTES))
+        .and_then(ForeignFile::into_text);
+    let metadata = match metadata {
+        Ok(text) => serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default(),
+        Err(error) if error.is_missing() => return Ok(BeadFile::Shared),
+        Err(error) => return Err(reason(&directory.path().join(METADATA), &error)),
     };
-    let new = writing.await.map_err(|error| problem(io::Error::other(error)))?.map_err(problem)?;
-    exported?;
-    let target = paths.target.clone();
-    let old = spawn_blocking(move || OldFile::read(&target))
-        .await
-        .map_err(|error| problem(io::Error::other(error)))?;
-    let old = old.map_err(problem)?;
-    let mut deleted_ids = Vec::new();
-    if old.version.as_ref() != known || new.ids.len() < old.ids.len() {
-        let gone: Vec<String> = old.ids.iter().filter(|id| !new.ids.contains(*id)).cloned().collect();
-        let unknown = store.unknown_beads(gone.clone()).await?;
-        if !unknown.is_empty() {
-            let some = unknown.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-            let detail = format!(
-                "{} holds {} beads that are not here ({some}); import it before it is written over",
-                paths.target.display(),
-                unknown.len()
-            );
-            return Err(Refusal::conflict(ProblemCode::BeadFileKnowsMore, detail).into());
-        }
-        deleted_ids = gone;
-    }
-    if new.beads == 0 && !old.ids.is_empty() && deleted_ids.len() < old.ids.len() {
-        let detail = format!("{} holds beads, and none are here", paths.target.display());
-        return Err(Refusal::conflict(ProblemCode::BeadFileKnowsMore, detail).into());
-    }
-    let outcome = ExportOutcome {
-        path: paths.target.display().to_string(),
-        beads: new.beads,
-        is_written: old.digest.as_deref() != Some(new.digest.as_str()),
-        deleted_ids,
-        removed_labels: new.removed_labels.clone(),
+    let is_of_bd = metadata.get("dolt_mode").is_some() || metadata.get("backend").is_some();
+    Ok(if is_of_bd { BeadFile::Own } else { BeadFile::Shared })
+}
+
+/// Reads a file.
+pub(crate) async fn read(directory: &BeadDirectory, file: BeadFile) -> FileRead {
+    directory.access(move |directory| read_now(directory, file)).await.unwrap_or_else(FileRead::Refused)
+}
+
+fn read_now(directory: &BeadDirectory, file: BeadFile) -> FileRead {
+    let place = match directory.open().and_then(|opened| directory.locate(opened, file.name())) {
+        Ok(place) => place,
+        // Without its parent, the path itself is a mistake.
+        Err(error) if error.is_missing() && directory.open_tree().is_ok() => return FileRead::Absent,
+        Err(error) => return FileRead::Refused(reason(&directory.path().join(file.name()), &error)),
     };
-    let (target, is_written) = (paths.target.clone(), outcome.is_written);
-    let (digest, notes) = (new.digest.clone(), new.notes.clone());
-    let installed = spawn_blocking(move || if is_written { new.install(&target) } else { Ok(old.version) });
-    let version = installed.await.map_err(|error| problem(io::Error::other(error)))?.map_err(problem)?;
-    Ok(WrittenFile { outcome, version, digest, notes })
+    read_place(&place)
 }
 
-/// A file that is to take the place of another.
-struct NewFile {
-    file: tempfile::NamedTempFile,
-    digest: String,
-    beads: u64,
-    ids: HashSet<String>,
-    notes: Vec<WrittenMark>,
-    removed_labels: Vec<(String, String)>,
+/// Returns a file's version without reading it; `None` when it is missing or refused.
+pub(crate) async fn stamp(directory: &BeadDirectory, file: BeadFile) -> Option<Stamp> {
+    let work = move |directory: &BeadDirectory| {
+        let place = directory.open().and_then(|opened| directory.locate(opened, file.name()))?;
+        open_foreign(&place.directory, Path::new(&place.name), MAX_FILE_BYTES)?.stamp()
+    };
+    directory.access(work).await.ok()?.ok()
 }
 
-fn new_file(
-    draft: &Path,
-    dialect: FileDialect,
-    items: impl Iterator<Item = Exported>,
-) -> io::Result<NewFile> {
-    let directory = draft.parent().unwrap_or(Path::new("/"));
-    if !directory.exists() {
-        // Only the directory itself: a path that leads nowhere is a mistake.
-        fs::create_dir(directory)?;
-        fs::set_permissions(directory, Permissions::from_mode(0o755))?;
-    }
-    remove(draft)?;
-    let name = draft.file_name().unwrap_or_default();
-    let file = tempfile::Builder::new().prefix(name).rand_bytes(0).tempfile_in(directory)?;
-    let mut out = BufWriter::with_capacity(1 << 16, file);
-    let (mut hasher, mut writer) = (Sha256::new(), BeadWriter::new(dialect));
-    let (mut beads, mut ids, mut notes, mut removed_labels) = (0, HashSet::new(), Vec::new(), Vec::new());
-    for item in items {
-        if let Exported::Bead(bead) = &item {
-            beads += 1;
-            ids.insert(bead.bead.id.to_string());
-            if let Some(mark) = &bead.mark {
-                let lost = mark.seen.labels.iter().filter(|label| !bead.bead.tags.contains(label));
-                removed_labels.extend(lost.map(|label| (bead.bead.id.to_string(), label.clone())));
-            }
-        }
-        if let Exported::Decision(decision) = &item {
-            ids.insert(decision.id.to_string());
-        }
-        let (lines, note) = writer.lines(item);
-        hasher.update(lines.as_bytes());
-        out.write_all(lines.as_bytes())?;
-        notes.extend(note);
-    }
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    let digest = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(NewFile { file, digest, beads, ids, notes, removed_labels })
-}
-
-impl NewFile {
-    /// Puts it in the place of the old one, which is there whole until then.
-    fn install(self, target: &Path) -> io::Result<Option<FileVersion>> {
-        let mode = fs::metadata(target).map_or(MODE, |metadata| metadata.permissions().mode());
-        self.file.as_file().set_permissions(Permissions::from_mode(mode))?;
-        self.file.as_file().sync_all()?;
-        let file = self.file.persist(target).map_err(|error| error.error)?;
-        if let Some(directory) = target.parent() {
-            File::open(directory)?.sync_all()?;
-        }
-        Ok(Some(version_of(&file.metadata()?)))
+fn read_place(place: &FilePlace) -> FileRead {
+    let opened = open_foreign(&place.directory, Path::new(&place.name), MAX_FILE_BYTES);
+    match opened.and_then(|mut file| snapshot(&mut file, &place.path())) {
+        Ok(snapshot) => FileRead::Present(snapshot),
+        Err(error) if error.is_missing() => FileRead::Absent,
+        Err(error) => FileRead::Refused(reason(&place.path(), &error)),
     }
 }
 
-/// Facts about the file to replace.
-#[derive(Default)]
-struct OldFile {
-    version: Option<FileVersion>,
-    digest: Option<String>,
-    ids: HashSet<String>,
+/// The state before the read: a write meanwhile makes it differ from that of the file.
+fn snapshot(file: &mut ForeignFile, path: &Path) -> Result<FileSnapshot, ForeignError> {
+    let stamp = file.stamp()?;
+    let bytes = file.read_all()?;
+    Ok(FileSnapshot { digest: digest(&bytes), bytes: bytes.into(), stamp, path: path.to_owned() })
 }
 
-impl OldFile {
-    fn read(path: &Path) -> io::Result<Self> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(error),
+/// A YAML file of an older tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct YamlFile {
+    /// Its path below the directory of beads.
+    pub(crate) name: PathBuf,
+    pub(crate) text: String,
+}
+
+/// Reads the YAML files of an older tree, in the order of their paths; empty when there are none.
+///
+/// # Errors
+/// The reason why one of them cannot be read, with its path.
+pub(crate) async fn read_yaml(directory: &BeadDirectory) -> Result<Vec<YamlFile>, String> {
+    directory.access(read_yaml_now).await?
+}
+
+fn read_yaml_now(directory: &BeadDirectory) -> Result<Vec<YamlFile>, String> {
+    let mut files = Vec::new();
+    let mut left = MAX_FILE_BYTES;
+    let root = match directory.open() {
+        Ok(root) => root,
+        Err(error) if error.is_missing() => return Ok(files),
+        Err(error) => return Err(reason(directory.path(), &error)),
+    };
+    for folder in ["", "beads"].map(Path::new) {
+        let names = match root.below(folder).and_then(|opened| opened.names(MAX_NAMES)) {
+            Ok(names) => names,
+            Err(ForeignError::Missing | ForeignError::NotDirectory) => continue,
+            Err(error) => return Err(reason(&root.path().join(folder), &error)),
         };
-        let version = version_of(&file.metadata()?);
-        let (mut hasher, mut ids) = (Sha256::new(), HashSet::new());
-        let mut source = BufReader::with_capacity(1 << 16, file);
-        let mut line = Vec::new();
-        while source.read_until(b'\n', &mut line)? > 0 {
-            hasher.update(&line);
-            ids.extend(id_of(&line));
-            line.clear();
+        for name in names.iter().map(|name| folder.join(name)).filter(|name| is_yaml(name)) {
+            let text = open_foreign(&root, &name, left).and_then(ForeignFile::into_text);
+            let text = text.map_err(|error| reason(&root.path().join(&name), &error))?;
+            left = left.saturating_sub(text.len() as u64);
+            files.push(YamlFile { name, text });
         }
-        let digest = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { version: Some(version), digest: Some(digest), ids })
     }
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(files)
 }
 
-/// The id of the bead on a line; none when there is no bead on it, or one that counts as deleted.
-fn id_of(line: &[u8]) -> Option<String> {
-    let fields = RawFields::parse(std::str::from_utf8(line).ok()?).ok()?;
-    let text = |name: &str| fields.get(name).and_then(|raw| serde_json::from_str::<String>(raw).ok());
-    let is_bead = text("_type").is_none_or(|kind| kind == "issue");
-    let is_gone = text("status").is_some_and(|status| status == "tombstone");
-    // What we wrote for a decision goes with it.
-    let is_ours = fields.get("await_type").is_some() && text("id").is_some_and(|id| id.starts_with("dec-"));
-    text("id").filter(|_| is_bead && !is_gone && !is_ours)
+fn is_yaml(name: &Path) -> bool {
+    let is_yaml = name.extension().is_some_and(|end| end == "yaml" || end == "yml");
+    is_yaml && name.file_stem().is_some_and(|name| name != "config")
 }
+
+/// Replaces a file, or makes it when `expected` is `None`. It must be the one that was read, by stamp and digest. The new
+/// content takes its place by an exchange of names, so that what was there comes out whole and can be compared.
+pub(crate) async fn replace(
+    directory: &BeadDirectory,
+    file: BeadFile,
+    expected: Option<&FileSnapshot>,
+    bytes: Bytes,
+) -> ReplaceOutcome {
+    let expected = expected.cloned();
+    let work = move |directory: &BeadDirectory| {
+        let outcome = replace_now(directory, file, expected.as_ref(), bytes, &exchange);
+        outcome.unwrap_or_else(ReplaceOutcome::Failed)
+    };
+    directory.access(work).await.unwrap_or_else(ReplaceOutcome::Failed)
+}
+
+/// Gives a name the place of another in the same directory.
+type Exchange<'a> = dyn Fn(&Directory, &OsStr, &OsStr, RenameFlags) -> Result<(), Errno> + 'a;
+
+fn exchange(directory: &Directory, from: &OsStr, to: &OsStr, flags: RenameFlags) -> Result<(), Errno> {
+    rustix::fs::renameat_with(directory, from, directory, to, flags)
+}
+
+fn replace_now(
+    directory: &BeadDirectory,
+    file: BeadFile,
+    expected: Option<&FileSnapshot>,
+    bytes: Bytes,
+    exchange: &Exchange<'_>,
+) -> Result<ReplaceOutcome, String> {
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let error = ForeignError::TooLarge(MAX_FILE_BYTES);
+        return Err(reason(&directory.path().join(file.name()), &error));
+    }
+    let place = directory.open_or_make().and_then(|opened| directory.locate(opened, file.name()));
+    let place = place.map_err(|error| reason(&directory.path().join(file.name()), &error))?;
+    let failed = |error: ForeignError| reason(&place.path(), &error);
+    let is_expected = match expected {
+        Some(expected) => is_unchanged(&place, expected),
+        None => read_place(&place) == FileRead::Absent,
+    };
+    if !is_expected {
+        return Ok(ReplaceOutcome::Changed(read_place(&place)));
+    }
+    let (draft, file) = draft(directory, &place, &bytes).map_err(failed)?;
+    let flags = if expected.is_some() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+    if let Err(errno) = exchange(&place.directory, &draft, &place.name, flags) {
+        remove(&place.directory, &draft);
+        return match errno {
+            Errno::EXIST | Errno::NOENT => Ok(ReplaceOutcome::Changed(read_place(&place))),
+            Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Ok(ReplaceOutcome::NotSupported),
+            errno => Err(failed(errno.into())),
+        };
+    }
+    place.directory.sync().map_err(failed)?;
+    let stamp = file.stamp().map_err(failed)?;
+    let now = FileSnapshot { digest: digest(&bytes), bytes, stamp, path: place.path() };
+    Ok(match expected {
+        None => ReplaceOutcome::Replaced { now, displaced: None },
+        Some(expected) => compare(place, draft, expected, now, exchange),
+    })
+}
+
+/// Returns whether a file is the one that was read, by stamp and digest.
+fn is_unchanged(place: &FilePlace, expected: &FileSnapshot) -> bool {
+    open_foreign(&place.directory, Path::new(&place.name), MAX_FILE_BYTES)
+        .and_then(|mut file| Ok(file.stamp()? == expected.stamp && digest_of(&mut file)? == expected.digest))
+        .unwrap_or(false)
+}
+
+/// Compares what came out of a file's place, which has the draft's name now, with what was read.
+fn compare(
+    place: FilePlace,
+    draft: OsString,
+    expected: &FileSnapshot,
+    now: FileSnapshot,
+    exchange: &Exchange<'_>,
+) -> ReplaceOutcome {
+    let came_out = open_foreign(&place.directory, Path::new(&draft), MAX_FILE_BYTES).and_then(|mut file| {
+        let is_same = digest_of(&mut file)? == expected.digest;
+        let snapshot = if is_same { expected.clone() } else { snapshot(&mut file, &place.path())? };
+        Ok((snapshot, file))
+    });
+    let (snapshot, file) = match came_out {
+        Ok(came_out) => came_out,
+        Err(error) => {
+            // Another program put something else there, such as a link: it gets its place back.
+            let back = exchange(&place.directory, &draft, &place.name, RenameFlags::EXCHANGE);
+            if back.is_ok() {
+                remove(&place.directory, &draft);
+            }
+            return ReplaceOutcome::Changed(FileRead::Refused(reason(&place.path(), &error)));
+        }
+    };
+    if snapshot.digest == expected.digest {
+        // The opened file is enough for late writes; a name would show up in the repository.
+        remove(&place.directory, &draft);
+        let displaced = Some(DisplacedFile { snapshot, file, kept_as: None });
+        return ReplaceOutcome::Replaced { now, displaced };
+    }
+    let kept_as = Some(FilePlace { directory: place.directory, name: draft });
+    ReplaceOutcome::Overtaken { now, displaced: DisplacedFile { snapshot, file, kept_as } }
+}
+
+/// Writes the new content beside the file, durably and with the file's mode and owner. Its name carries its digest, by
+/// which a later start tells it from a file that came out in exchange for it.
+fn draft(
+    directory: &BeadDirectory,
+    place: &FilePlace,
+    bytes: &[u8],
+) -> Result<(OsString, ForeignFile), ForeignError> {
+    let begun = OsString::from(format!(".arbiter-{}.tmp", directory.project()));
+    let whole = draft_name(directory, &digest(bytes));
+    remove(&place.directory, &begun);
+    let written = write_draft(place, &begun, bytes).and_then(|()| {
+        rustix::fs::renameat(&place.directory, &begun, &place.directory, &whole)?;
+        open_foreign(&place.directory, Path::new(&whole), MAX_FILE_BYTES)
+    });
+    let file = written.inspect_err(|_| {
+        remove(&place.directory, &begun);
+        remove(&place.directory, &whole);
+    })?;
+    Ok((whole, file))
+}
+
+fn write_draft(place: &FilePlace, draft: &OsStr, bytes: &[u8]) -> Result<(), ForeignError> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(&place.directory, draft, flags, Mode::RUSR | Mode::WUSR)?;
+    let old = rustix::fs::statat(&place.directory, &place.name, AtFlags::SYMLINK_NOFOLLOW);
+    if let Ok(old) = &old {
+        let (owner, group) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
+        // Only a privileged server can keep a foreign owner; a group may be one of its own.
+        let _ = rustix::fs::fchown(&opened, Some(owner), Some(group))
+            .or_else(|_| rustix::fs::fchown(&opened, None, Some(group)));
+    }
+    let mode = old.map_or(NEW_MODE, |old| Mode::from_raw_mode(old.st_mode & 0o777));
+    rustix::fs::fchmod(&opened, mode)?;
+    let mut file = File::from(opened);
+    file.write_all(bytes)?;
+    Ok(file.sync_all()?)
+}
+
+fn draft_name(directory: &BeadDirectory, digest: &str) -> OsString {
+    let digest = digest.get(..DIGEST_IN_NAME).unwrap_or_default();
+    format!(".arbiter-{}~{digest}.tmp", directory.project()).into()
+}
+
+/// Returns the files that came out of an exchange and were not merged before the server ended; removes drafts that were
+/// never in place. Call [`DisplacedFile::forget`] when one is merged.
+///
+/// # Errors
+/// The reason, with the path.
+pub(crate) async fn leftovers(directory: &BeadDirectory) -> Result<Vec<DisplacedFile>, String> {
+    directory.access(leftovers_now).await?
+}
+
+fn leftovers_now(directory: &BeadDirectory) -> Result<Vec<DisplacedFile>, String> {
+    let (mut found, mut seen) = (Vec::new(), Vec::new());
+    for file in [BeadFile::Shared, BeadFile::Own] {
+        // Where a file cannot be placed, nothing was ever exchanged.
+        let Ok(place) = directory.open().and_then(|opened| directory.locate(opened, file.name())) else {
+            continue;
+        };
+        if seen.contains(&place.directory.path().to_owned()) {
+            continue;
+        }
+        let names = place.directory.names(MAX_NAMES);
+        for name in names.map_err(|error| reason(place.directory.path(), &error))? {
+            found.extend(leftover(directory.project().as_str(), &place, name));
+        }
+        seen.push(place.directory.path().to_owned());
+    }
+    Ok(found)
+}
+
+/// The file that came out of an exchange and has this name; a draft of this name is removed.
+fn leftover(project: &str, place: &FilePlace, name: OsString) -> Option<DisplacedFile> {
+    let rest = name.to_str()?.strip_prefix(".arbiter-")?.strip_suffix(".tmp")?;
+    let rest = rest.strip_prefix(project)?;
+    let Some(digest) = rest.strip_prefix('~') else {
+        if rest.is_empty() {
+            remove(&place.directory, &name);
+        }
+        return None;
+    };
+    let mut file = open_foreign(&place.directory, Path::new(&name), MAX_FILE_BYTES).ok()?;
+    let snapshot = snapshot(&mut file, &place.path()).ok()?;
+    if snapshot.digest.starts_with(digest) {
+        remove(&place.directory, &name);
+        return None;
+    }
+    let directory = place.directory.below(Path::new("")).ok()?;
+    Some(DisplacedFile { snapshot, file, kept_as: Some(FilePlace { directory, name }) })
+}
+
+/// Removes a file of ours. One that stays is in the way of the next write, which says so, or found by the next start.
+fn remove(directory: &Directory, name: &OsStr) {
+    let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex(Sha256::new_with_prefix(bytes))
+}
+
+fn digest_of(file: &mut ForeignFile) -> Result<String, ForeignError> {
+    let mut hasher = Sha256::new();
+    file.read_chunks(|chunk| hasher.update(chunk))?;
+    Ok(hex(hasher))
+}
+
+fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn reason(path: &Path, error: &ForeignError) -> String {
+    format!("{} {}", path.display(), error.reason())
+}
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,7 @@ pub fn actor_settings(settings: &Settings) -> arbiter_actors::Settings {
         max_steps: dispatch.max_steps,
         approvals_per_project: u64::try_from(dispatch.p0_decisions_per_project).unwrap_or(u64::MAX),
         bead_file_pause: ms(settings.bead_files.pause_ms),
+        bead_roots: settings.bead_files.roots.clone(),
         conditional: match dispatch.conditional_blocks {
             ConditionalBlocks::Blocks => ConditionalMode::Blocks,
             ConditionalBlocks::OnFailure => ConditionalMode::OnFailure,

@@ -99,7 +99,7 @@ impl Default for Dispatch {
 
 impl Default for BeadFiles {
     fn default() -> Self {
-        Self { pause_ms: 1_000 }
+        Self { pause_ms: 1_000, roots: Vec::new() }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::{Authentication, ConfigProblem, Settings, Source, Temporal};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use toml::Value;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
@@ -144,6 +144,10 @@ pub fn check(
             ));
         }
     }
+    for root in settings.bead_files.roots.iter().filter(|root| !is_plain_path(root)) {
+        let detail = format!("{} must be an absolute path without . and ..", root.display());
+        found.push(unfit("bead_files.roots", detail));
+    }
     for origin in &settings.http.cors_origins {
         if !is_origin(origin) {
             found.push(unfit(
@@ -170,6 +174,12 @@ pub fn check(
 fn is_web_page(text: &str) -> bool {
     let url = url::Url::parse(text).ok();
     url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+/// Returns whether a path is absolute and says where it leads without `.` and `..`.
+fn is_plain_path(path: &Path) -> bool {
+    let is_plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    path.is_absolute() && path.components().all(is_plain)
 }
 
 /// Returns whether a text is an origin as browsers send it: scheme, host and optional port.

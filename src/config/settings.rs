@@ -277,6 +277,8 @@ pub enum ConditionalBlocks {
 pub struct BeadFiles {
     /// How long changes are gathered before a project's file is written.
     pub pause_ms: u64,
+    /// Directories below which an operator may place a project's bead files.
+    pub roots: Vec<PathBuf>,
 }
 
 /// Questions to people.

@@ -126,6 +126,23 @@ const RULES: &[Rule] = &[
         forbidden_words: &["async fn", "std::fs", "std::net", "std::thread"],
     },
     Rule {
+        folder: "src/files",
+        forbidden_crates: &[
+            "actix",
+            "arbiter_actors",
+            "arbiter_core",
+            "arbiter_providers",
+            "arbiter_store",
+            "arbiter_vault",
+            "clap",
+            "reqwest",
+            "rusqlite",
+            "tokio",
+            "warp",
+        ],
+        forbidden_words: &["async fn", "std::net", "std::thread"],
+    },
+    Rule {
         folder: "src/tls",
         forbidden_crates: &[
             "actix",

@@ -14,6 +14,7 @@ const PACKAGES: &[&str] = &[
     "actors",
     "src/beadfiles",
     "src/core",
+    "src/files",
     "src/providers",
     "src/store",
     "src/temporal",

@@ -24,7 +24,7 @@ impl OfflineStore {
     fn with(directory: &Path) -> Result<Self, StartError> {
         let lock = DirectoryLock::take(directory)?;
         let store = Store::open(Options {
-            directory: directory.to_owned(),
+            directory: lock.directory().to_owned(),
             readers: 1,
             group_max: 1,
             queue_max: 16,

@@ -3,13 +3,15 @@
 use crate::app::StartError;
 use arbiter_core::model::catalog::{Catalog, CatalogEntry, InvalidEntry};
 use serde::Deserialize;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 /// The models that come with the program.
 const BUILT_IN: &str = include_str!("../../config/models.toml");
 /// The operator's file, when the configuration names none.
 const FILE: &str = "models.toml";
+/// The largest catalogue that is read, in bytes.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The effect of a catalog file on the built-in models.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -64,10 +66,10 @@ pub enum CatalogError {
 pub fn load(directory: &Path, named: &Path) -> Result<Catalog, StartError> {
     let is_named = !named.as_os_str().is_empty();
     let path = if is_named { named.to_owned() } else { directory.join(FILE) };
-    let text = match fs::read_to_string(&path) {
+    let text = match arbiter_files::read_text(&path, MAX_BYTES) {
         Ok(text) => Some(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => None,
-        Err(source) => return Err(CatalogError::Read { path, source }.into()),
+        Err(error) if error.is_missing() && !is_named => None,
+        Err(error) => return Err(CatalogError::Read { path, source: error.into() }.into()),
     };
     Ok(read(text.as_deref(), &path)?)
 }

@@ -119,6 +119,8 @@ impl Server {
     ) -> Result<Self, StartError> {
         let tls = loaded.settings.http.tls().map(Tls::load).transpose()?.map(Arc::new);
         let lock = DirectoryLock::take(directory)?;
+        // From here on without links.
+        let directory = lock.directory().to_owned();
         // The address first: a port in use is reported before anything is changed.
         let address = loaded.settings.http.listen;
         let listener =
@@ -137,7 +139,7 @@ impl Server {
             let _ = tell_failure.try_send(());
         };
         let mut settings = actor_settings(&loaded.settings);
-        settings.catalogue = Arc::new(load_catalog(directory, &loaded.settings.providers.catalogue)?);
+        settings.catalogue = Arc::new(load_catalog(&directory, &loaded.settings.providers.catalogue)?);
         settings.notify = load_notify(&loaded.settings)?;
         let clock = Arc::new(SystemClock);
         #[cfg(feature = "temporal")]
@@ -148,7 +150,7 @@ impl Server {
         }
         let cast = arbiter_actors::start(lock, settings.clone(), clock, Box::new(on_failure)).await?;
         let handles = cast.handles.clone();
-        match prepare(&handles, directory, password).await {
+        match prepare(&handles, &directory, password).await {
             Ok(()) => {}
             Err(error) => {
                 cast.stop().await;
@@ -157,8 +159,8 @@ impl Server {
         }
         logging::publish(handles.clone());
         let url = format!("{}://{bound}", if tls.is_some() { "https" } else { "http" });
-        server_file::write_server_file(directory, &url, tls.as_deref())?;
-        let reloading = reload::reload_on_sighup(tls.clone(), directory.to_owned(), url.clone())?;
+        server_file::write_server_file(&directory, &url, tls.as_deref())?;
+        let reloading = reload::reload_on_sighup(tls.clone(), directory.clone(), url.clone())?;
         #[cfg(feature = "temporal")]
         let bridge =
             temporal.map(|address| Bridge::new(handles.clone(), &loaded.settings, settings, address));
@@ -168,7 +170,7 @@ impl Server {
             context.set_bridge(bridge.clone());
             bridge.run()
         });
-        let (door, directory) = (Listener { listener, tls }, directory.to_owned());
+        let door = Listener { listener, tls };
         Ok(Self {
             url,
             handles,

@@ -27,7 +27,8 @@ pub struct VaultReset {
 /// # Errors
 /// [`StartError`]: a server holds the directory, or a file cannot be used.
 pub fn reset_vault(directory: &Path) -> Result<VaultReset, StartError> {
-    let _lock = DirectoryLock::take(directory)?;
+    let lock = DirectoryLock::take(directory)?;
+    let directory = lock.directory();
     let file = directory.join("keys.json");
     let now = SystemClock.now();
     let keys = match Vault::open(file.clone(), Iterations::DEFAULT) {

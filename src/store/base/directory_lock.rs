@@ -49,15 +49,19 @@ pub struct DirectoryLock {
 }
 
 impl DirectoryLock {
-    /// Makes the directory when it is missing (0700), checks the mode and owner of it and of the files in it,
-    /// and takes the lock.
+    /// Makes the directory when it is missing (0700), resolves the links in its path once, checks the mode and owner
+    /// of it and of the files in it, and takes the lock. Its entry in its parent is durable then.
     pub fn take(directory: &Path) -> Result<Self, LockError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source: std::io::Error| LockError::Io { path, source }
         };
+        let above = existing_parent(directory);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io(directory))?;
-        let metadata = std::fs::metadata(directory).map_err(io(directory))?;
+        // SQLite follows no link at all, and a link that is changed later must not lead elsewhere.
+        let directory = &directory.canonicalize().map_err(io(directory))?;
+        sync_entry(directory, above.as_deref()).map_err(io(directory))?;
+        let metadata = std::fs::symlink_metadata(directory).map_err(io(directory))?;
         check_private(directory, &metadata, 0o700)?;
         for path in CHECKED_FILES.map(|name| directory.join(name)) {
             match std::fs::symlink_metadata(&path) {
@@ -78,9 +82,28 @@ impl DirectoryLock {
         }
     }
 
-    /// The directory that is held.
+    /// The directory that is held, without links in its path.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+}
+
+/// Returns the real path of the nearest directory above that is there; `None` when `directory` itself is there.
+fn existing_parent(directory: &Path) -> Option<PathBuf> {
+    if directory.exists() {
+        return None;
+    }
+    let above = directory.ancestors().skip(1).find(|above| above.exists());
+    above.unwrap_or(Path::new(".")).canonicalize().ok()
+}
+
+/// Makes the entry of the directory durable, up to `above`, from which it was made. Without `above` it was there
+/// before: a parent that cannot be opened is another user's, who made the entry.
+fn sync_entry(directory: &Path, above: Option<&Path>) -> std::io::Result<()> {
+    let parent = directory.parent().unwrap_or(directory);
+    match (arbiter_files::sync_created(directory, above.unwrap_or(parent)), above) {
+        (Err(error), None) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        (synced, _) => synced,
     }
 }
 
@@ -109,6 +132,21 @@ mod tests {
         assert!(matches!(DirectoryLock::take(&directory), Err(LockError::Held(_))));
         drop(first);
         assert!(DirectoryLock::take(&directory).is_ok());
+    }
+
+    #[test]
+    fn directory_behind_links_is_held_by_its_real_path() {
+        let home = tempfile::tempdir().unwrap();
+        let real = home.path().canonicalize().unwrap().join("var/home");
+        std::fs::create_dir_all(&real).unwrap();
+        std::os::unix::fs::symlink("var/home", home.path().join("home")).unwrap();
+        let held = DirectoryLock::take(&home.path().join("home/me/data")).unwrap();
+        assert_eq!(held.directory(), real.join("me/data"));
+        assert!(matches!(DirectoryLock::take(&real.join("me/data")), Err(LockError::Held(_))));
+        drop(held);
+        std::os::unix::fs::symlink(real.join("me/data"), home.path().join("link")).unwrap();
+        let held = DirectoryLock::take(&home.path().join("link")).unwrap();
+        assert_eq!(held.directory(), real.join("me/data"));
     }
 
     #[test]

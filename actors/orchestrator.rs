@@ -31,6 +31,9 @@ const RETENTION: &str = "retention";
 /// The interval of retention.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
+/// The longest wait for the answer of a thread.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The state of the actors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActorsStatus {
@@ -74,6 +77,11 @@ impl OrchestratorHandle {
             working: self.0.runs.runs.len(),
             limit: self.0.settings.max_parallel,
         })
+    }
+
+    /// Returns the actors' threads that do not answer within two seconds, by name: something blocks them.
+    pub async fn silent_threads(&self) -> Vec<String> {
+        self.0.thread_probes.silent(PROBE_TIMEOUT).await
     }
 
     /// Parks dispatching: no work is handed out any more; runs in progress continue.

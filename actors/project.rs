@@ -4,6 +4,7 @@
 //! along other nouns are in `delete` and `cascade`.
 
 pub(crate) mod actor;
+pub(crate) mod bead_path;
 pub(crate) mod cascade;
 pub(crate) mod delete;
 pub(crate) mod file_locks;
@@ -31,6 +32,7 @@ use arbiter_core::project::edit::{NewProject, ProjectPatch};
 use arbiter_core::project::{Project, authorize};
 use arbiter_store::{Change, Comment};
 use std::sync::{Arc, Weak};
+use tokio::sync::Mutex;
 
 /// The parts that projects and their charts use.
 pub(crate) struct ProjectContext {
@@ -43,6 +45,8 @@ pub(crate) struct ProjectContext {
     pub(crate) personas: Arc<PersonaStore>,
     pub(crate) prefixes: Arc<PrefixCache>,
     pub(crate) token_cache: Arc<TokenCache>,
+    /// Held while the place of a project's bead files is checked and stored.
+    pub(crate) bead_path_lock: Mutex<()>,
     pub(crate) projects: Registry<ProjectActor>,
 }
 
@@ -61,6 +65,7 @@ impl ProjectContext {
             personas: Arc::clone(&agents.0.personas),
             prefixes: Arc::clone(&beads.prefixes),
             token_cache: Arc::clone(&agents.0.token_cache),
+            bead_path_lock: Mutex::default(),
             projects: Registry::new(Weak::clone(own), Affinity::Entities, IdlePolicy::Retire),
             agents: agents.clone(),
         })
@@ -84,6 +89,7 @@ impl ProjectsHandle {
             None => ProjectId::from_random(random::bytes16()),
         };
         let project = new.build(id, now)?;
+        let _placing = bead_path::check_change(&self.0, caller, &project, None).await?;
         let mut unit = caller.unit(now, "projects");
         unit.create(&project, Change::Project);
         self.0.store.commit(unit).await?;

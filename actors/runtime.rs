@@ -16,6 +16,7 @@ pub(crate) mod host;
 pub(crate) mod random;
 pub(crate) mod registry;
 pub(crate) mod reply;
+pub(crate) mod thread_probe;
 pub(crate) mod timer;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::runtime::failure_queue::FailureQueue;
 use crate::runtime::fault_injection::FaultInjection;
 use crate::runtime::host::{Host, Limits};
 use crate::runtime::registry::ActorThreads;
+use crate::runtime::thread_probe::ThreadProbes;
 use crate::settings::Settings;
 use arbiter_store::Store;
 use std::ops::Deref;
@@ -29,6 +30,7 @@ pub(crate) struct Services {
     /// Work behind an answer that must end before the store closes.
     pub(crate) background_tasks: TaskTracker,
     threads: ActorThreads,
+    pub(crate) thread_probes: ThreadProbes,
     /// Failures of actors that the orchestrator has not handled yet.
     pub(crate) failures: FailureQueue<ActorKind>,
     stopping: CancellationToken,
@@ -48,6 +50,7 @@ impl Services {
             runtime: tokio::runtime::Handle::current(),
             fault_injection: FaultInjection::default(),
             background_tasks: TaskTracker::new(),
+            thread_probes: ThreadProbes::new(&threads),
             threads,
             failures: FailureQueue::default(),
             stopping: CancellationToken::new(),

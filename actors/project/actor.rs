@@ -7,6 +7,7 @@ use crate::caller::Caller;
 use crate::conflict_retry::{check_revision, retry_on_conflict};
 use crate::error::Error;
 use crate::project::ProjectContext;
+use crate::project::bead_path;
 use crate::project::{CloseOutcome, Command, Parking, ProjectRequest};
 use crate::runtime::cell::{Behavior, BehaviorContext};
 use crate::runtime::random;
@@ -85,6 +86,13 @@ impl ProjectActor {
                     project::Command::Park { reason: reason.clone() }
                 }
                 ProjectRequest::Park(Parking::No) => project::Command::Resume,
+            };
+            let before = project.beads_path.as_deref();
+            let _placing = match &command {
+                project::Command::Update(after) => {
+                    bead_path::check_change(shared, caller, after, before).await?
+                }
+                _ => None,
             };
             let mut unit = caller.unit(shared.clock.now(), "projects");
             let happenings = project.decide(&command, unit.at)?;

@@ -103,6 +103,8 @@ async fn ready(request: ApiRequest) -> Result<Reply, ApiError> {
     if let Err(error) = request.handles().store.event_bounds().await {
         reasons.push(format!("the database cannot be read: {error}"));
     }
+    let silent = request.handles().orchestrator.silent_threads().await;
+    reasons.extend(silent.iter().map(|thread| format!("{thread} of the actors does not answer")));
     if reasons.is_empty() {
         return Reply::json(&ReadyView { status: "ready", reasons });
     }

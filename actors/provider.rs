@@ -11,6 +11,7 @@ pub(crate) mod cache;
 pub(crate) mod call_failure;
 pub(crate) mod heartbeat;
 pub(crate) mod key_rights;
+pub(crate) mod socket_rights;
 pub(crate) mod worker;
 
 use crate::caller::Caller;
@@ -102,6 +103,7 @@ impl ProvidersHandle {
         api_key: Option<SecretString>,
     ) -> Result<Provider, Error> {
         key_rights::check_new(&self.0, caller, &new)?;
+        socket_rights::check_endpoint(&self.0, caller, Some(&new.endpoint), None).await?;
         let id = match &new.id {
             Some(text) => ProviderId::parse(text).map_err(|e| Refusal::field("id", e.to_string()))?,
             None => ProviderId::from_random(random::bytes16()),
@@ -203,6 +205,7 @@ impl ProvidersHandle {
                 // A provider that is not there is said before a key that is not.
                 let before = self.row(id).await?;
                 key_rights::check_change(&self.0, caller, &before, &patch, ApiKey::Absent)?;
+                socket_rights::check_endpoint(&self.0, caller, patch.endpoint.as_deref(), Some(&before.endpoint)).await?;
                 if let Some(Some(key)) = &patch.key_id {
                     self.check_key(&KeyId::from_trusted(key.as_str()))?;
                 }
@@ -226,6 +229,7 @@ impl ProvidersHandle {
         let place = &self.0.open_vault;
         let before = self.row(id).await?;
         key_rights::check_change(&self.0, caller, &before, patch, ApiKey::Given)?;
+        socket_rights::check_endpoint(&self.0, caller, patch.endpoint.as_deref(), Some(&before.endpoint)).await?;
         check_revision(caller, &before)?;
         place.snapshot().check_open()?;
         let named = patch.key_id.clone().flatten().map(KeyId::from_trusted).or_else(|| before.key_id.clone());

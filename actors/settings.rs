@@ -33,6 +33,8 @@ pub struct Settings {
     pub retry: RetryPolicy,
     pub idle_timeout: Duration,
     pub public_http: PublicHttp,
+    /// Directories below which an operator may name a Unix socket as endpoint.
+    pub socket_roots: Vec<PathBuf>,
     /// The models that are known; none by default.
     pub catalogue: Arc<Catalog>,
     pub calls_kept_for: Duration,
@@ -103,6 +105,7 @@ impl Default for Settings {
             retry: RetryPolicy::default(),
             idle_timeout: Duration::from_secs(30),
             public_http: PublicHttp::Refused,
+            socket_roots: Vec::new(),
             catalogue: Arc::default(),
             calls_kept_for: Duration::from_secs(400 * 86_400),
             max_parallel: 16,

@@ -35,6 +35,7 @@ pub fn actor_settings(settings: &Settings) -> arbiter_actors::Settings {
             true => PublicHttp::Allowed,
             false => PublicHttp::Refused,
         },
+        socket_roots: settings.providers.socket_roots.clone(),
         catalogue: Arc::default(),
         calls_kept_for: Duration::from_secs(u64::from(settings.providers.usage_retention_days) * 86_400),
         max_parallel: dispatch.max_parallel,

@@ -77,6 +77,7 @@ impl Default for Providers {
             idle_timeout_ms: 30_000,
             allow_public_http: false,
             catalogue: PathBuf::new(),
+            socket_roots: Vec::new(),
             usage_retention_days: 400,
         }
     }

@@ -5,10 +5,13 @@
 use super::{ConfigError, Source, layers::Layer};
 use std::path::Path;
 
+/// The largest configuration file, in bytes.
+const MAX_BYTES: u64 = 1024 * 1024;
+
 /// Reads the file at `path` as a layer.
 pub fn read(path: &Path) -> Result<Layer, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let text = arbiter_files::read_text(path, MAX_BYTES)
+        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), source: error.into() })?;
     parse(&text, path)
 }
 

@@ -144,9 +144,15 @@ pub fn check(
             ));
         }
     }
-    for root in settings.bead_files.roots.iter().filter(|root| !is_plain_path(root)) {
-        let detail = format!("{} must be an absolute path without . and ..", root.display());
-        found.push(unfit("bead_files.roots", detail));
+    let roots = [
+        ("bead_files.roots", &settings.bead_files.roots),
+        ("providers.socket_roots", &settings.providers.socket_roots),
+    ];
+    for (key, roots) in roots {
+        for root in roots.iter().filter(|root| !is_plain_path(root)) {
+            let detail = format!("{} must be an absolute path without . and ..", root.display());
+            found.push(unfit(key, detail));
+        }
     }
     for origin in &settings.http.cors_origins {
         if !is_origin(origin) {

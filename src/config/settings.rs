@@ -235,6 +235,8 @@ pub struct Providers {
     pub allow_public_http: bool,
     /// The file of models that are known besides; empty: `models.toml` in the data directory, if there is one.
     pub catalogue: PathBuf,
+    /// Directories below which an operator may name a Unix socket as endpoint.
+    pub socket_roots: Vec<PathBuf>,
     /// The days that what calls took and cost is kept.
     pub usage_retention_days: u32,
 }
